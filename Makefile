@@ -1,0 +1,42 @@
+# `make` alone lists the targets. What is installed is in scripts/setup, and what CI runs in .ci/run.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test demo lint format clippy rustdoc docs bench deny check-dockerfile clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what the tests need; quick when it is there
+	@scripts/setup
+
+test: setup ## set up, then run the whole suite
+	cargo test --locked
+
+demo: ## the gateway with simulated providers: no keys, no network
+	cargo run --release --locked -- demo
+
+lint: format clippy rustdoc docs ## every check that runs no test
+
+format: ## is the code formatted?
+	cargo fmt --check
+
+clippy: ## lints, warnings are errors
+	cargo clippy --locked --all-targets -- -D warnings
+
+rustdoc: ## does the documentation build without a warning?
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+docs: ## links, anchors and headings
+	@scripts/check-docs
+
+bench: ## what the gateway costs a request, beside a bare proxy
+	cargo bench --locked --bench overhead
+
+deny: ## licences, advisories and sources of the dependencies (needs cargo-deny)
+	cargo deny --locked check
+
+check-dockerfile: setup ## lint the Dockerfile
+	target/test-tools/venv/bin/hadolint --failure-threshold info Dockerfile
+
+clean: ## remove all that was built or installed here
+	cargo clean
