@@ -1,0 +1,233 @@
+//! Call: a caller's request, typed. What is asked, by whom, and how long it may take.
+//!
+//! It does not know how a caller spelt it (that is `caller/`), nor how a provider wants it (that is `provider/`).
+
+use std::net::IpAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method};
+
+use crate::time::Deadline;
+use crate::trail::Trail;
+
+/// One request on its way through the policies. Cheap to clone: an attempt at a target is a clone.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Who calls and through which route; the same for every attempt.
+    pub head: Arc<Head>,
+    /// What is asked; the same for every attempt.
+    pub ask: Arc<Ask>,
+    /// The model to send, where the target replaces the one that was asked for.
+    pub model: Option<Arc<str>>,
+    /// Text that a target puts before the conversation (its system instruction).
+    pub instruction: Option<Arc<str>>,
+    /// When the work must be over.
+    pub deadline: Deadline,
+    /// How long the provider may be silent.
+    pub pace: Pace,
+    /// What happened so far.
+    pub trail: Trail,
+}
+
+impl Call {
+    /// The model that the provider will see: the target's, else the caller's.
+    pub fn model(&self) -> Option<&str> {
+        self.model.as_deref().or_else(|| self.ask.model())
+    }
+}
+
+/// The parts of a request that stay the same whatever happens to it.
+#[derive(Debug)]
+pub struct Head {
+    /// The request id, ours or the caller's.
+    pub id: Arc<str>,
+    /// The name of the route in the config.
+    pub route: Arc<str>,
+    /// The tenant (restaurant) on whose behalf the call is made.
+    pub tenant: Arc<str>,
+    /// The user, when the caller named one.
+    pub user: Option<Arc<str>>,
+    /// The peer's address.
+    pub address: IpAddr,
+    /// Headers that may reach a provider of the caller's own dialect. Credentials and hop-by-hop headers are not among them.
+    pub headers: HeaderMap,
+    /// Wall-clock time of arrival.
+    pub received: jiff::Timestamp,
+}
+
+/// How long a provider may be silent, per phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Until the response head.
+    pub first_byte: Duration,
+    /// Until the first event of a stream.
+    pub first_token: Duration,
+    /// Between two pieces of a body.
+    pub idle: Duration,
+}
+
+/// What is asked.
+#[derive(Debug)]
+pub enum Ask {
+    /// A conversation in the house's own words, from a caller that does not speak OpenAI's dialect.
+    Chat(Chat),
+    /// A request in OpenAI's dialect, kept as the caller wrote it.
+    Wire(Wire),
+    /// Speech.
+    Voice(Voice),
+    /// The tenant's menu.
+    Menu,
+}
+
+impl Ask {
+    /// The model that the caller named.
+    pub fn model(&self) -> Option<&str> {
+        match self {
+            Ask::Chat(chat) => chat.model.as_deref(),
+            Ask::Wire(wire) => wire.model.as_ref().map(|model| &*model.name),
+            Ask::Voice(_) | Ask::Menu => None,
+        }
+    }
+
+    /// True when the caller wants the answer as a stream of events.
+    pub fn wants_stream(&self) -> bool {
+        match self {
+            Ask::Chat(chat) => chat.stream,
+            Ask::Wire(wire) => wire.stream,
+            Ask::Voice(_) | Ask::Menu => false,
+        }
+    }
+}
+
+/// A conversation, independent of any dialect.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Chat {
+    /// The model the caller named, if any.
+    pub model: Option<Box<str>>,
+    /// The conversation, oldest first; never empty.
+    pub messages: Vec<Message>,
+    /// Sampling temperature, when the caller set one.
+    pub temperature: Option<f64>,
+    /// The most tokens to generate, when the caller set a limit.
+    pub max_tokens: Option<u32>,
+    /// True when events are wanted.
+    pub stream: bool,
+    /// The tenant's menu, passed on to providers that know what to do with one.
+    pub menu: Option<serde_json::Value>,
+    /// The session the caller named, so that an answer can name it again.
+    pub session: Option<Box<str>>,
+}
+
+/// One message of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said.
+    pub text: String,
+}
+
+/// Who speaks in a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The operator of the service.
+    System,
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+}
+
+impl Role {
+    /// The word OpenAI's dialect uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        }
+    }
+}
+
+/// A request in OpenAI's dialect. The body is the caller's own bytes.
+#[derive(Clone, Debug)]
+pub struct Wire {
+    /// Which endpoint.
+    pub endpoint: Endpoint,
+    /// HTTP method.
+    pub method: Method,
+    /// Path below `/v1` with its query, beginning with `/`: `/chat/completions`.
+    pub path: Box<str>,
+    /// The caller's `Content-Type`.
+    pub content_type: Option<HeaderValue>,
+    /// The body, byte for byte.
+    pub body: Bytes,
+    /// The model named in the body, and where.
+    pub model: Option<NamedModel>,
+    /// True when the body asks for events.
+    pub stream: bool,
+}
+
+/// A model's name inside a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedModel {
+    /// The name.
+    pub name: Box<str>,
+    /// The bytes of the body that hold it (in JSON with its quotes), where they are known.
+    pub span: Option<Range<usize>>,
+}
+
+/// The endpoints of OpenAI's dialect that the gateway treats differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// `POST /chat/completions`
+    ChatCompletions,
+    /// `POST /completions`
+    Completions,
+    /// `POST /embeddings`
+    Embeddings,
+    /// `GET /models`, `GET /models/{id}`
+    Models,
+    /// `POST /responses`
+    Responses,
+    /// `POST /audio/transcriptions`
+    Transcriptions,
+    /// `POST /audio/speech`
+    Speech,
+    /// Everything else; passed through.
+    Other,
+}
+
+/// Recorded speech and what is wanted of it.
+#[derive(Clone, Debug)]
+pub struct Voice {
+    /// The recording, in memory only.
+    pub audio: Audio,
+    /// What is wanted.
+    pub wanted: VoiceWanted,
+    /// The tenant's menu as JSON text, when the caller sent one.
+    pub menu_context: Option<Box<str>>,
+}
+
+/// What a voice call asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VoiceWanted {
+    /// A spoken answer (MP3), or whatever the provider answers.
+    Speech,
+    /// The transcription, as JSON.
+    Transcript,
+}
+
+/// An uploaded recording.
+#[derive(Clone, Debug)]
+pub struct Audio {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// The file name the caller gave, or `audio`.
+    pub file_name: Box<str>,
+    /// The declared media type.
+    pub content_type: Box<str>,
+}

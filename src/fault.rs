@@ -1,0 +1,414 @@
+//! Fault: why there is no answer. One type for the whole request path.
+//!
+//! Each fault answers five questions: `status`, `code`, `blame`, `retry` and `public`. It does not know the shape in
+//! which a caller reads it; that is the caller's dialect.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use crate::time::Phase;
+
+/// Why a call was not answered.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// The request itself is wrong.
+    Request(Box<RequestFault>),
+    /// The route has no provider that is set up.
+    NoProvider,
+    /// The route's only providers are switched off.
+    Disabled {
+        /// The first of them.
+        provider: Arc<str>,
+    },
+    /// No connection: nothing of the request was sent.
+    Connect {
+        /// To whom.
+        provider: Arc<str>,
+        /// For the log.
+        detail: String,
+    },
+    /// The provider was silent for too long.
+    Timeout {
+        /// Who.
+        provider: Arc<str>,
+        /// In which phase.
+        phase: Phase,
+    },
+    /// The connection broke, or what came is not an answer.
+    Broken {
+        /// Whose.
+        provider: Arc<str>,
+        /// For the log.
+        detail: String,
+    },
+    /// A stream ended before its answer was complete.
+    Incomplete {
+        /// Whose.
+        provider: Arc<str>,
+        /// For the log.
+        detail: String,
+    },
+    /// The provider answered with an error of its own.
+    Refused {
+        /// Who.
+        provider: Arc<str>,
+        /// What it said.
+        refusal: Box<Refusal>,
+    },
+    /// The provider refused the gateway's own key.
+    Credential {
+        /// Who.
+        provider: Arc<str>,
+    },
+    /// This target cannot serve this call (a picture for a text-only provider).
+    Unsupported {
+        /// Who.
+        provider: Arc<str>,
+        /// What it cannot do.
+        what: &'static str,
+    },
+    /// The whole call took too long.
+    Deadline,
+    /// Several targets were tried and all failed.
+    Exhausted {
+        /// The last fault.
+        last: Box<Fault>,
+        /// When trying again makes sense.
+        retry_after: Duration,
+    },
+    /// The gateway itself cannot take the call now.
+    Overloaded,
+    /// A mistake of the gateway.
+    Internal {
+        /// For the log.
+        detail: String,
+    },
+}
+
+/// What is wrong with a request.
+#[derive(Clone, Debug)]
+pub enum RequestFault {
+    /// The body or a header cannot be understood (400).
+    Invalid {
+        /// The field that is wrong.
+        field: Option<Cow<'static, str>>,
+        /// What is wrong and what is allowed.
+        message: String,
+    },
+    /// No such route (404).
+    NotFound {
+        /// The path that was asked for.
+        path: String,
+    },
+    /// The route exists, with other methods (405).
+    Method {
+        /// The method that was used.
+        method: String,
+        /// The methods that are allowed, as the `Allow` header wants them.
+        allow: Arc<str>,
+    },
+    /// The body is too large (413).
+    TooLarge {
+        /// The most bytes allowed.
+        limit: usize,
+    },
+    /// The body's media type is not understood (415).
+    MediaType {
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// The body came too slowly (408).
+    Slow,
+}
+
+/// A provider's error answer.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Its status. For an error inside a 200: the status that it stands for.
+    pub status: StatusCode,
+    /// Its headers that may reach the caller.
+    pub headers: HeaderMap,
+    /// Its body as it came; passed on to callers of the same dialect.
+    pub body: Bytes,
+    /// Its message.
+    pub message: String,
+    /// Its error code, when it has one (`context_length_exceeded`).
+    pub code: Option<Box<str>>,
+    /// How long it asks to wait.
+    pub retry_after: Option<Duration>,
+    /// True when `body` is in OpenAI's shape.
+    pub is_openai: bool,
+}
+
+/// Who must change something for the call to succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The caller.
+    Caller,
+    /// Those who run the gateway.
+    Gateway,
+    /// The provider.
+    Provider,
+}
+
+/// What may be tried after a fault, before anything reached the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Nothing: another attempt would end the same way or do harm.
+    Never,
+    /// The same target again, at once.
+    SameTarget,
+    /// Another target.
+    NextTarget,
+    /// The same target, but not before this time.
+    After(Duration),
+}
+
+/// What callers are asked to wait when nothing better is known.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// What callers are asked to wait while a provider is switched off: an operator must act first.
+const DISABLED_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+impl Fault {
+    /// An invalid request: what is wrong, and in which field.
+    pub fn invalid(field: impl Into<Option<&'static str>>, message: impl Into<String>) -> Self {
+        RequestFault::Invalid { field: field.into().map(Cow::Borrowed), message: message.into() }.into()
+    }
+
+    /// The HTTP status for a caller.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Fault::Request(fault) => fault.status(),
+            Fault::NoProvider | Fault::Disabled { .. } | Fault::Overloaded | Fault::Unsupported { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Fault::Connect { .. } | Fault::Broken { .. } | Fault::Incomplete { .. } | Fault::Credential { .. } => {
+                StatusCode::BAD_GATEWAY
+            }
+            Fault::Timeout { .. } | Fault::Deadline => StatusCode::GATEWAY_TIMEOUT,
+            Fault::Refused { refusal, .. } => refusal.status,
+            Fault::Exhausted { last, .. } => match &**last {
+                Fault::Timeout { .. } | Fault::Deadline => StatusCode::GATEWAY_TIMEOUT,
+                Fault::Refused { refusal, .. } if refusal.status == StatusCode::TOO_MANY_REQUESTS => refusal.status,
+                _ => StatusCode::SERVICE_UNAVAILABLE,
+            },
+            Fault::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// A stable word for programs; also the label in metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Fault::Request(fault) => fault.code(),
+            Fault::NoProvider => "no_provider",
+            Fault::Disabled { .. } => "provider_disabled",
+            Fault::Connect { .. } => "provider_unreachable",
+            Fault::Timeout { .. } => "provider_timeout",
+            Fault::Broken { .. } => "provider_broken",
+            Fault::Incomplete { .. } => "stream_incomplete",
+            Fault::Refused { refusal, .. } => match refusal.status.as_u16() {
+                429 => "provider_rate_limited",
+                500.. => "provider_error",
+                _ => "provider_rejected",
+            },
+            Fault::Credential { .. } => "provider_credentials",
+            Fault::Unsupported { .. } => "unsupported_by_provider",
+            Fault::Deadline => "deadline_exceeded",
+            Fault::Exhausted { last, .. } => match &**last {
+                Fault::Timeout { .. } | Fault::Deadline => "providers_timed_out",
+                Fault::Refused { refusal, .. } if refusal.status == StatusCode::TOO_MANY_REQUESTS => {
+                    "providers_rate_limited"
+                }
+                _ => "providers_unavailable",
+            },
+            Fault::Overloaded => "overloaded",
+            Fault::Internal { .. } => "internal",
+        }
+    }
+
+    /// Who must change something.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Fault::Request(_) => Blame::Caller,
+            Fault::Refused { refusal, .. } => match refusal.status.as_u16() {
+                408 | 429 | 500.. => Blame::Provider,
+                _ => Blame::Caller,
+            },
+            Fault::Connect { .. } | Fault::Timeout { .. } | Fault::Broken { .. } | Fault::Incomplete { .. } => {
+                Blame::Provider
+            }
+            Fault::Exhausted { .. } | Fault::Deadline => Blame::Provider,
+            Fault::NoProvider
+            | Fault::Disabled { .. }
+            | Fault::Credential { .. }
+            | Fault::Unsupported { .. }
+            | Fault::Overloaded
+            | Fault::Internal { .. } => Blame::Gateway,
+        }
+    }
+
+    /// What may be tried next, as long as nothing of an answer has reached the caller.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Fault::Connect { .. } | Fault::Broken { .. } => Retry::SameTarget,
+            Fault::Refused { refusal, .. } => match (refusal.status.as_u16(), refusal.retry_after) {
+                (429 | 503, Some(after)) => Retry::After(after),
+                (408 | 429 | 500.., _) => Retry::SameTarget,
+                _ => Retry::Never,
+            },
+            Fault::Timeout { phase: Phase::Call, .. } => Retry::Never,
+            Fault::Timeout { .. } | Fault::Incomplete { .. } | Fault::Credential { .. } | Fault::Unsupported { .. } => {
+                Retry::NextTarget
+            }
+            Fault::Request(_)
+            | Fault::NoProvider
+            | Fault::Disabled { .. }
+            | Fault::Deadline
+            | Fault::Exhausted { .. }
+            | Fault::Overloaded
+            | Fault::Internal { .. } => Retry::Never,
+        }
+    }
+
+    /// What the caller may read. It names no key, no address and nothing that a provider said about credentials.
+    pub fn public(&self) -> Cow<'_, str> {
+        match self {
+            Fault::Request(fault) => fault.public(),
+            Fault::NoProvider => "No AI provider is set up for this route.".into(),
+            Fault::Disabled { provider } => format!(
+                "The AI service for this request ({provider}) is switched off at the moment. Please try again later."
+            )
+            .into(),
+            Fault::Connect { provider, .. } => format!("The AI provider {provider} could not be reached.").into(),
+            Fault::Timeout { provider, .. } => {
+                format!("The AI provider {provider} did not answer in time (timeout).").into()
+            }
+            Fault::Broken { provider, .. } => format!("The AI provider {provider} sent a broken answer.").into(),
+            Fault::Incomplete { provider, .. } => {
+                format!("The answer is incomplete: the stream of the AI provider {provider} ended early.").into()
+            }
+            Fault::Refused { refusal, .. } => refusal.message.as_str().into(),
+            Fault::Credential { provider } => format!(
+                "The AI provider {provider} refused the gateway's own credentials. Your credentials are not involved."
+            )
+            .into(),
+            Fault::Unsupported { provider, what } => {
+                format!("The AI provider {provider} does not support {what}.").into()
+            }
+            Fault::Deadline => "The request took too long (timeout).".into(),
+            Fault::Exhausted { .. } => match self.status() {
+                StatusCode::GATEWAY_TIMEOUT => "No AI provider answered in time (timeout). Please try again.".into(),
+                StatusCode::TOO_MANY_REQUESTS => {
+                    "Every AI provider is at its rate limit. Please try again later.".into()
+                }
+                _ => "No AI provider could answer. Please try again.".into(),
+            },
+            Fault::Overloaded => "The gateway is at its limit. Please try again.".into(),
+            Fault::Internal { .. } => "The gateway made a mistake. Please try again.".into(),
+        }
+    }
+
+    /// How long the caller should wait before it tries again. `None`: trying again does not help.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Fault::Disabled { .. } | Fault::NoProvider => Some(DISABLED_RETRY_AFTER),
+            Fault::Exhausted { retry_after, .. } => Some(*retry_after),
+            Fault::Refused { refusal, .. } => {
+                refusal.retry_after.or((refusal.status.as_u16() == 429).then_some(DEFAULT_RETRY_AFTER))
+            }
+            Fault::Overloaded => Some(Duration::from_secs(1)),
+            Fault::Connect { .. } | Fault::Timeout { .. } | Fault::Broken { .. } | Fault::Deadline => {
+                Some(DEFAULT_RETRY_AFTER)
+            }
+            _ => None,
+        }
+    }
+
+    /// What is known beyond `code`, for the log. No secret and no content is in it.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Fault::Connect { provider, detail }
+            | Fault::Broken { provider, detail }
+            | Fault::Incomplete { provider, detail } => Some(format!("{provider}: {detail}")),
+            Fault::Timeout { provider, phase } => Some(format!("{provider}: {} timeout", phase.as_str())),
+            Fault::Refused { provider, refusal } => Some(match &refusal.code {
+                Some(code) => format!("{provider}: status {}, code {code}", refusal.status.as_u16()),
+                None => format!("{provider}: status {}", refusal.status.as_u16()),
+            }),
+            Fault::Credential { provider } => Some(format!("{provider}: the provider refused our key")),
+            Fault::Unsupported { provider, what } => Some(format!("{provider}: no support for {what}")),
+            Fault::Exhausted { last, .. } => last.detail(),
+            Fault::Internal { detail } => Some(detail.clone()),
+            Fault::Request(_) | Fault::NoProvider | Fault::Disabled { .. } | Fault::Deadline | Fault::Overloaded => {
+                None
+            }
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.detail() {
+            Some(detail) => write!(out, "{}: {detail}", self.code()),
+            None => out.write_str(self.code()),
+        }
+    }
+}
+
+impl From<RequestFault> for Fault {
+    fn from(fault: RequestFault) -> Self {
+        Fault::Request(Box::new(fault))
+    }
+}
+
+impl RequestFault {
+    fn status(&self) -> StatusCode {
+        match self {
+            RequestFault::Invalid { .. } => StatusCode::BAD_REQUEST,
+            RequestFault::NotFound { .. } => StatusCode::NOT_FOUND,
+            RequestFault::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            RequestFault::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            RequestFault::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            RequestFault::Slow => StatusCode::REQUEST_TIMEOUT,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            RequestFault::Invalid { .. } => "invalid_request",
+            RequestFault::NotFound { .. } => "not_found",
+            RequestFault::Method { .. } => "method_not_allowed",
+            RequestFault::TooLarge { .. } => "request_too_large",
+            RequestFault::MediaType { .. } => "unsupported_media_type",
+            RequestFault::Slow => "request_timeout",
+        }
+    }
+
+    /// The field that is wrong, if the fault is about one.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            RequestFault::Invalid { field, .. } => field.as_deref(),
+            _ => None,
+        }
+    }
+
+    fn public(&self) -> Cow<'_, str> {
+        match self {
+            RequestFault::Invalid { message, .. } => message.as_str().into(),
+            RequestFault::NotFound { path } => format!("There is nothing at {path}.").into(),
+            RequestFault::Method { method, allow } => format!("{method} is not allowed here; allowed: {allow}.").into(),
+            RequestFault::TooLarge { limit } => {
+                format!("The request body is larger than the limit of {limit} bytes.").into()
+            }
+            RequestFault::MediaType { allowed } => {
+                format!("The Content-Type is not supported here; allowed: {allowed}.").into()
+            }
+            RequestFault::Slow => "The request body did not arrive in time.".into(),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Which headers cross the gateway, in either direction.
+//!
+//! Both are lists of what may pass: whatever is not named stays behind, credentials, cookies and hop-by-hop headers
+//! among it. Nothing here knows a dialect.
+
+use http::{HeaderMap, HeaderName, header};
+
+/// Request headers that may reach a provider of the caller's own dialect, besides the families below.
+const TO_PROVIDER: [HeaderName; 5] = [
+    header::ACCEPT,
+    header::USER_AGENT,
+    HeaderName::from_static("idempotency-key"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
+
+/// The account headers of OpenAI's SDKs name the caller's account, but the gateway's key decides whose account is used.
+const ACCOUNT: [&str; 2] = ["openai-organization", "openai-project"];
+
+/// Response headers that may reach the caller, besides the families below.
+const TO_CALLER: [HeaderName; 5] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_DISPOSITION,
+    header::RETRY_AFTER,
+    HeaderName::from_static("retry-after-ms"),
+    HeaderName::from_static("x-request-id"),
+];
+
+/// The headers of a caller's request that may reach a provider of the same dialect.
+///
+/// `Content-Type` is not among them: it belongs to the body and is set with it.
+pub fn to_provider(headers: &HeaderMap) -> HeaderMap {
+    pass(headers, |name| {
+        TO_PROVIDER.contains(name)
+            || name.as_str().starts_with("x-stainless-")
+            || (name.as_str().starts_with("openai-") && !ACCOUNT.contains(&name.as_str()))
+    })
+}
+
+/// The headers of a provider's response that may reach the caller.
+pub fn to_caller(headers: &HeaderMap) -> HeaderMap {
+    pass(headers, |name| {
+        TO_CALLER.contains(name) || name.as_str().starts_with("x-ratelimit-") || name.as_str().starts_with("openai-")
+    })
+}
+
+fn pass(headers: &HeaderMap, may_pass: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+    let mut passed = HeaderMap::with_capacity(8);
+    for (name, value) in headers {
+        if may_pass(name) && !is_nominated(headers, name) {
+            passed.append(name.clone(), value.clone());
+        }
+    }
+    passed
+}
+
+/// True when `Connection` names this header, which makes it hop-by-hop (RFC 9110, 7.6.1).
+fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.get_all(header::CONNECTION).iter().any(|value| {
+        value.to_str().is_ok_and(|list| list.split(',').any(|item| item.trim().eq_ignore_ascii_case(name.as_str())))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn credentials_cookies_and_hop_by_hop_headers_stay_behind() {
+        let passed = to_provider(&map(&[
+            ("authorization", "Bearer canary"),
+            ("cookie", "canary"),
+            ("x-api-key", "canary"),
+            ("proxy-authorization", "canary"),
+            ("openai-organization", "org-canary"),
+            ("transfer-encoding", "chunked"),
+            ("keep-alive", "1"),
+            ("te", "trailers"),
+            ("accept-encoding", "gzip"),
+            ("x-stainless-lang", "python"),
+            ("openai-beta", "assistants=v2"),
+            ("user-agent", "sdk"),
+        ]));
+        let names: Vec<_> = passed.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["x-stainless-lang", "openai-beta", "user-agent"]);
+    }
+
+    #[test]
+    fn a_header_that_connection_names_is_stripped_in_both_directions() {
+        let headers = map(&[
+            ("connection", "close, X-Ratelimit-Secret"),
+            ("connection", "x-stainless-hop"),
+            ("x-ratelimit-secret", "1"),
+            ("x-stainless-hop", "1"),
+            ("x-ratelimit-remaining-requests", "9"),
+            ("set-cookie", "canary"),
+        ]);
+        assert_eq!(
+            to_caller(&headers).keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+            ["x-ratelimit-remaining-requests"]
+        );
+        assert!(to_provider(&headers).is_empty());
+    }
+}

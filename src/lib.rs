@@ -1,0 +1,39 @@
+//! Tidegate: a resilient AI gateway. `ARCHITECTURE.md` is the map; the pipeline is in `pipeline.rs`.
+//!
+//! The modules are listed by storey: a file imports only from lower ones.
+
+// 0 words
+pub mod call;
+pub mod fault;
+pub mod headers;
+pub mod reply;
+pub mod time;
+pub mod trail;
+
+// 1 seam
+pub mod stack;
+
+// 2 config, shared state
+pub mod config;
+pub mod metrics;
+pub mod switch;
+
+// 3 policies
+pub mod policy;
+
+// 4 dialects
+pub mod caller;
+pub mod provider;
+
+// 5 composition
+pub mod gateway;
+pub mod live;
+pub mod pipeline;
+pub mod world;
+
+// 6 edges
+pub mod server;
+pub mod telemetry;
+
+// 7 commands
+pub mod commands;

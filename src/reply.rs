@@ -1,0 +1,115 @@
+//! Reply: an answer, as a whole body or as a stream of events.
+//!
+//! It does not know which HTTP response it becomes; `caller/` encodes it and `server/ingress` sends it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use http::{HeaderMap, StatusCode};
+use serde_json::value::RawValue;
+
+use crate::fault::Fault;
+
+/// An answer of a provider. Dropping it cancels the provider's work.
+pub struct Reply {
+    /// The provider's status, always a success.
+    pub status: StatusCode,
+    /// The provider's headers that may reach the caller.
+    pub headers: HeaderMap,
+    /// The name of the provider that answered.
+    pub provider: Arc<str>,
+    /// The model that answered, as sent to the provider.
+    pub model: Option<Arc<str>>,
+    /// The answer itself.
+    pub body: Body,
+}
+
+/// The forms an answer comes in.
+pub enum Body {
+    /// An answer in the house's own words: any caller dialect can encode it.
+    Answer(Answer),
+    /// What was said in a recording.
+    Transcript(Transcript),
+    /// The provider's own bytes, complete.
+    Whole(Bytes),
+    /// The provider's own bytes as they come: audio, files. Cut short, it ends in an error.
+    Bytes(ByteStream),
+    /// Server-sent events. The first one is in hand.
+    Events(EventStream),
+}
+
+/// Bytes as they come; an error ends the stream.
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, Fault>> + Send>>;
+
+/// Events as they come. `None` means that the answer is complete; a broken one ends in `Err`.
+pub type EventStream = Pin<Box<dyn Stream<Item = Result<Event, Fault>> + Send>>;
+
+/// An answer, independent of any dialect.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// The text.
+    pub text: String,
+    /// Why the model stopped, in OpenAI's words (`stop`, `length`, ...), when it was said.
+    pub finish: Option<Box<str>>,
+    /// Tokens, when the provider counted them.
+    pub usage: Option<Usage>,
+    /// Follow-up suggestions of a restaurant's assistant (a JSON array).
+    pub suggestions: Option<Box<RawValue>>,
+    /// An order understood from the conversation.
+    pub order: Option<Box<RawValue>>,
+}
+
+/// What was said in a recording, and what a restaurant's assistant answered.
+#[derive(Clone, Debug, Default)]
+pub struct Transcript {
+    /// What was said.
+    pub text: String,
+    /// The assistant's answer, when there is one.
+    pub response: Option<String>,
+    /// Where the spoken answer can be fetched.
+    pub audio_url: Option<String>,
+    /// An order understood from the recording.
+    pub order: Option<Box<RawValue>>,
+    /// Length of the recording in seconds, when the provider says.
+    pub duration: Option<f64>,
+}
+
+/// Tokens of a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub input: u64,
+    /// Tokens of the answer.
+    pub output: u64,
+}
+
+impl Usage {
+    /// Both together.
+    pub fn total(self) -> u64 {
+        self.input.saturating_add(self.output)
+    }
+}
+
+/// One server-sent event.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The event as it stood on the wire, its ending included, in OpenAI's dialect.
+    pub raw: Bytes,
+    /// What it means.
+    pub kind: EventKind,
+}
+
+/// What an event means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// Nothing but comment lines.
+    Comment,
+    /// A piece of the answer.
+    Piece,
+    /// A piece of the answer whose text was asked for (the caller speaks another dialect).
+    Text(Box<str>),
+    /// The terminator (`[DONE]`).
+    Done,
+}

@@ -1,0 +1,98 @@
+//! Deadlines as values: who set one, and how long is left.
+//!
+//! A deadline travels in the [`Call`](crate::call::Call) and is only ever tightened on its way inwards, so that
+//! one timer at the innermost place serves them all. This file knows nothing of what is being waited for.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Which limit a wait ran into. Also the `phase` label of timeouts in logs and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// No connection within `timeout.connect`.
+    Connect,
+    /// No response head within `timeout.first_byte`.
+    FirstByte,
+    /// No first event of a stream within `timeout.first_token`.
+    FirstToken,
+    /// Silence between two pieces of a body longer than `timeout.idle`.
+    Idle,
+    /// The whole attempt took longer than the provider's `timeout.total`.
+    Attempt,
+    /// The whole call took longer than the route's `timeout.total`.
+    Call,
+}
+
+impl Phase {
+    /// The word used in messages, logs and metrics; the name of the config key where there is one.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Connect => "connect",
+            Phase::FirstByte => "first_byte",
+            Phase::FirstToken => "first_token",
+            Phase::Idle => "idle",
+            Phase::Attempt => "attempt",
+            Phase::Call => "call",
+        }
+    }
+}
+
+/// A moment that work must not outlive, and the limit that set it.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    /// When.
+    pub at: Instant,
+    /// Which limit.
+    pub phase: Phase,
+}
+
+impl Deadline {
+    /// `after` from now.
+    pub fn after(after: Duration, phase: Phase) -> Self {
+        Self { at: later(Instant::now(), after), phase }
+    }
+
+    /// The earlier of this one and `after` from now. The older one wins a tie: it has the wider scope.
+    #[must_use]
+    pub fn tighten(self, after: Duration, phase: Phase) -> Self {
+        let other = Self::after(after, phase);
+        if other.at < self.at { other } else { self }
+    }
+
+    /// True once the moment has come.
+    pub fn has_passed(&self) -> bool {
+        Instant::now() >= self.at
+    }
+
+    /// What is left; zero once it has passed.
+    pub fn remaining(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+}
+
+/// `at + after`, or thirty years on where that overflows: a config may say "a million years".
+pub fn later(at: Instant, after: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    at.checked_add(after.min(FAR)).unwrap_or(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_only_ever_gets_tighter() {
+        let call = Deadline::after(Duration::from_secs(10), Phase::Call);
+        assert_eq!(call.tighten(Duration::from_secs(20), Phase::Attempt).phase, Phase::Call);
+        assert_eq!(call.tighten(Duration::from_secs(5), Phase::Attempt).phase, Phase::Attempt);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert!(call.has_passed());
+        assert_eq!(call.remaining(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_absurd_duration_does_not_overflow() {
+        let _ = Deadline::after(Duration::MAX, Phase::Call);
+    }
+}

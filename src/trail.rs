@@ -1,0 +1,133 @@
+//! Trail: what happened to a call on the way. Policies write facts here; `policy/observe` alone reads them.
+//!
+//! It holds no content: no prompt, no answer, no key.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::reply::Usage;
+
+/// A shared, append-mostly record of one call. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Trail(Arc<Mutex<Facts>>);
+
+impl Trail {
+    /// An empty trail that starts now.
+    pub fn start() -> Self {
+        Self(Arc::new(Mutex::new(Facts::new(Instant::now()))))
+    }
+
+    /// The facts, for writing or reading. Never held across an await.
+    pub fn facts(&self) -> MutexGuard<'_, Facts> {
+        // A panic while writing a fact leaves at worst one fact missing: the rest is still worth having.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that an attempt begins, and returns the means to note how it ended.
+    pub fn begin_attempt(&self, provider: &Arc<str>, model: Option<Arc<str>>) -> AttemptNote {
+        let mut facts = self.facts();
+        facts.attempts.push(Attempt {
+            provider: provider.clone(),
+            model,
+            started: Instant::now(),
+            took: None,
+            outcome: Outcome::Pending,
+        });
+        AttemptNote { trail: self.clone(), index: facts.attempts.len() - 1 }
+    }
+}
+
+/// Everything noted about one call.
+#[derive(Debug)]
+pub struct Facts {
+    /// When the request's head had arrived.
+    pub started: Instant,
+    /// Bytes of the request's body.
+    pub bytes_in: u64,
+    /// Attempts at providers, oldest first.
+    pub attempts: Vec<Attempt>,
+    /// Tokens, when the provider counted them.
+    pub usage: Option<Usage>,
+    /// Time to the first event or to the whole answer.
+    pub first_token: Option<Duration>,
+    /// Events passed to the caller.
+    pub events: u64,
+    /// Malformed events that were dropped.
+    pub events_dropped: u64,
+    /// The provider's own request id.
+    pub provider_request_id: Option<Box<str>>,
+    /// The code of the fault that the caller was told, if any.
+    pub fault: Option<&'static str>,
+    /// What is known about the fault beyond its code; for the log, never for the caller.
+    pub fault_detail: Option<String>,
+}
+
+impl Facts {
+    fn new(started: Instant) -> Self {
+        Self {
+            started,
+            bytes_in: 0,
+            attempts: Vec::new(),
+            usage: None,
+            first_token: None,
+            events: 0,
+            events_dropped: 0,
+            provider_request_id: None,
+            fault: None,
+            fault_detail: None,
+        }
+    }
+
+    /// The attempt that answered, if one did: the last one.
+    pub fn served(&self) -> Option<&Attempt> {
+        self.attempts.last().filter(|last| !matches!(last.outcome, Outcome::Failed(_)))
+    }
+}
+
+/// One attempt at one provider.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The provider's name.
+    pub provider: Arc<str>,
+    /// The model sent.
+    pub model: Option<Arc<str>>,
+    /// When it began.
+    pub started: Instant,
+    /// How long it took, once it is over.
+    pub took: Option<Duration>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It still runs; at the end of a call: the caller went away.
+    Pending,
+    /// The answer was complete.
+    Succeeded,
+    /// It failed with this fault code.
+    Failed(&'static str),
+}
+
+/// The means to note how an attempt ended. The first word counts.
+#[derive(Debug)]
+pub struct AttemptNote {
+    trail: Trail,
+    index: usize,
+}
+
+impl AttemptNote {
+    /// Notes the end.
+    pub fn end(&self, outcome: Outcome) {
+        let mut facts = self.trail.facts();
+        if let Some(attempt) = facts.attempts.get_mut(self.index)
+            && attempt.outcome == Outcome::Pending
+        {
+            attempt.took = Some(attempt.started.elapsed());
+            attempt.outcome = outcome;
+        }
+    }
+}
