@@ -1,0 +1,212 @@
+//! General: the tables that are neither providers nor routes: server, log, store, health, timeout, model maps, prices.
+//!
+//! It does not know what a provider or a route does with a time or a map.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::environment::Variables;
+use super::plan::{
+    Environment, HealthPlan, LogFormat, LogPlan, ModelMap, Pattern, Price, Prices, ServerPlan, StorePlan,
+};
+use super::problem::Report;
+use super::reader::{At, Section};
+use super::secret::Secret;
+use super::value;
+use crate::call::Pace;
+
+/// The words for [`Environment`].
+pub(super) const ENVIRONMENTS: &[(Environment, &str)] = &[
+    (Environment::Development, "development"),
+    (Environment::Staging, "staging"),
+    (Environment::Production, "production"),
+];
+
+const FORMATS: &[(LogFormat, &str)] = &[(LogFormat::Json, "json"), (LogFormat::Pretty, "pretty")];
+
+/// hyper refuses to work with a smaller buffer for a request's head.
+const SMALLEST_HEAD: u64 = 8 << 10;
+
+/// `[server]`
+pub(super) fn server(root: &mut Section<'_>) -> ServerPlan {
+    let mut section = root.section("server");
+    let mut time = |key| section.required(key, value::duration).unwrap_or_default();
+    let header_timeout = time("header_timeout");
+    let body_timeout = time("body_timeout");
+    let idle_timeout = time("idle_timeout");
+    let write_timeout = time("write_timeout");
+    let host = section.required("host", value::host).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let port = section.required("port", value::port).unwrap_or_default();
+    let admin = section.required("admin", value::admin).flatten();
+    let listen = SocketAddr::new(host, port);
+    if let Some(admin) = admin.filter(|admin| collide(listen, *admin)) {
+        let key = match section.node("port").map(|it| &it.origin) > section.node("admin").map(|it| &it.origin) {
+            true => "port",
+            false => "admin",
+        };
+        section.problem(key, format!("callers ({listen}) and operators ({admin}) need different ports"));
+    }
+    let plan = ServerPlan {
+        listen,
+        admin,
+        header_timeout,
+        body_timeout,
+        idle_timeout,
+        write_timeout,
+        // Zero means: do not wait for running calls.
+        drain_timeout: section.required("drain_timeout", value::duration_or_zero).unwrap_or_default(),
+        max_connections: section.required("max_connections", value::count).unwrap_or_default(),
+        max_head: section.required("max_head", value::size(SMALLEST_HEAD, 1 << 20, "8KiB to 1MiB")).unwrap_or_default(),
+    };
+    section.close();
+    plan
+}
+
+/// True when both cannot be listened at. Port 0 is a free one each time.
+fn collide(left: SocketAddr, right: SocketAddr) -> bool {
+    let is_same_host = left.ip() == right.ip() || left.ip().is_unspecified() || right.ip().is_unspecified();
+    left.port() != 0 && left.port() == right.port() && is_same_host
+}
+
+/// `[log]`
+pub(super) fn log(root: &mut Section<'_>) -> LogPlan {
+    let mut section = root.section("log");
+    let plan = LogPlan {
+        level: section.required("level", value::log_level).unwrap_or_default(),
+        format: section.required("format", value::word("a log format", FORMATS)).unwrap_or(LogFormat::Json),
+        service: section.required("service", value::text).unwrap_or_default(),
+    };
+    section.close();
+    plan
+}
+
+/// `[store]`
+pub(super) fn store(root: &mut Section<'_>, variables: &Variables, report: &Report) -> StorePlan {
+    let mut section = root.section("store");
+    let chosen = section.exclusive(&["redis_url", "redis_url_env", "redis_url_file"]);
+    let direct = section.optional("redis_url", value::redis_url);
+    let by_name = section.located("redis_url_env", value::variable_name);
+    let by_file = section.located("redis_url_file", value::text);
+    let redis_url = match chosen {
+        Some("redis_url") => direct.map(|url| Secret::new(&url)),
+        Some("redis_url_env") => by_name.and_then(|name| from_variable(&name, variables)),
+        _ => by_file.and_then(|path| from_file(&path, section.path_of("redis_url_file"), report)),
+    };
+    // The first form was checked by its parser; for the other two only the text is known by now.
+    if let Some(url) = &redis_url
+        && value::redis_url(&super::document::Value::Text(url.expose().into())).is_err()
+    {
+        section.problem(chosen.unwrap_or("redis_url"), "what it names is not a Redis address (redis://HOST:PORT)");
+    }
+    section.close();
+    StorePlan { redis_url }
+}
+
+/// The secret in a variable that the config names.
+pub(super) fn from_variable(name: &At<String>, variables: &Variables) -> Option<Secret> {
+    variables.lookup(&name.value).map(|(text, _)| Secret::new(text))
+}
+
+/// The secret in a file that the config names.
+pub(super) fn from_file(path: &At<String>, key: String, report: &Report) -> Option<Secret> {
+    match std::fs::read_to_string(&path.value) {
+        Ok(text) if text.trim().is_empty() => {
+            report.add(&path.origin, key, format!("the file {:?} is empty", path.value));
+            None
+        }
+        Ok(text) => Some(Secret::new(text.trim())),
+        Err(error) => {
+            report.add(&path.origin, key, format!("cannot read {:?}: {error}", path.value));
+            None
+        }
+    }
+}
+
+/// `[health]`
+pub(super) fn health(root: &mut Section<'_>) -> HealthPlan {
+    let mut section = root.section("health");
+    let plan = HealthPlan {
+        strict_readiness: section.required("strict_readiness", value::boolean).unwrap_or_default(),
+        slow_after: section.required("slow_after", value::duration).unwrap_or_default(),
+    };
+    section.close();
+    plan
+}
+
+/// `[timeout]`: what holds where a provider or a route says nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timeouts {
+    pub(super) connect: Duration,
+    pub(super) pace: Pace,
+    pub(super) total: Duration,
+}
+
+/// `[timeout]`
+pub(super) fn timeouts(root: &mut Section<'_>) -> Timeouts {
+    let mut section = root.section("timeout");
+    let mut time = |key| section.required(key, value::duration).unwrap_or_default();
+    let connect = time("connect");
+    let pace = Pace { first_byte: time("first_byte"), first_token: time("first_token"), idle: time("idle") };
+    let total = time("total");
+    section.close();
+    Timeouts { connect, pace, total }
+}
+
+/// The silence that a `timeout` table allows; what it leaves open comes from `above`.
+pub(super) fn pace(section: &mut Section<'_>) -> impl Fn(Pace) -> Pace + use<> {
+    let first_byte = section.optional("first_byte", value::duration);
+    let first_token = section.optional("first_token", value::duration);
+    let idle = section.optional("idle", value::duration);
+    move |above| Pace {
+        first_byte: first_byte.unwrap_or(above.first_byte),
+        first_token: first_token.unwrap_or(above.first_token),
+        idle: idle.unwrap_or(above.idle),
+    }
+}
+
+/// `[model_map.NAME]`, by name.
+pub(super) fn model_maps(root: &mut Section<'_>, report: &Report) -> BTreeMap<Arc<str>, ModelMap> {
+    let mut maps = BTreeMap::new();
+    for (name, node) in root.names("model_map") {
+        let path = format!("model_map.{}", name.value);
+        let super::document::Value::Table(table) = &node.value else {
+            // Reported by the section itself; the name stays known, so that targets do not complain too.
+            Section::at(node, path, report).close();
+            maps.insert(name.value, ModelMap::default());
+            continue;
+        };
+        let mut entries = Vec::new();
+        for entry in table.entries() {
+            let key = format!("{path}.{:?}", entry.key);
+            let pattern = pattern(&entry.key).map_err(|wrong| report.add(&entry.key_origin, &*key, wrong));
+            let model = value::text(&entry.node.value)
+                .map_err(|wanted| report.add(&entry.node.origin, &*key, wanted.message(&entry.node.value)));
+            if let (Ok(pattern), Ok(model)) = (pattern, model) {
+                entries.push((pattern, Arc::from(model)));
+            }
+        }
+        maps.insert(name.value, ModelMap::new(entries));
+    }
+    maps
+}
+
+/// `[price."MODEL"]`
+pub(super) fn prices(root: &mut Section<'_>, report: &Report) -> Prices {
+    let mut entries = Vec::new();
+    for (name, node) in root.names("price") {
+        let path = format!("price.{:?}", name.value);
+        let pattern = pattern(&name.value).map_err(|wrong| report.add(&name.origin, &*path, wrong));
+        let mut section = Section::at(node, path, report);
+        let input = section.required("input", value::price).unwrap_or_default();
+        let output = section.required("output", value::price).unwrap_or_default();
+        section.close();
+        entries.extend(pattern.map(|pattern| (pattern, Price { input, output })));
+    }
+    Prices::new(entries)
+}
+
+fn pattern(key: &str) -> Result<Pattern, String> {
+    Pattern::parse(key).map_err(|wrong| format!("not a model pattern: {wrong}"))
+}

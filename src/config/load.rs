@@ -1,0 +1,114 @@
+//! Load: lays defaults, file and environment over one another and reads the result; the entry points of the storey.
+//!
+//! It does not know any key but `defaults`, which says what lies at the bottom.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::document::{self, Table, Value};
+use super::environment::{self, Variables};
+use super::general;
+use super::plan::{Environment, Plan};
+use super::problem::{Layer, Origin, Problem, Problems, Report};
+use super::reader::Section;
+use super::routes::Context;
+use super::{providers, routes, unserved, value};
+
+/// The defaults: the file in the repository is what the program carries, so the two cannot differ.
+const DEFAULTS: &str = include_str!("../../config/gateway.toml");
+const DEFAULTS_NAME: &str = "built-in config/gateway.toml";
+
+/// Read when no file is named, if it exists.
+const USUAL_FILE: &str = "config/gateway.toml";
+
+/// The tables that `defaults = false` takes away.
+const OPTIONAL_DEFAULTS: [&str; 4] = ["provider", "route", "model_map", "price"];
+
+/// A plan and where it came from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What the configuration means.
+    pub plan: Plan,
+    /// The file's name, or `built-in defaults`.
+    pub source: String,
+}
+
+/// Reads the configuration of this process: the environment, `.env` in the working directory, and a file. An explicit
+/// file must exist; without one, `config/gateway.toml` is read if it is there.
+pub fn load_from(path: Option<&Path>) -> Result<Loaded, Problems> {
+    let variables = Variables::from_process(Path::new("."));
+    let usual = Path::new(USUAL_FILE);
+    let Some(path) = path.or_else(|| usual.exists().then_some(usual)) else {
+        return load(None, &variables).map(|plan| Loaded { plan, source: "built-in defaults".into() });
+    };
+    let source = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => load(Some((&source, &text)), &variables).map(|plan| Loaded { plan, source }),
+        Err(error) => {
+            let origin = Origin::Whole(source.into());
+            Err(Problems::new(vec![Problem {
+                origin,
+                key: String::new(),
+                message: format!("cannot read it: {error}"),
+            }]))
+        }
+    }
+}
+
+/// Reads a configuration: a file by its name and text, if there is one, and variables. Everything that is wrong is
+/// reported at once.
+///
+/// Files named by `key_file` and `redis_url_file` are read on the way; nothing else outside the arguments is.
+pub fn load(file: Option<(&str, &str)>, variables: &Variables) -> Result<Plan, Problems> {
+    let report = Report::default();
+    report.extend(variables.problems().iter().cloned());
+    let mut warnings = Vec::new();
+    let (mut tree, mut broken) = document::parse(Layer::Defaults, DEFAULTS_NAME, DEFAULTS);
+    let name = file.map_or(DEFAULTS_NAME, |(name, _)| name);
+    if let Some((name, text)) = file {
+        let (user, problems) = document::parse(Layer::File, name, text);
+        broken.extend(problems);
+        if matches!(user.find("defaults").map(|node| &node.value), Some(Value::Bool(false))) {
+            for key in OPTIONAL_DEFAULTS {
+                tree.remove(key);
+            }
+        }
+        let mut clashes = Vec::new();
+        tree.merge(user, "", &mut clashes);
+        for (key, node) in clashes {
+            report.add(&node.origin, key, value::table_wanted(&node.value));
+        }
+    }
+    environment::overlay(&mut tree, variables, &mut warnings);
+    let plan = read(&tree, Origin::Whole(name.into()), variables, &report, warnings);
+    let mut problems = report.into_vec();
+    // A value that was repaired after a mistake of syntax is a guess: what is wrong with it is the syntax.
+    problems.retain(|problem| !broken.iter().any(|syntax| document::same_line(&syntax.origin, &problem.origin)));
+    problems.extend(broken);
+    match problems.is_empty() {
+        true => Ok(plan),
+        false => Err(Problems::new(problems)),
+    }
+}
+
+/// Reads the whole tree. The plan counts only when nothing was reported.
+fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mut warnings: Vec<String>) -> Plan {
+    let mut root = Section::root(tree, origin, report);
+    let environment = root.required("environment", value::word("an environment", general::ENVIRONMENTS));
+    let environment = environment.unwrap_or(Environment::Development);
+    let default_tenant: Arc<str> = root.required("default_tenant", value::text).unwrap_or_default().into();
+    root.optional("defaults", value::boolean);
+    let server = general::server(&mut root);
+    let log = general::log(&mut root);
+    let store = general::store(&mut root, variables, report);
+    let health = general::health(&mut root);
+    let timeouts = general::timeouts(&mut root);
+    let maps = general::model_maps(&mut root, report);
+    let prices = general::prices(&mut root, report);
+    let providers = providers::read(&mut root, timeouts, variables, report, &mut warnings);
+    let routes = routes::read(&mut root, &Context { timeouts, providers: &providers, maps: &maps, report });
+    root.close();
+    unserved::check(variables, environment, report, &mut warnings);
+    let providers = providers.plans;
+    Plan { server, log, store, health, environment, default_tenant, providers, routes, prices, warnings }
+}

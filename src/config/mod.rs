@@ -1,0 +1,19 @@
+//! Configuration: from layers of text to a [`plan::Plan`]. The way down: `load` lays the layers over one another
+//! (`document`, `environment`), and `general`, `providers` and `routes` read the result (`reader`, `value`).
+
+mod document;
+mod environment;
+mod general;
+pub mod load;
+pub mod plan;
+mod problem;
+mod providers;
+mod reader;
+mod routes;
+pub mod secret;
+mod unserved;
+mod value;
+
+pub use environment::Variables;
+pub use load::{Loaded, load, load_from};
+pub use problem::{Layer, Origin, Problem, Problems};

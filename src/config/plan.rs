@@ -1,0 +1,490 @@
+//! Plan: what the configuration means. After this no string is compared and nothing can be missing.
+//!
+//! It does not know where a value came from; `reader` does.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use url::Url;
+
+use super::secret::Secret;
+use crate::call::Pace;
+
+/// Everything a gateway needs to know.
+#[derive(Debug)]
+pub struct Plan {
+    /// Listening and connections.
+    pub server: ServerPlan,
+    /// Logging.
+    pub log: LogPlan,
+    /// Where shared state lives.
+    pub store: StorePlan,
+    /// Readiness.
+    pub health: HealthPlan,
+    /// `development`, `staging` or `production`.
+    pub environment: Environment,
+    /// The tenant of callers that name none.
+    pub default_tenant: Arc<str>,
+    /// Every provider of the file, also those that cannot be used.
+    pub providers: Vec<Arc<ProviderPlan>>,
+    /// Every route.
+    pub routes: Vec<Arc<RoutePlan>>,
+    /// What tokens cost.
+    pub prices: Prices,
+    /// What an operator should know although nothing is wrong enough to refuse the start.
+    pub warnings: Vec<String>,
+}
+
+/// Where the gateway runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Environment {
+    /// A developer's machine.
+    Development,
+    /// A rehearsal.
+    Staging,
+    /// The real thing.
+    Production,
+}
+
+impl Environment {
+    /// The word in the config and in `/health`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Environment::Development => "development",
+            Environment::Staging => "staging",
+            Environment::Production => "production",
+        }
+    }
+}
+
+/// `[server]`
+#[derive(Clone, Debug)]
+pub struct ServerPlan {
+    /// Where callers connect.
+    pub listen: SocketAddr,
+    /// Where operators connect; `None` when off.
+    pub admin: Option<SocketAddr>,
+    /// Until a connection's first byte, and from a request's first byte to the end of its head.
+    pub header_timeout: Duration,
+    /// From the end of the head to the end of the body.
+    pub body_timeout: Duration,
+    /// How long a kept connection may be idle.
+    pub idle_timeout: Duration,
+    /// How long a caller may refuse to read.
+    pub write_timeout: Duration,
+    /// How long running calls may go on after SIGTERM.
+    pub drain_timeout: Duration,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Bytes of a request's head.
+    pub max_head: usize,
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub struct LogPlan {
+    /// A `tracing` filter: `info`, `tidegate=debug`.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+    /// The `service` field of each line.
+    pub service: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+/// `[store]`
+#[derive(Clone, Debug)]
+pub struct StorePlan {
+    /// The shared store; `None` means the one inside the process.
+    pub redis_url: Option<Secret>,
+}
+
+/// `[health]`
+#[derive(Clone, Debug)]
+pub struct HealthPlan {
+    /// Readiness fails while BuildPanel is not connected.
+    pub strict_readiness: bool,
+    /// A probe slower than this makes the status `degraded`.
+    pub slow_after: Duration,
+}
+
+/// `[provider.NAME]`
+#[derive(Debug)]
+pub struct ProviderPlan {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The dialect it speaks.
+    pub kind: ProviderKind,
+    /// Its instances, at least one. No trailing slash in the path.
+    pub urls: Vec<Url>,
+    /// The bearer token.
+    pub key: Option<Secret>,
+    /// Whether calls may go there.
+    pub usable: Usable,
+    /// Until a connection is made (TLS included).
+    pub connect: Duration,
+    /// One attempt, from start to the end of the body.
+    pub total: Duration,
+    /// How long it may be silent.
+    pub pace: Pace,
+    /// The names of models that are this provider's own.
+    pub models: Vec<Pattern>,
+    /// The largest plain answer.
+    pub max_reply: usize,
+    /// Paths, for BuildPanel.
+    pub endpoints: Endpoints,
+    /// How its health is asked for; `None`: never.
+    pub probe: Option<ProbePlan>,
+}
+
+/// The dialects that providers speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderKind {
+    /// OpenAI and whatever speaks like it.
+    OpenAi,
+    /// BuildPanel.
+    BuildPanel,
+}
+
+/// Whether calls may go to a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usable {
+    /// Yes.
+    Yes,
+    /// No key is set.
+    NoKey,
+    /// It was never switched on (`USE_BUILDPANEL` is not set).
+    NotEnabled,
+    /// It is switched off (`USE_BUILDPANEL=false`, `enabled = false`).
+    SwitchedOff,
+}
+
+/// Paths of BuildPanel's endpoints, each beginning with `/`.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoints {
+    /// Chat.
+    pub chat: String,
+    /// Voice to voice.
+    pub voice: String,
+    /// Voice to JSON.
+    pub voice_metadata: String,
+    /// Menu.
+    pub menu: String,
+}
+
+/// `[provider.NAME.probe]`
+#[derive(Clone, Debug)]
+pub struct ProbePlan {
+    /// Paths to ask in order; the next one only when the one before is not found.
+    pub paths: Vec<String>,
+    /// How often.
+    pub interval: Duration,
+    /// How long to wait.
+    pub timeout: Duration,
+}
+
+/// `[route.NAME]`
+#[derive(Debug)]
+pub struct RoutePlan {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Paths, in `matchit`'s syntax: `/v1/models/{id}`, `/v1/{*rest}`.
+    pub paths: Vec<String>,
+    /// Methods.
+    pub methods: Vec<Method>,
+    /// The dialect of its callers.
+    pub caller: CallerKind,
+    /// What is asked for.
+    pub call: CallKind,
+    /// Whom to ask, in order. Those without a key are left out.
+    pub targets: Vec<TargetPlan>,
+    /// The whole call, over all targets.
+    pub total: Duration,
+    /// Bytes of a request's body.
+    pub max_body: usize,
+    /// The model of callers that name none.
+    pub model: Option<Arc<str>>,
+    /// False: the call is tried once, at one target.
+    pub is_idempotent: bool,
+}
+
+/// The dialects that callers speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CallerKind {
+    /// OpenAI's SDKs.
+    OpenAi,
+    /// The restaurant backend.
+    Restaurant,
+    /// The canvas application.
+    Canvas,
+    /// The website's chat widget.
+    Widget,
+}
+
+impl CallerKind {
+    /// The word in the config and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CallerKind::OpenAi => "openai",
+            CallerKind::Restaurant => "restaurant",
+            CallerKind::Canvas => "canvas",
+            CallerKind::Widget => "widget",
+        }
+    }
+}
+
+/// What a route is for. Which of them a caller dialect and a provider kind know: [`CallKind::known_to`] and
+/// [`CallKind::served_by`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CallKind {
+    /// A conversation.
+    Chat,
+    /// An order in words, to be understood.
+    ParseOrder,
+    /// Speech to speech.
+    Voice,
+    /// Speech to text.
+    VoiceMetadata,
+    /// A spoken order.
+    VoiceOrder,
+    /// The menu.
+    Menu,
+    /// The caller's own health endpoint, answered by the gateway.
+    Health,
+    /// The caller's own statistics, answered by the gateway.
+    Stats,
+    /// OpenAI's text completions.
+    Completions,
+    /// OpenAI's embeddings.
+    Embeddings,
+    /// OpenAI's list of models.
+    Models,
+    /// OpenAI's responses.
+    Responses,
+    /// OpenAI's speech to text.
+    Transcriptions,
+    /// OpenAI's text to speech.
+    Speech,
+    /// Anything else under OpenAI's `/v1`.
+    Any,
+}
+
+impl CallKind {
+    /// All of them with their words, in the order of documentation.
+    pub const ALL: [(CallKind, &'static str); 15] = [
+        (CallKind::Chat, "chat"),
+        (CallKind::ParseOrder, "parse-order"),
+        (CallKind::Voice, "voice"),
+        (CallKind::VoiceMetadata, "voice-metadata"),
+        (CallKind::VoiceOrder, "voice-order"),
+        (CallKind::Menu, "menu"),
+        (CallKind::Health, "health"),
+        (CallKind::Stats, "stats"),
+        (CallKind::Completions, "completions"),
+        (CallKind::Embeddings, "embeddings"),
+        (CallKind::Models, "models"),
+        (CallKind::Responses, "responses"),
+        (CallKind::Transcriptions, "transcriptions"),
+        (CallKind::Speech, "speech"),
+        (CallKind::Any, "any"),
+    ];
+
+    /// The word in the config and in metrics.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("any", |(_, word)| word)
+    }
+
+    /// True when callers of this dialect can ask for it.
+    pub fn known_to(self, caller: CallerKind) -> bool {
+        use CallKind as K;
+        match caller {
+            CallerKind::OpenAi => matches!(
+                self,
+                K::Chat
+                    | K::Completions
+                    | K::Embeddings
+                    | K::Models
+                    | K::Responses
+                    | K::Transcriptions
+                    | K::Speech
+                    | K::Any
+            ),
+            CallerKind::Restaurant => matches!(
+                self,
+                K::Chat | K::ParseOrder | K::Voice | K::VoiceMetadata | K::VoiceOrder | K::Menu | K::Health
+            ),
+            CallerKind::Canvas => matches!(self, K::Chat | K::Health | K::Stats),
+            CallerKind::Widget => matches!(self, K::Chat),
+        }
+    }
+
+    /// True when providers of this kind can answer it.
+    pub fn served_by(self, provider: ProviderKind) -> bool {
+        use CallKind as K;
+        match provider {
+            ProviderKind::BuildPanel => {
+                matches!(self, K::Chat | K::ParseOrder | K::Voice | K::VoiceMetadata | K::VoiceOrder | K::Menu)
+            }
+            ProviderKind::OpenAi => !matches!(self, K::Voice | K::VoiceOrder | K::Menu | K::Health | K::Stats),
+        }
+    }
+
+    /// True when the gateway answers by itself, without a provider.
+    pub fn is_local(self) -> bool {
+        matches!(self, CallKind::Health | CallKind::Stats)
+    }
+}
+
+/// One entry of a route's `targets`.
+#[derive(Clone, Debug)]
+pub struct TargetPlan {
+    /// Whom to ask.
+    pub provider: Arc<ProviderPlan>,
+    /// A fixed model, whatever the caller named.
+    pub model: Option<Arc<str>>,
+    /// What the caller's model becomes here, by pattern.
+    pub models: ModelMap,
+    /// Models that other providers of the gateway call their own: never sent here unmapped.
+    pub foreign: Arc<[Pattern]>,
+    /// Text put before the conversation.
+    pub instruction: Option<Arc<str>>,
+    /// How long it may be silent: the route's wish, else the provider's.
+    pub pace: Pace,
+    /// One attempt: the target's own, else the provider's.
+    pub total: Duration,
+}
+
+/// What a target does with a call that names a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelChoice {
+    /// Send it as the caller wrote it.
+    AsAsked,
+    /// Send it with this model.
+    Replace(Arc<str>),
+    /// The model is not for this target.
+    NotHere,
+}
+
+impl TargetPlan {
+    /// What this target does with a call that names `asked`.
+    ///
+    /// A fixed model wins; a model that is the provider's own is sent as it is; then the map decides; what is left
+    /// goes through unless it belongs to another provider, or this one serves only its own models.
+    pub fn choose(&self, asked: Option<&str>) -> ModelChoice {
+        if let Some(model) = &self.model {
+            return ModelChoice::Replace(model.clone());
+        }
+        let Some(asked) = asked else { return ModelChoice::AsAsked };
+        if self.provider.models.iter().any(|own| own.matches(asked)) {
+            return ModelChoice::AsAsked;
+        }
+        if let Some(model) = self.models.lookup(asked) {
+            return ModelChoice::Replace(model.clone());
+        }
+        if !self.provider.models.is_empty() || self.foreign.iter().any(|foreign| foreign.matches(asked)) {
+            return ModelChoice::NotHere;
+        }
+        ModelChoice::AsAsked
+    }
+}
+
+/// A model's name, or the beginning of one followed by `*`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Pattern {
+    text: Box<str>,
+    is_prefix: bool,
+}
+
+impl Pattern {
+    /// Reads a pattern; a `*` is allowed at the end only.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let (text, is_prefix) = match text.strip_suffix('*') {
+            Some(prefix) => (prefix, true),
+            None => (text, false),
+        };
+        match text.contains('*') {
+            true => Err("`*` may stand only at the end"),
+            false if text.is_empty() && !is_prefix => Err("a model name cannot be empty"),
+            false => Ok(Self { text: text.into(), is_prefix }),
+        }
+    }
+
+    /// True when `name` fits.
+    pub fn matches(&self, name: &str) -> bool {
+        match self.is_prefix {
+            true => name.starts_with(&*self.text),
+            false => name == &*self.text,
+        }
+    }
+
+    /// How exact it is: an exact name beats a prefix, a longer prefix a shorter one.
+    fn rank(&self) -> (bool, usize) {
+        (!self.is_prefix, self.text.len())
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}{}", self.text, if self.is_prefix { "*" } else { "" })
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{self}")
+    }
+}
+
+/// Names by pattern; the most exact pattern wins.
+#[derive(Clone, Debug, Default)]
+pub struct ModelMap(Arc<[(Pattern, Arc<str>)]>);
+
+impl ModelMap {
+    /// Builds the map; order does not matter.
+    pub fn new(mut entries: Vec<(Pattern, Arc<str>)>) -> Self {
+        entries.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.rank()));
+        Self(entries.into())
+    }
+
+    /// What `name` becomes, if any pattern fits.
+    pub fn lookup(&self, name: &str) -> Option<&Arc<str>> {
+        self.0.iter().find(|(pattern, _)| pattern.matches(name)).map(|(_, to)| to)
+    }
+}
+
+/// What tokens cost, by model.
+#[derive(Clone, Debug, Default)]
+pub struct Prices(Arc<[(Pattern, Price)]>);
+
+/// USD per million tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Price {
+    /// Of the prompt.
+    pub input: f64,
+    /// Of the answer.
+    pub output: f64,
+}
+
+impl Prices {
+    /// Builds the table; order does not matter, the most exact pattern wins.
+    pub fn new(mut entries: Vec<(Pattern, Price)>) -> Self {
+        entries.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.rank()));
+        Self(entries.into())
+    }
+
+    /// What a model costs; zero when nothing fits.
+    pub fn of(&self, model: &str) -> Price {
+        self.0.iter().find(|(pattern, _)| pattern.matches(model)).map(|(_, price)| *price).unwrap_or_default()
+    }
+}

@@ -1,0 +1,239 @@
+//! Providers: `[provider.NAME]`, from keys to plans, and whether calls may go there.
+//!
+//! It does not know which routes use them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::environment::{Meaning, VARIABLES, Variables};
+use super::general::{self, Timeouts};
+use super::plan::{Endpoints, ProbePlan, ProviderKind, ProviderPlan, Usable};
+use super::problem::Report;
+use super::reader::{At, Section};
+use super::secret::Secret;
+use super::value;
+
+/// The words for [`ProviderKind`].
+const KINDS: &[(ProviderKind, &str)] = &[(ProviderKind::OpenAi, "openai"), (ProviderKind::BuildPanel, "buildpanel")];
+
+/// What holds for a provider of the user's own that says nothing. The providers of the default file say all of it.
+const MAX_REPLY: usize = 32 << 20;
+const PROBE_INTERVAL: Duration = Duration::from_secs(30);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A probe more often than this would be load, not a question.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// All providers of the config.
+#[derive(Debug)]
+pub(super) struct Providers {
+    /// Those that could be read.
+    pub(super) plans: Vec<Arc<ProviderPlan>>,
+    /// All names, also of those that could not be read: a route that names one is not wrong too.
+    pub(super) names: Vec<Arc<str>>,
+}
+
+/// The word of a kind.
+pub(super) fn word(kind: ProviderKind) -> &'static str {
+    KINDS.iter().find(|(known, _)| *known == kind).map_or("openai", |(_, word)| word)
+}
+
+/// Reads them all.
+pub(super) fn read(
+    root: &mut Section<'_>,
+    timeouts: Timeouts,
+    variables: &Variables,
+    report: &Report,
+    warnings: &mut Vec<String>,
+) -> Providers {
+    let mut providers = Providers { plans: Vec::new(), names: Vec::new() };
+    let mut sources = Vec::new();
+    for (name, node) in root.names("provider") {
+        if !is_name(&name.value) {
+            report.add(&name.origin, "provider", format!("{:?} is not a name: {NAME_RULE}", name.value));
+            continue;
+        }
+        providers.names.push(name.value.clone());
+        let section = Section::at(node, format!("provider.{}", name.value), report);
+        let Some((plan, source)) = provider(name.value, section, timeouts, variables, report) else { continue };
+        warnings.extend(advice(&plan, &source));
+        sources.push(source);
+        providers.plans.push(Arc::new(plan));
+    }
+    warnings.extend(idle_keys(&sources, variables));
+    warnings.extend(nobody(&providers.plans, &sources));
+    providers
+}
+
+/// What names of providers and routes are made of: they become labels of metrics and values of headers.
+pub(super) const NAME_RULE: &str = "allowed are 1 to 64 ASCII letters, digits, `-` and `_`";
+
+/// True for a name that a provider or a route can have.
+pub(super) fn is_name(name: &str) -> bool {
+    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=64).contains(&name.len()) && name.bytes().all(is_fine)
+}
+
+/// Where a provider's key was looked for.
+struct KeySource {
+    variable: Option<String>,
+    is_enabled: Option<bool>,
+}
+
+fn provider(
+    name: Arc<str>,
+    mut section: Section<'_>,
+    timeouts: Timeouts,
+    variables: &Variables,
+    report: &Report,
+) -> Option<(ProviderPlan, KeySource)> {
+    let kind = section.required("kind", value::word("a provider kind", KINDS));
+    let is_enabled = section.optional("enabled", value::boolean);
+    let urls = section.required_list("url", value::url);
+    let (key, variable, has_source) = key(&mut section, variables, report);
+    let requires_key = section.optional("requires_key", value::boolean).unwrap_or(has_source);
+    let models = section.list("models", value::pattern).unwrap_or_default();
+    let max_reply = section.optional("max_reply", value::body_size).unwrap_or(MAX_REPLY);
+    let mut times = section.section("timeout");
+    let connect = times.optional("connect", value::duration).unwrap_or(timeouts.connect);
+    let pace = general::pace(&mut times)(timeouts.pace);
+    let total = times.optional("total", value::duration).unwrap_or(timeouts.total);
+    times.close();
+    let endpoints = endpoints(&mut section, kind);
+    let probe = probe(&mut section, kind);
+    section.close();
+    let kind = kind?;
+    let usable = match is_enabled {
+        Some(false) => Usable::SwitchedOff,
+        None if kind == ProviderKind::BuildPanel => Usable::NotEnabled,
+        _ if requires_key && key.is_none() => Usable::NoKey,
+        _ => Usable::Yes,
+    };
+    let plan = ProviderPlan {
+        name,
+        kind,
+        urls: values(urls?),
+        key,
+        usable,
+        connect,
+        total,
+        pace,
+        models: values(models),
+        max_reply,
+        endpoints,
+        probe,
+    };
+    Some((plan, KeySource { variable, is_enabled }))
+}
+
+fn values<T>(items: Vec<At<T>>) -> Vec<T> {
+    items.into_iter().map(|at| at.value).collect()
+}
+
+/// The key, the variable it may come from, and whether the config says where it comes from at all.
+fn key(section: &mut Section<'_>, variables: &Variables, report: &Report) -> (Option<Secret>, Option<String>, bool) {
+    let chosen = section.exclusive(&["key_env", "key_file"]);
+    let by_name = section.located("key_env", value::variable_name);
+    let by_file = section.located("key_file", value::text);
+    let mut variable = None;
+    let mut place = None;
+    let secret = match (chosen, by_name, by_file) {
+        (Some("key_env"), Some(name), _) => {
+            place = variables.lookup(&name.value).map(|(_, origin)| origin);
+            let secret = general::from_variable(&name, variables);
+            variable = Some(name.value);
+            secret
+        }
+        (Some("key_file"), _, Some(path)) => {
+            let secret = general::from_file(&path, section.path_of("key_file"), report);
+            place = Some(path.origin);
+            secret
+        }
+        _ => None,
+    };
+    // It is sent in a header, and what cannot stand in one would fail every call.
+    if let (Some(secret), Some(place)) = (&secret, place)
+        && !secret.expose().bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        report.add(
+            &place,
+            section.path_of("key_file"),
+            "*** is not a key: allowed are ASCII characters without blanks",
+        );
+    }
+    (secret, variable, chosen.is_some())
+}
+
+/// Paths of BuildPanel; what the config leaves open is what BuildPanel has.
+fn endpoints(section: &mut Section<'_>, kind: Option<ProviderKind>) -> Endpoints {
+    if kind == Some(ProviderKind::OpenAi) {
+        if section.has("endpoints") {
+            section.problem("endpoints", "only providers of kind `buildpanel` have endpoints; set `url` instead");
+        }
+        return Endpoints::default();
+    }
+    let mut paths = section.section("endpoints");
+    let mut path = |key, default: &str| paths.optional(key, value::path).unwrap_or_else(|| default.into());
+    let endpoints = Endpoints {
+        chat: path("chat", "/api/chatbot"),
+        voice: path("voice", "/api/voice-chat"),
+        voice_metadata: path("voice_metadata", "/api/voice-chat-metadata"),
+        menu: path("menu", "/api/menu"),
+    };
+    paths.close();
+    endpoints
+}
+
+/// A provider is asked for its health when its table says so.
+fn probe(section: &mut Section<'_>, kind: Option<ProviderKind>) -> Option<ProbePlan> {
+    let has_probe = section.has("probe");
+    let mut probe = section.section("probe");
+    let is_enabled = probe.optional("enabled", value::boolean).unwrap_or(has_probe);
+    let default: &[&str] = match kind {
+        Some(ProviderKind::BuildPanel) => &["/health", "/api/health"],
+        _ => &["/models"],
+    };
+    let paths = match probe.has("paths") {
+        true => probe.required_list("paths", value::path).map(values).unwrap_or_default(),
+        false => default.iter().map(|path| (*path).into()).collect(),
+    };
+    let interval = probe.optional("interval", value::duration).unwrap_or(PROBE_INTERVAL);
+    if interval < SHORTEST_INTERVAL {
+        probe.problem("interval", "too often: at least 100ms");
+    }
+    let timeout = probe.optional("timeout", value::duration).unwrap_or(PROBE_TIMEOUT);
+    probe.close();
+    is_enabled.then_some(ProbePlan { paths, interval, timeout })
+}
+
+/// A provider that someone switched on by name, and that cannot be used all the same.
+fn advice(plan: &ProviderPlan, source: &KeySource) -> Option<String> {
+    let is_wanted = source.is_enabled == Some(true) && plan.usable == Usable::NoKey;
+    let missing = source.variable.as_deref().map_or("it has no key".into(), |name| format!("{name} is not set"));
+    is_wanted.then(|| format!("provider {} is enabled, but {missing}: it is left out", plan.name))
+}
+
+/// Keys that are set and that no provider takes.
+fn idle_keys(sources: &[KeySource], variables: &Variables) -> Vec<String> {
+    let keys = VARIABLES.iter().filter(|(_, meaning)| *meaning == Meaning::ProviderKey).flat_map(|(names, _)| *names);
+    let is_taken = |name: &str| sources.iter().any(|source| source.variable.as_deref() == Some(name));
+    let idle = keys.filter(|name| variables.lookup(name).is_some() && !is_taken(name));
+    idle.map(|name| format!("{name} is set, but no provider takes its key from it")).collect()
+}
+
+/// No provider can be used: what to set.
+fn nobody(plans: &[Arc<ProviderPlan>], sources: &[KeySource]) -> Option<String> {
+    if plans.iter().any(|plan| plan.usable == Usable::Yes) {
+        return None;
+    }
+    let remedy = |(plan, source): (&Arc<ProviderPlan>, &KeySource)| match plan.usable {
+        Usable::NoKey => source.variable.clone(),
+        Usable::NotEnabled if &*plan.name == "buildpanel" => Some("USE_BUILDPANEL=true".into()),
+        _ => Some(format!("provider.{}.enabled = true", plan.name)),
+    };
+    let remedies: Vec<_> = plans.iter().zip(sources).filter_map(remedy).collect();
+    let hint = match remedies.is_empty() {
+        true => "add a provider to the config".into(),
+        false => format!("set {}", remedies.join(" or ")),
+    };
+    Some(format!("no AI provider can be used, every AI route will answer 503: {hint}"))
+}

@@ -1,0 +1,143 @@
+//! Unserved: variables of the deployments for things that this version does not do. They are checked all the same,
+//! so that a typo does not wait for the day they count, and each one set says plainly what it does not protect.
+//!
+//! It does not know the features themselves; an entry leaves this file when its feature arrives.
+
+use url::Url;
+
+use super::document::Value;
+use super::environment::Variables;
+use super::plan::Environment;
+use super::problem::Report;
+use super::value::{self, Parsed, Wanted};
+
+/// One variable (with its aliases): how it must look, and what is not done with it.
+struct Unserved {
+    names: &'static [&'static str],
+    check: fn(&Value) -> Parsed<()>,
+    /// Follows "NAME is set, but this version".
+    truth: &'static str,
+}
+
+const NO_CACHE: &str = "does not cache answers yet: every call reaches a provider";
+const NO_LIMITS: &str = "does not limit request rates yet: no caller is held back";
+
+const UNSERVED: &[Unserved] = &[
+    Unserved { names: &["CACHE_TTL_SECONDS"], check: seconds, truth: NO_CACHE },
+    Unserved { names: &["LLM_CACHE_ENABLED", "ENABLE_LLM_CACHE"], check: switch, truth: NO_CACHE },
+    Unserved { names: &["LLM_CACHE_TTL"], check: seconds, truth: NO_CACHE },
+    Unserved { names: &["RATE_LIMIT_WINDOW_MS"], check: window, truth: NO_LIMITS },
+    Unserved { names: &["RATE_LIMIT_MAX_REQUESTS"], check: requests, truth: NO_LIMITS },
+    Unserved { names: &["DISABLE_RATE_LIMITING"], check: switch, truth: NO_LIMITS },
+    Unserved {
+        names: &["SUPABASE_JWT_SECRET"],
+        check: secret,
+        truth: "does not check tokens yet: the routes are open to whoever can reach them",
+    },
+    Unserved {
+        names: &["FRONTEND_URL"],
+        check: origin,
+        truth: "does not check or answer CORS yet: it neither admits nor keeps out pages of any origin",
+    },
+    Unserved {
+        names: &["ALLOWED_ORIGINS"],
+        check: origins,
+        truth: "does not check or answer CORS yet: it neither admits nor keeps out pages of any origin",
+    },
+    Unserved {
+        names: &["ADMIN_TOKEN"],
+        check: secret,
+        truth: "does not ask for it yet: the admin address is open to whoever can reach it",
+    },
+    Unserved {
+        names: &["FORCE_HTTPS"],
+        check: switch,
+        truth: "does not enforce HTTPS yet: plain HTTP is answered, unencrypted",
+    },
+    Unserved { names: &["OTEL_EXPORTER_OTLP_ENDPOINT"], check: endpoint, truth: "does not export traces yet" },
+    Unserved { names: &["SENTRY_DSN"], check: dsn, truth: "does not report errors to Sentry yet" },
+];
+
+/// Checks them all and says what is not done.
+pub(super) fn check(variables: &Variables, environment: Environment, report: &Report, warnings: &mut Vec<String>) {
+    for entry in UNSERVED {
+        let Some((name, value, origin)) = variables.first_of(entry.names) else { continue };
+        let raw = Value::Raw(value.into());
+        if let Err(wanted) = (entry.check)(&raw) {
+            report.add(&origin, "", wanted.message(&raw));
+            continue;
+        }
+        let is_on = value::boolean(&raw).unwrap_or(false);
+        if name == "DISABLE_RATE_LIMITING" && is_on && environment == Environment::Production {
+            report.add(&origin, "", format!("\"{value}\" is refused in production: allowed false"));
+            continue;
+        }
+        warnings.push(format!("{name} is set, but this version {}", entry.truth));
+    }
+}
+
+fn switch(value: &Value) -> Parsed<()> {
+    value::boolean(value).map(drop)
+}
+
+/// Zero turns caching off; a year is more than anyone means.
+fn seconds(value: &Value) -> Parsed<()> {
+    value::integer("a number of seconds", 0, 31_536_000)(value).map(drop)
+}
+
+fn window(value: &Value) -> Parsed<()> {
+    value::integer("a number of milliseconds", 1, 86_400_000)(value).map(drop)
+}
+
+fn requests(value: &Value) -> Parsed<()> {
+    value::integer("a number of requests", 1, 1_000_000_000)(value).map(drop)
+}
+
+fn secret(value: &Value) -> Parsed<()> {
+    value::secret_text(value).map(drop)
+}
+
+fn endpoint(value: &Value) -> Parsed<()> {
+    value::url(value).map(drop)
+}
+
+fn origins(value: &Value) -> Parsed<()> {
+    let Value::Raw(text) = value else { return origin(value) };
+    let mut parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.try_for_each(|part| origin(&Value::Raw(part.into())))
+}
+
+/// `*` is not one: credentials are allowed, and both together would open the gateway to every page.
+fn origin(value: &Value) -> Parsed<()> {
+    let is_origin = value::url(value).is_ok_and(|url| matches!(url.path(), "" | "/"));
+    match is_origin {
+        true => Ok(()),
+        false => Err(Wanted::new("a list of origins", "http(s)://HOST[:PORT], separated by commas, and never `*`")),
+    }
+}
+
+fn dsn(value: &Value) -> Parsed<()> {
+    let parsed = match value {
+        Value::Raw(text) => Url::parse(text).ok(),
+        _ => None,
+    };
+    let is_fine = parsed.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
+    match is_fine {
+        true => Ok(()),
+        false => Err(Wanted::secret("a Sentry address", "https://KEY@HOST/PROJECT")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::environment::{Meaning, VARIABLES};
+    use super::*;
+
+    #[test]
+    fn both_tables_name_the_same_variables() {
+        let listed: Vec<_> =
+            VARIABLES.iter().filter(|(_, it)| *it == Meaning::Unserved).map(|(names, _)| *names).collect();
+        let checked: Vec<_> = UNSERVED.iter().map(|entry| entry.names).collect();
+        assert_eq!(listed, checked);
+    }
+}

@@ -1,0 +1,515 @@
+//! What a configuration means, from text and variables to a plan, seen from outside.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tidegate::config::plan::{CallKind, Environment, ModelChoice, Plan, ProviderPlan, RoutePlan, Usable};
+use tidegate::config::{Variables, load, load_from};
+
+const GATEWAY: &str = include_str!("../config/gateway.toml");
+const DEMO: &str = include_str!("../config/demo.toml");
+
+fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
+
+fn process(pairs: &[(&str, &str)]) -> Variables {
+    Variables::new(map(pairs), BTreeMap::new())
+}
+
+fn plan(text: &str, variables: &[(&str, &str)]) -> Plan {
+    match load(Some(("x.toml", text)), &process(variables)) {
+        Ok(plan) => plan,
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+fn problems(text: &str, variables: &[(&str, &str)]) -> String {
+    match load(Some(("x.toml", text)), &process(variables)) {
+        Ok(_) => panic!("the configuration was accepted"),
+        Err(problems) => problems.to_string(),
+    }
+}
+
+fn provider<'a>(plan: &'a Plan, name: &str) -> &'a ProviderPlan {
+    plan.providers.iter().find(|provider| &*provider.name == name).unwrap()
+}
+
+fn route<'a>(plan: &'a Plan, name: &str) -> &'a RoutePlan {
+    plan.routes.iter().find(|route| &*route.name == name).unwrap()
+}
+
+fn targets(plan: &Plan, name: &str) -> Vec<String> {
+    route(plan, name).targets.iter().map(|target| target.provider.name.to_string()).collect()
+}
+
+const KEYS: &[(&str, &str)] = &[("USE_BUILDPANEL", "true"), ("TOGETHER_API_KEY", "t"), ("OPENAI_API_KEY", "o")];
+
+#[test]
+fn the_defaults_load_without_a_file_and_without_variables() {
+    let plan = load(None, &Variables::default()).unwrap();
+    assert_eq!(plan.server.listen.to_string(), "0.0.0.0:3001");
+    assert_eq!(plan.server.admin.unwrap().to_string(), "127.0.0.1:9901");
+    assert_eq!(plan.environment, Environment::Development);
+    assert_eq!(plan.routes.len(), 19);
+    assert!(plan.routes.iter().all(|route| route.targets.is_empty()));
+    assert_eq!(plan.warnings.len(), 1, "{:?}", plan.warnings);
+    for name in ["USE_BUILDPANEL=true", "TOGETHER_API_KEY", "OPENAI_API_KEY"] {
+        assert!(plan.warnings[0].contains(name), "{:?}", plan.warnings);
+    }
+}
+
+#[test]
+fn the_default_file_as_the_users_file_changes_nothing() {
+    let with = load(Some(("config/gateway.toml", GATEWAY)), &process(KEYS)).unwrap();
+    let without = load(None, &process(KEYS)).unwrap();
+    assert_eq!(format!("{with:?}"), format!("{without:?}"));
+}
+
+#[test]
+fn production_by_environment_alone_is_complete_and_silent() {
+    let mut variables = KEYS.to_vec();
+    variables.push(("NODE_ENV", "production"));
+    let plan = load(None, &process(&variables)).unwrap();
+    assert_eq!(plan.environment, Environment::Production);
+    assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
+    assert_eq!(targets(&plan, "restaurant-chat"), ["buildpanel", "together", "openai"]);
+    assert_eq!(targets(&plan, "openai-chat"), ["together", "openai"]);
+    assert_eq!(targets(&plan, "widget-chat"), ["openai", "together"]);
+    assert_eq!(targets(&plan, "restaurant-transcribe-with-metadata"), ["buildpanel", "openai"]);
+}
+
+#[test]
+fn the_demo_has_three_usable_providers() {
+    let plan = load(Some(("config/demo.toml", DEMO)), &Variables::default()).unwrap();
+    assert_eq!(plan.server.listen.port(), 8080);
+    assert!(plan.providers.iter().all(|provider| provider.usable == Usable::Yes));
+    assert!(plan.providers.iter().all(|provider| provider.probe.as_ref().unwrap().interval == Duration::from_secs(2)));
+    assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
+}
+
+#[test]
+fn default_times_are_those_of_the_deployments() {
+    let plan = plan("", KEYS);
+    let seconds = Duration::from_secs;
+    assert_eq!(provider(&plan, "buildpanel").total, seconds(30));
+    assert_eq!(provider(&plan, "openai").total, seconds(120));
+    let voice = route(&plan, "restaurant-transcribe");
+    assert_eq!((voice.total, voice.targets[0].total), (seconds(60), seconds(60)));
+    assert_eq!(voice.targets[0].pace.first_byte, seconds(30));
+    assert_eq!(route(&plan, "restaurant-menu").total, seconds(5));
+    assert_eq!(route(&plan, "openai-chat").targets[0].pace.first_token, seconds(10));
+    assert!(!route(&plan, "restaurant-voice-order").is_idempotent);
+}
+
+#[test]
+fn models_go_where_they_belong() {
+    let plan = plan("", KEYS);
+    let choose = |name: &str, index: usize, model: &str| route(&plan, name).targets[index].choose(Some(model));
+    assert_eq!(choose("openai-chat", 0, "gpt-4o"), ModelChoice::NotHere);
+    assert_eq!(choose("openai-chat", 1, "gpt-4o"), ModelChoice::AsAsked);
+    assert_eq!(choose("openai-chat", 0, "meta-llama/Llama-3-70b-chat-hf"), ModelChoice::AsAsked);
+    assert_eq!(choose("openai-chat", 1, "meta-llama/Llama-3-70b-chat-hf"), ModelChoice::Replace("gpt-4".into()));
+    assert_eq!(choose("openai-chat", 1, "another"), ModelChoice::Replace("gpt-3.5-turbo".into()));
+    assert_eq!(choose("openai-embeddings", 1, "BAAI/bge"), ModelChoice::NotHere);
+    let llama = ModelChoice::Replace("meta-llama/Llama-3-8b-chat-hf".into());
+    assert_eq!(choose("widget-chat", 1, "gpt-3.5-turbo"), llama);
+    assert_eq!(plan.prices.of("gpt-4").output, 60.0);
+    assert_eq!(plan.prices.of("who-knows").input, 1.0);
+}
+
+#[test]
+fn instructions_of_a_route_are_for_openai_kinds_only() {
+    let plan = plan("", KEYS);
+    let chat = route(&plan, "restaurant-chat");
+    let has: Vec<_> = chat.targets.iter().map(|target| target.instruction.is_some()).collect();
+    assert_eq!(has, [false, true, true]);
+    let order = route(&plan, "restaurant-parse-order");
+    assert!(order.targets.iter().all(|target| target.instruction.as_ref().unwrap().contains("orderData")));
+}
+
+const TEN_MISTAKES: &str = r#"enviroment = "staging"
+[server]
+port = 70000
+header_timeout = "10"
+[log]
+level = "inof"
+[provider.together]
+url = "ftp://api.example/v1"
+timeout = { frist_token = "5s" }
+[provider.local]
+kind = "opanai"
+url = "http://127.0.0.1:9/v1"
+[route.openai-chat]
+targets = ["togeter", { provider = "openai", model_map = "nope" }]
+[route.mine]
+paths = ["/mine/{id"]
+caller = "widget"
+call = "menu"
+targets = ["openai"]
+[route.again]
+paths = ["/api/chat"]
+caller = "widget"
+call = "chat"
+targets = ["openai"]
+"#;
+
+#[test]
+fn ten_mistakes_are_found_in_one_pass_with_place_and_suggestion() {
+    let shown = problems(TEN_MISTAKES, &[]);
+    let lines: Vec<_> = shown.lines().collect();
+    let expected = [
+        ("x.toml:1:1: enviroment: unknown key", "did you mean `environment`?"),
+        ("x.toml:3:8: server.port: expected a port, 1 to 65535", "got 70000"),
+        ("x.toml:4:18: server.header_timeout: expected a duration", "got \"10\""),
+        ("x.toml:6:9: log.level: expected a log level", "did you mean `info`?"),
+        ("x.toml:8:7: provider.together.url: expected an address", "got \"ftp://api.example/v1\""),
+        ("x.toml:9:13: provider.together.timeout.frist_token: unknown key", "did you mean `first_token`?"),
+        ("x.toml:11:8: provider.local.kind: expected a provider kind", "did you mean `openai`?"),
+        ("x.toml:14:12: route.openai-chat.targets: there is no provider named \"togeter\"", "did you mean `together`?"),
+        (
+            "x.toml:14:58: route.openai-chat.targets.model_map: there is no model map named \"nope\"",
+            "openai-to-together",
+        ),
+        ("x.toml:16:10: route.mine.paths: /mine/{id: ", "{name}"),
+        ("x.toml:18:8: route.mine.call: callers of kind `widget` cannot ask for `menu`", "allowed chat"),
+        ("x.toml:19:12: route.mine.targets: `openai` is of kind `openai`, which cannot answer `menu`", "chat"),
+        ("x.toml:21:10: route.again.paths: POST /api/chat belongs to both `widget-chat` and `again`", ""),
+    ];
+    assert_eq!(lines.len(), expected.len(), "{shown}");
+    for (line, (beginning, part)) in lines.iter().zip(expected) {
+        assert!(line.starts_with(beginning) && line.contains(part), "{line}\nshould begin {beginning}\nhold {part}");
+    }
+}
+
+#[test]
+fn a_mistake_of_syntax_does_not_hide_the_others() {
+    let shown = problems("[server]\nport = = 1\nhots = \"::1\"\n", &[]);
+    let lines: Vec<_> = shown.lines().collect();
+    assert_eq!(lines.len(), 2, "{shown}");
+    assert!(lines[0].starts_with("x.toml:2:8: not TOML: "), "{shown}");
+    assert!(lines[1].starts_with("x.toml:3:1: server.hots: unknown key, did you mean `host`?"), "{shown}");
+}
+
+#[test]
+fn what_a_route_must_not_be_is_said_where_it_stands() {
+    let cases = [
+        ("[route.a]\npaths=['/a']\ncaller='widget'\ncall='chat'\n", "x.toml:1:8: route.a.targets: this key is missing"),
+        (
+            "[route.a]\npaths=['/a']\ncaller='widget'\ncall='chat'\ntargets=[]\n",
+            "x.toml:5:9: route.a.targets: at least",
+        ),
+        ("[route.canvas-stats]\ntargets=['openai']\n", "x.toml:2:9: route.canvas-stats.targets: the gateway answers"),
+        (
+            "[route.canvas-stats]\npaths=['/health']\n",
+            "x.toml:2:8: route.canvas-stats.paths: the gateway answers /health",
+        ),
+        (
+            "[route.canvas-stats]\npaths=['/v1/models/{x}']\n",
+            "x.toml:2:8: route.canvas-stats.paths: /v1/models/{x} is in",
+        ),
+        ("[route.canvas-stats]\npaths=['stats']\n", "x.toml:2:8: route.canvas-stats.paths: expected a path"),
+        ("[route.canvas-stats]\nmethods=['FETCH']\n", "x.toml:2:10: route.canvas-stats.methods: expected a method"),
+        (
+            "[route.openai-embeddings]\ntargets=['buildpanel']\n",
+            "x.toml:2:10: route.openai-embeddings.targets: `buildp",
+        ),
+        ("[route.'a b']\n", "x.toml:1:8: route: \"a b\" is not a name"),
+        ("[server]\nadmin='0.0.0.0:3001'\n", "x.toml:2:7: server.admin: callers (0.0.0.0:3001)"),
+        ("[timeout]\nidle='0s'\n", "x.toml:2:6: timeout.idle: expected a duration"),
+        ("[provider.openai.probe]\npaths=['models']\n", "x.toml:2:8: provider.openai.probe.paths: expected a path"),
+        ("[provider.openai]\nkey_file='/no/such'\n", "x.toml:2:10: provider.openai.key_file: cannot read"),
+        (
+            "[provider.openai]\nkey_file='/no'\nkey_env='A'\n",
+            "x.toml:2:10: provider.openai.key_file: `key_env` is given",
+        ),
+        ("[provider.openai]\nendpoints={}\n", "x.toml:2:1: provider.openai.endpoints: only providers"),
+        ("defaults = 1\n", "x.toml:1:12: defaults: expected a switch"),
+        ("provider = 3\n", "x.toml:1:12: provider: expected a table"),
+        ("server = 3\n", "x.toml:1:10: server: expected a table"),
+    ];
+    for (text, expected) in cases {
+        let shown = problems(text, &[]);
+        assert!(shown.lines().count() == 1 && shown.starts_with(expected), "{text}\ngave {shown}\nnot {expected}");
+    }
+}
+
+#[test]
+fn the_process_beats_dotenv_beats_the_file_beats_the_defaults() {
+    let text = "[server]\nport = 1\nhost = '1.1.1.1'\nadmin = 'off'\n";
+    let dotenv = map(&[("PORT", "2"), ("HOST", "2.2.2.2")]);
+    let plan = load(Some(("x.toml", text)), &Variables::new(map(&[("PORT", "3"), ("HOST", "")]), dotenv)).unwrap();
+    assert_eq!(plan.server.listen.to_string(), "2.2.2.2:3");
+    assert_eq!(plan.server.admin, None);
+    assert_eq!(plan.server.drain_timeout, Duration::from_secs(30));
+}
+
+#[test]
+fn aliases_and_lists_in_variables_work() {
+    let variables = [
+        ("USE_BUILDPANEL", "1"),
+        ("BUILDPANEL_BASE_URL", "http://old:1"),
+        ("BUILDPANEL_URL", "http://a:1, http://b:2/"),
+        ("APP_ENV", "staging"),
+        ("BUILDPANEL_CHAT_ENDPOINT", "/v2/chat"),
+        ("OPENAI_BASE_URL", "http://o:1/v1/"),
+    ];
+    let plan = load(None, &process(&variables)).unwrap();
+    let buildpanel = provider(&plan, "buildpanel");
+    let urls: Vec<_> = buildpanel.urls.iter().map(|url| url.as_str()).collect();
+    assert_eq!(urls, ["http://a:1/", "http://b:2/"]);
+    assert_eq!(buildpanel.usable, Usable::Yes);
+    assert_eq!(buildpanel.endpoints.chat, "/v2/chat");
+    assert_eq!(plan.environment, Environment::Staging);
+    assert_eq!(provider(&plan, "openai").urls[0].as_str(), "http://o:1/v1");
+    assert!(plan.warnings.iter().any(|it| it.contains("BUILDPANEL_BASE_URL")), "{:?}", plan.warnings);
+}
+
+/// Every variable of the deployments, with a value that it must refuse. `None`: any text is fine.
+const EVERY_VARIABLE: &[(&str, Option<&str>)] = &[
+    ("PORT", Some("abc")),
+    ("HOST", Some("abc")),
+    ("ADMIN_ADDR", Some("abc")),
+    ("USE_BUILDPANEL", Some("abc")),
+    ("BUILDPANEL_URL", Some("abc")),
+    ("BUILDPANEL_BASE_URL", Some("abc")),
+    ("BUILDPANEL_API_KEY", Some("a canary")),
+    ("BUILDPANEL_CHAT_ENDPOINT", Some("abc")),
+    ("BUILDPANEL_VOICE_ENDPOINT", Some("abc")),
+    ("BUILDPANEL_VOICE_METADATA_ENDPOINT", Some("abc")),
+    ("TOGETHER_API_KEY", Some("a canary")),
+    ("TOGETHER_BASE_URL", Some("abc")),
+    ("OPENAI_API_KEY", Some("a canary")),
+    ("OPENAI_BASE_URL", Some("http://u:canary@h/")),
+    ("REDIS_URL", Some("http://u:canary@h/")),
+    ("CACHE_TTL_SECONDS", Some("abc")),
+    ("LLM_CACHE_ENABLED", Some("abc")),
+    ("ENABLE_LLM_CACHE", Some("abc")),
+    ("LLM_CACHE_TTL", Some("abc")),
+    ("RATE_LIMIT_WINDOW_MS", Some("0")),
+    ("RATE_LIMIT_MAX_REQUESTS", Some("abc")),
+    ("DISABLE_RATE_LIMITING", Some("abc")),
+    ("SUPABASE_JWT_SECRET", None),
+    ("DEFAULT_RESTAURANT_ID", None),
+    ("FRONTEND_URL", Some("abc")),
+    ("ALLOWED_ORIGINS", Some("https://a, *")),
+    ("ADMIN_TOKEN", None),
+    ("FORCE_HTTPS", Some("abc")),
+    ("LOG_LEVEL", Some("abc")),
+    ("LOG_FORMAT", Some("abc")),
+    ("NODE_ENV", Some("abc")),
+    ("APP_ENV", Some("abc")),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", Some("abc")),
+    ("SENTRY_DSN", Some("canary")),
+];
+
+#[test]
+fn every_variable_is_known_and_a_bad_value_stops_the_start_and_names_it() {
+    for (name, wrong) in EVERY_VARIABLE {
+        let Some(wrong) = wrong else {
+            let plan = load(None, &process(&[(name, "canary")])).unwrap();
+            let warned = plan.warnings.iter().any(|it| it.starts_with(&format!("{name} is set, but this version")));
+            assert!(warned || &*plan.default_tenant == "canary", "{name}: {:?}", plan.warnings);
+            assert!(!format!("{:?}", plan.warnings).contains("canary"));
+            continue;
+        };
+        let shown = load(None, &process(&[(name, wrong)])).unwrap_err().to_string();
+        assert_eq!(shown.lines().count(), 1, "{name}: {shown}");
+        assert!(shown.starts_with(&format!("environment variable {name}: ")), "{shown}");
+        assert!(shown.contains("allowed"), "{shown}");
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+}
+
+#[test]
+fn a_bad_port_is_told_in_one_plain_line() {
+    let shown = load(None, &process(&[("PORT", "abc")])).unwrap_err().to_string();
+    assert_eq!(shown, "environment variable PORT: \"abc\" is not a port: allowed 1 to 65535 (0 picks a free one)");
+}
+
+#[test]
+fn limits_cannot_be_disabled_in_production() {
+    let on = ("DISABLE_RATE_LIMITING", "true");
+    assert!(load(None, &process(&[on])).is_ok());
+    let shown = load(None, &process(&[on, ("NODE_ENV", "production")])).unwrap_err().to_string();
+    assert!(
+        shown.starts_with("environment variable DISABLE_RATE_LIMITING: \"true\" is refused in production"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_promise_that_is_not_kept_yet_is_a_warning() {
+    let plan = load(None, &process(&[("SUPABASE_JWT_SECRET", "canary"), ("OPENAI_API_KEY", "k")])).unwrap();
+    let expected = "SUPABASE_JWT_SECRET is set, but this version does not check tokens yet: the routes are open to \
+                    whoever can reach them";
+    assert_eq!(plan.warnings, [expected]);
+}
+
+#[test]
+fn secrets_do_not_show_in_a_plan() {
+    let variables = [
+        ("OPENAI_API_KEY", "sk-canary"),
+        ("TOGETHER_API_KEY", "canary"),
+        ("BUILDPANEL_API_KEY", "canary"),
+        ("REDIS_URL", "redis://:canary@localhost:6379"),
+    ];
+    let plan = load(None, &process(&variables)).unwrap();
+    assert_eq!(provider(&plan, "openai").key.as_ref().unwrap().expose(), "sk-canary");
+    assert!(plan.store.redis_url.is_some());
+    assert!(!format!("{plan:?}").contains("canary"));
+    let shown = problems("[provider.openai]\nkey_env = 'sk-canary'\n[store]\nredis_url='canary'\n", &[]);
+    assert!(shown.lines().count() == 2 && !shown.contains("canary"), "{shown}");
+}
+
+#[test]
+fn a_provider_without_a_key_is_left_out_and_one_that_is_switched_off_stays() {
+    let text = "[provider.openai]\nenabled = false\n";
+    let plan = plan(text, &[("USE_BUILDPANEL", "false")]);
+    assert_eq!(provider(&plan, "buildpanel").usable, Usable::SwitchedOff);
+    assert_eq!(provider(&plan, "together").usable, Usable::NoKey);
+    assert_eq!(provider(&plan, "openai").usable, Usable::SwitchedOff);
+    assert_eq!(targets(&plan, "restaurant-chat"), ["buildpanel", "openai"]);
+    assert_eq!(provider(&load(None, &process(&[])).unwrap(), "buildpanel").usable, Usable::NotEnabled);
+}
+
+#[test]
+fn a_file_can_start_without_the_defaults_and_bring_its_own() {
+    let text = r#"
+defaults = false
+[provider.local]
+kind = "openai"
+url = "http://127.0.0.1:8000/v1"
+[route.chat]
+paths = ["/v1/chat/completions"]
+caller = "openai"
+call = "chat"
+targets = [{ provider = "local", model = "llama", total = "7s" }]
+timeout = { first_byte = "3s" }
+"#;
+    let plan = plan(text, &[("BUILDPANEL_URL", "http://a"), ("OPENAI_API_KEY", "k")]);
+    assert_eq!((plan.providers.len(), plan.routes.len()), (1, 1));
+    assert_eq!(provider(&plan, "local").usable, Usable::Yes);
+    let target = &route(&plan, "chat").targets[0];
+    assert_eq!((target.total, target.pace.first_byte), (Duration::from_secs(7), Duration::from_secs(3)));
+    assert_eq!(route(&plan, "chat").call, CallKind::Chat);
+    assert_eq!(plan.warnings.len(), 2, "{:?}", plan.warnings);
+    assert_eq!(plan.server.listen.port(), 3001);
+}
+
+#[test]
+fn a_file_that_is_named_must_be_readable() {
+    let shown = load_from(Some(Path::new("/no/such/gateway.toml"))).unwrap_err().to_string();
+    assert!(shown.starts_with("/no/such/gateway.toml: cannot read it: "), "{shown}");
+}
+
+#[test]
+fn a_route_can_be_removed_by_name() {
+    let plan = plan("[route.widget-chat]\nenabled = false\n", &[]);
+    assert!(plan.routes.iter().all(|route| &*route.name != "widget-chat"));
+}
+
+#[test]
+fn a_key_in_a_file_replaces_the_default_variable() {
+    let path = std::env::temp_dir().join(format!("tidegate-key-{}", std::process::id()));
+    std::fs::write(&path, "file-key\n").unwrap();
+    let plan = plan(&format!("[provider.openai]\nkey_file = {:?}\n", path.display().to_string()), &[]);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(provider(&plan, "openai").key.as_ref().unwrap().expose(), "file-key");
+    assert_eq!(provider(&plan, "openai").usable, Usable::Yes);
+}
+
+/// A key that no table has, in every table there is; the complaint lists the keys that the table does have.
+const STRANGER: &str = r#"
+zzz = 1
+[server]
+zzz = 1
+[log]
+zzz = 1
+[store]
+zzz = 1
+[health]
+zzz = 1
+[timeout]
+zzz = 1
+[provider.buildpanel]
+zzz = 1
+timeout.zzz = 1
+endpoints.zzz = 1
+probe.zzz = 1
+[price."*"]
+zzz = 1
+[route.openai-chat]
+zzz = 1
+timeout.zzz = 1
+targets = [{ provider = "openai", zzz = 1 }]
+"#;
+
+#[test]
+fn every_key_is_shown_in_the_default_file() {
+    let shown = problems(STRANGER, &[]);
+    let lists: Vec<_> = shown.lines().filter_map(|line| line.split_once("(known here: ")).collect();
+    assert_eq!(lists.len(), 14, "{shown}");
+    for (place, keys) in lists {
+        for key in keys.trim_end_matches(')').split(", ") {
+            let is_shown =
+                [format!("{key} = "), format!("{key},"), format!("{key} ("), format!("[{key}"), format!(".{key}]")]
+                    .iter()
+                    .any(|form| GATEWAY.contains(form.as_str()));
+            assert!(is_shown, "`{key}` of {place} is not in config/gateway.toml");
+        }
+    }
+}
+
+/// What the default file shows as a provider or a route of one's own is right once the `#` are gone.
+#[test]
+fn the_commented_templates_are_valid() {
+    let mut text = String::new();
+    for title in ["# [provider.NAME]", "# [route.NAME]"] {
+        let lines = GATEWAY.lines().skip_while(|line| *line != title).take_while(|line| line.starts_with('#'));
+        let bare = lines.map(|line| line.trim_start_matches("# ")).filter(|line| !line.starts_with("key_file"));
+        text.extend(bare.map(|line| format!("{line}\n")));
+    }
+    let plan = plan(&text, &[("NAME_API_KEY", "k"), ("OPENAI_API_KEY", "k")]);
+    assert_eq!(provider(&plan, "NAME").usable, Usable::Yes);
+    assert_eq!(targets(&plan, "NAME"), ["openai"]);
+}
+
+/// Lines that look like a configuration more often than noise does.
+fn line() -> impl Strategy<Value = String> {
+    let word =
+        "(server|port|provider|openai|route|openai-chat|targets|timeout|total|paths|url|models|price|[a-z{}*/é]{0,6})";
+    prop_oneof![
+        (word, word).prop_map(|(a, b)| format!("[{a}.{b}]")),
+        (word, "-?[0-9]{1,22}").prop_map(|(key, value)| format!("{key} = {value}")),
+        (word, "[ -~é]{0,12}").prop_map(|(key, value)| format!("{key} = \"{value}\"")),
+        (word, word).prop_map(|(key, value)| format!("{key} = [\"/{value}\", {{ provider = \"{value}\" }}]")),
+        (word, word, word).prop_map(|(a, b, c)| format!("{a}.{b}.{c} = true")),
+        ".{0,20}",
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn no_text_makes_the_loader_panic(lines in prop::collection::vec(line(), 0..12), value in ".{0,20}") {
+        let text = lines.join("\n");
+        let names = EVERY_VARIABLE.iter().map(|(name, _)| (name.to_string(), value.clone())).collect();
+        let mut variables = Variables::new(BTreeMap::new(), names);
+        variables.read_dotenv(".env", &text);
+        if let Err(problems) = load(Some(("x.toml", &text)), &variables) {
+            prop_assert!(!problems.is_empty());
+            prop_assert_eq!(problems.to_string().lines().count(), problems.len());
+        }
+    }
+
+    #[test]
+    fn no_path_makes_the_loader_panic(path in "/[a-c{}*/é]{0,14}", other in "/[a-c{}*/]{0,14}") {
+        let text = format!("[route.canvas-stats]\npaths = [{path:?}, {other:?}]\n");
+        drop(load(Some(("x.toml", &text)), &Variables::default()));
+    }
+}
