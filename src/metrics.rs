@@ -1,0 +1,250 @@
+//! Every metric's name, in one place. Only `policy/observe` and the health probes write here.
+//!
+//! It knows no policy. Labels are bounded by construction: routes, providers and fault codes come from the config and the
+//! code, never from a request.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Seconds. The deployments' targets (0.1 s for a cached answer, 0.5 s for the gateway's share, 5 s at p95, 10 s at p99)
+/// are bucket bounds, so that they can be judged exactly.
+const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0];
+
+/// The labels of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// The route's name, or `none`.
+    pub route: Arc<str>,
+    /// The method; `OTHER` for those that no route has.
+    pub method: &'static str,
+    /// The status; 499 when the caller went away before there was one.
+    pub status: u16,
+}
+
+/// The labels of a route's durations.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RouteLabels {
+    /// The route's name, or `none`.
+    pub route: Arc<str>,
+}
+
+/// The labels of a call at a provider.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ProviderCallLabels {
+    /// The provider's name.
+    pub provider: Arc<str>,
+    /// `ok`, `cancelled` or a fault's code.
+    pub outcome: &'static str,
+}
+
+/// The labels of what is counted per provider.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ProviderLabels {
+    /// The provider's name.
+    pub provider: Arc<str>,
+}
+
+/// The labels of stream events.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EventLabels {
+    /// The provider's name.
+    pub provider: Arc<str>,
+    /// `forwarded` or `dropped` (malformed).
+    pub result: &'static str,
+}
+
+/// The labels of tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TokenLabels {
+    /// The provider's name.
+    pub provider: Arc<str>,
+    /// `input` or `output`.
+    pub kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+}
+
+/// All metrics.
+pub struct Metrics {
+    registry: Registry,
+    /// `http_requests_total`
+    pub requests: Family<RequestLabels, Counter>,
+    /// `http_request_duration_seconds`: from the head's arrival to the end of the body.
+    pub durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    /// `tidegate_time_to_first_token_seconds`: to the first event, or to the whole plain answer.
+    pub first_tokens: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    /// `tidegate_requests_in_flight`
+    pub in_flight: Gauge,
+    /// `tidegate_provider_calls_total`: attempts by outcome.
+    pub provider_calls: Family<ProviderCallLabels, Counter>,
+    /// `tidegate_provider_duration_seconds`: attempts, to the end of the body.
+    pub provider_durations: Family<ProviderLabels, Histogram, fn() -> Histogram>,
+    /// `tidegate_provider_up`: 1 while the last probe succeeded.
+    pub provider_up: Family<ProviderLabels, Gauge>,
+    /// `tidegate_stream_events_total`
+    pub stream_events: Family<EventLabels, Counter>,
+    /// `tidegate_tokens_total`
+    pub tokens: Family<TokenLabels, Counter>,
+    /// `tidegate_connections`: callers' connections.
+    pub connections: Gauge,
+    /// `tidegate_connections_shed_total`: closed at once because there were too many.
+    pub connections_shed: Counter,
+    memory: Gauge<f64, AtomicU64>,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new(SECONDS)
+}
+
+impl Metrics {
+    /// A fresh set, all zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+        let version = Info::new(BuildLabels { version: env!("CARGO_PKG_VERSION") });
+        registry.register("tidegate_build", "The version that runs", version);
+        let mut metrics = Self {
+            registry: Registry::default(),
+            requests: Family::default(),
+            durations: Family::new_with_constructor(seconds),
+            first_tokens: Family::new_with_constructor(seconds),
+            in_flight: Gauge::default(),
+            provider_calls: Family::default(),
+            provider_durations: Family::new_with_constructor(seconds),
+            provider_up: Family::default(),
+            stream_events: Family::default(),
+            tokens: Family::default(),
+            connections: Gauge::default(),
+            connections_shed: Counter::default(),
+            memory: Gauge::default(),
+        };
+        registry.register("http_requests", "Requests by route, method and status", metrics.requests.clone());
+        let durations = metrics.durations.clone();
+        registry.register_with_unit(
+            "http_request_duration",
+            "Request time to the end of the body",
+            Unit::Seconds,
+            durations,
+        );
+        let first = metrics.first_tokens.clone();
+        registry.register_with_unit(
+            "tidegate_time_to_first_token",
+            "Time to the first event or the answer",
+            Unit::Seconds,
+            first,
+        );
+        registry.register("tidegate_requests_in_flight", "Requests being answered", metrics.in_flight.clone());
+        registry.register(
+            "tidegate_provider_calls",
+            "Attempts at providers by outcome",
+            metrics.provider_calls.clone(),
+        );
+        let durations = metrics.provider_durations.clone();
+        registry.register_with_unit(
+            "tidegate_provider_duration",
+            "Attempt time to the end of the body",
+            Unit::Seconds,
+            durations,
+        );
+        registry.register("tidegate_provider_up", "1 while the last probe succeeded", metrics.provider_up.clone());
+        registry.register("tidegate_stream_events", "Stream events by result", metrics.stream_events.clone());
+        registry.register("tidegate_tokens", "Tokens as counted by providers", metrics.tokens.clone());
+        registry.register("tidegate_connections", "Open connections of callers", metrics.connections.clone());
+        let shed = metrics.connections_shed.clone();
+        registry.register("tidegate_connections_shed", "Connections closed at once because there were too many", shed);
+        let memory = metrics.memory.clone();
+        registry.register_with_unit("process_resident_memory", "Resident memory", Unit::Bytes, memory);
+        metrics.registry = registry;
+        metrics
+    }
+
+    /// The metrics as text. OpenMetrics when asked for, else Prometheus' older text format.
+    pub fn render(&self, open_metrics: bool) -> String {
+        self.memory.set(resident_memory().unwrap_or(0) as f64);
+        let mut text = String::with_capacity(16 * 1024);
+        if text::encode(&mut text, &self.registry).is_err() {
+            // Writing to a String cannot fail; an empty page would hide it if it ever did.
+            return "# metrics could not be encoded\n".into();
+        }
+        if open_metrics { text } else { classic(&text) }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// OpenMetrics text as Prometheus' older format: a counter's description names the samples (`x_total`), an info is a
+/// gauge, and there is no unit and no end mark.
+fn classic(open: &str) -> String {
+    let mut text = String::with_capacity(open.len());
+    let mut help = "";
+    for line in open.lines() {
+        if line.starts_with("# HELP ") {
+            help = line;
+            continue;
+        }
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap_or((rest, "untyped"));
+            let (suffix, kind) = match kind {
+                "counter" => ("_total", "counter"),
+                "info" => ("_info", "gauge"),
+                kind => ("", kind),
+            };
+            let about = help.strip_prefix("# HELP ").and_then(|rest| rest.strip_prefix(name)).unwrap_or_default();
+            text.push_str(&format!("# HELP {name}{suffix}{about}\n# TYPE {name}{suffix} {kind}\n"));
+        } else if !line.starts_with('#') {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// Resident memory of this process in bytes, from `/proc`; `None` where there is none.
+pub fn resident_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// A duration for a histogram.
+pub fn as_seconds(duration: Duration) -> f64 {
+    duration.as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_text_formats_name_the_samples_that_they_describe() {
+        let metrics = Metrics::new();
+        let labels = RequestLabels { route: "a".into(), method: "GET", status: 200 };
+        metrics.requests.get_or_create(&labels).inc();
+        let classic = metrics.render(false);
+        assert!(
+            classic.contains(
+                "# TYPE http_requests_total counter\nhttp_requests_total{route=\"a\",method=\"GET\",status=\"200\"} 1\n"
+            ),
+            "{classic}"
+        );
+        assert!(classic.contains("# TYPE tidegate_build_info gauge\ntidegate_build_info{version="), "{classic}");
+        assert!(classic.contains("process_resident_memory_bytes "), "{classic}");
+        assert!(!classic.contains("# EOF") && !classic.contains("# UNIT"), "{classic}");
+        assert!(metrics.render(true).ends_with("# EOF\n"));
+    }
+}

@@ -1,0 +1,284 @@
+//! Observe: outermost, it sees every exit, a caller that hangs up included, and turns the Trail into metrics, counts and
+//! one log line.
+//!
+//! It reads facts and never content: no prompt, no answer, no key passes through here.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::call::Call;
+use crate::fault::Fault;
+use crate::metrics::{
+    EventLabels, Metrics, ProviderCallLabels, ProviderLabels, RequestLabels, RouteLabels, TokenLabels, as_seconds,
+};
+use crate::stack::{Next, Outcome, Policy};
+use crate::trail::{self, Attempt, Facts, Trail};
+
+/// The policy, and the only writer of request metrics.
+#[derive(Clone)]
+pub struct Observe {
+    metrics: Arc<Metrics>,
+    count: Arc<dyn Fn(&Facts) + Send + Sync>,
+    writes_log: bool,
+}
+
+impl Observe {
+    /// Observes into `metrics`; `count` gets the facts of each request when it has ended.
+    pub fn new(metrics: Arc<Metrics>, count: Arc<dyn Fn(&Facts) + Send + Sync>, writes_log: bool) -> Self {
+        Self { metrics, count, writes_log }
+    }
+
+    /// Begins to watch a request. The watch belongs to the response's body: when it is dropped, the request has ended.
+    pub fn watch(&self, id: Arc<str>, method: &http::Method, path: &str) -> Watch {
+        self.metrics.in_flight.inc();
+        Watch {
+            observe: self.clone(),
+            trail: Trail::start(),
+            id,
+            method: known_method(method),
+            path: path.chars().take(200).collect(),
+            route: Arc::from("none"),
+            caller: "none",
+            tenant: None,
+            status: None,
+            bytes_out: 0,
+            events: 0,
+            is_complete: false,
+        }
+    }
+}
+
+impl Policy for Observe {
+    const NAME: &'static str = "observe";
+
+    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+        let trail = call.trail.clone();
+        let outcome = next.call(call).await;
+        let mut facts = trail.facts();
+        match &outcome {
+            Ok(_) => facts.first_token = Some(facts.started.elapsed()),
+            Err(fault) => note_fault(&mut facts, fault),
+        }
+        drop(facts);
+        outcome
+    }
+}
+
+fn note_fault(facts: &mut Facts, fault: &Fault) {
+    facts.fault = Some(fault.code());
+    facts.fault_detail = fault.detail();
+}
+
+/// One request being watched. Dropping it records how the request ended.
+pub struct Watch {
+    observe: Observe,
+    /// The request's trail.
+    pub trail: Trail,
+    id: Arc<str>,
+    method: &'static str,
+    path: Box<str>,
+    route: Arc<str>,
+    caller: &'static str,
+    tenant: Option<Arc<str>>,
+    status: Option<u16>,
+    bytes_out: u64,
+    events: u64,
+    is_complete: bool,
+}
+
+impl Watch {
+    /// The route that was found.
+    pub fn routed(&mut self, route: &Arc<str>, caller: &'static str) {
+        self.route = route.clone();
+        self.caller = caller;
+    }
+
+    /// On whose behalf the call is made.
+    pub fn on_behalf_of(&mut self, tenant: &Arc<str>) {
+        self.tenant = Some(tenant.clone());
+    }
+
+    /// The status that is sent.
+    pub fn answered(&mut self, status: http::StatusCode) {
+        self.status = Some(status.as_u16());
+    }
+
+    /// A fault that the policies did not see, or one after the answer began.
+    pub fn failed(&self, fault: &Fault) {
+        note_fault(&mut self.trail.facts(), fault);
+    }
+
+    /// Bytes passed to the caller.
+    pub fn sent(&mut self, bytes: usize) {
+        self.bytes_out += bytes as u64;
+    }
+
+    /// An event passed to the caller.
+    pub fn sent_event(&mut self, bytes: usize) {
+        self.events += 1;
+        self.sent(bytes);
+    }
+
+    /// Everything was passed on.
+    pub fn completed(&mut self) {
+        self.is_complete = true;
+    }
+
+    /// How the request ended, in a word: `ok`, `cancelled` or a fault's code.
+    fn outcome(&self, facts: &Facts) -> &'static str {
+        match facts.fault {
+            Some(code) => code,
+            None if self.is_complete => "ok",
+            None => "cancelled",
+        }
+    }
+
+    fn count(&self, facts: &Facts) {
+        let metrics = &self.observe.metrics;
+        let status = self.status.unwrap_or(499);
+        let labels = RequestLabels { route: self.route.clone(), method: self.method, status };
+        metrics.requests.get_or_create(&labels).inc();
+        let route = RouteLabels { route: self.route.clone() };
+        metrics.durations.get_or_create(&route).observe(as_seconds(facts.started.elapsed()));
+        if let Some(first) = facts.first_token {
+            metrics.first_tokens.get_or_create(&route).observe(as_seconds(first));
+        }
+        for attempt in &facts.attempts {
+            let labels = ProviderCallLabels { provider: attempt.provider.clone(), outcome: outcome_word(attempt) };
+            metrics.provider_calls.get_or_create(&labels).inc();
+            let labels = ProviderLabels { provider: attempt.provider.clone() };
+            let took = attempt.took.unwrap_or_else(|| attempt.started.elapsed());
+            metrics.provider_durations.get_or_create(&labels).observe(as_seconds(took));
+        }
+        let Some(last) = facts.attempts.last() else { return };
+        for (result, count) in [("forwarded", self.events), ("dropped", facts.events_dropped)] {
+            if count > 0 {
+                let labels = EventLabels { provider: last.provider.clone(), result };
+                metrics.stream_events.get_or_create(&labels).inc_by(count);
+            }
+        }
+        if let Some(usage) = facts.usage {
+            for (kind, count) in [("input", usage.input), ("output", usage.output)] {
+                let labels = TokenLabels { provider: last.provider.clone(), kind };
+                metrics.tokens.get_or_create(&labels).inc_by(count);
+            }
+        }
+    }
+
+    fn log(&self, facts: &Facts) {
+        let status = self.status.unwrap_or(499);
+        let last = facts.attempts.last();
+        let provider = last.map(|attempt| display_name(&attempt.provider));
+        let line = AccessLine {
+            outcome: self.outcome(facts),
+            attempts: AttemptList(&facts.attempts).to_string(),
+            milliseconds: milliseconds(facts.started.elapsed()),
+        };
+        macro_rules! access {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "tidegate::access",
+                    req_id = &*self.id,
+                    method = self.method,
+                    path = &*self.path,
+                    route = &*self.route,
+                    caller = self.caller,
+                    tenant = self.tenant.as_deref(),
+                    status,
+                    outcome = line.outcome,
+                    provider,
+                    model = last.and_then(|attempt| attempt.model.as_deref()),
+                    attempts = facts.attempts.len(),
+                    tried = (!line.attempts.is_empty()).then_some(line.attempts.as_str()),
+                    duration = line.milliseconds,
+                    first_token = facts.first_token.map(milliseconds),
+                    bytes_in = facts.bytes_in,
+                    bytes_out = self.bytes_out,
+                    events = (self.events > 0).then_some(self.events),
+                    events_dropped = (facts.events_dropped > 0).then_some(facts.events_dropped),
+                    tokens_in = facts.usage.map(|usage| usage.input),
+                    tokens_out = facts.usage.map(|usage| usage.output),
+                    provider_request_id = facts.provider_request_id.as_deref(),
+                    detail = facts.fault_detail.as_deref(),
+                    "request"
+                )
+            };
+        }
+        if status >= 500 { access!(warn) } else { access!(info) }
+    }
+}
+
+struct AccessLine {
+    outcome: &'static str,
+    attempts: String,
+    milliseconds: f64,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.observe.metrics.in_flight.dec();
+        let facts = self.trail.facts();
+        self.count(&facts);
+        (self.observe.count)(&facts);
+        if self.observe.writes_log && tracing::enabled!(target: "tidegate::access", tracing::Level::WARN) {
+            self.log(&facts);
+        }
+    }
+}
+
+/// The attempts of a call that needed more than one, as `BuildPanel:provider_timeout together:ok`.
+struct AttemptList<'a>(&'a [Attempt]);
+
+impl std::fmt::Display for AttemptList<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.len() < 2 {
+            return Ok(());
+        }
+        for (index, attempt) in self.0.iter().enumerate() {
+            let space = if index == 0 { "" } else { " " };
+            write!(out, "{space}{}:{}", display_name(&attempt.provider), outcome_word(attempt))?;
+        }
+        Ok(())
+    }
+}
+
+fn outcome_word(attempt: &Attempt) -> &'static str {
+    match attempt.outcome {
+        trail::Outcome::Succeeded => "ok",
+        trail::Outcome::Failed(code) => code,
+        trail::Outcome::Pending => "cancelled",
+    }
+}
+
+/// Existing log queries look for the word `BuildPanel`.
+pub fn display_name(provider: &str) -> &str {
+    if provider == "buildpanel" { "BuildPanel" } else { provider }
+}
+
+/// Milliseconds with three decimals: enough for a cache hit, and short in a log.
+fn milliseconds(duration: std::time::Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}
+
+/// Methods as labels: what no route uses is one label.
+fn known_method(method: &http::Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "OTHER",
+    }
+}
+
+/// When the request's head had arrived.
+impl Watch {
+    /// See [`Facts::started`].
+    pub fn started(&self) -> Instant {
+        self.trail.facts().started
+    }
+}

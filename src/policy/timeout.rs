@@ -1,0 +1,33 @@
+//! Timeout: one attempt, and each silence within it, is bounded by what the target allows.
+//!
+//! It starts no timer either: the transport waits, and it waits under these bounds.
+
+use std::time::Duration;
+
+use crate::call::{Call, Pace};
+use crate::stack::{Next, Outcome, Policy};
+use crate::time::Phase;
+
+/// The policy.
+#[derive(Clone, Debug)]
+pub struct Timeout {
+    total: Duration,
+    pace: Pace,
+}
+
+impl Timeout {
+    /// An attempt may take `total`, and be silent as long as `pace` says.
+    pub fn new(total: Duration, pace: Pace) -> Self {
+        Self { total, pace }
+    }
+}
+
+impl Policy for Timeout {
+    const NAME: &'static str = "timeout";
+
+    async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
+        call.pace = self.pace;
+        call.deadline = call.deadline.tighten(self.total, Phase::Attempt);
+        next.call(call).await
+    }
+}
