@@ -1,0 +1,111 @@
+//! Building blocks of answers: JSON bodies, passed-on bodies, and the headers that every refusal carries.
+//!
+//! It does not know the shape of any dialect's answers: each dialect hands in its own.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::Serialize;
+
+use super::{Answered, AnsweredBody};
+use crate::fault::{Fault, RequestFault};
+use crate::reply::{Body, Reply};
+
+/// The media type of JSON bodies.
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// A JSON answer.
+pub(crate) fn json(status: StatusCode, shape: &impl Serialize) -> Answered {
+    #[expect(clippy::expect_used, reason = "the message states the invariant")]
+    let body = serde_json::to_vec(shape).expect("the shapes of answers have text keys and no fallible parts");
+    raw_json(status, body.into())
+}
+
+/// An answer whose bytes are JSON already.
+pub(crate) fn raw_json(status: StatusCode, body: Bytes) -> Answered {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, JSON);
+    Answered { status, headers, body: AnsweredBody::Full(body) }
+}
+
+/// A JSON refusal of `fault`, with `Retry-After` and `Allow` where they apply.
+pub(crate) fn refusal(status: StatusCode, fault: &Fault, shape: &impl Serialize) -> Answered {
+    let mut answered = json(status, shape);
+    refusal_headers(&mut answered.headers, fault);
+    answered
+}
+
+/// Sets what every refusal tells in its headers: when to try again, and which methods are allowed.
+pub(crate) fn refusal_headers(headers: &mut HeaderMap, fault: &Fault) {
+    if let Some(seconds) = retry_after_seconds(fault) {
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
+    if let Fault::Request(request) = fault
+        && let RequestFault::Method { allow, .. } = &**request
+        && let Ok(allow) = HeaderValue::from_str(allow)
+    {
+        headers.insert(ALLOW, allow);
+    }
+}
+
+/// Whole seconds to wait, rounded up and at least one: a caller must never come back too early.
+pub(crate) fn retry_after_seconds(fault: &Fault) -> Option<u64> {
+    let wait = fault.retry_after()?;
+    let rounded_up = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
+    Some(rounded_up.max(1))
+}
+
+/// The provider's own bytes, with its content type or `otherwise`.
+pub(crate) fn pass_on(reply: Reply, otherwise: HeaderValue) -> Result<Answered, Fault> {
+    let content_type = reply.headers.get(CONTENT_TYPE).cloned().unwrap_or(otherwise);
+    let body = match reply.body {
+        Body::Whole(bytes) => AnsweredBody::Full(bytes),
+        Body::Bytes(stream) => AnsweredBody::Bytes(stream),
+        other => return Err(unspellable(&other)),
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, content_type);
+    Ok(Answered { status: StatusCode::OK, headers, body })
+}
+
+/// The fault of a reply that a dialect has no words for: the pipeline let through what it should not have.
+pub(crate) fn unspellable(body: &Body) -> Fault {
+    let kind = match body {
+        Body::Answer(_) => "an answer",
+        Body::Transcript(_) => "a transcript",
+        Body::Whole(_) => "a whole body",
+        Body::Bytes(_) => "a stream of bytes",
+        Body::Events(_) => "a stream of events",
+    };
+    Fault::Internal { detail: format!("{kind} cannot be spelt for this call") }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn exhausted(retry_after: Duration) -> Fault {
+        Fault::Exhausted { last: Box::new(Fault::Overloaded), retry_after }
+    }
+
+    #[test]
+    fn retry_after_is_whole_seconds_rounded_up_and_never_zero() {
+        assert_eq!(retry_after_seconds(&exhausted(Duration::ZERO)), Some(1));
+        assert_eq!(retry_after_seconds(&exhausted(Duration::from_millis(1001))), Some(2));
+        assert_eq!(retry_after_seconds(&exhausted(Duration::from_secs(7))), Some(7));
+        assert_eq!(retry_after_seconds(&exhausted(Duration::MAX)), Some(u64::MAX));
+        assert_eq!(retry_after_seconds(&Fault::invalid(None, "x")), None);
+    }
+
+    #[test]
+    fn a_wrong_method_is_told_the_right_ones() {
+        let fault = RequestFault::Method { method: "PUT".into(), allow: "GET, POST".into() }.into();
+        let mut headers = HeaderMap::new();
+        refusal_headers(&mut headers, &fault);
+        assert_eq!(headers[ALLOW], "GET, POST");
+        assert!(!headers.contains_key(RETRY_AFTER));
+    }
+}

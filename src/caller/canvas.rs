@@ -1,0 +1,222 @@
+//! The dialect of the canvas application: one prompt in, one answer with its cost out, and reports on the providers.
+//!
+//! It does not know what a breaker is, only how its state is spelt here.
+
+use http::StatusCode;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::answer::{self, unspellable};
+use super::json::{Limit, Object};
+use super::{About, Answered, Caller, Incoming, ProviderSnapshot, Snapshot};
+use crate::call::{Ask, Chat, Message, Role};
+use crate::config::plan::CallKind;
+use crate::fault::{Blame, Fault};
+use crate::reply::{Body, Reply};
+
+/// The longest prompt.
+const MAX_PROMPT: Limit = Limit::Bytes(100 * 1024);
+/// The longest name of a model; providers have none near it.
+const MAX_MODEL: Limit = Limit::Bytes(256);
+/// The most tokens a caller may ask for, and what it gets when it does not say (contract of this application).
+const MAX_TOKENS: u32 = 32_768;
+const DEFAULT_TOKENS: u32 = 1000;
+/// The temperature of callers that name none (contract of this application).
+const DEFAULT_TEMPERATURE: f64 = 0.7;
+
+/// The canvas application's dialect.
+pub(crate) struct Canvas;
+
+impl Caller for Canvas {
+    fn decode(&self, incoming: &Incoming<'_>) -> Result<Ask, Fault> {
+        if incoming.route.call != CallKind::Chat {
+            let what = incoming.route.call.as_str();
+            return Err(Fault::Internal { detail: format!("canvas callers cannot ask for {what}") });
+        }
+        let mut object = Object::read(incoming.headers, &incoming.body)?;
+        let text = object.text("prompt", MAX_PROMPT)?;
+        let model = match &incoming.route.model {
+            Some(model) if !object.has("model") => model.as_ref().into(),
+            _ => object.text("model", MAX_MODEL)?.into(),
+        };
+        let max_tokens = object.whole_number("maxTokens", 1..=MAX_TOKENS)?.unwrap_or(DEFAULT_TOKENS);
+        let temperature = object.number("temperature", 0.0..=2.0)?.unwrap_or(DEFAULT_TEMPERATURE);
+        Ok(Ask::Chat(Chat {
+            model: Some(model),
+            messages: vec![Message { role: Role::User, text }],
+            temperature: Some(temperature),
+            max_tokens: Some(max_tokens),
+            ..Chat::default()
+        }))
+    }
+
+    fn encode(&self, about: &About<'_>, reply: Reply) -> Result<Answered, Fault> {
+        let Body::Answer(said) = &reply.body else { return Err(unspellable(&reply.body)) };
+        let model = reply.model.as_deref().or_else(|| about.ask.and_then(Ask::model)).unwrap_or_default();
+        let usage = said.usage.unwrap_or_default();
+        let price = about.prices.of(model);
+        let cost = (usage.input as f64 * price.input + usage.output as f64 * price.output) / 1e6;
+        let shape = Success {
+            success: true,
+            data: Completion {
+                content: &said.text,
+                provider: provider_word(&reply.provider),
+                model,
+                usage: Tokens {
+                    prompt_tokens: usage.input,
+                    completion_tokens: usage.output,
+                    total_tokens: usage.total(),
+                },
+                cost: (cost * 1e9).round() / 1e9,
+                latency: u64::try_from(about.elapsed.as_millis()).unwrap_or(u64::MAX),
+                cached: false,
+            },
+        };
+        Ok(answer::json(StatusCode::OK, &shape))
+    }
+
+    fn refuse(&self, _: &About<'_>, fault: &Fault) -> Answered {
+        let public = fault.public();
+        let status = match fault.status() {
+            status @ (StatusCode::TOO_MANY_REQUESTS | StatusCode::GATEWAY_TIMEOUT) => status,
+            _ if is_providers(fault) => StatusCode::SERVICE_UNAVAILABLE,
+            status => status,
+        };
+        let message = match status {
+            StatusCode::TOO_MANY_REQUESTS => {
+                let wait = answer::retry_after_seconds(fault).unwrap_or(1);
+                let shape = json!({ "error": "Rate limit exceeded", "message": public, "retryAfter": wait });
+                return answer::refusal(status, fault, &shape);
+            }
+            // Clients of this application look for the word.
+            StatusCode::GATEWAY_TIMEOUT if !public.contains("timeout") => format!("{public} (timeout)").into(),
+            _ if is_providers(fault) && status == StatusCode::SERVICE_UNAVAILABLE => {
+                format!("All LLM providers unavailable. {public}").into()
+            }
+            _ => public,
+        };
+        answer::refusal(status, fault, &json!({ "success": false, "error": message, "code": fault.code() }))
+    }
+
+    fn local(&self, about: &About<'_>, snapshot: &Snapshot) -> Result<Answered, Fault> {
+        match about.call {
+            CallKind::Stats => Ok(stats(snapshot)),
+            CallKind::Health => Ok(health(snapshot)),
+            _ => Err(Fault::Internal { detail: "canvas callers have no such report".into() }),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Success<T> {
+    success: bool,
+    data: T,
+}
+
+#[derive(Serialize)]
+struct Completion<'a> {
+    content: &'a str,
+    provider: &'a str,
+    model: &'a str,
+    usage: Tokens,
+    cost: f64,
+    latency: u64,
+    cached: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Tokens {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    total_tokens: u64,
+}
+
+/// The word of this application for a provider.
+fn provider_word(name: &str) -> &str {
+    match name {
+        "together" => "together_ai",
+        other => other,
+    }
+}
+
+/// The key of this application for a provider.
+fn provider_key(name: &str) -> String {
+    match name {
+        "together" => "togetherAI".to_owned(),
+        "openai" => "openAI".to_owned(),
+        other => camel_case(other),
+    }
+}
+
+fn camel_case(name: &str) -> String {
+    let mut words = name.split(['-', '_', '.', ' ']).filter(|word| !word.is_empty());
+    let mut key = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let mut chars = word.chars();
+        key.extend(chars.next().into_iter().flat_map(char::to_uppercase));
+        key.push_str(chars.as_str());
+    }
+    key
+}
+
+/// True when the fault says that no provider can serve, whoever is to blame for that. What is wrong with the request
+/// itself, and what only the gateway got wrong, is not among it.
+fn is_providers(fault: &Fault) -> bool {
+    match fault {
+        Fault::NoProvider | Fault::Disabled { .. } | Fault::Credential { .. } | Fault::Unsupported { .. } => true,
+        other => other.blame() == Blame::Provider,
+    }
+}
+
+/// The providers that this application may hear of: its own two, and what else an operator added and switched on.
+fn reported(snapshot: &Snapshot) -> impl Iterator<Item = &ProviderSnapshot> {
+    snapshot.providers.iter().filter(|it| is_own(it) || (it.is_enabled && &*it.name != "buildpanel"))
+}
+
+fn is_own(provider: &ProviderSnapshot) -> bool {
+    matches!(&*provider.name, "together" | "openai")
+}
+
+fn stats(snapshot: &Snapshot) -> Answered {
+    let mut data = Map::new();
+    for it in reported(snapshot) {
+        let shape = json!({
+            "state": it.breaker,
+            "calls": it.calls,
+            "failures": it.failures,
+            "fallbacks": it.fallbacks,
+            "successes": it.successes,
+            "rejects": it.rejects,
+            "fires": it.calls,
+        });
+        data.insert(provider_key(&it.name), shape);
+    }
+    let (hits, misses) = snapshot.cache;
+    data.insert("cache".to_owned(), json!({ "hits": hits, "misses": misses }));
+    answer::json(StatusCode::OK, &Success { success: true, data })
+}
+
+fn health(snapshot: &Snapshot) -> Answered {
+    let is_healthy = |it: &ProviderSnapshot| it.is_enabled && it.is_connected && it.breaker != "open";
+    let data: Map<String, Value> = reported(snapshot)
+        .map(|it| (provider_key(&it.name), json!({ "healthy": is_healthy(it), "state": it.breaker })))
+        .collect();
+    let is_served = snapshot.providers.iter().any(|it| it.is_enabled && &*it.name != "buildpanel");
+    let success = is_served && snapshot.providers.iter().filter(|it| is_own(it) && it.is_enabled).all(is_healthy);
+    let status = if success { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    answer::json(status, &Success { success, data })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_providers_are_named_in_camel_case() {
+        assert_eq!(provider_key("my-second_provider"), "mySecondProvider");
+        assert_eq!(provider_key("groq"), "groq");
+        assert_eq!(provider_key("-"), "");
+    }
+}

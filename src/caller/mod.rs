@@ -1,0 +1,148 @@
+//! Caller dialects: how a request is spelt and how its answer wants to be read. Pure: no I/O, no clock, no state.
+//!
+//! Adding one is a file and a line in [`dialect`]. What a dialect returns is data; `server/ingress` alone makes an
+//! HTTP response of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::call::{Ask, Head};
+use crate::config::plan::{CallKind, CallerKind, RoutePlan};
+use crate::fault::Fault;
+use crate::reply::{ByteStream, Event, EventStream, Reply};
+
+/// One caller dialect.
+pub trait Caller: Send + Sync {
+    /// Reads a request. A fault says which field is wrong and what is allowed.
+    fn decode(&self, incoming: &Incoming<'_>) -> Result<Ask, Fault>;
+
+    /// Spells an answer. A fault means that the reply cannot be spelt in this dialect.
+    fn encode(&self, about: &About<'_>, reply: Reply) -> Result<Answered, Fault>;
+
+    /// Spells a fault.
+    fn refuse(&self, about: &About<'_>, fault: &Fault) -> Answered;
+
+    /// Answers what the gateway answers by itself ([`CallKind::is_local`]).
+    fn local(&self, about: &About<'_>, snapshot: &Snapshot) -> Result<Answered, Fault> {
+        let _ = (about, snapshot);
+        Err(Fault::Internal { detail: "this dialect answers nothing by itself".into() })
+    }
+}
+
+/// The dialect of a kind.
+pub fn dialect(kind: CallerKind) -> &'static dyn Caller {
+    match kind {
+        CallerKind::OpenAi => &openai::OpenAi,
+        CallerKind::Restaurant => &restaurant::Restaurant,
+        CallerKind::Canvas => &canvas::Canvas,
+        CallerKind::Widget => &widget::Widget,
+    }
+}
+
+/// A request as it came.
+pub struct Incoming<'a> {
+    /// The route it matched.
+    pub route: &'a RoutePlan,
+    /// Its method.
+    pub method: &'a Method,
+    /// Its path, with the query.
+    pub path_and_query: &'a str,
+    /// All its headers.
+    pub headers: &'a HeaderMap,
+    /// Its whole body.
+    pub body: Bytes,
+}
+
+/// What a dialect may want to mention in an answer.
+pub struct About<'a> {
+    /// What was asked for.
+    pub call: CallKind,
+    /// The caller, once the request was understood that far.
+    pub head: &'a Head,
+    /// What was asked, once it was understood.
+    pub ask: Option<&'a Ask>,
+    /// Wall-clock time.
+    pub now: jiff::Timestamp,
+    /// Time since the request arrived.
+    pub elapsed: Duration,
+    /// Looks up what a model costs, in USD per million tokens (prompt, answer).
+    pub prices: &'a crate::config::plan::Prices,
+}
+
+/// An answer, spelt.
+pub struct Answered {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers that the dialect sets or passes on. `Content-Length` and framing are not its business.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: AnsweredBody,
+}
+
+/// The body of an answer.
+pub enum AnsweredBody {
+    /// Complete.
+    Full(Bytes),
+    /// As it comes.
+    Bytes(ByteStream),
+    /// Events, each spelt by the encoder as it comes.
+    Events(EventStream, Box<dyn EventEncoder>),
+}
+
+/// Spells events one after the other.
+pub trait EventEncoder: Send {
+    /// One event; empty when this dialect has nothing to say for it.
+    fn event(&mut self, event: Event) -> Bytes;
+
+    /// What follows the last event of a complete answer; may be empty.
+    fn end(&mut self) -> Bytes;
+
+    /// A typed error event that says that the answer is incomplete.
+    fn fault(&mut self, fault: &Fault) -> Bytes;
+}
+
+/// The gateway's own state, for callers whose dialect has endpoints about it.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Each provider of the config, in its order.
+    pub providers: Vec<ProviderSnapshot>,
+    /// Items on the tenant's menu when it was last read; `None` when it never was.
+    pub menu_items: Option<usize>,
+    /// Cache hits and misses.
+    pub cache: (u64, u64),
+}
+
+/// One provider's state.
+#[derive(Clone, Debug)]
+pub struct ProviderSnapshot {
+    /// Its name.
+    pub name: Arc<str>,
+    /// True when its last probe succeeded.
+    pub is_connected: bool,
+    /// True when calls may go there.
+    pub is_enabled: bool,
+    /// The breaker's state: `closed`, `open` or `half-open`.
+    pub breaker: &'static str,
+    /// Attempts.
+    pub calls: u64,
+    /// Attempts that answered.
+    pub successes: u64,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// Calls that it answered after another provider had failed.
+    pub fallbacks: u64,
+    /// Calls not sent because its breaker was open.
+    pub rejects: u64,
+}
+
+mod answer;
+pub mod canvas;
+mod json;
+pub mod openai;
+pub mod restaurant;
+mod upload;
+pub mod widget;
+mod wire;

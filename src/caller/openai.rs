@@ -1,0 +1,209 @@
+//! OpenAI's dialect as callers speak it: an unmodified SDK works, errors included.
+//!
+//! A request's body stays the caller's own bytes: it is read only as far as routing needs. How its parts are found is in
+//! `wire`; nothing here knows which provider will answer.
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde_json::{Value, json};
+
+use super::{About, Answered, AnsweredBody, Caller, EventEncoder, Incoming, answer, wire};
+use crate::call::{Ask, Endpoint};
+use crate::config::plan::CallKind;
+use crate::fault::{Fault, RequestFault};
+use crate::reply::{self, Body, Event, EventKind, Reply};
+
+/// Tells OpenAI's SDKs not to try again by themselves.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// The dialect.
+pub(crate) struct OpenAi;
+
+impl Caller for OpenAi {
+    fn decode(&self, incoming: &Incoming<'_>) -> Result<Ask, Fault> {
+        wire::read(incoming, endpoint(incoming.route.call)).map(Ask::Wire)
+    }
+
+    fn encode(&self, about: &About<'_>, reply: Reply) -> Result<Answered, Fault> {
+        let Reply { status, mut headers, model, body, .. } = reply;
+        let wants_stream = about.ask.is_some_and(Ask::wants_stream);
+        let body = match body {
+            Body::Whole(bytes) => AnsweredBody::Full(bytes),
+            Body::Bytes(stream) => AnsweredBody::Bytes(stream),
+            Body::Events(events) => return Ok(streamed(status, headers, events, about)),
+            Body::Transcript(transcript) => {
+                headers.insert(CONTENT_TYPE, answer::JSON);
+                AnsweredBody::Full(json!({"text": transcript.text}).to_string().into())
+            }
+            Body::Answer(said) => {
+                let completion = Completion::new(about, model.as_deref(), &said);
+                if wants_stream {
+                    let events = Box::pin(stream::iter(completion.events().map(Ok)));
+                    return Ok(streamed(status, headers, events, about));
+                }
+                headers.insert(CONTENT_TYPE, answer::JSON);
+                AnsweredBody::Full(completion.whole().to_string().into())
+            }
+        };
+        Ok(Answered { status, headers, body })
+    }
+
+    fn refuse(&self, _: &About<'_>, fault: &Fault) -> Answered {
+        if let Fault::Refused { refusal, .. } = fault
+            && refusal.is_openai
+        {
+            // The provider speaks the caller's dialect: its own words, byte for byte.
+            let mut headers = refusal.headers.clone();
+            headers.insert(CONTENT_TYPE, answer::JSON);
+            if !headers.contains_key(RETRY_AFTER) {
+                answer::refusal_headers(&mut headers, fault);
+            }
+            let body = AnsweredBody::Full(refusal.body.clone());
+            return Answered { status: refusal.status, headers, body };
+        }
+        let mut answered = answer::refusal(status(fault), fault, &json!({ "error": error(fault) }));
+        if matches!(fault, Fault::NoProvider | Fault::Disabled { .. } | Fault::Credential { .. }) {
+            // Nothing heals by itself: an SDK that waits and tries again only delays the bad news.
+            answered.headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+        answered
+    }
+}
+
+fn endpoint(call: CallKind) -> Endpoint {
+    match call {
+        CallKind::Chat => Endpoint::ChatCompletions,
+        CallKind::Completions => Endpoint::Completions,
+        CallKind::Embeddings => Endpoint::Embeddings,
+        CallKind::Models => Endpoint::Models,
+        CallKind::Responses => Endpoint::Responses,
+        CallKind::Transcriptions => Endpoint::Transcriptions,
+        CallKind::Speech => Endpoint::Speech,
+        _ => Endpoint::Other,
+    }
+}
+
+/// The status that makes OpenAI's SDKs raise the right class. That of credentials stops them from trying again, which a
+/// 5xx would not; the message says whose credentials they are.
+fn status(fault: &Fault) -> StatusCode {
+    match fault {
+        Fault::Credential { .. } => StatusCode::UNAUTHORIZED,
+        fault => fault.status(),
+    }
+}
+
+/// The error object.
+fn error(fault: &Fault) -> Value {
+    let kind = match status(fault).as_u16() {
+        401 | 403 => "authentication_error",
+        429 => "rate_limit_error",
+        400..=499 => "invalid_request_error",
+        504 => "timeout_error",
+        _ => "server_error",
+    };
+    let field = match fault {
+        Fault::Request(request) => request.field(),
+        _ => None,
+    };
+    let code = match fault {
+        Fault::Request(request) if matches!(**request, RequestFault::Invalid { .. }) => None,
+        Fault::Refused { refusal, .. } if refusal.code.is_some() => refusal.code.as_deref(),
+        fault => Some(fault.code()),
+    };
+    json!({"message": fault.public(), "type": kind, "param": field, "code": code})
+}
+
+fn streamed(status: StatusCode, mut headers: HeaderMap, events: reply::EventStream, about: &About<'_>) -> Answered {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // nginx holds events back otherwise.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    let is_typed = about.call == CallKind::Responses;
+    Answered { status, headers, body: AnsweredBody::Events(events, Box::new(PassOn { is_typed })) }
+}
+
+/// Events in the caller's own dialect: passed on as they are.
+struct PassOn {
+    is_typed: bool,
+}
+
+impl EventEncoder for PassOn {
+    fn event(&mut self, event: Event) -> Bytes {
+        event.raw
+    }
+
+    fn end(&mut self) -> Bytes {
+        Bytes::new()
+    }
+
+    fn fault(&mut self, fault: &Fault) -> Bytes {
+        let error = error(fault);
+        match self.is_typed {
+            false => format!("data: {}\n\n", json!({ "error": error })).into(),
+            // The Responses API names its events, and its SDK looks for `error` inside as well.
+            true => {
+                let (code, message) = (&error["code"], &error["message"]);
+                let event = json!({"type": "error", "code": code, "message": message, "param": null, "error": error});
+                format!("event: error\ndata: {event}\n\n").into()
+            }
+        }
+    }
+}
+
+/// A completion made of an answer that came in the house's own words.
+struct Completion<'a> {
+    id: String,
+    created: i64,
+    model: &'a str,
+    said: &'a reply::Answer,
+}
+
+impl<'a> Completion<'a> {
+    fn new(about: &About<'a>, model: Option<&'a str>, said: &'a reply::Answer) -> Self {
+        let model = model.or_else(|| about.ask.and_then(Ask::model)).unwrap_or("unknown");
+        Self { id: format!("chatcmpl-{}", about.head.id), created: about.now.as_second(), model, said }
+    }
+
+    fn finish(&self) -> &str {
+        self.said.finish.as_deref().unwrap_or("stop")
+    }
+
+    fn usage(&self) -> Option<Value> {
+        let usage = self.said.usage?;
+        Some(json!({"prompt_tokens": usage.input, "completion_tokens": usage.output, "total_tokens": usage.total()}))
+    }
+
+    fn whole(&self) -> Value {
+        let message = json!({"role": "assistant", "content": self.said.text, "refusal": null});
+        let mut whole = json!({
+            "id": self.id,
+            "object": "chat.completion",
+            "created": self.created,
+            "model": self.model,
+            "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": self.finish()}],
+        });
+        if let Some(usage) = self.usage() {
+            whole["usage"] = usage;
+        }
+        whole
+    }
+
+    fn events(&self) -> impl Iterator<Item = Event> + Send + use<> {
+        let chunk = |delta: Value, finish: Option<&str>| {
+            let chunk = json!({
+                "id": self.id,
+                "object": "chat.completion.chunk",
+                "created": self.created,
+                "model": self.model,
+                "choices": [{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}],
+            });
+            Event { raw: format!("data: {chunk}\n\n").into(), kind: EventKind::Piece }
+        };
+        let first = chunk(json!({"role": "assistant", "content": self.said.text}), None);
+        let last = chunk(json!({}), Some(self.finish()));
+        let done = Event { raw: Bytes::from_static(b"data: [DONE]\n\n"), kind: EventKind::Done };
+        [first, last, done].into_iter()
+    }
+}
