@@ -1,0 +1,369 @@
+//! The events of OpenAI's streams: what each says, and when the answer is complete.
+//!
+//! Nearly all of a stream's cost is here, so an event is read once, borrowed, and only as far as needed. It does not know
+//! how events are framed.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{EventReader, Read, openai};
+use crate::fault::Refusal;
+use crate::reply::{EventKind, Usage};
+
+const DONE: &[u8] = b"[DONE]";
+
+/// Tokens as the two generations of OpenAI's API spell them.
+#[derive(Clone, Copy, Deserialize)]
+pub(super) struct WireUsage {
+    #[serde(default, alias = "input_tokens")]
+    prompt_tokens: u64,
+    #[serde(default, alias = "output_tokens")]
+    completion_tokens: u64,
+}
+
+impl WireUsage {
+    pub(super) fn read(self) -> Usage {
+        Usage { input: self.prompt_tokens, output: self.completion_tokens }
+    }
+}
+
+/// Reads chat and text completion chunks. Complete: every choice that began has a finish reason, or `[DONE]` came.
+pub(super) struct Chunks {
+    wants_text: bool,
+    /// Bit i: choice i was seen. Choices past 63 share the last bit.
+    seen: u64,
+    finished: u64,
+    done: bool,
+    usage: Option<Usage>,
+}
+
+impl Chunks {
+    pub(super) fn new(wants_text: bool) -> Self {
+        Self { wants_text, seen: 0, finished: 0, done: false, usage: None }
+    }
+}
+
+impl EventReader for Chunks {
+    fn read(&mut self, name: Option<&str>, data: &[u8]) -> Read {
+        if data == DONE {
+            self.done = true;
+            return Read::Event(EventKind::Done);
+        }
+        let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else { return Read::Malformed };
+        if let Some(error) = chunk.error {
+            return Read::Error(refusal(error.get()));
+        }
+        if name == Some("error") {
+            return Read::Error(refusal(std::str::from_utf8(data).unwrap_or_default()));
+        }
+        self.seen |= chunk.choices.seen;
+        self.finished |= chunk.choices.finished;
+        if let Some(usage) = chunk.usage {
+            self.usage = Some(usage.read());
+        }
+        Read::Event(match self.wants_text.then(|| text(data)).flatten() {
+            Some(text) => EventKind::Text(text),
+            None => EventKind::Piece,
+        })
+    }
+
+    fn is_complete(&self) -> bool {
+        self.done || (self.seen != 0 && self.seen == self.finished)
+    }
+
+    fn missing_terminator(&self) -> &'static [u8] {
+        if self.done { b"" } else { b"data: [DONE]\n\n" }
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+}
+
+/// What is read of every chunk.
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(default)]
+    choices: Choices,
+    #[serde(default)]
+    usage: Option<WireUsage>,
+    #[serde(default, borrow)]
+    error: Option<&'a RawValue>,
+}
+
+/// The choices of a chunk, folded while they are read: no list is built.
+#[derive(Default)]
+struct Choices {
+    seen: u64,
+    finished: u64,
+}
+
+impl<'de> Deserialize<'de> for Choices {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fold;
+        impl<'de> Visitor<'de> for Fold {
+            type Value = Choices;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a list of choices")
+            }
+
+            fn visit_unit<E>(self) -> Result<Choices, E> {
+                Ok(Choices::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Choices, A::Error> {
+                let mut choices = Choices::default();
+                while let Some(choice) = list.next_element::<Choice>()? {
+                    let bit = 1 << choice.index.min(63);
+                    choices.seen |= bit;
+                    if choice.is_finished {
+                        choices.finished |= bit;
+                    }
+                }
+                Ok(choices)
+            }
+        }
+        deserializer.deserialize_any(Fold)
+    }
+}
+
+struct Choice {
+    index: u32,
+    is_finished: bool,
+}
+
+impl<'de> Deserialize<'de> for Choice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Choice;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a choice")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Choice, A::Error> {
+                let mut choice = Choice { index: 0, is_finished: false };
+                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                    match &*key {
+                        "index" => choice.index = map.next_value()?,
+                        "finish_reason" => choice.is_finished = map.next_value::<Option<IgnoredAny>>()?.is_some(),
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(choice)
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// The text that a chunk adds to the first choice.
+fn text(data: &[u8]) -> Option<Box<str>> {
+    #[derive(Deserialize)]
+    struct Chunk {
+        choices: Vec<Choice>,
+    }
+    #[derive(Deserialize)]
+    struct Choice {
+        #[serde(default)]
+        index: u32,
+        #[serde(default)]
+        delta: Delta,
+    }
+    #[derive(Default, Deserialize)]
+    struct Delta {
+        content: Option<Box<str>>,
+    }
+    let chunk: Chunk = serde_json::from_slice(data).ok()?;
+    chunk.choices.into_iter().find(|choice| choice.index == 0)?.delta.content.filter(|text| !text.is_empty())
+}
+
+/// How a stream of typed events ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tail {
+    /// As the Responses API ends.
+    Responses,
+    /// With an event of this type.
+    Type(&'static str),
+    /// Unknown: the end of the body is the end of the answer.
+    Any,
+}
+
+/// Reads streams whose events carry a `type`.
+pub(super) struct Named {
+    tail: Tail,
+    is_complete: bool,
+    usage: Option<Usage>,
+}
+
+impl Named {
+    pub(super) fn new(tail: Tail) -> Self {
+        Self { tail, is_complete: tail == Tail::Any, usage: None }
+    }
+}
+
+impl EventReader for Named {
+    fn read(&mut self, name: Option<&str>, data: &[u8]) -> Read {
+        if data == DONE {
+            self.is_complete = true;
+            return Read::Event(EventKind::Done);
+        }
+        let Ok(event) = serde_json::from_slice::<Typed<'_>>(data) else {
+            // An endpoint that the gateway does not know may send whatever it likes.
+            return if self.tail == Tail::Any { Read::Event(EventKind::Piece) } else { Read::Malformed };
+        };
+        let kind = event.kind.as_deref().or(name).unwrap_or_default();
+        if kind == "error" || (event.error.is_some() && self.tail != Tail::Any) {
+            let error = event.error.map_or_else(|| std::str::from_utf8(data).unwrap_or_default(), RawValue::get);
+            return Read::Error(refusal(error));
+        }
+        let response = event.response.unwrap_or_default();
+        if self.tail == Tail::Responses && kind == "response.failed" {
+            return Read::Error(refusal(response.error.map_or("{}", RawValue::get)));
+        }
+        if let Some(usage) = event.usage.or(response.usage) {
+            self.usage = Some(usage.read());
+        }
+        self.is_complete |= match self.tail {
+            Tail::Responses => matches!(kind, "response.completed" | "response.incomplete"),
+            Tail::Type(last) => kind == last,
+            Tail::Any => true,
+        };
+        Read::Event(EventKind::Piece)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    fn missing_terminator(&self) -> &'static [u8] {
+        b""
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+}
+
+#[derive(Deserialize)]
+struct Typed<'a> {
+    #[serde(default, rename = "type", borrow)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    error: Option<&'a RawValue>,
+    #[serde(default)]
+    usage: Option<WireUsage>,
+    #[serde(default, borrow)]
+    response: Option<InResponse<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+struct InResponse<'a> {
+    #[serde(default)]
+    usage: Option<WireUsage>,
+    #[serde(default, borrow)]
+    error: Option<&'a RawValue>,
+}
+
+/// An error event as the error answer that it stands for. `error` is the error object's JSON.
+fn refusal(error: &str) -> Box<Refusal> {
+    let body = Bytes::from(format!("{{\"error\":{error}}}"));
+    let said: serde_json::Value = serde_json::from_str(error).unwrap_or_default();
+    let message = said["message"].as_str().or(said.as_str()).unwrap_or("The AI provider reported an error.").to_owned();
+    Box::new(Refusal {
+        status: openai::implied_status(&body),
+        headers: HeaderMap::new(),
+        message,
+        code: said["code"].as_str().map(Into::into),
+        retry_after: None,
+        is_openai: said.is_object(),
+        body,
+    })
+}
+
+/// True when an error inside a stream is about the gateway's own key.
+pub(super) fn is_about_keys(refusal: &Refusal) -> bool {
+    matches!(refusal.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read_all(reader: &mut dyn EventReader, events: &[&str]) -> Vec<&'static str> {
+        events
+            .iter()
+            .map(|data| match reader.read(None, data.as_bytes()) {
+                Read::Event(EventKind::Done) => "done",
+                Read::Event(EventKind::Text(_)) => "text",
+                Read::Event(_) => "piece",
+                Read::Malformed => "malformed",
+                Read::Error(_) => "error",
+            })
+            .collect()
+    }
+
+    #[test]
+    fn an_answer_is_complete_when_every_choice_has_finished() {
+        let mut reader = Chunks::new(false);
+        read_all(&mut reader, &[r#"{"choices":[{"index":0,"delta":{}},{"index":1,"delta":{}}]}"#]);
+        assert!(!reader.is_complete());
+        read_all(&mut reader, &[r#"{"choices":[{"index":1,"finish_reason":"stop"}]}"#]);
+        assert!(!reader.is_complete(), "choice 0 still runs");
+        read_all(&mut reader, &[r#"{"choices":[{"index":0,"finish_reason":"length"}]}"#]);
+        assert!(reader.is_complete());
+        assert_eq!(reader.missing_terminator(), b"data: [DONE]\n\n");
+    }
+
+    #[test]
+    fn usage_errors_text_and_rubbish_are_told_apart() {
+        let mut reader = Chunks::new(true);
+        let got = read_all(
+            &mut reader,
+            &[
+                r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#,
+                r#"{"choices":[{"index":0,"delta":{"content":"a\nb"}}]}"#,
+                r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#,
+                r#"{"choices":"#,
+                "7",
+                r#"{"error":{"message":"no","code":"rate_limit_exceeded"}}"#,
+            ],
+        );
+        assert_eq!(got, ["piece", "text", "piece", "malformed", "malformed", "error"]);
+        assert_eq!(reader.usage(), Some(Usage { input: 3, output: 4 }));
+    }
+
+    #[test]
+    fn responses_end_with_their_own_event_and_count_tokens_in_it() {
+        let mut reader = Named::new(Tail::Responses);
+        read_all(&mut reader, &[r#"{"type":"response.created","response":{"usage":null}}"#]);
+        assert!(!reader.is_complete());
+        read_all(
+            &mut reader,
+            &[r#"{"type":"response.completed","response":{"usage":{"input_tokens":1,"output_tokens":2}}}"#],
+        );
+        assert!(reader.is_complete());
+        assert_eq!(reader.usage(), Some(Usage { input: 1, output: 2 }));
+        assert_eq!(read_all(&mut reader, &[r#"{"type":"error","code":"server_error","message":"x"}"#]), ["error"]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_data_makes_a_reader_panic(data in proptest::collection::vec(any::<u8>(), 0..200), text in any::<bool>()) {
+            let _ = Chunks::new(text).read(None, &data);
+            let _ = Named::new(Tail::Responses).read(Some("x"), &data);
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Exchange: one attempt at one provider, from Call to Reply. The innermost of every target's stack.
+//!
+//! It returns at the commit point: the whole body in hand, or the first event of a stream. Until then the policies around
+//! it may try again or elsewhere. It waits on the network, and therefore every deadline ends here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use http::StatusCode;
+use tokio::time::{Instant, timeout_at};
+
+use super::stream::{Bodies, Events, Watchdog};
+use super::transport::{Response, SendFault, Transport};
+use super::{Decoded, Expect, Provider, Request, ResponseHead};
+use crate::call::Call;
+use crate::config::plan::ProviderPlan;
+use crate::fault::Fault;
+use crate::headers;
+use crate::reply::{Body, Reply};
+use crate::stack::{self, Next};
+use crate::time::{Deadline, Phase};
+use crate::trail::{AttemptNote, Outcome};
+
+/// The most that is read of an error answer.
+const MAX_ERROR_BODY: usize = 64 * 1024;
+
+/// Sends calls to one provider.
+pub struct Exchange {
+    provider: Arc<ProviderPlan>,
+    dialect: &'static dyn Provider,
+    transport: Arc<dyn Transport>,
+    /// The instance that connected last: the one to begin with.
+    good: AtomicUsize,
+}
+
+impl Exchange {
+    /// An exchange with a provider over a transport.
+    pub fn new(provider: Arc<ProviderPlan>, transport: Arc<dyn Transport>) -> Self {
+        let dialect = super::dialect(provider.kind);
+        Self { provider, dialect, transport, good: AtomicUsize::new(0) }
+    }
+
+    async fn attempt(&self, call: &Call) -> stack::Outcome {
+        let request = self.dialect.encode(call, &self.provider)?;
+        let note = call.trail.begin_attempt(&self.provider.name, call.model().map(Into::into));
+        // The first sign of life: of a stream its first event, of a plain answer its head, as the whole may take long.
+        let first_by = match call.ask.wants_stream() {
+            true => call.deadline.tighten(call.pace.first_token, Phase::FirstToken),
+            false => call.deadline.tighten(call.pace.first_byte, Phase::FirstByte),
+        };
+        match self.send(first_by, request).await {
+            Ok(response) => self.receive(call, first_by, response, note).await,
+            Err(fault) => {
+                note.end(Outcome::Failed(fault.code()));
+                Err(fault)
+            }
+        }
+    }
+
+    /// Sends to the instance that worked last, and to the others in turn while none connects.
+    async fn send(&self, by: Deadline, request: Request) -> Result<Response, Fault> {
+        let first = self.good.load(Ordering::Relaxed);
+        let mut refused = String::new();
+        for step in 0..self.provider.urls.len() {
+            let instance = (first + step) % self.provider.urls.len();
+            match timeout_at(by.at, self.transport.send(instance, request.clone())).await {
+                Err(_) => return Err(self.late(by.phase)),
+                Ok(Ok(response)) => {
+                    self.good.store(instance, Ordering::Relaxed);
+                    return Ok(response);
+                }
+                Ok(Err(SendFault::Connect(detail))) => refused = detail,
+                Ok(Err(SendFault::Broken(detail))) => return Err(self.broken(detail)),
+            }
+        }
+        Err(Fault::Connect { provider: self.provider.name.clone(), detail: refused })
+    }
+
+    async fn receive(&self, call: &Call, first_by: Deadline, response: Response, note: AttemptNote) -> stack::Outcome {
+        let Response { head, body } = response;
+        if let Some(id) = head.headers.get("x-request-id").and_then(|id| id.to_str().ok()) {
+            call.trail.facts().provider_request_id = Some(id.chars().take(128).collect());
+        }
+        let mut body = Bodies::new(body, Watchdog::new(call.deadline, call.pace.idle));
+        let result = if !head.status.is_success() {
+            Err(self.refusal(head, &mut body).await)
+        } else {
+            match self.dialect.expect(call, &head) {
+                Expect::Whole => self.whole(call, head, &mut body).await,
+                Expect::Bytes => return self.bytes(call, head, body, note).await,
+                Expect::Events => return self.events(call, first_by, head, body, note).await,
+            }
+        };
+        note.end(match &result {
+            Ok(_) => Outcome::Succeeded,
+            Err(fault) => Outcome::Failed(fault.code()),
+        });
+        result
+    }
+
+    async fn refusal(&self, head: ResponseHead, body: &mut Bodies) -> Fault {
+        if head.status.is_redirection() || head.status.is_informational() {
+            return self.broken(format!("status {}, which is not followed", head.status.as_u16()));
+        }
+        // The status is the message; a body that does not come, or never ends, changes nothing about it.
+        let text = self.collect(body, MAX_ERROR_BODY).await.unwrap_or_default();
+        self.dialect.refusal(&self.provider, head, text)
+    }
+
+    async fn whole(&self, call: &Call, head: ResponseHead, body: &mut Bodies) -> stack::Outcome {
+        let bytes = self.collect(body, self.provider.max_reply).await?;
+        if head.status == StatusCode::NO_CONTENT {
+            return Ok(self.raw(call, &head, Body::Whole(bytes)));
+        }
+        let Decoded { reply, usage } = self.dialect.decode(call, &self.provider, head, bytes)?;
+        if usage.is_some() {
+            call.trail.facts().usage = usage;
+        }
+        Ok(reply)
+    }
+
+    async fn collect(&self, body: &mut Bodies, limit: usize) -> Result<Bytes, Fault> {
+        let mut whole = Bytes::new();
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(|end| self.ended(end))?;
+            if whole.len() + chunk.len() > limit {
+                return Err(self.broken(format!("an answer larger than {limit} bytes")));
+            }
+            // Most answers come in one piece, which is then not copied.
+            whole = match whole.is_empty() {
+                true => chunk,
+                false => {
+                    let mut joined = whole.try_into_mut().unwrap_or_else(|bytes| BytesMut::from(&bytes[..]));
+                    joined.extend_from_slice(&chunk);
+                    joined.freeze()
+                }
+            };
+        }
+        Ok(whole)
+    }
+
+    async fn bytes(&self, call: &Call, head: ResponseHead, mut body: Bodies, note: AttemptNote) -> stack::Outcome {
+        let first = match body.next().await {
+            Some(Err(end)) => {
+                let fault = self.ended(end);
+                note.end(Outcome::Failed(fault.code()));
+                return Err(fault);
+            }
+            Some(Ok(first)) => Some(first),
+            None => None,
+        };
+        let rest = body.into_bytes(first, self.provider.name.clone(), note);
+        Ok(self.raw(call, &head, Body::Bytes(Box::pin(rest))))
+    }
+
+    async fn events(
+        &self,
+        call: &Call,
+        first_by: Deadline,
+        head: ResponseHead,
+        body: Bodies,
+        note: AttemptNote,
+    ) -> stack::Outcome {
+        let reader = self.dialect.events(call);
+        let mut events = Events::new(body, reader, self.provider.name.clone(), call.trail.clone(), note);
+        events.first(first_by).await?;
+        Ok(self.raw(call, &head, Body::Events(Box::pin(events))))
+    }
+
+    fn raw(&self, call: &Call, head: &ResponseHead, body: Body) -> Reply {
+        Reply {
+            status: head.status,
+            headers: headers::to_caller(&head.headers),
+            provider: self.provider.name.clone(),
+            model: call.model().map(Into::into),
+            body,
+        }
+    }
+
+    fn late(&self, phase: Phase) -> Fault {
+        late(&self.provider.name, phase)
+    }
+
+    fn broken(&self, detail: String) -> Fault {
+        Fault::Broken { provider: self.provider.name.clone(), detail }
+    }
+
+    fn ended(&self, end: BodyEnd) -> Fault {
+        match end {
+            BodyEnd::Late(phase) => self.late(phase),
+            BodyEnd::Cut(detail) => self.broken(detail),
+        }
+    }
+}
+
+impl Next for Exchange {
+    async fn call(&self, call: Call) -> stack::Outcome {
+        self.attempt(&call).await
+    }
+
+    fn describe(&self, names: &mut Vec<&'static str>) {
+        names.push("transport");
+    }
+}
+
+/// Why a body ended early.
+#[derive(Debug)]
+pub(super) enum BodyEnd {
+    /// A deadline passed.
+    Late(Phase),
+    /// The connection broke.
+    Cut(String),
+}
+
+/// The fault for a wait that was too long. The whole call's deadline is nobody's fault in particular and ends the call.
+pub(super) fn late(provider: &Arc<str>, phase: Phase) -> Fault {
+    match phase {
+        Phase::Call => Fault::Deadline,
+        phase => Fault::Timeout { provider: provider.clone(), phase },
+    }
+}
+
+/// Asks a provider's probe paths whether it is up: the next path only when the one before is not there. Returns the time
+/// it took, or a short text that says what is wrong.
+pub async fn probe(provider: &ProviderPlan, transport: &dyn Transport) -> Result<Duration, String> {
+    let Some(plan) = &provider.probe else { return Err("no probe is configured".into()) };
+    let started = Instant::now();
+    let deadline = Deadline::after(plan.timeout, Phase::Attempt);
+    let mut last = String::new();
+    for path in &plan.paths {
+        for instance in 0..provider.urls.len() {
+            let request = Request {
+                method: http::Method::GET,
+                path: path.clone(),
+                headers: http::HeaderMap::new(),
+                body: Bytes::new(),
+            };
+            match timeout_at(deadline.at, transport.send(instance, request)).await {
+                Err(_) => return Err("timeout".into()),
+                Ok(Ok(response)) if response.head.status.is_success() => return Ok(started.elapsed()),
+                Ok(Ok(response)) => last = format!("status {}", response.head.status.as_u16()),
+                Ok(Err(SendFault::Connect(detail) | SendFault::Broken(detail))) => last = detail,
+            }
+        }
+        if last != "status 404" {
+            break;
+        }
+    }
+    Err(last)
+}

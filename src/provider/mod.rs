@@ -1,0 +1,114 @@
+//! Provider dialects: how a provider wants to be asked and what its answers mean. Pure: no I/O, no clock, no state.
+//!
+//! A compatible provider is config only; a new dialect is a file and a line in [`dialect`].
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::call::Call;
+use crate::config::plan::{ProviderKind, ProviderPlan};
+use crate::fault::Fault;
+use crate::reply::{EventKind, Reply, Usage};
+
+/// One provider dialect.
+pub trait Provider: Send + Sync {
+    /// Spells a call for this provider. [`Fault::Unsupported`] when it cannot serve it.
+    fn encode(&self, call: &Call, provider: &ProviderPlan) -> Result<Request, Fault>;
+
+    /// What kind of body a successful response to this call has.
+    fn expect(&self, call: &Call, head: &ResponseHead) -> Expect;
+
+    /// Reads a whole successful body.
+    fn decode(&self, call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Result<Decoded, Fault>;
+
+    /// Reads an error answer.
+    fn refusal(&self, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Fault;
+
+    /// Reads the events of a stream that answers this call.
+    fn events(&self, call: &Call) -> Box<dyn EventReader>;
+}
+
+/// The dialect of a kind.
+pub fn dialect(kind: ProviderKind) -> &'static dyn Provider {
+    match kind {
+        ProviderKind::OpenAi => &openai::OpenAi,
+        ProviderKind::BuildPanel => &buildpanel::BuildPanel,
+    }
+}
+
+/// A request to a provider, for any of its instances.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// What follows the base URL, beginning with `/`, with its query.
+    pub path: String,
+    /// The headers, credentials excluded: the transport adds those.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// The head of a provider's response.
+#[derive(Debug)]
+pub struct ResponseHead {
+    /// The status.
+    pub status: StatusCode,
+    /// All its headers.
+    pub headers: HeaderMap,
+}
+
+/// What kind of body a successful response has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Server-sent events.
+    Events,
+    /// A body to be read whole.
+    Whole,
+    /// Bytes to be passed on as they come.
+    Bytes,
+}
+
+/// A reply with what it says about itself.
+pub struct Decoded {
+    /// The reply.
+    pub reply: Reply,
+    /// Tokens, when the provider counted them.
+    pub usage: Option<Usage>,
+}
+
+/// Reads the events of one stream and knows when the answer is complete.
+pub trait EventReader: Send {
+    /// Reads one event's data (its `data:` lines joined) and its `event:` name.
+    fn read(&mut self, name: Option<&str>, data: &[u8]) -> Read;
+
+    /// True when what was read so far is a complete answer.
+    fn is_complete(&self) -> bool;
+
+    /// What to append when the answer is complete but its terminator never came; empty when nothing is missing.
+    fn missing_terminator(&self) -> &'static [u8];
+
+    /// Tokens, when an event counted them.
+    fn usage(&self) -> Option<Usage>;
+}
+
+/// What an event's data turned out to be.
+pub enum Read {
+    /// Part of the answer.
+    Event(EventKind),
+    /// Not in the dialect: to be dropped and counted.
+    Malformed,
+    /// The provider reports an error in its stream.
+    Error(Box<crate::fault::Refusal>),
+}
+
+pub mod buildpanel;
+mod chunks;
+mod conversation;
+pub mod exchange;
+mod multipart;
+pub mod openai;
+pub mod simulated;
+pub mod sse;
+mod stream;
+pub mod transport;

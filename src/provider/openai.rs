@@ -1,0 +1,325 @@
+//! OpenAI's dialect as a provider speaks it: OpenAI, Together.ai and whatever is compatible.
+//!
+//! A request that came in the same dialect goes out byte for byte, with at most its model replaced. How streams are read
+//! is in `chunks`; nothing here knows which caller asked.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::chunks::{Chunks, Named, Tail, WireUsage};
+use super::multipart::Form;
+use super::{Decoded, EventReader, Expect, Provider, Request, ResponseHead};
+use crate::call::{Ask, Call, Chat, Endpoint, Message, Role, Voice, VoiceWanted, Wire};
+use crate::config::plan::ProviderPlan;
+use crate::fault::{Fault, Refusal};
+use crate::headers;
+use crate::reply::{Answer, Body, Reply, Transcript, Usage};
+
+/// The dialect.
+pub(crate) struct OpenAi;
+
+impl Provider for OpenAi {
+    fn encode(&self, call: &Call, provider: &ProviderPlan) -> Result<Request, Fault> {
+        let unsupported = |what| Fault::Unsupported { provider: provider.name.clone(), what };
+        match &*call.ask {
+            Ask::Wire(wire) => encode_wire(call, wire).ok_or_else(|| unsupported("replacing the model in this body")),
+            Ask::Chat(chat) => encode_chat(call, chat).ok_or_else(|| unsupported("calls that name no model")),
+            Ask::Voice(Voice { wanted: VoiceWanted::Speech, .. }) => Err(unsupported("spoken answers")),
+            Ask::Voice(voice) => encode_voice(call, voice).ok_or_else(|| unsupported("calls that name no model")),
+            Ask::Menu => Err(unsupported("menus")),
+        }
+    }
+
+    fn expect(&self, call: &Call, head: &ResponseHead) -> Expect {
+        if media_type(&head.headers) == "text/event-stream" {
+            return Expect::Events;
+        }
+        match &*call.ask {
+            Ask::Wire(Wire { endpoint: Endpoint::Speech | Endpoint::Other, .. }) => Expect::Bytes,
+            _ => Expect::Whole,
+        }
+    }
+
+    fn decode(&self, call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Result<Decoded, Fault> {
+        let broken = |detail: &str| Fault::Broken { provider: provider.name.clone(), detail: detail.into() };
+        if !is_json(&head.headers) {
+            let Ask::Wire(Wire { endpoint: Endpoint::Transcriptions, .. }) = &*call.ask else {
+                return Err(broken(&format!("{} instead of JSON", media_type(&head.headers))));
+            };
+            return Ok(Decoded { reply: reply(call, provider, &head, Body::Whole(body)), usage: None });
+        }
+        let body =
+            if body.first() == Some(&b'[') { listed(&body).ok_or_else(|| broken("not valid JSON"))? } else { body };
+        let facts: BodyFacts<'_> = serde_json::from_slice(&body).map_err(|_| broken("not valid JSON"))?;
+        if let Some(error) = facts.error {
+            let body = Bytes::from(format!("{{\"error\":{}}}", error.get()));
+            return Err(refused(provider, implied_status(&body), HeaderMap::new(), body));
+        }
+        let usage = facts.usage.map(WireUsage::read);
+        let body = match &*call.ask {
+            Ask::Wire(_) => Body::Whole(body),
+            Ask::Chat(_) => Body::Answer(answer(&body, usage).ok_or_else(|| broken("a completion without a message"))?),
+            Ask::Voice(_) => Body::Transcript(transcript(&body).ok_or_else(|| broken("a transcription without text"))?),
+            Ask::Menu => return Err(broken("menus are not part of the dialect")),
+        };
+        Ok(Decoded { reply: reply(call, provider, &head, body), usage })
+    }
+
+    fn refusal(&self, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Fault {
+        refused(provider, head.status, head.headers, body)
+    }
+
+    fn events(&self, call: &Call) -> Box<dyn EventReader> {
+        match &*call.ask {
+            Ask::Wire(wire) => match wire.endpoint {
+                Endpoint::ChatCompletions | Endpoint::Completions => Box::new(Chunks::new(false)),
+                Endpoint::Responses => Box::new(Named::new(Tail::Responses)),
+                Endpoint::Transcriptions => Box::new(Named::new(Tail::Type("transcript.text.done"))),
+                Endpoint::Speech => Box::new(Named::new(Tail::Type("speech.audio.done"))),
+                Endpoint::Embeddings | Endpoint::Models | Endpoint::Other => Box::new(Named::new(Tail::Any)),
+            },
+            Ask::Chat(_) | Ask::Voice(_) | Ask::Menu => Box::new(Chunks::new(true)),
+        }
+    }
+}
+
+/// A reply with what a caller may see of the response's head.
+fn reply(call: &Call, provider: &ProviderPlan, head: &ResponseHead, body: Body) -> Reply {
+    Reply {
+        status: head.status,
+        headers: headers::to_caller(&head.headers),
+        provider: provider.name.clone(),
+        model: call.model().map(Into::into),
+        body,
+    }
+}
+
+fn encode_wire(call: &Call, wire: &Wire) -> Option<Request> {
+    let mut headers = call.head.headers.clone();
+    if let Some(content_type) = &wire.content_type {
+        headers.insert(header::CONTENT_TYPE, content_type.clone());
+    }
+    let (mut path, mut body) = (Cow::Borrowed(&*wire.path), wire.body.clone());
+    if let (Some(model), Some(asked)) = (&call.model, &wire.model)
+        && *asked.name != **model
+    {
+        // A model that stands in the path (`GET /models/{id}`) cannot be replaced by another: its answer would be wrong.
+        let span = asked.span.clone()?;
+        let is_json = wire.content_type.as_ref().is_none_or(|value| value.as_bytes().starts_with(b"application/json"));
+        let name = if is_json { Value::from(&**model).to_string() } else { model.to_string() };
+        let mut spliced = Vec::with_capacity(body.len() + name.len());
+        spliced.extend_from_slice(&body[..span.start]);
+        spliced.extend_from_slice(name.as_bytes());
+        spliced.extend_from_slice(&body[span.end..]);
+        body = spliced.into();
+        path = Cow::Borrowed(&*wire.path);
+    }
+    Some(Request { method: wire.method.clone(), path: path.into_owned(), headers, body })
+}
+
+fn encode_chat(call: &Call, chat: &Chat) -> Option<Request> {
+    let model = call.model()?;
+    let instruction = call.instruction.as_ref().map(|text| Message { role: Role::System, text: text.to_string() });
+    let messages: Vec<Value> = instruction
+        .iter()
+        .chain(&chat.messages)
+        .map(|message| json!({"role": message.role.as_str(), "content": message.text}))
+        .collect();
+    let mut body = json!({"model": model, "messages": messages});
+    // OpenAI's reasoning models take neither a temperature nor the older name of the token limit.
+    let is_reasoning = ["o1", "o3", "o4", "gpt-5"].iter().any(|family| model.starts_with(family));
+    if let Some(limit) = chat.max_tokens {
+        body[if is_reasoning { "max_completion_tokens" } else { "max_tokens" }] = limit.into();
+    }
+    if let (Some(temperature), false) = (chat.temperature, is_reasoning) {
+        body["temperature"] = temperature.into();
+    }
+    if chat.stream {
+        body["stream"] = true.into();
+        body["stream_options"] = json!({"include_usage": true});
+    }
+    Some(Request {
+        method: Method::POST,
+        path: "/chat/completions".into(),
+        headers: content_type(HeaderValue::from_static("application/json")),
+        body: body.to_string().into(),
+    })
+}
+
+fn encode_voice(call: &Call, voice: &Voice) -> Option<Request> {
+    let model = call.model()?;
+    // Only the whisper models know the format that says how long the recording is.
+    let format = if model.contains("whisper") { "verbose_json" } else { "json" };
+    let audio = &voice.audio;
+    let (multipart, body) = Form::new()
+        .text("model", model)
+        .text("response_format", format)
+        .file("file", &audio.file_name, &audio.content_type, audio.bytes.clone())
+        .finish();
+    Some(Request { method: Method::POST, path: "/audio/transcriptions".into(), headers: content_type(multipart), body })
+}
+
+fn content_type(value: HeaderValue) -> HeaderMap {
+    HeaderMap::from_iter([(header::CONTENT_TYPE, value)])
+}
+
+fn media_type(headers: &HeaderMap) -> &str {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("no content type");
+    value.split(';').next().unwrap_or(value).trim()
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let media_type = media_type(headers);
+    media_type == "application/json" || media_type.ends_with("+json") || media_type == "no content type"
+}
+
+/// What is read of every plain answer: whether it is one, and what it cost.
+#[derive(Deserialize)]
+struct BodyFacts<'a> {
+    #[serde(default)]
+    usage: Option<WireUsage>,
+    #[serde(default, borrow)]
+    error: Option<&'a RawValue>,
+}
+
+/// Together.ai lists its models as a bare array; OpenAI's SDKs want the list object.
+fn listed(body: &[u8]) -> Option<Bytes> {
+    let items: &RawValue = serde_json::from_slice(body).ok()?;
+    Some(format!("{{\"object\":\"list\",\"data\":{}}}", items.get()).into())
+}
+
+fn answer(body: &[u8], usage: Option<Usage>) -> Option<Answer> {
+    #[derive(Deserialize)]
+    struct Completion {
+        choices: Vec<Choice>,
+    }
+    #[derive(Deserialize)]
+    struct Choice {
+        message: Said,
+        finish_reason: Option<Box<str>>,
+    }
+    #[derive(Deserialize)]
+    struct Said {
+        content: Option<String>,
+    }
+    let completion: Completion = serde_json::from_slice(body).ok()?;
+    let choice = completion.choices.into_iter().next()?;
+    Some(Answer {
+        text: choice.message.content.unwrap_or_default(),
+        finish: choice.finish_reason,
+        usage,
+        ..Answer::default()
+    })
+}
+
+fn transcript(body: &[u8]) -> Option<Transcript> {
+    #[derive(Deserialize)]
+    struct Transcription {
+        text: String,
+        #[serde(default)]
+        duration: Option<f64>,
+    }
+    let heard: Transcription = serde_json::from_slice(body).ok()?;
+    Some(Transcript { text: heard.text, duration: heard.duration, ..Transcript::default() })
+}
+
+/// An error answer, read. Whatever it says about keys stays here.
+pub(super) fn refused(provider: &ProviderPlan, status: StatusCode, headers: HeaderMap, body: Bytes) -> Fault {
+    let said = Said::read(&body);
+    let about_keys = said.code.as_deref() == Some("invalid_api_key")
+        || said.kind.as_deref() == Some("authentication_error")
+        || provider.key.as_ref().is_some_and(|key| memchr::memmem::find(&body, key.expose().as_bytes()).is_some());
+    if about_keys || matches!(status.as_u16(), 401 | 403) {
+        return Fault::Credential { provider: provider.name.clone() };
+    }
+    let message = match said.message {
+        Some(message) => message,
+        None => format!("The AI provider {} answered with status {}.", provider.name, status.as_u16()),
+    };
+    let refusal = Refusal {
+        status,
+        headers: headers::to_caller(&headers),
+        is_openai: said.is_object,
+        body,
+        message,
+        code: said.code,
+        retry_after: retry_after(&headers),
+    };
+    Fault::Refused { provider: provider.name.clone(), refusal: Box::new(refusal) }
+}
+
+/// What an error body says.
+#[derive(Default)]
+struct Said {
+    message: Option<String>,
+    code: Option<Box<str>>,
+    kind: Option<Box<str>>,
+    is_object: bool,
+}
+
+impl Said {
+    fn read(body: &[u8]) -> Self {
+        let Ok(value) = serde_json::from_slice::<Value>(body) else { return Self::default() };
+        let text = |value: &Value| match value {
+            Value::String(text) => Some(text.as_str().into()),
+            Value::Number(number) => Some(number.to_string().into()),
+            _ => None,
+        };
+        match &value["error"] {
+            error @ Value::Object(_) => Self {
+                message: error["message"].as_str().map(str::to_owned),
+                code: text(&error["code"]),
+                kind: text(&error["type"]),
+                is_object: true,
+            },
+            Value::String(message) => Self { message: Some(message.clone()), ..Self::default() },
+            _ => Self { message: value["message"].as_str().map(str::to_owned), ..Self::default() },
+        }
+    }
+}
+
+/// The status that an error inside a 200 stands for.
+pub(super) fn implied_status(body: &[u8]) -> StatusCode {
+    let said = Said::read(body);
+    let words = [said.code.as_deref().unwrap_or_default(), said.kind.as_deref().unwrap_or_default()];
+    let is = |word: &str| words.contains(&word);
+    if let Some(status) =
+        words[0].parse().ok().and_then(|code| StatusCode::from_u16(code).ok()).filter(|status| status.as_u16() >= 400)
+    {
+        return status;
+    }
+    if is("rate_limit_exceeded") || is("rate_limit_error") || is("insufficient_quota") || is("tokens") || is("requests")
+    {
+        StatusCode::TOO_MANY_REQUESTS
+    } else if is("invalid_api_key") || is("authentication_error") {
+        StatusCode::UNAUTHORIZED
+    } else if is("overloaded_error") || is("service_unavailable") {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else if is("invalid_request_error") || is("context_length_exceeded") || is("content_filter") {
+        StatusCode::BAD_REQUEST
+    } else {
+        StatusCode::BAD_GATEWAY
+    }
+}
+
+/// How long a provider asks to wait: `retry-after-ms`, else `Retry-After` in seconds (RFC 9110, 10.2.3) or as a date
+/// relative to the response's own `Date`.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<std::time::Duration> {
+    use std::time::Duration;
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let seconds = |text: &str| text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    if let Some(wait) = text("retry-after-ms").and_then(seconds) {
+        return Some(wait / 1000);
+    }
+    let after = text("retry-after")?;
+    seconds(after).or_else(|| {
+        let parse = |text| jiff::fmt::rfc2822::parse(text).ok().map(|moment| moment.timestamp());
+        let wait = parse(after)?.duration_since(parse(text("date")?)?);
+        Duration::try_from(wait).ok()
+    })
+}

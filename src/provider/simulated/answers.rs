@@ -1,0 +1,334 @@
+//! What simulated providers answer: the dialects' real shapes around a text made of the question.
+//!
+//! It does not know how an answer goes wrong on its way.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::provider::Request;
+
+/// A response before anything has gone wrong with it.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) pieces: Vec<Piece>,
+    pub(super) is_stream: bool,
+}
+
+/// One piece of a body.
+pub(super) enum Piece {
+    /// An event, or the whole of a plain body.
+    Body(Bytes),
+    /// The terminator.
+    Done(Bytes),
+}
+
+impl Piece {
+    pub(super) fn bytes(&self) -> &Bytes {
+        match self {
+            Piece::Body(bytes) | Piece::Done(bytes) => bytes,
+        }
+    }
+}
+
+impl Answer {
+    pub(super) fn json(status: StatusCode, body: &Value) -> Self {
+        let mut answer = Self::binary("application/json", body.to_string().into());
+        answer.status = status;
+        answer
+    }
+
+    fn ok(body: &Value) -> Self {
+        Self::json(StatusCode::OK, body)
+    }
+
+    fn binary(content_type: &'static str, body: Bytes) -> Self {
+        Self {
+            status: StatusCode::OK,
+            headers: HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]),
+            pieces: vec![Piece::Body(body)],
+            is_stream: false,
+        }
+    }
+
+    fn events(pieces: Vec<Piece>) -> Self {
+        let mut answer = Self::binary("text/event-stream", Bytes::new());
+        answer.pieces = pieces;
+        answer.is_stream = true;
+        answer
+    }
+}
+
+fn error(status: StatusCode, message: &str, code: &str, param: Option<&str>) -> Answer {
+    let error = json!({"message": message, "type": "invalid_request_error", "param": param, "code": code});
+    Answer::json(status, &json!({ "error": error }))
+}
+
+/// An OpenAI-compatible provider's answer.
+pub(super) fn openai(name: &str, request: &Request) -> Answer {
+    let path = request.path.split('?').next().unwrap_or_default();
+    if path == "/audio/transcriptions" {
+        return Answer::ok(&json!({"text": "two espressos please", "duration": 1.5}));
+    }
+    if request.method == Method::GET {
+        return listing(name, path);
+    }
+    let body: Value = match serde_json::from_slice(&request.body) {
+        Ok(body) => body,
+        Err(_) => return error(StatusCode::BAD_REQUEST, "the body is not JSON", "invalid_json", None),
+    };
+    let model = body["model"].as_str().unwrap_or_default();
+    if model.contains("no-such") {
+        let message = format!("The model `{model}` does not exist");
+        return error(StatusCode::NOT_FOUND, &message, "model_not_found", Some("model"));
+    }
+    match path {
+        "/chat/completions" => chat(name, &body),
+        "/completions" => completion(name, &body),
+        "/embeddings" => embeddings(&body),
+        "/responses" => response(name, &body),
+        "/audio/speech" => Answer::binary("audio/mpeg", Bytes::from_static(b"ID3 simulated speech")),
+        _ => Answer::ok(&json!({"object": "echo", "path": path, "provider": name})),
+    }
+}
+
+fn listing(name: &str, path: &str) -> Answer {
+    let model = |id: &str| json!({"id": id, "object": "model", "created": 1_700_000_000, "owned_by": name});
+    let own: &[&str] = match name {
+        "together" => {
+            &["meta-llama/Llama-3-70b-chat-hf", "meta-llama/Llama-3-8b-chat-hf", "mistralai/Mixtral-8x7B-Instruct-v0.1"]
+        }
+        _ => &["gpt-4", "gpt-3.5-turbo", "text-embedding-3-small", "whisper-1"],
+    };
+    let models: Vec<Value> = own.iter().map(|id| model(id)).collect();
+    match path.strip_prefix("/models") {
+        // Together.ai answers with a bare array, OpenAI with a list object.
+        Some("") if name == "together" => Answer::ok(&Value::from(models)),
+        Some("") => Answer::ok(&json!({"object": "list", "data": models})),
+        Some(id) if id.contains("no-such") => {
+            error(StatusCode::NOT_FOUND, "no such model", "model_not_found", Some("model"))
+        }
+        Some(id) => Answer::ok(&model(id.trim_start_matches('/'))),
+        None => Answer::ok(&json!({"object": "echo", "path": path, "provider": name})),
+    }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_inclusive(' ').map(str::to_owned).collect()
+}
+
+fn count(text: &str) -> usize {
+    text.split_whitespace().count().max(1)
+}
+
+fn event(data: &Value) -> Piece {
+    Piece::Body(format!("data: {data}\n\n").into())
+}
+
+fn done() -> Piece {
+    Piece::Done(Bytes::from_static(b"data: [DONE]\n\n"))
+}
+
+/// The text of the last user message.
+fn question(body: &Value) -> String {
+    let last = body["messages"]
+        .as_array()
+        .and_then(|messages| messages.iter().rev().find(|message| message["role"] == "user"));
+    match last.map(|message| &message["content"]) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => {
+            parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join(" ")
+        }
+        _ => String::new(),
+    }
+}
+
+fn chat(name: &str, body: &Value) -> Answer {
+    let asked = question(body);
+    let wants_order =
+        body["messages"][0]["role"] == "system" && body["messages"][0]["content"].to_string().contains("orderData");
+    let text = match wants_order {
+        true => json!({"orderData": {"items": [{"name": asked, "quantity": 1}]}}).to_string(),
+        false => format!("{name} (simulated) answers: {asked}"),
+    };
+    let tool = body["tools"][0]["function"]["name"].as_str();
+    let (id, model, created) = ("chatcmpl-sim", &body["model"], 1_700_000_000);
+    let usage = json!({"prompt_tokens": count(&asked), "completion_tokens": count(&text), "total_tokens": count(&asked) + count(&text)});
+    if body["stream"] != true {
+        let (message, finish) = match tool {
+            None => (json!({"role": "assistant", "content": text, "refusal": null}), "stop"),
+            Some(tool) => (
+                json!({"role": "assistant", "content": null, "tool_calls": [
+                    {"id": "call_sim", "type": "function", "function": {"name": tool, "arguments": "{\"city\":\"Bergen\"}"}}
+                ]}),
+                "tool_calls",
+            ),
+        };
+        return Answer::ok(&json!({
+            "id": id, "object": "chat.completion", "created": created, "model": model,
+            "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": finish}],
+            "usage": usage,
+        }));
+    }
+    let chunk = |delta: Value, finish: Value| {
+        event(&json!({
+            "id": id, "object": "chat.completion.chunk", "created": created, "model": model,
+            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+        }))
+    };
+    let mut pieces = vec![chunk(json!({"role": "assistant", "content": ""}), Value::Null)];
+    match tool {
+        None => {
+            pieces.extend(words(&text).into_iter().map(|word| chunk(json!({"content": word}), Value::Null)));
+            pieces.push(chunk(json!({}), "stop".into()));
+        }
+        Some(tool) => {
+            let start =
+                json!({"index": 0, "id": "call_sim", "type": "function", "function": {"name": tool, "arguments": ""}});
+            pieces.push(chunk(json!({"tool_calls": [start]}), Value::Null));
+            for part in ["{\"city\":", "\"Bergen\"}"] {
+                let delta = json!({"tool_calls": [{"index": 0, "function": {"arguments": part}}]});
+                pieces.push(chunk(delta, Value::Null));
+            }
+            pieces.push(chunk(json!({}), "tool_calls".into()));
+        }
+    }
+    if body["stream_options"]["include_usage"] == true {
+        pieces.push(event(&json!({
+            "id": id, "object": "chat.completion.chunk", "created": created, "model": model, "choices": [], "usage": usage,
+        })));
+    }
+    pieces.push(done());
+    Answer::events(pieces)
+}
+
+fn completion(name: &str, body: &Value) -> Answer {
+    let text = format!("{name} (simulated) continues: {}", body["prompt"].as_str().unwrap_or_default());
+    let shape = |text: &str, finish: Value| {
+        json!({
+            "id": "cmpl-sim", "object": "text_completion", "created": 1_700_000_000, "model": body["model"],
+            "choices": [{"index": 0, "text": text, "logprobs": null, "finish_reason": finish}],
+        })
+    };
+    if body["stream"] != true {
+        let mut whole = shape(&text, "stop".into());
+        whole["usage"] =
+            json!({"prompt_tokens": 1, "completion_tokens": count(&text), "total_tokens": 1 + count(&text)});
+        return Answer::ok(&whole);
+    }
+    let mut pieces: Vec<Piece> = words(&text).iter().map(|word| event(&shape(word, Value::Null))).collect();
+    pieces.push(event(&shape("", "stop".into())));
+    pieces.push(done());
+    Answer::events(pieces)
+}
+
+fn embeddings(body: &Value) -> Answer {
+    let inputs: Vec<Value> = match &body["input"] {
+        Value::Array(inputs) => inputs.clone(),
+        input => vec![input.clone()],
+    };
+    let embed = |(index, input): (usize, &Value)| {
+        // A few numbers between -1 and 1 that differ from text to text.
+        let hash = blake3::hash(input.to_string().as_bytes());
+        let vector: Vec<f32> = hash.as_bytes()[..6].iter().map(|byte| f32::from(*byte) / 128.0 - 1.0).collect();
+        let embedding = match body["encoding_format"].as_str() {
+            Some("base64") => {
+                Value::from(base64(&vector.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>()))
+            }
+            _ => json!(vector),
+        };
+        json!({"object": "embedding", "index": index, "embedding": embedding})
+    };
+    let data: Vec<Value> = inputs.iter().enumerate().map(embed).collect();
+    let usage = json!({"prompt_tokens": inputs.len(), "total_tokens": inputs.len()});
+    Answer::ok(&json!({"object": "list", "data": data, "model": body["model"], "usage": usage}))
+}
+
+/// Base64 (RFC 4648) of a length that is a multiple of three, which is all that is needed here.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = |chunk: &[u8]| {
+        let joined = chunk.iter().fold(0u32, |joined, byte| joined << 8 | u32::from(*byte));
+        [18, 12, 6, 0].map(|shift| char::from(DIGITS[(joined >> shift & 63) as usize]))
+    };
+    bytes.chunks(3).flat_map(digits).collect()
+}
+
+fn response(name: &str, body: &Value) -> Answer {
+    let text = format!("{name} (simulated) responds: {}", body["input"].as_str().unwrap_or_default());
+    let whole = |status: &str, output: Value, usage: Value| {
+        json!({
+            "id": "resp_sim", "object": "response", "created_at": 1_700_000_000, "status": status, "error": null,
+            "incomplete_details": null, "instructions": null, "metadata": {}, "model": body["model"], "output": output,
+            "parallel_tool_calls": true, "temperature": 1.0, "tool_choice": "auto", "tools": [], "top_p": 1.0, "usage": usage,
+        })
+    };
+    let usage = json!({
+        "input_tokens": 2, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": count(&text),
+        "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 2 + count(&text),
+    });
+    let part = json!({"type": "output_text", "text": text, "annotations": []});
+    let message = |status: &str, content: Value| json!({"type": "message", "id": "msg_sim", "status": status, "role": "assistant", "content": content});
+    let finished = whole("completed", json!([message("completed", json!([part]))]), usage);
+    if body["stream"] != true {
+        return Answer::ok(&finished);
+    }
+    let place = json!({"item_id": "msg_sim", "output_index": 0, "content_index": 0});
+    let with = |kind: &str, fields: Value| {
+        let mut event = place.clone();
+        if let (Some(event), Value::Object(fields)) = (event.as_object_mut(), fields) {
+            event.extend(fields);
+            event.insert("type".into(), kind.into());
+        }
+        event
+    };
+    let empty = json!({"type": "output_text", "text": "", "annotations": []});
+    let mut events = vec![
+        json!({"type": "response.created", "response": whole("in_progress", json!([]), Value::Null)}),
+        json!({"type": "response.output_item.added", "output_index": 0, "item": message("in_progress", json!([]))}),
+        with("response.content_part.added", json!({ "part": empty })),
+    ];
+    events.extend(
+        words(&text).iter().map(|word| with("response.output_text.delta", json!({"delta": word, "logprobs": []}))),
+    );
+    events.push(with("response.output_text.done", json!({"text": text, "logprobs": []})));
+    events.push(with("response.content_part.done", json!({ "part": part })));
+    events.push(
+        json!({"type": "response.output_item.done", "output_index": 0, "item": message("completed", json!([part]))}),
+    );
+    events.push(json!({"type": "response.completed", "response": finished}));
+    let numbered = events.into_iter().enumerate().map(|(number, mut event)| {
+        event["sequence_number"] = number.into();
+        let kind = event["type"].as_str().unwrap_or_default().to_owned();
+        Piece::Body(format!("event: {kind}\ndata: {event}\n\n").into())
+    });
+    Answer::events(numbered.collect())
+}
+
+/// BuildPanel's answer.
+pub(super) fn buildpanel(name: &str, request: &Request) -> Answer {
+    match request.path.as_str() {
+        "/health" => Answer::ok(&json!({"status": "ok"})),
+        "/api/chatbot" => {
+            let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+            let message = body["message"].as_str().unwrap_or_default();
+            let last = message.rsplit("\n\n").next().unwrap_or(message);
+            let mut answer =
+                json!({"message": format!("{name} (simulated) answers: {last}"), "suggestions": ["See the menu"]});
+            if message.contains("orderData") {
+                answer["orderData"] = json!({"items": [{"name": last, "quantity": 1}]});
+            }
+            Answer::ok(&answer)
+        }
+        "/api/voice-chat" => Answer::binary("audio/mpeg", Bytes::from_static(b"ID3 simulated voice")),
+        "/api/voice-chat-metadata" => Answer::ok(
+            &json!({"transcription": "two espressos please", "response": "Two espressos, coming up.", "audioUrl": "/audio/1.mp3"}),
+        ),
+        "/api/menu" => Answer::ok(&json!({"items": [
+            {"id": "1", "name": "Espresso", "description": "Short and strong", "price": 2.5, "category": "coffee", "available": true},
+            {"id": "2", "name": "Cappuccino", "description": "With milk foam", "price": 3.5, "category": "coffee", "available": true},
+        ]})),
+        _ => Answer::json(StatusCode::NOT_FOUND, &json!({"message": "not found"})),
+    }
+}

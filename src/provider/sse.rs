@@ -1,0 +1,254 @@
+//! Server-sent events: from chunks of bytes, cut anywhere, to whole events that keep their own bytes.
+//!
+//! Framing after the WHATWG HTML standard, section 9.2.6. It does not know what an event's data means.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+
+/// Cuts a byte stream into events. An event's bytes are never copied unless a chunk boundary runs through it.
+pub struct Decoder {
+    pending: Bytes,
+    /// Where the first line that may still be incomplete starts in `pending`.
+    line: usize,
+    is_start: bool,
+    limit: usize,
+}
+
+/// One event, as it stood on the wire.
+#[derive(Debug)]
+pub struct Frame {
+    /// All its bytes, the blank line that ends it included.
+    pub raw: Bytes,
+    name: Option<Range<usize>>,
+    data: Data,
+}
+
+#[derive(Debug)]
+enum Data {
+    None,
+    Line(Range<usize>),
+    Joined(Vec<u8>),
+}
+
+/// An event grew beyond the limit.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooLong;
+
+impl Decoder {
+    /// A decoder that accepts events of up to `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self { pending: Bytes::new(), line: 0, is_start: true, limit }
+    }
+
+    /// Adds what came from the network.
+    pub fn push(&mut self, chunk: Bytes) {
+        if self.pending.is_empty() {
+            self.pending = chunk;
+            return;
+        }
+        let mut joined =
+            std::mem::take(&mut self.pending).try_into_mut().unwrap_or_else(|rest| BytesMut::from(&rest[..]));
+        joined.extend_from_slice(&chunk);
+        self.pending = joined.freeze();
+    }
+
+    /// The next whole event, if there is one.
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, TooLong> {
+        while let Some((text, next)) = line_at(&self.pending, self.line) {
+            self.line = next;
+            if text.is_empty() {
+                self.line = 0;
+                let frame = Frame::parse(self.pending.split_to(next), self.is_start);
+                self.is_start = false;
+                return Ok(Some(frame));
+            }
+        }
+        if self.pending.len() > self.limit { Err(TooLong) } else { Ok(None) }
+    }
+
+    /// What is left when the stream has ended: an event whose closing blank line never came, completed with one.
+    pub fn finish(&mut self) -> Option<Frame> {
+        let rest = std::mem::take(&mut self.pending);
+        self.line = 0;
+        if rest.is_empty() {
+            return None;
+        }
+        let mut raw = BytesMut::from(&rest[..]);
+        raw.extend_from_slice(if rest.ends_with(b"\n") { b"\n" } else { b"\n\n" });
+        Some(Frame::parse(raw.freeze(), self.is_start))
+    }
+}
+
+impl Frame {
+    fn parse(raw: Bytes, is_start: bool) -> Self {
+        let mut at = if is_start && raw.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
+        let (mut name, mut data) = (None, Data::None);
+        while let Some((text, next)) = line_at(&raw, at) {
+            at = next;
+            let (field, value) = split_field(&raw, text);
+            match &raw[field] {
+                b"data" => data = data.and(&raw, value),
+                b"event" => name = Some(value),
+                _ => {}
+            }
+        }
+        Self { raw, name, data }
+    }
+
+    /// The `event:` name.
+    pub fn name(&self) -> Option<&str> {
+        self.name.clone().and_then(|range| std::str::from_utf8(&self.raw[range]).ok())
+    }
+
+    /// The `data:` lines joined; `None` for an event that has none (comments, a bare `id:`).
+    pub fn data(&self) -> Option<&[u8]> {
+        match &self.data {
+            Data::None => None,
+            Data::Line(range) => Some(&self.raw[range.clone()]),
+            Data::Joined(bytes) => Some(bytes),
+        }
+    }
+
+    /// The same event with other data, its other lines kept.
+    pub fn with_data(&self, data: &str) -> Bytes {
+        let mut raw = String::with_capacity(self.raw.len() + data.len());
+        if let Some(name) = self.name() {
+            raw.push_str("event: ");
+            raw.push_str(name);
+            raw.push('\n');
+        }
+        for line in data.lines() {
+            raw.push_str("data: ");
+            raw.push_str(line);
+            raw.push('\n');
+        }
+        raw.push('\n');
+        raw.into()
+    }
+}
+
+impl Data {
+    fn and(self, raw: &[u8], value: Range<usize>) -> Self {
+        let first: Cow<'_, [u8]> = match self {
+            Data::None => return Data::Line(value),
+            Data::Line(range) => Cow::Borrowed(&raw[range]),
+            Data::Joined(bytes) => Cow::Owned(bytes),
+        };
+        let mut joined = first.into_owned();
+        joined.push(b'\n');
+        joined.extend_from_slice(&raw[value]);
+        Data::Joined(joined)
+    }
+}
+
+/// The line that begins at `start` and where the next one begins; `None` while its end has not come.
+///
+/// A carriage return at the very end may be half of a CRLF, so it does not count as an end yet: otherwise the line feed
+/// to come would look like a blank line.
+fn line_at(bytes: &[u8], start: usize) -> Option<(Range<usize>, usize)> {
+    let end = start + memchr::memchr2(b'\n', b'\r', bytes.get(start..)?)?;
+    match (bytes[end], bytes.get(end + 1)) {
+        (b'\n', _) => Some((start..end, end + 1)),
+        (_, Some(b'\n')) => Some((start..end, end + 2)),
+        (_, Some(_)) => Some((start..end, end + 1)),
+        (_, None) => None,
+    }
+}
+
+/// `field: value` with one space after the colon left out; a line without a colon is a field without a value.
+fn split_field(raw: &[u8], line: Range<usize>) -> (Range<usize>, Range<usize>) {
+    let text = &raw[line.clone()];
+    let Some(colon) = memchr::memchr(b':', text) else { return (line.clone(), line.end..line.end) };
+    let space = usize::from(text.get(colon + 1) == Some(&b' '));
+    (line.start..line.start + colon, line.start + colon + 1 + space..line.end)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frames(chunks: &[&[u8]]) -> Vec<Frame> {
+        let mut decoder = Decoder::new(1 << 20);
+        let mut all = Vec::new();
+        for chunk in chunks {
+            decoder.push(Bytes::copy_from_slice(chunk));
+            while let Some(frame) = decoder.next_frame().unwrap() {
+                all.push(frame);
+            }
+        }
+        all.extend(decoder.finish());
+        all
+    }
+
+    fn texts(frames: &[Frame]) -> Vec<(Option<String>, Option<String>)> {
+        frames
+            .iter()
+            .map(|frame| {
+                (frame.name().map(str::to_owned), frame.data().map(|data| String::from_utf8_lossy(data).into_owned()))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn fields_are_read_as_the_standard_says() {
+        let got = frames(&[
+            b"\xEF\xBB\xBFevent: a\ndata:x\ndata:  y\nid: 7\n\n: note\n\ndata\n\nretry: 1\r\ndata: z\r\n\r\n",
+        ]);
+        let data = |text: &str| Some(text.to_owned());
+        assert_eq!(texts(&got), [(data("a"), data("x\n y")), (None, None), (None, data("")), (None, data("z"))]);
+    }
+
+    #[test]
+    fn an_event_without_its_blank_line_is_completed_at_the_end() {
+        let got = frames(&[b"data: [DONE]\n"]);
+        assert_eq!(got[0].data(), Some(&b"[DONE]"[..]));
+        assert_eq!(got[0].raw, &b"data: [DONE]\n\n"[..]);
+    }
+
+    #[test]
+    fn an_endless_event_is_refused() {
+        let mut decoder = Decoder::new(10);
+        decoder.push(Bytes::from_static(b"data: 0123456789"));
+        assert_eq!(decoder.next_frame().unwrap_err(), TooLong);
+    }
+
+    proptest! {
+        /// Wherever the network cuts, the events are the same and no byte is lost: in the middle of a character, of
+        /// `data:`, of CRLF.
+        #[test]
+        fn events_do_not_depend_on_chunk_boundaries(
+            events in proptest::collection::vec(("(data|event|id|:)", "[a-zé€😀: ]{0,12}"), 1..8),
+            ending in prop_oneof![Just("\n"), Just("\r\n"), Just("\r")],
+            cuts in proptest::collection::vec(0usize..400, 0..12),
+        ) {
+            let mut text = String::new();
+            for (field, value) in &events {
+                text.push_str(&format!("{field}: {value}{ending}data: {value}{ending}{ending}"));
+            }
+            let bytes = text.as_bytes();
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+            cuts.sort_unstable();
+            let (mut chunks, mut from) = (Vec::new(), 0);
+            for cut in cuts {
+                chunks.push(&bytes[from..cut]);
+                from = cut;
+            }
+            chunks.push(&bytes[from..]);
+
+            let (whole, cut) = (frames(&[bytes]), frames(&chunks));
+            prop_assert_eq!(texts(&whole), texts(&cut));
+            let joined: Vec<u8> = cut.iter().flat_map(|frame| frame.raw.to_vec()).collect();
+            prop_assert!(joined.starts_with(bytes), "{:?} became {:?}", text, String::from_utf8_lossy(&joined));
+        }
+
+        #[test]
+        fn no_bytes_make_the_decoder_panic(chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..10)) {
+            let slices: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
+            let _ = frames(&slices);
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Bodies of provider responses under a watchdog, and the event stream made of one.
+//!
+//! The watchdog counts only time spent waiting for the provider: a caller that reads slowly is not the provider's silence.
+//! It does not know dialects; an [`EventReader`] does.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use tokio::time::{Instant, Sleep};
+
+use super::exchange::{BodyEnd, late};
+use super::sse::{Decoder, Frame};
+use super::transport::{ResponseBody, SendFault};
+use super::{EventReader, Read, chunks};
+use crate::fault::Fault;
+use crate::reply::{Event, EventKind};
+use crate::time::{Deadline, Phase, later};
+use crate::trail::{AttemptNote, Outcome, Trail};
+
+/// The largest single event. Images and long tool calls come in events of some hundred KiB.
+const MAX_EVENT: usize = 8 * 1024 * 1024;
+
+/// How long to wait after the terminator for the provider to end its response, so that its connection can be used again.
+const TAIL: Duration = Duration::from_millis(100);
+
+/// Tells when a wait has been too long. One timer serves the idle limit and the deadline; it is moved only when it fires.
+pub(super) struct Watchdog {
+    deadline: Deadline,
+    idle: Duration,
+    waiting_since: Option<Instant>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Watchdog {
+    pub(super) fn new(deadline: Deadline, idle: Duration) -> Self {
+        Self { deadline, idle, waiting_since: None, sleep: None }
+    }
+
+    /// Something came: the wait is over.
+    fn fed(&mut self) {
+        self.waiting_since = None;
+    }
+
+    /// Ready when the current wait has been too long.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Phase> {
+        loop {
+            let since = *self.waiting_since.get_or_insert_with(Instant::now);
+            let idle_at = later(since, self.idle);
+            let (due, phase) = if idle_at < self.deadline.at {
+                (idle_at, Phase::Idle)
+            } else {
+                (self.deadline.at, self.deadline.phase)
+            };
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+            // A timer set for an earlier wait fires too early, which the next round corrects; one that would fire too
+            // late is moved now.
+            if sleep.deadline() > due {
+                sleep.as_mut().reset(due);
+            }
+            ready!(sleep.as_mut().poll(cx));
+            if Instant::now() >= due {
+                return Poll::Ready(phase);
+            }
+            sleep.as_mut().reset(due);
+        }
+    }
+}
+
+/// A response's body under a watchdog.
+pub(super) struct Bodies {
+    body: ResponseBody,
+    watchdog: Watchdog,
+}
+
+impl Bodies {
+    pub(super) fn new(body: ResponseBody, watchdog: Watchdog) -> Self {
+        Self { body, watchdog }
+    }
+
+    /// Passes the bytes on as they come.
+    pub(super) fn into_bytes(self, first: Option<Bytes>, provider: Arc<str>, note: AttemptNote) -> RawBytes {
+        RawBytes { first, body: Some(self), provider, note }
+    }
+}
+
+impl Stream for Bodies {
+    type Item = Result<Bytes, BodyEnd>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.body.as_mut().poll_next(cx) {
+            Poll::Ready(item) => {
+                self.watchdog.fed();
+                Poll::Ready(item.map(|chunk| {
+                    chunk.map_err(|fault| match fault {
+                        SendFault::Connect(detail) | SendFault::Broken(detail) => BodyEnd::Cut(detail),
+                    })
+                }))
+            }
+            Poll::Pending => self.watchdog.poll(cx).map(|phase| Some(Err(BodyEnd::Late(phase)))),
+        }
+    }
+}
+
+/// Bytes as they come, with the attempt's end noted.
+pub(super) struct RawBytes {
+    first: Option<Bytes>,
+    body: Option<Bodies>,
+    provider: Arc<str>,
+    note: AttemptNote,
+}
+
+impl Stream for RawBytes {
+    type Item = Result<Bytes, Fault>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let end = match ready!(body.poll_next_unpin(cx)) {
+            Some(Ok(bytes)) => return Poll::Ready(Some(Ok(bytes))),
+            None => {
+                self.note.end(Outcome::Succeeded);
+                None
+            }
+            Some(Err(end)) => Some(Err(incomplete(&self.provider, end))),
+        };
+        self.body = None;
+        if let Some(Err(fault)) = &end {
+            self.note.end(Outcome::Failed(fault.code()));
+        }
+        Poll::Ready(end)
+    }
+}
+
+/// The fault of an answer that has begun and will not be finished.
+fn incomplete(provider: &Arc<str>, end: BodyEnd) -> Fault {
+    match end {
+        BodyEnd::Late(Phase::Call) => Fault::Deadline,
+        BodyEnd::Late(phase) => {
+            Fault::Incomplete { provider: provider.clone(), detail: format!("{} timeout", phase.as_str()) }
+        }
+        BodyEnd::Cut(detail) => Fault::Incomplete { provider: provider.clone(), detail },
+    }
+}
+
+/// The events of one provider's answer.
+///
+/// Ends with `None` only when the answer is complete; its missing terminator is supplied then. Malformed events are
+/// dropped and counted.
+pub(super) struct Events {
+    body: Option<Bodies>,
+    decoder: Decoder,
+    reader: Box<dyn EventReader>,
+    ready: VecDeque<Event>,
+    is_done: bool,
+    dropped: u64,
+    provider: Arc<str>,
+    trail: Trail,
+    note: AttemptNote,
+}
+
+impl Events {
+    pub(super) fn new(
+        body: Bodies,
+        reader: Box<dyn EventReader>,
+        provider: Arc<str>,
+        trail: Trail,
+        note: AttemptNote,
+    ) -> Self {
+        let decoder = Decoder::new(MAX_EVENT);
+        Self {
+            body: Some(body),
+            decoder,
+            reader,
+            ready: VecDeque::new(),
+            is_done: false,
+            dropped: 0,
+            provider,
+            trail,
+            note,
+        }
+    }
+
+    /// Waits until the first event that says something is in hand; what comes before it (comments) is kept with it.
+    /// Until then an error is a fault like that of any failed attempt.
+    pub(super) async fn first(&mut self, by: Deadline) -> Result<(), Fault> {
+        let call_deadline = self.body.as_mut().map(|body| std::mem::replace(&mut body.watchdog.deadline, by));
+        let result = std::future::poll_fn(|cx| self.poll_first(cx)).await;
+        if let (Some(body), Some(deadline)) = (&mut self.body, call_deadline) {
+            body.watchdog.deadline = deadline;
+        }
+        result.inspect_err(|fault| self.note.end(Outcome::Failed(fault.code())))
+    }
+
+    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        loop {
+            match ready!(self.poll_frame(cx)) {
+                Step::Event(event) => {
+                    let is_comment = event.kind == EventKind::Comment;
+                    self.ready.push_back(event);
+                    if !is_comment {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Step::Refused(refusal) if chunks::is_about_keys(&refusal) => {
+                    return Poll::Ready(Err(Fault::Credential { provider: self.provider.clone() }));
+                }
+                Step::Refused(refusal) => {
+                    return Poll::Ready(Err(Fault::Refused { provider: self.provider.clone(), refusal }));
+                }
+                Step::End(BodyEnd::Late(phase)) => return Poll::Ready(Err(late(&self.provider, phase))),
+                Step::End(BodyEnd::Cut(detail)) => {
+                    return Poll::Ready(Err(Fault::Broken { provider: self.provider.clone(), detail }));
+                }
+                Step::Complete => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    /// The next thing that happens to the stream.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        loop {
+            match self.decoder.next_frame() {
+                Ok(Some(frame)) => match self.read(frame) {
+                    Some(step) => return Poll::Ready(step),
+                    None => continue,
+                },
+                Ok(None) => {}
+                Err(_) => {
+                    return Poll::Ready(Step::End(BodyEnd::Cut(format!("an event larger than {MAX_EVENT} bytes"))));
+                }
+            }
+            let Some(body) = &mut self.body else { return Poll::Ready(self.ended()) };
+            match ready!(body.poll_next_unpin(cx)) {
+                Some(Ok(chunk)) => self.decoder.push(chunk),
+                Some(Err(end)) => {
+                    self.body = None;
+                    // All that matters was said: how the connection ended does not.
+                    return Poll::Ready(if self.reader.is_complete() { Step::Complete } else { Step::End(end) });
+                }
+                None => {
+                    self.body = None;
+                    if let Some(step) = self.decoder.finish().and_then(|frame| self.read(frame)) {
+                        return Poll::Ready(step);
+                    }
+                    return Poll::Ready(self.ended());
+                }
+            }
+        }
+    }
+
+    /// What a clean end of the body means.
+    fn ended(&self) -> Step {
+        match self.reader.is_complete() {
+            true => Step::Complete,
+            false => Step::End(BodyEnd::Cut("the stream ended before its answer".into())),
+        }
+    }
+
+    fn read(&mut self, frame: Frame) -> Option<Step> {
+        let Some(data) = frame.data() else {
+            return Some(Step::Event(Event { raw: frame.raw, kind: EventKind::Comment }));
+        };
+        match self.reader.read(frame.name(), data) {
+            Read::Event(kind) => Some(Step::Event(Event { raw: frame.raw, kind })),
+            Read::Error(refusal) => Some(Step::Refused(refusal)),
+            Read::Malformed => {
+                self.dropped += 1;
+                None
+            }
+        }
+    }
+
+    /// The answer is complete: what is still missing of its form, then the end.
+    fn complete(&mut self) -> Option<Result<Event, Fault>> {
+        self.note.end(Outcome::Succeeded);
+        let missing = self.reader.missing_terminator();
+        if self.is_done || missing.is_empty() {
+            self.is_done = true;
+            return None;
+        }
+        self.is_done = true;
+        Some(Ok(Event { raw: Bytes::from_static(missing), kind: EventKind::Done }))
+    }
+
+    fn fail(&mut self, fault: Fault) -> Option<Result<Event, Fault>> {
+        self.is_done = true;
+        self.body = None;
+        self.note.end(Outcome::Failed(fault.code()));
+        Some(Err(fault))
+    }
+
+    fn pass(&mut self, event: Event) -> Option<Result<Event, Fault>> {
+        if event.kind == EventKind::Done {
+            self.is_done = true;
+            self.note.end(Outcome::Succeeded);
+            if let Some(body) = &mut self.body {
+                body.watchdog.deadline = body.watchdog.deadline.tighten(TAIL, Phase::Idle);
+            }
+        }
+        Some(Ok(event))
+    }
+
+    /// After the terminator: reads on until the provider has ended its response, but not for long.
+    fn poll_tail(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(body) = &mut self.body {
+            match ready!(body.poll_next_unpin(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => self.body = None,
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+enum Step {
+    Event(Event),
+    Refused(Box<crate::fault::Refusal>),
+    End(BodyEnd),
+    Complete,
+}
+
+impl Stream for Events {
+    type Item = Result<Event, Fault>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(event) = self.ready.pop_front() {
+            return Poll::Ready(self.pass(event));
+        }
+        if self.is_done {
+            ready!(self.poll_tail(cx));
+            return Poll::Ready(None);
+        }
+        let step = ready!(self.poll_frame(cx));
+        Poll::Ready(match step {
+            Step::Event(event) => self.pass(event),
+            Step::Complete => self.complete(),
+            Step::End(end) => {
+                let fault = incomplete(&self.provider, end);
+                self.fail(fault)
+            }
+            Step::Refused(refusal) => {
+                let code = refusal.code.as_deref().unwrap_or("unknown");
+                let detail = format!("an error event, code {code}");
+                let fault = Fault::Incomplete { provider: self.provider.clone(), detail };
+                self.fail(fault)
+            }
+        })
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        let mut facts = self.trail.facts();
+        facts.events_dropped += self.dropped;
+        if let Some(usage) = self.reader.usage() {
+            facts.usage = Some(usage);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Transport: the one seam through which the gateway reaches a provider's network, and its real implementation.
+//!
+//! It moves bytes and adds credentials. It does not know what the bytes mean.
+
+use std::error::Error;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt};
+use http::{HeaderValue, header};
+use url::Url;
+
+use super::{Request, ResponseHead};
+use crate::config::plan::ProviderPlan;
+
+/// How requests reach a provider.
+pub trait Transport: Send + Sync {
+    /// Sends a request to one instance of the provider (an index into its URLs) and returns when the response's head has
+    /// come. Dropping the future or the body cancels the request.
+    fn send(
+        &self,
+        instance: usize,
+        request: Request,
+    ) -> Pin<Box<dyn Future<Output = Result<Response, SendFault>> + Send + '_>>;
+}
+
+/// A response whose body is still to come.
+pub struct Response {
+    /// Status and headers.
+    pub head: ResponseHead,
+    /// The body; an error means that it was cut.
+    pub body: ResponseBody,
+}
+
+/// The bytes of a response as they come.
+pub type ResponseBody = Pin<Box<dyn Stream<Item = Result<Bytes, SendFault>> + Send>>;
+
+/// Why bytes did not get through. The texts are for the log and name no URL.
+#[derive(Clone, Debug)]
+pub enum SendFault {
+    /// No connection: nothing was sent.
+    Connect(String),
+    /// The connection broke, or what came is not HTTP.
+    Broken(String),
+}
+
+/// The real network, through `reqwest` with rustls. One connection pool per provider.
+pub struct Network {
+    client: reqwest::Client,
+    urls: Vec<Url>,
+    authorization: Option<HeaderValue>,
+}
+
+impl Network {
+    /// A transport for one provider.
+    pub fn new(provider: &ProviderPlan) -> Result<Arc<Self>, String> {
+        let authorization = match &provider.key {
+            None => None,
+            Some(key) => {
+                let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose())).map_err(|_| {
+                    format!("the key of provider {} has characters that a header cannot carry", provider.name)
+                })?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+        };
+        Ok(Arc::new(Self { client: client(provider)?, urls: provider.urls.clone(), authorization }))
+    }
+}
+
+/// The provider's connection pool. Redirects are not followed (a provider's answer must not choose where the caller's
+/// prompt goes next), and proxies of the environment are not used: what the config names is where bytes go.
+fn client(provider: &ProviderPlan) -> Result<reqwest::Client, String> {
+    // Another part of the process may have chosen already; either choice is fine.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .connect_timeout(provider.connect)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .tcp_nodelay(true)
+        // Below the 60 s after which most load balancers close: a connection that the other side is about to close
+        // should not be picked for the next request.
+        .pool_idle_timeout(std::time::Duration::from_secs(50))
+        .pool_max_idle_per_host(1024)
+        // Resilience is the gateway's own business: nothing below it repeats a request behind its back.
+        .retry(reqwest::retry::never())
+        .build()
+        .map_err(|fault| format!("no HTTP client for provider {}: {}", provider.name, chain(&fault)))
+}
+
+impl Transport for Network {
+    fn send(
+        &self,
+        instance: usize,
+        request: Request,
+    ) -> Pin<Box<dyn Future<Output = Result<Response, SendFault>> + Send + '_>> {
+        Box::pin(async move {
+            let url = join(&self.urls[instance % self.urls.len()], &request.path)?;
+            let mut outgoing = reqwest::Request::new(request.method, url);
+            let headers = outgoing.headers_mut();
+            *headers = request.headers;
+            // Asked for plainly: compressing short JSON costs both sides more than it saves, and a compressed event
+            // stream tends to be held back. A provider that compresses all the same is decoded by reqwest.
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            if let Some(authorization) = &self.authorization {
+                headers.insert(header::AUTHORIZATION, authorization.clone());
+            }
+            if !request.body.is_empty() {
+                *outgoing.body_mut() = Some(request.body.into());
+            }
+            let mut response = self.client.execute(outgoing).await.map_err(send_fault)?;
+            let head = ResponseHead { status: response.status(), headers: std::mem::take(response.headers_mut()) };
+            Ok(Response { head, body: Box::pin(response.bytes_stream().map_err(send_fault)) })
+        })
+    }
+}
+
+/// The base URL with the request's path after it. Dot segments cannot climb out of the base.
+fn join(base: &Url, path: &str) -> Result<Url, SendFault> {
+    let mut text = String::with_capacity(base.as_str().len() + path.len());
+    text.push_str(base.as_str().trim_end_matches('/'));
+    text.push_str(path);
+    let url = Url::parse(&text).map_err(|fault| SendFault::Connect(format!("bad path: {fault}")))?;
+    match url.path().starts_with(base.path().trim_end_matches('/')) && url.host() == base.host() {
+        true => Ok(url),
+        false => Err(SendFault::Connect("the path leaves the provider's base URL".into())),
+    }
+}
+
+fn send_fault(fault: reqwest::Error) -> SendFault {
+    let is_connect = fault.is_connect();
+    let text = chain(&fault.without_url());
+    if is_connect { SendFault::Connect(text) } else { SendFault::Broken(text) }
+}
+
+/// An error with its causes, on one line.
+fn chain(fault: &dyn Error) -> String {
+    let mut text = fault.to_string();
+    let mut cause = fault.source();
+    while let Some(inner) = cause {
+        let part = inner.to_string();
+        if !text.ends_with(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_cannot_leave_the_base_url() {
+        let base = Url::parse("http://127.0.0.1:9/v1").unwrap();
+        assert_eq!(join(&base, "/models?x=1").unwrap().as_str(), "http://127.0.0.1:9/v1/models?x=1");
+        for path in ["/../admin", "/%2e%2e/admin", "/a/../../admin"] {
+            assert!(join(&base, path).is_err(), "{path}");
+        }
+    }
+}
