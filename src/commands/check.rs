@@ -1,0 +1,95 @@
+//! `tidegate check`: says every problem of a configuration at once, or what the gateway would do with it.
+//!
+//! It opens no socket.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use super::serve::in_runtime;
+use crate::config;
+use crate::config::plan::{ModelChoice, RoutePlan};
+use crate::gateway::Gateway;
+use crate::live::Live;
+use crate::world::World;
+
+/// Checks a config file, or what `serve` would use without one.
+pub fn run(file: Option<&Path>) -> ExitCode {
+    let loaded = match config::load_from(file) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            eprint!("{problems}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let built = in_runtime(async {
+        let live = Arc::new(Live::new(&loaded.plan));
+        Gateway::new(loaded.plan, live, Arc::new(World::real()))
+    });
+    match built {
+        Ok(gateway) => {
+            print!("{}", describe(&gateway, &loaded.source));
+            ExitCode::SUCCESS
+        }
+        Err(problem) => {
+            eprintln!("tidegate: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The routes, each with its policies in order and its targets.
+pub fn describe(gateway: &Gateway, source: &str) -> String {
+    let mut text = format!("ok: {source}, {} routes\n", gateway.plan.routes.len());
+    for warning in &gateway.plan.warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    for (route, policies, around_target) in gateway.describe() {
+        let methods = route.methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join("|");
+        let _ = writeln!(
+            text,
+            "\n{}  {methods} {}  ({} {})",
+            route.name,
+            route.paths.join(" "),
+            route.caller.as_str(),
+            route.call.as_str()
+        );
+        match route.call.is_local() {
+            true => text.push_str("  answered by the gateway\n"),
+            false => {
+                let _ = writeln!(text, "  policies: {}", policies.join(" > "));
+                if !around_target.is_empty() {
+                    let _ = writeln!(text, "  each target: {}", around_target.join(" > "));
+                }
+                targets(&mut text, gateway, route);
+            }
+        }
+    }
+    text
+}
+
+fn targets(text: &mut String, gateway: &Gateway, route: &RoutePlan) {
+    if route.targets.is_empty() {
+        text.push_str("  targets: none: answers 503 no_provider\n");
+    }
+    for (number, target) in route.targets.iter().enumerate() {
+        let model = match target.choose(None) {
+            ModelChoice::Replace(model) => format!(", model {model}"),
+            ModelChoice::AsAsked | ModelChoice::NotHere => String::new(),
+        };
+        let state = gateway.live.provider(&target.provider.name);
+        let off = if state.is_some_and(|state| state.switch.is_on()) { "" } else { "  (switched off)" };
+        let (total, pace) = (target.total.as_secs_f64(), target.pace);
+        let _ = writeln!(
+            text,
+            "  target {}: {}{model}{off}  (attempt {total} s, first byte {} s, first token {} s, silence {} s)",
+            number + 1,
+            target.provider.name,
+            pace.first_byte.as_secs_f64(),
+            pace.first_token.as_secs_f64(),
+            pace.idle.as_secs_f64(),
+        );
+    }
+    let _ = writeln!(text, "  the whole call: {} s, body up to {} bytes", route.total.as_secs_f64(), route.max_body);
+}

@@ -1,0 +1,83 @@
+//! `tidegate demo`: the gateway in front of simulated providers, in one process: no keys, no Redis, no network.
+//!
+//! Everything but the providers is the real thing.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use super::serve::{fail, in_runtime, until_stopped};
+use crate::config::{self, Variables};
+use crate::gateway::Gateway;
+use crate::live::Live;
+use crate::provider::simulated::Simulation;
+use crate::telemetry;
+use crate::world::World;
+
+const CONFIG: &str = include_str!("../../config/demo.toml");
+
+/// Runs the demo, on another address than the config's if one is given.
+pub fn run(listen: Option<SocketAddr>) -> ExitCode {
+    // The environment does not count: a demo that finds a real key must not use it.
+    let mut plan = match config::load(Some(("config/demo.toml", CONFIG)), &Variables::default()) {
+        Ok(plan) => plan,
+        Err(problems) => {
+            eprint!("{problems}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if let Some(listen) = listen {
+        plan.server.listen = listen;
+    }
+    let guard = match telemetry::start(&plan.log, plan.environment) {
+        Ok(guard) => guard,
+        Err(problem) => return fail(&problem),
+    };
+    let result = in_runtime(async move {
+        #[expect(clippy::disallowed_methods, reason = "the demo's world starts now")]
+        let world = World::simulated(Arc::new(Simulation::default()), jiff::Timestamp::now(), 1);
+        let live = Arc::new(Live::new(&plan));
+        let gateway = Arc::new(Gateway::new(plan, live, Arc::new(world))?);
+        until_stopped(gateway, introduce).await
+    });
+    drop(guard);
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => fail(&problem),
+    }
+}
+
+/// Says where the demo is and what can be tried.
+fn introduce(address: SocketAddr) {
+    let host = if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
+    let url = format!("http://{host}:{}", address.port());
+    println!(
+        r#"Tidegate demo: the gateway with simulated BuildPanel, Together.ai and OpenAI.
+listening on {url}
+
+1. An OpenAI client's call, plain and as a stream:
+   curl {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{{"model":"gpt-4","messages":[{{"role":"user","content":"Hello"}}]}}'
+   curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{{"model":"gpt-4","stream":true,"messages":[{{"role":"user","content":"Hello"}}]}}'
+
+2. A restaurant backend's call and a canvas application's call:
+   curl {url}/api/v1/ai/chat -H 'Content-Type: application/json' -H 'X-Restaurant-ID: r1' -d '{{"message":"Do you have oat milk?"}}'
+   curl {url}/api/llm/chat -H 'Content-Type: application/json' -d '{{"prompt":"A slogan for a bakery","model":"meta-llama/Llama-3-70b-chat-hf"}}'
+
+3. Make BuildPanel refuse connections, and ask again: Together.ai answers in its place.
+   curl -X PUT {url}/demo/providers/buildpanel -d '{{"fault":"refuse"}}'
+   curl {url}/api/v1/ai/chat -H 'Content-Type: application/json' -H 'X-Restaurant-ID: r1' -d '{{"message":"Do you have oat milk?"}}'
+   curl -X PUT {url}/demo/providers/buildpanel -d '{{"fault":"none"}}'
+
+4. Cut OpenAI's stream after three events: it ends in an error, never as if it were complete.
+   curl -X PUT {url}/demo/providers/openai -d '{{"fault":"cut","after_events":3}}'
+   curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{{"model":"gpt-4","stream":true,"messages":[{{"role":"user","content":"Hello"}}]}}'
+   curl -X PUT {url}/demo/providers/openai -d '{{"fault":"none"}}'
+
+5. How everything is:
+   curl {url}/health/status
+   curl {url}/metrics
+
+Faults: none refuse blackhole hang reset status error_in_body cut early_end stall garbage no_done redirect
+Ctrl-C ends the demo."#
+    );
+}

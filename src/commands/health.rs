@@ -1,0 +1,79 @@
+//! `tidegate health [URL]`: asks a running gateway how it is, for people, scripts and the image's health check.
+//!
+//! It sees what any caller may see, and nothing else.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::serve::in_runtime;
+
+/// Nobody waits longer for an answer about health.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Asks the gateway at `url`; prints a line each for gateway, store, providers and memory. Exit code 0 healthy, 1 degraded,
+/// 2 unhealthy or not reachable.
+pub fn run(url: &str) -> ExitCode {
+    match in_runtime(ask(url)) {
+        Ok(status) => {
+            print!("{}", report(&status));
+            match status["status"].as_str() {
+                Some("healthy") => ExitCode::SUCCESS,
+                Some("degraded") => ExitCode::from(1),
+                _ => ExitCode::from(2),
+            }
+        }
+        Err(problem) => {
+            println!("{:<12} unreachable   {problem}", "gateway");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn ask(url: &str) -> Result<Value, String> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build().map_err(|fault| fault.to_string())?;
+    let url = format!("{}/health/status", url.trim_end_matches('/'));
+    let response = client.get(&url).send().await.map_err(|fault| match fault.is_timeout() {
+        true => format!("no answer from {url} within {} s", TIMEOUT.as_secs()),
+        false => format!("no connection to {url}"),
+    })?;
+    let body = response.bytes().await.map_err(|_| format!("a broken answer from {url}"))?;
+    let status: Value = serde_json::from_slice(&body).unwrap_or_default();
+    match status["status"].is_string() && status["services"].is_object() {
+        true => Ok(status),
+        false => Err(format!("{url} is not a Tidegate gateway's status")),
+    }
+}
+
+fn report(status: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
+    let version = text(&status["version"]);
+    let uptime = status["uptime"].as_f64().unwrap_or_default();
+    let mut lines = vec![line("gateway", &text(&status["status"]), &format!("version {version}, up {uptime:.0} s"))];
+    let services = status["services"].as_object().cloned().unwrap_or_default();
+    let store = &services.get("database").cloned().unwrap_or_default();
+    lines.push(line("store", &text(&store["status"]), &text(&store["kind"])));
+    for (name, service) in &services {
+        if service["url"].is_null() {
+            continue;
+        }
+        let about = match (service["latency"].as_f64(), service["error"].as_str()) {
+            (_, Some(error)) => error.to_owned(),
+            (Some(latency), None) => format!("{latency:.1} ms"),
+            (None, None) => String::new(),
+        };
+        lines.push(line(name, &text(&service["status"]), &about));
+    }
+    let memory = match status["memory"]["rss"].as_f64() {
+        Some(bytes) => format!("{:.1} MiB", bytes / 1024.0 / 1024.0),
+        None => "unknown".into(),
+    };
+    lines.push(line("memory", "ok", &memory));
+    lines.concat()
+}
+
+fn line(name: &str, status: &str, about: &str) -> String {
+    format!("{}\n", format!("{name:<12} {status:<13} {about}").trim_end())
+}

@@ -1,0 +1,135 @@
+//! `tidegate serve`: run the gateway until SIGTERM or SIGINT, then let what runs finish.
+//!
+//! It does not know what a gateway does; it gives one a listener, a world and a signal to stop.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config;
+use crate::gateway::Gateway;
+use crate::live::Live;
+use crate::server::{self, Door, probes};
+use crate::telemetry;
+use crate::world::World;
+
+/// Runs the gateway with a config file, or without one.
+pub fn run(file: Option<&Path>) -> ExitCode {
+    let loaded = match config::load_from(file) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            eprint!("{problems}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let guard = match telemetry::start(&loaded.plan.log, loaded.plan.environment) {
+        Ok(guard) => guard,
+        Err(problem) => return fail(&problem),
+    };
+    tracing::info!(config = loaded.source.as_str(), version = env!("CARGO_PKG_VERSION"), "starting");
+    for warning in &loaded.plan.warnings {
+        tracing::warn!("{warning}");
+    }
+    let result = in_runtime(async move {
+        let live = Arc::new(Live::new(&loaded.plan));
+        let gateway = Arc::new(Gateway::new(loaded.plan, live, Arc::new(World::real()))?);
+        until_stopped(gateway, |address| tracing::info!("listening on http://{address}")).await
+    });
+    drop(guard);
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => fail(&problem),
+    }
+}
+
+pub(super) fn fail(problem: &str) -> ExitCode {
+    eprintln!("tidegate: {problem}");
+    ExitCode::FAILURE
+}
+
+/// Runs a future on the multi-threaded runtime.
+pub(super) fn in_runtime<T>(future: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|fault| format!("the runtime could not start: {fault}"))?;
+    runtime.block_on(future)
+}
+
+/// Serves until a signal comes, then drains. `ready` is told the callers' address.
+pub(super) async fn until_stopped(gateway: Arc<Gateway>, ready: impl FnOnce(SocketAddr)) -> Result<(), String> {
+    let listener = bind(gateway.plan.server.listen).await?;
+    let shutdown = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    probes::start(&gateway, &tasks, &shutdown);
+    if let Some(address) = gateway.plan.server.admin {
+        let admin = bind(address).await.map_err(|problem| format!("{problem} (server.admin; \"off\" turns it off)"))?;
+        let (gateway, shutdown) = (gateway.clone(), shutdown.clone());
+        tasks.spawn(server::run(admin, Door::Operators, gateway, shutdown));
+    }
+    let mut signals = Signals::listen()?;
+    ready(listener.local_addr().map_err(|fault| fault.to_string())?);
+    let grace = gateway.plan.server.drain_timeout;
+    let is_clean = tokio::select! {
+        is_clean = server::run(listener, Door::Callers, gateway.clone(), shutdown.clone()) => is_clean,
+        () = signals.stop(&gateway, &shutdown) => false,
+    };
+    tasks.close();
+    if is_clean {
+        tasks.wait().await;
+    }
+    match is_clean {
+        true => tracing::info!("stopped; every call was finished"),
+        false => tracing::warn!(
+            "stopped; calls that still ran (after {} s, or a second signal) were cut off",
+            grace.as_secs()
+        ),
+    }
+    Ok(())
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|fault| match fault.kind() {
+        std::io::ErrorKind::AddrInUse => format!("cannot listen on {address}: another process does already"),
+        std::io::ErrorKind::PermissionDenied => {
+            format!("cannot listen on {address}: not allowed (ports below 1024 need a privilege)")
+        }
+        _ => format!("cannot listen on {address}: {fault}"),
+    })
+}
+
+/// The signals that end the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, String> {
+        let listen = |kind| signal(kind).map_err(|fault| format!("signals cannot be received: {fault}"));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+
+    /// The first signal begins the drain; the second ends the wait for it.
+    async fn stop(&mut self, gateway: &Gateway, shutdown: &CancellationToken) {
+        let signal = self.next().await;
+        tracing::info!(signal, "stopping: no new connections, running calls finish");
+        gateway.live.drain();
+        shutdown.cancel();
+        let signal = self.next().await;
+        tracing::warn!(signal, "stopping at once");
+    }
+}

@@ -1,0 +1,145 @@
+//! Gateway: Plan, Live and World put together into something that can answer. Immutable once built.
+//!
+//! It knows which route a path has, and nothing of connections.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::Method;
+
+use crate::caller::{self, Caller};
+use crate::config::plan::{CallerKind, Plan, RoutePlan};
+use crate::fault::RequestFault;
+use crate::live::Live;
+use crate::metrics::Metrics;
+use crate::pipeline;
+use crate::policy::failover::Target;
+use crate::policy::observe::Observe;
+use crate::provider::exchange::Exchange;
+use crate::provider::transport::Transport;
+use crate::stack::{Next, Stack};
+use crate::world::World;
+
+/// A complete gateway.
+pub struct Gateway {
+    /// What it was told.
+    pub plan: Arc<Plan>,
+    /// What it knows.
+    pub live: Arc<Live>,
+    /// Where it runs.
+    pub world: Arc<World>,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+    /// Its outermost policy.
+    pub observe: Observe,
+    /// How its providers are reached, in the plan's order.
+    pub transports: Vec<Arc<dyn Transport>>,
+    routes: Vec<Route>,
+    router: matchit::Router<Place>,
+}
+
+/// One route, ready.
+pub struct Route {
+    /// What the config says of it.
+    pub plan: Arc<RoutePlan>,
+    /// Its policies.
+    pub stack: Stack,
+    /// Its callers' dialect.
+    pub dialect: &'static dyn Caller,
+    /// The names of the policies around each attempt.
+    target_policies: Vec<&'static str>,
+}
+
+/// The routes at one path, by method.
+struct Place {
+    routes: Vec<(Method, usize)>,
+    allow: Arc<str>,
+}
+
+impl Gateway {
+    /// Builds a gateway. The error says which part of the plan cannot be built.
+    pub fn new(plan: Plan, live: Arc<Live>, world: Arc<World>) -> Result<Self, String> {
+        let metrics = Arc::new(Metrics::new());
+        let counter = live.clone();
+        let observe = Observe::new(metrics.clone(), Arc::new(move |facts| counter.count(facts)), true);
+        let mut transports: HashMap<Arc<str>, Arc<dyn Transport>> = HashMap::new();
+        for provider in &plan.providers {
+            transports.insert(provider.name.clone(), world.transport(provider)?);
+        }
+        let target = |target: &crate::config::plan::TargetPlan| {
+            let provider = &target.provider;
+            let (Some(transport), Some(state)) = (transports.get(&provider.name), live.provider(&provider.name)) else {
+                return Err(format!("provider {} has no state", provider.name));
+            };
+            let exchange = Exchange::new(provider.clone(), transport.clone());
+            Ok(Target { plan: target.clone(), switch: state.switch.clone(), stack: pipeline::target(target, exchange) })
+        };
+        let mut routes = Vec::with_capacity(plan.routes.len());
+        for route in &plan.routes {
+            let targets = route.targets.iter().map(target).collect::<Result<Vec<_>, _>>()?;
+            let mut target_policies = Vec::new();
+            if let Some(target) = targets.first() {
+                target.stack.describe(&mut target_policies);
+            }
+            let stack = pipeline::route(route, observe.clone(), targets);
+            let dialect = caller::dialect(route.caller);
+            routes.push(Route { plan: route.clone(), stack, dialect, target_policies });
+        }
+        let router = router(&routes)?;
+        let transports = plan.providers.iter().filter_map(|provider| transports.get(&provider.name).cloned()).collect();
+        Ok(Self { plan: Arc::new(plan), live, world, metrics, observe, transports, routes, router })
+    }
+
+    /// The route for a method and a path.
+    pub fn find(&self, method: &Method, path: &str) -> Result<&Route, RequestFault> {
+        let Ok(place) = self.router.at(path) else {
+            return Err(RequestFault::NotFound { path: path.chars().take(200).collect() });
+        };
+        let place = place.value;
+        let wanted = if method == Method::HEAD { &Method::GET } else { method };
+        let found = place.routes.iter().find(|(method, _)| method == wanted);
+        found.map(|(_, index)| &self.routes[*index]).ok_or_else(|| RequestFault::Method {
+            method: method.as_str().chars().take(20).collect(),
+            allow: place.allow.clone(),
+        })
+    }
+
+    /// The dialect to refuse a path in that no route has: that of the routes which share most of its beginning.
+    pub fn nearest_dialect(&self, path: &str) -> &'static dyn Caller {
+        let shared = |route: &Route| {
+            let common =
+                |other: &str| other.split('/').zip(path.split('/')).skip(1).take_while(|(a, b)| a == b).count();
+            route.plan.paths.iter().map(|other| common(other)).max().unwrap_or(0)
+        };
+        let nearest = self.routes.iter().max_by_key(|route| shared(route)).filter(|route| shared(route) > 0);
+        nearest.map_or_else(|| caller::dialect(CallerKind::OpenAi), |route| route.dialect)
+    }
+
+    /// Each route with the names of its policies, and of those around each attempt at a target; outermost first.
+    pub fn describe(&self) -> impl Iterator<Item = (&RoutePlan, Vec<&'static str>, &[&'static str])> {
+        self.routes.iter().map(|route| {
+            let mut names = Vec::new();
+            route.stack.describe(&mut names);
+            (&*route.plan, names, &*route.target_policies)
+        })
+    }
+}
+
+fn router(routes: &[Route]) -> Result<matchit::Router<Place>, String> {
+    let mut places: Vec<(&str, Vec<(Method, usize)>)> = Vec::new();
+    for (index, route) in routes.iter().enumerate() {
+        for path in &route.plan.paths {
+            let at = places.iter().position(|(other, _)| other == path).unwrap_or_else(|| {
+                places.push((path, Vec::new()));
+                places.len() - 1
+            });
+            places[at].1.extend(route.plan.methods.iter().map(|method| (method.clone(), index)));
+        }
+    }
+    let mut router = matchit::Router::new();
+    for (path, routes) in places {
+        let allow = routes.iter().map(|(method, _)| method.as_str()).collect::<Vec<_>>().join(", ").into();
+        router.insert(path, Place { routes, allow }).map_err(|fault| format!("path {path}: {fault}"))?;
+    }
+    Ok(router)
+}

@@ -1,0 +1,66 @@
+//! The `tidegate` program: a table of commands.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tidegate::commands::{check, demo, health, serve};
+
+/// A resilient AI gateway: when a provider misbehaves, the caller still gets the complete answer if anyone can give it.
+#[derive(Parser)]
+#[command(
+    version,
+    about,
+    arg_required_else_help = true,
+    after_help = "Start with `tidegate demo`: it needs no keys and no network."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway until SIGTERM; running calls are finished first.
+    ///
+    /// Without --config: config/gateway.toml when it exists, else built-in defaults. The environment and .env win over
+    /// both: BUILDPANEL_URL, TOGETHER_API_KEY and OPENAI_API_KEY alone make a complete gateway.
+    Serve {
+        /// The configuration, in TOML.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Check a configuration: every problem with file, line and column, or the routes with their policies and targets.
+    Check {
+        /// The configuration, in TOML; without it, what `serve` would use.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Run the gateway with simulated providers: no keys, no Redis, no network.
+    Demo {
+        /// Where to listen instead of 127.0.0.1:8080; port 0 picks a free one.
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<SocketAddr>,
+    },
+    /// Ask a running gateway how it is. Exit code 0 healthy, 1 degraded, 2 unhealthy or unreachable.
+    Health {
+        /// The gateway's base URL.
+        #[arg(value_name = "URL", default_value_t = default_url())]
+        url: String,
+    },
+}
+
+/// This machine, on the port that the gateway would use here.
+fn default_url() -> String {
+    format!("http://127.0.0.1:{}", std::env::var("PORT").unwrap_or_else(|_| "3001".into()))
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Serve { config } => serve::run(config.as_deref()),
+        Command::Check { config } => check::run(config.as_deref()),
+        Command::Demo { listen } => demo::run(listen),
+        Command::Health { url } => health::run(&url),
+    }
+}

@@ -1,0 +1,31 @@
+//! The pipeline: which policies a call passes, in which order, outermost first. This is the one place that says so.
+//!
+//! `tidegate check` prints these lists, and a test compares them with `ARCHITECTURE.md`.
+
+use tower::ServiceBuilder;
+
+use crate::config::plan::{RoutePlan, TargetPlan};
+use crate::policy::deadline::Deadline;
+use crate::policy::failover::{Failover, Target};
+use crate::policy::observe::Observe;
+use crate::policy::timeout::Timeout;
+use crate::provider::exchange::Exchange;
+use crate::stack::{Stack, policy};
+
+/// What every call of a route passes.
+pub fn route(plan: &RoutePlan, observe: Observe, targets: Vec<Target>) -> Stack {
+    let layers = ServiceBuilder::new()
+        // Outermost: it must see every way out.
+        .layer(policy(observe))
+        // Around failover: all targets together have this long.
+        .layer(policy(Deadline::new(plan.total)));
+    Stack::new(layers.service(Failover::new(targets, plan.is_idempotent)))
+}
+
+/// What every attempt at a target passes.
+pub fn target(plan: &TargetPlan, exchange: Exchange) -> Stack {
+    let layers = ServiceBuilder::new()
+        // Innermost: each attempt has its own time.
+        .layer(policy(Timeout::new(plan.total, plan.pace)));
+    Stack::new(layers.service(exchange))
+}

@@ -1,0 +1,275 @@
+//! One connection of a caller: HTTP/1.1 or HTTP/2, and closed when it is silent, too slow, idle for too long, or draining.
+//!
+//! hyper's own header timeout does not cover a connection that sends nothing, and cannot tell a slow head from an idle
+//! connection, so the pace is kept here. It does not know what is asked.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+
+use crate::config::plan::ServerPlan;
+use crate::time::later;
+
+/// The beginning of HTTP/2's connection preface. No method of HTTP/1.1 begins like it.
+const HTTP2: &[u8] = b"PRI ";
+
+/// Which protocol a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// HTTP/1.1 or 1.0.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+/// Reads a connection's first bytes, within the header timeout. `None`: it said nothing, or left.
+pub(super) async fn greet(mut stream: TcpStream, plan: &ServerPlan) -> Option<(Protocol, Paced)> {
+    let by = later(Instant::now(), plan.header_timeout);
+    let mut first = Vec::with_capacity(HTTP2.len());
+    while first.len() < HTTP2.len() && HTTP2.starts_with(&first) {
+        let mut buffer = [0; HTTP2.len()];
+        let room = HTTP2.len() - first.len();
+        let read = timeout_at(by, stream.read(&mut buffer[..room])).await.ok()?.ok()?;
+        if read == 0 {
+            return None;
+        }
+        first.extend_from_slice(&buffer[..read]);
+    }
+    let protocol = if first == HTTP2 { Protocol::Http2 } else { Protocol::Http1 };
+    Some((protocol, Paced { stream, first, pace: Pace::new(plan) }))
+}
+
+/// A connection's stream, which gives back its first bytes and keeps the pace.
+pub(super) struct Paced {
+    stream: TcpStream,
+    first: Vec<u8>,
+    pace: Pace,
+}
+
+impl Paced {
+    /// The pace that this connection keeps.
+    pub(super) fn pace(&self) -> Pace {
+        self.pace.clone()
+    }
+
+    /// Tells a slow sender why it is cut off (RFC 9110, 15.5.9), as far as it still listens.
+    pub(super) async fn refuse_slow_head(mut self) {
+        const ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        let by = later(Instant::now(), Duration::from_secs(1));
+        let _ = timeout_at(by, self.stream.write_all(ANSWER)).await;
+    }
+}
+
+/// Where a connection stands between requests; shared between its stream, its service and its driver.
+#[derive(Clone)]
+pub(super) struct Pace(Arc<PaceState>);
+
+struct PaceState {
+    running: AtomicUsize,
+    is_blocked: AtomicBool,
+    since: Mutex<Since>,
+    header: Duration,
+    idle: Duration,
+    write: Duration,
+}
+
+/// What the connection has been doing, and since when.
+#[derive(Clone, Copy)]
+struct Since {
+    /// A request's head has begun to arrive.
+    head: Option<Instant>,
+    /// Nothing is being asked.
+    idle: Instant,
+    /// The caller does not read.
+    blocked: Option<Instant>,
+}
+
+/// Why a connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// A head did not end.
+    Head,
+    /// Nothing was asked for too long.
+    Idle,
+    /// The caller did not read.
+    Write,
+}
+
+impl Pace {
+    fn new(plan: &ServerPlan) -> Self {
+        let now = Instant::now();
+        Self(Arc::new(PaceState {
+            running: AtomicUsize::new(0),
+            is_blocked: AtomicBool::new(false),
+            since: Mutex::new(Since { head: Some(now), idle: now, blocked: None }),
+            header: plan.header_timeout,
+            idle: plan.idle_timeout,
+            write: plan.write_timeout,
+        }))
+    }
+
+    fn since(&self) -> MutexGuard<'_, Since> {
+        // Plain values: nothing half-written can be left behind by a panic.
+        self.0.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request's head has arrived. The guard belongs to its answer.
+    pub(super) fn begin(&self) -> Busy {
+        self.0.running.fetch_add(1, Ordering::Relaxed);
+        self.since().head = None;
+        Busy(self.clone())
+    }
+
+    fn received(&self) {
+        if self.0.running.load(Ordering::Relaxed) == 0 {
+            self.since().head.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn wrote(&self, is_blocked: bool) {
+        if self.0.is_blocked.swap(is_blocked, Ordering::Relaxed) != is_blocked {
+            self.since().blocked = is_blocked.then(Instant::now);
+        }
+    }
+
+    /// When the connection is overdue if nothing changes, and for what. `None`: it is busy and its caller reads.
+    fn due(&self) -> Option<(Instant, Overdue)> {
+        let since = *self.since();
+        let asked = match (self.0.running.load(Ordering::Relaxed), since.head) {
+            (0, Some(head)) => Some((later(head, self.0.header), Overdue::Head)),
+            (0, None) => Some((later(since.idle, self.0.idle), Overdue::Idle)),
+            _ => None,
+        };
+        let blocked = since.blocked.map(|blocked| (later(blocked, self.0.write), Overdue::Write));
+        asked.into_iter().chain(blocked).min_by_key(|(due, _)| *due)
+    }
+
+    /// Resolves when the connection is overdue. To be polled after the connection, in the same task: whatever changes the
+    /// pace happens there.
+    pub(super) fn overdue(&self) -> OverdueWait {
+        OverdueWait { pace: self.clone(), sleep: Box::pin(sleep_until(later(Instant::now(), self.0.header))) }
+    }
+}
+
+/// See [`Pace::overdue`].
+pub(super) struct OverdueWait {
+    pace: Pace,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Future for OverdueWait {
+    type Output = Overdue;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Overdue> {
+        loop {
+            let due = self.pace.due();
+            if let Some((at, why)) = due
+                && Instant::now() >= at
+            {
+                return Poll::Ready(why);
+            }
+            // A timer that fires too early only causes another look, so it is moved only when it would be too late: a
+            // busy connection does not touch it.
+            if let Some((at, _)) = due
+                && self.sleep.deadline() > at
+            {
+                self.sleep.as_mut().reset(at);
+            }
+            std::task::ready!(self.sleep.as_mut().poll(cx));
+            let next = self.pace.due().map_or_else(|| later(Instant::now(), self.pace.0.idle), |(at, _)| at);
+            self.sleep.as_mut().reset(next);
+        }
+    }
+}
+
+/// A response's body that keeps its connection busy until it ends.
+pub(super) struct Held<B> {
+    pub(super) body: B,
+    pub(super) _busy: Busy,
+}
+
+impl<B: Body + Unpin> Body for Held<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A request is being answered. When the last one ends, the connection is idle.
+pub(super) struct Busy(Pace);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if self.0.0.running.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let mut since = self.0.since();
+            since.head = None;
+            since.idle = Instant::now();
+        }
+    }
+}
+
+impl AsyncRead for Paced {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.first.is_empty() {
+            let count = self.first.len().min(buffer.remaining());
+            buffer.put_slice(&self.first[..count]);
+            self.first.drain(..count);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.pace.received();
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Paced {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.pace.wrote(result.is_pending());
+        result
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.pace.wrote(result.is_pending());
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

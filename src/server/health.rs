@@ -1,0 +1,277 @@
+//! What operators ask: `/health`, `/health/live`, `/health/ready`, `/health/status`, `/info` and `/metrics`.
+//!
+//! All of it is read from Live, which probes keep fresh; no request waits for a provider here.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde_json::{Map, Value, json};
+
+use crate::caller::{Answered, AnsweredBody, ProviderSnapshot, Snapshot};
+use crate::config::plan::{ProviderKind, ProviderPlan, Usable};
+use crate::gateway::Gateway;
+use crate::live::Health;
+use crate::metrics::resident_memory;
+
+/// The route's name in logs and metrics.
+pub(super) static ROUTE: LazyLock<Arc<str>> = LazyLock::new(|| "health".into());
+
+/// Answers when the path is one of these.
+pub(super) fn answer(gateway: &Gateway, method: &Method, path: &str, headers: &HeaderMap) -> Option<Answered> {
+    let page: fn(&Gateway, &HeaderMap) -> Answered = match path {
+        "/health" => |gateway, _| {
+            ok(&json!({
+                "status": "healthy",
+                "timestamp": gateway.world.now().to_string(),
+                "uptime": uptime(gateway),
+                "environment": gateway.plan.environment.as_str(),
+            }))
+        },
+        "/health/live" => |_, _| ok(&json!({"alive": true})),
+        "/health/ready" => |gateway, _| ready(gateway),
+        "/health/status" => |gateway, _| status(gateway),
+        "/info" => |gateway, _| info(gateway),
+        "/metrics" => metrics,
+        _ => return None,
+    };
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        let mut answered = json_answer(StatusCode::METHOD_NOT_ALLOWED, &json!({"error": "allowed: GET"}));
+        answered.headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return Some(answered);
+    }
+    Some(page(gateway, headers))
+}
+
+/// There is nothing at an operator's path (RFC 9457).
+pub(super) fn nothing() -> Answered {
+    let body = json!({
+        "title": "Not Found",
+        "status": 404,
+        "detail": "here are /health, /health/live, /health/ready, /health/status, /info and /metrics",
+    });
+    let mut answered = json_answer(StatusCode::NOT_FOUND, &body);
+    answered.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    answered
+}
+
+fn json_answer(status: StatusCode, body: &Value) -> Answered {
+    let headers = HeaderMap::from_iter([
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ]);
+    Answered { status, headers, body: AnsweredBody::Full(body.to_string().into()) }
+}
+
+fn ok(body: &Value) -> Answered {
+    json_answer(StatusCode::OK, body)
+}
+
+fn uptime(gateway: &Gateway) -> f64 {
+    (gateway.live.uptime().as_millis() as f64) / 1000.0
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}
+
+fn metrics(gateway: &Gateway, headers: &HeaderMap) -> Answered {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let open = accept.contains("application/openmetrics-text");
+    let content_type = match open {
+        true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        false => "text/plain; version=0.0.4; charset=utf-8",
+    };
+    let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+    Answered { status: StatusCode::OK, headers, body: AnsweredBody::Full(gateway.metrics.render(open).into()) }
+}
+
+fn info(gateway: &Gateway) -> Answered {
+    let names = |usable: bool| -> Vec<&str> {
+        let wanted = gateway.plan.providers.iter().filter(|plan| is_enabled(gateway, plan) == usable);
+        wanted.map(|plan| &*plan.name).collect()
+    };
+    let mut models: Vec<&str> = Vec::new();
+    for target in gateway.plan.routes.iter().flat_map(|route| &route.targets) {
+        models.extend(target.model.as_deref());
+    }
+    models.extend(gateway.plan.routes.iter().filter_map(|route| route.model.as_deref()));
+    models.sort_unstable();
+    models.dedup();
+    ok(&json!({
+        "name": "tidegate",
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime": uptime(gateway),
+        "environment": gateway.plan.environment.as_str(),
+        "providers": names(true),
+        "providersOff": names(false),
+        "models": models,
+        "features": ["failover", "streaming", "translation", "timeouts", "health", "metrics"],
+    }))
+}
+
+fn ready(gateway: &Gateway) -> Answered {
+    if gateway.live.is_draining() {
+        return json_answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &json!({"ready": false, "reason": "the gateway is shutting down"}),
+        );
+    }
+    let check = |name: &str, health: &Health| {
+        let latency = if let Health::Connected { latency } = health { Some(milliseconds(*latency)) } else { None };
+        json!({"name": name, "status": status_word(health), "latency": latency})
+    };
+    let mut checks = vec![json!({"name": "gateway", "status": "ok", "latency": 0})];
+    if gateway.plan.store.redis_url.is_some() {
+        checks.push(check("redis", &gateway.live.store()));
+    }
+    for plan in gateway.plan.providers.iter().filter(|plan| is_enabled(gateway, plan)) {
+        let health = health_of(gateway, plan);
+        // Taking every gateway out of the load balancer because one provider is down would turn its trouble into
+        // everybody's: only those who ask for it get that.
+        if gateway.plan.health.strict_readiness && plan.kind == ProviderKind::BuildPanel && !health.is_connected() {
+            let reason = format!("BuildPanel is {}", status_word(&health));
+            return json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({"ready": false, "reason": reason}));
+        }
+        checks.push(check(&plan.name, &health));
+    }
+    ok(&json!({"ready": true, "checks": checks}))
+}
+
+/// True when calls may go to a provider now.
+fn is_enabled(gateway: &Gateway, plan: &ProviderPlan) -> bool {
+    let is_set_up = matches!(plan.usable, Usable::Yes | Usable::SwitchedOff);
+    is_set_up && gateway.live.provider(&plan.name).is_some_and(|state| state.switch.is_on())
+}
+
+/// What the last probe found. A provider that is not probed is taken to be there.
+fn health_of(gateway: &Gateway, plan: &ProviderPlan) -> Health {
+    match (&plan.probe, gateway.live.provider(&plan.name)) {
+        (Some(_), Some(state)) => state.health(),
+        _ => Health::Connected { latency: Duration::ZERO },
+    }
+}
+
+fn status_word(health: &Health) -> &'static str {
+    match health {
+        Health::Connected { .. } => "connected",
+        Health::Failing { .. } => "error",
+        Health::Unknown | Health::Disconnected { .. } => "disconnected",
+    }
+}
+
+fn service(gateway: &Gateway, plan: &ProviderPlan) -> Value {
+    let url = plan.urls.iter().map(url::Url::as_str).collect::<Vec<_>>().join(", ");
+    if !is_enabled(gateway, plan) {
+        let why = match plan.usable {
+            Usable::NoKey => "no key is set",
+            Usable::NotEnabled => "it was not enabled",
+            Usable::Yes | Usable::SwitchedOff => "it is switched off",
+        };
+        return json!({"status": "disabled", "url": url, "error": why, "latency": null});
+    }
+    let health = health_of(gateway, plan);
+    let word = status_word(&health);
+    match health {
+        Health::Connected { latency } => json!({"status": word, "url": url, "latency": milliseconds(latency)}),
+        Health::Unknown => {
+            json!({"status": word, "url": url, "error": "the first probe has not ended", "latency": null})
+        }
+        Health::Disconnected { error } | Health::Failing { error } => {
+            json!({"status": word, "url": url, "error": error, "latency": null})
+        }
+    }
+}
+
+/// Overall: `unhealthy` when nothing can answer; `degraded` when BuildPanel is enabled and not connected, a probe was slow,
+/// the remote store is down, or calls are being answered by fallbacks.
+fn overall(gateway: &Gateway) -> &'static str {
+    let enabled: Vec<_> = gateway.plan.providers.iter().filter(|plan| is_enabled(gateway, plan)).collect();
+    let healths: Vec<_> = enabled.iter().map(|plan| (plan.kind, health_of(gateway, plan))).collect();
+    if !healths.iter().any(|(_, health)| health.is_connected()) {
+        return "unhealthy";
+    }
+    let is_troubled = healths.iter().any(|(kind, health)| match health {
+        Health::Connected { latency } => *latency > gateway.plan.health.slow_after,
+        _ => *kind == ProviderKind::BuildPanel,
+    });
+    let store_is_down = gateway.plan.store.redis_url.is_some() && !gateway.live.store().is_connected();
+    match is_troubled || store_is_down || gateway.live.serves_from_fallbacks() {
+        true => "degraded",
+        false => "healthy",
+    }
+}
+
+fn status(gateway: &Gateway) -> Answered {
+    let mut services = Map::new();
+    for plan in &gateway.plan.providers {
+        services.insert(plan.name.to_string(), service(gateway, plan));
+    }
+    let is_remote = gateway.plan.store.redis_url.is_some();
+    let (store, kind) = if is_remote {
+        (gateway.live.store(), "redis")
+    } else {
+        (Health::Connected { latency: Duration::ZERO }, "embedded")
+    };
+    let latency = if let Health::Connected { latency } = &store { Some(milliseconds(*latency)) } else { None };
+    let error = if let Health::Disconnected { error } | Health::Failing { error } = &store {
+        Some(error.as_str())
+    } else {
+        None
+    };
+    services.insert(
+        "redis".into(),
+        match (is_remote, error) {
+            (false, _) => json!({"status": "disabled", "latency": null}),
+            (true, None) => json!({"status": status_word(&store), "latency": latency}),
+            (true, Some(error)) => json!({"status": status_word(&store), "latency": latency, "error": error}),
+        },
+    );
+    services.insert("cache".into(), json!({"status": "inactive", "keys": 0, "hits": 0, "misses": 0}));
+    services.insert("database".into(), json!({"status": status_word(&store), "kind": kind, "latency": latency}));
+    services.insert("websocket".into(), json!({"connections": 0}));
+    let word = overall(gateway);
+    let code = if word == "unhealthy" { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    json_answer(
+        code,
+        &json!({
+            "status": word,
+            "timestamp": gateway.world.now().to_string(),
+            "uptime": uptime(gateway),
+            "environment": gateway.plan.environment.as_str(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "memory": {"rss": resident_memory()},
+            "services": services,
+        }),
+    )
+}
+
+/// The gateway's state for callers whose dialect has endpoints about it.
+pub(super) fn snapshot(gateway: &Gateway, tenant: &str) -> Snapshot {
+    let provider = |plan: &Arc<ProviderPlan>| {
+        let counts = gateway.live.provider(&plan.name).map(|state| state.counts()).unwrap_or_default();
+        ProviderSnapshot {
+            name: plan.name.clone(),
+            is_connected: health_of(gateway, plan).is_connected(),
+            is_enabled: is_enabled(gateway, plan),
+            breaker: "closed",
+            calls: counts.calls,
+            successes: counts.successes,
+            failures: counts.failures,
+            fallbacks: counts.fallbacks,
+            rejects: 0,
+        }
+    };
+    Snapshot {
+        providers: gateway.plan.providers.iter().map(provider).collect(),
+        menu_items: gateway.live.menu_items(tenant),
+        cache: (0, 0),
+    }
+}
+
+/// How many items a menu has: an array, or `{"items": [...]}`.
+pub(super) fn menu_items(menu: &Bytes) -> usize {
+    let menu: Value = serde_json::from_slice(menu).unwrap_or_default();
+    menu.as_array().or_else(|| menu["items"].as_array()).map_or(0, Vec::len)
+}

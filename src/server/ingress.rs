@@ -1,0 +1,320 @@
+//! Ingress: from an HTTP request to a Call, and from what becomes of it to an HTTP response. The only place that makes one.
+//!
+//! It knows no connection: any body will do, so that tests and simulations come the same way as the network.
+
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout_at};
+
+use super::body::ResponseBody;
+use super::{control, health};
+use crate::call::{Ask, Call, Head, Pace};
+use crate::caller::{About, Answered, AnsweredBody, Caller, Incoming};
+use crate::config::plan::CallKind;
+use crate::fault::{Fault, RequestFault};
+use crate::gateway::{Gateway, Route};
+use crate::headers;
+use crate::policy::observe::Watch;
+use crate::stack::Next;
+use crate::time::{Deadline, Phase};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TIDEGATE_REQUEST_ID: HeaderName = HeaderName::from_static("x-tidegate-request-id");
+const RESTAURANT_ID: HeaderName = HeaderName::from_static("x-restaurant-id");
+const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
+
+/// What is still read of a body that is too large, so that its sender gets to read the refusal.
+const DRAINED: usize = 64 * 1024;
+
+/// Answers one request.
+pub async fn handle<B>(gateway: &Gateway, peer: IpAddr, request: Request<B>) -> Response<ResponseBody>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let (parts, body) = request.into_parts();
+    let asked_id = parts.headers.get(REQUEST_ID).and_then(sane_id);
+    let id = asked_id.clone().unwrap_or_else(|| gateway.world.next_id());
+    let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
+    let visit = Visit { gateway, peer, id: &id, parts: &parts };
+    // A mistake in the code ends this request, not the connection that it shares with others.
+    let answered = AssertUnwindSafe(visit.answer(body, &mut watch)).catch_unwind().await.unwrap_or_else(|_| {
+        let fault = Fault::Internal { detail: "panic".into() };
+        watch.failed(&fault);
+        visit.refuse(gateway.nearest_dialect(parts.uri.path()), CallKind::Any, None, &fault, &watch)
+    });
+    respond(answered, watch, &id, asked_id.is_some())
+}
+
+/// Answers a request at the operators' door: health, information and metrics, nothing else.
+pub fn operate<B>(gateway: &Gateway, request: Request<B>) -> Response<ResponseBody> {
+    let (parts, _) = request.into_parts();
+    let id = gateway.world.next_id();
+    let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
+    watch.routed(&health::ROUTE, "operator");
+    let answered =
+        health::answer(gateway, &parts.method, parts.uri.path(), &parts.headers).unwrap_or_else(health::nothing);
+    respond(answered, watch, &id, false)
+}
+
+fn respond(answered: Answered, mut watch: Watch, id: &str, was_asked: bool) -> Response<ResponseBody> {
+    watch.answered(answered.status);
+    let Answered { status, mut headers, body } = answered;
+    // Ids are checked to be visible ASCII, or made of hexadecimal digits.
+    if let Ok(id) = HeaderValue::from_str(id) {
+        // Who sends an id finds it in the answer; who does not gets the provider's, which its support asks for.
+        if was_asked || !headers.contains_key(&REQUEST_ID) {
+            headers.insert(REQUEST_ID, id.clone());
+        }
+        headers.insert(TIDEGATE_REQUEST_ID, id);
+    }
+    let mut response = Response::new(ResponseBody::new(body, watch));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// A caller's request id that may be used in logs and headers.
+fn sane_id(value: &HeaderValue) -> Option<Arc<str>> {
+    let text = value.to_str().ok()?;
+    is_sane(text).then(|| text.into())
+}
+
+fn is_sane(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:@".contains(&byte))
+}
+
+/// One request being answered.
+struct Visit<'a> {
+    gateway: &'a Gateway,
+    peer: IpAddr,
+    id: &'a Arc<str>,
+    parts: &'a Parts,
+}
+
+impl Visit<'_> {
+    async fn answer<B>(&self, body: B, watch: &mut Watch) -> Answered
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let path = self.parts.uri.path();
+        if let Some(answered) = health::answer(self.gateway, &self.parts.method, path, &self.parts.headers) {
+            watch.routed(&health::ROUTE, "operator");
+            return answered;
+        }
+        if let Some(simulation) = self.gateway.world.simulation()
+            && let Some(name) = path.strip_prefix(control::PREFIX)
+        {
+            let text = self.read(body, control::MAX_BODY, Duration::from_secs(5)).await.unwrap_or_default();
+            return control::answer(simulation, &self.parts.method, name, &text);
+        }
+        let route = match self.gateway.find(&self.parts.method, path) {
+            Ok(route) => route,
+            Err(fault) => {
+                let fault = Fault::from(fault);
+                watch.failed(&fault);
+                return self.refuse(self.gateway.nearest_dialect(path), CallKind::Any, None, &fault, watch);
+            }
+        };
+        watch.routed(&route.plan.name, route.plan.caller.as_str());
+        let head = match self.head(route) {
+            Ok(head) => Arc::new(head),
+            Err(fault) => return self.fail(route, None, None, &fault, watch),
+        };
+        watch.on_behalf_of(&head.tenant);
+        if route.plan.call.is_local() {
+            let about = self.about(route.plan.call, &head, None, watch);
+            let snapshot = health::snapshot(self.gateway, &head.tenant);
+            return route
+                .dialect
+                .local(&about, &snapshot)
+                .unwrap_or_else(|fault| self.fail(route, Some(&head), None, &fault, watch));
+        }
+        let ask = match self.decode(route, body, watch).await {
+            Ok(ask) => Arc::new(ask),
+            Err(fault) => return self.fail(route, Some(&head), None, &fault, watch),
+        };
+        match self.call(route, &head, &ask, watch).await {
+            Ok(answered) => answered,
+            Err(fault) => self.fail(route, Some(&head), Some(&ask), &fault, watch),
+        }
+    }
+
+    async fn decode<B>(&self, route: &Route, body: B, watch: &Watch) -> Result<Ask, Fault>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let body = self.read(body, route.plan.max_body, self.gateway.plan.server.body_timeout).await?;
+        watch.trail.facts().bytes_in = body.len() as u64;
+        route.dialect.decode(&Incoming {
+            route: &route.plan,
+            method: &self.parts.method,
+            path_and_query: self.parts.uri.path_and_query().map_or("/", |path| path.as_str()),
+            headers: &self.parts.headers,
+            body,
+        })
+    }
+
+    async fn call(&self, route: &Route, head: &Arc<Head>, ask: &Arc<Ask>, watch: &Watch) -> Result<Answered, Fault> {
+        const FAR: Duration = Duration::from_secs(24 * 3600);
+        let call = Call {
+            head: head.clone(),
+            ask: ask.clone(),
+            model: None,
+            instruction: None,
+            // Policies and targets tighten these.
+            deadline: Deadline::after(FAR, Phase::Call),
+            pace: Pace { first_byte: FAR, first_token: FAR, idle: FAR },
+            trail: watch.trail.clone(),
+        };
+        let reply = route.stack.call(call).await?;
+        let about = self.about(route.plan.call, head, Some(ask), watch);
+        let is_menu = route.plan.call == CallKind::Menu;
+        let answered = route.dialect.encode(&about, reply)?;
+        if is_menu && let AnsweredBody::Full(menu) = &answered.body {
+            self.gateway.live.note_menu(&head.tenant, health::menu_items(menu));
+        }
+        Ok(not_modified(&self.parts.method, &self.parts.headers, answered))
+    }
+
+    /// Refuses with a fault that may not have been noted yet.
+    fn fail(&self, route: &Route, head: Option<&Head>, ask: Option<&Ask>, fault: &Fault, watch: &Watch) -> Answered {
+        watch.failed(fault);
+        match head {
+            Some(head) => route.dialect.refuse(&self.about(route.plan.call, head, ask, watch), fault),
+            None => self.refuse(route.dialect, route.plan.call, None, fault, watch),
+        }
+    }
+
+    /// Refuses before it is known who calls.
+    fn refuse(
+        &self,
+        dialect: &dyn Caller,
+        call: CallKind,
+        ask: Option<&Ask>,
+        fault: &Fault,
+        watch: &Watch,
+    ) -> Answered {
+        let head = self.nobody();
+        dialect.refuse(&self.about(call, &head, ask, watch), fault)
+    }
+
+    fn about<'b>(&'b self, call: CallKind, head: &'b Head, ask: Option<&'b Ask>, watch: &Watch) -> About<'b> {
+        let (now, prices) = (self.gateway.world.now(), &self.gateway.plan.prices);
+        About { call, head, ask, now, elapsed: watch.started().elapsed(), prices }
+    }
+
+    fn nobody(&self) -> Head {
+        Head {
+            id: self.id.clone(),
+            route: "none".into(),
+            tenant: self.gateway.plan.default_tenant.clone(),
+            user: None,
+            address: self.peer,
+            headers: HeaderMap::new(),
+            received: self.gateway.world.now(),
+        }
+    }
+
+    fn head(&self, route: &Route) -> Result<Head, Fault> {
+        let named = |name: &HeaderName, field: &'static str| match self.parts.headers.get(name) {
+            None => Ok(None),
+            Some(value) => match value.to_str().ok().filter(|text| is_sane(text)) {
+                Some(text) => Ok(Some(Arc::from(text))),
+                None => Err(Fault::invalid(
+                    field,
+                    format!("the header `{field}` must be 1 to 128 characters: letters, digits, and - _ . : @"),
+                )),
+            },
+        };
+        let tenant = named(&RESTAURANT_ID, "X-Restaurant-ID")?;
+        Ok(Head {
+            id: self.id.clone(),
+            route: route.plan.name.clone(),
+            tenant: tenant.unwrap_or_else(|| self.gateway.plan.default_tenant.clone()),
+            user: named(&USER_ID, "X-User-ID")?,
+            address: self.peer,
+            headers: headers::to_provider(&self.parts.headers),
+            received: self.gateway.world.now(),
+        })
+    }
+
+    /// Reads a body whole, within a size and a time.
+    async fn read<B>(&self, mut body: B, limit: usize, within: Duration) -> Result<Bytes, Fault>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let too_large = || Fault::from(RequestFault::TooLarge { limit });
+        if body.is_end_stream() {
+            return Ok(Bytes::new());
+        }
+        let by = crate::time::later(Instant::now(), within);
+        if body.size_hint().lower() > limit as u64 {
+            drain(body, by).await;
+            return Err(too_large());
+        }
+        let mut whole = Bytes::new();
+        while let Some(frame) = timeout_at(by, body.frame()).await.map_err(|_| Fault::from(RequestFault::Slow))? {
+            let broken =
+                |_| Fault::invalid(None, "the request body is broken: it ended early or its framing is invalid");
+            let Ok(chunk) = frame.map_err(broken)?.into_data() else { continue };
+            if whole.len() + chunk.len() > limit {
+                drain(body, by).await;
+                return Err(too_large());
+            }
+            // Most bodies come in one piece, which is then not copied.
+            whole = match whole.is_empty() {
+                true => chunk,
+                false => {
+                    let mut joined = whole.try_into_mut().unwrap_or_else(|bytes| BytesMut::from(&bytes[..]));
+                    joined.extend_from_slice(&chunk);
+                    joined.freeze()
+                }
+            };
+        }
+        Ok(whole)
+    }
+}
+
+/// Reads a little more of a body that is refused. A connection that is closed with unread data is reset, and the sender
+/// might never see the answer.
+async fn drain<B: Body<Data = Bytes> + Unpin>(mut body: B, by: Instant) {
+    let mut drained = 0;
+    let by = by.min(Instant::now() + Duration::from_millis(200));
+    while drained < DRAINED {
+        match timeout_at(by, body.frame()).await {
+            Ok(Some(Ok(frame))) => drained += frame.data_ref().map_or(0, Bytes::len),
+            _ => break,
+        }
+    }
+}
+
+/// A GET whose caller has the current version gets 304 (RFC 9110, 13.1.2).
+fn not_modified(method: &Method, request: &HeaderMap, mut answered: Answered) -> Answered {
+    let Some(etag) = answered.headers.get(header::ETAG).filter(|_| method == Method::GET || method == Method::HEAD)
+    else {
+        return answered;
+    };
+    let known = |value: &HeaderValue| {
+        value.to_str().is_ok_and(|list| {
+            list.split(',')
+                .map(str::trim)
+                .any(|tag| tag == "*" || tag.trim_start_matches("W/").as_bytes() == etag.as_bytes())
+        })
+    };
+    if answered.status == StatusCode::OK && request.get_all(header::IF_NONE_MATCH).iter().any(known) {
+        answered.status = StatusCode::NOT_MODIFIED;
+        answered.headers.remove(header::CONTENT_TYPE);
+        answered.body = AnsweredBody::Full(Bytes::new());
+    }
+    answered
+}

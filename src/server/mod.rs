@@ -1,0 +1,197 @@
+//! The server: accepts callers, gives each connection its task, and leaves without cutting anybody off.
+//!
+//! It does not know what is asked; `ingress` does.
+
+pub mod body;
+mod connection;
+mod control;
+pub mod health;
+pub mod ingress;
+pub mod probes;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::connection::{Held, Overdue, Paced, Protocol};
+use crate::gateway::Gateway;
+
+/// Streams at once on one HTTP/2 connection.
+const H2_STREAMS: u32 = 250;
+
+/// What is buffered for one HTTP/2 stream whose caller reads slowly.
+const H2_SEND_BUFFER: usize = 64 * 1024;
+
+/// How long to wait after `accept` failed, typically for want of file descriptors: others must end first.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Who connects to a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// Callers: everything.
+    Callers,
+    /// Operators: health, information and metrics only.
+    Operators,
+}
+
+/// Serves a listener until `shutdown`, then lets running calls finish for up to the drain timeout. True: none was cut off.
+pub async fn run(listener: TcpListener, door: Door, gateway: Arc<Gateway>, shutdown: CancellationToken) -> bool {
+    let server = Arc::new(Server {
+        places: Arc::new(Semaphore::new(gateway.plan.server.max_connections)),
+        door,
+        drain: shutdown.clone(),
+        kill: CancellationToken::new(),
+        gateway,
+    });
+    let tasks = TaskTracker::new();
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = server.accept(&listener, &tasks) => {}
+    }
+    // Closed at once: a connection that nobody would serve should be refused, so that its caller tries elsewhere.
+    drop(listener);
+    tasks.close();
+    let grace = server.gateway.plan.server.drain_timeout;
+    let is_clean = tokio::time::timeout(grace, tasks.wait()).await.is_ok();
+    server.kill.cancel();
+    tasks.wait().await;
+    is_clean
+}
+
+struct Server {
+    gateway: Arc<Gateway>,
+    door: Door,
+    places: Arc<Semaphore>,
+    drain: CancellationToken,
+    kill: CancellationToken,
+}
+
+impl Server {
+    async fn accept(self: &Arc<Self>, listener: &TcpListener, tasks: &TaskTracker) {
+        loop {
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(fault) => {
+                    tracing::warn!(error = %fault, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(place) = self.places.clone().try_acquire_owned() else {
+                self.gateway.metrics.connections_shed.inc();
+                continue;
+            };
+            let server = self.clone();
+            tasks.spawn(async move {
+                server.gateway.metrics.connections.inc();
+                tokio::select! {
+                    () = server.kill.cancelled() => {}
+                    () = server.connection(stream, peer) => {}
+                }
+                server.gateway.metrics.connections.dec();
+                drop(place);
+            });
+        }
+    }
+
+    async fn connection(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        // Without it the last piece of a chunked answer waits for an acknowledgement, 40 ms on Linux.
+        let _ = stream.set_nodelay(true);
+        let greeting = tokio::select! {
+            greeting = connection::greet(stream, &self.gateway.plan.server) => greeting,
+            // It has not asked anything yet.
+            () = self.drain.cancelled() => None,
+        };
+        match greeting {
+            Some((Protocol::Http1, io)) => self.http1(io, peer).await,
+            Some((Protocol::Http2, io)) => self.http2(io, peer).await,
+            None => {}
+        }
+    }
+
+    async fn http1(self: &Arc<Self>, io: Paced, peer: SocketAddr) {
+        let pace = io.pace();
+        let service = self.service(pace.clone(), peer);
+        let mut connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .max_header_size(self.gateway.plan.server.max_head)
+            .serve_connection(TokioIo::new(io), service);
+        let mut overdue = pace.overdue();
+        let mut is_leaving = false;
+        let why = loop {
+            tokio::select! {
+                biased;
+                // Errors here are callers that left or spoke nonsense; hyper has answered what could be answered.
+                _ = &mut connection => return,
+                why = &mut overdue => break why,
+                () = self.drain.cancelled(), if !is_leaving => {
+                    is_leaving = true;
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+            }
+        };
+        if why == Overdue::Head {
+            connection.into_parts().io.into_inner().refuse_slow_head().await;
+        }
+    }
+
+    async fn http2(self: &Arc<Self>, io: Paced, peer: SocketAddr) {
+        let pace = io.pace();
+        let service = self.service(pace.clone(), peer);
+        let mut connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(H2_STREAMS)
+            .max_send_buf_size(H2_SEND_BUFFER)
+            .max_header_list_size(u32::try_from(self.gateway.plan.server.max_head).unwrap_or(u32::MAX))
+            .keep_alive_interval(Duration::from_secs(30))
+            .serve_connection(TokioIo::new(io), service);
+        let mut overdue = pace.overdue();
+        let mut is_leaving = false;
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut connection => return,
+                _ = &mut overdue => return,
+                () = self.drain.cancelled(), if !is_leaving => {
+                    is_leaving = true;
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+            }
+        }
+    }
+
+    fn service(
+        self: &Arc<Self>,
+        pace: connection::Pace,
+        peer: SocketAddr,
+    ) -> impl hyper::service::Service<
+        http::Request<Incoming>,
+        Response = http::Response<Held<body::ResponseBody>>,
+        Error = Infallible,
+        Future = impl Future<Output = Result<http::Response<Held<body::ResponseBody>>, Infallible>> + Send + 'static,
+    > + Send
+    + 'static {
+        let server = self.clone();
+        service_fn(move |request| {
+            let (server, busy) = (server.clone(), pace.begin());
+            async move {
+                let response = match server.door {
+                    Door::Callers => ingress::handle(&server.gateway, peer.ip(), request).await,
+                    Door::Operators => ingress::operate(&server.gateway, request),
+                };
+                Ok(response.map(|body| Held { body, _busy: busy }))
+            }
+        })
+    }
+}

@@ -1,0 +1,102 @@
+//! Probes: ask every provider and the store in the background whether they are up, and keep the answer in Live.
+//!
+//! No request ever waits for a probe.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::plan::{ProviderPlan, Usable};
+use crate::config::secret::Secret;
+use crate::gateway::Gateway;
+use crate::live::Health;
+use crate::metrics::ProviderLabels;
+use crate::policy::observe::display_name;
+use crate::provider::exchange;
+use crate::provider::transport::Transport;
+
+/// How often the store is asked, and how long it may take.
+const STORE_INTERVAL: Duration = Duration::from_secs(5);
+const STORE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Starts the probes; they end with `shutdown`.
+pub fn start(gateway: &Arc<Gateway>, tasks: &TaskTracker, shutdown: &CancellationToken) {
+    for (plan, transport) in gateway.plan.providers.iter().zip(&gateway.transports) {
+        let is_set_up = matches!(plan.usable, Usable::Yes | Usable::SwitchedOff);
+        let Some(interval) = plan.probe.as_ref().map(|probe| probe.interval).filter(|_| is_set_up) else { continue };
+        let (gateway, plan, transport) = (gateway.clone(), plan.clone(), transport.clone());
+        tasks.spawn(shutdown.clone().run_until_cancelled_owned(async move {
+            loop {
+                provider(&gateway, &plan, &*transport).await;
+                tokio::time::sleep(interval).await;
+            }
+        }));
+    }
+    if let Some(url) = gateway.plan.store.redis_url.clone() {
+        let gateway = gateway.clone();
+        tasks.spawn(shutdown.clone().run_until_cancelled_owned(async move {
+            let mut connection = None;
+            loop {
+                let health = store(&url, &mut connection).await;
+                if gateway.live.store().is_connected() && !health.is_connected() {
+                    tracing::warn!("the store (redis) is not reachable");
+                }
+                gateway.live.note_store(health);
+                tokio::time::sleep(STORE_INTERVAL).await;
+            }
+        }));
+    }
+}
+
+async fn provider(gateway: &Gateway, plan: &ProviderPlan, transport: &dyn Transport) {
+    let Some(state) = gateway.live.provider(&plan.name) else { return };
+    if !state.switch.is_on() {
+        return;
+    }
+    let health = match exchange::probe(plan, transport).await {
+        Ok(latency) => Health::Connected { latency },
+        Err(error) if error.starts_with("status") => Health::Failing { error },
+        Err(error) => Health::Disconnected { error },
+    };
+    let labels = ProviderLabels { provider: plan.name.clone() };
+    gateway.metrics.provider_up.get_or_create(&labels).set(health.is_connected().into());
+    let before = state.note_health(health.clone());
+    let name = display_name(&plan.name);
+    match (before.is_connected(), &health) {
+        (false, Health::Connected { latency }) => {
+            tracing::info!(provider = name, latency = latency.as_secs_f64() * 1000.0, "{name} is connected");
+        }
+        (true, Health::Disconnected { error } | Health::Failing { error }) => {
+            tracing::warn!(provider = name, error = error.as_str(), "{name} is not connected any more");
+        }
+        (false, Health::Disconnected { error } | Health::Failing { error }) if before == Health::Unknown => {
+            tracing::warn!(provider = name, error = error.as_str(), "{name} is not connected");
+        }
+        _ => {}
+    }
+}
+
+/// Asks the store for a PING on a connection that is kept while it works.
+async fn store(url: &Secret, connection: &mut Option<redis::aio::MultiplexedConnection>) -> Health {
+    let started = tokio::time::Instant::now();
+    let asked = tokio::time::timeout(STORE_TIMEOUT, async {
+        let mut open = match connection.take() {
+            Some(open) => open,
+            None => redis::Client::open(url.expose())?.get_multiplexed_async_connection().await?,
+        };
+        let () = redis::cmd("PING").query_async(&mut open).await?;
+        *connection = Some(open);
+        Ok::<(), redis::RedisError>(())
+    });
+    match asked.await {
+        Ok(Ok(())) => Health::Connected { latency: started.elapsed() },
+        // The error's kind and not its text: that may name the URL, password included.
+        Ok(Err(fault)) if fault.is_connection_refusal() || fault.is_io_error() => {
+            Health::Disconnected { error: "not reachable".into() }
+        }
+        Ok(Err(fault)) => Health::Failing { error: format!("{:?}", fault.kind()) },
+        Err(_) => Health::Disconnected { error: "timeout".into() },
+    }
+}

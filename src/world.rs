@@ -1,0 +1,83 @@
+//! World: what differs between serve, demo and tests. How providers are reached, what time it is, where chance comes from.
+//!
+//! It does not know what the gateway does with any of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::time::Instant;
+
+use crate::config::plan::ProviderPlan;
+use crate::provider::simulated::Simulation;
+use crate::provider::transport::{Network, Transport};
+
+/// One world.
+pub struct World {
+    reach: Reach,
+    wall_start: jiff::Timestamp,
+    start: Instant,
+    seed: u64,
+    ids: AtomicU64,
+}
+
+enum Reach {
+    Network,
+    Simulated(Arc<Simulation>),
+}
+
+impl World {
+    /// The real one: the network, the wall clock, a seed from the operating system.
+    #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the real world is where both come from")]
+    pub fn real() -> Self {
+        use std::hash::{BuildHasher, Hasher, RandomState};
+        // RandomState is seeded by the operating system: enough for request ids, which need to be unique, not secret.
+        let seed = RandomState::new().build_hasher().finish();
+        Self::new(Reach::Network, jiff::Timestamp::now(), seed)
+    }
+
+    /// Simulated providers under a clock that starts at `wall_start`; the same seed gives the same ids.
+    pub fn simulated(simulation: Arc<Simulation>, wall_start: jiff::Timestamp, seed: u64) -> Self {
+        Self::new(Reach::Simulated(simulation), wall_start, seed)
+    }
+
+    fn new(reach: Reach, wall_start: jiff::Timestamp, seed: u64) -> Self {
+        Self { reach, wall_start, start: Instant::now(), seed, ids: AtomicU64::new(0) }
+    }
+
+    /// How to reach a provider.
+    pub fn transport(&self, provider: &ProviderPlan) -> Result<Arc<dyn Transport>, String> {
+        match &self.reach {
+            Reach::Network => Ok(Network::new(provider)?),
+            Reach::Simulated(simulation) => Ok(simulation.provider(provider)),
+        }
+    }
+
+    /// The simulated providers, in worlds that have them.
+    pub fn simulation(&self) -> Option<&Arc<Simulation>> {
+        match &self.reach {
+            Reach::Network => None,
+            Reach::Simulated(simulation) => Some(simulation),
+        }
+    }
+
+    /// Wall-clock time. It follows tokio's clock from the start on, so it never jumps.
+    pub fn now(&self) -> jiff::Timestamp {
+        let elapsed = jiff::SignedDuration::try_from(self.start.elapsed()).unwrap_or_default();
+        self.wall_start.checked_add(elapsed).unwrap_or(self.wall_start)
+    }
+
+    /// A request id that is unique in this process, and different in another.
+    pub fn next_id(&self) -> Arc<str> {
+        let count = self.ids.fetch_add(1, Ordering::Relaxed);
+        format!("{:016x}{:016x}", mix(self.seed ^ mix(count)), mix(self.seed.wrapping_add(count))).into()
+    }
+}
+
+/// SplitMix64's finaliser (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014): every bit of the
+/// input changes half of the output's.
+pub(crate) fn mix(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
