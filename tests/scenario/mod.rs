@@ -1,0 +1,288 @@
+//! One scenario: reading its file, running it under a paused clock, and comparing.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use serde::Deserialize;
+use tidegate::config::{self, Variables};
+use tidegate::gateway::Gateway;
+use tidegate::live::Live;
+use tidegate::provider::simulated::{Behaviour, Simulation};
+use tidegate::server::{ingress, probes};
+use tidegate::world::World;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A small world and what must happen in it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Scenario {
+    /// What the scenario shows, and why it must be so.
+    #[allow(dead_code)]
+    about: String,
+    /// A configuration laid over the defaults.
+    #[serde(default)]
+    config: String,
+    /// Environment variables; the keys of Together.ai and OpenAI and `USE_BUILDPANEL=true` are set unless named here.
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    /// How providers behave from the start.
+    #[serde(default)]
+    provider: BTreeMap<String, Behaviour>,
+    /// How providers behave later.
+    #[serde(default)]
+    change: Vec<Change>,
+    /// The calls.
+    call: Vec<Planned>,
+    /// Requests that each provider must have seen at the end.
+    #[serde(default)]
+    requests: BTreeMap<String, usize>,
+    /// Lines that the metrics must have at the end.
+    #[serde(default)]
+    metrics: Vec<String>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    at_ms: u64,
+    provider: String,
+    behaviour: Behaviour,
+}
+
+/// A call, when it comes, and what must become of it.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Planned {
+    #[serde(default)]
+    at_ms: u64,
+    /// How many of them at once.
+    #[serde(default = "one")]
+    times: usize,
+    #[serde(default = "post")]
+    method: String,
+    path: String,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    body: Option<toml::Value>,
+    /// The body as text, for those that are not JSON.
+    raw: Option<String>,
+    /// The caller hangs up after this time.
+    leaves_after_ms: Option<u64>,
+    #[serde(default)]
+    expect: Expected,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn post() -> String {
+    "POST".into()
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Expected {
+    status: Option<u16>,
+    /// Texts that the body must have.
+    has: Vec<String>,
+    /// Texts that the body must not have.
+    lacks: Vec<String>,
+    /// Headers that the answer must have, with these values.
+    headers: BTreeMap<String, String>,
+    /// Headers that the answer must not have.
+    no_headers: Vec<String>,
+    /// The body broke off.
+    aborted: bool,
+    /// When the answer must be over, from the call's start: not before, not after.
+    from_ms: u64,
+    to_ms: Option<u64>,
+    /// When the first byte of the body must be there.
+    first_to_ms: Option<u64>,
+}
+
+struct Seen {
+    status: u16,
+    headers: http::HeaderMap,
+    body: String,
+    aborted: bool,
+    first: Option<Duration>,
+    took: Duration,
+}
+
+impl Scenario {
+    /// Runs the scenario and says what was not as expected.
+    pub(crate) fn run(self) -> Vec<String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(self.play())
+    }
+
+    async fn play(self) -> Vec<String> {
+        let mut variables: BTreeMap<String, String> =
+            [("TOGETHER_API_KEY", "key-of-together"), ("OPENAI_API_KEY", "key-of-openai"), ("USE_BUILDPANEL", "true")]
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect();
+        variables.extend(self.env.clone());
+        let plan = match config::load(Some(("scenario", &self.config)), &Variables::new(variables, BTreeMap::new())) {
+            Ok(plan) => plan,
+            Err(problems) => return vec![format!("the configuration is wrong:\n{problems}")],
+        };
+        let simulation = Arc::new(Simulation::default());
+        let world = World::simulated(simulation.clone(), "2026-01-01T00:00:00Z".parse().unwrap(), 7);
+        let live = Arc::new(Live::new(&plan));
+        let gateway = Arc::new(Gateway::new(plan, live, Arc::new(world)).unwrap());
+        for (name, behaviour) in &self.provider {
+            simulation.find(name).unwrap_or_else(|| panic!("no provider {name}")).behave(behaviour.clone());
+        }
+
+        let (probing, over) = (TaskTracker::new(), CancellationToken::new());
+        probes::start(&gateway, &probing, &over);
+        let mut tasks = tokio::task::JoinSet::new();
+        for change in self.change.clone() {
+            let simulation = simulation.clone();
+            tasks.spawn(async move {
+                tokio::time::sleep(Duration::from_millis(change.at_ms)).await;
+                simulation.find(&change.provider).unwrap().behave(change.behaviour);
+                Vec::new()
+            });
+        }
+        for (number, planned) in self.call.iter().cloned().enumerate() {
+            for _ in 0..planned.times {
+                let (gateway, planned) = (gateway.clone(), planned.clone());
+                tasks.spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(planned.at_ms)).await;
+                    planned
+                        .happen(&gateway)
+                        .await
+                        .into_iter()
+                        .map(|problem| format!("call {}: {problem}", number + 1))
+                        .collect()
+                });
+            }
+        }
+        let mut problems: Vec<String> = tasks.join_all().await.into_iter().flatten().collect();
+        over.cancel();
+        probing.close();
+        probing.wait().await;
+        problems.extend(self.afterwards(&gateway, &simulation));
+        problems
+    }
+
+    /// What must hold when all is over: counts, metrics, and nothing left running.
+    fn afterwards(&self, gateway: &Gateway, simulation: &Simulation) -> Vec<String> {
+        let mut problems = Vec::new();
+        for name in simulation.names() {
+            let provider = simulation.find(&name).unwrap();
+            if let Some(&wanted) = self.requests.get(&*name) {
+                let got = provider.requests().len();
+                if got != wanted {
+                    problems.push(format!("{name} saw {got} requests instead of {wanted}"));
+                }
+            }
+            if provider.live() != 0 {
+                problems.push(format!("{} responses of {name} are still running", provider.live()));
+            }
+        }
+        let metrics = gateway.metrics.render(false);
+        for wanted in &self.metrics {
+            if !metrics.lines().any(|line| line == wanted) {
+                let name = wanted.split(['{', ' ']).next().unwrap();
+                let near: Vec<&str> = metrics.lines().filter(|line| line.starts_with(name)).collect();
+                problems.push(format!("no metric {wanted:?}; there are {near:?}"));
+            }
+        }
+        if !metrics.lines().any(|line| line == "tidegate_requests_in_flight 0") {
+            problems.push("requests are still counted as in flight".into());
+        }
+        problems
+    }
+}
+
+impl Planned {
+    async fn happen(&self, gateway: &Gateway) -> Vec<String> {
+        let body = match (&self.raw, &self.body) {
+            (Some(raw), _) => raw.clone(),
+            (None, Some(body)) => serde_json::to_string(body).unwrap(),
+            (None, None) => String::new(),
+        };
+        let mut request = Request::builder().method(self.method.as_str()).uri(&self.path);
+        if self.body.is_some() && !self.headers.contains_key("content-type") {
+            request = request.header("content-type", "application/json");
+        }
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::new(Bytes::from(body))).unwrap();
+        let call = self.call(gateway, request);
+        match self.leaves_after_ms {
+            None => self.expect.compare(&call.await),
+            Some(after) => match tokio::time::timeout(Duration::from_millis(after), call).await {
+                Ok(seen) => vec![format!("the answer was over after {:?}, before the caller left", seen.took)],
+                Err(_) => Vec::new(),
+            },
+        }
+    }
+
+    async fn call(&self, gateway: &Gateway, request: Request<Full<Bytes>>) -> Seen {
+        let start = Instant::now();
+        let response = ingress::handle(gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await;
+        let (parts, mut body) = response.into_parts();
+        let (mut bytes, mut aborted, mut first) = (Vec::new(), false, None);
+        while let Some(frame) = body.frame().await {
+            first.get_or_insert_with(|| start.elapsed());
+            match frame {
+                Ok(frame) => bytes.extend_from_slice(frame.data_ref().unwrap()),
+                Err(_) => aborted = true,
+            }
+        }
+        let body = String::from_utf8(bytes).unwrap();
+        Seen { status: parts.status.as_u16(), headers: parts.headers, body, aborted, first, took: start.elapsed() }
+    }
+}
+
+impl Expected {
+    fn compare(&self, seen: &Seen) -> Vec<String> {
+        let mut problems = Vec::new();
+        if let Some(status) = self.status
+            && status != seen.status
+        {
+            problems.push(format!("status {} instead of {status}: {}", seen.status, seen.body));
+        }
+        for text in self.has.iter().filter(|text| !seen.body.contains(*text)) {
+            problems.push(format!("the body lacks {text:?}: {}", seen.body));
+        }
+        for text in self.lacks.iter().filter(|text| seen.body.contains(*text)) {
+            problems.push(format!("the body has {text:?}: {}", seen.body));
+        }
+        for (name, value) in &self.headers {
+            let got = seen.headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+            if got != Some(value) {
+                problems.push(format!("header {name} is {got:?} instead of {value:?}"));
+            }
+        }
+        for name in self.no_headers.iter().filter(|name| seen.headers.contains_key(name.as_str())) {
+            problems.push(format!("header {name} is there"));
+        }
+        if self.aborted != seen.aborted {
+            problems.push(format!("aborted is {}: {}", seen.aborted, seen.body));
+        }
+        let took = seen.took.as_millis() as u64;
+        if took < self.from_ms || self.to_ms.is_some_and(|to| took > to) {
+            problems.push(format!("it took {took} ms instead of {} to {:?}", self.from_ms, self.to_ms));
+        }
+        if let Some(to) = self.first_to_ms
+            && seen.first.is_none_or(|first| first.as_millis() as u64 > to)
+        {
+            problems.push(format!("the first byte came after {:?}, later than {to} ms", seen.first));
+        }
+        problems
+    }
+}

@@ -1,0 +1,140 @@
+//! The unmodified SDKs of OpenAI (Python, Node.js) and Together.ai (Python) against the running binary.
+//!
+//! Each test starts `tidegate demo` on a free port and runs one script of `tests/sdk`; what is checked, and against
+//! which simulated fault, is in the scripts. Nothing here knows a dialect.
+
+#![expect(clippy::expect_used, reason = "a test that cannot go on stops, and says what it expected")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// The demo starts in milliseconds; this is for a machine that is busy with other tests.
+const START: Duration = Duration::from_secs(30);
+/// A script takes seconds, among them the gateway's patience with a provider that is silent.
+const SCRIPT: Duration = Duration::from_secs(240);
+
+#[tokio::test]
+async fn the_openai_sdk_for_python_works_with_only_its_base_url_changed() {
+    run("openai_python.py", &python()).await;
+}
+
+#[tokio::test]
+async fn the_together_sdk_for_python_works_with_only_its_base_url_changed() {
+    run("together_python.py", &python()).await;
+}
+
+#[tokio::test]
+async fn the_openai_sdk_for_node_works_with_only_its_base_url_changed() {
+    tool("node/node_modules/openai/package.json");
+    run("openai_node.mjs", Path::new("node")).await;
+}
+
+fn python() -> PathBuf {
+    tool("venv/bin/python")
+}
+
+/// A file that `scripts/setup` installs. Without it the test fails: one that is skipped would look as if it had passed.
+fn tool(file: &str) -> PathBuf {
+    let path = root().join("target/test-tools").join(file);
+    assert!(path.exists(), "{} is missing; run: make setup", path.display());
+    path
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+async fn run(script: &str, interpreter: &Path) {
+    let demo = Demo::start().await;
+    let outcome = timeout(SCRIPT, interpret(interpreter, script, &demo.url)).await;
+    let log = demo.stop().await;
+    let Ok(output) = outcome else { panic!("{script} did not end within {SCRIPT:?}\n--- gateway\n{log}") };
+    assert!(
+        output.status.success(),
+        "{script}: {}\n{}{}\n--- gateway\n{log}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+}
+
+async fn interpret(interpreter: &Path, script: &str, url: &str) -> Output {
+    Command::new(interpreter)
+        .arg(root().join("tests/sdk").join(script))
+        .env("TIDEGATE_URL", url)
+        .env("TIDEGATE_NODE_MODULES", root().join("target/test-tools/node/node_modules"))
+        // The scripts lie in the source tree; no compiled copies beside them.
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("PYTHONUTF8", "1")
+        // The gateway is on this machine: nothing of a proxy must come between.
+        .env("NO_PROXY", "127.0.0.1")
+        .env("no_proxy", "127.0.0.1")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap_or_else(|error| panic!("{}: {error}; run: make setup", interpreter.display()))
+}
+
+/// A running `tidegate demo`; dropping it kills it.
+struct Demo {
+    child: Child,
+    url: String,
+    /// What it writes. Both pipes are read all the time, or it would block once one is full.
+    output: JoinSet<String>,
+}
+
+impl Demo {
+    async fn start() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(["demo", "--listen", "127.0.0.1:0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the binary under test starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let mut output = JoinSet::new();
+        output.spawn(rest_of(child.stderr.take().expect("stderr is piped")));
+        let url = timeout(START, address(&mut stdout)).await;
+        output.spawn(rest_of(stdout));
+        let mut demo = Self { child, url: String::new(), output };
+        match url {
+            Ok(Some(url)) => demo.url = url,
+            _ => panic!("`tidegate demo` did not say where it listens\n--- gateway\n{}", demo.stop().await),
+        }
+        demo
+    }
+
+    /// Kills the gateway and returns what it wrote.
+    async fn stop(mut self) -> String {
+        // It may have ended by itself; then there is nothing to kill, and its output says why.
+        let _ = self.child.kill().await;
+        self.output.join_all().await.concat()
+    }
+}
+
+async fn rest_of(mut pipe: impl AsyncRead + Unpin) -> String {
+    let mut text = Vec::new();
+    // A pipe that breaks has said all that it will say.
+    let _ = pipe.read_to_end(&mut text).await;
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// The address in the line `… listening on http://127.0.0.1:PORT`. `None` when the output ends without one.
+async fn address(stdout: &mut (impl AsyncBufReadExt + Unpin)) -> Option<String> {
+    let mut lines = stdout.lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if let Some((_, rest)) = line.split_once("listening on ") {
+            return rest.split_whitespace().next().map(str::to_owned);
+        }
+    }
+    None
+}

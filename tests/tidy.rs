@@ -1,0 +1,126 @@
+//! House rules that a test can check: storeys, headings, and documents that say what the code does.
+//!
+//! The storeys are read from `src/lib.rs` and the pipeline from `ARCHITECTURE.md`: neither is repeated here.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on stops")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tidegate::config::{self, Variables};
+use tidegate::gateway::Gateway;
+use tidegate::live::Live;
+use tidegate::world::World;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Each module's storey, as the comments of `lib.rs` group them: `// 3 policies`.
+fn storeys() -> BTreeMap<String, u32> {
+    let lib = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let (mut storey, mut modules) = (None, BTreeMap::new());
+    for line in lib.lines() {
+        if let Some(comment) = line.strip_prefix("// ") {
+            storey = comment.split(' ').next().and_then(|number| number.parse().ok());
+        } else if let Some(module) = line.strip_prefix("pub mod ") {
+            let module = module.trim_end_matches(';').to_owned();
+            modules.insert(module, storey.expect("every module of lib.rs stands under a storey"));
+        }
+    }
+    modules
+}
+
+/// A file's code without its tests.
+fn code(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.split("#[cfg(test)]").next().unwrap().to_owned()
+}
+
+#[test]
+fn a_file_imports_only_from_lower_storeys() {
+    let storeys = storeys();
+    let mut files = Vec::new();
+    sources(&root().join("src"), &mut files);
+    let mut wrong = Vec::new();
+    for file in &files {
+        let relative = file.strip_prefix(root().join("src")).unwrap();
+        let module = relative.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        let Some(own) = storeys.get(&module) else { continue };
+        for (at, _) in code(file).match_indices("crate::") {
+            let text = code(file);
+            let used: String = text[at + 7..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if let Some(other) = storeys.get(&used)
+                && used != module
+                && other > own
+            {
+                wrong.push(format!("{} (storey {own}) uses {used} (storey {other})", relative.display()));
+            }
+        }
+    }
+    wrong.dedup();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn policies_and_dialects_do_not_know_their_siblings() {
+    let mut wrong = Vec::new();
+    for folder in ["policy", "caller"] {
+        let mut files = Vec::new();
+        sources(&root().join("src").join(folder), &mut files);
+        let names: Vec<String> =
+            files.iter().map(|file| file.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+        // What several dialects are built from.
+        let shared = ["mod", "answer", "json", "upload", "wire"];
+        for file in files.iter().filter(|file| !file.ends_with("mod.rs")) {
+            let own = file.file_stem().unwrap().to_str().unwrap();
+            for name in names.iter().filter(|name| !shared.contains(&name.as_str()) && *name != own) {
+                let text = code(file);
+                if text.contains(&format!("super::{name}")) || text.contains(&format!("crate::{folder}::{name}")) {
+                    wrong.push(format!("{folder}/{own} uses its sibling {name}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_file_begins_by_saying_what_it_does() {
+    let mut files = Vec::new();
+    for folder in ["src", "tests", "benches"] {
+        sources(&root().join(folder), &mut files);
+    }
+    let silent: Vec<_> =
+        files.iter().filter(|file| !std::fs::read_to_string(file).unwrap().starts_with("//!")).collect();
+    assert!(silent.is_empty(), "{silent:?}");
+}
+
+#[tokio::test]
+async fn the_pipeline_in_the_documents_is_the_one_that_runs() {
+    let keys = [("OPENAI_API_KEY", "k"), ("TOGETHER_API_KEY", "k"), ("USE_BUILDPANEL", "true")];
+    let variables =
+        Variables::new(keys.map(|(name, value)| (name.to_owned(), value.to_owned())).into(), BTreeMap::new());
+    let plan = config::load(None, &variables).unwrap();
+    let live = Arc::new(Live::new(&plan));
+    let gateway = Gateway::new(plan, live, Arc::new(World::real())).unwrap();
+    let (_, route, target) = gateway.describe().find(|(_, _, target)| !target.is_empty()).unwrap();
+    for document in ["ARCHITECTURE.md", "README.md"] {
+        let text = std::fs::read_to_string(root().join(document)).unwrap();
+        for line in [format!("route:  {}", route.join(" > ")), format!("target: {}", target.join(" > "))] {
+            assert!(text.contains(&line), "{document} does not have the line {line:?}");
+        }
+    }
+}
