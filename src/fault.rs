@@ -292,6 +292,11 @@ impl Fault {
             Fault::Incomplete { provider, .. } => {
                 format!("The answer is incomplete: the stream of the AI provider {provider} ended early.").into()
             }
+            // What a provider says about its own trouble (its limits, its accounts, its insides) is not the caller's to read.
+            Fault::Refused { provider, refusal } if self.blame() == Blame::Provider => match refusal.status.as_u16() {
+                429 => format!("The AI provider {provider} is at its rate limit.").into(),
+                status => format!("The AI provider {provider} answered with an error (status {status}).").into(),
+            },
             Fault::Refused { refusal, .. } => refusal.message.as_str().into(),
             Fault::Credential { provider } => format!(
                 "The AI provider {provider} refused the gateway's own credentials. Your credentials are not involved."

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
-use tidegate::call::{Ask, Audio, Chat, Message, Role, Voice, VoiceWanted};
+use tidegate::call::{Ask, Audio, Chat, Endpoint, Message, Role, Voice, VoiceWanted, Wire};
 use tidegate::caller::{self, Incoming};
 use tidegate::config::plan::{CallKind, CallerKind, ProviderKind};
 use tidegate::fault::Fault;
@@ -39,8 +39,7 @@ fn knock_everywhere(headers: &HeaderMap, body: &Bytes) -> Result<(), TestCaseErr
             if call.known_to(caller) && !call.is_local() {
                 let refused = decode(caller, call, headers, body).err();
                 let is_callers = refused.as_ref().is_none_or(|fault| fault.status().is_client_error());
-                // The OpenAI dialect may refuse in its own way what is not JSON at all.
-                prop_assert!(is_callers || caller == CallerKind::OpenAi, "{caller:?} {word}: {refused:?}");
+                prop_assert!(is_callers, "{caller:?} {word}: {refused:?}");
             }
         }
     }
@@ -56,6 +55,15 @@ fn asks() -> Vec<Ask> {
         voice(VoiceWanted::Speech),
         voice(VoiceWanted::Transcript),
         Ask::Menu,
+        Ask::Wire(Wire {
+            endpoint: Endpoint::ChatCompletions,
+            method: Method::POST,
+            path: "/chat/completions".into(),
+            content_type: None,
+            body: Bytes::new(),
+            model: None,
+            stream: true,
+        }),
     ]
 }
 
@@ -80,13 +88,12 @@ proptest! {
     }
 
     #[test]
-    fn no_response_makes_buildpanel_panic(
+    fn no_response_makes_a_provider_dialect_panic(
         status in 100_u16..1000,
         header in proptest::collection::vec(any::<u8>(), 0..20),
         body in proptest::collection::vec(any::<u8>(), 0..200),
         json in json_like(),
     ) {
-        let (dialect, plan) = (provider::dialect(ProviderKind::BuildPanel), fixtures::provider(ProviderKind::BuildPanel, "buildpanel"));
         let head = || {
             let mut headers = HeaderMap::new();
             if let Ok(value) = HeaderValue::from_bytes(&header) {
@@ -95,12 +102,16 @@ proptest! {
             }
             ResponseHead { status: StatusCode::from_u16(status).unwrap(), headers }
         };
-        for ask in asks() {
-            let call = fixtures::call(fixtures::head("r1", None), ask, None, None);
-            for body in [Bytes::from(body.clone()), Bytes::from(json.clone())] {
-                let _ = dialect.expect(&call, &head());
-                let _ = dialect.decode(&call, &plan, head(), body.clone());
-                let _ = dialect.refusal(&plan, head(), body);
+        for (kind, name) in [(ProviderKind::BuildPanel, "buildpanel"), (ProviderKind::OpenAi, "openai")] {
+            let (dialect, plan) = (provider::dialect(kind), fixtures::provider(kind, name));
+            for ask in asks() {
+                let call = fixtures::call(fixtures::head("r1", None), ask, None, None);
+                for body in [Bytes::from(body.clone()), Bytes::from(json.clone())] {
+                    let _ = dialect.expect(&call, &head());
+                    let _ = dialect.decode(&call, &plan, head(), body.clone());
+                    let _ = dialect.refusal(&plan, head(), body.clone());
+                    let _ = dialect.events(&call).read(Some("error"), &body);
+                }
             }
         }
     }

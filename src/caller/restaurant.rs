@@ -75,7 +75,7 @@ impl Caller for Restaurant {
             message: &fault.public(),
             code: fault.code(),
             status_code: fault.status().as_u16(),
-            timestamp: about.now.to_string(),
+            timestamp: format!("{:.3}", about.now),
             field: match fault {
                 Fault::Request(request) => RequestFault::field(request),
                 _ => None,

@@ -22,7 +22,7 @@ pub fn run(listen: Option<SocketAddr>) -> ExitCode {
     let mut plan = match config::load(Some(("config/demo.toml", CONFIG)), &Variables::default()) {
         Ok(plan) => plan,
         Err(problems) => {
-            eprint!("{problems}");
+            eprintln!("{problems}");
             return ExitCode::FAILURE;
         }
     };

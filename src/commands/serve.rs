@@ -24,7 +24,7 @@ pub fn run(file: Option<&Path>) -> ExitCode {
     let loaded = match config::load_from(file) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            eprint!("{problems}");
+            eprintln!("{problems}");
             return ExitCode::FAILURE;
         }
     };

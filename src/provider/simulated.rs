@@ -181,7 +181,9 @@ impl Simulated {
     async fn answer(self: Arc<Self>, instance: usize, request: Request) -> Result<Response, SendFault> {
         let behaviour = self.note(instance, &request);
         let guard = Running::start(self.clone());
-        tokio::time::sleep(Duration::from_millis(behaviour.latency_ms)).await;
+        if behaviour.latency_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(behaviour.latency_ms)).await;
+        }
         match behaviour.fault {
             FaultKind::Refuse => return Err(SendFault::Connect("connection refused".into())),
             FaultKind::Blackhole => {

@@ -3,6 +3,8 @@
 //!
 //! It does not exist in front of real providers.
 
+use std::sync::{Arc, LazyLock};
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
@@ -12,6 +14,9 @@ use crate::provider::simulated::{Behaviour, Simulation};
 
 /// Where the control lives.
 pub(super) const PREFIX: &str = "/demo/providers/";
+
+/// The route's name in logs and metrics.
+pub(super) static ROUTE: LazyLock<Arc<str>> = LazyLock::new(|| "control".into());
 
 /// The largest body that is read.
 pub(super) const MAX_BODY: usize = 4096;

@@ -24,7 +24,7 @@ pub(super) fn answer(gateway: &Gateway, method: &Method, path: &str, headers: &H
         "/health" => |gateway, _| {
             ok(&json!({
                 "status": "healthy",
-                "timestamp": gateway.world.now().to_string(),
+                "timestamp": timestamp(gateway),
                 "uptime": uptime(gateway),
                 "environment": gateway.plan.environment.as_str(),
             }))
@@ -70,6 +70,11 @@ fn ok(body: &Value) -> Answered {
 
 fn uptime(gateway: &Gateway) -> f64 {
     (gateway.live.uptime().as_millis() as f64) / 1000.0
+}
+
+/// RFC 3339, to the millisecond.
+fn timestamp(gateway: &Gateway) -> String {
+    format!("{:.3}", gateway.world.now())
 }
 
 fn milliseconds(duration: Duration) -> f64 {
@@ -237,7 +242,7 @@ fn status(gateway: &Gateway) -> Answered {
         code,
         &json!({
             "status": word,
-            "timestamp": gateway.world.now().to_string(),
+            "timestamp": timestamp(gateway),
             "uptime": uptime(gateway),
             "environment": gateway.plan.environment.as_str(),
             "version": env!("CARGO_PKG_VERSION"),

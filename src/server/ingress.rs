@@ -114,6 +114,7 @@ impl Visit<'_> {
         if let Some(simulation) = self.gateway.world.simulation()
             && let Some(name) = path.strip_prefix(control::PREFIX)
         {
+            watch.routed(&control::ROUTE, "operator");
             let text = self.read(body, control::MAX_BODY, Duration::from_secs(5)).await.unwrap_or_default();
             return control::answer(simulation, &self.parts.method, name, &text);
         }
