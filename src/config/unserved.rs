@@ -58,8 +58,14 @@ const UNSERVED: &[Unserved] = &[
     Unserved { names: &["SENTRY_DSN"], check: dsn, truth: "does not report errors to Sentry yet" },
 ];
 
+/// What is said in production whatever is set: there is no variable whose absence would tell.
+const OPEN_DOOR: &str = "this version neither authenticates callers nor limits their rates: put the gateway where only your own backends reach it";
+
 /// Checks them all and says what is not done.
 pub(super) fn check(variables: &Variables, environment: Environment, report: &Report, warnings: &mut Vec<String>) {
+    if environment == Environment::Production {
+        warnings.push(OPEN_DOOR.into());
+    }
     for entry in UNSERVED {
         let Some((name, value, origin)) = variables.first_of(entry.names) else { continue };
         let raw = Value::Raw(value.into());

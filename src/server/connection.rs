@@ -45,7 +45,7 @@ pub(super) async fn greet(mut stream: TcpStream, plan: &ServerPlan) -> Option<(P
         first.extend_from_slice(&buffer[..read]);
     }
     let protocol = if first == HTTP2 { Protocol::Http2 } else { Protocol::Http1 };
-    Some((protocol, Paced { stream, first, pace: Pace::new(plan) }))
+    Some((protocol, Paced { stream, first, pace: Pace::new(plan, protocol) }))
 }
 
 /// A connection's stream, which gives back its first bytes and keeps the pace.
@@ -74,6 +74,7 @@ impl Paced {
 pub(super) struct Pace(Arc<PaceState>);
 
 struct PaceState {
+    protocol: Protocol,
     running: AtomicUsize,
     is_blocked: AtomicBool,
     since: Mutex<Since>,
@@ -105,12 +106,14 @@ pub(super) enum Overdue {
 }
 
 impl Pace {
-    fn new(plan: &ServerPlan) -> Self {
+    fn new(plan: &ServerPlan, protocol: Protocol) -> Self {
         let now = Instant::now();
+        let head = (protocol == Protocol::Http1).then_some(now);
         Self(Arc::new(PaceState {
+            protocol,
             running: AtomicUsize::new(0),
             is_blocked: AtomicBool::new(false),
-            since: Mutex::new(Since { head: Some(now), idle: now, blocked: None }),
+            since: Mutex::new(Since { head, idle: now, blocked: None }),
             header: plan.header_timeout,
             idle: plan.idle_timeout,
             write: plan.write_timeout,
@@ -129,8 +132,9 @@ impl Pace {
         Busy(self.clone())
     }
 
+    /// Bytes came. In HTTP/2 they need not belong to a request (settings, windows, pings), so there only idleness counts.
     fn received(&self) {
-        if self.0.running.load(Ordering::Relaxed) == 0 {
+        if self.0.protocol == Protocol::Http1 && self.0.running.load(Ordering::Relaxed) == 0 {
             self.since().head.get_or_insert_with(Instant::now);
         }
     }

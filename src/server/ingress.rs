@@ -260,7 +260,10 @@ impl Visit<'_> {
         }
         let by = crate::time::later(Instant::now(), within);
         if body.size_hint().lower() > limit as u64 {
-            drain(body, by).await;
+            // Who asked whether to send the body at all is told no by the answer itself.
+            if !self.parts.headers.contains_key(header::EXPECT) {
+                drain(body, by).await;
+            }
             return Err(too_large());
         }
         let mut whole = Bytes::new();

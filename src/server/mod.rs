@@ -32,6 +32,9 @@ const H2_STREAMS: u32 = 250;
 /// What is buffered for one HTTP/2 stream whose caller reads slowly.
 const H2_SEND_BUFFER: usize = 64 * 1024;
 
+/// How long an idle HTTP/2 connection has to take note of its end.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// How long to wait after `accept` failed, typically for want of file descriptors: others must end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -162,13 +165,16 @@ impl Server {
             tokio::select! {
                 biased;
                 _ = &mut connection => return,
-                _ = &mut overdue => return,
+                _ = &mut overdue => break,
                 () = self.drain.cancelled(), if !is_leaving => {
                     is_leaving = true;
                     Pin::new(&mut connection).graceful_shutdown();
                 }
             }
         }
+        // GOAWAY first: a request that is on its way is then known not to have been taken.
+        std::pin::Pin::new(&mut connection).graceful_shutdown();
+        let _ = tokio::time::timeout(GOODBYE, connection).await;
     }
 
     fn service(
