@@ -45,20 +45,22 @@ pub fn to_caller(headers: &HeaderMap) -> HeaderMap {
 }
 
 fn pass(headers: &HeaderMap, may_pass: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+    let nominated = nominated(headers);
     let mut passed = HeaderMap::with_capacity(8);
     for (name, value) in headers {
-        if may_pass(name) && !is_nominated(headers, name) {
+        if may_pass(name) && !nominated.iter().any(|item| item.eq_ignore_ascii_case(name.as_str())) {
             passed.append(name.clone(), value.clone());
         }
     }
     passed
 }
 
-/// True when `Connection` names this header, which makes it hop-by-hop (RFC 9110, 7.6.1).
-fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
-    headers.get_all(header::CONNECTION).iter().any(|value| {
-        value.to_str().is_ok_and(|list| list.split(',').any(|item| item.trim().eq_ignore_ascii_case(name.as_str())))
-    })
+/// The headers that `Connection` names, which makes them hop-by-hop (RFC 9110, 7.6.1). Nearly always there are none: the
+/// usual options are about the connection itself.
+fn nominated(headers: &HeaderMap) -> Vec<&str> {
+    let lists = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let names = lists.flat_map(|list| list.split(',')).map(str::trim);
+    names.filter(|name| !name.eq_ignore_ascii_case("keep-alive") && !name.eq_ignore_ascii_case("close")).collect()
 }
 
 #[cfg(test)]
