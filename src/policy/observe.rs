@@ -37,7 +37,7 @@ impl Observe {
             trail: Trail::start(),
             id,
             method: known_method(method),
-            path: path.chars().take(200).collect(),
+            path: path[..path.floor_char_boundary(200)].into(),
             route: Arc::from("none"),
             caller: "none",
             tenant: None,

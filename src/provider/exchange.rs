@@ -64,9 +64,11 @@ impl Exchange {
     async fn send(&self, by: Deadline, request: Request) -> Result<Response, Fault> {
         let first = self.good.load(Ordering::Relaxed);
         let mut refused = String::new();
-        for step in 0..self.provider.urls.len() {
-            let instance = (first + step) % self.provider.urls.len();
-            match timeout_at(by.at, self.transport.send(instance, request.clone())).await {
+        let instances = self.provider.urls.len();
+        // The last one gets the request itself: most providers have one instance, and a request is not copied then.
+        for (step, request) in std::iter::repeat_n(request, instances).enumerate() {
+            let instance = (first + step) % instances;
+            match timeout_at(by.at, self.transport.send(instance, request)).await {
                 Err(_) => return Err(self.late(by.phase)),
                 Ok(Ok(response)) => {
                     self.good.store(instance, Ordering::Relaxed);
@@ -82,7 +84,7 @@ impl Exchange {
     async fn receive(&self, call: &Call, first_by: Deadline, response: Response, note: AttemptNote) -> stack::Outcome {
         let Response { head, body } = response;
         if let Some(id) = head.headers.get("x-request-id").and_then(|id| id.to_str().ok()) {
-            call.trail.facts().provider_request_id = Some(id.chars().take(128).collect());
+            call.trail.facts().provider_request_id = Some(id[..id.floor_char_boundary(128)].into());
         }
         let mut body = Bodies::new(body, Watchdog::new(call.deadline, call.pace.idle));
         let result = if !head.status.is_success() {
