@@ -55,7 +55,12 @@ impl EventReader for Chunks {
             self.done = true;
             return Read::Event(EventKind::Done);
         }
-        let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else { return Read::Malformed };
+        // Text that is known to be UTF-8 is read without looking at each string for it again.
+        let chunk = match std::str::from_utf8(data) {
+            Ok(text) => serde_json::from_str::<Chunk<'_>>(text),
+            Err(_) => serde_json::from_slice(data),
+        };
+        let Ok(chunk) = chunk else { return Read::Malformed };
         if let Some(error) = chunk.error {
             return Read::Error(refusal(error.get()));
         }
@@ -141,6 +146,15 @@ struct Choice {
 
 impl<'de> Deserialize<'de> for Choice {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // A key as text would be copied.
+        #[derive(Deserialize)]
+        #[serde(field_identifier, rename_all = "snake_case")]
+        enum Key {
+            Index,
+            FinishReason,
+            #[serde(other)]
+            Other,
+        }
         struct Fields;
         impl<'de> Visitor<'de> for Fields {
             type Value = Choice;
@@ -151,11 +165,11 @@ impl<'de> Deserialize<'de> for Choice {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Choice, A::Error> {
                 let mut choice = Choice { index: 0, is_finished: false };
-                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-                    match &*key {
-                        "index" => choice.index = map.next_value()?,
-                        "finish_reason" => choice.is_finished = map.next_value::<Option<IgnoredAny>>()?.is_some(),
-                        _ => {
+                while let Some(key) = map.next_key()? {
+                    match key {
+                        Key::Index => choice.index = map.next_value()?,
+                        Key::FinishReason => choice.is_finished = map.next_value::<Option<IgnoredAny>>()?.is_some(),
+                        Key::Other => {
                             map.next_value::<IgnoredAny>()?;
                         }
                     }
