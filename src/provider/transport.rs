@@ -9,11 +9,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use url::Url;
 
 use super::{Request, ResponseHead};
 use crate::config::plan::ProviderPlan;
+
+/// The most that is accepted of a response's head: twice what Node.js accepts, ten times what OpenAI's edge sends.
+const MAX_HEAD: usize = 32 * 1024;
 
 /// How requests reach a provider.
 pub trait Transport: Send + Sync {
@@ -111,9 +114,23 @@ impl Transport for Network {
                 *outgoing.body_mut() = Some(request.body.into());
             }
             let mut response = self.client.execute(outgoing).await.map_err(send_fault)?;
+            check(response.headers())?;
             let head = ResponseHead { status: response.status(), headers: std::mem::take(response.headers_mut()) };
             Ok(Response { head, body: Box::pin(response.bytes_stream().map_err(send_fault)) })
         })
+    }
+}
+
+/// Refuses heads that no provider sends who means well. What two lengths of one body mean depends on who reads them
+/// (RFC 9112, 6.3), and a caller must not be sent a head without bounds.
+fn check(headers: &HeaderMap) -> Result<(), SendFault> {
+    if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
+        return Err(SendFault::Broken("both Transfer-Encoding and Content-Length in the response".into()));
+    }
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum();
+    match size > MAX_HEAD {
+        true => Err(SendFault::Broken(format!("a response head larger than {MAX_HEAD} bytes"))),
+        false => Ok(()),
     }
 }
 
