@@ -3,19 +3,22 @@
 //! hyper's own header timeout does not cover a connection that sends nothing, and cannot tell a slow head from an idle
 //! connection, so the pace is kept here. It does not know what is asked.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
+use super::body::{Aborted, ResponseBody};
 use crate::config::plan::ServerPlan;
 use crate::time::later;
 
@@ -76,6 +79,10 @@ pub(super) struct Pace(Arc<PaceState>);
 struct PaceState {
     protocol: Protocol,
     running: AtomicUsize,
+    /// Requests so far.
+    requests: AtomicU64,
+    /// The bodies being sent, by the number of their request; in HTTP/2 only.
+    bodies: Mutex<BTreeMap<u64, Arc<Mutex<Wanted>>>>,
     is_blocked: AtomicBool,
     since: Mutex<Since>,
     header: Duration,
@@ -112,6 +119,8 @@ impl Pace {
         Self(Arc::new(PaceState {
             protocol,
             running: AtomicUsize::new(0),
+            requests: AtomicU64::new(0),
+            bodies: Mutex::default(),
             is_blocked: AtomicBool::new(false),
             since: Mutex::new(Since { head, idle: now, blocked: None }),
             header: plan.header_timeout,
@@ -121,15 +130,39 @@ impl Pace {
     }
 
     fn since(&self) -> MutexGuard<'_, Since> {
-        // Plain values: nothing half-written can be left behind by a panic.
-        self.0.since.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.since)
     }
 
     /// A request's head has arrived. The guard belongs to its answer.
     pub(super) fn begin(&self) -> Busy {
         self.0.running.fetch_add(1, Ordering::Relaxed);
         self.since().head = None;
-        Busy(self.clone())
+        Busy { pace: self.clone(), number: self.0.requests.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// How often [`Pace::cut_unread`] is worth a look.
+    pub(super) fn patience(&self) -> Duration {
+        (self.0.write / 4).max(Duration::from_millis(10))
+    }
+
+    /// Ends the streams that their caller has not read for too long: HTTP/2 lets it close the window of one of them, and
+    /// then the body is never asked again, so that no deadline of its own can end it. True when no other is left.
+    pub(super) fn cut_unread(&self) -> bool {
+        let now = Instant::now();
+        let mut cut = Vec::new();
+        let unread = {
+            let bodies = lock(&self.0.bodies);
+            for body in bodies.values() {
+                let mut wanted = lock(body);
+                if wanted.unwanted.is_some_and(|since| now >= later(since, self.0.write)) {
+                    cut.extend(wanted.body.take());
+                }
+            }
+            bodies.values().filter(|body| lock(body).body.is_none()).count()
+        };
+        // Dropped here, and not under a lock: with its body a call is cancelled.
+        drop(cut);
+        unread > 0 && unread == self.0.running.load(Ordering::Relaxed)
     }
 
     /// Bytes came. In HTTP/2 they need not belong to a request (settings, windows, pings), so there only idleness counts.
@@ -196,39 +229,83 @@ impl Future for OverdueWait {
 }
 
 /// A response's body that keeps its connection busy until it ends.
-pub(super) struct Held<B> {
-    pub(super) body: B,
-    pub(super) _busy: Busy,
+pub(super) struct Held {
+    body: Arc<Mutex<Wanted>>,
+    busy: Busy,
 }
 
-impl<B: Body + Unpin> Body for Held<B> {
-    type Data = B::Data;
-    type Error = B::Error;
+/// A body, until it is taken away from a caller that does not read.
+struct Wanted {
+    body: Option<ResponseBody>,
+    /// Since when the caller wants no more of it.
+    unwanted: Option<Instant>,
+}
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+impl Held {
+    fn body(&self) -> MutexGuard<'_, Wanted> {
+        lock(&self.body)
+    }
+}
+
+impl Body for Held {
+    type Data = Bytes;
+    type Error = Aborted;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        let is_http2 = self.busy.pace.0.protocol == Protocol::Http2;
+        let mut wanted = self.body();
+        let Some(body) = &mut wanted.body else { return Poll::Ready(Some(Err(Aborted))) };
+        let frame = Pin::new(body).poll_frame(cx);
+        wanted.unwanted = (is_http2 && frame.is_ready()).then(Instant::now);
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body().body.as_ref().is_some_and(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body().body.as_ref().map(Body::size_hint).unwrap_or_default()
     }
 }
 
 /// A request is being answered. When the last one ends, the connection is idle.
-pub(super) struct Busy(Pace);
+pub(super) struct Busy {
+    pace: Pace,
+    number: u64,
+}
+
+impl Busy {
+    /// Lets the connection be busy for as long as the body lasts.
+    pub(super) fn hold(self, body: ResponseBody) -> Held {
+        let body = Arc::new(Mutex::new(Wanted { body: Some(body), unwanted: Some(Instant::now()) }));
+        if self.pace.0.protocol == Protocol::Http2 {
+            lock(&self.pace.0.bodies).insert(self.number, body.clone());
+        }
+        Held { body, busy: self }
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        if self.0.0.running.fetch_sub(1, Ordering::Relaxed) == 1 {
-            let mut since = self.0.since();
+        let state = &self.pace.0;
+        let body = match state.protocol {
+            Protocol::Http1 => None,
+            Protocol::Http2 => lock(&state.bodies).remove(&self.number),
+        };
+        if state.running.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let mut since = self.pace.since();
             since.head = None;
             since.idle = Instant::now();
         }
+        // Here, and not under a lock: it has a lot to end.
+        drop(body);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each of these holds plain values, or a body that ends with the panic of its task: nothing is left half-written.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl AsyncRead for Paced {

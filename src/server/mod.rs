@@ -160,12 +160,14 @@ impl Server {
             .keep_alive_interval(Duration::from_secs(30))
             .serve_connection(TokioIo::new(io), service);
         let mut overdue = pace.overdue();
+        let mut unread = tokio::time::interval(pace.patience());
         let mut is_leaving = false;
         loop {
             tokio::select! {
                 biased;
                 _ = &mut connection => return,
                 _ = &mut overdue => break,
+                _ = unread.tick() => if pace.cut_unread() { return },
                 () = self.drain.cancelled(), if !is_leaving => {
                     is_leaving = true;
                     Pin::new(&mut connection).graceful_shutdown();
@@ -183,9 +185,9 @@ impl Server {
         peer: SocketAddr,
     ) -> impl hyper::service::Service<
         http::Request<Incoming>,
-        Response = http::Response<Held<body::ResponseBody>>,
+        Response = http::Response<Held>,
         Error = Infallible,
-        Future = impl Future<Output = Result<http::Response<Held<body::ResponseBody>>, Infallible>> + Send + 'static,
+        Future = impl Future<Output = Result<http::Response<Held>, Infallible>> + Send + 'static,
     > + Send
     + 'static {
         let server = self.clone();
@@ -196,7 +198,7 @@ impl Server {
                     Door::Callers => ingress::handle(&server.gateway, peer.ip(), request).await,
                     Door::Operators => ingress::operate(&server.gateway, request),
                 };
-                Ok(response.map(|body| Held { body, _busy: busy }))
+                Ok(response.map(|body| busy.hold(body)))
             }
         })
     }
