@@ -19,11 +19,16 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::body::{Aborted, ResponseBody};
+use super::framing::Framing;
 use crate::config::plan::ServerPlan;
 use crate::time::later;
 
 /// The beginning of HTTP/2's connection preface. No method of HTTP/1.1 begins like it.
 const HTTP2: &[u8] = b"PRI ";
+
+/// Put in the place of what is unclear: wherever it stands in a head, hyper answers 400 and closes. What came before is
+/// served.
+const NONSENSE: &[u8] = b"\0\r\n\r\n";
 
 /// Which protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,13 +53,18 @@ pub(super) async fn greet(mut stream: TcpStream, plan: &ServerPlan) -> Option<(P
         first.extend_from_slice(&buffer[..read]);
     }
     let protocol = if first == HTTP2 { Protocol::Http2 } else { Protocol::Http1 };
-    Some((protocol, Paced { stream, first, pace: Pace::new(plan, protocol) }))
+    let framing = (protocol == Protocol::Http1).then(Framing::default);
+    Some((protocol, Paced { stream, first, framing, is_unclear: false, pace: Pace::new(plan, protocol) }))
 }
 
 /// A connection's stream, which gives back its first bytes and keeps the pace.
 pub(super) struct Paced {
     stream: TcpStream,
     first: Vec<u8>,
+    /// In HTTP/1 only: HTTP/2 has frames.
+    framing: Option<Framing>,
+    /// What came cannot be understood, and nothing more is read.
+    is_unclear: bool,
     pace: Pace,
 }
 
@@ -308,20 +318,38 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Paced {
+    fn poll_bytes(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return match self.is_unclear {
+                true => Poll::Ready(Ok(())),
+                false => Pin::new(&mut self.stream).poll_read(cx, buffer),
+            };
+        }
+        let count = self.first.len().min(buffer.remaining());
+        buffer.put_slice(&self.first[..count]);
+        self.first.drain(..count);
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl AsyncRead for Paced {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if !self.first.is_empty() {
-            let count = self.first.len().min(buffer.remaining());
-            buffer.put_slice(&self.first[..count]);
-            self.first.drain(..count);
-            return Poll::Ready(Ok(()));
-        }
         let before = buffer.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
+        let result = self.poll_bytes(cx, buffer);
+        let came = buffer.filled().len() - before;
+        if came > 0 {
             self.pace.received();
         }
-        result
+        let fine = self.framing.as_mut().map_or(came, |framing| framing.accept(&buffer.filled()[before..]));
+        if fine == came {
+            return result;
+        }
+        buffer.set_filled(before + fine);
+        self.first = NONSENSE.to_vec();
+        self.framing = None;
+        self.is_unclear = true;
+        self.poll_bytes(cx, buffer)
     }
 }
 

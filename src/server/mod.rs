@@ -5,6 +5,7 @@
 pub mod body;
 mod connection;
 mod control;
+mod framing;
 pub mod health;
 pub mod ingress;
 pub mod probes;
