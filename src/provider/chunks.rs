@@ -298,7 +298,7 @@ fn refusal(error: &str) -> Box<Refusal> {
         status: openai::implied_status(&body),
         headers: HeaderMap::new(),
         message,
-        code: said["code"].as_str().map(Into::into),
+        code: said["code"].as_str().and_then(openai::word),
         retry_after: None,
         is_openai: said.is_object(),
         body,

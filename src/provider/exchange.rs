@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::StatusCode;
+use memchr::memmem;
 use tokio::time::{Instant, timeout_at};
 
 use super::stream::{Bodies, Events, Watchdog};
@@ -109,7 +110,11 @@ impl Exchange {
         }
         // The status is the message; a body that does not come, or never ends, changes nothing about it.
         let text = self.collect(body, MAX_ERROR_BODY).await.unwrap_or_default();
-        self.dialect.refusal(&self.provider, head, text)
+        // Who repeats the key speaks of credentials, whatever the status says.
+        match self.provider.key.as_ref().is_some_and(|key| memmem::find(&text, key.expose().as_bytes()).is_some()) {
+            true => Fault::Credential { provider: self.provider.name.clone() },
+            false => self.dialect.refusal(&self.provider, head, text),
+        }
     }
 
     async fn whole(&self, call: &Call, head: ResponseHead, body: &mut Bodies) -> stack::Outcome {

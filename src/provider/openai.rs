@@ -266,7 +266,7 @@ impl Said {
     fn read(body: &[u8]) -> Self {
         let Ok(value) = serde_json::from_slice::<Value>(body) else { return Self::default() };
         let text = |value: &Value| match value {
-            Value::String(text) => Some(text.as_str().into()),
+            Value::String(text) => word(text),
             Value::Number(number) => Some(number.to_string().into()),
             _ => None,
         };
@@ -281,6 +281,12 @@ impl Said {
             _ => Self { message: value["message"].as_str().map(str::to_owned), ..Self::default() },
         }
     }
+}
+
+/// A code or a type, if it looks like one: it is logged, and what a provider repeats in its place must not be.
+pub(super) fn word(text: &str) -> Option<Box<str>> {
+    let is_word = text.len() <= 48 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    is_word.then(|| text.into())
 }
 
 /// The status that an error inside a 200 stands for.
