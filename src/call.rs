@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 
+use crate::budget::Attempts;
 use crate::time::Deadline;
 use crate::trail::Trail;
 
@@ -26,6 +27,8 @@ pub struct Call {
     pub instruction: Option<Arc<str>>,
     /// When the work must be over.
     pub deadline: Deadline,
+    /// How often providers may still be asked; one count for all attempts of the call.
+    pub attempts: Attempts,
     /// How long the provider may be silent.
     pub pace: Pace,
     /// What happened so far.

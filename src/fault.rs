@@ -65,6 +65,13 @@ pub enum Fault {
         /// Who.
         provider: Arc<str>,
     },
+    /// The provider has failed too often lately and is left alone.
+    Open {
+        /// Who.
+        provider: Arc<str>,
+        /// When it will be asked again.
+        retry_in: Duration,
+    },
     /// This target cannot serve this call (a picture for a text-only provider).
     Unsupported {
         /// Who.
@@ -161,8 +168,10 @@ pub enum Blame {
 pub enum Retry {
     /// Nothing: another attempt would end the same way or do harm.
     Never,
-    /// The same target again, at once.
+    /// The same target again, once, at once.
     SameTarget,
+    /// The same target again, after a pause of our own choice.
+    Backoff,
     /// Another target.
     NextTarget,
     /// The same target, but not before this time.
@@ -184,9 +193,11 @@ impl Fault {
     pub fn status(&self) -> StatusCode {
         match self {
             Fault::Request(fault) => fault.status(),
-            Fault::NoProvider | Fault::Disabled { .. } | Fault::Overloaded | Fault::Unsupported { .. } => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Fault::NoProvider
+            | Fault::Disabled { .. }
+            | Fault::Open { .. }
+            | Fault::Overloaded
+            | Fault::Unsupported { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Fault::Connect { .. } | Fault::Broken { .. } | Fault::Incomplete { .. } | Fault::Credential { .. } => {
                 StatusCode::BAD_GATEWAY
             }
@@ -217,6 +228,7 @@ impl Fault {
                 _ => "provider_rejected",
             },
             Fault::Credential { .. } => "provider_credentials",
+            Fault::Open { .. } => "breaker_open",
             Fault::Unsupported { .. } => "unsupported_by_provider",
             Fault::Deadline => "deadline_exceeded",
             Fault::Exhausted { last, .. } => match &**last {
@@ -242,7 +254,7 @@ impl Fault {
             Fault::Connect { .. } | Fault::Timeout { .. } | Fault::Broken { .. } | Fault::Incomplete { .. } => {
                 Blame::Provider
             }
-            Fault::Exhausted { .. } | Fault::Deadline => Blame::Provider,
+            Fault::Open { .. } | Fault::Exhausted { .. } | Fault::Deadline => Blame::Provider,
             Fault::NoProvider
             | Fault::Disabled { .. }
             | Fault::Credential { .. }
@@ -258,13 +270,16 @@ impl Fault {
             Fault::Connect { .. } | Fault::Broken { .. } => Retry::SameTarget,
             Fault::Refused { refusal, .. } => match (refusal.status.as_u16(), refusal.retry_after) {
                 (429 | 503, Some(after)) => Retry::After(after),
-                (408 | 429 | 500.., _) => Retry::SameTarget,
+                (429, None) => Retry::Backoff,
+                (408 | 500.., _) => Retry::SameTarget,
                 _ => Retry::Never,
             },
             Fault::Timeout { phase: Phase::Call, .. } => Retry::Never,
-            Fault::Timeout { .. } | Fault::Incomplete { .. } | Fault::Credential { .. } | Fault::Unsupported { .. } => {
-                Retry::NextTarget
-            }
+            Fault::Timeout { .. }
+            | Fault::Incomplete { .. }
+            | Fault::Credential { .. }
+            | Fault::Open { .. }
+            | Fault::Unsupported { .. } => Retry::NextTarget,
             Fault::Request(_)
             | Fault::NoProvider
             | Fault::Disabled { .. }
@@ -302,6 +317,9 @@ impl Fault {
                 "The AI provider {provider} refused the gateway's own credentials. Your credentials are not involved."
             )
             .into(),
+            Fault::Open { provider, .. } => {
+                format!("The AI provider {provider} has been failing and is not asked for the moment.").into()
+            }
             Fault::Unsupported { provider, what } => {
                 format!("The AI provider {provider} does not support {what}.").into()
             }
@@ -323,6 +341,7 @@ impl Fault {
         match self {
             Fault::Disabled { .. } | Fault::NoProvider => Some(DISABLED_RETRY_AFTER),
             Fault::Exhausted { retry_after, .. } => Some(*retry_after),
+            Fault::Open { retry_in, .. } => Some(*retry_in),
             Fault::Refused { refusal, .. } => {
                 refusal.retry_after.or((refusal.status.as_u16() == 429).then_some(DEFAULT_RETRY_AFTER))
             }
@@ -346,6 +365,7 @@ impl Fault {
                 None => format!("{provider}: status {}", refusal.status.as_u16()),
             }),
             Fault::Credential { provider } => Some(format!("{provider}: the provider refused our key")),
+            Fault::Open { provider, .. } => Some(format!("{provider}: the breaker is open")),
             Fault::Unsupported { provider, what } => Some(format!("{provider}: no support for {what}")),
             Fault::Exhausted { last, .. } => last.detail(),
             Fault::Internal { detail } => Some(detail.clone()),

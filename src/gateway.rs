@@ -11,8 +11,9 @@ use crate::caller::{self, Caller};
 use crate::config::plan::{CallerKind, Plan, RoutePlan};
 use crate::fault::RequestFault;
 use crate::live::Live;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ProviderLabels};
 use crate::pipeline;
+use crate::policy::breaker::{Report, State};
 use crate::policy::failover::Target;
 use crate::policy::observe::Observe;
 use crate::provider::exchange::Exchange;
@@ -66,17 +67,19 @@ impl Gateway {
         for provider in &plan.providers {
             transports.insert(provider.name.clone(), world.transport(provider)?);
         }
-        let target = |target: &crate::config::plan::TargetPlan| {
+        let target = |target: &crate::config::plan::TargetPlan, is_idempotent: bool| {
             let provider = &target.provider;
             let (Some(transport), Some(state)) = (transports.get(&provider.name), live.provider(&provider.name)) else {
                 return Err(format!("provider {} has no state", provider.name));
             };
             let exchange = Exchange::new(provider.clone(), transport.clone());
-            Ok(Target { plan: target.clone(), switch: state.switch.clone(), stack: pipeline::target(target, exchange) })
+            let stack = pipeline::target(target, is_idempotent, state, world.chance(), exchange);
+            Ok(Target { plan: target.clone(), switch: state.switch.clone(), stack })
         };
         let mut routes = Vec::with_capacity(plan.routes.len());
         for route in &plan.routes {
-            let targets = route.targets.iter().map(target).collect::<Result<Vec<_>, _>>()?;
+            let targets =
+                route.targets.iter().map(|plan| target(plan, route.is_idempotent)).collect::<Result<Vec<_>, _>>()?;
             let mut target_policies = Vec::new();
             if let Some(target) = targets.first() {
                 target.stack.describe(&mut target_policies);
@@ -113,6 +116,22 @@ impl Gateway {
         };
         let nearest = self.routes.iter().max_by_key(|route| shared(route)).filter(|route| shared(route) > 0);
         nearest.map_or_else(|| caller::dialect(CallerKind::OpenAi), |route| route.dialect)
+    }
+
+    /// The metrics as text: OpenMetrics when asked for, else Prometheus' older format.
+    pub fn metrics_text(&self, open_metrics: bool) -> String {
+        for provider in self.live.providers() {
+            let labels = ProviderLabels { provider: provider.name.clone() };
+            let reports = provider.breakers.reports();
+            let state = match provider.breakers.worst() {
+                State::Closed => 0,
+                State::HalfOpen | State::Ramp(_) => 1,
+                State::Open => 2,
+            };
+            let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum();
+            self.metrics.breakers(&labels, state, sum(|report| report.transitions), sum(|report| report.refused));
+        }
+        self.metrics.render(open_metrics)
     }
 
     /// Each route with the names of its policies, and of those around each attempt at a target; outermost first.

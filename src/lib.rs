@@ -3,7 +3,9 @@
 //! The modules are listed by storey: a file imports only from lower ones.
 
 // 0 words
+pub mod budget;
 pub mod call;
+pub mod chance;
 pub mod fault;
 pub mod headers;
 pub mod reply;

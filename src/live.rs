@@ -9,7 +9,10 @@ use std::time::Duration;
 use moka::sync::Cache;
 use tokio::time::Instant;
 
+use crate::budget::RetryBudget;
+use crate::chance::Chance;
 use crate::config::plan::{Plan, Usable};
+use crate::policy::breaker::Breakers;
 use crate::switch::Switch;
 use crate::trail::{Facts, Outcome};
 
@@ -32,12 +35,14 @@ pub struct Live {
 
 impl Live {
     /// Fresh state for the providers of a plan.
-    pub fn new(plan: &Plan) -> Self {
+    pub fn new(plan: &Plan, chance: &Chance) -> Self {
         let provider = |plan: &Arc<crate::config::plan::ProviderPlan>| {
             Arc::new(ProviderLive {
                 name: plan.name.clone(),
                 switch: Switch::new(plan.usable != Usable::SwitchedOff),
                 health: Mutex::default(),
+                breakers: Breakers::new(plan.breaker.clone(), chance.clone()),
+                retries: RetryBudget::new(plan.retry.budget, plan.retry.budget_floor),
                 calls: AtomicU64::new(0),
                 successes: AtomicU64::new(0),
                 failures: AtomicU64::new(0),
@@ -52,6 +57,11 @@ impl Live {
             is_draining: AtomicBool::new(false),
             store: Mutex::default(),
         }
+    }
+
+    /// Every provider's state.
+    pub fn providers(&self) -> &[Arc<ProviderLive>] {
+        &self.providers
     }
 
     /// A provider's state.
@@ -131,6 +141,10 @@ pub struct ProviderLive {
     pub name: Arc<str>,
     /// Whether calls may go there.
     pub switch: Switch,
+    /// Whether it is left alone.
+    pub breakers: Breakers,
+    /// Extra attempts that it can stand.
+    pub retries: RetryBudget,
     health: Mutex<Health>,
     calls: AtomicU64,
     successes: AtomicU64,

@@ -4,7 +4,7 @@
 //! code, never from a request.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -93,6 +93,12 @@ pub struct Metrics {
     pub provider_durations: Family<ProviderLabels, Histogram, fn() -> Histogram>,
     /// `tidegate_provider_up`: 1 while the last probe succeeded.
     pub provider_up: Family<ProviderLabels, Gauge>,
+    /// `tidegate_breaker_state`: 0 closed, 1 half-open, 2 open; the worst of a provider's models.
+    breaker_state: Family<ProviderLabels, Gauge>,
+    /// `tidegate_breaker_transitions_total`
+    breaker_transitions: Family<ProviderLabels, Counter>,
+    /// `tidegate_breaker_refused_total`
+    breaker_refused: Family<ProviderLabels, Counter>,
     /// `tidegate_stream_events_total`
     pub stream_events: Family<EventLabels, Counter>,
     /// `tidegate_tokens_total`
@@ -123,6 +129,9 @@ impl Metrics {
             provider_calls: Family::default(),
             provider_durations: Family::new_with_constructor(seconds),
             provider_up: Family::default(),
+            breaker_state: Family::default(),
+            breaker_transitions: Family::default(),
+            breaker_refused: Family::default(),
             stream_events: Family::default(),
             tokens: Family::default(),
             connections: Gauge::default(),
@@ -158,6 +167,15 @@ impl Metrics {
             durations,
         );
         registry.register("tidegate_provider_up", "1 while the last probe succeeded", metrics.provider_up.clone());
+        let state = metrics.breaker_state.clone();
+        registry.register(
+            "tidegate_breaker_state",
+            "0 closed, 1 half-open, 2 open; the worst of a provider's models",
+            state,
+        );
+        let transitions = metrics.breaker_transitions.clone();
+        registry.register("tidegate_breaker_transitions", "Changes of breakers' states", transitions);
+        registry.register("tidegate_breaker_refused", "Calls that breakers refused", metrics.breaker_refused.clone());
         registry.register("tidegate_stream_events", "Stream events by result", metrics.stream_events.clone());
         registry.register("tidegate_tokens", "Tokens as counted by providers", metrics.tokens.clone());
         registry.register("tidegate_connections", "Open connections of callers", metrics.connections.clone());
@@ -167,6 +185,13 @@ impl Metrics {
         registry.register_with_unit("process_resident_memory", "Resident memory", Unit::Bytes, memory);
         metrics.registry = registry;
         metrics
+    }
+
+    /// Sets a provider's breaker metrics, which the breakers themselves count.
+    pub fn breakers(&self, labels: &ProviderLabels, state: i64, transitions: u64, refused: u64) {
+        self.breaker_state.get_or_create(labels).set(state);
+        self.breaker_transitions.get_or_create(labels).inner().store(transitions, Ordering::Relaxed);
+        self.breaker_refused.get_or_create(labels).inner().store(refused, Ordering::Relaxed);
     }
 
     /// The metrics as text. OpenMetrics when asked for, else Prometheus' older text format.

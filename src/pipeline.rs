@@ -4,10 +4,14 @@
 
 use tower::ServiceBuilder;
 
+use crate::chance::Chance;
 use crate::config::plan::{RoutePlan, TargetPlan};
+use crate::live::ProviderLive;
+use crate::policy::breaker::Breaker;
 use crate::policy::deadline::Deadline;
 use crate::policy::failover::{Failover, Target};
 use crate::policy::observe::Observe;
+use crate::policy::retry::Retry;
 use crate::policy::timeout::Timeout;
 use crate::provider::exchange::Exchange;
 use crate::stack::{Stack, policy};
@@ -23,8 +27,20 @@ pub fn route(plan: &RoutePlan, observe: Observe, targets: Vec<Target>) -> Stack 
 }
 
 /// What every attempt at a target passes.
-pub fn target(plan: &TargetPlan, exchange: Exchange) -> Stack {
+pub fn target(
+    plan: &TargetPlan,
+    is_idempotent: bool,
+    state: &ProviderLive,
+    chance: &Chance,
+    exchange: Exchange,
+) -> Stack {
+    let provider = &plan.provider;
+    let retry = Retry::new(provider.retry, state.retries.clone(), chance.clone());
     let layers = ServiceBuilder::new()
+        // Around the breaker: every attempt is counted, and an open breaker ends the retries.
+        .layer(policy(is_idempotent.then_some(retry)))
+        // Around the timeout: a provider that is too slow is failing.
+        .layer(policy(Breaker::new(provider.name.clone(), state.breakers.clone())))
         // Innermost: each attempt has its own time.
         .layer(policy(Timeout::new(plan.total, plan.pace)));
     Stack::new(layers.service(exchange))

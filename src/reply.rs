@@ -4,6 +4,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -38,6 +39,85 @@ pub enum Body {
     Bytes(ByteStream),
     /// Server-sent events. The first one is in hand.
     Events(EventStream),
+}
+
+/// How an answer ended.
+pub enum End<'a> {
+    /// Everything was said.
+    Complete,
+    /// It broke off.
+    Failed(&'a Fault),
+    /// Nobody wanted the rest.
+    Abandoned,
+}
+
+impl Reply {
+    /// Has `then` told how the answer ends, once: at the end of its body, or when that is dropped.
+    #[must_use]
+    pub fn on_end(mut self, then: impl FnOnce(End<'_>) + Send + 'static) -> Self {
+        self.body = match self.body {
+            Body::Events(events) => Body::Events(Box::pin(Ending { inner: events, then: Some(Box::new(then)) })),
+            Body::Bytes(bytes) => Body::Bytes(Box::pin(Ending { inner: bytes, then: Some(Box::new(then)) })),
+            whole => {
+                then(End::Complete);
+                whole
+            }
+        };
+        self
+    }
+}
+
+/// A stream whose end somebody wants to know.
+struct Ending<T> {
+    inner: Pin<Box<dyn Stream<Item = Result<T, Fault>> + Send>>,
+    then: Option<Box<dyn FnOnce(End<'_>) + Send>>,
+}
+
+impl<T> Ending<T> {
+    fn tell(&mut self, end: End<'_>) {
+        if let Some(then) = self.then.take() {
+            then(end);
+        }
+    }
+}
+
+/// An item that may be known to be the last.
+trait Item {
+    fn is_last(&self) -> bool;
+}
+
+impl Item for Bytes {
+    fn is_last(&self) -> bool {
+        false
+    }
+}
+
+impl Item for Event {
+    // Many callers hang up at the terminator; the answer was complete all the same.
+    fn is_last(&self) -> bool {
+        self.kind == EventKind::Done
+    }
+}
+
+impl<T: Item> Stream for Ending<T> {
+    type Item = Result<T, Fault>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let item = ready!(self.inner.as_mut().poll_next(cx));
+        match &item {
+            Some(Ok(item)) if item.is_last() => self.tell(End::Complete),
+            Some(Ok(_)) => {}
+            Some(Err(fault)) => self.tell(End::Failed(fault)),
+            None => self.tell(End::Complete),
+        }
+        Poll::Ready(item)
+    }
+}
+
+impl<T> Drop for Ending<T> {
+    fn drop(&mut self) {
+        self.tell(End::Abandoned);
+    }
 }
 
 /// Bytes as they come; an error ends the stream.

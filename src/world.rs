@@ -3,10 +3,10 @@
 //! It does not know what the gateway does with any of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::time::Instant;
 
+use crate::chance::Chance;
 use crate::config::plan::ProviderPlan;
 use crate::provider::simulated::Simulation;
 use crate::provider::transport::{Network, Transport};
@@ -16,8 +16,7 @@ pub struct World {
     reach: Reach,
     wall_start: jiff::Timestamp,
     start: Instant,
-    seed: u64,
-    ids: AtomicU64,
+    chance: Chance,
 }
 
 enum Reach {
@@ -41,7 +40,7 @@ impl World {
     }
 
     fn new(reach: Reach, wall_start: jiff::Timestamp, seed: u64) -> Self {
-        Self { reach, wall_start, start: Instant::now(), seed, ids: AtomicU64::new(0) }
+        Self { reach, wall_start, start: Instant::now(), chance: Chance::new(seed) }
     }
 
     /// How to reach a provider.
@@ -68,16 +67,11 @@ impl World {
 
     /// A request id that is unique in this process, and different in another.
     pub fn next_id(&self) -> Arc<str> {
-        let count = self.ids.fetch_add(1, Ordering::Relaxed);
-        format!("{:016x}{:016x}", mix(self.seed ^ mix(count)), mix(self.seed.wrapping_add(count))).into()
+        format!("{:016x}{:016x}", self.chance.bits(), self.chance.bits()).into()
     }
-}
 
-/// SplitMix64's finaliser (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014): every bit of the
-/// input changes half of the output's.
-pub(crate) fn mix(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
+    /// Where chance comes from.
+    pub fn chance(&self) -> &Chance {
+        &self.chance
+    }
 }

@@ -114,8 +114,9 @@ async fn the_pipeline_in_the_documents_is_the_one_that_runs() {
     let variables =
         Variables::new(keys.map(|(name, value)| (name.to_owned(), value.to_owned())).into(), BTreeMap::new());
     let plan = config::load(None, &variables).unwrap();
-    let live = Arc::new(Live::new(&plan));
-    let gateway = Gateway::new(plan, live, Arc::new(World::real())).unwrap();
+    let world = World::real();
+    let live = Arc::new(Live::new(&plan, world.chance()));
+    let gateway = Gateway::new(plan, live, Arc::new(world)).unwrap();
     let (_, route, target) = gateway.describe().find(|(_, _, target)| !target.is_empty()).unwrap();
     for document in ["ARCHITECTURE.md", "README.md"] {
         let text = std::fs::read_to_string(root().join(document)).unwrap();

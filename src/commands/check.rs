@@ -24,8 +24,9 @@ pub fn run(file: Option<&Path>) -> ExitCode {
         }
     };
     let built = in_runtime(async {
-        let live = Arc::new(Live::new(&loaded.plan));
-        Gateway::new(loaded.plan, live, Arc::new(World::real()))
+        let world = World::real();
+        let live = Arc::new(Live::new(&loaded.plan, world.chance()));
+        Gateway::new(loaded.plan, live, Arc::new(world))
     });
     match built {
         Ok(gateway) => {

@@ -36,7 +36,7 @@ pub fn run(listen: Option<SocketAddr>) -> ExitCode {
     let result = in_runtime(async move {
         #[expect(clippy::disallowed_methods, reason = "the demo's world starts now")]
         let world = World::simulated(Arc::new(Simulation::default()), jiff::Timestamp::now(), 1);
-        let live = Arc::new(Live::new(&plan));
+        let live = Arc::new(Live::new(&plan, world.chance()));
         let gateway = Arc::new(Gateway::new(plan, live, Arc::new(world))?);
         until_stopped(gateway, introduce).await
     });

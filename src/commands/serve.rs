@@ -37,8 +37,9 @@ pub fn run(file: Option<&Path>) -> ExitCode {
         tracing::warn!("{warning}");
     }
     let result = in_runtime(async move {
-        let live = Arc::new(Live::new(&loaded.plan));
-        let gateway = Arc::new(Gateway::new(loaded.plan, live, Arc::new(World::real()))?);
+        let world = World::real();
+        let live = Arc::new(Live::new(&loaded.plan, world.chance()));
+        let gateway = Arc::new(Gateway::new(loaded.plan, live, Arc::new(world))?);
         until_stopped(gateway, |address| tracing::info!("listening on http://{address}")).await
     });
     drop(guard);

@@ -103,12 +103,16 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let store = general::store(&mut root, variables, report);
     let health = general::health(&mut root);
     let timeouts = general::timeouts(&mut root);
+    let attempts = root.required("attempts", value::few(1)).unwrap_or_default();
+    let retry = general::retry(&mut root, None);
+    let breaker = general::breaker(&mut root, None);
     let maps = general::model_maps(&mut root, report);
     let prices = general::prices(&mut root, report);
-    let providers = providers::read(&mut root, timeouts, variables, report, &mut warnings);
+    let defaults = providers::Defaults { timeouts, retry, breaker };
+    let providers = providers::read(&mut root, &defaults, variables, report, &mut warnings);
     let routes = routes::read(&mut root, &Context { timeouts, providers: &providers, maps: &maps, report });
     root.close();
     unserved::check(variables, environment, report, &mut warnings);
     let providers = providers.plans;
-    Plan { server, log, store, health, environment, default_tenant, providers, routes, prices, warnings }
+    Plan { server, log, store, health, environment, default_tenant, providers, routes, attempts, prices, warnings }
 }

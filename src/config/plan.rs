@@ -32,6 +32,8 @@ pub struct Plan {
     pub providers: Vec<Arc<ProviderPlan>>,
     /// Every route.
     pub routes: Vec<Arc<RoutePlan>>,
+    /// Attempts of one call, over all its targets and retries.
+    pub attempts: u32,
     /// What tokens cost.
     pub prices: Prices,
     /// What an operator should know although nothing is wrong enough to refuse the start.
@@ -140,12 +142,56 @@ pub struct ProviderPlan {
     pub pace: Pace,
     /// The names of models that are this provider's own.
     pub models: Vec<Pattern>,
+    /// When the same provider is asked again.
+    pub retry: RetryPlan,
+    /// When it is left alone.
+    pub breaker: BreakerPlan,
     /// The largest plain answer.
     pub max_reply: usize,
     /// Paths, for BuildPanel.
     pub endpoints: Endpoints,
     /// How its health is asked for; `None`: never.
     pub probe: Option<ProbePlan>,
+}
+
+/// `[retry]`
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryPlan {
+    /// Attempts at one target, the first included.
+    pub max_attempts: u32,
+    /// The longest wait that a provider may ask for.
+    pub max_wait: Duration,
+    /// The first pause where it asks for none; each further one is twice as long.
+    pub backoff: Duration,
+    /// Extra attempts, as a share of the requests of the last ten seconds.
+    pub budget: f64,
+    /// Extra attempts in ten seconds that are always allowed.
+    pub budget_floor: u32,
+}
+
+/// `[breaker]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct BreakerPlan {
+    /// The sliding window.
+    pub window: Duration,
+    /// Opens at this share of failures in the window.
+    pub failure_share: f64,
+    /// ... once the window has this many calls.
+    pub min_calls: u32,
+    /// Opens at this many failures in a row, whatever the window says.
+    pub consecutive: u32,
+    /// An answer that begins later than this is slow.
+    pub slow_after: Duration,
+    /// Opens at this share of slow answers.
+    pub slow_share: f64,
+    /// How long it stays open the first time; each further time without a recovery in between twice as long.
+    pub open_for: Duration,
+    /// ... but never longer than this.
+    pub open_max: Duration,
+    /// Probes at once while half-open, and successes needed to go on.
+    pub probes: u32,
+    /// How long each step of the ramp (5, 25, 50 %) lasts.
+    pub ramp_step: Duration,
 }
 
 /// The dialects that providers speak.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::environment::{Meaning, VARIABLES, Variables};
 use super::general::{self, Timeouts};
-use super::plan::{Endpoints, ProbePlan, ProviderKind, ProviderPlan, Usable};
+use super::plan::{BreakerPlan, Endpoints, ProbePlan, ProviderKind, ProviderPlan, RetryPlan, Usable};
 use super::problem::Report;
 use super::reader::{At, Section};
 use super::secret::Secret;
@@ -22,6 +22,14 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A probe more often than this would be load, not a question.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What holds for a provider whose table does not say otherwise.
+#[derive(Debug)]
+pub(super) struct Defaults {
+    pub(super) timeouts: Timeouts,
+    pub(super) retry: RetryPlan,
+    pub(super) breaker: BreakerPlan,
+}
 
 /// All providers of the config.
 #[derive(Debug)]
@@ -40,7 +48,7 @@ pub(super) fn word(kind: ProviderKind) -> &'static str {
 /// Reads them all.
 pub(super) fn read(
     root: &mut Section<'_>,
-    timeouts: Timeouts,
+    defaults: &Defaults,
     variables: &Variables,
     report: &Report,
     warnings: &mut Vec<String>,
@@ -54,7 +62,7 @@ pub(super) fn read(
         }
         providers.names.push(name.value.clone());
         let section = Section::at(node, format!("provider.{}", name.value), report);
-        let Some((plan, source)) = provider(name.value, section, timeouts, variables, report) else { continue };
+        let Some((plan, source)) = provider(name.value, section, defaults, variables, report) else { continue };
         warnings.extend(advice(&plan, &source));
         sources.push(source);
         providers.plans.push(Arc::new(plan));
@@ -82,7 +90,7 @@ struct KeySource {
 fn provider(
     name: Arc<str>,
     mut section: Section<'_>,
-    timeouts: Timeouts,
+    defaults: &Defaults,
     variables: &Variables,
     report: &Report,
 ) -> Option<(ProviderPlan, KeySource)> {
@@ -93,11 +101,14 @@ fn provider(
     let requires_key = section.optional("requires_key", value::boolean).unwrap_or(has_source);
     let models = section.list("models", value::pattern).unwrap_or_default();
     let max_reply = section.optional("max_reply", value::body_size).unwrap_or(MAX_REPLY);
+    let timeouts = defaults.timeouts;
     let mut times = section.section("timeout");
     let connect = times.optional("connect", value::duration).unwrap_or(timeouts.connect);
     let pace = general::pace(&mut times)(timeouts.pace);
     let total = times.optional("total", value::duration).unwrap_or(timeouts.total);
     times.close();
+    let retry = general::retry(&mut section, Some(defaults.retry));
+    let breaker = general::breaker(&mut section, Some(&defaults.breaker));
     let endpoints = endpoints(&mut section, kind);
     let probe = probe(&mut section, kind);
     section.close();
@@ -118,6 +129,8 @@ fn provider(
         total,
         pace,
         models: values(models),
+        retry,
+        breaker,
         max_reply,
         endpoints,
         probe,

@@ -83,6 +83,19 @@ impl<'a> Section<'a> {
         self.optional(key, parse)
     }
 
+    /// Takes a value that may be missing where there is one to inherit, and must be there otherwise.
+    pub(super) fn inherited<T: Default>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&Value) -> Parsed<T>,
+        above: Option<T>,
+    ) -> T {
+        match above {
+            Some(above) => self.optional(key, parse).unwrap_or(above),
+            None => self.required(key, parse).unwrap_or_default(),
+        }
+    }
+
     /// Takes a list that may be missing. One value alone is a list of one; in a variable, commas separate.
     pub(super) fn list<T>(&mut self, key: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> Option<Vec<At<T>>> {
         let node = self.node(key)?;

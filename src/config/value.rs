@@ -144,6 +144,25 @@ pub(super) fn count(value: &Value) -> Parsed<usize> {
     usize::try_from(number).map_err(|_| Wanted::new("a number", "1 to 1000000"))
 }
 
+/// A small count: attempts, probes. Zero only where `min` says so.
+pub(super) fn few(min: i64) -> impl Fn(&Value) -> Parsed<u32> {
+    move |value| {
+        let number = integer("a number", min, 1000)(value)?;
+        u32::try_from(number).map_err(|_| Wanted::new("a number", format!("{min} to 1000")))
+    }
+}
+
+/// A part of a whole.
+pub(super) fn share(value: &Value) -> Parsed<f64> {
+    let number = match value {
+        Value::Float(number) => Some(*number),
+        Value::Integer(0) => Some(0.0),
+        Value::Integer(1) => Some(1.0),
+        _ => None,
+    };
+    number.filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| Wanted::new("a share", "0.0 to 1.0"))
+}
+
 /// A TCP port.
 pub(super) fn port(value: &Value) -> Parsed<u16> {
     let wanted = || Wanted::new("a port", "1 to 65535 (0 picks a free one)");

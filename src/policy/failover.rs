@@ -55,6 +55,9 @@ impl Next for Failover {
                 ModelChoice::AsAsked => None,
                 ModelChoice::Replace(model) => Some(model),
             };
+            if !faults.is_empty() && !call.attempts.any_left() {
+                break;
+            }
             if call.deadline.has_passed() {
                 return Err(Fault::Deadline);
             }

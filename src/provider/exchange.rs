@@ -28,6 +28,9 @@ use crate::trail::{AttemptNote, Outcome};
 /// The most that is read of an error answer.
 const MAX_ERROR_BODY: usize = 64 * 1024;
 
+/// When a caller whose attempts are spent may come back.
+const ATTEMPTS_SPENT: Duration = Duration::from_secs(5);
+
 /// Sends calls to one provider.
 pub struct Exchange {
     provider: Arc<ProviderPlan>,
@@ -46,6 +49,9 @@ impl Exchange {
 
     async fn attempt(&self, call: &Call) -> stack::Outcome {
         let request = self.dialect.encode(call, &self.provider)?;
+        if !call.attempts.take() {
+            return Err(Fault::Exhausted { last: Box::new(Fault::Overloaded), retry_after: ATTEMPTS_SPENT });
+        }
         let note = call.trail.begin_attempt(&self.provider.name, call.model().map(Into::into));
         // The first sign of life: of a stream its first event, of a plain answer its head, as the whole may take long.
         let first_by = match call.ask.wants_stream() {
@@ -64,7 +70,7 @@ impl Exchange {
     /// Sends to the instance that worked last, and to the others in turn while none connects.
     async fn send(&self, by: Deadline, request: Request) -> Result<Response, Fault> {
         let first = self.good.load(Ordering::Relaxed);
-        let mut refused = String::new();
+        let mut fault = self.broken("the provider has no instance".into());
         let instances = self.provider.urls.len();
         // The last one gets the request itself: most providers have one instance, and a request is not copied then.
         for (step, request) in std::iter::repeat_n(request, instances).enumerate() {
@@ -75,11 +81,14 @@ impl Exchange {
                     self.good.store(instance, Ordering::Relaxed);
                     return Ok(response);
                 }
-                Ok(Err(SendFault::Connect(detail))) => refused = detail,
+                Ok(Err(SendFault::Connect(detail))) => {
+                    fault = Fault::Connect { provider: self.provider.name.clone(), detail };
+                }
+                Ok(Err(SendFault::ConnectTimeout)) => fault = self.late(Phase::Connect),
                 Ok(Err(SendFault::Broken(detail))) => return Err(self.broken(detail)),
             }
         }
-        Err(Fault::Connect { provider: self.provider.name.clone(), detail: refused })
+        Err(fault)
     }
 
     async fn receive(&self, call: &Call, first_by: Deadline, response: Response, note: AttemptNote) -> stack::Outcome {
@@ -250,6 +259,7 @@ pub async fn probe(provider: &ProviderPlan, transport: &dyn Transport) -> Result
                 Ok(Ok(response)) if response.head.status.is_success() => return Ok(started.elapsed()),
                 Ok(Ok(response)) => last = format!("status {}", response.head.status.as_u16()),
                 Ok(Err(SendFault::Connect(detail) | SendFault::Broken(detail))) => last = detail,
+                Ok(Err(SendFault::ConnectTimeout)) => last = "timeout".into(),
             }
         }
         if last != "status 404" {

@@ -40,6 +40,9 @@ pub struct Behaviour {
     pub retry_after: Option<u64>,
     /// How many events come before `cut`, `stall` and `garbage`.
     pub after_events: usize,
+    /// How many requests meet the fault before all is well again; every one when not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub times: Option<u32>,
     /// Milliseconds until the response's head.
     pub latency_ms: u64,
     /// Milliseconds between two events.
@@ -56,6 +59,7 @@ impl Default for Behaviour {
             status: 500,
             retry_after: None,
             after_events: 3,
+            times: None,
             latency_ms: 0,
             gap_ms: 0,
             instance: None,
@@ -188,7 +192,7 @@ impl Simulated {
             FaultKind::Refuse => return Err(SendFault::Connect("connection refused".into())),
             FaultKind::Blackhole => {
                 tokio::time::sleep(self.connect).await;
-                return Err(SendFault::Connect("timeout".into()));
+                return Err(SendFault::ConnectTimeout);
             }
             FaultKind::Hang => std::future::pending().await,
             FaultKind::Reset => return Err(SendFault::Broken("connection reset".into())),
@@ -217,9 +221,17 @@ impl Simulated {
             let (path, headers, body) = (request.path.clone(), request.headers.clone(), request.body.clone());
             state.requests.push(Seen { instance, path, headers, body });
         }
-        match state.behaviour.instance {
-            Some(only) if only != instance => Behaviour::default(),
+        let behaviour = match state.behaviour.instance {
+            Some(only) if only != instance => return Behaviour::default(),
             _ => state.behaviour.clone(),
+        };
+        match &mut state.behaviour.times {
+            Some(0) => Behaviour { fault: FaultKind::None, ..behaviour },
+            Some(left) if !is_probe => {
+                *left -= 1;
+                behaviour
+            }
+            _ => behaviour,
         }
     }
 

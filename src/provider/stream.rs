@@ -99,6 +99,7 @@ impl Stream for Bodies {
                 Poll::Ready(item.map(|chunk| {
                     chunk.map_err(|fault| match fault {
                         SendFault::Connect(detail) | SendFault::Broken(detail) => BodyEnd::Cut(detail),
+                        SendFault::ConnectTimeout => BodyEnd::Late(Phase::Connect),
                     })
                 }))
             }

@@ -45,6 +45,8 @@ pub type ResponseBody = Pin<Box<dyn Stream<Item = Result<Bytes, SendFault>> + Se
 pub enum SendFault {
     /// No connection: nothing was sent.
     Connect(String),
+    /// No connection in time: nothing was sent.
+    ConnectTimeout,
     /// The connection broke, or what came is not HTTP.
     Broken(String),
 }
@@ -148,6 +150,9 @@ fn join(base: &Url, path: &str) -> Result<Url, SendFault> {
 
 fn send_fault(fault: reqwest::Error) -> SendFault {
     let is_connect = fault.is_connect();
+    if is_connect && fault.is_timeout() {
+        return SendFault::ConnectTimeout;
+    }
     let text = chain(&fault.without_url());
     if is_connect { SendFault::Connect(text) } else { SendFault::Broken(text) }
 }

@@ -14,6 +14,7 @@ use crate::config::plan::{ProviderKind, ProviderPlan, Usable};
 use crate::gateway::Gateway;
 use crate::live::Health;
 use crate::metrics::resident_memory;
+use crate::policy::breaker::Report;
 
 /// The route's name in logs and metrics.
 pub(super) static ROUTE: LazyLock<Arc<str>> = LazyLock::new(|| "health".into());
@@ -89,7 +90,7 @@ fn metrics(gateway: &Gateway, headers: &HeaderMap) -> Answered {
         false => "text/plain; version=0.0.4; charset=utf-8",
     };
     let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]);
-    Answered { status: StatusCode::OK, headers, body: AnsweredBody::Full(gateway.metrics.render(open).into()) }
+    Answered { status: StatusCode::OK, headers, body: AnsweredBody::Full(gateway.metrics_text(open).into()) }
 }
 
 fn info(gateway: &Gateway) -> Answered {
@@ -178,7 +179,7 @@ fn service(gateway: &Gateway, plan: &ProviderPlan) -> Value {
     }
     let health = health_of(gateway, plan);
     let word = status_word(&health);
-    match health {
+    let mut service = match health {
         Health::Connected { latency } => json!({"status": word, "url": url, "latency": milliseconds(latency)}),
         Health::Unknown => {
             json!({"status": word, "url": url, "error": "the first probe has not ended", "latency": null})
@@ -186,7 +187,33 @@ fn service(gateway: &Gateway, plan: &ProviderPlan) -> Value {
         Health::Disconnected { error } | Health::Failing { error } => {
             json!({"status": word, "url": url, "error": error, "latency": null})
         }
+    };
+    let reports = gateway.live.provider(&plan.name).map(|state| state.breakers.reports()).unwrap_or_default();
+    let breakers: Vec<Value> = reports.iter().filter(|report| report.transitions > 0).map(breaker).collect();
+    if !breakers.is_empty() {
+        service["breakers"] = breakers.into();
     }
+    service
+}
+
+/// A breaker that has a history.
+fn breaker(report: &Report) -> Value {
+    json!({
+        "models": &*report.family,
+        "state": report.state.as_str(),
+        "reason": report.reason,
+        "refused": report.refused,
+        "transitions": report.transitions,
+    })
+}
+
+/// Closes every breaker: an operator knows that a provider is well again.
+pub(super) fn reset(gateway: &Gateway) -> Answered {
+    for provider in gateway.live.providers() {
+        provider.breakers.reset();
+    }
+    tracing::warn!("all breakers were closed by an operator");
+    ok(&json!({"success": true, "message": "all breakers are closed"}))
 }
 
 /// Overall: `unhealthy` when nothing can answer; `degraded` when BuildPanel is enabled and not connected, a probe was slow,
@@ -255,17 +282,19 @@ fn status(gateway: &Gateway) -> Answered {
 /// The gateway's state for callers whose dialect has endpoints about it.
 pub(super) fn snapshot(gateway: &Gateway, tenant: &str) -> Snapshot {
     let provider = |plan: &Arc<ProviderPlan>| {
-        let counts = gateway.live.provider(&plan.name).map(|state| state.counts()).unwrap_or_default();
+        let state = gateway.live.provider(&plan.name);
+        let counts = state.map(|state| state.counts()).unwrap_or_default();
+        let breakers = state.map(|state| state.breakers.clone());
         ProviderSnapshot {
             name: plan.name.clone(),
             is_connected: health_of(gateway, plan).is_connected(),
             is_enabled: is_enabled(gateway, plan),
-            breaker: "closed",
+            breaker: breakers.as_ref().map_or("closed", |breakers| breakers.worst().as_str()),
             calls: counts.calls,
             successes: counts.successes,
             failures: counts.failures,
             fallbacks: counts.fallbacks,
-            rejects: 0,
+            rejects: breakers.map_or(0, |breakers| breakers.reports().iter().map(|report| report.refused).sum()),
         }
     };
     Snapshot {

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::body::ResponseBody;
 use super::{control, health};
+use crate::budget::Attempts;
 use crate::call::{Ask, Call, Head, Pace};
 use crate::caller::{About, Answered, AnsweredBody, Caller, Incoming};
 use crate::config::plan::CallKind;
@@ -61,8 +62,10 @@ pub fn operate<B>(gateway: &Gateway, request: Request<B>) -> Response<ResponseBo
     let id = gateway.world.next_id();
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
     watch.routed(&health::ROUTE, "operator");
-    let answered =
-        health::answer(gateway, &parts.method, parts.uri.path(), &parts.headers).unwrap_or_else(health::nothing);
+    let answered = match (&parts.method, parts.uri.path()) {
+        (&Method::POST, "/api/llm/reset") => health::reset(gateway),
+        (method, path) => health::answer(gateway, method, path, &parts.headers).unwrap_or_else(health::nothing),
+    };
     respond(answered, watch, &id, false)
 }
 
@@ -175,6 +178,7 @@ impl Visit<'_> {
             // Policies and targets tighten these.
             deadline: Deadline::after(FAR, Phase::Call),
             pace: Pace { first_byte: FAR, first_token: FAR, idle: FAR },
+            attempts: Attempts::new(self.gateway.plan.attempts),
             trail: watch.trail.clone(),
         };
         let reply = route.stack.call(call).await?;

@@ -137,7 +137,7 @@ impl Scenario {
         };
         let simulation = Arc::new(Simulation::default());
         let world = World::simulated(simulation.clone(), "2026-01-01T00:00:00Z".parse().unwrap(), 7);
-        let live = Arc::new(Live::new(&plan));
+        let live = Arc::new(Live::new(&plan, world.chance()));
         let gateway = Arc::new(Gateway::new(plan, live, Arc::new(world)).unwrap());
         for (name, behaviour) in &self.provider {
             simulation.find(name).unwrap_or_else(|| panic!("no provider {name}")).behave(behaviour.clone());
@@ -191,7 +191,7 @@ impl Scenario {
                 problems.push(format!("{} responses of {name} are still running", provider.live()));
             }
         }
-        let metrics = gateway.metrics.render(false);
+        let metrics = gateway.metrics_text(false);
         for wanted in &self.metrics {
             if !metrics.lines().any(|line| line == wanted) {
                 let name = wanted.split(['{', ' ']).next().unwrap();

@@ -1,0 +1,223 @@
+//! Breaker: a provider that keeps failing is left alone for a while, then probed, then trusted again step by step.
+//!
+//! One machine per provider and model family. Failures are counted when an answer *ends*, so a stream that is cut late
+//! counts too; callers' mistakes and callers that leave never do. How states change is in `breaker/machine`.
+
+pub mod machine;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use moka::sync::Cache;
+use tokio::time::Instant;
+
+use self::machine::{Machine, Pass, Refused, Result as Ended};
+use crate::call::Call;
+use crate::chance::Chance;
+use crate::config::plan::BreakerPlan;
+use crate::fault::{Blame, Fault};
+use crate::reply::End;
+use crate::stack::{Next, Outcome, Policy};
+
+pub use self::machine::State;
+
+/// Model families per provider; callers choose model names, and must not choose how much memory they take.
+const FAMILIES: u64 = 256;
+
+/// The breakers of one provider. Shared, and outlives the gateway that uses it.
+#[derive(Clone)]
+pub struct Breakers(Arc<Shared>);
+
+struct Shared {
+    settings: BreakerPlan,
+    families: Cache<Box<str>, Arc<Mutex<Machine>>>,
+    chance: Chance,
+}
+
+/// One breaker, for those who look.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The model family; empty for calls without a model.
+    pub family: Box<str>,
+    /// Its state.
+    pub state: State,
+    /// Why it last opened.
+    pub reason: Option<&'static str>,
+    /// Calls that it refused.
+    pub refused: u64,
+    /// How often it changed its state.
+    pub transitions: u64,
+}
+
+impl Breakers {
+    /// Closed breakers.
+    pub fn new(settings: BreakerPlan, chance: Chance) -> Self {
+        Self(Arc::new(Shared { settings, families: Cache::new(FAMILIES), chance }))
+    }
+
+    fn machine(&self, model: Option<&str>) -> Arc<Mutex<Machine>> {
+        let family = family(model.unwrap_or_default());
+        match self.0.families.get(family) {
+            Some(machine) => machine,
+            None => self.0.families.get_with(family.into(), || {
+                Arc::new(Mutex::new(Machine::new(self.0.settings.clone(), self.0.chance.clone())))
+            }),
+        }
+    }
+
+    /// Every breaker that was used lately.
+    pub fn reports(&self) -> Vec<Report> {
+        let now = Instant::now();
+        let report = |(family, machine): (Arc<Box<str>>, Arc<Mutex<Machine>>)| {
+            let machine = lock(&machine);
+            Report {
+                family: (*family).clone(),
+                state: machine.state(now),
+                reason: machine.reason(),
+                refused: machine.refused(),
+                transitions: machine.transitions(),
+            }
+        };
+        let mut reports: Vec<_> = self.0.families.iter().map(report).collect();
+        reports.sort_by(|a, b| a.family.cmp(&b.family));
+        reports
+    }
+
+    /// The worst state among them: what an operator must know first.
+    pub fn worst(&self) -> State {
+        let severity = |state: &State| match state {
+            State::Closed => 0,
+            State::Ramp(_) | State::HalfOpen => 1,
+            State::Open => 2,
+        };
+        self.reports().into_iter().map(|report| report.state).max_by_key(severity).unwrap_or(State::Closed)
+    }
+
+    /// Closes them all.
+    pub fn reset(&self) {
+        for (_, machine) in &self.0.families {
+            lock(&machine).reset();
+        }
+    }
+}
+
+fn lock(machine: &Mutex<Machine>) -> MutexGuard<'_, Machine> {
+    // Each method leaves the machine whole; a panic in between would be a mistake of this file, and closing the provider
+    // for good because of it a worse one.
+    machine.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A model's family: its name without a date or version at the end, so that `gpt-4o-2024-08-06` and `gpt-4o` stand or
+/// fall together.
+fn family(model: &str) -> &str {
+    let mut family = model;
+    while let Some((front, last)) = family.rsplit_once(['-', '@', ':']) {
+        if front.is_empty() || !last.bytes().all(|byte| byte.is_ascii_digit()) || last.is_empty() {
+            break;
+        }
+        // A size or generation (`gpt-4`, `o1-8`) is one digit; a date's parts are two or four.
+        if last.len() < 2 {
+            break;
+        }
+        family = front;
+    }
+    // Not at a character boundary: then the whole name is as good a family as any.
+    family.get(..family.len().min(100)).unwrap_or(family)
+}
+
+/// The policy around one target.
+#[derive(Clone)]
+pub struct Breaker {
+    provider: Arc<str>,
+    breakers: Breakers,
+}
+
+impl Breaker {
+    /// Guards a provider with its breakers.
+    pub fn new(provider: Arc<str>, breakers: Breakers) -> Self {
+        Self { provider, breakers }
+    }
+}
+
+impl Policy for Breaker {
+    const NAME: &'static str = "breaker";
+
+    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+        let machine = self.breakers.machine(call.model());
+        let started = Instant::now();
+        let admitted = lock(&machine).admit(started);
+        let pass = match admitted {
+            Ok(pass) => Permit { machine: machine.clone(), pass: Some(pass) },
+            Err(Refused { retry_in }) => return Err(Fault::Open { provider: self.provider.clone(), retry_in }),
+        };
+        match next.call(call).await {
+            Err(fault) => {
+                pass.settle(judge(&fault));
+                Err(fault)
+            }
+            Ok(reply) => {
+                let slow = self.breakers.0.settings.slow_after;
+                let is_slow = started.elapsed() > slow;
+                Ok(reply.on_end(move |end| match end {
+                    End::Complete => pass.settle(Some(if is_slow { Ended::Slow } else { Ended::Success })),
+                    End::Failed(fault) => pass.settle(judge(fault)),
+                    End::Abandoned => pass.settle(None),
+                }))
+            }
+        }
+    }
+}
+
+/// What a fault says about the provider's health. A caller's mistake is an answer too; a limit is not an illness.
+fn judge(fault: &Fault) -> Option<Ended> {
+    match fault {
+        Fault::Refused { refusal, .. } if refusal.status.as_u16() == 429 => None,
+        Fault::Credential { .. } => Some(Ended::Failure),
+        // The call's own time was up: that may be the fault of the targets before.
+        Fault::Deadline => None,
+        fault if fault.blame() == Blame::Provider => Some(Ended::Failure),
+        Fault::Refused { .. } => Some(Ended::Success),
+        _ => None,
+    }
+}
+
+/// A passage through a breaker. Dropped without a word (the caller left) it only gives its place back.
+struct Permit {
+    machine: Arc<Mutex<Machine>>,
+    pass: Option<Pass>,
+}
+
+impl Permit {
+    fn settle(mut self, ended: Option<Ended>) {
+        if let Some(pass) = self.pass.take() {
+            lock(&self.machine).settle(pass, ended, Instant::now());
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(pass) = self.pass.take() {
+            lock(&self.machine).settle(pass, None, Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_at_the_end_of_a_name_makes_no_family_of_its_own() {
+        for (model, wanted) in [
+            ("gpt-4o-2024-08-06", "gpt-4o"),
+            ("gpt-4o", "gpt-4o"),
+            ("gpt-4", "gpt-4"),
+            ("gpt-3.5-turbo-0125", "gpt-3.5-turbo"),
+            ("meta-llama/Llama-3-70b-chat-hf", "meta-llama/Llama-3-70b-chat-hf"),
+            ("", ""),
+            ("-2024", "-2024"),
+        ] {
+            assert_eq!(family(model), wanted);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Retry: the same target again, where that is likely to help: once at once after a broken connection or a 5xx, after the
+//! time that the provider asks for, or after a growing pause when it asks for none.
+//!
+//! Every extra attempt is paid from the provider's retry budget, and none outlives the call's deadline or its attempt
+//! limit. Whether a fault allows another attempt is the fault's own answer.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::budget::RetryBudget;
+use crate::call::Call;
+use crate::chance::Chance;
+use crate::config::plan::RetryPlan;
+use crate::fault::{self, Fault};
+use crate::stack::{Next, Outcome, Policy};
+
+/// The policy around one target.
+#[derive(Clone)]
+pub struct Retry {
+    settings: RetryPlan,
+    budget: RetryBudget,
+    chance: Chance,
+}
+
+impl Retry {
+    /// Retries within `settings`, paid from `budget`.
+    pub fn new(settings: RetryPlan, budget: RetryBudget, chance: Chance) -> Self {
+        Self { settings, budget, chance }
+    }
+
+    /// How long to wait before attempt number `next`, if there should be one.
+    fn wait(&self, fault: &Fault, next: u32) -> Option<Duration> {
+        if next > self.settings.max_attempts {
+            return None;
+        }
+        match fault.retry() {
+            fault::Retry::Never | fault::Retry::NextTarget => None,
+            // Once: a second time would say more about the provider than about luck.
+            fault::Retry::SameTarget => (next == 2).then_some(Duration::ZERO),
+            fault::Retry::After(wait) => (next == 2 && wait <= self.settings.max_wait).then_some(wait),
+            fault::Retry::Backoff => {
+                let pause = self.settings.backoff.saturating_mul(1 << (next - 2).min(16));
+                // Half fixed, half by chance: never at once, and never all together.
+                Some(pause.min(self.settings.max_wait).mul_f64(0.5 + 0.5 * self.chance.fraction()))
+            }
+        }
+    }
+}
+
+impl Policy for Retry {
+    const NAME: &'static str = "retry";
+
+    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+        self.budget.deposit(Instant::now());
+        let mut number = 1;
+        loop {
+            let fault = match next.call(call.clone()).await {
+                Ok(reply) => return Ok(reply),
+                Err(fault) => fault,
+            };
+            number += 1;
+            let Some(wait) = self.wait(&fault, number) else { return Err(fault) };
+            let is_in_time = wait < call.deadline.remaining();
+            if !is_in_time || !call.attempts.any_left() || !self.budget.withdraw(Instant::now()) {
+                return Err(fault);
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
