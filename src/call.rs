@@ -25,6 +25,10 @@ pub struct Call {
     pub model: Option<Arc<str>>,
     /// Text that a target puts before the conversation (its system instruction).
     pub instruction: Option<Arc<str>>,
+    /// The first of the route's targets that may be asked, counted from zero.
+    pub from_target: usize,
+    /// True when each event's text is wanted beside its bytes.
+    pub reads_text: bool,
     /// When the work must be over.
     pub deadline: Deadline,
     /// How often providers may still be asked; one count for all attempts of the call.
@@ -70,6 +74,18 @@ pub struct Pace {
     pub first_token: Duration,
     /// Between two pieces of a body.
     pub idle: Duration,
+}
+
+impl Pace {
+    /// The shorter patience of two, phase by phase.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        Self {
+            first_byte: self.first_byte.min(other.first_byte),
+            first_token: self.first_token.min(other.first_token),
+            idle: self.idle.min(other.idle),
+        }
+    }
 }
 
 /// What is asked.

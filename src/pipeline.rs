@@ -5,12 +5,13 @@
 use tower::ServiceBuilder;
 
 use crate::chance::Chance;
-use crate::config::plan::{RoutePlan, TargetPlan};
+use crate::config::plan::{ResumeMode, RoutePlan, TargetPlan};
 use crate::live::ProviderLive;
 use crate::policy::breaker::Breaker;
 use crate::policy::deadline::Deadline;
 use crate::policy::failover::{Failover, Target};
 use crate::policy::observe::Observe;
+use crate::policy::resume::Resume;
 use crate::policy::retry::Retry;
 use crate::policy::timeout::Timeout;
 use crate::provider::exchange::Exchange;
@@ -18,12 +19,16 @@ use crate::stack::{Stack, policy};
 
 /// What every call of a route passes.
 pub fn route(plan: &RoutePlan, observe: Observe, targets: Vec<Target>) -> Stack {
+    let failover = Stack::new(Failover::new(targets, plan.is_idempotent));
+    let resume = (plan.resume == ResumeMode::Replay).then(|| Resume::new(failover.clone()));
     let layers = ServiceBuilder::new()
         // Outermost: it must see every way out.
         .layer(policy(observe))
         // Around failover: all targets together have this long.
-        .layer(policy(Deadline::new(plan.total)));
-    Stack::new(layers.service(Failover::new(targets, plan.is_idempotent)))
+        .layer(policy(Deadline::new(plan.total)))
+        // Around failover: what breaks after the commit point is asked for again at the targets that are left.
+        .layer(policy(resume));
+    Stack::new(layers.service(failover))
 }
 
 /// What every attempt at a target passes.

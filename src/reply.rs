@@ -23,6 +23,8 @@ pub struct Reply {
     pub provider: Arc<str>,
     /// The model that answered, as sent to the provider.
     pub model: Option<Arc<str>>,
+    /// Which of the route's targets answered, counted from zero.
+    pub target: usize,
     /// The answer itself.
     pub body: Body,
 }
@@ -188,8 +190,11 @@ pub enum EventKind {
     Comment,
     /// A piece of the answer.
     Piece,
-    /// A piece of the answer whose text was asked for (the caller speaks another dialect).
+    /// A piece of the answer whose text was asked for: the caller speaks another dialect, or the answer may have to be
+    /// resumed.
     Text(Box<str>),
+    /// A piece of the answer, where texts were asked for, that is not just text of one answer: a tool call, another choice.
+    Other,
     /// The terminator (`[DONE]`).
     Done,
 }

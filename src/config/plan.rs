@@ -261,8 +261,20 @@ pub struct RoutePlan {
     pub max_body: usize,
     /// The model of callers that name none.
     pub model: Option<Arc<str>>,
+    /// What is done about a stream that breaks after its first event.
+    pub resume: ResumeMode,
     /// False: the call is tried once, at one target.
     pub is_idempotent: bool,
+}
+
+/// `resume` of a route: what is done about a stream of text that breaks after its first event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResumeMode {
+    /// It ends in a typed error event.
+    Off,
+    /// The next target is asked for the same answer; where it begins with what the caller already has, it goes on from
+    /// there.
+    Replay,
 }
 
 /// The dialects that callers speak.

@@ -10,7 +10,9 @@ use http::Method;
 
 use super::document::{Node, Value};
 use super::general::{self, Timeouts};
-use super::plan::{CallKind, CallerKind, ModelMap, Pattern, ProviderKind, ProviderPlan, RoutePlan, TargetPlan, Usable};
+use super::plan::{
+    CallKind, CallerKind, ModelMap, Pattern, ProviderKind, ProviderPlan, ResumeMode, RoutePlan, TargetPlan, Usable,
+};
 use super::problem::{Origin, Report};
 use super::providers::{self, Providers};
 use super::reader::{At, Section};
@@ -24,11 +26,13 @@ const CALLERS: &[(CallerKind, &str)] = &[
     (CallerKind::Widget, "widget"),
 ];
 
+const RESUME: &[(ResumeMode, &str)] = &[(ResumeMode::Off, "off"), (ResumeMode::Replay, "replay")];
+
 /// What holds for a route of the user's own that says nothing.
 const MAX_BODY: usize = 4 << 20;
 
 /// Paths that the gateway answers itself.
-const RESERVED: [&str; 4] = ["/health", "/health/live", "/health/ready", "/health/status"];
+const RESERVED: [&str; 6] = ["/health", "/health/live", "/health/ready", "/health/status", "/info", "/metrics"];
 
 /// What routes refer to.
 pub(super) struct Context<'a> {
@@ -57,6 +61,19 @@ pub(super) fn read(root: &mut Section<'_>, context: &Context<'_>) -> Vec<Arc<Rou
     routes
 }
 
+/// Streams of chats are resumed unless the route says otherwise; nothing else can be.
+fn resume(section: &mut Section<'_>, call: Option<CallKind>) -> ResumeMode {
+    let wanted = section.optional("resume", value::word("a resume mode", RESUME));
+    match (call, wanted) {
+        (Some(CallKind::Chat), wanted) => wanted.unwrap_or(ResumeMode::Replay),
+        (Some(_), Some(ResumeMode::Replay)) => {
+            section.problem("resume", "only calls of kind `chat` can be resumed");
+            ResumeMode::Off
+        }
+        _ => ResumeMode::Off,
+    }
+}
+
 fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table: &mut PathTable) -> Option<RoutePlan> {
     let paths = section.required_list("paths", value::path).unwrap_or_default();
     let methods = match section.has("methods") {
@@ -75,6 +92,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
     let model = section.optional("model", value::text).map(Arc::from);
     let max_body = section.optional("max_body", value::body_size).unwrap_or(MAX_BODY);
     let is_idempotent = section.optional("idempotent", value::boolean).unwrap_or(true);
+    let resume = resume(&mut section, call);
     let targets = targets(&mut section, call, context, &pace, instruction.as_ref());
     section.close();
     Some(RoutePlan {
@@ -87,6 +105,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
         total,
         max_body,
         model,
+        resume,
         is_idempotent,
     })
 }

@@ -11,6 +11,7 @@ use http::StatusCode;
 use crate::call::Call;
 use crate::config::plan::{ModelChoice, TargetPlan};
 use crate::fault::{Fault, Retry};
+use crate::reply::Reply;
 use crate::stack::{Next, Outcome, Stack};
 use crate::switch::Switch;
 
@@ -49,7 +50,10 @@ impl Failover {
 impl Next for Failover {
     async fn call(&self, call: Call) -> Outcome {
         let mut faults = Vec::new();
-        for target in self.targets.iter().filter(|target| target.switch.is_on()) {
+        for (number, target) in self.targets.iter().enumerate().skip(call.from_target) {
+            if !target.switch.is_on() {
+                continue;
+            }
             let model = match target.plan.choose(call.ask.model()) {
                 ModelChoice::NotHere => continue,
                 ModelChoice::AsAsked => None,
@@ -63,7 +67,7 @@ impl Next for Failover {
             }
             let attempt = Call { model, instruction: target.plan.instruction.clone(), ..call.clone() };
             let fault = match target.stack.call(attempt).await {
-                Ok(reply) => return Ok(reply),
+                Ok(reply) => return Ok(Reply { target: number, ..reply }),
                 Err(fault) => fault,
             };
             let was_asked = !matches!(fault, Fault::Unsupported { .. });

@@ -4,5 +4,6 @@ pub mod breaker;
 pub mod deadline;
 pub mod failover;
 pub mod observe;
+pub mod resume;
 pub mod retry;
 pub mod timeout;

@@ -26,7 +26,7 @@ impl Policy for Timeout {
     const NAME: &'static str = "timeout";
 
     async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
-        call.pace = self.pace;
+        call.pace = call.pace.min(self.pace);
         call.deadline = call.deadline.tighten(self.total, Phase::Attempt);
         next.call(call).await
     }

@@ -83,7 +83,8 @@ impl Provider for BuildPanel {
                 Body::Whole(body)
             }
         };
-        let reply = Reply { status: head.status, headers, provider: provider.name.clone(), model: None, body };
+        let reply =
+            Reply { status: head.status, headers, provider: provider.name.clone(), model: None, target: 0, body };
         Ok(Decoded { reply, usage: None })
     }
 

@@ -72,9 +72,11 @@ impl EventReader for Chunks {
         if let Some(usage) = chunk.usage {
             self.usage = Some(usage.read());
         }
-        Read::Event(match self.wants_text.then(|| text(data)).flatten() {
-            Some(text) => EventKind::Text(text),
-            None => EventKind::Piece,
+        Read::Event(match chunk.choices.text {
+            _ if !self.wants_text => EventKind::Piece,
+            _ if chunk.choices.calls_tools || chunk.choices.seen > 1 => EventKind::Other,
+            Some(text) if !text.is_empty() => EventKind::Text(text.into()),
+            _ => EventKind::Piece,
         })
     }
 
@@ -94,8 +96,8 @@ impl EventReader for Chunks {
 /// What is read of every chunk.
 #[derive(Deserialize)]
 struct Chunk<'a> {
-    #[serde(default)]
-    choices: Choices,
+    #[serde(default, borrow)]
+    choices: Choices<'a>,
     #[serde(default)]
     usage: Option<WireUsage>,
     #[serde(default, borrow)]
@@ -104,32 +106,39 @@ struct Chunk<'a> {
 
 /// The choices of a chunk, folded while they are read: no list is built.
 #[derive(Default)]
-struct Choices {
+struct Choices<'a> {
     seen: u64,
     finished: u64,
+    /// What is added to the first choice's text.
+    text: Option<Cow<'a, str>>,
+    calls_tools: bool,
 }
 
-impl<'de> Deserialize<'de> for Choices {
+impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Fold;
         impl<'de> Visitor<'de> for Fold {
-            type Value = Choices;
+            type Value = Choices<'de>;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str("a list of choices")
             }
 
-            fn visit_unit<E>(self) -> Result<Choices, E> {
+            fn visit_unit<E>(self) -> Result<Choices<'de>, E> {
                 Ok(Choices::default())
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Choices, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Choices<'de>, A::Error> {
                 let mut choices = Choices::default();
-                while let Some(choice) = list.next_element::<Choice>()? {
+                while let Some(choice) = list.next_element::<Choice<'de>>()? {
                     let bit = 1 << choice.index.min(63);
                     choices.seen |= bit;
                     if choice.is_finished {
                         choices.finished |= bit;
+                    }
+                    choices.calls_tools |= choice.delta.calls_tools();
+                    if choice.index == 0 {
+                        choices.text = choice.delta.content.map(|Text(text)| text);
                     }
                 }
                 Ok(choices)
@@ -139,12 +148,35 @@ impl<'de> Deserialize<'de> for Choices {
     }
 }
 
-struct Choice {
+#[derive(Default)]
+struct Choice<'a> {
     index: u32,
     is_finished: bool,
+    delta: Delta<'a>,
 }
 
-impl<'de> Deserialize<'de> for Choice {
+/// What a chunk adds. Chat completions wrap it in `delta`, text completions have just `text`.
+#[derive(Default, Deserialize)]
+struct Delta<'a> {
+    #[serde(default, borrow)]
+    content: Option<Text<'a>>,
+    #[serde(default)]
+    tool_calls: Option<IgnoredAny>,
+    #[serde(default)]
+    function_call: Option<IgnoredAny>,
+}
+
+impl Delta<'_> {
+    fn calls_tools(&self) -> bool {
+        self.tool_calls.is_some() || self.function_call.is_some()
+    }
+}
+
+/// A text that is borrowed where it has no escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Choice<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // A key as text would be copied.
         #[derive(Deserialize)]
@@ -152,23 +184,27 @@ impl<'de> Deserialize<'de> for Choice {
         enum Key {
             Index,
             FinishReason,
+            Delta,
+            Text,
             #[serde(other)]
             Other,
         }
         struct Fields;
         impl<'de> Visitor<'de> for Fields {
-            type Value = Choice;
+            type Value = Choice<'de>;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str("a choice")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Choice, A::Error> {
-                let mut choice = Choice { index: 0, is_finished: false };
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Choice<'de>, A::Error> {
+                let mut choice = Choice::default();
                 while let Some(key) = map.next_key()? {
                     match key {
                         Key::Index => choice.index = map.next_value()?,
                         Key::FinishReason => choice.is_finished = map.next_value::<Option<IgnoredAny>>()?.is_some(),
+                        Key::Delta => choice.delta = map.next_value::<Option<Delta<'de>>>()?.unwrap_or_default(),
+                        Key::Text => choice.delta.content = map.next_value()?,
                         Key::Other => {
                             map.next_value::<IgnoredAny>()?;
                         }
@@ -179,27 +215,6 @@ impl<'de> Deserialize<'de> for Choice {
         }
         deserializer.deserialize_map(Fields)
     }
-}
-
-/// The text that a chunk adds to the first choice.
-fn text(data: &[u8]) -> Option<Box<str>> {
-    #[derive(Deserialize)]
-    struct Chunk {
-        choices: Vec<Choice>,
-    }
-    #[derive(Deserialize)]
-    struct Choice {
-        #[serde(default)]
-        index: u32,
-        #[serde(default)]
-        delta: Delta,
-    }
-    #[derive(Default, Deserialize)]
-    struct Delta {
-        content: Option<Box<str>>,
-    }
-    let chunk: Chunk = serde_json::from_slice(data).ok()?;
-    chunk.choices.into_iter().find(|choice| choice.index == 0)?.delta.content.filter(|text| !text.is_empty())
 }
 
 /// How a stream of typed events ends.

@@ -192,6 +192,7 @@ impl Exchange {
             headers: headers::to_caller(&head.headers),
             provider: self.provider.name.clone(),
             model: call.model().map(Into::into),
+            target: 0,
             body,
         }
     }

@@ -77,7 +77,7 @@ impl Provider for OpenAi {
     fn events(&self, call: &Call) -> Box<dyn EventReader> {
         match &*call.ask {
             Ask::Wire(wire) => match wire.endpoint {
-                Endpoint::ChatCompletions | Endpoint::Completions => Box::new(Chunks::new(false)),
+                Endpoint::ChatCompletions | Endpoint::Completions => Box::new(Chunks::new(call.reads_text)),
                 Endpoint::Responses => Box::new(Named::new(Tail::Responses)),
                 Endpoint::Transcriptions => Box::new(Named::new(Tail::Type("transcript.text.done"))),
                 Endpoint::Speech => Box::new(Named::new(Tail::Type("speech.audio.done"))),
@@ -95,6 +95,7 @@ fn reply(call: &Call, provider: &ProviderPlan, head: &ResponseHead, body: Body) 
         headers: headers::to_caller(&head.headers),
         provider: provider.name.clone(),
         model: call.model().map(Into::into),
+        target: 0,
         body,
     }
 }

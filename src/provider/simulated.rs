@@ -43,6 +43,9 @@ pub struct Behaviour {
     /// How many requests meet the fault before all is well again; every one when not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
+    /// The name under which it answers; its own when not set. Two that speak with one voice give the same answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speaks: Option<String>,
     /// Milliseconds until the response's head.
     pub latency_ms: u64,
     /// Milliseconds between two events.
@@ -60,6 +63,7 @@ impl Default for Behaviour {
             retry_after: None,
             after_events: 3,
             times: None,
+            speaks: None,
             latency_ms: 0,
             gap_ms: 0,
             instance: None,
@@ -204,9 +208,10 @@ impl Simulated {
             }
             _ => {}
         }
+        let voice = behaviour.speaks.as_deref().unwrap_or(&self.name);
         let mut answer = match self.kind {
-            ProviderKind::OpenAi => answers::openai(&self.name, &request),
-            ProviderKind::BuildPanel => answers::buildpanel(&self.name, &request),
+            ProviderKind::OpenAi => answers::openai(voice, &request),
+            ProviderKind::BuildPanel => answers::buildpanel(voice, &request),
         };
         answer.headers.insert("x-request-id", HeaderValue::from_static("sim-request"));
         Ok(respond(answer, &behaviour, guard))

@@ -17,9 +17,9 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::body::ResponseBody;
-use super::{control, health};
+use super::{control, health, patience};
 use crate::budget::Attempts;
-use crate::call::{Ask, Call, Head, Pace};
+use crate::call::{Ask, Call, Head};
 use crate::caller::{About, Answered, AnsweredBody, Caller, Incoming};
 use crate::config::plan::CallKind;
 use crate::fault::{Fault, RequestFault};
@@ -27,7 +27,6 @@ use crate::gateway::{Gateway, Route};
 use crate::headers;
 use crate::policy::observe::Watch;
 use crate::stack::Next;
-use crate::time::{Deadline, Phase};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TIDEGATE_REQUEST_ID: HeaderName = HeaderName::from_static("x-tidegate-request-id");
@@ -169,15 +168,17 @@ impl Visit<'_> {
     }
 
     async fn call(&self, route: &Route, head: &Arc<Head>, ask: &Arc<Ask>, watch: &Watch) -> Result<Answered, Fault> {
-        const FAR: Duration = Duration::from_secs(24 * 3600);
+        // Policies and targets tighten these.
+        let (deadline, pace) = patience::read(&self.parts.headers, ask.wants_stream())?;
         let call = Call {
             head: head.clone(),
             ask: ask.clone(),
             model: None,
             instruction: None,
-            // Policies and targets tighten these.
-            deadline: Deadline::after(FAR, Phase::Call),
-            pace: Pace { first_byte: FAR, first_token: FAR, idle: FAR },
+            deadline,
+            pace,
+            from_target: 0,
+            reads_text: false,
             attempts: Attempts::new(self.gateway.plan.attempts),
             trail: watch.trail.clone(),
         };

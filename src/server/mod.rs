@@ -8,6 +8,7 @@ mod control;
 mod framing;
 pub mod health;
 pub mod ingress;
+mod patience;
 pub mod probes;
 
 use std::convert::Infallible;

@@ -156,6 +156,7 @@ pub(crate) fn read(read: &Read) -> Value {
     match read {
         Read::Event(EventKind::Comment) => json!("comment"),
         Read::Event(EventKind::Piece) => json!("piece"),
+        Read::Event(EventKind::Other) => json!("other"),
         Read::Event(EventKind::Text(text)) => json!({ "text": text }),
         Read::Event(EventKind::Done) => json!("done"),
         Read::Malformed => json!("malformed"),

@@ -169,6 +169,7 @@ impl Case<'_> {
             headers: reply.headers(),
             provider: reply.text("provider").into(),
             model: reply.optional_text("model").map(Into::into),
+            target: 0,
             body,
         }
     }

@@ -93,6 +93,8 @@ struct Expected {
     status: Option<u16>,
     /// Texts that the body must have.
     has: Vec<String>,
+    /// What the text of a chat stream must come to.
+    text: Option<String>,
     /// Texts that the body must not have.
     lacks: Vec<String>,
     /// Headers that the answer must have, with these values.
@@ -248,6 +250,13 @@ impl Planned {
     }
 }
 
+/// The text that a stream of chat chunks comes to.
+fn streamed_text(body: &str) -> String {
+    let chunks = body.lines().filter_map(|line| line.strip_prefix("data: "));
+    let values = chunks.filter_map(|data| serde_json::from_str::<serde_json::Value>(data).ok());
+    values.filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
+}
+
 impl Expected {
     fn compare(&self, seen: &Seen) -> Vec<String> {
         let mut problems = Vec::new();
@@ -258,6 +267,12 @@ impl Expected {
         }
         for text in self.has.iter().filter(|text| !seen.body.contains(*text)) {
             problems.push(format!("the body lacks {text:?}: {}", seen.body));
+        }
+        if let Some(wanted) = &self.text {
+            let got = streamed_text(&seen.body);
+            if got != *wanted {
+                problems.push(format!("the text is {got:?} instead of {wanted:?}: {}", seen.body));
+            }
         }
         for text in self.lacks.iter().filter(|text| seen.body.contains(*text)) {
             problems.push(format!("the body has {text:?}: {}", seen.body));
