@@ -69,10 +69,13 @@ impl Reply {
     }
 }
 
+/// What is to be done when an answer ends.
+type Then = Box<dyn FnOnce(End<'_>) + Send>;
+
 /// A stream whose end somebody wants to know.
 struct Ending<T> {
     inner: Pin<Box<dyn Stream<Item = Result<T, Fault>> + Send>>,
-    then: Option<Box<dyn FnOnce(End<'_>) + Send>>,
+    then: Option<Then>,
 }
 
 impl<T> Ending<T> {

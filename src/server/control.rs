@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::caller::{Answered, AnsweredBody};
-use crate::provider::simulated::{Behaviour, Simulation};
+use crate::live::Live;
+use crate::provider::simulated::{Behaviour, FaultKind, Simulation};
 
 /// Where the control lives.
 pub(super) const PREFIX: &str = "/demo/providers/";
@@ -21,8 +22,8 @@ pub(super) static ROUTE: LazyLock<Arc<str>> = LazyLock::new(|| "control".into())
 /// The largest body that is read.
 pub(super) const MAX_BODY: usize = 4096;
 
-/// Shows or changes how a simulated provider behaves.
-pub(super) fn answer(simulation: &Simulation, method: &Method, name: &str, body: &Bytes) -> Answered {
+/// Shows or changes how a simulated provider behaves. Healing it closes its breakers too.
+pub(super) fn answer(simulation: &Simulation, live: &Live, method: &Method, name: &str, body: &Bytes) -> Answered {
     let Some(provider) = simulation.find(name) else {
         let names = simulation.names().join(", ");
         return json_answer(
@@ -33,7 +34,15 @@ pub(super) fn answer(simulation: &Simulation, method: &Method, name: &str, body:
     match *method {
         Method::GET => {}
         Method::PUT | Method::POST => match serde_json::from_slice::<Behaviour>(body) {
-            Ok(behaviour) => provider.behave(behaviour),
+            Ok(behaviour) => {
+                // Who heals a provider wants to see it answer, and not its breaker's caution.
+                if behaviour.fault == FaultKind::None
+                    && let Some(state) = live.provider(name)
+                {
+                    state.breakers.reset();
+                }
+                provider.behave(behaviour);
+            }
             Err(fault) => return json_answer(StatusCode::BAD_REQUEST, &json!({"error": fault.to_string()})),
         },
         _ => return json_answer(StatusCode::METHOD_NOT_ALLOWED, &json!({"error": "allowed: GET, PUT"})),

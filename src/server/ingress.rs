@@ -118,7 +118,7 @@ impl Visit<'_> {
         {
             watch.routed(&control::ROUTE, "operator");
             let text = self.read(body, control::MAX_BODY, Duration::from_secs(5)).await.unwrap_or_default();
-            return control::answer(simulation, &self.parts.method, name, &text);
+            return control::answer(simulation, &self.gateway.live, &self.parts.method, name, &text);
         }
         let route = match self.gateway.find(&self.parts.method, path) {
             Ok(route) => route,
