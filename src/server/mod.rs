@@ -40,6 +40,10 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// How long to wait after `accept` failed, typically for want of file descriptors: others must end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long connections are still taken, and a new one is waited for, when the server leaves: enough for what is on its
+/// way, and nobody notices it in the time that a process takes to end.
+const LAST_CALL: Duration = Duration::from_millis(50);
+
 /// Who connects to a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
@@ -63,7 +67,9 @@ pub async fn run(listener: TcpListener, door: Door, gateway: Arc<Gateway>, shutd
         () = shutdown.cancelled() => {}
         () = server.accept(&listener, &tasks) => {}
     }
-    // Closed at once: a connection that nobody would serve should be refused, so that its caller tries elsewhere.
+    // Who waits in the queue has connected, and may have sent its call.
+    let _ = tokio::time::timeout(LAST_CALL, server.accept(&listener, &tasks)).await;
+    // A connection that nobody would serve should be refused, so that its caller tries elsewhere.
     drop(listener);
     tasks.close();
     let grace = server.gateway.plan.server.drain_timeout;
@@ -112,10 +118,15 @@ impl Server {
     async fn connection(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         // Without it the last piece of a chunked answer waits for an acknowledgement, 40 ms on Linux.
         let _ = stream.set_nodelay(true);
+        let last_call = async {
+            self.drain.cancelled().await;
+            tokio::time::sleep(LAST_CALL).await;
+        };
         let greeting = tokio::select! {
+            biased;
             greeting = connection::greet(stream, &self.gateway.plan.server) => greeting,
             // It has not asked anything yet.
-            () = self.drain.cancelled() => None,
+            () = last_call => None,
         };
         match greeting {
             Some((Protocol::Http1, io)) => self.http1(io, peer).await,
