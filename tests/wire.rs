@@ -1,0 +1,47 @@
+//! The gateway over real sockets, in real time: framing, disconnects, deadlines of connections, draining, and the binary.
+//!
+//! Each test has its own gateway on a free port, in the test's process, and plays its callers and providers by hand: it
+//! waits for events and never for time to pass. What needs no socket is shown by `scenarios`, in virtual time.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on stops, and says what it expected"
+)]
+
+#[path = "wire/gateway.rs"]
+mod gateway;
+#[path = "wire/program.rs"]
+mod program;
+#[path = "wire/provider.rs"]
+mod provider;
+#[path = "wire/socket.rs"]
+mod socket;
+#[path = "wire/words.rs"]
+mod words;
+
+#[path = "wire/backpressure.rs"]
+mod backpressure;
+#[path = "wire/binary.rs"]
+mod binary;
+#[path = "wire/bodies.rs"]
+mod bodies;
+#[path = "wire/broken.rs"]
+mod broken;
+#[path = "wire/drain.rs"]
+mod drain;
+#[path = "wire/h2c.rs"]
+mod h2c;
+#[path = "wire/hangups.rs"]
+mod hangups;
+#[path = "wire/kept.rs"]
+mod kept;
+#[path = "wire/load.rs"]
+mod load;
+#[path = "wire/pace.rs"]
+mod pace;
+#[path = "wire/passthrough.rs"]
+mod passthrough;
+#[path = "wire/smuggling.rs"]
+mod smuggling;
+#[path = "wire/streams.rs"]
+mod streams;

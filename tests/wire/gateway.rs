@@ -1,0 +1,136 @@
+//! A gateway on a free port in the test's own process, built the way `serve` builds it, and configured by text.
+//!
+//! It does not know what the tests ask it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tidegate::config::{self, Variables};
+use tidegate::gateway;
+use tidegate::live::Live;
+use tidegate::server::{self, Door};
+use tidegate::world::World;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::socket::{Socket, soon};
+
+/// The key of the provider `NAME` is `sk-NAME`, followed by this.
+pub(crate) const CANARY: &str = "-canary-0123456789";
+
+/// A configuration under construction: OpenAI-like providers behind one chat route and a route for all else.
+pub(crate) struct Setup {
+    server: String,
+    providers: String,
+    targets: Vec<String>,
+    route: String,
+    tables: String,
+    variables: BTreeMap<String, String>,
+}
+
+impl Setup {
+    /// Calls go to providers at these addresses, in this order: `first`, `second`.
+    pub(crate) fn over(addresses: &[SocketAddr]) -> Self {
+        let mut setup = Self {
+            server: String::new(),
+            providers: String::new(),
+            targets: Vec::new(),
+            route: String::new(),
+            tables: String::new(),
+            variables: BTreeMap::new(),
+        };
+        for (name, address) in ["first", "second"].iter().zip(addresses) {
+            let variable = format!("{}_KEY", name.to_uppercase());
+            writeln!(
+                setup.providers,
+                "[provider.{name}]\nkind = \"openai\"\nurl = \"http://{address}/v1\"\nkey_env = \"{variable}\""
+            )
+            .expect("text can be written");
+            setup.variables.insert(variable, format!("sk-{name}{CANARY}"));
+            setup.targets.push(format!("{{ provider = \"{name}\" }}"));
+        }
+        setup
+    }
+
+    /// Keys of `[server]`.
+    pub(crate) fn server(mut self, keys: &str) -> Self {
+        self.server.push_str(keys);
+        self
+    }
+
+    /// Keys of both routes.
+    pub(crate) fn route(mut self, keys: &str) -> Self {
+        self.route.push_str(keys);
+        self
+    }
+
+    /// More keys of the second target, each after a comma.
+    pub(crate) fn second_target(mut self, keys: &str) -> Self {
+        self.targets[1] = format!("{{ provider = \"second\"{keys} }}");
+        self
+    }
+
+    /// Whole tables.
+    pub(crate) fn tables(mut self, tables: &str) -> Self {
+        self.tables.push_str(tables);
+        self
+    }
+
+    /// Starts the gateway.
+    pub(crate) async fn start(self) -> Gateway {
+        let Self { server, providers, targets, route, tables, variables } = self;
+        let targets = targets.join(", ");
+        let text = format!(
+            "defaults = false\n[server]\n{server}\n{providers}\n\
+             [route.chat]\npaths = [\"/v1/chat/completions\"]\nmethods = [\"POST\"]\ncaller = \"openai\"\n\
+             call = \"chat\"\ntargets = [{targets}]\n{route}\n\
+             [route.speech]\npaths = [\"/v1/audio/speech\"]\nmethods = [\"POST\"]\ncaller = \"openai\"\n\
+             call = \"speech\"\ntargets = [{targets}]\n{route}\n\
+             {tables}\n"
+        );
+        Gateway::start(&text, variables).await
+    }
+}
+
+/// A running gateway. Dropped, it is gone.
+pub(crate) struct Gateway {
+    pub(crate) address: SocketAddr,
+    shutdown: CancellationToken,
+    running: JoinSet<bool>,
+}
+
+impl Gateway {
+    /// Starts a gateway with a config file's text and variables.
+    pub(crate) async fn start(text: &str, variables: BTreeMap<String, String>) -> Self {
+        let variables = Variables::new(variables, BTreeMap::new());
+        let plan = config::load(Some(("wire.toml", text)), &variables)
+            .unwrap_or_else(|problems| panic!("{problems}\n---\n{text}"));
+        let live = Arc::new(Live::new(&plan));
+        let gateway = gateway::Gateway::new(plan, live, Arc::new(World::real())).expect("a gateway can be built");
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("a bound port");
+        let shutdown = CancellationToken::new();
+        let mut running = JoinSet::new();
+        running.spawn(server::run(listener, Door::Callers, Arc::new(gateway), shutdown.clone()));
+        Self { address, shutdown, running }
+    }
+
+    /// A new connection to it.
+    pub(crate) async fn connect(&self) -> Socket {
+        Socket::connect(self.address).await
+    }
+
+    /// Tells it to leave.
+    pub(crate) fn leave(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// Waits until it has left; true when it cut nobody off.
+    pub(crate) async fn left(mut self) -> bool {
+        let end = soon("the end of the gateway", self.running.join_next()).await;
+        end.expect("it was running").expect("it does not panic")
+    }
+}

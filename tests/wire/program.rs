@@ -1,0 +1,123 @@
+//! The program itself, as a process of its own in an empty folder, with only the variables that a test gives it.
+//!
+//! It does not know what the tests ask it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::socket::{Socket, soon};
+
+/// An empty folder, removed in the end.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    /// A folder for the test of this name.
+    pub(crate) fn new(test: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("wire-{test}-{}", std::process::id()));
+        // What a killed run has left behind.
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).expect("a folder can be made");
+        Self(path)
+    }
+
+    /// Writes a file into it.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.0.join(name), text).expect("a file can be written");
+    }
+
+    /// The names of what is in it.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).expect("the folder is there");
+        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn command(folder: &Folder, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(arguments).current_dir(&folder.0).env_clear().env("TMPDIR", &folder.0);
+    command.envs(variables.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// Runs the program to its end.
+pub(crate) async fn run(folder: &Folder, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    soon("the end of the program", command(folder, arguments, variables).output()).await.expect("the program runs")
+}
+
+/// A program that runs until it is told to stop.
+pub(crate) struct Program {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    written: Arc<Mutex<String>>,
+    readers: JoinSet<()>,
+}
+
+impl Program {
+    /// Starts it and waits until it says where it listens.
+    pub(crate) async fn start(folder: &Folder, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut command = command(folder, arguments, variables);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let written = Arc::new(Mutex::new(String::new()));
+        let (said, mut saying) = mpsc::unbounded_channel();
+        let mut readers = JoinSet::new();
+        readers.spawn(read(child.stdout.take().expect("a pipe"), written.clone(), said.clone()));
+        readers.spawn(read(child.stderr.take().expect("a pipe"), written.clone(), said));
+        let port = soon("the program's address", async {
+            while let Some(line) = saying.recv().await {
+                let address = line.split_once("listening on http://").map(|(_, rest)| rest);
+                let port = address.and_then(|rest| rest.split_once(':')).map(|(_, rest)| rest);
+                let digits = port.map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+                if let Some(port) = digits.and_then(|digits| digits.parse().ok()) {
+                    return port;
+                }
+            }
+            panic!("it ended without an address:\n{}", written.lock().expect("no reader panics"));
+        })
+        .await;
+        Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)), written, readers }
+    }
+
+    /// A new connection to it.
+    pub(crate) async fn connect(&self) -> Socket {
+        Socket::connect(self.address).await
+    }
+
+    /// Sends it SIGTERM.
+    pub(crate) async fn terminate(&self) {
+        let id = self.child.id().expect("it runs").to_string();
+        let status = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &id]).status();
+        assert!(soon("kill", status).await.expect("a shell").success());
+    }
+
+    /// Waits for its end; returns how it ended and all that it wrote.
+    pub(crate) async fn ended(mut self) -> (ExitStatus, String) {
+        let status = soon("the end of the program", self.child.wait()).await.expect("it was started");
+        while soon("the end of its output", self.readers.join_next()).await.is_some() {}
+        let written = self.written.lock().expect("no reader panics").clone();
+        (status, written)
+    }
+}
+
+async fn read(pipe: impl AsyncRead + Unpin, written: Arc<Mutex<String>>, said: mpsc::UnboundedSender<String>) {
+    let mut lines = BufReader::new(pipe).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let mut written = written.lock().expect("no reader panics");
+        written.push_str(&line);
+        written.push('\n');
+        // Nobody listens any more once the address is known.
+        let _ = said.send(line);
+    }
+}

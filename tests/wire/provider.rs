@@ -1,0 +1,156 @@
+//! A provider whose part the test plays by itself, or that follows a script. It speaks plain HTTP/1.1.
+//!
+//! What it sends is bytes: nothing stops it from sending nonsense.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::socket::{Message, Socket, soon};
+
+/// A provider that does nothing by itself: the test accepts, reads and writes.
+pub(crate) struct Provider {
+    listener: TcpListener,
+    pub(crate) address: SocketAddr,
+}
+
+impl Provider {
+    /// Listens on a free port.
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("a bound port");
+        Self { listener, address }
+    }
+
+    /// The next connection that the gateway makes.
+    pub(crate) async fn connection(&self) -> Socket {
+        Socket::new(soon("a connection to the provider", self.listener.accept()).await.expect("a connection").0)
+    }
+
+    /// The next connection, with the first request on it.
+    pub(crate) async fn request(&self) -> (Socket, Message) {
+        let mut socket = self.connection().await;
+        let request = socket.message().await;
+        (socket, request)
+    }
+
+    /// The next request, on a connection that was kept if the gateway took it, else on a new one.
+    pub(crate) async fn next_request(&self, kept: &mut Socket) -> Message {
+        tokio::select! {
+            Ok(request) = kept.try_message() => request,
+            (socket, request) = self.request() => {
+                *kept = socket;
+                request
+            }
+        }
+    }
+
+    /// From now on probes are answered, and calls are handed to the test.
+    pub(crate) fn hand_over(self) -> Handed {
+        let (hand, calls) = mpsc::unbounded_channel();
+        let following = self.follow(move |mut socket, request| {
+            let hand = hand.clone();
+            Box::pin(async move {
+                if request.start.starts_with("POST ") {
+                    // A test that has ended wants no more calls.
+                    let _ = hand.send((socket, request));
+                    return None;
+                }
+                socket.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+                Some(socket)
+            })
+        });
+        Handed { _following: following, calls }
+    }
+
+    /// From now on each request is answered by the script.
+    pub(crate) fn follow(self, script: impl Script) -> Following {
+        let seen = Arc::new(Seen::default());
+        let is_dead = Arc::new(AtomicBool::new(false));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(self.listener, seen.clone(), is_dead.clone(), Arc::new(script)));
+        Following { address: self.address, seen, is_dead, tasks }
+    }
+}
+
+/// What a provider does with a request: answers it, and gives the connection back if it is to be kept.
+pub(crate) trait Script:
+    Fn(Socket, Message) -> Pin<Box<dyn Future<Output = Option<Socket>> + Send>> + Send + Sync + 'static
+{
+}
+
+impl<T> Script for T where
+    T: Fn(Socket, Message) -> Pin<Box<dyn Future<Output = Option<Socket>> + Send>> + Send + Sync + 'static
+{
+}
+
+/// A provider that follows a script, until it is dropped.
+pub(crate) struct Following {
+    pub(crate) address: SocketAddr,
+    seen: Arc<Seen>,
+    is_dead: Arc<AtomicBool>,
+    tasks: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct Seen {
+    connections: AtomicUsize,
+    requests: Mutex<Vec<Message>>,
+}
+
+impl Following {
+    /// How many connections were made.
+    pub(crate) fn connections(&self) -> usize {
+        self.seen.connections.load(Ordering::SeqCst)
+    }
+
+    /// The requests that were read whole.
+    pub(crate) fn requests(&self) -> Vec<Message> {
+        self.seen.requests.lock().expect("no script panics here").clone()
+    }
+
+    /// Closes the port and resets every connection. Returns when that is done.
+    pub(crate) async fn die(&mut self) {
+        self.is_dead.store(true, Ordering::SeqCst);
+        self.tasks.shutdown().await;
+    }
+}
+
+/// A provider whose calls the test answers, each on a connection of its own.
+pub(crate) struct Handed {
+    _following: Following,
+    calls: mpsc::UnboundedReceiver<(Socket, Message)>,
+}
+
+impl Handed {
+    /// The next call, and the connection on which it came.
+    pub(crate) async fn call(&mut self) -> (Socket, Message) {
+        soon("a call to the provider", self.calls.recv()).await.expect("the provider is there")
+    }
+}
+
+async fn accept(listener: TcpListener, seen: Arc<Seen>, is_dead: Arc<AtomicBool>, script: Arc<impl Script>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        seen.connections.fetch_add(1, Ordering::SeqCst);
+        let socket = Socket::new(stream).dies_with(is_dead.clone());
+        connections.spawn(serve(socket, seen.clone(), script.clone()));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn serve(mut socket: Socket, seen: Arc<Seen>, script: Arc<impl Script>) {
+    // A connection that the gateway closes between requests is none of the test's business.
+    while let Ok(request) = socket.try_message().await {
+        seen.requests.lock().expect("no script panics here").push(request.clone());
+        match script(socket, request).await {
+            Some(kept) => socket = kept,
+            None => return,
+        }
+    }
+}
