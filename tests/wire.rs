@@ -41,6 +41,8 @@ mod load;
 mod pace;
 #[path = "wire/passthrough.rs"]
 mod passthrough;
+#[path = "wire/policies.rs"]
+mod policies;
 #[path = "wire/smuggling.rs"]
 mod smuggling;
 #[path = "wire/streams.rs"]

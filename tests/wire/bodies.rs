@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::gateway::{Gateway, Setup};
+use crate::gateway::{Gateway, NO_POLICIES, Setup};
 use crate::provider::Provider;
 use crate::socket::{Message, Socket};
 use crate::words::{answer, chat_of, chunk, completion, plain};
@@ -166,7 +166,8 @@ async fn a_recording_that_buildpanel_lost_goes_to_openai_byte_for_byte() {
         ("OPENAI_BASE_URL", format!("http://{}/v1", openai.address)),
         ("OPENAI_API_KEY", "sk-canary".to_owned()),
     ];
-    let gateway = Gateway::start("", BTreeMap::from(variables.map(|(name, value)| (name.to_owned(), value)))).await;
+    let variables = BTreeMap::from(variables.map(|(name, value)| (name.to_owned(), value)));
+    let gateway = Gateway::start(NO_POLICIES, variables).await;
     let recording = recording();
     let mut caller = gateway.connect().await;
     for reads_all in [true, false] {

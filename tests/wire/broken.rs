@@ -3,7 +3,7 @@
 
 use crate::gateway::{Gateway, Setup};
 use crate::provider::Provider;
-use crate::socket::{Message, Socket};
+use crate::socket::Socket;
 use crate::words::{
     DONE, FINISH, LAST_CHUNK, STREAM, answer, chat, chat_stream, chunk, completion, event, plain, post,
 };

@@ -21,6 +21,10 @@ use crate::socket::{Socket, soon};
 /// The key of the provider `NAME` is `sk-NAME`, followed by this.
 pub(crate) const CANARY: &str = "-canary-0123456789";
 
+/// Each target is asked once and a broken stream stays broken: what a connection does then is what most tests look at. What
+/// policies make of it is shown by scenarios, and by the tests that ask for them.
+pub(crate) const NO_POLICIES: &str = "[retry]\nmax_attempts = 1\n[breaker]\nconsecutive = 1000\nmin_calls = 1000\n";
+
 /// A configuration under construction: OpenAI-like providers behind one chat route and a route for all else.
 pub(crate) struct Setup {
     server: String,
@@ -28,6 +32,7 @@ pub(crate) struct Setup {
     targets: Vec<String>,
     route: String,
     tables: String,
+    has_policies: bool,
     variables: BTreeMap<String, String>,
 }
 
@@ -40,6 +45,7 @@ impl Setup {
             targets: Vec::new(),
             route: String::new(),
             tables: String::new(),
+            has_policies: false,
             variables: BTreeMap::new(),
         };
         for (name, address) in ["first", "second"].iter().zip(addresses) {
@@ -73,6 +79,12 @@ impl Setup {
         self
     }
 
+    /// With retries, breakers and resuming as they are by default.
+    pub(crate) fn with_policies(mut self) -> Self {
+        self.has_policies = true;
+        self
+    }
+
     /// Whole tables.
     pub(crate) fn tables(mut self, tables: &str) -> Self {
         self.tables.push_str(tables);
@@ -81,12 +93,13 @@ impl Setup {
 
     /// Starts the gateway.
     pub(crate) async fn start(self) -> Gateway {
-        let Self { server, providers, targets, route, tables, variables } = self;
+        let Self { server, providers, targets, route, tables, has_policies, variables } = self;
+        let (policies, resume) = if has_policies { ("", "") } else { (NO_POLICIES, "resume = \"off\"") };
         let targets = targets.join(", ");
         let text = format!(
-            "defaults = false\n[server]\n{server}\n{providers}\n\
+            "defaults = false\n[server]\n{server}\n{policies}{providers}\n\
              [route.chat]\npaths = [\"/v1/chat/completions\"]\nmethods = [\"POST\"]\ncaller = \"openai\"\n\
-             call = \"chat\"\ntargets = [{targets}]\n{route}\n\
+             call = \"chat\"\ntargets = [{targets}]\n{resume}\n{route}\n\
              [route.speech]\npaths = [\"/v1/audio/speech\"]\nmethods = [\"POST\"]\ncaller = \"openai\"\n\
              call = \"speech\"\ntargets = [{targets}]\n{route}\n\
              {tables}\n"
@@ -108,8 +121,9 @@ impl Gateway {
         let variables = Variables::new(variables, BTreeMap::new());
         let plan = config::load(Some(("wire.toml", text)), &variables)
             .unwrap_or_else(|problems| panic!("{problems}\n---\n{text}"));
-        let live = Arc::new(Live::new(&plan));
-        let gateway = gateway::Gateway::new(plan, live, Arc::new(World::real())).expect("a gateway can be built");
+        let world = World::real();
+        let live = Arc::new(Live::new(&plan, world.chance()));
+        let gateway = gateway::Gateway::new(plan, live, Arc::new(world)).expect("a gateway can be built");
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("a bound port");
         let shutdown = CancellationToken::new();

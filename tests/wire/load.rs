@@ -96,7 +96,7 @@ async fn call(gateway: &Gateway, stages: &[Stage], count: usize, begun: &Arc<Sem
         let is_stream = match stage {
             Stage::Head | Stage::Comment | Stage::Begun => true,
             Stage::Half => false,
-            Stage::Answered | Stage::Asked | Stage::Late => index / stages.len() % 2 == 0,
+            Stage::Answered | Stage::Asked | Stage::Late => (index / stages.len()).is_multiple_of(2),
         };
         let response = callers[index % 4].chat_with(&format!("{stage:?}"), is_stream);
         let begun = begun.clone();
