@@ -20,8 +20,9 @@ const BLOCKED: Duration = Duration::from_secs(1);
 
 /// Much to send, in chunks, and what of it the caller is to read.
 fn much() -> (Vec<u8>, String) {
-    let events = vec![event(&"x".repeat(60_000)); MUCH / 60_000];
-    (events.iter().flat_map(chunk).chain(chunk(DONE)).chain(LAST_CHUNK.bytes()).collect(), events.concat() + DONE)
+    let (piece, count) = (event(&"x".repeat(60_000)), MUCH / 60_000);
+    let sent = [chunk(&piece).repeat(count), chunk(DONE), LAST_CHUNK.into()].concat();
+    (sent, piece.repeat(count) + DONE)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
