@@ -8,6 +8,7 @@ pub mod call;
 pub mod chance;
 pub mod fault;
 pub mod headers;
+pub mod names;
 pub mod reply;
 pub mod time;
 pub mod trail;

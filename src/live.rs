@@ -41,7 +41,7 @@ impl Live {
                 name: plan.name.clone(),
                 switch: Switch::new(plan.usable != Usable::SwitchedOff),
                 health: Mutex::default(),
-                breakers: Breakers::new(plan.breaker.clone(), chance.clone()),
+                breakers: Breakers::new(plan.name.clone(), plan.breaker.clone(), chance.clone()),
                 retries: RetryBudget::new(plan.retry.budget, plan.retry.budget_floor),
                 calls: AtomicU64::new(0),
                 successes: AtomicU64::new(0),

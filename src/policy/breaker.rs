@@ -15,6 +15,7 @@ use crate::call::Call;
 use crate::chance::Chance;
 use crate::config::plan::BreakerPlan;
 use crate::fault::{Blame, Fault};
+use crate::names::display_name;
 use crate::reply::End;
 use crate::stack::{Next, Outcome, Policy};
 
@@ -29,7 +30,8 @@ pub struct Breakers(Arc<Shared>);
 
 struct Shared {
     settings: BreakerPlan,
-    families: Cache<Box<str>, Arc<Mutex<Machine>>>,
+    provider: Arc<str>,
+    families: Cache<Box<str>, Arc<Guarded>>,
     chance: Chance,
 }
 
@@ -49,17 +51,18 @@ pub struct Report {
 }
 
 impl Breakers {
-    /// Closed breakers.
-    pub fn new(settings: BreakerPlan, chance: Chance) -> Self {
-        Self(Arc::new(Shared { settings, families: Cache::new(FAMILIES), chance }))
+    /// Closed breakers for a provider.
+    pub fn new(provider: Arc<str>, settings: BreakerPlan, chance: Chance) -> Self {
+        Self(Arc::new(Shared { provider, settings, families: Cache::new(FAMILIES), chance }))
     }
 
-    fn machine(&self, model: Option<&str>) -> Arc<Mutex<Machine>> {
+    fn guarded(&self, model: Option<&str>) -> Arc<Guarded> {
         let family = family(model.unwrap_or_default());
         match self.0.families.get(family) {
-            Some(machine) => machine,
+            Some(guarded) => guarded,
             None => self.0.families.get_with(family.into(), || {
-                Arc::new(Mutex::new(Machine::new(self.0.settings.clone(), self.0.chance.clone())))
+                let machine = Mutex::new(Machine::new(self.0.settings.clone(), self.0.chance.clone()));
+                Arc::new(Guarded { provider: self.0.provider.clone(), family: family.into(), machine })
             }),
         }
     }
@@ -67,8 +70,8 @@ impl Breakers {
     /// Every breaker that was used lately.
     pub fn reports(&self) -> Vec<Report> {
         let now = Instant::now();
-        let report = |(family, machine): (Arc<Box<str>>, Arc<Mutex<Machine>>)| {
-            let machine = lock(&machine);
+        let report = |(family, guarded): (Arc<Box<str>>, Arc<Guarded>)| {
+            let machine = guarded.lock();
             Report {
                 family: (*family).clone(),
                 state: machine.state(now),
@@ -94,16 +97,43 @@ impl Breakers {
 
     /// Closes them all.
     pub fn reset(&self) {
-        for (_, machine) in &self.0.families {
-            lock(&machine).reset();
+        for (_, guarded) in &self.0.families {
+            guarded.change(Machine::reset);
         }
     }
 }
 
-fn lock(machine: &Mutex<Machine>) -> MutexGuard<'_, Machine> {
-    // Each method leaves the machine whole; a panic in between would be a mistake of this file, and closing the provider
-    // for good because of it a worse one.
-    machine.lock().unwrap_or_else(PoisonError::into_inner)
+/// The breaker of one model family.
+struct Guarded {
+    provider: Arc<str>,
+    family: Box<str>,
+    machine: Mutex<Machine>,
+}
+
+impl Guarded {
+    fn lock(&self) -> MutexGuard<'_, Machine> {
+        // Each method leaves the machine whole; a panic in between would be a mistake of this file, and closing the
+        // provider for good because of it a worse one.
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with the machine, and says so in the log when that changed its state.
+    fn change<T>(&self, act: impl FnOnce(&mut Machine) -> T) -> T {
+        let mut machine = self.lock();
+        let before = machine.transitions();
+        let result = act(&mut machine);
+        if machine.transitions() == before {
+            return result;
+        }
+        let (state, reason) = (machine.state(Instant::now()), machine.reason());
+        drop(machine);
+        let (name, models, word) = (display_name(&self.provider), &*self.family, state.as_str());
+        match state {
+            State::Open => tracing::warn!(provider = name, models, reason, "the breaker of {name} is now {word}"),
+            _ => tracing::info!(provider = name, models, "the breaker of {name} is now {word}"),
+        }
+        result
+    }
 }
 
 /// A model's family: its name without a date or version at the end, so that `gpt-4o-2024-08-06` and `gpt-4o` stand or
@@ -142,11 +172,10 @@ impl Policy for Breaker {
     const NAME: &'static str = "breaker";
 
     async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
-        let machine = self.breakers.machine(call.model());
+        let guarded = self.breakers.guarded(call.model());
         let started = Instant::now();
-        let admitted = lock(&machine).admit(started);
-        let pass = match admitted {
-            Ok(pass) => Permit { machine: machine.clone(), pass: Some(pass) },
+        let pass = match guarded.change(|machine| machine.admit(started)) {
+            Ok(pass) => Permit { guarded, pass: Some(pass) },
             Err(Refused { retry_in }) => return Err(Fault::Open { provider: self.provider.clone(), retry_in }),
         };
         match next.call(call).await {
@@ -172,8 +201,8 @@ fn judge(fault: &Fault) -> Option<Ended> {
     match fault {
         Fault::Refused { refusal, .. } if refusal.status.as_u16() == 429 => None,
         Fault::Credential { .. } => Some(Ended::Failure),
-        // The call's own time was up: that may be the fault of the targets before.
-        Fault::Deadline => None,
+        // The call's own time or attempts were up: that may be the fault of the targets before.
+        Fault::Deadline | Fault::Exhausted { .. } => None,
         fault if fault.blame() == Blame::Provider => Some(Ended::Failure),
         Fault::Refused { .. } => Some(Ended::Success),
         _ => None,
@@ -182,14 +211,14 @@ fn judge(fault: &Fault) -> Option<Ended> {
 
 /// A passage through a breaker. Dropped without a word (the caller left) it only gives its place back.
 struct Permit {
-    machine: Arc<Mutex<Machine>>,
+    guarded: Arc<Guarded>,
     pass: Option<Pass>,
 }
 
 impl Permit {
     fn settle(mut self, ended: Option<Ended>) {
         if let Some(pass) = self.pass.take() {
-            lock(&self.machine).settle(pass, ended, Instant::now());
+            self.guarded.change(|machine| machine.settle(pass, ended, Instant::now()));
         }
     }
 }
@@ -197,7 +226,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(pass) = self.pass.take() {
-            lock(&self.machine).settle(pass, None, Instant::now());
+            self.guarded.change(|machine| machine.settle(pass, None, Instant::now()));
         }
     }
 }

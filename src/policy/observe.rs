@@ -12,6 +12,7 @@ use crate::fault::Fault;
 use crate::metrics::{
     EventLabels, Metrics, ProviderCallLabels, ProviderLabels, RequestLabels, RouteLabels, TokenLabels, as_seconds,
 };
+use crate::names::display_name;
 use crate::stack::{Next, Outcome, Policy};
 use crate::trail::{self, Attempt, Facts, Trail};
 
@@ -249,11 +250,6 @@ fn outcome_word(attempt: &Attempt) -> &'static str {
         trail::Outcome::Failed(code) => code,
         trail::Outcome::Pending => "cancelled",
     }
-}
-
-/// Existing log queries look for the word `BuildPanel`.
-pub fn display_name(provider: &str) -> &str {
-    if provider == "buildpanel" { "BuildPanel" } else { provider }
 }
 
 /// Milliseconds with three decimals: enough for a cache hit, and short in a log.

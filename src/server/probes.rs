@@ -13,7 +13,7 @@ use crate::config::secret::Secret;
 use crate::gateway::Gateway;
 use crate::live::Health;
 use crate::metrics::ProviderLabels;
-use crate::policy::observe::display_name;
+use crate::names::display_name;
 use crate::provider::exchange;
 use crate::provider::transport::Transport;
 
