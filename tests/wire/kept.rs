@@ -92,3 +92,20 @@ async fn a_call_that_must_not_be_repeated_is_not() {
     assert_eq!(first.requests().len(), 20, "each call was executed at most once");
     assert_eq!(second.connections(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_has_no_second_is_asked_again_when_its_kept_connection_lost_a_call() {
+    let provider = Provider::start().await.follow(|mut socket, _| {
+        Box::pin(async move {
+            socket.send(plain(&completion("ok"))).await;
+            drop(socket);
+            None
+        })
+    });
+    let gateway = Setup::over(&[provider.address]).with_policies().start().await;
+    let mut caller = gateway.connect().await;
+    for call in 0..1000 {
+        assert_eq!(caller.ask(chat()).await.text(), completion("ok"), "call {call}");
+    }
+    assert_eq!(provider.requests().len(), 1000, "no call was executed twice");
+}
