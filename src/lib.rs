@@ -7,6 +7,7 @@ pub mod budget;
 pub mod call;
 pub mod chance;
 pub mod fault;
+pub mod gather;
 pub mod headers;
 pub mod names;
 pub mod reply;

@@ -5,6 +5,7 @@ mod document;
 mod environment;
 mod general;
 pub mod load;
+pub mod models;
 pub mod plan;
 mod problem;
 mod providers;

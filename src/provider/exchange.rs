@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use http::StatusCode;
 use memchr::memmem;
@@ -19,6 +19,7 @@ use super::{Decoded, Expect, Provider, Request, ResponseHead};
 use crate::call::Call;
 use crate::config::plan::ProviderPlan;
 use crate::fault::Fault;
+use crate::gather;
 use crate::headers;
 use crate::reply::{Body, Reply};
 use crate::stack::{self, Next};
@@ -145,15 +146,7 @@ impl Exchange {
             if whole.len() + chunk.len() > limit {
                 return Err(self.broken(format!("an answer larger than {limit} bytes")));
             }
-            // Most answers come in one piece, which is then not copied.
-            whole = match whole.is_empty() {
-                true => chunk,
-                false => {
-                    let mut joined = whole.try_into_mut().unwrap_or_else(|bytes| BytesMut::from(&bytes[..]));
-                    joined.extend_from_slice(&chunk);
-                    joined.freeze()
-                }
-            };
+            whole = gather::join(whole, chunk);
         }
         Ok(whole)
     }

@@ -7,6 +7,8 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::gather;
+
 /// Cuts a byte stream into events. An event's bytes are never copied unless a chunk boundary runs through it.
 pub struct Decoder {
     pending: Bytes,
@@ -44,14 +46,7 @@ impl Decoder {
 
     /// Adds what came from the network.
     pub fn push(&mut self, chunk: Bytes) {
-        if self.pending.is_empty() {
-            self.pending = chunk;
-            return;
-        }
-        let mut joined =
-            std::mem::take(&mut self.pending).try_into_mut().unwrap_or_else(|rest| BytesMut::from(&rest[..]));
-        joined.extend_from_slice(&chunk);
-        self.pending = joined.freeze();
+        self.pending = gather::join(std::mem::take(&mut self.pending), chunk);
     }
 
     /// The next whole event, if there is one.

@@ -7,7 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -24,6 +24,7 @@ use crate::caller::{About, Answered, AnsweredBody, Caller, Incoming};
 use crate::config::plan::CallKind;
 use crate::fault::{Fault, RequestFault};
 use crate::gateway::{Gateway, Route};
+use crate::gather;
 use crate::headers;
 use crate::policy::observe::Watch;
 use crate::stack::Next;
@@ -280,15 +281,7 @@ impl Visit<'_> {
                 drain(body, by).await;
                 return Err(too_large());
             }
-            // Most bodies come in one piece, which is then not copied.
-            whole = match whole.is_empty() {
-                true => chunk,
-                false => {
-                    let mut joined = whole.try_into_mut().unwrap_or_else(|bytes| BytesMut::from(&bytes[..]));
-                    joined.extend_from_slice(&chunk);
-                    joined.freeze()
-                }
-            };
+            whole = gather::join(whole, chunk);
         }
         Ok(whole)
     }
