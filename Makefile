@@ -13,7 +13,7 @@ test: setup ## set up, then run the whole suite
 	cargo test --locked
 
 demo: ## the gateway with simulated providers: no keys, no network
-	cargo run --release --locked -- demo
+	cargo run --locked --quiet -- demo
 
 lint: format clippy rustdoc docs ## every check that runs no test
 
