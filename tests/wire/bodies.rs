@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::gateway::{Gateway, NO_POLICIES, Setup};
 use crate::provider::Provider;
 use crate::socket::{Message, Socket};
-use crate::words::{answer, chat_of, chunk, completion, plain};
+use crate::words::{answer, chat, chat_of, chunk, completion, plain};
 
 const LIMIT: usize = 4096;
 
@@ -192,4 +192,29 @@ async fn a_recording_that_buildpanel_lost_goes_to_openai_byte_for_byte() {
         assert_eq!(message.json()["text"], "two flat whites");
         assert_eq!(message.json()["duration"], 1.5);
     }
+}
+
+/// `completion("zip")` as gzip writes it, in hexadecimal digits.
+const ZIPPED: &str = "\
+        1f8b08000000000002ff158cc10a83400c05ffe59d97e239bf528ac435ad114dc4e450baf8ef5d4f0303330d3ead5213\
+        84ba703eaaefc726a96e28ddb85609d0b3416d962f6828d825823f026a387deb044768245bde8d5b8addbf9f1eb80ade\
+        6a1acb780a479f1222bdfbd7f507df23999b7a000000";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_compressed_though_nobody_asked_reaches_the_caller_plain() {
+    let provider = Provider::start().await;
+    let gateway = Setup::over(&[provider.address]).start().await;
+    let mut caller = gateway.connect().await;
+    caller.send(chat()).await;
+    let (mut there, request) = provider.request().await;
+    assert_eq!(request.header("accept-encoding"), Some("identity"));
+    let digits = ZIPPED.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+    let zipped: Vec<u8> = digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
+        zipped.len()
+    );
+    there.send([head.into_bytes(), zipped].concat()).await;
+    let message = caller.message().await;
+    assert_eq!((message.text(), message.header("content-encoding")), (&*completion("zip"), None));
 }
