@@ -37,6 +37,8 @@ mod hangups;
 mod kept;
 #[path = "wire/load.rs"]
 mod load;
+#[path = "wire/operators.rs"]
+mod operators;
 #[path = "wire/pace.rs"]
 mod pace;
 #[path = "wire/passthrough.rs"]

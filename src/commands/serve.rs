@@ -71,6 +71,8 @@ pub(super) async fn until_stopped(gateway: Arc<Gateway>, ready: impl FnOnce(Sock
     probes::start(&gateway, &tasks, &shutdown);
     if let Some(address) = gateway.plan.server.admin {
         let admin = bind(address).await.map_err(|problem| format!("{problem} (server.admin; \"off\" turns it off)"))?;
+        let bound = admin.local_addr().map_err(|fault| fault.to_string())?;
+        tracing::info!("operators: http://{bound}");
         let (gateway, shutdown) = (gateway.clone(), shutdown.clone());
         tasks.spawn(server::run(admin, Door::Operators, gateway, shutdown));
     }

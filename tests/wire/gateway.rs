@@ -118,6 +118,11 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts a gateway with a config file's text and variables.
     pub(crate) async fn start(text: &str, variables: BTreeMap<String, String>) -> Self {
+        Self::behind(Door::Callers, text, variables).await
+    }
+
+    /// Starts a gateway of which only this door is open.
+    pub(crate) async fn behind(door: Door, text: &str, variables: BTreeMap<String, String>) -> Self {
         let variables = Variables::new(variables, BTreeMap::new());
         let plan = config::load(Some(("wire.toml", text)), &variables)
             .unwrap_or_else(|problems| panic!("{problems}\n---\n{text}"));
@@ -128,7 +133,7 @@ impl Gateway {
         let address = listener.local_addr().expect("a bound port");
         let shutdown = CancellationToken::new();
         let mut running = JoinSet::new();
-        running.spawn(server::run(listener, Door::Callers, Arc::new(gateway), shutdown.clone()));
+        running.spawn(server::run(listener, door, Arc::new(gateway), shutdown.clone()));
         Self { address, shutdown, running }
     }
 
