@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use crate::budget::Attempts;
 use crate::time::Deadline;
-use crate::trail::Trail;
+use crate::trail::{Reason, Trail};
 
 /// One request on its way through the policies. Cheap to clone: an attempt at a target is a clone.
 #[derive(Clone, Debug)]
@@ -29,6 +29,10 @@ pub struct Call {
     pub from_target: usize,
     /// True when each event's text is wanted beside its bytes.
     pub reads_text: bool,
+    /// Why the next attempt is made.
+    pub reason: Reason,
+    /// After how much silence a second attempt is made beside the first; `None`: never.
+    pub hedge_after: Option<Duration>,
     /// When the work must be over.
     pub deadline: Deadline,
     /// How often providers may still be asked; one count for all attempts of the call.

@@ -264,6 +264,16 @@ impl Fault {
         }
     }
 
+    /// True when the fault says that the provider is ill: broken, silent, or making mistakes. A limit is not an illness, a
+    /// caller's mistake is an answer, and a call whose own time or attempts are up says nothing about the last one asked.
+    pub fn is_illness(&self) -> bool {
+        match self {
+            Fault::Refused { refusal, .. } => refusal.status.as_u16() != 429 && self.blame() == Blame::Provider,
+            Fault::Connect { .. } | Fault::Timeout { .. } | Fault::Broken { .. } | Fault::Incomplete { .. } => true,
+            _ => false,
+        }
+    }
+
     /// What may be tried next, as long as nothing of an answer has reached the caller.
     pub fn retry(&self) -> Retry {
         match self {

@@ -11,7 +11,7 @@ use crate::caller::{self, Caller};
 use crate::config::plan::{CallerKind, Plan, RoutePlan};
 use crate::fault::RequestFault;
 use crate::live::Live;
-use crate::metrics::{Metrics, ProviderLabels};
+use crate::metrics::{InstanceLabels, Metrics, ProviderLabels};
 use crate::pipeline;
 use crate::policy::breaker::{Report, State};
 use crate::policy::failover::Target;
@@ -72,7 +72,7 @@ impl Gateway {
             let (Some(transport), Some(state)) = (transports.get(&provider.name), live.provider(&provider.name)) else {
                 return Err(format!("provider {} has no state", provider.name));
             };
-            let exchange = Exchange::new(provider.clone(), transport.clone());
+            let exchange = Exchange::new(provider.clone(), transport.clone(), state.instances.clone());
             let stack = pipeline::target(target, is_idempotent, state, world.chance(), exchange);
             Ok(Target { plan: target.clone(), switch: state.switch.clone(), stack })
         };
@@ -130,6 +130,10 @@ impl Gateway {
             };
             let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum();
             self.metrics.breakers(&labels, state, sum(|report| report.transitions), sum(|report| report.refused));
+            for (instance, report) in (0..).zip(provider.instances.reports()) {
+                let labels = InstanceLabels { provider: provider.name.clone(), instance };
+                self.metrics.instance(&labels, report.in_flight, report.is_ejected);
+            }
         }
         self.metrics.render(open_metrics)
     }

@@ -13,6 +13,7 @@ use crate::budget::RetryBudget;
 use crate::chance::Chance;
 use crate::config::plan::{Plan, Usable};
 use crate::policy::breaker::Breakers;
+use crate::provider::balance::Instances;
 use crate::switch::Switch;
 use crate::trail::{Facts, Outcome};
 
@@ -43,6 +44,7 @@ impl Live {
                 health: Mutex::default(),
                 breakers: Breakers::new(plan.name.clone(), plan.breaker.clone(), chance.clone()),
                 retries: RetryBudget::new(plan.retry.budget, plan.retry.budget_floor),
+                instances: Instances::new(plan.urls.len(), plan.balance.clone(), chance.clone()),
                 calls: AtomicU64::new(0),
                 successes: AtomicU64::new(0),
                 failures: AtomicU64::new(0),
@@ -145,6 +147,8 @@ pub struct ProviderLive {
     pub breakers: Breakers,
     /// Extra attempts that it can stand.
     pub retries: RetryBudget,
+    /// Which of its instances is asked.
+    pub instances: Instances,
     health: Mutex<Health>,
     calls: AtomicU64,
     successes: AtomicU64,

@@ -46,11 +46,29 @@ pub struct ProviderCallLabels {
     pub outcome: &'static str,
 }
 
+/// The labels of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AttemptLabels {
+    /// The provider's name.
+    pub provider: Arc<str>,
+    /// Why it was made: `first`, `retry`, `failover`, `hedge` or `resume`.
+    pub reason: &'static str,
+}
+
 /// The labels of what is counted per provider.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ProviderLabels {
     /// The provider's name.
     pub provider: Arc<str>,
+}
+
+/// The labels of an instance of a provider.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct InstanceLabels {
+    /// The provider's name.
+    pub provider: Arc<str>,
+    /// Its place in the provider's list of addresses, from 0.
+    pub instance: u32,
 }
 
 /// The labels of stream events.
@@ -89,6 +107,8 @@ pub struct Metrics {
     pub in_flight: Gauge,
     /// `tidegate_provider_calls_total`: attempts by outcome.
     pub provider_calls: Family<ProviderCallLabels, Counter>,
+    /// `tidegate_attempts_total`: attempts by reason.
+    pub attempts: Family<AttemptLabels, Counter>,
     /// `tidegate_provider_duration_seconds`: attempts, to the end of the body.
     pub provider_durations: Family<ProviderLabels, Histogram, fn() -> Histogram>,
     /// `tidegate_provider_up`: 1 while the last probe succeeded.
@@ -99,6 +119,10 @@ pub struct Metrics {
     breaker_transitions: Family<ProviderLabels, Counter>,
     /// `tidegate_breaker_refused_total`
     breaker_refused: Family<ProviderLabels, Counter>,
+    /// `tidegate_instance_in_flight`: of providers with several instances.
+    instance_in_flight: Family<InstanceLabels, Gauge>,
+    /// `tidegate_instance_ejected`: 1 while it is left out.
+    instance_ejected: Family<InstanceLabels, Gauge>,
     /// `tidegate_stream_events_total`
     pub stream_events: Family<EventLabels, Counter>,
     /// `tidegate_tokens_total`
@@ -127,11 +151,14 @@ impl Metrics {
             first_tokens: Family::new_with_constructor(seconds),
             in_flight: Gauge::default(),
             provider_calls: Family::default(),
+            attempts: Family::default(),
             provider_durations: Family::new_with_constructor(seconds),
             provider_up: Family::default(),
             breaker_state: Family::default(),
             breaker_transitions: Family::default(),
             breaker_refused: Family::default(),
+            instance_in_flight: Family::default(),
+            instance_ejected: Family::default(),
             stream_events: Family::default(),
             tokens: Family::default(),
             connections: Gauge::default(),
@@ -159,6 +186,7 @@ impl Metrics {
             "Attempts at providers by outcome",
             metrics.provider_calls.clone(),
         );
+        registry.register("tidegate_attempts", "Attempts at providers by reason", metrics.attempts.clone());
         let durations = metrics.provider_durations.clone();
         registry.register_with_unit(
             "tidegate_provider_duration",
@@ -176,6 +204,10 @@ impl Metrics {
         let transitions = metrics.breaker_transitions.clone();
         registry.register("tidegate_breaker_transitions", "Changes of breakers' states", transitions);
         registry.register("tidegate_breaker_refused", "Calls that breakers refused", metrics.breaker_refused.clone());
+        let in_flight = metrics.instance_in_flight.clone();
+        registry.register("tidegate_instance_in_flight", "Calls that an instance is answering", in_flight);
+        let ejected = metrics.instance_ejected.clone();
+        registry.register("tidegate_instance_ejected", "1 while an instance is left out", ejected);
         registry.register("tidegate_stream_events", "Stream events by result", metrics.stream_events.clone());
         registry.register("tidegate_tokens", "Tokens as counted by providers", metrics.tokens.clone());
         registry.register("tidegate_connections", "Open connections of callers", metrics.connections.clone());
@@ -192,6 +224,12 @@ impl Metrics {
         self.breaker_state.get_or_create(labels).set(state);
         self.breaker_transitions.get_or_create(labels).inner().store(transitions, Ordering::Relaxed);
         self.breaker_refused.get_or_create(labels).inner().store(refused, Ordering::Relaxed);
+    }
+
+    /// Sets an instance's metrics, which the balancing itself counts.
+    pub fn instance(&self, labels: &InstanceLabels, in_flight: u32, is_ejected: bool) {
+        self.instance_in_flight.get_or_create(labels).set(in_flight.into());
+        self.instance_ejected.get_or_create(labels).set(is_ejected.into());
     }
 
     /// The metrics as text. OpenMetrics when asked for, else Prometheus' older text format.

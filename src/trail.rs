@@ -26,12 +26,15 @@ impl Trail {
     }
 
     /// Notes that an attempt begins, and returns the means to note how it ended.
-    pub fn begin_attempt(&self, provider: &Arc<str>, model: Option<Arc<str>>) -> AttemptNote {
+    pub fn begin_attempt(&self, provider: &Arc<str>, model: Option<Arc<str>>, reason: Reason) -> AttemptNote {
         let mut facts = self.facts();
         facts.attempts.push(Attempt {
             provider: provider.clone(),
             model,
+            reason,
+            instances: 0,
             started: Instant::now(),
+            answered: None,
             took: None,
             outcome: Outcome::Pending,
         });
@@ -80,9 +83,22 @@ impl Facts {
         }
     }
 
-    /// The attempt that answered, if one did: the last one.
+    /// The attempt that answered, if one did: the last that began to answer and did not fail.
     pub fn served(&self) -> Option<&Attempt> {
-        self.attempts.last().filter(|last| !matches!(last.outcome, Outcome::Failed(_)))
+        self.attempts
+            .iter()
+            .rfind(|attempt| attempt.answered.is_some() && !matches!(attempt.outcome, Outcome::Failed(_)))
+    }
+
+    /// The attempt to speak of: the one that answered, else the last one.
+    pub fn telling(&self) -> Option<&Attempt> {
+        self.served().or(self.attempts.last())
+    }
+
+    /// The instances of a provider that this call was sent to, as bits.
+    pub fn instances_tried(&self, provider: &str) -> u64 {
+        let of_provider = self.attempts.iter().filter(|attempt| *attempt.provider == *provider);
+        of_provider.fold(0, |tried, attempt| tried | attempt.instances)
     }
 }
 
@@ -93,18 +109,53 @@ pub struct Attempt {
     pub provider: Arc<str>,
     /// The model sent.
     pub model: Option<Arc<str>>,
+    /// Why it was made.
+    pub reason: Reason,
+    /// The instances it was sent to, as bits; those from the 65th on are not told apart.
+    pub instances: u64,
     /// When it began.
     pub started: Instant,
+    /// How long it took to the first event or the whole answer, once that is in hand.
+    pub answered: Option<Duration>,
     /// How long it took, once it is over.
     pub took: Option<Duration>,
     /// How it ended.
     pub outcome: Outcome,
 }
 
+/// Why an attempt was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The call came.
+    #[default]
+    First,
+    /// The same target again.
+    Retry,
+    /// Another target, because one before failed.
+    Failover,
+    /// A second attempt beside one that is slow.
+    Hedge,
+    /// A stream broke after its first event.
+    Resume,
+}
+
+impl Reason {
+    /// The word in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::First => "first",
+            Reason::Retry => "retry",
+            Reason::Failover => "failover",
+            Reason::Hedge => "hedge",
+            Reason::Resume => "resume",
+        }
+    }
+}
+
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It still runs; at the end of a call: the caller went away.
+    /// It still runs; at the end of a call: it was given up, because the caller went away or another attempt was faster.
     Pending,
     /// The answer was complete.
     Succeeded,
@@ -120,6 +171,20 @@ pub struct AttemptNote {
 }
 
 impl AttemptNote {
+    /// Notes an instance that it is sent to.
+    pub fn sent_to(&self, instance: usize) {
+        if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
+            attempt.instances |= 1 << instance.min(63);
+        }
+    }
+
+    /// Notes that the first event, or the whole answer, is in hand.
+    pub fn answered(&self) {
+        if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
+            attempt.answered = Some(attempt.started.elapsed());
+        }
+    }
+
     /// Notes the end.
     pub fn end(&self, outcome: Outcome) {
         let mut facts = self.trail.facts();

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use super::environment::Variables;
 use super::plan::{
-    BreakerPlan, Environment, HealthPlan, LogFormat, LogPlan, ModelMap, Pattern, Price, Prices, RetryPlan, ServerPlan,
-    StorePlan,
+    Environment, HealthPlan, LogFormat, LogPlan, ModelMap, Pattern, Price, Prices, ServerPlan, StorePlan,
 };
 use super::problem::Report;
 use super::reader::{At, Section};
@@ -153,39 +152,6 @@ pub(super) fn timeouts(root: &mut Section<'_>) -> Timeouts {
     let total = time("total");
     section.close();
     Timeouts { connect, pace, total }
-}
-
-/// `[retry]`, or a provider's own, which inherits what it leaves open.
-pub(super) fn retry(section: &mut Section<'_>, above: Option<RetryPlan>) -> RetryPlan {
-    let mut table = section.section("retry");
-    let plan = RetryPlan {
-        max_attempts: table.inherited("max_attempts", value::few(1), above.map(|it| it.max_attempts)),
-        max_wait: table.inherited("max_wait", value::duration, above.map(|it| it.max_wait)),
-        backoff: table.inherited("backoff", value::duration, above.map(|it| it.backoff)),
-        budget: table.inherited("budget", value::share, above.map(|it| it.budget)),
-        budget_floor: table.inherited("budget_floor", value::few(0), above.map(|it| it.budget_floor)),
-    };
-    table.close();
-    plan
-}
-
-/// `[breaker]`, or a provider's own, which inherits what it leaves open.
-pub(super) fn breaker(section: &mut Section<'_>, above: Option<&BreakerPlan>) -> BreakerPlan {
-    let mut table = section.section("breaker");
-    let plan = BreakerPlan {
-        window: table.inherited("window", value::duration, above.map(|it| it.window)),
-        failure_share: table.inherited("failure_share", value::share, above.map(|it| it.failure_share)),
-        min_calls: table.inherited("min_calls", value::few(1), above.map(|it| it.min_calls)),
-        consecutive: table.inherited("consecutive", value::few(1), above.map(|it| it.consecutive)),
-        slow_after: table.inherited("slow_after", value::duration, above.map(|it| it.slow_after)),
-        slow_share: table.inherited("slow_share", value::share, above.map(|it| it.slow_share)),
-        open_for: table.inherited("open_for", value::duration, above.map(|it| it.open_for)),
-        open_max: table.inherited("open_max", value::duration, above.map(|it| it.open_max)),
-        probes: table.inherited("probes", value::few(1), above.map(|it| it.probes)),
-        ramp_step: table.inherited("ramp_step", value::duration, above.map(|it| it.ramp_step)),
-    };
-    table.close();
-    plan
 }
 
 /// The silence that a `timeout` table allows; what it leaves open comes from `above`.

@@ -7,6 +7,7 @@ mod general;
 pub mod load;
 pub mod models;
 pub mod plan;
+mod policies;
 mod problem;
 mod providers;
 mod reader;

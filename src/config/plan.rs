@@ -146,6 +146,10 @@ pub struct ProviderPlan {
     pub retry: RetryPlan,
     /// When it is left alone.
     pub breaker: BreakerPlan,
+    /// How much it is asked at once.
+    pub concurrency: ConcurrencyPlan,
+    /// Which of its instances is asked.
+    pub balance: BalancePlan,
     /// The largest plain answer.
     pub max_reply: usize,
     /// Paths, for BuildPanel.
@@ -192,6 +196,36 @@ pub struct BreakerPlan {
     pub probes: u32,
     /// How long each step of the ramp (5, 25, 50 %) lasts.
     pub ramp_step: Duration,
+}
+
+/// `[concurrency]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConcurrencyPlan {
+    /// False: there is no limit.
+    pub is_on: bool,
+    /// Calls at once, to begin with.
+    pub initial: u32,
+    /// ... and never fewer than this, however slow the provider gets,
+    pub min: u32,
+    /// ... nor more than this, however fast it is.
+    pub max: u32,
+    /// The limit shrinks when answers begin this many times later than they usually do.
+    pub slowdown: f64,
+    /// Calls that may wait for their turn.
+    pub queue: u32,
+    /// How long they may wait.
+    pub max_wait: Duration,
+}
+
+/// `[balance]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct BalancePlan {
+    /// How long a slow answer is remembered.
+    pub decay: Duration,
+    /// An instance is left out after this many failures in a row.
+    pub eject_after: u32,
+    /// How long; twice as long each further time without a success in between.
+    pub eject_for: Duration,
 }
 
 /// The dialects that providers speak.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::environment::{Meaning, VARIABLES, Variables};
 use super::general::{self, Timeouts};
-use super::plan::{BreakerPlan, Endpoints, ProbePlan, ProviderKind, ProviderPlan, RetryPlan, Usable};
+use super::plan::{Endpoints, ProbePlan, ProviderKind, ProviderPlan, Usable};
+use super::policies::Policies;
 use super::problem::Report;
 use super::reader::{At, Section};
 use super::secret::Secret;
@@ -27,8 +28,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Defaults {
     pub(super) timeouts: Timeouts,
-    pub(super) retry: RetryPlan,
-    pub(super) breaker: BreakerPlan,
+    pub(super) policies: Policies,
 }
 
 /// All providers of the config.
@@ -107,8 +107,7 @@ fn provider(
     let pace = general::pace(&mut times)(timeouts.pace);
     let total = times.optional("total", value::duration).unwrap_or(timeouts.total);
     times.close();
-    let retry = general::retry(&mut section, Some(defaults.retry));
-    let breaker = general::breaker(&mut section, Some(&defaults.breaker));
+    let policies = Policies::read(&mut section, Some(&defaults.policies));
     let endpoints = endpoints(&mut section, kind);
     let probe = probe(&mut section, kind);
     section.close();
@@ -129,8 +128,10 @@ fn provider(
         total,
         pace,
         models: values(models),
-        retry,
-        breaker,
+        retry: policies.retry,
+        breaker: policies.breaker,
+        concurrency: policies.concurrency,
+        balance: policies.balance,
         max_reply,
         endpoints,
         probe,

@@ -152,6 +152,22 @@ pub(super) fn few(min: i64) -> impl Fn(&Value) -> Parsed<u32> {
     }
 }
 
+/// A larger count, at least one.
+pub(super) fn many(value: &Value) -> Parsed<u32> {
+    let number = integer("a number", 1, 100_000)(value)?;
+    u32::try_from(number).map_err(|_| Wanted::new("a number", "1 to 100000"))
+}
+
+/// How many times as much.
+pub(super) fn factor(value: &Value) -> Parsed<f64> {
+    let number = match value {
+        Value::Float(number) => Some(*number),
+        Value::Integer(number) => Some(*number as f64),
+        _ => None,
+    };
+    number.filter(|factor| (1.1..=100.0).contains(factor)).ok_or_else(|| Wanted::new("a factor", "1.1 to 100.0"))
+}
+
 /// A part of a whole.
 pub(super) fn share(value: &Value) -> Parsed<f64> {
     let number = match value {

@@ -14,7 +14,7 @@ use self::machine::{Machine, Pass, Refused, Result as Ended};
 use crate::call::Call;
 use crate::chance::Chance;
 use crate::config::plan::BreakerPlan;
-use crate::fault::{Blame, Fault};
+use crate::fault::Fault;
 use crate::names::display_name;
 use crate::reply::End;
 use crate::stack::{Next, Outcome, Policy};
@@ -199,12 +199,10 @@ impl Policy for Breaker {
 /// What a fault says about the provider's health. A caller's mistake is an answer too; a limit is not an illness.
 fn judge(fault: &Fault) -> Option<Ended> {
     match fault {
-        Fault::Refused { refusal, .. } if refusal.status.as_u16() == 429 => None,
+        // Nothing can be answered with a key that is refused.
         Fault::Credential { .. } => Some(Ended::Failure),
-        // The call's own time or attempts were up: that may be the fault of the targets before.
-        Fault::Deadline | Fault::Exhausted { .. } => None,
-        fault if fault.blame() == Blame::Provider => Some(Ended::Failure),
-        Fault::Refused { .. } => Some(Ended::Success),
+        fault if fault.is_illness() => Some(Ended::Failure),
+        Fault::Refused { refusal, .. } if refusal.status.as_u16() != 429 => Some(Ended::Success),
         _ => None,
     }
 }

@@ -14,6 +14,7 @@ use crate::fault::{Fault, Retry};
 use crate::reply::Reply;
 use crate::stack::{Next, Outcome, Stack};
 use crate::switch::Switch;
+use crate::trail::Reason;
 
 /// The policy.
 pub struct Failover {
@@ -65,7 +66,8 @@ impl Next for Failover {
             if call.deadline.has_passed() {
                 return Err(Fault::Deadline);
             }
-            let attempt = Call { model, instruction: target.plan.instruction.clone(), ..call.clone() };
+            let reason = if faults.is_empty() { call.reason } else { Reason::Failover };
+            let attempt = Call { model, instruction: target.plan.instruction.clone(), reason, ..call.clone() };
             let fault = match target.stack.call(attempt).await {
                 Ok(reply) => return Ok(Reply { target: number, ..reply }),
                 Err(fault) => fault,

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use crate::call::Call;
 use crate::fault::Fault;
 use crate::metrics::{
-    EventLabels, Metrics, ProviderCallLabels, ProviderLabels, RequestLabels, RouteLabels, TokenLabels, as_seconds,
+    AttemptLabels, EventLabels, Metrics, ProviderCallLabels, ProviderLabels, RequestLabels, RouteLabels, TokenLabels,
+    as_seconds,
 };
 use crate::names::display_name;
 use crate::stack::{Next, Outcome, Policy};
@@ -148,11 +149,13 @@ impl Watch {
         for attempt in &facts.attempts {
             let labels = ProviderCallLabels { provider: attempt.provider.clone(), outcome: outcome_word(attempt) };
             metrics.provider_calls.get_or_create(&labels).inc();
+            let labels = AttemptLabels { provider: attempt.provider.clone(), reason: attempt.reason.as_str() };
+            metrics.attempts.get_or_create(&labels).inc();
             let labels = ProviderLabels { provider: attempt.provider.clone() };
             let took = attempt.took.unwrap_or_else(|| attempt.started.elapsed());
             metrics.provider_durations.get_or_create(&labels).observe(as_seconds(took));
         }
-        let Some(last) = facts.attempts.last() else { return };
+        let Some(last) = facts.telling() else { return };
         for (result, count) in [("forwarded", self.events), ("dropped", facts.events_dropped)] {
             if count > 0 {
                 let labels = EventLabels { provider: last.provider.clone(), result };
@@ -169,7 +172,7 @@ impl Watch {
 
     fn log(&self, facts: &Facts) {
         let status = self.status.unwrap_or(499);
-        let last = facts.attempts.last();
+        let last = facts.telling();
         let provider = last.map(|attempt| display_name(&attempt.provider));
         let line = AccessLine {
             outcome: self.outcome(facts),

@@ -18,6 +18,7 @@ use crate::call::{Ask, Call, Endpoint};
 use crate::fault::Fault;
 use crate::reply::{Body, Event, EventKind, EventStream, Reply};
 use crate::stack::{Next, Outcome, Policy, Stack};
+use crate::trail::Reason;
 
 /// The policy. It holds the targets' stack itself, because a stream outlives the call that began it.
 #[derive(Clone)]
@@ -47,6 +48,8 @@ impl Policy for Resume {
         let reply = next.call(call.clone()).await?;
         let Body::Events(events) = reply.body else { return Ok(reply) };
         call.from_target = reply.target + 1;
+        call.reason = Reason::Resume;
+        call.hedge_after = None;
         let resuming = Resuming {
             state: State::Live(events),
             call,

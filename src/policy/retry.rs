@@ -14,6 +14,7 @@ use crate::chance::Chance;
 use crate::config::plan::RetryPlan;
 use crate::fault::{self, Fault};
 use crate::stack::{Next, Outcome, Policy};
+use crate::trail::Reason;
 
 /// The policy around one target.
 #[derive(Clone)]
@@ -51,8 +52,11 @@ impl Retry {
 impl Policy for Retry {
     const NAME: &'static str = "retry";
 
-    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
-        self.budget.deposit(Instant::now());
+    async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
+        // A hedge is an extra attempt, paid for already: extra attempts must not earn further ones.
+        if call.reason != Reason::Hedge {
+            self.budget.deposit(Instant::now());
+        }
         let mut number = 1;
         loop {
             let fault = match next.call(call.clone()).await {
@@ -66,6 +70,7 @@ impl Policy for Retry {
                 return Err(fault);
             }
             tokio::time::sleep(wait).await;
+            call.reason = Reason::Retry;
         }
     }
 }

@@ -4,7 +4,6 @@
 //! it may try again or elsewhere. It waits on the network, and therefore every deadline ends here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +12,7 @@ use http::StatusCode;
 use memchr::memmem;
 use tokio::time::{Instant, timeout_at};
 
+use super::balance::{Instances, Lease};
 use super::stream::{Bodies, Events, Watchdog};
 use super::transport::{Response, SendFault, Transport};
 use super::{Decoded, Expect, Provider, Request, ResponseHead};
@@ -21,7 +21,7 @@ use crate::config::plan::ProviderPlan;
 use crate::fault::Fault;
 use crate::gather;
 use crate::headers;
-use crate::reply::{Body, Reply};
+use crate::reply::{Body, End, Reply};
 use crate::stack::{self, Next};
 use crate::time::{Deadline, Phase};
 use crate::trail::{AttemptNote, Outcome};
@@ -37,15 +37,14 @@ pub struct Exchange {
     provider: Arc<ProviderPlan>,
     dialect: &'static dyn Provider,
     transport: Arc<dyn Transport>,
-    /// The instance that connected last: the one to begin with.
-    good: AtomicUsize,
+    instances: Instances,
 }
 
 impl Exchange {
-    /// An exchange with a provider over a transport.
-    pub fn new(provider: Arc<ProviderPlan>, transport: Arc<dyn Transport>) -> Self {
+    /// An exchange with the instances of a provider over a transport.
+    pub fn new(provider: Arc<ProviderPlan>, transport: Arc<dyn Transport>, instances: Instances) -> Self {
         let dialect = super::dialect(provider.kind);
-        Self { provider, dialect, transport, good: AtomicUsize::new(0) }
+        Self { provider, dialect, transport, instances }
     }
 
     async fn attempt(&self, call: &Call) -> stack::Outcome {
@@ -53,14 +52,18 @@ impl Exchange {
         if !call.attempts.take() {
             return Err(Fault::Exhausted { last: Box::new(Fault::Overloaded), retry_after: ATTEMPTS_SPENT });
         }
-        let note = call.trail.begin_attempt(&self.provider.name, call.model().map(Into::into));
+        let tried = call.trail.facts().instances_tried(&self.provider.name);
+        let note = call.trail.begin_attempt(&self.provider.name, call.model().map(Into::into), call.reason);
         // The first sign of life: of a stream its first event, of a plain answer its head, as the whole may take long.
         let first_by = match call.ask.wants_stream() {
             true => call.deadline.tighten(call.pace.first_token, Phase::FirstToken),
             false => call.deadline.tighten(call.pace.first_byte, Phase::FirstByte),
         };
-        match self.send(first_by, request).await {
-            Ok(response) => self.receive(call, first_by, response, note).await,
+        match self.send(first_by, request, &note, tried).await {
+            Ok((response, lease)) => {
+                let outcome = self.receive(call, first_by, response, note).await;
+                settle(outcome, lease)
+            }
             Err(fault) => {
                 note.end(Outcome::Failed(fault.code()));
                 Err(fault)
@@ -68,26 +71,38 @@ impl Exchange {
         }
     }
 
-    /// Sends to the instance that worked last, and to the others in turn while none connects.
-    async fn send(&self, by: Deadline, request: Request) -> Result<Response, Fault> {
-        let first = self.good.load(Ordering::Relaxed);
+    /// Sends to an instance, and to others while none connects. Those that the call has `tried` before come last.
+    async fn send(
+        &self,
+        by: Deadline,
+        request: Request,
+        note: &AttemptNote,
+        tried: u64,
+    ) -> Result<(Response, Lease), Fault> {
         let mut fault = self.broken("the provider has no instance".into());
-        let instances = self.provider.urls.len();
+        let mut spent = 0;
         // The last one gets the request itself: most providers have one instance, and a request is not copied then.
-        for (step, request) in std::iter::repeat_n(request, instances).enumerate() {
-            let instance = (first + step) % instances;
-            match timeout_at(by.at, self.transport.send(instance, request)).await {
-                Err(_) => return Err(self.late(by.phase)),
-                Ok(Ok(response)) => {
-                    self.good.store(instance, Ordering::Relaxed);
-                    return Ok(response);
+        for request in std::iter::repeat_n(request, self.provider.urls.len()) {
+            let Some(lease) = self.instances.pick(spent, tried) else { break };
+            let instance = lease.index();
+            spent |= 1 << instance.min(63);
+            note.sent_to(instance);
+            fault = match timeout_at(by.at, self.transport.send(instance, request)).await {
+                Ok(Ok(response)) => return Ok((response, lease)),
+                Ok(Err(SendFault::Connect(detail))) => Fault::Connect { provider: self.provider.name.clone(), detail },
+                Ok(Err(SendFault::ConnectTimeout)) => self.late(Phase::Connect),
+                // These may have reached the provider: whether to send again is not decided here.
+                Ok(Err(SendFault::Broken(detail))) => {
+                    lease.failed();
+                    return Err(self.broken(detail));
                 }
-                Ok(Err(SendFault::Connect(detail))) => {
-                    fault = Fault::Connect { provider: self.provider.name.clone(), detail };
+                Err(_) => {
+                    lease.answered();
+                    lease.failed();
+                    return Err(self.late(by.phase));
                 }
-                Ok(Err(SendFault::ConnectTimeout)) => fault = self.late(Phase::Connect),
-                Ok(Err(SendFault::Broken(detail))) => return Err(self.broken(detail)),
-            }
+            };
+            lease.failed();
         }
         Err(fault)
     }
@@ -108,7 +123,10 @@ impl Exchange {
             }
         };
         note.end(match &result {
-            Ok(_) => Outcome::Succeeded,
+            Ok(_) => {
+                note.answered();
+                Outcome::Succeeded
+            }
             Err(fault) => Outcome::Failed(fault.code()),
         });
         result
@@ -161,6 +179,7 @@ impl Exchange {
             Some(Ok(first)) => Some(first),
             None => None,
         };
+        note.answered();
         let rest = body.into_bytes(first, self.provider.name.clone(), note);
         Ok(self.raw(call, &head, Body::Bytes(Box::pin(rest))))
     }
@@ -176,6 +195,7 @@ impl Exchange {
         let reader = self.dialect.events(call);
         let mut events = Events::new(body, reader, self.provider.name.clone(), call.trail.clone(), note);
         events.first(first_by).await?;
+        events.answered();
         Ok(self.raw(call, &head, Body::Events(Box::pin(events))))
     }
 
@@ -213,6 +233,33 @@ impl Next for Exchange {
 
     fn describe(&self, names: &mut Vec<&'static str>) {
         names.push("transport");
+    }
+}
+
+/// Tells the instance how its answer went: at the end, as a stream that is cut late is a failure too.
+fn settle(outcome: stack::Outcome, lease: Lease) -> stack::Outcome {
+    match outcome {
+        // There is no other to compare it with.
+        outcome if lease.is_alone() => outcome,
+        Ok(reply) => {
+            lease.answered();
+            Ok(reply.on_end(move |end| match end {
+                End::Complete => lease.succeeded(),
+                End::Failed(_) => lease.failed(),
+                End::Abandoned => {}
+            }))
+        }
+        Err(fault) => {
+            match &fault {
+                Fault::Timeout { .. } => {
+                    lease.answered();
+                    lease.failed();
+                }
+                fault if fault.is_illness() => lease.failed(),
+                _ => {}
+            }
+            Err(fault)
+        }
     }
 }
 

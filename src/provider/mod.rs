@@ -102,6 +102,7 @@ pub enum Read {
     Error(Box<crate::fault::Refusal>),
 }
 
+pub mod balance;
 pub mod buildpanel;
 mod chunks;
 mod conversation;

@@ -189,6 +189,11 @@ impl Events {
         }
     }
 
+    /// Notes that the first event is in hand.
+    pub(super) fn answered(&self) {
+        self.note.answered();
+    }
+
     /// Waits until the first event that says something is in hand; what comes before it (comments) is kept with it.
     /// Until then an error is a fault like that of any failed attempt.
     pub(super) async fn first(&mut self, by: Deadline) -> Result<(), Fault> {

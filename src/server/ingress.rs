@@ -28,6 +28,7 @@ use crate::gather;
 use crate::headers;
 use crate::policy::observe::Watch;
 use crate::stack::Next;
+use crate::trail::Reason;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TIDEGATE_REQUEST_ID: HeaderName = HeaderName::from_static("x-tidegate-request-id");
@@ -180,6 +181,8 @@ impl Visit<'_> {
             pace,
             from_target: 0,
             reads_text: false,
+            reason: Reason::First,
+            hedge_after: None,
             attempts: Attempts::new(self.gateway.plan.attempts),
             trail: watch.trail.clone(),
         };

@@ -62,9 +62,12 @@ struct Change {
 struct Planned {
     #[serde(default)]
     at_ms: u64,
-    /// How many of them at once.
+    /// How many of them.
     #[serde(default = "one")]
     times: usize,
+    /// The time between two of them; all at once when it is 0.
+    #[serde(default)]
+    every_ms: u64,
     #[serde(default = "post")]
     method: String,
     path: String,
@@ -157,10 +160,10 @@ impl Scenario {
             });
         }
         for (number, planned) in self.call.iter().cloned().enumerate() {
-            for _ in 0..planned.times {
+            for turn in 0..planned.times as u64 {
                 let (gateway, planned) = (gateway.clone(), planned.clone());
                 tasks.spawn(async move {
-                    tokio::time::sleep(Duration::from_millis(planned.at_ms)).await;
+                    tokio::time::sleep(Duration::from_millis(planned.at_ms + turn * planned.every_ms)).await;
                     planned
                         .happen(&gateway)
                         .await
