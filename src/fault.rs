@@ -72,6 +72,13 @@ pub enum Fault {
         /// When it will be asked again.
         retry_in: Duration,
     },
+    /// The provider is asked as much at once as it can stand.
+    Saturated {
+        /// Who.
+        provider: Arc<str>,
+        /// When there may be a place.
+        retry_in: Duration,
+    },
     /// This target cannot serve this call (a picture for a text-only provider).
     Unsupported {
         /// Who.
@@ -196,6 +203,7 @@ impl Fault {
             Fault::NoProvider
             | Fault::Disabled { .. }
             | Fault::Open { .. }
+            | Fault::Saturated { .. }
             | Fault::Overloaded
             | Fault::Unsupported { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Fault::Connect { .. } | Fault::Broken { .. } | Fault::Incomplete { .. } | Fault::Credential { .. } => {
@@ -229,6 +237,7 @@ impl Fault {
             },
             Fault::Credential { .. } => "provider_credentials",
             Fault::Open { .. } => "breaker_open",
+            Fault::Saturated { .. } => "provider_saturated",
             Fault::Unsupported { .. } => "unsupported_by_provider",
             Fault::Deadline => "deadline_exceeded",
             Fault::Exhausted { last, .. } => match &**last {
@@ -258,6 +267,7 @@ impl Fault {
             Fault::NoProvider
             | Fault::Disabled { .. }
             | Fault::Credential { .. }
+            | Fault::Saturated { .. }
             | Fault::Unsupported { .. }
             | Fault::Overloaded
             | Fault::Internal { .. } => Blame::Gateway,
@@ -289,6 +299,7 @@ impl Fault {
             | Fault::Incomplete { .. }
             | Fault::Credential { .. }
             | Fault::Open { .. }
+            | Fault::Saturated { .. }
             | Fault::Unsupported { .. } => Retry::NextTarget,
             Fault::Request(_)
             | Fault::NoProvider
@@ -330,6 +341,9 @@ impl Fault {
             Fault::Open { provider, .. } => {
                 format!("The AI provider {provider} has been failing and is not asked for the moment.").into()
             }
+            Fault::Saturated { provider, .. } => {
+                format!("The AI provider {provider} has as much to do as it can. Please try again.").into()
+            }
             Fault::Unsupported { provider, what } => {
                 format!("The AI provider {provider} does not support {what}.").into()
             }
@@ -351,7 +365,7 @@ impl Fault {
         match self {
             Fault::Disabled { .. } | Fault::NoProvider => Some(DISABLED_RETRY_AFTER),
             Fault::Exhausted { retry_after, .. } => Some(*retry_after),
-            Fault::Open { retry_in, .. } => Some(*retry_in),
+            Fault::Open { retry_in, .. } | Fault::Saturated { retry_in, .. } => Some(*retry_in),
             Fault::Refused { refusal, .. } => {
                 refusal.retry_after.or((refusal.status.as_u16() == 429).then_some(DEFAULT_RETRY_AFTER))
             }
@@ -376,6 +390,7 @@ impl Fault {
             }),
             Fault::Credential { provider } => Some(format!("{provider}: the provider refused our key")),
             Fault::Open { provider, .. } => Some(format!("{provider}: the breaker is open")),
+            Fault::Saturated { provider, .. } => Some(format!("{provider}: no place")),
             Fault::Unsupported { provider, what } => Some(format!("{provider}: no support for {what}")),
             Fault::Exhausted { last, .. } => last.detail(),
             Fault::Internal { detail } => Some(detail.clone()),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::caller::{self, Caller};
-use crate::config::plan::{CallerKind, Plan, RoutePlan};
+use crate::config::plan::{CallerKind, Plan, RoutePlan, TargetPlan};
 use crate::fault::RequestFault;
 use crate::live::Live;
 use crate::metrics::{InstanceLabels, Metrics, ProviderLabels};
@@ -67,19 +67,18 @@ impl Gateway {
         for provider in &plan.providers {
             transports.insert(provider.name.clone(), world.transport(provider)?);
         }
-        let target = |target: &crate::config::plan::TargetPlan, is_idempotent: bool| {
+        let target = |route: &RoutePlan, target: &TargetPlan| {
             let provider = &target.provider;
             let (Some(transport), Some(state)) = (transports.get(&provider.name), live.provider(&provider.name)) else {
                 return Err(format!("provider {} has no state", provider.name));
             };
             let exchange = Exchange::new(provider.clone(), transport.clone(), state.instances.clone());
-            let stack = pipeline::target(target, is_idempotent, state, world.chance(), exchange);
+            let stack = pipeline::target(route, target, state, world.chance(), exchange);
             Ok(Target { plan: target.clone(), switch: state.switch.clone(), stack })
         };
         let mut routes = Vec::with_capacity(plan.routes.len());
         for route in &plan.routes {
-            let targets =
-                route.targets.iter().map(|plan| target(plan, route.is_idempotent)).collect::<Result<Vec<_>, _>>()?;
+            let targets = route.targets.iter().map(|plan| target(route, plan)).collect::<Result<Vec<_>, _>>()?;
             let mut target_policies = Vec::new();
             if let Some(target) = targets.first() {
                 target.stack.describe(&mut target_policies);
@@ -130,6 +129,9 @@ impl Gateway {
             };
             let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum();
             self.metrics.breakers(&labels, state, sum(|report| report.transitions), sum(|report| report.refused));
+            if let Some(places) = provider.places.report() {
+                self.metrics.places(&labels, places.limit, places.in_flight, places.waiting, places.refused);
+            }
             for (instance, report) in (0..).zip(provider.instances.reports()) {
                 let labels = InstanceLabels { provider: provider.name.clone(), instance };
                 self.metrics.instance(&labels, report.in_flight, report.is_ejected);

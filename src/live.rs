@@ -13,6 +13,7 @@ use crate::budget::RetryBudget;
 use crate::chance::Chance;
 use crate::config::plan::{Plan, Usable};
 use crate::policy::breaker::Breakers;
+use crate::policy::concurrency::Places;
 use crate::provider::balance::Instances;
 use crate::switch::Switch;
 use crate::trail::{Facts, Outcome};
@@ -44,6 +45,7 @@ impl Live {
                 health: Mutex::default(),
                 breakers: Breakers::new(plan.name.clone(), plan.breaker.clone(), chance.clone()),
                 retries: RetryBudget::new(plan.retry.budget, plan.retry.budget_floor),
+                places: Places::new(plan.concurrency.clone()),
                 instances: Instances::new(plan.urls.len(), plan.balance.clone(), chance.clone()),
                 calls: AtomicU64::new(0),
                 successes: AtomicU64::new(0),
@@ -147,6 +149,8 @@ pub struct ProviderLive {
     pub breakers: Breakers,
     /// Extra attempts that it can stand.
     pub retries: RetryBudget,
+    /// How much it is asked at once.
+    pub places: Places,
     /// Which of its instances is asked.
     pub instances: Instances,
     health: Mutex<Health>,

@@ -119,6 +119,14 @@ pub struct Metrics {
     breaker_transitions: Family<ProviderLabels, Counter>,
     /// `tidegate_breaker_refused_total`
     breaker_refused: Family<ProviderLabels, Counter>,
+    /// `tidegate_concurrency_limit`: calls at once that a provider is trusted with.
+    concurrency_limit: Family<ProviderLabels, Gauge>,
+    /// `tidegate_concurrency_in_flight`
+    concurrency_in_flight: Family<ProviderLabels, Gauge>,
+    /// `tidegate_concurrency_waiting`
+    concurrency_waiting: Family<ProviderLabels, Gauge>,
+    /// `tidegate_concurrency_refused_total`: calls that got no place in time.
+    concurrency_refused: Family<ProviderLabels, Counter>,
     /// `tidegate_instance_in_flight`: of providers with several instances.
     instance_in_flight: Family<InstanceLabels, Gauge>,
     /// `tidegate_instance_ejected`: 1 while it is left out.
@@ -157,6 +165,10 @@ impl Metrics {
             breaker_state: Family::default(),
             breaker_transitions: Family::default(),
             breaker_refused: Family::default(),
+            concurrency_limit: Family::default(),
+            concurrency_in_flight: Family::default(),
+            concurrency_waiting: Family::default(),
+            concurrency_refused: Family::default(),
             instance_in_flight: Family::default(),
             instance_ejected: Family::default(),
             stream_events: Family::default(),
@@ -204,6 +216,14 @@ impl Metrics {
         let transitions = metrics.breaker_transitions.clone();
         registry.register("tidegate_breaker_transitions", "Changes of breakers' states", transitions);
         registry.register("tidegate_breaker_refused", "Calls that breakers refused", metrics.breaker_refused.clone());
+        let limit = metrics.concurrency_limit.clone();
+        registry.register("tidegate_concurrency_limit", "Calls at once that a provider is trusted with", limit);
+        let in_flight = metrics.concurrency_in_flight.clone();
+        registry.register("tidegate_concurrency_in_flight", "Calls that hold a place at a provider", in_flight);
+        let waiting = metrics.concurrency_waiting.clone();
+        registry.register("tidegate_concurrency_waiting", "Calls that wait for a place at a provider", waiting);
+        let refused = metrics.concurrency_refused.clone();
+        registry.register("tidegate_concurrency_refused", "Calls that got no place at a provider in time", refused);
         let in_flight = metrics.instance_in_flight.clone();
         registry.register("tidegate_instance_in_flight", "Calls that an instance is answering", in_flight);
         let ejected = metrics.instance_ejected.clone();
@@ -224,6 +244,14 @@ impl Metrics {
         self.breaker_state.get_or_create(labels).set(state);
         self.breaker_transitions.get_or_create(labels).inner().store(transitions, Ordering::Relaxed);
         self.breaker_refused.get_or_create(labels).inner().store(refused, Ordering::Relaxed);
+    }
+
+    /// Sets the metrics of a provider's places, which the places themselves count.
+    pub fn places(&self, labels: &ProviderLabels, limit: u32, in_flight: u32, waiting: u32, refused: u64) {
+        self.concurrency_limit.get_or_create(labels).set(limit.into());
+        self.concurrency_in_flight.get_or_create(labels).set(in_flight.into());
+        self.concurrency_waiting.get_or_create(labels).set(waiting.into());
+        self.concurrency_refused.get_or_create(labels).inner().store(refused, Ordering::Relaxed);
     }
 
     /// Sets an instance's metrics, which the balancing itself counts.

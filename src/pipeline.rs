@@ -8,6 +8,7 @@ use crate::chance::Chance;
 use crate::config::plan::{ResumeMode, RoutePlan, TargetPlan};
 use crate::live::ProviderLive;
 use crate::policy::breaker::Breaker;
+use crate::policy::concurrency::Concurrency;
 use crate::policy::deadline::Deadline;
 use crate::policy::failover::{Failover, Target};
 use crate::policy::observe::Observe;
@@ -33,19 +34,22 @@ pub fn route(plan: &RoutePlan, observe: Observe, targets: Vec<Target>) -> Stack 
 
 /// What every attempt at a target passes.
 pub fn target(
+    route: &RoutePlan,
     plan: &TargetPlan,
-    is_idempotent: bool,
     state: &ProviderLive,
     chance: &Chance,
     exchange: Exchange,
 ) -> Stack {
     let provider = &plan.provider;
     let retry = Retry::new(provider.retry, state.retries.clone(), chance.clone());
+    let concurrency = Concurrency::new(provider.name.clone(), state.places.clone(), route.priority);
     let layers = ServiceBuilder::new()
         // Around the breaker: every attempt is counted, and an open breaker ends the retries.
-        .layer(policy(is_idempotent.then_some(retry)))
+        .layer(policy(route.is_idempotent.then_some(retry)))
         // Around the timeout: a provider that is too slow is failing.
         .layer(policy(Breaker::new(provider.name.clone(), state.breakers.clone())))
+        // Inside the breaker: who is refused anyway does not wait for a place. Around the timeout: waiting is not silence.
+        .layer(policy(provider.concurrency.is_on.then_some(concurrency)))
         // Innermost: each attempt has its own time.
         .layer(policy(Timeout::new(plan.total, plan.pace)));
     Stack::new(layers.service(exchange))

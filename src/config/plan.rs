@@ -299,6 +299,25 @@ pub struct RoutePlan {
     pub resume: ResumeMode,
     /// False: the call is tried once, at one target.
     pub is_idempotent: bool,
+    /// Who gets a place first where there are not enough.
+    pub priority: Priority,
+}
+
+/// `priority` of a route: who gets a place at a provider first. In the order of urgency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Somebody is listening.
+    Voice,
+    /// Somebody is reading.
+    Chat,
+    /// Nobody is waiting.
+    Background,
+}
+
+impl Priority {
+    /// All of them with their words.
+    pub const ALL: [(Priority, &'static str); 3] =
+        [(Priority::Voice, "voice"), (Priority::Chat, "chat"), (Priority::Background, "background")];
 }
 
 /// `resume` of a route: what is done about a stream of text that breaks after its first event.
@@ -429,6 +448,16 @@ impl CallKind {
                 matches!(self, K::Chat | K::ParseOrder | K::Voice | K::VoiceMetadata | K::VoiceOrder | K::Menu)
             }
             ProviderKind::OpenAi => !matches!(self, K::Voice | K::VoiceOrder | K::Menu | K::Health | K::Stats),
+        }
+    }
+
+    /// How urgent it is where the route does not say.
+    pub fn priority(self) -> Priority {
+        use CallKind as K;
+        match self {
+            K::Voice | K::VoiceMetadata | K::VoiceOrder | K::Transcriptions | K::Speech => Priority::Voice,
+            K::Embeddings | K::Any => Priority::Background,
+            _ => Priority::Chat,
         }
     }
 

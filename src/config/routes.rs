@@ -11,7 +11,8 @@ use http::Method;
 use super::document::{Node, Value};
 use super::general::{self, Timeouts};
 use super::plan::{
-    CallKind, CallerKind, ModelMap, Pattern, ProviderKind, ProviderPlan, ResumeMode, RoutePlan, TargetPlan, Usable,
+    CallKind, CallerKind, ModelMap, Pattern, Priority, ProviderKind, ProviderPlan, ResumeMode, RoutePlan, TargetPlan,
+    Usable,
 };
 use super::problem::{Origin, Report};
 use super::providers::{self, Providers};
@@ -93,6 +94,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
     let max_body = section.optional("max_body", value::body_size).unwrap_or(MAX_BODY);
     let is_idempotent = section.optional("idempotent", value::boolean).unwrap_or(true);
     let resume = resume(&mut section, call);
+    let priority = section.optional("priority", value::word("a priority", &Priority::ALL));
     let targets = targets(&mut section, call, context, &pace, instruction.as_ref());
     section.close();
     Some(RoutePlan {
@@ -107,6 +109,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
         model,
         resume,
         is_idempotent,
+        priority: priority.unwrap_or_else(|| call.map_or(Priority::Chat, CallKind::priority)),
     })
 }
 
