@@ -74,7 +74,7 @@ impl Gateway {
             };
             let exchange = Exchange::new(provider.clone(), transport.clone(), state.instances.clone());
             let stack = pipeline::target(route, target, state, world.chance(), exchange);
-            Ok(Target { plan: target.clone(), switch: state.switch.clone(), stack })
+            Ok(Target { plan: target.clone(), switch: state.switch.clone(), retries: state.retries.clone(), stack })
         };
         let mut routes = Vec::with_capacity(plan.routes.len());
         for route in &plan.routes {
@@ -83,7 +83,7 @@ impl Gateway {
             if let Some(target) = targets.first() {
                 target.stack.describe(&mut target_policies);
             }
-            let stack = pipeline::route(route, observe.clone(), targets);
+            let stack = pipeline::route(route, observe.clone(), &live, targets);
             let dialect = caller::dialect(route.caller);
             routes.push(Route { plan: route.clone(), stack, dialect, target_policies });
         }

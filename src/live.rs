@@ -2,6 +2,7 @@
 //!
 //! It knows neither HTTP nor what the pipeline looks like.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,9 +15,10 @@ use crate::chance::Chance;
 use crate::config::plan::{Plan, Usable};
 use crate::policy::breaker::Breakers;
 use crate::policy::concurrency::Places;
+use crate::policy::hedge::Paces;
 use crate::provider::balance::Instances;
 use crate::switch::Switch;
-use crate::trail::{Facts, Outcome};
+use crate::trail::{Attempt, Facts, Outcome, Reason};
 
 /// How many tenants' menu sizes are remembered.
 const MENUS: u64 = 10_000;
@@ -30,6 +32,8 @@ pub struct Live {
     providers: Vec<Arc<ProviderLive>>,
     /// Items on each tenant's menu when it was last read.
     menus: Cache<Arc<str>, usize>,
+    /// How fast each route's first attempts answer.
+    paces: Mutex<BTreeMap<Arc<str>, Paces>>,
     last_fallback: Mutex<Option<Instant>>,
     is_draining: AtomicBool,
     store: Mutex<Health>,
@@ -57,6 +61,7 @@ impl Live {
             started: Instant::now(),
             providers: plan.providers.iter().map(provider).collect(),
             menus: Cache::new(MENUS),
+            paces: Mutex::default(),
             last_fallback: Mutex::new(None),
             is_draining: AtomicBool::new(false),
             store: Mutex::default(),
@@ -71,6 +76,11 @@ impl Live {
     /// A provider's state.
     pub fn provider(&self, name: &str) -> Option<&Arc<ProviderLive>> {
         self.providers.iter().find(|provider| &*provider.name == name)
+    }
+
+    /// How fast a route's first attempts answer.
+    pub fn paces(&self, route: &Arc<str>) -> Paces {
+        lock(&self.paces).entry(route.clone()).or_default().clone()
     }
 
     /// Time since the start.
@@ -124,8 +134,12 @@ impl Live {
                 Outcome::Pending => 0,
             };
         }
-        let (Some(first), Some(served)) = (facts.attempts.first(), facts.served()) else { return };
-        if served.provider != first.provider {
+        let Some(served) = facts.served() else { return };
+        // Not one that was merely faster: a hedge is no sign of trouble.
+        let stands_in = |attempt: &Attempt| {
+            matches!(attempt.reason, Reason::Failover | Reason::Resume) && attempt.provider == served.provider
+        };
+        if facts.attempts.iter().any(stands_in) {
             *lock(&self.last_fallback) = Some(Instant::now());
             if let Some(provider) = self.provider(&served.provider) {
                 provider.fallbacks.fetch_add(1, Ordering::Relaxed);

@@ -6,11 +6,12 @@ use tower::ServiceBuilder;
 
 use crate::chance::Chance;
 use crate::config::plan::{ResumeMode, RoutePlan, TargetPlan};
-use crate::live::ProviderLive;
+use crate::live::{Live, ProviderLive};
 use crate::policy::breaker::Breaker;
 use crate::policy::concurrency::Concurrency;
 use crate::policy::deadline::Deadline;
 use crate::policy::failover::{Failover, Target};
+use crate::policy::hedge::Hedge;
 use crate::policy::observe::Observe;
 use crate::policy::resume::Resume;
 use crate::policy::retry::Retry;
@@ -19,16 +20,19 @@ use crate::provider::exchange::Exchange;
 use crate::stack::{Stack, policy};
 
 /// What every call of a route passes.
-pub fn route(plan: &RoutePlan, observe: Observe, targets: Vec<Target>) -> Stack {
+pub fn route(plan: &RoutePlan, observe: Observe, live: &Live, targets: Vec<Target>) -> Stack {
     let failover = Stack::new(Failover::new(targets, plan.is_idempotent));
     let resume = (plan.resume == ResumeMode::Replay).then(|| Resume::new(failover.clone()));
+    let hedge = plan.hedge.map(|percentile| Hedge::new(percentile, live.paces(&plan.name)));
     let layers = ServiceBuilder::new()
         // Outermost: it must see every way out.
         .layer(policy(observe))
         // Around failover: all targets together have this long.
         .layer(policy(Deadline::new(plan.total)))
         // Around failover: what breaks after the commit point is asked for again at the targets that are left.
-        .layer(policy(resume));
+        .layer(policy(resume))
+        // Around failover, which knows where a second attempt can go. Inside resume: what is resumed is late already.
+        .layer(policy(hedge));
     Stack::new(layers.service(failover))
 }
 

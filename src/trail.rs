@@ -163,7 +163,7 @@ pub enum Outcome {
     Failed(&'static str),
 }
 
-/// The means to note how an attempt ended. The first word counts.
+/// The means to note how an attempt ended. The first word counts; dropped without one, the attempt was given up.
 #[derive(Debug)]
 pub struct AttemptNote {
     trail: Trail,
@@ -193,6 +193,16 @@ impl AttemptNote {
         {
             attempt.took = Some(attempt.started.elapsed());
             attempt.outcome = outcome;
+        }
+    }
+}
+
+impl Drop for AttemptNote {
+    fn drop(&mut self) {
+        if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index)
+            && attempt.took.is_none()
+        {
+            attempt.took = Some(attempt.started.elapsed());
         }
     }
 }

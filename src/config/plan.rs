@@ -299,6 +299,8 @@ pub struct RoutePlan {
     pub resume: ResumeMode,
     /// False: the call is tried once, at one target.
     pub is_idempotent: bool,
+    /// A second attempt beside the first, once it is slower than this share (0.95) of the calls before; `None`: never.
+    pub hedge: Option<f64>,
     /// Who gets a place first where there are not enough.
     pub priority: Priority,
 }

@@ -29,6 +29,9 @@ const CALLERS: &[(CallerKind, &str)] = &[
 
 const RESUME: &[(ResumeMode, &str)] = &[(ResumeMode::Off, "off"), (ResumeMode::Replay, "replay")];
 
+/// When a second attempt begins, as a share of the calls before that were faster.
+const HEDGE: &[(Option<f64>, &str)] = &[(None, "off"), (Some(0.90), "p90"), (Some(0.95), "p95"), (Some(0.99), "p99")];
+
 /// What holds for a route of the user's own that says nothing.
 const MAX_BODY: usize = 4 << 20;
 
@@ -95,6 +98,10 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
     let is_idempotent = section.optional("idempotent", value::boolean).unwrap_or(true);
     let resume = resume(&mut section, call);
     let priority = section.optional("priority", value::word("a priority", &Priority::ALL));
+    let hedge = section.optional("hedge", value::word("a hedge", HEDGE)).flatten();
+    if hedge.is_some() && !is_idempotent {
+        section.problem("hedge", "`idempotent` is false: the call must not be made twice");
+    }
     let targets = targets(&mut section, call, context, &pace, instruction.as_ref());
     section.close();
     Some(RoutePlan {
@@ -109,6 +116,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
         model,
         resume,
         is_idempotent,
+        hedge,
         priority: priority.unwrap_or_else(|| call.map_or(Priority::Chat, CallKind::priority)),
     })
 }

@@ -15,7 +15,7 @@ use crate::call::Call;
 use crate::chance::Chance;
 use crate::config::plan::BreakerPlan;
 use crate::fault::Fault;
-use crate::names::display_name;
+use crate::names::{display_name, family};
 use crate::reply::End;
 use crate::stack::{Next, Outcome, Policy};
 
@@ -136,24 +136,6 @@ impl Guarded {
     }
 }
 
-/// A model's family: its name without a date or version at the end, so that `gpt-4o-2024-08-06` and `gpt-4o` stand or
-/// fall together.
-fn family(model: &str) -> &str {
-    let mut family = model;
-    while let Some((front, last)) = family.rsplit_once(['-', '@', ':']) {
-        if front.is_empty() || !last.bytes().all(|byte| byte.is_ascii_digit()) || last.is_empty() {
-            break;
-        }
-        // A size or generation (`gpt-4`, `o1-8`) is one digit; a date's parts are two or four.
-        if last.len() < 2 {
-            break;
-        }
-        family = front;
-    }
-    // Not at a character boundary: then the whole name is as good a family as any.
-    family.get(..family.len().min(100)).unwrap_or(family)
-}
-
 /// The policy around one target.
 #[derive(Clone)]
 pub struct Breaker {
@@ -225,26 +207,6 @@ impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(pass) = self.pass.take() {
             self.guarded.change(|machine| machine.settle(pass, None, Instant::now()));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_date_at_the_end_of_a_name_makes_no_family_of_its_own() {
-        for (model, wanted) in [
-            ("gpt-4o-2024-08-06", "gpt-4o"),
-            ("gpt-4o", "gpt-4o"),
-            ("gpt-4", "gpt-4"),
-            ("gpt-3.5-turbo-0125", "gpt-3.5-turbo"),
-            ("meta-llama/Llama-3-70b-chat-hf", "meta-llama/Llama-3-70b-chat-hf"),
-            ("", ""),
-            ("-2024", "-2024"),
-        ] {
-            assert_eq!(family(model), wanted);
         }
     }
 }

@@ -3,11 +3,14 @@
 //! Whether a fault allows another target is the fault's own answer. Nothing here knows about streams: a target that
 //! returns has passed the commit point.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use tokio::time::{Instant, timeout};
 
+use crate::budget::RetryBudget;
 use crate::call::Call;
 use crate::config::plan::{ModelChoice, TargetPlan};
 use crate::fault::{Fault, Retry};
@@ -28,8 +31,17 @@ pub struct Target {
     pub plan: TargetPlan,
     /// Whether calls may go there now.
     pub switch: Switch,
+    /// Extra attempts that its provider can stand.
+    pub retries: RetryBudget,
     /// Its policies.
     pub stack: Stack,
+}
+
+/// A target that may be asked, and what its provider will be told.
+struct Choice<'a> {
+    number: usize,
+    target: &'a Target,
+    model: Option<Arc<str>>,
 }
 
 /// When trying again makes sense if no target says.
@@ -46,30 +58,82 @@ impl Failover {
         let off = self.targets.iter().find(|target| !target.switch.is_on());
         off.map_or(Fault::NoProvider, |target| Fault::Disabled { provider: target.plan.provider.name.clone() })
     }
+
+    /// The first target from `number` on that is switched on and has the model.
+    fn choose(&self, number: usize, call: &Call) -> Option<Choice<'_>> {
+        let targets = self.targets.iter().enumerate().skip(number);
+        targets.filter(|(_, target)| target.switch.is_on()).find_map(|(number, target)| {
+            let model = match target.plan.choose(call.ask.model()) {
+                ModelChoice::NotHere => return None,
+                ModelChoice::AsAsked => None,
+                ModelChoice::Replace(model) => Some(model),
+            };
+            Some(Choice { number, target, model })
+        })
+    }
+
+    async fn ask(&self, choice: &Choice<'_>, call: &Call, reason: Reason) -> Outcome {
+        let instruction = choice.target.plan.instruction.clone();
+        let attempt = Call { model: choice.model.clone(), instruction, reason, ..call.clone() };
+        let reply = choice.target.stack.call(attempt).await?;
+        Ok(Reply { target: choice.number, ..reply })
+    }
+
+    /// Asks a target and, when it is silent for so long, another beside it: the first answer wins, and the other attempt is
+    /// given up at once. Returns also the number of the last target that was asked.
+    async fn race(&self, first: Choice<'_>, call: &Call, after: Duration, faults: &mut Vec<Fault>) -> (Outcome, usize) {
+        let mut slow = pin!(self.ask(&first, call, call.reason));
+        if let Ok(outcome) = timeout(after, &mut slow).await {
+            return (outcome, first.number);
+        }
+        // Another instance gives the same answer as the one that is silent; where there is none, the next target has to do.
+        let beside = match first.target.plan.provider.urls.len() {
+            1 => self.choose(first.number + 1, call),
+            _ => Some(Choice { number: first.number, target: first.target, model: first.model.clone() }),
+        };
+        let Some(second) =
+            beside.filter(|second| call.attempts.any_left() && second.target.retries.withdraw(Instant::now()))
+        else {
+            return (slow.await, first.number);
+        };
+        let mut fast = pin!(self.ask(&second, call, Reason::Hedge));
+        let (outcome, is_slow) = tokio::select! {
+            biased;
+            outcome = &mut slow => (outcome, true),
+            outcome = &mut fast => (outcome, false),
+        };
+        match outcome {
+            // One of them may still answer, unless the caller's own mistake is the matter.
+            Err(fault) if fault.retry() != Retry::Never => {
+                faults.push(fault);
+                (if is_slow { fast.await } else { slow.await }, second.number)
+            }
+            outcome => (outcome, second.number),
+        }
+    }
 }
 
 impl Next for Failover {
     async fn call(&self, call: Call) -> Outcome {
         let mut faults = Vec::new();
-        for (number, target) in self.targets.iter().enumerate().skip(call.from_target) {
-            if !target.switch.is_on() {
-                continue;
-            }
-            let model = match target.plan.choose(call.ask.model()) {
-                ModelChoice::NotHere => continue,
-                ModelChoice::AsAsked => None,
-                ModelChoice::Replace(model) => Some(model),
-            };
+        let mut from = call.from_target;
+        while let Some(choice) = self.choose(from, &call) {
             if !faults.is_empty() && !call.attempts.any_left() {
                 break;
             }
             if call.deadline.has_passed() {
                 return Err(Fault::Deadline);
             }
-            let reason = if faults.is_empty() { call.reason } else { Reason::Failover };
-            let attempt = Call { model, instruction: target.plan.instruction.clone(), reason, ..call.clone() };
-            let fault = match target.stack.call(attempt).await {
-                Ok(reply) => return Ok(Reply { target: number, ..reply }),
+            let is_first = faults.is_empty();
+            let (outcome, last) = match call.hedge_after {
+                Some(after) if is_first => self.race(choice, &call, after, &mut faults).await,
+                _ => {
+                    let reason = if is_first { call.reason } else { Reason::Failover };
+                    (self.ask(&choice, &call, reason).await, choice.number)
+                }
+            };
+            let fault = match outcome {
+                Ok(reply) => return Ok(reply),
                 Err(fault) => fault,
             };
             let was_asked = !matches!(fault, Fault::Unsupported { .. });
@@ -77,6 +141,7 @@ impl Next for Failover {
                 return Err(fault);
             }
             faults.push(fault);
+            from = last + 1;
         }
         Err(if faults.is_empty() { self.nobody() } else { sum_up(faults) })
     }

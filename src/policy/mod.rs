@@ -4,6 +4,7 @@ pub mod breaker;
 pub mod concurrency;
 pub mod deadline;
 pub mod failover;
+pub mod hedge;
 pub mod observe;
 pub mod resume;
 pub mod retry;
