@@ -35,18 +35,28 @@ impl Attempts {
 
 /// Extra attempts at one provider, shared by all its callers.
 #[derive(Clone, Debug)]
-pub struct RetryBudget(Arc<Mutex<Ledger>>);
+pub struct RetryBudget {
+    share: f64,
+    floor: u32,
+    ledger: Arc<Mutex<Ledger>>,
+}
 
 impl RetryBudget {
     /// Extra attempts of at most `share` of the requests of the last ten seconds, plus `floor`.
     pub fn new(share: f64, floor: u32) -> Self {
         let slots = [Slot::default(); WINDOW as usize];
-        Self(Arc::new(Mutex::new(Ledger { share, floor, start: None, newest: 0, slots })))
+        Self { share, floor, ledger: Arc::new(Mutex::new(Ledger { start: None, newest: 0, slots })) }
+    }
+
+    /// The same history under other limits.
+    #[must_use]
+    pub fn under(&self, share: f64, floor: u32) -> Self {
+        Self { share, floor, ledger: self.ledger.clone() }
     }
 
     fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
         // Counts only: nothing half-written can be left behind by a panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A request arrived that is no extra attempt.
@@ -59,7 +69,7 @@ impl RetryBudget {
         let mut ledger = self.ledger();
         ledger.slot(now);
         let (requests, extra) = ledger.sums();
-        let allowed = (requests as f64 * ledger.share) as u64 + u64::from(ledger.floor);
+        let allowed = (requests as f64 * self.share) as u64 + u64::from(self.floor);
         let is_allowed = extra < allowed;
         if is_allowed {
             ledger.slot(now).extra += 1;
@@ -70,8 +80,6 @@ impl RetryBudget {
 
 #[derive(Debug)]
 struct Ledger {
-    share: f64,
-    floor: u32,
     start: Option<Instant>,
     newest: u64,
     slots: [Slot; WINDOW as usize],

@@ -13,7 +13,7 @@ use crate::fault::RequestFault;
 use crate::live::Live;
 use crate::metrics::{InstanceLabels, Metrics, ProviderLabels};
 use crate::pipeline;
-use crate::policy::breaker::{Report, State};
+use crate::policy::breaker::State;
 use crate::policy::failover::Target;
 use crate::policy::observe::Observe;
 use crate::provider::exchange::Exchange;
@@ -60,7 +60,7 @@ struct Place {
 impl Gateway {
     /// Builds a gateway. The error says which part of the plan cannot be built.
     pub fn new(plan: Plan, live: Arc<Live>, world: Arc<World>) -> Result<Self, String> {
-        let metrics = Arc::new(Metrics::new());
+        let metrics = live.metrics().clone();
         let counter = live.clone();
         let observe = Observe::new(metrics.clone(), Arc::new(move |facts| counter.count(facts)), true);
         let mut transports: HashMap<Arc<str>, Arc<dyn Transport>> = HashMap::new();
@@ -121,14 +121,12 @@ impl Gateway {
     pub fn metrics_text(&self, open_metrics: bool) -> String {
         for provider in self.live.providers() {
             let labels = ProviderLabels { provider: provider.name.clone() };
-            let reports = provider.breakers.reports();
             let state = match provider.breakers.worst() {
                 State::Closed => 0,
                 State::HalfOpen | State::Ramp(_) => 1,
                 State::Open => 2,
             };
-            let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum();
-            self.metrics.breakers(&labels, state, sum(|report| report.transitions), sum(|report| report.refused));
+            self.metrics.breakers(&labels, state, provider.breakers.transitions(), provider.breakers.refused());
             if let Some(places) = provider.places.report() {
                 self.metrics.places(&labels, places.limit, places.in_flight, places.waiting, places.refused);
             }

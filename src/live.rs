@@ -1,6 +1,8 @@
-//! Live: state that outlives a reload. Health, counts and switches of providers, and whether the gateway is leaving.
+//! Live: state that outlives a reload. Health, counts and switches of providers, metrics, and whether the gateway is leaving.
 //!
-//! It knows neither HTTP nor what the pipeline looks like.
+//! Each generation of the configuration has its own `Live`, made by [`Live::adopt`] from the one before: what has not
+//! changed is the same state, behind the same pointers, and calls of both generations share it. It knows neither HTTP nor
+//! what the pipeline looks like.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +14,8 @@ use tokio::time::Instant;
 
 use crate::budget::RetryBudget;
 use crate::chance::Chance;
-use crate::config::plan::{Plan, Usable};
+use crate::config::plan::{Plan, ProviderPlan, Usable};
+use crate::metrics::Metrics;
 use crate::policy::breaker::Breakers;
 use crate::policy::concurrency::Places;
 use crate::policy::hedge::Paces;
@@ -26,10 +29,15 @@ const MENUS: u64 = 10_000;
 /// How long after a fallback answered the gateway counts as serving from fallbacks.
 const FALLBACK_WINDOW: Duration = Duration::from_secs(60);
 
-/// The state.
+/// The state, as one generation of the configuration sees it.
 pub struct Live {
-    started: Instant,
+    common: Arc<Common>,
     providers: Vec<Arc<ProviderLive>>,
+}
+
+/// What there is once, whatever the configuration says.
+struct Common {
+    started: Instant,
     /// Items on each tenant's menu when it was last read.
     menus: Cache<Arc<str>, usize>,
     /// How fast each route's first attempts answer.
@@ -37,35 +45,39 @@ pub struct Live {
     last_fallback: Mutex<Option<Instant>>,
     is_draining: AtomicBool,
     store: Mutex<Health>,
+    metrics: Arc<Metrics>,
 }
 
 impl Live {
     /// Fresh state for the providers of a plan.
     pub fn new(plan: &Plan, chance: &Chance) -> Self {
-        let provider = |plan: &Arc<crate::config::plan::ProviderPlan>| {
-            Arc::new(ProviderLive {
-                name: plan.name.clone(),
-                switch: Switch::new(plan.usable != Usable::SwitchedOff),
-                health: Mutex::default(),
-                breakers: Breakers::new(plan.name.clone(), plan.breaker.clone(), chance.clone()),
-                retries: RetryBudget::new(plan.retry.budget, plan.retry.budget_floor),
-                places: Places::new(plan.concurrency.clone()),
-                instances: Instances::new(plan.urls.len(), plan.balance.clone(), chance.clone()),
-                calls: AtomicU64::new(0),
-                successes: AtomicU64::new(0),
-                failures: AtomicU64::new(0),
-                fallbacks: AtomicU64::new(0),
-            })
-        };
-        Self {
+        let common = Common {
             started: Instant::now(),
-            providers: plan.providers.iter().map(provider).collect(),
             menus: Cache::new(MENUS),
             paces: Mutex::default(),
             last_fallback: Mutex::new(None),
             is_draining: AtomicBool::new(false),
             store: Mutex::default(),
-        }
+            metrics: Arc::new(Metrics::new()),
+        };
+        let providers = plan.providers.iter().map(|plan| Arc::new(ProviderLive::new(plan, chance))).collect();
+        Self { common: Arc::new(common), providers }
+    }
+
+    /// The state for another plan: that of its providers which were there before, fresh state for new ones. Nothing
+    /// changes for those who use this one.
+    #[must_use]
+    pub fn adopt(&self, plan: &Plan, chance: &Chance) -> Self {
+        let provider = |plan: &Arc<ProviderPlan>| match self.provider(&plan.name) {
+            Some(before) => Arc::new(before.under(plan, chance)),
+            None => Arc::new(ProviderLive::new(plan, chance)),
+        };
+        Self { common: self.common.clone(), providers: plan.providers.iter().map(provider).collect() }
+    }
+
+    /// Everything that is counted and measured.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.common.metrics
     }
 
     /// Every provider's state.
@@ -80,57 +92,57 @@ impl Live {
 
     /// How fast a route's first attempts answer.
     pub fn paces(&self, route: &Arc<str>) -> Paces {
-        lock(&self.paces).entry(route.clone()).or_default().clone()
+        lock(&self.common.paces).entry(route.clone()).or_default().clone()
     }
 
     /// Time since the start.
     pub fn uptime(&self) -> Duration {
-        self.started.elapsed()
+        self.common.started.elapsed()
     }
 
     /// Says that the gateway is leaving: readiness fails from now on.
     pub fn drain(&self) {
-        self.is_draining.store(true, Ordering::Relaxed);
+        self.common.is_draining.store(true, Ordering::Relaxed);
     }
 
     /// True once the gateway is leaving.
     pub fn is_draining(&self) -> bool {
-        self.is_draining.load(Ordering::Relaxed)
+        self.common.is_draining.load(Ordering::Relaxed)
     }
 
     /// Remembers how many items a tenant's menu has.
     pub fn note_menu(&self, tenant: &Arc<str>, items: usize) {
-        self.menus.insert(tenant.clone(), items);
+        self.common.menus.insert(tenant.clone(), items);
     }
 
     /// How many items a tenant's menu had when it was last read.
     pub fn menu_items(&self, tenant: &str) -> Option<usize> {
-        self.menus.get(tenant)
+        self.common.menus.get(tenant)
     }
 
     /// The store's health, when it is a remote one.
     pub fn store(&self) -> Health {
-        lock(&self.store).clone()
+        lock(&self.common.store).clone()
     }
 
     /// Notes the store's health.
     pub fn note_store(&self, health: Health) {
-        *lock(&self.store) = health;
+        *lock(&self.common.store) = health;
     }
 
     /// True when a call was recently answered by another than its first provider.
     pub fn serves_from_fallbacks(&self) -> bool {
-        lock(&self.last_fallback).is_some_and(|at| at.elapsed() < FALLBACK_WINDOW)
+        lock(&self.common.last_fallback).is_some_and(|at| at.elapsed() < FALLBACK_WINDOW)
     }
 
     /// Counts the attempts of a call that has ended.
     pub fn count(&self, facts: &Facts) {
         for attempt in &facts.attempts {
             let Some(provider) = self.provider(&attempt.provider) else { continue };
-            provider.calls.fetch_add(1, Ordering::Relaxed);
+            provider.tally.calls.fetch_add(1, Ordering::Relaxed);
             match attempt.outcome {
-                Outcome::Succeeded => provider.successes.fetch_add(1, Ordering::Relaxed),
-                Outcome::Failed(_) => provider.failures.fetch_add(1, Ordering::Relaxed),
+                Outcome::Succeeded => provider.tally.successes.fetch_add(1, Ordering::Relaxed),
+                Outcome::Failed(_) => provider.tally.failures.fetch_add(1, Ordering::Relaxed),
                 Outcome::Pending => 0,
             };
         }
@@ -140,9 +152,9 @@ impl Live {
             matches!(attempt.reason, Reason::Failover | Reason::Resume) && attempt.provider == served.provider
         };
         if facts.attempts.iter().any(stands_in) {
-            *lock(&self.last_fallback) = Some(Instant::now());
+            *lock(&self.common.last_fallback) = Some(Instant::now());
             if let Some(provider) = self.provider(&served.provider) {
-                provider.fallbacks.fetch_add(1, Ordering::Relaxed);
+                provider.tally.fallbacks.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
@@ -167,7 +179,13 @@ pub struct ProviderLive {
     pub places: Places,
     /// Which of its instances is asked.
     pub instances: Instances,
-    health: Mutex<Health>,
+    plan: Arc<ProviderPlan>,
+    health: Arc<Mutex<Health>>,
+    tally: Arc<Tally>,
+}
+
+#[derive(Default)]
+struct Tally {
     calls: AtomicU64,
     successes: AtomicU64,
     failures: AtomicU64,
@@ -188,6 +206,45 @@ pub struct Counts {
 }
 
 impl ProviderLive {
+    fn new(plan: &Arc<ProviderPlan>, chance: &Chance) -> Self {
+        Self {
+            name: plan.name.clone(),
+            switch: Switch::new(is_meant_to_be_on(plan)),
+            breakers: Breakers::new(plan.name.clone(), plan.breaker.clone(), chance.clone()),
+            retries: RetryBudget::new(plan.retry.budget, plan.retry.budget_floor),
+            places: Places::new(plan.concurrency.clone()),
+            instances: Instances::new(plan.urls.len(), plan.balance.clone(), chance.clone()),
+            plan: plan.clone(),
+            health: Arc::default(),
+            tally: Arc::default(),
+        }
+    }
+
+    /// The same provider's state under another plan. Counts stay whatever changes; what was learnt from answers stays while
+    /// the answers come from the same place and its settings mean the same.
+    fn under(&self, plan: &Arc<ProviderPlan>, chance: &Chance) -> Self {
+        let before = &self.plan;
+        let is_same_place = before.is_same_place(plan);
+        let is_same_breaker = is_same_place && before.breaker == plan.breaker;
+        let is_same_limit = is_same_place && before.concurrency == plan.concurrency;
+        let is_same_list = before.urls == plan.urls && before.balance == plan.balance;
+        // What an operator has switched stays as it is, until the config says something new.
+        let is_same_switch = is_meant_to_be_on(before) == is_meant_to_be_on(plan);
+        Self {
+            name: plan.name.clone(),
+            switch: keep(is_same_switch, &self.switch, || Switch::new(is_meant_to_be_on(plan))),
+            breakers: keep(is_same_breaker, &self.breakers, || self.breakers.renewed(plan.breaker.clone())),
+            retries: self.retries.under(plan.retry.budget, plan.retry.budget_floor),
+            places: keep(is_same_limit, &self.places, || self.places.renewed(plan.concurrency.clone())),
+            instances: keep(is_same_list, &self.instances, || {
+                Instances::new(plan.urls.len(), plan.balance.clone(), chance.clone())
+            }),
+            plan: plan.clone(),
+            health: keep(is_same_place, &self.health, Arc::default),
+            tally: self.tally.clone(),
+        }
+    }
+
     /// The last probe's result.
     pub fn health(&self) -> Health {
         lock(&self.health).clone()
@@ -201,12 +258,21 @@ impl ProviderLive {
     /// Counts since the start.
     pub fn counts(&self) -> Counts {
         Counts {
-            calls: self.calls.load(Ordering::Relaxed),
-            successes: self.successes.load(Ordering::Relaxed),
-            failures: self.failures.load(Ordering::Relaxed),
-            fallbacks: self.fallbacks.load(Ordering::Relaxed),
+            calls: self.tally.calls.load(Ordering::Relaxed),
+            successes: self.tally.successes.load(Ordering::Relaxed),
+            failures: self.tally.failures.load(Ordering::Relaxed),
+            fallbacks: self.tally.fallbacks.load(Ordering::Relaxed),
         }
     }
+}
+
+fn keep<T: Clone>(is_same: bool, before: &T, fresh: impl FnOnce() -> T) -> T {
+    if is_same { before.clone() } else { fresh() }
+}
+
+/// The position in which the config puts a provider's switch.
+fn is_meant_to_be_on(plan: &ProviderPlan) -> bool {
+    plan.usable != Usable::SwitchedOff
 }
 
 /// What a probe found.
@@ -236,5 +302,69 @@ impl Health {
     /// True when it answered.
     pub fn is_connected(&self) -> bool {
         matches!(self, Health::Connected { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Variables};
+
+    const PROVIDER: &str = "defaults = false\n[provider.a]\nkind = \"openai\"\nurl = \"http://127.0.0.1:1/v1\"\n";
+
+    /// The state after a change of the config from `PROVIDER` to `text`, while `a` is known to be up and switched off.
+    fn after(text: &str) -> (Live, Live) {
+        let plan = |text: &str| config::load(Some(("x.toml", text)), &Variables::default()).unwrap();
+        let chance = Chance::new(1);
+        let before = Live::new(&plan(PROVIDER), &chance);
+        let a = before.provider("a").unwrap();
+        a.note_health(Health::Connected { latency: Duration::ZERO });
+        a.switch.set(false);
+        a.tally.calls.fetch_add(1, Ordering::Relaxed);
+        let after = before.adopt(&plan(text), &chance);
+        (before, after)
+    }
+
+    #[tokio::test]
+    async fn a_provider_that_does_not_change_keeps_its_state() {
+        let (before, after) = after(&format!("{PROVIDER}[provider.b]\nkind = \"openai\"\nurl = \"http://[::1]/\"\n"));
+        let (old, new) = (before.provider("a").unwrap(), after.provider("a").unwrap());
+        assert!(new.health().is_connected() && !new.switch.is_on() && new.breakers.is_same(&old.breakers));
+        assert_eq!(new.counts().calls, 1);
+        assert_eq!(after.provider("b").unwrap().health(), Health::Unknown);
+        assert!(before.provider("b").is_none() && Arc::ptr_eq(before.metrics(), after.metrics()));
+        after.drain();
+        assert!(before.is_draining());
+    }
+
+    #[tokio::test]
+    async fn another_breaker_is_a_new_machine_and_nothing_else_changes() {
+        let (before, after) = after(&format!("{PROVIDER}breaker = {{ consecutive = 9 }}\n"));
+        let (old, new) = (before.provider("a").unwrap(), after.provider("a").unwrap());
+        assert!(new.health().is_connected() && !new.switch.is_on() && !new.breakers.is_same(&old.breakers));
+        assert_eq!(new.counts().calls, 1);
+    }
+
+    #[tokio::test]
+    async fn at_another_address_nothing_is_known_about_its_health() {
+        let (before, after) = after(&PROVIDER.replace("127.0.0.1", "127.0.0.2"));
+        let (old, new) = (before.provider("a").unwrap(), after.provider("a").unwrap());
+        assert_eq!((new.health(), new.counts().calls, new.switch.is_on()), (Health::Unknown, 1, false));
+        assert!(!new.breakers.is_same(&old.breakers) && old.health().is_connected());
+    }
+
+    #[tokio::test]
+    async fn a_switch_follows_the_config_only_when_that_changes() {
+        let (before, off) = after(&format!("{PROVIDER}enabled = false\n"));
+        off.provider("a").unwrap().switch.set(true);
+        assert!(!before.provider("a").unwrap().switch.is_on(), "another generation, another switch");
+        let plan = config::load(Some(("x.toml", PROVIDER)), &Variables::default()).unwrap();
+        assert!(off.adopt(&plan, &Chance::new(1)).provider("a").unwrap().switch.is_on());
+    }
+
+    #[tokio::test]
+    async fn a_provider_that_goes_takes_its_state_along() {
+        let (before, after) = after("defaults = false\n");
+        assert!(after.providers().is_empty() && before.provider("a").is_some());
     }
 }

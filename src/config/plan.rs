@@ -122,7 +122,7 @@ pub struct HealthPlan {
 }
 
 /// `[provider.NAME]`
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct ProviderPlan {
     /// Its name.
     pub name: Arc<str>,
@@ -156,6 +156,15 @@ pub struct ProviderPlan {
     pub endpoints: Endpoints,
     /// How its health is asked for; `None`: never.
     pub probe: Option<ProbePlan>,
+}
+
+impl ProviderPlan {
+    /// True when both are answered by the same servers, as far as their lists share one, and for the same customer: what
+    /// one knows of their health, the other may rely on.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        let shares_a_server = self.urls.iter().any(|url| other.urls.contains(url));
+        self.kind == other.kind && self.key == other.key && shares_a_server
+    }
 }
 
 /// `[retry]`
@@ -251,7 +260,7 @@ pub enum Usable {
 }
 
 /// Paths of BuildPanel's endpoints, each beginning with `/`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoints {
     /// Chat.
     pub chat: String,
@@ -264,7 +273,7 @@ pub struct Endpoints {
 }
 
 /// `[provider.NAME.probe]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbePlan {
     /// Paths to ask in order; the next one only when the one before is not found.
     pub paths: Vec<String>,

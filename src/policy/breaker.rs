@@ -5,6 +5,7 @@
 
 pub mod machine;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use moka::sync::Cache;
@@ -33,6 +34,14 @@ struct Shared {
     provider: Arc<str>,
     families: Cache<Box<str>, Arc<Guarded>>,
     chance: Chance,
+    totals: Arc<Totals>,
+}
+
+/// Counts over all of a provider's breakers, those that were replaced or forgotten included.
+#[derive(Default)]
+struct Totals {
+    refused: AtomicU64,
+    transitions: AtomicU64,
 }
 
 /// One breaker, for those who look.
@@ -53,7 +62,30 @@ pub struct Report {
 impl Breakers {
     /// Closed breakers for a provider.
     pub fn new(provider: Arc<str>, settings: BreakerPlan, chance: Chance) -> Self {
-        Self(Arc::new(Shared { provider, settings, families: Cache::new(FAMILIES), chance }))
+        let (families, totals) = (Cache::new(FAMILIES), Arc::default());
+        Self(Arc::new(Shared { provider, settings, families, chance, totals }))
+    }
+
+    /// Closed breakers for the same provider, with other settings. The counts go on.
+    #[must_use]
+    pub fn renewed(&self, settings: BreakerPlan) -> Self {
+        let (provider, chance, totals) = (self.0.provider.clone(), self.0.chance.clone(), self.0.totals.clone());
+        Self(Arc::new(Shared { provider, settings, families: Cache::new(FAMILIES), chance, totals }))
+    }
+
+    /// True when both are the same breakers, and not only alike.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Calls refused since the start.
+    pub fn refused(&self) -> u64 {
+        self.0.totals.refused.load(Ordering::Relaxed)
+    }
+
+    /// Changes of state since the start.
+    pub fn transitions(&self) -> u64 {
+        self.0.totals.transitions.load(Ordering::Relaxed)
     }
 
     fn guarded(&self, model: Option<&str>) -> Arc<Guarded> {
@@ -62,7 +94,8 @@ impl Breakers {
             Some(guarded) => guarded,
             None => self.0.families.get_with(family.into(), || {
                 let machine = Mutex::new(Machine::new(self.0.settings.clone(), self.0.chance.clone()));
-                Arc::new(Guarded { provider: self.0.provider.clone(), family: family.into(), machine })
+                let (provider, totals) = (self.0.provider.clone(), self.0.totals.clone());
+                Arc::new(Guarded { provider, family: family.into(), machine, totals })
             }),
         }
     }
@@ -108,6 +141,7 @@ struct Guarded {
     provider: Arc<str>,
     family: Box<str>,
     machine: Mutex<Machine>,
+    totals: Arc<Totals>,
 }
 
 impl Guarded {
@@ -120,11 +154,16 @@ impl Guarded {
     /// Does something with the machine, and says so in the log when that changed its state.
     fn change<T>(&self, act: impl FnOnce(&mut Machine) -> T) -> T {
         let mut machine = self.lock();
-        let before = machine.transitions();
+        let (transitions, refused) = (machine.transitions(), machine.refused());
         let result = act(&mut machine);
-        if machine.transitions() == before {
+        let (transitions, refused) = (machine.transitions() - transitions, machine.refused() - refused);
+        if refused > 0 {
+            self.totals.refused.fetch_add(refused, Ordering::Relaxed);
+        }
+        if transitions == 0 {
             return result;
         }
+        self.totals.transitions.fetch_add(transitions, Ordering::Relaxed);
         let (state, reason) = (machine.state(Instant::now()), machine.reason());
         drop(machine);
         let (name, models, word) = (display_name(&self.provider), &*self.family, state.as_str());

@@ -61,6 +61,15 @@ impl Places {
         Self(Arc::new(Shared { settings, state: Mutex::new(state) }))
     }
 
+    /// Free places at the same provider, with other settings. The count of those who got none goes on. Calls that hold a
+    /// place of before give it back there.
+    #[must_use]
+    pub fn renewed(&self, settings: ConcurrencyPlan) -> Self {
+        let fresh = Self::new(settings);
+        fresh.lock().refused = self.lock().refused;
+        fresh
+    }
+
     /// How it stands; `None` where there is no limit.
     pub fn report(&self) -> Option<PlacesReport> {
         let state = self.lock();

@@ -294,7 +294,7 @@ pub(super) fn snapshot(gateway: &Gateway, tenant: &str) -> Snapshot {
             successes: counts.successes,
             failures: counts.failures,
             fallbacks: counts.fallbacks,
-            rejects: breakers.map_or(0, |breakers| breakers.reports().iter().map(|report| report.refused).sum()),
+            rejects: breakers.map_or(0, |breakers| breakers.refused()),
         }
     };
     Snapshot {
