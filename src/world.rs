@@ -47,7 +47,7 @@ impl World {
     pub fn transport(&self, provider: &ProviderPlan) -> Result<Arc<dyn Transport>, String> {
         match &self.reach {
             Reach::Network => Ok(Network::new(provider)?),
-            Reach::Simulated(simulation) => Ok(simulation.provider(provider)),
+            Reach::Simulated(simulation) => Ok(simulation.provider(provider, &self.chance)),
         }
     }
 

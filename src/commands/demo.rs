@@ -73,11 +73,19 @@ listening on {url}
    curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{{"model":"gpt-4","stream":true,"messages":[{{"role":"user","content":"Hello"}}]}}'
    curl -X PUT {url}/demo/providers/openai -d '{{"fault":"none"}}'
 
-5. How everything is:
+5. Together.ai is up for 3 s and down for 2 s, again and again: every call is answered, by one of the two.
+   curl -X PUT {url}/demo/providers/together -d '{{"fault":"status","status":503,"flap":{{"up_ms":3000,"down_ms":2000}}}}'
+   for i in $(seq 20); do curl -s {url}/api/llm/chat -H 'Content-Type: application/json' -d '{{"prompt":"A slogan","model":"m"}}'; echo; sleep 0.5; done
+   curl -X PUT {url}/demo/providers/together -d '{{"fault":"none"}}'
+
+6. How everything is:
    curl {url}/health/status
    curl {url}/metrics
 
 Faults: none refuse blackhole hang reset status error_in_body cut early_end stall garbage no_done redirect
+  which: "error_rate":0.2 "times":3 "flap":{{"up_ms":..,"down_ms":..}} "instance":0      how: "status":429 "retry_after":2 "after_events":3
+Times: "latency_ms":200 or "latency_p50_ms":80,"latency_p99_ms":900 (log-normal), "first_token_ms":500 "gap_ms":50
+Limits: "capacity":4 "over_capacity":"429" or "slow"      Headers: "headers":{{"x-ratelimit-reset-requests":"2s"}}
 Ctrl-C ends the demo."#
     );
 }

@@ -1,8 +1,11 @@
 //! Simulated providers: they answer like the real ones, fail on demand, and live in the gateway's own process and clock.
 //!
-//! They know no socket: a simulated second passes on tokio's clock, paused or not. What they answer is in `answers`.
+//! They know no socket: a simulated second passes on tokio's clock, paused or not. What they answer is in `answers`, what
+//! may go wrong in `behaviour`, and how it does on the way in `body`.
 
 mod answers;
+mod behaviour;
+mod body;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -11,14 +14,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
-use self::answers::{Answer, Piece};
-use super::transport::{Response, ResponseBody, SendFault, Transport};
+use self::answers::Answer;
+pub use self::behaviour::{Behaviour, FaultKind, Flap, OverCapacity};
+use super::transport::{Response, SendFault, Transport};
 use super::{Request, ResponseHead};
+use crate::chance::Chance;
 use crate::config::plan::{ProviderKind, ProviderPlan};
 
 /// The simulated providers of one world, by name.
@@ -27,93 +32,18 @@ pub struct Simulation {
     providers: Mutex<BTreeMap<Arc<str>, Arc<Simulated>>>,
 }
 
-/// How a simulated provider behaves. The JSON of the demo's control endpoint and the TOML of scenario files.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Behaviour {
-    /// What goes wrong.
-    pub fault: FaultKind,
-    /// The status of `fault = "status"`.
-    pub status: u16,
-    /// Seconds in its `Retry-After`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retry_after: Option<u64>,
-    /// How many events come before `cut`, `stall` and `garbage`.
-    pub after_events: usize,
-    /// How many requests meet the fault before all is well again; every one when not set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub times: Option<u32>,
-    /// The name under which it answers; its own when not set. Two that speak with one voice give the same answers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub speaks: Option<String>,
-    /// Milliseconds until the response's head.
-    pub latency_ms: u64,
-    /// Milliseconds between two events.
-    pub gap_ms: u64,
-    /// Only this instance (an index into the provider's URLs) misbehaves; all of them when not set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub instance: Option<usize>,
-}
-
-impl Default for Behaviour {
-    fn default() -> Self {
-        Self {
-            fault: FaultKind::None,
-            status: 500,
-            retry_after: None,
-            after_events: 3,
-            times: None,
-            speaks: None,
-            latency_ms: 0,
-            gap_ms: 0,
-            instance: None,
-        }
-    }
-}
-
-/// What goes wrong at a simulated provider.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FaultKind {
-    /// Nothing.
-    #[default]
-    None,
-    /// The connection is refused.
-    Refuse,
-    /// Connecting never ends.
-    Blackhole,
-    /// The request is accepted and never answered.
-    Hang,
-    /// The connection breaks before the response's head.
-    Reset,
-    /// An error status.
-    Status,
-    /// A 200 with an error in its body, or as the first event.
-    #[serde(alias = "error_first_event")]
-    ErrorInBody,
-    /// The connection breaks after some events, or in the middle of a plain body.
-    Cut,
-    /// The body ends cleanly after some events.
-    EarlyEnd,
-    /// Nothing more comes after some events.
-    Stall,
-    /// One event among the others is not JSON; a plain body is not.
-    Garbage,
-    /// The stream's terminator is missing.
-    NoDone,
-    /// Redirects to another host.
-    Redirect,
-}
-
 impl Simulation {
-    /// The transport to the simulated provider of a plan; the same provider for the same name.
-    pub fn provider(&self, plan: &ProviderPlan) -> Arc<Handle> {
+    /// The transport to the simulated provider of a plan; the same provider for the same name. Its own chances begin
+    /// where `chance` is.
+    pub fn provider(&self, plan: &ProviderPlan, chance: &Chance) -> Arc<Handle> {
         let make = || {
             Arc::new(Simulated {
                 name: plan.name.clone(),
                 kind: plan.kind,
                 connect: plan.connect,
-                state: Mutex::new(State { behaviour: Behaviour::default(), requests: Vec::new(), live: 0 }),
+                // A stream of its own: what is drawn here changes nothing elsewhere in the world.
+                chance: Chance::new(chance.bits()),
+                state: Mutex::new(State::new(Behaviour::default())),
             })
         };
         Arc::new(Handle(lock(&self.providers).entry(plan.name.clone()).or_insert_with(make).clone()))
@@ -135,18 +65,39 @@ pub struct Simulated {
     name: Arc<str>,
     kind: ProviderKind,
     connect: Duration,
+    chance: Chance,
     state: Mutex<State>,
 }
 
 struct State {
     behaviour: Behaviour,
+    /// When that began.
+    since: Instant,
+    /// Places for requests, where there is a limit. Those that run when a new behaviour begins do not count in it.
+    places: Option<Arc<Semaphore>>,
     requests: Vec<Seen>,
     live: usize,
+    /// Those of them that are no answers to probes, and the most there ever were.
+    calls: usize,
+    most_calls: usize,
+}
+
+impl State {
+    fn new(behaviour: Behaviour) -> Self {
+        let places = places(&behaviour);
+        Self { behaviour, since: Instant::now(), places, requests: Vec::new(), live: 0, calls: 0, most_calls: 0 }
+    }
+}
+
+fn places(behaviour: &Behaviour) -> Option<Arc<Semaphore>> {
+    behaviour.capacity.map(|capacity| Arc::new(Semaphore::new(capacity.min(Semaphore::MAX_PERMITS))))
 }
 
 /// A request that a simulated provider has seen. Probes are not kept.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    /// When.
+    pub at: Instant,
     /// Which instance.
     pub instance: usize,
     /// The path below its base URL.
@@ -168,7 +119,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Simulated {
     /// Changes how it behaves, from the next request on.
     pub fn behave(&self, behaviour: Behaviour) {
-        lock(&self.state).behaviour = behaviour;
+        let mut state = lock(&self.state);
+        state.since = Instant::now();
+        state.places = places(&behaviour);
+        state.behaviour = behaviour;
     }
 
     /// How it behaves.
@@ -186,11 +140,25 @@ impl Simulated {
         lock(&self.state).live
     }
 
+    /// The most requests that it ever worked on at once. Probes do not count.
+    pub fn most_calls(&self) -> usize {
+        lock(&self.state).most_calls
+    }
+
     async fn answer(self: Arc<Self>, instance: usize, request: Request) -> Result<Response, SendFault> {
-        let behaviour = self.note(instance, &request);
-        let guard = Running::start(self.clone());
-        if behaviour.latency_ms > 0 {
-            tokio::time::sleep(Duration::from_millis(behaviour.latency_ms)).await;
+        let Turn { is_probe, behaviour, delay, places } = self.note(instance, &request);
+        let mut running = Running::start(self.clone(), !is_probe);
+        if let Some(places) = places {
+            running.place = match behaviour.over_capacity {
+                OverCapacity::Refuse => places.try_acquire_owned().ok(),
+                OverCapacity::Slow => places.acquire_owned().await.ok(),
+            };
+            if running.place.is_none() {
+                return Ok(respond(self.refusal(StatusCode::TOO_MANY_REQUESTS, &behaviour), None, running));
+            }
+        }
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
         }
         match behaviour.fault {
             FaultKind::Refuse => return Err(SendFault::Connect("connection refused".into())),
@@ -200,11 +168,14 @@ impl Simulated {
             }
             FaultKind::Hang => std::future::pending().await,
             FaultKind::Reset => return Err(SendFault::Broken("connection reset".into())),
-            FaultKind::Status => return Ok(plain(self.refusal(&behaviour), guard)),
+            FaultKind::Status => {
+                let status = StatusCode::from_u16(behaviour.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                return Ok(respond(self.refusal(status, &behaviour), None, running));
+            }
             FaultKind::Redirect => {
                 let mut answer = Answer::json(StatusCode::FOUND, &json!({}));
                 answer.headers.insert(header::LOCATION, HeaderValue::from_static("http://elsewhere.invalid/"));
-                return Ok(plain(answer, guard));
+                return Ok(respond(answer, None, running));
             }
             _ => {}
         }
@@ -214,34 +185,35 @@ impl Simulated {
             ProviderKind::BuildPanel => answers::buildpanel(voice, &request),
         };
         answer.headers.insert("x-request-id", HeaderValue::from_static("sim-request"));
-        Ok(respond(answer, &behaviour, guard))
+        answer.headers.extend(behaviour.head(false));
+        Ok(respond(answer, Some(&behaviour), running))
     }
 
-    /// Remembers the request and returns the behaviour that applies to it.
-    fn note(&self, instance: usize, request: &Request) -> Behaviour {
+    /// Remembers the request and says what it meets.
+    fn note(&self, instance: usize, request: &Request) -> Turn {
         let mut state = lock(&self.state);
         let is_probe = request.method == http::Method::GET
             && matches!(request.path.as_str(), "/health" | "/api/health" | "/models");
         if !is_probe && state.requests.len() < REMEMBERED {
             let (path, headers, body) = (request.path.clone(), request.headers.clone(), request.body.clone());
-            state.requests.push(Seen { instance, path, headers, body });
+            state.requests.push(Seen { at: Instant::now(), instance, path, headers, body });
         }
-        let behaviour = match state.behaviour.instance {
-            Some(only) if only != instance => return Behaviour::default(),
-            _ => state.behaviour.clone(),
-        };
-        match &mut state.behaviour.times {
-            Some(0) => Behaviour { fault: FaultKind::None, ..behaviour },
-            Some(left) if !is_probe => {
-                *left -= 1;
-                behaviour
-            }
-            _ => behaviour,
+        if state.behaviour.instance.is_some_and(|only| only != instance) {
+            return Turn { is_probe, behaviour: Behaviour::default(), delay: Duration::ZERO, places: None };
         }
+        let mut behaviour = state.behaviour.clone();
+        if !behaviour.is_met(state.since.elapsed(), &self.chance) {
+            behaviour.fault = FaultKind::None;
+        } else if let Some(left) = &mut state.behaviour.times
+            && !is_probe
+        {
+            *left -= 1;
+        }
+        let delay = behaviour.delay(&self.chance);
+        Turn { is_probe, behaviour, delay, places: state.places.clone().filter(|_| !is_probe) }
     }
 
-    fn refusal(&self, behaviour: &Behaviour) -> Answer {
-        let status = StatusCode::from_u16(behaviour.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    fn refusal(&self, status: StatusCode, behaviour: &Behaviour) -> Answer {
         let (kind, code, message) = match status.as_u16() {
             401 | 403 => ("authentication_error", "invalid_api_key", "Incorrect API key provided: sk-sim****canary"),
             404 => ("invalid_request_error", "model_not_found", "The simulated provider does not know this model"),
@@ -254,26 +226,42 @@ impl Simulated {
             ProviderKind::BuildPanel => json!({"success": false, "message": message}),
         };
         let mut answer = Answer::json(status, &error);
-        if let Some(seconds) = behaviour.retry_after {
-            answer.headers.insert(header::RETRY_AFTER, seconds.into());
-        }
+        answer.headers.extend(behaviour.head(true));
         answer
     }
 }
 
-/// Counts a response as running until it is dropped.
-struct Running(Arc<Simulated>);
+/// What a request meets.
+struct Turn {
+    is_probe: bool,
+    behaviour: Behaviour,
+    delay: Duration,
+    places: Option<Arc<Semaphore>>,
+}
+
+/// Counts a response as running, and keeps its place, until it is dropped.
+struct Running {
+    simulated: Arc<Simulated>,
+    is_call: bool,
+    place: Option<OwnedSemaphorePermit>,
+}
 
 impl Running {
-    fn start(simulated: Arc<Simulated>) -> Self {
-        lock(&simulated.state).live += 1;
-        Self(simulated)
+    fn start(simulated: Arc<Simulated>, is_call: bool) -> Self {
+        let mut state = lock(&simulated.state);
+        state.live += 1;
+        state.calls += usize::from(is_call);
+        state.most_calls = state.most_calls.max(state.calls);
+        drop(state);
+        Self { simulated, is_call, place: None }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        lock(&self.0.state).live -= 1;
+        let mut state = lock(&self.simulated.state);
+        state.live -= 1;
+        state.calls -= usize::from(self.is_call);
     }
 }
 
@@ -290,79 +278,8 @@ impl Transport for Handle {
     }
 }
 
-fn plain(answer: Answer, guard: Running) -> Response {
-    respond(answer, &Behaviour::default(), guard)
-}
-
-/// What the body does, one step after the other.
-enum Step {
-    Send(Bytes),
-    Wait(Duration),
-    Stall,
-    Break,
-}
-
-fn respond(answer: Answer, behaviour: &Behaviour, guard: Running) -> Response {
-    let head = ResponseHead { status: answer.status, headers: answer.headers };
-    let steps =
-        if answer.is_stream { stream_steps(answer.pieces, behaviour) } else { plain_steps(answer.pieces, behaviour) };
-    let body = stream::unfold((steps.into_iter(), guard), |(mut steps, guard)| async move {
-        loop {
-            match steps.next()? {
-                Step::Send(bytes) => return Some((Ok(bytes), (steps, guard))),
-                Step::Wait(gap) => tokio::time::sleep(gap).await,
-                Step::Stall => std::future::pending().await,
-                Step::Break => {
-                    let fault = SendFault::Broken("connection reset in the body".into());
-                    return Some((Err(fault), (Vec::new().into_iter(), guard)));
-                }
-            }
-        }
-    });
-    let body: ResponseBody = Box::pin(body);
-    Response { head, body }
-}
-
-fn plain_steps(pieces: Vec<Piece>, behaviour: &Behaviour) -> Vec<Step> {
-    let whole: Vec<u8> = pieces.into_iter().flat_map(|piece| piece.bytes().to_vec()).collect();
-    let half = Bytes::copy_from_slice(&whole[..whole.len() / 2]);
-    match behaviour.fault {
-        FaultKind::Cut => vec![Step::Send(half), Step::Break],
-        FaultKind::EarlyEnd | FaultKind::Garbage => vec![Step::Send(half)],
-        FaultKind::Stall => vec![Step::Send(half), Step::Stall],
-        FaultKind::ErrorInBody => {
-            vec![Step::Send(r#"{"error":{"message":"simulated","type":"server_error","code":"server_error"}}"#.into())]
-        }
-        _ => vec![Step::Send(whole.into())],
-    }
-}
-
-fn stream_steps(pieces: Vec<Piece>, behaviour: &Behaviour) -> Vec<Step> {
-    const ERROR: &str =
-        "data: {\"error\":{\"message\":\"simulated\",\"type\":\"server_error\",\"code\":\"server_error\"}}\n\n";
-    if behaviour.fault == FaultKind::ErrorInBody {
-        return vec![Step::Send(ERROR.into())];
-    }
-    let mut steps = Vec::new();
-    for (index, piece) in pieces.into_iter().enumerate() {
-        if index == behaviour.after_events {
-            match behaviour.fault {
-                FaultKind::Cut => steps.push(Step::Break),
-                FaultKind::Stall => steps.push(Step::Stall),
-                FaultKind::Garbage => steps.push(Step::Send("data: {\"choices\": [{\"delta\n\n".into())),
-                _ => {}
-            }
-            if behaviour.fault == FaultKind::EarlyEnd {
-                return steps;
-            }
-        }
-        if behaviour.fault == FaultKind::NoDone && matches!(piece, Piece::Done(_)) {
-            continue;
-        }
-        if behaviour.gap_ms > 0 && index > 0 {
-            steps.push(Step::Wait(Duration::from_millis(behaviour.gap_ms)));
-        }
-        steps.push(Step::Send(piece.bytes().clone()));
-    }
-    steps
+/// An answer on its way. Without a behaviour nothing more happens to it: a refusal is error enough.
+fn respond(answer: Answer, behaviour: Option<&Behaviour>, running: Running) -> Response {
+    let head = ResponseHead { status: answer.status, headers: answer.headers.clone() };
+    Response { head, body: body::body(answer, behaviour.unwrap_or(&Behaviour::default()), running) }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::caller::{Answered, AnsweredBody};
 use crate::live::Live;
-use crate::provider::simulated::{Behaviour, FaultKind, Simulation};
+use crate::provider::simulated::{Behaviour, Simulation};
 
 /// Where the control lives.
 pub(super) const PREFIX: &str = "/demo/providers/";
@@ -36,7 +36,7 @@ pub(super) fn answer(simulation: &Simulation, live: &Live, method: &Method, name
         Method::PUT | Method::POST => match serde_json::from_slice::<Behaviour>(body) {
             Ok(behaviour) => {
                 // Who heals a provider wants to see it answer, and not its breaker's caution.
-                if behaviour.fault == FaultKind::None
+                if behaviour.is_healthy()
                     && let Some(state) = live.provider(name)
                 {
                     state.breakers.reset();

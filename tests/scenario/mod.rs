@@ -42,10 +42,33 @@ pub(crate) struct Scenario {
     call: Vec<Planned>,
     /// Requests that each provider must have seen at the end.
     #[serde(default)]
-    requests: BTreeMap<String, usize>,
+    requests: BTreeMap<String, Requests>,
+    /// The most requests that each provider may ever have worked on at once.
+    #[serde(default)]
+    max_in_flight: BTreeMap<String, usize>,
     /// Lines that the metrics must have at the end.
     #[serde(default)]
     metrics: Vec<String>,
+    /// Series that must be there at the end with no more than a value.
+    #[serde(default)]
+    metrics_at_most: BTreeMap<String, f64>,
+}
+
+/// How many requests.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum Requests {
+    Exactly(usize),
+    Within { at_least: usize, at_most: usize },
+}
+
+impl Requests {
+    fn range(self) -> std::ops::RangeInclusive<usize> {
+        match self {
+            Requests::Exactly(number) => number..=number,
+            Requests::Within { at_least, at_most } => at_least..=at_most,
+        }
+    }
 }
 
 #[derive(Clone, Deserialize)]
@@ -186,11 +209,16 @@ impl Scenario {
         let mut problems = Vec::new();
         for name in simulation.names() {
             let provider = simulation.find(&name).unwrap();
-            if let Some(&wanted) = self.requests.get(&*name) {
+            if let Some(wanted) = self.requests.get(&*name) {
                 let got = provider.requests().len();
-                if got != wanted {
-                    problems.push(format!("{name} saw {got} requests instead of {wanted}"));
+                if !wanted.range().contains(&got) {
+                    problems.push(format!("{name} saw {got} requests instead of {:?}", wanted.range()));
                 }
+            }
+            if let Some(&limit) = self.max_in_flight.get(&*name)
+                && provider.most_calls() > limit
+            {
+                problems.push(format!("{name} worked on {} requests at once, over {limit}", provider.most_calls()));
             }
             if provider.live() != 0 {
                 problems.push(format!("{} responses of {name} are still running", provider.live()));
@@ -202,6 +230,12 @@ impl Scenario {
                 let name = wanted.split(['{', ' ']).next().unwrap();
                 let near: Vec<&str> = metrics.lines().filter(|line| line.starts_with(name)).collect();
                 problems.push(format!("no metric {wanted:?}; there are {near:?}"));
+            }
+        }
+        for (series, limit) in &self.metrics_at_most {
+            let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.trim().parse::<f64>().ok());
+            if value.is_none_or(|value| value > *limit) {
+                problems.push(format!("{series} is {value:?}, over {limit}"));
             }
         }
         if !metrics.lines().any(|line| line == "tidegate_requests_in_flight 0") {

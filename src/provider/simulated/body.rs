@@ -1,0 +1,89 @@
+//! The body of a simulated response: its pieces with the pauses between them, and how it goes wrong on its way.
+//!
+//! It does not know what the pieces say.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+
+use super::answers::{Answer, Piece};
+use super::behaviour::{Behaviour, FaultKind};
+use crate::provider::transport::{ResponseBody, SendFault};
+
+/// What the body does, one step after the other.
+enum Step {
+    Send(Bytes),
+    Wait(Duration),
+    Stall,
+    Break,
+}
+
+/// The body of an answer under a behaviour. `guard` lives as long as the body.
+pub(super) fn body<G: Send + 'static>(answer: Answer, behaviour: &Behaviour, guard: G) -> ResponseBody {
+    let mut steps = match behaviour.first_token_ms {
+        0 => Vec::new(),
+        wait => vec![Step::Wait(Duration::from_millis(wait))],
+    };
+    match answer.is_stream {
+        true => stream_steps(&mut steps, answer.pieces, behaviour),
+        false => plain_steps(&mut steps, answer.pieces, behaviour),
+    }
+    Box::pin(stream::unfold((steps.into_iter(), guard), |(mut steps, guard)| async move {
+        loop {
+            match steps.next()? {
+                Step::Send(bytes) => return Some((Ok(bytes), (steps, guard))),
+                Step::Wait(gap) => tokio::time::sleep(gap).await,
+                Step::Stall => std::future::pending().await,
+                Step::Break => {
+                    let fault = SendFault::Broken("connection reset in the body".into());
+                    return Some((Err(fault), (Vec::new().into_iter(), guard)));
+                }
+            }
+        }
+    }))
+}
+
+fn plain_steps(steps: &mut Vec<Step>, pieces: Vec<Piece>, behaviour: &Behaviour) {
+    let whole: Vec<u8> = pieces.into_iter().flat_map(|piece| piece.bytes().to_vec()).collect();
+    let half = Bytes::copy_from_slice(&whole[..whole.len() / 2]);
+    match behaviour.fault {
+        FaultKind::Cut => steps.extend([Step::Send(half), Step::Break]),
+        FaultKind::EarlyEnd | FaultKind::Garbage => steps.push(Step::Send(half)),
+        FaultKind::Stall => steps.extend([Step::Send(half), Step::Stall]),
+        FaultKind::ErrorInBody => {
+            const ERROR: &str = r#"{"error":{"message":"simulated","type":"server_error","code":"server_error"}}"#;
+            steps.push(Step::Send(ERROR.into()));
+        }
+        _ => steps.push(Step::Send(whole.into())),
+    }
+}
+
+fn stream_steps(steps: &mut Vec<Step>, pieces: Vec<Piece>, behaviour: &Behaviour) {
+    const ERROR: &str =
+        "data: {\"error\":{\"message\":\"simulated\",\"type\":\"server_error\",\"code\":\"server_error\"}}\n\n";
+    if behaviour.fault == FaultKind::ErrorInBody {
+        steps.push(Step::Send(ERROR.into()));
+        return;
+    }
+    for (index, piece) in pieces.into_iter().enumerate() {
+        if index == behaviour.after_events {
+            match behaviour.fault {
+                FaultKind::Cut => steps.push(Step::Break),
+                FaultKind::Stall => steps.push(Step::Stall),
+                FaultKind::Garbage => steps.push(Step::Send("data: {\"choices\": [{\"delta\n\n".into())),
+                _ => {}
+            }
+            if behaviour.fault == FaultKind::EarlyEnd {
+                return;
+            }
+        }
+        if behaviour.fault == FaultKind::NoDone && matches!(piece, Piece::Done(_)) {
+            continue;
+        }
+        if behaviour.gap_ms > 0 && index > 0 {
+            steps.push(Step::Wait(Duration::from_millis(behaviour.gap_ms)));
+        }
+        steps.push(Step::Send(piece.bytes().clone()));
+    }
+}
