@@ -284,6 +284,19 @@ impl Fault {
         }
     }
 
+    /// True when nobody could answer, whoever is to blame for that. What is wrong with the request itself, and what only the
+    /// gateway got wrong, is not among it.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Fault::NoProvider
+            | Fault::Disabled { .. }
+            | Fault::Credential { .. }
+            | Fault::Saturated { .. }
+            | Fault::Unsupported { .. } => true,
+            other => other.blame() == Blame::Provider,
+        }
+    }
+
     /// What may be tried next, as long as nothing of an answer has reached the caller.
     pub fn retry(&self) -> Retry {
         match self {

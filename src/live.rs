@@ -90,6 +90,11 @@ impl Live {
         self.providers.iter().find(|provider| &*provider.name == name)
     }
 
+    /// Every switch that can be thrown while the gateway runs, by its key: `use_buildpanel`, and so on for each provider.
+    pub fn switches(&self) -> impl Iterator<Item = (String, &Switch)> {
+        self.providers.iter().map(|provider| (format!("use_{}", provider.name.replace('-', "_")), &provider.switch))
+    }
+
     /// How fast a route's first attempts answer.
     pub fn paces(&self, route: &Arc<str>) -> Paces {
         lock(&self.common.paces).entry(route.clone()).or_default().clone()

@@ -71,6 +71,15 @@ pub struct InstanceLabels {
     pub instance: u32,
 }
 
+/// The labels of degraded answers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DegradedLabels {
+    /// The route's name.
+    pub route: Arc<str>,
+    /// `canned`.
+    pub how: &'static str,
+}
+
 /// The labels of stream events.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct EventLabels {
@@ -105,6 +114,8 @@ pub struct Metrics {
     pub first_tokens: Family<RouteLabels, Histogram, fn() -> Histogram>,
     /// `tidegate_requests_in_flight`
     pub in_flight: Gauge,
+    /// `tidegate_degraded_total`: answers that were less than what was asked for.
+    pub degraded: Family<DegradedLabels, Counter>,
     /// `tidegate_provider_calls_total`: attempts by outcome.
     pub provider_calls: Family<ProviderCallLabels, Counter>,
     /// `tidegate_attempts_total`: attempts by reason.
@@ -158,6 +169,7 @@ impl Metrics {
             durations: Family::new_with_constructor(seconds),
             first_tokens: Family::new_with_constructor(seconds),
             in_flight: Gauge::default(),
+            degraded: Family::default(),
             provider_calls: Family::default(),
             attempts: Family::default(),
             provider_durations: Family::new_with_constructor(seconds),
@@ -193,6 +205,8 @@ impl Metrics {
             first,
         );
         registry.register("tidegate_requests_in_flight", "Requests being answered", metrics.in_flight.clone());
+        let degraded = metrics.degraded.clone();
+        registry.register("tidegate_degraded", "Answers that were less than what was asked for", degraded);
         registry.register(
             "tidegate_provider_calls",
             "Attempts at providers by outcome",

@@ -5,11 +5,12 @@
 use tower::ServiceBuilder;
 
 use crate::chance::Chance;
-use crate::config::plan::{ResumeMode, RoutePlan, TargetPlan};
+use crate::config::plan::{ResumeMode, RoutePlan, TargetPlan, WhenDisabled};
 use crate::live::{Live, ProviderLive};
 use crate::policy::breaker::Breaker;
 use crate::policy::concurrency::Concurrency;
 use crate::policy::deadline::Deadline;
+use crate::policy::degrade::Degrade;
 use crate::policy::failover::{Failover, Target};
 use crate::policy::hedge::Hedge;
 use crate::policy::observe::Observe;
@@ -21,6 +22,9 @@ use crate::stack::{Stack, policy};
 
 /// What every call of a route passes.
 pub fn route(plan: &RoutePlan, observe: Observe, live: &Live, targets: Vec<Target>) -> Stack {
+    let first = targets.first().map(|target| (target.plan.provider.name.clone(), target.switch.clone()));
+    let has_rungs = plan.canned.is_some() || plan.when_disabled != WhenDisabled::Failover;
+    let degrade = has_rungs.then(|| Degrade::new(plan.canned.clone(), plan.when_disabled, first));
     let failover = Stack::new(Failover::new(targets, plan.is_idempotent));
     let resume = (plan.resume == ResumeMode::Replay).then(|| Resume::new(failover.clone()));
     let hedge = plan.hedge.map(|percentile| Hedge::new(percentile, live.paces(&plan.name)));
@@ -29,6 +33,8 @@ pub fn route(plan: &RoutePlan, observe: Observe, live: &Live, targets: Vec<Targe
         .layer(policy(observe))
         // Around failover: all targets together have this long.
         .layer(policy(Deadline::new(plan.total)))
+        // Inside the deadline, and around all that asks providers: what it holds ready is for when none of them answers.
+        .layer(policy(degrade))
         // Around failover: what breaks after the commit point is asked for again at the targets that are left.
         .layer(policy(resume))
         // Around failover, which knows where a second attempt can go. Inside resume: what is resumed is late already.

@@ -25,8 +25,26 @@ pub struct Reply {
     pub model: Option<Arc<str>>,
     /// Which of the route's targets answered, counted from zero.
     pub target: usize,
+    /// In what way it is less than what was asked for; `None`: it is not.
+    pub degraded: Option<Degraded>,
     /// The answer itself.
     pub body: Body,
+}
+
+/// In what way an answer is less than what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Degraded {
+    /// A text that the route holds ready.
+    Canned,
+}
+
+impl Degraded {
+    /// The word in `X-Tidegate-Degraded`, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Degraded::Canned => "canned",
+        }
+    }
 }
 
 /// The forms an answer comes in.

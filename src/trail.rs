@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::reply::Usage;
+use crate::reply::{Degraded, Usage};
 
 /// A shared, append-mostly record of one call. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -61,6 +61,8 @@ pub struct Facts {
     pub events_dropped: u64,
     /// The provider's own request id.
     pub provider_request_id: Option<Box<str>>,
+    /// In what way the answer was less than what was asked for.
+    pub degraded: Option<Degraded>,
     /// The code of the fault that the caller was told, if any.
     pub fault: Option<&'static str>,
     /// What is known about the fault beyond its code; for the log, never for the caller.
@@ -78,6 +80,7 @@ impl Facts {
             events: 0,
             events_dropped: 0,
             provider_request_id: None,
+            degraded: None,
             fault: None,
             fault_detail: None,
         }

@@ -238,6 +238,46 @@ fn what_a_route_must_not_be_is_said_where_it_stands() {
 }
 
 #[test]
+fn what_a_resilience_table_must_not_say_is_said_where_it_stands() {
+    let shown = problems(
+        r#"
+[concurrency]
+min = 50
+max = 20
+
+[provider.together.concurrency]
+initial = 5
+slowdown = 1.0
+
+[provider.openai.balance]
+eject_after = 0
+
+[route.openai-embeddings]
+canned = "vectors cannot be written beforehand"
+priority = "urgent"
+
+[route.openai-other]
+hedge = "p95"
+
+[route.canvas-chat]
+when_disabled = "reply"
+"#,
+        KEYS,
+    );
+    for wanted in [
+        "concurrency.min: 50 is more than `max`, which is 20",
+        "provider.together.concurrency.slowdown: expected a factor, 1.1 to 100.0, got 1",
+        "provider.openai.balance.eject_after: expected a number, 1 to 1000, got 0",
+        "route.openai-embeddings.canned: only calls of kind `chat` can have a canned reply",
+        "route.openai-embeddings.priority: expected a priority",
+        "route.openai-other.hedge: `idempotent` is false",
+        "route.canvas-chat.when_disabled: `reply` needs a text to reply with: set `canned`",
+    ] {
+        assert!(shown.contains(wanted), "no {wanted:?} in\n{shown}");
+    }
+}
+
+#[test]
 fn the_process_beats_dotenv_beats_the_file_beats_the_defaults() {
     let text = "[server]\nport = 1\nhost = '1.1.1.1'\nadmin = 'off'\n";
     let dotenv = map(&[("PORT", "2"), ("HOST", "2.2.2.2")]);

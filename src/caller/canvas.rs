@@ -11,7 +11,7 @@ use super::json::{Limit, Object};
 use super::{About, Answered, Caller, Incoming, ProviderSnapshot, Snapshot};
 use crate::call::{Ask, Chat, Message, Role};
 use crate::config::plan::CallKind;
-use crate::fault::{Blame, Fault};
+use crate::fault::Fault;
 use crate::reply::{Body, Reply};
 
 /// The longest prompt.
@@ -70,6 +70,7 @@ impl Caller for Canvas {
                 cost: (cost * 1e9).round() / 1e9,
                 latency: u64::try_from(about.elapsed.as_millis()).unwrap_or(u64::MAX),
                 cached: false,
+                degraded: reply.degraded.is_some(),
             },
         };
         Ok(answer::json(StatusCode::OK, &shape))
@@ -79,7 +80,7 @@ impl Caller for Canvas {
         let public = fault.public();
         let status = match fault.status() {
             status @ (StatusCode::TOO_MANY_REQUESTS | StatusCode::GATEWAY_TIMEOUT) => status,
-            _ if is_providers(fault) => StatusCode::SERVICE_UNAVAILABLE,
+            _ if fault.is_outage() => StatusCode::SERVICE_UNAVAILABLE,
             status => status,
         };
         let message = match status {
@@ -90,7 +91,7 @@ impl Caller for Canvas {
             }
             // Clients of this application look for the word.
             StatusCode::GATEWAY_TIMEOUT if !public.contains("timeout") => format!("{public} (timeout)").into(),
-            _ if is_providers(fault) && status == StatusCode::SERVICE_UNAVAILABLE => {
+            _ if fault.is_outage() && status == StatusCode::SERVICE_UNAVAILABLE => {
                 format!("All LLM providers unavailable. {public}").into()
             }
             _ => public,
@@ -122,6 +123,8 @@ struct Completion<'a> {
     cost: f64,
     latency: u64,
     cached: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    degraded: bool,
 }
 
 #[derive(Serialize)]
@@ -158,15 +161,6 @@ fn camel_case(name: &str) -> String {
         key.push_str(chars.as_str());
     }
     key
-}
-
-/// True when the fault says that no provider can serve, whoever is to blame for that. What is wrong with the request
-/// itself, and what only the gateway got wrong, is not among it.
-fn is_providers(fault: &Fault) -> bool {
-    match fault {
-        Fault::NoProvider | Fault::Disabled { .. } | Fault::Credential { .. } | Fault::Unsupported { .. } => true,
-        other => other.blame() == Blame::Provider,
-    }
 }
 
 /// The providers that this application may hear of: its own two, and what else an operator added and switched on.

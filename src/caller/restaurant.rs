@@ -43,7 +43,10 @@ impl Caller for Restaurant {
 
     fn encode(&self, about: &About<'_>, reply: Reply) -> Result<Answered, Fault> {
         match about.call {
-            CallKind::Chat => Ok(said(about, &answered(reply)?)),
+            CallKind::Chat => {
+                let is_degraded = reply.degraded.is_some();
+                Ok(said(about, &answered(reply)?, is_degraded))
+            }
             CallKind::ParseOrder => Ok(ordered(about, &answered(reply)?)),
             CallKind::Voice => spoken(reply, "no-cache"),
             CallKind::VoiceOrder => spoken(reply, "no-store"),
@@ -134,7 +137,7 @@ fn answered(reply: Reply) -> Result<Answer, Fault> {
     }
 }
 
-fn said(about: &About<'_>, said: &Answer) -> Answered {
+fn said(about: &About<'_>, said: &Answer, is_degraded: bool) -> Answered {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Shape<'a> {
@@ -145,6 +148,8 @@ fn said(about: &About<'_>, said: &Answer) -> Answered {
         suggestions: Option<&'a RawValue>,
         #[serde(skip_serializing_if = "Option::is_none")]
         order_data: Option<&'a RawValue>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        degraded: bool,
     }
     let shape = Shape {
         success: true,
@@ -152,6 +157,7 @@ fn said(about: &About<'_>, said: &Answer) -> Answered {
         restaurant_id: &about.head.tenant,
         suggestions: said.suggestions.as_deref(),
         order_data: said.order.as_deref(),
+        degraded: is_degraded,
     };
     answer::json(StatusCode::OK, &shape)
 }

@@ -60,7 +60,7 @@ impl Caller for Widget {
         let wants_stream = about.ask.is_some_and(Ask::wants_stream);
         match reply.body {
             Body::Answer(said) if wants_stream => Ok(streamed(at_once(said))),
-            Body::Answer(said) => Ok(said_plainly(about, reply.model.as_deref(), &said)),
+            Body::Answer(said) => Ok(said_plainly(about, reply.model.as_deref(), &said, reply.degraded.is_some())),
             Body::Events(events) if wants_stream => Ok(streamed(events)),
             other => Err(unspellable(&other)),
         }
@@ -109,7 +109,7 @@ fn message(at: usize, value: &Value) -> Result<Message, Fault> {
     }
 }
 
-fn said_plainly(about: &About<'_>, model: Option<&str>, said: &Answer) -> Answered {
+fn said_plainly(about: &About<'_>, model: Option<&str>, said: &Answer, is_degraded: bool) -> Answered {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Shape<'a> {
@@ -121,6 +121,8 @@ fn said_plainly(about: &About<'_>, model: Option<&str>, said: &Answer) -> Answer
         model: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         usage: Option<Tokens>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        degraded: bool,
     }
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -139,7 +141,7 @@ fn said_plainly(about: &About<'_>, model: Option<&str>, said: &Answer) -> Answer
         total_tokens: usage.total(),
     });
     let model = model.or_else(|| about.ask.and_then(Ask::model));
-    let shape = Shape { success: true, message: &said.text, session_id, model, usage };
+    let shape = Shape { success: true, message: &said.text, session_id, model, usage, degraded: is_degraded };
     answer::json(StatusCode::OK, &shape)
 }
 

@@ -308,10 +308,26 @@ pub struct RoutePlan {
     pub resume: ResumeMode,
     /// False: the call is tried once, at one target.
     pub is_idempotent: bool,
+    /// The text that callers get when nobody can answer.
+    pub canned: Option<Arc<str>>,
+    /// What callers get while the first target is switched off.
+    pub when_disabled: WhenDisabled,
     /// A second attempt beside the first, once it is slower than this share (0.95) of the calls before; `None`: never.
     pub hedge: Option<f64>,
     /// Who gets a place first where there are not enough.
     pub priority: Priority,
+}
+
+/// `when_disabled` of a route: what its callers get while the provider of its first target is switched off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenDisabled {
+    /// The next target's answer.
+    #[default]
+    Failover,
+    /// The route's canned reply.
+    Reply,
+    /// An error, at once.
+    Reject,
 }
 
 /// `priority` of a route: who gets a place at a provider first. In the order of urgency.

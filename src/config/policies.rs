@@ -63,6 +63,8 @@ fn breaker(section: &mut Section<'_>, above: Option<&BreakerPlan>) -> BreakerPla
 
 /// `[concurrency]`
 fn concurrency(section: &mut Section<'_>, above: Option<&ConcurrencyPlan>) -> ConcurrencyPlan {
+    // What is wrong above is reported there, once.
+    let says_something = above.is_none() || section.has("concurrency");
     let mut table = section.section("concurrency");
     let plan = ConcurrencyPlan {
         is_on: table.inherited("enabled", value::boolean, above.map(|it| it.is_on)),
@@ -73,9 +75,9 @@ fn concurrency(section: &mut Section<'_>, above: Option<&ConcurrencyPlan>) -> Co
         queue: table.inherited("queue", value::few(0), above.map(|it| it.queue)),
         max_wait: table.inherited("max_wait", value::duration_or_zero, above.map(|it| it.max_wait)),
     };
-    if plan.min > plan.max {
+    if says_something && plan.min > plan.max {
         table.problem("min", format!("{} is more than `max`, which is {}", plan.min, plan.max));
-    } else if !(plan.min..=plan.max).contains(&plan.initial) {
+    } else if says_something && !(plan.min..=plan.max).contains(&plan.initial) {
         let message = format!("{} is not between `min` ({}) and `max` ({})", plan.initial, plan.min, plan.max);
         table.problem("initial", message);
     }

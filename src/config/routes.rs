@@ -12,7 +12,7 @@ use super::document::{Node, Value};
 use super::general::{self, Timeouts};
 use super::plan::{
     CallKind, CallerKind, ModelMap, Pattern, Priority, ProviderKind, ProviderPlan, ResumeMode, RoutePlan, TargetPlan,
-    Usable,
+    Usable, WhenDisabled,
 };
 use super::problem::{Origin, Report};
 use super::providers::{self, Providers};
@@ -28,6 +28,9 @@ const CALLERS: &[(CallerKind, &str)] = &[
 ];
 
 const RESUME: &[(ResumeMode, &str)] = &[(ResumeMode::Off, "off"), (ResumeMode::Replay, "replay")];
+
+const WHEN_DISABLED: &[(WhenDisabled, &str)] =
+    &[(WhenDisabled::Failover, "failover"), (WhenDisabled::Reply, "reply"), (WhenDisabled::Reject, "reject")];
 
 /// When a second attempt begins, as a share of the calls before that were faster.
 const HEDGE: &[(Option<f64>, &str)] = &[(None, "off"), (Some(0.90), "p90"), (Some(0.95), "p95"), (Some(0.99), "p99")];
@@ -102,6 +105,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
     if hedge.is_some() && !is_idempotent {
         section.problem("hedge", "`idempotent` is false: the call must not be made twice");
     }
+    let (canned, when_disabled) = degrade(&mut section, call);
     let targets = targets(&mut section, call, context, &pace, instruction.as_ref());
     section.close();
     Some(RoutePlan {
@@ -116,9 +120,24 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
         model,
         resume,
         is_idempotent,
+        canned,
+        when_disabled,
         hedge,
         priority: priority.unwrap_or_else(|| call.map_or(Priority::Chat, CallKind::priority)),
     })
+}
+
+/// What callers get when nobody answers. Only a conversation has an answer that can be written beforehand.
+fn degrade(section: &mut Section<'_>, call: Option<CallKind>) -> (Option<Arc<str>>, WhenDisabled) {
+    let canned = section.optional("canned", value::text).map(Arc::from);
+    if canned.is_some() && call.is_some_and(|call| call != CallKind::Chat) {
+        section.problem("canned", "only calls of kind `chat` can have a canned reply");
+    }
+    let when_disabled = section.optional("when_disabled", value::word("a choice", WHEN_DISABLED)).unwrap_or_default();
+    if when_disabled == WhenDisabled::Reply && !section.has("canned") {
+        section.problem("when_disabled", "`reply` needs a text to reply with: set `canned`");
+    }
+    (canned, when_disabled)
 }
 
 /// A caller can ask only for what its dialect has words for.

@@ -3,6 +3,7 @@
 pub mod breaker;
 pub mod concurrency;
 pub mod deadline;
+pub mod degrade;
 pub mod failover;
 pub mod hedge;
 pub mod observe;

@@ -10,10 +10,11 @@ use tokio::time::Instant;
 use crate::call::Call;
 use crate::fault::Fault;
 use crate::metrics::{
-    AttemptLabels, EventLabels, Metrics, ProviderCallLabels, ProviderLabels, RequestLabels, RouteLabels, TokenLabels,
-    as_seconds,
+    AttemptLabels, DegradedLabels, EventLabels, Metrics, ProviderCallLabels, ProviderLabels, RequestLabels,
+    RouteLabels, TokenLabels, as_seconds,
 };
 use crate::names::display_name;
+use crate::reply::Degraded;
 use crate::stack::{Next, Outcome, Policy};
 use crate::trail::{self, Attempt, Facts, Trail};
 
@@ -146,6 +147,10 @@ impl Watch {
         if let Some(first) = facts.first_token {
             metrics.first_tokens.get_or_create(&route).observe(as_seconds(first));
         }
+        if let Some(degraded) = facts.degraded {
+            let labels = DegradedLabels { route: self.route.clone(), how: degraded.as_str() };
+            metrics.degraded.get_or_create(&labels).inc();
+        }
         for attempt in &facts.attempts {
             let labels = ProviderCallLabels { provider: attempt.provider.clone(), outcome: outcome_word(attempt) };
             metrics.provider_calls.get_or_create(&labels).inc();
@@ -204,6 +209,7 @@ impl Watch {
                     tokens_in = facts.usage.map(|usage| usage.input),
                     tokens_out = facts.usage.map(|usage| usage.output),
                     provider_request_id = facts.provider_request_id.as_deref(),
+                    degraded = facts.degraded.map(Degraded::as_str),
                     detail = facts.fault_detail.as_deref(),
                     "request"
                 )

@@ -83,8 +83,15 @@ impl Provider for BuildPanel {
                 Body::Whole(body)
             }
         };
-        let reply =
-            Reply { status: head.status, headers, provider: provider.name.clone(), model: None, target: 0, body };
+        let reply = Reply {
+            status: head.status,
+            headers,
+            provider: provider.name.clone(),
+            model: None,
+            target: 0,
+            degraded: None,
+            body,
+        };
         Ok(Decoded { reply, usage: None })
     }
 

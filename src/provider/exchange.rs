@@ -206,6 +206,7 @@ impl Exchange {
             provider: self.provider.name.clone(),
             model: call.model().map(Into::into),
             target: 0,
+            degraded: None,
             body,
         }
     }

@@ -96,6 +96,7 @@ fn reply(call: &Call, provider: &ProviderPlan, head: &ResponseHead, body: Body) 
         provider: provider.name.clone(),
         model: call.model().map(Into::into),
         target: 0,
+        degraded: None,
         body,
     }
 }

@@ -32,6 +32,7 @@ use crate::trail::Reason;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TIDEGATE_REQUEST_ID: HeaderName = HeaderName::from_static("x-tidegate-request-id");
+const DEGRADED: HeaderName = HeaderName::from_static("x-tidegate-degraded");
 const RESTAURANT_ID: HeaderName = HeaderName::from_static("x-restaurant-id");
 const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 
@@ -189,7 +190,11 @@ impl Visit<'_> {
         let reply = route.stack.call(call).await?;
         let about = self.about(route.plan.call, head, Some(ask), watch);
         let is_menu = route.plan.call == CallKind::Menu;
-        let answered = route.dialect.encode(&about, reply)?;
+        let degraded = reply.degraded;
+        let mut answered = route.dialect.encode(&about, reply)?;
+        if let Some(degraded) = degraded {
+            answered.headers.insert(DEGRADED, HeaderValue::from_static(degraded.as_str()));
+        }
         if is_menu && let AnsweredBody::Full(menu) = &answered.body {
             self.gateway.live.note_menu(&head.tenant, health::menu_items(menu));
         }

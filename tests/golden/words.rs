@@ -170,6 +170,7 @@ impl Case<'_> {
             provider: reply.text("provider").into(),
             model: reply.optional_text("model").map(Into::into),
             target: 0,
+            degraded: None,
             body,
         }
     }

@@ -38,6 +38,9 @@ pub(crate) struct Scenario {
     /// How providers behave later.
     #[serde(default)]
     change: Vec<Change>,
+    /// Switches that are thrown while the gateway runs.
+    #[serde(default)]
+    switch: Vec<Thrown>,
     /// The calls.
     call: Vec<Planned>,
     /// Requests that each provider must have seen at the end.
@@ -77,6 +80,15 @@ struct Change {
     at_ms: u64,
     provider: String,
     behaviour: Behaviour,
+}
+
+/// A switch that is thrown.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Thrown {
+    at_ms: u64,
+    key: String,
+    on: bool,
 }
 
 /// A call, when it comes, and what must become of it.
@@ -179,6 +191,15 @@ impl Scenario {
             tasks.spawn(async move {
                 tokio::time::sleep(Duration::from_millis(change.at_ms)).await;
                 simulation.find(&change.provider).unwrap().behave(change.behaviour);
+                Vec::new()
+            });
+        }
+        for thrown in self.switch.clone() {
+            let gateway = gateway.clone();
+            tasks.spawn(async move {
+                tokio::time::sleep(Duration::from_millis(thrown.at_ms)).await;
+                let switch = gateway.live.switches().find(|(key, _)| *key == thrown.key);
+                switch.unwrap_or_else(|| panic!("no switch {}", thrown.key)).1.set(thrown.on);
                 Vec::new()
             });
         }

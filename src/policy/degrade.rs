@@ -1,0 +1,74 @@
+//! Degrade: the last rungs of the ladder. When no target can answer, a text that the route holds ready is better than an
+//! error, and is marked as what it is; and the route decides what its callers get while its first provider is switched off.
+//!
+//! An expired answer would be better still: that is the cache's to give, inside of this policy. It does not know how the mark
+//! is spelt.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+
+use crate::call::Call;
+use crate::config::plan::WhenDisabled;
+use crate::fault::Fault;
+use crate::reply::{Answer, Body, Degraded, Reply, Usage};
+use crate::stack::{Next, Outcome, Policy};
+use crate::switch::Switch;
+use crate::trail::Trail;
+
+/// Who a canned reply is from.
+const GATEWAY: &str = "gateway";
+
+/// The policy around everything that asks providers.
+#[derive(Clone)]
+pub struct Degrade {
+    canned: Option<Arc<str>>,
+    when_disabled: WhenDisabled,
+    first: Option<(Arc<str>, Switch)>,
+}
+
+impl Degrade {
+    /// Answers with `canned` where nobody else can. `first` is the provider that the route is meant for, with its switch.
+    pub fn new(canned: Option<Arc<str>>, when_disabled: WhenDisabled, first: Option<(Arc<str>, Switch)>) -> Self {
+        Self { canned, when_disabled, first }
+    }
+
+    /// The answer, or the fault where there is none.
+    fn instead(&self, trail: &Trail, fault: Fault) -> Outcome {
+        let Some(canned) = self.canned.as_ref().filter(|_| fault.is_outage()) else { return Err(fault) };
+        let mut facts = trail.facts();
+        // The log tells what the caller is spared.
+        facts.fault_detail = Some(fault.to_string());
+        facts.degraded = Some(Degraded::Canned);
+        drop(facts);
+        Ok(Reply {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            provider: GATEWAY.into(),
+            model: None,
+            target: 0,
+            degraded: Some(Degraded::Canned),
+            body: Body::Answer(Answer { text: canned.to_string(), usage: Some(Usage::default()), ..Answer::default() }),
+        })
+    }
+}
+
+impl Policy for Degrade {
+    const NAME: &'static str = "degrade";
+
+    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+        if let Some((provider, _)) = self.first.as_ref().filter(|(_, switch)| !switch.is_on()) {
+            let fault = || Fault::Disabled { provider: provider.clone() };
+            match self.when_disabled {
+                WhenDisabled::Failover => {}
+                WhenDisabled::Reply => return self.instead(&call.trail, fault()),
+                WhenDisabled::Reject => return Err(fault()),
+            }
+        }
+        let trail = call.trail.clone();
+        match next.call(call).await {
+            Ok(reply) => Ok(reply),
+            Err(fault) => self.instead(&trail, fault),
+        }
+    }
+}
