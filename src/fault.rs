@@ -181,9 +181,14 @@ pub enum Retry {
     Backoff,
     /// Another target.
     NextTarget,
+    /// Another target whose model takes longer conversations.
+    LargerContext,
     /// The same target, but not before this time.
     After(Duration),
 }
+
+/// The code of a refusal because the conversation is too long for the model, whatever the provider itself calls it.
+pub const TOO_LONG: &str = "context_length_exceeded";
 
 /// What callers are asked to wait when nothing better is known.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -305,6 +310,7 @@ impl Fault {
                 (429 | 503, Some(after)) => Retry::After(after),
                 (429, None) => Retry::Backoff,
                 (408 | 500.., _) => Retry::SameTarget,
+                _ if refusal.code.as_deref() == Some(TOO_LONG) => Retry::LargerContext,
                 _ => Retry::Never,
             },
             Fault::Timeout { phase: Phase::Call, .. } => Retry::Never,

@@ -511,6 +511,9 @@ pub struct TargetPlan {
     pub pace: Pace,
     /// One attempt: the target's own, else the provider's.
     pub total: Duration,
+    /// Tokens that its model takes, where the config says so: what is too long for another target goes here when this is
+    /// more. Zero: unknown.
+    pub context: u64,
 }
 
 /// What a target does with a call that names a model.

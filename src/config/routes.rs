@@ -35,6 +35,9 @@ const WHEN_DISABLED: &[(WhenDisabled, &str)] =
 /// When a second attempt begins, as a share of the calls before that were faster.
 const HEDGE: &[(Option<f64>, &str)] = &[(None, "off"), (Some(0.90), "p90"), (Some(0.95), "p95"), (Some(0.99), "p99")];
 
+/// More tokens than any model takes.
+const MAX_CONTEXT: i64 = 1_000_000_000;
+
 /// What holds for a route of the user's own that says nothing.
 const MAX_BODY: usize = 4 << 20;
 
@@ -68,17 +71,17 @@ pub(super) fn read(root: &mut Section<'_>, context: &Context<'_>) -> Vec<Arc<Rou
     routes
 }
 
-/// Streams of chats are resumed unless the route says otherwise; nothing else can be.
-fn resume(section: &mut Section<'_>, call: Option<CallKind>) -> ResumeMode {
+/// Streams of chats are resumed unless the route says otherwise; nothing else can be. To resume is to ask twice, which some
+/// calls must not be.
+fn resume(section: &mut Section<'_>, call: Option<CallKind>, is_idempotent: bool) -> ResumeMode {
     let wanted = section.optional("resume", value::word("a resume mode", RESUME));
     match (call, wanted) {
-        (Some(CallKind::Chat), wanted) => wanted.unwrap_or(ResumeMode::Replay),
-        (Some(_), Some(ResumeMode::Replay)) => {
-            section.problem("resume", "only calls of kind `chat` can be resumed");
-            ResumeMode::Off
-        }
-        _ => ResumeMode::Off,
+        (Some(CallKind::Chat), wanted) if is_idempotent => return wanted.unwrap_or(ResumeMode::Replay),
+        (None, _) | (_, None | Some(ResumeMode::Off)) => {}
+        (Some(CallKind::Chat), _) => section.problem("resume", "a call that is tried once cannot be resumed"),
+        _ => section.problem("resume", "only calls of kind `chat` can be resumed"),
     }
+    ResumeMode::Off
 }
 
 fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table: &mut PathTable) -> Option<RoutePlan> {
@@ -99,7 +102,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
     let model = section.optional("model", value::text).map(Arc::from);
     let max_body = section.optional("max_body", value::body_size).unwrap_or(MAX_BODY);
     let is_idempotent = section.optional("idempotent", value::boolean).unwrap_or(true);
-    let resume = resume(&mut section, call);
+    let resume = resume(&mut section, call, is_idempotent);
     let priority = section.optional("priority", value::word("a priority", &Priority::ALL));
     let hedge = section.optional("hedge", value::word("a hedge", HEDGE)).flatten();
     if hedge.is_some() && !is_idempotent {
@@ -197,13 +200,21 @@ struct Target {
     models: ModelMap,
     instruction: Option<Arc<str>>,
     total: Option<Duration>,
+    context: u64,
 }
 
 impl Target {
     fn read(node: &Node, path: String, call: Option<CallKind>, context: &Context<'_>) -> Option<Self> {
         if let Value::Text(name) = &node.value {
             let provider = provider(name, &node.origin, path, call, context)?;
-            return Some(Self { provider, model: None, models: ModelMap::default(), instruction: None, total: None });
+            return Some(Self {
+                provider,
+                model: None,
+                models: ModelMap::default(),
+                instruction: None,
+                total: None,
+                context: 0,
+            });
         }
         let mut section = Section::at(node, path, context.report);
         let name = section.required("provider", value::text);
@@ -223,9 +234,11 @@ impl Target {
         }
         let instruction = section.optional("instruction", value::text).map(Arc::from);
         let total = section.optional("total", value::duration);
+        let context = section.optional("context", value::integer("a number of tokens", 1, MAX_CONTEXT));
         section.close();
         let models = models.and_then(Result::ok).unwrap_or_default();
-        Some(Self { provider: provider?, model, models, instruction, total })
+        let context = context.map_or(0, i64::unsigned_abs);
+        Some(Self { provider: provider?, model, models, instruction, total, context })
     }
 
     fn plan(self, context: &Context<'_>, pace: &dyn Fn(Pace) -> Pace, instruction: Option<&Arc<str>>) -> TargetPlan {
@@ -238,6 +251,7 @@ impl Target {
             instruction: self.instruction.or_else(|| default.cloned()),
             pace: pace(provider.pace),
             total: self.total.unwrap_or(provider.total),
+            context: self.context,
             provider,
         }
     }

@@ -1,6 +1,6 @@
 //! Failover: asks the route's targets in order until one answers. The innermost of a route's policies.
 //!
-//! Whether a fault allows another target is the fault's own answer. Nothing here knows about streams: a target that
+//! Whether a fault allows another target, and which, is the fault's own answer. Nothing here knows about streams: a target that
 //! returns has passed the commit point.
 
 use std::pin::pin;
@@ -44,6 +44,12 @@ struct Choice<'a> {
     model: Option<Arc<str>>,
 }
 
+/// What became of an attempt at a target.
+struct Failed {
+    fault: Fault,
+    number: usize,
+}
+
 /// When trying again makes sense if no target says.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -59,10 +65,17 @@ impl Failover {
         off.map_or(Fault::NoProvider, |target| Fault::Disabled { provider: target.plan.provider.name.clone() })
     }
 
-    /// The first target from `number` on that is switched on and has the model.
-    fn choose(&self, number: usize, call: &Call) -> Option<Choice<'_>> {
+    /// The largest context that was too small, once one was.
+    fn too_small(&self, faults: &[Failed]) -> Option<u64> {
+        let small = faults.iter().filter(|failed| failed.fault.retry() == Retry::LargerContext);
+        small.filter_map(|failed| self.targets.get(failed.number)).map(|target| target.plan.context).max()
+    }
+
+    /// The first target from `number` on that is switched on, has the model, and takes more than was `too_small`.
+    fn choose(&self, number: usize, call: &Call, too_small: Option<u64>) -> Option<Choice<'_>> {
+        let is_large = |target: &Target| too_small.is_none_or(|context| target.plan.context > context);
         let targets = self.targets.iter().enumerate().skip(number);
-        targets.filter(|(_, target)| target.switch.is_on()).find_map(|(number, target)| {
+        targets.filter(|(_, target)| target.switch.is_on() && is_large(target)).find_map(|(number, target)| {
             let model = match target.plan.choose(call.ask.model()) {
                 ModelChoice::NotHere => return None,
                 ModelChoice::AsAsked => None,
@@ -81,14 +94,20 @@ impl Failover {
 
     /// Asks a target and, when it is silent for so long, another beside it: the first answer wins, and the other attempt is
     /// given up at once. Returns also the number of the last target that was asked.
-    async fn race(&self, first: Choice<'_>, call: &Call, after: Duration, faults: &mut Vec<Fault>) -> (Outcome, usize) {
+    async fn race(
+        &self,
+        first: Choice<'_>,
+        call: &Call,
+        after: Duration,
+        faults: &mut Vec<Failed>,
+    ) -> (Outcome, usize) {
         let mut slow = pin!(self.ask(&first, call, call.reason));
         if let Ok(outcome) = timeout(after, &mut slow).await {
             return (outcome, first.number);
         }
         // Another instance gives the same answer as the one that is silent; where there is none, the next target has to do.
         let beside = match first.target.plan.provider.urls.len() {
-            1 => self.choose(first.number + 1, call),
+            1 => self.choose(first.number + 1, call, None),
             _ => Some(Choice { number: first.number, target: first.target, model: first.model.clone() }),
         };
         let Some(second) =
@@ -105,7 +124,7 @@ impl Failover {
         match outcome {
             // One of them may still answer, unless the caller's own mistake is the matter.
             Err(fault) if fault.retry() != Retry::Never => {
-                faults.push(fault);
+                faults.push(Failed { fault, number: if is_slow { first.number } else { second.number } });
                 (if is_slow { fast.await } else { slow.await }, second.number)
             }
             outcome => (outcome, second.number),
@@ -117,7 +136,7 @@ impl Next for Failover {
     async fn call(&self, call: Call) -> Outcome {
         let mut faults = Vec::new();
         let mut from = call.from_target;
-        while let Some(choice) = self.choose(from, &call) {
+        while let Some(choice) = self.choose(from, &call, self.too_small(&faults)) {
             if !faults.is_empty() && !call.attempts.any_left() {
                 break;
             }
@@ -140,10 +159,10 @@ impl Next for Failover {
             if fault.retry() == Retry::Never || (was_asked && !self.is_idempotent) {
                 return Err(fault);
             }
-            faults.push(fault);
+            faults.push(Failed { fault, number: last });
             from = last + 1;
         }
-        Err(if faults.is_empty() { self.nobody() } else { sum_up(faults) })
+        Err(if faults.is_empty() { self.nobody() } else { sum_up(faults.into_iter().map(|it| it.fault).collect()) })
     }
 
     fn describe(&self, names: &mut Vec<&'static str>) {
@@ -152,11 +171,18 @@ impl Next for Failover {
 }
 
 /// What the caller is told after several faults: a single one as it is; "all at their limit" or "all too slow" only when
-/// that is true of all.
+/// that is true of all; "too long" only when nobody with more room was asked after that.
 fn sum_up(mut faults: Vec<Fault>) -> Fault {
     if faults.iter().any(|fault| !matches!(fault, Fault::Unsupported { .. })) {
         faults.retain(|fault| !matches!(fault, Fault::Unsupported { .. }));
     }
+    let is_too_long = |fault: &Fault| fault.retry() == Retry::LargerContext;
+    match faults.pop() {
+        Some(last) if is_too_long(&last) => return last,
+        Some(last) => faults.push(last),
+        None => {}
+    }
+    faults.retain(|fault| !is_too_long(fault));
     let retry_after = faults.iter().filter_map(Fault::retry_after).min().unwrap_or(DEFAULT_RETRY_AFTER);
     let is_limited = |fault: &Fault| fault.status() == StatusCode::TOO_MANY_REQUESTS;
     let is_late = |fault: &Fault| matches!(fault, Fault::Timeout { .. });
@@ -191,17 +217,25 @@ mod tests {
         Fault::Connect { provider: "b".into(), detail: String::new() }
     }
 
-    fn limited(after: u64) -> Fault {
+    fn refused(status: u16, code: Option<&str>, retry_after: Option<Duration>) -> Fault {
         let refusal = crate::fault::Refusal {
-            status: StatusCode::TOO_MANY_REQUESTS,
+            status: StatusCode::from_u16(status).unwrap(),
             headers: http::HeaderMap::new(),
             body: bytes::Bytes::new(),
             message: String::new(),
-            code: None,
-            retry_after: Some(Duration::from_secs(after)),
+            code: code.map(Into::into),
+            retry_after,
             is_openai: true,
         };
         Fault::Refused { provider: "c".into(), refusal: Box::new(refusal) }
+    }
+
+    fn limited(after: u64) -> Fault {
+        refused(429, None, Some(Duration::from_secs(after)))
+    }
+
+    fn too_long() -> Fault {
+        refused(400, Some(crate::fault::TOO_LONG), None)
     }
 
     #[test]
@@ -213,6 +247,9 @@ mod tests {
         assert_eq!(status(vec![limited(1), limited(2)]), 429);
         assert_eq!(status(vec![limited(1), timeout()]), 503);
         assert_eq!(status(vec![Fault::Unsupported { provider: "d".into(), what: "x" }, connect()]), 502);
+        assert_eq!(status(vec![timeout(), too_long()]), 400);
+        assert_eq!(status(vec![too_long(), limited(1)]), 429, "one with more room may answer later");
+        assert_eq!(status(vec![too_long(), timeout(), connect()]), 503);
     }
 
     #[test]

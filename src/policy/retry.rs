@@ -36,7 +36,7 @@ impl Retry {
             return None;
         }
         match fault.retry() {
-            fault::Retry::Never | fault::Retry::NextTarget => None,
+            fault::Retry::Never | fault::Retry::NextTarget | fault::Retry::LargerContext => None,
             // Once: a second time would say more about the provider than about luck.
             fault::Retry::SameTarget => (next == 2).then_some(Duration::ZERO),
             fault::Retry::After(wait) => (next == 2 && wait <= self.settings.max_wait).then_some(wait),

@@ -6,13 +6,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{EventReader, Read, openai};
+use super::{EventReader, Read, refusals};
 use crate::fault::Refusal;
 use crate::reply::{EventKind, Usage};
 
@@ -62,10 +61,10 @@ impl EventReader for Chunks {
         };
         let Ok(chunk) = chunk else { return Read::Malformed };
         if let Some(error) = chunk.error {
-            return Read::Error(refusal(error.get()));
+            return Read::Error(refusals::in_event(error.get()));
         }
         if name == Some("error") {
-            return Read::Error(refusal(std::str::from_utf8(data).unwrap_or_default()));
+            return Read::Error(refusals::in_event(std::str::from_utf8(data).unwrap_or_default()));
         }
         self.seen |= chunk.choices.seen;
         self.finished |= chunk.choices.finished;
@@ -254,11 +253,11 @@ impl EventReader for Named {
         let kind = event.kind.as_deref().or(name).unwrap_or_default();
         if kind == "error" || (event.error.is_some() && self.tail != Tail::Any) {
             let error = event.error.map_or_else(|| std::str::from_utf8(data).unwrap_or_default(), RawValue::get);
-            return Read::Error(refusal(error));
+            return Read::Error(refusals::in_event(error));
         }
         let response = event.response.unwrap_or_default();
         if self.tail == Tail::Responses && kind == "response.failed" {
-            return Read::Error(refusal(response.error.map_or("{}", RawValue::get)));
+            return Read::Error(refusals::in_event(response.error.map_or("{}", RawValue::get)));
         }
         if let Some(usage) = event.usage.or(response.usage) {
             self.usage = Some(usage.read());
@@ -302,22 +301,6 @@ struct InResponse<'a> {
     usage: Option<WireUsage>,
     #[serde(default, borrow)]
     error: Option<&'a RawValue>,
-}
-
-/// An error event as the error answer that it stands for. `error` is the error object's JSON.
-fn refusal(error: &str) -> Box<Refusal> {
-    let body = Bytes::from(format!("{{\"error\":{error}}}"));
-    let said: serde_json::Value = serde_json::from_str(error).unwrap_or_default();
-    let message = said["message"].as_str().or(said.as_str()).unwrap_or("The AI provider reported an error.").to_owned();
-    Box::new(Refusal {
-        status: openai::implied_status(&body),
-        headers: HeaderMap::new(),
-        message,
-        code: said["code"].as_str().and_then(openai::word),
-        retry_after: None,
-        is_openai: said.is_object(),
-        body,
-    })
 }
 
 /// True when an error inside a stream is about the gateway's own key.

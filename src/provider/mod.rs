@@ -109,6 +109,7 @@ mod conversation;
 pub mod exchange;
 mod multipart;
 pub mod openai;
+mod refusals;
 pub mod simulated;
 pub mod sse;
 mod stream;

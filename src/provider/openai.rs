@@ -1,22 +1,23 @@
 //! OpenAI's dialect as a provider speaks it: OpenAI, Together.ai and whatever is compatible.
 //!
 //! A request that came in the same dialect goes out byte for byte, with at most its model replaced. How streams are read
-//! is in `chunks`; nothing here knows which caller asked.
+//! is in `chunks`, how errors are in `refusals`; nothing here knows which caller asked.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::chunks::{Chunks, Named, Tail, WireUsage};
 use super::multipart::Form;
+use super::refusals::{implied_status, refused};
 use super::{Decoded, EventReader, Expect, Provider, Request, ResponseHead};
 use crate::call::{Ask, Call, Chat, Endpoint, Message, Role, Voice, VoiceWanted, Wire};
 use crate::config::plan::ProviderPlan;
-use crate::fault::{Fault, Refusal};
+use crate::fault::Fault;
 use crate::headers;
 use crate::reply::{Answer, Body, Reply, Transcript, Usage};
 
@@ -228,106 +229,4 @@ fn transcript(body: &[u8]) -> Option<Transcript> {
     }
     let heard: Transcription = serde_json::from_slice(body).ok()?;
     Some(Transcript { text: heard.text, duration: heard.duration, ..Transcript::default() })
-}
-
-/// An error answer, read. Whatever it says about keys stays here.
-pub(super) fn refused(provider: &ProviderPlan, status: StatusCode, headers: HeaderMap, body: Bytes) -> Fault {
-    let said = Said::read(&body);
-    let about_keys = said.code.as_deref() == Some("invalid_api_key")
-        || said.kind.as_deref() == Some("authentication_error")
-        || provider.key.as_ref().is_some_and(|key| memchr::memmem::find(&body, key.expose().as_bytes()).is_some());
-    if about_keys || matches!(status.as_u16(), 401 | 403) {
-        return Fault::Credential { provider: provider.name.clone() };
-    }
-    let message = match said.message {
-        Some(message) => message,
-        None => format!("The AI provider {} answered with status {}.", provider.name, status.as_u16()),
-    };
-    let refusal = Refusal {
-        status,
-        headers: headers::to_caller(&headers),
-        is_openai: said.is_object,
-        body,
-        message,
-        code: said.code,
-        retry_after: retry_after(&headers),
-    };
-    Fault::Refused { provider: provider.name.clone(), refusal: Box::new(refusal) }
-}
-
-/// What an error body says.
-#[derive(Default)]
-struct Said {
-    message: Option<String>,
-    code: Option<Box<str>>,
-    kind: Option<Box<str>>,
-    is_object: bool,
-}
-
-impl Said {
-    fn read(body: &[u8]) -> Self {
-        let Ok(value) = serde_json::from_slice::<Value>(body) else { return Self::default() };
-        let text = |value: &Value| match value {
-            Value::String(text) => word(text),
-            Value::Number(number) => Some(number.to_string().into()),
-            _ => None,
-        };
-        match &value["error"] {
-            error @ Value::Object(_) => Self {
-                message: error["message"].as_str().map(str::to_owned),
-                code: text(&error["code"]),
-                kind: text(&error["type"]),
-                is_object: true,
-            },
-            Value::String(message) => Self { message: Some(message.clone()), ..Self::default() },
-            _ => Self { message: value["message"].as_str().map(str::to_owned), ..Self::default() },
-        }
-    }
-}
-
-/// A code or a type, if it looks like one: it is logged, and what a provider repeats in its place must not be.
-pub(super) fn word(text: &str) -> Option<Box<str>> {
-    let is_word = text.len() <= 48 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    is_word.then(|| text.into())
-}
-
-/// The status that an error inside a 200 stands for.
-pub(super) fn implied_status(body: &[u8]) -> StatusCode {
-    let said = Said::read(body);
-    let words = [said.code.as_deref().unwrap_or_default(), said.kind.as_deref().unwrap_or_default()];
-    let is = |word: &str| words.contains(&word);
-    if let Some(status) =
-        words[0].parse().ok().and_then(|code| StatusCode::from_u16(code).ok()).filter(|status| status.as_u16() >= 400)
-    {
-        return status;
-    }
-    if is("rate_limit_exceeded") || is("rate_limit_error") || is("insufficient_quota") || is("tokens") || is("requests")
-    {
-        StatusCode::TOO_MANY_REQUESTS
-    } else if is("invalid_api_key") || is("authentication_error") {
-        StatusCode::UNAUTHORIZED
-    } else if is("overloaded_error") || is("service_unavailable") {
-        StatusCode::SERVICE_UNAVAILABLE
-    } else if is("invalid_request_error") || is("context_length_exceeded") || is("content_filter") {
-        StatusCode::BAD_REQUEST
-    } else {
-        StatusCode::BAD_GATEWAY
-    }
-}
-
-/// How long a provider asks to wait: `retry-after-ms`, else `Retry-After` in seconds (RFC 9110, 10.2.3) or as a date
-/// relative to the response's own `Date`.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<std::time::Duration> {
-    use std::time::Duration;
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let seconds = |text: &str| text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    if let Some(wait) = text("retry-after-ms").and_then(seconds) {
-        return Some(wait / 1000);
-    }
-    let after = text("retry-after")?;
-    seconds(after).or_else(|| {
-        let parse = |text| jiff::fmt::rfc2822::parse(text).ok().map(|moment| moment.timestamp());
-        let wait = parse(after)?.duration_since(parse(text("date")?)?);
-        Duration::try_from(wait).ok()
-    })
 }

@@ -172,6 +172,11 @@ impl Simulated {
                 let status = StatusCode::from_u16(behaviour.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 return Ok(respond(self.refusal(status, &behaviour), None, running));
             }
+            FaultKind::ContextLength if !is_probe => {
+                let mut answer = answers::too_long(behaviour.message.as_deref());
+                answer.headers.extend(behaviour.head(true));
+                return Ok(respond(answer, None, running));
+            }
             FaultKind::Redirect => {
                 let mut answer = Answer::json(StatusCode::FOUND, &json!({}));
                 answer.headers.insert(header::LOCATION, HeaderValue::from_static("http://elsewhere.invalid/"));

@@ -65,6 +65,19 @@ fn error(status: StatusCode, message: &str, code: &str, param: Option<&str>) -> 
     Answer::json(status, &json!({ "error": error }))
 }
 
+/// The refusal of a conversation that is too long for the model: OpenAI's, or `message` from a server without such codes.
+pub(super) fn too_long(message: Option<&str>) -> Answer {
+    let own = "This model's maximum context length is 8192 tokens. Please reduce the length of the messages.";
+    match message {
+        None => error(StatusCode::BAD_REQUEST, own, "context_length_exceeded", Some("messages")),
+        Some(message) => {
+            let error =
+                json!({"message": message, "type": "invalid_request_error", "param": "max_tokens", "code": null});
+            Answer::json(StatusCode::BAD_REQUEST, &json!({ "error": error }))
+        }
+    }
+}
+
 /// An OpenAI-compatible provider's answer.
 pub(super) fn openai(name: &str, request: &Request) -> Answer {
     let path = request.path.split('?').next().unwrap_or_default();

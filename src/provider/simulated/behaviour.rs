@@ -26,6 +26,9 @@ pub struct Behaviour {
     /// More headers of every response.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// What `context_length` says instead of OpenAI's words; like many servers, it has no code for it then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
     /// How many events come before `cut`, `stall`, `early_end` and `garbage`.
     pub after_events: usize,
     /// How many requests meet the fault before all is well again; every one when not set.
@@ -68,6 +71,7 @@ impl Default for Behaviour {
             status: 500,
             retry_after: None,
             headers: BTreeMap::new(),
+            message: None,
             after_events: 3,
             times: None,
             error_rate: 1.0,
@@ -102,6 +106,8 @@ pub enum FaultKind {
     Reset,
     /// An error status.
     Status,
+    /// A 400, because the conversation is too long for the model.
+    ContextLength,
     /// A 200 with an error in its body, or as the first event.
     #[serde(alias = "error_first_event")]
     ErrorInBody,

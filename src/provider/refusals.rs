@@ -1,0 +1,306 @@
+//! Error answers in OpenAI's dialect: what they mean, whoever of its many speakers wrote them.
+//!
+//! It does not know what is done about them; `Fault::retry` says what may be.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
+
+use crate::config::plan::ProviderPlan;
+use crate::fault::{self, Fault, Refusal};
+use crate::headers;
+
+/// An error answer, read. Whatever it says about keys stays here.
+pub(super) fn refused(provider: &ProviderPlan, status: StatusCode, headers: HeaderMap, body: Bytes) -> Fault {
+    let said = Said::read(&body);
+    let about_keys = said.code.as_deref() == Some("invalid_api_key")
+        || said.kind.as_deref() == Some("authentication_error")
+        || provider.key.as_ref().is_some_and(|key| memchr::memmem::find(&body, key.expose().as_bytes()).is_some());
+    if about_keys || matches!(status.as_u16(), 401 | 403) {
+        return Fault::Credential { provider: provider.name.clone() };
+    }
+    let code = said.meaning(status);
+    let message = match said.message {
+        Some(message) => message,
+        None => format!("The AI provider {} answered with status {}.", provider.name, status.as_u16()),
+    };
+    let limit_ends = || (status == StatusCode::TOO_MANY_REQUESTS).then(|| limit_ends(&headers)).flatten();
+    let refusal = Refusal {
+        status,
+        headers: headers::to_caller(&headers),
+        is_openai: said.is_object,
+        body,
+        message,
+        code,
+        retry_after: retry_after(&headers).or_else(limit_ends),
+    };
+    Fault::Refused { provider: provider.name.clone(), refusal: Box::new(refusal) }
+}
+
+/// An error event as the error answer that it stands for. `error` is the error object's JSON.
+pub(super) fn in_event(error: &str) -> Box<Refusal> {
+    let body = Bytes::from(format!("{{\"error\":{error}}}"));
+    let (status, said) = (implied_status(&body), Said::read(&body));
+    let code = said.meaning(status);
+    Box::new(Refusal {
+        status,
+        headers: HeaderMap::new(),
+        message: said.message.unwrap_or_else(|| "The AI provider reported an error.".into()),
+        code,
+        retry_after: None,
+        is_openai: said.is_object,
+        body,
+    })
+}
+
+/// What an error body says.
+#[derive(Default)]
+struct Said {
+    message: Option<String>,
+    code: Option<Box<str>>,
+    kind: Option<Box<str>>,
+    is_object: bool,
+}
+
+impl Said {
+    fn read(body: &[u8]) -> Self {
+        let Ok(value) = serde_json::from_slice::<Value>(body) else { return Self::default() };
+        let text = |value: &Value| match value {
+            Value::String(text) => word(text),
+            Value::Number(number) => Some(number.to_string().into()),
+            _ => None,
+        };
+        match &value["error"] {
+            error @ Value::Object(_) => Self {
+                message: error["message"].as_str().map(str::to_owned),
+                code: text(&error["code"]),
+                kind: text(&error["type"]),
+                is_object: true,
+            },
+            Value::String(message) => Self { message: Some(message.clone()), ..Self::default() },
+            _ => Self { message: value["message"].as_str().map(str::to_owned), ..Self::default() },
+        }
+    }
+
+    /// The code, or that of a conversation that is too long where the provider says so in other words.
+    fn meaning(&self, status: StatusCode) -> Option<Box<str>> {
+        match matches!(status.as_u16(), 400 | 413 | 422) && self.is_about_length() {
+            true => Some(fault::TOO_LONG.into()),
+            false => self.code.clone(),
+        }
+    }
+
+    fn is_about_length(&self) -> bool {
+        let is_named = [&self.code, &self.kind].into_iter().flatten().any(|word| TOO_LONG_WORDS.contains(&&**word));
+        is_named
+            || self.message.as_ref().is_some_and(|message| {
+                let message = message.replace('`', "").to_ascii_lowercase();
+                TOO_LONG_TEXTS.iter().any(|text| message.contains(text))
+            })
+    }
+}
+
+/// Codes and types of errors about a conversation that is too long for the model: OpenAI's, and llama.cpp's
+/// (ggml-org/llama.cpp#15780).
+const TOO_LONG_WORDS: [&str; 2] = [fault::TOO_LONG, "exceed_context_size_error"];
+
+/// What servers without such codes write instead, in lower case and without backticks.
+const TOO_LONG_TEXTS: [&str; 6] = [
+    // vLLM (vllm-project/vllm#20409), DeepSeek, and OpenAI's own words.
+    "maximum context length",
+    // vLLM, for prompts that no setting of `max_tokens` could save.
+    "longer than the maximum model length",
+    // SGLang (QwenLM/Qwen3#1321).
+    "longer than the model's context length",
+    // Together.ai (stanford-crfm/helm#2079) and Hugging Face's TGI (text-generation-inference#628).
+    "inputs tokens + max_new_tokens must be <=",
+    // TGI (text-generation-inference#695).
+    "inputs must have less than",
+    // llama.cpp before it had a type for it.
+    "exceeds the available context size",
+];
+
+/// A code or a type, if it looks like one: it is logged, and what a provider repeats in its place must not be.
+fn word(text: &str) -> Option<Box<str>> {
+    let is_word = text.len() <= 48 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    is_word.then(|| text.into())
+}
+
+/// The status that an error inside a 200 stands for.
+pub(super) fn implied_status(body: &[u8]) -> StatusCode {
+    let said = Said::read(body);
+    let words = [said.code.as_deref().unwrap_or_default(), said.kind.as_deref().unwrap_or_default()];
+    let is = |word: &str| words.contains(&word);
+    if let Some(status) =
+        words[0].parse().ok().and_then(|code| StatusCode::from_u16(code).ok()).filter(|status| status.as_u16() >= 400)
+    {
+        return status;
+    }
+    if is("rate_limit_exceeded") || is("rate_limit_error") || is("insufficient_quota") || is("tokens") || is("requests")
+    {
+        StatusCode::TOO_MANY_REQUESTS
+    } else if is("invalid_api_key") || is("authentication_error") {
+        StatusCode::UNAUTHORIZED
+    } else if is("overloaded_error") || is("service_unavailable") {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else if is("invalid_request_error") || is("content_filter") || said.is_about_length() {
+        StatusCode::BAD_REQUEST
+    } else {
+        StatusCode::BAD_GATEWAY
+    }
+}
+
+/// How long a provider asks to wait: `retry-after-ms`, else `Retry-After` in seconds (RFC 9110, 10.2.3) or as a date
+/// relative to the response's own `Date`.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    if let Some(wait) = text(headers, "retry-after-ms").and_then(seconds) {
+        return Some(wait / 1000);
+    }
+    let after = text(headers, "retry-after")?;
+    seconds(after).or_else(|| {
+        let parse = |text| jiff::fmt::rfc2822::parse(text).ok().map(|moment| moment.timestamp());
+        let wait = parse(after)?.duration_since(parse(text(headers, "date")?)?);
+        Duration::try_from(wait).ok()
+    })
+}
+
+/// When a rate limit ends, by OpenAI's `x-ratelimit-*` headers: that of the quantity which is used up, of both the later
+/// one. Where none is (the call alone would have been too much): the sooner one.
+fn limit_ends(headers: &HeaderMap) -> Option<Duration> {
+    let quantities = [
+        ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+        ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+    ];
+    let known = quantities.into_iter().filter_map(|(remaining, reset)| {
+        let is_used_up = text(headers, remaining) == Some("0");
+        Some((is_used_up, span(text(headers, reset)?)?))
+    });
+    let (used_up, left): (Vec<_>, Vec<_>) = known.partition(|(is_used_up, _)| *is_used_up);
+    let used_up = used_up.into_iter().map(|(_, wait)| wait).max();
+    used_up.or_else(|| left.into_iter().map(|(_, wait)| wait).min())
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+}
+
+/// A span of time as these headers spell it: `1s`, `6m0s`, `20ms`, `1.5s`, or plain seconds.
+fn span(text: &str) -> Option<Duration> {
+    if let Some(plain) = seconds(text) {
+        return Some(plain);
+    }
+    let (mut rest, mut total) = (text, Duration::ZERO);
+    while !rest.is_empty() {
+        let end = rest.find(|char: char| !char.is_ascii_digit() && char != '.')?;
+        let (number, tail) = rest.split_at(end);
+        let end = tail.find(|char: char| !char.is_ascii_alphabetic()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(end);
+        let factor = match unit {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 0.001,
+            _ => return None,
+        };
+        let part = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * factor).ok()?;
+        total = total.checked_add(part)?;
+        rest = tail;
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn the_limit_that_is_used_up_says_when_it_ends() {
+        let ends = |requests: Option<(&str, &str)>, tokens: Option<(&str, &str)>| {
+            let mut pairs = Vec::new();
+            if let Some((remaining, reset)) = requests {
+                pairs.extend([("x-ratelimit-remaining-requests", remaining), ("x-ratelimit-reset-requests", reset)]);
+            }
+            if let Some((remaining, reset)) = tokens {
+                pairs.extend([("x-ratelimit-remaining-tokens", remaining), ("x-ratelimit-reset-tokens", reset)]);
+            }
+            limit_ends(&headers(&pairs)).map(|wait| wait.as_millis())
+        };
+        assert_eq!(ends(Some(("0", "2s")), Some(("17", "20ms"))), Some(2000));
+        assert_eq!(ends(Some(("9", "2s")), Some(("0", "6m0s"))), Some(360_000));
+        assert_eq!(ends(Some(("0", "2s")), Some(("0", "3s"))), Some(3000), "both are used up: the later");
+        assert_eq!(ends(Some(("9", "2s")), Some(("17", "20ms"))), Some(20), "none is: the sooner");
+        assert_eq!(ends(Some(("0", "soon")), Some(("17", "1.5s"))), Some(1500), "what cannot be read does not count");
+        assert_eq!(ends(Some(("0", "soon")), None), None);
+        assert_eq!(ends(None, None), None);
+    }
+
+    #[test]
+    fn spans_are_read_as_they_are_spelt() {
+        for (text, wanted) in [
+            ("1s", Some(1000)),
+            ("6m0s", Some(360_000)),
+            ("20ms", Some(20)),
+            ("1.5s", Some(1500)),
+            ("1h0m1s", Some(3_601_000)),
+            ("7", Some(7000)),
+            ("0.25", Some(250)),
+            ("", None),
+            ("s", None),
+            ("1x", None),
+            ("-1s", None),
+            ("-1", None),
+            ("1s2", None),
+            ("1..2s", None),
+            ("9e999", None),
+            ("99999999999999999999h", None),
+        ] {
+            assert_eq!(span(text).map(|wait| wait.as_millis()), wanted, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_conversation_that_is_too_long_is_recognised_in_every_servers_words() {
+        for body in [
+            r#"{"error":{"message":"x","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#,
+            r#"{"object":"error","message":"This model's maximum context length is 16384 tokens. However, you requested 122946 tokens","type":"BadRequestError","param":null,"code":400}"#,
+            r#"{"error":{"message":"Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. Given: 2019 `inputs` tokens and 30 `max_new_tokens`","type":"invalid_request_error","param":"max_tokens","code":null}}"#,
+            r#"{"error":"Input validation error: `inputs` must have less than 1024 tokens. Given: 1168","error_type":"validation"}"#,
+            r#"{"object":"error","message":"The input (61709 tokens) is longer than the model's context length (40960 tokens).","type":"BadRequestError","param":null,"code":400}"#,
+            r#"{"error":{"code":400,"message":"the request exceeds the available context size, try increasing it","type":"exceed_context_size_error","n_prompt_tokens":4390,"n_ctx":4096}}"#,
+        ] {
+            let said = Said::read(body.as_bytes());
+            assert_eq!(said.meaning(StatusCode::BAD_REQUEST).as_deref(), Some(fault::TOO_LONG), "{body}");
+        }
+        let other = Said::read(br#"{"error":{"message":"`n` must be less than 5","code":"invalid_value"}}"#);
+        assert_eq!(other.meaning(StatusCode::BAD_REQUEST).as_deref(), Some("invalid_value"));
+    }
+
+    proptest! {
+        /// Whatever the parts, the whole is their sum; and nothing makes the reader panic.
+        #[test]
+        fn a_span_is_the_sum_of_its_parts(hours in 0u64..100, minutes in 0u64..100, millis in 0u64..100_000) {
+            let text = format!("{hours}h{minutes}m{}.{:03}s", millis / 1000, millis % 1000);
+            let got = span(&text).unwrap();
+            let wanted = Duration::from_secs(hours * 3600 + minutes * 60) + Duration::from_millis(millis);
+            prop_assert!(got.abs_diff(wanted) < Duration::from_micros(1), "{text}: {got:?}");
+        }
+
+        #[test]
+        fn no_header_makes_the_reader_panic(text in "[0-9a-z.eE+:µ -]{0,30}", body in "[ -~]{0,40}") {
+            let _ = span(&text);
+            let _ = in_event(&body);
+        }
+    }
+}
