@@ -189,6 +189,10 @@ impl Simulated {
             ProviderKind::OpenAi => answers::openai(voice, &request),
             ProviderKind::BuildPanel => answers::buildpanel(voice, &request),
         };
+        if behaviour.fault == FaultKind::ErrorInBody && !answer.is_stream {
+            // Whatever was asked for: an error is JSON.
+            answer.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
         answer.headers.insert("x-request-id", HeaderValue::from_static("sim-request"));
         answer.headers.extend(behaviour.head(false));
         Ok(respond(answer, Some(&behaviour), running))
