@@ -1,7 +1,7 @@
 # `make` alone lists the targets. What is installed is in scripts/setup, and what CI runs in .ci/run.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test demo lint format clippy rustdoc docs bench deny check-dockerfile clean
+.PHONY: help setup test soak demo lint format clippy rustdoc docs bench deny check-dockerfile clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,6 +11,10 @@ setup: ## install what the tests need; quick when it is there
 
 test: setup ## set up, then run the whole suite
 	cargo test --locked
+
+soak: SEEDS ?= 5000
+soak: ## thousands of seeded worlds (SEEDS=5000); SEED=17 plays one of them again
+	SEEDS=$(SEEDS) cargo test --locked --test soak -- --nocapture
 
 demo: ## the gateway with simulated providers: no keys, no network
 	cargo run --locked --quiet -- demo

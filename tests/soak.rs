@@ -1,0 +1,97 @@
+//! Seeded worlds: a virtual hour with random faults, changes, callers and configurations, and what must hold in every one.
+//!
+//! `SEEDS=5000 cargo test --test soak` plays more of them than the suite does, and `SEED=17` one again. A world is the same
+//! whenever it is played.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on stops")]
+
+#[path = "soak/check.rs"]
+mod check;
+#[path = "soak/dice.rs"]
+mod dice;
+#[path = "soak/kind.rs"]
+mod kind;
+#[path = "soak/play.rs"]
+mod play;
+#[path = "soak/script.rs"]
+mod script;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use check::{Tally, Verdict};
+use script::Script;
+
+/// The worlds of the suite.
+const SEEDS: u64 = 200;
+
+/// Problems that are printed of one world.
+const PRINTED: usize = 5;
+
+fn verdict(seed: u64) -> Verdict {
+    let script = Script::new(seed);
+    let played = catch_unwind(AssertUnwindSafe(|| play::play(seed, &script)));
+    match played {
+        Ok(played) => check::check(&script, &played),
+        Err(_) => Verdict { problems: vec!["a panic".into()], tally: Tally::default(), trace: String::new() },
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a number")))
+}
+
+/// Plays seeds on all processors, and returns what went wrong with how all calls ended.
+fn soak(seeds: std::ops::Range<u64>) -> (Vec<String>, Tally) {
+    let next = AtomicU64::new(seeds.start);
+    let found = Mutex::new((Vec::new(), Tally::default()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if !seeds.contains(&seed) {
+                        return;
+                    }
+                    let verdict = verdict(seed);
+                    let mut found = found.lock().unwrap();
+                    let printed = verdict.problems.iter().take(PRINTED).map(|problem| format!("  {problem}\n"));
+                    if !verdict.problems.is_empty() {
+                        let count = verdict.problems.len();
+                        let again =
+                            format!("seed {seed}, {count} problems; `SEED={seed} cargo test --test soak` repeats it:");
+                        found.0.push(format!("{again}\n{}", printed.collect::<String>()));
+                    }
+                    found.1.add(verdict.tally);
+                }
+            });
+        }
+    });
+    found.into_inner().unwrap()
+}
+
+#[test]
+fn every_world_keeps_the_promises() {
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(SEEDS),
+    };
+    let count = seeds.end - seeds.start;
+    let (failures, tally) = soak(seeds);
+    println!("{count} worlds: {tally:?}");
+    let shown = failures.iter().take(PRINTED).cloned().collect::<Vec<_>>().join("\n");
+    assert!(failures.is_empty(), "{} of {count} worlds failed; {tally:?}\n{shown}", failures.len());
+    // Worlds in which nothing is ever answered would prove nothing.
+    if count >= 10 {
+        assert!(tally.complete > tally.refused && tally.incomplete > 0 && tally.left > 0, "{tally:?}");
+    }
+}
+
+#[test]
+fn a_world_is_the_same_whenever_it_is_played() {
+    for seed in number("SEED").map_or(0..5, |seed| seed..seed + 1) {
+        assert_eq!(verdict(seed).trace, verdict(seed).trace, "seed {seed}: two plays differ");
+    }
+}
