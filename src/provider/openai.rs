@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -20,6 +20,9 @@ use crate::config::plan::ProviderPlan;
 use crate::fault::Fault;
 use crate::headers;
 use crate::reply::{Answer, Body, Reply, Transcript, Usage};
+use crate::trail::Reason;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The dialect.
 pub(crate) struct OpenAi;
@@ -27,13 +30,19 @@ pub(crate) struct OpenAi;
 impl Provider for OpenAi {
     fn encode(&self, call: &Call, provider: &ProviderPlan) -> Result<Request, Fault> {
         let unsupported = |what| Fault::Unsupported { provider: provider.name.clone(), what };
-        match &*call.ask {
+        let mut request = match &*call.ask {
             Ask::Wire(wire) => encode_wire(call, wire).ok_or_else(|| unsupported("replacing the model in this body")),
             Ask::Chat(chat) => encode_chat(call, chat).ok_or_else(|| unsupported("calls that name no model")),
             Ask::Voice(Voice { wanted: VoiceWanted::Speech, .. }) => Err(unsupported("spoken answers")),
             Ask::Voice(voice) => encode_voice(call, voice).ok_or_else(|| unsupported("calls that name no model")),
             Ask::Menu => Err(unsupported("menus")),
+        }?;
+        if request.method == Method::POST
+            && let Some(key) = idempotency_key(call, provider)
+        {
+            request.headers.insert(IDEMPOTENCY_KEY, key);
         }
+        Ok(request)
     }
 
     fn expect(&self, call: &Call, head: &ResponseHead) -> Expect {
@@ -87,6 +96,34 @@ impl Provider for OpenAi {
             Ask::Chat(_) | Ask::Voice(_) | Ask::Menu => Box::new(Chunks::new(true)),
         }
     }
+}
+
+/// The key under which a provider that knows such keys does the work once, however often it is asked: the caller's own, or
+/// one made of the call and the target, so that a retry repeats it and a request with another body never does.
+///
+/// A hedge is meant to be done a second time, and has a key of its own. Request ids alone would not do: a caller may give
+/// several calls the same one.
+fn idempotency_key(call: &Call, provider: &ProviderPlan) -> Option<HeaderValue> {
+    let is_hedge = call.reason == Reason::Hedge;
+    if let Some(own) = call.head.headers.get(&IDEMPOTENCY_KEY).filter(|_| !is_hedge) {
+        return Some(own.clone());
+    }
+    let received = call.head.received.as_nanosecond().to_le_bytes();
+    let mut hasher = blake3::Hasher::new();
+    let parts: [&[u8]; 6] = [
+        call.head.id.as_bytes(),
+        &received,
+        provider.name.as_bytes(),
+        call.model().unwrap_or_default().as_bytes(),
+        call.instruction.as_deref().unwrap_or_default().as_bytes(),
+        &[is_hedge.into()],
+    ];
+    for part in parts {
+        // With their lengths: otherwise two lists of parts could read the same.
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    HeaderValue::from_str(&hasher.finalize().to_hex()[..32]).ok()
 }
 
 /// A reply with what a caller may see of the response's head.

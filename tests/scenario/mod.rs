@@ -46,6 +46,9 @@ pub(crate) struct Scenario {
     /// Requests that each provider must have seen at the end.
     #[serde(default)]
     requests: BTreeMap<String, Requests>,
+    /// What single requests that a provider saw must have been like.
+    #[serde(default)]
+    seen: Vec<Sent>,
     /// The most requests that each provider may ever have worked on at once.
     #[serde(default)]
     max_in_flight: BTreeMap<String, usize>,
@@ -89,6 +92,63 @@ struct Thrown {
     at_ms: u64,
     key: String,
     on: bool,
+}
+
+/// A request that a provider must have seen.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sent {
+    provider: String,
+    /// Which of its requests, counted from 1.
+    request: usize,
+    /// Headers with their values. One that begins with `$` stands for whatever is there: the same in all places where the
+    /// word is the same, and something else where it is not.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    no_headers: Vec<String>,
+    /// Texts that the body must have.
+    #[serde(default)]
+    has: Vec<String>,
+    /// Texts that the body must not have.
+    #[serde(default)]
+    lacks: Vec<String>,
+}
+
+impl Sent {
+    /// What is not as expected; `words` are the values behind the words that begin with `$`.
+    fn compare(&self, simulation: &Simulation, words: &mut BTreeMap<String, String>) -> Vec<String> {
+        let name = format!("request {} of {}", self.request, self.provider);
+        let requests = simulation.find(&self.provider).map(|provider| provider.requests()).unwrap_or_default();
+        let Some(seen) = requests.get(self.request.wrapping_sub(1)) else { return vec![format!("there is no {name}")] };
+        let mut problems = Vec::new();
+        for (header, wanted) in &self.headers {
+            let got = seen.headers.get(header).map(|value| value.to_str().unwrap_or("?").to_owned());
+            let is_wanted = match (wanted.starts_with('$'), &got) {
+                (false, got) => got.as_ref() == Some(wanted),
+                (true, None) => false,
+                (true, Some(got)) => match words.get(wanted) {
+                    Some(known) => known == got,
+                    None if words.values().any(|other| other == got) => false,
+                    None => words.insert(wanted.clone(), got.clone()).is_none(),
+                },
+            };
+            if !is_wanted {
+                problems.push(format!("{name}: header {header} is {got:?} instead of {wanted:?} (known: {words:?})"));
+            }
+        }
+        for header in self.no_headers.iter().filter(|header| seen.headers.contains_key(header.as_str())) {
+            problems.push(format!("{name}: header {header} is there"));
+        }
+        let body = String::from_utf8_lossy(&seen.body);
+        for text in self.has.iter().filter(|text| !body.contains(*text)) {
+            problems.push(format!("{name} lacks {text:?}: {body}"));
+        }
+        for text in self.lacks.iter().filter(|text| body.contains(*text)) {
+            problems.push(format!("{name} has {text:?}: {body}"));
+        }
+        problems
+    }
 }
 
 /// A call, when it comes, and what must become of it.
@@ -245,6 +305,8 @@ impl Scenario {
                 problems.push(format!("{} responses of {name} are still running", provider.live()));
             }
         }
+        let mut words = BTreeMap::new();
+        problems.extend(self.seen.iter().flat_map(|sent| sent.compare(simulation, &mut words)));
         let metrics = gateway.metrics_text(false);
         for wanted in &self.metrics {
             if !metrics.lines().any(|line| line == wanted) {
