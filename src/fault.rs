@@ -190,6 +190,9 @@ pub enum Retry {
 /// The code of a refusal because the conversation is too long for the model, whatever the provider itself calls it.
 pub const TOO_LONG: &str = "context_length_exceeded";
 
+/// The code of a fault that is about the gateway's own key.
+pub const CREDENTIALS: &str = "provider_credentials";
+
 /// What callers are asked to wait when nothing better is known.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// What callers are asked to wait while a provider is switched off: an operator must act first.
@@ -240,7 +243,7 @@ impl Fault {
                 500.. => "provider_error",
                 _ => "provider_rejected",
             },
-            Fault::Credential { .. } => "provider_credentials",
+            Fault::Credential { .. } => CREDENTIALS,
             Fault::Open { .. } => "breaker_open",
             Fault::Saturated { .. } => "provider_saturated",
             Fault::Unsupported { .. } => "unsupported_by_provider",

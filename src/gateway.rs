@@ -127,6 +127,7 @@ impl Gateway {
                 State::Open => 2,
             };
             self.metrics.breakers(&labels, state, provider.breakers.transitions(), provider.breakers.refused());
+            self.metrics.key(&labels, provider.is_key_refused());
             if let Some(places) = provider.places.report() {
                 self.metrics.places(&labels, places.limit, places.in_flight, places.waiting, places.refused);
             }

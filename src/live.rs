@@ -15,7 +15,9 @@ use tokio::time::Instant;
 use crate::budget::RetryBudget;
 use crate::chance::Chance;
 use crate::config::plan::{Plan, ProviderPlan, Usable};
+use crate::fault;
 use crate::metrics::Metrics;
+use crate::names::display_name;
 use crate::policy::breaker::Breakers;
 use crate::policy::concurrency::Places;
 use crate::policy::hedge::Paces;
@@ -146,10 +148,18 @@ impl Live {
             let Some(provider) = self.provider(&attempt.provider) else { continue };
             provider.tally.calls.fetch_add(1, Ordering::Relaxed);
             match attempt.outcome {
-                Outcome::Succeeded => provider.tally.successes.fetch_add(1, Ordering::Relaxed),
-                Outcome::Failed(_) => provider.tally.failures.fetch_add(1, Ordering::Relaxed),
-                Outcome::Pending => 0,
-            };
+                Outcome::Succeeded => {
+                    provider.tally.successes.fetch_add(1, Ordering::Relaxed);
+                    provider.note_key(false);
+                }
+                Outcome::Failed(code) => {
+                    provider.tally.failures.fetch_add(1, Ordering::Relaxed);
+                    if code == fault::CREDENTIALS {
+                        provider.note_key(true);
+                    }
+                }
+                Outcome::Pending => {}
+            }
         }
         let Some(served) = facts.served() else { return };
         // Not one that was merely faster: a hedge is no sign of trouble.
@@ -186,6 +196,7 @@ pub struct ProviderLive {
     pub instances: Instances,
     plan: Arc<ProviderPlan>,
     health: Arc<Mutex<Health>>,
+    is_key_refused: Arc<AtomicBool>,
     tally: Arc<Tally>,
 }
 
@@ -221,6 +232,7 @@ impl ProviderLive {
             instances: Instances::new(plan.urls.len(), plan.balance.clone(), chance.clone()),
             plan: plan.clone(),
             health: Arc::default(),
+            is_key_refused: Arc::default(),
             tally: Arc::default(),
         }
     }
@@ -246,6 +258,7 @@ impl ProviderLive {
             }),
             plan: plan.clone(),
             health: keep(is_same_place, &self.health, Arc::default),
+            is_key_refused: keep(is_same_place, &self.is_key_refused, Arc::default),
             tally: self.tally.clone(),
         }
     }
@@ -258,6 +271,29 @@ impl ProviderLive {
     /// Notes a probe's result and returns the one before.
     pub fn note_health(&self, health: Health) -> Health {
         std::mem::replace(&mut *lock(&self.health), health)
+    }
+
+    /// True while it refuses the gateway's key, as far as calls have shown.
+    pub fn is_key_refused(&self) -> bool {
+        self.is_key_refused.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether it refused the gateway's key, and says so in the log when that is news: somebody must act, and nobody
+    /// else would notice while other targets answer.
+    fn note_key(&self, is_refused: bool) {
+        // Nearly always nothing has changed: one read then, and no write that others would wait for.
+        if self.is_key_refused() == is_refused || self.is_key_refused.swap(is_refused, Ordering::Relaxed) == is_refused
+        {
+            return;
+        }
+        let (name, source) = (display_name(&self.name), self.plan.key_source.as_deref().unwrap_or("its key"));
+        match is_refused {
+            true => tracing::error!(
+                provider = name,
+                "{name} refuses the gateway's key: calls go to the next target; check {source}"
+            ),
+            false => tracing::info!(provider = name, "{name} takes the gateway's key again"),
+        }
     }
 
     /// Counts since the start.

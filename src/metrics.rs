@@ -130,6 +130,8 @@ pub struct Metrics {
     breaker_transitions: Family<ProviderLabels, Counter>,
     /// `tidegate_breaker_refused_total`
     breaker_refused: Family<ProviderLabels, Counter>,
+    /// `tidegate_provider_key_refused`: 1 while the gateway's own key is refused.
+    key_refused: Family<ProviderLabels, Gauge>,
     /// `tidegate_concurrency_limit`: calls at once that a provider is trusted with.
     concurrency_limit: Family<ProviderLabels, Gauge>,
     /// `tidegate_concurrency_in_flight`
@@ -177,6 +179,7 @@ impl Metrics {
             breaker_state: Family::default(),
             breaker_transitions: Family::default(),
             breaker_refused: Family::default(),
+            key_refused: Family::default(),
             concurrency_limit: Family::default(),
             concurrency_in_flight: Family::default(),
             concurrency_waiting: Family::default(),
@@ -230,6 +233,8 @@ impl Metrics {
         let transitions = metrics.breaker_transitions.clone();
         registry.register("tidegate_breaker_transitions", "Changes of breakers' states", transitions);
         registry.register("tidegate_breaker_refused", "Calls that breakers refused", metrics.breaker_refused.clone());
+        let refused = metrics.key_refused.clone();
+        registry.register("tidegate_provider_key_refused", "1 while a provider refuses the gateway's key", refused);
         let limit = metrics.concurrency_limit.clone();
         registry.register("tidegate_concurrency_limit", "Calls at once that a provider is trusted with", limit);
         let in_flight = metrics.concurrency_in_flight.clone();
@@ -258,6 +263,11 @@ impl Metrics {
         self.breaker_state.get_or_create(labels).set(state);
         self.breaker_transitions.get_or_create(labels).inner().store(transitions, Ordering::Relaxed);
         self.breaker_refused.get_or_create(labels).inner().store(refused, Ordering::Relaxed);
+    }
+
+    /// Sets whether a provider refuses the gateway's key.
+    pub fn key(&self, labels: &ProviderLabels, is_refused: bool) {
+        self.key_refused.get_or_create(labels).set(is_refused.into());
     }
 
     /// Sets the metrics of a provider's places, which the places themselves count.

@@ -132,6 +132,8 @@ pub struct ProviderPlan {
     pub urls: Vec<Url>,
     /// The bearer token.
     pub key: Option<Secret>,
+    /// Where that is looked for: the name of a variable or of a file.
+    pub key_source: Option<Arc<str>>,
     /// Whether calls may go there.
     pub usable: Usable,
     /// Until a connection is made (TLS included).

@@ -97,8 +97,8 @@ fn provider(
     let kind = section.required("kind", value::word("a provider kind", KINDS));
     let is_enabled = section.optional("enabled", value::boolean);
     let urls = section.required_list("url", value::url);
-    let (key, variable, has_source) = key(&mut section, variables, report);
-    let requires_key = section.optional("requires_key", value::boolean).unwrap_or(has_source);
+    let (key, variable, key_source) = key(&mut section, variables, report);
+    let requires_key = section.optional("requires_key", value::boolean).unwrap_or(key_source.is_some());
     let models = section.list("models", value::pattern).unwrap_or_default();
     let max_reply = section.optional("max_reply", value::body_size).unwrap_or(MAX_REPLY);
     let timeouts = defaults.timeouts;
@@ -123,6 +123,7 @@ fn provider(
         kind,
         urls: values(urls?),
         key,
+        key_source,
         usable,
         connect,
         total,
@@ -143,11 +144,18 @@ fn values<T>(items: Vec<At<T>>) -> Vec<T> {
     items.into_iter().map(|at| at.value).collect()
 }
 
-/// The key, the variable it may come from, and whether the config says where it comes from at all.
-fn key(section: &mut Section<'_>, variables: &Variables, report: &Report) -> (Option<Secret>, Option<String>, bool) {
+/// The key, the variable it may come from, and that or the file if the config says where it comes from at all.
+fn key(
+    section: &mut Section<'_>,
+    variables: &Variables,
+    report: &Report,
+) -> (Option<Secret>, Option<String>, Option<Arc<str>>) {
     let chosen = section.exclusive(&["key_env", "key_file"]);
     let by_name = section.located("key_env", value::variable_name);
     let by_file = section.located("key_file", value::text);
+    // One that cannot be read is a source too: what is wrong with it is reported, and is not that there is none.
+    let named = if chosen == Some("key_env") { &by_name } else { &by_file };
+    let source = chosen.map(|key| Arc::from(named.as_ref().map_or(key, |at| at.value.as_str())));
     let mut variable = None;
     let mut place = None;
     let secret = match (chosen, by_name, by_file) {
@@ -174,7 +182,7 @@ fn key(section: &mut Section<'_>, variables: &Variables, report: &Report) -> (Op
             "*** is not a key: allowed are ASCII characters without blanks",
         );
     }
-    (secret, variable, chosen.is_some())
+    (secret, variable, source)
 }
 
 /// Paths of BuildPanel; what the config leaves open is what BuildPanel has.

@@ -151,6 +151,10 @@ fn is_enabled(gateway: &Gateway, plan: &ProviderPlan) -> bool {
     is_set_up && gateway.live.provider(&plan.name).is_some_and(|state| state.switch.is_on())
 }
 
+fn refuses_key(gateway: &Gateway, plan: &ProviderPlan) -> bool {
+    gateway.live.provider(&plan.name).is_some_and(|state| state.is_key_refused())
+}
+
 /// What the last probe found. A provider that is not probed is taken to be there.
 fn health_of(gateway: &Gateway, plan: &ProviderPlan) -> Health {
     match (&plan.probe, gateway.live.provider(&plan.name)) {
@@ -188,6 +192,11 @@ fn service(gateway: &Gateway, plan: &ProviderPlan) -> Value {
             json!({"status": word, "url": url, "error": error, "latency": null})
         }
     };
+    if refuses_key(gateway, plan) {
+        // Whatever its probe says: a provider's front page may well be open to all.
+        service["status"] = "error".into();
+        service["error"] = "it refuses the gateway's key".into();
+    }
     let reports = gateway.live.provider(&plan.name).map(|state| state.breakers.reports()).unwrap_or_default();
     let breakers: Vec<Value> = reports.iter().filter(|report| report.transitions > 0).map(breaker).collect();
     if !breakers.is_empty() {
@@ -216,8 +225,8 @@ pub(super) fn reset(gateway: &Gateway) -> Answered {
     ok(&json!({"success": true, "message": "all breakers are closed"}))
 }
 
-/// Overall: `unhealthy` when nothing can answer; `degraded` when BuildPanel is enabled and not connected, a probe was slow,
-/// the remote store is down, or calls are being answered by fallbacks.
+/// Overall: `unhealthy` when nothing can answer; `degraded` when BuildPanel is enabled and not connected, a probe was slow, a
+/// provider refuses the gateway's key, the remote store is down, or calls are being answered by fallbacks.
 fn overall(gateway: &Gateway) -> &'static str {
     let enabled: Vec<_> = gateway.plan.providers.iter().filter(|plan| is_enabled(gateway, plan)).collect();
     let healths: Vec<_> = enabled.iter().map(|plan| (plan.kind, health_of(gateway, plan))).collect();
@@ -228,8 +237,9 @@ fn overall(gateway: &Gateway) -> &'static str {
         Health::Connected { latency } => *latency > gateway.plan.health.slow_after,
         _ => *kind == ProviderKind::BuildPanel,
     });
+    let is_locked_out = enabled.iter().any(|plan| refuses_key(gateway, plan));
     let store_is_down = gateway.plan.store.redis_url.is_some() && !gateway.live.store().is_connected();
-    match is_troubled || store_is_down || gateway.live.serves_from_fallbacks() {
+    match is_troubled || is_locked_out || store_is_down || gateway.live.serves_from_fallbacks() {
         true => "degraded",
         false => "healthy",
     }

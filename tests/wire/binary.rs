@@ -8,7 +8,7 @@ use crate::bodies;
 use crate::program::{Folder, Program, run};
 use crate::provider::{Handed, Provider};
 use crate::socket::{Message, soon};
-use crate::words::{DONE, LAST_CHUNK, STREAM, answer, chat_stream, chunk, event, plain, post};
+use crate::words::{DONE, LAST_CHUNK, STREAM, answer, chat, chat_stream, chunk, completion, event, plain, post};
 
 const GET_HEALTH: &str = "GET /health HTTP/1.1\r\nhost: gateway\r\n\r\n";
 
@@ -170,6 +170,31 @@ async fn keys_and_prompts_are_in_no_answer_and_no_log_line_whatever_providers_sa
         read.iter().map(|text| &**text).chain(written.lines()).filter(|text| text.contains("canary")).collect();
     assert!(leaks.is_empty(), "{} secrets were read or logged:\n{}", leaks.len(), leaks.join("\n"));
     assert!(written.contains("\"level\":\"trace\""), "the log is as talkative as it was asked to be");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_key_is_an_error_in_the_log_once_and_says_where_it_comes_from() {
+    let folder = Folder::new("refused-key");
+    let (addresses, [_, mut together, mut openai]) = three().await;
+    let program = serve(&folder, &variables(addresses)).await;
+    let mut caller = program.connect().await;
+    for is_refused in [true, true, false] {
+        caller.send(chat()).await;
+        let (mut there, _) = together.call().await;
+        if is_refused {
+            there.send(answer("401 Unauthorized", "", r#"{"error":{"message":"no such key: sk-canary"}}"#)).await;
+            (there, _) = openai.call().await;
+        }
+        there.send(plain(&completion("ok"))).await;
+        assert_eq!(caller.message().await.text(), completion("ok"));
+    }
+    program.terminate().await;
+    let (_, written) = program.ended().await;
+    let lines = |text: &str| written.lines().filter(|line| line.contains(text)).count();
+    let refused = "together refuses the gateway's key: calls go to the next target; check TOGETHER_API_KEY";
+    assert_eq!((lines(refused), lines("together takes the gateway's key again")), (1, 1), "{written}");
+    assert!(written.lines().any(|line| line.contains(refused) && line.contains("\"error\"")), "{written}");
+    assert!(!written.contains("canary"), "{written}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
