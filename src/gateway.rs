@@ -62,7 +62,7 @@ impl Gateway {
     pub fn new(plan: Plan, live: Arc<Live>, world: Arc<World>) -> Result<Self, String> {
         let metrics = live.metrics().clone();
         let counter = live.clone();
-        let observe = Observe::new(metrics.clone(), Arc::new(move |facts| counter.count(facts)), true);
+        let observe = Observe::new(metrics.clone(), move |facts| counter.count(facts), true);
         let mut transports: HashMap<Arc<str>, Arc<dyn Transport>> = HashMap::new();
         for provider in &plan.providers {
             transports.insert(provider.name.clone(), world.transport(provider)?);

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use crate::budget::RetryBudget;
 use crate::chance::Chance;
@@ -48,6 +49,7 @@ struct Common {
     is_draining: AtomicBool,
     store: Mutex<Health>,
     metrics: Arc<Metrics>,
+    tasks: TaskTracker,
 }
 
 impl Live {
@@ -61,6 +63,7 @@ impl Live {
             is_draining: AtomicBool::new(false),
             store: Mutex::default(),
             metrics: Arc::new(Metrics::new()),
+            tasks: TaskTracker::new(),
         };
         let providers = plan.providers.iter().map(|plan| Arc::new(ProviderLive::new(plan, chance))).collect();
         Self { common: Arc::new(common), providers }
@@ -75,6 +78,12 @@ impl Live {
             None => Arc::new(ProviderLive::new(plan, chance)),
         };
         Self { common: self.common.clone(), providers: plan.providers.iter().map(provider).collect() }
+    }
+
+    /// Work that no single caller waits for: answers that several callers share, and what is renewed in the background. The
+    /// drain waits for it.
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.common.tasks
     }
 
     /// Everything that is counted and measured.

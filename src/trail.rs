@@ -2,6 +2,7 @@
 //!
 //! It holds no content: no prompt, no answer, no key.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,19 +11,42 @@ use tokio::time::Instant;
 use crate::reply::{Degraded, Usage};
 
 /// A shared, append-mostly record of one call. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Trail(Arc<Mutex<Facts>>);
+#[derive(Clone)]
+pub struct Trail(Arc<Record>);
+
+/// What is done with the facts when nobody can add to them any more.
+pub type Finish = Arc<dyn Fn(&Facts) + Send + Sync>;
+
+struct Record {
+    facts: Mutex<Facts>,
+    finish: Option<Finish>,
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Some(finish) = &self.finish {
+            finish(self.facts.get_mut().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+}
+
+impl fmt::Debug for Trail {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.facts().fmt(out)
+    }
+}
 
 impl Trail {
-    /// An empty trail that starts now.
-    pub fn start() -> Self {
-        Self(Arc::new(Mutex::new(Facts::new(Instant::now()))))
+    /// An empty trail that starts now. `finish` gets it when its last holder is gone: an answer that others share may go on
+    /// after the call that began it has ended.
+    pub fn start(finish: Option<Finish>) -> Self {
+        Self(Arc::new(Record { facts: Mutex::new(Facts::new(Instant::now())), finish }))
     }
 
     /// The facts, for writing or reading. Never held across an await.
     pub fn facts(&self) -> MutexGuard<'_, Facts> {
         // A panic while writing a fact leaves at worst one fact missing: the rest is still worth having.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that an attempt begins, and returns the means to note how it ended.

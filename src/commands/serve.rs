@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -54,6 +55,9 @@ pub(super) fn fail(problem: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// How long work that no caller waits for may go on after the last call.
+const LAST_TASKS: Duration = Duration::from_secs(2);
+
 /// Runs a future on the multi-threaded runtime.
 pub(super) fn in_runtime<T>(future: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -86,6 +90,9 @@ pub(super) async fn until_stopped(gateway: Arc<Gateway>, ready: impl FnOnce(Sock
     tasks.close();
     if is_clean {
         tasks.wait().await;
+        gateway.live.tasks().close();
+        // Nobody waits for the result any more; what is half done is worth a moment, not a hang.
+        let _ = tokio::time::timeout(LAST_TASKS, gateway.live.tasks().wait()).await;
     }
     match is_clean {
         true => tracing::info!("stopped; every call was finished"),

@@ -22,14 +22,24 @@ use crate::trail::{self, Attempt, Facts, Trail};
 #[derive(Clone)]
 pub struct Observe {
     metrics: Arc<Metrics>,
-    count: Arc<dyn Fn(&Facts) + Send + Sync>,
+    finish: trail::Finish,
     writes_log: bool,
 }
 
 impl Observe {
-    /// Observes into `metrics`; `count` gets the facts of each request when it has ended.
-    pub fn new(metrics: Arc<Metrics>, count: Arc<dyn Fn(&Facts) + Send + Sync>, writes_log: bool) -> Self {
-        Self { metrics, count, writes_log }
+    /// Observes into `metrics`; `count` gets the facts of each request when nothing more can happen to it.
+    pub fn new(metrics: Arc<Metrics>, count: impl Fn(&Facts) + Send + Sync + 'static, writes_log: bool) -> Self {
+        let counted = metrics.clone();
+        let finish = Arc::new(move |facts: &Facts| {
+            count_attempts(&counted, facts);
+            count(facts);
+        });
+        Self { metrics, finish, writes_log }
+    }
+
+    /// A trail for work that no caller waits for. What happens on it is counted like that of any call.
+    pub fn trail(&self) -> Trail {
+        Trail::start(Some(self.finish.clone()))
     }
 
     /// Begins to watch a request. The watch belongs to the response's body: when it is dropped, the request has ended.
@@ -37,7 +47,7 @@ impl Observe {
         self.metrics.in_flight.inc();
         Watch {
             observe: self.clone(),
-            trail: Trail::start(),
+            trail: self.trail(),
             id,
             method: known_method(method),
             path: path[..path.floor_char_boundary(200)].into(),
@@ -151,27 +161,11 @@ impl Watch {
             let labels = DegradedLabels { route: self.route.clone(), how: degraded.as_str() };
             metrics.degraded.get_or_create(&labels).inc();
         }
-        for attempt in &facts.attempts {
-            let labels = ProviderCallLabels { provider: attempt.provider.clone(), outcome: outcome_word(attempt) };
-            metrics.provider_calls.get_or_create(&labels).inc();
-            let labels = AttemptLabels { provider: attempt.provider.clone(), reason: attempt.reason.as_str() };
-            metrics.attempts.get_or_create(&labels).inc();
-            let labels = ProviderLabels { provider: attempt.provider.clone() };
-            let took = attempt.took.unwrap_or_else(|| attempt.started.elapsed());
-            metrics.provider_durations.get_or_create(&labels).observe(as_seconds(took));
-        }
-        let Some(last) = facts.telling() else { return };
-        for (result, count) in [("forwarded", self.events), ("dropped", facts.events_dropped)] {
-            if count > 0 {
-                let labels = EventLabels { provider: last.provider.clone(), result };
-                metrics.stream_events.get_or_create(&labels).inc_by(count);
-            }
-        }
-        if let Some(usage) = facts.usage {
-            for (kind, count) in [("input", usage.input), ("output", usage.output)] {
-                let labels = TokenLabels { provider: last.provider.clone(), kind };
-                metrics.tokens.get_or_create(&labels).inc_by(count);
-            }
+        if self.events > 0
+            && let Some(served) = facts.telling()
+        {
+            let labels = EventLabels { provider: served.provider.clone(), result: "forwarded" };
+            metrics.stream_events.get_or_create(&labels).inc_by(self.events);
         }
     }
 
@@ -219,6 +213,30 @@ impl Watch {
     }
 }
 
+/// What happened at providers, when all of it has happened.
+fn count_attempts(metrics: &Metrics, facts: &Facts) {
+    for attempt in &facts.attempts {
+        let labels = ProviderCallLabels { provider: attempt.provider.clone(), outcome: outcome_word(attempt) };
+        metrics.provider_calls.get_or_create(&labels).inc();
+        let labels = AttemptLabels { provider: attempt.provider.clone(), reason: attempt.reason.as_str() };
+        metrics.attempts.get_or_create(&labels).inc();
+        let labels = ProviderLabels { provider: attempt.provider.clone() };
+        let took = attempt.took.unwrap_or_else(|| attempt.started.elapsed());
+        metrics.provider_durations.get_or_create(&labels).observe(as_seconds(took));
+    }
+    let Some(last) = facts.telling() else { return };
+    if facts.events_dropped > 0 {
+        let labels = EventLabels { provider: last.provider.clone(), result: "dropped" };
+        metrics.stream_events.get_or_create(&labels).inc_by(facts.events_dropped);
+    }
+    if let Some(usage) = facts.usage {
+        for (kind, count) in [("input", usage.input), ("output", usage.output)] {
+            let labels = TokenLabels { provider: last.provider.clone(), kind };
+            metrics.tokens.get_or_create(&labels).inc_by(count);
+        }
+    }
+}
+
 struct AccessLine {
     outcome: &'static str,
     attempts: String,
@@ -230,7 +248,6 @@ impl Drop for Watch {
         self.observe.metrics.in_flight.dec();
         let facts = self.trail.facts();
         self.count(&facts);
-        (self.observe.count)(&facts);
         if self.observe.writes_log && tracing::enabled!(target: "tidegate::access", tracing::Level::WARN) {
             self.log(&facts);
         }
