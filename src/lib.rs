@@ -20,6 +20,7 @@ pub mod stack;
 // 2 config, shared state
 pub mod config;
 pub mod metrics;
+pub mod store;
 pub mod switch;
 
 // 3 policies

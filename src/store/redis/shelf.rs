@@ -1,0 +1,53 @@
+//! The shelf in Redis: bytes under a key with a time to live, shared by all gateways.
+//!
+//! It does not know what the bytes are; who reads them must expect any.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use super::super::{Shelf, StoreFault};
+use super::Redis;
+
+/// A shelf in a shared store.
+#[derive(Clone)]
+pub struct RedisShelf {
+    redis: Arc<Redis>,
+    group: Arc<str>,
+}
+
+impl RedisShelf {
+    /// A shelf whose keys begin with the store's prefix and this word.
+    pub fn new(redis: Arc<Redis>, group: &str) -> Self {
+        Self { redis, group: group.into() }
+    }
+
+    /// Unlike those of a limit, these keys are spread over a Cluster: each is used alone.
+    fn name(&self, key: &str) -> String {
+        format!("{}:{}:{key}", self.redis.settings.key_prefix, self.group)
+    }
+}
+
+impl Shelf for RedisShelf {
+    fn fetch<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, StoreFault>> {
+        Box::pin(async move {
+            let found: Option<Vec<u8>> = self.redis.ask(redis::cmd("GET").arg(self.name(key))).await?;
+            Ok(found.map(Bytes::from))
+        })
+    }
+
+    fn keep<'a>(&'a self, key: &'a str, bytes: Bytes, ttl: Duration) -> BoxFuture<'a, Result<(), StoreFault>> {
+        Box::pin(async move {
+            let milliseconds = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
+            let mut command = redis::cmd("SET");
+            command.arg(self.name(key)).arg(&bytes[..]).arg("PX").arg(milliseconds);
+            self.redis.ask(&command).await
+        })
+    }
+
+    fn forget<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<(), StoreFault>> {
+        Box::pin(async move { self.redis.ask::<u64>(redis::cmd("DEL").arg(self.name(key))).await.map(drop) })
+    }
+}

@@ -1,0 +1,19 @@
+//! The shared store against real Redis servers: exactness, failures and recovery. `scripts/setup` installs redis-server.
+//!
+//! Each test has its own servers on free ports. Waits are for events; what is judged is counts, and times only against the
+//! limits that the store itself keeps.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on stops, and says what it expected"
+)]
+
+#[path = "store/fleet.rs"]
+mod fleet;
+#[path = "store/server.rs"]
+mod server;
+
+#[path = "store/exact.rs"]
+mod exact;
+#[path = "store/failures.rs"]
+mod failures;
