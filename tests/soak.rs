@@ -87,6 +87,9 @@ fn every_world_keeps_the_promises() {
     if count >= 10 {
         assert!(tally.complete > tally.refused && tally.incomplete > 0 && tally.left > 0, "{tally:?}");
     }
+    if count >= 100 {
+        assert!(tally.hedged > 0, "{tally:?}");
+    }
 }
 
 #[test]

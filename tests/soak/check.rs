@@ -20,6 +20,8 @@ pub(crate) struct Tally {
     pub(crate) incomplete: usize,
     pub(crate) refused: usize,
     pub(crate) left: usize,
+    /// Second attempts beside slow ones.
+    pub(crate) hedged: usize,
 }
 
 impl Tally {
@@ -28,6 +30,7 @@ impl Tally {
         self.incomplete += other.incomplete;
         self.refused += other.refused;
         self.left += other.left;
+        self.hedged += other.hedged;
     }
 }
 
@@ -51,6 +54,7 @@ pub(crate) fn check(script: &Script, played: &Played) -> Verdict {
     }
     budgets(played, &mut verdict.problems);
     afterwards(script, played, &mut verdict.problems);
+    verdict.tally.hedged = sum_of(played, |line| line.contains("reason=\"hedge\"")) as usize;
     verdict
 }
 
@@ -213,6 +217,12 @@ fn budgets(played: &Played, problems: &mut Vec<String>) {
     }
 }
 
+/// What some of the metrics' lines come to.
+fn sum_of(played: &Played, is_meant: impl Fn(&str) -> bool) -> f64 {
+    let lines = played.metrics.lines().filter(|line| is_meant(line));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
 /// When all is over nothing is left, and the metrics have counted what happened.
 fn afterwards(script: &Script, played: &Played, problems: &mut Vec<String>) {
     let mut expect = |what: &str, got: f64, wanted: usize| {
@@ -220,10 +230,7 @@ fn afterwards(script: &Script, played: &Played, problems: &mut Vec<String>) {
             problems.push(format!("{what}: {got} instead of {wanted}"));
         }
     };
-    let sum = |prefix: &str| -> f64 {
-        let series = played.metrics.lines().filter(|line| line.starts_with(prefix));
-        series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-    };
+    let sum = |prefix: &str| sum_of(played, |line| line.starts_with(prefix));
     expect("responses still being sent", played.live as f64, 0);
     expect("tasks left", played.tasks as f64, 0);
     expect("requests in flight", sum("tidegate_requests_in_flight "), 0);

@@ -90,7 +90,14 @@ impl Script {
             times.extend((0..dice.between(10, 80)).map(|_| start + dice.between(0, length)));
         }
         times.sort_unstable();
-        let mut calls: Vec<_> = times.into_iter().enumerate().map(|(number, at)| planned(&dice, number, at)).collect();
+        // In some worlds most callers want the same: what is learnt from many alike is learnt there.
+        let fashion = dice.maybe(0.4, |dice| (*dice.pick(Kind::ALL), planned(dice, 0, 0).model));
+        let follow = |planned: Planned| match fashion {
+            Some((kind, model)) if dice.is(0.8) => Planned { kind, model, ..planned },
+            _ => planned,
+        };
+        let mut calls: Vec<_> =
+            times.into_iter().enumerate().map(|(number, at)| follow(planned(&dice, number, at))).collect();
         changes.extend(PROVIDERS.map(heal));
         for (turn, kind) in (0..).zip(Kind::ALL) {
             let at = healed + NOTICED + turn * APART;
@@ -143,8 +150,12 @@ fn config(dice: &Dice) -> String {
     add(format!("first_token = \"{}ms\"", dice.between(500, 10_000)));
     add(format!("idle = \"{}ms\"", dice.between(500, 15_000)));
     add(format!("total = \"{}ms\"", dice.between(5_000, 120_000)));
-    if dice.is(0.2) {
-        add("[route.openai-chat]\nresume = \"off\"".into());
+    for route in ["openai-chat", "canvas-chat", "restaurant-chat", "widget-chat"] {
+        add(format!("[route.{route}]"));
+        add(format!("hedge = \"{}\"", dice.pick(&["off", "off", "p90", "p99"])));
+        if dice.is(0.2) {
+            add("resume = \"off\"".into());
+        }
     }
     config
 }
