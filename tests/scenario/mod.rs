@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// A small world and what must happen in it.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scenario {
     /// What the scenario shows, and why it must be so.
@@ -35,6 +35,9 @@ pub(crate) struct Scenario {
     /// How providers behave from the start.
     #[serde(default)]
     provider: BTreeMap<String, Behaviour>,
+    /// Several worlds instead of one: each with these behaviours besides those of `provider`.
+    #[serde(default)]
+    each: Vec<BTreeMap<String, Behaviour>>,
     /// How providers behave later.
     #[serde(default)]
     change: Vec<Change>,
@@ -95,7 +98,7 @@ struct Thrown {
 }
 
 /// A request that a provider must have seen.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sent {
     provider: String,
@@ -219,7 +222,22 @@ struct Seen {
 
 impl Scenario {
     /// Runs the scenario and says what was not as expected.
-    pub(crate) fn run(self) -> Vec<String> {
+    pub(crate) fn run(mut self) -> Vec<String> {
+        let worlds = std::mem::take(&mut self.each);
+        if worlds.is_empty() {
+            return self.run_one();
+        }
+        let run = |behaviours: BTreeMap<String, Behaviour>| {
+            let said =
+                behaviours.iter().map(|(name, it)| format!("{name}: {}", unusual(it))).collect::<Vec<_>>().join(", ");
+            let mut scenario = self.clone();
+            scenario.provider.extend(behaviours);
+            scenario.run_one().into_iter().map(move |problem| format!("{said}: {problem}"))
+        };
+        worlds.into_iter().flat_map(run).collect()
+    }
+
+    fn run_one(self) -> Vec<String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(self.play())
     }
@@ -368,6 +386,14 @@ impl Planned {
         let body = String::from_utf8(bytes).unwrap();
         Seen { status: parts.status.as_u16(), headers: parts.headers, body, aborted, first, took: start.elapsed() }
     }
+}
+
+/// What is unusual about a behaviour.
+fn unusual(behaviour: &Behaviour) -> String {
+    let usual = serde_json::to_value(Behaviour::default()).unwrap();
+    let said = serde_json::to_value(behaviour).unwrap();
+    let fields = said.as_object().unwrap().iter().filter(|(name, value)| usual.get(name) != Some(value));
+    fields.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(" ")
 }
 
 /// The text that a stream of chat chunks comes to.
