@@ -226,6 +226,8 @@ fn what_a_route_must_not_be_is_said_where_it_stands() {
             "[provider.openai]\nkey_file='/no'\nkey_env='A'\n",
             "x.toml:2:10: provider.openai.key_file: `key_env` is given",
         ),
+        ("[provider.openai]\nca_file='/no/such'\n", "x.toml:2:9: provider.openai.ca_file: cannot read"),
+        ("[provider.openai]\nca_file='Cargo.toml'\n", "x.toml:2:9: provider.openai.ca_file: \"Cargo.toml\" holds no"),
         ("[provider.openai]\nendpoints={}\n", "x.toml:2:1: provider.openai.endpoints: only providers"),
         ("defaults = 1\n", "x.toml:1:12: defaults: expected a switch"),
         ("provider = 3\n", "x.toml:1:12: provider: expected a table"),
@@ -462,6 +464,31 @@ fn a_key_in_a_file_replaces_the_default_variable() {
     assert_eq!(provider(&plan, "openai").usable, Usable::Yes);
 }
 
+#[test]
+fn a_certificate_to_trust_must_be_one() {
+    let path = std::env::temp_dir().join(format!("tidegate-ca-{}", std::process::id()));
+    let name = path.display().to_string();
+    let complaint = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        problems(&format!("[provider.openai]\nca_file = {name:?}\n"), &[])
+    };
+    let good = rcgen::generate_simple_self_signed(["provider.example".into()]).unwrap().cert.pem();
+    let nothing = complaint("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    let second = complaint(&format!("{good}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"));
+    let cut = complaint(&good[..good.len() / 2]);
+    std::fs::write(&path, &good).unwrap();
+    let plan = plan(&format!("[provider.openai]\nca_file = {name:?}\n"), &[]);
+    std::fs::remove_file(&path).unwrap();
+    assert!(
+        nothing.contains(&format!("x.toml:2:11: provider.openai.ca_file: certificate 1 of {name:?} cannot be used")),
+        "{nothing}"
+    );
+    assert!(second.contains("certificate 2 of"), "{second}");
+    assert!(cut.contains("is not a PEM file"), "{cut}");
+    assert_eq!(provider(&plan, "openai").roots.len(), 1);
+    assert!(provider(&plan, "together").roots.is_empty());
+}
+
 /// A key that no table has, in every table there is; the complaint lists the keys that the table does have.
 const STRANGER: &str = r#"
 zzz = 1
@@ -510,7 +537,9 @@ fn the_commented_templates_are_valid() {
     let mut text = String::new();
     for title in ["# [provider.NAME]", "# [route.NAME]"] {
         let lines = GATEWAY.lines().skip_while(|line| *line != title).take_while(|line| line.starts_with('#'));
-        let bare = lines.map(|line| line.trim_start_matches("# ")).filter(|line| !line.starts_with("key_file"));
+        let bare = lines
+            .map(|line| line.trim_start_matches("# "))
+            .filter(|line| !line.starts_with("key_file") && !line.starts_with("ca_file"));
         text.extend(bare.map(|line| format!("{line}\n")));
     }
     let plan = plan(&text, &[("NAME_API_KEY", "k"), ("OPENAI_API_KEY", "k")]);

@@ -1,5 +1,5 @@
 //! Configuration: from layers of text to a [`plan::Plan`]. The way down: `load` lays the layers over one another
-//! (`document`, `environment`), and `general`, `providers` and `routes` read the result (`reader`, `value`).
+//! (`document`, `environment`), and `general`, `providers` (with `roots`) and `routes` read the result (`reader`, `value`).
 
 mod document;
 mod environment;
@@ -11,6 +11,7 @@ mod policies;
 mod problem;
 mod providers;
 mod reader;
+mod roots;
 mod routes;
 pub mod secret;
 mod unserved;

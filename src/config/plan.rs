@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use rustls::pki_types::CertificateDer;
 use url::Url;
 
 pub use super::models::{ModelMap, Pattern, Price, Prices};
@@ -132,6 +133,8 @@ pub struct ProviderPlan {
     pub urls: Vec<Url>,
     /// The bearer token.
     pub key: Option<Secret>,
+    /// Certificates to trust besides the system's.
+    pub roots: Vec<CertificateDer<'static>>,
     /// Where that is looked for: the name of a variable or of a file.
     pub key_source: Option<Arc<str>>,
     /// Whether calls may go there.

@@ -11,6 +11,7 @@ use super::plan::{Endpoints, ProbePlan, ProviderKind, ProviderPlan, Usable};
 use super::policies::Policies;
 use super::problem::Report;
 use super::reader::{At, Section};
+use super::roots;
 use super::secret::Secret;
 use super::value;
 
@@ -98,6 +99,7 @@ fn provider(
     let is_enabled = section.optional("enabled", value::boolean);
     let urls = section.required_list("url", value::url);
     let (key, variable, key_source) = key(&mut section, variables, report);
+    let roots = roots::read(&mut section, report);
     let requires_key = section.optional("requires_key", value::boolean).unwrap_or(key_source.is_some());
     let models = section.list("models", value::pattern).unwrap_or_default();
     let max_reply = section.optional("max_reply", value::body_size).unwrap_or(MAX_REPLY);
@@ -123,6 +125,7 @@ fn provider(
         kind,
         urls: values(urls?),
         key,
+        roots,
         key_source,
         usable,
         connect,

@@ -80,7 +80,10 @@ impl Network {
 fn client(provider: &ProviderPlan) -> Result<reqwest::Client, String> {
     // Another part of the process may have chosen already; either choice is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let cannot = |fault: reqwest::Error| format!("no HTTP client for provider {}: {}", provider.name, chain(&fault));
+    let trusted = provider.roots.iter().map(|root| reqwest::Certificate::from_der(root));
     reqwest::Client::builder()
+        .tls_certs_merge(trusted.collect::<Result<Vec<_>, _>>().map_err(cannot)?)
         .connect_timeout(provider.connect)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
@@ -92,7 +95,7 @@ fn client(provider: &ProviderPlan) -> Result<reqwest::Client, String> {
         // Resilience is the gateway's own business: nothing below it repeats a request behind its back.
         .retry(reqwest::retry::never())
         .build()
-        .map_err(|fault| format!("no HTTP client for provider {}: {}", provider.name, chain(&fault)))
+        .map_err(cannot)
 }
 
 impl Transport for Network {
