@@ -8,12 +8,16 @@
     reason = "a test that cannot go on stops, and says what it expected"
 )]
 
+#[path = "wire/frames.rs"]
+mod frames;
 #[path = "wire/gateway.rs"]
 mod gateway;
 #[path = "wire/program.rs"]
 mod program;
 #[path = "wire/provider.rs"]
 mod provider;
+#[path = "wire/secure.rs"]
+mod secure;
 #[path = "wire/socket.rs"]
 mod socket;
 #[path = "wire/words.rs"]
@@ -27,12 +31,18 @@ mod binary;
 mod bodies;
 #[path = "wire/broken.rs"]
 mod broken;
+#[path = "wire/certificates.rs"]
+mod certificates;
 #[path = "wire/drain.rs"]
 mod drain;
 #[path = "wire/h2c.rs"]
 mod h2c;
+#[path = "wire/half_closed.rs"]
+mod half_closed;
 #[path = "wire/hangups.rs"]
 mod hangups;
+#[path = "wire/http2_provider.rs"]
+mod http2_provider;
 #[path = "wire/kept.rs"]
 mod kept;
 #[path = "wire/load.rs"]

@@ -61,6 +61,13 @@ impl Setup {
         setup
     }
 
+    /// The first provider is reached over TLS, and this file says whom to trust.
+    pub(crate) fn first_over_tls(mut self, ca_file: &str) -> Self {
+        let secure = format!("ca_file = {ca_file:?}\nurl = \"https://");
+        self.providers = self.providers.replacen("url = \"http://", &secure, 1);
+        self
+    }
+
     /// Keys of `[server]`.
     pub(crate) fn server(mut self, keys: &str) -> Self {
         self.server.push_str(keys);

@@ -32,6 +32,11 @@ impl Folder {
         std::fs::write(self.0.join(name), text).expect("a file can be written");
     }
 
+    /// Where a file of this name is.
+    pub(crate) fn path_of(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+
     /// The names of what is in it.
     pub(crate) fn files(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.0).expect("the folder is there");

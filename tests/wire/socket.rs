@@ -271,6 +271,11 @@ impl Socket {
         if self.ahead.is_empty() { self.fill().await } else { Ok(()) }
     }
 
+    /// Says that nothing more will be said, and goes on listening.
+    pub(crate) async fn finish(&mut self) {
+        self.stream.shutdown().await.expect("the peer is still there");
+    }
+
     /// Resets the connection.
     pub(crate) fn reset(self) {
         self.resets.store(true, Ordering::SeqCst);

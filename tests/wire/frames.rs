@@ -1,0 +1,160 @@
+//! The provider's end of an HTTP/2 connection, spoken by hand: one frame at a time, so that a test can do what no server
+//! library does.
+//!
+//! It knows as much of RFC 9113 as a polite server needs for short answers: no flow control, and no reading of headers.
+
+use std::collections::BTreeMap;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::socket::soon;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// Why a stream or a connection ends.
+pub(crate) const NO_ERROR: u32 = 0;
+pub(crate) const INTERNAL_ERROR: u32 = 2;
+pub(crate) const REFUSED_STREAM: u32 = 7;
+pub(crate) const CANCEL: u32 = 8;
+
+/// An HTTP/2 connection. Dropped, it is gone.
+pub(crate) struct Frames<S> {
+    socket: S,
+    ahead: BytesMut,
+    /// The bodies of requests that are not whole yet.
+    bodies: BTreeMap<u32, BytesMut>,
+}
+
+struct Frame {
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    payload: Bytes,
+}
+
+/// What the gateway does on a connection, as far as a test cares.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Happened {
+    /// A whole request, with its body.
+    Request(u32, Bytes),
+    /// It gave a stream up.
+    Reset(u32, u32),
+    /// It closed the connection.
+    Closed,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
+    /// Greets the gateway.
+    pub(crate) async fn greet(mut socket: S) -> Self {
+        let mut preface = [0; 24];
+        soon("a preface", socket.read_exact(&mut preface)).await.expect("the gateway speaks HTTP/2");
+        assert_eq!(preface, PREFACE);
+        let mut frames = Self { socket, ahead: BytesMut::new(), bodies: BTreeMap::new() };
+        frames.send(SETTINGS, 0, 0, b"").await;
+        frames
+    }
+
+    /// The next thing that the gateway does.
+    pub(crate) async fn next(&mut self) -> Happened {
+        loop {
+            let Some(frame) = self.read().await else { return Happened::Closed };
+            match (frame.kind, frame.flags) {
+                (SETTINGS, flags) if flags & ACK == 0 => self.send(SETTINGS, ACK, 0, b"").await,
+                (PING, flags) if flags & ACK == 0 => self.send(PING, ACK, 0, &frame.payload).await,
+                (RST_STREAM, _) => return Happened::Reset(frame.stream, (&frame.payload[..]).get_u32()),
+                (HEADERS | DATA, flags) => {
+                    let body = self.bodies.entry(frame.stream).or_default();
+                    if frame.kind == DATA {
+                        body.extend_from_slice(&frame.payload);
+                    }
+                    if flags & END_STREAM != 0 {
+                        let body = self.bodies.remove(&frame.stream).unwrap_or_default();
+                        return Happened::Request(frame.stream, body.freeze());
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The next request: its stream and its body.
+    pub(crate) async fn request(&mut self) -> (u32, Bytes) {
+        match self.next().await {
+            Happened::Request(stream, body) => (stream, body),
+            other => panic!("{other:?} instead of a request"),
+        }
+    }
+
+    async fn read(&mut self) -> Option<Frame> {
+        self.fill(9).await?;
+        let length = self.ahead.get_uint(3) as usize;
+        let (kind, flags, stream) = (self.ahead.get_u8(), self.ahead.get_u8(), self.ahead.get_u32() & 0x7FFF_FFFF);
+        self.fill(length).await?;
+        Some(Frame { kind, flags, stream, payload: self.ahead.split_to(length).freeze() })
+    }
+
+    async fn fill(&mut self, length: usize) -> Option<()> {
+        while self.ahead.len() < length {
+            match soon("a frame", self.socket.read_buf(&mut self.ahead)).await {
+                Ok(0) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+        Some(())
+    }
+
+    async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let mut frame = BytesMut::new();
+        frame.put_uint(payload.len() as u64, 3);
+        frame.put_slice(&[kind, flags]);
+        frame.put_u32(stream);
+        frame.put_slice(payload);
+        soon("a write", self.socket.write_all(&frame)).await.expect("the gateway still reads");
+        soon("a write", self.socket.flush()).await.expect("the gateway still reads");
+    }
+
+    /// The head of a 200 with this content type.
+    pub(crate) async fn head(&mut self, stream: u32, content_type: &str) {
+        // RFC 7541: `:status: 200` is entry 8 of the static table, `content-type` 31; its value is a plain literal.
+        let mut block = vec![0x88, 0x0F, 31 - 15, content_type.len() as u8];
+        block.extend_from_slice(content_type.as_bytes());
+        self.send(HEADERS, END_HEADERS, stream, &block).await;
+    }
+
+    /// Some of a body.
+    pub(crate) async fn data(&mut self, stream: u32, bytes: impl AsRef<[u8]>) {
+        self.send(DATA, 0, stream, bytes.as_ref()).await;
+    }
+
+    /// The last of a body.
+    pub(crate) async fn last_data(&mut self, stream: u32, bytes: impl AsRef<[u8]>) {
+        self.send(DATA, END_STREAM, stream, bytes.as_ref()).await;
+    }
+
+    /// A whole JSON answer.
+    pub(crate) async fn answer(&mut self, stream: u32, body: &str) {
+        self.head(stream, "application/json").await;
+        self.last_data(stream, body).await;
+    }
+
+    /// Gives a stream up.
+    pub(crate) async fn reset(&mut self, stream: u32, reason: u32) {
+        self.send(RST_STREAM, 0, stream, &reason.to_be_bytes()).await;
+    }
+
+    /// Says that streams after `last` were not looked at, and that no more are wanted.
+    pub(crate) async fn go_away(&mut self, last: u32, reason: u32) {
+        let payload = [last.to_be_bytes(), reason.to_be_bytes()].concat();
+        self.send(GOAWAY, 0, 0, &payload).await;
+    }
+}
