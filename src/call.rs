@@ -27,6 +27,8 @@ pub struct Call {
     pub instruction: Option<Arc<str>>,
     /// The first of the route's targets that may be asked, counted from zero.
     pub from_target: usize,
+    /// What of the answer the caller has already: the target is asked to go on from there.
+    pub said: Option<Arc<str>>,
     /// True when each event's text is wanted beside its bytes.
     pub reads_text: bool,
     /// Why the next attempt is made.

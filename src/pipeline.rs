@@ -2,6 +2,8 @@
 //!
 //! `tidegate check` prints these lists, and a test compares them with `ARCHITECTURE.md`.
 
+use std::sync::Arc;
+
 use tower::ServiceBuilder;
 
 use crate::chance::Chance;
@@ -26,7 +28,11 @@ pub fn route(plan: &RoutePlan, observe: Observe, live: &Live, targets: Vec<Targe
     let has_rungs = plan.canned.is_some() || plan.when_disabled != WhenDisabled::Failover;
     let degrade = has_rungs.then(|| Degrade::new(plan.canned.clone(), plan.when_disabled, first));
     let failover = Stack::new(Failover::new(targets, plan.is_idempotent));
-    let resume = (plan.resume == ResumeMode::Replay).then(|| Resume::new(failover.clone()));
+    let continuing = match plan.resume {
+        ResumeMode::ReplayAndContinue => plan.targets.iter().map(|target| target.continues).collect(),
+        ResumeMode::Replay | ResumeMode::Off => Arc::default(),
+    };
+    let resume = (plan.resume != ResumeMode::Off).then(|| Resume::new(failover.clone(), continuing));
     let hedge = plan.hedge.map(|percentile| Hedge::new(percentile, live.paces(&plan.name)));
     let layers = ServiceBuilder::new()
         // Outermost: it must see every way out.

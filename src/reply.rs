@@ -189,6 +189,15 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// The tokens of an answer that was continued. Its provider counts what had been said before as part of the prompt; that is
+    /// moved to the answer. How many tokens it was nobody counted: `texts` pieces of text came, which is an estimate, as most
+    /// providers send one token in each. The total is exact.
+    #[must_use]
+    pub fn with_said(self, texts: u64) -> Self {
+        let moved = texts.min(self.input);
+        Self { input: self.input - moved, output: self.output.saturating_add(moved) }
+    }
+
     /// Both together.
     pub fn total(self) -> u64 {
         self.input.saturating_add(self.output)

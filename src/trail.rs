@@ -77,6 +77,8 @@ pub struct Facts {
     pub attempts: Vec<Attempt>,
     /// Tokens, when the provider counted them.
     pub usage: Option<Usage>,
+    /// Texts that the caller had when a target was asked to go on from them; zero when none was.
+    pub texts_before: u64,
     /// Time to the first event or to the whole answer.
     pub first_token: Option<Duration>,
     /// Events passed to the caller.
@@ -100,6 +102,7 @@ impl Facts {
             bytes_in: 0,
             attempts: Vec::new(),
             usage: None,
+            texts_before: 0,
             first_token: None,
             events: 0,
             events_dropped: 0,
@@ -115,6 +118,11 @@ impl Facts {
         self.attempts
             .iter()
             .rfind(|attempt| attempt.answered.is_some() && !matches!(attempt.outcome, Outcome::Failed(_)))
+    }
+
+    /// Tokens of the call, where the provider counted them: those of a continued answer as [`Usage::with_said`] has them.
+    pub fn tokens(&self) -> Option<Usage> {
+        self.usage.map(|usage| usage.with_said(self.texts_before))
     }
 
     /// The attempt to speak of: the one that answered, else the last one.

@@ -263,6 +263,14 @@ hedge = "p95"
 
 [route.canvas-chat]
 when_disabled = "reply"
+idempotent = false
+resume = "replay"
+
+[route.widget-chat]
+resume = "continue"
+
+[route.restaurant-chat]
+targets = [{ provider = "buildpanel", continues = true, context = 0 }]
 "#,
         KEYS,
     );
@@ -273,6 +281,10 @@ when_disabled = "reply"
         "route.openai-embeddings.canned: only calls of kind `chat` can have a canned reply",
         "route.openai-embeddings.priority: expected a priority",
         "route.openai-other.hedge: `idempotent` is false",
+        "route.canvas-chat.resume: a call that is tried once cannot be resumed",
+        "route.widget-chat.resume: expected a resume mode",
+        "route.restaurant-chat.targets.continues: only providers of kind `openai` can go on from a partial answer",
+        "route.restaurant-chat.targets.context: expected a number of tokens, 1 to 1000000000, got 0",
         "route.canvas-chat.when_disabled: `reply` needs a text to reply with: set `canned`",
     ] {
         assert!(shown.contains(wanted), "no {wanted:?} in\n{shown}");

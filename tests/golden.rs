@@ -146,7 +146,8 @@ fn plan(kind: ProviderKind, case: &Case<'_>) -> tidegate::config::plan::Provider
 fn call_of(case: &Case<'_>) -> tidegate::call::Call {
     let head = fixtures::head(case.optional_text("tenant").unwrap_or("r1"), case.optional_text("user"));
     let ask = case.asked().expect("what is asked");
-    fixtures::call(head, ask, case.optional_text("model"), case.optional_text("instruction"))
+    let call = fixtures::call(head, ask, case.optional_text("model"), case.optional_text("instruction"));
+    tidegate::call::Call { said: case.optional_text("said").map(Into::into), ..call }
 }
 
 fn request(kind: ProviderKind, case: &Case<'_>) -> Value {

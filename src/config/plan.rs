@@ -360,6 +360,8 @@ pub enum ResumeMode {
     /// The next target is asked for the same answer; where it begins with what the caller already has, it goes on from
     /// there.
     Replay,
+    /// ... and where it does not, the same target is asked to go on from what the caller has, if it can.
+    ReplayAndContinue,
 }
 
 /// The dialects that callers speak.
@@ -519,6 +521,8 @@ pub struct TargetPlan {
     /// Tokens that its model takes, where the config says so: what is too long for another target goes here when this is
     /// more. Zero: unknown.
     pub context: u64,
+    /// It goes on from a partial answer that stands last in the conversation.
+    pub continues: bool,
 }
 
 /// What a target does with a call that names a model.

@@ -27,7 +27,8 @@ const CALLERS: &[(CallerKind, &str)] = &[
     (CallerKind::Widget, "widget"),
 ];
 
-const RESUME: &[(ResumeMode, &str)] = &[(ResumeMode::Off, "off"), (ResumeMode::Replay, "replay")];
+const RESUME: &[(ResumeMode, &str)] =
+    &[(ResumeMode::Off, "off"), (ResumeMode::Replay, "replay"), (ResumeMode::ReplayAndContinue, "replay+continue")];
 
 const WHEN_DISABLED: &[(WhenDisabled, &str)] =
     &[(WhenDisabled::Failover, "failover"), (WhenDisabled::Reply, "reply"), (WhenDisabled::Reject, "reject")];
@@ -201,6 +202,7 @@ struct Target {
     instruction: Option<Arc<str>>,
     total: Option<Duration>,
     context: u64,
+    continues: bool,
 }
 
 impl Target {
@@ -214,6 +216,7 @@ impl Target {
                 instruction: None,
                 total: None,
                 context: 0,
+                continues: false,
             });
         }
         let mut section = Section::at(node, path, context.report);
@@ -235,10 +238,14 @@ impl Target {
         let instruction = section.optional("instruction", value::text).map(Arc::from);
         let total = section.optional("total", value::duration);
         let context = section.optional("context", value::integer("a number of tokens", 1, MAX_CONTEXT));
+        let continues = section.optional("continues", value::boolean).unwrap_or(false);
+        if continues && provider.as_ref().is_some_and(|provider| provider.kind != ProviderKind::OpenAi) {
+            section.problem("continues", "only providers of kind `openai` can go on from a partial answer");
+        }
         section.close();
         let models = models.and_then(Result::ok).unwrap_or_default();
         let context = context.map_or(0, i64::unsigned_abs);
-        Some(Self { provider: provider?, model, models, instruction, total, context })
+        Some(Self { provider: provider?, model, models, instruction, total, context, continues })
     }
 
     fn plan(self, context: &Context<'_>, pace: &dyn Fn(Pace) -> Pace, instruction: Option<&Arc<str>>) -> TargetPlan {
@@ -252,6 +259,7 @@ impl Target {
             pace: pace(provider.pace),
             total: self.total.unwrap_or(provider.total),
             context: self.context,
+            continues: self.continues,
             provider,
         }
     }

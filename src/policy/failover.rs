@@ -136,7 +136,9 @@ impl Next for Failover {
     async fn call(&self, call: Call) -> Outcome {
         let mut faults = Vec::new();
         let mut from = call.from_target;
-        while let Some(choice) = self.choose(from, &call, self.too_small(&faults)) {
+        // Only this target was found able to go on from a partial answer: the others may have to be asked in another way.
+        let reach = if call.said.is_some() { from } else { usize::MAX };
+        while let Some(choice) = self.choose(from, &call, self.too_small(&faults)).filter(|it| it.number <= reach) {
             if !faults.is_empty() && !call.attempts.any_left() {
                 break;
             }

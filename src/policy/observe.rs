@@ -200,8 +200,8 @@ impl Watch {
                     bytes_out = self.bytes_out,
                     events = (self.events > 0).then_some(self.events),
                     events_dropped = (facts.events_dropped > 0).then_some(facts.events_dropped),
-                    tokens_in = facts.usage.map(|usage| usage.input),
-                    tokens_out = facts.usage.map(|usage| usage.output),
+                    tokens_in = facts.tokens().map(|usage| usage.input),
+                    tokens_out = facts.tokens().map(|usage| usage.output),
                     provider_request_id = facts.provider_request_id.as_deref(),
                     degraded = facts.degraded.map(Degraded::as_str),
                     detail = facts.fault_detail.as_deref(),
@@ -229,7 +229,7 @@ fn count_attempts(metrics: &Metrics, facts: &Facts) {
         let labels = EventLabels { provider: last.provider.clone(), result: "dropped" };
         metrics.stream_events.get_or_create(&labels).inc_by(facts.events_dropped);
     }
-    if let Some(usage) = facts.usage {
+    if let Some(usage) = facts.tokens() {
         for (kind, count) in [("input", usage.input), ("output", usage.output)] {
             let labels = TokenLabels { provider: last.provider.clone(), kind };
             metrics.tokens.get_or_create(&labels).inc_by(count);

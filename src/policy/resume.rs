@@ -1,19 +1,27 @@
 //! Resume: a stream of text that breaks after its first event is asked for again at the next target. Where the new answer
-//! begins with what the caller already has, it goes on seamlessly from there; where it differs, the stream ends in the
-//! error that it would have ended in anyway.
+//! begins with what the caller already has, it goes on seamlessly from there. Where it differs, a target that can go on from
+//! a partial answer is asked to do that, if the route wants it; else the stream ends in the error that it would have ended in
+//! anyway.
 //!
 //! Never with tool calls or several choices, never beyond the call's deadline and attempts. What the caller gets is one
-//! provider's answer, or a prefix proven equal to the beginning of the answer that completes it.
+//! provider's answer, or a prefix proven equal to the beginning of the answer that completes it, or, in mode
+//! `replay+continue`, a prefix and what another model made of it. From then on no other answer can prove equal, and what
+//! breaks again is only continued. A limit of tokens counts from the continuation on: its provider does not know the rest.
+//!
+//! To ask for the answer again is no extra load on a provider that was not asked before: like a failover, it is a request
+//! there and earns its share of the retry budget. To have an answer continued is an extra attempt, paid from the budget of
+//! the provider that continues it (`policy/retry` sees to both).
+
+mod event;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use futures_util::Stream;
-use serde_json::Value;
 
+use self::event::{Changes, Identity};
 use crate::call::{Ask, Call, Endpoint};
 use crate::fault::Fault;
 use crate::reply::{Body, Event, EventKind, EventStream, Reply};
@@ -24,6 +32,7 @@ use crate::trail::Reason;
 #[derive(Clone)]
 pub struct Resume {
     again: Stack,
+    continuing: Arc<[bool]>,
 }
 
 /// The most text that is remembered: what is longer is not resumed. Some 16,000 tokens, within the memory that a stream may
@@ -31,9 +40,10 @@ pub struct Resume {
 const MAX_TEXT: usize = 64 * 1024;
 
 impl Resume {
-    /// Resumes at the targets of `again`.
-    pub fn new(again: Stack) -> Self {
-        Self { again }
+    /// Resumes at the targets of `again`. `continuing` says of each of them whether it can go on from a partial answer; it is
+    /// empty where that is not wanted.
+    pub fn new(again: Stack, continuing: Arc<[bool]>) -> Self {
+        Self { again, continuing }
     }
 }
 
@@ -54,10 +64,14 @@ impl Policy for Resume {
             state: State::Live(events),
             call,
             again: self.again.clone(),
+            continuing: self.continuing.clone(),
             said: String::new(),
+            texts: 0,
             is_resumable: true,
             first: None,
             fault: None,
+            continuation: None,
+            is_mixed: false,
         };
         Ok(Reply { body: Body::Events(Box::pin(resuming)), ..reply })
     }
@@ -76,11 +90,37 @@ type Asking = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 enum State {
     /// Events are passed on; once resumed, with the first answer's identity.
     Live(EventStream),
-    /// Another target is being asked.
-    Asking(Asking),
-    /// Another target repeats what the caller already has, so far this much of it.
-    CatchingUp(EventStream, String),
+    /// A target that is left is asked for the whole answer.
+    Repeating(Asking),
+    /// A target repeats what the caller already has.
+    CatchingUp(Repeat),
+    /// A target is asked to go on from what the caller has.
+    Continuing(Asking),
     Over,
+}
+
+/// A repeated answer on its way to where the first one broke.
+struct Repeat {
+    events: EventStream,
+    so_far: String,
+    target: usize,
+}
+
+/// What is known of a continuation that is passed on.
+struct Continuation {
+    /// Texts that the caller had before it.
+    texts_before: u64,
+    has_spoken: bool,
+}
+
+/// What one event of a repeated answer means.
+enum Step {
+    /// The caller has it already.
+    Known,
+    /// It has caught up: this is what the caller gets next.
+    CaughtUp(Event),
+    /// It is not the same answer.
+    Differs,
 }
 
 /// A stream that goes on at another target when it breaks.
@@ -88,108 +128,195 @@ struct Resuming {
     state: State,
     call: Call,
     again: Stack,
-    /// The text that the caller has.
+    continuing: Arc<[bool]>,
+    /// The text that the caller has, and in how many pieces it came.
     said: String,
+    texts: u64,
     is_resumable: bool,
-    /// Who the caller believes to be answering: the fields of the first event that later ones must repeat.
+    /// Who the caller believes to be answering.
     first: Option<Identity>,
     /// Why the stream broke; also the mark that it was resumed.
     fault: Option<Fault>,
-}
-
-/// What identifies an answer to its caller.
-struct Identity {
-    fields: Vec<(&'static str, Value)>,
-}
-
-impl Identity {
-    fn of(event: &Event) -> Option<Self> {
-        let data = data(&event.raw)?;
-        let fields = ["id", "created", "model", "system_fingerprint"];
-        let known = fields.into_iter().filter_map(|name| data.get(name).map(|value| (name, value.clone())));
-        Some(Self { fields: known.collect() })
-    }
-
-    /// The event as if it came from the first answer's provider; with `text` instead of its own, if given.
-    fn impose(&self, event: Event, text: Option<&str>) -> Event {
-        let Some(mut data) = data(&event.raw) else { return event };
-        for (name, value) in &self.fields {
-            data[*name] = value.clone();
-        }
-        if let Some(text) = text {
-            data["choices"][0]["delta"]["content"] = text.into();
-        }
-        Event { raw: Bytes::from(format!("data: {data}\n\n")), ..event }
-    }
-}
-
-/// The JSON of an event that has just one `data:` line, as all chat chunks do.
-fn data(raw: &[u8]) -> Option<Value> {
-    let line = raw.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"data:"))?;
-    serde_json::from_slice(line).ok().filter(Value::is_object)
+    /// Set while the answer comes from a target that was asked to go on.
+    continuation: Option<Continuation>,
+    /// What the caller has is no single provider's answer any more.
+    is_mixed: bool,
 }
 
 impl Resuming {
-    /// Notes what the caller is given.
-    fn pass(&mut self, event: Event) -> Event {
+    /// Notes what the caller is given. `None`: the caller has had it before.
+    fn pass(&mut self, event: Event) -> Option<Event> {
+        match (&mut self.continuation, &event.kind) {
+            (Some(it), EventKind::Piece) if !it.has_spoken && event::is_opening(&event) => return None,
+            (Some(it), EventKind::Text(_)) => {
+                it.has_spoken = true;
+                self.is_mixed = true;
+            }
+            _ => {}
+        }
         match &event.kind {
-            EventKind::Text(text) if self.said.len() + text.len() <= MAX_TEXT => self.said.push_str(text),
+            EventKind::Text(text) if self.said.len() + text.len() <= MAX_TEXT => {
+                self.said.push_str(text);
+                self.texts += 1;
+            }
             EventKind::Text(_) | EventKind::Other => self.is_resumable = false,
             EventKind::Comment | EventKind::Piece | EventKind::Done => {}
         }
         if self.first.is_none() {
             self.first = Identity::of(&event);
         }
-        match (&self.fault, &self.first, &event.kind) {
-            (Some(_), Some(first), EventKind::Text(_) | EventKind::Piece) => first.impose(event, None),
+        let is_chunk = !matches!(event.kind, EventKind::Comment | EventKind::Done);
+        Some(match (&self.fault, &self.first) {
+            (Some(_), Some(first)) if is_chunk => {
+                let texts_before = self.continuation.as_ref().map_or(0, |it| it.texts_before);
+                first.impose(event, &Changes { text: None, texts_before })
+            }
             _ => event,
-        }
+        })
+    }
+
+    /// True when somebody may still be asked.
+    fn may_ask(&self) -> bool {
+        self.call.attempts.any_left() && !self.call.deadline.has_passed()
     }
 
     /// The stream broke: asks another target, if that may help.
-    fn ask_again(&mut self, fault: Fault) -> Result<(), Fault> {
-        let may_help = self.is_resumable && matches!(fault, Fault::Incomplete { .. });
-        if !may_help || !self.call.attempts.any_left() || self.call.deadline.has_passed() {
+    fn broke(&mut self, fault: Fault) -> Result<(), Fault> {
+        if !self.is_resumable || !matches!(fault, Fault::Incomplete { .. }) {
             return Err(self.fault.take().unwrap_or(fault));
         }
         // The first reason is the one that is told in the end.
         self.fault.get_or_insert(fault);
-        let (again, call) = (self.again.clone(), self.call.clone());
-        self.state = State::Asking(Box::pin(async move { again.call(call).await }));
+        self.ask_next()
+    }
+
+    /// Asks the next target: for the whole answer, or to go on where no whole answer can be right any more.
+    fn ask_next(&mut self) -> Result<(), Fault> {
+        if !self.may_ask() {
+            return Err(self.why());
+        }
+        if self.is_mixed {
+            let mut left = self.call.from_target..self.continuing.len();
+            let target = left.find(|target| self.continuing[*target]).ok_or_else(|| self.why())?;
+            self.ask_to_continue(target);
+        } else {
+            self.state = State::Repeating(self.ask(self.call.clone()));
+        }
         Ok(())
     }
 
-    fn give_up(&mut self) -> Poll<Option<Result<Event, Fault>>> {
-        self.state = State::Over;
-        let fault = self.fault.take().unwrap_or(Fault::Incomplete {
-            provider: Arc::from("several"),
-            detail: "another answer differs from the one that broke".into(),
-        });
-        Poll::Ready(Some(Err(fault)))
+    /// A target gave another answer, or a shorter one: asks it to go on from what the caller has, if it can.
+    fn differs(&mut self, target: usize) -> Result<(), Fault> {
+        if self.continuing.get(target) == Some(&true) && !self.said.is_empty() && self.may_ask() {
+            self.ask_to_continue(target);
+            return Ok(());
+        }
+        match self.continuing.is_empty() {
+            true => Err(self.why()),
+            false => self.ask_next(),
+        }
     }
 
-    /// One event of a repeated answer. `Some`: it has caught up, and this is what the caller gets next.
-    fn catch_up(&self, so_far: &mut String, event: Event) -> Result<Option<Event>, ()> {
+    fn ask_to_continue(&mut self, target: usize) {
+        let call = Call { said: Some(self.said.as_str().into()), from_target: target, ..self.call.clone() };
+        self.call.from_target = target + 1;
+        self.state = State::Continuing(self.ask(call));
+    }
+
+    fn ask(&self, call: Call) -> Asking {
+        let again = self.again.clone();
+        Box::pin(async move { again.call(call).await })
+    }
+
+    /// What the caller is told when nobody can help.
+    fn why(&mut self) -> Fault {
+        self.fault.take().unwrap_or(Fault::Incomplete {
+            provider: Arc::from("several"),
+            detail: "another answer differs from the one that broke".into(),
+        })
+    }
+
+    /// A target was asked for the whole answer.
+    fn repeats(&mut self, outcome: Outcome) -> Result<(), Fault> {
+        let Ok(reply) = outcome else { return Err(self.why()) };
+        self.call.from_target = reply.target + 1;
+        match reply.body {
+            Body::Events(events) => {
+                self.continues(None);
+                self.state = State::CatchingUp(Repeat { events, so_far: String::new(), target: reply.target });
+                Ok(())
+            }
+            // Nothing that could be compared piece by piece.
+            _ => self.differs(reply.target),
+        }
+    }
+
+    /// A target was asked to go on.
+    fn continued(&mut self, outcome: Outcome) -> Result<(), Fault> {
+        let Ok(Reply { body: Body::Events(events), .. }) = outcome else { return self.ask_next() };
+        self.continues(Some(Continuation { texts_before: self.texts, has_spoken: false }));
+        self.state = State::Live(events);
+        Ok(())
+    }
+
+    /// What comes from now on is a continuation, or a whole answer.
+    fn continues(&mut self, continuation: Option<Continuation>) {
+        let mut facts = self.call.trail.facts();
+        facts.texts_before = continuation.as_ref().map_or(0, |it| it.texts_before);
+        // What the streams before have counted says nothing about this one.
+        facts.usage = None;
+        drop(facts);
+        self.continuation = continuation;
+    }
+
+    /// One event of a repeated answer.
+    fn catch_up(&self, so_far: &mut String, event: Event) -> Step {
         let has_all = so_far.len() == self.said.len();
         match &event.kind {
-            EventKind::Comment => Ok(None),
+            EventKind::Comment => Step::Known,
             EventKind::Text(text) => {
                 so_far.push_str(text);
                 if self.said.starts_with(&**so_far) {
-                    return Ok(None);
+                    return Step::Known;
                 }
-                let Some(rest) = so_far.strip_prefix(&*self.said) else { return Err(()) };
+                let Some(rest) = so_far.strip_prefix(&*self.said) else { return Step::Differs };
                 let event = Event { kind: EventKind::Text(rest.into()), ..event };
-                Ok(Some(match &self.first {
-                    Some(first) => first.impose(event, Some(rest)),
+                Step::CaughtUp(match &self.first {
+                    Some(first) => first.impose(event, &Changes { text: Some(rest), texts_before: 0 }),
                     None => event,
-                }))
+                })
             }
             // The role at the beginning, which the caller has; after the text: its finish and usage.
-            EventKind::Piece if has_all && !so_far.is_empty() => Ok(Some(event)),
-            EventKind::Piece => Ok(None),
-            EventKind::Done if has_all => Ok(Some(event)),
-            EventKind::Done | EventKind::Other => Err(()),
+            EventKind::Piece if has_all && (!so_far.is_empty() || event::is_finish(&event)) => Step::CaughtUp(event),
+            EventKind::Piece => Step::Known,
+            // A tool call, of which nothing was sent yet.
+            EventKind::Done | EventKind::Other if has_all => Step::CaughtUp(event),
+            EventKind::Done | EventKind::Other => Step::Differs,
+        }
+    }
+
+    /// What came from a stream that catches up. `Some`: the caller gets it.
+    fn caught(&mut self, mut repeat: Repeat, item: Option<Result<Event, Fault>>) -> Result<Option<Event>, Fault> {
+        let step = match item {
+            Some(Ok(event)) => self.catch_up(&mut repeat.so_far, event),
+            Some(Err(fault)) => return self.broke(fault).map(|()| None),
+            None => Step::Differs,
+        };
+        match step {
+            Step::Known => {
+                self.state = State::CatchingUp(repeat);
+                Ok(None)
+            }
+            Step::CaughtUp(event) => {
+                self.state = State::Live(repeat.events);
+                Ok(self.pass(event))
+            }
+            Step::Differs => {
+                let target = repeat.target;
+                // Nobody wants the rest of it.
+                drop(repeat);
+                self.differs(target).map(|()| None)
+            }
         }
     }
 }
@@ -200,46 +327,35 @@ impl Stream for Resuming {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            match &mut this.state {
+            let moved = match &mut this.state {
                 State::Over => return Poll::Ready(None),
                 State::Live(events) => match ready!(events.as_mut().poll_next(cx)) {
-                    Some(Ok(event)) => return Poll::Ready(Some(Ok(this.pass(event)))),
+                    Some(Ok(event)) => Ok(this.pass(event)),
+                    Some(Err(fault)) => this.broke(fault).map(|()| None),
                     None => return Poll::Ready(None),
-                    Some(Err(fault)) => {
-                        if let Err(fault) = this.ask_again(fault) {
-                            this.state = State::Over;
-                            return Poll::Ready(Some(Err(fault)));
-                        }
-                    }
                 },
-                State::Asking(asking) => match ready!(asking.as_mut().poll(cx)) {
-                    Ok(Reply { body: Body::Events(events), target, .. }) => {
-                        this.call.from_target = target + 1;
-                        this.state = State::CatchingUp(events, String::new());
-                    }
-                    Ok(_) | Err(_) => return this.give_up(),
-                },
-                State::CatchingUp(events, _) => {
-                    let item = ready!(events.as_mut().poll_next(cx));
-                    let State::CatchingUp(events, mut so_far) = std::mem::replace(&mut this.state, State::Over) else {
+                State::Repeating(asking) => {
+                    let outcome = ready!(asking.as_mut().poll(cx));
+                    this.repeats(outcome).map(|()| None)
+                }
+                State::Continuing(asking) => {
+                    let outcome = ready!(asking.as_mut().poll(cx));
+                    this.continued(outcome).map(|()| None)
+                }
+                State::CatchingUp(repeat) => {
+                    let item = ready!(repeat.events.as_mut().poll_next(cx));
+                    let State::CatchingUp(repeat) = std::mem::replace(&mut this.state, State::Over) else {
                         return Poll::Ready(None);
                     };
-                    match item {
-                        Some(Ok(event)) => match this.catch_up(&mut so_far, event) {
-                            Ok(None) => this.state = State::CatchingUp(events, so_far),
-                            Ok(Some(event)) => {
-                                this.state = State::Live(events);
-                                return Poll::Ready(Some(Ok(this.pass(event))));
-                            }
-                            Err(()) => return this.give_up(),
-                        },
-                        Some(Err(fault)) => {
-                            if this.ask_again(fault).is_err() {
-                                return this.give_up();
-                            }
-                        }
-                        None => return this.give_up(),
-                    }
+                    this.caught(repeat, item)
+                }
+            };
+            match moved {
+                Ok(None) => {}
+                Ok(Some(event)) => return Poll::Ready(Some(Ok(event))),
+                Err(fault) => {
+                    this.state = State::Over;
+                    return Poll::Ready(Some(Err(fault)));
                 }
             }
         }

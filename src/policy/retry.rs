@@ -53,9 +53,12 @@ impl Policy for Retry {
     const NAME: &'static str = "retry";
 
     async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
-        // A hedge is an extra attempt, paid for already: extra attempts must not earn further ones.
-        if call.reason != Reason::Hedge {
-            self.budget.deposit(Instant::now());
+        match (&call.said, call.reason) {
+            // Going on from a partial answer is an extra attempt. Nobody but resume sees this fault.
+            (Some(_), _) if !self.budget.withdraw(Instant::now()) => return Err(Fault::Overloaded),
+            // A hedge is an extra attempt, paid for already: extra attempts must not earn further ones.
+            (Some(_), _) | (None, Reason::Hedge) => {}
+            (None, _) => self.budget.deposit(Instant::now()),
         }
         let mut number = 1;
         loop {

@@ -36,6 +36,7 @@ impl Provider for BuildPanel {
     fn encode(&self, call: &Call, provider: &ProviderPlan) -> Result<Request, Fault> {
         let unsupported = |what| Fault::Unsupported { provider: provider.name.clone(), what };
         match &*call.ask {
+            _ if call.said.is_some() => Err(unsupported("going on from a partial answer")),
             Ask::Chat(chat) => {
                 let text = last_said(chat).ok_or_else(|| unsupported("a conversation without a last user message"))?;
                 chat_request(call, provider, text, chat.menu.as_ref())

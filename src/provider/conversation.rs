@@ -1,9 +1,32 @@
-//! Finds what the user said last in a request of OpenAI's dialect, for providers that take one message.
+//! Conversations in requests of OpenAI's dialect: what the user said last, for providers that take one message, and where
+//! one more message can be put.
 //!
 //! It does not know those providers, and gives up on everything that one plain text cannot say.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+/// The message with what the model has said so far. Standing last, it is what models that can go on from it go on from.
+pub(crate) fn said(text: &str) -> Value {
+    json!({"role": "assistant", "content": text})
+}
+
+/// Where one more message can be put behind those of a request, after a comma: before the bracket that ends them. `None`
+/// where there is no message yet.
+pub(crate) fn end_of_messages(body: &[u8]) -> Option<usize> {
+    #[derive(Deserialize)]
+    struct Asked<'a> {
+        #[serde(borrow)]
+        messages: &'a RawValue,
+    }
+    let asked: Asked<'_> = serde_json::from_slice(body).ok()?;
+    let list = asked.messages.get();
+    let is_empty = list.strip_prefix('[')?.strip_suffix(']')?.trim().is_empty();
+    // A raw value borrows from the body, so its place is the distance between the two.
+    let start = (list.as_ptr() as usize).checked_sub(body.as_ptr() as usize)?;
+    (!is_empty).then_some(start + list.len() - 1)
+}
 
 /// The last thing the user says in an OpenAI-style request, or what in it such a provider cannot do.
 pub(crate) fn last_said(body: &[u8]) -> Result<String, &'static str> {
@@ -95,9 +118,31 @@ mod tests {
     }
 
     proptest! {
+        /// One more message, and otherwise not a byte changed.
+        #[test]
+        fn a_message_is_added_behind_the_others(
+            texts in proptest::collection::vec(".{0,12}", 1..5),
+            blank in "[ \n\t]{0,3}",
+            before in any::<bool>(),
+            partial in ".{0,20}",
+        ) {
+            let messages = texts.iter().map(|text| json!({"role": "user", "content": [{"type": "text", "text": text}]}).to_string());
+            let list = format!("[{blank}{}{blank}]", messages.collect::<Vec<_>>().join(&format!("{blank},")));
+            let body = match before {
+                true => format!("{{\"x\": [1, 2],{blank}\"messages\":{blank}{list}}}"),
+                false => format!("{{\"messages\":{list}{blank},\"x\": {{\"messages\": []}}}}"),
+            };
+            let end = end_of_messages(body.as_bytes()).unwrap();
+            let longer = format!("{},{}{}", &body[..end], said(&partial), &body[end..]);
+            let (mut wanted, got): (Value, Value) =
+                (serde_json::from_str(&body).unwrap(), serde_json::from_str(&longer).unwrap());
+            wanted["messages"].as_array_mut().unwrap().push(said(&partial));
+            prop_assert_eq!(got, wanted);
+        }
+
         #[test]
         fn no_bytes_make_it_panic(body in "([\\[\\]{}:,\"]|\"(messages|role|user|content|type|text|tools)\"|null|[ -~]){0,40}") {
-            let _ = last_said(body.as_bytes());
+            let _ = (last_said(body.as_bytes()), end_of_messages(body.as_bytes()));
         }
     }
 }

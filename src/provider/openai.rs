@@ -3,7 +3,7 @@
 //! A request that came in the same dialect goes out byte for byte, with at most its model replaced. How streams are read
 //! is in `chunks`, how errors are in `refusals`; nothing here knows which caller asked.
 
-use std::borrow::Cow;
+use std::ops::Range;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::chunks::{Chunks, Named, Tail, WireUsage};
+use super::conversation;
 use super::multipart::Form;
 use super::refusals::{implied_status, refused};
 use super::{Decoded, EventReader, Expect, Provider, Request, ResponseHead};
@@ -31,7 +32,7 @@ impl Provider for OpenAi {
     fn encode(&self, call: &Call, provider: &ProviderPlan) -> Result<Request, Fault> {
         let unsupported = |what| Fault::Unsupported { provider: provider.name.clone(), what };
         let mut request = match &*call.ask {
-            Ask::Wire(wire) => encode_wire(call, wire).ok_or_else(|| unsupported("replacing the model in this body")),
+            Ask::Wire(wire) => encode_wire(call, wire).map_err(unsupported),
             Ask::Chat(chat) => encode_chat(call, chat).ok_or_else(|| unsupported("calls that name no model")),
             Ask::Voice(Voice { wanted: VoiceWanted::Speech, .. }) => Err(unsupported("spoken answers")),
             Ask::Voice(voice) => encode_voice(call, voice).ok_or_else(|| unsupported("calls that name no model")),
@@ -101,21 +102,24 @@ impl Provider for OpenAi {
 /// The key under which a provider that knows such keys does the work once, however often it is asked: the caller's own, or
 /// one made of the call and the target, so that a retry repeats it and a request with another body never does.
 ///
-/// A hedge is meant to be done a second time, and has a key of its own. Request ids alone would not do: a caller may give
+/// A hedge is meant to be done a second time, and going on from a partial answer is another request: these have keys of
+/// their own. Request ids alone would not do: a caller may give
 /// several calls the same one.
 fn idempotency_key(call: &Call, provider: &ProviderPlan) -> Option<HeaderValue> {
     let is_hedge = call.reason == Reason::Hedge;
-    if let Some(own) = call.head.headers.get(&IDEMPOTENCY_KEY).filter(|_| !is_hedge) {
+    let is_as_asked = !is_hedge && call.said.is_none();
+    if let Some(own) = call.head.headers.get(&IDEMPOTENCY_KEY).filter(|_| is_as_asked) {
         return Some(own.clone());
     }
     let received = call.head.received.as_nanosecond().to_le_bytes();
     let mut hasher = blake3::Hasher::new();
-    let parts: [&[u8]; 6] = [
+    let parts: [&[u8]; 7] = [
         call.head.id.as_bytes(),
         &received,
         provider.name.as_bytes(),
         call.model().unwrap_or_default().as_bytes(),
         call.instruction.as_deref().unwrap_or_default().as_bytes(),
+        call.said.as_deref().unwrap_or_default().as_bytes(),
         &[is_hedge.into()],
     ];
     for part in parts {
@@ -139,27 +143,41 @@ fn reply(call: &Call, provider: &ProviderPlan, head: &ResponseHead, body: Body) 
     }
 }
 
-fn encode_wire(call: &Call, wire: &Wire) -> Option<Request> {
+/// The caller's own bytes, with another model and one more message where these are wanted.
+fn encode_wire(call: &Call, wire: &Wire) -> Result<Request, &'static str> {
     let mut headers = call.head.headers.clone();
     if let Some(content_type) = &wire.content_type {
         headers.insert(header::CONTENT_TYPE, content_type.clone());
     }
-    let (mut path, mut body) = (Cow::Borrowed(&*wire.path), wire.body.clone());
+    let mut edits = Vec::new();
     if let (Some(model), Some(asked)) = (&call.model, &wire.model)
         && *asked.name != **model
     {
         // A model that stands in the path (`GET /models/{id}`) cannot be replaced by another: its answer would be wrong.
-        let span = asked.span.clone()?;
+        let span = asked.span.clone().ok_or("replacing the model in this body")?;
         let is_json = wire.content_type.as_ref().is_none_or(|value| value.as_bytes().starts_with(b"application/json"));
-        let name = if is_json { Value::from(&**model).to_string() } else { model.to_string() };
-        let mut spliced = Vec::with_capacity(body.len() + name.len());
-        spliced.extend_from_slice(&body[..span.start]);
-        spliced.extend_from_slice(name.as_bytes());
-        spliced.extend_from_slice(&body[span.end..]);
-        body = spliced.into();
-        path = Cow::Borrowed(&*wire.path);
+        edits.push((span, if is_json { Value::from(&**model).to_string() } else { model.to_string() }));
     }
-    Some(Request { method: wire.method.clone(), path: path.into_owned(), headers, body })
+    if let Some(said) = &call.said {
+        let end = conversation::end_of_messages(&wire.body).ok_or("going on from a partial answer")?;
+        edits.push((end..end, format!(",{}", conversation::said(said))));
+    }
+    let body = if edits.is_empty() { wire.body.clone() } else { splice(&wire.body, edits) };
+    Ok(Request { method: wire.method.clone(), path: wire.path.to_string(), headers, body })
+}
+
+/// `body` with other bytes in some places, which do not overlap.
+fn splice(body: &[u8], mut edits: Vec<(Range<usize>, String)>) -> Bytes {
+    edits.sort_by_key(|(place, _)| place.start);
+    let added: usize = edits.iter().map(|(_, text)| text.len()).sum();
+    let (mut spliced, mut from) = (Vec::with_capacity(body.len() + added), 0);
+    for (place, text) in edits {
+        spliced.extend_from_slice(&body[from..place.start]);
+        spliced.extend_from_slice(text.as_bytes());
+        from = place.end;
+    }
+    spliced.extend_from_slice(&body[from..]);
+    spliced.into()
 }
 
 fn encode_chat(call: &Call, chat: &Chat) -> Option<Request> {
@@ -169,6 +187,7 @@ fn encode_chat(call: &Call, chat: &Chat) -> Option<Request> {
         .iter()
         .chain(&chat.messages)
         .map(|message| json!({"role": message.role.as_str(), "content": message.text}))
+        .chain(call.said.as_deref().map(conversation::said))
         .collect();
     let mut body = json!({"model": model, "messages": messages});
     // OpenAI's reasoning models take neither a temperature nor the older name of the token limit.

@@ -181,6 +181,7 @@ impl Visit<'_> {
             deadline,
             pace,
             from_target: 0,
+            said: None,
             reads_text: false,
             reason: Reason::First,
             hedge_after: None,

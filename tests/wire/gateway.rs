@@ -33,6 +33,7 @@ pub(crate) struct Setup {
     route: String,
     tables: String,
     has_policies: bool,
+    resume: &'static str,
     variables: BTreeMap<String, String>,
 }
 
@@ -46,6 +47,7 @@ impl Setup {
             route: String::new(),
             tables: String::new(),
             has_policies: false,
+            resume: "off",
             variables: BTreeMap::new(),
         };
         for (name, address) in ["first", "second"].iter().zip(addresses) {
@@ -89,6 +91,13 @@ impl Setup {
     /// With retries, breakers and resuming as they are by default.
     pub(crate) fn with_policies(mut self) -> Self {
         self.has_policies = true;
+        self.resume = "replay";
+        self
+    }
+
+    /// What is done about streams that break.
+    pub(crate) fn resume(mut self, mode: &'static str) -> Self {
+        self.resume = mode;
         self
     }
 
@@ -100,13 +109,13 @@ impl Setup {
 
     /// Starts the gateway.
     pub(crate) async fn start(self) -> Gateway {
-        let Self { server, providers, targets, route, tables, has_policies, variables } = self;
-        let (policies, resume) = if has_policies { ("", "") } else { (NO_POLICIES, "resume = \"off\"") };
+        let Self { server, providers, targets, route, tables, has_policies, resume, variables } = self;
+        let policies = if has_policies { "" } else { NO_POLICIES };
         let targets = targets.join(", ");
         let text = format!(
             "defaults = false\n[server]\n{server}\n{policies}{providers}\n\
              [route.chat]\npaths = [\"/v1/chat/completions\"]\nmethods = [\"POST\"]\ncaller = \"openai\"\n\
-             call = \"chat\"\ntargets = [{targets}]\n{resume}\n{route}\n\
+             call = \"chat\"\ntargets = [{targets}]\nresume = \"{resume}\"\n{route}\n\
              [route.speech]\npaths = [\"/v1/audio/speech\"]\nmethods = [\"POST\"]\ncaller = \"openai\"\n\
              call = \"speech\"\ntargets = [{targets}]\n{route}\n\
              {tables}\n"

@@ -165,9 +165,15 @@ fn chat(name: &str, body: &Value) -> Answer {
         true => json!({"orderData": {"items": [{"name": asked, "quantity": 1}]}}).to_string(),
         false => format!("{name} (simulated) answers: {asked}"),
     };
+    // A partial answer that stands last is gone on from, word by word, whoever began it.
+    let last = body["messages"].as_array().and_then(|messages| messages.last());
+    let said = last.filter(|message| message["role"] == "assistant").and_then(|message| message["content"].as_str());
+    let text: String = words(&text).into_iter().skip(said.map_or(0, |said| words(said).len())).collect();
+    let prompt = count(&asked) + said.map_or(0, count);
     let tool = body["tools"][0]["function"]["name"].as_str();
     let (id, model, created) = ("chatcmpl-sim", &body["model"], 1_700_000_000);
-    let usage = json!({"prompt_tokens": count(&asked), "completion_tokens": count(&text), "total_tokens": count(&asked) + count(&text)});
+    let usage =
+        json!({"prompt_tokens": prompt, "completion_tokens": count(&text), "total_tokens": prompt + count(&text)});
     if body["stream"] != true {
         let (message, finish) = match tool {
             None => (json!({"role": "assistant", "content": text, "refusal": null}), "stop"),
