@@ -24,6 +24,9 @@ const ENOUGH: u32 = 50;
 const CUT_INTERVAL: Duration = Duration::from_secs(1);
 /// ... and so do two within this many usual answer times.
 const CUT_ANSWERS: f64 = 2.0;
+/// This long after the last cut what was lost is regained with each answer, not with each round of answers: one bad second
+/// must not slow down a busy hour.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// What an attempt says about the provider.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,6 +43,7 @@ pub enum Sample {
 #[derive(Clone, Debug)]
 pub struct Limit {
     places: f64,
+    initial: f64,
     min: f64,
     max: f64,
     slowdown: f64,
@@ -56,6 +60,7 @@ impl Limit {
     pub fn new(settings: &ConcurrencyPlan) -> Self {
         Self {
             places: settings.initial.into(),
+            initial: settings.initial.into(),
             min: settings.min.into(),
             max: settings.max.into(),
             slowdown: settings.slowdown,
@@ -76,14 +81,16 @@ impl Limit {
     pub fn note(&mut self, sample: Sample, in_flight: u32, now: Instant) {
         match sample {
             Sample::Nothing => {}
-            Sample::Overloaded => self.cut(AFTER_OVERLOAD, in_flight, now),
+            Sample::Overloaded => self.cut(AFTER_OVERLOAD, now),
             Sample::Answered(took) => {
                 self.remember(took.as_secs_f64(), now);
                 if self.answers >= ENOUGH && self.short > self.long * self.slowdown {
-                    self.cut(AFTER_SLOWNESS, in_flight, now);
+                    self.cut(AFTER_SLOWNESS, now);
                 } else if f64::from(in_flight) * 2.0 > self.places {
                     // One place more for each round of answers; a limit that nobody comes near says nothing.
-                    self.places = (self.places + 1.0 / self.places).min(self.max);
+                    let is_quiet = self.last_cut.is_none_or(|last| now >= last + QUIET);
+                    let step = if is_quiet && self.places < self.initial { 1.0 } else { 1.0 / self.places };
+                    self.places = (self.places + step).min(self.max);
                 }
             }
         }
@@ -98,15 +105,13 @@ impl Limit {
         self.long += (took - self.long) * (1.0 - (-since.as_secs_f64() / LONG.as_secs_f64()).exp()).max(plain);
     }
 
-    fn cut(&mut self, to: f64, in_flight: u32, now: Instant) {
+    fn cut(&mut self, to: f64, now: Instant) {
         let pause = CUT_INTERVAL.max(Duration::from_secs_f64((self.long * CUT_ANSWERS).min(60.0)));
         if self.last_cut.is_some_and(|last| now < last + pause) {
             return;
         }
         self.last_cut = Some(now);
-        // From what was really running: a limit far above the use would take long to come down to where it matters.
-        let used = self.places.min(f64::from(in_flight.max(1)));
-        self.places = (used * to).clamp(self.min, self.max);
+        self.places = (self.places * to).clamp(self.min, self.max);
     }
 }
 
@@ -152,6 +157,21 @@ mod tests {
         assert_eq!(limit.places(), 15);
         limit.note(Sample::Overloaded, 15, now + Duration::from_secs(1));
         assert_eq!(limit.places(), 11);
+    }
+
+    #[test]
+    fn what_a_bad_second_took_is_regained_quickly_later() {
+        let (mut limit, now) = (limit(), Instant::now());
+        for second in 0..4 {
+            limit.note(Sample::Overloaded, 1, now + Duration::from_secs(second));
+        }
+        assert_eq!(limit.places(), 6);
+        limit.note(FAST, 6, now + Duration::from_secs(20));
+        assert_eq!(limit.places(), 6);
+        for _ in 0..20 {
+            limit.note(FAST, limit.places(), now + Duration::from_secs(40));
+        }
+        assert_eq!(limit.places(), 20, "up to where it began, and by rounds from there");
     }
 
     #[test]
