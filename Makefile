@@ -1,7 +1,7 @@
 # `make` alone lists the targets. What is installed is in scripts/setup, and what CI runs in .ci/run.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test soak demo lint format clippy rustdoc docs bench deny check-dockerfile clean
+.PHONY: help setup test soak demo lint format clippy rustdoc docs bench bench-breaker deny check-dockerfile clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ docs: ## links, anchors and headings
 
 bench: ## what the gateway costs a request, beside a bare proxy
 	cargo bench --locked --bench overhead
+
+bench-breaker: ## what an open breaker and a spent retry budget cost to consult
+	cargo bench --locked --bench breaker
 
 deny: ## licences, advisories and sources of the dependencies (needs cargo-deny)
 	cargo deny --locked check
