@@ -24,7 +24,7 @@ use check::{Tally, Verdict};
 use script::Script;
 
 /// The worlds of the suite.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 100;
 
 /// Problems that are printed of one world.
 const PRINTED: usize = 5;
