@@ -8,21 +8,23 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::caller::{self, Caller};
-use crate::config::plan::{CallerKind, Plan, RoutePlan, TargetPlan};
+use crate::config::plan::{CallerKind, Plan, ProviderPlan, RoutePlan, TargetPlan};
 use crate::fault::RequestFault;
-use crate::live::Live;
+use crate::live::{Health, Live};
 use crate::metrics::{InstanceLabels, Metrics, ProviderLabels};
 use crate::pipeline;
 use crate::policy::breaker::State;
 use crate::policy::failover::Target;
 use crate::policy::observe::Observe;
 use crate::provider::exchange::Exchange;
-use crate::provider::transport::Transport;
+use crate::provider::transport::{self, Transport};
 use crate::stack::{Next, Stack};
 use crate::world::World;
 
-/// A complete gateway.
+/// A complete gateway: one generation of the configuration.
 pub struct Gateway {
+    /// How many configurations this process has had, this one included.
+    pub generation: u64,
     /// What it was told.
     pub plan: Arc<Plan>,
     /// What it knows.
@@ -58,14 +60,29 @@ struct Place {
 }
 
 impl Gateway {
-    /// Builds a gateway. The error says which part of the plan cannot be built.
+    /// Builds the first gateway of a process. The error says which part of the plan cannot be built.
     pub fn new(plan: Plan, live: Arc<Live>, world: Arc<World>) -> Result<Self, String> {
+        Self::build(plan, live, world, None)
+    }
+
+    /// Builds the gateway of the next generation. It shares with this one the state and the connections of what has not
+    /// changed; this one stays as it is, for the calls that still run through it.
+    pub fn after(&self, plan: Plan) -> Result<Self, String> {
+        let live = Arc::new(self.live.adopt(&plan, self.world.chance()));
+        Self::build(plan, live, self.world.clone(), Some(self))
+    }
+
+    fn build(plan: Plan, live: Arc<Live>, world: Arc<World>, before: Option<&Self>) -> Result<Self, String> {
         let metrics = live.metrics().clone();
         let counter = live.clone();
         let observe = Observe::new(metrics.clone(), move |facts| counter.count(facts), true);
         let mut transports: HashMap<Arc<str>, Arc<dyn Transport>> = HashMap::new();
         for provider in &plan.providers {
-            transports.insert(provider.name.clone(), world.transport(provider)?);
+            let transport = match before.and_then(|before| before.transport_to(provider)) {
+                Some(open) => open,
+                None => world.transport(provider)?,
+            };
+            transports.insert(provider.name.clone(), transport);
         }
         let target = |route: &RoutePlan, target: &TargetPlan| {
             let provider = &target.provider;
@@ -89,7 +106,14 @@ impl Gateway {
         }
         let router = router(&routes)?;
         let transports = plan.providers.iter().filter_map(|provider| transports.get(&provider.name).cloned()).collect();
-        Ok(Self { plan: Arc::new(plan), live, world, metrics, observe, transports, routes, router })
+        let generation = before.map_or(1, |before| before.generation + 1);
+        Ok(Self { generation, plan: Arc::new(plan), live, world, metrics, observe, transports, routes, router })
+    }
+
+    /// The transport to a provider of this name, if it reaches what `wanted` says.
+    fn transport_to(&self, wanted: &ProviderPlan) -> Option<Arc<dyn Transport>> {
+        let own = self.plan.providers.iter().zip(&self.transports).find(|(own, _)| own.name == wanted.name);
+        own.filter(|(own, _)| transport::is_reached_alike(own, wanted)).map(|(_, transport)| transport.clone())
     }
 
     /// The route for a method and a path.
@@ -119,8 +143,17 @@ impl Gateway {
 
     /// The metrics as text: OpenMetrics when asked for, else Prometheus' older format.
     pub fn metrics_text(&self, open_metrics: bool) -> String {
+        let _page = self.metrics.sample();
+        let reloads = self.live.reloads();
+        let loaded = reloads.last.as_ref().map_or(self.world.started(), |last| last.at);
+        self.metrics.config(self.generation, reloads.is_fine(), loaded.as_millisecond());
+        self.metrics.reloads(reloads.succeeded, reloads.failed);
         for provider in self.live.providers() {
             let labels = ProviderLabels { provider: provider.name.clone() };
+            let health = provider.health();
+            if health != Health::Unknown {
+                self.metrics.provider_up(&labels, health.is_connected());
+            }
             let state = match provider.breakers.worst() {
                 State::Closed => 0,
                 State::HalfOpen | State::Ramp(_) => 1,

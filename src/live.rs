@@ -26,6 +26,10 @@ use crate::provider::balance::Instances;
 use crate::switch::Switch;
 use crate::trail::{Attempt, Facts, Outcome, Reason};
 
+mod reloads;
+
+pub use self::reloads::{Reload, Reloads};
+
 /// How many tenants' menu sizes are remembered.
 const MENUS: u64 = 10_000;
 
@@ -36,6 +40,8 @@ const FALLBACK_WINDOW: Duration = Duration::from_secs(60);
 pub struct Live {
     common: Arc<Common>,
     providers: Vec<Arc<ProviderLive>>,
+    /// How fast each route's first attempts answer.
+    paces: BTreeMap<Arc<str>, Paces>,
 }
 
 /// What there is once, whatever the configuration says.
@@ -43,11 +49,10 @@ struct Common {
     started: Instant,
     /// Items on each tenant's menu when it was last read.
     menus: Cache<Arc<str>, usize>,
-    /// How fast each route's first attempts answer.
-    paces: Mutex<BTreeMap<Arc<str>, Paces>>,
     last_fallback: Mutex<Option<Instant>>,
     is_draining: AtomicBool,
     store: Mutex<Health>,
+    reloads: Mutex<Reloads>,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
 }
@@ -58,26 +63,35 @@ impl Live {
         let common = Common {
             started: Instant::now(),
             menus: Cache::new(MENUS),
-            paces: Mutex::default(),
             last_fallback: Mutex::new(None),
             is_draining: AtomicBool::new(false),
             store: Mutex::default(),
+            reloads: Mutex::default(),
             metrics: Arc::new(Metrics::new()),
             tasks: TaskTracker::new(),
         };
         let providers = plan.providers.iter().map(|plan| Arc::new(ProviderLive::new(plan, chance))).collect();
-        Self { common: Arc::new(common), providers }
+        let paces = plan.routes.iter().map(|route| (route.name.clone(), Paces::default())).collect();
+        Self { common: Arc::new(common), providers, paces }
     }
 
-    /// The state for another plan: that of its providers which were there before, fresh state for new ones. Nothing
-    /// changes for those who use this one.
+    /// The state for another plan: that of its providers and routes which were there before, fresh state for new ones.
+    /// Nothing changes for those who use this one.
     #[must_use]
     pub fn adopt(&self, plan: &Plan, chance: &Chance) -> Self {
         let provider = |plan: &Arc<ProviderPlan>| match self.provider(&plan.name) {
             Some(before) => Arc::new(before.under(plan, chance)),
             None => Arc::new(ProviderLive::new(plan, chance)),
         };
-        Self { common: self.common.clone(), providers: plan.providers.iter().map(provider).collect() }
+        let providers = plan.providers.iter().map(provider).collect();
+        let paces = plan.routes.iter().map(|route| (route.name.clone(), self.paces(&route.name))).collect();
+        Self { common: self.common.clone(), providers, paces }
+    }
+
+    /// The same state without that of providers and routes: for who outlives a generation.
+    #[must_use]
+    pub fn common(&self) -> Self {
+        Self { common: self.common.clone(), providers: Vec::new(), paces: BTreeMap::new() }
     }
 
     /// Work that no single caller waits for: answers that several callers share, and what is renewed in the background. The
@@ -107,8 +121,8 @@ impl Live {
     }
 
     /// How fast a route's first attempts answer.
-    pub fn paces(&self, route: &Arc<str>) -> Paces {
-        lock(&self.common.paces).entry(route.clone()).or_default().clone()
+    pub fn paces(&self, route: &str) -> Paces {
+        self.paces.get(route).cloned().unwrap_or_default()
     }
 
     /// Time since the start.
@@ -144,6 +158,16 @@ impl Live {
     /// Notes the store's health.
     pub fn note_store(&self, health: Health) {
         *lock(&self.common.store) = health;
+    }
+
+    /// What became of attempts to change the configuration.
+    pub fn reloads(&self) -> Reloads {
+        lock(&self.common.reloads).clone()
+    }
+
+    /// Notes one more attempt.
+    pub fn note_reload(&self, reload: Reload) {
+        lock(&self.common.reloads).note(reload);
     }
 
     /// True when a call was recently answered by another than its first provider.

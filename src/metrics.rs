@@ -1,10 +1,10 @@
-//! Every metric's name, in one place. Only `policy/observe` and the health probes write here.
+//! Every metric's name, in one place. Only `policy/observe` and the server write here; the rest is sampled for each page.
 //!
 //! It knows no policy. Labels are bounded by construction: routes, providers and fault codes come from the config and the
 //! code, never from a request.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -99,6 +99,11 @@ pub struct TokenLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
 }
@@ -123,7 +128,7 @@ pub struct Metrics {
     /// `tidegate_provider_duration_seconds`: attempts, to the end of the body.
     pub provider_durations: Family<ProviderLabels, Histogram, fn() -> Histogram>,
     /// `tidegate_provider_up`: 1 while the last probe succeeded.
-    pub provider_up: Family<ProviderLabels, Gauge>,
+    provider_up: Family<ProviderLabels, Gauge>,
     /// `tidegate_breaker_state`: 0 closed, 1 half-open, 2 open; the worst of a provider's models.
     breaker_state: Family<ProviderLabels, Gauge>,
     /// `tidegate_breaker_transitions_total`
@@ -152,7 +157,17 @@ pub struct Metrics {
     pub connections: Gauge,
     /// `tidegate_connections_shed_total`: closed at once because there were too many.
     pub connections_shed: Counter,
+    /// `tidegate_config_generation`: how many configurations this process has had.
+    config_generation: Gauge,
+    /// `tidegate_config_reloads_total`: attempts to change it, by result.
+    config_reloads: Family<ResultLabels, Counter>,
+    /// `tidegate_config_last_reload_success`: 0 while the files say something that is refused.
+    config_is_fine: Gauge,
+    /// `tidegate_config_last_reload_timestamp_seconds`: since 1970; of the start, while there was no reload.
+    config_loaded: Gauge<f64, AtomicU64>,
     memory: Gauge<f64, AtomicU64>,
+    /// Held while what is sampled is set and written.
+    page: Mutex<()>,
 }
 
 fn seconds() -> Histogram {
@@ -190,7 +205,12 @@ impl Metrics {
             tokens: Family::default(),
             connections: Gauge::default(),
             connections_shed: Counter::default(),
+            config_generation: Gauge::default(),
+            config_reloads: Family::default(),
+            config_is_fine: Gauge::default(),
+            config_loaded: Gauge::default(),
             memory: Gauge::default(),
+            page: Mutex::default(),
         };
         registry.register("http_requests", "Requests by route, method and status", metrics.requests.clone());
         let durations = metrics.durations.clone();
@@ -252,10 +272,56 @@ impl Metrics {
         registry.register("tidegate_connections", "Open connections of callers", metrics.connections.clone());
         let shed = metrics.connections_shed.clone();
         registry.register("tidegate_connections_shed", "Connections closed at once because there were too many", shed);
+        let generation = metrics.config_generation.clone();
+        registry.register("tidegate_config_generation", "How many configurations this process has had", generation);
+        let reloads = metrics.config_reloads.clone();
+        registry.register("tidegate_config_reloads", "Attempts to change the configuration by result", reloads);
+        let fine = metrics.config_is_fine.clone();
+        registry.register("tidegate_config_last_reload_success", "0 while what the files say is refused", fine);
+        let last = metrics.config_loaded.clone();
+        let about = "When the configuration was last read";
+        registry.register_with_unit("tidegate_config_last_reload_timestamp", about, Unit::Seconds, last);
         let memory = metrics.memory.clone();
         registry.register_with_unit("process_resident_memory", "Resident memory", Unit::Bytes, memory);
         metrics.registry = registry;
         metrics
+    }
+
+    /// Begins a page. What belongs to one provider is set anew for each, so that one that is gone leaves no gauge behind
+    /// that nothing moves any more. Nobody else begins a page while this one is held.
+    pub fn sample(&self) -> MutexGuard<'_, ()> {
+        // Nothing is behind it.
+        let page = self.page.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_providers = [
+            &self.provider_up,
+            &self.breaker_state,
+            &self.concurrency_limit,
+            &self.concurrency_in_flight,
+            &self.concurrency_waiting,
+        ];
+        of_providers.into_iter().for_each(Family::clear);
+        [&self.instance_in_flight, &self.instance_ejected].into_iter().for_each(Family::clear);
+        page
+    }
+
+    /// Sets which configuration answers, whether the last attempt to change it went well, and when that was, in
+    /// milliseconds since 1970.
+    pub fn config(&self, generation: u64, is_fine: bool, loaded: i64) {
+        self.config_generation.set(generation.try_into().unwrap_or(i64::MAX));
+        self.config_is_fine.set(is_fine.into());
+        self.config_loaded.set(loaded as f64 / 1000.0);
+    }
+
+    /// Sets how often the configuration was changed, and how often that was refused.
+    pub fn reloads(&self, succeeded: u64, failed: u64) {
+        for (result, count) in [("success", succeeded), ("failure", failed)] {
+            self.config_reloads.get_or_create(&ResultLabels { result }).inner().store(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Sets whether a provider's last probe succeeded.
+    pub fn provider_up(&self, labels: &ProviderLabels, is_up: bool) {
+        self.provider_up.get_or_create(labels).set(is_up.into());
     }
 
     /// Sets a provider's breaker metrics, which the breakers themselves count.

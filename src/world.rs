@@ -17,6 +17,7 @@ pub struct World {
     wall_start: jiff::Timestamp,
     start: Instant,
     chance: Chance,
+    salt: String,
 }
 
 enum Reach {
@@ -40,7 +41,10 @@ impl World {
     }
 
     fn new(reach: Reach, wall_start: jiff::Timestamp, seed: u64) -> Self {
-        Self { reach, wall_start, start: Instant::now(), chance: Chance::new(seed) }
+        // A hash, so that it does not give away the seed.
+        let salt = blake3::derive_key("tidegate 2026 marks of secrets", &seed.to_le_bytes());
+        let salt = salt.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        Self { reach, wall_start, start: Instant::now(), chance: Chance::new(seed), salt }
     }
 
     /// How to reach a provider.
@@ -65,9 +69,19 @@ impl World {
         self.wall_start.checked_add(elapsed).unwrap_or(self.wall_start)
     }
 
+    /// When this world began, by its wall clock.
+    pub fn started(&self) -> jiff::Timestamp {
+        self.wall_start
+    }
+
     /// A request id that is unique in this process, and different in another.
     pub fn next_id(&self) -> Arc<str> {
         format!("{:016x}{:016x}", self.chance.bits(), self.chance.bits()).into()
+    }
+
+    /// What the marks of secrets are made with: the same for the whole life of the process, another in the next.
+    pub fn salt(&self) -> &str {
+        &self.salt
     }
 
     /// Where chance comes from.

@@ -29,18 +29,18 @@ pub fn run(listen: Option<SocketAddr>) -> ExitCode {
     if let Some(listen) = listen {
         plan.server.listen = listen;
     }
-    let guard = match telemetry::start(&plan.log, plan.environment) {
-        Ok(guard) => guard,
+    let telemetry = match telemetry::start(&plan.log, plan.environment) {
+        Ok(telemetry) => telemetry,
         Err(problem) => return fail(&problem),
     };
     let result = in_runtime(async move {
         #[expect(clippy::disallowed_methods, reason = "the demo's world starts now")]
         let world = World::simulated(Arc::new(Simulation::default()), jiff::Timestamp::now(), 1);
         let live = Arc::new(Live::new(&plan, world.chance()));
-        let gateway = Arc::new(Gateway::new(plan, live, Arc::new(world))?);
+        let gateway = Gateway::new(plan, live, Arc::new(world))?;
         until_stopped(gateway, introduce).await
     });
-    drop(guard);
+    drop(telemetry);
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => fail(&problem),

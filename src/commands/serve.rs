@@ -16,7 +16,8 @@ use tokio_util::task::TaskTracker;
 use crate::config;
 use crate::gateway::Gateway;
 use crate::live::Live;
-use crate::server::{self, Door, probes};
+use crate::server::current::Current;
+use crate::server::{self, Door};
 use crate::telemetry;
 use crate::world::World;
 
@@ -29,8 +30,8 @@ pub fn run(file: Option<&Path>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let guard = match telemetry::start(&loaded.plan.log, loaded.plan.environment) {
-        Ok(guard) => guard,
+    let telemetry = match telemetry::start(&loaded.plan.log, loaded.plan.environment) {
+        Ok(telemetry) => telemetry,
         Err(problem) => return fail(&problem),
     };
     tracing::info!(config = loaded.source.as_str(), version = env!("CARGO_PKG_VERSION"), "starting");
@@ -40,10 +41,10 @@ pub fn run(file: Option<&Path>) -> ExitCode {
     let result = in_runtime(async move {
         let world = World::real();
         let live = Arc::new(Live::new(&loaded.plan, world.chance()));
-        let gateway = Arc::new(Gateway::new(loaded.plan, live, Arc::new(world))?);
+        let gateway = Gateway::new(loaded.plan, live, Arc::new(world))?;
         until_stopped(gateway, |address| tracing::info!("listening on http://{address}")).await
     });
-    drop(guard);
+    drop(telemetry);
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => fail(&problem),
@@ -68,32 +69,33 @@ pub(super) fn in_runtime<T>(future: impl Future<Output = Result<T, String>>) -> 
 }
 
 /// Serves until a signal comes, then drains. `ready` is told the callers' address.
-pub(super) async fn until_stopped(gateway: Arc<Gateway>, ready: impl FnOnce(SocketAddr)) -> Result<(), String> {
-    let listener = bind(gateway.plan.server.listen).await?;
+pub(super) async fn until_stopped(gateway: Gateway, ready: impl FnOnce(SocketAddr)) -> Result<(), String> {
+    let plan = gateway.plan.server.clone();
+    let listener = bind(plan.listen).await?;
     let shutdown = CancellationToken::new();
     let tasks = TaskTracker::new();
-    probes::start(&gateway, &tasks, &shutdown);
-    if let Some(address) = gateway.plan.server.admin {
+    let current = Current::probed(gateway, &tasks, &shutdown);
+    if let Some(address) = plan.admin {
         let admin = bind(address).await.map_err(|problem| format!("{problem} (server.admin; \"off\" turns it off)"))?;
         let bound = admin.local_addr().map_err(|fault| fault.to_string())?;
         tracing::info!("operators: http://{bound}");
-        let (gateway, shutdown) = (gateway.clone(), shutdown.clone());
-        tasks.spawn(server::run(admin, Door::Operators, gateway, shutdown));
+        tasks.spawn(server::run(admin, Door::Operators, current.clone(), shutdown.clone()));
     }
     let mut signals = Signals::listen()?;
     ready(listener.local_addr().map_err(|fault| fault.to_string())?);
-    let grace = gateway.plan.server.drain_timeout;
     let is_clean = tokio::select! {
-        is_clean = server::run(listener, Door::Callers, gateway.clone(), shutdown.clone()) => is_clean,
-        () = signals.stop(&gateway, &shutdown) => false,
+        is_clean = server::run(listener, Door::Callers, current.clone(), shutdown.clone()) => is_clean,
+        () = signals.stop(&current, &shutdown) => false,
     };
     tasks.close();
     if is_clean {
         tasks.wait().await;
+        let gateway = current.gateway();
         gateway.live.tasks().close();
         // Nobody waits for the result any more; what is half done is worth a moment, not a hang.
         let _ = tokio::time::timeout(LAST_TASKS, gateway.live.tasks().wait()).await;
     }
+    let grace = current.gateway().plan.server.drain_timeout;
     match is_clean {
         true => tracing::info!("stopped; every call was finished"),
         false => tracing::warn!(
@@ -134,10 +136,10 @@ impl Signals {
     }
 
     /// The first signal begins the drain; the second ends the wait for it.
-    async fn stop(&mut self, gateway: &Gateway, shutdown: &CancellationToken) {
+    async fn stop(&mut self, current: &Current, shutdown: &CancellationToken) {
         let signal = self.next().await;
         tracing::info!(signal, "stopping: no new connections, running calls finish");
-        gateway.live.drain();
+        current.gateway().live.drain();
         shutdown.cancel();
         let signal = self.next().await;
         tracing::warn!(signal, "stopping at once");

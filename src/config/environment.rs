@@ -81,8 +81,8 @@ impl Variables {
         Self { process, dotenv, problems: Vec::new() }
     }
 
-    /// The variables of this process and of the file `.env` in `dir`, if there is one.
-    pub fn from_process(dir: &Path) -> Self {
+    /// The variables of this process and of a `.env` file, if it is there.
+    pub fn from_process(dotenv: &Path) -> Self {
         let mut variables = Self::default();
         for (name, value) in std::env::vars_os() {
             let Ok(name) = name.into_string() else { continue };
@@ -96,12 +96,11 @@ impl Variables {
                 Err(_) => {}
             }
         }
-        let path = dir.join(".env");
-        match std::fs::read_to_string(&path) {
-            Ok(text) => variables.read_dotenv(&path.display().to_string(), &text),
+        match std::fs::read_to_string(dotenv) {
+            Ok(text) => variables.read_dotenv(&dotenv.display().to_string(), &text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {
-                let origin = Origin::Whole(path.display().to_string().into());
+                let origin = Origin::Whole(dotenv.display().to_string().into());
                 variables.problems.push(Problem {
                     origin,
                     key: String::new(),

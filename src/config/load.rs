@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::document::{self, Table, Value};
+use super::effective::Effective;
 use super::environment::{self, Variables};
 use super::general;
 use super::plan::{Environment, Plan};
@@ -20,7 +21,10 @@ const DEFAULTS: &str = include_str!("../../config/gateway.toml");
 const DEFAULTS_NAME: &str = "built-in config/gateway.toml";
 
 /// Read when no file is named, if it exists.
-const USUAL_FILE: &str = "config/gateway.toml";
+pub(super) const USUAL_FILE: &str = "config/gateway.toml";
+
+/// The variables' file.
+pub(super) const DOTENV: &str = "./.env";
 
 /// The tables that `defaults = false` takes away.
 const OPTIONAL_DEFAULTS: [&str; 4] = ["provider", "route", "model_map", "price"];
@@ -37,9 +41,8 @@ pub struct Loaded {
 /// Reads the configuration of this process: the environment, `.env` in the working directory, and a file. An explicit
 /// file must exist; without one, `config/gateway.toml` is read if it is there.
 pub fn load_from(path: Option<&Path>) -> Result<Loaded, Problems> {
-    let variables = Variables::from_process(Path::new("."));
-    let usual = Path::new(USUAL_FILE);
-    let Some(path) = path.or_else(|| usual.exists().then_some(usual)) else {
+    let variables = Variables::from_process(Path::new(DOTENV));
+    let Some(path) = file_for(path) else {
         return load(None, &variables).map(|plan| Loaded { plan, source: "built-in defaults".into() });
     };
     let source = path.display().to_string();
@@ -54,6 +57,12 @@ pub fn load_from(path: Option<&Path>) -> Result<Loaded, Problems> {
             }]))
         }
     }
+}
+
+/// The file that is read: the one that is named, or the usual one if it is there.
+pub(super) fn file_for(named: Option<&Path>) -> Option<&Path> {
+    let usual = Path::new(USUAL_FILE);
+    named.or_else(|| usual.exists().then_some(usual))
 }
 
 /// Reads a configuration: a file by its name and text, if there is one, and variables. Everything that is wrong is
@@ -81,7 +90,8 @@ pub fn load(file: Option<(&str, &str)>, variables: &Variables) -> Result<Plan, P
         }
     }
     environment::overlay(&mut tree, variables, &mut warnings);
-    let plan = read(&tree, Origin::Whole(name.into()), variables, &report, warnings);
+    let mut plan = read(&tree, Origin::Whole(name.into()), variables, &report, warnings);
+    plan.effective = Effective::of(&tree, &plan);
     let mut problems = report.into_vec();
     // A value that was repaired after a mistake of syntax is a guess: what is wrong with it is the syntax.
     problems.retain(|problem| !broken.iter().any(|syntax| document::same_line(&syntax.origin, &problem.origin)));
@@ -114,5 +124,18 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     root.close();
     unserved::check(variables, environment, report, &mut warnings);
     let providers = providers.plans;
-    Plan { server, log, store, health, environment, default_tenant, providers, routes, attempts, prices, warnings }
+    Plan {
+        server,
+        log,
+        store,
+        health,
+        environment,
+        default_tenant,
+        providers,
+        routes,
+        attempts,
+        prices,
+        warnings,
+        effective: Effective::default(),
+    }
 }

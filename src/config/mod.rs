@@ -2,7 +2,9 @@
 //! (`document`, `environment`), and `general`, `providers` (with `roots`) and `routes` read the result (`reader`, `value`).
 
 mod document;
+pub mod effective;
 mod environment;
+pub mod fixed;
 mod general;
 pub mod load;
 pub mod models;

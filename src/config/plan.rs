@@ -10,6 +10,7 @@ use http::Method;
 use rustls::pki_types::CertificateDer;
 use url::Url;
 
+use super::effective::Effective;
 pub use super::models::{ModelMap, Pattern, Price, Prices};
 use super::secret::Secret;
 use crate::call::Pace;
@@ -39,6 +40,8 @@ pub struct Plan {
     pub prices: Prices,
     /// What an operator should know although nothing is wrong enough to refuse the start.
     pub warnings: Vec<String>,
+    /// All of it as it was written, for those who look.
+    pub effective: Effective,
 }
 
 /// Where the gateway runs.

@@ -75,6 +75,12 @@ impl Network {
     }
 }
 
+/// True when a transport to one of them serves the other too. Whatever a transport takes from the plan is compared here.
+pub fn is_reached_alike(left: &ProviderPlan, right: &ProviderPlan) -> bool {
+    let is_same_door = left.urls == right.urls && left.key == right.key && left.kind == right.kind;
+    is_same_door && left.connect == right.connect
+}
+
 /// The provider's connection pool. Redirects are not followed (a provider's answer must not choose where the caller's
 /// prompt goes next), and proxies of the environment are not used: what the config names is where bytes go.
 fn client(provider: &ProviderPlan) -> Result<reqwest::Client, String> {

@@ -1,4 +1,5 @@
-//! What operators ask: `/health`, `/health/live`, `/health/ready`, `/health/status`, `/info` and `/metrics`.
+//! What operators ask: `/health`, `/health/live`, `/health/ready`, `/health/status`, `/info` and `/metrics`; at their own
+//! door also `/config` and the reset of breakers.
 //!
 //! All of it is read from Live, which probes keep fresh; no request waits for a provider here.
 
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value, json};
 
+use super::configuration;
 use crate::caller::{Answered, AnsweredBody, ProviderSnapshot, Snapshot};
 use crate::config::plan::{ProviderKind, ProviderPlan, Usable};
 use crate::gateway::Gateway;
@@ -45,12 +47,21 @@ pub(super) fn answer(gateway: &Gateway, method: &Method, path: &str, headers: &H
     Some(page(gateway, headers))
 }
 
+/// Answers an operator's question that is none of a caller's business.
+pub(super) fn operate(gateway: &Gateway, method: &Method, path: &str) -> Option<Answered> {
+    match (method, path) {
+        (&Method::POST, "/api/llm/reset") => Some(reset(gateway)),
+        (&Method::GET | &Method::HEAD, "/config") => Some(ok(&configuration::page(gateway))),
+        _ => None,
+    }
+}
+
 /// There is nothing at an operator's path (RFC 9457).
 pub(super) fn nothing() -> Answered {
     let body = json!({
         "title": "Not Found",
         "status": 404,
-        "detail": "here are /health, /health/live, /health/ready, /health/status, /info and /metrics",
+        "detail": "here are /health, /health/live, /health/ready, /health/status, /info, /metrics and /config",
     });
     let mut answered = json_answer(StatusCode::NOT_FOUND, &body);
     answered.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -217,7 +228,7 @@ fn breaker(report: &Report) -> Value {
 }
 
 /// Closes every breaker: an operator knows that a provider is well again.
-pub(super) fn reset(gateway: &Gateway) -> Answered {
+fn reset(gateway: &Gateway) -> Answered {
     for provider in gateway.live.providers() {
         provider.breakers.reset();
     }
@@ -284,6 +295,7 @@ fn status(gateway: &Gateway) -> Answered {
             "environment": gateway.plan.environment.as_str(),
             "version": env!("CARGO_PKG_VERSION"),
             "memory": {"rss": resident_memory()},
+            "config": configuration::status(gateway),
             "services": services,
         }),
     )

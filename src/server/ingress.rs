@@ -64,10 +64,10 @@ pub fn operate<B>(gateway: &Gateway, request: Request<B>) -> Response<ResponseBo
     let id = gateway.world.next_id();
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
     watch.routed(&health::ROUTE, "operator");
-    let answered = match (&parts.method, parts.uri.path()) {
-        (&Method::POST, "/api/llm/reset") => health::reset(gateway),
-        (method, path) => health::answer(gateway, method, path, &parts.headers).unwrap_or_else(health::nothing),
-    };
+    let (method, path) = (&parts.method, parts.uri.path());
+    let answered = health::operate(gateway, method, path)
+        .or_else(|| health::answer(gateway, method, path, &parts.headers))
+        .unwrap_or_else(health::nothing);
     respond(answered, watch, &id, false)
 }
 

@@ -3,8 +3,10 @@
 //! It does not know what is asked; `ingress` does.
 
 pub mod body;
+mod configuration;
 mod connection;
 mod control;
+pub mod current;
 mod framing;
 pub mod health;
 pub mod ingress;
@@ -14,6 +16,7 @@ pub mod probes;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -21,12 +24,13 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connection::{Held, Overdue, Paced, Protocol};
-use crate::gateway::Gateway;
+use self::current::Current;
+use crate::config::plan::ServerPlan;
+use crate::metrics::Metrics;
 
 /// Streams at once on one HTTP/2 connection.
 const H2_STREAMS: u32 = 250;
@@ -54,13 +58,15 @@ pub enum Door {
 }
 
 /// Serves a listener until `shutdown`, then lets running calls finish for up to the drain timeout. True: none was cut off.
-pub async fn run(listener: TcpListener, door: Door, gateway: Arc<Gateway>, shutdown: CancellationToken) -> bool {
+pub async fn run(listener: TcpListener, door: Door, current: Arc<Current>, shutdown: CancellationToken) -> bool {
+    let metrics = current.gateway().metrics.clone();
     let server = Arc::new(Server {
-        places: Arc::new(Semaphore::new(gateway.plan.server.max_connections)),
+        current,
+        metrics,
         door,
+        connections: AtomicUsize::new(0),
         drain: shutdown.clone(),
         kill: CancellationToken::new(),
-        gateway,
     });
     let tasks = TaskTracker::new();
     tokio::select! {
@@ -72,7 +78,7 @@ pub async fn run(listener: TcpListener, door: Door, gateway: Arc<Gateway>, shutd
     // A connection that nobody would serve should be refused, so that its caller tries elsewhere.
     drop(listener);
     tasks.close();
-    let grace = server.gateway.plan.server.drain_timeout;
+    let grace = server.plan().drain_timeout;
     let is_clean = tokio::time::timeout(grace, tasks.wait()).await.is_ok();
     server.kill.cancel();
     tasks.wait().await;
@@ -80,14 +86,41 @@ pub async fn run(listener: TcpListener, door: Door, gateway: Arc<Gateway>, shutd
 }
 
 struct Server {
-    gateway: Arc<Gateway>,
+    current: Arc<Current>,
+    metrics: Arc<Metrics>,
     door: Door,
-    places: Arc<Semaphore>,
+    /// How many are open. Counted here and not in a semaphore, because how many may be open changes with the config.
+    connections: AtomicUsize,
     drain: CancellationToken,
     kill: CancellationToken,
 }
 
+/// A connection's place among those that may be open, until it is dropped.
+struct Place(Arc<Server>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics.connections.dec();
+    }
+}
+
 impl Server {
+    /// How connections are treated now. A copy: who holds the gateway keeps a generation alive.
+    fn plan(&self) -> ServerPlan {
+        self.current.gateway().plan.server.clone()
+    }
+
+    fn place(self: &Arc<Self>) -> Option<Place> {
+        // Only the accepting task adds, so the count cannot pass the limit between these two.
+        if self.connections.load(Ordering::Relaxed) >= self.current.gateway().plan.server.max_connections {
+            return None;
+        }
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        self.metrics.connections.inc();
+        Some(Place(self.clone()))
+    }
+
     async fn accept(self: &Arc<Self>, listener: &TcpListener, tasks: &TaskTracker) {
         loop {
             let (stream, peer) = match listener.accept().await {
@@ -98,18 +131,16 @@ impl Server {
                     continue;
                 }
             };
-            let Ok(place) = self.places.clone().try_acquire_owned() else {
-                self.gateway.metrics.connections_shed.inc();
+            let Some(place) = self.place() else {
+                self.metrics.connections_shed.inc();
                 continue;
             };
             let server = self.clone();
             tasks.spawn(async move {
-                server.gateway.metrics.connections.inc();
                 tokio::select! {
                     () = server.kill.cancelled() => {}
                     () = server.connection(stream, peer) => {}
                 }
-                server.gateway.metrics.connections.dec();
                 drop(place);
             });
         }
@@ -122,26 +153,27 @@ impl Server {
             self.drain.cancelled().await;
             tokio::time::sleep(LAST_CALL).await;
         };
+        let plan = self.plan();
         let greeting = tokio::select! {
             biased;
-            greeting = connection::greet(stream, &self.gateway.plan.server) => greeting,
+            greeting = connection::greet(stream, &plan) => greeting,
             // It has not asked anything yet.
             () = last_call => None,
         };
         match greeting {
-            Some((Protocol::Http1, io)) => self.http1(io, peer).await,
-            Some((Protocol::Http2, io)) => self.http2(io, peer).await,
+            Some((Protocol::Http1, io)) => self.http1(io, peer, plan.max_head).await,
+            Some((Protocol::Http2, io)) => self.http2(io, peer, plan.max_head).await,
             None => {}
         }
     }
 
-    async fn http1(self: &Arc<Self>, io: Paced, peer: SocketAddr) {
+    async fn http1(self: &Arc<Self>, io: Paced, peer: SocketAddr, max_head: usize) {
         let pace = io.pace();
         let service = self.service(pace.clone(), peer);
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(None)
-            .max_header_size(self.gateway.plan.server.max_head)
+            .max_header_size(max_head)
             .serve_connection(TokioIo::new(io), service);
         let mut overdue = pace.overdue();
         let mut is_leaving = false;
@@ -162,14 +194,14 @@ impl Server {
         }
     }
 
-    async fn http2(self: &Arc<Self>, io: Paced, peer: SocketAddr) {
+    async fn http2(self: &Arc<Self>, io: Paced, peer: SocketAddr, max_head: usize) {
         let pace = io.pace();
         let service = self.service(pace.clone(), peer);
         let mut connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(H2_STREAMS)
             .max_send_buf_size(H2_SEND_BUFFER)
-            .max_header_list_size(u32::try_from(self.gateway.plan.server.max_head).unwrap_or(u32::MAX))
+            .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
             .keep_alive_interval(Duration::from_secs(30))
             .serve_connection(TokioIo::new(io), service);
         let mut overdue = pace.overdue();
@@ -207,9 +239,11 @@ impl Server {
         service_fn(move |request| {
             let (server, busy) = (server.clone(), pace.begin());
             async move {
+                // Once a request: it must not see half of one configuration and half of the next.
+                let gateway = server.current.gateway();
                 let response = match server.door {
-                    Door::Callers => ingress::handle(&server.gateway, peer.ip(), request).await,
-                    Door::Operators => ingress::operate(&server.gateway, request),
+                    Door::Callers => ingress::handle(&gateway, peer.ip(), request).await,
+                    Door::Operators => ingress::operate(&gateway, request),
                 };
                 Ok(response.map(|body| busy.hold(body)))
             }

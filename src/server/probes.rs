@@ -11,8 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::plan::{ProviderPlan, Usable};
 use crate::config::secret::Secret;
 use crate::gateway::Gateway;
-use crate::live::Health;
-use crate::metrics::ProviderLabels;
+use crate::live::{Health, ProviderLive};
 use crate::names::display_name;
 use crate::provider::exchange;
 use crate::provider::transport::Transport;
@@ -21,37 +20,76 @@ use crate::provider::transport::Transport;
 const STORE_INTERVAL: Duration = Duration::from_secs(5);
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Starts the probes; they end with `shutdown`.
-pub fn start(gateway: &Arc<Gateway>, tasks: &TaskTracker, shutdown: &CancellationToken) {
-    for (plan, transport) in gateway.plan.providers.iter().zip(&gateway.transports) {
-        let is_set_up = matches!(plan.usable, Usable::Yes | Usable::SwitchedOff);
-        let Some(interval) = plan.probe.as_ref().map(|probe| probe.interval).filter(|_| is_set_up) else { continue };
-        let (gateway, plan, transport) = (gateway.clone(), plan.clone(), transport.clone());
-        tasks.spawn(shutdown.clone().run_until_cancelled_owned(async move {
-            loop {
-                provider(&gateway, &plan, &*transport).await;
-                tokio::time::sleep(interval).await;
+/// Starts the probes of a gateway; they end with `shutdown`.
+pub fn start(gateway: &Gateway, tasks: &TaskTracker, shutdown: &CancellationToken) -> Probes {
+    let (tasks, shutdown) = (tasks.clone(), shutdown.clone());
+    let mut probes = Probes { tasks, shutdown, providers: Vec::new(), store: None };
+    probes.follow(gateway);
+    probes
+}
+
+/// The probes that run.
+pub struct Probes {
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+    providers: Vec<(Arc<ProviderPlan>, CancellationToken)>,
+    store: Option<(Secret, CancellationToken)>,
+}
+
+impl Probes {
+    /// Goes on with what another gateway has to probe. Who has not changed notices nothing; who has is probed at once.
+    ///
+    /// No probe holds the gateway itself: one that is replaced must be free to go.
+    pub fn follow(&mut self, gateway: &Gateway) {
+        let mut before = std::mem::take(&mut self.providers);
+        for (plan, transport) in gateway.plan.providers.iter().zip(&gateway.transports) {
+            if let Some(same) = before.iter().position(|(old, _)| old == plan) {
+                self.providers.push(before.swap_remove(same));
+                continue;
             }
-        }));
+            let is_set_up = matches!(plan.usable, Usable::Yes | Usable::SwitchedOff);
+            let interval = plan.probe.as_ref().map(|probe| probe.interval).filter(|_| is_set_up);
+            let (Some(interval), Some(state)) = (interval, gateway.live.provider(&plan.name)) else { continue };
+            let (plan, transport, state) = (plan.clone(), transport.clone(), state.clone());
+            let over = self.shutdown.child_token();
+            self.providers.push((plan.clone(), over.clone()));
+            self.tasks.spawn(over.run_until_cancelled_owned(async move {
+                loop {
+                    provider(&state, &plan, &*transport).await;
+                    tokio::time::sleep(interval).await;
+                }
+            }));
+        }
+        before.iter().for_each(|(_, over)| over.cancel());
+        self.follow_store(gateway);
     }
-    if let Some(url) = gateway.plan.store.redis_url.clone() {
-        let gateway = gateway.clone();
-        tasks.spawn(shutdown.clone().run_until_cancelled_owned(async move {
+
+    fn follow_store(&mut self, gateway: &Gateway) {
+        let url = gateway.plan.store.redis_url.as_ref();
+        if self.store.as_ref().map(|(old, _)| old) == url {
+            return;
+        }
+        if let Some((_, over)) = self.store.take() {
+            over.cancel();
+        }
+        let Some(url) = url.cloned() else { return };
+        let (over, live) = (self.shutdown.child_token(), gateway.live.common());
+        self.store = Some((url.clone(), over.clone()));
+        self.tasks.spawn(over.run_until_cancelled_owned(async move {
             let mut connection = None;
             loop {
                 let health = store(&url, &mut connection).await;
-                if gateway.live.store().is_connected() && !health.is_connected() {
+                if live.store().is_connected() && !health.is_connected() {
                     tracing::warn!("the store (redis) is not reachable");
                 }
-                gateway.live.note_store(health);
+                live.note_store(health);
                 tokio::time::sleep(STORE_INTERVAL).await;
             }
         }));
     }
 }
 
-async fn provider(gateway: &Gateway, plan: &ProviderPlan, transport: &dyn Transport) {
-    let Some(state) = gateway.live.provider(&plan.name) else { return };
+async fn provider(state: &ProviderLive, plan: &ProviderPlan, transport: &dyn Transport) {
     if !state.switch.is_on() {
         return;
     }
@@ -60,8 +98,6 @@ async fn provider(gateway: &Gateway, plan: &ProviderPlan, transport: &dyn Transp
         Err(error) if error.starts_with("status") => Health::Failing { error },
         Err(error) => Health::Disconnected { error },
     };
-    let labels = ProviderLabels { provider: plan.name.clone() };
-    gateway.metrics.provider_up.get_or_create(&labels).set(health.is_connected().into());
     let before = state.note_health(health.clone());
     let name = display_name(&plan.name);
     match (before.is_connected(), &health) {

@@ -13,7 +13,8 @@ use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
 use tidegate::live::Live;
 use tidegate::provider::simulated::{Behaviour, Simulation};
-use tidegate::server::{ingress, probes};
+use tidegate::server::current::Current;
+use tidegate::server::ingress;
 use tidegate::world::World;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +45,9 @@ pub(crate) struct Scenario {
     /// Switches that are thrown while the gateway runs.
     #[serde(default)]
     switch: Vec<Thrown>,
+    /// Configurations that take its place later.
+    #[serde(default)]
+    reload: Vec<Reload>,
     /// The calls.
     call: Vec<Planned>,
     /// Requests that each provider must have seen at the end.
@@ -154,6 +158,14 @@ impl Sent {
     }
 }
 
+/// Another configuration, laid over the defaults in the place of the one before. A wrong one is refused, as it is by `serve`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reload {
+    at_ms: u64,
+    config: String,
+}
+
 /// A call, when it comes, and what must become of it.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -249,20 +261,21 @@ impl Scenario {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect();
         variables.extend(self.env.clone());
-        let plan = match config::load(Some(("scenario", &self.config)), &Variables::new(variables, BTreeMap::new())) {
+        let variables = Variables::new(variables, BTreeMap::new());
+        let plan = match config::load(Some(("scenario", &self.config)), &variables) {
             Ok(plan) => plan,
             Err(problems) => return vec![format!("the configuration is wrong:\n{problems}")],
         };
         let simulation = Arc::new(Simulation::default());
         let world = World::simulated(simulation.clone(), "2026-01-01T00:00:00Z".parse().unwrap(), 7);
         let live = Arc::new(Live::new(&plan, world.chance()));
-        let gateway = Arc::new(Gateway::new(plan, live, Arc::new(world)).unwrap());
+        let gateway = Gateway::new(plan, live, Arc::new(world)).unwrap();
         for (name, behaviour) in &self.provider {
             simulation.find(name).unwrap_or_else(|| panic!("no provider {name}")).behave(behaviour.clone());
         }
 
         let (probing, over) = (TaskTracker::new(), CancellationToken::new());
-        probes::start(&gateway, &probing, &over);
+        let current = Current::probed(gateway, &probing, &over);
         let mut tasks = tokio::task::JoinSet::new();
         for change in self.change.clone() {
             let simulation = simulation.clone();
@@ -273,21 +286,35 @@ impl Scenario {
             });
         }
         for thrown in self.switch.clone() {
-            let gateway = gateway.clone();
+            let current = current.clone();
             tasks.spawn(async move {
                 tokio::time::sleep(Duration::from_millis(thrown.at_ms)).await;
+                let gateway = current.gateway();
                 let switch = gateway.live.switches().find(|(key, _)| *key == thrown.key);
                 switch.unwrap_or_else(|| panic!("no switch {}", thrown.key)).1.set(thrown.on);
                 Vec::new()
             });
         }
+        for reload in self.reload.clone() {
+            let (current, variables) = (current.clone(), variables.clone());
+            tasks.spawn(async move {
+                tokio::time::sleep(Duration::from_millis(reload.at_ms)).await;
+                match config::load(Some(("scenario", &reload.config)), &variables) {
+                    Ok(plan) => current.replace(plan).err().into_iter().collect(),
+                    Err(problems) => {
+                        current.refuse(problems.iter().map(ToString::to_string).collect());
+                        Vec::new()
+                    }
+                }
+            });
+        }
         for (number, planned) in self.call.iter().cloned().enumerate() {
             for turn in 0..planned.times as u64 {
-                let (gateway, planned) = (gateway.clone(), planned.clone());
+                let (current, planned) = (current.clone(), planned.clone());
                 tasks.spawn(async move {
                     tokio::time::sleep(Duration::from_millis(planned.at_ms + turn * planned.every_ms)).await;
                     planned
-                        .happen(&gateway)
+                        .happen(&current.gateway())
                         .await
                         .into_iter()
                         .map(|problem| format!("call {}: {problem}", number + 1))
@@ -299,7 +326,7 @@ impl Scenario {
         over.cancel();
         probing.close();
         probing.wait().await;
-        problems.extend(self.afterwards(&gateway, &simulation));
+        problems.extend(self.afterwards(&current.gateway(), &simulation));
         problems
     }
 

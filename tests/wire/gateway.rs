@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tidegate::config::{self, Variables};
 use tidegate::gateway;
 use tidegate::live::Live;
+use tidegate::server::current::Current;
 use tidegate::server::{self, Door};
 use tidegate::world::World;
 use tokio::net::TcpListener;
@@ -149,7 +150,7 @@ impl Gateway {
         let address = listener.local_addr().expect("a bound port");
         let shutdown = CancellationToken::new();
         let mut running = JoinSet::new();
-        running.spawn(server::run(listener, door, Arc::new(gateway), shutdown.clone()));
+        running.spawn(server::run(listener, door, Current::new(gateway), shutdown.clone()));
         Self { address, shutdown, running }
     }
 

@@ -1,0 +1,34 @@
+//! Fixed: what a running gateway cannot change, because a socket is bound or a log line has its form.
+//!
+//! It does not know why a plan is replaced.
+
+use super::plan::Plan;
+
+/// The keys whose new values wait for a restart.
+pub const FIXED: [&str; 6] = ["environment", "log.format", "log.service", "server.admin", "server.host", "server.port"];
+
+impl Plan {
+    /// Takes over from the running gateway's plan what cannot change while it runs. Returns the keys whose new values
+    /// therefore do not count.
+    pub fn keep_fixed(&mut self, running: &Plan) -> Vec<&'static str> {
+        let (new, old) = (&*self, running);
+        let is_changed = |key: &&str| match *key {
+            "environment" => new.environment != old.environment,
+            "log.format" => new.log.format != old.log.format,
+            "log.service" => new.log.service != old.log.service,
+            "server.admin" => new.server.admin != old.server.admin,
+            "server.host" => new.server.listen.ip() != old.server.listen.ip(),
+            _ => new.server.listen.port() != old.server.listen.port(),
+        };
+        let kept: Vec<&'static str> = FIXED.into_iter().filter(is_changed).collect();
+        self.environment = old.environment;
+        self.log.format = old.log.format;
+        self.log.service.clone_from(&old.log.service);
+        self.server.admin = old.server.admin;
+        self.server.listen = old.server.listen;
+        for key in &kept {
+            self.effective.keep(key, &old.effective);
+        }
+        kept
+    }
+}

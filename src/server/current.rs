@@ -1,0 +1,93 @@
+//! Current: the one pointer to the gateway that answers now. Whoever has a request loads it once, and so sees exactly one
+//! generation of the configuration; what already runs finishes with the one it has.
+//!
+//! It does not know where a configuration comes from.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::probes::{self, Probes};
+use crate::config::plan::Plan;
+use crate::gateway::Gateway;
+use crate::live::Reload;
+
+/// How many changed keys are named in the log.
+const NAMED: usize = 20;
+
+/// The gateway that answers now.
+pub struct Current {
+    gateway: ArcSwap<Gateway>,
+    /// Held while one gateway takes the place of another, so that no generation is built on one that is gone.
+    probes: Mutex<Option<Probes>>,
+}
+
+impl Current {
+    /// Begins with a gateway whose providers nobody probes.
+    pub fn new(gateway: Gateway) -> Arc<Self> {
+        Arc::new(Self { gateway: ArcSwap::from_pointee(gateway), probes: Mutex::new(None) })
+    }
+
+    /// Begins with a gateway, and starts its probes; they end with `shutdown`.
+    pub fn probed(gateway: Gateway, tasks: &TaskTracker, shutdown: &CancellationToken) -> Arc<Self> {
+        let probes = probes::start(&gateway, tasks, shutdown);
+        Arc::new(Self { gateway: ArcSwap::from_pointee(gateway), probes: Mutex::new(Some(probes)) })
+    }
+
+    /// The gateway that answers now. To be kept for one request, not for a connection.
+    pub fn gateway(&self) -> Arc<Gateway> {
+        self.gateway.load_full()
+    }
+
+    /// Puts a gateway of this plan in the place of the one that answers now, and says so in the log, the metrics and
+    /// `/health/status`. The error says which part of the plan cannot be built; then nothing has changed.
+    pub fn replace(&self, mut plan: Plan) -> Result<(), String> {
+        // Nothing half-done can be left behind: the pointer is swapped in one step, and the probes follow it.
+        let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.gateway();
+        let needs_restart = plan.keep_fixed(&before.plan);
+        let gateway = match before.after(plan) {
+            Ok(gateway) => Arc::new(gateway),
+            Err(problem) => {
+                self.refuse(vec![problem.clone()]);
+                return Err(problem);
+            }
+        };
+        self.gateway.store(gateway.clone());
+        if let Some(probes) = &mut *probes {
+            probes.follow(&gateway);
+        }
+        let at = gateway.world.now();
+        gateway.live.note_reload(Reload { at, problems: Vec::new(), needs_restart: needs_restart.clone() });
+        tell(&before, &gateway, &needs_restart);
+        Ok(())
+    }
+
+    /// Notes that a new configuration is refused, and why. Everything stays as it is.
+    pub fn refuse(&self, problems: Vec<String>) {
+        let gateway = self.gateway();
+        for problem in &problems {
+            let generation = gateway.generation;
+            tracing::error!(problem, generation, "the new configuration is refused, the old one stays");
+        }
+        // The old one may itself have left something to a restart.
+        let needs_restart = gateway.live.reloads().last.map(|last| last.needs_restart).unwrap_or_default();
+        gateway.live.note_reload(Reload { at: gateway.world.now(), problems, needs_restart });
+    }
+}
+
+/// Says in the log what has changed.
+fn tell(before: &Gateway, after: &Gateway, needs_restart: &[&str]) {
+    let keys = before.plan.effective.changed_keys(&after.plan.effective);
+    let named = keys.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let (generation, changed) = (after.generation, keys.len());
+    tracing::info!(generation, changed, keys = named, "the configuration was reloaded");
+    if !needs_restart.is_empty() {
+        tracing::warn!("needs a restart: {}", needs_restart.join(", "));
+    }
+    for warning in after.plan.warnings.iter().filter(|warning| !before.plan.warnings.contains(warning)) {
+        tracing::warn!("{warning}");
+    }
+}
