@@ -24,24 +24,52 @@ const WAITING: usize = 16 * 1024;
 /// Room for an access line.
 const LINE: usize = 1024;
 
-/// Starts logging to standard output. Lines are flushed when the guard is dropped.
-pub fn start(plan: &LogPlan, environment: Environment) -> Result<WorkerGuard, String> {
-    let filter = EnvFilter::try_new(&plan.level).map_err(|fault| format!("log.level {:?}: {fault}", plan.level))?;
-    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(WAITING).lossy(true).finish(io::stdout());
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    let started = match plan.format {
+/// Makes a subscriber the process's own, and returns what changes its filter. Its type has the format in it, and no short
+/// name.
+macro_rules! begin {
+    ($subscriber:expr) => {{
+        let subscriber = $subscriber.with_filter_reloading();
+        let handle = subscriber.reload_handle();
+        tracing::subscriber::set_global_default(subscriber.finish()).map_err(|fault| fault.to_string())?;
+        Box::new(move |filter| handle.reload(filter).map_err(|fault| fault.to_string()))
+    }};
+}
+
+type Refilter = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+/// Running logs. Lines are flushed when it is dropped.
+pub struct Telemetry {
+    refilter: Refilter,
+    _lines: WorkerGuard,
+}
+
+impl Telemetry {
+    /// Changes what is logged from now on: a `tracing` filter, as in the config.
+    pub fn set_level(&self, level: &str) -> Result<(), String> {
+        (self.refilter)(filter(level)?)
+    }
+}
+
+/// Starts logging to standard output.
+pub fn start(plan: &LogPlan, environment: Environment) -> Result<Telemetry, String> {
+    let (writer, lines) = NonBlockingBuilder::default().buffered_lines_limit(WAITING).lossy(true).finish(io::stdout());
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter(&plan.level)?).with_writer(writer);
+    let refilter: Refilter = match plan.format {
         LogFormat::Json => {
             let json =
                 Json { service: Value::from(plan.service.as_str()).to_string(), environment: environment.as_str() };
-            tracing::subscriber::set_global_default(lines.event_format(json).finish())
+            begin!(subscriber.event_format(json))
         }
         LogFormat::Pretty => {
             let is_terminal = io::IsTerminal::is_terminal(&io::stdout());
-            tracing::subscriber::set_global_default(lines.with_ansi(is_terminal).with_target(false).compact().finish())
+            begin!(subscriber.with_ansi(is_terminal).with_target(false).compact())
         }
     };
-    started.map_err(|fault| fault.to_string())?;
-    Ok(guard)
+    Ok(Telemetry { refilter, _lines: lines })
+}
+
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(level).map_err(|fault| format!("log.level {level:?}: {fault}"))
 }
 
 /// One JSON object a line, all fields at the top.

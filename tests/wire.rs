@@ -55,6 +55,8 @@ mod pace;
 mod passthrough;
 #[path = "wire/policies.rs"]
 mod policies;
+#[path = "wire/reload.rs"]
+mod reload;
 #[path = "wire/smuggling.rs"]
 mod smuggling;
 #[path = "wire/streams.rs"]

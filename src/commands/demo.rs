@@ -38,7 +38,7 @@ pub fn run(listen: Option<SocketAddr>) -> ExitCode {
         let world = World::simulated(Arc::new(Simulation::default()), jiff::Timestamp::now(), 1);
         let live = Arc::new(Live::new(&plan, world.chance()));
         let gateway = Gateway::new(plan, live, Arc::new(world))?;
-        until_stopped(gateway, introduce).await
+        until_stopped(gateway, None, introduce).await
     });
     drop(telemetry);
     match result {

@@ -3,4 +3,5 @@
 pub mod check;
 pub mod demo;
 pub mod health;
+mod reload;
 pub mod serve;

@@ -1,4 +1,4 @@
-//! `tidegate serve`: run the gateway until SIGTERM or SIGINT, then let what runs finish.
+//! `tidegate serve`: run the gateway until SIGTERM or SIGINT, then let what runs finish. SIGHUP and changed files reload.
 //!
 //! It does not know what a gateway does; it gives one a listener, a world and a signal to stop.
 
@@ -13,7 +13,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::reload::Reloading;
 use crate::config;
+use crate::config::watch::Watch;
 use crate::gateway::Gateway;
 use crate::live::Live;
 use crate::server::current::Current;
@@ -23,6 +25,7 @@ use crate::world::World;
 
 /// Runs the gateway with a config file, or without one.
 pub fn run(file: Option<&Path>) -> ExitCode {
+    let watch = Watch::new(file);
     let loaded = match config::load_from(file) {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -31,18 +34,20 @@ pub fn run(file: Option<&Path>) -> ExitCode {
         }
     };
     let telemetry = match telemetry::start(&loaded.plan.log, loaded.plan.environment) {
-        Ok(telemetry) => telemetry,
+        Ok(telemetry) => Arc::new(telemetry),
         Err(problem) => return fail(&problem),
     };
     tracing::info!(config = loaded.source.as_str(), version = env!("CARGO_PKG_VERSION"), "starting");
     for warning in &loaded.plan.warnings {
         tracing::warn!("{warning}");
     }
+    let telling = telemetry.clone();
     let result = in_runtime(async move {
         let world = World::real();
         let live = Arc::new(Live::new(&loaded.plan, world.chance()));
         let gateway = Gateway::new(loaded.plan, live, Arc::new(world))?;
-        until_stopped(gateway, |address| tracing::info!("listening on http://{address}")).await
+        let reloading = Reloading::listen(file, watch, telling)?;
+        until_stopped(gateway, Some(reloading), |address| tracing::info!("listening on http://{address}")).await
     });
     drop(telemetry);
     match result {
@@ -68,8 +73,13 @@ pub(super) fn in_runtime<T>(future: impl Future<Output = Result<T, String>>) -> 
     runtime.block_on(future)
 }
 
-/// Serves until a signal comes, then drains. `ready` is told the callers' address.
-pub(super) async fn until_stopped(gateway: Gateway, ready: impl FnOnce(SocketAddr)) -> Result<(), String> {
+/// Serves until a signal comes, then drains; until then the configuration may be reloaded. `ready` is told the callers'
+/// address.
+pub(super) async fn until_stopped(
+    gateway: Gateway,
+    reloading: Option<Reloading>,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), String> {
     let plan = gateway.plan.server.clone();
     let listener = bind(plan.listen).await?;
     let shutdown = CancellationToken::new();
@@ -80,6 +90,9 @@ pub(super) async fn until_stopped(gateway: Gateway, ready: impl FnOnce(SocketAdd
         let bound = admin.local_addr().map_err(|fault| fault.to_string())?;
         tracing::info!("operators: http://{bound}");
         tasks.spawn(server::run(admin, Door::Operators, current.clone(), shutdown.clone()));
+    }
+    if let Some(reloading) = reloading {
+        tasks.spawn(shutdown.clone().run_until_cancelled_owned(reloading.run(current.clone())));
     }
     let mut signals = Signals::listen()?;
     ready(listener.local_addr().map_err(|fault| fault.to_string())?);

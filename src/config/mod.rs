@@ -18,6 +18,7 @@ mod routes;
 pub mod secret;
 mod unserved;
 mod value;
+pub mod watch;
 
 pub use environment::Variables;
 pub use load::{Loaded, load, load_from};

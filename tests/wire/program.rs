@@ -102,8 +102,17 @@ impl Program {
 
     /// Sends it SIGTERM.
     pub(crate) async fn terminate(&self) {
+        self.signal("TERM").await;
+    }
+
+    /// Sends it SIGHUP.
+    pub(crate) async fn hang_up(&self) {
+        self.signal("HUP").await;
+    }
+
+    async fn signal(&self, name: &str) {
         let id = self.child.id().expect("it runs").to_string();
-        let status = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &id]).status();
+        let status = Command::new("sh").args(["-c", "kill -\"$1\" \"$0\"", &id, name]).status();
         assert!(soon("kill", status).await.expect("a shell").success());
     }
 

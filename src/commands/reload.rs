@@ -1,0 +1,64 @@
+//! Reloading: what makes a running gateway read its configuration again: SIGHUP, and files that say something else.
+//!
+//! It does not know what changes; the server's `Current` does, and says so.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config;
+use crate::config::watch::Watch;
+use crate::server::current::Current;
+use crate::telemetry::Telemetry;
+
+/// Listens for reasons to reload.
+pub(super) struct Reloading {
+    file: Option<PathBuf>,
+    watch: Watch,
+    hangup: Signal,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Reloading {
+    /// From now on SIGHUP does not end the process. `watch` was made before the configuration was loaded.
+    pub(super) fn listen(file: Option<&Path>, watch: Watch, telemetry: Arc<Telemetry>) -> Result<Self, String> {
+        let hangup = signal(SignalKind::hangup()).map_err(|fault| format!("signals cannot be received: {fault}"))?;
+        Ok(Self { file: file.map(Into::into), watch, hangup, telemetry })
+    }
+
+    /// Reloads whenever there is a reason, one after the other, until it is dropped.
+    pub(super) async fn run(mut self, current: Arc<Current>) {
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => {
+                    tracing::info!(signal = "SIGHUP", "the configuration is read again");
+                    // Before it is read, so that what changes meanwhile is noticed.
+                    match self.watch.look().await {
+                        Ok(()) => self.reload(&current).await,
+                        Err(problem) => current.refuse(vec![problem]),
+                    }
+                }
+                changed = self.watch.changed() => match changed {
+                    Ok(()) => self.reload(&current).await,
+                    Err(problem) => current.refuse(vec![problem]),
+                },
+            }
+        }
+    }
+
+    async fn reload(&self, current: &Arc<Current>) {
+        let (file, replaced) = (self.file.clone(), current.clone());
+        // Files are read and connection pools built: no work for a thread that answers calls.
+        let work = tokio::task::spawn_blocking(move || match config::load_from(file.as_deref()) {
+            Ok(loaded) => drop(replaced.replace(loaded.plan)),
+            Err(problems) => replaced.refuse(problems.iter().map(ToString::to_string).collect()),
+        });
+        if work.await.is_err() {
+            current.refuse(vec!["the configuration could not be read: a mistake in the program".into()]);
+        }
+        if let Err(problem) = self.telemetry.set_level(&current.gateway().plan.log.level) {
+            tracing::error!(problem, "the log level stays as it is");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Watch: notices that the configuration's files say something else than before.
+//!
+//! It reads them twice a second and compares what they say: an editor's rename, a symlink that is swapped and a file on a
+//! network disk look alike then, and nothing depends on what a kernel reports (docs/decisions/0006). It does not know what
+//! the files mean, but for which keys name other files.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::document::{self, Table, Value};
+use super::load;
+use super::problem::Layer;
+
+/// How often the files are read.
+const EVERY: Duration = Duration::from_millis(400);
+
+/// Two readings this far apart must agree: a file that is being written is left alone until it is whole.
+const SETTLED: Duration = Duration::from_millis(150);
+
+/// The files of one configuration: the config file, `.env`, and the files that hold its secrets.
+pub struct Watch {
+    /// The file that was named.
+    named: Option<PathBuf>,
+    seen: Seen,
+}
+
+/// What the files say.
+#[derive(Clone, Debug, PartialEq)]
+struct Seen {
+    hash: blake3::Hash,
+    /// What there is of the config file.
+    file: Presence,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Presence {
+    Missing,
+    Empty,
+    Full,
+    /// A pipe, `--config <(command)`: whoever reads it takes what it says.
+    Once,
+}
+
+impl Watch {
+    /// Remembers what the files say now; to be made before they are loaded, so that no change falls in between.
+    pub fn new(named: Option<&Path>) -> Self {
+        Self { named: named.map(Into::into), seen: Seen::now(named) }
+    }
+
+    /// Remembers what the files say now. The error says why they cannot be read again.
+    pub async fn look(&mut self) -> Result<(), String> {
+        self.seen = self.read().await;
+        match self.named.as_deref().filter(|_| self.seen.file == Presence::Once) {
+            Some(pipe) => Err(format!("{}: it is a pipe, and says what it says only once", pipe.display())),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until the files say something else, and have stopped changing. The error says why what they say now should
+    /// not be loaded. May be given up at any time.
+    pub async fn changed(&mut self) -> Result<(), String> {
+        loop {
+            sleep(EVERY).await;
+            let mut now = self.read().await;
+            while now != self.seen {
+                sleep(SETTLED).await;
+                let again = self.read().await;
+                if again == now {
+                    let before = std::mem::replace(&mut self.seen, again);
+                    return self.judge(before.file);
+                }
+                now = again;
+            }
+        }
+    }
+
+    /// A file that was written and is empty now, or gone, is more likely to be in the middle of something than meant: the
+    /// defaults would take its place.
+    fn judge(&self, before: Presence) -> Result<(), String> {
+        let file = load::file_for(self.named.as_deref()).unwrap_or(Path::new(load::USUAL_FILE)).display();
+        match (before, self.seen.file) {
+            (Presence::Full, Presence::Empty) => {
+                Err(format!("{file}: it is empty, as if it were being written; SIGHUP applies it all the same"))
+            }
+            (Presence::Full | Presence::Empty, Presence::Missing) => {
+                Err(format!("{file}: it is gone; SIGHUP goes on without it"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn read(&self) -> Seen {
+        let named = self.named.clone();
+        // Reading may take its time where the disk is a network.
+        let reading = tokio::task::spawn_blocking(move || Seen::now(named.as_deref()));
+        reading.await.unwrap_or_else(|_| self.seen.clone())
+    }
+}
+
+impl Seen {
+    fn now(named: Option<&Path>) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        let path = load::file_for(named);
+        let text = path.and_then(|path| add(&mut hasher, path));
+        add(&mut hasher, Path::new(load::DOTENV));
+        let mut others = Vec::new();
+        if let Some(text) = text.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok()) {
+            secret_files(&document::parse(Layer::File, "", text).0, &mut others);
+        }
+        for path in others {
+            add(&mut hasher, Path::new(path.trim()));
+        }
+        let file = match &text {
+            None if path.is_some_and(is_pipe) => Presence::Once,
+            None => Presence::Missing,
+            Some(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => Presence::Empty,
+            Some(_) => Presence::Full,
+        };
+        Self { hash: hasher.finalize(), file }
+    }
+}
+
+/// Adds what a file says, or that it says nothing.
+fn add(hasher: &mut blake3::Hasher, path: &Path) -> Option<Vec<u8>> {
+    let read = match is_pipe(path) {
+        true => Err(std::io::ErrorKind::Unsupported.into()),
+        false => std::fs::read(path),
+    };
+    let mut piece = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+    };
+    piece(path.as_os_str().as_encoded_bytes());
+    match read {
+        Ok(bytes) => {
+            piece(b"file");
+            piece(&bytes);
+            Some(bytes)
+        }
+        Err(fault) => {
+            piece(fault.kind().to_string().as_bytes());
+            None
+        }
+    }
+}
+
+fn is_pipe(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+/// The files that hold what a config does not say itself: `key_file`, `redis_url_file`.
+fn secret_files(table: &Table, found: &mut Vec<String>) {
+    for entry in table.entries() {
+        match &entry.node.value {
+            Value::Table(table) => secret_files(table, found),
+            Value::Text(path) if entry.key.ends_with("_file") => found.push(path.clone()),
+            _ => {}
+        }
+    }
+}
