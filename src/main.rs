@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tidegate::commands::{check, demo, health, serve};
+use tidegate::commands::{against, check, demo, health, serve};
 
 /// A resilient AI gateway: when a provider misbehaves, the caller still gets the complete answer if anyone can give it.
 #[derive(Parser)]
@@ -35,10 +35,16 @@ enum Command {
         config: Option<PathBuf>,
     },
     /// Check a configuration: every problem with file, line and column, or the routes with their policies and targets.
+    ///
+    /// With --against: what would change, key by key, if it took the place of another; secrets only as changed or not.
+    /// Exit code 0: it is fine (with --against: nothing would change), 1: something is wrong, 2: something would change.
     Check {
         /// The configuration, in TOML; without it, what `serve` would use.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// A config file, or the operators' address of a running gateway: http://127.0.0.1:9901.
+        #[arg(long, value_name = "FILE|URL")]
+        against: Option<String>,
     },
     /// Run the gateway with simulated providers: no keys, no Redis, no network.
     Demo {
@@ -62,7 +68,8 @@ fn default_url() -> String {
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve { config } => serve::run(config.as_deref()),
-        Command::Check { config } => check::run(config.as_deref()),
+        Command::Check { config, against: None } => check::run(config.as_deref()),
+        Command::Check { config, against: Some(other) } => against::run(config.as_deref(), &other.as_str().into()),
         Command::Demo { listen } => demo::run(listen),
         Command::Health { url } => health::run(&url),
     }

@@ -3,14 +3,11 @@
 //! It sees what any caller may see, and nothing else.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use serde_json::Value;
 
+use super::remote;
 use super::serve::in_runtime;
-
-/// Nobody waits longer for an answer about health.
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks the gateway at `url`; prints a line each for gateway, store, providers and memory. Exit code 0 healthy, 1 degraded,
 /// 2 unhealthy or not reachable.
@@ -32,18 +29,10 @@ pub fn run(url: &str) -> ExitCode {
 }
 
 async fn ask(url: &str) -> Result<Value, String> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build().map_err(|fault| fault.to_string())?;
-    let url = format!("{}/health/status", url.trim_end_matches('/'));
-    let response = client.get(&url).send().await.map_err(|fault| match fault.is_timeout() {
-        true => format!("no answer from {url} within {} s", TIMEOUT.as_secs()),
-        false => format!("no connection to {url}"),
-    })?;
-    let body = response.bytes().await.map_err(|_| format!("a broken answer from {url}"))?;
-    let status: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let status = remote::ask(url, "/health/status").await?.unwrap_or_default();
     match status["status"].is_string() && status["services"].is_object() {
         true => Ok(status),
-        false => Err(format!("{url} is not a Tidegate gateway's status")),
+        false => Err(format!("{url} is not a Tidegate gateway")),
     }
 }
 

@@ -116,6 +116,14 @@ impl Program {
         assert!(soon("kill", status).await.expect("a shell").success());
     }
 
+    /// Where operators connect.
+    pub(crate) fn operators(&self) -> String {
+        let written = self.written.lock().expect("no reader panics").clone();
+        let address = written.split_once("operators: http://").map(|(_, rest)| rest).expect("an operators' address");
+        let is_part = |letter: &char| letter.is_ascii_digit() || ".:".contains(*letter);
+        format!("http://{}", address.chars().take_while(is_part).collect::<String>())
+    }
+
     /// Waits for its end; returns how it ended and all that it wrote.
     pub(crate) async fn ended(mut self) -> (ExitStatus, String) {
         let status = soon("the end of the program", self.child.wait()).await.expect("it was started");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::program::{Folder, Program};
+use crate::program::{Folder, Program, run};
 use crate::provider::{Following, Provider};
 use crate::socket::{Socket, soon};
 use crate::words::{DONE, FINISH, LAST_CHUNK, STREAM, chat, chat_stream, chunk, completion, event, plain};
@@ -227,4 +227,55 @@ async fn a_stream_that_runs_over_a_reload_is_not_cut_and_the_pool_of_a_provider_
     let _ = there.message().await;
     there.send(plain(&completion("three"))).await;
     assert_eq!(caller.message().await.text(), completion("three"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_against_a_running_gateway_or_a_file_tells_what_would_change() {
+    let provider = says("first").await;
+    let folder = Folder::new("reload-against");
+    let running = config(provider.address).replace("admin = \"off\"", "admin = \"127.0.0.1:0\"")
+        + "[store]\nredis_url = \"redis://me:canary@127.0.0.1:1/\"\n";
+    folder.write("gateway.toml", &running);
+    let program = serve(&folder).await;
+    let url = program.operators();
+    let mut operator =
+        Socket::connect(url.strip_prefix("http://").and_then(|it| it.parse().ok()).expect("an address")).await;
+    let page = operator.ask("GET /config HTTP/1.1\r\nhost: gateway\r\n\r\n").await;
+    assert_eq!((page.status(), &page.json()["config"]["route.chat.targets"]), (200, &"p".into()));
+    assert_eq!(page.json()["config"]["provider.p.key"]["secret"].as_str().map(str::len), Some(4));
+    assert!(!page.text().contains("canary"), "{}", page.text());
+    let check = async |file: &str, key: &str, against: &str| {
+        let arguments = ["check", "--config", file, "--against", against];
+        let output = run(&folder, &arguments, &[("P_KEY", key)]).await;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(!text.contains("canary"), "{text}");
+        (output.status.code(), text)
+    };
+    let nothing = (Some(0), "nothing would change\n".to_owned());
+    assert_eq!(check("gateway.toml", "sk-canary", &url).await, nothing);
+    assert_eq!(check("gateway.toml", "sk-canary", "gateway.toml").await, nothing);
+    assert_eq!(
+        check("gateway.toml", "sk-canary-2", &url).await,
+        (Some(2), "provider.p.key: another secret\n".to_owned())
+    );
+
+    let other = running.replace("port = 0", "port = 3001").replace("[store]", "max_body = \"1MiB\"\n[store]");
+    folder.write("other.toml", &other);
+    let changes = "route.chat.max_body: (not set) -> 1MiB\nserver.port: 0 -> 3001  (needs a restart)\n";
+    assert_eq!(check("other.toml", "sk-canary", &url).await, (Some(2), changes.to_owned()));
+    assert_eq!(check("other.toml", "sk-canary", "gateway.toml").await, (Some(2), changes.to_owned()));
+
+    let callers = format!("http://{}", program.address);
+    let (code, text) = check("gateway.toml", "sk-canary", &callers).await;
+    assert!(code == Some(1) && text.contains("the operators' address"), "callers do not see it: {text}");
+    assert_eq!(check("gateway.toml", "sk-canary", "missing.toml").await.0, Some(1));
+    folder.write("bad.toml", "[server]\nport = -1\n");
+    let (code, text) = check("bad.toml", "sk-canary", &url).await;
+    assert!(code == Some(1) && text.starts_with("bad.toml:2:8: server.port"), "{text}");
+
+    // What is not applied for want of a restart is not in force.
+    folder.write("gateway.toml", &running.replace("port = 0", "port = 3001"));
+    until_generation(&mut program.connect().await, 2).await;
+    let (code, text) = check("gateway.toml", "sk-canary", &url).await;
+    assert_eq!((code, &*text), (Some(2), "server.port: 0 -> 3001  (needs a restart)\n"));
 }

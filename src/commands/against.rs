@@ -1,0 +1,85 @@
+//! `tidegate check --against`: what would change if a configuration took the place of another, key by key.
+//!
+//! It compares what is written, defaults and variables included; no secret is shown, only whether it is another one.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::Deserialize;
+
+use super::remote;
+use super::serve::in_runtime;
+use crate::config;
+use crate::config::effective::{Change, Dump};
+use crate::config::fixed::FIXED;
+
+/// What `--against` names.
+#[derive(Clone, Debug)]
+pub enum Other {
+    /// The operators' address of a running gateway.
+    Running(String),
+    /// A config file.
+    File(PathBuf),
+}
+
+impl From<&str> for Other {
+    fn from(text: &str) -> Self {
+        match text.starts_with("http://") || text.starts_with("https://") {
+            true => Other::Running(text.into()),
+            false => Other::File(text.into()),
+        }
+    }
+}
+
+/// What a running gateway tells of its configuration.
+#[derive(Deserialize)]
+struct Running {
+    salt: String,
+    config: Dump,
+}
+
+/// Prints what would change from the other configuration to this one. Exit code 0: nothing; 2: something; 1: one of them
+/// cannot be read.
+pub fn run(file: Option<&Path>, other: &Other) -> ExitCode {
+    match compare(file, other) {
+        Ok(changes) if changes.is_empty() => {
+            println!("nothing would change");
+            ExitCode::SUCCESS
+        }
+        Ok(changes) => {
+            print!("{}", report(&changes));
+            ExitCode::from(2)
+        }
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compare(file: Option<&Path>, other: &Other) -> Result<Vec<Change>, String> {
+    let load = |file| config::load_from(file).map(|loaded| loaded.plan.effective).map_err(|fault| fault.to_string());
+    let ours = load(file)?;
+    match other {
+        Other::File(path) => Ok(load(Some(path))?.dump("").changes(&ours.dump(""))),
+        Other::Running(url) => {
+            let running = in_runtime(ask(url)).map_err(|problem| format!("tidegate: {problem}"))?;
+            Ok(running.config.changes(&ours.dump(&running.salt)))
+        }
+    }
+}
+
+async fn ask(url: &str) -> Result<Running, String> {
+    let answer = remote::ask(url, "/config").await?.unwrap_or_default();
+    serde_json::from_value(answer).map_err(|_| {
+        format!("{url} tells no configuration: --against wants the operators' address of a gateway (server.admin)")
+    })
+}
+
+fn report(changes: &[Change]) -> String {
+    let line = |change: &Change| {
+        let note = if FIXED.contains(&&*change.key) { "  (needs a restart)" } else { "" };
+        format!("{change}{note}\n")
+    };
+    changes.iter().map(line).collect()
+}
