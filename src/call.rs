@@ -63,8 +63,16 @@ pub struct Head {
     pub tenant: Arc<str>,
     /// The user, when the caller named one.
     pub user: Option<Arc<str>>,
-    /// The peer's address.
+    /// True when the caller named the tenant; otherwise it is the default one, which many share.
+    pub is_tenant_named: bool,
+    /// What kind of customer the caller is: `anonymous`, or a word of the config's.
+    pub tier: Arc<str>,
+    /// A digest of the bearer token that the caller sent. Nobody has checked that token.
+    pub api_key: Option<Arc<str>>,
+    /// The caller's address: the peer's, or what a trusted proxy says.
     pub address: IpAddr,
+    /// The request's method.
+    pub method: Method,
     /// Headers that may reach a provider of the caller's own dialect. Credentials and hop-by-hop headers are not among them.
     pub headers: HeaderMap,
     /// Wall-clock time of arrival.
@@ -113,6 +121,15 @@ impl Ask {
         match self {
             Ask::Chat(chat) => chat.model.as_deref(),
             Ask::Wire(wire) => wire.model.as_ref().map(|model| &*model.name),
+            Ask::Voice(_) | Ask::Menu => None,
+        }
+    }
+
+    /// The most tokens that the caller lets the answer have.
+    pub fn max_tokens(&self) -> Option<u64> {
+        match self {
+            Ask::Chat(chat) => chat.max_tokens.map(u64::from),
+            Ask::Wire(wire) => wire.max_tokens,
             Ask::Voice(_) | Ask::Menu => None,
         }
     }
@@ -194,6 +211,8 @@ pub struct Wire {
     pub model: Option<NamedModel>,
     /// True when the body asks for events.
     pub stream: bool,
+    /// The most tokens of the answer, where the body says.
+    pub max_tokens: Option<u64>,
 }
 
 /// A model's name inside a body.

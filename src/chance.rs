@@ -15,6 +15,12 @@ impl Chance {
         Self(Arc::new(AtomicU64::new(mix(seed))))
     }
 
+    /// A source of its own for something that is made at the start: what is drawn from it changes nothing here.
+    #[must_use]
+    pub fn apart(&self, what: u64) -> Self {
+        Self::new(self.0.load(Ordering::Relaxed) ^ mix(what))
+    }
+
     /// 64 random bits.
     pub fn bits(&self) -> u64 {
         mix(self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed))

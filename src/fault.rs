@@ -95,6 +95,10 @@ pub enum Fault {
         /// When trying again makes sense.
         retry_after: Duration,
     },
+    /// The caller asks more than a rule allows.
+    Limited(Box<Limited>),
+    /// The shared store is out, and the config wants limited calls refused then.
+    StoreOut,
     /// The gateway itself cannot take the call now.
     Overloaded,
     /// A mistake of the gateway.
@@ -138,6 +142,27 @@ pub enum RequestFault {
     },
     /// The body came too slowly (408).
     Slow,
+}
+
+/// What a caller must know of a rule that refused it.
+#[derive(Clone, Debug)]
+pub struct Limited {
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// The caller's tier.
+    pub tier: Arc<str>,
+    /// What the rule allows in a window: calls, tokens or dollars.
+    pub amount: f64,
+    /// What that is: `requests`, `tokens` or `usd`.
+    pub quantity: &'static str,
+    /// The window.
+    pub window: Duration,
+    /// When the same call would be admitted, if nothing else is asked before.
+    pub retry_after: Duration,
+    /// The rule's own words.
+    pub message: Option<Arc<str>>,
+    /// Where there is more to be had.
+    pub upgrade_url: Option<Arc<str>>,
 }
 
 /// A provider's error answer.
@@ -212,8 +237,10 @@ impl Fault {
             | Fault::Disabled { .. }
             | Fault::Open { .. }
             | Fault::Saturated { .. }
+            | Fault::StoreOut
             | Fault::Overloaded
             | Fault::Unsupported { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Fault::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Fault::Connect { .. } | Fault::Broken { .. } | Fault::Incomplete { .. } | Fault::Credential { .. } => {
                 StatusCode::BAD_GATEWAY
             }
@@ -255,6 +282,8 @@ impl Fault {
                 }
                 _ => "providers_unavailable",
             },
+            Fault::Limited(_) => "rate_limited",
+            Fault::StoreOut => "store_unavailable",
             Fault::Overloaded => "overloaded",
             Fault::Internal { .. } => "internal",
         }
@@ -263,7 +292,7 @@ impl Fault {
     /// Who must change something.
     pub fn blame(&self) -> Blame {
         match self {
-            Fault::Request(_) => Blame::Caller,
+            Fault::Request(_) | Fault::Limited(_) => Blame::Caller,
             Fault::Refused { refusal, .. } => match refusal.status.as_u16() {
                 408 | 429 | 500.. => Blame::Provider,
                 _ => Blame::Caller,
@@ -277,6 +306,7 @@ impl Fault {
             | Fault::Credential { .. }
             | Fault::Saturated { .. }
             | Fault::Unsupported { .. }
+            | Fault::StoreOut
             | Fault::Overloaded
             | Fault::Internal { .. } => Blame::Gateway,
         }
@@ -328,6 +358,8 @@ impl Fault {
             | Fault::Disabled { .. }
             | Fault::Deadline
             | Fault::Exhausted { .. }
+            | Fault::Limited(_)
+            | Fault::StoreOut
             | Fault::Overloaded
             | Fault::Internal { .. } => Retry::Never,
         }
@@ -377,6 +409,8 @@ impl Fault {
                 }
                 _ => "No AI provider could answer. Please try again.".into(),
             },
+            Fault::Limited(limited) => limited.public(),
+            Fault::StoreOut => "The gateway cannot count requests at the moment. Please try again.".into(),
             Fault::Overloaded => "The gateway is at its limit. Please try again.".into(),
             Fault::Internal { .. } => "The gateway made a mistake. Please try again.".into(),
         }
@@ -391,7 +425,8 @@ impl Fault {
             Fault::Refused { refusal, .. } => {
                 refusal.retry_after.or((refusal.status.as_u16() == 429).then_some(DEFAULT_RETRY_AFTER))
             }
-            Fault::Overloaded => Some(Duration::from_secs(1)),
+            Fault::Limited(limited) => Some(limited.retry_after),
+            Fault::StoreOut | Fault::Overloaded => Some(Duration::from_secs(1)),
             Fault::Connect { .. } | Fault::Timeout { .. } | Fault::Broken { .. } | Fault::Deadline => {
                 Some(DEFAULT_RETRY_AFTER)
             }
@@ -416,10 +451,34 @@ impl Fault {
             Fault::Unsupported { provider, what } => Some(format!("{provider}: no support for {what}")),
             Fault::Exhausted { last, .. } => last.detail(),
             Fault::Internal { detail } => Some(detail.clone()),
-            Fault::Request(_) | Fault::NoProvider | Fault::Disabled { .. } | Fault::Deadline | Fault::Overloaded => {
-                None
-            }
+            Fault::Limited(limited) => Some(format!("limit {}", limited.rule)),
+            Fault::Request(_)
+            | Fault::NoProvider
+            | Fault::Disabled { .. }
+            | Fault::Deadline
+            | Fault::StoreOut
+            | Fault::Overloaded => None,
         }
+    }
+}
+
+impl Limited {
+    fn public(&self) -> Cow<'_, str> {
+        if let Some(message) = &self.message {
+            return (&**message).into();
+        }
+        let amount = match self.quantity {
+            "usd" => format!("{} USD", self.amount),
+            what => format!("{} {what}", self.amount),
+        };
+        let seconds = self.window.as_secs();
+        let window = match (seconds % 3600, seconds % 60) {
+            (0, _) => format!("{} h", seconds / 3600),
+            (_, 0) => format!("{} min", seconds / 60),
+            _ => format!("{} s", self.window.as_secs_f64()),
+        };
+        let wait = self.retry_after.as_secs_f64().ceil().max(1.0);
+        format!("Rate limit exceeded: {amount} in {window} are allowed. Please try again in {wait} s.").into()
     }
 }
 

@@ -15,6 +15,7 @@ use crate::metrics::{InstanceLabels, Metrics, ProviderLabels};
 use crate::pipeline;
 use crate::policy::breaker::State;
 use crate::policy::failover::Target;
+use crate::policy::limit::Limit;
 use crate::policy::observe::Observe;
 use crate::provider::exchange::Exchange;
 use crate::provider::transport::{self, Transport};
@@ -35,6 +36,8 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// Its outermost policy.
     pub observe: Observe,
+    /// What limits the health pages, which no route has.
+    pub health_limit: Limit,
     /// How its providers are reached, in the plan's order.
     pub transports: Vec<Arc<dyn Transport>>,
     routes: Vec<Route>,
@@ -49,6 +52,8 @@ pub struct Route {
     pub stack: Stack,
     /// Its callers' dialect.
     pub dialect: &'static dyn Caller,
+    /// What limits it; in the stack too, where there is one.
+    pub limit: Limit,
     /// The names of the policies around each attempt.
     target_policies: Vec<&'static str>,
 }
@@ -100,14 +105,17 @@ impl Gateway {
             if let Some(target) = targets.first() {
                 target.stack.describe(&mut target_policies);
             }
-            let stack = pipeline::route(route, observe.clone(), &live, targets);
+            let limit = Limit::of_route(&plan.limits, route, live.limits().clone(), plan.prices.clone());
+            let stack = pipeline::route(route, observe.clone(), limit.clone(), &live, targets);
             let dialect = caller::dialect(route.caller);
-            routes.push(Route { plan: route.clone(), stack, dialect, target_policies });
+            routes.push(Route { plan: route.clone(), stack, dialect, limit, target_policies });
         }
         let router = router(&routes)?;
         let transports = plan.providers.iter().filter_map(|provider| transports.get(&provider.name).cloned()).collect();
+        let health_limit = Limit::of_health(&plan.limits, live.limits().clone(), plan.prices.clone());
         let generation = before.map_or(1, |before| before.generation + 1);
-        Ok(Self { generation, plan: Arc::new(plan), live, world, metrics, observe, transports, routes, router })
+        let plan = Arc::new(plan);
+        Ok(Self { generation, plan, live, world, metrics, observe, health_limit, transports, routes, router })
     }
 
     /// The transport to a provider of this name, if it reaches what `wanted` says.
@@ -169,6 +177,7 @@ impl Gateway {
                 self.metrics.instance(&labels, report.in_flight, report.is_ejected);
             }
         }
+        self.metrics.limits.sample(&self.live.store_sample());
         self.metrics.render(open_metrics)
     }
 

@@ -6,6 +6,7 @@
 pub mod budget;
 pub mod call;
 pub mod chance;
+pub mod estimate;
 pub mod fault;
 pub mod gather;
 pub mod headers;

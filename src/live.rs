@@ -16,13 +16,19 @@ use tokio_util::task::TaskTracker;
 use crate::budget::RetryBudget;
 use crate::chance::Chance;
 use crate::config::plan::{Plan, ProviderPlan, Usable};
+use crate::estimate::Estimates;
 use crate::fault;
 use crate::metrics::Metrics;
+use crate::metrics::limits::StoreSample;
 use crate::names::display_name;
 use crate::policy::breaker::Breakers;
 use crate::policy::concurrency::Places;
 use crate::policy::hedge::Paces;
+use crate::policy::limit::Limits;
 use crate::provider::balance::Instances;
+use crate::store::memory::Memory;
+use crate::store::redis::{Redis, Settings, Standing};
+use crate::store::shared::Shared;
 use crate::switch::Switch;
 use crate::trail::{Attempt, Facts, Outcome, Reason};
 
@@ -51,21 +57,30 @@ struct Common {
     menus: Cache<Arc<str>, usize>,
     last_fallback: Mutex<Option<Instant>>,
     is_draining: AtomicBool,
-    store: Mutex<Health>,
+    store: Option<Store>,
+    limits: Limits,
     reloads: Mutex<Reloads>,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
 }
 
+/// The shared store.
+struct Store {
+    redis: Arc<Redis>,
+    meter: Arc<Shared>,
+}
+
 impl Live {
     /// Fresh state for the providers of a plan.
     pub fn new(plan: &Plan, chance: &Chance) -> Self {
+        let (limits, store) = limits(plan, chance);
         let common = Common {
             started: Instant::now(),
             menus: Cache::new(MENUS),
             last_fallback: Mutex::new(None),
             is_draining: AtomicBool::new(false),
-            store: Mutex::default(),
+            store,
+            limits,
             reloads: Mutex::default(),
             metrics: Arc::new(Metrics::new()),
             tasks: TaskTracker::new(),
@@ -150,14 +165,45 @@ impl Live {
         self.common.menus.get(tenant)
     }
 
-    /// The store's health, when it is a remote one.
-    pub fn store(&self) -> Health {
-        lock(&self.common.store).clone()
+    /// What counts for limits. It is made once: another store needs another process.
+    pub fn limits(&self) -> &Limits {
+        &self.common.limits
     }
 
-    /// Notes the store's health.
-    pub fn note_store(&self, health: Health) {
-        *lock(&self.common.store) = health;
+    /// The shared store, where there is one.
+    pub fn redis(&self) -> Option<&Arc<Redis>> {
+        self.common.store.as_ref().map(|store| &store.redis)
+    }
+
+    /// Keeps the connection to the shared store. Runs until dropped.
+    pub async fn keep_store(&self) {
+        if let Some(Store { redis, meter }) = &self.common.store {
+            tokio::join!(redis.run(), meter.run());
+        }
+    }
+
+    /// The store's health, when it is a remote one.
+    pub fn store(&self) -> Health {
+        match self.redis().map(|redis| redis.standing()) {
+            None | Some(Standing::Unknown) => Health::Unknown,
+            Some(Standing::Up { latency }) => Health::Connected { latency },
+            Some(Standing::Out(fault)) => Health::Disconnected { error: fault.to_string() },
+        }
+    }
+
+    /// What metrics tell of the store.
+    pub fn store_sample(&self) -> StoreSample {
+        let tally = self.common.limits.meter.tally();
+        let operations = self.redis().map(|redis| redis.operations()).unwrap_or_default();
+        StoreSample {
+            keys: tally.keys,
+            evicted: tally.evicted,
+            unsettled: tally.unsettled,
+            is_up: self.redis().is_none_or(|redis| !redis.is_out()),
+            gateways: tally.gateways,
+            operations: operations.asked,
+            failures: operations.failures,
+        }
     }
 
     /// What became of attempts to change the configuration.
@@ -206,6 +252,26 @@ impl Live {
             }
         }
     }
+}
+
+/// What counts: the shared store where the plan names one, with the process beside it; else the process alone.
+fn limits(plan: &Plan, chance: &Chance) -> (Limits, Option<Store>) {
+    let chance = &chance.apart(1);
+    let memory = Memory::new(plan.limits.max_keys, chance);
+    let estimates = Estimates::default();
+    let Some(address) = &plan.store.address else {
+        return (Limits { meter: Arc::new(memory), estimates }, None);
+    };
+    let settings = Settings {
+        address: address.clone(),
+        timeout: plan.store.timeout,
+        max_in_flight: plan.store.max_in_flight,
+        key_prefix: plan.store.key_prefix.clone(),
+        gateways: plan.store.gateways,
+    };
+    let redis = Arc::new(Redis::new(settings, chance.clone()));
+    let meter = Arc::new(Shared::new(redis.clone(), memory, plan.store.on_store_error));
+    (Limits { meter: meter.clone(), estimates }, Some(Store { redis, meter }))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

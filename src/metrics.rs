@@ -3,6 +3,8 @@
 //! It knows no policy. Labels are bounded by construction: routes, providers and fault codes come from the config and the
 //! code, never from a request.
 
+pub mod limits;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,6 +16,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+
+use self::limits::LimitMetrics;
 
 /// Seconds. The deployments' targets (0.1 s for a cached answer, 0.5 s for the gateway's share, 5 s at p95, 10 s at p99)
 /// are bucket bounds, so that they can be judged exactly.
@@ -153,6 +157,8 @@ pub struct Metrics {
     pub stream_events: Family<EventLabels, Counter>,
     /// `tidegate_tokens_total`
     pub tokens: Family<TokenLabels, Counter>,
+    /// Of limits and the store.
+    pub limits: LimitMetrics,
     /// `tidegate_connections`: callers' connections.
     pub connections: Gauge,
     /// `tidegate_connections_shed_total`: closed at once because there were too many.
@@ -203,6 +209,7 @@ impl Metrics {
             instance_ejected: Family::default(),
             stream_events: Family::default(),
             tokens: Family::default(),
+            limits: LimitMetrics::default(),
             connections: Gauge::default(),
             connections_shed: Counter::default(),
             config_generation: Gauge::default(),
@@ -269,6 +276,7 @@ impl Metrics {
         registry.register("tidegate_instance_ejected", "1 while an instance is left out", ejected);
         registry.register("tidegate_stream_events", "Stream events by result", metrics.stream_events.clone());
         registry.register("tidegate_tokens", "Tokens as counted by providers", metrics.tokens.clone());
+        metrics.limits.register(&mut registry);
         registry.register("tidegate_connections", "Open connections of callers", metrics.connections.clone());
         let shed = metrics.connections_shed.clone();
         registry.register("tidegate_connections_shed", "Connections closed at once because there were too many", shed);

@@ -15,6 +15,7 @@ use crate::policy::deadline::Deadline;
 use crate::policy::degrade::Degrade;
 use crate::policy::failover::{Failover, Target};
 use crate::policy::hedge::Hedge;
+use crate::policy::limit::Limit;
 use crate::policy::observe::Observe;
 use crate::policy::resume::Resume;
 use crate::policy::retry::Retry;
@@ -23,7 +24,7 @@ use crate::provider::exchange::Exchange;
 use crate::stack::{Stack, policy};
 
 /// What every call of a route passes.
-pub fn route(plan: &RoutePlan, observe: Observe, live: &Live, targets: Vec<Target>) -> Stack {
+pub fn route(plan: &RoutePlan, observe: Observe, limit: Limit, live: &Live, targets: Vec<Target>) -> Stack {
     let first = targets.first().map(|target| (target.plan.provider.name.clone(), target.switch.clone()));
     let has_rungs = plan.canned.is_some() || plan.when_disabled != WhenDisabled::Failover;
     let degrade = has_rungs.then(|| Degrade::new(plan.canned.clone(), plan.when_disabled, first));
@@ -37,6 +38,8 @@ pub fn route(plan: &RoutePlan, observe: Observe, live: &Live, targets: Vec<Targe
     let layers = ServiceBuilder::new()
         // Outermost: it must see every way out.
         .layer(policy(observe))
+        // Outside whatever answers without a provider: that is a request too. Who is refused starts no clock.
+        .layer(policy((!limit.is_empty()).then_some(limit)))
         // Around failover: all targets together have this long.
         .layer(policy(Deadline::new(plan.total)))
         // Inside the deadline, and around all that asks providers: what it holds ready is for when none of them answers.

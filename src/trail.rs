@@ -89,6 +89,8 @@ pub struct Facts {
     pub provider_request_id: Option<Box<str>>,
     /// In what way the answer was less than what was asked for.
     pub degraded: Option<Degraded>,
+    /// What each rule said that limits this call.
+    pub limits: Vec<LimitFact>,
     /// The code of the fault that the caller was told, if any.
     pub fault: Option<&'static str>,
     /// What is known about the fault beyond its code; for the log, never for the caller.
@@ -108,6 +110,7 @@ impl Facts {
             events_dropped: 0,
             provider_request_id: None,
             degraded: None,
+            limits: Vec::new(),
             fault: None,
             fault_detail: None,
         }
@@ -134,6 +137,66 @@ impl Facts {
     pub fn instances_tried(&self, provider: &str) -> u64 {
         let of_provider = self.attempts.iter().filter(|attempt| *attempt.provider == *provider);
         of_provider.fold(0, |tried, attempt| tried | attempt.instances)
+    }
+}
+
+/// What one rule said.
+#[derive(Clone, Debug)]
+pub struct LimitFact {
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// What it counts: `requests`, `tokens` or `usd`.
+    pub quantity: &'static str,
+    /// Units of that in one of what people count in (a million in a dollar).
+    pub scale: u64,
+    /// Units allowed in a window.
+    pub count: u64,
+    /// The window.
+    pub window: Duration,
+    /// Units allowed at once.
+    pub burst: u64,
+    /// Units that are left.
+    pub remaining: u64,
+    /// How long until there is more than that.
+    pub more_in: Duration,
+    /// How long until there is all of it.
+    pub full_in: Duration,
+    /// What it decided.
+    pub decision: Decision,
+    /// Who counted.
+    pub source: &'static str,
+}
+
+/// What a rule decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The call may go on.
+    Admitted,
+    /// The call is refused.
+    Refused,
+    /// It admits, but another rule refused: nothing was counted.
+    NotCharged,
+    /// It would have refused, but only watches.
+    ShadowRefused,
+    /// It only watches, and would have admitted.
+    ShadowAdmitted,
+}
+
+impl Decision {
+    /// The word in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Decision::Admitted => "admitted",
+            Decision::Refused => "refused",
+            Decision::NotCharged => "not_charged",
+            Decision::ShadowRefused => "shadow_refused",
+            Decision::ShadowAdmitted => "shadow_admitted",
+        }
+    }
+
+    /// True for rules that only watch.
+    pub fn is_shadow(self) -> bool {
+        matches!(self, Decision::ShadowRefused | Decision::ShadowAdmitted)
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tidegate::config::plan::{CallKind, Environment, ModelChoice, Plan, ProviderPlan, RoutePlan, Usable};
+use tidegate::config::plan::{CallKind, Environment, LimitPlan, ModelChoice, Plan, ProviderPlan, RoutePlan, Usable};
 use tidegate::config::{Variables, load, load_from};
 
 const GATEWAY: &str = include_str!("../config/gateway.toml");
@@ -75,7 +75,7 @@ fn production_by_environment_alone_is_complete_and_says_that_its_door_is_open() 
     variables.push(("NODE_ENV", "production"));
     let plan = load(None, &process(&variables)).unwrap();
     assert_eq!(plan.environment, Environment::Production);
-    assert!(matches!(&*plan.warnings, [only] if only.contains("neither authenticates")), "{:?}", plan.warnings);
+    assert!(matches!(&*plan.warnings, [only] if only.contains("does not authenticate")), "{:?}", plan.warnings);
     assert_eq!(targets(&plan, "restaurant-chat"), ["buildpanel", "together", "openai"]);
     assert_eq!(targets(&plan, "openai-chat"), ["together", "openai"]);
     assert_eq!(targets(&plan, "widget-chat"), ["openai", "together"]);
@@ -521,6 +521,10 @@ endpoints.zzz = 1
 probe.zzz = 1
 [price."*"]
 zzz = 1
+[limits]
+zzz = 1
+[limit.general]
+zzz = 1
 [route.openai-chat]
 zzz = 1
 timeout.zzz = 1
@@ -531,7 +535,7 @@ targets = [{ provider = "openai", zzz = 1 }]
 fn every_key_is_shown_in_the_default_file() {
     let shown = problems(STRANGER, &[]);
     let lists: Vec<_> = shown.lines().filter_map(|line| line.split_once("(known here: ")).collect();
-    assert_eq!(lists.len(), 14, "{shown}");
+    assert_eq!(lists.len(), 16, "{shown}");
     for (place, keys) in lists {
         for key in keys.trim_end_matches(')').split(", ") {
             let is_shown =
@@ -547,7 +551,7 @@ fn every_key_is_shown_in_the_default_file() {
 #[test]
 fn the_commented_templates_are_valid() {
     let mut text = String::new();
-    for title in ["# [provider.NAME]", "# [route.NAME]"] {
+    for title in ["# [provider.NAME]", "# [route.NAME]", "# [limit.NAME]", "# [limit.canvas-anonymous]"] {
         let lines = GATEWAY.lines().skip_while(|line| *line != title).take_while(|line| line.starts_with('#'));
         let bare = lines
             .map(|line| line.trim_start_matches("# "))
@@ -557,6 +561,82 @@ fn the_commented_templates_are_valid() {
     let plan = plan(&text, &[("NAME_API_KEY", "k"), ("OPENAI_API_KEY", "k")]);
     assert_eq!(provider(&plan, "NAME").usable, Usable::Yes);
     assert_eq!(targets(&plan, "NAME"), ["openai"]);
+}
+
+fn limit<'a>(plan: &'a Plan, name: &str) -> &'a LimitPlan {
+    plan.limits.rules.iter().find(|rule| &*rule.name == name).unwrap()
+}
+
+fn rate(plan: &Plan, name: &str) -> (u64, u64, u64) {
+    let rate = limit(plan, name).rate;
+    (rate.count, rate.period.as_secs(), rate.burst)
+}
+
+#[test]
+fn default_limits_are_those_of_the_deployments() {
+    let production = plan("", &[("NODE_ENV", "production"), ("OPENAI_API_KEY", "k")]);
+    let expected = [("general", 100, 60), ("ai", 30, 60), ("voice", 10, 60), ("widget", 100, 900), ("health", 30, 60)];
+    assert_eq!(production.limits.rules.len(), expected.len());
+    for (name, count, seconds) in expected {
+        assert_eq!(rate(&production, name), (count, seconds, count), "{name}");
+    }
+    assert_eq!(limit(&production, "general").key.len(), 3);
+    assert_eq!(rate(&plan("", &[("NODE_ENV", "staging"), ("OPENAI_API_KEY", "k")]), "general"), (200, 60, 200));
+    assert_eq!(rate(&plan("", KEYS), "general"), (1000, 60, 1000));
+}
+
+#[test]
+fn a_rate_of_ones_own_beats_the_default_of_every_environment_and_a_variable_beats_both() {
+    let own = "[limit.general]\nrate = \"50/h\"\nburst = 7\n";
+    assert_eq!(rate(&plan(own, KEYS), "general"), (50, 3600, 7));
+    let staged = "[limit.general]\nrate = \"50/h\"\ndevelopment_rate = \"60/h\"\n";
+    assert_eq!(rate(&plan(staged, KEYS), "general"), (60, 3600, 60));
+    let set = [("RATE_LIMIT_MAX_REQUESTS", "9"), ("RATE_LIMIT_WINDOW_MS", "120000"), ("OPENAI_API_KEY", "k")];
+    assert_eq!(rate(&plan("", &set), "general"), (9, 120, 9));
+    assert_eq!(rate(&plan(own, &set[..1]), "general"), (9, 3600, 7));
+}
+
+#[test]
+fn limits_are_on_unless_they_are_switched_off() {
+    assert!(plan("", KEYS).limits.is_on);
+    assert!(!plan("[limits]\nenabled = false\n", KEYS).limits.is_on);
+    assert!(!plan("", &[("DISABLE_RATE_LIMITING", "1"), ("OPENAI_API_KEY", "k")]).limits.is_on);
+    assert!(plan("", &[("DISABLE_RATE_LIMITING", "no"), ("OPENAI_API_KEY", "k")]).limits.is_on);
+    assert!(load(Some(("x.toml", "defaults = false\n")), &Variables::default()).unwrap().limits.rules.is_empty());
+}
+
+#[test]
+fn what_a_limit_must_not_be_is_said_where_it_stands() {
+    for (text, expected) in [
+        (
+            "[limit.ai]\nroutes = ['openai-chta']\n",
+            "x.toml:2:11: limit.ai.routes: there is no route named \"openai-chta\", did you mean `openai-chat`?",
+        ),
+        ("[limit.ai]\nroutes = ['nobody-*']\n", "x.toml:2:11: limit.ai.routes: there is no route named \"nobody-*\""),
+        ("[limit.ai]\nrate = '30 per minute'\n", "x.toml:2:8: limit.ai.rate: expected a rate, "),
+        ("[limit.ai]\nrate = '2.5/min'\n", "x.toml:2:8: limit.ai.rate: requests are counted whole"),
+        ("[limit.ai]\nburst = 0\n", "x.toml:2:9: limit.ai.burst: requests are counted whole"),
+        ("[limit.ai]\nkey = ['usr']\n", "x.toml:2:8: limit.ai.key: expected a key, "),
+        ("[limit.ai]\nkey = []\n", "x.toml:2:7: limit.ai.key: at least one is needed"),
+        (
+            "[limit.ai]\nmode = 'shadwo'\n",
+            "x.toml:2:8: limit.ai.mode: expected a mode, one of enforce, shadow, got \"shadwo\", did you mean `shadow`?",
+        ),
+        ("[limit.ai]\nquantity = 'euro'\n", "x.toml:2:12: limit.ai.quantity: expected a quantity, "),
+        ("[limit.own]\nkey = 'user'\n", "x.toml:1:8: limit.own.rate: this key is missing"),
+        ("[limit.'a b']\nkey = 'user'\n", "x.toml:1:8: limit: \"a b\" is not a name"),
+        ("[server]\ntrusted_proxies = ['10.0.0.0/33']\n", "x.toml:2:20: server.trusted_proxies: expected a network, "),
+        (
+            "[store]\non_store_error = 'open'\n",
+            "x.toml:2:18: store.on_store_error: expected a choice, one of local, admit, deny",
+        ),
+        ("[store]\nkey_prefix = '{x}'\n", "x.toml:2:14: store.key_prefix: expected a prefix, "),
+    ] {
+        let shown = problems(text, &[]);
+        assert!(shown.lines().count() == 1 && shown.starts_with(expected), "{shown}\nshould begin {expected}");
+    }
+    let orphan = problems("[limit.general]\nenabled = false\n[limits]\nmax_keys = 1\n", &[]);
+    assert!(orphan.contains("limits.max_keys: expected a number, 1000 to 100000000, got 1"), "{orphan}");
 }
 
 /// Lines that look like a configuration more often than noise does.

@@ -63,6 +63,7 @@ fn asks() -> Vec<Ask> {
             body: Bytes::new(),
             model: None,
             stream: true,
+            max_tokens: None,
         }),
     ]
 }

@@ -11,7 +11,7 @@ use super::json::{Limit, Object};
 use super::{About, Answered, Caller, Incoming, ProviderSnapshot, Snapshot};
 use crate::call::{Ask, Chat, Message, Role};
 use crate::config::plan::CallKind;
-use crate::fault::Fault;
+use crate::fault::{Fault, Limited};
 use crate::reply::{Body, Reply};
 
 /// The longest prompt.
@@ -86,7 +86,10 @@ impl Caller for Canvas {
         let message = match status {
             StatusCode::TOO_MANY_REQUESTS => {
                 let wait = answer::retry_after_seconds(fault).unwrap_or(1);
-                let shape = json!({ "error": "Rate limit exceeded", "message": public, "retryAfter": wait });
+                let mut shape = json!({ "error": "Rate limit exceeded", "message": public, "retryAfter": wait });
+                if let Fault::Limited(limited) = fault {
+                    tell_limit(&mut shape, limited);
+                }
                 return answer::refusal(status, fault, &shape);
             }
             // Clients of this application look for the word.
@@ -105,6 +108,20 @@ impl Caller for Canvas {
             CallKind::Health => Ok(health(snapshot)),
             _ => Err(Fault::Internal { detail: "canvas callers have no such report".into() }),
         }
+    }
+}
+
+/// What only the gateway's own limits know.
+fn tell_limit(shape: &mut Value, limited: &Limited) {
+    shape["tier"] = limited.tier.as_ref().into();
+    // Calls and tokens are whole numbers; dollars may not be.
+    shape["limit"] = match limited.amount.fract() == 0.0 {
+        true => (limited.amount as u64).into(),
+        false => limited.amount.into(),
+    };
+    shape["windowMs"] = u64::try_from(limited.window.as_millis()).unwrap_or(u64::MAX).into();
+    if let Some(url) = &limited.upgrade_url {
+        shape["upgradeUrl"] = url.as_ref().into();
     }
 }
 

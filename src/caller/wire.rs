@@ -31,6 +31,7 @@ pub(super) fn read(incoming: &Incoming<'_>, endpoint: Endpoint) -> Result<Wire, 
         body: incoming.body.clone(),
         model: None,
         stream: false,
+        max_tokens: None,
     };
     match endpoint {
         Endpoint::Models => wire.model = model_in_path(path),
@@ -41,6 +42,7 @@ pub(super) fn read(incoming: &Incoming<'_>, endpoint: Endpoint) -> Result<Wire, 
             {
                 wire.stream = fields.stream.is_some_and(|stream| stream.get() == "true");
                 wire.model = fields.model.and_then(|model| named(&incoming.body, model));
+                wire.max_tokens = fields.max_tokens();
             }
         }
         _ => object(incoming, &mut wire)?,
@@ -79,6 +81,21 @@ struct Fields<'a> {
     prompt: Option<&'a RawValue>,
     #[serde(default, borrow)]
     input: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    max_tokens: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    max_completion_tokens: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    max_output_tokens: Option<&'a RawValue>,
+}
+
+impl Fields<'_> {
+    /// The most tokens of the answer, under the name that each endpoint has for it. What is no number is the provider's to
+    /// refuse.
+    fn max_tokens(&self) -> Option<u64> {
+        let named = self.max_completion_tokens.or(self.max_output_tokens).or(self.max_tokens);
+        named.and_then(|value| value.get().parse().ok())
+    }
 }
 
 fn object(incoming: &Incoming<'_>, wire: &mut Wire) -> Result<(), Fault> {
@@ -103,6 +120,7 @@ fn object(incoming: &Incoming<'_>, wire: &mut Wire) -> Result<(), Fault> {
         Endpoint::Speech => require("input", fields.input, &["a string"])?,
         _ => {}
     }
+    wire.max_tokens = fields.max_tokens();
     match fields.stream.map(RawValue::get) {
         None | Some("null" | "false") => {}
         Some("true") => wire.stream = true,

@@ -17,6 +17,8 @@ pub(super) enum Meaning {
     Key(&'static str),
     /// It holds a provider's key; `key_env` of a provider names it.
     ProviderKey,
+    /// It says something about limits; `limits` reads it.
+    Limit,
     /// It belongs to something this version does not do; see `unserved`.
     Unserved,
 }
@@ -44,9 +46,9 @@ pub(super) const VARIABLES: &[(&[&str], Meaning)] = &[
     (&["CACHE_TTL_SECONDS"], Meaning::Unserved),
     (&["LLM_CACHE_ENABLED", "ENABLE_LLM_CACHE"], Meaning::Unserved),
     (&["LLM_CACHE_TTL"], Meaning::Unserved),
-    (&["RATE_LIMIT_WINDOW_MS"], Meaning::Unserved),
-    (&["RATE_LIMIT_MAX_REQUESTS"], Meaning::Unserved),
-    (&["DISABLE_RATE_LIMITING"], Meaning::Unserved),
+    (&["RATE_LIMIT_WINDOW_MS"], Meaning::Limit),
+    (&["RATE_LIMIT_MAX_REQUESTS"], Meaning::Limit),
+    (&["DISABLE_RATE_LIMITING"], Meaning::Limit),
     (&["SUPABASE_JWT_SECRET"], Meaning::Unserved),
     (&["FRONTEND_URL"], Meaning::Unserved),
     (&["ALLOWED_ORIGINS"], Meaning::Unserved),

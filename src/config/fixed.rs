@@ -5,7 +5,21 @@
 use super::plan::Plan;
 
 /// The keys whose new values wait for a restart.
-pub const FIXED: [&str; 6] = ["environment", "log.format", "log.service", "server.admin", "server.host", "server.port"];
+pub const FIXED: [&str; 13] = [
+    "environment",
+    "limits.max_keys",
+    "log.format",
+    "log.service",
+    "server.admin",
+    "server.host",
+    "server.port",
+    "store.gateways",
+    "store.key_prefix",
+    "store.max_in_flight",
+    "store.on_store_error",
+    "store.redis_url",
+    "store.timeout",
+];
 
 impl Plan {
     /// Takes over from the running gateway's plan what cannot change while it runs. Returns the keys whose new values
@@ -18,7 +32,14 @@ impl Plan {
             "log.service" => new.log.service != old.log.service,
             "server.admin" => new.server.admin != old.server.admin,
             "server.host" => new.server.listen.ip() != old.server.listen.ip(),
-            _ => new.server.listen.port() != old.server.listen.port(),
+            "server.port" => new.server.listen.port() != old.server.listen.port(),
+            "store.gateways" => new.store.gateways != old.store.gateways,
+            "store.key_prefix" => new.store.key_prefix != old.store.key_prefix,
+            "store.max_in_flight" => new.store.max_in_flight != old.store.max_in_flight,
+            "store.on_store_error" => new.store.on_store_error != old.store.on_store_error,
+            "store.timeout" => new.store.timeout != old.store.timeout,
+            "limits.max_keys" => new.limits.max_keys != old.limits.max_keys,
+            _ => new.store.redis_url != old.store.redis_url,
         };
         let kept: Vec<&'static str> = FIXED.into_iter().filter(is_changed).collect();
         self.environment = old.environment;
@@ -26,6 +47,8 @@ impl Plan {
         self.log.service.clone_from(&old.log.service);
         self.server.admin = old.server.admin;
         self.server.listen = old.server.listen;
+        self.store = old.store.clone();
+        self.limits.max_keys = old.limits.max_keys;
         for key in &kept {
             self.effective.keep(key, &old.effective);
         }

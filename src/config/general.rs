@@ -7,15 +7,19 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::environment::Variables;
 use super::plan::{
-    Environment, HealthPlan, LogFormat, LogPlan, ModelMap, Pattern, Price, Prices, ServerPlan, StorePlan,
+    Environment, HealthPlan, LogFormat, LogPlan, ModelMap, Pattern, Price, Prices, ProxyHeader, ServerPlan, StorePlan,
 };
 use super::problem::Report;
 use super::reader::{At, Section};
 use super::secret::Secret;
 use super::value;
 use crate::call::Pace;
+use crate::store::OnStoreError;
+use crate::store::redis::address::Address;
 
 /// The words for [`Environment`].
 pub(super) const ENVIRONMENTS: &[(Environment, &str)] = &[
@@ -23,6 +27,12 @@ pub(super) const ENVIRONMENTS: &[(Environment, &str)] = &[
     (Environment::Staging, "staging"),
     (Environment::Production, "production"),
 ];
+
+const PROXY_HEADERS: &[(ProxyHeader, &str)] =
+    &[(ProxyHeader::XForwardedFor, "x-forwarded-for"), (ProxyHeader::Forwarded, "forwarded")];
+
+const ON_STORE_ERROR: &[(OnStoreError, &str)] =
+    &[(OnStoreError::Local, "local"), (OnStoreError::Admit, "admit"), (OnStoreError::Deny, "deny")];
 
 const FORMATS: &[(LogFormat, &str)] = &[(LogFormat::Json, "json"), (LogFormat::Pretty, "pretty")];
 
@@ -59,9 +69,28 @@ pub(super) fn server(root: &mut Section<'_>) -> ServerPlan {
         drain_timeout: section.required("drain_timeout", value::duration_or_zero).unwrap_or_default(),
         max_connections: section.required("max_connections", value::count).unwrap_or_default(),
         max_head: section.required("max_head", value::size(SMALLEST_HEAD, 1 << 20, "8KiB to 1MiB")).unwrap_or_default(),
+        trusted_proxies: section
+            .list("trusted_proxies", network)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|at| at.value)
+            .collect(),
+        proxy_header: section
+            .required("proxy_header", value::word("a header", PROXY_HEADERS))
+            .unwrap_or(ProxyHeader::XForwardedFor),
     };
     section.close();
     plan
+}
+
+/// A network such as `10.0.0.0/8`, or one address.
+fn network(value: &super::document::Value) -> value::Parsed<IpNet> {
+    let text = value::text(value).unwrap_or_default();
+    let one = |text: &str| text.parse::<IpAddr>().ok().map(IpNet::from);
+    text.parse()
+        .ok()
+        .or_else(|| one(&text))
+        .ok_or_else(|| value::Wanted::new("a network", "such as \"10.0.0.0/8\", \"fd00::/8\" or one address"))
 }
 
 /// True when both cannot be listened at. Port 0 is a free one each time.
@@ -100,8 +129,26 @@ pub(super) fn store(root: &mut Section<'_>, variables: &Variables, report: &Repo
     {
         section.problem(chosen.unwrap_or("redis_url"), "what it names is not a Redis address (redis://HOST:PORT)");
     }
+    let plan = StorePlan {
+        address: redis_url.as_ref().and_then(|url| Address::parse(url.expose())),
+        redis_url,
+        timeout: section.required("timeout", value::duration).unwrap_or_default(),
+        key_prefix: section.required("key_prefix", key_prefix).unwrap_or_default().into(),
+        max_in_flight: section.required("max_in_flight", value::count).unwrap_or_default(),
+        on_store_error: section
+            .required("on_store_error", value::word("a choice", ON_STORE_ERROR))
+            .unwrap_or(OnStoreError::Local),
+        gateways: section.required("gateways", value::few(1)).unwrap_or_default(),
+    };
     section.close();
-    StorePlan { redis_url }
+    plan
+}
+
+/// What keys in the store begin with. A brace would decide where a Cluster keeps them.
+fn key_prefix(value: &super::document::Value) -> value::Parsed<String> {
+    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    let text = value::text(value).ok().filter(|text| text.len() <= 64 && text.bytes().all(is_fine));
+    text.ok_or_else(|| value::Wanted::new("a prefix", "1 to 64 ASCII letters, digits, and - _ . :"))
 }
 
 /// The secret in a variable that the config names.

@@ -14,7 +14,7 @@ use super::policies::Policies;
 use super::problem::{Layer, Origin, Problem, Problems, Report};
 use super::reader::Section;
 use super::routes::Context;
-use super::{providers, routes, unserved, value};
+use super::{limits, providers, routes, unserved, value};
 
 /// The defaults: the file in the repository is what the program carries, so the two cannot differ.
 const DEFAULTS: &str = include_str!("../../config/gateway.toml");
@@ -27,7 +27,7 @@ pub(super) const USUAL_FILE: &str = "config/gateway.toml";
 pub(super) const DOTENV: &str = "./.env";
 
 /// The tables that `defaults = false` takes away.
-const OPTIONAL_DEFAULTS: [&str; 4] = ["provider", "route", "model_map", "price"];
+const OPTIONAL_DEFAULTS: [&str; 5] = ["provider", "route", "model_map", "price", "limit"];
 
 /// A plan and where it came from.
 #[derive(Debug)]
@@ -121,6 +121,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let defaults = providers::Defaults { timeouts, policies };
     let providers = providers::read(&mut root, &defaults, variables, report, &mut warnings);
     let routes = routes::read(&mut root, &Context { timeouts, providers: &providers, maps: &maps, report });
+    let limits = limits::read(&mut root, variables, environment, report);
     root.close();
     unserved::check(variables, environment, report, &mut warnings);
     let providers = providers.plans;
@@ -134,6 +135,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         providers,
         routes,
         attempts,
+        limits,
         prices,
         warnings,
         effective: Effective::default(),

@@ -1,11 +1,13 @@
 //! Configuration: from layers of text to a [`plan::Plan`]. The way down: `load` lays the layers over one another
 //! (`document`, `environment`), and `general`, `providers` (with `roots`) and `routes` read the result (`reader`, `value`).
 
+mod amounts;
 mod document;
 pub mod effective;
 mod environment;
 pub mod fixed;
 mod general;
+pub mod limits;
 pub mod load;
 pub mod models;
 pub mod plan;

@@ -7,13 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 use url::Url;
 
 use super::effective::Effective;
+pub use super::limits::{KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity};
 pub use super::models::{ModelMap, Pattern, Price, Prices};
 use super::secret::Secret;
 use crate::call::Pace;
+use crate::store::OnStoreError;
+use crate::store::redis::address::Address;
 
 /// Everything a gateway needs to know.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub struct Plan {
     pub routes: Vec<Arc<RoutePlan>>,
     /// Attempts of one call, over all its targets and retries.
     pub attempts: u32,
+    /// How much callers may ask.
+    pub limits: LimitsPlan,
     /// What tokens cost.
     pub prices: Prices,
     /// What an operator should know although nothing is wrong enough to refuse the start.
@@ -87,6 +93,19 @@ pub struct ServerPlan {
     pub max_connections: usize,
     /// Bytes of a request's head.
     pub max_head: usize,
+    /// Proxies whose word about the caller's address counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The header in which they give it.
+    pub proxy_header: ProxyHeader,
+}
+
+/// The header in which proxies say for whom they forward a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// `X-Forwarded-For`
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239)
+    Forwarded,
 }
 
 /// `[log]`
@@ -114,6 +133,18 @@ pub enum LogFormat {
 pub struct StorePlan {
     /// The shared store; `None` means the one inside the process.
     pub redis_url: Option<Secret>,
+    /// The same, understood.
+    pub address: Option<Address>,
+    /// The longest that a request waits for it.
+    pub timeout: Duration,
+    /// What every key in it begins with.
+    pub key_prefix: Arc<str>,
+    /// Operations that may wait for it at once.
+    pub max_in_flight: usize,
+    /// What becomes of limited calls while it is out.
+    pub on_store_error: OnStoreError,
+    /// Gateways that share it, until it says itself.
+    pub gateways: u32,
 }
 
 /// `[health]`

@@ -20,7 +20,7 @@ use super::reader::{At, Section};
 use super::value::{self, Wanted};
 use crate::call::Pace;
 
-const CALLERS: &[(CallerKind, &str)] = &[
+pub(super) const CALLERS: &[(CallerKind, &str)] = &[
     (CallerKind::OpenAi, "openai"),
     (CallerKind::Restaurant, "restaurant"),
     (CallerKind::Canvas, "canvas"),

@@ -20,15 +20,11 @@ struct Unserved {
 }
 
 const NO_CACHE: &str = "does not cache answers yet: every call reaches a provider";
-const NO_LIMITS: &str = "does not limit request rates yet: no caller is held back";
 
 const UNSERVED: &[Unserved] = &[
     Unserved { names: &["CACHE_TTL_SECONDS"], check: seconds, truth: NO_CACHE },
     Unserved { names: &["LLM_CACHE_ENABLED", "ENABLE_LLM_CACHE"], check: switch, truth: NO_CACHE },
     Unserved { names: &["LLM_CACHE_TTL"], check: seconds, truth: NO_CACHE },
-    Unserved { names: &["RATE_LIMIT_WINDOW_MS"], check: window, truth: NO_LIMITS },
-    Unserved { names: &["RATE_LIMIT_MAX_REQUESTS"], check: requests, truth: NO_LIMITS },
-    Unserved { names: &["DISABLE_RATE_LIMITING"], check: switch, truth: NO_LIMITS },
     Unserved {
         names: &["SUPABASE_JWT_SECRET"],
         check: secret,
@@ -59,7 +55,7 @@ const UNSERVED: &[Unserved] = &[
 ];
 
 /// What is said in production whatever is set: there is no variable whose absence would tell.
-const OPEN_DOOR: &str = "this version neither authenticates callers nor limits their rates: put the gateway where only your own backends reach it";
+const OPEN_DOOR: &str = "this version does not authenticate callers, so that they may name any user and tenant: put the gateway where only your own backends reach it";
 
 /// Checks them all and says what is not done.
 pub(super) fn check(variables: &Variables, environment: Environment, report: &Report, warnings: &mut Vec<String>) {
@@ -73,11 +69,6 @@ pub(super) fn check(variables: &Variables, environment: Environment, report: &Re
             report.add(&origin, "", wanted.message(&raw));
             continue;
         }
-        let is_on = value::boolean(&raw).unwrap_or(false);
-        if name == "DISABLE_RATE_LIMITING" && is_on && environment == Environment::Production {
-            report.add(&origin, "", format!("\"{value}\" is refused in production: allowed false"));
-            continue;
-        }
         warnings.push(format!("{name} is set, but this version {}", entry.truth));
     }
 }
@@ -89,14 +80,6 @@ fn switch(value: &Value) -> Parsed<()> {
 /// Zero turns caching off; a year is more than anyone means.
 fn seconds(value: &Value) -> Parsed<()> {
     value::integer("a number of seconds", 0, 31_536_000)(value).map(drop)
-}
-
-fn window(value: &Value) -> Parsed<()> {
-    value::integer("a number of milliseconds", 1, 86_400_000)(value).map(drop)
-}
-
-fn requests(value: &Value) -> Parsed<()> {
-    value::integer("a number of requests", 1, 1_000_000_000)(value).map(drop)
 }
 
 fn secret(value: &Value) -> Parsed<()> {

@@ -11,6 +11,7 @@ use url::Url;
 
 use super::document::Value;
 use super::plan::Pattern;
+use crate::store::redis::address::{Address, FORMS};
 
 /// What a parser wanted instead of what it got.
 #[derive(Debug)]
@@ -291,14 +292,10 @@ pub(super) fn url(value: &Value) -> Parsed<Url> {
 /// The address of a Redis server.
 pub(super) fn redis_url(value: &Value) -> Parsed<String> {
     let text = text_of(value).unwrap_or_default();
-    let parsed = Url::parse(text).ok();
-    let is_fine = parsed.is_some_and(|url| match url.scheme() {
-        "redis" | "rediss" => url.host_str().is_some_and(|host| !host.is_empty()),
-        scheme => matches!(scheme, "redis+unix" | "unix"),
-    });
+    let is_fine = Address::parse(text).is_some();
     match is_fine {
         true => Ok(text.into()),
-        false => Err(Wanted::secret("a Redis address", "redis://HOST:PORT or rediss://HOST:PORT")),
+        false => Err(Wanted::secret("a Redis address", FORMS)),
     }
 }
 

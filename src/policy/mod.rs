@@ -6,6 +6,7 @@ pub mod deadline;
 pub mod degrade;
 pub mod failover;
 pub mod hedge;
+pub mod limit;
 pub mod observe;
 pub mod resume;
 pub mod retry;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::call::Call;
 use crate::fault::Fault;
+use crate::metrics::limits::{CheckLabels, DecisionLabels};
 use crate::metrics::{
     AttemptLabels, DegradedLabels, EventLabels, Metrics, ProviderCallLabels, ProviderLabels, RequestLabels,
     RouteLabels, TokenLabels, as_seconds,
@@ -16,7 +17,7 @@ use crate::metrics::{
 use crate::names::display_name;
 use crate::reply::Degraded;
 use crate::stack::{Next, Outcome, Policy};
-use crate::trail::{self, Attempt, Facts, Trail};
+use crate::trail::{self, Attempt, Decision, Facts, Trail};
 
 /// The policy, and the only writer of request metrics.
 #[derive(Clone)]
@@ -161,6 +162,13 @@ impl Watch {
             let labels = DegradedLabels { route: self.route.clone(), how: degraded.as_str() };
             metrics.degraded.get_or_create(&labels).inc();
         }
+        for fact in &facts.limits {
+            let labels = DecisionLabels { limit: fact.rule.clone(), decision: fact.decision.as_str() };
+            metrics.limits.decisions.get_or_create(&labels).inc();
+        }
+        if let Some(first) = facts.limits.first() {
+            metrics.limits.checks.get_or_create(&CheckLabels { store: first.source }).inc();
+        }
         if self.events > 0
             && let Some(served) = facts.telling()
         {
@@ -204,6 +212,8 @@ impl Watch {
                     tokens_out = facts.tokens().map(|usage| usage.output),
                     provider_request_id = facts.provider_request_id.as_deref(),
                     degraded = facts.degraded.map(Degraded::as_str),
+                    limited_by = rule_that(facts, Decision::Refused),
+                    shadow_limited_by = rule_that(facts, Decision::ShadowRefused),
                     detail = facts.fault_detail.as_deref(),
                     "request"
                 )
@@ -211,6 +221,11 @@ impl Watch {
         }
         if status >= 500 { access!(warn) } else { access!(info) }
     }
+}
+
+/// The first rule that decided so.
+fn rule_that(facts: &Facts, decision: Decision) -> Option<&str> {
+    facts.limits.iter().find(|fact| fact.decision == decision).map(|fact| &*fact.rule)
 }
 
 /// What happened at providers, when all of it has happened.

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::configuration;
 use crate::caller::{Answered, AnsweredBody, ProviderSnapshot, Snapshot};
 use crate::config::plan::{ProviderKind, ProviderPlan, Usable};
+use crate::fault::Fault;
 use crate::gateway::Gateway;
 use crate::live::Health;
 use crate::metrics::resident_memory;
@@ -54,6 +55,20 @@ pub(super) fn operate(gateway: &Gateway, method: &Method, path: &str) -> Option<
         (&Method::GET | &Method::HEAD, "/config") => Some(ok(&configuration::page(gateway))),
         _ => None,
     }
+}
+
+/// True for pages that callers may be refused (`limit.health`).
+pub(super) fn is_limited(path: &str) -> bool {
+    matches!(path, "/health" | "/health/status" | "/info")
+}
+
+/// Refuses a page to whoever asked too often.
+pub(super) fn refuse(fault: &Fault) -> Answered {
+    let wait = fault.retry_after().unwrap_or_default().as_secs_f64().ceil().max(1.0) as u64;
+    let body = json!({"error": fault.public(), "code": fault.code(), "retryAfter": wait});
+    let mut answered = json_answer(fault.status(), &body);
+    answered.headers.insert(header::RETRY_AFTER, wait.into());
+    answered
 }
 
 /// There is nothing at an operator's path (RFC 9457).

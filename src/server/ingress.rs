@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::body::ResponseBody;
-use super::{control, health, patience};
+use super::{address, control, health, limits, patience};
 use crate::budget::Attempts;
 use crate::call::{Ask, Call, Head};
 use crate::caller::{About, Answered, AnsweredBody, Caller, Incoming};
@@ -36,6 +36,9 @@ const DEGRADED: HeaderName = HeaderName::from_static("x-tidegate-degraded");
 const RESTAURANT_ID: HeaderName = HeaderName::from_static("x-restaurant-id");
 const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 
+/// The tier of callers that name no user.
+const ANONYMOUS: &str = "anonymous";
+
 /// What is still read of a body that is too large, so that its sender gets to read the refusal.
 const DRAINED: usize = 64 * 1024;
 
@@ -50,11 +53,12 @@ where
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
     let visit = Visit { gateway, peer, id: &id, parts: &parts };
     // A mistake in the code ends this request, not the connection that it shares with others.
-    let answered = AssertUnwindSafe(visit.answer(body, &mut watch)).catch_unwind().await.unwrap_or_else(|_| {
+    let mut answered = AssertUnwindSafe(visit.answer(body, &mut watch)).catch_unwind().await.unwrap_or_else(|_| {
         let fault = Fault::Internal { detail: "panic".into() };
         watch.failed(&fault);
         visit.refuse(gateway.nearest_dialect(parts.uri.path()), CallKind::Any, None, &fault, &watch)
     });
+    limits::tell(&mut answered.headers, &watch.trail.facts().limits, gateway.world.now());
     respond(answered, watch, &id, asked_id.is_some())
 }
 
@@ -112,6 +116,13 @@ impl Visit<'_> {
         B: Body<Data = Bytes> + Unpin,
     {
         let path = self.parts.uri.path();
+        if health::is_limited(path)
+            && let Err(fault) = self.admit_to_health(watch).await
+        {
+            watch.routed(&health::ROUTE, "operator");
+            watch.failed(&fault);
+            return health::refuse(&fault);
+        }
         if let Some(answered) = health::answer(self.gateway, &self.parts.method, path, &self.parts.headers) {
             watch.routed(&health::ROUTE, "operator");
             return answered;
@@ -138,6 +149,9 @@ impl Visit<'_> {
         };
         watch.on_behalf_of(&head.tenant);
         if route.plan.call.is_local() {
+            if let Err(fault) = route.limit.admit(&head, &watch.trail).await {
+                return self.fail(route, Some(&head), None, &fault, watch);
+            }
             let about = self.about(route.plan.call, &head, None, watch);
             let snapshot = health::snapshot(self.gateway, &head.tenant);
             return route
@@ -153,6 +167,13 @@ impl Visit<'_> {
             Ok(answered) => answered,
             Err(fault) => self.fail(route, Some(&head), Some(&ask), &fault, watch),
         }
+    }
+
+    /// What orchestrators and Prometheus read is never refused: they would take a refusal for a death. For the other health
+    /// pages there is a rule.
+    async fn admit_to_health(&self, watch: &Watch) -> Result<(), Fault> {
+        let head = Head { route: health::ROUTE.clone(), ..self.nobody() };
+        self.gateway.health_limit.admit(&head, &watch.trail).await
     }
 
     async fn decode<B>(&self, route: &Route, body: B, watch: &Watch) -> Result<Ask, Fault>
@@ -235,7 +256,11 @@ impl Visit<'_> {
             route: "none".into(),
             tenant: self.gateway.plan.default_tenant.clone(),
             user: None,
-            address: self.peer,
+            is_tenant_named: false,
+            tier: ANONYMOUS.into(),
+            api_key: None,
+            method: self.parts.method.clone(),
+            address: self.address(),
             headers: HeaderMap::new(),
             received: self.gateway.world.now(),
         }
@@ -253,15 +278,44 @@ impl Visit<'_> {
             },
         };
         let tenant = named(&RESTAURANT_ID, "X-Restaurant-ID")?;
+        let user = named(&USER_ID, "X-User-ID")?;
         Ok(Head {
             id: self.id.clone(),
             route: route.plan.name.clone(),
+            is_tenant_named: tenant.is_some(),
             tenant: tenant.unwrap_or_else(|| self.gateway.plan.default_tenant.clone()),
-            user: named(&USER_ID, "X-User-ID")?,
-            address: self.peer,
+            tier: self.tier(user.is_some()),
+            user,
+            api_key: self.api_key(),
+            method: self.parts.method.clone(),
+            address: self.address(),
             headers: headers::to_provider(&self.parts.headers),
             received: self.gateway.world.now(),
         })
+    }
+
+    /// What kind of customer calls.
+    fn tier(&self, has_user: bool) -> Arc<str> {
+        let plan = &self.gateway.plan.limits;
+        let said = plan.tier_header.as_ref().and_then(|name| self.parts.headers.get(name));
+        match said.and_then(|value| value.to_str().ok()).filter(|text| is_sane(text)) {
+            Some(word) => word.into(),
+            None if has_user => plan.tier.clone(),
+            None => ANONYMOUS.into(),
+        }
+    }
+
+    /// A digest of the caller's bearer token, short enough to be no secret.
+    fn api_key(&self) -> Option<Arc<str>> {
+        let value = self.parts.headers.get(header::AUTHORIZATION)?;
+        let (scheme, token) = value.as_bytes().split_at_checked(7)?;
+        let is_bearer = scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty();
+        is_bearer.then(|| blake3::hash(token).to_hex()[..32].into())
+    }
+
+    fn address(&self) -> IpAddr {
+        let plan = &self.gateway.plan.server;
+        address::of_caller(self.peer, &self.parts.headers, &plan.trusted_proxies, plan.proxy_header)
     }
 
     /// Reads a body whole, within a size and a time.

@@ -2,6 +2,7 @@
 //!
 //! It does not know what is asked; `ingress` does.
 
+mod address;
 pub mod body;
 mod configuration;
 mod connection;
@@ -10,6 +11,7 @@ pub mod current;
 mod framing;
 pub mod health;
 pub mod ingress;
+mod limits;
 mod patience;
 pub mod probes;
 

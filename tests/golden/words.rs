@@ -134,6 +134,7 @@ impl Case<'_> {
             body,
             model,
             stream: self.flag("stream"),
+            max_tokens: None,
         }
     }
 

@@ -30,6 +30,9 @@ pub(crate) struct Scenario {
     /// A configuration laid over the defaults.
     #[serde(default)]
     config: String,
+    /// True: the default limits hold. Otherwise none do, because most scenarios ask more in a moment than people do in an hour.
+    #[serde(default)]
+    limits: bool,
     /// Environment variables; the keys of Together.ai and OpenAI and `USE_BUILDPANEL=true` are set unless named here.
     #[serde(default)]
     env: BTreeMap<String, String>,
@@ -178,6 +181,8 @@ struct Planned {
     /// The time between two of them; all at once when it is 0.
     #[serde(default)]
     every_ms: u64,
+    /// The peer's address.
+    from: Option<IpAddr>,
     #[serde(default = "post")]
     method: String,
     path: String,
@@ -260,6 +265,9 @@ impl Scenario {
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect();
+        if !self.limits {
+            variables.insert("DISABLE_RATE_LIMITING".into(), "true".into());
+        }
         variables.extend(self.env.clone());
         let variables = Variables::new(variables, BTreeMap::new());
         let plan = match config::load(Some(("scenario", &self.config)), &variables) {
@@ -400,7 +408,8 @@ impl Planned {
 
     async fn call(&self, gateway: &Gateway, request: Request<Full<Bytes>>) -> Seen {
         let start = Instant::now();
-        let response = ingress::handle(gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await;
+        let peer = self.from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let response = ingress::handle(gateway, peer, request).await;
         let (parts, mut body) = response.into_parts();
         let (mut bytes, mut aborted, mut first) = (Vec::new(), false, None);
         while let Some(frame) = body.frame().await {

@@ -1,0 +1,96 @@
+//! Metrics of limits and of the store that counts for them.
+//!
+//! Labels are names of rules, which the config bounds, and words of the code.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The labels of a rule's decisions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DecisionLabels {
+    /// The rule's name.
+    pub limit: Arc<str>,
+    /// `admitted`, `refused`, `not_charged` (another rule refused), `shadow_admitted` or `shadow_refused`.
+    pub decision: &'static str,
+}
+
+/// The labels of checks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CheckLabels {
+    /// Who counted: `memory`, `redis`, `local` (because Redis is out) or `nobody`.
+    pub store: &'static str,
+}
+
+/// What is sampled when the metrics are read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StoreSample {
+    /// Keys that are remembered in this process.
+    pub keys: u64,
+    /// Keys that were forgotten early.
+    pub evicted: u64,
+    /// Corrections that the shared store never got.
+    pub unsettled: u64,
+    /// True while the store answers; the one inside the process always does.
+    pub is_up: bool,
+    /// Gateways that share it.
+    pub gateways: u32,
+    /// Operations that were sent to it.
+    pub operations: u64,
+    /// Those that failed.
+    pub failures: u64,
+}
+
+/// The metrics.
+#[derive(Default)]
+pub struct LimitMetrics {
+    /// `tidegate_limit_decisions_total`
+    pub decisions: Family<DecisionLabels, Counter>,
+    /// `tidegate_limit_checks_total`
+    pub checks: Family<CheckLabels, Counter>,
+    keys: Gauge,
+    evicted: Counter,
+    unsettled: Counter,
+    up: Gauge,
+    gateways: Gauge,
+    operations: Counter,
+    failures: Counter,
+}
+
+impl LimitMetrics {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register("tidegate_limit_decisions", "What rules decided", self.decisions.clone());
+        registry.register("tidegate_limit_checks", "Checks by who counted", self.checks.clone());
+        registry.register("tidegate_limit_keys", "Callers that are remembered here", self.keys.clone());
+        let evicted = self.evicted.clone();
+        registry.register(
+            "tidegate_limit_keys_evicted",
+            "Callers forgotten early because there were too many",
+            evicted,
+        );
+        let unsettled = self.unsettled.clone();
+        registry.register("tidegate_limit_unsettled", "Corrections that the shared store never got", unsettled);
+        registry.register("tidegate_store_up", "1 while the store answers", self.up.clone());
+        registry.register("tidegate_store_gateways", "Gateways that share the store", self.gateways.clone());
+        registry.register("tidegate_store_operations", "Operations sent to the store", self.operations.clone());
+        let failures = self.failures.clone();
+        registry.register("tidegate_store_failures", "Operations that the store failed", failures);
+    }
+
+    /// Sets what is counted elsewhere.
+    pub fn sample(&self, sample: &StoreSample) {
+        let set = |counter: &Counter, value| counter.inner().store(value, Ordering::Relaxed);
+        self.keys.set(i64::try_from(sample.keys).unwrap_or(i64::MAX));
+        set(&self.evicted, sample.evicted);
+        set(&self.unsettled, sample.unsettled);
+        self.up.set(sample.is_up.into());
+        self.gateways.set(sample.gateways.into());
+        set(&self.operations, sample.operations);
+        set(&self.failures, sample.failures);
+    }
+}

@@ -1,0 +1,187 @@
+//! Limit: how much callers may ask, in calls, tokens or dollars. All rules that match a call must admit it.
+//!
+//! What tokens will be is estimated before and corrected when the answer ends, however it ends. Who counts, in this process
+//! or in a store that gateways share, is the meter's business; how a refusal is spelt is the caller's dialect's.
+
+mod charge;
+mod rule;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::charge::{Charge, Entry};
+use self::rule::Rule;
+use crate::call::{Ask, Call, Head};
+use crate::config::plan::{LimitPlan, LimitsPlan, Prices, Quantity, RoutePlan};
+use crate::estimate::Estimates;
+use crate::fault::{Fault, Limited};
+use crate::reply::Usage;
+use crate::stack::{Next, Outcome, Policy};
+use crate::store::{Meter, Take, Taken, Verdict};
+use crate::trail::{Decision, LimitFact, Trail};
+
+/// What counts, and what was learnt about tokens. Shared, and outlives the gateway that uses it.
+#[derive(Clone)]
+pub struct Limits {
+    /// Who counts.
+    pub meter: Arc<dyn Meter>,
+    /// What calls are expected to take.
+    pub estimates: Estimates,
+}
+
+/// The policy: the rules of one route.
+#[derive(Clone)]
+pub struct Limit {
+    rules: Arc<[Rule]>,
+    limits: Limits,
+    prices: Prices,
+}
+
+impl Limit {
+    /// The rules about this route.
+    pub fn of_route(plan: &LimitsPlan, route: &RoutePlan, limits: Limits, prices: Prices) -> Self {
+        Self::of(plan, limits, prices, |rule| rule.is_about(route))
+    }
+
+    /// The rules about the health pages.
+    pub fn of_health(plan: &LimitsPlan, limits: Limits, prices: Prices) -> Self {
+        Self::of(plan, limits, prices, LimitPlan::is_about_health)
+    }
+
+    fn of(plan: &LimitsPlan, limits: Limits, prices: Prices, is_about: impl Fn(&LimitPlan) -> bool) -> Self {
+        let chosen = plan.rules.iter().filter(|rule| plan.is_on && is_about(rule));
+        Self { rules: chosen.map(|rule| Rule::new(rule.clone())).collect(), limits, prices }
+    }
+
+    /// True when no rule is about it.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Admits a request that no model answers, or refuses it.
+    pub async fn admit(&self, head: &Head, trail: &Trail) -> Result<(), Fault> {
+        self.take(head, trail, None).await.map(drop)
+    }
+
+    /// Takes from every rule that matches, or from none. Returns what must be settled later.
+    async fn take(&self, head: &Head, trail: &Trail, ask: Option<&Ask>) -> Result<Vec<Entry>, Fault> {
+        let matching: Vec<&Rule> = self.rules.iter().filter(|rule| rule.matches(head)).collect();
+        let estimate = match ask {
+            Some(ask) if matching.iter().any(|rule| rule.counts_tokens()) => self.limits.estimates.of(&head.route, ask),
+            _ => Usage::default(),
+        };
+        let model = ask.and_then(Ask::model).unwrap_or_default();
+        let mut counted: Vec<(&Rule, Take)> = Vec::with_capacity(matching.len());
+        for rule in matching {
+            // Nobody to count: no part of any of the rule's keys is known.
+            let Some(key) = rule.key(head) else { continue };
+            let cost = units(rule.plan.quantity, estimate, &self.prices, model);
+            counted.push((rule, Take { key, rate: rule.plan.rate, cost, is_enforced: rule.plan.is_enforced }));
+        }
+        if counted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let takes: Vec<Take> = counted.iter().map(|(_, take)| *take).collect();
+        let taken = self.limits.meter.take(&takes).await.map_err(|_| Fault::StoreOut)?;
+        let is_admitted = taken.is_admitted(&takes);
+        note(trail, &counted, &taken, is_admitted);
+        if !is_admitted {
+            return Err(refusal(head, &counted, &taken.verdicts));
+        }
+        let entry = |((rule, _), verdict): (&(&Rule, Take), &Verdict)| {
+            let hold = verdict.hold.filter(|_| rule.counts_tokens())?;
+            Some(Entry { hold, quantity: rule.plan.quantity })
+        };
+        Ok(counted.iter().zip(&taken.verdicts).filter_map(entry).collect())
+    }
+}
+
+/// How much of a rule's quantity a call takes.
+fn units(quantity: Quantity, usage: Usage, prices: &Prices, model: &str) -> u64 {
+    match quantity {
+        Quantity::Requests => 1,
+        Quantity::Tokens => usage.total(),
+        Quantity::Usd => {
+            // Dollars for a million tokens are millionths of a dollar for one.
+            let price = prices.of(model);
+            (usage.input as f64 * price.input + usage.output as f64 * price.output).ceil() as u64
+        }
+    }
+}
+
+fn note(trail: &Trail, counted: &[(&Rule, Take)], taken: &Taken, is_admitted: bool) {
+    let fact = |((rule, take), verdict): (&(&Rule, Take), &Verdict)| {
+        let rate = &rule.plan.rate;
+        let debt = u64::try_from(verdict.debt.as_nanos()).unwrap_or(u64::MAX);
+        let charged = if verdict.fits && !is_admitted { rate.price(take.cost.min(rate.burst), 1) } else { 0 };
+        // What a refused call would have taken was not taken.
+        let debt = debt.saturating_sub(charged);
+        let interval = rate.interval();
+        let decision = match (rule.plan.is_enforced, verdict.fits) {
+            (true, false) => Decision::Refused,
+            (true, true) if is_admitted => Decision::Admitted,
+            (true, true) => Decision::NotCharged,
+            (false, true) => Decision::ShadowAdmitted,
+            (false, false) => Decision::ShadowRefused,
+        };
+        LimitFact {
+            rule: rule.plan.name.clone(),
+            quantity: rule.plan.quantity.as_str(),
+            scale: rule.plan.quantity.scale(),
+            count: rate.count,
+            window: rate.period,
+            burst: rate.burst,
+            remaining: rate.remaining(debt),
+            more_in: match verdict.fits {
+                true if debt == 0 => Duration::ZERO,
+                true => Duration::from_nanos((debt.saturating_sub(1)) % interval + 1),
+                false => verdict.wait,
+            },
+            full_in: Duration::from_nanos(debt),
+            decision,
+            source: taken.source.as_str(),
+        }
+    };
+    trail.facts().limits = counted.iter().zip(&taken.verdicts).map(fact).collect();
+}
+
+/// The refusal of the rule that makes the caller wait longest: after that, all of them admit.
+fn refusal(head: &Head, counted: &[(&Rule, Take)], verdicts: &[Verdict]) -> Fault {
+    let refused = counted.iter().zip(verdicts).filter(|((_, take), verdict)| take.is_enforced && !verdict.fits);
+    let Some(((rule, _), verdict)) = refused.max_by_key(|(_, verdict)| verdict.wait) else {
+        return Fault::Internal { detail: "refused by no rule".into() };
+    };
+    let plan = &rule.plan;
+    Fault::Limited(Box::new(Limited {
+        rule: plan.name.clone(),
+        tier: head.tier.clone(),
+        amount: plan.rate.count as f64 / plan.quantity.scale() as f64,
+        quantity: plan.quantity.as_str(),
+        window: plan.rate.period,
+        retry_after: verdict.wait,
+        message: plan.message.clone(),
+        upgrade_url: plan.upgrade_url.clone(),
+    }))
+}
+
+impl Policy for Limit {
+    const NAME: &'static str = "limit";
+
+    async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
+        let entries = self.take(&call.head, &call.trail, Some(&call.ask)).await?;
+        if entries.is_empty() {
+            return next.call(call).await;
+        }
+        // From here on whoever leaves, however, settles by dropping it.
+        let charge = Charge::new(entries, self.limits.clone(), self.prices.clone(), &call);
+        // What was delivered is judged by its text when nobody counts tokens.
+        call.reads_text |= call.ask.wants_stream();
+        match next.call(call).await {
+            Err(fault) => {
+                charge.failed();
+                Err(fault)
+            }
+            Ok(reply) => Ok(charge.follow(reply)),
+        }
+    }
+}

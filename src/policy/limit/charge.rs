@@ -1,0 +1,148 @@
+//! What a call came to: follows an answer to its end and settles then, whoever ends it.
+//!
+//! The provider's own count is what counts. Where it gave none (the stream was cut, the caller left, nobody asked for one)
+//! the prompt is charged, and what was delivered of the answer. It does not know what a token costs anybody.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::{Stream, StreamExt};
+
+use super::{Limits, units};
+use crate::call::{Ask, Call};
+use crate::config::plan::{Prices, Quantity};
+use crate::fault::Fault;
+use crate::reply::{Body, Event, EventKind, EventStream, Reply, Usage};
+use crate::store::Hold;
+use crate::trail::Trail;
+
+/// Something that was taken and must be settled.
+pub(super) struct Entry {
+    pub(super) hold: Hold,
+    pub(super) quantity: Quantity,
+}
+
+/// One call's charge. Dropping it settles.
+pub(super) struct Charge {
+    entries: Vec<Entry>,
+    limits: Limits,
+    prices: Prices,
+    route: Arc<str>,
+    ask: Arc<Ask>,
+    trail: Trail,
+    stage: Stage,
+}
+
+/// How far the call came.
+enum Stage {
+    /// Nothing of an answer was seen: whoever drops the charge now has left.
+    Waiting,
+    /// It failed: nobody pays for that.
+    Failed,
+    /// An answer began.
+    Answered(Delivered),
+}
+
+/// What was passed on of an answer.
+#[derive(Default)]
+struct Delivered {
+    /// Bytes of text.
+    bytes: usize,
+    /// Pieces that are no plain text, each about a token.
+    pieces: u64,
+    /// What an answer in the house's own words says about itself.
+    usage: Option<Usage>,
+}
+
+impl Charge {
+    pub(super) fn new(entries: Vec<Entry>, limits: Limits, prices: Prices, call: &Call) -> Self {
+        Self {
+            entries,
+            limits,
+            prices,
+            route: call.head.route.clone(),
+            ask: call.ask.clone(),
+            trail: call.trail.clone(),
+            stage: Stage::Waiting,
+        }
+    }
+
+    /// The call failed.
+    pub(super) fn failed(mut self) {
+        self.stage = Stage::Failed;
+    }
+
+    /// Follows an answer to its end.
+    pub(super) fn follow(mut self, reply: Reply) -> Reply {
+        let delivered = match &reply.body {
+            Body::Answer(answer) => Delivered { bytes: answer.text.len(), pieces: 0, usage: answer.usage },
+            Body::Transcript(transcript) => Delivered { bytes: transcript.text.len(), ..Delivered::default() },
+            Body::Whole(bytes) => Delivered { bytes: bytes.len(), ..Delivered::default() },
+            Body::Bytes(_) | Body::Events(_) => Delivered::default(),
+        };
+        self.stage = Stage::Answered(delivered);
+        match reply.body {
+            Body::Events(events) => Reply { body: Body::Events(Box::pin(Followed { events, charge: self })), ..reply },
+            Body::Bytes(_) => reply.on_end(move |_| drop(self)),
+            _ => reply,
+        }
+    }
+
+    fn used(&self) -> Usage {
+        let facts = self.trail.facts();
+        // No provider was asked: the answer was there already.
+        if facts.attempts.is_empty() {
+            return Usage::default();
+        }
+        let prompt = || self.limits.estimates.of(&self.route, &self.ask).input;
+        match &self.stage {
+            Stage::Failed => Usage::default(),
+            Stage::Waiting => facts.tokens().unwrap_or_else(|| Usage { input: prompt(), output: 0 }),
+            Stage::Answered(delivered) => facts.tokens().or(delivered.usage).unwrap_or_else(|| {
+                let text = self.limits.estimates.tokens(self.ask.model(), delivered.bytes);
+                Usage { input: prompt(), output: text + delivered.pieces }
+            }),
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        let used = self.used();
+        let (model, counted) = {
+            let facts = self.trail.facts();
+            (facts.served().and_then(|attempt| attempt.model.clone()), facts.tokens())
+        };
+        let model = model.as_deref().or_else(|| self.ask.model()).unwrap_or_default();
+        for Entry { hold, quantity } in self.entries.drain(..) {
+            self.limits.meter.settle(hold, units(quantity, used, &self.prices, model));
+        }
+        if let (Stage::Answered(_), Some(usage)) = (&self.stage, counted) {
+            self.limits.estimates.learn(&self.route, &self.ask, usage);
+        }
+    }
+}
+
+/// Events on their way to the caller.
+struct Followed {
+    // Declared before the charge: dropped first, the stream notes what its provider counted.
+    events: EventStream,
+    charge: Charge,
+}
+
+impl Stream for Followed {
+    type Item = Result<Event, Fault>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let item = self.events.poll_next_unpin(cx);
+        if let (Poll::Ready(Some(Ok(event))), Stage::Answered(delivered)) = (&item, &mut self.charge.stage) {
+            match &event.kind {
+                EventKind::Text(text) => delivered.bytes += text.len(),
+                EventKind::Piece | EventKind::Other => delivered.pieces += 1,
+                EventKind::Comment | EventKind::Done => {}
+            }
+        }
+        item
+    }
+}
