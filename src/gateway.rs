@@ -18,7 +18,7 @@ use crate::policy::failover::Target;
 use crate::policy::limit::Limit;
 use crate::policy::observe::Observe;
 use crate::provider::exchange::Exchange;
-use crate::provider::transport::{self, Transport};
+use crate::provider::transport::{Access, Transport};
 use crate::stack::{Next, Stack};
 use crate::world::World;
 
@@ -121,7 +121,7 @@ impl Gateway {
     /// The transport to a provider of this name, if it reaches what `wanted` says.
     fn transport_to(&self, wanted: &ProviderPlan) -> Option<Arc<dyn Transport>> {
         let own = self.plan.providers.iter().zip(&self.transports).find(|(own, _)| own.name == wanted.name);
-        own.filter(|(own, _)| transport::is_reached_alike(own, wanted)).map(|(_, transport)| transport.clone())
+        own.filter(|(own, _)| Access::of(own) == Access::of(wanted)).map(|(_, transport)| transport.clone())
     }
 
     /// The route for a method and a path.

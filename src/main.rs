@@ -27,7 +27,7 @@ enum Command {
     /// Without --config: config/gateway.toml when it exists, else built-in defaults. The environment and .env win over
     /// both: BUILDPANEL_URL, TOGETHER_API_KEY and OPENAI_API_KEY alone make a complete gateway.
     ///
-    /// A change of the config file, of .env or of a file that holds a secret applies within a second, and so does SIGHUP:
+    /// A change of the config file, of .env or of a key's or certificate's file applies within a second, and so does SIGHUP:
     /// no call and no connection is dropped. A bad file changes nothing; the log, /health/status and /metrics say why.
     Serve {
         /// The configuration, in TOML.

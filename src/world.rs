@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::chance::Chance;
 use crate::config::plan::ProviderPlan;
 use crate::provider::simulated::Simulation;
-use crate::provider::transport::{Network, Transport};
+use crate::provider::transport::{Access, Network, Transport};
 
 /// One world.
 pub struct World {
@@ -50,7 +50,7 @@ impl World {
     /// How to reach a provider.
     pub fn transport(&self, provider: &ProviderPlan) -> Result<Arc<dyn Transport>, String> {
         match &self.reach {
-            Reach::Network => Ok(Network::new(provider)?),
+            Reach::Network => Ok(Network::new(&Access::of(provider))?),
             Reach::Simulated(simulation) => Ok(simulation.provider(provider, &self.chance)),
         }
     }

@@ -19,7 +19,7 @@ const EVERY: Duration = Duration::from_millis(400);
 /// Two readings this far apart must agree: a file that is being written is left alone until it is whole.
 const SETTLED: Duration = Duration::from_millis(150);
 
-/// The files of one configuration: the config file, `.env`, and the files that hold its secrets.
+/// The files of one configuration: the config file, `.env`, and the files that it names: of secrets and certificates.
 pub struct Watch {
     /// The file that was named.
     named: Option<PathBuf>,
@@ -107,7 +107,7 @@ impl Seen {
         add(&mut hasher, Path::new(load::DOTENV));
         let mut others = Vec::new();
         if let Some(text) = text.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok()) {
-            secret_files(&document::parse(Layer::File, "", text).0, &mut others);
+            named_files(&document::parse(Layer::File, "", text).0, &mut others);
         }
         for path in others {
             add(&mut hasher, Path::new(path.trim()));
@@ -149,11 +149,11 @@ fn is_pipe(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
-/// The files that hold what a config does not say itself: `key_file`, `redis_url_file`.
-fn secret_files(table: &Table, found: &mut Vec<String>) {
+/// The files that hold what a config does not say itself: `key_file`, `redis_url_file`, `ca_file`.
+fn named_files(table: &Table, found: &mut Vec<String>) {
     for entry in table.entries() {
         match &entry.node.value {
-            Value::Table(table) => secret_files(table, found),
+            Value::Table(table) => named_files(table, found),
             Value::Text(path) if entry.key.ends_with("_file") => found.push(path.clone()),
             _ => {}
         }

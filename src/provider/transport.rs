@@ -6,14 +6,17 @@ use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
 use http::{HeaderMap, HeaderValue, header};
+use rustls::pki_types::CertificateDer;
 use url::Url;
 
 use super::{Request, ResponseHead};
 use crate::config::plan::ProviderPlan;
+use crate::config::secret::Secret;
 
 /// The most that is accepted of a response's head: twice what Node.js accepts, ten times what OpenAI's edge sends.
 const MAX_HEAD: usize = 32 * 1024;
@@ -58,9 +61,32 @@ pub struct Network {
     authorization: Option<HeaderValue>,
 }
 
+/// What a transport knows of its provider, and all of it: two that are equal here can share one, and its connections.
+#[derive(Clone, PartialEq)]
+pub struct Access {
+    name: Arc<str>,
+    urls: Vec<Url>,
+    key: Option<Secret>,
+    roots: Vec<CertificateDer<'static>>,
+    connect: Duration,
+}
+
+impl Access {
+    /// How a plan's provider is reached.
+    pub fn of(plan: &ProviderPlan) -> Self {
+        Self {
+            name: plan.name.clone(),
+            urls: plan.urls.clone(),
+            key: plan.key.clone(),
+            roots: plan.roots.clone(),
+            connect: plan.connect,
+        }
+    }
+}
+
 impl Network {
     /// A transport for one provider.
-    pub fn new(provider: &ProviderPlan) -> Result<Arc<Self>, String> {
+    pub fn new(provider: &Access) -> Result<Arc<Self>, String> {
         let authorization = match &provider.key {
             None => None,
             Some(key) => {
@@ -75,15 +101,9 @@ impl Network {
     }
 }
 
-/// True when a transport to one of them serves the other too. Whatever a transport takes from the plan is compared here.
-pub fn is_reached_alike(left: &ProviderPlan, right: &ProviderPlan) -> bool {
-    let is_same_door = left.urls == right.urls && left.key == right.key && left.kind == right.kind;
-    is_same_door && left.connect == right.connect
-}
-
 /// The provider's connection pool. Redirects are not followed (a provider's answer must not choose where the caller's
 /// prompt goes next), and proxies of the environment are not used: what the config names is where bytes go.
-fn client(provider: &ProviderPlan) -> Result<reqwest::Client, String> {
+fn client(provider: &Access) -> Result<reqwest::Client, String> {
     // Another part of the process may have chosen already; either choice is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cannot = |fault: reqwest::Error| format!("no HTTP client for provider {}: {}", provider.name, chain(&fault));
@@ -96,7 +116,7 @@ fn client(provider: &ProviderPlan) -> Result<reqwest::Client, String> {
         .tcp_nodelay(true)
         // Below the 60 s after which most load balancers close: a connection that the other side is about to close
         // should not be picked for the next request.
-        .pool_idle_timeout(std::time::Duration::from_secs(50))
+        .pool_idle_timeout(Duration::from_secs(50))
         .pool_max_idle_per_host(1024)
         // Resilience is the gateway's own business: nothing below it repeats a request behind its back.
         .retry(reqwest::retry::never())
