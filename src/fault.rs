@@ -79,6 +79,13 @@ pub enum Fault {
         /// When there may be a place.
         retry_in: Duration,
     },
+    /// The provider has said that it would refuse the call now, because of its limits.
+    Quota {
+        /// Who.
+        provider: Arc<str>,
+        /// When it would take it.
+        retry_in: Duration,
+    },
     /// This target cannot serve this call (a picture for a text-only provider).
     Unsupported {
         /// Who.
@@ -240,7 +247,7 @@ impl Fault {
             | Fault::StoreOut
             | Fault::Overloaded
             | Fault::Unsupported { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Fault::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
+            Fault::Limited(_) | Fault::Quota { .. } => StatusCode::TOO_MANY_REQUESTS,
             Fault::Connect { .. } | Fault::Broken { .. } | Fault::Incomplete { .. } | Fault::Credential { .. } => {
                 StatusCode::BAD_GATEWAY
             }
@@ -248,7 +255,7 @@ impl Fault {
             Fault::Refused { refusal, .. } => refusal.status,
             Fault::Exhausted { last, .. } => match &**last {
                 Fault::Timeout { .. } | Fault::Deadline => StatusCode::GATEWAY_TIMEOUT,
-                Fault::Refused { refusal, .. } if refusal.status == StatusCode::TOO_MANY_REQUESTS => refusal.status,
+                last if last.status() == StatusCode::TOO_MANY_REQUESTS => StatusCode::TOO_MANY_REQUESTS,
                 _ => StatusCode::SERVICE_UNAVAILABLE,
             },
             Fault::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
@@ -273,13 +280,12 @@ impl Fault {
             Fault::Credential { .. } => CREDENTIALS,
             Fault::Open { .. } => "breaker_open",
             Fault::Saturated { .. } => "provider_saturated",
+            Fault::Quota { .. } => "provider_quota",
             Fault::Unsupported { .. } => "unsupported_by_provider",
             Fault::Deadline => "deadline_exceeded",
             Fault::Exhausted { last, .. } => match &**last {
                 Fault::Timeout { .. } | Fault::Deadline => "providers_timed_out",
-                Fault::Refused { refusal, .. } if refusal.status == StatusCode::TOO_MANY_REQUESTS => {
-                    "providers_rate_limited"
-                }
+                last if last.status() == StatusCode::TOO_MANY_REQUESTS => "providers_rate_limited",
                 _ => "providers_unavailable",
             },
             Fault::Limited(_) => "rate_limited",
@@ -300,7 +306,7 @@ impl Fault {
             Fault::Connect { .. } | Fault::Timeout { .. } | Fault::Broken { .. } | Fault::Incomplete { .. } => {
                 Blame::Provider
             }
-            Fault::Open { .. } | Fault::Exhausted { .. } | Fault::Deadline => Blame::Provider,
+            Fault::Open { .. } | Fault::Quota { .. } | Fault::Exhausted { .. } | Fault::Deadline => Blame::Provider,
             Fault::NoProvider
             | Fault::Disabled { .. }
             | Fault::Credential { .. }
@@ -346,6 +352,7 @@ impl Fault {
                 _ if refusal.code.as_deref() == Some(TOO_LONG) => Retry::LargerContext,
                 _ => Retry::Never,
             },
+            Fault::Quota { retry_in, .. } => Retry::After(*retry_in),
             Fault::Timeout { phase: Phase::Call, .. } => Retry::Never,
             Fault::Timeout { .. }
             | Fault::Incomplete { .. }
@@ -398,6 +405,7 @@ impl Fault {
             Fault::Saturated { provider, .. } => {
                 format!("The AI provider {provider} has as much to do as it can. Please try again.").into()
             }
+            Fault::Quota { provider, .. } => format!("The AI provider {provider} is at its rate limit.").into(),
             Fault::Unsupported { provider, what } => {
                 format!("The AI provider {provider} does not support {what}.").into()
             }
@@ -421,7 +429,9 @@ impl Fault {
         match self {
             Fault::Disabled { .. } | Fault::NoProvider => Some(DISABLED_RETRY_AFTER),
             Fault::Exhausted { retry_after, .. } => Some(*retry_after),
-            Fault::Open { retry_in, .. } | Fault::Saturated { retry_in, .. } => Some(*retry_in),
+            Fault::Open { retry_in, .. } | Fault::Saturated { retry_in, .. } | Fault::Quota { retry_in, .. } => {
+                Some(*retry_in)
+            }
             Fault::Refused { refusal, .. } => {
                 refusal.retry_after.or((refusal.status.as_u16() == 429).then_some(DEFAULT_RETRY_AFTER))
             }
@@ -448,6 +458,7 @@ impl Fault {
             Fault::Credential { provider } => Some(format!("{provider}: the provider refused our key")),
             Fault::Open { provider, .. } => Some(format!("{provider}: the breaker is open")),
             Fault::Saturated { provider, .. } => Some(format!("{provider}: no place")),
+            Fault::Quota { provider, .. } => Some(format!("{provider}: it would refuse the call now")),
             Fault::Unsupported { provider, what } => Some(format!("{provider}: no support for {what}")),
             Fault::Exhausted { last, .. } => last.detail(),
             Fault::Internal { detail } => Some(detail.clone()),

@@ -95,7 +95,7 @@ impl Gateway {
                 return Err(format!("provider {} has no state", provider.name));
             };
             let exchange = Exchange::new(provider.clone(), transport.clone(), state.instances.clone());
-            let stack = pipeline::target(route, target, state, world.chance(), exchange);
+            let stack = pipeline::target(route, target, state, &live.limits().estimates, world.chance(), exchange);
             Ok(Target { plan: target.clone(), switch: state.switch.clone(), retries: state.retries.clone(), stack })
         };
         let mut routes = Vec::with_capacity(plan.routes.len());

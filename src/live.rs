@@ -25,6 +25,7 @@ use crate::policy::breaker::Breakers;
 use crate::policy::concurrency::Places;
 use crate::policy::hedge::Paces;
 use crate::policy::limit::Limits;
+use crate::policy::quota::Quotas;
 use crate::provider::balance::Instances;
 use crate::store::memory::Memory;
 use crate::store::redis::{Redis, Settings, Standing};
@@ -291,6 +292,8 @@ pub struct ProviderLive {
     pub retries: RetryBudget,
     /// How much it is asked at once.
     pub places: Places,
+    /// What it says that it still allows.
+    pub quotas: Quotas,
     /// Which of its instances is asked.
     pub instances: Instances,
     plan: Arc<ProviderPlan>,
@@ -328,6 +331,7 @@ impl ProviderLive {
             breakers: Breakers::new(plan.name.clone(), plan.breaker.clone(), chance.clone()),
             retries: RetryBudget::new(plan.retry.budget, plan.retry.budget_floor),
             places: Places::new(plan.concurrency.clone()),
+            quotas: Quotas::default(),
             instances: Instances::new(plan.urls.len(), plan.balance.clone(), chance.clone()),
             plan: plan.clone(),
             health: Arc::default(),
@@ -352,6 +356,7 @@ impl ProviderLive {
             breakers: keep(is_same_breaker, &self.breakers, || self.breakers.renewed(plan.breaker.clone())),
             retries: self.retries.under(plan.retry.budget, plan.retry.budget_floor),
             places: keep(is_same_limit, &self.places, || self.places.renewed(plan.concurrency.clone())),
+            quotas: keep(is_same_place, &self.quotas, Quotas::default),
             instances: keep(is_same_list, &self.instances, || {
                 Instances::new(plan.urls.len(), plan.balance.clone(), chance.clone())
             }),

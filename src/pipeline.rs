@@ -8,6 +8,7 @@ use tower::ServiceBuilder;
 
 use crate::chance::Chance;
 use crate::config::plan::{ResumeMode, RoutePlan, TargetPlan, WhenDisabled};
+use crate::estimate::Estimates;
 use crate::live::{Live, ProviderLive};
 use crate::policy::breaker::Breaker;
 use crate::policy::concurrency::Concurrency;
@@ -17,6 +18,7 @@ use crate::policy::failover::{Failover, Target};
 use crate::policy::hedge::Hedge;
 use crate::policy::limit::Limit;
 use crate::policy::observe::Observe;
+use crate::policy::quota::Quota;
 use crate::policy::resume::Resume;
 use crate::policy::retry::Retry;
 use crate::policy::timeout::Timeout;
@@ -56,15 +58,19 @@ pub fn target(
     route: &RoutePlan,
     plan: &TargetPlan,
     state: &ProviderLive,
+    estimates: &Estimates,
     chance: &Chance,
     exchange: Exchange,
 ) -> Stack {
     let provider = &plan.provider;
     let retry = Retry::new(provider.retry, state.retries.clone(), chance.clone());
+    let quota = Quota::new(provider.name.clone(), provider.quota, state.quotas.clone(), estimates.clone());
     let concurrency = Concurrency::new(provider.name.clone(), state.places.clone(), route.priority);
     let layers = ServiceBuilder::new()
         // Around the breaker: every attempt is counted, and an open breaker ends the retries.
         .layer(policy(route.is_idempotent.then_some(retry)))
+        // Inside retry, which knows whether to wait. Around the breaker: who is not asked has neither failed nor succeeded.
+        .layer(policy(provider.quota.is_on.then_some(quota)))
         // Around the timeout: a provider that is too slow is failing.
         .layer(policy(Breaker::new(provider.name.clone(), state.breakers.clone())))
         // Inside the breaker: who is refused anyway does not wait for a place. Around the timeout: waiting is not silence.

@@ -77,6 +77,31 @@ pub fn later(at: Instant, after: Duration) -> Instant {
     at.checked_add(after.min(FAR)).unwrap_or(at)
 }
 
+/// A span of time as headers about rate limits spell it: `1s`, `6m0s`, `20ms`, `1.5s`, or plain seconds.
+pub fn span(text: &str) -> Option<Duration> {
+    if let Ok(plain) = text.parse() {
+        return Duration::try_from_secs_f64(plain).ok();
+    }
+    let (mut rest, mut total) = (text, Duration::ZERO);
+    while !rest.is_empty() {
+        let end = rest.find(|char: char| !char.is_ascii_digit() && char != '.')?;
+        let (number, tail) = rest.split_at(end);
+        let end = tail.find(|char: char| !char.is_ascii_alphabetic()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(end);
+        let factor = match unit {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 0.001,
+            _ => return None,
+        };
+        let part = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * factor).ok()?;
+        total = total.checked_add(part)?;
+        rest = tail;
+    }
+    (!text.is_empty()).then_some(total)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,5 +119,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_absurd_duration_does_not_overflow() {
         let _ = Deadline::after(Duration::MAX, Phase::Call);
+    }
+
+    #[test]
+    fn spans_are_read_as_providers_write_them() {
+        for (text, milliseconds) in
+            [("20ms", 20), ("1s", 1_000), ("6m0s", 360_000), ("2m59.56s", 179_560), ("1h2m", 3_720_000), ("7.5", 7_500)]
+        {
+            assert_eq!(span(text), Some(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "s", "-1", "1x", "1.2.3s", "inf", "nan", "1e400"] {
+            assert_eq!(span(text), None, "{text}");
+        }
     }
 }

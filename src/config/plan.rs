@@ -187,6 +187,8 @@ pub struct ProviderPlan {
     pub breaker: BreakerPlan,
     /// How much it is asked at once.
     pub concurrency: ConcurrencyPlan,
+    /// What it says about its limits, and how far that is believed.
+    pub quota: QuotaPlan,
     /// Which of its instances is asked.
     pub balance: BalancePlan,
     /// The largest plain answer.
@@ -263,6 +265,15 @@ pub struct ConcurrencyPlan {
     pub queue: u32,
     /// How long they may wait.
     pub max_wait: Duration,
+}
+
+/// `[quota]`
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QuotaPlan {
+    /// False: it is asked until it refuses.
+    pub is_on: bool,
+    /// The longest time for which it is not asked.
+    pub longest: Duration,
 }
 
 /// `[balance]`

@@ -1,9 +1,9 @@
-//! Policies: the tables `[retry]`, `[breaker]`, `[concurrency]` and `[balance]`. What a provider's own table leaves open comes
+//! Policies: the tables `[retry]`, `[breaker]`, `[concurrency]`, `[quota]` and `[balance]`. What a provider's own table leaves open comes
 //! from the one at the top of the file.
 //!
 //! It does not know what the policies do with these numbers.
 
-use super::plan::{BalancePlan, BreakerPlan, ConcurrencyPlan, RetryPlan};
+use super::plan::{BalancePlan, BreakerPlan, ConcurrencyPlan, QuotaPlan, RetryPlan};
 use super::reader::Section;
 use super::value;
 
@@ -13,6 +13,7 @@ pub(super) struct Policies {
     pub(super) retry: RetryPlan,
     pub(super) breaker: BreakerPlan,
     pub(super) concurrency: ConcurrencyPlan,
+    pub(super) quota: QuotaPlan,
     pub(super) balance: BalancePlan,
 }
 
@@ -23,9 +24,21 @@ impl Policies {
             retry: retry(section, above.map(|it| it.retry)),
             breaker: breaker(section, above.map(|it| &it.breaker)),
             concurrency: concurrency(section, above.map(|it| &it.concurrency)),
+            quota: quota(section, above.map(|it| it.quota)),
             balance: balance(section, above.map(|it| &it.balance)),
         }
     }
+}
+
+/// `[quota]`
+fn quota(section: &mut Section<'_>, above: Option<QuotaPlan>) -> QuotaPlan {
+    let mut table = section.section("quota");
+    let plan = QuotaPlan {
+        is_on: table.inherited("enabled", value::boolean, above.map(|it| it.is_on)),
+        longest: table.inherited("longest", value::duration, above.map(|it| it.longest)),
+    };
+    table.close();
+    plan
 }
 
 /// `[retry]`

@@ -135,6 +135,7 @@ fn provider(
         retry: policies.retry,
         breaker: policies.breaker,
         concurrency: policies.concurrency,
+        quota: policies.quota,
         balance: policies.balance,
         max_reply,
         endpoints,

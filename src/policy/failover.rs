@@ -157,7 +157,7 @@ impl Next for Failover {
                 Ok(reply) => return Ok(reply),
                 Err(fault) => fault,
             };
-            let was_asked = !matches!(fault, Fault::Unsupported { .. });
+            let was_asked = !matches!(fault, Fault::Unsupported { .. } | Fault::Quota { .. });
             if fault.retry() == Retry::Never || (was_asked && !self.is_idempotent) {
                 return Err(fault);
             }

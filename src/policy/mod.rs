@@ -8,6 +8,7 @@ pub mod failover;
 pub mod hedge;
 pub mod limit;
 pub mod observe;
+pub mod quota;
 pub mod resume;
 pub mod retry;
 pub mod timeout;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::config::plan::ProviderPlan;
 use crate::fault::{self, Fault, Refusal};
 use crate::headers;
+use crate::time::span;
 
 /// An error answer, read. Whatever it says about keys stays here.
 pub(super) fn refused(provider: &ProviderPlan, status: StatusCode, headers: HeaderMap, body: Bytes) -> Fault {
@@ -188,31 +189,6 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 fn seconds(text: &str) -> Option<Duration> {
     text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-}
-
-/// A span of time as these headers spell it: `1s`, `6m0s`, `20ms`, `1.5s`, or plain seconds.
-fn span(text: &str) -> Option<Duration> {
-    if let Some(plain) = seconds(text) {
-        return Some(plain);
-    }
-    let (mut rest, mut total) = (text, Duration::ZERO);
-    while !rest.is_empty() {
-        let end = rest.find(|char: char| !char.is_ascii_digit() && char != '.')?;
-        let (number, tail) = rest.split_at(end);
-        let end = tail.find(|char: char| !char.is_ascii_alphabetic()).unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(end);
-        let factor = match unit {
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 0.001,
-            _ => return None,
-        };
-        let part = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * factor).ok()?;
-        total = total.checked_add(part)?;
-        rest = tail;
-    }
-    (!text.is_empty()).then_some(total)
 }
 
 #[cfg(test)]

@@ -1,0 +1,88 @@
+//! Quota: a provider that has said how much it still allows is not asked for more before it allows that.
+//!
+//! What it says in `x-ratelimit-remaining-*`, `-reset-*` and `Retry-After` is remembered per model family; a call that it
+//! would refuse is refused here, with the time when it would not be. Whether that means waiting or the next target is
+//! decided outside, as for any refusal. How the numbers change is in `quota/told`.
+
+mod told;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use moka::sync::Cache;
+use tokio::time::Instant;
+
+use self::told::{Told, said};
+use crate::call::Call;
+use crate::config::plan::QuotaPlan;
+use crate::estimate::Estimates;
+use crate::fault::Fault;
+use crate::names::family;
+use crate::stack::{Next, Outcome, Policy};
+
+/// Model families per provider; callers choose model names, and must not choose how much memory they take.
+const FAMILIES: u64 = 256;
+
+/// What one provider allows. Shared, and outlives the gateway that uses it.
+#[derive(Clone)]
+pub struct Quotas(Cache<Box<str>, Arc<Mutex<Told>>>);
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self(Cache::new(FAMILIES))
+    }
+}
+
+impl Quotas {
+    fn told(&self, model: Option<&str>) -> Arc<Mutex<Told>> {
+        let family = family(model.unwrap_or_default());
+        self.0.get(family).unwrap_or_else(|| self.0.get_with(family.into(), Arc::default))
+    }
+}
+
+/// The policy around one target.
+#[derive(Clone)]
+pub struct Quota {
+    provider: Arc<str>,
+    settings: QuotaPlan,
+    quotas: Quotas,
+    estimates: Estimates,
+}
+
+impl Quota {
+    /// Holds calls to what the provider allows, as far as `quotas` know; `estimates` say how many tokens a call takes.
+    pub fn new(provider: Arc<str>, settings: QuotaPlan, quotas: Quotas, estimates: Estimates) -> Self {
+        Self { provider, settings, quotas, estimates }
+    }
+}
+
+impl Policy for Quota {
+    const NAME: &'static str = "quota";
+
+    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+        let told = self.quotas.told(call.model());
+        let tokens = self.estimates.of(&call.head.route, &call.ask).total();
+        let sent = match lock(&told).send(tokens, Instant::now()) {
+            Ok(sent) => sent,
+            Err(retry_in) => return Err(Fault::Quota { provider: self.provider.clone(), retry_in }),
+        };
+        let outcome = next.call(call).await;
+        let now = Instant::now();
+        match &outcome {
+            Ok(reply) => lock(&told).hear(sent, said(&reply.headers), self.settings.longest, now),
+            Err(Fault::Refused { refusal, .. }) => {
+                let mut told = lock(&told);
+                match refusal.retry_after {
+                    Some(wait) => told.wait(wait.min(self.settings.longest), now),
+                    None => told.hear(sent, said(&refusal.headers), self.settings.longest, now),
+                }
+            }
+            Err(_) => {}
+        }
+        outcome
+    }
+}
+
+fn lock(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
+    // Numbers only: no panic can leave them half-written.
+    told.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,156 @@
+//! What a provider told about its limits, and what that means for the next call.
+//!
+//! Each answer tells what was left when its own call was counted; what was sent after that call is taken off. It knows no
+//! clock and no provider.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use tokio::time::Instant;
+
+use crate::time::span;
+
+/// When a limit that says no time is taken to be there again.
+const UNSAID: Duration = Duration::from_secs(1);
+
+/// What is known of one provider's limits for one model family.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    requests: Limit,
+    tokens: Limit,
+    /// Nothing is sent before this.
+    closed_until: Option<Instant>,
+}
+
+/// One limit.
+#[derive(Debug, Default)]
+struct Limit {
+    /// Units sent so far, ever.
+    sent: u64,
+    /// What the newest answer said.
+    heard: Option<Heard>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    /// Units sent when the call was, the call included.
+    at: u64,
+    /// Units left then.
+    left: u64,
+    /// When all of it is there again.
+    until: Instant,
+}
+
+impl Limit {
+    /// Units that may still be sent, and when there are more; `None` when nothing is known.
+    fn left(&self, now: Instant) -> Option<(u64, Instant)> {
+        let heard = self.heard.filter(|heard| heard.until > now)?;
+        Some((heard.left.saturating_sub(self.sent - heard.at), heard.until))
+    }
+
+    fn wait(&self, units: u64, now: Instant) -> Option<Duration> {
+        let (left, until) = self.left(now)?;
+        (left < units).then(|| until - now)
+    }
+
+    fn hear(&mut self, at: u64, said: Said, longest: Duration, now: Instant) {
+        let Some(left) = said.remaining else { return };
+        // An older call's answer may come later: it knows less.
+        if self.heard.is_some_and(|heard| heard.at > at && heard.until > now) {
+            return;
+        }
+        self.heard = Some(Heard { at, left, until: now + said.reset.unwrap_or(UNSAID).min(longest) });
+    }
+}
+
+/// A call that was sent: what had been sent by then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    requests: u64,
+    tokens: u64,
+}
+
+impl Told {
+    /// Sends a call of so many tokens, or says how long it would be refused. A call with more tokens than are ever left is
+    /// the provider's to judge.
+    pub(super) fn send(&mut self, tokens: u64, now: Instant) -> Result<Sent, Duration> {
+        let closed = self.closed_until.and_then(|until| until.checked_duration_since(now)).filter(|it| !it.is_zero());
+        // Of tokens only none at all is certain: what is estimated too high must not stop a call that would fit.
+        let waits = [closed, self.requests.wait(1, now), self.tokens.wait(1, now)];
+        if let Some(wait) = waits.into_iter().flatten().max() {
+            return Err(wait);
+        }
+        self.requests.sent += 1;
+        self.tokens.sent = self.tokens.sent.saturating_add(tokens);
+        Ok(Sent { requests: self.requests.sent, tokens: self.tokens.sent })
+    }
+
+    /// Hears what the answer to a call says.
+    pub(super) fn hear(&mut self, sent: Sent, (requests, tokens): (Said, Said), longest: Duration, now: Instant) {
+        self.requests.hear(sent.requests, requests, longest, now);
+        self.tokens.hear(sent.tokens, tokens, longest, now);
+    }
+
+    /// Sends nothing for so long. What was said in so many words comes before what numbers mean.
+    pub(super) fn wait(&mut self, wait: Duration, now: Instant) {
+        self.closed_until = self.closed_until.max(Some(now + wait));
+        (self.requests.heard, self.tokens.heard) = (None, None);
+    }
+}
+
+/// What headers say about one limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Said {
+    remaining: Option<u64>,
+    reset: Option<Duration>,
+}
+
+/// What headers say about requests and tokens.
+pub(super) fn said(headers: &HeaderMap) -> (Said, Said) {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let of = |what: &str| Said {
+        remaining: text(&format!("x-ratelimit-remaining-{what}")).and_then(|text| text.parse().ok()),
+        reset: text(&format!("x-ratelimit-reset-{what}")).and_then(span),
+    };
+    (of("requests"), of("tokens"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn left(remaining: u64, seconds: u64) -> (Said, Said) {
+        (Said { remaining: Some(remaining), reset: Some(Duration::from_secs(seconds)) }, Said::default())
+    }
+
+    #[test]
+    fn what_was_sent_after_a_call_is_taken_off_what_its_answer_says_is_left() {
+        let (mut told, now) = (Told::default(), Instant::now());
+        let first = told.send(1, now).unwrap();
+        let _second = told.send(1, now).unwrap();
+        let third = told.send(1, now).unwrap();
+        told.hear(first, left(3, 10), MINUTE, now);
+        assert!(told.send(1, now).is_ok(), "two of the three were sent already");
+        assert_eq!(told.send(1, now).unwrap_err(), Duration::from_secs(10));
+        told.hear(third, left(5, 10), MINUTE, now);
+        assert!(told.send(1, now).is_ok());
+        told.hear(first, left(0, 10), MINUTE, now);
+        assert!(told.send(1, now).is_ok(), "an old answer changes nothing");
+    }
+
+    #[test]
+    fn nothing_is_believed_for_longer_than_it_says_nor_than_the_longest_time() {
+        let (mut told, now) = (Told::default(), Instant::now());
+        let sent = told.send(1, now).unwrap();
+        told.hear(sent, left(0, 86_400), MINUTE, now);
+        assert_eq!(told.send(1, now).unwrap_err(), MINUTE);
+        assert!(told.send(1, now + MINUTE).is_ok());
+        let sent = told.send(1, now + MINUTE).unwrap();
+        told.hear(sent, left(0, 9), MINUTE, now + MINUTE);
+        told.wait(Duration::from_secs(5), now + MINUTE);
+        assert_eq!(told.send(1, now + MINUTE).unwrap_err(), Duration::from_secs(5));
+        assert!(told.send(1, now + MINUTE + Duration::from_secs(5)).is_ok());
+    }
+}
