@@ -17,3 +17,7 @@ mod server;
 mod exact;
 #[path = "store/failures.rs"]
 mod failures;
+#[path = "store/gateway.rs"]
+mod gateway;
+#[path = "store/shapes.rs"]
+mod shapes;

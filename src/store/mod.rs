@@ -14,6 +14,7 @@ pub mod gcra;
 pub mod memory;
 pub mod redis;
 pub mod shared;
+pub mod shelf;
 
 pub use gcra::Rate;
 pub use shared::OnStoreError;

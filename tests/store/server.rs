@@ -13,6 +13,9 @@ use tokio::process::{Child, Command};
 /// Nothing that a test waits for takes longer, unless it never comes.
 const SOON: Duration = Duration::from_secs(20);
 
+/// The configuration file of servers that need one.
+const CONFIG: &str = "redis.conf";
+
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// Waits for something that must happen.
@@ -46,10 +49,17 @@ impl Server {
 
     /// Starts a server with more arguments.
     pub(crate) async fn with(arguments: &[&str]) -> Self {
+        Self::launch(arguments, None).await
+    }
+
+    async fn launch(arguments: &[&str], config: Option<&str>) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("tidegate-redis-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let arguments: Vec<String> = arguments.iter().map(|it| (*it).to_owned()).collect();
+        if let Some(config) = config {
+            std::fs::write(folder.join(CONFIG), config).unwrap();
+        }
         // Another process may take the port between finding and using it.
         for _ in 0..20 {
             let port = free_port();
@@ -60,6 +70,17 @@ impl Server {
             }
         }
         panic!("redis-server does not start; see {}", folder.display());
+    }
+
+    /// Starts a Sentinel that watches one master, and replaces it when it has been silent for half a second.
+    pub(crate) async fn sentinel(monitor: &str) -> Self {
+        let name = monitor.split(' ').next().unwrap();
+        // A Sentinel rewrites its configuration, so that it needs a file.
+        let text = format!(
+            "sentinel monitor {monitor}\nsentinel down-after-milliseconds {name} 500\n\
+             sentinel failover-timeout {name} 2000\n"
+        );
+        Self::launch(&["--sentinel"], Some(&text)).await
     }
 
     /// The URL of the server.
@@ -135,8 +156,14 @@ fn free_port() -> u16 {
 
 fn run(port: u16, folder: &PathBuf, arguments: &[String]) -> Child {
     let mut command = Command::new("redis-server");
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-    command.args(["--daemonize", "no", "--logfile", "log", "--maxmemory", "64mb"]).args(arguments);
+    if folder.join(CONFIG).exists() {
+        command.arg(CONFIG);
+    }
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no", "--logfile", "log"]);
+    if !arguments.iter().any(|argument| argument == "--sentinel") {
+        command.args(["--save", "", "--appendonly", "no", "--maxmemory", "64mb"]);
+    }
+    command.args(arguments);
     command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.kill_on_drop(true).spawn().expect("redis-server is installed (scripts/setup)")
 }
