@@ -33,6 +33,11 @@ impl Default for Quotas {
 }
 
 impl Quotas {
+    /// Forgets what the provider has said.
+    pub fn forget(&self) {
+        self.0.invalidate_all();
+    }
+
     fn told(&self, model: Option<&str>) -> Arc<Mutex<Told>> {
         let family = family(model.unwrap_or_default());
         self.0.get(family).unwrap_or_else(|| self.0.get_with(family.into(), Arc::default))

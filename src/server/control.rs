@@ -35,11 +35,13 @@ pub(super) fn answer(simulation: &Simulation, live: &Live, method: &Method, name
         Method::GET => {}
         Method::PUT | Method::POST => match serde_json::from_slice::<Behaviour>(body) {
             Ok(behaviour) => {
-                // Who heals a provider wants to see it answer, and not its breaker's caution.
-                if behaviour.is_healthy()
-                    && let Some(state) = live.provider(name)
-                {
-                    state.breakers.reset();
+                if let Some(state) = live.provider(name) {
+                    // What it said about its limits was said by another behaviour.
+                    state.quotas.forget();
+                    // Who heals a provider wants to see it answer, and not its breaker's caution.
+                    if behaviour.is_healthy() {
+                        state.breakers.reset();
+                    }
                 }
                 provider.behave(behaviour);
             }
