@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use tidegate::config::plan::ResumeMode;
 use tidegate::provider::simulated::{FaultKind, Seen};
 use tokio::time::Instant;
 
@@ -46,9 +47,9 @@ pub(crate) struct Verdict {
 pub(crate) fn check(script: &Script, played: &Played) -> Verdict {
     let mut verdict = Verdict { problems: Vec::new(), tally: Tally::default(), trace: trace(played) };
     let attempts = attempts(played);
-    for (planned, answered) in script.calls.iter().zip(&played.calls) {
+    for planned in &script.calls {
         let mut problems = Vec::new();
-        call(script, planned, answered, &mut verdict.tally, &mut problems);
+        call(script, played, planned, &mut verdict.tally, &mut problems);
         count(planned, &attempts, played, &mut problems);
         verdict.problems.extend(problems.into_iter().map(|problem| format!("{problem}\n{}", world(script, planned))));
     }
@@ -65,7 +66,8 @@ fn world(script: &Script, planned: &Planned) -> String {
     format!("    {planned:?}\n{}    {}", lines.collect::<String>(), script.config.replace('\n', "; "))
 }
 
-fn call(script: &Script, planned: &Planned, answered: &Answered, tally: &mut Tally, problems: &mut Vec<String>) {
+fn call(script: &Script, played: &Played, planned: &Planned, tally: &mut Tally, problems: &mut Vec<String>) {
+    let answered = &played.calls[planned.number];
     if answered.late > GRACE {
         problems.push(format!("it ended {:?} after its deadline", answered.late));
     }
@@ -88,9 +90,16 @@ fn call(script: &Script, planned: &Planned, answered: &Answered, tally: &mut Tal
         refusal(answered, &body, problems);
         return;
     }
-    let is_complete = match planned.kind.is_stream() {
-        true => stream(planned, answered, &body, problems),
-        false => plain(script, planned, answered, &body, problems),
+    let complete = complete_ones(planned, played);
+    let is_complete = match (planned.kind.is_stream(), answered.is_aborted) {
+        (true, _) => stream(planned, &complete, answered, &body, problems),
+        (false, false) => plain(script, planned, &complete, &body, problems),
+        (false, true) => {
+            if !planned.kind.is_opaque() {
+                problems.push(format!("a plain answer broke off: {body}"));
+            }
+            false
+        }
     };
     if planned.is_owed && !is_complete {
         problems.push(format!("all is well, and it is not complete: {body}"));
@@ -111,35 +120,56 @@ fn refusal(answered: &Answered, body: &str, problems: &mut Vec<String>) {
     }
 }
 
-fn complete_ones(planned: &Planned) -> BTreeSet<String> {
+/// Every text that a complete answer can have.
+fn complete_ones(planned: &Planned, played: &Played) -> BTreeSet<String> {
     let mark = planned.mark();
-    Script::voices().map(|voice| planned.kind.complete(voice, &mark, &planned.question)).collect()
+    let complete: Vec<_> =
+        Script::voices().map(|voice| planned.kind.complete(voice, &mark, &planned.question)).collect();
+    let (method, path) = planned.kind.place(&mark);
+    let route = played.gateway.find(&method.parse().unwrap(), &path).unwrap();
+    if route.plan.resume != ResumeMode::ReplayAndContinue || !planned.kind.is_stream() {
+        return complete.into_iter().collect();
+    }
+    // One of them began, and another went on from there: word by word, as simulated providers do.
+    let words = |text: &str| text.split_inclusive(' ').map(str::to_owned).collect::<Vec<_>>();
+    let join = |first: &str, second: &str| {
+        let (first, second) = (words(first), words(second));
+        let at = move |cut: usize| [&first[..cut.min(first.len())], &second[cut.min(second.len())..]].concat().concat();
+        (0..=20).map(at).collect::<Vec<_>>()
+    };
+    complete.iter().flat_map(|first| complete.iter().flat_map(|second| join(first, second))).collect()
 }
 
 /// A plain answer is one provider's whole answer, or not a 200.
-fn plain(script: &Script, planned: &Planned, answered: &Answered, body: &str, problems: &mut Vec<String>) -> bool {
-    let complete = complete_ones(planned);
-    let is_opaque = planned.kind.is_opaque();
-    if answered.is_aborted && is_opaque {
-        return false;
-    }
-    if !answered.is_aborted && planned.kind.gist(body).is_some_and(|gist| complete.contains(&gist)) {
+fn plain(
+    script: &Script,
+    planned: &Planned,
+    complete: &BTreeSet<String>,
+    body: &str,
+    problems: &mut Vec<String>,
+) -> bool {
+    if planned.kind.gist(body).is_some_and(|gist| complete.contains(&gist)) {
         return true;
     }
     // What nobody looks into is passed on as its provider ended it.
     let is_short = script.has(&[FaultKind::EarlyEnd, FaultKind::Garbage])
         && complete.iter().any(|complete| complete.starts_with(body));
     let is_error = script.has(&[FaultKind::ErrorInBody]) && body.contains("\"server_error\"");
-    if !is_opaque || !(is_short || is_error) {
+    if !planned.kind.is_opaque() || !(is_short || is_error) {
         problems.push(format!("its answer is nobody's: {body}"));
     }
     false
 }
 
 /// A stream is one provider's whole answer with its end, or the beginning of one with an error.
-fn stream(planned: &Planned, answered: &Answered, body: &str, problems: &mut Vec<String>) -> bool {
+fn stream(
+    planned: &Planned,
+    complete: &BTreeSet<String>,
+    answered: &Answered,
+    body: &str,
+    problems: &mut Vec<String>,
+) -> bool {
     let said = Streamed::read(planned.kind, body);
-    let complete = complete_ones(planned);
     if let Some(oddity) = &said.oddity {
         problems.push(format!("{oddity}: {body}"));
     }

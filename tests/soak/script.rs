@@ -153,11 +153,26 @@ fn config(dice: &Dice) -> String {
     for route in ["openai-chat", "canvas-chat", "restaurant-chat", "widget-chat"] {
         add(format!("[route.{route}]"));
         add(format!("hedge = \"{}\"", dice.pick(&["off", "off", "p90", "p99"])));
-        if dice.is(0.2) {
-            add("resume = \"off\"".into());
+        match (dice.between(0, 9), continuing_targets(route)) {
+            (0..=1, _) => add("resume = \"off\"".into()),
+            (2..=4, Some(targets)) => add(format!("resume = \"replay+continue\"\ntargets = [{targets}]")),
+            _ => {}
         }
     }
     config
+}
+
+/// The targets of a route that streams text, where the second can go on from what the first began.
+fn continuing_targets(route: &str) -> Option<&'static str> {
+    match route {
+        "openai-chat" => {
+            Some(r#""together", { provider = "openai", model_map = "together-to-openai", continues = true }"#)
+        }
+        "widget-chat" => {
+            Some(r#""openai", { provider = "together", model_map = "openai-to-together", continues = true }"#)
+        }
+        _ => None,
+    }
 }
 
 fn behaviour(dice: &Dice, calm: f64) -> Behaviour {
