@@ -20,6 +20,7 @@ use crate::policy::observe::Observe;
 use crate::provider::exchange::Exchange;
 use crate::provider::transport::{Access, Transport};
 use crate::stack::{Next, Stack};
+use crate::trail::Facts;
 use crate::world::World;
 
 /// A complete gateway: one generation of the configuration.
@@ -79,8 +80,9 @@ impl Gateway {
 
     fn build(plan: Plan, live: Arc<Live>, world: Arc<World>, before: Option<&Self>) -> Result<Self, String> {
         let metrics = live.metrics().clone();
-        let counter = live.clone();
-        let observe = Observe::new(metrics.clone(), move |facts| counter.count(facts), true);
+        let (counter, prices) = (live.clone(), plan.prices.clone());
+        let count = move |facts: &Facts| counter.count(facts, &prices);
+        let observe = Observe::new(metrics.clone(), plan.prices.clone(), count, true);
         let mut transports: HashMap<Arc<str>, Arc<dyn Transport>> = HashMap::new();
         for provider in &plan.providers {
             let transport = match before.and_then(|before| before.transport_to(provider)) {
@@ -169,6 +171,7 @@ impl Gateway {
             };
             self.metrics.breakers(&labels, state, provider.breakers.transitions(), provider.breakers.refused());
             self.metrics.key(&labels, provider.is_key_refused());
+            self.metrics.cost(&labels, provider.counts().nanodollars);
             if let Some(places) = provider.places.report() {
                 self.metrics.places(&labels, places.limit, places.in_flight, places.waiting, places.refused);
             }

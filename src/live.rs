@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::budget::RetryBudget;
 use crate::chance::Chance;
-use crate::config::plan::{Plan, ProviderPlan, Usable};
+use crate::config::plan::{Plan, Prices, ProviderPlan, Usable};
 use crate::estimate::Estimates;
 use crate::fault;
 use crate::metrics::Metrics;
@@ -223,7 +223,7 @@ impl Live {
     }
 
     /// Counts the attempts of a call that has ended.
-    pub fn count(&self, facts: &Facts) {
+    pub fn count(&self, facts: &Facts, prices: &Prices) {
         for attempt in &facts.attempts {
             let Some(provider) = self.provider(&attempt.provider) else { continue };
             provider.tally.calls.fetch_add(1, Ordering::Relaxed);
@@ -242,6 +242,10 @@ impl Live {
             }
         }
         let Some(served) = facts.served() else { return };
+        if let (Some(provider), Some(usage)) = (self.provider(&served.provider), facts.tokens()) {
+            let price = prices.of(served.model.as_deref().unwrap_or_default());
+            provider.tally.nanodollars.fetch_add(price.nanodollars(usage), Ordering::Relaxed);
+        }
         // Not one that was merely faster: a hedge is no sign of trouble.
         let stands_in = |attempt: &Attempt| {
             matches!(attempt.reason, Reason::Failover | Reason::Resume) && attempt.provider == served.provider
@@ -308,6 +312,7 @@ struct Tally {
     successes: AtomicU64,
     failures: AtomicU64,
     fallbacks: AtomicU64,
+    nanodollars: AtomicU64,
 }
 
 /// Counts since the start.
@@ -321,6 +326,8 @@ pub struct Counts {
     pub failures: u64,
     /// Calls answered here after another provider had failed.
     pub fallbacks: u64,
+    /// What its answers cost by the price table, in nanodollars (10^-9 USD).
+    pub nanodollars: u64,
 }
 
 impl ProviderLive {
@@ -407,6 +414,7 @@ impl ProviderLive {
             successes: self.tally.successes.load(Ordering::Relaxed),
             failures: self.tally.failures.load(Ordering::Relaxed),
             fallbacks: self.tally.fallbacks.load(Ordering::Relaxed),
+            nanodollars: self.tally.nanodollars.load(Ordering::Relaxed),
         }
     }
 }

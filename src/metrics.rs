@@ -171,7 +171,10 @@ pub struct Metrics {
     config_is_fine: Gauge,
     /// `tidegate_config_last_reload_timestamp_seconds`: since 1970; of the start, while there was no reload.
     config_loaded: Gauge<f64, AtomicU64>,
+    /// `tidegate_cost_usd_total`: what providers' answers cost by the price table.
+    cost: Family<ProviderLabels, Counter<f64, AtomicU64>>,
     memory: Gauge<f64, AtomicU64>,
+    memory_limit: Gauge<f64, AtomicU64>,
     /// Held while what is sampled is set and written.
     page: Mutex<()>,
 }
@@ -216,7 +219,9 @@ impl Metrics {
             config_reloads: Family::default(),
             config_is_fine: Gauge::default(),
             config_loaded: Gauge::default(),
+            cost: Family::default(),
             memory: Gauge::default(),
+            memory_limit: Gauge::default(),
             page: Mutex::default(),
         };
         registry.register("http_requests", "Requests by route, method and status", metrics.requests.clone());
@@ -289,6 +294,9 @@ impl Metrics {
         let last = metrics.config_loaded.clone();
         let about = "When the configuration was last read";
         registry.register_with_unit("tidegate_config_last_reload_timestamp", about, Unit::Seconds, last);
+        registry.register("tidegate_cost_usd", "Cost of providers' answers by the price table", metrics.cost.clone());
+        let limit = metrics.memory_limit.clone();
+        registry.register_with_unit("tidegate_memory_limit", "Memory that this process may use", Unit::Bytes, limit);
         let memory = metrics.memory.clone();
         registry.register_with_unit("process_resident_memory", "Resident memory", Unit::Bytes, memory);
         metrics.registry = registry;
@@ -344,6 +352,12 @@ impl Metrics {
         self.key_refused.get_or_create(labels).set(is_refused.into());
     }
 
+    /// Sets what a provider's answers have cost, which Live counts in whole nanodollars.
+    pub fn cost(&self, labels: &ProviderLabels, nanodollars: u64) {
+        let usd = nanodollars as f64 / 1e9;
+        self.cost.get_or_create(labels).inner().store(usd.to_bits(), Ordering::Relaxed);
+    }
+
     /// Sets the metrics of a provider's places, which the places themselves count.
     pub fn places(&self, labels: &ProviderLabels, limit: u32, in_flight: u32, waiting: u32, refused: u64) {
         self.concurrency_limit.get_or_create(labels).set(limit.into());
@@ -361,6 +375,7 @@ impl Metrics {
     /// The metrics as text. OpenMetrics when asked for, else Prometheus' older text format.
     pub fn render(&self, open_metrics: bool) -> String {
         self.memory.set(resident_memory().unwrap_or(0) as f64);
+        self.memory_limit.set(memory_limit().unwrap_or(0) as f64);
         let mut text = String::with_capacity(16 * 1024);
         if text::encode(&mut text, &self.registry).is_err() {
             // Writing to a String cannot fail; an empty page would hide it if it ever did.
@@ -407,6 +422,17 @@ fn classic(open: &str) -> String {
 pub fn resident_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// What this process may use in bytes: its control group's limit, else the machine's memory. `None` where neither is known.
+pub fn memory_limit() -> Option<u64> {
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    if let Some(limit) = group.and_then(|limit| limit.trim().parse().ok()) {
+        return Some(limit);
+    }
+    let memory = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = memory.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 

@@ -55,7 +55,6 @@ impl Caller for Canvas {
         let model = reply.model.as_deref().or_else(|| about.ask.and_then(Ask::model)).unwrap_or_default();
         let usage = said.usage.unwrap_or_default();
         let price = about.prices.of(model);
-        let cost = (usage.input as f64 * price.input + usage.output as f64 * price.output) / 1e6;
         let shape = Success {
             success: true,
             data: Completion {
@@ -67,7 +66,7 @@ impl Caller for Canvas {
                     completion_tokens: usage.output,
                     total_tokens: usage.total(),
                 },
-                cost: (cost * 1e9).round() / 1e9,
+                cost: price.nanodollars(usage) as f64 / 1e9,
                 latency: u64::try_from(about.elapsed.as_millis()).unwrap_or(u64::MAX),
                 cached: false,
                 degraded: reply.degraded.is_some(),

@@ -5,6 +5,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::reply::Usage;
+
 /// A model's name, or the beginning of one followed by `*`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Pattern {
@@ -80,6 +82,16 @@ pub struct Price {
     pub input: f64,
     /// Of the answer.
     pub output: f64,
+}
+
+impl Price {
+    /// What so many tokens cost, in nanodollars (10^-9 USD): whole numbers, because sums of money must not drift.
+    pub fn nanodollars(self, usage: Usage) -> u64 {
+        // USD per million tokens are 1,000 nanodollars for one.
+        let part = |tokens: u64, price: f64| u128::from(tokens) * (price * 1000.0).round() as u128;
+        let sum = part(usage.input, self.input) + part(usage.output, self.output);
+        u64::try_from(sum).unwrap_or(u64::MAX)
+    }
 }
 
 impl Prices {

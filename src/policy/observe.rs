@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::call::Call;
+use crate::config::plan::Prices;
 use crate::fault::Fault;
 use crate::metrics::limits::{CheckLabels, DecisionLabels};
 use crate::metrics::{
@@ -23,19 +24,25 @@ use crate::trail::{self, Attempt, Decision, Facts, Trail};
 #[derive(Clone)]
 pub struct Observe {
     metrics: Arc<Metrics>,
+    prices: Prices,
     finish: trail::Finish,
     writes_log: bool,
 }
 
 impl Observe {
     /// Observes into `metrics`; `count` gets the facts of each request when nothing more can happen to it.
-    pub fn new(metrics: Arc<Metrics>, count: impl Fn(&Facts) + Send + Sync + 'static, writes_log: bool) -> Self {
+    pub fn new(
+        metrics: Arc<Metrics>,
+        prices: Prices,
+        count: impl Fn(&Facts) + Send + Sync + 'static,
+        writes_log: bool,
+    ) -> Self {
         let counted = metrics.clone();
         let finish = Arc::new(move |facts: &Facts| {
             count_attempts(&counted, facts);
             count(facts);
         });
-        Self { metrics, finish, writes_log }
+        Self { metrics, prices, finish, writes_log }
     }
 
     /// A trail for work that no caller waits for. What happens on it is counted like that of any call.
@@ -177,6 +184,13 @@ impl Watch {
         }
     }
 
+    /// What the answer cost by the price table, in USD; `None` when nobody counted its tokens.
+    fn cost(&self, facts: &Facts) -> Option<f64> {
+        let (usage, served) = (facts.tokens()?, facts.served()?);
+        let price = self.observe.prices.of(served.model.as_deref().unwrap_or_default());
+        Some(price.nanodollars(usage) as f64 / 1e9)
+    }
+
     fn log(&self, facts: &Facts) {
         let status = self.status.unwrap_or(499);
         let last = facts.telling();
@@ -210,6 +224,7 @@ impl Watch {
                     events_dropped = (facts.events_dropped > 0).then_some(facts.events_dropped),
                     tokens_in = facts.tokens().map(|usage| usage.input),
                     tokens_out = facts.tokens().map(|usage| usage.output),
+                    cost_usd = self.cost(facts),
                     provider_request_id = facts.provider_request_id.as_deref(),
                     degraded = facts.degraded.map(Degraded::as_str),
                     limited_by = rule_that(facts, Decision::Refused),
