@@ -1,7 +1,7 @@
 # `make` alone lists the targets. What is installed is in scripts/setup, and what CI runs in .ci/run.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test soak demo lint format clippy rustdoc docs bench bench-breaker deny check-dockerfile clean
+.PHONY: help setup test soak demo lint format clippy rustdoc docs bench bench-breaker bench-limit deny check-dockerfile clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ bench: ## what the gateway costs a request, beside a bare proxy
 
 bench-breaker: ## what an open breaker and a spent retry budget cost to consult
 	cargo bench --locked --bench breaker
+
+bench-limit: setup ## what a rate limit costs, here and in Redis
+	cargo bench --locked --bench limit
 
 deny: ## licences, advisories and sources of the dependencies (needs cargo-deny)
 	cargo deny --locked check

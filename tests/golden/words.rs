@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tidegate::call::{Ask, Audio, Chat, Endpoint, Message, NamedModel, Role, Voice, VoiceWanted, Wire};
 use tidegate::caller::{ProviderSnapshot, Snapshot};
-use tidegate::fault::{Fault, Refusal, RequestFault};
+use tidegate::fault::{Fault, Limited, Refusal, RequestFault};
 use tidegate::reply::{Answer, Body, Event, EventKind, Reply, Transcript, Usage};
 use tidegate::time::Phase;
 
@@ -276,6 +276,18 @@ impl Case<'_> {
                 Fault::Exhausted { last: Box::new(it.fault("last")), retry_after }
             }
             "overloaded" => Fault::Overloaded,
+            "store-out" => Fault::StoreOut,
+            "quota" => Fault::Quota { provider, retry_in: Duration::from_secs(it.number("retry_in")) },
+            "limited" => Fault::Limited(Box::new(Limited {
+                rule: "canary".into(),
+                tier: "free".into(),
+                amount: it.0.get("amount").and_then(serde_json::Value::as_f64).unwrap(),
+                quantity: if it.flag("usd") { "usd" } else { "requests" },
+                window: Duration::from_secs(it.number("window")),
+                retry_after: Duration::from_millis(1_500),
+                message: it.optional_text("message").map(Into::into),
+                upgrade_url: it.optional_text("upgrade_url").map(Into::into),
+            })),
             "internal" => Fault::Internal { detail },
             other => panic!("`{other}` is no fault"),
         }
