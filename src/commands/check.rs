@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::serve::in_runtime;
 use crate::config;
-use crate::config::plan::{ModelChoice, RoutePlan};
+use crate::config::plan::{LimitPlan, ModelChoice, RoutePlan};
 use crate::gateway::Gateway;
 use crate::live::Live;
 use crate::world::World;
@@ -66,8 +66,23 @@ pub fn describe(gateway: &Gateway, source: &str) -> String {
                 targets(&mut text, gateway, route);
             }
         }
+        limits(&mut text, gateway, route);
     }
     text
+}
+
+/// The rules that limit a route.
+fn limits(text: &mut String, gateway: &Gateway, route: &RoutePlan) {
+    let plan = &gateway.plan.limits;
+    let rule = |rule: &Arc<LimitPlan>| {
+        let (rate, shadow) = (rule.rate, if rule.is_enforced { "" } else { ", shadow" });
+        let amount = rate.count as f64 / rule.quantity.scale() as f64;
+        format!("{} ({amount} {} in {} s{shadow})", rule.name, rule.quantity.as_str(), rate.period.as_secs_f64())
+    };
+    let rules: Vec<String> = plan.rules.iter().filter(|rule| plan.is_on && rule.is_about(route)).map(rule).collect();
+    if !rules.is_empty() {
+        let _ = writeln!(text, "  limits: {}", rules.join(", "));
+    }
 }
 
 fn targets(text: &mut String, gateway: &Gateway, route: &RoutePlan) {

@@ -139,7 +139,7 @@ fn info(gateway: &Gateway) -> Answered {
         "providers": names(true),
         "providersOff": names(false),
         "models": models,
-        "features": ["failover", "streaming", "translation", "timeouts", "health", "metrics"],
+        "features": ["failover", "streaming", "translation", "timeouts", "limits", "health", "metrics"],
     }))
 }
 

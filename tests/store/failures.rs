@@ -1,10 +1,13 @@
 //! A store that is killed, frozen, paused or spoilt: who waits, what is admitted meanwhile, and what is known afterwards.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tidegate::store::{Meter, OnStoreError, Source, StoreFault, Take};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::fleet::{Member, Wishes, fleet, in_a_month, one};
 use crate::server::{Server, until};
@@ -106,6 +109,61 @@ async fn a_paused_store_comes_back_by_itself() {
     assert_eq!((admitted, by_store), (500, 0));
     assert!(failures(&members) <= 1);
     until("a check is counted by the store", async || members[0].ask(&takes).await.1 == Source::Redis).await;
+}
+
+/// A way to a server on which connections can be made to fall silent without a word, as a network partition does.
+struct Wire {
+    port: u16,
+    /// The connections made so far.
+    connections: Arc<Mutex<Vec<CancellationToken>>>,
+    _accepting: JoinSet<()>,
+}
+
+impl Wire {
+    async fn to(server: &Server) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (port, to) = (listener.local_addr().unwrap().port(), server.port);
+        let connections: Arc<Mutex<Vec<CancellationToken>>> = Arc::default();
+        let (known, mut accepting) = (connections.clone(), JoinSet::new());
+        accepting.spawn(async move {
+            let mut pairs = JoinSet::new();
+            loop {
+                let (mut near, _) = listener.accept().await.unwrap();
+                let silent = CancellationToken::new();
+                known.lock().unwrap().push(silent.clone());
+                pairs.spawn(async move {
+                    let mut far = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        // Both ends stay open, and nothing passes any more.
+                        () = silent.cancelled() => std::future::pending().await,
+                    }
+                });
+            }
+        });
+        Self { port, connections, _accepting: accepting }
+    }
+
+    fn fall_silent(&self) {
+        self.connections.lock().unwrap().iter().for_each(CancellationToken::cancel);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_fell_silent_is_replaced() {
+    let server = Server::start().await;
+    let wire = Wire::to(&server).await;
+    let wishes = Wishes { timeout: Duration::from_millis(100), ..Wishes::default() };
+    let members = fleet(&format!("redis://127.0.0.1:{}", wire.port), 1, &wishes).await;
+    let takes = [one("user", in_a_month(100_000))];
+    for round in 1..=3 {
+        assert!(members[0].ask(&takes).await.0);
+        wire.fall_silent();
+        let failed = failures(&members);
+        until("it is noticed", async || members[0].ask(&takes).await == (true, Source::Local)).await;
+        until("another connection is used", async || members[0].ask(&takes).await.1 == Source::Redis).await;
+        assert!(failures(&members) - failed <= 2, "round {round}: {} checks waited", failures(&members) - failed);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
