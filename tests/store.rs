@@ -21,3 +21,5 @@ mod failures;
 mod gateway;
 #[path = "store/shapes.rs"]
 mod shapes;
+#[path = "store/tls.rs"]
+mod tls;
