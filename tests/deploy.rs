@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
+use serde_json::Value;
 use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
 use tidegate::live::{Health, Live};
@@ -22,6 +23,7 @@ use tidegate::server::ingress;
 use tidegate::world::World;
 
 const RULES: &str = "deploy/prometheus/tidegate.rules.yml";
+const DASHBOARD: &str = "deploy/grafana/tidegate.json";
 const TESTS: [&str; 2] = ["tidegate.test.yml", "cost.test.yml"];
 
 fn promtool(arguments: &[&str], folder: &str, input: &str) -> Result<String, String> {
@@ -74,19 +76,44 @@ fn the_metrics_page_is_as_prometheus_likes_it() {
     promtool(&["check", "metrics"], ".", &page()).unwrap();
 }
 
+/// Names of our metrics in a text.
+fn metrics_in(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_' && letter != ':');
+    let is_metric = |word: &&str| ["tidegate_", "http_request", "process_"].iter().any(|start| word.starts_with(start));
+    words.filter(is_metric).map(|word| word.strip_suffix("_bucket").unwrap_or(word)).collect()
+}
+
 #[test]
-fn every_metric_that_an_alert_looks_at_exists() {
+fn every_metric_that_alerts_and_the_dashboard_look_at_exists() {
     let page = page();
     let known: BTreeSet<&str> =
         page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    let rules = fs::read_to_string(RULES).unwrap();
-    let words = rules.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_' && letter != ':');
-    let ours =
-        words.filter(|word| ["tidegate_", "http_request", "process_"].iter().any(|start| word.starts_with(start)));
-    for word in ours {
-        let name = word.strip_suffix("_bucket").unwrap_or(word);
-        assert!(known.contains(name), "{RULES} looks at {word}, which no gateway has; it has {known:?}");
+    for file in [RULES, DASHBOARD] {
+        let text = fs::read_to_string(file).unwrap();
+        for name in metrics_in(&text) {
+            // Counted only once something was refused, degraded or sent on; named in `metrics` all the same.
+            let is_rare = fs::read_to_string("src/metrics.rs").unwrap().contains(&format!("`{name}`"));
+            assert!(known.contains(name) || is_rare, "{file} looks at {name}, which no gateway has; it has {known:?}");
+        }
     }
+}
+
+#[test]
+fn the_dashboard_is_json_whose_queries_prometheus_can_read() {
+    let dashboard: Value = serde_json::from_str(&fs::read_to_string(DASHBOARD).unwrap()).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let queries = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let queries: Vec<&str> = queries.map(|target| target["expr"].as_str().unwrap()).collect();
+    assert!(queries.len() >= 30, "only {} queries", queries.len());
+    // As rules they are checked by the tool that knows the language.
+    let rule = |(number, query): (usize, &&str)| format!("  - record: q{number}\n    expr: {}\n", Value::from(*query));
+    let rules: String = queries.iter().enumerate().map(rule).collect();
+    let folder = std::env::temp_dir().join(format!("tidegate-dashboard-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("queries.yml"), format!("groups:\n- name: dashboard\n  rules:\n{rules}")).unwrap();
+    let checked = promtool(&["check", "rules", "queries.yml"], folder.to_str().unwrap(), "");
+    fs::remove_dir_all(&folder).unwrap();
+    checked.unwrap();
 }
 
 #[test]
