@@ -149,6 +149,11 @@ pub enum RequestFault {
     },
     /// The body came too slowly (408).
     Slow,
+    /// Another website's page may have made a browser send it (403).
+    CrossSite {
+        /// How that shows.
+        what: &'static str,
+    },
 }
 
 /// What a caller must know of a rule that refused it.
@@ -517,6 +522,7 @@ impl RequestFault {
             RequestFault::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             RequestFault::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             RequestFault::Slow => StatusCode::REQUEST_TIMEOUT,
+            RequestFault::CrossSite { .. } => StatusCode::FORBIDDEN,
         }
     }
 
@@ -528,6 +534,7 @@ impl RequestFault {
             RequestFault::TooLarge { .. } => "request_too_large",
             RequestFault::MediaType { .. } => "unsupported_media_type",
             RequestFault::Slow => "request_timeout",
+            RequestFault::CrossSite { .. } => "cross_site_request",
         }
     }
 
@@ -551,6 +558,7 @@ impl RequestFault {
                 format!("The Content-Type is not supported here; allowed: {allowed}.").into()
             }
             RequestFault::Slow => "The request body did not arrive in time.".into(),
+            RequestFault::CrossSite { what } => format!("The request is refused because {what}.").into(),
         }
     }
 }

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tidegate::config::plan::{CallKind, Environment, LimitPlan, ModelChoice, Plan, ProviderPlan, RoutePlan, Usable};
+use tidegate::config::plan::{
+    CallKind, Environment, LimitPlan, ModelChoice, Origins, Plan, ProviderPlan, RoutePlan, Usable,
+};
 use tidegate::config::{Variables, load, load_from};
 
 const GATEWAY: &str = include_str!("../config/gateway.toml");
@@ -512,6 +514,8 @@ zzz = 1
 zzz = 1
 [health]
 zzz = 1
+[cors]
+zzz = 1
 [timeout]
 zzz = 1
 [provider.buildpanel]
@@ -535,7 +539,7 @@ targets = [{ provider = "openai", zzz = 1 }]
 fn every_key_is_shown_in_the_default_file() {
     let shown = problems(STRANGER, &[]);
     let lists: Vec<_> = shown.lines().filter_map(|line| line.split_once("(known here: ")).collect();
-    assert_eq!(lists.len(), 16, "{shown}");
+    assert_eq!(lists.len(), 17, "{shown}");
     for (place, keys) in lists {
         for key in keys.trim_end_matches(')').split(", ") {
             let is_shown =
@@ -672,5 +676,36 @@ proptest! {
     fn no_path_makes_the_loader_panic(path in "/[a-c{}*/é]{0,14}", other in "/[a-c{}*/]{0,14}") {
         let text = format!("[route.canvas-stats]\npaths = [{path:?}, {other:?}]\n");
         drop(load(Some(("x.toml", &text)), &Variables::default()));
+    }
+}
+
+#[test]
+fn origins_come_from_the_file_or_from_variables_and_are_spelt_as_browsers_spell_them() {
+    let origins = |text: &str, variables: &[(&str, &str)]| plan(text, variables).edge.cors.origins;
+    let of = |origins: &[&str]| Origins::Of(origins.iter().map(|origin| (*origin).into()).collect());
+    assert_eq!(origins("", &[]), of(&[]));
+    assert_eq!(origins("cors.origins = 'https://App.example:443/'", &[]), of(&["https://app.example"]));
+    let variables =
+        [("ALLOWED_ORIGINS", "https://a.example, http://b.example:8080"), ("FRONTEND_URL", "https://c/app")];
+    let all = ["https://a.example", "http://b.example:8080", "https://c"];
+    assert_eq!(origins("cors.origins = 'https://d'", &variables), of(&all));
+    assert_eq!(origins("cors = { origins = ['*'], credentials = false }", &[]), Origins::Any);
+}
+
+#[test]
+fn a_website_is_named_by_its_origin_and_nobody_opens_the_door_to_all_of_them_with_credentials() {
+    for (wrong, said) in [
+        ("origins = ['*']", "allowed are origins by name"),
+        ("origins = ['https://a', '*']", "allowed are origins by name"),
+        ("origins = ['https://a/path']", "expected an origin"),
+        ("origins = ['null']", "expected an origin"),
+        ("origins = ['*.example.com']", "expected an origin"),
+        ("headers = ['a b']", "expected the name of a header"),
+        ("methods = []", "at least one is needed"),
+        ("csrf_cookie = 'a;b'", "expected the name of a cookie"),
+    ] {
+        let shown = problems(&format!("[cors]\n{wrong}\n"), &[]);
+        assert!(shown.starts_with("x.toml:2:") && shown.contains(said), "{wrong}: {shown}");
+        assert_eq!(shown.lines().count(), 1, "{shown}");
     }
 }

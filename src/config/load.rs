@@ -14,7 +14,7 @@ use super::policies::Policies;
 use super::problem::{Layer, Origin, Problem, Problems, Report};
 use super::reader::Section;
 use super::routes::Context;
-use super::{limits, providers, routes, unserved, value};
+use super::{edge, limits, providers, routes, unserved, value};
 
 /// The defaults: the file in the repository is what the program carries, so the two cannot differ.
 const DEFAULTS: &str = include_str!("../../config/gateway.toml");
@@ -113,6 +113,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let log = general::log(&mut root);
     let store = general::store(&mut root, variables, report);
     let health = general::health(&mut root);
+    let edge = edge::read(&mut root);
     let timeouts = general::timeouts(&mut root);
     let attempts = root.required("attempts", value::few(1)).unwrap_or_default();
     let policies = Policies::read(&mut root, None);
@@ -130,6 +131,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         log,
         store,
         health,
+        edge,
         environment,
         default_tenant,
         providers,

@@ -3,6 +3,7 @@
 
 mod amounts;
 mod document;
+pub mod edge;
 pub mod effective;
 mod environment;
 pub mod fixed;

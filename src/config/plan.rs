@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 use url::Url;
 
+pub use super::edge::{CorsPlan, EdgePlan, Origins};
 use super::effective::Effective;
 pub use super::limits::{KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity};
 pub use super::models::{ModelMap, Pattern, Price, Prices};
@@ -28,6 +29,8 @@ pub struct Plan {
     pub log: LogPlan,
     /// Where shared state lives.
     pub store: StorePlan,
+    /// What browsers are told.
+    pub edge: EdgePlan,
     /// Readiness.
     pub health: HealthPlan,
     /// `development`, `staging` or `production`.
@@ -366,6 +369,8 @@ pub struct RoutePlan {
     pub hedge: Option<f64>,
     /// Who gets a place first where there are not enough.
     pub priority: Priority,
+    /// True: what a browser sends with a cookie must come from an allowed page.
+    pub csrf: bool,
 }
 
 /// `when_disabled` of a route: what its callers get while the provider of its first target is switched off.

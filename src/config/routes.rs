@@ -110,6 +110,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
         section.problem("hedge", "`idempotent` is false: the call must not be made twice");
     }
     let (canned, when_disabled) = degrade(&mut section, call);
+    let csrf = section.optional("csrf", value::boolean).unwrap_or(false);
     let targets = targets(&mut section, call, context, &pace, instruction.as_ref());
     section.close();
     Some(RoutePlan {
@@ -128,6 +129,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
         when_disabled,
         hedge,
         priority: priority.unwrap_or_else(|| call.map_or(Priority::Chat, CallKind::priority)),
+        csrf,
     })
 }
 

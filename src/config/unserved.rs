@@ -31,16 +31,6 @@ const UNSERVED: &[Unserved] = &[
         truth: "does not check tokens yet: the routes are open to whoever can reach them",
     },
     Unserved {
-        names: &["FRONTEND_URL"],
-        check: origin,
-        truth: "does not check or answer CORS yet: it neither admits nor keeps out pages of any origin",
-    },
-    Unserved {
-        names: &["ALLOWED_ORIGINS"],
-        check: origins,
-        truth: "does not check or answer CORS yet: it neither admits nor keeps out pages of any origin",
-    },
-    Unserved {
         names: &["ADMIN_TOKEN"],
         check: secret,
         truth: "does not ask for it yet: the admin address is open to whoever can reach it",
@@ -88,21 +78,6 @@ fn secret(value: &Value) -> Parsed<()> {
 
 fn endpoint(value: &Value) -> Parsed<()> {
     value::url(value).map(drop)
-}
-
-fn origins(value: &Value) -> Parsed<()> {
-    let Value::Raw(text) = value else { return origin(value) };
-    let mut parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-    parts.try_for_each(|part| origin(&Value::Raw(part.into())))
-}
-
-/// `*` is not one: credentials are allowed, and both together would open the gateway to every page.
-fn origin(value: &Value) -> Parsed<()> {
-    let is_origin = value::url(value).is_ok_and(|url| matches!(url.path(), "" | "/"));
-    match is_origin {
-        true => Ok(()),
-        false => Err(Wanted::new("a list of origins", "http(s)://HOST[:PORT], separated by commas, and never `*`")),
-    }
 }
 
 fn dsn(value: &Value) -> Parsed<()> {

@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::body::ResponseBody;
-use super::{address, control, health, limits, patience};
+use super::{address, control, cors, csrf, health, limits, patience};
 use crate::budget::Attempts;
 use crate::call::{Ask, Call, Head};
 use crate::caller::{About, Answered, AnsweredBody, Caller, Incoming};
@@ -58,6 +58,7 @@ where
         watch.failed(&fault);
         visit.refuse(gateway.nearest_dialect(parts.uri.path()), CallKind::Any, None, &fault, &watch)
     });
+    cors::tell(&gateway.plan.edge.cors, &parts.headers, &mut answered.headers);
     limits::tell(&mut answered.headers, &watch.trail.facts().limits, gateway.world.now());
     respond(answered, watch, &id, asked_id.is_some())
 }
@@ -116,6 +117,11 @@ impl Visit<'_> {
         B: Body<Data = Bytes> + Unpin,
     {
         let path = self.parts.uri.path();
+        let cors = &self.gateway.plan.edge.cors;
+        if let Some(answered) = cors::preflight(cors, &self.parts.method, &self.parts.headers) {
+            watch.routed(&cors::ROUTE, "browser");
+            return answered;
+        }
         if health::is_limited(path)
             && let Err(fault) = self.admit_to_health(watch).await
         {
@@ -143,6 +149,11 @@ impl Visit<'_> {
             }
         };
         watch.routed(&route.plan.name, route.plan.caller.as_str());
+        if route.plan.csrf
+            && let Err(fault) = csrf::check(cors, &self.parts.method, &self.parts.headers)
+        {
+            return self.fail(route, None, None, &fault, watch);
+        }
         let head = match self.head(route) {
             Ok(head) => Arc::new(head),
             Err(fault) => return self.fail(route, None, None, &fault, watch),

@@ -7,6 +7,8 @@ pub mod body;
 mod configuration;
 mod connection;
 mod control;
+mod cors;
+mod csrf;
 pub mod current;
 mod framing;
 pub mod health;

@@ -1,0 +1,134 @@
+//! Edge: `[cors]`: which websites' pages may ask, and what browsers are told about it.
+//!
+//! It does not know how a request is looked at, nor who may call.
+
+use http::{HeaderName, HeaderValue, Method};
+
+use super::document::Value;
+use super::reader::{At, Section};
+use super::value::{self, Parsed, Wanted};
+
+/// What is done to every request before it is looked at, and to every answer before it leaves.
+#[derive(Clone, Debug)]
+pub struct EdgePlan {
+    /// Pages of other websites.
+    pub cors: CorsPlan,
+}
+
+/// `[cors]`
+#[derive(Clone, Debug)]
+pub struct CorsPlan {
+    /// Whose pages may read answers.
+    pub origins: Origins,
+    /// True: also those that are made for whoever sits at the browser.
+    pub allows_credentials: bool,
+    /// `Access-Control-Allow-Methods`
+    pub methods: HeaderValue,
+    /// `Access-Control-Allow-Headers`
+    pub headers: HeaderValue,
+    /// `Access-Control-Expose-Headers`
+    pub exposed: HeaderValue,
+    /// `Access-Control-Max-Age`
+    pub max_age: HeaderValue,
+    /// The cookie that holds a page's token, on routes with `csrf`.
+    pub csrf_cookie: Box<str>,
+}
+
+/// Whose pages may read answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origins {
+    /// Everybody's.
+    Any,
+    /// Those of these origins, as browsers spell them; none when it is empty.
+    Of(Vec<Box<str>>),
+}
+
+impl Origins {
+    /// True when pages of this origin may read answers.
+    pub fn has(&self, origin: &[u8]) -> bool {
+        match self {
+            Origins::Any => true,
+            Origins::Of(origins) => origins.iter().any(|allowed| allowed.as_bytes() == origin),
+        }
+    }
+
+    /// True when nobody's may.
+    pub fn is_empty(&self) -> bool {
+        *self == Origins::Of(Vec::new())
+    }
+}
+
+/// All of it.
+pub(super) fn read(root: &mut Section<'_>) -> EdgePlan {
+    EdgePlan { cors: cors(root) }
+}
+
+/// `[cors]`
+fn cors(root: &mut Section<'_>) -> CorsPlan {
+    let mut section = root.section("cors");
+    let origins = origins(&mut section);
+    let allows_credentials = section.required("credentials", value::boolean).unwrap_or_default();
+    if allows_credentials && origins == Origins::Any {
+        let message = "`*` with credentials would let every website read what is answered to its visitors: allowed are \
+                       origins by name, or `*` with `cors.credentials` false";
+        section.problem("origins", message);
+    }
+    let methods = section.required_list("methods", value::method).unwrap_or_default();
+    let methods: Vec<&str> = methods.iter().map(|at: &At<Method>| at.value.as_str()).collect();
+    let max_age = section.required("max_age", value::duration).unwrap_or_default();
+    let plan = CorsPlan {
+        origins,
+        allows_credentials,
+        methods: list(&methods),
+        headers: names(&mut section, "headers"),
+        exposed: names(&mut section, "exposed"),
+        max_age: max_age.as_secs().into(),
+        csrf_cookie: section.required("csrf_cookie", cookie).unwrap_or_default().into(),
+    };
+    section.close();
+    plan
+}
+
+fn origins(section: &mut Section<'_>) -> Origins {
+    let listed = section.list("origins", origin).unwrap_or_default();
+    let frontend = section.optional("frontend_url", value::url);
+    if listed.iter().any(|at| &*at.value == "*") {
+        return Origins::Any;
+    }
+    let frontend = frontend.map(|url| url.origin().ascii_serialization().into());
+    Origins::Of(listed.into_iter().map(|at| at.value).chain(frontend).collect())
+}
+
+/// An origin as browsers spell it, or `*`. `null` is none: any page can make itself one.
+fn origin(value: &Value) -> Parsed<Box<str>> {
+    if value::text(value).is_ok_and(|text| text == "*") {
+        return Ok("*".into());
+    }
+    let found = value::url(value).ok().filter(|url| matches!(url.path(), "" | "/"));
+    let wanted = || Wanted::new("an origin", "http(s)://HOST[:PORT] without a path");
+    found.map(|url| url.origin().ascii_serialization().into()).ok_or_else(wanted)
+}
+
+/// A list of headers' names.
+fn names(section: &mut Section<'_>, key: &'static str) -> HeaderValue {
+    let name = |value: &Value| {
+        let text = value::text(value).unwrap_or_default();
+        let is_fine = text.parse::<HeaderName>().is_ok();
+        if is_fine { Ok(text) } else { Err(Wanted::new("the name of a header", "letters, digits and `-`")) }
+    };
+    let names: Vec<String> = section.list(key, name).unwrap_or_default().into_iter().map(|at| at.value).collect();
+    list(&names.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// Several words as one header.
+fn list(words: &[&str]) -> HeaderValue {
+    // Methods and headers' names are tokens: any list of them is a header.
+    HeaderValue::try_from(words.join(", ")).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// The name of a cookie (RFC 6265, 4.1.1).
+fn cookie(value: &Value) -> Parsed<String> {
+    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let text = value::text(value).ok().filter(|text| text.len() <= 64 && text.bytes().all(is_fine));
+    text.ok_or_else(|| Wanted::new("the name of a cookie", "1 to 64 ASCII letters, digits, and - _ ."))
+}
