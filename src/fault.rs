@@ -149,6 +149,8 @@ pub enum RequestFault {
     },
     /// The body came too slowly (408).
     Slow,
+    /// It came in the clear, and must not (403).
+    Insecure,
     /// Another website's page may have made a browser send it (403).
     CrossSite {
         /// How that shows.
@@ -522,7 +524,7 @@ impl RequestFault {
             RequestFault::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             RequestFault::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             RequestFault::Slow => StatusCode::REQUEST_TIMEOUT,
-            RequestFault::CrossSite { .. } => StatusCode::FORBIDDEN,
+            RequestFault::CrossSite { .. } | RequestFault::Insecure => StatusCode::FORBIDDEN,
         }
     }
 
@@ -535,6 +537,7 @@ impl RequestFault {
             RequestFault::MediaType { .. } => "unsupported_media_type",
             RequestFault::Slow => "request_timeout",
             RequestFault::CrossSite { .. } => "cross_site_request",
+            RequestFault::Insecure => "https_required",
         }
     }
 
@@ -558,6 +561,7 @@ impl RequestFault {
                 format!("The Content-Type is not supported here; allowed: {allowed}.").into()
             }
             RequestFault::Slow => "The request body did not arrive in time.".into(),
+            RequestFault::Insecure => "This service is reached by HTTPS only.".into(),
             RequestFault::CrossSite { what } => format!("The request is refused because {what}.").into(),
         }
     }

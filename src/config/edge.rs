@@ -1,4 +1,4 @@
-//! Edge: `[cors]`: which websites' pages may ask, and what browsers are told about it.
+//! Edge: `[cors]` and `[security]`: which websites' pages may ask, and what browsers are told.
 //!
 //! It does not know how a request is looked at, nor who may call.
 
@@ -13,6 +13,8 @@ use super::value::{self, Parsed, Wanted};
 pub struct EdgePlan {
     /// Pages of other websites.
     pub cors: CorsPlan,
+    /// What browsers must not do with answers.
+    pub security: SecurityPlan,
 }
 
 /// `[cors]`
@@ -32,6 +34,17 @@ pub struct CorsPlan {
     pub max_age: HeaderValue,
     /// The cookie that holds a page's token, on routes with `csrf`.
     pub csrf_cookie: Box<str>,
+}
+
+/// `[security]`
+#[derive(Clone, Debug)]
+pub struct SecurityPlan {
+    /// `Content-Security-Policy` of pages.
+    pub csp: HeaderValue,
+    /// `Strict-Transport-Security` of what came by HTTPS; `None`: off.
+    pub hsts: Option<HeaderValue>,
+    /// True: what came in the clear is sent to HTTPS, or refused.
+    pub is_https_forced: bool,
 }
 
 /// Whose pages may read answers.
@@ -60,7 +73,7 @@ impl Origins {
 
 /// All of it.
 pub(super) fn read(root: &mut Section<'_>) -> EdgePlan {
-    EdgePlan { cors: cors(root) }
+    EdgePlan { cors: cors(root), security: security(root) }
 }
 
 /// `[cors]`
@@ -87,6 +100,26 @@ fn cors(root: &mut Section<'_>) -> CorsPlan {
     };
     section.close();
     plan
+}
+
+/// `[security]`
+fn security(root: &mut Section<'_>) -> SecurityPlan {
+    let mut section = root.section("security");
+    let days = section.required("hsts_days", value::few(0)).unwrap_or_default();
+    let hsts = HeaderValue::try_from(format!("max-age={}", u64::from(days) * 86_400)).ok();
+    let plan = SecurityPlan {
+        csp: section.required("csp", policy).unwrap_or(HeaderValue::from_static("")),
+        hsts: hsts.filter(|_| days > 0),
+        is_https_forced: section.required("force_https", value::boolean).unwrap_or_default(),
+    };
+    section.close();
+    plan
+}
+
+/// What a header may hold.
+fn policy(value: &Value) -> Parsed<HeaderValue> {
+    let text = value::text(value).ok().filter(|text| text.is_ascii());
+    text.and_then(|text| HeaderValue::try_from(text).ok()).ok_or_else(|| Wanted::new("a policy", "one line of ASCII"))
 }
 
 fn origins(section: &mut Section<'_>) -> Origins {

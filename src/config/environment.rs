@@ -32,6 +32,7 @@ pub(super) const VARIABLES: &[(&[&str], Meaning)] = &[
     (&["DEFAULT_RESTAURANT_ID"], Meaning::Key("default_tenant")),
     (&["FRONTEND_URL"], Meaning::Key("cors.frontend_url")),
     (&["ALLOWED_ORIGINS"], Meaning::Key("cors.origins")),
+    (&["FORCE_HTTPS"], Meaning::Key("security.force_https")),
     (&["LOG_LEVEL"], Meaning::Key("log.level")),
     (&["LOG_FORMAT"], Meaning::Key("log.format")),
     (&["REDIS_URL"], Meaning::Key("store.redis_url")),
@@ -53,7 +54,6 @@ pub(super) const VARIABLES: &[(&[&str], Meaning)] = &[
     (&["DISABLE_RATE_LIMITING"], Meaning::Limit),
     (&["SUPABASE_JWT_SECRET"], Meaning::Unserved),
     (&["ADMIN_TOKEN"], Meaning::Unserved),
-    (&["FORCE_HTTPS"], Meaning::Unserved),
     (&["OTEL_EXPORTER_OTLP_ENDPOINT"], Meaning::Unserved),
     (&["SENTRY_DSN"], Meaning::Unserved),
 ];

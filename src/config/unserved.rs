@@ -35,11 +35,6 @@ const UNSERVED: &[Unserved] = &[
         check: secret,
         truth: "does not ask for it yet: the admin address is open to whoever can reach it",
     },
-    Unserved {
-        names: &["FORCE_HTTPS"],
-        check: switch,
-        truth: "does not enforce HTTPS yet: plain HTTP is answered, unencrypted",
-    },
     Unserved { names: &["OTEL_EXPORTER_OTLP_ENDPOINT"], check: endpoint, truth: "does not export traces yet" },
     Unserved { names: &["SENTRY_DSN"], check: dsn, truth: "does not report errors to Sentry yet" },
 ];

@@ -1,50 +1,103 @@
-//! Where a caller is: the peer's address, or what proxies that are trusted say, read from the right.
+//! Where a caller is, and whether it came by HTTPS: the peer itself, or what proxies that are trusted say, read from the
+//! right.
 //!
 //! Whatever stands further left than the first address that is not a trusted proxy's may have been written by the caller,
-//! and counts for nothing. It does not know what an address is used for.
+//! and counts for nothing. It does not know what either is used for.
 
 use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 use ipnet::IpNet;
 
-use crate::config::plan::ProxyHeader;
+use crate::config::plan::{ProxyHeader, ServerPlan};
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// True when the connection is encrypted.
+    pub is_secure: bool,
+}
+
+/// A connection in the clear.
+impl From<IpAddr> for Peer {
+    fn from(address: IpAddr) -> Self {
+        Self { address, is_secure: false }
+    }
+}
 
 /// The caller's address.
 pub(super) fn of_caller(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet], header: ProxyHeader) -> IpAddr {
-    let mut address = peer.to_canonical();
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
-    if !is_trusted(address) {
-        return address;
+    walk(peer, headers, trusted, header).0
+}
+
+/// True when the caller's own connection is encrypted: the one to the gateway, or the one to the first trusted proxy, if that
+/// says so (`X-Forwarded-Proto`, or `proto=` of `Forwarded`).
+pub(super) fn is_secure(peer: Peer, headers: &HeaderMap, plan: &ServerPlan) -> bool {
+    if peer.is_secure || !is_trusted(&plan.trusted_proxies, peer.address.to_canonical()) {
+        return peer.is_secure;
+    }
+    // As many proxies as were believed about the address are believed about this. Most lists have one item: a proxy that
+    // does not append replaces, or passes on what the one before it has said.
+    let hops = walk(peer.address, headers, &plan.trusted_proxies, plan.proxy_header).1;
+    let said = match plan.proxy_header {
+        ProxyHeader::XForwardedFor => from_right(headers, "x-forwarded-proto", hops),
+        ProxyHeader::Forwarded => from_right(headers, "forwarded", hops).and_then(|element| pair(element, "proto")),
+    };
+    said.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss"))
+}
+
+fn is_trusted(trusted: &[IpNet], address: IpAddr) -> bool {
+    trusted.iter().any(|network| network.contains(&address))
+}
+
+/// The caller's address, and how many proxies on the way to it were believed besides the peer.
+fn walk(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet], header: ProxyHeader) -> (IpAddr, usize) {
+    let (mut address, mut hops) = (peer.to_canonical(), 0);
+    if !is_trusted(trusted, address) {
+        return (address, hops);
     }
     let name = match header {
         ProxyHeader::XForwardedFor => "x-forwarded-for",
         ProxyHeader::Forwarded => "forwarded",
     };
-    // Several headers are one list (RFC 9110, 5.3), the last of them its end. One that is not text ends what is known.
-    for value in headers.get_all(name).iter().rev() {
-        let Ok(list) = value.to_str() else { return address };
-        for item in list.rsplit(',') {
-            let said = match header {
-                ProxyHeader::XForwardedFor => node(item),
-                ProxyHeader::Forwarded => forwarded_for(item),
-            };
-            // A hop that hides its client (`unknown`, `_name`) hides everything before it.
-            let Some(said) = said else { return address };
-            address = said;
-            if !is_trusted(address) {
-                return address;
-            }
+    for item in items(headers, name) {
+        let said = item.and_then(|item| match header {
+            ProxyHeader::XForwardedFor => node(item),
+            ProxyHeader::Forwarded => pair(item, "for").and_then(node),
+        });
+        // A hop that hides its client (`unknown`, `_name`) hides everything before it.
+        let Some(said) = said else { break };
+        address = said;
+        if !is_trusted(trusted, address) {
+            break;
         }
+        hops += 1;
     }
-    address
+    (address, hops)
 }
 
-/// `for=` of one element of `Forwarded` (RFC 7239, 4).
-fn forwarded_for(element: &str) -> Option<IpAddr> {
+/// The items of a list from its end on. Several headers are one list (RFC 9110, 5.3), the last of them its end. `None` is a
+/// header that is not text: what stands before it is not known.
+fn items<'a>(headers: &'a HeaderMap, name: &'static str) -> impl Iterator<Item = Option<&'a str>> {
+    headers.get_all(name).iter().rev().flat_map(|value| {
+        let list = value.to_str().ok();
+        let is_unknown = list.is_none().then_some(None);
+        list.into_iter().flat_map(|list| list.rsplit(',')).map(Some).chain(is_unknown)
+    })
+}
+
+/// The item at this place from the right, or the first of a shorter list.
+fn from_right<'a>(headers: &'a HeaderMap, name: &'static str, place: usize) -> Option<&'a str> {
+    items(headers, name).take(place + 1).last().flatten().map(str::trim)
+}
+
+/// A value of one element of `Forwarded` (RFC 7239, 4).
+fn pair<'a>(element: &'a str, wanted: &str) -> Option<&'a str> {
     element.split(';').find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("for").then(|| node(value.trim().trim_matches('"')))?
+        name.trim().eq_ignore_ascii_case(wanted).then(|| value.trim().trim_matches('"'))
     })
 }
 
@@ -100,5 +153,36 @@ mod tests {
         assert_eq!(seen(&["proto=http;for=192.0.2.1, for=10.1.1.1"]), "192.0.2.1");
         assert_eq!(seen(&["for=192.0.2.1, for=unknown"]), "10.0.0.1");
         assert_eq!(seen(&["for=192.0.2.1, for=_hidden, for=10.3.3.3"]), "10.3.3.3");
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_says_that_a_caller_came_by_https() {
+        let mut plan = crate::config::load(None, &crate::config::Variables::default()).unwrap().server;
+        plan.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+        let secure = |plan: &ServerPlan, peer: &str, pairs: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.append(*name, value.parse().unwrap());
+            }
+            is_secure(Peer::from(peer.parse::<IpAddr>().unwrap()), &headers, plan)
+        };
+        let (client, proto) = ("x-forwarded-for", "x-forwarded-proto");
+        assert!(!secure(&plan, "192.0.2.1", &[(proto, "https")]), "anybody can write it");
+        assert!(secure(&plan, "10.0.0.1", &[(proto, "https")]));
+        assert!(secure(&plan, "10.0.0.1", &[(client, "192.0.2.1"), (proto, "HTTPS")]));
+        assert!(!secure(&plan, "10.0.0.1", &[(client, "192.0.2.1")]));
+        assert!(!secure(&plan, "10.0.0.1", &[(client, "192.0.2.1"), (proto, "http")]));
+        assert!(
+            !secure(&plan, "10.0.0.1", &[(client, "9.9.9.9, 192.0.2.1"), (proto, "https, http")]),
+            "it came in clear"
+        );
+        assert!(secure(&plan, "10.0.0.1", &[(client, "192.0.2.1, 10.0.0.2"), (proto, "http, https, http")]));
+        assert!(secure(&plan, "10.0.0.1", &[(client, "192.0.2.1, 10.0.0.2"), (proto, "https")]));
+        plan.proxy_header = ProxyHeader::Forwarded;
+        assert!(!secure(&plan, "10.0.0.1", &[(proto, "https")]), "the other header counts");
+        assert!(secure(&plan, "10.0.0.1", &[("forwarded", "for=192.0.2.1;proto=https, for=10.0.0.2;proto=http")]));
+        assert!(!secure(&plan, "10.0.0.1", &[("forwarded", "for=192.0.2.1;proto=https, for=192.0.2.2;proto=http")]));
+        let encrypted = Peer { address: "192.0.2.1".parse().unwrap(), is_secure: true };
+        assert!(is_secure(encrypted, &HeaderMap::new(), &plan));
     }
 }

@@ -57,6 +57,11 @@ pub(super) fn operate(gateway: &Gateway, method: &Method, path: &str) -> Option<
     }
 }
 
+/// True for the pages of this module, which orchestrators and Prometheus read.
+pub(super) fn is_page(path: &str) -> bool {
+    is_limited(path) || matches!(path, "/health/live" | "/health/ready" | "/metrics")
+}
+
 /// True for pages that callers may be refused (`limit.health`).
 pub(super) fn is_limited(path: &str) -> bool {
     matches!(path, "/health" | "/health/status" | "/info")

@@ -16,8 +16,9 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
+use super::address::{self, Peer};
 use super::body::ResponseBody;
-use super::{address, control, cors, csrf, health, limits, patience};
+use super::{control, cors, csrf, health, limits, patience, security};
 use crate::budget::Attempts;
 use crate::call::{Ask, Call, Head};
 use crate::caller::{About, Answered, AnsweredBody, Caller, Incoming};
@@ -43,11 +44,11 @@ const ANONYMOUS: &str = "anonymous";
 const DRAINED: usize = 64 * 1024;
 
 /// Answers one request.
-pub async fn handle<B>(gateway: &Gateway, peer: IpAddr, request: Request<B>) -> Response<ResponseBody>
+pub async fn handle<B>(gateway: &Gateway, peer: impl Into<Peer>, request: Request<B>) -> Response<ResponseBody>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let (parts, body) = request.into_parts();
+    let (peer, (parts, body)) = (peer.into(), request.into_parts());
     let asked_id = parts.headers.get(REQUEST_ID).and_then(sane_id);
     let id = asked_id.clone().unwrap_or_else(|| gateway.world.next_id());
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
@@ -58,6 +59,8 @@ where
         watch.failed(&fault);
         visit.refuse(gateway.nearest_dialect(parts.uri.path()), CallKind::Any, None, &fault, &watch)
     });
+    let is_secure = address::is_secure(peer, &parts.headers, &gateway.plan.server);
+    security::tell(&gateway.plan.edge.security, is_secure, &mut answered.headers);
     cors::tell(&gateway.plan.edge.cors, &parts.headers, &mut answered.headers);
     limits::tell(&mut answered.headers, &watch.trail.facts().limits, gateway.world.now());
     respond(answered, watch, &id, asked_id.is_some())
@@ -70,9 +73,10 @@ pub fn operate<B>(gateway: &Gateway, request: Request<B>) -> Response<ResponseBo
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
     watch.routed(&health::ROUTE, "operator");
     let (method, path) = (&parts.method, parts.uri.path());
-    let answered = health::operate(gateway, method, path)
+    let mut answered = health::operate(gateway, method, path)
         .or_else(|| health::answer(gateway, method, path, &parts.headers))
         .unwrap_or_else(health::nothing);
+    security::tell(&gateway.plan.edge.security, false, &mut answered.headers);
     respond(answered, watch, &id, false)
 }
 
@@ -106,7 +110,7 @@ fn is_sane(text: &str) -> bool {
 /// One request being answered.
 struct Visit<'a> {
     gateway: &'a Gateway,
-    peer: IpAddr,
+    peer: Peer,
     id: &'a Arc<str>,
     parts: &'a Parts,
 }
@@ -117,6 +121,17 @@ impl Visit<'_> {
         B: Body<Data = Bytes> + Unpin,
     {
         let path = self.parts.uri.path();
+        match security::insist(&self.gateway.plan, self.peer, self.parts) {
+            Ok(None) => {}
+            Ok(Some(answered)) => {
+                watch.routed(&security::ROUTE, "browser");
+                return answered;
+            }
+            Err(fault) => {
+                watch.failed(&fault);
+                return self.refuse(self.gateway.nearest_dialect(path), CallKind::Any, None, &fault, watch);
+            }
+        }
         let cors = &self.gateway.plan.edge.cors;
         if let Some(answered) = cors::preflight(cors, &self.parts.method, &self.parts.headers) {
             watch.routed(&cors::ROUTE, "browser");
@@ -326,7 +341,7 @@ impl Visit<'_> {
 
     fn address(&self) -> IpAddr {
         let plan = &self.gateway.plan.server;
-        address::of_caller(self.peer, &self.parts.headers, &plan.trusted_proxies, plan.proxy_header)
+        address::of_caller(self.peer.address, &self.parts.headers, &plan.trusted_proxies, plan.proxy_header)
     }
 
     /// Reads a body whole, within a size and a time.

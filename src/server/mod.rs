@@ -2,7 +2,7 @@
 //!
 //! It does not know what is asked; `ingress` does.
 
-mod address;
+pub mod address;
 pub mod body;
 mod configuration;
 mod connection;
@@ -16,6 +16,7 @@ pub mod ingress;
 mod limits;
 mod patience;
 pub mod probes;
+mod security;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
