@@ -57,14 +57,15 @@ impl Contender {
     }
 }
 
-/// The default configuration with one provider, the upstream; its log goes to `/dev/null`.
+/// The default configuration with one provider, the upstream, and with limits that count and never refuse; its log goes to
+/// `/dev/null`.
 async fn gateway(cores: &Cores, upstream: SocketAddr, level: &str) -> Result<Running, Fault> {
     let listen = free_address().await?;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("overhead-{level}"));
     std::fs::create_dir_all(&folder)?;
     std::fs::write(folder.join("key"), "a-key\n")?;
     let config = format!(
-        "[server]\nhost = \"{}\"\nport = {}\nadmin = \"off\"\n\n[log]\nlevel = \"{level}\"\n\n\
+        "[server]\nhost = \"{}\"\nport = {}\nadmin = \"off\"\n\n[limit.general]\nrate = \"1000000/s\"\n\n[limit.ai]\nrate = \"1000000/s\"\n\n[log]\nlevel = \"{level}\"\n\n\
          [provider.openai]\nurl = \"http://{upstream}/v1\"\nkey_file = \"{}\"\nprobe = {{ enabled = false }}\n",
         listen.ip(),
         listen.port(),
