@@ -1,6 +1,7 @@
 //! Policies, one file each, in the order of the pipeline. Which of them a route has is in `pipeline.rs` alone.
 
 pub mod breaker;
+pub mod cache;
 pub mod concurrency;
 pub mod deadline;
 pub mod degrade;

@@ -1,0 +1,245 @@
+//! A kept answer, given again: the whole body to who asked for one, and a stream made of it to who asked for that.
+//!
+//! How a stream becomes a whole body is in `record`. Neither knows why an answer is kept.
+
+mod fields;
+mod record;
+
+use bytes::Bytes;
+use futures_util::stream;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use self::fields::{Fields, compact, is_null, list, quoted, text};
+pub use self::record::Recorder;
+use super::entry::Kept;
+use crate::call::{Ask, Endpoint, Wire};
+use crate::reply::{Body, Event, EventKind};
+
+/// The reasons to stop that say that everything was said: OpenAI's, and Together.ai's word for `stop`. A limit that was
+/// reached and a filter that cut in are not among them.
+const COMPLETE: [&str; 4] = ["stop", "tool_calls", "function_call", "eos"];
+
+/// How a recorded body ends whose stream did not say what it cost.
+const NO_USAGE: &[u8] = b",\"usage\":null}";
+
+/// The terminator of a stream.
+const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
+
+impl Kept {
+    /// A whole answer in the form in which it is kept; `None` for one that must not be: cut short, filtered, or not what
+    /// was asked for.
+    pub fn of_whole(ask: &Ask, body: &Body) -> Option<Self> {
+        match (ask, body) {
+            (Ask::Chat(_) | Ask::Wire(_), Body::Answer(answer)) => {
+                let is_complete = answer.finish.as_deref().is_none_or(|finish| matches!(finish, "stop" | "eos"));
+                let says_something = !answer.text.is_empty() || answer.order.is_some();
+                (is_complete && says_something).then(|| Self::Answer(answer.clone()))
+            }
+            (Ask::Menu, Body::Whole(body)) => Some(Self::Bytes(body.clone())),
+            (Ask::Wire(wire), Body::Whole(body)) => match wire.endpoint {
+                Endpoint::ChatCompletions => is_complete(body).then(|| Self::Chat(body.clone())),
+                Endpoint::Completions => is_complete(body).then(|| Self::Completion(body.clone())),
+                Endpoint::Embeddings => Some(Self::Bytes(body.clone())),
+                Endpoint::Responses => is_completed_response(body).then(|| Self::Bytes(body.clone())),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The answer for a caller who asks like this; `None` when it lacks what this caller wants: what was recorded from a
+    /// stream that did not say what it cost is no answer for who wants to know.
+    pub fn replay(&self, ask: &Ask) -> Option<Body> {
+        match self {
+            Kept::Answer(answer) => Some(Body::Answer(answer.clone())),
+            Kept::Bytes(body) => Some(Body::Whole(body.clone())),
+            Kept::Events(events) => ask.wants_stream().then(|| {
+                let event = |raw: &Bytes| Event { raw: raw.clone(), kind: EventKind::Piece };
+                streamed(events.iter().map(event).collect())
+            }),
+            Kept::Chat(body) | Kept::Completion(body) => {
+                let knows_usage = !body.ends_with(NO_USAGE);
+                match ask {
+                    Ask::Wire(wire) if wire.stream => {
+                        let wants_usage = wants_usage(wire);
+                        let is_chat = matches!(self, Kept::Chat(_));
+                        let events =
+                            if is_chat { chat_events(body, wants_usage) } else { text_events(body, wants_usage) };
+                        (knows_usage || !wants_usage).then_some(events?).map(streamed)
+                    }
+                    _ => knows_usage.then(|| Body::Whole(body.clone())),
+                }
+            }
+        }
+    }
+}
+
+fn streamed(events: Vec<Event>) -> Body {
+    Body::Events(Box::pin(stream::iter(events.into_iter().map(Ok))))
+}
+
+/// True when the caller wants to know what a stream cost.
+fn wants_usage(wire: &Wire) -> bool {
+    #[derive(Deserialize)]
+    struct Wishes {
+        #[serde(default)]
+        stream_options: Option<Options>,
+    }
+    #[derive(Deserialize)]
+    struct Options {
+        #[serde(default)]
+        include_usage: Option<bool>,
+    }
+    let wishes = serde_json::from_slice::<Wishes>(&wire.body).ok();
+    wishes.and_then(|wishes| wishes.stream_options?.include_usage).unwrap_or(false)
+}
+
+/// True when each of a completion's choices was finished and calls tools, if any, with arguments that can be read.
+fn is_complete(body: &[u8]) -> bool {
+    let is_finished = |choice: &RawValue| {
+        let choice = Fields::read(choice.get())?;
+        let finish = text(choice.get("finish_reason")?)?;
+        let message = choice.get("message").filter(|message| !is_null(message));
+        let is_sound = message.is_none_or(|message| calls_are_sound(message).unwrap_or(false));
+        (COMPLETE.contains(&&*finish) && is_sound).then_some(())
+    };
+    let all_finished = || {
+        let whole = Fields::read(std::str::from_utf8(body).ok()?)?;
+        let choices = list(whole.get("choices")?)?;
+        let is_complete = !choices.is_empty() && choices.iter().all(|choice| is_finished(choice).is_some());
+        (is_complete && whole.get("error").is_none_or(is_null)).then_some(())
+    };
+    all_finished().is_some()
+}
+
+fn calls_are_sound(message: &RawValue) -> Option<bool> {
+    let message = Fields::read(message.get())?;
+    let Some(calls) = message.get("tool_calls").filter(|calls| !is_null(calls)) else { return Some(true) };
+    for call in list(calls)? {
+        let call = Fields::read(call.get())?;
+        // Tools of other kinds take other things than arguments.
+        let Some(function) = call.get("function") else { continue };
+        let arguments = Fields::read(function.get())?.get("arguments").and_then(text)?;
+        if !arguments.is_empty() && serde_json::from_str::<serde::de::IgnoredAny>(&arguments).is_err() {
+            return Some(false);
+        }
+    }
+    Some(true)
+}
+
+/// True for a response that is neither cut short, nor failed, nor still to be worked on.
+fn is_completed_response(body: &[u8]) -> bool {
+    let status = || text(Fields::read(std::str::from_utf8(body).ok()?)?.get("status")?);
+    status().as_deref() == Some("completed")
+}
+
+/// The fields of a whole body that each of its chunks repeats, and how chunks are made with them.
+struct Chunks {
+    head: String,
+    /// With usage, every chunk but the last says that it has none.
+    tail: &'static str,
+    events: Vec<Event>,
+}
+
+impl Chunks {
+    fn new(whole: &Fields<'_>, object: &str, wants_usage: bool) -> Self {
+        let mut head = format!("\"object\":{}", quoted(object));
+        for (name, value) in whole.iter().filter(|(name, _)| !matches!(*name, "object" | "choices" | "usage")) {
+            head.push_str(&format!(",{}:{}", quoted(name), value.get()));
+        }
+        Self { head, tail: if wants_usage { ",\"usage\":null" } else { "" }, events: Vec::new() }
+    }
+
+    fn push(&mut self, choice: &str) {
+        self.add(&format!("{{{},\"choices\":[{choice}]{}}}", self.head, self.tail), EventKind::Piece);
+    }
+
+    fn add(&mut self, data: &str, kind: EventKind) {
+        // A provider's body may be written over many lines; an event has one.
+        self.events.push(Event { raw: format!("data: {}\n\n", compact(data)).into(), kind });
+    }
+
+    fn finish(mut self, usage: Option<&RawValue>) -> Vec<Event> {
+        if let Some(usage) = usage.filter(|_| !self.tail.is_empty()) {
+            self.add(&format!("{{{},\"choices\":[],\"usage\":{}}}", self.head, usage.get()), EventKind::Piece);
+        }
+        self.events.push(Event { raw: DONE, kind: EventKind::Done });
+        self.events
+    }
+}
+
+/// A `chat.completion` as the chunks of a stream: for each choice its role, its text, its tool calls, and its end.
+fn chat_events(body: &[u8], wants_usage: bool) -> Option<Vec<Event>> {
+    let whole = Fields::read(std::str::from_utf8(body).ok()?)?;
+    let mut chunks = Chunks::new(&whole, "chat.completion.chunk", wants_usage);
+    for choice in list(whole.get("choices")?)? {
+        let choice = Fields::read(choice.get())?;
+        let message = Fields::read(choice.get("message")?.get())?;
+        let index = choice.get("index").map_or("0", RawValue::get);
+        let mut logprobs = choice.get("logprobs").filter(|value| !is_null(value)).map(RawValue::get);
+        let mut say = |delta: &str, logprobs: Option<&str>| {
+            let logprobs = logprobs.unwrap_or("null");
+            chunks.push(&format!(
+                "{{\"index\":{index},\"delta\":{{{delta}}},\"logprobs\":{logprobs},\"finish_reason\":null}}"
+            ));
+        };
+        let content = match message.get("content").filter(|content| !is_null(content)) {
+            // A content in parts has no form as a stream.
+            Some(content) => Some(text(content)?),
+            None => None,
+        };
+        let mut first = format!("\"role\":{}", message.get("role").map_or("\"assistant\"", RawValue::get));
+        first.push_str(if content.is_some() { ",\"content\":\"\"" } else { ",\"content\":null" });
+        for (name, value) in message.iter() {
+            let is_said_later = matches!(name, "role" | "content" | "tool_calls");
+            // What a plain answer says by an empty list, a stream says by saying nothing.
+            if !is_said_later && value.get() != "[]" {
+                first.push_str(&format!(",{}:{}", quoted(name), value.get()));
+            }
+        }
+        say(&first, None);
+        if content.as_deref().is_some_and(|content| !content.is_empty()) {
+            let content = message.get("content").map_or("\"\"", RawValue::get);
+            say(&format!("\"content\":{content}"), logprobs.take());
+        }
+        if let Some(calls) = message.get("tool_calls").filter(|calls| !is_null(calls)) {
+            for (at, call) in list(calls)?.into_iter().enumerate() {
+                let fields = Fields::read(call.get())?;
+                let mut with_index = format!("\"index\":{at}");
+                for (name, value) in fields.iter().filter(|(name, _)| *name != "index") {
+                    with_index.push_str(&format!(",{}:{}", quoted(name), value.get()));
+                }
+                say(&format!("\"tool_calls\":[{{{with_index}}}]"), logprobs.take());
+            }
+        }
+        let mut last = format!("\"index\":{index},\"delta\":{{}},\"logprobs\":{}", logprobs.unwrap_or("null"));
+        for (name, value) in choice.iter().filter(|(name, _)| !matches!(*name, "index" | "message" | "logprobs")) {
+            last.push_str(&format!(",{}:{}", quoted(name), value.get()));
+        }
+        chunks.push(&format!("{{{last}}}"));
+    }
+    Some(chunks.finish(whole.get("usage").filter(|usage| !is_null(usage))))
+}
+
+/// A `text_completion` as the chunks of a stream: for each choice its text and its end.
+fn text_events(body: &[u8], wants_usage: bool) -> Option<Vec<Event>> {
+    let whole = Fields::read(std::str::from_utf8(body).ok()?)?;
+    let mut chunks = Chunks::new(&whole, "text_completion", wants_usage);
+    for choice in list(whole.get("choices")?)? {
+        let choice = Fields::read(choice.get())?;
+        let index = choice.get("index").map_or("0", RawValue::get);
+        let said = choice.get("text").map_or("\"\"", RawValue::get);
+        let logprobs = choice.get("logprobs").map_or("null", RawValue::get);
+        chunks.push(&format!("{{\"index\":{index},\"text\":{said},\"logprobs\":{logprobs},\"finish_reason\":null}}"));
+        let mut last = format!("\"index\":{index},\"text\":\"\",\"logprobs\":null");
+        for (name, value) in choice.iter().filter(|(name, _)| !matches!(*name, "index" | "text" | "logprobs")) {
+            last.push_str(&format!(",{}:{}", quoted(name), value.get()));
+        }
+        chunks.push(&format!("{{{last}}}"));
+    }
+    Some(chunks.finish(whole.get("usage").filter(|usage| !is_null(usage))))
+}
+
+#[cfg(test)]
+mod tests;
