@@ -69,6 +69,11 @@ pub struct Head {
     pub tier: Arc<str>,
     /// A digest of the bearer token that the caller sent. Nobody has checked that token.
     pub api_key: Option<Arc<str>>,
+    /// What tells this caller from others that named neither tenant nor user: a digest of its `Authorization`, which nobody has
+    /// checked.
+    pub credential: Option<[u8; 32]>,
+    /// What the caller wants of answers that are kept.
+    pub wishes: Wishes,
     /// The caller's address: the peer's, or what a trusted proxy says.
     pub address: IpAddr,
     /// The request's method.
@@ -77,6 +82,19 @@ pub struct Head {
     pub headers: HeaderMap,
     /// Wall-clock time of arrival.
     pub received: jiff::Timestamp,
+}
+
+/// What a caller wants of answers that are kept: the directives of its `Cache-Control` (RFC 9111, 5.2.1) that are heeded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// `no-store`: neither keep the answer nor give a kept one.
+    pub leaves_no_trace: bool,
+    /// `no-cache`: a new answer.
+    pub wants_new: bool,
+    /// `only-if-cached`: a kept answer, or none.
+    pub only_kept: bool,
+    /// `max-age`: a kept answer no older than this.
+    pub max_age: Option<Duration>,
 }
 
 /// How long a provider may be silent, per phase.

@@ -93,6 +93,8 @@ pub enum Fault {
         /// What it cannot do.
         what: &'static str,
     },
+    /// The caller wants an answer that is kept, or none; and there is none.
+    NotKept,
     /// The whole call took too long.
     Deadline,
     /// Several targets were tried and all failed.
@@ -258,7 +260,8 @@ impl Fault {
             Fault::Connect { .. } | Fault::Broken { .. } | Fault::Incomplete { .. } | Fault::Credential { .. } => {
                 StatusCode::BAD_GATEWAY
             }
-            Fault::Timeout { .. } | Fault::Deadline => StatusCode::GATEWAY_TIMEOUT,
+            // That of the last is RFC 9111's (5.2.1.7).
+            Fault::Timeout { .. } | Fault::Deadline | Fault::NotKept => StatusCode::GATEWAY_TIMEOUT,
             Fault::Refused { refusal, .. } => refusal.status,
             Fault::Exhausted { last, .. } => match &**last {
                 Fault::Timeout { .. } | Fault::Deadline => StatusCode::GATEWAY_TIMEOUT,
@@ -289,6 +292,7 @@ impl Fault {
             Fault::Saturated { .. } => "provider_saturated",
             Fault::Quota { .. } => "provider_quota",
             Fault::Unsupported { .. } => "unsupported_by_provider",
+            Fault::NotKept => "not_kept",
             Fault::Deadline => "deadline_exceeded",
             Fault::Exhausted { last, .. } => match &**last {
                 Fault::Timeout { .. } | Fault::Deadline => "providers_timed_out",
@@ -305,7 +309,7 @@ impl Fault {
     /// Who must change something.
     pub fn blame(&self) -> Blame {
         match self {
-            Fault::Request(_) | Fault::Limited(_) => Blame::Caller,
+            Fault::Request(_) | Fault::Limited(_) | Fault::NotKept => Blame::Caller,
             Fault::Refused { refusal, .. } => match refusal.status.as_u16() {
                 408 | 429 | 500.. => Blame::Provider,
                 _ => Blame::Caller,
@@ -370,6 +374,7 @@ impl Fault {
             Fault::Request(_)
             | Fault::NoProvider
             | Fault::Disabled { .. }
+            | Fault::NotKept
             | Fault::Deadline
             | Fault::Exhausted { .. }
             | Fault::Limited(_)
@@ -416,6 +421,7 @@ impl Fault {
             Fault::Unsupported { provider, what } => {
                 format!("The AI provider {provider} does not support {what}.").into()
             }
+            Fault::NotKept => "No answer to this is kept, and the request asks for no other (only-if-cached).".into(),
             Fault::Deadline => "The request took too long (timeout).".into(),
             Fault::Exhausted { .. } => match self.status() {
                 StatusCode::GATEWAY_TIMEOUT => "No AI provider answered in time (timeout). Please try again.".into(),
@@ -473,6 +479,7 @@ impl Fault {
             Fault::Request(_)
             | Fault::NoProvider
             | Fault::Disabled { .. }
+            | Fault::NotKept
             | Fault::Deadline
             | Fault::StoreOut
             | Fault::Overloaded => None,

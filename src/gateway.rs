@@ -14,6 +14,7 @@ use crate::live::{Health, Live};
 use crate::metrics::{InstanceLabels, Metrics, ProviderLabels};
 use crate::pipeline;
 use crate::policy::breaker::State;
+use crate::policy::cache;
 use crate::policy::failover::Target;
 use crate::policy::limit::Limit;
 use crate::policy::observe::Observe;
@@ -35,6 +36,8 @@ pub struct Gateway {
     pub world: Arc<World>,
     /// What it counts.
     pub metrics: Arc<Metrics>,
+    /// What it keeps.
+    pub caches: Arc<cache::Common>,
     /// Its outermost policy.
     pub observe: Observe,
     /// What limits the health pages, which no route has.
@@ -100,6 +103,7 @@ impl Gateway {
             let stack = pipeline::target(route, target, state, &live.limits().estimates, world.chance(), exchange);
             Ok(Target { plan: target.clone(), switch: state.switch.clone(), retries: state.retries.clone(), stack })
         };
+        let caches = Arc::new(caches(&plan, &live, &observe));
         let mut routes = Vec::with_capacity(plan.routes.len());
         for route in &plan.routes {
             let targets = route.targets.iter().map(|plan| target(route, plan)).collect::<Result<Vec<_>, _>>()?;
@@ -108,7 +112,7 @@ impl Gateway {
                 target.stack.describe(&mut target_policies);
             }
             let limit = Limit::of_route(&plan.limits, route, live.limits().clone(), plan.prices.clone());
-            let stack = pipeline::route(route, observe.clone(), limit.clone(), &live, targets);
+            let stack = pipeline::route(route, observe.clone(), limit.clone(), &live, &caches, targets);
             let dialect = caller::dialect(route.caller);
             routes.push(Route { plan: route.clone(), stack, dialect, limit, target_policies });
         }
@@ -117,7 +121,7 @@ impl Gateway {
         let health_limit = Limit::of_health(&plan.limits, live.limits().clone(), plan.prices.clone());
         let generation = before.map_or(1, |before| before.generation + 1);
         let plan = Arc::new(plan);
-        Ok(Self { generation, plan, live, world, metrics, observe, health_limit, transports, routes, router })
+        Ok(Self { generation, plan, live, world, metrics, caches, observe, health_limit, transports, routes, router })
     }
 
     /// The transport to a provider of this name, if it reaches what `wanted` says.
@@ -181,6 +185,7 @@ impl Gateway {
             }
         }
         self.metrics.limits.sample(&self.live.store_sample());
+        self.metrics.caches.sample(&self.live.cache_sample());
         self.metrics.render(open_metrics)
     }
 
@@ -191,6 +196,25 @@ impl Gateway {
             route.stack.describe(&mut names);
             (&*route.plan, names, &*route.target_policies)
         })
+    }
+}
+
+/// What makes keys where no other gateway has to make the same.
+const OWN_SECRET: &[u8] = b"tidegate";
+
+/// What the caches of all routes have in common.
+fn caches(plan: &Plan, live: &Live, observe: &Observe) -> cache::Common {
+    let secret = plan.cache.secret.as_ref().map_or(OWN_SECRET, |secret| secret.expose().as_bytes());
+    let observe = observe.clone();
+    cache::Common {
+        keys: cache::Keys::new(secret),
+        entries: live.entries().clone(),
+        layer: None,
+        flights: live.flights().clone(),
+        max_bytes: plan.cache.max_bytes,
+        attempts: plan.attempts,
+        tasks: live.tasks().clone(),
+        trail: Arc::new(move || observe.trail()),
     }
 }
 

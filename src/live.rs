@@ -19,14 +19,18 @@ use crate::config::plan::{Plan, Prices, ProviderPlan, Usable};
 use crate::estimate::Estimates;
 use crate::fault;
 use crate::metrics::Metrics;
+use crate::metrics::caches::CacheSample;
 use crate::metrics::limits::StoreSample;
 use crate::names::display_name;
 use crate::policy::breaker::Breakers;
+use crate::policy::cache::flight::Flights;
+use crate::policy::cache::memory::Entries;
 use crate::policy::concurrency::Places;
 use crate::policy::hedge::Paces;
 use crate::policy::limit::Limits;
 use crate::policy::quota::Quotas;
 use crate::provider::balance::Instances;
+use crate::reply::CacheResult;
 use crate::store::memory::Memory;
 use crate::store::redis::{Redis, Settings, Standing};
 use crate::store::shared::Shared;
@@ -49,6 +53,7 @@ pub struct Live {
     providers: Vec<Arc<ProviderLive>>,
     /// How fast each route's first attempts answer.
     paces: BTreeMap<Arc<str>, Paces>,
+    entries: Entries,
 }
 
 /// What there is once, whatever the configuration says.
@@ -60,6 +65,10 @@ struct Common {
     is_draining: AtomicBool,
     store: Option<Store>,
     limits: Limits,
+    flights: Flights,
+    /// Calls that a kept answer served, and calls that looked for one in vain.
+    cache_hits: AtomicU64,
+    cache_misses: AtomicU64,
     reloads: Mutex<Reloads>,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
@@ -82,13 +91,16 @@ impl Live {
             is_draining: AtomicBool::new(false),
             store,
             limits,
+            flights: Flights::default(),
+            cache_hits: AtomicU64::new(0),
+            cache_misses: AtomicU64::new(0),
             reloads: Mutex::default(),
             metrics: Arc::new(Metrics::new()),
             tasks: TaskTracker::new(),
         };
         let providers = plan.providers.iter().map(|plan| Arc::new(ProviderLive::new(plan, chance))).collect();
         let paces = plan.routes.iter().map(|route| (route.name.clone(), Paces::default())).collect();
-        Self { common: Arc::new(common), providers, paces }
+        Self { common: Arc::new(common), providers, paces, entries: Entries::new(plan.cache.max_bytes) }
     }
 
     /// The state for another plan: that of its providers and routes which were there before, fresh state for new ones.
@@ -101,13 +113,15 @@ impl Live {
         };
         let providers = plan.providers.iter().map(provider).collect();
         let paces = plan.routes.iter().map(|route| (route.name.clone(), self.paces(&route.name))).collect();
-        Self { common: self.common.clone(), providers, paces }
+        let entries = self.entries.under(plan.cache.max_bytes);
+        Self { common: self.common.clone(), providers, paces, entries }
     }
 
     /// The same state without that of providers and routes: for who outlives a generation.
     #[must_use]
     pub fn common(&self) -> Self {
-        Self { common: self.common.clone(), providers: Vec::new(), paces: BTreeMap::new() }
+        let entries = self.entries.clone();
+        Self { common: self.common.clone(), providers: Vec::new(), paces: BTreeMap::new(), entries }
     }
 
     /// Work that no single caller waits for: answers that several callers share, and what is renewed in the background. The
@@ -139,6 +153,28 @@ impl Live {
     /// How fast a route's first attempts answer.
     pub fn paces(&self, route: &str) -> Paces {
         self.paces.get(route).cloned().unwrap_or_default()
+    }
+
+    /// The answers that are kept.
+    pub fn entries(&self) -> &Entries {
+        &self.entries
+    }
+
+    /// The answers on their way that callers share.
+    pub fn flights(&self) -> &Flights {
+        &self.common.flights
+    }
+
+    /// Calls that a kept answer served, and calls that looked for one in vain, since the start.
+    pub fn cache_counts(&self) -> (u64, u64) {
+        (self.common.cache_hits.load(Ordering::Relaxed), self.common.cache_misses.load(Ordering::Relaxed))
+    }
+
+    /// What metrics tell of the cache.
+    pub fn cache_sample(&self) -> CacheSample {
+        let fill = self.entries.fill();
+        let flying = self.common.flights.kept_bytes() as u64;
+        CacheSample { bytes: fill.bytes, entries: fill.entries, evicted: fill.evicted, flying }
     }
 
     /// Time since the start.
@@ -222,8 +258,15 @@ impl Live {
         lock(&self.common.last_fallback).is_some_and(|at| at.elapsed() < FALLBACK_WINDOW)
     }
 
-    /// Counts the attempts of a call that has ended.
+    /// Counts the attempts of a call that has ended, and what the cache did for it.
     pub fn count(&self, facts: &Facts, prices: &Prices) {
+        match facts.cache {
+            Some(CacheResult::Hit | CacheResult::Stale) => drop(self.common.cache_hits.fetch_add(1, Ordering::Relaxed)),
+            Some(CacheResult::Miss | CacheResult::Collapsed | CacheResult::Refused) => {
+                self.common.cache_misses.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(CacheResult::Bypass) | None => {}
+        }
         for attempt in &facts.attempts {
             let Some(provider) = self.provider(&attempt.provider) else { continue };
             provider.tally.calls.fetch_add(1, Ordering::Relaxed);

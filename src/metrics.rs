@@ -3,6 +3,7 @@
 //! It knows no policy. Labels are bounded by construction: routes, providers and fault codes come from the config and the
 //! code, never from a request.
 
+pub mod caches;
 pub mod limits;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +18,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::caches::CacheMetrics;
 use self::limits::LimitMetrics;
 
 /// Seconds. The deployments' targets (0.1 s for a cached answer, 0.5 s for the gateway's share, 5 s at p95, 10 s at p99)
@@ -80,7 +82,7 @@ pub struct InstanceLabels {
 pub struct DegradedLabels {
     /// The route's name.
     pub route: Arc<str>,
-    /// `canned`.
+    /// `canned` or `stale`.
     pub how: &'static str,
 }
 
@@ -159,6 +161,8 @@ pub struct Metrics {
     pub tokens: Family<TokenLabels, Counter>,
     /// Of limits and the store.
     pub limits: LimitMetrics,
+    /// Of the cache.
+    pub caches: CacheMetrics,
     /// `tidegate_connections`: callers' connections.
     pub connections: Gauge,
     /// `tidegate_connections_shed_total`: closed at once because there were too many.
@@ -213,6 +217,7 @@ impl Metrics {
             stream_events: Family::default(),
             tokens: Family::default(),
             limits: LimitMetrics::default(),
+            caches: CacheMetrics::default(),
             connections: Gauge::default(),
             connections_shed: Counter::default(),
             config_generation: Gauge::default(),
@@ -282,6 +287,7 @@ impl Metrics {
         registry.register("tidegate_stream_events", "Stream events by result", metrics.stream_events.clone());
         registry.register("tidegate_tokens", "Tokens as counted by providers", metrics.tokens.clone());
         metrics.limits.register(&mut registry);
+        metrics.caches.register(&mut registry);
         registry.register("tidegate_connections", "Open connections of callers", metrics.connections.clone());
         let shed = metrics.connections_shed.clone();
         registry.register("tidegate_connections_shed", "Connections closed at once because there were too many", shed);

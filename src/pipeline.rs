@@ -11,6 +11,7 @@ use crate::config::plan::{ResumeMode, RoutePlan, TargetPlan, WhenDisabled};
 use crate::estimate::Estimates;
 use crate::live::{Live, ProviderLive};
 use crate::policy::breaker::Breaker;
+use crate::policy::cache::{self, Cache};
 use crate::policy::concurrency::Concurrency;
 use crate::policy::deadline::Deadline;
 use crate::policy::degrade::Degrade;
@@ -26,10 +27,18 @@ use crate::provider::exchange::Exchange;
 use crate::stack::{Stack, policy};
 
 /// What every call of a route passes.
-pub fn route(plan: &RoutePlan, observe: Observe, limit: Limit, live: &Live, targets: Vec<Target>) -> Stack {
+pub fn route(
+    plan: &RoutePlan,
+    observe: Observe,
+    limit: Limit,
+    live: &Live,
+    caches: &Arc<cache::Common>,
+    targets: Vec<Target>,
+) -> Stack {
     let first = targets.first().map(|target| (target.plan.provider.name.clone(), target.switch.clone()));
     let has_rungs = plan.canned.is_some() || plan.when_disabled != WhenDisabled::Failover;
     let degrade = has_rungs.then(|| Degrade::new(plan.canned.clone(), plan.when_disabled, first));
+    let choices = targets.iter().map(|target| (target.plan.clone(), target.switch.clone())).collect();
     let failover = Stack::new(Failover::new(targets, plan.is_idempotent));
     let continuing = match plan.resume {
         ResumeMode::ReplayAndContinue => plan.targets.iter().map(|target| target.continues).collect(),
@@ -37,6 +46,14 @@ pub fn route(plan: &RoutePlan, observe: Observe, limit: Limit, live: &Live, targ
     };
     let resume = (plan.resume != ResumeMode::Off).then(|| Resume::new(failover.clone(), continuing));
     let hedge = plan.hedge.map(|percentile| Hedge::new(percentile, live.paces(&plan.name)));
+    let asking = ServiceBuilder::new()
+        // Around failover: what breaks after the commit point is asked for again at the targets that are left.
+        .layer(policy(resume))
+        // Around failover, which knows where a second attempt can go. Inside resume: what is resumed is late already.
+        .layer(policy(hedge))
+        .service(failover);
+    let asking = Stack::new(asking);
+    let cache = plan.cache.clone().map(|kept| Cache::new(caches.clone(), plan, kept, choices, asking.clone()));
     let layers = ServiceBuilder::new()
         // Outermost: it must see every way out.
         .layer(policy(observe))
@@ -46,11 +63,10 @@ pub fn route(plan: &RoutePlan, observe: Observe, limit: Limit, live: &Live, targ
         .layer(policy(Deadline::new(plan.total)))
         // Inside the deadline, and around all that asks providers: what it holds ready is for when none of them answers.
         .layer(policy(degrade))
-        // Around failover: what breaks after the commit point is asked for again at the targets that are left.
-        .layer(policy(resume))
-        // Around failover, which knows where a second attempt can go. Inside resume: what is resumed is late already.
-        .layer(policy(hedge));
-    Stack::new(layers.service(failover))
+        // Inside degrade: an answer that was kept is better than one that was written beforehand, which is never kept. Around
+        // all that asks: what was resumed is looked at as a whole.
+        .layer(policy(cache));
+    Stack::new(layers.service(asking))
 }
 
 /// What every attempt at a target passes.

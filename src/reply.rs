@@ -5,6 +5,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -27,6 +28,8 @@ pub struct Reply {
     pub target: usize,
     /// In what way it is less than what was asked for; `None`: it is not.
     pub degraded: Option<Degraded>,
+    /// What the cache did; `None` where there is none.
+    pub cache: Option<CacheMark>,
     /// The answer itself.
     pub body: Body,
 }
@@ -36,6 +39,8 @@ pub struct Reply {
 pub enum Degraded {
     /// A text that the route holds ready.
     Canned,
+    /// An answer that was kept for too long, because no newer one is to be had.
+    Stale,
 }
 
 impl Degraded {
@@ -43,7 +48,55 @@ impl Degraded {
     pub fn as_str(self) -> &'static str {
         match self {
             Degraded::Canned => "canned",
+            Degraded::Stale => "stale",
         }
+    }
+}
+
+/// What the cache has to do with an answer, and how old that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheMark {
+    /// What the cache did.
+    pub result: CacheResult,
+    /// The age of a kept answer; zero for a new one.
+    pub age: Duration,
+    /// How long a kept answer counts as fresh from when it was kept.
+    pub ttl: Duration,
+}
+
+/// What the cache did for a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CacheResult {
+    /// It had a fresh answer.
+    Hit,
+    /// It had an answer that is not fresh any more, and gave that.
+    Stale,
+    /// It had none.
+    Miss,
+    /// It had none, but somebody else was already asking the same.
+    Collapsed,
+    /// It was not asked: the call is not one that it keeps, or its caller does not want that.
+    Bypass,
+    /// It had none, and its caller wanted no other.
+    Refused,
+}
+
+impl CacheResult {
+    /// The word in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CacheResult::Hit => "hit",
+            CacheResult::Stale => "stale",
+            CacheResult::Miss => "miss",
+            CacheResult::Collapsed => "collapsed",
+            CacheResult::Bypass => "bypass",
+            CacheResult::Refused => "refused",
+        }
+    }
+
+    /// True when the answer is one that was kept.
+    pub fn is_kept(self) -> bool {
+        matches!(self, CacheResult::Hit | CacheResult::Stale)
     }
 }
 

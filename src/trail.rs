@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::reply::{Degraded, Usage};
+use crate::reply::{CacheResult, Degraded, Usage};
 
 /// A shared, append-mostly record of one call. Cheap to clone.
 #[derive(Clone)]
@@ -87,6 +87,8 @@ pub struct Facts {
     pub events_dropped: u64,
     /// The provider's own request id.
     pub provider_request_id: Option<Box<str>>,
+    /// What the cache did; `None` where there is none.
+    pub cache: Option<CacheResult>,
     /// In what way the answer was less than what was asked for.
     pub degraded: Option<Degraded>,
     /// What each rule said that limits this call.
@@ -109,6 +111,7 @@ impl Facts {
             events: 0,
             events_dropped: 0,
             provider_request_id: None,
+            cache: None,
             degraded: None,
             limits: Vec::new(),
             fault: None,

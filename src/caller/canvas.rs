@@ -12,7 +12,7 @@ use super::{About, Answered, Caller, Incoming, ProviderSnapshot, Snapshot};
 use crate::call::{Ask, Chat, Message, Role};
 use crate::config::plan::CallKind;
 use crate::fault::{Fault, Limited};
-use crate::reply::{Body, Reply};
+use crate::reply::{Body, CacheResult, Reply};
 
 /// The longest prompt.
 const MAX_PROMPT: Limit = Limit::Bytes(100 * 1024);
@@ -55,20 +55,24 @@ impl Caller for Canvas {
         let model = reply.model.as_deref().or_else(|| about.ask.and_then(Ask::model)).unwrap_or_default();
         let usage = said.usage.unwrap_or_default();
         let price = about.prices.of(model);
+        let result = reply.cache.map(|mark| mark.result);
+        let is_kept = result.is_some_and(CacheResult::is_kept);
+        // Nothing is paid for what was kept, nor twice for what several callers share.
+        let paid = if is_kept || result == Some(CacheResult::Collapsed) { 0 } else { price.nanodollars(usage) };
         let shape = Success {
             success: true,
             data: Completion {
                 content: &said.text,
-                provider: provider_word(&reply.provider),
+                provider: if is_kept { "cache" } else { provider_word(&reply.provider) },
                 model,
                 usage: Tokens {
                     prompt_tokens: usage.input,
                     completion_tokens: usage.output,
                     total_tokens: usage.total(),
                 },
-                cost: price.nanodollars(usage) as f64 / 1e9,
+                cost: paid as f64 / 1e9,
                 latency: u64::try_from(about.elapsed.as_millis()).unwrap_or(u64::MAX),
-                cached: false,
+                cached: is_kept,
                 degraded: reply.degraded.is_some(),
             },
         };
@@ -92,7 +96,9 @@ impl Caller for Canvas {
                 return answer::refusal(status, fault, &shape);
             }
             // Clients of this application look for the word.
-            StatusCode::GATEWAY_TIMEOUT if !public.contains("timeout") => format!("{public} (timeout)").into(),
+            StatusCode::GATEWAY_TIMEOUT if !public.contains("timeout") && !matches!(fault, Fault::NotKept) => {
+                format!("{public} (timeout)").into()
+            }
             _ if fault.is_outage() && status == StatusCode::SERVICE_UNAVAILABLE => {
                 format!("All LLM providers unavailable. {public}").into()
             }

@@ -46,9 +46,9 @@ pub(super) const VARIABLES: &[(&[&str], Meaning)] = &[
     (&["BUILDPANEL_API_KEY"], Meaning::ProviderKey),
     (&["TOGETHER_API_KEY"], Meaning::ProviderKey),
     (&["OPENAI_API_KEY"], Meaning::ProviderKey),
-    (&["CACHE_TTL_SECONDS"], Meaning::Unserved),
-    (&["LLM_CACHE_ENABLED", "ENABLE_LLM_CACHE"], Meaning::Unserved),
-    (&["LLM_CACHE_TTL"], Meaning::Unserved),
+    (&["CACHE_TTL_SECONDS"], Meaning::Key("cache.ttl")),
+    (&["LLM_CACHE_ENABLED", "ENABLE_LLM_CACHE"], Meaning::Key("cache.enabled")),
+    (&["LLM_CACHE_TTL"], Meaning::Key("route.canvas-chat.cache.ttl")),
     (&["RATE_LIMIT_WINDOW_MS"], Meaning::Limit),
     (&["RATE_LIMIT_MAX_REQUESTS"], Meaning::Limit),
     (&["DISABLE_RATE_LIMITING"], Meaning::Limit),
@@ -167,7 +167,7 @@ fn is_known(name: &str) -> bool {
     VARIABLES.iter().any(|(names, _)| names.contains(&name))
 }
 
-/// Lays the variables over the tree. Settings of a provider that the config does not have become warnings.
+/// Lays the variables over the tree. Settings of a provider or route that the config does not have become warnings.
 pub(super) fn overlay(tree: &mut Table, variables: &Variables, warnings: &mut Vec<String>) {
     for (names, meaning) in VARIABLES {
         let Meaning::Key(path) = meaning else { continue };
@@ -179,10 +179,10 @@ pub(super) fn overlay(tree: &mut Table, variables: &Variables, warnings: &mut Ve
         }
         let mut keys: Vec<&str> = path.split('.').collect();
         let Some(last) = keys.pop() else { continue };
-        if let ["provider", provider, ..] = keys.as_slice()
-            && !has_provider(tree, provider)
+        if let [kind @ ("provider" | "route"), owner, ..] = keys.as_slice()
+            && !has_named(tree, kind, owner)
         {
-            warnings.push(format!("{name} is set, but there is no provider named `{provider}`"));
+            warnings.push(format!("{name} is set, but there is no {kind} named `{owner}`"));
             continue;
         }
         let mut table = Some(&mut *tree);
@@ -197,9 +197,9 @@ pub(super) fn overlay(tree: &mut Table, variables: &Variables, warnings: &mut Ve
     }
 }
 
-fn has_provider(tree: &Table, name: &str) -> bool {
-    match tree.find("provider").map(|node| &node.value) {
-        Some(Value::Table(providers)) => providers.find(name).is_some(),
+fn has_named(tree: &Table, kind: &str, name: &str) -> bool {
+    match tree.find(kind).map(|node| &node.value) {
+        Some(Value::Table(named)) => named.find(name).is_some(),
         _ => false,
     }
 }

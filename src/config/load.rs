@@ -14,7 +14,7 @@ use super::policies::Policies;
 use super::problem::{Layer, Origin, Problem, Problems, Report};
 use super::reader::Section;
 use super::routes::Context;
-use super::{edge, limits, providers, routes, unserved, value};
+use super::{caching, edge, limits, providers, routes, unserved, value};
 
 /// The defaults: the file in the repository is what the program carries, so the two cannot differ.
 const DEFAULTS: &str = include_str!("../../config/gateway.toml");
@@ -121,7 +121,9 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let prices = general::prices(&mut root, report);
     let defaults = providers::Defaults { timeouts, policies };
     let providers = providers::read(&mut root, &defaults, variables, report, &mut warnings);
-    let routes = routes::read(&mut root, &Context { timeouts, providers: &providers, maps: &maps, report });
+    let caching = caching::read(&mut root, environment, store.redis_url.as_ref(), variables, report);
+    let context = Context { timeouts, providers: &providers, maps: &maps, caching: &caching, report };
+    let routes = routes::read(&mut root, &context);
     let limits = limits::read(&mut root, variables, environment, report);
     root.close();
     unserved::check(variables, environment, report, &mut warnings);
@@ -137,6 +139,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         providers,
         routes,
         attempts,
+        cache: caching.plan,
         limits,
         prices,
         warnings,

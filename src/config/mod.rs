@@ -2,6 +2,7 @@
 //! (`document`, `environment`), and `general`, `providers` (with `roots`) and `routes` read the result (`reader`, `value`).
 
 mod amounts;
+mod caching;
 mod document;
 pub mod edge;
 pub mod effective;

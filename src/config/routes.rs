@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::Method;
 
+use super::caching::{self, Caching};
 use super::document::{Node, Value};
 use super::general::{self, Timeouts};
 use super::plan::{
@@ -50,6 +51,7 @@ pub(super) struct Context<'a> {
     pub(super) timeouts: Timeouts,
     pub(super) providers: &'a Providers,
     pub(super) maps: &'a BTreeMap<Arc<str>, ModelMap>,
+    pub(super) caching: &'a Caching,
     pub(super) report: &'a Report,
 }
 
@@ -112,6 +114,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
     let (canned, when_disabled) = degrade(&mut section, call);
     let csrf = section.optional("csrf", value::boolean).unwrap_or(false);
     let targets = targets(&mut section, call, context, &pace, instruction.as_ref());
+    let cache = caching::route(&mut section, call, is_idempotent, context.caching);
     section.close();
     Some(RoutePlan {
         name,
@@ -130,6 +133,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
         hedge,
         priority: priority.unwrap_or_else(|| call.map_or(Priority::Chat, CallKind::priority)),
         csrf,
+        cache,
     })
 }
 

@@ -19,12 +19,7 @@ struct Unserved {
     truth: &'static str,
 }
 
-const NO_CACHE: &str = "does not cache answers yet: every call reaches a provider";
-
 const UNSERVED: &[Unserved] = &[
-    Unserved { names: &["CACHE_TTL_SECONDS"], check: seconds, truth: NO_CACHE },
-    Unserved { names: &["LLM_CACHE_ENABLED", "ENABLE_LLM_CACHE"], check: switch, truth: NO_CACHE },
-    Unserved { names: &["LLM_CACHE_TTL"], check: seconds, truth: NO_CACHE },
     Unserved {
         names: &["SUPABASE_JWT_SECRET"],
         check: secret,
@@ -56,15 +51,6 @@ pub(super) fn check(variables: &Variables, environment: Environment, report: &Re
         }
         warnings.push(format!("{name} is set, but this version {}", entry.truth));
     }
-}
-
-fn switch(value: &Value) -> Parsed<()> {
-    value::boolean(value).map(drop)
-}
-
-/// Zero turns caching off; a year is more than anyone means.
-fn seconds(value: &Value) -> Parsed<()> {
-    value::integer("a number of seconds", 0, 31_536_000)(value).map(drop)
 }
 
 fn secret(value: &Value) -> Parsed<()> {

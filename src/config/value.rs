@@ -210,18 +210,42 @@ pub(super) fn duration(value: &Value) -> Parsed<Duration> {
 
 /// A duration that may be zero.
 pub(super) fn duration_or_zero(value: &Value) -> Parsed<Duration> {
-    let parsed = text_of(value).and_then(split_unit).and_then(|(number, unit)| {
-        let millis = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return None,
-        };
-        number.checked_mul(millis).map(Duration::from_millis)
-    });
     let wanted = || Wanted::new("a duration", "0s to 24h with its unit, such as \"250ms\", \"5s\", \"2m\", \"1h\"");
-    parsed.filter(|it| *it <= LONGEST).ok_or_else(wanted)
+    with_unit(value).filter(|it| *it <= LONGEST).ok_or_else(wanted)
+}
+
+/// How long something is kept: a duration, up to a year. A variable's plain number is in seconds; zero means not at all.
+pub(super) fn lifetime(value: &Value) -> Parsed<Duration> {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    let wanted = || match value {
+        Value::Raw(_) => {
+            Wanted::new("a time to live", "0 to 31536000 seconds, or with its unit, such as \"5m\", \"24h\"")
+        }
+        _ => Wanted::new("a time to live", "0s to 8760h with its unit, such as \"30s\", \"5m\", \"24h\""),
+    };
+    let seconds = match value {
+        Value::Raw(text) => text.trim().parse().ok().map(Duration::from_secs),
+        _ => None,
+    };
+    seconds.or_else(|| with_unit(value)).filter(|it| *it <= YEAR).ok_or_else(wanted)
+}
+
+/// A number with a unit of time.
+fn with_unit(value: &Value) -> Option<Duration> {
+    let (number, unit) = text_of(value).and_then(split_unit)?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    number.checked_mul(millis).map(Duration::from_millis)
+}
+
+/// Memory that is used for one purpose: 1 MiB to 1 TiB.
+pub(super) fn memory(value: &Value) -> Parsed<usize> {
+    size(1 << 20, 1 << 40, "1MiB to 1024GiB")(value)
 }
 
 /// Bytes within bounds: `"512B"`, `"32KiB"`, `"10MiB"`.

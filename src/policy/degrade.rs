@@ -48,6 +48,7 @@ impl Degrade {
             model: None,
             target: 0,
             degraded: Some(Degraded::Canned),
+            cache: None,
             body: Body::Answer(Answer { text: canned.to_string(), usage: Some(Usage::default()), ..Answer::default() }),
         })
     }

@@ -10,13 +10,14 @@ use tokio::time::Instant;
 use crate::call::Call;
 use crate::config::plan::Prices;
 use crate::fault::Fault;
+use crate::metrics::caches::CacheLabels;
 use crate::metrics::limits::{CheckLabels, DecisionLabels};
 use crate::metrics::{
     AttemptLabels, DegradedLabels, EventLabels, Metrics, ProviderCallLabels, ProviderLabels, RequestLabels,
     RouteLabels, TokenLabels, as_seconds,
 };
 use crate::names::display_name;
-use crate::reply::Degraded;
+use crate::reply::{CacheResult, Degraded};
 use crate::stack::{Next, Outcome, Policy};
 use crate::trail::{self, Attempt, Decision, Facts, Trail};
 
@@ -169,6 +170,10 @@ impl Watch {
             let labels = DegradedLabels { route: self.route.clone(), how: degraded.as_str() };
             metrics.degraded.get_or_create(&labels).inc();
         }
+        if let Some(result) = facts.cache {
+            let labels = CacheLabels { route: self.route.clone(), result: result.as_str() };
+            metrics.caches.results.get_or_create(&labels).inc();
+        }
         for fact in &facts.limits {
             let labels = DecisionLabels { limit: fact.rule.clone(), decision: fact.decision.as_str() };
             metrics.limits.decisions.get_or_create(&labels).inc();
@@ -226,6 +231,7 @@ impl Watch {
                     tokens_out = facts.tokens().map(|usage| usage.output),
                     cost_usd = self.cost(facts),
                     provider_request_id = facts.provider_request_id.as_deref(),
+                    cache = facts.cache.map(CacheResult::as_str),
                     degraded = facts.degraded.map(Degraded::as_str),
                     limited_by = rule_that(facts, Decision::Refused),
                     shadow_limited_by = rule_that(facts, Decision::ShadowRefused),

@@ -91,6 +91,7 @@ impl Provider for BuildPanel {
             model: None,
             target: 0,
             degraded: None,
+            cache: None,
             body,
         };
         Ok(Decoded { reply, usage: None })

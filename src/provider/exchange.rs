@@ -207,6 +207,7 @@ impl Exchange {
             model: call.model().map(Into::into),
             target: 0,
             degraded: None,
+            cache: None,
             body,
         }
     }

@@ -139,6 +139,7 @@ fn reply(call: &Call, provider: &ProviderPlan, head: &ResponseHead, body: Body) 
         model: call.model().map(Into::into),
         target: 0,
         degraded: None,
+        cache: None,
         body,
     }
 }

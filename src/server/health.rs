@@ -256,6 +256,13 @@ fn reset(gateway: &Gateway) -> Answered {
     ok(&json!({"success": true, "message": "all breakers are closed"}))
 }
 
+fn cache(gateway: &Gateway) -> Value {
+    let is_active = gateway.plan.routes.iter().any(|route| route.cache.is_some());
+    let (hits, misses) = gateway.live.cache_counts();
+    let keys = gateway.live.entries().fill().entries;
+    json!({"status": if is_active { "active" } else { "inactive" }, "keys": keys, "hits": hits, "misses": misses})
+}
+
 /// Overall: `unhealthy` when nothing can answer; `degraded` when BuildPanel is enabled and not connected, a probe was slow, a
 /// provider refuses the gateway's key, the remote store is down, or calls are being answered by fallbacks.
 fn overall(gateway: &Gateway) -> &'static str {
@@ -301,7 +308,7 @@ fn status(gateway: &Gateway) -> Answered {
             (true, Some(error)) => json!({"status": status_word(&store), "latency": latency, "error": error}),
         },
     );
-    services.insert("cache".into(), json!({"status": "inactive", "keys": 0, "hits": 0, "misses": 0}));
+    services.insert("cache".into(), cache(gateway));
     services.insert("database".into(), json!({"status": status_word(&store), "kind": kind, "latency": latency}));
     services.insert("websocket".into(), json!({"connections": 0}));
     let word = overall(gateway);
@@ -342,7 +349,7 @@ pub(super) fn snapshot(gateway: &Gateway, tenant: &str) -> Snapshot {
     Snapshot {
         providers: gateway.plan.providers.iter().map(provider).collect(),
         menu_items: gateway.live.menu_items(tenant),
-        cache: (0, 0),
+        cache: gateway.live.cache_counts(),
     }
 }
 

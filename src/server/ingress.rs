@@ -18,9 +18,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::address::{self, Peer};
 use super::body::ResponseBody;
-use super::{control, cors, csrf, health, limits, patience, security};
+use super::{control, cors, csrf, health, limits, patience, security, wishes};
 use crate::budget::Attempts;
-use crate::call::{Ask, Call, Head};
+use crate::call::{Ask, Call, Head, Wishes};
 use crate::caller::{About, Answered, AnsweredBody, Caller, Incoming};
 use crate::config::plan::CallKind;
 use crate::fault::{Fault, RequestFault};
@@ -39,6 +39,9 @@ const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 
 /// The tier of callers that name no user.
 const ANONYMOUS: &str = "anonymous";
+
+/// How long operators may take to send a body.
+const OPERATORS_BODY: Duration = Duration::from_secs(5);
 
 /// What is still read of a body that is too large, so that its sender gets to read the refusal.
 const DRAINED: usize = 64 * 1024;
@@ -66,8 +69,11 @@ where
     respond(answered, watch, &id, asked_id.is_some())
 }
 
-/// Answers a request at the operators' door: health, information and metrics, nothing else.
-pub fn operate<B>(gateway: &Gateway, request: Request<B>) -> Response<ResponseBody> {
+/// Answers a request at the operators' door: health, information, metrics, and what only operators may change.
+pub async fn operate<B>(gateway: &Gateway, request: Request<B>) -> Response<ResponseBody>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     let (parts, _) = request.into_parts();
     let id = gateway.world.next_id();
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
@@ -152,7 +158,7 @@ impl Visit<'_> {
             && let Some(name) = path.strip_prefix(control::PREFIX)
         {
             watch.routed(&control::ROUTE, "operator");
-            let text = self.read(body, control::MAX_BODY, Duration::from_secs(5)).await.unwrap_or_default();
+            let text = read(&self.parts.headers, body, control::MAX_BODY, OPERATORS_BODY).await.unwrap_or_default();
             return control::answer(simulation, &self.gateway.live, &self.parts.method, name, &text);
         }
         let route = match self.gateway.find(&self.parts.method, path) {
@@ -206,7 +212,7 @@ impl Visit<'_> {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let body = self.read(body, route.plan.max_body, self.gateway.plan.server.body_timeout).await?;
+        let body = read(&self.parts.headers, body, route.plan.max_body, self.gateway.plan.server.body_timeout).await?;
         watch.trail.facts().bytes_in = body.len() as u64;
         route.dialect.decode(&Incoming {
             route: &route.plan,
@@ -238,10 +244,13 @@ impl Visit<'_> {
         let reply = route.stack.call(call).await?;
         let about = self.about(route.plan.call, head, Some(ask), watch);
         let is_menu = route.plan.call == CallKind::Menu;
-        let degraded = reply.degraded;
+        let (degraded, cache) = (reply.degraded, reply.cache);
         let mut answered = route.dialect.encode(&about, reply)?;
         if let Some(degraded) = degraded {
             answered.headers.insert(DEGRADED, HeaderValue::from_static(degraded.as_str()));
+        }
+        if let Some(mark) = cache {
+            wishes::tell(&mut answered.headers, mark, degraded);
         }
         if is_menu && let AnsweredBody::Full(menu) = &answered.body {
             self.gateway.live.note_menu(&head.tenant, health::menu_items(menu));
@@ -286,6 +295,8 @@ impl Visit<'_> {
             tier: ANONYMOUS.into(),
             api_key: None,
             method: self.parts.method.clone(),
+            credential: None,
+            wishes: Wishes::default(),
             address: self.address(),
             headers: HeaderMap::new(),
             received: self.gateway.world.now(),
@@ -305,6 +316,7 @@ impl Visit<'_> {
         };
         let tenant = named(&RESTAURANT_ID, "X-Restaurant-ID")?;
         let user = named(&USER_ID, "X-User-ID")?;
+        let keeps_answers = route.plan.cache.is_some();
         Ok(Head {
             id: self.id.clone(),
             route: route.plan.name.clone(),
@@ -314,6 +326,8 @@ impl Visit<'_> {
             user,
             api_key: self.api_key(),
             method: self.parts.method.clone(),
+            credential: self.parts.headers.get(header::AUTHORIZATION).filter(|_| keeps_answers).map(digest),
+            wishes: wishes::read(&self.parts.headers),
             address: self.address(),
             headers: headers::to_provider(&self.parts.headers),
             received: self.gateway.world.now(),
@@ -343,37 +357,41 @@ impl Visit<'_> {
         let plan = &self.gateway.plan.server;
         address::of_caller(self.peer.address, &self.parts.headers, &plan.trusted_proxies, plan.proxy_header)
     }
+}
 
-    /// Reads a body whole, within a size and a time.
-    async fn read<B>(&self, mut body: B, limit: usize, within: Duration) -> Result<Bytes, Fault>
-    where
-        B: Body<Data = Bytes> + Unpin,
-    {
-        let too_large = || Fault::from(RequestFault::TooLarge { limit });
-        if body.is_end_stream() {
-            return Ok(Bytes::new());
+/// What tells one credential from another, and reveals neither.
+fn digest(value: &HeaderValue) -> [u8; 32] {
+    *blake3::hash(value.as_bytes()).as_bytes()
+}
+
+/// Reads a body whole, within a size and a time.
+async fn read<B>(headers: &HeaderMap, mut body: B, limit: usize, within: Duration) -> Result<Bytes, Fault>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let too_large = || Fault::from(RequestFault::TooLarge { limit });
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let by = crate::time::later(Instant::now(), within);
+    if body.size_hint().lower() > limit as u64 {
+        // Who asked whether to send the body at all is told no by the answer itself.
+        if !headers.contains_key(header::EXPECT) {
+            drain(body, by).await;
         }
-        let by = crate::time::later(Instant::now(), within);
-        if body.size_hint().lower() > limit as u64 {
-            // Who asked whether to send the body at all is told no by the answer itself.
-            if !self.parts.headers.contains_key(header::EXPECT) {
-                drain(body, by).await;
-            }
+        return Err(too_large());
+    }
+    let mut whole = Bytes::new();
+    while let Some(frame) = timeout_at(by, body.frame()).await.map_err(|_| Fault::from(RequestFault::Slow))? {
+        let broken = |_| Fault::invalid(None, "the request body is broken: it ended early or its framing is invalid");
+        let Ok(chunk) = frame.map_err(broken)?.into_data() else { continue };
+        if whole.len() + chunk.len() > limit {
+            drain(body, by).await;
             return Err(too_large());
         }
-        let mut whole = Bytes::new();
-        while let Some(frame) = timeout_at(by, body.frame()).await.map_err(|_| Fault::from(RequestFault::Slow))? {
-            let broken =
-                |_| Fault::invalid(None, "the request body is broken: it ended early or its framing is invalid");
-            let Ok(chunk) = frame.map_err(broken)?.into_data() else { continue };
-            if whole.len() + chunk.len() > limit {
-                drain(body, by).await;
-                return Err(too_large());
-            }
-            whole = gather::join(whole, chunk);
-        }
-        Ok(whole)
+        whole = gather::join(whole, chunk);
     }
+    Ok(whole)
 }
 
 /// Reads a little more of a body that is refused. A connection that is closed with unread data is reset, and the sender

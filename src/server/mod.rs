@@ -17,6 +17,7 @@ mod limits;
 mod patience;
 pub mod probes;
 mod security;
+mod wishes;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -248,7 +249,7 @@ impl Server {
                 let gateway = server.current.gateway();
                 let response = match server.door {
                     Door::Callers => ingress::handle(&gateway, peer.ip(), request).await,
-                    Door::Operators => ingress::operate(&gateway, request),
+                    Door::Operators => ingress::operate(&gateway, request).await,
                 };
                 Ok(response.map(|body| busy.hold(body)))
             }

@@ -172,6 +172,7 @@ impl Case<'_> {
             model: reply.optional_text("model").map(Into::into),
             target: 0,
             degraded: None,
+            cache: None,
             body,
         }
     }

@@ -191,6 +191,12 @@ struct Planned {
     body: Option<toml::Value>,
     /// The body as text, for those that are not JSON.
     raw: Option<String>,
+    /// It is made at the operators' address.
+    #[serde(default)]
+    operators: bool,
+    /// The caller pauses for so long after each piece that it reads.
+    #[serde(default)]
+    reads_every_ms: u64,
     /// The caller hangs up after this time.
     leaves_after_ms: Option<u64>,
     #[serde(default)]
@@ -331,6 +337,9 @@ impl Scenario {
             }
         }
         let mut problems: Vec<String> = tasks.join_all().await.into_iter().flatten().collect();
+        let background = current.gateway().live.tasks().clone();
+        background.close();
+        background.wait().await;
         over.cancel();
         probing.close();
         probing.wait().await;
@@ -409,7 +418,10 @@ impl Planned {
     async fn call(&self, gateway: &Gateway, request: Request<Full<Bytes>>) -> Seen {
         let start = Instant::now();
         let peer = self.from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let response = ingress::handle(gateway, peer, request).await;
+        let response = match self.operators {
+            true => ingress::operate(gateway, request).await,
+            false => ingress::handle(gateway, peer, request).await,
+        };
         let (parts, mut body) = response.into_parts();
         let (mut bytes, mut aborted, mut first) = (Vec::new(), false, None);
         while let Some(frame) = body.frame().await {
@@ -417,6 +429,9 @@ impl Planned {
             match frame {
                 Ok(frame) => bytes.extend_from_slice(frame.data_ref().unwrap()),
                 Err(_) => aborted = true,
+            }
+            if self.reads_every_ms > 0 {
+                tokio::time::sleep(Duration::from_millis(self.reads_every_ms)).await;
             }
         }
         let body = String::from_utf8(bytes).unwrap();

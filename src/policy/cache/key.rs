@@ -288,6 +288,7 @@ mod tests {
             body: Bytes::copy_from_slice(body.as_bytes()),
             model: None,
             stream: body.contains("\"stream\":true"),
+            max_tokens: None,
         })
     }
 

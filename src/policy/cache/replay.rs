@@ -80,7 +80,7 @@ fn streamed(events: Vec<Event>) -> Body {
 }
 
 /// True when the caller wants to know what a stream cost.
-fn wants_usage(wire: &Wire) -> bool {
+pub(super) fn wants_usage(wire: &Wire) -> bool {
     #[derive(Deserialize)]
     struct Wishes {
         #[serde(default)]

@@ -170,13 +170,20 @@ fn chat(name: &str, body: &Value) -> Answer {
     let said = last.filter(|message| message["role"] == "assistant").and_then(|message| message["content"].as_str());
     let text: String = words(&text).into_iter().skip(said.map_or(0, |said| words(said).len())).collect();
     let prompt = count(&asked) + said.map_or(0, count);
+    // One word is one token here.
+    let limit = body["max_tokens"].as_u64().or(body["max_completion_tokens"].as_u64()).unwrap_or(u64::MAX);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let (text, finish) = match words(&text).len() > limit {
+        true => (words(&text).into_iter().take(limit).collect(), "length"),
+        false => (text, "stop"),
+    };
     let tool = body["tools"][0]["function"]["name"].as_str();
     let (id, model, created) = ("chatcmpl-sim", &body["model"], 1_700_000_000);
     let usage =
         json!({"prompt_tokens": prompt, "completion_tokens": count(&text), "total_tokens": prompt + count(&text)});
     if body["stream"] != true {
         let (message, finish) = match tool {
-            None => (json!({"role": "assistant", "content": text, "refusal": null}), "stop"),
+            None => (json!({"role": "assistant", "content": text, "refusal": null}), finish),
             Some(tool) => (
                 json!({"role": "assistant", "content": null, "tool_calls": [
                     {"id": "call_sim", "type": "function", "function": {"name": tool, "arguments": "{\"city\":\"Bergen\"}"}}
@@ -200,7 +207,7 @@ fn chat(name: &str, body: &Value) -> Answer {
     match tool {
         None => {
             pieces.extend(words(&text).into_iter().map(|word| chunk(json!({"content": word}), Value::Null)));
-            pieces.push(chunk(json!({}), "stop".into()));
+            pieces.push(chunk(json!({}), finish.into()));
         }
         Some(tool) => {
             let start =

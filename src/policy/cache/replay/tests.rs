@@ -21,6 +21,7 @@ fn wire(endpoint: Endpoint, body: &str) -> Ask {
         path: "/".into(),
         content_type: None,
         stream: body["stream"] == true,
+        max_tokens: None,
         model: None,
         body: body.to_string().into(),
     })

@@ -1,0 +1,71 @@
+//! Metrics of the cache.
+//!
+//! Labels are names of routes, which the config bounds, and words of the code.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+/// The labels of what the cache did.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CacheLabels {
+    /// The route's name.
+    pub route: Arc<str>,
+    /// `hit`, `stale`, `miss`, `collapsed`, `bypass` or `refused`.
+    pub result: &'static str,
+}
+
+/// What is sampled when the metrics are read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CacheSample {
+    /// Bytes of all entries in this process.
+    pub bytes: u64,
+    /// Entries in this process.
+    pub entries: u64,
+    /// Entries that had to go for want of memory.
+    pub evicted: u64,
+    /// Bytes of answers on their way that are kept for late comers.
+    pub flying: u64,
+}
+
+/// The metrics.
+#[derive(Default)]
+pub struct CacheMetrics {
+    /// `tidegate_cache_results_total`
+    pub results: Family<CacheLabels, Counter>,
+    bytes: Gauge,
+    entries: Gauge,
+    evictions: Counter,
+    flying: Gauge,
+}
+
+impl CacheMetrics {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register("tidegate_cache_results", "What the cache did, by route", self.results.clone());
+        registry.register_with_unit("tidegate_cache", "Memory of kept answers", Unit::Bytes, self.bytes.clone());
+        registry.register("tidegate_cache_entries", "Kept answers", self.entries.clone());
+        let evictions = self.evictions.clone();
+        registry.register("tidegate_cache_evictions", "Kept answers that had to go for want of memory", evictions);
+        let flying = self.flying.clone();
+        registry.register_with_unit(
+            "tidegate_cache_flights",
+            "Memory of shared answers on their way",
+            Unit::Bytes,
+            flying,
+        );
+    }
+
+    /// Sets what the cache itself counts.
+    pub fn sample(&self, sample: &CacheSample) {
+        let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.bytes.set(gauge(sample.bytes));
+        self.entries.set(gauge(sample.entries));
+        self.evictions.inner().store(sample.evicted, Ordering::Relaxed);
+        self.flying.set(gauge(sample.flying));
+    }
+}

@@ -1,0 +1,109 @@
+//! Landed: what is known of an answer once it has begun, in a form that can be given to many.
+//!
+//! It does not know who they are; events are not its business.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+
+use super::Arrival;
+use crate::policy::cache::Entry;
+use crate::reply::{Answer, Body, Degraded, EventStream, Reply, Transcript};
+
+/// An answer that has begun.
+#[expect(clippy::large_enum_variant, reason = "there is one for each flight")]
+pub(super) enum Landed {
+    /// A new one.
+    Reply(Head, Shape),
+    /// One that is kept.
+    Entry(Arc<Entry>),
+}
+
+/// A reply without its body.
+#[derive(Clone)]
+pub(super) struct Head {
+    status: StatusCode,
+    headers: HeaderMap,
+    provider: Arc<str>,
+    model: Option<Arc<str>>,
+    target: usize,
+    degraded: Option<Degraded>,
+}
+
+/// A reply's body as far as it can be shared.
+pub(super) enum Shape {
+    Answer(Answer),
+    Transcript(Transcript),
+    Whole(Bytes),
+    Events,
+    /// Bytes as they come; the first who looks takes them.
+    Single(Option<Body>),
+}
+
+impl Landed {
+    /// What has arrived, and its events if it has any.
+    pub(super) fn new(arrival: Arrival) -> (Self, Option<EventStream>) {
+        let reply = match arrival {
+            Arrival::Reply(reply) => reply,
+            Arrival::Entry(entry) => return (Self::Entry(entry), None),
+        };
+        let Reply { status, headers, provider, model, target, degraded, cache: _, body } = reply;
+        let head = Head { status, headers, provider, model, target, degraded };
+        let (shape, events) = match body {
+            Body::Answer(answer) => (Shape::Answer(answer), None),
+            Body::Transcript(transcript) => (Shape::Transcript(transcript), None),
+            Body::Whole(bytes) => (Shape::Whole(bytes), None),
+            Body::Events(events) => (Shape::Events, Some(events)),
+            single @ Body::Bytes(_) => (Shape::Single(Some(single)), None),
+        };
+        (Self::Reply(head, shape), events)
+    }
+
+    /// Who answers.
+    pub(super) fn provider(&self) -> &Arc<str> {
+        match self {
+            Landed::Reply(head, _) => &head.provider,
+            Landed::Entry(entry) => &entry.provider,
+        }
+    }
+
+    /// The answer for one of many. `None`: it was for one alone, and that one has it.
+    pub(super) fn give(&mut self, is_first: bool) -> Option<Given> {
+        let (head, shape) = match self {
+            Landed::Reply(head, shape) => (head, shape),
+            Landed::Entry(entry) => return Some(Given::Entry(entry.clone())),
+        };
+        let body = match shape {
+            Shape::Answer(answer) => Some(Body::Answer(answer.clone())),
+            Shape::Transcript(transcript) => Some(Body::Transcript(transcript.clone())),
+            Shape::Whole(bytes) => Some(Body::Whole(bytes.clone())),
+            Shape::Events => None,
+            Shape::Single(body) => Some(body.take()?),
+        };
+        let mut head = head.clone();
+        if !is_first {
+            // The provider's ids and limits are about the request that was made, which was another's.
+            let content_type = head.headers.remove(header::CONTENT_TYPE);
+            head.headers = content_type.map(|value| (header::CONTENT_TYPE, value)).into_iter().collect();
+        }
+        Some(Given::Reply(head, body))
+    }
+}
+
+/// An answer for one of many.
+#[expect(clippy::large_enum_variant, reason = "it is nearly always the large one, and passed on at once")]
+pub(super) enum Given {
+    /// A new one, with its body unless that is events.
+    Reply(Head, Option<Body>),
+    /// One that is kept.
+    Entry(Arc<Entry>),
+}
+
+impl Head {
+    /// The reply with a body.
+    pub(super) fn reply(self, body: Body) -> Reply {
+        let Head { status, headers, provider, model, target, degraded } = self;
+        Reply { status, headers, provider, model, target, degraded, cache: None, body }
+    }
+}

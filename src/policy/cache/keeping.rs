@@ -1,0 +1,160 @@
+//! Keeping: watches an answer go by, and keeps it once it has proved complete.
+//!
+//! It does not disturb the answer, and does not know who asked for it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt, stream};
+use http::{HeaderValue, header};
+use tokio::time::Instant;
+
+use super::replay::Recorder;
+use super::{Common, Entry, EntryKey, Kept};
+use crate::call::{Ask, Call};
+use crate::reply::{Body, Event, EventKind, EventStream, Reply};
+use crate::trail::{Reason, Trail};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Wall-clock time that goes on with tokio's clock from a call's arrival.
+#[derive(Clone, Copy, Debug)]
+pub struct Wall {
+    start_ms: u64,
+    start: Instant,
+}
+
+impl Wall {
+    /// The clock of a call.
+    pub fn of(call: &Call) -> Self {
+        let start_ms = u64::try_from(call.head.received.as_millisecond()).unwrap_or(0);
+        Self { start_ms, start: call.trail.facts().started }
+    }
+
+    /// Now, in milliseconds since 1970.
+    pub fn now_ms(&self) -> u64 {
+        let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.start_ms.saturating_add(elapsed)
+    }
+}
+
+/// Where and as what an answer is kept.
+pub struct Keeping {
+    /// Where.
+    pub common: Arc<Common>,
+    /// Under which key.
+    pub key: EntryKey,
+    /// The route that it answers on.
+    pub route: Arc<str>,
+    /// For whom, as it is called in entries.
+    pub tenant: [u8; 16],
+    /// What time it is.
+    pub wall: Wall,
+    /// When it was asked for, in milliseconds since 1970.
+    pub asked_ms: u64,
+    /// How long it can be of any use.
+    pub lifetime: Duration,
+    /// How large it may be.
+    pub max_bytes: usize,
+    /// What happens on the way.
+    pub trail: Trail,
+}
+
+impl Keeping {
+    /// Keeps a reply now, or when its stream has ended as it should.
+    pub fn watch(self, reply: Reply, ask: &Ask) -> Reply {
+        let events = match reply.body {
+            Body::Events(events) => events,
+            body => {
+                if let Some(kept) = Kept::of_whole(ask, &body).filter(|kept| kept.bytes() <= self.max_bytes) {
+                    let content_type = reply.headers.get(header::CONTENT_TYPE).cloned();
+                    self.keep(kept, content_type, reply.provider.clone(), reply.model.clone());
+                }
+                return Reply { body, ..reply };
+            }
+        };
+        let recorder = Recorder::new(ask, self.max_bytes);
+        let (provider, model) = (reply.provider.clone(), reply.model.clone());
+        let recording = Recording { events, recorded: Some((recorder, self)), provider, model };
+        Reply { body: Body::Events(Box::pin(recording)), ..reply }
+    }
+
+    fn keep(self, kept: Kept, content_type: Option<HeaderValue>, provider: Arc<str>, model: Option<Arc<str>>) {
+        let entry = Arc::new(Entry {
+            stored_at_ms: self.wall.now_ms(),
+            route: self.route,
+            tenant: self.tenant,
+            provider,
+            model,
+            usage: self.trail.facts().tokens(),
+            content_type,
+            kept,
+        });
+        self.common.entries.keep(self.key, entry.clone(), self.asked_ms);
+        if let Some(layer) = &self.common.layer {
+            self.common.tasks.spawn(layer.keep(self.key, entry, self.lifetime));
+        }
+    }
+}
+
+/// A stream that is recorded while it passes.
+struct Recording {
+    events: EventStream,
+    /// `None` once it is over, or too large.
+    recorded: Option<(Recorder, Keeping)>,
+    provider: Arc<str>,
+    model: Option<Arc<str>>,
+}
+
+impl Recording {
+    /// Everything was said.
+    fn finish(&mut self) {
+        let Some((recorder, keeping)) = self.recorded.take() else { return };
+        let facts = keeping.trail.facts();
+        // Then it is the answer of more than one provider, and maybe of more than one model.
+        let is_resumed = facts.attempts.iter().any(|attempt| attempt.reason == Reason::Resume);
+        let usage = facts.tokens();
+        drop(facts);
+        if let Some(kept) = recorder.finish(usage).filter(|_| !is_resumed) {
+            keeping.keep(kept, Some(JSON), self.provider.clone(), self.model.clone());
+        }
+    }
+}
+
+impl Stream for Recording {
+    type Item = Result<Event, crate::fault::Fault>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let item = ready!(self.events.as_mut().poll_next(cx));
+        match &item {
+            Some(Ok(event)) => {
+                if let Some((recorder, _)) = &mut self.recorded {
+                    recorder.note(event);
+                    if recorder.outgrown() {
+                        self.recorded = None;
+                    }
+                }
+                // Many callers hang up at the terminator; the answer was complete all the same.
+                if event.kind == EventKind::Done {
+                    self.finish();
+                }
+            }
+            Some(Err(_)) => self.recorded = None,
+            None => self.finish(),
+        }
+        Poll::Ready(item)
+    }
+}
+
+/// Events with a pause between each two.
+pub fn paced(events: EventStream, pace: Duration) -> impl Stream<Item = Result<Event, crate::fault::Fault>> + Send {
+    stream::unfold((events, false), move |(mut events, has_begun)| async move {
+        let item = events.next().await?;
+        if has_begun {
+            tokio::time::sleep(pace).await;
+        }
+        Some((item, (events, true)))
+    })
+}
