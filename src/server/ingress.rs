@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::address::{self, Peer};
 use super::body::ResponseBody;
-use super::{control, cors, csrf, health, limits, patience, security, wishes};
+use super::{control, cors, csrf, health, limits, patience, purge, security, wishes};
 use crate::budget::Attempts;
 use crate::call::{Ask, Call, Head, Wishes};
 use crate::caller::{About, Answered, AnsweredBody, Caller, Incoming};
@@ -74,14 +74,19 @@ pub async fn operate<B>(gateway: &Gateway, request: Request<B>) -> Response<Resp
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let (parts, _) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let id = gateway.world.next_id();
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
     watch.routed(&health::ROUTE, "operator");
     let (method, path) = (&parts.method, parts.uri.path());
-    let mut answered = health::operate(gateway, method, path)
-        .or_else(|| health::answer(gateway, method, path, &parts.headers))
-        .unwrap_or_else(health::nothing);
+    let mut answered = if method == Method::POST && path == purge::PATH {
+        let body = read(&parts.headers, body, purge::MAX_BODY, OPERATORS_BODY).await.unwrap_or_default();
+        purge::answer(gateway, &body)
+    } else {
+        health::operate(gateway, method, path)
+            .or_else(|| health::answer(gateway, method, path, &parts.headers))
+            .unwrap_or_else(health::nothing)
+    };
     security::tell(&gateway.plan.edge.security, false, &mut answered.headers);
     respond(answered, watch, &id, false)
 }

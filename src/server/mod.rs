@@ -16,6 +16,7 @@ pub mod ingress;
 mod limits;
 mod patience;
 pub mod probes;
+mod purge;
 mod security;
 mod wishes;
 
