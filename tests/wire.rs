@@ -51,6 +51,8 @@ mod load;
 mod operators;
 #[path = "wire/pace.rs"]
 mod pace;
+#[path = "wire/packed.rs"]
+mod packed;
 #[path = "wire/passthrough.rs"]
 mod passthrough;
 #[path = "wire/policies.rs"]

@@ -1,4 +1,5 @@
-//! Edge: `[cors]` and `[security]`: which websites' pages may ask, and what browsers are told.
+//! Edge: `[cors]`, `[security]` and `[compression]`: which websites' pages may ask, what browsers are told, and how answers
+//! are packed.
 //!
 //! It does not know how a request is looked at, nor who may call.
 
@@ -15,6 +16,8 @@ pub struct EdgePlan {
     pub cors: CorsPlan,
     /// What browsers must not do with answers.
     pub security: SecurityPlan,
+    /// How answers are packed.
+    pub compression: CompressionPlan,
 }
 
 /// `[cors]`
@@ -47,6 +50,15 @@ pub struct SecurityPlan {
     pub is_https_forced: bool,
 }
 
+/// `[compression]`
+#[derive(Clone, Copy, Debug)]
+pub struct CompressionPlan {
+    /// False: answers leave as they are.
+    pub is_on: bool,
+    /// Bytes; what is not larger leaves as it is.
+    pub min_size: usize,
+}
+
 /// Whose pages may read answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
@@ -73,7 +85,7 @@ impl Origins {
 
 /// All of it.
 pub(super) fn read(root: &mut Section<'_>) -> EdgePlan {
-    EdgePlan { cors: cors(root), security: security(root) }
+    EdgePlan { cors: cors(root), security: security(root), compression: compression(root) }
 }
 
 /// `[cors]`
@@ -111,6 +123,17 @@ fn security(root: &mut Section<'_>) -> SecurityPlan {
         csp: section.required("csp", policy).unwrap_or(HeaderValue::from_static("")),
         hsts: hsts.filter(|_| days > 0),
         is_https_forced: section.required("force_https", value::boolean).unwrap_or_default(),
+    };
+    section.close();
+    plan
+}
+
+/// `[compression]`
+fn compression(root: &mut Section<'_>) -> CompressionPlan {
+    let mut section = root.section("compression");
+    let plan = CompressionPlan {
+        is_on: section.required("enabled", value::boolean).unwrap_or_default(),
+        min_size: section.required("min_size", value::body_size).unwrap_or_default(),
     };
     section.close();
     plan

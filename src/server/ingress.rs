@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::address::{self, Peer};
 use super::body::ResponseBody;
-use super::{control, cors, csrf, health, limits, patience, purge, security, wishes};
+use super::{compress, control, cors, csrf, health, limits, patience, purge, security, wishes};
 use crate::budget::Attempts;
 use crate::call::{Ask, Call, Head, Wishes};
 use crate::caller::{About, Answered, AnsweredBody, Caller, Incoming};
@@ -66,6 +66,7 @@ where
     security::tell(&gateway.plan.edge.security, is_secure, &mut answered.headers);
     cors::tell(&gateway.plan.edge.cors, &parts.headers, &mut answered.headers);
     limits::tell(&mut answered.headers, &watch.trail.facts().limits, gateway.world.now());
+    let answered = compress::pack(gateway.plan.edge.compression, &parts.headers, answered);
     respond(answered, watch, &id, asked_id.is_some())
 }
 
@@ -88,6 +89,7 @@ where
             .unwrap_or_else(health::nothing)
     };
     security::tell(&gateway.plan.edge.security, false, &mut answered.headers);
+    let answered = compress::pack(gateway.plan.edge.compression, &parts.headers, answered);
     respond(answered, watch, &id, false)
 }
 

@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod body;
+mod compress;
 mod configuration;
 mod connection;
 mod control;

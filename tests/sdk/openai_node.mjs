@@ -213,6 +213,14 @@ check("embeddings", async () => {
   decoded.forEach((value, at) => assert.ok(Math.abs(value - explicit[at]) < 1e-5, `base64 and float agree at ${at}`));
 });
 
+check("an answer that comes packed", async () => {
+  const input = Array.from({ length: 100 }, (_, number) => `text number ${number}`);
+  const asked = client.embeddings.create({ model: "text-embedding-3-small", input, encoding_format: "float" });
+  const { data, response } = await asked.withResponse();
+  assert.ok(response.headers.get("content-encoding"), "it is packed");
+  assert.equal(data.data.length, input.length, "one vector for each text");
+});
+
 check("models", async () => {
   const ids = [];
   for await (const model of client.models.list()) ids.push(model.id);

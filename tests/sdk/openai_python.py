@@ -138,6 +138,15 @@ def _():
     same_vector(decoded(encoded), floats(explicit), "base64 and float agree")
 
 
+@check("an answer that comes packed")
+def _():
+    texts = [f"text number {number}" for number in range(100)]
+    ask = client.embeddings.with_raw_response.create
+    raw = ask(model="text-embedding-3-small", input=texts, encoding_format="float")
+    true(raw.headers.get("content-encoding"), "it is packed", dict(raw.headers))
+    equal(len(raw.parse().data), len(texts), "one vector for each text")
+
+
 @check("models")
 def _():
     ids = [model.id for model in client.models.list()]
