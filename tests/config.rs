@@ -508,6 +508,7 @@ const STRANGER: &str = r#"
 zzz = 1
 [server]
 zzz = 1
+tls.zzz = 1
 [log]
 zzz = 1
 [store]
@@ -546,7 +547,7 @@ targets = [{ provider = "openai", zzz = 1 }]
 fn every_key_is_shown_in_the_default_file() {
     let shown = problems(STRANGER, &[]);
     let lists: Vec<_> = shown.lines().filter_map(|line| line.split_once("(known here: ")).collect();
-    assert_eq!(lists.len(), 21, "{shown}");
+    assert_eq!(lists.len(), 22, "{shown}");
     for (place, keys) in lists {
         for key in keys.trim_end_matches(')').split(", ") {
             let is_shown =
@@ -715,4 +716,47 @@ fn a_website_is_named_by_its_origin_and_nobody_opens_the_door_to_all_of_them_wit
         assert!(shown.starts_with("x.toml:2:") && shown.contains(said), "{wrong}: {shown}");
         assert_eq!(shown.lines().count(), 1, "{shown}");
     }
+}
+
+#[test]
+fn a_certificate_to_show_must_be_one_with_its_key_and_what_is_wrong_is_said() {
+    let folder = std::env::temp_dir().join(format!("tidegate-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = |name: &str| folder.join(name).display().to_string();
+    for name in ["one", "two"] {
+        let made = rcgen::generate_simple_self_signed(["gateway.example".into()]).unwrap();
+        std::fs::write(path(&format!("{name}.pem")), made.cert.pem()).unwrap();
+        std::fs::write(path(&format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
+    }
+    std::fs::write(path("empty"), "").unwrap();
+    let text = |certificate: &str, key: &str, clients: &str| {
+        let (certificate, key) = (path(certificate), path(key));
+        let clients =
+            if clients.is_empty() { String::new() } else { format!("client_ca_file = {:?}\n", path(clients)) };
+        format!("[server.tls]\ncert_file = {certificate:?}\nkey_file = {key:?}\n{clients}")
+    };
+    assert!(plan(&text("one.pem", "one.key", ""), &[]).server.tls.is_some());
+    assert!(plan(&text("one.pem", "one.key", "two.pem"), &[]).server.tls.is_some());
+    for (certificate, key, clients, said) in [
+        ("none", "one.key", "", "x.toml:2:13: server.tls.cert_file: cannot read"),
+        ("one.pem", "none", "", "x.toml:3:12: server.tls.key_file: cannot read"),
+        ("empty", "one.key", "", "x.toml:2:13: server.tls.cert_file: \"{}/empty\" holds no certificate"),
+        ("one.pem", "one.pem", "", "x.toml:3:12: server.tls.key_file: \"{}/one.pem\" holds no private key"),
+        ("one.pem", "two.key", "", "x.toml:2:13: server.tls.cert_file: the key in `key_file` is not that of this"),
+        (
+            "one.pem",
+            "one.key",
+            "one.key",
+            "x.toml:4:18: server.tls.client_ca_file: \"{}/one.key\" holds no certificate",
+        ),
+    ] {
+        let shown = problems(&text(certificate, key, clients), &[]);
+        let said = said.replace("{}", &folder.display().to_string());
+        assert!(shown.starts_with(&said) && shown.lines().count() == 1, "{shown}\nshould begin {said}");
+        assert!(!shown.contains("PRIVATE KEY-----\n"), "{shown}");
+    }
+    let shown = problems("[server.tls]\ncert_file = 3\n", &[]);
+    assert!(shown.contains("server.tls.cert_file: expected a text") && shown.contains("key_file: this key is missing"));
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+    std::fs::remove_dir_all(&folder).unwrap();
 }

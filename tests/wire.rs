@@ -63,3 +63,5 @@ mod reload;
 mod smuggling;
 #[path = "wire/streams.rs"]
 mod streams;
+#[path = "wire/tls.rs"]
+mod tls;

@@ -42,12 +42,13 @@ pub fn run(file: Option<&Path>) -> ExitCode {
         tracing::warn!("{warning}");
     }
     let telling = telemetry.clone();
+    let scheme = if loaded.plan.server.tls.is_some() { "https" } else { "http" };
     let result = in_runtime(async move {
         let world = World::real();
         let live = Arc::new(Live::new(&loaded.plan, world.chance()));
         let gateway = Gateway::new(loaded.plan, live, Arc::new(world))?;
         let reloading = Reloading::listen(file, watch, telling)?;
-        until_stopped(gateway, Some(reloading), |address| tracing::info!("listening on http://{address}")).await
+        until_stopped(gateway, Some(reloading), |address| tracing::info!("listening on {scheme}://{address}")).await
     });
     drop(telemetry);
     match result {

@@ -16,7 +16,7 @@ use super::plan::{
 use super::problem::Report;
 use super::reader::{At, Section};
 use super::secret::Secret;
-use super::value;
+use super::{tls, value};
 use crate::call::Pace;
 use crate::store::OnStoreError;
 use crate::store::redis::address::Address;
@@ -40,7 +40,7 @@ const FORMATS: &[(LogFormat, &str)] = &[(LogFormat::Json, "json"), (LogFormat::P
 const SMALLEST_HEAD: u64 = 8 << 10;
 
 /// `[server]`
-pub(super) fn server(root: &mut Section<'_>) -> ServerPlan {
+pub(super) fn server(root: &mut Section<'_>, report: &Report) -> ServerPlan {
     let mut section = root.section("server");
     let mut time = |key| section.required(key, value::duration).unwrap_or_default();
     let header_timeout = time("header_timeout");
@@ -78,6 +78,7 @@ pub(super) fn server(root: &mut Section<'_>) -> ServerPlan {
         proxy_header: section
             .required("proxy_header", value::word("a header", PROXY_HEADERS))
             .unwrap_or(ProxyHeader::XForwardedFor),
+        tls: tls::read(&mut section, report),
     };
     section.close();
     plan

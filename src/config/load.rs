@@ -109,7 +109,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let environment = environment.unwrap_or(Environment::Development);
     let default_tenant: Arc<str> = root.required("default_tenant", value::text).unwrap_or_default().into();
     root.optional("defaults", value::boolean);
-    let server = general::server(&mut root);
+    let server = general::server(&mut root, report);
     let log = general::log(&mut root);
     let store = general::store(&mut root, variables, report);
     let health = general::health(&mut root);

@@ -20,6 +20,7 @@ mod reader;
 mod roots;
 mod routes;
 pub mod secret;
+pub mod tls;
 mod unserved;
 mod value;
 pub mod watch;

@@ -16,6 +16,7 @@ use super::effective::Effective;
 pub use super::limits::{KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity};
 pub use super::models::{ModelMap, Pattern, Price, Prices};
 use super::secret::Secret;
+pub use super::tls::TlsPlan;
 use crate::call::Pace;
 use crate::store::OnStoreError;
 use crate::store::redis::address::Address;
@@ -102,6 +103,8 @@ pub struct ServerPlan {
     pub trusted_proxies: Vec<IpNet>,
     /// The header in which they give it.
     pub proxy_header: ProxyHeader,
+    /// How callers' connections are encrypted; `None`: they are not.
+    pub tls: Option<TlsPlan>,
 }
 
 /// The header in which proxies say for whom they forward a request.

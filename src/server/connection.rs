@@ -1,4 +1,4 @@
-//! One connection of a caller: HTTP/1.1 or HTTP/2, and closed when it is silent, too slow, idle for too long, or draining.
+//! One connection of a caller: HTTP/1.1 or HTTP/2, in the clear or by TLS, and closed when it is silent, too slow, idle for too long, or draining.
 //!
 //! hyper's own header timeout does not cover a connection that sends nothing, and cannot tell a slow head from an idle
 //! connection, so the pace is kept here. It does not know what is asked.
@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::body::{Aborted, ResponseBody};
 use super::framing::Framing;
+use super::line::Line;
 use crate::config::plan::ServerPlan;
 use crate::time::later;
 
@@ -35,13 +36,16 @@ const NONSENSE: &[u8] = b"\0\r\n\r\n";
 pub(super) enum Protocol {
     /// HTTP/1.1 or 1.0.
     Http1,
-    /// HTTP/2 with prior knowledge.
+    /// HTTP/2, agreed on in the handshake or by prior knowledge.
     Http2,
 }
 
-/// Reads a connection's first bytes, within the header timeout. `None`: it said nothing, or left.
-pub(super) async fn greet(mut stream: TcpStream, plan: &ServerPlan) -> Option<(Protocol, Paced)> {
+/// Shakes hands, where that is to be done, and reads a connection's first bytes, all within the header timeout. `None`: it
+/// said nothing, or left, or there was no agreement.
+pub(super) async fn greet(stream: TcpStream, plan: &ServerPlan) -> Option<(Protocol, Paced)> {
     let by = later(Instant::now(), plan.header_timeout);
+    let opened = timeout_at(by, Line::open(stream, plan.tls.as_ref())).await.ok()?;
+    let mut stream = opened.inspect_err(|fault| tracing::debug!(error = %fault, "a TLS handshake failed")).ok()?;
     let mut first = Vec::with_capacity(HTTP2.len());
     while first.len() < HTTP2.len() && HTTP2.starts_with(&first) {
         let mut buffer = [0; HTTP2.len()];
@@ -59,7 +63,7 @@ pub(super) async fn greet(mut stream: TcpStream, plan: &ServerPlan) -> Option<(P
 
 /// A connection's stream, which gives back its first bytes and keeps the pace.
 pub(super) struct Paced {
-    stream: TcpStream,
+    stream: Line,
     first: Vec<u8>,
     /// In HTTP/1 only: HTTP/2 has frames.
     framing: Option<Framing>,
@@ -74,11 +78,20 @@ impl Paced {
         self.pace.clone()
     }
 
+    /// True when it is encrypted.
+    pub(super) fn is_secure(&self) -> bool {
+        self.stream.is_secure()
+    }
+
     /// Tells a slow sender why it is cut off (RFC 9110, 15.5.9), as far as it still listens.
     pub(super) async fn refuse_slow_head(mut self) {
         const ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
         let by = later(Instant::now(), Duration::from_secs(1));
-        let _ = timeout_at(by, self.stream.write_all(ANSWER)).await;
+        let _ = timeout_at(by, async {
+            self.stream.write_all(ANSWER).await?;
+            self.stream.shutdown().await
+        })
+        .await;
     }
 }
 
@@ -375,7 +388,12 @@ impl AsyncWrite for Paced {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let result = Pin::new(&mut self.stream).poll_flush(cx);
+        // TLS has a buffer of its own, which takes what the caller does not.
+        if self.stream.is_secure() {
+            self.pace.wrote(result.is_pending());
+        }
+        result
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -15,6 +15,7 @@ mod framing;
 pub mod health;
 pub mod ingress;
 mod limits;
+mod line;
 mod patience;
 pub mod probes;
 mod purge;
@@ -35,6 +36,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::address::Peer;
 use self::connection::{Held, Overdue, Paced, Protocol};
 use self::current::Current;
 use crate::config::plan::ServerPlan;
@@ -116,7 +118,10 @@ impl Drop for Place {
 impl Server {
     /// How connections are treated now. A copy: who holds the gateway keeps a generation alive.
     fn plan(&self) -> ServerPlan {
-        self.current.gateway().plan.server.clone()
+        let mut plan = self.current.gateway().plan.server.clone();
+        // Operators connect from the same machine.
+        plan.tls = plan.tls.filter(|_| self.door == Door::Callers);
+        plan
     }
 
     fn place(self: &Arc<Self>) -> Option<Place> {
@@ -168,14 +173,15 @@ impl Server {
             // It has not asked anything yet.
             () = last_call => None,
         };
-        match greeting {
-            Some((Protocol::Http1, io)) => self.http1(io, peer, plan.max_head).await,
-            Some((Protocol::Http2, io)) => self.http2(io, peer, plan.max_head).await,
-            None => {}
+        let Some((protocol, io)) = greeting else { return };
+        let peer = Peer { address: peer.ip(), is_secure: io.is_secure() };
+        match protocol {
+            Protocol::Http1 => self.http1(io, peer, plan.max_head).await,
+            Protocol::Http2 => self.http2(io, peer, plan.max_head).await,
         }
     }
 
-    async fn http1(self: &Arc<Self>, io: Paced, peer: SocketAddr, max_head: usize) {
+    async fn http1(self: &Arc<Self>, io: Paced, peer: Peer, max_head: usize) {
         let pace = io.pace();
         let service = self.service(pace.clone(), peer);
         let mut connection = http1::Builder::new()
@@ -202,7 +208,7 @@ impl Server {
         }
     }
 
-    async fn http2(self: &Arc<Self>, io: Paced, peer: SocketAddr, max_head: usize) {
+    async fn http2(self: &Arc<Self>, io: Paced, peer: Peer, max_head: usize) {
         let pace = io.pace();
         let service = self.service(pace.clone(), peer);
         let mut connection = http2::Builder::new(TokioExecutor::new())
@@ -235,7 +241,7 @@ impl Server {
     fn service(
         self: &Arc<Self>,
         pace: connection::Pace,
-        peer: SocketAddr,
+        peer: Peer,
     ) -> impl hyper::service::Service<
         http::Request<Incoming>,
         Response = http::Response<Held>,
@@ -250,7 +256,7 @@ impl Server {
                 // Once a request: it must not see half of one configuration and half of the next.
                 let gateway = server.current.gateway();
                 let response = match server.door {
-                    Door::Callers => ingress::handle(&gateway, peer.ip(), request).await,
+                    Door::Callers => ingress::handle(&gateway, peer, request).await,
                     Door::Operators => ingress::operate(&gateway, request).await,
                 };
                 Ok(response.map(|body| busy.hold(body)))

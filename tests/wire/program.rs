@@ -82,7 +82,10 @@ impl Program {
         readers.spawn(read(child.stderr.take().expect("a pipe"), written.clone(), said));
         let port = soon("the program's address", async {
             while let Some(line) = saying.recv().await {
-                let address = line.split_once("listening on http://").map(|(_, rest)| rest);
+                let address = line
+                    .split_once("listening on http")
+                    .and_then(|(_, rest)| rest.split_once("://"))
+                    .map(|(_, rest)| rest);
                 let port = address.and_then(|rest| rest.split_once(':')).map(|(_, rest)| rest);
                 let digits = port.map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
                 if let Some(port) = digits.and_then(|digits| digits.parse().ok()) {

@@ -1,16 +1,16 @@
-//! A private authority, what it signs, and the provider's end of TLS connections.
+//! A private authority, what it signs, the provider's end of TLS connections, and callers that trust it.
 //!
 //! It does not know which HTTP is spoken inside.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
-use rustls::ServerConfig;
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::program::Folder;
 use crate::socket::soon;
@@ -44,6 +44,43 @@ impl Authority {
     /// The file with its certificate.
     pub(crate) fn file(&self) -> String {
         self.folder.path_of("ca.pem")
+    }
+
+    /// Writes a certificate for 127.0.0.1 and its key, as `NAME.pem` and `NAME.key`.
+    pub(crate) fn write(&self, name: &str) {
+        let (certificate, key) = self.identity();
+        self.folder.write(&format!("{name}.pem"), &certificate.pem());
+        self.folder.write(&format!("{name}.key"), &key.serialize_pem());
+    }
+
+    /// Where a file is that was written.
+    pub(crate) fn path_of(&self, name: &str) -> String {
+        self.folder.path_of(name)
+    }
+
+    fn identity(&self) -> (Certificate, KeyPair) {
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
+        let key = KeyPair::generate().expect("a key");
+        (params.signed_by(&key, &self.issuer).expect("a certificate"), key)
+    }
+
+    /// What a caller needs that trusts this authority, and shows a certificate of `shows`.
+    pub(crate) fn caller(&self, protocols: &[&str], shows: Option<&Self>) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).expect("a certificate");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder.expect("versions of TLS").with_root_certificates(roots);
+        let mut config = match shows {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let (certificate, key) = authority.identity();
+                let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+                builder.with_client_auth_cert(vec![certificate.der().clone()], key.into()).expect("a certificate")
+            }
+        };
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        TlsConnector::from(Arc::new(config))
     }
 
     /// A provider with a certificate of this authority. It offers these protocols.
