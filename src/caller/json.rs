@@ -2,6 +2,8 @@
 //!
 //! It does not know which fields a dialect has, nor what they mean.
 
+mod strict;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -60,6 +62,12 @@ pub(crate) fn check_depth(body: &[u8]) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Refuses JSON that its reader and the next one might read differently: a name twice in one object, a number without bounds.
+/// To be asked once the body is known to be JSON.
+pub(crate) fn check_strictly(body: &[u8]) -> Result<(), Fault> {
+    strict::check(body).map_err(|odd| Fault::invalid(None, format!("the body cannot be read: {}", odd.message(body))))
+}
+
 /// How long a text may be, and in which unit that is counted.
 #[derive(Clone, Copy)]
 pub(crate) enum Limit {
@@ -81,7 +89,7 @@ impl Object {
         if body.trim_ascii_start().first() != Some(&b'{') {
             return Err(Fault::invalid(None, "the body must be a JSON object"));
         }
-        serde_json::from_slice::<Distinct>(body).map(|Distinct(map)| Self(map)).map_err(|error| {
+        let read = serde_json::from_slice::<Distinct>(body).map(|Distinct(map)| Self(map)).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             let wrong = match error.classify() {
                 // The only thing that `Distinct` itself can object to.
@@ -90,7 +98,9 @@ impl Object {
                 _ => "the body is not valid JSON",
             };
             Fault::invalid(None, format!("{wrong} (line {line}, column {column})"))
-        })
+        })?;
+        check_strictly(body)?;
+        Ok(read)
     }
 
     /// Takes a value of any type; `null` counts as absent.

@@ -37,12 +37,15 @@ pub(super) fn read(incoming: &Incoming<'_>, endpoint: Endpoint) -> Result<Wire, 
         Endpoint::Models => wire.model = model_in_path(path),
         Endpoint::Transcriptions => multipart(&mut wire)?,
         Endpoint::Other => {
-            if json::check_json_content_type(incoming.headers).is_ok()
-                && let Ok(fields) = serde_json::from_slice::<Fields<'_>>(&incoming.body)
-            {
-                wire.stream = fields.stream.is_some_and(|stream| stream.get() == "true");
-                wire.model = fields.model.and_then(|model| named(&incoming.body, model));
-                wire.max_tokens = fields.max_tokens();
+            // What is not JSON, or not an object, is the provider's to judge.
+            if json::check_json_content_type(incoming.headers).is_ok() {
+                json::check_depth(&incoming.body)?;
+                if let Ok(fields) = serde_json::from_slice::<Fields<'_>>(&incoming.body) {
+                    json::check_strictly(&incoming.body)?;
+                    wire.stream = fields.stream.is_some_and(|stream| stream.get() == "true");
+                    wire.model = fields.model.and_then(|model| named(&incoming.body, model));
+                    wire.max_tokens = fields.max_tokens();
+                }
             }
         }
         _ => object(incoming, &mut wire)?,
@@ -113,6 +116,7 @@ fn object(incoming: &Incoming<'_>, wire: &mut Wire) -> Result<(), Fault> {
         };
         Fault::invalid(None, format!("the body cannot be read: {what} (line {line}, column {column})"))
     })?;
+    json::check_strictly(&incoming.body)?;
     match wire.endpoint {
         Endpoint::ChatCompletions => require("messages", fields.messages, &["an array"])?,
         Endpoint::Completions => require("prompt", fields.prompt, &["a string", "an array"])?,
@@ -193,6 +197,9 @@ fn insert_model(wire: &mut Wire, model: &str) {
     wire.model = Some(NamedModel { name: model.into(), span: Some(span) });
 }
 
+/// More parts than any honest form has: a file, its model and some options.
+const MAX_PARTS: usize = 64;
+
 /// Finds the model in a multipart body, whose recording is not looked at.
 fn multipart(wire: &mut Wire) -> Result<(), Fault> {
     let media_type = || RequestFault::MediaType { allowed: "multipart/form-data" };
@@ -206,9 +213,13 @@ fn multipart(wire: &mut Wire) -> Result<(), Fault> {
     let source = stream::iter([Ok::<_, Infallible>(body.clone())]);
     let mut parts = multer::Multipart::new(source, boundary);
     let broken = || Fault::invalid(None, "the multipart body is broken");
-    let mut has_file = false;
+    let (mut has_file, mut count) = (false, 0);
     // The whole body is in memory: nothing here ever waits.
     while let Some(part) = parts.next_field().now_or_never().ok_or_else(broken)?.map_err(|_| broken())? {
+        count += 1;
+        if count > MAX_PARTS {
+            return Err(Fault::invalid(None, format!("the form must not have more than {MAX_PARTS} fields")));
+        }
         let name = part.name().unwrap_or_default().to_owned();
         let bytes = part.bytes().now_or_never().ok_or_else(broken)?.map_err(|_| broken())?;
         match name.as_str() {

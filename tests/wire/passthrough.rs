@@ -4,11 +4,11 @@ use crate::gateway::{CANARY, Setup};
 use crate::provider::Provider;
 use crate::words::{answer, chat, chat_of, completion, plain, post};
 
-/// A body that no serializer would write: odd whitespace, unknown and repeated fields, escapes, numbers of every form.
+/// A body that no serializer would write: odd whitespace, unknown fields, escapes, numbers of every form.
 const ODD: &str = concat!(
     "\r\n {\t\"zeta\" : 1e+2,\"messages\":[ {\"role\":\"user\" ,\"content\":\"\\u00e9\\ud83d\\ude00 \\/ é😀\"} ] ,\n",
     "  \"unknown\":{\"b\":[],\"a\":-0.0,\"big\":123456789012345678901234567890},\"mod\\u0065l\" :\t\"a\\u002fb\" ,",
-    "\"again\":1,\"again\":2,\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{}}}] }\n "
+    "\"again\":1,\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{}}}] }\n "
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
