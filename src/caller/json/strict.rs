@@ -31,7 +31,8 @@ impl Odd {
 /// Looks through a text that is JSON. What is no JSON it may pass.
 pub(super) fn check(text: &[u8]) -> Result<(), Odd> {
     // The names of all objects that are open, one after the other, and where those of each begin; `None` is an array.
-    let (mut names, mut open): (Vec<(Cow<'_, [u8]>, usize)>, Vec<Option<usize>>) = (Vec::new(), Vec::new());
+    let mut names: Vec<(Cow<'_, [u8]>, usize)> = Vec::new();
+    let mut open: Vec<Option<usize>> = Vec::new();
     let (mut at, mut expects_name) = (0, false);
     while let Some(byte) = text.get(at) {
         let start = at;
