@@ -15,6 +15,7 @@ use crate::metrics::{InstanceLabels, Metrics, ProviderLabels};
 use crate::pipeline;
 use crate::policy::breaker::State;
 use crate::policy::cache;
+use crate::policy::cache::cluster::Shared;
 use crate::policy::failover::Target;
 use crate::policy::limit::Limit;
 use crate::policy::observe::Observe;
@@ -202,14 +203,28 @@ impl Gateway {
 /// What makes keys where no other gateway has to make the same.
 const OWN_SECRET: &[u8] = b"tidegate";
 
+/// What makes the keys of kept answers.
+pub fn cache_keys(plan: &Plan) -> cache::Keys {
+    cache::Keys::new(plan.cache.secret.as_ref().map_or(OWN_SECRET, |secret| secret.expose().as_bytes()))
+}
+
 /// What the caches of all routes have in common.
 fn caches(plan: &Plan, live: &Live, observe: &Observe) -> cache::Common {
-    let secret = plan.cache.secret.as_ref().map_or(OWN_SECRET, |secret| secret.expose().as_bytes());
     let observe = observe.clone();
+    let keys = cache_keys(plan);
+    let shared = live.cluster().map(|cluster| {
+        Shared::new(
+            cluster.clone(),
+            keys.clone(),
+            live.entries().clone(),
+            plan.cache.cluster_wait,
+            live.tasks().clone(),
+        )
+    });
     cache::Common {
-        keys: cache::Keys::new(secret),
+        keys,
         entries: live.entries().clone(),
-        layer: None,
+        shared,
         flights: live.flights().clone(),
         max_bytes: plan.cache.max_bytes,
         attempts: plan.attempts,

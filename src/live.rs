@@ -19,10 +19,11 @@ use crate::config::plan::{Plan, Prices, ProviderPlan, Usable};
 use crate::estimate::Estimates;
 use crate::fault;
 use crate::metrics::Metrics;
-use crate::metrics::caches::CacheSample;
+use crate::metrics::caches::{CacheSample, SharedSample};
 use crate::metrics::limits::StoreSample;
 use crate::names::display_name;
 use crate::policy::breaker::Breakers;
+use crate::policy::cache::cluster::{Cluster, ClusterTally};
 use crate::policy::cache::flight::Flights;
 use crate::policy::cache::memory::Entries;
 use crate::policy::concurrency::Places;
@@ -78,6 +79,8 @@ struct Common {
 struct Store {
     redis: Arc<Redis>,
     meter: Arc<Shared>,
+    /// With a connection and a patience of its own: entries are large, and a call goes on without them.
+    cluster: Arc<Cluster>,
 }
 
 impl Live {
@@ -174,7 +177,14 @@ impl Live {
     pub fn cache_sample(&self) -> CacheSample {
         let fill = self.entries.fill();
         let flying = self.common.flights.kept_bytes() as u64;
-        CacheSample { bytes: fill.bytes, entries: fill.entries, evicted: fill.evicted, flying }
+        let shared = self.cluster().map(|cluster| {
+            let ClusterTally { found, missed, spoilt, failed, waited } = cluster.tally();
+            let words = ["found", "missed", "spoilt", "failed", "waited"];
+            let counts = [found, missed, spoilt, failed, waited];
+            let results = std::array::from_fn(|index| (words[index], counts[index]));
+            SharedSample { is_up: !cluster.redis().is_out(), results }
+        });
+        CacheSample { bytes: fill.bytes, entries: fill.entries, evicted: fill.evicted, flying, shared }
     }
 
     /// Time since the start.
@@ -214,9 +224,14 @@ impl Live {
 
     /// Keeps the connection to the shared store. Runs until dropped.
     pub async fn keep_store(&self) {
-        if let Some(Store { redis, meter }) = &self.common.store {
-            tokio::join!(redis.run(), meter.run());
+        if let Some(Store { redis, meter, cluster }) = &self.common.store {
+            tokio::join!(redis.run(), meter.run(), cluster.run(&self.entries));
         }
+    }
+
+    /// What the caches of all gateways share, where there is a shared store.
+    pub fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.common.store.as_ref().map(|store| &store.cluster)
     }
 
     /// The store's health, when it is a remote one.
@@ -311,15 +326,18 @@ fn limits(plan: &Plan, chance: &Chance) -> (Limits, Option<Store>) {
         return (Limits { meter: Arc::new(memory), estimates }, None);
     };
     let settings = Settings {
+        purpose: "limit",
         address: address.clone(),
         timeout: plan.store.timeout,
         max_in_flight: plan.store.max_in_flight,
         key_prefix: plan.store.key_prefix.clone(),
         gateways: plan.store.gateways,
     };
+    let kept = Settings { purpose: "cache", timeout: plan.cache.redis_timeout, ..settings.clone() };
+    let cluster = Arc::new(Cluster::new(Arc::new(Redis::new(kept, chance.apart(1)))));
     let redis = Arc::new(Redis::new(settings, chance.clone()));
     let meter = Arc::new(Shared::new(redis.clone(), memory, plan.store.on_store_error));
-    (Limits { meter: meter.clone(), estimates }, Some(Store { redis, meter }))
+    (Limits { meter: meter.clone(), estimates }, Some(Store { redis, meter, cluster }))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

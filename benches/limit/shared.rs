@@ -28,6 +28,7 @@ struct Gateway {
 impl Gateway {
     async fn join(server: &Server) -> Result<Self, Fault> {
         let settings = Settings {
+            purpose: "limit",
             address: Address::parse(&server.url()).ok_or("no address")?,
             timeout: Duration::from_millis(50),
             max_in_flight: 1024,

@@ -43,6 +43,7 @@ pub(super) fn read(
     let is_wanted = section.optional("enabled", value::boolean).unwrap_or(environment != Environment::Development);
     let max_bytes = section.required("max_bytes", value::memory).unwrap_or_default();
     let redis_timeout = section.required("redis_timeout", value::duration).unwrap_or_default();
+    let cluster_wait = section.required("cluster_wait", value::duration_or_zero).unwrap_or_default();
     let above = route_table(&mut section, None, max_bytes);
     let secret = match section.exclusive(&["secret_env", "secret_file"]) {
         Some("secret_env") => section
@@ -56,7 +57,7 @@ pub(super) fn read(
     };
     section.close();
     // A time to live of nothing is how existing deployments switch all of it off.
-    let plan = CachePlan { is_on: is_wanted && !above.ttl.is_zero(), max_bytes, redis_timeout, secret };
+    let plan = CachePlan { is_on: is_wanted && !above.ttl.is_zero(), max_bytes, redis_timeout, cluster_wait, secret };
     Caching { plan, above }
 }
 

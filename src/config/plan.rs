@@ -164,6 +164,8 @@ pub struct CachePlan {
     pub max_bytes: usize,
     /// How long the shared store may take.
     pub redis_timeout: Duration,
+    /// How long a call waits for another gateway's answer to the same.
+    pub cluster_wait: Duration,
     /// What keys are made with; `None` where no other gateway needs to make the same.
     pub secret: Option<Secret>,
 }

@@ -20,6 +20,22 @@ pub struct CacheLabels {
     pub result: &'static str,
 }
 
+/// The labels of what came of looking into the store that gateways share.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SharedLabels {
+    /// `found`, `missed`, `spoilt`, `failed` or `waited`.
+    pub result: &'static str,
+}
+
+/// What is sampled of the store that gateways share.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SharedSample {
+    /// True while it answers.
+    pub is_up: bool,
+    /// What came of looking there, each with its word.
+    pub results: [(&'static str, u64); 5],
+}
+
 /// What is sampled when the metrics are read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CacheSample {
@@ -31,6 +47,8 @@ pub struct CacheSample {
     pub evicted: u64,
     /// Bytes of answers on their way that are kept for late comers.
     pub flying: u64,
+    /// The store that gateways share, where there is one.
+    pub shared: Option<SharedSample>,
 }
 
 /// The metrics.
@@ -42,6 +60,8 @@ pub struct CacheMetrics {
     entries: Gauge,
     evictions: Counter,
     flying: Gauge,
+    shared: Family<SharedLabels, Counter>,
+    is_shared_up: Gauge,
 }
 
 impl CacheMetrics {
@@ -52,6 +72,10 @@ impl CacheMetrics {
         let evictions = self.evictions.clone();
         registry.register("tidegate_cache_evictions", "Kept answers that had to go for want of memory", evictions);
         let flying = self.flying.clone();
+        let about = "What came of looking for kept answers in the shared store";
+        registry.register("tidegate_cache_shared", about, self.shared.clone());
+        let about = "1 while kept answers can be shared with other gateways";
+        registry.register("tidegate_cache_shared_up", about, self.is_shared_up.clone());
         registry.register_with_unit(
             "tidegate_cache_flights",
             "Memory of shared answers on their way",
@@ -67,5 +91,11 @@ impl CacheMetrics {
         self.entries.set(gauge(sample.entries));
         self.evictions.inner().store(sample.evicted, Ordering::Relaxed);
         self.flying.set(gauge(sample.flying));
+        if let Some(shared) = &sample.shared {
+            self.is_shared_up.set(i64::from(shared.is_up));
+            for (result, count) in shared.results {
+                self.shared.get_or_create(&SharedLabels { result }).inner().store(count, Ordering::Relaxed);
+            }
+        }
     }
 }

@@ -7,12 +7,13 @@
 //! that it was kept.
 
 pub mod canonical;
+pub mod cluster;
 pub mod entry;
 pub mod flight;
 pub mod keeping;
 pub mod key;
 pub mod memory;
-mod question;
+pub mod question;
 pub mod replay;
 mod spread;
 
@@ -20,10 +21,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
 use http::{HeaderMap, StatusCode, header};
 use tokio_util::task::TaskTracker;
 
+use self::cluster::{Fetched, Lease, Shared};
 pub use self::entry::{Entry, Kept};
 use self::flight::{Arrival, Course, Flights, Follower, Limits};
 use self::keeping::Keeping;
@@ -43,15 +44,6 @@ use crate::trail::Trail;
 /// Of the memory for entries, this part may be taken by answers on their way, for those who come late.
 const PART_FOR_FLIGHTS: usize = 4;
 
-/// Entries that several gateways share, behind the memory of each.
-pub trait Layer: Send + Sync {
-    /// An entry, unless there is none, or none in time. One call at a time asks for a key.
-    fn fetch<'a>(&'a self, key: &'a EntryKey) -> BoxFuture<'a, Option<Arc<Entry>>>;
-
-    /// Keeps an entry for at least so long. No caller waits for it.
-    fn keep(&self, key: EntryKey, entry: Arc<Entry>, lifetime: Duration) -> BoxFuture<'static, ()>;
-}
-
 /// What the caches of all routes have in common.
 pub struct Common {
     /// What keys are made with.
@@ -59,7 +51,7 @@ pub struct Common {
     /// The entries in this process.
     pub entries: Entries,
     /// The entries that are shared with other gateways.
-    pub layer: Option<Arc<dyn Layer>>,
+    pub shared: Option<Shared>,
     /// Answers on their way.
     pub flights: Flights,
     /// Bytes of memory for entries.
@@ -216,26 +208,34 @@ impl Cache {
             let (cache, question) = (self.clone(), question.clone());
             let call = Call { deadline, ..call.clone() };
             Box::pin(async move {
-                if may_find && let Some(entry) = cache.find_meanwhile(&question, &call).await {
-                    return Ok(Arrival::Entry(entry));
-                }
-                cache.ask_inside(&call, &question).await.map(Arrival::Reply)
+                let lease = match cache.find_meanwhile(&question, &call, may_find).await {
+                    Fetched::Entry(entry) => return Ok(Arrival::Entry(entry)),
+                    Fetched::Missing(lease) => lease,
+                };
+                cache.ask_inside(&call, &question, lease).await.map(Arrival::Reply)
             })
         })
     }
 
-    /// An answer that was kept between the look into the memory and the beginning of the flight, or by another gateway.
-    async fn find_meanwhile(&self, question: &Question, call: &Call) -> Option<Arc<Entry>> {
+    /// An answer that was kept between the look into the memory and the beginning of the flight, or by another gateway; or the
+    /// right to ask for all gateways, if nobody else has it. Not `may_find`: an answer will not do that was known already.
+    async fn find_meanwhile(&self, question: &Question, call: &Call, may_find: bool) -> Fetched {
         let common = &self.0.common;
         let is_good = |entry: &Arc<Entry>| {
             self.judge(entry.clone(), question).freshness == Freshness::Fresh && entry.kept.replay(&call.ask).is_some()
         };
-        if let Some(entry) = common.entries.find(&question.key).filter(&is_good) {
-            return Some(entry);
+        if may_find && let Some(entry) = common.entries.find(&question.key).filter(&is_good) {
+            return Fetched::Entry(entry);
         }
-        let entry = common.layer.as_ref()?.fetch(&question.key).await.filter(is_good)?;
-        common.entries.keep(question.key, entry.clone(), entry.stored_at_ms);
-        Some(entry)
+        let Some(shared) = common.shared.as_ref().filter(|_| may_find) else { return Fetched::Missing(None) };
+        // What is past its time may still have to serve, when nobody can answer.
+        let keep = |entry: &Arc<Entry>| {
+            if self.judge(entry.clone(), question).freshness != Freshness::Gone {
+                common.entries.keep(question.key, entry.clone(), entry.stored_at_ms);
+            }
+            is_good(entry)
+        };
+        shared.fetch(&question.key, &keep).await
     }
 
     /// Asks inside, whoever else does. The answer is kept all the same.
@@ -245,15 +245,15 @@ impl Cache {
             false => CacheResult::Miss,
         };
         note(question, call, result);
-        let reply = self.ask_inside(call, question).await?;
+        let reply = self.ask_inside(call, question, None).await?;
         Ok(self.mark(reply, result))
     }
 
     /// Asks inside, and has the answer kept.
-    async fn ask_inside(&self, call: &Call, question: &Question) -> Outcome {
+    async fn ask_inside(&self, call: &Call, question: &Question, lease: Option<Lease>) -> Outcome {
         let asked_ms = question.wall.now_ms();
         let reply = self.0.inside.call(call.clone()).await?;
-        Ok(self.record(reply, call, question, asked_ms))
+        Ok(self.record(reply, call, question, asked_ms, lease))
     }
 
     fn mark(&self, reply: Reply, result: CacheResult) -> Reply {
@@ -262,7 +262,7 @@ impl Cache {
 
     /// Keeps an answer when it is complete, if it is the key's: another target's is the same only with the same model and
     /// instruction.
-    fn record(&self, reply: Reply, call: &Call, question: &Question, asked_ms: u64) -> Reply {
+    fn record(&self, reply: Reply, call: &Call, question: &Question, asked_ms: u64, lease: Option<Lease>) -> Reply {
         let own = &*self.0;
         let target = |number: usize| own.targets.get(number).map(|(plan, _)| plan);
         let is_same = |plan: &TargetPlan, other: &TargetPlan| {
@@ -285,6 +285,7 @@ impl Cache {
             lifetime: own.plan.ttl + own.plan.stale_while_revalidate.max(own.plan.stale_if_error),
             max_bytes: own.plan.max_entry,
             trail: call.trail.clone(),
+            lease,
         }
         .watch(reply, &call.ask)
     }

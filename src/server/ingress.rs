@@ -82,7 +82,7 @@ where
     let (method, path) = (&parts.method, parts.uri.path());
     let mut answered = if method == Method::POST && path == purge::PATH {
         let body = read(&parts.headers, body, purge::MAX_BODY, OPERATORS_BODY).await.unwrap_or_default();
-        purge::answer(gateway, &body)
+        purge::answer(gateway, &body).await
     } else {
         health::operate(gateway, method, path)
             .or_else(|| health::answer(gateway, method, path, &parts.headers))

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::caller::{Answered, AnsweredBody};
 use crate::gateway::Gateway;
 use crate::policy::cache::EntryKey;
+use crate::policy::cache::cluster::SKEW;
 use crate::policy::cache::memory::Purge;
 
 /// Where.
@@ -29,18 +30,33 @@ struct Wanted {
 }
 
 /// Purges, or says what is wrong with the request (RFC 9457).
-pub(super) fn answer(gateway: &Gateway, body: &Bytes) -> Answered {
+pub(super) async fn answer(gateway: &Gateway, body: &Bytes) -> Answered {
     match read(gateway, body) {
         Ok((what, said)) => {
-            let at_ms = u64::try_from(gateway.world.now().as_millisecond()).unwrap_or(0);
-            gateway.caches.entries.purge(&what, at_ms);
-            tracing::warn!(what = said, "kept answers were purged by an operator");
-            answered(StatusCode::OK, "application/json", &json!({"success": true, "purged": said}))
+            let now_ms = u64::try_from(gateway.world.now().as_millisecond()).unwrap_or(0);
+            let reach = purge(gateway, &what, now_ms).await;
+            tracing::warn!(what = said, reach, "kept answers were purged by an operator");
+            let shape = json!({"success": true, "purged": said, "gateways": reach});
+            answered(StatusCode::OK, "application/json", &shape)
         }
         Err(detail) => {
             let problem = json!({"title": "Bad Request", "status": 400, "detail": detail});
             answered(StatusCode::BAD_REQUEST, "application/problem+json", &problem)
         }
+    }
+}
+
+/// Purges here and at all gateways that share a store. Returns which of them know of it.
+async fn purge(gateway: &Gateway, what: &Purge, now_ms: u64) -> &'static str {
+    let Some(cluster) = gateway.live.cluster() else {
+        gateway.caches.entries.purge(what, now_ms);
+        return "this";
+    };
+    let at_ms = now_ms.saturating_add(u64::try_from(SKEW.as_millis()).unwrap_or(0));
+    gateway.caches.entries.purge(what, at_ms);
+    match cluster.purge(what, at_ms).await {
+        Ok(()) => "all",
+        Err(_) => "this; the others when the store is back",
     }
 }
 

@@ -46,6 +46,7 @@ impl Member {
     pub(crate) fn join(url: &str, wishes: &Wishes) -> Self {
         let chance = Chance::new(SEED.fetch_add(1, Ordering::Relaxed));
         let settings = Settings {
+            purpose: "limit",
             address: Address::parse(url).unwrap(),
             timeout: wishes.timeout,
             max_in_flight: wishes.max_in_flight,

@@ -11,6 +11,7 @@ use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderValue, header};
 use tokio::time::Instant;
 
+use super::cluster::Lease;
 use super::replay::Recorder;
 use super::{Common, Entry, EntryKey, Kept};
 use crate::call::{Ask, Call};
@@ -60,6 +61,8 @@ pub struct Keeping {
     pub max_bytes: usize,
     /// What happens on the way.
     pub trail: Trail,
+    /// The right to ask for all gateways, which ends when they can read the answer, or when there will be none.
+    pub lease: Option<Lease>,
 }
 
 impl Keeping {
@@ -93,8 +96,8 @@ impl Keeping {
             kept,
         });
         self.common.entries.keep(self.key, entry.clone(), self.asked_ms);
-        if let Some(layer) = &self.common.layer {
-            self.common.tasks.spawn(layer.keep(self.key, entry, self.lifetime));
+        if let Some(shared) = &self.common.shared {
+            self.common.tasks.spawn(shared.keep(self.key, entry, self.lifetime, self.lease));
         }
     }
 }

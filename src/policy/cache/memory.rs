@@ -105,7 +105,7 @@ impl Entries {
     /// An entry, unless it was purged.
     pub fn find(&self, key: &EntryKey) -> Option<Arc<Entry>> {
         let entry = self.0.entries.get(key)?;
-        if entry.stored_at_ms <= self.purged_at(Subject { key, route: &entry.route, tenant: &entry.tenant }) {
+        if self.is_purged(key, &entry) {
             self.0.entries.invalidate(key);
             return None;
         }
@@ -117,6 +117,11 @@ impl Entries {
         if asked_ms > self.purged_at(Subject { key: &key, route: &entry.route, tenant: &entry.tenant }) {
             self.0.entries.insert(key, entry);
         }
+    }
+
+    /// True for an entry that was purged since it was kept, wherever it was found.
+    pub fn is_purged(&self, key: &EntryKey, entry: &Entry) -> bool {
+        entry.stored_at_ms <= self.purged_at(Subject { key, route: &entry.route, tenant: &entry.tenant })
     }
 
     /// Forgets an entry.

@@ -4,6 +4,8 @@
 //! keeper ([`Redis::run`]) tries again, in the background. It does not know what is counted or kept there.
 
 pub mod address;
+pub mod board;
+pub mod leases;
 mod listen;
 pub mod shelf;
 
@@ -36,6 +38,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// How a store is used.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// What it is used for: a word in logs, and in the names of what is kept for that use as a whole.
+    pub purpose: &'static str,
     /// Where it is.
     pub address: Address,
     /// The longest that anybody waits for one answer.
@@ -151,7 +155,12 @@ impl Redis {
 
     /// Sends one command and waits for its answer, but never longer than the timeout.
     pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreFault> {
-        let result = self.within(async |link| link.query(command).await).await?;
+        self.ask_for(command, self.settings.timeout).await
+    }
+
+    /// Sends one command and waits this long for its answer: for what is large, and awaited by nobody.
+    pub async fn ask_for<T: FromRedisValue>(&self, command: &Cmd, time: Duration) -> Result<T, StoreFault> {
+        let result = self.within(time, async |link| link.query(command).await).await?;
         T::from_redis_value(result).map_err(|_| StoreFault::Broken("an answer of another type".into()))
     }
 
@@ -162,18 +171,23 @@ impl Redis {
         keys: &[String],
         arguments: &[String],
     ) -> Result<T, StoreFault> {
-        let result = self.within(async |link| evaluate(link, script, keys, arguments).await).await?;
+        let time = self.settings.timeout;
+        let result = self.within(time, async |link| evaluate(link, script, keys, arguments).await).await?;
         T::from_redis_value(result).map_err(|_| StoreFault::Broken("an answer of another type".into()))
     }
 
-    async fn within(&self, ask: impl AsyncFnOnce(&mut Link) -> redis::RedisResult<Value>) -> Result<Value, StoreFault> {
+    async fn within(
+        &self,
+        time: Duration,
+        ask: impl AsyncFnOnce(&mut Link) -> redis::RedisResult<Value>,
+    ) -> Result<Value, StoreFault> {
         if self.is_out() {
             return Err(StoreFault::Out);
         }
         let Some(mut link) = lock(&self.link).clone() else { return Err(StoreFault::Out) };
         let Ok(_place) = self.places.try_acquire() else { return Err(StoreFault::Busy) };
         self.asked.fetch_add(1, Ordering::Relaxed);
-        let fault = match timeout(self.settings.timeout, ask(&mut link)).await {
+        let fault = match timeout(time, ask(&mut link)).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(fault)) => broken(&fault),
             Err(_) => StoreFault::Timeout,
@@ -202,6 +216,11 @@ impl Redis {
     /// Operations since the start.
     pub fn operations(&self) -> Operations {
         Operations { asked: self.asked.load(Ordering::Relaxed), failures: self.failures.load(Ordering::Relaxed) }
+    }
+
+    /// A word that nobody else uses: who has done something, told from all others.
+    pub fn word(&self) -> String {
+        format!("{}{:016x}", self.name, self.chance.bits())
     }
 
     /// The full name of a key. Those of one `group` stand together in a Cluster, so that one script may use several.
@@ -248,7 +267,7 @@ impl Redis {
                 made.map_err(|fault| broken(&fault))?
             }
         };
-        let keys = [self.key("limit", "gateways")];
+        let keys = [self.key(self.settings.purpose, "gateways")];
         let arguments = [self.name.clone(), ALIVE.as_millis().to_string()];
         let started = Instant::now();
         let beat = timeout(self.settings.timeout, evaluate(&mut link, &self.beat, &keys, &arguments)).await;
@@ -295,7 +314,11 @@ impl Redis {
         let before = std::mem::replace(&mut *lock(&self.standing), Standing::Up { latency });
         self.is_out.store(false, Ordering::Release);
         if !matches!(before, Standing::Up { .. }) {
-            tracing::info!(latency = latency.as_secs_f64() * 1000.0, "the store (redis) is connected");
+            tracing::info!(
+                purpose = self.settings.purpose,
+                latency = latency.as_secs_f64() * 1000.0,
+                "the store (redis) is connected"
+            );
         }
     }
 
@@ -303,7 +326,7 @@ impl Redis {
         self.is_out.store(true, Ordering::Release);
         let before = std::mem::replace(&mut *lock(&self.standing), Standing::Out(fault.clone()));
         if !matches!(before, Standing::Out(_)) {
-            tracing::warn!(error = %fault, "the store (redis) is out");
+            tracing::warn!(purpose = self.settings.purpose, error = %fault, "the store (redis) is out");
         }
     }
 }

@@ -11,6 +11,9 @@ use futures_util::future::BoxFuture;
 use super::super::{Shelf, StoreFault};
 use super::Redis;
 
+/// Bytes may be many, and nobody waits until they are kept: so many times longer than for an answer.
+const PATIENCE: u32 = 10;
+
 /// A shelf in a shared store.
 #[derive(Clone)]
 pub struct RedisShelf {
@@ -43,7 +46,7 @@ impl Shelf for RedisShelf {
             let milliseconds = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
             let mut command = redis::cmd("SET");
             command.arg(self.name(key)).arg(&bytes[..]).arg("PX").arg(milliseconds);
-            self.redis.ask(&command).await
+            self.redis.ask_for(&command, self.redis.settings.timeout * PATIENCE).await
         })
     }
 

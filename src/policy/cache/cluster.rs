@@ -1,0 +1,345 @@
+//! The cluster: entries that gateways share through Redis, one call for all of them, and purges that reach them all.
+//!
+//! Whatever Redis does, a call only ever misses: what cannot be read in time, or cannot be read at all, is not there. A
+//! gateway that misses takes a lease and asks; another one that misses meanwhile waits for a bounded time, and then asks
+//! itself. It does not know how old is too old: who fetches says what is good.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::entry::Entry;
+use super::key::{EntryKey, Keys};
+use super::memory::{Entries, Purge};
+use crate::store::redis::Redis;
+use crate::store::redis::board::{ALL, Board};
+use crate::store::redis::leases::Leases;
+use crate::store::redis::shelf::RedisShelf;
+use crate::store::{Shelf, StoreFault};
+
+/// How long a lease lives without its holder, and how often that says that it is still there.
+const LEASE: Duration = Duration::from_secs(2);
+const BEAT: Duration = Duration::from_millis(600);
+
+/// The pauses between two looks for another gateway's answer: the first, and the longest.
+const PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Purges that are told the others later, when the store is out: more of them become one of everything.
+const UNSAID: usize = 100;
+
+/// The clocks of gateways differ. What was kept so much later than a purge is purged too: rather too much than too little.
+pub const SKEW: Duration = Duration::from_secs(1);
+
+/// How often it is tried to tell them.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// What the gateways of a cluster share. It outlives a generation of the configuration.
+pub struct Cluster {
+    redis: Arc<Redis>,
+    shelf: RedisShelf,
+    leases: Leases,
+    board: Board,
+    unsaid: Mutex<BTreeMap<String, u64>>,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    found: AtomicU64,
+    missed: AtomicU64,
+    spoilt: AtomicU64,
+    failed: AtomicU64,
+    waited: AtomicU64,
+}
+
+/// What became of looks into the shared store, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClusterTally {
+    /// Entries that were found.
+    pub found: u64,
+    /// Looks that found none.
+    pub missed: u64,
+    /// Values that could not be read.
+    pub spoilt: u64,
+    /// Operations that failed.
+    pub failed: u64,
+    /// Calls that waited for another gateway's answer.
+    pub waited: u64,
+}
+
+impl Cluster {
+    /// What is shared through this store.
+    pub fn new(redis: Arc<Redis>) -> Self {
+        Self {
+            shelf: RedisShelf::new(redis.clone(), "cache"),
+            leases: Leases::new(redis.clone(), "cache-lease"),
+            board: Board::new(redis.clone(), "cache"),
+            unsaid: Mutex::default(),
+            counts: Counts::default(),
+            redis,
+        }
+    }
+
+    /// Keeps the connections, and learns of what others purge. Runs until dropped.
+    pub async fn run(&self, entries: &Entries) {
+        let follow = self.board.follow(|name, moment| {
+            if let Some(what) = purge_named(name) {
+                entries.purge(&what, moment);
+            }
+        });
+        tokio::join!(self.redis.run(), follow, self.tell());
+    }
+
+    /// The store.
+    pub fn redis(&self) -> &Arc<Redis> {
+        &self.redis
+    }
+
+    /// True while all purges are known here.
+    pub fn is_informed(&self) -> bool {
+        self.board.is_known()
+    }
+
+    /// Its counts.
+    pub fn tally(&self) -> ClusterTally {
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Counts { found, missed, spoilt, failed, waited } = &self.counts;
+        ClusterTally {
+            found: count(found),
+            missed: count(missed),
+            spoilt: count(spoilt),
+            failed: count(failed),
+            waited: count(waited),
+        }
+    }
+
+    /// Tells all gateways what was purged. An error says that they will hear of it when the store is back.
+    pub async fn purge(&self, what: &Purge, at_ms: u64) -> Result<(), StoreFault> {
+        let name = name_of(what);
+        let told = self.board.raise(&name, at_ms).await;
+        if told.is_err() {
+            let mut unsaid = self.unsaid();
+            let moment = unsaid.entry(name).or_default();
+            *moment = at_ms.max(*moment);
+            if unsaid.len() > UNSAID {
+                let last = unsaid.values().copied().max().unwrap_or(at_ms);
+                *unsaid = BTreeMap::from([(ALL.to_owned(), last)]);
+            }
+        }
+        told
+    }
+
+    /// Tells the others what could not be told before.
+    async fn tell(&self) {
+        loop {
+            sleep(AGAIN).await;
+            let waiting: Vec<(String, u64)> = self.unsaid().iter().map(|(name, at)| (name.clone(), *at)).collect();
+            for (name, moment) in waiting {
+                if self.board.raise(&name, moment).await.is_err() {
+                    break;
+                }
+                let mut unsaid = self.unsaid();
+                if unsaid.get(&name) == Some(&moment) {
+                    unsaid.remove(&name);
+                }
+            }
+        }
+    }
+
+    fn unsaid(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, u64>> {
+        // A panic leaves whole entries behind.
+        self.unsaid.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, count: impl FnOnce(&Counts) -> &AtomicU64) {
+        count(&self.counts).fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What is purged, as the board names it.
+fn name_of(what: &Purge) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    match what {
+        Purge::All => ALL.to_owned(),
+        Purge::Route(route) => format!("route {route}"),
+        Purge::Tenant(tenant) => format!("tenant {}", hex(tenant)),
+        Purge::Key(key) => format!("key {key}"),
+    }
+}
+
+fn purge_named(name: &str) -> Option<Purge> {
+    if name == ALL {
+        return Some(Purge::All);
+    }
+    match name.split_once(' ')? {
+        ("route", route) => Some(Purge::Route(route.into())),
+        ("tenant", hex) => {
+            let digits = hex.get(..32).filter(|digits| *digits == hex)?;
+            u128::from_str_radix(digits, 16).ok().map(|number| Purge::Tenant(number.to_be_bytes()))
+        }
+        ("key", hex) => EntryKey::parse(hex).map(Purge::Key),
+        _ => None,
+    }
+}
+
+/// Says whether an entry is of use to who fetches it.
+type IsGood<'a> = &'a (dyn Fn(&Arc<Entry>) -> bool + Send + Sync);
+
+/// What a look into the shared store comes to.
+pub enum Fetched {
+    /// An entry.
+    Entry(Arc<Entry>),
+    /// There is none: ask, for all gateways if the lease was to be had.
+    Missing(Option<Lease>),
+}
+
+/// The shared entries, as one generation of the configuration sees them.
+pub struct Shared {
+    cluster: Arc<Cluster>,
+    keys: Keys,
+    entries: Entries,
+    /// How long a call waits for another gateway's answer.
+    wait: Duration,
+    tasks: TaskTracker,
+}
+
+impl Shared {
+    /// Shares what is sealed with these keys. `entries` knows what was purged.
+    pub fn new(cluster: Arc<Cluster>, keys: Keys, entries: Entries, wait: Duration, tasks: TaskTracker) -> Self {
+        Self { cluster, keys, entries, wait, tasks }
+    }
+
+    /// An entry that is good; else the right to ask for all gateways, where that is to be had. Only one call at a time should
+    /// ask for a key.
+    pub async fn fetch(&self, key: &EntryKey, is_good: IsGood<'_>) -> Fetched {
+        // What was purged before this gateway listened must be known first.
+        if !self.cluster.board.is_known() {
+            return Fetched::Missing(None);
+        }
+        let fetched = self.find(key, is_good).await;
+        match &fetched {
+            Ok(Fetched::Entry(_)) => self.cluster.count(|counts| &counts.found),
+            Ok(Fetched::Missing(_)) => self.cluster.count(|counts| &counts.missed),
+            Err(_) => self.cluster.count(|counts| &counts.failed),
+        }
+        fetched.unwrap_or(Fetched::Missing(None))
+    }
+
+    /// Keeps an entry for so long, in a future that no caller waits for.
+    pub fn keep(
+        &self,
+        key: EntryKey,
+        entry: Arc<Entry>,
+        lifetime: Duration,
+        lease: Option<Lease>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (cluster, keys) = (self.cluster.clone(), self.keys.clone());
+        async move {
+            // A store that is out is not worth the work.
+            if cluster.redis.is_out() {
+                return;
+            }
+            let bytes = Bytes::from(entry.encode(&keys, &key));
+            if cluster.shelf.keep(&key.to_string(), bytes, lifetime).await.is_err() {
+                cluster.count(|counts| &counts.failed);
+            }
+            // Only now: who waits for it looks for the entry first.
+            drop(lease);
+        }
+    }
+
+    /// What is kept under a key, if it can be read, was not purged, and is good.
+    async fn look(&self, name: &str, key: &EntryKey, is_good: IsGood<'_>) -> Result<Option<Arc<Entry>>, StoreFault> {
+        let Some(bytes) = self.cluster.shelf.fetch(name).await? else { return Ok(None) };
+        let Some(entry) = Entry::decode(&bytes, &self.keys, key) else {
+            self.cluster.count(|counts| &counts.spoilt);
+            // Best effort: what stays is read, and found spoilt, again.
+            let _ = self.cluster.shelf.forget(name).await;
+            return Ok(None);
+        };
+        let entry = Arc::new(entry);
+        Ok((!self.entries.is_purged(key, &entry) && is_good(&entry)).then_some(entry))
+    }
+
+    async fn find(&self, key: &EntryKey, is_good: IsGood<'_>) -> Result<Fetched, StoreFault> {
+        let name = key.to_string();
+        if let Some(entry) = self.look(&name, key, is_good).await? {
+            return Ok(Fetched::Entry(entry));
+        }
+        let token = self.cluster.redis.word();
+        let (until, mut pause) = (Instant::now() + self.wait, PAUSE);
+        let mut has_waited = false;
+        while !self.cluster.leases.take(&name, &token, LEASE).await? {
+            if !has_waited {
+                has_waited = true;
+                self.cluster.count(|counts| &counts.waited);
+            }
+            if Instant::now() >= until {
+                return Ok(Fetched::Missing(None));
+            }
+            let _ = timeout_at(until, sleep(pause)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            if let Some(entry) = self.look(&name, key, is_good).await? {
+                return Ok(Fetched::Entry(entry));
+            }
+        }
+        let lease = Lease::hold(self.cluster.clone(), name.clone(), token, &self.tasks);
+        // Between the look and the lease another may have come to its end.
+        match self.look(&name, key, is_good).await? {
+            Some(entry) => Ok(Fetched::Entry(entry)),
+            None => Ok(Fetched::Missing(Some(lease))),
+        }
+    }
+}
+
+/// The right to ask for all gateways, until it is dropped.
+pub struct Lease {
+    is_over: CancellationToken,
+}
+
+impl Lease {
+    fn hold(cluster: Arc<Cluster>, name: String, token: String, tasks: &TaskTracker) -> Self {
+        let is_over = CancellationToken::new();
+        let over = is_over.clone();
+        tasks.spawn(async move {
+            while over.run_until_cancelled(sleep(BEAT)).await.is_some() {
+                if !cluster.leases.renew(&name, &token, LEASE).await.unwrap_or(false) {
+                    return;
+                }
+            }
+            let _ = cluster.leases.release(&name, &token).await;
+        });
+        Self { is_over }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.is_over.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purge_is_read_as_it_is_told() {
+        let key = EntryKey([7; 32]);
+        for what in
+            [Purge::All, Purge::Route("a b".into()), Purge::Tenant([255; 16]), Purge::Tenant([0; 16]), Purge::Key(key)]
+        {
+            assert_eq!(purge_named(&name_of(&what)), Some(what));
+        }
+        for odd in ["", "some", "tenant 12", "tenant zz", "key 1", "route"] {
+            assert_eq!(purge_named(odd), None, "{odd}");
+        }
+    }
+}

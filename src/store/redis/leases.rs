@@ -1,0 +1,53 @@
+//! Leases: of all gateways that want to do the same, one does it for now.
+//!
+//! A lease ends by itself when its holder is gone: it is a favour to the others and no lock. It does not know what is done
+//! meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::StoreFault;
+use super::{Redis, Script};
+
+/// The leases of one group.
+pub struct Leases {
+    redis: Arc<Redis>,
+    group: Arc<str>,
+    renew: Script,
+    release: Script,
+}
+
+impl Leases {
+    /// Leases whose names begin with the store's prefix and this word.
+    pub fn new(redis: Arc<Redis>, group: &str) -> Self {
+        let (renew, release) = (Script::new(include_str!("renew.lua")), Script::new(include_str!("release.lua")));
+        Self { redis, group: group.into(), renew, release }
+    }
+
+    /// Takes a lease for this long; false: another has it. `token` tells holders from each other.
+    pub async fn take(&self, name: &str, token: &str, time: Duration) -> Result<bool, StoreFault> {
+        let mut command = redis::cmd("SET");
+        command.arg(self.name(name)).arg(token).arg("NX").arg("PX").arg(milliseconds(time));
+        self.redis.ask::<Option<String>>(&command).await.map(|taken| taken.is_some())
+    }
+
+    /// Has a lease go on for this long from now; false: it has ended meanwhile.
+    pub async fn renew(&self, name: &str, token: &str, time: Duration) -> Result<bool, StoreFault> {
+        let arguments = [token.to_owned(), milliseconds(time).to_string()];
+        self.redis.run_script(&self.renew, &[self.name(name)], &arguments).await
+    }
+
+    /// Ends a lease before its time.
+    pub async fn release(&self, name: &str, token: &str) -> Result<(), StoreFault> {
+        self.redis.run_script::<u64>(&self.release, &[self.name(name)], &[token.to_owned()]).await.map(drop)
+    }
+
+    /// Unlike those of a limit, these keys are spread over a Cluster: each is used alone.
+    fn name(&self, name: &str) -> String {
+        format!("{}:{}:{name}", self.redis.settings.key_prefix, self.group)
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
+}
