@@ -1,10 +1,10 @@
 # `make` alone lists the targets. What is installed is in scripts/setup, and what CI runs in .ci/run.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test soak demo lint format clippy rustdoc docs bench bench-breaker bench-limit deny check-dockerfile clean
+.PHONY: help setup test soak demo lint format clippy rustdoc docs bench bench-breaker bench-cache-hit-rate bench-limit deny check-dockerfile clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what the tests need; quick when it is there
 	@scripts/setup
@@ -41,6 +41,9 @@ bench-breaker: ## what an open breaker and a spent retry budget cost to consult
 
 bench-limit: setup ## what a rate limit costs, here and in Redis
 	cargo bench --locked --bench limit
+
+bench-cache-hit-rate: ## how often the cache has the answer, beside LRU and the best possible (TRACE=file.csv)
+	cargo bench --locked --bench cache_hit_rate -- $(TRACE)
 
 deny: ## licences, advisories and sources of the dependencies (needs cargo-deny)
 	cargo deny --locked check
