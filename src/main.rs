@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tidegate::commands::{against, check, demo, health, serve};
+use tidegate::commands::{against, cache_key, check, demo, health, serve};
 
 /// A resilient AI gateway: when a provider misbehaves, the caller still gets the complete answer if anyone can give it.
 #[derive(Parser)]
@@ -52,6 +52,27 @@ enum Command {
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<SocketAddr>,
     },
+    /// Explain the key under which the answer to a call is kept: what counts, what is left out, or why it has none.
+    ///
+    /// FILE holds the call's body, as a caller sends it. The question is shown as it counts: in the canonical form that all
+    /// spellings of it have. Exit code 0: the call has a key, 1: it has none, 2: something is wrong.
+    CacheKey {
+        /// The body of a call; `-` reads it from the standard input.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The route; without it, the first that keeps answers and understands the body.
+        #[arg(long, value_name = "NAME")]
+        route: Option<String>,
+        /// The tenant that the caller names (X-Restaurant-ID).
+        #[arg(long, value_name = "NAME")]
+        tenant: Option<String>,
+        /// The user that the caller names (X-User-ID).
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+        /// The configuration, in TOML; without it, what `serve` would use.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Ask a running gateway how it is. Exit code 0 healthy, 1 degraded, 2 unhealthy or unreachable.
     Health {
         /// The gateway's base URL.
@@ -71,6 +92,9 @@ fn main() -> ExitCode {
         Command::Check { config, against: None } => check::run(config.as_deref()),
         Command::Check { config, against: Some(other) } => against::run(config.as_deref(), &other.as_str().into()),
         Command::Demo { listen } => demo::run(listen),
+        Command::CacheKey { file, route, tenant, user, config } => {
+            cache_key::run(&cache_key::Wanted { file, route, tenant, user, config })
+        }
         Command::Health { url } => health::run(&url),
     }
 }

@@ -1,6 +1,7 @@
 //! The commands, one file each. `main` is the table of them.
 
 pub mod against;
+pub mod cache_key;
 pub mod check;
 pub mod demo;
 pub mod health;

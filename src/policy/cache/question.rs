@@ -8,8 +8,9 @@ use super::flight::Form;
 use super::keeping::Wall;
 use super::key::{self, Parts, Scope};
 use super::{EntryKey, Own, replay};
-use crate::call::{Ask, Call};
-use crate::config::plan::{CacheScope, CacheWhen, ModelChoice};
+use crate::call::{Ask, Call, Head};
+use crate::config::plan::{CacheScope, CacheWhen, ModelChoice, RouteCachePlan, TargetPlan};
+use crate::switch::Switch;
 
 /// A call whose answer may be kept.
 #[derive(Clone)]
@@ -28,62 +29,107 @@ pub(super) struct Question {
 impl Question {
     /// The question that a call is; `None` where its answer must not be kept, or is not the caller's to share.
     pub(super) fn of(call: &Call, own: &Own) -> Option<Self> {
-        let is_wanted = !call.head.wishes.leaves_no_trace
-            && (own.plan.when == CacheWhen::Always || key::is_deterministic(&call.ask))
-            // Those ask for what is not in the body: a beta of the API, say.
-            && !call.head.headers.keys().any(|name| name.as_str().starts_with("openai-"));
-        if !is_wanted {
+        let Own { plan, route, dialect, targets, .. } = own;
+        let asker = Asker { plan, route, dialect, targets, head: &call.head, ask: &call.ask };
+        if asker.objection().is_some() {
             return None;
         }
-        let (target, model) = first_target(own, &call.ask);
-        let user = (own.plan.scope == CacheScope::User).then(|| user(call)).flatten();
-        let key = own.common.keys.of(Parts {
-            scope: scope(own.plan.scope, call, user.as_deref())?,
-            route: &own.route,
-            dialect: own.dialect,
-            model: model.as_deref(),
-            instruction: own.targets.get(target).and_then(|(plan, _)| plan.instruction.as_deref()),
-            ask: &call.ask,
-            ignore: &own.plan.ignore,
-        })?;
+        let (target, user) = (asker.target(), asker.user());
+        let key = own.common.keys.of(asker.parts(&target, user.as_deref())?)?;
         let tenant = own.common.keys.tenant(&call.head.tenant);
-        Some(Self { key, form: form(&call.ask), target, tenant, wall: Wall::of(call), is_call: true })
+        let form = form(&call.ask);
+        Some(Self { key, form, target: target.number, tenant, wall: Wall::of(call), is_call: true })
     }
 }
 
-/// The first target that is switched on and has the model, and the model that it would be asked for. Where there is none,
-/// the model that was asked for: what was kept before still answers it.
-fn first_target(own: &Own, ask: &Ask) -> (usize, Option<Arc<str>>) {
-    let on = own.targets.iter().enumerate().filter(|(_, (_, switch))| switch.is_on());
-    let mut chosen = on.filter_map(|(number, (plan, _))| match plan.choose(ask.model()) {
-        ModelChoice::NotHere => None,
-        ModelChoice::AsAsked => Some((number, ask.model().map(Arc::from))),
-        ModelChoice::Replace(model) => Some((number, Some(model))),
-    });
-    chosen.next().unwrap_or((usize::MAX, ask.model().map(Arc::from)))
+/// Who asks what on which route: all that a key depends on.
+#[derive(Clone, Copy)]
+pub struct Asker<'a> {
+    /// How the route keeps answers.
+    pub plan: &'a RouteCachePlan,
+    /// The route's name.
+    pub route: &'a str,
+    /// Its callers' dialect.
+    pub dialect: &'a str,
+    /// Its targets with their switches.
+    pub targets: &'a [(TargetPlan, Switch)],
+    /// The caller.
+    pub head: &'a Head,
+    /// What is asked.
+    pub ask: &'a Ask,
 }
 
-/// All that tells one user of a tenant from another.
-fn user(call: &Call) -> Option<String> {
-    let session = match &*call.ask {
-        Ask::Chat(chat) => chat.session.as_deref(),
-        Ask::Wire(_) | Ask::Voice(_) | Ask::Menu => None,
-    };
-    let credential = call.head.credential.map(|digest| blake3::Hash::from_bytes(digest).to_hex());
-    let user = call.head.user.as_deref();
-    let is_known = user.is_some() || session.is_some() || credential.is_some();
-    // In quotes: whatever a session is called, it cannot be taken for another user's.
-    is_known.then(|| format!("{user:?} {session:?} {:?}", credential.as_deref()))
+/// Who would answer.
+pub struct Target {
+    /// The target, counted from zero.
+    pub number: usize,
+    /// The model that it would be asked for.
+    pub model: Option<Arc<str>>,
 }
 
-/// Who shares the answer; `None` where nobody can be told from others who must not.
-fn scope<'a>(scope: CacheScope, call: &'a Call, user: Option<&'a str>) -> Option<Scope<'a>> {
-    let (tenant, head) = (&*call.head.tenant, &call.head);
-    match (scope, &head.credential) {
-        (CacheScope::Shared, _) => Some(Scope::Shared),
-        (CacheScope::User, _) => user.map(|user| Scope::User { tenant, user }),
-        (CacheScope::Tenant, Some(hash)) if !head.is_tenant_named => Some(Scope::Credential { tenant, hash }),
-        (CacheScope::Tenant, _) => Some(Scope::Tenant(tenant)),
+impl Asker<'_> {
+    /// Why the answer is neither looked for nor kept, whatever the question is.
+    pub fn objection(&self) -> Option<&'static str> {
+        let is_beta = |head: &Head| head.headers.keys().any(|name| name.as_str().starts_with("openai-"));
+        match self.plan.when {
+            _ if self.head.wishes.leaves_no_trace => Some("the caller does not want it (`no-store`)"),
+            CacheWhen::Deterministic if !key::is_deterministic(self.ask) => {
+                Some("the route keeps answers only where `temperature` is 0 or a `seed` is given")
+            }
+            // Those ask for what is not in the body: a beta of the API, say.
+            _ if is_beta(self.head) => Some("a header (`openai-...`) may ask for something else"),
+            _ => None,
+        }
+    }
+
+    /// The first target that is switched on and has the model. Where there is none, the model that was asked for: what was
+    /// kept before still answers it.
+    pub fn target(&self) -> Target {
+        let asked = || self.ask.model().map(Arc::from);
+        let on = self.targets.iter().enumerate().filter(|(_, (_, switch))| switch.is_on());
+        let mut chosen = on.filter_map(|(number, (plan, _))| match plan.choose(self.ask.model()) {
+            ModelChoice::NotHere => None,
+            ModelChoice::AsAsked => Some(Target { number, model: asked() }),
+            ModelChoice::Replace(model) => Some(Target { number, model: Some(model) }),
+        });
+        chosen.next().unwrap_or_else(|| Target { number: usize::MAX, model: asked() })
+    }
+
+    /// All that tells one user of a tenant from another, where that matters.
+    pub fn user(&self) -> Option<String> {
+        let session = match self.ask {
+            Ask::Chat(chat) => chat.session.as_deref(),
+            Ask::Wire(_) | Ask::Voice(_) | Ask::Menu => None,
+        };
+        let credential = self.head.credential.map(|digest| blake3::Hash::from_bytes(digest).to_hex());
+        let user = self.head.user.as_deref();
+        let is_known = user.is_some() || session.is_some() || credential.is_some();
+        // In quotes: whatever a session is called, it cannot be taken for another user's.
+        (self.plan.scope == CacheScope::User && is_known)
+            .then(|| format!("{user:?} {session:?} {:?}", credential.as_deref()))
+    }
+
+    /// What the key is made of; `None` where nobody can be told from others who must not share the answer.
+    pub fn parts<'b>(&'b self, target: &'b Target, user: Option<&'b str>) -> Option<Parts<'b>> {
+        Some(Parts {
+            scope: self.scope(user)?,
+            route: self.route,
+            dialect: self.dialect,
+            model: target.model.as_deref(),
+            instruction: self.targets.get(target.number).and_then(|(plan, _)| plan.instruction.as_deref()),
+            ask: self.ask,
+            ignore: &self.plan.ignore,
+        })
+    }
+
+    fn scope<'b>(&'b self, user: Option<&'b str>) -> Option<Scope<'b>> {
+        let (tenant, head) = (&*self.head.tenant, self.head);
+        match (self.plan.scope, &head.credential) {
+            (CacheScope::Shared, _) => Some(Scope::Shared),
+            (CacheScope::User, _) => user.map(|user| Scope::User { tenant, user }),
+            (CacheScope::Tenant, Some(hash)) if !head.is_tenant_named => Some(Scope::Credential { tenant, hash }),
+            (CacheScope::Tenant, _) => Some(Scope::Tenant(tenant)),
+        }
     }
 }
 
