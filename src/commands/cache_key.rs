@@ -273,14 +273,18 @@ mod tests {
         let warm = ASKED.replace("0.0", "0.7");
         assert!(reason("", true, "openai-chat", &warm).contains("temperature"));
         assert!(reason("", false, "openai-chat", ASKED).contains("caching is off"));
-        let twice = ASKED.replace(r#""role":"user","#, r#""role":"user","role":"user","#);
-        assert!(reason("", true, "openai-chat", &twice).contains("twice"));
         assert!(reason("", true, "restaurant-parse-order", r#"{"text":"two teas"}"#).contains("keeps no answers"));
         assert!(reason("", true, "restaurant-chat", r#"{"message":"Hi"}"#).contains("--user"));
     }
 
     #[test]
     fn what_cannot_be_read_is_an_error() {
+        let twice = ASKED.replace(r#""role":"user","#, r#""role":"user","role":"user","#);
+        assert!(
+            told("", true, &Wanted { route: Some("openai-chat".into()), ..Wanted::default() }, &twice)
+                .unwrap_err()
+                .contains("twice")
+        );
         let wanted = Wanted { route: Some("nowhere".into()), ..Wanted::default() };
         assert!(told("", true, &wanted, ASKED).unwrap_err().contains("there are: openai-chat,"));
         let wanted = Wanted { route: Some("openai-chat".into()), ..Wanted::default() };
