@@ -151,6 +151,11 @@ pub enum RequestFault {
     },
     /// The body came too slowly (408).
     Slow,
+    /// It has more headers than are read (431).
+    TooManyHeaders {
+        /// The most allowed.
+        limit: usize,
+    },
     /// It came in the clear, and must not (403).
     Insecure,
     /// Another website's page may have made a browser send it (403).
@@ -531,6 +536,7 @@ impl RequestFault {
             RequestFault::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             RequestFault::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             RequestFault::Slow => StatusCode::REQUEST_TIMEOUT,
+            RequestFault::TooManyHeaders { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             RequestFault::CrossSite { .. } | RequestFault::Insecure => StatusCode::FORBIDDEN,
         }
     }
@@ -545,6 +551,7 @@ impl RequestFault {
             RequestFault::Slow => "request_timeout",
             RequestFault::CrossSite { .. } => "cross_site_request",
             RequestFault::Insecure => "https_required",
+            RequestFault::TooManyHeaders { .. } => "too_many_headers",
         }
     }
 
@@ -568,6 +575,7 @@ impl RequestFault {
                 format!("The Content-Type is not supported here; allowed: {allowed}.").into()
             }
             RequestFault::Slow => "The request body did not arrive in time.".into(),
+            RequestFault::TooManyHeaders { limit } => format!("The request has more than {limit} headers.").into(),
             RequestFault::Insecure => "This service is reached by HTTPS only.".into(),
             RequestFault::CrossSite { what } => format!("The request is refused because {what}.").into(),
         }

@@ -35,6 +35,8 @@ mod broken;
 mod certificates;
 #[path = "wire/drain.rs"]
 mod drain;
+#[path = "wire/floods.rs"]
+mod floods;
 #[path = "wire/h2c.rs"]
 mod h2c;
 #[path = "wire/half_closed.rs"]

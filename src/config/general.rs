@@ -68,6 +68,9 @@ pub(super) fn server(root: &mut Section<'_>, report: &Report) -> ServerPlan {
         // Zero means: do not wait for running calls.
         drain_timeout: section.required("drain_timeout", value::duration_or_zero).unwrap_or_default(),
         max_connections: section.required("max_connections", value::count).unwrap_or_default(),
+        max_connections_per_address: section.required("max_connections_per_address", value::count).unwrap_or_default(),
+        max_requests_per_connection: section.required("max_requests_per_connection", value::count).unwrap_or_default(),
+        max_headers: section.required("max_headers", headers).unwrap_or_default(),
         max_head: section.required("max_head", value::size(SMALLEST_HEAD, 1 << 20, "8KiB to 1MiB")).unwrap_or_default(),
         trusted_proxies: section
             .list("trusted_proxies", network)
@@ -82,6 +85,12 @@ pub(super) fn server(root: &mut Section<'_>, report: &Report) -> ServerPlan {
     };
     section.close();
     plan
+}
+
+/// How many headers. Browsers behind a few proxies send forty.
+fn headers(value: &super::document::Value) -> value::Parsed<usize> {
+    let number = value::integer("a number", 20, 1000)(value)?;
+    usize::try_from(number).map_err(|_| value::Wanted::new("a number", "20 to 1000"))
 }
 
 /// A network such as `10.0.0.0/8`, or one address.

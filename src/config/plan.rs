@@ -97,6 +97,12 @@ pub struct ServerPlan {
     pub drain_timeout: Duration,
     /// Connections at once.
     pub max_connections: usize,
+    /// Connections at once of one address that is no trusted proxy's.
+    pub max_connections_per_address: usize,
+    /// Requests that one connection may ask.
+    pub max_requests_per_connection: usize,
+    /// Headers of a request.
+    pub max_headers: usize,
     /// Bytes of a request's head.
     pub max_head: usize,
     /// Proxies whose word about the caller's address counts.

@@ -104,6 +104,10 @@ struct PaceState {
     running: AtomicUsize,
     /// Requests so far.
     requests: AtomicU64,
+    /// Requests that are answered, the last one included.
+    most: u64,
+    /// The last one has come, and the connection's driver knows.
+    is_spent: AtomicBool,
     /// The bodies being sent, by the number of their request; in HTTP/2 only.
     bodies: Mutex<BTreeMap<u64, Arc<Mutex<Wanted>>>>,
     is_blocked: AtomicBool,
@@ -133,6 +137,8 @@ pub(super) enum Overdue {
     Idle,
     /// The caller did not read.
     Write,
+    /// It has asked as often as it may. Said once, and in HTTP/2 only: in HTTP/1 the last answer says so itself.
+    Spent,
 }
 
 impl Pace {
@@ -143,6 +149,8 @@ impl Pace {
             protocol,
             running: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
+            most: plan.max_requests_per_connection as u64,
+            is_spent: AtomicBool::new(false),
             bodies: Mutex::default(),
             is_blocked: AtomicBool::new(false),
             since: Mutex::new(Since { head, idle: now, blocked: None }),
@@ -161,6 +169,12 @@ impl Pace {
         self.0.running.fetch_add(1, Ordering::Relaxed);
         self.since().head = None;
         Busy { pace: self.clone(), number: self.0.requests.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    fn has_just_been_spent(&self) -> bool {
+        let state = &self.0;
+        let is_spent = state.protocol == Protocol::Http2 && state.requests.load(Ordering::Relaxed) >= state.most;
+        is_spent && !state.is_spent.swap(true, Ordering::Relaxed)
     }
 
     /// How often [`Pace::cut_unread`] is worth a look.
@@ -230,6 +244,9 @@ impl Future for OverdueWait {
     type Output = Overdue;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Overdue> {
+        if self.pace.has_just_been_spent() {
+            return Poll::Ready(Overdue::Spent);
+        }
         loop {
             let due = self.pace.due();
             if let Some((at, why)) = due
@@ -299,6 +316,12 @@ pub(super) struct Busy {
 }
 
 impl Busy {
+    /// True for the last request that an HTTP/1 connection is allowed.
+    pub(super) fn is_last(&self) -> bool {
+        let state = &self.pace.0;
+        state.protocol == Protocol::Http1 && self.number + 1 >= state.most
+    }
+
     /// Lets the connection be busy for as long as the body lasts.
     pub(super) fn hold(self, body: ResponseBody) -> Held {
         let body = Arc::new(Mutex::new(Wanted { body: Some(body), unwanted: Some(Instant::now()) }));

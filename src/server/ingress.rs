@@ -134,21 +134,16 @@ impl Visit<'_> {
         B: Body<Data = Bytes> + Unpin,
     {
         let path = self.parts.uri.path();
-        match security::insist(&self.gateway.plan, self.peer, self.parts) {
+        match self.first_look() {
             Ok(None) => {}
-            Ok(Some(answered)) => {
-                watch.routed(&security::ROUTE, "browser");
+            Ok(Some((answered, route))) => {
+                watch.routed(route, "browser");
                 return answered;
             }
             Err(fault) => {
                 watch.failed(&fault);
                 return self.refuse(self.gateway.nearest_dialect(path), CallKind::Any, None, &fault, watch);
             }
-        }
-        let cors = &self.gateway.plan.edge.cors;
-        if let Some(answered) = cors::preflight(cors, &self.parts.method, &self.parts.headers) {
-            watch.routed(&cors::ROUTE, "browser");
-            return answered;
         }
         if health::is_limited(path)
             && let Err(fault) = self.admit_to_health(watch).await
@@ -178,7 +173,7 @@ impl Visit<'_> {
         };
         watch.routed(&route.plan.name, route.plan.caller.as_str());
         if route.plan.csrf
-            && let Err(fault) = csrf::check(cors, &self.parts.method, &self.parts.headers)
+            && let Err(fault) = csrf::check(&self.gateway.plan.edge.cors, &self.parts.method, &self.parts.headers)
         {
             return self.fail(route, None, None, &fault, watch);
         }
@@ -206,6 +201,21 @@ impl Visit<'_> {
             Ok(answered) => answered,
             Err(fault) => self.fail(route, Some(&head), Some(&ask), &fault, watch),
         }
+    }
+
+    /// What is refused or answered before it is known what is asked; the name is the route's.
+    fn first_look(&self) -> Result<Option<(Answered, &'static Arc<str>)>, Fault> {
+        let (plan, headers) = (&self.gateway.plan, &self.parts.headers);
+        let limit = plan.server.max_headers;
+        // In HTTP/1 hyper has counted them already.
+        if headers.len() > limit {
+            return Err(RequestFault::TooManyHeaders { limit }.into());
+        }
+        if let Some(answered) = security::insist(plan, self.peer, self.parts)? {
+            return Ok(Some((answered, &security::ROUTE)));
+        }
+        let preflight = cors::preflight(&plan.edge.cors, &self.parts.method, headers);
+        Ok(preflight.map(|answered| (answered, &*cors::ROUTE)))
     }
 
     /// What orchestrators and Prometheus read is never refused: they would take a refusal for a death. For the other health

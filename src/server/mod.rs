@@ -9,6 +9,7 @@ mod configuration;
 mod connection;
 mod control;
 mod cors;
+mod crowd;
 mod csrf;
 pub mod current;
 mod framing;
@@ -25,9 +26,9 @@ mod wishes;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::header::{self, HeaderValue};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -38,6 +39,7 @@ use tokio_util::task::TaskTracker;
 
 use self::address::Peer;
 use self::connection::{Held, Overdue, Paced, Protocol};
+use self::crowd::{Crowd, Place};
 use self::current::Current;
 use crate::config::plan::ServerPlan;
 use crate::metrics::Metrics;
@@ -47,6 +49,14 @@ const H2_STREAMS: u32 = 250;
 
 /// What is buffered for one HTTP/2 stream whose caller reads slowly.
 const H2_SEND_BUFFER: usize = 64 * 1024;
+
+/// Streams that a caller may have given up before anybody looked at them, and streams that it may have broken: beyond that
+/// the connection ends (CVE-2023-44487, "rapid reset", and its relatives).
+const H2_RESETS: usize = 20;
+const H2_ERRORS: usize = 256;
+
+/// Headers of a request that hyper takes when nothing is said.
+const HYPERS_HEADERS: usize = 100;
 
 /// How long an idle HTTP/2 connection has to take note of its end.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -74,7 +84,7 @@ pub async fn run(listener: TcpListener, door: Door, current: Arc<Current>, shutd
         current,
         metrics,
         door,
-        connections: AtomicUsize::new(0),
+        crowd: Arc::default(),
         drain: shutdown.clone(),
         kill: CancellationToken::new(),
     });
@@ -99,19 +109,27 @@ struct Server {
     current: Arc<Current>,
     metrics: Arc<Metrics>,
     door: Door,
-    /// How many are open. Counted here and not in a semaphore, because how many may be open changes with the config.
-    connections: AtomicUsize,
+    crowd: Arc<Crowd>,
     drain: CancellationToken,
     kill: CancellationToken,
 }
 
-/// A connection's place among those that may be open, until it is dropped.
-struct Place(Arc<Server>);
+/// A connection's place, as the metrics have it.
+struct Counted {
+    _place: Place,
+    metrics: Arc<Metrics>,
+}
 
-impl Drop for Place {
+impl Counted {
+    fn new(place: Place, metrics: &Arc<Metrics>) -> Self {
+        metrics.connections.inc();
+        Self { _place: place, metrics: metrics.clone() }
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-        self.0.metrics.connections.dec();
+        self.metrics.connections.dec();
     }
 }
 
@@ -124,16 +142,6 @@ impl Server {
         plan
     }
 
-    fn place(self: &Arc<Self>) -> Option<Place> {
-        // Only the accepting task adds, so the count cannot pass the limit between these two.
-        if self.connections.load(Ordering::Relaxed) >= self.current.gateway().plan.server.max_connections {
-            return None;
-        }
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        self.metrics.connections.inc();
-        Some(Place(self.clone()))
-    }
-
     async fn accept(self: &Arc<Self>, listener: &TcpListener, tasks: &TaskTracker) {
         loop {
             let (stream, peer) = match listener.accept().await {
@@ -144,10 +152,11 @@ impl Server {
                     continue;
                 }
             };
-            let Some(place) = self.place() else {
+            let Some(place) = self.crowd.place(peer.ip(), &self.current.gateway().plan.server) else {
                 self.metrics.connections_shed.inc();
                 continue;
             };
+            let place = Counted::new(place, &self.metrics);
             let server = self.clone();
             tasks.spawn(async move {
                 tokio::select! {
@@ -176,19 +185,21 @@ impl Server {
         let Some((protocol, io)) = greeting else { return };
         let peer = Peer { address: peer.ip(), is_secure: io.is_secure() };
         match protocol {
-            Protocol::Http1 => self.http1(io, peer, plan.max_head).await,
-            Protocol::Http2 => self.http2(io, peer, plan.max_head).await,
+            Protocol::Http1 => self.http1(io, peer, &plan).await,
+            Protocol::Http2 => self.http2(io, peer, &plan).await,
         }
     }
 
-    async fn http1(self: &Arc<Self>, io: Paced, peer: Peer, max_head: usize) {
+    async fn http1(self: &Arc<Self>, io: Paced, peer: Peer, plan: &ServerPlan) {
         let pace = io.pace();
         let service = self.service(pace.clone(), peer);
-        let mut connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(None)
-            .max_header_size(max_head)
-            .serve_connection(TokioIo::new(io), service);
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(None).max_header_size(plan.max_head);
+        // Saying so what is the case anyway makes hyper allocate for each head.
+        if plan.max_headers != HYPERS_HEADERS {
+            builder.max_headers(plan.max_headers);
+        }
+        let mut connection = builder.serve_connection(TokioIo::new(io), service);
         let mut overdue = pace.overdue();
         let mut is_leaving = false;
         let why = loop {
@@ -208,14 +219,16 @@ impl Server {
         }
     }
 
-    async fn http2(self: &Arc<Self>, io: Paced, peer: Peer, max_head: usize) {
+    async fn http2(self: &Arc<Self>, io: Paced, peer: Peer, plan: &ServerPlan) {
         let pace = io.pace();
         let service = self.service(pace.clone(), peer);
         let mut connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(H2_STREAMS)
             .max_send_buf_size(H2_SEND_BUFFER)
-            .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
+            .max_header_list_size(u32::try_from(plan.max_head).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(H2_RESETS)
+            .max_local_error_reset_streams(H2_ERRORS)
             .keep_alive_interval(Duration::from_secs(30))
             .serve_connection(TokioIo::new(io), service);
         let mut overdue = pace.overdue();
@@ -225,7 +238,11 @@ impl Server {
             tokio::select! {
                 biased;
                 _ = &mut connection => return,
-                _ = &mut overdue => break,
+                why = &mut overdue => match why {
+                    // What runs goes on; who has more to ask connects again.
+                    Overdue::Spent => Pin::new(&mut connection).graceful_shutdown(),
+                    _ => break,
+                },
                 _ = unread.tick() => if pace.cut_unread() { return },
                 () = self.drain.cancelled(), if !is_leaving => {
                     is_leaving = true;
@@ -255,10 +272,13 @@ impl Server {
             async move {
                 // Once a request: it must not see half of one configuration and half of the next.
                 let gateway = server.current.gateway();
-                let response = match server.door {
+                let mut response = match server.door {
                     Door::Callers => ingress::handle(&gateway, peer, request).await,
                     Door::Operators => ingress::operate(&gateway, request).await,
                 };
+                if busy.is_last() {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
                 Ok(response.map(|body| busy.hold(body)))
             }
         })

@@ -1,5 +1,5 @@
-//! The provider's end of an HTTP/2 connection, spoken by hand: one frame at a time, so that a test can do what no server
-//! library does.
+//! One end of an HTTP/2 connection, spoken by hand: one frame at a time, so that a test can do what no library does. Mostly it
+//! is the provider's.
 //!
 //! It knows as much of RFC 9113 as a polite server needs for short answers: no flow control, and no reading of headers.
 
@@ -12,16 +12,18 @@ use crate::socket::soon;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const END_STREAM: u8 = 1;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const CONTINUATION: u8 = 9;
+pub(crate) const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(crate) const END_HEADERS: u8 = 4;
 
 /// Why a stream or a connection ends.
+pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 pub(crate) const NO_ERROR: u32 = 0;
 pub(crate) const INTERNAL_ERROR: u32 = 2;
 pub(crate) const REFUSED_STREAM: u32 = 7;
@@ -62,6 +64,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
         let mut frames = Self { socket, ahead: BytesMut::new(), bodies: BTreeMap::new() };
         frames.send(SETTINGS, 0, 0, b"").await;
         frames
+    }
+
+    /// Greets the gateway as a caller does.
+    pub(crate) async fn call(mut socket: S) -> Self {
+        soon("a write", socket.write_all(PREFACE)).await.expect("the gateway reads");
+        let mut frames = Self { socket, ahead: BytesMut::new(), bodies: BTreeMap::new() };
+        frames.send(SETTINGS, 0, 0, b"").await;
+        frames
+    }
+
+    /// Reads until the gateway says why the connection ends; `None`: it just ended.
+    pub(crate) async fn gone(&mut self) -> Option<u32> {
+        while let Some(frame) = self.read().await {
+            // The first four bytes name the last stream that was looked at.
+            if frame.kind == GOAWAY {
+                return frame.payload.get(4..8).map(|mut reason| reason.get_u32());
+            }
+        }
+        None
     }
 
     /// The next thing that the gateway does.
@@ -113,14 +134,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
         Some(())
     }
 
-    async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    /// Sends a frame.
+    pub(crate) async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        self.try_send(kind, flags, stream, payload).await.expect("the gateway still reads");
+    }
+
+    /// Sends a frame, or learns that the gateway has gone.
+    pub(crate) async fn try_send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> std::io::Result<()> {
         let mut frame = BytesMut::new();
         frame.put_uint(payload.len() as u64, 3);
         frame.put_slice(&[kind, flags]);
         frame.put_u32(stream);
         frame.put_slice(payload);
-        soon("a write", self.socket.write_all(&frame)).await.expect("the gateway still reads");
-        soon("a write", self.socket.flush()).await.expect("the gateway still reads");
+        soon("a write", self.socket.write_all(&frame)).await?;
+        soon("a write", self.socket.flush()).await
     }
 
     /// The head of a 200 with this content type.

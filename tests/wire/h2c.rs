@@ -48,8 +48,16 @@ impl Http2 {
         self.requests.send_request(request.body(Full::from(body)).expect("a request"))
     }
 
+    /// Asks for the health with so many headers; the status is the answer.
+    pub(crate) async fn health(&mut self, headers: usize) -> u16 {
+        let named = |request: http::request::Builder, number| request.header(format!("x-{number}"), "1");
+        let request = (0..headers).fold(Request::get("http://gateway/health"), named);
+        let answer = self.requests.send_request(request.body(Full::default()).expect("a request"));
+        soon("an answer", answer).await.expect("an answer").status().as_u16()
+    }
+
     /// Waits for the end of the connection.
-    async fn closed(&mut self) {
+    pub(crate) async fn closed(&mut self) {
         let _ = soon("the end of the connection", self.connection.join_next()).await;
     }
 }
