@@ -1,7 +1,7 @@
 # `make` alone lists the targets. What is installed is in scripts/setup, and what CI runs in .ci/run.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test soak demo lint format clippy rustdoc docs bench bench-breaker bench-cache-hit-rate bench-limit deny check-dockerfile clean
+.PHONY: help setup test soak demo lint format clippy rustdoc docs bench bench-breaker bench-cache-hit-rate bench-limit deny check-dockerfile slowhttptest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ deny: ## licences, advisories and sources of the dependencies (needs cargo-deny)
 
 check-dockerfile: setup ## lint the Dockerfile
 	target/test-tools/venv/bin/hadolint --failure-threshold info Dockerfile
+
+slowhttptest: ## a thousand callers that are slow on purpose, for a minute (needs slowhttptest)
+	@scripts/slowhttptest
 
 clean: ## remove all that was built or installed here
 	cargo clean
