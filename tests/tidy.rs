@@ -131,3 +131,16 @@ async fn the_pipeline_in_the_documents_is_the_one_that_runs() {
         }
     }
 }
+
+#[test]
+fn the_image_is_built_with_every_bench_that_the_manifest_names() {
+    let read = |file| std::fs::read_to_string(root().join(file)).unwrap();
+    let (manifest, dockerfile) = (read("Cargo.toml"), read("Dockerfile"));
+    let list = dockerfile.lines().find_map(|line| line.trim().strip_prefix("&& for bench in ")?.split(';').next());
+    let listed: Vec<&str> = list.unwrap().split(' ').collect();
+    let benches = manifest.split("[[bench]]").skip(1).filter_map(|bench| bench.split('"').nth(1));
+    for bench in benches {
+        // Without a file of its name the layer of dependencies cannot be built.
+        assert!(listed.contains(&bench), "Dockerfile makes no empty {bench}; it makes {listed:?}");
+    }
+}
