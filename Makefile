@@ -1,7 +1,7 @@
 # `make` alone lists the targets. What is installed is in scripts/setup, and what CI runs in .ci/run.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test soak demo lint format clippy rustdoc docs bench bench-breaker bench-cache-hit-rate bench-limit deny check-dockerfile slowhttptest clean
+.PHONY: help setup test soak demo lint format clippy rustdoc docs bench bench-breaker bench-cache-hit bench-cache-hit-rate bench-limit deny check-dockerfile slowhttptest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench-breaker: ## what an open breaker and a spent retry budget cost to consult
 
 bench-limit: setup ## what a rate limit costs, here and in Redis
 	cargo bench --locked --bench limit
+
+bench-cache-hit: ## what a hit costs, beside a bare server that returns the same body
+	cargo bench --locked --bench cache_hit
 
 bench-cache-hit-rate: ## how often the cache has the answer, beside LRU and the best possible (TRACE=file.csv)
 	cargo bench --locked --bench cache_hit_rate -- $(TRACE)
