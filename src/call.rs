@@ -52,7 +52,8 @@ impl Call {
     }
 }
 
-/// The parts of a request that stay the same whatever happens to it.
+/// The parts of a request that stay the same whatever happens to it. Who calls is what the `auth` policy found out, and not
+/// what headers say.
 #[derive(Debug)]
 pub struct Head {
     /// The request id, ours or the caller's.
@@ -61,13 +62,16 @@ pub struct Head {
     pub route: Arc<str>,
     /// The tenant (restaurant) on whose behalf the call is made.
     pub tenant: Arc<str>,
-    /// The user, when the caller named one.
-    pub user: Option<Arc<str>>,
-    /// True when the caller named the tenant; otherwise it is the default one, which many share.
+    /// False when nobody named the tenant: then it is a word that many share.
     pub is_tenant_named: bool,
+    /// The user, when it is known.
+    pub user: Option<Arc<str>>,
+    /// What the user may do, as far as a token says.
+    pub role: Option<Arc<str>>,
     /// What kind of customer the caller is: `anonymous`, or a word of the config's.
     pub tier: Arc<str>,
-    /// A digest of the bearer token that the caller sent. Nobody has checked that token.
+    /// Which API key was shown: its name. Where nothing is asked for: a digest of the bearer token that was sent all the same,
+    /// which nobody has checked.
     pub api_key: Option<Arc<str>>,
     /// What tells this caller from others that named neither tenant nor user: a digest of its `Authorization`, which nobody has
     /// checked.
@@ -95,6 +99,23 @@ pub struct Wishes {
     pub only_kept: bool,
     /// `max-age`: a kept answer no older than this.
     pub max_age: Option<Duration>,
+}
+
+/// Who calls, as far as that was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// See [`Head::tenant`].
+    pub tenant: Arc<str>,
+    /// See [`Head::is_tenant_named`].
+    pub is_tenant_named: bool,
+    /// See [`Head::user`].
+    pub user: Option<Arc<str>>,
+    /// See [`Head::role`].
+    pub role: Option<Arc<str>>,
+    /// See [`Head::tier`].
+    pub tier: Option<Arc<str>>,
+    /// See [`Head::api_key`].
+    pub api_key: Option<Arc<str>>,
 }
 
 /// How long a provider may be silent, per phase.

@@ -104,6 +104,27 @@ pub enum Fault {
         /// When trying again makes sense.
         retry_after: Duration,
     },
+    /// The caller has shown nothing that says who it is, or something that is not valid.
+    Unauthenticated {
+        /// Why not; for the log.
+        reason: &'static str,
+        /// True when it has shown something.
+        has_credential: bool,
+    },
+    /// It is known who calls, and that this is not for them.
+    Forbidden {
+        /// Why not; for the log.
+        reason: &'static str,
+    },
+    /// What the caller has shown may be valid, but what it is checked with was never read.
+    Unverifiable,
+    /// Too many wrong credentials came from the caller's address lately.
+    Locked {
+        /// When the next may be shown.
+        retry_in: Duration,
+        /// Why the last one was wrong; for the log.
+        reason: &'static str,
+    },
     /// The caller asks more than a rule allows.
     Limited(Box<Limited>),
     /// The shared store is out, and the config wants limited calls refused then.
@@ -259,6 +280,7 @@ impl Fault {
             | Fault::Open { .. }
             | Fault::Saturated { .. }
             | Fault::StoreOut
+            | Fault::Unverifiable
             | Fault::Overloaded
             | Fault::Unsupported { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Fault::Limited(_) | Fault::Quota { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -273,6 +295,9 @@ impl Fault {
                 last if last.status() == StatusCode::TOO_MANY_REQUESTS => StatusCode::TOO_MANY_REQUESTS,
                 _ => StatusCode::SERVICE_UNAVAILABLE,
             },
+            Fault::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
+            Fault::Forbidden { .. } => StatusCode::FORBIDDEN,
+            Fault::Locked { .. } => StatusCode::TOO_MANY_REQUESTS,
             Fault::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -304,6 +329,10 @@ impl Fault {
                 last if last.status() == StatusCode::TOO_MANY_REQUESTS => "providers_rate_limited",
                 _ => "providers_unavailable",
             },
+            Fault::Unauthenticated { .. } => "unauthenticated",
+            Fault::Forbidden { .. } => "forbidden",
+            Fault::Unverifiable => "credentials_unverifiable",
+            Fault::Locked { .. } => "too_many_wrong_credentials",
             Fault::Limited(_) => "rate_limited",
             Fault::StoreOut => "store_unavailable",
             Fault::Overloaded => "overloaded",
@@ -314,7 +343,12 @@ impl Fault {
     /// Who must change something.
     pub fn blame(&self) -> Blame {
         match self {
-            Fault::Request(_) | Fault::Limited(_) | Fault::NotKept => Blame::Caller,
+            Fault::Request(_)
+            | Fault::Unauthenticated { .. }
+            | Fault::Forbidden { .. }
+            | Fault::Locked { .. }
+            | Fault::Limited(_)
+            | Fault::NotKept => Blame::Caller,
             Fault::Refused { refusal, .. } => match refusal.status.as_u16() {
                 408 | 429 | 500.. => Blame::Provider,
                 _ => Blame::Caller,
@@ -329,6 +363,7 @@ impl Fault {
             | Fault::Saturated { .. }
             | Fault::Unsupported { .. }
             | Fault::StoreOut
+            | Fault::Unverifiable
             | Fault::Overloaded
             | Fault::Internal { .. } => Blame::Gateway,
         }
@@ -382,6 +417,10 @@ impl Fault {
             | Fault::NotKept
             | Fault::Deadline
             | Fault::Exhausted { .. }
+            | Fault::Unauthenticated { .. }
+            | Fault::Forbidden { .. }
+            | Fault::Unverifiable
+            | Fault::Locked { .. }
             | Fault::Limited(_)
             | Fault::StoreOut
             | Fault::Overloaded
@@ -435,6 +474,11 @@ impl Fault {
                 }
                 _ => "No AI provider could answer. Please try again.".into(),
             },
+            // The same words whatever was wrong: which part it was would help only who guesses.
+            Fault::Unauthenticated { .. } => "Valid credentials are needed: a token or an API key.".into(),
+            Fault::Unverifiable => "Credentials cannot be checked at the moment. Please try again.".into(),
+            Fault::Forbidden { .. } => "These credentials do not allow this request.".into(),
+            Fault::Locked { .. } => "Too many wrong credentials came from this address. Please try again later.".into(),
             Fault::Limited(limited) => limited.public(),
             Fault::StoreOut => "The gateway cannot count requests at the moment. Please try again.".into(),
             Fault::Overloaded => "The gateway is at its limit. Please try again.".into(),
@@ -453,8 +497,9 @@ impl Fault {
             Fault::Refused { refusal, .. } => {
                 refusal.retry_after.or((refusal.status.as_u16() == 429).then_some(DEFAULT_RETRY_AFTER))
             }
+            Fault::Locked { retry_in, .. } => Some(*retry_in),
             Fault::Limited(limited) => Some(limited.retry_after),
-            Fault::StoreOut | Fault::Overloaded => Some(Duration::from_secs(1)),
+            Fault::StoreOut | Fault::Unverifiable | Fault::Overloaded => Some(Duration::from_secs(1)),
             Fault::Connect { .. } | Fault::Timeout { .. } | Fault::Broken { .. } | Fault::Deadline => {
                 Some(DEFAULT_RETRY_AFTER)
             }
@@ -479,6 +524,9 @@ impl Fault {
             Fault::Quota { provider, .. } => Some(format!("{provider}: it would refuse the call now")),
             Fault::Unsupported { provider, what } => Some(format!("{provider}: no support for {what}")),
             Fault::Exhausted { last, .. } => last.detail(),
+            Fault::Unauthenticated { reason, .. } | Fault::Forbidden { reason } | Fault::Locked { reason, .. } => {
+                Some((*reason).into())
+            }
             Fault::Internal { detail } => Some(detail.clone()),
             Fault::Limited(limited) => Some(format!("limit {}", limited.rule)),
             Fault::Request(_)
@@ -487,6 +535,7 @@ impl Fault {
             | Fault::NotKept
             | Fault::Deadline
             | Fault::StoreOut
+            | Fault::Unverifiable
             | Fault::Overloaded => None,
         }
     }

@@ -13,6 +13,7 @@ use crate::fault::RequestFault;
 use crate::live::{Health, Live};
 use crate::metrics::{InstanceLabels, Metrics, ProviderLabels};
 use crate::pipeline;
+use crate::policy::auth::{Auth, Door};
 use crate::policy::breaker::State;
 use crate::policy::cache;
 use crate::policy::cache::cluster::Shared;
@@ -41,6 +42,8 @@ pub struct Gateway {
     pub caches: Arc<cache::Common>,
     /// Its outermost policy.
     pub observe: Observe,
+    /// What callers are known by.
+    pub door: Arc<Door>,
     /// What limits the health pages, which no route has.
     pub health_limit: Limit,
     /// How its providers are reached, in the plan's order.
@@ -55,6 +58,8 @@ pub struct Route {
     pub plan: Arc<RoutePlan>,
     /// Its policies.
     pub stack: Stack,
+    /// Who may call it; in the stack too.
+    pub auth: Auth,
     /// Its callers' dialect.
     pub dialect: &'static dyn Caller,
     /// What limits it; in the stack too, where there is one.
@@ -104,6 +109,8 @@ impl Gateway {
             let stack = pipeline::target(route, target, state, &live.limits().estimates, world.chance(), exchange);
             Ok(Target { plan: target.clone(), switch: state.switch.clone(), retries: state.retries.clone(), stack })
         };
+        let trust = live.trust(&plan.auth, |publisher| world.document(publisher))?;
+        let door = Door::new(&plan.auth, plan.default_tenant.clone(), trust);
         let caches = Arc::new(caches(&plan, &live, &observe));
         let mut routes = Vec::with_capacity(plan.routes.len());
         for route in &plan.routes {
@@ -112,17 +119,31 @@ impl Gateway {
             if let Some(target) = targets.first() {
                 target.stack.describe(&mut target_policies);
             }
+            let auth = Auth::new(route.clone(), door.clone());
             let limit = Limit::of_route(&plan.limits, route, live.limits().clone(), plan.prices.clone());
-            let stack = pipeline::route(route, observe.clone(), limit.clone(), &live, &caches, targets);
+            let stack = pipeline::route(route, observe.clone(), (auth.clone(), limit.clone()), &live, &caches, targets);
             let dialect = caller::dialect(route.caller);
-            routes.push(Route { plan: route.clone(), stack, dialect, limit, target_policies });
+            routes.push(Route { plan: route.clone(), stack, auth, dialect, limit, target_policies });
         }
         let router = router(&routes)?;
         let transports = plan.providers.iter().filter_map(|provider| transports.get(&provider.name).cloned()).collect();
         let health_limit = Limit::of_health(&plan.limits, live.limits().clone(), plan.prices.clone());
         let generation = before.map_or(1, |before| before.generation + 1);
         let plan = Arc::new(plan);
-        Ok(Self { generation, plan, live, world, metrics, caches, observe, health_limit, transports, routes, router })
+        Ok(Self {
+            generation,
+            plan,
+            live,
+            world,
+            metrics,
+            caches,
+            observe,
+            door,
+            health_limit,
+            transports,
+            routes,
+            router,
+        })
     }
 
     /// The transport to a provider of this name, if it reaches what `wanted` says.

@@ -20,6 +20,7 @@ pub mod stack;
 
 // 2 config, shared state
 pub mod config;
+pub mod keys;
 pub mod metrics;
 pub mod store;
 pub mod switch;

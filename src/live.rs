@@ -15,13 +15,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::budget::RetryBudget;
 use crate::chance::Chance;
-use crate::config::plan::{Plan, Prices, ProviderPlan, Usable};
+use crate::config::plan::{AuthPlan, JwksPlan, Plan, Prices, ProviderPlan, Usable};
 use crate::estimate::Estimates;
 use crate::fault;
+use crate::keys::issued::Issued;
 use crate::metrics::Metrics;
 use crate::metrics::caches::{CacheSample, SharedSample};
 use crate::metrics::limits::StoreSample;
 use crate::names::display_name;
+use crate::policy::auth::Trust;
+use crate::policy::auth::jwks::{self, KeySet};
 use crate::policy::breaker::Breakers;
 use crate::policy::cache::cluster::{Cluster, ClusterTally};
 use crate::policy::cache::flight::Flights;
@@ -44,6 +47,9 @@ pub use self::reloads::{Reload, Reloads};
 
 /// How many tenants' menu sizes are remembered.
 const MENUS: u64 = 10_000;
+
+/// How many addresses are remembered from which wrong credentials came.
+const WRONG: usize = 10_000;
 
 /// How long after a fallback answered the gateway counts as serving from fallbacks.
 const FALLBACK_WINDOW: Duration = Duration::from_secs(60);
@@ -73,6 +79,14 @@ struct Common {
     reloads: Mutex<Reloads>,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
+    trust: Trusted,
+}
+
+/// What callers are known by, whatever the configuration says of it.
+struct Trusted {
+    failures: Arc<Memory>,
+    issued: Arc<Issued>,
+    published: Mutex<Option<KeySet>>,
 }
 
 /// The shared store.
@@ -87,6 +101,11 @@ impl Live {
     /// Fresh state for the providers of a plan.
     pub fn new(plan: &Plan, chance: &Chance) -> Self {
         let (limits, store) = limits(plan, chance);
+        let trust = Trusted {
+            failures: Arc::new(Memory::new(WRONG, &chance.apart(2))),
+            issued: Arc::new(Issued::new(store.as_ref().map(|store| store.redis.clone()))),
+            published: Mutex::default(),
+        };
         let common = Common {
             started: Instant::now(),
             menus: Cache::new(MENUS),
@@ -100,6 +119,7 @@ impl Live {
             reloads: Mutex::default(),
             metrics: Arc::new(Metrics::new()),
             tasks: TaskTracker::new(),
+            trust,
         };
         let providers = plan.providers.iter().map(|plan| Arc::new(ProviderLive::new(plan, chance))).collect();
         let paces = plan.routes.iter().map(|route| (route.name.clone(), Paces::default())).collect();
@@ -131,6 +151,24 @@ impl Live {
     /// drain waits for it.
     pub fn tasks(&self) -> &TaskTracker {
         &self.common.tasks
+    }
+
+    /// What callers are known by under a plan. Published keys are read from what `source` makes; those that are known stay
+    /// known while their publisher is the same.
+    pub fn trust(
+        &self,
+        plan: &AuthPlan,
+        source: impl FnOnce(&JwksPlan) -> Result<jwks::Source, String>,
+    ) -> Result<Trust, String> {
+        let trust = &self.common.trust;
+        let wanted = plan.token.as_ref().and_then(|token| token.jwks.as_ref());
+        let mut published = lock(&trust.published);
+        *published = match (wanted, &*published) {
+            (None, _) => None,
+            (Some(plan), Some(before)) => Some(before.under(plan, || source(plan))?),
+            (Some(plan), None) => Some(KeySet::new(plan.clone(), source(plan)?, self.tasks().clone())),
+        };
+        Ok(Trust { failures: trust.failures.clone(), issued: trust.issued.clone(), published: published.clone() })
     }
 
     /// Everything that is counted and measured.
@@ -225,7 +263,8 @@ impl Live {
     /// Keeps the connection to the shared store. Runs until dropped.
     pub async fn keep_store(&self) {
         if let Some(Store { redis, meter, cluster }) = &self.common.store {
-            tokio::join!(redis.run(), meter.run(), cluster.run(&self.entries));
+            let issued = &self.common.trust.issued;
+            tokio::join!(redis.run(), meter.run(), cluster.run(&self.entries), issued.run());
         }
     }
 

@@ -1,10 +1,27 @@
-//! Names: of providers as logs spell them, and of models that stand or fall together.
+//! Names: of providers as logs spell them, of models that stand or fall together, and of whatever callers name.
 //!
 //! It does not know which providers and models there are.
+
+use std::net::IpAddr;
 
 /// Existing log queries look for the word `BuildPanel`.
 pub fn display_name(provider: &str) -> &str {
     if provider == "buildpanel" { "BuildPanel" } else { provider }
+}
+
+/// True for an id that may stand in logs, headers and keys of a store, whoever chose it: 1 to 128 letters, digits, and
+/// `- _ . : @`.
+pub fn is_plain_id(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:@".contains(&byte))
+}
+
+/// The part of an address that one customer of a network has: of IPv6 its first 64 bits (RFC 6177 gives a site at least
+/// that many addresses to choose from).
+pub fn customer(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
+    }
 }
 
 /// A model's family: its name without a date or version at the end, so that `gpt-4o-2024-08-06` and `gpt-4o` stand or
@@ -28,6 +45,14 @@ pub fn family(model: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_customer_has_one_key_whatever_address_of_its_network_it_uses() {
+        let customer = |text: &str| customer(text.parse().unwrap()).to_string();
+        assert_eq!(customer("2001:db8:1:2:3:4:5:6"), customer("2001:db8:1:2:ffff::1"));
+        assert_ne!(customer("2001:db8:1:2::1"), customer("2001:db8:1:3::1"));
+        assert_eq!(customer("::ffff:192.0.2.1"), "192.0.2.1");
+    }
 
     #[test]
     fn a_date_at_the_end_of_a_name_makes_no_family_of_its_own() {

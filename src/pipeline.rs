@@ -10,6 +10,7 @@ use crate::chance::Chance;
 use crate::config::plan::{ResumeMode, RoutePlan, TargetPlan, WhenDisabled};
 use crate::estimate::Estimates;
 use crate::live::{Live, ProviderLive};
+use crate::policy::auth::Auth;
 use crate::policy::breaker::Breaker;
 use crate::policy::cache::{self, Cache};
 use crate::policy::concurrency::Concurrency;
@@ -30,7 +31,7 @@ use crate::stack::{Stack, policy};
 pub fn route(
     plan: &RoutePlan,
     observe: Observe,
-    limit: Limit,
+    (auth, limit): (Auth, Limit),
     live: &Live,
     caches: &Arc<cache::Common>,
     targets: Vec<Target>,
@@ -57,6 +58,8 @@ pub fn route(
     let layers = ServiceBuilder::new()
         // Outermost: it must see every way out.
         .layer(policy(observe))
+        // Before anything is counted, kept or answered for a caller, it must be known.
+        .layer(policy(auth))
         // Outside whatever answers without a provider: that is a request too. Who is refused starts no clock.
         .layer(policy((!limit.is_empty()).then_some(limit)))
         // Around failover: all targets together have this long.

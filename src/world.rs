@@ -4,10 +4,13 @@
 
 use std::sync::Arc;
 
+use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::Instant;
 
 use crate::chance::Chance;
-use crate::config::plan::ProviderPlan;
+use crate::config::plan::{JwksPlan, ProviderPlan};
+use crate::policy::auth::jwks;
+use crate::provider::document;
 use crate::provider::simulated::Simulation;
 use crate::provider::transport::{Access, Network, Transport};
 
@@ -53,6 +56,32 @@ impl World {
             Reach::Network => Ok(Network::new(&Access::of(provider))?),
             Reach::Simulated(simulation) => Ok(simulation.provider(provider, &self.chance)),
         }
+    }
+
+    /// How to read a published document: keys that tokens are checked with.
+    pub fn document(&self, plan: &JwksPlan) -> Result<jwks::Source, String> {
+        let transport: Arc<dyn Transport> = match &self.reach {
+            Reach::Network => Network::new(&Access::to_publisher(plan))?,
+            Reach::Simulated(simulation) => simulation.publisher(&self.chance),
+        };
+        Ok(Arc::new(move || Box::pin(document::read(transport.clone()))))
+    }
+
+    /// Bits that nobody can guess, for new API keys; in a simulated world they are part of what can be repeated.
+    pub fn secret(&self) -> Result<[u8; 32], String> {
+        let mut bits = [0; 32];
+        match &self.reach {
+            Reach::Network => {
+                SystemRandom::new().fill(&mut bits).map_err(|_| "the system gives no random bits".to_owned())?
+            }
+            Reach::Simulated(_) => {
+                bits.as_chunks_mut()
+                    .0
+                    .iter_mut()
+                    .for_each(|part: &mut [u8; 8]| *part = self.chance.bits().to_le_bytes());
+            }
+        }
+        Ok(bits)
     }
 
     /// The simulated providers, in worlds that have them.

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tidegate::config::plan::{
-    CallKind, Environment, LimitPlan, ModelChoice, Origins, Plan, ProviderPlan, RoutePlan, Usable,
+    AuthMethod, CallKind, Environment, LimitPlan, ModelChoice, Origins, Plan, ProviderPlan, RoutePlan, Usable,
 };
 use tidegate::config::{Variables, load, load_from};
 
 const GATEWAY: &str = include_str!("../config/gateway.toml");
 const DEMO: &str = include_str!("../config/demo.toml");
+
+/// A secret that nobody tries out.
+const LONG: &str = "0123456789abcdef0123456789abcdef";
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
@@ -72,12 +75,12 @@ fn the_default_file_as_the_users_file_changes_nothing() {
 }
 
 #[test]
-fn production_by_environment_alone_is_complete_and_says_that_its_door_is_open() {
+fn production_by_environment_alone_is_complete() {
     let mut variables = KEYS.to_vec();
-    variables.push(("NODE_ENV", "production"));
+    variables.extend([("NODE_ENV", "production"), ("SUPABASE_JWT_SECRET", LONG)]);
     let plan = load(None, &process(&variables)).unwrap();
     assert_eq!(plan.environment, Environment::Production);
-    assert!(matches!(&*plan.warnings, [only] if only.contains("does not authenticate")), "{:?}", plan.warnings);
+    assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
     assert_eq!(targets(&plan, "restaurant-chat"), ["buildpanel", "together", "openai"]);
     assert_eq!(targets(&plan, "openai-chat"), ["together", "openai"]);
     assert_eq!(targets(&plan, "widget-chat"), ["openai", "together"]);
@@ -367,7 +370,7 @@ fn every_variable_is_known_and_a_bad_value_stops_the_start_and_names_it() {
     for (name, wrong) in EVERY_VARIABLE {
         let Some(wrong) = wrong else {
             let plan = load(None, &process(&[(name, "canary")])).unwrap();
-            let warned = plan.warnings.iter().any(|it| it.starts_with(&format!("{name} is set, but this version")));
+            let warned = plan.warnings.iter().any(|it| it.starts_with(&format!("{name} is shorter than")));
             assert!(warned || &*plan.default_tenant == "canary", "{name}: {:?}", plan.warnings);
             assert!(!format!("{:?}", plan.warnings).contains("canary"));
             continue;
@@ -399,10 +402,113 @@ fn limits_cannot_be_disabled_in_production() {
 
 #[test]
 fn a_promise_that_is_not_kept_yet_is_a_warning() {
-    let plan = load(None, &process(&[("SUPABASE_JWT_SECRET", "canary"), ("OPENAI_API_KEY", "k")])).unwrap();
-    let expected = "SUPABASE_JWT_SECRET is set, but this version does not check tokens yet: the routes are open to \
-                    whoever can reach them";
+    let plan =
+        load(None, &process(&[("SENTRY_DSN", "https://canary@sentry.example/1"), ("OPENAI_API_KEY", "k")])).unwrap();
+    let expected = "SENTRY_DSN is set, but this version does not report errors to Sentry yet";
     assert_eq!(plan.warnings, [expected]);
+}
+
+fn methods(plan: &Plan, name: &str) -> Vec<AuthMethod> {
+    route(plan, name).auth.methods.to_vec()
+}
+
+#[test]
+fn callers_must_be_known_as_soon_as_there_is_something_to_know_them_by() {
+    use AuthMethod::{ApiKey, Jwt};
+    let all =
+        |plan: &Plan| ["restaurant-chat", "canvas-stats", "openai-chat", "widget-chat"].map(|name| methods(plan, name));
+    let none = || vec![];
+    assert_eq!(all(&plan("", KEYS)), [none(), none(), none(), none()]);
+    let secret = plan("", &[("SUPABASE_JWT_SECRET", LONG), KEYS[2]]);
+    assert_eq!(all(&secret), [vec![Jwt], vec![Jwt], vec![Jwt, ApiKey], none()]);
+    let published = plan("[auth]\njwks_url = 'https://keys.example/jwks.json'\n", KEYS);
+    assert_eq!(all(&published), all(&secret));
+    let key = format!("[api_key.a]\nhash = 'sha256:{}'\n", "0".repeat(64));
+    assert_eq!(all(&plan(&key, KEYS)), [none(), none(), vec![ApiKey], none()]);
+    // What is written counts, and the most exact of it.
+    let written = format!("auth = 'api_key'\n{key}[route.canvas-stats]\nauth = 'none'\n");
+    let written = plan(&written, &[("SUPABASE_JWT_SECRET", LONG), KEYS[2]]);
+    assert_eq!(all(&written), [vec![ApiKey], none(), vec![ApiKey], vec![ApiKey]]);
+    // Headers are believed where nobody can prove anything, or where somebody opened the door.
+    let believes = |plan: &Plan, name: &str| route(plan, name).auth.believes_headers;
+    assert!(believes(&plan("", KEYS), "widget-chat") && believes(&written, "canvas-stats"));
+    assert!(!believes(&secret, "widget-chat") && !believes(&secret, "openai-chat"));
+}
+
+#[test]
+fn in_production_an_open_door_must_have_been_opened() {
+    let production = |text: &str, more: &[(&str, &str)]| {
+        let variables = [KEYS, &[("NODE_ENV", "production")], more].concat();
+        load(Some(("x.toml", text)), &process(&variables))
+    };
+    let refused = production("", &[]).unwrap_err().to_string();
+    assert!(refused.starts_with("environment variable NODE_ENV: in production callers must be known"), "{refused}");
+    assert!(refused.lines().count() == 1 && refused.contains("auth = \"none\"") && refused.contains("0.0.0.0:3001"));
+    let only = |text: &str, more: &[(&str, &str)], part: &str| {
+        let plan = production(text, more).unwrap();
+        assert!(
+            matches!(&*plan.warnings, [only] if only.contains("not authenticated") && only.contains(part)),
+            "{:?}",
+            plan.warnings
+        );
+    };
+    only("", &[("HOST", "127.0.0.1")], "every process of this machine at 127.0.0.1:3001");
+    only("auth = \"none\"\n", &[], "whoever reaches it at 0.0.0.0:3001");
+    only("[auth]\ndefault = \"none\"\n", &[], "openai-chat, openai-completions, openai-embeddings and ");
+    // Keys open only what takes keys: the rest must be opened too.
+    let key = format!("[api_key.a]\nhash = 'sha256:{}'\n", "0".repeat(64));
+    let refused = production(&key, &[]).unwrap_err().to_string();
+    assert!(refused.contains("restaurant-chat") && !refused.contains("openai-chat"), "{refused}");
+    assert!(production("", &[("SUPABASE_JWT_SECRET", LONG)]).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn what_auth_must_not_be_is_said_where_it_stands_and_never_shows_a_secret() {
+    for (text, expected) in [
+        ("auth = 'nome'\n", "x.toml:1:8: auth.default: expected a way to be known, one of none, jwt, api_key"),
+        ("auth = 3\n", "x.toml:1:8: auth: expected a table"),
+        ("auth = ['none', 'api_key']\n", "x.toml:1:8: auth.default: `none` asks for nothing"),
+        ("[auth]\ndefault = 'jwt'\n", "x.toml:2:11: auth.default: `jwt` needs something to check tokens with"),
+        ("[route.openai-chat]\nauth = ['jwt']\n", "x.toml:2:8: route.openai-chat.auth: `jwt` needs"),
+        ("[route.openai-chat]\nauth = []\n", "x.toml:2:8: route.openai-chat.auth: at least one is needed"),
+        ("[auth]\nalgorithms = ['none']\n", "x.toml:2:15: auth.algorithms: expected an algorithm"),
+        ("[auth]\nalgorithms = ['HS256']\n", "x.toml:2:15: auth.algorithms: expected an algorithm"),
+        ("[auth]\njwt_secret_env = 'NO_SUCH'\n", "x.toml:2:18: auth.jwt_secret_env: the variable is not set"),
+        ("[auth]\nadmin_token_file = '/no/such'\n", "x.toml:2:20: auth.admin_token_file: cannot read"),
+        (
+            "[auth]\npublic_key_file = 'Cargo.toml'\n",
+            "x.toml:2:19: auth.public_key_file: the file \"Cargo.toml\" holds no public key",
+        ),
+        (
+            "[auth]\npublic_key_file = 'tests/tokens/ec.pem'\n",
+            "x.toml:2:19: auth.public_key_file: the file \"tests/tokens/ec.pem\" holds a private",
+        ),
+        ("[auth]\ntenant_header = 'X Y'\n", "x.toml:2:17: auth.tenant_header: expected the name of a header"),
+        ("[api_key.a]\nhash = 'tg_canary'\n", "x.toml:2:8: api_key.a.hash: expected the hash of a key"),
+        ("[api_key.a]\n", "x.toml:1:10: api_key.a.hash: this key is missing"),
+        ("[api_key.'a b']\n", "x.toml:1:10: api_key: \"a b\" is not a name"),
+    ] {
+        let shown = problems(text, &[]);
+        assert!(shown.lines().count() == 1 && shown.starts_with(expected), "{text}\ngave {shown}\nnot {expected}");
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+    let expires = format!("[api_key.a]\nhash = 'sha256:{}'\nexpires = 'soon'\ntenant = 'a b'\n", "0".repeat(64));
+    assert_eq!(problems(&expires, &[]).lines().count(), 2);
+    for key in ["rsa", "ec", "ed"] {
+        let plan = plan(&format!("[auth]\npublic_key_file = 'tests/tokens/{key}.pub.pem'\n"), KEYS);
+        assert_eq!(plan.auth.token.as_ref().unwrap().public_keys.len(), 1, "{key}");
+    }
+}
+
+#[test]
+fn secrets_that_can_be_guessed_are_warned_of() {
+    let plan = plan("", &[("SUPABASE_JWT_SECRET", "canary"), ("ADMIN_TOKEN", "canary"), ("OPENAI_API_KEY", "k")]);
+    assert!(
+        matches!(&*plan.warnings, [admin, secret] if admin.contains("ADMIN_TOKEN") && secret.contains("SUPABASE_JWT_SECRET")),
+        "{:?}",
+        plan.warnings
+    );
+    assert!(!format!("{plan:?}").contains("canary"));
 }
 
 #[test]
@@ -530,6 +636,10 @@ endpoints.zzz = 1
 probe.zzz = 1
 [price."*"]
 zzz = 1
+[auth]
+zzz = 1
+[api_key.a]
+zzz = 1
 [limits]
 zzz = 1
 [limit.general]
@@ -547,7 +657,7 @@ targets = [{ provider = "openai", zzz = 1 }]
 fn every_key_is_shown_in_the_default_file() {
     let shown = problems(STRANGER, &[]);
     let lists: Vec<_> = shown.lines().filter_map(|line| line.split_once("(known here: ")).collect();
-    assert_eq!(lists.len(), 22, "{shown}");
+    assert_eq!(lists.len(), 24, "{shown}");
     for (place, keys) in lists {
         for key in keys.trim_end_matches(')').split(", ") {
             let is_shown =
@@ -563,7 +673,9 @@ fn every_key_is_shown_in_the_default_file() {
 #[test]
 fn the_commented_templates_are_valid() {
     let mut text = String::new();
-    for title in ["# [provider.NAME]", "# [route.NAME]", "# [limit.NAME]", "# [limit.canvas-anonymous]"] {
+    for title in
+        ["# [provider.NAME]", "# [route.NAME]", "# [api_key.NAME]", "# [limit.NAME]", "# [limit.canvas-anonymous]"]
+    {
         let lines = GATEWAY.lines().skip_while(|line| *line != title).take_while(|line| line.starts_with('#'));
         let bare = lines
             .map(|line| line.trim_start_matches("# "))
@@ -586,7 +698,7 @@ fn rate(plan: &Plan, name: &str) -> (u64, u64, u64) {
 
 #[test]
 fn default_limits_are_those_of_the_deployments() {
-    let production = plan("", &[("NODE_ENV", "production"), ("OPENAI_API_KEY", "k")]);
+    let production = plan("auth = 'none'", &[("NODE_ENV", "production"), ("OPENAI_API_KEY", "k")]);
     let expected = [("general", 100, 60), ("ai", 30, 60), ("voice", 10, 60), ("widget", 100, 900), ("health", 30, 60)];
     assert_eq!(production.limits.rules.len(), expected.len());
     for (name, count, seconds) in expected {

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod scenario;
+mod tokens;
 
 use std::path::PathBuf;
 

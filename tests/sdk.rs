@@ -35,6 +35,26 @@ async fn the_openai_sdk_for_node_works_with_only_its_base_url_changed() {
     run("openai_node.mjs", Path::new("node")).await;
 }
 
+#[tokio::test]
+async fn the_openai_sdk_for_python_raises_the_right_exceptions_for_wrong_keys() {
+    const KEY: &str = "tg_key-of-the-sdk-tests";
+    let (demo, folder) = (Demo::start().await, root().join("target/tmp/sdk-auth"));
+    std::fs::create_dir_all(&folder).expect("a folder can be made");
+    let hash = tidegate::keys::Digest::of(KEY);
+    let config = format!("[auth]\nfailures = \"5/min\"\n[api_key.sdk]\nhash = \"{hash}\"\nmodels = [\"gpt-4\"]\n");
+    std::fs::write(folder.join("gateway.toml"), config).expect("a file can be written");
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    serve.args(["serve", "--config", "gateway.toml"]).current_dir(&folder).env_clear();
+    let openai = format!("{}/v1", demo.url);
+    serve.envs([("HOST", "127.0.0.1"), ("PORT", "0"), ("ADMIN_ADDR", "off"), ("OPENAI_API_KEY", "k")]);
+    let gateway = Demo::run(serve.env("OPENAI_BASE_URL", openai)).await;
+    let python = python();
+    let script = interpret(&python, "openai_python_auth.py", &gateway.url, &[("TIDEGATE_KEY", KEY)]);
+    let output = timeout(SCRIPT, script).await.expect("the script ends");
+    let log = gateway.stop().await;
+    assert!(output.status.success(), "{}\n--- gateway\n{log}", String::from_utf8_lossy(&output.stderr));
+}
+
 fn python() -> PathBuf {
     tool("venv/bin/python")
 }
@@ -52,7 +72,7 @@ fn root() -> &'static Path {
 
 async fn run(script: &str, interpreter: &Path) {
     let demo = Demo::start().await;
-    let outcome = timeout(SCRIPT, interpret(interpreter, script, &demo.url)).await;
+    let outcome = timeout(SCRIPT, interpret(interpreter, script, &demo.url, &[])).await;
     let log = demo.stop().await;
     let Ok(output) = outcome else { panic!("{script} did not end within {SCRIPT:?}\n--- gateway\n{log}") };
     assert!(
@@ -64,10 +84,11 @@ async fn run(script: &str, interpreter: &Path) {
     );
 }
 
-async fn interpret(interpreter: &Path, script: &str, url: &str) -> Output {
+async fn interpret(interpreter: &Path, script: &str, url: &str, variables: &[(&str, &str)]) -> Output {
     Command::new(interpreter)
         .arg(root().join("tests/sdk").join(script))
         .env("TIDEGATE_URL", url)
+        .envs(variables.iter().copied())
         .env("TIDEGATE_NODE_MODULES", root().join("target/test-tools/node/node_modules"))
         // The scripts lie in the source tree; no compiled copies beside them.
         .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -82,7 +103,7 @@ async fn interpret(interpreter: &Path, script: &str, url: &str) -> Output {
         .unwrap_or_else(|error| panic!("{}: {error}; run: make setup", interpreter.display()))
 }
 
-/// A running `tidegate demo`; dropping it kills it.
+/// A running gateway, as a rule `tidegate demo`; dropping it kills it.
 struct Demo {
     child: Child,
     url: String,
@@ -92,8 +113,12 @@ struct Demo {
 
 impl Demo {
     async fn start() -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args(["demo", "--listen", "127.0.0.1:0"])
+        Self::run(Command::new(env!("CARGO_BIN_EXE_tidegate")).args(["demo", "--listen", "127.0.0.1:0"])).await
+    }
+
+    /// Runs a gateway until it says where it listens.
+    async fn run(command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -108,7 +133,7 @@ impl Demo {
         let mut demo = Self { child, url: String::new(), output };
         match url {
             Ok(Some(url)) => demo.url = url,
-            _ => panic!("`tidegate demo` did not say where it listens\n--- gateway\n{}", demo.stop().await),
+            _ => panic!("the gateway did not say where it listens\n--- gateway\n{}", demo.stop().await),
         }
         demo
     }
@@ -133,7 +158,9 @@ async fn address(stdout: &mut (impl AsyncBufReadExt + Unpin)) -> Option<String> 
     let mut lines = stdout.lines();
     while let Ok(Some(line)) = lines.next_line().await {
         if let Some((_, rest)) = line.split_once("listening on ") {
-            return rest.split_whitespace().next().map(str::to_owned);
+            // Alone on a line, or at the end of one that is JSON.
+            let end = rest.find(|letter: char| letter.is_whitespace() || letter == '"').unwrap_or(rest.len());
+            return Some(rest[..end].to_owned());
         }
     }
     None

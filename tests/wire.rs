@@ -20,6 +20,8 @@ mod provider;
 mod secure;
 #[path = "wire/socket.rs"]
 mod socket;
+#[path = "tokens/mod.rs"]
+mod tokens;
 #[path = "wire/words.rs"]
 mod words;
 
@@ -33,6 +35,8 @@ mod bodies;
 mod broken;
 #[path = "wire/certificates.rs"]
 mod certificates;
+#[path = "wire/credentials.rs"]
+mod credentials;
 #[path = "wire/drain.rs"]
 mod drain;
 #[path = "wire/floods.rs"]

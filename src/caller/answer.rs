@@ -3,7 +3,7 @@
 //! It does not know the shape of any dialect's answers: each dialect hands in its own.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 
@@ -35,16 +35,27 @@ pub(crate) fn refusal(status: StatusCode, fault: &Fault, shape: &impl Serialize)
     answered
 }
 
-/// Sets what every refusal tells in its headers: when to try again, and which methods are allowed.
+/// Sets what every refusal tells in its headers: when to try again, what to show, and which methods are allowed.
 pub(crate) fn refusal_headers(headers: &mut HeaderMap, fault: &Fault) {
     if let Some(seconds) = retry_after_seconds(fault) {
         headers.insert(RETRY_AFTER, seconds.into());
+    }
+    if let Fault::Unauthenticated { has_credential, .. } = fault {
+        headers.insert(WWW_AUTHENTICATE, challenge(*has_credential));
     }
     if let Fault::Request(request) = fault
         && let RequestFault::Method { allow, .. } = &**request
         && let Ok(allow) = HeaderValue::from_str(allow)
     {
         headers.insert(ALLOW, allow);
+    }
+}
+
+/// How to come back (RFC 6750, section 3). Who has shown nothing is told no error.
+fn challenge(has_credential: bool) -> HeaderValue {
+    match has_credential {
+        true => HeaderValue::from_static("Bearer realm=\"tidegate\", error=\"invalid_token\""),
+        false => HeaderValue::from_static("Bearer realm=\"tidegate\""),
     }
 }
 

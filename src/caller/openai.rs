@@ -110,6 +110,8 @@ fn error(fault: &Fault) -> Value {
     let code = match fault {
         Fault::Request(request) if matches!(**request, RequestFault::Invalid { .. }) => None,
         Fault::Refused { refusal, .. } if refusal.code.is_some() => refusal.code.as_deref(),
+        // OpenAI's own word, which callers look for.
+        Fault::Unauthenticated { .. } => Some("invalid_api_key"),
         fault => Some(fault.code()),
     };
     json!({"message": fault.public(), "type": kind, "param": field, "code": code})

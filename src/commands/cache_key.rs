@@ -141,6 +141,7 @@ fn head(plan: &Plan, route: &RoutePlan, wanted: &Wanted) -> Head {
         tenant: wanted.tenant.as_deref().map_or_else(|| plan.default_tenant.clone(), Arc::from),
         user: wanted.user.as_deref().map(Arc::from),
         is_tenant_named: wanted.tenant.is_some(),
+        role: None,
         tier: "anonymous".into(),
         api_key: None,
         credential: None,

@@ -72,6 +72,12 @@ impl Effective {
         if let Some(url) = &plan.store.redis_url {
             all.insert("store.redis_url".into(), Setting::Secret(url.clone()));
         }
+        let jwt_secret = plan.auth.token.as_ref().and_then(|token| token.secret.as_ref());
+        for (key, secret) in [("auth.jwt_secret", jwt_secret), ("auth.admin_token", plan.auth.admin_token.as_ref())] {
+            if let Some(secret) = secret {
+                all.insert(key.into(), Setting::Secret(secret.clone()));
+            }
+        }
         Self(all)
     }
 

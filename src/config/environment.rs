@@ -33,6 +33,8 @@ pub(super) const VARIABLES: &[(&[&str], Meaning)] = &[
     (&["FRONTEND_URL"], Meaning::Key("cors.frontend_url")),
     (&["ALLOWED_ORIGINS"], Meaning::Key("cors.origins")),
     (&["FORCE_HTTPS"], Meaning::Key("security.force_https")),
+    (&["SUPABASE_JWT_SECRET"], Meaning::Key("auth.jwt_secret")),
+    (&["ADMIN_TOKEN"], Meaning::Key("auth.admin_token")),
     (&["LOG_LEVEL"], Meaning::Key("log.level")),
     (&["LOG_FORMAT"], Meaning::Key("log.format")),
     (&["REDIS_URL"], Meaning::Key("store.redis_url")),
@@ -52,8 +54,6 @@ pub(super) const VARIABLES: &[(&[&str], Meaning)] = &[
     (&["RATE_LIMIT_WINDOW_MS"], Meaning::Limit),
     (&["RATE_LIMIT_MAX_REQUESTS"], Meaning::Limit),
     (&["DISABLE_RATE_LIMITING"], Meaning::Limit),
-    (&["SUPABASE_JWT_SECRET"], Meaning::Unserved),
-    (&["ADMIN_TOKEN"], Meaning::Unserved),
     (&["OTEL_EXPORTER_OTLP_ENDPOINT"], Meaning::Unserved),
     (&["SENTRY_DSN"], Meaning::Unserved),
 ];

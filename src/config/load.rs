@@ -14,7 +14,7 @@ use super::policies::Policies;
 use super::problem::{Layer, Origin, Problem, Problems, Report};
 use super::reader::Section;
 use super::routes::Context;
-use super::{caching, edge, limits, providers, routes, unserved, value};
+use super::{auth, caching, edge, limits, providers, routes, unserved, value};
 
 /// The defaults: the file in the repository is what the program carries, so the two cannot differ.
 const DEFAULTS: &str = include_str!("../../config/gateway.toml");
@@ -68,7 +68,7 @@ pub(super) fn file_for(named: Option<&Path>) -> Option<&Path> {
 /// Reads a configuration: a file by its name and text, if there is one, and variables. Everything that is wrong is
 /// reported at once.
 ///
-/// Files named by `key_file` and `redis_url_file` are read on the way; nothing else outside the arguments is.
+/// Files named by keys that end in `_file` are read on the way; nothing else outside the arguments is.
 pub fn load(file: Option<(&str, &str)>, variables: &Variables) -> Result<Plan, Problems> {
     let report = Report::default();
     report.extend(variables.problems().iter().cloned());
@@ -76,8 +76,9 @@ pub fn load(file: Option<(&str, &str)>, variables: &Variables) -> Result<Plan, P
     let (mut tree, mut broken) = document::parse(Layer::Defaults, DEFAULTS_NAME, DEFAULTS);
     let name = file.map_or(DEFAULTS_NAME, |(name, _)| name);
     if let Some((name, text)) = file {
-        let (user, problems) = document::parse(Layer::File, name, text);
+        let (mut user, problems) = document::parse(Layer::File, name, text);
         broken.extend(problems);
+        auth::unfold(&mut user);
         if matches!(user.find("defaults").map(|node| &node.value), Some(Value::Bool(false))) {
             for key in OPTIONAL_DEFAULTS {
                 tree.remove(key);
@@ -107,6 +108,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let mut root = Section::root(tree, origin, report);
     let environment = root.required("environment", value::word("an environment", general::ENVIRONMENTS));
     let environment = environment.unwrap_or(Environment::Development);
+    let production = root.node("environment").map_or(root.origin(), |node| &node.origin).clone();
     let default_tenant: Arc<str> = root.required("default_tenant", value::text).unwrap_or_default().into();
     root.optional("defaults", value::boolean);
     let server = general::server(&mut root, report);
@@ -122,11 +124,13 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let defaults = providers::Defaults { timeouts, policies };
     let providers = providers::read(&mut root, &defaults, variables, report, &mut warnings);
     let caching = caching::read(&mut root, environment, store.redis_url.as_ref(), variables, report);
-    let context = Context { timeouts, providers: &providers, maps: &maps, caching: &caching, report };
+    let auth = auth::read(&mut root, variables, report, &mut warnings);
+    let context = Context { timeouts, providers: &providers, maps: &maps, caching: &caching, auth: &auth, report };
     let routes = routes::read(&mut root, &context);
+    auth::check_doors(&auth, environment, &server, &routes, &production, report, &mut warnings);
     let limits = limits::read(&mut root, variables, environment, report);
     root.close();
-    unserved::check(variables, environment, report, &mut warnings);
+    unserved::check(variables, report, &mut warnings);
     let providers = providers.plans;
     Plan {
         server,
@@ -136,6 +140,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         edge,
         environment,
         default_tenant,
+        auth,
         providers,
         routes,
         attempts,

@@ -2,6 +2,7 @@
 //! (`document`, `environment`), and `general`, `providers` (with `roots`) and `routes` read the result (`reader`, `value`).
 
 mod amounts;
+mod auth;
 mod caching;
 mod document;
 pub mod edge;
@@ -16,6 +17,7 @@ pub mod plan;
 mod policies;
 mod problem;
 mod providers;
+pub mod public_key;
 mod reader;
 mod roots;
 mod routes;

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 use url::Url;
 
+pub use super::auth::{AuthMethod, AuthPlan, ClaimNames, JwksPlan, RouteAuth, TokenPlan};
 pub use super::edge::{CompressionPlan, CorsPlan, EdgePlan, Origins, SecurityPlan};
 use super::effective::Effective;
 pub use super::limits::{KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity};
@@ -38,6 +39,8 @@ pub struct Plan {
     pub environment: Environment,
     /// The tenant of callers that name none.
     pub default_tenant: Arc<str>,
+    /// Who may call.
+    pub auth: AuthPlan,
     /// Every provider of the file, also those that cannot be used.
     pub providers: Vec<Arc<ProviderPlan>>,
     /// Every route.
@@ -416,6 +419,8 @@ pub struct RoutePlan {
     pub caller: CallerKind,
     /// What is asked for.
     pub call: CallKind,
+    /// What its callers must show.
+    pub auth: RouteAuth,
     /// Whom to ask, in order. Those without a key are left out.
     pub targets: Vec<TargetPlan>,
     /// The whole call, over all targets.
@@ -440,6 +445,14 @@ pub struct RoutePlan {
     pub csrf: bool,
     /// How answers are kept; `None`: they are not.
     pub cache: Option<RouteCachePlan>,
+}
+
+impl RoutePlan {
+    /// True when its calls make sense only for a tenant: its dialect or one of its providers names one.
+    pub fn needs_tenant(&self) -> bool {
+        let tells_tenant = |target: &TargetPlan| target.provider.kind == ProviderKind::BuildPanel;
+        self.caller == CallerKind::Restaurant || self.targets.iter().any(tells_tenant)
+    }
 }
 
 /// `when_disabled` of a route: what its callers get while the provider of its first target is switched off.

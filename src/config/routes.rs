@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use http::Method;
 
+use super::auth;
 use super::caching::{self, Caching};
 use super::document::{Node, Value};
 use super::general::{self, Timeouts};
 use super::plan::{
-    CallKind, CallerKind, ModelMap, Pattern, Priority, ProviderKind, ProviderPlan, ResumeMode, RoutePlan, TargetPlan,
-    Usable, WhenDisabled,
+    AuthPlan, CallKind, CallerKind, ModelMap, Pattern, Priority, ProviderKind, ProviderPlan, ResumeMode, RoutePlan,
+    TargetPlan, Usable, WhenDisabled,
 };
 use super::problem::{Origin, Report};
 use super::providers::{self, Providers};
@@ -52,6 +53,7 @@ pub(super) struct Context<'a> {
     pub(super) providers: &'a Providers,
     pub(super) maps: &'a BTreeMap<Arc<str>, ModelMap>,
     pub(super) caching: &'a Caching,
+    pub(super) auth: &'a AuthPlan,
     pub(super) report: &'a Report,
 }
 
@@ -97,6 +99,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
     let caller = section.required("caller", value::word("a caller", CALLERS));
     let call = section.required("call", value::word("a call", &CallKind::ALL));
     check_call(&mut section, caller, call);
+    let auth = auth::of_route(&mut section, caller, context.auth);
     let mut times = section.section("timeout");
     let pace = general::pace(&mut times);
     let total = times.optional("total", value::duration).unwrap_or(context.timeouts.total);
@@ -122,6 +125,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
         methods: methods.into_iter().map(|at| at.value).collect(),
         caller: caller?,
         call: call?,
+        auth,
         targets,
         total,
         max_body,

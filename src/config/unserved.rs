@@ -7,7 +7,6 @@ use url::Url;
 
 use super::document::Value;
 use super::environment::Variables;
-use super::plan::Environment;
 use super::problem::Report;
 use super::value::{self, Parsed, Wanted};
 
@@ -20,28 +19,12 @@ struct Unserved {
 }
 
 const UNSERVED: &[Unserved] = &[
-    Unserved {
-        names: &["SUPABASE_JWT_SECRET"],
-        check: secret,
-        truth: "does not check tokens yet: the routes are open to whoever can reach them",
-    },
-    Unserved {
-        names: &["ADMIN_TOKEN"],
-        check: secret,
-        truth: "does not ask for it yet: the admin address is open to whoever can reach it",
-    },
     Unserved { names: &["OTEL_EXPORTER_OTLP_ENDPOINT"], check: endpoint, truth: "does not export traces yet" },
     Unserved { names: &["SENTRY_DSN"], check: dsn, truth: "does not report errors to Sentry yet" },
 ];
 
-/// What is said in production whatever is set: there is no variable whose absence would tell.
-const OPEN_DOOR: &str = "this version does not authenticate callers, so that they may name any user and tenant: put the gateway where only your own backends reach it";
-
 /// Checks them all and says what is not done.
-pub(super) fn check(variables: &Variables, environment: Environment, report: &Report, warnings: &mut Vec<String>) {
-    if environment == Environment::Production {
-        warnings.push(OPEN_DOOR.into());
-    }
+pub(super) fn check(variables: &Variables, report: &Report, warnings: &mut Vec<String>) {
     for entry in UNSERVED {
         let Some((name, value, origin)) = variables.first_of(entry.names) else { continue };
         let raw = Value::Raw(value.into());
@@ -51,10 +34,6 @@ pub(super) fn check(variables: &Variables, environment: Environment, report: &Re
         }
         warnings.push(format!("{name} is set, but this version {}", entry.truth));
     }
-}
-
-fn secret(value: &Value) -> Parsed<()> {
-    value::secret_text(value).map(drop)
 }
 
 fn endpoint(value: &Value) -> Parsed<()> {

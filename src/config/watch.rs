@@ -149,12 +149,17 @@ fn is_pipe(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
-/// The files that hold what a config does not say itself: `key_file`, `redis_url_file`, `ca_file`.
+/// The files that hold what a config does not say itself: `key_file`, `redis_url_file`, `ca_file`, several `public_key_file`.
 fn named_files(table: &Table, found: &mut Vec<String>) {
     for entry in table.entries() {
         match &entry.node.value {
             Value::Table(table) => named_files(table, found),
             Value::Text(path) if entry.key.ends_with("_file") => found.push(path.clone()),
+            Value::Array(paths) if entry.key.ends_with("_file") => found.extend(
+                paths
+                    .iter()
+                    .filter_map(|node| if let Value::Text(path) = &node.value { Some(path.clone()) } else { None }),
+            ),
             _ => {}
         }
     }

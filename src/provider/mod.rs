@@ -106,6 +106,7 @@ pub mod balance;
 pub mod buildpanel;
 mod chunks;
 mod conversation;
+pub mod document;
 pub mod exchange;
 mod multipart;
 pub mod openai;

@@ -39,7 +39,7 @@ impl Simulation {
         let make = || {
             Arc::new(Simulated {
                 name: plan.name.clone(),
-                kind: plan.kind,
+                kind: Some(plan.kind),
                 connect: plan.connect,
                 // A stream of its own: what is drawn here changes nothing elsewhere in the world.
                 chance: Chance::new(chance.bits()),
@@ -47,6 +47,21 @@ impl Simulation {
             })
         };
         Arc::new(Handle(lock(&self.providers).entry(plan.name.clone()).or_insert_with(make).clone()))
+    }
+
+    /// The transport to the simulated publisher of keys: a provider called `jwks`, which has what it is told to publish.
+    pub fn publisher(&self, chance: &Chance) -> Arc<Handle> {
+        let name: Arc<str> = "jwks".into();
+        let make = || {
+            Arc::new(Simulated {
+                name: name.clone(),
+                kind: None,
+                connect: Duration::from_secs(2),
+                chance: Chance::new(chance.bits()),
+                state: Mutex::new(State::new(Behaviour::default())),
+            })
+        };
+        Arc::new(Handle(lock(&self.providers).entry(name.clone()).or_insert_with(make).clone()))
     }
 
     /// A simulated provider by name.
@@ -63,7 +78,8 @@ impl Simulation {
 /// One simulated provider.
 pub struct Simulated {
     name: Arc<str>,
-    kind: ProviderKind,
+    /// `None`: it publishes a document.
+    kind: Option<ProviderKind>,
     connect: Duration,
     chance: Chance,
     state: Mutex<State>,
@@ -71,6 +87,7 @@ pub struct Simulated {
 
 struct State {
     behaviour: Behaviour,
+    document: Bytes,
     /// When that began.
     since: Instant,
     /// Places for requests, where there is a limit. Those that run when a new behaviour begins do not count in it.
@@ -85,7 +102,17 @@ struct State {
 impl State {
     fn new(behaviour: Behaviour) -> Self {
         let places = places(&behaviour);
-        Self { behaviour, since: Instant::now(), places, requests: Vec::new(), live: 0, calls: 0, most_calls: 0 }
+        let document = Bytes::new();
+        Self {
+            behaviour,
+            document,
+            since: Instant::now(),
+            places,
+            requests: Vec::new(),
+            live: 0,
+            calls: 0,
+            most_calls: 0,
+        }
     }
 }
 
@@ -123,6 +150,11 @@ impl Simulated {
         state.since = Instant::now();
         state.places = places(&behaviour);
         state.behaviour = behaviour;
+    }
+
+    /// Changes what it publishes.
+    pub fn publish(&self, document: Bytes) {
+        lock(&self.state).document = document;
     }
 
     /// How it behaves.
@@ -186,8 +218,9 @@ impl Simulated {
         }
         let voice = behaviour.speaks.as_deref().unwrap_or(&self.name);
         let mut answer = match self.kind {
-            ProviderKind::OpenAi => answers::openai(voice, &request),
-            ProviderKind::BuildPanel => answers::buildpanel(voice, &request),
+            Some(ProviderKind::OpenAi) => answers::openai(voice, &request),
+            Some(ProviderKind::BuildPanel) => answers::buildpanel(voice, &request),
+            None => answers::document(lock(&self.state).document.clone()),
         };
         if behaviour.fault == FaultKind::ErrorInBody && !answer.is_stream {
             // Whatever was asked for: an error is JSON.
@@ -231,8 +264,10 @@ impl Simulated {
             _ => ("server_error", "server_error", "The simulated provider made a mistake"),
         };
         let error = match self.kind {
-            ProviderKind::OpenAi => json!({"error": {"message": message, "type": kind, "param": null, "code": code}}),
-            ProviderKind::BuildPanel => json!({"success": false, "message": message}),
+            Some(ProviderKind::OpenAi) => {
+                json!({"error": {"message": message, "type": kind, "param": null, "code": code}})
+            }
+            Some(ProviderKind::BuildPanel) | None => json!({"success": false, "message": message}),
         };
         let mut answer = Answer::json(status, &error);
         answer.headers.extend(behaviour.head(true));

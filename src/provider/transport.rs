@@ -15,7 +15,7 @@ use rustls::pki_types::CertificateDer;
 use url::Url;
 
 use super::{Request, ResponseHead};
-use crate::config::plan::ProviderPlan;
+use crate::config::plan::{JwksPlan, ProviderPlan};
 use crate::config::secret::Secret;
 
 /// The most that is accepted of a response's head: twice what Node.js accepts, ten times what OpenAI's edge sends.
@@ -80,6 +80,22 @@ impl Access {
             key: plan.key.clone(),
             roots: plan.roots.clone(),
             connect: plan.connect,
+        }
+    }
+}
+
+/// How long making a connection to a publisher of keys may take.
+const CONNECT_TO_PUBLISHER: Duration = Duration::from_secs(2);
+
+impl Access {
+    /// How a publisher of keys is reached: without credentials, like any page.
+    pub fn to_publisher(plan: &JwksPlan) -> Self {
+        Self {
+            name: "jwks".into(),
+            urls: vec![plan.url.clone()],
+            key: None,
+            roots: plan.roots.clone(),
+            connect: CONNECT_TO_PUBLISHER,
         }
     }
 }

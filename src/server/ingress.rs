@@ -18,15 +18,17 @@ use tokio::time::{Instant, timeout_at};
 
 use super::address::{self, Peer};
 use super::body::ResponseBody;
-use super::{compress, control, cors, csrf, health, limits, patience, purge, security, wishes};
+use super::{compress, control, cors, credentials, csrf, health, limits, patience, purge, security, wishes};
 use crate::budget::Attempts;
-use crate::call::{Ask, Call, Head, Wishes};
+use crate::call::{Ask, Call, Head, Principal, Wishes};
 use crate::caller::{About, Answered, AnsweredBody, Caller, Incoming};
 use crate::config::plan::CallKind;
 use crate::fault::{Fault, RequestFault};
 use crate::gateway::{Gateway, Route};
 use crate::gather;
 use crate::headers;
+use crate::names::is_plain_id;
+use crate::policy::auth::Visitor;
 use crate::policy::observe::Watch;
 use crate::stack::Next;
 use crate::trail::Reason;
@@ -34,8 +36,6 @@ use crate::trail::Reason;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TIDEGATE_REQUEST_ID: HeaderName = HeaderName::from_static("x-tidegate-request-id");
 const DEGRADED: HeaderName = HeaderName::from_static("x-tidegate-degraded");
-const RESTAURANT_ID: HeaderName = HeaderName::from_static("x-restaurant-id");
-const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 
 /// The tier of callers that name no user.
 const ANONYMOUS: &str = "anonymous";
@@ -43,8 +43,9 @@ const ANONYMOUS: &str = "anonymous";
 /// How long operators may take to send a body.
 const OPERATORS_BODY: Duration = Duration::from_secs(5);
 
-/// What is still read of a body that is too large, so that its sender gets to read the refusal.
+/// What is still read of a body that is refused, and for how long, so that its sender gets to read the refusal.
 const DRAINED: usize = 64 * 1024;
+const DRAINING: Duration = Duration::from_millis(200);
 
 /// Answers one request.
 pub async fn handle<B>(gateway: &Gateway, peer: impl Into<Peer>, request: Request<B>) -> Response<ResponseBody>
@@ -113,11 +114,7 @@ fn respond(answered: Answered, mut watch: Watch, id: &str, was_asked: bool) -> R
 /// A caller's request id that may be used in logs and headers.
 fn sane_id(value: &HeaderValue) -> Option<Arc<str>> {
     let text = value.to_str().ok()?;
-    is_sane(text).then(|| text.into())
-}
-
-fn is_sane(text: &str) -> bool {
-    (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:@".contains(&byte))
+    is_plain_id(text).then(|| text.into())
 }
 
 /// One request being answered.
@@ -177,9 +174,15 @@ impl Visit<'_> {
         {
             return self.fail(route, None, None, &fault, watch);
         }
-        let head = match self.head(route) {
+        // Before the body: what an unknown caller sends is not worth waiting for.
+        let head = match self.head(route).await {
             Ok(head) => Arc::new(head),
-            Err(fault) => return self.fail(route, None, None, &fault, watch),
+            Err(fault) => {
+                if !self.parts.headers.contains_key(header::EXPECT) {
+                    drain(body, Instant::now() + DRAINING).await;
+                }
+                return self.fail(route, None, None, &fault, watch);
+            }
         };
         watch.on_behalf_of(&head.tenant);
         if route.plan.call.is_local() {
@@ -231,10 +234,11 @@ impl Visit<'_> {
     {
         let body = read(&self.parts.headers, body, route.plan.max_body, self.gateway.plan.server.body_timeout).await?;
         watch.trail.facts().bytes_in = body.len() as u64;
+        let path_and_query = self.parts.uri.path_and_query().map_or("/", |path| path.as_str());
         route.dialect.decode(&Incoming {
             route: &route.plan,
             method: &self.parts.method,
-            path_and_query: self.parts.uri.path_and_query().map_or("/", |path| path.as_str()),
+            path_and_query: &credentials::without_token(&self.parts.headers, path_and_query),
             headers: &self.parts.headers,
             body,
         })
@@ -309,6 +313,7 @@ impl Visit<'_> {
             tenant: self.gateway.plan.default_tenant.clone(),
             user: None,
             is_tenant_named: false,
+            role: None,
             tier: ANONYMOUS.into(),
             api_key: None,
             method: self.parts.method.clone(),
@@ -320,54 +325,71 @@ impl Visit<'_> {
         }
     }
 
-    fn head(&self, route: &Route) -> Result<Head, Fault> {
-        let named = |name: &HeaderName, field: &'static str| match self.parts.headers.get(name) {
-            None => Ok(None),
-            Some(value) => match value.to_str().ok().filter(|text| is_sane(text)) {
-                Some(text) => Ok(Some(Arc::from(text))),
-                None => Err(Fault::invalid(
-                    field,
-                    format!("the header `{field}` must be 1 to 128 characters: letters, digits, and - _ . : @"),
-                )),
-            },
+    /// Who calls, and what is known of the request before its body is read.
+    async fn head(&self, route: &Route) -> Result<Head, Fault> {
+        let (headers, plan) = (&self.parts.headers, &self.gateway.plan);
+        let mut shown = credentials::shown(headers);
+        let token = credentials::token_in(headers, self.parts.uri.query());
+        shown.bearer = shown.bearer.or(token.as_deref());
+        let visitor = Visitor {
+            shown,
+            tenant: credentials::named(headers, &plan.auth.tenant_header),
+            user: credentials::named(headers, &credentials::USER_ID),
+            address: self.address(),
+            now: self.gateway.world.now(),
         };
-        let tenant = named(&RESTAURANT_ID, "X-Restaurant-ID")?;
-        let user = named(&USER_ID, "X-User-ID")?;
-        let keeps_answers = route.plan.cache.is_some();
+        let principal = route.auth.admit(visitor).await?;
+        let is_asked = !route.plan.auth.methods.is_empty();
+        let is_known = principal.user.is_some() || principal.api_key.is_some();
+        let credential = route.plan.cache.is_some().then(|| self.credential(&principal, shown.bearer, is_asked));
         Ok(Head {
             id: self.id.clone(),
             route: route.plan.name.clone(),
-            is_tenant_named: tenant.is_some(),
-            tenant: tenant.unwrap_or_else(|| self.gateway.plan.default_tenant.clone()),
-            tier: self.tier(user.is_some()),
-            user,
-            api_key: self.api_key(),
+            tenant: principal.tenant,
+            is_tenant_named: principal.is_tenant_named,
+            user: principal.user,
+            role: principal.role,
+            tier: principal.tier.unwrap_or_else(|| self.tier(is_asked, is_known)),
+            api_key: principal.api_key.or_else(|| self.unchecked_key().filter(|_| !is_asked)),
             method: self.parts.method.clone(),
-            credential: self.parts.headers.get(header::AUTHORIZATION).filter(|_| keeps_answers).map(digest),
-            wishes: wishes::read(&self.parts.headers),
+            credential: credential.flatten(),
+            wishes: wishes::read(headers),
             address: self.address(),
-            headers: headers::to_provider(&self.parts.headers),
+            headers: headers::to_provider(headers),
             received: self.gateway.world.now(),
         })
     }
 
-    /// What kind of customer calls.
-    fn tier(&self, has_user: bool) -> Arc<str> {
+    /// What kind of customer calls, where neither a token nor a key says. What a header says counts only where everything is
+    /// believed.
+    fn tier(&self, is_asked: bool, is_known: bool) -> Arc<str> {
         let plan = &self.gateway.plan.limits;
-        let said = plan.tier_header.as_ref().and_then(|name| self.parts.headers.get(name));
-        match said.and_then(|value| value.to_str().ok()).filter(|text| is_sane(text)) {
+        let header = plan.tier_header.as_ref().filter(|_| !is_asked);
+        let said = header.and_then(|name| self.parts.headers.get(name));
+        match said.and_then(|value| value.to_str().ok()).filter(|text| is_plain_id(text)) {
             Some(word) => word.into(),
-            None if has_user => plan.tier.clone(),
+            None if is_known => plan.tier.clone(),
             None => ANONYMOUS.into(),
         }
     }
 
-    /// A digest of the caller's bearer token, short enough to be no secret.
-    fn api_key(&self) -> Option<Arc<str>> {
-        let value = self.parts.headers.get(header::AUTHORIZATION)?;
-        let (scheme, token) = value.as_bytes().split_at_checked(7)?;
-        let is_bearer = scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty();
-        is_bearer.then(|| blake3::hash(token).to_hex()[..32].into())
+    /// What tells a caller from others where no tenant does: its key, whichever secret of it was shown, or its user, so that a
+    /// new token finds what the last one kept; else the token itself.
+    fn credential(&self, principal: &Principal, bearer: Option<&str>, is_asked: bool) -> Option<[u8; 32]> {
+        match (is_asked, &principal.api_key) {
+            (true, Some(name)) => Some(digest(format!("API key {name}").as_bytes())),
+            (true, None) => match &principal.user {
+                Some(user) => Some(digest(format!("user {user}").as_bytes())),
+                None => bearer.map(|token| digest(token.as_bytes())),
+            },
+            (false, _) => self.parts.headers.get(header::AUTHORIZATION).map(|value| digest(value.as_bytes())),
+        }
+    }
+
+    /// A digest of the bearer token of a caller that need not show one, short enough to be no secret.
+    fn unchecked_key(&self) -> Option<Arc<str>> {
+        let token = credentials::shown(&self.parts.headers).bearer?;
+        Some(blake3::hash(token.as_bytes()).to_hex()[..32].into())
     }
 
     fn address(&self) -> IpAddr {
@@ -377,8 +399,8 @@ impl Visit<'_> {
 }
 
 /// What tells one credential from another, and reveals neither.
-fn digest(value: &HeaderValue) -> [u8; 32] {
-    *blake3::hash(value.as_bytes()).as_bytes()
+fn digest(bytes: &[u8]) -> [u8; 32] {
+    *blake3::hash(bytes).as_bytes()
 }
 
 /// Reads a body whole, within a size and a time.
@@ -415,7 +437,7 @@ where
 /// might never see the answer.
 async fn drain<B: Body<Data = Bytes> + Unpin>(mut body: B, by: Instant) {
     let mut drained = 0;
-    let by = by.min(Instant::now() + Duration::from_millis(200));
+    let by = by.min(Instant::now() + DRAINING);
     while drained < DRAINED {
         match timeout_at(by, body.frame()).await {
             Ok(Some(Ok(frame))) => drained += frame.data_ref().map_or(0, Bytes::len),

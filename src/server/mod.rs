@@ -10,6 +10,7 @@ mod connection;
 mod control;
 mod cors;
 mod crowd;
+mod credentials;
 mod csrf;
 pub mod current;
 mod framing;

@@ -1,5 +1,5 @@
 //! Probes: ask every provider in the background whether it is up, and keep the answer in Live; the store keeps its own
-//! connection and says itself how it is.
+//! connection and says itself how it is, and published keys are read again and again.
 //!
 //! No request ever waits for a probe.
 
@@ -12,6 +12,7 @@ use crate::config::plan::{ProviderPlan, Usable};
 use crate::gateway::Gateway;
 use crate::live::{Health, ProviderLive};
 use crate::names::display_name;
+use crate::policy::auth::jwks::KeySet;
 use crate::provider::exchange;
 use crate::provider::transport::Transport;
 
@@ -23,7 +24,7 @@ pub fn start(gateway: &Gateway, tasks: &TaskTracker, shutdown: &CancellationToke
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(async move { live.keep_store().await }));
     }
     let (tasks, shutdown) = (tasks.clone(), shutdown.clone());
-    let mut probes = Probes { tasks, shutdown, providers: Vec::new() };
+    let mut probes = Probes { tasks, shutdown, providers: Vec::new(), published: None };
     probes.follow(gateway);
     probes
 }
@@ -33,6 +34,8 @@ pub struct Probes {
     tasks: TaskTracker,
     shutdown: CancellationToken,
     providers: Vec<(Arc<ProviderPlan>, CancellationToken)>,
+    /// The keys that are being kept fresh.
+    published: Option<(KeySet, CancellationToken)>,
 }
 
 impl Probes {
@@ -60,6 +63,23 @@ impl Probes {
             }));
         }
         before.iter().for_each(|(_, over)| over.cancel());
+        self.follow_publisher(gateway.door.published());
+    }
+
+    fn follow_publisher(&mut self, published: Option<&KeySet>) {
+        if let (Some((before, _)), Some(now)) = (&self.published, published)
+            && before.is_same(now)
+        {
+            return;
+        }
+        if let Some((_, over)) = self.published.take() {
+            over.cancel();
+        }
+        if let Some(now) = published {
+            let over = self.shutdown.child_token();
+            self.published = Some((now.clone(), over.clone()));
+            self.tasks.spawn(over.run_until_cancelled_owned(now.clone().run()));
+        }
     }
 }
 

@@ -276,6 +276,10 @@ impl Case<'_> {
                 let retry_after = seconds("retry_after").unwrap_or(Duration::from_secs(5));
                 Fault::Exhausted { last: Box::new(it.fault("last")), retry_after }
             }
+            "unauthenticated" => Fault::Unauthenticated { reason: "canary", has_credential: it.0.contains_key("bad") },
+            "unverifiable" => Fault::Unverifiable,
+            "forbidden" => Fault::Forbidden { reason: "canary" },
+            "locked" => Fault::Locked { retry_in: Duration::from_secs(7), reason: "canary" },
             "overloaded" => Fault::Overloaded,
             "store-out" => Fault::StoreOut,
             "quota" => Fault::Quota { provider, retry_in: Duration::from_secs(it.number("retry_in")) },

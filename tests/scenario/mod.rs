@@ -20,6 +20,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::tokens;
+
+/// When every scenario begins.
+const START: &str = "2026-01-01T00:00:00Z";
+
 /// A small world and what must happen in it.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,6 +50,9 @@ pub(crate) struct Scenario {
     /// How providers behave later.
     #[serde(default)]
     change: Vec<Change>,
+    /// What the publisher of keys (the provider `jwks`) has, and from when on.
+    #[serde(default)]
+    jwks: Vec<Published>,
     /// Switches that are thrown while the gateway runs.
     #[serde(default)]
     switch: Vec<Thrown>,
@@ -93,6 +101,59 @@ struct Change {
     at_ms: u64,
     provider: String,
     behaviour: Behaviour,
+}
+
+/// Keys that are published.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Published {
+    #[serde(default)]
+    at_ms: u64,
+    /// Their names, see `tests/tokens`.
+    keys: Vec<String>,
+}
+
+impl Published {
+    fn publish(&self, simulation: &Simulation) {
+        let keys: Vec<&str> = self.keys.iter().map(String::as_str).collect();
+        simulation.find("jwks").unwrap().publish(tokens::jwks(&keys).to_string().into());
+    }
+}
+
+/// A token that a call shows.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Token {
+    /// What signs it: a key of `tests/tokens`, or `secret`.
+    #[serde(default = "secret")]
+    key: String,
+    /// When it ends, from the start of the scenario.
+    #[serde(default = "hour")]
+    ends_s: i64,
+    /// When it begins.
+    begins_s: Option<i64>,
+    /// What else it says.
+    #[serde(default)]
+    claims: serde_json::Map<String, serde_json::Value>,
+}
+
+fn secret() -> String {
+    "secret".into()
+}
+
+fn hour() -> i64 {
+    3600
+}
+
+impl Token {
+    fn text(&self) -> String {
+        let start = START.parse::<jiff::Timestamp>().unwrap().as_second();
+        let mut claims = self.claims.clone();
+        claims.insert("exp".into(), (start + self.ends_s).into());
+        claims.extend(self.begins_s.map(|begins| ("nbf".to_owned(), (start + begins).into())));
+        let key = if self.key == "secret" { tokens::SECRET } else { &self.key };
+        tokens::signed(&tokens::head(key), &claims.into(), key)
+    }
 }
 
 /// A switch that is thrown.
@@ -189,6 +250,8 @@ struct Planned {
     #[serde(default)]
     headers: BTreeMap<String, String>,
     body: Option<toml::Value>,
+    /// The token that is shown.
+    token: Option<Token>,
     /// The body as text, for those that are not JSON.
     raw: Option<String>,
     /// It is made at the operators' address.
@@ -274,20 +337,22 @@ impl Scenario {
         if !self.limits {
             variables.insert("DISABLE_RATE_LIMITING".into(), "true".into());
         }
-        variables.extend(self.env.clone());
+        variables
+            .extend(self.env.clone().into_iter().map(|(name, value)| (name, value.replace("$SECRET", tokens::SECRET))));
         let variables = Variables::new(variables, BTreeMap::new());
         let plan = match config::load(Some(("scenario", &self.config)), &variables) {
             Ok(plan) => plan,
             Err(problems) => return vec![format!("the configuration is wrong:\n{problems}")],
         };
         let simulation = Arc::new(Simulation::default());
-        let world = World::simulated(simulation.clone(), "2026-01-01T00:00:00Z".parse().unwrap(), 7);
+        let world = World::simulated(simulation.clone(), START.parse().unwrap(), 7);
         let live = Arc::new(Live::new(&plan, world.chance()));
         let gateway = Gateway::new(plan, live, Arc::new(world)).unwrap();
         for (name, behaviour) in &self.provider {
             simulation.find(name).unwrap_or_else(|| panic!("no provider {name}")).behave(behaviour.clone());
         }
 
+        self.jwks.iter().filter(|it| it.at_ms == 0).for_each(|it| it.publish(&simulation));
         let (probing, over) = (TaskTracker::new(), CancellationToken::new());
         let current = Current::probed(gateway, &probing, &over);
         let mut tasks = tokio::task::JoinSet::new();
@@ -296,6 +361,14 @@ impl Scenario {
             tasks.spawn(async move {
                 tokio::time::sleep(Duration::from_millis(change.at_ms)).await;
                 simulation.find(&change.provider).unwrap().behave(change.behaviour);
+                Vec::new()
+            });
+        }
+        for later in self.jwks.iter().filter(|it| it.at_ms > 0).cloned() {
+            let simulation = simulation.clone();
+            tasks.spawn(async move {
+                tokio::time::sleep(Duration::from_millis(later.at_ms)).await;
+                later.publish(&simulation);
                 Vec::new()
             });
         }
@@ -403,6 +476,9 @@ impl Planned {
         }
         for (name, value) in &self.headers {
             request = request.header(name, value);
+        }
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {}", token.text()));
         }
         let request = request.body(Full::new(Bytes::from(body))).unwrap();
         let call = self.call(gateway, request);

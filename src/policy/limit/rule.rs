@@ -2,11 +2,11 @@
 //!
 //! It does not know how much was taken already.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::call::Head;
 use crate::config::plan::{KeyPart, LimitPlan, Quantity};
+use crate::names::customer;
 use crate::store::Key;
 
 /// One rule.
@@ -54,27 +54,5 @@ fn value(part: KeyPart, head: &Head) -> Option<Arc<str>> {
         KeyPart::Tenant => head.is_tenant_named.then(|| head.tenant.clone()),
         KeyPart::ApiKey => head.api_key.clone(),
         KeyPart::Address => Some(customer(head.address).to_string().into()),
-    }
-}
-
-/// The part of an address that one customer of a network has: of IPv6 its first 64 bits (RFC 6177 gives a site at least
-/// that many addresses to choose from).
-fn customer(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_customer_has_one_key_whatever_address_of_its_network_it_uses() {
-        let customer = |text: &str| customer(text.parse().unwrap()).to_string();
-        assert_eq!(customer("2001:db8:1:2:3:4:5:6"), customer("2001:db8:1:2:ffff::1"));
-        assert_ne!(customer("2001:db8:1:2::1"), customer("2001:db8:1:3::1"));
-        assert_eq!(customer("::ffff:192.0.2.1"), "192.0.2.1");
     }
 }

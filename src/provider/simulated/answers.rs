@@ -65,6 +65,14 @@ fn error(status: StatusCode, message: &str, code: &str, param: Option<&str>) -> 
     Answer::json(status, &json!({ "error": error }))
 }
 
+/// A published document; an empty one is not there.
+pub(super) fn document(document: Bytes) -> Answer {
+    match document.is_empty() {
+        true => Answer::json(StatusCode::NOT_FOUND, &json!({"error": "nothing is published here"})),
+        false => Answer::binary("application/json", document),
+    }
+}
+
 /// The refusal of a conversation that is too long for the model: OpenAI's, or `message` from a server without such codes.
 pub(super) fn too_long(message: Option<&str>) -> Answer {
     let own = "This model's maximum context length is 8192 tokens. Please reduce the length of the messages.";

@@ -1,0 +1,43 @@
+//! Document: a small public file on the web, read whole: the keys that tokens are checked with.
+//!
+//! It does not know what is in it, nor who wants it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+use super::Request;
+use super::transport::{SendFault, Transport};
+use crate::gather;
+
+/// The largest document: a hundred keys of the largest kind.
+const MAX_DOCUMENT: usize = 256 * 1024;
+
+/// Reads it. The error is for the log and names no address. How long that may take is for the caller to say.
+pub async fn read(transport: Arc<dyn Transport>) -> Result<Bytes, String> {
+    let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]);
+    let request = Request { method: Method::GET, path: String::new(), headers, body: Bytes::new() };
+    let response = transport.send(0, request).await.map_err(described)?;
+    if response.head.status != StatusCode::OK {
+        return Err(format!("status {}", response.head.status.as_u16()));
+    }
+    let (mut whole, mut body) = (Bytes::new(), response.body);
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(described)?;
+        if whole.len() + piece.len() > MAX_DOCUMENT {
+            return Err(format!("more than {MAX_DOCUMENT} bytes"));
+        }
+        whole = gather::join(whole, piece);
+    }
+    Ok(whole)
+}
+
+fn described(fault: SendFault) -> String {
+    match fault {
+        SendFault::Connect(detail) => format!("no connection: {detail}"),
+        SendFault::ConnectTimeout => "no connection in time".into(),
+        SendFault::Broken(detail) => detail,
+    }
+}

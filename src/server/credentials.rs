@@ -1,0 +1,175 @@
+//! Credentials: where in a request a caller shows what it is known by, and which tenant and user it names.
+//!
+//! Nothing here is checked: what it is worth is the `auth` policy's business.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, header};
+
+use crate::fault::{Fault, RequestFault};
+use crate::names::is_plain_id;
+use crate::policy::auth::Shown;
+
+/// Where API keys stand that are not bearer tokens.
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Where callers name their users.
+pub(super) const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
+
+/// What a request shows in its headers. Another scheme than `Bearer` shows nothing; a header that is there twice, or is not
+/// text, shows something that cannot be trusted.
+pub(super) fn shown(headers: &HeaderMap) -> Shown<'_> {
+    let (Ok(authorization), Ok(key)) = (only(headers, &header::AUTHORIZATION), only(headers, &API_KEY)) else {
+        return Shown { is_broken: true, ..Shown::default() };
+    };
+    Shown { bearer: authorization.and_then(bearer), key, is_broken: false }
+}
+
+/// The token in a WebSocket's address, which browsers can give no headers (`?token=`). Elsewhere an address is written down
+/// in too many places to hold one.
+pub(super) fn token_in<'q>(headers: &HeaderMap, query: Option<&'q str>) -> Option<Cow<'q, str>> {
+    if !is_websocket(headers) {
+        return None;
+    }
+    let pairs = url::form_urlencoded::parse(query?.as_bytes());
+    let mut tokens = pairs.filter(|(name, _)| name == "token").map(|(_, token)| token);
+    tokens.next().filter(|token| !token.is_empty())
+}
+
+/// A path with its query, for others to read: without the token of a WebSocket.
+pub(super) fn without_token<'p>(headers: &HeaderMap, path_and_query: &'p str) -> Cow<'p, str> {
+    let Some((path, query)) = path_and_query.split_once('?').filter(|_| is_websocket(headers)) else {
+        return path_and_query.into();
+    };
+    let is_token = |pair: &str| url::form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| name == "token");
+    let rest = query.split('&').filter(|pair| !is_token(pair)).collect::<Vec<_>>().join("&");
+    let mark = if rest.is_empty() { "" } else { "?" };
+    format!("{path}{mark}{rest}").into()
+}
+
+fn is_websocket(headers: &HeaderMap) -> bool {
+    headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// The token of `Bearer TOKEN` (RFC 6750, 2.1), whatever it is.
+pub(super) fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.trim().split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// A header's text; an error when there are two of it, or it is none.
+fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, ()> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => {
+            value.to_str().map(|text| Some(text.trim()).filter(|text| !text.is_empty())).map_err(drop)
+        }
+        (Some(_), Some(_)) => Err(()),
+    }
+}
+
+/// An id that a header names; an error when it can be none.
+pub(super) fn named(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Arc<str>>, Fault> {
+    if !headers.contains_key(name) {
+        return Ok(None);
+    }
+    match only(headers, name).ok().flatten().filter(|text| is_plain_id(text)) {
+        Some(text) => Ok(Some(text.into())),
+        None => {
+            let name = spelt(name);
+            let message = format!(
+                "the header `{name}` must be there once, with 1 to 128 characters: letters, digits, and - _ . : @"
+            );
+            Err(RequestFault::Invalid { field: Some(name.into()), message }.into())
+        }
+    }
+}
+
+/// A header's name as people write it: `X-Restaurant-ID`.
+fn spelt(name: &HeaderName) -> String {
+    let word = |word: &str| match word {
+        "id" => "ID".to_owned(),
+        word => word
+            .chars()
+            .next()
+            .map(|first| first.to_ascii_uppercase())
+            .into_iter()
+            .chain(word.chars().skip(1))
+            .collect(),
+    };
+    name.as_str().split('-').map(word).collect::<Vec<_>>().join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn a_token_is_shown_as_a_bearer_and_a_key_either_way() {
+        let shown = |pairs: &[(&'static str, &'static str)]| {
+            let headers = headers(pairs);
+            let Shown { bearer, key, is_broken } = shown(&headers);
+            (bearer.map(str::to_owned), key.map(str::to_owned), is_broken)
+        };
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(shown(&[("authorization", "bearer  abc ")]), (text("abc"), None, false));
+        assert_eq!(shown(&[("authorization", "Bearer a"), ("x-api-key", "k")]), (text("a"), text("k"), false));
+        assert_eq!(shown(&[("authorization", "Basic abc")]), (None, None, false));
+        assert_eq!(shown(&[("authorization", "Bearer")]), (None, None, false));
+        assert_eq!(shown(&[("authorization", "Bearer a"), ("authorization", "Bearer b")]), (None, None, true));
+        assert_eq!(shown(&[("x-api-key", "a"), ("x-api-key", "a")]), (None, None, true));
+    }
+
+    #[test]
+    fn a_token_stands_in_the_address_of_a_websocket_only() {
+        let upgrade = headers(&[("upgrade", "WebSocket")]);
+        assert_eq!(token_in(&upgrade, Some("x=1&token=a%2Eb&token=c")).as_deref(), Some("a.b"));
+        assert_eq!((token_in(&upgrade, Some("token=")), token_in(&upgrade, None)), (None, None));
+        assert_eq!(token_in(&HeaderMap::new(), Some("token=a")), None);
+        for (path, without) in
+            [("/a?x=1&token=t&y=2", "/a?x=1&y=2"), ("/a?%74oken=t", "/a"), ("/a", "/a"), ("/a?x", "/a?x")]
+        {
+            assert_eq!(without_token(&upgrade, path), without);
+        }
+        assert_eq!(without_token(&HeaderMap::new(), "/a?token=t"), "/a?token=t");
+    }
+
+    #[test]
+    fn a_header_that_names_is_there_once() {
+        let name = HeaderName::from_static("x-restaurant-id");
+        let named = |pairs: &[(&'static str, &'static str)]| named(&headers(pairs), &name);
+        assert_eq!(named(&[]).unwrap(), None);
+        assert_eq!(named(&[("x-restaurant-id", " r1 ")]).unwrap().as_deref(), Some("r1"));
+        for wrong in [&[("x-restaurant-id", "")][..], &[("x-restaurant-id", "a b")], &[("x-restaurant-id", "a"); 2]] {
+            assert!(named(wrong).unwrap_err().public().contains("`X-Restaurant-ID`"), "{wrong:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(value in any::<Vec<u8>>(), query in any::<String>()) {
+            if let Ok(value) = http::HeaderValue::from_bytes(&value) {
+                let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.clone()), (API_KEY, value)]);
+                let _ = (shown(&headers).bearer, named(&headers, &API_KEY));
+            }
+            let upgrade = headers(&[("upgrade", "websocket")]);
+            let _ = token_in(&upgrade, Some(&query));
+            let address = format!("/?{query}");
+            let without = without_token(&upgrade, &address);
+            prop_assert_eq!(token_in(&upgrade, without.split_once('?').map(|(_, query)| query)), None);
+        }
+    }
+}
