@@ -365,6 +365,117 @@ async fn a_key_opens_what_it_is_for_and_says_for_whom() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn keys_are_made_changed_and_revoked_by_who_has_the_admin_token() {
+    let bench = Bench::new(
+        "auth = 'api_key'\n[api_key.written]\nhash = 'sha256:aa00000000000000000000000000000000000000000000000000000000000000'\n",
+        &[("ADMIN_TOKEN", "canary-admin-token-0123")],
+    );
+    let admin =
+        async |method: &str, path: &str, body: Value| bench.admin("canary-admin-token-0123", method, path, body).await;
+    for (token, status) in
+        [("", 401), ("wrong", 401), ("canary-admin-token-012", 401), ("canary-admin-token-01234", 401)]
+    {
+        let refused = bench.admin(token, "GET", "/admin/keys", Value::Null).await;
+        assert_eq!((refused.status, refused.header("content-type")), (status, "application/problem+json"), "{token}");
+    }
+    assert_eq!(bench.admin("wrong", "POST", "/api/llm/reset", Value::Null).await.status, 401);
+    assert_eq!(admin("POST", "/api/llm/reset", Value::Null).await.status, 200);
+    assert_eq!(bench.admin("wrong", "POST", "/cache/purge", json!({"all": true})).await.status, 401);
+    assert_eq!(admin("POST", "/cache/purge", json!({"all": true})).await.status, 200);
+
+    let made = admin(
+        "POST",
+        "/admin/keys",
+        json!({"name": "shop", "tenant": "r1", "tier": "pro", "routes": ["restaurant-*"]}),
+    )
+    .await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    let key = made.json()["key"].as_str().unwrap().to_owned();
+    assert!(key.starts_with("tg_") && key.len() == 67, "{key}");
+    assert_eq!(bench.chat(&key).await.status, 200);
+    assert_eq!(bench.openai(&key, "gpt-4").await.status, 403);
+
+    let list = admin("GET", "/admin/keys", Value::Null).await;
+    assert_eq!(list.json()["keys"].as_array().unwrap().len(), 2);
+    assert!(!list.body.contains(&key) && !list.body.contains("sha256"), "{}", list.body);
+    assert_eq!(admin("GET", "/admin/keys/shop", Value::Null).await.json()["tier"], "pro");
+
+    for (method, path, body, status) in [
+        ("POST", "/admin/keys", json!({"name": "shop"}), 409),
+        ("POST", "/admin/keys", json!({"name": "written"}), 409),
+        ("POST", "/admin/keys", json!({"name": "a b"}), 400),
+        ("POST", "/admin/keys", json!({"name": "a", "hashes": [{"hash": format!("sha256:{}", "0".repeat(64))}]}), 400),
+        ("POST", "/admin/keys", json!({"name": "a", "tenants": "r1"}), 400),
+        ("POST", "/admin/keys", json!({"name": "a", "expires": "soon"}), 400),
+        ("POST", "/admin/keys", json!([]), 400),
+        ("POST", "/admin/keys/shop/rotate", json!({"overlap_seconds": 99_999_999}), 400),
+        ("POST", "/admin/keys/nobody/rotate", Value::Null, 404),
+        ("DELETE", "/admin/keys/nobody", Value::Null, 404),
+        ("DELETE", "/admin/keys/written", Value::Null, 409),
+        ("PUT", "/admin/keys", Value::Null, 405),
+        ("GET", "/admin/nothing", Value::Null, 404),
+        ("GET", "/admin/keysx", Value::Null, 404),
+    ] {
+        let answer = admin(method, path, body.clone()).await;
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (status, "application/problem+json"),
+            "{method} {path} {body}: {}",
+            answer.body
+        );
+        assert_eq!(answer.json()["status"], status);
+    }
+
+    assert_eq!(admin("DELETE", "/admin/keys/shop", Value::Null).await.status, 200);
+    assert_eq!(bench.chat(&key).await.status, 401);
+    // Who did what, and never with what.
+    let log = bench.log();
+    for action in ["create", "revoke"] {
+        let is_it = |line: &&str| line.contains("tidegate::audit") && line.contains(&format!("action=\"{action}\""));
+        let line = log.lines().find(is_it).unwrap_or_else(|| panic!("no {action} in {log}"));
+        assert!(
+            line.contains("WARN") && line.contains("api_key=\"shop\"") && line.contains("address=127.0.0.1"),
+            "{line}"
+        );
+    }
+    assert!(!log.contains("canary") && !log.contains(&key) && !log.contains("tg_"), "{log}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_admin_token_the_admin_api_is_off_and_says_so() {
+    let bench = Bench::new("", &[]);
+    let answer = bench.admin("anything", "GET", "/admin/keys", Value::Null).await;
+    assert_eq!(answer.status, 403);
+    assert!(answer.body.contains("ADMIN_TOKEN"), "{}", answer.body);
+    assert_eq!(bench.admin("", "POST", "/api/llm/reset", Value::Null).await.status, 200);
+    assert_eq!(bench.admin("", "GET", "/health", Value::Null).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_changed_for_another_under_load_without_a_call_refused() {
+    let bench = Bench::new("auth = 'api_key'\n", &[("ADMIN_TOKEN", "canary-admin-token-0123")]);
+    let admin = async |path: &str, body: Value| bench.admin("canary-admin-token-0123", "POST", path, body).await.json();
+    let mut key = admin("/admin/keys", json!({"name": "shop"})).await["key"].as_str().unwrap().to_owned();
+    let mut olds = Vec::new();
+    for round in 0..20 {
+        let calls = futures_util::future::join_all((0..20).map(|_| bench.openai(&key, "gpt-4")));
+        let rotated = admin("/admin/keys/shop/rotate", json!({"overlap_seconds": 10}));
+        let (answers, rotated) = tokio::join!(calls, rotated);
+        let next = rotated["key"].as_str().unwrap().to_owned();
+        assert!(answers.iter().all(|answer| answer.status == 200), "round {round}");
+        // Both, while they overlap.
+        assert_eq!((bench.openai(&key, "gpt-4").await.status, bench.openai(&next, "gpt-4").await.status), (200, 200));
+        olds.push(std::mem::replace(&mut key, next));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    for old in &olds {
+        assert_eq!(bench.openai(old, "gpt-4").await.status, 401);
+    }
+    assert_eq!(bench.openai(&key, "gpt-4").await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_is_not_read_before_it_is_known_who_sends_it() {
     let bench = Bench::new("", &[("SUPABASE_JWT_SECRET", SECRET)]);
     let answer = bench.upload(None).await;

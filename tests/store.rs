@@ -19,6 +19,8 @@ mod exact;
 mod failures;
 #[path = "store/gateway.rs"]
 mod gateway;
+#[path = "store/keys.rs"]
+mod keys;
 #[path = "store/shapes.rs"]
 mod shapes;
 #[path = "store/tls.rs"]

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::address::{self, Peer};
 use super::body::ResponseBody;
-use super::{compress, control, cors, credentials, csrf, health, limits, patience, purge, security, wishes};
+use super::{admin, compress, control, cors, credentials, csrf, health, limits, patience, purge, security, wishes};
 use crate::budget::Attempts;
 use crate::call::{Ask, Call, Head, Principal, Wishes};
 use crate::caller::{About, Answered, AnsweredBody, Caller, Incoming};
@@ -71,24 +71,16 @@ where
     respond(answered, watch, &id, asked_id.is_some())
 }
 
-/// Answers a request at the operators' door: health, information, metrics, and what only operators may change.
-pub async fn operate<B>(gateway: &Gateway, request: Request<B>) -> Response<ResponseBody>
+/// Answers a request at the operators' door: health, information and metrics; with the admin token, what changes something.
+pub async fn operate<B>(gateway: &Gateway, peer: IpAddr, request: Request<B>) -> Response<ResponseBody>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let (parts, body) = request.into_parts();
     let id = gateway.world.next_id();
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
-    watch.routed(&health::ROUTE, "operator");
-    let (method, path) = (&parts.method, parts.uri.path());
-    let mut answered = if method == Method::POST && path == purge::PATH {
-        let body = read(&parts.headers, body, purge::MAX_BODY, OPERATORS_BODY).await.unwrap_or_default();
-        purge::answer(gateway, &body).await
-    } else {
-        health::operate(gateway, method, path)
-            .or_else(|| health::answer(gateway, method, path, &parts.headers))
-            .unwrap_or_else(health::nothing)
-    };
+    let visit = Visit { gateway, peer: peer.into(), id: &id, parts: &parts };
+    let mut answered = visit.operate(body, &mut watch).await;
     security::tell(&gateway.plan.edge.security, false, &mut answered.headers);
     let answered = compress::pack(gateway.plan.edge.compression, &parts.headers, answered);
     respond(answered, watch, &id, false)
@@ -126,6 +118,34 @@ struct Visit<'a> {
 }
 
 impl Visit<'_> {
+    async fn operate<B>(&self, body: B, watch: &mut Watch) -> Answered
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let (gateway, method, path) = (self.gateway, &self.parts.method, self.parts.uri.path());
+        watch.routed(&health::ROUTE, "operator");
+        if admin::is_guarded(method, path) {
+            watch.routed(&admin::ROUTE, "operator");
+            if let Err(refusal) = admin::admit(gateway, self.peer.address, &self.parts.headers, path).await {
+                return refusal.answered();
+            }
+            let max_body = if path == purge::PATH { purge::MAX_BODY } else { admin::MAX_BODY };
+            let body = match read(&self.parts.headers, body, max_body, OPERATORS_BODY).await {
+                Ok(body) => body,
+                Err(fault) => return admin::Problem::new(fault.status(), fault.public()).answered(),
+            };
+            if method == Method::POST && path == purge::PATH {
+                return purge::answer(gateway, &body).await;
+            }
+            if let Some(answered) = admin::answer(gateway, self.peer.address, method, path, &body).await {
+                return answered;
+            }
+        }
+        health::operate(gateway, method, path)
+            .or_else(|| health::answer(gateway, method, path, &self.parts.headers))
+            .unwrap_or_else(health::nothing)
+    }
+
     async fn answer<B>(&self, body: B, watch: &mut Watch) -> Answered
     where
         B: Body<Data = Bytes> + Unpin,

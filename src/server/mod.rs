@@ -3,6 +3,7 @@
 //! It does not know what is asked; `ingress` does.
 
 pub mod address;
+mod admin;
 pub mod body;
 mod compress;
 mod configuration;
@@ -275,7 +276,7 @@ impl Server {
                 let gateway = server.current.gateway();
                 let mut response = match server.door {
                     Door::Callers => ingress::handle(&gateway, peer, request).await,
-                    Door::Operators => ingress::operate(&gateway, request).await,
+                    Door::Operators => ingress::operate(&gateway, peer.address, request).await,
                 };
                 if busy.is_last() {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

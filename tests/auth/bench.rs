@@ -171,6 +171,19 @@ impl Bench {
         self.happen(Ipv4Addr::LOCALHOST.into(), request.body(Endless).unwrap()).await
     }
 
+    /// A request at the operators' door; an empty token shows nothing.
+    pub(crate) async fn admin(&self, token: &str, method: &str, path: &str, body: Value) -> Answer {
+        let text = if body.is_null() { String::new() } else { body.to_string() };
+        let mut request = Request::builder().method(method).uri(path);
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let started = Instant::now();
+        let request = request.body(Full::new(Bytes::from(text))).unwrap();
+        let response = ingress::operate(&self.gateway, Ipv4Addr::LOCALHOST.into(), request).await;
+        self.read(response, started).await
+    }
+
     async fn ask(&self, from: IpAddr, path: &str, headers: &[(&str, &str)], body: Value) -> Answer {
         let mut request = Request::post(path).header("content-type", "application/json");
         for (name, value) in headers {

@@ -119,7 +119,7 @@ impl Member {
     /// Purges, as an operator.
     pub(crate) async fn purge(&self, what: Value) -> Value {
         let request = Request::post("/cache/purge").body(Full::new(Bytes::from(what.to_string()))).unwrap();
-        let response = ingress::operate(&self.gateway, request).await;
+        let response = ingress::operate(&self.gateway, Ipv4Addr::LOCALHOST.into(), request).await;
         let body = response.into_body().collect().await.unwrap().to_bytes();
         serde_json::from_slice(&body).unwrap()
     }

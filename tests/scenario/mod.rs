@@ -495,7 +495,7 @@ impl Planned {
         let start = Instant::now();
         let peer = self.from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let response = match self.operators {
-            true => ingress::operate(gateway, request).await,
+            true => ingress::operate(gateway, peer, request).await,
             false => ingress::handle(gateway, peer, request).await,
         };
         let (parts, mut body) = response.into_parts();

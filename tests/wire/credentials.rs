@@ -120,6 +120,41 @@ async fn tokens_and_keys_are_in_no_log_line_no_answer_and_no_request_to_a_provid
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_make_and_revoke_keys_at_their_own_address() {
+    let folder = Folder::new("admin");
+    let (program, mut provider) = start(&folder).await;
+    let admin = |method: &str, path: &str, token: &str, body: &str| {
+        let length = body.len();
+        format!(
+            "{method} {path} HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+    };
+    // What is for operators is not at the callers' address.
+    let elsewhere = program.connect().await.ask(admin("GET", "/admin/keys", ADMIN, "")).await;
+    assert_eq!(elsewhere.status(), 404);
+    let mut operator =
+        Socket::connect(program.operators().trim_start_matches("http://").parse().expect("an address")).await;
+    let refused = operator.ask(admin("GET", "/admin/keys", "wrong", "")).await;
+    assert_eq!((refused.status(), refused.header("content-type")), (401, Some("application/problem+json")));
+    let made = operator.ask(admin("POST", "/admin/keys", ADMIN, r#"{"name":"till"}"#)).await;
+    assert_eq!((made.status(), &made.json()["is_shared"]), (201, &false.into()));
+    let key = made.json()["key"].as_str().expect("a key").to_owned();
+    let call = post("/v1/chat/completions", &format!("authorization: Bearer {key}\r\n"), CHAT);
+    let mut caller = program.connect().await;
+    assert_eq!(ask(&mut caller, &mut provider, call.clone()).await.0.status(), 200);
+    assert_eq!(operator.ask(admin("DELETE", "/admin/keys/till", ADMIN, "")).await.status(), 200);
+    assert_eq!(ask(&mut caller, &mut provider, call).await.0.status(), 401);
+    program.terminate().await;
+    let (_, written) = program.ended().await;
+    let audits: Vec<&str> = written.lines().filter(|line| line.contains("an API key was changed")).collect();
+    assert!(
+        matches!(&*audits, [made, revoked] if made.contains("\"action\":\"create\"") && revoked.contains("\"action\":\"revoke\"")),
+        "{audits:?}"
+    );
+    assert!(!written.contains(&key) && !written.contains("canary"), "{written}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_production_it_does_not_start_with_an_open_door_that_nobody_opened() {
     let folder = Folder::new("open-door");
     let variables = [("PORT", "0"), ("ADMIN_ADDR", "off"), ("OPENAI_API_KEY", "k"), ("NODE_ENV", "production")];
