@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use self::cluster::{Fetched, Lease, Shared};
 pub use self::entry::{Entry, Kept};
-use self::flight::{Arrival, Course, Flights, Follower, Limits};
+use self::flight::{Arrival, Course, Flights, Follower, Joinable, Limits};
 use self::keeping::Keeping;
 pub use self::key::{EntryKey, Keys};
 use self::memory::{Entries, Subject};
@@ -198,13 +198,17 @@ impl Cache {
     fn board(&self, call: &Call, question: &Question, may_find: bool) -> Follower {
         let own = &*self.0;
         let subject = Subject { key: &question.key, route: &own.route, tenant: &question.tenant };
-        let purged_ms = own.common.entries.purged_at(subject);
+        // What is on its way grows old too, when those who have it read it slowly.
+        let joinable = Joinable {
+            asked_after_ms: own.common.entries.purged_at(subject),
+            answered_within: call.head.wishes.max_age.map_or(own.plan.ttl, |most| most.min(own.plan.ttl)),
+        };
         // It may outlive the call that begins it, and has the time of any.
         let deadline = Deadline::after(own.total, Phase::Call);
         let all_bytes = own.common.max_bytes / PART_FOR_FLIGHTS;
         let limits = Limits { bytes: own.plan.max_entry, all_bytes, until: deadline.at };
         let course = Course { key: question.key, form: question.form };
-        own.common.flights.join(course, question.wall.now_ms(), purged_ms, limits, || {
+        own.common.flights.join(course, question.wall.now_ms(), joinable, limits, || {
             let (cache, question) = (self.clone(), question.clone());
             let call = Call { deadline, ..call.clone() };
             Box::pin(async move {
@@ -280,8 +284,8 @@ impl Cache {
             key: question.key,
             route: own.route.clone(),
             tenant: question.tenant,
-            wall: question.wall,
             asked_ms,
+            answered_ms: question.wall.now_ms(),
             lifetime: own.plan.ttl + own.plan.stale_while_revalidate.max(own.plan.stale_if_error),
             max_bytes: own.plan.max_entry,
             trail: call.trail.clone(),

@@ -83,6 +83,15 @@ pub struct Limits {
     pub until: Instant,
 }
 
+/// Which flights may be joined: they bring what was asked for after some moment, and is not older than that.
+#[derive(Clone, Copy, Debug)]
+pub struct Joinable {
+    /// When it was purged, in milliseconds since 1970: what was asked for before may be what was purged.
+    pub asked_after_ms: u64,
+    /// How long ago it may have begun to be answered.
+    pub answered_within: Duration,
+}
+
 /// All flights of a gateway. Shared, and outlives the gateway that uses it.
 #[derive(Clone, Default)]
 pub struct Flights(Arc<Sky>);
@@ -101,20 +110,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Flights {
-    /// Joins the flight on a course, or begins one. Those that began at or before `purged_ms` (wall clock) are left alone:
-    /// what they bring may be what was purged.
+    /// Joins the flight on a course if it may be joined, or begins one at `now_ms`.
     pub fn join(
         &self,
         course: Course,
         now_ms: u64,
-        purged_ms: u64,
+        joinable: Joinable,
         limits: Limits,
         ask: impl FnOnce() -> Asking,
     ) -> Follower {
         loop {
             let mut open = lock(&self.0.open);
             let found = open.get(&course).and_then(Weak::upgrade);
-            let Some(flight) = found.as_ref().filter(|flight| flight.is_open() && flight.began_ms > purged_ms) else {
+            let Some(flight) = found.as_ref().filter(|flight| flight.is_joinable(joinable)) else {
                 let flight = Arc::new(Flight::new(self.clone(), course, now_ms, limits, ask()));
                 open.insert(course, Arc::downgrade(&flight));
                 // Before `found` is: who lets go of a flight last takes the same lock.

@@ -51,10 +51,10 @@ pub struct Keeping {
     pub route: Arc<str>,
     /// For whom, as it is called in entries.
     pub tenant: [u8; 16],
-    /// What time it is.
-    pub wall: Wall,
     /// When it was asked for, in milliseconds since 1970.
     pub asked_ms: u64,
+    /// When it began to be answered: from then on it grows old, however long it takes to be read.
+    pub answered_ms: u64,
     /// How long it can be of any use.
     pub lifetime: Duration,
     /// How large it may be.
@@ -86,7 +86,7 @@ impl Keeping {
 
     fn keep(self, kept: Kept, content_type: Option<HeaderValue>, provider: Arc<str>, model: Option<Arc<str>>) {
         let entry = Arc::new(Entry {
-            stored_at_ms: self.wall.now_ms(),
+            stored_at_ms: self.answered_ms,
             route: self.route,
             tenant: self.tenant,
             provider,

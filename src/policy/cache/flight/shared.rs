@@ -4,12 +4,14 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
+
+use tokio::time::Instant;
 
 use super::landed::{Given, Landed};
 use super::waiting::{Alarm, Waiting};
-use super::{Asking, Course, Flights, Limits, lock};
+use super::{Asking, Course, Flights, Joinable, Limits, lock};
 use crate::fault::Fault;
 use crate::reply::{Event, EventKind, EventStream};
 
@@ -29,7 +31,8 @@ const FREE: u64 = u64::MAX;
 pub(super) struct Flight {
     flights: Flights,
     course: Course,
-    pub(super) began_ms: u64,
+    began_ms: u64,
+    answered: OnceLock<Instant>,
     pub(super) limits: Limits,
     is_open: AtomicBool,
     waiting: Arc<Waiting>,
@@ -78,12 +81,18 @@ impl Flight {
             seats: vec![0],
         };
         let (is_open, waiting) = (AtomicBool::new(true), Arc::default());
-        Self { flights, course, began_ms, limits, is_open, waiting, state: Mutex::new(state) }
+        let (answered, state) = (OnceLock::new(), Mutex::new(state));
+        Self { flights, course, began_ms, answered, limits, is_open, waiting, state }
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Relaxed)
     }
 
     /// True while it takes in who asks the same.
-    pub(super) fn is_open(&self) -> bool {
-        self.is_open.load(Ordering::Relaxed)
+    pub(super) fn is_joinable(&self, joinable: Joinable) -> bool {
+        let is_young = self.answered.get().is_none_or(|at| at.elapsed() <= joinable.answered_within);
+        self.is_open() && self.began_ms > joinable.asked_after_ms && is_young
     }
 
     /// Takes in one more; `None` when what came first may be gone already.
@@ -184,6 +193,7 @@ impl Flight {
                 Poll::Ready(Ok(arrival)) => {
                     let (landed, events) = Landed::new(arrival);
                     state.landed = Some(landed);
+                    self.answered.get_or_init(Instant::now);
                     (events.map_or(Source::Complete, Source::Events), Poll::Ready(()))
                 }
                 Poll::Ready(Err(fault)) => (Source::Failed(fault), Poll::Ready(())),

@@ -81,6 +81,8 @@ fn course() -> Course {
     Course { key: EntryKey::parse(&"ab".repeat(32)).unwrap(), form: Form::Events { has_usage: false } }
 }
 
+const ANY: Joinable = Joinable { asked_after_ms: 0, answered_within: Duration::MAX };
+
 fn limits(bytes: usize) -> Limits {
     Limits { bytes, all_bytes: usize::MAX, until: Instant::now() + Duration::from_secs(3600) }
 }
@@ -137,7 +139,7 @@ async fn play(seed: u64, bytes: usize, plan: Plan, followers: usize) -> (Vec<See
         let (flights, alive, asked) = (flights.clone(), alive.clone(), asked.clone());
         tasks.spawn(async move {
             tokio::time::sleep(Duration::from_millis(comes)).await;
-            let follower = flights.join(course(), 1, 0, limits(bytes), || {
+            let follower = flights.join(course(), 1, ANY, limits(bytes), || {
                 asked.fetch_add(1, Ordering::Relaxed);
                 asking(plan, &alive)
             });
@@ -204,13 +206,13 @@ async fn many_on_many_threads_share_one_and_nobody_is_forgotten() {
         let asked = Arc::new(AtomicUsize::new(0));
         let plan = Plan { events: 20, gap: 0, end: End::Complete };
         // Held until all are there, so that there is one flight to share.
-        let first = flights.join(course(), 1, 0, limits(1 << 20), || {
+        let first = flights.join(course(), 1, ANY, limits(1 << 20), || {
             asked.fetch_add(1, Ordering::Relaxed);
             asking(plan, &alive)
         });
         let mut tasks = tokio::task::JoinSet::new();
         for number in 0..32u64 {
-            let follower = flights.join(course(), 1, 0, limits(1 << 20), || unreachable!("there is one already"));
+            let follower = flights.join(course(), 1, ANY, limits(1 << 20), || unreachable!("there is one already"));
             // Some leave in the middle of it.
             let leaves_at = (number % 4 == 0).then(Instant::now);
             tasks.spawn(follow(follower, 0, leaves_at));
@@ -251,7 +253,7 @@ fn silent(then: fn() -> Option<Result<Event, Fault>>) -> Asking {
 async fn who_finds_out_tells_the_others() {
     for then in [(|| Some(Ok(event(0)))) as fn() -> _, || panic!("on purpose")] {
         let flights = Flights::default();
-        let join = || flights.join(course(), 1, 0, limits(1 << 20), || silent(then));
+        let join = || flights.join(course(), 1, ANY, limits(1 << 20), || silent(then));
         let first = tokio::task::JoinSet::from_iter([follow(join(), 0, None)]);
         tokio::time::sleep(Duration::from_millis(1)).await;
         let second = tokio::task::JoinSet::from_iter([follow(join(), 0, None)]);
@@ -270,7 +272,10 @@ async fn who_finds_out_tells_the_others() {
 async fn a_flight_that_began_before_a_purge_is_not_joined_after_it() {
     let (flights, alive) = (Flights::default(), Arc::new(AtomicUsize::new(0)));
     let plan = Plan { events: 1, gap: 10, end: End::Complete };
-    let join = |now, purged| flights.join(course(), now, purged, limits(1 << 20), || asking(plan, &alive));
+    let join = |now, asked_after_ms| {
+        let joinable = Joinable { asked_after_ms, ..ANY };
+        flights.join(course(), now, joinable, limits(1 << 20), || asking(plan, &alive))
+    };
     let (before, beside, after, late) = (join(5, 0), join(6, 4), join(7, 5), join(8, 5));
     assert_eq!([&before, &beside, &after, &late].map(|follower| follower.is_first), [true, false, true, false]);
     assert_eq!(alive.load(Ordering::Relaxed), 2);
@@ -281,11 +286,29 @@ async fn a_flight_that_began_before_a_purge_is_not_joined_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_flight_grows_old_from_its_answer_on() {
+    let (flights, alive) = (Flights::default(), Arc::new(AtomicUsize::new(0)));
+    let plan = Plan { events: 9, gap: 1000, end: End::Complete };
+    let joinable = Joinable { answered_within: Duration::from_millis(500), ..ANY };
+    let join = || flights.join(course(), 1, joinable, limits(1 << 20), || asking(plan, &alive));
+    let mut first = tokio::task::JoinSet::from_iter([follow(join(), 0, None)]);
+    let wait = |milliseconds| tokio::time::sleep(Duration::from_millis(milliseconds));
+    // However long it is asked for.
+    wait(999).await;
+    assert!(!join().is_first);
+    wait(500).await;
+    assert!(!join().is_first);
+    wait(10).await;
+    assert!(join().is_first);
+    assert!(matches!(first.join_next().await, Some(Ok(Seen::Complete(9)))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_so_much_is_kept_for_late_comers_of_all_flights_together() {
     let (flights, alive) = (Flights::default(), Arc::new(AtomicUsize::new(0)));
     let plan = Plan { events: 1000, gap: 0, end: End::Complete };
     let limits = Limits { all_bytes: 2_000, ..limits(1 << 20) };
-    let follower = flights.join(course(), 1, 0, limits, || asking(plan, &alive));
+    let follower = flights.join(course(), 1, ANY, limits, || asking(plan, &alive));
     assert!(matches!(follow(follower, 0, None).await, Seen::Complete(1000)));
     assert_eq!(flights.kept_bytes(), 0);
 }
