@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tidegate::config::plan::{
-    AuthMethod, CallKind, Environment, LimitPlan, ModelChoice, Origins, Plan, ProviderPlan, RoutePlan, Usable,
+    AuthMethod, CacheScope, CacheWhen, CallKind, Environment, LimitPlan, ModelChoice, Origins, Plan, ProviderPlan,
+    RoutePlan, Usable,
 };
 use tidegate::config::{Variables, load, load_from};
 
@@ -607,6 +608,87 @@ fn a_certificate_to_trust_must_be_one() {
     assert!(cut.contains("is not a PEM file"), "{cut}");
     assert_eq!(provider(&plan, "openai").roots.len(), 1);
     assert!(provider(&plan, "together").roots.is_empty());
+}
+
+#[test]
+fn routes_keep_answers_as_the_deployments_do_but_not_on_a_developers_machine() {
+    let kept = |variables: &[(&str, &str)], name: &str| {
+        let variables = [KEYS, variables].concat();
+        let plan = plan("", &variables);
+        route(&plan, name).cache.as_ref().map(|it| (it.ttl.as_secs(), it.scope, it.when))
+    };
+    let (staging, on) = (("NODE_ENV", "staging"), ("LLM_CACHE_ENABLED", "true"));
+    use CacheScope::{Tenant, User};
+    use CacheWhen::{Always, Deterministic};
+    for (name, expected) in [
+        ("openai-chat", Some((300, Tenant, Deterministic))),
+        ("openai-completions", Some((300, Tenant, Deterministic))),
+        ("openai-responses", Some((300, Tenant, Deterministic))),
+        ("openai-embeddings", Some((300, Tenant, Always))),
+        ("canvas-chat", Some((86_400, Tenant, Always))),
+        ("restaurant-chat", Some((300, User, Always))),
+        ("widget-chat", Some((300, User, Always))),
+        ("restaurant-menu", Some((300, Tenant, Always))),
+        ("restaurant-parse-order", None),
+        ("restaurant-transcribe", None),
+        ("restaurant-voice-order", None),
+        ("openai-other", None),
+    ] {
+        assert_eq!(kept(&[staging], name), expected, "{name}");
+        assert_eq!(kept(&[], name), None, "{name} in development");
+        assert_eq!(kept(&[on], name), expected, "{name} in development, asked for");
+        assert_eq!(kept(&[staging, ("ENABLE_LLM_CACHE", "false")], name), None, "{name} switched off");
+        assert_eq!(kept(&[staging, ("CACHE_TTL_SECONDS", "0")], name), None, "{name} without time");
+    }
+    assert_eq!(kept(&[staging, ("CACHE_TTL_SECONDS", "7")], "openai-chat").unwrap().0, 7);
+    assert_eq!(kept(&[staging, ("CACHE_TTL_SECONDS", "7")], "canvas-chat").unwrap().0, 86_400);
+    assert_eq!(kept(&[staging, ("LLM_CACHE_TTL", "604800")], "canvas-chat").unwrap().0, 604_800);
+    assert_eq!(kept(&[staging, ("LLM_CACHE_TTL", "0")], "canvas-chat"), None);
+}
+
+#[test]
+fn a_routes_cache_table_changes_single_keys_of_the_one_at_the_top() {
+    let text = "[cache]\nenabled = true\nmax_entry = '2MiB'\nstale_if_error = '5s'\nignore = ['a']\n\
+                [route.openai-chat.cache]\nttl = '1h'\nignore = ['b', 'c']\n[route.widget-chat]\ncache = { ttl = '0s' }\n";
+    let plan = plan(text, KEYS);
+    let chat = route(&plan, "openai-chat").cache.clone().unwrap();
+    assert_eq!((chat.ttl.as_secs(), chat.stale_if_error.as_secs(), chat.max_entry), (3600, 5, 2 << 20));
+    assert_eq!((chat.when, chat.ignore), (CacheWhen::Deterministic, vec!["b".to_owned(), "c".to_owned()]));
+    assert_eq!(route(&plan, "restaurant-menu").cache.clone().unwrap().ignore, ["a"]);
+    assert_eq!(route(&plan, "widget-chat").cache, None);
+}
+
+#[test]
+fn what_cannot_be_kept_is_refused_where_it_was_asked_for() {
+    for (text, wanted) in [
+        (
+            "[route.openai-speech]\ncache = {}\n",
+            "x.toml:2:1: route.openai-speech.cache: answers to `speech` cannot be kept",
+        ),
+        ("[route.openai-chat]\nidempotent = false\ncache = {}\n", "`idempotent` is false"),
+        ("[route.openai-chat.cache]\nmax_entry = '100MiB'\n", "allowed up to 33554432"),
+        ("[cache]\nmax_bytes = '2MiB'\n", "allowed up to 262144"),
+        ("[cache]\nscope = 'everyone'\n", "one of shared, tenant, user"),
+        ("[cache]\nttl = '9999h'\n", "0s to 8760h"),
+        ("[cache]\nttl = 300\n", "with its unit"),
+        ("[cache]\nsecret_env = 'A'\nsecret_file = 'b'\n", "only one of them"),
+    ] {
+        let shown = problems(text, KEYS);
+        assert!(shown.contains(wanted), "{text}: {shown}");
+    }
+    // A default table that no longer fits a route of the user's is not the user's mistake.
+    assert_eq!(
+        route(&plan("[cache]\nenabled = true\n[route.openai-chat]\nidempotent = false\n", KEYS), "openai-chat").cache,
+        None
+    );
+    let shown = plan("", &[KEYS, &[("LLM_CACHE_TTL", "1")]].concat());
+    assert!(shown.warnings.is_empty(), "{:?}", shown.warnings);
+    let alone = plan("defaults = false\n", &[("LLM_CACHE_TTL", "1")]);
+    assert!(
+        alone.warnings.iter().any(|it| it.contains("there is no route named `canvas-chat`")),
+        "{:?}",
+        alone.warnings
+    );
 }
 
 /// A key that no table has, in every table there is; the complaint lists the keys that the table does have.

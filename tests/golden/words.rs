@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use tidegate::call::{Ask, Audio, Chat, Endpoint, Message, NamedModel, Role, Voice, VoiceWanted, Wire};
 use tidegate::caller::{ProviderSnapshot, Snapshot};
 use tidegate::fault::{Fault, Limited, Refusal, RequestFault};
-use tidegate::reply::{Answer, Body, Event, EventKind, Reply, Transcript, Usage};
+use tidegate::reply::{Answer, Body, CacheMark, CacheResult, Event, EventKind, Reply, Transcript, Usage};
 use tidegate::time::Phase;
 
 pub(crate) const ENDPOINTS: [(Endpoint, &str); 8] = [
@@ -150,7 +150,7 @@ impl Case<'_> {
         }
     }
 
-    /// `"reply": {"provider", "model"?, "status"?, "headers"?, one of "answer", "transcript", "whole", "bytes", "events"}`.
+    /// `"reply": {"provider", "model"?, "status"?, "headers"?, "cache"?, one of "answer", "transcript", "whole", "bytes", "events"}`.
     pub(crate) fn reply(&self) -> Reply {
         let reply = self.object("reply").expect("a reply");
         let body = if let Some(answer) = reply.object("answer") {
@@ -172,7 +172,7 @@ impl Case<'_> {
             model: reply.optional_text("model").map(Into::into),
             target: 0,
             degraded: None,
-            cache: None,
+            cache: reply.optional_text("cache").map(mark),
             body,
         }
     }
@@ -297,4 +297,11 @@ impl Case<'_> {
             other => panic!("`{other}` is no fault"),
         }
     }
+}
+
+/// What the cache did, by its word. How old a kept answer is no dialect tells.
+fn mark(word: &str) -> CacheMark {
+    let result = [CacheResult::Hit, CacheResult::Stale, CacheResult::Miss, CacheResult::Collapsed];
+    let result = result.into_iter().find(|result| result.as_str() == word).unwrap_or_else(|| panic!("`{word}`"));
+    CacheMark { result, age: Duration::ZERO, ttl: Duration::ZERO }
 }

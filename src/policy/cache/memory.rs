@@ -232,13 +232,102 @@ fn weight(entry: &Entry) -> usize {
 }
 
 #[cfg(test)]
-mod primed {
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::Kept;
     use super::*;
+
+    const TENANT: [u8; 16] = [1; 16];
+
+    fn key(number: usize) -> EntryKey {
+        EntryKey::parse(&blake3::hash(&number.to_le_bytes()).to_hex()).unwrap()
+    }
+
+    fn entry(stored_at_ms: u64, route: &str, tenant: [u8; 16], bytes: usize) -> Arc<Entry> {
+        Arc::new(Entry {
+            stored_at_ms,
+            route: route.into(),
+            tenant,
+            provider: "p".into(),
+            model: None,
+            usage: None,
+            content_type: None,
+            kept: Kept::Bytes(vec![b'x'; bytes].into()),
+        })
+    }
+
+    #[test]
+    fn what_was_purged_is_gone_and_what_was_asked_for_before_is_not_kept() {
+        for purge in [Purge::All, Purge::Route("r".into()), Purge::Tenant(TENANT), Purge::Key(key(1))] {
+            let entries = Entries::new(1 << 20);
+            entries.keep(key(1), entry(10, "r", TENANT, 1), 9);
+            entries.keep(key(2), entry(10, "other", [2; 16], 1), 9);
+            entries.purge(&purge, 10);
+            assert!(entries.find(&key(1)).is_none(), "{purge:?}");
+            assert_eq!(entries.find(&key(2)).is_none(), purge == Purge::All, "{purge:?}");
+            entries.keep(key(1), entry(12, "r", TENANT, 1), 10);
+            assert!(entries.find(&key(1)).is_none(), "{purge:?}: asked for when it was purged");
+            entries.keep(key(1), entry(12, "r", TENANT, 1), 11);
+            assert!(entries.find(&key(1)).is_some(), "{purge:?}");
+            // Also where the memory was replaced meanwhile.
+            let larger = entries.under(2 << 20);
+            larger.keep(key(1), entry(13, "r", TENANT, 1), 10);
+            assert!(larger.find(&key(1)).is_none(), "{purge:?}");
+        }
+    }
+
+    #[test]
+    fn more_marks_than_are_remembered_purge_everything() {
+        let entries = Entries::new(1 << 20);
+        entries.keep(key(0), entry(5, "r", TENANT, 1), 5);
+        for number in 0..MARKS {
+            entries.purge(&Purge::Tenant((number as u128 + 1000).to_le_bytes()), 9);
+        }
+        assert!(entries.find(&key(0)).is_some());
+        entries.purge(&Purge::Key(key(1)), 9);
+        assert!(entries.find(&key(0)).is_none());
+        entries.keep(key(0), entry(10, "r", TENANT, 1), 10);
+        assert!(entries.find(&key(0)).is_some());
+    }
+
+    #[test]
+    fn one_large_entry_does_not_push_out_what_is_asked_for() {
+        let entries = Entries::new(1 << 20);
+        for number in 0..100 {
+            entries.keep(key(number), entry(1, "r", TENANT, 5_000), 1);
+            for _ in 0..5 {
+                assert!(entries.find(&key(number)).is_some());
+            }
+        }
+        for number in 1000..1020 {
+            entries.keep(key(number), entry(1, "r", TENANT, (1 << 20) / 8), 1);
+            entries.fill();
+        }
+        let left = (0..100).filter(|number| entries.find(&key(*number)).is_some()).count();
+        assert!(left >= 95, "{left} of 100 are left");
+        assert!(entries.fill().evicted > 0);
+    }
 
     #[test]
     fn what_made_room_for_counts_is_gone_and_counts_as_nothing() {
         for max_bytes in [0, 1, 1 << 10, 1 << 20, 256 << 20, 2 << 30, 64 << 30] {
             assert_eq!(Entries::new(max_bytes).fill(), Fill::default(), "{max_bytes}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20))]
+
+        /// Whatever comes, the bytes are bounded.
+        #[test]
+        fn the_memory_is_bounded_by_bytes(sizes in proptest::collection::vec(0usize..200_000, 1..200)) {
+            let entries = Entries::new(1 << 20);
+            for (number, size) in sizes.into_iter().enumerate() {
+                entries.keep(key(number), entry(1, "r", TENANT, size), 1);
+                let fill = entries.fill();
+                prop_assert!(fill.bytes <= 1 << 20, "{fill:?}");
+            }
         }
     }
 }
