@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on stops")]
 
+#[path = "soak/cached.rs"]
+mod cached;
 #[path = "soak/check.rs"]
 mod check;
 #[path = "soak/dice.rs"]
@@ -89,6 +91,34 @@ fn every_world_keeps_the_promises() {
     }
     if count >= 100 {
         assert!(tally.hedged > 0, "{tally:?}");
+    }
+}
+
+#[test]
+fn what_is_kept_or_shared_is_complete_young_enough_and_nobody_elses() {
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(SEEDS),
+    };
+    let count = seeds.end - seeds.start;
+    let (mut failures, mut sum) = (Vec::new(), cached::Tally::default());
+    for seed in seeds {
+        let script = cached::Script::new(seed);
+        let (problems, tally) = match catch_unwind(AssertUnwindSafe(|| cached::play(seed, &script))) {
+            Ok(played) => cached::check(&script, &played),
+            Err(_) => (vec!["a panic".into()], cached::Tally::default()),
+        };
+        sum.add(tally);
+        if let Some((first, more)) = problems.split_first() {
+            failures.push(format!("SEED={seed}: {first}\n  and {} more: {}", more.len(), more.last().unwrap_or(first)));
+        }
+    }
+    println!("{count} worlds that keep answers: {sum:?}");
+    let shown = failures.iter().take(PRINTED).cloned().collect::<Vec<_>>().join("\n");
+    assert!(failures.is_empty(), "{} of {count} worlds failed; {sum:?}\n{shown}", failures.len());
+    if count >= 50 {
+        let each = [sum.new, sum.collapsed, sum.hits, sum.renewed, sum.spare, sum.incomplete, sum.refused];
+        assert!(each.iter().all(|number| *number >= 20), "{sum:?}");
     }
 }
 

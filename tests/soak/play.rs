@@ -7,7 +7,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::BodyExt;
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full};
 use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
 use tidegate::live::Live;
@@ -92,7 +94,7 @@ async fn play_in_runtime(seed: u64, script: &Script) -> Played {
         let gateway = gateway.clone();
         calling.spawn(async move {
             after(planned.at).await;
-            (planned.number, call(&gateway, &planned).await)
+            (planned.number, call(&gateway, visit(&planned)).await)
         });
     }
     let mut calls: Vec<_> = calling.join_all().await;
@@ -116,11 +118,26 @@ async fn play_in_runtime(seed: u64, script: &Script) -> Played {
     }
 }
 
-async fn call(gateway: &Gateway, planned: &Planned) -> Answered {
+fn visit(planned: &Planned) -> Visit {
+    let request = planned.kind.request(&planned.mark(), planned.model, &planned.question, planned.patience);
+    let Planned { patience, leaves, slowness, .. } = *planned;
+    Visit { request, patience, leaves, slowness }
+}
+
+/// A request, and how its caller behaves.
+pub(crate) struct Visit {
+    pub(crate) request: Request<Full<Bytes>>,
+    /// See [`Planned`].
+    pub(crate) patience: Option<u64>,
+    pub(crate) leaves: Option<u64>,
+    pub(crate) slowness: u64,
+}
+
+/// Makes a visit.
+pub(crate) async fn call(gateway: &Gateway, visit: Visit) -> Answered {
     let began = Instant::now();
-    let (method, path) = planned.kind.place(&planned.mark());
-    let route = gateway.find(&method.parse().unwrap(), &path).unwrap();
-    let patience = planned.patience.map_or(Duration::MAX, Duration::from_millis);
+    let route = gateway.find(visit.request.method(), visit.request.uri().path()).unwrap();
+    let patience = visit.patience.map_or(Duration::MAX, Duration::from_millis);
     let deadline = began + route.plan.total.min(patience);
     let mut answered = Answered {
         status: 0,
@@ -134,8 +151,9 @@ async fn call(gateway: &Gateway, planned: &Planned) -> Answered {
         deadline,
         late: Duration::ZERO,
     };
-    let reading = read(gateway, planned, &mut answered);
-    match planned.leaves {
+    let leaves = visit.leaves;
+    let reading = read(gateway, visit, &mut answered);
+    match leaves {
         None => reading.await,
         Some(after) => {
             let is_over = tokio::time::timeout(Duration::from_millis(after), reading).await.is_ok();
@@ -146,9 +164,8 @@ async fn call(gateway: &Gateway, planned: &Planned) -> Answered {
     answered
 }
 
-async fn read(gateway: &Gateway, planned: &Planned, answered: &mut Answered) {
-    let request = planned.kind.request(&planned.mark(), planned.model, &planned.question, planned.patience);
-    let response = ingress::handle(gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await;
+async fn read(gateway: &Gateway, visit: Visit, answered: &mut Answered) {
+    let response = ingress::handle(gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), visit.request).await;
     let (parts, mut body) = response.into_parts();
     (answered.status, answered.headers) = (parts.status.as_u16(), parts.headers);
     answered.note_wait(answered.began);
@@ -161,7 +178,7 @@ async fn read(gateway: &Gateway, planned: &Planned, answered: &mut Answered) {
             Some(Err(_)) => answered.is_aborted = true,
             None => break,
         }
-        tokio::time::sleep(Duration::from_millis(planned.slowness)).await;
+        tokio::time::sleep(Duration::from_millis(visit.slowness)).await;
     }
     answered.has_ended_twice = body.frame().await.is_some();
 }

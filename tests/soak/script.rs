@@ -159,6 +159,11 @@ fn config(dice: &Dice) -> String {
             _ => {}
         }
     }
+    // All questions differ: what is kept answers nobody, and must not be noticed.
+    add(format!("[cache]\nenabled = {}", dice.is(0.5)));
+    for route in ["openai-chat", "openai-completions", "openai-responses"] {
+        add(format!("[route.{route}.cache]\nwhen = \"always\""));
+    }
     config
 }
 
