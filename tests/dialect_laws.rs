@@ -123,6 +123,7 @@ proptest! {
         file_name in "[a-zA-Z0-9é .-]{0,20}[a-z]",
         menu in proptest::option::of("\\[\"[ -!#-Z]{0,30}\"\\]"),
     ) {
+        let sound = [b"OggS", &sound[..]].concat();
         let audio = Audio { bytes: sound.into(), file_name: file_name.trim().into(), content_type: "audio/ogg;codecs=opus".into() };
         let voice = Voice { audio: audio.clone(), wanted: VoiceWanted::Transcript, menu_context: menu.map(Into::into) };
         let call = fixtures::call(fixtures::head("r1", None), Ask::Voice(voice.clone()), None, None);

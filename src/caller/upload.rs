@@ -1,6 +1,8 @@
 //! Reading of uploads: one recording and a few text fields out of a multipart body that is in memory already.
 //!
-//! It does not know what is done with the recording, and never looks into it.
+//! It does not know what is done with the recording, and looks no further into it than to see that it is one.
+
+mod sound;
 
 use std::convert::Infallible;
 
@@ -11,6 +13,7 @@ use http::header::CONTENT_TYPE;
 use multer::{Field, Multipart};
 use serde::de::IgnoredAny;
 
+use self::sound::Packing;
 use super::json::media_type;
 use crate::call::Audio;
 use crate::fault::{Fault, RequestFault};
@@ -29,19 +32,19 @@ const MAX_PARTS: usize = 32;
 const MAX_BOUNDARY: usize = 70;
 /// File names are passed on to providers; file systems stop at this length.
 const MAX_FILE_NAME: usize = 255;
-/// Media types of recordings, as browsers and phones declare them.
-const AUDIO_TYPES: [&str; 11] = [
-    "audio/wav",
-    "audio/x-wav",
-    "audio/wave",
-    "audio/mpeg",
-    "audio/mp3",
-    "audio/webm",
-    "video/webm",
-    "audio/ogg",
-    "audio/mp4",
-    "audio/m4a",
-    "audio/x-m4a",
+/// Media types of recordings, as browsers and phones declare them, and what such a recording is.
+const AUDIO_TYPES: [(&str, Packing); 11] = [
+    ("audio/wav", Packing::Wav),
+    ("audio/x-wav", Packing::Wav),
+    ("audio/wave", Packing::Wav),
+    ("audio/mpeg", Packing::Mpeg),
+    ("audio/mp3", Packing::Mpeg),
+    ("audio/webm", Packing::WebM),
+    ("video/webm", Packing::WebM),
+    ("audio/ogg", Packing::Ogg),
+    ("audio/mp4", Packing::Mp4),
+    ("audio/m4a", Packing::Mp4),
+    ("audio/x-m4a", Packing::Mp4),
 ];
 /// The same list for people; a test proves both equal.
 const AUDIO_TYPES_TEXT: &str = "audio/wav, audio/x-wav, audio/wave, audio/mpeg, audio/mp3, audio/webm, video/webm, audio/ogg, audio/mp4, audio/m4a, audio/x-m4a";
@@ -122,13 +125,20 @@ fn recording(field: Field<'static>) -> Result<Audio, Fault> {
     if declared.is_none() && field.file_name().is_none() {
         return Err(Fault::invalid(AUDIO, "`audio` must be a file, got a text field"));
     }
-    let Some(declared) = declared.filter(|declared| AUDIO_TYPES.contains(&&*media_type(declared))) else {
+    let known = |declared: &str| AUDIO_TYPES.iter().find(|(name, _)| *name == media_type(declared));
+    let Some((declared, (name, packing))) =
+        declared.and_then(|declared| known(&declared).map(|known| (declared, known)))
+    else {
         return Err(RequestFault::MediaType { allowed: AUDIO_TYPES_TEXT }.into());
     };
     let file_name = file_name(field.file_name());
     let bytes = content(field)?;
     match bytes.len() {
         0 => Err(Fault::invalid(AUDIO, "`audio` must not be empty")),
+        // Whatever else it is, no provider should have to find out.
+        1..=MAX_AUDIO if !packing.begins(&bytes) => {
+            Err(Fault::invalid(AUDIO, format!("`audio` is declared as {name}, but does not begin like it")))
+        }
         1..=MAX_AUDIO => Ok(Audio { bytes, file_name, content_type: declared.into() }),
         _ => Err(RequestFault::TooLarge { limit: MAX_AUDIO }.into()),
     }
@@ -193,6 +203,7 @@ mod tests {
         read(&headers("multipart/form-data; boundary=b"), body.into())
     }
 
+    const SOUND: &[u8] = b"RIFF\x24\x08\0\0WAVEfmt ";
     const WAV: &str = "Content-Disposition: form-data; name=\"audio\"; filename=\"a.wav\"\r\nContent-Type: audio/wav";
 
     fn refused(result: Result<Upload, Fault>) -> (StatusCode, String) {
@@ -205,8 +216,8 @@ mod tests {
         let menu = ("Content-Disposition: form-data; name=\"menuContext\"", &b"[{\"id\":1}]"[..]);
         let extra = ("Content-Disposition: form-data; name=\"lang\"", &b"en"[..]);
         let opus = "Content-Disposition: form-data; name=\"audio\"; filename=\"../x/a.webm\"\r\nContent-Type: audio/webm;codecs=opus";
-        let read = upload(&[menu, extra, (opus, b"\x00\r\n--\xff")]).unwrap();
-        assert_eq!(read.audio.bytes, &b"\x00\r\n--\xff"[..]);
+        let read = upload(&[menu, extra, (opus, b"\x1A\x45\xDF\xA3webm\x00\r\n--\xff")]).unwrap();
+        assert_eq!(read.audio.bytes, &b"\x1A\x45\xDF\xA3webm\x00\r\n--\xff"[..]);
         assert_eq!(&*read.audio.file_name, "a.webm");
         assert_eq!(&*read.audio.content_type, "audio/webm;codecs=opus");
         assert_eq!(read.menu_context.as_deref(), Some("[{\"id\":1}]"));
@@ -217,7 +228,7 @@ mod tests {
         let text = "Content-Disposition: form-data; name=\"audio\"";
         for (parts, wrong) in [
             (&[][..], "required"),
-            (&[(WAV, &b"x"[..]), (WAV, &b"y"[..])][..], "exactly once"),
+            (&[(WAV, SOUND), (WAV, SOUND)][..], "exactly once"),
             (&[(WAV, &b""[..])][..], "not be empty"),
             (&[(text, &b"x"[..])][..], "must be a file"),
         ] {
@@ -233,15 +244,21 @@ mod tests {
         let (status, message) = refused(upload(&[(pdf, b"x")]));
         assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
         assert!(message.contains("audio/x-m4a"));
-        assert!(upload(&[(WAV, &vec![0; MAX_AUDIO])]).is_ok());
-        assert_eq!(refused(upload(&[(WAV, &vec![0; MAX_AUDIO + 1])])).0, StatusCode::PAYLOAD_TOO_LARGE);
+        let sound = |length| [SOUND, &vec![0; length - SOUND.len()]].concat();
+        assert!(upload(&[(WAV, &sound(MAX_AUDIO))]).is_ok());
+        for (other, said) in [(&b"%PDF-1.7"[..], "audio/wav"), (b"OggS\0\x02", "audio/wav")] {
+            let (status, message) = refused(upload(&[(WAV, other)]));
+            assert_eq!(status, StatusCode::BAD_REQUEST);
+            assert!(message.contains(said), "{message}");
+        }
+        assert_eq!(refused(upload(&[(WAV, &sound(MAX_AUDIO + 1))])).0, StatusCode::PAYLOAD_TOO_LARGE);
     }
 
     #[test]
     fn a_menu_must_be_short_json() {
         let menu = "Content-Disposition: form-data; name=\"menuContext\"";
         for content in [&b"{canary"[..], b"\xff", &vec![b' '; MAX_TEXT + 1]] {
-            let (status, message) = refused(upload(&[(WAV, b"x"), (menu, content)]));
+            let (status, message) = refused(upload(&[(WAV, SOUND), (menu, content)]));
             assert_eq!(status, StatusCode::BAD_REQUEST);
             assert!(message.contains("`menuContext`") && !message.contains("canary"), "{message}");
         }
@@ -269,7 +286,7 @@ mod tests {
 
     #[test]
     fn the_list_for_people_is_the_list() {
-        assert_eq!(AUDIO_TYPES.join(", "), AUDIO_TYPES_TEXT);
+        assert_eq!(AUDIO_TYPES.map(|(name, _)| name).join(", "), AUDIO_TYPES_TEXT);
     }
 
     proptest! {

@@ -217,7 +217,7 @@ fn recording(kind: Kind, mark: &str) -> String {
     };
     let audio = part(
         &format!("name=\"{field}\"; filename=\"a.webm\""),
-        &format!("Content-Type: audio/webm\r\n\r\nRIFF {mark}"),
+        &format!("Content-Type: audio/webm\r\n\r\n\u{1A}E\u{7E3}webm {mark}"),
     );
     let model = if kind == Kind::Transcription { part("name=\"model\"", "\r\nwhisper-1") } else { String::new() };
     format!("{audio}{model}--b--\r\n")

@@ -126,7 +126,7 @@ async fn a_caller_that_asks_first_is_not_asked_for_a_body_that_is_too_large() {
 
 /// As large as recordings may be, with all bytes in it, and with what looks like framing.
 pub(crate) fn recording() -> Vec<u8> {
-    let mut bytes = b"RIFF\r\n--\r\n--boundary--\r\n\0".to_vec();
+    let mut bytes = b"RIFF\r\n--WAVE\r\n--boundary--\r\n\0".to_vec();
     let mut state = 1_u32;
     while bytes.len() < 10 << 20 {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
