@@ -8,10 +8,13 @@ use tokio::task::JoinSet;
 use crate::gateways::{Member, Providers, ask, fleet, sharing};
 use crate::server::{Server, until};
 
+/// What is shared is the matter here, not how fast: on a busy machine 20 ms are soon over, and then each gateway goes alone.
+const PATIENT: &str = "[cache]\nredis_timeout = \"5s\"\n";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_of_one_gateway_is_given_by_another() {
     let (server, providers) = (Server::start().await, Providers::default());
-    let members = fleet(&server.url(), 2, &providers, "").await;
+    let members = fleet(&server.url(), 2, &providers, PATIENT).await;
     let first = members[0].chat("one", true).await;
     assert_eq!((first.status.as_u16(), &*first.cache), (200, "fwd=miss"));
     until("it is in the store", async || server.cli(&["DBSIZE"]).await != "0" && members[0].tally().missed == 1).await;
@@ -28,7 +31,7 @@ async fn an_answer_of_one_gateway_is_given_by_another() {
 async fn a_thousand_identical_calls_over_two_gateways_make_one_call() {
     for stream in [false, true] {
         let (server, providers) = (Server::start().await, Providers::default());
-        let members = fleet(&server.url(), 2, &providers, "").await;
+        let members = fleet(&server.url(), 2, &providers, PATIENT).await;
         providers.behave("openai", json!({"latency_ms": 300, "gap_ms": 5}));
         let mut calls = JoinSet::new();
         for number in 0..1_000 {
@@ -54,7 +57,8 @@ async fn a_thousand_identical_calls_over_two_gateways_make_one_call() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_cannot_get_another_asks_for() {
     let (server, providers) = (Server::start().await, Providers::default());
-    let members = fleet(&server.url(), 2, &providers, "[route.canvas-chat]\ntargets = [\"openai\"]\n").await;
+    let members =
+        fleet(&server.url(), 2, &providers, &format!("{PATIENT}[route.canvas-chat]\ntargets = [\"openai\"]\n")).await;
     providers.behave("openai", json!({"fault": "status", "status": 400, "latency_ms": 200, "times": 1}));
     let (one, two) = tokio::join!(members[0].ask("r1", "x"), async {
         until("the first has asked", async || providers.calls() == 1).await;
@@ -68,7 +72,7 @@ async fn what_one_cannot_get_another_asks_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_lease_of_a_gateway_that_died_ends_by_itself_and_a_wait_is_bounded() {
     let (server, providers) = (Server::start().await, Providers::default());
-    let members = fleet(&server.url(), 1, &providers, "[cache]\ncluster_wait = \"300ms\"\n").await;
+    let members = fleet(&server.url(), 1, &providers, &format!("{PATIENT}cluster_wait = \"300ms\"\n")).await;
     // The lease of a dead gateway, which would last much longer than the wait.
     let _ = members[0].ask("r1", "learn the name").await;
     until("it is kept", async || server.cli(&["KEYS", "tidegate:cache:*"]).await.len() == 79).await;
@@ -76,7 +80,7 @@ async fn the_lease_of_a_gateway_that_died_ends_by_itself_and_a_wait_is_bounded()
     let lease = name.replace("tidegate:cache:", "tidegate:cache-lease:");
     server.cli(&["DEL", &name]).await;
     server.cli(&["SET", &lease, "nobody", "PX", "3600000"]).await;
-    let other = Member::start(&server.url(), &providers, "[cache]\ncluster_wait = \"300ms\"\n");
+    let other = Member::start(&server.url(), &providers, &format!("{PATIENT}cluster_wait = \"300ms\"\n"));
     sharing(std::slice::from_ref(&other)).await;
     let got = other.ask("r1", "learn the name").await;
     assert_eq!((got.status.as_u16(), &*got.cache, other.tally().waited), (200, "fwd=miss", 1));
@@ -87,7 +91,7 @@ async fn the_lease_of_a_gateway_that_died_ends_by_itself_and_a_wait_is_bounded()
 async fn a_purge_reaches_every_gateway_and_the_store() {
     for what in ["all", "route", "tenant", "key"] {
         let (server, providers) = (Server::start().await, Providers::default());
-        let members = fleet(&server.url(), 2, &providers, "").await;
+        let members = fleet(&server.url(), 2, &providers, PATIENT).await;
         for member in &members {
             member.ask("r1", "x").await;
         }
@@ -115,7 +119,7 @@ async fn a_purge_reaches_every_gateway_and_the_store() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_purge_while_the_store_is_out_is_told_when_it_is_back() {
     let (mut server, providers) = (Server::start().await, Providers::default());
-    let members = fleet(&server.url(), 2, &providers, "").await;
+    let members = fleet(&server.url(), 2, &providers, PATIENT).await;
     for member in &members {
         member.ask("r1", "x").await;
     }
@@ -133,8 +137,8 @@ async fn gateways_with_other_secrets_share_nothing() {
     let (server, providers) = (Server::start().await, Providers::default());
     let folder = std::env::temp_dir().join(format!("tidegate-secret-{}", std::process::id()));
     std::fs::write(&folder, "another secret").unwrap();
-    let one = fleet(&server.url(), 1, &providers, "").await;
-    let other = fleet(&server.url(), 1, &providers, &format!("[cache]\nsecret_file = {folder:?}\n")).await;
+    let one = fleet(&server.url(), 1, &providers, PATIENT).await;
+    let other = fleet(&server.url(), 1, &providers, &format!("{PATIENT}secret_file = {folder:?}\n")).await;
     for _ in 0..2 {
         assert_eq!(one[0].ask("r1", "x").await.status, 200);
         assert_eq!(other[0].ask("r1", "x").await.status, 200);
@@ -146,7 +150,7 @@ async fn gateways_with_other_secrets_share_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tenants_share_nothing_whatever_the_gateway() {
     let (server, providers) = (Server::start().await, Providers::default());
-    let members = fleet(&server.url(), 2, &providers, "").await;
+    let members = fleet(&server.url(), 2, &providers, PATIENT).await;
     let _ = members[0].ask("r1", "x").await;
     until("the other has it", async || members[1].ask("r1", "x").await.cache == "hit").await;
     for (number, tenant) in ["r2", "r1 ", "R1", "r", "r12"].iter().enumerate() {

@@ -9,6 +9,7 @@ mod check;
 #[path = "cached/script.rs"]
 mod script;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,7 +72,7 @@ async fn play_in_runtime(seed: u64, script: &Script) -> Played {
         tasks.spawn(async move {
             after(at).await;
             let request = Request::post("/cache/purge").body(Full::new(Bytes::from(body))).unwrap();
-            assert_eq!(ingress::operate(&gateway, request).await.status(), 200);
+            assert_eq!(ingress::operate(&gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await.status(), 200);
         });
     }
     let mut calling = tokio::task::JoinSet::new();
