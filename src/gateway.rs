@@ -184,6 +184,7 @@ impl Gateway {
         let loaded = reloads.last.as_ref().map_or(self.world.started(), |last| last.at);
         self.metrics.config(self.generation, reloads.is_fine(), loaded.as_millisecond());
         self.metrics.reloads(reloads.succeeded, reloads.failed);
+        self.metrics.buffered(self.live.buffers().taken());
         for provider in self.live.providers() {
             let labels = ProviderLabels { provider: provider.name.clone() };
             let health = provider.health();

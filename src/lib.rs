@@ -4,6 +4,7 @@
 
 // 0 words
 pub mod budget;
+pub mod buffers;
 pub mod call;
 pub mod chance;
 pub mod estimate;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::budget::RetryBudget;
+use crate::buffers::Buffers;
 use crate::chance::Chance;
 use crate::config::plan::{AuthPlan, JwksPlan, Plan, Prices, ProviderPlan, Usable};
 use crate::estimate::Estimates;
@@ -73,6 +74,7 @@ struct Common {
     store: Option<Store>,
     limits: Limits,
     flights: Flights,
+    buffers: Buffers,
     /// Calls that a kept answer served, and calls that looked for one in vain.
     cache_hits: AtomicU64,
     cache_misses: AtomicU64,
@@ -114,6 +116,7 @@ impl Live {
             store,
             limits,
             flights: Flights::default(),
+            buffers: Buffers::new(plan.server.max_buffered_bytes),
             cache_hits: AtomicU64::new(0),
             cache_misses: AtomicU64::new(0),
             reloads: Mutex::default(),
@@ -199,6 +202,11 @@ impl Live {
     /// The answers that are kept.
     pub fn entries(&self) -> &Entries {
         &self.entries
+    }
+
+    /// The memory in which large requests wait. It is made once, because what is taken cannot be taken back.
+    pub fn buffers(&self) -> &Buffers {
+        &self.common.buffers
     }
 
     /// The answers on their way that callers share.

@@ -167,6 +167,8 @@ pub struct Metrics {
     pub connections: Gauge,
     /// `tidegate_connections_shed_total`: closed at once because there were too many.
     pub connections_shed: Counter,
+    /// `tidegate_buffered_bytes`: memory that large requests take.
+    buffered: Gauge,
     /// `tidegate_config_generation`: how many configurations this process has had.
     config_generation: Gauge,
     /// `tidegate_config_reloads_total`: attempts to change it, by result.
@@ -220,6 +222,7 @@ impl Metrics {
             caches: CacheMetrics::default(),
             connections: Gauge::default(),
             connections_shed: Counter::default(),
+            buffered: Gauge::default(),
             config_generation: Gauge::default(),
             config_reloads: Family::default(),
             config_is_fine: Gauge::default(),
@@ -291,6 +294,8 @@ impl Metrics {
         registry.register("tidegate_connections", "Open connections of callers", metrics.connections.clone());
         let shed = metrics.connections_shed.clone();
         registry.register("tidegate_connections_shed", "Connections closed at once because there were too many", shed);
+        let buffered = metrics.buffered.clone();
+        registry.register("tidegate_buffered_bytes", "Memory that large requests take", buffered);
         let generation = metrics.config_generation.clone();
         registry.register("tidegate_config_generation", "How many configurations this process has had", generation);
         let reloads = metrics.config_reloads.clone();
@@ -332,6 +337,11 @@ impl Metrics {
         self.config_generation.set(generation.try_into().unwrap_or(i64::MAX));
         self.config_is_fine.set(is_fine.into());
         self.config_loaded.set(loaded as f64 / 1000.0);
+    }
+
+    /// Sets how much memory large requests take.
+    pub fn buffered(&self, bytes: usize) {
+        self.buffered.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Sets how often the configuration was changed, and how often that was refused.

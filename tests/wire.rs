@@ -53,6 +53,8 @@ mod http2_provider;
 mod kept;
 #[path = "wire/load.rs"]
 mod load;
+#[path = "wire/memory.rs"]
+mod memory;
 #[path = "wire/operators.rs"]
 mod operators;
 #[path = "wire/pace.rs"]

@@ -12,6 +12,7 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use multer::{Field, Multipart};
 use serde::de::IgnoredAny;
+use zeroize::Zeroize;
 
 use self::sound::Packing;
 use super::json::media_type;
@@ -61,7 +62,7 @@ pub(crate) struct Upload {
 /// Reads an upload: exactly one recording in `audio`; fields nobody knows are skipped.
 pub(crate) fn read(headers: &HeaderMap, body: Bytes) -> Result<Upload, Fault> {
     let boundary = boundary(headers)?;
-    let mut form = Multipart::new(stream::iter([Ok::<_, Infallible>(body)]), boundary);
+    let mut form = Multipart::new(stream::iter([Ok::<_, Infallible>(body.clone())]), boundary);
     let (mut audio, mut menu_context) = (None, None);
     let mut parts = 0;
     while let Some(field) = next_field(&mut form)? {
@@ -78,8 +79,22 @@ pub(crate) fn read(headers: &HeaderMap, body: Bytes) -> Result<Upload, Fault> {
             _ => {}
         }
     }
-    let audio = audio.ok_or_else(|| Fault::invalid(AUDIO, "`audio` is required: a recording as a form file"))?;
+    let mut audio: Audio =
+        audio.ok_or_else(|| Fault::invalid(AUDIO, "`audio` is required: a recording as a form file"))?;
+    drop(form);
+    audio.bytes = piece_of(&body, audio.bytes);
     Ok(Upload { audio, menu_context })
+}
+
+/// The same bytes as a piece of the body, which is counted as long as somebody holds it, and overwritten afterwards. So is the
+/// copy that the reader has made.
+fn piece_of(body: &Bytes, copy: Bytes) -> Bytes {
+    let Some(at) = memchr::memmem::find(body, &copy) else { return copy };
+    let piece = body.slice(at..at + copy.len());
+    if let Ok(mut copy) = copy.try_into_mut() {
+        copy.as_mut().zeroize();
+    }
+    piece
 }
 
 fn boundary(headers: &HeaderMap) -> Result<String, Fault> {

@@ -5,13 +5,14 @@
 use super::plan::Plan;
 
 /// The keys whose new values wait for a restart.
-pub const FIXED: [&str; 13] = [
+pub const FIXED: [&str; 14] = [
     "environment",
     "limits.max_keys",
     "log.format",
     "log.service",
     "server.admin",
     "server.host",
+    "server.max_buffered_bytes",
     "server.port",
     "store.gateways",
     "store.key_prefix",
@@ -32,6 +33,7 @@ impl Plan {
             "log.service" => new.log.service != old.log.service,
             "server.admin" => new.server.admin != old.server.admin,
             "server.host" => new.server.listen.ip() != old.server.listen.ip(),
+            "server.max_buffered_bytes" => new.server.max_buffered_bytes != old.server.max_buffered_bytes,
             "server.port" => new.server.listen.port() != old.server.listen.port(),
             "store.gateways" => new.store.gateways != old.store.gateways,
             "store.key_prefix" => new.store.key_prefix != old.store.key_prefix,
@@ -47,6 +49,7 @@ impl Plan {
         self.log.service.clone_from(&old.log.service);
         self.server.admin = old.server.admin;
         self.server.listen = old.server.listen;
+        self.server.max_buffered_bytes = old.server.max_buffered_bytes;
         self.store = old.store.clone();
         self.limits.max_keys = old.limits.max_keys;
         for key in &kept {

@@ -71,6 +71,10 @@ pub(super) fn server(root: &mut Section<'_>, report: &Report) -> ServerPlan {
         max_connections_per_address: section.required("max_connections_per_address", value::count).unwrap_or_default(),
         max_requests_per_connection: section.required("max_requests_per_connection", value::count).unwrap_or_default(),
         max_headers: section.required("max_headers", headers).unwrap_or_default(),
+        max_buffered_bytes: section
+            .required("max_buffered_bytes", value::size(1 << 20, 1 << 40, "1MiB to 1024GiB"))
+            .unwrap_or_default(),
+        buffer_wait: section.required("buffer_wait", value::duration_or_zero).unwrap_or_default(),
         max_head: section.required("max_head", value::size(SMALLEST_HEAD, 1 << 20, "8KiB to 1MiB")).unwrap_or_default(),
         trusted_proxies: section
             .list("trusted_proxies", network)

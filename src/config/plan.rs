@@ -106,6 +106,10 @@ pub struct ServerPlan {
     pub max_requests_per_connection: usize,
     /// Headers of a request.
     pub max_headers: usize,
+    /// Bytes of memory for all large requests.
+    pub max_buffered_bytes: usize,
+    /// How long a request may wait for some of it.
+    pub buffer_wait: Duration,
     /// Bytes of a request's head.
     pub max_head: usize,
     /// Proxies whose word about the caller's address counts.

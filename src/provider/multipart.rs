@@ -2,8 +2,10 @@
 //!
 //! It does not know what the fields mean, and needs no randomness: the boundary comes from the content itself.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use http::HeaderValue;
+
+use crate::buffers;
 
 /// A form under construction. Parts are written in the order in which they were added.
 #[derive(Default)]
@@ -53,7 +55,7 @@ impl Form {
         let boundary = self.boundary();
         let length: usize =
             self.parts.iter().map(|part| part.head.len() + part.content.len() + boundary.len() + 8).sum();
-        let mut body = BytesMut::with_capacity(length + boundary.len() + 6);
+        let mut body = Vec::with_capacity(length + boundary.len() + 6);
         for part in &self.parts {
             body.put_slice(b"--");
             body.put_slice(boundary.as_bytes());
@@ -69,7 +71,7 @@ impl Form {
         #[expect(clippy::expect_used, reason = "the message states the invariant")]
         let content_type = HeaderValue::try_from(format!("multipart/form-data; boundary={boundary}"))
             .expect("the boundary consists of hexadecimal digits");
-        (content_type, body.freeze())
+        (content_type, buffers::keep(body, None))
     }
 
     /// A hash of everything in the form. To contain it, a form would have to contain its own hash.

@@ -13,11 +13,11 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
-use http_body_util::BodyExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::address::{self, Peer};
 use super::body::ResponseBody;
+use super::intake::{self, Intake};
 use super::{admin, compress, control, cors, credentials, csrf, health, limits, patience, purge, security, wishes};
 use crate::budget::Attempts;
 use crate::call::{Ask, Call, Head, Principal, Wishes};
@@ -25,7 +25,6 @@ use crate::caller::{About, Answered, AnsweredBody, Caller, Incoming};
 use crate::config::plan::CallKind;
 use crate::fault::{Fault, RequestFault};
 use crate::gateway::{Gateway, Route};
-use crate::gather;
 use crate::headers;
 use crate::names::is_plain_id;
 use crate::policy::auth::Visitor;
@@ -42,10 +41,6 @@ const ANONYMOUS: &str = "anonymous";
 
 /// How long operators may take to send a body.
 const OPERATORS_BODY: Duration = Duration::from_secs(5);
-
-/// What is still read of a body that is refused, and for how long, so that its sender gets to read the refusal.
-const DRAINED: usize = 64 * 1024;
-const DRAINING: Duration = Duration::from_millis(200);
 
 /// Answers one request.
 pub async fn handle<B>(gateway: &Gateway, peer: impl Into<Peer>, request: Request<B>) -> Response<ResponseBody>
@@ -130,7 +125,7 @@ impl Visit<'_> {
                 return refusal.answered();
             }
             let max_body = if path == purge::PATH { purge::MAX_BODY } else { admin::MAX_BODY };
-            let body = match read(&self.parts.headers, body, max_body, OPERATORS_BODY).await {
+            let body = match self.intake(max_body).read(body).await {
                 Ok(body) => body,
                 Err(fault) => return admin::Problem::new(fault.status(), fault.public()).answered(),
             };
@@ -177,7 +172,7 @@ impl Visit<'_> {
             && let Some(name) = path.strip_prefix(control::PREFIX)
         {
             watch.routed(&control::ROUTE, "operator");
-            let text = read(&self.parts.headers, body, control::MAX_BODY, OPERATORS_BODY).await.unwrap_or_default();
+            let text = self.intake(control::MAX_BODY).read(body).await.unwrap_or_default();
             return control::answer(simulation, &self.gateway.live, &self.parts.method, name, &text);
         }
         let route = match self.gateway.find(&self.parts.method, path) {
@@ -198,9 +193,7 @@ impl Visit<'_> {
         let head = match self.head(route).await {
             Ok(head) => Arc::new(head),
             Err(fault) => {
-                if !self.parts.headers.contains_key(header::EXPECT) {
-                    drain(body, Instant::now() + DRAINING).await;
-                }
+                intake::refuse(&self.parts.headers, body, Instant::now() + self.gateway.plan.server.body_timeout).await;
                 return self.fail(route, None, None, &fault, watch);
             }
         };
@@ -248,11 +241,20 @@ impl Visit<'_> {
         self.gateway.health_limit.admit(&head, &watch.trail).await
     }
 
+    /// How the small body of an operator is read.
+    fn intake(&self, limit: usize) -> Intake<'_> {
+        Intake { headers: &self.parts.headers, limit, within: OPERATORS_BODY, room: None }
+    }
+
     async fn decode<B>(&self, route: &Route, body: B, watch: &Watch) -> Result<Ask, Fault>
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let body = read(&self.parts.headers, body, route.plan.max_body, self.gateway.plan.server.body_timeout).await?;
+        let server = &self.gateway.plan.server;
+        let room = Some((self.gateway.live.buffers(), server.buffer_wait));
+        let intake =
+            Intake { headers: &self.parts.headers, limit: route.plan.max_body, within: server.body_timeout, room };
+        let body = intake.read(body).await?;
         watch.trail.facts().bytes_in = body.len() as u64;
         let path_and_query = self.parts.uri.path_and_query().map_or("/", |path| path.as_str());
         route.dialect.decode(&Incoming {
@@ -421,49 +423,6 @@ impl Visit<'_> {
 /// What tells one credential from another, and reveals neither.
 fn digest(bytes: &[u8]) -> [u8; 32] {
     *blake3::hash(bytes).as_bytes()
-}
-
-/// Reads a body whole, within a size and a time.
-async fn read<B>(headers: &HeaderMap, mut body: B, limit: usize, within: Duration) -> Result<Bytes, Fault>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let too_large = || Fault::from(RequestFault::TooLarge { limit });
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
-    }
-    let by = crate::time::later(Instant::now(), within);
-    if body.size_hint().lower() > limit as u64 {
-        // Who asked whether to send the body at all is told no by the answer itself.
-        if !headers.contains_key(header::EXPECT) {
-            drain(body, by).await;
-        }
-        return Err(too_large());
-    }
-    let mut whole = Bytes::new();
-    while let Some(frame) = timeout_at(by, body.frame()).await.map_err(|_| Fault::from(RequestFault::Slow))? {
-        let broken = |_| Fault::invalid(None, "the request body is broken: it ended early or its framing is invalid");
-        let Ok(chunk) = frame.map_err(broken)?.into_data() else { continue };
-        if whole.len() + chunk.len() > limit {
-            drain(body, by).await;
-            return Err(too_large());
-        }
-        whole = gather::join(whole, chunk);
-    }
-    Ok(whole)
-}
-
-/// Reads a little more of a body that is refused. A connection that is closed with unread data is reset, and the sender
-/// might never see the answer.
-async fn drain<B: Body<Data = Bytes> + Unpin>(mut body: B, by: Instant) {
-    let mut drained = 0;
-    let by = by.min(Instant::now() + DRAINING);
-    while drained < DRAINED {
-        match timeout_at(by, body.frame()).await {
-            Ok(Some(Ok(frame))) => drained += frame.data_ref().map_or(0, Bytes::len),
-            _ => break,
-        }
-    }
 }
 
 /// A GET whose caller has the current version gets 304 (RFC 9110, 13.1.2).

@@ -1,0 +1,180 @@
+//! Intake: reads a request's body whole, within a size and a time, and within the memory that all large bodies share.
+//!
+//! It does not know what a body holds, but for forms: of those a copy is made on the way to a provider, which counts.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body::Body;
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::buffers::{self, Buffers, Room};
+use crate::fault::{Fault, RequestFault};
+use crate::gather;
+
+/// A body up to this size needs no room: as many as there are connections are no danger.
+const SMALL: usize = 64 * 1024;
+
+/// Room is taken in steps of at least this while a body grows whose size nobody said.
+const STEP: usize = 256 * 1024;
+
+/// What is still read of a body that is refused, and for how long, so that its sender gets to read the refusal.
+const DRAINED: usize = 64 * 1024;
+const DRAINING: Duration = Duration::from_millis(200);
+
+/// How a body is read.
+pub(super) struct Intake<'a> {
+    /// The request's headers.
+    pub(super) headers: &'a HeaderMap,
+    /// The most bytes.
+    pub(super) limit: usize,
+    /// The time until its end.
+    pub(super) within: Duration,
+    /// Where room for a large one comes from, and how long that may be waited for. `None`: the limit is small.
+    pub(super) room: Option<(&'a Buffers, Duration)>,
+}
+
+impl Intake<'_> {
+    /// Reads it.
+    pub(super) async fn read<B>(&self, mut body: B) -> Result<Bytes, Fault>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        if body.is_end_stream() {
+            return Ok(Bytes::new());
+        }
+        let by = crate::time::later(Instant::now(), self.within);
+        let said = body.size_hint();
+        let mut held = match self.room {
+            Some((buffers, wait)) if self.is_form() || said.exact().is_none_or(|length| length > SMALL as u64) => {
+                Some(Held::new(buffers, wait, self.is_form()))
+            }
+            _ => None,
+        };
+        let fault = match said.lower() > self.limit as u64 {
+            true => self.too_large(),
+            false => match self.pieces(&mut body, by, said.exact(), &mut held).await {
+                Ok(whole) => return Ok(held.map_or(whole, Held::keep)),
+                Err(fault) => fault,
+            },
+        };
+        // What is broken or too slow has no rest worth reading.
+        let is_whole = match &fault {
+            Fault::Request(fault) => matches!(**fault, RequestFault::TooLarge { .. }),
+            _ => true,
+        };
+        if is_whole {
+            refuse(self.headers, body, by).await;
+        }
+        Err(fault)
+    }
+
+    /// Reads all pieces: into `held`, if there is one.
+    async fn pieces<B>(
+        &self,
+        body: &mut B,
+        by: Instant,
+        length: Option<u64>,
+        held: &mut Option<Held<'_>>,
+    ) -> Result<Bytes, Fault>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let mut whole = Bytes::new();
+        if let (Some(held), Some(length)) = (&mut *held, length) {
+            held.reserve(usize::try_from(length).unwrap_or(usize::MAX), self.limit).await?;
+        }
+        let mut count = 0;
+        while let Some(frame) = timeout_at(by, body.frame()).await.map_err(|_| Fault::from(RequestFault::Slow))? {
+            let broken =
+                |_| Fault::invalid(None, "the request body is broken: it ended early or its framing is invalid");
+            let Ok(piece) = frame.map_err(broken)?.into_data() else { continue };
+            count += piece.len();
+            if count > self.limit {
+                return Err(self.too_large());
+            }
+            match held {
+                None => whole = gather::join(whole, piece),
+                Some(held) => {
+                    held.reserve(count, self.limit).await?;
+                    held.bytes.extend_from_slice(&piece);
+                }
+            }
+        }
+        Ok(whole)
+    }
+
+    fn too_large(&self) -> Fault {
+        RequestFault::TooLarge { limit: self.limit }.into()
+    }
+
+    fn is_form(&self) -> bool {
+        let value = self.headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
+        value.len() >= 10 && value[..10].eq_ignore_ascii_case(b"multipart/")
+    }
+}
+
+/// Reads a little more of a body that is refused. A connection that is closed with unread data is reset, and the sender
+/// might never see the answer. Who asked whether to send the body at all is told no by the answer itself.
+pub(super) async fn refuse<B>(headers: &HeaderMap, mut body: B, by: Instant)
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    if headers.contains_key(header::EXPECT) {
+        return;
+    }
+    let mut drained = 0;
+    let by = by.min(Instant::now() + DRAINING);
+    while drained < DRAINED {
+        match timeout_at(by, body.frame()).await {
+            Ok(Some(Ok(frame))) => drained += frame.data_ref().map_or(0, Bytes::len),
+            _ => break,
+        }
+    }
+}
+
+/// A large body under way, with the room that it takes.
+struct Held<'a> {
+    buffers: &'a Buffers,
+    wait: Duration,
+    /// How often its bytes are in memory at once.
+    copies: usize,
+    /// A body up to this size needs no room.
+    free: usize,
+    room: Option<Room>,
+    /// How long it may become in the room that it has.
+    reserved: usize,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Held<'a> {
+    fn new(buffers: &'a Buffers, wait: Duration, is_form: bool) -> Self {
+        let (copies, free) = if is_form { (2, 0) } else { (1, SMALL) };
+        Self { buffers, wait, copies, free, room: None, reserved: 0, bytes: Vec::new() }
+    }
+
+    /// Makes sure that there is room for so many bytes. Nothing more is read meanwhile, so that the caller has to wait too.
+    async fn reserve(&mut self, length: usize, limit: usize) -> Result<(), Fault> {
+        if length <= self.free || length <= self.reserved {
+            return Ok(());
+        }
+        let is_first = self.reserved == 0 && self.bytes.is_empty();
+        let wanted = if is_first { length } else { length.max(self.reserved * 2).max(STEP).min(limit) };
+        let more = (wanted - self.reserved).saturating_mul(self.copies);
+        let taken = timeout(self.wait, self.buffers.take(more)).await.ok().flatten();
+        let room = taken.ok_or(Fault::Overloaded)?;
+        self.room = Some(match self.room.take() {
+            Some(before) => before.and(room),
+            None => room,
+        });
+        self.reserved = wanted;
+        self.bytes.reserve_exact(wanted - self.bytes.len());
+        Ok(())
+    }
+
+    fn keep(self) -> Bytes {
+        buffers::keep(self.bytes, self.room)
+    }
+}
