@@ -954,3 +954,16 @@ fn a_certificate_to_show_must_be_one_with_its_key_and_what_is_wrong_is_said() {
     assert_eq!(shown.lines().count(), 2, "{shown}");
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+#[test]
+fn the_models_that_a_route_takes_have_its_own_among_them() {
+    let shown = problems("[route.widget-chat]\nmodel = 'gpt-4'\nmodels = ['gpt-3.5*', 'own']\n", KEYS);
+    assert!(
+        shown.starts_with("x.toml:3:10: route.widget-chat.models: the route's own `model`, gpt-4, is not"),
+        "{shown}"
+    );
+    let plan = plan("[route.openai-chat]\nmodels = 'gpt-4*'\nmax_prompt = '4KiB'\n", KEYS);
+    let input = &route(&plan, "openai-chat").input;
+    assert_eq!((input.max_prompt, input.is_plain, input.models.len()), (Some(4096), false, 1));
+    assert!(route(&plan, "widget-chat").input.is_plain);
+}

@@ -10,6 +10,7 @@ pub mod effective;
 mod environment;
 pub mod fixed;
 mod general;
+pub mod input;
 pub mod limits;
 pub mod load;
 pub mod models;

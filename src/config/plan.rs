@@ -14,6 +14,7 @@ use url::Url;
 pub use super::auth::{AuthMethod, AuthPlan, ClaimNames, JwksPlan, RouteAuth, TokenPlan};
 pub use super::edge::{CompressionPlan, CorsPlan, EdgePlan, Origins, SecurityPlan};
 use super::effective::Effective;
+pub use super::input::InputPlan;
 pub use super::limits::{KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity};
 pub use super::models::{ModelMap, Pattern, Price, Prices};
 use super::secret::Secret;
@@ -447,6 +448,8 @@ pub struct RoutePlan {
     pub priority: Priority,
     /// True: what a browser sends with a cookie must come from an allowed page.
     pub csrf: bool,
+    /// What its callers may want models to read.
+    pub input: InputPlan,
     /// How answers are kept; `None`: they are not.
     pub cache: Option<RouteCachePlan>,
 }

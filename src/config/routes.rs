@@ -12,6 +12,7 @@ use super::auth;
 use super::caching::{self, Caching};
 use super::document::{Node, Value};
 use super::general::{self, Timeouts};
+use super::input;
 use super::plan::{
     AuthPlan, CallKind, CallerKind, ModelMap, Pattern, Priority, ProviderKind, ProviderPlan, ResumeMode, RoutePlan,
     TargetPlan, Usable, WhenDisabled,
@@ -115,6 +116,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
         section.problem("hedge", "`idempotent` is false: the call must not be made twice");
     }
     let (canned, when_disabled) = degrade(&mut section, call);
+    let input = input::read(&mut section, caller, model.as_ref());
     let csrf = section.optional("csrf", value::boolean).unwrap_or(false);
     let targets = targets(&mut section, call, context, &pace, instruction.as_ref());
     let cache = caching::route(&mut section, call, is_idempotent, context.caching);
@@ -137,6 +139,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
         hedge,
         priority: priority.unwrap_or_else(|| call.map_or(Priority::Chat, CallKind::priority)),
         csrf,
+        input,
         cache,
     })
 }

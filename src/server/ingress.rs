@@ -18,7 +18,9 @@ use tokio::time::Instant;
 use super::address::{self, Peer};
 use super::body::ResponseBody;
 use super::intake::{self, Intake};
-use super::{admin, compress, control, cors, credentials, csrf, health, limits, patience, purge, security, wishes};
+use super::{
+    admin, compress, control, cors, credentials, csrf, health, input, limits, patience, purge, security, wishes,
+};
 use crate::budget::Attempts;
 use crate::call::{Ask, Call, Head, Principal, Wishes};
 use crate::caller::{About, Answered, AnsweredBody, Caller, Incoming};
@@ -257,13 +259,15 @@ impl Visit<'_> {
         let body = intake.read(body).await?;
         watch.trail.facts().bytes_in = body.len() as u64;
         let path_and_query = self.parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        route.dialect.decode(&Incoming {
+        let ask = route.dialect.decode(&Incoming {
             route: &route.plan,
             method: &self.parts.method,
             path_and_query: &credentials::without_token(&self.parts.headers, path_and_query),
             headers: &self.parts.headers,
             body,
-        })
+        })?;
+        input::check(&route.plan, &ask)?;
+        Ok(ask)
     }
 
     async fn call(&self, route: &Route, head: &Arc<Head>, ask: &Arc<Ask>, watch: &Watch) -> Result<Answered, Fault> {

@@ -17,6 +17,7 @@ pub mod current;
 mod framing;
 pub mod health;
 pub mod ingress;
+mod input;
 mod intake;
 mod limits;
 mod line;
