@@ -10,11 +10,15 @@
 
 #[path = "cluster/gateways.rs"]
 mod gateways;
+#[path = "store/groups.rs"]
+mod groups;
 #[path = "store/server.rs"]
 #[allow(dead_code, reason = "the tests of limits need all of it")]
 mod server;
 
 #[path = "cluster/failures.rs"]
 mod failures;
+#[path = "cluster/shapes.rs"]
+mod shapes;
 #[path = "cluster/sharing.rs"]
 mod sharing;

@@ -10,6 +10,8 @@
 
 #[path = "store/fleet.rs"]
 mod fleet;
+#[path = "store/groups.rs"]
+mod groups;
 #[path = "store/server.rs"]
 mod server;
 

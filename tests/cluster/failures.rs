@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::gateways::{Member, Providers, fleet, sharing};
+use crate::gateways::{Member, PATIENT, Providers, fleet, sharing};
 use crate::server::{Server, until};
 
 /// Asks this many different questions at each gateway; every one must be answered.
@@ -57,7 +57,7 @@ async fn a_frozen_store_is_waited_for_once_and_then_not_asked() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn values_that_cannot_be_read_are_misses_and_go() {
     let (server, providers) = (Server::start().await, Providers::default());
-    let members = fleet(&server.url(), 1, &providers, "").await;
+    let members = fleet(&server.url(), 1, &providers, PATIENT).await;
     ask_all(&members, "x", 1).await;
     until("it is kept", async || !server.cli(&["KEYS", "tidegate:cache:*"]).await.is_empty()).await;
     let name = server.cli(&["KEYS", "tidegate:cache:*"]).await;
@@ -79,7 +79,7 @@ async fn values_that_cannot_be_read_are_misses_and_go() {
             }
         };
         // One that has nothing in its own memory.
-        let fresh = Member::start(&server.url(), &providers, "");
+        let fresh = Member::start(&server.url(), &providers, PATIENT);
         sharing(std::slice::from_ref(&fresh)).await;
         let got = fresh.ask("r1", "x 0").await;
         assert_eq!((got.status.as_u16(), &*got.cache), (200, "fwd=miss"), "{spoil}: {got:?}");

@@ -5,11 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::gateways::{Member, Providers, ask, fleet, sharing};
+use crate::gateways::{Member, PATIENT, Providers, ask, fleet, sharing};
 use crate::server::{Server, until};
-
-/// What is shared is the matter here, not how fast: on a busy machine 20 ms are soon over, and then each gateway goes alone.
-const PATIENT: &str = "[cache]\nredis_timeout = \"5s\"\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_of_one_gateway_is_given_by_another() {

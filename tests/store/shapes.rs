@@ -9,31 +9,8 @@ use tidegate::store::{Meter, Shelf, Source};
 use tokio::task::JoinSet;
 
 use crate::fleet::{Member, Wishes, fleet, in_a_month, one};
+use crate::groups::{cluster, url, watched};
 use crate::server::{Server, until};
-
-/// A Cluster of three masters, each with a third of the slots.
-async fn cluster() -> Vec<Server> {
-    let mut servers = Vec::new();
-    for _ in 0..3 {
-        servers.push(Server::with(&["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]).await);
-    }
-    let addresses: Vec<String> = servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
-    let mut words = vec!["--cluster", "create"];
-    words.extend(addresses.iter().map(String::as_str));
-    words.push("--cluster-yes");
-    let said = servers[0].cli(&words).await;
-    assert!(said.contains("All 16384 slots covered"), "{said}");
-    for server in &servers {
-        until("the cluster is ready", async || server.cli(&["CLUSTER", "INFO"]).await.contains("cluster_state:ok"))
-            .await;
-    }
-    servers
-}
-
-fn url(servers: &[Server]) -> String {
-    let hosts: Vec<String> = servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
-    format!("redis+cluster://{}", hosts.join(","))
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_gateways_admit_exactly_the_limit_in_a_cluster_and_survive_the_loss_of_a_node() {
@@ -76,19 +53,7 @@ async fn four_gateways_admit_exactly_the_limit_in_a_cluster_and_survive_the_loss
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_that_sentinels_replace_is_found_again() {
-    let mut master = Server::start().await;
-    let replica = Server::with(&["--replicaof", "127.0.0.1", &master.port.to_string()]).await;
-    let monitor = format!("mymaster 127.0.0.1 {} 1", master.port);
-    let sentinel = Server::sentinel(&monitor).await;
-    until("the replica follows", async || {
-        replica.cli(&["INFO", "replication"]).await.contains("master_link_status:up")
-    })
-    .await;
-    until("the sentinel knows the replica", async || {
-        sentinel.cli(&["SENTINEL", "REPLICAS", "mymaster"]).await.contains(&replica.port.to_string())
-    })
-    .await;
-    let url = format!("redis+sentinel://127.0.0.1:{}/mymaster", sentinel.port);
+    let (mut master, _replica, _sentinel, url) = watched().await;
     let members = fleet(&url, 2, &Wishes::default()).await;
     let takes = [one("user", in_a_month(40))];
     for member in members.iter().cycle().take(20) {

@@ -123,7 +123,7 @@ impl<'a> Reader<'a> {
             Some(b'[') => self.list(depth + 1),
             Some(b'"') => {
                 let text = self.string()?;
-                string(&text, &mut self.out);
+                self.write_string(text);
                 Ok(())
             }
             Some(b't') => self.word("true"),
@@ -192,7 +192,7 @@ impl<'a> Reader<'a> {
     fn member(&mut self, depth: usize) -> Result<Member<'a>, Odd> {
         let start = self.out.len();
         let name = self.string()?;
-        string(&name, &mut self.out);
+        self.write_string(name.clone());
         self.space();
         self.expect(b':')?;
         self.out.push(b':');
@@ -223,26 +223,41 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    fn write_string(&mut self, text: Cow<'_, str>) {
+        match text {
+            // It had no escapes and needs none.
+            Cow::Borrowed(plain) => {
+                self.out.push(b'"');
+                self.out.extend_from_slice(plain.as_bytes());
+                self.out.push(b'"');
+            }
+            Cow::Owned(text) => string(&text, &mut self.out),
+        }
+    }
+
     /// A string, without its escapes.
     fn string(&mut self) -> Result<Cow<'a, str>, Odd> {
         self.expect(b'"')?;
-        let start = self.at;
+        let (start, bytes) = (self.at, self.text.as_bytes());
         let mut has_escapes = false;
+        // Nearly all of a body is in its strings, and nearly none of that is special.
         loop {
-            match self.peek().ok_or(Odd::NotJson)? {
-                b'"' => break,
-                b'\\' => {
-                    has_escapes = true;
-                    // What is escaped may be a quotation mark; whether it is a known escape is seen below.
-                    self.at += 2;
-                }
-                0..0x20 => return Err(Odd::NotJson),
-                _ => self.at += 1,
+            let rest = bytes.get(self.at..).ok_or(Odd::NotJson)?;
+            self.at += memchr::memchr2(b'"', b'\\', rest).ok_or(Odd::NotJson)?;
+            if bytes[self.at] == b'"' {
+                break;
             }
+            has_escapes = true;
+            // What is escaped may be a quotation mark; whether it is a known escape is seen below.
+            self.at += 2;
         }
         self.at += 1;
         match has_escapes {
-            false => self.text.get(start..self.at - 1).map(Cow::Borrowed).ok_or(Odd::NotJson),
+            false => {
+                let plain = self.text.get(start..self.at - 1).ok_or(Odd::NotJson)?;
+                let is_sound = !plain.bytes().fold(false, |is_odd, byte| is_odd | (byte < 0x20));
+                if is_sound { Ok(Cow::Borrowed(plain)) } else { Err(Odd::NotJson) }
+            }
             true => {
                 let quoted = self.text.get(start - 1..self.at).ok_or(Odd::NotJson)?;
                 // Half of a surrogate pair is refused too: it is no text.
