@@ -65,6 +65,11 @@ impl Failover {
         off.map_or(Fault::NoProvider, |target| Fault::Disabled { provider: target.plan.provider.name.clone() })
     }
 
+    /// After this time some target is asked again, whatever it said.
+    fn longest_wait(&self) -> Duration {
+        self.targets.iter().map(|target| target.plan.provider.quota.longest).min().unwrap_or(Duration::MAX)
+    }
+
     /// The largest context that was too small, once one was.
     fn too_small(&self, faults: &[Failed]) -> Option<u64> {
         let small = faults.iter().filter(|failed| failed.fault.retry() == Retry::LargerContext);
@@ -164,7 +169,10 @@ impl Next for Failover {
             faults.push(Failed { fault, number: last });
             from = last + 1;
         }
-        Err(if faults.is_empty() { self.nobody() } else { sum_up(faults.into_iter().map(|it| it.fault).collect()) })
+        if faults.is_empty() {
+            return Err(self.nobody());
+        }
+        Err(sum_up(faults.into_iter().map(|it| it.fault).collect(), self.longest_wait()))
     }
 
     fn describe(&self, names: &mut Vec<&'static str>) {
@@ -173,8 +181,9 @@ impl Next for Failover {
 }
 
 /// What the caller is told after several faults: a single one as it is; "all at their limit" or "all too slow" only when
-/// that is true of all; "too long" only when nobody with more room was asked after that.
-fn sum_up(mut faults: Vec<Fault>) -> Fault {
+/// that is true of all; "too long" only when nobody with more room was asked after that. A wait is never longer than
+/// `longest`: a provider that asks for a day is asked again before that, and the caller should be there.
+fn sum_up(mut faults: Vec<Fault>, longest: Duration) -> Fault {
     if faults.iter().any(|fault| !matches!(fault, Fault::Unsupported { .. })) {
         faults.retain(|fault| !matches!(fault, Fault::Unsupported { .. }));
     }
@@ -185,7 +194,7 @@ fn sum_up(mut faults: Vec<Fault>) -> Fault {
         None => {}
     }
     faults.retain(|fault| !is_too_long(fault));
-    let retry_after = faults.iter().filter_map(Fault::retry_after).min().unwrap_or(DEFAULT_RETRY_AFTER);
+    let retry_after = faults.iter().filter_map(Fault::retry_after).min().unwrap_or(DEFAULT_RETRY_AFTER).min(longest);
     let is_limited = |fault: &Fault| fault.status() == StatusCode::TOO_MANY_REQUESTS;
     let is_late = |fault: &Fault| matches!(fault, Fault::Timeout { .. });
     let telling = if faults.iter().all(is_limited) || faults.iter().all(is_late) {
@@ -242,7 +251,7 @@ mod tests {
 
     #[test]
     fn the_sum_is_true_of_all_faults() {
-        let status = |faults: Vec<Fault>| sum_up(faults).status().as_u16();
+        let status = |faults: Vec<Fault>| sum_up(faults, Duration::MAX).status().as_u16();
         assert_eq!(status(vec![timeout()]), 504);
         assert_eq!(status(vec![timeout(), timeout()]), 504);
         assert_eq!(status(vec![timeout(), connect()]), 503);
@@ -256,6 +265,8 @@ mod tests {
 
     #[test]
     fn the_caller_waits_as_long_as_the_soonest_target_asks() {
-        assert_eq!(sum_up(vec![limited(9), limited(2)]).retry_after(), Some(Duration::from_secs(2)));
+        let wait = |longest| sum_up(vec![limited(9), limited(5)], Duration::from_secs(longest)).retry_after();
+        assert_eq!(wait(60), Some(Duration::from_secs(5)));
+        assert_eq!(wait(3), Some(Duration::from_secs(3)), "no longer than until the gateway asks again");
     }
 }
