@@ -36,7 +36,8 @@ enum Command {
     },
     /// Check a configuration: every problem with file, line and column, or the routes with their policies and targets.
     ///
-    /// With --against: what would change, key by key, if it took the place of another; secrets only as changed or not.
+    /// With --against: what would change, key by key, if it took the place of another; secrets only as changed or not. A
+    /// gateway whose operators' address others can reach wants ADMIN_TOKEN.
     /// Exit code 0: it is fine (with --against: nothing would change), 1: something is wrong, 2: something would change.
     Check {
         /// The configuration, in TOML; without it, what `serve` would use.

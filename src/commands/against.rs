@@ -70,8 +70,8 @@ fn compare(file: Option<&Path>, other: &Other) -> Result<Vec<Change>, String> {
 }
 
 async fn ask(url: &str) -> Result<Running, String> {
-    let answer = remote::ask(url, "/config").await?.unwrap_or_default();
-    serde_json::from_value(answer).map_err(|_| {
+    let answer = remote::ask_as_operator(url, "/config").await?;
+    serde_json::from_slice(&answer).map_err(|_| {
         format!("{url} tells no configuration: --against wants the operators' address of a gateway (server.admin)")
     })
 }

@@ -1,5 +1,6 @@
 //! The admin API: `/admin/keys` at the operators' door, for who has ADMIN_TOKEN. Keys are made, listed, changed for others and
-//! revoked here; each change is a line in the log, with who made it, and never with a key.
+//! revoked here; each change is a line in the log, with who made it, and never with a key. Here is also decided who may read
+//! what tells of callers.
 //!
 //! It does not know what a key opens. Errors are problem details (RFC 9457).
 
@@ -9,6 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -48,12 +51,48 @@ pub(super) fn is_guarded(method: &Method, path: &str) -> bool {
 
 /// Lets in who shows the admin token. Without one the API is off, except what is open at this door anyway.
 pub(super) async fn admit(gateway: &Gateway, from: IpAddr, headers: &HeaderMap, path: &str) -> Result<(), Problem> {
+    if gateway.plan.auth.admin_token.is_none() && !path.starts_with("/admin") {
+        return Ok(());
+    }
+    admit_token(gateway, from, headers).await
+}
+
+/// True for what only tells, but tells of callers or of how they are treated. Health and metrics are not among it: they name
+/// nobody, and who reads them has no token.
+pub(super) fn is_telling(method: &Method, path: &str) -> bool {
+    matches!(*method, Method::GET | Method::HEAD) && path == "/config"
+}
+
+/// Lets in who may read what tells of callers: whoever is on this machine when nobody else can reach this door, and
+/// elsewhere who shows the admin token.
+pub(super) async fn admit_reader(gateway: &Gateway, from: IpAddr, parts: &Parts) -> Result<(), Problem> {
+    let is_private = gateway.plan.server.admin.is_none_or(|address| address.ip().is_loopback());
+    match is_private && from.to_canonical().is_loopback() && !is_from_elsewhere(parts) {
+        true => Ok(()),
+        false => admit_token(gateway, from, &parts.headers).await,
+    }
+}
+
+/// True when a request from this machine was made for somebody else: by a proxy, or by a browser for a page whose name its
+/// owner made to mean this machine (DNS rebinding). What a browser was told to ask by number or as `localhost` no other
+/// site's page may read.
+fn is_from_elsewhere(parts: &Parts) -> bool {
+    const PROXIED: [&str; 3] = ["forwarded", "x-forwarded-for", "via"];
+    if PROXIED.iter().any(|name| parts.headers.contains_key(*name)) {
+        return true;
+    }
+    let host = parts.headers.get(header::HOST).map(|host| host.to_str().unwrap_or("?"));
+    let Some(asked) = parts.uri.authority().map(|authority| authority.as_str()).or(host) else { return false };
+    let Ok(asked) = asked.parse::<Authority>() else { return true };
+    let name = asked.host();
+    let number = name.trim_start_matches('[').trim_end_matches(']');
+    number.parse::<IpAddr>().is_err() && !name.eq_ignore_ascii_case("localhost")
+}
+
+/// Lets in who shows the admin token, if there is one.
+async fn admit_token(gateway: &Gateway, from: IpAddr, headers: &HeaderMap) -> Result<(), Problem> {
     let Some(token) = &gateway.plan.auth.admin_token else {
-        let detail = "the admin API is off: set ADMIN_TOKEN";
-        return match path.starts_with("/admin") {
-            true => Err(Problem::new(StatusCode::FORBIDDEN, detail)),
-            false => Ok(()),
-        };
+        return Err(Problem::new(StatusCode::FORBIDDEN, "the admin API is off: set ADMIN_TOKEN"));
     };
     let shown = credentials::shown(headers);
     // Hashes, so that not even the length of the token can be measured.

@@ -121,6 +121,11 @@ impl Visit<'_> {
     {
         let (gateway, method, path) = (self.gateway, &self.parts.method, self.parts.uri.path());
         watch.routed(&health::ROUTE, "operator");
+        if admin::is_telling(method, path)
+            && let Err(refusal) = admin::admit_reader(gateway, self.peer.address, self.parts).await
+        {
+            return refusal.answered();
+        }
         if admin::is_guarded(method, path) {
             watch.routed(&admin::ROUTE, "operator");
             if let Err(refusal) = admin::admit(gateway, self.peer.address, &self.parts.headers, path).await {
