@@ -10,7 +10,7 @@ const LONGEST_LINE: usize = 1 << 20;
 
 /// Where in its messages a connection stands.
 #[derive(Default)]
-pub(super) struct Framing {
+pub struct Framing {
     place: Place,
     head: Head,
     /// The beginning of a line whose end has not come.
@@ -48,7 +48,7 @@ struct Unclear;
 impl Framing {
     /// How many of these bytes are fine. When it is not all of them, the next one is where they become unclear, and
     /// nothing after it is fine either.
-    pub(super) fn accept(&mut self, bytes: &[u8]) -> usize {
+    pub fn accept(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() {
             match self.place {

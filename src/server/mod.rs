@@ -14,7 +14,7 @@ mod credentials;
 mod crowd;
 mod csrf;
 pub mod current;
-mod framing;
+pub mod framing;
 pub mod health;
 pub mod ingress;
 mod input;

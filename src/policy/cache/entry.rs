@@ -14,7 +14,7 @@ use super::key::{EntryKey, Keys};
 use crate::reply::{Answer, Usage};
 
 /// The form of the bytes. Another form has another number; entries of an old one are not understood, which is a miss.
-const VERSION: u8 = 1;
+pub const VERSION: u8 = 1;
 
 /// Bytes are compressed from this size on: below, there is little to gain.
 const COMPRESSED_FROM: usize = 1024;

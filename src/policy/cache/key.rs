@@ -173,7 +173,7 @@ impl Keys {
     }
 
     /// What proves that these bytes were kept under this key by a gateway of ours.
-    pub(super) fn seal(&self, key: &EntryKey, bytes: [&[u8]; 2]) -> blake3::Hash {
+    pub fn seal(&self, key: &EntryKey, bytes: [&[u8]; 2]) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_keyed(&self.seals);
         hasher.update(&key.0);
         for bytes in bytes {

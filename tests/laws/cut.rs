@@ -1,0 +1,71 @@
+//! Laws of readers that get their bytes in pieces: where the network cuts must not matter.
+
+use bytes::Bytes;
+use tidegate::provider::sse::{Decoder, Frame};
+use tidegate::server::framing::Framing;
+
+use super::choose;
+
+/// The largest event, small enough that inputs reach it.
+const LIMIT: usize = 200;
+
+/// An event as the gateway sees it.
+type Seen = (Bytes, Option<String>, Option<Vec<u8>>);
+
+fn seen(frame: &Frame) -> Seen {
+    (frame.raw.clone(), frame.name().map(str::to_owned), frame.data().map(<[u8]>::to_vec))
+}
+
+/// Every event until the end, or until one is too long; and whether one was.
+fn events<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Seen>, bool) {
+    let mut decoder = Decoder::new(LIMIT);
+    let mut found = Vec::new();
+    for piece in pieces {
+        decoder.push(Bytes::copy_from_slice(piece));
+        loop {
+            match decoder.next_frame() {
+                Ok(Some(frame)) => found.push(seen(&frame)),
+                Ok(None) => break,
+                Err(_) => return (found, true),
+            }
+        }
+    }
+    found.extend(decoder.finish().as_ref().map(seen));
+    (found, false)
+}
+
+/// Bytes cut anywhere give the same events; no byte is lost, added or changed but for the blank line that was missing.
+pub(super) fn sse(data: &[u8]) {
+    let (size, data) = choose(data);
+    let (whole, was_too_long) = events(std::iter::once(data));
+    let (cut, was_cut_too_long) = events(data.chunks(size.max(1)));
+    if !was_too_long && !was_cut_too_long {
+        assert_eq!(whole, cut, "in pieces of {} bytes", size.max(1));
+        let passed: Vec<u8> = whole.iter().flat_map(|(raw, ..)| raw.to_vec()).collect();
+        assert!(passed.starts_with(data), "bytes were lost or changed");
+        assert!(passed[data.len()..].iter().all(|byte| *byte == b'\n'), "bytes were added");
+    }
+    // In pieces, what is too long is noticed at the latest one piece after the limit, and not before it.
+    let longest = cut.iter().map(|(raw, ..)| raw.len()).max().unwrap_or(0);
+    assert!(longest <= LIMIT + size.max(1) + 2, "an event of {longest} bytes passed");
+    assert!(!was_cut_too_long || data.len() > LIMIT);
+}
+
+/// Bytes cut anywhere are fine up to the same byte, and after an unclear one nothing is.
+pub(super) fn framing(data: &[u8]) {
+    let (size, data) = choose(data);
+    let mut whole = Framing::default();
+    let fine = whole.accept(data);
+    assert!(fine <= data.len());
+    let mut in_pieces = Framing::default();
+    let mut passed = 0;
+    for piece in data.chunks(size.max(1)) {
+        let accepted = in_pieces.accept(piece);
+        passed += accepted;
+        if accepted < piece.len() {
+            assert_eq!(in_pieces.accept(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"), 0, "it went on after something unclear");
+            break;
+        }
+    }
+    assert_eq!(fine, passed, "in pieces of {} bytes", size.max(1));
+}

@@ -1,0 +1,140 @@
+//! Laws of the dialects: nothing that arrives makes one panic, and a refusal blames who made the mistake.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, Method, StatusCode};
+use tidegate::call::{Ask, Audio, Chat, Endpoint, Message, Role, Voice, VoiceWanted, Wire};
+use tidegate::caller::{self, Incoming};
+use tidegate::config::plan::{CallKind, CallerKind, ProviderKind};
+use tidegate::fault::Fault;
+use tidegate::provider::sse::Decoder;
+use tidegate::provider::{self, ResponseHead};
+
+use super::choose;
+use crate::fixtures;
+
+const CALLERS: [CallerKind; 4] = [CallerKind::OpenAi, CallerKind::Restaurant, CallerKind::Canvas, CallerKind::Widget];
+const PROVIDERS: [(ProviderKind, &str); 2] =
+    [(ProviderKind::BuildPanel, "buildpanel"), (ProviderKind::OpenAi, "openai")];
+
+/// The largest recording.
+const LARGEST: usize = 10 << 20;
+
+fn decode(caller: CallerKind, call: CallKind, content_type: &'static str, body: &Bytes) -> Result<Ask, Fault> {
+    let route = fixtures::route(caller, call, None);
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+    let incoming = Incoming {
+        route: &route,
+        method: &Method::POST,
+        path_and_query: "/v1/chat/completions?a=b",
+        headers: &headers,
+        body: body.clone(),
+    };
+    let decoded = caller::dialect(caller).decode(&incoming);
+    if let Err(fault) = &decoded {
+        assert!(fault.status().is_client_error(), "{caller:?} {call:?} blamed another: {fault:?}");
+    }
+    decoded
+}
+
+/// A recording is a piece of the form, and never larger than allowed.
+pub(super) fn upload(data: &[u8]) {
+    let (which, data) = choose(data);
+    let body = Bytes::copy_from_slice(data);
+    let calls: Vec<CallKind> =
+        CallKind::ALL.iter().map(|(call, _)| *call).filter(|call| call.known_to(CallerKind::Restaurant)).collect();
+    let call = calls[which % calls.len()];
+    if call.is_local() {
+        return;
+    }
+    if let Ok(Ask::Voice(voice)) = decode(CallerKind::Restaurant, call, "multipart/form-data; boundary=b", &body) {
+        assert!(voice.audio.bytes.len() <= LARGEST);
+        assert!(memchr::memmem::find(&body, &voice.audio.bytes).is_some(), "the recording is not what was sent");
+    }
+}
+
+/// What OpenAI's dialect takes goes out as it came; nothing but a mistake of the caller's is refused.
+pub(super) fn caller(data: &[u8]) {
+    let (which, data) = choose(data);
+    let body = Bytes::copy_from_slice(data);
+    let kind = CALLERS[which % CALLERS.len()];
+    for (call, _) in CallKind::ALL {
+        if !call.known_to(kind) || call.is_local() {
+            continue;
+        }
+        if let Ok(Ask::Wire(wire)) = decode(kind, call, "application/json", &body) {
+            assert_eq!(wire.body, body);
+            if wire.endpoint == Endpoint::ChatCompletions {
+                let read: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                let model = read.get("model").and_then(serde_json::Value::as_str);
+                assert_eq!(wire.model.as_ref().map(|named| &*named.name), model, "two readers see two models");
+            }
+        }
+    }
+}
+
+fn asks() -> [Ask; 5] {
+    let audio = Audio { bytes: Bytes::from_static(b"x"), file_name: "a".into(), content_type: "audio/wav".into() };
+    let voice = |wanted| Ask::Voice(Voice { audio: audio.clone(), wanted, menu_context: None });
+    let messages = vec![Message { role: Role::User, text: "hi".into() }];
+    let wire = Wire {
+        endpoint: Endpoint::ChatCompletions,
+        method: Method::POST,
+        path: "/chat/completions".into(),
+        content_type: None,
+        body: Bytes::new(),
+        model: None,
+        stream: true,
+        max_tokens: None,
+    };
+    [
+        Ask::Chat(Chat { messages, ..Chat::default() }),
+        voice(VoiceWanted::Speech),
+        voice(VoiceWanted::Transcript),
+        Ask::Menu,
+        Ask::Wire(wire),
+    ]
+}
+
+/// A provider's answer, whole: whatever it is, it is an answer or a fault that is not the caller's.
+pub(super) fn provider(data: &[u8]) {
+    let (which, data) = choose(data);
+    let (status, data) = choose(data);
+    let body = Bytes::copy_from_slice(data);
+    let status = StatusCode::from_u16(u16::try_from(status).unwrap() * 2 + 100).unwrap();
+    let first_line = data.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_bytes(first_line) {
+        headers.insert(RETRY_AFTER, value.clone());
+        headers.insert("x-ratelimit-reset-requests", value.clone());
+        headers.insert(CONTENT_TYPE, value);
+    }
+    let (kind, name) = PROVIDERS[which % PROVIDERS.len()];
+    let (dialect, plan) = (provider::dialect(kind), fixtures::provider(kind, name));
+    let head = || ResponseHead { status, headers: headers.clone() };
+    for ask in asks() {
+        let call = fixtures::call(fixtures::head("r1", None), ask, None, None);
+        let _ = dialect.expect(&call, &head());
+        let _ = dialect.refusal(&plan, head(), body.clone());
+        let _ = dialect.decode(&call, &plan, head(), body.clone());
+    }
+}
+
+/// A provider's stream: an answer that is complete is not made complete a second time, and stays so.
+pub(super) fn stream(data: &[u8]) {
+    let (which, data) = choose(data);
+    let (kind, _) = PROVIDERS[which % PROVIDERS.len()];
+    let at = which / PROVIDERS.len() % asks().len();
+    let Some(ask) = asks().into_iter().nth(at) else { return };
+    let call = fixtures::call(fixtures::head("r1", None), ask, None, None);
+    let mut reader = provider::dialect(kind).events(&call);
+    let mut decoder = Decoder::new(1 << 20);
+    decoder.push(Bytes::copy_from_slice(data));
+    let mut was_complete = false;
+    while let Ok(Some(frame)) = decoder.next_frame() {
+        let _ = reader.read(frame.name(), frame.data().unwrap_or_default());
+        assert!(reader.is_complete() || !was_complete, "a complete answer became incomplete");
+        was_complete = reader.is_complete();
+        let _ = (reader.missing_terminator(), reader.usage());
+    }
+}
