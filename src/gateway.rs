@@ -91,7 +91,9 @@ impl Gateway {
         let metrics = live.metrics().clone();
         let (counter, prices) = (live.clone(), plan.prices.clone());
         let count = move |facts: &Facts| counter.count(facts, &prices);
-        let observe = Observe::new(metrics.clone(), plan.prices.clone(), count, true);
+        let generation = before.map_or(1, |before| before.generation + 1);
+        let stories = (plan.explain.keep > 0).then(|| live.stories().clone());
+        let observe = Observe::new(metrics.clone(), plan.prices.clone(), count, true).telling(stories, generation);
         let mut transports: HashMap<Arc<str>, Arc<dyn Transport>> = HashMap::new();
         for provider in &plan.providers {
             let transport = match before.and_then(|before| before.transport_to(provider)) {
@@ -128,7 +130,6 @@ impl Gateway {
         let router = router(&routes)?;
         let transports = plan.providers.iter().filter_map(|provider| transports.get(&provider.name).cloned()).collect();
         let health_limit = Limit::of_health(&plan.limits, live.limits().clone(), plan.prices.clone());
-        let generation = before.map_or(1, |before| before.generation + 1);
         let plan = Arc::new(plan);
         Ok(Self {
             generation,

@@ -18,6 +18,7 @@ use crate::buffers::Buffers;
 use crate::chance::Chance;
 use crate::config::plan::{AuthPlan, JwksPlan, Plan, Prices, ProviderPlan, Usable};
 use crate::estimate::Estimates;
+use crate::explain::Stories;
 use crate::fault;
 use crate::keys::issued::Issued;
 use crate::metrics::Metrics;
@@ -79,6 +80,7 @@ struct Common {
     cache_hits: AtomicU64,
     cache_misses: AtomicU64,
     reloads: Mutex<Reloads>,
+    stories: Stories,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
     trust: Trusted,
@@ -120,10 +122,12 @@ impl Live {
             cache_hits: AtomicU64::new(0),
             cache_misses: AtomicU64::new(0),
             reloads: Mutex::default(),
+            stories: Stories::default(),
             metrics: Arc::new(Metrics::new()),
             tasks: TaskTracker::new(),
             trust,
         };
+        common.stories.bound(plan.explain);
         let providers = plan.providers.iter().map(|plan| Arc::new(ProviderLive::new(plan, chance))).collect();
         let paces = plan.routes.iter().map(|route| (route.name.clone(), Paces::default())).collect();
         Self { common: Arc::new(common), providers, paces, entries: Entries::new(plan.cache.max_bytes) }
@@ -140,6 +144,7 @@ impl Live {
         let providers = plan.providers.iter().map(provider).collect();
         let paces = plan.routes.iter().map(|route| (route.name.clone(), self.paces(&route.name))).collect();
         let entries = self.entries.under(plan.cache.max_bytes);
+        self.stories().bound(plan.explain);
         Self { common: self.common.clone(), providers, paces, entries }
     }
 
@@ -303,6 +308,11 @@ impl Live {
             operations: operations.asked,
             failures: operations.failures,
         }
+    }
+
+    /// What happened to the latest calls.
+    pub fn stories(&self) -> &Stories {
+        &self.common.stories
     }
 
     /// What became of attempts to change the configuration.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tidegate::commands::{against, cache_key, check, demo, health, serve};
+use tidegate::commands::{against, cache_key, check, demo, explain, health, serve};
 
 /// A resilient AI gateway: when a provider misbehaves, the caller still gets the complete answer if anyone can give it.
 #[derive(Parser)]
@@ -74,6 +74,18 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Ask a running gateway what happened to a call: attempts, waits, refusals, limits, cache and cost, and nothing of what was
+    /// said. Exit code 1: it is not known there.
+    ///
+    /// A gateway whose operators' address others can reach wants ADMIN_TOKEN.
+    Explain {
+        /// The id of the call: X-Request-Id of its answer, `req_id` in the log. Without it: the latest calls.
+        #[arg(value_name = "ID")]
+        id: Option<String>,
+        /// The operators' address of the gateway.
+        #[arg(long, value_name = "URL", default_value_t = default_admin_url())]
+        url: String,
+    },
     /// Ask a running gateway how it is. Exit code 0 healthy, 1 degraded, 2 unhealthy or unreachable.
     Health {
         /// The gateway's base URL.
@@ -87,6 +99,11 @@ fn default_url() -> String {
     format!("http://127.0.0.1:{}", std::env::var("PORT").unwrap_or_else(|_| "3001".into()))
 }
 
+/// This machine, where operators of the gateway would be let in here.
+fn default_admin_url() -> String {
+    format!("http://{}", std::env::var("ADMIN_ADDR").unwrap_or_else(|_| "127.0.0.1:9901".into()))
+}
+
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve { config } => serve::run(config.as_deref()),
@@ -96,6 +113,7 @@ fn main() -> ExitCode {
         Command::CacheKey { file, route, tenant, user, config } => {
             cache_key::run(&cache_key::Wanted { file, route, tenant, user, config })
         }
+        Command::Explain { id, url } => explain::run(id.as_deref(), &url),
         Command::Health { url } => health::run(&url),
     }
 }

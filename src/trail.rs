@@ -49,6 +49,15 @@ impl Trail {
         self.0.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes what a policy did about the call, and to whom it has to do with.
+    pub fn note(&self, policy: &'static str, provider: Option<&Arc<str>>, what: Deed) {
+        let mut facts = self.facts();
+        if facts.steps.len() < STEPS {
+            let at = facts.started.elapsed();
+            facts.steps.push(Step { at, policy, provider: provider.cloned(), what });
+        }
+    }
+
     /// Notes that an attempt begins, and returns the means to note how it ended.
     pub fn begin_attempt(&self, provider: &Arc<str>, model: Option<Arc<str>>, reason: Reason) -> AttemptNote {
         let mut facts = self.facts();
@@ -67,7 +76,7 @@ impl Trail {
 }
 
 /// Everything noted about one call.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Facts {
     /// When the request's head had arrived.
     pub started: Instant,
@@ -75,6 +84,8 @@ pub struct Facts {
     pub bytes_in: u64,
     /// Attempts at providers, oldest first.
     pub attempts: Vec<Attempt>,
+    /// What policies did about it besides passing it on, oldest first; never more than [`STEPS`].
+    pub steps: Vec<Step>,
     /// Tokens, when the provider counted them.
     pub usage: Option<Usage>,
     /// Texts that the caller had when a target was asked to go on from them; zero when none was.
@@ -89,6 +100,8 @@ pub struct Facts {
     pub provider_request_id: Option<Box<str>>,
     /// What the cache did; `None` where there is none.
     pub cache: Option<CacheResult>,
+    /// Why the cache was not asked, where it was not.
+    pub cache_because: Option<&'static str>,
     /// In what way the answer was less than what was asked for.
     pub degraded: Option<Degraded>,
     /// What each rule said that limits this call.
@@ -105,6 +118,7 @@ impl Facts {
             started,
             bytes_in: 0,
             attempts: Vec::new(),
+            steps: Vec::new(),
             usage: None,
             texts_before: 0,
             first_token: None,
@@ -112,6 +126,7 @@ impl Facts {
             events_dropped: 0,
             provider_request_id: None,
             cache: None,
+            cache_because: None,
             degraded: None,
             limits: Vec::new(),
             fault: None,
@@ -141,6 +156,35 @@ impl Facts {
         let of_provider = self.attempts.iter().filter(|attempt| *attempt.provider == *provider);
         of_provider.fold(0, |tried, attempt| tried | attempt.instances)
     }
+}
+
+/// As many steps of one call are remembered. A call has few attempts, and so few reasons to do something about one.
+pub const STEPS: usize = 32;
+
+/// Something that a policy did about a call.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// When, from the call's start.
+    pub at: Duration,
+    /// The policy's name.
+    pub policy: &'static str,
+    /// The provider that it has to do with.
+    pub provider: Option<Arc<str>>,
+    /// What it did.
+    pub what: Deed,
+}
+
+/// What a policy did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// It kept the call from a provider, which may be asked again after this time.
+    Refused(Duration),
+    /// It made the call wait so long.
+    Waited(Duration),
+    /// It would have tried again, and did not.
+    Denied(&'static str),
+    /// It passed a target over.
+    Skipped(&'static str),
 }
 
 /// What one rule said.

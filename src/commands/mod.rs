@@ -4,6 +4,7 @@ pub mod against;
 pub mod cache_key;
 pub mod check;
 pub mod demo;
+pub mod explain;
 pub mod health;
 mod reload;
 mod remote;

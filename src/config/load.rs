@@ -14,7 +14,7 @@ use super::policies::Policies;
 use super::problem::{Layer, Origin, Problem, Problems, Report};
 use super::reader::Section;
 use super::routes::Context;
-use super::{auth, caching, edge, limits, providers, routes, unserved, value};
+use super::{auth, caching, edge, explaining, limits, providers, routes, unserved, value};
 
 /// The defaults: the file in the repository is what the program carries, so the two cannot differ.
 const DEFAULTS: &str = include_str!("../../config/gateway.toml");
@@ -129,6 +129,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let routes = routes::read(&mut root, &context);
     auth::check_doors(&auth, environment, &server, &routes, &production, report, &mut warnings);
     let limits = limits::read(&mut root, variables, environment, report);
+    let explain = explaining::read(&mut root);
     root.close();
     unserved::check(variables, report, &mut warnings);
     let providers = providers.plans;
@@ -145,6 +146,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         routes,
         attempts,
         cache: caching.plan,
+        explain,
         limits,
         prices,
         warnings,

@@ -8,6 +8,7 @@ mod document;
 pub mod edge;
 pub mod effective;
 mod environment;
+mod explaining;
 pub mod fixed;
 mod general;
 pub mod input;

@@ -14,6 +14,7 @@ use url::Url;
 pub use super::auth::{AuthMethod, AuthPlan, ClaimNames, JwksPlan, RouteAuth, TokenPlan};
 pub use super::edge::{CompressionPlan, CorsPlan, EdgePlan, Origins, SecurityPlan};
 use super::effective::Effective;
+pub use super::explaining::ExplainPlan;
 pub use super::input::InputPlan;
 pub use super::limits::{KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity};
 pub use super::models::{ModelMap, Pattern, Price, Prices};
@@ -52,6 +53,8 @@ pub struct Plan {
     pub limits: LimitsPlan,
     /// Where answers are kept.
     pub cache: CachePlan,
+    /// What is remembered of calls that are over.
+    pub explain: ExplainPlan,
     /// What tokens cost.
     pub prices: Prices,
     /// What an operator should know although nothing is wrong enough to refuse the start.

@@ -19,6 +19,7 @@ use crate::fault::Fault;
 use crate::names::{display_name, family};
 use crate::reply::End;
 use crate::stack::{Next, Outcome, Policy};
+use crate::trail::Deed;
 
 pub use self::machine::State;
 
@@ -197,7 +198,10 @@ impl Policy for Breaker {
         let started = Instant::now();
         let pass = match guarded.change(|machine| machine.admit(started)) {
             Ok(pass) => Permit { guarded, pass: Some(pass) },
-            Err(Refused { retry_in }) => return Err(Fault::Open { provider: self.provider.clone(), retry_in }),
+            Err(Refused { retry_in }) => {
+                call.trail.note(Self::NAME, Some(&self.provider), Deed::Refused(retry_in));
+                return Err(Fault::Open { provider: self.provider.clone(), retry_in });
+            }
         };
         match next.call(call).await {
             Err(fault) => {

@@ -363,9 +363,11 @@ impl Policy for Cache {
     const NAME: &'static str = "cache";
 
     async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
-        if let Some(question) = Question::of(&call, &self.0) {
-            return self.answer(&call, &question).await;
-        }
+        let objection = match Question::of(&call, &self.0) {
+            Ok(question) => return self.answer(&call, &question).await,
+            Err(objection) => objection,
+        };
+        call.trail.facts().cache_because = Some(objection);
         if call.head.wishes.only_kept {
             call.trail.facts().cache = Some(CacheResult::Refused);
             return Err(Fault::NotKept);

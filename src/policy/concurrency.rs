@@ -19,9 +19,13 @@ use crate::config::plan::{ConcurrencyPlan, Priority};
 use crate::fault::Fault;
 use crate::stack::{Next, Outcome, Policy};
 use crate::time::later;
+use crate::trail::Deed;
 
 /// When a caller that found no place may come back.
 const RETRY_IN: Duration = Duration::from_secs(1);
+
+/// Who waited less did not wait for a place, but for this thread.
+const WORTH_TELLING: Duration = Duration::from_millis(1);
 
 /// The places at one provider. Shared, and outlives the gateway that uses it.
 #[derive(Clone)]
@@ -197,8 +201,15 @@ impl Policy for Concurrency {
     const NAME: &'static str = "concurrency";
 
     async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
-        let by = later(Instant::now(), self.places.0.settings.max_wait).min(call.deadline.at);
-        let Some(place) = self.places.take(self.priority, by).await else {
+        let arrived = Instant::now();
+        let by = later(arrived, self.places.0.settings.max_wait).min(call.deadline.at);
+        let place = self.places.take(self.priority, by).await;
+        let waited = arrived.elapsed();
+        if waited >= WORTH_TELLING {
+            call.trail.note(Self::NAME, Some(&self.provider), Deed::Waited(waited));
+        }
+        let Some(place) = place else {
+            call.trail.note(Self::NAME, Some(&self.provider), Deed::Refused(RETRY_IN));
             return Err(Fault::Saturated { provider: self.provider.clone(), retry_in: RETRY_IN });
         };
         let started = Instant::now();

@@ -3,6 +3,7 @@
 //! Whether a fault allows another target, and which, is the fault's own answer. Nothing here knows about streams: a target that
 //! returns has passed the commit point.
 
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::fault::{Fault, Retry};
 use crate::reply::Reply;
 use crate::stack::{Next, Outcome, Stack};
 use crate::switch::Switch;
-use crate::trail::Reason;
+use crate::trail::{Deed, Reason};
 
 /// The policy.
 pub struct Failover {
@@ -49,6 +50,9 @@ struct Failed {
     fault: Fault,
     number: usize,
 }
+
+/// Its name.
+const NAME: &str = "failover";
 
 /// When trying again makes sense if no target says.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -90,6 +94,19 @@ impl Failover {
         })
     }
 
+    /// Notes the targets that were passed over, and why.
+    fn tell_skipped(&self, numbers: Range<usize>, call: &Call) {
+        for target in self.targets.get(numbers).unwrap_or_default() {
+            let has_model = !matches!(target.plan.choose(call.ask.model()), ModelChoice::NotHere);
+            let why = match (target.switch.is_on(), has_model) {
+                (false, _) => "it is switched off",
+                (true, false) => "it has not got the model",
+                (true, true) => "its context is no larger than what was too small",
+            };
+            call.trail.note(NAME, Some(&target.plan.provider.name), Deed::Skipped(why));
+        }
+    }
+
     async fn ask(&self, choice: &Choice<'_>, call: &Call, reason: Reason) -> Outcome {
         let instruction = choice.target.plan.instruction.clone();
         let attempt = Call { model: choice.model.clone(), instruction, reason, ..call.clone() };
@@ -118,6 +135,7 @@ impl Failover {
         let Some(second) =
             beside.filter(|second| call.attempts.any_left() && second.target.retries.withdraw(Instant::now()))
         else {
+            call.trail.note("hedge", None, Deed::Denied("no other instance or target, or no attempt, is left for it"));
             return (slow.await, first.number);
         };
         let mut fast = pin!(self.ask(&second, call, Reason::Hedge));
@@ -145,8 +163,14 @@ impl Next for Failover {
         let reach = if call.said.is_some() { from } else { usize::MAX };
         while let Some(choice) = self.choose(from, &call, self.too_small(&faults)).filter(|it| it.number <= reach) {
             if !faults.is_empty() && !call.attempts.any_left() {
+                call.trail.note(
+                    NAME,
+                    Some(&choice.target.plan.provider.name),
+                    Deed::Denied("the call has no attempts left"),
+                );
                 break;
             }
+            self.tell_skipped(from..choice.number, &call);
             if call.deadline.has_passed() {
                 return Err(Fault::Deadline);
             }
@@ -176,7 +200,7 @@ impl Next for Failover {
     }
 
     fn describe(&self, names: &mut Vec<&'static str>) {
-        names.push("failover");
+        names.push(NAME);
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::call::Call;
 use crate::config::plan::Prices;
+use crate::explain::{Stories, Story};
 use crate::fault::Fault;
 use crate::metrics::caches::CacheLabels;
 use crate::metrics::limits::{CheckLabels, DecisionLabels};
@@ -21,6 +22,12 @@ use crate::reply::{CacheResult, Degraded};
 use crate::stack::{Next, Outcome, Policy};
 use crate::trail::{self, Attempt, Decision, Facts, Trail};
 
+/// What requests of operators are marked with, where callers' dialects stand otherwise.
+pub const OPERATOR: &str = "operator";
+
+/// The status of a request whose caller left before there was one.
+const LEFT: u16 = 499;
+
 /// The policy, and the only writer of request metrics.
 #[derive(Clone)]
 pub struct Observe {
@@ -28,6 +35,8 @@ pub struct Observe {
     prices: Prices,
     finish: trail::Finish,
     writes_log: bool,
+    stories: Option<Stories>,
+    generation: u64,
 }
 
 impl Observe {
@@ -43,7 +52,13 @@ impl Observe {
             count_attempts(&counted, facts);
             count(facts);
         });
-        Self { metrics, prices, finish, writes_log }
+        Self { metrics, prices, finish, writes_log, stories: None, generation: 0 }
+    }
+
+    /// Tells `stories` also what happened to each call of this generation, once it is over.
+    #[must_use]
+    pub fn telling(self, stories: Option<Stories>, generation: u64) -> Self {
+        Self { stories, generation, ..self }
     }
 
     /// A trail for work that no caller waits for. What happens on it is counted like that of any call.
@@ -158,7 +173,7 @@ impl Watch {
 
     fn count(&self, facts: &Facts) {
         let metrics = &self.observe.metrics;
-        let status = self.status.unwrap_or(499);
+        let status = self.status.unwrap_or(LEFT);
         let labels = RequestLabels { route: self.route.clone(), method: self.method, status };
         metrics.requests.get_or_create(&labels).inc();
         let route = RouteLabels { route: self.route.clone() };
@@ -191,13 +206,37 @@ impl Watch {
 
     /// What the answer cost by the price table, in USD; `None` when nobody counted its tokens.
     fn cost(&self, facts: &Facts) -> Option<f64> {
+        self.nanodollars(facts).map(|nanodollars| nanodollars as f64 / 1e9)
+    }
+
+    fn nanodollars(&self, facts: &Facts) -> Option<u64> {
         let (usage, served) = (facts.tokens()?, facts.served()?);
         let price = self.observe.prices.of(served.model.as_deref().unwrap_or_default());
-        Some(price.nanodollars(usage) as f64 / 1e9)
+        Some(price.nanodollars(usage))
+    }
+
+    /// What there is to tell about a call. Probes and scrapes are nobody's call, and would push those out.
+    fn story(&self, facts: &Facts) -> Option<Story> {
+        (self.caller != OPERATOR).then(|| Story {
+            id: self.id.clone(),
+            route: self.route.clone(),
+            caller: self.caller,
+            method: self.method,
+            path: self.path.clone(),
+            tenant: self.tenant.clone(),
+            generation: self.observe.generation,
+            status: self.status.unwrap_or(LEFT),
+            outcome: self.outcome(facts),
+            took: facts.started.elapsed(),
+            bytes_out: self.bytes_out,
+            events: self.events,
+            nanodollars: self.nanodollars(facts),
+            facts: facts.clone(),
+        })
     }
 
     fn log(&self, facts: &Facts) {
-        let status = self.status.unwrap_or(499);
+        let status = self.status.unwrap_or(LEFT);
         let last = facts.telling();
         let provider = last.map(|attempt| display_name(&attempt.provider));
         let line = AccessLine {
@@ -286,6 +325,12 @@ impl Drop for Watch {
         self.count(&facts);
         if self.observe.writes_log && tracing::enabled!(target: "tidegate::access", tracing::Level::WARN) {
             self.log(&facts);
+        }
+        if let Some(stories) = &self.observe.stories
+            && let Some(story) = self.story(&facts)
+        {
+            drop(facts);
+            stories.tell(story);
         }
     }
 }

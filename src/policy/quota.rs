@@ -18,6 +18,7 @@ use crate::estimate::Estimates;
 use crate::fault::Fault;
 use crate::names::family;
 use crate::stack::{Next, Outcome, Policy};
+use crate::trail::Deed;
 
 /// Model families per provider; callers choose model names, and must not choose how much memory they take.
 const FAMILIES: u64 = 256;
@@ -68,7 +69,10 @@ impl Policy for Quota {
         let tokens = self.estimates.of(&call.head.route, &call.ask).total();
         let sent = match lock(&told).send(tokens, Instant::now()) {
             Ok(sent) => sent,
-            Err(retry_in) => return Err(Fault::Quota { provider: self.provider.clone(), retry_in }),
+            Err(retry_in) => {
+                call.trail.note(Self::NAME, Some(&self.provider), Deed::Refused(retry_in));
+                return Err(Fault::Quota { provider: self.provider.clone(), retry_in });
+            }
         };
         let outcome = next.call(call).await;
         let now = Instant::now();

@@ -14,7 +14,7 @@ use crate::chance::Chance;
 use crate::config::plan::RetryPlan;
 use crate::fault::{self, Fault};
 use crate::stack::{Next, Outcome, Policy};
-use crate::trail::Reason;
+use crate::trail::{Deed, Reason};
 
 /// The policy around one target.
 #[derive(Clone)]
@@ -47,6 +47,17 @@ impl Retry {
             }
         }
     }
+
+    /// Why there is no further attempt although it might help. Where there is no reason, the attempt is paid for.
+    fn objection(&self, call: &Call, wait: Duration) -> Option<&'static str> {
+        if wait >= call.deadline.remaining() {
+            return Some("the call's time would be over");
+        }
+        if !call.attempts.any_left() {
+            return Some("the call has no attempts left");
+        }
+        (!self.budget.withdraw(Instant::now())).then_some("the provider's retry budget is spent")
+    }
 }
 
 impl Policy for Retry {
@@ -68,9 +79,12 @@ impl Policy for Retry {
             };
             number += 1;
             let Some(wait) = self.wait(&fault, number) else { return Err(fault) };
-            let is_in_time = wait < call.deadline.remaining();
-            if !is_in_time || !call.attempts.any_left() || !self.budget.withdraw(Instant::now()) {
+            if let Some(why) = self.objection(&call, wait) {
+                call.trail.note(Self::NAME, None, Deed::Denied(why));
                 return Err(fault);
+            }
+            if !wait.is_zero() {
+                call.trail.note(Self::NAME, None, Deed::Waited(wait));
             }
             tokio::time::sleep(wait).await;
             call.reason = Reason::Retry;

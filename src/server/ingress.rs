@@ -19,7 +19,8 @@ use super::address::{self, Peer};
 use super::body::ResponseBody;
 use super::intake::{self, Intake};
 use super::{
-    admin, compress, control, cors, credentials, csrf, health, input, limits, patience, purge, security, wishes,
+    admin, compress, control, cors, credentials, csrf, explain, health, input, limits, patience, purge, security,
+    wishes,
 };
 use crate::budget::Attempts;
 use crate::call::{Ask, Call, Head, Principal, Wishes};
@@ -30,7 +31,7 @@ use crate::gateway::{Gateway, Route};
 use crate::headers;
 use crate::names::is_plain_id;
 use crate::policy::auth::Visitor;
-use crate::policy::observe::Watch;
+use crate::policy::observe::{OPERATOR, Watch};
 use crate::stack::Next;
 use crate::trail::Reason;
 
@@ -120,14 +121,17 @@ impl Visit<'_> {
         B: Body<Data = Bytes> + Unpin,
     {
         let (gateway, method, path) = (self.gateway, &self.parts.method, self.parts.uri.path());
-        watch.routed(&health::ROUTE, "operator");
-        if admin::is_telling(method, path)
-            && let Err(refusal) = admin::admit_reader(gateway, self.peer.address, self.parts).await
-        {
-            return refusal.answered();
-        }
-        if admin::is_guarded(method, path) {
-            watch.routed(&admin::ROUTE, "operator");
+        watch.routed(&health::ROUTE, OPERATOR);
+        if admin::is_telling(method, path) {
+            if let Err(refusal) = admin::admit_reader(gateway, self.peer.address, self.parts).await {
+                return refusal.answered();
+            }
+            if explain::is_here(path) {
+                watch.routed(&explain::ROUTE, OPERATOR);
+                return explain::answer(gateway, self.parts);
+            }
+        } else if admin::is_guarded(method, path) {
+            watch.routed(&admin::ROUTE, OPERATOR);
             if let Err(refusal) = admin::admit(gateway, self.peer.address, &self.parts.headers, path).await {
                 return refusal.answered();
             }
@@ -167,18 +171,18 @@ impl Visit<'_> {
         if health::is_limited(path)
             && let Err(fault) = self.admit_to_health(watch).await
         {
-            watch.routed(&health::ROUTE, "operator");
+            watch.routed(&health::ROUTE, OPERATOR);
             watch.failed(&fault);
             return health::refuse(&fault);
         }
         if let Some(answered) = health::answer(self.gateway, &self.parts.method, path, &self.parts.headers) {
-            watch.routed(&health::ROUTE, "operator");
+            watch.routed(&health::ROUTE, OPERATOR);
             return answered;
         }
         if let Some(simulation) = self.gateway.world.simulation()
             && let Some(name) = path.strip_prefix(control::PREFIX)
         {
-            watch.routed(&control::ROUTE, "operator");
+            watch.routed(&control::ROUTE, OPERATOR);
             let text = self.intake(control::MAX_BODY).read(body).await.unwrap_or_default();
             return control::answer(simulation, &self.gateway.live, &self.parts.method, name, &text);
         }

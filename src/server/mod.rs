@@ -14,6 +14,7 @@ mod credentials;
 mod crowd;
 mod csrf;
 pub mod current;
+mod explain;
 pub mod framing;
 pub mod health;
 pub mod ingress;

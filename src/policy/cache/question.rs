@@ -27,18 +27,19 @@ pub(super) struct Question {
 }
 
 impl Question {
-    /// The question that a call is; `None` where its answer must not be kept, or is not the caller's to share.
-    pub(super) fn of(call: &Call, own: &Own) -> Option<Self> {
+    /// The question that a call is, or why its answer must not be kept, or is not the caller's to share.
+    pub(super) fn of(call: &Call, own: &Own) -> Result<Self, &'static str> {
         let Own { plan, route, dialect, targets, .. } = own;
         let asker = Asker { plan, route, dialect, targets, head: &call.head, ask: &call.ask };
-        if asker.objection().is_some() {
-            return None;
+        if let Some(objection) = asker.objection() {
+            return Err(objection);
         }
         let (target, user) = (asker.target(), asker.user());
-        let key = own.common.keys.of(asker.parts(&target, user.as_deref())?)?;
+        let parts = asker.parts(&target, user.as_deref()).ok_or("nothing tells this caller's answers from others'")?;
+        let key = own.common.keys.of(parts).ok_or("the body has no form in which two can be compared")?;
         let tenant = own.common.keys.tenant(&call.head.tenant);
         let form = form(&call.ask);
-        Some(Self { key, form, target: target.number, tenant, wall: Wall::of(call), is_call: true })
+        Ok(Self { key, form, target: target.number, tenant, wall: Wall::of(call), is_call: true })
     }
 }
 

@@ -1,0 +1,24 @@
+//! `tidegate explain [ID]`: asks a running gateway what happened to a call, or for the latest calls.
+//!
+//! It shows what the gateway says.
+
+use std::process::ExitCode;
+
+use super::remote;
+use super::serve::{fail, in_runtime};
+use crate::names::is_plain_id;
+
+/// Asks the operators' address at `url`. Exit code 1: nothing is known of this call, or the gateway cannot be asked.
+pub fn run(id: Option<&str>, url: &str) -> ExitCode {
+    if let Some(id) = id.filter(|id| !is_plain_id(id)) {
+        return fail(&format!("{id:?} is no request id: it stands in X-Request-Id of every answer"));
+    }
+    let path = format!("/admin/explain{}{}?format=text", if id.is_some() { "/" } else { "" }, id.unwrap_or_default());
+    match in_runtime(remote::ask_as_operator(url, &path)) {
+        Ok(text) => {
+            print!("{}", String::from_utf8_lossy(&text));
+            ExitCode::SUCCESS
+        }
+        Err(problem) => fail(&problem),
+    }
+}
