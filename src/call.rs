@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 
 use crate::budget::Attempts;
+use crate::reply::Terms;
 use crate::time::Deadline;
 use crate::trail::{Reason, Trail};
 
@@ -152,6 +153,8 @@ pub enum Ask {
     Voice(Voice),
     /// The tenant's menu.
     Menu,
+    /// A conversation both ways.
+    Tunnel(Tunnel),
 }
 
 impl Ask {
@@ -160,6 +163,7 @@ impl Ask {
         match self {
             Ask::Chat(chat) => chat.model.as_deref(),
             Ask::Wire(wire) => wire.model.as_ref().map(|model| &*model.name),
+            Ask::Tunnel(tunnel) => tunnel.model.as_deref(),
             Ask::Voice(_) | Ask::Menu => None,
         }
     }
@@ -169,7 +173,7 @@ impl Ask {
         match self {
             Ask::Chat(chat) => chat.max_tokens.map(u64::from),
             Ask::Wire(wire) => wire.max_tokens,
-            Ask::Voice(_) | Ask::Menu => None,
+            Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => None,
         }
     }
 
@@ -178,7 +182,7 @@ impl Ask {
         match self {
             Ask::Chat(chat) => chat.stream,
             Ask::Wire(wire) => wire.stream,
-            Ask::Voice(_) | Ask::Menu => false,
+            Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => false,
         }
     }
 }
@@ -282,6 +286,19 @@ pub enum Endpoint {
     Speech,
     /// Everything else; passed through.
     Other,
+}
+
+/// A conversation both ways (WebSocket), before anything was said.
+#[derive(Clone, Debug)]
+pub struct Tunnel {
+    /// What the caller's address says besides the model and its token, as it stood there: `intent=transcription`.
+    pub query: Box<str>,
+    /// The model that the caller named.
+    pub model: Option<Box<str>>,
+    /// The subprotocols that the caller offers, and that may be offered to a provider.
+    pub protocols: Vec<Box<str>>,
+    /// What both ends are held to.
+    pub terms: Terms,
 }
 
 /// Recorded speech and what is wanted of it.

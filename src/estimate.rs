@@ -79,7 +79,7 @@ fn prompt_bytes(ask: &Ask) -> usize {
         Ask::Chat(chat) => chat.messages.iter().map(|message| message.text.len()).sum(),
         Ask::Wire(wire) if matches!(wire.endpoint, Endpoint::Transcriptions | Endpoint::Models) => 0,
         Ask::Wire(wire) => wire.body.len(),
-        Ask::Voice(_) | Ask::Menu => 0,
+        Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => 0,
     }
 }
 
@@ -90,7 +90,7 @@ fn writes(ask: &Ask) -> bool {
         Ask::Wire(wire) => {
             matches!(wire.endpoint, Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Responses)
         }
-        Ask::Voice(_) | Ask::Menu => false,
+        Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => false,
     }
 }
 

@@ -131,6 +131,13 @@ pub enum Fault {
     StoreOut,
     /// The gateway itself cannot take the call now.
     Overloaded,
+    /// The caller, or all callers together, have as many connections of this kind as they may have.
+    Crowded {
+        /// How many that is.
+        limit: usize,
+    },
+    /// The gateway is shutting down and begins nothing that lasts.
+    Leaving,
     /// A mistake of the gateway.
     Internal {
         /// For the log.
@@ -177,6 +184,8 @@ pub enum RequestFault {
         /// The most allowed.
         limit: usize,
     },
+    /// It is a WebSocket and was not asked for as one (426).
+    Upgrade,
     /// It came in the clear, and must not (403).
     Insecure,
     /// Another website's page may have made a browser send it (403).
@@ -282,8 +291,9 @@ impl Fault {
             | Fault::StoreOut
             | Fault::Unverifiable
             | Fault::Overloaded
+            | Fault::Leaving
             | Fault::Unsupported { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Fault::Limited(_) | Fault::Quota { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Fault::Limited(_) | Fault::Quota { .. } | Fault::Crowded { .. } => StatusCode::TOO_MANY_REQUESTS,
             Fault::Connect { .. } | Fault::Broken { .. } | Fault::Incomplete { .. } | Fault::Credential { .. } => {
                 StatusCode::BAD_GATEWAY
             }
@@ -336,6 +346,8 @@ impl Fault {
             Fault::Limited(_) => "rate_limited",
             Fault::StoreOut => "store_unavailable",
             Fault::Overloaded => "overloaded",
+            Fault::Crowded { .. } => "too_many_connections",
+            Fault::Leaving => "shutting_down",
             Fault::Internal { .. } => "internal",
         }
     }
@@ -348,6 +360,7 @@ impl Fault {
             | Fault::Forbidden { .. }
             | Fault::Locked { .. }
             | Fault::Limited(_)
+            | Fault::Crowded { .. }
             | Fault::NotKept => Blame::Caller,
             Fault::Refused { refusal, .. } => match refusal.status.as_u16() {
                 408 | 429 | 500.. => Blame::Provider,
@@ -365,6 +378,7 @@ impl Fault {
             | Fault::StoreOut
             | Fault::Unverifiable
             | Fault::Overloaded
+            | Fault::Leaving
             | Fault::Internal { .. } => Blame::Gateway,
         }
     }
@@ -424,6 +438,8 @@ impl Fault {
             | Fault::Limited(_)
             | Fault::StoreOut
             | Fault::Overloaded
+            | Fault::Crowded { .. }
+            | Fault::Leaving
             | Fault::Internal { .. } => Retry::Never,
         }
     }
@@ -482,6 +498,8 @@ impl Fault {
             Fault::Limited(limited) => limited.public(),
             Fault::StoreOut => "The gateway cannot count requests at the moment. Please try again.".into(),
             Fault::Overloaded => "The gateway is at its limit. Please try again.".into(),
+            Fault::Crowded { limit } => format!("Too many connections: {limit} are allowed at once.").into(),
+            Fault::Leaving => "The gateway is shutting down. Please try again.".into(),
             Fault::Internal { .. } => "The gateway made a mistake. Please try again.".into(),
         }
     }
@@ -499,7 +517,7 @@ impl Fault {
             }
             Fault::Locked { retry_in, .. } => Some(*retry_in),
             Fault::Limited(limited) => Some(limited.retry_after),
-            Fault::StoreOut | Fault::Unverifiable | Fault::Overloaded => Some(Duration::from_secs(1)),
+            Fault::StoreOut | Fault::Unverifiable | Fault::Overloaded | Fault::Leaving => Some(Duration::from_secs(1)),
             Fault::Connect { .. } | Fault::Timeout { .. } | Fault::Broken { .. } | Fault::Deadline => {
                 Some(DEFAULT_RETRY_AFTER)
             }
@@ -536,7 +554,9 @@ impl Fault {
             | Fault::Deadline
             | Fault::StoreOut
             | Fault::Unverifiable
-            | Fault::Overloaded => None,
+            | Fault::Overloaded
+            | Fault::Crowded { .. }
+            | Fault::Leaving => None,
         }
     }
 }
@@ -586,6 +606,7 @@ impl RequestFault {
             RequestFault::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             RequestFault::Slow => StatusCode::REQUEST_TIMEOUT,
             RequestFault::TooManyHeaders { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            RequestFault::Upgrade => StatusCode::UPGRADE_REQUIRED,
             RequestFault::CrossSite { .. } | RequestFault::Insecure => StatusCode::FORBIDDEN,
         }
     }
@@ -598,6 +619,7 @@ impl RequestFault {
             RequestFault::TooLarge { .. } => "request_too_large",
             RequestFault::MediaType { .. } => "unsupported_media_type",
             RequestFault::Slow => "request_timeout",
+            RequestFault::Upgrade => "upgrade_required",
             RequestFault::CrossSite { .. } => "cross_site_request",
             RequestFault::Insecure => "https_required",
             RequestFault::TooManyHeaders { .. } => "too_many_headers",
@@ -625,6 +647,7 @@ impl RequestFault {
             }
             RequestFault::Slow => "The request body did not arrive in time.".into(),
             RequestFault::TooManyHeaders { limit } => format!("The request has more than {limit} headers.").into(),
+            RequestFault::Upgrade => "This is a WebSocket: ask for it with `Upgrade: websocket`, version 13.".into(),
             RequestFault::Insecure => "This service is reached by HTTPS only.".into(),
             RequestFault::CrossSite { what } => format!("The request is refused because {what}.").into(),
         }

@@ -108,7 +108,10 @@ impl Gateway {
                 return Err(format!("provider {} has no state", provider.name));
             };
             let exchange = Exchange::new(provider.clone(), transport.clone(), state.instances.clone());
-            let stack = pipeline::target(route, target, state, &live.limits().estimates, world.chance(), exchange);
+            let stack = match &route.tunnel {
+                Some(_) => pipeline::tunnel_target(route, target, state, world.chance(), exchange),
+                None => pipeline::target(route, target, state, &live.limits().estimates, world.chance(), exchange),
+            };
             Ok(Target { plan: target.clone(), switch: state.switch.clone(), retries: state.retries.clone(), stack })
         };
         let trust = live.trust(&plan.auth, |publisher| world.document(publisher))?;
@@ -123,7 +126,11 @@ impl Gateway {
             }
             let auth = Auth::new(route.clone(), door.clone());
             let limit = Limit::of_route(&plan.limits, route, live.limits().clone(), plan.prices.clone());
-            let stack = pipeline::route(route, observe.clone(), (auth.clone(), limit.clone()), &live, &caches, targets);
+            let doors = (auth.clone(), limit.clone());
+            let stack = match &route.tunnel {
+                Some(terms) => pipeline::tunnel(route, terms, observe.clone(), doors, &live, targets),
+                None => pipeline::route(route, observe.clone(), doors, &live, &caches, targets),
+            };
             let dialect = caller::dialect(route.caller);
             routes.push(Route { plan: route.clone(), stack, auth, dialect, limit, target_policies });
         }
@@ -210,6 +217,12 @@ impl Gateway {
         }
         self.metrics.limits.sample(&self.live.store_sample());
         self.metrics.caches.sample(&self.live.cache_sample());
+        let tunnels = self.live.tunnels().report();
+        self.metrics.tunnels.sample(
+            tunnels.open,
+            [tunnels.chunks_in, tunnels.chunks_out],
+            [tunnels.too_large, tunnels.stalled],
+        );
         self.metrics.render(open_metrics)
     }
 

@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::metrics::caches::{CacheSample, SharedSample};
 use crate::metrics::limits::StoreSample;
 use crate::names::display_name;
+use crate::policy::admit::Tunnels;
 use crate::policy::auth::Trust;
 use crate::policy::auth::jwks::{self, KeySet};
 use crate::policy::breaker::Breakers;
@@ -79,6 +80,7 @@ struct Common {
     /// Calls that a kept answer served, and calls that looked for one in vain.
     cache_hits: AtomicU64,
     cache_misses: AtomicU64,
+    tunnels: Tunnels,
     reloads: Mutex<Reloads>,
     stories: Stories,
     metrics: Arc<Metrics>,
@@ -121,6 +123,7 @@ impl Live {
             buffers: Buffers::new(plan.server.max_buffered_bytes),
             cache_hits: AtomicU64::new(0),
             cache_misses: AtomicU64::new(0),
+            tunnels: Tunnels::default(),
             reloads: Mutex::default(),
             stories: Stories::default(),
             metrics: Arc::new(Metrics::new()),
@@ -266,6 +269,11 @@ impl Live {
     /// What counts for limits. It is made once: another store needs another process.
     pub fn limits(&self) -> &Limits {
         &self.common.limits
+    }
+
+    /// The conversations (WebSockets) that there are.
+    pub fn tunnels(&self) -> &Tunnels {
+        &self.common.tunnels
     }
 
     /// The shared store, where there is one.

@@ -5,6 +5,7 @@
 
 pub mod caches;
 pub mod limits;
+pub mod tunnels;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +21,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use self::caches::CacheMetrics;
 use self::limits::LimitMetrics;
+use self::tunnels::TunnelMetrics;
 
 /// Seconds. The deployments' targets (0.1 s for a cached answer, 0.5 s for the gateway's share, 5 s at p95, 10 s at p99)
 /// are bucket bounds, so that they can be judged exactly.
@@ -163,6 +165,8 @@ pub struct Metrics {
     pub limits: LimitMetrics,
     /// Of the cache.
     pub caches: CacheMetrics,
+    /// Of conversations: `voice_active_connections`, `voice_chunks_total`, `voice_overrun_total`.
+    pub tunnels: TunnelMetrics,
     /// `tidegate_connections`: callers' connections.
     pub connections: Gauge,
     /// `tidegate_connections_shed_total`: closed at once because there were too many.
@@ -220,6 +224,7 @@ impl Metrics {
             tokens: Family::default(),
             limits: LimitMetrics::default(),
             caches: CacheMetrics::default(),
+            tunnels: TunnelMetrics::default(),
             connections: Gauge::default(),
             connections_shed: Counter::default(),
             buffered: Gauge::default(),
@@ -291,6 +296,7 @@ impl Metrics {
         registry.register("tidegate_tokens", "Tokens as counted by providers", metrics.tokens.clone());
         metrics.limits.register(&mut registry);
         metrics.caches.register(&mut registry);
+        metrics.tunnels.register(&mut registry);
         registry.register("tidegate_connections", "Open connections of callers", metrics.connections.clone());
         let shed = metrics.connections_shed.clone();
         registry.register("tidegate_connections_shed", "Connections closed at once because there were too many", shed);

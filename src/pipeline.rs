@@ -7,9 +7,10 @@ use std::sync::Arc;
 use tower::ServiceBuilder;
 
 use crate::chance::Chance;
-use crate::config::plan::{ResumeMode, RoutePlan, TargetPlan, WhenDisabled};
+use crate::config::plan::{ResumeMode, RoutePlan, TargetPlan, TunnelPlan, WhenDisabled};
 use crate::estimate::Estimates;
 use crate::live::{Live, ProviderLive};
+use crate::policy::admit::Admit;
 use crate::policy::auth::Auth;
 use crate::policy::breaker::Breaker;
 use crate::policy::cache::{self, Cache};
@@ -70,6 +71,50 @@ pub fn route(
         // all that asks: what was resumed is looked at as a whole.
         .layer(policy(cache));
     Stack::new(layers.service(asking))
+}
+
+/// What every call of a route passes that wants a conversation (WebSocket), until a provider has agreed to one. What it says
+/// then passes no policy: `server/tunnel` passes it on.
+pub fn tunnel(
+    plan: &RoutePlan,
+    terms: &Arc<TunnelPlan>,
+    observe: Observe,
+    (auth, limit): (Auth, Limit),
+    live: &Live,
+    targets: Vec<Target>,
+) -> Stack {
+    let layers = ServiceBuilder::new()
+        // Outermost: it must see every way out.
+        .layer(policy(observe))
+        // Before anything is counted: whoever has all the places that it may have wants none of the rest.
+        .layer(policy(Admit::new(terms.clone(), live.tunnels().clone())))
+        // What only the wish itself tells: the models that a key may name.
+        .layer(policy(auth))
+        // Who is refused starts no clock.
+        .layer(policy((!limit.is_empty()).then_some(limit)))
+        // Around failover, and only until a provider has agreed.
+        .layer(policy(Deadline::new(plan.total)));
+    Stack::new(layers.service(Failover::new(targets, plan.is_idempotent)))
+}
+
+/// What every attempt passes to open a conversation with a target.
+pub fn tunnel_target(
+    route: &RoutePlan,
+    plan: &TargetPlan,
+    state: &ProviderLive,
+    chance: &Chance,
+    exchange: Exchange,
+) -> Stack {
+    let provider = &plan.provider;
+    let retry = Retry::new(provider.retry, state.retries.clone(), chance.clone());
+    let layers = ServiceBuilder::new()
+        // Around the breaker: every attempt is counted, and an open breaker ends the retries. Nothing has been said yet.
+        .layer(policy(route.is_idempotent.then_some(retry)))
+        // No place among those of `concurrency`: a conversation would hold it for an hour, and has places of its own.
+        .layer(policy(Breaker::new(provider.name.clone(), state.breakers.clone())))
+        // Innermost: each attempt has its own time.
+        .layer(policy(Timeout::new(plan.total, plan.pace)));
+    Stack::new(layers.service(exchange))
 }
 
 /// What every attempt at a target passes.

@@ -14,6 +14,10 @@ use serde_json::value::RawValue;
 
 use crate::fault::Fault;
 
+mod socket;
+
+pub use self::socket::{Framed, Socket, Talk, Terms};
+
 /// An answer of a provider. Dropping it cancels the provider's work.
 pub struct Reply {
     /// The provider's status, always a success.
@@ -112,9 +116,12 @@ pub enum Body {
     Bytes(ByteStream),
     /// Server-sent events. The first one is in hand.
     Events(EventStream),
+    /// A conversation both ways. The provider has agreed to it.
+    Socket(Socket),
 }
 
 /// How an answer ended.
+#[derive(Clone, Copy)]
 pub enum End<'a> {
     /// Everything was said.
     Complete,
@@ -131,6 +138,7 @@ impl Reply {
         self.body = match self.body {
             Body::Events(events) => Body::Events(Box::pin(Ending { inner: events, then: Some(Box::new(then)) })),
             Body::Bytes(bytes) => Body::Bytes(Box::pin(Ending { inner: bytes, then: Some(Box::new(then)) })),
+            Body::Socket(socket) => Body::Socket(socket.on_end(then)),
             whole => {
                 then(End::Complete);
                 whole
@@ -141,7 +149,7 @@ impl Reply {
 }
 
 /// What is to be done when an answer ends.
-type Then = Box<dyn FnOnce(End<'_>) + Send>;
+pub(crate) type Then = Box<dyn FnOnce(End<'_>) + Send>;
 
 /// A stream whose end somebody wants to know.
 struct Ending<T> {

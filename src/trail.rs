@@ -106,6 +106,8 @@ pub struct Facts {
     pub degraded: Option<Degraded>,
     /// What each rule said that limits this call.
     pub limits: Vec<LimitFact>,
+    /// What became of a conversation both ways, if there was one.
+    pub tunnel: Option<TunnelFact>,
     /// The code of the fault that the caller was told, if any.
     pub fault: Option<&'static str>,
     /// What is known about the fault beyond its code; for the log, never for the caller.
@@ -129,6 +131,7 @@ impl Facts {
             cache_because: None,
             degraded: None,
             limits: Vec::new(),
+            tunnel: None,
             fault: None,
             fault_detail: None,
         }
@@ -185,6 +188,21 @@ pub enum Deed {
     Denied(&'static str),
     /// It passed a target over.
     Skipped(&'static str),
+}
+
+/// A conversation both ways.
+#[derive(Clone, Copy, Debug)]
+pub struct TunnelFact {
+    /// How long it took until it could begin.
+    pub opened: Duration,
+    /// Messages from the caller.
+    pub chunks_in: u64,
+    /// Messages to the caller.
+    pub chunks_out: u64,
+    /// Who ended it, or what: a word of the code's own.
+    pub ended_by: Option<&'static str>,
+    /// The code that the caller was closed with, or gave; `None`: neither.
+    pub close_code: Option<u16>,
 }
 
 /// What one rule said.
@@ -330,13 +348,21 @@ impl AttemptNote {
         }
     }
 
+    /// Notes that a conversation may begin. How long it goes on says nothing about how fast its provider is.
+    pub fn opened(&self) {
+        if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
+            let took = attempt.started.elapsed();
+            (attempt.answered, attempt.took) = (Some(took), Some(took));
+        }
+    }
+
     /// Notes the end.
     pub fn end(&self, outcome: Outcome) {
         let mut facts = self.trail.facts();
         if let Some(attempt) = facts.attempts.get_mut(self.index)
             && attempt.outcome == Outcome::Pending
         {
-            attempt.took = Some(attempt.started.elapsed());
+            attempt.took.get_or_insert(attempt.started.elapsed());
             attempt.outcome = outcome;
         }
     }

@@ -60,7 +60,7 @@ fn the_defaults_load_without_a_file_and_without_variables() {
     assert_eq!(plan.server.listen.to_string(), "0.0.0.0:3001");
     assert_eq!(plan.server.admin.unwrap().to_string(), "127.0.0.1:9901");
     assert_eq!(plan.environment, Environment::Development);
-    assert_eq!(plan.routes.len(), 19);
+    assert_eq!(plan.routes.len(), 21);
     assert!(plan.routes.iter().all(|route| route.targets.is_empty()));
     assert_eq!(plan.warnings.len(), 1, "{:?}", plan.warnings);
     for name in ["USE_BUILDPANEL=true", "TOGETHER_API_KEY", "OPENAI_API_KEY"] {
@@ -722,6 +722,10 @@ zzz = 1
 zzz = 1
 [api_key.a]
 zzz = 1
+[tunnel]
+zzz = 1
+[route.openai-realtime]
+tunnel.zzz = 1
 [limits]
 zzz = 1
 [limit.general]
@@ -739,7 +743,7 @@ targets = [{ provider = "openai", zzz = 1 }]
 fn every_key_is_shown_in_the_default_file() {
     let shown = problems(STRANGER, &[]);
     let lists: Vec<_> = shown.lines().filter_map(|line| line.split_once("(known here: ")).collect();
-    assert_eq!(lists.len(), 24, "{shown}");
+    assert_eq!(lists.len(), 26, "{shown}");
     for (place, keys) in lists {
         for key in keys.trim_end_matches(')').split(", ") {
             let is_shown =

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tidegate::config::plan::RoutePlan;
 use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
 use tidegate::live::Live;
@@ -123,11 +124,14 @@ async fn the_pipeline_in_the_documents_is_the_one_that_runs() {
     let world = World::real();
     let live = Arc::new(Live::new(&plan, world.chance()));
     let gateway = Gateway::new(plan, live, Arc::new(world)).unwrap();
-    let (_, route, target) = gateway.describe().find(|(_, _, target)| !target.is_empty()).unwrap();
-    for document in ["ARCHITECTURE.md", "README.md"] {
-        let text = std::fs::read_to_string(root().join(document)).unwrap();
-        for line in [format!("route:  {}", route.join(" > ")), format!("target: {}", target.join(" > "))] {
-            assert!(text.contains(&line), "{document} does not have the line {line:?}");
+    for (word, is_tunnel) in [("route:  ", false), ("tunnel: ", true)] {
+        let is_wanted = |plan: &RoutePlan, target: &[&str]| !target.is_empty() && plan.tunnel.is_some() == is_tunnel;
+        let (_, route, target) = gateway.describe().find(|(plan, _, target)| is_wanted(plan, target)).unwrap();
+        // Each list of a route has that of its targets below it.
+        let lines = format!("    {word}{}\n    target: {}\n", route.join(" > "), target.join(" > "));
+        for document in ["ARCHITECTURE.md", "README.md"] {
+            let text = std::fs::read_to_string(root().join(document)).unwrap();
+            assert!(text.contains(&lines), "{document} does not have the lines\n{lines}");
         }
     }
 }

@@ -20,6 +20,8 @@ mod provider;
 mod secure;
 #[path = "wire/socket.rs"]
 mod socket;
+#[path = "wire/talk.rs"]
+mod talk;
 #[path = "tokens/mod.rs"]
 mod tokens;
 #[path = "wire/words.rs"]
@@ -73,3 +75,9 @@ mod smuggling;
 mod streams;
 #[path = "wire/tls.rs"]
 mod tls;
+#[path = "wire/websocket.rs"]
+mod websocket;
+#[path = "wire/websocket_ends.rs"]
+mod websocket_ends;
+#[path = "wire/websocket_limits.rs"]
+mod websocket_limits;

@@ -3,7 +3,7 @@
 //! It does not know the shape of any dialect's answers: each dialect hands in its own.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 
@@ -35,7 +35,7 @@ pub(crate) fn refusal(status: StatusCode, fault: &Fault, shape: &impl Serialize)
     answered
 }
 
-/// Sets what every refusal tells in its headers: when to try again, what to show, and which methods are allowed.
+/// Sets what every refusal tells in its headers: when to try again, what to show, and in what way.
 pub(crate) fn refusal_headers(headers: &mut HeaderMap, fault: &Fault) {
     if let Some(seconds) = retry_after_seconds(fault) {
         headers.insert(RETRY_AFTER, seconds.into());
@@ -43,11 +43,20 @@ pub(crate) fn refusal_headers(headers: &mut HeaderMap, fault: &Fault) {
     if let Fault::Unauthenticated { has_credential, .. } = fault {
         headers.insert(WWW_AUTHENTICATE, challenge(*has_credential));
     }
-    if let Fault::Request(request) = fault
-        && let RequestFault::Method { allow, .. } = &**request
-        && let Ok(allow) = HeaderValue::from_str(allow)
-    {
-        headers.insert(ALLOW, allow);
+    let Fault::Request(request) = fault else { return };
+    match &**request {
+        RequestFault::Method { allow, .. } => {
+            if let Ok(allow) = HeaderValue::from_str(allow) {
+                headers.insert(ALLOW, allow);
+            }
+        }
+        // RFC 9110, 15.5.22 and 7.8; RFC 6455, 4.4.
+        RequestFault::Upgrade => {
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        _ => {}
     }
 }
 
@@ -87,6 +96,7 @@ pub(crate) fn unspellable(body: &Body) -> Fault {
         Body::Whole(_) => "a whole body",
         Body::Bytes(_) => "a stream of bytes",
         Body::Events(_) => "a stream of events",
+        Body::Socket(_) => "a conversation",
     };
     Fault::Internal { detail: format!("{kind} cannot be spelt for this call") }
 }

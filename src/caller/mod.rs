@@ -10,9 +10,9 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::call::{Ask, Head};
-use crate::config::plan::{CallKind, CallerKind, RoutePlan};
+use crate::config::plan::{CallKind, CallerKind, RoutePlan, TunnelPlan};
 use crate::fault::Fault;
-use crate::reply::{ByteStream, Event, EventStream, Reply};
+use crate::reply::{ByteStream, Event, EventStream, Reply, Socket};
 
 /// One caller dialect.
 pub trait Caller: Send + Sync {
@@ -90,6 +90,8 @@ pub enum AnsweredBody {
     Bytes(ByteStream),
     /// Events, each spelt by the encoder as it comes.
     Events(EventStream, Box<dyn EventEncoder>),
+    /// Messages both ways, on the route's terms.
+    Socket(Socket, Arc<TunnelPlan>),
 }
 
 /// Spells events one after the other.
@@ -146,3 +148,5 @@ pub mod restaurant;
 mod upload;
 pub mod widget;
 mod wire;
+
+pub(crate) use self::answer::unspellable;

@@ -30,6 +30,7 @@ impl Caller for OpenAi {
         let Reply { status, mut headers, model, body, .. } = reply;
         let wants_stream = about.ask.is_some_and(Ask::wants_stream);
         let body = match body {
+            Body::Socket(_) => return Err(answer::unspellable(&body)),
             Body::Whole(bytes) => AnsweredBody::Full(bytes),
             Body::Bytes(stream) => AnsweredBody::Bytes(stream),
             Body::Events(events) => return Ok(streamed(status, headers, events, about)),

@@ -130,7 +130,7 @@ fn reads_body(ask: &Ask) -> bool {
     match ask {
         Ask::Chat(_) => true,
         Ask::Wire(wire) => matches!(wire.endpoint, ChatCompletions | Completions | Embeddings | Responses),
-        Ask::Voice(_) | Ask::Menu => false,
+        Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => false,
     }
 }
 

@@ -59,7 +59,8 @@ pub fn describe(gateway: &Gateway, source: &str) -> String {
         match route.call.is_local() {
             true => text.push_str("  answered by the gateway\n"),
             false => {
-                let _ = writeln!(text, "  policies: {}", policies.join(" > "));
+                let word = if route.tunnel.is_some() { "tunnel" } else { "policies" };
+                let _ = writeln!(text, "  {word}: {}", policies.join(" > "));
                 if !around_target.is_empty() {
                     let _ = writeln!(text, "  each target: {}", around_target.join(" > "));
                 }
@@ -67,8 +68,23 @@ pub fn describe(gateway: &Gateway, source: &str) -> String {
             }
         }
         limits(&mut text, gateway, route);
+        tunnel(&mut text, route);
     }
     text
+}
+
+/// How many WebSockets a route may have, and what bounds each.
+fn tunnel(text: &mut String, route: &RoutePlan) {
+    let Some(plan) = &route.tunnel else { return };
+    let _ = writeln!(
+        text,
+        "  at once: {}, {} from one address  (messages up to {} bytes, idle {} s, lifetime {} s)",
+        plan.max_connections,
+        plan.max_per_address,
+        plan.max_message,
+        plan.idle_timeout.as_secs_f64(),
+        plan.max_lifetime.as_secs_f64()
+    );
 }
 
 /// The rules that limit a route.

@@ -14,7 +14,7 @@ use super::policies::Policies;
 use super::problem::{Layer, Origin, Problem, Problems, Report};
 use super::reader::Section;
 use super::routes::Context;
-use super::{auth, caching, edge, explaining, limits, providers, routes, unserved, value};
+use super::{auth, caching, edge, explaining, limits, providers, routes, tunnels, unserved, value};
 
 /// The defaults: the file in the repository is what the program carries, so the two cannot differ.
 const DEFAULTS: &str = include_str!("../../config/gateway.toml");
@@ -119,13 +119,22 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let timeouts = general::timeouts(&mut root);
     let attempts = root.required("attempts", value::few(1)).unwrap_or_default();
     let policies = Policies::read(&mut root, None);
+    let tunnel = tunnels::read(&mut root, None);
     let maps = general::model_maps(&mut root, report);
     let prices = general::prices(&mut root, report);
     let defaults = providers::Defaults { timeouts, policies };
     let providers = providers::read(&mut root, &defaults, variables, report, &mut warnings);
     let caching = caching::read(&mut root, environment, store.redis_url.as_ref(), variables, report);
     let auth = auth::read(&mut root, variables, report, &mut warnings);
-    let context = Context { timeouts, providers: &providers, maps: &maps, caching: &caching, auth: &auth, report };
+    let context = Context {
+        timeouts,
+        tunnel: &tunnel,
+        providers: &providers,
+        maps: &maps,
+        caching: &caching,
+        auth: &auth,
+        report,
+    };
     let routes = routes::read(&mut root, &context);
     auth::check_doors(&auth, environment, &server, &routes, &production, report, &mut warnings);
     let limits = limits::read(&mut root, variables, environment, report);

@@ -25,6 +25,7 @@ mod roots;
 mod routes;
 pub mod secret;
 pub mod tls;
+mod tunnels;
 mod unserved;
 mod value;
 pub mod watch;

@@ -20,6 +20,7 @@ pub use super::limits::{KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity};
 pub use super::models::{ModelMap, Pattern, Price, Prices};
 use super::secret::Secret;
 pub use super::tls::TlsPlan;
+pub use super::tunnels::TunnelPlan;
 use crate::call::Pace;
 use crate::store::OnStoreError;
 use crate::store::redis::address::Address;
@@ -401,6 +402,8 @@ pub struct Endpoints {
     pub voice_metadata: String,
     /// Menu.
     pub menu: String,
+    /// WebSocket.
+    pub voice_stream: String,
 }
 
 /// `[provider.NAME.probe]`
@@ -455,6 +458,8 @@ pub struct RoutePlan {
     pub input: InputPlan,
     /// How answers are kept; `None`: they are not.
     pub cache: Option<RouteCachePlan>,
+    /// How its WebSockets are treated, where it has them.
+    pub tunnel: Option<Arc<TunnelPlan>>,
 }
 
 impl RoutePlan {
@@ -565,11 +570,15 @@ pub enum CallKind {
     Speech,
     /// Anything else under OpenAI's `/v1`.
     Any,
+    /// A WebSocket to a restaurant's voice assistant.
+    VoiceStream,
+    /// A WebSocket to OpenAI's realtime models.
+    Realtime,
 }
 
 impl CallKind {
     /// All of them with their words, in the order of documentation.
-    pub const ALL: [(CallKind, &'static str); 15] = [
+    pub const ALL: [(CallKind, &'static str); 17] = [
         (CallKind::Chat, "chat"),
         (CallKind::ParseOrder, "parse-order"),
         (CallKind::Voice, "voice"),
@@ -585,6 +594,8 @@ impl CallKind {
         (CallKind::Transcriptions, "transcriptions"),
         (CallKind::Speech, "speech"),
         (CallKind::Any, "any"),
+        (CallKind::VoiceStream, "voice-stream"),
+        (CallKind::Realtime, "realtime"),
     ];
 
     /// The word in the config and in metrics.
@@ -606,10 +617,18 @@ impl CallKind {
                     | K::Transcriptions
                     | K::Speech
                     | K::Any
+                    | K::Realtime
             ),
             CallerKind::Restaurant => matches!(
                 self,
-                K::Chat | K::ParseOrder | K::Voice | K::VoiceMetadata | K::VoiceOrder | K::Menu | K::Health
+                K::Chat
+                    | K::ParseOrder
+                    | K::Voice
+                    | K::VoiceMetadata
+                    | K::VoiceOrder
+                    | K::Menu
+                    | K::Health
+                    | K::VoiceStream
             ),
             CallerKind::Canvas => matches!(self, K::Chat | K::Health | K::Stats),
             CallerKind::Widget => matches!(self, K::Chat),
@@ -621,9 +640,14 @@ impl CallKind {
         use CallKind as K;
         match provider {
             ProviderKind::BuildPanel => {
-                matches!(self, K::Chat | K::ParseOrder | K::Voice | K::VoiceMetadata | K::VoiceOrder | K::Menu)
+                matches!(
+                    self,
+                    K::Chat | K::ParseOrder | K::Voice | K::VoiceMetadata | K::VoiceOrder | K::Menu | K::VoiceStream
+                )
             }
-            ProviderKind::OpenAi => !matches!(self, K::Voice | K::VoiceOrder | K::Menu | K::Health | K::Stats),
+            ProviderKind::OpenAi => {
+                !matches!(self, K::Voice | K::VoiceOrder | K::Menu | K::Health | K::Stats | K::VoiceStream)
+            }
         }
     }
 
@@ -632,6 +656,7 @@ impl CallKind {
         use CallKind as K;
         match self {
             K::Voice | K::VoiceMetadata | K::VoiceOrder | K::Transcriptions | K::Speech => Priority::Voice,
+            K::VoiceStream | K::Realtime => Priority::Voice,
             K::Embeddings | K::Any => Priority::Background,
             _ => Priority::Chat,
         }
@@ -640,6 +665,11 @@ impl CallKind {
     /// True when the gateway answers by itself, without a provider.
     pub fn is_local(self) -> bool {
         matches!(self, CallKind::Health | CallKind::Stats)
+    }
+
+    /// True when it is a WebSocket.
+    pub fn is_tunnel(self) -> bool {
+        matches!(self, CallKind::VoiceStream | CallKind::Realtime)
     }
 }
 

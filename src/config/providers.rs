@@ -204,6 +204,7 @@ fn endpoints(section: &mut Section<'_>, kind: Option<ProviderKind>) -> Endpoints
         voice: path("voice", "/api/voice-chat"),
         voice_metadata: path("voice_metadata", "/api/voice-chat-metadata"),
         menu: path("menu", "/api/menu"),
+        voice_stream: path("voice_stream", "/voice-stream"),
     };
     paths.close();
     endpoints

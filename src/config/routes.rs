@@ -15,11 +15,12 @@ use super::general::{self, Timeouts};
 use super::input;
 use super::plan::{
     AuthPlan, CallKind, CallerKind, ModelMap, Pattern, Priority, ProviderKind, ProviderPlan, ResumeMode, RoutePlan,
-    TargetPlan, Usable, WhenDisabled,
+    TargetPlan, TunnelPlan, Usable, WhenDisabled,
 };
 use super::problem::{Origin, Report};
 use super::providers::{self, Providers};
 use super::reader::{At, Section};
+use super::tunnels;
 use super::value::{self, Wanted};
 use crate::call::Pace;
 
@@ -51,6 +52,7 @@ const RESERVED: [&str; 6] = ["/health", "/health/live", "/health/ready", "/healt
 /// What routes refer to.
 pub(super) struct Context<'a> {
     pub(super) timeouts: Timeouts,
+    pub(super) tunnel: &'a TunnelPlan,
     pub(super) providers: &'a Providers,
     pub(super) maps: &'a BTreeMap<Arc<str>, ModelMap>,
     pub(super) caching: &'a Caching,
@@ -118,6 +120,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
     let (canned, when_disabled) = degrade(&mut section, call);
     let input = input::read(&mut section, caller, model.as_ref());
     let csrf = section.optional("csrf", value::boolean).unwrap_or(false);
+    let tunnel = tunnels::of_route(&mut section, call, &methods, context.tunnel);
     let targets = targets(&mut section, call, context, &pace, instruction.as_ref());
     let cache = caching::route(&mut section, call, is_idempotent, context.caching);
     section.close();
@@ -141,6 +144,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
         csrf,
         input,
         cache,
+        tunnel,
     })
 }
 

@@ -17,7 +17,7 @@ use crate::chance::Chance;
 use crate::config::plan::BreakerPlan;
 use crate::fault::Fault;
 use crate::names::{display_name, family};
-use crate::reply::End;
+use crate::reply::{Body, End};
 use crate::stack::{Next, Outcome, Policy};
 use crate::trail::Deed;
 
@@ -211,7 +211,14 @@ impl Policy for Breaker {
             Ok(reply) => {
                 let slow = self.breakers.0.settings.slow_after;
                 let is_slow = started.elapsed() > slow;
+                let pass = match &reply.body {
+                    // That it began is a success by itself: it may go on for an hour, and who probes must know before.
+                    Body::Socket(_) => pass.settle_once(if is_slow { Ended::Slow } else { Ended::Success }),
+                    _ => pass,
+                };
+                let is_open_ended = matches!(reply.body, Body::Socket(_));
                 Ok(reply.on_end(move |end| match end {
+                    End::Complete if is_open_ended => {}
                     End::Complete => pass.settle(Some(if is_slow { Ended::Slow } else { Ended::Success })),
                     End::Failed(fault) => pass.settle(judge(fault)),
                     End::Abandoned => pass.settle(None),
@@ -239,6 +246,16 @@ struct Permit {
 }
 
 impl Permit {
+    /// Gives the place back; what is returned can only tell that it ended badly after all.
+    fn settle_once(mut self, ended: Ended) -> Self {
+        let guarded = self.guarded.clone();
+        let later = self.pass.as_ref().map(|pass| guarded.lock().later(pass));
+        if let Some(pass) = self.pass.take() {
+            guarded.change(|machine| machine.settle(pass, Some(ended), Instant::now()));
+        }
+        Self { guarded, pass: later }
+    }
+
     fn settle(mut self, ended: Option<Ended>) {
         if let Some(pass) = self.pass.take() {
             self.guarded.change(|machine| machine.settle(pass, ended, Instant::now()));

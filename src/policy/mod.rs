@@ -1,5 +1,6 @@
 //! Policies, one file each, in the order of the pipeline. Which of them a route has is in `pipeline.rs` alone.
 
+pub mod admit;
 pub mod auth;
 pub mod breaker;
 pub mod cache;

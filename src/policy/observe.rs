@@ -177,7 +177,9 @@ impl Watch {
         let labels = RequestLabels { route: self.route.clone(), method: self.method, status };
         metrics.requests.get_or_create(&labels).inc();
         let route = RouteLabels { route: self.route.clone() };
-        metrics.durations.get_or_create(&route).observe(as_seconds(facts.started.elapsed()));
+        // How long people talk says nothing about how fast they were answered.
+        let took = facts.tunnel.map_or_else(|| facts.started.elapsed(), |tunnel| tunnel.opened);
+        metrics.durations.get_or_create(&route).observe(as_seconds(took));
         if let Some(first) = facts.first_token {
             metrics.first_tokens.get_or_create(&route).observe(as_seconds(first));
         }
@@ -266,6 +268,10 @@ impl Watch {
                     bytes_out = self.bytes_out,
                     events = (self.events > 0).then_some(self.events),
                     events_dropped = (facts.events_dropped > 0).then_some(facts.events_dropped),
+                    chunks_in = facts.tunnel.map(|tunnel| tunnel.chunks_in),
+                    chunks_out = facts.tunnel.map(|tunnel| tunnel.chunks_out),
+                    ended_by = facts.tunnel.and_then(|tunnel| tunnel.ended_by),
+                    close_code = facts.tunnel.and_then(|tunnel| tunnel.close_code),
                     tokens_in = facts.tokens().map(|usage| usage.input),
                     tokens_out = facts.tokens().map(|usage| usage.output),
                     cost_usd = self.cost(facts),
@@ -374,6 +380,7 @@ fn known_method(method: &http::Method) -> &'static str {
         "PATCH" => "PATCH",
         "DELETE" => "DELETE",
         "OPTIONS" => "OPTIONS",
+        "CONNECT" => "CONNECT",
         _ => "OTHER",
     }
 }

@@ -81,7 +81,7 @@ fn is_text_stream(ask: &Ask) -> bool {
     match ask {
         Ask::Chat(chat) => chat.stream,
         Ask::Wire(wire) => wire.stream && wire.endpoint == Endpoint::ChatCompletions,
-        Ask::Voice(_) | Ask::Menu => false,
+        Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => false,
     }
 }
 

@@ -24,6 +24,7 @@ const RESTAURANT: HeaderName = HeaderName::from_static("x-restaurant-id");
 const USER: HeaderName = HeaderName::from_static("x-user-id");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 /// The user of callers that name none (contract of BuildPanel).
 const ANONYMOUS: &str = "anonymous";
 /// The most characters of BuildPanel's own message that a caller gets to read.
@@ -51,6 +52,13 @@ impl Provider for BuildPanel {
                 method: Method::GET,
                 path: provider.endpoints.menu.clone(),
                 headers: headers(&call.head, JSON)?,
+                body: Bytes::new(),
+            }),
+            // What the caller's address says stays here: who it speaks for is said by these headers alone.
+            Ask::Tunnel(_) => Ok(Request {
+                method: Method::GET,
+                path: provider.endpoints.voice_stream.clone(),
+                headers: headers(&call.head, ANYTHING)?,
                 body: Bytes::new(),
             }),
         }
@@ -83,6 +91,7 @@ impl Provider for BuildPanel {
                 check_menu(&body).map_err(broken)?;
                 Body::Whole(body)
             }
+            Ask::Tunnel(_) => return Err(broken("an answer instead of a conversation")),
         };
         let reply = Reply {
             status: head.status,

@@ -14,14 +14,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::balance::{Instances, Lease};
 use super::stream::{Bodies, Events, Watchdog};
-use super::transport::{Response, SendFault, Transport};
+use super::transport::{Opened, Response, SendFault, Transport};
 use super::{Decoded, Expect, Provider, Request, ResponseHead};
-use crate::call::Call;
+use crate::call::{Ask, Call};
 use crate::config::plan::ProviderPlan;
 use crate::fault::Fault;
 use crate::gather;
 use crate::headers;
-use crate::reply::{Body, End, Reply};
+use crate::reply::{Body, End, Reply, Socket};
 use crate::stack::{self, Next};
 use crate::time::{Deadline, Phase};
 use crate::trail::{AttemptNote, Outcome};
@@ -59,26 +59,29 @@ impl Exchange {
             true => call.deadline.tighten(call.pace.first_token, Phase::FirstToken),
             false => call.deadline.tighten(call.pace.first_byte, Phase::FirstByte),
         };
-        match self.send(first_by, request, &note, tried).await {
-            Ok((response, lease)) => {
-                let outcome = self.receive(call, first_by, response, note).await;
-                settle(outcome, lease)
-            }
-            Err(fault) => {
-                note.end(Outcome::Failed(fault.code()));
-                Err(fault)
-            }
+        if let Ask::Tunnel(tunnel) = &*call.ask {
+            let open = |instance, request| self.transport.open(instance, request, tunnel);
+            return match self.send(first_by, request, &note, tried, open).await {
+                Ok((opened, lease)) => settle(self.converse(call, opened, note).await, lease),
+                Err(fault) => failed(&note, fault),
+            };
+        }
+        let send = |instance, request| self.transport.send(instance, request);
+        match self.send(first_by, request, &note, tried, send).await {
+            Ok((response, lease)) => settle(self.receive(call, first_by, response, note).await, lease),
+            Err(fault) => failed(&note, fault),
         }
     }
 
     /// Sends to an instance, and to others while none connects. Those that the call has `tried` before come last.
-    async fn send(
+    async fn send<T, F: Future<Output = Result<T, SendFault>>>(
         &self,
         by: Deadline,
         request: Request,
         note: &AttemptNote,
         tried: u64,
-    ) -> Result<(Response, Lease), Fault> {
+        send: impl Fn(usize, Request) -> F,
+    ) -> Result<(T, Lease), Fault> {
         let mut fault = self.broken("the provider has no instance".into());
         let mut spent = 0;
         // The last one gets the request itself: most providers have one instance, and a request is not copied then.
@@ -87,8 +90,8 @@ impl Exchange {
             let instance = lease.index();
             spent |= 1 << instance.min(63);
             note.sent_to(instance);
-            fault = match timeout_at(by.at, self.transport.send(instance, request)).await {
-                Ok(Ok(response)) => return Ok((response, lease)),
+            fault = match timeout_at(by.at, send(instance, request)).await {
+                Ok(Ok(answer)) => return Ok((answer, lease)),
                 Ok(Err(SendFault::Connect(detail))) => Fault::Connect { provider: self.provider.name.clone(), detail },
                 Ok(Err(SendFault::ConnectTimeout)) => self.late(Phase::Connect),
                 // These may have reached the provider: whether to send again is not decided here.
@@ -130,6 +133,34 @@ impl Exchange {
             Err(fault) => Outcome::Failed(fault.code()),
         });
         result
+    }
+
+    /// Begins a conversation, if that is what the provider wants.
+    async fn converse(&self, call: &Call, opened: Opened, note: AttemptNote) -> stack::Outcome {
+        let Response { head, body } = match opened {
+            Opened::Socket(socket) => {
+                note.opened();
+                let socket = socket.on_end(move |end| match end {
+                    End::Complete => note.end(Outcome::Succeeded),
+                    End::Failed(fault) => note.end(Outcome::Failed(fault.code())),
+                    End::Abandoned => {}
+                });
+                return Ok(self.agreed(call, socket));
+            }
+            Opened::Refused(response) => response,
+        };
+        let status = head.status;
+        let mut body = Bodies::new(body, Watchdog::new(call.deadline, call.pace.idle));
+        let fault = match self.refusal(head, &mut body).await {
+            _ if status.is_success() => self.broken(format!("status {} instead of a WebSocket", status.as_u16())),
+            fault => fault,
+        };
+        failed(&note, fault)
+    }
+
+    fn agreed(&self, call: &Call, socket: Socket) -> Reply {
+        let head = ResponseHead { status: StatusCode::SWITCHING_PROTOCOLS, headers: http::HeaderMap::new() };
+        self.raw(call, &head, Body::Socket(socket))
     }
 
     async fn refusal(&self, head: ResponseHead, body: &mut Bodies) -> Fault {
@@ -236,6 +267,12 @@ impl Next for Exchange {
     fn describe(&self, names: &mut Vec<&'static str>) {
         names.push("transport");
     }
+}
+
+/// Notes that an attempt has failed.
+fn failed(note: &AttemptNote, fault: Fault) -> stack::Outcome {
+    note.end(Outcome::Failed(fault.code()));
+    Err(fault)
 }
 
 /// Tells the instance how its answer went: at the end, as a stream that is cut late is a failure too.

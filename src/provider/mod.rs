@@ -112,6 +112,7 @@ mod multipart;
 pub mod openai;
 mod refusals;
 pub mod simulated;
+mod socket;
 pub mod sse;
 mod stream;
 pub mod transport;

@@ -10,13 +10,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use url::form_urlencoded;
 
 use super::chunks::{Chunks, Named, Tail, WireUsage};
 use super::conversation;
 use super::multipart::Form;
 use super::refusals::{implied_status, refused};
 use super::{Decoded, EventReader, Expect, Provider, Request, ResponseHead};
-use crate::call::{Ask, Call, Chat, Endpoint, Message, Role, Voice, VoiceWanted, Wire};
+use crate::call::{Ask, Call, Chat, Endpoint, Message, Role, Tunnel, Voice, VoiceWanted, Wire};
 use crate::config::plan::ProviderPlan;
 use crate::fault::Fault;
 use crate::headers;
@@ -37,6 +38,7 @@ impl Provider for OpenAi {
             Ask::Voice(Voice { wanted: VoiceWanted::Speech, .. }) => Err(unsupported("spoken answers")),
             Ask::Voice(voice) => encode_voice(call, voice).ok_or_else(|| unsupported("calls that name no model")),
             Ask::Menu => Err(unsupported("menus")),
+            Ask::Tunnel(tunnel) => Ok(encode_tunnel(call, tunnel)),
         }?;
         if request.method == Method::POST
             && let Some(key) = idempotency_key(call, provider)
@@ -77,6 +79,7 @@ impl Provider for OpenAi {
             Ask::Chat(_) => Body::Answer(answer(&body, usage).ok_or_else(|| broken("a completion without a message"))?),
             Ask::Voice(_) => Body::Transcript(transcript(&body).ok_or_else(|| broken("a transcription without text"))?),
             Ask::Menu => return Err(broken("menus are not part of the dialect")),
+            Ask::Tunnel(_) => return Err(broken("an answer instead of a conversation")),
         };
         Ok(Decoded { reply: reply(call, provider, &head, body), usage })
     }
@@ -94,7 +97,7 @@ impl Provider for OpenAi {
                 Endpoint::Speech => Box::new(Named::new(Tail::Type("speech.audio.done"))),
                 Endpoint::Embeddings | Endpoint::Models | Endpoint::Other => Box::new(Named::new(Tail::Any)),
             },
-            Ask::Chat(_) | Ask::Voice(_) | Ask::Menu => Box::new(Chunks::new(true)),
+            Ask::Chat(_) | Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => Box::new(Chunks::new(true)),
         }
     }
 }
@@ -222,6 +225,18 @@ fn encode_voice(call: &Call, voice: &Voice) -> Option<Request> {
         .file("file", &audio.file_name, &audio.content_type, audio.bytes.clone())
         .finish();
     Some(Request { method: Method::POST, path: "/audio/transcriptions".into(), headers: content_type(multipart), body })
+}
+
+/// What the caller's address says, with the model that this provider is asked for.
+fn encode_tunnel(call: &Call, tunnel: &Tunnel) -> Request {
+    let model = call.model().map(|model| form_urlencoded::byte_serialize(model.as_bytes()).collect::<String>());
+    let mut path = String::from("/realtime");
+    let pairs = model.map(|model| format!("model={model}")).into_iter().chain(Some(tunnel.query.to_string()));
+    for (number, pair) in pairs.filter(|pair| !pair.is_empty()).enumerate() {
+        path.push(if number == 0 { '?' } else { '&' });
+        path.push_str(&pair);
+    }
+    Request { method: Method::GET, path, headers: call.head.headers.clone(), body: Bytes::new() }
 }
 
 fn content_type(value: HeaderValue) -> HeaderMap {

@@ -6,6 +6,7 @@
 mod answers;
 mod behaviour;
 mod body;
+mod echo;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -21,10 +22,13 @@ use tokio::time::Instant;
 
 use self::answers::Answer;
 pub use self::behaviour::{Behaviour, FaultKind, Flap, OverCapacity};
-use super::transport::{Response, SendFault, Transport};
+use self::echo::Echo;
+use super::transport::{Opened, Response, SendFault, Transport};
 use super::{Request, ResponseHead};
+use crate::call::Tunnel;
 use crate::chance::Chance;
 use crate::config::plan::{ProviderKind, ProviderPlan};
+use crate::reply::Socket;
 
 /// The simulated providers of one world, by name.
 #[derive(Default)]
@@ -178,7 +182,44 @@ impl Simulated {
     }
 
     async fn answer(self: Arc<Self>, instance: usize, request: Request) -> Result<Response, SendFault> {
-        let Turn { is_probe, behaviour, delay, places } = self.note(instance, &request);
+        let (behaviour, running) = match self.clone().meet(instance, &request).await? {
+            Met::Refused(response) => return Ok(response),
+            Met::Heard(behaviour, running) => (behaviour, running),
+        };
+        let voice = behaviour.speaks.as_deref().unwrap_or(&self.name);
+        let mut answer = match self.kind {
+            Some(ProviderKind::OpenAi) => answers::openai(voice, &request),
+            Some(ProviderKind::BuildPanel) => answers::buildpanel(voice, &request),
+            None => answers::document(lock(&self.state).document.clone()),
+        };
+        if behaviour.fault == FaultKind::ErrorInBody && !answer.is_stream {
+            // Whatever was asked for: an error is JSON.
+            answer.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        answer.headers.insert("x-request-id", HeaderValue::from_static("sim-request"));
+        answer.headers.extend(behaviour.head(false));
+        Ok(respond(answer, Some(&behaviour), running))
+    }
+
+    /// Agrees to a conversation, unless something goes wrong before.
+    async fn converse(
+        self: Arc<Self>,
+        instance: usize,
+        request: Request,
+        tunnel: &Tunnel,
+    ) -> Result<Opened, SendFault> {
+        match self.clone().meet(instance, &request).await? {
+            Met::Refused(response) => Ok(Opened::Refused(response)),
+            Met::Heard(_, running) => {
+                let chosen = tunnel.protocols.first().and_then(|offered| HeaderValue::from_str(offered).ok());
+                Ok(Opened::Socket(Socket::new(Echo::new(running), self.name.clone(), chosen)))
+            }
+        }
+    }
+
+    /// What happens to a request before it is answered.
+    async fn meet(self: Arc<Self>, instance: usize, request: &Request) -> Result<Met, SendFault> {
+        let Turn { is_probe, behaviour, delay, places } = self.note(instance, request);
         let mut running = Running::start(self.clone(), !is_probe);
         if let Some(places) = places {
             running.place = match behaviour.over_capacity {
@@ -186,7 +227,8 @@ impl Simulated {
                 OverCapacity::Slow => places.acquire_owned().await.ok(),
             };
             if running.place.is_none() {
-                return Ok(respond(self.refusal(StatusCode::TOO_MANY_REQUESTS, &behaviour), None, running));
+                let refusal = self.refusal(StatusCode::TOO_MANY_REQUESTS, &behaviour);
+                return Ok(Met::Refused(respond(refusal, None, running)));
             }
         }
         if !delay.is_zero() {
@@ -202,33 +244,21 @@ impl Simulated {
             FaultKind::Reset => return Err(SendFault::Broken("connection reset".into())),
             FaultKind::Status => {
                 let status = StatusCode::from_u16(behaviour.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                return Ok(respond(self.refusal(status, &behaviour), None, running));
+                return Ok(Met::Refused(respond(self.refusal(status, &behaviour), None, running)));
             }
             FaultKind::ContextLength if !is_probe => {
                 let mut answer = answers::too_long(behaviour.message.as_deref());
                 answer.headers.extend(behaviour.head(true));
-                return Ok(respond(answer, None, running));
+                return Ok(Met::Refused(respond(answer, None, running)));
             }
             FaultKind::Redirect => {
                 let mut answer = Answer::json(StatusCode::FOUND, &json!({}));
                 answer.headers.insert(header::LOCATION, HeaderValue::from_static("http://elsewhere.invalid/"));
-                return Ok(respond(answer, None, running));
+                return Ok(Met::Refused(respond(answer, None, running)));
             }
             _ => {}
         }
-        let voice = behaviour.speaks.as_deref().unwrap_or(&self.name);
-        let mut answer = match self.kind {
-            Some(ProviderKind::OpenAi) => answers::openai(voice, &request),
-            Some(ProviderKind::BuildPanel) => answers::buildpanel(voice, &request),
-            None => answers::document(lock(&self.state).document.clone()),
-        };
-        if behaviour.fault == FaultKind::ErrorInBody && !answer.is_stream {
-            // Whatever was asked for: an error is JSON.
-            answer.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
-        answer.headers.insert("x-request-id", HeaderValue::from_static("sim-request"));
-        answer.headers.extend(behaviour.head(false));
-        Ok(respond(answer, Some(&behaviour), running))
+        Ok(Met::Heard(Box::new(behaviour), running))
     }
 
     /// Remembers the request and says what it meets.
@@ -275,6 +305,14 @@ impl Simulated {
     }
 }
 
+/// What became of a request before it was answered.
+enum Met {
+    /// It went wrong.
+    Refused(Response),
+    /// It is to be answered.
+    Heard(Box<Behaviour>, Running),
+}
+
 /// What a request meets.
 struct Turn {
     is_probe: bool,
@@ -319,6 +357,15 @@ impl Transport for Handle {
         request: Request,
     ) -> Pin<Box<dyn Future<Output = Result<Response, SendFault>> + Send + '_>> {
         Box::pin(self.0.clone().answer(instance, request))
+    }
+
+    fn open<'a>(
+        &'a self,
+        instance: usize,
+        request: Request,
+        tunnel: &'a Tunnel,
+    ) -> Pin<Box<dyn Future<Output = Result<Opened, SendFault>> + Send + 'a>> {
+        Box::pin(self.0.clone().converse(instance, request, tunnel))
     }
 }
 

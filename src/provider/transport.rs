@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,9 +14,11 @@ use http::{HeaderMap, HeaderValue, header};
 use rustls::pki_types::CertificateDer;
 use url::Url;
 
-use super::{Request, ResponseHead};
+use super::{Request, ResponseHead, socket};
+use crate::call::Tunnel;
 use crate::config::plan::{JwksPlan, ProviderPlan};
 use crate::config::secret::Secret;
+use crate::reply::Socket;
 
 /// The most that is accepted of a response's head: twice what Node.js accepts, ten times what OpenAI's edge sends.
 const MAX_HEAD: usize = 32 * 1024;
@@ -30,6 +32,23 @@ pub trait Transport: Send + Sync {
         instance: usize,
         request: Request,
     ) -> Pin<Box<dyn Future<Output = Result<Response, SendFault>> + Send + '_>>;
+
+    /// Asks one instance for a conversation both ways (WebSocket), and returns when it has agreed or refused. Dropping the
+    /// future, or what it returns, ends it.
+    fn open<'a>(
+        &'a self,
+        instance: usize,
+        request: Request,
+        tunnel: &'a Tunnel,
+    ) -> Pin<Box<dyn Future<Output = Result<Opened, SendFault>> + Send + 'a>>;
+}
+
+/// What became of a wish for a conversation.
+pub enum Opened {
+    /// It may begin.
+    Socket(Socket),
+    /// An answer came instead, whatever its status.
+    Refused(Response),
 }
 
 /// A response whose body is still to come.
@@ -57,7 +76,9 @@ pub enum SendFault {
 /// The real network, through `reqwest` with rustls. One connection pool per provider.
 pub struct Network {
     client: reqwest::Client,
-    urls: Vec<Url>,
+    /// For WebSockets, which HTTP/2 needs other words for: made when the first is wanted, as most providers have none.
+    upgrading: OnceLock<Result<reqwest::Client, String>>,
+    access: Access,
     authorization: Option<HeaderValue>,
 }
 
@@ -113,18 +134,47 @@ impl Network {
                 Some(value)
             }
         };
-        Ok(Arc::new(Self { client: client(provider)?, urls: provider.urls.clone(), authorization }))
+        let client = client(provider, |builder| builder)?;
+        Ok(Arc::new(Self { client, upgrading: OnceLock::new(), access: provider.clone(), authorization }))
+    }
+
+    /// The client for WebSockets. Their connections are never kept for another request.
+    fn upgrading(&self) -> Result<&reqwest::Client, SendFault> {
+        let make = || client(&self.access, |builder| builder.http1_only().pool_max_idle_per_host(0));
+        self.upgrading.get_or_init(make).as_ref().map_err(|fault| SendFault::Connect(fault.clone()))
+    }
+
+    /// The request as it is sent to one instance.
+    fn address(&self, instance: usize, request: Request) -> Result<reqwest::Request, SendFault> {
+        let urls = &self.access.urls;
+        let url = join(&urls[instance % urls.len()], &request.path)?;
+        let mut outgoing = reqwest::Request::new(request.method, url);
+        let headers = outgoing.headers_mut();
+        *headers = request.headers;
+        // Asked for plainly: compressing short JSON costs both sides more than it saves, and a compressed event
+        // stream tends to be held back. A provider that compresses all the same is decoded by reqwest.
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if let Some(authorization) = &self.authorization {
+            headers.insert(header::AUTHORIZATION, authorization.clone());
+        }
+        if !request.body.is_empty() {
+            *outgoing.body_mut() = Some(request.body.into());
+        }
+        Ok(outgoing)
     }
 }
 
 /// The provider's connection pool. Redirects are not followed (a provider's answer must not choose where the caller's
 /// prompt goes next), and proxies of the environment are not used: what the config names is where bytes go.
-fn client(provider: &Access) -> Result<reqwest::Client, String> {
+fn client(
+    provider: &Access,
+    kind: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+) -> Result<reqwest::Client, String> {
     // Another part of the process may have chosen already; either choice is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cannot = |fault: reqwest::Error| format!("no HTTP client for provider {}: {}", provider.name, chain(&fault));
     let trusted = provider.roots.iter().map(|root| reqwest::Certificate::from_der(root));
-    reqwest::Client::builder()
+    let builder = reqwest::Client::builder()
         .tls_certs_merge(trusted.collect::<Result<Vec<_>, _>>().map_err(cannot)?)
         .connect_timeout(provider.connect)
         .redirect(reqwest::redirect::Policy::none())
@@ -135,9 +185,8 @@ fn client(provider: &Access) -> Result<reqwest::Client, String> {
         .pool_idle_timeout(Duration::from_secs(50))
         .pool_max_idle_per_host(1024)
         // Resilience is the gateway's own business: nothing below it repeats a request behind its back.
-        .retry(reqwest::retry::never())
-        .build()
-        .map_err(cannot)
+        .retry(reqwest::retry::never());
+    kind(builder).build().map_err(cannot)
 }
 
 impl Transport for Network {
@@ -147,25 +196,31 @@ impl Transport for Network {
         request: Request,
     ) -> Pin<Box<dyn Future<Output = Result<Response, SendFault>> + Send + '_>> {
         Box::pin(async move {
-            let url = join(&self.urls[instance % self.urls.len()], &request.path)?;
-            let mut outgoing = reqwest::Request::new(request.method, url);
-            let headers = outgoing.headers_mut();
-            *headers = request.headers;
-            // Asked for plainly: compressing short JSON costs both sides more than it saves, and a compressed event
-            // stream tends to be held back. A provider that compresses all the same is decoded by reqwest.
-            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-            if let Some(authorization) = &self.authorization {
-                headers.insert(header::AUTHORIZATION, authorization.clone());
-            }
-            if !request.body.is_empty() {
-                *outgoing.body_mut() = Some(request.body.into());
-            }
-            let mut response = self.client.execute(outgoing).await.map_err(send_fault)?;
-            check(response.headers())?;
-            let head = ResponseHead { status: response.status(), headers: std::mem::take(response.headers_mut()) };
-            Ok(Response { head, body: Box::pin(response.bytes_stream().map_err(send_fault)) })
+            let outgoing = self.address(instance, request)?;
+            received(self.client.execute(outgoing).await.map_err(send_fault)?)
         })
     }
+
+    fn open<'a>(
+        &'a self,
+        instance: usize,
+        request: Request,
+        tunnel: &'a Tunnel,
+    ) -> Pin<Box<dyn Future<Output = Result<Opened, SendFault>> + Send + 'a>> {
+        Box::pin(async move {
+            let mut outgoing = self.address(instance, request)?;
+            let key = socket::ask(tunnel, outgoing.headers_mut());
+            let response = self.upgrading()?.execute(outgoing).await.map_err(send_fault)?;
+            socket::take(response, tunnel, &key, &self.access.name, self.access.key.as_ref()).await
+        })
+    }
+}
+
+/// A response as its head has come.
+pub(super) fn received(mut response: reqwest::Response) -> Result<Response, SendFault> {
+    check(response.headers())?;
+    let head = ResponseHead { status: response.status(), headers: std::mem::take(response.headers_mut()) };
+    Ok(Response { head, body: Box::pin(response.bytes_stream().map_err(send_fault)) })
 }
 
 /// Refuses heads that no provider sends who means well. What two lengths of one body mean depends on who reads them
@@ -193,7 +248,7 @@ fn join(base: &Url, path: &str) -> Result<Url, SendFault> {
     }
 }
 
-fn send_fault(fault: reqwest::Error) -> SendFault {
+pub(super) fn send_fault(fault: reqwest::Error) -> SendFault {
     let is_connect = fault.is_connect();
     if is_connect && fault.is_timeout() {
         return SendFault::ConnectTimeout;

@@ -47,12 +47,19 @@ impl ResponseBody {
             AnsweredBody::Full(bytes) => Content::Full(bytes),
             AnsweredBody::Bytes(stream) => Content::Bytes(stream),
             AnsweredBody::Events(stream, encoder) => Content::Events(stream, encoder),
+            // What is said follows the answer, and has a watch of its own.
+            AnsweredBody::Socket(..) => Content::Over,
         };
         let mut body = Self { content, watch: Some(watch) };
         if matches!(&body.content, Content::Full(bytes) if bytes.is_empty()) {
             body.end();
         }
         body
+    }
+
+    /// None: what follows the answer is no body of it.
+    pub(super) fn none() -> Self {
+        Self { content: Content::Over, watch: None }
     }
 
     fn end(&mut self) {

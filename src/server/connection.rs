@@ -111,6 +111,8 @@ struct PaceState {
     /// The bodies being sent, by the number of their request; in HTTP/2 only.
     bodies: Mutex<BTreeMap<u64, Arc<Mutex<Wanted>>>>,
     is_blocked: AtomicBool,
+    /// Its bytes are no messages of HTTP/1 any more.
+    is_tunnel: AtomicBool,
     since: Mutex<Since>,
     header: Duration,
     idle: Duration,
@@ -153,6 +155,7 @@ impl Pace {
             is_spent: AtomicBool::new(false),
             bodies: Mutex::default(),
             is_blocked: AtomicBool::new(false),
+            is_tunnel: AtomicBool::new(false),
             since: Mutex::new(Since { head, idle: now, blocked: None }),
             header: plan.header_timeout,
             idle: plan.idle_timeout,
@@ -322,6 +325,18 @@ impl Busy {
         state.protocol == Protocol::Http1 && self.number + 1 >= state.most
     }
 
+    /// Nothing that follows the answer is framed as HTTP/1 is; HTTP/2 goes on framing it. Said before the answer is sent, so
+    /// that nothing that it allows can come before.
+    pub(super) fn hand_over(&self) {
+        self.pace.0.is_tunnel.store(self.pace.0.protocol == Protocol::Http1, Ordering::Relaxed);
+    }
+
+    /// The same once more, for what goes on after the answer: no request of its own.
+    pub(super) fn again(&self) -> Self {
+        self.pace.0.running.fetch_add(1, Ordering::Relaxed);
+        Self { pace: self.pace.clone(), number: self.number }
+    }
+
     /// Lets the connection be busy for as long as the body lasts.
     pub(super) fn hold(self, body: ResponseBody) -> Held {
         let body = Arc::new(Mutex::new(Wanted { body: Some(body), unwanted: Some(Instant::now()) }));
@@ -376,6 +391,9 @@ impl AsyncRead for Paced {
         let came = buffer.filled().len() - before;
         if came > 0 {
             self.pace.received();
+        }
+        if self.pace.0.is_tunnel.load(Ordering::Relaxed) {
+            self.framing = None;
         }
         let fine = self.framing.as_mut().map_or(came, |framing| framing.accept(&buffer.filled()[before..]));
         if fine == came {

@@ -1,8 +1,7 @@
 //! Credentials: where in a request a caller shows what it is known by, and which tenant and user it names.
 //!
-//! Nothing here is checked: what it is worth is the `auth` policy's business.
+//! A WebSocket's token has been put there by `tunnel/handshake`. Nothing here is checked: what it is worth is the `auth` policy's business.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, header};
@@ -24,32 +23,6 @@ pub(super) fn shown(headers: &HeaderMap) -> Shown<'_> {
         return Shown { is_broken: true, ..Shown::default() };
     };
     Shown { bearer: authorization.and_then(bearer), key, is_broken: false }
-}
-
-/// The token in a WebSocket's address, which browsers can give no headers (`?token=`). Elsewhere an address is written down
-/// in too many places to hold one.
-pub(super) fn token_in<'q>(headers: &HeaderMap, query: Option<&'q str>) -> Option<Cow<'q, str>> {
-    if !is_websocket(headers) {
-        return None;
-    }
-    let pairs = url::form_urlencoded::parse(query?.as_bytes());
-    let mut tokens = pairs.filter(|(name, _)| name == "token").map(|(_, token)| token);
-    tokens.next().filter(|token| !token.is_empty())
-}
-
-/// A path with its query, for others to read: without the token of a WebSocket.
-pub(super) fn without_token<'p>(headers: &HeaderMap, path_and_query: &'p str) -> Cow<'p, str> {
-    let Some((path, query)) = path_and_query.split_once('?').filter(|_| is_websocket(headers)) else {
-        return path_and_query.into();
-    };
-    let is_token = |pair: &str| url::form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| name == "token");
-    let rest = query.split('&').filter(|pair| !is_token(pair)).collect::<Vec<_>>().join("&");
-    let mark = if rest.is_empty() { "" } else { "?" };
-    format!("{path}{mark}{rest}").into()
-}
-
-fn is_websocket(headers: &HeaderMap) -> bool {
-    headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// The token of `Bearer TOKEN` (RFC 6750, 2.1), whatever it is.
@@ -134,20 +107,6 @@ mod tests {
     }
 
     #[test]
-    fn a_token_stands_in_the_address_of_a_websocket_only() {
-        let upgrade = headers(&[("upgrade", "WebSocket")]);
-        assert_eq!(token_in(&upgrade, Some("x=1&token=a%2Eb&token=c")).as_deref(), Some("a.b"));
-        assert_eq!((token_in(&upgrade, Some("token=")), token_in(&upgrade, None)), (None, None));
-        assert_eq!(token_in(&HeaderMap::new(), Some("token=a")), None);
-        for (path, without) in
-            [("/a?x=1&token=t&y=2", "/a?x=1&y=2"), ("/a?%74oken=t", "/a"), ("/a", "/a"), ("/a?x", "/a?x")]
-        {
-            assert_eq!(without_token(&upgrade, path), without);
-        }
-        assert_eq!(without_token(&HeaderMap::new(), "/a?token=t"), "/a?token=t");
-    }
-
-    #[test]
     fn a_header_that_names_is_there_once() {
         let name = HeaderName::from_static("x-restaurant-id");
         let named = |pairs: &[(&'static str, &'static str)]| named(&headers(pairs), &name);
@@ -160,16 +119,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(value in any::<Vec<u8>>(), query in any::<String>()) {
+        fn no_bytes_make_it_panic(value in any::<Vec<u8>>()) {
             if let Ok(value) = http::HeaderValue::from_bytes(&value) {
                 let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.clone()), (API_KEY, value)]);
                 let _ = (shown(&headers).bearer, named(&headers, &API_KEY));
             }
-            let upgrade = headers(&[("upgrade", "websocket")]);
-            let _ = token_in(&upgrade, Some(&query));
-            let address = format!("/?{query}");
-            let without = without_token(&upgrade, &address);
-            prop_assert_eq!(token_in(&upgrade, without.split_once('?').map(|(_, query)| query)), None);
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! hyper accepts bare line feeds, a length beside chunks, and any number of hosts. A proxy in front of the gateway may
 //! take such a request for two, and two callers' requests for one (RFC 9112, 11.2). It does not know what is asked; it
-//! finds the end of each message and leaves all else to hyper. What comes after an upgrade has no messages: a tunnel
-//! will have to tell it so.
+//! finds the end of each message and leaves all else to hyper. What comes after an upgrade has no messages: the
+//! connection (`Busy::hand_over`) stops asking it then.
 
 /// The longest line that is kept while its end has not come: as long as a whole head may be made.
 const LONGEST_LINE: usize = 1 << 20;

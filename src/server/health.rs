@@ -310,7 +310,7 @@ fn status(gateway: &Gateway) -> Answered {
     );
     services.insert("cache".into(), cache(gateway));
     services.insert("database".into(), json!({"status": status_word(&store), "kind": kind, "latency": latency}));
-    services.insert("websocket".into(), json!({"connections": 0}));
+    services.insert("websocket".into(), json!({"connections": gateway.live.tunnels().report().open}));
     let word = overall(gateway);
     let code = if word == "unhealthy" { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     json_answer(

@@ -13,25 +13,28 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
+use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use super::address::{self, Peer};
 use super::body::ResponseBody;
 use super::intake::{self, Intake};
+use super::tunnel::{self, Tunnel, handshake};
 use super::{
     admin, compress, control, cors, credentials, csrf, explain, health, input, limits, patience, purge, security,
     wishes,
 };
 use crate::budget::Attempts;
 use crate::call::{Ask, Call, Head, Principal, Wishes};
-use crate::caller::{About, Answered, AnsweredBody, Caller, Incoming};
-use crate::config::plan::CallKind;
+use crate::caller::{About, Answered, AnsweredBody, Caller, Incoming, unspellable};
+use crate::config::plan::{CallKind, TunnelPlan};
 use crate::fault::{Fault, RequestFault};
 use crate::gateway::{Gateway, Route};
 use crate::headers;
 use crate::names::is_plain_id;
 use crate::policy::auth::Visitor;
 use crate::policy::observe::{OPERATOR, Watch};
+use crate::reply::{self, Reply};
 use crate::stack::Next;
 use crate::trail::Reason;
 
@@ -45,12 +48,28 @@ const ANONYMOUS: &str = "anonymous";
 /// How long operators may take to send a body.
 const OPERATORS_BODY: Duration = Duration::from_secs(5);
 
-/// Answers one request.
+/// Answers one request. A conversation both ways ends with its answer: there is no connection to hand over.
 pub async fn handle<B>(gateway: &Gateway, peer: impl Into<Peer>, request: Request<B>) -> Response<ResponseBody>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let (peer, (parts, body)) = (peer.into(), request.into_parts());
+    serve(gateway, peer, request).await.0
+}
+
+/// Answers one request of a connection, and returns what goes on through it after the answer, if anything does.
+pub(super) async fn serve<B>(
+    gateway: &Gateway,
+    peer: impl Into<Peer>,
+    request: Request<B>,
+) -> (Response<ResponseBody>, Option<Tunnel>)
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let (peer, (mut parts, body)) = (peer.into(), request.into_parts());
+    let upgrade = parts.extensions.remove::<OnUpgrade>();
+    if handshake::is_asked(&parts) {
+        handshake::unveil(&mut parts);
+    }
     let asked_id = parts.headers.get(REQUEST_ID).and_then(sane_id);
     let id = asked_id.clone().unwrap_or_else(|| gateway.world.next_id());
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
@@ -66,7 +85,16 @@ where
     cors::tell(&gateway.plan.edge.cors, &parts.headers, &mut answered.headers);
     limits::tell(&mut answered.headers, &watch.trail.facts().limits, gateway.world.now());
     let answered = compress::pack(gateway.plan.edge.compression, &parts.headers, answered);
-    respond(answered, watch, &id, asked_id.is_some())
+    let was_asked = asked_id.is_some();
+    match answered.body {
+        AnsweredBody::Socket(socket, plan) => {
+            let answered = Answered { body: AnsweredBody::Full(Bytes::new()), ..answered };
+            watch.answered(answered.status);
+            let tunnel = Tunnel::new(upgrade, socket, plan, gateway.live.tunnels().clone(), watch);
+            (assemble(answered, &id, was_asked, |_| ResponseBody::none()), Some(tunnel))
+        }
+        _ => (respond(answered, watch, &id, was_asked), None),
+    }
 }
 
 /// Answers a request at the operators' door: health, information and metrics; with the admin token, what changes something.
@@ -86,6 +114,15 @@ where
 
 fn respond(answered: Answered, mut watch: Watch, id: &str, was_asked: bool) -> Response<ResponseBody> {
     watch.answered(answered.status);
+    assemble(answered, id, was_asked, |body| ResponseBody::new(body, watch))
+}
+
+fn assemble(
+    answered: Answered,
+    id: &str,
+    was_asked: bool,
+    watched: impl FnOnce(AnsweredBody) -> ResponseBody,
+) -> Response<ResponseBody> {
     let Answered { status, mut headers, body } = answered;
     // Ids are checked to be visible ASCII, or made of hexadecimal digits.
     if let Ok(id) = HeaderValue::from_str(id) {
@@ -95,7 +132,7 @@ fn respond(answered: Answered, mut watch: Watch, id: &str, was_asked: bool) -> R
         }
         headers.insert(TIDEGATE_REQUEST_ID, id);
     }
-    let mut response = Response::new(ResponseBody::new(body, watch));
+    let mut response = Response::new(watched(body));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
@@ -186,7 +223,7 @@ impl Visit<'_> {
             let text = self.intake(control::MAX_BODY).read(body).await.unwrap_or_default();
             return control::answer(simulation, &self.gateway.live, &self.parts.method, name, &text);
         }
-        let route = match self.gateway.find(&self.parts.method, path) {
+        let route = match self.find(path) {
             Ok(route) => route,
             Err(fault) => {
                 let fault = Fault::from(fault);
@@ -209,6 +246,9 @@ impl Visit<'_> {
             }
         };
         watch.on_behalf_of(&head.tenant);
+        if let Some(plan) = &route.plan.tunnel {
+            return self.converse(route, plan, head, watch).await;
+        }
         if route.plan.call.is_local() {
             if let Err(fault) = route.limit.admit(&head, &watch.trail).await {
                 return self.fail(route, Some(&head), None, &fault, watch);
@@ -245,6 +285,44 @@ impl Visit<'_> {
         Ok(preflight.map(|answered| (answered, &*cors::ROUTE)))
     }
 
+    /// The route of the request. A WebSocket over HTTP/2 finds only what is one: an answer of another kind would open it.
+    fn find(&self, path: &str) -> Result<&Route, RequestFault> {
+        let method = handshake::method(self.parts);
+        let route = self.gateway.find(method, path)?;
+        match route.plan.tunnel.is_none() && *method != self.parts.method {
+            true => Err(RequestFault::Method { method: "CONNECT".into(), allow: method.as_str().into() }),
+            false => Ok(route),
+        }
+    }
+
+    /// Opens a conversation both ways, if the caller asks as it should and a provider agrees.
+    async fn converse(&self, route: &Route, plan: &Arc<TunnelPlan>, head: Arc<Head>, watch: &Watch) -> Answered {
+        let asked = match handshake::check(self.parts, &self.gateway.plan.edge.cors) {
+            Ok(()) if self.gateway.live.is_draining() => Err(Fault::Leaving),
+            asked => asked,
+        };
+        if let Err(fault) = asked {
+            return self.fail(route, Some(&head), None, &fault, watch);
+        }
+        let wish = handshake::wish(self.parts, plan, route.plan.model.as_deref());
+        let ask = Arc::new(Ask::Tunnel(wish.clone()));
+        let reply = match input::check(&route.plan, &ask) {
+            Ok(()) => self.ask(route, &head, &ask, watch).await,
+            Err(fault) => Err(fault),
+        };
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(fault @ Fault::Crowded { .. }) => {
+                return handshake::agree(self.parts, tunnel::crowded(&wish, &fault), plan.clone());
+            }
+            Err(fault) => return self.fail(route, Some(&head), Some(&ask), &tunnel::unavailable(fault), watch),
+        };
+        match reply.body {
+            reply::Body::Socket(socket) => handshake::agree(self.parts, socket, plan.clone()),
+            other => self.fail(route, Some(&head), Some(&ask), &unspellable(&other), watch),
+        }
+    }
+
     /// What orchestrators and Prometheus read is never refused: they would take a refusal for a death. For the other health
     /// pages there is a rule.
     async fn admit_to_health(&self, watch: &Watch) -> Result<(), Fault> {
@@ -271,7 +349,7 @@ impl Visit<'_> {
         let ask = route.dialect.decode(&Incoming {
             route: &route.plan,
             method: &self.parts.method,
-            path_and_query: &credentials::without_token(&self.parts.headers, path_and_query),
+            path_and_query,
             headers: &self.parts.headers,
             body,
         })?;
@@ -279,7 +357,8 @@ impl Visit<'_> {
         Ok(ask)
     }
 
-    async fn call(&self, route: &Route, head: &Arc<Head>, ask: &Arc<Ask>, watch: &Watch) -> Result<Answered, Fault> {
+    /// Has the route's policies answer.
+    async fn ask(&self, route: &Route, head: &Arc<Head>, ask: &Arc<Ask>, watch: &Watch) -> Result<Reply, Fault> {
         // Policies and targets tighten these.
         let (deadline, pace) = patience::read(&self.parts.headers, ask.wants_stream())?;
         let call = Call {
@@ -297,7 +376,11 @@ impl Visit<'_> {
             attempts: Attempts::new(self.gateway.plan.attempts),
             trail: watch.trail.clone(),
         };
-        let reply = route.stack.call(call).await?;
+        route.stack.call(call).await
+    }
+
+    async fn call(&self, route: &Route, head: &Arc<Head>, ask: &Arc<Ask>, watch: &Watch) -> Result<Answered, Fault> {
+        let reply = self.ask(route, head, ask, watch).await?;
         let about = self.about(route.plan.call, head, Some(ask), watch);
         let is_menu = route.plan.call == CallKind::Menu;
         let (degraded, cache) = (reply.degraded, reply.cache);
@@ -363,9 +446,7 @@ impl Visit<'_> {
     /// Who calls, and what is known of the request before its body is read.
     async fn head(&self, route: &Route) -> Result<Head, Fault> {
         let (headers, plan) = (&self.parts.headers, &self.gateway.plan);
-        let mut shown = credentials::shown(headers);
-        let token = credentials::token_in(headers, self.parts.uri.query());
-        shown.bearer = shown.bearer.or(token.as_deref());
+        let shown = credentials::shown(headers);
         let visitor = Visitor {
             shown,
             tenant: credentials::named(headers, &plan.auth.tenant_header),

@@ -30,7 +30,7 @@ pub(super) fn check(route: &RoutePlan, ask: &Ask) -> Result<(), Fault> {
         Ask::Chat(chat) => chat.messages.iter().for_each(|message| seen.read(&message.text)),
         // What is not JSON has no text.
         Ask::Wire(wire) => seen.walk(&serde_json::from_slice(&wire.body).unwrap_or_default(), true),
-        Ask::Voice(_) | Ask::Menu => {}
+        Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => {}
     }
     let field = field(route, ask);
     if let Some(most) = plan.max_prompt.filter(|most| seen.bytes > *most) {

@@ -26,6 +26,7 @@ mod patience;
 pub mod probes;
 mod purge;
 mod security;
+mod tunnel;
 mod wishes;
 
 use std::convert::Infallible;
@@ -92,19 +93,28 @@ pub async fn run(listener: TcpListener, door: Door, current: Arc<Current>, shutd
         crowd: Arc::default(),
         drain: shutdown.clone(),
         kill: CancellationToken::new(),
+        tunnels: TaskTracker::new(),
+        farewell: CancellationToken::new(),
     });
     let tasks = TaskTracker::new();
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = server.accept(&listener, &tasks) => {}
     }
+    // Also where nobody else says so: nothing that lasts begins any more.
+    server.current.gateway().live.drain();
     // Who waits in the queue has connected, and may have sent its call.
     let _ = tokio::time::timeout(LAST_CALL, server.accept(&listener, &tasks)).await;
     // A connection that nobody would serve should be refused, so that its caller tries elsewhere.
     drop(listener);
     tasks.close();
+    server.tunnels.close();
     let grace = server.plan().drain_timeout;
-    let is_clean = tokio::time::timeout(grace, tasks.wait()).await.is_ok();
+    let all = async { tokio::join!(tasks.wait(), server.tunnels.wait()) };
+    let is_clean = tokio::time::timeout(grace, all).await.is_ok();
+    // Before the connections that carry them: each says goodbye, and waits for the answer no longer than it does anyway.
+    server.farewell.cancel();
+    server.tunnels.wait().await;
     server.kill.cancel();
     tasks.wait().await;
     is_clean
@@ -117,6 +127,10 @@ struct Server {
     crowd: Arc<Crowd>,
     drain: CancellationToken,
     kill: CancellationToken,
+    /// Conversations, which outlive the connection of HTTP/1 that they came by.
+    tunnels: TaskTracker,
+    /// Ends them.
+    farewell: CancellationToken,
 }
 
 /// A connection's place, as the metrics have it.
@@ -161,19 +175,18 @@ impl Server {
                 self.metrics.connections_shed.inc();
                 continue;
             };
-            let place = Counted::new(place, &self.metrics);
+            let place = Arc::new(Counted::new(place, &self.metrics));
             let server = self.clone();
             tasks.spawn(async move {
                 tokio::select! {
                     () = server.kill.cancelled() => {}
-                    () = server.connection(stream, peer) => {}
+                    () = server.connection(stream, peer, place) => {}
                 }
-                drop(place);
             });
         }
     }
 
-    async fn connection(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+    async fn connection(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Arc<Counted>) {
         // Without it the last piece of a chunked answer waits for an acknowledgement, 40 ms on Linux.
         let _ = stream.set_nodelay(true);
         let last_call = async {
@@ -190,21 +203,21 @@ impl Server {
         let Some((protocol, io)) = greeting else { return };
         let peer = Peer { address: peer.ip(), is_secure: io.is_secure() };
         match protocol {
-            Protocol::Http1 => self.http1(io, peer, &plan).await,
-            Protocol::Http2 => self.http2(io, peer, &plan).await,
+            Protocol::Http1 => self.http1(io, peer, place, &plan).await,
+            Protocol::Http2 => self.http2(io, peer, place, &plan).await,
         }
     }
 
-    async fn http1(self: &Arc<Self>, io: Paced, peer: Peer, plan: &ServerPlan) {
+    async fn http1(self: &Arc<Self>, io: Paced, peer: Peer, place: Arc<Counted>, plan: &ServerPlan) {
         let pace = io.pace();
-        let service = self.service(pace.clone(), peer);
+        let service = self.service(pace.clone(), peer, place);
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(None).max_header_size(plan.max_head);
         // Saying so what is the case anyway makes hyper allocate for each head.
         if plan.max_headers != HYPERS_HEADERS {
             builder.max_headers(plan.max_headers);
         }
-        let mut connection = builder.serve_connection(TokioIo::new(io), service);
+        let mut connection = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
         let mut overdue = pace.overdue();
         let mut is_leaving = false;
         let why = loop {
@@ -219,14 +232,16 @@ impl Server {
                 }
             }
         };
-        if why == Overdue::Head {
-            connection.into_parts().io.into_inner().refuse_slow_head().await;
+        if why == Overdue::Head
+            && let Some(parts) = connection.into_parts()
+        {
+            parts.io.into_inner().refuse_slow_head().await;
         }
     }
 
-    async fn http2(self: &Arc<Self>, io: Paced, peer: Peer, plan: &ServerPlan) {
+    async fn http2(self: &Arc<Self>, io: Paced, peer: Peer, place: Arc<Counted>, plan: &ServerPlan) {
         let pace = io.pace();
-        let service = self.service(pace.clone(), peer);
+        let service = self.service(pace.clone(), peer, place);
         let mut connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(H2_STREAMS)
@@ -234,6 +249,7 @@ impl Server {
             .max_header_list_size(u32::try_from(plan.max_head).unwrap_or(u32::MAX))
             .max_pending_accept_reset_streams(H2_RESETS)
             .max_local_error_reset_streams(H2_ERRORS)
+            .enable_connect_protocol()
             .keep_alive_interval(Duration::from_secs(30))
             .serve_connection(TokioIo::new(io), service);
         let mut overdue = pace.overdue();
@@ -264,6 +280,7 @@ impl Server {
         self: &Arc<Self>,
         pace: connection::Pace,
         peer: Peer,
+        place: Arc<Counted>,
     ) -> impl hyper::service::Service<
         http::Request<Incoming>,
         Response = http::Response<Held>,
@@ -273,16 +290,28 @@ impl Server {
     + 'static {
         let server = self.clone();
         service_fn(move |request| {
-            let (server, busy) = (server.clone(), pace.begin());
+            let (server, place, busy) = (server.clone(), place.clone(), pace.begin());
             async move {
                 // Once a request: it must not see half of one configuration and half of the next.
                 let gateway = server.current.gateway();
-                let mut response = match server.door {
-                    Door::Callers => ingress::handle(&gateway, peer, request).await,
-                    Door::Operators => ingress::operate(&gateway, peer.address, request).await,
+                let (mut response, tunnel) = match server.door {
+                    Door::Callers => ingress::serve(&gateway, peer, request).await,
+                    Door::Operators => (ingress::operate(&gateway, peer.address, request).await, None),
                 };
-                if busy.is_last() {
-                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                drop(gateway);
+                match tunnel {
+                    Some(tunnel) => {
+                        busy.hand_over();
+                        let (held, leaving) = (busy.again(), server.farewell.clone());
+                        server.tunnels.spawn(async move {
+                            tunnel.run(leaving).await;
+                            drop((held, place));
+                        });
+                    }
+                    None if busy.is_last() => {
+                        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    None => {}
                 }
                 Ok(response.map(|body| busy.hold(body)))
             }

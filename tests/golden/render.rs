@@ -95,6 +95,10 @@ pub(crate) fn ask(ask: &Ask) -> Value {
             json!({ "voice": compact(shown) })
         }
         Ask::Menu => json!({ "menu": {} }),
+        Ask::Tunnel(tunnel) => {
+            let protocols = tunnel.protocols.iter().map(|word| &**word).collect::<Vec<_>>();
+            json!({ "tunnel": compact(json!({ "query": tunnel.query, "model": tunnel.model, "protocols": protocols })) })
+        }
     }
 }
 
@@ -119,7 +123,7 @@ pub(crate) fn reply(reply: Reply) -> Value {
             ("transcript", compact(transcript))
         }
         Body::Whole(bytes) => ("whole", body(&bytes)),
-        Body::Bytes(_) | Body::Events(_) => panic!("a whole body was read as a stream"),
+        Body::Bytes(_) | Body::Events(_) | Body::Socket(_) => panic!("a whole body was read as a stream"),
     };
     shown[word] = it;
     compact(shown)
@@ -148,6 +152,7 @@ pub(crate) fn answered(answered: Answered) -> Value {
             }
             shown["events"] = spelt.iter().map(|bytes| json!(String::from_utf8_lossy(bytes))).collect();
         }
+        AnsweredBody::Socket(..) => panic!("no dialect spells a conversation"),
     }
     shown
 }

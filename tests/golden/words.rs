@@ -8,10 +8,10 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use tidegate::call::{Ask, Audio, Chat, Endpoint, Message, NamedModel, Role, Voice, VoiceWanted, Wire};
+use tidegate::call::{Ask, Audio, Chat, Endpoint, Message, NamedModel, Role, Tunnel, Voice, VoiceWanted, Wire};
 use tidegate::caller::{ProviderSnapshot, Snapshot};
 use tidegate::fault::{Fault, Limited, Refusal, RequestFault};
-use tidegate::reply::{Answer, Body, CacheMark, CacheResult, Event, EventKind, Reply, Transcript, Usage};
+use tidegate::reply::{Answer, Body, CacheMark, CacheResult, Event, EventKind, Reply, Terms, Transcript, Usage};
 use tidegate::time::Phase;
 
 pub(crate) const ENDPOINTS: [(Endpoint, &str); 8] = [
@@ -82,7 +82,7 @@ impl Case<'_> {
         }
     }
 
-    /// What is asked: `"asked": {"chat" | "wire" | "voice" | "menu": ..}`, as `render::ask` shows it.
+    /// What is asked: `"asked": {"chat" | "wire" | "voice" | "tunnel" | "menu": ..}`, as `render::ask` shows it.
     pub(crate) fn asked(&self) -> Option<Ask> {
         let asked = self.object("asked")?;
         let of = |name| asked.object(name);
@@ -92,6 +92,8 @@ impl Case<'_> {
             Ask::Wire(wire.wire())
         } else if let Some(voice) = of("voice") {
             Ask::Voice(voice.voice())
+        } else if let Some(tunnel) = of("tunnel") {
+            Ask::Tunnel(tunnel.tunnel())
         } else {
             assert!(of("menu").is_some(), "unknown ask");
             Ask::Menu
@@ -135,6 +137,15 @@ impl Case<'_> {
             model,
             stream: self.flag("stream"),
             max_tokens: None,
+        }
+    }
+
+    fn tunnel(&self) -> Tunnel {
+        Tunnel {
+            query: self.optional_text("query").unwrap_or_default().into(),
+            model: self.optional_text("model").map(Into::into),
+            protocols: Vec::new(),
+            terms: Terms { max_message: 1024, buffer: 1024 },
         }
     }
 
@@ -251,6 +262,7 @@ impl Case<'_> {
             "too-large" => RequestFault::TooLarge { limit: it.number("limit") as usize }.into(),
             "media-type" => RequestFault::MediaType { allowed: "application/json" }.into(),
             "slow" => RequestFault::Slow.into(),
+            "upgrade" => RequestFault::Upgrade.into(),
             "no-provider" => Fault::NoProvider,
             "disabled" => Fault::Disabled { provider },
             "connect" => Fault::Connect { provider, detail },
@@ -281,6 +293,8 @@ impl Case<'_> {
             "forbidden" => Fault::Forbidden { reason: "canary" },
             "locked" => Fault::Locked { retry_in: Duration::from_secs(7), reason: "canary" },
             "overloaded" => Fault::Overloaded,
+            "crowded" => Fault::Crowded { limit: it.number("limit") as usize },
+            "leaving" => Fault::Leaving,
             "store-out" => Fault::StoreOut,
             "quota" => Fault::Quota { provider, retry_in: Duration::from_secs(it.number("retry_in")) },
             "limited" => Fault::Limited(Box::new(Limited {

@@ -80,9 +80,9 @@ async fn tokens_and_keys_are_in_no_log_line_no_answer_and_no_request_to_a_provid
         read.push(format!("{}{}", message.head(), message.text()));
         read.extend(seen.map(|seen| format!("{}{}", seen.head(), seen.text())));
     }
-    // A WebSocket's address, as browsers write it; its token is no better elsewhere.
+    // A WebSocket's address, as browsers write it; its token is no better elsewhere. Who is let in is told what is missing.
     let socket = format!("GET /v1/realtime?model=m&token={good} HTTP/1.1\r\nhost: gateway\r\nconnection: upgrade\r\n");
-    for (upgrade, status) in [("upgrade: websocket\r\n\r\n", 200), ("\r\n", 401)] {
+    for (upgrade, status) in [("upgrade: websocket\r\n\r\n", 426), ("\r\n", 401)] {
         let message = caller.ask(format!("{socket}{upgrade}")).await;
         assert_eq!(message.status(), status, "{upgrade}");
         read.push(format!("{}{}", message.head(), message.text()));

@@ -138,12 +138,22 @@ impl Gateway {
         Self::behind(Door::Callers, text, variables).await
     }
 
+    /// Starts a gateway in front of simulated providers, with BuildPanel switched on.
+    pub(crate) async fn simulated(text: &str, mut variables: BTreeMap<String, String>) -> Self {
+        variables.insert("USE_BUILDPANEL".into(), "true".into());
+        let now = "2026-01-01T00:00:00Z".parse().expect("a time");
+        Self::of(World::simulated(Arc::default(), now, 1), Door::Callers, text, variables).await
+    }
+
     /// Starts a gateway of which only this door is open.
     pub(crate) async fn behind(door: Door, text: &str, variables: BTreeMap<String, String>) -> Self {
+        Self::of(World::real(), door, text, variables).await
+    }
+
+    async fn of(world: World, door: Door, text: &str, variables: BTreeMap<String, String>) -> Self {
         let variables = Variables::new(variables, BTreeMap::new());
         let plan = config::load(Some(("wire.toml", text)), &variables)
             .unwrap_or_else(|problems| panic!("{problems}\n---\n{text}"));
-        let world = World::real();
         let live = Arc::new(Live::new(&plan, world.chance()));
         let gateway = gateway::Gateway::new(plan, live, Arc::new(world)).expect("a gateway can be built");
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");

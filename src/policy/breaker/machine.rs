@@ -159,6 +159,11 @@ impl Machine {
         Ok(Pass { is_probe: false, epoch: self.epoch })
     }
 
+    /// The right to tell later, once, that what was called well has failed after all.
+    pub fn later(&self, pass: &Pass) -> Pass {
+        Pass { is_probe: false, epoch: pass.epoch }
+    }
+
     /// Gives a pass back. `None`: the call says nothing about the provider (its caller left).
     pub fn settle(&mut self, pass: Pass, ended: Option<Result>, now: Instant) {
         if pass.epoch != self.epoch {

@@ -190,7 +190,7 @@ pub fn question(parts: &Parts<'_>) -> Result<Vec<u8>, Keyless> {
         Ask::Wire(wire) => wire_question(wire, parts.model.is_some(), parts.ignore),
         Ask::Chat(chat) => chat_question(chat),
         Ask::Menu => Ok(b"menu".to_vec()),
-        Ask::Voice(_) => Err(Keyless::Kind),
+        Ask::Voice(_) | Ask::Tunnel(_) => Err(Keyless::Kind),
     }
 }
 
@@ -272,7 +272,7 @@ pub fn is_deterministic(ask: &Ask) -> bool {
             let is_zero = |value: &RawValue| value.get().parse() == Ok(0.0);
             sampling.temperature.is_some_and(is_zero) || sampling.seed.is_some_and(|seed| seed.get() != "null")
         }),
-        Ask::Voice(_) => false,
+        Ask::Voice(_) | Ask::Tunnel(_) => false,
     }
 }
 

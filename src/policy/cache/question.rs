@@ -100,7 +100,7 @@ impl Asker<'_> {
     pub fn user(&self) -> Option<String> {
         let session = match self.ask {
             Ask::Chat(chat) => chat.session.as_deref(),
-            Ask::Wire(_) | Ask::Voice(_) | Ask::Menu => None,
+            Ask::Wire(_) | Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => None,
         };
         let credential = self.head.credential.map(|digest| blake3::Hash::from_bytes(digest).to_hex());
         let user = self.head.user.as_deref();

@@ -79,12 +79,12 @@ impl Charge {
             Body::Answer(answer) => Delivered { bytes: answer.text.len(), pieces: 0, usage: answer.usage },
             Body::Transcript(transcript) => Delivered { bytes: transcript.text.len(), ..Delivered::default() },
             Body::Whole(bytes) => Delivered { bytes: bytes.len(), ..Delivered::default() },
-            Body::Bytes(_) | Body::Events(_) => Delivered::default(),
+            Body::Bytes(_) | Body::Events(_) | Body::Socket(_) => Delivered::default(),
         };
         self.stage = Stage::Answered(delivered);
         match reply.body {
             Body::Events(events) => Reply { body: Body::Events(Box::pin(Followed { events, charge: self })), ..reply },
-            Body::Bytes(_) => reply.on_end(move |_| drop(self)),
+            Body::Bytes(_) | Body::Socket(_) => reply.on_end(move |_| drop(self)),
             _ => reply,
         }
     }

@@ -37,7 +37,7 @@ pub(super) enum Shape {
     Transcript(Transcript),
     Whole(Bytes),
     Events,
-    /// Bytes as they come; the first who looks takes them.
+    /// Bytes as they come, or a conversation; the first who looks takes them.
     Single(Option<Body>),
 }
 
@@ -55,7 +55,7 @@ impl Landed {
             Body::Transcript(transcript) => (Shape::Transcript(transcript), None),
             Body::Whole(bytes) => (Shape::Whole(bytes), None),
             Body::Events(events) => (Shape::Events, Some(events)),
-            single @ Body::Bytes(_) => (Shape::Single(Some(single)), None),
+            single @ (Body::Bytes(_) | Body::Socket(_)) => (Shape::Single(Some(single)), None),
         };
         (Self::Reply(head, shape), events)
     }

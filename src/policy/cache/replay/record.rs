@@ -52,7 +52,7 @@ impl Recorder {
                 Endpoint::Responses => Form::Events { events: Vec::new(), held: 0, is_complete: false },
                 _ => Form::Nothing,
             },
-            Ask::Voice(_) | Ask::Menu => Form::Nothing,
+            Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => Form::Nothing,
         };
         Self { form, max, is_outgrown: false, is_done: false }
     }

@@ -1,0 +1,171 @@
+//! End: why a tunnel ends, and what each end of it is told about that.
+//!
+//! It knows the codes of RFC 6455 (7.4) and of its registry, and nothing of how they are sent.
+
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
+
+/// One of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    /// Who asked for the tunnel.
+    Caller,
+    /// Whom it leads to.
+    Provider,
+}
+
+/// Why a tunnel ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// One end has closed it, with a code and a reason or without.
+    Closed(Who, Option<CloseFrame>),
+    /// One end's connection is gone.
+    Gone(Who),
+    /// One end sent what is no message, or too large a one; the code says which.
+    Nonsense(Who, CloseCode),
+    /// One end does not answer.
+    Silent(Who),
+    /// One end does not read.
+    Stalled(Who),
+    /// Nobody has said anything for too long.
+    Idle,
+    /// It has lasted as long as it may.
+    Old,
+    /// The gateway shuts down.
+    Leaving,
+}
+
+/// What one end is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// This.
+    Say(Option<CloseFrame>),
+    /// It has said it itself and gets its answer.
+    Answer,
+    /// Nothing would reach it.
+    Nothing,
+}
+
+/// What the provider's end is told when the caller is to blame, or nobody: it needs no reasons that are not its own.
+const AWAY: &str = "the caller has gone";
+
+impl Why {
+    /// What an error of a WebSocket means.
+    pub(super) fn of(who: Who, error: &Error) -> Self {
+        match error {
+            Error::Capacity(_) => Why::Nonsense(who, CloseCode::Size),
+            Error::Utf8(_) => Why::Nonsense(who, CloseCode::Invalid),
+            Error::Protocol(tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
+                Why::Gone(who)
+            }
+            Error::Protocol(_) | Error::AttackAttempt => Why::Nonsense(who, CloseCode::Protocol),
+            Error::WriteBufferFull(_) => Why::Stalled(who),
+            _ => Why::Gone(who),
+        }
+    }
+
+    /// A word for logs.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Why::Closed(Who::Caller, _) => "caller",
+            Why::Closed(Who::Provider, _) => "provider",
+            Why::Gone(Who::Caller) => "caller_gone",
+            Why::Gone(Who::Provider) => "provider_gone",
+            Why::Nonsense(Who::Caller, _) => "caller_nonsense",
+            Why::Nonsense(Who::Provider, _) => "provider_nonsense",
+            Why::Silent(Who::Caller) => "caller_silent",
+            Why::Silent(Who::Provider) => "provider_silent",
+            Why::Stalled(Who::Caller) => "caller_stalled",
+            Why::Stalled(Who::Provider) => "provider_stalled",
+            Why::Idle => "idle",
+            Why::Old => "lifetime",
+            Why::Leaving => "shutdown",
+        }
+    }
+
+    /// What went wrong at the provider, if something did. Codes 1011 to 1014 say that its server did.
+    pub(super) fn provider_fault(&self) -> Option<String> {
+        match self {
+            Why::Closed(Who::Provider, Some(frame)) => {
+                let code = u16::from(frame.code);
+                (1011..=1014).contains(&code).then(|| format!("it closed the WebSocket with {code}"))
+            }
+            Why::Gone(Who::Provider) => Some("the WebSocket was cut".into()),
+            Why::Nonsense(Who::Provider, CloseCode::Size) => Some("a message larger than is allowed".into()),
+            Why::Nonsense(Who::Provider, _) => Some("what it sent through the WebSocket is no message".into()),
+            Why::Silent(Who::Provider) => Some("it does not answer pings".into()),
+            Why::Stalled(Who::Provider) => Some("it does not read what it is sent".into()),
+            _ => None,
+        }
+    }
+
+    /// True when the caller has left without a word.
+    pub(super) fn is_desertion(&self) -> bool {
+        matches!(self, Why::Gone(Who::Caller) | Why::Silent(Who::Caller) | Why::Stalled(Who::Caller))
+    }
+
+    /// What the caller is told.
+    pub(super) fn to_caller(&self) -> Farewell {
+        match self {
+            Why::Closed(Who::Caller, _) => Farewell::Answer,
+            Why::Closed(Who::Provider, frame) => Farewell::Say(frame.clone()),
+            Why::Gone(Who::Caller) => Farewell::Nothing,
+            Why::Silent(Who::Caller) => say(CloseCode::Away, "no answer to a ping"),
+            Why::Stalled(Who::Caller) => say(CloseCode::Policy, "messages are not read"),
+            Why::Nonsense(Who::Caller, CloseCode::Size) => say(CloseCode::Size, "the message is too large"),
+            Why::Nonsense(Who::Caller, CloseCode::Invalid) => say(CloseCode::Invalid, "the text is not UTF-8"),
+            Why::Nonsense(Who::Caller, code) => say(*code, "not a WebSocket frame"),
+            Why::Gone(Who::Provider) => say(CloseCode::Again, "the connection to the provider was lost"),
+            Why::Silent(Who::Provider) => say(CloseCode::Again, "the provider does not answer"),
+            Why::Stalled(Who::Provider) => say(CloseCode::Again, "the provider does not keep up"),
+            Why::Nonsense(Who::Provider, CloseCode::Size) => {
+                say(CloseCode::Again, "the provider sent a message that is too large")
+            }
+            Why::Nonsense(Who::Provider, _) => say(CloseCode::Again, "the provider sent something broken"),
+            Why::Idle => say(CloseCode::Away, "nothing was said for too long"),
+            Why::Old => say(CloseCode::Away, "the connection has reached its lifetime"),
+            Why::Leaving => say(CloseCode::Away, "the gateway is shutting down"),
+        }
+    }
+
+    /// What the provider is told.
+    pub(super) fn to_provider(&self) -> Farewell {
+        match self {
+            Why::Closed(Who::Provider, _) => Farewell::Answer,
+            Why::Closed(Who::Caller, frame) => Farewell::Say(frame.clone()),
+            Why::Gone(Who::Provider) => Farewell::Nothing,
+            Why::Nonsense(Who::Provider, code) => say(*code, ""),
+            Why::Silent(Who::Provider) => say(CloseCode::Away, "no answer to a ping"),
+            Why::Stalled(Who::Provider) => say(CloseCode::Policy, "messages are not read"),
+            Why::Gone(Who::Caller)
+            | Why::Silent(Who::Caller)
+            | Why::Stalled(Who::Caller)
+            | Why::Nonsense(Who::Caller, _) => say(CloseCode::Away, AWAY),
+            Why::Idle => say(CloseCode::Away, "nothing was said for too long"),
+            Why::Old => say(CloseCode::Away, "the connection has reached its lifetime"),
+            Why::Leaving => say(CloseCode::Away, "the gateway is shutting down"),
+        }
+    }
+
+    /// The code with which the caller's end is closed.
+    pub(super) fn close_code(&self) -> Option<u16> {
+        let frame = match (self, self.to_caller()) {
+            (Why::Closed(Who::Caller, frame), _) => frame.clone(),
+            (_, Farewell::Say(frame)) => frame,
+            _ => None,
+        };
+        frame.map(|frame| frame.code.into())
+    }
+}
+
+/// What a caller reads for which there is no place.
+pub(super) fn crowded(reason: &str) -> CloseFrame {
+    // 125 bytes of a control frame, less 2 for the code.
+    let reason = &reason[..reason.floor_char_boundary(123)];
+    CloseFrame { code: CloseCode::Policy, reason: reason.into() }
+}
+
+fn say(code: CloseCode, reason: &'static str) -> Farewell {
+    Farewell::Say(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason) }))
+}
