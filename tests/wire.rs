@@ -77,6 +77,8 @@ mod streams;
 mod tls;
 #[path = "wire/websocket.rs"]
 mod websocket;
+#[path = "wire/websocket_doors.rs"]
+mod websocket_doors;
 #[path = "wire/websocket_ends.rs"]
 mod websocket_ends;
 #[path = "wire/websocket_limits.rs"]

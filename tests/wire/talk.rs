@@ -5,9 +5,18 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use http::{Request, StatusCode};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper::ext::Protocol;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Response;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -41,11 +50,8 @@ impl Far {
     /// The next connection with the head of the request on it, which is not answered.
     pub(crate) async fn asked(&self) -> (TcpStream, String) {
         let (mut stream, _) = soon("a connection to the provider", self.listener.accept()).await.expect("a connection");
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(soon("a head", stream.read_u8()).await.expect("a head"));
-        }
-        (stream, String::from_utf8(head).expect("a head of text"))
+        let head = head_of(&mut stream).await;
+        (stream, head)
     }
 
     /// Agrees to the next WebSocket that is asked for, with these header lines.
@@ -59,6 +65,15 @@ impl Far {
     pub(crate) async fn agrees(&self) -> (Ws, String) {
         self.agrees_with("").await
     }
+}
+
+/// The head of the request on a connection.
+pub(crate) async fn head_of(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(soon("a head", stream.read_u8()).await.expect("a head"));
+    }
+    String::from_utf8(head).expect("a head of text")
 }
 
 /// The answer that agrees to a WebSocket.
@@ -82,6 +97,12 @@ pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 /// A gateway whose voice route leads to providers at these addresses, in this order, and whose realtime route to the first.
 /// `keys` are those of `[tunnel]`, `more` are whole tables.
 pub(crate) async fn gateway(addresses: &[SocketAddr], keys: &str, more: &str) -> Gateway {
+    let key = |name: &str| (format!("{}_KEY", name.to_uppercase()), format!("sk-{name}{CANARY}"));
+    Gateway::start(&config(addresses, keys, more), BTreeMap::from([key("voice"), key("realtime")])).await
+}
+
+/// The configuration of such a gateway.
+pub(crate) fn config(addresses: &[SocketAddr], keys: &str, more: &str) -> String {
     let mut text = format!("defaults = false\n[tunnel]\n{keys}\n[breaker]\nconsecutive = 1000\nmin_calls = 1000\n");
     for (number, address) in addresses.iter().enumerate() {
         text += &format!(
@@ -90,7 +111,7 @@ pub(crate) async fn gateway(addresses: &[SocketAddr], keys: &str, more: &str) ->
         );
     }
     let names: Vec<String> = (0..addresses.len()).map(|number| format!("bp{number}")).collect();
-    text += &format!(
+    text + &format!(
         "[provider.rt]\nkind = \"openai\"\nurl = \"http://{}/v1\"\nkey_env = \"REALTIME_KEY\"\n\
          [route.voice]\npaths = [\"{VOICE}\"]\nmethods = [\"GET\"]\ncaller = \"restaurant\"\ncall = \"voice-stream\"\n\
          targets = {names:?}\n\
@@ -99,9 +120,7 @@ pub(crate) async fn gateway(addresses: &[SocketAddr], keys: &str, more: &str) ->
          [route.models]\npaths = [\"/v1/models\"]\nmethods = [\"GET\"]\ncaller = \"openai\"\ncall = \"models\"\n\
          targets = [\"rt\"]\n{more}\n",
         addresses[0]
-    );
-    let key = |name: &str| (format!("{}_KEY", name.to_uppercase()), format!("sk-{name}{CANARY}"));
-    Gateway::start(&text, BTreeMap::from([key("voice"), key("realtime")])).await
+    )
 }
 
 /// Asks a gateway for a WebSocket.
@@ -211,4 +230,48 @@ pub(crate) async fn until_metric(gateway: &Gateway, series: &str, wanted: u64) {
         }
     };
     soon(&format!("{series} {wanted}"), asking).await;
+}
+
+/// One HTTP/2 connection of a caller, which may open WebSockets (RFC 8441).
+pub(crate) struct Http2 {
+    requests: SendRequest<Empty<Bytes>>,
+    _connection: JoinSet<hyper::Result<()>>,
+    /// The same connection: a WebSocket would keep it open for itself.
+    pub(crate) cord: std::net::TcpStream,
+}
+
+impl Http2 {
+    /// A connection that may open them.
+    pub(crate) async fn connect(gateway: &Gateway) -> Self {
+        let cord = TcpStream::connect(gateway.address).await.expect("the gateway accepts").into_std().unwrap();
+        let stream = TcpStream::from_std(cord.try_clone().unwrap()).unwrap();
+        let (requests, driver) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("a handshake");
+        let mut connection = JoinSet::new();
+        connection.spawn(driver);
+        let mut this = Self { requests, _connection: connection, cord };
+        // Whether the gateway allows it is known once it has said anything.
+        this.send(Request::get("http://gateway/health/live")).await;
+        this
+    }
+
+    /// Asks something.
+    pub(crate) async fn send(&mut self, request: http::request::Builder) -> http::Response<Incoming> {
+        let request = request.body(Empty::new()).expect("a request");
+        soon("an answer", self.requests.send_request(request)).await.expect("an answer")
+    }
+
+    /// Asks for a WebSocket.
+    pub(crate) async fn ask(&mut self, path: &str) -> http::Response<Incoming> {
+        let request = Request::connect(format!("http://gateway{path}"));
+        let request = request.header("sec-websocket-version", "13").header("x-restaurant-id", "r2");
+        self.send(request.extension(Protocol::from_static("websocket"))).await
+    }
+
+    /// A WebSocket: its near and its far end, and how the provider was asked.
+    pub(crate) async fn open(&mut self, far: &Far) -> (Ws<TokioIo<Upgraded>>, Ws, String) {
+        let (response, (there, head)) = tokio::join!(self.ask("/voice-stream?token=canary"), far.agrees());
+        assert_eq!(response.status(), StatusCode::OK);
+        let stream = soon("the stream", hyper::upgrade::on(response)).await.expect("an open stream");
+        (WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Client, None).await, there, head)
+    }
 }

@@ -1,74 +1,25 @@
 //! WebSockets: how they are asked for over both versions of HTTP, what reaches the provider, and that what is said arrives
 //! as it was said.
 
-use bytes::Bytes;
 use futures_util::SinkExt;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use hyper::client::conn::http2::{SendRequest, handshake};
-use hyper::ext::Protocol;
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use crate::gateway::Gateway;
 use crate::program::{Folder, Program};
 use crate::socket::soon;
 use crate::talk::{
-    Far, VOICE, Ws, agreement, ask, carry, close, closed, code, gateway, header, heard, metric, open, over, refused,
+    Far, Http2, VOICE, agreement, ask, carry, close, closed, code, gateway, header, heard, metric, open, over, refused,
     until_metric,
 };
 
-/// One HTTP/2 connection of a caller, which may open WebSockets (RFC 8441).
-struct Http2 {
-    requests: SendRequest<Empty<Bytes>>,
-    _connection: JoinSet<hyper::Result<()>>,
-    /// The same connection: a WebSocket would keep it open for itself.
-    cord: std::net::TcpStream,
-}
-
-impl Http2 {
-    async fn connect(gateway: &Gateway) -> Self {
-        let cord = TcpStream::connect(gateway.address).await.expect("the gateway accepts").into_std().unwrap();
-        let stream = TcpStream::from_std(cord.try_clone().unwrap()).unwrap();
-        let (requests, driver) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("a handshake");
-        let mut connection = JoinSet::new();
-        connection.spawn(driver);
-        let mut this = Self { requests, _connection: connection, cord };
-        // Whether the gateway allows it is known once it has said anything.
-        this.send(Request::get("http://gateway/health/live")).await;
-        this
-    }
-
-    async fn send(&mut self, request: http::request::Builder) -> Response<Incoming> {
-        let request = request.body(Empty::new()).expect("a request");
-        soon("an answer", self.requests.send_request(request)).await.expect("an answer")
-    }
-
-    async fn ask(&mut self, path: &str) -> Response<Incoming> {
-        let request = Request::connect(format!("http://gateway{path}"));
-        let request = request.header("sec-websocket-version", "13").header("x-restaurant-id", "r2");
-        self.send(request.extension(Protocol::from_static("websocket"))).await
-    }
-
-    async fn open(&mut self, far: &Far) -> (Ws<TokioIo<Upgraded>>, Ws, String) {
-        let (response, (there, head)) = tokio::join!(self.ask("/voice-stream?token=canary"), far.agrees());
-        assert_eq!(response.status(), StatusCode::OK);
-        let stream = soon("the stream", hyper::upgrade::on(response)).await.expect("an open stream");
-        (WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Client, None).await, there, head)
-    }
-}
-
 /// What is hard to pass on unchanged.
-fn messages() -> [Message; 8] {
+pub(crate) fn messages() -> [Message; 8] {
     [
         Message::text("{\"type\":\"start\"}"),
         Message::text(""),
