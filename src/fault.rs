@@ -25,6 +25,8 @@ pub enum Fault {
         /// The first of them.
         provider: Arc<str>,
     },
+    /// The route is switched off.
+    RouteDisabled,
     /// No connection: nothing of the request was sent.
     Connect {
         /// To whom.
@@ -286,6 +288,7 @@ impl Fault {
             Fault::Request(fault) => fault.status(),
             Fault::NoProvider
             | Fault::Disabled { .. }
+            | Fault::RouteDisabled
             | Fault::Open { .. }
             | Fault::Saturated { .. }
             | Fault::StoreOut
@@ -318,6 +321,7 @@ impl Fault {
             Fault::Request(fault) => fault.code(),
             Fault::NoProvider => "no_provider",
             Fault::Disabled { .. } => "provider_disabled",
+            Fault::RouteDisabled => "route_disabled",
             Fault::Connect { .. } => "provider_unreachable",
             Fault::Timeout { .. } => "provider_timeout",
             Fault::Broken { .. } => "provider_broken",
@@ -372,6 +376,7 @@ impl Fault {
             Fault::Open { .. } | Fault::Quota { .. } | Fault::Exhausted { .. } | Fault::Deadline => Blame::Provider,
             Fault::NoProvider
             | Fault::Disabled { .. }
+            | Fault::RouteDisabled
             | Fault::Credential { .. }
             | Fault::Saturated { .. }
             | Fault::Unsupported { .. }
@@ -428,6 +433,7 @@ impl Fault {
             Fault::Request(_)
             | Fault::NoProvider
             | Fault::Disabled { .. }
+            | Fault::RouteDisabled
             | Fault::NotKept
             | Fault::Deadline
             | Fault::Exhausted { .. }
@@ -453,6 +459,7 @@ impl Fault {
                 "The AI service for this request ({provider}) is switched off at the moment. Please try again later."
             )
             .into(),
+            Fault::RouteDisabled => "This endpoint is switched off at the moment. Please try again later.".into(),
             Fault::Connect { provider, .. } => format!("The AI provider {provider} could not be reached.").into(),
             Fault::Timeout { provider, .. } => {
                 format!("The AI provider {provider} did not answer in time (timeout).").into()
@@ -507,7 +514,7 @@ impl Fault {
     /// How long the caller should wait before it tries again. `None`: trying again does not help.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Fault::Disabled { .. } | Fault::NoProvider => Some(DISABLED_RETRY_AFTER),
+            Fault::Disabled { .. } | Fault::RouteDisabled | Fault::NoProvider => Some(DISABLED_RETRY_AFTER),
             Fault::Exhausted { retry_after, .. } => Some(*retry_after),
             Fault::Open { retry_in, .. } | Fault::Saturated { retry_in, .. } | Fault::Quota { retry_in, .. } => {
                 Some(*retry_in)
@@ -550,6 +557,7 @@ impl Fault {
             Fault::Request(_)
             | Fault::NoProvider
             | Fault::Disabled { .. }
+            | Fault::RouteDisabled
             | Fault::NotKept
             | Fault::Deadline
             | Fault::StoreOut

@@ -10,6 +10,7 @@ use http::Method;
 use crate::caller::{self, Caller};
 use crate::config::plan::{CallerKind, Plan, ProviderPlan, RoutePlan, TargetPlan};
 use crate::fault::RequestFault;
+use crate::flags::switches::Subject;
 use crate::live::{Health, Live};
 use crate::metrics::{InstanceLabels, Metrics, ProviderLabels};
 use crate::pipeline;
@@ -23,6 +24,7 @@ use crate::policy::observe::Observe;
 use crate::provider::exchange::Exchange;
 use crate::provider::transport::{Access, Transport};
 use crate::stack::{Next, Stack};
+use crate::switch::Switch;
 use crate::trail::Facts;
 use crate::world::World;
 
@@ -64,6 +66,8 @@ pub struct Route {
     pub dialect: &'static dyn Caller,
     /// What limits it; in the stack too, where there is one.
     pub limit: Limit,
+    /// Whether it answers now.
+    pub switch: Switch,
     /// The names of the policies around each attempt.
     target_policies: Vec<&'static str>,
 }
@@ -132,7 +136,8 @@ impl Gateway {
                 None => pipeline::route(route, observe.clone(), doors, &live, &caches, targets),
             };
             let dialect = caller::dialect(route.caller);
-            routes.push(Route { plan: route.clone(), stack, auth, dialect, limit, target_policies });
+            let switch = live.switches().of_subject(Subject::Route, &route.name);
+            routes.push(Route { plan: route.clone(), stack, auth, dialect, limit, switch, target_policies });
         }
         let router = router(&routes)?;
         let transports = plan.providers.iter().filter_map(|provider| transports.get(&provider.name).cloned()).collect();

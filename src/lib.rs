@@ -22,6 +22,7 @@ pub mod stack;
 // 2 config, shared state
 pub mod config;
 pub mod explain;
+pub mod flags;
 pub mod keys;
 pub mod metrics;
 pub mod store;

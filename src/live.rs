@@ -16,10 +16,12 @@ use tokio_util::task::TaskTracker;
 use crate::budget::RetryBudget;
 use crate::buffers::Buffers;
 use crate::chance::Chance;
-use crate::config::plan::{AuthPlan, JwksPlan, Plan, Prices, ProviderPlan, Usable};
+use crate::config::plan::{AuthPlan, JwksPlan, Plan, Prices, ProviderPlan};
 use crate::estimate::Estimates;
 use crate::explain::Stories;
 use crate::fault;
+use crate::flags::Flags;
+use crate::flags::switches::{Subject, Switches};
 use crate::keys::issued::Issued;
 use crate::metrics::Metrics;
 use crate::metrics::caches::{CacheSample, SharedSample};
@@ -64,6 +66,7 @@ pub struct Live {
     /// How fast each route's first attempts answer.
     paces: BTreeMap<Arc<str>, Paces>,
     entries: Entries,
+    switches: Switches,
 }
 
 /// What there is once, whatever the configuration says.
@@ -86,6 +89,7 @@ struct Common {
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
     trust: Trusted,
+    flags: Arc<Flags>,
 }
 
 /// What callers are known by, whatever the configuration says of it.
@@ -112,6 +116,9 @@ impl Live {
             issued: Arc::new(Issued::new(store.as_ref().map(|store| store.redis.clone()))),
             published: Mutex::default(),
         };
+        let redis = store.as_ref().map(|store| store.redis.clone());
+        let flags = Arc::new(Flags::new(redis, plan.flags.state_file.clone()));
+        let switches = Switches::of(plan, &flags);
         let common = Common {
             started: Instant::now(),
             menus: Cache::new(MENUS),
@@ -129,33 +136,40 @@ impl Live {
             metrics: Arc::new(Metrics::new()),
             tasks: TaskTracker::new(),
             trust,
+            flags,
         };
         common.stories.bound(plan.explain);
-        let providers = plan.providers.iter().map(|plan| Arc::new(ProviderLive::new(plan, chance))).collect();
+        let provider =
+            |plan| Arc::new(ProviderLive::new(plan, switches.of_subject(Subject::Provider, &plan.name), chance));
+        let providers = plan.providers.iter().map(provider).collect();
         let paces = plan.routes.iter().map(|route| (route.name.clone(), Paces::default())).collect();
-        Self { common: Arc::new(common), providers, paces, entries: Entries::new(plan.cache.max_bytes) }
+        Self { common: Arc::new(common), providers, paces, entries: Entries::new(plan.cache.max_bytes), switches }
     }
 
     /// The state for another plan: that of its providers and routes which were there before, fresh state for new ones.
     /// Nothing changes for those who use this one.
     #[must_use]
     pub fn adopt(&self, plan: &Plan, chance: &Chance) -> Self {
-        let provider = |plan: &Arc<ProviderPlan>| match self.provider(&plan.name) {
-            Some(before) => Arc::new(before.under(plan, chance)),
-            None => Arc::new(ProviderLive::new(plan, chance)),
+        let switches = Switches::of(plan, &self.common.flags);
+        let provider = |plan: &Arc<ProviderPlan>| {
+            let switch = switches.of_subject(Subject::Provider, &plan.name);
+            match self.provider(&plan.name) {
+                Some(before) => Arc::new(before.under(plan, switch, chance)),
+                None => Arc::new(ProviderLive::new(plan, switch, chance)),
+            }
         };
         let providers = plan.providers.iter().map(provider).collect();
         let paces = plan.routes.iter().map(|route| (route.name.clone(), self.paces(&route.name))).collect();
         let entries = self.entries.under(plan.cache.max_bytes);
         self.stories().bound(plan.explain);
-        Self { common: self.common.clone(), providers, paces, entries }
+        Self { common: self.common.clone(), providers, paces, entries, switches }
     }
 
     /// The same state without that of providers and routes: for who outlives a generation.
     #[must_use]
     pub fn common(&self) -> Self {
-        let entries = self.entries.clone();
-        Self { common: self.common.clone(), providers: Vec::new(), paces: BTreeMap::new(), entries }
+        let (entries, switches) = (self.entries.clone(), Switches::default());
+        Self { common: self.common.clone(), providers: Vec::new(), paces: BTreeMap::new(), entries, switches }
     }
 
     /// Work that no single caller waits for: answers that several callers share, and what is renewed in the background. The
@@ -197,9 +211,14 @@ impl Live {
         self.providers.iter().find(|provider| &*provider.name == name)
     }
 
-    /// Every switch that can be thrown while the gateway runs, by its key: `use_buildpanel`, and so on for each provider.
-    pub fn switches(&self) -> impl Iterator<Item = (String, &Switch)> {
-        self.providers.iter().map(|provider| (format!("use_{}", provider.name.replace('-', "_")), &provider.switch))
+    /// Every switch that can be thrown while the gateway runs, by its flag's key: `use_buildpanel`, and so on.
+    pub fn switches(&self) -> &Switches {
+        &self.switches
+    }
+
+    /// What operators have switched.
+    pub fn flags(&self) -> &Arc<Flags> {
+        &self.common.flags
     }
 
     /// How fast a route's first attempts answer.
@@ -284,8 +303,8 @@ impl Live {
     /// Keeps the connection to the shared store. Runs until dropped.
     pub async fn keep_store(&self) {
         if let Some(Store { redis, meter, cluster }) = &self.common.store {
-            let issued = &self.common.trust.issued;
-            tokio::join!(redis.run(), meter.run(), cluster.run(&self.entries), issued.run());
+            let (issued, flags) = (&self.common.trust.issued, &self.common.flags);
+            tokio::join!(redis.run(), meter.run(), cluster.run(&self.entries), issued.run(), flags.run());
         }
     }
 
@@ -457,10 +476,10 @@ pub struct Counts {
 }
 
 impl ProviderLive {
-    fn new(plan: &Arc<ProviderPlan>, chance: &Chance) -> Self {
+    fn new(plan: &Arc<ProviderPlan>, switch: Switch, chance: &Chance) -> Self {
         Self {
             name: plan.name.clone(),
-            switch: Switch::new(is_meant_to_be_on(plan)),
+            switch,
             breakers: Breakers::new(plan.name.clone(), plan.breaker.clone(), chance.clone()),
             retries: RetryBudget::new(plan.retry.budget, plan.retry.budget_floor),
             places: Places::new(plan.concurrency.clone()),
@@ -475,17 +494,15 @@ impl ProviderLive {
 
     /// The same provider's state under another plan. Counts stay whatever changes; what was learnt from answers stays while
     /// the answers come from the same place and its settings mean the same.
-    fn under(&self, plan: &Arc<ProviderPlan>, chance: &Chance) -> Self {
+    fn under(&self, plan: &Arc<ProviderPlan>, switch: Switch, chance: &Chance) -> Self {
         let before = &self.plan;
         let is_same_place = before.is_same_place(plan);
         let is_same_breaker = is_same_place && before.breaker == plan.breaker;
         let is_same_limit = is_same_place && before.concurrency == plan.concurrency;
         let is_same_list = before.urls == plan.urls && before.balance == plan.balance;
-        // What an operator has switched stays as it is, until the config says something new.
-        let is_same_switch = is_meant_to_be_on(before) == is_meant_to_be_on(plan);
         Self {
             name: plan.name.clone(),
-            switch: keep(is_same_switch, &self.switch, || Switch::new(is_meant_to_be_on(plan))),
+            switch,
             breakers: keep(is_same_breaker, &self.breakers, || self.breakers.renewed(plan.breaker.clone())),
             retries: self.retries.under(plan.retry.budget, plan.retry.budget_floor),
             places: keep(is_same_limit, &self.places, || self.places.renewed(plan.concurrency.clone())),
@@ -549,11 +566,6 @@ fn keep<T: Clone>(is_same: bool, before: &T, fresh: impl FnOnce() -> T) -> T {
     if is_same { before.clone() } else { fresh() }
 }
 
-/// The position in which the config puts a provider's switch.
-fn is_meant_to_be_on(plan: &ProviderPlan) -> bool {
-    plan.usable != Usable::SwitchedOff
-}
-
 /// What a probe found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Health {
@@ -586,10 +598,32 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
     use crate::config::{self, Variables};
+    use crate::flags::record::{Change, Record, What};
+    use crate::switch::Position;
 
     const PROVIDER: &str = "defaults = false\n[provider.a]\nkind = \"openai\"\nurl = \"http://127.0.0.1:1/v1\"\n";
+
+    /// Has an operator throw the switch of `a`.
+    fn switch(live: &Live, is_on: bool) {
+        let (key, known) = live.switches().find("use_a").unwrap();
+        let change = Change {
+            version: 0,
+            position: Some(Position::plain(is_on)),
+            was_meant_to_be_on: known.is_meant_to_be_on,
+            at_ms: 0,
+            by: "test".into(),
+            from: None,
+            what: What::Set,
+            note: None,
+        };
+        let before = live.flags().record(key);
+        let after = Record::after(before.as_deref(), change);
+        live.flags().change(key, before, after).now_or_never().unwrap().unwrap();
+    }
 
     /// The state after a change of the config from `PROVIDER` to `text`, while `a` is known to be up and switched off.
     fn after(text: &str) -> (Live, Live) {
@@ -598,7 +632,7 @@ mod tests {
         let before = Live::new(&plan(PROVIDER), &chance);
         let a = before.provider("a").unwrap();
         a.note_health(Health::Connected { latency: Duration::ZERO });
-        a.switch.set(false);
+        switch(&before, false);
         a.tally.calls.fetch_add(1, Ordering::Relaxed);
         let after = before.adopt(&plan(text), &chance);
         (before, after)
@@ -633,12 +667,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_switch_follows_the_config_only_when_that_changes() {
+    async fn what_the_config_takes_out_stays_out_until_an_operator_who_knows_switches_it_on() {
         let (before, off) = after(&format!("{PROVIDER}enabled = false\n"));
-        off.provider("a").unwrap().switch.set(true);
-        assert!(!before.provider("a").unwrap().switch.is_on(), "another generation, another switch");
-        let plan = config::load(Some(("x.toml", PROVIDER)), &Variables::default()).unwrap();
-        assert!(off.adopt(&plan, &Chance::new(1)).provider("a").unwrap().switch.is_on());
+        let is_on = |live: &Live| live.provider("a").unwrap().switch.is_on();
+        assert!(!is_on(&before) && !is_on(&off));
+        switch(&off, true);
+        assert!(is_on(&before) && is_on(&off), "the operator's last word is for all");
+        switch(&before, true);
+        assert!(is_on(&before) && !is_on(&off), "what the config takes out, nobody has switched on who did not know");
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use tower::ServiceBuilder;
 use crate::chance::Chance;
 use crate::config::plan::{ResumeMode, RoutePlan, TargetPlan, TunnelPlan, WhenDisabled};
 use crate::estimate::Estimates;
+use crate::flags::switches::Subject;
 use crate::live::{Live, ProviderLive};
 use crate::policy::admit::Admit;
 use crate::policy::auth::Auth;
@@ -24,9 +25,10 @@ use crate::policy::observe::Observe;
 use crate::policy::quota::Quota;
 use crate::policy::resume::Resume;
 use crate::policy::retry::Retry;
+use crate::policy::switched::Switched;
 use crate::policy::timeout::Timeout;
 use crate::provider::exchange::Exchange;
-use crate::stack::{Stack, policy};
+use crate::stack::{Policy, Stack, policy};
 
 /// What every call of a route passes.
 pub fn route(
@@ -48,11 +50,12 @@ pub fn route(
     };
     let resume = (plan.resume != ResumeMode::Off).then(|| Resume::new(failover.clone(), continuing));
     let hedge = plan.hedge.map(|percentile| Hedge::new(percentile, live.paces(&plan.name)));
+    let switch = |name| live.switches().of_subject(Subject::Policy, name);
     let asking = ServiceBuilder::new()
         // Around failover: what breaks after the commit point is asked for again at the targets that are left.
-        .layer(policy(resume))
+        .layer(policy(resume.map(|resume| Switched::new(resume, switch(Resume::NAME)))))
         // Around failover, which knows where a second attempt can go. Inside resume: what is resumed is late already.
-        .layer(policy(hedge))
+        .layer(policy(hedge.map(|hedge| Switched::new(hedge, switch(Hedge::NAME)))))
         .service(failover);
     let asking = Stack::new(asking);
     let cache = plan.cache.clone().map(|kept| Cache::new(caches.clone(), plan, kept, choices, asking.clone()));
@@ -69,7 +72,7 @@ pub fn route(
         .layer(policy(degrade))
         // Inside degrade: an answer that was kept is better than one that was written beforehand, which is never kept. Around
         // all that asks: what was resumed is looked at as a whole.
-        .layer(policy(cache));
+        .layer(policy(cache.map(|cache| Switched::new(cache, switch(Cache::NAME)))));
     Stack::new(layers.service(asking))
 }
 

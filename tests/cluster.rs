@@ -18,6 +18,8 @@ mod server;
 
 #[path = "cluster/failures.rs"]
 mod failures;
+#[path = "cluster/flags.rs"]
+mod flags;
 #[path = "cluster/shapes.rs"]
 mod shapes;
 #[path = "cluster/sharing.rs"]

@@ -732,6 +732,8 @@ zzz = 1
 zzz = 1
 [cache]
 zzz = 1
+[flags]
+zzz = 1
 [route.openai-chat]
 zzz = 1
 timeout.zzz = 1
@@ -743,7 +745,7 @@ targets = [{ provider = "openai", zzz = 1 }]
 fn every_key_is_shown_in_the_default_file() {
     let shown = problems(STRANGER, &[]);
     let lists: Vec<_> = shown.lines().filter_map(|line| line.split_once("(known here: ")).collect();
-    assert_eq!(lists.len(), 26, "{shown}");
+    assert_eq!(lists.len(), 27, "{shown}");
     for (place, keys) in lists {
         for key in keys.trim_end_matches(')').split(", ") {
             let is_shown =

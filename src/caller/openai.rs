@@ -65,7 +65,14 @@ impl Caller for OpenAi {
             return Answered { status: refusal.status, headers, body };
         }
         let mut answered = answer::refusal(status(fault), fault, &json!({ "error": error(fault) }));
-        if matches!(fault, Fault::NoProvider | Fault::Disabled { .. } | Fault::Credential { .. } | Fault::NotKept) {
+        if matches!(
+            fault,
+            Fault::NoProvider
+                | Fault::Disabled { .. }
+                | Fault::RouteDisabled
+                | Fault::Credential { .. }
+                | Fault::NotKept
+        ) {
             // Nothing heals by itself: an SDK that waits and tries again only delays the bad news.
             answered.headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }

@@ -62,6 +62,10 @@ pub(super) fn fail(problem: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// How long a start waits for the store to say what operators have switched: no call is to go where somebody has switched off,
+/// and a store that is out must not keep the gateway from starting.
+const FLAGS_PATIENCE: Duration = Duration::from_millis(200);
+
 /// How long work that no caller waits for may go on after the last call.
 const LAST_TASKS: Duration = Duration::from_secs(2);
 
@@ -86,6 +90,9 @@ pub(super) async fn until_stopped(
     let shutdown = CancellationToken::new();
     let tasks = TaskTracker::new();
     let current = Current::probed(gateway, &tasks, &shutdown);
+    if !current.gateway().live.flags().known(FLAGS_PATIENCE).await {
+        tracing::warn!("the store does not say what is switched off: what is known here holds until it does");
+    }
     if let Some(address) = plan.admin {
         let admin = bind(address).await.map_err(|problem| format!("{problem} (server.admin; \"off\" turns it off)"))?;
         let bound = admin.local_addr().map_err(|fault| fault.to_string())?;

@@ -5,8 +5,9 @@
 use super::plan::Plan;
 
 /// The keys whose new values wait for a restart.
-pub const FIXED: [&str; 14] = [
+pub const FIXED: [&str; 15] = [
     "environment",
+    "flags.state_file",
     "limits.max_keys",
     "log.format",
     "log.service",
@@ -29,6 +30,7 @@ impl Plan {
         let (new, old) = (&*self, running);
         let is_changed = |key: &&str| match *key {
             "environment" => new.environment != old.environment,
+            "flags.state_file" => new.flags.state_file != old.flags.state_file,
             "log.format" => new.log.format != old.log.format,
             "log.service" => new.log.service != old.log.service,
             "server.admin" => new.server.admin != old.server.admin,
@@ -45,6 +47,7 @@ impl Plan {
         };
         let kept: Vec<&'static str> = FIXED.into_iter().filter(is_changed).collect();
         self.environment = old.environment;
+        self.flags.state_file.clone_from(&old.flags.state_file);
         self.log.format = old.log.format;
         self.log.service.clone_from(&old.log.service);
         self.server.admin = old.server.admin;

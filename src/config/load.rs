@@ -14,7 +14,7 @@ use super::policies::Policies;
 use super::problem::{Layer, Origin, Problem, Problems, Report};
 use super::reader::Section;
 use super::routes::Context;
-use super::{auth, caching, edge, explaining, limits, providers, routes, tunnels, unserved, value};
+use super::{auth, caching, edge, explaining, flags, limits, providers, routes, tunnels, unserved, value};
 
 /// The defaults: the file in the repository is what the program carries, so the two cannot differ.
 const DEFAULTS: &str = include_str!("../../config/gateway.toml");
@@ -139,6 +139,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     auth::check_doors(&auth, environment, &server, &routes, &production, report, &mut warnings);
     let limits = limits::read(&mut root, variables, environment, report);
     let explain = explaining::read(&mut root);
+    let flags = flags::read(&mut root);
     root.close();
     unserved::check(variables, report, &mut warnings);
     let providers = providers.plans;
@@ -158,6 +159,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         explain,
         limits,
         prices,
+        flags,
         warnings,
         effective: Effective::default(),
     }

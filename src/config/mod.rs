@@ -10,6 +10,7 @@ pub mod effective;
 mod environment;
 mod explaining;
 pub mod fixed;
+mod flags;
 mod general;
 pub mod input;
 pub mod limits;

@@ -15,6 +15,7 @@ pub use super::auth::{AuthMethod, AuthPlan, ClaimNames, JwksPlan, RouteAuth, Tok
 pub use super::edge::{CompressionPlan, CorsPlan, EdgePlan, Origins, SecurityPlan};
 use super::effective::Effective;
 pub use super::explaining::ExplainPlan;
+pub use super::flags::FlagsPlan;
 pub use super::input::InputPlan;
 pub use super::limits::{KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity};
 pub use super::models::{ModelMap, Pattern, Price, Prices};
@@ -58,6 +59,8 @@ pub struct Plan {
     pub explain: ExplainPlan,
     /// What tokens cost.
     pub prices: Prices,
+    /// Where flags outlive a restart.
+    pub flags: FlagsPlan,
     /// What an operator should know although nothing is wrong enough to refuse the start.
     pub warnings: Vec<String>,
     /// All of it as it was written, for those who look.

@@ -47,7 +47,8 @@ const MAX_CONTEXT: i64 = 1_000_000_000;
 const MAX_BODY: usize = 4 << 20;
 
 /// Paths that the gateway answers itself.
-const RESERVED: [&str; 6] = ["/health", "/health/live", "/health/ready", "/health/status", "/info", "/metrics"];
+const RESERVED: [&str; 7] =
+    ["/health", "/health/live", "/health/ready", "/health/status", "/info", "/metrics", "/api/flags"];
 
 /// What routes refer to.
 pub(super) struct Context<'a> {
@@ -344,7 +345,7 @@ impl PathTable {
     ) {
         let key = section.path_of("paths");
         for path in paths {
-            if RESERVED.contains(&&*path.value) {
+            if RESERVED.contains(&&*path.value) || path.value.starts_with("/api/flags/") {
                 report.add(&path.origin, &*key, format!("the gateway answers {} itself", path.value));
                 continue;
             }

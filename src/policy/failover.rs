@@ -64,8 +64,8 @@ impl Failover {
     }
 
     /// Nobody was asked. Why?
-    fn nobody(&self) -> Fault {
-        let off = self.targets.iter().find(|target| !target.switch.is_on());
+    fn nobody(&self, call: &Call) -> Fault {
+        let off = self.targets.iter().find(|target| !target.switch.is_on_for(&call.head));
         off.map_or(Fault::NoProvider, |target| Fault::Disabled { provider: target.plan.provider.name.clone() })
     }
 
@@ -84,14 +84,16 @@ impl Failover {
     fn choose(&self, number: usize, call: &Call, too_small: Option<u64>) -> Option<Choice<'_>> {
         let is_large = |target: &Target| too_small.is_none_or(|context| target.plan.context > context);
         let targets = self.targets.iter().enumerate().skip(number);
-        targets.filter(|(_, target)| target.switch.is_on() && is_large(target)).find_map(|(number, target)| {
-            let model = match target.plan.choose(call.ask.model()) {
-                ModelChoice::NotHere => return None,
-                ModelChoice::AsAsked => None,
-                ModelChoice::Replace(model) => Some(model),
-            };
-            Some(Choice { number, target, model })
-        })
+        targets.filter(|(_, target)| target.switch.is_on_for(&call.head) && is_large(target)).find_map(
+            |(number, target)| {
+                let model = match target.plan.choose(call.ask.model()) {
+                    ModelChoice::NotHere => return None,
+                    ModelChoice::AsAsked => None,
+                    ModelChoice::Replace(model) => Some(model),
+                };
+                Some(Choice { number, target, model })
+            },
+        )
     }
 
     /// Notes the targets that were passed over, and why.
@@ -194,7 +196,7 @@ impl Next for Failover {
             from = last + 1;
         }
         if faults.is_empty() {
-            return Err(self.nobody());
+            return Err(self.nobody(&call));
         }
         Err(sum_up(faults.into_iter().map(|it| it.fault).collect(), self.longest_wait()))
     }

@@ -14,4 +14,5 @@ pub mod observe;
 pub mod quota;
 pub mod resume;
 pub mod retry;
+pub mod switched;
 pub mod timeout;

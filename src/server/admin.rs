@@ -90,7 +90,7 @@ fn is_from_elsewhere(parts: &Parts) -> bool {
 }
 
 /// Lets in who shows the admin token, if there is one.
-async fn admit_token(gateway: &Gateway, from: IpAddr, headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) async fn admit_token(gateway: &Gateway, from: IpAddr, headers: &HeaderMap) -> Result<(), Problem> {
     let Some(token) = &gateway.plan.auth.admin_token else {
         return Err(Problem::new(StatusCode::FORBIDDEN, "the admin API is off: set ADMIN_TOKEN"));
     };
@@ -285,7 +285,7 @@ fn not_changed(why: NotChanged) -> Problem {
     }
 }
 
-fn json_answer(status: StatusCode, body: &Value) -> Answered {
+pub(super) fn json_answer(status: StatusCode, body: &Value) -> Answered {
     let headers = HeaderMap::from_iter([
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),

@@ -21,8 +21,8 @@ use super::body::ResponseBody;
 use super::intake::{self, Intake};
 use super::tunnel::{self, Tunnel, handshake};
 use super::{
-    admin, compress, control, cors, credentials, csrf, explain, health, input, limits, patience, purge, security,
-    wishes,
+    admin, compress, control, cors, credentials, csrf, explain, flags, health, input, limits, patience, purge,
+    security, wishes,
 };
 use crate::budget::Attempts;
 use crate::call::{Ask, Call, Head, Principal, Wishes};
@@ -159,6 +159,9 @@ impl Visit<'_> {
     {
         let (gateway, method, path) = (self.gateway, &self.parts.method, self.parts.uri.path());
         watch.routed(&health::ROUTE, OPERATOR);
+        if flags::is_here(path) {
+            return self.flags(body, self.peer.address, false, watch).await;
+        }
         if admin::is_telling(method, path) {
             if let Err(refusal) = admin::admit_reader(gateway, self.peer.address, self.parts).await {
                 return refusal.answered();
@@ -216,6 +219,10 @@ impl Visit<'_> {
             watch.routed(&health::ROUTE, OPERATOR);
             return answered;
         }
+        // Without a token there is nothing here that a caller could ask for.
+        if flags::is_here(path) && self.gateway.plan.auth.admin_token.is_some() {
+            return self.flags(body, self.address(), true, watch).await;
+        }
         if let Some(simulation) = self.gateway.world.simulation()
             && let Some(name) = path.strip_prefix(control::PREFIX)
         {
@@ -237,8 +244,8 @@ impl Visit<'_> {
         {
             return self.fail(route, None, None, &fault, watch);
         }
-        // Before the body: what an unknown caller sends is not worth waiting for.
-        let head = match self.head(route).await {
+        // Before the body: what an unknown caller sends is not worth waiting for, nor what nobody will answer.
+        let head = match self.head(route).await.and_then(|head| is_open(route, head)) {
             Ok(head) => Arc::new(head),
             Err(fault) => {
                 intake::refuse(&self.parts.headers, body, Instant::now() + self.gateway.plan.server.body_timeout).await;
@@ -267,6 +274,22 @@ impl Visit<'_> {
         match self.call(route, &head, &ask, watch).await {
             Ok(answered) => answered,
             Err(fault) => self.fail(route, Some(&head), Some(&ask), &fault, watch),
+        }
+    }
+
+    /// What is asked about flags, at either door.
+    async fn flags<B>(&self, body: B, from: IpAddr, is_callers_door: bool, watch: &mut Watch) -> Answered
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        watch.routed(&admin::ROUTE, OPERATOR);
+        let ask = flags::Ask { gateway: self.gateway, from, parts: self.parts };
+        if let Err(refusal) = ask.admit(is_callers_door).await {
+            return refusal.answered();
+        }
+        match self.intake(admin::MAX_BODY).read(body).await {
+            Ok(body) => ask.answer(&body).await,
+            Err(fault) => admin::Problem::new(fault.status(), fault.public()).answered(),
         }
     }
 
@@ -512,6 +535,11 @@ impl Visit<'_> {
         let plan = &self.gateway.plan.server;
         address::of_caller(self.peer.address, &self.parts.headers, &plan.trusted_proxies, plan.proxy_header)
     }
+}
+
+/// The head of a call to a route that is switched on for who calls.
+fn is_open(route: &Route, head: Head) -> Result<Head, Fault> {
+    if route.switch.is_on_for(&head) { Ok(head) } else { Err(Fault::RouteDisabled) }
 }
 
 /// What tells one credential from another, and reveals neither.

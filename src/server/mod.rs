@@ -15,6 +15,7 @@ mod crowd;
 mod csrf;
 pub mod current;
 mod explain;
+mod flags;
 pub mod framing;
 pub mod health;
 pub mod ingress;

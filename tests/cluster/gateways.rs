@@ -68,15 +68,23 @@ pub(crate) struct Got {
 impl Member {
     /// Starts a gateway; `settings` are laid over the defaults.
     pub(crate) fn start(url: &str, providers: &Providers, settings: &str) -> Self {
+        Self::with(&[("REDIS_URL", url)], providers, settings)
+    }
+
+    /// Starts a gateway that shares nothing.
+    pub(crate) fn alone(providers: &Providers, settings: &str) -> Self {
+        Self::with(&[], providers, settings)
+    }
+
+    fn with(store: &[(&str, &str)], providers: &Providers, settings: &str) -> Self {
         let variables = [
-            ("REDIS_URL", url),
             ("OPENAI_API_KEY", "sk-openai"),
             ("TOGETHER_API_KEY", "sk-together"),
             ("LLM_CACHE_ENABLED", "true"),
             ("DISABLE_RATE_LIMITING", "true"),
         ];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let variables = Variables::new(variables.into(), BTreeMap::new());
+        let variables = store.iter().copied().chain(variables).map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let variables = Variables::new(variables.collect(), BTreeMap::new());
         let plan = config::load(Some(("cluster.toml", settings)), &variables).unwrap_or_else(|it| panic!("{it}"));
         #[expect(clippy::disallowed_methods, reason = "gateways that share a store share a clock")]
         let now = jiff::Timestamp::now();

@@ -265,6 +265,7 @@ impl Case<'_> {
             "upgrade" => RequestFault::Upgrade.into(),
             "no-provider" => Fault::NoProvider,
             "disabled" => Fault::Disabled { provider },
+            "route-disabled" => Fault::RouteDisabled,
             "connect" => Fault::Connect { provider, detail },
             "timeout" => Fault::Timeout { provider, phase: Phase::FirstByte },
             "broken" => Fault::Broken { provider, detail },

@@ -10,11 +10,13 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use serde::Deserialize;
 use tidegate::config::{self, Variables};
+use tidegate::flags::record::{self, Record, What};
 use tidegate::gateway::Gateway;
 use tidegate::live::Live;
 use tidegate::provider::simulated::{Behaviour, Simulation};
 use tidegate::server::current::Current;
 use tidegate::server::ingress;
+use tidegate::switch::{Position, Share};
 use tidegate::world::World;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -163,6 +165,41 @@ struct Thrown {
     at_ms: u64,
     key: String,
     on: bool,
+    /// For this share of the callers, in percent.
+    #[serde(default = "all")]
+    rollout: f64,
+    /// For these tenants and tiers only.
+    #[serde(default)]
+    tenants: Vec<Arc<str>>,
+    #[serde(default)]
+    tiers: Vec<Arc<str>>,
+}
+
+fn all() -> f64 {
+    100.0
+}
+
+impl Thrown {
+    async fn happen(self, gateway: &Gateway) -> Vec<String> {
+        let Some((key, known)) = gateway.live.switches().find(&self.key) else {
+            return vec![format!("there is no switch {}", self.key)];
+        };
+        let share = Share::of_percent(self.rollout).unwrap();
+        let change = record::Change {
+            version: 0,
+            position: Some(Position { is_on: self.on, share, tenants: self.tenants, tiers: self.tiers }),
+            was_meant_to_be_on: known.is_meant_to_be_on,
+            at_ms: gateway.world.now().as_millisecond(),
+            by: "scenario".into(),
+            from: None,
+            what: What::Set,
+            note: None,
+        };
+        let before = gateway.live.flags().record(key);
+        let after = Record::after(before.as_deref(), change);
+        let changed = gateway.live.flags().change(key, before, after).await;
+        changed.err().map(|fault| format!("the switch {key} was not thrown: {fault:?}")).into_iter().collect()
+    }
 }
 
 /// A request that a provider must have seen.
@@ -376,10 +413,7 @@ impl Scenario {
             let current = current.clone();
             tasks.spawn(async move {
                 tokio::time::sleep(Duration::from_millis(thrown.at_ms)).await;
-                let gateway = current.gateway();
-                let switch = gateway.live.switches().find(|(key, _)| *key == thrown.key);
-                switch.unwrap_or_else(|| panic!("no switch {}", thrown.key)).1.set(thrown.on);
-                Vec::new()
+                thrown.happen(&current.gateway()).await
             });
         }
         for reload in self.reload.clone() {

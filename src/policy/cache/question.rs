@@ -87,7 +87,7 @@ impl Asker<'_> {
     /// kept before still answers it.
     pub fn target(&self) -> Target {
         let asked = || self.ask.model().map(Arc::from);
-        let on = self.targets.iter().enumerate().filter(|(_, (_, switch))| switch.is_on());
+        let on = self.targets.iter().enumerate().filter(|(_, (_, switch))| switch.is_on_for(self.head));
         let mut chosen = on.filter_map(|(number, (plan, _))| match plan.choose(self.ask.model()) {
             ModelChoice::NotHere => None,
             ModelChoice::AsAsked => Some(Target { number, model: asked() }),

@@ -6,6 +6,7 @@
 pub mod address;
 pub mod board;
 pub mod leases;
+pub mod ledger;
 mod listen;
 pub mod shelf;
 

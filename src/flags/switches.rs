@@ -1,0 +1,117 @@
+//! Switches: everything that can be switched while one generation of the configuration answers, by its flag's key.
+//!
+//! It does not know what a switch does to a call.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Flags;
+use crate::config::plan::{Plan, ProviderPlan, Usable};
+use crate::switch::Switch;
+
+/// The policies that can be switched off for all routes: without them a call may be slower, dearer or fail, and is never
+/// answered wrongly nor to the wrong caller.
+pub const POLICIES: [&str; 3] = ["cache", "hedge", "resume"];
+
+/// The switches.
+#[derive(Default)]
+pub struct Switches(BTreeMap<Arc<str>, Known>);
+
+/// One switch.
+pub struct Known {
+    /// What it switches.
+    pub subject: Subject,
+    /// The name of that.
+    pub name: Arc<str>,
+    /// What the configuration says.
+    pub is_meant_to_be_on: bool,
+    /// Why it cannot be switched on.
+    pub obstacle: Option<&'static str>,
+    /// The switch.
+    pub switch: Switch,
+}
+
+/// What a flag switches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// Whether a provider is asked: `use_NAME`.
+    Provider,
+    /// Whether a route answers: `route_NAME`.
+    Route,
+    /// Whether a policy does its work: `policy_NAME`.
+    Policy,
+}
+
+impl Subject {
+    /// The word in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Subject::Provider => "provider",
+            Subject::Route => "route",
+            Subject::Policy => "policy",
+        }
+    }
+
+    /// The key of the flag that switches the one of this name. Two names that differ only in `-` and `_` share a flag.
+    pub fn key(self, name: &str) -> Arc<str> {
+        let prefix = match self {
+            Subject::Provider => "use",
+            Subject::Route => "route",
+            Subject::Policy => "policy",
+        };
+        format!("{prefix}_{}", name.replace('-', "_")).into()
+    }
+}
+
+impl Switches {
+    /// Those of a plan, in the positions that their flags have.
+    pub fn of(plan: &Plan, flags: &Flags) -> Self {
+        let mut switches = Self::default();
+        for provider in &plan.providers {
+            let (is_on, obstacle) = standing(provider);
+            switches.add(flags, Subject::Provider, &provider.name, is_on, obstacle);
+        }
+        for route in &plan.routes {
+            switches.add(flags, Subject::Route, &route.name, true, None);
+        }
+        for policy in POLICIES {
+            switches.add(flags, Subject::Policy, policy, true, None);
+        }
+        switches
+    }
+
+    fn add(&mut self, flags: &Flags, subject: Subject, name: &str, is_on: bool, obstacle: Option<&'static str>) {
+        let key = subject.key(name);
+        let switch = flags.switch(&key, is_on);
+        self.0.insert(key, Known { subject, name: name.into(), is_meant_to_be_on: is_on, obstacle, switch });
+    }
+
+    /// The switch of this key.
+    pub fn find(&self, key: &str) -> Option<(&Arc<str>, &Known)> {
+        self.0.get_key_value(key)
+    }
+
+    /// All of them, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Known)> {
+        self.0.iter()
+    }
+
+    /// The switch of the provider, route or policy of this name; one that is on where there is none.
+    pub fn of_subject(&self, subject: Subject, name: &str) -> Switch {
+        let key = subject.key(name);
+        match self.0.get(&key) {
+            Some(known) => known.switch.clone(),
+            None => Switch::new(key, crate::switch::Position::plain(true)),
+        }
+    }
+}
+
+/// Whether a provider is meant to be asked, and why it cannot be.
+fn standing(provider: &ProviderPlan) -> (bool, Option<&'static str>) {
+    match provider.usable {
+        Usable::Yes => (true, None),
+        Usable::SwitchedOff => (false, None),
+        Usable::NoKey => (false, Some("no key is set for it")),
+        Usable::NotEnabled => (false, Some("the configuration leaves it out: set USE_BUILDPANEL, or `enabled`")),
+    }
+}
