@@ -168,6 +168,14 @@ impl Ask {
         }
     }
 
+    /// The conversation that the caller named.
+    pub fn session(&self) -> Option<&str> {
+        match self {
+            Ask::Chat(chat) => chat.session.as_deref(),
+            Ask::Wire(_) | Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => None,
+        }
+    }
+
     /// The most tokens that the caller lets the answer have.
     pub fn max_tokens(&self) -> Option<u64> {
         match self {

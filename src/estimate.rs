@@ -50,7 +50,7 @@ impl Estimates {
             (true, Some(most)) => most,
             (true, None) => self.answers.get(route).map_or(ANSWER, |average| average.value()).ceil() as u64,
         };
-        Usage { input, output }
+        Usage { input, output, ..Usage::default() }
     }
 
     /// How many tokens of a model so many bytes of text are.
@@ -124,18 +124,18 @@ mod tests {
     #[test]
     fn an_estimate_begins_with_rules_of_thumb_and_follows_what_providers_count() {
         let (estimates, route) = (Estimates::default(), Arc::from("chat"));
-        assert_eq!(estimates.of(&route, &ask(400, None)), Usage { input: 100, output: 256 });
-        assert_eq!(estimates.of(&route, &ask(400, Some(10))), Usage { input: 100, output: 10 });
+        assert_eq!(estimates.of(&route, &ask(400, None)), Usage { input: 100, output: 256, ..Usage::default() });
+        assert_eq!(estimates.of(&route, &ask(400, Some(10))), Usage { input: 100, output: 10, ..Usage::default() });
         for _ in 0..200 {
-            estimates.learn(&route, &ask(400, None), Usage { input: 200, output: 30 });
+            estimates.learn(&route, &ask(400, None), Usage { input: 200, output: 30, ..Usage::default() });
         }
-        assert_eq!(estimates.of(&route, &ask(400, None)), Usage { input: 200, output: 30 });
+        assert_eq!(estimates.of(&route, &ask(400, None)), Usage { input: 200, output: 30, ..Usage::default() });
     }
 
     #[test]
     fn a_picture_does_not_spoil_the_ratio() {
         let (estimates, route) = (Estimates::default(), Arc::from("chat"));
-        estimates.learn(&route, &ask(1_000_000, None), Usage { input: 800, output: 1 });
+        estimates.learn(&route, &ask(1_000_000, None), Usage { input: 800, output: 1, ..Usage::default() });
         assert_eq!(estimates.tokens(Some("m"), 400), 100);
     }
 }

@@ -93,10 +93,14 @@ impl Gateway {
 
     fn build(plan: Plan, live: Arc<Live>, world: Arc<World>, before: Option<&Self>) -> Result<Self, String> {
         let metrics = live.metrics().clone();
-        let (counter, prices) = (live.clone(), plan.prices.clone());
-        let count = move |facts: &Facts| counter.count(facts, &prices);
         let generation = before.map_or(1, |before| before.generation + 1);
         let stories = (plan.explain.keep > 0).then(|| live.stories().clone());
+        let (counter, clock, prices) = (live.clone(), world.clone(), plan.prices.clone());
+        let count = move |facts: &Facts| {
+            counter.count(facts, &prices);
+            let began = clock.now().checked_sub(facts.started.elapsed()).unwrap_or_else(|_| clock.now());
+            counter.ledger().note(began, facts, &prices);
+        };
         let observe = Observe::new(metrics.clone(), plan.prices.clone(), count, true).telling(stories, generation);
         let mut transports: HashMap<Arc<str>, Arc<dyn Transport>> = HashMap::new();
         for provider in &plan.providers {

@@ -5,12 +5,14 @@
 // 0 words
 pub mod budget;
 pub mod buffers;
+pub mod calendar;
 pub mod call;
 pub mod chance;
 pub mod estimate;
 pub mod fault;
 pub mod gather;
 pub mod headers;
+pub mod money;
 pub mod names;
 pub mod reply;
 pub mod time;
@@ -24,6 +26,7 @@ pub mod config;
 pub mod explain;
 pub mod flags;
 pub mod keys;
+pub mod ledger;
 pub mod metrics;
 pub mod store;
 pub mod switch;

@@ -23,6 +23,8 @@ use crate::fault;
 use crate::flags::Flags;
 use crate::flags::switches::{Subject, Switches};
 use crate::keys::issued::Issued;
+use crate::ledger::Ledger;
+use crate::ledger::row::cost;
 use crate::metrics::Metrics;
 use crate::metrics::caches::{CacheSample, SharedSample};
 use crate::metrics::limits::StoreSample;
@@ -55,6 +57,9 @@ const MENUS: u64 = 10_000;
 
 /// How many addresses are remembered from which wrong credentials came.
 const WRONG: usize = 10_000;
+
+/// How long the shared store may take for what no call waits for.
+const BEHIND: Duration = Duration::from_secs(1);
 
 /// How long after a fallback answered the gateway counts as serving from fallbacks.
 const FALLBACK_WINDOW: Duration = Duration::from_secs(60);
@@ -90,6 +95,7 @@ struct Common {
     tasks: TaskTracker,
     trust: Trusted,
     flags: Arc<Flags>,
+    ledger: Arc<Ledger>,
 }
 
 /// What callers are known by, whatever the configuration says of it.
@@ -137,6 +143,7 @@ impl Live {
             tasks: TaskTracker::new(),
             trust,
             flags,
+            ledger: Arc::new(Ledger::new(plan.usage.max_rows, apart(plan, "usage", chance).map(Arc::new))),
         };
         common.stories.bound(plan.explain);
         let provider =
@@ -304,8 +311,14 @@ impl Live {
     pub async fn keep_store(&self) {
         if let Some(Store { redis, meter, cluster }) = &self.common.store {
             let (issued, flags) = (&self.common.trust.issued, &self.common.flags);
-            tokio::join!(redis.run(), meter.run(), cluster.run(&self.entries), issued.run(), flags.run());
+            let entries = cluster.run(&self.entries);
+            tokio::join!(redis.run(), meter.run(), entries, issued.run(), flags.run(), self.ledger().run());
         }
+    }
+
+    /// What calls cost.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.common.ledger
     }
 
     /// What the caches of all gateways share, where there is a shared store.
@@ -384,9 +397,8 @@ impl Live {
             }
         }
         let Some(served) = facts.served() else { return };
-        if let (Some(provider), Some(usage)) = (self.provider(&served.provider), facts.tokens()) {
-            let price = prices.of(served.model.as_deref().unwrap_or_default());
-            provider.tally.nanodollars.fetch_add(price.nanodollars(usage), Ordering::Relaxed);
+        if let (Some(provider), Some(cost)) = (self.provider(&served.provider), cost(facts, prices)) {
+            provider.tally.nanodollars.fetch_add(cost.usd.nanos(), Ordering::Relaxed);
         }
         // Not one that was merely faster: a hedge is no sign of trouble.
         let stands_in = |attempt: &Attempt| {
@@ -422,6 +434,20 @@ fn limits(plan: &Plan, chance: &Chance) -> (Limits, Option<Store>) {
     let redis = Arc::new(Redis::new(settings, chance.clone()));
     let meter = Arc::new(Shared::new(redis.clone(), memory, plan.store.on_store_error));
     (Limits { meter: meter.clone(), estimates }, Some(Store { redis, meter, cluster }))
+}
+
+/// The shared store over a connection of its own, for a use that no call waits for: it may take its time without making
+/// others wait.
+fn apart(plan: &Plan, purpose: &'static str, chance: &Chance) -> Option<Redis> {
+    let settings = Settings {
+        purpose,
+        address: plan.store.address.clone()?,
+        timeout: BEHIND,
+        max_in_flight: plan.store.max_in_flight,
+        key_prefix: plan.store.key_prefix.clone(),
+        gateways: plan.store.gateways,
+    };
+    Some(Redis::new(settings, chance.apart(3)))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -245,6 +245,8 @@ pub struct Transcript {
 pub struct Usage {
     /// Tokens of the prompt.
     pub input: u64,
+    /// Those of them that the provider had read before and charges less for, where it says so.
+    pub cached: u64,
     /// Tokens of the answer.
     pub output: u64,
 }
@@ -256,7 +258,8 @@ impl Usage {
     #[must_use]
     pub fn with_said(self, texts: u64) -> Self {
         let moved = texts.min(self.input);
-        Self { input: self.input - moved, output: self.output.saturating_add(moved) }
+        let input = self.input - moved;
+        Self { input, cached: self.cached.min(input), output: self.output.saturating_add(moved) }
     }
 
     /// Both together.

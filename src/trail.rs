@@ -102,6 +102,10 @@ pub struct Facts {
     pub cache: Option<CacheResult>,
     /// Why the cache was not asked, where it was not.
     pub cache_because: Option<&'static str>,
+    /// The kept answer that was given, and what it cost when it was new.
+    pub kept: Option<KeptFact>,
+    /// On whose account the call goes; `None` while that is not known, and for work that is nobody's.
+    pub account: Option<Account>,
     /// In what way the answer was less than what was asked for.
     pub degraded: Option<Degraded>,
     /// What each rule said that limits this call.
@@ -129,6 +133,8 @@ impl Facts {
             provider_request_id: None,
             cache: None,
             cache_because: None,
+            kept: None,
+            account: None,
             degraded: None,
             limits: Vec::new(),
             tunnel: None,
@@ -203,6 +209,34 @@ pub struct TunnelFact {
     pub ended_by: Option<&'static str>,
     /// The code that the caller was closed with, or gave; `None`: neither.
     pub close_code: Option<u16>,
+}
+
+/// On whose account a call goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The tenant.
+    pub tenant: Arc<str>,
+    /// The user, when it is known.
+    pub user: Option<Arc<str>>,
+    /// The API key, by its name.
+    pub api_key: Option<Arc<str>>,
+    /// The conversation, when the caller names it.
+    pub session: Option<Arc<str>>,
+    /// The route.
+    pub route: Arc<str>,
+    /// False for what the gateway asks by itself, on the tenant's account: an answer that is renewed.
+    pub is_call: bool,
+}
+
+/// A kept answer that was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptFact {
+    /// Who answered when it was new.
+    pub provider: Arc<str>,
+    /// With which model.
+    pub model: Option<Arc<str>>,
+    /// Its tokens, where they were counted.
+    pub usage: Option<Usage>,
 }
 
 /// What one rule said.

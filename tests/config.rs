@@ -123,8 +123,9 @@ fn models_go_where_they_belong() {
     assert_eq!(choose("openai-embeddings", 1, "BAAI/bge"), ModelChoice::NotHere);
     let llama = ModelChoice::Replace("meta-llama/Llama-3-8b-chat-hf".into());
     assert_eq!(choose("widget-chat", 1, "gpt-3.5-turbo"), llama);
-    assert_eq!(plan.prices.of("gpt-4").output, 60.0);
-    assert_eq!(plan.prices.of("who-knows").input, 1.0);
+    assert_eq!(plan.prices.of("openai", "gpt-4").price.output, 60_000_000);
+    let quote = plan.prices.of("openai", "who-knows");
+    assert_eq!((quote.price.input, quote.is_default), (1_000_000, true));
 }
 
 #[test]
@@ -718,6 +719,8 @@ endpoints.zzz = 1
 probe.zzz = 1
 [price."*"]
 zzz = 1
+[usage]
+zzz = 1
 [auth]
 zzz = 1
 [api_key.a]
@@ -745,7 +748,7 @@ targets = [{ provider = "openai", zzz = 1 }]
 fn every_key_is_shown_in_the_default_file() {
     let shown = problems(STRANGER, &[]);
     let lists: Vec<_> = shown.lines().filter_map(|line| line.split_once("(known here: ")).collect();
-    assert_eq!(lists.len(), 27, "{shown}");
+    assert_eq!(lists.len(), 28, "{shown}");
     for (place, keys) in lists {
         for key in keys.trim_end_matches(')').split(", ") {
             let is_shown =

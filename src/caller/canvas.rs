@@ -12,6 +12,7 @@ use super::{About, Answered, Caller, Incoming, ProviderSnapshot, Snapshot};
 use crate::call::{Ask, Chat, Message, Role};
 use crate::config::plan::CallKind;
 use crate::fault::{Fault, Limited};
+use crate::money::Usd;
 use crate::reply::{Body, CacheResult, Reply};
 
 /// The longest prompt.
@@ -54,11 +55,14 @@ impl Caller for Canvas {
         let Body::Answer(said) = &reply.body else { return Err(unspellable(&reply.body)) };
         let model = reply.model.as_deref().or_else(|| about.ask.and_then(Ask::model)).unwrap_or_default();
         let usage = said.usage.unwrap_or_default();
-        let price = about.prices.of(model);
+        let price = about.prices.of(&reply.provider, model).price;
         let result = reply.cache.map(|mark| mark.result);
         let is_kept = result.is_some_and(CacheResult::is_kept);
         // Nothing is paid for what was kept, nor twice for what several callers share.
-        let paid = if is_kept || result == Some(CacheResult::Collapsed) { 0 } else { price.nanodollars(usage) };
+        let paid = match is_kept || result == Some(CacheResult::Collapsed) {
+            true => Usd::default(),
+            false => price.cost(usage),
+        };
         let shape = Success {
             success: true,
             data: Completion {
@@ -70,7 +74,7 @@ impl Caller for Canvas {
                     completion_tokens: usage.output,
                     total_tokens: usage.total(),
                 },
-                cost: paid as f64 / 1e9,
+                cost: paid,
                 latency: u64::try_from(about.elapsed.as_millis()).unwrap_or(u64::MAX),
                 cached: is_kept,
                 degraded: reply.degraded.is_some(),
@@ -142,7 +146,7 @@ struct Completion<'a> {
     provider: &'a str,
     model: &'a str,
     usage: Tokens,
-    cost: f64,
+    cost: Usd,
     latency: u64,
     cached: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -61,6 +61,11 @@ pub(super) fn amount(value: &Value) -> Parsed<u64> {
     millionths.filter(|it| *it <= MOST * MILLION).ok_or_else(|| Wanted::new("an amount", "a number above 0"))
 }
 
+/// USD per million tokens, in millionths of a dollar; zero or more.
+pub(super) fn price(value: &Value) -> Parsed<u64> {
+    amount(value).map_err(|_| Wanted::new("a price", "USD per million tokens, 0 or more"))
+}
+
 /// `2.5` becomes 2500000: at most six decimals.
 fn decimal(text: &str) -> Option<u64> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));

@@ -11,12 +11,13 @@ use ipnet::IpNet;
 
 use super::environment::Variables;
 use super::plan::{
-    Environment, HealthPlan, LogFormat, LogPlan, ModelMap, Pattern, Price, Prices, ProxyHeader, ServerPlan, StorePlan,
+    Environment, HealthPlan, LogFormat, LogPlan, ModelMap, Pattern, Price, PriceList, ProxyHeader, ServerPlan,
+    StorePlan,
 };
 use super::problem::Report;
 use super::reader::{At, Section};
 use super::secret::Secret;
-use super::{tls, value};
+use super::{amounts, tls, value};
 use crate::call::Pace;
 use crate::store::OnStoreError;
 use crate::store::redis::address::Address;
@@ -253,19 +254,20 @@ pub(super) fn model_maps(root: &mut Section<'_>, report: &Report) -> BTreeMap<Ar
     maps
 }
 
-/// `[price."MODEL"]`
-pub(super) fn prices(root: &mut Section<'_>, report: &Report) -> Prices {
+/// `[price."MODEL"]`, at the top or in a provider's table.
+pub(super) fn prices(above: &mut Section<'_>, report: &Report) -> PriceList {
     let mut entries = Vec::new();
-    for (name, node) in root.names("price") {
-        let path = format!("price.{:?}", name.value);
+    for (name, node) in above.names("price") {
+        let path = above.path_of(&format!("price.{:?}", name.value));
         let pattern = pattern(&name.value).map_err(|wrong| report.add(&name.origin, &*path, wrong));
         let mut section = Section::at(node, path, report);
-        let input = section.required("input", value::price).unwrap_or_default();
-        let output = section.required("output", value::price).unwrap_or_default();
+        let input = section.required("input", amounts::price).unwrap_or_default();
+        let cached = section.optional("cached", amounts::price);
+        let output = section.required("output", amounts::price).unwrap_or_default();
         section.close();
-        entries.extend(pattern.map(|pattern| (pattern, Price { input, output })));
+        entries.extend(pattern.map(|pattern| (pattern, Price { input, cached, output })));
     }
-    Prices::new(entries)
+    entries
 }
 
 fn pattern(key: &str) -> Result<Pattern, String> {

@@ -9,12 +9,12 @@ use super::document::{self, Table, Value};
 use super::effective::Effective;
 use super::environment::{self, Variables};
 use super::general;
-use super::plan::{Environment, Plan};
+use super::plan::{Environment, Plan, Prices};
 use super::policies::Policies;
 use super::problem::{Layer, Origin, Problem, Problems, Report};
 use super::reader::Section;
 use super::routes::Context;
-use super::{auth, caching, edge, explaining, flags, limits, providers, routes, tunnels, unserved, value};
+use super::{auth, caching, costs, edge, explaining, flags, limits, providers, routes, tunnels, unserved, value};
 
 /// The defaults: the file in the repository is what the program carries, so the two cannot differ.
 const DEFAULTS: &str = include_str!("../../config/gateway.toml");
@@ -140,8 +140,10 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let limits = limits::read(&mut root, variables, environment, report);
     let explain = explaining::read(&mut root);
     let flags = flags::read(&mut root);
+    let usage = costs::usage(&mut root);
     root.close();
     unserved::check(variables, report, &mut warnings);
+    let prices = Prices::new(prices, providers.prices);
     let providers = providers.plans;
     Plan {
         server,
@@ -160,6 +162,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         limits,
         prices,
         flags,
+        usage,
         warnings,
         effective: Effective::default(),
     }

@@ -4,6 +4,7 @@
 mod amounts;
 mod auth;
 mod caching;
+pub mod costs;
 mod document;
 pub mod edge;
 pub mod effective;

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::money::Usd;
 use crate::reply::Usage;
 
 /// A model's name, or the beginning of one followed by `*`.
@@ -34,6 +35,11 @@ impl Pattern {
             true => name.starts_with(&*self.text),
             false => name == &*self.text,
         }
+    }
+
+    /// True when every name fits.
+    fn fits_anything(&self) -> bool {
+        self.is_prefix && self.text.is_empty()
     }
 
     /// How exact it is: an exact name beats a prefix, a longer prefix a shorter one.
@@ -71,38 +77,109 @@ impl ModelMap {
     }
 }
 
-/// What tokens cost, by model.
-#[derive(Clone, Debug, Default)]
-pub struct Prices(Arc<[(Pattern, Price)]>);
+/// Prices by model.
+pub type PriceList = Vec<(Pattern, Price)>;
 
-/// USD per million tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// What tokens cost, by provider and model.
+#[derive(Clone, Debug, Default)]
+pub struct Prices {
+    general: Arc<[(Pattern, Price)]>,
+    /// What single providers take; where one of these fits, the general table does not count.
+    own: Arc<[(Arc<str>, PriceList)]>,
+}
+
+/// Millionths of a dollar for a million tokens, which are picodollars (10^-12 USD) for one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Price {
     /// Of the prompt.
-    pub input: f64,
+    pub input: u64,
+    /// Of that part of the prompt which the provider had read before; `None`: as the rest of it.
+    pub cached: Option<u64>,
     /// Of the answer.
-    pub output: f64,
+    pub output: u64,
+}
+
+/// A price and how it was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quote {
+    /// The price.
+    pub price: Price,
+    /// True when nobody has said what this model costs: the price is that of any (`"*"`), or nothing.
+    pub is_default: bool,
 }
 
 impl Price {
-    /// What so many tokens cost, in nanodollars (10^-9 USD): whole numbers, because sums of money must not drift.
-    pub fn nanodollars(self, usage: Usage) -> u64 {
-        // USD per million tokens are 1,000 nanodollars for one.
-        let part = |tokens: u64, price: f64| u128::from(tokens) * (price * 1000.0).round() as u128;
-        let sum = part(usage.input, self.input) + part(usage.output, self.output);
-        u64::try_from(sum).unwrap_or(u64::MAX)
+    /// What so many tokens cost, to the next picodollar.
+    fn picodollars(self, usage: Usage) -> u128 {
+        let part = |tokens: u64, price: u64| u128::from(tokens) * u128::from(price);
+        let cached = usage.cached.min(usage.input);
+        part(usage.input - cached, self.input)
+            + part(cached, self.cached.unwrap_or(self.input))
+            + part(usage.output, self.output)
+    }
+
+    /// What so many tokens cost; a part of a nanodollar counts as a whole one, once for each call.
+    pub fn cost(self, usage: Usage) -> Usd {
+        Usd::from_nanos(u64::try_from(self.picodollars(usage).div_ceil(1_000)).unwrap_or(u64::MAX))
     }
 }
 
 impl Prices {
-    /// Builds the table; order does not matter, the most exact pattern wins.
-    pub fn new(mut entries: Vec<(Pattern, Price)>) -> Self {
-        entries.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.rank()));
-        Self(entries.into())
+    /// Builds the table from what holds for all providers and what single ones take; order does not matter, the most exact
+    /// pattern wins.
+    pub fn new(mut general: PriceList, mut own: Vec<(Arc<str>, PriceList)>) -> Self {
+        let sort = |entries: &mut PriceList| {
+            entries.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.rank()));
+        };
+        sort(&mut general);
+        own.iter_mut().for_each(|(_, entries)| sort(entries));
+        Self { general: general.into(), own: own.into() }
     }
 
-    /// What a model costs; zero when nothing fits.
-    pub fn of(&self, model: &str) -> Price {
-        self.0.iter().find(|(pattern, _)| pattern.matches(model)).map(|(_, price)| *price).unwrap_or_default()
+    /// What a model costs at a provider; nothing when no price fits.
+    pub fn of(&self, provider: &str, model: &str) -> Quote {
+        let find = |entries: &[(Pattern, Price)]| entries.iter().find(|(pattern, _)| pattern.matches(model)).cloned();
+        let own = self.own.iter().find(|(name, _)| **name == *provider).and_then(|(_, entries)| find(entries));
+        if let Some((_, price)) = own {
+            return Quote { price, is_default: false };
+        }
+        match find(&self.general) {
+            Some((pattern, price)) => Quote { price, is_default: pattern.fits_anything() },
+            None => Quote { price: Price::default(), is_default: true },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(pattern: &str, input: u64) -> (Pattern, Price) {
+        (Pattern::parse(pattern).unwrap(), Price { input, cached: Some(input / 4), output: 2 * input })
+    }
+
+    #[test]
+    fn a_providers_own_price_beats_the_general_one_and_a_price_for_any_model_is_marked() {
+        let own = vec![("azure".into(), vec![entry("gpt-4*", 40)])];
+        let prices = Prices::new(vec![entry("*", 1), entry("gpt-4", 30)], own);
+        let input = |provider, model| {
+            let quote = prices.of(provider, model);
+            (quote.price.input, quote.is_default)
+        };
+        assert_eq!(input("openai", "gpt-4"), (30, false));
+        assert_eq!(input("azure", "gpt-4"), (40, false));
+        assert_eq!(input("azure", "o1"), (1, true));
+        assert_eq!(Prices::default().of("openai", "gpt-4"), Quote { price: Price::default(), is_default: true });
+    }
+
+    #[test]
+    fn what_was_read_before_has_its_own_price_and_a_call_is_rounded_up_once() {
+        let price = Price { input: 2_000, cached: Some(500), output: 4_000 };
+        let cost = |input, cached, output| price.cost(Usage { input, cached, output }).nanos();
+        assert_eq!(cost(10, 0, 5), 40);
+        assert_eq!(cost(10, 4, 5), 34);
+        assert_eq!(cost(10, 99, 0), 5, "a part is no larger than the whole");
+        let cheap = Price { input: 1, ..Price::default() };
+        assert_eq!(cheap.cost(Usage { input: 1_001, ..Usage::default() }).nanos(), 2);
     }
 }

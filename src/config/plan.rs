@@ -12,13 +12,14 @@ use rustls::pki_types::CertificateDer;
 use url::Url;
 
 pub use super::auth::{AuthMethod, AuthPlan, ClaimNames, JwksPlan, RouteAuth, TokenPlan};
+pub use super::costs::UsagePlan;
 pub use super::edge::{CompressionPlan, CorsPlan, EdgePlan, Origins, SecurityPlan};
 use super::effective::Effective;
 pub use super::explaining::ExplainPlan;
 pub use super::flags::FlagsPlan;
 pub use super::input::InputPlan;
 pub use super::limits::{KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity};
-pub use super::models::{ModelMap, Pattern, Price, Prices};
+pub use super::models::{ModelMap, Pattern, Price, PriceList, Prices, Quote};
 use super::secret::Secret;
 pub use super::tls::TlsPlan;
 pub use super::tunnels::TunnelPlan;
@@ -61,6 +62,8 @@ pub struct Plan {
     pub prices: Prices,
     /// Where flags outlive a restart.
     pub flags: FlagsPlan,
+    /// How it is counted.
+    pub usage: UsagePlan,
     /// What an operator should know although nothing is wrong enough to refuse the start.
     pub warnings: Vec<String>,
     /// All of it as it was written, for those who look.

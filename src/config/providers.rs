@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::environment::{Meaning, VARIABLES, Variables};
 use super::general::{self, Timeouts};
-use super::plan::{Endpoints, ProbePlan, ProviderKind, ProviderPlan, Usable};
+use super::plan::{Endpoints, PriceList, ProbePlan, ProviderKind, ProviderPlan, Usable};
 use super::policies::Policies;
 use super::problem::Report;
 use super::reader::{At, Section};
@@ -39,6 +39,8 @@ pub(super) struct Providers {
     pub(super) plans: Vec<Arc<ProviderPlan>>,
     /// All names, also of those that could not be read: a route that names one is not wrong too.
     pub(super) names: Vec<Arc<str>>,
+    /// What their tokens cost, for those that say so.
+    pub(super) prices: Vec<(Arc<str>, PriceList)>,
 }
 
 /// The word of a kind.
@@ -54,7 +56,7 @@ pub(super) fn read(
     report: &Report,
     warnings: &mut Vec<String>,
 ) -> Providers {
-    let mut providers = Providers { plans: Vec::new(), names: Vec::new() };
+    let mut providers = Providers { plans: Vec::new(), names: Vec::new(), prices: Vec::new() };
     let mut sources = Vec::new();
     for (name, node) in root.names("provider") {
         if !is_name(&name.value) {
@@ -62,7 +64,8 @@ pub(super) fn read(
             continue;
         }
         providers.names.push(name.value.clone());
-        let section = Section::at(node, format!("provider.{}", name.value), report);
+        let mut section = Section::at(node, format!("provider.{}", name.value), report);
+        providers.prices.push((name.value.clone(), general::prices(&mut section, report)));
         let Some((plan, source)) = provider(name.value, section, defaults, variables, report) else { continue };
         warnings.extend(advice(&plan, &source));
         sources.push(source);

@@ -187,18 +187,6 @@ pub(super) fn port(value: &Value) -> Parsed<u16> {
     u16::try_from(number).map_err(|_| wanted())
 }
 
-/// USD, zero or more.
-pub(super) fn price(value: &Value) -> Parsed<f64> {
-    let number = match value {
-        Value::Float(number) => Some(*number),
-        // Prices are small numbers: the conversion is exact.
-        Value::Integer(number) => Some(*number as f64),
-        _ => None,
-    };
-    let fits = number.filter(|number| number.is_finite() && *number >= 0.0);
-    fits.ok_or_else(|| Wanted::new("a price", "USD per million tokens, 0 or more"))
-}
-
 /// No configured time is longer: a day is beyond any sensible limit, and sums of days never overflow a clock.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 

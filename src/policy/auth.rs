@@ -17,7 +17,7 @@ use jsonwebtoken::DecodingKey;
 use self::jwks::KeySet;
 use self::token::{Claims, Invalid, Wanted};
 use crate::call::{Call, Principal};
-use crate::config::plan::{AuthMethod, AuthPlan, RoutePlan, TokenPlan};
+use crate::config::plan::{AuthMethod, AuthPlan, RouteAuth, RoutePlan, TokenPlan};
 use crate::fault::Fault;
 use crate::keys::issued::Issued;
 use crate::keys::ring::{Found, Keyring};
@@ -181,19 +181,27 @@ impl From<Invalid> for Refused {
 /// The policy of one route.
 #[derive(Clone)]
 pub struct Auth {
-    route: Arc<RoutePlan>,
+    asked: RouteAuth,
+    /// `None` where no route is: what everybody may ask about themselves.
+    route: Option<Arc<RoutePlan>>,
     door: Arc<Door>,
 }
 
 impl Auth {
     /// What a route asks of its callers, at this door.
     pub fn new(route: Arc<RoutePlan>, door: Arc<Door>) -> Self {
-        Self { route, door }
+        Self { asked: route.auth.clone(), route: Some(route), door }
+    }
+
+    /// What is asked of those who want to know something about themselves: anything that tells who they are.
+    pub fn of_anybody(door: Arc<Door>) -> Self {
+        let methods = [AuthMethod::Jwt, AuthMethod::ApiKey].into();
+        Self { asked: RouteAuth { methods, is_written: true, believes_headers: false }, route: None, door }
     }
 
     /// Finds out who calls, by the head of a request alone.
     pub async fn admit(&self, visitor: Visitor<'_>) -> Result<Principal, Fault> {
-        if self.route.auth.methods.is_empty() {
+        if self.asked.methods.is_empty() {
             return self.stranger(visitor);
         }
         let (shown, address, now) = (visitor.shown, visitor.address, visitor.now);
@@ -224,7 +232,7 @@ impl Auth {
         if shown.is_broken {
             return None;
         }
-        let methods = &self.route.auth.methods;
+        let methods = &self.asked.methods;
         let is_token = |bearer: &&str| methods.len() == 1 || looks_like_token(bearer);
         methods.iter().find_map(|method| {
             let found = match method {
@@ -249,7 +257,7 @@ impl Auth {
 
     /// Nobody is asked here.
     fn stranger(&self, visitor: Visitor<'_>) -> Result<Principal, Fault> {
-        let (tenant, user) = match self.route.auth.believes_headers {
+        let (tenant, user) = match self.asked.believes_headers {
             true => (visitor.tenant?, visitor.user?),
             false => (None, None),
         };
@@ -282,7 +290,8 @@ impl Auth {
     }
 
     fn holder_of_key(&self, key: &ApiKey, visitor: Visitor<'_>) -> Result<Principal, Fault> {
-        if !key.routes.is_empty() && !key.routes.iter().any(|route| route.matches(&self.route.name)) {
+        let may_pass = |route: &RoutePlan| key.routes.is_empty() || key.routes.iter().any(|it| it.matches(&route.name));
+        if !self.route.as_deref().is_none_or(may_pass) {
             return Err(Fault::Forbidden { reason: "key_route" });
         }
         let (own, may_name_any) = match &key.tenant {
@@ -311,7 +320,9 @@ impl Auth {
         match (named?, own) {
             (Some(named), own) if may_name_any || own.as_ref() == Some(&named) => Ok(Some(named)),
             (Some(_), _) => Err(Fault::Forbidden { reason: "tenant_of_others" }),
-            (None, None) if self.route.needs_tenant() => Err(Fault::Forbidden { reason: "tenant_not_named" }),
+            (None, None) if self.route.as_ref().is_some_and(|route| route.needs_tenant()) => {
+                Err(Fault::Forbidden { reason: "tenant_not_named" })
+            }
             (None, own) => Ok(own),
         }
     }
@@ -327,7 +338,7 @@ impl Policy for Auth {
 
     /// The models that a key may be used for are known only when the call was read.
     async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
-        let is_asked = !self.route.auth.methods.is_empty();
+        let is_asked = !self.asked.methods.is_empty();
         if let Some(name) = call.head.api_key.as_ref().filter(|_| is_asked) {
             // Revoked in the meantime.
             let Some(key) = self.door.named(name) else {

@@ -39,7 +39,7 @@ use crate::reply::{Body, CacheMark, CacheResult, Degraded, Reply};
 use crate::stack::{Next, Outcome, Policy, Stack};
 use crate::switch::Switch;
 use crate::time::{Deadline, Phase};
-use crate::trail::Trail;
+use crate::trail::{Account, KeptFact, Trail};
 
 /// Of the memory for entries, this part may be taken by answers on their way, for those who come late.
 const PART_FOR_FLIGHTS: usize = 4;
@@ -149,6 +149,8 @@ impl Cache {
             body => body,
         };
         note(question, call, result);
+        let Entry { provider, model, usage, .. } = &*found.entry;
+        call.trail.facts().kept = Some(KeptFact { provider: provider.clone(), model: model.clone(), usage: *usage });
         let content_type = found.entry.content_type.clone().filter(|_| matches!(body, Body::Whole(_)));
         Some(Reply {
             status: StatusCode::OK,
@@ -303,7 +305,12 @@ impl Cache {
         let Some(renewal) = common.flights.renew(question.key) else { return };
         let deadline = Deadline::after(self.0.total, Phase::Call);
         let attempts = Attempts::new(common.attempts);
-        let call = Call { deadline, attempts, trail: (common.trail)(), ..call.clone() };
+        let trail = (common.trail)();
+        // It is for all who ask the same, and no call of this one.
+        let account = call.trail.facts().account.clone();
+        trail.facts().account =
+            account.map(|account| Account { user: None, api_key: None, session: None, is_call: false, ..account });
+        let call = Call { deadline, attempts, trail, ..call.clone() };
         let (cache, question) = (self.clone(), Question { is_call: false, ..question.clone() });
         common.tasks.spawn(async move {
             if let Ok(Reply { body: Body::Events(mut events), .. }) = cache.ask(&call, &question, true).await {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use self::charge::{Charge, Entry};
 use self::rule::Rule;
 use crate::call::{Ask, Call, Head};
-use crate::config::plan::{LimitPlan, LimitsPlan, Prices, Quantity, RoutePlan};
+use crate::config::plan::{LimitPlan, LimitsPlan, Price, Prices, Quantity, RoutePlan};
 use crate::estimate::Estimates;
 use crate::fault::{Fault, Limited};
 use crate::reply::Usage;
@@ -75,7 +75,8 @@ impl Limit {
         for rule in matching {
             // Nobody to count: no part of any of the rule's keys is known.
             let Some(key) = rule.key(head) else { continue };
-            let cost = units(rule.plan.quantity, estimate, &self.prices, model);
+            // Who will answer is not known yet: the general price is the estimate.
+            let cost = units(rule.plan.quantity, estimate, self.prices.of("", model).price);
             counted.push((rule, Take { key, rate: rule.plan.rate, cost, is_enforced: rule.plan.is_enforced }));
         }
         if counted.is_empty() {
@@ -97,15 +98,12 @@ impl Limit {
 }
 
 /// How much of a rule's quantity a call takes.
-fn units(quantity: Quantity, usage: Usage, prices: &Prices, model: &str) -> u64 {
+fn units(quantity: Quantity, usage: Usage, price: Price) -> u64 {
     match quantity {
         Quantity::Requests => 1,
         Quantity::Tokens => usage.total(),
-        Quantity::Usd => {
-            // Dollars for a million tokens are millionths of a dollar for one.
-            let price = prices.of(model);
-            (usage.input as f64 * price.input + usage.output as f64 * price.output).ceil() as u64
-        }
+        // Dollars are counted in millionths here.
+        Quantity::Usd => price.cost(usage).nanos().div_ceil(1_000),
     }
 }
 

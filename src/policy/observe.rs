@@ -11,6 +11,7 @@ use crate::call::Call;
 use crate::config::plan::Prices;
 use crate::explain::{Stories, Story};
 use crate::fault::Fault;
+use crate::ledger::row::cost;
 use crate::metrics::caches::CacheLabels;
 use crate::metrics::limits::{CheckLabels, DecisionLabels};
 use crate::metrics::{
@@ -206,17 +207,6 @@ impl Watch {
         }
     }
 
-    /// What the answer cost by the price table, in USD; `None` when nobody counted its tokens.
-    fn cost(&self, facts: &Facts) -> Option<f64> {
-        self.nanodollars(facts).map(|nanodollars| nanodollars as f64 / 1e9)
-    }
-
-    fn nanodollars(&self, facts: &Facts) -> Option<u64> {
-        let (usage, served) = (facts.tokens()?, facts.served()?);
-        let price = self.observe.prices.of(served.model.as_deref().unwrap_or_default());
-        Some(price.nanodollars(usage))
-    }
-
     /// What there is to tell about a call. Probes and scrapes are nobody's call, and would push those out.
     fn story(&self, facts: &Facts) -> Option<Story> {
         (self.caller != OPERATOR).then(|| Story {
@@ -232,7 +222,7 @@ impl Watch {
             took: facts.started.elapsed(),
             bytes_out: self.bytes_out,
             events: self.events,
-            nanodollars: self.nanodollars(facts),
+            nanodollars: cost(facts, &self.observe.prices).map(|cost| cost.usd.nanos()),
             facts: facts.clone(),
         })
     }
@@ -241,6 +231,7 @@ impl Watch {
         let status = self.status.unwrap_or(LEFT);
         let last = facts.telling();
         let provider = last.map(|attempt| display_name(&attempt.provider));
+        let cost = cost(facts, &self.observe.prices);
         let line = AccessLine {
             outcome: self.outcome(facts),
             attempts: AttemptList(&facts.attempts).to_string(),
@@ -274,7 +265,8 @@ impl Watch {
                     close_code = facts.tunnel.and_then(|tunnel| tunnel.close_code),
                     tokens_in = facts.tokens().map(|usage| usage.input),
                     tokens_out = facts.tokens().map(|usage| usage.output),
-                    cost_usd = self.cost(facts),
+                    cost_usd = cost.map(|cost| cost.usd.as_f64()),
+                    price = cost.filter(|cost| cost.is_default).map(|_| "default"),
                     provider_request_id = facts.provider_request_id.as_deref(),
                     cache = facts.cache.map(CacheResult::as_str),
                     degraded = facts.degraded.map(Degraded::as_str),

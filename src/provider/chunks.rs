@@ -24,11 +24,44 @@ pub(super) struct WireUsage {
     prompt_tokens: u64,
     #[serde(default, alias = "output_tokens")]
     completion_tokens: u64,
+    #[serde(default, alias = "input_tokens_details")]
+    prompt_tokens_details: Option<Maybe<PromptDetails>>,
+    /// As Together.ai spells it.
+    #[serde(default)]
+    cached_tokens: Option<Maybe<u64>>,
+}
+
+/// What few providers say: where one spells it in another way, it has not said it, and its answer is none the worse.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum Maybe<T> {
+    Said(T),
+    Other(IgnoredAny),
+}
+
+impl<T> Maybe<T> {
+    fn said(self) -> Option<T> {
+        match self {
+            Maybe::Said(value) => Some(value),
+            Maybe::Other(_) => None,
+        }
+    }
+}
+
+/// What a prompt's tokens were, besides their number.
+#[derive(Clone, Copy, Default, Deserialize)]
+struct PromptDetails {
+    #[serde(default)]
+    cached_tokens: Option<Maybe<u64>>,
 }
 
 impl WireUsage {
     pub(super) fn read(self) -> Usage {
-        Usage { input: self.prompt_tokens, output: self.completion_tokens }
+        let details = self.prompt_tokens_details.and_then(Maybe::said);
+        let cached = details.and_then(|details| details.cached_tokens).or(self.cached_tokens).and_then(Maybe::said);
+        // A part of a prompt is no larger than the prompt, whatever the provider says.
+        let cached = cached.unwrap_or_default().min(self.prompt_tokens);
+        Usage { input: self.prompt_tokens, cached, output: self.completion_tokens }
     }
 }
 
@@ -354,7 +387,7 @@ mod tests {
             ],
         );
         assert_eq!(got, ["piece", "text", "piece", "malformed", "malformed", "error"]);
-        assert_eq!(reader.usage(), Some(Usage { input: 3, output: 4 }));
+        assert_eq!(reader.usage(), Some(Usage { input: 3, output: 4, ..Usage::default() }));
     }
 
     #[test]
@@ -367,7 +400,7 @@ mod tests {
             &[r#"{"type":"response.completed","response":{"usage":{"input_tokens":1,"output_tokens":2}}}"#],
         );
         assert!(reader.is_complete());
-        assert_eq!(reader.usage(), Some(Usage { input: 1, output: 2 }));
+        assert_eq!(reader.usage(), Some(Usage { input: 1, output: 2, ..Usage::default() }));
         assert_eq!(read_all(&mut reader, &[r#"{"type":"error","code":"server_error","message":"x"}"#]), ["error"]);
     }
 

@@ -81,7 +81,7 @@ pub(super) fn nothing() -> Answered {
     let body = json!({
         "title": "Not Found",
         "status": 404,
-        "detail": "here are /health, /health/live, /health/ready, /health/status, /info, /metrics, /config, /admin/explain and /admin/keys",
+        "detail": "here are /health, /health/live, /health/ready, /health/status, /info, /metrics, /config, /api/usage, /admin/explain and /admin/keys",
     });
     let mut answered = json_answer(StatusCode::NOT_FOUND, &body);
     answered.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

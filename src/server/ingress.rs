@@ -22,7 +22,7 @@ use super::intake::{self, Intake};
 use super::tunnel::{self, Tunnel, handshake};
 use super::{
     admin, compress, control, cors, credentials, csrf, explain, flags, health, input, limits, patience, purge,
-    security, wishes,
+    security, usage, wishes,
 };
 use crate::budget::Attempts;
 use crate::call::{Ask, Call, Head, Principal, Wishes};
@@ -32,11 +32,11 @@ use crate::fault::{Fault, RequestFault};
 use crate::gateway::{Gateway, Route};
 use crate::headers;
 use crate::names::is_plain_id;
-use crate::policy::auth::Visitor;
+use crate::policy::auth::{Auth, Shown, Visitor};
 use crate::policy::observe::{OPERATOR, Watch};
 use crate::reply::{self, Reply};
 use crate::stack::Next;
-use crate::trail::Reason;
+use crate::trail::{Account, Reason};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TIDEGATE_REQUEST_ID: HeaderName = HeaderName::from_static("x-tidegate-request-id");
@@ -170,6 +170,12 @@ impl Visit<'_> {
                 watch.routed(&explain::ROUTE, OPERATOR);
                 return explain::answer(gateway, self.parts);
             }
+            if path == usage::PATH {
+                watch.routed(&usage::ROUTE, OPERATOR);
+                let query = self.parts.uri.query();
+                let told = usage::answer(gateway, method, query, &self.parts.headers, &usage::Reader::All).await;
+                return told.unwrap_or_else(|fault| admin::Problem::new(fault.status(), fault.public()).answered());
+            }
         } else if admin::is_guarded(method, path) {
             watch.routed(&admin::ROUTE, OPERATOR);
             if let Err(refusal) = admin::admit(gateway, self.peer.address, &self.parts.headers, path).await {
@@ -222,6 +228,14 @@ impl Visit<'_> {
         // Without a token there is nothing here that a caller could ask for.
         if flags::is_here(path) && self.gateway.plan.auth.admin_token.is_some() {
             return self.flags(body, self.address(), true, watch).await;
+        }
+
+        if path == usage::PATH && usage::is_open(self.gateway) {
+            watch.routed(&usage::ROUTE, OPERATOR);
+            return self.tell_usage(watch).await.unwrap_or_else(|fault| {
+                watch.failed(&fault);
+                self.refuse(self.gateway.nearest_dialect(path), CallKind::Any, None, &fault, watch)
+            });
         }
         if let Some(simulation) = self.gateway.world.simulation()
             && let Some(name) = path.strip_prefix(control::PREFIX)
@@ -353,6 +367,30 @@ impl Visit<'_> {
         self.gateway.health_limit.admit(&head, &watch.trail).await
     }
 
+    /// What calls cost: a caller's own, and for who has the admin token everybody's.
+    async fn tell_usage(&self, watch: &Watch) -> Result<Answered, Fault> {
+        let headers = &self.parts.headers;
+        let reader = match usage::is_operator(self.gateway, headers) {
+            true => usage::Reader::All,
+            false => {
+                let auth = Auth::of_anybody(self.gateway.door.clone());
+                let principal = auth.admit(self.visitor(credentials::shown(headers))).await?;
+                // It is no call for a provider, and no reason to read the store without end.
+                let head = Head {
+                    route: usage::ROUTE.clone(),
+                    tenant: principal.tenant.clone(),
+                    is_tenant_named: principal.is_tenant_named,
+                    user: principal.user.clone(),
+                    api_key: principal.api_key.clone(),
+                    ..self.nobody()
+                };
+                self.gateway.health_limit.admit(&head, &watch.trail).await?;
+                usage::Reader::Own(principal)
+            }
+        };
+        usage::answer(self.gateway, &self.parts.method, self.parts.uri.query(), headers, &reader).await
+    }
+
     /// How the small body of an operator is read.
     fn intake(&self, limit: usize) -> Intake<'_> {
         Intake { headers: &self.parts.headers, limit, within: OPERATORS_BODY, room: None }
@@ -399,6 +437,14 @@ impl Visit<'_> {
             attempts: Attempts::new(self.gateway.plan.attempts),
             trail: watch.trail.clone(),
         };
+        watch.trail.facts().account = Some(Account {
+            tenant: head.tenant.clone(),
+            user: head.user.clone(),
+            api_key: head.api_key.clone(),
+            session: ask.session().map(Arc::from),
+            route: head.route.clone(),
+            is_call: true,
+        });
         route.stack.call(call).await
     }
 
@@ -468,16 +514,9 @@ impl Visit<'_> {
 
     /// Who calls, and what is known of the request before its body is read.
     async fn head(&self, route: &Route) -> Result<Head, Fault> {
-        let (headers, plan) = (&self.parts.headers, &self.gateway.plan);
+        let headers = &self.parts.headers;
         let shown = credentials::shown(headers);
-        let visitor = Visitor {
-            shown,
-            tenant: credentials::named(headers, &plan.auth.tenant_header),
-            user: credentials::named(headers, &credentials::USER_ID),
-            address: self.address(),
-            now: self.gateway.world.now(),
-        };
-        let principal = route.auth.admit(visitor).await?;
+        let principal = route.auth.admit(self.visitor(shown)).await?;
         let is_asked = !route.plan.auth.methods.is_empty();
         let is_known = principal.user.is_some() || principal.api_key.is_some();
         let credential = route.plan.cache.is_some().then(|| self.credential(&principal, shown.bearer, is_asked));
@@ -497,6 +536,18 @@ impl Visit<'_> {
             headers: headers::to_provider(headers),
             received: self.gateway.world.now(),
         })
+    }
+
+    /// A caller at the door, who shows this.
+    fn visitor<'s>(&self, shown: Shown<'s>) -> Visitor<'s> {
+        let headers = &self.parts.headers;
+        Visitor {
+            shown,
+            tenant: credentials::named(headers, &self.gateway.plan.auth.tenant_header),
+            user: credentials::named(headers, &credentials::USER_ID),
+            address: self.address(),
+            now: self.gateway.world.now(),
+        }
     }
 
     /// What kind of customer calls, where neither a token nor a key says. What a header says counts only where everything is

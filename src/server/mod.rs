@@ -28,6 +28,7 @@ pub mod probes;
 mod purge;
 mod security;
 mod tunnel;
+mod usage;
 mod wishes;
 
 use std::convert::Infallible;

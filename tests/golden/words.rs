@@ -192,7 +192,11 @@ impl Case<'_> {
         Answer {
             text: self.text("text").to_owned(),
             finish: self.optional_text("finish").map(Into::into),
-            usage: self.object("usage").map(|it| Usage { input: it.number("input"), output: it.number("output") }),
+            usage: self.object("usage").map(|it| Usage {
+                input: it.number("input"),
+                output: it.number("output"),
+                ..Usage::default()
+            }),
             suggestions: self.raw("suggestions"),
             order: self.raw("order"),
         }

@@ -260,7 +260,7 @@ impl<'a> Reader<'a> {
     }
 
     fn usage(&mut self) -> Option<Option<Usage>> {
-        self.optional(|from| Some(Usage { input: from.number()?, output: from.number()? }))
+        self.optional(|from| Some(Usage { input: from.number()?, output: from.number()?, ..Usage::default() }))
     }
 
     fn answer(&mut self) -> Option<Answer> {
@@ -306,7 +306,7 @@ mod tests {
     }
 
     fn any_usage() -> impl Strategy<Value = Option<Usage>> {
-        option::of((any::<u64>(), any::<u64>()).prop_map(|(input, output)| Usage { input, output }))
+        option::of((any::<u64>(), any::<u64>()).prop_map(|(input, output)| Usage { input, output, ..Usage::default() }))
     }
 
     fn any_json() -> impl Strategy<Value = Option<Box<RawValue>>> {

@@ -98,10 +98,12 @@ impl Charge {
         let prompt = || self.limits.estimates.of(&self.route, &self.ask).input;
         match &self.stage {
             Stage::Failed => Usage::default(),
-            Stage::Waiting => facts.tokens().unwrap_or_else(|| Usage { input: prompt(), output: 0 }),
+            Stage::Waiting => {
+                facts.tokens().unwrap_or_else(|| Usage { input: prompt(), output: 0, ..Usage::default() })
+            }
             Stage::Answered(delivered) => facts.tokens().or(delivered.usage).unwrap_or_else(|| {
                 let text = self.limits.estimates.tokens(self.ask.model(), delivered.bytes);
-                Usage { input: prompt(), output: text + delivered.pieces }
+                Usage { input: prompt(), output: text + delivered.pieces, ..Usage::default() }
             }),
         }
     }
@@ -110,13 +112,15 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         let used = self.used();
-        let (model, counted) = {
+        let (served, counted) = {
             let facts = self.trail.facts();
-            (facts.served().and_then(|attempt| attempt.model.clone()), facts.tokens())
+            (facts.served().map(|attempt| (attempt.provider.clone(), attempt.model.clone())), facts.tokens())
         };
+        let (provider, model) = served.map_or((None, None), |(provider, model)| (Some(provider), model));
         let model = model.as_deref().or_else(|| self.ask.model()).unwrap_or_default();
+        let price = self.prices.of(provider.as_deref().unwrap_or_default(), model).price;
         for Entry { hold, quantity } in self.entries.drain(..) {
-            self.limits.meter.settle(hold, units(quantity, used, &self.prices, model));
+            self.limits.meter.settle(hold, units(quantity, used, price));
         }
         if let (Stage::Answered(_), Some(usage)) = (&self.stage, counted) {
             self.limits.estimates.learn(&self.route, &self.ask, usage);

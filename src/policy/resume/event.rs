@@ -54,7 +54,7 @@ impl Identity {
 fn move_tokens(usage: &mut Value, texts_before: u64) {
     let tokens = |name: &str| usage.get(name).and_then(Value::as_u64);
     let (Some(input), Some(output)) = (tokens("prompt_tokens"), tokens("completion_tokens")) else { return };
-    let moved = Usage { input, output }.with_said(texts_before);
+    let moved = Usage { input, output, ..Usage::default() }.with_said(texts_before);
     usage["prompt_tokens"] = moved.input.into();
     usage["completion_tokens"] = moved.output.into();
 }
@@ -138,7 +138,7 @@ mod tests {
         /// Whatever the provider counted: the total stays, and nothing becomes negative.
         #[test]
         fn moving_tokens_keeps_their_total(input in 0u64..1000, output in 0u64..1000, said in 0u64..2000) {
-            let usage = Usage { input, output };
+            let usage = Usage { input, output, ..Usage::default() };
             let moved = usage.with_said(said);
             prop_assert_eq!(moved.total(), usage.total());
             prop_assert!(moved.output >= output && moved.output - output <= said);

@@ -300,7 +300,11 @@ impl Assembly {
 
 fn read_usage(usage: &str) -> Option<Usage> {
     let usage = Fields::read(usage)?;
-    Some(Usage { input: number(usage.get("prompt_tokens")?)?, output: number(usage.get("completion_tokens")?)? })
+    Some(Usage {
+        input: number(usage.get("prompt_tokens")?)?,
+        output: number(usage.get("completion_tokens")?)?,
+        ..Usage::default()
+    })
 }
 
 impl Choice {

@@ -145,7 +145,7 @@ fn what_did_not_say_its_cost_is_given_to_who_does_not_ask() {
     assert!(kept.replay(&stream_with_usage()).is_none());
     assert_eq!(replayed(&kept, &stream()).len(), 4);
     // What the gateway knows of the cost will do.
-    let kept = record(&stream(), &silent, Some(Usage { input: 1, output: 2 })).unwrap();
+    let kept = record(&stream(), &silent, Some(Usage { input: 1, output: 2, ..Usage::default() })).unwrap();
     assert_eq!(whole(&kept)["usage"], json!({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}));
     assert!(kept.replay(&plain()).is_some());
 }
@@ -344,7 +344,7 @@ fn a_conversation_is_kept_in_the_houses_own_words() {
     let ask = Ask::Chat(Chat { messages: vec![message], stream: true, ..Chat::default() });
     let Some(Kept::Answer(answer)) = record(&ask, &openai(), None) else { panic!("kept as an answer") };
     assert_eq!((&*answer.text, answer.finish.as_deref()), ("Hel\"lo wörld 😀\n", Some("stop")));
-    assert_eq!(answer.usage, Some(Usage { input: 3, output: 4 }));
+    assert_eq!(answer.usage, Some(Usage { input: 3, output: 4, ..Usage::default() }));
     assert!(record(&ask, &events(&[OPENAI[0], OPENAI[3]]), None).is_none(), "it says nothing");
     assert!(record(&ask, &events(&[OPENAI[1], &OPENAI[3].replace("stop", "length")]), None).is_none());
     let said = |text: &str, finish: Option<&str>| {

@@ -1,0 +1,31 @@
+-- Adds a batch of rows to a period, once: a batch whose number was seen already is left alone.
+-- KEYS: the last number of the writer, and the period's hash. ARGV: the batch's number, how long that is remembered
+-- (milliseconds), when the hash ends (milliseconds since 1970), how many names a row has, and how many rows there may be
+-- before each further name is used; then per row its names, from all details to few, and eight numbers.
+-- Answers 1 when it was added, 0 when it was known.
+local number = tonumber(ARGV[1])
+if number <= tonumber(redis.call('GET', KEYS[1]) or '0') then return 0 end
+local names, letters = tonumber(ARGV[4]), 'chdirops'
+local at = 4 + names
+local rows = tonumber(redis.call('HGET', KEYS[2], '#') or '0')
+while at <= #ARGV do
+  local name, is_new = nil, false
+  for i = 0, names - 1 do
+    name = ARGV[at + i]
+    is_new = redis.call('HEXISTS', KEYS[2], 'c' .. name) == 0
+    if not is_new or i == names - 1 or rows < tonumber(ARGV[5 + i]) then break end
+  end
+  if is_new then
+    rows = rows + 1
+    redis.call('HINCRBY', KEYS[2], '#', 1)
+  end
+  for i = 1, #letters do
+    local value = ARGV[at + names + i - 1]
+    -- The first letter says that there is such a row.
+    if value ~= '0' or i == 1 then redis.call('HINCRBY', KEYS[2], letters:sub(i, i) .. name, value) end
+  end
+  at = at + names + #letters
+end
+redis.call('PEXPIREAT', KEYS[2], ARGV[3])
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
