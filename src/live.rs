@@ -81,6 +81,7 @@ struct Common {
     menus: Cache<Arc<str>, usize>,
     last_fallback: Mutex<Option<Instant>>,
     is_draining: AtomicBool,
+    is_handed_over: AtomicBool,
     store: Option<Store>,
     limits: Limits,
     flights: Flights,
@@ -130,6 +131,7 @@ impl Live {
             menus: Cache::new(MENUS),
             last_fallback: Mutex::new(None),
             is_draining: AtomicBool::new(false),
+            is_handed_over: AtomicBool::new(false),
             store,
             limits,
             flights: Flights::default(),
@@ -280,6 +282,17 @@ impl Live {
     /// True once the gateway is leaving.
     pub fn is_draining(&self) -> bool {
         self.common.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Says that another process answers in this one's place: it leaves too, but readiness does not fail, because nothing
+    /// changes for callers.
+    pub fn hand_over(&self) {
+        self.common.is_handed_over.store(true, Ordering::Relaxed);
+    }
+
+    /// True once another process has taken this one's place.
+    pub fn is_handed_over(&self) -> bool {
+        self.common.is_handed_over.load(Ordering::Relaxed)
     }
 
     /// Remembers how many items a tenant's menu has.

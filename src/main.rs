@@ -29,6 +29,9 @@ enum Command {
     ///
     /// A change of the config file, of .env or of a key's or certificate's file applies within a second, and so does SIGHUP:
     /// no call and no connection is dropped. A bad file changes nothing; the log, /health/status and /metrics say why.
+    ///
+    /// SIGUSR2 starts the program again, as it was started, and hands the listening sockets over: a new binary or a new
+    /// address takes effect, and nobody is refused. If the new process does not get ready, this one goes on.
     Serve {
         /// The configuration, in TOML.
         #[arg(long, value_name = "FILE")]

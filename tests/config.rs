@@ -305,7 +305,7 @@ fn the_process_beats_dotenv_beats_the_file_beats_the_defaults() {
     let plan = load(Some(("x.toml", text)), &Variables::new(map(&[("PORT", "3"), ("HOST", "")]), dotenv)).unwrap();
     assert_eq!(plan.server.listen.to_string(), "2.2.2.2:3");
     assert_eq!(plan.server.admin, None);
-    assert_eq!(plan.server.drain_timeout, Duration::from_secs(30));
+    assert_eq!(plan.server.leaving.drain, Duration::from_secs(30));
 }
 
 #[test]

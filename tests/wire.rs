@@ -47,6 +47,8 @@ mod floods;
 mod h2c;
 #[path = "wire/half_closed.rs"]
 mod half_closed;
+#[path = "wire/handover.rs"]
+mod handover;
 #[path = "wire/hangups.rs"]
 mod hangups;
 #[path = "wire/http2_provider.rs"]

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::serve::{fail, in_runtime, until_stopped};
+use super::serve::{Beginning, end, in_runtime, until_stopped};
 use crate::config::{self, Variables};
 use crate::gateway::Gateway;
 use crate::live::Live;
@@ -18,33 +18,24 @@ const CONFIG: &str = include_str!("../../config/demo.toml");
 
 /// Runs the demo, on another address than the config's if one is given.
 pub fn run(listen: Option<SocketAddr>) -> ExitCode {
+    end(Beginning::find().and_then(|beginning| beginning.then(|beginning| demonstrate(listen, beginning))))
+}
+
+fn demonstrate(listen: Option<SocketAddr>, beginning: &mut Beginning) -> Result<(), String> {
     // The environment does not count: a demo that finds a real key must not use it.
-    let mut plan = match config::load(Some(("config/demo.toml", CONFIG)), &Variables::default()) {
-        Ok(plan) => plan,
-        Err(problems) => {
-            eprintln!("{problems}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let mut plan = config::load(Some(("config/demo.toml", CONFIG)), &Variables::default())
+        .map_err(|problems| problems.to_string())?;
     if let Some(listen) = listen {
         plan.server.listen = listen;
     }
-    let telemetry = match telemetry::start(&plan.log, plan.environment) {
-        Ok(telemetry) => telemetry,
-        Err(problem) => return fail(&problem),
-    };
-    let result = in_runtime(async move {
+    let _telemetry = telemetry::start(&plan.log, plan.environment)?;
+    in_runtime(async move {
         #[expect(clippy::disallowed_methods, reason = "the demo's world starts now")]
         let world = World::simulated(Arc::new(Simulation::default()), jiff::Timestamp::now(), 1);
         let live = Arc::new(Live::new(&plan, world.chance()));
         let gateway = Gateway::new(plan, live, Arc::new(world))?;
-        until_stopped(gateway, None, introduce).await
-    });
-    drop(telemetry);
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => fail(&problem),
-    }
+        until_stopped(gateway, beginning, None, introduce).await
+    })
 }
 
 /// Says where the demo is and what can be tried.

@@ -5,20 +5,20 @@
 use std::process::ExitCode;
 
 use super::remote;
-use super::serve::{fail, in_runtime};
+use super::serve::{end, in_runtime};
 use crate::names::is_plain_id;
 
 /// Asks the operators' address at `url`. Exit code 1: nothing is known of this call, or the gateway cannot be asked.
 pub fn run(id: Option<&str>, url: &str) -> ExitCode {
+    end(tell(id, url))
+}
+
+fn tell(id: Option<&str>, url: &str) -> Result<(), String> {
     if let Some(id) = id.filter(|id| !is_plain_id(id)) {
-        return fail(&format!("{id:?} is no request id: it stands in X-Request-Id of every answer"));
+        return Err(format!("{id:?} is no request id: it stands in X-Request-Id of every answer"));
     }
     let path = format!("/admin/explain{}{}?format=text", if id.is_some() { "/" } else { "" }, id.unwrap_or_default());
-    match in_runtime(remote::ask_as_operator(url, &path)) {
-        Ok(text) => {
-            print!("{}", String::from_utf8_lossy(&text));
-            ExitCode::SUCCESS
-        }
-        Err(problem) => fail(&problem),
-    }
+    let text = in_runtime(remote::ask_as_operator(url, &path))?;
+    print!("{}", String::from_utf8_lossy(&text));
+    Ok(())
 }

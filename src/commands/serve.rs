@@ -1,6 +1,7 @@
-//! `tidegate serve`: run the gateway until SIGTERM or SIGINT, then let what runs finish. SIGHUP and changed files reload.
+//! `tidegate serve`: run the gateway until SIGTERM or SIGINT, then let what runs finish. SIGHUP and changed files reload,
+//! SIGUSR2 hands over to a new process.
 //!
-//! It does not know what a gateway does; it gives one a listener, a world and a signal to stop.
+//! It does not know what a gateway does; it gives one its sockets, a world and the reasons to leave.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,12 +9,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::handover::Predecessor;
+use super::leaving::Signals;
 use super::reload::Reloading;
+use super::sockets::{CALLERS, OPERATORS, Sockets};
+use super::supervisor;
 use crate::config;
 use crate::config::watch::Watch;
 use crate::gateway::Gateway;
@@ -25,41 +28,64 @@ use crate::world::World;
 
 /// Runs the gateway with a config file, or without one.
 pub fn run(file: Option<&Path>) -> ExitCode {
+    end(Beginning::find().and_then(|beginning| beginning.then(|beginning| serve(file, beginning))))
+}
+
+fn serve(file: Option<&Path>, beginning: &mut Beginning) -> Result<(), String> {
     let watch = Watch::new(file);
-    let loaded = match config::load_from(file) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            eprintln!("{problems}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let telemetry = match telemetry::start(&loaded.plan.log, loaded.plan.environment) {
-        Ok(telemetry) => Arc::new(telemetry),
-        Err(problem) => return fail(&problem),
-    };
+    let loaded = config::load_from(file).map_err(|problems| format!("the configuration cannot be used\n{problems}"))?;
+    let telemetry = Arc::new(telemetry::start(&loaded.plan.log, loaded.plan.environment)?);
     tracing::info!(config = loaded.source.as_str(), version = env!("CARGO_PKG_VERSION"), "starting");
     for warning in &loaded.plan.warnings {
         tracing::warn!("{warning}");
     }
-    let telling = telemetry.clone();
     let scheme = if loaded.plan.server.tls.is_some() { "https" } else { "http" };
-    let result = in_runtime(async move {
+    let telling = telemetry.clone();
+    // Last of all, when `telemetry` goes, what it still holds is written.
+    in_runtime(async move {
         let world = World::real();
         let live = Arc::new(Live::new(&loaded.plan, world.chance()));
         let gateway = Gateway::new(loaded.plan, live, Arc::new(world))?;
         let reloading = Reloading::listen(file, watch, telling)?;
-        until_stopped(gateway, Some(reloading), |address| tracing::info!("listening on {scheme}://{address}")).await
-    });
-    drop(telemetry);
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => fail(&problem),
+        let ready = |address| tracing::info!("listening on {scheme}://{address}");
+        until_stopped(gateway, beginning, Some(reloading), ready).await
+    })
+}
+
+/// What a process has been given by whoever started it.
+pub(super) struct Beginning {
+    predecessor: Option<Predecessor>,
+    sockets: Sockets,
+}
+
+impl Beginning {
+    /// Looks for it; once, and first of all.
+    pub(super) fn find() -> Result<Self, String> {
+        Ok(match Predecessor::meet()? {
+            Some((predecessor, sockets)) => Self { predecessor: Some(predecessor), sockets },
+            None => Self { predecessor: None, sockets: Sockets::of_supervisor()? },
+        })
+    }
+
+    /// Goes on with it. If that fails before callers are answered, the process before this one learns why.
+    pub(super) fn then(mut self, work: impl FnOnce(&mut Self) -> Result<(), String>) -> Result<(), String> {
+        let result = work(&mut self);
+        if let (Err(problem), Some(predecessor)) = (&result, self.predecessor) {
+            predecessor.refuse(problem);
+        }
+        result
     }
 }
 
-pub(super) fn fail(problem: &str) -> ExitCode {
-    eprintln!("tidegate: {problem}");
-    ExitCode::FAILURE
+/// How the process ends.
+pub(super) fn end(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("tidegate: {problem}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// How long a start waits for the store to say what operators have switched: no call is to go where somebody has switched off,
@@ -82,11 +108,13 @@ pub(super) fn in_runtime<T>(future: impl Future<Output = Result<T, String>>) -> 
 /// address.
 pub(super) async fn until_stopped(
     gateway: Gateway,
+    beginning: &mut Beginning,
     reloading: Option<Reloading>,
     ready: impl FnOnce(SocketAddr),
 ) -> Result<(), String> {
     let plan = gateway.plan.server.clone();
-    let listener = bind(plan.listen).await?;
+    let mut sockets = std::mem::take(&mut beginning.sockets);
+    let listener = sockets.listen(CALLERS, plan.listen).await?;
     let shutdown = CancellationToken::new();
     let tasks = TaskTracker::new();
     let current = Current::probed(gateway, &tasks, &shutdown);
@@ -94,19 +122,26 @@ pub(super) async fn until_stopped(
         tracing::warn!("the store does not say what is switched off: what is known here holds until it does");
     }
     if let Some(address) = plan.admin {
-        let admin = bind(address).await.map_err(|problem| format!("{problem} (server.admin; \"off\" turns it off)"))?;
+        let admin = sockets.listen(OPERATORS, address).await;
+        let admin = admin.map_err(|problem| format!("{problem} (server.admin; \"off\" turns it off)"))?;
         let bound = admin.local_addr().map_err(|fault| fault.to_string())?;
         tracing::info!("operators: http://{bound}");
         tasks.spawn(server::run(admin, Door::Operators, current.clone(), shutdown.clone()));
     }
+    sockets.close_rest();
     if let Some(reloading) = reloading {
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(reloading.run(current.clone())));
     }
-    let mut signals = Signals::listen()?;
+    tasks.spawn(shutdown.clone().run_until_cancelled_owned(supervisor::stay_alive()));
+    let signals = Signals::listen()?;
     ready(listener.local_addr().map_err(|fault| fault.to_string())?);
+    supervisor::ready();
+    if let Some(predecessor) = beginning.predecessor.take() {
+        predecessor.relieve();
+    }
     let is_clean = tokio::select! {
         is_clean = server::run(listener, Door::Callers, current.clone(), shutdown.clone()) => is_clean,
-        () = signals.stop(&current, &shutdown) => false,
+        () = signals.leave(&current, sockets, &shutdown) => false,
     };
     tasks.close();
     if is_clean {
@@ -116,7 +151,7 @@ pub(super) async fn until_stopped(
         // Nobody waits for the result any more; what is half done is worth a moment, not a hang.
         let _ = tokio::time::timeout(LAST_TASKS, gateway.live.tasks().wait()).await;
     }
-    let grace = current.gateway().plan.server.drain_timeout;
+    let grace = current.gateway().plan.server.leaving.drain;
     match is_clean {
         true => tracing::info!("stopped; every call was finished"),
         false => tracing::warn!(
@@ -125,44 +160,4 @@ pub(super) async fn until_stopped(
         ),
     }
     Ok(())
-}
-
-async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address).await.map_err(|fault| match fault.kind() {
-        std::io::ErrorKind::AddrInUse => format!("cannot listen on {address}: another process does already"),
-        std::io::ErrorKind::PermissionDenied => {
-            format!("cannot listen on {address}: not allowed (ports below 1024 need a privilege)")
-        }
-        _ => format!("cannot listen on {address}: {fault}"),
-    })
-}
-
-/// The signals that end the process.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, String> {
-        let listen = |kind| signal(kind).map_err(|fault| format!("signals cannot be received: {fault}"));
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
-
-    /// The first signal begins the drain; the second ends the wait for it.
-    async fn stop(&mut self, current: &Current, shutdown: &CancellationToken) {
-        let signal = self.next().await;
-        tracing::info!(signal, "stopping: no new connections, running calls finish");
-        current.gateway().live.drain();
-        shutdown.cancel();
-        let signal = self.next().await;
-        tracing::warn!(signal, "stopping at once");
-    }
 }

@@ -17,7 +17,7 @@ use super::plan::{
 use super::problem::Report;
 use super::reader::{At, Section};
 use super::secret::Secret;
-use super::{amounts, tls, value};
+use super::{amounts, leaving, tls, value};
 use crate::call::Pace;
 use crate::store::OnStoreError;
 use crate::store::redis::address::Address;
@@ -66,8 +66,7 @@ pub(super) fn server(root: &mut Section<'_>, report: &Report) -> ServerPlan {
         body_timeout,
         idle_timeout,
         write_timeout,
-        // Zero means: do not wait for running calls.
-        drain_timeout: section.required("drain_timeout", value::duration_or_zero).unwrap_or_default(),
+        leaving: leaving::read(&mut section),
         max_connections: section.required("max_connections", value::count).unwrap_or_default(),
         max_connections_per_address: section.required("max_connections_per_address", value::count).unwrap_or_default(),
         max_requests_per_connection: section.required("max_requests_per_connection", value::count).unwrap_or_default(),

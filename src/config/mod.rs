@@ -14,6 +14,7 @@ pub mod fixed;
 mod flags;
 mod general;
 pub mod input;
+pub mod leaving;
 pub mod limits;
 pub mod load;
 pub mod models;

@@ -18,6 +18,7 @@ use super::effective::Effective;
 pub use super::explaining::ExplainPlan;
 pub use super::flags::FlagsPlan;
 pub use super::input::InputPlan;
+use super::leaving::LeavingPlan;
 pub use super::limits::{KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity};
 pub use super::models::{ModelMap, Pattern, Price, PriceList, Prices, Quote};
 use super::secret::Secret;
@@ -107,8 +108,8 @@ pub struct ServerPlan {
     pub idle_timeout: Duration,
     /// How long a caller may refuse to read.
     pub write_timeout: Duration,
-    /// How long running calls may go on after SIGTERM.
-    pub drain_timeout: Duration,
+    /// How it takes leave of its callers.
+    pub leaving: LeavingPlan,
     /// Connections at once.
     pub max_connections: usize,
     /// Connections at once of one address that is no trusted proxy's.

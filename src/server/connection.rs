@@ -319,10 +319,10 @@ pub(super) struct Busy {
 }
 
 impl Busy {
-    /// True for the last request that an HTTP/1 connection is allowed.
-    pub(super) fn is_last(&self) -> bool {
+    /// True for the last request that an HTTP/1 connection is allowed: it has had its share, or the server leaves.
+    pub(super) fn is_last(&self, is_leaving: bool) -> bool {
         let state = &self.pace.0;
-        state.protocol == Protocol::Http1 && self.number + 1 >= state.most
+        state.protocol == Protocol::Http1 && (is_leaving || self.number + 1 >= state.most)
     }
 
     /// Nothing that follows the answer is framed as HTTP/1 is; HTTP/2 goes on framing it. Said before the answer is sent, so

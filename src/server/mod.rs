@@ -42,6 +42,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -51,6 +52,7 @@ use self::crowd::{Crowd, Place};
 use self::current::Current;
 use crate::config::plan::ServerPlan;
 use crate::metrics::Metrics;
+use crate::time::later;
 
 /// Streams at once on one HTTP/2 connection.
 const H2_STREAMS: u32 = 250;
@@ -94,6 +96,7 @@ pub async fn run(listener: TcpListener, door: Door, current: Arc<Current>, shutd
         door,
         crowd: Arc::default(),
         drain: shutdown.clone(),
+        retire: CancellationToken::new(),
         kill: CancellationToken::new(),
         tunnels: TaskTracker::new(),
         farewell: CancellationToken::new(),
@@ -111,9 +114,7 @@ pub async fn run(listener: TcpListener, door: Door, current: Arc<Current>, shutd
     drop(listener);
     tasks.close();
     server.tunnels.close();
-    let grace = server.plan().drain_timeout;
-    let all = async { tokio::join!(tasks.wait(), server.tunnels.wait()) };
-    let is_clean = tokio::time::timeout(grace, all).await.is_ok();
+    let is_clean = server.drained(&tasks).await;
     // Before the connections that carry them: each says goodbye, and waits for the answer no longer than it does anyway.
     server.farewell.cancel();
     server.tunnels.wait().await;
@@ -127,7 +128,11 @@ struct Server {
     metrics: Arc<Metrics>,
     door: Door,
     crowd: Arc<Crowd>,
+    /// Nobody connects any more, and whoever asks is told to ask elsewhere next time.
     drain: CancellationToken,
+    /// Who asks nothing is let go.
+    retire: CancellationToken,
+    /// The time is over for everybody.
     kill: CancellationToken,
     /// Conversations, which outlive the connection of HTTP/1 that they came by.
     tunnels: TaskTracker,
@@ -163,6 +168,25 @@ impl Server {
         plan
     }
 
+    /// Waits for connections and conversations to end, within the drain timeout. True: all have.
+    async fn drained(&self, tasks: &TaskTracker) -> bool {
+        let leaving = self.plan().leaving;
+        let end = later(Instant::now(), leaving.drain);
+        // A kept connection is not closed at once: a request may be on its way, and would be lost. Whoever asks is answered
+        // and told that it was the last time. After a hand-over nobody waits for this process to end, so that there is time.
+        let is_handed_over = self.current.gateway().live.is_handed_over();
+        let kept = match is_handed_over {
+            true => leaving.drain.saturating_sub(GOODBYE),
+            false => leaving.idle.min(leaving.drain / 2),
+        };
+        let all = async || tokio::join!(tasks.wait(), self.tunnels.wait());
+        if tokio::time::timeout(kept, all()).await.is_ok() {
+            return true;
+        }
+        self.retire.cancel();
+        tokio::time::timeout_at(end, all()).await.is_ok()
+    }
+
     async fn accept(self: &Arc<Self>, listener: &TcpListener, tasks: &TaskTracker) {
         loop {
             let (stream, peer) = match listener.accept().await {
@@ -191,16 +215,12 @@ impl Server {
     async fn connection(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Arc<Counted>) {
         // Without it the last piece of a chunked answer waits for an acknowledgement, 40 ms on Linux.
         let _ = stream.set_nodelay(true);
-        let last_call = async {
-            self.drain.cancelled().await;
-            tokio::time::sleep(LAST_CALL).await;
-        };
         let plan = self.plan();
         let greeting = tokio::select! {
             biased;
             greeting = connection::greet(stream, &plan) => greeting,
             // It has not asked anything yet.
-            () = last_call => None,
+            () = self.retire.cancelled() => None,
         };
         let Some((protocol, io)) = greeting else { return };
         let peer = Peer { address: peer.ip(), is_secure: io.is_secure() };
@@ -228,7 +248,8 @@ impl Server {
                 // Errors here are callers that left or spoke nonsense; hyper has answered what could be answered.
                 _ = &mut connection => return,
                 why = &mut overdue => break why,
-                () = self.drain.cancelled(), if !is_leaving => {
+                // Until then the answers say that they are the last.
+                () = self.retire.cancelled(), if !is_leaving => {
                     is_leaving = true;
                     Pin::new(&mut connection).graceful_shutdown();
                 }
@@ -310,7 +331,7 @@ impl Server {
                             drop((held, place));
                         });
                     }
-                    None if busy.is_last() => {
+                    None if busy.is_last(server.drain.is_cancelled()) => {
                         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                     }
                     None => {}

@@ -5,7 +5,7 @@ use tokio::net::TcpStream;
 use crate::gateway::{Gateway, Setup};
 use crate::h2c::{Http2, text};
 use crate::provider::Provider;
-use crate::socket::{Socket, soon};
+use crate::socket::soon;
 use crate::words::{DONE, LAST_CHUNK, STREAM, chat, chat_stream, chunk, completion, event, plain};
 
 async fn gateway_and_provider(server: &str) -> (Gateway, Provider) {
@@ -16,10 +16,8 @@ async fn gateway_and_provider(server: &str) -> (Gateway, Provider) {
 /// Waits until nobody can connect any more.
 async fn refuses_connections(gateway: &Gateway) {
     let refused = async {
-        while let Ok(stream) = TcpStream::connect(gateway.address).await {
-            // It came in before the port was closed: it is let go, and the next one tried.
-            Socket::new(stream).closed().await;
-        }
+        // Who came in before the port was closed goes again, and the next one tries.
+        while TcpStream::connect(gateway.address).await.is_ok() {}
     };
     soon("a refused connection", refused).await;
 }
@@ -70,6 +68,40 @@ async fn a_leaving_gateway_cuts_off_a_stream_that_never_ends() {
     assert!(!gateway.left().await, "somebody was cut off");
     assert_eq!(there.closed().await, "");
     assert!(caller.try_body().await.is_err(), "a cut answer must not look complete");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_a_kept_connection_sends_to_a_leaving_gateway_is_answered_and_the_last() {
+    let (gateway, provider) = gateway_and_provider("drain_idle = \"10s\"\n").await;
+    let (mut used, mut fresh) = (gateway.connect().await, gateway.connect().await);
+    used.send(chat()).await;
+    let (mut there, _) = provider.request().await;
+    there.send(plain(&completion("before"))).await;
+    assert_eq!(used.message().await.header("connection"), None);
+    gateway.leave();
+    refuses_connections(&gateway).await;
+    for caller in [&mut used, &mut fresh] {
+        caller.send(chat()).await;
+        provider.next_request(&mut there).await;
+        there.send(plain(&completion("after"))).await;
+        let message = caller.message().await;
+        assert_eq!((message.text(), message.header("connection")), (&*completion("after"), Some("close")));
+        assert_eq!(caller.closed().await, "");
+    }
+    assert!(gateway.left().await, "nobody was cut off");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_nothing_of_a_leaving_gateway_is_let_go() {
+    let (gateway, provider) = gateway_and_provider("drain_idle = \"50ms\"\n").await;
+    let (mut used, mut fresh) = (gateway.connect().await, gateway.connect().await);
+    used.send(chat()).await;
+    let (mut there, _) = provider.request().await;
+    there.send(plain(&completion("ok"))).await;
+    used.message().await;
+    gateway.leave();
+    assert_eq!((used.closed().await, fresh.closed().await), ("".into(), "".into()));
+    assert!(gateway.left().await, "that is no call cut off");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,13 +6,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::socket::{Socket, soon};
+use crate::socket::{PATIENCE, Socket, soon};
+
+/// The program.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_tidegate");
 
 /// An empty folder, removed in the end.
 pub(crate) struct Folder(PathBuf);
@@ -51,7 +55,7 @@ impl Drop for Folder {
 }
 
 fn command(folder: &Folder, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let mut command = Command::new(BINARY);
     command.args(arguments).current_dir(&folder.0).env_clear().env("TMPDIR", &folder.0);
     command.envs(variables.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
     command
@@ -73,7 +77,18 @@ pub(crate) struct Program {
 impl Program {
     /// Starts it and waits until it says where it listens.
     pub(crate) async fn start(folder: &Folder, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut command = command(folder, arguments, variables);
+        Self::start_by(command(folder, arguments, variables)).await
+    }
+
+    /// Starts it by a shell, which runs this and has a listening socket as its standard input.
+    pub(crate) async fn start_with_socket(folder: &Folder, shell: &str, socket: std::net::TcpListener) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", shell, BINARY]).current_dir(&folder.0).env_clear().kill_on_drop(true);
+        command.stdin(Stdio::from(std::os::fd::OwnedFd::from(socket)));
+        Self::start_by(command).await
+    }
+
+    async fn start_by(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let written = Arc::new(Mutex::new(String::new()));
         let (said, mut saying) = mpsc::unbounded_channel();
@@ -113,15 +128,45 @@ impl Program {
         self.signal("HUP").await;
     }
 
+    /// Sends it SIGUSR2.
+    pub(crate) async fn hand_over(&self) {
+        self.signal("USR2").await;
+    }
+
     async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("it runs").to_string();
-        let status = Command::new("sh").args(["-c", "kill -\"$1\" \"$0\"", &id, name]).status();
-        assert!(soon("kill", status).await.expect("a shell").success());
+        kill(self.child.id().expect("it runs"), name).await;
+    }
+
+    /// What it, and others that it has started, have written so far.
+    pub(crate) fn written(&self) -> String {
+        self.written.lock().expect("no reader panics").clone()
+    }
+
+    /// Waits until a line with this in it has been written so often; returns the last of them.
+    pub(crate) async fn says(&self, what: &str, times: usize) -> String {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        let said = async {
+            loop {
+                ticks.tick().await;
+                if let Some(line) = self.written().lines().filter(|line| line.contains(what)).nth(times - 1) {
+                    return line.to_owned();
+                }
+            }
+        };
+        match tokio::time::timeout(PATIENCE, said).await {
+            Ok(line) => line,
+            Err(_) => panic!("{what:?} was not written {times} times:\n{}", self.written()),
+        }
+    }
+
+    /// Waits until it has ended; what it wrote is left.
+    pub(crate) async fn is_over(&mut self) -> ExitStatus {
+        soon("the end of the program", self.child.wait()).await.expect("it was started")
     }
 
     /// Where operators connect.
     pub(crate) fn operators(&self) -> String {
-        let written = self.written.lock().expect("no reader panics").clone();
+        let written = self.written();
         let address = written.split_once("operators: http://").map(|(_, rest)| rest).expect("an operators' address");
         let is_part = |letter: &char| letter.is_ascii_digit() || ".:".contains(*letter);
         format!("http://{}", address.chars().take_while(is_part).collect::<String>())
@@ -134,6 +179,37 @@ impl Program {
         let written = self.written.lock().expect("no reader panics").clone();
         (status, written)
     }
+}
+
+/// A process that a program has started in its own place. Dropped, it is ended.
+pub(crate) struct Successor {
+    pub(crate) id: u32,
+}
+
+impl Successor {
+    /// The one that this program, or one of its successors, was the so-many-th to hand over to.
+    pub(crate) async fn of(program: &Program, times: usize) -> Self {
+        let line = program.says("\"handed over", times).await;
+        let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
+        Self { id: line["successor"].as_u64().and_then(|id| id.try_into().ok()).expect("the number of a process") }
+    }
+
+    /// Sends it a signal.
+    pub(crate) async fn signal(&self, name: &str) {
+        kill(self.id, name).await;
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        // It may have ended in order.
+        let _ = std::process::Command::new("kill").args(["-9", &self.id.to_string()]).output();
+    }
+}
+
+async fn kill(id: u32, name: &str) {
+    let status = Command::new("sh").args(["-c", "kill -\"$1\" \"$0\"", &id.to_string(), name]).status();
+    assert!(soon("kill", status).await.expect("a shell").success());
 }
 
 async fn read(pipe: impl AsyncRead + Unpin, written: Arc<Mutex<String>>, said: mpsc::UnboundedSender<String>) {

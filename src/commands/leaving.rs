@@ -1,0 +1,117 @@
+//! Leaving: the signals that end the process, and the order in which it takes leave.
+//!
+//! SIGTERM and SIGINT: readiness fails, callers still come for `leave_delay`, then nobody connects any more and running
+//! calls finish; a second one ends the wait. SIGUSR2: another process takes this one's place, and then running calls
+//! finish here; if it cannot, nothing changes. What finishing is, the server knows.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::handover::hand_over;
+use super::sockets::Sockets;
+use super::supervisor;
+use crate::server::current::Current;
+
+/// The signals that end the process.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    replace: Signal,
+}
+
+impl Signals {
+    /// From now on they end it in order.
+    pub(super) fn listen() -> Result<Self, String> {
+        let listen = |kind| signal(kind).map_err(|fault| format!("signals cannot be received: {fault}"));
+        let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, replace: listen(SignalKind::user_defined2())? })
+    }
+
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.terminate.recv() => Wish::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Wish::Stop("SIGINT"),
+            _ = self.replace.recv() => Wish::HandOver,
+        }
+    }
+
+    /// Waits for one that ends the process without another in its place.
+    async fn stop(&mut self) -> &'static str {
+        loop {
+            if let Wish::Stop(signal) = self.next().await {
+                return signal;
+            }
+        }
+    }
+
+    /// Waits for a reason to leave and begins to: `shutdown` is cancelled, and the sockets are let go. Returns when a
+    /// further signal wants the process to end at once.
+    pub(super) async fn leave(mut self, current: &Current, sockets: Sockets, shutdown: &CancellationToken) {
+        self.reason(current, &sockets).await;
+        // The server has its own. With these a caller would connect to nobody.
+        drop(sockets);
+        shutdown.cancel();
+        if current.gateway().live.is_handed_over() {
+            // A supervisor that stops the service tells every process of it, this one too: that is no second time.
+            let signal = self.stop().await;
+            tracing::info!(signal, "stopping anyway: running calls finish");
+        }
+        let signal = self.stop().await;
+        tracing::warn!(signal, "stopping at once");
+    }
+
+    async fn reason(&mut self, current: &Current, sockets: &Sockets) {
+        loop {
+            let signal = match self.next().await {
+                Wish::Stop(signal) => signal,
+                Wish::HandOver => {
+                    tracing::info!(signal = "SIGUSR2", "handing over: another process is started");
+                    let within = current.gateway().plan.server.leaving.handover;
+                    tokio::select! {
+                        done = hand_over(sockets.open(), within) => match done {
+                            Ok(successor) => return handed_over(successor, current),
+                            Err(problem) => {
+                                tracing::error!(problem, "no other process could take over, this one goes on");
+                                continue;
+                            }
+                        },
+                        // The process that was to take over ends too: both were meant.
+                        signal = self.stop() => signal,
+                    }
+                }
+            };
+            return self.stopping(signal, current).await;
+        }
+    }
+
+    async fn stopping(&mut self, signal: &'static str, current: &Current) {
+        let gateway = current.gateway();
+        gateway.live.drain();
+        supervisor::stopping();
+        let delay = gateway.plan.server.leaving.delay;
+        if !delay.is_zero() {
+            tracing::info!(signal, "stopping: not ready any more, callers still come for {} s", delay.as_secs_f64());
+            tokio::select! {
+                () = sleep(delay) => {}
+                // In a hurry after all; calls that run are still waited for until the next one.
+                _ = self.stop() => {}
+            }
+        }
+        tracing::info!(signal, "stopping: no new connections, running calls finish");
+    }
+}
+
+fn handed_over(successor: u32, current: &Current) {
+    tracing::info!(successor, "handed over: the other process answers, running calls finish here");
+    current.gateway().live.hand_over();
+    supervisor::handed_over(successor);
+}
+
+/// What a signal asks for.
+enum Wish {
+    /// The process ends; by this signal.
+    Stop(&'static str),
+    /// Another process takes its place.
+    HandOver,
+}
