@@ -1,7 +1,7 @@
 # `make` alone lists the targets. What is installed is in scripts/setup, and what CI runs in .ci/run.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test soak demo lint format clippy rustdoc docs bench bench-breaker bench-cache-hit bench-cache-hit-rate bench-limit fuzz deny check-dockerfile slowhttptest clean
+.PHONY: help setup test soak demo lint format clippy rustdoc docs bench bench-breaker bench-cache-hit bench-cache-hit-rate bench-limit fuzz deny check-dockerfile slowhttptest restart-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,10 @@ test: setup ## set up, then run the whole suite
 soak: SEEDS ?= 5000
 soak: ## thousands of seeded worlds (SEEDS=5000); SEED=17 plays one of them again
 	SEEDS=$(SEEDS) cargo test --locked --test soak -- --nocapture
+
+restart-test: ROUNDS ?= 10
+restart-test: ## ten restarts and ten reloads under load (ROUNDS=10): no call may be lost
+	ROUNDS=$(ROUNDS) cargo test --locked --test restart -- --nocapture
 
 demo: ## the gateway with simulated providers: no keys, no network
 	cargo run --locked --quiet -- demo
