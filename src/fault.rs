@@ -127,6 +127,15 @@ pub enum Fault {
         /// Why the last one was wrong; for the log.
         reason: &'static str,
     },
+    /// A guard lets it not pass.
+    Guarded {
+        /// The guard.
+        guard: Arc<str>,
+        /// What it found: the pattern's name.
+        kind: Arc<str>,
+        /// False: in the request.
+        is_in_answer: bool,
+    },
     /// The caller asks more than a rule allows.
     Limited(Box<Limited>),
     /// The shared store is out, and the config wants limited calls refused then.
@@ -311,6 +320,8 @@ impl Fault {
             Fault::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
             Fault::Forbidden { .. } => StatusCode::FORBIDDEN,
             Fault::Locked { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Fault::Guarded { is_in_answer: false, .. } => StatusCode::BAD_REQUEST,
+            Fault::Guarded { is_in_answer: true, .. } => StatusCode::BAD_GATEWAY,
             Fault::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -347,6 +358,7 @@ impl Fault {
             Fault::Forbidden { .. } => "forbidden",
             Fault::Unverifiable => "credentials_unverifiable",
             Fault::Locked { .. } => "too_many_wrong_credentials",
+            Fault::Guarded { .. } => "guard_rejected",
             Fault::Limited(_) => "rate_limited",
             Fault::StoreOut => "store_unavailable",
             Fault::Overloaded => "overloaded",
@@ -363,6 +375,7 @@ impl Fault {
             | Fault::Unauthenticated { .. }
             | Fault::Forbidden { .. }
             | Fault::Locked { .. }
+            | Fault::Guarded { is_in_answer: false, .. }
             | Fault::Limited(_)
             | Fault::Crowded { .. }
             | Fault::NotKept => Blame::Caller,
@@ -380,6 +393,7 @@ impl Fault {
             | Fault::Credential { .. }
             | Fault::Saturated { .. }
             | Fault::Unsupported { .. }
+            | Fault::Guarded { is_in_answer: true, .. }
             | Fault::StoreOut
             | Fault::Unverifiable
             | Fault::Overloaded
@@ -441,6 +455,7 @@ impl Fault {
             | Fault::Forbidden { .. }
             | Fault::Unverifiable
             | Fault::Locked { .. }
+            | Fault::Guarded { .. }
             | Fault::Limited(_)
             | Fault::StoreOut
             | Fault::Overloaded
@@ -502,6 +517,12 @@ impl Fault {
             Fault::Unverifiable => "Credentials cannot be checked at the moment. Please try again.".into(),
             Fault::Forbidden { .. } => "These credentials do not allow this request.".into(),
             Fault::Locked { .. } => "Too many wrong credentials came from this address. Please try again later.".into(),
+            Fault::Guarded { kind, is_in_answer: false, .. } => {
+                format!("The request is refused because it holds something that must not be sent here: {kind}.").into()
+            }
+            Fault::Guarded { kind, is_in_answer: true, .. } => {
+                format!("The answer is withheld because it holds something that must not be passed on: {kind}.").into()
+            }
             Fault::Limited(limited) => limited.public(),
             Fault::StoreOut => "The gateway cannot count requests at the moment. Please try again.".into(),
             Fault::Overloaded => "The gateway is at its limit. Please try again.".into(),
@@ -553,6 +574,7 @@ impl Fault {
                 Some((*reason).into())
             }
             Fault::Internal { detail } => Some(detail.clone()),
+            Fault::Guarded { guard, kind, .. } => Some(format!("guard {guard}: {kind}")),
             Fault::Limited(limited) => Some(format!("limit {}", limited.rule)),
             Fault::Request(_)
             | Fault::NoProvider

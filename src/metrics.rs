@@ -4,6 +4,7 @@
 //! code, never from a request.
 
 pub mod caches;
+pub mod guards;
 pub mod limits;
 pub mod tunnels;
 
@@ -20,6 +21,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use self::caches::CacheMetrics;
+use self::guards::GuardMetrics;
 use self::limits::LimitMetrics;
 use self::tunnels::TunnelMetrics;
 
@@ -167,6 +169,8 @@ pub struct Metrics {
     pub caches: CacheMetrics,
     /// Of conversations: `voice_active_connections`, `voice_chunks_total`, `voice_overrun_total`.
     pub tunnels: TunnelMetrics,
+    /// Those of guards.
+    pub guards: GuardMetrics,
     /// `tidegate_connections`: callers' connections.
     pub connections: Gauge,
     /// `tidegate_connections_shed_total`: closed at once because there were too many.
@@ -225,6 +229,7 @@ impl Metrics {
             limits: LimitMetrics::default(),
             caches: CacheMetrics::default(),
             tunnels: TunnelMetrics::default(),
+            guards: GuardMetrics::default(),
             connections: Gauge::default(),
             connections_shed: Counter::default(),
             buffered: Gauge::default(),
@@ -297,6 +302,7 @@ impl Metrics {
         metrics.limits.register(&mut registry);
         metrics.caches.register(&mut registry);
         metrics.tunnels.register(&mut registry);
+        metrics.guards.register(&mut registry);
         registry.register("tidegate_connections", "Open connections of callers", metrics.connections.clone());
         let shed = metrics.connections_shed.clone();
         registry.register("tidegate_connections_shed", "Connections closed at once because there were too many", shed);

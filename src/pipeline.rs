@@ -19,6 +19,7 @@ use crate::policy::concurrency::Concurrency;
 use crate::policy::deadline::Deadline;
 use crate::policy::degrade::Degrade;
 use crate::policy::failover::{Failover, Target};
+use crate::policy::guard::Guard;
 use crate::policy::hedge::Hedge;
 use crate::policy::limit::Limit;
 use crate::policy::observe::Observe;
@@ -70,6 +71,9 @@ pub fn route(
         .layer(policy(Deadline::new(plan.total)))
         // Inside the deadline, and around all that asks providers: what it holds ready is for when none of them answers.
         .layer(policy(degrade))
+        // Around the cache: what is kept is the provider's answer to what it may see, and each caller gets it as the guards of
+        // now let it pass. Inside degrade: what is written beforehand is the operator's own.
+        .layer(policy(Guard::new(&plan.guards)))
         // Inside degrade: an answer that was kept is better than one that was written beforehand, which is never kept. Around
         // all that asks: what was resumed is looked at as a whole.
         .layer(policy(cache.map(|cache| Switched::new(cache, switch(Cache::NAME)))));

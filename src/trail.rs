@@ -112,6 +112,8 @@ pub struct Facts {
     pub limits: Vec<LimitFact>,
     /// What became of a conversation both ways, if there was one.
     pub tunnel: Option<TunnelFact>,
+    /// What guards found.
+    pub guarded: Vec<GuardFact>,
     /// The code of the fault that the caller was told, if any.
     pub fault: Option<&'static str>,
     /// What is known about the fault beyond its code; for the log, never for the caller.
@@ -138,6 +140,7 @@ impl Facts {
             degraded: None,
             limits: Vec::new(),
             tunnel: None,
+            guarded: Vec::new(),
             fault: None,
             fault_detail: None,
         }
@@ -237,6 +240,40 @@ pub struct KeptFact {
     pub model: Option<Arc<str>>,
     /// Its tokens, where they were counted.
     pub usage: Option<Usage>,
+}
+
+/// What a guard found of one kind in one direction: how much, and never what.
+#[derive(Clone, Debug)]
+pub struct GuardFact {
+    /// The guard's name.
+    pub guard: Arc<str>,
+    /// The pattern's name.
+    pub kind: Arc<str>,
+    /// In what it was.
+    pub direction: Direction,
+    /// What became of it: `mask`, `reject` or `report`.
+    pub action: &'static str,
+    /// How often.
+    pub count: u64,
+}
+
+/// Which way something goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From a caller to a provider.
+    Request,
+    /// Back.
+    Answer,
+}
+
+impl Direction {
+    /// The word in metrics and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Direction::Request => "request",
+            Direction::Answer => "answer",
+        }
+    }
 }
 
 /// What one rule said.

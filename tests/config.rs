@@ -737,6 +737,8 @@ zzz = 1
 zzz = 1
 [flags]
 zzz = 1
+[guard.a]
+zzz = 1
 [route.openai-chat]
 zzz = 1
 timeout.zzz = 1
@@ -748,7 +750,7 @@ targets = [{ provider = "openai", zzz = 1 }]
 fn every_key_is_shown_in_the_default_file() {
     let shown = problems(STRANGER, &[]);
     let lists: Vec<_> = shown.lines().filter_map(|line| line.split_once("(known here: ")).collect();
-    assert_eq!(lists.len(), 28, "{shown}");
+    assert_eq!(lists.len(), 29, "{shown}");
     for (place, keys) in lists {
         for key in keys.trim_end_matches(')').split(", ") {
             let is_shown =
@@ -764,9 +766,14 @@ fn every_key_is_shown_in_the_default_file() {
 #[test]
 fn the_commented_templates_are_valid() {
     let mut text = String::new();
-    for title in
-        ["# [provider.NAME]", "# [route.NAME]", "# [api_key.NAME]", "# [limit.NAME]", "# [limit.canvas-anonymous]"]
-    {
+    for title in [
+        "# [provider.NAME]",
+        "# [route.NAME]",
+        "# [api_key.NAME]",
+        "# [limit.NAME]",
+        "# [limit.canvas-anonymous]",
+        "# [guard.NAME]",
+    ] {
         let lines = GATEWAY.lines().skip_while(|line| *line != title).take_while(|line| line.starts_with('#'));
         let bare = lines
             .map(|line| line.trim_start_matches("# "))
@@ -975,4 +982,36 @@ fn the_models_that_a_route_takes_have_its_own_among_them() {
     let input = &route(&plan, "openai-chat").input;
     assert_eq!((input.max_prompt, input.is_plain, input.models.len()), (Some(4096), false, 1));
     assert!(route(&plan, "widget-chat").input.is_plain);
+}
+
+#[test]
+fn what_a_guard_must_not_be_is_said_where_it_stands() {
+    for (text, wanted) in [
+        ("[guard.a]\nrequest = \"mask\"\n", "guard.a.patterns: a guard needs something to look for"),
+        ("[guard.a]\npatterns = \"email\"\n", "guard.a.request: the guard would do nothing"),
+        (
+            "[guard.a]\npatterns = [\"emial\"]\nrequest = \"mask\"\n",
+            "x.toml:2:13: guard.a.patterns: expected a pattern, email, card",
+        ),
+        ("[guard.a]\npatterns = \"email\"\nrequest = \"drop\"\n", "mask, reject, report, off"),
+        ("[guard.a]\nown = { x = \"(\" }\nrequest = \"mask\"\n", "guard.a.own.x: unclosed group"),
+        ("[guard.a]\nown = { x = \"a*\" }\nrequest = \"mask\"\n", "guard.a.own.x: it matches the empty text"),
+        ("[guard.a]\nown = { x = \"[01]*1[01]{40}\" }\nrequest = \"mask\"\n", "an automaton within 2 MiB"),
+        ("[guard.a]\nown = { x = '\\bT-1' }\nrequest = \"mask\"\n", "word boundaries of ASCII"),
+        ("[guard.a]\nown = { email = \"x\" }\nrequest = \"mask\"\n", "not a name for it"),
+        ("[route.openai-chat]\nguard = [\"b\"]\n", "there is no guard named \"b\" (there are: none)"),
+    ] {
+        let shown = problems(text, KEYS);
+        assert!(shown.contains(wanted), "{text}: {shown}");
+    }
+}
+
+#[test]
+fn a_default_guard_holds_for_routes_that_name_none() {
+    let text = "[guard.a]\npatterns = \"email\"\nrequest = \"mask\"\ndefault = true\n[guard.b]\npatterns = \"phone\"\n\
+                answer = \"mask\"\n[route.canvas-chat]\nguard = [\"b\"]\n[route.openai-chat]\nguard = []\n";
+    let plan = plan(text, KEYS);
+    let names = |name| route(&plan, name).guards.iter().map(|guard| guard.name.to_string()).collect::<Vec<_>>();
+    assert_eq!((names("canvas-chat"), names("openai-chat")), (vec!["b".to_owned()], vec![]));
+    assert_eq!(names("openai-completions"), ["a"]);
 }

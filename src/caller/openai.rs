@@ -72,6 +72,7 @@ impl Caller for OpenAi {
                 | Fault::RouteDisabled
                 | Fault::Credential { .. }
                 | Fault::NotKept
+                | Fault::Guarded { .. }
         ) {
             // Nothing heals by itself: an SDK that waits and tries again only delays the bad news.
             answered.headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));

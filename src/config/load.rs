@@ -14,7 +14,9 @@ use super::policies::Policies;
 use super::problem::{Layer, Origin, Problem, Problems, Report};
 use super::reader::Section;
 use super::routes::Context;
-use super::{auth, caching, costs, edge, explaining, flags, limits, providers, routes, tunnels, unserved, value};
+use super::{
+    auth, caching, costs, edge, explaining, flags, guards, limits, providers, routes, tunnels, unserved, value,
+};
 
 /// The defaults: the file in the repository is what the program carries, so the two cannot differ.
 const DEFAULTS: &str = include_str!("../../config/gateway.toml");
@@ -126,6 +128,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let providers = providers::read(&mut root, &defaults, variables, report, &mut warnings);
     let caching = caching::read(&mut root, environment, store.redis_url.as_ref(), variables, report);
     let auth = auth::read(&mut root, variables, report, &mut warnings);
+    let guards = guards::read(&mut root, report);
     let context = Context {
         timeouts,
         tunnel: &tunnel,
@@ -133,6 +136,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         maps: &maps,
         caching: &caching,
         auth: &auth,
+        guards: &guards,
         report,
     };
     let routes = routes::read(&mut root, &context);

@@ -13,6 +13,7 @@ mod explaining;
 pub mod fixed;
 mod flags;
 mod general;
+pub mod guards;
 pub mod input;
 pub mod leaving;
 pub mod limits;

@@ -17,6 +17,7 @@ pub use super::edge::{CompressionPlan, CorsPlan, EdgePlan, Origins, SecurityPlan
 use super::effective::Effective;
 pub use super::explaining::ExplainPlan;
 pub use super::flags::FlagsPlan;
+pub use super::guards::{GuardAction, GuardPlan};
 pub use super::input::InputPlan;
 use super::leaving::LeavingPlan;
 pub use super::limits::{KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity};
@@ -467,6 +468,8 @@ pub struct RoutePlan {
     pub cache: Option<RouteCachePlan>,
     /// How its WebSockets are treated, where it has them.
     pub tunnel: Option<Arc<TunnelPlan>>,
+    /// What must not pass, in the order in which it is looked for.
+    pub guards: Vec<Arc<GuardPlan>>,
 }
 
 impl RoutePlan {

@@ -12,6 +12,7 @@ use super::auth;
 use super::caching::{self, Caching};
 use super::document::{Node, Value};
 use super::general::{self, Timeouts};
+use super::guards::Guards;
 use super::input;
 use super::plan::{
     AuthPlan, CallKind, CallerKind, ModelMap, Pattern, Priority, ProviderKind, ProviderPlan, ResumeMode, RoutePlan,
@@ -58,6 +59,7 @@ pub(super) struct Context<'a> {
     pub(super) maps: &'a BTreeMap<Arc<str>, ModelMap>,
     pub(super) caching: &'a Caching,
     pub(super) auth: &'a AuthPlan,
+    pub(super) guards: &'a Guards,
     pub(super) report: &'a Report,
 }
 
@@ -124,6 +126,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
     let tunnel = tunnels::of_route(&mut section, call, &methods, context.tunnel);
     let targets = targets(&mut section, call, context, &pace, instruction.as_ref());
     let cache = caching::route(&mut section, call, is_idempotent, context.caching);
+    let guards = context.guards.of_route(&mut section, tunnel.is_some());
     section.close();
     Some(RoutePlan {
         name,
@@ -146,6 +149,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
         input,
         cache,
         tunnel,
+        guards,
     })
 }
 

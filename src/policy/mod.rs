@@ -8,6 +8,7 @@ pub mod concurrency;
 pub mod deadline;
 pub mod degrade;
 pub mod failover;
+pub mod guard;
 pub mod hedge;
 pub mod limit;
 pub mod observe;

@@ -13,6 +13,7 @@ use crate::explain::{Stories, Story};
 use crate::fault::Fault;
 use crate::ledger::row::cost;
 use crate::metrics::caches::CacheLabels;
+use crate::metrics::guards::GuardLabels;
 use crate::metrics::limits::{CheckLabels, DecisionLabels};
 use crate::metrics::{
     AttemptLabels, DegradedLabels, EventLabels, Metrics, ProviderCallLabels, ProviderLabels, RequestLabels,
@@ -21,7 +22,7 @@ use crate::metrics::{
 use crate::names::display_name;
 use crate::reply::{CacheResult, Degraded};
 use crate::stack::{Next, Outcome, Policy};
-use crate::trail::{self, Attempt, Decision, Facts, Trail};
+use crate::trail::{self, Attempt, Decision, Facts, GuardFact, Trail};
 
 /// What requests of operators are marked with, where callers' dialects stand otherwise.
 pub const OPERATOR: &str = "operator";
@@ -196,6 +197,10 @@ impl Watch {
             let labels = DecisionLabels { limit: fact.rule.clone(), decision: fact.decision.as_str() };
             metrics.limits.decisions.get_or_create(&labels).inc();
         }
+        for GuardFact { guard, kind, direction, action, count } in facts.guarded.iter().cloned() {
+            let labels = GuardLabels { guard, kind, direction: direction.as_str(), action };
+            metrics.guards.matches.get_or_create(&labels).inc_by(count);
+        }
         if let Some(first) = facts.limits.first() {
             metrics.limits.checks.get_or_create(&CheckLabels { store: first.source }).inc();
         }
@@ -235,6 +240,7 @@ impl Watch {
         let line = AccessLine {
             outcome: self.outcome(facts),
             attempts: AttemptList(&facts.attempts).to_string(),
+            guarded: guarded(facts),
             milliseconds: milliseconds(facts.started.elapsed()),
         };
         macro_rules! access {
@@ -272,6 +278,7 @@ impl Watch {
                     degraded = facts.degraded.map(Degraded::as_str),
                     limited_by = rule_that(facts, Decision::Refused),
                     shadow_limited_by = rule_that(facts, Decision::ShadowRefused),
+                    guarded = (!line.guarded.is_empty()).then_some(line.guarded.as_str()),
                     detail = facts.fault_detail.as_deref(),
                     "request"
                 )
@@ -284,6 +291,12 @@ impl Watch {
 /// The first rule that decided so.
 fn rule_that(facts: &Facts, decision: Decision) -> Option<&str> {
     facts.limits.iter().find(|fact| fact.decision == decision).map(|fact| &*fact.rule)
+}
+
+/// What guards found, as `pii:request:email:2`.
+fn guarded(facts: &Facts) -> String {
+    let word = |it: &GuardFact| format!("{}:{}:{}:{}", it.guard, it.direction.as_str(), it.kind, it.count);
+    facts.guarded.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// What happened at providers, when all of it has happened.
@@ -313,6 +326,7 @@ fn count_attempts(metrics: &Metrics, facts: &Facts) {
 struct AccessLine {
     outcome: &'static str,
     attempts: String,
+    guarded: String,
     milliseconds: f64,
 }
 

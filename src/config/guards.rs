@@ -1,0 +1,159 @@
+//! Guards: `[guard.NAME]`, what must not pass in which direction, and `guard` of routes.
+//!
+//! It does not know how a text is searched, nor where texts stand.
+
+use std::sync::Arc;
+
+use super::document::Value;
+use super::problem::Report;
+use super::providers;
+use super::reader::Section;
+use super::value::{self, Parsed, Wanted};
+use crate::patterns::{KNOWN, MAX_AUTOMATON, MAX_PATTERNS, Pattern, Patterns, known};
+
+/// `[guard.NAME]`
+#[derive(Debug)]
+pub struct GuardPlan {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it looks for.
+    pub patterns: Patterns,
+    /// What becomes of a request that has some of it; `None`: requests are not looked at.
+    pub request: Option<GuardAction>,
+    /// What becomes of an answer that has some of it.
+    pub answer: Option<GuardAction>,
+    /// It holds for routes that name no guards.
+    is_default: bool,
+}
+
+/// What becomes of what must not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuardAction {
+    /// A placeholder stands in its place.
+    Mask,
+    /// The whole request, or the rest of the answer, does not pass.
+    Reject,
+    /// It passes, and is counted.
+    Report,
+}
+
+const ACTIONS: &[(Option<GuardAction>, &str)] = &[
+    (Some(GuardAction::Mask), "mask"),
+    (Some(GuardAction::Reject), "reject"),
+    (Some(GuardAction::Report), "report"),
+    (None, "off"),
+];
+
+impl GuardAction {
+    /// The word in the config and in metrics.
+    pub fn as_str(self) -> &'static str {
+        ACTIONS.iter().find(|(action, _)| *action == Some(self)).map_or("off", |(_, word)| word)
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Guards(Vec<Arc<GuardPlan>>);
+
+/// Reads them all.
+pub(super) fn read(root: &mut Section<'_>, report: &Report) -> Guards {
+    let mut guards = Vec::new();
+    for (name, node) in root.names("guard") {
+        if !providers::is_name(&name.value) {
+            let message = format!("{:?} is not a name: {}", name.value, providers::NAME_RULE);
+            report.add(&name.origin, "guard", message);
+            continue;
+        }
+        let section = Section::at(node, format!("guard.{}", name.value), report);
+        guards.push(Arc::new(guard(name.value, section, report)));
+    }
+    Guards(guards)
+}
+
+fn guard(name: Arc<str>, mut section: Section<'_>, report: &Report) -> GuardPlan {
+    let named = section.list("patterns", pattern).unwrap_or_default();
+    let mut patterns: Vec<Pattern> = named.into_iter().map(|at| at.value).collect();
+    patterns.extend(own(&mut section, report));
+    let action = value::word("an action", ACTIONS);
+    let (request, answer) = (section.optional("request", &action), section.optional("answer", &action));
+    let is_default = section.optional("default", value::boolean).unwrap_or(false);
+    if !section.has("patterns") && !section.has("own") {
+        section.problem("patterns", "a guard needs something to look for: name `patterns`, or expressions in `own`");
+    }
+    if patterns.len() > MAX_PATTERNS {
+        section.problem("patterns", format!("{} in one guard: allowed up to {MAX_PATTERNS}", patterns.len()));
+    }
+    if !section.has("request") && !section.has("answer") {
+        section.problem("request", "the guard would do nothing: set `request`, `answer` or both to what it does");
+    }
+    section.close();
+    let (request, answer) = (request.flatten(), answer.flatten());
+    GuardPlan { name, patterns: Patterns::new(patterns), request, answer, is_default }
+}
+
+/// A built-in pattern by its name.
+fn pattern(value: &Value) -> Parsed<Pattern> {
+    let wanted = || Wanted::new("a pattern", KNOWN.join(", "));
+    let name = value::text(value).map_err(|_| wanted())?;
+    known(&name).ok_or_else(wanted)
+}
+
+/// `own`: expressions under names of their own, which become placeholders and labels of metrics.
+fn own(section: &mut Section<'_>, report: &Report) -> Vec<Pattern> {
+    let mut patterns = Vec::new();
+    for (name, node) in section.names("own") {
+        let path = section.path_of(&format!("own.{}", name.value.escape_debug()));
+        if !providers::is_name(&name.value) || KNOWN.contains(&&*name.value) {
+            let message = format!("not a name for it: {}, and not that of a built-in pattern", providers::NAME_RULE);
+            report.add(&name.origin, path, message);
+            continue;
+        }
+        let pattern = value::text(&node.value)
+            .map_err(|wanted| wanted.message(&node.value))
+            .and_then(|expression| Pattern::new(&name.value, &expression).map_err(|problem| refused(&problem)));
+        match pattern {
+            Ok(pattern) => patterns.push(pattern),
+            Err(message) => report.add(&node.origin, path, message),
+        }
+    }
+    patterns
+}
+
+fn refused(problem: &str) -> String {
+    let most = MAX_AUTOMATON >> 20;
+    format!(
+        "{problem}; allowed are expressions in the syntax of Rust's `regex` that match something, with word boundaries of ASCII \
+         (`(?-u:\\b)`), and of which an automaton within {most} MiB can be made (`[0-9]` takes less than `\\d`)"
+    )
+}
+
+impl Guards {
+    /// `guard` of a route: those that it names, else those that hold for all. What is said over a WebSocket is not looked at,
+    /// so that nobody may believe it is.
+    pub(super) fn of_route(&self, section: &mut Section<'_>, is_tunnel: bool) -> Vec<Arc<GuardPlan>> {
+        if is_tunnel {
+            if section.list("guard", value::text).is_some_and(|named| !named.is_empty()) {
+                section.problem(
+                    "guard",
+                    "what is said over a WebSocket is not looked at: a route of WebSockets has no guards",
+                );
+            }
+            return Vec::new();
+        }
+        let Some(named) = section.list("guard", value::text) else {
+            return self.0.iter().filter(|guard| guard.is_default).cloned().collect();
+        };
+        let mut guards = Vec::new();
+        for name in named.into_iter().map(|at| at.value) {
+            match self.0.iter().find(|guard| *guard.name == *name) {
+                Some(guard) => guards.push(guard.clone()),
+                None => {
+                    let known: Vec<&str> = self.0.iter().map(|guard| &*guard.name).collect();
+                    let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+                    section.problem("guard", format!("there is no guard named {name:?} (there are: {known})"));
+                }
+            }
+        }
+        guards
+    }
+}

@@ -1,0 +1,275 @@
+//! The patterns that have a name: personal data and secrets, as people and programs write them.
+//!
+//! Where numbers carry a check, it is made: a number that fails it is another kind of number.
+
+use std::sync::LazyLock;
+
+use super::Pattern;
+
+/// One of them. A boundary of words is `(?-u:\b)`: the automata know words of ASCII only.
+struct Known {
+    name: &'static str,
+    expression: &'static str,
+    is_real: Option<fn(&[u8]) -> bool>,
+}
+
+/// The names, in the order in which equally long matches are preferred.
+pub const KNOWN: [&str; 5] = ["email", "card", "iban", "phone", "secret"];
+
+/// Letters of other alphabets are taken wherever a letter is.
+const EMAIL: &str = r"(?x)
+    [A-Za-z0-9\x{80}-\x{10FFFF}._%+'-]+ @
+    (?: [A-Za-z0-9\x{80}-\x{10FFFF}] (?: [A-Za-z0-9\x{80}-\x{10FFFF}-]* [A-Za-z0-9\x{80}-\x{10FFFF}] )? \. )+
+    [A-Za-z\x{80}-\x{10FFFF}]{2,}";
+
+/// 13 to 19 digits, alone or in groups (ISO/IEC 7812).
+const CARD: &str = r"(?-u:\b)[1-9](?:[ -]?[0-9]){12,18}(?-u:\b)";
+
+/// Country, check digits, and 11 to 30 letters and digits, perhaps in groups (ISO 13616).
+const IBAN: &str = r"(?i-u)\b[a-z]{2}[0-9]{2}(?: ?[a-z0-9]){11,30}\b";
+
+/// With the country's code (8 to 15 digits, E.164), with a leading 0 (8 to 14 digits), or in the groups of North America.
+const PHONE: &str = r"(?x)
+    \+ [1-9] (?: [\ .()/-]{0,3} [0-9] ){7,14} (?-u:\b)
+    | (?-u:\b) 0 [0-9] (?: [\ .()/-]{0,3} [0-9] ){6,12} (?-u:\b)
+    | (?-u:\b) [2-9][0-9]{2} [\ .-] [2-9][0-9]{2} [\ .-] [0-9]{4} (?-u:\b)
+    | \( [2-9][0-9]{2} \) \ ? [2-9][0-9]{2} [\ .-] [0-9]{4} (?-u:\b)";
+
+/// Keys of providers by their prefixes, tokens (RFC 7519), bearers (RFC 6750), and private keys (RFC 7468), whose lines may be
+/// broken by `\n` in letters.
+const SECRET: &str = r"(?x)
+    (?-u:\b) (?:
+        sk-[A-Za-z0-9_-]{20,}
+        | (?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}
+        | A(?:KIA|SIA)[A-Z0-9]{16}
+        | gh[opsur]_[A-Za-z0-9]{30,}
+        | github_pat_[A-Za-z0-9_]{22,}
+        | glpat-[A-Za-z0-9_-]{20,}
+        | xox[abeoprs]-[A-Za-z0-9-]{10,}
+        | AIza[A-Za-z0-9_-]{35}
+        | eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?
+        | (?i:bearer)[\ \t]+[A-Za-z0-9._~+/-]{16,}=*
+    )
+    | -----BEGIN\ [A-Z\ ]{0,32}PRIVATE\ KEY(?:\ BLOCK)?-----
+      (?: (?:\s|\\[rn])* [A-Za-z0-9+/=]{16,80} )*
+      (?: (?:\s|\\[rn])* [A-Za-z0-9+/=]* (?:\s|\\[rn])* -----END\ [A-Z\ ]{0,40}----- )?";
+
+const ALL: [Known; 5] = [
+    Known { name: "email", expression: EMAIL, is_real: None },
+    Known { name: "card", expression: CARD, is_real: Some(passes_luhn) },
+    Known { name: "iban", expression: IBAN, is_real: Some(passes_mod_97) },
+    Known { name: "phone", expression: PHONE, is_real: Some(is_no_date) },
+    Known { name: "secret", expression: SECRET, is_real: None },
+];
+
+/// A pattern by its name.
+pub fn known(name: &str) -> Option<Pattern> {
+    static BUILT: [LazyLock<Option<Pattern>>; 5] = [
+        LazyLock::new(|| build(0)),
+        LazyLock::new(|| build(1)),
+        LazyLock::new(|| build(2)),
+        LazyLock::new(|| build(3)),
+        LazyLock::new(|| build(4)),
+    ];
+    let index = ALL.iter().position(|known| known.name == name)?;
+    BUILT[index].clone()
+}
+
+fn build(index: usize) -> Option<Pattern> {
+    let Known { name, expression, is_real } = &ALL[index];
+    Pattern::checked(name, expression, *is_real).ok()
+}
+
+/// The digits of a text.
+fn digits(text: &[u8]) -> impl DoubleEndedIterator<Item = u32> + '_ {
+    text.iter().filter(|byte| byte.is_ascii_digit()).map(|byte| u32::from(byte - b'0'))
+}
+
+/// The check of card numbers (ISO/IEC 7812-1, annex B).
+fn passes_luhn(text: &[u8]) -> bool {
+    let doubled = |digit: u32| if digit > 4 { 2 * digit - 9 } else { 2 * digit };
+    let sum: u32 =
+        digits(text).rev().enumerate().map(|(at, digit)| if at % 2 == 1 { doubled(digit) } else { digit }).sum();
+    sum.is_multiple_of(10)
+}
+
+/// The check of account numbers (ISO 7064, MOD 97-10): what stands first counts last, letters count from 10.
+fn passes_mod_97(text: &[u8]) -> bool {
+    let bare: Vec<u8> = text.iter().copied().filter(u8::is_ascii_alphanumeric).collect();
+    let moved = bare.iter().skip(4).chain(bare.iter().take(4));
+    let rest = moved.fold(0, |rest: u32, byte| match char::from(*byte).to_digit(36) {
+        Some(digit @ 0..=9) => (rest * 10 + digit) % 97,
+        Some(letter) => (rest * 100 + letter) % 97,
+        None => rest,
+    });
+    rest == 1
+}
+
+/// False for what begins like `01.02.2026`, or like the rest of it.
+fn is_no_date(text: &[u8]) -> bool {
+    let [a, b, mark, rest @ ..] = text else { return true };
+    let is_part = [a, b].iter().all(|byte| byte.is_ascii_digit()) && b"./-".contains(mark);
+    let is_date = begins_with_year(rest)
+        || matches!(rest, [c, d, again, year @ ..]
+            if [c, d].iter().all(|byte| byte.is_ascii_digit()) && again == mark && begins_with_year(year));
+    !(is_part && is_date)
+}
+
+fn begins_with_year(text: &[u8]) -> bool {
+    let is_near = text.starts_with(b"19") || text.starts_with(b"20");
+    is_near && text.iter().take_while(|byte| byte.is_ascii_digit()).count() == 4
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Patterns, Search};
+    use super::*;
+
+    fn all() -> Patterns {
+        Patterns::new(KNOWN.iter().map(|name| known(name).unwrap()))
+    }
+
+    /// What is found, as `name:text`.
+    fn found(text: &str) -> Vec<String> {
+        let patterns = all();
+        let show = |it: super::super::Found| format!("{}:{}", patterns.name(it.pattern), &text[it.range]);
+        patterns.find(text.as_bytes()).into_iter().map(show).collect()
+    }
+
+    #[test]
+    fn what_people_and_programs_write_is_found() {
+        let token = format!("eyJ{}.eyJ{}.{}", "a".repeat(30), "b".repeat(60), "c".repeat(43));
+        let pem = format!(
+            "-----BEGIN RSA PRIVATE KEY-----\n{}\n{}\nabc=\n-----END RSA PRIVATE KEY-----",
+            "A1+/".repeat(16),
+            "b".repeat(64)
+        );
+        let one_line = pem.replace('\n', "\\n");
+        let key = format!("sk-proj-{}", "x_Y-9".repeat(8));
+        let bearer = "Authorization: Bearer abcdefghij0123456789==";
+        for (text, wanted) in [
+            ("write to Ann.O'Neil+x@mail.example.co.uk, please", "email:Ann.O'Neil+x@mail.example.co.uk"),
+            ("müller@bücher.example.", "email:müller@bücher.example"),
+            ("card 4111 1111 1111 1111 12/29", "card:4111 1111 1111 1111"),
+            ("12 4111-1111-1111-1111", "card:4111-1111-1111-1111"),
+            ("378282246310005", "card:378282246310005"),
+            ("IBAN DE89 3704 0044 0532 0130 00 BIC", "iban:DE89 3704 0044 0532 0130 00"),
+            ("gb82west12345698765432", "iban:gb82west12345698765432"),
+            ("call +49 (30) 123-4567 now", "phone:+49 (30) 123-4567"),
+            ("call 030 / 1234567 now", "phone:030 / 1234567"),
+            ("06 12 34 56 78", "phone:06 12 34 56 78"),
+            ("(212) 555-0199", "phone:(212) 555-0199"),
+            ("212-555-0199!", "phone:212-555-0199"),
+            (&token, &format!("secret:{token}")),
+            (&pem, &format!("secret:{pem}")),
+            (&one_line, &format!("secret:{one_line}")),
+            (&key, &format!("secret:{key}")),
+            (bearer, "secret:Bearer abcdefghij0123456789=="),
+            ("AKIAIOSFODNN7EXAMPLE", "secret:AKIAIOSFODNN7EXAMPLE"),
+            ("ghp_abcdefghijklmnopqrstuvwxyz0123456789", "secret:ghp_abcdefghijklmnopqrstuvwxyz0123456789"),
+            ("xoxb-123456789012-abcdef", "secret:xoxb-123456789012-abcdef"),
+        ] {
+            assert_eq!(found(text), [wanted], "{text}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_it_is_not() {
+        for text in [
+            "4111 1111 1111 1112",
+            "41111111111111110000000",
+            "GB82 WEST 1234 5698 7654 33",
+            "on 01.02.2026 10:30 we met",
+            "05/06/2026",
+            "2026-11-21T14:27:00Z",
+            "a @ b.c, x@y, @user, a@b.c",
+            "0.123456789",
+            "the risk-averse-and-very-careful-person",
+            "bearer of good news",
+            "-----BEGIN PUBLIC KEY-----",
+            "550e8400-e29b-41d4-a716-446655440000",
+        ] {
+            assert_eq!(found(text), [""; 0], "{text}");
+        }
+    }
+
+    /// A text of what patterns are made of.
+    fn text() -> impl Strategy<Value = String> {
+        let pieces = prop_oneof![
+            Just("4111 1111 1111 1111".to_owned()),
+            Just("DE89370400440532013000".to_owned()),
+            Just("a.b@x.example".to_owned()),
+            Just("+49 30 1234567".to_owned()),
+            Just("sk-abcdefghijklmnopqrstuvwx".to_owned()),
+            Just("-----BEGIN PRIVATE KEY-----\n".to_owned()),
+            "[a-z@.+ 0-9é-]{0,9}",
+            "[0-9 ]{0,9}",
+            "\\PC{0,3}",
+        ];
+        proptest::collection::vec(pieces, 0..8).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        /// Every match is whole characters, after the one before, and the same however the text comes.
+        #[test]
+        fn however_a_text_is_cut_the_same_is_found(text in text(), cuts in proptest::collection::vec(0usize..200, 0..9)) {
+            let (patterns, mut search, mut got) = (all(), Search::default(), Vec::new());
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
+            cuts.sort_unstable();
+            for to in cuts {
+                search.push(&patterns, &text.as_bytes()[search.undecided()..to], &mut got);
+            }
+            let from = search.undecided();
+            search.push(&patterns, &text.as_bytes()[from..], &mut got);
+            let from = search.undecided();
+            search.finish(&patterns, &text.as_bytes()[from..], &mut got);
+            prop_assert_eq!(&got, &patterns.find(text.as_bytes()));
+            let mut before = 0;
+            for it in got {
+                prop_assert!(it.range.start >= before && it.range.end > it.range.start);
+                prop_assert!(text.get(it.range.clone()).is_some(), "within a character");
+                before = it.range.end;
+            }
+        }
+
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// The first match is where a plain search by the definition finds it: the leftmost real one.
+        #[test]
+        fn the_first_match_is_the_leftmost_real_one(text in text()) {
+            let patterns = all();
+            let first = patterns.find(text.as_bytes()).into_iter().next().map(|it| it.range);
+            prop_assert_eq!(first, leftmost(&text));
+        }
+    }
+
+    /// The leftmost and then longest match, by trying every beginning and every end.
+    fn leftmost(text: &str) -> Option<std::ops::Range<usize>> {
+        let bytes = text.as_bytes();
+        let matches = |start: usize, end: usize| {
+            ALL.iter().enumerate().any(|(index, it)| {
+                use regex_automata::{Anchored, Input, dfa::Automaton};
+                let pattern = known(KNOWN[index]).unwrap();
+                let automaton = &pattern.0.automaton;
+                let input = Input::new(bytes).range(start..bytes.len()).anchored(Anchored::Yes);
+                let mut overlapping = regex_automata::dfa::OverlappingState::start();
+                while automaton.try_search_overlapping_fwd(&input, &mut overlapping).is_ok() {
+                    let Some(half) = overlapping.get_match() else { return false };
+                    if half.offset() == end {
+                        return it.is_real.is_none_or(|is_real| is_real(&bytes[start..end]));
+                    }
+                }
+                false
+            })
+        };
+        let starts = (0..bytes.len()).filter(|at| text.is_char_boundary(*at));
+        starts
+            .flat_map(|start| (start + 1..=bytes.len()).rev().map(move |end| start..end))
+            .find(|range| matches(range.start, range.end))
+    }
+}

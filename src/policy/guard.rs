@@ -1,0 +1,204 @@
+//! Guard: what must not pass in requests and answers is masked, refused, or only reported, as the route's guards say.
+//!
+//! This file says when; how texts are found in requests and answers is in `body` and `events`, and how they are searched in
+//! `text`. What was found is told by its kind and number only, never as it stood. Sound, pictures and files are not read.
+
+mod body;
+mod events;
+mod text;
+mod unescape;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::{HeaderMap, header};
+
+use self::events::Guarded;
+use self::text::Rule;
+use crate::call::{Ask, Call, Chat, NamedModel, Voice, Wire};
+use crate::config::plan::GuardPlan;
+use crate::fault::Fault;
+use crate::gather;
+use crate::reply::{Answer, Body, ByteStream, Reply, Transcript};
+use crate::stack::{Next, Outcome, Policy};
+use crate::trail::{Direction, Trail};
+
+/// The largest text that comes in pieces without being a stream of events: as much as a plain answer may have by default.
+const MAX_GATHERED: usize = 32 << 20;
+
+/// The policy.
+#[derive(Clone)]
+pub struct Guard(Arc<Own>);
+
+struct Own {
+    request: Vec<Rule>,
+    answer: Arc<[Rule]>,
+}
+
+impl Guard {
+    /// Guards a route as these plans say; `None` where there is nothing to do.
+    pub fn new(plans: &[Arc<GuardPlan>]) -> Option<Self> {
+        let rules = |direction| plans.iter().filter_map(|plan| Rule::new(plan, direction)).collect::<Vec<_>>();
+        let (request, answer) = (rules(Direction::Request), rules(Direction::Answer));
+        let has_rules = !request.is_empty() || !answer.is_empty();
+        has_rules.then(|| Self(Arc::new(Own { request, answer: answer.into() })))
+    }
+}
+
+impl Policy for Guard {
+    const NAME: &'static str = "guard";
+
+    async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
+        let trail = call.trail.clone();
+        for rule in &self.0.request {
+            if let Some(ask) = request(rule, &call.ask, &trail).await? {
+                call.ask = Arc::new(ask);
+            }
+        }
+        let reply = next.call(call).await?;
+        match self.0.answer.is_empty() {
+            true => Ok(reply),
+            false => answer(&self.0.answer, reply, &trail).await,
+        }
+    }
+}
+
+/// What is asked instead; `None`: it stays as it is.
+async fn request(rule: &Rule, ask: &Ask, trail: &Trail) -> Result<Option<Ask>, Fault> {
+    Ok(match ask {
+        Ask::Chat(chat) => {
+            let mut masked: Option<Chat> = None;
+            for (index, message) in chat.messages.iter().enumerate() {
+                if let Some(text) = rule.whole(&message.text, trail).await? {
+                    masked.get_or_insert_with(|| chat.clone()).messages[index].text = text;
+                }
+            }
+            if let Some(menu) = &chat.menu
+                && let Some(edited) = body::json(rule, menu.to_string().as_bytes(), 0, trail).await?
+            {
+                masked.get_or_insert_with(|| chat.clone()).menu = serde_json::from_slice(&edited.body).ok();
+            }
+            masked.map(Ask::Chat)
+        }
+        Ask::Wire(wire) => wire_body(rule, wire, trail).await?.map(Ask::Wire),
+        Ask::Voice(voice) => match &voice.menu_context {
+            Some(menu) => plain_or_json(rule, menu.as_bytes(), trail).await?.map(|menu| {
+                let menu = String::from_utf8_lossy(&menu).into_owned();
+                Ask::Voice(Voice { menu_context: Some(menu.into()), ..voice.clone() })
+            }),
+            None => None,
+        },
+        // What is said over a WebSocket passes no policy; the config lets no guard stand on such a route.
+        Ask::Menu | Ask::Tunnel(_) => None,
+    })
+}
+
+/// A body in OpenAI's dialect. A form is a recording with a few words; it is not looked at.
+async fn wire_body(rule: &Rule, wire: &Wire, trail: &Trail) -> Result<Option<Wire>, Fault> {
+    let is_json = matches!(wire.body.trim_ascii_start().first(), Some(b'{' | b'['));
+    if !is_json {
+        return Ok(None);
+    }
+    let span = wire.model.as_ref().and_then(|model| model.span.clone());
+    let Some(edited) = body::json(rule, &wire.body, span.as_ref().map_or(0, |span| span.start), trail).await? else {
+        return Ok(None);
+    };
+    // The model's name stands where it stood, as seen from the end of the body.
+    let moved = |at: usize| at.saturating_add_signed(edited.moved);
+    let model = wire.model.as_ref().map(|model| NamedModel {
+        name: model.name.clone(),
+        span: model.span.as_ref().map(|span| moved(span.start)..moved(span.end)),
+    });
+    Ok(Some(Wire { body: edited.body.into(), model, ..wire.clone() }))
+}
+
+/// JSON as JSON, anything else as text.
+async fn plain_or_json(rule: &Rule, text: &[u8], trail: &Trail) -> Result<Option<Vec<u8>>, Fault> {
+    if serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok() {
+        return Ok(body::json(rule, text, 0, trail).await?.map(|edited| edited.body));
+    }
+    // What is no text in any alphabet is not read.
+    let Ok(text) = std::str::from_utf8(text) else { return Ok(None) };
+    Ok(rule.whole(text, trail).await?.map(String::into_bytes))
+}
+
+async fn answer(rules: &Arc<[Rule]>, mut reply: Reply, trail: &Trail) -> Outcome {
+    let is_text = is_text(&reply.headers);
+    reply.body = match reply.body {
+        Body::Answer(mut said) => {
+            for rule in rules.iter() {
+                said = answered(rule, said, trail).await?;
+            }
+            Body::Answer(said)
+        }
+        Body::Transcript(mut heard) => {
+            for rule in rules.iter() {
+                heard = transcript(rule, heard, trail).await?;
+            }
+            Body::Transcript(heard)
+        }
+        Body::Whole(bytes) if is_text != Some(false) => Body::Whole(whole(rules, bytes, trail).await?),
+        Body::Bytes(bytes) if is_text == Some(true) => {
+            let gathered = gathered(bytes, &reply.provider).await?;
+            Body::Whole(whole(rules, gathered, trail).await?)
+        }
+        Body::Events(events) => {
+            Body::Events(Box::pin(Guarded::new(events, rules.clone(), reply.provider.clone(), trail.clone())))
+        }
+        other @ (Body::Whole(_) | Body::Bytes(_) | Body::Socket(_)) => other,
+    };
+    Ok(reply)
+}
+
+/// Whether a body is one that people or programs read; `None`: it does not say.
+fn is_text(headers: &HeaderMap) -> Option<bool> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?.to_ascii_lowercase();
+    let media_type = value.split(';').next().unwrap_or_default().trim();
+    Some(media_type.starts_with("text/") || media_type.ends_with("json"))
+}
+
+async fn whole(rules: &[Rule], mut bytes: Bytes, trail: &Trail) -> Result<Bytes, Fault> {
+    for rule in rules {
+        if let Some(masked) = plain_or_json(rule, &bytes, trail).await? {
+            bytes = masked.into();
+        }
+    }
+    Ok(bytes)
+}
+
+async fn gathered(mut pieces: ByteStream, provider: &Arc<str>) -> Result<Bytes, Fault> {
+    let mut whole = Bytes::new();
+    while let Some(piece) = pieces.next().await {
+        whole = gather::join(whole, piece?);
+        if whole.len() > MAX_GATHERED {
+            let detail = format!("a text of more than {MAX_GATHERED} bytes, which a guard cannot look through");
+            return Err(Fault::Broken { provider: provider.clone(), detail });
+        }
+    }
+    Ok(whole)
+}
+
+async fn answered(rule: &Rule, said: Answer, trail: &Trail) -> Result<Answer, Fault> {
+    Ok(Answer {
+        text: rule.whole(&said.text, trail).await?.unwrap_or(said.text),
+        suggestions: body::raw(rule, said.suggestions, trail).await?,
+        order: body::raw(rule, said.order, trail).await?,
+        finish: said.finish,
+        usage: said.usage,
+    })
+}
+
+async fn transcript(rule: &Rule, heard: Transcript, trail: &Trail) -> Result<Transcript, Fault> {
+    let response = match heard.response {
+        Some(said) => Some(rule.whole(&said, trail).await?.unwrap_or(said)),
+        None => None,
+    };
+    Ok(Transcript {
+        text: rule.whole(&heard.text, trail).await?.unwrap_or(heard.text),
+        response,
+        order: body::raw(rule, heard.order, trail).await?,
+        audio_url: heard.audio_url,
+        duration: heard.duration,
+    })
+}
