@@ -21,6 +21,7 @@ use crate::policy::cache::cluster::Shared;
 use crate::policy::failover::Target;
 use crate::policy::limit::Limit;
 use crate::policy::observe::Observe;
+use crate::policy::observe::spans::Tracing;
 use crate::provider::exchange::Exchange;
 use crate::provider::transport::{Access, Transport};
 use crate::stack::{Next, Stack};
@@ -101,7 +102,9 @@ impl Gateway {
             let began = clock.now().checked_sub(facts.started.elapsed()).unwrap_or_else(|_| clock.now());
             counter.ledger().note(began, facts, &prices);
         };
-        let observe = Observe::new(metrics.clone(), plan.prices.clone(), count, true).telling(stories, generation);
+        let tracing = Tracing::new(&plan, live.spans().clone(), world.clock()).map(Arc::new);
+        let observe =
+            Observe::new(metrics.clone(), plan.prices.clone(), count, true, tracing).telling(stories, generation);
         let mut transports: HashMap<Arc<str>, Arc<dyn Transport>> = HashMap::new();
         for provider in &plan.providers {
             let transport = match before.and_then(|before| before.transport_to(provider)) {
@@ -232,6 +235,8 @@ impl Gateway {
             [tunnels.chunks_in, tunnels.chunks_out],
             [tunnels.too_large, tunnels.stalled],
         );
+        let spans = self.live.spans();
+        self.metrics.spans.sample(spans.tally().map(|(fate, count)| (fate.as_str(), count)), spans.waiting());
         self.metrics.render(open_metrics)
     }
 

@@ -17,6 +17,7 @@ pub mod names;
 pub mod patterns;
 pub mod reply;
 pub mod time;
+pub mod trace;
 pub mod trail;
 
 // 1 seam
@@ -29,6 +30,7 @@ pub mod flags;
 pub mod keys;
 pub mod ledger;
 pub mod metrics;
+pub mod spans;
 pub mod store;
 pub mod switch;
 

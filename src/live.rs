@@ -42,6 +42,7 @@ use crate::policy::limit::Limits;
 use crate::policy::quota::Quotas;
 use crate::provider::balance::Instances;
 use crate::reply::CacheResult;
+use crate::spans::Spans;
 use crate::store::memory::Memory;
 use crate::store::redis::{Redis, Settings, Standing};
 use crate::store::shared::Shared;
@@ -86,6 +87,7 @@ struct Common {
     limits: Limits,
     flights: Flights,
     buffers: Buffers,
+    spans: Spans,
     /// Calls that a kept answer served, and calls that looked for one in vain.
     cache_hits: AtomicU64,
     cache_misses: AtomicU64,
@@ -136,6 +138,7 @@ impl Live {
             limits,
             flights: Flights::default(),
             buffers: Buffers::new(plan.server.max_buffered_bytes),
+            spans: Spans::new(plan.tracing.queue, chance.apart(3)),
             cache_hits: AtomicU64::new(0),
             cache_misses: AtomicU64::new(0),
             tunnels: Tunnels::default(),
@@ -243,6 +246,11 @@ impl Live {
     /// The memory in which large requests wait. It is made once, because what is taken cannot be taken back.
     pub fn buffers(&self) -> &Buffers {
         &self.common.buffers
+    }
+
+    /// The spans that wait to be sent away. It is made once, because who sends them holds it.
+    pub fn spans(&self) -> &Spans {
+        &self.common.spans
     }
 
     /// The answers on their way that callers share.

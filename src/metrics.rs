@@ -6,6 +6,7 @@
 pub mod caches;
 pub mod guards;
 pub mod limits;
+pub mod spans;
 pub mod tunnels;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +24,7 @@ use prometheus_client::registry::{Registry, Unit};
 use self::caches::CacheMetrics;
 use self::guards::GuardMetrics;
 use self::limits::LimitMetrics;
+use self::spans::SpanMetrics;
 use self::tunnels::TunnelMetrics;
 
 /// Seconds. The deployments' targets (0.1 s for a cached answer, 0.5 s for the gateway's share, 5 s at p95, 10 s at p99)
@@ -171,6 +173,8 @@ pub struct Metrics {
     pub tunnels: TunnelMetrics,
     /// Those of guards.
     pub guards: GuardMetrics,
+    /// Of traces.
+    pub spans: SpanMetrics,
     /// `tidegate_connections`: callers' connections.
     pub connections: Gauge,
     /// `tidegate_connections_shed_total`: closed at once because there were too many.
@@ -230,6 +234,7 @@ impl Metrics {
             caches: CacheMetrics::default(),
             tunnels: TunnelMetrics::default(),
             guards: GuardMetrics::default(),
+            spans: SpanMetrics::default(),
             connections: Gauge::default(),
             connections_shed: Counter::default(),
             buffered: Gauge::default(),
@@ -303,6 +308,7 @@ impl Metrics {
         metrics.caches.register(&mut registry);
         metrics.tunnels.register(&mut registry);
         metrics.guards.register(&mut registry);
+        metrics.spans.register(&mut registry);
         registry.register("tidegate_connections", "Open connections of callers", metrics.connections.clone());
         let shed = metrics.connections_shed.clone();
         registry.register("tidegate_connections_shed", "Connections closed at once because there were too many", shed);

@@ -4,6 +4,11 @@
 //! Lines are written by a thread of their own; when it cannot keep up they are dropped, because a full disk must not stop
 //! an answer. What is logged is decided elsewhere.
 
+mod client;
+mod otlp;
+mod protobuf;
+pub mod traces;
+
 use std::fmt::{self, Write};
 use std::io;
 

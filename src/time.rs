@@ -71,6 +71,24 @@ impl Deadline {
     }
 }
 
+/// Wall-clock time that follows tokio's clock from a start on, so that it never jumps.
+#[derive(Clone, Copy, Debug)]
+pub struct WallClock {
+    /// A moment,
+    pub start: Instant,
+    /// and what the wall clock showed then.
+    pub wall_start: jiff::Timestamp,
+}
+
+impl WallClock {
+    /// What the wall clock shows at a moment, in nanoseconds since 1970.
+    pub fn nanoseconds(&self, at: Instant) -> u64 {
+        let start = u64::try_from(self.wall_start.as_nanosecond()).unwrap_or_default();
+        let since = u64::try_from(at.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX);
+        start.saturating_add(since)
+    }
+}
+
 /// `at + after`, or thirty years on where that overflows: a config may say "a million years".
 pub fn later(at: Instant, after: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);

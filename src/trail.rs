@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::reply::{CacheResult, Degraded, Usage};
+use crate::trace::{SpanId, Trace};
 
 /// A shared, append-mostly record of one call. Cheap to clone.
 #[derive(Clone)]
@@ -66,6 +67,7 @@ impl Trail {
             model,
             reason,
             instances: 0,
+            status: None,
             started: Instant::now(),
             answered: None,
             took: None,
@@ -118,6 +120,33 @@ pub struct Facts {
     pub fault: Option<&'static str>,
     /// What is known about the fault beyond its code; for the log, never for the caller.
     pub fault_detail: Option<String>,
+    /// The trace that the call belongs to, where calls are traced.
+    pub trace: Option<Box<Trace>>,
+    /// How the caller's request ended, where calls are traced.
+    pub ending: Option<Box<Ending>>,
+}
+
+/// How a caller's request ended. The rest of the facts may still grow: an answer that others share goes on.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// When.
+    pub at: Instant,
+    /// The request's id.
+    pub id: Arc<str>,
+    /// The method; `OTHER` for those that no route has.
+    pub method: &'static str,
+    /// The path, without its query.
+    pub path: Box<str>,
+    /// The route's name.
+    pub route: Arc<str>,
+    /// The caller's dialect.
+    pub caller: &'static str,
+    /// On whose behalf it was made, once that was known.
+    pub tenant: Option<Arc<str>>,
+    /// The status that was sent; 499 when the caller went away before there was one.
+    pub status: u16,
+    /// `ok`, `cancelled` or a fault's code.
+    pub outcome: &'static str,
 }
 
 impl Facts {
@@ -143,6 +172,8 @@ impl Facts {
             guarded: Vec::new(),
             fault: None,
             fault_detail: None,
+            trace: None,
+            ending: None,
         }
     }
 
@@ -347,6 +378,8 @@ pub struct Attempt {
     pub reason: Reason,
     /// The instances it was sent to, as bits; those from the 65th on are not told apart.
     pub instances: u64,
+    /// The status of the provider's answer, once there is one.
+    pub status: Option<u16>,
     /// When it began.
     pub started: Instant,
     /// How long it took to the first event or the whole answer, once that is in hand.
@@ -410,6 +443,20 @@ impl AttemptNote {
         if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
             attempt.instances |= 1 << instance.min(63);
         }
+    }
+
+    /// Notes the status of the provider's answer.
+    pub fn status(&self, status: u16) {
+        if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
+            attempt.status = Some(status);
+        }
+    }
+
+    /// What the provider is told of the trace: its own place in it, where calls are traced.
+    pub fn trace(&self) -> Option<(Trace, SpanId)> {
+        let trace = self.trail.facts().trace.as_deref().cloned()?;
+        let span = trace.attempt(self.index);
+        Some((trace, span))
     }
 
     /// Notes that the first event, or the whole answer, is in hand.

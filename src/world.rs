@@ -13,6 +13,7 @@ use crate::policy::auth::jwks;
 use crate::provider::document;
 use crate::provider::simulated::Simulation;
 use crate::provider::transport::{Access, Network, Transport};
+use crate::time::WallClock;
 
 /// One world.
 pub struct World {
@@ -96,6 +97,11 @@ impl World {
     pub fn now(&self) -> jiff::Timestamp {
         let elapsed = jiff::SignedDuration::try_from(self.start.elapsed()).unwrap_or_default();
         self.wall_start.checked_add(elapsed).unwrap_or(self.wall_start)
+    }
+
+    /// Wall-clock time of any moment since the start.
+    pub fn clock(&self) -> WallClock {
+        WallClock { start: self.start, wall_start: self.wall_start }
     }
 
     /// When this world began, by its wall clock.

@@ -364,6 +364,9 @@ const EVERY_VARIABLE: &[(&str, Option<&str>)] = &[
     ("NODE_ENV", Some("abc")),
     ("APP_ENV", Some("abc")),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", Some("abc")),
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", Some("abc")),
+    ("OTEL_EXPORTER_OTLP_HEADERS", Some("canary")),
+    ("OTEL_TRACES_SAMPLER_ARG", Some("2.0")),
     ("SENTRY_DSN", Some("canary")),
 ];
 

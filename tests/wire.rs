@@ -77,6 +77,8 @@ mod smuggling;
 mod streams;
 #[path = "wire/tls.rs"]
 mod tls;
+#[path = "wire/traces.rs"]
+mod traces;
 #[path = "wire/websocket.rs"]
 mod websocket;
 #[path = "wire/websocket_doors.rs"]

@@ -24,6 +24,7 @@ use crate::live::Live;
 use crate::server::current::Current;
 use crate::server::{self, Door};
 use crate::telemetry;
+use crate::telemetry::traces::Exporter;
 use crate::world::World;
 
 /// Runs the gateway with a config file, or without one.
@@ -95,6 +96,9 @@ const FLAGS_PATIENCE: Duration = Duration::from_millis(200);
 /// How long work that no caller waits for may go on after the last call.
 const LAST_TASKS: Duration = Duration::from_secs(2);
 
+/// How long the collector may take for the last spans.
+const LAST_SPANS: Duration = Duration::from_secs(3);
+
 /// Runs a future on the multi-threaded runtime.
 pub(super) fn in_runtime<T>(future: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -134,6 +138,9 @@ pub(super) async fn until_stopped(
     }
     tasks.spawn(shutdown.clone().run_until_cancelled_owned(supervisor::stay_alive()));
     let signals = Signals::listen()?;
+    let flush = CancellationToken::new();
+    let telling = TaskTracker::new();
+    trace(&current.gateway(), &telling, &flush);
     ready(listener.local_addr().map_err(|fault| fault.to_string())?);
     supervisor::ready();
     if let Some(predecessor) = beginning.predecessor.take() {
@@ -152,6 +159,9 @@ pub(super) async fn until_stopped(
         let _ = tokio::time::timeout(LAST_TASKS, gateway.live.tasks().wait()).await;
     }
     let grace = current.gateway().plan.server.leaving.drain;
+    flush.cancel();
+    telling.close();
+    let _ = tokio::time::timeout(LAST_SPANS, telling.wait()).await;
     match is_clean {
         true => tracing::info!("stopped; every call was finished"),
         false => tracing::warn!(
@@ -160,4 +170,14 @@ pub(super) async fn until_stopped(
         ),
     }
     Ok(())
+}
+
+/// Starts to send spans away, where there is a collector. A mistake in that stops nobody.
+fn trace(gateway: &Gateway, telling: &TaskTracker, flush: &CancellationToken) {
+    let (plan, spans) = (&gateway.plan, gateway.live.spans().clone());
+    match Exporter::new(&plan.tracing, plan.environment, &gateway.world.next_id(), spans) {
+        Ok(Some(exporter)) => drop(telling.spawn(exporter.run(flush.clone()))),
+        Ok(None) => {}
+        Err(problem) => tracing::warn!(problem, "calls are not traced"),
+    }
 }

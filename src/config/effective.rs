@@ -78,6 +78,11 @@ impl Effective {
                 all.insert(key.into(), Setting::Secret(secret.clone()));
             }
         }
+        if !plan.tracing.headers.is_empty() {
+            let headers = plan.tracing.headers.iter().map(|(name, value)| format!("{name}={}", value.expose()));
+            let whole = headers.collect::<Vec<_>>().join(",");
+            all.insert("tracing.headers".into(), Setting::Secret(Secret::new(&whole)));
+        }
         Self(all)
     }
 

@@ -54,7 +54,11 @@ pub(super) const VARIABLES: &[(&[&str], Meaning)] = &[
     (&["RATE_LIMIT_WINDOW_MS"], Meaning::Limit),
     (&["RATE_LIMIT_MAX_REQUESTS"], Meaning::Limit),
     (&["DISABLE_RATE_LIMITING"], Meaning::Limit),
-    (&["OTEL_EXPORTER_OTLP_ENDPOINT"], Meaning::Unserved),
+    (&["OTEL_EXPORTER_OTLP_ENDPOINT"], Meaning::Key("tracing.endpoint")),
+    (&["OTEL_EXPORTER_OTLP_PROTOCOL"], Meaning::Key("tracing.protocol")),
+    (&["OTEL_EXPORTER_OTLP_HEADERS"], Meaning::Key("tracing.headers")),
+    (&["OTEL_SERVICE_NAME"], Meaning::Key("tracing.service")),
+    (&["OTEL_TRACES_SAMPLER_ARG"], Meaning::Key("tracing.ratio")),
     (&["SENTRY_DSN"], Meaning::Unserved),
 ];
 

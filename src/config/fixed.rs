@@ -2,10 +2,10 @@
 //!
 //! It does not know why a plan is replaced.
 
-use super::plan::Plan;
+use super::plan::{Plan, TracingPlan};
 
 /// The keys whose new values wait for a restart.
-pub const FIXED: [&str; 15] = [
+pub const FIXED: [&str; 21] = [
     "environment",
     "flags.state_file",
     "limits.max_keys",
@@ -21,6 +21,12 @@ pub const FIXED: [&str; 15] = [
     "store.on_store_error",
     "store.redis_url",
     "store.timeout",
+    "tracing.endpoint",
+    "tracing.headers",
+    "tracing.protocol",
+    "tracing.queue",
+    "tracing.service",
+    "tracing.timeout",
 ];
 
 impl Plan {
@@ -43,6 +49,12 @@ impl Plan {
             "store.on_store_error" => new.store.on_store_error != old.store.on_store_error,
             "store.timeout" => new.store.timeout != old.store.timeout,
             "limits.max_keys" => new.limits.max_keys != old.limits.max_keys,
+            "tracing.endpoint" => new.tracing.endpoint != old.tracing.endpoint,
+            "tracing.headers" => new.tracing.headers != old.tracing.headers,
+            "tracing.protocol" => new.tracing.protocol != old.tracing.protocol,
+            "tracing.queue" => new.tracing.queue != old.tracing.queue,
+            "tracing.service" => new.tracing.service != old.tracing.service,
+            "tracing.timeout" => new.tracing.timeout != old.tracing.timeout,
             _ => new.store.redis_url != old.store.redis_url,
         };
         let kept: Vec<&'static str> = FIXED.into_iter().filter(is_changed).collect();
@@ -55,6 +67,8 @@ impl Plan {
         self.server.max_buffered_bytes = old.server.max_buffered_bytes;
         self.store = old.store.clone();
         self.limits.max_keys = old.limits.max_keys;
+        let TracingPlan { ratio, follows_parent, tenant, .. } = self.tracing;
+        self.tracing = TracingPlan { ratio, follows_parent, tenant, ..old.tracing.clone() };
         for key in &kept {
             self.effective.keep(key, &old.effective);
         }

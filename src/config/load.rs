@@ -15,7 +15,7 @@ use super::problem::{Layer, Origin, Problem, Problems, Report};
 use super::reader::Section;
 use super::routes::Context;
 use super::{
-    auth, caching, costs, edge, explaining, flags, guards, limits, providers, routes, tunnels, unserved, value,
+    auth, caching, costs, edge, explaining, flags, guards, limits, providers, routes, tracing, tunnels, unserved, value,
 };
 
 /// The defaults: the file in the repository is what the program carries, so the two cannot differ.
@@ -115,6 +115,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     root.optional("defaults", value::boolean);
     let server = general::server(&mut root, report);
     let log = general::log(&mut root);
+    let tracing = tracing::read(&mut root, &log.service);
     let store = general::store(&mut root, variables, report);
     let health = general::health(&mut root);
     let edge = edge::read(&mut root);
@@ -167,6 +168,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         prices,
         flags,
         usage,
+        tracing,
         warnings,
         effective: Effective::default(),
     }

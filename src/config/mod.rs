@@ -29,6 +29,7 @@ mod roots;
 mod routes;
 pub mod secret;
 pub mod tls;
+pub mod tracing;
 mod tunnels;
 mod unserved;
 mod value;

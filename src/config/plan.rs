@@ -24,6 +24,7 @@ pub use super::limits::{KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity};
 pub use super::models::{ModelMap, Pattern, Price, PriceList, Prices, Quote};
 use super::secret::Secret;
 pub use super::tls::TlsPlan;
+pub use super::tracing::{Propagation, Protocol, TenantShown, TracingPlan};
 pub use super::tunnels::TunnelPlan;
 use crate::call::Pace;
 use crate::store::OnStoreError;
@@ -66,6 +67,8 @@ pub struct Plan {
     pub flags: FlagsPlan,
     /// How it is counted.
     pub usage: UsagePlan,
+    /// Where spans go.
+    pub tracing: TracingPlan,
     /// What an operator should know although nothing is wrong enough to refuse the start.
     pub warnings: Vec<String>,
     /// All of it as it was written, for those who look.
@@ -287,6 +290,8 @@ pub struct ProviderPlan {
     pub endpoints: Endpoints,
     /// How its health is asked for; `None`: never.
     pub probe: Option<ProbePlan>,
+    /// How much it is told of the trace that a call belongs to.
+    pub trace_context: Propagation,
 }
 
 impl ProviderPlan {

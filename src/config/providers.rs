@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use super::environment::{Meaning, VARIABLES, Variables};
 use super::general::{self, Timeouts};
-use super::plan::{Endpoints, PriceList, ProbePlan, ProviderKind, ProviderPlan, Usable};
+use super::plan::{Endpoints, PriceList, ProbePlan, Propagation, ProviderKind, ProviderPlan, Usable};
 use super::policies::Policies;
 use super::problem::Report;
 use super::reader::{At, Section};
 use super::roots;
 use super::secret::Secret;
+use super::tracing::PROPAGATIONS;
 use super::value;
 
 /// The words for [`ProviderKind`].
@@ -115,6 +116,7 @@ fn provider(
     let policies = Policies::read(&mut section, Some(&defaults.policies));
     let endpoints = endpoints(&mut section, kind);
     let probe = probe(&mut section, kind);
+    let trace_context = section.optional("trace_context", value::word("a choice", PROPAGATIONS));
     section.close();
     let kind = kind?;
     let usable = match is_enabled {
@@ -143,6 +145,11 @@ fn provider(
         max_reply,
         endpoints,
         probe,
+        // BuildPanel is of the house; what tracing systems write into `tracestate` is nobody else's business.
+        trace_context: trace_context.unwrap_or(match kind {
+            ProviderKind::BuildPanel => Propagation::All,
+            ProviderKind::OpenAi => Propagation::Parent,
+        }),
     };
     Some((plan, KeySource { variable, is_enabled }))
 }

@@ -8,7 +8,7 @@ use url::Url;
 use super::document::Value;
 use super::environment::Variables;
 use super::problem::Report;
-use super::value::{self, Parsed, Wanted};
+use super::value::{Parsed, Wanted};
 
 /// One variable (with its aliases): how it must look, and what is not done with it.
 struct Unserved {
@@ -18,10 +18,8 @@ struct Unserved {
     truth: &'static str,
 }
 
-const UNSERVED: &[Unserved] = &[
-    Unserved { names: &["OTEL_EXPORTER_OTLP_ENDPOINT"], check: endpoint, truth: "does not export traces yet" },
-    Unserved { names: &["SENTRY_DSN"], check: dsn, truth: "does not report errors to Sentry yet" },
-];
+const UNSERVED: &[Unserved] =
+    &[Unserved { names: &["SENTRY_DSN"], check: dsn, truth: "does not report errors to Sentry yet" }];
 
 /// Checks them all and says what is not done.
 pub(super) fn check(variables: &Variables, report: &Report, warnings: &mut Vec<String>) {
@@ -34,10 +32,6 @@ pub(super) fn check(variables: &Variables, report: &Report, warnings: &mut Vec<S
         }
         warnings.push(format!("{name} is set, but this version {}", entry.truth));
     }
-}
-
-fn endpoint(value: &Value) -> Parsed<()> {
-    value::url(value).map(drop)
 }
 
 fn dsn(value: &Value) -> Parsed<()> {

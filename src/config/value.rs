@@ -175,6 +175,7 @@ pub(super) fn share(value: &Value) -> Parsed<f64> {
         Value::Float(number) => Some(*number),
         Value::Integer(0) => Some(0.0),
         Value::Integer(1) => Some(1.0),
+        Value::Raw(text) => text.trim().parse().ok(),
         _ => None,
     };
     number.filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| Wanted::new("a share", "0.0 to 1.0"))

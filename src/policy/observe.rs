@@ -1,12 +1,15 @@
 //! Observe: outermost, it sees every exit, a caller that hangs up included, and turns the Trail into metrics, counts and
 //! one log line.
 //!
-//! It reads facts and never content: no prompt, no answer, no key passes through here.
+//! How spans are made of facts is in `observe/spans`. It reads facts and never content: no prompt, no answer, no key passes through here.
+
+pub mod spans;
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use self::spans::Tracing;
 use crate::call::Call;
 use crate::config::plan::Prices;
 use crate::explain::{Stories, Story};
@@ -22,7 +25,8 @@ use crate::metrics::{
 use crate::names::display_name;
 use crate::reply::{CacheResult, Degraded};
 use crate::stack::{Next, Outcome, Policy};
-use crate::trail::{self, Attempt, Decision, Facts, GuardFact, Trail};
+use crate::trace::Parent;
+use crate::trail::{self, Attempt, Decision, Ending, Facts, GuardFact, Trail};
 
 /// What requests of operators are marked with, where callers' dialects stand otherwise.
 pub const OPERATOR: &str = "operator";
@@ -39,6 +43,8 @@ pub struct Observe {
     writes_log: bool,
     stories: Option<Stories>,
     generation: u64,
+    /// `None`: calls are not traced.
+    tracing: Option<Arc<Tracing>>,
 }
 
 impl Observe {
@@ -48,13 +54,17 @@ impl Observe {
         prices: Prices,
         count: impl Fn(&Facts) + Send + Sync + 'static,
         writes_log: bool,
+        tracing: Option<Arc<Tracing>>,
     ) -> Self {
-        let counted = metrics.clone();
+        let (counted, traced) = (metrics.clone(), tracing.clone());
         let finish = Arc::new(move |facts: &Facts| {
             count_attempts(&counted, facts);
             count(facts);
+            if let Some(tracing) = &traced {
+                tracing.export(facts);
+            }
         });
-        Self { metrics, prices, finish, writes_log, stories: None, generation: 0 }
+        Self { metrics, prices, finish, writes_log, stories: None, generation: 0, tracing }
     }
 
     /// Tells `stories` also what happened to each call of this generation, once it is over.
@@ -63,8 +73,17 @@ impl Observe {
         Self { stories, generation, ..self }
     }
 
-    /// A trail for work that no caller waits for. What happens on it is counted like that of any call.
+    /// A trail for work that no caller waits for. What happens on it is counted like that of any call, and is a trace of its
+    /// own.
     pub fn trail(&self) -> Trail {
+        let trail = self.silent_trail();
+        if let Some(tracing) = &self.tracing {
+            trail.facts().trace = Some(Box::new(tracing.begin(None)));
+        }
+        trail
+    }
+
+    fn silent_trail(&self) -> Trail {
         Trail::start(Some(self.finish.clone()))
     }
 
@@ -73,7 +92,7 @@ impl Observe {
         self.metrics.in_flight.inc();
         Watch {
             observe: self.clone(),
-            trail: self.trail(),
+            trail: self.silent_trail(),
             id,
             method: known_method(method),
             path: path[..path.floor_char_boundary(200)].into(),
@@ -133,6 +152,14 @@ impl Watch {
         self.caller = caller;
     }
 
+    /// From here on the request is traced, where calls are; `headers` may say as part of what.
+    pub fn trace(&self, headers: &http::HeaderMap) {
+        if let Some(tracing) = &self.observe.tracing {
+            let trace = tracing.begin(Parent::read(headers));
+            self.trail.facts().trace = Some(Box::new(trace));
+        }
+    }
+
     /// On whose behalf the call is made.
     pub fn on_behalf_of(&mut self, tenant: &Arc<str>) {
         self.tenant = Some(tenant.clone());
@@ -170,6 +197,20 @@ impl Watch {
             Some(code) => code,
             None if self.is_complete => "ok",
             None => "cancelled",
+        }
+    }
+
+    fn ending(&self, facts: &Facts) -> Ending {
+        Ending {
+            at: Instant::now(),
+            id: self.id.clone(),
+            method: self.method,
+            path: self.path.clone(),
+            route: self.route.clone(),
+            caller: self.caller,
+            tenant: self.tenant.clone(),
+            status: self.status.unwrap_or(LEFT),
+            outcome: self.outcome(facts),
         }
     }
 
@@ -248,6 +289,7 @@ impl Watch {
                 tracing::$level!(
                     target: "tidegate::access",
                     req_id = &*self.id,
+                    trace_id = facts.trace.as_ref().map(|trace| tracing::field::display(trace.id)),
                     method = self.method,
                     path = &*self.path,
                     route = &*self.route,
@@ -333,7 +375,10 @@ struct AccessLine {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.observe.metrics.in_flight.dec();
-        let facts = self.trail.facts();
+        let mut facts = self.trail.facts();
+        if facts.trace.is_some() {
+            facts.ending = Some(Box::new(self.ending(&facts)));
+        }
         self.count(&facts);
         if self.observe.writes_log && tracing::enabled!(target: "tidegate::access", tracing::Level::WARN) {
             self.log(&facts);

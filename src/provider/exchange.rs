@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use memchr::memmem;
 use tokio::time::{Instant, timeout_at};
 
@@ -17,13 +17,14 @@ use super::stream::{Bodies, Events, Watchdog};
 use super::transport::{Opened, Response, SendFault, Transport};
 use super::{Decoded, Expect, Provider, Request, ResponseHead};
 use crate::call::{Ask, Call};
-use crate::config::plan::ProviderPlan;
+use crate::config::plan::{Propagation, ProviderPlan};
 use crate::fault::Fault;
 use crate::gather;
 use crate::headers;
 use crate::reply::{Body, End, Reply, Socket};
 use crate::stack::{self, Next};
 use crate::time::{Deadline, Phase};
+use crate::trace::{TRACEPARENT, TRACESTATE};
 use crate::trail::{AttemptNote, Outcome};
 
 /// The most that is read of an error answer.
@@ -48,12 +49,13 @@ impl Exchange {
     }
 
     async fn attempt(&self, call: &Call) -> stack::Outcome {
-        let request = self.dialect.encode(call, &self.provider)?;
+        let mut request = self.dialect.encode(call, &self.provider)?;
         if !call.attempts.take() {
             return Err(Fault::Exhausted { last: Box::new(Fault::Overloaded), retry_after: ATTEMPTS_SPENT });
         }
         let tried = call.trail.facts().instances_tried(&self.provider.name);
         let note = call.trail.begin_attempt(&self.provider.name, call.model().map(Into::into), call.reason);
+        self.pass_on(&note, &mut request.headers);
         // The first sign of life: of a stream its first event, of a plain answer its head, as the whole may take long.
         let first_by = match call.ask.wants_stream() {
             true => call.deadline.tighten(call.pace.first_token, Phase::FirstToken),
@@ -70,6 +72,24 @@ impl Exchange {
         match self.send(first_by, request, &note, tried, send).await {
             Ok((response, lease)) => settle(self.receive(call, first_by, response, note).await, lease),
             Err(fault) => failed(&note, fault),
+        }
+    }
+
+    /// Tells the provider its place in the trace, as far as it may know. Where calls are not traced, what the caller says of its
+    /// own trace passes through.
+    fn pass_on(&self, note: &AttemptNote, headers: &mut HeaderMap) {
+        let wish = self.provider.trace_context;
+        if let Some((trace, span)) = note.trace() {
+            headers.remove(TRACESTATE);
+            headers.remove(TRACEPARENT);
+            headers.extend(trace.traceparent(span).map(|value| (TRACEPARENT, value)));
+            headers.extend(trace.tracestate().map(|value| (TRACESTATE, value)));
+        }
+        if wish != Propagation::All {
+            headers.remove(TRACESTATE);
+        }
+        if wish == Propagation::None {
+            headers.remove(TRACEPARENT);
         }
     }
 
@@ -112,6 +132,7 @@ impl Exchange {
 
     async fn receive(&self, call: &Call, first_by: Deadline, response: Response, note: AttemptNote) -> stack::Outcome {
         let Response { head, body } = response;
+        note.status(head.status.as_u16());
         if let Some(id) = head.headers.get("x-request-id").and_then(|id| id.to_str().ok()) {
             call.trail.facts().provider_request_id = Some(id[..id.floor_char_boundary(128)].into());
         }

@@ -253,6 +253,7 @@ impl Visit<'_> {
             }
         };
         watch.routed(&route.plan.name, route.plan.caller.as_str());
+        watch.trace(&self.parts.headers);
         if route.plan.csrf
             && let Err(fault) = csrf::check(&self.gateway.plan.edge.cors, &self.parts.method, &self.parts.headers)
         {
