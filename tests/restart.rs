@@ -1,5 +1,5 @@
 //! The program under load while it is replaced again and again (SIGUSR2) and its configuration changes: no call is refused,
-//! lost or cut off.
+//! lost or cut off. And killed, and without file descriptors: what is left of it works on.
 //!
 //! Each caller checks every answer byte for byte and never tries again. `make restart-test` plays ten rounds.
 #![allow(
@@ -14,6 +14,9 @@ mod program;
 #[path = "wire/provider.rs"]
 #[allow(dead_code, reason = "the tests of the wire need all of it")]
 mod provider;
+#[path = "store/server.rs"]
+#[allow(dead_code, reason = "the tests of limits need all of it")]
+mod server;
 #[path = "wire/socket.rs"]
 #[allow(dead_code, reason = "the tests of the wire need all of it")]
 mod socket;
@@ -24,13 +27,15 @@ mod words;
 #[path = "restart/load.rs"]
 mod load;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use crate::load::{ANSWER, Load};
 use crate::program::{Folder, Program, Successor};
 use crate::provider::{Following, Provider};
-use crate::words::{DONE, FINISH, LAST_CHUNK, STREAM, chunk, completion, event, plain};
+use crate::server::Server;
+use crate::socket::{Socket, soon};
+use crate::words::{DONE, FINISH, LAST_CHUNK, STREAM, chat_stream, chunk, completion, event, plain};
 
 /// A config file that sends chats to the provider at this address; `round` makes a difference that nobody notices.
 fn config(provider: SocketAddr, port: u16, round: usize) -> String {
@@ -100,4 +105,94 @@ async fn no_call_is_lost_while_processes_and_configurations_are_replaced() {
     let ends = written.matches("\"stopped; every call was finished\"").count();
     assert_eq!(ends, rounds() + 1, "every process ends by itself and in order:\n{written}");
     assert!(counts.all() > 100 * rounds(), "that was no load: {counts}");
+}
+
+/// Starts it as a supervisor does that keeps the listening socket; `before` is done by the shell first.
+async fn supervised(folder: &Folder, socket: &TcpListener, before: &str) -> Program {
+    let shell = format!(
+        "{before} LISTEN_PID=$$ LISTEN_FDS=1 P_KEY=sk-canary exec \"$0\" serve --config gateway.toml 3<&0 0</dev/null"
+    );
+    Program::start_with_socket(folder, &shell, socket.try_clone().expect("a copy of the socket")).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_process_refuses_nobody_new_and_spoils_neither_what_is_kept_nor_what_is_counted() {
+    let (provider, store) = (Provider::start().await, Server::start().await);
+    let folder = Folder::new("killed");
+    let more = format!(
+        "cache = {{}}\n[cache]\nenabled = true\ncluster_wait = \"100ms\"\n[store]\nredis_url = \"{}\"\n\
+         [limit.mine]\nkey = [\"address\"]\nrate = \"9/day\"\n",
+        store.url()
+    );
+    folder.write("gateway.toml", &(config(provider.address, 0, 0) + &more));
+    let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let mut program = supervised(&folder, &socket, "").await;
+    let mut caller = program.connect().await;
+    caller.send(chat_stream()).await;
+    let (mut there, _) = provider.request().await;
+    there.send(STREAM).await;
+    there.send(chunk(event(ANSWER))).await;
+    assert_eq!(caller.head().await.header("x-ratelimit-remaining"), Some("8"));
+    caller.receive(event(ANSWER)).await;
+    program.kill().await;
+    assert!(caller.try_body().await.is_err(), "a cut answer must not look complete");
+
+    // Who comes now waits for the next process.
+    let address = program.address;
+    let mut early = Socket::connect(address).await;
+    early.send(chat_stream()).await;
+    let _next = supervised(&folder, &socket, "").await;
+    let (mut there, _) = soon("the same question, asked anew", provider.request()).await;
+    there.send(STREAM).await;
+    let whole = event(ANSWER) + FINISH + DONE;
+    there.send(chunk(&whole)).await;
+    there.send(LAST_CHUNK).await;
+    let answer = early.message().await;
+    assert_eq!((answer.text(), answer.header("x-ratelimit-remaining")), (&*whole, Some("7")));
+    let kept = Socket::connect(address).await.ask(chat_stream()).await;
+    assert_eq!(kept.header("x-ratelimit-remaining"), Some("6"));
+    assert!(kept.text().contains(ANSWER) && kept.text().ends_with(DONE), "{}", kept.text());
+    assert!(kept.header("cache-status").is_some_and(|it| it.starts_with("tidegate; hit")), "{}", kept.head());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_file_descriptors_callers_are_let_go_at_once_and_served_again_as_soon_as_there_are_some() {
+    const ALIVE: &str = "GET /health/live HTTP/1.1\r\nhost: gateway\r\n\r\n";
+    let folder = Folder::new("descriptors");
+    folder.write("gateway.toml", &config(([127, 0, 0, 1], 1).into(), 0, 0));
+    let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let program = supervised(&folder, &socket, "ulimit -n 40;").await;
+    let mut served = Vec::new();
+    // Each that is served keeps one; the first that is not finds none left.
+    soon("the last file descriptor", async {
+        loop {
+            let mut caller = program.connect().await;
+            match caller.try_send(ALIVE).await {
+                Ok(()) if caller.try_message().await.is_ok() => served.push(caller),
+                _ => return,
+            }
+        }
+    })
+    .await;
+    assert!((10..40).contains(&served.len()), "{} were served", served.len());
+    // Those who are connected notice nothing, and nobody new waits.
+    for _ in 0..20 {
+        assert_eq!(program.connect().await.closed().await, "");
+    }
+    for caller in &mut served {
+        assert_eq!(caller.ask(ALIVE).await.status(), 200);
+    }
+    drop(served.split_off(5));
+    soon("a served caller", async {
+        loop {
+            let mut caller = program.connect().await;
+            if caller.try_send(ALIVE).await.is_ok() && caller.try_message().await.is_ok() {
+                return;
+            }
+        }
+    })
+    .await;
+    program.says("connections are accepted again", 1).await;
+    let complaints = program.written().matches("connections cannot be accepted").count();
+    assert!(complaints <= 3, "once for each time that it begins:\n{}", program.written());
 }

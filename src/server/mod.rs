@@ -27,6 +27,7 @@ mod patience;
 pub mod probes;
 mod purge;
 mod security;
+mod spare;
 mod tunnel;
 mod usage;
 mod wishes;
@@ -50,6 +51,7 @@ use self::address::Peer;
 use self::connection::{Held, Overdue, Paced, Protocol};
 use self::crowd::{Crowd, Place};
 use self::current::Current;
+use self::spare::Spare;
 use crate::config::plan::ServerPlan;
 use crate::metrics::Metrics;
 use crate::time::later;
@@ -188,15 +190,27 @@ impl Server {
     }
 
     async fn accept(self: &Arc<Self>, listener: &TcpListener, tasks: &TaskTracker) {
+        let (mut spare, mut failures) = (Spare::new(), 0_u64);
         loop {
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(fault) => {
-                    tracing::warn!(error = %fault, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    // Once, and not for each of many: the log is written with a file descriptor too.
+                    if failures == 0 {
+                        tracing::warn!(error = %fault, "connections cannot be accepted, and are closed until they can");
+                    }
+                    failures += 1;
+                    match spare.shed(listener).await {
+                        true => drop(self.metrics.connections_shed.inc()),
+                        false => tokio::time::sleep(ACCEPT_PAUSE).await,
+                    }
                     continue;
                 }
             };
+            if failures > 0 {
+                tracing::info!(failures, "connections are accepted again");
+                failures = 0;
+            }
             let Some(place) = self.crowd.place(peer.ip(), &self.current.gateway().plan.server) else {
                 self.metrics.connections_shed.inc();
                 continue;

@@ -1,8 +1,8 @@
 //! Callers without mercy: they check every answer, plain or streamed, byte for byte, over connections that they keep, and
 //! nothing that fails is tried again.
 //!
-//! They know what HTTP allows a server: to say that an answer is a connection's last one, and in HTTP/2 to refuse a request
-//! before it is sent. They do not know what is done to the gateway meanwhile.
+//! They know what HTTP allows a server: to say that an answer is a connection's last one, and in HTTP/2 to send a request
+//! elsewhere that it has not looked at. They do not know what is done to the gateway meanwhile.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -47,6 +47,7 @@ struct Tally {
     plain: AtomicUsize,
     streams: AtomicUsize,
     connections: AtomicUsize,
+    turned_away: AtomicUsize,
     lost: std::sync::Mutex<Vec<String>>,
 }
 
@@ -55,6 +56,7 @@ pub(crate) struct Counts {
     plain: usize,
     streams: usize,
     connections: usize,
+    turned_away: usize,
     /// Why calls were lost, one line each.
     pub(crate) lost: Vec<String>,
 }
@@ -68,8 +70,13 @@ impl Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { plain, streams, connections, lost } = self;
-        write!(out, "{plain} answers and {streams} streams over {connections} connections, {} lost", lost.len())
+        let Self { plain, streams, connections, turned_away, lost } = self;
+        let lost = lost.len();
+        write!(
+            out,
+            "{plain} answers and {streams} streams over {connections} connections, {turned_away} sent elsewhere by GOAWAY, \
+             {lost} lost"
+        )
     }
 }
 
@@ -104,8 +111,14 @@ impl Load {
         self.callers.join_all().await;
         let lost = self.tally.lost().clone();
         let read = |count: &AtomicUsize| count.load(Ordering::SeqCst);
-        let Tally { plain, streams, connections, .. } = &*self.tally;
-        Counts { plain: read(plain), streams: read(streams), connections: read(connections), lost }
+        let Tally { plain, streams, connections, turned_away, .. } = &*self.tally;
+        Counts {
+            plain: read(plain),
+            streams: read(streams),
+            connections: read(connections),
+            turned_away: read(turned_away),
+            lost,
+        }
     }
 }
 
@@ -193,6 +206,13 @@ async fn http2(gateway: SocketAddr, number: usize, tally: Arc<Tally>, over: Canc
     }
 }
 
+/// True when the server had said that it takes no more here before the request came: then it has not looked at it, and every
+/// client asks again on another connection (RFC 9113, 6.8).
+fn is_turned_away(fault: &hyper::Error) -> bool {
+    let fault = std::error::Error::source(fault).and_then(|source| source.downcast_ref::<h2::Error>());
+    fault.is_some_and(|it| it.is_go_away() && it.is_remote() && it.reason() == Some(h2::Reason::NO_ERROR))
+}
+
 async fn h2_calls(mut requests: SendRequest<Full<Bytes>>, start: usize, tally: Arc<Tally>, over: CancellationToken) {
     let mut calls = start;
     while !over.is_cancelled() && requests.ready().await.is_ok() {
@@ -203,9 +223,11 @@ async fn h2_calls(mut requests: SendRequest<Full<Bytes>>, start: usize, tally: A
         let request = request.body(Full::from(body)).expect("a request");
         let response = match requests.try_send_request(request).await {
             Ok(response) => response,
-            // It was never sent: the server had said that it takes no more here.
-            Err(fault) if fault.message().is_some() => return,
-            Err(fault) => return tally.note(is_stream, "HTTP/2", Err(fault.into_error().to_string())),
+            Err(fault) if fault.message().is_some() || is_turned_away(fault.error()) => {
+                tally.turned_away.fetch_add(1, Ordering::SeqCst);
+                return;
+            }
+            Err(fault) => return tally.note(is_stream, "HTTP/2", Err(format!("{:?}", fault.into_error()))),
         };
         let body = timeout(PATIENCE, response.into_body().collect()).await;
         let text = match body {

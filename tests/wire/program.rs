@@ -159,6 +159,11 @@ impl Program {
         }
     }
 
+    /// Kills it at once.
+    pub(crate) async fn kill(&mut self) {
+        soon("the end of the program", self.child.kill()).await.expect("it was started");
+    }
+
     /// Waits until it has ended; what it wrote is left.
     pub(crate) async fn is_over(&mut self) -> ExitStatus {
         soon("the end of the program", self.child.wait()).await.expect("it was started")
