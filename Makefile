@@ -1,7 +1,7 @@
 # `make` alone lists the targets. What is installed is in scripts/setup, and what CI runs in .ci/run.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test soak demo lint format clippy rustdoc docs bench bench-breaker bench-cache-hit bench-cache-hit-rate bench-limit fuzz deny check-dockerfile slowhttptest restart-test clean
+.PHONY: help setup test soak demo lint format clippy rustdoc docs bench bench-breaker bench-cache-hit bench-cache-hit-rate bench-limit fuzz deny check-dockerfile slowhttptest restart-test hold-test frame-latency clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,12 @@ check-dockerfile: setup ## lint the Dockerfile
 
 slowhttptest: ## a thousand callers that are slow on purpose, for a minute (needs slowhttptest)
 	@scripts/slowhttptest
+
+hold-test: ## 2,000 WebSockets and 2,000 streams at once, through a reload: none is lost, and what each takes (HELD=2000)
+	ulimit -n "$$(ulimit -Hn)" && timeout 900 cargo test --locked --release --test wire -- --ignored --nocapture thousands_are_held
+
+frame-latency: ## what the gateway adds to the way of a WebSocket's frame, beside no gateway
+	cargo test --locked --release --test wire -- --ignored --nocapture what_a_frame_costs
 
 clean: ## remove all that was built or installed here
 	cargo clean

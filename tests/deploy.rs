@@ -79,7 +79,8 @@ fn the_metrics_page_is_as_prometheus_likes_it() {
 /// Names of our metrics in a text.
 fn metrics_in(text: &str) -> BTreeSet<&str> {
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_' && letter != ':');
-    let is_metric = |word: &&str| ["tidegate_", "http_request", "process_", "voice_"].iter().any(|start| word.starts_with(start));
+    let is_metric =
+        |word: &&str| ["tidegate_", "http_request", "process_", "voice_"].iter().any(|start| word.starts_with(start));
     words.filter(is_metric).map(|word| word.strip_suffix("_bucket").unwrap_or(word)).collect()
 }
 

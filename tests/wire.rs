@@ -51,6 +51,8 @@ mod half_closed;
 mod handover;
 #[path = "wire/hangups.rs"]
 mod hangups;
+#[path = "wire/held.rs"]
+mod held;
 #[path = "wire/http2_provider.rs"]
 mod http2_provider;
 #[path = "wire/kept.rs"]
@@ -87,3 +89,5 @@ mod websocket_doors;
 mod websocket_ends;
 #[path = "wire/websocket_limits.rs"]
 mod websocket_limits;
+#[path = "wire/websocket_pace.rs"]
+mod websocket_pace;

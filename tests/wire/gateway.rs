@@ -128,6 +128,7 @@ impl Setup {
 /// A running gateway. Dropped, it is gone.
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
+    pub(crate) current: Arc<Current>,
     shutdown: CancellationToken,
     running: JoinSet<bool>,
 }
@@ -160,8 +161,9 @@ impl Gateway {
         let address = listener.local_addr().expect("a bound port");
         let shutdown = CancellationToken::new();
         let mut running = JoinSet::new();
-        running.spawn(server::run(listener, door, Current::new(gateway), shutdown.clone()));
-        Self { address, shutdown, running }
+        let current = Current::new(gateway);
+        running.spawn(server::run(listener, door, current.clone(), shutdown.clone()));
+        Self { address, current, shutdown, running }
     }
 
     /// A new connection to it.

@@ -177,6 +177,14 @@ impl Program {
         format!("http://{}", address.chars().take_while(is_part).collect::<String>())
     }
 
+    /// The memory that it has now, in KiB, as the kernel counts it (Linux).
+    pub(crate) fn memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id().expect("it runs"));
+        let status = std::fs::read_to_string(path).expect("a process of Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
+    }
+
     /// Waits for its end; returns how it ended and all that it wrote.
     pub(crate) async fn ended(mut self) -> (ExitStatus, String) {
         let status = soon("the end of the program", self.child.wait()).await.expect("it was started");

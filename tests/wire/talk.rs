@@ -85,6 +85,34 @@ pub(crate) fn agreement(head: &str, lines: &str) -> String {
     )
 }
 
+/// A provider that says what it hears, to as many as ask, and lets probes be.
+pub(crate) async fn echo() -> (SocketAddr, JoinSet<()>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let address = listener.local_addr().expect("a bound port");
+    let mut running = JoinSet::new();
+    running.spawn(async move {
+        let mut talking = JoinSet::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.set_nodelay(true).expect("a TCP connection");
+            talking.spawn(async move {
+                let head = head_of(&mut stream).await;
+                if !head.starts_with("GET /voice-stream") {
+                    return;
+                }
+                stream.write_all(agreement(&head, "").as_bytes()).await.expect("somebody listens");
+                let mut there = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
+                while let Some(Ok(message)) = there.next().await {
+                    let is_said = message.is_text() || message.is_binary();
+                    if is_said && there.send(message).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    (address, running)
+}
+
 /// The only header of this name in a head.
 pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let pairs = head.lines().filter_map(|line| line.split_once(':'));

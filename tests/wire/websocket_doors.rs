@@ -2,10 +2,13 @@
 //! ends, and a configuration that changes meanwhile.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use rustls::pki_types::ServerName;
 use serde_json::json;
+use tidegate::config::Variables;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -15,7 +18,7 @@ use crate::gateway::Gateway;
 use crate::program::{Folder, Program};
 use crate::secure::{Authority, Paper};
 use crate::socket::soon;
-use crate::talk::{Far, Http2, VOICE, agreement, ask, carry, code, config, head_of, header, refused};
+use crate::talk::{Far, Http2, VOICE, agreement, ask, carry, code, config, gateway, head_of, header, open, refused};
 use crate::tokens::{SECRET, head, signed};
 use crate::websocket::messages;
 
@@ -172,7 +175,7 @@ async fn a_new_configuration_leaves_open_ones_alone_and_holds_for_the_next() {
     write("max_per_address = 1\nmax_message = \"1KiB\"\n");
     let mut operator = program.connect().await;
     let reloaded = async {
-        let mut ticks = tokio::time::interval(std::time::Duration::from_millis(20));
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
         loop {
             ticks.tick().await;
             let status = operator.ask(STATUS).await.json();
@@ -190,4 +193,27 @@ async fn a_new_configuration_leaves_open_ones_alone_and_holds_for_the_next() {
     }
     assert_eq!(code(&mut ask(program.address, VOICE, &[]).await.unwrap().0).await, 1008);
     carry(&mut near, &mut there, "still here").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_one_keeps_no_generation_of_the_configuration() {
+    let far = Far::start().await;
+    let gateway = gateway(&[far.address], "", "").await;
+    let (mut near, mut there) = open(&gateway, &far).await;
+    let mut second = Http2::connect(&gateway).await;
+    let (mut second_near, mut second_there, _) = second.open(&far).await;
+    let first = Arc::downgrade(&gateway.current.gateway());
+    let variables = ["VOICE_KEY", "REALTIME_KEY"].map(|name| (name.to_owned(), "sk".to_owned()));
+    let text = config(&[far.address], "", "");
+    let plan = tidegate::config::load(Some(("x.toml", &text)), &Variables::new(variables.into(), BTreeMap::new()));
+    gateway.current.replace(plan.unwrap()).unwrap();
+    let freed = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(5));
+        while first.strong_count() > 0 {
+            ticks.tick().await;
+        }
+    };
+    soon("the end of the first generation", freed).await;
+    carry(&mut near, &mut there, "still here").await;
+    carry(&mut second_near, &mut second_there, "still here").await;
 }
