@@ -17,8 +17,11 @@ pub const MAX_HELD: usize = 4096;
 /// one's own that begins in more places at once is not looked for in the later ones.
 const MAX_THREADS: usize = 96;
 
-/// From so many on, those are looked for that cannot make a difference any more.
+/// From so many on, those are looked for that need not be followed apart from others.
 const CROWD: usize = 16;
+
+/// The most groups of beginnings that one match on its way stands for. The built-in patterns need one.
+const MAX_GROUPS: usize = 16;
 
 /// A match.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +44,9 @@ struct Thread {
     /// Where the longest match ends that begins at `start`, as far as is known.
     end: Option<usize>,
     is_more: bool,
+    /// Later beginnings that have come to the same state, and will end where this one does: from the first to the last of
+    /// letters that stand side by side. They take its place when it is let go.
+    others: Vec<(usize, usize)>,
 }
 
 /// The search.
@@ -50,11 +56,13 @@ pub struct Search {
     threads: Vec<Thread>,
     at: usize,
     before: usize,
+    /// Where the letter before began.
+    letter: usize,
 }
 
 impl Default for Search {
     fn default() -> Self {
-        Self { threads: Vec::new(), at: 0, before: AT_BEGINNING }
+        Self { threads: Vec::new(), at: 0, before: AT_BEGINNING, letter: 0 }
     }
 }
 
@@ -76,6 +84,9 @@ impl Search {
             if begins != 0 {
                 self.begin(patterns, byte, begins);
             }
+            if !is_inside_letter(byte) {
+                self.letter = self.at;
+            }
             self.before = usize::from(byte);
             self.at += 1;
         }
@@ -96,7 +107,7 @@ impl Search {
     }
 
     fn advance(&mut self, patterns: &Patterns, byte: u8, window: &[u8], base: usize) {
-        let at = self.at;
+        let (at, mut has_moved) = (self.at, false);
         for thread in self.threads.iter_mut().filter(|thread| thread.is_alive) {
             let pattern = &patterns.patterns[thread.pattern].0;
             thread.state = pattern.automaton.next_state(thread.state, byte);
@@ -107,26 +118,38 @@ impl Search {
                 }
                 thread.is_alive = !pattern.automaton.is_dead_state(thread.state);
             }
+            // Nobody waits longer for it, but for those that have begun since.
             let since = thread.end.unwrap_or(thread.start);
-            thread.is_alive &= at + 1 - since < MAX_HELD;
+            if thread.is_alive && at + 1 - since >= MAX_HELD {
+                let is_inside = |place: &usize| window.get(*place - base).copied().is_some_and(is_inside_letter);
+                let from = (since + 1..).find(|place| !is_inside(place)).unwrap_or(at);
+                thread.is_alive = thread.end.is_none() && thread.give_way(from);
+                has_moved |= thread.is_alive;
+            }
+        }
+        if has_moved {
+            self.threads.sort_by_key(|thread| (thread.start, thread.pattern));
         }
         if self.threads.len() > CROWD {
             self.thin_out(patterns);
         }
     }
 
-    /// Lets go of what will match wherever one that began earlier matches.
+    /// Has those followed as one that will end at the same place.
     fn thin_out(&mut self, patterns: &Patterns) {
         let mut kept: Vec<Thread> = Vec::with_capacity(self.threads.len());
         for thread in self.threads.drain(..) {
-            let is_covered = |other: &Thread| {
-                other.is_alive
-                    && (other.pattern, other.state) == (thread.pattern, thread.state)
-                    && (thread.end.is_none() || thread.end <= other.end)
+            let is_alike = |other: &&mut Thread| {
+                other.is_alive && (other.pattern, other.state, other.end) == (thread.pattern, thread.state, thread.end)
             };
             let may_go = thread.is_alive && !thread.is_more && patterns.patterns[thread.pattern].0.is_real.is_none();
-            if !(may_go && kept.iter().any(is_covered)) {
-                kept.push(thread);
+            match kept.iter_mut().find(is_alike).filter(|_| may_go) {
+                Some(other) => {
+                    let begun = std::iter::once((thread.start, thread.start)).chain(thread.others);
+                    begun.for_each(|group| other.stand_for(group));
+                    other.others.sort_unstable();
+                }
+                None => kept.push(thread),
             }
         }
         self.threads = kept;
@@ -138,14 +161,29 @@ impl Search {
             begins &= begins - 1;
             let pattern = &patterns.patterns[index];
             let state = pattern.begin(self.before, byte);
-            let is_known = || {
-                let is_same = |other: &Thread| other.is_alive && other.pattern == index && other.state == state;
-                pattern.0.is_real.is_none() && self.threads.iter().any(is_same)
+            if pattern.0.automaton.is_dead_state(state) {
+                continue;
+            }
+            let (start, letter) = (self.at, self.letter);
+            let is_alike = |other: &&mut Thread| {
+                other.is_alive && other.pattern == index && other.state == state && pattern.0.is_real.is_none()
             };
-            if self.threads.len() < MAX_THREADS && !pattern.0.automaton.is_dead_state(state) && !is_known() {
-                let start = self.at;
-                let thread = Thread { start, pattern: index, state, is_alive: true, end: None, is_more: false };
-                self.threads.push(thread);
+            let has_room = self.threads.len() < MAX_THREADS;
+            match self.threads.iter_mut().find(is_alike) {
+                Some(other) => match other.others.last_mut() {
+                    Some(group) if group.1 == letter && start > 0 => group.1 = start,
+                    _ => other.stand_for((start, start)),
+                },
+                None if has_room => self.threads.push(Thread {
+                    start,
+                    pattern: index,
+                    state,
+                    is_alive: true,
+                    end: None,
+                    is_more: false,
+                    others: Vec::new(),
+                }),
+                None => {}
             }
         }
     }
@@ -167,10 +205,12 @@ impl Search {
             match best.cloned().and_then(|best| best.end.map(|end| (best, end))) {
                 Some((best, end)) => {
                     found.push(Found { range: start..end, pattern: best.pattern, is_more: best.is_more });
-                    self.threads.retain(|thread| thread.start >= end);
+                    self.threads.retain_mut(|thread| thread.start >= end || (thread.is_alive && thread.give_way(end)));
+                    self.threads.sort_by_key(|thread| (thread.start, thread.pattern));
                     if best.is_alive {
                         // Nobody waits for its end any longer, but what still belongs to it is found.
-                        self.threads.insert(0, Thread { start: end, end: None, is_more: true, ..best });
+                        self.threads
+                            .insert(0, Thread { start: end, end: None, is_more: true, others: Vec::new(), ..best });
                     }
                 }
                 None => self.threads.retain(|thread| thread.start != start),
@@ -179,7 +219,33 @@ impl Search {
     }
 }
 
+/// True for a byte that is not the first of its letter.
+fn is_inside_letter(byte: u8) -> bool {
+    byte & 0xC0 == 0x80
+}
+
 impl Thread {
+    fn stand_for(&mut self, group: (usize, usize)) {
+        if self.others.len() < MAX_GROUPS {
+            self.others.push(group);
+        }
+    }
+
+    /// Goes on as the first of its others that begins at `from` or later. False: there is none.
+    fn give_way(&mut self, from: usize) -> bool {
+        self.others.retain(|(_, last)| *last >= from);
+        let Some((first, last)) = self.others.first().copied() else { return false };
+        self.start = first.max(from);
+        match self.start < last {
+            true => self.others[0].0 = self.start + 1,
+            false => drop(self.others.remove(0)),
+        }
+        // Ends that were known before it began are not its own.
+        self.end = self.end.filter(|end| *end > self.start);
+        self.is_more = false;
+        true
+    }
+
     fn note_end(&mut self, is_real: Option<fn(&[u8]) -> bool>, end: usize, window: &[u8], base: usize) {
         let text = window.get(self.start - base..end - base);
         // What goes on from a match is part of one that was real.

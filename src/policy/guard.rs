@@ -5,6 +5,8 @@
 
 mod body;
 mod events;
+#[cfg(test)]
+mod tests;
 mod text;
 mod unescape;
 

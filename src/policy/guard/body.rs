@@ -200,7 +200,8 @@ impl<'a> Strings<'a> {
                 b',' => self.expects_name = self.open.last().is_some_and(|open| open.is_object),
                 b'"' => {
                     self.at = end_of_string(bytes, self.at);
-                    let inside = start + 1..(self.at - 1).max(start + 1);
+                    let is_closed = self.at > start + 1 && bytes[self.at - 1] == b'"';
+                    let inside = start + 1..self.at - usize::from(is_closed);
                     if std::mem::take(&mut self.expects_name) {
                         self.field = name(&self.document[start..self.at]);
                     } else if self.is_wanted(&self.document[inside.clone()]) {
