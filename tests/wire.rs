@@ -43,6 +43,8 @@ mod credentials;
 mod drain;
 #[path = "wire/floods.rs"]
 mod floods;
+#[path = "wire/guards.rs"]
+mod guards;
 #[path = "wire/h2c.rs"]
 mod h2c;
 #[path = "wire/half_closed.rs"]

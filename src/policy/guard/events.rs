@@ -341,21 +341,25 @@ fn part(fields: &Map<String, Value>) -> String {
     names.iter().map(|name| fields.get(*name).map(ToString::to_string).unwrap_or_default() + "/").collect()
 }
 
+/// The lines of an event, whichever of the three ways the format allows they end in.
+fn lines(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
+    raw.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(raw).split(|byte| matches!(byte, b'\n' | b'\r'))
+}
+
 /// The JSON of an event; lines of data are one text.
 fn data(raw: &[u8]) -> Option<Value> {
-    let lines = raw.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data:"));
-    serde_json::from_slice(&lines.collect::<Vec<_>>().join(&b'\n')).ok()
+    let data = lines(raw).filter_map(|line| line.strip_prefix(b"data:"));
+    serde_json::from_slice(&data.collect::<Vec<_>>().join(&b'\n')).ok()
 }
 
 /// An event with other data, which stands on one line; its other lines stay.
 fn spelt(raw: &Bytes, data: &Value) -> Bytes {
-    let text = String::from_utf8_lossy(raw);
-    let mut spelt = String::with_capacity(text.len());
-    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with("data:")) {
-        spelt.push_str(line);
-        spelt.push('\n');
+    let mut spelt = Vec::with_capacity(raw.len());
+    for line in lines(raw).filter(|line| !line.is_empty() && !line.starts_with(b"data:")) {
+        spelt.extend_from_slice(line);
+        spelt.push(b'\n');
     }
-    spelt.push_str(&format!("data: {data}\n\n"));
+    spelt.extend_from_slice(format!("data: {data}\n\n").as_bytes());
     spelt.into()
 }
 

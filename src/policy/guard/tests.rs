@@ -259,3 +259,16 @@ fn what_is_held_back_is_bounded_and_a_long_secret_is_masked_all_the_same() {
         assert!(came - passed <= crate::patterns::MAX_HELD, "{came} {passed}");
     }
 }
+
+#[test]
+fn lines_may_end_in_any_way_and_other_lines_stay() {
+    for end in ["\n", "\r\n", "\r"] {
+        let data = r#"{"choices":[{"index":0,"delta":{"content":"ann@x.example, "},"finish_reason":null}]}"#;
+        let raw = format!("\u{feff}id: 7{end}event: x{end}data: {data}{end}{end}");
+        let events = Box::pin(stream::iter([Ok(Event { raw: raw.into(), kind: EventKind::Piece })]));
+        let guarded = Guarded::new(events, masking(), "p".into(), trail());
+        let all = guarded.collect::<Vec<_>>().now_or_never().unwrap();
+        let passed: Vec<_> = all.iter().map(|event| String::from_utf8_lossy(&event.as_ref().unwrap().raw)).collect();
+        assert_eq!(passed, [format!("id: 7\nevent: x\ndata: {}\n\n", data.replace("ann@x.example", "[email]"))]);
+    }
+}
