@@ -1,4 +1,5 @@
-//! What is shipped for those who run it: alerts that fire when they should, about metrics that exist, with a way out.
+//! What is shipped for those who run it: alerts that fire when they should, about metrics that exist, with a way out; and
+//! manifests.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on stops")]
 
@@ -21,6 +22,9 @@ use tidegate::live::{Health, Live};
 use tidegate::provider::simulated::Simulation;
 use tidegate::server::ingress;
 use tidegate::world::World;
+
+#[path = "deploy/manifests.rs"]
+mod manifests;
 
 const RULES: &str = "deploy/prometheus/tidegate.rules.yml";
 const DASHBOARD: &str = "deploy/grafana/tidegate.json";

@@ -1,0 +1,247 @@
+//! The manifests: Compose, Kubernetes and systemd. Valid for the tools that know them, of one piece, and about the program
+//! that there is: its variables, ports, paths, times and configuration.
+//!
+//! `scripts/setup` installs the tools. What it cannot install (docker's compose) is skipped, and that is said.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use serde_json::Value;
+use tidegate::config::plan::Plan;
+use tidegate::config::{self, Variables};
+
+const VENV: &str = "target/test-tools/venv/bin";
+const KUBERNETES: [&str; 4] = ["deployment", "service", "autoscaling", "network"];
+
+fn run(program: &str, arguments: &[&str]) -> Output {
+    let output = Command::new(program).args(arguments).output();
+    output.unwrap_or_else(|fault| panic!("{program}: {fault}; run: make setup"))
+}
+
+/// All that a tool has said, if it is content.
+fn content(program: &str, arguments: &[&str]) -> String {
+    let output = run(program, arguments);
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{program} {arguments:?}:\n{said}");
+    said
+}
+
+/// The documents of a YAML file.
+fn yaml(path: &str) -> Vec<Value> {
+    let convert = "import sys, json, yaml; print(json.dumps(list(yaml.safe_load_all(open(sys.argv[1])))))";
+    serde_json::from_str(&content(&format!("{VENV}/python"), &["-c", convert, path])).unwrap()
+}
+
+fn kubernetes(name: &str) -> Vec<Value> {
+    yaml(&format!("deploy/kubernetes/{name}.yaml"))
+}
+
+/// A variable that the program knows: the default configuration or the list of variables names it.
+fn is_known(variable: &str) -> bool {
+    ["config/gateway.toml", "src/config/environment.rs"].iter().any(|file| {
+        let text = fs::read_to_string(file).unwrap();
+        text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').any(|word| word == variable)
+    })
+}
+
+/// What the program makes of a file and of variables.
+fn plan(file: Option<&str>, variables: &[(&str, &str)]) -> Plan {
+    let variables: BTreeMap<String, String> =
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let text = file.map(|file| (file, fs::read_to_string(file).unwrap()));
+    let text = text.as_ref().map(|(file, text)| (*file, &**text));
+    config::load(text, &Variables::new(variables, BTreeMap::new())).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// True when a process that leaves as this plan says has ended within this time.
+fn ends_within(plan: &Plan, seconds: u64) -> bool {
+    let leaving = &plan.server.leaving;
+    leaving.delay + leaving.drain < Duration::from_secs(seconds)
+}
+
+fn seconds(value: &str) -> u64 {
+    value.trim_end_matches('s').parse().unwrap()
+}
+
+fn texts(list: &Value) -> Vec<&str> {
+    list.as_array().unwrap().iter().map(|item| item.as_str().unwrap()).collect()
+}
+
+#[test]
+fn kubernetes_takes_the_manifests() {
+    let files: Vec<String> = KUBERNETES.iter().map(|name| format!("deploy/kubernetes/{name}.yaml")).collect();
+    let arguments: Vec<&str> = ["--strict"].into_iter().chain(files.iter().map(String::as_str)).collect();
+    let said = content(&format!("{VENV}/kubernetes-validate"), &arguments);
+    assert_eq!(said.matches(" passed for resource ").count(), 5, "{said}");
+}
+
+#[test]
+fn the_kubernetes_manifests_are_of_one_piece() {
+    let kustomization = &kubernetes("kustomization")[0];
+    let listed: BTreeSet<String> = texts(&kustomization["resources"]).into_iter().map(str::to_owned).collect();
+    assert_eq!(listed, KUBERNETES.iter().map(|name| format!("{name}.yaml")).collect());
+    let generated = &kustomization["configMapGenerator"][0];
+    for file in texts(&generated["files"]) {
+        assert!(Path::new("deploy/kubernetes").join(file).exists(), "{file}");
+    }
+
+    let deployment = &kubernetes("deployment")[0];
+    let pod = &deployment["spec"]["template"];
+    let labels = &pod["metadata"]["labels"];
+    assert!(labels.is_object() && deployment["spec"]["selector"]["matchLabels"] == *labels);
+    let volume = &pod["spec"]["volumes"][0];
+    assert_eq!(volume["configMap"]["name"], generated["name"], "where the configuration comes from");
+    let container = &pod["spec"]["containers"][0];
+    assert_eq!((&container["volumeMounts"][0]["name"], &volume["name"]), (&volume["name"], &"config".into()));
+    assert_eq!(container["volumeMounts"][0].get("subPath"), None, "a single file would never change");
+    assert_eq!(kustomization["images"][0]["name"], container["image"]);
+
+    let ports: Vec<&str> =
+        container["ports"].as_array().unwrap().iter().map(|port| port["name"].as_str().unwrap()).collect();
+    let service = &kubernetes("service")[0]["spec"];
+    assert_eq!(service["selector"], *labels);
+    let probes = ["livenessProbe", "readinessProbe", "startupProbe"].map(|name| &container[name]["httpGet"]["port"]);
+    for port in probes.into_iter().chain([&service["ports"][0]["targetPort"]]) {
+        assert!(ports.contains(&port.as_str().unwrap()), "no port {port}");
+    }
+    let scaling = kubernetes("autoscaling");
+    assert_eq!(scaling[0]["spec"]["scaleTargetRef"]["name"], deployment["metadata"]["name"]);
+    assert_eq!(scaling[1]["spec"]["selector"]["matchLabels"], *labels, "an empty selector is every pod");
+    assert_eq!(
+        kubernetes("network")[0]["spec"]["podSelector"]["matchLabels"],
+        *labels,
+        "an empty selector is every pod"
+    );
+}
+
+#[test]
+fn the_program_takes_what_the_pods_give_it() {
+    let deployment = &kubernetes("deployment")[0];
+    let pod = &deployment["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    let names: Vec<&str> = container["env"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
+    let value = |name: &str| if name == "REDIS_URL" { "redis://redis:6379" } else { "k" };
+    let variables: Vec<(&str, &str)> = names.iter().map(|name| (*name, value(name))).collect();
+    for name in &names {
+        assert!(is_known(name), "{name} is no variable of the program");
+    }
+    let plan = plan(Some("deploy/kubernetes/gateway.toml"), &variables);
+    let port = |name: &str| {
+        let port = container["ports"].as_array().unwrap().iter().find(|port| port["name"] == name);
+        port.unwrap()["containerPort"].as_u64().unwrap()
+    };
+    assert_eq!(port("callers"), u64::from(plan.server.listen.port()));
+    assert_eq!(port("operators"), u64::from(plan.server.admin.unwrap().port()));
+    assert!(plan.server.listen.ip().is_unspecified() && plan.server.admin.unwrap().ip().is_unspecified());
+    assert!(ends_within(&plan, pod["terminationGracePeriodSeconds"].as_u64().unwrap()));
+    assert!(
+        plan.server.leaving.delay >= Duration::from_secs(2),
+        "readiness must have failed before the port is closed"
+    );
+    let file = format!("{}/gateway.toml", container["volumeMounts"][0]["mountPath"].as_str().unwrap());
+    assert_eq!(texts(&container["args"]), ["serve", "--config", &*file]);
+    // The same file, by the program itself.
+    let mut check = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    check.args(["check", "--config", "deploy/kubernetes/gateway.toml"]).env_clear().envs(variables);
+    let output = check.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn compose_starts_what_belongs_together() {
+    let compose = &yaml("deploy/compose.yml")[0];
+    let services = compose["services"].as_object().unwrap();
+    let gateway = &services["gateway"];
+    let environment: Vec<(&str, &str)> = gateway["environment"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, value)| (name.as_str(), default_of(value.as_str().unwrap())))
+        .filter(|(_, value)| !value.is_empty())
+        .collect();
+    for name in gateway["environment"].as_object().unwrap().keys() {
+        assert!(is_known(name), "{name} is no variable of the program");
+    }
+    let plan = plan(None, &environment);
+    let published: Vec<String> = texts(&gateway["ports"]).into_iter().map(str::to_owned).collect();
+    let (callers, operators) = (plan.server.listen.port(), plan.server.admin.unwrap().port());
+    assert_eq!(published, [format!("{callers}:{callers}"), format!("127.0.0.1:{operators}:{operators}")]);
+    assert!(ends_within(&plan, seconds(gateway["stop_grace_period"].as_str().unwrap())));
+    for (name, value) in &environment {
+        let host = value.split_once("://").and_then(|(_, rest)| rest.split([':', '/']).next());
+        let is_there = |host: &str| host == "localhost" || services.contains_key(host);
+        assert!(host.is_none_or(is_there), "{name} names {value}, which is no service");
+    }
+    for (name, service) in services {
+        let volumes = service["volumes"].as_array().into_iter().flatten().map(|volume| volume.as_str().unwrap());
+        for file in volumes.filter_map(|volume| volume.split(':').next()?.strip_prefix("./")) {
+            assert!(Path::new("deploy").join(file).exists(), "{name} mounts {file}");
+        }
+        let image = service["image"].as_str().unwrap();
+        assert!(image.contains(':') && !image.ends_with(":latest"), "{image} is whatever it is that day");
+    }
+
+    content("promtool", &["check", "config", "deploy/prometheus/prometheus.yml"]);
+    let scrape = &yaml("deploy/prometheus/prometheus.yml")[0]["scrape_configs"][0];
+    assert_eq!(
+        (&scrape["job_name"], &scrape["static_configs"][0]["targets"][0]),
+        (&"tidegate".into(), &format!("gateway:{operators}").into())
+    );
+    let dashboards = &yaml("deploy/grafana/provisioning/dashboards/tidegate.yml")[0]["providers"][0]["options"]["path"];
+    let mounted =
+        texts(&services["grafana"]["volumes"]).into_iter().any(|it| it.contains(dashboards.as_str().unwrap()));
+    assert!(mounted, "the dashboard is not where Grafana looks");
+}
+
+/// What `${NAME:-default}` is when nothing is set.
+fn default_of(value: &str) -> &str {
+    value.strip_prefix("${").map_or(value, |rest| rest.split_once(":-").unwrap().1.trim_end_matches('}'))
+}
+
+#[test]
+fn docker_takes_the_compose_file() {
+    let has_compose = Command::new("docker").args(["compose", "version"]).output().is_ok_and(|it| it.status.success());
+    if !has_compose {
+        return println!("SKIPPED: there is no `docker compose` here that could read deploy/compose.yml");
+    }
+    content("docker", &["compose", "-f", "deploy/compose.yml", "config", "--quiet"]);
+}
+
+#[test]
+fn systemd_takes_the_units() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("units");
+    fs::create_dir_all(&folder).unwrap();
+    let path = |name: &str| folder.join(name).display().to_string();
+    let service = fs::read_to_string("deploy/systemd/tidegate.service").unwrap();
+    // systemd looks for the program, which is not installed here.
+    fs::write(path("tidegate.service"), service.replace("/usr/local/bin/tidegate", env!("CARGO_BIN_EXE_tidegate")))
+        .unwrap();
+    fs::copy("deploy/systemd/tidegate.socket", path("tidegate.socket")).unwrap();
+    let said = content("systemd-analyze", &["verify", "--man=no", &path("tidegate.service"), &path("tidegate.socket")]);
+    let ours: Vec<&str> = said.lines().filter(|line| line.contains("tidegate")).collect();
+    assert_eq!(ours, [""; 0], "systemd does not like it all");
+    // Of 10, which is a service that may do everything; 2 is what systemd itself calls OK.
+    content("systemd-analyze", &["security", "--offline=true", "--threshold=20", &path("tidegate.service")]);
+}
+
+#[test]
+fn the_program_takes_what_systemd_gives_it() {
+    let service = fs::read_to_string("deploy/systemd/tidegate.service").unwrap();
+    let socket = fs::read_to_string("deploy/systemd/tidegate.socket").unwrap();
+    let value = |text: &str, key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        line.unwrap_or_else(|| panic!("no {key}")).to_owned()
+    };
+    let plan = plan(None, &[]);
+    assert_eq!(value(&socket, "ListenStream"), plan.server.listen.port().to_string());
+    assert_eq!(value(&socket, "FileDescriptorName"), "callers");
+    assert!(ends_within(&plan, seconds(&value(&service, "TimeoutStopSec"))));
+    let files: usize = value(&service, "LimitNOFILE").parse().unwrap();
+    assert!(files > 2 * plan.server.max_connections, "a connection of a caller may need one to a provider");
+    let command = value(&service, "ExecStart");
+    let arguments: Vec<&str> = command.split(' ').skip(1).collect();
+    assert_eq!(arguments, ["serve", "--config", "/etc/tidegate/gateway.toml"]);
+}
