@@ -298,6 +298,11 @@ impl Live {
         self.common.is_handed_over.store(true, Ordering::Relaxed);
     }
 
+    /// True once the process is to end, one way or the other: nothing that lasts begins any more.
+    pub fn is_leaving(&self) -> bool {
+        self.is_draining() || self.is_handed_over()
+    }
+
     /// True once another process has taken this one's place.
     pub fn is_handed_over(&self) -> bool {
         self.common.is_handed_over.load(Ordering::Relaxed)

@@ -134,7 +134,8 @@ async fn a_killed_process_refuses_nobody_new_and_spoils_neither_what_is_kept_nor
     there.send(chunk(event(ANSWER))).await;
     assert_eq!(caller.head().await.header("x-ratelimit-remaining"), Some("8"));
     caller.receive(event(ANSWER)).await;
-    program.kill().await;
+    program.signal("KILL").await;
+    program.is_over().await;
     assert!(caller.try_body().await.is_err(), "a cut answer must not look complete");
 
     // Who comes now waits for the next process.

@@ -336,7 +336,7 @@ impl Visit<'_> {
     /// Opens a conversation both ways, if the caller asks as it should and a provider agrees.
     async fn converse(&self, route: &Route, plan: &Arc<TunnelPlan>, head: Arc<Head>, watch: &Watch) -> Answered {
         let asked = match handshake::check(self.parts, &self.gateway.plan.edge.cors) {
-            Ok(()) if self.gateway.live.is_draining() => Err(Fault::Leaving),
+            Ok(()) if self.gateway.live.is_leaving() => Err(Fault::Leaving),
             asked => asked,
         };
         if let Err(fault) = asked {

@@ -109,7 +109,11 @@ pub async fn run(listener: TcpListener, door: Door, current: Arc<Current>, shutd
         () = server.accept(&listener, &tasks) => {}
     }
     // Also where nobody else says so: nothing that lasts begins any more.
-    server.current.gateway().live.drain();
+    let live = server.current.gateway().live.clone();
+    if !live.is_handed_over() {
+        live.drain();
+    }
+    drop(live);
     // Who waits in the queue has connected, and may have sent its call.
     let _ = tokio::time::timeout(LAST_CALL, server.accept(&listener, &tasks)).await;
     // A connection that nobody would serve should be refused, so that its caller tries elsewhere.

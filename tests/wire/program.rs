@@ -133,7 +133,8 @@ impl Program {
         self.signal("USR2").await;
     }
 
-    async fn signal(&self, name: &str) {
+    /// Sends it the signal of this name.
+    pub(crate) async fn signal(&self, name: &str) {
         kill(self.child.id().expect("it runs"), name).await;
     }
 
@@ -157,11 +158,6 @@ impl Program {
             Ok(line) => line,
             Err(_) => panic!("{what:?} was not written {times} times:\n{}", self.written()),
         }
-    }
-
-    /// Kills it at once.
-    pub(crate) async fn kill(&mut self) {
-        soon("the end of the program", self.child.kill()).await.expect("it was started");
     }
 
     /// Waits until it has ended; what it wrote is left.
