@@ -240,7 +240,7 @@ async fn check_against_a_running_gateway_or_a_file_tells_what_would_change() {
     let url = program.operators();
     let mut operator =
         Socket::connect(url.strip_prefix("http://").and_then(|it| it.parse().ok()).expect("an address")).await;
-    let page = operator.ask("GET /config HTTP/1.1\r\nhost: gateway\r\n\r\n").await;
+    let page = operator.ask("GET /config HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     assert_eq!((page.status(), &page.json()["config"]["route.chat.targets"]), (200, &"p".into()));
     assert_eq!(page.json()["config"]["provider.p.key"]["secret"].as_str().map(str::len), Some(4));
     assert!(!page.text().contains("canary"), "{}", page.text());
