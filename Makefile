@@ -1,7 +1,7 @@
 # `make` alone lists the targets. What is installed is in scripts/setup, and what CI runs in .ci/run.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test soak demo lint format clippy rustdoc docs bench bench-breaker bench-cache-hit bench-cache-hit-rate bench-limit fuzz deny check-dockerfile slowhttptest restart-test hold-test frame-latency clean
+.PHONY: help setup test soak demo lint format clippy rustdoc docs bench bench-breaker bench-cache-hit bench-cache-hit-rate bench-limit fuzz deny check-dockerfile slowhttptest restart-test hold-test frame-latency bench-start clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ bench-breaker: ## what an open breaker and a spent retry budget cost to consult
 
 bench-limit: setup ## what a rate limit costs, here and in Redis
 	cargo bench --locked --bench limit
+
+bench-start: ## how long a start takes, beside a bare server
+	cargo bench --locked --bench start
 
 bench-cache-hit: ## what a hit costs, beside a bare server that returns the same body
 	cargo bench --locked --bench cache_hit
