@@ -20,8 +20,8 @@ use crate::policy::cache;
 use crate::policy::cache::cluster::Shared;
 use crate::policy::failover::Target;
 use crate::policy::limit::Limit;
-use crate::policy::observe::Observe;
 use crate::policy::observe::spans::Tracing;
+use crate::policy::observe::{Observe, Telling};
 use crate::provider::exchange::Exchange;
 use crate::provider::transport::{Access, Transport};
 use crate::stack::{Next, Stack};
@@ -95,7 +95,6 @@ impl Gateway {
     fn build(plan: Plan, live: Arc<Live>, world: Arc<World>, before: Option<&Self>) -> Result<Self, String> {
         let metrics = live.metrics().clone();
         let generation = before.map_or(1, |before| before.generation + 1);
-        let stories = (plan.explain.keep > 0).then(|| live.stories().clone());
         let (counter, clock, prices) = (live.clone(), world.clone(), plan.prices.clone());
         let count = move |facts: &Facts| {
             counter.count(facts, &prices);
@@ -103,8 +102,12 @@ impl Gateway {
             counter.ledger().note(began, facts, &prices);
         };
         let tracing = Tracing::new(&plan, live.spans().clone(), world.clock()).map(Arc::new);
-        let observe =
-            Observe::new(metrics.clone(), plan.prices.clone(), count, true, tracing).telling(stories, generation);
+        let telling = Telling {
+            stories: (plan.explain.keep > 0).then(|| live.stories().clone()),
+            traffic: live.traffic().clone(),
+            generation,
+        };
+        let observe = Observe::new(metrics.clone(), plan.prices.clone(), count, true, tracing).telling(telling);
         let mut transports: HashMap<Arc<str>, Arc<dyn Transport>> = HashMap::new();
         for provider in &plan.providers {
             let transport = match before.and_then(|before| before.transport_to(provider)) {

@@ -33,6 +33,7 @@ pub mod metrics;
 pub mod spans;
 pub mod store;
 pub mod switch;
+pub mod traffic;
 
 // 3 policies
 pub mod policy;

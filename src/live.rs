@@ -47,11 +47,16 @@ use crate::store::memory::Memory;
 use crate::store::redis::{Redis, Settings, Standing};
 use crate::store::shared::Shared;
 use crate::switch::Switch;
+use crate::traffic::Traffic;
 use crate::trail::{Attempt, Facts, Outcome, Reason};
 
+mod mishaps;
 mod reloads;
+mod watchers;
 
+pub use self::mishaps::{Mishap, Mishaps};
 pub use self::reloads::{Reload, Reloads};
+pub use self::watchers::Watchers;
 
 /// How many tenants' menu sizes are remembered.
 const MENUS: u64 = 10_000;
@@ -94,6 +99,8 @@ struct Common {
     tunnels: Tunnels,
     reloads: Mutex<Reloads>,
     stories: Stories,
+    traffic: Traffic,
+    watchers: Watchers,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
     trust: Trusted,
@@ -144,6 +151,8 @@ impl Live {
             tunnels: Tunnels::default(),
             reloads: Mutex::default(),
             stories: Stories::default(),
+            traffic: Traffic::default(),
+            watchers: Watchers::default(),
             metrics: Arc::new(Metrics::new()),
             tasks: TaskTracker::new(),
             trust,
@@ -381,6 +390,16 @@ impl Live {
         &self.common.stories
     }
 
+    /// What the last minute was like.
+    pub fn traffic(&self) -> &Traffic {
+        &self.common.traffic
+    }
+
+    /// Who looks at the live page.
+    pub fn watchers(&self) -> &Watchers {
+        &self.common.watchers
+    }
+
     /// What became of attempts to change the configuration.
     pub fn reloads(&self) -> Reloads {
         lock(&self.common.reloads).clone()
@@ -398,12 +417,9 @@ impl Live {
 
     /// Counts the attempts of a call that has ended, and what the cache did for it.
     pub fn count(&self, facts: &Facts, prices: &Prices) {
-        match facts.cache {
-            Some(CacheResult::Hit | CacheResult::Stale) => drop(self.common.cache_hits.fetch_add(1, Ordering::Relaxed)),
-            Some(CacheResult::Miss | CacheResult::Collapsed | CacheResult::Refused) => {
-                self.common.cache_misses.fetch_add(1, Ordering::Relaxed);
-            }
-            Some(CacheResult::Bypass) | None => {}
+        if let Some(is_kept) = facts.cache.and_then(CacheResult::has_served) {
+            let counter = if is_kept { &self.common.cache_hits } else { &self.common.cache_misses };
+            counter.fetch_add(1, Ordering::Relaxed);
         }
         for attempt in &facts.attempts {
             let Some(provider) = self.provider(&attempt.provider) else { continue };
@@ -415,6 +431,7 @@ impl Live {
                 }
                 Outcome::Failed(code) => {
                     provider.tally.failures.fetch_add(1, Ordering::Relaxed);
+                    provider.mishaps.note(code);
                     if code == fault::CREDENTIALS {
                         provider.note_key(true);
                     }
@@ -501,6 +518,8 @@ pub struct ProviderLive {
     health: Arc<Mutex<Health>>,
     is_key_refused: Arc<AtomicBool>,
     tally: Arc<Tally>,
+    /// How attempts there have failed lately.
+    pub mishaps: Arc<Mishaps>,
 }
 
 #[derive(Default)]
@@ -541,6 +560,7 @@ impl ProviderLive {
             health: Arc::default(),
             is_key_refused: Arc::default(),
             tally: Arc::default(),
+            mishaps: Arc::default(),
         }
     }
 
@@ -566,6 +586,7 @@ impl ProviderLive {
             health: keep(is_same_place, &self.health, Arc::default),
             is_key_refused: keep(is_same_place, &self.is_key_refused, Arc::default),
             tally: self.tally.clone(),
+            mishaps: keep(is_same_place, &self.mishaps, Arc::default),
         }
     }
 

@@ -98,6 +98,15 @@ impl CacheResult {
         }
     }
 
+    /// Whether a kept answer served, where one was looked for.
+    pub fn has_served(self) -> Option<bool> {
+        match self {
+            CacheResult::Hit | CacheResult::Stale => Some(true),
+            CacheResult::Miss | CacheResult::Collapsed | CacheResult::Refused => Some(false),
+            CacheResult::Bypass => None,
+        }
+    }
+
     /// True when the answer is one that was kept.
     pub fn is_kept(self) -> bool {
         matches!(self, CacheResult::Hit | CacheResult::Stale)

@@ -312,6 +312,8 @@ impl Direction {
 pub struct LimitFact {
     /// The rule's name.
     pub rule: Arc<str>,
+    /// Who is counted, as a number that tells nobody's name.
+    pub key: u64,
     /// What it counts: `requests`, `tokens` or `usd`.
     pub quantity: &'static str,
     /// Units of that in one of what people count in (a million in a dollar).

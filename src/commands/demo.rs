@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::serve::{Beginning, end, in_runtime, until_stopped};
+use crate::config::secret::Secret;
 use crate::config::{self, Variables};
 use crate::gateway::Gateway;
 use crate::live::Live;
@@ -15,6 +16,9 @@ use crate::telemetry;
 use crate::world::World;
 
 const CONFIG: &str = include_str!("../../config/demo.toml");
+
+/// What opens the admin API of a demo, which only this machine can reach.
+const TOKEN: &str = "the-demos-own-token";
 
 /// Runs the demo, on another address than the config's if one is given.
 pub fn run(listen: Option<SocketAddr>) -> ExitCode {
@@ -27,21 +31,27 @@ fn demonstrate(listen: Option<SocketAddr>, beginning: &mut Beginning) -> Result<
         .map_err(|problems| problems.to_string())?;
     if let Some(listen) = listen {
         plan.server.listen = listen;
+        plan.server.admin = None;
     }
+    let admin = plan.server.admin;
+    plan.auth.admin_token = Some(Secret::new(TOKEN));
     let _telemetry = telemetry::start(&plan.log, plan.environment)?;
     in_runtime(async move {
         #[expect(clippy::disallowed_methods, reason = "the demo's world starts now")]
         let world = World::simulated(Arc::new(Simulation::default()), jiff::Timestamp::now(), 1);
         let live = Arc::new(Live::new(&plan, world.chance()));
         let gateway = Gateway::new(plan, live, Arc::new(world))?;
-        until_stopped(gateway, beginning, None, introduce).await
+        until_stopped(gateway, beginning, None, |address| introduce(address, admin)).await
     })
 }
 
 /// Says where the demo is and what can be tried.
-fn introduce(address: SocketAddr) {
+fn introduce(address: SocketAddr, admin: Option<SocketAddr>) {
     let host = if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
     let url = format!("http://{host}:{}", address.port());
+    let page = admin.map_or("only where no other address is given (--listen)".to_owned(), |admin| {
+        format!("http://{admin}/, and its switches with the token {TOKEN}")
+    });
     println!(
         r#"Tidegate demo: the gateway with simulated BuildPanel, Together.ai and OpenAI.
 listening on {url}
@@ -72,6 +82,7 @@ listening on {url}
 6. How everything is:
    curl {url}/health/status
    curl {url}/metrics
+   The live page: {page}
 
 Faults: none refuse blackhole hang reset status error_in_body cut early_end stall garbage no_done redirect
   which: "error_rate":0.2 "times":3 "flap":{{"up_ms":..,"down_ms":..}} "instance":0      how: "status":429 "retry_after":2 "after_events":3

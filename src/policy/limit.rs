@@ -124,6 +124,7 @@ fn note(trail: &Trail, counted: &[(&Rule, Take)], taken: &Taken, is_admitted: bo
         };
         LimitFact {
             rule: rule.plan.name.clone(),
+            key: take.key.0[0],
             quantity: rule.plan.quantity.as_str(),
             scale: rule.plan.quantity.scale(),
             count: rate.count,

@@ -5,7 +5,7 @@
 
 pub mod spans;
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use tokio::time::Instant;
 
@@ -26,10 +26,15 @@ use crate::names::display_name;
 use crate::reply::{CacheResult, Degraded};
 use crate::stack::{Next, Outcome, Policy};
 use crate::trace::Parent;
+use crate::traffic::{Ended, Sample, Traffic};
 use crate::trail::{self, Attempt, Decision, Ending, Facts, GuardFact, Trail};
 
 /// What requests of operators are marked with, where callers' dialects stand otherwise.
 pub const OPERATOR: &str = "operator";
+
+/// How a request ended that was answered, and one whose caller left.
+const OK: &str = "ok";
+const CANCELLED: &str = "cancelled";
 
 /// The status of a request whose caller left before there was one.
 const LEFT: u16 = 499;
@@ -41,10 +46,20 @@ pub struct Observe {
     prices: Prices,
     finish: trail::Finish,
     writes_log: bool,
-    stories: Option<Stories>,
-    generation: u64,
     /// `None`: calls are not traced.
     tracing: Option<Arc<Tracing>>,
+    telling: Option<Telling>,
+}
+
+/// Who wants to know of each call that is over, beside metrics and log.
+#[derive(Clone)]
+pub struct Telling {
+    /// What happened to it; `None`: that is not remembered.
+    pub stories: Option<Stories>,
+    /// What it was like in numbers.
+    pub traffic: Traffic,
+    /// Which generation of the configuration answers.
+    pub generation: u64,
 }
 
 impl Observe {
@@ -64,13 +79,13 @@ impl Observe {
                 tracing.export(facts);
             }
         });
-        Self { metrics, prices, finish, writes_log, stories: None, generation: 0, tracing }
+        Self { metrics, prices, finish, writes_log, tracing, telling: None }
     }
 
-    /// Tells `stories` also what happened to each call of this generation, once it is over.
+    /// Tells others of each call too, once it is over.
     #[must_use]
-    pub fn telling(self, stories: Option<Stories>, generation: u64) -> Self {
-        Self { stories, generation, ..self }
+    pub fn telling(self, telling: Telling) -> Self {
+        Self { telling: Some(telling), ..self }
     }
 
     /// A trail for work that no caller waits for. What happens on it is counted like that of any call, and is a trace of its
@@ -195,8 +210,8 @@ impl Watch {
     fn outcome(&self, facts: &Facts) -> &'static str {
         match facts.fault {
             Some(code) => code,
-            None if self.is_complete => "ok",
-            None => "cancelled",
+            None if self.is_complete => OK,
+            None => CANCELLED,
         }
     }
 
@@ -253,16 +268,48 @@ impl Watch {
         }
     }
 
-    /// What there is to tell about a call. Probes and scrapes are nobody's call, and would push those out.
-    fn story(&self, facts: &Facts) -> Option<Story> {
-        (self.caller != OPERATOR).then(|| Story {
+    /// Tells who wants to know. Probes and scrapes are nobody's call, and would push those out.
+    fn tell(&self, facts: MutexGuard<'_, Facts>) {
+        let Some(telling) = self.observe.telling.as_ref().filter(|_| self.caller != OPERATOR) else { return };
+        let sample = self.sample(&facts);
+        let story = telling.stories.as_ref().map(|stories| (stories, self.story(&facts, telling.generation)));
+        drop(facts);
+        telling.traffic.note(&sample);
+        if let Some((stories, story)) = story {
+            stories.tell(story);
+        }
+    }
+
+    /// The call in numbers.
+    fn sample(&self, facts: &Facts) -> Sample {
+        let status = self.status.unwrap_or(LEFT);
+        let outcome = self.outcome(facts);
+        Sample {
+            ended: match status {
+                LEFT => Ended::Left,
+                400..=499 => Ended::Refused,
+                500.. => Ended::Failed,
+                _ if outcome == CANCELLED => Ended::Left,
+                _ if outcome == OK => Ended::Well,
+                // It broke off after the answer had begun.
+                _ => Ended::Failed,
+            },
+            took: facts.started.elapsed(),
+            first_token: facts.first_token,
+            is_kept: facts.cache.and_then(CacheResult::has_served),
+            nanodollars: cost(facts, &self.observe.prices).map_or(0, |cost| cost.usd.nanos()),
+        }
+    }
+
+    fn story(&self, facts: &Facts, generation: u64) -> Story {
+        Story {
             id: self.id.clone(),
             route: self.route.clone(),
             caller: self.caller,
             method: self.method,
             path: self.path.clone(),
             tenant: self.tenant.clone(),
-            generation: self.observe.generation,
+            generation,
             status: self.status.unwrap_or(LEFT),
             outcome: self.outcome(facts),
             took: facts.started.elapsed(),
@@ -270,7 +317,7 @@ impl Watch {
             events: self.events,
             nanodollars: cost(facts, &self.observe.prices).map(|cost| cost.usd.nanos()),
             facts: facts.clone(),
-        })
+        }
     }
 
     fn log(&self, facts: &Facts) {
@@ -383,12 +430,7 @@ impl Drop for Watch {
         if self.observe.writes_log && tracing::enabled!(target: "tidegate::access", tracing::Level::WARN) {
             self.log(&facts);
         }
-        if let Some(stories) = &self.observe.stories
-            && let Some(story) = self.story(&facts)
-        {
-            drop(facts);
-            stories.tell(story);
-        }
+        self.tell(facts);
     }
 }
 
@@ -410,9 +452,9 @@ impl std::fmt::Display for AttemptList<'_> {
 
 fn outcome_word(attempt: &Attempt) -> &'static str {
     match attempt.outcome {
-        trail::Outcome::Succeeded => "ok",
+        trail::Outcome::Succeeded => OK,
         trail::Outcome::Failed(code) => code,
-        trail::Outcome::Pending => "cancelled",
+        trail::Outcome::Pending => CANCELLED,
     }
 }
 

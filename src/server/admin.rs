@@ -16,7 +16,7 @@ use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{credentials, explain, purge, usage};
+use super::{credentials, explain, page, purge, usage};
 use crate::caller::{Answered, AnsweredBody};
 use crate::gateway::Gateway;
 use crate::keys::issued::NotChanged;
@@ -61,7 +61,7 @@ pub(super) async fn admit(gateway: &Gateway, from: IpAddr, headers: &HeaderMap, 
 /// nobody, and who reads them has no token.
 pub(super) fn is_telling(method: &Method, path: &str) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
-        && (path == "/config" || path == usage::PATH || explain::is_here(path))
+        && (matches!(path, "/config" | usage::PATH | page::LIVE) || explain::is_here(path))
 }
 
 /// Lets in who may read what tells of callers: whoever is on this machine when nobody else can reach this door, and

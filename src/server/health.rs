@@ -81,7 +81,7 @@ pub(super) fn nothing() -> Answered {
     let body = json!({
         "title": "Not Found",
         "status": 404,
-        "detail": "here are /health, /health/live, /health/ready, /health/status, /info, /metrics, /config, /api/usage, /admin/explain and /admin/keys",
+        "detail": "here are / (the live page), /health, /health/live, /health/ready, /health/status, /info, /metrics, /config, /api/usage, /admin/explain and /admin/keys",
     });
     let mut answered = json_answer(StatusCode::NOT_FOUND, &body);
     answered.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -176,10 +176,14 @@ fn ready(gateway: &Gateway) -> Answered {
     ok(&json!({"ready": true, "checks": checks}))
 }
 
+/// True when nothing is missing that a provider needs.
+pub(super) fn is_set_up(plan: &ProviderPlan) -> bool {
+    matches!(plan.usable, Usable::Yes | Usable::SwitchedOff)
+}
+
 /// True when calls may go to a provider now.
 fn is_enabled(gateway: &Gateway, plan: &ProviderPlan) -> bool {
-    let is_set_up = matches!(plan.usable, Usable::Yes | Usable::SwitchedOff);
-    is_set_up && gateway.live.provider(&plan.name).is_some_and(|state| state.switch.is_on())
+    is_set_up(plan) && gateway.live.provider(&plan.name).is_some_and(|state| state.switch.is_on())
 }
 
 fn refuses_key(gateway: &Gateway, plan: &ProviderPlan) -> bool {
@@ -187,14 +191,14 @@ fn refuses_key(gateway: &Gateway, plan: &ProviderPlan) -> bool {
 }
 
 /// What the last probe found. A provider that is not probed is taken to be there.
-fn health_of(gateway: &Gateway, plan: &ProviderPlan) -> Health {
+pub(super) fn health_of(gateway: &Gateway, plan: &ProviderPlan) -> Health {
     match (&plan.probe, gateway.live.provider(&plan.name)) {
         (Some(_), Some(state)) => state.health(),
         _ => Health::Connected { latency: Duration::ZERO },
     }
 }
 
-fn status_word(health: &Health) -> &'static str {
+pub(super) fn status_word(health: &Health) -> &'static str {
     match health {
         Health::Connected { .. } => "connected",
         Health::Failing { .. } => "error",
@@ -265,7 +269,7 @@ fn cache(gateway: &Gateway) -> Value {
 
 /// Overall: `unhealthy` when nothing can answer; `degraded` when BuildPanel is enabled and not connected, a probe was slow, a
 /// provider refuses the gateway's key, the remote store is down, or calls are being answered by fallbacks.
-fn overall(gateway: &Gateway) -> &'static str {
+pub(super) fn overall(gateway: &Gateway) -> &'static str {
     let enabled: Vec<_> = gateway.plan.providers.iter().filter(|plan| is_enabled(gateway, plan)).collect();
     let healths: Vec<_> = enabled.iter().map(|plan| (plan.kind, health_of(gateway, plan))).collect();
     if !healths.iter().any(|(_, health)| health.is_connected()) {

@@ -18,10 +18,11 @@ use tokio::time::Instant;
 
 use super::address::{self, Peer};
 use super::body::ResponseBody;
+use super::current::Current;
 use super::intake::{self, Intake};
 use super::tunnel::{self, Tunnel, handshake};
 use super::{
-    admin, compress, control, cors, credentials, csrf, explain, flags, health, input, limits, patience, purge,
+    admin, compress, control, cors, credentials, csrf, explain, flags, health, input, limits, page, patience, purge,
     security, usage, wishes,
 };
 use crate::budget::Attempts;
@@ -102,11 +103,24 @@ pub async fn operate<B>(gateway: &Gateway, peer: IpAddr, request: Request<B>) ->
 where
     B: Body<Data = Bytes> + Unpin,
 {
+    operate_now(gateway, None, peer, request).await
+}
+
+/// The same, where what is watched goes on while one gateway takes the place of another.
+pub(super) async fn operate_now<B>(
+    gateway: &Gateway,
+    current: Option<&Arc<Current>>,
+    peer: IpAddr,
+    request: Request<B>,
+) -> Response<ResponseBody>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     let (parts, body) = request.into_parts();
     let id = gateway.world.next_id();
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
     let visit = Visit { gateway, peer: peer.into(), id: &id, parts: &parts };
-    let mut answered = visit.operate(body, &mut watch).await;
+    let mut answered = visit.operate(current, body, &mut watch).await;
     security::tell(&gateway.plan.edge.security, false, &mut answered.headers);
     let answered = compress::pack(gateway.plan.edge.compression, &parts.headers, answered);
     respond(answered, watch, &id, false)
@@ -153,7 +167,7 @@ struct Visit<'a> {
 }
 
 impl Visit<'_> {
-    async fn operate<B>(&self, body: B, watch: &mut Watch) -> Answered
+    async fn operate<B>(&self, current: Option<&Arc<Current>>, body: B, watch: &mut Watch) -> Answered
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -176,6 +190,10 @@ impl Visit<'_> {
                 let told = usage::answer(gateway, method, query, &self.parts.headers, &usage::Reader::All).await;
                 return told.unwrap_or_else(|fault| admin::Problem::new(fault.status(), fault.public()).answered());
             }
+            if let Some(current) = current.filter(|_| path == page::LIVE) {
+                watch.routed(&page::ROUTE, OPERATOR);
+                return page::live(current);
+            }
         } else if admin::is_guarded(method, path) {
             watch.routed(&admin::ROUTE, OPERATOR);
             if let Err(refusal) = admin::admit(gateway, self.peer.address, &self.parts.headers, path).await {
@@ -192,6 +210,10 @@ impl Visit<'_> {
             if let Some(answered) = admin::answer(gateway, self.peer.address, method, path, &body).await {
                 return answered;
             }
+        }
+        if let Some(answered) = page::file(method, path) {
+            watch.routed(&page::ROUTE, OPERATOR);
+            return answered;
         }
         health::operate(gateway, method, path)
             .or_else(|| health::answer(gateway, method, path, &self.parts.headers))

@@ -23,6 +23,7 @@ mod input;
 mod intake;
 mod limits;
 mod line;
+mod page;
 mod patience;
 pub mod probes;
 mod purge;
@@ -337,7 +338,10 @@ impl Server {
                 let gateway = server.current.gateway();
                 let (mut response, tunnel) = match server.door {
                     Door::Callers => ingress::serve(&gateway, peer, request).await,
-                    Door::Operators => (ingress::operate(&gateway, peer.address, request).await, None),
+                    Door::Operators => {
+                        let current = Some(&server.current);
+                        (ingress::operate_now(&gateway, current, peer.address, request).await, None)
+                    }
                 };
                 drop(gateway);
                 match tunnel {
