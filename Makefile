@@ -1,7 +1,7 @@
 # `make` alone lists the targets. What is installed is in scripts/setup, and what CI runs in .ci/run.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test soak demo lint format clippy rustdoc docs bench bench-breaker bench-cache-hit bench-cache-hit-rate bench-limit fuzz deny check-dockerfile slowhttptest restart-test hold-test frame-latency bench-start clean
+.PHONY: help setup test soak demo lint format clippy rustdoc docs bench bench-breaker bench-cache-hit bench-cache-hit-rate bench-limit fuzz deny check-dockerfile slowhttptest restart-test hold-test frame-latency bench-start generate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,6 +11,9 @@ setup: ## install what the tests need; quick when it is there
 
 test: setup ## set up, then run the whole suite
 	cargo test --locked
+
+generate: ## write what the program says of itself: the schema, the references
+	TIDEGATE_BLESS=1 cargo test --locked --test generated what_is_committed
 
 soak: SEEDS ?= 5000
 soak: ## thousands of seeded worlds (SEEDS=5000); SEED=17 plays one of them again

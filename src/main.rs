@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tidegate::commands::{against, cache_key, check, demo, explain, health, serve};
+use tidegate::commands::{against, cache_key, check, demo, explain, health, reference, serve};
 
 /// A resilient AI gateway: when a provider misbehaves, the caller still gets the complete answer if anyone can give it.
 #[derive(Parser)]
@@ -89,6 +89,10 @@ enum Command {
         #[arg(long, value_name = "URL", default_value_t = default_admin_url())]
         url: String,
     },
+    /// Print the configuration's JSON Schema, for editors. `config/gateway.schema.json` is a copy.
+    Schema,
+    /// Print the configuration's reference in Markdown: every key with what it takes. `docs/configuration.md` is a copy.
+    Reference,
     /// Ask a running gateway how it is. Exit code 0 healthy, 1 degraded, 2 unhealthy or unreachable.
     Health {
         /// The gateway's base URL.
@@ -117,6 +121,8 @@ fn main() -> ExitCode {
             cache_key::run(&cache_key::Wanted { file, route, tenant, user, config })
         }
         Command::Explain { id, url } => explain::run(id.as_deref(), &url),
+        Command::Schema => reference::schema(),
+        Command::Reference => reference::run(),
         Command::Health { url } => health::run(&url),
     }
 }

@@ -8,6 +8,7 @@ pub mod explain;
 mod handover;
 pub mod health;
 mod leaving;
+pub mod reference;
 mod reload;
 mod remote;
 pub mod serve;

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::document::Value;
+use super::shape::{self, Shape};
 use super::value::{self, Parsed, Wanted};
 
 /// Millionths in one.
@@ -46,6 +47,7 @@ pub(super) fn rate(value: &Value) -> Parsed<Written> {
             "a rate",
             "an amount and a time up to 31 days, such as \"30/min\", \"100/15min\", \"1000/h\", \"5/day\"",
         )
+        .shaped(shape::RATE)
     })
 }
 
@@ -58,12 +60,14 @@ pub(super) fn amount(value: &Value) -> Parsed<u64> {
         Value::Raw(text) => decimal(text.trim()),
         _ => None,
     };
-    millionths.filter(|it| *it <= MOST * MILLION).ok_or_else(|| Wanted::new("an amount", "a number above 0"))
+    let wanted = || Wanted::new("an amount", "a number above 0").shaped(Shape::Number { min: 0.0, max: None });
+    millionths.filter(|it| *it <= MOST * MILLION).ok_or_else(wanted)
 }
 
 /// USD per million tokens, in millionths of a dollar; zero or more.
 pub(super) fn price(value: &Value) -> Parsed<u64> {
-    amount(value).map_err(|_| Wanted::new("a price", "USD per million tokens, 0 or more"))
+    let shape = Shape::Number { min: 0.0, max: None };
+    amount(value).map_err(|_| Wanted::new("a price", "USD per million tokens, 0 or more").shaped(shape))
 }
 
 /// `2.5` becomes 2500000: at most six decimals.

@@ -22,6 +22,7 @@ use super::public_key::PublicKey;
 use super::reader::{At, Section};
 use super::roots;
 use super::secret::Secret;
+use super::shape::Form;
 use super::value::{self, Parsed, Wanted};
 use crate::keys::{ApiKey, Digest, KeyHash, KeyTenant};
 use crate::names::is_plain_id;
@@ -153,6 +154,7 @@ pub(super) fn read(
     warnings: &mut Vec<String>,
 ) -> AuthPlan {
     let mut section = root.section("auth");
+    root.note("auth", || value::taken(value::word("a way to be known", WORDS)).map(Form::List));
     let default = methods(&mut section, "default");
     let admin_token = secret(&mut section, ["admin_token", "admin_token_env", "admin_token_file"], variables, report);
     if admin_token.as_ref().is_some_and(|token| token.expose().len() < ADMIN_TOKEN_LENGTH) {

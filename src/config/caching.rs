@@ -45,13 +45,12 @@ pub(super) fn read(
     let redis_timeout = section.required("redis_timeout", value::duration).unwrap_or_default();
     let cluster_wait = section.required("cluster_wait", value::duration_or_zero).unwrap_or_default();
     let above = route_table(&mut section, None, max_bytes);
-    let secret = match section.exclusive(&["secret_env", "secret_file"]) {
-        Some("secret_env") => section
-            .located("secret_env", value::variable_name)
-            .and_then(|name| general::from_variable(&name, variables)),
-        Some(_) => section
-            .located("secret_file", value::text)
-            .and_then(|path| general::from_file(&path, section.path_of("secret_file"), report)),
+    let chosen = section.exclusive(&["secret_env", "secret_file"]);
+    let by_name = section.located("secret_env", value::variable_name);
+    let by_file = section.located("secret_file", value::text);
+    let secret = match chosen {
+        Some("secret_env") => by_name.and_then(|name| general::from_variable(&name, variables)),
+        Some(_) => by_file.and_then(|path| general::from_file(&path, section.path_of("secret_file"), report)),
         // Gateways that share a store know its address, and nobody else does who must not read what is kept there.
         None => redis_url.cloned(),
     };

@@ -17,6 +17,7 @@ use super::plan::{
 use super::problem::Report;
 use super::reader::{At, Section};
 use super::secret::Secret;
+use super::shape::Form;
 use super::{amounts, leaving, tls, value};
 use crate::call::Pace;
 use crate::store::OnStoreError;
@@ -232,6 +233,10 @@ pub(super) fn model_maps(root: &mut Section<'_>, report: &Report) -> BTreeMap<Ar
     let mut maps = BTreeMap::new();
     for (name, node) in root.names("model_map") {
         let path = format!("model_map.{}", name.value);
+        report.note(|known| {
+            known.add(&path, Form::Names);
+            value::taken(value::text).into_iter().for_each(|text| known.add(&format!("{path}.x"), Form::One(text)));
+        });
         let super::document::Value::Table(table) = &node.value else {
             // Reported by the section itself; the name stays known, so that targets do not complain too.
             Section::at(node, path, report).close();

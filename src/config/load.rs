@@ -13,13 +13,15 @@ use super::plan::{Environment, Plan, Prices};
 use super::policies::Policies;
 use super::problem::{Layer, Origin, Problem, Problems, Report};
 use super::reader::Section;
+use super::record::Known;
+use super::remarks;
 use super::routes::Context;
 use super::{
     auth, caching, costs, edge, explaining, flags, guards, limits, providers, routes, tracing, tunnels, unserved, value,
 };
 
 /// The defaults: the file in the repository is what the program carries, so the two cannot differ.
-const DEFAULTS: &str = include_str!("../../config/gateway.toml");
+pub(super) const DEFAULTS: &str = include_str!("../../config/gateway.toml");
 const DEFAULTS_NAME: &str = "built-in config/gateway.toml";
 
 /// Read when no file is named, if it exists.
@@ -103,6 +105,19 @@ pub fn load(file: Option<(&str, &str)>, variables: &Variables) -> Result<Plan, P
         true => Ok(plan),
         false => Err(Problems::new(problems)),
     }
+}
+
+/// What the readers ask for when they read the default file with all that it shows.
+pub(super) fn known() -> Known {
+    let record = |text: &str, known: Known| {
+        let (tree, _) = document::parse(Layer::Defaults, DEFAULTS_NAME, text);
+        let report = Report::recording(known);
+        // Files that are only shown do not exist; what is wrong with the values does not change which keys there are.
+        read(&tree, Origin::Whole(DEFAULTS_NAME.into()), &Variables::default(), &report, Vec::new());
+        report.into_known()
+    };
+    let known = record(&remarks::uncommented(DEFAULTS), Known::default());
+    record(&known.bare(), known)
 }
 
 /// Reads the whole tree. The plan counts only when nothing was reported.

@@ -6,6 +6,8 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
+use super::record::Known;
+
 /// Which layer a value comes from; a later one wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Layer {
@@ -143,22 +145,43 @@ impl std::error::Error for Problems {}
 
 /// Collects problems while a tree is read; shared by all its readers, on one thread.
 #[derive(Debug, Default)]
-pub(super) struct Report(RefCell<Vec<Problem>>);
+pub(super) struct Report {
+    problems: RefCell<Vec<Problem>>,
+    /// What the readers ask for, where somebody wants to know.
+    known: Option<RefCell<Known>>,
+}
 
 impl Report {
+    /// A report that also notes what the readers ask for, beside what is known already.
+    pub(super) fn recording(known: Known) -> Self {
+        Self { known: Some(RefCell::new(known)), ..Self::default() }
+    }
+
+    /// Notes something about what is asked for, if anybody wants to know.
+    pub(super) fn note(&self, note: impl FnOnce(&mut Known)) {
+        if let Some(known) = &self.known {
+            note(&mut known.borrow_mut());
+        }
+    }
+
+    /// What the readers asked for.
+    pub(super) fn into_known(self) -> Known {
+        self.known.map(RefCell::into_inner).unwrap_or_default()
+    }
+
     /// Notes a problem.
     pub(super) fn add(&self, origin: &Origin, key: impl Into<String>, message: impl Into<String>) {
-        self.0.borrow_mut().push(Problem { origin: origin.clone(), key: key.into(), message: message.into() });
+        self.problems.borrow_mut().push(Problem { origin: origin.clone(), key: key.into(), message: message.into() });
     }
 
     /// Notes problems found elsewhere.
     pub(super) fn extend(&self, problems: impl IntoIterator<Item = Problem>) {
-        self.0.borrow_mut().extend(problems);
+        self.problems.borrow_mut().extend(problems);
     }
 
     /// What was collected.
     pub(super) fn into_vec(self) -> Vec<Problem> {
-        self.0.into_inner()
+        self.problems.into_inner()
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::document::{Node, Table, Value};
 use super::problem::{Origin, Report};
+use super::shape::Form;
 use super::value::{self, Parsed};
 
 /// A value that a later check may have to point at.
@@ -62,6 +63,7 @@ impl<'a> Section<'a> {
     pub(super) fn node(&mut self, key: &'static str) -> Option<&'a Node> {
         if !self.known.contains(&key) {
             self.known.push(key);
+            self.report.note(|known| known.meet(&self.path_of(key)));
         }
         self.table?.find(key)
     }
@@ -73,6 +75,7 @@ impl<'a> Section<'a> {
 
     /// Takes a value that may be missing, with its place.
     pub(super) fn located<T>(&mut self, key: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> Option<At<T>> {
+        self.note(key, || value::taken(&parse).map(Form::One));
         let node = self.node(key)?;
         self.parsed(&self.path_of(key), node, &node.value, parse)
     }
@@ -98,6 +101,7 @@ impl<'a> Section<'a> {
 
     /// Takes a list that may be missing. One value alone is a list of one; in a variable, commas separate.
     pub(super) fn list<T>(&mut self, key: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> Option<Vec<At<T>>> {
+        self.note(key, || value::taken(&parse).map(Form::List));
         let node = self.node(key)?;
         let path = self.path_of(key);
         let items: Vec<At<T>> = match &node.value {
@@ -134,6 +138,7 @@ impl<'a> Section<'a> {
     /// Takes a table; an absent one is an empty one.
     pub(super) fn section(&mut self, key: &'static str) -> Section<'a> {
         let path = self.path_of(key);
+        self.note(key, || Some(Form::Table));
         match self.node(key) {
             Some(node) => Section::at(node, path, self.report),
             None => Section {
@@ -149,11 +154,23 @@ impl<'a> Section<'a> {
 
     /// Takes a table whose keys are names that the user chose, each with its place and value.
     pub(super) fn names(&mut self, key: &'static str) -> Vec<(At<Arc<str>>, &'a Node)> {
-        let Some(table) = self.section(key).table else { return Vec::new() };
+        self.note(key, || Some(Form::Names));
+        let path = self.path_of(key);
+        let table = self.node(key).and_then(|node| Section::at(node, path, self.report).table);
+        let Some(table) = table else { return Vec::new() };
         let named = |entry: &'a super::document::Entry| {
             (At { value: entry.key.as_str().into(), origin: entry.key_origin.clone() }, &entry.node)
         };
         table.entries().map(named).collect()
+    }
+
+    /// Notes one way to write a key, for the generated pages. Readers that take a node and look at it themselves say so here.
+    pub(super) fn note(&self, key: &'static str, form: impl FnOnce() -> Option<Form>) {
+        self.report.note(|known| {
+            if let Some(form) = form() {
+                known.add(&self.path_of(key), form);
+            }
+        });
     }
 
     /// True when the key is there, right or wrong.
@@ -198,6 +215,7 @@ impl<'a> Section<'a> {
     fn expect_key(&mut self, key: &'static str) {
         if !self.has(key) && !self.is_broken {
             self.problem(key, "this key is missing");
+            self.report.note(|known| known.require(&self.path_of(key)));
         }
     }
 

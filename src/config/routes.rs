@@ -21,6 +21,7 @@ use super::plan::{
 use super::problem::{Origin, Report};
 use super::providers::{self, Providers};
 use super::reader::{At, Section};
+use super::shape::Form;
 use super::tunnels;
 use super::value::{self, Wanted};
 use crate::call::Pace;
@@ -190,6 +191,8 @@ fn targets(
     instruction: Option<&Arc<str>>,
 ) -> Vec<TargetPlan> {
     let path = section.path_of("targets");
+    section.note("targets", || value::taken(value::text).map(Form::List));
+    section.note("targets", || Some(Form::Tables));
     let is_local = call.is_some_and(CallKind::is_local);
     let items: &[Node] = match section.node("targets") {
         None if is_local => return Vec::new(),

@@ -11,6 +11,7 @@ use url::Url;
 
 use super::document::Value;
 use super::plan::Pattern;
+use super::shape::{self, Shape, Taken};
 use crate::store::redis::address::{Address, FORMS};
 
 /// What a parser wanted instead of what it got.
@@ -24,6 +25,8 @@ pub(super) struct Wanted {
     nearest: Option<String>,
     /// False when the value must not be shown: it is a secret or may hold one.
     is_public: bool,
+    /// The same for programs.
+    shape: Shape,
 }
 
 /// The outcome of a parser.
@@ -31,7 +34,12 @@ pub(super) type Parsed<T> = Result<T, Wanted>;
 
 impl Wanted {
     pub(super) fn new(what: &'static str, allowed: impl Into<Cow<'static, str>>) -> Self {
-        Self { what, allowed: allowed.into(), nearest: None, is_public: true }
+        Self { what, allowed: allowed.into(), nearest: None, is_public: true, shape: Shape::Text }
+    }
+
+    /// Something else than a text.
+    pub(super) fn shaped(self, shape: Shape) -> Self {
+        Self { shape, ..self }
     }
 
     pub(super) fn secret(what: &'static str, allowed: impl Into<Cow<'static, str>>) -> Self {
@@ -51,6 +59,12 @@ impl Wanted {
             _ => format!("expected {what}, {allowed}, got {shown}{nearest}"),
         }
     }
+}
+
+/// What a parser takes. It says so when it refuses, and a date is what every parser refuses.
+pub(super) fn taken<T>(parse: impl Fn(&Value) -> Parsed<T>) -> Option<Taken> {
+    let Wanted { what, allowed, shape, .. } = parse(&Value::Date).err()?;
+    Some(Taken { what, allowed: allowed.into_owned(), shape })
 }
 
 /// The message for something that stands where a table belongs.
@@ -123,7 +137,7 @@ pub(super) fn boolean(value: &Value) -> Parsed<bool> {
         },
         _ => {}
     }
-    Err(Wanted::new("a switch", "true or false"))
+    Err(Wanted::new("a switch", "true or false").shaped(Shape::Switch))
 }
 
 /// A whole number within bounds.
@@ -135,7 +149,7 @@ pub(super) fn integer(what: &'static str, min: i64, max: i64) -> impl Fn(&Value)
             _ => None,
         };
         let fits = number.filter(|number| (min..=max).contains(number));
-        fits.ok_or_else(|| Wanted::new(what, format!("{min} to {max}")))
+        fits.ok_or_else(|| Wanted::new(what, format!("{min} to {max}")).shaped(Shape::Whole { min, max }))
     }
 }
 
@@ -166,7 +180,9 @@ pub(super) fn factor(value: &Value) -> Parsed<f64> {
         Value::Integer(number) => Some(*number as f64),
         _ => None,
     };
-    number.filter(|factor| (1.1..=100.0).contains(factor)).ok_or_else(|| Wanted::new("a factor", "1.1 to 100.0"))
+    let shape = Shape::Number { min: 1.1, max: Some(100.0) };
+    let wanted = || Wanted::new("a factor", "1.1 to 100.0").shaped(shape);
+    number.filter(|factor| (1.1..=100.0).contains(factor)).ok_or_else(wanted)
 }
 
 /// A part of a whole.
@@ -178,12 +194,15 @@ pub(super) fn share(value: &Value) -> Parsed<f64> {
         Value::Raw(text) => text.trim().parse().ok(),
         _ => None,
     };
-    number.filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| Wanted::new("a share", "0.0 to 1.0"))
+    let shape = Shape::Number { min: 0.0, max: Some(1.0) };
+    let wanted = || Wanted::new("a share", "0.0 to 1.0").shaped(shape);
+    number.filter(|share| (0.0..=1.0).contains(share)).ok_or_else(wanted)
 }
 
 /// A TCP port.
 pub(super) fn port(value: &Value) -> Parsed<u16> {
-    let wanted = || Wanted::new("a port", "1 to 65535 (0 picks a free one)");
+    let shape = || Shape::Whole { min: 0, max: 65_535 };
+    let wanted = || Wanted::new("a port", "1 to 65535 (0 picks a free one)").shaped(shape());
     let number = integer("a port", 0, 65_535)(value).map_err(|_| wanted())?;
     u16::try_from(number).map_err(|_| wanted())
 }
@@ -193,13 +212,15 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// A duration above zero: `"250ms"`, `"5s"`, `"2m"`, `"1h"`.
 pub(super) fn duration(value: &Value) -> Parsed<Duration> {
-    let wanted = || Wanted::new("a duration", "1ms to 24h with its unit, such as \"250ms\", \"5s\", \"2m\", \"1h\"");
+    let allowed = "1ms to 24h with its unit, such as \"250ms\", \"5s\", \"2m\", \"1h\"";
+    let wanted = || Wanted::new("a duration", allowed).shaped(shape::DURATION);
     duration_or_zero(value).ok().filter(|it| !it.is_zero()).ok_or_else(wanted)
 }
 
 /// A duration that may be zero.
 pub(super) fn duration_or_zero(value: &Value) -> Parsed<Duration> {
-    let wanted = || Wanted::new("a duration", "0s to 24h with its unit, such as \"250ms\", \"5s\", \"2m\", \"1h\"");
+    let allowed = "0s to 24h with its unit, such as \"250ms\", \"5s\", \"2m\", \"1h\"";
+    let wanted = || Wanted::new("a duration", allowed).shaped(shape::DURATION);
     with_unit(value).filter(|it| *it <= LONGEST).ok_or_else(wanted)
 }
 
@@ -210,7 +231,8 @@ pub(super) fn lifetime(value: &Value) -> Parsed<Duration> {
         Value::Raw(_) => {
             Wanted::new("a time to live", "0 to 31536000 seconds, or with its unit, such as \"5m\", \"24h\"")
         }
-        _ => Wanted::new("a time to live", "0s to 8760h with its unit, such as \"30s\", \"5m\", \"24h\""),
+        _ => Wanted::new("a time to live", "0s to 8760h with its unit, such as \"30s\", \"5m\", \"24h\"")
+            .shaped(shape::DURATION),
     };
     let seconds = match value {
         Value::Raw(text) => text.trim().parse().ok().map(Duration::from_secs),
@@ -252,7 +274,7 @@ pub(super) fn size(min: u64, max: u64, range: &'static str) -> impl Fn(&Value) -
         });
         let fits = parsed.filter(|bytes| (min..=max).contains(bytes)).and_then(|bytes| usize::try_from(bytes).ok());
         let allowed = || format!("{range} with its unit, such as \"512B\", \"32KiB\", \"10MiB\"");
-        fits.ok_or_else(|| Wanted::new("a size", allowed()))
+        fits.ok_or_else(|| Wanted::new("a size", allowed()).shaped(shape::SIZE))
     }
 }
 
@@ -277,7 +299,8 @@ pub(super) fn word<T: Copy>(what: &'static str, words: &'static [(T, &'static st
         }
         let known = || words.iter().map(|(_, word)| *word);
         let allowed = known().collect::<Vec<_>>().join(", ");
-        Err(Wanted { nearest: nearest(text, known()), ..Wanted::new(what, format!("one of {allowed}")) })
+        let shape = Shape::Words(known().collect());
+        Err(Wanted { nearest: nearest(text, known()), shape, ..Wanted::new(what, format!("one of {allowed}")) })
     }
 }
 
@@ -297,7 +320,7 @@ pub(super) fn url(value: &Value) -> Parsed<Url> {
         }
         None => {
             let allowed = "http:// or https://, a host, and no user, password, query or fragment";
-            Err(Wanted::new("an address", allowed))
+            Err(Wanted::new("an address", allowed).shaped(shape::URL))
         }
     }
 }
