@@ -133,17 +133,20 @@ impl Gateway {
         let caches = Arc::new(caches(&plan, &live, &observe));
         let mut routes = Vec::with_capacity(plan.routes.len());
         for route in &plan.routes {
-            let targets = route.targets.iter().map(|plan| target(route, plan)).collect::<Result<Vec<_>, _>>()?;
+            let make =
+                |plans: &[TargetPlan]| plans.iter().map(|plan| target(route, plan)).collect::<Result<Vec<_>, _>>();
+            let targets = make(&route.targets)?;
+            let variants = route.variants.iter().map(|plan| make(&plan.targets)).collect::<Result<Vec<_>, _>>()?;
             let mut target_policies = Vec::new();
             if let Some(target) = targets.first() {
                 target.stack.describe(&mut target_policies);
             }
             let auth = Auth::new(route.clone(), door.clone());
             let limit = Limit::of_route(&plan.limits, route, live.limits().clone(), plan.prices.clone());
-            let doors = (auth.clone(), limit.clone());
+            let doors = (observe.clone(), auth.clone(), limit.clone());
             let stack = match &route.tunnel {
-                Some(terms) => pipeline::tunnel(route, terms, observe.clone(), doors, &live, targets),
-                None => pipeline::route(route, observe.clone(), doors, &live, &caches, targets),
+                Some(terms) => pipeline::tunnel(route, terms, doors, &live, targets),
+                None => pipeline::route(route, doors, &live, &caches, targets, variants),
             };
             let dialect = caller::dialect(route.caller);
             let switch = live.switches().of_subject(Subject::Route, &route.name);
@@ -240,6 +243,7 @@ impl Gateway {
         );
         let spans = self.live.spans();
         self.metrics.spans.sample(spans.tally().map(|(fate, count)| (fate.as_str(), count)), spans.waiting());
+        self.metrics.flags.sample(self.live.switches().iter().map(|(key, known)| (key.clone(), known.switch.part())));
         self.metrics.render(open_metrics)
     }
 

@@ -686,7 +686,7 @@ mod tests {
         let change = Change {
             version: 0,
             position: Some(Position::plain(is_on)),
-            was_meant_to_be_on: known.is_meant_to_be_on,
+            was_meant_to_be_on: known.meant.is_on,
             at_ms: 0,
             by: "test".into(),
             from: None,

@@ -4,6 +4,7 @@
 //! code, never from a request.
 
 pub mod caches;
+pub mod flags;
 pub mod guards;
 pub mod limits;
 pub mod spans;
@@ -22,6 +23,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use self::caches::CacheMetrics;
+use self::flags::FlagMetrics;
 use self::guards::GuardMetrics;
 use self::limits::LimitMetrics;
 use self::spans::SpanMetrics;
@@ -175,6 +177,8 @@ pub struct Metrics {
     pub guards: GuardMetrics,
     /// Of traces.
     pub spans: SpanMetrics,
+    /// What flags and variants do.
+    pub flags: FlagMetrics,
     /// `tidegate_connections`: callers' connections.
     pub connections: Gauge,
     /// `tidegate_connections_shed_total`: closed at once because there were too many.
@@ -235,6 +239,7 @@ impl Metrics {
             tunnels: TunnelMetrics::default(),
             guards: GuardMetrics::default(),
             spans: SpanMetrics::default(),
+            flags: FlagMetrics::new(seconds),
             connections: Gauge::default(),
             connections_shed: Counter::default(),
             buffered: Gauge::default(),
@@ -309,6 +314,7 @@ impl Metrics {
         metrics.tunnels.register(&mut registry);
         metrics.guards.register(&mut registry);
         metrics.spans.register(&mut registry);
+        metrics.flags.register(&mut registry);
         registry.register("tidegate_connections", "Open connections of callers", metrics.connections.clone());
         let shed = metrics.connections_shed.clone();
         registry.register("tidegate_connections_shed", "Connections closed at once because there were too many", shed);

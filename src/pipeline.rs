@@ -20,7 +20,7 @@ use crate::policy::deadline::Deadline;
 use crate::policy::degrade::Degrade;
 use crate::policy::failover::{Failover, Target};
 use crate::policy::guard::Guard;
-use crate::policy::hedge::Hedge;
+use crate::policy::hedge::{Hedge, Paces};
 use crate::policy::limit::Limit;
 use crate::policy::observe::Observe;
 use crate::policy::quota::Quota;
@@ -28,38 +28,34 @@ use crate::policy::resume::Resume;
 use crate::policy::retry::Retry;
 use crate::policy::switched::Switched;
 use crate::policy::timeout::Timeout;
+use crate::policy::variant::{Variant, Way};
 use crate::provider::exchange::Exchange;
 use crate::stack::{Policy, Stack, policy};
 
-/// What every call of a route passes.
+/// What every call of a route passes. `variants` are the targets of each of its variants.
 pub fn route(
     plan: &RoutePlan,
-    observe: Observe,
-    (auth, limit): (Auth, Limit),
+    (observe, auth, limit): (Observe, Auth, Limit),
     live: &Live,
     caches: &Arc<cache::Common>,
     targets: Vec<Target>,
+    variants: Vec<Vec<Target>>,
 ) -> Stack {
     let first = targets.first().map(|target| (target.plan.provider.name.clone(), target.switch.clone()));
     let has_rungs = plan.canned.is_some() || plan.when_disabled != WhenDisabled::Failover;
     let degrade = has_rungs.then(|| Degrade::new(plan.canned.clone(), plan.when_disabled, first));
-    let choices = targets.iter().map(|target| (target.plan.clone(), target.switch.clone())).collect();
-    let failover = Stack::new(Failover::new(targets, plan.is_idempotent));
-    let continuing = match plan.resume {
-        ResumeMode::ReplayAndContinue => plan.targets.iter().map(|target| target.continues).collect(),
-        ResumeMode::Replay | ResumeMode::Off => Arc::default(),
-    };
-    let resume = (plan.resume != ResumeMode::Off).then(|| Resume::new(failover.clone(), continuing));
-    let hedge = plan.hedge.map(|percentile| Hedge::new(percentile, live.paces(&plan.name)));
-    let switch = |name| live.switches().of_subject(Subject::Policy, name);
-    let asking = ServiceBuilder::new()
-        // Around failover: what breaks after the commit point is asked for again at the targets that are left.
-        .layer(policy(resume.map(|resume| Switched::new(resume, switch(Resume::NAME)))))
-        // Around failover, which knows where a second attempt can go. Inside resume: what is resumed is late already.
-        .layer(policy(hedge.map(|hedge| Switched::new(hedge, switch(Hedge::NAME)))))
-        .service(failover);
-    let asking = Stack::new(asking);
-    let cache = plan.cache.clone().map(|kept| Cache::new(caches.clone(), plan, kept, choices, asking.clone()));
+    let ways = plan.variants.iter().zip(variants).filter(|(_, targets)| !targets.is_empty());
+    let ways: Vec<Way> = ways
+        .map(|(variant, targets)| {
+            let switch = live.switches().of_subject(Subject::Variant, &variant.name);
+            // How fast it is says nothing about the others.
+            let (cache, asking) = asking(plan, live, caches, targets, Paces::default());
+            let inside = Stack::new(ServiceBuilder::new().layer(policy(cache)).service(asking));
+            Way { name: variant.name.clone(), switch, inside }
+        })
+        .collect();
+    let variant = (!ways.is_empty()).then(|| Variant::new(&plan.name, ways, plan.is_idempotent));
+    let (cache, asking) = asking(plan, live, caches, targets, live.paces(&plan.name));
     let layers = ServiceBuilder::new()
         // Outermost: it must see every way out.
         .layer(policy(observe))
@@ -74,10 +70,41 @@ pub fn route(
         // Around the cache: what is kept is the provider's answer to what it may see, and each caller gets it as the guards of
         // now let it pass. Inside degrade: what is written beforehand is the operator's own.
         .layer(policy(Guard::new(&plan.guards)))
+        // Inside degrade: where a variant fails, the route's own targets come before a text that was written beforehand.
+        // Around the cache: what is kept of another model's answers is kept under another key.
+        .layer(policy(variant))
         // Inside degrade: an answer that was kept is better than one that was written beforehand, which is never kept. Around
         // all that asks: what was resumed is looked at as a whole.
-        .layer(policy(cache.map(|cache| Switched::new(cache, switch(Cache::NAME)))));
+        .layer(policy(cache));
     Stack::new(layers.service(asking))
+}
+
+/// What asks the targets of a route, or of one of its variants, and the cache around it.
+fn asking(
+    plan: &RoutePlan,
+    live: &Live,
+    caches: &Arc<cache::Common>,
+    targets: Vec<Target>,
+    paces: Paces,
+) -> (Option<Switched<Cache>>, Stack) {
+    let continuing = match plan.resume {
+        ResumeMode::ReplayAndContinue => targets.iter().map(|target| target.plan.continues).collect(),
+        ResumeMode::Replay | ResumeMode::Off => Arc::default(),
+    };
+    let choices = targets.iter().map(|target| (target.plan.clone(), target.switch.clone())).collect();
+    let failover = Stack::new(Failover::new(targets, plan.is_idempotent));
+    let resume = (plan.resume != ResumeMode::Off).then(|| Resume::new(failover.clone(), continuing));
+    let hedge = plan.hedge.map(|percentile| Hedge::new(percentile, paces));
+    let switch = |name| live.switches().of_subject(Subject::Policy, name);
+    let asking = ServiceBuilder::new()
+        // Around failover: what breaks after the commit point is asked for again at the targets that are left.
+        .layer(policy(resume.map(|resume| Switched::new(resume, switch(Resume::NAME)))))
+        // Around failover, which knows where a second attempt can go. Inside resume: what is resumed is late already.
+        .layer(policy(hedge.map(|hedge| Switched::new(hedge, switch(Hedge::NAME)))))
+        .service(failover);
+    let asking = Stack::new(asking);
+    let cache = plan.cache.clone().map(|kept| Cache::new(caches.clone(), plan, kept, choices, asking.clone()));
+    (cache.map(|cache| Switched::new(cache, switch(Cache::NAME))), asking)
 }
 
 /// What every call of a route passes that wants a conversation (WebSocket), until a provider has agreed to one. What it says
@@ -85,8 +112,7 @@ pub fn route(
 pub fn tunnel(
     plan: &RoutePlan,
     terms: &Arc<TunnelPlan>,
-    observe: Observe,
-    (auth, limit): (Auth, Limit),
+    (observe, auth, limit): (Observe, Auth, Limit),
     live: &Live,
     targets: Vec<Target>,
 ) -> Stack {

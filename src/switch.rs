@@ -38,6 +38,11 @@ impl Share {
         (0.0..=100.0).contains(&percent).then_some(Self((percent * 100.0).round() as u16))
     }
 
+    /// How many of the 10,000 places of [`place`] it takes.
+    pub fn places(self) -> u16 {
+        self.0
+    }
+
     /// The percentage.
     pub fn percent(self) -> f64 {
         f64::from(self.0) / 100.0
@@ -73,17 +78,19 @@ impl Position {
 
     /// True for this caller. Who is in a share stays in it as it grows, at every gateway and after every restart.
     fn is_for(&self, key: &str, head: &Head) -> bool {
+        self.is_aimed_at(head) && (self.share == Share::ALL || place(key, head) < self.share.0)
+    }
+
+    /// True where only the share decides whether it is on for this caller.
+    pub fn is_aimed_at(&self, head: &Head) -> bool {
         let is_among = |words: &[Arc<str>], word: &Arc<str>| words.is_empty() || words.contains(word);
-        self.is_on
-            && is_among(&self.tenants, &head.tenant)
-            && is_among(&self.tiers, &head.tier)
-            && (self.share == Share::ALL || place(key, head) < self.share.0)
+        self.is_on && is_among(&self.tenants, &head.tenant) && is_among(&self.tiers, &head.tier)
     }
 }
 
 /// Where a caller stands between 0 and 9999: by its user, else its tenant, else its address. Another key, another order: who
 /// is the first to try one thing is not the first to try all.
-fn place(key: &str, head: &Head) -> u16 {
+pub fn place(key: &str, head: &Head) -> u16 {
     let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
     hasher.update(key.as_bytes()).update(&[0]);
     match (&head.user, head.is_tenant_named) {
@@ -131,6 +138,12 @@ impl Switch {
     /// True when it may be on for somebody.
     pub fn is_on(&self) -> bool {
         self.0.word.load(Ordering::Relaxed) != OFF
+    }
+
+    /// The part of those that it is aimed at for whom it is on: 0 to 1.
+    pub fn part(&self) -> f64 {
+        let position = self.position();
+        if position.is_on { position.share.percent() / 100.0 } else { 0.0 }
     }
 
     /// Its position.

@@ -108,6 +108,8 @@ pub struct Facts {
     pub kept: Option<KeptFact>,
     /// On whose account the call goes; `None` while that is not known, and for work that is nobody's.
     pub account: Option<Account>,
+    /// Which variant the call was given; `None` where its route has none.
+    pub variant: Option<Taken>,
     /// In what way the answer was less than what was asked for.
     pub degraded: Option<Degraded>,
     /// What each rule said that limits this call.
@@ -166,6 +168,7 @@ impl Facts {
             cache_because: None,
             kept: None,
             account: None,
+            variant: None,
             degraded: None,
             limits: Vec::new(),
             tunnel: None,
@@ -305,6 +308,15 @@ impl Direction {
             Direction::Answer => "answer",
         }
     }
+}
+
+/// A variant that a call was given.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// Its name; `control` for what all others get.
+    pub name: Arc<str>,
+    /// True when it could not answer, and the route's own targets were asked instead.
+    pub has_failed: bool,
 }
 
 /// What one rule said.

@@ -742,6 +742,8 @@ zzz = 1
 zzz = 1
 [guard.a]
 zzz = 1
+[variant.a]
+zzz = 1
 [route.openai-chat]
 zzz = 1
 timeout.zzz = 1
@@ -776,16 +778,38 @@ fn the_commented_templates_are_valid() {
         "# [limit.NAME]",
         "# [limit.canvas-anonymous]",
         "# [guard.NAME]",
+        "# [variant.NAME]",
     ] {
         let lines = GATEWAY.lines().skip_while(|line| *line != title).take_while(|line| line.starts_with('#'));
         let bare = lines
             .map(|line| line.trim_start_matches("# "))
-            .filter(|line| !line.starts_with("key_file") && !line.starts_with("ca_file"));
+            .filter(|line| !["key_file", "ca_file", "model = \"gpt-4o-mini\""].iter().any(|key| line.starts_with(key)));
         text.extend(bare.map(|line| format!("{line}\n")));
     }
     let plan = plan(&text, &[("NAME_API_KEY", "k"), ("OPENAI_API_KEY", "k")]);
     assert_eq!(provider(&plan, "NAME").usable, Usable::Yes);
     assert_eq!(targets(&plan, "NAME"), ["openai"]);
+}
+
+#[test]
+fn a_variant_names_routes_that_there_are_a_percentage_and_what_to_ask() {
+    let shown = problems(
+        "[variant.a]\nroutes = [\"canvas-chatt\"]\npercent = 101\nmodel = \"m\"\ntargets = [\"openai\"]\n\
+         [variant.b]\nroutes = [\"canvas-chat\"]\npercent = 60\nmodel = \"m\"\n\
+         [variant.c]\nroutes = [\"canvas-*\"]\npercent = 40.5\ntargets = [\"nobody\"]\n\
+         [variant.d]\nroutes = [\"canvas-chat\"]\npercent = 0\n",
+        KEYS,
+    );
+    for wanted in [
+        "no route is called \"canvas-chatt\"",
+        "variant.a.percent: expected a percentage, 0 to 100, got 101",
+        "variant.a.model: `targets` is given too",
+        "there is no provider named \"nobody\"",
+        "variant.d.targets: this key is missing",
+        "are for more than 100 percent of its callers",
+    ] {
+        assert!(shown.contains(wanted), "{wanted:?} is not in\n{shown}");
+    }
 }
 
 fn limit<'a>(plan: &'a Plan, name: &str) -> &'a LimitPlan {

@@ -17,7 +17,8 @@ use super::record::Known;
 use super::remarks;
 use super::routes::Context;
 use super::{
-    auth, caching, costs, edge, explaining, flags, guards, limits, providers, routes, tracing, tunnels, unserved, value,
+    auth, caching, costs, edge, explaining, flags, guards, limits, providers, routes, tracing, tunnels, unserved,
+    value, variants,
 };
 
 /// The defaults: the file in the repository is what the program carries, so the two cannot differ.
@@ -145,6 +146,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let caching = caching::read(&mut root, environment, store.redis_url.as_ref(), variables, report);
     let auth = auth::read(&mut root, variables, report, &mut warnings);
     let guards = guards::read(&mut root, report);
+    let variants = variants::read(&mut root, report);
     let context = Context {
         timeouts,
         tunnel: &tunnel,
@@ -153,6 +155,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         caching: &caching,
         auth: &auth,
         guards: &guards,
+        variants: &variants,
         report,
     };
     let routes = routes::read(&mut root, &context);

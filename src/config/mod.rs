@@ -39,6 +39,7 @@ pub mod tracing;
 mod tunnels;
 mod unserved;
 mod value;
+pub mod variants;
 pub mod watch;
 
 pub use environment::Variables;

@@ -26,6 +26,7 @@ use super::secret::Secret;
 pub use super::tls::TlsPlan;
 pub use super::tracing::{Propagation, Protocol, TenantShown, TracingPlan};
 pub use super::tunnels::TunnelPlan;
+pub use super::variants::VariantPlan;
 use crate::call::Pace;
 use crate::store::OnStoreError;
 use crate::store::redis::address::Address;
@@ -475,6 +476,8 @@ pub struct RoutePlan {
     pub tunnel: Option<Arc<TunnelPlan>>,
     /// What must not pass, in the order in which it is looked for.
     pub guards: Vec<Arc<GuardPlan>>,
+    /// What a share of its callers gets instead.
+    pub variants: Vec<VariantPlan>,
 }
 
 impl RoutePlan {
@@ -695,6 +698,8 @@ pub struct TargetPlan {
     pub provider: Arc<ProviderPlan>,
     /// A fixed model, whatever the caller named.
     pub model: Option<Arc<str>>,
+    /// A model that is asked for as if the caller had named it.
+    pub asked: Option<Arc<str>>,
     /// What the caller's model becomes here, by pattern.
     pub models: ModelMap,
     /// Models that other providers of the gateway call their own: never sent here unmapped.
@@ -729,6 +734,13 @@ impl TargetPlan {
     /// A fixed model wins; a model that is the provider's own is sent as it is; then the map decides; what is left
     /// goes through unless it belongs to another provider, or this one serves only its own models.
     pub fn choose(&self, asked: Option<&str>) -> ModelChoice {
+        match (&self.asked, self.choose_of(self.asked.as_deref().or(asked))) {
+            (Some(asked), ModelChoice::AsAsked) => ModelChoice::Replace(asked.clone()),
+            (_, choice) => choice,
+        }
+    }
+
+    fn choose_of(&self, asked: Option<&str>) -> ModelChoice {
         if let Some(model) = &self.model {
             return ModelChoice::Replace(model.clone());
         }

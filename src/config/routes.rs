@@ -24,6 +24,7 @@ use super::reader::{At, Section};
 use super::shape::Form;
 use super::tunnels;
 use super::value::{self, Wanted};
+use super::variants::{self, Written};
 use crate::call::Pace;
 
 pub(super) const CALLERS: &[(CallerKind, &str)] = &[
@@ -61,6 +62,7 @@ pub(super) struct Context<'a> {
     pub(super) caching: &'a Caching,
     pub(super) auth: &'a AuthPlan,
     pub(super) guards: &'a Guards,
+    pub(super) variants: &'a [Written<'a>],
     pub(super) report: &'a Report,
 }
 
@@ -126,6 +128,8 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
     let csrf = section.optional("csrf", value::boolean).unwrap_or(false);
     let tunnel = tunnels::of_route(&mut section, call, &methods, context.tunnel);
     let targets = targets(&mut section, call, context, &pace, instruction.as_ref());
+    let own = (instruction.as_ref(), &*targets);
+    let variants = variants::of_route(&mut section, &name, call, context, &pace, own);
     let cache = caching::route(&mut section, call, is_idempotent, context.caching);
     let guards = context.guards.of_route(&mut section, tunnel.is_some());
     section.close();
@@ -151,6 +155,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
         cache,
         tunnel,
         guards,
+        variants,
     })
 }
 
@@ -183,7 +188,7 @@ fn words(is_allowed: impl Fn(CallKind) -> bool) -> String {
     words.join(", ")
 }
 
-fn targets(
+pub(super) fn targets(
     section: &mut Section<'_>,
     call: Option<CallKind>,
     context: &Context<'_>,
@@ -278,6 +283,7 @@ impl Target {
         let default = instruction.filter(|_| provider.kind == ProviderKind::OpenAi);
         TargetPlan {
             model: self.model,
+            asked: None,
             models: self.models,
             foreign: foreign(&provider, &context.providers.plans),
             instruction: self.instruction.or_else(|| default.cloned()),

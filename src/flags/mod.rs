@@ -55,7 +55,7 @@ pub struct Flags {
 /// A switch that somebody asks. Generations of the configuration that say the same of it share one.
 struct Held {
     key: Arc<str>,
-    is_meant_to_be_on: bool,
+    meant: Position,
     switch: Switch,
 }
 
@@ -109,17 +109,17 @@ impl Flags {
         }
     }
 
-    /// The switch of this key, for who reads in its configuration that it is meant to be on, or off.
-    pub fn switch(&self, key: &Arc<str>, is_meant_to_be_on: bool) -> Switch {
+    /// The switch of this key, for who reads in its configuration for whom it is meant to be on.
+    pub fn switch(&self, key: &Arc<str>, meant: &Position) -> Switch {
         let mut switches = lock(&self.switches);
         // Those of generations that are gone.
         switches.retain(|held| !held.switch.is_alone());
-        let same = |held: &&Held| held.key == *key && held.is_meant_to_be_on == is_meant_to_be_on;
+        let same = |held: &&Held| held.key == *key && held.meant == *meant;
         if let Some(held) = switches.iter().find(same) {
             return held.switch.clone();
         }
-        let switch = Switch::new(key.clone(), position(&self.records.load(), key, is_meant_to_be_on));
-        switches.push(Held { key: key.clone(), is_meant_to_be_on, switch: switch.clone() });
+        let switch = Switch::new(key.clone(), position(&self.records.load(), key, meant));
+        switches.push(Held { key: key.clone(), meant: meant.clone(), switch: switch.clone() });
         switch
     }
 
@@ -197,8 +197,8 @@ impl Flags {
         let records = Arc::new(records);
         // First, so that a switch that is made meanwhile has its new position from the start.
         self.records.store(records.clone());
-        for Held { key, is_meant_to_be_on, switch } in &*lock(&self.switches) {
-            let position = position(&records, key, *is_meant_to_be_on);
+        for Held { key, meant, switch } in &*lock(&self.switches) {
+            let position = position(&records, key, meant);
             if *switch.position() != position {
                 switch.set(position);
             }
@@ -284,10 +284,10 @@ impl Flags {
     }
 }
 
-/// The position that a flag has for who reads in its configuration that it is meant to be on, or off.
-fn position(records: &Records, key: &str, is_meant_to_be_on: bool) -> Position {
-    let change = records.get(key).and_then(|record| record.in_force(is_meant_to_be_on));
-    change.and_then(|change| change.position.clone()).unwrap_or_else(|| Position::plain(is_meant_to_be_on))
+/// The position that a flag has for who reads in its configuration for whom it is meant to be on.
+fn position(records: &Records, key: &str, meant: &Position) -> Position {
+    let change = records.get(key).and_then(|record| record.in_force(meant.is_on));
+    change.and_then(|change| change.position.clone()).unwrap_or_else(|| meant.clone())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Flags;
 use crate::config::plan::{Plan, ProviderPlan, Usable};
-use crate::switch::Switch;
+use crate::switch::{Position, Switch};
 
 /// The policies that can be switched off for all routes: without them a call may be slower, dearer or fail, and is never
 /// answered wrongly nor to the wrong caller.
@@ -24,7 +24,7 @@ pub struct Known {
     /// The name of that.
     pub name: Arc<str>,
     /// What the configuration says.
-    pub is_meant_to_be_on: bool,
+    pub meant: Position,
     /// Why it cannot be switched on.
     pub obstacle: Option<&'static str>,
     /// The switch.
@@ -40,6 +40,8 @@ pub enum Subject {
     Route,
     /// Whether a policy does its work: `policy_NAME`.
     Policy,
+    /// Who gets a variant: `variant_NAME`.
+    Variant,
 }
 
 impl Subject {
@@ -49,6 +51,7 @@ impl Subject {
             Subject::Provider => "provider",
             Subject::Route => "route",
             Subject::Policy => "policy",
+            Subject::Variant => "variant",
         }
     }
 
@@ -56,8 +59,7 @@ impl Subject {
     pub fn key(self, name: &str) -> Arc<str> {
         let prefix = match self {
             Subject::Provider => "use",
-            Subject::Route => "route",
-            Subject::Policy => "policy",
+            other => other.as_str(),
         };
         format!("{prefix}_{}", name.replace('-', "_")).into()
     }
@@ -69,21 +71,25 @@ impl Switches {
         let mut switches = Self::default();
         for provider in &plan.providers {
             let (is_on, obstacle) = standing(provider);
-            switches.add(flags, Subject::Provider, &provider.name, is_on, obstacle);
+            switches.add(flags, Subject::Provider, &provider.name, Position::plain(is_on), obstacle);
         }
         for route in &plan.routes {
-            switches.add(flags, Subject::Route, &route.name, true, None);
+            switches.add(flags, Subject::Route, &route.name, Position::plain(true), None);
+            for variant in &route.variants {
+                let obstacle = variant.targets.is_empty().then_some("none of its targets is set up");
+                switches.add(flags, Subject::Variant, &variant.name, variant.meant(), obstacle);
+            }
         }
         for policy in POLICIES {
-            switches.add(flags, Subject::Policy, policy, true, None);
+            switches.add(flags, Subject::Policy, policy, Position::plain(true), None);
         }
         switches
     }
 
-    fn add(&mut self, flags: &Flags, subject: Subject, name: &str, is_on: bool, obstacle: Option<&'static str>) {
+    fn add(&mut self, flags: &Flags, subject: Subject, name: &str, meant: Position, obstacle: Option<&'static str>) {
         let key = subject.key(name);
-        let switch = flags.switch(&key, is_on);
-        self.0.insert(key, Known { subject, name: name.into(), is_meant_to_be_on: is_on, obstacle, switch });
+        let switch = flags.switch(&key, &meant);
+        self.0.insert(key, Known { subject, name: name.into(), meant, obstacle, switch });
     }
 
     /// The switch of this key.
@@ -96,12 +102,12 @@ impl Switches {
         self.0.iter()
     }
 
-    /// The switch of the provider, route or policy of this name; one that is on where there is none.
+    /// The switch of the provider, route, policy or variant of this name; one that is on where there is none.
     pub fn of_subject(&self, subject: Subject, name: &str) -> Switch {
         let key = subject.key(name);
         match self.0.get(&key) {
             Some(known) => known.switch.clone(),
-            None => Switch::new(key, crate::switch::Position::plain(true)),
+            None => Switch::new(key, Position::plain(true)),
         }
     }
 }

@@ -17,3 +17,4 @@ pub mod resume;
 pub mod retry;
 pub mod switched;
 pub mod timeout;
+pub mod variant;

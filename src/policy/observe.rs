@@ -16,6 +16,7 @@ use crate::explain::{Stories, Story};
 use crate::fault::Fault;
 use crate::ledger::row::cost;
 use crate::metrics::caches::CacheLabels;
+use crate::metrics::flags::VariantCall;
 use crate::metrics::guards::GuardLabels;
 use crate::metrics::limits::{CheckLabels, DecisionLabels};
 use crate::metrics::{
@@ -27,7 +28,7 @@ use crate::reply::{CacheResult, Degraded};
 use crate::stack::{Next, Outcome, Policy};
 use crate::trace::Parent;
 use crate::traffic::{Ended, Sample, Traffic};
-use crate::trail::{self, Attempt, Decision, Ending, Facts, GuardFact, Trail};
+use crate::trail::{self, Attempt, Decision, Ending, Facts, GuardFact, Taken, Trail};
 
 /// What requests of operators are marked with, where callers' dialects stand otherwise.
 pub const OPERATOR: &str = "operator";
@@ -249,6 +250,9 @@ impl Watch {
             let labels = CacheLabels { route: self.route.clone(), result: result.as_str() };
             metrics.caches.results.get_or_create(&labels).inc();
         }
+        if let Some(taken) = &facts.variant {
+            metrics.flags.count(&self.route, &taken.name, self.variant_call(facts, taken, status));
+        }
         for fact in &facts.limits {
             let labels = DecisionLabels { limit: fact.rule.clone(), decision: fact.decision.as_str() };
             metrics.limits.decisions.get_or_create(&labels).inc();
@@ -320,6 +324,23 @@ impl Watch {
         }
     }
 
+    fn variant_call(&self, facts: &Facts, taken: &Taken, status: u16) -> VariantCall {
+        let outcome = match facts.fault {
+            None if !self.is_complete => "cancelled",
+            // What went wrong is told in an answer that has begun, too.
+            Some(_) if !(400..500).contains(&status) => "failed",
+            Some(_) => "rejected",
+            None if taken.has_failed => "fell_back",
+            None => "ok",
+        };
+        VariantCall {
+            outcome,
+            took: as_seconds(facts.started.elapsed()),
+            first_token: facts.first_token.map(as_seconds),
+            cost: cost(facts, &self.observe.prices).map(|cost| cost.usd.as_f64()),
+        }
+    }
+
     fn log(&self, facts: &Facts) {
         let status = self.status.unwrap_or(LEFT);
         let last = facts.telling();
@@ -364,6 +385,7 @@ impl Watch {
                     price = cost.filter(|cost| cost.is_default).map(|_| "default"),
                     provider_request_id = facts.provider_request_id.as_deref(),
                     cache = facts.cache.map(CacheResult::as_str),
+                    variant = facts.variant.as_ref().map(|taken| &*taken.name),
                     degraded = facts.degraded.map(Degraded::as_str),
                     limited_by = rule_that(facts, Decision::Refused),
                     shadow_limited_by = rule_that(facts, Decision::ShadowRefused),

@@ -174,6 +174,7 @@ impl Teller<'_> {
             "model": telling.and_then(|attempt| attempt.model.as_deref()),
             "attempts": facts.attempts.len(),
             "cache": facts.cache.map(CacheResult::as_str),
+            "variant": facts.variant.as_ref().map(|taken| &*taken.name),
             "degraded": facts.degraded.map(Degraded::as_str),
         })
     }

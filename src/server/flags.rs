@@ -192,7 +192,7 @@ impl Ask<'_> {
         let change = Change {
             version: 0,
             position,
-            was_meant_to_be_on: flag.known.is_meant_to_be_on,
+            was_meant_to_be_on: flag.known.meant.is_on,
             at_ms: self.gateway.world.now().as_millisecond(),
             by: ADMIN.into(),
             from: Some(self.from),
@@ -222,7 +222,7 @@ impl Flag<'_> {
     }
 
     fn shown(&self) -> Value {
-        let change = self.record.as_ref().and_then(|record| record.in_force(self.known.is_meant_to_be_on));
+        let change = self.record.as_ref().and_then(|record| record.in_force(self.known.meant.is_on));
         let mut shown = json!({"key": &**self.key});
         tell(&mut shown, &self.known.switch.position());
         shown["updatedAt"] = change.map(|change| moment(change.at_ms)).into();

@@ -188,7 +188,7 @@ impl Thrown {
         let change = record::Change {
             version: 0,
             position: Some(Position { is_on: self.on, share, tenants: self.tenants, tiers: self.tiers }),
-            was_meant_to_be_on: known.is_meant_to_be_on,
+            was_meant_to_be_on: known.meant.is_on,
             at_ms: gateway.world.now().as_millisecond(),
             by: "scenario".into(),
             from: None,

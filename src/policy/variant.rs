@@ -1,0 +1,79 @@
+//! Variant: a share of a route's callers, always the same ones, is answered in another way: by other targets, or by another
+//! model. A canary, or two ways side by side.
+//!
+//! A variant that cannot answer is no reason to refuse: the call goes on as if there were none, and counts as the variant's
+//! failure. It does not know what is inside either way, nor how well a variant does.
+
+use std::sync::Arc;
+
+use crate::call::Call;
+use crate::stack::{Next, Outcome, Policy, Stack};
+use crate::switch::{Switch, place};
+use crate::trail::{Reason, Taken};
+
+/// What callers get who are in no variant's share.
+pub const CONTROL: &str = "control";
+
+/// One other way.
+pub struct Way {
+    /// The variant's name.
+    pub name: Arc<str>,
+    /// Who gets it.
+    pub switch: Switch,
+    /// What answers.
+    pub inside: Stack,
+}
+
+/// The policy. Its ways take their shares one after the other from one order of all callers, so that they add up.
+#[derive(Clone)]
+pub struct Variant(Arc<Own>);
+
+struct Own {
+    ways: Vec<Way>,
+    /// What the order is made of.
+    order: String,
+    control: Arc<str>,
+    is_idempotent: bool,
+}
+
+impl Variant {
+    /// Other ways for callers of a route. What is not `is_idempotent` is not asked again where a variant fails.
+    pub fn new(route: &str, ways: Vec<Way>, is_idempotent: bool) -> Self {
+        Self(Arc::new(Own { ways, order: format!("variants of {route}"), control: CONTROL.into(), is_idempotent }))
+    }
+
+    /// The way for this call. One that is switched off keeps its place in the order: who was in its share gets what all get,
+    /// and nobody changes over to another.
+    fn way(&self, call: &Call) -> Option<&Way> {
+        let place = u32::from(place(&self.0.order, &call.head));
+        let mut end = 0;
+        self.0.ways.iter().find(|way| {
+            let position = way.switch.position();
+            let start = end;
+            end += u32::from(position.share.places());
+            (start..end).contains(&place) && position.is_aimed_at(&call.head)
+        })
+    }
+}
+
+impl Policy for Variant {
+    const NAME: &'static str = "variant";
+
+    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+        let Some(way) = self.way(&call) else {
+            call.trail.facts().variant = Some(Taken { name: self.0.control.clone(), has_failed: false });
+            return next.call(call).await;
+        };
+        call.trail.facts().variant = Some(Taken { name: way.name.clone(), has_failed: false });
+        let outcome = way.inside.call(call.clone()).await;
+        let may_go_on = self.0.is_idempotent && !call.deadline.has_passed();
+        match &outcome {
+            Err(fault) if fault.is_outage() && may_go_on => {}
+            _ => return outcome,
+        }
+        if let Some(taken) = &mut call.trail.facts().variant {
+            taken.has_failed = true;
+        }
+        next.call(Call { reason: Reason::Failover, ..call }).await
+    }
+}
