@@ -244,6 +244,9 @@ impl Gateway {
         let spans = self.live.spans();
         self.metrics.spans.sample(spans.tally().map(|(fate, count)| (fate.as_str(), count)), spans.waiting());
         self.metrics.flags.sample(self.live.switches().iter().map(|(key, known)| (key.clone(), known.switch.part())));
+        if let Some(published) = self.door.published() {
+            self.metrics.auth.sample(&published.sample());
+        }
         self.metrics.render(open_metrics)
     }
 

@@ -3,6 +3,7 @@
 //! It knows no policy. Labels are bounded by construction: routes, providers and fault codes come from the config and the
 //! code, never from a request.
 
+pub mod auth;
 pub mod caches;
 pub mod flags;
 pub mod guards;
@@ -22,6 +23,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::auth::AuthMetrics;
 use self::caches::CacheMetrics;
 use self::flags::FlagMetrics;
 use self::guards::GuardMetrics;
@@ -173,6 +175,8 @@ pub struct Metrics {
     pub caches: CacheMetrics,
     /// Of conversations: `voice_active_connections`, `voice_chunks_total`, `voice_overrun_total`.
     pub tunnels: TunnelMetrics,
+    /// Those of who calls.
+    pub auth: AuthMetrics,
     /// Those of guards.
     pub guards: GuardMetrics,
     /// Of traces.
@@ -237,6 +241,7 @@ impl Metrics {
             limits: LimitMetrics::default(),
             caches: CacheMetrics::default(),
             tunnels: TunnelMetrics::default(),
+            auth: AuthMetrics::default(),
             guards: GuardMetrics::default(),
             spans: SpanMetrics::default(),
             flags: FlagMetrics::new(seconds),
@@ -312,6 +317,7 @@ impl Metrics {
         metrics.limits.register(&mut registry);
         metrics.caches.register(&mut registry);
         metrics.tunnels.register(&mut registry);
+        metrics.auth.register(&mut registry);
         metrics.guards.register(&mut registry);
         metrics.spans.register(&mut registry);
         metrics.flags.register(&mut registry);

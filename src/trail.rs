@@ -116,6 +116,8 @@ pub struct Facts {
     pub limits: Vec<LimitFact>,
     /// What became of a conversation both ways, if there was one.
     pub tunnel: Option<TunnelFact>,
+    /// What came of finding out who calls; `None` where nobody was asked.
+    pub auth: Option<AuthFact>,
     /// What guards found.
     pub guarded: Vec<GuardFact>,
     /// The code of the fault that the caller was told, if any.
@@ -172,6 +174,7 @@ impl Facts {
             degraded: None,
             limits: Vec::new(),
             tunnel: None,
+            auth: None,
             guarded: Vec::new(),
             fault: None,
             fault_detail: None,
@@ -274,6 +277,15 @@ pub struct KeptFact {
     pub model: Option<Arc<str>>,
     /// Its tokens, where they were counted.
     pub usage: Option<Usage>,
+}
+
+/// What came of finding out who calls, without who it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuthFact {
+    /// What was shown: `jwt`, `api_key`, or `none` that the route takes.
+    pub method: &'static str,
+    /// `ok`, `missing`, `invalid`, `expired`, `forbidden`, `limited` or `unavailable`.
+    pub result: &'static str,
 }
 
 /// What a guard found of one kind in one direction: how much, and never what.

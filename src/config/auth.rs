@@ -112,6 +112,13 @@ pub enum AuthMethod {
     ApiKey,
 }
 
+impl AuthMethod {
+    /// The word in the config and in metrics.
+    pub fn as_str(self) -> &'static str {
+        WORDS.iter().find(|(method, _)| *method == Some(self)).map_or("none", |(_, word)| word)
+    }
+}
+
 /// What a route asks of its callers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteAuth {

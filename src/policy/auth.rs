@@ -25,12 +25,16 @@ use crate::keys::{ApiKey, Digest, KeyTenant};
 use crate::names::customer;
 use crate::stack::{Next, Outcome, Policy};
 use crate::store::{Key, Meter, Rate, Take};
+use crate::trail::{AuthFact, Trail};
 
 /// The tenant of callers who are known, and act for none. No tenant can be called like this.
 const NO_TENANT: &str = "(none)";
 
 /// The longest API key.
 const MAX_KEY: usize = 512;
+
+/// Why a key that was valid once is not any more.
+const KEY_EXPIRED: &str = "key_expired";
 
 /// What a caller shows. Whoever shows two of a kind shows nothing that could be trusted.
 #[derive(Clone, Copy, Default)]
@@ -155,7 +159,7 @@ impl Door {
         }
         match found {
             Found::Valid(key) => Ok(key),
-            Found::Expired => Err(Invalid { reason: "key_expired", is_signed: true }.into()),
+            Found::Expired => Err(Invalid { reason: KEY_EXPIRED, is_signed: true }.into()),
             Found::Unknown => Err(Invalid { reason: "key_unknown", is_signed: false }.into()),
         }
     }
@@ -199,11 +203,19 @@ impl Auth {
         Self { asked: RouteAuth { methods, is_written: true, believes_headers: false }, route: None, door }
     }
 
-    /// Finds out who calls, by the head of a request alone.
-    pub async fn admit(&self, visitor: Visitor<'_>) -> Result<Principal, Fault> {
+    /// Finds out who calls, by the head of a request alone, and notes what came of it.
+    pub async fn admit(&self, visitor: Visitor<'_>, trail: &Trail) -> Result<Principal, Fault> {
         if self.asked.methods.is_empty() {
             return self.stranger(visitor);
         }
+        let method = self.choose(visitor.shown).map_or("none", |(method, _)| method.as_str());
+        let outcome = self.check(visitor).await;
+        let result = outcome.as_ref().err().map_or("ok", result_of);
+        trail.facts().auth = Some(AuthFact { method, result });
+        outcome
+    }
+
+    async fn check(&self, visitor: Visitor<'_>) -> Result<Principal, Fault> {
         let (shown, address, now) = (visitor.shown, visitor.address, visitor.now);
         let has_credential = shown.is_broken || shown.bearer.is_some() || shown.key.is_some();
         let refused = match self.choose(shown) {
@@ -310,6 +322,19 @@ impl Auth {
         })
     }
 
+    /// Whether the key of this name may be used for a model.
+    fn may_ask(&self, name: &str, model: Option<&str>) -> Result<(), Fault> {
+        // Revoked in the meantime.
+        let Some(key) = self.door.named(name) else {
+            return Err(Fault::Unauthenticated { reason: "key_unknown", has_credential: true });
+        };
+        let may_name = |model: &str| key.models.is_empty() || key.models.iter().any(|known| known.matches(model));
+        match model.is_some_and(|model| !may_name(model)) {
+            true => Err(Fault::Forbidden { reason: "key_model" }),
+            false => Ok(()),
+        }
+    }
+
     /// The tenant for whom a known caller acts: its own, or the one that it names, if it may.
     fn tenant(
         &self,
@@ -328,6 +353,18 @@ impl Auth {
     }
 }
 
+/// A refusal in a word.
+fn result_of(fault: &Fault) -> &'static str {
+    match fault {
+        Fault::Unauthenticated { has_credential: false, .. } => "missing",
+        Fault::Unauthenticated { reason: token::EXPIRED | KEY_EXPIRED, .. } => "expired",
+        Fault::Forbidden { .. } => "forbidden",
+        Fault::Locked { .. } => "limited",
+        Fault::Unverifiable => "unavailable",
+        _ => "invalid",
+    }
+}
+
 /// Three parts, of which the first begins like `{"` in base64url. What a key is made of has no dots.
 fn looks_like_token(bearer: &str) -> bool {
     bearer.starts_with("eyJ") && bearer.bytes().filter(|byte| *byte == b'.').count() == 2
@@ -339,15 +376,12 @@ impl Policy for Auth {
     /// The models that a key may be used for are known only when the call was read.
     async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
         let is_asked = !self.asked.methods.is_empty();
-        if let Some(name) = call.head.api_key.as_ref().filter(|_| is_asked) {
-            // Revoked in the meantime.
-            let Some(key) = self.door.named(name) else {
-                return Err(Fault::Unauthenticated { reason: "key_unknown", has_credential: true });
-            };
-            let may_name = |model: &str| key.models.is_empty() || key.models.iter().any(|known| known.matches(model));
-            if call.ask.model().is_some_and(|model| !may_name(model)) {
-                return Err(Fault::Forbidden { reason: "key_model" });
-            }
+        if let Some(name) = call.head.api_key.as_ref().filter(|_| is_asked)
+            && let Err(fault) = self.may_ask(name, call.ask.model())
+        {
+            let result = result_of(&fault);
+            call.trail.facts().auth = Some(AuthFact { method: AuthMethod::ApiKey.as_str(), result });
+            return Err(fault);
         }
         next.call(call).await
     }

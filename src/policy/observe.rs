@@ -15,6 +15,7 @@ use crate::config::plan::Prices;
 use crate::explain::{Stories, Story};
 use crate::fault::Fault;
 use crate::ledger::row::cost;
+use crate::metrics::auth::AuthLabels;
 use crate::metrics::caches::CacheLabels;
 use crate::metrics::flags::VariantCall;
 use crate::metrics::guards::GuardLabels;
@@ -28,7 +29,7 @@ use crate::reply::{CacheResult, Degraded};
 use crate::stack::{Next, Outcome, Policy};
 use crate::trace::Parent;
 use crate::traffic::{Ended, Sample, Traffic};
-use crate::trail::{self, Attempt, Decision, Ending, Facts, GuardFact, Taken, Trail};
+use crate::trail::{self, Attempt, AuthFact, Decision, Ending, Facts, GuardFact, Taken, Trail};
 
 /// What requests of operators are marked with, where callers' dialects stand otherwise.
 pub const OPERATOR: &str = "operator";
@@ -256,6 +257,10 @@ impl Watch {
         for fact in &facts.limits {
             let labels = DecisionLabels { limit: fact.rule.clone(), decision: fact.decision.as_str() };
             metrics.limits.decisions.get_or_create(&labels).inc();
+        }
+        if let Some(AuthFact { method, result }) = facts.auth {
+            let labels = AuthLabels { route: self.route.clone(), method, result };
+            metrics.auth.results.get_or_create(&labels).inc();
         }
         for GuardFact { guard, kind, direction, action, count } in facts.guarded.iter().cloned() {
             let labels = GuardLabels { guard, kind, direction: direction.as_str(), action };

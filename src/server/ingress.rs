@@ -282,7 +282,7 @@ impl Visit<'_> {
             return self.fail(route, None, None, &fault, watch);
         }
         // Before the body: what an unknown caller sends is not worth waiting for, nor what nobody will answer.
-        let head = match self.head(route).await.and_then(|head| is_open(route, head)) {
+        let head = match self.head(route, watch).await.and_then(|head| is_open(route, head)) {
             Ok(head) => Arc::new(head),
             Err(fault) => {
                 intake::refuse(&self.parts.headers, body, Instant::now() + self.gateway.plan.server.body_timeout).await;
@@ -397,7 +397,7 @@ impl Visit<'_> {
             true => usage::Reader::All,
             false => {
                 let auth = Auth::of_anybody(self.gateway.door.clone());
-                let principal = auth.admit(self.visitor(credentials::shown(headers))).await?;
+                let principal = auth.admit(self.visitor(credentials::shown(headers)), &watch.trail).await?;
                 // It is no call for a provider, and no reason to read the store without end.
                 let head = Head {
                     route: usage::ROUTE.clone(),
@@ -536,10 +536,10 @@ impl Visit<'_> {
     }
 
     /// Who calls, and what is known of the request before its body is read.
-    async fn head(&self, route: &Route) -> Result<Head, Fault> {
+    async fn head(&self, route: &Route, watch: &Watch) -> Result<Head, Fault> {
         let headers = &self.parts.headers;
         let shown = credentials::shown(headers);
-        let principal = route.auth.admit(self.visitor(shown)).await?;
+        let principal = route.auth.admit(self.visitor(shown), &watch.trail).await?;
         let is_asked = !route.plan.auth.methods.is_empty();
         let is_known = principal.user.is_some() || principal.api_key.is_some();
         let credential = route.plan.cache.is_some().then(|| self.credential(&principal, shown.bearer, is_asked));

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::plan::JwksPlan;
 use crate::config::public_key::PublicKey;
+use crate::metrics::auth::PublishedSample;
 
 /// Reads the document. The error is for the log and names no address.
 pub type Source = Arc<dyn Fn() -> BoxFuture<'static, Result<Bytes, String>> + Send + Sync>;
@@ -46,16 +47,22 @@ struct Asking {
     last: Option<Instant>,
     /// True once the last answer was no key set.
     is_failing: bool,
+    /// When keys were last read.
+    read_at: Option<Instant>,
+    /// How often that worked, and how often it did not.
+    read: u64,
+    failed: u64,
 }
 
 impl KeySet {
     /// A set that nobody has read yet. Reading is work for `tasks`.
     pub fn new(plan: JwksPlan, source: Source, tasks: TaskTracker) -> Self {
-        Self::with(plan, source, tasks, Arc::new([]))
+        Self::with(plan, source, tasks, Arc::new([]), Asking::default())
     }
 
-    fn with(plan: JwksPlan, source: Source, tasks: TaskTracker, keys: Arc<[PublicKey]>) -> Self {
-        Self(Arc::new(State { plan, source, tasks, keys: watch::Sender::new(keys), asking: Mutex::default() }))
+    fn with(plan: JwksPlan, source: Source, tasks: TaskTracker, keys: Arc<[PublicKey]>, asking: Asking) -> Self {
+        let (keys, asking) = (watch::Sender::new(keys), Mutex::new(asking));
+        Self(Arc::new(State { plan, source, tasks, keys, asking }))
     }
 
     /// The set under another plan: the same where that says the same, else a new one that begins with the keys of this one
@@ -65,8 +72,24 @@ impl KeySet {
         if state.plan == *plan {
             return Ok(self.clone());
         }
-        let keys = if state.plan.url == plan.url { self.keys() } else { Arc::new([]) };
-        Ok(Self::with(plan.clone(), source()?, state.tasks.clone(), keys))
+        let (source, tasks) = (source()?, state.tasks.clone());
+        if state.plan.url != plan.url {
+            return Ok(Self::new(plan.clone(), source, tasks));
+        }
+        let Asking { read_at, read, failed, .. } = *state.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let asking = Asking { read_at, read, failed, ..Asking::default() };
+        Ok(Self::with(plan.clone(), source, tasks, self.keys(), asking))
+    }
+
+    /// What metrics tell of it.
+    pub fn sample(&self) -> PublishedSample {
+        let asking = *self.0.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        PublishedSample {
+            publisher: self.0.plan.url.host_str().unwrap_or_default().into(),
+            keys: self.keys().len(),
+            age: asking.read_at.map(|at| at.elapsed()),
+            refreshes: [("ok", asking.read), ("failed", asking.failed)],
+        }
     }
 
     /// True when both are one.
@@ -122,6 +145,10 @@ impl KeySet {
         let mut asking = state.asking.lock().unwrap_or_else(PoisonError::into_inner);
         asking.is_running = false;
         let was_failing = std::mem::replace(&mut asking.is_failing, problem.is_some());
+        match parsed {
+            Ok(_) => (asking.read, asking.read_at) = (asking.read + 1, Some(Instant::now())),
+            Err(_) => asking.failed += 1,
+        }
         match parsed {
             Ok(keys) => drop(state.keys.send_replace(keys)),
             // Who waits must not wait any longer.

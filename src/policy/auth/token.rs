@@ -114,13 +114,16 @@ pub(super) fn check<'k>(
     Err(forged(reason))
 }
 
+/// Why a token that was valid once is not any more.
+pub(super) const EXPIRED: &str = "token_expired";
+
 /// What a signed token says, if it is valid now and here.
 fn claims(said: &Map<String, Value>, plan: &TokenPlan, now: Timestamp) -> Result<Claims, Invalid> {
     let leeway = plan.leeway.as_secs_f64();
     let now = now.as_millisecond() as f64 / 1000.0;
     let Some(expires) = said.get("exp").and_then(Value::as_f64) else { return Err(unfit("token_without_end")) };
     if now >= expires + leeway {
-        return Err(unfit("token_expired"));
+        return Err(unfit(EXPIRED));
     }
     match said.get("nbf").map(Value::as_f64) {
         None => {}
