@@ -14,6 +14,7 @@ pub mod gather;
 pub mod headers;
 pub mod money;
 pub mod names;
+pub mod networks;
 pub mod patterns;
 pub mod reply;
 pub mod time;

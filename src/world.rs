@@ -11,6 +11,7 @@ use crate::chance::Chance;
 use crate::config::plan::{JwksPlan, ProviderPlan};
 use crate::policy::auth::jwks;
 use crate::provider::document;
+use crate::provider::resolver::{Lookup, System};
 use crate::provider::simulated::Simulation;
 use crate::provider::transport::{Access, Network, Transport};
 use crate::time::WallClock;
@@ -25,7 +26,7 @@ pub struct World {
 }
 
 enum Reach {
-    Network,
+    Network(Arc<dyn Lookup>),
     Simulated(Arc<Simulation>),
 }
 
@@ -36,7 +37,16 @@ impl World {
         use std::hash::{BuildHasher, Hasher, RandomState};
         // RandomState is seeded by the operating system: enough for request ids, which need to be unique, not secret.
         let seed = RandomState::new().build_hasher().finish();
-        Self::new(Reach::Network, jiff::Timestamp::now(), seed)
+        Self::new(Reach::Network(Arc::new(System)), jiff::Timestamp::now(), seed)
+    }
+
+    /// The same world, in which names mean what `lookup` says.
+    #[must_use]
+    pub fn with_names(mut self, lookup: Arc<dyn Lookup>) -> Self {
+        if let Reach::Network(system) = &mut self.reach {
+            *system = lookup;
+        }
+        self
     }
 
     /// Simulated providers under a clock that starts at `wall_start`; the same seed gives the same ids.
@@ -54,7 +64,7 @@ impl World {
     /// How to reach a provider.
     pub fn transport(&self, provider: &ProviderPlan) -> Result<Arc<dyn Transport>, String> {
         match &self.reach {
-            Reach::Network => Ok(Network::new(&Access::of(provider))?),
+            Reach::Network(lookup) => Ok(Network::new(&Access::of(provider), lookup.clone())?),
             Reach::Simulated(simulation) => Ok(simulation.provider(provider, &self.chance)),
         }
     }
@@ -62,7 +72,7 @@ impl World {
     /// How to read a published document: keys that tokens are checked with.
     pub fn document(&self, plan: &JwksPlan) -> Result<jwks::Source, String> {
         let transport: Arc<dyn Transport> = match &self.reach {
-            Reach::Network => Network::new(&Access::to_publisher(plan))?,
+            Reach::Network(lookup) => Network::new(&Access::to_publisher(plan), lookup.clone())?,
             Reach::Simulated(simulation) => simulation.publisher(&self.chance),
         };
         Ok(Arc::new(move || Box::pin(document::read(transport.clone()))))
@@ -72,7 +82,7 @@ impl World {
     pub fn secret(&self) -> Result<[u8; 32], String> {
         let mut bits = [0; 32];
         match &self.reach {
-            Reach::Network => {
+            Reach::Network(_) => {
                 SystemRandom::new().fill(&mut bits).map_err(|_| "the system gives no random bits".to_owned())?
             }
             Reach::Simulated(_) => {
@@ -88,7 +98,7 @@ impl World {
     /// The simulated providers, in worlds that have them.
     pub fn simulation(&self) -> Option<&Arc<Simulation>> {
         match &self.reach {
-            Reach::Network => None,
+            Reach::Network(_) => None,
             Reach::Simulated(simulation) => Some(simulation),
         }
     }

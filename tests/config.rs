@@ -1012,6 +1012,21 @@ fn the_models_that_a_route_takes_have_its_own_among_them() {
 }
 
 #[test]
+fn private_addresses_are_refused_where_that_is_wanted() {
+    let at = |url: &str, deny: bool| {
+        format!("[provider.a]\nkind = \"openai\"\nurl = [\"http://{url}/v1\"]\ndeny_private = {deny}\n")
+    };
+    for url in ["localhost:1", "127.1", "[::1]", "10.0.0.1", "169.254.169.254", "[fd00:ec2::254]"] {
+        let shown = problems(&at(url, true), KEYS);
+        assert!(shown.contains("provider.a.url: ") && shown.contains(" is not a public address"), "{shown}");
+        assert!(!provider(&plan(&at(url, false), KEYS), "a").denies_private);
+    }
+    assert!(provider(&plan(&at("api.example.com", true), KEYS), "a").denies_private);
+    let shown = problems("[auth]\njwks_url = \"http://127.0.0.1/keys\"\njwks_deny_private = true\n", KEYS);
+    assert!(shown.contains("auth.jwks_url: 127.0.0.1 is not a public address"), "{shown}");
+}
+
+#[test]
 fn what_a_guard_must_not_be_is_said_where_it_stands() {
     for (text, wanted) in [
         ("[guard.a]\nrequest = \"mask\"\n", "guard.a.patterns: a guard needs something to look for"),

@@ -63,6 +63,8 @@ mod kept;
 mod load;
 #[path = "wire/memory.rs"]
 mod memory;
+#[path = "wire/names.rs"]
+mod names;
 #[path = "wire/operators.rs"]
 mod operators;
 #[path = "wire/pace.rs"]

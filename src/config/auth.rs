@@ -16,6 +16,7 @@ use super::document::{Entry, Node, Table, Value};
 use super::environment::Variables;
 use super::general;
 use super::plan::{CallerKind, Environment, RoutePlan, ServerPlan};
+use super::private;
 use super::problem::{Origin, Report};
 use super::providers;
 use super::public_key::PublicKey;
@@ -97,6 +98,8 @@ pub struct JwksPlan {
     pub url: Url,
     /// Certificates to trust there besides the system's.
     pub roots: Vec<CertificateDer<'static>>,
+    /// It must not be in a private network.
+    pub denies_private: bool,
     /// How often it is read.
     pub refresh: Duration,
     /// How often at most, whatever tokens name.
@@ -217,6 +220,7 @@ fn token(
         warnings.push(format!("auth.jwks_url is plain HTTP: whoever is between here and {host} can issue tokens"));
     }
     let roots = roots::read(section, report);
+    let denies_private = private::deny(section, "jwks_deny_private", "jwks_url", &jwks_url);
     let refresh = section.required("jwks_refresh", value::duration).unwrap_or_default();
     let min_interval = section.required("jwks_min_interval", value::duration).unwrap_or_default();
     let algorithms = section.required_list("algorithms", value::word("an algorithm", ALGORITHMS)).unwrap_or_default();
@@ -226,7 +230,7 @@ fn token(
     let plan = TokenPlan {
         secret,
         public_keys: public_keys(section, report),
-        jwks: jwks_url.map(|url| JwksPlan { url, roots, refresh, min_interval }),
+        jwks: jwks_url.map(|url| JwksPlan { url, roots, denies_private, refresh, min_interval }),
         algorithms: algorithms.into_iter().map(|at| at.value).collect(),
         issuers: texts(section.list("issuer", value::text)),
         audiences: texts(section.list("audience", value::text)),

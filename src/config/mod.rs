@@ -22,6 +22,7 @@ pub mod models;
 mod pages;
 pub mod plan;
 mod policies;
+mod private;
 mod problem;
 mod providers;
 pub mod public_key;

@@ -269,6 +269,10 @@ pub struct ProviderPlan {
     pub usable: Usable,
     /// Until a connection is made (TLS included).
     pub connect: Duration,
+    /// How old a connection may be for another call.
+    pub connection_age: Duration,
+    /// It must not be in a private network.
+    pub denies_private: bool,
     /// One attempt, from start to the end of the body.
     pub total: Duration,
     /// How long it may be silent.

@@ -9,6 +9,7 @@ use super::environment::{Meaning, VARIABLES, Variables};
 use super::general::{self, Timeouts};
 use super::plan::{Endpoints, PriceList, ProbePlan, Propagation, ProviderKind, ProviderPlan, Usable};
 use super::policies::Policies;
+use super::private;
 use super::problem::Report;
 use super::reader::{At, Section};
 use super::roots;
@@ -21,6 +22,7 @@ const KINDS: &[(ProviderKind, &str)] = &[(ProviderKind::OpenAi, "openai"), (Prov
 
 /// What holds for a provider of the user's own that says nothing. The providers of the default file say all of it.
 const MAX_REPLY: usize = 32 << 20;
+const CONNECTION_AGE: Duration = Duration::from_secs(300);
 const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A probe more often than this would be load, not a question.
@@ -104,12 +106,14 @@ fn provider(
     let urls = section.required_list("url", value::url);
     let (key, variable, key_source) = key(&mut section, variables, report);
     let roots = roots::read(&mut section, report);
+    let denies_private = private::deny(&mut section, "deny_private", "url", urls.iter().flatten().map(|at| &at.value));
     let requires_key = section.optional("requires_key", value::boolean).unwrap_or(key_source.is_some());
     let models = section.list("models", value::pattern).unwrap_or_default();
     let max_reply = section.optional("max_reply", value::body_size).unwrap_or(MAX_REPLY);
     let timeouts = defaults.timeouts;
     let mut times = section.section("timeout");
     let connect = times.optional("connect", value::duration).unwrap_or(timeouts.connect);
+    let connection_age = section.optional("connection_age", value::duration).unwrap_or(CONNECTION_AGE);
     let pace = general::pace(&mut times)(timeouts.pace);
     let total = times.optional("total", value::duration).unwrap_or(timeouts.total);
     times.close();
@@ -134,6 +138,8 @@ fn provider(
         key_source,
         usable,
         connect,
+        connection_age,
+        denies_private,
         total,
         pace,
         models: values(models),

@@ -111,6 +111,7 @@ pub mod exchange;
 mod multipart;
 pub mod openai;
 mod refusals;
+pub mod resolver;
 pub mod simulated;
 mod socket;
 pub mod sse;

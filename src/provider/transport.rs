@@ -5,15 +5,18 @@
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
 use http::{HeaderMap, HeaderValue, header};
 use rustls::pki_types::CertificateDer;
+use tokio::time::Instant;
 use url::Url;
 
+use super::resolver::{Lookup, Resolver};
 use super::{Request, ResponseHead, socket};
 use crate::call::Tunnel;
 use crate::config::plan::{JwksPlan, ProviderPlan};
@@ -73,13 +76,22 @@ pub enum SendFault {
     Broken(String),
 }
 
-/// The real network, through `reqwest` with rustls. One connection pool per provider.
+/// The real network, through `reqwest` with rustls. One connection pool per provider, and another when that has become old:
+/// what a name means may have changed, and who is on a connection does not ask again.
 pub struct Network {
-    client: reqwest::Client,
+    access: Access,
+    lookup: Arc<dyn Lookup>,
+    pool: ArcSwap<Pool>,
+    renewing: Mutex<()>,
     /// For WebSockets, which HTTP/2 needs other words for: made when the first is wanted, as most providers have none.
     upgrading: OnceLock<Result<reqwest::Client, String>>,
-    access: Access,
     authorization: Option<HeaderValue>,
+}
+
+/// Connections of one age.
+struct Pool {
+    client: reqwest::Client,
+    since: Instant,
 }
 
 /// What a transport knows of its provider, and all of it: two that are equal here can share one, and its connections.
@@ -90,6 +102,8 @@ pub struct Access {
     key: Option<Secret>,
     roots: Vec<CertificateDer<'static>>,
     connect: Duration,
+    connection_age: Duration,
+    denies_private: bool,
 }
 
 impl Access {
@@ -101,12 +115,17 @@ impl Access {
             key: plan.key.clone(),
             roots: plan.roots.clone(),
             connect: plan.connect,
+            connection_age: plan.connection_age,
+            denies_private: plan.denies_private,
         }
     }
 }
 
 /// How long making a connection to a publisher of keys may take.
 const CONNECT_TO_PUBLISHER: Duration = Duration::from_secs(2);
+
+/// How old a connection to one may be. It is idle for longer than that as a rule, and closed.
+const PUBLISHERS_CONNECTION_AGE: Duration = Duration::from_secs(300);
 
 impl Access {
     /// How a publisher of keys is reached: without credentials, like any page.
@@ -117,13 +136,15 @@ impl Access {
             key: None,
             roots: plan.roots.clone(),
             connect: CONNECT_TO_PUBLISHER,
+            connection_age: PUBLISHERS_CONNECTION_AGE,
+            denies_private: plan.denies_private,
         }
     }
 }
 
 impl Network {
-    /// A transport for one provider.
-    pub fn new(provider: &Access) -> Result<Arc<Self>, String> {
+    /// A transport for one provider, whose addresses `lookup` knows.
+    pub fn new(provider: &Access, lookup: Arc<dyn Lookup>) -> Result<Arc<Self>, String> {
         let authorization = match &provider.key {
             None => None,
             Some(key) => {
@@ -134,13 +155,38 @@ impl Network {
                 Some(value)
             }
         };
-        let client = client(provider, |builder| builder)?;
-        Ok(Arc::new(Self { client, upgrading: OnceLock::new(), access: provider.clone(), authorization }))
+        let pool = ArcSwap::from_pointee(Pool::new(provider, &lookup)?);
+        Ok(Arc::new(Self {
+            access: provider.clone(),
+            lookup,
+            pool,
+            renewing: Mutex::new(()),
+            upgrading: OnceLock::new(),
+            authorization,
+        }))
+    }
+
+    /// The connections to use now. Those of an old pool serve what runs on them, and are closed.
+    fn client(&self) -> reqwest::Client {
+        let pool = self.pool.load();
+        let is_old = || self.pool.load().since.elapsed() >= self.access.connection_age;
+        if is_old()
+            && let Ok(_only_one) = self.renewing.try_lock()
+            && is_old()
+        {
+            // It could be made before, with the same settings; if it cannot now, the old one goes on.
+            if let Ok(new) = Pool::new(&self.access, &self.lookup) {
+                let client = new.client.clone();
+                self.pool.store(Arc::new(new));
+                return client;
+            }
+        }
+        pool.client.clone()
     }
 
     /// The client for WebSockets. Their connections are never kept for another request.
     fn upgrading(&self) -> Result<&reqwest::Client, SendFault> {
-        let make = || client(&self.access, |builder| builder.http1_only().pool_max_idle_per_host(0));
+        let make = || client(&self.access, &self.lookup, |builder| builder.http1_only().pool_max_idle_per_host(0));
         self.upgrading.get_or_init(make).as_ref().map_err(|fault| SendFault::Connect(fault.clone()))
     }
 
@@ -164,10 +210,17 @@ impl Network {
     }
 }
 
+impl Pool {
+    fn new(provider: &Access, lookup: &Arc<dyn Lookup>) -> Result<Self, String> {
+        Ok(Self { client: client(provider, lookup, |builder| builder)?, since: Instant::now() })
+    }
+}
+
 /// The provider's connection pool. Redirects are not followed (a provider's answer must not choose where the caller's
 /// prompt goes next), and proxies of the environment are not used: what the config names is where bytes go.
 fn client(
     provider: &Access,
+    lookup: &Arc<dyn Lookup>,
     kind: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
 ) -> Result<reqwest::Client, String> {
     // Another part of the process may have chosen already; either choice is fine.
@@ -179,6 +232,7 @@ fn client(
         .connect_timeout(provider.connect)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
+        .dns_resolver(Resolver { lookup: lookup.clone(), denies_private: provider.denies_private })
         .tcp_nodelay(true)
         // Below the 60 s after which most load balancers close: a connection that the other side is about to close
         // should not be picked for the next request.
@@ -197,7 +251,7 @@ impl Transport for Network {
     ) -> Pin<Box<dyn Future<Output = Result<Response, SendFault>> + Send + '_>> {
         Box::pin(async move {
             let outgoing = self.address(instance, request)?;
-            received(self.client.execute(outgoing).await.map_err(send_fault)?)
+            received(self.client().execute(outgoing).await.map_err(send_fault)?)
         })
     }
 

@@ -151,7 +151,8 @@ impl Gateway {
         Self::of(World::real(), door, text, variables).await
     }
 
-    async fn of(world: World, door: Door, text: &str, variables: BTreeMap<String, String>) -> Self {
+    /// Starts a gateway in a world of its own.
+    pub(crate) async fn of(world: World, door: Door, text: &str, variables: BTreeMap<String, String>) -> Self {
         let variables = Variables::new(variables, BTreeMap::new());
         let plan = config::load(Some(("wire.toml", text)), &variables)
             .unwrap_or_else(|problems| panic!("{problems}\n---\n{text}"));

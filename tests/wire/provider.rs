@@ -22,7 +22,11 @@ pub(crate) struct Provider {
 impl Provider {
     /// Listens on a free port.
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        Self::on(TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port"))
+    }
+
+    /// Listens where the test does.
+    pub(crate) fn on(listener: TcpListener) -> Self {
         let address = listener.local_addr().expect("a bound port");
         Self { listener, address }
     }

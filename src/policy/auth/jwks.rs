@@ -216,6 +216,7 @@ mod tests {
         let plan = JwksPlan {
             url: "http://127.0.0.1/keys".parse().unwrap(),
             roots: Vec::new(),
+            denies_private: false,
             refresh: Duration::from_secs(600),
             min_interval: Duration::from_secs(30),
         };
