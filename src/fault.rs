@@ -286,6 +286,9 @@ const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
 const DISABLED_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 impl Fault {
+    /// The detail of a mistake that ended in a panic.
+    pub const PANIC: &str = "panic";
+
     /// An invalid request: what is wrong, and in which field.
     pub fn invalid(field: impl Into<Option<&'static str>>, message: impl Into<String>) -> Self {
         RequestFault::Invalid { field: field.into().map(Cow::Borrowed), message: message.into() }.into()

@@ -107,7 +107,8 @@ impl Gateway {
             traffic: live.traffic().clone(),
             generation,
         };
-        let observe = Observe::new(metrics.clone(), plan.prices.clone(), count, true, tracing).telling(telling);
+        let reports = plan.sentry.dsn.is_some().then(|| live.reports().clone());
+        let observe = Observe::new(metrics.clone(), plan.prices.clone(), count, tracing, reports).telling(telling);
         let mut transports: HashMap<Arc<str>, Arc<dyn Transport>> = HashMap::new();
         for provider in &plan.providers {
             let transport = match before.and_then(|before| before.transport_to(provider)) {
@@ -241,8 +242,8 @@ impl Gateway {
             [tunnels.chunks_in, tunnels.chunks_out],
             [tunnels.too_large, tunnels.stalled],
         );
-        let spans = self.live.spans();
-        self.metrics.spans.sample(spans.tally().map(|(fate, count)| (fate.as_str(), count)), spans.waiting());
+        let (spans, reports) = (&self.live.spans().outbox, &self.live.reports().outbox);
+        self.metrics.outboxes.sample(spans.tally(), spans.depth(), reports.tally());
         self.metrics.flags.sample(self.live.switches().iter().map(|(key, known)| (key.clone(), known.switch.part())));
         if let Some(published) = self.door.published() {
             self.metrics.auth.sample(&published.sample());

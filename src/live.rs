@@ -42,6 +42,7 @@ use crate::policy::limit::Limits;
 use crate::policy::quota::Quotas;
 use crate::provider::balance::Instances;
 use crate::reply::CacheResult;
+use crate::reports::Reports;
 use crate::spans::Spans;
 use crate::store::memory::Memory;
 use crate::store::redis::{Redis, Settings, Standing};
@@ -50,10 +51,12 @@ use crate::switch::Switch;
 use crate::traffic::Traffic;
 use crate::trail::{Attempt, Facts, Outcome, Reason};
 
+mod log_level;
 mod mishaps;
 mod reloads;
 mod watchers;
 
+pub use self::log_level::{Apply, LogLevel, Shown};
 pub use self::mishaps::{Mishap, Mishaps};
 pub use self::reloads::{Reload, Reloads};
 pub use self::watchers::Watchers;
@@ -93,6 +96,8 @@ struct Common {
     flights: Flights,
     buffers: Buffers,
     spans: Spans,
+    reports: Reports,
+    log: LogLevel,
     /// Calls that a kept answer served, and calls that looked for one in vain.
     cache_hits: AtomicU64,
     cache_misses: AtomicU64,
@@ -146,6 +151,8 @@ impl Live {
             flights: Flights::default(),
             buffers: Buffers::new(plan.server.max_buffered_bytes),
             spans: Spans::new(plan.tracing.queue, chance.apart(3)),
+            reports: Reports::new(chance.apart(4)),
+            log: LogLevel::default(),
             cache_hits: AtomicU64::new(0),
             cache_misses: AtomicU64::new(0),
             tunnels: Tunnels::default(),
@@ -260,6 +267,16 @@ impl Live {
     /// The spans that wait to be sent away. It is made once, because who sends them holds it.
     pub fn spans(&self) -> &Spans {
         &self.common.spans
+    }
+
+    /// The faults of the gateway's own that wait to be reported.
+    pub fn reports(&self) -> &Reports {
+        &self.common.reports
+    }
+
+    /// What is logged.
+    pub fn log(&self) -> &LogLevel {
+        &self.common.log
     }
 
     /// The answers on their way that callers share.

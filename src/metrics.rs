@@ -8,7 +8,7 @@ pub mod caches;
 pub mod flags;
 pub mod guards;
 pub mod limits;
-pub mod spans;
+pub mod outboxes;
 pub mod tunnels;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -28,7 +29,7 @@ use self::caches::CacheMetrics;
 use self::flags::FlagMetrics;
 use self::guards::GuardMetrics;
 use self::limits::LimitMetrics;
-use self::spans::SpanMetrics;
+use self::outboxes::{OutboxMetrics, TraceLabel};
 use self::tunnels::TunnelMetrics;
 
 /// Seconds. The deployments' targets (0.1 s for a cached answer, 0.5 s for the gateway's share, 5 s at p95, 10 s at p99)
@@ -129,8 +130,8 @@ pub struct Metrics {
     registry: Registry,
     /// `http_requests_total`
     pub requests: Family<RequestLabels, Counter>,
-    /// `http_request_duration_seconds`: from the head's arrival to the end of the body.
-    pub durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    /// `http_request_duration_seconds`: from the head's arrival to the end of the body; each bucket with a trace to look at.
+    pub durations: Family<RouteLabels, TracedHistogram, fn() -> TracedHistogram>,
     /// `tidegate_time_to_first_token_seconds`: to the first event, or to the whole plain answer.
     pub first_tokens: Family<RouteLabels, Histogram, fn() -> Histogram>,
     /// `tidegate_requests_in_flight`
@@ -179,10 +180,10 @@ pub struct Metrics {
     pub auth: AuthMetrics,
     /// Those of guards.
     pub guards: GuardMetrics,
-    /// Of traces.
-    pub spans: SpanMetrics,
     /// What flags and variants do.
     pub flags: FlagMetrics,
+    /// Of what is sent to collectors.
+    pub outboxes: OutboxMetrics,
     /// `tidegate_connections`: callers' connections.
     pub connections: Gauge,
     /// `tidegate_connections_shed_total`: closed at once because there were too many.
@@ -205,6 +206,13 @@ pub struct Metrics {
     page: Mutex<()>,
 }
 
+/// A histogram whose buckets name a trace.
+pub type TracedHistogram = HistogramWithExemplars<TraceLabel>;
+
+fn traced_seconds() -> TracedHistogram {
+    HistogramWithExemplars::new(SECONDS.into_iter())
+}
+
 fn seconds() -> Histogram {
     Histogram::new(SECONDS)
 }
@@ -218,7 +226,7 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::default(),
             requests: Family::default(),
-            durations: Family::new_with_constructor(seconds),
+            durations: Family::new_with_constructor(traced_seconds),
             first_tokens: Family::new_with_constructor(seconds),
             in_flight: Gauge::default(),
             degraded: Family::default(),
@@ -243,8 +251,8 @@ impl Metrics {
             tunnels: TunnelMetrics::default(),
             auth: AuthMetrics::default(),
             guards: GuardMetrics::default(),
-            spans: SpanMetrics::default(),
             flags: FlagMetrics::new(seconds),
+            outboxes: OutboxMetrics::default(),
             connections: Gauge::default(),
             connections_shed: Counter::default(),
             buffered: Gauge::default(),
@@ -319,8 +327,8 @@ impl Metrics {
         metrics.tunnels.register(&mut registry);
         metrics.auth.register(&mut registry);
         metrics.guards.register(&mut registry);
-        metrics.spans.register(&mut registry);
         metrics.flags.register(&mut registry);
+        metrics.outboxes.register(&mut registry);
         registry.register("tidegate_connections", "Open connections of callers", metrics.connections.clone());
         let shed = metrics.connections_shed.clone();
         registry.register("tidegate_connections_shed", "Connections closed at once because there were too many", shed);
@@ -438,7 +446,7 @@ impl Default for Metrics {
 }
 
 /// OpenMetrics text as Prometheus' older format: a counter's description names the samples (`x_total`), an info is a
-/// gauge, and there is no unit and no end mark.
+/// gauge, and there is no unit, no exemplar and no end mark.
 fn classic(open: &str) -> String {
     let mut text = String::with_capacity(open.len());
     let mut help = "";
@@ -457,7 +465,8 @@ fn classic(open: &str) -> String {
             let about = help.strip_prefix("# HELP ").and_then(|rest| rest.strip_prefix(name)).unwrap_or_default();
             text.push_str(&format!("# HELP {name}{suffix}{about}\n# TYPE {name}{suffix} {kind}\n"));
         } else if !line.starts_with('#') {
-            text.push_str(line);
+            // No label's value has such a mark in it: they are names and codes.
+            text.push_str(line.split_once(" # {").map_or(line, |(sample, _)| sample));
             text.push('\n');
         }
     }

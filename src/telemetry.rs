@@ -6,22 +6,31 @@
 
 mod client;
 mod otlp;
+pub mod panics;
 mod protobuf;
+mod repeats;
+pub mod sentry;
 pub mod traces;
 
 use std::fmt::{self, Write};
 use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
 
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::format::{Compact, Format, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
+use self::repeats::Repeats;
 use crate::config::plan::{Environment, LogFormat, LogPlan};
+use crate::live::Apply;
+use crate::subject::Subject;
 
 /// How many lines may wait to be written.
 const WAITING: usize = 16 * 1024;
@@ -32,45 +41,58 @@ const LINE: usize = 1024;
 /// Makes a subscriber the process's own, and returns what changes its filter. Its type has the format in it, and no short
 /// name.
 macro_rules! begin {
-    ($subscriber:expr) => {{
+    ($subscriber:expr, $repeats:expr) => {{
         let subscriber = $subscriber.with_filter_reloading();
         let handle = subscriber.reload_handle();
-        tracing::subscriber::set_global_default(subscriber.finish()).map_err(|fault| fault.to_string())?;
-        Box::new(move |filter| handle.reload(filter).map_err(|fault| fault.to_string()))
+        let subscriber = subscriber.finish().with($repeats.clone());
+        tracing::subscriber::set_global_default(subscriber).map_err(|fault| fault.to_string())?;
+        Arc::new(move |filter| handle.reload(filter).map_err(|fault| fault.to_string()))
     }};
 }
 
-type Refilter = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+type Refilter = Arc<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
 
 /// Running logs. Lines are flushed when it is dropped.
 pub struct Telemetry {
     refilter: Refilter,
+    repeats: Repeats,
     _lines: WorkerGuard,
 }
 
 impl Telemetry {
-    /// Changes what is logged from now on: a `tracing` filter, as in the config.
-    pub fn set_level(&self, level: &str) -> Result<(), String> {
-        (self.refilter)(filter(level)?)
+    /// What has to be done for it while the gateway runs.
+    pub fn apart(&self) -> Apart {
+        let refilter = self.refilter.clone();
+        Apart { level: Box::new(move |level| refilter(filter(level)?)), repeats: Box::pin(self.repeats.clone().run()) }
     }
+}
+
+/// The parts of running logs that others use and run.
+pub struct Apart {
+    /// Changes what is logged from now on: a `tracing` filter, as in the config.
+    pub level: Apply,
+    /// Says now and then what was left out. Runs until dropped.
+    pub repeats: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// Starts logging to standard output.
 pub fn start(plan: &LogPlan, environment: Environment) -> Result<Telemetry, String> {
     let (writer, lines) = NonBlockingBuilder::default().buffered_lines_limit(WAITING).lossy(true).finish(io::stdout());
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter(&plan.level)?).with_writer(writer);
+    let repeats = Repeats::new(plan.repeats);
     let refilter: Refilter = match plan.format {
         LogFormat::Json => {
             let json =
                 Json { service: Value::from(plan.service.as_str()).to_string(), environment: environment.as_str() };
-            begin!(subscriber.event_format(json))
+            begin!(subscriber.event_format(json), repeats)
         }
         LogFormat::Pretty => {
             let is_terminal = io::IsTerminal::is_terminal(&io::stdout());
-            begin!(subscriber.with_ansi(is_terminal).with_target(false).compact())
+            let lines = tracing_subscriber::fmt::format().with_ansi(is_terminal).with_target(false).compact();
+            begin!(subscriber.with_ansi(is_terminal).event_format(Pretty(lines)), repeats)
         }
     };
-    Ok(Telemetry { refilter, _lines: lines })
+    Ok(Telemetry { refilter, repeats, _lines: lines })
 }
 
 fn filter(level: &str) -> Result<EnvFilter, String> {
@@ -106,6 +128,14 @@ where
         );
         line.write_fmt(head)?;
         event.record(&mut Fields { line: &mut line });
+        if !names_its_call(event) {
+            Subject::current(|subject| {
+                quote(begin_member(&mut line, "req_id"), &subject.id);
+                if let Some((trace, _)) = subject.trace.get() {
+                    quote(begin_member(&mut line, "trace_id"), &trace.to_string());
+                }
+            });
+        }
         line.push_str("}\n");
         out.write_str(&line)
     }
@@ -119,10 +149,36 @@ struct Fields<'a> {
 impl Fields<'_> {
     /// Begins a member; its value follows.
     fn name(&mut self, field: &Field) -> &mut String {
-        self.line.push_str(",\"");
-        self.line.push_str(field.name());
-        self.line.push_str("\":");
-        self.line
+        begin_member(self.line, field.name())
+    }
+}
+
+fn begin_member<'a>(line: &'a mut String, name: &str) -> &'a mut String {
+    line.push_str(",\"");
+    line.push_str(name);
+    line.push_str("\":");
+    line
+}
+
+/// True for lines that say for which call they are, as the access line does.
+fn names_its_call(event: &Event<'_>) -> bool {
+    event.metadata().fields().field("req_id").is_some()
+}
+
+/// Lines for people, with the call that they are about at their end.
+struct Pretty(Format<Compact>);
+
+impl<S, N> FormatEvent<S, N> for Pretty
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let id = if names_its_call(event) { None } else { Subject::current(|subject| subject.id.clone()) };
+        let Some(id) = id else { return self.0.format_event(context, out, event) };
+        let mut line = String::with_capacity(LINE);
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        writeln!(out, "{} req_id={id}", line.trim_end())
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::fault::Blame;
 use crate::reply::{CacheResult, Degraded, Usage};
 use crate::trace::{SpanId, Trace};
 
@@ -122,6 +123,8 @@ pub struct Facts {
     pub guarded: Vec<GuardFact>,
     /// The code of the fault that the caller was told, if any.
     pub fault: Option<&'static str>,
+    /// Who must change something about it.
+    pub blame: Option<Blame>,
     /// What is known about the fault beyond its code; for the log, never for the caller.
     pub fault_detail: Option<String>,
     /// The trace that the call belongs to, where calls are traced.
@@ -177,6 +180,7 @@ impl Facts {
             auth: None,
             guarded: Vec::new(),
             fault: None,
+            blame: None,
             fault_detail: None,
             trace: None,
             ending: None,

@@ -405,14 +405,6 @@ fn limits_cannot_be_disabled_in_production() {
     );
 }
 
-#[test]
-fn a_promise_that_is_not_kept_yet_is_a_warning() {
-    let plan =
-        load(None, &process(&[("SENTRY_DSN", "https://canary@sentry.example/1"), ("OPENAI_API_KEY", "k")])).unwrap();
-    let expected = "SENTRY_DSN is set, but this version does not report errors to Sentry yet";
-    assert_eq!(plan.warnings, [expected]);
-}
-
 fn methods(plan: &Plan, name: &str) -> Vec<AuthMethod> {
     route(plan, name).auth.methods.to_vec()
 }

@@ -61,6 +61,8 @@ mod http2_provider;
 mod kept;
 #[path = "wire/load.rs"]
 mod load;
+#[path = "wire/logs.rs"]
+mod logs;
 #[path = "wire/memory.rs"]
 mod memory;
 #[path = "wire/names.rs"]
@@ -77,6 +79,8 @@ mod passthrough;
 mod policies;
 #[path = "wire/reload.rs"]
 mod reload;
+#[path = "wire/reports.rs"]
+mod reports;
 #[path = "wire/smuggling.rs"]
 mod smuggling;
 #[path = "wire/streams.rs"]

@@ -35,13 +35,15 @@ fn demonstrate(listen: Option<SocketAddr>, beginning: &mut Beginning) -> Result<
     }
     let admin = plan.server.admin;
     plan.auth.admin_token = Some(Secret::new(TOKEN));
-    let _telemetry = telemetry::start(&plan.log, plan.environment)?;
+    let telemetry = telemetry::start(&plan.log, plan.environment)?;
+    let apart = telemetry.apart();
+    // Last of all, when `telemetry` goes, what it still holds is written.
     in_runtime(async move {
         #[expect(clippy::disallowed_methods, reason = "the demo's world starts now")]
         let world = World::simulated(Arc::new(Simulation::default()), jiff::Timestamp::now(), 1);
         let live = Arc::new(Live::new(&plan, world.chance()));
         let gateway = Gateway::new(plan, live, Arc::new(world))?;
-        until_stopped(gateway, beginning, None, |address| introduce(address, admin)).await
+        until_stopped(gateway, beginning, apart, None, |address| introduce(address, admin)).await
     })
 }
 

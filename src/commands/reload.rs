@@ -10,21 +10,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::config;
 use crate::config::watch::Watch;
 use crate::server::current::Current;
-use crate::telemetry::Telemetry;
 
 /// Listens for reasons to reload.
 pub(super) struct Reloading {
     file: Option<PathBuf>,
     watch: Watch,
     hangup: Signal,
-    telemetry: Arc<Telemetry>,
 }
 
 impl Reloading {
     /// From now on SIGHUP does not end the process. `watch` was made before the configuration was loaded.
-    pub(super) fn listen(file: Option<&Path>, watch: Watch, telemetry: Arc<Telemetry>) -> Result<Self, String> {
+    pub(super) fn listen(file: Option<&Path>, watch: Watch) -> Result<Self, String> {
         let hangup = signal(SignalKind::hangup()).map_err(|fault| format!("signals cannot be received: {fault}"))?;
-        Ok(Self { file: file.map(Into::into), watch, hangup, telemetry })
+        Ok(Self { file: file.map(Into::into), watch, hangup })
     }
 
     /// Reloads whenever there is a reason, one after the other, until it is dropped.
@@ -57,7 +55,8 @@ impl Reloading {
         if work.await.is_err() {
             current.refuse(vec!["the configuration could not be read: a mistake in the program".into()]);
         }
-        if let Err(problem) = self.telemetry.set_level(&current.gateway().plan.log.level) {
+        let gateway = current.gateway();
+        if let Err(problem) = gateway.live.log().configure(&gateway.plan.log.level) {
             tracing::error!(problem, "the log level stays as it is");
         }
     }

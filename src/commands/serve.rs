@@ -23,8 +23,9 @@ use crate::gateway::Gateway;
 use crate::live::Live;
 use crate::server::current::Current;
 use crate::server::{self, Door};
-use crate::telemetry;
+use crate::telemetry::sentry::Reporter;
 use crate::telemetry::traces::Exporter;
+use crate::telemetry::{self, Apart, panics};
 use crate::world::World;
 
 /// Runs the gateway with a config file, or without one.
@@ -35,21 +36,21 @@ pub fn run(file: Option<&Path>) -> ExitCode {
 fn serve(file: Option<&Path>, beginning: &mut Beginning) -> Result<(), String> {
     let watch = Watch::new(file);
     let loaded = config::load_from(file).map_err(|problems| format!("the configuration cannot be used\n{problems}"))?;
-    let telemetry = Arc::new(telemetry::start(&loaded.plan.log, loaded.plan.environment)?);
+    let telemetry = telemetry::start(&loaded.plan.log, loaded.plan.environment)?;
     tracing::info!(config = loaded.source.as_str(), version = env!("CARGO_PKG_VERSION"), "starting");
     for warning in &loaded.plan.warnings {
         tracing::warn!("{warning}");
     }
     let scheme = if loaded.plan.server.tls.is_some() { "https" } else { "http" };
-    let telling = telemetry.clone();
+    let apart = telemetry.apart();
     // Last of all, when `telemetry` goes, what it still holds is written.
     in_runtime(async move {
         let world = World::real();
         let live = Arc::new(Live::new(&loaded.plan, world.chance()));
         let gateway = Gateway::new(loaded.plan, live, Arc::new(world))?;
-        let reloading = Reloading::listen(file, watch, telling)?;
+        let reloading = Reloading::listen(file, watch)?;
         let ready = |address| tracing::info!("listening on {scheme}://{address}");
-        until_stopped(gateway, beginning, Some(reloading), ready).await
+        until_stopped(gateway, beginning, apart, Some(reloading), ready).await
     })
 }
 
@@ -96,8 +97,8 @@ const FLAGS_PATIENCE: Duration = Duration::from_millis(200);
 /// How long work that no caller waits for may go on after the last call.
 const LAST_TASKS: Duration = Duration::from_secs(2);
 
-/// How long the collector may take for the last spans.
-const LAST_SPANS: Duration = Duration::from_secs(3);
+/// How long collectors may take for the last spans and reports.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Runs a future on the multi-threaded runtime.
 pub(super) fn in_runtime<T>(future: impl Future<Output = Result<T, String>>) -> Result<T, String> {
@@ -113,6 +114,7 @@ pub(super) fn in_runtime<T>(future: impl Future<Output = Result<T, String>>) -> 
 pub(super) async fn until_stopped(
     gateway: Gateway,
     beginning: &mut Beginning,
+    log: Apart,
     reloading: Option<Reloading>,
     ready: impl FnOnce(SocketAddr),
 ) -> Result<(), String> {
@@ -121,6 +123,7 @@ pub(super) async fn until_stopped(
     let listener = sockets.listen(CALLERS, plan.listen).await?;
     let shutdown = CancellationToken::new();
     let tasks = TaskTracker::new();
+    keep_log(&gateway, log, &tasks, &shutdown);
     let current = Current::probed(gateway, &tasks, &shutdown);
     if !current.gateway().live.flags().known(FLAGS_PATIENCE).await {
         tracing::warn!("the store does not say what is switched off: what is known here holds until it does");
@@ -140,7 +143,7 @@ pub(super) async fn until_stopped(
     let signals = Signals::listen()?;
     let flush = CancellationToken::new();
     let telling = TaskTracker::new();
-    trace(&current.gateway(), &telling, &flush);
+    tell(&current.gateway(), &telling, &flush);
     ready(listener.local_addr().map_err(|fault| fault.to_string())?);
     supervisor::ready();
     if let Some(predecessor) = beginning.predecessor.take() {
@@ -161,7 +164,7 @@ pub(super) async fn until_stopped(
     let grace = current.gateway().plan.server.leaving.drain;
     flush.cancel();
     telling.close();
-    let _ = tokio::time::timeout(LAST_SPANS, telling.wait()).await;
+    let _ = tokio::time::timeout(LAST_WORDS, telling.wait()).await;
     match is_clean {
         true => tracing::info!("stopped; every call was finished"),
         false => tracing::warn!(
@@ -172,12 +175,26 @@ pub(super) async fn until_stopped(
     Ok(())
 }
 
-/// Starts to send spans away, where there is a collector. A mistake in that stops nobody.
-fn trace(gateway: &Gateway, telling: &TaskTracker, flush: &CancellationToken) {
-    let (plan, spans) = (&gateway.plan, gateway.live.spans().clone());
-    match Exporter::new(&plan.tracing, plan.environment, &gateway.world.next_id(), spans) {
+/// Lets operators change what is logged, and says what is left out.
+fn keep_log(gateway: &Gateway, log: Apart, tasks: &TaskTracker, shutdown: &CancellationToken) {
+    let live = gateway.live.common();
+    panics::tell(gateway.plan.sentry.dsn.is_some().then(|| live.reports().clone()));
+    live.log().connect(&gateway.plan.log.level, log.level);
+    tasks.spawn(shutdown.clone().run_until_cancelled_owned(async move { live.log().keep().await }));
+    tasks.spawn(shutdown.clone().run_until_cancelled_owned(log.repeats));
+}
+
+/// Starts to send spans and reports away, where there is somebody to get them. A mistake in that stops nobody.
+fn tell(gateway: &Gateway, telling: &TaskTracker, flush: &CancellationToken) {
+    let (plan, live, world) = (&gateway.plan, &gateway.live, &gateway.world);
+    match Exporter::new(&plan.tracing, plan.environment, &world.next_id(), live.spans()) {
         Ok(Some(exporter)) => drop(telling.spawn(exporter.run(flush.clone()))),
         Ok(None) => {}
         Err(problem) => tracing::warn!(problem, "calls are not traced"),
+    }
+    match Reporter::new(&plan.sentry, plan.environment, world.clock(), live.reports().clone()) {
+        Ok(Some(reporter)) => drop(telling.spawn(reporter.run(flush.clone()))),
+        Ok(None) => {}
+        Err(problem) => tracing::warn!(problem, "faults are not reported to Sentry"),
     }
 }

@@ -19,8 +19,6 @@ pub(super) enum Meaning {
     ProviderKey,
     /// It says something about limits; `limits` reads it.
     Limit,
-    /// It belongs to something this version does not do; see `unserved`.
-    Unserved,
 }
 
 /// Every variable of the deployments. Names in one row are aliases; the first one set wins.
@@ -59,7 +57,7 @@ pub(super) const VARIABLES: &[(&[&str], Meaning)] = &[
     (&["OTEL_EXPORTER_OTLP_HEADERS"], Meaning::Key("tracing.headers")),
     (&["OTEL_SERVICE_NAME"], Meaning::Key("tracing.service")),
     (&["OTEL_TRACES_SAMPLER_ARG"], Meaning::Key("tracing.ratio")),
-    (&["SENTRY_DSN"], Meaning::Unserved),
+    (&["SENTRY_DSN"], Meaning::Key("sentry.dsn")),
 ];
 
 /// The environment of a start: the process's variables and those of a `.env` file.

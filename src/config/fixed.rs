@@ -5,12 +5,14 @@
 use super::plan::{Plan, TracingPlan};
 
 /// The keys whose new values wait for a restart.
-pub const FIXED: [&str; 21] = [
+pub const FIXED: [&str; 23] = [
     "environment",
     "flags.state_file",
     "limits.max_keys",
     "log.format",
+    "log.repeats",
     "log.service",
+    "sentry.dsn",
     "server.admin",
     "server.host",
     "server.max_buffered_bytes",
@@ -38,6 +40,8 @@ impl Plan {
             "environment" => new.environment != old.environment,
             "flags.state_file" => new.flags.state_file != old.flags.state_file,
             "log.format" => new.log.format != old.log.format,
+            "log.repeats" => new.log.repeats != old.log.repeats,
+            "sentry.dsn" => new.sentry != old.sentry,
             "log.service" => new.log.service != old.log.service,
             "server.admin" => new.server.admin != old.server.admin,
             "server.host" => new.server.listen.ip() != old.server.listen.ip(),
@@ -62,6 +66,8 @@ impl Plan {
         self.flags.state_file.clone_from(&old.flags.state_file);
         self.log.format = old.log.format;
         self.log.service.clone_from(&old.log.service);
+        self.log.repeats = old.log.repeats;
+        self.sentry = old.sentry.clone();
         self.server.admin = old.server.admin;
         self.server.listen = old.server.listen;
         self.server.max_buffered_bytes = old.server.max_buffered_bytes;

@@ -121,6 +121,7 @@ pub(super) fn log(root: &mut Section<'_>) -> LogPlan {
         level: section.required("level", value::log_level).unwrap_or_default(),
         format: section.required("format", value::word("a log format", FORMATS)).unwrap_or(LogFormat::Json),
         service: section.required("service", value::text).unwrap_or_default(),
+        repeats: section.required("repeats", value::few(0)).unwrap_or_default(),
     };
     section.close();
     plan

@@ -17,8 +17,8 @@ use super::record::Known;
 use super::remarks;
 use super::routes::Context;
 use super::{
-    auth, caching, costs, edge, explaining, flags, guards, limits, providers, routes, tracing, tunnels, unserved,
-    value, variants,
+    auth, caching, costs, edge, explaining, flags, guards, limits, providers, routes, sentry, tracing, tunnels, value,
+    variants,
 };
 
 /// The defaults: the file in the repository is what the program carries, so the two cannot differ.
@@ -132,6 +132,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let server = general::server(&mut root, report);
     let log = general::log(&mut root);
     let tracing = tracing::read(&mut root, &log.service);
+    let sentry = sentry::read(&mut root);
     let store = general::store(&mut root, variables, report);
     let health = general::health(&mut root);
     let edge = edge::read(&mut root);
@@ -165,7 +166,6 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let flags = flags::read(&mut root);
     let usage = costs::usage(&mut root);
     root.close();
-    unserved::check(variables, report, &mut warnings);
     let prices = Prices::new(prices, providers.prices);
     let providers = providers.plans;
     Plan {
@@ -187,6 +187,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         flags,
         usage,
         tracing,
+        sentry,
         warnings,
         effective: Effective::default(),
     }

@@ -34,11 +34,11 @@ mod roots;
 mod routes;
 mod schema;
 pub mod secret;
+pub mod sentry;
 mod shape;
 pub mod tls;
 pub mod tracing;
 mod tunnels;
-mod unserved;
 mod value;
 pub mod variants;
 pub mod watch;
@@ -49,3 +49,18 @@ pub use problem::{Layer, Origin, Problem, Problems};
 pub use reference::reference;
 pub use remarks::uncommented;
 pub use schema::schema;
+
+/// A duration, written as in the config: `10m`.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    read(text, value::duration)
+}
+
+/// A log filter, written as `log.level` in the config: `info,tidegate=debug`.
+pub fn log_level(text: &str) -> Result<String, String> {
+    read(text, value::log_level)
+}
+
+fn read<T>(text: &str, parse: impl Fn(&document::Value) -> value::Parsed<T>) -> Result<T, String> {
+    let value = document::Value::Raw(text.into());
+    parse(&value).map_err(|wanted| wanted.message(&value))
+}

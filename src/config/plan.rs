@@ -23,6 +23,7 @@ use super::leaving::LeavingPlan;
 pub use super::limits::{KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity};
 pub use super::models::{ModelMap, Pattern, Price, PriceList, Prices, Quote};
 use super::secret::Secret;
+pub use super::sentry::SentryPlan;
 pub use super::tls::TlsPlan;
 pub use super::tracing::{Propagation, Protocol, TenantShown, TracingPlan};
 pub use super::tunnels::TunnelPlan;
@@ -70,6 +71,8 @@ pub struct Plan {
     pub usage: UsagePlan,
     /// Where spans go.
     pub tracing: TracingPlan,
+    /// Where faults of the gateway's own are reported.
+    pub sentry: SentryPlan,
     /// What an operator should know although nothing is wrong enough to refuse the start.
     pub warnings: Vec<String>,
     /// All of it as it was written, for those who look.
@@ -155,6 +158,8 @@ pub struct LogPlan {
     pub format: LogFormat,
     /// The `service` field of each line.
     pub service: String,
+    /// How many warnings and errors a minute that say the same are written; zero: all.
+    pub repeats: u32,
 }
 
 /// How log lines look.

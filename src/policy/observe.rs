@@ -13,20 +13,23 @@ use self::spans::Tracing;
 use crate::call::Call;
 use crate::config::plan::Prices;
 use crate::explain::{Stories, Story};
-use crate::fault::Fault;
+use crate::fault::{Blame, Fault};
 use crate::ledger::row::cost;
 use crate::metrics::auth::AuthLabels;
 use crate::metrics::caches::CacheLabels;
 use crate::metrics::flags::VariantCall;
 use crate::metrics::guards::GuardLabels;
 use crate::metrics::limits::{CheckLabels, DecisionLabels};
+use crate::metrics::outboxes::TraceLabel;
 use crate::metrics::{
     AttemptLabels, DegradedLabels, EventLabels, Metrics, ProviderCallLabels, ProviderLabels, RequestLabels,
     RouteLabels, TokenLabels, as_seconds,
 };
 use crate::names::display_name;
 use crate::reply::{CacheResult, Degraded};
+use crate::reports::{Report, Reports};
 use crate::stack::{Next, Outcome, Policy};
+use crate::subject::Subject;
 use crate::trace::Parent;
 use crate::traffic::{Ended, Sample, Traffic};
 use crate::trail::{self, Attempt, AuthFact, Decision, Ending, Facts, GuardFact, Taken, Trail};
@@ -47,9 +50,10 @@ pub struct Observe {
     metrics: Arc<Metrics>,
     prices: Prices,
     finish: trail::Finish,
-    writes_log: bool,
     /// `None`: calls are not traced.
     tracing: Option<Arc<Tracing>>,
+    /// `None`: faults of the gateway's own are not reported.
+    reports: Option<Reports>,
     telling: Option<Telling>,
 }
 
@@ -70,8 +74,8 @@ impl Observe {
         metrics: Arc<Metrics>,
         prices: Prices,
         count: impl Fn(&Facts) + Send + Sync + 'static,
-        writes_log: bool,
         tracing: Option<Arc<Tracing>>,
+        reports: Option<Reports>,
     ) -> Self {
         let (counted, traced) = (metrics.clone(), tracing.clone());
         let finish = Arc::new(move |facts: &Facts| {
@@ -81,7 +85,7 @@ impl Observe {
                 tracing.export(facts);
             }
         });
-        Self { metrics, prices, finish, writes_log, tracing, telling: None }
+        Self { metrics, prices, finish, tracing, reports, telling: None }
     }
 
     /// Tells others of each call too, once it is over.
@@ -110,7 +114,7 @@ impl Observe {
         Watch {
             observe: self.clone(),
             trail: self.silent_trail(),
-            id,
+            subject: Subject::new(id),
             method: known_method(method),
             path: path[..path.floor_char_boundary(200)].into(),
             route: Arc::from("none"),
@@ -142,6 +146,7 @@ impl Policy for Observe {
 
 fn note_fault(facts: &mut Facts, fault: &Fault) {
     facts.fault = Some(fault.code());
+    facts.blame = Some(fault.blame());
     facts.fault_detail = fault.detail();
 }
 
@@ -150,7 +155,7 @@ pub struct Watch {
     observe: Observe,
     /// The request's trail.
     pub trail: Trail,
-    id: Arc<str>,
+    subject: Arc<Subject>,
     method: &'static str,
     path: Box<str>,
     route: Arc<str>,
@@ -169,10 +174,17 @@ impl Watch {
         self.caller = caller;
     }
 
+    /// The call, as log lines name it.
+    pub fn subject(&self) -> &Arc<Subject> {
+        &self.subject
+    }
+
     /// From here on the request is traced, where calls are; `headers` may say as part of what.
     pub fn trace(&self, headers: &http::HeaderMap) {
         if let Some(tracing) = &self.observe.tracing {
             let trace = tracing.begin(Parent::read(headers));
+            // Nobody has set it before: a request is traced once.
+            let _ = self.subject.trace.set((trace.id, trace.span));
             self.trail.facts().trace = Some(Box::new(trace));
         }
     }
@@ -220,7 +232,7 @@ impl Watch {
     fn ending(&self, facts: &Facts) -> Ending {
         Ending {
             at: Instant::now(),
-            id: self.id.clone(),
+            id: self.subject.id.clone(),
             method: self.method,
             path: self.path.clone(),
             route: self.route.clone(),
@@ -239,7 +251,9 @@ impl Watch {
         let route = RouteLabels { route: self.route.clone() };
         // How long people talk says nothing about how fast they were answered.
         let took = facts.tunnel.map_or_else(|| facts.started.elapsed(), |tunnel| tunnel.opened);
-        metrics.durations.get_or_create(&route).observe(as_seconds(took));
+        let example = facts.trace.as_ref().filter(|_| spans::is_kept(facts));
+        let example = example.map(|trace| TraceLabel { trace_id: trace.id.to_string().into() });
+        metrics.durations.get_or_create(&route).observe(as_seconds(took), example, None);
         if let Some(first) = facts.first_token {
             metrics.first_tokens.get_or_create(&route).observe(as_seconds(first));
         }
@@ -312,7 +326,7 @@ impl Watch {
 
     fn story(&self, facts: &Facts, generation: u64) -> Story {
         Story {
-            id: self.id.clone(),
+            id: self.subject.id.clone(),
             route: self.route.clone(),
             caller: self.caller,
             method: self.method,
@@ -346,6 +360,24 @@ impl Watch {
         }
     }
 
+    /// Tells those who mend the gateway of a fault of its own. A panic has told of itself, with its place.
+    fn report(&self, facts: &Facts) {
+        let Some(reports) = &self.observe.reports else { return };
+        let (Some(code), Some(Blame::Gateway)) = (facts.fault, facts.blame) else { return };
+        if facts.fault_detail.as_deref() == Some(Fault::PANIC) {
+            return;
+        }
+        let report = Report {
+            code,
+            place: None,
+            route: Some(self.route.clone()),
+            provider: facts.telling().map(|attempt| attempt.provider.clone()),
+            request: Some(self.subject.id.clone()),
+            trace: self.subject.trace.get().copied(),
+        };
+        reports.outbox.offer(report, 1);
+    }
+
     fn log(&self, facts: &Facts) {
         let status = self.status.unwrap_or(LEFT);
         let last = facts.telling();
@@ -361,7 +393,7 @@ impl Watch {
             ($level:ident) => {
                 tracing::$level!(
                     target: "tidegate::access",
-                    req_id = &*self.id,
+                    req_id = &*self.subject.id,
                     trace_id = facts.trace.as_ref().map(|trace| tracing::field::display(trace.id)),
                     method = self.method,
                     path = &*self.path,
@@ -454,7 +486,8 @@ impl Drop for Watch {
             facts.ending = Some(Box::new(self.ending(&facts)));
         }
         self.count(&facts);
-        if self.observe.writes_log && tracing::enabled!(target: "tidegate::access", tracing::Level::WARN) {
+        self.report(&facts);
+        if tracing::enabled!(target: "tidegate::access", tracing::Level::WARN) {
             self.log(&facts);
         }
         self.tell(facts);

@@ -94,7 +94,40 @@ impl Body for ResponseBody {
     type Error = Aborted;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        let this = &mut *self;
+        match self.watch.as_ref().map(|watch| watch.subject().clone()) {
+            Some(subject) => subject.enter(|| self.next(cx)),
+            None => self.next(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.content, Content::Over)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Over => SizeHint::with_exact(0),
+            Content::Bytes(_) | Content::Events(..) => SizeHint::default(),
+        }
+    }
+}
+
+/// What ends when an answer is given up says for which call.
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            watch.subject().clone().enter(|| {
+                self.content = Content::Over;
+                drop(watch);
+            });
+        }
+    }
+}
+
+impl ResponseBody {
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        let this = self;
         loop {
             match &mut this.content {
                 Content::Over => return Poll::Ready(None),
@@ -133,18 +166,6 @@ impl Body for ResponseBody {
                     }
                 },
             }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self.content, Content::Over)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Over => SizeHint::with_exact(0),
-            Content::Bytes(_) | Content::Events(..) => SizeHint::default(),
         }
     }
 }

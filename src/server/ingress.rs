@@ -22,8 +22,8 @@ use super::current::Current;
 use super::intake::{self, Intake};
 use super::tunnel::{self, Tunnel, handshake};
 use super::{
-    admin, compress, control, cors, credentials, csrf, explain, flags, health, input, limits, page, patience, purge,
-    security, usage, wishes,
+    admin, compress, control, cors, credentials, csrf, explain, flags, health, input, limits, log_level, page,
+    patience, purge, security, usage, wishes,
 };
 use crate::budget::Attempts;
 use crate::call::{Ask, Call, Head, Principal, Wishes};
@@ -76,8 +76,9 @@ where
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
     let visit = Visit { gateway, peer, id: &id, parts: &parts };
     // A mistake in the code ends this request, not the connection that it shares with others.
-    let mut answered = AssertUnwindSafe(visit.answer(body, &mut watch)).catch_unwind().await.unwrap_or_else(|_| {
-        let fault = Fault::Internal { detail: "panic".into() };
+    let work = watch.subject().clone().during(AssertUnwindSafe(visit.answer(body, &mut watch)).catch_unwind());
+    let mut answered = work.await.unwrap_or_else(|_| {
+        let fault = Fault::Internal { detail: Fault::PANIC.into() };
         watch.failed(&fault);
         visit.refuse(gateway.nearest_dialect(parts.uri.path()), CallKind::Any, None, &fault, &watch)
     });
@@ -120,7 +121,7 @@ where
     let id = gateway.world.next_id();
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
     let visit = Visit { gateway, peer: peer.into(), id: &id, parts: &parts };
-    let mut answered = visit.operate(current, body, &mut watch).await;
+    let mut answered = watch.subject().clone().during(visit.operate(current, body, &mut watch)).await;
     security::tell(&gateway.plan.edge.security, false, &mut answered.headers);
     let answered = compress::pack(gateway.plan.edge.compression, &parts.headers, answered);
     respond(answered, watch, &id, false)
@@ -204,6 +205,9 @@ impl Visit<'_> {
                 Ok(body) => body,
                 Err(fault) => return admin::Problem::new(fault.status(), fault.public()).answered(),
             };
+            if path == log_level::PATH {
+                return log_level::answer(gateway, self.peer.address, method, &body);
+            }
             if method == Method::POST && path == purge::PATH {
                 return purge::answer(gateway, &body).await;
             }

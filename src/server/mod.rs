@@ -23,6 +23,7 @@ mod input;
 mod intake;
 mod limits;
 mod line;
+mod log_level;
 mod page;
 mod patience;
 pub mod probes;

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{client, otlp};
 use crate::config::plan::{Environment, Protocol, TracingPlan};
-use crate::spans::{Fate, Span, Spans};
+use crate::outbox::{Fate, Outbox};
+use crate::spans::{Span, Spans};
 
 /// Spans in one request: what OpenTelemetry's own exporters send.
 const BATCH: usize = 512;
@@ -41,7 +42,7 @@ const HTTP_RETRY: [u16; 4] = [429, 502, 503, 504];
 
 /// The way to one collector.
 pub struct Exporter {
-    spans: Spans,
+    outbox: Outbox<Vec<Span>>,
     client: reqwest::Client,
     url: String,
     protocol: Protocol,
@@ -65,7 +66,7 @@ impl Exporter {
         plan: &TracingPlan,
         environment: Environment,
         instance: &str,
-        spans: Spans,
+        spans: &Spans,
     ) -> Result<Option<Self>, String> {
         let Some(endpoint) = &plan.endpoint else { return Ok(None) };
         let (path, media_type) = match plan.protocol {
@@ -91,7 +92,7 @@ impl Exporter {
             ("deployment.environment.name", environment.as_str()),
         ]);
         Ok(Some(Self {
-            spans,
+            outbox: spans.outbox.clone(),
             client: client::client(headers, plan.protocol == Protocol::Grpc)?,
             url: format!("{}/{path}", endpoint.as_str().trim_end_matches('/')),
             protocol: plan.protocol,
@@ -104,15 +105,16 @@ impl Exporter {
     /// Sends what comes until it is told to stop, and then what waits. Who has no time for that drops it.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
-            let mut batch = Batch { spans: Vec::new(), queue: self.spans.clone() };
-            tokio::select! {
+            let spans = tokio::select! {
                 biased;
-                () = self.spans.take(&mut batch.spans, BATCH) => {}
+                Some(spans) = self.outbox.next() => spans,
                 () = stop.cancelled() => return,
-            }
+            };
+            let mut batch = Batch { spans, outbox: self.outbox.clone() };
+            batch.fill();
             if batch.spans.len() < BATCH {
                 let _ = timeout(GATHER, stop.cancelled()).await;
-                self.spans.take_waiting(&mut batch.spans, BATCH);
+                batch.fill();
             }
             self.deliver(batch, &stop).await;
         }
@@ -206,20 +208,29 @@ fn not_taken(may_retry: bool, why: String) -> NotTaken {
 /// Spans on their way. Dropped on it, they are lost to the end of the process.
 struct Batch {
     spans: Vec<Span>,
-    queue: Spans,
+    outbox: Outbox<Vec<Span>>,
 }
 
 impl Batch {
+    /// Adds what waits.
+    fn fill(&mut self) {
+        while self.spans.len() < BATCH
+            && let Some(more) = self.outbox.waiting()
+        {
+            self.spans.extend(more);
+        }
+    }
+
     /// The collector took all but some.
     fn end(&mut self, rejected: usize) {
         let count = std::mem::take(&mut self.spans).len();
         let rejected = rejected.min(count);
-        self.queue.count(Fate::Refused, rejected);
-        self.queue.count(Fate::Exported, count - rejected);
+        self.outbox.count(Fate::Refused, rejected);
+        self.outbox.count(Fate::Exported, count - rejected);
     }
 
     fn lose(&mut self, fate: Fate) {
-        self.queue.count(fate, std::mem::take(&mut self.spans).len());
+        self.outbox.count(fate, std::mem::take(&mut self.spans).len());
     }
 }
 

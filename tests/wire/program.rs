@@ -118,6 +118,11 @@ impl Program {
         Socket::connect(self.address).await
     }
 
+    /// From now on nobody reads what it writes: the pipes are closed.
+    pub(crate) async fn stop_reading(&mut self) {
+        self.readers.shutdown().await;
+    }
+
     /// Sends it SIGTERM.
     pub(crate) async fn terminate(&self) {
         self.signal("TERM").await;

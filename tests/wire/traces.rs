@@ -11,7 +11,7 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use crate::program::{Folder, Program};
 use crate::provider::{Following, Provider};
-use crate::socket::{Message, soon};
+use crate::socket::{Message, Socket, soon};
 use crate::words::{answer, plain, post};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -65,7 +65,7 @@ async fn moody() -> Following {
 }
 
 /// A provider that always says the same.
-async fn says(answer: String) -> Following {
+pub(crate) async fn says(answer: String) -> Following {
     Provider::start().await.follow(move |mut socket, _| {
         let answer = answer.clone();
         Box::pin(async move {
@@ -81,9 +81,14 @@ async fn broken() -> Following {
 }
 
 /// A gateway in front of one provider that sends its spans to a port.
-async fn gateway(folder: &Folder, provider: &Following, tracing: &str, variables: &[(&str, &str)]) -> Program {
+pub(crate) async fn gateway(
+    folder: &Folder,
+    provider: &Following,
+    tracing: &str,
+    variables: &[(&str, &str)],
+) -> Program {
     let config = format!(
-        "defaults = false\n[tracing]\n{tracing}\n[provider.a]\nkind = \"openai\"\nurl = \"http://{}/v1\"\n\
+        "defaults = false\n[tracing]\n{tracing}\n[breaker]\nconsecutive = 3\n[provider.a]\nkind = \"openai\"\nurl = \"http://{}/v1\"\n\
          [route.chat]\npaths = [\"/v1/chat/completions\"]\nmethods = [\"POST\"]\ncaller = \"openai\"\ncall = \"chat\"\n\
          targets = [{{ provider = \"a\" }}]\n",
         provider.address
@@ -94,7 +99,7 @@ async fn gateway(folder: &Folder, provider: &Following, tracing: &str, variables
     Program::start(folder, &["serve", "--config", "gateway.toml"], &variables).await
 }
 
-async fn call(program: &Program, headers: &str) -> Message {
+pub(crate) async fn call(program: &Program, headers: &str) -> Message {
     let mut caller = program.connect().await;
     caller.send(post("/v1/chat/completions?query-canary=1", headers, BODY)).await;
     caller.message().await
@@ -174,6 +179,11 @@ async fn a_call_and_its_attempts_are_spans_of_the_callers_trace(protocol: &str) 
     assert_eq!(key.map(|(_, value)| value), Some(&"of ours".into()));
     assert!(of(server, "tidegate.tenant").as_str().is_some_and(|digest| digest.len() == 16), "{server}");
     assert!(spans.iter().all(|span| !span.to_string().contains("canary")), "{spans:?}");
+    let page = "GET /metrics HTTP/1.1\r\nhost: gateway\r\naccept: application/openmetrics-text\r\n\r\n";
+    let example = format!(" # {{trace_id=\"{TRACE}\"}} ");
+    let is_example = |line: &str| line.starts_with("http_request_duration_seconds_bucket") && line.contains(&example);
+    assert_eq!(operate(&program, page).await.text().lines().filter(|line| is_example(line)).count(), 1);
+    assert!(!operate(&program, "GET /metrics HTTP/1.1\r\nhost: gateway\r\n\r\n").await.text().contains(TRACE));
     program.terminate().await;
     let (status, written) = program.ended().await;
     assert!(status.success() && written.contains(&format!("\"trace_id\":\"{TRACE}\"")), "{written}");
@@ -211,12 +221,17 @@ async fn of_calls_that_are_not_sampled_only_those_that_fail_are_kept_and_the_las
     assert_eq!(spans[0]["attributes"]["error.type"], "provider_error");
 }
 
-/// The samples of a metric, by what stands in its braces.
-async fn samples(program: &Program, metric: &str) -> Vec<(String, f64)> {
+/// What the operators' door answers.
+pub(crate) async fn operate(program: &Program, request: &str) -> Message {
     let address = program.operators().trim_start_matches("http://").parse().expect("an address");
-    let mut operator = crate::socket::Socket::connect(address).await;
-    operator.send("GET /metrics HTTP/1.1\r\nhost: gateway\r\n\r\n").await;
-    let page = operator.message().await;
+    let mut operator = Socket::connect(address).await;
+    operator.send(request).await;
+    operator.message().await
+}
+
+/// The samples of a metric, by what stands in its braces.
+pub(crate) async fn samples(program: &Program, metric: &str) -> Vec<(String, f64)> {
+    let page = operate(program, "GET /metrics HTTP/1.1\r\nhost: gateway\r\n\r\n").await;
     let lines = page.text().lines().filter_map(|line| line.strip_prefix(metric)?.rsplit_once(' '));
     lines.map(|(labels, value)| (labels.to_owned(), value.parse().expect("a number"))).collect()
 }

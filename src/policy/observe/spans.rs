@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::config::plan::{CallKind, Plan, RoutePlan, TenantShown};
+use crate::fault::Blame;
 use crate::reply::{CacheResult, Degraded};
 use crate::spans::{Kind, Span, Spans, Value};
 use crate::time::WallClock;
@@ -73,7 +74,7 @@ impl Tracing {
 
     /// A call's place in its caller's trace, or in a new one, and whether it is kept, as far as that is known by now.
     pub(super) fn begin(&self, parent: Option<Parent>) -> Trace {
-        let bits = || self.spans.chance().bits();
+        let bits = || self.spans.chance.bits();
         match parent {
             Some(parent) => Trace::go_on(parent, bits(), |parent| match self.follows_parent {
                 true => parent.is_sampled,
@@ -91,10 +92,7 @@ impl Tracing {
 
     /// Hands over the spans of a call that is over, if it is one of those that are kept, or failed.
     pub(super) fn export(&self, facts: &Facts) {
-        let Some(trace) = &facts.trace else { return };
-        if !trace.is_sampled && !has_failed(facts) {
-            return;
-        }
+        let Some(trace) = facts.trace.as_ref().filter(|_| is_kept(facts)) else { return };
         let mut spans = Vec::with_capacity(1 + facts.attempts.len());
         let operation = match &facts.ending {
             Some(ending) => {
@@ -113,7 +111,8 @@ impl Tracing {
         };
         let attempts = facts.attempts.iter().enumerate();
         spans.extend(attempts.map(|(index, attempt)| self.attempt(trace, facts, (index, attempt), operation)));
-        self.spans.offer(spans);
+        let count = spans.len();
+        self.spans.outbox.offer(spans, count);
     }
 
     fn call(&self, trace: &Trace, facts: &Facts, ending: &Ending, words: &RouteWords) -> Span {
@@ -243,10 +242,15 @@ fn add(attributes: &mut Attributes, name: &'static str, value: Option<impl Into<
     attributes.extend(value.map(|value| (name, value.into())));
 }
 
-/// True when the caller did not get what it asked for, and it was not the caller's mistake. A stream may break after its 200.
+/// True when a call's spans are kept, as far as that is known by now.
+pub(super) fn is_kept(facts: &Facts) -> bool {
+    facts.trace.as_ref().is_some_and(|trace| trace.is_sampled || has_failed(facts))
+}
+
+/// True when the caller did not get what it asked for, and it was not the caller's mistake.
 fn has_failed(facts: &Facts) -> bool {
     match &facts.ending {
-        Some(ending) => ending.status >= 500 || ending.status < 400 && facts.fault.is_some(),
+        Some(_) => facts.blame.is_some_and(|blame| blame != Blame::Caller),
         None => !facts.attempts.is_empty() && facts.served().is_none(),
     }
 }

@@ -1,0 +1,24 @@
+//! Panics: where in the program one happened, for the log and for those who mend it, and never what it said: the text may
+//! quote what was being worked on.
+//!
+//! It does not know what becomes of the work.
+
+use std::sync::Arc;
+
+use crate::reports::{Report, Reports};
+use crate::subject::Subject;
+
+/// From now on a panic is a line in the log and a report.
+pub fn tell(reports: Option<Reports>) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map(ToString::to_string);
+        let (request, trace) =
+            Subject::current(|subject| (Arc::clone(&subject.id), subject.trace.get().copied())).unzip();
+        tracing::error!(place, "a mistake in the program: a panic");
+        if let Some(reports) = &reports {
+            let trace = trace.flatten();
+            let report = Report { code: "panic", place, route: None, provider: None, request, trace };
+            reports.outbox.offer(report, 1);
+        }
+    }));
+}
