@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::config::plan::ExplainPlan;
+use crate::money::Usd;
 use crate::trail::{Attempt, Facts, LimitFact, Step};
 
 /// Stories that are looked at before others get their turn at the ring.
@@ -43,8 +44,8 @@ pub struct Story {
     pub bytes_out: u64,
     /// Events passed to the caller.
     pub events: u64,
-    /// What the answer cost by the price table, in nanodollars (10^-9 USD), when its tokens were counted.
-    pub nanodollars: Option<u64>,
+    /// What the answer cost by the price table, when its tokens were counted.
+    pub cost: Option<Usd>,
     /// Everything that was noted on the way.
     pub facts: Facts,
 }
@@ -209,7 +210,7 @@ mod tests {
             took: Duration::ZERO,
             bytes_out: 0,
             events: 0,
-            nanodollars: None,
+            cost: None,
             facts: Trail::start(None).facts().clone(),
         }
     }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::money::Usd;
+
 /// Seconds that are looked back on. One more is being counted.
 pub const SECONDS: usize = 60;
 
@@ -29,8 +31,8 @@ pub struct Sample {
     pub first_token: Option<Duration>,
     /// Whether a kept answer served; `None`: none was looked for.
     pub is_kept: Option<bool>,
-    /// What it cost, in nanodollars (10^-9 USD).
-    pub nanodollars: u64,
+    /// What it cost.
+    pub cost: Usd,
 }
 
 /// How a call ended, seen from afar.
@@ -57,7 +59,7 @@ struct Window {
     now: u64,
     seconds: Ring<Second, { SECONDS + 1 }>,
     spans: Ring<Span, { SPANS + 1 }>,
-    minutes: Ring<u64, { MINUTES + 1 }>,
+    minutes: Ring<Usd, { MINUTES + 1 }>,
 }
 
 /// Slots of time, each of which takes the place of the oldest.
@@ -124,8 +126,8 @@ pub struct Look {
     pub took: Option<[Duration; 3]>,
     /// ... and of how long it was to their first event or whole answer.
     pub first_token: Option<[Duration; 3]>,
-    /// What the last 60 minutes have cost, in nanodollars.
-    pub nanodollars: u64,
+    /// What the last 60 minutes have cost.
+    pub cost: Usd,
 }
 
 impl Window {
@@ -165,7 +167,7 @@ impl Traffic {
                 span.first_token.note(first);
             }
         }
-        *window.minutes.at(now / 60) += sample.nanodollars;
+        *window.minutes.at(now / 60) += sample.cost;
     }
 
     /// What the last minute was like, and what the last hour cost.
@@ -189,7 +191,7 @@ impl Traffic {
         }
         look.took = took.percentiles();
         look.first_token = first_token.percentiles();
-        look.nanodollars = window.minutes.0.iter().sum();
+        look.cost = window.minutes.0.iter().copied().sum();
         look
     }
 
@@ -269,7 +271,7 @@ mod tests {
     use super::*;
 
     fn sample(took: Duration) -> Sample {
-        Sample { ended: Ended::Well, took, first_token: None, is_kept: None, nanodollars: 5 }
+        Sample { ended: Ended::Well, took, first_token: None, is_kept: None, cost: Usd::from_nanos(5) }
     }
 
     proptest! {
@@ -297,14 +299,14 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         let look = traffic.look();
         assert_eq!((look.calls.len(), look.calls.last(), look.failures.last()), (SECONDS, Some(&2), Some(&1)));
-        assert_eq!((look.kept, look.looked_for, look.nanodollars), (1, 1, 10));
+        assert_eq!((look.kept, look.looked_for, look.cost.nanos()), (1, 1, 10));
         tokio::time::advance(Duration::from_secs(59)).await;
         assert_eq!(traffic.look().calls.first(), Some(&2));
         tokio::time::advance(Duration::from_secs(10)).await;
         let look = traffic.look();
-        assert_eq!((look.calls.iter().sum::<u64>(), look.took, look.nanodollars), (0, None, 10));
+        assert_eq!((look.calls.iter().sum::<u64>(), look.took, look.cost.nanos()), (0, None, 10));
         tokio::time::advance(Duration::from_secs(61 * 60)).await;
-        assert_eq!(traffic.look().nanodollars, 0);
+        assert_eq!(traffic.look().cost.nanos(), 0);
     }
 
     #[tokio::test(start_paused = true)]

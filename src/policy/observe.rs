@@ -320,7 +320,7 @@ impl Watch {
             took: facts.started.elapsed(),
             first_token: facts.first_token,
             is_kept: facts.cache.and_then(CacheResult::has_served),
-            nanodollars: cost(facts, &self.observe.prices).map_or(0, |cost| cost.usd.nanos()),
+            cost: cost(facts, &self.observe.prices).map(|cost| cost.usd).unwrap_or_default(),
         }
     }
 
@@ -338,7 +338,7 @@ impl Watch {
             took: facts.started.elapsed(),
             bytes_out: self.bytes_out,
             events: self.events,
-            nanodollars: cost(facts, &self.observe.prices).map(|cost| cost.usd.nanos()),
+            cost: cost(facts, &self.observe.prices).map(|cost| cost.usd),
             facts: facts.clone(),
         }
     }

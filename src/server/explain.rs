@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::admin::Problem;
+use super::health::milliseconds;
 use crate::caller::{Answered, AnsweredBody};
 use crate::explain::Story;
 use crate::gateway::Gateway;
@@ -199,7 +200,7 @@ impl Teller<'_> {
             "steps": facts.steps.iter().map(step).collect::<Vec<_>>(),
             "tokens": facts.tokens().map(|usage| json!({"input": usage.input, "output": usage.output})),
             "textsBefore": facts.texts_before,
-            "costUsd": story.nanodollars.map(dollars),
+            "costUsd": story.cost,
             "providerRequestId": facts.provider_request_id,
         });
         if let (Value::Object(whole), Value::Object(more)) = (&mut whole, more) {
@@ -273,17 +274,6 @@ fn ended(tried: &Attempt) -> &'static str {
         // Others wait for it, or it is worth keeping.
         (trail::Outcome::Pending, None) => "running",
     }
-}
-
-/// An exact amount, to the nanodollar.
-pub(super) fn dollars(nanodollars: u64) -> String {
-    const BILLION: u64 = 1_000_000_000;
-    format!("{}.{:09}", nanodollars / BILLION, nanodollars % BILLION)
-}
-
-/// Milliseconds with three decimals.
-pub(super) fn milliseconds(duration: Duration) -> f64 {
-    duration.as_micros() as f64 / 1000.0
 }
 
 fn answered(body: &Value) -> Answered {

@@ -109,7 +109,8 @@ fn timestamp(gateway: &Gateway) -> String {
     format!("{:.3}", gateway.world.now())
 }
 
-fn milliseconds(duration: Duration) -> f64 {
+/// Milliseconds with three decimals.
+pub(super) fn milliseconds(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
 }
 

@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{Teller, dollars, ended, instances, milliseconds, offset};
+use super::{Teller, ended, instances, milliseconds, offset};
 use crate::explain::Story;
 use crate::names::display_name;
 use crate::trail::{Attempt, Deed, LimitFact, Step};
@@ -110,8 +110,8 @@ fn end(story: &Story) -> String {
     if let Some(usage) = facts.tokens() {
         let _ = write!(text, ", {} + {} tokens", usage.input, usage.output);
     }
-    if let Some(nanodollars) = story.nanodollars {
-        let _ = write!(text, ", {} USD", dollars(nanodollars));
+    if let Some(cost) = story.cost {
+        let _ = write!(text, ", {cost} USD");
     }
     if let Some(degraded) = facts.degraded {
         let _ = write!(text, ", degraded: {}", degraded.as_str());

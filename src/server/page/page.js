@@ -3,7 +3,6 @@
 const LATE = 3500; // Milliseconds without an event after which the connection counts as lost.
 const AGAIN = 1500; // ... and between two tries to get it back.
 const FLAGS = 2000; // ... and between two looks at the switches.
-const KEPT = 60; // Pictures that rates of providers are worked out from.
 
 const at = (id) => document.getElementById(id);
 const say = (node, text) => { if (node.textContent !== String(text)) node.textContent = text; };
@@ -52,8 +51,7 @@ function age(seconds) {
   return step ? `${Math.floor(seconds / step[0])} ${step[1]}` : `${seconds} s`;
 }
 
-function dollars(text) {
-  const amount = Number(text);
+function dollars(amount) {
   return amount === 0 ? "0" : amount < 0.01 ? amount.toPrecision(2) : amount.toFixed(2);
 }
 
@@ -157,14 +155,10 @@ function providerState(provider) {
   return ["good", "in use"];
 }
 
-const pictures = [];
-
-// Attempts of the last minute, as far as this page has looked.
-function lately(provider) {
-  const before = pictures.length && pictures[0].providers.find((other) => other.name === provider.name);
-  const [attempts, failures] = before ? [provider.attempts - before.attempts, provider.failures - before.failures] : [0, 0];
-  if (attempts <= 0) return "none";
-  return failures ? `${whole.format(attempts)}, ${whole.format(failures)} failed` : whole.format(attempts);
+// Attempts of the last minute, as far as they are remembered.
+function lately({ attempts, failures }) {
+  const asked = attempts ? plural(attempts, "attempt", "attempts") : "not asked";
+  return failures ? `${asked}, ${whole.format(failures)} failed` : asked;
 }
 
 function buildProvider(provider) {
@@ -184,7 +178,7 @@ function showProvider(node, provider) {
   fact("breaker", (BREAKERS[provider.breaker] || provider.breaker) + models);
   const waiting = provider.waiting ? `, ${provider.waiting} waiting` : "";
   fact("flight", provider.limit === null ? provider.inFlight : `${provider.inFlight} of ${provider.limit}${waiting}`);
-  fact("lately", lately(provider));
+  fact("lately", lately(provider.lately));
   fact("probe", provider.error || (provider.latencyMs === null ? provider.health : `${provider.health}, ${duration(provider.latencyMs)}`));
   fact("instances", provider.leftOut ? `${provider.instances}, ${provider.leftOut} left out` : provider.instances);
   const faults = provider.mishaps.map((fault) => `${fault.code} ×${fault.count}, ${age(fault.agoSeconds)} ago`);
@@ -259,8 +253,6 @@ function show(picture) {
   at("limits-empty").hidden = picture.limits.length > 0;
   // What comes later (budgets, variants side by side, what a guard has switched) gets a section of its own in the page and a
   // line here.
-  pictures.push({ providers: picture.providers });
-  if (pictures.length > KEPT) pictures.shift();
 }
 
 // Switches
@@ -274,26 +266,43 @@ async function showFlags() {
   }
   const flags = (await response.json()).flags || [];
   at("switches-section").hidden = flags.length === 0;
-  keep(at("switches"), flags, (flag) => flag.key, buildFlag, showFlag);
+  // In sight is what sends calls elsewhere, and what is not as it usually is.
+  const isInSight = (flag) => flag.key.startsWith("use_") || label(flag) !== "on";
+  const others = flags.filter((flag) => !isInSight(flag));
+  keep(at("switches"), flags.filter(isInSight), (flag) => flag.key, buildFlag, showFlag);
+  keep(at("others"), others, (flag) => flag.key, buildFlag, showFlag);
+  at("other-switches").hidden = others.length === 0;
+  say(at("other-summary"), `${plural(others.length, "other switch is", "other switches are")} on`);
 }
 
 function buildFlag(flag) {
   const button = make("button", { role: "switch", type: "button", "aria-label": flag.key });
-  button.addEventListener("click", () => askToThrow(flag.key, button.getAttribute("aria-checked") !== "true", button));
+  button.addEventListener("click", () => askToThrow(shown.get(flag.key), button));
   return make("li", {}, make("code", { "aria-hidden": "true" }, flag.key), button);
 }
 
+const shown = new Map(); // Flags as they were seen last.
+
 function showFlag(node, flag) {
+  shown.set(flag.key, flag);
   const button = node.querySelector("button");
   if (button.getAttribute("aria-checked") !== String(flag.enabled)) button.setAttribute("aria-checked", flag.enabled);
-  const share = flag.rolloutPercentage;
-  say(button, !flag.enabled ? "off" : share !== undefined && share !== null && share < 100 ? `on, ${share} %` : "on");
+  say(button, label(flag));
+}
+
+function label(flag) {
+  if (!flag.enabled) return "off";
+  const isForSome = (flag.tenants || []).length + (flag.tiers || []).length > 0;
+  const share = flag.rolloutPercentage ?? 100;
+  return `on${share < 100 ? `, ${share} %` : ""}${isForSome ? ", for some" : ""}`;
 }
 
 let thrown = null;
 
-function askToThrow(key, enabled, button) {
-  thrown = { key, enabled, button };
+// Who is meant stays as it is; and nobody's change that was not seen here is undone by this one.
+function askToThrow({ key, enabled: wasEnabled, rolloutPercentage, tenants, tiers, version }, button) {
+  const enabled = !wasEnabled;
+  thrown = { key, button, wanted: { enabled, rolloutPercentage, tenants, tiers, version } };
   say(at("throw-title"), `Switch ${key} ${enabled ? "on" : "off"}?`);
   say(at("throw-text"), "It takes effect with the next call, at every gateway that shares a store with this one.");
   say(at("throw-error"), "");
@@ -306,7 +315,7 @@ async function throwIt() {
   if (at("throw-key").value) token.keep(at("throw-key").value);
   at("throw-key").value = "";
   at("throw-yes").disabled = true;
-  const body = JSON.stringify({ enabled: thrown.enabled });
+  const body = JSON.stringify(thrown.wanted);
   const response = await ask(`/api/flags/${encodeURIComponent(thrown.key)}`, { method: "PUT", body, headers: { "content-type": "application/json" } }).catch(() => null);
   at("throw-yes").disabled = false;
   if (response && response.ok) {
@@ -353,7 +362,7 @@ function awaitNext() {
 
 function closeDoor(is) {
   at("door").hidden = !is;
-  at("main").hidden = is;
+  at("picture").hidden = is;
 }
 
 async function watch() {
@@ -411,7 +420,7 @@ async function keepWatching() {
 
 // Nobody looks at a hidden page: it gives its seat to others.
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) { if (leaving) leaving.abort(); } else { pictures.length = 0; keepWatching(); }
+  if (document.hidden) { if (leaving) leaving.abort(); } else keepWatching();
 });
 at("door").addEventListener("submit", (event) => {
   event.preventDefault();

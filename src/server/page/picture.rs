@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use crate::config::plan::{LimitPlan, ProviderPlan};
 use crate::explain::Story;
@@ -15,17 +14,17 @@ use crate::live::{Health, Mishap, ProviderLive};
 use crate::metrics::resident_memory;
 use crate::names::display_name;
 use crate::policy::breaker::State;
-use crate::server::explain::{Teller, dollars, milliseconds};
-use crate::server::health;
-use crate::trail::Decision;
+use crate::server::explain::Teller;
+use crate::server::health::{self, milliseconds};
+use crate::trail::{Decision, Outcome};
 
 /// Calls in the list.
 const CALLS: usize = 20;
 
-/// The latest calls that are looked through for the busiest keys of limits.
+/// The latest calls that are looked through for how providers did, and for the busiest keys of limits ...
 const LOOKED_THROUGH: usize = 2000;
 
-/// ... of the last minute.
+/// ... if they were over within this time.
 const LATELY: Duration = Duration::from_secs(60);
 
 /// Keys shown of each limit.
@@ -43,7 +42,11 @@ pub(super) fn of(gateway: &Gateway) -> Value {
     let teller = Teller { gateway };
     let look = gateway.live.traffic().look();
     let (calls, failures): (u64, u64) = (look.calls.iter().sum(), look.failures.iter().sum());
-    let providers: Vec<Seen<'_>> = gateway.plan.providers.iter().filter_map(|plan| Seen::of(gateway, plan)).collect();
+    let stories = gateway.live.stories().latest(LOOKED_THROUGH, |_| true);
+    let late = stories.iter().take_while(|story| story.facts.started.elapsed() < LATELY + story.took);
+    let late: Vec<&Story> = late.map(|story| &**story).collect();
+    let providers: Vec<Seen<'_>> =
+        gateway.plan.providers.iter().filter_map(|plan| Seen::of(gateway, plan, &late)).collect();
     let percentiles = |times: Option<[Duration; 3]>| {
         times.map(
             |[p50, p95, p99]| json!({"p50": milliseconds(p50), "p95": milliseconds(p95), "p99": milliseconds(p99)}),
@@ -67,12 +70,12 @@ pub(super) fn of(gateway: &Gateway) -> Value {
             "firstTokenMs": percentiles(look.first_token),
             "kept": look.kept,
             "lookedFor": look.looked_for,
-            "costUsd": dollars(look.nanodollars),
+            "costUsd": look.cost,
         },
         "providers": providers.iter().map(Seen::shown).collect::<Vec<_>>(),
-        "limits": limits(&teller),
+        "limits": limits(&teller, &late),
         "remembers": gateway.plan.explain.keep > 0,
-        "recent": gateway.live.stories().latest(CALLS, |_| true).iter().map(|story| teller.short(story)).collect::<Vec<_>>(),
+        "recent": stories.iter().take(CALLS).map(|story| teller.short(story)).collect::<Vec<_>>(),
     })
 }
 
@@ -83,13 +86,18 @@ struct Seen<'a> {
     is_usable: bool,
     health: Health,
     breaker: State,
+    attempts: usize,
+    failures: usize,
 }
 
 impl<'a> Seen<'a> {
-    fn of(gateway: &'a Gateway, plan: &'a ProviderPlan) -> Option<Self> {
+    fn of(gateway: &'a Gateway, plan: &'a ProviderPlan, late: &[&Story]) -> Option<Self> {
         let state = gateway.live.provider(&plan.name)?;
         let (is_usable, health) = (health::is_set_up(plan), health::health_of(gateway, plan));
-        Some(Self { plan, state, is_usable, health, breaker: state.breakers.worst() })
+        let attempts = || late.iter().flat_map(|story| &story.facts.attempts).filter(|it| it.provider == plan.name);
+        let failures = attempts().filter(|attempt| matches!(attempt.outcome, Outcome::Failed(_))).count();
+        let breaker = state.breakers.worst();
+        Some(Self { plan, state, is_usable, health, breaker, attempts: attempts().count(), failures })
     }
 
     fn is_on(&self) -> bool {
@@ -100,7 +108,6 @@ impl<'a> Seen<'a> {
         let (plan, state) = (self.plan, self.state);
         let instances = state.instances.reports();
         let places = state.places.report();
-        let counts = state.counts();
         let (latency, error) = match &self.health {
             Health::Connected { latency } if plan.probe.is_some() => (Some(milliseconds(*latency)), None),
             Health::Disconnected { error } | Health::Failing { error } => (None, Some(error)),
@@ -125,9 +132,7 @@ impl<'a> Seen<'a> {
             "waiting": places.map(|places| places.waiting),
             "instances": plan.urls.len(),
             "leftOut": instances.iter().filter(|instance| instance.is_ejected).count(),
-            "attempts": counts.calls,
-            "failures": counts.failures,
-            "costUsd": dollars(counts.nanodollars),
+            "lately": {"attempts": self.attempts, "failures": self.failures},
             "mishaps": state.mishaps.latest().iter().map(mishap).collect::<Vec<_>>(),
         })
     }
@@ -200,13 +205,11 @@ struct Busy {
 }
 
 /// Each rule with those who ask most, as far as calls are remembered.
-fn limits(teller: &Teller<'_>) -> Vec<Value> {
+fn limits(teller: &Teller<'_>, late: &[&Story]) -> Vec<Value> {
     let gateway = teller.gateway;
     let mut rules: BTreeMap<&str, BTreeMap<u64, Busy>> = BTreeMap::new();
-    let is_late = |story: &Story| Instant::now().saturating_duration_since(story.facts.started) < LATELY + story.took;
-    let stories = gateway.live.stories().latest(LOOKED_THROUGH, |_| true);
     // Newest first: the first one has the last word about what is left.
-    for fact in stories.iter().take_while(|story| is_late(story)).flat_map(|story| &story.facts.limits) {
+    for fact in late.iter().flat_map(|story| &story.facts.limits) {
         let keys = rules.entry(&fact.rule).or_default();
         let busy = keys.entry(fact.key).or_insert_with(|| Busy { remaining: fact.remaining, ..Busy::default() });
         busy.calls += 1;

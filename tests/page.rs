@@ -1,0 +1,172 @@
+//! The live page in a real browser (Chromium without a window), and the stream of events that feeds it.
+//!
+//! Each test has its own gateway on free ports, in front of simulated providers. What the browser does, and what must be seen
+//! then, is in `tests/page/page.mjs`; it waits for what must appear, and never for time to pass.
+#![expect(clippy::expect_used, reason = "a test that cannot go on stops, and says what it expected")]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate::config::{self, Variables};
+use tidegate::gateway::Gateway;
+use tidegate::live::Live;
+use tidegate::server::current::Current;
+use tidegate::server::{self, Door};
+use tidegate::world::World;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A browser takes seconds to start, and longer on a machine that is busy with other tests.
+const SCRIPT: Duration = Duration::from_secs(300);
+/// What must happen soon, on such a machine.
+const SOON: Duration = Duration::from_secs(30);
+
+const TOKEN: &str = "the-token-of-the-page-tests";
+
+/// Breakers that open soon and stay open, so that the page can be looked at meanwhile.
+const CONFIG: &str = "[breaker]\nconsecutive = 3\nopen_for = \"10m\"\n[retry]\nmax_attempts = 1\n\
+                      [provider.buildpanel]\nprobe = { interval = \"200ms\" }\n";
+
+/// A gateway with both doors open.
+struct Running {
+    callers: SocketAddr,
+    operators: SocketAddr,
+    current: Arc<Current>,
+    shutdown: CancellationToken,
+    doors: JoinSet<bool>,
+}
+
+impl Running {
+    async fn start(text: &str) -> Self {
+        let variables = [
+            ("USE_BUILDPANEL", "true"),
+            ("TOGETHER_API_KEY", "t"),
+            ("OPENAI_API_KEY", "o"),
+            ("ADMIN_TOKEN", TOKEN),
+            ("DISABLE_RATE_LIMITING", "false"),
+        ];
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let variables = Variables::new(variables, BTreeMap::new());
+        let plan = config::load(Some(("page.toml", text)), &variables).unwrap_or_else(|problems| panic!("{problems}"));
+        #[expect(clippy::disallowed_methods, reason = "a browser compares what it is told with its own clock")]
+        let world = World::simulated(Arc::default(), jiff::Timestamp::now(), 1);
+        let live = Arc::new(Live::new(&plan, world.chance()));
+        let gateway = Gateway::new(plan, live, Arc::new(world)).expect("a gateway can be built");
+        let shutdown = CancellationToken::new();
+        let current = Current::probed(gateway, &TaskTracker::new(), &shutdown);
+        let mut doors = JoinSet::new();
+        let mut open = async |door| {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+            let address = listener.local_addr().expect("a bound port");
+            doors.spawn(server::run(listener, door, current.clone(), shutdown.clone()));
+            address
+        };
+        let (callers, operators) = (open(Door::Callers).await, open(Door::Operators).await);
+        Self { callers, operators, current, shutdown, doors }
+    }
+
+    /// Begins to watch. Returns the connection once the head of the answer is there, and that head.
+    async fn watch(&self) -> (TcpStream, String) {
+        let mut stream = TcpStream::connect(self.operators).await.expect("it listens");
+        stream.write_all(b"GET /admin/live HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("it reads");
+        let mut seen = Vec::new();
+        while !seen.windows(4).any(|four| four == b"\r\n\r\n") {
+            let read = timeout(SOON, stream.read_buf(&mut seen)).await.expect("an answer").expect("it answers");
+            assert!(read > 0, "the connection ended before a head came");
+        }
+        (stream, String::from_utf8_lossy(&seen).into_owned())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_shows_a_provider_fail_and_recover_and_its_switches_work() {
+    browse("all", &Running::start(CONFIG).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_says_when_it_has_lost_the_gateway_and_finds_it_again() {
+    browse("lost", &Running::start(CONFIG).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_others_can_reach_it_the_page_asks_for_the_token() {
+    // What counts is what the configuration says of the address; the test's own is a free one.
+    browse("door", &Running::start(&format!("{CONFIG}[server]\nadmin = \"0.0.0.0:1\"\n")).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixteen_can_watch_and_who_leaves_makes_room() {
+    let gateway = Running::start(CONFIG).await;
+    let mut watchers = Vec::new();
+    for _ in 0..16 {
+        let (stream, head) = gateway.watch().await;
+        assert!(head.starts_with("HTTP/1.1 200") && head.contains("text/event-stream"), "{head}");
+        watchers.push(stream);
+    }
+    assert!(gateway.watch().await.1.starts_with("HTTP/1.1 503"));
+    watchers.pop();
+    // The gateway sees at its next event that nobody reads it.
+    let sits_down = async { while !gateway.watch().await.1.starts_with("HTTP/1.1 200") {} };
+    timeout(SOON, sits_down).await.expect("there is room again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_watches_does_not_hold_up_the_end_of_the_gateway() {
+    let mut gateway = Running::start(&format!("{CONFIG}[server]\ndrain_timeout = \"5m\"\n")).await;
+    let (mut stream, _) = gateway.watch().await;
+    gateway.current.gateway().live.drain();
+    gateway.shutdown.cancel();
+    let mut rest = String::new();
+    timeout(SOON, stream.read_to_string(&mut rest)).await.expect("the stream ends").expect("it ends in order");
+    assert!(rest.contains("The gateway is shutting down."), "{rest}");
+    assert!(rest.ends_with("0\r\n\r\n"), "a stream that ends in order says so: {rest}");
+    let ended = async {
+        while let Some(is_clean) = gateway.doors.join_next().await {
+            assert!(is_clean.expect("it runs"))
+        }
+    };
+    timeout(SOON, ended).await.expect("both doors close");
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Lets a browser do a part of the script with a gateway.
+async fn browse(part: &str, gateway: &Running) {
+    let modules = root().join("target/test-tools/node/node_modules");
+    for module in ["playwright-core", "axe-core"] {
+        assert!(modules.join(module).exists(), "{module} is missing; run: make setup");
+    }
+    let script: PathBuf = root().join("tests/page/page.mjs");
+    let mut browser = Command::new("node");
+    browser
+        .arg(script)
+        .arg(part)
+        .env("PAGE_URL", format!("http://{}", gateway.operators))
+        .env("CALLERS_URL", format!("http://{}", gateway.callers))
+        .env("ADMIN_TOKEN", TOKEN)
+        .env("NODE_MODULES", modules)
+        .env("SHOTS", root().join("target/tmp/page"))
+        .env("NO_PROXY", "127.0.0.1")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output =
+        timeout(SCRIPT, browser.output()).await.expect("the script ends").expect("there is a node; run: make setup");
+    assert!(
+        output.status.success(),
+        "page.mjs {part}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+}
