@@ -83,6 +83,8 @@ mod reload;
 mod reports;
 #[path = "wire/smuggling.rs"]
 mod smuggling;
+#[path = "wire/start.rs"]
+mod start;
 #[path = "wire/streams.rs"]
 mod streams;
 #[path = "wire/tls.rs"]

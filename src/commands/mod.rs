@@ -4,6 +4,7 @@ pub mod against;
 pub mod cache_key;
 pub mod check;
 pub mod demo;
+mod descriptors;
 pub mod explain;
 mod handover;
 pub mod health;

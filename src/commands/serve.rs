@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::descriptors;
 use super::handover::Predecessor;
 use super::leaving::Signals;
 use super::reload::Reloading;
@@ -41,6 +42,7 @@ fn serve(file: Option<&Path>, beginning: &mut Beginning) -> Result<(), String> {
     for warning in &loaded.plan.warnings {
         tracing::warn!("{warning}");
     }
+    descriptors::raise(loaded.plan.server.max_connections);
     let scheme = if loaded.plan.server.tls.is_some() { "https" } else { "http" };
     let apart = telemetry.apart();
     // Last of all, when `telemetry` goes, what it still holds is written.

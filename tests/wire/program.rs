@@ -61,6 +61,13 @@ fn command(folder: &Folder, arguments: &[&str], variables: &[(&str, &str)]) -> C
     command
 }
 
+fn by_shell(folder: &Folder, shell: &str, socket: std::net::TcpListener) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", shell, BINARY]).current_dir(&folder.0).env_clear().kill_on_drop(true);
+    command.stdin(Stdio::from(std::os::fd::OwnedFd::from(socket)));
+    command
+}
+
 /// Runs the program to its end.
 pub(crate) async fn run(folder: &Folder, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     soon("the end of the program", command(folder, arguments, variables).output()).await.expect("the program runs")
@@ -82,10 +89,14 @@ impl Program {
 
     /// Starts it by a shell, which runs this and has a listening socket as its standard input.
     pub(crate) async fn start_with_socket(folder: &Folder, shell: &str, socket: std::net::TcpListener) -> Self {
-        let mut command = Command::new("sh");
-        command.args(["-c", shell, BINARY]).current_dir(&folder.0).env_clear().kill_on_drop(true);
-        command.stdin(Stdio::from(std::os::fd::OwnedFd::from(socket)));
-        Self::start_by(command).await
+        Self::start_by(by_shell(folder, shell, socket)).await
+    }
+
+    /// As [`Program::start_with_socket`], when nothing that it writes can be read.
+    pub(crate) fn start_unheard(folder: &Folder, shell: &str, socket: std::net::TcpListener) -> Self {
+        let address = socket.local_addr().expect("a bound port");
+        let child = by_shell(folder, shell, socket).spawn().expect("the program starts");
+        Self { child, address, written: Arc::default(), readers: JoinSet::new() }
     }
 
     async fn start_by(mut command: Command) -> Self {
