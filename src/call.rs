@@ -168,6 +168,15 @@ impl Ask {
         }
     }
 
+    /// The same, asked of another model; `None` where the model cannot be replaced.
+    pub fn with_model(&self, name: &str) -> Option<Ask> {
+        match self {
+            Ask::Chat(chat) => Some(Ask::Chat(Chat { model: Some(name.into()), ..chat.clone() })),
+            Ask::Wire(wire) => wire.with_model(name).map(Ask::Wire),
+            Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => None,
+        }
+    }
+
     /// The conversation that the caller named.
     pub fn session(&self) -> Option<&str> {
         match self {
@@ -264,6 +273,24 @@ pub struct Wire {
     pub stream: bool,
     /// The most tokens of the answer, where the body says.
     pub max_tokens: Option<u64>,
+}
+
+impl Wire {
+    /// How a model's name is written in this body.
+    pub fn spelt(&self, model: &str) -> String {
+        let is_json = self.content_type.as_ref().is_none_or(|value| value.as_bytes().starts_with(b"application/json"));
+        if is_json { serde_json::Value::from(model).to_string() } else { model.to_owned() }
+    }
+
+    /// The same body with another model in it; `None` where it is not known where the model stands.
+    fn with_model(&self, name: &str) -> Option<Wire> {
+        let span = self.model.as_ref()?.span.clone()?;
+        let (before, after) = (self.body.get(..span.start)?, self.body.get(span.end..)?);
+        let spelt = self.spelt(name);
+        let body = [before, spelt.as_bytes(), after].concat().into();
+        let span = Some(span.start..span.start + spelt.len());
+        Some(Wire { body, model: Some(NamedModel { name: name.into(), span }), ..self.clone() })
+    }
 }
 
 /// A model's name inside a body.

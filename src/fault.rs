@@ -11,6 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
+use crate::calendar::Period;
+use crate::money::Usd;
 use crate::time::Phase;
 
 /// Why a call was not answered.
@@ -138,6 +140,8 @@ pub enum Fault {
     },
     /// The caller asks more than a rule allows.
     Limited(Box<Limited>),
+    /// A budget has not enough left for the call.
+    Spent(Box<Spent>),
     /// The shared store is out, and the config wants limited calls refused then.
     StoreOut,
     /// The gateway itself cannot take the call now.
@@ -227,6 +231,23 @@ pub struct Limited {
     pub upgrade_url: Option<Arc<str>>,
 }
 
+/// What a caller must know of a budget that refused it.
+#[derive(Clone, Debug)]
+pub struct Spent {
+    /// The budget's name.
+    pub budget: Arc<str>,
+    /// What it has in a period.
+    pub amount: Usd,
+    /// The period.
+    pub period: Period,
+    /// When the next period begins.
+    pub retry_after: Duration,
+    /// True: 402, not 429.
+    pub is_payment_wanted: bool,
+    /// The budget's own words.
+    pub message: Option<Arc<str>>,
+}
+
 /// A provider's error answer.
 #[derive(Clone, Debug)]
 pub struct Refusal {
@@ -309,6 +330,8 @@ impl Fault {
             | Fault::Leaving
             | Fault::Unsupported { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Fault::Limited(_) | Fault::Quota { .. } | Fault::Crowded { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Fault::Spent(spent) if spent.is_payment_wanted => StatusCode::PAYMENT_REQUIRED,
+            Fault::Spent(_) => StatusCode::TOO_MANY_REQUESTS,
             Fault::Connect { .. } | Fault::Broken { .. } | Fault::Incomplete { .. } | Fault::Credential { .. } => {
                 StatusCode::BAD_GATEWAY
             }
@@ -363,6 +386,7 @@ impl Fault {
             Fault::Locked { .. } => "too_many_wrong_credentials",
             Fault::Guarded { .. } => "guard_rejected",
             Fault::Limited(_) => "rate_limited",
+            Fault::Spent(_) => "budget_exhausted",
             Fault::StoreOut => "store_unavailable",
             Fault::Overloaded => "overloaded",
             Fault::Crowded { .. } => "too_many_connections",
@@ -381,6 +405,7 @@ impl Fault {
             | Fault::Guarded { is_in_answer: false, .. }
             | Fault::Limited(_)
             | Fault::Crowded { .. }
+            | Fault::Spent(_)
             | Fault::NotKept => Blame::Caller,
             Fault::Refused { refusal, .. } => match refusal.status.as_u16() {
                 408 | 429 | 500.. => Blame::Provider,
@@ -460,6 +485,7 @@ impl Fault {
             | Fault::Locked { .. }
             | Fault::Guarded { .. }
             | Fault::Limited(_)
+            | Fault::Spent(_)
             | Fault::StoreOut
             | Fault::Overloaded
             | Fault::Crowded { .. }
@@ -527,6 +553,7 @@ impl Fault {
                 format!("The answer is withheld because it holds something that must not be passed on: {kind}.").into()
             }
             Fault::Limited(limited) => limited.public(),
+            Fault::Spent(spent) => spent.public(),
             Fault::StoreOut => "The gateway cannot count requests at the moment. Please try again.".into(),
             Fault::Overloaded => "The gateway is at its limit. Please try again.".into(),
             Fault::Crowded { limit } => format!("Too many connections: {limit} are allowed at once.").into(),
@@ -548,6 +575,7 @@ impl Fault {
             }
             Fault::Locked { retry_in, .. } => Some(*retry_in),
             Fault::Limited(limited) => Some(limited.retry_after),
+            Fault::Spent(spent) => Some(spent.retry_after),
             Fault::StoreOut | Fault::Unverifiable | Fault::Overloaded | Fault::Leaving => Some(Duration::from_secs(1)),
             Fault::Connect { .. } | Fault::Timeout { .. } | Fault::Broken { .. } | Fault::Deadline => {
                 Some(DEFAULT_RETRY_AFTER)
@@ -579,6 +607,7 @@ impl Fault {
             Fault::Internal { detail } => Some(detail.clone()),
             Fault::Guarded { guard, kind, .. } => Some(format!("guard {guard}: {kind}")),
             Fault::Limited(limited) => Some(format!("limit {}", limited.rule)),
+            Fault::Spent(spent) => Some(format!("budget {}", spent.budget)),
             Fault::Request(_)
             | Fault::NoProvider
             | Fault::Disabled { .. }
@@ -611,6 +640,21 @@ impl Limited {
         };
         let wait = self.retry_after.as_secs_f64().ceil().max(1.0);
         format!("Rate limit exceeded: {amount} in {window} are allowed. Please try again in {wait} s.").into()
+    }
+}
+
+impl Spent {
+    fn public(&self) -> Cow<'_, str> {
+        match &self.message {
+            Some(message) => (&**message).into(),
+            None => format!(
+                "The budget of {} USD per {} does not reach for this call. It is full again in {} s.",
+                self.amount,
+                self.period.as_str(),
+                self.retry_after.as_secs().max(1),
+            )
+            .into(),
+        }
     }
 }
 

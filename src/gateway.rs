@@ -16,6 +16,7 @@ use crate::metrics::{InstanceLabels, Metrics, ProviderLabels};
 use crate::pipeline;
 use crate::policy::auth::{Auth, Door};
 use crate::policy::breaker::State;
+use crate::policy::budget::Budget;
 use crate::policy::cache;
 use crate::policy::cache::cluster::Shared;
 use crate::policy::failover::Target;
@@ -147,7 +148,12 @@ impl Gateway {
             let doors = (observe.clone(), auth.clone(), limit.clone());
             let stack = match &route.tunnel {
                 Some(terms) => pipeline::tunnel(route, terms, doors, &live, targets),
-                None => pipeline::route(route, doors, &live, &caches, targets, variants),
+                None => {
+                    let (purses, estimates) = (live.purses().clone(), live.limits().estimates.clone());
+                    let budget = Budget::of_route(&plan.budgets, route, purses, estimates, plan.prices.clone());
+                    let (observe, auth, limit) = doors;
+                    pipeline::route(route, (observe, auth, limit, budget), &live, &caches, targets, variants)
+                }
             };
             let dialect = caller::dialect(route.caller);
             let switch = live.switches().of_subject(Subject::Route, &route.name);
@@ -234,6 +240,9 @@ impl Gateway {
                 self.metrics.instance(&labels, report.in_flight, report.is_ejected);
             }
         }
+        // A budget of which nobody has spent anything in this period is there too.
+        let unspent = self.plan.budgets.iter().map(|plan| (plan.name.clone(), 0.0));
+        self.metrics.limits.budgets(unspent.chain(self.live.purses().shares(self.world.now())));
         self.metrics.limits.sample(&self.live.store_sample());
         self.metrics.caches.sample(&self.live.cache_sample());
         let tunnels = self.live.tunnels().report();

@@ -8,6 +8,7 @@ pub mod buffers;
 pub mod calendar;
 pub mod call;
 pub mod chance;
+pub mod charge;
 pub mod estimate;
 pub mod fault;
 pub mod gather;

@@ -45,6 +45,7 @@ use crate::reply::CacheResult;
 use crate::reports::Reports;
 use crate::spans::Spans;
 use crate::store::memory::Memory;
+use crate::store::purse::Purses;
 use crate::store::redis::{Redis, Settings, Standing};
 use crate::store::shared::Shared;
 use crate::switch::Switch;
@@ -111,6 +112,7 @@ struct Common {
     trust: Trusted,
     flags: Arc<Flags>,
     ledger: Arc<Ledger>,
+    purses: Arc<Purses>,
 }
 
 /// What callers are known by, whatever the configuration says of it.
@@ -140,6 +142,7 @@ impl Live {
         let redis = store.as_ref().map(|store| store.redis.clone());
         let flags = Arc::new(Flags::new(redis, plan.flags.state_file.clone()));
         let switches = Switches::of(plan, &flags);
+        let shared = store.as_ref().map(|store| (store.redis.clone(), plan.store.on_store_error));
         let common = Common {
             started: Instant::now(),
             menus: Cache::new(MENUS),
@@ -164,6 +167,7 @@ impl Live {
             tasks: TaskTracker::new(),
             trust,
             flags,
+            purses: Arc::new(Purses::new(plan.limits.max_keys, shared)),
             ledger: Arc::new(Ledger::new(plan.usage.max_rows, apart(plan, "usage", chance).map(Arc::new))),
         };
         common.stories.bound(plan.explain);
@@ -364,8 +368,21 @@ impl Live {
         if let Some(Store { redis, meter, cluster }) = &self.common.store {
             let (issued, flags) = (&self.common.trust.issued, &self.common.flags);
             let entries = cluster.run(&self.entries);
-            tokio::join!(redis.run(), meter.run(), entries, issued.run(), flags.run(), self.ledger().run());
+            tokio::join!(
+                redis.run(),
+                meter.run(),
+                entries,
+                issued.run(),
+                flags.run(),
+                self.ledger().run(),
+                self.purses().run()
+            );
         }
+    }
+
+    /// What budgets have left.
+    pub fn purses(&self) -> &Arc<Purses> {
+        &self.common.purses
     }
 
     /// What calls cost.

@@ -14,6 +14,7 @@ use crate::live::{Live, ProviderLive};
 use crate::policy::admit::Admit;
 use crate::policy::auth::Auth;
 use crate::policy::breaker::Breaker;
+use crate::policy::budget::Budget;
 use crate::policy::cache::{self, Cache};
 use crate::policy::concurrency::Concurrency;
 use crate::policy::deadline::Deadline;
@@ -35,7 +36,7 @@ use crate::stack::{Policy, Stack, policy};
 /// What every call of a route passes. `variants` are the targets of each of its variants.
 pub fn route(
     plan: &RoutePlan,
-    (observe, auth, limit): (Observe, Auth, Limit),
+    (observe, auth, limit, budget): (Observe, Auth, Limit, Budget),
     live: &Live,
     caches: &Arc<cache::Common>,
     targets: Vec<Target>,
@@ -63,6 +64,8 @@ pub fn route(
         .layer(policy(auth))
         // Outside whatever answers without a provider: that is a request too. Who is refused starts no clock.
         .layer(policy((!limit.is_empty()).then_some(limit)))
+        // Inside limit: who asks too often is told so first. Outside the cache: a spent budget gets no kept answers either.
+        .layer(policy((!budget.is_empty()).then_some(budget)))
         // Around failover: all targets together have this long.
         .layer(policy(Deadline::new(plan.total)))
         // Inside the deadline, and around all that asks providers: what it holds ready is for when none of them answers.

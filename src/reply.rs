@@ -45,6 +45,8 @@ pub enum Degraded {
     Canned,
     /// An answer that was kept for too long, because no newer one is to be had.
     Stale,
+    /// A cheaper model's answer, because a budget does not reach for the one that was asked for.
+    Cheaper,
 }
 
 impl Degraded {
@@ -53,6 +55,7 @@ impl Degraded {
         match self {
             Degraded::Canned => "canned",
             Degraded::Stale => "stale",
+            Degraded::Cheaper => "cheaper",
         }
     }
 }

@@ -121,6 +121,8 @@ pub struct Facts {
     pub auth: Option<AuthFact>,
     /// What guards found.
     pub guarded: Vec<GuardFact>,
+    /// The budgets that refused the call.
+    pub budgets_spent: Vec<Arc<str>>,
     /// The code of the fault that the caller was told, if any.
     pub fault: Option<&'static str>,
     /// Who must change something about it.
@@ -179,6 +181,7 @@ impl Facts {
             tunnel: None,
             auth: None,
             guarded: Vec::new(),
+            budgets_spent: Vec::new(),
             fault: None,
             blame: None,
             fault_detail: None,

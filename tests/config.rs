@@ -716,6 +716,8 @@ probe.zzz = 1
 zzz = 1
 [usage]
 zzz = 1
+[budget.a]
+zzz = 1
 [auth]
 zzz = 1
 [api_key.a]
@@ -747,7 +749,7 @@ targets = [{ provider = "openai", zzz = 1 }]
 fn every_key_is_shown_in_the_default_file() {
     let shown = problems(STRANGER, &[]);
     let lists: Vec<_> = shown.lines().filter_map(|line| line.split_once("(known here: ")).collect();
-    assert_eq!(lists.len(), 30, "{shown}");
+    assert_eq!(lists.len(), 32, "{shown}");
     for (place, keys) in lists {
         for key in keys.trim_end_matches(')').split(", ") {
             let is_shown =
@@ -771,6 +773,7 @@ fn the_commented_templates_are_valid() {
         "# [limit.canvas-anonymous]",
         "# [guard.NAME]",
         "# [variant.NAME]",
+        "# [budget.NAME]",
     ] {
         let lines = GATEWAY.lines().skip_while(|line| *line != title).take_while(|line| line.starts_with('#'));
         let bare = lines

@@ -73,6 +73,7 @@ impl Caller for OpenAi {
                 | Fault::Credential { .. }
                 | Fault::NotKept
                 | Fault::Guarded { .. }
+                | Fault::Spent(_)
         ) {
             // Nothing heals by itself: an SDK that waits and tries again only delays the bad news.
             answered.headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
@@ -103,9 +104,13 @@ fn status(fault: &Fault) -> StatusCode {
     }
 }
 
+/// OpenAI's own word for money that is spent, as type and as code.
+const INSUFFICIENT_QUOTA: &str = "insufficient_quota";
+
 /// The error object.
 fn error(fault: &Fault) -> Value {
     let kind = match status(fault).as_u16() {
+        _ if matches!(fault, Fault::Spent(_)) => INSUFFICIENT_QUOTA,
         401 | 403 => "authentication_error",
         429 => "rate_limit_error",
         400..=499 => "invalid_request_error",
@@ -119,8 +124,9 @@ fn error(fault: &Fault) -> Value {
     let code = match fault {
         Fault::Request(request) if matches!(**request, RequestFault::Invalid { .. }) => None,
         Fault::Refused { refusal, .. } if refusal.code.is_some() => refusal.code.as_deref(),
-        // OpenAI's own word, which callers look for.
+        // OpenAI's own words, which callers look for.
         Fault::Unauthenticated { .. } => Some("invalid_api_key"),
+        Fault::Spent(_) => Some(INSUFFICIENT_QUOTA),
         fault => Some(fault.code()),
     };
     json!({"message": fault.public(), "type": kind, "param": field, "code": code})

@@ -1,9 +1,21 @@
-//! Costs: `[usage]`, from keys to a plan.
+//! Costs: `[usage]` and `[budget.NAME]`, from keys to plans.
 //!
 //! It does not know what a call costs, nor who counts.
 
-use super::reader::Section;
-use super::value;
+use std::sync::Arc;
+
+use super::amounts::amount;
+use super::document::Value;
+use super::general::model_map;
+use super::limits::{self, check_routes, names_route};
+use super::plan::{KeyPlan, ModelMap};
+use super::problem::Report;
+use super::reader::{At, Section};
+use super::value::{self, Parsed, Wanted};
+use super::{providers, value as values};
+use crate::calendar::Period;
+use crate::call::Head;
+use crate::money::Usd;
 
 /// `[usage]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,10 +24,154 @@ pub struct UsagePlan {
     pub max_rows: usize,
 }
 
+/// `[budget.NAME]`: how much may be spent, by whom, and what happens then.
+#[derive(Clone, Debug)]
+pub struct BudgetPlan {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Names of routes, or their beginnings followed by `*`; empty means any.
+    pub routes: Vec<Box<str>>,
+    /// Tenants that name themselves; empty means all, and those that do not.
+    pub tenants: Vec<Box<str>>,
+    /// Tiers; empty means all.
+    pub tiers: Vec<Box<str>>,
+    /// Whose purse it is: the first of these of which every part is known; of no parts: everybody's together.
+    pub key: Vec<KeyPlan>,
+    /// How much.
+    pub amount: Usd,
+    /// In how long.
+    pub period: Period,
+    /// At this share somebody should know.
+    pub warn: f64,
+    /// What happens to calls that do not fit.
+    pub on_stop: OnStop,
+    /// What a refused caller reads.
+    pub message: Option<Arc<str>>,
+}
+
+/// `on_stop` of a budget: what happens to calls that do not fit.
+#[derive(Clone, Debug)]
+pub enum OnStop {
+    /// They are refused with 402.
+    PaymentRequired,
+    /// They are refused with 429.
+    TooMany,
+    /// They are asked with these models instead; those that the map does not name are refused with 402.
+    Cheaper(ModelMap),
+    /// They go on, and are counted.
+    Report,
+}
+
+impl BudgetPlan {
+    /// True when it is about this route.
+    pub fn is_about(&self, route: &str) -> bool {
+        names_route(&self.routes, route)
+    }
+
+    /// True when it is about this caller.
+    pub fn matches(&self, head: &Head) -> bool {
+        let is_tenant = || head.is_tenant_named && self.tenants.iter().any(|tenant| **tenant == *head.tenant);
+        let is_tier = || self.tiers.iter().any(|tier| **tier == *head.tier);
+        (self.tenants.is_empty() || is_tenant()) && (self.tiers.is_empty() || is_tier())
+    }
+}
+
 /// `[usage]`
 pub(super) fn usage(root: &mut Section<'_>) -> UsagePlan {
     let mut section = root.section("usage");
     let max_rows = section.required("max_rows", value::integer("a number", 1_000, 10_000_000)).unwrap_or(1_000);
     section.close();
     UsagePlan { max_rows: usize::try_from(max_rows).unwrap_or(1_000) }
+}
+
+/// `[budget.NAME]`
+pub(super) fn budgets(root: &mut Section<'_>, report: &Report) -> Vec<Arc<BudgetPlan>> {
+    let known: Vec<Arc<str>> = root.names("route").into_iter().map(|(name, _)| name.value).collect();
+    let mut budgets = Vec::new();
+    for (name, node) in root.names("budget") {
+        if !providers::is_name(&name.value) {
+            let message = format!("{:?} is not a name: {}", name.value, providers::NAME_RULE);
+            report.add(&name.origin, "budget", message);
+            continue;
+        }
+        let mut section = Section::at(node, format!("budget.{}", name.value), report);
+        if section.optional("enabled", value::boolean) != Some(false) {
+            budgets.extend(budget(name.value, section, &known, report).map(Arc::new));
+        }
+    }
+    budgets
+}
+
+/// The words of `on_stop`.
+#[derive(Clone, Copy, PartialEq)]
+enum Stop {
+    PaymentRequired,
+    TooMany,
+    Cheaper,
+    Report,
+}
+
+const STOPS: &[(Stop, &str)] =
+    &[(Stop::PaymentRequired, "402"), (Stop::TooMany, "429"), (Stop::Cheaper, "cheaper"), (Stop::Report, "report")];
+
+/// The share at which somebody should know, unless the config says.
+const WARN: f64 = 0.8;
+
+fn budget(name: Arc<str>, mut section: Section<'_>, known: &[Arc<str>], report: &Report) -> Option<BudgetPlan> {
+    let routes = section.list("routes", value::text).unwrap_or_default();
+    check_routes(&section, &routes, known, &[], report);
+    let tenants = section.list("tenants", value::text).unwrap_or_default();
+    let tiers = section.list("tiers", value::text).unwrap_or_default();
+    let key = section.required_list("key", key_choice).unwrap_or_default();
+    let amount = section.required("amount", usd);
+    let period = section.required("per", value::word("a period", &Period::ALL));
+    let warn = section.optional("warn", values::share).unwrap_or(WARN);
+    let stop = section.optional("on_stop", value::word("what to do", STOPS)).unwrap_or(Stop::PaymentRequired);
+    let path = section.path_of("cheaper");
+    let cheaper = section.node("cheaper").map(|node| model_map(node, path, report));
+    match (stop == Stop::Cheaper, &cheaper) {
+        (true, None) => section.problem("on_stop", "`cheaper` needs a map `cheaper = { \"MODEL\" = \"MODEL\" }`"),
+        (false, Some(_)) => section.problem("cheaper", "only with `on_stop = \"cheaper\"`"),
+        _ => {}
+    }
+    let message = section.optional("message", value::text).map(Arc::from);
+    section.close();
+    let values = |items: Vec<At<String>>| items.into_iter().map(|at| at.value.into()).collect();
+    Some(BudgetPlan {
+        name,
+        routes: values(routes),
+        tenants: values(tenants),
+        tiers: values(tiers),
+        key: key.into_iter().map(|at| at.value).collect(),
+        amount: amount?,
+        period: period?,
+        warn,
+        on_stop: match stop {
+            Stop::PaymentRequired => OnStop::PaymentRequired,
+            Stop::TooMany => OnStop::TooMany,
+            Stop::Cheaper => OnStop::Cheaper(cheaper?),
+            Stop::Report => OnStop::Report,
+        },
+        message,
+    })
+}
+
+/// `all`, or whom limits count.
+fn key_choice(value: &Value) -> Parsed<KeyPlan> {
+    match value::text(value) {
+        Ok(text) if text == "all" => Ok(KeyPlan(Vec::new())),
+        _ => limits::key_choice(value).map_err(|_| {
+            Wanted::new("a key", "all, user, tenant, api_key, address, or several of the last four with `+` between")
+        }),
+    }
+}
+
+/// The most that a budget may have: what counts it is exact up to there.
+const MOST: Usd = Usd::from_nanos(1_000_000 * crate::money::NANOS);
+
+fn usd(value: &Value) -> Parsed<Usd> {
+    let wanted = || Wanted::new("an amount", "USD, above 0 and at most 1000000, with up to six decimals");
+    let millionths = amount(value).map_err(|_| wanted())?;
+    let amount = millionths.checked_mul(1_000).map(Usd::from_nanos);
+    amount.filter(|amount| *amount > Usd::default() && *amount <= MOST).ok_or_else(wanted)
 }

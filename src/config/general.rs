@@ -233,30 +233,35 @@ pub(super) fn pace(section: &mut Section<'_>) -> impl Fn(Pace) -> Pace + use<> {
 pub(super) fn model_maps(root: &mut Section<'_>, report: &Report) -> BTreeMap<Arc<str>, ModelMap> {
     let mut maps = BTreeMap::new();
     for (name, node) in root.names("model_map") {
-        let path = format!("model_map.{}", name.value);
-        report.note(|known| {
-            known.add(&path, Form::Names);
-            value::taken(value::text).into_iter().for_each(|text| known.add(&format!("{path}.x"), Form::One(text)));
-        });
-        let super::document::Value::Table(table) = &node.value else {
-            // Reported by the section itself; the name stays known, so that targets do not complain too.
-            Section::at(node, path, report).close();
-            maps.insert(name.value, ModelMap::default());
-            continue;
-        };
-        let mut entries = Vec::new();
-        for entry in table.entries() {
-            let key = format!("{path}.{:?}", entry.key);
-            let pattern = pattern(&entry.key).map_err(|wrong| report.add(&entry.key_origin, &*key, wrong));
-            let model = value::text(&entry.node.value)
-                .map_err(|wanted| report.add(&entry.node.origin, &*key, wanted.message(&entry.node.value)));
-            if let (Ok(pattern), Ok(model)) = (pattern, model) {
-                entries.push((pattern, Arc::from(model)));
-            }
-        }
-        maps.insert(name.value, ModelMap::new(entries));
+        // One that is wrong stays known, so that targets do not complain too.
+        let map = model_map(node, format!("model_map.{}", name.value), report);
+        maps.insert(name.value, map);
     }
     maps
+}
+
+/// A table of models by pattern, called `path` in messages.
+pub(super) fn model_map(node: &super::document::Node, path: String, report: &Report) -> ModelMap {
+    report.note(|known| {
+        known.add(&path, Form::Names);
+        value::taken(value::text).into_iter().for_each(|text| known.add(&format!("{path}.x"), Form::One(text)));
+    });
+    let super::document::Value::Table(table) = &node.value else {
+        // Reported by the section itself.
+        Section::at(node, path, report).close();
+        return ModelMap::default();
+    };
+    let mut entries = Vec::new();
+    for entry in table.entries() {
+        let key = format!("{path}.{:?}", entry.key);
+        let pattern = pattern(&entry.key).map_err(|wrong| report.add(&entry.key_origin, &*key, wrong));
+        let model = value::text(&entry.node.value)
+            .map_err(|wanted| report.add(&entry.node.origin, &*key, wanted.message(&entry.node.value)));
+        if let (Ok(pattern), Ok(model)) = (pattern, model) {
+            entries.push((pattern, Arc::from(model)));
+        }
+    }
+    ModelMap::new(entries)
 }
 
 /// `[price."MODEL"]`, at the top or in a provider's table.

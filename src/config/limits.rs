@@ -15,7 +15,9 @@ use super::problem::{Origin, Report};
 use super::reader::{At, Section};
 use super::value::{self, Parsed, Wanted};
 use super::{providers, routes};
-use crate::store::Rate;
+use crate::call::Head;
+use crate::names::customer;
+use crate::store::{Key, Rate};
 
 /// `[limits]` and all rules.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +67,20 @@ pub struct LimitPlan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyPlan(pub Vec<KeyPart>);
 
+impl KeyPlan {
+    /// Who is counted under `name`: the first of several ways of which every part is known of a caller; `None` when nobody is.
+    pub fn first(ways: &[Self], name: &str, head: &Head) -> Option<Key> {
+        ways.iter().find_map(|way| {
+            let mut parts = Vec::with_capacity(1 + 2 * way.0.len());
+            for part in &way.0 {
+                parts.push((part.as_str(), part.of(head)?));
+            }
+            let words = parts.iter().flat_map(|(name, value)| [*name, &**value]);
+            Some(Key::of(&std::iter::once(name).chain(words).collect::<Vec<_>>()))
+        })
+    }
+}
+
 /// A part of who is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyPart {
@@ -90,6 +106,16 @@ impl KeyPart {
     /// The word in the config.
     pub fn as_str(self) -> &'static str {
         Self::ALL.iter().find(|(part, _)| *part == self).map_or("address", |(_, word)| word)
+    }
+
+    fn of(self, head: &Head) -> Option<Arc<str>> {
+        match self {
+            KeyPart::User => head.user.clone(),
+            // Everybody who names none has the default one: it is not who they are.
+            KeyPart::Tenant => head.is_tenant_named.then(|| head.tenant.clone()),
+            KeyPart::ApiKey => head.api_key.clone(),
+            KeyPart::Address => Some(customer(head.address).to_string().into()),
+        }
     }
 }
 
@@ -136,11 +162,7 @@ pub const HEALTH: &str = "health";
 impl LimitPlan {
     /// True when the rule is about this route.
     pub fn is_about(&self, route: &RoutePlan) -> bool {
-        let fits = |wanted: &str| match wanted.strip_suffix('*') {
-            Some(beginning) => route.name.starts_with(beginning),
-            None => *route.name == *wanted,
-        };
-        let names_it = self.routes.is_empty() || self.routes.iter().any(|wanted| fits(wanted));
+        let names_it = names_route(&self.routes, &route.name);
         let asks_it = self.calls.is_empty() || self.calls.contains(&route.call);
         let speaks_it = self.callers.is_empty() || self.callers.contains(&route.caller);
         let does_it = self.methods.is_empty() || route.methods.iter().any(|method| self.methods.contains(method));
@@ -158,6 +180,15 @@ impl LimitPlan {
         let Rate { count, period, burst } = rate;
         format!("{name} {key:?} {} {count} {} {burst}", quantity.as_str(), period.as_nanos())
     }
+}
+
+/// True when one of these names, or beginnings of names followed by `*`, is the route's; and when there are none.
+pub(super) fn names_route(wanted: &[Box<str>], route: &str) -> bool {
+    let fits = |wanted: &str| match wanted.strip_suffix('*') {
+        Some(beginning) => route.starts_with(beginning),
+        None => route == wanted,
+    };
+    wanted.is_empty() || wanted.iter().any(|wanted| fits(wanted))
 }
 
 /// `[limits]` and `[limit.NAME]`
@@ -213,7 +244,7 @@ fn rule(
     by_variables: ByVariables,
 ) -> Option<LimitPlan> {
     let routes = section.list("routes", value::text).unwrap_or_default();
-    check_routes(&section, &routes, context);
+    check_routes(&section, &routes, context.routes, &[HEALTH], context.report);
     let calls = section.list("calls", value::word("a call", &CallKind::ALL)).unwrap_or_default();
     let callers = section.list("callers", value::word("a caller", routes::CALLERS)).unwrap_or_default();
     let methods = section.list("methods", value::method).unwrap_or_default();
@@ -257,18 +288,25 @@ fn rule(
 }
 
 /// A rule about a route that does not exist would protect nothing. One that is switched off still has its name.
-fn check_routes(section: &Section<'_>, routes: &[At<String>], context: &Context<'_>) {
+pub(super) fn check_routes(
+    section: &Section<'_>,
+    routes: &[At<String>],
+    known: &[Arc<str>],
+    besides: &[&str],
+    report: &Report,
+) {
+    let known = || known.iter().map(|name| &**name);
     for route in routes {
         let is_known = match route.value.strip_suffix('*') {
-            Some(beginning) => context.routes.iter().any(|known| known.starts_with(beginning)),
-            None => route.value == HEALTH || context.routes.iter().any(|known| **known == *route.value),
+            Some(beginning) => known().any(|known| known.starts_with(beginning)),
+            None => known().chain(besides.iter().copied()).any(|known| *known == *route.value),
         };
         if !is_known {
-            let known = context.routes.iter().map(|name| &**name).chain([HEALTH]);
-            let hint = value::nearest(&route.value, known).map(|word| format!(", did you mean `{word}`?"));
+            let hint = value::nearest(&route.value, known().chain(besides.iter().copied()))
+                .map(|word| format!(", did you mean `{word}`?"));
             let message =
                 format!("there is no route named \"{}\"{}", route.value.escape_debug(), hint.unwrap_or_default());
-            context.report.add(&route.origin, section.path_of("routes"), message);
+            report.add(&route.origin, section.path_of("routes"), message);
         }
     }
 }
@@ -341,7 +379,7 @@ fn disabled(variables: &Variables, environment: Environment, report: &Report) ->
 }
 
 /// `user`, or `tenant+address`.
-fn key_choice(value: &Value) -> Parsed<KeyPlan> {
+pub(super) fn key_choice(value: &Value) -> Parsed<KeyPlan> {
     let text = value::text(value).unwrap_or_default();
     let part = |word: &str| KeyPart::ALL.iter().find(|(_, known)| *known == word.trim()).map(|(part, _)| *part);
     let parts: Option<Vec<KeyPart>> = text.split('+').map(part).collect();

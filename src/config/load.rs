@@ -165,6 +165,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let explain = explaining::read(&mut root);
     let flags = flags::read(&mut root);
     let usage = costs::usage(&mut root);
+    let budgets = costs::budgets(&mut root, report);
     root.close();
     let prices = Prices::new(prices, providers.prices);
     let providers = providers.plans;
@@ -188,6 +189,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         usage,
         tracing,
         sentry,
+        budgets,
         warnings,
         effective: Effective::default(),
     }

@@ -12,7 +12,7 @@ use rustls::pki_types::CertificateDer;
 use url::Url;
 
 pub use super::auth::{AuthMethod, AuthPlan, ClaimNames, JwksPlan, RouteAuth, TokenPlan};
-pub use super::costs::UsagePlan;
+pub use super::costs::{BudgetPlan, OnStop, UsagePlan};
 pub use super::edge::{CompressionPlan, CorsPlan, EdgePlan, Origins, SecurityPlan};
 use super::effective::Effective;
 pub use super::explaining::ExplainPlan;
@@ -73,6 +73,8 @@ pub struct Plan {
     pub tracing: TracingPlan,
     /// Where faults of the gateway's own are reported.
     pub sentry: SentryPlan,
+    /// How much may be spent.
+    pub budgets: Vec<Arc<BudgetPlan>>,
     /// What an operator should know although nothing is wrong enough to refuse the start.
     pub warnings: Vec<String>,
     /// All of it as it was written, for those who look.

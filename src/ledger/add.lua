@@ -1,6 +1,6 @@
 -- Adds a batch of rows to a period, once: a batch whose number was seen already is left alone.
 -- KEYS: the last number of the writer, and the period's hash. ARGV: the batch's number, how long that is remembered
--- (milliseconds), when the hash ends (milliseconds since 1970), how many names a row has, and how many rows there may be
+-- (milliseconds), how long the hash is kept after that (milliseconds), how many names a row has, and how many rows there may be
 -- before each further name is used; then per row its names, from all details to few, and eight numbers.
 -- Answers 1 when it was added, 0 when it was known.
 local number = tonumber(ARGV[1])
@@ -26,6 +26,6 @@ while at <= #ARGV do
   end
   at = at + names + #letters
 end
-redis.call('PEXPIREAT', KEYS[2], ARGV[3])
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1

@@ -118,15 +118,10 @@ impl Shared {
     async fn send(&self, batch: &Batch) -> Result<(), StoreFault> {
         let Batch { number, period, start, rows } = batch;
         let keys = [self.redis.key("usage", format_args!("writer:{}", self.writer)), self.page_key(*period, *start)];
-        // Kept from its end on for as long as there are pages of its kind.
-        let over = period.end(*start).as_millisecond();
-        let kept = start.as_millisecond() - period.back(*start, book::kept(*period)).as_millisecond();
-        let mut arguments = vec![
-            number.to_string(),
-            REMEMBERED.as_millis().to_string(),
-            over.saturating_add(kept).to_string(),
-            (STEPS + 1).to_string(),
-        ];
+        // As long as there are pages of its kind, and its own length on top. By the store's clock: gateways' own differ.
+        let kept = period.end(*start).as_millisecond() - period.back(*start, book::kept(*period)).as_millisecond();
+        let mut arguments =
+            vec![number.to_string(), REMEMBERED.as_millis().to_string(), kept.to_string(), (STEPS + 1).to_string()];
         arguments.extend(book::room(MAX_ROWS).map(|room| room.to_string()));
         for (row, sums) in rows {
             arguments.extend((0..=STEPS).map(|step| written(&row.folded(step))));

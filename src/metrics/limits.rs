@@ -3,7 +3,7 @@
 //! Labels are names of rules, which the config bounds, and words of the code.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -46,6 +46,13 @@ pub struct StoreSample {
     pub failures: u64,
 }
 
+/// The labels of a budget.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BudgetLabels {
+    /// The budget's name.
+    pub budget: Arc<str>,
+}
+
 /// The metrics.
 #[derive(Default)]
 pub struct LimitMetrics {
@@ -53,6 +60,9 @@ pub struct LimitMetrics {
     pub decisions: Family<DecisionLabels, Counter>,
     /// `tidegate_limit_checks_total`
     pub checks: Family<CheckLabels, Counter>,
+    /// `tidegate_budget_refused_total`
+    pub budgets_refused: Family<BudgetLabels, Counter>,
+    budgets_used: Family<BudgetLabels, Gauge<f64, AtomicU64>>,
     keys: Gauge,
     evicted: Counter,
     unsettled: Counter,
@@ -66,6 +76,10 @@ impl LimitMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("tidegate_limit_decisions", "What rules decided", self.decisions.clone());
         registry.register("tidegate_limit_checks", "Checks by who counted", self.checks.clone());
+        let refused = self.budgets_refused.clone();
+        registry.register("tidegate_budget_refused", "Calls that a budget refused", refused);
+        let used = self.budgets_used.clone();
+        registry.register("tidegate_budget_used_ratio", "The largest share that is spent of any of its purses", used);
         registry.register("tidegate_limit_keys", "Callers that are remembered here", self.keys.clone());
         let evicted = self.evicted.clone();
         registry.register(
@@ -80,6 +94,13 @@ impl LimitMetrics {
         registry.register("tidegate_store_operations", "Operations sent to the store", self.operations.clone());
         let failures = self.failures.clone();
         registry.register("tidegate_store_failures", "Operations that the store failed", failures);
+    }
+
+    /// Sets which share of each budget is spent.
+    pub fn budgets(&self, shares: impl IntoIterator<Item = (Arc<str>, f64)>) {
+        for (budget, share) in shares {
+            self.budgets_used.get_or_create(&BudgetLabels { budget }).set(share);
+        }
     }
 
     /// Sets what is counted elsewhere.

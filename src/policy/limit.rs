@@ -3,21 +3,20 @@
 //! What tokens will be is estimated before and corrected when the answer ends, however it ends. Who counts, in this process
 //! or in a store that gateways share, is the meter's business; how a refusal is spelt is the caller's dialect's.
 
-mod charge;
 mod rule;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::charge::{Charge, Entry};
 use self::rule::Rule;
 use crate::call::{Ask, Call, Head};
+use crate::charge::{Came, Charge};
 use crate::config::plan::{LimitPlan, LimitsPlan, Price, Prices, Quantity, RoutePlan};
 use crate::estimate::Estimates;
 use crate::fault::{Fault, Limited};
 use crate::reply::Usage;
 use crate::stack::{Next, Outcome, Policy};
-use crate::store::{Meter, Take, Taken, Verdict};
+use crate::store::{Hold, Meter, Take, Taken, Verdict};
 use crate::trail::{Decision, LimitFact, Trail};
 
 /// What counts, and what was learnt about tokens. Shared, and outlives the gateway that uses it.
@@ -27,6 +26,12 @@ pub struct Limits {
     pub meter: Arc<dyn Meter>,
     /// What calls are expected to take.
     pub estimates: Estimates,
+}
+
+/// Something that was taken and must be settled.
+struct Entry {
+    hold: Hold,
+    quantity: Quantity,
 }
 
 /// The policy: the rules of one route.
@@ -107,6 +112,14 @@ fn units(quantity: Quantity, usage: Usage, price: Price) -> u64 {
     }
 }
 
+/// Corrects what was taken by what a call came to.
+fn settle(entries: Vec<Entry>, came: Came, meter: &dyn Meter, prices: &Prices) {
+    let quote = prices.of(came.provider.as_deref().unwrap_or_default(), came.model.as_deref().unwrap_or_default());
+    for Entry { hold, quantity } in entries {
+        meter.settle(hold, units(quantity, came.usage, quote.price));
+    }
+}
+
 fn note(trail: &Trail, counted: &[(&Rule, Take)], taken: &Taken, is_admitted: bool) {
     let fact = |((rule, take), verdict): (&(&Rule, Take), &Verdict)| {
         let rate = &rule.plan.rate;
@@ -172,7 +185,10 @@ impl Policy for Limit {
             return next.call(call).await;
         }
         // From here on whoever leaves, however, settles by dropping it.
-        let charge = Charge::new(entries, self.limits.clone(), self.prices.clone(), &call);
+        let (meter, prices) = (self.limits.meter.clone(), self.prices.clone());
+        let charge = Charge::new(&call, self.limits.estimates.clone(), move |came| {
+            settle(entries, came, &*meter, &prices);
+        });
         // What was delivered is judged by its text when nobody counts tokens.
         call.reads_text |= call.ask.wants_stream();
         match next.call(call).await {

@@ -3,6 +3,7 @@
 pub mod admit;
 pub mod auth;
 pub mod breaker;
+pub mod budget;
 pub mod cache;
 pub mod concurrency;
 pub mod deadline;

@@ -19,7 +19,7 @@ use crate::metrics::auth::AuthLabels;
 use crate::metrics::caches::CacheLabels;
 use crate::metrics::flags::VariantCall;
 use crate::metrics::guards::GuardLabels;
-use crate::metrics::limits::{CheckLabels, DecisionLabels};
+use crate::metrics::limits::{BudgetLabels, CheckLabels, DecisionLabels};
 use crate::metrics::outboxes::TraceLabel;
 use crate::metrics::{
     AttemptLabels, DegradedLabels, EventLabels, Metrics, ProviderCallLabels, ProviderLabels, RequestLabels,
@@ -280,6 +280,9 @@ impl Watch {
             let labels = GuardLabels { guard, kind, direction: direction.as_str(), action };
             metrics.guards.matches.get_or_create(&labels).inc_by(count);
         }
+        for budget in &facts.budgets_spent {
+            metrics.limits.budgets_refused.get_or_create(&BudgetLabels { budget: budget.clone() }).inc();
+        }
         if let Some(first) = facts.limits.first() {
             metrics.limits.checks.get_or_create(&CheckLabels { store: first.source }).inc();
         }
@@ -425,6 +428,7 @@ impl Watch {
                     variant = facts.variant.as_ref().map(|taken| &*taken.name),
                     degraded = facts.degraded.map(Degraded::as_str),
                     limited_by = rule_that(facts, Decision::Refused),
+                    budget = facts.budgets_spent.first().map(|budget| &**budget),
                     shadow_limited_by = rule_that(facts, Decision::ShadowRefused),
                     guarded = (!line.guarded.is_empty()).then_some(line.guarded.as_str()),
                     detail = facts.fault_detail.as_deref(),

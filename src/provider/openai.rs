@@ -159,8 +159,7 @@ fn encode_wire(call: &Call, wire: &Wire) -> Result<Request, &'static str> {
     {
         // A model that stands in the path (`GET /models/{id}`) cannot be replaced by another: its answer would be wrong.
         let span = asked.span.clone().ok_or("replacing the model in this body")?;
-        let is_json = wire.content_type.as_ref().is_none_or(|value| value.as_bytes().starts_with(b"application/json"));
-        edits.push((span, if is_json { Value::from(&**model).to_string() } else { model.to_string() }));
+        edits.push((span, wire.spelt(model)));
     }
     if let Some(said) = &call.said {
         let end = conversation::end_of_messages(&wire.body).ok_or("going on from a partial answer")?;

@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 
 pub mod gcra;
 pub mod memory;
+pub mod purse;
 pub mod redis;
 pub mod shared;
 pub mod shelf;

@@ -5,8 +5,7 @@
 use std::sync::Arc;
 
 use crate::call::Head;
-use crate::config::plan::{KeyPart, LimitPlan, Quantity};
-use crate::names::customer;
+use crate::config::plan::{KeyPlan, LimitPlan, Quantity};
 use crate::store::Key;
 
 /// One rule.
@@ -36,23 +35,6 @@ impl Rule {
 
     /// Who is counted: the first of the rule's keys of which every part is known.
     pub(super) fn key(&self, head: &Head) -> Option<Key> {
-        self.plan.key.iter().find_map(|choice| {
-            let mut parts = Vec::with_capacity(1 + 2 * choice.0.len());
-            for part in &choice.0 {
-                parts.push((part.as_str(), value(*part, head)?));
-            }
-            let words = parts.iter().flat_map(|(name, value)| [*name, &**value]);
-            Some(Key::of(&std::iter::once(&*self.fingerprint).chain(words).collect::<Vec<_>>()))
-        })
-    }
-}
-
-fn value(part: KeyPart, head: &Head) -> Option<Arc<str>> {
-    match part {
-        KeyPart::User => head.user.clone(),
-        // Everybody who names none has the default one: it is not who they are.
-        KeyPart::Tenant => head.is_tenant_named.then(|| head.tenant.clone()),
-        KeyPart::ApiKey => head.api_key.clone(),
-        KeyPart::Address => Some(customer(head.address).to_string().into()),
+        KeyPlan::first(&self.plan.key, &self.fingerprint, head)
     }
 }

@@ -1,4 +1,4 @@
-//! What a call came to: follows an answer to its end and settles then, whoever ends it.
+//! Charge: follows an answer to its end and says then what it came to, whoever ends it.
 //!
 //! The provider's own count is what counts. Where it gave none (the stream was cut, the caller left, nobody asked for one)
 //! the prompt is charged, and what was delivered of the answer. It does not know what a token costs anybody.
@@ -9,25 +9,30 @@ use std::task::{Context, Poll};
 
 use futures_util::{Stream, StreamExt};
 
-use super::{Limits, units};
 use crate::call::{Ask, Call};
-use crate::config::plan::{Prices, Quantity};
+use crate::estimate::Estimates;
 use crate::fault::Fault;
-use crate::reply::{Body, Event, EventKind, EventStream, Reply, Usage};
-use crate::store::Hold;
+use crate::reply::{Body, CacheResult, Degraded, Event, EventKind, EventStream, Reply, Usage};
 use crate::trail::Trail;
 
-/// Something that was taken and must be settled.
-pub(super) struct Entry {
-    pub(super) hold: Hold,
-    pub(super) quantity: Quantity,
+/// What a call came to.
+#[derive(Clone, Debug)]
+pub struct Came {
+    /// Its tokens; none when it failed, and when no provider had to be asked.
+    pub usage: Usage,
+    /// Who answered, if somebody did.
+    pub provider: Option<Arc<str>>,
+    /// The model that answered, else the one that was asked for.
+    pub model: Option<Arc<str>>,
 }
 
+/// Who wants to know.
+type Settle = Box<dyn FnOnce(Came) + Send + Sync>;
+
 /// One call's charge. Dropping it settles.
-pub(super) struct Charge {
-    entries: Vec<Entry>,
-    limits: Limits,
-    prices: Prices,
+pub struct Charge {
+    settle: Option<Settle>,
+    estimates: Estimates,
     route: Arc<str>,
     ask: Arc<Ask>,
     trail: Trail,
@@ -56,11 +61,11 @@ struct Delivered {
 }
 
 impl Charge {
-    pub(super) fn new(entries: Vec<Entry>, limits: Limits, prices: Prices, call: &Call) -> Self {
+    /// A call's charge; `settle` is told once what it came to.
+    pub fn new(call: &Call, estimates: Estimates, settle: impl FnOnce(Came) + Send + Sync + 'static) -> Self {
         Self {
-            entries,
-            limits,
-            prices,
+            settle: Some(Box::new(settle)),
+            estimates,
             route: call.head.route.clone(),
             ask: call.ask.clone(),
             trail: call.trail.clone(),
@@ -69,19 +74,23 @@ impl Charge {
     }
 
     /// The call failed.
-    pub(super) fn failed(mut self) {
+    pub fn failed(mut self) {
         self.stage = Stage::Failed;
     }
 
     /// Follows an answer to its end.
-    pub(super) fn follow(mut self, reply: Reply) -> Reply {
+    pub fn follow(mut self, reply: Reply) -> Reply {
         let delivered = match &reply.body {
             Body::Answer(answer) => Delivered { bytes: answer.text.len(), pieces: 0, usage: answer.usage },
             Body::Transcript(transcript) => Delivered { bytes: transcript.text.len(), ..Delivered::default() },
             Body::Whole(bytes) => Delivered { bytes: bytes.len(), ..Delivered::default() },
             Body::Bytes(_) | Body::Events(_) | Body::Socket(_) => Delivered::default(),
         };
-        self.stage = Stage::Answered(delivered);
+        // A text that was written beforehand is nobody's work.
+        self.stage = match reply.degraded {
+            Some(Degraded::Canned) => Stage::Failed,
+            _ => Stage::Answered(delivered),
+        };
         match reply.body {
             Body::Events(events) => Reply { body: Body::Events(Box::pin(Followed { events, charge: self })), ..reply },
             Body::Bytes(_) | Body::Socket(_) => reply.on_end(move |_| drop(self)),
@@ -91,18 +100,18 @@ impl Charge {
 
     fn used(&self) -> Usage {
         let facts = self.trail.facts();
-        // No provider was asked: the answer was there already.
-        if facts.attempts.is_empty() {
+        // No provider was asked, or none had an answer: it was there already.
+        if facts.attempts.is_empty() || facts.cache.is_some_and(CacheResult::is_kept) {
             return Usage::default();
         }
-        let prompt = || self.limits.estimates.of(&self.route, &self.ask).input;
+        let prompt = || self.estimates.of(&self.route, &self.ask).input;
         match &self.stage {
             Stage::Failed => Usage::default(),
             Stage::Waiting => {
                 facts.tokens().unwrap_or_else(|| Usage { input: prompt(), output: 0, ..Usage::default() })
             }
             Stage::Answered(delivered) => facts.tokens().or(delivered.usage).unwrap_or_else(|| {
-                let text = self.limits.estimates.tokens(self.ask.model(), delivered.bytes);
+                let text = self.estimates.tokens(self.ask.model(), delivered.bytes);
                 Usage { input: prompt(), output: text + delivered.pieces, ..Usage::default() }
             }),
         }
@@ -111,19 +120,19 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        let used = self.used();
+        let usage = self.used();
         let (served, counted) = {
             let facts = self.trail.facts();
             (facts.served().map(|attempt| (attempt.provider.clone(), attempt.model.clone())), facts.tokens())
         };
         let (provider, model) = served.map_or((None, None), |(provider, model)| (Some(provider), model));
-        let model = model.as_deref().or_else(|| self.ask.model()).unwrap_or_default();
-        let price = self.prices.of(provider.as_deref().unwrap_or_default(), model).price;
-        for Entry { hold, quantity } in self.entries.drain(..) {
-            self.limits.meter.settle(hold, units(quantity, used, price));
+        let model = model.or_else(|| self.ask.model().map(Arc::from));
+        if let Some(settle) = self.settle.take() {
+            settle(Came { usage, provider, model });
         }
         if let (Stage::Answered(_), Some(usage)) = (&self.stage, counted) {
-            self.limits.estimates.learn(&self.route, &self.ask, usage);
+            // Where two follow the same answer, it is learnt from twice: the newest counts for a little more then.
+            self.estimates.learn(&self.route, &self.ask, usage);
         }
     }
 }

@@ -1,0 +1,225 @@
+//! Budget: how much may be spent in an hour, a day or a month, by whom, and what happens then.
+//!
+//! What a call may cost is taken before it is made, from all budgets that are about it, and corrected when its answer ends.
+//! Who keeps the purses, in this process or in a store that gateways share, is not known here, nor how a refusal is spelt.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::call::{Ask, Call, Head};
+use crate::charge::{Came, Charge};
+use crate::config::plan::{BudgetPlan, KeyPlan, ModelChoice, OnStop, Prices, RoutePlan, TargetPlan};
+use crate::estimate::Estimates;
+use crate::fault::{Fault, Spent};
+use crate::money::Usd;
+use crate::reply::{Degraded, Reply};
+use crate::stack::{Next, Outcome, Policy};
+use crate::store::Key;
+use crate::store::purse::{Draw, Drawn, Held, Purses};
+
+/// The policy: the budgets of one route.
+#[derive(Clone)]
+pub struct Budget {
+    plans: Arc<[Arc<BudgetPlan>]>,
+    targets: Arc<[TargetPlan]>,
+    purses: Arc<Purses>,
+    estimates: Estimates,
+    prices: Prices,
+}
+
+/// What becomes of a call.
+enum Passed {
+    /// It goes on; what was taken must be settled.
+    On(Vec<Held>),
+    /// It goes on as another one, with a cheaper model.
+    Cheaper(Arc<Ask>, Vec<Held>),
+}
+
+impl Budget {
+    /// The budgets about this route.
+    pub fn of_route(
+        plans: &[Arc<BudgetPlan>],
+        route: &RoutePlan,
+        purses: Arc<Purses>,
+        estimates: Estimates,
+        prices: Prices,
+    ) -> Self {
+        let plans = plans.iter().filter(|plan| plan.is_about(&route.name)).cloned().collect();
+        Self { plans, targets: route.targets.as_slice().into(), purses, estimates, prices }
+    }
+
+    /// True when no budget is about it.
+    pub fn is_empty(&self) -> bool {
+        self.plans.is_empty()
+    }
+
+    /// What a call may cost: at the dearest of the route's targets, since any of them may have to answer.
+    fn estimate(&self, head: &Head, ask: &Ask) -> Usd {
+        let usage = self.estimates.of(&head.route, ask);
+        let cost = |target: &TargetPlan| {
+            let model = match target.choose(ask.model()) {
+                ModelChoice::AsAsked => ask.model().unwrap_or_default().into(),
+                ModelChoice::Replace(model) => model,
+                ModelChoice::NotHere => return Usd::default(),
+            };
+            self.prices.of(&target.provider.name, &model).price.cost(usage)
+        };
+        self.targets.iter().map(cost).max().unwrap_or_default()
+    }
+
+    /// Takes what a call may cost from every budget that is about it, or refuses it.
+    async fn take(&self, call: &Call) -> Result<Passed, Fault> {
+        let head = &call.head;
+        let matching = || self.plans.iter().filter(|plan| plan.matches(head));
+        let purses: Vec<(&Arc<BudgetPlan>, Key)> =
+            matching().filter_map(|plan| Some((plan, key(plan, head)?))).collect();
+        if purses.is_empty() {
+            return Ok(Passed::On(Vec::new()));
+        }
+        let now = head.received;
+        let mut draws = draws(&purses, self.estimate(head, &call.ask), now);
+        let (drawn, held) = self.purses.draw(&draws, now).await.map_err(|_| Fault::StoreOut)?;
+        warn(&purses, &draws, &drawn);
+        let refusing: Vec<&BudgetPlan> = refusing(&purses, &draws, &drawn);
+        if refusing.is_empty() {
+            return Ok(Passed::On(held));
+        }
+        if let Some(ask) = cheaper(&refusing, &call.ask) {
+            // The others still have to agree to what the cheaper model costs.
+            let cost = self.estimate(head, &ask);
+            for ((plan, _), draw) in purses.iter().zip(&mut draws) {
+                draw.cost = cost;
+                draw.is_enforced &= !matches!(plan.on_stop, OnStop::Cheaper(_));
+            }
+            let (drawn, held) = self.purses.draw(&draws, now).await.map_err(|_| Fault::StoreOut)?;
+            let still = self::refusing(&purses, &draws, &drawn);
+            if still.is_empty() {
+                return Ok(Passed::Cheaper(Arc::new(ask), held));
+            }
+            return Err(refusal(&still, call));
+        }
+        Err(refusal(&refusing, call))
+    }
+
+    fn charge(&self, call: &Call, held: Vec<Held>) -> Charge {
+        let (purses, prices) = (self.purses.clone(), self.prices.clone());
+        Charge::new(call, self.estimates.clone(), move |came| settle(&held, &came, &purses, &prices))
+    }
+}
+
+/// Corrects what was taken by what the call came to.
+fn settle(held: &[Held], came: &Came, purses: &Purses, prices: &Prices) {
+    let quote = prices.of(came.provider.as_deref().unwrap_or_default(), came.model.as_deref().unwrap_or_default());
+    let cost = quote.price.cost(came.usage);
+    for held in held {
+        purses.settle(held, cost);
+    }
+}
+
+/// The purse of a caller in the period that is now; `None`: no part of any of the budget's keys is known.
+fn key(plan: &BudgetPlan, head: &Head) -> Option<Key> {
+    // Another amount is the same purse: who raises a budget does not give everybody a new one.
+    let start = plan.period.start(head.received).as_second();
+    KeyPlan::first(&plan.key, &format!("budget {} {} {start}", plan.name, plan.period.as_str()), head)
+}
+
+fn draws(purses: &[(&Arc<BudgetPlan>, Key)], cost: Usd, now: Timestamp) -> Vec<Draw> {
+    let draw = |(plan, key): &(&Arc<BudgetPlan>, Key)| Draw {
+        key: *key,
+        budget: plan.name.clone(),
+        ends: plan.period.end(now),
+        amount: plan.amount,
+        cost,
+        is_enforced: !matches!(plan.on_stop, OnStop::Report),
+        warn_at: Usd::from_nanos((plan.amount.nanos() as f64 * plan.warn) as u64),
+    };
+    purses.iter().map(draw).collect()
+}
+
+fn refusing<'p>(purses: &[(&'p Arc<BudgetPlan>, Key)], draws: &[Draw], drawn: &[Drawn]) -> Vec<&'p BudgetPlan> {
+    let all = purses.iter().zip(draws.iter().zip(drawn));
+    all.filter(|(_, (draw, drawn))| draw.is_enforced && !drawn.fits).map(|((plan, _), _)| &***plan).collect()
+}
+
+/// The same with a cheaper model, if all that refuse it know one for it: the first one's.
+fn cheaper(refusing: &[&BudgetPlan], ask: &Ask) -> Option<Ask> {
+    let known = |plan: &&BudgetPlan| match &plan.on_stop {
+        OnStop::Cheaper(models) => models.lookup(ask.model()?).cloned(),
+        _ => None,
+    };
+    let models: Option<Vec<Arc<str>>> = refusing.iter().map(known).collect();
+    ask.with_model(models?.first()?)
+}
+
+/// The refusal of the budget that makes the caller wait longest: after that, all of them may admit.
+fn refusal(refusing: &[&BudgetPlan], call: &Call) -> Fault {
+    let mut facts = call.trail.facts();
+    facts.budgets_spent.extend(refusing.iter().map(|plan| plan.name.clone()));
+    let now = call.head.received;
+    let ends = |plan: &BudgetPlan| plan.period.end(now);
+    let Some(plan) = refusing.iter().max_by_key(|plan| (ends(plan), Reverse(&plan.name))) else {
+        return Fault::Internal { detail: "refused by no budget".into() };
+    };
+    let left = now.duration_until(ends(plan));
+    Fault::Spent(Box::new(Spent {
+        budget: plan.name.clone(),
+        amount: plan.amount,
+        period: plan.period,
+        retry_after: Duration::try_from(left).unwrap_or_default(),
+        is_payment_wanted: !matches!(plan.on_stop, OnStop::TooMany),
+        message: plan.message.clone(),
+    }))
+}
+
+/// Tells operators once a period of each purse that is past its mark. Who it is stays a hash.
+fn warn(purses: &[(&Arc<BudgetPlan>, Key)], draws: &[Draw], drawn: &[Drawn]) {
+    for ((plan, key), (draw, drawn)) in purses.iter().zip(draws.iter().zip(drawn)) {
+        if drawn.is_news {
+            tracing::warn!(
+                budget = &*plan.name,
+                key = %key,
+                period = plan.period.as_str(),
+                spent_usd = drawn.before.as_f64(),
+                amount_usd = draw.amount.as_f64(),
+                "a budget is nearly spent"
+            );
+        }
+    }
+}
+
+impl Policy for Budget {
+    const NAME: &'static str = "budget";
+
+    async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
+        let (held, is_cheaper) = match self.take(&call).await? {
+            Passed::On(held) => (held, false),
+            Passed::Cheaper(ask, held) => {
+                call.ask = ask;
+                (held, true)
+            }
+        };
+        if held.is_empty() {
+            return next.call(call).await;
+        }
+        // From here on whoever leaves, however, settles by dropping it.
+        let charge = self.charge(&call, held);
+        // What was delivered is judged by its text when nobody counts tokens.
+        call.reads_text |= call.ask.wants_stream();
+        let trail = call.trail.clone();
+        let reply = match next.call(call).await {
+            Ok(reply) => charge.follow(reply),
+            Err(fault) => {
+                charge.failed();
+                return Err(fault);
+            }
+        };
+        if !is_cheaper || reply.degraded.is_some() {
+            return Ok(reply);
+        }
+        trail.facts().degraded = Some(Degraded::Cheaper);
+        Ok(Reply { degraded: Some(Degraded::Cheaper), ..reply })
+    }
+}

@@ -1,0 +1,421 @@
+//! Purses: how much of an amount is spent, each until a moment when it is full again. What calls may cost is taken before
+//! they are made, from all their purses or from none, and corrected when they have ended.
+//!
+//! With a shared store it counts for all gateways, in one round trip. The process counts along, so that it can go on alone
+//! while the store is out: each gateway then lets through its share of what was left when it last knew. What it let through
+//! and what it has to correct is told to the store with the next question, or by [`Purses::run`]. It does not know what is
+//! bought.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::redis::{Redis, Script};
+use super::{Key, OnStoreError, StoreFault};
+use crate::money::Usd;
+
+/// Corrections that may wait to be told; what is more is told with the next question about its purse.
+const WAITING: usize = 4096;
+
+/// How long the store keeps a purse beyond its end, in milliseconds: late corrections find it, and gateways' clocks differ.
+const BEYOND: i64 = 3_600_000;
+
+/// One purse's part of a question.
+#[derive(Clone, Debug)]
+pub struct Draw {
+    /// Whose purse, in which period.
+    pub key: Key,
+    /// The budget that it belongs to.
+    pub budget: Arc<str>,
+    /// When it is full again.
+    pub ends: Timestamp,
+    /// What is in it when it is full.
+    pub amount: Usd,
+    /// What the call may cost. More than the amount is taken as the amount: a call that large gets in when nothing was spent.
+    pub cost: Usd,
+    /// False: it is counted, and refuses nothing.
+    pub is_enforced: bool,
+    /// From here on somebody should know of it.
+    pub warn_at: Usd,
+}
+
+/// One purse's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drawn {
+    /// True when the cost fits into what is left.
+    pub fits: bool,
+    /// What was spent or taken before.
+    pub before: Usd,
+    /// True when this is the first answer here, in this period, that is past the mark.
+    pub is_news: bool,
+}
+
+/// Something that was taken.
+#[derive(Clone, Debug)]
+pub struct Held {
+    key: Key,
+    cost: Usd,
+}
+
+/// A purse as far as this process knows it.
+#[derive(Clone, Debug)]
+struct Purse {
+    budget: Arc<str>,
+    amount: Usd,
+    ends: Timestamp,
+    /// What is spent or taken, as the store said last; without a store, all of it.
+    spent: u64,
+    /// What the store was not told: taken while it was out, and corrections. Less than nothing when more comes back.
+    untold: i64,
+    is_warned: bool,
+    /// When it was last asked about.
+    asked: Timestamp,
+}
+
+/// All purses of a process.
+pub struct Purses {
+    purses: Mutex<BTreeMap<[u64; 2], Purse>>,
+    max_purses: usize,
+    shared: Option<Shared>,
+    lost: AtomicU64,
+}
+
+struct Shared {
+    redis: Arc<Redis>,
+    on_error: OnStoreError,
+    draw: Script,
+    to_tell: mpsc::Sender<Key>,
+    told: Mutex<Option<mpsc::Receiver<Key>>>,
+}
+
+impl Purses {
+    /// No purses yet, and at most so many.
+    pub fn new(max_purses: usize, shared: Option<(Arc<Redis>, OnStoreError)>) -> Self {
+        let shared = shared.map(|(redis, on_error)| {
+            let (to_tell, told) = mpsc::channel(WAITING);
+            let draw = Script::new(include_str!("redis/draw.lua"));
+            Shared { redis, on_error, draw, to_tell, told: Mutex::new(Some(told)) }
+        });
+        Self { purses: Mutex::default(), max_purses, shared, lost: AtomicU64::new(0) }
+    }
+
+    /// Takes the cost from every purse, or from none: when an enforced one has not enough. The holds are there only when it
+    /// was taken. An error says that the shared store is out and that the config wants calls refused then.
+    pub async fn draw(&self, draws: &[Draw], now: Timestamp) -> Result<(Vec<Drawn>, Vec<Held>), StoreFault> {
+        let drawn = match &self.shared {
+            None => self.draw_here(draws, 1, now),
+            Some(shared) => match self.ask(shared, draws, now).await {
+                Ok(drawn) => drawn,
+                Err(fault) => match shared.on_error {
+                    OnStoreError::Local => self.draw_here(draws, shared.redis.gateways(), now),
+                    OnStoreError::Admit => {
+                        let free: Vec<Draw> =
+                            draws.iter().map(|draw| Draw { is_enforced: false, ..draw.clone() }).collect();
+                        self.draw_here(&free, 1, now).into_iter().map(|drawn| Drawn { fits: true, ..drawn }).collect()
+                    }
+                    OnStoreError::Deny => return Err(fault),
+                },
+            },
+        };
+        let held = match is_taken(draws, &drawn) {
+            true => draws.iter().map(|draw| Held { key: draw.key, cost: taken(draw) }).collect(),
+            false => Vec::new(),
+        };
+        Ok((drawn, held))
+    }
+
+    /// Corrects what was taken by what it came to.
+    pub fn settle(&self, held: &Held, used: Usd) {
+        let difference = signed(used).saturating_sub(signed(held.cost));
+        if difference == 0 {
+            return;
+        }
+        let mut purses = self.lock();
+        // A purse that is gone was full again, or forgotten because others needed its place.
+        let Some(purse) = purses.get_mut(&held.key.0) else {
+            self.lost.fetch_add(u64::from(self.shared.is_some()), Ordering::Relaxed);
+            return;
+        };
+        match &self.shared {
+            None => purse.spent = purse.spent.saturating_add_signed(difference),
+            Some(shared) => {
+                purse.untold = purse.untold.saturating_add(difference);
+                // Full: it is told with the next question.
+                let _ = shared.to_tell.try_send(held.key);
+            }
+        }
+    }
+
+    /// Tells the store what calls came to. Runs until dropped; only the first to call it has anything to do.
+    pub async fn run(&self) {
+        let told = self.shared.as_ref().and_then(|shared| {
+            shared.told.lock().unwrap_or_else(PoisonError::into_inner).take().map(|told| (shared, told))
+        });
+        let Some((shared, mut told)) = told else { return std::future::pending().await };
+        while let Some(key) = told.recv().await {
+            let Some(purse) = self.lock().get(&key.0).filter(|purse| purse.untold != 0).cloned() else { continue };
+            let nothing = Draw {
+                key,
+                budget: purse.budget,
+                ends: purse.ends,
+                amount: purse.amount,
+                cost: Usd::default(),
+                is_enforced: false,
+                warn_at: Usd::from_nanos(u64::MAX),
+            };
+            // What the store does not take now stays to be told.
+            let _ = self.ask(shared, &[nothing], purse.asked).await;
+        }
+    }
+
+    /// By budget, the largest share that is spent of any of its purses, in periods that have not ended.
+    pub fn shares(&self, now: Timestamp) -> BTreeMap<Arc<str>, f64> {
+        let mut shares = BTreeMap::new();
+        for purse in self.lock().values().filter(|purse| purse.ends > now) {
+            let share = purse.total() as f64 / purse.amount.nanos().max(1) as f64;
+            let most: &mut f64 = shares.entry(purse.budget.clone()).or_default();
+            *most = most.max(share);
+        }
+        shares
+    }
+
+    /// Corrections that nobody could be told of, because their purse was forgotten.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    fn draw_here(&self, draws: &[Draw], gateways: u32, now: Timestamp) -> Vec<Drawn> {
+        let mut purses = self.lock();
+        let share = |purse: &Purse, cost: u64| {
+            // What all gateways let through by themselves, as if all did what this one does.
+            let alone = i128::from(purse.untold) + i128::from(cost);
+            i128::from(purse.spent) + alone * i128::from(gateways)
+        };
+        let mut drawn = Vec::with_capacity(draws.len());
+        for draw in draws {
+            let purse = self.purse(&mut purses, draw, now);
+            let fits = share(purse, taken(draw).nanos()) <= i128::from(draw.amount.nanos());
+            drawn.push(Drawn { fits, before: Usd::from_nanos(purse.total()), is_news: purse.is_news(draw) });
+        }
+        if is_taken(draws, &drawn) {
+            for draw in draws {
+                let purse = self.purse(&mut purses, draw, now);
+                match &self.shared {
+                    None => purse.spent = purse.spent.saturating_add(taken(draw).nanos()),
+                    Some(_) => purse.untold = purse.untold.saturating_add(signed(taken(draw))),
+                }
+            }
+        }
+        drawn
+    }
+
+    async fn ask(&self, shared: &Shared, draws: &[Draw], now: Timestamp) -> Result<Vec<Drawn>, StoreFault> {
+        if shared.redis.is_out() {
+            return Err(StoreFault::Out);
+        }
+        let mut keys = Vec::with_capacity(draws.len());
+        let mut arguments = Vec::with_capacity(draws.len() * 6);
+        let mut telling = Vec::with_capacity(draws.len());
+        {
+            let mut purses = self.lock();
+            for draw in draws {
+                let purse = self.purse(&mut purses, draw, now);
+                // Told once: another question on its way does not tell it again.
+                let untold = std::mem::take(&mut purse.untold);
+                telling.push(untold);
+                keys.push(shared.redis.key("budget", draw.key));
+                arguments.push(draw.amount.nanos().to_string());
+                arguments.push(taken(draw).nanos().to_string());
+                arguments.push(u8::from(draw.is_enforced).to_string());
+                arguments.push(untold.to_string());
+                arguments.push(purse.spent.to_string());
+                let left = draw.ends.as_millisecond().saturating_sub(now.as_millisecond()).max(0);
+                arguments.push(left.saturating_add(BEYOND).to_string());
+            }
+        }
+        let untell = Untell { purses: self, draws, telling };
+        let answer: Vec<u64> = shared.redis.run_script(&shared.draw, &keys, &arguments).await?;
+        if answer.len() != draws.len() * 2 {
+            return Err(StoreFault::Broken("an answer of another length".into()));
+        }
+        untell.done();
+        let mut purses = self.lock();
+        let mut drawn = Vec::with_capacity(draws.len());
+        for (draw, row) in draws.iter().zip(answer.chunks_exact(2)) {
+            let purse = self.purse(&mut purses, draw, now);
+            purse.spent = row[1];
+            drawn.push(Drawn { fits: row[0] == 1, before: Usd::from_nanos(row[1]), is_news: purse.is_news(draw) });
+        }
+        if is_taken(draws, &drawn) {
+            for draw in draws {
+                let purse = self.purse(&mut purses, draw, now);
+                purse.spent = purse.spent.saturating_add(taken(draw).nanos());
+            }
+        }
+        Ok(drawn)
+    }
+
+    /// A purse, which is there afterwards.
+    fn purse<'p>(
+        &self,
+        purses: &'p mut MutexGuard<'_, BTreeMap<[u64; 2], Purse>>,
+        draw: &Draw,
+        now: Timestamp,
+    ) -> &'p mut Purse {
+        if !purses.contains_key(&draw.key.0) && purses.len() >= self.max_purses {
+            purses.retain(|_, purse| purse.ends > now);
+            // Those with least in them are missed least; an eighth at once, so that this is rare.
+            if purses.len() >= self.max_purses {
+                let mut spent: Vec<u64> = purses.values().map(Purse::total).collect();
+                let (_, least, _) = spent.select_nth_unstable(self.max_purses / 8);
+                let least = *least;
+                purses.retain(|_, purse| purse.total() > least);
+            }
+        }
+        let fresh = || Purse {
+            budget: draw.budget.clone(),
+            amount: draw.amount,
+            ends: draw.ends,
+            spent: 0,
+            untold: 0,
+            is_warned: false,
+            asked: now,
+        };
+        let purse = purses.entry(draw.key.0).or_insert_with(fresh);
+        purse.asked = now;
+        // It may have been changed meanwhile.
+        purse.amount = draw.amount;
+        purse
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<[u64; 2], Purse>> {
+        // Each purse is a few numbers: no panic can leave one half-written.
+        self.purses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Purse {
+    fn total(&self) -> u64 {
+        self.spent.saturating_add_signed(self.untold)
+    }
+
+    /// True once, when it is past the mark.
+    fn is_news(&mut self, draw: &Draw) -> bool {
+        let is_past = self.total() >= draw.warn_at.nanos();
+        is_past && !std::mem::replace(&mut self.is_warned, is_past)
+    }
+}
+
+/// Takes back what was about to be told, unless it was: an answer may never come, nor the one who waits for it stay.
+struct Untell<'a> {
+    purses: &'a Purses,
+    draws: &'a [Draw],
+    telling: Vec<i64>,
+}
+
+impl Untell<'_> {
+    fn done(mut self) {
+        self.telling.clear();
+    }
+}
+
+impl Drop for Untell<'_> {
+    fn drop(&mut self) {
+        if self.telling.iter().all(|untold| *untold == 0) {
+            return;
+        }
+        let mut purses = self.purses.lock();
+        for (draw, untold) in self.draws.iter().zip(&self.telling) {
+            if let Some(purse) = purses.get_mut(&draw.key.0) {
+                purse.untold = purse.untold.saturating_add(*untold);
+            }
+        }
+    }
+}
+
+fn is_taken(draws: &[Draw], drawn: &[Drawn]) -> bool {
+    draws.iter().zip(drawn).all(|(draw, drawn)| drawn.fits || !draw.is_enforced)
+}
+
+/// What is taken for a call.
+fn taken(draw: &Draw) -> Usd {
+    draw.cost.min(draw.amount)
+}
+
+fn signed(amount: Usd) -> i64 {
+    i64::try_from(amount.nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn draw(key: u64, amount: u64, cost: u64) -> Draw {
+        Draw {
+            key: Key([key, 0]),
+            budget: "b".into(),
+            ends: Timestamp::MAX,
+            amount: Usd::from_nanos(amount),
+            cost: Usd::from_nanos(cost),
+            is_enforced: true,
+            warn_at: Usd::from_nanos(amount / 2),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_never_exceeds_the_amount_and_what_comes_back_can_be_taken_again(
+            amount in 1..1000_u64, calls in prop::collection::vec((0..400_u64, 0..=100_u64), 1..60),
+        ) {
+            let purses = Purses::new(10, None);
+            let mut spent = 0;
+            for (cost, share) in calls {
+                let (drawn, held) = purses.draw_here_for_tests(&draw(1, amount, cost));
+                prop_assert_eq!(drawn.before.nanos(), spent);
+                prop_assert_eq!(drawn.fits, spent + cost.min(amount) <= amount);
+                if let Some(held) = held {
+                    let used = cost.min(amount) * share / 100;
+                    purses.settle(&held, Usd::from_nanos(used));
+                    spent += used;
+                }
+                prop_assert!(spent <= amount);
+            }
+        }
+    }
+
+    impl Purses {
+        fn draw_here_for_tests(&self, draw: &Draw) -> (Drawn, Option<Held>) {
+            let draws = std::slice::from_ref(draw);
+            let drawn = self.draw_here(draws, 1, Timestamp::UNIX_EPOCH);
+            let held = is_taken(draws, &drawn).then(|| Held { key: draw.key, cost: taken(draw) });
+            (drawn[0], held)
+        }
+    }
+
+    #[test]
+    fn a_refusal_takes_nothing_from_any_and_news_is_news_once() {
+        let purses = Purses::new(10, None);
+        let both = [draw(1, 100, 60), draw(2, 50, 40)];
+        let now = Timestamp::UNIX_EPOCH;
+        assert!(purses.draw_here(&both, 1, now).iter().all(|drawn| drawn.fits && !drawn.is_news));
+        let drawn = purses.draw_here(&both, 1, now);
+        assert!(!drawn[0].fits && !drawn[1].fits && drawn[0].is_news && drawn[1].is_news);
+        let drawn = purses.draw_here(&[draw(1, 100, 40)], 1, now);
+        assert_eq!(drawn, [Drawn { fits: true, before: Usd::from_nanos(60), is_news: false }]);
+    }
+
+    #[test]
+    fn purses_are_bounded_and_the_emptiest_stay() {
+        let purses = Purses::new(16, None);
+        for key in 0..100 {
+            purses.draw_here(&[draw(key, 1000, key)], 1, Timestamp::UNIX_EPOCH);
+            assert!(purses.lock().len() <= 16);
+        }
+        assert!(purses.lock().contains_key(&[99, 0]));
+    }
+}

@@ -1,0 +1,30 @@
+-- Takes from every purse or from none, and adds what the gateway has not told yet.
+-- KEYS: one per purse. ARGV, six per purse: the amount and the cost (nanodollars), whether it is enforced, what was not told,
+-- what the gateway knew to be spent, and how long the purse is kept (milliseconds).
+-- Answers, per purse, whether the cost fits, and what was spent before. Below 9 million dollars doubles are exact; sums are
+-- added by INCRBY, which always is.
+local before, fits, admitted = {}, {}, true
+for i = 1, #KEYS do
+  local at = (i - 1) * 6
+  local known = redis.call('GET', KEYS[i])
+  -- A purse is there until its end: when it is gone while a gateway remembers what was spent, the store lost its data.
+  if not known then
+    redis.call('SET', KEYS[i], ARGV[at + 5])
+    redis.call('PEXPIRE', KEYS[i], ARGV[at + 6])
+  end
+  local spent = redis.call('INCRBY', KEYS[i], ARGV[at + 4])
+  if spent < 0 then
+    redis.call('INCRBY', KEYS[i], string.format('%.0f', -spent))
+    spent = 0
+  end
+  before[i] = spent
+  fits[i] = spent + tonumber(ARGV[at + 2]) <= tonumber(ARGV[at + 1])
+  if not fits[i] and ARGV[at + 3] == '1' then admitted = false end
+end
+local answer = {}
+for i = 1, #KEYS do
+  if admitted then redis.call('INCRBY', KEYS[i], ARGV[(i - 1) * 6 + 2]) end
+  answer[#answer + 1] = fits[i] and 1 or 0
+  answer[#answer + 1] = before[i]
+end
+return answer
