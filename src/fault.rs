@@ -301,6 +301,19 @@ pub const TOO_LONG: &str = "context_length_exceeded";
 /// The code of a fault that is about the gateway's own key.
 pub const CREDENTIALS: &str = "provider_credentials";
 
+/// True for the codes of faults that say that a provider is ill (see [`Fault::is_illness`]), or that it takes no key of ours.
+pub fn is_illness(code: &str) -> bool {
+    const ILL: [&str; 6] = [
+        "provider_unreachable",
+        "provider_timeout",
+        "provider_broken",
+        "stream_incomplete",
+        "provider_error",
+        CREDENTIALS,
+    ];
+    ILL.contains(&code)
+}
+
 /// What callers are asked to wait when nothing better is known.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// What callers are asked to wait while a provider is switched off: an operator must act first.

@@ -99,6 +99,7 @@ impl Gateway {
         let (counter, clock, prices) = (live.clone(), world.clone(), plan.prices.clone());
         let count = move |facts: &Facts| {
             counter.count(facts, &prices);
+            counter.guard(facts, clock.now().as_millisecond());
             let began = clock.now().checked_sub(facts.started.elapsed()).unwrap_or_else(|_| clock.now());
             counter.ledger().note(began, facts, &prices);
         };
@@ -253,6 +254,7 @@ impl Gateway {
         );
         let (spans, reports) = (&self.live.spans().outbox, &self.live.reports().outbox);
         self.metrics.outboxes.sample(spans.tally(), spans.depth(), reports.tally());
+        self.metrics.flags.trips(self.live.flags().trips());
         self.metrics.flags.sample(self.live.switches().iter().map(|(key, known)| (key.clone(), known.switch.part())));
         if let Some(published) = self.door.published() {
             self.metrics.auth.sample(&published.sample());

@@ -21,6 +21,7 @@ use crate::estimate::Estimates;
 use crate::explain::Stories;
 use crate::fault;
 use crate::flags::Flags;
+use crate::flags::guard::Guards;
 use crate::flags::switches::{Subject, Switches};
 use crate::keys::issued::Issued;
 use crate::ledger::Ledger;
@@ -82,6 +83,7 @@ pub struct Live {
     paces: BTreeMap<Arc<str>, Paces>,
     entries: Entries,
     switches: Switches,
+    guards: Guards,
 }
 
 /// What there is once, whatever the configuration says.
@@ -143,6 +145,7 @@ impl Live {
         let flags = Arc::new(Flags::new(redis, plan.flags.state_file.clone()));
         let switches = Switches::of(plan, &flags);
         let shared = store.as_ref().map(|store| (store.redis.clone(), plan.store.on_store_error));
+        let guards = Guards::new(&plan.flags.guards, &switches, &Guards::default());
         let common = Common {
             started: Instant::now(),
             menus: Cache::new(MENUS),
@@ -175,7 +178,14 @@ impl Live {
             |plan| Arc::new(ProviderLive::new(plan, switches.of_subject(Subject::Provider, &plan.name), chance));
         let providers = plan.providers.iter().map(provider).collect();
         let paces = plan.routes.iter().map(|route| (route.name.clone(), Paces::default())).collect();
-        Self { common: Arc::new(common), providers, paces, entries: Entries::new(plan.cache.max_bytes), switches }
+        Self {
+            common: Arc::new(common),
+            providers,
+            paces,
+            entries: Entries::new(plan.cache.max_bytes),
+            switches,
+            guards,
+        }
     }
 
     /// The state for another plan: that of its providers and routes which were there before, fresh state for new ones.
@@ -183,6 +193,7 @@ impl Live {
     #[must_use]
     pub fn adopt(&self, plan: &Plan, chance: &Chance) -> Self {
         let switches = Switches::of(plan, &self.common.flags);
+        let guards = Guards::new(&plan.flags.guards, &switches, &self.guards);
         let provider = |plan: &Arc<ProviderPlan>| {
             let switch = switches.of_subject(Subject::Provider, &plan.name);
             match self.provider(&plan.name) {
@@ -194,14 +205,14 @@ impl Live {
         let paces = plan.routes.iter().map(|route| (route.name.clone(), self.paces(&route.name))).collect();
         let entries = self.entries.under(plan.cache.max_bytes);
         self.stories().bound(plan.explain);
-        Self { common: self.common.clone(), providers, paces, entries, switches }
+        Self { common: self.common.clone(), providers, paces, entries, switches, guards }
     }
 
     /// The same state without that of providers and routes: for who outlives a generation.
     #[must_use]
     pub fn common(&self) -> Self {
-        let (entries, switches) = (self.entries.clone(), Switches::default());
-        Self { common: self.common.clone(), providers: Vec::new(), paces: BTreeMap::new(), entries, switches }
+        let (entries, switches, guards) = (self.entries.clone(), Switches::default(), Guards::default());
+        Self { common: self.common.clone(), providers: Vec::new(), paces: BTreeMap::new(), entries, switches, guards }
     }
 
     /// Work that no single caller waits for: answers that several callers share, and what is renewed in the background. The
@@ -241,6 +252,17 @@ impl Live {
     /// A provider's state.
     pub fn provider(&self, name: &str) -> Option<&Arc<ProviderLive>> {
         self.providers.iter().find(|provider| &*provider.name == name)
+    }
+
+    /// Takes note of a call that has ended for what guards flags, and has those switched off that are to be. `at_ms` is the
+    /// wall clock's time, in milliseconds since 1970.
+    pub fn guard(&self, facts: &Facts, at_ms: i64) {
+        for trip in self.guards.note(facts, self.flags()) {
+            // A call may end because the runtime does.
+            let Ok(runtime) = tokio::runtime::Handle::try_current() else { continue };
+            let flags = self.flags().clone();
+            self.tasks().spawn_on(async move { flags.trip(trip, at_ms).await }, &runtime);
+        }
     }
 
     /// Every switch that can be thrown while the gateway runs, by its flag's key: `use_buildpanel`, and so on.

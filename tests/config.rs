@@ -738,6 +738,8 @@ zzz = 1
 zzz = 1
 [variant.a]
 zzz = 1
+[flag_guard.a]
+zzz = 1
 [route.openai-chat]
 zzz = 1
 timeout.zzz = 1
@@ -774,6 +776,7 @@ fn the_commented_templates_are_valid() {
         "# [guard.NAME]",
         "# [variant.NAME]",
         "# [budget.NAME]",
+        "# [flag_guard.NAME]",
     ] {
         let lines = GATEWAY.lines().skip_while(|line| *line != title).take_while(|line| line.starts_with('#'));
         let bare = lines
@@ -802,6 +805,23 @@ fn a_variant_names_routes_that_there_are_a_percentage_and_what_to_ask() {
         "there is no provider named \"nobody\"",
         "variant.d.targets: this key is missing",
         "are for more than 100 percent of its callers",
+    ] {
+        assert!(shown.contains(wanted), "{wanted:?} is not in\n{shown}");
+    }
+}
+
+#[test]
+fn a_guard_names_a_flag_that_can_be_guarded_and_what_is_too_much() {
+    let shown = problems(
+        "[flag_guard.a]\nflag = \"route_canvas_chat\"\nerror_rate = 5\nfor = \"5m\"\n\
+         [flag_guard.b]\nflag = \"use_openai\"\n",
+        KEYS,
+    );
+    for wanted in [
+        "flag_guard.a.flag: \"route_canvas_chat\" cannot be guarded: allowed are use_buildpanel, use_together, use_openai",
+        "flag_guard.a.error_rate: expected a share, 0.0 to 1.0, got 5",
+        "flag_guard.b.error_rate: this key is missing: name `error_rate`, `p95`, or both",
+        "flag_guard.b.for: this key is missing",
     ] {
         assert!(shown.contains(wanted), "{wanted:?} is not in\n{shown}");
     }

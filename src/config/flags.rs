@@ -1,23 +1,77 @@
-//! Flags: `[flags]`, where they outlive a restart.
+//! Flags: `[flags]`, where they outlive a restart, and `[flag_guard.NAME]`, what switches one off by itself.
 //!
-//! It does not know which flags there are.
+//! It does not know what a flag switches.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
+use super::problem::Report;
+use super::providers;
 use super::reader::Section;
 use super::value;
 
-/// `[flags]`
+/// Fewer calls say little about a share of 5 %.
+const MIN_CALLS: u32 = 20;
+
+/// `[flags]` and all guards.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FlagsPlan {
     /// The file that flags are kept in, where there is one.
     pub state_file: Option<PathBuf>,
+    /// What switches flags off.
+    pub guards: Vec<Arc<FlagGuardPlan>>,
 }
 
-/// `[flags]`
-pub(super) fn read(root: &mut Section<'_>) -> FlagsPlan {
+/// `[flag_guard.NAME]`: a provider or a variant is switched off that has been doing badly for so long.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlagGuardPlan {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The key of the flag: `use_NAME` of a provider, `variant_NAME` of a variant.
+    pub flag: Arc<str>,
+    /// The share of failed calls that is too much.
+    pub error_rate: Option<f64>,
+    /// The time to the first event or the whole answer that is too long for one call in twenty.
+    pub p95: Option<Duration>,
+    /// For how long it must have been so.
+    pub period: Duration,
+    /// Calls in that time before anything is judged.
+    pub min_calls: u32,
+}
+
+/// `[flags]` and `[flag_guard.NAME]`; `guarded` are the keys of the flags that can be guarded.
+pub(super) fn read(root: &mut Section<'_>, guarded: &[Arc<str>], report: &Report) -> FlagsPlan {
     let mut section = root.section("flags");
-    let plan = FlagsPlan { state_file: section.optional("state_file", value::text).map(PathBuf::from) };
+    let state_file = section.optional("state_file", value::text).map(PathBuf::from);
     section.close();
-    plan
+    let mut guards = Vec::new();
+    for (name, node) in root.names("flag_guard") {
+        if !providers::is_name(&name.value) {
+            let message = format!("{:?} is not a name: {}", name.value, providers::NAME_RULE);
+            report.add(&name.origin, "flag_guard", message);
+            continue;
+        }
+        let section = Section::at(node, format!("flag_guard.{}", name.value), report);
+        guards.extend(guard(name.value, section, guarded).map(Arc::new));
+    }
+    FlagsPlan { state_file, guards }
+}
+
+fn guard(name: Arc<str>, mut section: Section<'_>, guarded: &[Arc<str>]) -> Option<FlagGuardPlan> {
+    let flag = section.required("flag", value::text);
+    let known = flag.as_ref().and_then(|flag| guarded.iter().find(|key| ***key == **flag));
+    if let Some(flag) = flag.as_ref().filter(|_| known.is_none()) {
+        let keys = guarded.iter().map(|key| &**key).collect::<Vec<_>>().join(", ");
+        section.problem("flag", format!("\"{}\" cannot be guarded: allowed are {keys}", flag.escape_debug()));
+    }
+    let error_rate = section.optional("error_rate", value::share);
+    let p95 = section.optional("p95", value::duration);
+    if !section.has("error_rate") && !section.has("p95") {
+        section.problem("error_rate", "this key is missing: name `error_rate`, `p95`, or both");
+    }
+    let period = section.required("for", value::duration);
+    let min_calls = section.optional("min_calls", value::few(1)).unwrap_or(MIN_CALLS);
+    section.close();
+    Some(FlagGuardPlan { name, flag: known?.clone(), error_rate, p95, period: period?, min_calls })
 }

@@ -20,6 +20,7 @@ use super::{
     auth, caching, costs, edge, explaining, flags, guards, limits, providers, routes, sentry, tracing, tunnels, value,
     variants,
 };
+use crate::flags::switches::Subject;
 
 /// The defaults: the file in the repository is what the program carries, so the two cannot differ.
 pub(super) const DEFAULTS: &str = include_str!("../../config/gateway.toml");
@@ -163,7 +164,9 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     auth::check_doors(&auth, environment, &server, &routes, &production, report, &mut warnings);
     let limits = limits::read(&mut root, variables, environment, report);
     let explain = explaining::read(&mut root);
-    let flags = flags::read(&mut root);
+    let guarded = providers.plans.iter().map(|provider| Subject::Provider.key(&provider.name));
+    let guarded: Vec<Arc<str>> = guarded.chain(variants.iter().map(|it| Subject::Variant.key(it.name()))).collect();
+    let flags = flags::read(&mut root, &guarded, report);
     let usage = costs::usage(&mut root);
     let budgets = costs::budgets(&mut root, report);
     root.close();

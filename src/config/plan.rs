@@ -16,7 +16,7 @@ pub use super::costs::{BudgetPlan, OnStop, UsagePlan};
 pub use super::edge::{CompressionPlan, CorsPlan, EdgePlan, Origins, SecurityPlan};
 use super::effective::Effective;
 pub use super::explaining::ExplainPlan;
-pub use super::flags::FlagsPlan;
+pub use super::flags::{FlagGuardPlan, FlagsPlan};
 pub use super::guards::{GuardAction, GuardPlan};
 pub use super::input::InputPlan;
 use super::leaving::LeavingPlan;

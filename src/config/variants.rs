@@ -44,6 +44,12 @@ pub(super) struct Written<'a> {
     model: Option<Arc<str>>,
 }
 
+impl Written<'_> {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 /// Reads them all, but for their targets, which mean something only on a route.
 pub(super) fn read<'a>(root: &mut Section<'a>, report: &Report) -> Vec<Written<'a>> {
     let names: Vec<Arc<str>> = root.names("route").into_iter().map(|(name, _)| name.value).collect();

@@ -4,6 +4,7 @@
 //! Calls ask their [`Switch`]es, which are in memory, and never wait for the store. It does not know who may throw one.
 
 pub mod file;
+pub mod guard;
 pub mod record;
 pub mod switches;
 
@@ -16,7 +17,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use self::file::StateFile;
-use self::record::Record;
+use self::guard::Trip;
+use self::record::{Change, Record, What};
 use crate::store::StoreFault;
 use crate::store::redis::Redis;
 use crate::store::redis::ledger::Ledger;
@@ -28,6 +30,12 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// The pause before the store is told again what it has lost.
 const AGAIN: Duration = Duration::from_millis(250);
+
+/// How often a guard tries to switch a flag off: for a minute. If it is still bad then, the guard trips again.
+const TRIES: u32 = 240;
+
+/// Who changes flags when nobody does.
+const GUARD: &str = "guard";
 
 /// Where gateways tell each other that flags have changed.
 const CHANNEL: &str = "flags";
@@ -50,6 +58,7 @@ pub struct Flags {
     /// What the store has lost, with what it holds in its place.
     lost: Mutex<BTreeMap<Arc<str>, String>>,
     to_restore: Notify,
+    trips: Mutex<BTreeMap<(Arc<str>, &'static str), u64>>,
 }
 
 /// A switch that somebody asks. Generations of the configuration that say the same of it share one.
@@ -106,6 +115,7 @@ impl Flags {
             unsaved: Notify::new(),
             lost: Mutex::default(),
             to_restore: Notify::new(),
+            trips: Mutex::default(),
         }
     }
 
@@ -168,6 +178,45 @@ impl Flags {
             false => return Err(NotChanged::Conflict),
         }
         Ok(())
+    }
+
+    /// Switches a flag off for a guard, trying for a minute where the store is out. Whoever was faster has the last word.
+    pub async fn trip(self: &Arc<Self>, trip: Trip, at_ms: i64) {
+        for _ in 0..TRIES {
+            let (before, now) = (self.record(&trip.flag), position(&self.records.load(), &trip.flag, &trip.meant));
+            if !now.is_on {
+                return;
+            }
+            let change = Change {
+                version: 0,
+                position: Some(Position { is_on: false, ..now }),
+                was_meant_to_be_on: trip.meant.is_on,
+                at_ms,
+                by: GUARD.into(),
+                from: None,
+                what: What::Trip,
+                note: Some(trip.note.clone()),
+            };
+            let after = Record::after(before.as_deref(), change);
+            match self.change(&trip.flag, before, after).await {
+                Ok(()) => {
+                    *lock(&self.trips).entry((trip.flag.clone(), trip.reason)).or_default() += 1;
+                    let (flag, reason, note) = (&*trip.flag, trip.reason, &*trip.note);
+                    tracing::error!(target: "tidegate::audit", flag, reason, note, by = GUARD, "a flag was switched off by its guard");
+                    return;
+                }
+                Err(NotChanged::Conflict) => {}
+                Err(fault) => {
+                    tracing::error!(flag = &*trip.flag, ?fault, "a guard cannot switch a flag off: it tries again");
+                }
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// How often guards have switched flags off here, by key and reason.
+    pub fn trips(&self) -> Vec<((Arc<str>, &'static str), u64)> {
+        lock(&self.trips).iter().map(|(trip, count)| (trip.clone(), *count)).collect()
     }
 
     fn change_here(&self, key: Arc<str>, before: Option<&Record>, after: Record) -> Result<(), NotChanged> {

@@ -47,6 +47,8 @@ pub enum What {
     Set,
     /// It was set back to what it was before.
     Undo,
+    /// A guard switched it off.
+    Trip,
 }
 
 impl What {
@@ -55,6 +57,7 @@ impl What {
         match self {
             What::Set => "set",
             What::Undo => "undo",
+            What::Trip => "trip",
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Labels are names of routes, variants and flags, which the config bounds, and words of the code.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -40,6 +40,15 @@ pub struct FlagLabels {
     pub flag: Arc<str>,
 }
 
+/// The labels of what guards did.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TripLabels {
+    /// The flag's key.
+    pub flag: Arc<str>,
+    /// What was too much: `error_rate` or `p95`.
+    pub reason: &'static str,
+}
+
 /// What is known of one call of a variant.
 #[derive(Clone, Copy, Debug)]
 pub struct VariantCall {
@@ -60,6 +69,7 @@ pub struct FlagMetrics {
     first_tokens: Family<VariantLabels, Histogram, fn() -> Histogram>,
     cost: Family<VariantLabels, Counter<f64, AtomicU64>>,
     shares: Family<FlagLabels, Gauge<f64, AtomicU64>>,
+    trips: Family<TripLabels, Counter>,
 }
 
 impl FlagMetrics {
@@ -70,6 +80,7 @@ impl FlagMetrics {
             first_tokens: Family::new_with_constructor(seconds),
             cost: Family::default(),
             shares: Family::default(),
+            trips: Family::default(),
         }
     }
 
@@ -86,6 +97,7 @@ impl FlagMetrics {
         registry.register("tidegate_variant_cost_usd", about, self.cost.clone());
         let about = "For which part of the callers a flag is on; 0 to 1";
         registry.register("tidegate_flag_share", about, self.shares.clone());
+        registry.register("tidegate_flag_trips", "Flags that guards have switched off", self.trips.clone());
     }
 
     /// Counts a call of a route with variants.
@@ -99,6 +111,13 @@ impl FlagMetrics {
         }
         if let Some(cost) = call.cost {
             self.cost.get_or_create(&labels).inc_by(cost);
+        }
+    }
+
+    /// Sets how often guards have switched flags off, which the flags themselves count.
+    pub fn trips(&self, trips: Vec<((Arc<str>, &'static str), u64)>) {
+        for ((flag, reason), count) in trips {
+            self.trips.get_or_create(&TripLabels { flag, reason }).inner().store(count, Ordering::Relaxed);
         }
     }
 

@@ -266,7 +266,7 @@ impl Watch {
             metrics.caches.results.get_or_create(&labels).inc();
         }
         if let Some(taken) = &facts.variant {
-            metrics.flags.count(&self.route, &taken.name, self.variant_call(facts, taken, status));
+            metrics.flags.count(&self.route, &taken.name, self.variant_call(facts, taken));
         }
         for fact in &facts.limits {
             let labels = DecisionLabels { limit: fact.rule.clone(), decision: fact.decision.as_str() };
@@ -346,12 +346,11 @@ impl Watch {
         }
     }
 
-    fn variant_call(&self, facts: &Facts, taken: &Taken, status: u16) -> VariantCall {
-        let outcome = match facts.fault {
+    fn variant_call(&self, facts: &Facts, taken: &Taken) -> VariantCall {
+        let outcome = match facts.blame {
+            Some(Blame::Caller) => "rejected",
+            Some(_) => "failed",
             None if !self.is_complete => "cancelled",
-            // What went wrong is told in an answer that has begun, too.
-            Some(_) if !(400..500).contains(&status) => "failed",
-            Some(_) => "rejected",
             None if taken.has_failed => "fell_back",
             None => "ok",
         };
