@@ -15,6 +15,8 @@ mod groups;
 #[path = "store/server.rs"]
 mod server;
 
+#[path = "store/costs.rs"]
+mod costs;
 #[path = "store/exact.rs"]
 mod exact;
 #[path = "store/failures.rs"]

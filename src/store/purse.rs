@@ -7,11 +7,13 @@
 //! bought.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::redis::{Redis, Script};
 use super::{Key, OnStoreError, StoreFault};
@@ -22,6 +24,8 @@ const WAITING: usize = 4096;
 
 /// How long the store keeps a purse beyond its end, in milliseconds: late corrections find it, and gateways' clocks differ.
 const BEYOND: i64 = 3_600_000;
+
+const UNKNOWN: i64 = i64::MIN;
 
 /// One purse's part of a question.
 #[derive(Clone, Debug)]
@@ -87,6 +91,9 @@ struct Shared {
     redis: Arc<Redis>,
     on_error: OnStoreError,
     draw: Script,
+    /// The store's clock less ours, in milliseconds, as of its last answer; [`UNKNOWN`] before the first.
+    ahead: AtomicI64,
+    start: Instant,
     to_tell: mpsc::Sender<Key>,
     told: Mutex<Option<mpsc::Receiver<Key>>>,
 }
@@ -97,7 +104,8 @@ impl Purses {
         let shared = shared.map(|(redis, on_error)| {
             let (to_tell, told) = mpsc::channel(WAITING);
             let draw = Script::new(include_str!("redis/draw.lua"));
-            Shared { redis, on_error, draw, to_tell, told: Mutex::new(Some(told)) }
+            let (ahead, start) = (AtomicI64::new(UNKNOWN), Instant::now());
+            Shared { redis, on_error, draw, ahead, start, to_tell, told: Mutex::new(Some(told)) }
         });
         Self { purses: Mutex::default(), max_purses, shared, lost: AtomicU64::new(0) }
     }
@@ -217,7 +225,8 @@ impl Purses {
             return Err(StoreFault::Out);
         }
         let mut keys = Vec::with_capacity(draws.len());
-        let mut arguments = Vec::with_capacity(draws.len() * 6);
+        let mut arguments = Vec::with_capacity(draws.len() * 6 + 1);
+        arguments.push(shared.latest().to_string());
         let mut telling = Vec::with_capacity(draws.len());
         {
             let mut purses = self.lock();
@@ -238,13 +247,23 @@ impl Purses {
         }
         let untell = Untell { purses: self, draws, telling };
         let answer: Vec<u64> = shared.redis.run_script(&shared.draw, &keys, &arguments).await?;
-        if answer.len() != draws.len() * 2 {
-            return Err(StoreFault::Broken("an answer of another length".into()));
+        let rows = match answer.split_first() {
+            Some((time, rows)) => {
+                shared.note_time(*time);
+                rows
+            }
+            None => &[],
+        };
+        match rows.len() {
+            0 => return Err(StoreFault::Timeout),
+            length if length != draws.len() * 2 => {
+                return Err(StoreFault::Broken("an answer of another length".into()));
+            }
+            _ => untell.done(),
         }
-        untell.done();
         let mut purses = self.lock();
         let mut drawn = Vec::with_capacity(draws.len());
-        for (draw, row) in draws.iter().zip(answer.chunks_exact(2)) {
+        for (draw, row) in draws.iter().zip(rows.chunks_exact(2)) {
             let purse = self.purse(&mut purses, draw, now);
             purse.spent = row[1];
             drawn.push(Drawn { fits: row[0] == 1, before: Usd::from_nanos(row[1]), is_news: purse.is_news(draw) });
@@ -307,6 +326,30 @@ impl Purse {
         let is_past = self.total() >= draw.warn_at.nanos();
         is_past && !std::mem::replace(&mut self.is_warned, is_past)
     }
+}
+
+impl Shared {
+    /// Until when the store may still do what it is asked now, by its own clock: a question that it finds in its socket when it
+    /// wakes up was given up long ago.
+    fn latest(&self) -> i64 {
+        match self.ahead.load(Ordering::Relaxed) {
+            UNKNOWN => 0,
+            ahead => self.now().saturating_add(ahead).saturating_add(milliseconds(self.redis.timeout())),
+        }
+    }
+
+    fn note_time(&self, time: u64) {
+        let ahead = i64::try_from(time).unwrap_or(i64::MAX).saturating_sub(self.now());
+        self.ahead.store(ahead, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> i64 {
+        milliseconds(self.start.elapsed())
+    }
+}
+
+fn milliseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Takes back what was about to be told, unless it was: an answer may never come, nor the one who waits for it stay.

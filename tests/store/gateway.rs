@@ -19,19 +19,19 @@ use tokio_util::task::TaskTracker;
 use crate::server::{Server, until};
 
 /// A gateway with its keepers. Dropped, they stop.
-struct Running {
-    gateway: Arc<Gateway>,
+pub(crate) struct Running {
+    pub(crate) gateway: Arc<Gateway>,
     over: CancellationToken,
 }
 
-struct Answer {
-    status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     headers: http::HeaderMap,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Running {
-    fn start(url: &str, config: &str, seed: u64) -> Self {
+    pub(crate) fn start(url: &str, config: &str, seed: u64) -> Self {
         let variables: BTreeMap<String, String> =
             [("TOGETHER_API_KEY", "k"), ("OPENAI_API_KEY", "k"), ("USE_BUILDPANEL", "true"), ("REDIS_URL", url)]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -45,7 +45,7 @@ impl Running {
         Self { gateway, over }
     }
 
-    async fn ask(&self, method: &str, path: &str, body: &'static str) -> Answer {
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: &'static str) -> Answer {
         let request = Request::builder().method(method).uri(path).header("x-user-id", "ann");
         let request = request.header("content-type", "application/json").body(Full::new(Bytes::from(body))).unwrap();
         let response = ingress::handle(&self.gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await;
@@ -62,7 +62,7 @@ impl Running {
         serde_json::from_str(&self.ask("GET", "/health/status", "").await.body).unwrap()
     }
 
-    fn has_metric(&self, line: &str) -> bool {
+    pub(crate) fn has_metric(&self, line: &str) -> bool {
         self.gateway.metrics_text(false).lines().any(|it| it == line)
     }
 }

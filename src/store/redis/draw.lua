@@ -1,11 +1,15 @@
 -- Takes from every purse or from none, and adds what the gateway has not told yet.
--- KEYS: one per purse. ARGV, six per purse: the amount and the cost (nanodollars), whether it is enforced, what was not told,
+-- KEYS: one per purse. ARGV: the latest time for it (milliseconds, 0: any), as nobody waits for the answer after that and what
+-- was taken would stay taken; then, six per purse: the amount and the cost (nanodollars), whether it is enforced, what was not told,
 -- what the gateway knew to be spent, and how long the purse is kept (milliseconds).
--- Answers, per purse, whether the cost fits, and what was spent before. Below 9 million dollars doubles are exact; sums are
+-- Answers the time and, unless it is too late, per purse, whether the cost fits, and what was spent before. Below 9 million dollars doubles are exact; sums are
 -- added by INCRBY, which always is.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if ARGV[1] ~= '0' and now > tonumber(ARGV[1]) then return { now } end
 local before, fits, admitted = {}, {}, true
 for i = 1, #KEYS do
-  local at = (i - 1) * 6
+  local at = (i - 1) * 6 + 1
   local known = redis.call('GET', KEYS[i])
   -- A purse is there until its end: when it is gone while a gateway remembers what was spent, the store lost its data.
   if not known then
@@ -21,9 +25,9 @@ for i = 1, #KEYS do
   fits[i] = spent + tonumber(ARGV[at + 2]) <= tonumber(ARGV[at + 1])
   if not fits[i] and ARGV[at + 3] == '1' then admitted = false end
 end
-local answer = {}
+local answer = { now }
 for i = 1, #KEYS do
-  if admitted then redis.call('INCRBY', KEYS[i], ARGV[(i - 1) * 6 + 2]) end
+  if admitted then redis.call('INCRBY', KEYS[i], ARGV[(i - 1) * 6 + 3]) end
   answer[#answer + 1] = fits[i] and 1 or 0
   answer[#answer + 1] = before[i]
 end

@@ -209,6 +209,11 @@ impl Redis {
         lock(&self.standing).clone()
     }
 
+    /// The longest that anybody waits for one answer.
+    pub fn timeout(&self) -> Duration {
+        self.settings.timeout
+    }
+
     /// Gateways that share it, this one included; the last number known while it is out.
     pub fn gateways(&self) -> u32 {
         self.gateways.load(Ordering::Relaxed)
