@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::Method;
 
+use crate::calendar::Period;
 use crate::caller::{self, Caller};
 use crate::config::plan::{CallerKind, Plan, ProviderPlan, RoutePlan, TargetPlan};
 use crate::fault::RequestFault;
@@ -244,6 +245,11 @@ impl Gateway {
         // A budget of which nobody has spent anything in this period is there too.
         let unspent = self.plan.budgets.iter().map(|plan| (plan.name.clone(), 0.0));
         self.metrics.limits.budgets(unspent.chain(self.live.purses().shares(self.world.now())));
+        let usage = &self.plan.usage;
+        for (period, most) in [(Period::Day, usage.user_day), (Period::Month, usage.user_month)] {
+            let users = self.live.ledger().users_over(period, most, self.world.now());
+            self.metrics.limits.users_over(period.as_str(), users);
+        }
         self.metrics.limits.sample(&self.live.store_sample());
         self.metrics.caches.sample(&self.live.cache_sample());
         let tunnels = self.live.tunnels().report();

@@ -22,6 +22,10 @@ use crate::money::Usd;
 pub struct UsagePlan {
     /// Rows of the ledger that are kept in memory.
     pub max_rows: usize,
+    /// Users who spend more in a day, or in a month, are counted for operators.
+    pub user_day: Usd,
+    /// See `user_day`.
+    pub user_month: Usd,
 }
 
 /// `[budget.NAME]`: how much may be spent, by whom, and what happens then.
@@ -80,8 +84,10 @@ impl BudgetPlan {
 pub(super) fn usage(root: &mut Section<'_>) -> UsagePlan {
     let mut section = root.section("usage");
     let max_rows = section.required("max_rows", value::integer("a number", 1_000, 10_000_000)).unwrap_or(1_000);
+    let user_day = section.required("user_day", usd).unwrap_or_default();
+    let user_month = section.required("user_month", usd).unwrap_or_default();
     section.close();
-    UsagePlan { max_rows: usize::try_from(max_rows).unwrap_or(1_000) }
+    UsagePlan { max_rows: usize::try_from(max_rows).unwrap_or(1_000), user_day, user_month }
 }
 
 /// `[budget.NAME]`

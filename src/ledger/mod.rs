@@ -7,6 +7,7 @@ pub mod book;
 pub mod row;
 mod shared;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -16,6 +17,7 @@ pub use self::row::{Dimension, Row, Sums};
 use self::shared::Shared;
 use crate::calendar::Period;
 use crate::config::plan::Prices;
+use crate::money::Usd;
 use crate::store::redis::Redis;
 use crate::trail::Facts;
 
@@ -83,6 +85,20 @@ impl Ledger {
             Some((*start, page.iter().map(|(row, sums)| (row.clone(), *sums)).collect()))
         };
         starts.iter().filter_map(page).collect()
+    }
+
+    /// How many users have spent more than so much in the period that is now, as far as this process counted. Users of
+    /// different tenants are different ones; those whose names were left out for want of room are not among them.
+    pub fn users_over(&self, period: Period, most: Usd, now: Timestamp) -> usize {
+        let book = self.lock();
+        let mut spent: BTreeMap<[&str; 2], Usd> = BTreeMap::new();
+        for (row, sums) in book.page(period, period.start(now)).into_iter().flatten() {
+            let user = &**row.of(Dimension::User);
+            if !matches!(user, "" | row::OTHER) {
+                *spent.entry([row.of(Dimension::Tenant), user]).or_default() += sums.cost_usd;
+            }
+        }
+        spent.values().filter(|spent| **spent > most).count()
     }
 
     /// Tells the shared store what was counted since it was last told. Runs until dropped.

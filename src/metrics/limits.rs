@@ -53,6 +53,13 @@ pub struct BudgetLabels {
     pub budget: Arc<str>,
 }
 
+/// The labels of a kind of period.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PeriodLabels {
+    /// `day` or `month`.
+    pub period: &'static str,
+}
+
 /// The metrics.
 #[derive(Default)]
 pub struct LimitMetrics {
@@ -63,6 +70,7 @@ pub struct LimitMetrics {
     /// `tidegate_budget_refused_total`
     pub budgets_refused: Family<BudgetLabels, Counter>,
     budgets_used: Family<BudgetLabels, Gauge<f64, AtomicU64>>,
+    users_over: Family<PeriodLabels, Gauge>,
     keys: Gauge,
     evicted: Counter,
     unsettled: Counter,
@@ -80,6 +88,12 @@ impl LimitMetrics {
         registry.register("tidegate_budget_refused", "Calls that a budget refused", refused);
         let used = self.budgets_used.clone();
         registry.register("tidegate_budget_used_ratio", "The largest share that is spent of any of its purses", used);
+        let users = self.users_over.clone();
+        registry.register(
+            "tidegate_users_over_budget",
+            "Users who spent more than usage.user_day or user_month",
+            users,
+        );
         registry.register("tidegate_limit_keys", "Callers that are remembered here", self.keys.clone());
         let evicted = self.evicted.clone();
         registry.register(
@@ -101,6 +115,12 @@ impl LimitMetrics {
         for (budget, share) in shares {
             self.budgets_used.get_or_create(&BudgetLabels { budget }).set(share);
         }
+    }
+
+    /// Sets how many users have spent more than they usually may in a period of this kind.
+    pub fn users_over(&self, period: &'static str, users: usize) {
+        let users = i64::try_from(users).unwrap_or(i64::MAX);
+        self.users_over.get_or_create(&PeriodLabels { period }).set(users);
     }
 
     /// Sets what is counted elsewhere.
