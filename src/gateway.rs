@@ -97,6 +97,7 @@ impl Gateway {
     fn build(plan: Plan, live: Arc<Live>, world: Arc<World>, before: Option<&Self>) -> Result<Self, String> {
         let metrics = live.metrics().clone();
         let generation = before.map_or(1, |before| before.generation + 1);
+        metrics.bound(plan.metrics.max_models, plan.metrics.max_tenants);
         let (counter, clock, prices) = (live.clone(), world.clone(), plan.prices.clone());
         let count = move |facts: &Facts| {
             counter.count(facts, &prices);

@@ -326,7 +326,8 @@ impl Live {
             let results = std::array::from_fn(|index| (words[index], counts[index]));
             SharedSample { is_up: !cluster.redis().is_out(), results }
         });
-        CacheSample { bytes: fill.bytes, entries: fill.entries, evicted: fill.evicted, flying, shared }
+        let (hits, misses) = self.cache_counts();
+        CacheSample { bytes: fill.bytes, entries: fill.entries, evicted: fill.evicted, flying, hits, misses, shared }
     }
 
     /// Time since the start.

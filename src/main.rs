@@ -91,8 +91,13 @@ enum Command {
     },
     /// Print the configuration's JSON Schema, for editors. `config/gateway.schema.json` is a copy.
     Schema,
-    /// Print the configuration's reference in Markdown: every key with what it takes. `docs/configuration.md` is a copy.
-    Reference,
+    /// Print a reference in Markdown: every key of the configuration with what it takes, or every metric.
+    /// `docs/configuration.md` and `docs/metrics.md` are copies.
+    Reference {
+        /// What it is about.
+        #[arg(value_enum, default_value_t)]
+        subject: reference::Subject,
+    },
     /// Ask a running gateway how it is. Exit code 0 healthy, 1 degraded, 2 unhealthy or unreachable.
     Health {
         /// The gateway's base URL.
@@ -122,7 +127,7 @@ fn main() -> ExitCode {
         }
         Command::Explain { id, url } => explain::run(id.as_deref(), &url),
         Command::Schema => reference::schema(),
-        Command::Reference => reference::run(),
+        Command::Reference { subject } => reference::run(subject),
         Command::Health { url } => health::run(&url),
     }
 }

@@ -1,16 +1,22 @@
 //! Every metric's name, in one place. Only `policy/observe` and the server write here; the rest is sampled for each page.
 //!
 //! It knows no policy. Labels are bounded by construction: routes, providers and fault codes come from the config and the
-//! code, never from a request.
+//! code. Of the names that come with requests, [`bounded`] lets so many become labels.
 
 pub mod auth;
+pub mod bounded;
 pub mod caches;
+pub mod callers;
 pub mod flags;
+pub mod gen_ai;
 pub mod guards;
 pub mod limits;
 pub mod outboxes;
+mod process;
+mod reference;
 pub mod tunnels;
 
+use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,18 +24,23 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::exemplar::HistogramWithExemplars;
-use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+pub use self::reference::reference;
+
 use self::auth::AuthMetrics;
 use self::caches::CacheMetrics;
+use self::callers::CallerMetrics;
 use self::flags::FlagMetrics;
+use self::gen_ai::GenAiMetrics;
 use self::guards::GuardMetrics;
 use self::limits::LimitMetrics;
 use self::outboxes::{OutboxMetrics, TraceLabel};
+use self::process::ProcessMetrics;
 use self::tunnels::TunnelMetrics;
 
 /// Seconds. The deployments' targets (0.1 s for a cached answer, 0.5 s for the gateway's share, 5 s at p95, 10 s at p99)
@@ -37,7 +48,7 @@ use self::tunnels::TunnelMetrics;
 const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0];
 
 /// The labels of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
     /// The route's name, or `none`.
     pub route: Arc<str>,
@@ -48,14 +59,14 @@ pub struct RequestLabels {
 }
 
 /// The labels of a route's durations.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RouteLabels {
     /// The route's name, or `none`.
     pub route: Arc<str>,
 }
 
 /// The labels of a call at a provider.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ProviderCallLabels {
     /// The provider's name.
     pub provider: Arc<str>,
@@ -64,7 +75,7 @@ pub struct ProviderCallLabels {
 }
 
 /// The labels of an attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct AttemptLabels {
     /// The provider's name.
     pub provider: Arc<str>,
@@ -73,14 +84,14 @@ pub struct AttemptLabels {
 }
 
 /// The labels of what is counted per provider.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ProviderLabels {
     /// The provider's name.
     pub provider: Arc<str>,
 }
 
 /// The labels of an instance of a provider.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct InstanceLabels {
     /// The provider's name.
     pub provider: Arc<str>,
@@ -89,7 +100,7 @@ pub struct InstanceLabels {
 }
 
 /// The labels of degraded answers.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DegradedLabels {
     /// The route's name.
     pub route: Arc<str>,
@@ -98,7 +109,7 @@ pub struct DegradedLabels {
 }
 
 /// The labels of stream events.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct EventLabels {
     /// The provider's name.
     pub provider: Arc<str>,
@@ -107,7 +118,7 @@ pub struct EventLabels {
 }
 
 /// The labels of tokens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct TokenLabels {
     /// The provider's name.
     pub provider: Arc<str>,
@@ -115,12 +126,12 @@ pub struct TokenLabels {
     pub kind: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabels {
     result: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
 }
@@ -184,6 +195,11 @@ pub struct Metrics {
     pub flags: FlagMetrics,
     /// Of what is sent to collectors.
     pub outboxes: OutboxMetrics,
+    /// Of what callers asked for: `chat_requests_total`, `chat_request_duration_seconds`, `tidegate_tenant_requests_total`.
+    pub callers: CallerMetrics,
+    /// Of what was asked of models: `gen_ai_client_operation_duration_seconds`, `gen_ai_client_token_usage`,
+    /// `gen_ai_client_operation_time_to_first_chunk_seconds`.
+    pub gen_ai: GenAiMetrics,
     /// `tidegate_connections`: callers' connections.
     pub connections: Gauge,
     /// `tidegate_connections_shed_total`: closed at once because there were too many.
@@ -200,7 +216,7 @@ pub struct Metrics {
     config_loaded: Gauge<f64, AtomicU64>,
     /// `tidegate_cost_usd_total`: what providers' answers cost by the price table.
     cost: Family<ProviderLabels, Counter<f64, AtomicU64>>,
-    memory: Gauge<f64, AtomicU64>,
+    process: ProcessMetrics,
     memory_limit: Gauge<f64, AtomicU64>,
     /// Held while what is sampled is set and written.
     page: Mutex<()>,
@@ -211,6 +227,15 @@ pub type TracedHistogram = HistogramWithExemplars<TraceLabel>;
 
 fn traced_seconds() -> TracedHistogram {
     HistogramWithExemplars::new(SECONDS.into_iter())
+}
+
+/// Makes a family have a member.
+fn one<L, M, C>(family: &Family<L, M, C>)
+where
+    L: Clone + Default + Eq + Hash,
+    C: MetricConstructor<M>,
+{
+    drop(family.get_or_create(&L::default()));
 }
 
 fn seconds() -> Histogram {
@@ -253,6 +278,8 @@ impl Metrics {
             guards: GuardMetrics::default(),
             flags: FlagMetrics::new(seconds),
             outboxes: OutboxMetrics::default(),
+            callers: CallerMetrics::default(),
+            gen_ai: GenAiMetrics::default(),
             connections: Gauge::default(),
             connections_shed: Counter::default(),
             buffered: Gauge::default(),
@@ -261,7 +288,7 @@ impl Metrics {
             config_is_fine: Gauge::default(),
             config_loaded: Gauge::default(),
             cost: Family::default(),
-            memory: Gauge::default(),
+            process: ProcessMetrics::default(),
             memory_limit: Gauge::default(),
             page: Mutex::default(),
         };
@@ -329,6 +356,8 @@ impl Metrics {
         metrics.guards.register(&mut registry);
         metrics.flags.register(&mut registry);
         metrics.outboxes.register(&mut registry);
+        metrics.callers.register(&mut registry);
+        metrics.gen_ai.register(&mut registry);
         registry.register("tidegate_connections", "Open connections of callers", metrics.connections.clone());
         let shed = metrics.connections_shed.clone();
         registry.register("tidegate_connections_shed", "Connections closed at once because there were too many", shed);
@@ -346,10 +375,44 @@ impl Metrics {
         registry.register("tidegate_cost_usd", "Cost of providers' answers by the price table", metrics.cost.clone());
         let limit = metrics.memory_limit.clone();
         registry.register_with_unit("tidegate_memory_limit", "Memory that this process may use", Unit::Bytes, limit);
-        let memory = metrics.memory.clone();
-        registry.register_with_unit("process_resident_memory", "Resident memory", Unit::Bytes, memory);
+        metrics.process.register(&mut registry);
         metrics.registry = registry;
         metrics
+    }
+
+    /// Sets how many names that come with requests become labels.
+    pub fn bound(&self, models: usize, tenants: usize) {
+        self.gen_ai.models.allow(models);
+        self.callers.tenants.allow(tenants);
+    }
+
+    /// One sample of each, so that a page has them all.
+    fn fill(&self) {
+        one(&self.requests);
+        one(&self.durations);
+        one(&self.first_tokens);
+        one(&self.degraded);
+        one(&self.provider_calls);
+        one(&self.attempts);
+        one(&self.provider_durations);
+        one(&self.stream_events);
+        one(&self.tokens);
+        one(&self.config_reloads);
+        one(&self.cost);
+        let of_providers = [&self.provider_up, &self.breaker_state, &self.key_refused];
+        let of_places = [&self.concurrency_limit, &self.concurrency_in_flight, &self.concurrency_waiting];
+        of_providers.into_iter().chain(of_places).for_each(one);
+        [&self.breaker_transitions, &self.breaker_refused, &self.concurrency_refused].into_iter().for_each(one);
+        [&self.instance_in_flight, &self.instance_ejected].into_iter().for_each(one);
+        self.limits.fill();
+        self.caches.fill();
+        self.tunnels.fill();
+        self.auth.fill();
+        self.guards.fill();
+        self.outboxes.fill();
+        self.flags.fill();
+        self.callers.fill();
+        self.gen_ai.fill();
     }
 
     /// Begins a page. What belongs to one provider is set anew for each, so that one that is gone leaves no gauge behind
@@ -428,7 +491,7 @@ impl Metrics {
 
     /// The metrics as text. OpenMetrics when asked for, else Prometheus' older text format.
     pub fn render(&self, open_metrics: bool) -> String {
-        self.memory.set(resident_memory().unwrap_or(0) as f64);
+        self.process.sample();
         self.memory_limit.set(memory_limit().unwrap_or(0) as f64);
         let mut text = String::with_capacity(16 * 1024);
         if text::encode(&mut text, &self.registry).is_err() {

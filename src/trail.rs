@@ -83,6 +83,10 @@ impl Trail {
 pub struct Facts {
     /// When the request's head had arrived.
     pub started: Instant,
+    /// What is asked for, in the configuration's word; `None` while that is not known.
+    pub call: Option<&'static str>,
+    /// True when the answer is wanted as a stream.
+    pub is_stream: bool,
     /// Bytes of the request's body.
     pub bytes_in: u64,
     /// Attempts at providers, oldest first.
@@ -162,6 +166,8 @@ impl Facts {
     fn new(started: Instant) -> Self {
         Self {
             started,
+            call: None,
+            is_stream: false,
             bytes_in: 0,
             attempts: Vec::new(),
             steps: Vec::new(),

@@ -695,6 +695,8 @@ zzz = 1
 tls.zzz = 1
 [log]
 zzz = 1
+[metrics]
+zzz = 1
 [store]
 zzz = 1
 [health]

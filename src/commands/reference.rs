@@ -5,16 +5,29 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use crate::config;
+use crate::{config, metrics};
 
 /// Prints the schema of the configuration.
 pub fn schema() -> ExitCode {
     print(&config::schema())
 }
 
-/// Prints the reference of the configuration.
-pub fn run() -> ExitCode {
-    print(&config::reference())
+/// What a reference is about.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+pub enum Subject {
+    /// Every key of the configuration.
+    #[default]
+    Configuration,
+    /// Every metric.
+    Metrics,
+}
+
+/// Prints a reference.
+pub fn run(subject: Subject) -> ExitCode {
+    print(&match subject {
+        Subject::Configuration => config::reference(),
+        Subject::Metrics => metrics::reference(),
+    })
 }
 
 /// A reader that has seen enough is no mistake.

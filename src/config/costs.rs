@@ -11,6 +11,7 @@ use super::limits::{self, check_routes, names_route};
 use super::plan::{KeyPlan, ModelMap};
 use super::problem::Report;
 use super::reader::{At, Section};
+use super::shape::Shape;
 use super::value::{self, Parsed, Wanted};
 use super::{providers, value as values};
 use crate::calendar::Period;
@@ -176,7 +177,9 @@ fn key_choice(value: &Value) -> Parsed<KeyPlan> {
 const MOST: Usd = Usd::from_nanos(1_000_000 * crate::money::NANOS);
 
 fn usd(value: &Value) -> Parsed<Usd> {
-    let wanted = || Wanted::new("an amount", "USD, above 0 and at most 1000000, with up to six decimals");
+    let shape = || Shape::Number { min: 0.0, max: Some(1_000_000.0) };
+    let wanted =
+        || Wanted::new("an amount", "USD, above 0 and at most 1000000, with up to six decimals").shaped(shape());
     let millionths = amount(value).map_err(|_| wanted())?;
     let amount = millionths.checked_mul(1_000).map(Usd::from_nanos);
     amount.filter(|amount| *amount > Usd::default() && *amount <= MOST).ok_or_else(wanted)

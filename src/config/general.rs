@@ -15,7 +15,7 @@ use super::plan::{
     StorePlan,
 };
 use super::problem::Report;
-use super::reader::{At, Section};
+use super::reader::{At, Section, note_text};
 use super::secret::Secret;
 use super::shape::Form;
 use super::{amounts, leaving, tls, value};
@@ -242,10 +242,8 @@ pub(super) fn model_maps(root: &mut Section<'_>, report: &Report) -> BTreeMap<Ar
 
 /// A table of models by pattern, called `path` in messages.
 pub(super) fn model_map(node: &super::document::Node, path: String, report: &Report) -> ModelMap {
-    report.note(|known| {
-        known.add(&path, Form::Names);
-        value::taken(value::text).into_iter().for_each(|text| known.add(&format!("{path}.x"), Form::One(text)));
-    });
+    report.note(|known| known.add(&path, Form::Names));
+    note_text(report, &format!("{path}.x"));
     let super::document::Value::Table(table) = &node.value else {
         // Reported by the section itself.
         Section::at(node, path, report).close();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::document::Value;
 use super::problem::Report;
 use super::providers;
-use super::reader::Section;
+use super::reader::{Section, note_text};
 use super::value::{self, Parsed, Wanted};
 use crate::patterns::{KNOWN, MAX_AUTOMATON, MAX_PATTERNS, Pattern, Patterns, known};
 
@@ -103,6 +103,7 @@ fn own(section: &mut Section<'_>, report: &Report) -> Vec<Pattern> {
     let mut patterns = Vec::new();
     for (name, node) in section.names("own") {
         let path = section.path_of(&format!("own.{}", name.value.escape_debug()));
+        note_text(report, &path);
         if !providers::is_name(&name.value) || KNOWN.contains(&&*name.value) {
             let message = format!("not a name for it: {}, and not that of a built-in pattern", providers::NAME_RULE);
             report.add(&name.origin, path, message);

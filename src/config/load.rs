@@ -17,8 +17,8 @@ use super::record::Known;
 use super::remarks;
 use super::routes::Context;
 use super::{
-    auth, caching, costs, edge, explaining, flags, guards, limits, providers, routes, sentry, tracing, tunnels, value,
-    variants,
+    auth, caching, costs, edge, explaining, flags, guards, labels, limits, providers, routes, sentry, tracing, tunnels,
+    value, variants,
 };
 use crate::flags::switches::Subject;
 
@@ -169,6 +169,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let flags = flags::read(&mut root, &guarded, report);
     let usage = costs::usage(&mut root);
     let budgets = costs::budgets(&mut root, report);
+    let metrics = labels::read(&mut root);
     root.close();
     let prices = Prices::new(prices, providers.prices);
     let providers = providers.plans;
@@ -193,6 +194,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         tracing,
         sentry,
         budgets,
+        metrics,
         warnings,
         effective: Effective::default(),
     }

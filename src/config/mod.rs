@@ -15,6 +15,7 @@ mod flags;
 mod general;
 pub mod guards;
 pub mod input;
+pub mod labels;
 pub mod leaving;
 pub mod limits;
 pub mod load;

@@ -19,6 +19,7 @@ pub use super::explaining::ExplainPlan;
 pub use super::flags::{FlagGuardPlan, FlagsPlan};
 pub use super::guards::{GuardAction, GuardPlan};
 pub use super::input::InputPlan;
+pub use super::labels::MetricsPlan;
 use super::leaving::LeavingPlan;
 pub use super::limits::{KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity};
 pub use super::models::{ModelMap, Pattern, Price, PriceList, Prices, Quote};
@@ -75,6 +76,8 @@ pub struct Plan {
     pub sentry: SentryPlan,
     /// How much may be spent.
     pub budgets: Vec<Arc<BudgetPlan>>,
+    /// How many names become labels of metrics.
+    pub metrics: MetricsPlan,
     /// What an operator should know although nothing is wrong enough to refuse the start.
     pub warnings: Vec<String>,
     /// All of it as it was written, for those who look.

@@ -230,6 +230,15 @@ impl<'a> Section<'a> {
     }
 }
 
+/// Notes that a key takes a text, where it stands under a name that the user chose and no section reads it.
+pub(super) fn note_text(report: &Report, path: &str) {
+    report.note(|known| {
+        if let Some(text) = value::taken(value::text) {
+            known.add(path, Form::One(text));
+        }
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::document::parse;

@@ -188,6 +188,12 @@ fn words(is_allowed: impl Fn(CallKind) -> bool) -> String {
     words.join(", ")
 }
 
+/// Notes how targets are written, whoever reads them.
+pub(super) fn note_targets(section: &Section<'_>) {
+    section.note("targets", || value::taken(value::text).map(Form::List));
+    section.note("targets", || Some(Form::Tables));
+}
+
 pub(super) fn targets(
     section: &mut Section<'_>,
     call: Option<CallKind>,
@@ -196,8 +202,7 @@ pub(super) fn targets(
     instruction: Option<&Arc<str>>,
 ) -> Vec<TargetPlan> {
     let path = section.path_of("targets");
-    section.note("targets", || value::taken(value::text).map(Form::List));
-    section.note("targets", || Some(Form::Tables));
+    note_targets(section);
     let is_local = call.is_some_and(CallKind::is_local);
     let items: &[Node] = match section.node("targets") {
         None if is_local => return Vec::new(),

@@ -65,6 +65,10 @@ fn of(known: &Known, path: &str, pages: &Pages) -> Json {
 
 /// A table with the keys that it can have.
 fn table(known: &Known, path: &str, pages: &Pages) -> Json {
+    // Nobody has read such a table with anything in it.
+    if known.inside.is_empty() {
+        return json!({ "type": "object" });
+    }
     let inside = known.inside.iter();
     let properties: Map<String, Json> =
         inside.map(|(key, known)| (key.clone(), of(known, &format!("{path}.{key}"), pages))).collect();
@@ -79,7 +83,7 @@ fn names(known: &Known, path: &str, pages: &Pages) -> Json {
         true => table(named, &path, pages),
         false => of(named, &path, pages),
     });
-    json!({ "type": "object", "additionalProperties": named })
+    json!({ "type": "object", "additionalProperties": named.unwrap_or(Json::Bool(true)) })
 }
 
 fn shape(taken: &Taken) -> Json {

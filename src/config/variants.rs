@@ -10,6 +10,7 @@ use super::problem::Report;
 use super::providers;
 use super::reader::Section;
 use super::routes::{self, Context};
+use super::shape::Shape;
 use super::value::{self, Parsed, Wanted};
 use crate::call::Pace;
 use crate::switch::{Position, Share};
@@ -72,6 +73,7 @@ pub(super) fn read<'a>(root: &mut Section<'a>, report: &Report) -> Vec<Written<'
             }
         }
         let model = section.optional("model", value::text).map(Arc::from);
+        routes::note_targets(&section);
         match (section.has("targets"), &model) {
             (true, Some(_)) => section.problem("model", "`targets` is given too: only one of them is allowed"),
             (false, None) => section.problem("targets", "this key is missing: name `targets`, or a `model`"),
@@ -140,5 +142,6 @@ fn percent(value: &Value) -> Parsed<Share> {
         Value::Integer(number @ 0..=100) => Some(*number as f64),
         _ => None,
     };
-    number.and_then(Share::of_percent).ok_or_else(|| Wanted::new("a percentage", "0 to 100"))
+    let shape = Shape::Number { min: 0.0, max: Some(100.0) };
+    number.and_then(Share::of_percent).ok_or_else(|| Wanted::new("a percentage", "0 to 100").shaped(shape))
 }

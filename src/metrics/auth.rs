@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 /// The labels of what came of finding out who calls.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct AuthLabels {
     /// The route's name.
     pub route: Arc<str>,
@@ -23,12 +23,12 @@ pub struct AuthLabels {
     pub result: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PublisherLabels {
     publisher: Arc<str>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RefreshLabels {
     publisher: Arc<str>,
     result: &'static str,
@@ -65,6 +65,14 @@ impl AuthMetrics {
         let about = "Time since published keys were last read";
         registry.register_with_unit("tidegate_jwks_age", about, Unit::Seconds, self.age.clone());
         registry.register("tidegate_jwks_refreshes", "What came of reading published keys", self.refreshes.clone());
+    }
+
+    /// One of each, for the reference.
+    pub(super) fn fill(&self) {
+        super::one(&self.results);
+        super::one(&self.keys);
+        super::one(&self.age);
+        super::one(&self.refreshes);
     }
 
     /// Sets what is known of published keys.

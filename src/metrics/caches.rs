@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 /// The labels of what the cache did.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CacheLabels {
     /// The route's name.
     pub route: Arc<str>,
@@ -21,7 +21,7 @@ pub struct CacheLabels {
 }
 
 /// The labels of what came of looking into the store that gateways share.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SharedLabels {
     /// `found`, `missed`, `spoilt`, `failed` or `waited`.
     pub result: &'static str,
@@ -47,6 +47,10 @@ pub struct CacheSample {
     pub evicted: u64,
     /// Bytes of answers on their way that are kept for late comers.
     pub flying: u64,
+    /// Calls that a kept answer served.
+    pub hits: u64,
+    /// Calls that looked for one in vain.
+    pub misses: u64,
     /// The store that gateways share, where there is one.
     pub shared: Option<SharedSample>,
 }
@@ -62,6 +66,9 @@ pub struct CacheMetrics {
     flying: Gauge,
     shared: Family<SharedLabels, Counter>,
     is_shared_up: Gauge,
+    /// `cache_hits_total` and `cache_misses_total`, the names that existing queries read.
+    hits: Counter,
+    misses: Counter,
 }
 
 impl CacheMetrics {
@@ -74,6 +81,8 @@ impl CacheMetrics {
         let flying = self.flying.clone();
         let about = "What came of looking for kept answers in the shared store";
         registry.register("tidegate_cache_shared", about, self.shared.clone());
+        registry.register("cache_hits", "Calls that a kept answer served", self.hits.clone());
+        registry.register("cache_misses", "Calls that looked for a kept answer in vain", self.misses.clone());
         let about = "1 while kept answers can be shared with other gateways";
         registry.register("tidegate_cache_shared_up", about, self.is_shared_up.clone());
         registry.register_with_unit(
@@ -84,6 +93,12 @@ impl CacheMetrics {
         );
     }
 
+    /// One of each, for the reference.
+    pub(super) fn fill(&self) {
+        super::one(&self.results);
+        super::one(&self.shared);
+    }
+
     /// Sets what the cache itself counts.
     pub fn sample(&self, sample: &CacheSample) {
         let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -91,6 +106,8 @@ impl CacheMetrics {
         self.entries.set(gauge(sample.entries));
         self.evictions.inner().store(sample.evicted, Ordering::Relaxed);
         self.flying.set(gauge(sample.flying));
+        self.hits.inner().store(sample.hits, Ordering::Relaxed);
+        self.misses.inner().store(sample.misses, Ordering::Relaxed);
         if let Some(shared) = &sample.shared {
             self.is_shared_up.set(i64::from(shared.is_up));
             for (result, count) in shared.results {

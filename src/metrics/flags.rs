@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 /// The labels of how calls of a variant ended.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct VariantCallLabels {
     /// The route's name.
     pub route: Arc<str>,
@@ -25,7 +25,7 @@ pub struct VariantCallLabels {
 }
 
 /// The labels of what else is known of a variant.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct VariantLabels {
     /// The route's name.
     pub route: Arc<str>,
@@ -34,14 +34,14 @@ pub struct VariantLabels {
 }
 
 /// The labels of a flag.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct FlagLabels {
     /// The flag's key.
     pub flag: Arc<str>,
 }
 
 /// The labels of what guards did.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct TripLabels {
     /// The flag's key.
     pub flag: Arc<str>,
@@ -98,6 +98,16 @@ impl FlagMetrics {
         let about = "For which part of the callers a flag is on; 0 to 1";
         registry.register("tidegate_flag_share", about, self.shares.clone());
         registry.register("tidegate_flag_trips", "Flags that guards have switched off", self.trips.clone());
+    }
+
+    /// One of each, for the reference.
+    pub(super) fn fill(&self) {
+        super::one(&self.requests);
+        super::one(&self.durations);
+        super::one(&self.first_tokens);
+        super::one(&self.cost);
+        super::one(&self.shares);
+        super::one(&self.trips);
     }
 
     /// Counts a call of a route with variants.

@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 /// The labels of what guards found.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct GuardLabels {
     /// The guard's name.
     pub guard: Arc<str>,
@@ -32,5 +32,10 @@ pub struct GuardMetrics {
 impl GuardMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("tidegate_guard_matches", "What guards found", self.matches.clone());
+    }
+
+    /// One of each, for the reference.
+    pub(super) fn fill(&self) {
+        super::one(&self.matches);
     }
 }

@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 /// The labels of a rule's decisions.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DecisionLabels {
     /// The rule's name.
     pub limit: Arc<str>,
@@ -21,7 +21,7 @@ pub struct DecisionLabels {
 }
 
 /// The labels of checks.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CheckLabels {
     /// Who counted: `memory`, `redis`, `local` (because Redis is out) or `nobody`.
     pub store: &'static str,
@@ -47,14 +47,14 @@ pub struct StoreSample {
 }
 
 /// The labels of a budget.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct BudgetLabels {
     /// The budget's name.
     pub budget: Arc<str>,
 }
 
 /// The labels of a kind of period.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PeriodLabels {
     /// `day` or `month`.
     pub period: &'static str,
@@ -121,6 +121,15 @@ impl LimitMetrics {
     pub fn users_over(&self, period: &'static str, users: usize) {
         let users = i64::try_from(users).unwrap_or(i64::MAX);
         self.users_over.get_or_create(&PeriodLabels { period }).set(users);
+    }
+
+    /// One of each, for the reference.
+    pub(super) fn fill(&self) {
+        super::one(&self.decisions);
+        super::one(&self.checks);
+        super::one(&self.budgets_refused);
+        super::one(&self.budgets_used);
+        super::one(&self.users_over);
     }
 
     /// Sets what is counted elsewhere.

@@ -19,7 +19,7 @@ pub struct TraceLabel {
     pub trace_id: Arc<str>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FateLabels {
     result: &'static str,
 }
@@ -42,6 +42,12 @@ impl OutboxMetrics {
         registry.register("tidegate_spans_waiting", "Calls whose spans wait to be sent", self.waiting.clone());
         let about = "Reports of the gateway's own faults by what became of them";
         registry.register("tidegate_reports", about, self.reports.clone());
+    }
+
+    /// One of each, for the reference.
+    pub(super) fn fill(&self) {
+        super::one(&self.spans);
+        super::one(&self.reports);
     }
 
     /// Sets what is counted elsewhere.

@@ -10,12 +10,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WayLabels {
     direction: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OverrunLabels {
     reason: &'static str,
 }
@@ -38,6 +38,12 @@ impl TunnelMetrics {
         registry.register("voice_chunks", "Messages passed on through WebSockets", self.chunks.clone());
         let about = "WebSockets ended because a message was too large or one end did not read";
         registry.register("voice_overrun", about, self.overruns.clone());
+    }
+
+    /// One of each, for the reference.
+    pub(super) fn fill(&self) {
+        super::one(&self.chunks);
+        super::one(&self.overruns);
     }
 
     /// Sets what is counted elsewhere: open ones, messages in and out, and those too large and stalled.

@@ -307,9 +307,16 @@ impl Cache {
         let attempts = Attempts::new(common.attempts);
         let trail = (common.trail)();
         // It is for all who ask the same, and no call of this one.
-        let account = call.trail.facts().account.clone();
-        trail.facts().account =
+        let (account, kind) = {
+            let facts = call.trail.facts();
+            (facts.account.clone(), facts.call)
+        };
+        let account =
             account.map(|account| Account { user: None, api_key: None, session: None, is_call: false, ..account });
+        {
+            let mut facts = trail.facts();
+            (facts.account, facts.call) = (account, kind);
+        }
         let call = Call { deadline, attempts, trail, ..call.clone() };
         let (cache, question) = (self.clone(), Question { is_call: false, ..question.clone() });
         common.tasks.spawn(async move {

@@ -6,6 +6,7 @@
 pub mod spans;
 
 use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -17,7 +18,9 @@ use crate::fault::{Blame, Fault};
 use crate::ledger::row::cost;
 use crate::metrics::auth::AuthLabels;
 use crate::metrics::caches::CacheLabels;
+use crate::metrics::callers::{ChatLabels, TenantLabels, TenantTokenLabels};
 use crate::metrics::flags::VariantCall;
+use crate::metrics::gen_ai::{self, Operation};
 use crate::metrics::guards::GuardLabels;
 use crate::metrics::limits::{BudgetLabels, CheckLabels, DecisionLabels};
 use crate::metrics::outboxes::TraceLabel;
@@ -133,8 +136,10 @@ impl Policy for Observe {
 
     async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
         let trail = call.trail.clone();
+        let is_stream = call.ask.wants_stream();
         let outcome = next.call(call).await;
         let mut facts = trail.facts();
+        facts.is_stream = is_stream;
         match &outcome {
             Ok(_) => facts.first_token = Some(facts.started.elapsed()),
             Err(fault) => note_fault(&mut facts, fault),
@@ -211,6 +216,9 @@ impl Watch {
 
     /// An event passed to the caller.
     pub fn sent_event(&mut self, bytes: usize) {
+        if self.events == 0 {
+            self.observe.metrics.callers.streams.inc();
+        }
         self.events += 1;
         self.sent(bytes);
     }
@@ -291,6 +299,25 @@ impl Watch {
         {
             let labels = EventLabels { provider: served.provider.clone(), result: "forwarded" };
             metrics.stream_events.get_or_create(&labels).inc_by(self.events);
+        }
+        self.count_caller(facts, took);
+    }
+
+    /// The numbers of those whose calls they are.
+    fn count_caller(&self, facts: &Facts, took: Duration) {
+        let metrics = &self.observe.metrics.callers;
+        let outcome = match self.outcome(facts) {
+            "ok" if self.status.unwrap_or(LEFT) < 400 => "successful",
+            "cancelled" => "cancelled",
+            _ => "failed",
+        };
+        if facts.call == Some("chat") {
+            metrics.chats.get_or_create(&ChatLabels { outcome }).inc();
+            metrics.chat_durations.observe(as_seconds(took));
+        }
+        if let Some(tenant) = self.tenant.as_deref().filter(|_| metrics.tenants.is_on()) {
+            let tenant = metrics.tenants.label(tenant, outcome == "successful");
+            metrics.tenant_requests.get_or_create(&TenantLabels { tenant, outcome }).inc();
         }
     }
 
@@ -460,6 +487,16 @@ fn count_attempts(metrics: &Metrics, facts: &Facts) {
         let labels = ProviderLabels { provider: attempt.provider.clone() };
         let took = attempt.took.unwrap_or_else(|| attempt.started.elapsed());
         metrics.provider_durations.get_or_create(&labels).observe(as_seconds(took));
+        if let Some(name) = facts.call.and_then(gen_ai::operation) {
+            metrics.gen_ai.attempted(&Operation {
+                provider: &attempt.provider,
+                model: attempt.model.as_deref(),
+                name,
+                error: Some(outcome_word(attempt)).filter(|word| *word != "ok").unwrap_or_default(),
+                took,
+                first_chunk: attempt.answered.filter(|_| facts.is_stream),
+            });
+        }
     }
     let Some(last) = facts.telling() else { return };
     if facts.events_dropped > 0 {
@@ -470,6 +507,18 @@ fn count_attempts(metrics: &Metrics, facts: &Facts) {
         for (kind, count) in [("input", usage.input), ("output", usage.output)] {
             let labels = TokenLabels { provider: last.provider.clone(), kind };
             metrics.tokens.get_or_create(&labels).inc_by(count);
+        }
+        let tokens = [("input", usage.input), ("output", usage.output)];
+        if let Some(name) = facts.call.and_then(gen_ai::operation) {
+            metrics.gen_ai.used(&last.provider, last.model.as_deref(), name, tokens);
+        }
+        let account = facts.account.as_ref().filter(|_| metrics.callers.tenants.is_on());
+        if let Some(account) = account {
+            let tenant = metrics.callers.tenants.label(&account.tenant, true);
+            for (kind, count) in tokens {
+                let labels = TenantTokenLabels { tenant: tenant.clone(), kind };
+                metrics.callers.tenant_tokens.get_or_create(&labels).inc_by(count);
+            }
         }
     }
 }
@@ -484,6 +533,9 @@ struct AccessLine {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.observe.metrics.in_flight.dec();
+        if self.events > 0 {
+            self.observe.metrics.callers.streams.dec();
+        }
         let mut facts = self.trail.facts();
         if facts.trace.is_some() {
             facts.ending = Some(Box::new(self.ending(&facts)));
@@ -522,7 +574,7 @@ fn outcome_word(attempt: &Attempt) -> &'static str {
 }
 
 /// Milliseconds with three decimals: enough for a cache hit, and short in a log.
-fn milliseconds(duration: std::time::Duration) -> f64 {
+fn milliseconds(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
 }
 

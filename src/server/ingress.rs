@@ -280,6 +280,7 @@ impl Visit<'_> {
         };
         watch.routed(&route.plan.name, route.plan.caller.as_str());
         watch.trace(&self.parts.headers);
+        watch.trail.facts().call = Some(route.plan.call.as_str());
         if route.plan.csrf
             && let Err(fault) = csrf::check(&self.gateway.plan.edge.cors, &self.parts.method, &self.parts.headers)
         {
