@@ -57,7 +57,11 @@ pub(super) fn answer(gateway: &Gateway, parts: &Parts) -> Answered {
         let stories = gateway.live.stories().latest(wanted.limit, |story| wanted.is_met_by(story));
         return match wanted.is_text {
             true => plain(stories.iter().map(|story| lines::one(&teller, story)).collect()),
-            false => answered(&json!({"calls": stories.iter().map(|story| teller.short(story)).collect::<Vec<_>>()})),
+            false => {
+                let calls: Vec<Value> = stories.iter().map(|story| teller.short(story)).collect();
+                let (count, bytes) = gateway.live.stories().fill();
+                answered(&json!({"calls": calls, "remembered": {"calls": count, "bytes": bytes}}))
+            }
         };
     }
     match gateway.live.stories().find(id) {

@@ -113,7 +113,7 @@ function showTraffic(traffic) {
     for (const rank of ["p50", "p95", "p99"]) say(at(`${name}-${rank}`), duration(times && times[rank]));
   }
   say(at("hits"), traffic.lookedFor ? percent(traffic.kept / traffic.lookedFor) : "–");
-  say(at("hits-foot"), traffic.lookedFor ? `${whole.format(traffic.kept)} of ${whole.format(traffic.lookedFor)}` : "nothing was looked for");
+  say(at("hits-foot"), traffic.lookedFor ? `${whole.format(traffic.kept)} of ${whole.format(traffic.lookedFor)}` : "not asked");
   say(at("cost"), dollars(traffic.costUsd));
   showSpark(traffic, calls, failures);
 }
