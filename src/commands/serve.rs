@@ -99,7 +99,7 @@ const FLAGS_PATIENCE: Duration = Duration::from_millis(200);
 /// How long work that no caller waits for may go on after the last call.
 const LAST_TASKS: Duration = Duration::from_secs(2);
 
-/// How long collectors may take for the last spans and reports.
+/// How long collectors may take for the last spans and reports, and the store for what the last calls cost.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Runs a future on the multi-threaded runtime.
@@ -166,7 +166,9 @@ pub(super) async fn until_stopped(
     let grace = current.gateway().plan.server.leaving.drain;
     flush.cancel();
     telling.close();
-    let _ = tokio::time::timeout(LAST_WORDS, telling.wait()).await;
+    let live = current.gateway().live.clone();
+    let last_words = async { tokio::join!(telling.wait(), live.ledger().flush()) };
+    let _ = tokio::time::timeout(LAST_WORDS, last_words).await;
     match is_clean {
         true => tracing::info!("stopped; every call was finished"),
         false => tracing::warn!(

@@ -297,8 +297,9 @@ fn trace(played: &Played) -> String {
             hasher.update(&seen.body);
         }
     }
-    // Families of series are kept in no particular order, and the process is not part of the world.
-    let mut metrics: Vec<&str> = played.metrics.lines().filter(|line| !line.starts_with("process_")).collect();
+    // Families of series are kept in no particular order, and neither the process nor its runtime is part of the world.
+    let is_of_the_world = |line: &&str| !line.starts_with("process_") && !line.starts_with("tokio_");
+    let mut metrics: Vec<&str> = played.metrics.lines().filter(is_of_the_world).collect();
     metrics.sort_unstable();
     hasher.update(metrics.join("\n").as_bytes());
     hasher.finalize().to_hex().to_string()
