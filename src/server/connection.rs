@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::body::{Aborted, ResponseBody};
 use super::framing::Framing;
+use super::heads::Heads;
 use super::line::Line;
 use crate::config::plan::ServerPlan;
 use crate::time::later;
@@ -30,6 +31,10 @@ const HTTP2: &[u8] = b"PRI ";
 /// Put in the place of what is unclear: wherever it stands in a head, hyper answers 400 and closes. What came before is
 /// served.
 const NONSENSE: &[u8] = b"\0\r\n\r\n";
+
+/// The most that is handed over at once for a stream of HTTP/2: as much as a frame holds unless callers say otherwise (RFC
+/// 9113, 4.2).
+const PIECE: usize = 16 * 1024;
 
 /// Which protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +63,9 @@ pub(super) async fn greet(stream: TcpStream, plan: &ServerPlan) -> Option<(Proto
     }
     let protocol = if first == HTTP2 { Protocol::Http2 } else { Protocol::Http1 };
     let framing = (protocol == Protocol::Http1).then(Framing::default);
-    Some((protocol, Paced { stream, first, framing, is_unclear: false, pace: Pace::new(plan, protocol) }))
+    let heads = (protocol == Protocol::Http2).then(Heads::default);
+    let pace = Pace::new(plan, protocol);
+    Some((protocol, Paced { stream, first, framing, is_unclear: false, heads, head: None, pace }))
 }
 
 /// A connection's stream, which gives back its first bytes and keeps the pace.
@@ -69,6 +76,10 @@ pub(super) struct Paced {
     framing: Option<Framing>,
     /// What came cannot be understood, and nothing more is read.
     is_unclear: bool,
+    /// In HTTP/2 only.
+    heads: Option<Heads>,
+    /// The number of the head that is on its way.
+    head: Option<u64>,
     pace: Pace,
 }
 
@@ -170,7 +181,10 @@ impl Pace {
     /// A request's head has arrived. The guard belongs to its answer.
     pub(super) fn begin(&self) -> Busy {
         self.0.running.fetch_add(1, Ordering::Relaxed);
-        self.since().head = None;
+        // In HTTP/2 the next head may have begun already.
+        if self.0.protocol == Protocol::Http1 {
+            self.since().head = None;
+        }
         Busy { pace: self.clone(), number: self.0.requests.fetch_add(1, Ordering::Relaxed) }
     }
 
@@ -195,7 +209,7 @@ impl Pace {
             for body in bodies.values() {
                 let mut wanted = lock(body);
                 if wanted.unwanted.is_some_and(|since| now >= later(since, self.0.write)) {
-                    cut.extend(wanted.body.take());
+                    cut.push((wanted.body.take(), std::mem::take(&mut wanted.rest)));
                 }
             }
             bodies.values().filter(|body| lock(body).body.is_none()).count()
@@ -205,11 +219,16 @@ impl Pace {
         unread > 0 && unread == self.0.running.load(Ordering::Relaxed)
     }
 
-    /// Bytes came. In HTTP/2 they need not belong to a request (settings, windows, pings), so there only idleness counts.
+    /// Bytes came. In HTTP/2 they need not belong to a request (settings, windows, pings): see [`Pace::head_is`].
     fn received(&self) {
         if self.0.protocol == Protocol::Http1 && self.0.running.load(Ordering::Relaxed) == 0 {
             self.since().head.get_or_insert_with(Instant::now);
         }
+    }
+
+    /// In HTTP/2 another head is on its way, or none is any more.
+    fn head_is(&self, on_its_way: bool) {
+        self.since().head = on_its_way.then(Instant::now);
     }
 
     fn wrote(&self, is_blocked: bool) {
@@ -222,7 +241,8 @@ impl Pace {
     fn due(&self) -> Option<(Instant, Overdue)> {
         let since = *self.since();
         let asked = match (self.0.running.load(Ordering::Relaxed), since.head) {
-            (0, Some(head)) => Some((later(head, self.0.header), Overdue::Head)),
+            // Also while others are answered: in HTTP/2 nothing else may come before the head has ended.
+            (_, Some(head)) => Some((later(head, self.0.header), Overdue::Head)),
             (0, None) => Some((later(since.idle, self.0.idle), Overdue::Idle)),
             _ => None,
         };
@@ -280,8 +300,26 @@ pub(super) struct Held {
 /// A body, until it is taken away from a caller that does not read.
 struct Wanted {
     body: Option<ResponseBody>,
+    /// What the body has given, and nobody has asked for yet.
+    rest: Bytes,
     /// Since when the caller wants no more of it.
     unwanted: Option<Instant>,
+}
+
+impl Wanted {
+    /// What of these bytes is handed over to hyper, which buffers all that it gets as soon as the caller has room for one
+    /// byte. Therefore it gets little at a time, and the last byte by itself: until the caller has room for that one, the
+    /// body is known to be unread, and can be taken away.
+    fn piece(&mut self, mut bytes: Bytes) -> Bytes {
+        let is_last = self.body.as_ref().is_none_or(Body::is_end_stream);
+        let size = match bytes.len() {
+            length if length > PIECE => PIECE,
+            length if length > 1 && is_last => length - 1,
+            length => length,
+        };
+        self.rest = bytes.split_off(size);
+        bytes
+    }
 }
 
 impl Held {
@@ -297,16 +335,28 @@ impl Body for Held {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         let is_http2 = self.busy.pace.0.protocol == Protocol::Http2;
         let mut wanted = self.body();
+        let rest = std::mem::take(&mut wanted.rest);
         let Some(body) = &mut wanted.body else { return Poll::Ready(Some(Err(Aborted))) };
-        let frame = Pin::new(body).poll_frame(cx);
-        wanted.unwanted = (is_http2 && frame.is_ready()).then(Instant::now);
-        frame
+        let frame = match rest.is_empty() {
+            true => Pin::new(body).poll_frame(cx),
+            false => Poll::Ready(Some(Ok(Frame::data(rest)))),
+        };
+        if !is_http2 {
+            return frame;
+        }
+        wanted.unwanted = frame.is_ready().then(Instant::now);
+        frame.map_ok(|frame| match frame.into_data() {
+            Ok(bytes) => Frame::data(wanted.piece(bytes)),
+            Err(trailers) => trailers,
+        })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body().body.as_ref().is_some_and(Body::is_end_stream)
+        let wanted = self.body();
+        wanted.rest.is_empty() && wanted.body.as_ref().is_some_and(Body::is_end_stream)
     }
 
+    /// Asked before the first piece, when nothing rests.
     fn size_hint(&self) -> SizeHint {
         self.body().body.as_ref().map(Body::size_hint).unwrap_or_default()
     }
@@ -339,7 +389,8 @@ impl Busy {
 
     /// Lets the connection be busy for as long as the body lasts.
     pub(super) fn hold(self, body: ResponseBody) -> Held {
-        let body = Arc::new(Mutex::new(Wanted { body: Some(body), unwanted: Some(Instant::now()) }));
+        let body =
+            Arc::new(Mutex::new(Wanted { body: Some(body), rest: Bytes::new(), unwanted: Some(Instant::now()) }));
         if self.pace.0.protocol == Protocol::Http2 {
             lock(&self.pace.0.bodies).insert(self.number, body.clone());
         }
@@ -356,7 +407,9 @@ impl Drop for Busy {
         };
         if state.running.fetch_sub(1, Ordering::Relaxed) == 1 {
             let mut since = self.pace.since();
-            since.head = None;
+            if state.protocol == Protocol::Http1 {
+                since.head = None;
+            }
             since.idle = Instant::now();
         }
         // Here, and not under a lock: it has a lot to end.
@@ -391,6 +444,13 @@ impl AsyncRead for Paced {
         let came = buffer.filled().len() - before;
         if came > 0 {
             self.pace.received();
+        }
+        if let Some(heads) = &mut self.heads {
+            let head = heads.accept(&buffer.filled()[before..]);
+            if head != self.head {
+                self.head = head;
+                self.pace.head_is(head.is_some());
+            }
         }
         if self.pace.0.is_tunnel.load(Ordering::Relaxed) {
             self.framing = None;

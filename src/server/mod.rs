@@ -17,6 +17,7 @@ pub mod current;
 mod explain;
 mod flags;
 pub mod framing;
+mod heads;
 pub mod health;
 pub mod ingress;
 mod input;

@@ -3,10 +3,16 @@
 
 use std::fmt::Write;
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 use tokio::net::TcpStream;
+use tokio::time::interval;
 
-use crate::frames::{CANCEL, CONTINUATION, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frames, HEADERS, RST_STREAM};
+use crate::frames::{
+    CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frames, HEADERS, NO_ERROR, RST_STREAM,
+    frame,
+};
 use crate::gateway::{Gateway, Setup};
 use crate::h2c::Http2;
 use crate::provider::{Following, Provider};
@@ -151,4 +157,36 @@ async fn a_head_that_never_ends_is_cut_off_in_http_2_too() {
         is_served(&gateway).await;
     }
     assert_eq!(provider.requests().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_drips_is_cut_off_at_its_deadline_in_http_2_too_whatever_else_runs_beside_it() {
+    let provider = Provider::start().await;
+    // Nothing else would end the connection while the test waits.
+    let keys = "header_timeout = \"300ms\"\nidle_timeout = \"5m\"\n";
+    let gateway = Setup::over(&[provider.address]).server(keys).start().await;
+    for is_busy in [false, true] {
+        let mut caller = Frames::call(TcpStream::connect(gateway.address).await.expect("a connection")).await;
+        let mut running = None;
+        if is_busy {
+            caller.send(HEADERS, END_HEADERS, 1, &head()).await;
+            caller.send(DATA, END_STREAM, 1, br#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#).await;
+            running = Some(provider.request().await);
+        }
+        // A whole frame is announced, and comes byte by byte.
+        let whole = frame(HEADERS, END_STREAM | END_HEADERS, 3, &[&head()[..], &[0x82; 1000]].concat());
+        let mut ticks = interval(Duration::from_millis(20));
+        let dripping = async {
+            for byte in whole {
+                ticks.tick().await;
+                if caller.try_send_bytes(&[byte]).await.is_err() {
+                    return;
+                }
+            }
+        };
+        soon("the end of the connection", dripping).await;
+        let reason = caller.gone().await;
+        assert!(matches!(reason, None | Some(NO_ERROR)), "{reason:?}");
+        drop(running);
+    }
 }

@@ -10,16 +10,18 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::socket::soon;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const DATA: u8 = 0;
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
 pub(crate) const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
 pub(crate) const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
+pub(crate) const ACK: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 
 /// Why a stream or a connection ends.
@@ -37,11 +39,29 @@ pub(crate) struct Frames<S> {
     bodies: BTreeMap<u32, BytesMut>,
 }
 
-struct Frame {
-    kind: u8,
-    flags: u8,
-    stream: u32,
-    payload: Bytes,
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Bytes,
+}
+
+impl Frame {
+    /// The number in a GOAWAY, which names a stream first, or in an RST_STREAM.
+    pub(crate) fn reason(&self) -> u32 {
+        let before = if self.kind == GOAWAY { 4 } else { 0 };
+        self.payload.slice(before..).get_u32()
+    }
+}
+
+/// A frame's bytes.
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frame.put_uint(payload.len() as u64, 3);
+    frame.put_slice(&[kind, flags]);
+    frame.put_u32(stream);
+    frame.put_slice(payload);
+    frame
 }
 
 /// What the gateway does on a connection, as far as a test cares.
@@ -67,19 +87,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
     }
 
     /// Greets the gateway as a caller does.
-    pub(crate) async fn call(mut socket: S) -> Self {
-        soon("a write", socket.write_all(PREFACE)).await.expect("the gateway reads");
-        let mut frames = Self { socket, ahead: BytesMut::new(), bodies: BTreeMap::new() };
+    pub(crate) async fn call(socket: S) -> Self {
+        let mut frames = Self::silent(socket);
+        frames.try_send_bytes(PREFACE).await.expect("the gateway reads");
         frames.send(SETTINGS, 0, 0, b"").await;
         frames
+    }
+
+    /// Says nothing yet.
+    pub(crate) fn silent(socket: S) -> Self {
+        Self { socket, ahead: BytesMut::new(), bodies: BTreeMap::new() }
     }
 
     /// Reads until the gateway says why the connection ends; `None`: it just ended.
     pub(crate) async fn gone(&mut self) -> Option<u32> {
         while let Some(frame) = self.read().await {
-            // The first four bytes name the last stream that was looked at.
             if frame.kind == GOAWAY {
-                return frame.payload.get(4..8).map(|mut reason| reason.get_u32());
+                return Some(frame.reason());
             }
         }
         None
@@ -92,7 +116,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
             match (frame.kind, frame.flags) {
                 (SETTINGS, flags) if flags & ACK == 0 => self.send(SETTINGS, ACK, 0, b"").await,
                 (PING, flags) if flags & ACK == 0 => self.send(PING, ACK, 0, &frame.payload).await,
-                (RST_STREAM, _) => return Happened::Reset(frame.stream, (&frame.payload[..]).get_u32()),
+                (RST_STREAM, _) => return Happened::Reset(frame.stream, frame.reason()),
                 (HEADERS | DATA, flags) => {
                     let body = self.bodies.entry(frame.stream).or_default();
                     if frame.kind == DATA {
@@ -116,7 +140,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
         }
     }
 
-    async fn read(&mut self) -> Option<Frame> {
+    /// The next frame that the gateway sends; `None`: the connection has ended.
+    pub(crate) async fn read(&mut self) -> Option<Frame> {
         self.fill(9).await?;
         let length = self.ahead.get_uint(3) as usize;
         let (kind, flags, stream) = (self.ahead.get_u8(), self.ahead.get_u8(), self.ahead.get_u32() & 0x7FFF_FFFF);
@@ -141,12 +166,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
 
     /// Sends a frame, or learns that the gateway has gone.
     pub(crate) async fn try_send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> std::io::Result<()> {
-        let mut frame = BytesMut::new();
-        frame.put_uint(payload.len() as u64, 3);
-        frame.put_slice(&[kind, flags]);
-        frame.put_u32(stream);
-        frame.put_slice(payload);
-        soon("a write", self.socket.write_all(&frame)).await?;
+        self.try_send_bytes(&frame(kind, flags, stream, payload)).await
+    }
+
+    /// Sends frames, or whatever it is, or learns that the gateway has gone.
+    pub(crate) async fn try_send_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        soon("a write", self.socket.write_all(bytes)).await?;
         soon("a write", self.socket.flush()).await
     }
 

@@ -87,6 +87,21 @@ impl Program {
         Self::start_by(command(folder, arguments, variables)).await
     }
 
+    /// Starts it with a chat route to a provider at this address, and these keys of `[server]`.
+    pub(crate) async fn in_front_of(folder: &Folder, provider: SocketAddr, server: &str) -> Self {
+        folder.write(
+            "gateway.toml",
+            &format!(
+                "defaults = false\n[server]\nhost = \"127.0.0.1\"\nport = 0\nadmin = \"off\"\n{server}\
+                 [log]\nlevel = \"info,tidegate::access=error\"\n\
+                 [provider.p]\nkind = \"openai\"\nurl = \"http://{provider}/v1\"\nkey_env = \"P_KEY\"\n\
+                 [route.chat]\npaths = [\"/v1/chat/completions\"]\nmethods = [\"POST\"]\ncaller = \"openai\"\n\
+                 call = \"chat\"\ntargets = [\"p\"]\n"
+            ),
+        );
+        Self::start(folder, &["serve", "--config", "gateway.toml"], &[("P_KEY", "sk-p")]).await
+    }
+
     /// Starts it by a shell, which runs this and has a listening socket as its standard input.
     pub(crate) async fn start_with_socket(folder: &Folder, shell: &str, socket: std::net::TcpListener) -> Self {
         Self::start_by(by_shell(folder, shell, socket)).await
@@ -195,6 +210,16 @@ impl Program {
         let status = std::fs::read_to_string(path).expect("a process of Linux");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
         line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
+    }
+
+    /// The time that it has kept processors busy, in the kernel's steps of 10 ms (Linux).
+    pub(crate) fn busy(&self) -> Duration {
+        let path = format!("/proc/{}/stat", self.child.id().expect("it runs"));
+        let stat = std::fs::read_to_string(path).expect("a process of Linux");
+        // After the name, which may hold blanks: the state is the third field, utime the 14th and stime the 15th.
+        let fields = stat.rsplit(')').next().expect("a name").split_whitespace();
+        let steps: u64 = fields.skip(11).take(2).map(|steps| steps.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(steps * 10)
     }
 
     /// Waits for its end; returns how it ended and all that it wrote.
