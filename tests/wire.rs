@@ -55,6 +55,8 @@ mod handover;
 mod hangups;
 #[path = "wire/held.rs"]
 mod held;
+#[path = "wire/http2.rs"]
+mod http2;
 #[path = "wire/http2_floods.rs"]
 mod http2_floods;
 #[path = "wire/http2_provider.rs"]

@@ -22,8 +22,8 @@ use super::current::Current;
 use super::intake::{self, Intake};
 use super::tunnel::{self, Tunnel, handshake};
 use super::{
-    admin, compress, control, cors, credentials, csrf, explain, flags, health, input, limits, log_level, page,
-    patience, purge, security, usage, wishes,
+    admin, authority, compress, control, cors, credentials, csrf, explain, flags, health, input, limits, log_level,
+    page, patience, purge, security, usage, wishes,
 };
 use crate::budget::Attempts;
 use crate::call::{Ask, Call, Head, Principal, Wishes};
@@ -343,6 +343,7 @@ impl Visit<'_> {
         if headers.len() > limit {
             return Err(RequestFault::TooManyHeaders { limit }.into());
         }
+        authority::check(self.parts)?;
         if let Some(answered) = security::insist(plan, self.peer, self.parts)? {
             return Ok(Some((answered, &security::ROUTE)));
         }

@@ -4,6 +4,7 @@
 
 pub mod address;
 mod admin;
+mod authority;
 pub mod body;
 mod compress;
 mod configuration;
