@@ -1,0 +1,88 @@
+//! The commands that the documents show exist: every `make TARGET`, every `tidegate COMMAND` and its options.
+//!
+//! It does not run them: what they do is tested elsewhere.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn documents() -> Vec<PathBuf> {
+    let folders = [root().to_owned(), root().join("docs"), root().join("docs/decisions"), root().join("fuzz")];
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let paths = files.map(|file| file.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
+/// What stands in code: lines of blocks, and what is between backticks.
+fn code(text: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    for line in text.lines() {
+        match line.strip_prefix("    ") {
+            Some(block) => found.push(block.split("  #").next().unwrap_or(block)),
+            None => found.extend(line.split('`').skip(1).step_by(2)),
+        }
+    }
+    found
+}
+
+/// The words of a command, without the variables before it.
+fn words(command: &str) -> Vec<&str> {
+    let is_variable =
+        |word: &&str| word.split_once('=').is_some_and(|(name, _)| name.chars().all(|c| !c.is_lowercase()));
+    command.split_whitespace().skip_while(is_variable).collect()
+}
+
+/// The words behind `program` of every command of it, each with where it stands.
+fn commands<'t>(texts: &'t [(PathBuf, String)], program: &str) -> Vec<(&'t Path, Vec<&'t str>)> {
+    let all =
+        texts.iter().flat_map(|(path, text)| code(text).into_iter().map(move |code| (path.as_path(), words(code))));
+    all.filter(|(_, words)| words.first() == Some(&program) && words.len() > 1)
+        .map(|(path, words)| (path, words[1..].to_vec()))
+        .collect()
+}
+
+fn texts() -> Vec<(PathBuf, String)> {
+    documents().into_iter().map(|path| (path.clone(), std::fs::read_to_string(path).unwrap())).collect()
+}
+
+#[test]
+fn every_target_that_the_documents_name_is_in_the_makefile() {
+    let makefile = std::fs::read_to_string(root().join("Makefile")).unwrap();
+    let texts = texts();
+    let named = commands(&texts, "make");
+    assert!(named.len() > 10, "only {} were found", named.len());
+    for (path, words) in named {
+        let target = words[0].trim_end_matches([',', ';', '.']);
+        let is_there = makefile.lines().any(|line| line.split(':').next() == Some(target));
+        assert!(is_there, "{}: there is no `make {target}`", path.display());
+    }
+}
+
+#[test]
+fn every_command_and_option_that_the_documents_name_is_one_of_the_programs() {
+    let texts = texts();
+    let named = commands(&texts, "tidegate");
+    assert!(named.len() > 10, "only {} were found", named.len());
+    let mut helps: BTreeMap<&str, String> = BTreeMap::new();
+    for (path, words) in named {
+        let command = words[0];
+        if !command.starts_with(|first: char| first.is_ascii_lowercase()) {
+            continue;
+        }
+        let help = helps.entry(command).or_insert_with(|| {
+            let told = Command::new(env!("CARGO_BIN_EXE_tidegate")).args([command, "--help"]).output().unwrap();
+            let told = told.status.success().then_some(told.stdout).unwrap_or_default();
+            String::from_utf8(told).unwrap()
+        });
+        assert!(!help.is_empty(), "{}: there is no `tidegate {command}`", path.display());
+        for option in words.iter().map(|word| word.trim_matches(['[', ']'])).filter(|word| word.starts_with("--")) {
+            let option = option.split('=').next().unwrap_or(option);
+            assert!(help.contains(option), "{}: `tidegate {command}` has no {option}", path.display());
+        }
+    }
+}
