@@ -1,6 +1,6 @@
 //! The ledger: what calls cost, by tenant, user, key, session, route, model and provider, by hour, day and month in UTC.
 //!
-//! This process counts in memory ([`book`]); where there is a shared store, it tells that a moment later ([`shared`]), and
+//! This process counts in memory ([`book`]); where there is a shared store, it tells that a moment later (`shared`), and
 //! numbers are read from there. No call ever waits for either. It does not know who may read what.
 
 pub mod book;
