@@ -36,6 +36,14 @@ const TOKEN: &str = "the-token-of-the-page-tests";
 const CONFIG: &str = "[breaker]\nconsecutive = 3\nopen_for = \"10m\"\n[retry]\nmax_attempts = 1\n\
                       [provider.buildpanel]\nprobe = { interval = \"200ms\" }\n";
 
+/// A variant that its guard switches off within seconds, and two budgets: one that is soon spent, and one that never is.
+const BESIDE: &str = "[limit.general]\ndevelopment_rate = \"90000/min\"\n[limit.ai]\nrate = \"90000/min\"\n\
+                      [provider.new]\nkind = \"openai\"\nurl = \"http://new.example/v1\"\nretry = { max_attempts = 1 }\n\
+                      [variant.canary]\nroutes = [\"openai-chat\"]\npercent = 100\ntargets = [\"new\"]\n\
+                      [flag_guard.canary]\nflag = \"variant_canary\"\nerror_rate = 0.1\nfor = \"1s\"\nmin_calls = 5\n\
+                      [budget.site]\nroutes = [\"openai-*\"]\nkey = [\"all\"]\namount = 0.00002\nper = \"month\"\non_stop = \"report\"\n\
+                      [budget.team]\nkey = [\"tenant\"]\namount = 1000.0\nper = \"day\"\n";
+
 /// A gateway with both doors open.
 struct Running {
     callers: SocketAddr,
@@ -101,6 +109,11 @@ async fn the_page_says_when_it_has_lost_the_gateway_and_finds_it_again() {
 async fn where_others_can_reach_it_the_page_asks_for_the_token() {
     // What counts is what the configuration says of the address; the test's own is a free one.
     browse("door", &Running::start(&format!("{CONFIG}[server]\nadmin = \"0.0.0.0:1\"\n")).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_tells_what_a_guard_switched_off() {
+    browse("beside", &Running::start(BESIDE).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

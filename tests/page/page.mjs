@@ -56,15 +56,17 @@ async function shoot(page, name) {
   await page.screenshot({ path: `${SHOTS}/${name}.png`, fullPage: true });
 }
 
-async function call(id) {
+async function call(id, path = "/api/v1/ai/chat", body = { message: "a secret question" }) {
   const headers = { "content-type": "application/json", "x-restaurant-id": "the-tenants-name", "x-request-id": id };
-  const response = await fetch(`${CALLERS_URL}/api/v1/ai/chat`, { method: "POST", headers, body: JSON.stringify({ message: "a secret question" }) });
-  assert.equal(response.status, 200);
-  await response.text();
+  const response = await fetch(`${CALLERS_URL}${path}`, { method: "POST", headers, body: JSON.stringify(body) });
+  const text = await response.text();
+  assert.equal(response.status, 200, `${id}: ${text}`);
 }
 
-async function behave(fault) {
-  const response = await fetch(`${CALLERS_URL}/demo/providers/buildpanel`, { method: "PUT", body: JSON.stringify({ fault }) });
+const chat = (id) => call(id, "/v1/chat/completions", { model: "m", messages: [{ role: "user", content: "a secret question" }] });
+
+async function behave(fault, provider = "buildpanel") {
+  const response = await fetch(`${CALLERS_URL}/demo/providers/${provider}`, { method: "PUT", body: JSON.stringify({ fault }) });
   assert.equal(response.status, 200);
 }
 
@@ -181,6 +183,43 @@ async function lost() {
   await cut();
 }
 
+// A canary beside what all others get, what it costs, and what its guard does when it fails.
+async function beside() {
+  const { page, mishaps, context } = await visit();
+  for (const number of [1, 2, 3]) await chat(`well-${number}`);
+  await has(page, "#recent tr", "well-3");
+
+  // It fails until its guard has had enough; its callers are answered all the time.
+  await behave("refuse", "new");
+  const notice = page.locator("#notices li.warn", { hasText: "variant_canary was switched off by its guard" });
+  for (let number = 1; !(await notice.isVisible()); number += 1) {
+    assert.ok(number < 5000, "the guard does not trip");
+    await chat(`ill-${number}`);
+  }
+  assert.match(await notice.textContent(), /\(\d+ of \d+ calls failed in 1 s: more than 10 %\).* \d+ s ago$/);
+  await behave("none", "new");
+  for (const number of [1, 2, 3]) await chat(`after-${number}`);
+  await has(page, "#recent tr", "after-3");
+
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    for (const width of [1280, 360]) {
+      await page.setViewportSize({ width, height: 800 });
+      await judge(page, `beside-${colorScheme}-${width}`);
+      await shoot(page, `beside-${colorScheme}-${width}`);
+    }
+  }
+  assert.ok(!/the-tenants-name|secret/.test(await page.locator("body").textContent()));
+
+  // Once somebody has switched it on, it is no news any more.
+  await page.getByRole("switch", { name: "variant_canary" }).click();
+  await page.getByLabel("Admin token").last().fill(ADMIN_TOKEN);
+  await page.keyboard.press("Enter");
+  await notice.waitFor({ state: "detached" });
+  assert.deepEqual(mishaps, []);
+  await context.close();
+}
+
 async function door() {
   const { page, mishaps, context } = await visit({ viewport: { width: 360, height: 800 } });
   const field = page.locator("#door").getByLabel("Admin token");
@@ -195,12 +234,14 @@ async function door() {
   await page.keyboard.press("Enter");
   await has(page, "#providers .state", "in use");
   await has(page, "#switches button", "on");
+  await page.getByRole("link", { name: "Configuration" }).click();
+  await has(page, "#story-text", "buildpanel");
   assert.ok(mishaps.every((mishap) => mishap.includes("401")), mishaps.join("\n"));
   await context.close();
 }
 
 try {
-  await { all, lost, door }[process.argv[2]]();
+  await { all, lost, beside, door }[process.argv[2]]();
 } finally {
   await browser.close();
 }

@@ -92,10 +92,11 @@ function showHead(picture) {
 
 function showNotices(notices) {
   const shown = notices.length ? notices : [{ level: "good", text: "Nothing is wrong that the gateway knows of." }];
-  // By its text: what stays true is not read out again.
-  keep(at("notices"), shown, (notice) => notice.text, () => make("li"), (node, notice) => {
+  // By its text: what stays true is not read out again, nor how long it has been true.
+  const build = (notice) => make("li", {}, notice.text, " ", make("small", { "aria-live": "off" }));
+  keep(at("notices"), shown, (notice) => notice.text, build, (node, notice) => {
     if (node.className !== notice.level) node.className = notice.level;
-    say(node, notice.text);
+    say(node.lastElementChild, notice.agoSeconds === undefined ? "" : `${age(notice.agoSeconds)} ago`);
   });
 }
 
@@ -210,11 +211,14 @@ function showCall(row, call) {
   say(cell("attempts"), call.attempts);
 }
 
-async function tell(id) {
-  say(at("story-title"), `Call ${id}`);
+const tell = (id) => read(`Call ${id}`, `/admin/explain/${encodeURIComponent(id)}?format=text`);
+
+// What a link cannot show where the token is needed: it does not send one.
+async function read(title, path) {
+  say(at("story-title"), title);
   say(at("story-text"), "…");
   at("story").showModal();
-  const response = await ask(`/admin/explain/${encodeURIComponent(id)}?format=text`).catch(() => null);
+  const response = await ask(path).catch(() => null);
   say(at("story-text"), !response ? "The gateway cannot be reached." : response.ok ? await response.text() : await problem(response));
 }
 
@@ -251,8 +255,6 @@ function show(picture) {
   say(at("recent-empty"), picture.remembers ? "None yet." : "Calls are not remembered here: set explain.keep.");
   keep(at("limits"), picture.limits, (limit) => limit.rule, buildLimit, showLimit);
   at("limits-empty").hidden = picture.limits.length > 0;
-  // What comes later (budgets, variants side by side, what a guard has switched) gets a section of its own in the page and a
-  // line here.
 }
 
 // Switches
@@ -429,6 +431,7 @@ at("door").addEventListener("submit", (event) => {
   closeDoor(false);
   keepWatching();
 });
+at("configuration").addEventListener("click", (event) => { event.preventDefault(); read("Configuration", "/config"); });
 at("throw-form").addEventListener("submit", (event) => { event.preventDefault(); throwIt(); });
 at("throw-no").addEventListener("click", () => at("throw").close());
 at("throw").addEventListener("close", () => thrown && thrown.button.focus());

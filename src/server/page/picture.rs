@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::config::plan::{LimitPlan, ProviderPlan};
 use crate::explain::Story;
+use crate::flags::record::What;
 use crate::gateway::Gateway;
 use crate::live::{Health, Mishap, ProviderLive};
 use crate::metrics::resident_memory;
@@ -193,7 +194,21 @@ fn notices(gateway: &Gateway, providers: &[Seen<'_>], calls: u64, failures: u64)
         notices.push(("warn", "Calls are answered by other targets than their first.".into()));
     }
     notices.sort_by_key(|(level, _)| *level != "bad");
-    notices.into_iter().map(|(level, text)| json!({"level": level, "text": text})).collect()
+    let shown = notices.into_iter().map(|(level, text)| json!({"level": level, "text": text}));
+    shown.chain(tripped(gateway)).collect()
+}
+
+/// What guards have switched off, and nobody has changed since. How long ago stands beside the text, which so stays the same.
+fn tripped(gateway: &Gateway) -> impl Iterator<Item = Value> {
+    let now_ms = gateway.world.now().as_millisecond();
+    gateway.live.switches().iter().filter_map(move |(key, known)| {
+        let record = gateway.live.flags().record(key)?;
+        let trip = record.in_force(known.meant.is_on).filter(|change| change.what == What::Trip)?;
+        let why = trip.note.as_deref().map(|note| format!(" ({note})")).unwrap_or_default();
+        let text = format!("{key} was switched off by its guard{why}. It stays off until somebody switches it on.");
+        let ago_seconds = now_ms.saturating_sub(trip.at_ms).max(0) / 1000;
+        Some(json!({"level": "warn", "text": text, "agoSeconds": ago_seconds}))
+    })
 }
 
 /// One key of a rule, lately.
