@@ -112,7 +112,7 @@ async fn where_others_can_reach_it_the_page_asks_for_the_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_page_tells_what_a_guard_switched_off() {
+async fn variants_stand_side_by_side_with_budgets_and_what_a_guard_switched_off() {
     browse("beside", &Running::start(BESIDE).await).await;
 }
 

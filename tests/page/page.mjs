@@ -189,6 +189,18 @@ async function beside() {
   for (const number of [1, 2, 3]) await chat(`well-${number}`);
   await has(page, "#recent tr", "well-3");
 
+  const variant = (name) => page.locator("#variants tr", { has: page.locator("th", { hasText: name }) });
+  const cells = async (row) => Object.fromEntries(await row.locator("[data-cell]").evaluateAll((nodes) => nodes.map((node) => [node.dataset.cell, node.textContent])));
+  await variant("canary").locator("[data-cell=calls]", { hasText: /^3$/ }).waitFor();
+  const { success, p50, p95, cost } = await cells(variant("canary"));
+  assert.deepEqual([success, cost], ["100 %", "0.0000090"]);
+  assert.ok([p50, p95].every((took) => took.endsWith(" ms")), `${p50}, ${p95}`);
+  assert.deepEqual(await cells(variant("control")), { calls: "0", success: "–", p50: "–", p95: "–", cost: "–" });
+  const budget = (name) => page.locator("#budgets tr", { has: page.locator("th", { hasText: name }) });
+  await budget("site").locator("[data-cell=state]", { hasText: "spent" }).waitFor();
+  assert.deepEqual(await cells(budget("site")), { allows: "0.00002 USD per month, only reported", spent: "135.0 %", state: "spent", refused: "0" });
+  assert.deepEqual(await cells(budget("team")), { allows: "1000 USD per day, then refused", spent: "0.0 %", state: "ok", refused: "0" });
+
   // It fails until its guard has had enough; its callers are answered all the time.
   await behave("refuse", "new");
   const notice = page.locator("#notices li.warn", { hasText: "variant_canary was switched off by its guard" });
@@ -200,6 +212,9 @@ async function beside() {
   await behave("none", "new");
   for (const number of [1, 2, 3]) await chat(`after-${number}`);
   await has(page, "#recent tr", "after-3");
+  await variant("control").locator("[data-cell=success]", { hasText: "100 %" }).waitFor();
+  const share = Number.parseFloat((await cells(variant("canary"))).success);
+  assert.ok(share > 0 && share < 100, `${share} %`);
 
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });

@@ -245,6 +245,57 @@ function showLimit(row, limit) {
   keep(cell("keys"), limit.busiest, (busy) => busy.key, (busy) => make("span", {}, make("code", {}, busy.key), " ", make("span")), (node, busy) => say(node.lastElementChild, busiest(busy)));
 }
 
+// Budgets
+
+const BUDGETS = { ok: "good", warned: "warn", spent: "bad" };
+
+function buildBudget(budget) {
+  const cell = (name, kind) => make("td", { "data-cell": name, class: kind });
+  const word = (name, kind) => make("td", { class: kind }, make("span", { class: "word", "data-cell": name }));
+  const spent = make("td", {}, make("span", { class: "bar", "aria-hidden": "true" }, make("span")), make("span", { "data-cell": "spent" }));
+  return make("tr", {}, make("th", { scope: "row" }, budget.budget), cell("allows", "more"), spent, word("state", ""), word("refused", "number"));
+}
+
+function showBudget(row, budget) {
+  const cell = (name) => row.querySelector(`[data-cell=${name}]`);
+  const is = BUDGETS[budget.state];
+  say(cell("allows"), `${budget.amountUsd} USD per ${budget.period}, ${budget.then}`);
+  say(cell("spent"), percent(budget.share));
+  const bar = row.querySelector(".bar");
+  mark(bar, is);
+  bar.firstElementChild.style.width = `${Math.min(100, budget.share * 100)}%`;
+  say(cell("state"), budget.state);
+  mark(cell("state"), is);
+  say(cell("refused"), whole.format(budget.refused));
+  mark(cell("refused"), budget.refused ? "warn" : "good");
+}
+
+// Variants
+
+function buildVariant(row) {
+  const cell = (name, kind) => make("td", { "data-cell": name, class: kind });
+  return make("tr", {}, make("th", { scope: "row" }, row.variant), make("td", { class: "more" }, row.route), cell("calls", "more number"), cell("success", "number"), cell("p50", "number"), cell("p95", "number"), cell("cost", "number"));
+}
+
+function showVariant(node, row) {
+  const cell = (name, text) => say(node.querySelector(`[data-cell=${name}]`), text);
+  cell("calls", whole.format(row.calls));
+  cell("success", row.success === null ? "–" : percent(row.success));
+  cell("p50", duration(row.p50Ms));
+  cell("p95", duration(row.p95Ms));
+  cell("cost", row.costUsd === null ? "–" : dollars(row.costUsd));
+}
+
+// Calls that are remembered, and so as far back as they reach.
+function showVariants(variants, remembers) {
+  at("variants-section").hidden = !variants;
+  if (!variants) return;
+  const { rows, calls, sinceSeconds } = variants;
+  const span = calls ? `latest ${plural(calls, "call", "calls")} of these routes, the first ${age(sinceSeconds)} ago` : "no calls yet";
+  say(at("variants-span"), remembers ? span : "calls are not remembered here: set explain.keep");
+  keep(at("variants"), rows, (row) => `${row.route} ${row.variant}`, buildVariant, showVariant);
+}
+
 function show(picture) {
   showHead(picture);
   showNotices(picture.notices);
@@ -255,6 +306,9 @@ function show(picture) {
   say(at("recent-empty"), picture.remembers ? "None yet." : "Calls are not remembered here: set explain.keep.");
   keep(at("limits"), picture.limits, (limit) => limit.rule, buildLimit, showLimit);
   at("limits-empty").hidden = picture.limits.length > 0;
+  showVariants(picture.variants, picture.remembers);
+  keep(at("budgets"), picture.budgets, (budget) => budget.budget, buildBudget, showBudget);
+  at("budgets-section").hidden = picture.budgets.length === 0;
 }
 
 // Switches

@@ -1,6 +1,10 @@
-//! What the live page shows, as JSON: what is wrong first, then traffic, providers, limits and the latest calls.
+//! What the live page shows, as JSON: what is wrong first, then traffic, providers, variants, limits, budgets and the latest
+//! calls.
 //!
 //! Everything is read from Live. It does not know who looks.
+
+mod budgets;
+mod variants;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -74,7 +78,9 @@ pub(super) fn of(gateway: &Gateway) -> Value {
             "costUsd": look.cost,
         },
         "providers": providers.iter().map(Seen::shown).collect::<Vec<_>>(),
+        "variants": variants::of(gateway),
         "limits": limits(&teller, &late),
+        "budgets": budgets::of(gateway, &late),
         "remembers": gateway.plan.explain.keep > 0,
         "recent": stories.iter().take(CALLS).map(|story| teller.short(story)).collect::<Vec<_>>(),
     })
