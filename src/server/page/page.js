@@ -274,7 +274,7 @@ function showBudget(row, budget) {
 
 function buildVariant(row) {
   const cell = (name, kind) => make("td", { "data-cell": name, class: kind });
-  return make("tr", {}, make("th", { scope: "row" }, row.variant), make("td", { class: "more" }, row.route), cell("calls", "more number"), cell("success", "number"), cell("p50", "number"), cell("p95", "number"), cell("cost", "number"));
+  return make("tr", {}, make("th", { scope: "row" }, row.variant, " ", make("small", {}, row.route)), cell("calls", "more number"), cell("success", "number"), cell("p50", "number"), cell("p95", "number"), cell("cost", "number"));
 }
 
 function showVariant(node, row) {

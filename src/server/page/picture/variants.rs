@@ -80,3 +80,16 @@ fn within(times: &[Duration], percent: usize) -> Option<Duration> {
     let rank = (times.len() * percent).div_ceil(100);
     times.get(rank.checked_sub(1)?).copied()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_one_of_the_times() {
+        let times: Vec<Duration> = (1..=40).map(Duration::from_secs).collect();
+        let seconds = |times: &[Duration], percent| within(times, percent).map(|time| time.as_secs());
+        assert_eq!((seconds(&times, 50), seconds(&times, 95)), (Some(20), Some(38)));
+        assert_eq!((seconds(&times[..1], 50), seconds(&[], 95)), (Some(1), None));
+    }
+}
