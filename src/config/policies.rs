@@ -3,9 +3,89 @@
 //!
 //! It does not know what the policies do with these numbers.
 
-use super::plan::{BalancePlan, BreakerPlan, ConcurrencyPlan, QuotaPlan, RetryPlan};
+use std::time::Duration;
+
 use super::reader::Section;
 use super::value;
+
+/// `[retry]`
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryPlan {
+    /// Attempts at one target, the first included.
+    pub max_attempts: u32,
+    /// The longest wait that a provider may ask for.
+    pub max_wait: Duration,
+    /// The first pause where it asks for none; each further one is twice as long.
+    pub backoff: Duration,
+    /// Extra attempts, as a share of the requests of the last ten seconds.
+    pub budget: f64,
+    /// Extra attempts in ten seconds that are always allowed.
+    pub budget_floor: u32,
+}
+
+/// `[breaker]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct BreakerPlan {
+    /// The sliding window.
+    pub window: Duration,
+    /// Opens at this share of failures in the window.
+    pub failure_share: f64,
+    /// ... once the window has this many calls.
+    pub min_calls: u32,
+    /// Opens at this many failures in a row, whatever the window says.
+    pub consecutive: u32,
+    /// An answer that begins later than this is slow.
+    pub slow_after: Duration,
+    /// Opens at this share of slow answers.
+    pub slow_share: f64,
+    /// How long it stays open the first time; each further time without a recovery in between twice as long.
+    pub open_for: Duration,
+    /// ... but never longer than this.
+    pub open_max: Duration,
+    /// Probes at once while half-open, and successes needed to go on.
+    pub probes: u32,
+    /// How long each step of the ramp (5, 25, 50 %) lasts.
+    pub ramp_step: Duration,
+}
+
+/// `[concurrency]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConcurrencyPlan {
+    /// False: there is no limit.
+    pub is_on: bool,
+    /// Calls at once, to begin with.
+    pub initial: u32,
+    /// ... and never fewer than this, however slow the provider gets,
+    pub min: u32,
+    /// ... nor more than this, however fast it is.
+    pub max: u32,
+    /// The limit shrinks when answers begin this many times later than they usually do.
+    pub slowdown: f64,
+    /// Calls that may wait for their turn.
+    pub queue: u32,
+    /// How long they may wait.
+    pub max_wait: Duration,
+}
+
+/// `[quota]`
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QuotaPlan {
+    /// False: it is asked until it refuses.
+    pub is_on: bool,
+    /// The longest time for which it is not asked.
+    pub longest: Duration,
+}
+
+/// `[balance]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct BalancePlan {
+    /// How long a slow answer is remembered.
+    pub decay: Duration,
+    /// An instance is left out after this many failures in a row.
+    pub eject_after: u32,
+    /// How long; twice as long each further time without a success in between.
+    pub eject_for: Duration,
+}
 
 /// What surrounds every attempt at a provider.
 #[derive(Clone, Debug)]

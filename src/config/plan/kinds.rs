@@ -1,0 +1,184 @@
+//! What callers can ask for, in which dialect, and how urgent it is.
+//!
+//! It does not know what a call of any kind holds.
+
+use super::ProviderKind;
+
+/// The dialects that callers speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CallerKind {
+    /// OpenAI's SDKs.
+    OpenAi,
+    /// The restaurant backend.
+    Restaurant,
+    /// The canvas application.
+    Canvas,
+    /// The website's chat widget.
+    Widget,
+}
+
+impl CallerKind {
+    /// The word in the config and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CallerKind::OpenAi => "openai",
+            CallerKind::Restaurant => "restaurant",
+            CallerKind::Canvas => "canvas",
+            CallerKind::Widget => "widget",
+        }
+    }
+}
+
+/// What a route is for. Which of them a caller dialect and a provider kind know: [`CallKind::known_to`] and
+/// [`CallKind::served_by`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CallKind {
+    /// A conversation.
+    Chat,
+    /// An order in words, to be understood.
+    ParseOrder,
+    /// Speech to speech.
+    Voice,
+    /// Speech to text.
+    VoiceMetadata,
+    /// A spoken order.
+    VoiceOrder,
+    /// The menu.
+    Menu,
+    /// The caller's own health endpoint, answered by the gateway.
+    Health,
+    /// The caller's own statistics, answered by the gateway.
+    Stats,
+    /// OpenAI's text completions.
+    Completions,
+    /// OpenAI's embeddings.
+    Embeddings,
+    /// OpenAI's list of models.
+    Models,
+    /// OpenAI's responses.
+    Responses,
+    /// OpenAI's speech to text.
+    Transcriptions,
+    /// OpenAI's text to speech.
+    Speech,
+    /// Anything else under OpenAI's `/v1`.
+    Any,
+    /// A WebSocket to a restaurant's voice assistant.
+    VoiceStream,
+    /// A WebSocket to OpenAI's realtime models.
+    Realtime,
+}
+
+impl CallKind {
+    /// All of them with their words, in the order of documentation.
+    pub const ALL: [(CallKind, &'static str); 17] = [
+        (CallKind::Chat, "chat"),
+        (CallKind::ParseOrder, "parse-order"),
+        (CallKind::Voice, "voice"),
+        (CallKind::VoiceMetadata, "voice-metadata"),
+        (CallKind::VoiceOrder, "voice-order"),
+        (CallKind::Menu, "menu"),
+        (CallKind::Health, "health"),
+        (CallKind::Stats, "stats"),
+        (CallKind::Completions, "completions"),
+        (CallKind::Embeddings, "embeddings"),
+        (CallKind::Models, "models"),
+        (CallKind::Responses, "responses"),
+        (CallKind::Transcriptions, "transcriptions"),
+        (CallKind::Speech, "speech"),
+        (CallKind::Any, "any"),
+        (CallKind::VoiceStream, "voice-stream"),
+        (CallKind::Realtime, "realtime"),
+    ];
+
+    /// The word in the config and in metrics.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("any", |(_, word)| word)
+    }
+
+    /// True when callers of this dialect can ask for it.
+    pub fn known_to(self, caller: CallerKind) -> bool {
+        use CallKind as K;
+        match caller {
+            CallerKind::OpenAi => matches!(
+                self,
+                K::Chat
+                    | K::Completions
+                    | K::Embeddings
+                    | K::Models
+                    | K::Responses
+                    | K::Transcriptions
+                    | K::Speech
+                    | K::Any
+                    | K::Realtime
+            ),
+            CallerKind::Restaurant => matches!(
+                self,
+                K::Chat
+                    | K::ParseOrder
+                    | K::Voice
+                    | K::VoiceMetadata
+                    | K::VoiceOrder
+                    | K::Menu
+                    | K::Health
+                    | K::VoiceStream
+            ),
+            CallerKind::Canvas => matches!(self, K::Chat | K::Health | K::Stats),
+            CallerKind::Widget => matches!(self, K::Chat),
+        }
+    }
+
+    /// True when providers of this kind can answer it.
+    pub fn served_by(self, provider: ProviderKind) -> bool {
+        use CallKind as K;
+        match provider {
+            ProviderKind::BuildPanel => {
+                matches!(
+                    self,
+                    K::Chat | K::ParseOrder | K::Voice | K::VoiceMetadata | K::VoiceOrder | K::Menu | K::VoiceStream
+                )
+            }
+            ProviderKind::OpenAi => {
+                !matches!(self, K::Voice | K::VoiceOrder | K::Menu | K::Health | K::Stats | K::VoiceStream)
+            }
+        }
+    }
+
+    /// How urgent it is where the route does not say.
+    pub fn priority(self) -> Priority {
+        use CallKind as K;
+        match self {
+            K::Voice | K::VoiceMetadata | K::VoiceOrder | K::Transcriptions | K::Speech => Priority::Voice,
+            K::VoiceStream | K::Realtime => Priority::Voice,
+            K::Embeddings | K::Any => Priority::Background,
+            _ => Priority::Chat,
+        }
+    }
+
+    /// True when the gateway answers by itself, without a provider.
+    pub fn is_local(self) -> bool {
+        matches!(self, CallKind::Health | CallKind::Stats)
+    }
+
+    /// True when it is a WebSocket.
+    pub fn is_tunnel(self) -> bool {
+        matches!(self, CallKind::VoiceStream | CallKind::Realtime)
+    }
+}
+
+/// `priority` of a route: who gets a place at a provider first. In the order of urgency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Somebody is listening.
+    Voice,
+    /// Somebody is reading.
+    Chat,
+    /// Nobody is waiting.
+    Background,
+}
+
+impl Priority {
+    /// All of them with their words.
+    pub const ALL: [(Priority, &'static str); 3] =
+        [(Priority::Voice, "voice"), (Priority::Chat, "chat"), (Priority::Background, "background")];
+}

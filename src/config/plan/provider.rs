@@ -1,0 +1,119 @@
+//! A provider, as the configuration means it: where it is, what it speaks, and what becomes of calls to it.
+//!
+//! It does not know the routes that lead there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use url::Url;
+
+use super::{BalancePlan, BreakerPlan, ConcurrencyPlan, Pattern, Propagation, QuotaPlan, RetryPlan};
+use crate::call::Pace;
+use crate::config::secret::Secret;
+
+/// `[provider.NAME]`
+#[derive(Debug, PartialEq)]
+pub struct ProviderPlan {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The dialect it speaks.
+    pub kind: ProviderKind,
+    /// Its instances, at least one. No trailing slash in the path.
+    pub urls: Vec<Url>,
+    /// The bearer token.
+    pub key: Option<Secret>,
+    /// Certificates to trust besides the system's.
+    pub roots: Vec<CertificateDer<'static>>,
+    /// Where that is looked for: the name of a variable or of a file.
+    pub key_source: Option<Arc<str>>,
+    /// Whether calls may go there.
+    pub usable: Usable,
+    /// Until a connection is made (TLS included).
+    pub connect: Duration,
+    /// How old a connection may be for another call.
+    pub connection_age: Duration,
+    /// It must not be in a private network.
+    pub denies_private: bool,
+    /// One attempt, from start to the end of the body.
+    pub total: Duration,
+    /// How long it may be silent.
+    pub pace: Pace,
+    /// The names of models that are this provider's own.
+    pub models: Vec<Pattern>,
+    /// When the same provider is asked again.
+    pub retry: RetryPlan,
+    /// When it is left alone.
+    pub breaker: BreakerPlan,
+    /// How much it is asked at once.
+    pub concurrency: ConcurrencyPlan,
+    /// What it says about its limits, and how far that is believed.
+    pub quota: QuotaPlan,
+    /// Which of its instances is asked.
+    pub balance: BalancePlan,
+    /// The largest plain answer.
+    pub max_reply: usize,
+    /// Paths, for BuildPanel.
+    pub endpoints: Endpoints,
+    /// How its health is asked for; `None`: never.
+    pub probe: Option<ProbePlan>,
+    /// How much it is told of the trace that a call belongs to.
+    pub trace_context: Propagation,
+}
+
+impl ProviderPlan {
+    /// True when both are answered by the same servers, as far as their lists share one, and for the same customer: what
+    /// one knows of their health, the other may rely on.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        let shares_a_server = self.urls.iter().any(|url| other.urls.contains(url));
+        self.kind == other.kind && self.key == other.key && shares_a_server
+    }
+}
+
+/// The dialects that providers speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderKind {
+    /// OpenAI and whatever speaks like it.
+    OpenAi,
+    /// BuildPanel.
+    BuildPanel,
+}
+
+/// Whether calls may go to a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usable {
+    /// Yes.
+    Yes,
+    /// No key is set.
+    NoKey,
+    /// It was never switched on (`USE_BUILDPANEL` is not set).
+    NotEnabled,
+    /// It is switched off (`USE_BUILDPANEL=false`, `enabled = false`).
+    SwitchedOff,
+}
+
+/// Paths of BuildPanel's endpoints, each beginning with `/`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Chat.
+    pub chat: String,
+    /// Voice to voice.
+    pub voice: String,
+    /// Voice to JSON.
+    pub voice_metadata: String,
+    /// Menu.
+    pub menu: String,
+    /// WebSocket.
+    pub voice_stream: String,
+}
+
+/// `[provider.NAME.probe]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbePlan {
+    /// Paths to ask in order; the next one only when the one before is not found.
+    pub paths: Vec<String>,
+    /// How often.
+    pub interval: Duration,
+    /// How long to wait.
+    pub timeout: Duration,
+}

@@ -1,0 +1,94 @@
+//! A route, as the configuration means it: which requests are its own, whom it asks, and what its callers get.
+//!
+//! It does not know how a request finds it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+
+use super::{
+    CallKind, CallerKind, GuardPlan, InputPlan, Priority, ProviderKind, RouteAuth, RouteCachePlan, TargetPlan,
+    TunnelPlan, VariantPlan,
+};
+
+/// `[route.NAME]`
+#[derive(Debug)]
+pub struct RoutePlan {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Paths, in `matchit`'s syntax: `/v1/models/{id}`, `/v1/{*rest}`.
+    pub paths: Vec<String>,
+    /// Methods.
+    pub methods: Vec<Method>,
+    /// The dialect of its callers.
+    pub caller: CallerKind,
+    /// What is asked for.
+    pub call: CallKind,
+    /// What its callers must show.
+    pub auth: RouteAuth,
+    /// Whom to ask, in order. Those without a key are left out.
+    pub targets: Vec<TargetPlan>,
+    /// The whole call, over all targets.
+    pub total: Duration,
+    /// Bytes of a request's body.
+    pub max_body: usize,
+    /// The model of callers that name none.
+    pub model: Option<Arc<str>>,
+    /// What is done about a stream that breaks after its first event.
+    pub resume: ResumeMode,
+    /// False: the call is tried once, at one target.
+    pub is_idempotent: bool,
+    /// The text that callers get when nobody can answer.
+    pub canned: Option<Arc<str>>,
+    /// What callers get while the first target is switched off.
+    pub when_disabled: WhenDisabled,
+    /// A second attempt beside the first, once it is slower than this share (0.95) of the calls before; `None`: never.
+    pub hedge: Option<f64>,
+    /// Who gets a place first where there are not enough.
+    pub priority: Priority,
+    /// True: what a browser sends with a cookie must come from an allowed page.
+    pub csrf: bool,
+    /// What its callers may want models to read.
+    pub input: InputPlan,
+    /// How answers are kept; `None`: they are not.
+    pub cache: Option<RouteCachePlan>,
+    /// How its WebSockets are treated, where it has them.
+    pub tunnel: Option<Arc<TunnelPlan>>,
+    /// What must not pass, in the order in which it is looked for.
+    pub guards: Vec<Arc<GuardPlan>>,
+    /// What a share of its callers gets instead.
+    pub variants: Vec<VariantPlan>,
+}
+
+impl RoutePlan {
+    /// True when its calls make sense only for a tenant: its dialect or one of its providers names one.
+    pub fn needs_tenant(&self) -> bool {
+        let tells_tenant = |target: &TargetPlan| target.provider.kind == ProviderKind::BuildPanel;
+        self.caller == CallerKind::Restaurant || self.targets.iter().any(tells_tenant)
+    }
+}
+
+/// `when_disabled` of a route: what its callers get while the provider of its first target is switched off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenDisabled {
+    /// The next target's answer.
+    #[default]
+    Failover,
+    /// The route's canned reply.
+    Reply,
+    /// An error, at once.
+    Reject,
+}
+
+/// `resume` of a route: what is done about a stream of text that breaks after its first event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResumeMode {
+    /// It ends in a typed error event.
+    Off,
+    /// The next target is asked for the same answer; where it begins with what the caller already has, it goes on from
+    /// there.
+    Replay,
+    /// ... and where it does not, the same target is asked to go on from what the caller has, if it can.
+    ReplayAndContinue,
+}

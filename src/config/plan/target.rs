@@ -1,0 +1,76 @@
+//! A target: a provider as one route asks it, and which model it gets.
+//!
+//! It does not know which targets are asked before or after it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{ModelMap, Pattern, ProviderPlan};
+use crate::call::Pace;
+
+/// One entry of a route's `targets`.
+#[derive(Clone, Debug)]
+pub struct TargetPlan {
+    /// Whom to ask.
+    pub provider: Arc<ProviderPlan>,
+    /// A fixed model, whatever the caller named.
+    pub model: Option<Arc<str>>,
+    /// A model that is asked for as if the caller had named it.
+    pub asked: Option<Arc<str>>,
+    /// What the caller's model becomes here, by pattern.
+    pub models: ModelMap,
+    /// Models that other providers of the gateway call their own: never sent here unmapped.
+    pub foreign: Arc<[Pattern]>,
+    /// Text put before the conversation.
+    pub instruction: Option<Arc<str>>,
+    /// How long it may be silent: the route's wish, else the provider's.
+    pub pace: Pace,
+    /// One attempt: the target's own, else the provider's.
+    pub total: Duration,
+    /// Tokens that its model takes, where the config says so: what is too long for another target goes here when this is
+    /// more. Zero: unknown.
+    pub context: u64,
+    /// It goes on from a partial answer that stands last in the conversation.
+    pub continues: bool,
+}
+
+/// What a target does with a call that names a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelChoice {
+    /// Send it as the caller wrote it.
+    AsAsked,
+    /// Send it with this model.
+    Replace(Arc<str>),
+    /// The model is not for this target.
+    NotHere,
+}
+
+impl TargetPlan {
+    /// What this target does with a call that names `asked`.
+    ///
+    /// A fixed model wins; a model that is the provider's own is sent as it is; then the map decides; what is left
+    /// goes through unless it belongs to another provider, or this one serves only its own models.
+    pub fn choose(&self, asked: Option<&str>) -> ModelChoice {
+        match (&self.asked, self.choose_of(self.asked.as_deref().or(asked))) {
+            (Some(asked), ModelChoice::AsAsked) => ModelChoice::Replace(asked.clone()),
+            (_, choice) => choice,
+        }
+    }
+
+    fn choose_of(&self, asked: Option<&str>) -> ModelChoice {
+        if let Some(model) = &self.model {
+            return ModelChoice::Replace(model.clone());
+        }
+        let Some(asked) = asked else { return ModelChoice::AsAsked };
+        if self.provider.models.iter().any(|own| own.matches(asked)) {
+            return ModelChoice::AsAsked;
+        }
+        if let Some(model) = self.models.lookup(asked) {
+            return ModelChoice::Replace(model.clone());
+        }
+        if !self.provider.models.is_empty() || self.foreign.iter().any(|foreign| foreign.matches(asked)) {
+            return ModelChoice::NotHere;
+        }
+        ModelChoice::AsAsked
+    }
+}
