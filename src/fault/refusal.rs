@@ -1,0 +1,105 @@
+//! Refusals: what a provider, a limit or a budget has said with its no.
+//!
+//! It does not know what is done about it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use crate::calendar::Period;
+use crate::money::Usd;
+
+/// A provider's error answer.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Its status. For an error inside a 200: the status that it stands for.
+    pub status: StatusCode,
+    /// Its headers that may reach the caller.
+    pub headers: HeaderMap,
+    /// Its body as it came; passed on to callers of the same dialect.
+    pub body: Bytes,
+    /// Its message.
+    pub message: String,
+    /// Its error code, when it has one (`context_length_exceeded`).
+    pub code: Option<Box<str>>,
+    /// How long it asks to wait.
+    pub retry_after: Option<Duration>,
+    /// True when `body` is in OpenAI's shape.
+    pub is_openai: bool,
+}
+
+/// What a caller must know of a rule that refused it.
+#[derive(Clone, Debug)]
+pub struct Limited {
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// The caller's tier.
+    pub tier: Arc<str>,
+    /// What the rule allows in a window: calls, tokens or dollars.
+    pub amount: f64,
+    /// What that is: `requests`, `tokens` or `usd`.
+    pub quantity: &'static str,
+    /// The window.
+    pub window: Duration,
+    /// When the same call would be admitted, if nothing else is asked before.
+    pub retry_after: Duration,
+    /// The rule's own words.
+    pub message: Option<Arc<str>>,
+    /// Where there is more to be had.
+    pub upgrade_url: Option<Arc<str>>,
+}
+
+impl Limited {
+    pub(super) fn public(&self) -> Cow<'_, str> {
+        if let Some(message) = &self.message {
+            return (&**message).into();
+        }
+        let amount = match self.quantity {
+            "usd" => format!("{} USD", self.amount),
+            what => format!("{} {what}", self.amount),
+        };
+        let seconds = self.window.as_secs();
+        let window = match (seconds % 3600, seconds % 60) {
+            (0, _) => format!("{} h", seconds / 3600),
+            (_, 0) => format!("{} min", seconds / 60),
+            _ => format!("{} s", self.window.as_secs_f64()),
+        };
+        let wait = self.retry_after.as_secs_f64().ceil().max(1.0);
+        format!("Rate limit exceeded: {amount} in {window} are allowed. Please try again in {wait} s.").into()
+    }
+}
+
+/// What a caller must know of a budget that refused it.
+#[derive(Clone, Debug)]
+pub struct Spent {
+    /// The budget's name.
+    pub budget: Arc<str>,
+    /// What it has in a period.
+    pub amount: Usd,
+    /// The period.
+    pub period: Period,
+    /// When the next period begins.
+    pub retry_after: Duration,
+    /// True: 402, not 429.
+    pub is_payment_wanted: bool,
+    /// The budget's own words.
+    pub message: Option<Arc<str>>,
+}
+
+impl Spent {
+    pub(super) fn public(&self) -> Cow<'_, str> {
+        match &self.message {
+            Some(message) => (&**message).into(),
+            None => format!(
+                "The budget of {} USD per {} does not reach for this call. It is full again in {} s.",
+                self.amount,
+                self.period.as_str(),
+                self.retry_after.as_secs().max(1),
+            )
+            .into(),
+        }
+    }
+}
