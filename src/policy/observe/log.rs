@@ -1,0 +1,110 @@
+//! The access log: one line for a call that is over, with what is known of it and nothing of what was said.
+//!
+//! It does not know who reads it, nor in which format.
+
+use std::time::Duration;
+
+use super::{LEFT, Watch, outcome_word};
+use crate::ledger::row::cost;
+use crate::names::display_name;
+use crate::reply::{CacheResult, Degraded};
+use crate::trail::{Attempt, Decision, Facts, GuardFact};
+
+impl Watch {
+    pub(super) fn log(&self, facts: &Facts) {
+        let status = self.status.unwrap_or(LEFT);
+        let last = facts.telling();
+        let provider = last.map(|attempt| display_name(&attempt.provider));
+        let cost = cost(facts, &self.observe.prices);
+        let line = AccessLine {
+            outcome: self.outcome(facts),
+            attempts: AttemptList(&facts.attempts).to_string(),
+            guarded: guarded(facts),
+            milliseconds: milliseconds(facts.started.elapsed()),
+        };
+        macro_rules! access {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "tidegate::access",
+                    req_id = &*self.subject.id,
+                    trace_id = facts.trace.as_ref().map(|trace| tracing::field::display(trace.id)),
+                    method = self.method,
+                    path = &*self.path,
+                    route = &*self.route,
+                    caller = self.caller,
+                    tenant = self.tenant.as_deref(),
+                    status,
+                    outcome = line.outcome,
+                    provider,
+                    model = last.and_then(|attempt| attempt.model.as_deref()),
+                    attempts = facts.attempts.len(),
+                    tried = (!line.attempts.is_empty()).then_some(line.attempts.as_str()),
+                    duration = line.milliseconds,
+                    first_token = facts.first_token.map(milliseconds),
+                    bytes_in = facts.bytes_in,
+                    bytes_out = self.bytes_out,
+                    events = (self.events > 0).then_some(self.events),
+                    events_dropped = (facts.events_dropped > 0).then_some(facts.events_dropped),
+                    chunks_in = facts.tunnel.map(|tunnel| tunnel.chunks_in),
+                    chunks_out = facts.tunnel.map(|tunnel| tunnel.chunks_out),
+                    ended_by = facts.tunnel.and_then(|tunnel| tunnel.ended_by),
+                    close_code = facts.tunnel.and_then(|tunnel| tunnel.close_code),
+                    tokens_in = facts.tokens().map(|usage| usage.input),
+                    tokens_out = facts.tokens().map(|usage| usage.output),
+                    cost_usd = cost.map(|cost| cost.usd.as_f64()),
+                    price = cost.filter(|cost| cost.is_default).map(|_| "default"),
+                    provider_request_id = facts.provider_request_id.as_deref(),
+                    cache = facts.cache.map(CacheResult::as_str),
+                    variant = facts.variant.as_ref().map(|taken| &*taken.name),
+                    degraded = facts.degraded.map(Degraded::as_str),
+                    limited_by = rule_that(facts, Decision::Refused),
+                    budget = facts.budgets_spent.first().map(|budget| &**budget),
+                    shadow_limited_by = rule_that(facts, Decision::ShadowRefused),
+                    guarded = (!line.guarded.is_empty()).then_some(line.guarded.as_str()),
+                    detail = facts.fault_detail.as_deref(),
+                    "request"
+                )
+            };
+        }
+        if status >= 500 { access!(warn) } else { access!(info) }
+    }
+}
+
+struct AccessLine {
+    outcome: &'static str,
+    attempts: String,
+    guarded: String,
+    milliseconds: f64,
+}
+
+/// The attempts of a call that needed more than one, as `BuildPanel:provider_timeout together:ok`.
+struct AttemptList<'a>(&'a [Attempt]);
+
+impl std::fmt::Display for AttemptList<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.len() < 2 {
+            return Ok(());
+        }
+        for (index, attempt) in self.0.iter().enumerate() {
+            let space = if index == 0 { "" } else { " " };
+            write!(out, "{space}{}:{}", display_name(&attempt.provider), outcome_word(attempt))?;
+        }
+        Ok(())
+    }
+}
+
+/// The first rule that decided so.
+fn rule_that(facts: &Facts, decision: Decision) -> Option<&str> {
+    facts.limits.iter().find(|fact| fact.decision == decision).map(|fact| &*fact.rule)
+}
+
+/// What guards found, as `pii:request:email:2`.
+fn guarded(facts: &Facts) -> String {
+    let word = |it: &GuardFact| format!("{}:{}:{}:{}", it.guard, it.direction.as_str(), it.kind, it.count);
+    facts.guarded.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// Milliseconds with three decimals: enough for a cache hit, and short in a log.
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}

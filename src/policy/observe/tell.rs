@@ -1,0 +1,98 @@
+//! Who is told of a call that is over, beside metrics and log: the stories of the latest calls, the traffic of the last
+//! minute, and those who mend the gateway.
+//!
+//! It does not know what they do with it.
+
+use std::sync::MutexGuard;
+
+use super::{CANCELLED, LEFT, OK, OPERATOR, Watch};
+use crate::explain::{Stories, Story};
+use crate::fault::{Blame, Fault};
+use crate::ledger::row::cost;
+use crate::reply::CacheResult;
+use crate::reports::Report;
+use crate::traffic::{Ended, Sample, Traffic};
+use crate::trail::Facts;
+
+/// Who wants to know of each call that is over, beside metrics and log.
+#[derive(Clone)]
+pub struct Telling {
+    /// What happened to it; `None`: that is not remembered.
+    pub stories: Option<Stories>,
+    /// What it was like in numbers.
+    pub traffic: Traffic,
+    /// Which generation of the configuration answers.
+    pub generation: u64,
+}
+
+impl Watch {
+    /// Tells who wants to know. Probes and scrapes are nobody's call, and would push those out.
+    pub(super) fn tell(&self, facts: MutexGuard<'_, Facts>) {
+        let Some(telling) = self.observe.telling.as_ref().filter(|_| self.caller != OPERATOR) else { return };
+        let sample = self.sample(&facts);
+        let story = telling.stories.as_ref().map(|stories| (stories, self.story(&facts, telling.generation)));
+        drop(facts);
+        telling.traffic.note(&sample);
+        if let Some((stories, story)) = story {
+            stories.tell(story);
+        }
+    }
+
+    /// The call in numbers.
+    fn sample(&self, facts: &Facts) -> Sample {
+        let status = self.status.unwrap_or(LEFT);
+        let outcome = self.outcome(facts);
+        Sample {
+            ended: match status {
+                LEFT => Ended::Left,
+                400..=499 => Ended::Refused,
+                500.. => Ended::Failed,
+                _ if outcome == CANCELLED => Ended::Left,
+                _ if outcome == OK => Ended::Well,
+                // It broke off after the answer had begun.
+                _ => Ended::Failed,
+            },
+            took: facts.started.elapsed(),
+            first_token: facts.first_token,
+            is_kept: facts.cache.and_then(CacheResult::has_served),
+            cost: cost(facts, &self.observe.prices).map(|cost| cost.usd).unwrap_or_default(),
+        }
+    }
+
+    fn story(&self, facts: &Facts, generation: u64) -> Story {
+        Story {
+            id: self.subject.id.clone(),
+            route: self.route.clone(),
+            caller: self.caller,
+            method: self.method,
+            path: self.path.clone(),
+            tenant: self.tenant.clone(),
+            generation,
+            status: self.status.unwrap_or(LEFT),
+            outcome: self.outcome(facts),
+            took: facts.started.elapsed(),
+            bytes_out: self.bytes_out,
+            events: self.events,
+            cost: cost(facts, &self.observe.prices).map(|cost| cost.usd),
+            facts: facts.clone(),
+        }
+    }
+
+    /// Tells those who mend the gateway of a fault of its own. A panic has told of itself, with its place.
+    pub(super) fn report(&self, facts: &Facts) {
+        let Some(reports) = &self.observe.reports else { return };
+        let (Some(code), Some(Blame::Gateway)) = (facts.fault, facts.blame) else { return };
+        if facts.fault_detail.as_deref() == Some(Fault::PANIC) {
+            return;
+        }
+        let report = Report {
+            code,
+            place: None,
+            route: Some(self.route.clone()),
+            provider: facts.telling().map(|attempt| attempt.provider.clone()),
+            request: Some(self.subject.id.clone()),
+            trace: self.subject.trace.get().copied(),
+        };
+        reports.outbox.offer(report, 1);
+    }
+}
