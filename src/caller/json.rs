@@ -62,7 +62,8 @@ pub(crate) fn check_depth(body: &[u8]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Refuses JSON that its reader and the next one might read differently: a name twice in one object, a number without bounds.
+/// Refuses JSON that its reader and the next one might read differently: a name twice in one object, a number without bounds,
+/// bytes that are no text.
 /// To be asked once the body is known to be JSON.
 pub(crate) fn check_strictly(body: &[u8]) -> Result<(), Fault> {
     strict::check(body).map_err(|odd| Fault::invalid(None, format!("the body cannot be read: {}", odd.message(body))))

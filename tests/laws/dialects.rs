@@ -65,7 +65,9 @@ pub(super) fn caller(data: &[u8]) {
         if let Ok(Ask::Wire(wire)) = decode(kind, call, "application/json", &body) {
             assert_eq!(wire.body, body);
             if wire.endpoint == Endpoint::ChatCompletions {
-                let read: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                assert!(std::str::from_utf8(&body).is_ok(), "readers differ on what is no UTF-8");
+                // Half of a surrogate pair is JSON by its grammar (RFC 8259, 8.2), and not every reader takes it.
+                let Ok(read) = serde_json::from_slice::<serde_json::Value>(&body) else { continue };
                 let model = read.get("model").and_then(serde_json::Value::as_str);
                 assert_eq!(wire.model.as_ref().map(|named| &*named.name), model, "two readers see two models");
             }

@@ -1,5 +1,5 @@
-//! Strict: finds in a JSON text what two readers may read differently: a name that stands twice in one object, and a number
-//! that no double holds.
+//! Strict: finds in a JSON text what two readers may read differently: a name that stands twice in one object, a number that no
+//! double holds, and bytes that are no UTF-8 (RFC 8259, 8.1), which a reader that skips a field does not look at.
 //!
 //! It walks over a text whose grammar was checked before, without recursion and mostly from quote to quote, and knows no field.
 
@@ -12,6 +12,8 @@ pub(super) enum Odd {
     Twice(usize),
     /// A number beyond all bounds, `1e999`.
     Huge(usize),
+    /// No UTF-8.
+    NotText(usize),
 }
 
 impl Odd {
@@ -20,6 +22,7 @@ impl Odd {
         let (what, at) = match self {
             Odd::Twice(at) => ("a field is named twice", at),
             Odd::Huge(at) => ("a number is too large", at),
+            Odd::NotText(at) => ("it is not UTF-8", at),
         };
         let before = &text[..at.min(text.len())];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -30,6 +33,7 @@ impl Odd {
 
 /// Looks through a text that is JSON. What is no JSON it may pass.
 pub(super) fn check(text: &[u8]) -> Result<(), Odd> {
+    std::str::from_utf8(text).map_err(|fault| Odd::NotText(fault.valid_up_to()))?;
     // The names of all objects that are open, one after the other, and where those of each begin; `None` is an array.
     let mut names: Vec<(Cow<'_, [u8]>, usize)> = Vec::new();
     let mut open: Vec<Option<usize>> = Vec::new();
@@ -134,6 +138,13 @@ mod tests {
         let many: Vec<String> = (0..1000).map(|number| format!("\"k{number}\":{number}")).collect();
         assert_eq!(found(&format!("{{{}}}", many.join(","))), None);
         assert!(found(&format!("{{{},\"k7\":0}}", many.join(","))).is_some());
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf_8_are_found_where_they_stand() {
+        let text = b"{\"a\":1,\n\"b\":\"g\xff\"}";
+        assert_eq!(check(text), Err(Odd::NotText(14)));
+        assert_eq!(Odd::NotText(14).message(text), "it is not UTF-8 (line 2, column 7)");
     }
 
     #[test]
