@@ -21,7 +21,7 @@ use self::guard::Trip;
 use self::record::{Change, Record, What};
 use crate::store::StoreFault;
 use crate::store::redis::Redis;
-use crate::store::redis::ledger::Ledger;
+use crate::store::redis::register::Register;
 use crate::switch::{Position, Switch};
 
 /// How often the store is looked at although nobody said that anything changed: half of the second in which all gateways are
@@ -52,7 +52,7 @@ pub struct Flags {
     /// Held while the records are replaced by some that are made out of them.
     turn: Mutex<()>,
     switches: Mutex<Vec<Held>>,
-    ledger: Option<Ledger>,
+    register: Option<Register>,
     file: Option<StateFile>,
     unsaved: Notify,
     /// What the store has lost, with what it holds in its place.
@@ -110,7 +110,7 @@ impl Flags {
             records: ArcSwap::from_pointee(records),
             turn: Mutex::default(),
             switches: Mutex::default(),
-            ledger: redis.map(|redis| Ledger::new(redis, NAME, CHANNEL, LOOK)),
+            register: redis.map(|redis| Register::new(redis, NAME, CHANNEL, LOOK)),
             file,
             unsaved: Notify::new(),
             lost: Mutex::default(),
@@ -140,7 +140,7 @@ impl Flags {
 
     /// Where they outlive the process.
     pub fn kept(&self) -> Kept {
-        match (&self.ledger, &self.file) {
+        match (&self.register, &self.file) {
             (Some(_), _) => Kept::Store,
             (None, Some(_)) => Kept::File,
             (None, None) => Kept::Nowhere,
@@ -149,8 +149,8 @@ impl Flags {
 
     /// Waits until it is known what other gateways have changed, but never longer than this.
     pub async fn known(&self, patience: Duration) -> bool {
-        match &self.ledger {
-            Some(ledger) => ledger.was_read(patience).await,
+        match &self.register {
+            Some(register) => register.was_read(patience).await,
             None => true,
         }
     }
@@ -163,7 +163,7 @@ impl Flags {
         before: Option<Arc<Record>>,
         after: Record,
     ) -> Result<(), NotChanged> {
-        let Some(ledger) = &self.ledger else {
+        let Some(register) = &self.register else {
             let (flags, key) = (self.clone(), key.clone());
             if self.file.is_none() {
                 return flags.change_here(key, before.as_deref(), after);
@@ -173,8 +173,8 @@ impl Flags {
             return work.await.unwrap_or_else(|fault| Err(NotChanged::File(fault.to_string())));
         };
         let text = before.map(|record| record.text()).unwrap_or_default();
-        match ledger.change(key, &text, &after.text()).await.map_err(NotChanged::Store)? {
-            true => ledger.settle(|| self.put(key, after)),
+        match register.change(key, &text, &after.text()).await.map_err(NotChanged::Store)? {
+            true => register.settle(|| self.put(key, after)),
             false => return Err(NotChanged::Conflict),
         }
         Ok(())
@@ -256,8 +256,8 @@ impl Flags {
 
     /// Follows the store, and keeps the file beside it. Runs until dropped; ends at once where there is no store.
     pub async fn run(self: &Arc<Self>) {
-        let Some(ledger) = &self.ledger else { return };
-        tokio::join!(ledger.follow(|texts| self.read(texts)), self.restore(ledger), self.save());
+        let Some(register) = &self.register else { return };
+        tokio::join!(register.follow(|texts| self.read(texts)), self.restore(register), self.save());
     }
 
     /// Takes over what the store says. Of what it holds an older version of, or nothing, it was told and has lost it (a
@@ -294,12 +294,12 @@ impl Flags {
     }
 
     /// Tells the store what it has lost, until it has it again.
-    async fn restore(&self, ledger: &Ledger) {
+    async fn restore(&self, register: &Register) {
         loop {
             self.to_restore.notified().await;
             while let Some((key, instead)) = self.next_lost() {
                 let text = self.record(&key).map(|record| record.text()).unwrap_or_default();
-                match ledger.change(&key, &instead, &text).await {
+                match register.change(&key, &instead, &text).await {
                     // Or another gateway was faster: then the store is read again.
                     Ok(is_done) => {
                         if is_done {

@@ -12,7 +12,7 @@ use super::ring::Keyring;
 use super::{ApiKey, Written};
 use crate::store::StoreFault;
 use crate::store::redis::Redis;
-use crate::store::redis::ledger::Ledger;
+use crate::store::redis::register::Register;
 
 /// The most keys. A gateway for more customers than this has another place for them.
 const MAX_KEYS: usize = 10_000;
@@ -34,7 +34,7 @@ pub struct Issued {
     ring: RwLock<Arc<Keyring>>,
     /// Held while the ring is replaced by one that is made out of it.
     turn: Mutex<()>,
-    ledger: Option<Ledger>,
+    register: Option<Register>,
 }
 
 /// Why a key was not changed.
@@ -51,8 +51,8 @@ pub enum NotChanged {
 impl Issued {
     /// No keys yet; those of a shared store come when [`Issued::run`] runs.
     pub fn new(redis: Option<Arc<Redis>>) -> Self {
-        let ledger = redis.map(|redis| Ledger::new(redis, NAME, CHANNEL, LOOK));
-        Self { ring: RwLock::default(), turn: Mutex::default(), ledger }
+        let register = redis.map(|redis| Register::new(redis, NAME, CHANNEL, LOOK));
+        Self { ring: RwLock::default(), turn: Mutex::default(), register }
     }
 
     /// The keys as they are now.
@@ -62,15 +62,15 @@ impl Issued {
 
     /// Waits until it is known which keys there are: not at all, except at the very start. False: nobody says.
     pub async fn known(&self) -> bool {
-        match &self.ledger {
-            Some(ledger) => ledger.was_read(PATIENCE).await,
+        match &self.register {
+            Some(register) => register.was_read(PATIENCE).await,
             None => true,
         }
     }
 
     /// True when they are kept outside the process.
     pub fn is_shared(&self) -> bool {
-        self.ledger.is_some()
+        self.register.is_some()
     }
 
     /// Makes a key out of none, another out of one, or none out of one.
@@ -83,7 +83,7 @@ impl Issued {
             Some(key) => drop(keys.insert(name.clone(), Arc::new(key))),
             None => drop(keys.remove(&name)),
         };
-        let Some(ledger) = &self.ledger else {
+        let Some(register) = &self.register else {
             return self.replace(|keys| {
                 if keys.get(&name).map(|key| &**key) != before {
                     return Err(NotChanged::Conflict);
@@ -92,9 +92,9 @@ impl Issued {
                 Ok(())
             });
         };
-        let changed = ledger.change(&name, &text(before), &text(after.as_ref())).await;
+        let changed = register.change(&name, &text(before), &text(after.as_ref())).await;
         match changed.map_err(NotChanged::Store)? {
-            true => ledger.settle(|| {
+            true => register.settle(|| {
                 self.replace(|keys| {
                     put(keys, after);
                     Ok(())
@@ -117,8 +117,8 @@ impl Issued {
 
     /// Follows the store, if there is one. Runs until dropped.
     pub async fn run(&self) {
-        if let Some(ledger) = &self.ledger {
-            ledger.follow(|texts| self.read(&texts)).await;
+        if let Some(register) = &self.register {
+            register.follow(|texts| self.read(&texts)).await;
         }
     }
 

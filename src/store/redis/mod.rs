@@ -6,8 +6,8 @@
 pub mod address;
 pub mod board;
 pub mod leases;
-pub mod ledger;
 mod listen;
+pub mod register;
 pub mod shelf;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! The ledger: texts by name, the same for all gateways. One hash of the store holds them; who changes one says what it was
+//! The register: texts by name, the same for all gateways. One hash of the store holds them; who changes one says what it was
 //! before, and all others read it within a moment.
 //!
 //! It does not know what the texts mean.
@@ -25,8 +25,8 @@ else redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
 redis.call('HSET', KEYS[1], '', ARGV[4])
 return 1";
 
-/// A ledger.
-pub struct Ledger {
+/// A register.
+pub struct Register {
     redis: Arc<Redis>,
     name: String,
     channel: &'static str,
@@ -40,8 +40,8 @@ pub struct Ledger {
     is_read: watch::Sender<bool>,
 }
 
-impl Ledger {
-    /// The ledger `name` of a group of the store's names. Gateways tell each other of changes on `channel`; what gets lost
+impl Register {
+    /// The register `name` of a group of the store's names. Gateways tell each other of changes on `channel`; what gets lost
     /// there is found by looking every so often.
     pub fn new(redis: Arc<Redis>, (group, name): (&str, &str), channel: &'static str, look: Duration) -> Self {
         Self {
