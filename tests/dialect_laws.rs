@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
-use tidegate::call::{Ask, Audio, Chat, Endpoint, Message, Role, Voice, VoiceWanted, Wire};
+use tidegate::call::{Ask, Audio, Voice, VoiceWanted};
 use tidegate::caller::{self, Incoming};
 use tidegate::config::plan::{CallKind, CallerKind, ProviderKind};
 use tidegate::fault::Fault;
@@ -45,28 +45,6 @@ fn knock_everywhere(headers: &HeaderMap, body: &Bytes) -> Result<(), TestCaseErr
         }
     }
     Ok(())
-}
-
-fn asks() -> Vec<Ask> {
-    let audio = Audio { bytes: Bytes::from_static(b"x"), file_name: "a".into(), content_type: "audio/wav".into() };
-    let voice = |wanted| Ask::Voice(Voice { audio: audio.clone(), wanted, menu_context: None });
-    let messages = vec![Message { role: Role::User, text: "hi".into() }];
-    vec![
-        Ask::Chat(Chat { messages, ..Chat::default() }),
-        voice(VoiceWanted::Speech),
-        voice(VoiceWanted::Transcript),
-        Ask::Menu,
-        Ask::Wire(Wire {
-            endpoint: Endpoint::ChatCompletions,
-            method: Method::POST,
-            path: "/chat/completions".into(),
-            content_type: None,
-            body: Bytes::new(),
-            model: None,
-            stream: true,
-            max_tokens: None,
-        }),
-    ]
 }
 
 fn json_like() -> impl Strategy<Value = String> {
@@ -106,7 +84,7 @@ proptest! {
         };
         for (kind, name) in [(ProviderKind::BuildPanel, "buildpanel"), (ProviderKind::OpenAi, "openai")] {
             let (dialect, plan) = (provider::dialect(kind), fixtures::provider(kind, name));
-            for ask in asks() {
+            for ask in fixtures::asks() {
                 let call = fixtures::call(fixtures::head("r1", None), ask, None, None);
                 for body in [Bytes::from(body.clone()), Bytes::from(json.clone())] {
                     let _ = dialect.expect(&call, &head());

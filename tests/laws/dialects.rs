@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method, StatusCode};
-use tidegate::call::{Ask, Audio, Chat, Endpoint, Message, Role, Voice, VoiceWanted, Wire};
+use tidegate::call::{Ask, Endpoint};
 use tidegate::caller::{self, Incoming};
 use tidegate::config::plan::{CallKind, CallerKind, ProviderKind};
 use tidegate::fault::Fault;
@@ -75,29 +75,6 @@ pub(super) fn caller(data: &[u8]) {
     }
 }
 
-fn asks() -> [Ask; 5] {
-    let audio = Audio { bytes: Bytes::from_static(b"x"), file_name: "a".into(), content_type: "audio/wav".into() };
-    let voice = |wanted| Ask::Voice(Voice { audio: audio.clone(), wanted, menu_context: None });
-    let messages = vec![Message { role: Role::User, text: "hi".into() }];
-    let wire = Wire {
-        endpoint: Endpoint::ChatCompletions,
-        method: Method::POST,
-        path: "/chat/completions".into(),
-        content_type: None,
-        body: Bytes::new(),
-        model: None,
-        stream: true,
-        max_tokens: None,
-    };
-    [
-        Ask::Chat(Chat { messages, ..Chat::default() }),
-        voice(VoiceWanted::Speech),
-        voice(VoiceWanted::Transcript),
-        Ask::Menu,
-        Ask::Wire(wire),
-    ]
-}
-
 /// A provider's answer, whole: whatever it is, it is an answer or a fault that is not the caller's.
 pub(super) fn provider(data: &[u8]) {
     let (which, data) = choose(data);
@@ -114,7 +91,7 @@ pub(super) fn provider(data: &[u8]) {
     let (kind, name) = PROVIDERS[which % PROVIDERS.len()];
     let (dialect, plan) = (provider::dialect(kind), fixtures::provider(kind, name));
     let head = || ResponseHead { status, headers: headers.clone() };
-    for ask in asks() {
+    for ask in fixtures::asks() {
         let call = fixtures::call(fixtures::head("r1", None), ask, None, None);
         let _ = dialect.expect(&call, &head());
         let _ = dialect.refusal(&plan, head(), body.clone());
@@ -126,8 +103,8 @@ pub(super) fn provider(data: &[u8]) {
 pub(super) fn stream(data: &[u8]) {
     let (which, data) = choose(data);
     let (kind, _) = PROVIDERS[which % PROVIDERS.len()];
-    let at = which / PROVIDERS.len() % asks().len();
-    let Some(ask) = asks().into_iter().nth(at) else { return };
+    let at = which / PROVIDERS.len() % fixtures::asks().len();
+    let Some(ask) = fixtures::asks().into_iter().nth(at) else { return };
     let call = fixtures::call(fixtures::head("r1", None), ask, None, None);
     let mut reader = provider::dialect(kind).events(&call);
     let mut decoder = Decoder::new(1 << 20);
