@@ -17,6 +17,7 @@ pub mod money;
 pub mod names;
 pub mod networks;
 pub mod patterns;
+pub mod quotes;
 pub mod reply;
 pub mod subject;
 pub mod time;

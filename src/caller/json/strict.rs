@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use crate::quotes::end_of_string;
+
 /// What was found, and at which byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Odd {
@@ -72,18 +74,6 @@ pub(super) fn check(text: &[u8]) -> Result<(), Odd> {
         }
     }
     Ok(())
-}
-
-/// Where the string ends that begins before `at`: after its closing quote.
-fn end_of_string(text: &[u8], mut at: usize) -> usize {
-    while let Some(found) = memchr::memchr2(b'"', b'\\', &text[at..]) {
-        at += found + 1;
-        if text[at - 1] == b'"' {
-            return at;
-        }
-        at = (at + 1).min(text.len());
-    }
-    text.len()
 }
 
 /// What a quoted name says: `"mod\u0065l"` is `model`.

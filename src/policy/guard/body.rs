@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::text::{Edited, Looking, Rule};
 use crate::config::plan::GuardAction;
 use crate::fault::Fault;
+use crate::quotes::end_of_string;
 use crate::trail::{Direction, Trail};
 
 /// How much is searched before other calls get their turn.
@@ -226,18 +227,6 @@ fn name(quoted: &str) -> Cow<'_, str> {
         true => serde_json::from_str::<String>(quoted).unwrap_or_default().into(),
         false => quoted.trim_matches('"').into(),
     }
-}
-
-/// Where the string ends that begins before `at`: after its closing quote.
-fn end_of_string(text: &[u8], mut at: usize) -> usize {
-    while let Some(found) = memchr::memchr2(b'"', b'\\', &text[at..]) {
-        at += found + 1;
-        if text[at - 1] == b'"' {
-            return at;
-        }
-        at = (at + 1).min(text.len());
-    }
-    text.len()
 }
 
 /// Where the object or list ends that begins at `at`.
