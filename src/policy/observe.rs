@@ -18,6 +18,7 @@ pub use self::tell::Telling;
 use crate::call::Call;
 use crate::config::plan::Prices;
 use crate::fault::Fault;
+use crate::ledger::row::cost;
 use crate::metrics::Metrics;
 use crate::reports::Reports;
 use crate::stack::{Next, Outcome, Policy};
@@ -244,12 +245,14 @@ impl Drop for Watch {
         if facts.trace.is_some() {
             facts.ending = Some(Box::new(self.ending(&facts)));
         }
-        self.count(&facts);
+        // Once for all who want to know.
+        let cost = cost(&facts, &self.observe.prices);
+        self.count(&facts, cost);
         self.report(&facts);
         if tracing::enabled!(target: "tidegate::access", tracing::Level::WARN) {
-            self.log(&facts);
+            self.log(&facts, cost);
         }
-        self.tell(facts);
+        self.tell(facts, cost);
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{LEFT, Watch, outcome_word, spans};
 use crate::fault::Blame;
-use crate::ledger::row::cost;
+use crate::ledger::row::Cost;
 use crate::metrics::auth::AuthLabels;
 use crate::metrics::caches::CacheLabels;
 use crate::metrics::callers::{ChatLabels, TenantLabels, TenantTokenLabels};
@@ -22,7 +22,7 @@ use crate::metrics::{
 use crate::trail::{AuthFact, Facts, GuardFact, Taken};
 
 impl Watch {
-    pub(super) fn count(&self, facts: &Facts) {
+    pub(super) fn count(&self, facts: &Facts, cost: Option<Cost>) {
         let metrics = &self.observe.metrics;
         let status = self.status.unwrap_or(LEFT);
         let labels = RequestLabels { route: self.route.clone(), method: self.method, status };
@@ -45,7 +45,7 @@ impl Watch {
             metrics.caches.results.get_or_create(&labels).inc();
         }
         if let Some(taken) = &facts.variant {
-            metrics.flags.count(&self.route, &taken.name, self.variant_call(facts, taken));
+            metrics.flags.count(&self.route, &taken.name, self.variant_call(facts, taken, cost));
         }
         for fact in &facts.limits {
             let labels = DecisionLabels { limit: fact.rule.clone(), decision: fact.decision.as_str() };
@@ -92,7 +92,7 @@ impl Watch {
         }
     }
 
-    fn variant_call(&self, facts: &Facts, taken: &Taken) -> VariantCall {
+    fn variant_call(&self, facts: &Facts, taken: &Taken, cost: Option<Cost>) -> VariantCall {
         let outcome = match facts.blame {
             Some(Blame::Caller) => "rejected",
             Some(_) => "failed",
@@ -104,7 +104,7 @@ impl Watch {
             outcome,
             took: as_seconds(facts.started.elapsed()),
             first_token: facts.first_token.map(as_seconds),
-            cost: cost(facts, &self.observe.prices).map(|cost| cost.usd.as_f64()),
+            cost: cost.map(|cost| cost.usd.as_f64()),
         }
     }
 }

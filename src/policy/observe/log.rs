@@ -5,17 +5,16 @@
 use std::time::Duration;
 
 use super::{LEFT, Watch, outcome_word};
-use crate::ledger::row::cost;
+use crate::ledger::row::Cost;
 use crate::names::display_name;
 use crate::reply::{CacheResult, Degraded};
 use crate::trail::{Attempt, Decision, Facts, GuardFact};
 
 impl Watch {
-    pub(super) fn log(&self, facts: &Facts) {
+    pub(super) fn log(&self, facts: &Facts, cost: Option<Cost>) {
         let status = self.status.unwrap_or(LEFT);
         let last = facts.telling();
         let provider = last.map(|attempt| display_name(&attempt.provider));
-        let cost = cost(facts, &self.observe.prices);
         let line = AccessLine {
             outcome: self.outcome(facts),
             attempts: AttemptList(&facts.attempts).to_string(),

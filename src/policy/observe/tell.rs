@@ -8,7 +8,7 @@ use std::sync::MutexGuard;
 use super::{CANCELLED, LEFT, OK, OPERATOR, Watch};
 use crate::explain::{Stories, Story};
 use crate::fault::{Blame, Fault};
-use crate::ledger::row::cost;
+use crate::ledger::row::Cost;
 use crate::reply::CacheResult;
 use crate::reports::Report;
 use crate::traffic::{Ended, Sample, Traffic};
@@ -27,10 +27,10 @@ pub struct Telling {
 
 impl Watch {
     /// Tells who wants to know. Probes and scrapes are nobody's call, and would push those out.
-    pub(super) fn tell(&self, facts: MutexGuard<'_, Facts>) {
+    pub(super) fn tell(&self, facts: MutexGuard<'_, Facts>, cost: Option<Cost>) {
         let Some(telling) = self.observe.telling.as_ref().filter(|_| self.caller != OPERATOR) else { return };
-        let sample = self.sample(&facts);
-        let story = telling.stories.as_ref().map(|stories| (stories, self.story(&facts, telling.generation)));
+        let sample = self.sample(&facts, cost);
+        let story = telling.stories.as_ref().map(|stories| (stories, self.story(&facts, cost, telling.generation)));
         drop(facts);
         telling.traffic.note(&sample);
         if let Some((stories, story)) = story {
@@ -39,7 +39,7 @@ impl Watch {
     }
 
     /// The call in numbers.
-    fn sample(&self, facts: &Facts) -> Sample {
+    fn sample(&self, facts: &Facts, cost: Option<Cost>) -> Sample {
         let status = self.status.unwrap_or(LEFT);
         let outcome = self.outcome(facts);
         Sample {
@@ -55,11 +55,11 @@ impl Watch {
             took: facts.started.elapsed(),
             first_token: facts.first_token,
             is_kept: facts.cache.and_then(CacheResult::has_served),
-            cost: cost(facts, &self.observe.prices).map(|cost| cost.usd).unwrap_or_default(),
+            cost: cost.map(|cost| cost.usd).unwrap_or_default(),
         }
     }
 
-    fn story(&self, facts: &Facts, generation: u64) -> Story {
+    fn story(&self, facts: &Facts, cost: Option<Cost>, generation: u64) -> Story {
         Story {
             id: self.subject.id.clone(),
             route: self.route.clone(),
@@ -73,7 +73,7 @@ impl Watch {
             took: facts.started.elapsed(),
             bytes_out: self.bytes_out,
             events: self.events,
-            cost: cost(facts, &self.observe.prices).map(|cost| cost.usd),
+            cost: cost.map(|cost| cost.usd),
             facts: facts.clone(),
         }
     }
