@@ -42,6 +42,8 @@ pub struct Call {
     pub attempts: Attempts,
     /// How long the provider may be silent.
     pub pace: Pace,
+    /// How long the caller has announced to wait.
+    pub patience: Patience,
     /// What happened so far.
     pub trail: Trail,
 }
@@ -131,15 +133,27 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The shorter patience of two, phase by phase.
+    /// Before anybody has set a limit.
+    pub const UNLIMITED: Self = Self { first_byte: Duration::MAX, first_token: Duration::MAX, idle: Duration::MAX };
+
+    /// No limit shorter than `least`.
     #[must_use]
-    pub fn min(self, other: Self) -> Self {
+    pub fn at_least(self, least: Duration) -> Self {
         Self {
-            first_byte: self.first_byte.min(other.first_byte),
-            first_token: self.first_token.min(other.first_token),
-            idle: self.idle.min(other.idle),
+            first_byte: self.first_byte.max(least),
+            first_token: self.first_token.max(least),
+            idle: self.idle.max(least),
         }
     }
+}
+
+/// How long a caller has announced to wait. What it announces for the whole call, if that is short, is the call's deadline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Patience {
+    /// Limits that are shorter than this are extended to it.
+    pub whole: Duration,
+    /// The longest silence of an answer that comes in pieces.
+    pub silence: Option<Duration>,
 }
 
 /// What is asked.
@@ -191,6 +205,14 @@ impl Ask {
             Ask::Chat(chat) => chat.max_tokens.map(u64::from),
             Ask::Wire(wire) => wire.max_tokens,
             Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => None,
+        }
+    }
+
+    /// True for an answer that is passed on as it comes.
+    pub fn comes_in_pieces(&self) -> bool {
+        match self {
+            Ask::Wire(wire) => wire.stream || wire.endpoint == Endpoint::Speech,
+            ask => ask.wants_stream(),
         }
     }
 

@@ -104,6 +104,8 @@ pub enum Fault {
     NotKept,
     /// The whole call took too long.
     Deadline,
+    /// The caller announced how long it would wait, and that time is over. Nobody else has done anything wrong.
+    CallerTimeout,
     /// Several targets were tried and all failed.
     Exhausted {
         /// The last fault.
@@ -197,6 +199,9 @@ pub const TOO_LONG: &str = "context_length_exceeded";
 /// The code of a fault that is about the gateway's own key.
 pub const CREDENTIALS: &str = "provider_credentials";
 
+/// The code of a call that its caller did not wait for.
+pub const CALLER_TIMEOUT: &str = "caller_timeout";
+
 /// True for the codes of faults that say that a provider is ill (see [`Fault::is_illness`]), or that it takes no key of ours.
 pub fn is_illness(code: &str) -> bool {
     const ILL: [&str; 6] = [
@@ -224,6 +229,11 @@ impl Fault {
         RequestFault::Invalid { field: field.into().map(Cow::Borrowed), message: message.into() }.into()
     }
 
+    /// The whole call's time is over: the route's, or what the caller has announced.
+    pub fn of_deadline(phase: Phase) -> Self {
+        if phase == Phase::Caller { Fault::CallerTimeout } else { Fault::Deadline }
+    }
+
     /// The HTTP status for a caller.
     pub fn status(&self) -> StatusCode {
         match self {
@@ -245,7 +255,9 @@ impl Fault {
                 StatusCode::BAD_GATEWAY
             }
             // That of the last is RFC 9111's (5.2.1.7).
-            Fault::Timeout { .. } | Fault::Deadline | Fault::NotKept => StatusCode::GATEWAY_TIMEOUT,
+            Fault::Timeout { .. } | Fault::Deadline | Fault::CallerTimeout | Fault::NotKept => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Fault::Refused { refusal, .. } => refusal.status,
             Fault::Exhausted { last, .. } => match &**last {
                 Fault::Timeout { .. } | Fault::Deadline => StatusCode::GATEWAY_TIMEOUT,
@@ -272,6 +284,7 @@ impl Fault {
             | Fault::Limited(_)
             | Fault::Crowded { .. }
             | Fault::Spent(_)
+            | Fault::CallerTimeout
             | Fault::NotKept => Blame::Caller,
             Fault::Refused { refusal, .. } => match refusal.status.as_u16() {
                 408 | 429 | 500.. => Blame::Provider,
@@ -331,7 +344,6 @@ impl Fault {
                 _ => Retry::Never,
             },
             Fault::Quota { retry_in, .. } => Retry::After(*retry_in),
-            Fault::Timeout { phase: Phase::Call, .. } => Retry::Never,
             Fault::Timeout { .. }
             | Fault::Incomplete { .. }
             | Fault::Credential { .. }
@@ -344,6 +356,7 @@ impl Fault {
             | Fault::RouteDisabled
             | Fault::NotKept
             | Fault::Deadline
+            | Fault::CallerTimeout
             | Fault::Exhausted { .. }
             | Fault::Unauthenticated { .. }
             | Fault::Forbidden { .. }

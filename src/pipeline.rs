@@ -3,6 +3,7 @@
 //! `tidegate check` prints these lists, and a test compares them with `ARCHITECTURE.md`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tower::ServiceBuilder;
 
@@ -67,7 +68,7 @@ pub fn route(
         // Inside limit: who asks too often is told so first. Outside the cache: a spent budget gets no kept answers either.
         .layer(policy((!budget.is_empty()).then_some(budget)))
         // Around failover: all targets together have this long.
-        .layer(policy(Deadline::new(plan.total)))
+        .layer(policy(Deadline::new(plan.total, longest_silence(plan))))
         // Inside the deadline, and around all that asks providers: what it holds ready is for when none of them answers.
         .layer(policy(degrade))
         // Around the cache: what is kept is the provider's answer to what it may see, and each caller gets it as the guards of
@@ -80,6 +81,13 @@ pub fn route(
         // all that asks: what was resumed is looked at as a whole.
         .layer(policy(cache));
     Stack::new(layers.service(asking))
+}
+
+/// As long may any of a route's targets be silent.
+fn longest_silence(plan: &RoutePlan) -> Duration {
+    let variants = plan.variants.iter().flat_map(|variant| &variant.targets);
+    let silences = plan.targets.iter().chain(variants).map(|target| target.pace.first_token.max(target.pace.idle));
+    silences.max().unwrap_or_default()
 }
 
 /// What asks the targets of a route, or of one of its variants, and the cache around it.
@@ -129,7 +137,7 @@ pub fn tunnel(
         // Who is refused starts no clock.
         .layer(policy((!limit.is_empty()).then_some(limit)))
         // Around failover, and only until a provider has agreed.
-        .layer(policy(Deadline::new(plan.total)));
+        .layer(policy(Deadline::new(plan.total, longest_silence(plan))));
     Stack::new(layers.service(Failover::new(targets, plan.is_idempotent)))
 }
 

@@ -3,9 +3,12 @@
 //! A deadline travels in the [`Call`](crate::call::Call) and is only ever tightened on its way inwards, so that
 //! one timer at the innermost place serves them all. This file knows nothing of what is being waited for.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 /// Which limit a wait ran into. Also the `phase` label of timeouts in logs and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub enum Phase {
     Attempt,
     /// The whole call took longer than the route's `timeout.total`.
     Call,
+    /// The caller announced that it would wait no longer: as far as anybody else is concerned, it has left.
+    Caller,
 }
 
 impl Phase {
@@ -34,6 +39,7 @@ impl Phase {
             Phase::Idle => "idle",
             Phase::Attempt => "attempt",
             Phase::Call => "call",
+            Phase::Caller => "caller",
         }
     }
 }
@@ -68,6 +74,29 @@ impl Deadline {
     /// What is left; zero once it has passed.
     pub fn remaining(&self) -> Duration {
         self.at.saturating_duration_since(Instant::now())
+    }
+}
+
+/// A timer for one wait after another, each with its own end. It is set at the first wait that lasts, and moved only when it
+/// fires or would fire too late.
+#[derive(Debug, Default)]
+pub struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Ready once `due` has come.
+    pub fn poll(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+            // One set for an earlier wait fires too early, which the next round corrects.
+            if sleep.deadline() > due {
+                sleep.as_mut().reset(due);
+            }
+            ready!(sleep.as_mut().poll(cx));
+            if Instant::now() >= due {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(due);
+        }
     }
 }
 

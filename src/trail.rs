@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::fault::Blame;
+use crate::fault::{Blame, Fault};
 use crate::reply::{CacheResult, Degraded, Usage};
 use crate::trace::{SpanId, Trace};
 
@@ -510,6 +510,13 @@ impl AttemptNote {
         if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
             let took = attempt.started.elapsed();
             (attempt.answered, attempt.took) = (Some(took), Some(took));
+        }
+    }
+
+    /// Notes that it failed. One that the caller did not wait for was given up.
+    pub fn failed(&self, fault: &Fault) {
+        if !matches!(fault, Fault::CallerTimeout) {
+            self.end(Outcome::Failed(fault.code()));
         }
     }
 

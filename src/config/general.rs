@@ -204,6 +204,7 @@ pub(super) struct Timeouts {
     pub(super) connect: Duration,
     pub(super) pace: Pace,
     pub(super) total: Duration,
+    pub(super) longest: Duration,
 }
 
 /// `[timeout]`
@@ -212,9 +213,9 @@ pub(super) fn timeouts(root: &mut Section<'_>) -> Timeouts {
     let mut time = |key| section.required(key, value::duration).unwrap_or_default();
     let connect = time("connect");
     let pace = Pace { first_byte: time("first_byte"), first_token: time("first_token"), idle: time("idle") };
-    let total = time("total");
+    let (total, longest) = (time("total"), time("longest"));
     section.close();
-    Timeouts { connect, pace, total }
+    Timeouts { connect, pace, total, longest }
 }
 
 /// The silence that a `timeout` table allows; what it leaves open comes from `above`.

@@ -185,6 +185,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         providers,
         routes,
         attempts,
+        longest_wait: timeouts.longest,
         cache: caching.plan,
         explain,
         limits,

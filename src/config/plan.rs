@@ -67,6 +67,8 @@ pub struct Plan {
     pub routes: Vec<Arc<RoutePlan>>,
     /// Attempts of one call, over all its targets and retries.
     pub attempts: u32,
+    /// No caller is waited for longer than this, whatever it announces.
+    pub longest_wait: Duration,
     /// How much callers may ask.
     pub limits: LimitsPlan,
     /// Where answers are kept.

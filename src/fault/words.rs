@@ -7,7 +7,7 @@ use std::fmt;
 
 use http::StatusCode;
 
-use super::{Blame, CREDENTIALS, Fault};
+use super::{Blame, CALLER_TIMEOUT, CREDENTIALS, Fault};
 
 impl Fault {
     /// A stable word for programs; also the label in metrics.
@@ -33,6 +33,7 @@ impl Fault {
             Fault::Unsupported { .. } => "unsupported_by_provider",
             Fault::NotKept => "not_kept",
             Fault::Deadline => "deadline_exceeded",
+            Fault::CallerTimeout => CALLER_TIMEOUT,
             Fault::Exhausted { last, .. } => match &**last {
                 Fault::Timeout { .. } | Fault::Deadline => "providers_timed_out",
                 last if last.status() == StatusCode::TOO_MANY_REQUESTS => "providers_rate_limited",
@@ -93,6 +94,11 @@ impl Fault {
             }
             Fault::NotKept => "No answer to this is kept, and the request asks for no other (only-if-cached).".into(),
             Fault::Deadline => "The request took too long (timeout).".into(),
+            Fault::CallerTimeout => {
+                "Your own timeout ended this request before there was an answer: the client announced it in \
+                 X-Request-Timeout-Ms or x-stainless-read-timeout. Allow more time and try again."
+                    .into()
+            }
             Fault::Exhausted { .. } => match self.status() {
                 StatusCode::GATEWAY_TIMEOUT => "No AI provider answered in time (timeout). Please try again.".into(),
                 StatusCode::TOO_MANY_REQUESTS => {
@@ -151,6 +157,7 @@ impl Fault {
             | Fault::RouteDisabled
             | Fault::NotKept
             | Fault::Deadline
+            | Fault::CallerTimeout
             | Fault::StoreOut
             | Fault::Unverifiable
             | Fault::Overloaded

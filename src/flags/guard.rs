@@ -184,9 +184,12 @@ fn attempts<'a>(facts: &'a Facts, provider: &'a str) -> impl Iterator<Item = See
     ended.chain(kept_away.map(|_| Seen { has_failed: true, took: Duration::ZERO }))
 }
 
-/// A call that was given a variant.
+/// A call that was given a variant. One that its caller did not wait for says nothing about it.
 fn variant(facts: &Facts, name: &str) -> Option<Seen> {
     let taken = facts.variant.as_ref().filter(|taken| *taken.name == *name)?;
+    if facts.fault == Some(fault::CALLER_TIMEOUT) {
+        return None;
+    }
     let has_failed = taken.has_failed || facts.blame.is_some_and(|blame| blame != Blame::Caller);
     Some(Seen { has_failed, took: facts.first_token.unwrap_or_else(|| facts.started.elapsed()) })
 }

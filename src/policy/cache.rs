@@ -32,7 +32,7 @@ pub use self::key::{EntryKey, Keys};
 use self::memory::{Entries, Subject};
 use self::question::Question;
 use crate::budget::Attempts;
-use crate::call::Call;
+use crate::call::{Call, Patience};
 use crate::config::plan::{RouteCachePlan, RoutePlan, TargetPlan};
 use crate::fault::{Blame, Fault};
 use crate::reply::{Body, CacheMark, CacheResult, Degraded, Reply};
@@ -175,7 +175,7 @@ impl Cache {
             let is_first = follower.is_first;
             let result = if is_first { CacheResult::Miss } else { CacheResult::Collapsed };
             note(question, call, result);
-            match follower.follow(call.deadline.at).await {
+            match follower.follow(call.deadline).await {
                 Ok(Some(Arrival::Reply(reply))) => return Ok(self.mark(reply, result)),
                 Ok(Some(Arrival::Entry(entry))) => {
                     let found = Some(self.judge(entry, question)).filter(|found| is_wanted(found, call));
@@ -206,7 +206,7 @@ impl Cache {
             answered_within: call.head.wishes.max_age.map_or(own.plan.ttl, |most| most.min(own.plan.ttl)),
         };
         // It may outlive the call that begins it, and has the time of any.
-        let deadline = Deadline::after(own.total, Phase::Call);
+        let deadline = Deadline::after(own.total.max(call.patience.whole), Phase::Call);
         let all_bytes = own.common.max_bytes / PART_FOR_FLIGHTS;
         let limits = Limits { bytes: own.plan.max_entry, all_bytes, until: deadline.at };
         let course = Course { key: question.key, form: question.form };
@@ -317,7 +317,7 @@ impl Cache {
             let mut facts = trail.facts();
             (facts.account, facts.call) = (account, kind);
         }
-        let call = Call { deadline, attempts, trail, ..call.clone() };
+        let call = Call { deadline, patience: Patience::default(), attempts, trail, ..call.clone() };
         let (cache, question) = (self.clone(), Question { is_call: false, ..question.clone() });
         common.tasks.spawn(async move {
             if let Ok(Reply { body: Body::Events(mut events), .. }) = cache.ask(&call, &question, true).await {

@@ -18,6 +18,7 @@ use crate::fault::{Fault, Retry};
 use crate::reply::Reply;
 use crate::stack::{Next, Outcome, Stack};
 use crate::switch::Switch;
+use crate::time::Phase;
 use crate::trail::{Deed, Reason};
 
 /// The policy.
@@ -174,7 +175,7 @@ impl Next for Failover {
             }
             self.tell_skipped(from..choice.number, &call);
             if call.deadline.has_passed() {
-                return Err(Fault::Deadline);
+                return Err(Fault::of_deadline(call.deadline.phase));
             }
             let is_first = faults.is_empty();
             let (outcome, last) = match call.hedge_after {
@@ -188,6 +189,10 @@ impl Next for Failover {
                 Ok(reply) => return Ok(reply),
                 Err(fault) => fault,
             };
+            // Whatever kept it waiting: the caller would not wait for longer.
+            if call.deadline.phase == Phase::Caller && call.deadline.has_passed() {
+                return Err(Fault::CallerTimeout);
+            }
             let was_asked = !matches!(fault, Fault::Unsupported { .. } | Fault::Quota { .. });
             if fault.retry() == Retry::Never || (was_asked && !self.is_idempotent) {
                 return Err(fault);
@@ -244,7 +249,6 @@ fn sum_up(mut faults: Vec<Fault>, longest: Duration) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Phase;
 
     fn timeout() -> Fault {
         Fault::Timeout { provider: "a".into(), phase: Phase::FirstByte }

@@ -1,4 +1,5 @@
-//! Timeout: one attempt, and each silence within it, is bounded by what the target allows.
+//! Timeout: one attempt, and each silence within it, is bounded by what the target allows, or by what the caller has announced
+//! to wait where that is longer.
 //!
 //! It starts no timer either: the transport waits, and it waits under these bounds.
 
@@ -26,8 +27,9 @@ impl Policy for Timeout {
     const NAME: &'static str = "timeout";
 
     async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
-        call.pace = call.pace.min(self.pace);
-        call.deadline = call.deadline.tighten(self.total, Phase::Attempt);
+        let announced = call.patience.whole;
+        call.pace = self.pace.at_least(announced);
+        call.deadline = call.deadline.tighten(self.total.max(announced), Phase::Attempt);
         next.call(call).await
     }
 }

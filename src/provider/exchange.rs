@@ -120,8 +120,11 @@ impl Exchange {
                     return Err(self.broken(detail));
                 }
                 Err(_) => {
-                    lease.answered();
-                    lease.failed();
+                    // A caller that does not wait says nothing about the instance.
+                    if by.phase != Phase::Caller {
+                        lease.answered();
+                        lease.failed();
+                    }
                     return Err(self.late(by.phase));
                 }
             };
@@ -146,13 +149,13 @@ impl Exchange {
                 Expect::Events => return self.events(call, first_by, head, body, note).await,
             }
         };
-        note.end(match &result {
+        match &result {
             Ok(_) => {
                 note.answered();
-                Outcome::Succeeded
+                note.end(Outcome::Succeeded);
             }
-            Err(fault) => Outcome::Failed(fault.code()),
-        });
+            Err(fault) => note.failed(fault),
+        }
         result
     }
 
@@ -163,7 +166,7 @@ impl Exchange {
                 note.opened();
                 let socket = socket.on_end(move |end| match end {
                     End::Complete => note.end(Outcome::Succeeded),
-                    End::Failed(fault) => note.end(Outcome::Failed(fault.code())),
+                    End::Failed(fault) => note.failed(fault),
                     End::Abandoned => {}
                 });
                 return Ok(self.agreed(call, socket));
@@ -225,7 +228,7 @@ impl Exchange {
         let first = match body.next().await {
             Some(Err(end)) => {
                 let fault = self.ended(end);
-                note.end(Outcome::Failed(fault.code()));
+                note.failed(&fault);
                 return Err(fault);
             }
             Some(Ok(first)) => Some(first),
@@ -292,7 +295,7 @@ impl Next for Exchange {
 
 /// Notes that an attempt has failed.
 fn failed(note: &AttemptNote, fault: Fault) -> stack::Outcome {
-    note.end(Outcome::Failed(fault.code()));
+    note.failed(&fault);
     Err(fault)
 }
 
@@ -335,7 +338,7 @@ pub(super) enum BodyEnd {
 /// The fault for a wait that was too long. The whole call's deadline is nobody's fault in particular and ends the call.
 pub(super) fn late(provider: &Arc<str>, phase: Phase) -> Fault {
     match phase {
-        Phase::Call => Fault::Deadline,
+        Phase::Call | Phase::Caller => Fault::of_deadline(phase),
         phase => Fault::Timeout { provider: provider.clone(), phase },
     }
 }

@@ -4,7 +4,6 @@
 //! It does not know dialects; an [`EventReader`] does.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::exchange::{BodyEnd, late};
 use super::sse::{Decoder, Frame};
@@ -20,7 +19,7 @@ use super::transport::{ResponseBody, SendFault};
 use super::{EventReader, Read, chunks};
 use crate::fault::Fault;
 use crate::reply::{Event, EventKind};
-use crate::time::{Deadline, Phase, later};
+use crate::time::{Alarm, Deadline, Phase, later};
 use crate::trail::{AttemptNote, Outcome, Trail};
 
 /// The largest single event. Images and long tool calls come in events of some hundred KiB.
@@ -29,17 +28,17 @@ const MAX_EVENT: usize = 8 * 1024 * 1024;
 /// How long to wait after the terminator for the provider to end its response, so that its connection can be used again.
 const TAIL: Duration = Duration::from_millis(100);
 
-/// Tells when a wait has been too long. One timer serves the idle limit and the deadline; it is moved only when it fires.
+/// Tells when a wait has been too long. One timer serves the idle limit and the deadline.
 pub(super) struct Watchdog {
     deadline: Deadline,
     idle: Duration,
     waiting_since: Option<Instant>,
-    sleep: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
 }
 
 impl Watchdog {
     pub(super) fn new(deadline: Deadline, idle: Duration) -> Self {
-        Self { deadline, idle, waiting_since: None, sleep: None }
+        Self { deadline, idle, waiting_since: None, alarm: Alarm::default() }
     }
 
     /// Something came: the wait is over.
@@ -49,26 +48,13 @@ impl Watchdog {
 
     /// Ready when the current wait has been too long.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Phase> {
-        loop {
-            let since = *self.waiting_since.get_or_insert_with(Instant::now);
-            let idle_at = later(since, self.idle);
-            let (due, phase) = if idle_at < self.deadline.at {
-                (idle_at, Phase::Idle)
-            } else {
-                (self.deadline.at, self.deadline.phase)
-            };
-            let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-            // A timer set for an earlier wait fires too early, which the next round corrects; one that would fire too
-            // late is moved now.
-            if sleep.deadline() > due {
-                sleep.as_mut().reset(due);
-            }
-            ready!(sleep.as_mut().poll(cx));
-            if Instant::now() >= due {
-                return Poll::Ready(phase);
-            }
-            sleep.as_mut().reset(due);
-        }
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        let idle_at = later(since, self.idle);
+        let (due, phase) = match idle_at < self.deadline.at {
+            true => (idle_at, Phase::Idle),
+            false => (self.deadline.at, self.deadline.phase),
+        };
+        self.alarm.poll(due, cx).map(|()| phase)
     }
 }
 
@@ -134,7 +120,7 @@ impl Stream for RawBytes {
         };
         self.body = None;
         if let Some(Err(fault)) = &end {
-            self.note.end(Outcome::Failed(fault.code()));
+            self.note.failed(fault);
         }
         Poll::Ready(end)
     }
@@ -143,7 +129,7 @@ impl Stream for RawBytes {
 /// The fault of an answer that has begun and will not be finished.
 fn incomplete(provider: &Arc<str>, end: BodyEnd) -> Fault {
     match end {
-        BodyEnd::Late(Phase::Call) => Fault::Deadline,
+        BodyEnd::Late(phase @ (Phase::Call | Phase::Caller)) => Fault::of_deadline(phase),
         BodyEnd::Late(phase) => {
             Fault::Incomplete { provider: provider.clone(), detail: format!("{} timeout", phase.as_str()) }
         }
@@ -202,7 +188,7 @@ impl Events {
         if let (Some(body), Some(deadline)) = (&mut self.body, call_deadline) {
             body.watchdog.deadline = deadline;
         }
-        result.inspect_err(|fault| self.note.end(Outcome::Failed(fault.code())))
+        result.inspect_err(|fault| self.note.failed(fault))
     }
 
     fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
@@ -299,7 +285,7 @@ impl Events {
     fn fail(&mut self, fault: Fault) -> Option<Result<Event, Fault>> {
         self.is_done = true;
         self.body = None;
-        self.note.end(Outcome::Failed(fault.code()));
+        self.note.failed(&fault);
         Some(Err(fault))
     }
 

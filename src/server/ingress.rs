@@ -26,7 +26,7 @@ use super::{
     page, patience, purge, security, usage, wishes,
 };
 use crate::budget::Attempts;
-use crate::call::{Ask, Call, Head, Principal, Wishes};
+use crate::call::{Ask, Call, Head, Pace, Principal, Wishes};
 use crate::caller::{About, Answered, AnsweredBody, Caller, Incoming, unspellable};
 use crate::config::plan::{CallKind, TunnelPlan};
 use crate::fault::{Fault, RequestFault};
@@ -450,14 +450,16 @@ impl Visit<'_> {
     /// Has the route's policies answer.
     async fn ask(&self, route: &Route, head: &Arc<Head>, ask: &Arc<Ask>, watch: &Watch) -> Result<Reply, Fault> {
         // Policies and targets tighten these.
-        let (deadline, pace) = patience::read(&self.parts.headers, ask.wants_stream())?;
+        let longest = self.gateway.plan.longest_wait;
+        let (deadline, patience) = patience::read(&self.parts.headers, ask.comes_in_pieces(), longest)?;
         let call = Call {
             head: head.clone(),
             ask: ask.clone(),
             model: None,
             instruction: None,
             deadline,
-            pace,
+            pace: Pace::UNLIMITED,
+            patience,
             from_target: 0,
             said: None,
             reads_text: false,

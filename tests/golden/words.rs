@@ -289,6 +289,7 @@ impl Case<'_> {
             "credential" => Fault::Credential { provider },
             "unsupported" => Fault::Unsupported { provider, what: "pictures" },
             "deadline" => Fault::Deadline,
+            "caller-timeout" => Fault::CallerTimeout,
             "exhausted" => {
                 let retry_after = seconds("retry_after").unwrap_or(Duration::from_secs(5));
                 Fault::Exhausted { last: Box::new(it.fault("last")), retry_after }

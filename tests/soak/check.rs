@@ -177,7 +177,7 @@ fn stream(
         (true, false) if complete.contains(&said.text) && said.is_finished && !answered.is_aborted => return true,
         (true, _) => problems.push(format!("it ends cleanly, and is not complete: {body}")),
         // Who shares an answer with others and has less time than they is told so, wherever it stands.
-        (false, true) if said.is_finished && planned.patience.is_some() && body.contains("\"deadline_exceeded\"") => {}
+        (false, true) if said.is_finished && planned.patience.is_some() && body.contains("\"caller_timeout\"") => {}
         (false, true) if said.is_finished => problems.push(format!("it is finished, and broken: {body}")),
         (false, true) if complete.iter().any(|complete| complete.starts_with(&said.text)) => {}
         (false, true) => problems.push(format!("its beginning is nobody's: {body}")),

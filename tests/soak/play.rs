@@ -137,8 +137,7 @@ pub(crate) struct Visit {
 pub(crate) async fn call(gateway: &Gateway, visit: Visit) -> Answered {
     let began = Instant::now();
     let route = gateway.find(visit.request.method(), visit.request.uri().path()).unwrap();
-    let patience = visit.patience.map_or(Duration::MAX, Duration::from_millis);
-    let deadline = began + route.plan.total.min(patience);
+    let deadline = began + visit.patience.map_or(route.plan.total, Duration::from_millis);
     let mut answered = Answered {
         status: 0,
         headers: http::HeaderMap::new(),

@@ -31,7 +31,7 @@ use super::spread::BuildSpread;
 use super::{Entry, EntryKey};
 use crate::fault::Fault;
 use crate::reply::{Body, Event, Reply};
-use crate::time::later;
+use crate::time::{Deadline, Phase, later};
 
 /// A caller whose time ends this shortly before the flight's needs no clock of its own.
 const SLACK: Duration = Duration::from_millis(10);
@@ -190,11 +190,12 @@ impl Drop for Follower {
 
 impl Follower {
     /// Waits for the answer to begin, and follows it until `by`. `Ok(None)`: it is for one alone, and that one has it.
-    pub async fn follow(self, by: Instant) -> Result<Option<Arrival>, Fault> {
-        let own_end = (later(by, SLACK) < self.flight.limits.until).then_some(by);
+    pub async fn follow(self, by: Deadline) -> Result<Option<Arrival>, Fault> {
+        let own_end = (later(by.at, SLACK) < self.flight.limits.until).then_some(by.at);
+        let phase = by.phase;
         let landing = std::future::poll_fn(|cx| self.flight.poll_landing(self.seat, cx));
         match own_end {
-            Some(by) => tokio::time::timeout_at(by, landing).await.map_err(|_| Fault::Deadline)??,
+            Some(by) => tokio::time::timeout_at(by, landing).await.map_err(|_| Fault::of_deadline(phase))??,
             None => landing.await?,
         }
         Ok(self.flight.give(self.is_first).map(|given| match given {
@@ -202,7 +203,8 @@ impl Follower {
             Given::Reply(head, Some(body)) => Arrival::Reply(head.reply(body)),
             Given::Reply(head, None) => {
                 let own_end = own_end.map(|by| Box::pin(tokio::time::sleep_until(by)));
-                Arrival::Reply(head.reply(Body::Events(Box::pin(Following { follower: Some(self), own_end }))))
+                let following = Following { follower: Some(self), own_end, phase };
+                Arrival::Reply(head.reply(Body::Events(Box::pin(following))))
             }
         }))
     }
@@ -214,6 +216,8 @@ struct Following {
     follower: Option<Follower>,
     /// When this one has no more time, where the others have.
     own_end: Option<Pin<Box<Sleep>>>,
+    /// Whose limit that is.
+    phase: Phase,
 }
 
 impl Stream for Following {
@@ -227,7 +231,7 @@ impl Stream for Following {
             Poll::Pending => {
                 let Some(end) = &mut this.own_end else { return Poll::Pending };
                 ready!(end.as_mut().poll(cx));
-                Some(Err(Fault::Deadline))
+                Some(Err(Fault::of_deadline(this.phase)))
             }
         };
         if !matches!(item, Some(Ok(_))) {

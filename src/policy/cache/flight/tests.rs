@@ -100,7 +100,7 @@ enum Seen {
 async fn follow(follower: Follower, pace: u64, leaves_at: Option<Instant>) -> Seen {
     let mut read = 0;
     let reading = async {
-        let body = match follower.follow(Instant::now() + Duration::from_secs(7200)).await {
+        let body = match follower.follow(Deadline::after(Duration::from_secs(7200), Phase::Call)).await {
             Ok(Some(Arrival::Reply(reply))) => reply.body,
             Ok(_) => panic!("an answer of another kind"),
             Err(_) => return Seen::Failed(0),
