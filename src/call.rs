@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::budget::Attempts;
 use crate::reply::Terms;
@@ -73,11 +75,11 @@ pub struct Head {
     pub role: Option<Arc<str>>,
     /// What kind of customer the caller is: `anonymous`, or a word of the config's.
     pub tier: Arc<str>,
-    /// Which API key was shown: its name. Where nothing is asked for: a digest of the bearer token that was sent all the same,
-    /// which nobody has checked.
+    /// Which API key was shown: its name. Where nothing is asked for: a digest of the key that was sent all the same, as a
+    /// bearer token or in `X-Api-Key`, which nobody has checked.
     pub api_key: Option<Arc<str>>,
-    /// What tells this caller from others that named neither tenant nor user: a digest of its `Authorization`, which nobody has
-    /// checked.
+    /// What tells this caller from others that named neither tenant nor user: a digest of its checked key or user, else of all
+    /// credentials that it sent (`Authorization`, `X-Api-Key`, ...), which nobody has checked.
     pub credential: Option<[u8; 32]>,
     /// What the caller wants of answers that are kept.
     pub wishes: Wishes,
@@ -197,6 +199,39 @@ impl Ask {
             Ask::Chat(chat) => chat.session.as_deref(),
             Ask::Wire(_) | Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => None,
         }
+    }
+
+    /// The end users that the body names, as it spells them: OpenAI's `user` and its successor `safety_identifier`, and
+    /// `metadata.user_id`. `prompt_cache_key` is none: it groups prompts, and is part of what is asked.
+    pub fn end_users(&self) -> Vec<&str> {
+        #[derive(Deserialize)]
+        struct Named<'a> {
+            #[serde(default, borrow)]
+            user: Option<&'a RawValue>,
+            #[serde(default, borrow)]
+            safety_identifier: Option<&'a RawValue>,
+            #[serde(default, borrow)]
+            metadata: Option<&'a RawValue>,
+        }
+        #[derive(Deserialize)]
+        struct Metadata<'a> {
+            #[serde(default, borrow)]
+            user_id: Option<&'a RawValue>,
+        }
+        let Ask::Wire(wire) = self else { return Vec::new() };
+        // What cannot be read names nobody; a body that names somebody twice has no key at all.
+        let Ok(named) = serde_json::from_slice::<Named<'_>>(&wire.body) else { return Vec::new() };
+        // Metadata that cannot be read counts whole.
+        let in_metadata = named.metadata.and_then(|value| match serde_json::from_str::<Metadata<'_>>(value.get()) {
+            Ok(metadata) => metadata.user_id,
+            Err(_) => Some(value),
+        });
+        let all = [named.user, named.safety_identifier, in_metadata];
+        if all.iter().all(Option::is_none) {
+            return Vec::new();
+        }
+        // With their places: a user is no other's identifier.
+        all.map(|value| value.map_or("", RawValue::get)).into()
     }
 
     /// The most tokens that the caller lets the answer have.

@@ -13,6 +13,19 @@ use crate::policy::auth::Shown;
 /// Where API keys stand that are not bearer tokens.
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
+/// Where callers show credentials, checked or not: two callers that differ in any of them are two callers. The last three
+/// are what the SDKs of Azure OpenAI, Supabase and Google send.
+const CREDENTIALS: [HeaderName; 5] = [
+    header::AUTHORIZATION,
+    API_KEY,
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("apikey"),
+    HeaderName::from_static("x-goog-api-key"),
+];
+
+/// The purpose of fingerprints (BLAKE3's key derivation): they are never equal to a digest made elsewhere.
+const SHOWN: &str = "tidegate 2026 credentials: what a request shows";
+
 /// Where callers name their users.
 pub(super) const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 
@@ -23,6 +36,35 @@ pub(super) fn shown(headers: &HeaderMap) -> Shown<'_> {
         return Shown { is_broken: true, ..Shown::default() };
     };
     Shown { bearer: authorization.and_then(bearer), key, is_broken: false }
+}
+
+/// What tells the credentials of one request from those of another, and reveals neither; `None` where none is shown. Every
+/// header counts, and every value of it: whoever shows one credential more is somebody else.
+pub(super) fn fingerprint(headers: &HeaderMap) -> Option<[u8; 32]> {
+    let mut hasher = None;
+    for name in &CREDENTIALS {
+        for value in headers.get_all(name) {
+            let hasher = hasher.get_or_insert_with(|| blake3::Hasher::new_derive_key(SHOWN));
+            for part in [name.as_str().as_bytes(), value.as_bytes()] {
+                // With their lengths: otherwise two lists of parts could read the same.
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                hasher.update(part);
+            }
+        }
+    }
+    hasher.map(|hasher| *hasher.finalize().as_bytes())
+}
+
+/// The name under which an API key is counted that nobody has checked: a digest of it, short enough to be no secret. The same
+/// key counts as one wherever it stands; a request with two different ones is known by both.
+pub(super) fn unchecked_key(headers: &HeaderMap) -> Option<Arc<str>> {
+    let Shown { bearer, key, .. } = shown(headers);
+    let digest = match (bearer, key) {
+        (Some(bearer), Some(key)) if bearer != key => blake3::hash(format!("{bearer} {key}").as_bytes()),
+        (Some(one), _) | (None, Some(one)) => blake3::hash(one.as_bytes()),
+        (None, None) => return None,
+    };
+    Some(digest.to_hex()[..32].into())
 }
 
 /// The token of `Bearer TOKEN` (RFC 6750, 2.1), whatever it is.
@@ -107,6 +149,43 @@ mod tests {
     }
 
     #[test]
+    fn whoever_shows_another_credential_is_another_caller() {
+        let requests: [&[(&'static str, &'static str)]; 9] = [
+            &[("authorization", "Bearer a")],
+            &[("authorization", "Basic a")],
+            &[("x-api-key", "a")],
+            &[("x-api-key", "b")],
+            &[("api-key", "a")],
+            &[("apikey", "a")],
+            &[("authorization", "Bearer a"), ("x-api-key", "a")],
+            &[("authorization", "Bearer a"), ("x-api-key", "b")],
+            &[("x-api-key", "a"), ("x-api-key", "b")],
+        ];
+        let fingerprints: Vec<_> = requests.iter().map(|pairs| fingerprint(&headers(pairs)).unwrap()).collect();
+        for (at, one) in fingerprints.iter().enumerate() {
+            assert!(!fingerprints[at + 1..].contains(one), "{:?}", requests[at]);
+            assert_eq!(fingerprint(&headers(requests[at])).as_ref(), Some(one));
+        }
+        assert_eq!(fingerprint(&headers(&[("cookie", "a")])), None);
+    }
+
+    #[test]
+    fn an_unchecked_key_counts_as_one_wherever_it_stands() {
+        let key = |pairs: &[(&'static str, &'static str)]| unchecked_key(&headers(pairs));
+        let own = key(&[("x-api-key", "k")]);
+        assert!(own.is_some());
+        assert_eq!(key(&[("authorization", "Bearer k")]), own);
+        assert_eq!(key(&[("authorization", "Bearer k"), ("x-api-key", "k")]), own);
+        // A token that many share does not make one customer of them.
+        let both = key(&[("authorization", "Bearer shared"), ("x-api-key", "k")]);
+        assert_ne!(both, own);
+        assert_ne!(both, key(&[("authorization", "Bearer shared"), ("x-api-key", "l")]));
+        for none in [&[][..], &[("authorization", "Basic k")], &[("x-api-key", "k"), ("x-api-key", "l")]] {
+            assert_eq!(key(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
     fn a_header_that_names_is_there_once() {
         let name = HeaderName::from_static("x-restaurant-id");
         let named = |pairs: &[(&'static str, &'static str)]| named(&headers(pairs), &name);
@@ -123,6 +202,7 @@ mod tests {
             if let Ok(value) = http::HeaderValue::from_bytes(&value) {
                 let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.clone()), (API_KEY, value)]);
                 let _ = (shown(&headers).bearer, named(&headers, &API_KEY));
+                let _ = (fingerprint(&headers), unchecked_key(&headers));
             }
         }
     }

@@ -550,7 +550,7 @@ impl Visit<'_> {
         let principal = route.auth.admit(self.visitor(shown), &watch.trail).await?;
         let is_asked = !route.plan.auth.methods.is_empty();
         let is_known = principal.user.is_some() || principal.api_key.is_some();
-        let credential = route.plan.cache.is_some().then(|| self.credential(&principal, shown.bearer, is_asked));
+        let credential = route.plan.cache.is_some().then(|| self.credential(&principal, is_asked));
         Ok(Head {
             id: self.id.clone(),
             route: route.plan.name.clone(),
@@ -559,7 +559,7 @@ impl Visit<'_> {
             user: principal.user,
             role: principal.role,
             tier: principal.tier.unwrap_or_else(|| self.tier(is_asked, is_known)),
-            api_key: principal.api_key.or_else(|| self.unchecked_key().filter(|_| !is_asked)),
+            api_key: principal.api_key.or_else(|| credentials::unchecked_key(headers).filter(|_| !is_asked)),
             method: self.parts.method.clone(),
             credential: credential.flatten(),
             wishes: wishes::read(headers),
@@ -595,22 +595,13 @@ impl Visit<'_> {
     }
 
     /// What tells a caller from others where no tenant does: its key, whichever secret of it was shown, or its user, so that a
-    /// new token finds what the last one kept; else the token itself.
-    fn credential(&self, principal: &Principal, bearer: Option<&str>, is_asked: bool) -> Option<[u8; 32]> {
-        match (is_asked, &principal.api_key) {
-            (true, Some(name)) => Some(digest(format!("API key {name}").as_bytes())),
-            (true, None) => match &principal.user {
-                Some(user) => Some(digest(format!("user {user}").as_bytes())),
-                None => bearer.map(|token| digest(token.as_bytes())),
-            },
-            (false, _) => self.parts.headers.get(header::AUTHORIZATION).map(|value| digest(value.as_bytes())),
+    /// new token finds what the last one kept; else all credentials that it shows.
+    fn credential(&self, principal: &Principal, is_asked: bool) -> Option<[u8; 32]> {
+        match (&principal.api_key, &principal.user) {
+            (Some(name), _) if is_asked => Some(digest(format!("API key {name}").as_bytes())),
+            (None, Some(user)) if is_asked => Some(digest(format!("user {user}").as_bytes())),
+            _ => credentials::fingerprint(&self.parts.headers),
         }
-    }
-
-    /// A digest of the bearer token of a caller that need not show one, short enough to be no secret.
-    fn unchecked_key(&self) -> Option<Arc<str>> {
-        let token = credentials::shown(&self.parts.headers).bearer?;
-        Some(blake3::hash(token.as_bytes()).to_hex()[..32].into())
     }
 
     fn address(&self) -> IpAddr {

@@ -96,18 +96,18 @@ impl Asker<'_> {
         chosen.next().unwrap_or_else(|| Target { number: usize::MAX, model: asked() })
     }
 
-    /// All that tells one user of a tenant from another, where that matters.
+    /// All that tells one user of a tenant from another, where that matters: the user, the session, the credential and the
+    /// users that the body names, all of them together. So nobody shares with whoever shows another credential.
     pub fn user(&self) -> Option<String> {
-        let session = match self.ask {
-            Ask::Chat(chat) => chat.session.as_deref(),
-            Ask::Wire(_) | Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => None,
-        };
+        if self.plan.scope != CacheScope::User {
+            return None;
+        }
+        let (user, session) = (self.head.user.as_deref(), self.ask.session());
         let credential = self.head.credential.map(|digest| blake3::Hash::from_bytes(digest).to_hex());
-        let user = self.head.user.as_deref();
-        let is_known = user.is_some() || session.is_some() || credential.is_some();
+        let named = self.ask.end_users();
+        let is_known = user.is_some() || session.is_some() || credential.is_some() || !named.is_empty();
         // In quotes: whatever a session is called, it cannot be taken for another user's.
-        (self.plan.scope == CacheScope::User && is_known)
-            .then(|| format!("{user:?} {session:?} {:?}", credential.as_deref()))
+        is_known.then(|| format!("{user:?} {session:?} {:?} {named:?}", credential.as_deref()))
     }
 
     /// What the key is made of; `None` where nobody can be told from others who must not share the answer.
