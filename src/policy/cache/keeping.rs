@@ -71,7 +71,7 @@ impl Keeping {
         let events = match reply.body {
             Body::Events(events) => events,
             body => {
-                if let Some(kept) = Kept::of_whole(ask, &body).filter(|kept| kept.bytes() <= self.max_bytes) {
+                if let Some(kept) = Kept::of_whole(ask, &body, self.max_bytes) {
                     let content_type = reply.headers.get(header::CONTENT_TYPE).cloned();
                     self.keep(kept, content_type, reply.provider.clone(), reply.model.clone());
                 }

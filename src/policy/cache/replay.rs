@@ -2,6 +2,7 @@
 //!
 //! How a stream becomes a whole body is in `record`. Neither knows why an answer is kept.
 
+mod complete;
 mod fields;
 mod record;
 
@@ -10,15 +11,12 @@ use futures_util::stream;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use self::complete::Choices;
 use self::fields::{Fields, compact, is_null, list, quoted, text};
 pub use self::record::Recorder;
 use super::entry::Kept;
 use crate::call::{Ask, Endpoint, Wire};
 use crate::reply::{Body, Event, EventKind};
-
-/// The reasons to stop that say that everything was said: OpenAI's, and Together.ai's word for `stop`. A limit that was
-/// reached and a filter that cut in are not among them.
-const COMPLETE: [&str; 4] = ["stop", "tool_calls", "function_call", "eos"];
 
 /// How a recorded body ends whose stream did not say what it cost.
 const NO_USAGE: &[u8] = b",\"usage\":null}";
@@ -27,23 +25,35 @@ const NO_USAGE: &[u8] = b",\"usage\":null}";
 const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
 
 impl Kept {
-    /// A whole answer in the form in which it is kept; `None` for one that must not be: cut short, filtered, or not what
-    /// was asked for.
-    pub fn of_whole(ask: &Ask, body: &Body) -> Option<Self> {
-        match (ask, body) {
+    /// A whole answer in the form in which it is kept; `None` for one that must not be: larger than `max` bytes, cut short,
+    /// filtered, or not what was asked for.
+    pub fn of_whole(ask: &Ask, body: &Body, max: usize) -> Option<Self> {
+        let kept = match (ask, body) {
             (Ask::Chat(_) | Ask::Wire(_), Body::Answer(answer)) => {
                 let is_complete = answer.finish.as_deref().is_none_or(|finish| matches!(finish, "stop" | "eos"));
                 let says_something = !answer.text.is_empty() || answer.order.is_some();
-                (is_complete && says_something).then(|| Self::Answer(answer.clone()))
+                let is_alone = match ask {
+                    Ask::Wire(wire) => Choices::Messages.wanted(wire) == Some(1),
+                    _ => true,
+                };
+                (is_complete && says_something && is_alone).then(|| Self::Answer(answer.clone()))
             }
-            (Ask::Menu, Body::Whole(body)) => Some(Self::Bytes(body.clone())),
-            (Ask::Wire(wire), Body::Whole(body)) => match wire.endpoint {
-                Endpoint::ChatCompletions => is_complete(body).then(|| Self::Chat(body.clone())),
-                Endpoint::Completions => is_complete(body).then(|| Self::Completion(body.clone())),
-                Endpoint::Embeddings => Some(Self::Bytes(body.clone())),
-                Endpoint::Responses => is_completed_response(body).then(|| Self::Bytes(body.clone())),
-                _ => None,
-            },
+            // Before it is looked at: that takes its time.
+            (_, Body::Whole(body)) if body.len() > max => None,
+            (Ask::Menu, Body::Whole(body)) => complete::menu(body).then(|| Self::Bytes(body.clone())),
+            (Ask::Wire(wire), Body::Whole(body)) => Self::of_wire(wire, body),
+            _ => None,
+        };
+        kept.filter(|kept| kept.bytes() <= max)
+    }
+
+    fn of_wire(wire: &Wire, body: &Bytes) -> Option<Self> {
+        let has_all = |choices: Choices| complete::completion(body, choices, choices.wanted(wire));
+        match wire.endpoint {
+            Endpoint::ChatCompletions => has_all(Choices::Messages).then(|| Self::Chat(body.clone())),
+            Endpoint::Completions => has_all(Choices::Texts).then(|| Self::Completion(body.clone())),
+            Endpoint::Embeddings => complete::embeddings(body, wire).then(|| Self::Bytes(body.clone())),
+            Endpoint::Responses => complete::response(body).then(|| Self::Bytes(body.clone())),
             _ => None,
         }
     }
@@ -93,45 +103,6 @@ pub(super) fn wants_usage(wire: &Wire) -> bool {
     }
     let wishes = serde_json::from_slice::<Wishes>(&wire.body).ok();
     wishes.and_then(|wishes| wishes.stream_options?.include_usage).unwrap_or(false)
-}
-
-/// True when each of a completion's choices was finished and calls tools, if any, with arguments that can be read.
-fn is_complete(body: &[u8]) -> bool {
-    let is_finished = |choice: &RawValue| {
-        let choice = Fields::read(choice.get())?;
-        let finish = text(choice.get("finish_reason")?)?;
-        let message = choice.get("message").filter(|message| !is_null(message));
-        let is_sound = message.is_none_or(|message| calls_are_sound(message).unwrap_or(false));
-        (COMPLETE.contains(&&*finish) && is_sound).then_some(())
-    };
-    let all_finished = || {
-        let whole = Fields::read(std::str::from_utf8(body).ok()?)?;
-        let choices = list(whole.get("choices")?)?;
-        let is_complete = !choices.is_empty() && choices.iter().all(|choice| is_finished(choice).is_some());
-        (is_complete && whole.get("error").is_none_or(is_null)).then_some(())
-    };
-    all_finished().is_some()
-}
-
-fn calls_are_sound(message: &RawValue) -> Option<bool> {
-    let message = Fields::read(message.get())?;
-    let Some(calls) = message.get("tool_calls").filter(|calls| !is_null(calls)) else { return Some(true) };
-    for call in list(calls)? {
-        let call = Fields::read(call.get())?;
-        // Tools of other kinds take other things than arguments.
-        let Some(function) = call.get("function") else { continue };
-        let arguments = Fields::read(function.get())?.get("arguments").and_then(text)?;
-        if !arguments.is_empty() && serde_json::from_str::<serde::de::IgnoredAny>(&arguments).is_err() {
-            return Some(false);
-        }
-    }
-    Some(true)
-}
-
-/// True for a response that is neither cut short, nor failed, nor still to be worked on.
-fn is_completed_response(body: &[u8]) -> bool {
-    let status = || text(Fields::read(std::str::from_utf8(body).ok()?)?.get("status")?);
-    status().as_deref() == Some("completed")
 }
 
 /// The fields of a whole body that each of its chunks repeats, and how chunks are made with them.

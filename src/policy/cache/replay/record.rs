@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use super::NO_USAGE;
+use super::complete::{self, COMPLETE, Choices};
 use super::fields::{Fields, is_null, list, number, quoted, text};
-use super::{COMPLETE, NO_USAGE, is_complete};
 use crate::call::{Ask, Endpoint};
 use crate::policy::cache::entry::Kept;
 use crate::reply::{Answer, Event, EventKind, Usage};
@@ -24,6 +25,8 @@ pub struct Recorder {
     max: usize,
     is_outgrown: bool,
     is_done: bool,
+    /// How many choices were asked for, where that is known.
+    wanted: Option<usize>,
 }
 
 enum Form {
@@ -54,7 +57,12 @@ impl Recorder {
             },
             Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => Form::Nothing,
         };
-        Self { form, max, is_outgrown: false, is_done: false }
+        let wanted = match (ask, &form) {
+            (Ask::Wire(wire), Form::Chat(_)) => Choices::Messages.wanted(wire),
+            (Ask::Wire(wire), Form::Completion(_)) => Choices::Texts.wanted(wire),
+            _ => None,
+        };
+        Self { form, max, is_outgrown: false, is_done: false, wanted }
     }
 
     /// Notes the next event.
@@ -95,10 +103,8 @@ impl Recorder {
             Form::Events { events, is_complete, .. } => is_complete.then_some(Kept::Events(events)),
             _ if !self.is_done => None,
             Form::Answer(assembly) => assembly.answer(usage).map(Kept::Answer),
-            Form::Chat(assembly) => assembly.whole("chat.completion", usage, Choice::chat).map(Kept::Chat),
-            Form::Completion(assembly) => {
-                assembly.whole("text_completion", usage, Choice::completion).map(Kept::Completion)
-            }
+            Form::Chat(assembly) => assembly.whole(Choices::Messages, usage, self.wanted).map(Kept::Chat),
+            Form::Completion(assembly) => assembly.whole(Choices::Texts, usage, self.wanted).map(Kept::Completion),
         }
     }
 }
@@ -111,7 +117,11 @@ fn is_completed(event: &Event) -> bool {
     }
     let data = data(&event.raw);
     let fields = std::str::from_utf8(&data).ok().and_then(Fields::read);
-    fields.and_then(|fields| text(fields.get("type")?).map(|kind| kind == WORD)).unwrap_or(false)
+    let is_completed = |fields: Fields<'_>| {
+        let is_last = text(fields.get("type")?)? == WORD;
+        (is_last && complete::response(fields.get("response")?.get().as_bytes())).then_some(())
+    };
+    fields.and_then(is_completed).is_some()
 }
 
 /// The data of an event: what follows `data:`, its lines joined (WHATWG HTML, 9.2.6).
@@ -258,7 +268,11 @@ impl Assembly {
         Some(())
     }
 
-    fn whole(self, object: &str, usage: Option<Usage>, choice: fn(&Choice, u64) -> String) -> Option<Bytes> {
+    fn whole(self, kind: Choices, usage: Option<Usage>, wanted: Option<usize>) -> Option<Bytes> {
+        let (object, choice): (_, fn(&Choice, u64) -> String) = match kind {
+            Choices::Messages => ("chat.completion", Choice::chat),
+            Choices::Texts => ("text_completion", Choice::completion),
+        };
         let mut whole = String::from("{");
         let mut fields = self.fields.0.iter();
         if let Some((name, value)) = fields.next() {
@@ -282,7 +296,7 @@ impl Assembly {
             }
         }
         whole.push('}');
-        is_complete(whole.as_bytes()).then(|| whole.into())
+        complete::completion(whole.as_bytes(), kind, wanted).then(|| whole.into())
     }
 
     fn answer(self, usage: Option<Usage>) -> Option<Answer> {

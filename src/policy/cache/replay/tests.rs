@@ -35,6 +35,11 @@ fn stream() -> Ask {
     wire(Endpoint::ChatCompletions, r#"{"stream":true}"#)
 }
 
+/// A stream of two choices.
+fn stream_of_two() -> Ask {
+    wire(Endpoint::ChatCompletions, r#"{"stream":true,"n":2}"#)
+}
+
 fn stream_with_usage() -> Ask {
     wire(Endpoint::ChatCompletions, r#"{"stream":true,"stream_options":{"include_usage":true}}"#)
 }
@@ -208,12 +213,13 @@ fn several_choices_logprobs_and_reasoning_survive() {
         r#"{"id":"c","choices":[{"index":1,"delta":{"reasoning_content":"m","content":"x"}},{"index":0,"delta":{"content":"b"},"logprobs":{"content":[{"token":"b","logprob":-1e-7}]}}]}"#,
         r#"{"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"},{"index":1,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#,
     ];
-    let kept = record(&stream(), &events(&chunks), None).unwrap();
+    let kept = record(&stream_of_two(), &events(&chunks), None).unwrap();
+    assert!(record(&stream(), &events(&chunks), None).is_none(), "more than were asked for");
     let got = whole(&kept);
     assert_eq!(got["choices"][0]["message"]["content"], "ab");
     assert_eq!(got["choices"][0]["logprobs"]["content"][1], json!({"token": "b", "logprob": -1e-7}));
     assert_eq!(got["choices"][1]["message"], json!({"role": "assistant", "reasoning_content": "Hmm", "content": "x"}));
-    assert_eq!(whole(&record(&stream(), &replayed(&kept, &stream_with_usage()), None).unwrap()), got);
+    assert_eq!(whole(&record(&stream_of_two(), &replayed(&kept, &stream_with_usage()), None).unwrap()), got);
 }
 
 #[test]
@@ -256,7 +262,7 @@ fn only_finished_answers_are_kept() {
             {"message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"},
             {"message": {"role": "assistant", "content": "b"}, "finish_reason": finish},
         ]});
-        Kept::of_whole(&plain(), &Body::Whole(text.to_string().into()))
+        Kept::of_whole(&wire(Endpoint::ChatCompletions, r#"{"n":2}"#), &Body::Whole(text.to_string().into()), ROOM)
     };
     assert!(body("stop").is_some() && body("tool_calls").is_some());
     assert!(body("length").is_none() && body("content_filter").is_none() && body("").is_none());
@@ -269,7 +275,7 @@ fn only_finished_answers_are_kept() {
         r#"{"choices":null}"#,
         r#"{"choices":[{"finish_reason":"stop"}],"error":{}}"#,
     ] {
-        assert!(Kept::of_whole(&plain(), &Body::Whole(odd.into())).is_none(), "{odd}");
+        assert!(Kept::of_whole(&plain(), &Body::Whole(odd.into()), ROOM).is_none(), "{odd}");
     }
 }
 
@@ -315,7 +321,9 @@ fn a_recording_that_outgrows_its_room_is_freed() {
 fn responses_are_kept_as_they_were_when_they_are_complete() {
     let ask = wire(Endpoint::Responses, r#"{"stream":true}"#);
     let named = |kind: &str, status: &str| {
-        event(&format!("event: {kind}\ndata: {{\"type\":\"{kind}\",\"response\":{{\"status\":\"{status}\"}}}}\n\n"))
+        event(&format!(
+            "event: {kind}\ndata: {{\"type\":\"{kind}\",\"response\":{{\"status\":\"{status}\",\"output\":[{{}}]}}}}\n\n"
+        ))
     };
     let all = [
         named("response.created", "in_progress"),
@@ -328,13 +336,18 @@ fn responses_are_kept_as_they_were_when_they_are_complete() {
     let again = replayed(&kept, &ask);
     assert!(again.iter().map(|event| &event.raw).eq(all.iter().map(|event| &event.raw)));
     assert!(record(&ask, &all[..2], None).is_none());
+    let silent =
+        event("data: {\"type\":\"response.completed\",\"response\":{\"status\":\"completed\",\"output\":[]}}\n\n");
+    assert!(record(&ask, &[all[0].clone(), silent], None).is_none());
     let incomplete = [all[0].clone(), named("response.incomplete", "incomplete")];
     assert!(record(&ask, &incomplete, None).is_none());
     let plain = wire(Endpoint::Responses, "{}");
-    let body = |status: &str| Body::Whole(json!({"id": "r", "status": status}).to_string().into());
-    assert!(matches!(Kept::of_whole(&plain, &body("completed")), Some(Kept::Bytes(_))));
+    let body = |status: &str| {
+        Body::Whole(json!({"id": "r", "status": status, "output": [{"type": "message"}]}).to_string().into())
+    };
+    assert!(matches!(Kept::of_whole(&plain, &body("completed"), ROOM), Some(Kept::Bytes(_))));
     for status in ["incomplete", "in_progress", "queued", "failed"] {
-        assert!(Kept::of_whole(&plain, &body(status)).is_none(), "{status}");
+        assert!(Kept::of_whole(&plain, &body(status), ROOM).is_none(), "{status}");
     }
 }
 
@@ -349,7 +362,7 @@ fn a_conversation_is_kept_in_the_houses_own_words() {
     assert!(record(&ask, &events(&[OPENAI[1], &OPENAI[3].replace("stop", "length")]), None).is_none());
     let said = |text: &str, finish: Option<&str>| {
         let answer = Answer { text: text.into(), finish: finish.map(Into::into), ..Answer::default() };
-        Kept::of_whole(&ask, &Body::Answer(answer))
+        Kept::of_whole(&ask, &Body::Answer(answer), ROOM)
     };
     assert!(said("Hi", None).is_some() && said("Hi", Some("stop")).is_some());
     assert!(said("Hi", Some("length")).is_none() && said("", Some("tool_calls")).is_none() && said("", None).is_none());
@@ -373,13 +386,13 @@ fn a_body_written_over_many_lines_becomes_events_of_one() {
         "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "details": {"x": [1, 2]}},
     });
     let pretty = serde_json::to_string_pretty(&body).unwrap();
-    let kept = Kept::of_whole(&plain(), &Body::Whole(pretty.into())).unwrap();
+    let kept = Kept::of_whole(&plain(), &Body::Whole(pretty.into()), ROOM).unwrap();
     let got = data(&replayed(&kept, &stream_with_usage()));
     assert_eq!(got[1]["choices"][0]["delta"]["content"], "a\nb");
     assert_eq!(got[3]["usage"], body["usage"]);
     let parts =
         json!({"choices": [{"message": {"content": [{"type": "text"}]}, "finish_reason": "stop"}], "usage": {}});
-    let kept = Kept::of_whole(&plain(), &Body::Whole(parts.to_string().into())).unwrap();
+    let kept = Kept::of_whole(&plain(), &Body::Whole(parts.to_string().into()), ROOM).unwrap();
     assert!(kept.replay(&stream()).is_none(), "it has no form as a stream");
     assert!(kept.replay(&plain()).is_some());
 }
@@ -424,7 +437,7 @@ fn any_stream() -> impl Strategy<Value = Vec<Event>> {
 proptest! {
     #[test]
     fn from_stream_to_whole_and_back_nothing_is_lost_or_added(first in any_stream()) {
-        let kept = record(&stream(), &first, None).unwrap();
+        let kept = record(&stream_of_two(), &first, None).unwrap();
         let once = whole(&kept);
         let said = |events: &[Event], choice: u64, name: &str| -> String {
             let chunks = data(events);
@@ -437,7 +450,7 @@ proptest! {
                 prop_assert_eq!(said(&first, choice, name), said(&second, choice, name));
             }
         }
-        let again = record(&stream(), &second, None).unwrap();
+        let again = record(&stream_of_two(), &second, None).unwrap();
         prop_assert_eq!(whole(&again), once);
         let third = replayed(&again, &stream_with_usage());
         prop_assert_eq!(data(&third), data(&second));
@@ -449,7 +462,7 @@ proptest! {
         noted.push(event("data: [DONE]\n\n"));
         for ask in [stream(), wire(Endpoint::Responses, "{}"), wire(Endpoint::Completions, "{}"), Ask::Chat(Chat::default())] {
             let _ = record(&ask, &noted, None);
-            let _ = Kept::of_whole(&ask, &Body::Whole(whole.clone().into()));
+            let _ = Kept::of_whole(&ask, &Body::Whole(whole.clone().into()), ROOM);
         }
         let _ = Kept::Chat(whole.clone().into()).replay(&stream());
         let _ = Kept::Completion(whole.into()).replay(&stream());
@@ -460,6 +473,6 @@ proptest! {
         let near = format!(r#"{{"choices":[{{"index":0,"delta":{json},"message":{json},"finish_reason":"stop"}}]}}"#);
         let _ = record(&stream(), &events(&[&near, &json]), None);
         let _ = Kept::Chat(near.clone().into()).replay(&stream());
-        let _ = Kept::of_whole(&plain(), &Body::Whole(near.into()));
+        let _ = Kept::of_whole(&plain(), &Body::Whole(near.into()), ROOM);
     }
 }
