@@ -196,6 +196,9 @@ pub enum Retry {
 /// The code of a refusal because the conversation is too long for the model, whatever the provider itself calls it.
 pub const TOO_LONG: &str = "context_length_exceeded";
 
+/// The code of a refusal because the account may not use the model, or nobody has it.
+pub const NO_MODEL: &str = "model_not_found";
+
 /// The code of a fault that is about the gateway's own key.
 pub const CREDENTIALS: &str = "provider_credentials";
 
@@ -341,6 +344,8 @@ impl Fault {
                 (429, None) => Retry::Backoff,
                 (408 | 500.., _) => Retry::SameTarget,
                 _ if refusal.code.as_deref() == Some(TOO_LONG) => Retry::LargerContext,
+                // This account may not use the model; another provider's may.
+                (403, _) => Retry::NextTarget,
                 _ => Retry::Never,
             },
             Fault::Quota { retry_in, .. } => Retry::After(*retry_in),

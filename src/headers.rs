@@ -14,7 +14,8 @@ const TO_PROVIDER: [HeaderName; 5] = [
     HeaderName::from_static("tracestate"),
 ];
 
-/// The account headers of OpenAI's SDKs name the caller's account, but the gateway's key decides whose account is used.
+/// The headers that name an account: a caller's must not decide whose account is used, as the gateway's key does that, and
+/// the operator's is none of a caller's business.
 const ACCOUNT: [&str; 2] = ["openai-organization", "openai-project"];
 
 /// Response headers that may reach the caller, besides the families below.
@@ -30,18 +31,18 @@ const TO_CALLER: [HeaderName; 5] = [
 ///
 /// `Content-Type` is not among them: it belongs to the body and is set with it.
 pub fn to_provider(headers: &HeaderMap) -> HeaderMap {
-    pass(headers, |name| {
-        TO_PROVIDER.contains(name)
-            || name.as_str().starts_with("x-stainless-")
-            || (name.as_str().starts_with("openai-") && !ACCOUNT.contains(&name.as_str()))
-    })
+    pass(headers, |name| TO_PROVIDER.contains(name) || name.as_str().starts_with("x-stainless-") || is_of_openai(name))
 }
 
 /// The headers of a provider's response that may reach the caller.
 pub fn to_caller(headers: &HeaderMap) -> HeaderMap {
-    pass(headers, |name| {
-        TO_CALLER.contains(name) || name.as_str().starts_with("x-ratelimit-") || name.as_str().starts_with("openai-")
-    })
+    pass(headers, |name| TO_CALLER.contains(name) || name.as_str().starts_with("x-ratelimit-") || is_of_openai(name))
+}
+
+/// True for OpenAI's own headers, but for those that name an account.
+fn is_of_openai(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("openai-") && !ACCOUNT.iter().any(|account| name.starts_with(account))
 }
 
 fn pass(headers: &HeaderMap, may_pass: impl Fn(&HeaderName) -> bool) -> HeaderMap {
@@ -93,6 +94,19 @@ mod tests {
         ]));
         let names: Vec<_> = passed.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["x-stainless-lang", "openai-beta", "user-agent"]);
+    }
+
+    #[test]
+    fn what_openai_says_of_its_answer_passes_and_whose_account_it_was_does_not() {
+        let passed = to_caller(&map(&[
+            ("openai-processing-ms", "7"),
+            ("openai-version", "2020-10-01"),
+            ("openai-organization", "canary"),
+            ("openai-project", "canary"),
+            ("set-cookie", "canary"),
+        ]));
+        let names: Vec<_> = passed.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["openai-processing-ms", "openai-version"]);
     }
 
     #[test]

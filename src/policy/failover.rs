@@ -233,7 +233,8 @@ fn sum_up(mut faults: Vec<Fault>, longest: Duration) -> Fault {
     } else {
         faults.iter().position(|fault| !is_limited(fault) && !is_late(fault)).unwrap_or(0)
     };
-    if faults.len() == 1 {
+    let is_withheld = |fault: &Fault| fault.status() == StatusCode::FORBIDDEN;
+    if faults.len() == 1 || faults.iter().all(is_withheld) {
         return faults.swap_remove(0);
     }
     let is_mixed = faults.iter().any(is_limited) && faults.iter().any(is_late);
@@ -291,6 +292,9 @@ mod tests {
         assert_eq!(status(vec![timeout(), too_long()]), 400);
         assert_eq!(status(vec![too_long(), limited(1)]), 429, "one with more room may answer later");
         assert_eq!(status(vec![too_long(), timeout(), connect()]), 503);
+        let withheld = || refused(403, Some(crate::fault::NO_MODEL), None);
+        assert_eq!(status(vec![withheld(), withheld()]), 403, "nobody may use the model");
+        assert_eq!(status(vec![withheld(), timeout()]), 503);
     }
 
     #[test]

@@ -15,7 +15,11 @@ use crate::time::span;
 
 /// An error answer, read. Whatever it says about keys stays here.
 pub(super) fn refused(provider: &ProviderPlan, status: StatusCode, headers: HeaderMap, body: Bytes) -> Fault {
+    let body = without_accounts(body);
     let said = Said::read(&body);
+    if matches!(status.as_u16(), 401 | 403) && said.is_about_model() {
+        return withheld(provider, body, &said);
+    }
     let about_keys = said.code.as_deref() == Some("invalid_api_key")
         || said.kind.as_deref() == Some("authentication_error")
         || provider.key.as_ref().is_some_and(|key| memchr::memmem::find(&body, key.expose().as_bytes()).is_some());
@@ -40,9 +44,54 @@ pub(super) fn refused(provider: &ProviderPlan, status: StatusCode, headers: Head
     Fault::Refused { provider: provider.name.clone(), refusal: Box::new(refusal) }
 }
 
+/// The account may not use this model. That is no word about the key: all other models are answered with it as before.
+fn withheld(provider: &ProviderPlan, body: Bytes, said: &Said) -> Fault {
+    let message = format!("The AI provider {} does not offer this model to the gateway.", provider.name);
+    let refusal = Refusal {
+        status: StatusCode::FORBIDDEN,
+        headers: HeaderMap::new(),
+        is_openai: said.is_object,
+        body,
+        message: said.message.clone().unwrap_or(message),
+        code: Some(fault::NO_MODEL.into()),
+        retry_after: None,
+    };
+    Fault::Refused { provider: provider.name.clone(), refusal: Box::new(refusal) }
+}
+
+/// How OpenAI names its customers' accounts, organisations and projects; and how short a name may be after the prefix: what
+/// is shorter is a word.
+const ACCOUNTS: [(&[u8], usize); 2] = [(b"org-", 8), (b"proj_", 1)];
+
+/// A provider's words without the names of the operator's accounts, which "Rate limit reached for gpt-4 in organization
+/// org-..." tells: they are none of a caller's business. Other bytes stay as they came.
+fn without_accounts(body: Bytes) -> Bytes {
+    if ACCOUNTS.iter().all(|(prefix, _)| memchr::memmem::find(&body, prefix).is_none()) {
+        return body;
+    }
+    let (mut kept, mut rest) = (Vec::with_capacity(body.len()), &body[..]);
+    while let Some((&first, after)) = rest.split_first() {
+        let is_word_before = kept.last().is_some_and(u8::is_ascii_alphanumeric);
+        let account = ACCOUNTS.iter().find(|(prefix, _)| !is_word_before && rest.starts_with(prefix));
+        let name = |rest: &[u8]| rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        match account.map(|(prefix, shortest)| (*prefix, *shortest, name(&rest[prefix.len()..]))) {
+            Some((prefix, shortest, length)) if length >= shortest => {
+                kept.extend_from_slice(prefix);
+                kept.extend_from_slice(b"***");
+                rest = &rest[prefix.len() + length..];
+            }
+            _ => {
+                kept.push(first);
+                rest = after;
+            }
+        }
+    }
+    kept.into()
+}
+
 /// An error event as the error answer that it stands for. `error` is the error object's JSON.
 pub(super) fn in_event(error: &str) -> Box<Refusal> {
-    let body = Bytes::from(format!("{{\"error\":{error}}}"));
+    let body = without_accounts(Bytes::from(format!("{{\"error\":{error}}}")));
     let (status, said) = (implied_status(&body), Said::read(&body));
     let code = said.meaning(status);
     Box::new(Refusal {
@@ -93,6 +142,19 @@ impl Said {
         }
     }
 
+    /// True for words about a model that the account may not use.
+    fn is_about_model(&self) -> bool {
+        let is_named = [&self.code, &self.kind]
+            .into_iter()
+            .flatten()
+            .any(|word| MODEL_WORDS.contains(&&**word) || MODEL_PREFIXES.iter().any(|prefix| word.starts_with(prefix)));
+        is_named
+            || self.message.as_ref().is_some_and(|message| {
+                let message = message.replace('`', "").to_ascii_lowercase();
+                MODEL_TEXTS.iter().any(|text| message.contains(text))
+            })
+    }
+
     fn is_about_length(&self) -> bool {
         let is_named = [&self.code, &self.kind].into_iter().flatten().any(|word| TOO_LONG_WORDS.contains(&&**word));
         is_named
@@ -123,6 +185,19 @@ const TOO_LONG_TEXTS: [&str; 6] = [
     "exceeds the available context size",
 ];
 
+/// Codes of models that are there, and not for this account: OpenAI's, Together.ai's, and Groq's for organisations and
+/// projects.
+const MODEL_WORDS: [&str; 2] = [fault::NO_MODEL, "model_not_available"];
+const MODEL_PREFIXES: [&str; 1] = ["model_permission_blocked"];
+
+/// What says the same without such a code, in lower case and without backticks.
+const MODEL_TEXTS: [&str; 4] = [
+    "have access to model",
+    "do not have access to it",
+    "not allowed to sample from this model",
+    "must be verified to use the model",
+];
+
 /// A code or a type, if it looks like one: it is logged, and what a provider repeats in its place must not be.
 fn word(text: &str) -> Option<Box<str>> {
     let is_word = text.len() <= 48 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
@@ -144,6 +219,8 @@ pub(super) fn implied_status(body: &[u8]) -> StatusCode {
         StatusCode::TOO_MANY_REQUESTS
     } else if is("invalid_api_key") || is("authentication_error") {
         StatusCode::UNAUTHORIZED
+    } else if is(fault::NO_MODEL) {
+        StatusCode::NOT_FOUND
     } else if is("overloaded_error") || is("service_unavailable") {
         StatusCode::SERVICE_UNAVAILABLE
     } else if is("invalid_request_error") || is("content_filter") || said.is_about_length() {
@@ -261,6 +338,51 @@ mod tests {
         }
         let other = Said::read(br#"{"error":{"message":"`n` must be less than 5","code":"invalid_value"}}"#);
         assert_eq!(other.meaning(StatusCode::BAD_REQUEST).as_deref(), Some("invalid_value"));
+    }
+
+    #[test]
+    fn a_model_that_the_account_may_not_use_says_nothing_about_the_key() {
+        let plan = crate::config::load(None, &crate::config::Variables::default()).unwrap();
+        let openai = plan.providers.iter().find(|provider| &*provider.name == "openai").unwrap();
+        let read = |status: u16, body: &str| {
+            let status = StatusCode::from_u16(status).unwrap();
+            refused(openai, status, HeaderMap::new(), Bytes::copy_from_slice(body.as_bytes()))
+        };
+        for body in [
+            r#"{"error":{"message":"Project `proj_abcdefgh1234` does not have access to model `gpt-5-pro`","type":"invalid_request_error","param":null,"code":"model_not_found"}}"#,
+            r#"{"error":{"message":"The model `o9` does not exist or you do not have access to it.","type":"invalid_request_error","code":null}}"#,
+            r#"{"error":{"message":"x","type":"permissions_error","code":"model_permission_blocked_project"}}"#,
+            r#"{"error":{"message":"Unable to access model. Please visit the pricing page.","type":"invalid_request_error","code":"model_not_available"}}"#,
+        ] {
+            let fault = read(403, body);
+            let Fault::Refused { refusal, .. } = &fault else { panic!("{body}: {fault}") };
+            assert_eq!((fault.status().as_u16(), refusal.code.as_deref()), (403, Some(fault::NO_MODEL)), "{body}");
+            assert_eq!((fault.blame(), fault.is_illness()), (fault::Blame::Caller, false), "{body}");
+            assert!(!refusal.message.contains("abcdefgh") && !refusal.body.windows(8).any(|it| it == b"abcdefgh"));
+        }
+        for (status, body) in [
+            (
+                403,
+                r#"{"error":{"message":"Country, region, or territory not supported","code":"unsupported_country_region_territory"}}"#,
+            ),
+            (401, r#"{"error":{"message":"Incorrect API key provided","code":"invalid_api_key"}}"#),
+            (403, "<html>"),
+        ] {
+            assert!(matches!(read(status, body), Fault::Credential { .. }), "{body}");
+        }
+    }
+
+    #[test]
+    fn names_of_accounts_are_cut_out_and_words_are_not() {
+        let cut =
+            |text: &str| String::from_utf8(without_accounts(Bytes::copy_from_slice(text.as_bytes())).to_vec()).unwrap();
+        assert_eq!(
+            cut("Rate limit reached for gpt-4 in organization org-AbCd1234efgh on tokens; project proj_1234567890."),
+            "Rate limit reached for gpt-4 in organization org-*** on tokens; project proj_***."
+        );
+        for same in ["org-mode", "the forg-abcdefghijk", "proj_", "org-", "é org-é"] {
+            assert_eq!(cut(same), same);
+        }
     }
 
     proptest! {

@@ -64,7 +64,7 @@ async fn of_an_answers_headers_those_that_matter_pass() {
     caller.send(chat()).await;
     let (mut there, _) = provider.request().await;
     let headers = "x-request-id: req_1\r\nX-RateLimit-Remaining-Requests: 59\r\nx-ratelimit-reset-tokens: 6m0s\r\n\
-                   retry-after: 7\r\nopenai-organization: org-1\r\nopenai-processing-ms: 12\r\n\
+                   retry-after: 7\r\nopenai-organization: canary\r\nopenai-project: canary\r\nopenai-processing-ms: 12\r\n\
                    set-cookie: canary=1\r\nserver: canary\r\nvia: canary\r\nalt-svc: canary\r\nkeep-alive: canary\r\n\
                    proxy-authenticate: canary\r\nproxy-connection: canary\r\ntrailer: canary\r\nupgrade: canary\r\n\
                    www-authenticate: canary\r\nx-ratelimit-canary: 1\r\nopenai-canary: 1\r\n\
@@ -76,7 +76,6 @@ async fn of_an_answers_headers_those_that_matter_pass() {
         ("x-ratelimit-remaining-requests", "59"),
         ("x-ratelimit-reset-tokens", "6m0s"),
         ("retry-after", "7"),
-        ("openai-organization", "org-1"),
         ("openai-processing-ms", "12"),
         ("content-type", "application/json"),
     ] {

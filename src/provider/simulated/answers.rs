@@ -104,6 +104,10 @@ pub(super) fn openai(name: &str, request: &Request) -> Answer {
         let message = format!("The model `{model}` does not exist");
         return error(StatusCode::NOT_FOUND, &message, "model_not_found", Some("model"));
     }
+    if model.contains("no-access") {
+        let message = format!("Project `proj_canary0123` does not have access to model `{model}`");
+        return error(StatusCode::FORBIDDEN, &message, "model_not_found", None);
+    }
     match path {
         "/chat/completions" => chat(name, &body),
         "/completions" => completion(name, &body),
