@@ -62,6 +62,9 @@ fn good() -> Vec<(&'static str, String)> {
         ("ended within the leeway", changed(json!({"exp": START - 29}))),
         ("begins within the leeway", changed(json!({"nbf": START + 30}))),
         ("a numbered tenant", changed(json!({"restaurant_id": 17}))),
+        ("a role of Supabase's", changed(json!({"role": "authenticated", "is_anonymous": false}))),
+        ("a role of the deployment's", changed(json!({"role": "waiter"}))),
+        ("a role that may name tenants", changed(json!({"role": "super_admin"}))),
     ]
 }
 
@@ -153,6 +156,25 @@ fn bad() -> Vec<(&'static str, String, &'static str)> {
         ("a tenant that can be none", changed(json!({"restaurant_id": "r1\r\nx: y"})), "token_claims"),
         ("a tenant that is a list", changed(json!({"restaurant_id": ["r1", "r2"]})), "token_claims"),
         ("a user that breaks a header", changed(json!({"sub": "u\r\n1"})), "token_claims"),
+        // Signed by who may, and nobody's: what a Supabase project publishes, or hands out for other purposes.
+        ("the project's public key", by_secret(&with(without(claims(), "sub"), json!({"role": "anon"}))), "token_role"),
+        ("the public key's role with a user", changed(json!({"role": "anon"})), "token_role"),
+        ("the public role in capitals", changed(json!({"role": " Anon "})), "token_role"),
+        ("the public role in a list", changed(json!({"role": ["anon", "authenticated"]})), "token_role"),
+        ("an anonymous sign-in", changed(json!({"role": "authenticated", "is_anonymous": true})), "token_role"),
+        ("the operator's own key", changed(json!({"role": "service_role"})), "token_role"),
+        (
+            "a link to a file",
+            by_secret(&with(without(claims(), "sub"), json!({"url": "a/b.png"}))),
+            "token_without_user",
+        ),
+        (
+            "no user, with a role",
+            by_secret(&with(without(claims(), "sub"), json!({"role": "admin"}))),
+            "token_without_user",
+        ),
+        ("a user that is null", changed(json!({"sub": null})), "token_without_user"),
+        ("an empty user", changed(json!({"sub": ""})), "token_claims"),
         // No tokens at all.
         ("too long", changed(json!({"padding": "x".repeat(9000)})), "token_too_long"),
         ("two parts", format!("{good_head}.{good_claims}"), "token_malformed"),
@@ -242,6 +264,26 @@ async fn claims_have_the_names_that_the_config_gives_them() {
         (&"s1".parse().unwrap(), &"auth0|7".parse().unwrap())
     );
     assert_eq!(seen[1].headers["x-restaurant-id"], "s2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_config_says_which_roles_may_call() {
+    let ask = async |config: &str, more: Value| {
+        let bench = Bench::new(config, &[("SUPABASE_JWT_SECRET", SECRET)]);
+        bench.chat(&signed(&head(SECRET), &with(claims(), more), SECRET)).await.status
+    };
+    let staff = "[auth]\nroles = ['authenticated', 'admin']\n";
+    assert_eq!(ask(staff, json!({"role": "admin"})).await, 200);
+    assert_eq!(ask(staff, json!({"role": ["waiter", "admin"]})).await, 200);
+    assert_eq!((ask(staff, json!({"role": "waiter"})).await, ask(staff, json!({})).await), (401, 401));
+    assert_eq!(ask(staff, json!({"role": "authenticated", "is_anonymous": true})).await, 401);
+    let guests = "[auth]\nroles = ['authenticated', 'anon']\n";
+    assert_eq!(ask(guests, json!({"role": "authenticated", "is_anonymous": true})).await, 200);
+    assert_eq!(ask(guests, json!({"role": "anon", "sub": null})).await, 401, "the public key is nobody all the same");
+    // Where a deployment keeps its roles elsewhere, Supabase's own still says what kind of token it is.
+    let elsewhere = "[auth]\nrole_claim = 'app_metadata.role'\n";
+    assert_eq!(ask(elsewhere, json!({"role": "anon", "app_metadata": {"role": "admin"}})).await, 401);
+    assert_eq!(ask(elsewhere, json!({"role": "authenticated", "app_metadata": {"role": "owner"}})).await, 200);
 }
 
 #[tokio::test(start_paused = true)]
@@ -447,7 +489,13 @@ async fn without_an_admin_token_the_admin_api_is_off_and_says_so() {
     let answer = bench.admin("anything", "GET", "/admin/keys", Value::Null).await;
     assert_eq!(answer.status, 403);
     assert!(answer.body.contains("ADMIN_TOKEN"), "{}", answer.body);
-    assert_eq!(bench.admin("", "POST", "/api/llm/reset", Value::Null).await.status, 200);
+    for (method, path) in
+        [("POST", "/api/llm/reset"), ("POST", "/cache/purge"), ("PUT", "/admin/log"), ("PUT", "/api/flags/x")]
+    {
+        let refused = bench.admin("", method, path, json!({"all": true})).await;
+        assert_eq!(refused.status, 403, "{path}");
+        assert!(refused.body.contains("set ADMIN_TOKEN"), "{path}: {}", refused.body);
+    }
     assert_eq!(bench.admin("", "GET", "/health", Value::Null).await.status, 200);
 }
 

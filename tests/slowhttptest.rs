@@ -58,7 +58,8 @@ async fn hold_out(name: &str, path: &str, words: &[&str]) {
         })
     });
     let deadlines = ["header", "body", "write", "idle"].map(|name| format!("{name}_timeout = \"2s\"\n")).concat();
-    let program = Program::in_front_of(&folder, provider.address, &deadlines).await;
+    let server = format!("{deadlines}show_insides = true\n");
+    let program = Program::in_front_of(&folder, provider.address, &server).await;
     let before = program.memory();
     let mut slow = slowhttptest(&program, path, words);
     let (mut answered, mut most, mut memory) = (0, 0, before);

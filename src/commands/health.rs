@@ -28,6 +28,9 @@ pub fn run(url: &str) -> ExitCode {
     }
 }
 
+/// Services of the gateway's own; all others are providers.
+const OWN: [&str; 4] = ["cache", "database", "redis", "websocket"];
+
 async fn ask(url: &str) -> Result<Value, String> {
     let status = remote::ask(url, "/health/status").await?.unwrap_or_default();
     match status["status"].is_string() && status["services"].is_object() {
@@ -44,10 +47,7 @@ fn report(status: &Value) -> String {
     let services = status["services"].as_object().cloned().unwrap_or_default();
     let store = &services.get("database").cloned().unwrap_or_default();
     lines.push(line("store", &text(&store["status"]), &text(&store["kind"])));
-    for (name, service) in &services {
-        if service["url"].is_null() {
-            continue;
-        }
+    for (name, service) in services.iter().filter(|(name, _)| !OWN.contains(&name.as_str())) {
         let about = match (service["latency"].as_f64(), service["error"].as_str()) {
             (_, Some(error)) => error.to_owned(),
             (Some(latency), None) => format!("{latency:.1} ms"),

@@ -74,6 +74,8 @@ pub struct TokenPlan {
     pub max_token: usize,
     /// Where tokens say what.
     pub claims: ClaimNames,
+    /// Roles whose holders may call; empty: those of all users.
+    pub roles: Vec<String>,
     /// Roles whose holders may act for any tenant.
     pub override_roles: BTreeSet<String>,
 }
@@ -242,6 +244,7 @@ fn token(
             role: section.required("role_claim", value::text).unwrap_or_default(),
             tier: section.required("tier_claim", value::text).unwrap_or_default(),
         },
+        roles: texts(section.list("roles", value::text)),
         override_roles: texts(section.list("tenant_override_roles", value::text)).into_iter().collect(),
     };
     let can_check = plan.secret.is_some() || plan.jwks.is_some() || !plan.public_keys.is_empty();

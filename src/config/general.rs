@@ -63,6 +63,13 @@ pub(super) fn server(root: &mut Section<'_>, report: &Report) -> ServerPlan {
     let plan = ServerPlan {
         listen,
         admin,
+        admin_hosts: section
+            .list("admin_hosts", value::text)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|at| at.value.into())
+            .collect(),
+        shows_insides: section.required("show_insides", value::boolean).unwrap_or_default(),
         header_timeout,
         body_timeout,
         idle_timeout,

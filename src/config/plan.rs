@@ -124,6 +124,10 @@ pub struct ServerPlan {
     pub listen: SocketAddr,
     /// Where operators connect; `None` when off.
     pub admin: Option<SocketAddr>,
+    /// Names besides `localhost` under which operators ask there while only this machine can reach it.
+    pub admin_hosts: Vec<Box<str>>,
+    /// Callers may read `/metrics`, and where providers are.
+    pub shows_insides: bool,
     /// Until a connection's first byte, and from a request's first byte to the end of its head.
     pub header_timeout: Duration,
     /// From the end of the head to the end of the body.

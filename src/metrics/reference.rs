@@ -10,7 +10,7 @@ use super::Metrics;
 const INTRODUCTION: &str = "\
 # Metrics reference
 
-Generated from the program (`make generate`). `GET /metrics` tells them all, at the operators' address and at the callers', as Prometheus text or, where `Accept` asks for it, as OpenMetrics.
+Generated from the program (`make generate`). `GET /metrics` tells them all, at the operators' address (at the callers' too with `server.show_insides`), as Prometheus text or, where `Accept` asks for it, as OpenMetrics.
 
 Labels are bounded: routes, providers, rules and fault codes come from the configuration and the code. Names that come with requests become labels only up to `metrics.max_models` and `metrics.max_tenants`, and
 only once an answer came for them; all others are `other`. A histogram `x` has `x_bucket`, `x_sum` and `x_count`. `gen_ai_*` are OpenTelemetry's semantic conventions for generative AI (v1.41.0) in Prometheus' form.

@@ -294,7 +294,7 @@ impl Auth {
         Ok(Principal {
             is_tenant_named: tenant.is_some(),
             tenant: tenant.unwrap_or_else(|| NO_TENANT.into()),
-            user: claims.user.map(Arc::from),
+            user: Some(claims.user.into()),
             role: claims.role.map(Arc::from),
             tier: claims.tier.map(Arc::from),
             api_key: None,

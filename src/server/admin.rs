@@ -1,8 +1,7 @@
 //! The admin API: `/admin/keys` at the operators' door, for who has ADMIN_TOKEN. Keys are made, listed, changed for others and
-//! revoked here; each change is a line in the log, with who made it, and never with a key. Here is also decided who may read
-//! what tells of callers.
+//! revoked here; each change is a line in the log, with who made it, and never with a key.
 //!
-//! It does not know what a key opens. Errors are problem details (RFC 9457).
+//! It does not know what a key opens, nor who is let in. Errors are problem details (RFC 9457).
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
@@ -10,13 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::request::Parts;
-use http::uri::Authority;
 use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{credentials, explain, page, purge, usage};
 use crate::caller::{Answered, AnsweredBody};
 use crate::gateway::Gateway;
 use crate::keys::issued::NotChanged;
@@ -42,76 +38,6 @@ const MOST_SECRETS: usize = 8;
 
 /// What a new key begins with, so that it is known for one wherever it turns up.
 const PREFIX: &str = "tg_";
-
-/// True for what only who has the admin token may ask for.
-pub(super) fn is_guarded(method: &Method, path: &str) -> bool {
-    let changes_something = method == Method::POST && matches!(path, "/api/llm/reset" | purge::PATH);
-    path == "/admin" || path.starts_with("/admin/") || changes_something
-}
-
-/// Lets in who shows the admin token. Without one the API is off, except what is open at this door anyway.
-pub(super) async fn admit(gateway: &Gateway, from: IpAddr, headers: &HeaderMap, path: &str) -> Result<(), Problem> {
-    if gateway.plan.auth.admin_token.is_none() && !path.starts_with("/admin") {
-        return Ok(());
-    }
-    admit_token(gateway, from, headers).await
-}
-
-/// True for what only tells, but tells of callers or of how they are treated. Health and metrics are not among it: they name
-/// nobody, and who reads them has no token.
-pub(super) fn is_telling(method: &Method, path: &str) -> bool {
-    matches!(*method, Method::GET | Method::HEAD)
-        && (matches!(path, "/config" | usage::PATH | page::LIVE) || explain::is_here(path))
-}
-
-/// Lets in who may read what tells of callers: whoever is on this machine when nobody else can reach this door, and
-/// elsewhere who shows the admin token.
-pub(super) async fn admit_reader(gateway: &Gateway, from: IpAddr, parts: &Parts) -> Result<(), Problem> {
-    let is_private = gateway.plan.server.admin.is_none_or(|address| address.ip().is_loopback());
-    match is_private && from.to_canonical().is_loopback() && !is_from_elsewhere(parts) {
-        true => Ok(()),
-        false => admit_token(gateway, from, &parts.headers).await,
-    }
-}
-
-/// True when a request from this machine was made for somebody else: by a proxy, or by a browser for a page whose name its
-/// owner made to mean this machine (DNS rebinding). What a browser was told to ask by number or as `localhost` no other
-/// site's page may read.
-fn is_from_elsewhere(parts: &Parts) -> bool {
-    const PROXIED: [&str; 3] = ["forwarded", "x-forwarded-for", "via"];
-    if PROXIED.iter().any(|name| parts.headers.contains_key(*name)) {
-        return true;
-    }
-    let host = parts.headers.get(header::HOST).map(|host| host.to_str().unwrap_or("?"));
-    let Some(asked) = parts.uri.authority().map(|authority| authority.as_str()).or(host) else { return false };
-    let Ok(asked) = asked.parse::<Authority>() else { return true };
-    let name = asked.host();
-    let number = name.trim_start_matches('[').trim_end_matches(']');
-    number.parse::<IpAddr>().is_err() && !name.eq_ignore_ascii_case("localhost")
-}
-
-/// Lets in who shows the admin token, if there is one.
-pub(super) async fn admit_token(gateway: &Gateway, from: IpAddr, headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(token) = &gateway.plan.auth.admin_token else {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "the admin API is off: set ADMIN_TOKEN"));
-    };
-    let shown = credentials::shown(headers);
-    // Hashes, so that not even the length of the token can be measured.
-    if shown.bearer.is_some_and(|shown| Digest::of(shown).is(&Digest::of(token.expose()))) {
-        return Ok(());
-    }
-    let is_guess = shown.is_broken || shown.bearer.is_some();
-    if is_guess && let Some(wait) = gateway.door.note_failure(from).await {
-        let refusal = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens came from this address");
-        return Err(refusal.with(header::RETRY_AFTER, wait.as_secs().saturating_add(1)));
-    }
-    if is_guess {
-        tracing::warn!(target: "tidegate::audit", address = %from, "a wrong admin token was shown");
-    }
-    let detail = "the admin token is needed: Authorization: Bearer ADMIN_TOKEN";
-    let challenge = HeaderValue::from_static("Bearer realm=\"tidegate admin\"");
-    Err(Problem::new(StatusCode::UNAUTHORIZED, detail).with(header::WWW_AUTHENTICATE, challenge))
-}
 
 /// Answers who was let in; nothing when there is nothing at the path.
 pub(super) async fn answer(
@@ -306,7 +232,7 @@ impl Problem {
         Self { status, detail: detail.into(), header: None }
     }
 
-    fn with(self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
+    pub(super) fn with(self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
         Self { header: Some((name, value.into())), ..self }
     }
 

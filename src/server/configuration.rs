@@ -16,8 +16,9 @@ pub(super) fn page(gateway: &Gateway) -> Value {
     })
 }
 
-/// Which generation answers, and what became of the last attempt to change it.
-pub(super) fn status(gateway: &Gateway) -> Value {
+/// Which generation answers, and what became of the last attempt to change it. A mistake that quotes an address is told only
+/// to who may know where providers are.
+pub(super) fn status(gateway: &Gateway, shows_insides: bool) -> Value {
     let reloads = gateway.live.reloads();
     let mut status = json!({
         "generation": gateway.generation,
@@ -28,7 +29,8 @@ pub(super) fn status(gateway: &Gateway) -> Value {
     let result = if last.problems.is_empty() { "success" } else { "failure" };
     status["lastReload"] = json!({"timestamp": format!("{:.3}", last.at), "result": result});
     if let Some(first) = last.problems.first() {
-        status["error"] = json!(first);
+        let is_told = shows_insides || !first.contains("://");
+        status["error"] = json!(if is_told { first.as_str() } else { "the log tells what is wrong" });
         status["problems"] = json!(last.problems.len());
     }
     if !last.needs_restart.is_empty() {

@@ -74,16 +74,6 @@ struct Undo {
 }
 
 impl Ask<'_> {
-    /// Lets in who may ask: at the callers' door only who shows the token.
-    pub(super) async fn admit(&self, is_callers_door: bool) -> Result<(), Problem> {
-        match self.parts.method {
-            Method::GET | Method::HEAD if !is_callers_door => {
-                admin::admit_reader(self.gateway, self.from, self.parts).await
-            }
-            _ => admin::admit_token(self.gateway, self.from, &self.parts.headers).await,
-        }
-    }
-
     /// Answers who was let in.
     pub(super) async fn answer(&self, body: &Bytes) -> Answered {
         let rest = self.parts.uri.path().strip_prefix(PATH).unwrap_or_default().trim_start_matches('/');

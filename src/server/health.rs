@@ -22,10 +22,14 @@ use crate::policy::breaker::Report;
 /// The route's name in logs and metrics.
 pub(super) static ROUTE: LazyLock<Arc<str>> = LazyLock::new(|| "health".into());
 
-/// Answers when the path is one of these.
+/// Answers a caller when the path is one of these. What goes on inside is shown where the config says so.
 pub(super) fn answer(gateway: &Gateway, method: &Method, path: &str, headers: &HeaderMap) -> Option<Answered> {
-    let page: fn(&Gateway, &HeaderMap) -> Answered = match path {
-        "/health" => |gateway, _| {
+    tell(gateway, method, path, headers, gateway.plan.server.shows_insides)
+}
+
+fn tell(gateway: &Gateway, method: &Method, path: &str, headers: &HeaderMap, shows_insides: bool) -> Option<Answered> {
+    let page: fn(&Gateway, &HeaderMap, bool) -> Answered = match path {
+        "/health" => |gateway, _, _| {
             ok(&json!({
                 "status": "healthy",
                 "timestamp": timestamp(gateway),
@@ -33,11 +37,11 @@ pub(super) fn answer(gateway: &Gateway, method: &Method, path: &str, headers: &H
                 "environment": gateway.plan.environment.as_str(),
             }))
         },
-        "/health/live" => |_, _| ok(&json!({"alive": true})),
-        "/health/ready" => |gateway, _| ready(gateway),
-        "/health/status" => |gateway, _| status(gateway),
-        "/info" => |gateway, _| info(gateway),
-        "/metrics" => metrics,
+        "/health/live" => |_, _, _| ok(&json!({"alive": true})),
+        "/health/ready" => |gateway, _, _| ready(gateway),
+        "/health/status" => |gateway, _, shows_insides| status(gateway, shows_insides),
+        "/info" => |gateway, _, _| info(gateway),
+        "/metrics" if shows_insides => |gateway, headers, _| metrics(gateway, headers),
         _ => return None,
     };
     if !matches!(*method, Method::GET | Method::HEAD) {
@@ -45,15 +49,15 @@ pub(super) fn answer(gateway: &Gateway, method: &Method, path: &str, headers: &H
         answered.headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return Some(answered);
     }
-    Some(page(gateway, headers))
+    Some(page(gateway, headers, shows_insides))
 }
 
-/// Answers an operator's question that is none of a caller's business.
-pub(super) fn operate(gateway: &Gateway, method: &Method, path: &str) -> Option<Answered> {
+/// Answers an operator.
+pub(super) fn operate(gateway: &Gateway, method: &Method, path: &str, headers: &HeaderMap) -> Option<Answered> {
     match (method, path) {
         (&Method::POST, "/api/llm/reset") => Some(reset(gateway)),
         (&Method::GET | &Method::HEAD, "/config") => Some(ok(&configuration::page(gateway))),
-        _ => None,
+        _ => tell(gateway, method, path, headers, true),
     }
 }
 
@@ -207,25 +211,31 @@ pub(super) fn status_word(health: &Health) -> &'static str {
     }
 }
 
-fn service(gateway: &Gateway, plan: &ProviderPlan) -> Value {
-    let url = plan.urls.iter().map(url::Url::as_str).collect::<Vec<_>>().join(", ");
+/// How a provider is; where it is, for who may know.
+fn service(gateway: &Gateway, plan: &ProviderPlan, shows_insides: bool) -> Value {
+    let mut service = standing(gateway, plan);
+    if shows_insides {
+        service["url"] = plan.urls.iter().map(url::Url::as_str).collect::<Vec<_>>().join(", ").into();
+    }
+    service
+}
+
+fn standing(gateway: &Gateway, plan: &ProviderPlan) -> Value {
     if !is_enabled(gateway, plan) {
         let why = match plan.usable {
             Usable::NoKey => "no key is set",
             Usable::NotEnabled => "it was not enabled",
             Usable::Yes | Usable::SwitchedOff => "it is switched off",
         };
-        return json!({"status": "disabled", "url": url, "error": why, "latency": null});
+        return json!({"status": "disabled", "error": why, "latency": null});
     }
     let health = health_of(gateway, plan);
     let word = status_word(&health);
     let mut service = match health {
-        Health::Connected { latency } => json!({"status": word, "url": url, "latency": milliseconds(latency)}),
-        Health::Unknown => {
-            json!({"status": word, "url": url, "error": "the first probe has not ended", "latency": null})
-        }
+        Health::Connected { latency } => json!({"status": word, "latency": milliseconds(latency)}),
+        Health::Unknown => json!({"status": word, "error": "the first probe has not ended", "latency": null}),
         Health::Disconnected { error } | Health::Failing { error } => {
-            json!({"status": word, "url": url, "error": error, "latency": null})
+            json!({"status": word, "error": error, "latency": null})
         }
     };
     if refuses_key(gateway, plan) {
@@ -288,10 +298,10 @@ pub(super) fn overall(gateway: &Gateway) -> &'static str {
     }
 }
 
-fn status(gateway: &Gateway) -> Answered {
+fn status(gateway: &Gateway, shows_insides: bool) -> Answered {
     let mut services = Map::new();
     for plan in &gateway.plan.providers {
-        services.insert(plan.name.to_string(), service(gateway, plan));
+        services.insert(plan.name.to_string(), service(gateway, plan, shows_insides));
     }
     let is_remote = gateway.plan.store.redis_url.is_some();
     let (store, kind) = if is_remote {
@@ -327,7 +337,7 @@ fn status(gateway: &Gateway) -> Answered {
             "environment": gateway.plan.environment.as_str(),
             "version": env!("CARGO_PKG_VERSION"),
             "memory": {"rss": resident_memory()},
-            "config": configuration::status(gateway),
+            "config": configuration::status(gateway, shows_insides),
             "services": services,
         }),
     )

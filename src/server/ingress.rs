@@ -22,8 +22,8 @@ use super::current::Current;
 use super::intake::{self, Intake};
 use super::tunnel::{self, Tunnel, handshake};
 use super::{
-    admin, authority, compress, control, cors, credentials, csrf, explain, flags, health, input, limits, log_level,
-    page, patience, purge, security, usage, wishes,
+    access, admin, authority, compress, control, cors, credentials, csrf, explain, flags, health, input, limits,
+    log_level, page, patience, purge, security, usage, wishes,
 };
 use crate::budget::Attempts;
 use crate::call::{Ask, Call, Head, Pace, Principal, Wishes};
@@ -173,14 +173,15 @@ impl Visit<'_> {
         B: Body<Data = Bytes> + Unpin,
     {
         let (gateway, method, path) = (self.gateway, &self.parts.method, self.parts.uri.path());
-        watch.routed(&health::ROUTE, OPERATOR);
-        if flags::is_here(path) {
-            return self.flags(body, self.peer.address, false, watch).await;
+        let is_guarded = access::is_guarded(method, path);
+        watch.routed(if is_guarded { &admin::ROUTE } else { &health::ROUTE }, OPERATOR);
+        if let Err(refusal) = access::admit(gateway, self.peer.address, self.parts).await {
+            return refusal.answered();
         }
-        if admin::is_telling(method, path) {
-            if let Err(refusal) = admin::admit_reader(gateway, self.peer.address, self.parts).await {
-                return refusal.answered();
-            }
+        if flags::is_here(path) {
+            return self.flags(body, self.peer.address, watch).await;
+        }
+        if access::is_telling(method, path) {
             if explain::is_here(path) {
                 watch.routed(&explain::ROUTE, OPERATOR);
                 return explain::answer(gateway, self.parts);
@@ -195,11 +196,7 @@ impl Visit<'_> {
                 watch.routed(&page::ROUTE, OPERATOR);
                 return page::live(current);
             }
-        } else if admin::is_guarded(method, path) {
-            watch.routed(&admin::ROUTE, OPERATOR);
-            if let Err(refusal) = admin::admit(gateway, self.peer.address, &self.parts.headers, path).await {
-                return refusal.answered();
-            }
+        } else if is_guarded {
             let max_body = if path == purge::PATH { purge::MAX_BODY } else { admin::MAX_BODY };
             let body = match self.intake(max_body).read(body).await {
                 Ok(body) => body,
@@ -219,9 +216,7 @@ impl Visit<'_> {
             watch.routed(&page::ROUTE, OPERATOR);
             return answered;
         }
-        health::operate(gateway, method, path)
-            .or_else(|| health::answer(gateway, method, path, &self.parts.headers))
-            .unwrap_or_else(health::nothing)
+        health::operate(gateway, method, path, &self.parts.headers).unwrap_or_else(health::nothing)
     }
 
     async fn answer<B>(&self, body: B, watch: &mut Watch) -> Answered
@@ -253,7 +248,11 @@ impl Visit<'_> {
         }
         // Without a token there is nothing here that a caller could ask for.
         if flags::is_here(path) && self.gateway.plan.auth.admin_token.is_some() {
-            return self.flags(body, self.address(), true, watch).await;
+            watch.routed(&admin::ROUTE, OPERATOR);
+            return match access::admit_token(self.gateway, self.address(), &self.parts.headers).await {
+                Ok(()) => self.flags(body, self.address(), watch).await,
+                Err(refusal) => refusal.answered(),
+            };
         }
 
         if path == usage::PATH && usage::is_open(self.gateway) {
@@ -267,6 +266,9 @@ impl Visit<'_> {
             && let Some(name) = path.strip_prefix(control::PREFIX)
         {
             watch.routed(&control::ROUTE, OPERATOR);
+            if let Err(refusal) = access::admit_player(self.gateway, self.peer.address, self.parts).await {
+                return refusal.answered();
+            }
             let text = self.intake(control::MAX_BODY).read(body).await.unwrap_or_default();
             return control::answer(simulation, &self.gateway.live, &self.parts.method, name, &text);
         }
@@ -319,16 +321,13 @@ impl Visit<'_> {
         }
     }
 
-    /// What is asked about flags, at either door.
-    async fn flags<B>(&self, body: B, from: IpAddr, is_callers_door: bool, watch: &mut Watch) -> Answered
+    /// What is asked about flags, at either door, by who was let in.
+    async fn flags<B>(&self, body: B, from: IpAddr, watch: &mut Watch) -> Answered
     where
         B: Body<Data = Bytes> + Unpin,
     {
         watch.routed(&admin::ROUTE, OPERATOR);
         let ask = flags::Ask { gateway: self.gateway, from, parts: self.parts };
-        if let Err(refusal) = ask.admit(is_callers_door).await {
-            return refusal.answered();
-        }
         match self.intake(admin::MAX_BODY).read(body).await {
             Ok(body) => ask.answer(&body).await,
             Err(fault) => admin::Problem::new(fault.status(), fault.public()).answered(),

@@ -2,6 +2,7 @@
 //!
 //! It does not know what is asked; `ingress` does.
 
+mod access;
 pub mod address;
 mod admin;
 mod authority;

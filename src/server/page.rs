@@ -2,7 +2,7 @@
 //! server-sent events, one a second.
 //!
 //! The three files are part of the program: nothing is built for them, and they load nothing from elsewhere. They tell nothing
-//! and are open; what they show is for readers (`admin::admit_reader`). It does not know what is to be seen; `picture` does.
+//! and are open; what they show is for readers (`access::admit`). It does not know what is to be seen; `picture` does.
 
 mod picture;
 

@@ -78,6 +78,7 @@ impl Member {
 
     fn with(store: &[(&str, &str)], providers: &Providers, settings: &str) -> Self {
         let variables = [
+            ("ADMIN_TOKEN", "the-admins-own-token"),
             ("OPENAI_API_KEY", "sk-openai"),
             ("TOGETHER_API_KEY", "sk-together"),
             ("LLM_CACHE_ENABLED", "true"),
@@ -129,7 +130,10 @@ impl Member {
 
     /// Purges, as an operator.
     pub(crate) async fn purge(&self, what: Value) -> Value {
-        let request = Request::post("/cache/purge").body(Full::new(Bytes::from(what.to_string()))).unwrap();
+        let request = Request::post("/cache/purge")
+            .header("authorization", "Bearer the-admins-own-token")
+            .body(Full::new(Bytes::from(what.to_string())))
+            .unwrap();
         let response = ingress::operate(&self.gateway, Ipv4Addr::LOCALHOST.into(), request).await;
         let body = response.into_body().collect().await.unwrap().to_bytes();
         serde_json::from_slice(&body).unwrap()

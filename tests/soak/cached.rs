@@ -49,7 +49,12 @@ pub(crate) fn play(seed: u64, script: &Script) -> Played {
 
 async fn play_in_runtime(seed: u64, script: &Script) -> Played {
     let on = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let variables = [on("OPENAI_API_KEY", "k"), on("USE_BUILDPANEL", "true"), on("DISABLE_RATE_LIMITING", "true")];
+    let variables = [
+        on("ADMIN_TOKEN", "the-admins-own-token"),
+        on("OPENAI_API_KEY", "k"),
+        on("USE_BUILDPANEL", "true"),
+        on("DISABLE_RATE_LIMITING", "true"),
+    ];
     let plan = config::load(Some(("soak", &script.config)), &Variables::new(variables.into(), [].into()))
         .unwrap_or_else(|problems| panic!("seed {seed}: {problems}\n{}", script.config));
     let simulation = Arc::new(Simulation::default());
@@ -71,7 +76,10 @@ async fn play_in_runtime(seed: u64, script: &Script) -> Played {
         let gateway = gateway.clone();
         tasks.spawn(async move {
             after(at).await;
-            let request = Request::post("/cache/purge").body(Full::new(Bytes::from(body))).unwrap();
+            let request = Request::post("/cache/purge")
+                .header("authorization", "Bearer the-admins-own-token")
+                .body(Full::new(Bytes::from(body)))
+                .unwrap();
             assert_eq!(ingress::operate(&gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await.status(), 200);
         });
     }

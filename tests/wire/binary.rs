@@ -266,7 +266,9 @@ async fn health_tells_by_its_exit_code_how_the_gateway_is() {
     // The gateway answers with a fallback: degraded.
     let mut caller = program.connect().await;
     let refuse = r#"{"fault":"refuse"}"#;
-    let put = post("/demo/providers/buildpanel", "", refuse).replace("POST", "PUT");
+    let put = post("/demo/providers/buildpanel", "", refuse)
+        .replace("POST", "PUT")
+        .replace("host: gateway", "host: localhost");
     assert_eq!(caller.ask(put).await.status(), 200);
     assert_eq!(caller.ask(post("/api/v1/ai/chat", "", r#"{"message":"hi"}"#)).await.status(), 200);
     let output = ask().await;

@@ -126,7 +126,7 @@ async fn operators_make_and_revoke_keys_at_their_own_address() {
     let admin = |method: &str, path: &str, token: &str, body: &str| {
         let length = body.len();
         format!(
-            "{method} {path} HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n{body}"
         )
     };
     // What is for operators is not at the callers' address.

@@ -11,7 +11,7 @@ const TOKEN: &str = "the-token-of-the-operators-is-long-enough";
 fn admin(method: &str, body: &str) -> String {
     let length = body.len();
     format!(
-        "{method} /admin/log HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: {length}\r\n\r\n{body}"
+        "{method} /admin/log HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: {length}\r\n\r\n{body}"
     )
 }
 
@@ -61,7 +61,7 @@ async fn operators_change_what_is_written_and_the_configuration_comes_back() {
     assert_eq!(operate(&program, &admin("GET", "")).await.json()["level"], "error");
     assert_eq!(operate(&program, &admin("DELETE", "")).await.json()["level"], "info");
     call(&program, "x-request-id: seen\r\n").await;
-    let unknown = operate(&program, "GET /admin/log HTTP/1.1\r\nhost: gateway\r\n\r\n").await;
+    let unknown = operate(&program, "GET /admin/log HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     assert_eq!(unknown.status(), 401);
     program.terminate().await;
     let (_, written) = program.ended().await;

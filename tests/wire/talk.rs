@@ -243,9 +243,9 @@ pub(crate) fn roomy() -> WebSocketConfig {
 }
 
 /// The value of a series in the gateway's metrics; zero while there is none.
-pub(crate) async fn metric(gateway: &Gateway, series: &str) -> u64 {
-    let page = gateway.connect().await.ask("GET /metrics HTTP/1.1\r\nhost: gateway\r\n\r\n").await;
-    let value = page.text().lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')).map(str::to_owned);
+pub(crate) fn metric(gateway: &Gateway, series: &str) -> u64 {
+    let page = gateway.current.gateway().metrics_text(false);
+    let value = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')).map(str::to_owned);
     value.map_or(0, |value| value.parse().expect("a number"))
 }
 
@@ -253,7 +253,7 @@ pub(crate) async fn metric(gateway: &Gateway, series: &str) -> u64 {
 pub(crate) async fn until_metric(gateway: &Gateway, series: &str, wanted: u64) {
     let asking = async {
         let mut ticks = tokio::time::interval(Duration::from_millis(20));
-        while metric(gateway, series).await != wanted {
+        while metric(gateway, series) != wanted {
             ticks.tick().await;
         }
     };

@@ -179,11 +179,11 @@ async fn a_call_and_its_attempts_are_spans_of_the_callers_trace(protocol: &str) 
     assert_eq!(key.map(|(_, value)| value), Some(&"of ours".into()));
     assert!(of(server, "tidegate.tenant").as_str().is_some_and(|digest| digest.len() == 16), "{server}");
     assert!(spans.iter().all(|span| !span.to_string().contains("canary")), "{spans:?}");
-    let page = "GET /metrics HTTP/1.1\r\nhost: gateway\r\naccept: application/openmetrics-text\r\n\r\n";
+    let page = "GET /metrics HTTP/1.1\r\nhost: localhost\r\naccept: application/openmetrics-text\r\n\r\n";
     let example = format!(" # {{trace_id=\"{TRACE}\"}} ");
     let is_example = |line: &str| line.starts_with("http_request_duration_seconds_bucket") && line.contains(&example);
     assert_eq!(operate(&program, page).await.text().lines().filter(|line| is_example(line)).count(), 1);
-    assert!(!operate(&program, "GET /metrics HTTP/1.1\r\nhost: gateway\r\n\r\n").await.text().contains(TRACE));
+    assert!(!operate(&program, "GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").await.text().contains(TRACE));
     program.terminate().await;
     let (status, written) = program.ended().await;
     assert!(status.success() && written.contains(&format!("\"trace_id\":\"{TRACE}\"")), "{written}");
@@ -231,7 +231,7 @@ pub(crate) async fn operate(program: &Program, request: &str) -> Message {
 
 /// The samples of a metric, by what stands in its braces.
 pub(crate) async fn samples(program: &Program, metric: &str) -> Vec<(String, f64)> {
-    let page = operate(program, "GET /metrics HTTP/1.1\r\nhost: gateway\r\n\r\n").await;
+    let page = operate(program, "GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     let lines = page.text().lines().filter_map(|line| line.strip_prefix(metric)?.rsplit_once(' '));
     lines.map(|(labels, value)| (labels.to_owned(), value.parse().expect("a number"))).collect()
 }

@@ -52,9 +52,11 @@ async fn who_is_not_known_or_not_allowed_opens_nothing() {
     let good = good();
     let late = token(&json!({"sub": "u1", "restaurant_id": "r1", "exp": 1}), SECRET);
     let forged = token(&json!({"sub": "u1", "restaurant_id": "r1", "exp": 4_000_000_000u64}), "other");
+    let published = token(&json!({"role": "anon", "restaurant_id": "r1", "exp": 4_000_000_000u64}), SECRET);
     let bearer = |token: &str| format!("Bearer {token}");
     let by = |token: &str| format!("{VOICE}?token={token}");
     for (path, headers, status) in [
+        (by(&published), vec![], 401),
         (VOICE.to_owned(), vec![], 401),
         (by(""), vec![], 401),
         (by(&late), vec![], 401),

@@ -11,6 +11,12 @@ use crate::config::plan::TokenPlan;
 use crate::config::public_key::PublicKey;
 use crate::names::is_plain_id;
 
+/// The role of the key that a Supabase project publishes in every page of its website.
+const ANON: &str = "anon";
+
+/// Roles of keys and not of people. Their holders call only where the config names them.
+const WITHHELD: [&str; 2] = [ANON, "service_role"];
+
 /// The longest user's name.
 const MAX_USER: usize = 255;
 
@@ -18,7 +24,7 @@ const MAX_USER: usize = 255;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Claims {
     pub(super) tenant: Option<String>,
-    pub(super) user: Option<String>,
+    pub(super) user: String,
     pub(super) role: Option<String>,
     pub(super) tier: Option<String>,
 }
@@ -144,12 +150,39 @@ fn claims(said: &Map<String, Value>, plan: &TokenPlan, now: Timestamp) -> Result
             None => Err(unfit("token_claims")),
         },
     };
+    if !may_call(said, plan) {
+        return Err(unfit("token_role"));
+    }
+    // A key that a project publishes, or a signed link, is signed like a user's token and names nobody.
+    let Some(user) = user(find(said, &plan.claims.user))? else { return Err(unfit("token_without_user")) };
     Ok(Claims {
         tenant: plain(&plan.claims.tenant)?,
-        user: user(find(said, &plan.claims.user))?,
+        user,
         role: find(said, &plan.claims.role).and_then(Value::as_str).map(Into::into),
         tier: plain(&plan.claims.tier)?,
     })
+}
+
+/// True when the roles of a token may call. Supabase's own role stands at the top of a token, wherever a deployment keeps
+/// the roles of its users; a user that signed in anonymously has the role `authenticated` and a mark beside it.
+fn may_call(said: &Map<String, Value>, plan: &TokenPlan) -> bool {
+    let is_listed = |role: &str| plan.roles.iter().any(|known| known == role);
+    let is_withheld =
+        |role: &&str| WITHHELD.iter().any(|withheld| withheld.eq_ignore_ascii_case(role.trim())) && !is_listed(role);
+    let claimed = find(said, &plan.claims.role);
+    let is_anonymous = said.get("is_anonymous") == Some(&Value::Bool(true));
+    if words(claimed).chain(words(said.get("role"))).any(|role| is_withheld(&role))
+        || (is_anonymous && !is_listed(ANON))
+    {
+        return false;
+    }
+    plan.roles.is_empty() || words(claimed).any(is_listed)
+}
+
+/// A word, or those of a list.
+fn words(value: Option<&Value>) -> impl Iterator<Item = &str> {
+    let (one, list) = (value.and_then(Value::as_str), value.and_then(Value::as_array));
+    one.into_iter().chain(list.into_iter().flatten().filter_map(Value::as_str))
 }
 
 /// One audience, or a list of them (RFC 7519, 4.1.3).
