@@ -234,12 +234,16 @@ impl Ask {
         all.map(|value| value.map_or("", RawValue::get)).into()
     }
 
-    /// The most tokens that the caller lets the answer have.
-    pub fn max_tokens(&self) -> Option<u64> {
+    /// How long the caller lets the answer become.
+    pub fn bounds(&self) -> AnswerBounds {
         match self {
-            Ask::Chat(chat) => chat.max_tokens.map(u64::from),
-            Ask::Wire(wire) => wire.max_tokens,
-            Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => None,
+            Ask::Chat(chat) => chat.max_tokens.map_or_else(AnswerBounds::default, |most| AnswerBounds {
+                tokens: most.into(),
+                is_open: false,
+                ..AnswerBounds::default()
+            }),
+            Ask::Wire(wire) => wire.bounds,
+            Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => AnswerBounds::default(),
         }
     }
 
@@ -328,8 +332,33 @@ pub struct Wire {
     pub model: Option<NamedModel>,
     /// True when the body asks for events.
     pub stream: bool,
-    /// The most tokens of the answer, where the body says.
-    pub max_tokens: Option<u64>,
+    /// How long the body lets the answer become.
+    pub bounds: AnswerBounds,
+}
+
+/// How long a request lets its answer become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswerBounds {
+    /// The most tokens of one choice: the largest limit in the request, 0 without one.
+    pub tokens: u64,
+    /// True when the request has no limit, or one that providers may ignore or read differently.
+    pub is_open: bool,
+    /// How many choices the provider writes.
+    pub choices: u64,
+}
+
+impl Default for AnswerBounds {
+    fn default() -> Self {
+        Self { tokens: 0, is_open: true, choices: 1 }
+    }
+}
+
+impl AnswerBounds {
+    /// The most tokens of the whole answer, where a choice without a limit ends after `open` tokens.
+    pub fn at_most(self, open: u64) -> u64 {
+        let one = if self.is_open { self.tokens.max(open) } else { self.tokens };
+        one.saturating_mul(self.choices.max(1))
+    }
 }
 
 impl Wire {

@@ -1,7 +1,9 @@
-//! Charge: follows an answer to its end and says then what it came to, whoever ends it.
+//! Charge: follows an answer to its end and says then what the call came to, whoever ends it.
 //!
-//! The provider's own count is what counts. Where it gave none (the stream was cut, the caller left, nobody asked for one)
-//! the prompt is charged, and what was delivered of the answer. It does not know what a token costs anybody.
+//! What counts is what providers have begun: each attempt that none of them refused. The provider's own count is what it
+//! comes to. Where a complete answer has no count, the prompt is charged and what was delivered. Where the caller left, or
+//! its time was up, nobody will ever know: the provider may have gone on, so it is charged what it was estimated at. It does
+//! not know what a token costs anybody.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,43 +12,46 @@ use std::task::{Context, Poll};
 use futures_util::{Stream, StreamExt};
 
 use crate::call::{Ask, Call};
-use crate::estimate::Estimates;
+use crate::estimate::{Estimates, writes_text};
 use crate::fault::Fault;
-use crate::reply::{Body, CacheResult, Degraded, Event, EventKind, EventStream, Reply, Usage};
-use crate::trail::Trail;
+use crate::reply::{Body, Degraded, Event, EventKind, EventStream, Reply, Usage};
+use crate::trail::{Attempt, Facts, Outcome, Trail};
 
-/// What a call came to.
+/// What a call came to: one part for each attempt that a provider has begun.
+pub type Came = Vec<Part>;
+
+/// What an attempt came to.
 #[derive(Clone, Debug)]
-pub struct Came {
-    /// Its tokens; none when it failed, and when no provider had to be asked.
-    pub usage: Usage,
-    /// Who answered, if somebody did.
-    pub provider: Option<Arc<str>>,
-    /// The model that answered, else the one that was asked for.
+pub struct Part {
+    /// Whose work it was.
+    pub provider: Arc<str>,
+    /// The model, where one is known.
     pub model: Option<Arc<str>>,
+    /// Its tokens.
+    pub usage: Usage,
 }
 
 /// Who wants to know.
 type Settle = Box<dyn FnOnce(Came) + Send + Sync>;
 
+/// What an attempt at a provider with a model is estimated at.
+type Estimate = Box<dyn Fn(&Ask, &Attempt) -> Usage + Send + Sync>;
+
 /// One call's charge. Dropping it settles.
 pub struct Charge {
-    settle: Option<Settle>,
+    /// Taken when it is settled.
+    account: Option<Account>,
+    trail: Trail,
+}
+
+/// What is needed to settle.
+struct Account {
+    settle: Settle,
+    estimate: Estimate,
     estimates: Estimates,
     route: Arc<str>,
     ask: Arc<Ask>,
-    trail: Trail,
-    stage: Stage,
-}
-
-/// How far the call came.
-enum Stage {
-    /// Nothing of an answer was seen: whoever drops the charge now has left.
-    Waiting,
-    /// It failed: nobody pays for that.
-    Failed,
-    /// An answer began.
-    Answered(Delivered),
+    delivered: Option<Delivered>,
 }
 
 /// What was passed on of an answer.
@@ -61,21 +66,22 @@ struct Delivered {
 }
 
 impl Charge {
-    /// A call's charge; `settle` is told once what it came to.
-    pub fn new(call: &Call, estimates: Estimates, settle: impl FnOnce(Came) + Send + Sync + 'static) -> Self {
-        Self {
-            settle: Some(Box::new(settle)),
+    /// A call's charge; `settle` is told once what it came to, and `estimate` says what an attempt was estimated at.
+    pub fn new(
+        call: &Call,
+        estimates: Estimates,
+        estimate: impl Fn(&Ask, &Attempt) -> Usage + Send + Sync + 'static,
+        settle: impl FnOnce(Came) + Send + Sync + 'static,
+    ) -> Self {
+        let account = Account {
+            settle: Box::new(settle),
+            estimate: Box::new(estimate),
             estimates,
             route: call.head.route.clone(),
             ask: call.ask.clone(),
-            trail: call.trail.clone(),
-            stage: Stage::Waiting,
-        }
-    }
-
-    /// The call failed.
-    pub fn failed(mut self) {
-        self.stage = Stage::Failed;
+            delivered: None,
+        };
+        Self { account: Some(account), trail: call.trail.clone() }
     }
 
     /// Follows an answer to its end.
@@ -87,53 +93,75 @@ impl Charge {
             Body::Bytes(_) | Body::Events(_) | Body::Socket(_) => Delivered::default(),
         };
         // A text that was written beforehand is nobody's work.
-        self.stage = match reply.degraded {
-            Some(Degraded::Canned) => Stage::Failed,
-            _ => Stage::Answered(delivered),
-        };
+        if let Some(account) = self.account.as_mut().filter(|_| reply.degraded != Some(Degraded::Canned)) {
+            account.delivered = Some(delivered);
+        }
         match reply.body {
             Body::Events(events) => Reply { body: Body::Events(Box::pin(Followed { events, charge: self })), ..reply },
             Body::Bytes(_) | Body::Socket(_) => reply.on_end(move |_| drop(self)),
             _ => reply,
         }
     }
+}
 
-    fn used(&self) -> Usage {
-        let facts = self.trail.facts();
-        // No provider was asked, or none had an answer: it was there already.
-        if facts.attempts.is_empty() || facts.cache.is_some_and(CacheResult::is_kept) {
-            return Usage::default();
+impl Account {
+    /// Tells what the call came to.
+    fn close(self, facts: &Facts) {
+        let came = self.came(facts);
+        if let (Some(_), Some(usage)) = (&self.delivered, facts.tokens()) {
+            // Where two follow the same answer, it is learnt from twice: the newest counts for a little more then.
+            self.estimates.learn(&self.route, &self.ask, usage);
         }
-        let prompt = || self.estimates.of(&self.route, &self.ask).input;
-        match &self.stage {
-            Stage::Failed => Usage::default(),
-            Stage::Waiting => {
-                facts.tokens().unwrap_or_else(|| Usage { input: prompt(), output: 0, ..Usage::default() })
-            }
-            Stage::Answered(delivered) => facts.tokens().or(delivered.usage).unwrap_or_else(|| {
-                let text = self.estimates.tokens(self.ask.model(), delivered.bytes);
-                Usage { input: prompt(), output: text + delivered.pieces, ..Usage::default() }
-            }),
+        (self.settle)(came);
+    }
+
+    fn came(&self, facts: &Facts) -> Came {
+        // The count is that of the answer that was given, else of the last one that came, and was not good enough to be given.
+        let counted = facts.served_index().or_else(|| facts.attempts.iter().rposition(|it| it.answered.is_some()));
+        let begun = facts.attempts.iter().enumerate().filter(|(_, attempt)| attempt.has_begun());
+        begun
+            .map(|(index, attempt)| {
+                let is_counted = counted == Some(index);
+                let usage =
+                    facts.tokens().filter(|_| is_counted).unwrap_or_else(|| self.uncounted(attempt, is_counted));
+                let model = attempt.model.clone().or_else(|| self.ask.model().map(Arc::from));
+                Part { provider: attempt.provider.clone(), model, usage }
+            })
+            .collect()
+    }
+
+    /// What an attempt came to that nobody has counted.
+    fn uncounted(&self, attempt: &Attempt, is_given: bool) -> Usage {
+        let estimate = (self.estimate)(&self.ask, attempt);
+        let Some(delivered) = self.delivered.as_ref().filter(|_| is_given) else { return estimate };
+        if let Some(usage) = delivered.usage {
+            return usage;
         }
+        if !writes_text(&self.ask) {
+            return estimate;
+        }
+        let output = self.estimates.tokens(self.ask.model(), delivered.bytes).saturating_add(delivered.pieces);
+        let output = match attempt.outcome {
+            // The provider itself has ended it.
+            Outcome::Succeeded | Outcome::Failed("provider_broken" | "stream_incomplete") => output,
+            Outcome::Pending | Outcome::Failed(_) => output.max(estimate.output),
+        };
+        Usage { input: self.estimates.prompt(&self.ask), output, ..Usage::default() }
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        let usage = self.used();
-        let (served, counted) = {
-            let facts = self.trail.facts();
-            (facts.served().map(|attempt| (attempt.provider.clone(), attempt.model.clone())), facts.tokens())
-        };
-        let (provider, model) = served.map_or((None, None), |(provider, model)| (Some(provider), model));
-        let model = model.or_else(|| self.ask.model().map(Arc::from));
-        if let Some(settle) = self.settle.take() {
-            settle(Came { usage, provider, model });
+        let Some(account) = self.account.take() else { return };
+        let facts = self.trail.facts();
+        if facts.attempts.iter().any(Attempt::is_running) {
+            // What was taken stays taken until it is known what the call comes to: an answer that others share goes on.
+            drop(facts);
+            self.trail.at_end(move |facts| account.close(facts));
+            return;
         }
-        if let (Stage::Answered(_), Some(usage)) = (&self.stage, counted) {
-            // Where two follow the same answer, it is learnt from twice: the newest counts for a little more then.
-            self.estimates.learn(&self.route, &self.ask, usage);
-        }
+        let facts = facts.clone();
+        account.close(&facts);
     }
 }
 
@@ -149,7 +177,8 @@ impl Stream for Followed {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let item = self.events.poll_next_unpin(cx);
-        if let (Poll::Ready(Some(Ok(event))), Stage::Answered(delivered)) = (&item, &mut self.charge.stage) {
+        let delivered = self.charge.account.as_mut().and_then(|account| account.delivered.as_mut());
+        if let (Poll::Ready(Some(Ok(event))), Some(delivered)) = (&item, delivered) {
             match &event.kind {
                 EventKind::Text(text) => delivered.bytes += text.len(),
                 EventKind::Piece | EventKind::Other => delivered.pieces += 1,

@@ -1,15 +1,19 @@
 //! Estimates of tokens before a provider has counted them, learnt from what providers counted before.
 //!
 //! Of a prompt its bytes are known, and from earlier calls how many bytes make a token of this model; of an answer what the
-//! caller allows, or what answers on this route usually come to. It knows no tokenizer: those are many, large, and right for
-//! one family of models each, while every estimate here is corrected as soon as the answer ends.
+//! caller allows. Without a limit there are two estimates: what answers on this route usually take, for limits that smooth,
+//! and the most that the model writes, for budgets that must hold. It knows no tokenizer: those are many, large, and right
+//! for one family of models each, while every estimate here is corrected as soon as the answer ends.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use http::Method;
+use memchr::memmem;
 use moka::sync::Cache;
 
 use crate::call::{Ask, Endpoint};
 use crate::names::family;
+use crate::quotes::end_of_string;
 use crate::reply::Usage;
 
 /// Models and routes that are remembered; callers choose model names.
@@ -23,6 +27,16 @@ const PLAUSIBLE: std::ops::RangeInclusive<f64> = 1.0..=12.0;
 
 /// Tokens of an answer until the route's own are known.
 const ANSWER: f64 = 256.0;
+
+/// What a call is taken for whose tokens nobody can know from its request: sound, pictures, and endpoints of which nothing is
+/// known.
+pub const UNKNOWN_CALL: u64 = 1000;
+
+/// A picture that stands in a body is taken for at most this many bytes of text.
+const PICTURE: usize = 6000;
+
+/// Only bodies from this size on are searched for pictures.
+const MAY_HOLD_PICTURES: usize = 16 * 1024;
 
 /// The newest observation counts this much once many were made.
 const NEWEST: f64 = 0.05;
@@ -43,14 +57,29 @@ impl Default for Estimates {
 impl Estimates {
     /// Tokens that a call will take: its prompt, and at most what the caller allows for the answer, else what answers on
     /// this route usually take.
-    pub fn of(&self, route: &Arc<str>, ask: &Ask) -> Usage {
-        let input = self.tokens(ask.model(), prompt_bytes(ask));
-        let output = match (writes(ask), ask.max_tokens()) {
-            (false, _) => 0,
-            (true, Some(most)) => most,
-            (true, None) => self.answers.get(route).map_or(ANSWER, |average| average.value()).ceil() as u64,
+    pub fn usual(&self, route: &Arc<str>, ask: &Ask) -> Usage {
+        let usual = || self.answers.get(route).map_or(ANSWER, |average| average.value()).ceil() as u64;
+        self.with_answer(ask, usual)
+    }
+
+    /// The most tokens that a call may take: its prompt, and what the caller allows for the answer. A choice without a limit
+    /// ends after `longest` tokens.
+    pub fn at_most(&self, ask: &Ask, longest: u64) -> Usage {
+        self.with_answer(ask, || longest)
+    }
+
+    fn with_answer(&self, ask: &Ask, open: impl FnOnce() -> u64) -> Usage {
+        let output = match written(ask) {
+            Written::Nothing => 0,
+            Written::Text => ask.bounds().at_most(open()),
+            Written::Unknown => UNKNOWN_CALL.saturating_mul(ask.bounds().choices),
         };
-        Usage { input, output, ..Usage::default() }
+        Usage { input: self.prompt(ask), output, ..Usage::default() }
+    }
+
+    /// Tokens of a prompt.
+    pub fn prompt(&self, ask: &Ask) -> u64 {
+        self.tokens(ask.model(), prompt_bytes(ask))
     }
 
     /// How many tokens of a model so many bytes of text are.
@@ -67,31 +96,67 @@ impl Estimates {
             let model = family(ask.model().unwrap_or_default());
             self.bytes_per_token.get_with(model.into(), Arc::default).note(ratio);
         }
-        if writes(ask) {
-            self.answers.get_with(route.clone(), Arc::default).note(usage.output as f64);
+        if writes_text(ask) {
+            let choices = ask.bounds().choices.max(1);
+            self.answers.get_with(route.clone(), Arc::default).note(usage.output as f64 / choices as f64);
         }
     }
 }
 
-/// Bytes of text that become a prompt. Recordings are no text.
+/// Bytes of text that become a prompt. Recordings and forms are no text, and pictures little of it.
 fn prompt_bytes(ask: &Ask) -> usize {
     match ask {
         Ask::Chat(chat) => chat.messages.iter().map(|message| message.text.len()).sum(),
         Ask::Wire(wire) if matches!(wire.endpoint, Endpoint::Transcriptions | Endpoint::Models) => 0,
-        Ask::Wire(wire) => wire.body.len(),
+        Ask::Wire(wire) if wire.body.trim_ascii_start().first() != Some(&b'{') => 0,
+        Ask::Wire(wire) => wire.body.len() - beyond_pictures(&wire.body),
         Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => 0,
     }
 }
 
-/// True for calls that a model answers with text of its own.
-fn writes(ask: &Ask) -> bool {
-    match ask {
-        Ask::Chat(_) => true,
-        Ask::Wire(wire) => {
-            matches!(wire.endpoint, Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Responses)
-        }
-        Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => false,
+/// Bytes of a body by which its pictures are longer than what they are taken for.
+fn beyond_pictures(body: &[u8]) -> usize {
+    if body.len() < MAY_HOLD_PICTURES {
+        return 0;
     }
+    let (mut at, mut beyond) = (0, 0);
+    while let Some(found) = memmem::find(&body[at..], b";base64,") {
+        at += found;
+        let end = end_of_string(body, at);
+        beyond += (end - at).saturating_sub(PICTURE);
+        at = end;
+    }
+    beyond
+}
+
+/// What a model writes when it answers.
+#[derive(PartialEq)]
+enum Written {
+    /// Nothing that costs anything.
+    Nothing,
+    /// Text.
+    Text,
+    /// Nobody knows.
+    Unknown,
+}
+
+fn written(ask: &Ask) -> Written {
+    match ask {
+        Ask::Chat(_) => Written::Text,
+        Ask::Wire(wire) => match wire.endpoint {
+            Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Responses => Written::Text,
+            Endpoint::Embeddings | Endpoint::Models => Written::Nothing,
+            Endpoint::Other if wire.method != Method::POST => Written::Nothing,
+            Endpoint::Transcriptions | Endpoint::Speech | Endpoint::Other => Written::Unknown,
+        },
+        Ask::Voice(_) => Written::Unknown,
+        Ask::Menu | Ask::Tunnel(_) => Written::Nothing,
+    }
+}
+
+/// True for calls that a model answers with text of its own.
+pub fn writes_text(ask: &Ask) -> bool {
+    written(ask) == Written::Text
 }
 
 /// A mean of all observations while they are few, then one in which old ones fade.
@@ -114,7 +179,7 @@ impl Average {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::{Chat, Message, Role};
+    use crate::call::{AnswerBounds, Chat, Message, Role, Wire};
 
     fn ask(bytes: usize, max_tokens: Option<u32>) -> Ask {
         let messages = vec![Message { role: Role::User, text: "x".repeat(bytes) }];
@@ -124,12 +189,12 @@ mod tests {
     #[test]
     fn an_estimate_begins_with_rules_of_thumb_and_follows_what_providers_count() {
         let (estimates, route) = (Estimates::default(), Arc::from("chat"));
-        assert_eq!(estimates.of(&route, &ask(400, None)), Usage { input: 100, output: 256, ..Usage::default() });
-        assert_eq!(estimates.of(&route, &ask(400, Some(10))), Usage { input: 100, output: 10, ..Usage::default() });
+        assert_eq!(estimates.usual(&route, &ask(400, None)), Usage { input: 100, output: 256, ..Usage::default() });
+        assert_eq!(estimates.usual(&route, &ask(400, Some(10))), Usage { input: 100, output: 10, ..Usage::default() });
         for _ in 0..200 {
             estimates.learn(&route, &ask(400, None), Usage { input: 200, output: 30, ..Usage::default() });
         }
-        assert_eq!(estimates.of(&route, &ask(400, None)), Usage { input: 200, output: 30, ..Usage::default() });
+        assert_eq!(estimates.usual(&route, &ask(400, None)), Usage { input: 200, output: 30, ..Usage::default() });
     }
 
     #[test]
@@ -137,5 +202,53 @@ mod tests {
         let (estimates, route) = (Estimates::default(), Arc::from("chat"));
         estimates.learn(&route, &ask(1_000_000, None), Usage { input: 800, output: 1, ..Usage::default() });
         assert_eq!(estimates.tokens(Some("m"), 400), 100);
+    }
+
+    fn wire(endpoint: Endpoint, body: String, bounds: AnswerBounds) -> Ask {
+        Ask::Wire(Wire {
+            endpoint,
+            method: Method::POST,
+            path: "/".into(),
+            content_type: None,
+            body: body.into(),
+            model: None,
+            stream: false,
+            bounds,
+        })
+    }
+
+    #[test]
+    fn every_choice_is_counted_and_one_without_a_limit_may_be_as_long_as_the_model_writes() {
+        let estimates = Estimates::default();
+        let output = |tokens, is_open, choices| {
+            let ask = wire(Endpoint::ChatCompletions, "{}".into(), AnswerBounds { tokens, is_open, choices });
+            estimates.at_most(&ask, 4096).output
+        };
+        assert_eq!(output(1000, false, 1), 1000);
+        assert_eq!(output(1000, false, 128), 128_000);
+        assert_eq!(output(0, true, 2), 8192);
+        assert_eq!(output(10_000, true, 1), 10_000);
+        assert_eq!(output(u64::MAX, false, u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn calls_of_which_nobody_knows_the_tokens_are_taken_for_some() {
+        let estimates = Estimates::default();
+        let output = |endpoint| estimates.at_most(&wire(endpoint, "{}".into(), AnswerBounds::default()), 9).output;
+        for endpoint in [Endpoint::Transcriptions, Endpoint::Speech, Endpoint::Other] {
+            assert_eq!(output(endpoint), UNKNOWN_CALL, "{endpoint:?}");
+        }
+        assert_eq!((output(Endpoint::Models), output(Endpoint::Embeddings)), (0, 0));
+        let pictures = AnswerBounds { choices: 4, ..AnswerBounds::default() };
+        assert_eq!(estimates.at_most(&wire(Endpoint::Other, "{}".into(), pictures), 9).output, 4 * UNKNOWN_CALL);
+    }
+
+    #[test]
+    fn a_picture_in_a_body_is_no_long_text() {
+        let estimates = Estimates::default();
+        let picture = format!("\"data:image/png;base64,{}\"", "A".repeat(1_000_000));
+        let body = format!("{{\"a\":[{picture},{picture}],\"b\":\"{}\"}}", "x".repeat(40_000));
+        let input = estimates.at_most(&wire(Endpoint::ChatCompletions, body, AnswerBounds::default()), 0).input;
+        assert!((13_000..13_100).contains(&input), "{input}");
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::fault::{Blame, Fault};
 use crate::reply::{CacheResult, Degraded, Usage};
+use crate::time::Phase;
 use crate::trace::{SpanId, Trace};
 
 /// A shared, append-mostly record of one call. Cheap to clone.
@@ -19,15 +20,23 @@ pub struct Trail(Arc<Record>);
 /// What is done with the facts when nobody can add to them any more.
 pub type Finish = Arc<dyn Fn(&Facts) + Send + Sync>;
 
+/// The same, for one call.
+type AtEnd = Box<dyn FnOnce(&Facts) + Send>;
+
 struct Record {
     facts: Mutex<Facts>,
     finish: Option<Finish>,
+    at_end: Mutex<Vec<AtEnd>>,
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
+        let facts = self.facts.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(finish) = &self.finish {
-            finish(self.facts.get_mut().unwrap_or_else(PoisonError::into_inner));
+            finish(facts);
+        }
+        for at_end in self.at_end.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            at_end(facts);
         }
     }
 }
@@ -42,13 +51,18 @@ impl Trail {
     /// An empty trail that starts now. `finish` gets it when its last holder is gone: an answer that others share may go on
     /// after the call that began it has ended.
     pub fn start(finish: Option<Finish>) -> Self {
-        Self(Arc::new(Record { facts: Mutex::new(Facts::new(Instant::now())), finish }))
+        Self(Arc::new(Record { facts: Mutex::new(Facts::new(Instant::now())), finish, at_end: Mutex::default() }))
     }
 
     /// The facts, for writing or reading. Never held across an await.
     pub fn facts(&self) -> MutexGuard<'_, Facts> {
         // A panic while writing a fact leaves at worst one fact missing: the rest is still worth having.
         self.0.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has something done with the facts when nobody can add to them any more. It must not hold the trail.
+    pub fn at_end(&self, work: impl FnOnce(&Facts) + Send + 'static) {
+        self.0.at_end.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(work));
     }
 
     /// Notes what a policy did about the call, and to whom it has to do with.
@@ -69,6 +83,7 @@ impl Trail {
             reason,
             instances: 0,
             status: None,
+            is_unreached: false,
             started: Instant::now(),
             answered: None,
             took: None,
@@ -198,9 +213,14 @@ impl Facts {
 
     /// The attempt that answered, if one did: the last that began to answer and did not fail.
     pub fn served(&self) -> Option<&Attempt> {
+        self.served_index().map(|index| &self.attempts[index])
+    }
+
+    /// The same by its place.
+    pub fn served_index(&self) -> Option<usize> {
         self.attempts
             .iter()
-            .rfind(|attempt| attempt.answered.is_some() && !matches!(attempt.outcome, Outcome::Failed(_)))
+            .rposition(|attempt| attempt.answered.is_some() && !matches!(attempt.outcome, Outcome::Failed(_)))
     }
 
     /// Tokens of the call, where the provider counted them: those of a continued answer as [`Usage::with_said`] has them.
@@ -419,6 +439,8 @@ pub struct Attempt {
     pub instances: u64,
     /// The status of the provider's answer, once there is one.
     pub status: Option<u16>,
+    /// True when no connection came about.
+    pub is_unreached: bool,
     /// When it began.
     pub started: Instant,
     /// How long it took to the first event or the whole answer, once that is in hand.
@@ -427,6 +449,26 @@ pub struct Attempt {
     pub took: Option<Duration>,
     /// How it ended.
     pub outcome: Outcome,
+}
+
+impl Attempt {
+    /// True while nobody has noted its end.
+    pub fn is_running(&self) -> bool {
+        self.took.is_none()
+    }
+
+    /// True when the provider has worked on it, as far as anybody can know: it has neither refused it nor been out of reach.
+    pub fn has_begun(&self) -> bool {
+        let is_refused = self.status.is_some_and(|status| !(200..300).contains(&status));
+        match self.outcome {
+            Outcome::Pending | Outcome::Succeeded => !is_refused,
+            Outcome::Failed(code) => {
+                let is_cut = self.status.is_some() && matches!(code, "provider_broken" | "stream_incomplete");
+                let is_late = matches!(code, "provider_timeout" | "deadline_exceeded");
+                !is_refused && (is_cut || is_late) && !self.is_unreached
+            }
+        }
+    }
 }
 
 /// Why an attempt was made.
@@ -515,6 +557,11 @@ impl AttemptNote {
 
     /// Notes that it failed. One that the caller did not wait for was given up.
     pub fn failed(&self, fault: &Fault) {
+        if matches!(fault, Fault::Timeout { phase: Phase::Connect, .. })
+            && let Some(attempt) = self.trail.facts().attempts.get_mut(self.index)
+        {
+            attempt.is_unreached = true;
+        }
         if !matches!(fault, Fault::CallerTimeout) {
             self.end(Outcome::Failed(fault.code()));
         }

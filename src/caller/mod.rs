@@ -141,6 +141,7 @@ pub struct ProviderSnapshot {
 }
 
 mod answer;
+mod bounds;
 pub mod canvas;
 mod json;
 pub mod openai;

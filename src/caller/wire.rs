@@ -15,8 +15,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Incoming, json};
-use crate::call::{Endpoint, NamedModel, Wire};
+use super::{Incoming, bounds, json};
+use crate::call::{AnswerBounds, Endpoint, NamedModel, Wire};
 use crate::fault::{Fault, RequestFault};
 
 /// Reads a request to `endpoint`.
@@ -31,7 +31,7 @@ pub(super) fn read(incoming: &Incoming<'_>, endpoint: Endpoint) -> Result<Wire, 
         body: incoming.body.clone(),
         model: None,
         stream: false,
-        max_tokens: None,
+        bounds: AnswerBounds::default(),
     };
     match endpoint {
         Endpoint::Models => wire.model = model_in_path(path),
@@ -44,7 +44,7 @@ pub(super) fn read(incoming: &Incoming<'_>, endpoint: Endpoint) -> Result<Wire, 
                     json::check_strictly(&incoming.body)?;
                     wire.stream = fields.stream.is_some_and(|stream| stream.get() == "true");
                     wire.model = fields.model.and_then(|model| named(&incoming.body, model));
-                    wire.max_tokens = fields.max_tokens();
+                    wire.bounds = fields.bounds();
                 }
             }
         }
@@ -90,14 +90,19 @@ struct Fields<'a> {
     max_completion_tokens: Option<&'a RawValue>,
     #[serde(default, borrow)]
     max_output_tokens: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    max_new_tokens: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    n: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    best_of: Option<&'a RawValue>,
 }
 
 impl Fields<'_> {
-    /// The most tokens of the answer, under the name that each endpoint has for it. What is no number is the provider's to
-    /// refuse.
-    fn max_tokens(&self) -> Option<u64> {
-        let named = self.max_completion_tokens.or(self.max_output_tokens).or(self.max_tokens);
-        named.and_then(|value| value.get().parse().ok())
+    /// How long the answer may become. Providers differ in which of these names they read.
+    fn bounds(&self) -> AnswerBounds {
+        let limits = [self.max_tokens, self.max_completion_tokens, self.max_output_tokens, self.max_new_tokens];
+        bounds::read(&limits, &[self.n, self.best_of], self.prompt)
     }
 }
 
@@ -124,7 +129,7 @@ fn object(incoming: &Incoming<'_>, wire: &mut Wire) -> Result<(), Fault> {
         Endpoint::Speech => require("input", fields.input, &["a string"])?,
         _ => {}
     }
-    wire.max_tokens = fields.max_tokens();
+    wire.bounds = fields.bounds();
     match fields.stream.map(RawValue::get) {
         None | Some("null" | "false") => {}
         Some("true") => wire.stream = true,

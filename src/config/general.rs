@@ -280,8 +280,9 @@ pub(super) fn prices(above: &mut Section<'_>, report: &Report) -> PriceList {
         let input = section.required("input", amounts::price).unwrap_or_default();
         let cached = section.optional("cached", amounts::price);
         let output = section.required("output", amounts::price).unwrap_or_default();
+        let max_answer = section.optional("max_answer", value::tokens);
         section.close();
-        entries.extend(pattern.map(|pattern| (pattern, Price { input, cached, output })));
+        entries.extend(pattern.map(|pattern| (pattern, Price { input, cached, output, max_answer })));
     }
     entries
 }

@@ -97,7 +97,12 @@ pub struct Price {
     pub cached: Option<u64>,
     /// Of the answer.
     pub output: u64,
+    /// The most tokens of an answer, where that is known.
+    pub max_answer: Option<u64>,
 }
+
+/// The most tokens of an answer where nothing is said of its model: what most large models write.
+const MAX_ANSWER: u64 = 16_384;
 
 /// A price and how it was found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,6 +141,16 @@ impl Prices {
         Self { general: general.into(), own: own.into() }
     }
 
+    /// The most tokens that a model writes at a provider, in one choice.
+    pub fn max_answer(&self, provider: &str, model: &str) -> u64 {
+        let find = |entries: &[(Pattern, Price)]| {
+            let matching = entries.iter().filter(|(pattern, _)| pattern.matches(model));
+            matching.filter_map(|(_, price)| price.max_answer).next()
+        };
+        let own = self.own.iter().find(|(name, _)| **name == *provider).and_then(|(_, entries)| find(entries));
+        own.or_else(|| find(&self.general)).unwrap_or(MAX_ANSWER)
+    }
+
     /// What a model costs at a provider; nothing when no price fits.
     pub fn of(&self, provider: &str, model: &str) -> Quote {
         let find = |entries: &[(Pattern, Price)]| entries.iter().find(|(pattern, _)| pattern.matches(model)).cloned();
@@ -155,7 +170,10 @@ mod tests {
     use super::*;
 
     fn entry(pattern: &str, input: u64) -> (Pattern, Price) {
-        (Pattern::parse(pattern).unwrap(), Price { input, cached: Some(input / 4), output: 2 * input })
+        (
+            Pattern::parse(pattern).unwrap(),
+            Price { input, cached: Some(input / 4), output: 2 * input, max_answer: None },
+        )
     }
 
     #[test]
@@ -174,7 +192,7 @@ mod tests {
 
     #[test]
     fn what_was_read_before_has_its_own_price_and_a_call_is_rounded_up_once() {
-        let price = Price { input: 2_000, cached: Some(500), output: 4_000 };
+        let price = Price { input: 2_000, cached: Some(500), output: 4_000, max_answer: None };
         let cost = |input, cached, output| price.cost(Usage { input, cached, output }).nanos();
         assert_eq!(cost(10, 0, 5), 40);
         assert_eq!(cost(10, 4, 5), 34);

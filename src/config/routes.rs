@@ -115,6 +115,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
     times.close();
     let instruction = section.optional("instruction", value::text).map(Arc::from);
     let model = section.optional("model", value::text).map(Arc::from);
+    let max_answer = section.optional("max_answer", value::tokens);
     let max_body = section.optional("max_body", value::body_size).unwrap_or(MAX_BODY);
     let is_idempotent = section.optional("idempotent", value::boolean).unwrap_or(true);
     let resume = resume(&mut section, call, is_idempotent);
@@ -143,6 +144,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
         targets,
         total,
         max_body,
+        max_answer,
         model,
         resume,
         is_idempotent,

@@ -159,6 +159,11 @@ pub(super) fn count(value: &Value) -> Parsed<usize> {
     usize::try_from(number).map_err(|_| Wanted::new("a number", "1 to 1000000"))
 }
 
+/// Tokens of an answer.
+pub(super) fn tokens(value: &Value) -> Parsed<u64> {
+    integer("a number of tokens", 1, 10_000_000)(value).map(i64::unsigned_abs)
+}
+
 /// A small count: attempts, probes. Zero only where `min` says so.
 pub(super) fn few(min: i64) -> impl Fn(&Value) -> Parsed<u32> {
     move |value| {

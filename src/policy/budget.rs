@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::call::{Ask, Call, Head};
-use crate::charge::{Came, Charge};
+use crate::charge::{Charge, Part};
 use crate::config::plan::{BudgetPlan, KeyPlan, ModelChoice, OnStop, Prices, RoutePlan, TargetPlan};
 use crate::estimate::Estimates;
 use crate::fault::{Fault, Spent};
@@ -19,12 +19,15 @@ use crate::reply::{Degraded, Reply};
 use crate::stack::{Next, Outcome, Policy};
 use crate::store::Key;
 use crate::store::purse::{Draw, Drawn, Held, Purses};
+use crate::trail::Attempt;
 
 /// The policy: the budgets of one route.
 #[derive(Clone)]
 pub struct Budget {
     plans: Arc<[Arc<BudgetPlan>]>,
     targets: Arc<[TargetPlan]>,
+    /// The most tokens of an answer on this route to a request without a limit.
+    max_answer: Option<u64>,
     purses: Arc<Purses>,
     estimates: Estimates,
     prices: Prices,
@@ -48,7 +51,8 @@ impl Budget {
         prices: Prices,
     ) -> Self {
         let plans = plans.iter().filter(|plan| plan.is_about(&route.name)).cloned().collect();
-        Self { plans, targets: route.targets.as_slice().into(), purses, estimates, prices }
+        let targets = route.targets.as_slice().into();
+        Self { plans, targets, max_answer: route.max_answer, purses, estimates, prices }
     }
 
     /// True when no budget is about it.
@@ -57,17 +61,22 @@ impl Budget {
     }
 
     /// What a call may cost: at the dearest of the route's targets, since any of them may have to answer.
-    fn estimate(&self, head: &Head, ask: &Ask) -> Usd {
-        let usage = self.estimates.of(&head.route, ask);
+    fn estimate(&self, ask: &Ask) -> Usd {
         let cost = |target: &TargetPlan| {
             let model = match target.choose(ask.model()) {
                 ModelChoice::AsAsked => ask.model().unwrap_or_default().into(),
                 ModelChoice::Replace(model) => model,
                 ModelChoice::NotHere => return Usd::default(),
             };
-            self.prices.of(&target.provider.name, &model).price.cost(usage)
+            self.cost(ask, &target.provider.name, &model)
         };
         self.targets.iter().map(cost).max().unwrap_or_default()
+    }
+
+    /// What a call may cost at a provider with a model.
+    fn cost(&self, ask: &Ask, provider: &str, model: &str) -> Usd {
+        let longest = self.max_answer.unwrap_or_else(|| self.prices.max_answer(provider, model));
+        self.prices.of(provider, model).price.cost(self.estimates.at_most(ask, longest))
     }
 
     /// Takes what a call may cost from every budget that is about it, or refuses it.
@@ -80,7 +89,7 @@ impl Budget {
             return Ok(Passed::On(Vec::new()));
         }
         let now = head.received;
-        let mut draws = draws(&purses, self.estimate(head, &call.ask), now);
+        let mut draws = draws(&purses, self.estimate(&call.ask), now);
         let (drawn, held) = self.purses.draw(&draws, now).await.map_err(|_| Fault::StoreOut)?;
         warn(&purses, &draws, &drawn);
         let refusing: Vec<&BudgetPlan> = refusing(&purses, &draws, &drawn);
@@ -89,7 +98,7 @@ impl Budget {
         }
         if let Some(ask) = cheaper(&refusing, &call.ask) {
             // The others still have to agree to what the cheaper model costs.
-            let cost = self.estimate(head, &ask);
+            let cost = self.estimate(&ask);
             for ((plan, _), draw) in purses.iter().zip(&mut draws) {
                 draw.cost = cost;
                 draw.is_enforced &= !matches!(plan.on_stop, OnStop::Cheaper(_));
@@ -106,14 +115,20 @@ impl Budget {
 
     fn charge(&self, call: &Call, held: Vec<Held>) -> Charge {
         let (purses, prices) = (self.purses.clone(), self.prices.clone());
-        Charge::new(call, self.estimates.clone(), move |came| settle(&held, &came, &purses, &prices))
+        let (estimates, ceilings, max_answer) = (self.estimates.clone(), self.prices.clone(), self.max_answer);
+        let estimate = move |ask: &Ask, attempt: &Attempt| {
+            let model = attempt.model.as_deref().or(ask.model()).unwrap_or_default();
+            estimates.at_most(ask, max_answer.unwrap_or_else(|| ceilings.max_answer(&attempt.provider, model)))
+        };
+        Charge::new(call, self.estimates.clone(), estimate, move |came| settle(&held, &came, &purses, &prices))
     }
 }
 
 /// Corrects what was taken by what the call came to.
-fn settle(held: &[Held], came: &Came, purses: &Purses, prices: &Prices) {
-    let quote = prices.of(came.provider.as_deref().unwrap_or_default(), came.model.as_deref().unwrap_or_default());
-    let cost = quote.price.cost(came.usage);
+fn settle(held: &[Held], came: &[Part], purses: &Purses, prices: &Prices) {
+    let cost =
+        |part: &Part| prices.of(&part.provider, part.model.as_deref().unwrap_or_default()).price.cost(part.usage);
+    let cost: Usd = came.iter().map(cost).sum();
     for held in held {
         purses.settle(held, cost);
     }
@@ -209,13 +224,7 @@ impl Policy for Budget {
         // What was delivered is judged by its text when nobody counts tokens.
         call.reads_text |= call.ask.wants_stream();
         let trail = call.trail.clone();
-        let reply = match next.call(call).await {
-            Ok(reply) => charge.follow(reply),
-            Err(fault) => {
-                charge.failed();
-                return Err(fault);
-            }
-        };
+        let reply = charge.follow(next.call(call).await?);
         if !is_cheaper || reply.degraded.is_some() {
             return Ok(reply);
         }

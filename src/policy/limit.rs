@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use self::rule::Rule;
 use crate::call::{Ask, Call, Head};
-use crate::charge::{Came, Charge};
+use crate::charge::{Charge, Part};
 use crate::config::plan::{LimitPlan, LimitsPlan, Price, Prices, Quantity, RoutePlan};
 use crate::estimate::Estimates;
 use crate::fault::{Fault, Limited};
 use crate::reply::Usage;
 use crate::stack::{Next, Outcome, Policy};
 use crate::store::{Hold, Meter, Take, Taken, Verdict};
-use crate::trail::{Decision, LimitFact, Trail};
+use crate::trail::{self, Attempt, Decision, LimitFact, Trail};
 
 /// What counts, and what was learnt about tokens. Shared, and outlives the gateway that uses it.
 #[derive(Clone)]
@@ -72,7 +72,9 @@ impl Limit {
     async fn take(&self, head: &Head, trail: &Trail, ask: Option<&Ask>) -> Result<Vec<Entry>, Fault> {
         let matching: Vec<&Rule> = self.rules.iter().filter(|rule| rule.matches(head)).collect();
         let estimate = match ask {
-            Some(ask) if matching.iter().any(|rule| rule.counts_tokens()) => self.limits.estimates.of(&head.route, ask),
+            Some(ask) if matching.iter().any(|rule| rule.counts_tokens()) => {
+                self.limits.estimates.usual(&head.route, ask)
+            }
             _ => Usage::default(),
         };
         let model = ask.and_then(Ask::model).unwrap_or_default();
@@ -113,10 +115,13 @@ fn units(quantity: Quantity, usage: Usage, price: Price) -> u64 {
 }
 
 /// Corrects what was taken by what a call came to.
-fn settle(entries: Vec<Entry>, came: Came, meter: &dyn Meter, prices: &Prices) {
-    let quote = prices.of(came.provider.as_deref().unwrap_or_default(), came.model.as_deref().unwrap_or_default());
+fn settle(entries: Vec<Entry>, came: &[Part], meter: &dyn Meter, prices: &Prices) {
     for Entry { hold, quantity } in entries {
-        meter.settle(hold, units(quantity, came.usage, quote.price));
+        let of_part = |part: &Part| {
+            let quote = prices.of(&part.provider, part.model.as_deref().unwrap_or_default());
+            units(quantity, part.usage, quote.price)
+        };
+        meter.settle(hold, came.iter().map(of_part).fold(0, u64::saturating_add));
     }
 }
 
@@ -186,17 +191,17 @@ impl Policy for Limit {
         }
         // From here on whoever leaves, however, settles by dropping it.
         let (meter, prices) = (self.limits.meter.clone(), self.prices.clone());
-        let charge = Charge::new(&call, self.limits.estimates.clone(), move |came| {
-            settle(entries, came, &*meter, &prices);
+        let (estimates, route) = (self.limits.estimates.clone(), call.head.route.clone());
+        let estimate = move |ask: &Ask, attempt: &Attempt| match attempt.outcome {
+            // A limit smooths what callers do, and this was the provider's doing.
+            trail::Outcome::Failed("provider_broken" | "stream_incomplete" | "provider_timeout") => Usage::default(),
+            _ => estimates.usual(&route, ask),
+        };
+        let charge = Charge::new(&call, self.limits.estimates.clone(), estimate, move |came| {
+            settle(entries, &came, &*meter, &prices);
         });
         // What was delivered is judged by its text when nobody counts tokens.
         call.reads_text |= call.ask.wants_stream();
-        match next.call(call).await {
-            Err(fault) => {
-                charge.failed();
-                Err(fault)
-            }
-            Ok(reply) => Ok(charge.follow(reply)),
-        }
+        Ok(charge.follow(next.call(call).await?))
     }
 }

@@ -66,7 +66,7 @@ impl Policy for Quota {
 
     async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
         let told = self.quotas.told(call.model());
-        let tokens = self.estimates.of(&call.head.route, &call.ask).total();
+        let tokens = self.estimates.usual(&call.head.route, &call.ask).total();
         let sent = match lock(&told).send(tokens, Instant::now()) {
             Ok(sent) => sent,
             Err(retry_in) => {

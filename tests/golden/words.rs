@@ -8,7 +8,9 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use tidegate::call::{Ask, Audio, Chat, Endpoint, Message, NamedModel, Role, Tunnel, Voice, VoiceWanted, Wire};
+use tidegate::call::{
+    AnswerBounds, Ask, Audio, Chat, Endpoint, Message, NamedModel, Role, Tunnel, Voice, VoiceWanted, Wire,
+};
 use tidegate::caller::{ProviderSnapshot, Snapshot};
 use tidegate::fault::{Fault, Limited, Refusal, RequestFault};
 use tidegate::reply::{Answer, Body, CacheMark, CacheResult, Event, EventKind, Reply, Terms, Transcript, Usage};
@@ -136,7 +138,7 @@ impl Case<'_> {
             body,
             model,
             stream: self.flag("stream"),
-            max_tokens: None,
+            bounds: AnswerBounds::default(),
         }
     }
 

@@ -33,6 +33,8 @@ pub struct RoutePlan {
     pub total: Duration,
     /// Bytes of a request's body.
     pub max_body: usize,
+    /// The most tokens of an answer to a request without a limit; `None`: as its model has it.
+    pub max_answer: Option<u64>,
     /// The model of callers that name none.
     pub model: Option<Arc<str>>,
     /// What is done about a stream that breaks after its first event.

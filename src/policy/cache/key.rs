@@ -284,7 +284,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::call::{Message, Role};
+    use crate::call::{AnswerBounds, Message, Role};
 
     fn wire(endpoint: Endpoint, path: &str, body: &str) -> Ask {
         Ask::Wire(Wire {
@@ -295,7 +295,7 @@ mod tests {
             body: Bytes::copy_from_slice(body.as_bytes()),
             model: None,
             stream: body.contains("\"stream\":true"),
-            max_tokens: None,
+            bounds: AnswerBounds::default(),
         })
     }
 

@@ -190,7 +190,7 @@ mod tests {
             body: body.to_string().into(),
             model: None,
             stream: false,
-            max_tokens: None,
+            bounds: crate::call::AnswerBounds::default(),
         }
     }
 

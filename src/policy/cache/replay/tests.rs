@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::call::{Chat, Message, Role};
+use crate::call::{AnswerBounds, Chat, Message, Role};
 use crate::reply::{Answer, Usage};
 
 const ROOM: usize = 1 << 20;
@@ -21,7 +21,7 @@ fn wire(endpoint: Endpoint, body: &str) -> Ask {
         path: "/".into(),
         content_type: None,
         stream: body["stream"] == true,
-        max_tokens: None,
+        bounds: AnswerBounds::default(),
         model: None,
         body: body.to_string().into(),
     })
