@@ -72,6 +72,7 @@ pub(super) fn server(root: &mut Section<'_>, report: &Report) -> ServerPlan {
         shows_insides: section.required("show_insides", value::boolean).unwrap_or_default(),
         header_timeout,
         body_timeout,
+        body_rate: section.required("body_rate", value::size(1, 1 << 30, "1B to 1GiB")).unwrap_or_default(),
         idle_timeout,
         write_timeout,
         leaving: leaving::read(&mut section),

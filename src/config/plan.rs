@@ -130,8 +130,10 @@ pub struct ServerPlan {
     pub shows_insides: bool,
     /// Until a connection's first byte, and from a request's first byte to the end of its head.
     pub header_timeout: Duration,
-    /// From the end of the head to the end of the body.
+    /// How far the sender of a body may fall behind `body_rate`.
     pub body_timeout: Duration,
+    /// Bytes of a body that are expected each second.
+    pub body_rate: usize,
     /// How long a kept connection may be idle.
     pub idle_timeout: Duration,
     /// How long a caller may refuse to read.

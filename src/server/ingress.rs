@@ -421,7 +421,7 @@ impl Visit<'_> {
 
     /// How the small body of an operator is read.
     fn intake(&self, limit: usize) -> Intake<'_> {
-        Intake { headers: &self.parts.headers, limit, within: OPERATORS_BODY, room: None }
+        Intake { headers: &self.parts.headers, limit, within: OPERATORS_BODY, rate: 0, room: None }
     }
 
     async fn decode<B>(&self, route: &Route, body: B, watch: &Watch) -> Result<Ask, Fault>
@@ -430,8 +430,13 @@ impl Visit<'_> {
     {
         let server = &self.gateway.plan.server;
         let room = Some((self.gateway.live.buffers(), server.buffer_wait));
-        let intake =
-            Intake { headers: &self.parts.headers, limit: route.plan.max_body, within: server.body_timeout, room };
+        let intake = Intake {
+            headers: &self.parts.headers,
+            limit: route.plan.max_body,
+            within: server.body_timeout,
+            rate: server.body_rate,
+            room,
+        };
         let body = intake.read(body).await?;
         watch.trail.facts().bytes_in = body.len() as u64;
         let path_and_query = self.parts.uri.path_and_query().map_or("/", |path| path.as_str());

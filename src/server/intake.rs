@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::buffers::{self, Buffers, Room};
 use crate::fault::{Fault, RequestFault};
 use crate::gather;
+use crate::time::later;
 
 /// A body up to this size needs no room: as many as there are connections are no danger.
 const SMALL: usize = 64 * 1024;
@@ -30,8 +31,10 @@ pub(super) struct Intake<'a> {
     pub(super) headers: &'a HeaderMap,
     /// The most bytes.
     pub(super) limit: usize,
-    /// The time until its end.
+    /// How far its sender may fall behind `rate`. No wait for more of it is longer.
     pub(super) within: Duration,
+    /// Bytes a second that are expected. Zero: all of it is expected `within` that time.
+    pub(super) rate: usize,
     /// Where room for a large one comes from, and how long that may be waited for. `None`: the limit is small.
     pub(super) room: Option<(&'a Buffers, Duration)>,
 }
@@ -45,7 +48,7 @@ impl Intake<'_> {
         if body.is_end_stream() {
             return Ok(Bytes::new());
         }
-        let by = crate::time::later(Instant::now(), self.within);
+        let mut due = Due::new(self.within, self.rate);
         let said = body.size_hint();
         let mut held = match self.room {
             Some((buffers, wait)) if self.is_form() || said.exact().is_none_or(|length| length > SMALL as u64) => {
@@ -55,7 +58,7 @@ impl Intake<'_> {
         };
         let fault = match said.lower() > self.limit as u64 {
             true => self.too_large(),
-            false => match self.pieces(&mut body, by, said.exact(), &mut held).await {
+            false => match self.pieces(&mut body, &mut due, said.exact(), &mut held).await {
                 Ok(whole) => return Ok(held.map_or(whole, Held::keep)),
                 Err(fault) => fault,
             },
@@ -66,7 +69,7 @@ impl Intake<'_> {
             _ => true,
         };
         if is_whole {
-            refuse(self.headers, body, by).await;
+            refuse(self.headers, body, due.at).await;
         }
         Err(fault)
     }
@@ -75,7 +78,7 @@ impl Intake<'_> {
     async fn pieces<B>(
         &self,
         body: &mut B,
-        by: Instant,
+        due: &mut Due,
         length: Option<u64>,
         held: &mut Option<Held<'_>>,
     ) -> Result<Bytes, Fault>
@@ -87,11 +90,12 @@ impl Intake<'_> {
             held.reserve(usize::try_from(length).unwrap_or(usize::MAX), self.limit).await?;
         }
         let mut count = 0;
-        while let Some(frame) = timeout_at(by, body.frame()).await.map_err(|_| Fault::from(RequestFault::Slow))? {
+        while let Some(frame) = timeout_at(due.at, body.frame()).await.map_err(|_| Fault::from(RequestFault::Slow))? {
             let broken =
                 |_| Fault::invalid(None, "the request body is broken: it ended early or its framing is invalid");
             let Ok(piece) = frame.map_err(broken)?.into_data() else { continue };
             count += piece.len();
+            due.received(piece.len());
             if count > self.limit {
                 return Err(self.too_large());
             }
@@ -113,6 +117,27 @@ impl Intake<'_> {
     fn is_form(&self) -> bool {
         let value = self.headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
         value.len() >= 10 && value[..10].eq_ignore_ascii_case(b"multipart/")
+    }
+}
+
+/// When the next piece of a body is due: a steady sender may take as long as it needs, and one that has been fast has no
+/// longer than others once it stops.
+struct Due {
+    at: Instant,
+    within: Duration,
+    rate: usize,
+}
+
+impl Due {
+    fn new(within: Duration, rate: usize) -> Self {
+        Self { at: later(Instant::now(), within), within, rate }
+    }
+
+    fn received(&mut self, bytes: usize) {
+        if self.rate > 0 {
+            let earned = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
+            self.at = later(self.at, earned).min(later(Instant::now(), self.within));
+        }
     }
 }
 
@@ -176,5 +201,71 @@ impl<'a> Held<'a> {
 
     fn keep(self) -> Bytes {
         buffers::keep(self.bytes, self.room)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::{Stream, StreamExt, stream};
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    /// A body of so many KiB, one of them every so often.
+    fn steady(kib: usize, every: Duration) -> impl Stream<Item = Bytes> {
+        stream::iter(0..kib).then(move |_| async move {
+            tokio::time::sleep(every).await;
+            Bytes::from_static(&[b'x'; 1024])
+        })
+    }
+
+    async fn read(pieces: impl Stream<Item = Bytes>, rate: usize) -> Result<Bytes, Fault> {
+        let headers = HeaderMap::new();
+        let within = Duration::from_secs(30);
+        let intake = Intake { headers: &headers, limit: 64 << 20, within, rate, room: None };
+        let pieces = pieces.map(|piece| Ok::<_, Infallible>(Frame::data(piece)));
+        intake.read(Box::pin(StreamBody::new(pieces))).await
+    }
+
+    fn is_slow(result: Result<Bytes, Fault>) -> bool {
+        matches!(result, Err(Fault::Request(fault)) if matches!(*fault, RequestFault::Slow))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_steady_sender_may_take_as_long_as_it_needs() {
+        // 12 MiB at 3 Mbit a second take half a minute, and at 9 KiB a second 22 minutes.
+        for every in [Duration::from_micros(2_700), Duration::from_millis(111)] {
+            assert_eq!(read(steady(12 << 10, every), 8 << 10).await.unwrap().len(), 12 << 20);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_slower_than_the_rate_is_cut_off_when_it_has_fallen_behind_too_far() {
+        let start = Instant::now();
+        assert!(is_slow(read(steady(1 << 10, Duration::from_millis(250)), 8 << 10).await));
+        // Half as fast as it should be: it loses half a second a second.
+        assert_eq!(start.elapsed().as_secs_f64().round(), 60.0);
+        let start = Instant::now();
+        assert!(is_slow(read(steady(1 << 10, Duration::from_secs(29)), 8 << 10).await));
+        assert!(start.elapsed() < Duration::from_secs(31), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fast_beginning_buys_nobody_a_longer_silence() {
+        let start = Instant::now();
+        let fast = stream::iter([Bytes::from(vec![b'x'; 32 << 20])]);
+        assert!(is_slow(read(fast.chain(stream::pending()), 8 << 10).await));
+        assert_eq!(start.elapsed(), Duration::from_secs(30));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_rate_all_of_it_is_due_at_once() {
+        let start = Instant::now();
+        assert!(is_slow(read(steady(1 << 10, Duration::from_secs(1)), 0).await));
+        assert_eq!(start.elapsed(), Duration::from_secs(30));
     }
 }
