@@ -27,6 +27,8 @@ mod tokens;
 #[path = "wire/words.rs"]
 mod words;
 
+#[path = "wire/ahead.rs"]
+mod ahead;
 #[path = "wire/backpressure.rs"]
 mod backpressure;
 #[path = "wire/binary.rs"]
@@ -63,6 +65,8 @@ mod http2_floods;
 mod http2_provider;
 #[path = "wire/kept.rs"]
 mod kept;
+#[path = "wire/linger.rs"]
+mod linger;
 #[path = "wire/load.rs"]
 mod load;
 #[path = "wire/logs.rs"]

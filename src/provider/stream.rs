@@ -25,6 +25,9 @@ use crate::trail::{AttemptNote, Outcome, Trail};
 /// The largest single event. Images and long tool calls come in events of some hundred KiB.
 const MAX_EVENT: usize = 8 * 1024 * 1024;
 
+/// The most that is kept of comments before the first event: a few, as some providers send one every second.
+const MAX_EARLY: usize = 4 * 1024;
+
 /// How long to wait after the terminator for the provider to end its response, so that its connection can be used again.
 const TAIL: Duration = Duration::from_millis(100);
 
@@ -146,6 +149,8 @@ pub(super) struct Events {
     decoder: Decoder,
     reader: Box<dyn EventReader>,
     ready: VecDeque<Event>,
+    /// The size of the comments that came before the first event, and are kept.
+    early: usize,
     is_done: bool,
     dropped: u64,
     provider: Arc<str>,
@@ -167,6 +172,7 @@ impl Events {
             decoder,
             reader,
             ready: VecDeque::new(),
+            early: 0,
             is_done: false,
             dropped: 0,
             provider,
@@ -180,7 +186,7 @@ impl Events {
         self.note.answered();
     }
 
-    /// Waits until the first event that says something is in hand; what comes before it (comments) is kept with it.
+    /// Waits until the first event that says something is in hand; the comments before it are kept with it, as far as they are few.
     /// Until then an error is a fault like that of any failed attempt.
     pub(super) async fn first(&mut self, by: Deadline) -> Result<(), Fault> {
         let call_deadline = self.body.as_mut().map(|body| std::mem::replace(&mut body.watchdog.deadline, by));
@@ -194,12 +200,17 @@ impl Events {
     fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         loop {
             match ready!(self.poll_frame(cx)) {
-                Step::Event(event) => {
-                    let is_comment = event.kind == EventKind::Comment;
-                    self.ready.push_back(event);
-                    if !is_comment {
-                        return Poll::Ready(Ok(()));
+                Step::Event(event) if event.kind == EventKind::Comment => {
+                    // It was a sign of life. Who sends nothing else for long sends a great many.
+                    let size = event.raw.len() + size_of::<Event>();
+                    if self.early + size <= MAX_EARLY {
+                        self.early += size;
+                        self.ready.push_back(Event { raw: Bytes::copy_from_slice(&event.raw), ..event });
                     }
+                }
+                Step::Event(event) => {
+                    self.ready.push_back(event);
+                    return Poll::Ready(Ok(()));
                 }
                 Step::Refused(refusal) if chunks::is_about_keys(&refusal) => {
                     return Poll::Ready(Err(Fault::Credential { provider: self.provider.clone() }));

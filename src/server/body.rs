@@ -1,7 +1,10 @@
 //! The body of a response, with everything that must end when it does: the answer's stream and the watch over the request.
 //!
-//! It does not know what the bytes mean; an encoder of the caller's dialect spells events.
+//! A little of the answer is read before its caller wants it, so that what the provider has ended ends here too, though
+//! nobody reads it: it holds no provider's permit then, and only the caller's own connection. It does not know what the
+//! bytes mean; an encoder of the caller's dialect spells events.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -11,13 +14,25 @@ use futures_util::StreamExt;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::caller::{AnsweredBody, EventEncoder};
+use crate::fault::Fault;
 use crate::policy::observe::Watch;
 use crate::reply::{ByteStream, EventStream};
+
+/// The most that is read of an answer before its caller wants it, but for the event that exceeds it. An answer of some
+/// hundred tokens fits.
+const READ_AHEAD: usize = 16 * 1024;
+
+/// What an item costs beside its bytes: an event of a few bytes is not free.
+const ITEM: usize = size_of::<Item>();
 
 /// A response's body.
 pub struct ResponseBody {
     // Declared before the watch: the answer is dropped first, and what it notes then is still recorded.
     content: Content,
+    /// Read before it was wanted.
+    ahead: VecDeque<Item>,
+    /// How much that is.
+    size: usize,
     watch: Option<Watch>,
 }
 
@@ -26,6 +41,25 @@ enum Content {
     Bytes(ByteStream),
     Events(EventStream, Box<dyn EventEncoder>),
     Over,
+}
+
+/// What comes of an answer.
+enum Item {
+    Bytes(Bytes),
+    Event(Bytes),
+    /// Its end, with the bytes that belong to that.
+    End(Bytes),
+    /// An end that nobody may take for one.
+    Cut,
+}
+
+impl Item {
+    fn size(&self) -> usize {
+        match self {
+            Item::Bytes(bytes) | Item::Event(bytes) | Item::End(bytes) => bytes.len() + ITEM,
+            Item::Cut => ITEM,
+        }
+    }
 }
 
 /// The body broke off: the connection must be closed so that nobody takes it for complete.
@@ -50,7 +84,7 @@ impl ResponseBody {
             // What is said follows the answer, and has a watch of its own.
             AnsweredBody::Socket(..) => Content::Over,
         };
-        let mut body = Self { content, watch: Some(watch) };
+        let mut body = Self { content, ahead: VecDeque::new(), size: 0, watch: Some(watch) };
         if matches!(&body.content, Content::Full(bytes) if bytes.is_empty()) {
             body.end();
         }
@@ -59,7 +93,20 @@ impl ResponseBody {
 
     /// None: what follows the answer is no body of it.
     pub(super) fn none() -> Self {
-        Self { content: Content::Over, watch: None }
+        Self { content: Content::Over, ahead: VecDeque::new(), size: 0, watch: None }
+    }
+
+    /// Reads on while nobody wants more of it, as far as that is bounded. What is read is kept for the caller.
+    pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) {
+        let Some(subject) = self.watch.as_ref().map(|watch| watch.subject().clone()) else { return };
+        subject.enter(|| {
+            // What is in hand already is not read.
+            while self.size < READ_AHEAD && !matches!(self.content, Content::Over | Content::Full(_)) {
+                let Poll::Ready(item) = self.produce(cx) else { return };
+                self.size += item.size();
+                self.ahead.push_back(item);
+            }
+        });
     }
 
     fn end(&mut self) {
@@ -69,23 +116,85 @@ impl ResponseBody {
         }
     }
 
-    /// Passes bytes on, and notes it.
-    fn pass(&mut self, bytes: Bytes, is_event: bool) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        if let Some(watch) = &mut self.watch {
-            if is_event { watch.sent_event(bytes.len()) } else { watch.sent(bytes.len()) }
-        }
-        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    /// The next of the answer. At its end it is let go of, and all that it holds.
+    fn produce(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
+        let item = loop {
+            match &mut self.content {
+                Content::Over => break Item::End(Bytes::new()),
+                Content::Full(bytes) => break Item::End(std::mem::take(bytes)),
+                Content::Bytes(stream) => match ready!(stream.poll_next_unpin(cx)) {
+                    Some(Ok(bytes)) => return Poll::Ready(Item::Bytes(bytes)),
+                    None => break Item::End(Bytes::new()),
+                    Some(Err(fault)) => {
+                        self.note(&fault);
+                        break Item::Cut;
+                    }
+                },
+                Content::Events(stream, encoder) => match ready!(stream.poll_next_unpin(cx)) {
+                    Some(Ok(event)) => {
+                        let bytes = encoder.event(event);
+                        if !bytes.is_empty() {
+                            return Poll::Ready(Item::Event(bytes));
+                        }
+                    }
+                    None => break Item::End(encoder.end()),
+                    Some(Err(fault)) => {
+                        let last = encoder.fault(&fault);
+                        self.note(&fault);
+                        break Item::End(last);
+                    }
+                },
+            }
+        };
+        self.content = Content::Over;
+        Poll::Ready(item)
     }
 
-    /// Ends after these last bytes.
-    fn finish(&mut self, last: Bytes) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        if last.is_empty() {
-            self.end();
-            return Poll::Ready(None);
+    fn note(&self, fault: &Fault) {
+        if let Some(watch) = &self.watch {
+            watch.failed(fault);
         }
-        let passed = self.pass(last, false);
+    }
+
+    /// Passes on what came, and notes it.
+    fn pass(&mut self, item: Item) -> Option<Result<Frame<Bytes>, Aborted>> {
+        let bytes = match item {
+            Item::Event(bytes) => {
+                if let Some(watch) = &mut self.watch {
+                    watch.sent_event(bytes.len());
+                }
+                return Some(Ok(Frame::data(bytes)));
+            }
+            Item::Cut => {
+                self.watch = None;
+                return Some(Err(Aborted));
+            }
+            Item::Bytes(bytes) => {
+                self.sent(&bytes);
+                return Some(Ok(Frame::data(bytes)));
+            }
+            Item::End(last) => last,
+        };
+        self.sent(&bytes);
         self.end();
-        passed
+        (!bytes.is_empty()).then(|| Ok(Frame::data(bytes)))
+    }
+
+    fn sent(&mut self, bytes: &Bytes) {
+        if let Some(watch) = &mut self.watch {
+            watch.sent(bytes.len());
+        }
+    }
+
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        let item = match self.ahead.pop_front() {
+            Some(item) => {
+                self.size -= item.size();
+                item
+            }
+            None => ready!(self.produce(cx)),
+        };
+        Poll::Ready(self.pass(item))
     }
 }
 
@@ -101,13 +210,14 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.content, Content::Over)
+        matches!(self.content, Content::Over) && self.ahead.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Over => SizeHint::with_exact(0),
+            Content::Over if self.ahead.is_empty() => SizeHint::with_exact(0),
+            Content::Over => SizeHint::default(),
             Content::Bytes(_) | Content::Events(..) => SizeHint::default(),
         }
     }
@@ -121,51 +231,6 @@ impl Drop for ResponseBody {
                 self.content = Content::Over;
                 drop(watch);
             });
-        }
-    }
-}
-
-impl ResponseBody {
-    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        let this = self;
-        loop {
-            match &mut this.content {
-                Content::Over => return Poll::Ready(None),
-                Content::Full(bytes) => {
-                    let bytes = std::mem::take(bytes);
-                    return this.finish(bytes);
-                }
-                Content::Bytes(stream) => match ready!(stream.poll_next_unpin(cx)) {
-                    Some(Ok(bytes)) => return this.pass(bytes, false),
-                    None => return this.finish(Bytes::new()),
-                    Some(Err(fault)) => {
-                        this.content = Content::Over;
-                        if let Some(watch) = this.watch.take() {
-                            watch.failed(&fault);
-                        }
-                        return Poll::Ready(Some(Err(Aborted)));
-                    }
-                },
-                Content::Events(stream, encoder) => match ready!(stream.poll_next_unpin(cx)) {
-                    Some(Ok(event)) => {
-                        let bytes = encoder.event(event);
-                        if !bytes.is_empty() {
-                            return this.pass(bytes, true);
-                        }
-                    }
-                    None => {
-                        let last = encoder.end();
-                        return this.finish(last);
-                    }
-                    Some(Err(fault)) => {
-                        let last = encoder.fault(&fault);
-                        if let Some(watch) = &this.watch {
-                            watch.failed(&fault);
-                        }
-                        return this.finish(last);
-                    }
-                },
-            }
         }
     }
 }

@@ -4,37 +4,26 @@
 //! connection, so the pace is kept here. It does not know what is asked.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::io;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::body::{Aborted, ResponseBody};
-use super::framing::Framing;
-use super::heads::Heads;
-use super::line::Line;
+use self::held::Wanted;
+use super::body::ResponseBody;
 use crate::config::plan::ServerPlan;
 use crate::time::later;
 
-/// The beginning of HTTP/2's connection preface. No method of HTTP/1.1 begins like it.
-const HTTP2: &[u8] = b"PRI ";
+mod held;
+mod stream;
 
-/// Put in the place of what is unclear: wherever it stands in a head, hyper answers 400 and closes. What came before is
-/// served.
-const NONSENSE: &[u8] = b"\0\r\n\r\n";
-
-/// The most that is handed over at once for a stream of HTTP/2: as much as a frame holds unless callers say otherwise (RFC
-/// 9113, 4.2).
-const PIECE: usize = 16 * 1024;
+pub(super) use self::held::{Held, Streams};
+pub(super) use self::stream::{Paced, greet};
 
 /// Which protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,67 +32,6 @@ pub(super) enum Protocol {
     Http1,
     /// HTTP/2, agreed on in the handshake or by prior knowledge.
     Http2,
-}
-
-/// Shakes hands, where that is to be done, and reads a connection's first bytes, all within the header timeout. `None`: it
-/// said nothing, or left, or there was no agreement.
-pub(super) async fn greet(stream: TcpStream, plan: &ServerPlan) -> Option<(Protocol, Paced)> {
-    let by = later(Instant::now(), plan.header_timeout);
-    let opened = timeout_at(by, Line::open(stream, plan.tls.as_ref())).await.ok()?;
-    let mut stream = opened.inspect_err(|fault| tracing::debug!(error = %fault, "a TLS handshake failed")).ok()?;
-    let mut first = Vec::with_capacity(HTTP2.len());
-    while first.len() < HTTP2.len() && HTTP2.starts_with(&first) {
-        let mut buffer = [0; HTTP2.len()];
-        let room = HTTP2.len() - first.len();
-        let read = timeout_at(by, stream.read(&mut buffer[..room])).await.ok()?.ok()?;
-        if read == 0 {
-            return None;
-        }
-        first.extend_from_slice(&buffer[..read]);
-    }
-    let protocol = if first == HTTP2 { Protocol::Http2 } else { Protocol::Http1 };
-    let framing = (protocol == Protocol::Http1).then(Framing::default);
-    let heads = (protocol == Protocol::Http2).then(Heads::default);
-    let pace = Pace::new(plan, protocol);
-    Some((protocol, Paced { stream, first, framing, is_unclear: false, heads, head: None, pace }))
-}
-
-/// A connection's stream, which gives back its first bytes and keeps the pace.
-pub(super) struct Paced {
-    stream: Line,
-    first: Vec<u8>,
-    /// In HTTP/1 only: HTTP/2 has frames.
-    framing: Option<Framing>,
-    /// What came cannot be understood, and nothing more is read.
-    is_unclear: bool,
-    /// In HTTP/2 only.
-    heads: Option<Heads>,
-    /// The number of the head that is on its way.
-    head: Option<u64>,
-    pace: Pace,
-}
-
-impl Paced {
-    /// The pace that this connection keeps.
-    pub(super) fn pace(&self) -> Pace {
-        self.pace.clone()
-    }
-
-    /// True when it is encrypted.
-    pub(super) fn is_secure(&self) -> bool {
-        self.stream.is_secure()
-    }
-
-    /// Tells a slow sender why it is cut off (RFC 9110, 15.5.9), as far as it still listens.
-    pub(super) async fn refuse_slow_head(mut self) {
-        const ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-        let by = later(Instant::now(), Duration::from_secs(1));
-        let _ = timeout_at(by, async {
-            self.stream.write_all(ANSWER).await?;
-            self.stream.shutdown().await
-        })
-        .await;
-    }
 }
 
 /// Where a connection stands between requests; shared between its stream, its service and its driver.
@@ -115,15 +43,25 @@ struct PaceState {
     running: AtomicUsize,
     /// Requests so far.
     requests: AtomicU64,
+    /// ... of which have been answered, or given up.
+    answered: AtomicU64,
+    /// ... of which have come to their end; in HTTP/1 only.
+    messages: AtomicU64,
+    /// Woken when the current one is answered.
+    waiting: Mutex<Option<Waker>>,
     /// Requests that are answered, the last one included.
     most: u64,
     /// The last one has come, and the connection's driver knows.
     is_spent: AtomicBool,
     /// The bodies being sent, by the number of their request; in HTTP/2 only.
-    bodies: Mutex<BTreeMap<u64, Arc<Mutex<Wanted>>>>,
+    bodies: Mutex<BTreeMap<u64, Weak<Mutex<Wanted>>>>,
+    /// The body being sent; in HTTP/1 only.
+    sent: Mutex<Weak<Mutex<Wanted>>>,
     is_blocked: AtomicBool,
     /// Its bytes are no messages of HTTP/1 any more.
     is_tunnel: AtomicBool,
+    /// It is closed, and has its own time to end.
+    is_closing: AtomicBool,
     since: Mutex<Since>,
     header: Duration,
     idle: Duration,
@@ -162,11 +100,16 @@ impl Pace {
             protocol,
             running: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            messages: AtomicU64::new(0),
+            waiting: Mutex::default(),
             most: plan.max_requests_per_connection as u64,
             is_spent: AtomicBool::new(false),
             bodies: Mutex::default(),
+            sent: Mutex::default(),
             is_blocked: AtomicBool::new(false),
             is_tunnel: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
             since: Mutex::new(Since { head, idle: now, blocked: None }),
             header: plan.header_timeout,
             idle: plan.idle_timeout,
@@ -185,7 +128,12 @@ impl Pace {
         if self.0.protocol == Protocol::Http1 {
             self.since().head = None;
         }
-        Busy { pace: self.clone(), number: self.0.requests.fetch_add(1, Ordering::Relaxed) }
+        Busy { pace: self.clone(), number: self.0.requests.fetch_add(1, Ordering::Relaxed), is_first: true }
+    }
+
+    /// Has the connection looked at again when the current request is answered.
+    fn wake_when_answered(&self, waker: &Waker) {
+        lock(&self.0.waiting).get_or_insert_with(|| waker.clone()).clone_from(waker);
     }
 
     fn has_just_been_spent(&self) -> bool {
@@ -202,21 +150,27 @@ impl Pace {
     /// Ends the streams that their caller has not read for too long: HTTP/2 lets it close the window of one of them, and
     /// then the body is never asked again, so that no deadline of its own can end it. True when no other is left.
     pub(super) fn cut_unread(&self) -> bool {
-        let now = Instant::now();
+        let Some(then) = Instant::now().checked_sub(self.0.write) else { return false };
         let mut cut = Vec::new();
-        let unread = {
-            let bodies = lock(&self.0.bodies);
-            for body in bodies.values() {
-                let mut wanted = lock(body);
-                if wanted.unwanted.is_some_and(|since| now >= later(since, self.0.write)) {
-                    cut.push((wanted.body.take(), std::mem::take(&mut wanted.rest)));
-                }
-            }
-            bodies.values().filter(|body| lock(body).body.is_none()).count()
-        };
+        let mut unread = 0;
+        for body in lock(&self.0.bodies).values().filter_map(Weak::upgrade) {
+            let mut wanted = lock(&body);
+            cut.extend(wanted.take(then));
+            unread += usize::from(wanted.is_taken());
+        }
         // Dropped here, and not under a lock: with its body a call is cancelled.
         drop(cut);
         unread > 0 && unread == self.0.running.load(Ordering::Relaxed)
+    }
+
+    /// Reads ahead what hyper has no room for, in HTTP/1. To be polled after the connection, in the same task. It never ends.
+    pub(super) async fn read_ahead(&self) -> Infallible {
+        poll_fn(|cx| {
+            let sent = lock(&self.0.sent).clone();
+            held::read_ahead(&sent, cx);
+            Poll::Pending
+        })
+        .await
     }
 
     /// Bytes came. In HTTP/2 they need not belong to a request (settings, windows, pings): see [`Pace::head_is`].
@@ -239,6 +193,9 @@ impl Pace {
 
     /// When the connection is overdue if nothing changes, and for what. `None`: it is busy and its caller reads.
     fn due(&self) -> Option<(Instant, Overdue)> {
+        if self.0.is_closing.load(Ordering::Relaxed) {
+            return None;
+        }
         let since = *self.since();
         let asked = match (self.0.running.load(Ordering::Relaxed), since.head) {
             // Also while others are answered: in HTTP/2 nothing else may come before the head has ended.
@@ -291,88 +248,21 @@ impl Future for OverdueWait {
     }
 }
 
-/// A response's body that keeps its connection busy until it ends.
-pub(super) struct Held {
-    body: Arc<Mutex<Wanted>>,
-    busy: Busy,
-}
-
-/// A body, until it is taken away from a caller that does not read.
-struct Wanted {
-    body: Option<ResponseBody>,
-    /// What the body has given, and nobody has asked for yet.
-    rest: Bytes,
-    /// Since when the caller wants no more of it.
-    unwanted: Option<Instant>,
-}
-
-impl Wanted {
-    /// What of these bytes is handed over to hyper, which buffers all that it gets as soon as the caller has room for one
-    /// byte. Therefore it gets little at a time, and the last byte by itself: until the caller has room for that one, the
-    /// body is known to be unread, and can be taken away.
-    fn piece(&mut self, mut bytes: Bytes) -> Bytes {
-        let is_last = self.body.as_ref().is_none_or(Body::is_end_stream);
-        let size = match bytes.len() {
-            length if length > PIECE => PIECE,
-            length if length > 1 && is_last => length - 1,
-            length => length,
-        };
-        self.rest = bytes.split_off(size);
-        bytes
-    }
-}
-
-impl Held {
-    fn body(&self) -> MutexGuard<'_, Wanted> {
-        lock(&self.body)
-    }
-}
-
-impl Body for Held {
-    type Data = Bytes;
-    type Error = Aborted;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        let is_http2 = self.busy.pace.0.protocol == Protocol::Http2;
-        let mut wanted = self.body();
-        let rest = std::mem::take(&mut wanted.rest);
-        let Some(body) = &mut wanted.body else { return Poll::Ready(Some(Err(Aborted))) };
-        let frame = match rest.is_empty() {
-            true => Pin::new(body).poll_frame(cx),
-            false => Poll::Ready(Some(Ok(Frame::data(rest)))),
-        };
-        if !is_http2 {
-            return frame;
-        }
-        wanted.unwanted = frame.is_ready().then(Instant::now);
-        frame.map_ok(|frame| match frame.into_data() {
-            Ok(bytes) => Frame::data(wanted.piece(bytes)),
-            Err(trailers) => trailers,
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        let wanted = self.body();
-        wanted.rest.is_empty() && wanted.body.as_ref().is_some_and(Body::is_end_stream)
-    }
-
-    /// Asked before the first piece, when nothing rests.
-    fn size_hint(&self) -> SizeHint {
-        self.body().body.as_ref().map(Body::size_hint).unwrap_or_default()
-    }
-}
-
 /// A request is being answered. When the last one ends, the connection is idle.
 pub(super) struct Busy {
     pace: Pace,
     number: u64,
+    /// False for what goes on after the answer.
+    is_first: bool,
 }
 
 impl Busy {
-    /// True for the last request that an HTTP/1 connection is allowed: it has had its share, or the server leaves.
+    /// True for the last request of an HTTP/1 connection: it has had its share, the server leaves, or nobody has read the
+    /// request to its end.
     pub(super) fn is_last(&self, is_leaving: bool) -> bool {
         let state = &self.pace.0;
-        state.protocol == Protocol::Http1 && (is_leaving || self.number + 1 >= state.most)
+        let is_unread = state.messages.load(Ordering::Relaxed) <= self.number;
+        state.protocol == Protocol::Http1 && (is_leaving || is_unread || self.number + 1 >= state.most)
     }
 
     /// Nothing that follows the answer is framed as HTTP/1 is; HTTP/2 goes on framing it. Said before the answer is sent, so
@@ -384,27 +274,33 @@ impl Busy {
     /// The same once more, for what goes on after the answer: no request of its own.
     pub(super) fn again(&self) -> Self {
         self.pace.0.running.fetch_add(1, Ordering::Relaxed);
-        Self { pace: self.pace.clone(), number: self.number }
+        Self { pace: self.pace.clone(), number: self.number, is_first: false }
     }
 
     /// Lets the connection be busy for as long as the body lasts.
     pub(super) fn hold(self, body: ResponseBody) -> Held {
-        let body =
-            Arc::new(Mutex::new(Wanted { body: Some(body), rest: Bytes::new(), unwanted: Some(Instant::now()) }));
-        if self.pace.0.protocol == Protocol::Http2 {
-            lock(&self.pace.0.bodies).insert(self.number, body.clone());
+        let (pace, number) = (self.pace.clone(), self.number);
+        let (held, sent) = Held::new(body, self);
+        match pace.0.protocol {
+            Protocol::Http1 => *lock(&pace.0.sent) = sent,
+            Protocol::Http2 => drop(lock(&pace.0.bodies).insert(number, sent)),
         }
-        Held { body, busy: self }
+        held
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
         let state = &self.pace.0;
-        let body = match state.protocol {
-            Protocol::Http1 => None,
-            Protocol::Http2 => lock(&state.bodies).remove(&self.number),
-        };
+        if self.is_first && state.protocol == Protocol::Http1 {
+            state.answered.fetch_add(1, Ordering::Relaxed);
+            if let Some(waiting) = lock(&state.waiting).take() {
+                waiting.wake();
+            }
+        }
+        if state.protocol == Protocol::Http2 {
+            lock(&state.bodies).remove(&self.number);
+        }
         if state.running.fetch_sub(1, Ordering::Relaxed) == 1 {
             let mut since = self.pace.since();
             if state.protocol == Protocol::Http1 {
@@ -412,92 +308,10 @@ impl Drop for Busy {
             }
             since.idle = Instant::now();
         }
-        // Here, and not under a lock: it has a lot to end.
-        drop(body);
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each of these holds plain values, or a body that ends with the panic of its task: nothing is left half-written.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Paced {
-    fn poll_bytes(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return match self.is_unclear {
-                true => Poll::Ready(Ok(())),
-                false => Pin::new(&mut self.stream).poll_read(cx, buffer),
-            };
-        }
-        let count = self.first.len().min(buffer.remaining());
-        buffer.put_slice(&self.first[..count]);
-        self.first.drain(..count);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncRead for Paced {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let result = self.poll_bytes(cx, buffer);
-        let came = buffer.filled().len() - before;
-        if came > 0 {
-            self.pace.received();
-        }
-        if let Some(heads) = &mut self.heads {
-            let head = heads.accept(&buffer.filled()[before..]);
-            if head != self.head {
-                self.head = head;
-                self.pace.head_is(head.is_some());
-            }
-        }
-        if self.pace.0.is_tunnel.load(Ordering::Relaxed) {
-            self.framing = None;
-        }
-        let fine = self.framing.as_mut().map_or(came, |framing| framing.accept(&buffer.filled()[before..]));
-        if fine == came {
-            return result;
-        }
-        buffer.set_filled(before + fine);
-        self.first = NONSENSE.to_vec();
-        self.framing = None;
-        self.is_unclear = true;
-        self.poll_bytes(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Paced {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.pace.wrote(result.is_pending());
-        result
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.pace.wrote(result.is_pending());
-        result
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.stream).poll_flush(cx);
-        // TLS has a buffer of its own, which takes what the caller does not.
-        if self.stream.is_secure() {
-            self.pace.wrote(result.is_pending());
-        }
-        result
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }

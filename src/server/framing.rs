@@ -45,18 +45,31 @@ struct Head {
 /// Ambiguous.
 struct Unclear;
 
+/// Why [`Framing::accept`] went no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// There are no more bytes.
+    Empty,
+    /// A message has ended.
+    Message,
+    /// The next byte is where they become unclear. Nothing after it is accepted.
+    Unclear,
+}
+
 impl Framing {
-    /// How many of these bytes are fine. When it is not all of them, the next one is where they become unclear, and
-    /// nothing after it is fine either.
-    pub fn accept(&mut self, bytes: &[u8]) -> usize {
+    /// How many of these bytes are fine and belong to the current message, and why it is not more.
+    pub fn accept(&mut self, bytes: &[u8]) -> (usize, Stop) {
         let mut at = 0;
         while at < bytes.len() {
             match self.place {
-                Place::Lost => return at,
+                Place::Lost => return (at, Stop::Unclear),
                 Place::Body(left) => {
                     at += skip(left, bytes.len() - at, |left| {
                         self.place = if left > 0 { Place::Body(left) } else { Place::Head }
                     });
+                    if matches!(self.place, Place::Head) {
+                        return (at, Stop::Message);
+                    }
                 }
                 Place::Chunk(left) => {
                     at += skip(left, bytes.len() - at, |left| {
@@ -66,22 +79,32 @@ impl Framing {
                 Place::Head | Place::ChunkSize | Place::ChunkEnd | Place::Trailer => {
                     let Some(length) = memchr::memchr(b'\n', &bytes[at..]) else {
                         self.line.extend_from_slice(&bytes[at..]);
-                        return if self.line.len() > LONGEST_LINE { at } else { bytes.len() };
+                        let is_too_long = self.line.len() > LONGEST_LINE;
+                        return if is_too_long { (at, Stop::Unclear) } else { (bytes.len(), Stop::Empty) };
                     };
                     let end = at + length;
-                    if self.end_line(&bytes[at..end]).is_err() {
-                        self.place = Place::Lost;
-                        return end;
-                    }
                     at = end + 1;
+                    match self.end_line(&bytes[end - length..end]) {
+                        Ok(false) => {}
+                        Ok(true) => return (at, Stop::Message),
+                        Err(Unclear) => {
+                            self.place = Place::Lost;
+                            return (end, Stop::Unclear);
+                        }
+                    }
                 }
             }
         }
-        at
+        (at, Stop::Empty)
     }
 
-    /// A line has ended in a line feed; these are its last bytes.
-    fn end_line(&mut self, rest: &[u8]) -> Result<(), Unclear> {
+    /// True between messages.
+    pub fn is_between(&self) -> bool {
+        matches!(self.place, Place::Head) && !self.head.has_begun && self.line.is_empty()
+    }
+
+    /// A line has ended in a line feed; these are its last bytes. True: so has its message.
+    fn end_line(&mut self, rest: &[u8]) -> Result<bool, Unclear> {
         if self.line.is_empty() {
             return self.read_line(rest);
         }
@@ -90,8 +113,9 @@ impl Framing {
         self.read_line(&line)
     }
 
-    fn read_line(&mut self, line: &[u8]) -> Result<(), Unclear> {
+    fn read_line(&mut self, line: &[u8]) -> Result<bool, Unclear> {
         let line = line.strip_suffix(b"\r").ok_or(Unclear)?;
+        let is_within = self.head.has_begun || matches!(self.place, Place::Trailer);
         self.place = match self.place {
             Place::Head if line.is_empty() && !self.head.has_begun => Place::Head,
             Place::Head if line.is_empty() => std::mem::take(&mut self.head).end()?,
@@ -108,7 +132,7 @@ impl Framing {
             Place::Trailer => Place::Trailer,
             Place::ChunkEnd | Place::Body(_) | Place::Chunk(_) | Place::Lost => return Err(Unclear),
         };
-        Ok(())
+        Ok(is_within && !self.head.has_begun && matches!(self.place, Place::Head))
     }
 }
 
@@ -183,10 +207,31 @@ mod tests {
     fn accepted(bytes: &[u8], cuts: &[usize]) -> usize {
         let (mut framing, mut from, mut accepted) = (Framing::default(), 0, 0);
         for to in cuts.iter().copied().chain([bytes.len()]) {
-            accepted += framing.accept(&bytes[from..to]);
+            loop {
+                let (count, stop) = framing.accept(&bytes[from..to]);
+                accepted += count;
+                from += count;
+                if stop != Stop::Message {
+                    break;
+                }
+            }
             from = to;
         }
         accepted
+    }
+
+    #[test]
+    fn each_message_ends_by_itself() {
+        let (mut framing, mut rest, mut ends) = (Framing::default(), FINE.as_bytes(), Vec::new());
+        while !rest.is_empty() {
+            let (count, stop) = framing.accept(rest);
+            ends.push((std::str::from_utf8(&rest[..count]).unwrap().len(), stop));
+            rest = &rest[count..];
+            assert_eq!(framing.is_between(), stop == Stop::Message);
+        }
+        let starts = ["GET", "PUT"].map(|start| FINE.find(start).unwrap());
+        let lengths = [starts[0], starts[1] - starts[0], FINE.len() - starts[1]];
+        assert_eq!(ends, lengths.map(|length| (length, Stop::Message)));
     }
 
     #[test]

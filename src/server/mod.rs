@@ -46,14 +46,14 @@ use http::header::{self, HeaderValue};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::address::Peer;
-use self::connection::{Held, Overdue, Paced, Protocol};
+use self::connection::{Held, Overdue, Paced, Protocol, Streams};
 use self::crowd::{Crowd, Place};
 use self::current::Current;
 use self::spare::Spare;
@@ -66,6 +66,9 @@ const H2_STREAMS: u32 = 250;
 
 /// What is buffered for one HTTP/2 stream whose caller reads slowly.
 const H2_SEND_BUFFER: usize = 64 * 1024;
+
+/// The same for HTTP/1.
+const H1_BUFFER: usize = 32 * 1024;
 
 /// Streams that a caller may have given up before anybody looked at them, and streams that it may have broken: beyond that
 /// the connection ends (CVE-2023-44487, "rapid reset", and its relatives).
@@ -258,6 +261,8 @@ impl Server {
         let service = self.service(pace.clone(), peer, place);
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(None).max_header_size(plan.max_head);
+        // What hyper buffers of an answer that nobody reads; of a request it must hold the head.
+        builder.max_buf_size(plan.max_head.max(H1_BUFFER));
         // Saying so what is the case anyway makes hyper allocate for each head.
         if plan.max_headers != HYPERS_HEADERS {
             builder.max_headers(plan.max_headers);
@@ -276,6 +281,7 @@ impl Server {
                     is_leaving = true;
                     Pin::new(&mut connection).graceful_shutdown();
                 }
+                never = pace.read_ahead() => match never {},
             }
         };
         if why == Overdue::Head
@@ -288,7 +294,7 @@ impl Server {
     async fn http2(self: &Arc<Self>, io: Paced, peer: Peer, place: Arc<Counted>, plan: &ServerPlan) {
         let pace = io.pace();
         let service = self.service(pace.clone(), peer, place);
-        let mut connection = http2::Builder::new(TokioExecutor::new())
+        let mut connection = http2::Builder::new(Streams)
             .timer(TokioTimer::new())
             .max_concurrent_streams(H2_STREAMS)
             .max_send_buf_size(H2_SEND_BUFFER)

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use tidegate::provider::sse::{Decoder, Frame};
-use tidegate::server::framing::Framing;
+use tidegate::server::framing::{Framing, Stop};
 
 use super::choose;
 
@@ -51,19 +51,33 @@ pub(super) fn sse(data: &[u8]) {
     assert!(!was_cut_too_long || data.len() > LIMIT);
 }
 
+/// How many bytes are fine, through all messages in them, and whether that is all of them.
+fn accepted(framing: &mut Framing, bytes: &[u8]) -> (usize, bool) {
+    let mut fine = 0;
+    loop {
+        let (count, stop) = framing.accept(&bytes[fine..]);
+        fine += count;
+        assert!(fine <= bytes.len());
+        assert!(count > 0 || stop != Stop::Message, "a message of no bytes");
+        if stop != Stop::Message {
+            return (fine, stop == Stop::Empty);
+        }
+        assert!(framing.is_between());
+    }
+}
+
 /// Bytes cut anywhere are fine up to the same byte, and after an unclear one nothing is.
 pub(super) fn framing(data: &[u8]) {
     let (size, data) = choose(data);
-    let mut whole = Framing::default();
-    let fine = whole.accept(data);
-    assert!(fine <= data.len());
+    let (fine, _) = accepted(&mut Framing::default(), data);
     let mut in_pieces = Framing::default();
     let mut passed = 0;
     for piece in data.chunks(size.max(1)) {
-        let accepted = in_pieces.accept(piece);
-        passed += accepted;
-        if accepted < piece.len() {
-            assert_eq!(in_pieces.accept(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"), 0, "it went on after something unclear");
+        let (count, is_fine) = accepted(&mut in_pieces, piece);
+        passed += count;
+        if !is_fine {
+            let more = in_pieces.accept(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+            assert_eq!(more, (0, Stop::Unclear), "it went on after something unclear");
             break;
         }
     }

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use crate::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, frame};
 use crate::gateway::Setup;
 use crate::h2c::{Http2, text};
 use crate::provider::Provider;
 use crate::socket::soon;
-use crate::words::{DONE, LAST_CHUNK, STREAM, chat_stream, chunk, completion, event, plain};
+use crate::words::{DONE, FINISH, LAST_CHUNK, STREAM, chat, chat_stream, chunk, completion, event, plain};
 
 /// What the provider would send if it could.
 const MUCH: usize = 50 << 20;
@@ -87,4 +90,58 @@ async fn one_stream_of_http2_that_is_not_read_is_cut_off_and_no_other() {
     }
     assert_eq!(answers.iter().filter(|answer| answer.is_err()).count(), 1, "a cut answer must not look complete");
     assert!(answers.contains(&Ok(completion("ok"))));
+}
+
+/// A call by HTTP/2, on a connection whose caller has room for nothing.
+pub(crate) fn unread_call(stream: u32) -> Vec<u8> {
+    let spell = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
+    let pairs = [(":method", "POST"), (":scheme", "http"), (":path", "/v1/chat/completions"), (":authority", "g")];
+    let head: Vec<u8> = pairs.iter().flat_map(|(name, value)| [vec![0], spell(name), spell(value)].concat()).collect();
+    let body = br#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    [frame(HEADERS, END_HEADERS, stream, &head), frame(DATA, END_STREAM, stream, body)].concat()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_its_provider_has_ended_holds_no_permit_though_nobody_reads_it() {
+    let provider = Provider::start().await;
+    let one = "[concurrency]\ninitial = 1\nmin = 1\nmax = 1\nmax_wait = \"20s\"\n";
+    let gateway = Setup::over(&[provider.address]).tables(one).start().await;
+    let mut unread = TcpStream::connect(gateway.address).await.unwrap();
+    unread.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])].concat()).await.unwrap();
+    for number in 0..3 {
+        unread.write_all(&unread_call(2 * number + 1)).await.unwrap();
+        let (mut there, _) = provider.request().await;
+        there.send(STREAM).await;
+        there.send(chunk(event("first"))).await;
+        let mut caller = gateway.connect().await;
+        caller.send(chat()).await;
+        // Some hundred tokens more, in pieces.
+        for _ in 0..50 {
+            there.send(chunk(event("and more"))).await;
+        }
+        there.send([chunk(FINISH), chunk(DONE), LAST_CHUNK.into()].concat()).await;
+        // The only permit is free again, and goes to who waits for it.
+        provider.next_request(&mut there).await;
+        there.send(plain(&completion("ok"))).await;
+        assert_eq!(caller.message().await.text(), completion("ok"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn comments_before_the_first_event_are_signs_of_life_and_do_not_pile_up() {
+    let provider = Provider::start().await;
+    let gateway = Setup::over(&[provider.address]).start().await;
+    let mut caller = gateway.connect().await;
+    caller.send(chat_stream()).await;
+    let (mut there, _) = provider.request().await;
+    there.send(STREAM).await;
+    there.send(chunk(": working\n\n")).await;
+    let many = chunk(": working\n\n".repeat(10_000));
+    for _ in 0..100 {
+        there.send(&many).await;
+    }
+    there.send([chunk(event("first")), chunk(DONE), LAST_CHUNK.into()].concat()).await;
+    let message = caller.message().await;
+    assert!(message.text().starts_with(": working\n\n") && message.text().ends_with(&(event("first") + DONE)));
+    assert!(message.body.len() < 8 * 1024, "{} bytes of comments were kept", message.body.len());
 }

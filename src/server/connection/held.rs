@@ -1,0 +1,150 @@
+//! A response's body on its connection: it keeps the connection busy, is read a little ahead while the caller does not
+//! read, and can be taken away from a caller that never does.
+//!
+//! hyper asks for more of a body only when there is room for it. What happens meanwhile is seen by the task that hyper
+//! runs in: that of the connection in HTTP/1, and one of its own for each stream of HTTP/2.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+
+use super::super::body::{Aborted, ResponseBody};
+use super::{Busy, Protocol, lock};
+
+/// The most that is handed over at once for a stream of HTTP/2: as much as a frame holds unless callers say otherwise (RFC
+/// 9113, 4.2).
+const PIECE: usize = 16 * 1024;
+
+tokio::task_local! {
+    /// The body that this task sends.
+    static SENT: RefCell<Weak<Mutex<Wanted>>>;
+}
+
+/// Runs the streams of HTTP/2 connections.
+#[derive(Clone, Copy)]
+pub(in crate::server) struct Streams;
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        tokio::spawn(SENT.scope(RefCell::default(), async move {
+            let mut stream = pin!(stream);
+            poll_fn(|cx| {
+                let done = stream.as_mut().poll(cx);
+                if done.is_pending() {
+                    read_ahead(&SENT.with(|sent| sent.borrow().clone()), cx);
+                }
+                done
+            })
+            .await;
+        }));
+    }
+}
+
+/// Reads a body ahead, if there is one that is not wanted now.
+pub(super) fn read_ahead(body: &Weak<Mutex<Wanted>>, cx: &mut Context<'_>) {
+    if let Some(body) = body.upgrade() {
+        let mut wanted = lock(&body);
+        if wanted.unwanted.is_some()
+            && let Some(body) = &mut wanted.body
+        {
+            body.poll_ahead(cx);
+        }
+    }
+}
+
+/// A response's body that keeps its connection busy until it ends.
+pub(in crate::server) struct Held {
+    body: Arc<Mutex<Wanted>>,
+    busy: Busy,
+}
+
+/// A body, until it is taken away from a caller that does not read.
+pub(super) struct Wanted {
+    body: Option<ResponseBody>,
+    /// What the body has given, and nobody has asked for yet.
+    rest: Bytes,
+    /// Since when the caller wants no more of it.
+    unwanted: Option<Instant>,
+}
+
+impl Wanted {
+    /// Takes the body away from a caller that has not wanted more of it since `then`. What is returned ends the call when
+    /// it is dropped.
+    pub(super) fn take(&mut self, then: Instant) -> Option<(ResponseBody, Bytes)> {
+        self.unwanted.filter(|since| *since <= then)?;
+        Some((self.body.take()?, std::mem::take(&mut self.rest)))
+    }
+
+    /// True when it was taken away.
+    pub(super) fn is_taken(&self) -> bool {
+        self.body.is_none()
+    }
+
+    /// What of these bytes is handed over to hyper, which buffers all that it gets as soon as the caller has room for one
+    /// byte. Therefore it gets little at a time, and the last byte by itself: until the caller has room for that one, the
+    /// body is known to be unread, and can be taken away.
+    fn piece(&mut self, mut bytes: Bytes) -> Bytes {
+        let is_last = self.body.as_ref().is_none_or(Body::is_end_stream);
+        let size = match bytes.len() {
+            length if length > PIECE => PIECE,
+            length if length > 1 && is_last => length - 1,
+            length => length,
+        };
+        self.rest = bytes.split_off(size);
+        bytes
+    }
+}
+
+impl Held {
+    pub(super) fn new(body: ResponseBody, busy: Busy) -> (Self, Weak<Mutex<Wanted>>) {
+        let wanted = Wanted { body: Some(body), rest: Bytes::new(), unwanted: Some(Instant::now()) };
+        let body = Arc::new(Mutex::new(wanted));
+        let watched = Arc::downgrade(&body);
+        let _ = SENT.try_with(|sent| sent.replace(watched.clone()));
+        (Self { body, busy }, watched)
+    }
+
+    fn body(&self) -> MutexGuard<'_, Wanted> {
+        lock(&self.body)
+    }
+}
+
+impl Body for Held {
+    type Data = Bytes;
+    type Error = Aborted;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        let is_http2 = self.busy.pace.0.protocol == Protocol::Http2;
+        let mut wanted = self.body();
+        let rest = std::mem::take(&mut wanted.rest);
+        let Some(body) = &mut wanted.body else { return Poll::Ready(Some(Err(Aborted))) };
+        let frame = match rest.is_empty() {
+            true => Pin::new(body).poll_frame(cx),
+            false => Poll::Ready(Some(Ok(Frame::data(rest)))),
+        };
+        wanted.unwanted = frame.is_ready().then(Instant::now);
+        if !is_http2 {
+            return frame;
+        }
+        frame.map_ok(|frame| match frame.into_data() {
+            Ok(bytes) => Frame::data(wanted.piece(bytes)),
+            Err(trailers) => trailers,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let wanted = self.body();
+        wanted.rest.is_empty() && wanted.body.as_ref().is_some_and(Body::is_end_stream)
+    }
+
+    /// Asked before the first piece, when nothing rests.
+    fn size_hint(&self) -> SizeHint {
+        self.body().body.as_ref().map(Body::size_hint).unwrap_or_default()
+    }
+}
