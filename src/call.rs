@@ -83,8 +83,12 @@ pub struct Head {
     pub credential: Option<[u8; 32]>,
     /// What the caller wants of answers that are kept.
     pub wishes: Wishes,
+    /// True when tenant, user and key were proven. Otherwise they are what the caller says.
+    pub is_proven: bool,
     /// The caller's address: the peer's, or what a trusted proxy says.
     pub address: IpAddr,
+    /// True when many callers are known to come from it, and nothing tells which of them this is.
+    pub is_address_shared: bool,
     /// The request's method.
     pub method: Method,
     /// Headers that may reach a provider of the caller's own dialect. Credentials and hop-by-hop headers are not among them.

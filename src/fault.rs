@@ -219,7 +219,7 @@ pub fn is_illness(code: &str) -> bool {
 }
 
 /// What callers are asked to wait when nothing better is known.
-const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
+pub const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// What callers are asked to wait while a provider is switched off: an operator must act first.
 const DISABLED_RETRY_AFTER: Duration = Duration::from_secs(60);
 
@@ -378,25 +378,35 @@ impl Fault {
         }
     }
 
-    /// How long the caller should wait before it tries again. `None`: trying again does not help.
+    /// How long the caller should wait before it tries again. `None`: trying again does not help. Where the status says "later",
+    /// there is always one.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Fault::Disabled { .. } | Fault::RouteDisabled | Fault::NoProvider => Some(DISABLED_RETRY_AFTER),
+            Fault::Disabled { .. } | Fault::RouteDisabled | Fault::NoProvider | Fault::Unsupported { .. } => {
+                Some(DISABLED_RETRY_AFTER)
+            }
             Fault::Exhausted { retry_after, .. } => Some(*retry_after),
             Fault::Open { retry_in, .. } | Fault::Saturated { retry_in, .. } | Fault::Quota { retry_in, .. } => {
                 Some(*retry_in)
             }
             Fault::Refused { refusal, .. } => {
-                refusal.retry_after.or((refusal.status.as_u16() == 429).then_some(DEFAULT_RETRY_AFTER))
+                refusal.retry_after.or(is_for_later(refusal.status).then_some(DEFAULT_RETRY_AFTER))
             }
             Fault::Locked { retry_in, .. } => Some(*retry_in),
             Fault::Limited(limited) => Some(limited.retry_after),
             Fault::Spent(spent) => Some(spent.retry_after),
             Fault::StoreOut | Fault::Unverifiable | Fault::Overloaded | Fault::Leaving => Some(Duration::from_secs(1)),
-            Fault::Connect { .. } | Fault::Timeout { .. } | Fault::Broken { .. } | Fault::Deadline => {
-                Some(DEFAULT_RETRY_AFTER)
-            }
+            Fault::Connect { .. }
+            | Fault::Timeout { .. }
+            | Fault::Broken { .. }
+            | Fault::Deadline
+            | Fault::Crowded { .. } => Some(DEFAULT_RETRY_AFTER),
             _ => None,
         }
     }
+}
+
+/// True for statuses that say "later", and so must say when.
+pub fn is_for_later(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
 }

@@ -252,6 +252,8 @@ impl Gateway {
             self.metrics.limits.users_over(period.as_str(), users);
         }
         self.metrics.limits.sample(&self.live.store_sample());
+        let fronts = self.live.limits().fronts.report();
+        self.metrics.limits.fronts(fronts.fronts, fronts.busiest);
         self.metrics.caches.sample(&self.live.cache_sample());
         let tunnels = self.live.tunnels().report();
         self.metrics.tunnels.sample(

@@ -18,6 +18,18 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
+/// True for addresses that only who is near has: of this machine, of a private network, of a link, and those that a provider's
+/// network or a cloud gives inside (RFC 6598). Nobody on the internet can come from one.
+pub fn is_near(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [a, b, ..] = address.octets();
+            address.is_loopback() || address.is_private() || address.is_link_local() || (a == 100 && b & 0xc0 == 64)
+        }
+        IpAddr::V6(address) => address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local(),
+    }
+}
+
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
     let is_special = match (a, b, c) {
@@ -113,6 +125,22 @@ mod tests {
             ("http://8.8.8.8/", false),
         ] {
             assert_eq!(names_private(&url.parse().unwrap()), wanted, "{url}");
+        }
+    }
+
+    #[test]
+    fn near_addresses_are_those_that_nobody_has_on_the_internet() {
+        let near = |text: &str| is_near(text.parse().unwrap());
+        for text in
+            ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.1.1", "100.64.0.1", "::1", "fd00::1"]
+        {
+            assert!(near(text), "{text}");
+        }
+        assert!(near("fe80::1") && near("::ffff:10.0.0.1"));
+        for text in
+            ["1.1.1.1", "172.32.0.1", "100.128.0.1", "192.0.2.1", "203.0.113.9", "2001:db8::1", "::ffff:8.8.8.8"]
+        {
+            assert!(!near(text), "{text}");
         }
     }
 }

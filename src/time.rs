@@ -124,6 +124,31 @@ pub fn later(at: Instant, after: Duration) -> Instant {
     at.checked_add(after.min(FAR)).unwrap_or(at)
 }
 
+/// A wait as people read it: `45 s`, `2 min 30 s`, `14 h 31 min`, `3 days 2 h`. At most two units, rounded up, so that nobody
+/// comes too early; at least one second.
+pub fn in_words(wait: Duration) -> String {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
+    // What is left out of a long wait is rounded up, which may fill the next unit: 23 h 59 min 30 s is a day.
+    let rounded = |unit: u64| seconds.div_ceil(unit).saturating_mul(unit);
+    let (minutes, hours) = (rounded(MINUTE), rounded(HOUR));
+    let two = |large: u64, large_word: &str, small: u64, small_word: &str| match small {
+        0 => format!("{large} {large_word}"),
+        small => format!("{large} {large_word} {small} {small_word}"),
+    };
+    match seconds {
+        ..MINUTE => format!("{seconds} s"),
+        ..HOUR => two(seconds / MINUTE, "min", seconds % MINUTE, "s"),
+        _ if minutes < DAY => two(minutes / HOUR, "h", minutes % HOUR / MINUTE, "min"),
+        _ => {
+            let days = hours / DAY;
+            two(days, if days == 1 { "day" } else { "days" }, hours % DAY / HOUR, "h")
+        }
+    }
+}
+
 /// A span of time as headers about rate limits spell it: `1s`, `6m0s`, `20ms`, `1.5s`, or plain seconds.
 pub fn span(text: &str) -> Option<Duration> {
     if let Ok(plain) = text.parse() {
@@ -151,7 +176,59 @@ pub fn span(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    #[test]
+    fn waits_are_written_for_people() {
+        for (milliseconds, wanted) in [
+            (0, "1 s"),
+            (1, "1 s"),
+            (45_000, "45 s"),
+            (59_001, "1 min"),
+            (150_000, "2 min 30 s"),
+            (3_600_000, "1 h"),
+            (52_258_000, "14 h 31 min"),
+            (86_370_000, "1 day"),
+            (86_400_000, "1 day"),
+            (2 * 86_400_000 - 1, "2 days"),
+            (266_400_000, "3 days 2 h"),
+        ] {
+            assert_eq!(in_words(Duration::from_millis(milliseconds)), wanted);
+        }
+        assert_eq!(in_words(Duration::MAX), "213503982334602 days");
+    }
+
+    /// What the words mean, in seconds.
+    fn read(words: &str) -> u64 {
+        let parts: Vec<&str> = words.split(' ').collect();
+        let unit = |word: &str| match word {
+            "s" => 1,
+            "min" => 60,
+            "h" => 3600,
+            "day" | "days" => 86_400,
+            other => panic!("{other} is no unit"),
+        };
+        parts.chunks(2).map(|pair| pair[0].parse::<u64>().unwrap() * unit(pair[1])).sum()
+    }
+
+    proptest! {
+        #[test]
+        fn words_of_a_wait_are_never_too_short_and_hardly_too_long(wait in 0u64..4_000_000_000) {
+            let wait = Duration::from_millis(wait);
+            let meant = Duration::from_secs(read(&in_words(wait)));
+            prop_assert!(meant >= wait && meant >= Duration::from_secs(1));
+            // A second is the smallest unit; of longer waits at most a twenty-fourth is added.
+            prop_assert!(meant <= wait + Duration::from_secs(1).max(wait / 24), "{wait:?} is written as {meant:?}");
+        }
+
+        #[test]
+        fn a_longer_wait_never_reads_shorter(wait in 0u64..1_000_000, more in 0u64..100_000) {
+            let seconds = |wait| read(&in_words(Duration::from_secs(wait)));
+            prop_assert!(seconds(wait) <= seconds(wait + more));
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_only_ever_gets_tighter() {

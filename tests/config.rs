@@ -841,14 +841,26 @@ fn rate(plan: &Plan, name: &str) -> (u64, u64, u64) {
 #[test]
 fn default_limits_are_those_of_the_deployments() {
     let production = plan("auth = 'none'", &[("NODE_ENV", "production"), ("OPENAI_API_KEY", "k")]);
-    let expected = [("general", 100, 60), ("ai", 30, 60), ("voice", 10, 60), ("widget", 100, 900), ("health", 30, 60)];
+    // A shop's devices, of which nobody is known, may upload more than one user.
+    let expected = [
+        ("general", 100, 60),
+        ("ai", 30, 60),
+        ("voice", 10, 60),
+        ("voice-shop", 60, 60),
+        ("widget", 100, 900),
+        ("health", 30, 60),
+    ];
     assert_eq!(production.limits.rules.len(), expected.len());
     for (name, count, seconds) in expected {
         assert_eq!(rate(&production, name), (count, seconds, count), "{name}");
     }
-    assert_eq!(limit(&production, "general").key.len(), 3);
-    assert_eq!(rate(&plan("", &[("NODE_ENV", "staging"), ("OPENAI_API_KEY", "k")]), "general"), (200, 60, 200));
-    assert_eq!(rate(&plan("", KEYS), "general"), (1000, 60, 1000));
+    assert_eq!(limit(&production, "general").key.len(), 4);
+    let staging = plan("", &[("NODE_ENV", "staging"), ("OPENAI_API_KEY", "k")]);
+    let development = plan("", KEYS);
+    for (name, staged, developed) in [("general", 200, 1000), ("ai", 60, 300)] {
+        assert_eq!(rate(&staging, name), (staged, 60, staged), "{name}");
+        assert_eq!(rate(&development, name), (developed, 60, developed), "{name}");
+    }
 }
 
 #[test]
@@ -883,6 +895,7 @@ fn what_a_limit_must_not_be_is_said_where_it_stands() {
         ("[limit.ai]\nrate = '2.5/min'\n", "x.toml:2:8: limit.ai.rate: requests are counted whole"),
         ("[limit.ai]\nburst = 0\n", "x.toml:2:9: limit.ai.burst: requests are counted whole"),
         ("[limit.ai]\nkey = ['usr']\n", "x.toml:2:8: limit.ai.key: expected a key, "),
+        ("[limit.ai]\nalso = true\n", "x.toml:2:8: limit.ai.also: only a rule with `tiers`"),
         ("[limit.ai]\nkey = []\n", "x.toml:2:7: limit.ai.key: at least one is needed"),
         (
             "[limit.ai]\nmode = 'shadwo'\n",

@@ -4,15 +4,18 @@
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
-use super::{Answered, AnsweredBody};
+use super::{About, Answered, AnsweredBody, Comeback};
 use crate::fault::{Fault, RequestFault};
 use crate::reply::{Body, Reply};
 
 /// The media type of JSON bodies.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What OpenAI's SDKs read before `Retry-After`.
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
 /// A JSON answer.
 pub(crate) fn json(status: StatusCode, shape: &impl Serialize) -> Answered {
@@ -29,16 +32,19 @@ pub(crate) fn raw_json(status: StatusCode, body: Bytes) -> Answered {
 }
 
 /// A JSON refusal of `fault`, with `Retry-After` and `Allow` where they apply.
-pub(crate) fn refusal(status: StatusCode, fault: &Fault, shape: &impl Serialize) -> Answered {
+pub(crate) fn refusal(about: &About<'_>, status: StatusCode, fault: &Fault, shape: &impl Serialize) -> Answered {
     let mut answered = json(status, shape);
-    refusal_headers(&mut answered.headers, fault);
+    refusal_headers(&mut answered.headers, about.comeback, status, fault);
     answered
 }
 
-/// Sets what every refusal tells in its headers: when to try again, what to show, and in what way.
-pub(crate) fn refusal_headers(headers: &mut HeaderMap, fault: &Fault) {
-    if let Some(seconds) = retry_after_seconds(fault) {
-        headers.insert(RETRY_AFTER, seconds.into());
+/// Sets what every refusal tells in its headers: when to try again, what to show, and in what way. What a provider has said of
+/// the first is replaced.
+pub(crate) fn refusal_headers(headers: &mut HeaderMap, comeback: Comeback, status: StatusCode, fault: &Fault) {
+    headers.remove(RETRY_AFTER_MS);
+    match comeback.of(status, fault) {
+        Some(seconds) => drop(headers.insert(RETRY_AFTER, seconds.into())),
+        None => drop(headers.remove(RETRY_AFTER)),
     }
     if let Fault::Unauthenticated { has_credential, .. } = fault {
         headers.insert(WWW_AUTHENTICATE, challenge(*has_credential));
@@ -66,13 +72,6 @@ fn challenge(has_credential: bool) -> HeaderValue {
         true => HeaderValue::from_static("Bearer realm=\"tidegate\", error=\"invalid_token\""),
         false => HeaderValue::from_static("Bearer realm=\"tidegate\""),
     }
-}
-
-/// Whole seconds to wait, rounded up and at least one: a caller must never come back too early.
-pub(crate) fn retry_after_seconds(fault: &Fault) -> Option<u64> {
-    let wait = fault.retry_after()?;
-    let rounded_up = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
-    Some(rounded_up.max(1))
 }
 
 /// The provider's own bytes, with its content type or `otherwise`.
@@ -108,24 +107,12 @@ mod tests {
 
     use super::*;
 
-    fn exhausted(retry_after: Duration) -> Fault {
-        Fault::Exhausted { last: Box::new(Fault::Overloaded), retry_after }
-    }
-
-    #[test]
-    fn retry_after_is_whole_seconds_rounded_up_and_never_zero() {
-        assert_eq!(retry_after_seconds(&exhausted(Duration::ZERO)), Some(1));
-        assert_eq!(retry_after_seconds(&exhausted(Duration::from_millis(1001))), Some(2));
-        assert_eq!(retry_after_seconds(&exhausted(Duration::from_secs(7))), Some(7));
-        assert_eq!(retry_after_seconds(&exhausted(Duration::MAX)), Some(u64::MAX));
-        assert_eq!(retry_after_seconds(&Fault::invalid(None, "x")), None);
-    }
-
     #[test]
     fn a_wrong_method_is_told_the_right_ones() {
         let fault = RequestFault::Method { method: "PUT".into(), allow: "GET, POST".into() }.into();
         let mut headers = HeaderMap::new();
-        refusal_headers(&mut headers, &fault);
+        let comeback = Comeback { longest: Duration::from_secs(60), fraction: 0.0 };
+        refusal_headers(&mut headers, comeback, StatusCode::METHOD_NOT_ALLOWED, &fault);
         assert_eq!(headers[ALLOW], "GET, POST");
         assert!(!headers.contains_key(RETRY_AFTER));
     }

@@ -83,7 +83,7 @@ impl Caller for Canvas {
         Ok(answer::json(StatusCode::OK, &shape))
     }
 
-    fn refuse(&self, _: &About<'_>, fault: &Fault) -> Answered {
+    fn refuse(&self, about: &About<'_>, fault: &Fault) -> Answered {
         let public = fault.public();
         let status = match fault.status() {
             status @ (StatusCode::TOO_MANY_REQUESTS | StatusCode::GATEWAY_TIMEOUT) => status,
@@ -92,12 +92,12 @@ impl Caller for Canvas {
         };
         let message = match status {
             StatusCode::TOO_MANY_REQUESTS => {
-                let wait = answer::retry_after_seconds(fault).unwrap_or(1);
+                let wait = about.comeback.of(status, fault);
                 let mut shape = json!({ "error": "Rate limit exceeded", "message": public, "retryAfter": wait });
                 if let Fault::Limited(limited) = fault {
                     tell_limit(&mut shape, limited);
                 }
-                return answer::refusal(status, fault, &shape);
+                return answer::refusal(about, status, fault, &shape);
             }
             // Clients of this application look for the word.
             StatusCode::GATEWAY_TIMEOUT if !public.contains("timeout") && !matches!(fault, Fault::NotKept) => {
@@ -108,7 +108,7 @@ impl Caller for Canvas {
             }
             _ => public,
         };
-        answer::refusal(status, fault, &json!({ "success": false, "error": message, "code": fault.code() }))
+        answer::refusal(about, status, fault, &json!({ "success": false, "error": message, "code": fault.code() }))
     }
 
     fn local(&self, about: &About<'_>, snapshot: &Snapshot) -> Result<Answered, Fault> {

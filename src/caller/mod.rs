@@ -70,6 +70,8 @@ pub struct About<'a> {
     pub elapsed: Duration,
     /// Looks up what a model costs, in USD per million tokens (prompt, answer).
     pub prices: &'a crate::config::plan::Prices,
+    /// When the caller may come back if it is refused.
+    pub comeback: Comeback,
 }
 
 /// An answer, spelt.
@@ -143,6 +145,7 @@ pub struct ProviderSnapshot {
 mod answer;
 mod bounds;
 pub mod canvas;
+pub(crate) mod comeback;
 mod json;
 pub mod openai;
 pub mod restaurant;
@@ -151,3 +154,4 @@ pub mod widget;
 mod wire;
 
 pub(crate) use self::answer::unspellable;
+pub use self::comeback::Comeback;

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
@@ -51,20 +51,18 @@ impl Caller for OpenAi {
         Ok(Answered { status, headers, body })
     }
 
-    fn refuse(&self, _: &About<'_>, fault: &Fault) -> Answered {
+    fn refuse(&self, about: &About<'_>, fault: &Fault) -> Answered {
         if let Fault::Refused { refusal, .. } = fault
             && refusal.is_openai
         {
             // The provider speaks the caller's dialect: its own words, byte for byte.
             let mut headers = refusal.headers.clone();
             headers.insert(CONTENT_TYPE, answer::JSON);
-            if !headers.contains_key(RETRY_AFTER) {
-                answer::refusal_headers(&mut headers, fault);
-            }
+            answer::refusal_headers(&mut headers, about.comeback, refusal.status, fault);
             let body = AnsweredBody::Full(refusal.body.clone());
             return Answered { status: refusal.status, headers, body };
         }
-        let mut answered = answer::refusal(status(fault), fault, &json!({ "error": error(fault) }));
+        let mut answered = answer::refusal(about, status(fault), fault, &json!({ "error": error(fault) }));
         if matches!(
             fault,
             Fault::NoProvider

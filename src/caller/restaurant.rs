@@ -84,7 +84,7 @@ impl Caller for Restaurant {
                 _ => None,
             },
         };
-        answer::refusal(fault.status(), fault, &Refusal { error })
+        answer::refusal(about, fault.status(), fault, &Refusal { error })
     }
 
     fn local(&self, about: &About<'_>, snapshot: &Snapshot) -> Result<Answered, Fault> {

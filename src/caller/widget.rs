@@ -66,8 +66,8 @@ impl Caller for Widget {
         }
     }
 
-    fn refuse(&self, _: &About<'_>, fault: &Fault) -> Answered {
-        answer::refusal(fault.status(), fault, &json!({ "error": wrong(fault) }))
+    fn refuse(&self, about: &About<'_>, fault: &Fault) -> Answered {
+        answer::refusal(about, fault.status(), fault, &json!({ "error": wrong(fault) }))
     }
 }
 

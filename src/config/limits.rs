@@ -17,6 +17,7 @@ use super::value::{self, Parsed, Wanted};
 use super::{providers, routes};
 use crate::call::Head;
 use crate::names::customer;
+use crate::networks;
 use crate::store::{Key, Rate};
 
 /// `[limits]` and all rules.
@@ -49,6 +50,8 @@ pub struct LimitPlan {
     pub methods: Vec<Method>,
     /// Tiers; empty means all.
     pub tiers: Vec<Box<str>>,
+    /// True when a rule for tiers holds beside those that are for all. Otherwise it takes their place.
+    pub is_also: bool,
     /// Who is counted: the first of these of which every part is known.
     pub key: Vec<KeyPlan>,
     /// What is counted.
@@ -69,16 +72,36 @@ pub struct KeyPlan(pub Vec<KeyPart>);
 
 impl KeyPlan {
     /// Who is counted under `name`: the first of several ways of which every part is known of a caller; `None` when nobody is.
-    pub fn first(ways: &[Self], name: &str, head: &Head) -> Option<Key> {
+    pub fn first(ways: &[Self], name: &str, head: &Head) -> Option<Counted> {
+        // A token that nobody has checked can be made up. From the internet it tells nobody apart where an address can.
+        let has_address = ways.iter().any(Self::has_address);
+        let believes_tokens = head.is_proven || !has_address || networks::is_near(head.address);
         ways.iter().find_map(|way| {
             let mut parts = Vec::with_capacity(1 + 2 * way.0.len());
             for part in &way.0 {
+                if *part == KeyPart::ApiKey && !believes_tokens {
+                    return None;
+                }
                 parts.push((part.as_str(), part.of(head)?));
             }
             let words = parts.iter().flat_map(|(name, value)| [*name, &**value]);
-            Some(Key::of(&std::iter::once(name).chain(words).collect::<Vec<_>>()))
+            let key = Key::of(&std::iter::once(name).chain(words).collect::<Vec<_>>());
+            Some(Counted { key, is_by_address: way.has_address() })
         })
     }
+
+    fn has_address(&self) -> bool {
+        self.0.contains(&KeyPart::Address)
+    }
+}
+
+/// Who is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Under which key.
+    pub key: Key,
+    /// True when the caller's address is a part of it.
+    pub is_by_address: bool,
 }
 
 /// A part of who is counted.
@@ -249,6 +272,10 @@ fn rule(
     let callers = section.list("callers", value::word("a caller", routes::CALLERS)).unwrap_or_default();
     let methods = section.list("methods", value::method).unwrap_or_default();
     let tiers = section.list("tiers", value::text).unwrap_or_default();
+    let is_also = section.optional("also", value::boolean);
+    if is_also.is_some() && tiers.is_empty() {
+        section.problem("also", "only a rule with `tiers` takes the place of others or does not");
+    }
     let key = section.required_list("key", key_choice).unwrap_or_default();
     let quantity =
         section.optional("quantity", value::word("a quantity", &Quantity::ALL)).unwrap_or(Quantity::Requests);
@@ -278,6 +305,7 @@ fn rule(
         callers: callers.into_iter().map(|at| at.value).collect(),
         methods: methods.into_iter().map(|at| at.value).collect(),
         tiers: values(tiers),
+        is_also: is_also == Some(true),
         key: key.into_iter().map(|at| at.value).collect(),
         quantity,
         rate,

@@ -143,6 +143,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let tunnel = tunnels::read(&mut root, None);
     let maps = general::model_maps(&mut root, report);
     let prices = general::prices(&mut root, report);
+    let longest_comeback = policies.quota.longest;
     let defaults = providers::Defaults { timeouts, policies };
     let providers = providers::read(&mut root, &defaults, variables, report, &mut warnings);
     let caching = caching::read(&mut root, environment, store.redis_url.as_ref(), variables, report);
@@ -186,6 +187,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         routes,
         attempts,
         longest_wait: timeouts.longest,
+        longest_comeback,
         cache: caching.plan,
         explain,
         limits,

@@ -20,7 +20,7 @@ pub use super::guards::{GuardAction, GuardPlan};
 pub use super::input::InputPlan;
 pub use super::labels::MetricsPlan;
 use super::leaving::LeavingPlan;
-pub use super::limits::{KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity};
+pub use super::limits::{Counted, KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity};
 pub use super::models::{ModelMap, Pattern, Price, PriceList, Prices, Quote};
 pub use super::policies::{BalancePlan, BreakerPlan, ConcurrencyPlan, QuotaPlan, RetryPlan};
 use super::secret::Secret;
@@ -69,6 +69,8 @@ pub struct Plan {
     pub attempts: u32,
     /// No caller is waited for longer than this, whatever it announces.
     pub longest_wait: Duration,
+    /// The longest that a refused caller is told to wait, where no provider says otherwise (`quota.longest`).
+    pub longest_comeback: Duration,
     /// How much callers may ask.
     pub limits: LimitsPlan,
     /// Where answers are kept.

@@ -18,7 +18,9 @@ use super::value;
 pub struct TunnelPlan {
     /// WebSockets at once, of one route.
     pub max_connections: usize,
-    /// ... and of these from one address.
+    /// ... and of these of one user whose identity was proven.
+    pub max_per_user: usize,
+    /// ... of callers of whom no user is known: of one API key, else of one tenant at one address, else of one address.
     pub max_per_address: usize,
     /// Bytes of one message.
     pub max_message: usize,
@@ -56,6 +58,7 @@ pub(super) fn read(section: &mut Section<'_>, above: Option<&TunnelPlan>) -> Tun
     };
     let plan = TunnelPlan {
         max_connections: table.inherited("max_connections", value::count, above.map(|it| it.max_connections)),
+        max_per_user: table.inherited("max_per_user", value::count, above.map(|it| it.max_per_user)),
         max_per_address: table.inherited("max_per_address", value::count, above.map(|it| it.max_per_address)),
         max_message: table.inherited("max_message", &size, above.map(|it| it.max_message)),
         buffer: table.inherited("buffer", &size, above.map(|it| it.buffer)),

@@ -11,6 +11,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::calendar::Period;
 use crate::money::Usd;
+use crate::time::in_words;
 
 /// A provider's error answer.
 #[derive(Clone, Debug)]
@@ -61,14 +62,8 @@ impl Limited {
             "usd" => format!("{} USD", self.amount),
             what => format!("{} {what}", self.amount),
         };
-        let seconds = self.window.as_secs();
-        let window = match (seconds % 3600, seconds % 60) {
-            (0, _) => format!("{} h", seconds / 3600),
-            (_, 0) => format!("{} min", seconds / 60),
-            _ => format!("{} s", self.window.as_secs_f64()),
-        };
-        let wait = self.retry_after.as_secs_f64().ceil().max(1.0);
-        format!("Rate limit exceeded: {amount} in {window} are allowed. Please try again in {wait} s.").into()
+        let (window, wait) = (in_words(self.window), in_words(self.retry_after));
+        format!("Rate limit exceeded: {amount} in {window} are allowed. Please try again in {wait}.").into()
     }
 }
 
@@ -94,10 +89,10 @@ impl Spent {
         match &self.message {
             Some(message) => (&**message).into(),
             None => format!(
-                "The budget of {} USD per {} does not reach for this call. It is full again in {} s.",
+                "This call would exceed the budget of {} USD per {}. The budget resets in {}.",
                 self.amount,
                 self.period.as_str(),
-                self.retry_after.as_secs().max(1),
+                in_words(self.retry_after),
             )
             .into(),
         }

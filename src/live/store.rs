@@ -11,7 +11,7 @@ use crate::config::plan::Plan;
 use crate::estimate::Estimates;
 use crate::metrics::limits::StoreSample;
 use crate::policy::cache::cluster::Cluster;
-use crate::policy::limit::Limits;
+use crate::policy::limit::{Fronts, Limits};
 use crate::store::memory::Memory;
 use crate::store::redis::{Redis, Settings, Standing};
 use crate::store::shared::Shared;
@@ -86,7 +86,7 @@ pub(super) fn limits(plan: &Plan, chance: &Chance) -> (Limits, Option<Store>) {
     let memory = Memory::new(plan.limits.max_keys, chance);
     let estimates = Estimates::default();
     let Some(address) = &plan.store.address else {
-        return (Limits { meter: Arc::new(memory), estimates }, None);
+        return (Limits { meter: Arc::new(memory), estimates, fronts: Fronts::default() }, None);
     };
     let settings = Settings {
         purpose: "limit",
@@ -100,7 +100,8 @@ pub(super) fn limits(plan: &Plan, chance: &Chance) -> (Limits, Option<Store>) {
     let cluster = Arc::new(Cluster::new(Arc::new(Redis::new(kept, chance.apart(1)))));
     let redis = Arc::new(Redis::new(settings, chance.clone()));
     let meter = Arc::new(Shared::new(redis.clone(), memory, plan.store.on_store_error));
-    (Limits { meter: meter.clone(), estimates }, Some(Store { redis, meter, cluster }))
+    let limits = Limits { meter: meter.clone(), estimates, fronts: Fronts::default() };
+    (limits, Some(Store { redis, meter, cluster }))
 }
 
 /// The shared store over a connection of its own, for a use that no call waits for: it may take its time without making

@@ -74,6 +74,8 @@ pub struct LimitMetrics {
     keys: Gauge,
     evicted: Counter,
     unsettled: Counter,
+    fronts: Gauge,
+    busiest: Gauge<f64, AtomicU64>,
     up: Gauge,
     gateways: Gauge,
     operations: Counter,
@@ -103,6 +105,18 @@ impl LimitMetrics {
         );
         let unsettled = self.unsettled.clone();
         registry.register("tidegate_limit_unsettled", "Corrections that the shared store never got", unsettled);
+        let fronts = self.fronts.clone();
+        registry.register(
+            "tidegate_limit_shared_addresses",
+            "Addresses of proxies that server.trusted_proxies does not name; limits by address are not enforced for them",
+            fronts,
+        );
+        let busiest = self.busiest.clone();
+        registry.register(
+            "tidegate_limit_busiest_address_ratio",
+            "Share of the busiest address in the calls counted by address in the last 15 minutes; 0 below 20 calls",
+            busiest,
+        );
         registry.register("tidegate_store_up", "1 while the store answers", self.up.clone());
         registry.register("tidegate_store_gateways", "Gateways that share the store", self.gateways.clone());
         registry.register("tidegate_store_operations", "Operations sent to the store", self.operations.clone());
@@ -121,6 +135,12 @@ impl LimitMetrics {
     pub fn users_over(&self, period: &'static str, users: usize) {
         let users = i64::try_from(users).unwrap_or(i64::MAX);
         self.users_over.get_or_create(&PeriodLabels { period }).set(users);
+    }
+
+    /// Sets how many addresses stand for many callers, and the share of the busiest address.
+    pub fn fronts(&self, fronts: usize, busiest: f64) {
+        self.fronts.set(i64::try_from(fronts).unwrap_or(i64::MAX));
+        self.busiest.set(busiest);
     }
 
     /// One of each, for the reference.

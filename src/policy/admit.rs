@@ -1,18 +1,18 @@
-//! Admit: how many conversations (WebSockets) there may be at once, of one route and from one address. One more is refused
-//! before anybody is asked.
+//! Admit: how many WebSockets there may be at once, of one route and of one caller. One more is refused before anybody is
+//! asked. A user is counted as such, wherever its devices are; only callers of whom nobody is known are counted by address.
 //!
 //! Its place is held until the conversation ends. Calls that are answered need none: what bounds those is a limit.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::call::Call;
+use crate::call::{Call, Head};
 use crate::config::plan::TunnelPlan;
 use crate::fault::Fault;
 use crate::names::customer;
 use crate::stack::{Next, Outcome, Policy};
+use crate::store::Key;
 
 /// The conversations that there are, and what was said in all of them. Shared, and outlives the gateway that uses it.
 #[derive(Clone, Default)]
@@ -32,7 +32,7 @@ struct Shared {
 struct Route {
     open: usize,
     /// As many entries as conversations at most.
-    by_address: BTreeMap<IpAddr, usize>,
+    by_caller: BTreeMap<[u64; 2], usize>,
 }
 
 /// Counts, for those who look.
@@ -70,20 +70,22 @@ pub enum Overrun {
 
 impl Tunnels {
     /// A place for one more; the error says of how many there is none left.
-    fn enter(&self, route: &Arc<str>, address: IpAddr, plan: &TunnelPlan) -> Result<Place, usize> {
-        let address = customer(address);
+    fn enter(&self, route: &Arc<str>, shares: &[Share], max_connections: usize) -> Result<Place, usize> {
         let mut routes = self.lock();
         let own = routes.entry(route.clone()).or_default();
-        let from_there = own.by_address.get(&address).copied().unwrap_or(0);
-        if from_there >= plan.max_per_address {
-            return Err(plan.max_per_address);
+        let open = |share: &Share| own.by_caller.get(&share.caller.0).copied().unwrap_or(0);
+        if let Some(full) = shares.iter().find(|share| open(share) >= share.most) {
+            return Err(full.most);
         }
-        if own.open >= plan.max_connections {
-            return Err(plan.max_connections);
+        if own.open >= max_connections {
+            return Err(max_connections);
         }
         own.open += 1;
-        own.by_address.insert(address, from_there + 1);
-        Ok(Place { tunnels: self.clone(), route: route.clone(), address })
+        for share in shares {
+            *own.by_caller.entry(share.caller.0).or_default() += 1;
+        }
+        let callers = shares.iter().map(|share| share.caller).collect();
+        Ok(Place { tunnels: self.clone(), route: route.clone(), callers })
     }
 
     /// A message was passed on.
@@ -121,11 +123,33 @@ impl Tunnels {
     }
 }
 
+/// How many places one caller may have.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    caller: Key,
+    most: usize,
+}
+
+/// The shares that a conversation of this caller counts in. Who has proven to be somebody is counted as that, wherever the
+/// devices are. What a caller only says may be made up: it counts for its address too, unless many come from there.
+fn shares(plan: &TunnelPlan, head: &Head) -> Vec<Share> {
+    let user = head.user.as_deref().map(|user| Share { caller: Key::of(&["user", user]), most: plan.max_per_user });
+    let key = head.api_key.as_deref().filter(|_| head.is_proven && user.is_none());
+    let key = key.map(|key| Share { caller: Key::of(&["api_key", key]), most: plan.max_per_address });
+    let is_known = head.is_proven && (user.is_some() || key.is_some());
+    let counts_address = !is_known && !head.is_address_shared;
+    let address = counts_address.then(|| {
+        let address = customer(head.address).to_string();
+        Share { caller: Key::of(&["address", &address]), most: plan.max_per_address }
+    });
+    [user, key, address].into_iter().flatten().collect()
+}
+
 /// A conversation's place, until it is dropped.
 struct Place {
     tunnels: Tunnels,
     route: Arc<str>,
-    address: IpAddr,
+    callers: Vec<Key>,
 }
 
 impl Drop for Place {
@@ -133,10 +157,12 @@ impl Drop for Place {
         let mut routes = self.tunnels.lock();
         let Some(own) = routes.get_mut(&self.route) else { return };
         own.open = own.open.saturating_sub(1);
-        if let Some(from_there) = own.by_address.get_mut(&self.address) {
-            *from_there = from_there.saturating_sub(1);
-            if *from_there == 0 {
-                own.by_address.remove(&self.address);
+        for caller in &self.callers {
+            if let Some(open) = own.by_caller.get_mut(&caller.0) {
+                *open = open.saturating_sub(1);
+                if *open == 0 {
+                    own.by_caller.remove(&caller.0);
+                }
             }
         }
         if own.open == 0 {
@@ -163,7 +189,7 @@ impl Policy for Admit {
     const NAME: &'static str = "admit";
 
     async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
-        let entered = self.tunnels.enter(&call.head.route, call.head.address, &self.plan);
+        let entered = self.tunnels.enter(&call.head.route, &shares(&self.plan, &call.head), self.plan.max_connections);
         let place = entered.map_err(|limit| Fault::Crowded { limit })?;
         let reply = next.call(call).await?;
         Ok(reply.on_end(move |_| drop(place)))
@@ -172,45 +198,98 @@ impl Policy for Admit {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
+    use http::{HeaderMap, Method};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::call::Wishes;
     use crate::config::{self, Variables};
 
-    fn plan(all: usize, each: usize) -> TunnelPlan {
-        let text = format!("[tunnel]\nmax_connections = {all}\nmax_per_address = {each}\n[route.openai-realtime]\n");
+    fn plan(user: usize, address: usize) -> TunnelPlan {
+        let text = format!("[tunnel]\nmax_per_user = {user}\nmax_per_address = {address}\n[route.openai-realtime]\n");
         let plan = config::load(Some(("x.toml", &text)), &Variables::default()).unwrap();
         let route = plan.routes.iter().find(|route| &*route.name == "openai-realtime").unwrap();
         (**route.tunnel.as_ref().unwrap()).clone()
     }
 
+    fn head(user: Option<&str>, api_key: Option<&str>, is_proven: bool, is_address_shared: bool) -> Head {
+        Head {
+            id: "1".into(),
+            route: "a".into(),
+            tenant: "t".into(),
+            is_tenant_named: false,
+            user: user.map(Into::into),
+            role: None,
+            tier: "free".into(),
+            api_key: api_key.map(Into::into),
+            credential: None,
+            wishes: Wishes::default(),
+            is_proven,
+            address: IpAddr::from([192, 0, 2, 1]),
+            is_address_shared,
+            method: Method::GET,
+            headers: HeaderMap::new(),
+            received: jiff::Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn whoever_is_known_is_counted_as_such_and_everybody_else_by_address() {
+        let plan = plan(2, 3);
+        // How many of these callers, all at one address, get a place.
+        let admitted = |heads: &[Head]| {
+            let (tunnels, route) = (Tunnels::default(), "a".into());
+            let places: Vec<Place> =
+                heads.iter().filter_map(|head| tunnels.enter(&route, &shares(&plan, head), 100).ok()).collect();
+            places.len()
+        };
+        let each = |make: &dyn Fn(&str) -> Head| ["a", "b", "c", "d", "e"].map(make);
+        assert_eq!(admitted(&each(&|_| head(Some("u"), None, true, false))), 2, "one user");
+        assert_eq!(admitted(&each(&|user| head(Some(user), None, true, false))), 5, "the tablets of one shop");
+        assert_eq!(admitted(&each(&|user| head(Some(user), None, false, false))), 3, "users that anybody can invent");
+        assert_eq!(admitted(&each(&|key| head(None, Some(key), true, false))), 5);
+        assert_eq!(admitted(&each(&|_| head(None, Some("k"), true, false))), 3, "one key, of many users");
+        assert_eq!(admitted(&each(&|key| head(None, Some(key), false, false))), 3, "keys that nobody has checked");
+        assert_eq!(admitted(&each(&|_| head(None, None, false, false))), 3);
+        assert_eq!(admitted(&each(&|_| head(None, None, false, true))), 5, "many behind one load balancer");
+    }
+
     proptest! {
         #[test]
         fn there_are_never_more_than_may_be_and_none_is_left_behind(
-            steps in prop::collection::vec((0u8..2, 0u8..4, any::<bool>()), 1..80),
+            steps in prop::collection::vec((0u8..2, 0u64..4, any::<bool>()), 1..80),
         ) {
-            let (plan, tunnels) = (plan(5, 2), Tunnels::default());
+            let tunnels = Tunnels::default();
             let routes: [Arc<str>; 2] = ["a".into(), "b".into()];
             let mut held: Vec<Place> = Vec::new();
             for (route, number, leaves) in steps {
                 if leaves && !held.is_empty() {
-                    held.remove(usize::from(number) % held.len());
+                    held.remove(usize::try_from(number).unwrap() % held.len());
                     continue;
                 }
-                let (route, address) = (&routes[usize::from(route)], IpAddr::from([10, 0, 0, number]));
+                let (route, caller) = (&routes[usize::from(route)], Key([number, 0]));
+                // Each caller has a share of its own, and one that all have in common.
+                let own = [Share { caller, most: 2 }, Share { caller: Key([9, 9]), most: 4 }];
                 let of_route = held.iter().filter(|place| place.route == *route).count();
-                let from_there = held.iter().filter(|place| place.route == *route && place.address == address).count();
-                match tunnels.enter(route, address, &plan) {
+                let of_caller =
+                    held.iter().filter(|place| place.route == *route && place.callers[0] == caller).count();
+                match tunnels.enter(route, &own, 5) {
                     Ok(place) => {
-                        prop_assert!(of_route < 5 && from_there < 2);
+                        prop_assert!(of_route < 4 && of_caller < 2);
                         held.push(place);
                     }
-                    Err(limit) => prop_assert_eq!(limit, if from_there >= 2 { 2 } else { 5 }),
+                    Err(limit) => prop_assert_eq!(limit, if of_caller >= 2 { 2 } else { 4 }),
                 }
                 prop_assert_eq!(tunnels.report().open, held.len());
             }
             held.clear();
             prop_assert!(tunnels.lock().is_empty());
+            let crowd = |number| tunnels.enter(&routes[0], &[Share { caller: Key([number, 0]), most: 2 }], 1);
+            let first = crowd(1);
+            prop_assert_eq!(crowd(2).err(), Some(1));
+            drop(first);
         }
     }
 }

@@ -138,7 +138,8 @@ fn settle(held: &[Held], came: &[Part], purses: &Purses, prices: &Prices) {
 fn key(plan: &BudgetPlan, head: &Head) -> Option<Key> {
     // Another amount is the same purse: who raises a budget does not give everybody a new one.
     let start = plan.period.start(head.received).as_second();
-    KeyPlan::first(&plan.key, &format!("budget {} {} {start}", plan.name, plan.period.as_str()), head)
+    let name = format!("budget {} {} {start}", plan.name, plan.period.as_str());
+    KeyPlan::first(&plan.key, &name, head).map(|counted| counted.key)
 }
 
 fn draws(purses: &[(&Arc<BudgetPlan>, Key)], cost: Usd, now: Timestamp) -> Vec<Draw> {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use crate::budget::RetryBudget;
 use crate::call::Call;
 use crate::config::plan::{ModelChoice, TargetPlan};
-use crate::fault::{Fault, Retry};
+use crate::fault::{DEFAULT_RETRY_AFTER, Fault, Retry};
 use crate::reply::Reply;
 use crate::stack::{Next, Outcome, Stack};
 use crate::switch::Switch;
@@ -54,9 +54,6 @@ struct Failed {
 
 /// Its name.
 const NAME: &str = "failover";
-
-/// When trying again makes sense if no target says.
-const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 impl Failover {
     /// Asks `targets` in this order; only the first of them when the call must not be repeated.

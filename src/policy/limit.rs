@@ -3,15 +3,17 @@
 //! What tokens will be is estimated before and corrected when the answer ends, however it ends. Who counts, in this process
 //! or in a store that gateways share, is the meter's business; how a refusal is spelt is the caller's dialect's.
 
+mod fronts;
 mod rule;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::fronts::{Fronts, FrontsReport};
 use self::rule::Rule;
 use crate::call::{Ask, Call, Head};
 use crate::charge::{Charge, Part};
-use crate::config::plan::{LimitPlan, LimitsPlan, Price, Prices, Quantity, RoutePlan};
+use crate::config::plan::{Counted, LimitPlan, LimitsPlan, Price, Prices, Quantity, RoutePlan};
 use crate::estimate::Estimates;
 use crate::fault::{Fault, Limited};
 use crate::reply::Usage;
@@ -26,6 +28,8 @@ pub struct Limits {
     pub meter: Arc<dyn Meter>,
     /// What calls are expected to take.
     pub estimates: Estimates,
+    /// Behind which addresses there are many callers.
+    pub fronts: Fronts,
 }
 
 /// Something that was taken and must be settled.
@@ -78,17 +82,25 @@ impl Limit {
             _ => Usage::default(),
         };
         let model = ask.and_then(Ask::model).unwrap_or_default();
-        let mut counted: Vec<(&Rule, Take)> = Vec::with_capacity(matching.len());
-        for rule in matching {
-            // Nobody to count: no part of any of the rule's keys is known.
-            let Some(key) = rule.key(head) else { continue };
-            // Who will answer is not known yet: the general price is the estimate.
-            let cost = units(rule.plan.quantity, estimate, self.prices.of("", model).price);
-            counted.push((rule, Take { key, rate: rule.plan.rate, cost, is_enforced: rule.plan.is_enforced }));
-        }
-        if counted.is_empty() {
+        // Nobody to count: no part of any of a rule's keys is known.
+        let mut known: Vec<(&Rule, Counted)> =
+            matching.into_iter().filter_map(|rule| Some((rule, rule.counted(head)?))).collect();
+        replace(&mut known);
+        if known.is_empty() {
             return Ok(Vec::new());
         }
+        if ask.is_some() && known.iter().any(|(_, counted)| counted.is_by_address) {
+            self.limits.fronts.note(head.address);
+        }
+        let take = |(rule, counted): (_, Counted)| {
+            let rule: &Rule = rule;
+            // Who will answer is not known yet: the general price is the estimate.
+            let cost = units(rule.plan.quantity, estimate, self.prices.of("", model).price);
+            // Of many callers behind one address nobody has taken too much.
+            let is_enforced = rule.plan.is_enforced && !(counted.is_by_address && head.is_address_shared);
+            (rule, Take { key: counted.key, rate: rule.plan.rate, cost, is_enforced })
+        };
+        let counted: Vec<(&Rule, Take)> = known.into_iter().map(take).collect();
         let takes: Vec<Take> = counted.iter().map(|(_, take)| *take).collect();
         let taken = self.limits.meter.take(&takes).await.map_err(|_| Fault::StoreOut)?;
         let is_admitted = taken.is_admitted(&takes);
@@ -102,6 +114,13 @@ impl Limit {
         };
         Ok(counted.iter().zip(&taken.verdicts).filter_map(entry).collect())
     }
+}
+
+/// Leaves out the rules for everybody that a rule of the caller's own tier takes the place of.
+fn replace(known: &mut Vec<(&Rule, Counted)>) {
+    let instead: Vec<Quantity> =
+        known.iter().filter(|(rule, _)| rule.is_instead()).map(|(rule, _)| rule.plan.quantity).collect();
+    known.retain(|(rule, _)| !rule.plan.tiers.is_empty() || !instead.contains(&rule.plan.quantity));
 }
 
 /// How much of a rule's quantity a call takes.
@@ -133,7 +152,7 @@ fn note(trail: &Trail, counted: &[(&Rule, Take)], taken: &Taken, is_admitted: bo
         // What a refused call would have taken was not taken.
         let debt = debt.saturating_sub(charged);
         let interval = rate.interval();
-        let decision = match (rule.plan.is_enforced, verdict.fits) {
+        let decision = match (take.is_enforced, verdict.fits) {
             (true, false) => Decision::Refused,
             (true, true) if is_admitted => Decision::Admitted,
             (true, true) => Decision::NotCharged,

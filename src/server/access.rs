@@ -87,7 +87,7 @@ pub(super) async fn admit_token(gateway: &Gateway, from: IpAddr, headers: &Heade
     let is_guess = shown.is_broken || shown.bearer.is_some();
     if is_guess && let Some(wait) = gateway.door.note_failure(from).await {
         let refusal = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens came from this address");
-        return Err(refusal.with(header::RETRY_AFTER, wait.as_secs().saturating_add(1)));
+        return Err(refusal.with(header::RETRY_AFTER, ingress::comeback(gateway, None).seconds(wait)));
     }
     if is_guess {
         tracing::warn!(target: "tidegate::audit", address = %from, "a wrong admin token was shown");

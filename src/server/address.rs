@@ -10,6 +10,10 @@ use http::HeaderMap;
 use ipnet::IpNet;
 
 use crate::config::plan::{ProxyHeader, ServerPlan};
+use crate::networks;
+
+/// How many proxies of a header are looked at that nobody trusts.
+const MOST_HOPS: usize = 32;
 
 /// The other end of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +34,22 @@ impl From<IpAddr> for Peer {
 /// The caller's address.
 pub(super) fn of_caller(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet], header: ProxyHeader) -> IpAddr {
     walk(peer, headers, trusted, header).0
+}
+
+/// The client that a proxy names which nobody trusts: of the addresses in its header the last one that is not a private
+/// network's, else the first. Only to tell clients apart: it may be invented, so nobody is counted by it.
+pub(super) fn of_client(headers: &HeaderMap) -> Option<IpAddr> {
+    const NAMED: [&str; 4] = ["x-forwarded-for", "forwarded", "x-real-ip", "cf-connecting-ip"];
+    let name = NAMED.into_iter().find(|name| headers.contains_key(*name))?;
+    let address = |item: &str| if name == "forwarded" { pair(item, "for").and_then(node) } else { node(item) };
+    let mut first = None;
+    for address in items(headers, name).take(MOST_HOPS).flatten().filter_map(address) {
+        if !networks::is_near(address) {
+            return Some(address);
+        }
+        first = Some(address);
+    }
+    first
 }
 
 /// True when the caller's own connection is encrypted: the one to the gateway, or the one to the first trusted proxy, if that
@@ -144,6 +164,25 @@ mod tests {
         assert_eq!(seen("10.0.0.1", &[]), "10.0.0.1");
         assert_eq!(seen("fd00::1", &["[2001:db8::1]:4711"]), "2001:db8::1");
         assert_eq!(seen("10.0.0.1", &["192.0.2.1:4711"]), "192.0.2.1");
+    }
+
+    #[test]
+    fn clients_are_told_apart_behind_a_proxy_that_nobody_trusts() {
+        let client = |pairs: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.append(*name, value.parse().unwrap());
+            }
+            of_client(&headers).map(|address| address.to_string())
+        };
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(client(&[]), None);
+        assert_eq!(client(&[("x-forwarded-for", "192.0.2.1")]), text("192.0.2.1"));
+        assert_eq!(client(&[("x-forwarded-for", "9.9.9.9, 192.0.2.1, 10.0.0.1")]), text("192.0.2.1"), "what it added");
+        assert_eq!(client(&[("x-forwarded-for", "10.1.0.7, 10.0.0.1")]), text("10.1.0.7"), "a network of one's own");
+        assert_eq!(client(&[("forwarded", "for=\"[2001:db8::1]:80\";proto=https")]), text("2001:db8::1"));
+        assert_eq!(client(&[("x-real-ip", "192.0.2.1")]), text("192.0.2.1"));
+        assert_eq!(client(&[("x-forwarded-for", "unknown")]), None);
     }
 
     #[test]

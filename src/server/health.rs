@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use super::configuration;
-use crate::caller::{Answered, AnsweredBody, ProviderSnapshot, Snapshot};
+use crate::caller::{Answered, AnsweredBody, Comeback, ProviderSnapshot, Snapshot};
 use crate::config::plan::{ProviderKind, ProviderPlan, Usable};
 use crate::fault::Fault;
 use crate::gateway::Gateway;
@@ -72,11 +72,12 @@ pub(super) fn is_limited(path: &str) -> bool {
 }
 
 /// Refuses a page to whoever asked too often.
-pub(super) fn refuse(fault: &Fault) -> Answered {
-    let wait = fault.retry_after().unwrap_or_default().as_secs_f64().ceil().max(1.0) as u64;
+pub(super) fn refuse(fault: &Fault, comeback: Comeback) -> Answered {
+    let status = fault.status();
+    let wait = comeback.of(status, fault);
     let body = json!({"error": fault.public(), "code": fault.code(), "retryAfter": wait});
-    let mut answered = json_answer(fault.status(), &body);
-    answered.headers.insert(header::RETRY_AFTER, wait.into());
+    let mut answered = json_answer(status, &body);
+    answered.headers.extend(wait.map(|wait| (header::RETRY_AFTER, wait.into())));
     answered
 }
 

@@ -27,12 +27,13 @@ use super::{
 };
 use crate::budget::Attempts;
 use crate::call::{Ask, Call, Head, Pace, Principal, Wishes};
-use crate::caller::{About, Answered, AnsweredBody, Caller, Incoming, unspellable};
+use crate::caller::{About, Answered, AnsweredBody, Comeback, Incoming, unspellable};
 use crate::config::plan::{CallKind, TunnelPlan};
-use crate::fault::{Fault, RequestFault};
+use crate::fault::{DEFAULT_RETRY_AFTER, Fault, RequestFault, is_for_later};
 use crate::gateway::{Gateway, Route};
 use crate::headers;
 use crate::names::is_plain_id;
+use crate::networks;
 use crate::policy::auth::{Auth, Shown, Visitor};
 use crate::policy::observe::{OPERATOR, Watch};
 use crate::reply::{self, Reply};
@@ -80,12 +81,13 @@ where
     let mut answered = work.await.unwrap_or_else(|_| {
         let fault = Fault::Internal { detail: Fault::PANIC.into() };
         watch.failed(&fault);
-        visit.refuse(gateway.nearest_dialect(parts.uri.path()), CallKind::Any, None, &fault, &watch)
+        visit.refuse(&fault, &watch)
     });
     let is_secure = address::is_secure(peer, &parts.headers, &gateway.plan.server);
     security::tell(&gateway.plan.edge.security, is_secure, &mut answered.headers);
     cors::tell(&gateway.plan.edge.cors, &parts.headers, &mut answered.headers);
     limits::tell(&mut answered.headers, &watch.trail.facts().limits, gateway.world.now());
+    say_when(gateway, &mut answered);
     let answered = compress::pack(gateway.plan.edge.compression, &parts.headers, answered);
     let was_asked = asked_id.is_some();
     match answered.body {
@@ -122,9 +124,26 @@ where
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
     let visit = Visit { gateway, peer: peer.into(), id: &id, parts: &parts };
     let mut answered = watch.subject().clone().during(visit.operate(current, body, &mut watch)).await;
+    say_when(gateway, &mut answered);
     security::tell(&gateway.plan.edge.security, false, &mut answered.headers);
     let answered = compress::pack(gateway.plan.edge.compression, &parts.headers, answered);
     respond(answered, watch, &id, false)
+}
+
+/// When a caller who is refused here may come back; `route` is the one that was asked, where that is known.
+pub(super) fn comeback(gateway: &Gateway, route: Option<&Route>) -> Comeback {
+    // After this time a provider is asked again, whatever it said: then the caller should be there.
+    let of_targets = route.and_then(|route| route.plan.targets.iter().map(|it| it.provider.quota.longest).min());
+    let longest = of_targets.unwrap_or(gateway.plan.longest_comeback);
+    Comeback { longest, fraction: gateway.world.chance().fraction() }
+}
+
+/// Makes sure that whoever is told to come back later is told when, whoever has refused it.
+fn say_when(gateway: &Gateway, answered: &mut Answered) {
+    if is_for_later(answered.status) && !answered.headers.contains_key(header::RETRY_AFTER) {
+        let seconds = comeback(gateway, None).seconds(DEFAULT_RETRY_AFTER);
+        answered.headers.insert(header::RETRY_AFTER, seconds.into());
+    }
 }
 
 fn respond(answered: Answered, mut watch: Watch, id: &str, was_asked: bool) -> Response<ResponseBody> {
@@ -232,7 +251,7 @@ impl Visit<'_> {
             }
             Err(fault) => {
                 watch.failed(&fault);
-                return self.refuse(self.gateway.nearest_dialect(path), CallKind::Any, None, &fault, watch);
+                return self.refuse(&fault, watch);
             }
         }
         if health::is_limited(path)
@@ -240,7 +259,7 @@ impl Visit<'_> {
         {
             watch.routed(&health::ROUTE, OPERATOR);
             watch.failed(&fault);
-            return health::refuse(&fault);
+            return health::refuse(&fault, comeback(self.gateway, None));
         }
         if let Some(answered) = health::answer(self.gateway, &self.parts.method, path, &self.parts.headers) {
             watch.routed(&health::ROUTE, OPERATOR);
@@ -259,7 +278,7 @@ impl Visit<'_> {
             watch.routed(&usage::ROUTE, OPERATOR);
             return self.tell_usage(watch).await.unwrap_or_else(|fault| {
                 watch.failed(&fault);
-                self.refuse(self.gateway.nearest_dialect(path), CallKind::Any, None, &fault, watch)
+                self.refuse(&fault, watch)
             });
         }
         if let Some(simulation) = self.gateway.world.simulation()
@@ -277,7 +296,7 @@ impl Visit<'_> {
             Err(fault) => {
                 let fault = Fault::from(fault);
                 watch.failed(&fault);
-                return self.refuse(self.gateway.nearest_dialect(path), CallKind::Any, None, &fault, watch);
+                return self.refuse(&fault, watch);
             }
         };
         watch.routed(&route.plan.name, route.plan.caller.as_str());
@@ -410,6 +429,7 @@ impl Visit<'_> {
                     is_tenant_named: principal.is_tenant_named,
                     user: principal.user.clone(),
                     api_key: principal.api_key.clone(),
+                    is_proven: true,
                     ..self.nobody()
                 };
                 self.gateway.health_limit.admit(&head, &watch.trail).await?;
@@ -504,28 +524,30 @@ impl Visit<'_> {
     /// Refuses with a fault that may not have been noted yet.
     fn fail(&self, route: &Route, head: Option<&Head>, ask: Option<&Ask>, fault: &Fault, watch: &Watch) -> Answered {
         watch.failed(fault);
-        match head {
-            Some(head) => route.dialect.refuse(&self.about(route.plan.call, head, ask, watch), fault),
-            None => self.refuse(route.dialect, route.plan.call, None, fault, watch),
-        }
+        let nobody;
+        let head = match head {
+            Some(head) => head,
+            None => {
+                nobody = self.nobody();
+                &nobody
+            }
+        };
+        let about = self.about(route.plan.call, head, ask, watch);
+        route.dialect.refuse(&About { comeback: comeback(self.gateway, Some(route)), ..about }, fault)
     }
 
-    /// Refuses before it is known who calls.
-    fn refuse(
-        &self,
-        dialect: &dyn Caller,
-        call: CallKind,
-        ask: Option<&Ask>,
-        fault: &Fault,
-        watch: &Watch,
-    ) -> Answered {
-        let head = self.nobody();
-        dialect.refuse(&self.about(call, &head, ask, watch), fault)
+    /// Refuses before it is known what is asked, in the dialect of the routes that are nearest to the path.
+    fn refuse(&self, fault: &Fault, watch: &Watch) -> Answered {
+        let (head, dialect) = (self.nobody(), self.gateway.nearest_dialect(self.parts.uri.path()));
+        let about = self.about(CallKind::Any, &head, None, watch);
+        dialect.refuse(&About { comeback: comeback(self.gateway, None), ..about }, fault)
     }
 
     fn about<'b>(&'b self, call: CallKind, head: &'b Head, ask: Option<&'b Ask>, watch: &Watch) -> About<'b> {
         let (now, prices) = (self.gateway.world.now(), &self.gateway.plan.prices);
-        About { call, head, ask, now, elapsed: watch.started().elapsed(), prices }
+        // Chance is asked only where somebody is refused.
+        let comeback = Comeback { longest: self.gateway.plan.longest_comeback, fraction: 0.0 };
+        About { call, head, ask, now, elapsed: watch.started().elapsed(), prices, comeback }
     }
 
     fn nobody(&self) -> Head {
@@ -541,7 +563,9 @@ impl Visit<'_> {
             method: self.parts.method.clone(),
             credential: None,
             wishes: Wishes::default(),
+            is_proven: false,
             address: self.address(),
+            is_address_shared: self.is_address_shared(),
             headers: HeaderMap::new(),
             received: self.gateway.world.now(),
         }
@@ -567,7 +591,9 @@ impl Visit<'_> {
             method: self.parts.method.clone(),
             credential: credential.flatten(),
             wishes: wishes::read(headers),
+            is_proven: is_asked,
             address: self.address(),
+            is_address_shared: self.is_address_shared(),
             headers: headers::to_provider(headers),
             received: self.gateway.world.now(),
         })
@@ -606,6 +632,14 @@ impl Visit<'_> {
             (None, Some(user)) if is_asked => Some(digest(format!("user {user}").as_bytes())),
             _ => credentials::fingerprint(&self.parts.headers),
         }
+    }
+
+    /// True when many callers come through the peer, of which the config says nothing.
+    fn is_address_shared(&self) -> bool {
+        let (peer, fronts) = (self.peer.address, &self.gateway.live.limits().fronts);
+        self.gateway.plan.server.trusted_proxies.is_empty()
+            && networks::is_near(peer)
+            && fronts.has_many(peer, address::of_client(&self.parts.headers))
     }
 
     fn address(&self) -> IpAddr {

@@ -325,6 +325,8 @@ struct Expected {
     headers: BTreeMap<String, String>,
     /// Headers that the answer must not have.
     no_headers: Vec<String>,
+    /// The fewest and the most seconds that `Retry-After` may say.
+    retry_after: Option<[u64; 2]>,
     /// The body broke off.
     aborted: bool,
     /// When the answer must be over, from the call's start: not before, not after.
@@ -564,7 +566,29 @@ fn streamed_text(body: &str) -> String {
     values.filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
 }
 
+/// The longest wait that callers are told (`quota.longest`), in seconds.
+const LONGEST_WAIT: u64 = 60;
+
 impl Expected {
+    /// What is wrong with the wait that an answer tells. Whoever is told to come back later is told when, as a whole number of
+    /// seconds that is no longer than the longest, and the body says the same; in every scenario.
+    fn unclear_wait(&self, seen: &Seen) -> Option<String> {
+        let told = seen.headers.get("retry-after").map(|value| value.to_str().unwrap_or("?").to_owned());
+        let seconds = told.as_ref().and_then(|told| told.parse::<u64>().ok());
+        let [least, most] = self.retry_after.unwrap_or([1, LONGEST_WAIT]);
+        let is_wanted = matches!(seen.status, 429 | 503) || self.retry_after.is_some();
+        let is_clear = match seconds {
+            Some(seconds) => (least..=most).contains(&seconds),
+            None => told.is_none() && !is_wanted,
+        };
+        if !is_clear {
+            return Some(format!("status {} with retry-after {told:?} instead of {least} to {most}", seen.status));
+        }
+        let body: serde_json::Value = serde_json::from_str(&seen.body).unwrap_or_default();
+        let repeated = body.get("retryAfter").filter(|repeated| repeated.as_u64() != seconds);
+        repeated.map(|repeated| format!("the body says {repeated} where the header says {told:?}"))
+    }
+
     fn compare(&self, seen: &Seen) -> Vec<String> {
         let mut problems = Vec::new();
         if let Some(status) = self.status
@@ -593,6 +617,7 @@ impl Expected {
         for name in self.no_headers.iter().filter(|name| seen.headers.contains_key(name.as_str())) {
             problems.push(format!("header {name} is there"));
         }
+        problems.extend(self.unclear_wait(seen));
         if self.aborted != seen.aborted {
             problems.push(format!("aborted is {}: {}", seen.aborted, seen.body));
         }

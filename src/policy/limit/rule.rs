@@ -5,8 +5,7 @@
 use std::sync::Arc;
 
 use crate::call::Head;
-use crate::config::plan::{KeyPlan, LimitPlan, Quantity};
-use crate::store::Key;
+use crate::config::plan::{Counted, KeyPlan, LimitPlan, Quantity};
 
 /// One rule.
 #[derive(Clone)]
@@ -28,13 +27,19 @@ impl Rule {
         is_tier && (plan.methods.is_empty() || plan.methods.contains(&head.method))
     }
 
+    /// True when it takes the place of the rules for everybody that count the same, for callers of its tiers. One that refuses
+    /// nothing takes nobody's.
+    pub(super) fn is_instead(&self) -> bool {
+        !self.plan.tiers.is_empty() && !self.plan.is_also && self.plan.is_enforced
+    }
+
     /// True when what is counted is known only when the answer has ended.
     pub(super) fn counts_tokens(&self) -> bool {
         self.plan.quantity != Quantity::Requests
     }
 
     /// Who is counted: the first of the rule's keys of which every part is known.
-    pub(super) fn key(&self, head: &Head) -> Option<Key> {
+    pub(super) fn counted(&self, head: &Head) -> Option<Counted> {
         KeyPlan::first(&self.plan.key, &self.fingerprint, head)
     }
 }

@@ -303,6 +303,7 @@ mod tests {
     fn plan() -> TunnelPlan {
         TunnelPlan {
             max_connections: 1,
+            max_per_user: 1,
             max_per_address: 1,
             max_message: TERMS.max_message,
             buffer: TERMS.buffer,
