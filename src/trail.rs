@@ -132,6 +132,8 @@ pub struct Facts {
     pub variant: Option<Taken>,
     /// In what way the answer was less than what was asked for.
     pub degraded: Option<Degraded>,
+    /// That another target or model answered than was asked for, as far as it was known when the answer began.
+    pub fallback: Option<Fallback>,
     /// What each rule said that limits this call.
     pub limits: Vec<LimitFact>,
     /// What became of a conversation both ways, if there was one.
@@ -198,6 +200,7 @@ impl Facts {
             account: None,
             variant: None,
             degraded: None,
+            fallback: None,
             limits: Vec::new(),
             tunnel: None,
             auth: None,
@@ -221,6 +224,16 @@ impl Facts {
         self.attempts
             .iter()
             .rposition(|attempt| attempt.answered.is_some() && !matches!(attempt.outcome, Outcome::Failed(_)))
+    }
+
+    /// Why another target or model answered than was asked for; `resume` where that was so for the end of a stream alone.
+    pub fn fallback(&self) -> Option<&'static str> {
+        let is_resumed = || {
+            let served = self.served().filter(|served| served.reason == Reason::Resume)?;
+            let began = self.attempts.iter().find(|attempt| attempt.answered.is_some())?;
+            (began.provider != served.provider || began.model != served.model).then_some("resume")
+        };
+        self.fallback.as_ref().map(|fallback| fallback.why).or_else(is_resumed)
     }
 
     /// Tokens of the call, where the provider counted them: those of a continued answer as [`Usage::with_said`] has them.
@@ -353,6 +366,19 @@ impl Direction {
             Direction::Answer => "answer",
         }
     }
+}
+
+/// That another target or model answered than was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    /// What led there: `failover`, `hedge`, `model_map`, `budget` or `variant`.
+    pub why: &'static str,
+    /// The model that the caller asked for, if it named one.
+    pub asked: Option<Arc<str>>,
+    /// Who answered.
+    pub provider: Arc<str>,
+    /// With which model.
+    pub model: Option<Arc<str>>,
 }
 
 /// A variant that a call was given.

@@ -16,7 +16,7 @@ use super::balance::{Instances, Lease};
 use super::stream::{Bodies, Events, Watchdog};
 use super::transport::{Opened, Response, SendFault, Transport};
 use super::{Decoded, Expect, Provider, Request, ResponseHead};
-use crate::call::{Ask, Call};
+use crate::call::{Ask, Call, Endpoint, Wire};
 use crate::config::plan::{Propagation, ProviderPlan};
 use crate::fault::Fault;
 use crate::gather;
@@ -142,6 +142,8 @@ impl Exchange {
         let mut body = Bodies::new(body, Watchdog::new(call.deadline, call.pace.idle));
         let result = if !head.status.is_success() {
             Err(self.refusal(head, &mut body).await)
+        } else if !is_whole(&call.ask, head.status) {
+            Err(self.broken(format!("status {}, which is no complete answer", head.status.as_u16())))
         } else {
             match self.dialect.expect(call, &head) {
                 Expect::Whole => self.whole(call, head, &mut body).await,
@@ -202,7 +204,7 @@ impl Exchange {
 
     async fn whole(&self, call: &Call, head: ResponseHead, body: &mut Bodies) -> stack::Outcome {
         let bytes = self.collect(body, self.provider.max_reply).await?;
-        if head.status == StatusCode::NO_CONTENT {
+        if matches!(head.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
             return Ok(self.raw(call, &head, Body::Whole(bytes)));
         }
         let Decoded { reply, usage } = self.dialect.decode(call, &self.provider, head, bytes)?;
@@ -290,6 +292,17 @@ impl Next for Exchange {
 
     fn describe(&self, names: &mut Vec<&'static str>) {
         names.push("transport");
+    }
+}
+
+/// True for the statuses of success that a complete answer may have. Where a model's answer is wanted, 202 (it is not there yet),
+/// 204, 205 (there is none), 206 (a part of it), 207, 208 and 226 (something about it) are none. What is passed through may say any
+/// of them but 206: no part was asked for, as `Range` is not passed on.
+fn is_whole(ask: &Ask, status: StatusCode) -> bool {
+    match ask {
+        Ask::Wire(Wire { endpoint: Endpoint::Other, .. }) => status != StatusCode::PARTIAL_CONTENT,
+        // 203: a proxy on the way has changed something. It is complete, and not kept.
+        _ => matches!(status, StatusCode::OK | StatusCode::CREATED | StatusCode::NON_AUTHORITATIVE_INFORMATION),
     }
 }
 

@@ -196,6 +196,9 @@ impl Simulated {
             // Whatever was asked for: an error is JSON.
             answer.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
+        if behaviour.has_odd_success() {
+            answer.status = StatusCode::from_u16(behaviour.status).unwrap_or(StatusCode::OK);
+        }
         answer.headers.insert("x-request-id", HeaderValue::from_static("sim-request"));
         answer.headers.extend(behaviour.head(false));
         Ok(respond(answer, Some(&behaviour), running))
@@ -242,7 +245,7 @@ impl Simulated {
             }
             FaultKind::Hang => std::future::pending().await,
             FaultKind::Reset => return Err(SendFault::Broken("connection reset".into())),
-            FaultKind::Status => {
+            FaultKind::Status if !behaviour.has_odd_success() => {
                 let status = StatusCode::from_u16(behaviour.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 return Ok(Met::Refused(respond(self.refusal(status, &behaviour), None, running)));
             }

@@ -181,6 +181,8 @@ impl Teller<'_> {
             "cache": facts.cache.map(CacheResult::as_str),
             "variant": facts.variant.as_ref().map(|taken| &*taken.name),
             "degraded": facts.degraded.map(Degraded::as_str),
+            "fallback": facts.fallback(),
+            "modelAsked": facts.fallback.as_ref().and_then(|fallback| fallback.asked.as_deref()),
         })
     }
 

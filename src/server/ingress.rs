@@ -20,6 +20,7 @@ use super::address::{self, Peer};
 use super::body::ResponseBody;
 use super::current::Current;
 use super::intake::{self, Intake};
+use super::marks::{self, Served};
 use super::tunnel::{self, Tunnel, handshake};
 use super::{
     access, admin, authority, compress, control, cors, credentials, csrf, explain, flags, health, input, limits,
@@ -401,8 +402,13 @@ impl Visit<'_> {
             }
             Err(fault) => return self.fail(route, Some(&head), Some(&ask), &tunnel::unavailable(fault), watch),
         };
+        let served = Served::of(&reply);
         match reply.body {
-            reply::Body::Socket(socket) => handshake::agree(self.parts, socket, plan.clone()),
+            reply::Body::Socket(socket) => {
+                let mut answered = handshake::agree(self.parts, socket, plan.clone());
+                self.mark(route, &ask, &served, watch, &mut answered);
+                answered
+            }
             other => self.fail(route, Some(&head), Some(&ask), &unspellable(&other), watch),
         }
     }
@@ -507,8 +513,9 @@ impl Visit<'_> {
         let reply = self.ask(route, head, ask, watch).await?;
         let about = self.about(route.plan.call, head, Some(ask), watch);
         let is_menu = route.plan.call == CallKind::Menu;
-        let (degraded, cache) = (reply.degraded, reply.cache);
+        let (degraded, cache, served) = (reply.degraded, reply.cache, Served::of(&reply));
         let mut answered = route.dialect.encode(&about, reply)?;
+        self.mark(route, ask, &served, watch, &mut answered);
         if let Some(degraded) = degraded {
             answered.headers.insert(DEGRADED, HeaderValue::from_static(degraded.as_str()));
         }
@@ -519,6 +526,16 @@ impl Visit<'_> {
             self.gateway.live.note_menu(&head.tenant, health::menu_items(menu));
         }
         Ok(not_modified(&self.parts.method, &self.parts.headers, answered))
+    }
+
+    /// Tells the caller, and notes for operators, that another target or model has answered than was asked for.
+    fn mark(&self, route: &Route, ask: &Ask, served: &Served, watch: &Watch, answered: &mut Answered) {
+        let mut facts = watch.trail.facts();
+        let fallback = served.fallback(&route.plan, ask.model(), &facts);
+        if let Some(fallback) = &fallback {
+            marks::tell(&mut answered.headers, fallback);
+        }
+        facts.fallback = fallback;
     }
 
     /// Refuses with a fault that may not have been noted yet.

@@ -27,6 +27,7 @@ mod intake;
 mod limits;
 mod line;
 mod log_level;
+mod marks;
 mod page;
 mod patience;
 pub mod probes;

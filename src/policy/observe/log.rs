@@ -56,6 +56,8 @@ impl Watch {
                     cache = facts.cache.map(CacheResult::as_str),
                     variant = facts.variant.as_ref().map(|taken| &*taken.name),
                     degraded = facts.degraded.map(Degraded::as_str),
+                    fallback = facts.fallback(),
+                    model_asked = facts.fallback.as_ref().and_then(|fallback| fallback.asked.as_deref()),
                     limited_by = rule_that(facts, Decision::Refused),
                     budget = facts.budgets_spent.first().map(|budget| &**budget),
                     shadow_limited_by = rule_that(facts, Decision::ShadowRefused),

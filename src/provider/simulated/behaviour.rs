@@ -18,7 +18,7 @@ use crate::chance::Chance;
 pub struct Behaviour {
     /// What goes wrong.
     pub fault: FaultKind,
-    /// The status of `fault = "status"`: 400 to 599.
+    /// The status of `fault = "status"`: 200 to 599. Below 300 the answer is the usual one, under that status.
     pub status: u16,
     /// Seconds in the `Retry-After` of its refusals.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -199,10 +199,15 @@ impl Behaviour {
         head
     }
 
+    /// True when it answers as usual, but with another status of success.
+    pub(super) fn has_odd_success(&self) -> bool {
+        self.fault == FaultKind::Status && self.status < 300
+    }
+
     /// What makes no sense, and what is allowed.
     fn problem(&self) -> Option<String> {
-        if !(400..=599).contains(&self.status) {
-            return Some(format!("status is {}; allowed: 400 to 599", self.status));
+        if !(200..=599).contains(&self.status) {
+            return Some(format!("status is {}; allowed: 200 to 599", self.status));
         }
         if !(0.0..=1.0).contains(&self.error_rate) {
             return Some(format!(
@@ -260,7 +265,7 @@ mod tests {
         for (wrong, allowed) in [
             (r#"{"fault":"explode"}"#, "`refuse`"),
             (r#"{"faults":"refuse"}"#, "`fault`"),
-            (r#"{"status":200}"#, "400 to 599"),
+            (r#"{"status":199}"#, "200 to 599"),
             (r#"{"error_rate":1.5}"#, "0 to 1"),
             (r#"{"flap":{"up_ms":0,"down_ms":5}}"#, "1 or more"),
             (r#"{"flap":{"up_ms":5}}"#, "down_ms"),

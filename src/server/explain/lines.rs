@@ -35,6 +35,11 @@ pub(super) fn all(teller: &Teller<'_>, story: &Story) -> String {
     if let Some(detail) = &facts.fault_detail {
         let _ = writeln!(text, "because: {detail}");
     }
+    if let Some(why) = facts.fallback() {
+        let asked = facts.fallback.as_ref().and_then(|fallback| fallback.asked.as_deref());
+        let asked = asked.map(|asked| format!(", asked for model {asked}")).unwrap_or_default();
+        let _ = writeln!(text, "fallback: {why}{asked}");
+    }
     if let Some((route, target)) = teller.pipeline(route) {
         let _ = writeln!(text, "policies: {} | each attempt: {}", route.join(" > "), target.join(" > "));
     }
