@@ -1,6 +1,7 @@
-//! The commands that the documents show exist: every `make TARGET`, every `tidegate COMMAND` and its options.
+//! What the documents say is so: every `make TARGET`, every `tidegate COMMAND` and its options exist, and the defaults that
+//! they tell are the defaults.
 //!
-//! It does not run them: what they do is tested elsewhere.
+//! It does not run the commands: what they do is tested elsewhere.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -83,5 +84,28 @@ fn every_command_and_option_that_the_documents_name_is_one_of_the_programs() {
             let option = option.split('=').next().unwrap_or(option);
             assert!(help.contains(option), "{}: `tidegate {command}` has no {option}", path.display());
         }
+    }
+}
+
+/// The rows of `docs/defaults.md`: a key and its value, as they stand there.
+fn told_defaults() -> Vec<(String, String)> {
+    let page = std::fs::read_to_string(root().join("docs/defaults.md")).unwrap();
+    let cells = |line: &str| line.split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect::<Vec<_>>();
+    let rows = page.lines().filter(|line| line.starts_with("| `")).map(cells);
+    rows.map(|cells| (cells[1].clone(), cells[2].clone())).collect()
+}
+
+#[test]
+fn every_default_that_is_told_is_the_one_of_the_configuration() {
+    let text = std::fs::read_to_string(root().join("config/gateway.toml")).unwrap();
+    let defaults: toml::Table = toml::from_str(&text).unwrap();
+    let told = told_defaults();
+    assert!(told.len() > 40, "only {} rows were found", told.len());
+    for (key, value) in told {
+        let found =
+            key.split('.').try_fold(toml::Value::Table(defaults.clone()), |table, name| table.get(name).cloned());
+        let row: toml::Table = toml::from_str(&format!("value = {value}"))
+            .unwrap_or_else(|fault| panic!("docs/defaults.md, {key}: {fault}"));
+        assert_eq!(found.as_ref(), row.get("value"), "docs/defaults.md says that {key} is {value}");
     }
 }

@@ -11,7 +11,7 @@ use http::uri::Authority;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::admin::Problem;
-use super::{credentials, explain, flags, page, usage};
+use super::{credentials, explain, flags, ingress, page, usage};
 use crate::gateway::Gateway;
 use crate::keys::Digest;
 
