@@ -3,12 +3,16 @@
 //! A deadline travels in the [`Call`](crate::call::Call) and is only ever tightened on its way inwards, so that
 //! one timer at the innermost place serves them all. This file knows nothing of what is being waited for.
 
+mod wall;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
+
+pub use self::wall::{SystemClock, WallClock};
 
 /// Which limit a wait ran into. Also the `phase` label of timeouts in logs and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,21 +104,26 @@ impl Alarm {
     }
 }
 
-/// Wall-clock time that follows tokio's clock from a start on, so that it never jumps.
+/// The process's steady clock: milliseconds that only ever grow, whatever happens to the wall clock. They mean nothing
+/// outside the process.
 #[derive(Clone, Copy, Debug)]
-pub struct WallClock {
-    /// A moment,
-    pub start: Instant,
-    /// and what the wall clock showed then.
-    pub wall_start: jiff::Timestamp,
+pub struct SteadyClock {
+    start: Instant,
 }
 
-impl WallClock {
-    /// What the wall clock shows at a moment, in nanoseconds since 1970.
-    pub fn nanoseconds(&self, at: Instant) -> u64 {
-        let start = u64::try_from(self.wall_start.as_nanosecond()).unwrap_or_default();
-        let since = u64::try_from(at.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX);
-        start.saturating_add(since)
+impl Default for SteadyClock {
+    fn default() -> Self {
+        Self { start: Instant::now() }
+    }
+}
+
+impl SteadyClock {
+    /// What it shows at its start: what is older than the process has a moment too.
+    const START: u64 = 1 << 40;
+
+    /// What it shows.
+    pub fn now_ms(&self) -> u64 {
+        Self::START.saturating_add(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 }
 

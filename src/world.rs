@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::time::Instant;
 
 use crate::chance::Chance;
 use crate::config::plan::{JwksPlan, ProviderPlan};
@@ -14,13 +13,12 @@ use crate::provider::document;
 use crate::provider::resolver::{Lookup, System};
 use crate::provider::simulated::Simulation;
 use crate::provider::transport::{Access, Network, Transport};
-use crate::time::WallClock;
+use crate::time::{SystemClock, WallClock};
 
 /// One world.
 pub struct World {
     reach: Reach,
-    wall_start: jiff::Timestamp,
-    start: Instant,
+    wall: WallClock,
     chance: Chance,
     salt: String,
 }
@@ -37,7 +35,7 @@ impl World {
         use std::hash::{BuildHasher, Hasher, RandomState};
         // RandomState is seeded by the operating system: enough for request ids, which need to be unique, not secret.
         let seed = RandomState::new().build_hasher().finish();
-        Self::new(Reach::Network(Arc::new(System)), jiff::Timestamp::now(), seed)
+        Self::new(Reach::Network(Arc::new(System)), WallClock::new(Arc::new(jiff::Timestamp::now)), seed)
     }
 
     /// The same world, in which names mean what `lookup` says.
@@ -49,16 +47,22 @@ impl World {
         self
     }
 
-    /// Simulated providers under a clock that starts at `wall_start`; the same seed gives the same ids.
-    pub fn simulated(simulation: Arc<Simulation>, wall_start: jiff::Timestamp, seed: u64) -> Self {
-        Self::new(Reach::Simulated(simulation), wall_start, seed)
+    /// The same world, whose system's clock shows something else.
+    #[must_use]
+    pub fn with_system_clock(self, system: SystemClock) -> Self {
+        Self { wall: WallClock::new(system), ..self }
     }
 
-    fn new(reach: Reach, wall_start: jiff::Timestamp, seed: u64) -> Self {
+    /// Simulated providers under a clock that starts at `wall_start` and goes with tokio's; the same seed gives the same ids.
+    pub fn simulated(simulation: Arc<Simulation>, wall_start: jiff::Timestamp, seed: u64) -> Self {
+        Self::new(Reach::Simulated(simulation), WallClock::of_tokio(wall_start), seed)
+    }
+
+    fn new(reach: Reach, wall: WallClock, seed: u64) -> Self {
         // A hash, so that it does not give away the seed.
         let salt = blake3::derive_key("tidegate 2026 marks of secrets", &seed.to_le_bytes());
         let salt = salt.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        Self { reach, wall_start, start: Instant::now(), chance: Chance::new(seed), salt }
+        Self { reach, wall, chance: Chance::new(seed), salt }
     }
 
     /// How to reach a provider.
@@ -103,20 +107,19 @@ impl World {
         }
     }
 
-    /// Wall-clock time. It follows tokio's clock from the start on, so it never jumps.
+    /// Wall-clock time. It follows the system's clock, and jumps with it.
     pub fn now(&self) -> jiff::Timestamp {
-        let elapsed = jiff::SignedDuration::try_from(self.start.elapsed()).unwrap_or_default();
-        self.wall_start.checked_add(elapsed).unwrap_or(self.wall_start)
+        self.wall.now()
     }
 
-    /// Wall-clock time of any moment since the start.
+    /// The wall clock.
     pub fn clock(&self) -> WallClock {
-        WallClock { start: self.start, wall_start: self.wall_start }
+        self.wall.clone()
     }
 
     /// When this world began, by its wall clock.
     pub fn started(&self) -> jiff::Timestamp {
-        self.wall_start
+        self.wall.started()
     }
 
     /// A request id that is unique in this process, and different in another.

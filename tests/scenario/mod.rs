@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use tidegate::provider::simulated::{Behaviour, Simulation};
 use tidegate::server::current::Current;
 use tidegate::server::ingress;
 use tidegate::switch::{Position, Share};
+use tidegate::time::SystemClock;
 use tidegate::world::World;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +63,9 @@ pub(crate) struct Scenario {
     /// Configurations that take its place later.
     #[serde(default)]
     reload: Vec<Reload>,
+    /// When the system's clock jumps, and by how much.
+    #[serde(default)]
+    clock: Vec<Jump>,
     /// The calls.
     call: Vec<Planned>,
     /// Requests that each provider must have seen at the end.
@@ -267,6 +272,23 @@ struct Reload {
     config: String,
 }
 
+/// A jump of the system's clock.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Jump {
+    at_ms: u64,
+    by_s: i64,
+}
+
+/// A world's clock that goes with tokio's from [`START`] on, and jumps.
+fn jumping(ahead: Arc<AtomicI64>) -> SystemClock {
+    let (begin, start) = (Instant::now(), START.parse::<jiff::Timestamp>().unwrap());
+    Arc::new(move || {
+        let elapsed = jiff::SignedDuration::try_from(begin.elapsed()).unwrap();
+        start + elapsed + jiff::SignedDuration::from_secs(ahead.load(Ordering::Relaxed))
+    })
+}
+
 /// A call, when it comes, and what must become of it.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -384,7 +406,9 @@ impl Scenario {
             Err(problems) => return vec![format!("the configuration is wrong:\n{problems}")],
         };
         let simulation = Arc::new(Simulation::default());
+        let ahead = Arc::new(AtomicI64::new(0));
         let world = World::simulated(simulation.clone(), START.parse().unwrap(), 7);
+        let world = world.with_system_clock(jumping(ahead.clone()));
         let live = Arc::new(Live::new(&plan, world.chance()));
         let gateway = Gateway::new(plan, live, Arc::new(world)).unwrap();
         for (name, behaviour) in &self.provider {
@@ -400,6 +424,14 @@ impl Scenario {
             tasks.spawn(async move {
                 tokio::time::sleep(Duration::from_millis(change.at_ms)).await;
                 simulation.find(&change.provider).unwrap().behave(change.behaviour);
+                Vec::new()
+            });
+        }
+        for jump in self.clock.clone() {
+            let ahead = ahead.clone();
+            tasks.spawn(async move {
+                tokio::time::sleep(Duration::from_millis(jump.at_ms)).await;
+                ahead.fetch_add(jump.by_s, Ordering::Relaxed);
                 Vec::new()
             });
         }
