@@ -16,10 +16,14 @@ mod groups;
 #[allow(dead_code, reason = "the tests of limits need all of it")]
 mod server;
 
+#[path = "cluster/clocks.rs"]
+mod clocks;
 #[path = "cluster/failures.rs"]
 mod failures;
 #[path = "cluster/flags.rs"]
 mod flags;
+#[path = "cluster/poison.rs"]
+mod poison;
 #[path = "cluster/shapes.rs"]
 mod shapes;
 #[path = "cluster/sharing.rs"]

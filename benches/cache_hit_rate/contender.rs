@@ -67,7 +67,7 @@ fn gateway(load: &Load, bytes: u64) -> Vec<bool> {
         let (key, entry) = &kept[*draw as usize];
         let is_hit = entries.find(key).is_some();
         if !is_hit {
-            entries.keep(*key, entry.clone(), 1);
+            entries.keep(*key, entry.clone());
             // What is too much goes a little later than it should otherwise, and a small cache would hold twice its size.
             entries.fill();
         }
@@ -79,7 +79,7 @@ fn gateway(load: &Load, bytes: u64) -> Vec<bool> {
 /// What an entry takes besides its body.
 fn beside() -> usize {
     let entries = Entries::new(1 << 20);
-    entries.keep(key(0), Arc::new(entry(Bytes::new())), 1);
+    entries.keep(key(0), Arc::new(entry(Bytes::new())));
     entries.fill().bytes as usize
 }
 
@@ -90,6 +90,7 @@ fn key(number: u32) -> EntryKey {
 
 fn entry(body: Bytes) -> Entry {
     Entry {
+        asked_ms: 1,
         stored_at_ms: 1,
         route: "canvas-chat".into(),
         tenant: [0; 16],

@@ -127,7 +127,9 @@ impl Shared {
             arguments.extend((0..=STEPS).map(|step| written(&row.folded(step))));
             arguments.extend(sums.parts().map(|(_, value)| value.to_string()));
         }
-        self.redis.run_script::<u64>(&self.script, &keys, &arguments).await.map(drop)
+        let (_, spoilt): (u64, u64) = self.redis.run_script(&self.script, &keys, &arguments).await?;
+        self.redis.note_all_spoilt(keys[1..].iter().zip([spoilt]));
+        Ok(())
     }
 
     pub(super) async fn read(&self, period: Period, starts: &[Timestamp]) -> Result<Pages, StoreFault> {
@@ -135,11 +137,21 @@ impl Shared {
         self.flush().await;
         let mut pages = Pages::new();
         for start in starts {
-            let mut command = redis::cmd("HGETALL");
-            command.arg(self.page_key(period, *start));
-            let fields: Vec<(String, u64)> = self.redis.ask_for(&command, PATIENCE).await?;
+            let (key, mut command) = (self.page_key(period, *start), redis::cmd("HGETALL"));
+            command.arg(&key);
+            let fields: Vec<(Vec<u8>, Vec<u8>)> = match self.redis.ask_for(&command, PATIENCE).await {
+                // There are no sums: the next batch begins them anew.
+                Err(StoreFault::Spoilt) => {
+                    self.redis.note_spoilt(&key);
+                    Vec::new()
+                }
+                fields => fields?,
+            };
             let mut page = Page::new();
             for (field, value) in fields {
+                // What is no sum of ours begins anew when it is next added to.
+                let number = |value: &[u8]| std::str::from_utf8(value).ok()?.parse().ok();
+                let (Some(value), Ok(field)) = (number(&value), std::str::from_utf8(&field)) else { continue };
                 let mut letters = field.chars();
                 let (letter, name) = (letters.next(), letters.as_str());
                 if let (Some(letter), Some(row)) = (letter, read_row(name)) {

@@ -128,15 +128,15 @@ impl Cache {
         if call.head.wishes.wants_new {
             return None;
         }
-        let found = self.judge(self.0.common.entries.find(&question.key)?, question);
+        let found = self.judge(self.0.common.entries.find(&question.key)?);
         if found.freshness == Freshness::Gone {
             self.0.common.entries.forget(&question.key);
         }
         Some(found).filter(|found| is_wanted(found, call))
     }
 
-    fn judge(&self, entry: Arc<Entry>, question: &Question) -> Found {
-        let age = Duration::from_millis(question.wall.now_ms().saturating_sub(entry.stored_at_ms));
+    fn judge(&self, entry: Arc<Entry>) -> Found {
+        let age = self.0.common.entries.age(&entry);
         Found { freshness: Freshness::of(age, &self.0.plan), age, entry }
     }
 
@@ -178,7 +178,7 @@ impl Cache {
             match follower.follow(call.deadline).await {
                 Ok(Some(Arrival::Reply(reply))) => return Ok(self.mark(reply, result)),
                 Ok(Some(Arrival::Entry(entry))) => {
-                    let found = Some(self.judge(entry, question)).filter(|found| is_wanted(found, call));
+                    let found = Some(self.judge(entry)).filter(|found| is_wanted(found, call));
                     match found.and_then(|found| self.give(&found, CacheResult::Hit, question, call)) {
                         Some(reply) => return Ok(reply),
                         None => return self.ask_alone(call, question).await,
@@ -210,7 +210,7 @@ impl Cache {
         let all_bytes = own.common.max_bytes / PART_FOR_FLIGHTS;
         let limits = Limits { bytes: own.plan.max_entry, all_bytes, until: deadline.at };
         let course = Course { key: question.key, form: question.form };
-        own.common.flights.join(course, question.wall.now_ms(), joinable, limits, || {
+        own.common.flights.join(course, own.common.entries.now_ms(), joinable, limits, || {
             let (cache, question) = (self.clone(), question.clone());
             let call = Call { deadline, ..call.clone() };
             Box::pin(async move {
@@ -228,7 +228,7 @@ impl Cache {
     async fn find_meanwhile(&self, question: &Question, call: &Call, may_find: bool) -> Fetched {
         let common = &self.0.common;
         let is_good = |entry: &Arc<Entry>| {
-            self.judge(entry.clone(), question).freshness == Freshness::Fresh && entry.kept.replay(&call.ask).is_some()
+            self.judge(entry.clone()).freshness == Freshness::Fresh && entry.kept.replay(&call.ask).is_some()
         };
         if may_find && let Some(entry) = common.entries.find(&question.key).filter(&is_good) {
             return Fetched::Entry(entry);
@@ -236,8 +236,8 @@ impl Cache {
         let Some(shared) = common.shared.as_ref().filter(|_| may_find) else { return Fetched::Missing(None) };
         // What is past its time may still have to serve, when nobody can answer.
         let keep = |entry: &Arc<Entry>| {
-            if self.judge(entry.clone(), question).freshness != Freshness::Gone {
-                common.entries.keep(question.key, entry.clone(), entry.stored_at_ms);
+            if self.judge(entry.clone()).freshness != Freshness::Gone {
+                common.entries.keep(question.key, entry.clone());
             }
             is_good(entry)
         };
@@ -257,7 +257,7 @@ impl Cache {
 
     /// Asks inside, and has the answer kept.
     async fn ask_inside(&self, call: &Call, question: &Question, lease: Option<Lease>) -> Outcome {
-        let asked_ms = question.wall.now_ms();
+        let asked_ms = self.0.common.entries.now_ms();
         let reply = self.0.inside.call(call.clone()).await?;
         Ok(self.record(reply, call, question, asked_ms, lease))
     }
@@ -287,7 +287,7 @@ impl Cache {
             route: own.route.clone(),
             tenant: question.tenant,
             asked_ms,
-            answered_ms: question.wall.now_ms(),
+            answered_ms: own.common.entries.now_ms(),
             lifetime: own.plan.ttl + own.plan.stale_while_revalidate.max(own.plan.stale_if_error),
             max_bytes: own.plan.max_entry,
             trail: call.trail.clone(),

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use crate::caller::{Answered, AnsweredBody};
 use crate::gateway::Gateway;
 use crate::policy::cache::EntryKey;
-use crate::policy::cache::cluster::SKEW;
 use crate::policy::cache::memory::Purge;
 
 /// Where.
@@ -33,8 +32,7 @@ struct Wanted {
 pub(super) async fn answer(gateway: &Gateway, body: &Bytes) -> Answered {
     match read(gateway, body) {
         Ok((what, said)) => {
-            let now_ms = u64::try_from(gateway.world.now().as_millisecond()).unwrap_or(0);
-            let reach = purge(gateway, &what, now_ms).await;
+            let reach = purge(gateway, &what).await;
             tracing::warn!(what = said, reach, "kept answers were purged by an operator");
             let shape = json!({"success": true, "purged": said, "gateways": reach});
             answered(StatusCode::OK, "application/json", &shape)
@@ -47,14 +45,11 @@ pub(super) async fn answer(gateway: &Gateway, body: &Bytes) -> Answered {
 }
 
 /// Purges here and at all gateways that share a store. Returns which of them know of it.
-async fn purge(gateway: &Gateway, what: &Purge, now_ms: u64) -> &'static str {
-    let Some(cluster) = gateway.live.cluster() else {
-        gateway.caches.entries.purge(what, now_ms);
-        return "this";
-    };
-    let at_ms = now_ms.saturating_add(u64::try_from(SKEW.as_millis()).unwrap_or(0));
-    gateway.caches.entries.purge(what, at_ms);
-    match cluster.purge(what, at_ms).await {
+async fn purge(gateway: &Gateway, what: &Purge) -> &'static str {
+    let entries = &gateway.caches.entries;
+    entries.purge(what, entries.now_ms());
+    let Some(cluster) = gateway.live.cluster() else { return "this" };
+    match cluster.purge(what).await {
         Ok(()) => "all",
         Err(_) => "this; the others when the store is back",
     }

@@ -193,6 +193,8 @@ pub enum StoreFault {
     Busy,
     /// It answered with an error, or the connection broke.
     Broken(String),
+    /// What was asked for holds something else than the gateway's. The store itself works.
+    Spoilt,
 }
 
 impl fmt::Display for StoreFault {
@@ -202,6 +204,7 @@ impl fmt::Display for StoreFault {
             StoreFault::Timeout => out.write_str("timeout"),
             StoreFault::Busy => out.write_str("busy"),
             StoreFault::Broken(kind) => out.write_str(kind),
+            StoreFault::Spoilt => out.write_str("a key holds something else"),
         }
     }
 }

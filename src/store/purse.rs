@@ -25,6 +25,9 @@ const WAITING: usize = 4096;
 /// How long the store keeps a purse beyond its end, in milliseconds: late corrections find it, and gateways' clocks differ.
 const BEYOND: i64 = 3_600_000;
 
+/// What the store says of each purse.
+const ROW: usize = 3;
+
 const UNKNOWN: i64 = i64::MIN;
 
 /// One purse's part of a question.
@@ -256,14 +259,15 @@ impl Purses {
         };
         match rows.len() {
             0 => return Err(StoreFault::Timeout),
-            length if length != draws.len() * 2 => {
+            length if length != draws.len() * ROW => {
                 return Err(StoreFault::Broken("an answer of another length".into()));
             }
             _ => untell.done(),
         }
+        shared.redis.note_all_spoilt(keys.iter().zip(rows.chunks_exact(ROW).map(|row| row[2])));
         let mut purses = self.lock();
         let mut drawn = Vec::with_capacity(draws.len());
-        for (draw, row) in draws.iter().zip(rows.chunks_exact(2)) {
+        for (draw, row) in draws.iter().zip(rows.chunks_exact(ROW)) {
             let purse = self.purse(&mut purses, draw, now);
             purse.spent = row[1];
             drawn.push(Drawn { fits: row[0] == 1, before: Usd::from_nanos(row[1]), is_news: purse.is_news(draw) });

@@ -20,6 +20,9 @@ use super::{Hold, Meter, Place, Source, StoreFault, Take, Taken, Tally, Verdict}
 /// Settlements that may wait for the store; more are counted as unsettled.
 const WAITING: usize = 4096;
 
+/// What the store says of each rule.
+const ROW: usize = 4;
+
 /// What becomes of calls while the shared store is out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnStoreError {
@@ -83,11 +86,12 @@ impl Shared {
         // As of the asking, so that what is remembered is never more than what is owed.
         let asked = self.local.now();
         let answer: Vec<u64> = self.redis.run_script(&self.take, &keys, &arguments).await?;
-        let Some((now, rows)) = answer.split_first().filter(|(_, rows)| rows.len() == 3 * takes.len()) else {
+        let Some((now, rows)) = answer.split_first().filter(|(_, rows)| rows.len() == ROW * takes.len()) else {
             return Err(StoreFault::Broken("an answer of another length".into()));
         };
+        self.redis.note_all_spoilt(keys.iter().zip(rows.chunks_exact(ROW).map(|row| row[3])));
         let mut verdicts: Vec<Verdict> = Vec::with_capacity(takes.len());
-        for (take, row) in takes.iter().zip(rows.chunks_exact(3)) {
+        for (take, row) in takes.iter().zip(rows.chunks_exact(ROW)) {
             let (fits, debt, wait) = (row[0] == 1, row[1], row[2]);
             self.local.note(take.key, asked, debt.saturating_mul(1000));
             let cost = take.cost.min(take.rate.burst);

@@ -25,7 +25,7 @@ const DIFFERENT: usize = 1000;
 const ALWAYS: [&str; 3] = ["tidegate::audit", "tidegate::access", "tidegate::repeats"];
 
 /// Fields that differ between lines that say the same.
-const VOLATILE: [&str; 3] = ["error", "detail", "req_id"];
+const VOLATILE: [&str; 4] = ["error", "detail", "req_id", "store_key"];
 
 /// What was written lately, shared by its clones.
 #[derive(Clone)]

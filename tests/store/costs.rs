@@ -136,11 +136,11 @@ async fn a_batch_counts_once_however_often_it_comes_and_a_full_page_leaves_detai
     };
     let field = async |name: &str| server.cli(&["HGET", "page", name]).await;
     let large = "9223372036854775000";
-    assert_eq!(add("1", ["ann", "(other)"], large).await, "1");
-    assert_eq!(add("1", ["ann", "(other)"], large).await, "0", "it is known");
+    assert_eq!(add("1", ["ann", "(other)"], large).await, "1\n0");
+    assert_eq!(add("1", ["ann", "(other)"], large).await, "0\n0", "it is known");
     assert_eq!((field("cann").await, field("pann").await), ("1".into(), large.into()), "to the last digit");
-    assert_eq!(add("2", ["ann", "(other)"], "7").await, "1");
-    assert_eq!(add("3", ["bob", "(other)"], "5").await, "1");
+    assert_eq!(add("2", ["ann", "(other)"], "7").await, "1\n0");
+    assert_eq!(add("3", ["bob", "(other)"], "5").await, "1\n0");
     assert_eq!((field("cann").await, field("pann").await), ("2".into(), "9223372036854775007".into()));
     assert_eq!(
         (field("c(other)").await, field("p(other)").await, field("cbob").await),

@@ -32,12 +32,17 @@ pub(crate) struct Answer {
 
 impl Running {
     pub(crate) fn start(url: &str, config: &str, seed: u64) -> Self {
+        Self::start_at("2026-01-01T00:00:00Z", url, config, seed)
+    }
+
+    /// A gateway whose own clock shows something else.
+    pub(crate) fn start_at(time: &str, url: &str, config: &str, seed: u64) -> Self {
         let variables: BTreeMap<String, String> =
             [("TOGETHER_API_KEY", "k"), ("OPENAI_API_KEY", "k"), ("USE_BUILDPANEL", "true"), ("REDIS_URL", url)]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into();
         let plan = config::load(Some(("test", config)), &Variables::new(variables, BTreeMap::new())).unwrap();
-        let world = World::simulated(Arc::new(Simulation::default()), "2026-01-01T00:00:00Z".parse().unwrap(), seed);
+        let world = World::simulated(Arc::new(Simulation::default()), time.parse().unwrap(), seed);
         let live = Arc::new(Live::new(&plan, world.chance()));
         let gateway = Arc::new(Gateway::new(plan, live, Arc::new(world)).unwrap());
         let over = CancellationToken::new();
@@ -125,6 +130,22 @@ async fn two_gateways_are_one_limit_and_a_dead_store_fails_nobody() {
     }
     assert!(late <= 2, "{late} more were admitted");
     assert!(gateways[1].has_metric("tidegate_limit_checks_total{store=\"redis\"} 20"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateways_whose_clocks_are_hours_apart_are_one_limit() {
+    let server = Server::start().await;
+    let times = ["2026-01-01T11:00:00Z", "2026-01-01T12:00:00Z", "2026-01-01T13:00:00Z"];
+    let start = |(seed, time): (u64, &str)| Running::start_at(time, &server.url(), SLOW, seed);
+    let gateways: Vec<Running> = (1..).zip(times).map(start).collect();
+    for running in &gateways {
+        until("the gateways know each other", async || running.has_metric("tidegate_store_gateways 3")).await;
+    }
+    let mut admitted = 0;
+    for number in 0..45 {
+        admitted += u32::from(gateways[number % 3].chat().await.status == 200);
+    }
+    assert_eq!(admitted, 30);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,9 @@
 //! Whatever Redis does, a call only ever misses: what cannot be read in time, or cannot be read at all, is not there. A
 //! gateway that misses takes a lease and asks; another one that misses meanwhile waits for a bounded time, and then asks
 //! itself. It does not know how old is too old: who fetches says what is good.
+//!
+//! Ages hold whatever gateways' own clocks show: an entry's moments are written by the store's clock, which all of them know
+//! from their heartbeats, and read back into the process's. What is not known exactly counts as older than it is.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::entry::Entry;
+use super::entry::{Entry, VERSION};
 use super::key::{EntryKey, Keys};
 use super::memory::{Entries, Purge};
 use crate::store::redis::Redis;
@@ -34,9 +37,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// Purges that are told the others later, when the store is out: more of them become one of everything.
 const UNSAID: usize = 100;
 
-/// The clocks of gateways differ. What was kept so much later than a purge is purged too: rather too much than too little.
-pub const SKEW: Duration = Duration::from_secs(1);
-
 /// How often it is tried to tell them.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -46,7 +46,7 @@ pub struct Cluster {
     shelf: RedisShelf,
     leases: Leases,
     board: Board,
-    unsaid: Mutex<BTreeMap<String, u64>>,
+    unsaid: Mutex<BTreeMap<String, Instant>>,
     counts: Counts,
 }
 
@@ -89,9 +89,10 @@ impl Cluster {
 
     /// Keeps the connections, and learns of what others purge. Runs until dropped.
     pub async fn run(&self, entries: &Entries) {
-        let follow = self.board.follow(|name, moment| {
+        let follow = self.board.follow(|name, ago| {
             if let Some(what) = purge_named(name) {
-                entries.purge(&what, moment);
+                let ago = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+                entries.purge(&what, entries.now_ms().saturating_sub(ago));
             }
         });
         tokio::join!(self.redis.run(), follow, self.tell());
@@ -120,17 +121,15 @@ impl Cluster {
         }
     }
 
-    /// Tells all gateways what was purged. An error says that they will hear of it when the store is back.
-    pub async fn purge(&self, what: &Purge, at_ms: u64) -> Result<(), StoreFault> {
-        let name = name_of(what);
-        let told = self.board.raise(&name, at_ms).await;
+    /// Tells all gateways what was purged, now. An error says that they will hear of it when the store is back.
+    pub async fn purge(&self, what: &Purge) -> Result<(), StoreFault> {
+        let (name, now) = (name_of(what), Instant::now());
+        let told = self.board.raise(&name, Duration::ZERO).await;
         if told.is_err() {
             let mut unsaid = self.unsaid();
-            let moment = unsaid.entry(name).or_default();
-            *moment = at_ms.max(*moment);
+            unsaid.insert(name, now);
             if unsaid.len() > UNSAID {
-                let last = unsaid.values().copied().max().unwrap_or(at_ms);
-                *unsaid = BTreeMap::from([(ALL.to_owned(), last)]);
+                *unsaid = BTreeMap::from([(ALL.to_owned(), now)]);
             }
         }
         told
@@ -140,9 +139,9 @@ impl Cluster {
     async fn tell(&self) {
         loop {
             sleep(AGAIN).await;
-            let waiting: Vec<(String, u64)> = self.unsaid().iter().map(|(name, at)| (name.clone(), *at)).collect();
+            let waiting: Vec<(String, Instant)> = self.unsaid().iter().map(|(name, at)| (name.clone(), *at)).collect();
             for (name, moment) in waiting {
-                if self.board.raise(&name, moment).await.is_err() {
+                if self.board.raise(&name, moment.elapsed()).await.is_err() {
                     break;
                 }
                 let mut unsaid = self.unsaid();
@@ -153,7 +152,7 @@ impl Cluster {
         }
     }
 
-    fn unsaid(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, u64>> {
+    fn unsaid(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Instant>> {
         // A panic leaves whole entries behind.
         self.unsaid.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -240,13 +239,16 @@ impl Shared {
         lifetime: Duration,
         lease: Option<Lease>,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let (cluster, keys) = (self.cluster.clone(), self.keys.clone());
+        let (cluster, keys, entries) = (self.cluster.clone(), self.keys.clone(), self.entries.clone());
         async move {
-            // A store that is out is not worth the work.
-            if cluster.redis.is_out() {
+            // A store that is out is not worth the work, nor is what nobody would be given.
+            let Some(time) = cluster.redis.time().filter(|_| !cluster.redis.is_out()) else { return };
+            let lifetime = lifetime.saturating_sub(entries.age(&entry));
+            if lifetime.is_zero() || entries.is_purged(&key, &entry) {
                 return;
             }
-            let bytes = Bytes::from(entry.encode(&keys, &key));
+            let ahead = time.earliest_ms.saturating_sub(1).cast_signed().wrapping_sub_unsigned(entries.now_ms());
+            let bytes = Bytes::from(Entry::clone(&entry).shifted(ahead).encode(&keys, &key));
             if cluster.shelf.keep(&key.to_string(), bytes, lifetime).await.is_err() {
                 cluster.count(|counts| &counts.failed);
             }
@@ -260,12 +262,25 @@ impl Shared {
         let Some(bytes) = self.cluster.shelf.fetch(name).await? else { return Ok(None) };
         let Some(entry) = Entry::decode(&bytes, &self.keys, key) else {
             self.cluster.count(|counts| &counts.spoilt);
+            // Those of gateways of an older version are nobody's mischief.
+            if !bytes.first().is_some_and(|version| (1..VERSION).contains(version)) {
+                self.cluster.shelf.note_spoilt(name);
+            }
             // Best effort: what stays is read, and found spoilt, again.
             let _ = self.cluster.shelf.forget(name).await;
             return Ok(None);
         };
+        let Some(entry) = self.here(entry) else { return Ok(None) };
         let entry = Arc::new(entry);
         Ok((!self.entries.is_purged(key, &entry) && is_good(&entry)).then_some(entry))
+    }
+
+    /// An entry by this process's clock; `None` where it is of a time to come: the store's clock was set back, and nobody knows
+    /// how old it is.
+    fn here(&self, entry: Entry) -> Option<Entry> {
+        let latest_ms = self.cluster.redis.time()?.latest_ms;
+        let ahead = self.entries.now_ms().cast_signed().wrapping_sub_unsigned(latest_ms);
+        (entry.stored_at_ms <= latest_ms).then(|| entry.shifted(ahead))
     }
 
     async fn find(&self, key: &EntryKey, is_good: IsGood<'_>) -> Result<Fetched, StoreFault> {

@@ -14,7 +14,7 @@ use super::key::{EntryKey, Keys};
 use crate::reply::{Answer, Usage};
 
 /// The form of the bytes. Another form has another number; entries of an old one are not understood, which is a miss.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// Bytes are compressed from this size on: below, there is little to gain.
 const COMPRESSED_FROM: usize = 1024;
@@ -31,7 +31,9 @@ const HEAD: usize = 2 + blake3::OUT_LEN;
 /// A kept answer. Cloning it copies no body.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// When it was answered, in milliseconds since 1970.
+    /// When it was asked for, by the clock of the process that has it ([`super::memory::Entries::now_ms`]).
+    pub asked_ms: u64,
+    /// When it was answered, by the same clock.
     pub stored_at_ms: u64,
     /// The route that it answered on.
     pub route: Arc<str>,
@@ -77,7 +79,17 @@ impl Entry {
         size_of::<Self>() + names + content_type + events + self.kept.bytes()
     }
 
-    /// The bytes for a shared store: version, form, seal, and what is sealed.
+    /// The same by another clock, which shows so many milliseconds more.
+    #[must_use]
+    pub fn shifted(self, ahead: i64) -> Self {
+        Self {
+            asked_ms: self.asked_ms.saturating_add_signed(ahead),
+            stored_at_ms: self.stored_at_ms.saturating_add_signed(ahead),
+            ..self
+        }
+    }
+
+    /// The bytes for a shared store: version, form, seal, and what is sealed. Its moments should be by that store's clock.
     pub fn encode(&self, keys: &Keys, key: &EntryKey) -> Vec<u8> {
         let plain = self.plain();
         let compressed = (plain.len() >= COMPRESSED_FROM).then(|| zstd::bulk::compress(&plain, LEVEL).ok()).flatten();
@@ -114,6 +126,7 @@ impl Entry {
 
     fn plain(&self) -> Vec<u8> {
         let mut out = Writer(Vec::with_capacity(self.weight()));
+        out.number(self.asked_ms);
         out.number(self.stored_at_ms);
         out.bytes(self.route.as_bytes());
         out.0.extend_from_slice(&self.tenant);
@@ -150,6 +163,7 @@ impl Entry {
     fn read(plain: &[u8]) -> Option<Self> {
         let mut from = Reader(plain);
         let entry = Self {
+            asked_ms: from.number()?,
             stored_at_ms: from.number()?,
             route: from.text()?.into(),
             tenant: from.take(16)?.try_into().ok()?,
@@ -330,8 +344,9 @@ mod tests {
 
     fn any_entry() -> impl Strategy<Value = Entry> {
         let named = ("[a-z0-9-]{0,9}", "[a-z]{0,9}", option::of("[a-z/-]{0,20}"), option::of("[a-z/; =]{1,20}"));
-        (any::<u64>(), any::<[u8; 16]>(), named, any_usage(), any_kept()).prop_map(
-            |(stored_at_ms, tenant, (route, provider, model, content_type), usage, kept)| Entry {
+        (any::<[u64; 2]>(), any::<[u8; 16]>(), named, any_usage(), any_kept()).prop_map(
+            |([asked_ms, stored_at_ms], tenant, (route, provider, model, content_type), usage, kept)| Entry {
+                asked_ms,
                 stored_at_ms,
                 route: route.into(),
                 tenant,
@@ -351,6 +366,7 @@ mod tests {
 
     fn example(body: Bytes) -> Entry {
         Entry {
+            asked_ms: 1,
             stored_at_ms: 1,
             route: "r".into(),
             tenant: [1; 16],

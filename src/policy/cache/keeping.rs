@@ -9,37 +9,15 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderValue, header};
-use tokio::time::Instant;
 
 use super::cluster::Lease;
 use super::replay::Recorder;
 use super::{Common, Entry, EntryKey, Kept};
-use crate::call::{Ask, Call};
+use crate::call::Ask;
 use crate::reply::{Body, Event, EventKind, EventStream, Reply};
 use crate::trail::{Reason, Trail};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-/// Wall-clock time that goes on with tokio's clock from a call's arrival.
-#[derive(Clone, Copy, Debug)]
-pub struct Wall {
-    start_ms: u64,
-    start: Instant,
-}
-
-impl Wall {
-    /// The clock of a call.
-    pub fn of(call: &Call) -> Self {
-        let start_ms = u64::try_from(call.head.received.as_millisecond()).unwrap_or(0);
-        Self { start_ms, start: call.trail.facts().started }
-    }
-
-    /// Now, in milliseconds since 1970.
-    pub fn now_ms(&self) -> u64 {
-        let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.start_ms.saturating_add(elapsed)
-    }
-}
 
 /// Where and as what an answer is kept.
 pub struct Keeping {
@@ -51,7 +29,7 @@ pub struct Keeping {
     pub route: Arc<str>,
     /// For whom, as it is called in entries.
     pub tenant: [u8; 16],
-    /// When it was asked for, in milliseconds since 1970.
+    /// When it was asked for, by the entries' clock.
     pub asked_ms: u64,
     /// When it began to be answered: from then on it grows old, however long it takes to be read.
     pub answered_ms: u64,
@@ -86,6 +64,7 @@ impl Keeping {
 
     fn keep(self, kept: Kept, content_type: Option<HeaderValue>, provider: Arc<str>, model: Option<Arc<str>>) {
         let entry = Arc::new(Entry {
+            asked_ms: self.asked_ms,
             stored_at_ms: self.answered_ms,
             route: self.route,
             tenant: self.tenant,
@@ -95,7 +74,7 @@ impl Keeping {
             content_type,
             kept,
         });
-        self.common.entries.keep(self.key, entry.clone(), self.asked_ms);
+        self.common.entries.keep(self.key, entry.clone());
         if let Some(shared) = &self.common.shared {
             self.common.tasks.spawn(shared.keep(self.key, entry, self.lifetime, self.lease));
         }

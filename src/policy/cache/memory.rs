@@ -1,11 +1,12 @@
 //! The memory: entries inside the process, bounded by their bytes, and the marks of what was purged.
 //!
-//! How old is too old is decided by whoever asks: freshness is a matter of tokio's clock, which `moka` does not follow.
-//! `moka` bounds the memory and picks what has to go.
+//! How old is too old is decided by whoever asks: freshness is a matter of the process's steady clock, which `moka` does not
+//! follow and which no change of the wall clock touches. `moka` bounds the memory and picks what has to go.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use moka::notification::RemovalCause;
@@ -13,6 +14,7 @@ use moka::sync::Cache;
 
 use super::spread::BuildSpread;
 use super::{Entry, EntryKey, Kept};
+use crate::time::SteadyClock;
 
 /// Marks of single tenants and keys that are remembered. One more, and everything is purged: rather too much than too little.
 const MARKS: usize = 1_000;
@@ -26,9 +28,11 @@ struct Shelf {
     entries: Cache<EntryKey, Arc<Entry>, BuildSpread>,
     evicted: Arc<AtomicU64>,
     marks: Arc<RwLock<Marks>>,
+    clock: SteadyClock,
 }
 
-/// What was purged, and when: an entry that is not newer than its mark counts as gone. Milliseconds since 1970.
+/// What was purged, and when: an entry that was not asked for after its mark counts as gone. Milliseconds of the
+/// entries' clock.
 #[derive(Debug, Default)]
 struct Marks {
     all: u64,
@@ -76,7 +80,7 @@ pub struct Fill {
 impl Entries {
     /// An empty memory of this size.
     pub fn new(max_bytes: usize) -> Self {
-        Self::build(max_bytes, Arc::default(), Arc::default())
+        Self::build(max_bytes, Arc::default(), Arc::default(), SteadyClock::default())
     }
 
     /// This one if the size is the same, else an empty one; what was purged and counted stays so.
@@ -86,10 +90,10 @@ impl Entries {
             return self.clone();
         }
         // The marks too: what is on its way may have been purged.
-        Self::build(max_bytes, self.0.evicted.clone(), self.0.marks.clone())
+        Self::build(max_bytes, self.0.evicted.clone(), self.0.marks.clone(), self.0.clock)
     }
 
-    fn build(max_bytes: usize, evicted: Arc<AtomicU64>, marks: Arc<RwLock<Marks>>) -> Self {
+    fn build(max_bytes: usize, evicted: Arc<AtomicU64>, marks: Arc<RwLock<Marks>>, clock: SteadyClock) -> Self {
         let count = evicted.clone();
         let entries = Cache::builder()
             .max_capacity(max_bytes as u64)
@@ -101,7 +105,17 @@ impl Entries {
             })
             .build_with_hasher(BuildSpread::default());
         prime(&entries, max_bytes);
-        Self(Arc::new(Shelf { max_bytes, entries, evicted, marks }))
+        Self(Arc::new(Shelf { max_bytes, entries, evicted, marks, clock }))
+    }
+
+    /// What the clock of entries and purges shows, in milliseconds.
+    pub fn now_ms(&self) -> u64 {
+        self.0.clock.now_ms()
+    }
+
+    /// How old an entry is.
+    pub fn age(&self, entry: &Entry) -> Duration {
+        Duration::from_millis(self.now_ms().saturating_sub(entry.stored_at_ms))
     }
 
     /// An entry, unless it was purged.
@@ -114,16 +128,16 @@ impl Entries {
         Some(entry)
     }
 
-    /// Keeps an entry. What it answers was asked at `asked_ms`: if that was purged since, it is not kept.
-    pub fn keep(&self, key: EntryKey, entry: Arc<Entry>, asked_ms: u64) {
-        if asked_ms > self.purged_at(Subject { key: &key, route: &entry.route, tenant: &entry.tenant }) {
+    /// Keeps an entry, unless it was purged since it was asked for.
+    pub fn keep(&self, key: EntryKey, entry: Arc<Entry>) {
+        if !self.is_purged(&key, &entry) {
             self.0.entries.insert(key, entry);
         }
     }
 
-    /// True for an entry that was purged since it was kept, wherever it was found.
+    /// True for an entry that was purged since it was asked for, wherever it was found.
     pub fn is_purged(&self, key: &EntryKey, entry: &Entry) -> bool {
-        entry.stored_at_ms <= self.purged_at(Subject { key, route: &entry.route, tenant: &entry.tenant })
+        entry.asked_ms <= self.purged_at(Subject { key, route: &entry.route, tenant: &entry.tenant })
     }
 
     /// Forgets an entry.
@@ -142,7 +156,7 @@ impl Entries {
         single.into_iter().flatten().fold(marks.all, u64::max)
     }
 
-    /// Purges what was kept until `at_ms`.
+    /// Purges what was asked for until `at_ms`.
     pub fn purge(&self, what: &Purge, at_ms: u64) {
         let mut marks = self.0.marks.write().unwrap_or_else(PoisonError::into_inner);
         let later = |mark: &mut u64| *mark = at_ms.max(*mark);
@@ -198,6 +212,7 @@ fn prime(entries: &Cache<EntryKey, Arc<Entry>, BuildSpread>, max_bytes: usize) {
     let all = if heavy > 0.0 { (product / heavy).ceil().clamp(heavy, MOST) } else { 0.0 };
     for (stored_at_ms, number) in [(LIGHT, all), (HEAVY, heavy)] {
         let entry = Arc::new(Entry {
+            asked_ms: stored_at_ms,
             stored_at_ms,
             route: "".into(),
             tenant: [0; 16],
@@ -244,9 +259,10 @@ mod tests {
         EntryKey::parse(&blake3::hash(&number.to_le_bytes()).to_hex()).unwrap()
     }
 
-    fn entry(stored_at_ms: u64, route: &str, tenant: [u8; 16], bytes: usize) -> Arc<Entry> {
+    fn entry(asked_ms: u64, route: &str, tenant: [u8; 16], bytes: usize) -> Arc<Entry> {
         Arc::new(Entry {
-            stored_at_ms,
+            asked_ms,
+            stored_at_ms: asked_ms + 1,
             route: route.into(),
             tenant,
             provider: "p".into(),
@@ -261,18 +277,18 @@ mod tests {
     fn what_was_purged_is_gone_and_what_was_asked_for_before_is_not_kept() {
         for purge in [Purge::All, Purge::Route("r".into()), Purge::Tenant(TENANT), Purge::Key(key(1))] {
             let entries = Entries::new(1 << 20);
-            entries.keep(key(1), entry(10, "r", TENANT, 1), 9);
-            entries.keep(key(2), entry(10, "other", [2; 16], 1), 9);
+            entries.keep(key(1), entry(9, "r", TENANT, 1));
+            entries.keep(key(2), entry(9, "other", [2; 16], 1));
             entries.purge(&purge, 10);
             assert!(entries.find(&key(1)).is_none(), "{purge:?}");
             assert_eq!(entries.find(&key(2)).is_none(), purge == Purge::All, "{purge:?}");
-            entries.keep(key(1), entry(12, "r", TENANT, 1), 10);
+            entries.keep(key(1), entry(10, "r", TENANT, 1));
             assert!(entries.find(&key(1)).is_none(), "{purge:?}: asked for when it was purged");
-            entries.keep(key(1), entry(12, "r", TENANT, 1), 11);
+            entries.keep(key(1), entry(11, "r", TENANT, 1));
             assert!(entries.find(&key(1)).is_some(), "{purge:?}");
             // Also where the memory was replaced meanwhile.
             let larger = entries.under(2 << 20);
-            larger.keep(key(1), entry(13, "r", TENANT, 1), 10);
+            larger.keep(key(1), entry(10, "r", TENANT, 1));
             assert!(larger.find(&key(1)).is_none(), "{purge:?}");
         }
     }
@@ -280,14 +296,14 @@ mod tests {
     #[test]
     fn more_marks_than_are_remembered_purge_everything() {
         let entries = Entries::new(1 << 20);
-        entries.keep(key(0), entry(5, "r", TENANT, 1), 5);
+        entries.keep(key(0), entry(5, "r", TENANT, 1));
         for number in 0..MARKS {
             entries.purge(&Purge::Tenant((number as u128 + 1000).to_le_bytes()), 9);
         }
         assert!(entries.find(&key(0)).is_some());
         entries.purge(&Purge::Key(key(1)), 9);
         assert!(entries.find(&key(0)).is_none());
-        entries.keep(key(0), entry(10, "r", TENANT, 1), 10);
+        entries.keep(key(0), entry(10, "r", TENANT, 1));
         assert!(entries.find(&key(0)).is_some());
     }
 
@@ -295,13 +311,13 @@ mod tests {
     fn one_large_entry_does_not_push_out_what_is_asked_for() {
         let entries = Entries::new(1 << 20);
         for number in 0..100 {
-            entries.keep(key(number), entry(1, "r", TENANT, 5_000), 1);
+            entries.keep(key(number), entry(1, "r", TENANT, 5_000));
             for _ in 0..5 {
                 assert!(entries.find(&key(number)).is_some());
             }
         }
         for number in 1000..1020 {
-            entries.keep(key(number), entry(1, "r", TENANT, (1 << 20) / 8), 1);
+            entries.keep(key(number), entry(1, "r", TENANT, (1 << 20) / 8));
             entries.fill();
         }
         let left = (0..100).filter(|number| entries.find(&key(*number)).is_some()).count();
@@ -324,7 +340,7 @@ mod tests {
         fn the_memory_is_bounded_by_bytes(sizes in proptest::collection::vec(0usize..200_000, 1..200)) {
             let entries = Entries::new(1 << 20);
             for (number, size) in sizes.into_iter().enumerate() {
-                entries.keep(key(number), entry(1, "r", TENANT, size), 1);
+                entries.keep(key(number), entry(1, "r", TENANT, size));
                 let fill = entries.fill();
                 prop_assert!(fill.bytes <= 1 << 20, "{fill:?}");
             }

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use super::flight::Form;
-use super::keeping::Wall;
 use super::key::{self, Parts, Scope};
 use super::{EntryKey, Own, replay};
 use crate::call::{Ask, Call, Head};
@@ -21,7 +20,6 @@ pub(super) struct Question {
     pub(super) target: usize,
     /// The caller's tenant, as it is called in entries.
     pub(super) tenant: [u8; 16],
-    pub(super) wall: Wall,
     /// False for work that no caller waits for: what the cache does about that is told nobody.
     pub(super) is_call: bool,
 }
@@ -39,7 +37,7 @@ impl Question {
         let key = own.common.keys.of(parts).ok_or("the body has no form in which two can be compared")?;
         let tenant = own.common.keys.tenant(&call.head.tenant);
         let form = form(&call.ask);
-        Ok(Self { key, form, target: target.number, tenant, wall: Wall::of(call), is_call: true })
+        Ok(Self { key, form, target: target.number, tenant, is_call: true })
     }
 }
 

@@ -1,9 +1,9 @@
 //! The board: names with a moment each that only ever grows, the same for all gateways. What is written there all learn of at
 //! once, and who was not there to listen when he looks again.
 //!
-//! It does not know what the moments are of.
+//! Moments are the store's: gateways' own clocks may be hours apart, so they only say and hear how long ago something was. It
+//! does not know what the moments are of.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ pub struct Board {
     name: String,
     channel: String,
     raise: Script,
+    look: Script,
     /// The word that the board had when it was last read whole.
     read: Mutex<Option<String>>,
     changed: Notify,
@@ -44,20 +45,23 @@ impl Board {
             name: redis.key(name, "board"),
             channel: name.to_owned(),
             raise: Script::new(include_str!("raise.lua")),
+            look: Script::new(include_str!("look.lua")),
             read: Mutex::new(None),
             changed: Notify::new(),
             redis,
         }
     }
 
-    /// Raises a name to a moment, for all gateways.
-    pub async fn raise(&self, name: &str, moment: u64) -> Result<(), StoreFault> {
+    /// Raises a name to the moment so long ago, for all gateways.
+    pub async fn raise(&self, name: &str, ago: Duration) -> Result<(), StoreFault> {
         let word = self.redis.word();
-        let kept = KEPT.as_millis().to_string();
-        let arguments = [name.to_owned(), moment.to_string(), word, NAMES.to_string(), kept, ALL.to_owned()];
-        self.redis.run_script::<u64>(&self.raise, std::slice::from_ref(&self.name), &arguments).await?;
+        let (ago, kept) = (ago.as_millis().to_string(), KEPT.as_millis().to_string());
+        let arguments = [name.to_owned(), ago.clone(), word, NAMES.to_string(), kept, ALL.to_owned()];
+        let keys = std::slice::from_ref(&self.name);
+        let spoilt = self.redis.run_script::<u64>(&self.raise, keys, &arguments).await?;
+        self.redis.note_all_spoilt(keys.iter().zip([spoilt]));
         // Who misses the message looks at the board itself a little later.
-        let _ = self.redis.publish(&self.channel, format!("{moment} {name}").as_bytes()).await;
+        let _ = self.redis.publish(&self.channel, format!("{ago} {name}").as_bytes()).await;
         Ok(())
     }
 
@@ -66,23 +70,26 @@ impl Board {
         self.lock().is_some()
     }
 
-    /// Tells `each` of what is on the board and of every change. Runs until dropped.
-    pub async fn follow(&self, each: impl Fn(&str, u64) + Sync) {
+    /// Tells `each` of what is on the board and of every change: a name, and how long ago its moment was at most. Runs until
+    /// dropped.
+    pub async fn follow(&self, each: impl Fn(&str, Duration) + Sync) {
         tokio::join!(
             self.redis.listen(
                 &self.channel,
                 || self.changed.notify_one(),
                 |message| {
-                    if let Some((name, moment)) = std::str::from_utf8(&message).ok().and_then(read_message) {
-                        each(name, moment);
+                    // Also what was on its way for a while: it is taken for younger than it is.
+                    if let Some((name, ago)) = std::str::from_utf8(&message).ok().and_then(read_message) {
+                        each(name, ago);
                     }
+                    self.changed.notify_one();
                 }
             ),
             self.look(&each)
         );
     }
 
-    async fn look(&self, each: &(impl Fn(&str, u64) + Sync)) {
+    async fn look(&self, each: &(impl Fn(&str, Duration) + Sync)) {
         loop {
             match self.look_once(each).await {
                 Ok(word) => *self.lock() = Some(word),
@@ -94,19 +101,23 @@ impl Board {
     }
 
     /// Reads the board, if it has changed. Returns its word.
-    async fn look_once(&self, each: &(impl Fn(&str, u64) + Sync)) -> Result<String, StoreFault> {
-        let word: Option<String> = self.redis.ask(redis::cmd("HGET").arg(&self.name).arg("")).await?;
-        let word = word.unwrap_or_default();
-        if self.lock().as_ref() == Some(&word) {
-            return Ok(word);
-        }
-        let all: HashMap<String, String> = self.redis.ask(redis::cmd("HGETALL").arg(&self.name)).await?;
-        for (name, moment) in all.iter().filter(|(name, _)| !name.is_empty()) {
-            if let Ok(moment) = moment.parse() {
-                each(name, moment);
+    async fn look_once(&self, each: &(impl Fn(&str, Duration) + Sync)) -> Result<String, StoreFault> {
+        let known = self.lock().clone();
+        // Where nothing is known the board is read whatever its word is.
+        let (word, kept) = (self.redis.word(), KEPT.as_millis().to_string());
+        let arguments = [known.is_some().to_string(), known.unwrap_or_default(), word, kept, ALL.to_owned()];
+        let keys = std::slice::from_ref(&self.name);
+        let (now, spoilt, word, fields): (u64, u64, String, Vec<(Vec<u8>, u64)>) =
+            self.redis.run_script(&self.look, keys, &arguments).await?;
+        self.redis.note_all_spoilt(keys.iter().zip([spoilt]));
+        for (name, moment) in fields {
+            // A moment that is still to come is none: the store's clock was set back.
+            let ago = Duration::from_millis(now.saturating_sub(moment));
+            if let Ok(name) = std::str::from_utf8(&name) {
+                each(name, ago);
             }
         }
-        Ok(all.get("").cloned().unwrap_or_default())
+        Ok(word)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<String>> {
@@ -115,7 +126,7 @@ impl Board {
     }
 }
 
-fn read_message(message: &str) -> Option<(&str, u64)> {
-    let (moment, name) = message.split_once(' ')?;
-    Some((name, moment.parse().ok()?))
+fn read_message(message: &str) -> Option<(&str, Duration)> {
+    let (ago, name) = message.split_once(' ')?;
+    Some((name, ago.parse().ok().map(Duration::from_millis)?))
 }

@@ -13,6 +13,7 @@ use super::{Redis, Script};
 pub struct Leases {
     redis: Arc<Redis>,
     group: Arc<str>,
+    hold: Script,
     renew: Script,
     release: Script,
 }
@@ -20,15 +21,21 @@ pub struct Leases {
 impl Leases {
     /// Leases whose names begin with the store's prefix and this word.
     pub fn new(redis: Arc<Redis>, group: &str) -> Self {
-        let (renew, release) = (Script::new(include_str!("renew.lua")), Script::new(include_str!("release.lua")));
-        Self { redis, group: group.into(), renew, release }
+        Self {
+            redis,
+            group: group.into(),
+            hold: Script::new(include_str!("hold.lua")),
+            renew: Script::new(include_str!("renew.lua")),
+            release: Script::new(include_str!("release.lua")),
+        }
     }
 
     /// Takes a lease for this long; false: another has it. `token` tells holders from each other.
     pub async fn take(&self, name: &str, token: &str, time: Duration) -> Result<bool, StoreFault> {
-        let mut command = redis::cmd("SET");
-        command.arg(self.name(name)).arg(token).arg("NX").arg("PX").arg(milliseconds(time));
-        self.redis.ask::<Option<String>>(&command).await.map(|taken| taken.is_some())
+        let (keys, arguments) = ([self.name(name)], [token.to_owned(), milliseconds(time).to_string()]);
+        let (is_taken, spoilt): (bool, u64) = self.redis.run_script(&self.hold, &keys, &arguments).await?;
+        self.redis.note_all_spoilt(keys.iter().zip([spoilt]));
+        Ok(is_taken)
     }
 
     /// Has a lease go on for this long from now; false: it has ended meanwhile.

@@ -1,7 +1,8 @@
 //! Redis: one connection for everybody, with a limit on time, a limit on what waits, and a breaker.
 //!
 //! A request never waits for a Redis that is known to be out: the first timeout or error opens the breaker, and only the
-//! keeper ([`Redis::run`]) tries again, in the background. It does not know what is counted or kept there.
+//! keeper ([`Redis::run`]) tries again, in the background. A key that holds something else than the gateway's is no outage: the
+//! scripts replace it, and it is named in the log. It does not know what is counted or kept there.
 
 pub mod address;
 pub mod board;
@@ -66,6 +67,7 @@ pub struct Redis {
     places: Semaphore,
     gateways: AtomicU32,
     standing: Mutex<Standing>,
+    seen: Mutex<Option<Seen>>,
     beat: Script,
     asked: AtomicU64,
     failures: AtomicU64,
@@ -84,6 +86,27 @@ pub enum Standing {
     },
     /// It does not answer, or not as it should.
     Out(StoreFault),
+}
+
+/// A look at the store's clock.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// What it showed, in milliseconds since 1970,
+    time_ms: u64,
+    /// at some moment after this
+    after: Instant,
+    /// and before this.
+    before: Instant,
+}
+
+/// What the store's clock shows: all gateways that share it agree on that, whatever their own clocks show. Milliseconds since
+/// 1970; the truth is between the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreTime {
+    /// It shows this, or more.
+    pub earliest_ms: u64,
+    /// It shows this, or less.
+    pub latest_ms: u64,
 }
 
 /// Operations since the start.
@@ -146,6 +169,7 @@ impl Redis {
             places: Semaphore::new(settings.max_in_flight),
             gateways: AtomicU32::new(settings.gateways.max(1)),
             standing: Mutex::default(),
+            seen: Mutex::default(),
             beat: Script::new(include_str!("beat.lua")),
             asked: AtomicU64::new(0),
             failures: AtomicU64::new(0),
@@ -190,6 +214,11 @@ impl Redis {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let fault = match timeout(time, ask(&mut link)).await {
             Ok(Ok(value)) => return Ok(value),
+            // Whether the store itself works is for the heartbeat to say.
+            Ok(Err(fault)) if is_about_a_key(&fault) => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                return Err(StoreFault::Spoilt);
+            }
             Ok(Err(fault)) => broken(&fault),
             Err(_) => StoreFault::Timeout,
         };
@@ -197,6 +226,21 @@ impl Redis {
         self.lost(&fault);
         self.failed.notify_one();
         Err(fault)
+    }
+
+    /// Names a key in the log that held something else than the gateway's.
+    pub fn note_spoilt(&self, key: &str) {
+        let purpose = self.settings.purpose;
+        tracing::warn!(
+            purpose,
+            store_key = key,
+            "a key of the store (redis) held something else and was replaced; who else writes there?"
+        );
+    }
+
+    /// Names those of a script's keys in the log whose flag says that they held something else.
+    pub fn note_all_spoilt<'k>(&self, flagged: impl IntoIterator<Item = (&'k String, u64)>) {
+        flagged.into_iter().filter(|(_, flag)| *flag != 0).for_each(|(key, _)| self.note_spoilt(key));
     }
 
     /// True while it is not asked.
@@ -207,6 +251,15 @@ impl Redis {
     /// How it is doing.
     pub fn standing(&self) -> Standing {
         lock(&self.standing).clone()
+    }
+
+    /// What its clock shows, as of the last heartbeat; `None` before the first.
+    pub fn time(&self) -> Option<StoreTime> {
+        let seen = (*lock(&self.seen))?;
+        let since = |moment: Instant| u64::try_from(moment.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // A millisecond for what was rounded down.
+        let latest_ms = seen.time_ms.saturating_add(since(seen.after)).saturating_add(1);
+        Some(StoreTime { earliest_ms: seen.time_ms.saturating_add(since(seen.before)), latest_ms })
     }
 
     /// The longest that anybody waits for one answer.
@@ -278,8 +331,11 @@ impl Redis {
         let started = Instant::now();
         let beat = timeout(self.settings.timeout, evaluate(&mut link, &self.beat, &keys, &arguments)).await;
         let count = beat.map_err(|_| StoreFault::Timeout)?.map_err(|fault| broken(&fault))?;
-        let count = u32::from_redis_value(count).map_err(|_| StoreFault::Broken("an answer of another type".into()))?;
+        let (count, time_ms, spoilt) = <(u32, u64, u64)>::from_redis_value(count)
+            .map_err(|_| StoreFault::Broken("an answer of another type".into()))?;
         self.gateways.store(count.max(1), Ordering::Relaxed);
+        self.note_all_spoilt(keys.iter().zip([spoilt]));
+        *lock(&self.seen) = Some(Seen { time_ms, after: started, before: Instant::now() });
         *lock(&self.link) = Some(link);
         Ok(started.elapsed())
     }
@@ -349,6 +405,11 @@ async fn evaluate(
         }
         result => result,
     }
+}
+
+/// True for what is said about a single key, or the script that used it: the rest of the store is as good as before.
+fn is_about_a_key(fault: &redis::RedisError) -> bool {
+    fault.kind() == ErrorKind::Server(ServerErrorKind::ResponseError) || fault.code() == Some("WRONGTYPE")
 }
 
 /// The fault's kind and not its text: that may name the URL, password included.

@@ -18,12 +18,33 @@ const AGAIN: Duration = Duration::from_millis(250);
 
 /// Puts, replaces or removes one text, if it is as it was read: two operators at once must not undo what the other has done.
 /// A word under the empty name tells that something has changed.
-const CHANGE: &str = "local now = redis.call('HGET', KEYS[1], ARGV[1]) or ''
+const CHANGE: &str = "local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'hash' and kind ~= 'none' then return 2 end
+local now = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 if now ~= ARGV[2] then return 0 end
 if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1])
 else redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
 redis.call('HSET', KEYS[1], '', ARGV[4])
 return 1";
+
+/// Answers what there is: whether the key is of another type, the word, and, if that is not the one that is known, names and texts
+/// in turns.
+const READ: &str = "local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'hash' and kind ~= 'none' then return { 1, '', {} } end
+local word = redis.call('HGET', KEYS[1], '') or ''
+if ARGV[1] == 'true' and word == ARGV[2] then return { 0, word, {} } end
+return { 0, word, redis.call('HGETALL', KEYS[1]) }";
+
+/// Puts all texts back where the key is of another type.
+const RESTORE: &str = "local kind = redis.call('TYPE', KEYS[1]).ok
+if kind == 'hash' or kind == 'none' then return 0 end
+redis.call('DEL', KEYS[1])
+for i = 2, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+redis.call('HSET', KEYS[1], '', ARGV[1])
+return 1";
+
+/// What [`CHANGE`] answers where the key is of another type.
+const SPOILT: u8 = 2;
 
 /// A register.
 pub struct Register {
@@ -32,9 +53,11 @@ pub struct Register {
     channel: &'static str,
     look: Duration,
     change: Script,
+    read: Script,
+    restore: Script,
     news: Notify,
-    /// The word that it had when it was last read whole.
-    word: Mutex<Option<String>>,
+    /// The word that it had when it was last read whole, and its texts: what is lost in the store is put back from here.
+    known: Mutex<Option<(String, HashMap<String, String>)>>,
     /// How often a text was changed here. Held while what was read is put in force, so that no change is lost to another.
     changes: Mutex<u64>,
     is_read: watch::Sender<bool>,
@@ -49,8 +72,10 @@ impl Register {
             channel,
             look,
             change: Script::new(CHANGE),
+            read: Script::new(READ),
+            restore: Script::new(RESTORE),
             news: Notify::new(),
-            word: Mutex::default(),
+            known: Mutex::default(),
             changes: Mutex::default(),
             is_read: watch::Sender::new(false),
             redis,
@@ -61,8 +86,14 @@ impl Register {
     /// was thought to be.
     pub async fn change(&self, name: &str, before: &str, after: &str) -> Result<bool, StoreFault> {
         let arguments = [name.to_owned(), before.to_owned(), after.to_owned(), self.redis.word()];
-        let changed =
-            self.redis.run_script::<u8>(&self.change, std::slice::from_ref(&self.name), &arguments).await? == 1;
+        let keys = std::slice::from_ref(&self.name);
+        let mut changed = self.redis.run_script::<u8>(&self.change, keys, &arguments).await?;
+        if changed == SPOILT {
+            let known = lock(&self.known).as_ref().map(|(_, texts)| texts.clone());
+            self.put_back(&known.unwrap_or_default()).await?;
+            changed = self.redis.run_script::<u8>(&self.change, keys, &arguments).await?;
+        }
+        let changed = changed == 1;
         if changed {
             // With the others it is in force when they have read it: now, or soon if nobody hears this.
             let _ = self.redis.publish(self.channel, name.as_bytes()).await;
@@ -103,21 +134,57 @@ impl Register {
 
     async fn read(&self, apply: &(impl Fn(HashMap<String, String>) + Sync)) -> Result<(), StoreFault> {
         let before = *lock(&self.changes);
-        let word: Option<String> = self.redis.ask(redis::cmd("HGET").arg(&self.name).arg("")).await?;
-        if *lock(&self.word) == Some(word.unwrap_or_default()) {
+        let known = lock(&self.known).as_ref().map(|(word, _)| word.clone());
+        let arguments = [known.is_some().to_string(), known.clone().unwrap_or_default()];
+        let keys = std::slice::from_ref(&self.name);
+        let (spoilt, word, fields): (u64, Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>) =
+            self.redis.run_script(&self.read, keys, &arguments).await?;
+        if spoilt != 0 {
+            return self.mend().await;
+        }
+        let word = String::from_utf8_lossy(&word).into_owned();
+        if known.as_ref() == Some(&word) {
             return Ok(());
         }
-        let mut texts: HashMap<String, String> = self.redis.ask(redis::cmd("HGETALL").arg(&self.name)).await?;
-        let word = texts.remove("").unwrap_or_default();
+        let text = |bytes| String::from_utf8(bytes).map_err(|_| self.redis.note_spoilt(&self.name)).ok();
+        let fields = fields.into_iter().filter_map(|(name, value)| text(name).zip(text(value)));
+        let texts: HashMap<String, String> = fields.filter(|(name, _)| !name.is_empty()).collect();
         let changes = lock(&self.changes);
         if *changes != before {
             // What was read may be older than what was changed meanwhile: it is read again.
             self.news.notify_one();
             return Ok(());
         }
-        *lock(&self.word) = Some(word);
+        *lock(&self.known) = Some((word, texts.clone()));
         apply(texts);
         self.is_read.send_replace(true);
+        Ok(())
+    }
+
+    /// Puts back what is known here where the store holds something else under this name. Who never read it leaves that to the
+    /// others: to keep nothing would take from them what they have.
+    async fn mend(&self) -> Result<(), StoreFault> {
+        let known = lock(&self.known).as_ref().map(|(_, texts)| texts.clone());
+        match known {
+            Some(texts) => self.put_back(&texts).await,
+            None => {
+                let key = &*self.name;
+                tracing::error!(
+                    store_key = key,
+                    "a key of the store (redis) holds something else, and no gateway knew what it held: delete it"
+                );
+                Err(StoreFault::Spoilt)
+            }
+        }
+    }
+
+    async fn put_back(&self, texts: &HashMap<String, String>) -> Result<(), StoreFault> {
+        let pairs = texts.iter().flat_map(|(name, text)| [name.clone(), text.clone()]);
+        let arguments: Vec<String> = std::iter::once(self.redis.word()).chain(pairs).collect();
+        let keys = std::slice::from_ref(&self.name);
+        let restored = self.redis.run_script::<u64>(&self.restore, keys, &arguments).await?;
+        self.redis.note_all_spoilt(keys.iter().zip([restored]));
+        self.news.notify_one();
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
--- Corrects what was taken: gcra::settle on the server's clock.
+-- Corrects what was taken: gcra::settle on the server's clock. What is no number is replaced.
 -- KEYS: the key. ARGV: what was held, what was used, when the hold has come back, the capacity (microseconds).
 -- Answers the debt (microseconds).
 local time = redis.call('TIME')

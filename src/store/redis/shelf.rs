@@ -9,22 +9,31 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::super::{Shelf, StoreFault};
-use super::Redis;
+use super::{Redis, Script};
 
 /// Bytes may be many, and nobody waits until they are kept: so many times longer than for an answer.
 const PATIENCE: u32 = 10;
+
+/// More bytes than anybody keeps. What is larger is not fetched.
+const LARGEST: usize = 64 << 20;
 
 /// A shelf in a shared store.
 #[derive(Clone)]
 pub struct RedisShelf {
     redis: Arc<Redis>,
     group: Arc<str>,
+    fetch: Arc<Script>,
 }
 
 impl RedisShelf {
     /// A shelf whose keys begin with the store's prefix and this word.
     pub fn new(redis: Arc<Redis>, group: &str) -> Self {
-        Self { redis, group: group.into() }
+        Self { redis, group: group.into(), fetch: Arc::new(Script::new(include_str!("fetch.lua"))) }
+    }
+
+    /// Names a key in the log whose bytes are nobody's.
+    pub fn note_spoilt(&self, key: &str) {
+        self.redis.note_spoilt(&self.name(key));
     }
 
     /// Unlike those of a limit, these keys are spread over a Cluster: each is used alone.
@@ -36,7 +45,8 @@ impl RedisShelf {
 impl Shelf for RedisShelf {
     fn fetch<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, StoreFault>> {
         Box::pin(async move {
-            let found: Option<Vec<u8>> = self.redis.ask(redis::cmd("GET").arg(self.name(key))).await?;
+            let keys = [self.name(key)];
+            let found: Option<Vec<u8>> = self.redis.run_script(&self.fetch, &keys, &[LARGEST.to_string()]).await?;
             Ok(found.map(Bytes::from))
         })
     }
