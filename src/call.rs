@@ -85,6 +85,8 @@ pub struct Head {
     pub wishes: Wishes,
     /// True when tenant, user and key were proven. Otherwise they are what the caller says.
     pub is_proven: bool,
+    /// True when the caller may use what the operator's account at a provider keeps.
+    pub account: bool,
     /// The caller's address: the peer's, or what a trusted proxy says.
     pub address: IpAddr,
     /// True when many callers are known to come from it, and nothing tells which of them this is.
@@ -125,6 +127,8 @@ pub struct Principal {
     pub tier: Option<Arc<str>>,
     /// See [`Head::api_key`].
     pub api_key: Option<Arc<str>>,
+    /// See [`Head::account`].
+    pub account: bool,
 }
 
 /// How long a provider may be silent, per phase.
@@ -185,6 +189,30 @@ impl Ask {
             Ask::Wire(wire) => wire.model.as_ref().map(|model| &*model.name),
             Ask::Tunnel(tunnel) => tunnel.model.as_deref(),
             Ask::Voice(_) | Ask::Menu => None,
+        }
+    }
+
+    /// All models that the call names.
+    pub fn models(&self) -> impl Iterator<Item = &str> {
+        let others = self.contents().map_or(&[][..], |contents| &contents.other_models);
+        self.model().into_iter().chain(others.iter().map(|name| &**name))
+    }
+
+    /// True when a model may be asked that the call does not name.
+    pub fn hides_model(&self) -> bool {
+        self.contents().is_some_and(|contents| contents.hides_model)
+    }
+
+    /// How far beyond itself the call reaches.
+    pub fn reach(&self) -> Reach {
+        self.contents().map_or(Reach::Call, |contents| contents.reach)
+    }
+
+    fn contents(&self) -> Option<&Contents> {
+        match self {
+            Ask::Wire(wire) => Some(&wire.contents),
+            Ask::Tunnel(tunnel) => Some(&tunnel.contents),
+            Ask::Chat(_) | Ask::Voice(_) | Ask::Menu => None,
         }
     }
 
@@ -338,6 +366,8 @@ pub struct Wire {
     pub stream: bool,
     /// How long the body lets the answer become.
     pub bounds: AnswerBounds,
+    /// What else was found in it.
+    pub contents: Contents,
 }
 
 /// How long a request lets its answer become.
@@ -365,11 +395,43 @@ impl AnswerBounds {
     }
 }
 
+/// What a request in OpenAI's dialect holds besides what routing needs.
+#[derive(Clone, Debug, Default)]
+pub struct Contents {
+    /// How far beyond itself it reaches.
+    pub reach: Reach,
+    /// Further models that it names: those to fall back on, and those of a batch.
+    pub other_models: Box<[Box<str>]>,
+    /// True when a model may be asked that it does not name.
+    pub hides_model: bool,
+    /// The bytes of a form that are text, in their order.
+    pub texts: Box<[Range<usize>]>,
+}
+
+/// How far beyond itself a call reaches at its provider.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// It is asked and answered, and that is all.
+    #[default]
+    Call,
+    /// To what the operator's account keeps: files, stored responses, batches, assistants.
+    Account,
+    /// To the organization that owns the account: its keys, its users, its bills.
+    Organization,
+}
+
 impl Wire {
     /// How a model's name is written in this body.
     pub fn spelt(&self, model: &str) -> String {
-        let is_json = self.content_type.as_ref().is_none_or(|value| value.as_bytes().starts_with(b"application/json"));
-        if is_json { serde_json::Value::from(model).to_string() } else { model.to_owned() }
+        let start = self.model.as_ref().and_then(|model| model.span.as_ref()).map(|span| span.start);
+        let is_quoted = start.is_some_and(|start| self.body.get(start) == Some(&b'"'));
+        if is_quoted { serde_json::Value::from(model).to_string() } else { model.to_owned() }
+    }
+
+    /// True for fields and files (multipart).
+    pub fn is_form(&self) -> bool {
+        let value = self.content_type.as_ref().map(HeaderValue::as_bytes).unwrap_or_default();
+        value.get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/"))
     }
 
     /// The same body with another model in it; `None` where it is not known where the model stands.
@@ -378,8 +440,11 @@ impl Wire {
         let (before, after) = (self.body.get(..span.start)?, self.body.get(span.end..)?);
         let spelt = self.spelt(name);
         let body = [before, spelt.as_bytes(), after].concat().into();
+        let moved = |at: usize| if at < span.end { at } else { at - span.len() + spelt.len() };
+        let texts = self.contents.texts.iter().map(|text| moved(text.start)..moved(text.end)).collect();
+        let contents = Contents { texts, ..self.contents.clone() };
         let span = Some(span.start..span.start + spelt.len());
-        Some(Wire { body, model: Some(NamedModel { name: name.into(), span }), ..self.clone() })
+        Some(Wire { body, model: Some(NamedModel { name: name.into(), span }), contents, ..self.clone() })
     }
 }
 
@@ -420,6 +485,8 @@ pub struct Tunnel {
     pub query: Box<str>,
     /// The model that the caller named.
     pub model: Option<Box<str>>,
+    /// What else the caller's address says.
+    pub contents: Contents,
     /// The subprotocols that the caller offers, and that may be offered to a provider.
     pub protocols: Vec<Box<str>>,
     /// What both ends are held to.

@@ -103,11 +103,12 @@ impl Estimates {
     }
 }
 
-/// Bytes of text that become a prompt. Recordings and forms are no text, and pictures little of it.
+/// Bytes of text that become a prompt. Recordings are no text, and pictures little of it.
 fn prompt_bytes(ask: &Ask) -> usize {
     match ask {
         Ask::Chat(chat) => chat.messages.iter().map(|message| message.text.len()).sum(),
         Ask::Wire(wire) if matches!(wire.endpoint, Endpoint::Transcriptions | Endpoint::Models) => 0,
+        Ask::Wire(wire) if wire.is_form() => wire.contents.texts.iter().map(|text| text.len()).sum(),
         Ask::Wire(wire) if wire.body.trim_ascii_start().first() != Some(&b'{') => 0,
         Ask::Wire(wire) => wire.body.len() - beyond_pictures(&wire.body),
         Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => 0,
@@ -214,6 +215,7 @@ mod tests {
             model: None,
             stream: false,
             bounds,
+            contents: crate::call::Contents::default(),
         })
     }
 

@@ -18,6 +18,17 @@ mod words;
 pub use self::refusal::{Limited, Refusal, Spent};
 pub use self::request::RequestFault;
 
+/// Reasons of [`Fault::Forbidden`] that callers read about, because they or their operator can do something.
+///
+/// The call is about what the operator's account keeps, and the credential does not allow that.
+pub const NO_ACCOUNT: &str = "account";
+/// The same on a route that asks for no credential.
+pub const NO_ACCOUNT_OPEN: &str = "account_without_credential";
+/// The call is about the organization that owns the account.
+pub const ORGANIZATION: &str = "organization";
+/// The credential is for some models, and the call does not say which one it asks.
+pub const MODEL_UNREADABLE: &str = "model_unreadable";
+
 /// Why a call was not answered.
 #[derive(Clone, Debug)]
 pub enum Fault {

@@ -79,6 +79,8 @@ pub struct Route {
 struct Place {
     routes: Vec<(Method, usize)>,
     allow: Arc<str>,
+    /// False: it has parameters.
+    is_exact: bool,
 }
 
 impl Gateway {
@@ -194,12 +196,22 @@ impl Gateway {
             return Err(RequestFault::NotFound { path: path.chars().take(200).collect() });
         };
         let place = place.value;
+        if !place.is_exact && self.is_misspelt(path, place) {
+            return Err(RequestFault::NotFound { path: path.chars().take(200).collect() });
+        }
         let wanted = if method == Method::HEAD { &Method::GET } else { method };
         let found = place.routes.iter().find(|(method, _)| method == wanted);
         found.map(|(_, index)| &self.routes[*index]).ok_or_else(|| RequestFault::Method {
             method: method.as_str().chars().take(20).collect(),
             allow: place.allow.clone(),
         })
+    }
+
+    /// True for a path that only the case of its letters keeps from another route. A provider may make no difference there,
+    /// and what passes through must not pass by that route's rules.
+    fn is_misspelt(&self, path: &str, place: &Place) -> bool {
+        path.bytes().any(|byte| byte.is_ascii_uppercase())
+            && self.router.at(&path.to_ascii_lowercase()).is_ok_and(|other| !std::ptr::eq(other.value, place))
     }
 
     /// The dialect to refuse a path in that no route has: that of the routes which share most of its beginning.
@@ -328,7 +340,8 @@ fn router(routes: &[Route]) -> Result<matchit::Router<Place>, String> {
     let mut router = matchit::Router::new();
     for (path, routes) in places {
         let allow = routes.iter().map(|(method, _)| method.as_str()).collect::<Vec<_>>().join(", ").into();
-        router.insert(path, Place { routes, allow }).map_err(|fault| format!("path {path}: {fault}"))?;
+        let is_exact = !path.contains('{');
+        router.insert(path, Place { routes, allow, is_exact }).map_err(|fault| format!("path {path}: {fault}"))?;
     }
     Ok(router)
 }

@@ -16,6 +16,7 @@ pub mod headers;
 pub mod money;
 pub mod names;
 pub mod networks;
+pub mod path;
 pub mod patterns;
 pub mod quotes;
 pub mod reply;

@@ -210,6 +210,7 @@ mod tests {
             role: None,
             tier: "free".into(),
             api_key: None,
+            account: false,
             credential: None,
             wishes: Wishes::default(),
             is_proven: false,

@@ -193,6 +193,24 @@ fn ten_mistakes_are_found_in_one_pass_with_place_and_suggestion() {
 }
 
 #[test]
+fn a_routes_path_is_written_as_it_is_looked_for() {
+    for path in
+        ["/api/chat/", "/api//chat", "/api/../chat", "/%61pi/chat", "/api/%7e{id}", "/api/chat;v=1", "/api%2fchat"]
+    {
+        let shown = problems(&format!("[route.widget-chat]\npaths = [\"{path}\"]\n"), KEYS);
+        assert!(shown.contains("route.widget-chat.paths: ") && shown.contains("as it is spelt"), "{path}: {shown}");
+    }
+    let fine = "[route.widget-chat]\npaths = [\"/api/a:b/{id}/{*rest}\", \"/a%20b\"]\n";
+    assert_eq!(route(&plan(fine, KEYS), "widget-chat").paths.len(), 2);
+}
+
+#[test]
+fn only_openais_callers_reach_the_account() {
+    let shown = problems("[route.widget-chat]\naccount = true\n", KEYS);
+    assert!(shown.contains("route.widget-chat.account: only callers of kind `openai`"), "{shown}");
+}
+
+#[test]
 fn a_mistake_of_syntax_does_not_hide_the_others() {
     let shown = problems("[server]\nport = = 1\nhots = \"::1\"\n", &[]);
     let lines: Vec<_> = shown.lines().collect();

@@ -3,26 +3,27 @@
 //! It checks what every provider would refuse anyway, so that a mistake costs no attempt; all else is the provider's to
 //! judge.
 
+mod account;
+mod form;
+
 use std::borrow::Cow;
-use std::convert::Infallible;
-use std::ops::Range;
 
 use bytes::Bytes;
-use futures_util::{FutureExt, stream};
-use http::Method;
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use self::form::Part;
 use super::{Incoming, bounds, json};
-use crate::call::{AnswerBounds, Endpoint, NamedModel, Wire};
+use crate::call::{AnswerBounds, Contents, Endpoint, NamedModel, Reach, Wire};
 use crate::fault::{Fault, RequestFault};
+use crate::path::decoded;
 
 /// Reads a request to `endpoint`.
 pub(super) fn read(incoming: &Incoming<'_>, endpoint: Endpoint) -> Result<Wire, Fault> {
-    let path = incoming.path_and_query.strip_prefix("/v1").unwrap_or(incoming.path_and_query);
-    check_path(path)?;
+    let path = below_v1(incoming.path_and_query);
     let mut wire = Wire {
         endpoint,
         method: if incoming.method == Method::HEAD { Method::GET } else { incoming.method.clone() },
@@ -32,43 +33,72 @@ pub(super) fn read(incoming: &Incoming<'_>, endpoint: Endpoint) -> Result<Wire, 
         model: None,
         stream: false,
         bounds: AnswerBounds::default(),
+        contents: Contents::default(),
     };
     match endpoint {
         Endpoint::Models => wire.model = model_in_path(path),
-        Endpoint::Transcriptions => multipart(&mut wire)?,
-        Endpoint::Other => {
-            // What is not JSON, or not an object, is the provider's to judge.
-            if json::check_json_content_type(incoming.headers).is_ok() {
-                json::check_depth(&incoming.body)?;
-                if let Ok(fields) = serde_json::from_slice::<Fields<'_>>(&incoming.body) {
-                    json::check_strictly(&incoming.body)?;
-                    wire.stream = fields.stream.is_some_and(|stream| stream.get() == "true");
-                    wire.model = fields.model.and_then(|model| named(&incoming.body, model));
-                    wire.bounds = fields.bounds();
-                }
-            }
-        }
+        Endpoint::Transcriptions => transcription(&mut wire)?,
+        Endpoint::Other => other(incoming, &mut wire)?,
         _ => object(incoming, &mut wire)?,
     }
     Ok(wire)
 }
 
-/// A path with dot segments would be resolved against the provider's base URL, and might leave it.
-fn check_path(path: &str) -> Result<(), Fault> {
-    let path = path.split('?').next().unwrap_or_default();
-    let is_dots = |segment: &str| {
-        let plain = segment.to_ascii_lowercase().replace("%2e", ".");
-        plain == "." || plain == ".."
-    };
-    match path.split(['/', '\\']).any(is_dots) {
-        true => Err(Fault::invalid(None, "the path must not contain `.` or `..` segments")),
-        false => Ok(()),
+/// The path below `/v1`, where it is there.
+fn below_v1(path: &str) -> &str {
+    path.strip_prefix("/v1").filter(|below| below.starts_with('/')).unwrap_or(path)
+}
+
+/// Reads a request to an endpoint that has no route of its own. What is not understood may name a model all the same.
+fn other(incoming: &Incoming<'_>, wire: &mut Wire) -> Result<(), Fault> {
+    wire.contents.reach = account::reach_of(incoming.method, &wire.path);
+    if !incoming.body.is_empty() {
+        if is_form(incoming.headers) {
+            form(wire)?;
+        } else if json::check_json_content_type(incoming.headers).is_ok() {
+            any_object(incoming, wire)?;
+        } else if looks_like_json(&incoming.body) {
+            // Some servers read it whatever it is called.
+            return Err(RequestFault::MediaType { allowed: "application/json" }.into());
+        } else {
+            // No endpoint takes it that stands for itself.
+            wire.contents.reach = wire.contents.reach.max(Reach::Account);
+        }
     }
+    let may_run = !matches!(*incoming.method, Method::GET | Method::HEAD | Method::DELETE);
+    wire.contents.hides_model = may_run && wire.model.is_none() && wire.contents.other_models.is_empty();
+    Ok(())
+}
+
+/// Reads the body of an endpoint whose fields are not known.
+fn any_object(incoming: &Incoming<'_>, wire: &mut Wire) -> Result<(), Fault> {
+    let fields = fields(incoming)?;
+    wire.stream = fields.stream.is_some_and(|stream| stream.get() == "true");
+    wire.bounds = fields.bounds();
+    wire.model = match fields.model {
+        None => None,
+        Some(model) if model.get() == "null" => None,
+        Some(model) => {
+            require("model", Some(model), &["a string"])?;
+            named(&incoming.body, model)
+        }
+    };
+    note_contents(&fields, wire)
+}
+
+fn looks_like_json(body: &[u8]) -> bool {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    json::media_type(value).starts_with("multipart/")
 }
 
 fn model_in_path(path: &str) -> Option<NamedModel> {
     let name = path.split('?').next()?.strip_prefix("/models/")?;
-    Some(NamedModel { name: name.replace("%2F", "/").replace("%2f", "/").into(), span: None })
+    Some(NamedModel { name: decoded(name).into(), span: None })
 }
 
 /// The fields that matter of any JSON body; each is looked at by its own type.
@@ -96,6 +126,12 @@ struct Fields<'a> {
     n: Option<&'a RawValue>,
     #[serde(default, borrow)]
     best_of: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    models: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    previous_response_id: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    conversation: Option<&'a RawValue>,
 }
 
 impl Fields<'_> {
@@ -106,8 +142,10 @@ impl Fields<'_> {
     }
 }
 
-fn object(incoming: &Incoming<'_>, wire: &mut Wire) -> Result<(), Fault> {
+/// The fields of a body that must be one JSON object, and must say the same to whoever reads it.
+fn fields<'a>(incoming: &'a Incoming<'_>) -> Result<Fields<'a>, Fault> {
     json::check_json_content_type(incoming.headers)?;
+    check_charset(incoming.headers)?;
     json::check_depth(&incoming.body)?;
     if incoming.body.trim_ascii_start().first() != Some(&b'{') {
         return Err(Fault::invalid(None, "the body must be a JSON object"));
@@ -122,6 +160,43 @@ fn object(incoming: &Incoming<'_>, wire: &mut Wire) -> Result<(), Fault> {
         Fault::invalid(None, format!("the body cannot be read: {what} (line {line}, column {column})"))
     })?;
     json::check_strictly(&incoming.body)?;
+    Ok(fields)
+}
+
+/// JSON is UTF-8 (RFC 8259, 8.1). In another alphabet the same bytes may say something else.
+fn check_charset(headers: &HeaderMap) -> Result<(), Fault> {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let charset = value.split(';').skip(1).filter_map(|param| param.split_once('=')).filter_map(|(name, value)| {
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
+    });
+    // ISO-8859-1 is what older libraries call what they send as UTF-8.
+    let mut charset = charset.map(str::to_ascii_lowercase);
+    match charset.all(|name| matches!(&*name, "utf-8" | "utf8" | "us-ascii" | "iso-8859-1")) {
+        true => Ok(()),
+        false => Err(RequestFault::MediaType { allowed: "application/json in UTF-8" }.into()),
+    }
+}
+
+/// Notes what a body names besides its model, and of what the account keeps.
+fn note_contents(fields: &Fields<'_>, wire: &mut Wire) -> Result<(), Fault> {
+    let is_there = |value: Option<&RawValue>| value.is_some_and(|value| value.get() != "null");
+    if let Some(models) = fields.models.filter(|_| is_there(fields.models)) {
+        let names: Result<Box<[Box<str>]>, _> = serde_json::from_str(models.get());
+        wire.contents.other_models =
+            names.map_err(|_| Fault::invalid("models", "`models` must be an array of strings"))?;
+    }
+    // A prompt that is an object is a stored one.
+    let has_stored_prompt = fields.prompt.is_some_and(|prompt| prompt.get().starts_with('{'));
+    let goes_on = is_there(fields.previous_response_id) || is_there(fields.conversation);
+    if has_stored_prompt || goes_on || account::is_named_in(&wire.body) {
+        wire.contents.reach = wire.contents.reach.max(Reach::Account);
+    }
+    Ok(())
+}
+
+fn object(incoming: &Incoming<'_>, wire: &mut Wire) -> Result<(), Fault> {
+    let fields = fields(incoming)?;
+    note_contents(&fields, wire)?;
     match wire.endpoint {
         Endpoint::ChatCompletions => require("messages", fields.messages, &["an array"])?,
         Endpoint::Completions => require("prompt", fields.prompt, &["a string", "an array"])?,
@@ -147,7 +222,7 @@ fn object(incoming: &Incoming<'_>, wire: &mut Wire) -> Result<(), Fault> {
         }
         (None, Some(model)) => insert_model(wire, model),
         // A stored prompt names its model itself.
-        (None, None) if wire.endpoint == Endpoint::Responses => {}
+        (None, None) if wire.endpoint == Endpoint::Responses => wire.contents.hides_model = true,
         (None, None) => return Err(Fault::invalid("model", "`model` is required")),
     }
     Ok(())
@@ -202,53 +277,121 @@ fn insert_model(wire: &mut Wire, model: &str) {
     wire.model = Some(NamedModel { name: model.into(), span: Some(span) });
 }
 
-/// More parts than any honest form has: a file, its model and some options.
-const MAX_PARTS: usize = 64;
-
-/// Finds the model in a multipart body, whose recording is not looked at.
-fn multipart(wire: &mut Wire) -> Result<(), Fault> {
-    let media_type = || RequestFault::MediaType { allowed: "multipart/form-data" };
-    let content_type = wire.content_type.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if json::media_type(content_type) != "multipart/form-data" {
-        return Err(media_type().into());
-    }
-    let boundary = multer::parse_boundary(content_type)
-        .map_err(|_| Fault::invalid("Content-Type", "the header `Content-Type` must name the multipart boundary"))?;
-    let body = wire.body.clone();
-    let source = stream::iter([Ok::<_, Infallible>(body.clone())]);
-    let mut parts = multer::Multipart::new(source, boundary);
-    let broken = || Fault::invalid(None, "the multipart body is broken");
-    let (mut has_file, mut count) = (false, 0);
-    // The whole body is in memory: nothing here ever waits.
-    while let Some(part) = parts.next_field().now_or_never().ok_or_else(broken)?.map_err(|_| broken())? {
-        count += 1;
-        if count > MAX_PARTS {
-            return Err(Fault::invalid(None, format!("the form must not have more than {MAX_PARTS} fields")));
-        }
-        let name = part.name().unwrap_or_default().to_owned();
-        let bytes = part.bytes().now_or_never().ok_or_else(broken)?.map_err(|_| broken())?;
-        match name.as_str() {
-            "file" => has_file = true,
-            "stream" => wire.stream = bytes.trim_ascii() == b"true",
-            "model" => {
-                let text = std::str::from_utf8(&bytes).map_err(|_| Fault::invalid("model", "`model` must be text"))?;
-                let span = part_span(&body, &bytes);
-                wire.model = Some(NamedModel { name: text.trim().into(), span });
-            }
-            _ => {}
-        }
-    }
-    match (has_file, &wire.model) {
+/// Finds the model in a recording's form.
+fn transcription(wire: &mut Wire) -> Result<(), Fault> {
+    let parts = form(wire)?;
+    match (parts.iter().any(|part| part.name == "file"), &wire.model) {
         (false, _) => Err(Fault::invalid("file", "`file` is required")),
         (true, None) => Err(Fault::invalid("model", "`model` is required")),
         (true, Some(_)) => Ok(()),
     }
 }
 
-/// Where the content of the part named `model` stands in a multipart body, if that is beyond doubt.
-fn part_span(body: &[u8], content: &[u8]) -> Option<Range<usize>> {
-    let name = memchr::memmem::find(body, b"name=\"model\"")?;
-    let start = name + memchr::memmem::find(&body[name..], b"\r\n\r\n")? + 4;
-    let end = start + content.len();
-    (body.get(start..end)? == content && body.get(end..end + 4)? == b"\r\n--").then_some(start..end)
+/// Reads a form as far as routing and guards need. Recordings and pictures are not looked at.
+fn form(wire: &mut Wire) -> Result<Vec<Part>, Fault> {
+    let content_type = wire.content_type.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if json::media_type(content_type) != "multipart/form-data" {
+        return Err(RequestFault::MediaType { allowed: "multipart/form-data" }.into());
+    }
+    let parts = form::read(content_type, &wire.body)?;
+    let mut texts = Vec::new();
+    for (index, part) in parts.iter().enumerate() {
+        check_name(&part.name)?;
+        let is_list = part.is_file || part.name.ends_with(']');
+        if !is_list && parts[..index].iter().any(|other| other.name == part.name) {
+            return Err(twice(&part.name));
+        }
+        let content = &wire.body[part.content.clone()];
+        match part.name.as_str() {
+            "model" => {
+                let text = std::str::from_utf8(content).ok().filter(|_| !part.is_file);
+                let text = text.map(str::trim).ok_or_else(|| Fault::invalid("model", "`model` must be text"))?;
+                if text.is_empty() {
+                    return Err(Fault::invalid("model", "`model` must not be empty"));
+                }
+                wire.model = Some(NamedModel { name: text.into(), span: Some(part.content.clone()) });
+                continue;
+            }
+            "stream" => wire.stream = content.trim_ascii() == b"true",
+            "n" => wire.bounds.choices = choices(content),
+            _ => {}
+        }
+        // Files of calls to come (batches) are lines of JSON.
+        if (!part.is_file || looks_like_json(content)) && std::str::from_utf8(content).is_ok() {
+            texts.push(part.content.clone());
+        }
+    }
+    wire.contents.texts = texts.into();
+    if is_batch(wire, &parts) {
+        wire.contents.other_models = models_of_batch(wire, &parts)?;
+    }
+    Ok(parts)
 }
+
+/// How many answers a form asks for. What is no number is the provider's to refuse.
+fn choices(content: &[u8]) -> u64 {
+    let text = std::str::from_utf8(content).unwrap_or_default().trim();
+    text.parse::<f64>().map_or(1, |number| number.ceil() as u64).max(1)
+}
+
+fn twice(name: &str) -> Fault {
+    RequestFault::Invalid { field: Some(Cow::Owned(name.to_owned())), message: format!("`{name}` is there twice") }
+        .into()
+}
+
+/// Refuses a name that some readers take for a field that counts: `Model`, `model[]`.
+fn check_name(name: &str) -> Result<(), Fault> {
+    let bare = name.split('[').next().unwrap_or_default().trim();
+    let is_known = |known: &&&str| bare.eq_ignore_ascii_case(known) && name != **known;
+    match ["model", "stream", "purpose"].iter().find(|known| is_known(known)) {
+        Some(known) => Err(Fault::invalid(None, format!("a field is called almost `{known}`: write it like that"))),
+        None => Ok(()),
+    }
+}
+
+/// True for a file of calls that are made later.
+fn is_batch(wire: &Wire, parts: &[Part]) -> bool {
+    let is_purpose = |part: &&Part| part.name == "purpose" && wire.body[part.content.clone()].trim_ascii() == b"batch";
+    parts.iter().any(|part| is_purpose(&part))
+}
+
+/// A call of a batch, as far as it matters.
+#[derive(Deserialize)]
+struct BatchLine<'a> {
+    #[serde(borrow)]
+    body: BatchBody<'a>,
+}
+
+#[derive(Deserialize)]
+struct BatchBody<'a> {
+    #[serde(borrow)]
+    model: Cow<'a, str>,
+}
+
+/// The models that the calls of a batch name: every line must name one.
+fn models_of_batch(wire: &Wire, parts: &[Part]) -> Result<Box<[Box<str>]>, Fault> {
+    let mut models: Vec<Box<str>> = Vec::new();
+    for part in parts.iter().filter(|part| part.is_file) {
+        for (number, line) in (1..).zip(wire.body[part.content.clone()].split(|byte| *byte == b'\n')) {
+            let line = line.trim_ascii();
+            if line.is_empty() {
+                continue;
+            }
+            let wrong = |what: &str| Fault::invalid("file", format!("line {number} of the batch {what}"));
+            json::check_depth(line).map_err(|_| wrong("is nested too deep"))?;
+            let read: BatchLine<'_> = serde_json::from_slice(line)
+                .map_err(|_| wrong("must be an object with a `body` that names its `model`"))?;
+            json::check_strictly(line).map_err(|_| wrong("can be read in two ways"))?;
+            if !models.iter().any(|known| **known == *read.body.model) {
+                models.push(read.body.model.into());
+            }
+            if models.len() > MAX_MODELS {
+                return Err(Fault::invalid("file", format!("the batch must not name more than {MAX_MODELS} models")));
+            }
+        }
+    }
+    Ok(models.into())
+}
+
+/// More models than there are in any honest batch.
+const MAX_MODELS: usize = 64;

@@ -144,6 +144,7 @@ fn head(plan: &Plan, route: &RoutePlan, wanted: &Wanted) -> Head {
         role: None,
         tier: "anonymous".into(),
         api_key: None,
+        account: false,
         credential: None,
         wishes: Wishes::default(),
         is_proven: false,

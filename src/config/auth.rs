@@ -78,6 +78,8 @@ pub struct TokenPlan {
     pub roles: Vec<String>,
     /// Roles whose holders may act for any tenant.
     pub override_roles: BTreeSet<String>,
+    /// Roles whose holders may use what the operator's account at a provider keeps.
+    pub account_roles: BTreeSet<String>,
 }
 
 /// The names of claims. One that is not there is looked for in depth: `app_metadata.role`.
@@ -133,6 +135,8 @@ pub struct RouteAuth {
     pub is_written: bool,
     /// Where nothing is asked: what the caller's headers say of tenant and user is believed.
     pub believes_headers: bool,
+    /// Whoever is let in may use what the operator's account at a provider keeps.
+    pub account: bool,
 }
 
 /// The words of `auth`; `None` is `none`.
@@ -246,6 +250,7 @@ fn token(
         },
         roles: texts(section.list("roles", value::text)),
         override_roles: texts(section.list("tenant_override_roles", value::text)).into_iter().collect(),
+        account_roles: texts(section.list("account_roles", value::text)).into_iter().collect(),
     };
     let can_check = plan.secret.is_some() || plan.jwks.is_some() || !plan.public_keys.is_empty();
     can_check.then(|| Arc::new(plan))
@@ -322,6 +327,7 @@ fn api_keys(root: &mut Section<'_>, report: &Report) -> Vec<Arc<ApiKey>> {
             models: patterns(section.list("models", value::pattern)),
             expires: section.optional("expires", timestamp),
             names_users: section.optional("names_users", value::boolean).unwrap_or(false),
+            account: section.optional("account", value::boolean).unwrap_or(false),
         }));
         section.close();
     }
@@ -341,7 +347,11 @@ pub(super) fn of_route(section: &mut Section<'_>, caller: Option<CallerKind>, pl
     // A route that somebody has opened serves whom its callers name; one that is merely open by default does not, where
     // others would have to prove it.
     let believes_headers = methods.is_empty() && (is_written || !plan.has_credentials());
-    RouteAuth { methods, is_written, believes_headers }
+    let account = section.optional("account", value::boolean).unwrap_or(false);
+    if account && caller.is_some_and(|caller| caller != CallerKind::OpenAi) {
+        section.problem("account", "only callers of kind `openai` can ask for what the account keeps");
+    }
+    RouteAuth { methods, is_written, believes_headers, account }
 }
 
 fn usual(caller: Option<CallerKind>, plan: &AuthPlan) -> Arc<[AuthMethod]> {

@@ -26,6 +26,7 @@ use super::tunnels;
 use super::value::{self, Wanted};
 use super::variants::{self, Written};
 use crate::call::Pace;
+use crate::path;
 
 pub(super) const CALLERS: &[(CallerKind, &str)] = &[
     (CallerKind::OpenAi, "openai"),
@@ -367,6 +368,17 @@ impl PathTable {
         for path in paths {
             if RESERVED.contains(&&*path.value) || path.value.starts_with("/api/flags/") {
                 report.add(&path.origin, &*key, format!("the gateway answers {} itself", path.value));
+                continue;
+            }
+            // A request's path is normal when its route is looked for: no other spelling would ever be found.
+            let literal = path.value.replace(['{', '}', '*'], "");
+            if path::normalize(&literal).as_deref() != Ok(&*literal) {
+                let message = format!(
+                    "{} is not found as it is spelt: write it without `//`, `.`, `..`, `;`, a `/` at its end, and escapes of \
+                     characters that need none",
+                    path.value
+                );
+                report.add(&path.origin, &*key, message);
                 continue;
             }
             let is_new = !self.taken.iter().any(|(known, ..)| *known == path.value);

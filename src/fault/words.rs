@@ -7,7 +7,7 @@ use std::fmt;
 
 use http::StatusCode;
 
-use super::{Blame, CALLER_TIMEOUT, CREDENTIALS, Fault};
+use super::{Blame, CALLER_TIMEOUT, CREDENTIALS, Fault, MODEL_UNREADABLE, NO_ACCOUNT, NO_ACCOUNT_OPEN, ORGANIZATION};
 
 impl Fault {
     /// A stable word for programs; also the label in metrics.
@@ -109,7 +109,7 @@ impl Fault {
             // The same words whatever was wrong: which part it was would help only who guesses.
             Fault::Unauthenticated { .. } => "Valid credentials are needed: a token or an API key.".into(),
             Fault::Unverifiable => "Credentials cannot be checked at the moment. Please try again.".into(),
-            Fault::Forbidden { .. } => "These credentials do not allow this request.".into(),
+            Fault::Forbidden { reason } => forbidden(reason).into(),
             Fault::Locked { .. } => "Too many wrong credentials came from this address. Please try again later.".into(),
             Fault::Guarded { kind, is_in_answer: false, .. } => {
                 format!("The request is refused because it holds something that must not be sent here: {kind}.").into()
@@ -164,6 +164,23 @@ impl Fault {
             | Fault::Crowded { .. }
             | Fault::Leaving => None,
         }
+    }
+}
+
+/// Why these credentials do not do, where its reader can change something about it.
+fn forbidden(reason: &str) -> &'static str {
+    match reason {
+        NO_ACCOUNT => {
+            "This request reaches what the operator's account at the AI provider keeps. It needs an API key with \
+             `account = true`, or a token whose role is in `auth.account_roles`."
+        }
+        NO_ACCOUNT_OPEN => {
+            "This request reaches what the operator's account at the AI provider keeps, and this route asks for no \
+             credentials. The operator must ask for some (`auth`), or set `account = true` for the route."
+        }
+        ORGANIZATION => "The gateway does not pass on requests about the organization that owns the account.",
+        MODEL_UNREADABLE => "These credentials are for certain models, and the request does not name its model.",
+        _ => "These credentials do not allow this request.",
     }
 }
 

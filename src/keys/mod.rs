@@ -128,6 +128,8 @@ pub struct ApiKey {
     pub expires: Option<Timestamp>,
     /// True when its holder says which of its users calls.
     pub names_users: bool,
+    /// True when its holder may use what the operator's account at a provider keeps.
+    pub account: bool,
 }
 
 impl ApiKey {
@@ -147,12 +149,13 @@ impl ApiKey {
             models: texts(&self.models),
             expires: self.expires.map(|expires| expires.to_string()),
             names_users: self.names_users,
+            account: self.account,
         }
     }
 }
 
 /// A key as text, without meaning yet. In JSON: `{"name", "hashes"?: [{"hash", "until"?}], "tenant"?, "tier"?, "routes"?,
-/// "models"?, "expires"?, "names_users"?}`; times in RFC 3339.
+/// "models"?, "expires"?, "names_users"?, "account"?}`; times in RFC 3339.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Written {
@@ -171,6 +174,9 @@ pub struct Written {
     expires: Option<String>,
     #[serde(default)]
     names_users: bool,
+    // Left out where it says nothing: gateways of before do not know it, and may share the store.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    account: bool,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -207,6 +213,7 @@ impl Written {
             models: patterns("models", &self.models)?,
             expires: time("expires", self.expires.as_deref())?,
             names_users: self.names_users,
+            account: self.account,
         })
     }
 }
@@ -252,6 +259,7 @@ mod tests {
             models: vec![Pattern::parse("gpt-4").unwrap()],
             expires: Some("2030-01-01T00:00:00Z".parse().unwrap()),
             names_users: true,
+            account: true,
         };
         let text = serde_json::to_string(&key.written(true)).unwrap();
         assert_eq!(serde_json::from_str::<Written>(&text).unwrap().read().unwrap(), key);

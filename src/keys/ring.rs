@@ -93,6 +93,7 @@ mod tests {
             models: Vec::new(),
             expires: expires.map(time),
             names_users: false,
+            account: false,
         })
     }
 

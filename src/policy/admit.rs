@@ -227,6 +227,7 @@ mod tests {
             credential: None,
             wishes: Wishes::default(),
             is_proven,
+            account: false,
             address: IpAddr::from([192, 0, 2, 1]),
             is_address_shared,
             method: Method::GET,

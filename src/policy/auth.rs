@@ -8,6 +8,7 @@ mod crypto;
 pub mod jwks;
 mod token;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,9 +17,9 @@ use jsonwebtoken::DecodingKey;
 
 use self::jwks::KeySet;
 use self::token::{Claims, Invalid, Wanted};
-use crate::call::{Call, Principal};
+use crate::call::{Ask, Call, Principal, Reach};
 use crate::config::plan::{AuthMethod, AuthPlan, RouteAuth, RoutePlan, TokenPlan};
-use crate::fault::Fault;
+use crate::fault::{Fault, MODEL_UNREADABLE, NO_ACCOUNT, NO_ACCOUNT_OPEN, ORGANIZATION};
 use crate::keys::issued::Issued;
 use crate::keys::ring::{Found, Keyring};
 use crate::keys::{ApiKey, Digest, KeyTenant};
@@ -200,7 +201,11 @@ impl Auth {
     /// What is asked of those who want to know something about themselves: anything that tells who they are.
     pub fn of_anybody(door: Arc<Door>) -> Self {
         let methods = [AuthMethod::Jwt, AuthMethod::ApiKey].into();
-        Self { asked: RouteAuth { methods, is_written: true, believes_headers: false }, route: None, door }
+        Self {
+            asked: RouteAuth { methods, is_written: true, believes_headers: false, account: false },
+            route: None,
+            door,
+        }
     }
 
     /// Finds out who calls, by the head of a request alone, and notes what came of it.
@@ -280,15 +285,17 @@ impl Auth {
             role: None,
             tier: None,
             api_key: None,
+            account: self.asked.account,
         })
     }
 
     fn holder_of_token(&self, claims: Claims, visitor: Visitor<'_>) -> Result<Principal, Fault> {
-        let may_override = self
-            .door
-            .token
-            .as_ref()
-            .is_some_and(|plan| claims.role.as_ref().is_some_and(|role| plan.override_roles.contains(role)));
+        let is_among = |roles: fn(&TokenPlan) -> &BTreeSet<String>| {
+            let plan = self.door.token.as_ref();
+            plan.is_some_and(|plan| claims.role.as_ref().is_some_and(|role| roles(plan).contains(role)))
+        };
+        let may_override = is_among(|plan| &plan.override_roles);
+        let account = self.asked.account || is_among(|plan| &plan.account_roles);
         let own = claims.tenant.map(Arc::from);
         let tenant = self.tenant(visitor.tenant, own, may_override)?;
         Ok(Principal {
@@ -298,6 +305,7 @@ impl Auth {
             role: claims.role.map(Arc::from),
             tier: claims.tier.map(Arc::from),
             api_key: None,
+            account,
         })
     }
 
@@ -319,19 +327,37 @@ impl Auth {
             role: None,
             tier: key.tier.clone(),
             api_key: Some(key.name.clone()),
+            account: self.asked.account || key.account,
         })
     }
 
-    /// Whether the key of this name may be used for a model.
-    fn may_ask(&self, name: &str, model: Option<&str>) -> Result<(), Fault> {
+    /// Whether the key of this name may be used for the models of a call.
+    fn may_ask(&self, name: &str, ask: &Ask) -> Result<(), Fault> {
         // Revoked in the meantime.
         let Some(key) = self.door.named(name) else {
             return Err(Fault::Unauthenticated { reason: "key_unknown", has_credential: true });
         };
-        let may_name = |model: &str| key.models.is_empty() || key.models.iter().any(|known| known.matches(model));
-        match model.is_some_and(|model| !may_name(model)) {
-            true => Err(Fault::Forbidden { reason: "key_model" }),
+        if key.models.is_empty() {
+            return Ok(());
+        }
+        let is_own = |model: &str| key.models.iter().any(|known| known.matches(model));
+        if !ask.models().all(is_own) {
+            return Err(Fault::Forbidden { reason: "key_model" });
+        }
+        match ask.hides_model() {
+            true => Err(Fault::Forbidden { reason: MODEL_UNREADABLE }),
             false => Ok(()),
+        }
+    }
+
+    /// Whether what a call is about is for its caller. What the operator's account keeps belongs to all tenants.
+    fn may_reach(&self, call: &Call) -> Result<(), Fault> {
+        match call.ask.reach() {
+            Reach::Call => Ok(()),
+            Reach::Account if call.head.account => Ok(()),
+            Reach::Account if self.asked.methods.is_empty() => Err(Fault::Forbidden { reason: NO_ACCOUNT_OPEN }),
+            Reach::Account => Err(Fault::Forbidden { reason: NO_ACCOUNT }),
+            Reach::Organization => Err(Fault::Forbidden { reason: ORGANIZATION }),
         }
     }
 
@@ -373,14 +399,16 @@ fn looks_like_token(bearer: &str) -> bool {
 impl Policy for Auth {
     const NAME: &'static str = "auth";
 
-    /// The models that a key may be used for are known only when the call was read.
+    /// The models that a key may be used for, and what a call is about, are known only when the call was read.
     async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
         let is_asked = !self.asked.methods.is_empty();
-        if let Some(name) = call.head.api_key.as_ref().filter(|_| is_asked)
-            && let Err(fault) = self.may_ask(name, call.ask.model())
-        {
-            let result = result_of(&fault);
-            call.trail.facts().auth = Some(AuthFact { method: AuthMethod::ApiKey.as_str(), result });
+        let key = call.head.api_key.as_ref().filter(|_| is_asked);
+        let judged = self.may_reach(&call).and_then(|()| key.map_or(Ok(()), |name| self.may_ask(name, &call.ask)));
+        if let Err(fault) = judged {
+            if is_asked {
+                let method = if key.is_some() { AuthMethod::ApiKey } else { AuthMethod::Jwt };
+                call.trail.facts().auth = Some(AuthFact { method: method.as_str(), result: result_of(&fault) });
+            }
             return Err(fault);
         }
         next.call(call).await

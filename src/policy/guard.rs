@@ -10,6 +10,7 @@ mod tests;
 mod text;
 mod unescape;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use http::{HeaderMap, header};
 
 use self::events::Guarded;
 use self::text::Rule;
-use crate::call::{Ask, Call, Chat, NamedModel, Voice, Wire};
+use crate::call::{Ask, Call, Chat, Contents, NamedModel, Voice, Wire};
 use crate::config::plan::GuardPlan;
 use crate::fault::Fault;
 use crate::gather;
@@ -96,8 +97,11 @@ async fn request(rule: &Rule, ask: &Ask, trail: &Trail) -> Result<Option<Ask>, F
     })
 }
 
-/// A body in OpenAI's dialect. A form is a recording with a few words; it is not looked at.
+/// A body in OpenAI's dialect.
 async fn wire_body(rule: &Rule, wire: &Wire, trail: &Trail) -> Result<Option<Wire>, Fault> {
+    if wire.is_form() {
+        return form_body(rule, wire, trail).await;
+    }
     let is_json = matches!(wire.body.trim_ascii_start().first(), Some(b'{' | b'['));
     if !is_json {
         return Ok(None);
@@ -113,6 +117,46 @@ async fn wire_body(rule: &Rule, wire: &Wire, trail: &Trail) -> Result<Option<Wir
         span: model.span.as_ref().map(|span| moved(span.start)..moved(span.end)),
     });
     Ok(Some(Wire { body: edited.body.into(), model, ..wire.clone() }))
+}
+
+/// The texts of a form: its fields, and files whose lines are JSON. Recordings and pictures are not looked at.
+async fn form_body(rule: &Rule, wire: &Wire, trail: &Trail) -> Result<Option<Wire>, Fault> {
+    let mut edits = Vec::new();
+    for place in &wire.contents.texts {
+        let text = wire.body.get(place.clone()).unwrap_or_default();
+        let edited = match text.trim_ascii_start().first() {
+            Some(b'{' | b'[') => body::json(rule, text, 0, trail).await?.map(|edited| edited.body),
+            _ => plain_or_json(rule, text, trail).await?,
+        };
+        edits.extend(edited.map(|text| (place.clone(), text)));
+    }
+    if edits.is_empty() {
+        return Ok(None);
+    }
+    // No edit reaches over a border of another text, nor of the model's name.
+    let moved = |at: usize| {
+        let before = edits.iter().filter(|(place, _)| place.end <= at);
+        before.fold(at, |at, (place, text)| at + text.len() - place.len())
+    };
+    let moved_range = |place: &Range<usize>| {
+        let own = edits.iter().find(|(edited, _)| edited == place).map_or(place.len(), |(_, text)| text.len());
+        let start = moved(place.start);
+        start..start + own
+    };
+    let texts = wire.contents.texts.iter().map(moved_range).collect();
+    let model = wire
+        .model
+        .as_ref()
+        .map(|model| NamedModel { name: model.name.clone(), span: model.span.as_ref().map(moved_range) });
+    let (mut spliced, mut from) = (Vec::with_capacity(wire.body.len()), 0);
+    for (place, text) in &edits {
+        spliced.extend_from_slice(&wire.body[from..place.start]);
+        spliced.extend_from_slice(text);
+        from = place.end;
+    }
+    spliced.extend_from_slice(&wire.body[from..]);
+    let contents = Contents { texts, ..wire.contents.clone() };
+    Ok(Some(Wire { body: spliced.into(), model, contents, ..wire.clone() }))
 }
 
 /// JSON as JSON, anything else as text.

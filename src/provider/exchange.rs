@@ -13,7 +13,7 @@ use memchr::memmem;
 use tokio::time::{Instant, timeout_at};
 
 use super::balance::{Instances, Lease};
-use super::stream::{Bodies, Events, Watchdog};
+use super::stream::{Bodies, CountedBytes, Events, Watchdog};
 use super::transport::{Opened, Response, SendFault, Transport};
 use super::{Decoded, Expect, Provider, Request, ResponseHead};
 use crate::call::{Ask, Call, Endpoint, Wire};
@@ -238,7 +238,11 @@ impl Exchange {
         };
         note.answered();
         let rest = body.into_bytes(first, self.provider.name.clone(), note);
-        Ok(self.raw(call, &head, Body::Bytes(Box::pin(rest))))
+        let Some(reader) = self.dialect.bytes(call, &head) else {
+            return Ok(self.raw(call, &head, Body::Bytes(Box::pin(rest))));
+        };
+        let counted = CountedBytes { bytes: rest, reader, trail: call.trail.clone() };
+        Ok(self.raw(call, &head, Body::Bytes(Box::pin(counted))))
     }
 
     async fn events(

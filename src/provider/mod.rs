@@ -26,6 +26,12 @@ pub trait Provider: Send + Sync {
 
     /// Reads the events of a stream that answers this call.
     fn events(&self, call: &Call) -> Box<dyn EventReader>;
+
+    /// Reads along what is passed on as it comes, where that may say what it cost.
+    fn bytes(&self, call: &Call, head: &ResponseHead) -> Option<Box<dyn ByteReader>> {
+        let _ = (call, head);
+        None
+    }
 }
 
 /// The dialect of a kind.
@@ -92,6 +98,15 @@ pub trait EventReader: Send {
     fn usage(&self) -> Option<Usage>;
 }
 
+/// Reads along a body that is passed on as it comes.
+pub trait ByteReader: Send {
+    /// Reads the next bytes.
+    fn read(&mut self, piece: &[u8]);
+
+    /// Tokens, when the body counted them.
+    fn usage(&self) -> Option<Usage>;
+}
+
 /// What an event's data turned out to be.
 pub enum Read {
     /// Part of the answer.
@@ -106,6 +121,7 @@ pub mod balance;
 pub mod buildpanel;
 mod chunks;
 mod conversation;
+mod counter;
 pub mod document;
 pub mod exchange;
 mod multipart;

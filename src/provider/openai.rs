@@ -14,9 +14,10 @@ use url::form_urlencoded;
 
 use super::chunks::{Chunks, Named, Tail, WireUsage};
 use super::conversation;
+use super::counter::Counter;
 use super::multipart::Form;
 use super::refusals::{implied_status, refused};
-use super::{Decoded, EventReader, Expect, Provider, Request, ResponseHead};
+use super::{ByteReader, Decoded, EventReader, Expect, Provider, Request, ResponseHead};
 use crate::call::{Ask, Call, Chat, Endpoint, Message, Role, Tunnel, Voice, VoiceWanted, Wire};
 use crate::config::plan::ProviderPlan;
 use crate::fault::Fault;
@@ -56,6 +57,13 @@ impl Provider for OpenAi {
             Ask::Wire(Wire { endpoint: Endpoint::Speech | Endpoint::Other, .. }) => Expect::Bytes,
             _ => Expect::Whole,
         }
+    }
+
+    fn bytes(&self, call: &Call, head: &ResponseHead) -> Option<Box<dyn ByteReader>> {
+        // What is only looked at again was paid before.
+        let is_new = matches!(&*call.ask, Ask::Wire(wire) if wire.method != Method::GET);
+        let counter = || -> Box<dyn ByteReader> { Box::<Counter>::default() };
+        (is_new && is_json(&head.headers)).then(counter)
     }
 
     fn decode(&self, call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Result<Decoded, Fault> {

@@ -143,7 +143,13 @@ mod tests {
 
     fn tunnel() -> Tunnel {
         let terms = Terms { max_message: 1024, buffer: 1024 };
-        Tunnel { query: "".into(), model: None, protocols: vec!["realtime".into()], terms }
+        Tunnel {
+            query: "".into(),
+            model: None,
+            contents: crate::call::Contents::default(),
+            protocols: vec!["realtime".into()],
+            terms,
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::exchange::{BodyEnd, late};
 use super::sse::{Decoder, Frame};
 use super::transport::{ResponseBody, SendFault};
-use super::{EventReader, Read, chunks};
+use super::{ByteReader, EventReader, Read, chunks};
 use crate::fault::Fault;
 use crate::reply::{Event, EventKind};
 use crate::time::{Alarm, Deadline, Phase, later};
@@ -126,6 +126,29 @@ impl Stream for RawBytes {
             self.note.failed(fault);
         }
         Poll::Ready(end)
+    }
+}
+
+/// Bytes as they come, with what they say of their cost noted.
+pub(super) struct CountedBytes {
+    pub(super) bytes: RawBytes,
+    pub(super) reader: Box<dyn ByteReader>,
+    pub(super) trail: Trail,
+}
+
+impl Stream for CountedBytes {
+    type Item = Result<Bytes, Fault>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let item = ready!(self.bytes.poll_next_unpin(cx));
+        if let Some(Ok(piece)) = &item {
+            self.reader.read(piece);
+            // At once: who leaves before the end has been told all the same.
+            if let Some(usage) = self.reader.usage() {
+                self.trail.facts().usage = Some(usage);
+            }
+        }
+        Poll::Ready(item)
     }
 }
 

@@ -21,6 +21,7 @@ use super::{Request, ResponseHead, socket};
 use crate::call::Tunnel;
 use crate::config::plan::{JwksPlan, ProviderPlan};
 use crate::config::secret::Secret;
+use crate::path;
 use crate::reply::Socket;
 
 /// The most that is accepted of a response's head: twice what Node.js accepts, ten times what OpenAI's edge sends.
@@ -290,13 +291,26 @@ fn check(headers: &HeaderMap) -> Result<(), SendFault> {
     }
 }
 
-/// The base URL with the request's path after it. Dot segments cannot climb out of the base.
+/// The base URL with the request's path after it. Whatever the path holds, and however the provider reads it, it stays below
+/// the base.
 fn join(base: &Url, path: &str) -> Result<Url, SendFault> {
-    let mut text = String::with_capacity(base.as_str().len() + path.len());
+    let bad = |why: &str| SendFault::Connect(format!("bad path: {why}"));
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+    let mut text = String::with_capacity(base.as_str().len() + path.len() + query.map_or(0, str::len) + 2);
     text.push_str(base.as_str().trim_end_matches('/'));
-    text.push_str(path);
-    let url = Url::parse(&text).map_err(|fault| SendFault::Connect(format!("bad path: {fault}")))?;
-    match url.path().starts_with(base.path().trim_end_matches('/')) && url.host() == base.host() {
+    if !path.is_empty() {
+        // What callers ask for is normal already. An endpoint that the config names may end with a slash.
+        let normal = path::normalize(path).map_err(|ambiguous| bad(ambiguous.message()))?;
+        text.push_str(&normal);
+        if path.len() > 1 && path.ends_with('/') && !normal.ends_with('/') {
+            text.push('/');
+        }
+    }
+    let mut url = Url::parse(&text).map_err(|fault| bad(&fault.to_string()))?;
+    // A `#` in a query is part of it.
+    url.set_query(query);
+    let below = url.path().strip_prefix(base.path().trim_end_matches('/'));
+    match below.is_some_and(|below| below.is_empty() || below.starts_with('/')) && url.origin() == base.origin() {
         true => Ok(url),
         false => Err(SendFault::Connect("the path leaves the provider's base URL".into())),
     }
@@ -328,14 +342,43 @@ fn chain(fault: &dyn Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn a_path_cannot_leave_the_base_url() {
         let base = Url::parse("http://127.0.0.1:9/v1").unwrap();
         assert_eq!(join(&base, "/models?x=1").unwrap().as_str(), "http://127.0.0.1:9/v1/models?x=1");
-        for path in ["/../admin", "/%2e%2e/admin", "/a/../../admin"] {
+        assert_eq!(join(&base, "").unwrap().as_str(), "http://127.0.0.1:9/v1");
+        assert_eq!(join(&base, "/api/chat/").unwrap().as_str(), "http://127.0.0.1:9/v1/api/chat/");
+        assert_eq!(join(&base, "/../admin").unwrap().as_str(), "http://127.0.0.1:9/v1/admin");
+        for path in
+            ["internal", "/%2e%2e%2fadmin", "/..%2fadmin", "/a\\..\\admin", "@evil", ".evil", ":1/x", "/%252e%252e/x"]
+        {
             assert!(join(&base, path).is_err(), "{path}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// Whatever is put into a path: an id, a model's name, what a caller asked for.
+        #[test]
+        fn whatever_the_path_holds_it_stays_below_the_base(
+            base in proptest::sample::select(vec!["http://h", "http://h:1/", "https://h/v1", "http://h/a/b/"]),
+            path in "(/?(\\.{1,3}|%2[eEfF]|%5[cC]|%25|[a-z0-9:@?#\\\\/;%&= é\t]){0,4}){0,5}",
+        ) {
+            let base = Url::parse(base).unwrap();
+            let Ok(url) = join(&base, &path) else { return Ok(()) };
+            prop_assert_eq!(url.origin(), base.origin());
+            prop_assert!(url.username().is_empty() && url.password().is_none() && url.fragment().is_none(), "{}", url);
+            let bottom = base.path().trim_end_matches('/');
+            let below = url.path().strip_prefix(bottom).unwrap();
+            prop_assert!(below.is_empty() || below.starts_with('/'), "{}", url);
+            // Nor does it leave the base where it is decoded once more.
+            let decoded = path::decoded(below).into_owned();
+            prop_assert!(decoded.split(['/', '\\']).all(|part| !matches!(part, "." | "..")), "{}", url);
         }
     }
 }

@@ -24,7 +24,7 @@ use super::marks::{self, Served};
 use super::tunnel::{self, Tunnel, handshake};
 use super::{
     access, admin, authority, compress, control, cors, credentials, csrf, explain, flags, health, input, limits,
-    log_level, page, patience, purge, security, usage, wishes,
+    log_level, page, patience, purge, security, target, usage, wishes,
 };
 use crate::budget::Attempts;
 use crate::call::{Ask, Call, Head, Pace, Principal, Wishes};
@@ -70,13 +70,14 @@ where
 {
     let (peer, (mut parts, body)) = (peer.into(), request.into_parts());
     let upgrade = parts.extensions.remove::<OnUpgrade>();
+    let target = target::normalize(&mut parts);
     if handshake::is_asked(&parts) {
         handshake::unveil(&mut parts);
     }
     let asked_id = parts.headers.get(REQUEST_ID).and_then(sane_id);
     let id = asked_id.clone().unwrap_or_else(|| gateway.world.next_id());
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
-    let visit = Visit { gateway, peer, id: &id, parts: &parts };
+    let visit = Visit { gateway, peer, id: &id, parts: &parts, target };
     // A mistake in the code ends this request, not the connection that it shares with others.
     let work = watch.subject().clone().during(AssertUnwindSafe(visit.answer(body, &mut watch)).catch_unwind());
     let mut answered = work.await.unwrap_or_else(|_| {
@@ -120,10 +121,11 @@ pub(super) async fn operate_now<B>(
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let target = target::normalize(&mut parts);
     let id = gateway.world.next_id();
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
-    let visit = Visit { gateway, peer: peer.into(), id: &id, parts: &parts };
+    let visit = Visit { gateway, peer: peer.into(), id: &id, parts: &parts, target };
     let mut answered = watch.subject().clone().during(visit.operate(current, body, &mut watch)).await;
     say_when(gateway, &mut answered);
     security::tell(&gateway.plan.edge.security, false, &mut answered.headers);
@@ -185,6 +187,8 @@ struct Visit<'a> {
     peer: Peer,
     id: &'a Arc<str>,
     parts: &'a Parts,
+    /// Whether it is clear what the request is addressed to.
+    target: Result<(), Fault>,
 }
 
 impl Visit<'_> {
@@ -195,6 +199,10 @@ impl Visit<'_> {
         let (gateway, method, path) = (self.gateway, &self.parts.method, self.parts.uri.path());
         let is_guarded = access::is_guarded(method, path);
         watch.routed(if is_guarded { &admin::ROUTE } else { &health::ROUTE }, OPERATOR);
+        if let Err(fault) = self.addressed() {
+            watch.failed(&fault);
+            return admin::Problem::new(fault.status(), fault.public()).answered();
+        }
         if let Err(refusal) = access::admit(gateway, self.peer.address, self.parts).await {
             return refusal.answered();
         }
@@ -354,6 +362,12 @@ impl Visit<'_> {
         }
     }
 
+    /// Refuses a request of which it is not clear to what or whom it is addressed.
+    fn addressed(&self) -> Result<(), Fault> {
+        self.target.clone()?;
+        authority::check(self.parts)
+    }
+
     /// What is refused or answered before it is known what is asked; the name is the route's.
     fn first_look(&self) -> Result<Option<(Answered, &'static Arc<str>)>, Fault> {
         let (plan, headers) = (&self.gateway.plan, &self.parts.headers);
@@ -362,7 +376,7 @@ impl Visit<'_> {
         if headers.len() > limit {
             return Err(RequestFault::TooManyHeaders { limit }.into());
         }
-        authority::check(self.parts)?;
+        self.addressed()?;
         if let Some(answered) = security::insist(plan, self.peer, self.parts)? {
             return Ok(Some((answered, &security::ROUTE)));
         }
@@ -389,7 +403,7 @@ impl Visit<'_> {
         if let Err(fault) = asked {
             return self.fail(route, Some(&head), None, &fault, watch);
         }
-        let wish = handshake::wish(self.parts, plan, route.plan.model.as_deref());
+        let wish = handshake::wish(self.parts, route.plan.call, plan, route.plan.model.as_deref());
         let ask = Arc::new(Ask::Tunnel(wish.clone()));
         let reply = match input::check(&route.plan, &ask) {
             Ok(()) => self.ask(route, &head, &ask, watch).await,
@@ -577,6 +591,7 @@ impl Visit<'_> {
             role: None,
             tier: ANONYMOUS.into(),
             api_key: None,
+            account: false,
             method: self.parts.method.clone(),
             credential: None,
             wishes: Wishes::default(),
@@ -605,6 +620,7 @@ impl Visit<'_> {
             role: principal.role,
             tier: principal.tier.unwrap_or_else(|| self.tier(is_asked, is_known)),
             api_key: principal.api_key.or_else(|| credentials::unchecked_key(headers).filter(|_| !is_asked)),
+            account: principal.account,
             method: self.parts.method.clone(),
             credential: credential.flatten(),
             wishes: wishes::read(headers),

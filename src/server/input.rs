@@ -15,10 +15,8 @@ const TEXTS: [&str; 8] = ["messages", "content", "text", "prompt", "input", "ins
 /// Refuses what the route does not take.
 pub(super) fn check(route: &RoutePlan, ask: &Ask) -> Result<(), Fault> {
     let plan = &route.input;
-    if let Some(name) = ask.model().filter(|_| asks_a_model(ask))
-        && !plan.models.is_empty()
-        && !plan.models.iter().any(|pattern| pattern.matches(name))
-    {
+    let is_own = |name: &str| plan.models.iter().any(|pattern| pattern.matches(name));
+    if !plan.models.is_empty() && asks_a_model(ask) && (ask.hides_model() || !ask.models().all(is_own)) {
         let allowed = plan.models.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         return Err(Fault::invalid("model", format!("`model` must be one of those that this route takes: {allowed}")));
     }
@@ -28,7 +26,11 @@ pub(super) fn check(route: &RoutePlan, ask: &Ask) -> Result<(), Fault> {
     let mut seen = Seen::default();
     match ask {
         Ask::Chat(chat) => chat.messages.iter().for_each(|message| seen.read(&message.text)),
-        // What is not JSON has no text.
+        Ask::Wire(wire) if !wire.contents.texts.is_empty() => {
+            let texts = wire.contents.texts.iter().filter_map(|text| wire.body.get(text.clone()));
+            texts.filter_map(|text| std::str::from_utf8(text).ok()).for_each(|text| seen.read(text));
+        }
+        // What is neither JSON nor a form has no text.
         Ask::Wire(wire) => seen.walk(&serde_json::from_slice(&wire.body).unwrap_or_default(), true),
         Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => {}
     }

@@ -34,6 +34,7 @@ pub mod probes;
 mod purge;
 mod security;
 mod spare;
+mod target;
 mod tunnel;
 mod usage;
 mod wishes;

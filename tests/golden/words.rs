@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tidegate::call::{
-    AnswerBounds, Ask, Audio, Chat, Endpoint, Message, NamedModel, Role, Tunnel, Voice, VoiceWanted, Wire,
+    AnswerBounds, Ask, Audio, Chat, Contents, Endpoint, Message, NamedModel, Role, Tunnel, Voice, VoiceWanted, Wire,
 };
 use tidegate::caller::{ProviderSnapshot, Snapshot};
 use tidegate::fault::{Fault, Limited, Refusal, RequestFault};
@@ -139,6 +139,7 @@ impl Case<'_> {
             model,
             stream: self.flag("stream"),
             bounds: AnswerBounds::default(),
+            contents: Contents::default(),
         }
     }
 
@@ -146,6 +147,7 @@ impl Case<'_> {
         Tunnel {
             query: self.optional_text("query").unwrap_or_default().into(),
             model: self.optional_text("model").map(Into::into),
+            contents: Contents::default(),
             protocols: Vec::new(),
             terms: Terms { max_message: 1024, buffer: 1024 },
         }

@@ -16,6 +16,8 @@ pub(super) enum Odd {
     Huge(usize),
     /// No UTF-8.
     NotText(usize),
+    /// A field whose name only capital letters keep from one that counts: some readers make no difference.
+    Lookalike(usize),
 }
 
 impl Odd {
@@ -25,6 +27,7 @@ impl Odd {
             Odd::Twice(at) => ("a field is named twice", at),
             Odd::Huge(at) => ("a number is too large", at),
             Odd::NotText(at) => ("it is not UTF-8", at),
+            Odd::Lookalike(at) => ("a field differs from a known one only in its capital letters", at),
         };
         let before = &text[..at.min(text.len())];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -62,7 +65,11 @@ pub(super) fn check(text: &[u8]) -> Result<(), Odd> {
             b'"' => {
                 at = end_of_string(text, at);
                 if std::mem::take(&mut expects_name) {
-                    names.push((unescaped(&text[start..at]), start));
+                    let name = unescaped(&text[start..at]);
+                    if open.len() == 1 && is_lookalike(&name) {
+                        return Err(Odd::Lookalike(start));
+                    }
+                    names.push((name, start));
                 }
             }
             b'-' | b'0'..=b'9' => {
@@ -87,6 +94,35 @@ fn unescaped(quoted: &[u8]) -> Cow<'_, [u8]> {
         // Half a surrogate pair: it is compared as it stands.
         Err(_) => bare.into(),
     }
+}
+
+/// Fields by which calls are routed, counted and guarded.
+const COUNTING: [&str; 15] = [
+    "model",
+    "models",
+    "stream",
+    "messages",
+    "prompt",
+    "input",
+    "instructions",
+    "n",
+    "best_of",
+    "max_new_tokens",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "previous_response_id",
+    "conversation",
+];
+
+/// True for `Model`: Go's reader takes it for `model`, and so it does with the two letters that Unicode folds to `s` and `k`.
+fn is_lookalike(name: &[u8]) -> bool {
+    if !name.iter().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii()) {
+        return false;
+    }
+    let Ok(name) = std::str::from_utf8(name) else { return false };
+    let folded: String = name.chars().flat_map(char::to_lowercase).map(|it| if it == 'ſ' { 's' } else { it }).collect();
+    COUNTING.contains(&&*folded)
 }
 
 fn check_names(names: &mut [(Cow<'_, [u8]>, usize)]) -> Result<(), Odd> {
@@ -128,6 +164,22 @@ mod tests {
         let many: Vec<String> = (0..1000).map(|number| format!("\"k{number}\":{number}")).collect();
         assert_eq!(found(&format!("{{{}}}", many.join(","))), None);
         assert!(found(&format!("{{{},\"k7\":0}}", many.join(","))).is_some());
+    }
+
+    #[test]
+    fn a_name_that_only_capitals_keep_from_one_that_counts_is_found() {
+        for odd in [
+            r#"{"model":1,"Model":2}"#,
+            r#"{"\u004dodel":2}"#,
+            r#"{"ſtream":1}"#,
+            r#"{"MAX_TOKENS":1}"#,
+            r#"{"toKens":1,"N":1}"#,
+        ] {
+            assert!(found(odd).is_some_and(|message| message.starts_with("a field differs")), "{odd}");
+        }
+        for fine in [r#"{"model":{"Model":1}}"#, r#"{"Models_of_mine":1,"É":2,"maxTokens":3}"#, r#"[{"Model":1}]"#] {
+            assert_eq!(found(fine), None, "{fine}");
+        }
     }
 
     #[test]

@@ -296,6 +296,7 @@ mod tests {
             model: None,
             stream: body.contains("\"stream\":true"),
             bounds: AnswerBounds::default(),
+            contents: crate::call::Contents::default(),
         })
     }
 

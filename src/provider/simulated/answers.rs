@@ -95,8 +95,10 @@ pub(super) fn openai(name: &str, request: &Request) -> Answer {
     if request.method == Method::GET {
         return listing(name, path);
     }
+    let echo = || Answer::ok(&json!({"object": "echo", "path": path, "provider": name}));
     let body: Value = match serde_json::from_slice(&request.body) {
         Ok(body) => body,
+        Err(_) if request.body.starts_with(b"--") => return echo(),
         Err(_) => return error(StatusCode::BAD_REQUEST, "the body is not JSON", "invalid_json", None),
     };
     let model = body["model"].as_str().unwrap_or_default();
@@ -114,7 +116,13 @@ pub(super) fn openai(name: &str, request: &Request) -> Answer {
         "/embeddings" => embeddings(&body),
         "/responses" => response(name, &body),
         "/audio/speech" => Answer::binary("audio/mpeg", Bytes::from_static(b"ID3 simulated speech")),
-        _ => Answer::ok(&json!({"object": "echo", "path": path, "provider": name})),
+        // Pictures are paid by the token too.
+        "/images/generations" => Answer::ok(&json!({
+            "created": 1_700_000_000,
+            "data": [{"b64_json": "iVBORw0KGgo="}],
+            "usage": {"input_tokens": 1000, "output_tokens": 4000, "total_tokens": 5000},
+        })),
+        _ => echo(),
     }
 }
 

@@ -16,14 +16,17 @@ use hyper::ext::Protocol;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use url::form_urlencoded;
 
-use crate::call::Tunnel;
+use crate::call::{Contents, Reach, Tunnel};
 use crate::caller::{Answered, AnsweredBody};
-use crate::config::plan::{CorsPlan, TunnelPlan};
+use crate::config::plan::{CallKind, CorsPlan, TunnelPlan};
 use crate::fault::{Fault, RequestFault};
 use crate::reply::{Socket, Terms};
 
 /// Where the token stands in an address.
 const TOKEN: &str = "token";
+
+/// Names a conversation that goes on already, which may be anybody's.
+const CALL_ID: &str = "call_id";
 
 /// Where OpenAI's browser SDK puts its key.
 const KEY_PROTOCOL: &str = "openai-insecure-api-key.";
@@ -129,15 +132,21 @@ fn is_own_page(parts: &Parts, cors: &CorsPlan) -> bool {
 }
 
 /// What the caller wants, for providers: without its token, and with the subprotocols that they may be offered.
-pub(in crate::server) fn wish(parts: &Parts, plan: &TunnelPlan, model: Option<&str>) -> Tunnel {
+pub(in crate::server) fn wish(parts: &Parts, call: CallKind, plan: &TunnelPlan, model: Option<&str>) -> Tunnel {
     let query = parts.uri.query().unwrap_or_default();
     let (models, rest): (Vec<&str>, Vec<&str>) =
         query.split('&').filter(|pair| !pair.is_empty()).partition(|pair| name_of(pair) == "model");
     let named = models.first().and_then(|pair| pair.split_once('=')).map(|(_, raw)| value_of(raw));
     let named = named.filter(|name| !name.is_empty()).or_else(|| model.map(str::to_owned));
+    let is_of_account = rest.iter().any(|pair| name_of(pair) == CALL_ID);
     let may_pass = |word: &&str| plan.protocols.iter().any(|pattern| pattern.matches(word));
     Tunnel {
         query: rest.join("&").into(),
+        contents: Contents {
+            hides_model: named.is_none() && call == CallKind::Realtime,
+            reach: if is_of_account { Reach::Account } else { Reach::Call },
+            ..Contents::default()
+        },
         model: named.map(Into::into),
         protocols: offered(&parts.headers).filter(may_pass).map(Into::into).collect(),
         terms: Terms { max_message: plan.max_message, buffer: plan.buffer },
@@ -246,7 +255,7 @@ mod tests {
         unveil(&mut parts);
         assert_eq!(parts.headers[AUTHORIZATION], "Bearer sk-canary");
         assert!(parts.headers[AUTHORIZATION].is_sensitive());
-        let wish = wish(&parts, &tunnel_plan(), Some("gpt-default"));
+        let wish = wish(&parts, CallKind::Realtime, &tunnel_plan(), Some("gpt-default"));
         assert_eq!(wish.protocols, ["realtime".into(), "openai-beta.realtime-v1".into()] as [Box<str>; 2]);
         assert_eq!((wish.model.as_deref(), &*wish.query), (Some("gpt-4o"), "x=1"));
     }

@@ -191,6 +191,7 @@ mod tests {
             model: None,
             stream: false,
             bounds: crate::call::AnswerBounds::default(),
+            contents: crate::call::Contents::default(),
         }
     }
 

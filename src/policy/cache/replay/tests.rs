@@ -22,6 +22,7 @@ fn wire(endpoint: Endpoint, body: &str) -> Ask {
         content_type: None,
         stream: body["stream"] == true,
         bounds: AnswerBounds::default(),
+        contents: crate::call::Contents::default(),
         model: None,
         body: body.to_string().into(),
     })

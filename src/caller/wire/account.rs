@@ -1,0 +1,148 @@
+//! Account: which requests of OpenAI's API reach beyond themselves, to what the operator's account at a provider keeps.
+//!
+//! The account has no tenants: its files, stored responses and batches are everybody's who may ask for them. Therefore what is
+//! not known to stand for itself counts as reaching further. It does not know who may.
+
+use http::Method;
+use memchr::memmem;
+use serde_json::Value;
+
+use crate::call::Reach;
+
+/// Endpoints without a route of their own that answer what they are asked, and keep nothing. All take `POST`.
+const STATELESS: [&str; 8] = [
+    "/images/generations",
+    "/images/edits",
+    "/images/variations",
+    "/audio/translations",
+    "/moderations",
+    "/rerank",
+    "/score",
+    "/responses/input_tokens",
+];
+
+/// Words of paths that are about the organization that owns the account.
+const ORGANIZATION: [&str; 3] = ["organization", "organizations", "dashboard"];
+
+/// Fields whose value names something that the account keeps.
+const NAMES: [&str; 4] = ["file_id", "file_ids", "vector_store_id", "vector_store_ids"];
+
+/// Fields that hold what callers' own programs say, and definitions, whose fields are named by them.
+const FOREIGN: [&str; 5] = ["parameters", "schema", "json_schema", "arguments", "metadata"];
+
+/// How far a request reaches, by its path below `/v1`.
+pub(super) fn reach_of(method: &Method, path: &str) -> Reach {
+    let path = path.split('?').next().unwrap_or_default();
+    let is_about = |part: &str| ORGANIZATION.iter().any(|word| part.eq_ignore_ascii_case(word));
+    match () {
+        () if path.split('/').any(is_about) => Reach::Organization,
+        () if *method == Method::POST && STATELESS.contains(&path) => Reach::Call,
+        () => Reach::Account,
+    }
+}
+
+/// True when a body names something that the account keeps: a file, a store of vectors, an item of a stored response. `body`
+/// is known to be JSON.
+pub(super) fn is_named_in(body: &[u8]) -> bool {
+    // Most bodies have none of these words, nor an escape that could stand for a part of one.
+    let has = |word: &str| memmem::find(body, word.as_bytes()).is_some();
+    let may_hide = memmem::find_iter(body, b"\\u00").any(|at| matches!(body.get(at + 4), Some(b'2'..=b'7')));
+    if !may_hide && !["file_id", "vector_store_id", "item_reference", "\"cntr_"].iter().any(|word| has(word)) {
+        return false;
+    }
+    serde_json::from_slice::<Value>(body).is_ok_and(|value| names(&value))
+}
+
+/// It is no deeper than the decoders let through.
+fn names(value: &Value) -> bool {
+    let is_text = |value: &Value| matches!(value, Value::String(text) if !text.is_empty());
+    let is_kept = |(name, value): (&String, &Value)| match (&**name, value) {
+        (name, Value::String(_) | Value::Array(_)) if NAMES.contains(&name) => {
+            is_text(value) || value.as_array().is_some_and(|items| items.iter().any(is_text))
+        }
+        ("container", Value::String(id)) => id.starts_with("cntr_"),
+        ("type", Value::String(kind)) => kind == "item_reference",
+        (name, value) => !FOREIGN.contains(&name) && names(value),
+    };
+    match value {
+        Value::Array(items) => items.iter().any(names),
+        Value::Object(fields) => fields.iter().any(is_kept),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_to_stand_for_itself_reaches_the_account() {
+        let of = |method: &str, path| reach_of(&method.parse().unwrap(), path);
+        for path in STATELESS {
+            assert_eq!(of("POST", path), Reach::Call, "{path}");
+            assert_eq!(of("GET", path), Reach::Account, "{path}");
+        }
+        assert_eq!(of("POST", "/images/generations?api-version=1"), Reach::Call);
+        for (method, path) in [
+            ("GET", "/files"),
+            ("GET", "/files/file-1/content"),
+            ("POST", "/files"),
+            ("DELETE", "/models/ft:x"),
+            ("GET", "/responses/resp_1"),
+            ("DELETE", "/responses/resp_1"),
+            ("GET", "/chat/completions"),
+            ("GET", "/chat/completions/c1/messages"),
+            ("POST", "/chat/completions"),
+            ("POST", "/chat/completions/c1"),
+            ("POST", "/Images/generations"),
+            ("POST", "/images"),
+            ("POST", "/assistants"),
+            ("POST", "/threads/runs"),
+            ("POST", "/vector_stores/vs/search"),
+            ("POST", "/fine_tuning/jobs"),
+            ("POST", "/batches"),
+            ("POST", "/uploads"),
+            ("POST", "/containers"),
+            ("POST", "/evals"),
+            ("POST", "/conversations"),
+            ("POST", "/realtime/client_secrets"),
+            ("POST", "/videos"),
+            ("POST", "/what/comes/next"),
+        ] {
+            assert_eq!(of(method, path), Reach::Account, "{method} {path}");
+        }
+        for path in [
+            "/organization/admin_api_keys",
+            "/Organization/costs",
+            "/organization",
+            "/x/organizations/y",
+            "/dashboard/billing",
+        ] {
+            assert_eq!(of("GET", path), Reach::Organization, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_a_body_names_of_the_account_is_found() {
+        for body in [
+            r#"{"messages":[{"content":[{"type":"file","file":{"file_id":"file-1"}}]}]}"#,
+            r#"{"input":[{"content":[{"type":"input_image","file\u005fid":"file-1"}]}]}"#,
+            r#"{"input":[{"type":"item_reference","id":"msg_1"}]}"#,
+            r#"{"tools":[{"type":"file_search","vector_store_ids":["vs_1"]}]}"#,
+            r#"{"tools":[{"type":"code_interpreter","container":{"type":"auto","file_ids":["file-1"]}}]}"#,
+            r#"{"tools":[{"type":"code_interpreter","container":"cntr_1"}]}"#,
+        ] {
+            assert!(is_named_in(body.as_bytes()), "{body}");
+        }
+        for body in [
+            r#"{"messages":[{"content":"the file_id of a vector_store_id is an item_reference"}]}"#,
+            r#"{"messages":[{"content":"\u003cb\u003e"}]}"#,
+            r#"{"tools":[{"type":"function","function":{"name":"f","parameters":{"properties":{"file_id":{"type":"string"}}}}}]}"#,
+            r#"{"tools":[{"type":"code_interpreter","container":{"type":"auto","file_ids":[]}}]}"#,
+            r#"{"messages":[{"tool_calls":[{"function":{"arguments":"{\"file_id\":\"x\"}"}}]}]}"#,
+            r#"{"metadata":{"file_id":"mine"}}"#,
+        ] {
+            assert!(!is_named_in(body.as_bytes()), "{body}");
+        }
+    }
+}

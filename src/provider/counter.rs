@@ -1,0 +1,162 @@
+//! Counter: finds what an answer cost in a JSON body that is passed on as it comes, however large it is.
+//!
+//! It follows the text's brackets and quotes, and keeps nothing of it but the one field that it looks for. It does not judge the
+//! text.
+
+use memchr::memchr2;
+
+use super::ByteReader;
+use super::chunks::WireUsage;
+use crate::reply::Usage;
+
+/// The field, at the top of the answer.
+const FIELD: &[u8] = b"usage";
+
+/// The longest value of the field.
+const LONGEST: usize = 16 * 1024;
+
+/// Finds the tokens of one answer.
+#[derive(Default)]
+pub(super) struct Counter {
+    depth: usize,
+    place: Place,
+    is_escaped: bool,
+    expects_name: bool,
+    name: Vec<u8>,
+    /// The field's value, as far as it has come.
+    value: Option<Vec<u8>>,
+    usage: Option<Usage>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Place {
+    #[default]
+    Between,
+    /// Inside a string.
+    Text,
+    /// Inside the name of a field at the top.
+    Name,
+}
+
+impl ByteReader for Counter {
+    fn read(&mut self, mut piece: &[u8]) {
+        while let Some(byte) = piece.first() {
+            // Inside a string only its end is of interest, and what keeps from being one.
+            if self.place == Place::Text && !self.is_escaped {
+                let length = memchr2(b'"', b'\\', piece).unwrap_or(piece.len());
+                self.keep(&piece[..length]);
+                piece = &piece[length..];
+                if length > 0 {
+                    continue;
+                }
+            }
+            self.keep(std::slice::from_ref(byte));
+            self.step(*byte);
+            piece = &piece[1..];
+        }
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+}
+
+impl Counter {
+    fn keep(&mut self, bytes: &[u8]) {
+        if let Some(value) = &mut self.value {
+            value.extend_from_slice(bytes);
+            if value.len() > LONGEST {
+                self.value = None;
+            }
+        }
+    }
+
+    fn step(&mut self, byte: u8) {
+        match (self.place, byte) {
+            (Place::Text | Place::Name, _) if self.is_escaped => self.is_escaped = false,
+            (Place::Text | Place::Name, b'\\') => self.is_escaped = true,
+            (Place::Text | Place::Name, b'"') => self.place = Place::Between,
+            (Place::Name, byte) if self.name.len() <= FIELD.len() => self.name.push(byte),
+            (Place::Text | Place::Name, _) => {}
+            (Place::Between, b'"') if std::mem::take(&mut self.expects_name) => {
+                self.name.clear();
+                self.place = Place::Name;
+            }
+            (Place::Between, b'"') => self.place = Place::Text,
+            (Place::Between, b':') if self.depth == 1 && self.name == FIELD => self.value = Some(Vec::new()),
+            (Place::Between, b'{' | b'[') => {
+                self.depth += 1;
+                self.expects_name = self.depth == 1 && byte == b'{';
+            }
+            (Place::Between, b'}' | b']') => {
+                self.depth = self.depth.saturating_sub(1);
+                if self.depth == 1 {
+                    self.end();
+                }
+            }
+            (Place::Between, b',') if self.depth == 1 => {
+                self.value = None;
+                self.expects_name = true;
+            }
+            (Place::Between, _) => {}
+        }
+    }
+
+    /// A value that is an object or a list has ended.
+    fn end(&mut self) {
+        if let Some(value) = self.value.take()
+            && let Ok(usage) = serde_json::from_slice::<WireUsage>(&value)
+        {
+            // Who counts seconds or pictures has counted no tokens.
+            self.usage = Some(usage.read()).filter(|usage| usage.total() > 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn count(pieces: &[&[u8]]) -> Option<(u64, u64)> {
+        let mut counter = Counter::default();
+        pieces.iter().for_each(|piece| counter.read(piece));
+        counter.usage().map(|usage| (usage.input, usage.output))
+    }
+
+    #[test]
+    fn the_field_is_found_at_the_top_and_only_there() {
+        for (body, found) in [
+            (r#"{"data":[{"b64_json":"AA"}],"usage":{"input_tokens":3,"output_tokens":4}}"#, Some((3, 4))),
+            (r#" { "usage" : {"prompt_tokens":3,"completion_tokens":4,"x":{"y":[1]}} , "z":1}"#, Some((3, 4))),
+            (r#"{"usage":null,"a":{"usage":{"prompt_tokens":3}}}"#, None),
+            (r#"{"a":"\"usage\":{\"prompt_tokens\":3}","b\"usage":{"prompt_tokens":3}}"#, None),
+            (r#"{"usages":{"prompt_tokens":3},"usag":{"prompt_tokens":3}}"#, None),
+            (r#"[{"usage":{"prompt_tokens":3}}]"#, None),
+            (r#"{"usage":{"type":"duration","seconds":3}}"#, None),
+            (r#"{"usage":"}","a":{"prompt_tokens":3}}"#, None),
+            ("no JSON", None),
+        ] {
+            assert_eq!(count(&[body.as_bytes()]), found, "{body}");
+        }
+        let long = format!(r#"{{"usage":{{"x":"{}","prompt_tokens":3}}}}"#, "y".repeat(LONGEST));
+        assert_eq!(count(&[long.as_bytes()]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn how_the_bytes_come_changes_nothing(cuts in proptest::collection::vec(0usize..90, 0..8)) {
+            let body = br#"{"a":["x\\\"y{",{"usage":1}],"u\u0073age":2,"usage":{"input_tokens":3,"output_tokens":4,"d":"}"}}"#;
+            let mut cuts: Vec<usize> = cuts.into_iter().chain([0, body.len()]).collect();
+            cuts.sort_unstable();
+            let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &body[pair[0]..pair[1]]).collect();
+            prop_assert_eq!(count(&pieces), Some((3, 4)));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(body in "(\\{|\\}|\\[|\\]|\"|\"usage\"|:|,|\\\\|1){0,40}") {
+            let _ = count(&[body.as_bytes()]);
+        }
+    }
+}
