@@ -2,6 +2,7 @@
 //!
 //! It does not know how a caller spelt it (that is `caller/`), nor how a provider wants it (that is `provider/`).
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::budget::Attempts;
+use crate::names::customer;
 use crate::reply::Terms;
 use crate::time::Deadline;
 use crate::trail::{Reason, Trail};
@@ -36,6 +38,8 @@ pub struct Call {
     pub reads_text: bool,
     /// Why the next attempt is made.
     pub reason: Reason,
+    /// True when another target may be asked if this one cannot answer.
+    pub has_next: bool,
     /// After how much silence a second attempt is made beside the first; `None`: never.
     pub hedge_after: Option<Duration>,
     /// When the work must be over.
@@ -97,6 +101,23 @@ pub struct Head {
     pub headers: HeaderMap,
     /// Wall-clock time of arrival.
     pub received: jiff::Timestamp,
+}
+
+impl Head {
+    /// A number that tells this caller from others, as far as anything is known of it.
+    pub fn caller_digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let address = customer(self.address);
+        (&self.tenant, &self.user, &self.api_key, &self.credential, address).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// A number that tells this caller's tenant from others.
+    pub fn tenant_digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.tenant.hash(&mut hasher);
+        hasher.finish()
+    }
 }
 
 /// What a caller wants of answers that are kept: the directives of its `Cache-Control` (RFC 9111, 5.2.1) that are heeded.
@@ -287,6 +308,29 @@ impl Ask {
         }
     }
 
+    /// A number that tells this request of somebody from others. Of a large body only both ends are looked at, so that it
+    /// costs little whatever its size.
+    pub fn digest_of(&self, somebody: u64) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        somebody.hash(&mut hasher);
+        std::mem::discriminant(self).hash(&mut hasher);
+        match self {
+            Ask::Chat(chat) => {
+                chat.model.hash(&mut hasher);
+                (chat.stream, chat.max_tokens, chat.messages.len()).hash(&mut hasher);
+                chat.messages.iter().for_each(|message| hash_ends(message.text.as_bytes(), &mut hasher));
+            }
+            Ask::Wire(wire) => {
+                (&wire.method, &wire.path).hash(&mut hasher);
+                hash_ends(&wire.body, &mut hasher);
+            }
+            Ask::Voice(voice) => hash_ends(&voice.audio.bytes, &mut hasher),
+            Ask::Tunnel(tunnel) => (&tunnel.model, &tunnel.query).hash(&mut hasher),
+            Ask::Menu => {}
+        }
+        hasher.finish()
+    }
+
     /// True when the caller wants the answer as a stream of events.
     pub fn wants_stream(&self) -> bool {
         match self {
@@ -295,6 +339,14 @@ impl Ask {
             Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => false,
         }
     }
+}
+
+/// Hashes the length of some bytes, and as much of both ends as tells two requests apart.
+fn hash_ends(bytes: &[u8], hasher: &mut DefaultHasher) {
+    const END: usize = 64 * 1024;
+    bytes.len().hash(hasher);
+    bytes[..bytes.len().min(END)].hash(hasher);
+    bytes[bytes.len().saturating_sub(END)..].hash(hasher);
 }
 
 /// A conversation, independent of any dialect.

@@ -333,6 +333,18 @@ impl Fault {
         }
     }
 
+    /// True when the request itself may be the cause of an illness: an error of the provider's own or an answer that breaks off,
+    /// but not what says that the provider is out, silent or has too much to do.
+    pub fn may_come_from_request(&self) -> bool {
+        match self {
+            Fault::Refused { refusal, .. } => {
+                self.is_illness() && !matches!(refusal.status.as_u16(), 429 | 503 | 504 | 529)
+            }
+            Fault::Broken { .. } | Fault::Incomplete { .. } => true,
+            _ => false,
+        }
+    }
+
     /// True when nobody could answer, whoever is to blame for that. What is wrong with the request itself, and what only the
     /// gateway got wrong, is not among it.
     pub fn is_outage(&self) -> bool {

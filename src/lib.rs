@@ -24,6 +24,7 @@ pub mod subject;
 pub mod time;
 pub mod trace;
 pub mod trail;
+pub mod usual;
 
 // 1 seam
 pub mod stack;

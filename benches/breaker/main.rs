@@ -73,7 +73,11 @@ fn contenders() -> Vec<Contender> {
 
     let mut machine = Machine::new(settings(), Chance::new(1));
     while let Ok(pass) = machine.admit(Instant::now()) {
-        machine.settle(pass, Some(tidegate::policy::breaker::machine::Result::Failure), Instant::now());
+        machine.settle(
+            pass,
+            Some(tidegate::policy::breaker::machine::Result::Failure { request: None }),
+            Instant::now(),
+        );
     }
     let machine = Mutex::new(machine);
     let open = move || {

@@ -8,6 +8,10 @@ use std::time::Duration;
 use super::reader::Section;
 use super::value;
 
+/// A limit of calls at once does not fall below this by itself: one caller whose calls are refused for reasons of their own
+/// must not hold up all others.
+const LEAST_CALLS: u32 = 4;
+
 /// `[retry]`
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RetryPlan {
@@ -34,8 +38,12 @@ pub struct BreakerPlan {
     pub min_calls: u32,
     /// Opens at this many failures in a row, whatever the window says.
     pub consecutive: u32,
-    /// An answer that begins later than this is slow.
+    /// How many failures of one and the same request count, where the request may be the cause; zero: all of them.
+    pub same_request: u32,
+    /// No answer that comes within this time is slow,
     pub slow_after: Duration,
+    /// ... nor one that does not take this many times as long as its model usually does.
+    pub slowdown: f64,
     /// Opens at this share of slow answers.
     pub slow_share: f64,
     /// How long it stays open the first time; each further time without a recovery in between twice as long.
@@ -53,18 +61,18 @@ pub struct BreakerPlan {
 pub struct ConcurrencyPlan {
     /// False: there is no limit.
     pub is_on: bool,
-    /// Calls at once, to begin with.
+    /// Calls of one model family at once, to begin with.
     pub initial: u32,
-    /// ... and never fewer than this, however slow the provider gets,
+    /// ... and never fewer than this, however much the provider refuses.
     pub min: u32,
-    /// ... nor more than this, however fast it is.
+    /// Calls at once of all models together.
     pub max: u32,
-    /// The limit shrinks when answers begin this many times later than they usually do.
+    /// A call whose time is up is a sign of overload if its model usually answers in this part of that time.
     pub slowdown: f64,
     /// Calls that may wait for their turn.
     pub queue: u32,
-    /// How long they may wait.
-    pub max_wait: Duration,
+    /// How long they may wait; `None`: longer where no other target can be asked.
+    pub max_wait: Option<Duration>,
 }
 
 /// `[quota]`
@@ -143,7 +151,9 @@ fn breaker(section: &mut Section<'_>, above: Option<&BreakerPlan>) -> BreakerPla
         failure_share: table.inherited("failure_share", value::share, above.map(|it| it.failure_share)),
         min_calls: table.inherited("min_calls", value::few(1), above.map(|it| it.min_calls)),
         consecutive: table.inherited("consecutive", value::few(1), above.map(|it| it.consecutive)),
+        same_request: table.inherited("same_request", value::few(0), above.map(|it| it.same_request)),
         slow_after: table.inherited("slow_after", value::duration, above.map(|it| it.slow_after)),
+        slowdown: table.inherited("slowdown", value::factor, above.map(|it| it.slowdown)),
         slow_share: table.inherited("slow_share", value::share, above.map(|it| it.slow_share)),
         open_for: table.inherited("open_for", value::duration, above.map(|it| it.open_for)),
         open_max: table.inherited("open_max", value::duration, above.map(|it| it.open_max)),
@@ -159,14 +169,18 @@ fn concurrency(section: &mut Section<'_>, above: Option<&ConcurrencyPlan>) -> Co
     // What is wrong above is reported there, once.
     let says_something = above.is_none() || section.has("concurrency");
     let mut table = section.section("concurrency");
+    let max = table.inherited("max", value::many, above.map(|it| it.max));
+    // What the table above says of the beginning holds as far as this one's `max` lets it.
+    let initial = table.optional("initial", value::many).unwrap_or(above.map_or(max, |it| it.initial.min(max)));
+    let min = table.optional("min", value::many).unwrap_or(above.map_or(LEAST_CALLS, |it| it.min).min(max));
     let plan = ConcurrencyPlan {
         is_on: table.inherited("enabled", value::boolean, above.map(|it| it.is_on)),
-        initial: table.inherited("initial", value::many, above.map(|it| it.initial)),
-        min: table.inherited("min", value::many, above.map(|it| it.min)),
-        max: table.inherited("max", value::many, above.map(|it| it.max)),
+        initial,
+        min,
+        max,
         slowdown: table.inherited("slowdown", value::factor, above.map(|it| it.slowdown)),
-        queue: table.inherited("queue", value::few(0), above.map(|it| it.queue)),
-        max_wait: table.inherited("max_wait", value::duration_or_zero, above.map(|it| it.max_wait)),
+        queue: table.inherited("queue", value::many_or_none, above.map(|it| it.queue)),
+        max_wait: table.optional("max_wait", value::duration_or_zero).or(above.and_then(|it| it.max_wait)),
     };
     if says_something && plan.min > plan.max {
         table.problem("min", format!("{} is more than `max`, which is {}", plan.min, plan.max));

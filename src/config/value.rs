@@ -178,6 +178,12 @@ pub(super) fn many(value: &Value) -> Parsed<u32> {
     u32::try_from(number).map_err(|_| Wanted::new("a number", "1 to 100000"))
 }
 
+/// A larger count, or none.
+pub(super) fn many_or_none(value: &Value) -> Parsed<u32> {
+    let number = integer("a number", 0, 100_000)(value)?;
+    u32::try_from(number).map_err(|_| Wanted::new("a number", "0 to 100000"))
+}
+
 /// How many times as much.
 pub(super) fn factor(value: &Value) -> Parsed<f64> {
     let number = match value {

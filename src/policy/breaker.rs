@@ -1,30 +1,33 @@
 //! Breaker: a provider that keeps failing is left alone for a while, then probed, then trusted again step by step.
 //!
 //! One machine per provider and model family. Failures are counted when an answer *ends*, so a stream that is cut late
-//! counts too; callers' mistakes and callers that leave never do. How states change is in `breaker/machine`.
+//! counts too; callers' mistakes and callers that leave never do. How states change is in `breaker/machine`, which breakers
+//! there are in `breaker/families`, and what is slow in `breaker/slowness`.
 
+mod families;
 pub mod machine;
+mod slowness;
+mod suspects;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use moka::sync::Cache;
 use tokio::time::Instant;
 
+use self::families::Families;
 use self::machine::{Machine, Pass, Refused, Result as Ended};
-use crate::call::Call;
+use self::slowness::{Measured, Slowness};
+use crate::call::{Ask, Call, Head};
 use crate::chance::Chance;
 use crate::config::plan::BreakerPlan;
 use crate::fault::Fault;
-use crate::names::{display_name, family};
+use crate::names::display_name;
 use crate::reply::{Body, End};
 use crate::stack::{Next, Outcome, Policy};
-use crate::trail::Deed;
+use crate::trail::{Deed, Facts};
 
 pub use self::machine::State;
-
-/// Model families per provider; callers choose model names, and must not choose how much memory they take.
-const FAMILIES: u64 = 256;
 
 /// The breakers of one provider. Shared, and outlives the gateway that uses it.
 #[derive(Clone)]
@@ -33,10 +36,16 @@ pub struct Breakers(Arc<Shared>);
 struct Shared {
     settings: BreakerPlan,
     provider: Arc<str>,
-    families: Cache<Box<str>, Arc<Guarded>>,
+    families: Families,
     chance: Chance,
     totals: Arc<Totals>,
+    probe: AtomicU8,
 }
+
+/// What the last background probe found.
+const UNKNOWN: u8 = 0;
+const HEALTHY: u8 = 1;
+const FAILING: u8 = 2;
 
 /// Counts over all of a provider's breakers, those that were replaced or forgotten included.
 #[derive(Default)]
@@ -63,15 +72,19 @@ pub struct Report {
 impl Breakers {
     /// Closed breakers for a provider.
     pub fn new(provider: Arc<str>, settings: BreakerPlan, chance: Chance) -> Self {
-        let (families, totals) = (Cache::new(FAMILIES), Arc::default());
-        Self(Arc::new(Shared { provider, settings, families, chance, totals }))
+        Self::with(provider, settings, chance, Arc::default(), UNKNOWN)
+    }
+
+    fn with(provider: Arc<str>, settings: BreakerPlan, chance: Chance, totals: Arc<Totals>, probe: u8) -> Self {
+        let (families, probe) = (Families::default(), AtomicU8::new(probe));
+        Self(Arc::new(Shared { settings, provider, families, chance, totals, probe }))
     }
 
     /// Closed breakers for the same provider, with other settings. The counts go on.
     #[must_use]
     pub fn renewed(&self, settings: BreakerPlan) -> Self {
         let (provider, chance, totals) = (self.0.provider.clone(), self.0.chance.clone(), self.0.totals.clone());
-        Self(Arc::new(Shared { provider, settings, families: Cache::new(FAMILIES), chance, totals }))
+        Self::with(provider, settings, chance, totals, self.0.probe.load(Ordering::Relaxed))
     }
 
     /// True when both are the same breakers, and not only alike.
@@ -89,32 +102,28 @@ impl Breakers {
         self.0.totals.transitions.load(Ordering::Relaxed)
     }
 
-    fn guarded(&self, model: Option<&str>) -> Arc<Guarded> {
-        let family = family(model.unwrap_or_default());
-        match self.0.families.get(family) {
-            Some(guarded) => guarded,
-            None => self.0.families.get_with(family.into(), || {
-                let machine = Mutex::new(Machine::new(self.0.settings.clone(), self.0.chance.clone()));
-                let (provider, totals) = (self.0.provider.clone(), self.0.totals.clone());
-                Arc::new(Guarded { provider, family: family.into(), machine, totals })
-            }),
-        }
+    fn guarded(&self, model: Option<&str>, now: Instant) -> Arc<Guarded> {
+        self.0.families.find(model.unwrap_or_default(), now, |family| {
+            let machine = Mutex::new(Machine::new(self.0.settings.clone(), self.0.chance.clone()));
+            let (provider, totals) = (self.0.provider.clone(), self.0.totals.clone());
+            Guarded { provider, family, machine, slowness: Mutex::default(), totals, used: AtomicU64::new(0) }
+        })
     }
 
     /// Every breaker that was used lately.
     pub fn reports(&self) -> Vec<Report> {
         let now = Instant::now();
-        let report = |(family, guarded): (Arc<Box<str>>, Arc<Guarded>)| {
+        let report = |guarded: Arc<Guarded>| {
             let machine = guarded.lock();
             Report {
-                family: (*family).clone(),
+                family: guarded.family.clone(),
                 state: machine.state(now),
                 reason: machine.reason(),
                 refused: machine.refused(),
                 transitions: machine.transitions(),
             }
         };
-        let mut reports: Vec<_> = self.0.families.iter().map(report).collect();
+        let mut reports: Vec<_> = self.0.families.all().into_iter().map(report).collect();
         reports.sort_by(|a, b| a.family.cmp(&b.family));
         reports
     }
@@ -131,8 +140,37 @@ impl Breakers {
 
     /// Closes them all.
     pub fn reset(&self) {
-        for (_, guarded) in &self.0.families {
-            guarded.change(Machine::reset);
+        self.0.families.all().iter().for_each(|guarded| guarded.change(Machine::reset));
+    }
+
+    /// Notes what a background probe found. While probes fail, nobody asks whether a failure may be the request's own doing;
+    /// one that is answered shortens the wait of those that are open.
+    pub fn note_probe(&self, is_healthy: bool) {
+        let before = self.0.probe.swap(if is_healthy { HEALTHY } else { FAILING }, Ordering::Relaxed);
+        if is_healthy {
+            let now = Instant::now();
+            let tell = |guarded: &Arc<Guarded>| guarded.change(|machine| machine.probed(before == FAILING, now));
+            self.0.families.all().iter().for_each(tell);
+        }
+    }
+
+    /// Opens the breaker of a model: several calls wait for their first sign of life, and nobody was answered meanwhile.
+    pub fn found_silent(&self, model: Option<&str>) {
+        let now = Instant::now();
+        self.guarded(model, now).change(|machine| machine.trip("silent", now));
+    }
+
+    /// What a fault says about the provider's health. A caller's mistake is an answer too; a limit is not an illness.
+    fn judge(&self, fault: &Fault, head: &Head, ask: &Ask) -> Option<Ended> {
+        match fault {
+            // Nothing can be answered with a key that is refused.
+            Fault::Credential { .. } => Some(Ended::Failure { request: None }),
+            fault if fault.is_illness() => {
+                let is_suspect = fault.may_come_from_request() && self.0.probe.load(Ordering::Relaxed) != FAILING;
+                Some(Ended::Failure { request: is_suspect.then(|| ask.digest_of(head.caller_digest())) })
+            }
+            Fault::Refused { refusal, .. } if refusal.status.as_u16() != 429 => Some(Ended::Success),
+            _ => None,
         }
     }
 }
@@ -142,7 +180,10 @@ struct Guarded {
     provider: Arc<str>,
     family: Box<str>,
     machine: Mutex<Machine>,
+    slowness: Mutex<Slowness>,
     totals: Arc<Totals>,
+    /// When it was last asked for, see `families`.
+    used: AtomicU64,
 }
 
 impl Guarded {
@@ -150,6 +191,11 @@ impl Guarded {
         // Each method leaves the machine whole; a panic in between would be a mistake of this file, and closing the
         // provider for good because of it a worse one.
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_slow(&self, measured: Measured, settings: &BreakerPlan) -> bool {
+        let mut slowness = self.slowness.lock().unwrap_or_else(PoisonError::into_inner);
+        slowness.note(measured, settings, Instant::now())
     }
 
     /// Does something with the machine, and says so in the log when that changed its state.
@@ -194,49 +240,46 @@ impl Policy for Breaker {
     const NAME: &'static str = "breaker";
 
     async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
-        let guarded = self.breakers.guarded(call.model());
         let started = Instant::now();
-        let pass = match guarded.change(|machine| machine.admit(started)) {
+        let guarded = self.breakers.guarded(call.model(), started);
+        let mut permit = match guarded.change(|machine| machine.admit(started)) {
             Ok(pass) => Permit { guarded, pass: Some(pass) },
             Err(Refused { retry_in }) => {
                 call.trail.note(Self::NAME, Some(&self.provider), Deed::Refused(retry_in));
                 return Err(Fault::Open { provider: self.provider.clone(), retry_in });
             }
         };
-        match next.call(call).await {
+        let (head, ask, trail) = (call.head.clone(), call.ask.clone(), call.trail.clone());
+        let reply = match next.call(call).await {
+            Ok(reply) => reply,
             Err(fault) => {
-                pass.settle(judge(&fault));
-                Err(fault)
+                permit.settle(self.breakers.judge(&fault, &head, &ask));
+                return Err(fault);
             }
-            Ok(reply) => {
-                let slow = self.breakers.0.settings.slow_after;
-                let is_slow = started.elapsed() > slow;
-                let pass = match &reply.body {
-                    // That it began is a success by itself: it may go on for an hour, and who probes must know before.
-                    Body::Socket(_) => pass.settle_once(if is_slow { Ended::Slow } else { Ended::Success }),
-                    _ => pass,
-                };
-                let is_open_ended = matches!(reply.body, Body::Socket(_));
-                Ok(reply.on_end(move |end| match end {
-                    End::Complete if is_open_ended => {}
-                    End::Complete => pass.settle(Some(if is_slow { Ended::Slow } else { Ended::Success })),
-                    End::Failed(fault) => pass.settle(judge(fault)),
-                    End::Abandoned => pass.settle(None),
-                }))
-            }
+        };
+        let took = time_to_answer(&trail.facts(), &self.provider);
+        let measured = took.and_then(|took| Measured::of(&reply.body, took));
+        let is_slow = measured.is_some_and(|it| permit.guarded.is_slow(it, &self.breakers.0.settings));
+        match &reply.body {
+            // That it began is all: it may go on for an hour.
+            Body::Socket(_) => permit.begin(),
+            // Whole streams are counted when they end. Whoever waits for a probe must know before.
+            Body::Events(_) | Body::Bytes(_) => permit.begin_if_trial(),
+            Body::Answer(_) | Body::Transcript(_) | Body::Whole(_) => {}
         }
+        let breakers = self.breakers.clone();
+        Ok(reply.on_end(move |end| match end {
+            End::Complete => permit.settle(Some(if is_slow { Ended::Slow } else { Ended::Success })),
+            End::Failed(fault) => permit.settle(breakers.judge(fault, &head, &ask)),
+            End::Abandoned => permit.settle(None),
+        }))
     }
 }
 
-/// What a fault says about the provider's health. A caller's mistake is an answer too; a limit is not an illness.
-fn judge(fault: &Fault) -> Option<Ended> {
-    match fault {
-        // Nothing can be answered with a key that is refused.
-        Fault::Credential { .. } => Some(Ended::Failure),
-        fault if fault.is_illness() => Some(Ended::Failure),
-        Fault::Refused { refusal, .. } if refusal.status.as_u16() != 429 => Some(Ended::Success),
-        _ => None,
-    }
+/// How long the provider took to begin its answer. Waiting for a place is none of it.
+fn time_to_answer(facts: &Facts, provider: &str) -> Option<Duration> {
+    let of_provider = facts.attempts.iter().rev().filter(|attempt| *attempt.provider == *provider);
+    of_provider.filter_map(|attempt| attempt.answered).next()
 }
 
 /// A passage through a breaker. Dropped without a word (the caller left) it only gives its place back.
@@ -246,14 +289,17 @@ struct Permit {
 }
 
 impl Permit {
-    /// Gives the place back; what is returned can only tell that it ended badly after all.
-    fn settle_once(mut self, ended: Ended) -> Self {
-        let guarded = self.guarded.clone();
-        let later = self.pass.as_ref().map(|pass| guarded.lock().later(pass));
-        if let Some(pass) = self.pass.take() {
-            guarded.change(|machine| machine.settle(pass, Some(ended), Instant::now()));
+    /// Notes that the answer has begun well; what is left can only tell that it ended badly after all.
+    fn begin(&mut self) {
+        if let Some(pass) = &mut self.pass {
+            self.guarded.change(|machine| machine.begin(pass, Instant::now()));
         }
-        Self { guarded, pass: later }
+    }
+
+    fn begin_if_trial(&mut self) {
+        if self.pass.as_ref().is_some_and(Pass::is_trial) {
+            self.begin();
+        }
     }
 
     fn settle(mut self, ended: Option<Ended>) {

@@ -1,28 +1,35 @@
 //! Concurrency: a provider is asked only as much at once as it can stand, and those who wait for their turn get it in the
-//! order of their priority. How the limit moves is in `concurrency/limit`.
+//! order of their priority. Each model family has a limit of its own, and all of them together the config's `max`. How a
+//! limit moves is in `concurrency/limit`, who has a place and who waits in `concurrency/lanes`.
 //!
 //! A place is held until the answer has ended, streams included. It does not know which target comes next when there is no
 //! place.
 
+mod lanes;
 pub mod limit;
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use self::limit::{Limit, Sample};
+use self::lanes::Lanes;
+use self::limit::{Sample, Took};
 use crate::call::Call;
 use crate::config::plan::{ConcurrencyPlan, Priority};
 use crate::fault::Fault;
 use crate::stack::{Next, Outcome, Policy};
-use crate::time::later;
+use crate::time::{Phase, later};
 use crate::trail::Deed;
 
 /// When a caller that found no place may come back.
 const RETRY_IN: Duration = Duration::from_secs(1);
+
+/// How long a call waits where the config does not say: for a place here, if another target may have one ...
+const WAIT: Duration = Duration::from_secs(1);
+/// ... and if nobody else can answer.
+const LAST_WAIT: Duration = Duration::from_secs(30);
 
 /// Who waited less did not wait for a place, but for this thread.
 const WORTH_TELLING: Duration = Duration::from_millis(1);
@@ -33,21 +40,13 @@ pub struct Places(Arc<Shared>);
 
 struct Shared {
     settings: ConcurrencyPlan,
-    state: Mutex<State>,
-}
-
-struct State {
-    limit: Limit,
-    in_flight: u32,
-    /// Those who wait, the most urgent first.
-    queues: [VecDeque<oneshot::Sender<()>>; Priority::ALL.len()],
-    refused: u64,
+    lanes: Mutex<Lanes>,
 }
 
 /// The places, for those who look.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PlacesReport {
-    /// Calls at once that are allowed.
+    /// Calls at once that are allowed: of the model that is allowed the fewest.
     pub limit: u32,
     /// Calls that hold a place.
     pub in_flight: u32,
@@ -60,9 +59,8 @@ pub struct PlacesReport {
 impl Places {
     /// Free places.
     pub fn new(settings: ConcurrencyPlan) -> Self {
-        let limit = Limit::new(&settings);
-        let state = State { limit, in_flight: 0, queues: Default::default(), refused: 0 };
-        Self(Arc::new(Shared { settings, state: Mutex::new(state) }))
+        let lanes = Mutex::new(Lanes::new(settings.clone()));
+        Self(Arc::new(Shared { settings, lanes }))
     }
 
     /// Free places at the same provider, with other settings. The count of those who got none goes on. Calls that hold a
@@ -76,71 +74,43 @@ impl Places {
 
     /// How it stands; `None` where there is no limit.
     pub fn report(&self) -> Option<PlacesReport> {
-        let state = self.lock();
-        self.0.settings.is_on.then(|| PlacesReport {
-            limit: state.limit.places(),
-            in_flight: state.in_flight,
-            waiting: state.waiting() as u32,
-            refused: state.refused,
-        })
+        self.0.settings.is_on.then(|| self.lock().report(Instant::now()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Every change below is whole before anything in it could panic.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Lanes> {
+        // Every change of the lanes is whole before anything in it could panic.
+        self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place, waiting for one until `by` at the latest. `None`: there was none.
-    async fn take(&self, priority: Priority, by: Instant) -> Option<Place> {
-        let turn = {
-            let mut state = self.lock();
-            if state.in_flight < state.limit.places() {
-                state.in_flight += 1;
-                return Some(Place(self.clone()));
+    /// Takes a place for a call to this model, waiting for one until `by` at the latest. `None`: there was none.
+    async fn take(&self, model: &str, priority: Priority, by: Instant) -> Option<Place> {
+        let (lane, turn) = {
+            let mut lanes = self.lock();
+            let lane = lanes.find(model, Instant::now());
+            if lanes.take(lane) {
+                return Some(Place { places: self.clone(), lane });
             }
-            state.enqueue(priority, self.0.settings.queue as usize)
+            (lane, lanes.enqueue(lane, priority))
         };
         let granted = match turn {
             None => false,
-            Some(turn) => {
-                let mut waiting = Waiting { places: self, turn };
-                timeout_at(by, &mut waiting.turn).await.is_ok_and(|turn| turn.is_ok())
-            }
+            Some(turn) => self.wait(lane, turn, by).await,
         };
         if !granted {
             self.lock().refused += 1;
         }
-        granted.then(|| Place(self.clone()))
-    }
-}
-
-impl State {
-    fn waiting(&self) -> usize {
-        self.queues.iter().map(VecDeque::len).sum()
+        granted.then(|| Place { places: self.clone(), lane })
     }
 
-    /// A place in the queue; when that is full, that of somebody less urgent, who loses it.
-    fn enqueue(&mut self, priority: Priority, queue: usize) -> Option<oneshot::Receiver<()>> {
-        if self.waiting() >= queue {
-            self.queues.iter_mut().for_each(|waiting| waiting.retain(|turn| !turn.is_closed()));
-        }
-        if self.waiting() >= queue {
-            let least = self.queues[priority as usize + 1..].iter_mut().rev().find(|waiting| !waiting.is_empty())?;
-            // The youngest: who has waited longest should not lose most.
-            least.pop_back();
-        }
-        let (grant, turn) = oneshot::channel();
-        self.queues[priority as usize].push_back(grant);
-        Some(turn)
-    }
-
-    /// Gives free places to those who wait.
-    fn admit(&mut self) {
-        while self.in_flight < self.limit.places() {
-            let Some(next) = self.queues.iter_mut().find_map(VecDeque::pop_front) else { break };
-            // Who gave up waiting does not take a place.
-            if next.send(()).is_ok() {
-                self.in_flight += 1;
+    /// Waits for a turn until `by`; true when it came. Limits grow with time, and those who wait see to that.
+    async fn wait(&self, lane: usize, turn: oneshot::Receiver<()>, by: Instant) -> bool {
+        let mut waiting = Waiting { places: self, lane, turn };
+        loop {
+            let due = self.lock().due(lane);
+            match timeout_at(due.map_or(by, |due| due.min(by)), &mut waiting.turn).await {
+                Ok(turn) => return turn.is_ok(),
+                Err(_) if Instant::now() >= by => return false,
+                Err(_) => self.lock().advance(lane, Instant::now()),
             }
         }
     }
@@ -149,6 +119,7 @@ impl State {
 /// A turn that somebody waits for. Given up, it gives back the place that may have been granted in the same instant.
 struct Waiting<'a> {
     places: &'a Places,
+    lane: usize,
     turn: oneshot::Receiver<()>,
 }
 
@@ -157,28 +128,26 @@ impl Drop for Waiting<'_> {
         self.turn.close();
         // Granted and not taken: a turn that was taken has nothing left to receive.
         if self.turn.try_recv().is_ok() {
-            drop(Place(self.places.clone()));
+            drop(Place { places: self.places.clone(), lane: self.lane });
         }
     }
 }
 
 /// A place, until it is dropped.
-struct Place(Places);
+struct Place {
+    places: Places,
+    lane: usize,
+}
 
 impl Place {
     fn note(&self, sample: Sample) {
-        let mut state = self.0.lock();
-        let in_flight = state.in_flight;
-        state.limit.note(sample, in_flight, Instant::now());
-        state.admit();
+        self.places.lock().note(self.lane, sample, Instant::now());
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.in_flight = state.in_flight.saturating_sub(1);
-        state.admit();
+        self.places.lock().give_back(self.lane);
     }
 }
 
@@ -202,8 +171,9 @@ impl Policy for Concurrency {
 
     async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
         let arrived = Instant::now();
-        let by = later(arrived, self.places.0.settings.max_wait).min(call.deadline.at);
-        let place = self.places.take(self.priority, by).await;
+        let wait = self.places.0.settings.max_wait.unwrap_or(if call.has_next { WAIT } else { LAST_WAIT });
+        let by = later(arrived, wait).min(call.deadline.at);
+        let place = self.places.take(call.model().unwrap_or_default(), self.priority, by).await;
         let waited = arrived.elapsed();
         if waited >= WORTH_TELLING {
             call.trail.note(Self::NAME, Some(&self.provider), Deed::Waited(waited));
@@ -212,14 +182,16 @@ impl Policy for Concurrency {
             call.trail.note(Self::NAME, Some(&self.provider), Deed::Refused(RETRY_IN));
             return Err(Fault::Saturated { provider: self.provider.clone(), retry_in: RETRY_IN });
         };
-        let started = Instant::now();
-        match next.call(call).await {
+        let (started, is_stream) = (Instant::now(), call.ask.wants_stream());
+        let outcome = next.call(call).await;
+        let took = Took { time: started.elapsed(), is_stream };
+        match outcome {
             Ok(reply) => {
-                place.note(Sample::Answered(started.elapsed()));
+                place.note(Sample::Answered(took));
                 Ok(reply.on_end(move |_| drop(place)))
             }
             Err(fault) => {
-                place.note(judge(&fault));
+                place.note(judge(&fault, took));
                 Err(fault)
             }
         }
@@ -227,10 +199,11 @@ impl Policy for Concurrency {
 }
 
 /// What a fault says about how much the provider can stand.
-fn judge(fault: &Fault) -> Sample {
+fn judge(fault: &Fault, took: Took) -> Sample {
     match fault {
         Fault::Refused { refusal, .. } if matches!(refusal.status.as_u16(), 429 | 503 | 529) => Sample::Overloaded,
-        Fault::Timeout { .. } => Sample::Overloaded,
+        Fault::Connect { .. } | Fault::Timeout { phase: Phase::Connect, .. } => Sample::Overloaded,
+        Fault::Timeout { phase: Phase::FirstByte | Phase::FirstToken, .. } => Sample::Silent(took),
         _ => Sample::Nothing,
     }
 }
@@ -243,16 +216,12 @@ mod tests {
 
     use super::*;
 
+    fn plan(limit: u32, queue: u32) -> ConcurrencyPlan {
+        ConcurrencyPlan { is_on: true, initial: limit, min: limit, max: limit, slowdown: 3.0, queue, max_wait: None }
+    }
+
     fn places(limit: u32, queue: u32) -> Places {
-        Places::new(ConcurrencyPlan {
-            is_on: true,
-            initial: limit,
-            min: limit,
-            max: limit,
-            slowdown: 3.0,
-            queue,
-            max_wait: Duration::from_secs(1),
-        })
+        Places::new(plan(limit, queue))
     }
 
     fn soon() -> Instant {
@@ -262,10 +231,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn voice_comes_before_chat_and_chat_before_the_background() {
         let places = places(1, 10);
-        let first = places.take(Priority::Chat, soon()).await.unwrap();
-        let mut background = Box::pin(places.take(Priority::Background, soon()));
-        let mut chat = Box::pin(places.take(Priority::Chat, soon()));
-        let mut voice = Box::pin(places.take(Priority::Voice, soon()));
+        let first = places.take("m", Priority::Chat, soon()).await.unwrap();
+        let mut background = Box::pin(places.take("m", Priority::Background, soon()));
+        let mut chat = Box::pin(places.take("m", Priority::Chat, soon()));
+        let mut voice = Box::pin(places.take("m", Priority::Voice, soon()));
         assert!((&mut background).now_or_never().is_none());
         assert!((&mut chat).now_or_never().is_none());
         assert!((&mut voice).now_or_never().is_none());
@@ -282,11 +251,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_full_queue_turns_away_the_least_urgent() {
         let places = places(1, 1);
-        let _held = places.take(Priority::Chat, soon()).await.unwrap();
-        let mut background = Box::pin(places.take(Priority::Background, soon()));
+        let _held = places.take("m", Priority::Chat, soon()).await.unwrap();
+        let mut background = Box::pin(places.take("m", Priority::Background, soon()));
         assert!((&mut background).now_or_never().is_none());
-        assert!(places.take(Priority::Background, soon()).now_or_never().unwrap().is_none(), "nobody is less urgent");
-        let mut voice = Box::pin(places.take(Priority::Voice, soon()));
+        assert!(
+            places.take("m", Priority::Background, soon()).now_or_never().unwrap().is_none(),
+            "nobody is less urgent"
+        );
+        let mut voice = Box::pin(places.take("m", Priority::Voice, soon()));
         assert!((&mut voice).now_or_never().is_none());
         assert!((&mut background).now_or_never().unwrap().is_none(), "it lost its turn to a more urgent call");
         assert_eq!(places.report().unwrap().refused, 2);
@@ -295,11 +267,63 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_waits_too_long_goes_away_and_leaves_nothing_behind() {
         let places = places(1, 10);
-        let held = places.take(Priority::Chat, soon()).await.unwrap();
-        assert!(places.take(Priority::Chat, soon()).await.is_none());
+        let held = places.take("m", Priority::Chat, soon()).await.unwrap();
+        assert!(places.take("m", Priority::Chat, soon()).await.is_none());
         drop(held);
         assert_eq!(places.report().unwrap().in_flight, 0);
-        assert!(places.take(Priority::Chat, soon()).now_or_never().is_some());
+        assert!(places.take("m", Priority::Chat, soon()).now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_turns_away_whoever_came_last() {
+        let places = places(1, 2);
+        let held = places.take("m", Priority::Chat, soon()).await.unwrap();
+        let mut first = Box::pin(places.take("m", Priority::Background, soon()));
+        assert!((&mut first).now_or_never().is_none());
+        let mut second = Box::pin(places.take("m", Priority::Background, soon()));
+        assert!((&mut second).now_or_never().is_none());
+        let mut voice = Box::pin(places.take("m", Priority::Voice, soon()));
+        assert!((&mut voice).now_or_never().is_none());
+        assert!((&mut second).now_or_never().unwrap().is_none(), "who has waited longest should not lose most");
+        drop(held);
+        drop((&mut voice).now_or_never().unwrap().unwrap());
+        assert!((&mut first).now_or_never().unwrap().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_model_whose_limit_is_reached_holds_up_no_other() {
+        let places = Places::new(ConcurrencyPlan { max: 3, initial: 3, ..plan(1, 10) });
+        let first = places.take("o3", Priority::Chat, soon()).await.unwrap();
+        first.note(Sample::Overloaded);
+        let mut second = Box::pin(places.take("o3", Priority::Chat, soon()));
+        assert!((&mut second).now_or_never().is_none());
+        let other = places.take("gpt-4o", Priority::Chat, soon()).now_or_never().unwrap();
+        assert!(other.is_some());
+        assert_eq!(places.report().unwrap(), PlacesReport { limit: 1, in_flight: 2, waiting: 1, refused: 0 });
+        let third = places.take("gpt-4o", Priority::Chat, soon()).now_or_never().unwrap();
+        let fourth = places.take("gpt-4", Priority::Chat, soon()).now_or_never();
+        assert!(third.is_some() && fourth.is_none(), "`max` holds for all models together");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_get_their_turn_when_the_limit_grows() {
+        let places = Places::new(ConcurrencyPlan { max: 100, initial: 100, ..plan(1, 10) });
+        let stream = places.take("m", Priority::Chat, soon()).await.unwrap();
+        stream.note(Sample::Overloaded);
+        let began = Instant::now();
+        let waiting = places.take("m", Priority::Chat, began + Duration::from_secs(9)).await;
+        assert!(waiting.is_some() && began.elapsed() == Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn made_up_names_take_no_memory_and_make_nothing_forgotten() {
+        let places = Places::new(ConcurrencyPlan { max: 1000, initial: 1000, ..plan(1, 10) });
+        let first = places.take("o3", Priority::Chat, soon()).await.unwrap();
+        first.note(Sample::Overloaded);
+        for number in 0..3000 {
+            drop(places.take(&format!("made-up-{number}x"), Priority::Chat, soon()).await.unwrap());
+        }
+        assert_eq!((places.report().unwrap().limit, places.lock().count()), (1, lanes::MOST));
     }
 
     proptest! {
@@ -318,7 +342,7 @@ mod tests {
                 for (act, priority, pick) in steps {
                     match act {
                         0 | 1 => {
-                            let mut taking = Box::pin(places.take(Priority::ALL[priority].0, soon()));
+                            let mut taking = Box::pin(places.take(["a", "b", "c"][pick % 3], Priority::ALL[priority].0, soon()));
                             match (&mut taking).now_or_never() {
                                 Some(place) => held.extend(place),
                                 None => waiting.push(taking),

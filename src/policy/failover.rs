@@ -109,7 +109,8 @@ impl Failover {
 
     async fn ask(&self, choice: &Choice<'_>, call: &Call, reason: Reason) -> Outcome {
         let instruction = choice.target.plan.instruction.clone();
-        let attempt = Call { model: choice.model.clone(), instruction, reason, ..call.clone() };
+        let has_next = self.is_idempotent && self.choose(choice.number + 1, call, None).is_some();
+        let attempt = Call { model: choice.model.clone(), instruction, reason, has_next, ..call.clone() };
         let reply = choice.target.stack.call(attempt).await?;
         Ok(Reply { target: choice.number, ..reply })
     }

@@ -226,11 +226,15 @@ impl Simulated {
         let mut running = Running::start(self.clone(), !is_probe);
         if let Some(places) = places {
             running.place = match behaviour.over_capacity {
-                OverCapacity::Refuse => places.try_acquire_owned().ok(),
+                OverCapacity::Refuse | OverCapacity::Unavailable => places.try_acquire_owned().ok(),
                 OverCapacity::Slow => places.acquire_owned().await.ok(),
             };
             if running.place.is_none() {
-                let refusal = self.refusal(StatusCode::TOO_MANY_REQUESTS, &behaviour);
+                let status = match behaviour.over_capacity {
+                    OverCapacity::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+                    OverCapacity::Refuse | OverCapacity::Slow => StatusCode::TOO_MANY_REQUESTS,
+                };
+                let refusal = self.refusal(status, &behaviour);
                 return Ok(Met::Refused(respond(refusal, None, running)));
             }
         }

@@ -508,6 +508,7 @@ impl Visit<'_> {
             said: None,
             reads_text: false,
             reason: Reason::First,
+            has_next: false,
             hedge_after: None,
             attempts: Attempts::new(self.gateway.plan.attempts),
             trail: watch.trail.clone(),

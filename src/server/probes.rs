@@ -92,6 +92,7 @@ async fn provider(state: &ProviderLive, plan: &ProviderPlan, transport: &dyn Tra
         Err(error) if error.starts_with("status") => Health::Failing { error },
         Err(error) => Health::Disconnected { error },
     };
+    state.breakers.note_probe(health.is_connected());
     let before = state.note_health(health.clone());
     let name = display_name(&plan.name);
     match (before.is_connected(), &health) {

@@ -83,6 +83,9 @@ pub(crate) struct Scenario {
     /// Series that must be there at the end with no more than a value.
     #[serde(default)]
     metrics_at_most: BTreeMap<String, f64>,
+    /// ... and with no less.
+    #[serde(default)]
+    metrics_at_least: BTreeMap<String, f64>,
 }
 
 /// How many requests.
@@ -469,7 +472,7 @@ impl Scenario {
                 tasks.spawn(async move {
                     tokio::time::sleep(Duration::from_millis(planned.at_ms + turn * planned.every_ms)).await;
                     planned
-                        .happen(&current.gateway())
+                        .happen(&current.gateway(), turn + 1)
                         .await
                         .into_iter()
                         .map(|problem| format!("call {}: {problem}", number + 1))
@@ -518,8 +521,16 @@ impl Scenario {
                 problems.push(format!("no metric {wanted:?}; there are {near:?}"));
             }
         }
+        let value =
+            |series: &str| metrics.lines().find_map(|line| line.strip_prefix(series)?.trim().parse::<f64>().ok());
+        for (series, least) in &self.metrics_at_least {
+            let value = value(series);
+            if value.is_none_or(|value| value < *least) {
+                problems.push(format!("{series} is {value:?}, under {least}"));
+            }
+        }
         for (series, limit) in &self.metrics_at_most {
-            let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.trim().parse::<f64>().ok());
+            let value = value(series);
             if value.is_none_or(|value| value > *limit) {
                 problems.push(format!("{series} is {value:?}, over {limit}"));
             }
@@ -532,10 +543,10 @@ impl Scenario {
 }
 
 impl Planned {
-    async fn happen(&self, gateway: &Gateway) -> Vec<String> {
+    async fn happen(&self, gateway: &Gateway, turn: u64) -> Vec<String> {
         let body = match (&self.raw, &self.body) {
             (Some(raw), _) => raw.clone(),
-            (None, Some(body)) => serde_json::to_string(body).unwrap(),
+            (None, Some(body)) => serde_json::to_string(body).unwrap().replace("$n", &turn.to_string()),
             (None, None) => String::new(),
         };
         let mut request = Request::builder().method(self.method.as_str()).uri(&self.path);

@@ -1,74 +1,93 @@
-//! The limit: how many calls at once a provider can stand, learnt from its answers. Additive up while the places are used
-//! and answers come as fast as usual, multiplicative down when they do not (AIMD; the comparison of short and long latency
-//! follows Netflix's gradient limiter).
+//! The limit: how many calls of one model family a provider can stand at once. It begins at the ceiling, as a provider that
+//! shows no sign of overload is never refused to anybody; each sign brings it down to what the provider was working on when
+//! it came, and without signs it grows by doubling until it is at the ceiling again.
 //!
-//! It does not know who holds a place.
+//! Signs are what a provider says or shows itself. How long answers take is none of them: a healthy model may think for
+//! minutes. It does not know who holds a place.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::config::plan::ConcurrencyPlan;
+use crate::usual::Usual;
 
-/// What remains of the limit after a 429, a 503 or silence.
-const AFTER_OVERLOAD: f64 = 0.75;
-/// What remains of it when answers are slow.
-const AFTER_SLOWNESS: f64 = 0.9;
-/// How much one answer counts in the short memory.
-const SHORT: f64 = 0.1;
-/// How long the long one lasts. By the clock, not by answers: much traffic must not make a slowdown usual within seconds.
-const LONG: Duration = Duration::from_secs(120);
-/// Before this many answers nobody knows what is usual.
-const ENOUGH: u32 = 50;
-/// Two cuts within this time have one cause: what is running now was sent before the first of them.
-const CUT_INTERVAL: Duration = Duration::from_secs(1);
-/// ... and so do two within this many usual answer times.
-const CUT_ANSWERS: f64 = 2.0;
-/// This long after the last cut what was lost is regained with each answer, not with each round of answers: one bad second
-/// must not slow down a busy hour.
-const QUIET: Duration = Duration::from_secs(30);
+/// This long after a sign the limit begins to grow again.
+const HOLD: Duration = Duration::from_secs(2);
+/// Where what it grew by was too much already, it waits twice as long each time, but never longer than this: a provider that
+/// can stand just so much is asked in vain once in a while, and one that recovers is not kept waiting.
+const LONGEST_HOLD: Duration = Duration::from_secs(16);
+/// How far apart its steps are, each twice as large as the one before.
+const PACE: Duration = Duration::from_millis(500);
+/// The first step after a sign: this share of the limit.
+const FIRST_STEP: f64 = 0.02;
+/// It need not wait for that where many calls were answered since: this many for each place that it grows by. So no more
+/// than one call in forty finds out that it was too much.
+const PROOF: f64 = 40.0;
+/// ... but signs on their way need some time to get here.
+const SHORTEST: Duration = Duration::from_millis(100);
 
 /// What an attempt says about the provider.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Sample {
-    /// It began to answer after this time.
-    Answered(Duration),
-    /// It said, or showed, that it has too much to do.
+    /// It began to answer, or was there as a whole.
+    Answered(Took),
+    /// It refused for load, or refused the connection.
     Overloaded,
-    /// Neither.
+    /// It showed no sign of life in time.
+    Silent(Took),
+    /// Nothing.
     Nothing,
 }
 
-/// The limit of one provider.
+/// How long something took.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Took {
+    /// How long.
+    pub time: Duration,
+    /// Until the first event of a stream; otherwise a whole answer.
+    pub is_stream: bool,
+}
+
+/// The limit of one model family at one provider.
 #[derive(Clone, Debug)]
 pub struct Limit {
     places: f64,
-    initial: f64,
     min: f64,
     max: f64,
     slowdown: f64,
-    /// Seconds until answers begin: lately, and usually.
-    short: f64,
-    long: f64,
-    answers: u32,
-    last_answer: Option<Instant>,
-    last_cut: Option<Instant>,
+    /// What it grows by next, and when; `None` at the ceiling.
+    step: f64,
+    due: Option<Instant>,
+    changed: Instant,
+    /// Calls that were answered since it changed.
+    answered: f64,
+    hold: Duration,
+    /// Where the last sign has left it, until it has doubled without another.
+    found: Option<f64>,
+    has_grown: bool,
+    stream: Usual,
+    whole: Usual,
 }
 
 impl Limit {
     /// A limit that has learnt nothing yet.
-    pub fn new(settings: &ConcurrencyPlan) -> Self {
+    pub fn new(settings: &ConcurrencyPlan, now: Instant) -> Self {
+        let (places, max) = (f64::from(settings.initial), f64::from(settings.max));
         Self {
-            places: settings.initial.into(),
-            initial: settings.initial.into(),
+            places,
             min: settings.min.into(),
-            max: settings.max.into(),
+            max,
             slowdown: settings.slowdown,
-            short: 0.0,
-            long: 0.0,
-            answers: 0,
-            last_answer: None,
-            last_cut: None,
+            step: places,
+            due: (places < max).then(|| now + PACE),
+            changed: now,
+            answered: 0.0,
+            hold: HOLD,
+            found: None,
+            has_grown: false,
+            stream: Usual::default(),
+            whole: Usual::default(),
         }
     }
 
@@ -77,135 +96,191 @@ impl Limit {
         self.places as u32
     }
 
-    /// Learns from an attempt, while this many were running.
+    /// When it grows next if there is no sign until then; `None`: it is at the ceiling.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Grows by what is due.
+    pub fn advance(&mut self, now: Instant) {
+        while let Some(due) = self.due.filter(|due| *due <= now) {
+            self.grow(due);
+        }
+    }
+
+    /// Learns from an attempt, while this many were running, it included.
     pub fn note(&mut self, sample: Sample, in_flight: u32, now: Instant) {
+        self.advance(now);
         match sample {
             Sample::Nothing => {}
-            Sample::Overloaded => self.cut(AFTER_OVERLOAD, now),
+            Sample::Overloaded => self.shrink(in_flight, now),
+            Sample::Silent(took) => {
+                let usual = if took.is_stream { &self.stream } else { &self.whole };
+                if usual.value().is_some_and(|usual| took.time.as_secs_f64() > usual * self.slowdown) {
+                    self.shrink(in_flight, now);
+                }
+            }
             Sample::Answered(took) => {
-                self.remember(took.as_secs_f64(), now);
-                if self.answers >= ENOUGH && self.short > self.long * self.slowdown {
-                    self.cut(AFTER_SLOWNESS, now);
-                } else if f64::from(in_flight) * 2.0 > self.places {
-                    // One place more for each round of answers; a limit that nobody comes near says nothing.
-                    let is_quiet = self.last_cut.is_none_or(|last| now >= last + QUIET);
-                    let step = if is_quiet && self.places < self.initial { 1.0 } else { 1.0 / self.places };
-                    self.places = (self.places + step).min(self.max);
+                let usual = if took.is_stream { &mut self.stream } else { &mut self.whole };
+                usual.note(took.time.as_secs_f64(), now);
+                self.answered += 1.0;
+                if self.due.is_some() && self.answered >= self.step * PROOF && now >= self.changed + SHORTEST {
+                    self.grow(now);
                 }
             }
         }
     }
 
-    fn remember(&mut self, took: f64, now: Instant) {
-        self.answers = self.answers.saturating_add(1);
-        let since = self.last_answer.replace(now).map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
-        // The first answers are averaged plainly: a single odd one must not be what is usual.
-        let plain = if self.answers <= ENOUGH { 1.0 / f64::from(self.answers) } else { 0.0 };
-        self.short += (took - self.short) * SHORT.max(plain);
-        self.long += (took - self.long) * (1.0 - (-since.as_secs_f64() / LONG.as_secs_f64()).exp()).max(plain);
+    fn grow(&mut self, at: Instant) {
+        self.places = (self.places + self.step.max(1.0)).min(self.max);
+        self.step = (self.step * 2.0).min(self.places);
+        (self.changed, self.answered, self.has_grown) = (at, 0.0, true);
+        self.due = (self.places < self.max).then(|| at + PACE);
+        if self.found.is_some_and(|found| self.places >= found * 2.0) {
+            (self.found, self.hold) = (None, HOLD);
+        }
     }
 
-    fn cut(&mut self, to: f64, now: Instant) {
-        let pause = CUT_INTERVAL.max(Duration::from_secs_f64((self.long * CUT_ANSWERS).min(60.0)));
-        if self.last_cut.is_some_and(|last| now < last + pause) {
-            return;
+    fn shrink(&mut self, in_flight: u32, now: Instant) {
+        if std::mem::take(&mut self.has_grown) && self.found.is_some() {
+            self.hold = (self.hold * 2).min(LONGEST_HOLD);
         }
-        self.last_cut = Some(now);
-        self.places = (self.places * to).clamp(self.min, self.max);
+        // What is running beside the one that was refused was not refused; each that was brings it down by one.
+        let stands = f64::from(in_flight.saturating_sub(1));
+        self.places = self.places.min(stands).max(self.min);
+        self.found = Some(self.places);
+        self.step = (self.places * FIRST_STEP).floor().max(1.0);
+        (self.changed, self.answered) = (now, 0.0);
+        self.due = (self.places < self.max).then(|| now + self.hold);
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn limit() -> Limit {
-        Limit::new(&ConcurrencyPlan {
+    fn limit(now: Instant) -> Limit {
+        let plan = ConcurrencyPlan {
             is_on: true,
-            initial: 20,
+            initial: 10_000,
             min: 2,
-            max: 40,
+            max: 10_000,
             slowdown: 3.0,
             queue: 0,
-            max_wait: Duration::ZERO,
-        })
-    }
-
-    const FAST: Sample = Sample::Answered(Duration::from_millis(100));
-
-    #[test]
-    fn it_grows_by_one_for_each_round_of_answers_while_it_is_used() {
-        let (mut limit, now) = (limit(), Instant::now());
-        for _ in 0..21 {
-            limit.note(FAST, 20, now);
-        }
-        assert_eq!(limit.places(), 21);
-        for _ in 0..100 {
-            limit.note(FAST, 1, now);
-        }
-        assert_eq!(limit.places(), 21, "nobody comes near it: nothing is learnt");
-    }
-
-    #[test]
-    fn one_burst_of_refusals_is_one_cut() {
-        let (mut limit, now) = (limit(), Instant::now());
-        for _ in 0..20 {
-            limit.note(Sample::Overloaded, 20, now);
-        }
-        assert_eq!(limit.places(), 15);
-        limit.note(Sample::Overloaded, 15, now + Duration::from_secs(1));
-        assert_eq!(limit.places(), 11);
-    }
-
-    #[test]
-    fn what_a_bad_second_took_is_regained_quickly_later() {
-        let (mut limit, now) = (limit(), Instant::now());
-        for second in 0..4 {
-            limit.note(Sample::Overloaded, 1, now + Duration::from_secs(second));
-        }
-        assert_eq!(limit.places(), 6);
-        limit.note(FAST, 6, now + Duration::from_secs(20));
-        assert_eq!(limit.places(), 6);
-        for _ in 0..20 {
-            limit.note(FAST, limit.places(), now + Duration::from_secs(40));
-        }
-        assert_eq!(limit.places(), 20, "up to where it began, and by rounds from there");
-    }
-
-    #[test]
-    fn slowness_brings_it_down_and_speed_up_again() {
-        let (mut limit, mut now) = (limit(), Instant::now());
-        let mut run = |limit: &mut Limit, sample, rounds| {
-            for _ in 0..rounds {
-                now += Duration::from_millis(100);
-                limit.note(sample, limit.places(), now);
-            }
+            max_wait: None,
         };
-        run(&mut limit, FAST, 100);
-        let before = limit.places();
-        run(&mut limit, Sample::Answered(Duration::from_secs(1)), 200);
-        let slow = limit.places();
-        assert!(slow < before / 2, "{slow} of {before}");
-        run(&mut limit, FAST, 1000);
-        assert!(limit.places() > slow * 2, "{} after {slow}", limit.places());
+        Limit::new(&plan, now)
+    }
+
+    fn answered(seconds: u64) -> Sample {
+        Sample::Answered(Took { time: Duration::from_secs(seconds), is_stream: true })
+    }
+
+    #[test]
+    fn a_burst_of_refusals_leaves_what_was_not_refused() {
+        let now = Instant::now();
+        let mut limit = limit(now);
+        for in_flight in (51..=200).rev() {
+            limit.note(Sample::Overloaded, in_flight, now);
+        }
+        assert_eq!(limit.places(), 50);
+    }
+
+    #[test]
+    fn it_is_at_the_ceiling_again_within_seconds_of_the_last_sign() {
+        let now = Instant::now();
+        let mut limit = limit(now);
+        limit.note(Sample::Overloaded, 51, now);
+        limit.advance(now + HOLD - PACE);
+        assert_eq!(limit.places(), 50);
+        limit.advance(now + HOLD);
+        assert_eq!(limit.places(), 51);
+        limit.advance(now + Duration::from_secs(10));
+        assert_eq!((limit.places(), limit.due()), (10_000, None));
+    }
+
+    #[test]
+    fn what_a_provider_can_stand_is_exceeded_by_less_than_one_call_in_twenty() {
+        let (mut now, mut refused, mut served) = (Instant::now(), 0, 0);
+        let mut limit = limit(now);
+        limit.note(Sample::Overloaded, 51, now);
+        // One call ends, and the next begins, each twentieth of a second: fifty at once that take 2.5 s.
+        for _ in 0..6000 {
+            now += Duration::from_millis(50);
+            limit.advance(now);
+            limit.note(answered(2), 50, now);
+            served += 1;
+            while limit.places() > 50 {
+                limit.note(Sample::Overloaded, 51, now);
+                refused += 1;
+            }
+            assert_eq!(limit.places(), 50);
+        }
+        assert!(refused * 20 < served, "{refused} of {served} refused");
+        assert!(refused > 10, "it goes on to look for more");
+    }
+
+    #[test]
+    fn a_model_that_takes_longer_than_another_shows_no_sign_of_overload() {
+        let now = Instant::now();
+        let mut limit = limit(now);
+        (0..100).for_each(|_| limit.note(answered(1), 50, now));
+        (0..100).for_each(|_| limit.note(answered(300), 50, now));
+        assert_eq!(limit.places(), 10_000);
+    }
+
+    #[test]
+    fn silence_is_a_sign_only_beyond_what_is_usual() {
+        let silent = |seconds| Sample::Silent(Took { time: Duration::from_secs(seconds), is_stream: true });
+        let now = Instant::now();
+        let mut limit = limit(now);
+        limit.note(silent(600), 50, now);
+        assert_eq!(limit.places(), 10_000, "nothing is known of this model");
+        (0..100).for_each(|_| limit.note(answered(5), 50, now));
+        limit.note(silent(10), 50, now);
+        assert_eq!(limit.places(), 10_000);
+        limit.note(silent(30), 50, now);
+        assert_eq!(limit.places(), 49);
+    }
+
+    #[test]
+    fn one_that_begins_below_the_ceiling_doubles() {
+        let now = Instant::now();
+        let plan =
+            ConcurrencyPlan { is_on: true, initial: 20, min: 2, max: 1000, slowdown: 3.0, queue: 0, max_wait: None };
+        let mut limit = Limit::new(&plan, now);
+        let mut grown = Vec::new();
+        while let Some(due) = limit.due() {
+            limit.advance(due);
+            grown.push(limit.places());
+        }
+        assert_eq!(grown, [40, 80, 160, 320, 640, 1000]);
     }
 
     proptest! {
         #[test]
-        fn it_stays_within_its_bounds(steps in prop::collection::vec((0u8..3, 0u32..60, 0u64..100_000), 0..300)) {
-            let (mut limit, mut now) = (limit(), Instant::now());
+        fn it_stays_within_its_bounds_and_gets_back_to_the_ceiling(
+            steps in prop::collection::vec((0u8..4, 0u32..20_000, 0u64..100_000), 0..300),
+        ) {
+            let mut now = Instant::now();
+            let mut limit = limit(now);
             for (kind, in_flight, millis) in steps {
                 now += Duration::from_millis(millis / 10);
+                let took = Took { time: Duration::from_millis(millis), is_stream: millis % 2 == 0 };
                 let sample = match kind {
-                    0 => Sample::Answered(Duration::from_millis(millis)),
+                    0 => Sample::Answered(took),
                     1 => Sample::Overloaded,
+                    2 => Sample::Silent(took),
                     _ => Sample::Nothing,
                 };
                 limit.note(sample, in_flight, now);
-                prop_assert!((2..=40).contains(&limit.places()));
+                prop_assert!((2..=10_000).contains(&limit.places()));
             }
+            limit.advance(now + LONGEST_HOLD + PACE * 20);
+            prop_assert_eq!(limit.places(), 10_000);
         }
     }
 }

@@ -148,6 +148,9 @@ pub enum OverCapacity {
     /// They are refused with a 429.
     #[serde(rename = "429")]
     Refuse,
+    /// They are refused with a 503.
+    #[serde(rename = "503")]
+    Unavailable,
     /// They wait for their turn.
     #[serde(rename = "slow")]
     Slow,

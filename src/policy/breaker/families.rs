@@ -1,0 +1,72 @@
+//! Families: which breakers a provider has. Callers choose model names, and must neither choose how much memory they take nor
+//! have a breaker forgotten that has something to remember.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::time::Instant;
+
+use super::Guarded;
+use crate::names::family;
+
+/// Breakers per provider.
+const MOST: usize = 256;
+
+/// What the breaker is called that those share for whom there is none of their own.
+const OTHERS: &str = "others";
+
+/// The breakers of one provider.
+pub(super) struct Families {
+    start: Instant,
+    all: RwLock<All>,
+}
+
+#[derive(Default)]
+struct All {
+    own: HashMap<Box<str>, Arc<Guarded>>,
+    others: Option<Arc<Guarded>>,
+}
+
+impl Default for Families {
+    fn default() -> Self {
+        Self { start: Instant::now(), all: RwLock::default() }
+    }
+}
+
+impl Families {
+    /// The breaker of a model, which is made where there is none. Where there is no room for it, the one goes that was not
+    /// used for longest among those that are closed and quiet; where there is none of those either, all that are left
+    /// share one.
+    pub(super) fn find(&self, model: &str, now: Instant, make: impl Fn(Box<str>) -> Guarded) -> Arc<Guarded> {
+        let family = family(model);
+        let used = u64::try_from(now.saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX);
+        let known = self.all.read().unwrap_or_else(PoisonError::into_inner).own.get(family).cloned();
+        let guarded = known.unwrap_or_else(|| self.add(family, now, make));
+        guarded.used.store(used, Ordering::Relaxed);
+        guarded
+    }
+
+    fn add(&self, family: &str, now: Instant, make: impl Fn(Box<str>) -> Guarded) -> Arc<Guarded> {
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(guarded) = all.own.get(family) {
+            return guarded.clone();
+        }
+        if all.own.len() >= MOST {
+            let idle = all.own.values().filter(|it| Arc::strong_count(it) == 1 && it.lock().is_quiet(now));
+            let Some(oldest) = idle.min_by_key(|it| it.used.load(Ordering::Relaxed)).map(|it| it.family.clone()) else {
+                return all.others.get_or_insert_with(|| Arc::new(make(OTHERS.into()))).clone();
+            };
+            all.own.remove(&oldest);
+        }
+        let guarded = Arc::new(make(family.into()));
+        all.own.insert(family.into(), guarded.clone());
+        guarded
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<Arc<Guarded>> {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        all.own.values().chain(&all.others).cloned().collect()
+    }
+}
