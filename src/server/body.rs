@@ -22,8 +22,8 @@ use crate::reply::{ByteStream, EventStream};
 /// hundred tokens fits.
 const READ_AHEAD: usize = 16 * 1024;
 
-/// What an item costs beside its bytes: an event of a few bytes is not free.
-const ITEM: usize = size_of::<Item>();
+/// What an item costs beside its bytes, in the queue and where its bytes are: an event of a few bytes is not free.
+const ITEM: usize = size_of::<Item>() + 32;
 
 /// A response's body.
 pub struct ResponseBody {
@@ -54,6 +54,16 @@ enum Item {
 }
 
 impl Item {
+    /// The same, without the rest of what came from the provider with it: that would be kept as long.
+    fn detached(self) -> Self {
+        let copy = |bytes: Bytes| if bytes.len() < READ_AHEAD { Bytes::copy_from_slice(&bytes) } else { bytes };
+        match self {
+            Item::Bytes(bytes) => Item::Bytes(copy(bytes)),
+            Item::Event(bytes) => Item::Event(copy(bytes)),
+            other => other,
+        }
+    }
+
     fn size(&self) -> usize {
         match self {
             Item::Bytes(bytes) | Item::Event(bytes) | Item::End(bytes) => bytes.len() + ITEM,
@@ -102,7 +112,7 @@ impl ResponseBody {
         subject.enter(|| {
             // What is in hand already is not read.
             while self.size < READ_AHEAD && !matches!(self.content, Content::Over | Content::Full(_)) {
-                let Poll::Ready(item) = self.produce(cx) else { return };
+                let Poll::Ready(item) = self.produce(cx).map(Item::detached) else { return };
                 self.size += item.size();
                 self.ahead.push_back(item);
             }

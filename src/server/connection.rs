@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -24,6 +25,9 @@ mod stream;
 
 pub(super) use self::held::{Held, Streams};
 pub(super) use self::stream::{Paced, greet};
+
+/// The most of an answer that is handed over before it is written, in HTTP/1, but for the piece that exceeds it.
+const HANDED_OVER: usize = 16 * 1024;
 
 /// Which protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +62,8 @@ struct PaceState {
     /// The body being sent; in HTTP/1 only.
     sent: Mutex<Weak<Mutex<Wanted>>>,
     is_blocked: AtomicBool,
+    /// How much of an answer was handed over and has not been written yet, about; in HTTP/1 only.
+    unwritten: AtomicUsize,
     /// Its bytes are no messages of HTTP/1 any more.
     is_tunnel: AtomicBool,
     /// It is closed, and has its own time to end.
@@ -108,6 +114,7 @@ impl Pace {
             bodies: Mutex::default(),
             sent: Mutex::default(),
             is_blocked: AtomicBool::new(false),
+            unwritten: AtomicUsize::new(0),
             is_tunnel: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
             since: Mutex::new(Since { head, idle: now, blocked: None }),
@@ -185,7 +192,29 @@ impl Pace {
         self.since().head = on_its_way.then(Instant::now);
     }
 
-    fn wrote(&self, is_blocked: bool) {
+    /// True when enough was handed over to hyper for now, which would take far more. It writes next, and asks again: where
+    /// the caller has room at once, so that nobody else would, for a wish of ours.
+    fn is_full(&self, cx: &mut Context<'_>) -> bool {
+        let state = &self.0;
+        let is_full = state.protocol == Protocol::Http1 && state.unwritten.load(Ordering::Relaxed) >= HANDED_OVER;
+        if is_full && !state.is_blocked.load(Ordering::Relaxed) {
+            cx.waker().wake_by_ref();
+        }
+        is_full
+    }
+
+    fn wrote(&self, result: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(written)) = result
+            && self.0.protocol == Protocol::Http1
+        {
+            let less = |unwritten: usize| Some(unwritten.saturating_sub(*written));
+            // There is always a new value.
+            let _ = self.0.unwritten.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
+        self.is_blocked(result.is_pending());
+    }
+
+    fn is_blocked(&self, is_blocked: bool) {
         if self.0.is_blocked.swap(is_blocked, Ordering::Relaxed) != is_blocked {
             self.since().blocked = is_blocked.then(Instant::now);
         }

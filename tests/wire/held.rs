@@ -6,9 +6,13 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt, stream};
-use tokio::sync::watch;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::backpressure::unread_call;
+use crate::frames::{PREFACE, SETTINGS, frame};
 use crate::program::{Folder, Program};
 use crate::provider::{Following, Provider};
 use crate::socket::{Socket, soon};
@@ -125,4 +129,61 @@ async fn thousands_are_held_at_once_and_a_reload_loses_none() {
     program.terminate().await;
     let (status, _) = program.ended().await;
     assert_eq!(status.code(), Some(0));
+}
+
+/// Unread streams at once.
+const UNREAD: usize = 100;
+
+/// A provider that sends events of this size as long as anybody takes them, and tells when nobody does.
+async fn endless(size: usize, blocked: mpsc::UnboundedSender<()>) -> Following {
+    let piece = event(&"x".repeat(size));
+    let much = chunk(&piece).repeat((4 << 20) / piece.len() + 1);
+    Provider::start().await.follow(move |mut socket, _| {
+        let (much, blocked) = (much.clone(), blocked.clone());
+        Box::pin(async move {
+            socket.send(STREAM).await;
+            socket.send_until_blocked(&much, Duration::from_secs(1)).await;
+            // The test may have ended.
+            let _ = blocked.send(());
+            socket.closed().await;
+            None
+        })
+    })
+}
+
+#[ignore = "measures a program's memory: make hold-test"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_nobody_reads_costs_little_whatever_the_size_of_its_events() {
+    for size in [20, 1_000, 20_000] {
+        let (tell, mut blocked) = mpsc::unbounded_channel();
+        let chat = endless(size, tell).await;
+        let folder = Folder::new("unread");
+        let text = format!(
+            "defaults = false\n[server]\nport = 0\nadmin = \"off\"\n[concurrency]\nenabled = false\n\
+             [provider.chat]\nkind = \"openai\"\nurl = \"http://{}/v1\"\nkey_env = \"CHAT_KEY\"\n\
+             [route.chat]\npaths = [\"/v1/chat/completions\"]\nmethods = [\"POST\"]\ncaller = \"openai\"\n\
+             call = \"chat\"\ntargets = [\"chat\"]\n",
+            chat.address
+        );
+        folder.write("gateway.toml", &text);
+        let variables = [("CHAT_KEY", "sk-chat")];
+        let program = Program::start(&folder, &["serve", "--config", "gateway.toml"], &variables).await;
+        let before = program.memory();
+        let mut callers = Vec::new();
+        for _ in 0..2 {
+            let mut caller = TcpStream::connect(program.address).await.unwrap();
+            caller.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])].concat()).await.unwrap();
+            for number in 0..UNREAD / 2 {
+                caller.write_all(&unread_call(2 * number as u32 + 1)).await.unwrap();
+            }
+            callers.push(caller);
+        }
+        for _ in 0..UNREAD {
+            soon("a blocked provider", blocked.recv()).await.unwrap();
+        }
+        let each = program.memory().saturating_sub(before) as f64 / UNREAD as f64;
+        println!("an unread stream with events of {size} bytes: {each:.1} KiB");
+        assert!(each <= MOST_KIB, "more than {MOST_KIB} KiB");
+        drop(callers);
+    }
 }

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll};
 
@@ -121,6 +122,9 @@ impl Body for Held {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         let is_http2 = self.busy.pace.0.protocol == Protocol::Http2;
+        if self.busy.pace.is_full(cx) {
+            return Poll::Pending;
+        }
         let mut wanted = self.body();
         let rest = std::mem::take(&mut wanted.rest);
         let Some(body) = &mut wanted.body else { return Poll::Ready(Some(Err(Aborted))) };
@@ -130,6 +134,10 @@ impl Body for Held {
         };
         wanted.unwanted = frame.is_ready().then(Instant::now);
         if !is_http2 {
+            if let Poll::Ready(Some(Ok(frame))) = &frame {
+                let size = frame.data_ref().map_or(0, Bytes::len);
+                self.busy.pace.0.unwritten.fetch_add(size, Ordering::Relaxed);
+            }
             return frame;
         }
         frame.map_ok(|frame| match frame.into_data() {

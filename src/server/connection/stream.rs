@@ -243,7 +243,7 @@ impl AsyncRead for Paced {
 impl AsyncWrite for Paced {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.pace.wrote(result.is_pending());
+        self.pace.wrote(&result);
         result
     }
 
@@ -253,7 +253,7 @@ impl AsyncWrite for Paced {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.pace.wrote(result.is_pending());
+        self.pace.wrote(&result);
         result
     }
 
@@ -265,7 +265,10 @@ impl AsyncWrite for Paced {
         let result = Pin::new(&mut self.stream).poll_flush(cx);
         // TLS has a buffer of its own, which takes what the caller does not.
         if self.stream.is_secure() {
-            self.pace.wrote(result.is_pending());
+            self.pace.is_blocked(result.is_pending());
+        }
+        if result.is_ready() {
+            self.pace.0.unwritten.store(0, Ordering::Relaxed);
         }
         result
     }
