@@ -57,6 +57,13 @@ pub enum Fault {
         /// In which phase.
         phase: Phase,
     },
+    /// The provider closed the connection before anything of an answer came. It may have executed the call.
+    Closed {
+        /// Who.
+        provider: Arc<str>,
+        /// For the log.
+        detail: String,
+    },
     /// The connection broke, or what came is not an answer.
     Broken {
         /// Whose.
@@ -265,9 +272,11 @@ impl Fault {
             Fault::Limited(_) | Fault::Quota { .. } | Fault::Crowded { .. } => StatusCode::TOO_MANY_REQUESTS,
             Fault::Spent(spent) if spent.is_payment_wanted => StatusCode::PAYMENT_REQUIRED,
             Fault::Spent(_) => StatusCode::TOO_MANY_REQUESTS,
-            Fault::Connect { .. } | Fault::Broken { .. } | Fault::Incomplete { .. } | Fault::Credential { .. } => {
-                StatusCode::BAD_GATEWAY
-            }
+            Fault::Connect { .. }
+            | Fault::Closed { .. }
+            | Fault::Broken { .. }
+            | Fault::Incomplete { .. }
+            | Fault::Credential { .. } => StatusCode::BAD_GATEWAY,
             // That of the last is RFC 9111's (5.2.1.7).
             Fault::Timeout { .. } | Fault::Deadline | Fault::CallerTimeout | Fault::NotKept => {
                 StatusCode::GATEWAY_TIMEOUT
@@ -304,9 +313,11 @@ impl Fault {
                 408 | 429 | 500.. => Blame::Provider,
                 _ => Blame::Caller,
             },
-            Fault::Connect { .. } | Fault::Timeout { .. } | Fault::Broken { .. } | Fault::Incomplete { .. } => {
-                Blame::Provider
-            }
+            Fault::Connect { .. }
+            | Fault::Timeout { .. }
+            | Fault::Closed { .. }
+            | Fault::Broken { .. }
+            | Fault::Incomplete { .. } => Blame::Provider,
             Fault::Open { .. } | Fault::Quota { .. } | Fault::Exhausted { .. } | Fault::Deadline => Blame::Provider,
             Fault::NoProvider
             | Fault::Disabled { .. }
@@ -328,7 +339,11 @@ impl Fault {
     pub fn is_illness(&self) -> bool {
         match self {
             Fault::Refused { refusal, .. } => refusal.status.as_u16() != 429 && self.blame() == Blame::Provider,
-            Fault::Connect { .. } | Fault::Timeout { .. } | Fault::Broken { .. } | Fault::Incomplete { .. } => true,
+            Fault::Connect { .. }
+            | Fault::Timeout { .. }
+            | Fault::Closed { .. }
+            | Fault::Broken { .. }
+            | Fault::Incomplete { .. } => true,
             _ => false,
         }
     }
@@ -361,7 +376,7 @@ impl Fault {
     /// What may be tried next, as long as nothing of an answer has reached the caller.
     pub fn retry(&self) -> Retry {
         match self {
-            Fault::Connect { .. } | Fault::Broken { .. } => Retry::SameTarget,
+            Fault::Connect { .. } | Fault::Closed { .. } | Fault::Broken { .. } => Retry::SameTarget,
             Fault::Refused { refusal, .. } => match (refusal.status.as_u16(), refusal.retry_after) {
                 (429 | 503, Some(after)) => Retry::After(after),
                 (429, None) => Retry::Backoff,
@@ -421,6 +436,7 @@ impl Fault {
             Fault::StoreOut | Fault::Unverifiable | Fault::Overloaded | Fault::Leaving => Some(Duration::from_secs(1)),
             Fault::Connect { .. }
             | Fault::Timeout { .. }
+            | Fault::Closed { .. }
             | Fault::Broken { .. }
             | Fault::Deadline
             | Fault::Crowded { .. } => Some(DEFAULT_RETRY_AFTER),

@@ -158,7 +158,7 @@ pub fn tunnel_target(
         .layer(policy(Breaker::new(provider.name.clone(), state.breakers.clone())))
         // Innermost: each attempt has its own time.
         .layer(policy(Timeout::new(plan.total, plan.pace)));
-    Stack::new(layers.service(exchange))
+    Stack::new(layers.service(exchange.once_unless(route.is_idempotent)))
 }
 
 /// What every attempt at a target passes.
@@ -185,5 +185,5 @@ pub fn target(
         .layer(policy(provider.concurrency.is_on.then_some(concurrency)))
         // Innermost: each attempt has its own time.
         .layer(policy(Timeout::new(plan.total, plan.pace)));
-    Stack::new(layers.service(exchange))
+    Stack::new(layers.service(exchange.once_unless(route.is_idempotent)))
 }

@@ -9,10 +9,11 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::chance::Chance;
 use crate::config::plan::{JwksPlan, ProviderPlan};
 use crate::policy::auth::jwks;
+use crate::provider::connector::{Lookup, System};
 use crate::provider::document;
-use crate::provider::resolver::{Lookup, System};
+use crate::provider::network::{Access, Network};
 use crate::provider::simulated::Simulation;
-use crate::provider::transport::{Access, Network, Transport};
+use crate::provider::transport::Transport;
 use crate::time::{SystemClock, WallClock};
 
 /// One world.

@@ -19,7 +19,7 @@ impl Fault {
             Fault::RouteDisabled => "route_disabled",
             Fault::Connect { .. } => "provider_unreachable",
             Fault::Timeout { .. } => "provider_timeout",
-            Fault::Broken { .. } => "provider_broken",
+            Fault::Closed { .. } | Fault::Broken { .. } => "provider_broken",
             Fault::Incomplete { .. } => "stream_incomplete",
             Fault::Refused { refusal, .. } => match refusal.status.as_u16() {
                 429 => "provider_rate_limited",
@@ -68,6 +68,10 @@ impl Fault {
             Fault::Timeout { provider, .. } => {
                 format!("The AI provider {provider} did not answer in time (timeout).").into()
             }
+            Fault::Closed { provider, .. } => format!(
+                "The AI provider {provider} closed the connection before it answered. It may have executed the call."
+            )
+            .into(),
             Fault::Broken { provider, .. } => format!("The AI provider {provider} sent a broken answer.").into(),
             Fault::Incomplete { provider, .. } => {
                 format!("The answer is incomplete: the stream of the AI provider {provider} ended early.").into()
@@ -131,6 +135,7 @@ impl Fault {
     pub fn detail(&self) -> Option<String> {
         match self {
             Fault::Connect { provider, detail }
+            | Fault::Closed { provider, detail }
             | Fault::Broken { provider, detail }
             | Fault::Incomplete { provider, detail } => Some(format!("{provider}: {detail}")),
             Fault::Timeout { provider, phase } => Some(format!("{provider}: {} timeout", phase.as_str())),

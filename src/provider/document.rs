@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::Request;
-use super::transport::{SendFault, Transport};
+use super::transport::{Reuse, SendFault, Transport};
 use crate::gather;
 
 /// The largest document: a hundred keys of the largest kind.
@@ -19,7 +19,7 @@ const MAX_DOCUMENT: usize = 256 * 1024;
 pub async fn read(transport: Arc<dyn Transport>) -> Result<Bytes, String> {
     let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]);
     let request = Request { method: Method::GET, path: String::new(), headers, body: Bytes::new() };
-    let response = transport.send(0, request).await.map_err(described)?;
+    let response = transport.send(0, request, Reuse::Allowed).await.map_err(described)?;
     if response.head.status != StatusCode::OK {
         return Err(format!("status {}", response.head.status.as_u16()));
     }
@@ -38,6 +38,6 @@ fn described(fault: SendFault) -> String {
     match fault {
         SendFault::Connect(detail) => format!("no connection: {detail}"),
         SendFault::ConnectTimeout => "no connection in time".into(),
-        SendFault::Broken(detail) => detail,
+        SendFault::Closed(detail) | SendFault::Broken(detail) => detail,
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::balance::{Instances, Lease};
 use super::stream::{Bodies, CountedBytes, Events, Watchdog};
-use super::transport::{Opened, Response, SendFault, Transport};
+use super::transport::{Opened, Response, Reuse, SendFault, Transport};
 use super::{Decoded, Expect, Provider, Request, ResponseHead};
 use crate::call::{Ask, Call, Endpoint, Wire};
 use crate::config::plan::{Propagation, ProviderPlan};
@@ -39,13 +39,21 @@ pub struct Exchange {
     dialect: &'static dyn Provider,
     transport: Arc<dyn Transport>,
     instances: Instances,
+    reuse: Reuse,
 }
 
 impl Exchange {
     /// An exchange with the instances of a provider over a transport.
     pub fn new(provider: Arc<ProviderPlan>, transport: Arc<dyn Transport>, instances: Instances) -> Self {
         let dialect = super::dialect(provider.kind);
-        Self { provider, dialect, transport, instances }
+        Self { provider, dialect, transport, instances, reuse: Reuse::Allowed }
+    }
+
+    /// The same for calls that must not be made twice, unless they are idempotent.
+    #[must_use]
+    pub fn once_unless(mut self, is_idempotent: bool) -> Self {
+        self.reuse = if is_idempotent { Reuse::Allowed } else { Reuse::Never };
+        self
     }
 
     async fn attempt(&self, call: &Call) -> stack::Outcome {
@@ -68,7 +76,7 @@ impl Exchange {
                 Err(fault) => failed(&note, fault),
             };
         }
-        let send = |instance, request| self.transport.send(instance, request);
+        let send = |instance, request| self.transport.send(instance, request, self.reuse);
         match self.send(first_by, request, &note, tried, send).await {
             Ok((response, lease)) => settle(self.receive(call, first_by, response, note).await, lease),
             Err(fault) => failed(&note, fault),
@@ -118,6 +126,10 @@ impl Exchange {
                 Ok(Err(SendFault::Broken(detail))) => {
                     lease.failed();
                     return Err(self.broken(detail));
+                }
+                Ok(Err(SendFault::Closed(detail))) => {
+                    lease.failed();
+                    return Err(Fault::Closed { provider: self.provider.name.clone(), detail });
                 }
                 Err(_) => {
                     // A caller that does not wait says nothing about the instance.
@@ -375,11 +387,13 @@ pub async fn probe(provider: &ProviderPlan, transport: &dyn Transport) -> Result
                 headers: http::HeaderMap::new(),
                 body: Bytes::new(),
             };
-            match timeout_at(deadline.at, transport.send(instance, request)).await {
+            match timeout_at(deadline.at, transport.send(instance, request, Reuse::Allowed)).await {
                 Err(_) => return Err("timeout".into()),
                 Ok(Ok(response)) if response.head.status.is_success() => return Ok(started.elapsed()),
                 Ok(Ok(response)) => last = format!("status {}", response.head.status.as_u16()),
-                Ok(Err(SendFault::Connect(detail) | SendFault::Broken(detail))) => last = detail,
+                Ok(Err(SendFault::Connect(detail) | SendFault::Closed(detail) | SendFault::Broken(detail))) => {
+                    last = detail;
+                }
                 Ok(Err(SendFault::ConnectTimeout)) => last = "timeout".into(),
             }
         }

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use self::answers::Answer;
 pub use self::behaviour::{Behaviour, FaultKind, Flap, OverCapacity};
 use self::echo::Echo;
-use super::transport::{Opened, Response, SendFault, Transport};
+use super::transport::{Opened, Response, Reuse, SendFault, Transport};
 use super::{Request, ResponseHead};
 use crate::call::Tunnel;
 use crate::chance::Chance;
@@ -248,7 +248,7 @@ impl Simulated {
                 return Err(SendFault::ConnectTimeout);
             }
             FaultKind::Hang => std::future::pending().await,
-            FaultKind::Reset => return Err(SendFault::Broken("connection reset".into())),
+            FaultKind::Reset => return Err(SendFault::Closed("connection reset".into())),
             FaultKind::Status if !behaviour.has_odd_success() => {
                 let status = StatusCode::from_u16(behaviour.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 return Ok(Met::Refused(respond(self.refusal(status, &behaviour), None, running)));
@@ -362,6 +362,7 @@ impl Transport for Handle {
         &self,
         instance: usize,
         request: Request,
+        _reuse: Reuse,
     ) -> Pin<Box<dyn Future<Output = Result<Response, SendFault>> + Send + '_>> {
         Box::pin(self.0.clone().answer(instance, request))
     }

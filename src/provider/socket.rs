@@ -12,11 +12,14 @@ use http::header::{
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role};
 use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
 
+use super::network::received;
 use super::transport::{Opened, SendFault};
 use crate::call::Tunnel;
 use crate::config::secret::Secret;
@@ -47,18 +50,19 @@ pub(super) fn ask(tunnel: &Tunnel, headers: &mut HeaderMap) -> String {
 
 /// Takes a provider's answer: a conversation, when it has agreed to one as it should.
 pub(super) async fn take(
-    response: reqwest::Response,
+    response: http::Response<Incoming>,
     tunnel: &Tunnel,
     key: &str,
     provider: &Arc<str>,
     secret: Option<&Secret>,
 ) -> Result<Opened, SendFault> {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(Opened::Refused(super::transport::received(response)?));
+        return Ok(Opened::Refused(received(response)?));
     }
     let protocol = check(response.headers(), tunnel, key).map_err(|wrong| SendFault::Broken(wrong.into()))?;
-    let stream = response.upgrade().await.map_err(super::transport::send_fault)?;
-    let talk = Discreet { talk: Framed::new(stream, Role::Client, tunnel.terms).await, secret: secret.cloned() };
+    let stream = hyper::upgrade::on(response).await.map_err(|fault| SendFault::Broken(fault.to_string()))?;
+    let talk =
+        Discreet { talk: Framed::new(TokioIo::new(stream), Role::Client, tunnel.terms).await, secret: secret.cloned() };
     Ok(Opened::Socket(Socket::new(talk, provider.clone(), protocol)))
 }
 

@@ -87,7 +87,9 @@ impl Stream for Bodies {
                 self.watchdog.fed();
                 Poll::Ready(item.map(|chunk| {
                     chunk.map_err(|fault| match fault {
-                        SendFault::Connect(detail) | SendFault::Broken(detail) => BodyEnd::Cut(detail),
+                        SendFault::Connect(detail) | SendFault::Closed(detail) | SendFault::Broken(detail) => {
+                            BodyEnd::Cut(detail)
+                        }
                         SendFault::ConnectTimeout => BodyEnd::Late(Phase::Connect),
                     })
                 }))

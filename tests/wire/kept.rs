@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::gateway::Setup;
 use crate::provider::Provider;
-use crate::words::{chat, completion, plain};
+use crate::words::{answer, chat, completion, plain};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_that_closes_while_the_second_call_is_on_its_way_costs_the_caller_nothing() {
@@ -87,7 +87,11 @@ async fn a_call_that_must_not_be_repeated_is_not() {
     for _ in 0..10 {
         assert_eq!(caller.ask(chat()).await.status(), 200);
         let refusal = caller.ask(chat()).await;
-        assert_eq!((refusal.status(), &refusal.json()["error"]["code"]), (502, &"provider_broken".into()));
+        let error = &refusal.json()["error"];
+        assert_eq!((refusal.status(), &error["code"]), (502, &"provider_broken".into()));
+        // It says what happened, and what is not known.
+        let message = "The AI provider first closed the connection before it answered. It may have executed the call.";
+        assert_eq!(error["message"], message);
     }
     assert_eq!(first.requests().len(), 20, "each call was executed at most once");
     assert_eq!(second.connections(), 0);
@@ -108,4 +112,37 @@ async fn a_provider_that_has_no_second_is_asked_again_when_its_kept_connection_l
         assert_eq!(caller.ask(chat()).await.text(), completion("ok"), "call {call}");
     }
     assert_eq!(provider.requests().len(), 1000, "no call was executed twice");
+}
+
+/// Answers the first request of a connection, and hangs up on the second as a provider does that closes idle connections.
+async fn first_only(head: &'static str) -> crate::provider::Following {
+    Provider::start().await.follow(move |mut socket, _| {
+        Box::pin(async move {
+            socket.send(answer("200 OK", head, &completion("ok"))).await;
+            let _ = socket.try_message().await;
+            None
+        })
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_must_not_be_repeated_goes_over_a_connection_that_nobody_can_be_closing() {
+    let provider = first_only("").await;
+    let gateway = Setup::over(&[provider.address]).route("idempotent = false\n").start().await;
+    let mut caller = gateway.connect().await;
+    for call in 0..200 {
+        assert_eq!(caller.ask(chat()).await.text(), completion("ok"), "call {call}");
+    }
+    assert_eq!((provider.requests().len(), provider.connections()), (200, 200));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_is_not_used_for_longer_than_its_provider_says_that_it_keeps_it() {
+    let provider = first_only("keep-alive: timeout=0\r\n").await;
+    let gateway = Setup::over(&[provider.address]).start().await;
+    let mut caller = gateway.connect().await;
+    for call in 0..20 {
+        assert_eq!(caller.ask(chat()).await.text(), completion("ok"), "call {call}");
+    }
+    assert_eq!(provider.connections(), 20);
 }

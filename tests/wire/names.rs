@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
-use tidegate::provider::resolver::Lookup;
+use tidegate::provider::connector::Lookup;
 use tidegate::server::Door;
 use tidegate::world::World;
 use tokio::net::TcpListener;
