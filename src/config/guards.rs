@@ -9,7 +9,7 @@ use super::problem::Report;
 use super::providers;
 use super::reader::{Section, note_text};
 use super::value::{self, Parsed, Wanted};
-use crate::patterns::{KNOWN, MAX_AUTOMATON, MAX_PATTERNS, Pattern, Patterns, known};
+use crate::patterns::{KNOWN, MAX_AUTOMATON, MAX_PATTERNS, MAX_WIDTHS, Pattern, Patterns, known};
 
 /// `[guard.NAME]`
 #[derive(Debug)]
@@ -82,6 +82,14 @@ fn guard(name: Arc<str>, mut section: Section<'_>, report: &Report) -> GuardPlan
     }
     if patterns.len() > MAX_PATTERNS {
         section.problem("patterns", format!("{} in one guard: allowed up to {MAX_PATTERNS}", patterns.len()));
+    }
+    let width: usize = patterns.iter().map(Pattern::width).sum();
+    if width > MAX_WIDTHS {
+        let message = format!(
+            "too much for one guard: in some texts its patterns could match from {width} places at once, and up to {MAX_WIDTHS} are fast \
+             enough; let expressions of your own begin only where a word does (`(?-u:\\b)`), or shorten their repetitions"
+        );
+        section.problem("own", message);
     }
     if !section.has("request") && !section.has("answer") {
         section.problem("request", "the guard would do nothing: set `request`, `answer` or both to what it does");

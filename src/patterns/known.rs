@@ -5,12 +5,15 @@
 use std::sync::LazyLock;
 
 use super::Pattern;
+use super::check::Check;
 
 /// One of them. A boundary of words is `(?-u:\b)`: the automata know words of ASCII only.
 struct Known {
     name: &'static str,
     expression: &'static str,
-    is_real: Option<fn(&[u8]) -> bool>,
+    check: Option<Check>,
+    /// See [`Pattern::width`].
+    width: usize,
 }
 
 /// The names, in the order in which equally long matches are preferred.
@@ -56,11 +59,11 @@ const SECRET: &str = r"(?x)
       (?: (?:\s|\\[rn])* [A-Za-z0-9+/=]* (?:\s|\\[rn])* -----END\ [A-Z\ ]{0,40}----- )?";
 
 const ALL: [Known; 5] = [
-    Known { name: "email", expression: EMAIL, is_real: None },
-    Known { name: "card", expression: CARD, is_real: Some(passes_luhn) },
-    Known { name: "iban", expression: IBAN, is_real: Some(passes_mod_97) },
-    Known { name: "phone", expression: PHONE, is_real: Some(is_no_date) },
-    Known { name: "secret", expression: SECRET, is_real: None },
+    Known { name: "email", expression: EMAIL, check: None, width: 8 },
+    Known { name: "card", expression: CARD, check: Some(Check::Luhn), width: 20 },
+    Known { name: "iban", expression: IBAN, check: Some(Check::Mod97), width: 10 },
+    Known { name: "phone", expression: PHONE, check: Some(Check::NoDate), width: 24 },
+    Known { name: "secret", expression: SECRET, check: None, width: 16 },
 ];
 
 /// A pattern by its name.
@@ -77,55 +80,16 @@ pub fn known(name: &str) -> Option<Pattern> {
 }
 
 fn build(index: usize) -> Option<Pattern> {
-    let Known { name, expression, is_real } = &ALL[index];
-    Pattern::checked(name, expression, *is_real).ok()
-}
-
-/// The digits of a text.
-fn digits(text: &[u8]) -> impl DoubleEndedIterator<Item = u32> + '_ {
-    text.iter().filter(|byte| byte.is_ascii_digit()).map(|byte| u32::from(byte - b'0'))
-}
-
-/// The check of card numbers (ISO/IEC 7812-1, annex B).
-fn passes_luhn(text: &[u8]) -> bool {
-    let doubled = |digit: u32| if digit > 4 { 2 * digit - 9 } else { 2 * digit };
-    let sum: u32 =
-        digits(text).rev().enumerate().map(|(at, digit)| if at % 2 == 1 { doubled(digit) } else { digit }).sum();
-    sum.is_multiple_of(10)
-}
-
-/// The check of account numbers (ISO 7064, MOD 97-10): what stands first counts last, letters count from 10.
-fn passes_mod_97(text: &[u8]) -> bool {
-    let bare: Vec<u8> = text.iter().copied().filter(u8::is_ascii_alphanumeric).collect();
-    let moved = bare.iter().skip(4).chain(bare.iter().take(4));
-    let rest = moved.fold(0, |rest: u32, byte| match char::from(*byte).to_digit(36) {
-        Some(digit @ 0..=9) => (rest * 10 + digit) % 97,
-        Some(letter) => (rest * 100 + letter) % 97,
-        None => rest,
-    });
-    rest == 1
-}
-
-/// False for what begins like `01.02.2026`, or like the rest of it.
-fn is_no_date(text: &[u8]) -> bool {
-    let [a, b, mark, rest @ ..] = text else { return true };
-    let is_part = [a, b].iter().all(|byte| byte.is_ascii_digit()) && b"./-".contains(mark);
-    let is_date = begins_with_year(rest)
-        || matches!(rest, [c, d, again, year @ ..]
-            if [c, d].iter().all(|byte| byte.is_ascii_digit()) && again == mark && begins_with_year(year));
-    !(is_part && is_date)
-}
-
-fn begins_with_year(text: &[u8]) -> bool {
-    let is_near = text.starts_with(b"19") || text.starts_with(b"20");
-    is_near && text.iter().take_while(|byte| byte.is_ascii_digit()).count() == 4
+    let Known { name, expression, check, width } = &ALL[index];
+    Pattern::checked(name, expression, *check, *width).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Patterns, Search};
+    use super::super::check::tests::by_hand;
+    use super::super::{Patterns, Search, width};
     use super::*;
 
     fn all() -> &'static Patterns {
@@ -194,6 +158,15 @@ mod tests {
             "550e8400-e29b-41d4-a716-446655440000",
         ] {
             assert_eq!(found(text), [""; 0], "{text}");
+        }
+    }
+
+    #[test]
+    fn no_built_in_pattern_is_wider_than_it_says() {
+        for it in ALL {
+            let pattern = known(it.name).unwrap();
+            let width = width::of(&pattern.0.automaton, &pattern.0.starts);
+            assert!(width <= it.width, "{}: {width}", it.name);
         }
     }
 
@@ -266,7 +239,7 @@ mod tests {
                 while automaton.try_search_overlapping_fwd(&input, &mut overlapping).is_ok() {
                     let Some(half) = overlapping.get_match() else { return false };
                     if half.offset() == end {
-                        return it.is_real.is_none_or(|is_real| is_real(&bytes[start..end]));
+                        return it.check.is_none_or(|check| by_hand(check, &bytes[start..end]));
                     }
                 }
                 false

@@ -1,10 +1,15 @@
 //! Patterns: what is looked for in texts, and a search that takes a text in pieces.
 //!
-//! Each pattern is a deterministic automaton, so that a search costs the same for every byte of a text, whoever wrote it. It
-//! does not know what becomes of what is found.
+//! Each pattern is a deterministic automaton of which it is known in how many states it can be at once, so that no text, whoever
+//! wrote it, makes a search slow. It does not know what becomes of what is found.
 
+mod check;
 mod known;
+#[cfg(test)]
+mod laws;
 mod search;
+mod starts;
+mod width;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +20,7 @@ use regex_automata::util::primitives::StateID;
 use regex_automata::util::{start, syntax};
 use regex_automata::{Anchored, MatchKind};
 
+use self::check::Check;
 pub use self::known::{KNOWN, known};
 pub use self::search::{Found, MAX_HELD, Search};
 
@@ -23,6 +29,12 @@ pub const MAX_AUTOMATON: usize = 2 << 20;
 
 /// Patterns of one search: one bit each in a word.
 pub const MAX_PATTERNS: usize = 32;
+
+/// The most places at which a match of one pattern may have begun, and still be on its way in different states.
+pub const MAX_WIDTH: usize = 40;
+
+/// The same for all patterns of one search. Each of them costs a step for each byte of a text that is made for it.
+pub const MAX_WIDTHS: usize = 120;
 
 /// One pattern, ready to be looked for. Cheap to clone.
 #[derive(Clone)]
@@ -33,7 +45,8 @@ struct Automated {
     automaton: dense::DFA<Vec<u32>>,
     /// Where the automaton begins: after each byte, and at the beginning of a text.
     starts: Vec<StateID>,
-    is_real: Option<fn(&[u8]) -> bool>,
+    check: Option<Check>,
+    width: usize,
 }
 
 /// The place in `starts` of the beginning of a text.
@@ -42,11 +55,23 @@ const AT_BEGINNING: usize = 256;
 impl Pattern {
     /// A pattern by its regular expression. The error says what is wrong with that, or that it would need too much memory.
     pub fn new(name: &str, expression: &str) -> Result<Self, String> {
-        Self::checked(name, expression, None)
+        let automated = Self::automated(name, expression)?;
+        let width = width::of(&automated.automaton, &automated.starts);
+        if width > MAX_WIDTH {
+            return Err(format!(
+                "in some texts it could match from more than {MAX_WIDTH} places at once, which is too slow: shorten its repetitions, or \
+                 let it begin only where a word does (`(?-u:\\b)`)"
+            ));
+        }
+        Ok(Self(Arc::new(Automated { width, ..automated })))
     }
 
-    /// Of what the expression finds only that counts which `is_real` confirms.
-    fn checked(name: &str, expression: &str, is_real: Option<fn(&[u8]) -> bool>) -> Result<Self, String> {
+    /// A pattern whose width is known. Of what the expression finds only that counts which `check` confirms.
+    fn checked(name: &str, expression: &str, check: Option<Check>, width: usize) -> Result<Self, String> {
+        Ok(Self(Arc::new(Automated { check, width, ..Self::automated(name, expression)? })))
+    }
+
+    fn automated(name: &str, expression: &str) -> Result<Automated, String> {
         let syntax = syntax::Config::new();
         let parsed = syntax::parse_with(expression, &syntax).map_err(|fault| last_line(&fault.to_string()))?;
         if parsed.properties().minimum_len().unwrap_or(0) == 0 {
@@ -70,12 +95,18 @@ impl Pattern {
         };
         let starts = (0..=255).map(Some).chain([None]).map(start).collect::<Result<_, _>>();
         let starts = starts.map_err(|fault| fault.to_string())?;
-        Ok(Self(Arc::new(Automated { name: name.into(), automaton, starts, is_real })))
+        Ok(Automated { name: name.into(), automaton, starts, check: None, width: 0 })
     }
 
     /// What it is called; also the placeholder's word.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// In how many states its automaton can be at once, counted from all places where a match may begin: what a byte costs at
+    /// most.
+    pub fn width(&self) -> usize {
+        self.0.width
     }
 
     /// Where a match may begin with this byte after that one.
@@ -102,6 +133,7 @@ pub struct Patterns {
     patterns: Vec<Pattern>,
     /// The patterns, as bits, that may begin with a byte: after letters, digits and `_`, and after anything else.
     begins: Box<[[u32; 256]; 2]>,
+    has_checks: bool,
 }
 
 impl Patterns {
@@ -116,7 +148,8 @@ impl Patterns {
                 }
             }
         }
-        Self { patterns, begins }
+        let has_checks = patterns.iter().any(|pattern| pattern.0.check.is_some());
+        Self { patterns, begins, has_checks }
     }
 
     /// The name of a pattern by its place.

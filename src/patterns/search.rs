@@ -1,27 +1,30 @@
 //! Search: where patterns match in a text that comes in pieces. However it is cut, the same is found.
 //!
-//! It keeps only places: the text from [`Search::undecided`] on is kept by whoever searches.
+//! Each pattern's automaton is stepped from every place where a match may begin. Matches on their way that have come to the
+//! same state end at the same place, so they are followed as one: what a byte costs is bounded by the states that an
+//! automaton can be in at once ([`width`](super::Pattern::width)), whoever wrote the text. The search keeps only places: the
+//! text from [`Search::undecided`] on is kept by whoever searches.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use regex_automata::dfa::Automaton;
 use regex_automata::util::primitives::StateID;
 
-use super::{AT_BEGINNING, Patterns, is_word};
+use super::check::{Check, Sums};
+use super::starts::Starts;
+use super::{AT_BEGINNING, MAX_WIDTH, Patterns, is_word};
 
 /// The most bytes of a text that wait for more to decide what they are. What is longer and matches all the same is found
 /// in parts; what has not matched within so many bytes does not.
 pub const MAX_HELD: usize = 4096;
 
-/// The most matches that may be on their way at once. The built-in patterns need less than half of it; an expression of
-/// one's own that begins in more places at once is not looked for in the later ones.
-const MAX_THREADS: usize = 96;
+/// From so many matches on their way on, those in the same state are looked for.
+const CROWD: usize = 8;
 
-/// From so many on, those are looked for that need not be followed apart from others.
-const CROWD: usize = 16;
-
-/// The most groups of beginnings that one match on its way stands for. The built-in patterns need one.
-const MAX_GROUPS: usize = 16;
+/// The most matches of one pattern on their way. Twice what its automaton can tell apart, as they are united only now and
+/// then.
+const MAX_THREADS: usize = 2 * MAX_WIDTH;
 
 /// A match.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,55 +37,114 @@ pub struct Found {
     pub is_more: bool,
 }
 
-/// A match on its way.
+/// Matches on their way that have come to the same state.
 #[derive(Clone, Debug)]
 struct Thread {
-    start: usize,
-    pattern: usize,
     state: StateID,
-    is_alive: bool,
-    /// Where the longest match ends that begins at `start`, as far as is known.
-    end: Option<usize>,
+    /// Where they began.
+    starts: Starts,
+    /// What the text before came to, for the pattern's check.
+    before: Sums,
+    /// True when the first of them goes on from a match that was too long.
     is_more: bool,
-    /// Later beginnings that have come to the same state, and will end where this one does: from the first to the last of
-    /// letters that stand side by side. They take its place when it is let go.
-    others: Vec<(usize, usize)>,
+}
+
+/// The matches of one pattern.
+#[derive(Clone, Debug)]
+struct Lane {
+    /// On their way, in the order of their beginnings.
+    threads: VecDeque<Thread>,
+    /// From so many on, those in the same state are looked for.
+    crowd: usize,
+}
+
+/// Matches that are over, and wait for what began before them.
+#[derive(Clone, Debug)]
+struct Ended {
+    pattern: usize,
+    starts: Starts,
+    is_more: bool,
 }
 
 /// The search.
 #[derive(Clone, Debug)]
 pub struct Search {
-    /// In the order of their beginnings.
-    threads: Vec<Thread>,
+    lanes: Vec<Lane>,
+    /// The lanes that have threads, as bits.
+    busy: u32,
+    /// In the order of their beginnings, and of patterns.
+    ended: VecDeque<Ended>,
     at: usize,
     before: usize,
     /// Where the letter before began.
     letter: usize,
+    sums: Sums,
+    /// No match on its way is too long before this place.
+    long_at: usize,
+    /// Steps that were made, for tests.
+    #[cfg(test)]
+    pub(super) steps: usize,
 }
 
 impl Default for Search {
     fn default() -> Self {
-        Self { threads: Vec::new(), at: 0, before: AT_BEGINNING, letter: 0 }
+        Self {
+            lanes: Vec::new(),
+            busy: 0,
+            ended: VecDeque::new(),
+            at: 0,
+            before: AT_BEGINNING,
+            letter: 0,
+            sums: Sums::default(),
+            long_at: usize::MAX,
+            #[cfg(test)]
+            steps: 0,
+        }
     }
+}
+
+/// The lanes of a word of bits.
+fn bits(mut word: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        (word != 0).then(|| {
+            let lane = word.trailing_zeros() as usize;
+            word &= word - 1;
+            lane
+        })
+    })
 }
 
 impl Search {
     /// From here on it is not decided what the text is.
     pub fn undecided(&self) -> usize {
-        self.threads.first().map_or(self.at, |thread| thread.start)
+        let ended = self.ended.front().map(|ended| ended.starts.first());
+        ended.into_iter().chain(self.first_on_way()).min().unwrap_or(self.at)
+    }
+
+    fn first_on_way(&self) -> Option<usize> {
+        bits(self.busy).filter_map(|lane| self.lanes[lane].threads.front()).map(|thread| thread.starts.first()).min()
     }
 
     /// Goes on with the text. `window` is what of it is undecided, and what has come since.
     pub fn push(&mut self, patterns: &Patterns, window: &[u8], found: &mut Vec<Found>) {
         let base = self.undecided();
+        if self.lanes.is_empty() {
+            self.lanes.resize_with(patterns.patterns.len(), || Lane { threads: VecDeque::new(), crowd: CROWD });
+        }
         for byte in window[self.at - base..].iter().copied() {
             let begins = patterns.begins[usize::from(is_word(self.before))][usize::from(byte)];
-            if !self.threads.is_empty() {
-                self.advance(patterns, byte, window, base);
-                self.settle(found);
+            if self.busy != 0 {
+                let has_ended = self.advance(patterns, byte, window, base);
+                let has_expired = self.at + 1 >= self.long_at && self.expire(window, base);
+                if has_expired || (has_ended && !self.ended.is_empty()) {
+                    self.settle(found);
+                }
             }
             if begins != 0 {
                 self.begin(patterns, byte, begins);
+            }
+            if patterns.has_checks {
+                self.sums.add(byte);
             }
             if !is_inside_letter(byte) {
                 self.letter = self.at;
@@ -96,127 +158,273 @@ impl Search {
     pub fn finish(&mut self, patterns: &Patterns, window: &[u8], found: &mut Vec<Found>) {
         // What was not pushed is the window's beginning: it was undecided when the last piece came.
         let base = self.at - window.len().min(self.at);
-        for thread in self.threads.iter_mut().filter(|thread| thread.is_alive) {
-            let pattern = &patterns.patterns[thread.pattern].0;
-            if pattern.automaton.is_match_state(pattern.automaton.next_eoi_state(thread.state)) {
-                thread.note_end(pattern.is_real, self.at, window, base);
+        for lane in bits(self.busy) {
+            let pattern = &patterns.patterns[lane].0;
+            for mut thread in std::mem::take(&mut self.lanes[lane].threads) {
+                if pattern.automaton.is_match_state(pattern.automaton.next_eoi_state(thread.state)) {
+                    thread.note_end(pattern.check, self.at, &self.sums, window, base);
+                }
+                self.end(lane, thread);
             }
-            thread.is_alive = false;
         }
+        self.busy = 0;
         self.settle(found);
     }
 
-    fn advance(&mut self, patterns: &Patterns, byte: u8, window: &[u8], base: usize) {
-        let (at, mut has_moved) = (self.at, false);
-        for thread in self.threads.iter_mut().filter(|thread| thread.is_alive) {
-            let pattern = &patterns.patterns[thread.pattern].0;
-            thread.state = pattern.automaton.next_state(thread.state, byte);
-            if pattern.automaton.is_special_state(thread.state) {
-                // The automaton tells of a match one byte late: it may have to see what comes after.
-                if pattern.automaton.is_match_state(thread.state) {
-                    thread.note_end(pattern.is_real, at, window, base);
+    /// Takes the next byte. True when a match has ended.
+    fn advance(&mut self, patterns: &Patterns, byte: u8, window: &[u8], base: usize) -> bool {
+        let mut has_ended = false;
+        for lane in bits(self.busy) {
+            let pattern = &patterns.patterns[lane].0;
+            let mut dead = 0;
+            let threads = &mut self.lanes[lane].threads;
+            #[cfg(test)]
+            {
+                self.steps += threads.len();
+            }
+            for thread in threads.iter_mut() {
+                thread.state = pattern.automaton.next_state(thread.state, byte);
+                if pattern.automaton.is_special_state(thread.state) {
+                    // The automaton tells of a match one byte late: it may have to see what comes after.
+                    if pattern.automaton.is_match_state(thread.state) {
+                        thread.note_end(pattern.check, self.at, &self.sums, window, base);
+                    }
+                    dead += usize::from(pattern.automaton.is_dead_state(thread.state));
                 }
-                thread.is_alive = !pattern.automaton.is_dead_state(thread.state);
             }
-            // Nobody waits longer for it, but for those that have begun since.
-            let since = thread.end.unwrap_or(thread.start);
-            if thread.is_alive && at + 1 - since >= MAX_HELD {
-                let is_inside = |place: &usize| window.get(*place - base).copied().is_some_and(is_inside_letter);
-                let from = (since + 1..).find(|place| !is_inside(place)).unwrap_or(at);
-                thread.is_alive = thread.end.is_none() && thread.give_way(from);
-                has_moved |= thread.is_alive;
+            if dead > 0 {
+                has_ended = true;
+                self.bury(lane, dead, |state| pattern.automaton.is_dead_state(state));
             }
         }
-        if has_moved {
-            self.threads.sort_by_key(|thread| (thread.start, thread.pattern));
+        has_ended
+    }
+
+    /// Takes so many threads of a lane out of it as are dead.
+    fn bury(&mut self, lane: usize, dead: usize, is_dead: impl Fn(StateID) -> bool) {
+        let mut at = 0;
+        for _ in 0..dead {
+            let threads = &mut self.lanes[lane].threads;
+            while threads.get(at).is_some_and(|thread| !is_dead(thread.state)) {
+                at += 1;
+            }
+            if let Some(thread) = threads.remove(at) {
+                self.end(lane, thread);
+            }
         }
-        if self.threads.len() > CROWD {
-            self.thin_out(patterns);
+        self.note_busy(lane);
+    }
+
+    fn note_busy(&mut self, lane: usize) {
+        match self.lanes[lane].threads.is_empty() {
+            true => self.busy &= !(1 << lane),
+            false => self.busy |= 1 << lane,
         }
     }
 
-    /// Has those followed as one that will end at the same place.
-    fn thin_out(&mut self, patterns: &Patterns) {
-        let mut kept: Vec<Thread> = Vec::with_capacity(self.threads.len());
-        for thread in self.threads.drain(..) {
-            let is_alike = |other: &&mut Thread| {
-                other.is_alive && (other.pattern, other.state, other.end) == (thread.pattern, thread.state, thread.end)
-            };
-            let may_go = thread.is_alive && !thread.is_more && patterns.patterns[thread.pattern].0.is_real.is_none();
-            match kept.iter_mut().find(is_alike).filter(|_| may_go) {
-                Some(other) => {
-                    let begun = std::iter::once((thread.start, thread.start)).chain(thread.others);
-                    begun.for_each(|group| other.stand_for(group));
-                    other.others.sort_unstable();
-                }
-                None => kept.push(thread),
-            }
+    /// Keeps what a thread has found, until it is decided.
+    fn end(&mut self, pattern: usize, thread: Thread) {
+        let Thread { mut starts, is_more, .. } = thread;
+        let first = starts.first();
+        if starts.close() {
+            let is_more = is_more && starts.first() == first;
+            self.wait(Ended { pattern, starts, is_more });
         }
-        self.threads = kept;
     }
 
-    fn begin(&mut self, patterns: &Patterns, byte: u8, mut begins: u32) {
-        while begins != 0 {
-            let index = begins.trailing_zeros() as usize;
-            begins &= begins - 1;
-            let pattern = &patterns.patterns[index];
+    fn wait(&mut self, ended: Ended) {
+        let order = |ended: &Ended| (ended.starts.first(), ended.pattern);
+        let place = self.ended.partition_point(|other| order(other) <= order(&ended));
+        self.ended.insert(place, ended);
+    }
+
+    /// Nobody waits longer than [`MAX_HELD`] for a match, or for more of one: those that began later take its place. True when
+    /// something may be decided now.
+    fn expire(&mut self, window: &[u8], base: usize) -> bool {
+        let mut has_expired = !self.ended.is_empty();
+        let oldest = (self.at + 1).saturating_sub(MAX_HELD);
+        let is_letter = |place: usize| !window.get(place - base).copied().is_some_and(is_inside_letter);
+        for lane in bits(self.busy) {
+            let threads = &mut self.lanes[lane].threads;
+            if threads.front().is_none_or(|thread| thread.starts.first() > oldest) {
+                continue;
+            }
+            let mut over = Vec::new();
+            threads.retain_mut(|thread| {
+                if thread.starts.first() > oldest {
+                    return true;
+                }
+                #[cfg(test)]
+                {
+                    self.steps += 1;
+                }
+                let first = thread.starts.first();
+                let is_alive = match thread.starts.end() {
+                    Some(end) if end > oldest => {
+                        has_expired = true;
+                        return true;
+                    }
+                    Some(end) => {
+                        let mut stale = thread.clone();
+                        stale.starts.keep_before(end);
+                        over.push(stale);
+                        thread.starts.give_way(end)
+                    }
+                    None => {
+                        let from = (oldest + 1..).find(|place| is_letter(*place)).unwrap_or(self.at);
+                        thread.starts.give_way(from)
+                    }
+                };
+                thread.is_more &= thread.starts.first() == first;
+                is_alive
+            });
+            sort(threads);
+            has_expired |= !over.is_empty();
+            over.into_iter().for_each(|thread| self.end(lane, thread));
+            self.note_busy(lane);
+        }
+        self.long_at = self.first_on_way().map_or(usize::MAX, |first| first + MAX_HELD);
+        has_expired
+    }
+
+    fn begin(&mut self, patterns: &Patterns, byte: u8, begins: u32) {
+        for lane in bits(begins) {
+            let pattern = &patterns.patterns[lane];
             let state = pattern.begin(self.before, byte);
             if pattern.0.automaton.is_dead_state(state) {
                 continue;
             }
-            let (start, letter) = (self.at, self.letter);
-            let is_alike = |other: &&mut Thread| {
-                other.is_alive && other.pattern == index && other.state == state && pattern.0.is_real.is_none()
-            };
-            let has_room = self.threads.len() < MAX_THREADS;
-            match self.threads.iter_mut().find(is_alike) {
-                Some(other) => match other.others.last_mut() {
-                    Some(group) if group.1 == letter && start > 0 => group.1 = start,
-                    _ => other.stand_for((start, start)),
-                },
-                None if has_room => self.threads.push(Thread {
-                    start,
-                    pattern: index,
-                    state,
-                    is_alive: true,
-                    end: None,
-                    is_more: false,
-                    others: Vec::new(),
-                }),
-                None => {}
+            let (at, letter) = (self.at, self.letter);
+            let Lane { threads, crowd } = &mut self.lanes[lane];
+            // The numbers that a check is made of differ from beginning to beginning.
+            let is_united = pattern.0.check.is_none();
+            if is_united {
+                if let Some(latest) = threads.back_mut().filter(|latest| latest.state == state) {
+                    latest.starts.push(at, letter);
+                    continue;
+                }
+                if threads.len() >= *crowd {
+                    #[cfg(test)]
+                    {
+                        self.steps += 4 * threads.len();
+                    }
+                    unite(threads);
+                    *crowd = CROWD.max(2 * threads.len());
+                }
+            }
+            if threads.len() < MAX_THREADS {
+                threads.push_back(Thread { state, starts: Starts::new(at), before: self.sums, is_more: false });
+                self.busy |= 1 << lane;
+                self.long_at = self.long_at.min(at + MAX_HELD);
             }
         }
     }
 
     /// Decides what can be decided, from the left.
     fn settle(&mut self, found: &mut Vec<Found>) {
-        while let Some(start) = self.threads.first().map(|thread| thread.start) {
-            let of_start = self.threads.iter().take_while(|thread| thread.start == start);
-            let is_long = self.at - start >= MAX_HELD;
-            if of_start.clone().any(|thread| thread.is_alive) && !is_long {
+        loop {
+            let on_way = self.first_on_way();
+            let ended = self.ended.front().map(|ended| ended.starts.first());
+            let Some(start) = on_way.into_iter().chain(ended).min() else { return };
+            if on_way == Some(start) && self.at - start < MAX_HELD {
                 return;
             }
-            let mut best: Option<&Thread> = None;
-            for thread in of_start {
-                if thread.end > best.and_then(|best| best.end) {
-                    best = Some(thread);
+            // The longest match counts, and of equally long ones that of the first pattern.
+            let mut best: Option<(usize, usize, bool)> = None;
+            let mut note = |end: Option<usize>, pattern: usize, is_more: bool| {
+                let Some(end) = end else { return };
+                if best.is_none_or(|(other, first, _)| end > other || (end == other && pattern < first)) {
+                    best = Some((end, pattern, is_more));
+                }
+            };
+            for ended in self.ended.iter().take_while(|ended| ended.starts.first() == start) {
+                note(ended.starts.end(), ended.pattern, ended.is_more);
+            }
+            for lane in bits(self.busy) {
+                for thread in self.lanes[lane].threads.iter().take_while(|thread| thread.starts.first() == start) {
+                    note(thread.starts.end(), lane, thread.is_more);
                 }
             }
-            match best.cloned().and_then(|best| best.end.map(|end| (best, end))) {
-                Some((best, end)) => {
-                    found.push(Found { range: start..end, pattern: best.pattern, is_more: best.is_more });
-                    self.threads.retain_mut(|thread| thread.start >= end || (thread.is_alive && thread.give_way(end)));
-                    self.threads.sort_by_key(|thread| (thread.start, thread.pattern));
-                    if best.is_alive {
-                        // Nobody waits for its end any longer, but what still belongs to it is found.
-                        self.threads
-                            .insert(0, Thread { start: end, end: None, is_more: true, others: Vec::new(), ..best });
-                    }
-                }
-                None => self.threads.retain(|thread| thread.start != start),
+            let Some((end, pattern, is_more)) = best else {
+                // It has waited for too long, and has found nothing.
+                self.give_way(start + 1);
+                continue;
+            };
+            found.push(Found { range: start..end, pattern, is_more });
+            let rest = self.rest(start, end, pattern);
+            self.give_way(end);
+            if let Some(rest) = rest {
+                // Nobody waits for its end any longer, but what still belongs to it is found.
+                self.lanes[pattern].threads.push_front(rest);
+                self.busy |= 1 << pattern;
+                self.long_at = self.long_at.min(end + MAX_HELD);
             }
         }
     }
+
+    /// What goes on from a match that was too long to wait for its end.
+    fn rest(&self, start: usize, end: usize, pattern: usize) -> Option<Thread> {
+        let of_start = self.lanes[pattern].threads.iter().take_while(|thread| thread.starts.first() == start);
+        let thread = of_start.clone().find(|thread| thread.starts.end() == Some(end))?;
+        Some(Thread { state: thread.state, starts: Starts::new(end), before: thread.before, is_more: true })
+    }
+
+    /// Lets go of all that began before a place.
+    fn give_way(&mut self, from: usize) {
+        for lane in bits(self.busy) {
+            let threads = &mut self.lanes[lane].threads;
+            if threads.front().is_none_or(|thread| thread.starts.first() >= from) {
+                continue;
+            }
+            threads.retain_mut(|thread| {
+                if thread.starts.first() >= from {
+                    return true;
+                }
+                thread.is_more = false;
+                thread.starts.give_way(from)
+            });
+            sort(threads);
+            self.note_busy(lane);
+        }
+        while self.ended.front().is_some_and(|ended| ended.starts.first() < from) {
+            let Some(mut ended) = self.ended.pop_front() else { return };
+            ended.is_more = false;
+            if ended.starts.give_way(from) && ended.starts.close() {
+                self.wait(ended);
+            }
+        }
+    }
+}
+
+/// Has those followed as one that will end at the same place.
+fn unite(threads: &mut VecDeque<Thread>) {
+    let mut order: Vec<usize> = (0..threads.len()).collect();
+    order.sort_by_key(|index| (threads[*index].state, *index));
+    let mut gone = vec![false; threads.len()];
+    let mut into = order[0];
+    for pair in order.windows(2) {
+        let (first, second) = (pair[0], pair[1]);
+        if threads[first].state != threads[second].state {
+            into = second;
+        } else if !threads[second].is_more {
+            let starts = threads[second].starts.clone();
+            threads[into].starts.unite(starts);
+            gone[second] = true;
+        }
+    }
+    let mut index = 0;
+    threads.retain(|_| {
+        index += 1;
+        !gone[index - 1]
+    });
+}
+
+/// Puts threads into the order of their beginnings.
+fn sort(threads: &mut VecDeque<Thread>) {
+    if threads.iter().is_sorted_by_key(|thread| thread.starts.first()) {
+        return;
+    }
+    threads.make_contiguous().sort_by_key(|thread| thread.starts.first());
 }
 
 /// True for a byte that is not the first of its letter.
@@ -225,32 +433,14 @@ fn is_inside_letter(byte: u8) -> bool {
 }
 
 impl Thread {
-    fn stand_for(&mut self, group: (usize, usize)) {
-        if self.others.len() < MAX_GROUPS {
-            self.others.push(group);
-        }
-    }
-
-    /// Goes on as the first of its others that begins at `from` or later. False: there is none.
-    fn give_way(&mut self, from: usize) -> bool {
-        self.others.retain(|(_, last)| *last >= from);
-        let Some((first, last)) = self.others.first().copied() else { return false };
-        self.start = first.max(from);
-        match self.start < last {
-            true => self.others[0].0 = self.start + 1,
-            false => drop(self.others.remove(0)),
-        }
-        // Ends that were known before it began are not its own.
-        self.end = self.end.filter(|end| *end > self.start);
-        self.is_more = false;
-        true
-    }
-
-    fn note_end(&mut self, is_real: Option<fn(&[u8]) -> bool>, end: usize, window: &[u8], base: usize) {
-        let text = window.get(self.start - base..end - base);
+    fn note_end(&mut self, check: Option<Check>, end: usize, sums: &Sums, window: &[u8], base: usize) {
         // What goes on from a match is part of one that was real.
-        if self.is_more || is_real.is_none_or(|is_real| text.is_some_and(is_real)) {
-            self.end = Some(end);
+        let is_real = |check: Check| {
+            let text = window.get(self.starts.first() - base..end - base);
+            text.is_some_and(|text| check.passes(text, &self.before, sums))
+        };
+        if self.is_more || check.is_none_or(is_real) {
+            self.starts.note_end(end);
         }
     }
 }

@@ -9,14 +9,11 @@ use std::ops::Range;
 
 use serde_json::value::RawValue;
 
-use super::text::{Edited, Looking, Rule};
+use super::text::{Edited, Looking, Rule, TURN};
 use crate::config::plan::GuardAction;
 use crate::fault::Fault;
 use crate::quotes::end_of_string;
 use crate::trail::{Direction, Trail};
-
-/// How much is searched before other calls get their turn.
-const TURN: usize = 64 * 1024;
 
 /// Fields, wherever they stand, whose strings are ids, words of the protocol or encoded bytes.
 const FOR_PROGRAMS: [&str; 26] = [
@@ -56,6 +53,9 @@ const SETTINGS: [&str; 8] =
 /// The text again, token by token, with the bytes of each.
 pub(super) const LOGPROBS: &str = "logprobs";
 
+/// How far a document is read before other calls get their turn.
+const PAUSE: usize = 128 * 1024;
+
 /// A document that was changed.
 pub(super) struct EditedBody {
     pub(super) body: Vec<u8>,
@@ -78,6 +78,10 @@ pub(super) async fn json(
         let (range, is_tokens) = match item {
             Item::Text(range) => (range, false),
             Item::Tokens(range) => (range, true),
+            Item::Pause => {
+                tokio::task::yield_now().await;
+                continue;
+            }
         };
         let mut replace = |place: Range<usize>, word: &str| {
             if place.end <= mark {
@@ -95,10 +99,11 @@ pub(super) async fn json(
         let text = &document[range.clone()];
         let (mut looking, mut at) = (Looking::new(2), 0);
         while at < text.len() {
-            searched += TURN.min(text.len() - at);
+            let next = TURN.min(text.len() - at);
+            searched += next;
             if searched > TURN {
                 tokio::task::yield_now().await;
-                searched = 0;
+                searched = next;
             }
             let end = text.floor_char_boundary(at + TURN);
             for (place, word) in looking.go_on(rule, &text[looking.undecided()..end], end == text.len(), trail)? {
@@ -141,6 +146,8 @@ enum Item {
     Text(Range<usize>),
     /// The value of a field [`LOGPROBS`].
     Tokens(Range<usize>),
+    /// Nothing yet, and others should get their turn.
+    Pause,
 }
 
 /// Goes through a document whose grammar was checked before, from quote to quote.
@@ -151,6 +158,8 @@ struct Strings<'a> {
     /// The name of the field that is being read.
     field: Cow<'a, str>,
     expects_name: bool,
+    /// From here on it pauses.
+    pause_at: usize,
 }
 
 /// An object or a list that has not ended.
@@ -163,7 +172,7 @@ struct Open<'a> {
 
 impl<'a> Strings<'a> {
     fn new(document: &'a str) -> Self {
-        Self { document, at: 0, open: Vec::new(), field: "".into(), expects_name: false }
+        Self { document, at: 0, open: Vec::new(), field: "".into(), expects_name: false, pause_at: PAUSE }
     }
 
     /// The field to which the next value belongs: that of a list is that of its items.
@@ -181,6 +190,10 @@ impl<'a> Strings<'a> {
     fn next(&mut self) -> Option<Item> {
         let bytes = self.document.as_bytes();
         while let Some(byte) = bytes.get(self.at) {
+            if self.at >= self.pause_at {
+                self.pause_at = self.at + PAUSE;
+                return Some(Item::Pause);
+            }
             let start = self.at;
             self.at += 1;
             match byte {

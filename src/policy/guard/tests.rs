@@ -32,6 +32,18 @@ fn rules(action: &str) -> Arc<[Rule]> {
     guards.iter().filter_map(|guard| Rule::new(guard, Direction::Answer)).collect()
 }
 
+/// What work comes to, and how often it lets others go first.
+fn finished<T>(work: impl Future<Output = T>) -> (T, usize) {
+    let (mut work, mut turns) = (std::pin::pin!(work), 0);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    loop {
+        match work.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(done) => return (done, turns),
+            std::task::Poll::Pending => turns += 1,
+        }
+    }
+}
+
 fn trail() -> Trail {
     Trail::start(None)
 }
@@ -39,7 +51,8 @@ fn trail() -> Trail {
 /// What a whole text comes to.
 fn whole(rules: &[Rule], text: &str) -> String {
     let pass = |text: String, rule: &Rule| {
-        let masked = rule.whole(&text, &trail()).now_or_never().unwrap().unwrap();
+        let trail = trail();
+        let masked = finished(rule.whole(&text, &trail)).0.unwrap();
         masked.unwrap_or(text)
     };
     rules.iter().fold(text.to_owned(), pass)
@@ -271,4 +284,16 @@ fn lines_may_end_in_any_way_and_other_lines_stay() {
         let passed: Vec<_> = all.iter().map(|event| String::from_utf8_lossy(&event.as_ref().unwrap().raw)).collect();
         assert_eq!(passed, [format!("id: 7\nevent: x\ndata: {}\n\n", data.replace("ann@x.example", "[email]"))]);
     }
+}
+
+#[test]
+fn a_long_search_lets_others_go_first_again_and_again() {
+    let rules = rules("mask");
+    let (text, trail) = ("a.".repeat(500_000), trail());
+    assert!(finished(rules[0].whole(&text, &trail)).1 >= text.len() / (8 * 1024));
+    let document = json!({"messages": [{"role": "user", "content": text}]}).to_string();
+    assert!(finished(body::json(&rules[0], document.as_bytes(), 0, &trail)).1 >= text.len() / (8 * 1024));
+    // Nothing in it is searched, and it has to be gone through all the same.
+    let document = json!({ "a": vec![7; 500_000] }).to_string();
+    assert!(finished(body::json(&rules[0], document.as_bytes(), 0, &trail)).1 >= 7);
 }
