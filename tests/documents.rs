@@ -101,6 +101,8 @@ fn every_default_that_is_told_is_the_one_of_the_configuration() {
     let defaults: toml::Table = toml::from_str(&text).unwrap();
     let told = told_defaults();
     assert!(told.len() > 40, "only {} rows were found", told.len());
+    let keys: std::collections::BTreeSet<&String> = told.iter().map(|(key, _)| key).collect();
+    assert_eq!(keys.len(), told.len(), "docs/defaults.md tells a key twice");
     for (key, value) in told {
         let found =
             key.split('.').try_fold(toml::Value::Table(defaults.clone()), |table, name| table.get(name).cloned());
@@ -108,4 +110,56 @@ fn every_default_that_is_told_is_the_one_of_the_configuration() {
             .unwrap_or_else(|fault| panic!("docs/defaults.md, {key}: {fault}"));
         assert_eq!(found.as_ref(), row.get("value"), "docs/defaults.md says that {key} is {value}");
     }
+}
+
+/// The tables of the configuration whose values protect, bound or delay something.
+const TOLD: [&str; 20] = [
+    "server",
+    "timeout",
+    "retry",
+    "breaker",
+    "concurrency",
+    "quota",
+    "balance",
+    "limits",
+    "limit",
+    "tunnel",
+    "cache",
+    "store",
+    "auth",
+    "health",
+    "explain",
+    "log",
+    "metrics",
+    "usage",
+    "compression",
+    "tracing",
+];
+
+/// Every number, switch, duration, size and rate below a table, by its key.
+fn bounds(table: &toml::Table, path: &str, found: &mut Vec<String>) {
+    for (name, value) in table {
+        let path = format!("{path}.{name}");
+        match value {
+            toml::Value::Table(inner) => bounds(inner, &path, found),
+            toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => found.push(path),
+            toml::Value::String(text) if text.starts_with(|first: char| first.is_ascii_digit()) => found.push(path),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn every_default_that_bounds_something_is_told() {
+    let text = std::fs::read_to_string(root().join("config/gateway.toml")).unwrap();
+    let defaults: toml::Table = toml::from_str(&text).unwrap();
+    let mut found = Vec::new();
+    for name in TOLD {
+        bounds(defaults[name].as_table().unwrap(), name, &mut found);
+    }
+    // Where the gateway listens is no bound.
+    found.retain(|key| !matches!(key.as_str(), "server.host" | "server.port" | "server.admin"));
+    let told: Vec<String> = told_defaults().into_iter().map(|(key, _)| key).collect();
+    found.retain(|key| !told.contains(key));
+    assert!(found.is_empty(), "docs/defaults.md has no row for these defaults, with a reason: {found:#?}");
 }

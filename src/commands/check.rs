@@ -12,6 +12,7 @@ use crate::config;
 use crate::config::plan::{LimitPlan, ModelChoice, RoutePlan};
 use crate::gateway::Gateway;
 use crate::live::Live;
+use crate::time::in_words;
 use crate::world::World;
 
 /// Checks a config file, or what `serve` would use without one.
@@ -93,7 +94,7 @@ fn limits(text: &mut String, gateway: &Gateway, route: &RoutePlan) {
     let rule = |rule: &Arc<LimitPlan>| {
         let (rate, shadow) = (rule.rate, if rule.is_enforced { "" } else { ", shadow" });
         let amount = rate.count as f64 / rule.quantity.scale() as f64;
-        format!("{} ({amount} {} in {} s{shadow})", rule.name, rule.quantity.as_str(), rate.period.as_secs_f64())
+        format!("{} ({amount} {} in {}{shadow})", rule.name, rule.quantity.as_str(), in_words(rate.period))
     };
     let rules: Vec<String> = plan.rules.iter().filter(|rule| plan.is_on && rule.is_about(route)).map(rule).collect();
     if !rules.is_empty() {

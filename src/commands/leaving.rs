@@ -12,6 +12,7 @@ use super::handover::hand_over;
 use super::sockets::Sockets;
 use super::supervisor;
 use crate::server::current::Current;
+use crate::time::in_words;
 
 /// The signals that end the process.
 pub(super) struct Signals {
@@ -91,7 +92,7 @@ impl Signals {
         supervisor::stopping();
         let delay = gateway.plan.server.leaving.delay;
         if !delay.is_zero() {
-            tracing::info!(signal, "stopping: not ready any more, callers still come for {} s", delay.as_secs_f64());
+            tracing::info!(signal, "stopping: not ready any more, callers still come for {}", in_words(delay));
             tokio::select! {
                 () = sleep(delay) => {}
                 // In a hurry after all; calls that run are still waited for until the next one.

@@ -27,6 +27,7 @@ use crate::server::{self, Door};
 use crate::telemetry::sentry::Reporter;
 use crate::telemetry::traces::Exporter;
 use crate::telemetry::{self, Apart, panics};
+use crate::time::in_words;
 use crate::world::World;
 
 /// Runs the gateway with a config file, or without one.
@@ -171,10 +172,9 @@ pub(super) async fn until_stopped(
     let _ = tokio::time::timeout(LAST_WORDS, last_words).await;
     match is_clean {
         true => tracing::info!("stopped; every call was finished"),
-        false => tracing::warn!(
-            "stopped; calls that still ran (after {} s, or a second signal) were cut off",
-            grace.as_secs()
-        ),
+        false => {
+            tracing::warn!("stopped; calls that still ran (after {}, or a second signal) were cut off", in_words(grace))
+        }
     }
     Ok(())
 }

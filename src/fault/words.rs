@@ -8,6 +8,7 @@ use std::fmt;
 use http::StatusCode;
 
 use super::{Blame, CALLER_TIMEOUT, CREDENTIALS, Fault, MODEL_UNREADABLE, NO_ACCOUNT, NO_ACCOUNT_OPEN, ORGANIZATION};
+use crate::time::in_words;
 
 impl Fault {
     /// A stable word for programs; also the label in metrics.
@@ -114,7 +115,11 @@ impl Fault {
             Fault::Unauthenticated { .. } => "Valid credentials are needed: a token or an API key.".into(),
             Fault::Unverifiable => "Credentials cannot be checked at the moment. Please try again.".into(),
             Fault::Forbidden { reason } => forbidden(reason).into(),
-            Fault::Locked { .. } => "Too many wrong credentials came from this address. Please try again later.".into(),
+            Fault::Locked { retry_in, .. } => format!(
+                "Too many wrong credentials came from this address. Please try again in {}.",
+                in_words(*retry_in)
+            )
+            .into(),
             Fault::Guarded { kind, is_in_answer: false, .. } => {
                 format!("The request is refused because it holds something that must not be sent here: {kind}.").into()
             }

@@ -97,7 +97,7 @@ impl Limit {
             // Who will answer is not known yet: the general price is the estimate.
             let cost = units(rule.plan.quantity, estimate, self.prices.of("", model).price);
             // Of many callers behind one address nobody has taken too much.
-            let is_enforced = rule.plan.is_enforced && !(counted.is_by_address && head.is_address_shared);
+            let is_enforced = rule.plan.is_enforced && !(counted.is_by_place && head.is_address_shared);
             (rule, Take { key: counted.key, rate: rule.plan.rate, cost, is_enforced })
         };
         let counted: Vec<(&Rule, Take)> = known.into_iter().map(take).collect();

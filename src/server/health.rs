@@ -328,6 +328,12 @@ fn status(gateway: &Gateway, shows_insides: bool) -> Answered {
     services.insert("database".into(), json!({"status": status_word(&store), "kind": kind, "latency": latency}));
     services.insert("websocket".into(), json!({"connections": gateway.live.tunnels().report().open}));
     let word = overall(gateway);
+    let shared = gateway.live.limits().fronts.report().fronts;
+    let warnings = (shared > 0).then(|| {
+        format!(
+            "{shared} addresses of proxies are not in server.trusted_proxies: limits by address are not enforced there"
+        )
+    });
     let code = if word == "unhealthy" { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     json_answer(
         code,
@@ -339,6 +345,7 @@ fn status(gateway: &Gateway, shows_insides: bool) -> Answered {
             "version": env!("CARGO_PKG_VERSION"),
             "memory": {"rss": resident_memory()},
             "config": configuration::status(gateway, shows_insides),
+            "warnings": warnings.into_iter().collect::<Vec<_>>(),
             "services": services,
         }),
     )

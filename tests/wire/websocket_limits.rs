@@ -28,7 +28,7 @@ const PIECE: usize = 50_000;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_too_many_from_an_address_is_closed_with_1008_and_nobody_is_asked() {
     let far = Far::start().await;
-    let gateway = gateway(&[far.address], "", "").await;
+    let gateway = gateway(&[far.address], "max_per_address = 2\n", "").await;
     let (mut first, mut first_there) = open(&gateway, &far).await;
     let (second, second_there) = open(&gateway, &far).await;
     for _ in 0..3 {
@@ -46,6 +46,18 @@ async fn one_too_many_from_an_address_is_closed_with_1008_and_nobody_is_asked() 
     carry(&mut third, &mut third_there, "there is room again").await;
     carry(&mut first, &mut first_there, "still here").await;
     until_metric(&gateway, "http_requests_total{route=\"voice\",method=\"GET\",status=\"101\"}", 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_devices_of_a_shop_behind_one_address_fit_by_default() {
+    let far = Far::start().await;
+    let gateway = gateway(&[far.address], "", "").await;
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        held.push(open(&gateway, &far).await);
+    }
+    let (mut more, _) = ask(gateway.address, VOICE, &[]).await.expect("it is accepted");
+    assert_eq!(closed(&mut more).await, Some((1008, "Too many connections: 20 are allowed at once.".into())));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

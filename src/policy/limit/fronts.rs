@@ -192,6 +192,52 @@ impl State {
 mod tests {
     use super::*;
 
+    /// The messages that are logged.
+    #[derive(Clone, Default)]
+    struct Logged(Arc<Mutex<String>>);
+
+    impl std::io::Write for Logged {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().push_str(&String::from_utf8_lossy(bytes));
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn operators_are_told_what_to_set_and_not_too_often() {
+        let logged = Logged::default();
+        let writer = logged.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let warnings = || logged.0.lock().unwrap().matches("server.trusted_proxies").count();
+        let fronts = Fronts::default();
+        for client in 1..100u8 {
+            fronts.has_many(address("10.0.0.1"), Some(IpAddr::from([192, 0, 2, client])));
+        }
+        // One line names the key twice.
+        assert_eq!(warnings(), 2, "{}", logged.0.lock().unwrap());
+        for _ in 0..100 {
+            fronts.note(address("203.0.113.1"));
+        }
+        assert_eq!(warnings(), 3, "{}", logged.0.lock().unwrap());
+        tokio::time::advance(AGAIN).await;
+        (0..ENOUGH).for_each(|_| fronts.note(address("203.0.113.1")));
+        assert_eq!(warnings(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_told_of_callers_that_share_the_calls() {
+        let fronts = Fronts::default();
+        for number in 0..200u32 {
+            fronts.note(IpAddr::V4((number % 3).into()));
+        }
+        assert!(fronts.lock().told[1].is_none());
+    }
+
     fn address(text: &str) -> IpAddr {
         text.parse().unwrap()
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{Teller, ended, instances, milliseconds, offset};
 use crate::explain::Story;
 use crate::names::display_name;
+use crate::time::in_words;
 use crate::trail::{Attempt, Deed, LimitFact, Step};
 
 /// One call in a list.
@@ -69,8 +70,8 @@ pub(super) fn all(teller: &Teller<'_>, story: &Story) -> String {
 fn limit(fact: &LimitFact) -> String {
     let shown = |units: u64| units as f64 / fact.scale as f64;
     let LimitFact { rule, decision, quantity, source, .. } = fact;
-    let (left, count, window) = (shown(fact.remaining), shown(fact.count), fact.window.as_secs_f64());
-    format!("limit        {rule}: {}, {left} of {count} {quantity} in {window} s left ({source})", decision.as_str())
+    let (left, count, window) = (shown(fact.remaining), shown(fact.count), in_words(fact.window));
+    format!("limit        {rule}: {}, {left} of {count} {quantity} in {window} left ({source})", decision.as_str())
 }
 
 fn attempt(story: &Story, number: usize, tried: &Attempt) -> (Duration, String) {
