@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::budget::Attempts;
 use crate::names::customer;
+use crate::patience::Signs;
 use crate::reply::Terms;
 use crate::time::Deadline;
 use crate::trail::{Reason, Trail};
@@ -50,6 +51,8 @@ pub struct Call {
     pub pace: Pace,
     /// How long the caller has announced to wait.
     pub patience: Patience,
+    /// Where signs of life of this attempt are noted; `None`: nobody asks for them.
+    pub signs: Option<Signs>,
     /// What happened so far.
     pub trail: Trail,
 }
@@ -300,6 +303,27 @@ impl Ask {
         }
     }
 
+    /// True when the body asks for a model that thinks before it speaks.
+    pub fn thinks(&self) -> bool {
+        matches!(self, Ask::Wire(wire) if wire.contents.thinks)
+    }
+
+    /// True for an answer that a model writes, and that comes in one piece: its first byte comes after its last word.
+    pub fn is_written_whole(&self) -> bool {
+        match self {
+            Ask::Chat(chat) => !chat.stream,
+            Ask::Wire(wire) => {
+                let is_written = matches!(
+                    wire.endpoint,
+                    Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Responses | Endpoint::Transcriptions
+                );
+                is_written && !wire.stream
+            }
+            Ask::Voice(_) => true,
+            Ask::Menu | Ask::Tunnel(_) => false,
+        }
+    }
+
     /// True for an answer that is passed on as it comes.
     pub fn comes_in_pieces(&self) -> bool {
         match self {
@@ -458,6 +482,8 @@ pub struct Contents {
     pub hides_model: bool,
     /// The bytes of a form that are text, in their order.
     pub texts: Box<[Range<usize>]>,
+    /// True when thought is asked for before the answer (`reasoning_effort`, `reasoning`, `thinking`).
+    pub thinks: bool,
 }
 
 /// How far beyond itself a call reaches at its provider.

@@ -134,7 +134,13 @@ impl Gateway {
                 Some(_) => pipeline::tunnel_target(route, target, state, world.chance(), exchange),
                 None => pipeline::target(route, target, state, &live.limits().estimates, world.chance(), exchange),
             };
-            Ok(Target { plan: target.clone(), switch: state.switch.clone(), retries: state.retries.clone(), stack })
+            Ok(Target {
+                plan: target.clone(),
+                switch: state.switch.clone(),
+                retries: state.retries.clone(),
+                waits: state.waits.clone(),
+                stack,
+            })
         };
         let trust = live.trust(&plan.auth, |publisher| world.document(publisher))?;
         let door = Door::new(&plan.auth, plan.default_tenant.clone(), trust);

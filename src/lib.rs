@@ -17,6 +17,7 @@ pub mod money;
 pub mod names;
 pub mod networks;
 pub mod path;
+pub mod patience;
 pub mod patterns;
 pub mod quotes;
 pub mod reply;

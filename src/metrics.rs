@@ -79,7 +79,7 @@ pub struct ProviderCallLabels {
 pub struct AttemptLabels {
     /// The provider's name.
     pub provider: Arc<str>,
-    /// Why it was made: `first`, `retry`, `failover`, `hedge` or `resume`.
+    /// Why it was made: `first`, `retry`, `failover`, `hedge`, `rescue` or `resume`.
     pub reason: &'static str,
 }
 

@@ -2,6 +2,7 @@
 //!
 //! It does not know which providers and models there are.
 
+use std::fmt;
 use std::net::IpAddr;
 
 /// Existing log queries look for the word `BuildPanel`.
@@ -42,6 +43,52 @@ pub fn family(model: &str) -> &str {
     family.get(..family.len().min(100)).unwrap_or(family)
 }
 
+/// A pattern of names: a text with a `*` in front, behind, or both. Capitals make no difference.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Wildcard {
+    text: Box<str>,
+    is_open_before: bool,
+    is_open_after: bool,
+}
+
+impl Wildcard {
+    /// Reads a pattern.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let inner = text.strip_prefix('*').unwrap_or(text);
+        let (is_open_before, inner) = (inner.len() < text.len(), inner.strip_suffix('*').unwrap_or(inner));
+        let is_open_after = text.len() > 1 && text.ends_with('*');
+        match inner {
+            "" => Err("there must be more to it than `*`"),
+            _ if inner.contains('*') => Err("`*` may stand only at the beginning and at the end"),
+            _ => Ok(Self { text: inner.to_ascii_lowercase().into(), is_open_before, is_open_after }),
+        }
+    }
+
+    /// True when `name` fits.
+    pub fn matches(&self, name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        match (self.is_open_before, self.is_open_after) {
+            (true, true) => name.contains(&*self.text),
+            (true, false) => name.ends_with(&*self.text),
+            (false, true) => name.starts_with(&*self.text),
+            (false, false) => name == *self.text,
+        }
+    }
+}
+
+impl fmt::Display for Wildcard {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let star = |is_open| if is_open { "*" } else { "" };
+        write!(out, "{}{}{}", star(self.is_open_before), self.text, star(self.is_open_after))
+    }
+}
+
+impl fmt::Debug for Wildcard {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{self}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +99,18 @@ mod tests {
         assert_eq!(customer("2001:db8:1:2:3:4:5:6"), customer("2001:db8:1:2:ffff::1"));
         assert_ne!(customer("2001:db8:1:2::1"), customer("2001:db8:1:3::1"));
         assert_eq!(customer("::ffff:192.0.2.1"), "192.0.2.1");
+    }
+
+    #[test]
+    fn a_pattern_may_be_open_at_either_end() {
+        let fits = |pattern: &str, name| Wildcard::parse(pattern).unwrap().matches(name);
+        assert!(fits("o3*", "o3-mini") && !fits("o3*", "gpt-o3"));
+        assert!(fits("*-R1*", "deepseek-ai/DeepSeek-R1-Distill") && !fits("*-R1*", "gpt-4"));
+        assert!(fits("*reasoner", "deepseek-reasoner") && !fits("*reasoner", "reasoner-2"));
+        assert!(fits("o1", "O1") && !fits("o1", "o1-mini"));
+        for wrong in ["", "*", "**", "a*b"] {
+            assert!(Wildcard::parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

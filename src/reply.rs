@@ -13,6 +13,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::value::RawValue;
 
 use crate::fault::Fault;
+use crate::patience::Signs;
 
 mod socket;
 
@@ -30,6 +31,8 @@ pub struct Reply {
     pub model: Option<Arc<str>>,
     /// Which of the route's targets answered, counted from zero.
     pub target: usize,
+    /// Signs of life of the attempt that answered; `None`: nobody asks for them.
+    pub signs: Option<Signs>,
     /// In what way it is less than what was asked for; `None`: it is not.
     pub degraded: Option<Degraded>,
     /// What the cache did; `None` where there is none.

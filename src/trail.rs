@@ -280,6 +280,8 @@ pub enum Deed {
     Denied(&'static str),
     /// It passed a target over.
     Skipped(&'static str),
+    /// It found an attempt overdue, after such a silence.
+    Overdue(Duration),
 }
 
 /// A conversation both ways.
@@ -507,13 +509,20 @@ pub enum Reason {
     Retry,
     /// Another target, because one before failed.
     Failover,
-    /// A second attempt beside one that is slow.
+    /// A second attempt beside one that is slower than most.
     Hedge,
+    /// An attempt beside one that is overdue.
+    Rescue,
     /// A stream broke after its first event.
     Resume,
 }
 
 impl Reason {
+    /// True for an attempt that is made while another one runs: both may have to be paid for.
+    pub fn is_beside(self) -> bool {
+        matches!(self, Reason::Hedge | Reason::Rescue)
+    }
+
     /// The word in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -521,6 +530,7 @@ impl Reason {
             Reason::Retry => "retry",
             Reason::Failover => "failover",
             Reason::Hedge => "hedge",
+            Reason::Rescue => "rescue",
             Reason::Resume => "resume",
         }
     }

@@ -102,12 +102,20 @@ fn default_times_are_those_of_the_deployments() {
     let plan = plan("", KEYS);
     let seconds = Duration::from_secs;
     assert_eq!(provider(&plan, "buildpanel").total, seconds(30));
-    assert_eq!(provider(&plan, "openai").total, seconds(120));
+    for name in ["restaurant-chat", "restaurant-parse-order", "canvas-chat"] {
+        assert_eq!(route(&plan, name).total, seconds(30), "{name}");
+    }
     let voice = route(&plan, "restaurant-transcribe");
     assert_eq!((voice.total, voice.targets[0].total), (seconds(60), seconds(60)));
     assert_eq!(voice.targets[0].pace.first_byte, seconds(30));
     assert_eq!(route(&plan, "restaurant-menu").total, seconds(5));
-    assert_eq!(route(&plan, "openai-chat").targets[0].pace.first_token, seconds(10));
+    // What is soft before these is said in [patience].
+    let chat = route(&plan, "openai-chat");
+    let pace = chat.targets[0].pace;
+    assert_eq!((pace.first_byte, pace.first_token, pace.idle), (seconds(600), seconds(600), seconds(300)));
+    assert_eq!((chat.total, chat.targets[0].total), (seconds(900), seconds(900)));
+    let patience = &chat.targets[0].provider.patience;
+    assert_eq!((patience.first, patience.reasoning, patience.silence), (seconds(10), seconds(60), seconds(15)));
     assert!(!route(&plan, "restaurant-voice-order").is_idempotent);
 }
 

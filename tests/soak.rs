@@ -90,7 +90,7 @@ fn every_world_keeps_the_promises() {
         assert!(tally.complete > tally.refused && tally.incomplete > 0 && tally.left > 0, "{tally:?}");
     }
     if count >= 100 {
-        assert!(tally.hedged > 0, "{tally:?}");
+        assert!(tally.hedged > 0 && tally.rescued > 0, "{tally:?}");
     }
 }
 

@@ -132,9 +132,27 @@ struct Fields<'a> {
     previous_response_id: Option<&'a RawValue>,
     #[serde(default, borrow)]
     conversation: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    reasoning_effort: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    reasoning: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    thinking: Option<&'a RawValue>,
 }
 
 impl Fields<'_> {
+    /// True when thought is asked for, in the words of any provider: an effort, or an object that does not switch it off.
+    fn thinks(&self) -> bool {
+        const OFF: [&str; 3] = ["\"none\"", "\"minimal\"", "\"disabled\""];
+        let is_off = |value: &RawValue| {
+            let text = value.get();
+            let is_object = text.starts_with('{');
+            matches!(text, "null" | "false")
+                || OFF.iter().any(|word| text == *word || (is_object && text.contains(word)))
+        };
+        [self.reasoning_effort, self.reasoning, self.thinking].into_iter().flatten().any(|value| !is_off(value))
+    }
+
     /// How long the answer may become. Providers differ in which of these names they read.
     fn bounds(&self) -> AnswerBounds {
         let limits = [self.max_tokens, self.max_completion_tokens, self.max_output_tokens, self.max_new_tokens];
@@ -188,6 +206,7 @@ fn note_contents(fields: &Fields<'_>, wire: &mut Wire) -> Result<(), Fault> {
     // A prompt that is an object is a stored one.
     let has_stored_prompt = fields.prompt.is_some_and(|prompt| prompt.get().starts_with('{'));
     let goes_on = is_there(fields.previous_response_id) || is_there(fields.conversation);
+    wire.contents.thinks = fields.thinks();
     if has_stored_prompt || goes_on || account::is_named_in(&wire.body) {
         wire.contents.reach = wire.contents.reach.max(Reach::Account);
     }

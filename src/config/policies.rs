@@ -1,4 +1,4 @@
-//! Policies: the tables `[retry]`, `[breaker]`, `[concurrency]`, `[quota]` and `[balance]`. What a provider's own table leaves open comes
+//! Policies: the tables `[retry]`, `[breaker]`, `[concurrency]`, `[quota]`, `[balance]` and `[patience]`. What a provider's own table leaves open comes
 //! from the one at the top of the file.
 //!
 //! It does not know what the policies do with these numbers.
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::reader::Section;
 use super::value;
+use crate::patience::PatiencePlan;
 
 /// A limit of calls at once does not fall below this by itself: one caller whose calls are refused for reasons of their own
 /// must not hold up all others.
@@ -103,6 +104,7 @@ pub(super) struct Policies {
     pub(super) concurrency: ConcurrencyPlan,
     pub(super) quota: QuotaPlan,
     pub(super) balance: BalancePlan,
+    pub(super) patience: PatiencePlan,
 }
 
 impl Policies {
@@ -114,8 +116,27 @@ impl Policies {
             concurrency: concurrency(section, above.map(|it| &it.concurrency)),
             quota: quota(section, above.map(|it| it.quota)),
             balance: balance(section, above.map(|it| &it.balance)),
+            patience: patience(section, above.map(|it| &it.patience)),
         }
     }
+}
+
+/// `[patience]`
+fn patience(section: &mut Section<'_>, above: Option<&PatiencePlan>) -> PatiencePlan {
+    let mut table = section.section("patience");
+    let own = table.list("reasoning_models", value::wildcard);
+    let own = own.map(|models| models.into_iter().map(|at| at.value).collect());
+    let plan = PatiencePlan {
+        is_on: table.inherited("enabled", value::boolean, above.map(|it| it.is_on)),
+        first: table.inherited("first", value::duration, above.map(|it| it.first)),
+        whole: table.inherited("whole", value::duration, above.map(|it| it.whole)),
+        reasoning: table.inherited("reasoning", value::duration, above.map(|it| it.reasoning)),
+        silence: table.inherited("silence", value::duration, above.map(|it| it.silence)),
+        factor: table.inherited("factor", value::factor, above.map(|it| it.factor)),
+        reasoning_models: own.or_else(|| above.map(|it| it.reasoning_models.clone())).unwrap_or_default(),
+    };
+    table.close();
+    plan
 }
 
 /// `[quota]`

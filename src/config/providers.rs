@@ -148,6 +148,7 @@ fn provider(
         concurrency: policies.concurrency,
         quota: policies.quota,
         balance: policies.balance,
+        patience: policies.patience,
         max_reply,
         endpoints,
         probe,

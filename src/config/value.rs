@@ -12,6 +12,7 @@ use url::Url;
 use super::document::Value;
 use super::plan::Pattern;
 use super::shape::{self, Shape, Taken};
+use crate::names::Wildcard;
 use crate::store::redis::address::{Address, FORMS};
 
 /// What a parser wanted instead of what it got.
@@ -366,6 +367,12 @@ pub(super) fn method(value: &Value) -> Parsed<Method> {
 pub(super) fn pattern(value: &Value) -> Parsed<Pattern> {
     let parsed = text_of(value).and_then(|text| Pattern::parse(text).ok());
     parsed.ok_or_else(|| Wanted::new("a model", "a name, or the beginning of one followed by `*`"))
+}
+
+/// A pattern of models' names that may be open at either end.
+pub(super) fn wildcard(value: &Value) -> Parsed<Wildcard> {
+    let parsed = text_of(value).and_then(|text| Wildcard::parse(text).ok());
+    parsed.ok_or_else(|| Wanted::new("a pattern of models", "a name, with a `*` before or behind it"))
 }
 
 /// The name of an environment variable. People put the secret itself here by mistake, so it is not repeated.

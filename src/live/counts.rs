@@ -90,7 +90,7 @@ impl Live {
         let stands_in = |attempt: &Attempt| {
             matches!(attempt.reason, Reason::Failover | Reason::Resume) && attempt.provider == served.provider
         };
-        if facts.attempts.iter().any(stands_in) {
+        if served.reason == Reason::Rescue || facts.attempts.iter().any(stands_in) {
             *lock(&self.common.last_fallback) = Some(Instant::now());
             if let Some(provider) = self.provider(&served.provider) {
                 provider.tally.fallbacks.fetch_add(1, Ordering::Relaxed);

@@ -12,6 +12,7 @@ use crate::budget::RetryBudget;
 use crate::chance::Chance;
 use crate::config::plan::ProviderPlan;
 use crate::names::display_name;
+use crate::patience::WaitTimes;
 use crate::policy::breaker::Breakers;
 use crate::policy::concurrency::Places;
 use crate::policy::quota::Quotas;
@@ -28,6 +29,8 @@ pub struct ProviderLive {
     pub breakers: Breakers,
     /// Extra attempts that it can stand.
     pub retries: RetryBudget,
+    /// How long its models usually take.
+    pub waits: WaitTimes,
     /// How much it is asked at once.
     pub places: Places,
     /// What it says that it still allows.
@@ -49,6 +52,7 @@ impl ProviderLive {
             switch,
             breakers: Breakers::new(plan.name.clone(), plan.breaker.clone(), chance.clone()),
             retries: RetryBudget::new(plan.retry.budget, plan.retry.budget_floor),
+            waits: WaitTimes::new(plan.patience.clone()),
             places: Places::new(plan.concurrency.clone()),
             quotas: Quotas::default(),
             instances: Instances::new(plan.urls.len(), plan.balance.clone(), chance.clone()),
@@ -73,6 +77,9 @@ impl ProviderLive {
             switch,
             breakers: keep(is_same_breaker, &self.breakers, || self.breakers.renewed(plan.breaker.clone())),
             retries: self.retries.under(plan.retry.budget, plan.retry.budget_floor),
+            waits: keep(is_same_place && before.patience == plan.patience, &self.waits, || {
+                WaitTimes::new(plan.patience.clone())
+            }),
             places: keep(is_same_limit, &self.places, || self.places.renewed(plan.concurrency.clone())),
             quotas: keep(is_same_place, &self.quotas, Quotas::default),
             instances: keep(is_same_list, &self.instances, || {

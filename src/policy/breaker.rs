@@ -9,6 +9,8 @@ pub mod machine;
 mod slowness;
 mod suspects;
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,6 +25,7 @@ use crate::chance::Chance;
 use crate::config::plan::BreakerPlan;
 use crate::fault::Fault;
 use crate::names::display_name;
+use crate::patience::Signs;
 use crate::reply::{Body, End};
 use crate::stack::{Next, Outcome, Policy};
 use crate::trail::{Deed, Facts};
@@ -154,12 +157,6 @@ impl Breakers {
         }
     }
 
-    /// Opens the breaker of a model: several calls wait for their first sign of life, and nobody was answered meanwhile.
-    pub fn found_silent(&self, model: Option<&str>) {
-        let now = Instant::now();
-        self.guarded(model, now).change(|machine| machine.trip("silent", now));
-    }
-
     /// What a fault says about the provider's health. A caller's mistake is an answer too; a limit is not an illness.
     fn judge(&self, fault: &Fault, head: &Head, ask: &Ask) -> Option<Ended> {
         match fault {
@@ -250,7 +247,12 @@ impl Policy for Breaker {
             }
         };
         let (head, ask, trail) = (call.head.clone(), call.ask.clone(), call.trail.clone());
-        let reply = match next.call(call).await {
+        let signs = call.signs.clone();
+        let outcome = match &signs {
+            Some(signs) => attentive(next.call(call), signs, || permit.is_silent()).await,
+            None => next.call(call).await,
+        };
+        let reply = match outcome {
             Ok(reply) => reply,
             Err(fault) => {
                 permit.settle(self.breakers.judge(&fault, &head, &ask));
@@ -271,9 +273,27 @@ impl Policy for Breaker {
         Ok(reply.on_end(move |end| match end {
             End::Complete => permit.settle(Some(if is_slow { Ended::Slow } else { Ended::Success })),
             End::Failed(fault) => permit.settle(breakers.judge(fault, &head, &ask)),
+            // Another went on with the same answer while this one was silent.
+            End::Abandoned if signs.is_some_and(|signs| signs.was_left()) => {
+                permit.settle(Some(Ended::Failure { request: None }));
+            }
             End::Abandoned => permit.settle(None),
         }))
     }
+}
+
+/// Waits for an attempt, and tells once when it shows that its provider is silent.
+async fn attentive(attempt: impl Future<Output = Outcome>, signs: &Signs, is_silent: impl Fn()) -> Outcome {
+    signs.renew();
+    let (mut attempt, mut is_told) = (pin!(attempt), false);
+    poll_fn(|cx| {
+        if !is_told && signs.is_ill() {
+            is_told = true;
+            is_silent();
+        }
+        attempt.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// How long the provider took to begin its answer. Waiting for a place is none of it.
@@ -289,6 +309,11 @@ struct Permit {
 }
 
 impl Permit {
+    /// Opens the breaker: several calls wait for their first sign of life, and nobody was answered meanwhile.
+    fn is_silent(&self) {
+        self.guarded.change(|machine| machine.trip("silent", Instant::now()));
+    }
+
     /// Notes that the answer has begun well; what is left can only tell that it ended badly after all.
     fn begin(&mut self) {
         if let Some(pass) = &mut self.pass {

@@ -158,6 +158,7 @@ impl Cache {
             provider: found.entry.provider.clone(),
             model: found.entry.model.clone(),
             target: 0,
+            signs: None,
             degraded: None,
             cache: Some(CacheMark { result, age: found.age, ttl: self.0.plan.ttl }),
             body,

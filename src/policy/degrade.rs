@@ -47,6 +47,7 @@ impl Degrade {
             provider: GATEWAY.into(),
             model: None,
             target: 0,
+            signs: None,
             degraded: Some(Degraded::Canned),
             cache: None,
             body: Body::Answer(Answer { text: canned.to_string(), usage: Some(Usage::default()), ..Answer::default() }),

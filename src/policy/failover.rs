@@ -3,22 +3,28 @@
 //! Whether a fault allows another target, and which, is the fault's own answer. Nothing here knows about streams: a target that
 //! returns has passed the commit point.
 
+mod beside;
+
+use std::future::{Future, poll_fn};
 use std::ops::Range;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use http::StatusCode;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until};
 
+use self::beside::Beside;
 use crate::budget::RetryBudget;
 use crate::call::Call;
 use crate::config::plan::{ModelChoice, TargetPlan};
 use crate::fault::{DEFAULT_RETRY_AFTER, Fault, Retry};
+use crate::patience::{WaitTimes, Watch};
 use crate::reply::Reply;
 use crate::stack::{Next, Outcome, Stack};
 use crate::switch::Switch;
-use crate::time::Phase;
+use crate::time::{Phase, later};
 use crate::trail::{Deed, Reason};
 
 /// The policy.
@@ -35,15 +41,27 @@ pub struct Target {
     pub switch: Switch,
     /// Extra attempts that its provider can stand.
     pub retries: RetryBudget,
+    /// How long its provider's models usually take.
+    pub waits: WaitTimes,
     /// Its policies.
     pub stack: Stack,
 }
 
 /// A target that may be asked, and what its provider will be told.
+#[derive(Clone)]
 struct Choice<'a> {
     number: usize,
     target: &'a Target,
     model: Option<Arc<str>>,
+}
+
+/// What became of attempts that ran beside each other.
+struct Raced {
+    outcome: Outcome,
+    /// The number of the target whose outcome it is.
+    number: usize,
+    /// The last target that was asked.
+    last: usize,
 }
 
 /// What became of an attempt at a target.
@@ -107,53 +125,74 @@ impl Failover {
         }
     }
 
-    async fn ask(&self, choice: &Choice<'_>, call: &Call, reason: Reason) -> Outcome {
-        let instruction = choice.target.plan.instruction.clone();
-        let has_next = self.is_idempotent && self.choose(choice.number + 1, call, None).is_some();
-        let attempt = Call { model: choice.model.clone(), instruction, reason, has_next, ..call.clone() };
-        let reply = choice.target.stack.call(attempt).await?;
-        Ok(Reply { target: choice.number, ..reply })
+    /// Begins to watch an attempt that is about to be made, where another may be made beside it.
+    fn watch(&self, choice: &Choice<'_>, call: &Call) -> Option<Watch> {
+        let model = choice.model.as_deref().or_else(|| call.ask.model());
+        choice.target.waits.watch(model, call).filter(|_| self.is_idempotent)
     }
 
-    /// Asks a target and, when it is silent for so long, another beside it: the first answer wins, and the other attempt is
-    /// given up at once. Returns also the number of the last target that was asked.
-    async fn race(
-        &self,
-        first: Choice<'_>,
-        call: &Call,
-        after: Duration,
-        faults: &mut Vec<Failed>,
-    ) -> (Outcome, usize) {
-        let mut slow = pin!(self.ask(&first, call, call.reason));
-        if let Ok(outcome) = timeout(after, &mut slow).await {
-            return (outcome, first.number);
+    async fn ask(&self, choice: &Choice<'_>, call: &Call, reason: Reason, watch: Option<&Watch>) -> Outcome {
+        let instruction = choice.target.plan.instruction.clone();
+        let signs = watch.map(|watch| watch.signs.clone());
+        let has_next = self.is_idempotent && self.choose(choice.number + 1, call, None).is_some();
+        let model = choice.model.clone();
+        let attempt = Call { model, instruction, reason, has_next, signs: signs.clone(), ..call.clone() };
+        let reply = choice.target.stack.call(attempt).await?;
+        if let Some(watch) = watch {
+            let facts = call.trail.facts();
+            let mut mine = facts.attempts.iter().filter(|attempt| attempt.provider == choice.target.plan.provider.name);
+            mine.rfind(|attempt| attempt.answered.is_some())
+                .and_then(|attempt| attempt.answered)
+                .into_iter()
+                .for_each(|took| watch.answered(took));
         }
-        // Another instance gives the same answer as the one that is silent; where there is none, the next target has to do.
-        let beside = match first.target.plan.provider.urls.len() {
-            1 => self.choose(first.number + 1, call, None),
-            _ => Some(Choice { number: first.number, target: first.target, model: first.model.clone() }),
-        };
-        let Some(second) =
-            beside.filter(|second| call.attempts.any_left() && second.target.retries.withdraw(Instant::now()))
-        else {
-            call.trail.note("hedge", None, Deed::Denied("no other instance or target, or no attempt, is left for it"));
-            return (slow.await, first.number);
-        };
-        let mut fast = pin!(self.ask(&second, call, Reason::Hedge));
-        let (outcome, is_slow) = tokio::select! {
-            biased;
-            outcome = &mut slow => (outcome, true),
-            outcome = &mut fast => (outcome, false),
-        };
-        match outcome {
-            // One of them may still answer, unless the caller's own mistake is the matter.
-            Err(fault) if fault.retry() != Retry::Never => {
-                faults.push(Failed { fault, number: if is_slow { first.number } else { second.number } });
-                (if is_slow { fast.await } else { slow.await }, second.number)
-            }
-            outcome => (outcome, second.number),
-        }
+        Ok(Reply { target: choice.number, signs, ..reply })
     }
+
+    /// Asks a target, and others beside it when it is slower than most, or overdue.
+    async fn race(&self, first: Choice<'_>, call: &Call, reason: Reason, faults: &mut Vec<Failed>) -> Raced {
+        let (number, watch) = (first.number, self.watch(&first, call));
+        let chosen = first.clone();
+        let mut attempt = pin!(self.ask(&chosen, call, reason, watch.as_ref()));
+        let hedge_at = call.hedge_after.filter(|_| faults.is_empty()).map(|after| later(Instant::now(), after));
+        let due_at = || watch.as_ref().map(Watch::overdue_at).into_iter().chain(hedge_at).min();
+        let outcome = match due_at() {
+            None => attempt.await,
+            Some(due) => match unless_due(&mut attempt, due, || due_at().unwrap_or(due)).await {
+                Some(outcome) => outcome,
+                None => {
+                    let attempt = Box::pin(attempt);
+                    return Beside::new(self, call, first, watch.clone(), attempt, hedge_at).run(faults).await;
+                }
+            },
+        };
+        Raced { outcome, number, last: number }
+    }
+}
+
+/// What becomes of an attempt, unless it takes longer than until `due`. Each sign of life may move that.
+async fn unless_due<F: Future<Output = Outcome>>(
+    attempt: &mut Pin<&mut F>,
+    due: Instant,
+    due_at: impl Fn() -> Instant,
+) -> Option<Outcome> {
+    let mut sleep = pin!(sleep_until(due));
+    poll_fn(|cx| {
+        if let Poll::Ready(outcome) = attempt.as_mut().poll(cx) {
+            return Poll::Ready(Some(outcome));
+        }
+        loop {
+            let due = due_at();
+            if sleep.deadline() != due {
+                sleep.as_mut().reset(due);
+            }
+            ready!(sleep.as_mut().poll(cx));
+            if Instant::now() >= due_at() {
+                return Poll::Ready(None);
+            }
+        }
+    })
+    .await
 }
 
 impl Next for Failover {
@@ -176,13 +215,14 @@ impl Next for Failover {
                 return Err(Fault::of_deadline(call.deadline.phase));
             }
             let is_first = faults.is_empty();
-            let (outcome, last) = match call.hedge_after {
-                Some(after) if is_first => self.race(choice, &call, after, &mut faults).await,
-                _ => {
-                    let reason = if is_first { call.reason } else { Reason::Failover };
-                    (self.ask(&choice, &call, reason).await, choice.number)
-                }
-            };
+            // Beside an answer that is silent: an extra attempt, like any that is made beside another.
+            if is_first && call.reason == Reason::Rescue && !choice.target.retries.withdraw(Instant::now()) {
+                let why = Deed::Denied("the provider's retry budget is spent");
+                call.trail.note(NAME, Some(&choice.target.plan.provider.name), why);
+                return Err(Fault::Overloaded);
+            }
+            let reason = if is_first { call.reason } else { Reason::Failover };
+            let Raced { outcome, number, last } = self.race(choice, &call, reason, &mut faults).await;
             let fault = match outcome {
                 Ok(reply) => return Ok(reply),
                 Err(fault) => fault,
@@ -195,7 +235,7 @@ impl Next for Failover {
             if fault.retry() == Retry::Never || (was_asked && !self.is_idempotent) {
                 return Err(fault);
             }
-            faults.push(Failed { fault, number: last });
+            faults.push(Failed { fault, number });
             from = last + 1;
         }
         if faults.is_empty() {

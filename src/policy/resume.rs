@@ -8,9 +8,12 @@
 //! `replay+continue`, a prefix and what another model made of it. From then on no other answer can prove equal, and what
 //! breaks again is only continued. A limit of tokens counts from the continuation on: its provider does not know the rest.
 //!
+//! An answer that is silent for longer than `patience` has it has not broken: the next target is asked beside it, and whichever
+//! goes on first is the answer. Where nobody can go on in its place, it is waited for.
+//!
 //! To ask for the answer again is no extra load on a provider that was not asked before: like a failover, it is a request
 //! there and earns its share of the retry budget. To have an answer continued is an extra attempt, paid from the budget of
-//! the provider that continues it (`policy/retry` sees to both).
+//! the provider that continues it (`policy/retry` sees to both). So is what is asked beside a silent answer (`policy/failover` sees to that).
 
 mod event;
 
@@ -18,14 +21,18 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_util::Stream;
+use tokio::time::Instant;
 
 use self::event::{Changes, Identity};
 use crate::call::{Ask, Call, Endpoint};
 use crate::fault::Fault;
+use crate::patience::Signs;
 use crate::reply::{Body, Event, EventKind, EventStream, Reply};
 use crate::stack::{Next, Outcome, Policy, Stack};
+use crate::time::{Alarm, later};
 use crate::trail::Reason;
 
 /// The policy. It holds the targets' stack itself, because a stream outlives the call that began it.
@@ -38,6 +45,9 @@ pub struct Resume {
 /// The most text that is remembered: what is longer is not resumed. Some 16,000 tokens, within the memory that a stream may
 /// take.
 const MAX_TEXT: usize = 64 * 1024;
+
+/// An answer that goes on after a silence may be silent for as many times as long before somebody else is asked again.
+const USUAL_SILENCES: u32 = 3;
 
 impl Resume {
     /// Resumes at the targets of `again`. `continuing` says of each of them whether it can go on from a partial answer; it is
@@ -61,7 +71,10 @@ impl Policy for Resume {
         call.reason = Reason::Resume;
         call.hedge_after = None;
         let resuming = Resuming {
-            state: State::Live(events),
+            answer: Some(Answering::new(events, reply.provider.clone(), reply.signs.clone())),
+            other: None,
+            is_over: false,
+            asked_from: reply.target + 1,
             call,
             again: self.again.clone(),
             continuing: self.continuing.clone(),
@@ -87,16 +100,50 @@ fn is_text_stream(ask: &Ask) -> bool {
 
 type Asking = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-enum State {
-    /// Events are passed on; once resumed, with the first answer's identity.
-    Live(EventStream),
-    /// A target that is left is asked for the whole answer.
+/// The answer that the caller gets. Once resumed, it is given the first answer's identity.
+struct Answering {
+    events: EventStream,
+    provider: Arc<str>,
+    signs: Option<Signs>,
+    /// The silence after which somebody else is asked beside it; `None`: it is waited for.
+    silent_after: Option<Duration>,
+    waiting_since: Option<Instant>,
+    /// When somebody was asked beside it in vain: the next is asked after as much silence again.
+    asked_in_vain: Option<Instant>,
+    alarm: Alarm,
+}
+
+impl Answering {
+    fn new(events: EventStream, provider: Arc<str>, signs: Option<Signs>) -> Self {
+        let silent_after = signs.as_ref().map(Signs::silent_after);
+        let (waiting_since, asked_in_vain) = (None, None);
+        Self { events, provider, signs, silent_after, waiting_since, asked_in_vain, alarm: Alarm::default() }
+    }
+
+    /// The next event; `None`: somebody else should be asked beside it.
+    fn poll(&mut self, is_alone: bool, cx: &mut Context<'_>) -> Poll<Option<Option<Result<Event, Fault>>>> {
+        if let Poll::Ready(item) = self.events.as_mut().poll_next(cx) {
+            if let (Some(since), Some(after)) = (self.waiting_since.take(), &mut self.silent_after) {
+                // It has shown that its silences are as long as this.
+                *after = (*after).max(since.elapsed().saturating_mul(USUAL_SILENCES));
+            }
+            self.asked_in_vain = None;
+            return Poll::Ready(Some(item));
+        }
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        let Some(after) = self.silent_after.filter(|_| is_alone) else { return Poll::Pending };
+        self.alarm.poll(later(self.asked_in_vain.unwrap_or(since), after), cx).map(|()| None)
+    }
+}
+
+/// Whoever is asked beside a silent answer, or instead of one that broke.
+enum Other {
+    /// It is asked for the whole answer.
     Repeating(Asking),
-    /// A target repeats what the caller already has.
+    /// It repeats what the caller already has.
     CatchingUp(Repeat),
-    /// A target is asked to go on from what the caller has.
+    /// It is asked to go on from what the caller has.
     Continuing(Asking),
-    Over,
 }
 
 /// A repeated answer on its way to where the first one broke.
@@ -104,6 +151,8 @@ struct Repeat {
     events: EventStream,
     so_far: String,
     target: usize,
+    provider: Arc<str>,
+    signs: Option<Signs>,
 }
 
 /// What is known of a continuation that is passed on.
@@ -123,9 +172,14 @@ enum Step {
     Differs,
 }
 
-/// A stream that goes on at another target when it breaks.
+/// A stream that goes on at another target when it breaks, or when it is silent and another is not.
 struct Resuming {
-    state: State,
+    /// `None` once it has broken.
+    answer: Option<Answering>,
+    other: Option<Other>,
+    is_over: bool,
+    /// The first target that may be asked once the answer goes on by itself after a silence.
+    asked_from: usize,
     call: Call,
     again: Stack,
     continuing: Arc<[bool]>,
@@ -180,14 +234,26 @@ impl Resuming {
         self.call.attempts.any_left() && !self.call.deadline.has_passed()
     }
 
-    /// The stream broke: asks another target, if that may help.
+    /// The stream broke: asks another target, if that may help and none is asked already.
     fn broke(&mut self, fault: Fault) -> Result<(), Fault> {
+        self.answer = None;
         if !self.is_resumable || !matches!(fault, Fault::Incomplete { .. }) {
             return Err(self.fault.take().unwrap_or(fault));
         }
         // The first reason is the one that is told in the end.
         self.fault.get_or_insert(fault);
-        self.ask_next()
+        if self.other.is_some() { Ok(()) } else { self.ask_next() }
+    }
+
+    /// The answer is silent: asks the next target beside it, if that may help.
+    fn is_silent(&mut self) {
+        self.asked_from = self.call.from_target;
+        if self.is_resumable && self.may_ask() && self.ask_next().is_ok() {
+            return;
+        }
+        if let Some(answer) = &mut self.answer {
+            answer.silent_after = None;
+        }
     }
 
     /// Asks the next target: for the whole answer, or to go on where no whole answer can be right any more.
@@ -200,7 +266,9 @@ impl Resuming {
             let target = left.find(|target| self.continuing[*target]).ok_or_else(|| self.why())?;
             self.ask_to_continue(target);
         } else {
-            self.state = State::Repeating(self.ask(self.call.clone()));
+            // Beside an answer that may still go on it is an extra request, and has to be paid for as one.
+            let reason = if self.answer.is_some() { Reason::Rescue } else { Reason::Resume };
+            self.other = Some(Other::Repeating(self.ask(Call { reason, ..self.call.clone() })));
         }
         Ok(())
     }
@@ -220,7 +288,7 @@ impl Resuming {
     fn ask_to_continue(&mut self, target: usize) {
         let call = Call { said: Some(self.said.as_str().into()), from_target: target, ..self.call.clone() };
         self.call.from_target = target + 1;
-        self.state = State::Continuing(self.ask(call));
+        self.other = Some(Other::Continuing(self.ask(call)));
     }
 
     fn ask(&self, call: Call) -> Asking {
@@ -229,8 +297,8 @@ impl Resuming {
     }
 
     /// What the caller is told when nobody can help.
-    fn why(&mut self) -> Fault {
-        self.fault.take().unwrap_or(Fault::Incomplete {
+    fn why(&self) -> Fault {
+        self.fault.clone().unwrap_or(Fault::Incomplete {
             provider: Arc::from("several"),
             detail: "another answer differs from the one that broke".into(),
         })
@@ -242,8 +310,9 @@ impl Resuming {
         self.call.from_target = reply.target + 1;
         match reply.body {
             Body::Events(events) => {
-                self.continues(None);
-                self.state = State::CatchingUp(Repeat { events, so_far: String::new(), target: reply.target });
+                let Reply { target, provider, signs, .. } = reply;
+                let so_far = String::new();
+                self.other = Some(Other::CatchingUp(Repeat { events, so_far, target, provider, signs }));
                 Ok(())
             }
             // Nothing that could be compared piece by piece.
@@ -253,14 +322,21 @@ impl Resuming {
 
     /// A target was asked to go on.
     fn continued(&mut self, outcome: Outcome) -> Result<(), Fault> {
-        let Ok(Reply { body: Body::Events(events), .. }) = outcome else { return self.ask_next() };
-        self.continues(Some(Continuation { texts_before: self.texts, has_spoken: false }));
-        self.state = State::Live(events);
+        let Ok(Reply { body: Body::Events(events), provider, signs, .. }) = outcome else { return self.ask_next() };
+        let continuation = Continuation { texts_before: self.texts, has_spoken: false };
+        self.goes_on(Answering::new(events, provider, signs), Some(continuation));
         Ok(())
     }
 
-    /// What comes from now on is a continuation, or a whole answer.
-    fn continues(&mut self, continuation: Option<Continuation>) {
+    /// What comes from now on is a continuation, or a whole answer. One that is still silent is left.
+    fn goes_on(&mut self, answer: Answering, continuation: Option<Continuation>) {
+        if let Some(silent) = self.answer.replace(answer) {
+            if let Some(signs) = &silent.signs {
+                signs.leave();
+            }
+            let detail = "it was silent, and another went on".into();
+            self.fault.get_or_insert(Fault::Incomplete { provider: silent.provider.clone(), detail });
+        }
         let mut facts = self.call.trail.facts();
         facts.texts_before = continuation.as_ref().map_or(0, |it| it.texts_before);
         // What the streams before have counted says nothing about this one.
@@ -299,16 +375,18 @@ impl Resuming {
     fn caught(&mut self, mut repeat: Repeat, item: Option<Result<Event, Fault>>) -> Result<Option<Event>, Fault> {
         let step = match item {
             Some(Ok(event)) => self.catch_up(&mut repeat.so_far, event),
-            Some(Err(fault)) => return self.broke(fault).map(|()| None),
+            // The next one is asked, if it broke as the answer did.
+            Some(Err(fault)) if self.answer.is_none() => return self.broke(fault).map(|()| None),
+            Some(Err(fault)) => return Err(fault),
             None => Step::Differs,
         };
         match step {
             Step::Known => {
-                self.state = State::CatchingUp(repeat);
+                self.other = Some(Other::CatchingUp(repeat));
                 Ok(None)
             }
             Step::CaughtUp(event) => {
-                self.state = State::Live(repeat.events);
+                self.goes_on(Answering::new(repeat.events, repeat.provider, repeat.signs), None);
                 Ok(self.pass(event))
             }
             Step::Differs => {
@@ -319,6 +397,52 @@ impl Resuming {
             }
         }
     }
+
+    /// What came of the answer itself. `Some`: the caller gets it.
+    fn came(&mut self, item: Result<Event, Fault>) -> Result<Option<Event>, Fault> {
+        match item {
+            Ok(event) => {
+                // It goes on by itself: whoever was asked beside it is not needed.
+                if self.other.take().is_some() {
+                    self.call.from_target = self.asked_from;
+                }
+                Ok(self.pass(event))
+            }
+            Err(fault) => self.broke(fault).map(|()| None),
+        }
+    }
+
+    /// What came of whoever is asked beside the answer, or instead of it. `Some`: the caller gets it.
+    fn poll_other(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Fault>> {
+        let moved = match &mut self.other {
+            None => return Poll::Pending,
+            Some(Other::Repeating(asking)) => {
+                let outcome = ready!(asking.as_mut().poll(cx));
+                self.other = None;
+                self.repeats(outcome).map(|()| None)
+            }
+            Some(Other::Continuing(asking)) => {
+                let outcome = ready!(asking.as_mut().poll(cx));
+                self.other = None;
+                self.continued(outcome).map(|()| None)
+            }
+            Some(Other::CatchingUp(repeat)) => {
+                let item = ready!(repeat.events.as_mut().poll_next(cx));
+                match self.other.take() {
+                    Some(Other::CatchingUp(repeat)) => self.caught(repeat, item),
+                    _ => Ok(None),
+                }
+            }
+        };
+        Poll::Ready(match (moved, &mut self.answer) {
+            // Nobody could go on in its place: it is waited for.
+            (Err(_), Some(answer)) => {
+                answer.asked_in_vain = Some(Instant::now());
+                Ok(None)
+            }
+            (moved, _) => moved,
+        })
+    }
 }
 
 impl Stream for Resuming {
@@ -327,34 +451,28 @@ impl Stream for Resuming {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            let moved = match &mut this.state {
-                State::Over => return Poll::Ready(None),
-                State::Live(events) => match ready!(events.as_mut().poll_next(cx)) {
-                    Some(Ok(event)) => Ok(this.pass(event)),
-                    Some(Err(fault)) => this.broke(fault).map(|()| None),
-                    None => return Poll::Ready(None),
-                },
-                State::Repeating(asking) => {
-                    let outcome = ready!(asking.as_mut().poll(cx));
-                    this.repeats(outcome).map(|()| None)
+            if this.is_over {
+                return Poll::Ready(None);
+            }
+            let is_alone = this.other.is_none();
+            let from_answer = this.answer.as_mut().map_or(Poll::Pending, |answer| answer.poll(is_alone, cx));
+            let moved = match from_answer {
+                Poll::Ready(Some(Some(item))) => this.came(item),
+                Poll::Ready(Some(None)) => {
+                    this.is_over = true;
+                    return Poll::Ready(None);
                 }
-                State::Continuing(asking) => {
-                    let outcome = ready!(asking.as_mut().poll(cx));
-                    this.continued(outcome).map(|()| None)
+                Poll::Ready(None) => {
+                    this.is_silent();
+                    Ok(None)
                 }
-                State::CatchingUp(repeat) => {
-                    let item = ready!(repeat.events.as_mut().poll_next(cx));
-                    let State::CatchingUp(repeat) = std::mem::replace(&mut this.state, State::Over) else {
-                        return Poll::Ready(None);
-                    };
-                    this.caught(repeat, item)
-                }
+                Poll::Pending => ready!(this.poll_other(cx)),
             };
             match moved {
                 Ok(None) => {}
                 Ok(Some(event)) => return Poll::Ready(Some(Ok(event))),
                 Err(fault) => {
-                    this.state = State::Over;
+                    (this.is_over, this.answer, this.other) = (true, None, None);
                     return Poll::Ready(Some(Err(fault)));
                 }
             }

@@ -67,8 +67,8 @@ impl Policy for Retry {
         match (&call.said, call.reason) {
             // Going on from a partial answer is an extra attempt. Nobody but resume sees this fault.
             (Some(_), _) if !self.budget.withdraw(Instant::now()) => return Err(Fault::Overloaded),
-            // A hedge is an extra attempt, paid for already: extra attempts must not earn further ones.
-            (Some(_), _) | (None, Reason::Hedge) => {}
+            // What is asked beside another is an extra attempt, paid for already: extra attempts must not earn further ones.
+            (Some(_), _) | (None, Reason::Hedge | Reason::Rescue) => {}
             (None, _) => self.budget.deposit(Instant::now()),
         }
         let mut number = 1;

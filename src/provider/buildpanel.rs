@@ -99,6 +99,7 @@ impl Provider for BuildPanel {
             provider: provider.name.clone(),
             model: None,
             target: 0,
+            signs: None,
             degraded: None,
             cache: None,
             body,

@@ -21,6 +21,7 @@ use crate::config::plan::{Propagation, ProviderPlan};
 use crate::fault::Fault;
 use crate::gather;
 use crate::headers;
+use crate::patience::Signs;
 use crate::reply::{Body, End, Reply, Socket};
 use crate::stack::{self, Next};
 use crate::time::{Deadline, Phase};
@@ -152,6 +153,10 @@ impl Exchange {
             call.trail.facts().provider_request_id = Some(id[..id.floor_char_boundary(128)].into());
         }
         let mut body = Bodies::new(body, Watchdog::new(call.deadline, call.pace.idle));
+        // Of a plain answer the head is a sign of life. Of a stream it is not: it may well come before the model is asked.
+        if let Some(signs) = call.signs.as_ref().filter(|_| !call.ask.wants_stream()) {
+            signs.alive();
+        }
         let result = if !head.status.is_success() {
             Err(self.refusal(head, &mut body).await)
         } else if !is_whole(&call.ask, head.status) {
@@ -206,7 +211,7 @@ impl Exchange {
             return self.broken(format!("status {}, which is not followed", head.status.as_u16()));
         }
         // The status is the message; a body that does not come, or never ends, changes nothing about it.
-        let text = self.collect(body, MAX_ERROR_BODY).await.unwrap_or_default();
+        let text = self.collect(body, MAX_ERROR_BODY, None).await.unwrap_or_default();
         // Who repeats the key speaks of credentials, whatever the status says.
         match self.provider.key.as_ref().is_some_and(|key| memmem::find(&text, key.expose().as_bytes()).is_some()) {
             true => Fault::Credential { provider: self.provider.name.clone() },
@@ -215,7 +220,7 @@ impl Exchange {
     }
 
     async fn whole(&self, call: &Call, head: ResponseHead, body: &mut Bodies) -> stack::Outcome {
-        let bytes = self.collect(body, self.provider.max_reply).await?;
+        let bytes = self.collect(body, self.provider.max_reply, call.signs.as_ref()).await?;
         if matches!(head.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
             return Ok(self.raw(call, &head, Body::Whole(bytes)));
         }
@@ -226,10 +231,13 @@ impl Exchange {
         Ok(reply)
     }
 
-    async fn collect(&self, body: &mut Bodies, limit: usize) -> Result<Bytes, Fault> {
+    async fn collect(&self, body: &mut Bodies, limit: usize, signs: Option<&Signs>) -> Result<Bytes, Fault> {
         let mut whole = Bytes::new();
         while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(|end| self.ended(end))?;
+            if let Some(signs) = signs {
+                signs.begun();
+            }
             if whole.len() + chunk.len() > limit {
                 return Err(self.broken(format!("an answer larger than {limit} bytes")));
             }
@@ -267,7 +275,7 @@ impl Exchange {
     ) -> stack::Outcome {
         let reader = self.dialect.events(call);
         let mut events = Events::new(body, reader, self.provider.name.clone(), call.trail.clone(), note);
-        events.first(first_by).await?;
+        events.first(first_by, call.signs.as_ref()).await?;
         events.answered();
         Ok(self.raw(call, &head, Body::Events(Box::pin(events))))
     }
@@ -279,6 +287,7 @@ impl Exchange {
             provider: self.provider.name.clone(),
             model: call.model().map(Into::into),
             target: 0,
+            signs: None,
             degraded: None,
             cache: None,
             body,

@@ -149,6 +149,7 @@ fn reply(call: &Call, provider: &ProviderPlan, head: &ResponseHead, body: Body) 
         provider: provider.name.clone(),
         model: call.model().map(Into::into),
         target: 0,
+        signs: None,
         degraded: None,
         cache: None,
         body,

@@ -18,6 +18,7 @@ use super::sse::{Decoder, Frame};
 use super::transport::{ResponseBody, SendFault};
 use super::{ByteReader, EventReader, Read, chunks};
 use crate::fault::Fault;
+use crate::patience::Signs;
 use crate::reply::{Event, EventKind};
 use crate::time::{Alarm, Deadline, Phase, later};
 use crate::trail::{AttemptNote, Outcome, Trail};
@@ -213,16 +214,16 @@ impl Events {
 
     /// Waits until the first event that says something is in hand; the comments before it are kept with it, as far as they are few.
     /// Until then an error is a fault like that of any failed attempt.
-    pub(super) async fn first(&mut self, by: Deadline) -> Result<(), Fault> {
+    pub(super) async fn first(&mut self, by: Deadline, signs: Option<&Signs>) -> Result<(), Fault> {
         let call_deadline = self.body.as_mut().map(|body| std::mem::replace(&mut body.watchdog.deadline, by));
-        let result = std::future::poll_fn(|cx| self.poll_first(cx)).await;
+        let result = std::future::poll_fn(|cx| self.poll_first(signs, cx)).await;
         if let (Some(body), Some(deadline)) = (&mut self.body, call_deadline) {
             body.watchdog.deadline = deadline;
         }
         result.inspect_err(|fault| self.note.failed(fault))
     }
 
-    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+    fn poll_first(&mut self, signs: Option<&Signs>, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         loop {
             match ready!(self.poll_frame(cx)) {
                 Step::Event(event) if event.kind == EventKind::Comment => {
@@ -231,6 +232,9 @@ impl Events {
                     if self.early + size <= MAX_EARLY {
                         self.early += size;
                         self.ready.push_back(Event { raw: Bytes::copy_from_slice(&event.raw), ..event });
+                    }
+                    if let Some(signs) = signs {
+                        signs.alive();
                     }
                 }
                 Step::Event(event) => {

@@ -250,6 +250,7 @@ fn step(step: &Step) -> Value {
         Deed::Waited(time) => ("waited", Some(milliseconds(time)), None),
         Deed::Denied(why) => ("denied", None, Some(why)),
         Deed::Skipped(why) => ("skipped", None, Some(why)),
+        Deed::Overdue(silence) => ("overdue", Some(milliseconds(silence)), None),
     };
     json!({
         "atMs": self::milliseconds(step.at),

@@ -504,6 +504,7 @@ impl Visit<'_> {
             deadline,
             pace: Pace::UNLIMITED,
             patience,
+            signs: None,
             from_target: 0,
             said: None,
             reads_text: false,

@@ -186,6 +186,7 @@ impl Case<'_> {
             provider: reply.text("provider").into(),
             model: reply.optional_text("model").map(Into::into),
             target: 0,
+            signs: None,
             degraded: None,
             cache: reply.optional_text("cache").map(mark),
             body,

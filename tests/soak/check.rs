@@ -23,6 +23,8 @@ pub(crate) struct Tally {
     pub(crate) left: usize,
     /// Second attempts beside slow ones.
     pub(crate) hedged: usize,
+    /// Attempts beside overdue ones.
+    pub(crate) rescued: usize,
 }
 
 impl Tally {
@@ -32,6 +34,7 @@ impl Tally {
         self.refused += other.refused;
         self.left += other.left;
         self.hedged += other.hedged;
+        self.rescued += other.rescued;
     }
 }
 
@@ -56,6 +59,7 @@ pub(crate) fn check(script: &Script, played: &Played) -> Verdict {
     budgets(played, &mut verdict.problems);
     afterwards(script, played, &mut verdict.problems);
     verdict.tally.hedged = sum_of(played, |line| line.contains("reason=\"hedge\"")) as usize;
+    verdict.tally.rescued = sum_of(played, |line| line.contains("reason=\"rescue\"")) as usize;
     verdict
 }
 

@@ -150,6 +150,11 @@ fn config(dice: &Dice) -> String {
     add(format!("first_token = \"{}ms\"", dice.between(500, 10_000)));
     add(format!("idle = \"{}ms\"", dice.between(500, 15_000)));
     add(format!("total = \"{}ms\"", dice.between(5_000, 120_000)));
+    add("[patience]".into());
+    add(format!("enabled = {}", dice.is(0.9)));
+    add(format!("first = \"{}ms\"", dice.between(200, 12_000)));
+    add(format!("whole = \"{}ms\"", dice.between(200, 60_000)));
+    add(format!("silence = \"{}ms\"", dice.between(200, 15_000)));
     for route in ["openai-chat", "canvas-chat", "restaurant-chat", "widget-chat"] {
         add(format!("[route.{route}]"));
         add(format!("hedge = \"{}\"", dice.pick(&["off", "off", "p90", "p99"])));

@@ -11,6 +11,7 @@ use url::Url;
 use super::{BalancePlan, BreakerPlan, ConcurrencyPlan, Pattern, Propagation, QuotaPlan, RetryPlan};
 use crate::call::Pace;
 use crate::config::secret::Secret;
+use crate::patience::PatiencePlan;
 
 /// `[provider.NAME]`
 #[derive(Debug, PartialEq)]
@@ -51,6 +52,8 @@ pub struct ProviderPlan {
     pub quota: QuotaPlan,
     /// Which of its instances is asked.
     pub balance: BalancePlan,
+    /// After how much silence another is asked beside it.
+    pub patience: PatiencePlan,
     /// The largest plain answer.
     pub max_reply: usize,
     /// Paths, for BuildPanel.

@@ -18,6 +18,7 @@ impl Watch {
         let line = AccessLine {
             outcome: self.outcome(facts),
             attempts: AttemptList(&facts.attempts).to_string(),
+            bought_twice: facts.attempts.iter().filter(|attempt| attempt.reason.is_beside()).count(),
             guarded: guarded(facts),
             milliseconds: milliseconds(facts.started.elapsed()),
         };
@@ -37,6 +38,7 @@ impl Watch {
                     provider,
                     model = last.and_then(|attempt| attempt.model.as_deref()),
                     attempts = facts.attempts.len(),
+                    bought_twice = (line.bought_twice > 0).then_some(line.bought_twice),
                     tried = (!line.attempts.is_empty()).then_some(line.attempts.as_str()),
                     duration = line.milliseconds,
                     first_token = facts.first_token.map(milliseconds),
@@ -74,6 +76,7 @@ impl Watch {
 struct AccessLine {
     outcome: &'static str,
     attempts: String,
+    bought_twice: usize,
     guarded: String,
     milliseconds: f64,
 }

@@ -54,6 +54,8 @@ pub struct Behaviour {
     pub first_token_ms: u64,
     /// Milliseconds between two events.
     pub gap_ms: u64,
+    /// Milliseconds between two comments of a stream that is silent otherwise; none when 0.
+    pub ping_ms: u64,
     /// How many requests it can work on at once; any number when not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<usize>,
@@ -82,6 +84,7 @@ impl Default for Behaviour {
             latency_p99_ms: None,
             first_token_ms: 0,
             gap_ms: 0,
+            ping_ms: 0,
             capacity: None,
             over_capacity: OverCapacity::Refuse,
             instance: None,

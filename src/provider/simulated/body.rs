@@ -21,10 +21,8 @@ enum Step {
 
 /// The body of an answer under a behaviour. `guard` lives as long as the body.
 pub(super) fn body<G: Send + 'static>(answer: Answer, behaviour: &Behaviour, guard: G) -> ResponseBody {
-    let mut steps = match behaviour.first_token_ms {
-        0 => Vec::new(),
-        wait => vec![Step::Wait(Duration::from_millis(wait))],
-    };
+    let mut steps = Vec::new();
+    wait(&mut steps, behaviour.first_token_ms, if answer.is_stream { behaviour.ping_ms } else { 0 });
     match answer.is_stream {
         true => stream_steps(&mut steps, answer.pieces, behaviour),
         false => plain_steps(&mut steps, answer.pieces, behaviour),
@@ -42,6 +40,17 @@ pub(super) fn body<G: Send + 'static>(answer: Answer, behaviour: &Behaviour, gua
             }
         }
     }))
+}
+
+/// Waits for some milliseconds, with a comment every `ping` of them.
+fn wait(steps: &mut Vec<Step>, mut milliseconds: u64, ping: u64) {
+    while ping > 0 && milliseconds > ping {
+        steps.extend([Step::Wait(Duration::from_millis(ping)), Step::Send(": ping\n\n".into())]);
+        milliseconds -= ping;
+    }
+    if milliseconds > 0 {
+        steps.push(Step::Wait(Duration::from_millis(milliseconds)));
+    }
 }
 
 fn plain_steps(steps: &mut Vec<Step>, pieces: Vec<Piece>, behaviour: &Behaviour) {
@@ -81,8 +90,8 @@ fn stream_steps(steps: &mut Vec<Step>, pieces: Vec<Piece>, behaviour: &Behaviour
         if behaviour.fault == FaultKind::NoDone && matches!(piece, Piece::Done(_)) {
             continue;
         }
-        if behaviour.gap_ms > 0 && index > 0 {
-            steps.push(Step::Wait(Duration::from_millis(behaviour.gap_ms)));
+        if index > 0 {
+            wait(steps, behaviour.gap_ms, behaviour.ping_ms);
         }
         steps.push(Step::Send(piece.bytes().clone()));
     }

@@ -100,6 +100,7 @@ fn step(step: &Step) -> String {
         Deed::Waited(time) => format!("waits {:.1} ms{provider}", milliseconds(time)),
         Deed::Denied(why) => format!("does not try{provider} again: {why}"),
         Deed::Skipped(why) => format!("passes{provider} over: {why}"),
+        Deed::Overdue(silence) => format!("finds{provider} overdue after {:.1} ms of silence", milliseconds(silence)),
     };
     format!("{:<12} {what}", step.policy)
 }

@@ -48,7 +48,7 @@ impl Landed {
             Arrival::Reply(reply) => reply,
             Arrival::Entry(entry) => return (Self::Entry(entry), None),
         };
-        let Reply { status, headers, provider, model, target, degraded, cache: _, body } = reply;
+        let Reply { status, headers, provider, model, target, degraded, cache: _, body, signs: _ } = reply;
         let head = Head { status, headers, provider, model, target, degraded };
         let (shape, events) = match body {
             Body::Answer(answer) => (Shape::Answer(answer), None),
@@ -104,6 +104,6 @@ impl Head {
     /// The reply with a body.
     pub(super) fn reply(self, body: Body) -> Reply {
         let Head { status, headers, provider, model, target, degraded } = self;
-        Reply { status, headers, provider, model, target, degraded, cache: None, body }
+        Reply { status, headers, provider, model, target, signs: None, degraded, cache: None, body }
     }
 }
