@@ -94,6 +94,8 @@ pub struct Head {
     pub is_proven: bool,
     /// True when the caller may use what the operator's account at a provider keeps.
     pub account: bool,
+    /// What makes it a call that is executed once only; `None` where its caller has given it no `Idempotency-Key`.
+    pub once: Option<Once>,
     /// The caller's address: the peer's, or what a trusted proxy says.
     pub address: IpAddr,
     /// True when many callers are known to come from it, and nothing tells which of them this is.
@@ -121,6 +123,15 @@ impl Head {
         self.tenant.hash(&mut hasher);
         hasher.finish()
     }
+}
+
+/// A request that is executed once only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Once {
+    /// The caller's key, as a hash that no other caller's key has, nor the same key on another route.
+    pub key: [u8; 32],
+    /// The request, as a hash: two that differ are not the same, whatever key they have.
+    pub request: [u8; 32],
 }
 
 /// What a caller wants of answers that are kept: the directives of its `Cache-Control` (RFC 9111, 5.2.1) that are heeded.

@@ -430,6 +430,7 @@ impl Fault {
             Fault::Refused { refusal, .. } => {
                 refusal.retry_after.or(is_for_later(refusal.status).then_some(DEFAULT_RETRY_AFTER))
             }
+            Fault::Request(fault) => fault.retry_after(),
             Fault::Locked { retry_in, .. } => Some(*retry_in),
             Fault::Limited(limited) => Some(limited.retry_after),
             Fault::Spent(spent) => Some(spent.retry_after),

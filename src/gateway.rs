@@ -21,6 +21,7 @@ use crate::policy::budget::Budget;
 use crate::policy::cache;
 use crate::policy::cache::cluster::Shared;
 use crate::policy::failover::Target;
+use crate::policy::idempotency::{self, Idempotency};
 use crate::policy::limit::Limit;
 use crate::policy::observe::spans::Tracing;
 use crate::policy::observe::{Observe, Telling};
@@ -145,6 +146,7 @@ impl Gateway {
         let trust = live.trust(&plan.auth, |publisher| world.document(publisher))?;
         let door = Door::new(&plan.auth, plan.default_tenant.clone(), trust);
         let caches = Arc::new(caches(&plan, &live, &observe));
+        let idempotency = plan.idempotency.is_on.then(|| idempotency(&plan, &live));
         let mut routes = Vec::with_capacity(plan.routes.len());
         for route in &plan.routes {
             let make =
@@ -164,7 +166,8 @@ impl Gateway {
                     let (purses, estimates) = (live.purses().clone(), live.limits().estimates.clone());
                     let budget = Budget::of_route(&plan.budgets, route, purses, estimates, plan.prices.clone());
                     let (observe, auth, limit) = doors;
-                    pipeline::route(route, (observe, auth, limit, budget), &live, &caches, targets, variants)
+                    let doors = (observe, auth, limit, idempotency.clone(), budget);
+                    pipeline::route(route, doors, &live, &caches, targets, variants)
                 }
             };
             let dialect = caller::dialect(route.caller);
@@ -306,6 +309,15 @@ const OWN_SECRET: &[u8] = b"tidegate";
 /// What makes the keys of kept answers.
 pub fn cache_keys(plan: &Plan) -> cache::Keys {
     cache::Keys::new(plan.cache.secret.as_ref().map_or(OWN_SECRET, |secret| secret.expose().as_bytes()))
+}
+
+/// What makes calls with a key happen once, here and at all gateways that share a store.
+fn idempotency(plan: &Plan, live: &Live) -> Idempotency {
+    let secret = plan.cache.secret.as_ref().map_or(OWN_SECRET, |secret| secret.expose().as_bytes());
+    let shared = live.cluster().map(|cluster| {
+        Arc::new(idempotency::shared::Shared::new(cluster.redis().clone(), secret, live.tasks().clone()))
+    });
+    Idempotency::new(plan.idempotency, live.executions().clone(), shared)
 }
 
 /// What the caches of all routes have in common.

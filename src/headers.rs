@@ -6,13 +6,8 @@
 use http::{HeaderMap, HeaderName, header};
 
 /// Request headers that may reach a provider of the caller's own dialect, besides the families below.
-const TO_PROVIDER: [HeaderName; 5] = [
-    header::ACCEPT,
-    header::USER_AGENT,
-    HeaderName::from_static("idempotency-key"),
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
-];
+const TO_PROVIDER: [HeaderName; 4] =
+    [header::ACCEPT, header::USER_AGENT, HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
 
 /// The headers that name an account: a caller's must not decide whose account is used, as the gateway's key does that, and
 /// the operator's is none of a caller's business.

@@ -30,6 +30,7 @@ use crate::policy::auth::jwks::{self, KeySet};
 use crate::policy::cache::flight::Flights;
 use crate::policy::cache::memory::Entries;
 use crate::policy::hedge::Paces;
+use crate::policy::idempotency::memory::Memory as Executions;
 use crate::policy::limit::Limits;
 use crate::reports::Reports;
 use crate::spans::Spans;
@@ -66,6 +67,7 @@ pub struct Live {
     /// How fast each route's first attempts answer.
     paces: BTreeMap<Arc<str>, Paces>,
     entries: Entries,
+    executions: Executions,
     switches: Switches,
     guards: Guards,
 }
@@ -159,6 +161,7 @@ impl Live {
             providers,
             paces,
             entries: Entries::new(plan.cache.max_bytes),
+            executions: Executions::new(plan.idempotency.max_bytes),
             switches,
             guards,
         }
@@ -180,15 +183,23 @@ impl Live {
         let providers = plan.providers.iter().map(provider).collect();
         let paces = plan.routes.iter().map(|route| (route.name.clone(), self.paces(&route.name))).collect();
         let entries = self.entries.under(plan.cache.max_bytes);
+        let executions = self.executions.under(plan.idempotency.max_bytes);
         self.stories().bound(plan.explain);
-        Self { common: self.common.clone(), providers, paces, entries, switches, guards }
+        Self { common: self.common.clone(), providers, paces, entries, executions, switches, guards }
     }
 
     /// The same state without that of providers and routes: for who outlives a generation.
     #[must_use]
     pub fn common(&self) -> Self {
-        let (entries, switches, guards) = (self.entries.clone(), Switches::default(), Guards::default());
-        Self { common: self.common.clone(), providers: Vec::new(), paces: BTreeMap::new(), entries, switches, guards }
+        Self {
+            common: self.common.clone(),
+            providers: Vec::new(),
+            paces: BTreeMap::new(),
+            entries: self.entries.clone(),
+            executions: self.executions.clone(),
+            switches: Switches::default(),
+            guards: Guards::default(),
+        }
     }
 
     /// Work that no single caller waits for: answers that several callers share, and what is renewed in the background. The
@@ -259,6 +270,11 @@ impl Live {
     /// The answers that are kept.
     pub fn entries(&self) -> &Entries {
         &self.entries
+    }
+
+    /// What runs, and has ended, under the keys of callers.
+    pub fn executions(&self) -> &Executions {
+        &self.executions
     }
 
     /// The memory in which large requests wait. It is made once, because what is taken cannot be taken back.

@@ -10,6 +10,7 @@ pub mod callers;
 pub mod flags;
 pub mod gen_ai;
 pub mod guards;
+pub mod idempotency;
 pub mod limits;
 pub mod outboxes;
 mod process;
@@ -38,6 +39,7 @@ use self::callers::CallerMetrics;
 use self::flags::FlagMetrics;
 use self::gen_ai::GenAiMetrics;
 use self::guards::GuardMetrics;
+use self::idempotency::IdempotencyMetrics;
 use self::limits::LimitMetrics;
 use self::outboxes::{OutboxMetrics, TraceLabel};
 use self::process::ProcessMetrics;
@@ -191,6 +193,8 @@ pub struct Metrics {
     pub auth: AuthMetrics,
     /// Those of guards.
     pub guards: GuardMetrics,
+    /// Those of idempotency keys.
+    pub idempotency: IdempotencyMetrics,
     /// What flags and variants do.
     pub flags: FlagMetrics,
     /// Of what is sent to collectors.
@@ -276,6 +280,7 @@ impl Metrics {
             tunnels: TunnelMetrics::default(),
             auth: AuthMetrics::default(),
             guards: GuardMetrics::default(),
+            idempotency: IdempotencyMetrics::default(),
             flags: FlagMetrics::new(seconds),
             outboxes: OutboxMetrics::default(),
             callers: CallerMetrics::default(),
@@ -354,6 +359,7 @@ impl Metrics {
         metrics.tunnels.register(&mut registry);
         metrics.auth.register(&mut registry);
         metrics.guards.register(&mut registry);
+        metrics.idempotency.register(&mut registry);
         metrics.flags.register(&mut registry);
         metrics.outboxes.register(&mut registry);
         metrics.callers.register(&mut registry);
@@ -409,6 +415,7 @@ impl Metrics {
         self.tunnels.fill();
         self.auth.fill();
         self.guards.fill();
+        self.idempotency.fill();
         self.outboxes.fill();
         self.flags.fill();
         self.callers.fill();

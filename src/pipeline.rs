@@ -23,6 +23,7 @@ use crate::policy::degrade::Degrade;
 use crate::policy::failover::{Failover, Target};
 use crate::policy::guard::Guard;
 use crate::policy::hedge::{Hedge, Paces};
+use crate::policy::idempotency::Idempotency;
 use crate::policy::limit::Limit;
 use crate::policy::observe::Observe;
 use crate::policy::quota::Quota;
@@ -37,7 +38,7 @@ use crate::stack::{Policy, Stack, policy};
 /// What every call of a route passes. `variants` are the targets of each of its variants.
 pub fn route(
     plan: &RoutePlan,
-    (observe, auth, limit, budget): (Observe, Auth, Limit, Budget),
+    (observe, auth, limit, idempotency, budget): (Observe, Auth, Limit, Option<Idempotency>, Budget),
     live: &Live,
     caches: &Arc<cache::Common>,
     targets: Vec<Target>,
@@ -65,6 +66,9 @@ pub fn route(
         .layer(policy(auth))
         // Outside whatever answers without a provider: that is a request too. Who is refused starts no clock.
         .layer(policy((!limit.is_empty()).then_some(limit)))
+        // Inside limit: a repetition is a request too. Outside the budget: what was paid for is given again, and not paid for
+        // again, however little is left. Outside the cache: an execution is this caller's own.
+        .layer(policy(idempotency))
         // Inside limit: who asks too often is told so first. Outside the cache: a spent budget gets no kept answers either.
         .layer(policy((!budget.is_empty()).then_some(budget)))
         // Around failover: all targets together have this long.

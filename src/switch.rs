@@ -214,6 +214,7 @@ mod tests {
             credential: None,
             wishes: Wishes::default(),
             is_proven: false,
+            once: None,
             address: IpAddr::V4(Ipv4Addr::from(address)),
             is_address_shared: false,
             method: Method::POST,

@@ -140,6 +140,8 @@ pub struct Facts {
     pub tunnel: Option<TunnelFact>,
     /// What came of finding out who calls; `None` where nobody was asked.
     pub auth: Option<AuthFact>,
+    /// What came of the call's idempotency key: `executed`, `replayed`, `running` or `reused`; `None` where it has none.
+    pub idempotency: Option<&'static str>,
     /// What guards found.
     pub guarded: Vec<GuardFact>,
     /// The budgets that refused the call.
@@ -204,6 +206,7 @@ impl Facts {
             limits: Vec::new(),
             tunnel: None,
             auth: None,
+            idempotency: None,
             guarded: Vec::new(),
             budgets_spent: Vec::new(),
             fault: None,

@@ -22,6 +22,8 @@ mod clocks;
 mod failures;
 #[path = "cluster/flags.rs"]
 mod flags;
+#[path = "cluster/once.rs"]
+mod once;
 #[path = "cluster/poison.rs"]
 mod poison;
 #[path = "cluster/shapes.rs"]

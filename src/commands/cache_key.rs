@@ -148,6 +148,7 @@ fn head(plan: &Plan, route: &RoutePlan, wanted: &Wanted) -> Head {
         credential: None,
         wishes: Wishes::default(),
         is_proven: false,
+        once: None,
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         is_address_shared: false,
         method: http::Method::POST,

@@ -17,8 +17,8 @@ use super::record::Known;
 use super::remarks;
 use super::routes::Context;
 use super::{
-    auth, caching, costs, edge, explaining, flags, guards, labels, limits, providers, routes, sentry, tracing, tunnels,
-    value, variants,
+    auth, caching, costs, edge, explaining, flags, guards, idempotency, labels, limits, providers, routes, sentry,
+    tracing, tunnels, value, variants,
 };
 use crate::flags::switches::Subject;
 
@@ -165,6 +165,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     auth::check_doors(&auth, environment, &server, &routes, &production, report, &mut warnings);
     let limits = limits::read(&mut root, variables, environment, report);
     let explain = explaining::read(&mut root);
+    let idempotency = idempotency::read(&mut root);
     let guarded = providers.plans.iter().map(|provider| Subject::Provider.key(&provider.name));
     let guarded: Vec<Arc<str>> = guarded.chain(variants.iter().map(|it| Subject::Variant.key(it.name()))).collect();
     let flags = flags::read(&mut root, &guarded, report);
@@ -190,6 +191,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         longest_comeback,
         cache: caching.plan,
         explain,
+        idempotency,
         limits,
         prices,
         flags,

@@ -14,6 +14,7 @@ pub mod fixed;
 mod flags;
 mod general;
 pub mod guards;
+mod idempotency;
 pub mod input;
 pub mod labels;
 pub mod leaving;

@@ -17,6 +17,7 @@ use super::effective::Effective;
 pub use super::explaining::ExplainPlan;
 pub use super::flags::{FlagGuardPlan, FlagsPlan};
 pub use super::guards::{GuardAction, GuardPlan};
+pub use super::idempotency::IdempotencyPlan;
 pub use super::input::InputPlan;
 pub use super::labels::MetricsPlan;
 use super::leaving::LeavingPlan;
@@ -77,6 +78,8 @@ pub struct Plan {
     pub cache: CachePlan,
     /// What is remembered of calls that are over.
     pub explain: ExplainPlan,
+    /// Keys under which calls are executed once.
+    pub idempotency: IdempotencyPlan,
     /// What tokens cost.
     pub prices: Prices,
     /// Where flags outlive a restart.

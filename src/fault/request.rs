@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 
@@ -50,6 +51,10 @@ pub enum RequestFault {
     },
     /// It is a WebSocket and was not asked for as one (426).
     Upgrade,
+    /// The same request is being executed under its idempotency key (409).
+    StillRunning,
+    /// Its idempotency key was used for another request (422).
+    KeyReused,
     /// It came in the clear, and must not (403).
     Insecure,
     /// Another website's page may have made a browser send it (403).
@@ -76,6 +81,8 @@ impl RequestFault {
             RequestFault::Slow => StatusCode::REQUEST_TIMEOUT,
             RequestFault::TooManyHeaders { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             RequestFault::Upgrade => StatusCode::UPGRADE_REQUIRED,
+            RequestFault::StillRunning => StatusCode::CONFLICT,
+            RequestFault::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             RequestFault::CrossSite { .. } | RequestFault::Insecure => StatusCode::FORBIDDEN,
         }
     }
@@ -89,10 +96,17 @@ impl RequestFault {
             RequestFault::MediaType { .. } => "unsupported_media_type",
             RequestFault::Slow => "request_timeout",
             RequestFault::Upgrade => "upgrade_required",
+            RequestFault::StillRunning => "idempotency_key_in_use",
+            RequestFault::KeyReused => "idempotency_key_reused",
             RequestFault::CrossSite { .. } => "cross_site_request",
             RequestFault::Insecure => "https_required",
             RequestFault::TooManyHeaders { .. } => "too_many_headers",
         }
+    }
+
+    /// How long the caller should wait before it tries again. `None`: trying again does not help.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        matches!(self, RequestFault::StillRunning).then_some(Duration::from_secs(1))
     }
 
     /// The field that is wrong, if the fault is about one.
@@ -117,6 +131,12 @@ impl RequestFault {
             RequestFault::Slow => "The request body did not arrive in time.".into(),
             RequestFault::TooManyHeaders { limit } => format!("The request has more than {limit} headers.").into(),
             RequestFault::Upgrade => "This is a WebSocket: ask for it with `Upgrade: websocket`, version 13.".into(),
+            RequestFault::StillRunning => {
+                "A request with this Idempotency-Key is still running. Repeat it later to get its answer.".into()
+            }
+            RequestFault::KeyReused => {
+                "This Idempotency-Key was used for another request. Use a new key for a new request.".into()
+            }
             RequestFault::Insecure => "This service is reached by HTTPS only.".into(),
             RequestFault::CrossSite { what } => format!("The request is refused because {what}.").into(),
         }

@@ -228,6 +228,7 @@ mod tests {
             wishes: Wishes::default(),
             is_proven,
             account: false,
+            once: None,
             address: IpAddr::from([192, 0, 2, 1]),
             is_address_shared,
             method: Method::GET,

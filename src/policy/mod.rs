@@ -11,6 +11,7 @@ pub mod degrade;
 pub mod failover;
 pub mod guard;
 pub mod hedge;
+pub mod idempotency;
 pub mod limit;
 pub mod observe;
 pub mod quota;

@@ -110,23 +110,23 @@ impl Provider for OpenAi {
     }
 }
 
-/// The key under which a provider that knows such keys does the work once, however often it is asked: the caller's own, or
-/// one made of the call and the target, so that a retry repeats it and a request with another body never does.
+/// The key under which a provider that knows such keys does the work once, however often it is asked: made of the caller's
+/// own, or else of the call, and of the target, so that a retry repeats it and a request with another body never does.
 ///
-/// A hedge is meant to be done a second time, and going on from a partial answer is another request: these have keys of
-/// their own. Request ids alone would not do: a caller may give
-/// several calls the same one.
+/// A caller's key never goes out as it is: another tenant's may be the same, and all use one account there. A hedge is meant
+/// to be done a second time, and going on from a partial answer is another request: these have keys of their own. Request ids
+/// alone would not do: a caller may give several calls the same one.
 fn idempotency_key(call: &Call, provider: &ProviderPlan) -> Option<HeaderValue> {
     let is_hedge = call.reason == Reason::Hedge;
-    let is_as_asked = !is_hedge && call.said.is_none();
-    if let Some(own) = call.head.headers.get(&IDEMPOTENCY_KEY).filter(|_| is_as_asked) {
-        return Some(own.clone());
-    }
     let received = call.head.received.as_nanosecond().to_le_bytes();
+    let (key, received) = match &call.head.once {
+        Some(once) => (&once.key[..], &[][..]),
+        None => (call.head.id.as_bytes(), &received[..]),
+    };
     let mut hasher = blake3::Hasher::new();
     let parts: [&[u8]; 7] = [
-        call.head.id.as_bytes(),
-        &received,
+        key,
+        received,
         provider.name.as_bytes(),
         call.model().unwrap_or_default().as_bytes(),
         call.instruction.as_deref().unwrap_or_default().as_bytes(),

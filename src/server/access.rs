@@ -114,7 +114,7 @@ fn is_proxied(parts: &Parts) -> bool {
 fn is_own_host(parts: &Parts, names: &[Box<str>]) -> bool {
     let Some(asked) = asked_host(parts) else { return true };
     let Ok(asked) = asked.parse::<Authority>() else { return false };
-    let name = asked.host();
+    let name = asked.host().trim_end_matches('.');
     let number = name.trim_start_matches('[').trim_end_matches(']');
     let is_loopback = name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost");
     let is_plain = !asked.as_str().contains('@');

@@ -23,11 +23,11 @@ use super::intake::{self, Intake};
 use super::marks::{self, Served};
 use super::tunnel::{self, Tunnel, handshake};
 use super::{
-    access, admin, authority, compress, control, cors, credentials, csrf, explain, flags, health, input, limits,
-    log_level, page, patience, purge, security, target, usage, wishes,
+    access, admin, authority, compress, control, cors, credentials, csrf, explain, flags, health, idempotency, input,
+    limits, log_level, page, patience, purge, security, target, usage, wishes,
 };
 use crate::budget::Attempts;
-use crate::call::{Ask, Call, Head, Pace, Principal, Wishes};
+use crate::call::{Ask, Call, Head, Once, Pace, Principal, Wishes};
 use crate::caller::{About, Answered, AnsweredBody, Comeback, Incoming, unspellable};
 use crate::config::plan::{CallKind, TunnelPlan};
 use crate::fault::{DEFAULT_RETRY_AFTER, Fault, RequestFault, is_for_later};
@@ -36,6 +36,7 @@ use crate::headers;
 use crate::names::is_plain_id;
 use crate::networks;
 use crate::policy::auth::{Auth, Shown, Visitor};
+use crate::policy::idempotency::was_replayed;
 use crate::policy::observe::{OPERATOR, Watch};
 use crate::reply::{self, Reply};
 use crate::stack::Next;
@@ -43,6 +44,7 @@ use crate::trail::{Account, Reason};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TIDEGATE_REQUEST_ID: HeaderName = HeaderName::from_static("x-tidegate-request-id");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const DEGRADED: HeaderName = HeaderName::from_static("x-tidegate-degraded");
 
 /// The tier of callers that name no user.
@@ -317,8 +319,8 @@ impl Visit<'_> {
             return self.fail(route, None, None, &fault, watch);
         }
         // Before the body: what an unknown caller sends is not worth waiting for, nor what nobody will answer.
-        let head = match self.head(route, watch).await.and_then(|head| is_open(route, head)) {
-            Ok(head) => Arc::new(head),
+        let mut head = match self.head(route, watch).await.and_then(|head| is_open(route, head)) {
+            Ok(head) => head,
             Err(fault) => {
                 intake::refuse(&self.parts.headers, body, Instant::now() + self.gateway.plan.server.body_timeout).await;
                 return self.fail(route, None, None, &fault, watch);
@@ -326,7 +328,7 @@ impl Visit<'_> {
         };
         watch.on_behalf_of(&head.tenant);
         if let Some(plan) = &route.plan.tunnel {
-            return self.converse(route, plan, head, watch).await;
+            return self.converse(route, plan, Arc::new(head), watch).await;
         }
         if route.plan.call.is_local() {
             if let Err(fault) = route.limit.admit(&head, &watch.trail).await {
@@ -339,10 +341,11 @@ impl Visit<'_> {
                 .local(&about, &snapshot)
                 .unwrap_or_else(|fault| self.fail(route, Some(&head), None, &fault, watch));
         }
-        let ask = match self.decode(route, body, watch).await {
+        let ask = match self.decode(route, body, &mut head, watch).await {
             Ok(ask) => Arc::new(ask),
             Err(fault) => return self.fail(route, Some(&head), None, &fault, watch),
         };
+        let head = Arc::new(head);
         match self.call(route, &head, &ask, watch).await {
             Ok(answered) => answered,
             Err(fault) => self.fail(route, Some(&head), Some(&ask), &fault, watch),
@@ -464,7 +467,7 @@ impl Visit<'_> {
         Intake { headers: &self.parts.headers, limit, within: OPERATORS_BODY, rate: 0, room: None }
     }
 
-    async fn decode<B>(&self, route: &Route, body: B, watch: &Watch) -> Result<Ask, Fault>
+    async fn decode<B>(&self, route: &Route, body: B, head: &mut Head, watch: &Watch) -> Result<Ask, Fault>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -479,6 +482,9 @@ impl Visit<'_> {
         };
         let body = intake.read(body).await?;
         watch.trail.facts().bytes_in = body.len() as u64;
+        if let Some(once) = &mut head.once {
+            once.request = idempotency::fingerprint(self.parts, &body).await;
+        }
         let path_and_query = self.parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let ask = route.dialect.decode(&Incoming {
             route: &route.plan,
@@ -534,6 +540,9 @@ impl Visit<'_> {
         self.mark(route, ask, &served, watch, &mut answered);
         if let Some(degraded) = degraded {
             answered.headers.insert(DEGRADED, HeaderValue::from_static(degraded.as_str()));
+        }
+        if was_replayed(&watch.trail) {
+            answered.headers.insert(REPLAYED, HeaderValue::from_static("true"));
         }
         if let Some(mark) = cache {
             wishes::tell(&mut answered.headers, mark, degraded);
@@ -598,6 +607,7 @@ impl Visit<'_> {
             credential: None,
             wishes: Wishes::default(),
             is_proven: false,
+            once: None,
             address: self.address(),
             is_address_shared: self.is_address_shared(),
             headers: HeaderMap::new(),
@@ -612,7 +622,19 @@ impl Visit<'_> {
         let principal = route.auth.admit(self.visitor(shown), &watch.trail).await?;
         let is_asked = !route.plan.auth.methods.is_empty();
         let is_known = principal.user.is_some() || principal.api_key.is_some();
-        let credential = route.plan.cache.is_some().then(|| self.credential(&principal, is_asked));
+        let key = idempotency::shown(&self.parts.method, headers)?;
+        let needs_credential = route.plan.cache.is_some() || key.is_some();
+        let credential = needs_credential.then(|| self.credential(&principal, is_asked)).flatten();
+        let once = key.map(|key| {
+            let owner = idempotency::Owner {
+                route: &route.plan.name,
+                tenant: (&principal.tenant, principal.is_tenant_named),
+                user: principal.user.as_deref(),
+                credential,
+                address: credential.is_none().then(|| self.address()),
+            };
+            Once { key: idempotency::scoped(key, &owner), request: [0; 32] }
+        });
         Ok(Head {
             id: self.id.clone(),
             route: route.plan.name.clone(),
@@ -624,9 +646,10 @@ impl Visit<'_> {
             api_key: principal.api_key.or_else(|| credentials::unchecked_key(headers).filter(|_| !is_asked)),
             account: principal.account,
             method: self.parts.method.clone(),
-            credential: credential.flatten(),
+            credential,
             wishes: wishes::read(headers),
             is_proven: is_asked,
+            once,
             address: self.address(),
             is_address_shared: self.is_address_shared(),
             headers: headers::to_provider(headers),

@@ -21,6 +21,7 @@ mod flags;
 pub mod framing;
 mod heads;
 pub mod health;
+mod idempotency;
 pub mod ingress;
 mod input;
 mod intake;

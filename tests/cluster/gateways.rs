@@ -83,7 +83,7 @@ impl Member {
 
     fn with(store: &[(&str, &str)], providers: &Providers, settings: &str, hours_ahead: i64) -> Self {
         let variables = [
-            ("ADMIN_TOKEN", "the-admins-own-token"),
+            ("ADMIN_TOKEN", "admin-token-of-the-tests"),
             ("OPENAI_API_KEY", "sk-openai"),
             ("TOGETHER_API_KEY", "sk-together"),
             ("LLM_CACHE_ENABLED", "true"),
@@ -136,7 +136,7 @@ impl Member {
     /// Purges, as an operator.
     pub(crate) async fn purge(&self, what: Value) -> Value {
         let request = Request::post("/cache/purge")
-            .header("authorization", "Bearer the-admins-own-token")
+            .header("authorization", "Bearer admin-token-of-the-tests")
             .body(Full::new(Bytes::from(what.to_string())))
             .unwrap();
         let response = ingress::operate(&self.gateway, Ipv4Addr::LOCALHOST.into(), request).await;

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout_at};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::entry::{Entry, VERSION};
@@ -22,13 +21,13 @@ use super::key::{EntryKey, Keys};
 use super::memory::{Entries, Purge};
 use crate::store::redis::Redis;
 use crate::store::redis::board::{ALL, Board};
+pub use crate::store::redis::leases::Lease;
 use crate::store::redis::leases::Leases;
 use crate::store::redis::shelf::RedisShelf;
 use crate::store::{Shelf, StoreFault};
 
-/// How long a lease lives without its holder, and how often that says that it is still there.
+/// How long a lease lives without its holder.
 const LEASE: Duration = Duration::from_secs(2);
-const BEAT: Duration = Duration::from_millis(600);
 
 /// The pauses between two looks for another gateway's answer: the first, and the longest.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -44,7 +43,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub struct Cluster {
     redis: Arc<Redis>,
     shelf: RedisShelf,
-    leases: Leases,
+    leases: Arc<Leases>,
     board: Board,
     unsaid: Mutex<BTreeMap<String, Instant>>,
     counts: Counts,
@@ -79,7 +78,7 @@ impl Cluster {
     pub fn new(redis: Arc<Redis>) -> Self {
         Self {
             shelf: RedisShelf::new(redis.clone(), "cache"),
-            leases: Leases::new(redis.clone(), "cache-lease"),
+            leases: Arc::new(Leases::new(redis.clone(), "cache-lease")),
             board: Board::new(redis.clone(), "cache"),
             unsaid: Mutex::default(),
             counts: Counts::default(),
@@ -305,39 +304,12 @@ impl Shared {
                 return Ok(Fetched::Entry(entry));
             }
         }
-        let lease = Lease::hold(self.cluster.clone(), name.clone(), token, &self.tasks);
+        let lease = self.cluster.leases.hold(name.clone(), token, LEASE, &self.tasks);
         // Between the look and the lease another may have come to its end.
         match self.look(&name, key, is_good).await? {
             Some(entry) => Ok(Fetched::Entry(entry)),
             None => Ok(Fetched::Missing(Some(lease))),
         }
-    }
-}
-
-/// The right to ask for all gateways, until it is dropped.
-pub struct Lease {
-    is_over: CancellationToken,
-}
-
-impl Lease {
-    fn hold(cluster: Arc<Cluster>, name: String, token: String, tasks: &TaskTracker) -> Self {
-        let is_over = CancellationToken::new();
-        let over = is_over.clone();
-        tasks.spawn(async move {
-            while over.run_until_cancelled(sleep(BEAT)).await.is_some() {
-                if !cluster.leases.renew(&name, &token, LEASE).await.unwrap_or(false) {
-                    return;
-                }
-            }
-            let _ = cluster.leases.release(&name, &token).await;
-        });
-        Self { is_over }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.is_over.cancel();
     }
 }
 

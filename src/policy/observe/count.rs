@@ -13,6 +13,7 @@ use crate::metrics::callers::{ChatLabels, TenantLabels, TenantTokenLabels};
 use crate::metrics::flags::VariantCall;
 use crate::metrics::gen_ai::{self, Operation};
 use crate::metrics::guards::GuardLabels;
+use crate::metrics::idempotency::KeyLabels;
 use crate::metrics::limits::{BudgetLabels, CheckLabels, DecisionLabels};
 use crate::metrics::outboxes::TraceLabel;
 use crate::metrics::{
@@ -58,6 +59,10 @@ impl Watch {
         for GuardFact { guard, kind, direction, action, count } in facts.guarded.iter().cloned() {
             let labels = GuardLabels { guard, kind, direction: direction.as_str(), action };
             metrics.guards.matches.get_or_create(&labels).inc_by(count);
+        }
+        if let Some(result) = facts.idempotency {
+            let labels = KeyLabels { route: self.route.clone(), result };
+            metrics.idempotency.keys.get_or_create(&labels).inc();
         }
         for budget in &facts.budgets_spent {
             metrics.limits.budgets_refused.get_or_create(&BudgetLabels { budget: budget.clone() }).inc();

@@ -63,6 +63,7 @@ impl Watch {
                     limited_by = rule_that(facts, Decision::Refused),
                     budget = facts.budgets_spent.first().map(|budget| &**budget),
                     shadow_limited_by = rule_that(facts, Decision::ShadowRefused),
+                    idempotency = facts.idempotency,
                     guarded = (!line.guarded.is_empty()).then_some(line.guarded.as_str()),
                     detail = facts.fault_detail.as_deref(),
                     "request"

@@ -6,8 +6,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
 use super::super::StoreFault;
 use super::{Redis, Script};
+
+/// After this part of a lease's time its holder says that it is still there.
+const BEAT: f64 = 0.3;
+
+/// A lease that is held, until it is dropped.
+pub struct Lease {
+    is_over: CancellationToken,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.is_over.cancel();
+    }
+}
 
 /// The leases of one group.
 pub struct Leases {
@@ -47,6 +65,26 @@ impl Leases {
     /// Ends a lease before its time.
     pub async fn release(&self, name: &str, token: &str) -> Result<(), StoreFault> {
         self.redis.run_script::<u64>(&self.release, &[self.name(name)], &[token.to_owned()]).await.map(drop)
+    }
+
+    /// Who has a lease: its token.
+    pub async fn holder(&self, name: &str) -> Result<Option<String>, StoreFault> {
+        self.redis.ask(redis::cmd("GET").arg(self.name(name))).await
+    }
+
+    /// Has a lease that was taken go on until what is returned is dropped: it is renewed before `time` has passed.
+    pub fn hold(self: &Arc<Self>, name: String, token: String, time: Duration, tasks: &TaskTracker) -> Lease {
+        let is_over = CancellationToken::new();
+        let (leases, over) = (self.clone(), is_over.clone());
+        tasks.spawn(async move {
+            while over.run_until_cancelled(sleep(time.mul_f64(BEAT))).await.is_some() {
+                if !leases.renew(&name, &token, time).await.unwrap_or(false) {
+                    return;
+                }
+            }
+            let _ = leases.release(&name, &token).await;
+        });
+        Lease { is_over }
     }
 
     /// Unlike those of a limit, these keys are spread over a Cluster: each is used alone.

@@ -1,0 +1,266 @@
+//! A record as it is written: what can be said in JSON, and after it the bytes of its pieces.
+//!
+//! It does not know who reads it; who does must expect any bytes.
+
+use std::mem::size_of;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{Head, Kept, KeptBody, Record};
+use crate::fault::Refusal;
+use crate::reply::{Answer, Degraded, Event, EventKind, Transcript, Usage};
+
+/// A record as it is written: what can be said in JSON, and after it the bytes of its pieces.
+#[derive(Default, Deserialize, Serialize)]
+pub(super) struct Written {
+    request: [u8; 32],
+    form: Form,
+    status: u16,
+    headers: Vec<(String, String)>,
+    provider: String,
+    model: Option<String>,
+    is_cheaper: bool,
+    message: String,
+    code: Option<String>,
+    is_openai: bool,
+    /// The length of each piece, and what an event means.
+    pieces: Vec<(usize, Kind)>,
+    #[serde(skip)]
+    body: Vec<Bytes>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, Serialize)]
+enum Form {
+    #[default]
+    Failed,
+    Refusal,
+    Answer,
+    Transcript,
+    Whole,
+    Bytes,
+    Events,
+}
+
+/// What an event means.
+#[derive(Default, Deserialize, Serialize)]
+enum Kind {
+    Comment,
+    #[default]
+    Piece,
+    Text(String),
+    Other,
+    Done,
+}
+
+/// An answer in the house's own words.
+#[derive(Deserialize, Serialize)]
+struct Said {
+    text: String,
+    finish: Option<String>,
+    usage: Option<(u64, u64, u64)>,
+    suggestions: Option<Box<RawValue>>,
+    order: Option<Box<RawValue>>,
+    response: Option<String>,
+    audio_url: Option<String>,
+    /// As bits: what is read must be what was written.
+    duration: Option<u64>,
+}
+
+impl Written {
+    pub(super) fn of(record: &Record) -> Self {
+        let mut written = Self { request: record.request, ..Self::default() };
+        match &record.kept {
+            None => {}
+            Some(Kept::Refusal(provider, refusal)) => {
+                written.form = Form::Refusal;
+                written.provider = provider.to_string();
+                written.head(refusal.status, &refusal.headers);
+                written.message.clone_from(&refusal.message);
+                written.code = refusal.code.as_deref().map(str::to_owned);
+                written.is_openai = refusal.is_openai;
+                written.piece(refusal.body.clone(), Kind::Piece);
+            }
+            Some(Kept::Reply(head, body)) => {
+                written.provider = head.provider.to_string();
+                written.model = head.model.as_deref().map(str::to_owned);
+                written.is_cheaper = head.degraded == Some(Degraded::Cheaper);
+                written.head(head.status, &head.headers);
+                written.form = written.take(body);
+            }
+        }
+        written
+    }
+
+    fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
+        self.status = status.as_u16();
+        let text =
+            |(name, value): (&HeaderName, &HeaderValue)| Some((name.to_string(), value.to_str().ok()?.to_owned()));
+        self.headers = headers.iter().filter_map(text).collect();
+    }
+
+    fn piece(&mut self, bytes: Bytes, kind: Kind) {
+        self.pieces.push((bytes.len(), kind));
+        self.body.push(bytes);
+    }
+
+    fn take(&mut self, body: &KeptBody) -> Form {
+        let json = |said: &Said| Bytes::from(serde_json::to_vec(said).unwrap_or_default());
+        match body {
+            KeptBody::Answer(answer) => {
+                self.piece(json(&Said::of_answer(answer)), Kind::Piece);
+                Form::Answer
+            }
+            KeptBody::Transcript(transcript) => {
+                self.piece(json(&Said::of_transcript(transcript)), Kind::Piece);
+                Form::Transcript
+            }
+            KeptBody::Whole(bytes) => {
+                self.piece(bytes.clone(), Kind::Piece);
+                Form::Whole
+            }
+            KeptBody::Bytes(bytes) => {
+                self.piece(bytes.clone(), Kind::Piece);
+                Form::Bytes
+            }
+            KeptBody::Events(events) => {
+                for Event { raw, kind } in events.iter() {
+                    let kind = match kind {
+                        EventKind::Comment => Kind::Comment,
+                        EventKind::Piece => Kind::Piece,
+                        EventKind::Text(text) => Kind::Text(text.to_string()),
+                        EventKind::Other => Kind::Other,
+                        EventKind::Done => Kind::Done,
+                    };
+                    self.piece(raw.clone(), kind);
+                }
+                Form::Events
+            }
+        }
+    }
+
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let head = serde_json::to_vec(self).unwrap_or_default();
+        let length = u64::try_from(head.len()).unwrap_or(u64::MAX).to_le_bytes();
+        [&length[..], &head, &self.body.concat()].concat()
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Option<Record> {
+        let (length, rest) = bytes.split_at_checked(size_of::<u64>())?;
+        let length = usize::try_from(u64::from_le_bytes(length.try_into().ok()?)).ok()?;
+        let (head, mut body) = rest.split_at_checked(length)?;
+        let mut written: Self = serde_json::from_slice(head).ok()?;
+        for (length, _) in &written.pieces {
+            let (piece, rest) = body.split_at_checked(*length)?;
+            written.body.push(Bytes::copy_from_slice(piece));
+            body = rest;
+        }
+        body.is_empty().then(|| written.record()).flatten()
+    }
+
+    fn record(mut self) -> Option<Record> {
+        let request = self.request;
+        if self.form == Form::Failed {
+            return Some(Record { request, kept: None });
+        }
+        let status = StatusCode::from_u16(self.status).ok()?;
+        let header = |(name, value): &(String, String)| Some((name.parse().ok()?, value.parse().ok()?));
+        let headers: HeaderMap = self.headers.iter().map(header).collect::<Option<Vec<_>>>()?.into_iter().collect();
+        let (provider, mut body) = (Arc::from(self.provider), std::mem::take(&mut self.body));
+        let kept = match self.form {
+            Form::Refusal => Kept::Refusal(
+                provider,
+                Box::new(Refusal {
+                    status,
+                    headers,
+                    body: body.pop()?,
+                    message: self.message,
+                    code: self.code.map(Into::into),
+                    retry_after: None,
+                    is_openai: self.is_openai,
+                }),
+            ),
+            form => {
+                let body = match form {
+                    Form::Whole => KeptBody::Whole(body.pop()?),
+                    Form::Bytes => KeptBody::Bytes(body.pop()?),
+                    Form::Answer => KeptBody::Answer(serde_json::from_slice::<Said>(&body.pop()?).ok()?.answer()),
+                    Form::Transcript => {
+                        KeptBody::Transcript(serde_json::from_slice::<Said>(&body.pop()?).ok()?.transcript())
+                    }
+                    _ => KeptBody::Events(
+                        body.into_iter().zip(self.pieces).map(|(raw, (_, kind))| kind.event(raw)).collect(),
+                    ),
+                };
+                let degraded = self.is_cheaper.then_some(Degraded::Cheaper);
+                let model = self.model.map(Arc::from);
+                Kept::Reply(Head { status, headers, provider, model, degraded }, body)
+            }
+        };
+        Some(Record { request, kept: Some(kept) })
+    }
+}
+
+impl Kind {
+    fn event(self, raw: Bytes) -> Event {
+        let kind = match self {
+            Kind::Comment => EventKind::Comment,
+            Kind::Piece => EventKind::Piece,
+            Kind::Text(text) => EventKind::Text(text.into()),
+            Kind::Other => EventKind::Other,
+            Kind::Done => EventKind::Done,
+        };
+        Event { raw, kind }
+    }
+}
+
+impl Said {
+    fn of_answer(answer: &Answer) -> Self {
+        Self {
+            text: answer.text.clone(),
+            finish: answer.finish.as_deref().map(str::to_owned),
+            usage: answer.usage.map(|usage| (usage.input, usage.cached, usage.output)),
+            suggestions: answer.suggestions.clone(),
+            order: answer.order.clone(),
+            response: None,
+            audio_url: None,
+            duration: None,
+        }
+    }
+
+    fn of_transcript(said: &Transcript) -> Self {
+        Self {
+            text: said.text.clone(),
+            finish: None,
+            usage: None,
+            suggestions: None,
+            order: said.order.clone(),
+            response: said.response.clone(),
+            audio_url: said.audio_url.clone(),
+            duration: said.duration.map(f64::to_bits),
+        }
+    }
+
+    fn answer(self) -> Answer {
+        Answer {
+            text: self.text,
+            finish: self.finish.map(Into::into),
+            usage: self.usage.map(|(input, cached, output)| Usage { input, cached, output }),
+            suggestions: self.suggestions,
+            order: self.order,
+        }
+    }
+
+    fn transcript(self) -> Transcript {
+        Transcript {
+            text: self.text,
+            response: self.response,
+            audio_url: self.audio_url,
+            order: self.order,
+            duration: self.duration.map(f64::from_bits),
+        }
+    }
+}
