@@ -14,8 +14,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::client::legacy::connect::{Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower::Service;
 
+use super::idle::{IdleTimes, Watched};
 use crate::networks::is_public;
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -52,6 +53,7 @@ impl Lookup for System {
 pub(super) struct Connector {
     inner: HttpsConnector<HttpConnector<Resolver>>,
     within: Duration,
+    times: Arc<IdleTimes>,
 }
 
 /// How connections are made.
@@ -64,6 +66,8 @@ pub(super) struct Terms<'a> {
     pub(super) roots: &'a [CertificateDer<'static>],
     /// The time for name, connection and handshake together.
     pub(super) within: Duration,
+    /// Where it is noted how long the provider keeps idle connections.
+    pub(super) times: &'a Arc<IdleTimes>,
     /// False: HTTP/1.1 only.
     pub(super) is_h2_offered: bool,
 }
@@ -87,7 +91,7 @@ impl Connector {
             true => builder.enable_http2().wrap_connector(plain),
             false => builder.wrap_connector(plain),
         };
-        Ok(Self { inner, within: terms.within })
+        Ok(Self { inner, within: terms.within, times: terms.times.clone() })
     }
 }
 
@@ -104,7 +108,7 @@ impl fmt::Display for TookTooLong {
 impl Error for TookTooLong {}
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Response = TokioIo<Watched<TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>>>;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
@@ -114,7 +118,12 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connecting = timeout(self.within, self.inner.call(uri));
-        Box::pin(async move { connecting.await.unwrap_or_else(|_| Err(TookTooLong.into())) })
+        let times = self.times.clone();
+        Box::pin(async move {
+            let stream = connecting.await.unwrap_or_else(|_| Err(TookTooLong.into()))?;
+            let times = (!stream.connected().is_negotiated_h2()).then_some(times);
+            Ok(TokioIo::new(Watched::new(TokioIo::new(stream), times)))
+        })
     }
 }
 

@@ -125,6 +125,7 @@ mod conversation;
 mod counter;
 pub mod document;
 pub mod exchange;
+mod idle;
 mod multipart;
 pub mod network;
 pub mod openai;

@@ -5,14 +5,13 @@
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -23,6 +22,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::connector::{Connector, Lookup, Terms, TookTooLong};
+use super::idle::{IdleTimes, LONGEST, Use};
 use super::transport::{Opened, Response, Reuse, SendFault, Transport};
 use super::unpack::unpack;
 use super::{Request, ResponseHead, socket};
@@ -42,14 +42,6 @@ const H2_STREAM_WINDOW: u32 = 256 * 1024;
 /// up others.
 const H2_CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 
-/// How long an idle connection is kept: below the 60 s after which most load balancers close. A connection that the other
-/// side is about to close should not be picked for the next request. What a provider says of it counts if it is less.
-const IDLE: Duration = Duration::from_secs(50);
-
-/// How long before the end of a provider's own idle time a connection is not used any more. A request needs that long to
-/// get there.
-const MARGIN: Duration = Duration::from_secs(1);
-
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// The real network, through hyper with rustls. One connection pool per provider, and another when that has become old: what a
@@ -59,10 +51,10 @@ pub struct Network {
     lookup: Arc<dyn Lookup>,
     pool: ArcSwap<Pool>,
     renewing: Mutex<()>,
-    /// The shortest time that the provider has said it keeps idle connections, in milliseconds.
-    kept: AtomicU64,
+    connector: Connector,
+    times: Arc<IdleTimes>,
     /// For requests that must not be sent twice: each has a new connection, which its provider cannot be closing.
-    once: OnceLock<Result<Http, String>>,
+    once: OnceLock<Http>,
     /// For WebSockets, which HTTP/2 needs other words for: made when the first is wanted, as most providers have none.
     upgrading: OnceLock<Result<Http, String>>,
     authorization: Option<HeaderValue>,
@@ -139,13 +131,16 @@ impl Network {
                 Some(value)
             }
         };
-        let pool = ArcSwap::from_pointee(Pool::new(provider, &lookup, IDLE)?);
+        let times = Arc::default();
+        let connector = connector(provider, &lookup, &times, true)?;
+        let pool = ArcSwap::from_pointee(Pool::new(&connector, LONGEST));
         Ok(Arc::new(Self {
             access: provider.clone(),
             lookup,
             pool,
             renewing: Mutex::new(()),
-            kept: AtomicU64::new(u64::MAX),
+            connector,
+            times,
             once: OnceLock::new(),
             upgrading: OnceLock::new(),
             authorization,
@@ -156,40 +151,32 @@ impl Network {
     fn client(&self) -> Http {
         let pool = self.pool.load();
         let is_old = |pool: &Pool| pool.since.elapsed() >= self.access.connection_age;
-        let is_over = |pool: &Pool| is_old(pool) || pool.idle > self.idle();
+        let is_over = |pool: &Pool| is_old(pool) || pool.idle > self.times.usable();
         if is_over(&pool)
             && let Ok(_only_one) = self.renewing.try_lock()
             && is_over(&self.pool.load())
         {
             if is_old(&pool) {
-                // The provider says it again, if it is still true.
-                self.kept.store(u64::MAX, Ordering::Relaxed);
+                // It shows again, if it is still true.
+                self.times.forget();
             }
-            // It could be made before, with the same settings; if it cannot now, the old one goes on.
-            if let Ok(new) = Pool::new(&self.access, &self.lookup, self.idle()) {
-                let client = new.client.clone();
-                self.pool.store(Arc::new(new));
-                return client;
-            }
+            let new = Pool::new(&self.connector, self.times.usable());
+            let client = new.client.clone();
+            self.pool.store(Arc::new(new));
+            return client;
         }
         pool.client.clone()
     }
 
-    /// How long a connection may be idle and still be used.
-    fn idle(&self) -> Duration {
-        idle_within(Duration::from_millis(self.kept.load(Ordering::Relaxed)))
-    }
-
     /// The client of requests that must not be sent twice.
-    fn once(&self) -> Result<&Http, SendFault> {
-        let make = || client(&self.access, &self.lookup, true, None);
-        self.once.get_or_init(make).as_ref().map_err(|fault| SendFault::Connect(fault.clone()))
+    fn once(&self) -> &Http {
+        self.once.get_or_init(|| client(self.connector.clone(), None))
     }
 
     /// The client for WebSockets. Their connections are never kept for another request.
     fn upgrading(&self) -> Result<&Http, SendFault> {
-        let make = || client(&self.access, &self.lookup, false, None);
-        self.upgrading.get_or_init(make).as_ref().map_err(|fault| SendFault::Connect(fault.clone()))
+        let make = || Ok(client(connector(&self.access, &self.lookup, &self.times, false)?, None));
+        self.upgrading.get_or_init(make).as_ref().map_err(|fault: &String| SendFault::Connect(fault.clone()))
     }
 
     /// The request as it is sent to one instance.
@@ -213,16 +200,17 @@ impl Network {
     }
 
     /// Notes for how long the provider keeps idle connections, where it says so.
-    fn note_idle(&self, headers: &HeaderMap) {
+    fn note_idle(&self, response: &http::Response<Incoming>) {
+        let headers = response.headers();
         if let Some(kept) = headers.get(KEEP_ALIVE).and_then(idle_time) {
-            self.kept.fetch_min(u64::try_from(kept.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            self.times.said(kept);
+        }
+        let is_last = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"close");
+        let is_last = response.version() == Version::HTTP_10 || headers.get_all(header::CONNECTION).iter().any(is_last);
+        if is_last && let Some(usage) = response.extensions().get::<Use>() {
+            usage.is_last();
         }
     }
-}
-
-/// How long a connection may be idle that its provider keeps for this long.
-fn idle_within(kept: Duration) -> Duration {
-    IDLE.min(kept.saturating_sub(MARGIN.min(kept / 2)))
 }
 
 /// The `timeout` of a `Keep-Alive` header.
@@ -233,38 +221,42 @@ fn idle_time(value: &HeaderValue) -> Option<Duration> {
 }
 
 impl Pool {
-    fn new(provider: &Access, lookup: &Arc<dyn Lookup>, idle: Duration) -> Result<Self, String> {
-        Ok(Self { client: client(provider, lookup, true, Some(idle))?, since: Instant::now(), idle })
+    fn new(connector: &Connector, idle: Duration) -> Self {
+        Self { client: client(connector.clone(), Some(idle)), since: Instant::now(), idle }
     }
 }
 
-/// A client whose connections are kept for so long, or not at all. Redirects are not followed (a provider's answer must not
-/// choose where the caller's prompt goes next), and proxies of the environment are not used: what the config names is where
-/// bytes go. Nothing is sent again but what never left.
-fn client(
+fn connector(
     provider: &Access,
     lookup: &Arc<dyn Lookup>,
+    times: &Arc<IdleTimes>,
     is_h2_offered: bool,
-    idle: Option<Duration>,
-) -> Result<Http, String> {
+) -> Result<Connector, String> {
     let connector = Connector::new(&Terms {
         lookup,
         denies_private: provider.denies_private,
         roots: &provider.roots,
         within: provider.connect,
+        times,
         is_h2_offered,
     });
-    let connector = connector.map_err(|fault| format!("no HTTP client for provider {}: {fault}", provider.name))?;
+    connector.map_err(|fault| format!("no HTTP client for provider {}: {fault}", provider.name))
+}
+
+/// A client whose connections are kept for so long, or not at all. Redirects are not followed (a provider's answer must not
+/// choose where the caller's prompt goes next), and proxies of the environment are not used: what the config names is where
+/// bytes go. Nothing is sent again but what never left.
+fn client(connector: Connector, idle: Option<Duration>) -> Http {
     let mut builder = Client::builder(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(idle.unwrap_or(IDLE))
+        .pool_idle_timeout(idle.unwrap_or(LONGEST))
         .pool_max_idle_per_host(if idle.is_some() { 1024 } else { 0 })
         .http1_max_buf_size(MAX_HEAD)
         .http2_initial_stream_window_size(H2_STREAM_WINDOW)
         .http2_initial_connection_window_size(H2_CONNECTION_WINDOW);
-    Ok(builder.build(connector))
+    builder.build(connector)
 }
 
 impl Transport for Network {
@@ -278,10 +270,10 @@ impl Transport for Network {
             let outgoing = self.address(instance, request)?;
             let sent = match reuse {
                 Reuse::Allowed => self.client().request(outgoing),
-                Reuse::Never => self.once()?.request(outgoing),
+                Reuse::Never => self.once().request(outgoing),
             };
             let response = sent.await.map_err(|fault| send_fault(&fault))?;
-            self.note_idle(response.headers());
+            self.note_idle(&response);
             received(response)
         })
     }
@@ -412,8 +404,6 @@ mod tests {
         assert_eq!(time("timeout=5"), Some(5));
         assert_eq!(time("max=100, Timeout = 15"), Some(15));
         assert_eq!(time("timeout=\"7\""), Some(7));
-        let idle = [0, 1, 5, 75].map(|kept| idle_within(Duration::from_secs(kept)).as_millis());
-        assert_eq!(idle, [0, 500, 4000, 50_000]);
         assert_eq!([time("5"), time("timeout=soon"), time("max=3"), time("")], [None; 4]);
     }
 

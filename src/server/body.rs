@@ -106,12 +106,13 @@ impl ResponseBody {
         Self { content: Content::Over, ahead: VecDeque::new(), size: 0, watch: None }
     }
 
-    /// Reads on while nobody wants more of it, as far as that is bounded. What is read is kept for the caller.
-    pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) {
+    /// Reads on while nobody wants more of it, as far as that is bounded; `given` bytes of it wait elsewhere. What is read is
+    /// kept for the caller.
+    pub(super) fn poll_ahead(&mut self, given: usize, cx: &mut Context<'_>) {
         let Some(subject) = self.watch.as_ref().map(|watch| watch.subject().clone()) else { return };
         subject.enter(|| {
             // What is in hand already is not read.
-            while self.size < READ_AHEAD && !matches!(self.content, Content::Over | Content::Full(_)) {
+            while given + self.size < READ_AHEAD && !matches!(self.content, Content::Over | Content::Full(_)) {
                 let Poll::Ready(item) = self.produce(cx).map(Item::detached) else { return };
                 self.size += item.size();
                 self.ahead.push_back(item);

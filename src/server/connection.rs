@@ -174,7 +174,7 @@ impl Pace {
     pub(super) async fn read_ahead(&self) -> Infallible {
         poll_fn(|cx| {
             let sent = lock(&self.0.sent).clone();
-            held::read_ahead(&sent, cx);
+            held::read_ahead(&sent, self.0.unwritten.load(Ordering::Relaxed), cx);
             Poll::Pending
         })
         .await

@@ -38,7 +38,7 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams
             poll_fn(|cx| {
                 let done = stream.as_mut().poll(cx);
                 if done.is_pending() {
-                    read_ahead(&SENT.with(|sent| sent.borrow().clone()), cx);
+                    read_ahead(&SENT.with(|sent| sent.borrow().clone()), 0, cx);
                 }
                 done
             })
@@ -48,13 +48,14 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams
 }
 
 /// Reads a body ahead, if there is one that is not wanted now.
-pub(super) fn read_ahead(body: &Weak<Mutex<Wanted>>, cx: &mut Context<'_>) {
+pub(super) fn read_ahead(body: &Weak<Mutex<Wanted>>, unwritten: usize, cx: &mut Context<'_>) {
     if let Some(body) = body.upgrade() {
         let mut wanted = lock(&body);
+        let given = unwritten.max(wanted.given) + wanted.rest.len();
         if wanted.unwanted.is_some()
             && let Some(body) = &mut wanted.body
         {
-            body.poll_ahead(cx);
+            body.poll_ahead(given, cx);
         }
     }
 }
@@ -70,6 +71,8 @@ pub(super) struct Wanted {
     body: Option<ResponseBody>,
     /// What the body has given, and nobody has asked for yet.
     rest: Bytes,
+    /// How much hyper holds of a stream of HTTP/2.
+    given: usize,
     /// Since when the caller wants no more of it.
     unwanted: Option<Instant>,
 }
@@ -98,13 +101,14 @@ impl Wanted {
             length => length,
         };
         self.rest = bytes.split_off(size);
+        self.given = size;
         bytes
     }
 }
 
 impl Held {
     pub(super) fn new(body: ResponseBody, busy: Busy) -> (Self, Weak<Mutex<Wanted>>) {
-        let wanted = Wanted { body: Some(body), rest: Bytes::new(), unwanted: Some(Instant::now()) };
+        let wanted = Wanted { body: Some(body), rest: Bytes::new(), given: 0, unwanted: Some(Instant::now()) };
         let body = Arc::new(Mutex::new(wanted));
         let watched = Arc::downgrade(&body);
         let _ = SENT.try_with(|sent| sent.replace(watched.clone()));
