@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::apart::apart;
 use crate::budget::Attempts;
 use crate::names::customer;
 use crate::patience::Signs;
@@ -287,7 +288,8 @@ impl Ask {
         }
         let Ask::Wire(wire) = self else { return Vec::new() };
         // What cannot be read names nobody; a body that names somebody twice has no key at all.
-        let Ok(named) = serde_json::from_slice::<Named<'_>>(&wire.body) else { return Vec::new() };
+        let named = apart(wire.body.len(), || serde_json::from_slice::<Named<'_>>(&wire.body));
+        let Ok(named) = named else { return Vec::new() };
         // Metadata that cannot be read counts whole.
         let in_metadata = named.metadata.and_then(|value| match serde_json::from_str::<Metadata<'_>>(value.get()) {
             Ok(metadata) => metadata.user_id,

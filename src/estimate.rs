@@ -11,6 +11,7 @@ use http::Method;
 use memchr::memmem;
 use moka::sync::Cache;
 
+use crate::apart::apart;
 use crate::call::{Ask, Endpoint};
 use crate::names::family;
 use crate::quotes::end_of_string;
@@ -110,7 +111,7 @@ fn prompt_bytes(ask: &Ask) -> usize {
         Ask::Wire(wire) if matches!(wire.endpoint, Endpoint::Transcriptions | Endpoint::Models) => 0,
         Ask::Wire(wire) if wire.is_form() => wire.contents.texts.iter().map(|text| text.len()).sum(),
         Ask::Wire(wire) if wire.body.trim_ascii_start().first() != Some(&b'{') => 0,
-        Ask::Wire(wire) => wire.body.len() - beyond_pictures(&wire.body),
+        Ask::Wire(wire) => wire.body.len() - apart(wire.body.len() / 16, || beyond_pictures(&wire.body)),
         Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => 0,
     }
 }

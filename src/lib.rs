@@ -3,6 +3,7 @@
 //! The modules are listed by storey: a file imports only from lower ones.
 
 // 0 words
+pub mod apart;
 pub mod budget;
 pub mod buffers;
 pub mod calendar;

@@ -19,6 +19,7 @@ use http::{HeaderMap, header};
 
 use self::events::Guarded;
 use self::text::Rule;
+use crate::apart::apart;
 use crate::call::{Ask, Call, Chat, Contents, NamedModel, Voice, Wire};
 use crate::config::plan::GuardPlan;
 use crate::fault::Fault;
@@ -161,7 +162,7 @@ async fn form_body(rule: &Rule, wire: &Wire, trail: &Trail) -> Result<Option<Wir
 
 /// JSON as JSON, anything else as text.
 async fn plain_or_json(rule: &Rule, text: &[u8], trail: &Trail) -> Result<Option<Vec<u8>>, Fault> {
-    if serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok() {
+    if apart(text.len(), || serde_json::from_slice::<serde::de::IgnoredAny>(text)).is_ok() {
         return Ok(body::json(rule, text, 0, trail).await?.map(|edited| edited.body));
     }
     // What is no text in any alphabet is not read.

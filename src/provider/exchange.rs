@@ -16,6 +16,7 @@ use super::balance::{Instances, Lease};
 use super::stream::{Bodies, CountedBytes, Events, Watchdog};
 use super::transport::{Opened, Response, Reuse, SendFault, Transport};
 use super::{Decoded, Expect, Provider, Request, ResponseHead};
+use crate::apart::apart;
 use crate::call::{Ask, Call, Endpoint, Wire};
 use crate::config::plan::{Propagation, ProviderPlan};
 use crate::fault::Fault;
@@ -30,6 +31,9 @@ use crate::trail::{AttemptNote, Outcome};
 
 /// The most that is read of an error answer.
 const MAX_ERROR_BODY: usize = 64 * 1024;
+
+/// How much of an answer is taken before other calls get their turn.
+const TURN: usize = 256 * 1024;
 
 /// When a caller whose attempts are spent may come back.
 const ATTEMPTS_SPENT: Duration = Duration::from_secs(5);
@@ -224,7 +228,7 @@ impl Exchange {
         if matches!(head.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
             return Ok(self.raw(call, &head, Body::Whole(bytes)));
         }
-        let Decoded { reply, usage } = self.dialect.decode(call, &self.provider, head, bytes)?;
+        let Decoded { reply, usage } = apart(bytes.len(), || self.dialect.decode(call, &self.provider, head, bytes))?;
         if usage.is_some() {
             call.trail.facts().usage = usage;
         }
@@ -241,7 +245,12 @@ impl Exchange {
             if whole.len() + chunk.len() > limit {
                 return Err(self.broken(format!("an answer larger than {limit} bytes")));
             }
+            let before = whole.len();
             whole = gather::join(whole, chunk);
+            // What is unpacked comes without end from few bytes.
+            if before / TURN != whole.len() / TURN {
+                tokio::task::yield_now().await;
+            }
         }
         Ok(whole)
     }

@@ -26,6 +26,7 @@ use super::{
     access, admin, authority, compress, control, cors, credentials, csrf, explain, flags, health, idempotency, input,
     limits, log_level, page, patience, purge, security, target, usage, wishes,
 };
+use crate::apart::apart;
 use crate::budget::Attempts;
 use crate::call::{Ask, Call, Head, Once, Pace, Principal, Wishes};
 use crate::caller::{About, Answered, AnsweredBody, Comeback, Incoming, unspellable};
@@ -486,15 +487,18 @@ impl Visit<'_> {
             once.request = idempotency::fingerprint(self.parts, &body).await;
         }
         let path_and_query = self.parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        let ask = route.dialect.decode(&Incoming {
+        let incoming = Incoming {
             route: &route.plan,
             method: &self.parts.method,
             path_and_query,
             headers: &self.parts.headers,
             body,
-        })?;
-        input::check(&route.plan, &ask)?;
-        Ok(ask)
+        };
+        apart(incoming.body.len(), || {
+            let ask = route.dialect.decode(&incoming)?;
+            input::check(&route.plan, &ask)?;
+            Ok(ask)
+        })
     }
 
     /// Has the route's policies answer.

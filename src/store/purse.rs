@@ -22,6 +22,9 @@ use crate::money::Usd;
 /// Corrections that may wait to be told; what is more is told with the next question about its purse.
 const WAITING: usize = 4096;
 
+/// How long after a failure the store is told again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// How long the store keeps a purse beyond its end, in milliseconds: late corrections find it, and gateways' clocks differ.
 const BEYOND: i64 = 3_600_000;
 
@@ -166,20 +169,50 @@ impl Purses {
             shared.told.lock().unwrap_or_else(PoisonError::into_inner).take().map(|told| (shared, told))
         });
         let Some((shared, mut told)) = told else { return std::future::pending().await };
-        while let Some(key) = told.recv().await {
-            let Some(purse) = self.lock().get(&key.0).filter(|purse| purse.untold != 0).cloned() else { continue };
-            let nothing = Draw {
-                key,
-                budget: purse.budget,
-                ends: purse.ends,
-                amount: purse.amount,
-                cost: Usd::default(),
-                is_enforced: false,
-                warn_at: Usd::from_nanos(u64::MAX),
+        let mut has_failed = false;
+        loop {
+            // What the store did not take stays with its purse, and is told when the store is back, whether anybody asks about
+            // that purse here or not: callers of other gateways wait for it.
+            let again = async {
+                match has_failed {
+                    true => tokio::time::sleep(AGAIN).await,
+                    false => std::future::pending().await,
+                }
             };
-            // What the store does not take now stays to be told.
-            let _ = self.ask(shared, &[nothing], purse.asked).await;
+            tokio::select! {
+                key = told.recv() => match key {
+                    Some(key) => has_failed |= !self.tell(shared, key).await,
+                    None => return,
+                },
+                () = again => {
+                    let keys = if shared.redis.is_out() { Vec::new() } else { self.untold() };
+                    has_failed = shared.redis.is_out();
+                    for key in keys {
+                        has_failed |= !self.tell(shared, key).await;
+                    }
+                }
+            }
         }
+    }
+
+    /// The purses of which the store was not told everything.
+    fn untold(&self) -> Vec<Key> {
+        self.lock().iter().filter(|(_, purse)| purse.untold != 0).map(|(key, _)| Key(*key)).collect()
+    }
+
+    /// Tells the store about a purse. False: it does not know yet.
+    async fn tell(&self, shared: &Shared, key: Key) -> bool {
+        let Some(purse) = self.lock().get(&key.0).filter(|purse| purse.untold != 0).cloned() else { return true };
+        let nothing = Draw {
+            key,
+            budget: purse.budget,
+            ends: purse.ends,
+            amount: purse.amount,
+            cost: Usd::default(),
+            is_enforced: false,
+            warn_at: Usd::from_nanos(u64::MAX),
+        };
+        self.ask(shared, &[nothing], purse.asked).await.is_ok()
     }
 
     /// By budget, the largest share that is spent of any of its purses, in periods that have not ended.

@@ -10,6 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::canonical::{self, Odd};
+use crate::apart::apart;
 use crate::call::{Ask, Chat, Endpoint, Wire};
 
 /// What callers say about themselves and about the form of the answer; it does not change what is answered.
@@ -136,7 +137,8 @@ impl Keys {
 
     /// The key of a call, or `None` where its answer must not be kept.
     pub fn of(&self, parts: Parts<'_>) -> Option<EntryKey> {
-        question(&parts).ok().map(|question| self.name(&parts, &question))
+        let bytes = if let Ask::Wire(wire) = parts.ask { wire.body.len() } else { 0 };
+        apart(bytes, || question(&parts).ok().map(|question| self.name(&parts, &question)))
     }
 
     /// The key of a call whose [`question`] is known.

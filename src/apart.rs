@@ -1,0 +1,44 @@
+//! Apart: work on a large body that cannot be done in slices, such as reading its JSON, on a thread that serves nobody else
+//! meanwhile.
+//!
+//! It does not know what the work is. How many large bodies there are at once is bounded by the memory that they share.
+
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
+
+/// Work on this many bytes takes less than a millisecond, as it takes a few nanoseconds for each.
+const AT_ONCE: usize = 128 * 1024;
+
+/// Does work on so many bytes. Others go on meanwhile where it is much, and where there is another thread: in virtual time there is
+/// none, so that everything stays in its order.
+pub fn apart<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    let has_threads = || Handle::try_current().is_ok_and(|it| it.runtime_flavor() == RuntimeFlavor::MultiThread);
+    match bytes > AT_ONCE && has_threads() {
+        true => block_in_place(work),
+        false => work(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn others_go_on_while_work_on_many_bytes_is_done() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let (done, wait) = mpsc::channel();
+        runtime.block_on(async {
+            let work = tokio::spawn(async move { apart(AT_ONCE + 1, || wait.recv().is_ok()) });
+            // It needs the only thread that there was.
+            let other = tokio::spawn(async move { done.send(()).is_ok() });
+            assert!(work.await.unwrap() && other.await.unwrap());
+        });
+    }
+
+    #[tokio::test]
+    async fn where_there_is_one_thread_it_is_done_at_once() {
+        assert_eq!(apart(usize::MAX, || 7), 7);
+    }
+}
