@@ -200,11 +200,13 @@ fn shared_by(asker: &Asker<'_>) -> String {
         CacheScope::Shared => "everybody".into(),
         CacheScope::Tenant if head.is_tenant_named => format!("tenant {}", head.tenant),
         CacheScope::Tenant => {
-            format!("tenant {} (the default; callers with an Authorization share with the same one only)", head.tenant)
+            format!("tenant {} (the default; callers that show credentials share with the same ones only)", head.tenant)
         }
         CacheScope::User => {
             let user = head.user.as_deref().unwrap_or("of this session, if there is one");
-            format!("user {user}, tenant {}", head.tenant)
+            let named = asker.ask.end_users().join(" ");
+            let named = if named.trim().is_empty() { String::new() } else { format!(", for {}", named.trim()) };
+            format!("user {user}{named}, tenant {}; callers that show credentials with the same ones only", head.tenant)
         }
     }
 }
