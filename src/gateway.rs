@@ -9,7 +9,7 @@ use http::Method;
 
 use crate::calendar::Period;
 use crate::caller::{self, Caller};
-use crate::config::plan::{CallerKind, Plan, ProviderPlan, RoutePlan, TargetPlan};
+use crate::config::plan::{CallKind, CallerKind, Plan, ProviderPlan, RoutePlan, TargetPlan};
 use crate::fault::RequestFault;
 use crate::flags::switches::Subject;
 use crate::live::{Health, Live};
@@ -79,7 +79,7 @@ pub struct Route {
 
 /// The routes at one path, by method.
 struct Place {
-    routes: Vec<(Method, usize)>,
+    methods: Vec<(Method, usize)>,
     allow: Arc<str>,
     /// False: it has parameters.
     is_exact: bool,
@@ -210,7 +210,7 @@ impl Gateway {
             return Err(RequestFault::NotFound { path: path.chars().take(200).collect() });
         }
         let wanted = if method == Method::HEAD { &Method::GET } else { method };
-        let found = place.routes.iter().find(|(method, _)| method == wanted);
+        let found = place.methods.iter().find(|(method, _)| method == wanted);
         found.map(|(_, index)| &self.routes[*index]).ok_or_else(|| RequestFault::Method {
             method: method.as_str().chars().take(20).collect(),
             allow: place.allow.clone(),
@@ -345,6 +345,19 @@ fn caches(plan: &Plan, live: &Live, observe: &Observe) -> cache::Common {
     }
 }
 
+/// The methods of the route that passes on whatever nobody else takes at this path.
+fn rest_of(path: &str, places: &[(&str, Vec<(Method, usize)>)], routes: &[Route]) -> Vec<(Method, usize)> {
+    let covers = |rest: &str| {
+        let above = rest.split_once("{*").map_or(rest, |(above, _)| above);
+        above.len() < rest.len() && rest != path && path.starts_with(above)
+    };
+    let passes_on = |methods: &[(Method, usize)]| {
+        methods.iter().all(|(_, index)| routes.get(*index).is_some_and(|route| route.plan.call == CallKind::Any))
+    };
+    let found = places.iter().filter(|(rest, methods)| covers(rest) && passes_on(methods));
+    found.max_by_key(|(rest, _)| rest.len()).map(|(_, methods)| methods.clone()).unwrap_or_default()
+}
+
 fn router(routes: &[Route]) -> Result<matchit::Router<Place>, String> {
     let mut places: Vec<(&str, Vec<(Method, usize)>)> = Vec::new();
     for (index, route) in routes.iter().enumerate() {
@@ -356,11 +369,18 @@ fn router(routes: &[Route]) -> Result<matchit::Router<Place>, String> {
             places[at].1.extend(route.plan.methods.iter().map(|method| (method.clone(), index)));
         }
     }
+    let others = places.clone();
     let mut router = matchit::Router::new();
-    for (path, routes) in places {
-        let allow = routes.iter().map(|(method, _)| method.as_str()).collect::<Vec<_>>().join(", ").into();
+    for (path, mut methods) in places {
+        // A method that a path's own routes do not have is for the route that takes all else below it.
+        for rest in rest_of(path, &others, routes) {
+            if !methods.iter().any(|(known, _)| *known == rest.0) {
+                methods.push(rest);
+            }
+        }
+        let allow = methods.iter().map(|(method, _)| method.as_str()).collect::<Vec<_>>().join(", ").into();
         let is_exact = !path.contains('{');
-        router.insert(path, Place { routes, allow, is_exact }).map_err(|fault| format!("path {path}: {fault}"))?;
+        router.insert(path, Place { methods, allow, is_exact }).map_err(|fault| format!("path {path}: {fault}"))?;
     }
     Ok(router)
 }

@@ -15,7 +15,11 @@ pub(super) fn check(parts: &Parts) -> Result<(), Fault> {
     if !hosts.all(|host| is_host(host.as_bytes())) {
         return Err(Fault::invalid(None, "the header `Host` must be a name or an address, and perhaps a port"));
     }
-    let Some(authority) = parts.uri.authority().map(|authority| authority.as_str()) else { return Ok(()) };
+    let Some(authority) = parts.uri.authority().map(|authority| authority.as_str()) else {
+        // In HTTP/1 a missing host is found where messages are framed.
+        let is_named = parts.version != Version::HTTP_2 || parts.headers.contains_key(header::HOST);
+        return is_named.then_some(()).ok_or_else(|| Fault::invalid(None, "the request names no host"));
+    };
     if authority.contains('@') {
         return Err(Fault::invalid(None, "the request's authority names a user; leave out what is before the `@`"));
     }
@@ -81,6 +85,7 @@ mod tests {
         for hosts in [&["elsewhere"][..], &["gateway:8080"], &["gateway", "elsewhere"], &[""]] {
             assert!(!is_taken(two, "http://gateway/path", hosts), "{hosts:?}");
         }
+        assert!(!is_taken(two, "/path", &[]));
         for version in [one, two] {
             assert!(!is_taken(version, "http://me@gateway/path", &["gateway"]));
             assert!(!is_taken(version, "http://me:secret@gateway/path", &[]));

@@ -182,3 +182,51 @@ async fn requests_that_are_fine_are_served_one_after_the_other_even_when_sent_at
     assert!(provider.requests().iter().all(|request| request.text() == BODY));
     assert_eq!(provider.requests().len(), 3 * 5);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_is_spelt_in_one_way_or_refused() {
+    let (gateway, provider) = gateway_and_provider().await;
+    let ask = |target: &str, host: &str| {
+        let length = BODY.len();
+        format!(
+            "POST {target} HTTP/1.1\r\nhost:{host}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{BODY}"
+        )
+    };
+    let spellings = [
+        "/v1/chat/completions",
+        "/v1/%63hat//./completions/?a=%2F..//",
+        "http://gateway/v1/x/%2e%2e/chat/completions",
+        "HTTP://gateway:80/v1/chat/completions/",
+    ];
+    for target in spellings {
+        let mut caller = gateway.connect().await;
+        caller.send(ask(target, " gateway")).await;
+        assert_eq!(caller.message().await.status(), 200, "{target}");
+    }
+    let starts: Vec<String> = provider.requests().iter().map(|request| request.start.clone()).collect();
+    assert_eq!(starts.len(), spellings.len());
+    for start in &starts {
+        let path = start.split(' ').nth(1).and_then(|path| path.split('?').next());
+        assert_eq!(path, Some("/v1/chat/completions"), "{start}");
+    }
+    assert!(starts[1].contains("?a=%2F..//"), "a query stays as it is: {}", starts[1]);
+    for (target, host) in [
+        ("/v1/chat%2fcompletions", " gateway"),
+        ("/v1/%252e%252e/admin", " gateway"),
+        ("/v1/chat/completions;x=1", " gateway"),
+        ("/v1\\chat\\completions", " gateway"),
+        ("http://gateway/v1/chat%5ccompletions", " gateway"),
+        ("http://me@gateway/v1/chat/completions", " gateway"),
+        ("v1/chat/completions", " gateway"),
+        ("/v1/chat/completions", ""),
+        ("/v1/chat/completions", " a b"),
+        ("/v1/chat/completions", " me@gateway"),
+    ] {
+        let mut caller = gateway.connect().await;
+        // The gateway may have closed already.
+        let _ = caller.try_send(ask(target, host).as_bytes()).await;
+        let statuses = answers(&mut caller).await;
+        assert!(matches!(statuses[..], [] | [400]), "{target}, host{host}: {statuses:?}");
+    }
+    assert_eq!(provider.requests().len(), spellings.len());
+}

@@ -95,6 +95,10 @@ pub(super) fn openai(name: &str, request: &Request) -> Answer {
     if request.method == Method::GET {
         return listing(name, path);
     }
+    // Whatever may be deleted has been.
+    if request.method == Method::DELETE {
+        return Answer::ok(&json!({"object": "echo", "path": path, "deleted": true}));
+    }
     let echo = || Answer::ok(&json!({"object": "echo", "path": path, "provider": name}));
     let body: Value = match serde_json::from_slice(&request.body) {
         Ok(body) => body,
