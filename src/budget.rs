@@ -1,35 +1,87 @@
 //! Budgets of attempts: how often one call may try, and how much extra load all calls together may put on a provider.
 //!
 //! The retry budget after Finagle's and tower's: requests deposit a share of a token, each extra attempt withdraws one,
-//! and only the last ten seconds count. In a brown-out, retries so stay a small part of the load. It does not know why
-//! anybody tries again.
+//! and only the last ten seconds count. In a brown-out, retries so stay a small part of the load. An extra attempt at
+//! another provider that fails as well is paid by both, so that all targets of a call together stay within one budget. It
+//! does not know why anybody tries again.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
 /// Seconds, and slots, that count.
 const WINDOW: u64 = 10;
 
+/// A provider is failing once this share of its attempts fails, ...
+const FAILING: f64 = 0.2;
+/// ... and this many have.
+const ENOUGH_FAILURES: u64 = 3;
+
 /// Attempts that one call has left, over all its targets, retries and hedges.
 #[derive(Clone, Debug)]
-pub struct Attempts(Arc<AtomicU32>);
+pub struct Attempts(Arc<Account>);
+
+#[derive(Debug)]
+struct Account {
+    limit: u32,
+    left: AtomicU32,
+    /// The budget of the provider that was asked first.
+    home: Mutex<Option<RetryBudget>>,
+}
 
 impl Attempts {
     /// `limit` attempts.
     pub fn new(limit: u32) -> Self {
-        Self(Arc::new(AtomicU32::new(limit)))
+        Self(Arc::new(Account { limit, left: AtomicU32::new(limit), home: Mutex::default() }))
     }
 
     /// Takes one; false when none is left.
     pub fn take(&self) -> bool {
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        self.0.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
     /// True while at least one is left.
     pub fn any_left(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+        self.0.left.load(Ordering::Relaxed) > 0
+    }
+
+    /// True once one was taken: from then on every further one is an extra one.
+    pub fn any_taken(&self) -> bool {
+        self.0.left.load(Ordering::Relaxed) < self.0.limit
+    }
+
+    /// Notes whose budget extra attempts elsewhere have to be paid from too, until somebody was really asked.
+    pub fn set_home(&self, budget: &RetryBudget) {
+        if !self.any_taken() {
+            *self.home() = Some(budget.clone());
+        }
+    }
+
+    /// Pays for an extra attempt at a provider: out of its budget, and out of that of the provider that was asked first.
+    /// False when one of them is spent.
+    pub fn pay(&self, asked: &RetryBudget, now: Instant) -> bool {
+        if !asked.withdraw(now) {
+            return false;
+        }
+        let is_paid = self.home().as_ref().is_none_or(|home| home.is_same(asked) || home.withdraw(now));
+        if !is_paid {
+            asked.refund(now);
+        }
+        is_paid
+    }
+
+    /// Gives back what was paid for an attempt that was not made.
+    pub fn refund(&self, asked: &RetryBudget, now: Instant) {
+        asked.refund(now);
+        if let Some(home) = self.home().as_ref().filter(|home| !home.is_same(asked)) {
+            home.refund(now);
+        }
+    }
+
+    fn home(&self) -> MutexGuard<'_, Option<RetryBudget>> {
+        // It is set as a whole.
+        self.0.home.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -54,7 +106,7 @@ impl RetryBudget {
         Self { share, floor, ledger: self.ledger.clone() }
     }
 
-    fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
         // Counts only: nothing half-written can be left behind by a panic.
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -62,6 +114,33 @@ impl RetryBudget {
     /// A request arrived that is no extra attempt.
     pub fn deposit(&self, now: Instant) {
         self.ledger().slot(now).requests += 1;
+    }
+
+    /// True when both are one provider's.
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.ledger, &other.ledger)
+    }
+
+    /// Notes how an attempt ended.
+    pub fn note(&self, has_failed: bool, now: Instant) {
+        let mut ledger = self.ledger();
+        let slot = ledger.slot(now);
+        *(if has_failed { &mut slot.failed } else { &mut slot.answered }) += 1;
+    }
+
+    /// True while so many attempts fail that those of calls which have failed elsewhere would mostly add to the load.
+    pub fn is_failing(&self, now: Instant) -> bool {
+        let mut ledger = self.ledger();
+        ledger.slot(now);
+        let sum = |count: fn(&Slot) -> u64| ledger.slots.iter().map(count).sum::<u64>();
+        let (answered, failed) = (sum(|slot| slot.answered), sum(|slot| slot.failed));
+        failed >= ENOUGH_FAILURES && failed as f64 >= (answered + failed) as f64 * FAILING
+    }
+
+    fn refund(&self, now: Instant) {
+        let mut ledger = self.ledger();
+        let slot = ledger.slot(now);
+        slot.extra = slot.extra.saturating_sub(1);
     }
 
     /// Takes one extra attempt; false when the budget is spent.
@@ -89,6 +168,8 @@ struct Ledger {
 struct Slot {
     requests: u64,
     extra: u64,
+    answered: u64,
+    failed: u64,
 }
 
 impl Ledger {
@@ -123,6 +204,33 @@ mod tests {
         let attempts = Attempts::new(2);
         let other = attempts.clone();
         assert!(attempts.take() && other.take() && !attempts.any_left() && !other.take());
+    }
+
+    #[test]
+    fn an_attempt_elsewhere_is_paid_by_both_or_by_nobody() {
+        let now = Instant::now();
+        let (first, second, attempts) = (RetryBudget::new(0.0, 2), RetryBudget::new(0.0, 3), Attempts::new(9));
+        attempts.set_home(&first);
+        assert!(attempts.take());
+        attempts.set_home(&second);
+        assert!(attempts.pay(&second, now) && attempts.pay(&second, now));
+        assert!(!attempts.pay(&second, now) && !first.withdraw(now), "the first one's is spent");
+        assert!(second.withdraw(now), "and nothing was taken from the second for that");
+        attempts.refund(&second, now);
+        assert!(first.withdraw(now) && second.withdraw(now));
+    }
+
+    #[test]
+    fn a_provider_is_failing_while_a_fifth_of_its_attempts_fails() {
+        let (budget, now) = (RetryBudget::new(0.2, 10), Instant::now());
+        (0..2).for_each(|_| budget.note(true, now));
+        assert!(!budget.is_failing(now), "two say little");
+        (0..3).for_each(|_| budget.note(true, now));
+        assert!(budget.is_failing(now));
+        (0..21).for_each(|_| budget.note(false, now));
+        assert!(!budget.is_failing(now));
+        (0..5).for_each(|_| budget.note(true, now));
+        assert!(budget.is_failing(now) && !budget.is_failing(now + Duration::from_secs(11)));
     }
 
     proptest! {

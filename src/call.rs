@@ -117,13 +117,6 @@ impl Head {
         (&self.tenant, &self.user, &self.api_key, &self.credential, address).hash(&mut hasher);
         hasher.finish()
     }
-
-    /// A number that tells this caller's tenant from others.
-    pub fn tenant_digest(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.tenant.hash(&mut hasher);
-        hasher.finish()
-    }
 }
 
 /// A request that is executed once only.
@@ -345,11 +338,10 @@ impl Ask {
         }
     }
 
-    /// A number that tells this request of somebody from others. Of a large body only both ends are looked at, so that it
+    /// A number that tells this request from others, whoever makes it. Of a large body only both ends are looked at, so that it
     /// costs little whatever its size.
-    pub fn digest_of(&self, somebody: u64) -> u64 {
+    pub fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        somebody.hash(&mut hasher);
         std::mem::discriminant(self).hash(&mut hasher);
         match self {
             Ask::Chat(chat) => {

@@ -348,6 +348,11 @@ impl Fault {
         }
     }
 
+    /// True when the provider was not even asked.
+    pub fn is_unasked(&self) -> bool {
+        matches!(self, Fault::Open { .. } | Fault::Saturated { .. } | Fault::Quota { .. } | Fault::Unsupported { .. })
+    }
+
     /// True when the request itself may be the cause of an illness: an error of the provider's own or an answer that breaks off,
     /// but not what says that the provider is out, silent or has too much to do.
     pub fn may_come_from_request(&self) -> bool {

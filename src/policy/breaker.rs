@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use self::families::Families;
 use self::machine::{Machine, Pass, Refused, Result as Ended};
 use self::slowness::{Measured, Slowness};
+use self::suspects::Suspicion;
 use crate::call::{Ask, Call, Head};
 use crate::chance::Chance;
 use crate::config::plan::BreakerPlan;
@@ -164,7 +165,8 @@ impl Breakers {
             Fault::Credential { .. } => Some(Ended::Failure { request: None }),
             fault if fault.is_illness() => {
                 let is_suspect = fault.may_come_from_request() && self.0.probe.load(Ordering::Relaxed) != FAILING;
-                Some(Ended::Failure { request: is_suspect.then(|| ask.digest_of(head.caller_digest())) })
+                let suspicion = || Suspicion { request: ask.digest(), caller: head.caller_digest() };
+                Some(Ended::Failure { request: is_suspect.then(suspicion) })
             }
             Fault::Refused { refusal, .. } if refusal.status.as_u16() != 429 => Some(Ended::Success),
             _ => None,
@@ -239,7 +241,12 @@ impl Policy for Breaker {
     async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
         let started = Instant::now();
         let guarded = self.breakers.guarded(call.model(), started);
-        let mut permit = match guarded.change(|machine| machine.admit(started)) {
+        let request = guarded.lock().holds_any().then(|| call.ask.digest());
+        let admitted = guarded.change(|machine| {
+            request.map_or(Ok(()), |request| machine.hold_back(request, started))?;
+            machine.admit(started)
+        });
+        let mut permit = match admitted {
             Ok(pass) => Permit { guarded, pass: Some(pass) },
             Err(Refused { retry_in }) => {
                 call.trail.note(Self::NAME, Some(&self.provider), Deed::Refused(retry_in));
@@ -271,7 +278,10 @@ impl Policy for Breaker {
         }
         let breakers = self.breakers.clone();
         Ok(reply.on_end(move |end| match end {
-            End::Complete => permit.settle(Some(if is_slow { Ended::Slow } else { Ended::Success })),
+            End::Complete => {
+                permit.clear(request);
+                permit.settle(Some(if is_slow { Ended::Slow } else { Ended::Success }));
+            }
             End::Failed(fault) => permit.settle(breakers.judge(fault, &head, &ask)),
             // Another went on with the same answer while this one was silent.
             End::Abandoned if signs.is_some_and(|signs| signs.was_left()) => {
@@ -324,6 +334,13 @@ impl Permit {
     fn begin_if_trial(&mut self) {
         if self.pass.as_ref().is_some_and(Pass::is_trial) {
             self.begin();
+        }
+    }
+
+    /// Notes that a request was answered which may have been suspected.
+    fn clear(&self, request: Option<u64>) {
+        if let Some(request) = request {
+            self.guarded.lock().clear(request);
         }
     }
 

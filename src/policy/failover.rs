@@ -70,6 +70,19 @@ struct Failed {
     number: usize,
 }
 
+/// What an attempt at a further target costs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Payment {
+    /// Nothing.
+    None,
+    /// It is paid from the retry budgets.
+    Paid,
+    /// It cannot be paid.
+    Denied,
+    /// The call may not try again at all.
+    NoAttempts,
+}
+
 /// Its name.
 const NAME: &str = "failover";
 
@@ -170,6 +183,25 @@ impl Failover {
     }
 }
 
+/// What a further target costs. Where nobody was asked yet, or the target is well, nothing: it is where the call has to go.
+/// One that fails as well would mostly have more to do by it, so that it is an extra attempt like any other.
+fn pay(choice: &Choice<'_>, call: &Call) -> Payment {
+    let deny = |why| call.trail.note(NAME, Some(&choice.target.plan.provider.name), Deed::Denied(why));
+    if !call.attempts.any_left() {
+        deny("the call has no attempts left");
+        return Payment::NoAttempts;
+    }
+    let (retries, now) = (&choice.target.retries, Instant::now());
+    if !call.attempts.any_taken() || !retries.is_failing(now) {
+        return Payment::None;
+    }
+    if call.attempts.pay(retries, now) {
+        return Payment::Paid;
+    }
+    deny("it fails as well, and the retry budget is spent");
+    Payment::Denied
+}
+
 /// What becomes of an attempt, unless it takes longer than until `due`. Each sign of life may move that.
 async fn unless_due<F: Future<Output = Outcome>>(
     attempt: &mut Pin<&mut F>,
@@ -202,19 +234,20 @@ impl Next for Failover {
         // Only this target was found able to go on from a partial answer: the others may have to be asked in another way.
         let reach = if call.said.is_some() { from } else { usize::MAX };
         while let Some(choice) = self.choose(from, &call, self.too_small(&faults)).filter(|it| it.number <= reach) {
-            if !faults.is_empty() && !call.attempts.any_left() {
-                call.trail.note(
-                    NAME,
-                    Some(&choice.target.plan.provider.name),
-                    Deed::Denied("the call has no attempts left"),
-                );
-                break;
+            let (is_first, chosen) = (faults.is_empty(), choice.number);
+            let payment = if is_first { Payment::None } else { pay(&choice, &call) };
+            match payment {
+                Payment::NoAttempts => break,
+                Payment::Denied => {
+                    from = chosen + 1;
+                    continue;
+                }
+                Payment::None | Payment::Paid => {}
             }
-            self.tell_skipped(from..choice.number, &call);
+            self.tell_skipped(from..chosen, &call);
             if call.deadline.has_passed() {
                 return Err(Fault::of_deadline(call.deadline.phase));
             }
-            let is_first = faults.is_empty();
             // Beside an answer that is silent: an extra attempt, like any that is made beside another.
             if is_first && call.reason == Reason::Rescue && !choice.target.retries.withdraw(Instant::now()) {
                 let why = Deed::Denied("the provider's retry budget is spent");
@@ -230,6 +263,9 @@ impl Next for Failover {
             // Whatever kept it waiting: the caller would not wait for longer.
             if call.deadline.phase == Phase::Caller && call.deadline.has_passed() {
                 return Err(Fault::CallerTimeout);
+            }
+            if payment == Payment::Paid && fault.is_unasked() && number == chosen {
+                call.attempts.refund(&self.targets[chosen].retries, Instant::now());
             }
             let was_asked = !matches!(fault, Fault::Unsupported { .. } | Fault::Quota { .. });
             if fault.retry() == Retry::Never || (was_asked && !self.is_idempotent) {

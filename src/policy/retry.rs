@@ -1,8 +1,8 @@
 //! Retry: the same target again, where that is likely to help: once at once after a broken connection or a 5xx, after the
 //! time that the provider asks for, or after a growing pause when it asks for none.
 //!
-//! Every extra attempt is paid from the provider's retry budget, and none outlives the call's deadline or its attempt
-//! limit. Whether a fault allows another attempt is the fault's own answer.
+//! Every extra attempt is paid from the provider's retry budget, and from that of the provider which the call asked first;
+//! none outlives the call's deadline or its attempt limit. Whether a fault allows another attempt is the fault's own answer.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ impl Retry {
         if !call.attempts.any_left() {
             return Some("the call has no attempts left");
         }
-        (!self.budget.withdraw(Instant::now())).then_some("the provider's retry budget is spent")
+        (!call.attempts.pay(&self.budget, Instant::now())).then_some("the provider's retry budget is spent")
     }
 }
 
@@ -69,14 +69,23 @@ impl Policy for Retry {
             (Some(_), _) if !self.budget.withdraw(Instant::now()) => return Err(Fault::Overloaded),
             // What is asked beside another is an extra attempt, paid for already: extra attempts must not earn further ones.
             (Some(_), _) | (None, Reason::Hedge | Reason::Rescue) => {}
+            // Nor does a call that has failed elsewhere earn any for a provider that fails as well.
+            (None, _) if call.attempts.any_taken() && self.budget.is_failing(Instant::now()) => {}
             (None, _) => self.budget.deposit(Instant::now()),
         }
+        call.attempts.set_home(&self.budget);
         let mut number = 1;
         loop {
             let fault = match next.call(call.clone()).await {
-                Ok(reply) => return Ok(reply),
+                Ok(reply) => {
+                    self.budget.note(false, Instant::now());
+                    return Ok(reply);
+                }
                 Err(fault) => fault,
             };
+            if fault.is_illness() {
+                self.budget.note(true, Instant::now());
+            }
             number += 1;
             let Some(wait) = self.wait(&fault, number) else { return Err(fault) };
             if let Some(why) = self.objection(&call, wait) {

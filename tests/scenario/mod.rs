@@ -71,6 +71,9 @@ pub(crate) struct Scenario {
     /// Requests that each provider must have seen at the end.
     #[serde(default)]
     requests: BTreeMap<String, Requests>,
+    /// ... and all of them together.
+    #[serde(default)]
+    requests_in_all: Option<Requests>,
     /// What single requests that a provider saw must have been like.
     #[serde(default)]
     seen: Vec<Sent>,
@@ -509,6 +512,12 @@ impl Scenario {
             }
             if provider.live() != 0 {
                 problems.push(format!("{} responses of {name} are still running", provider.live()));
+            }
+        }
+        if let Some(wanted) = self.requests_in_all {
+            let got: usize = simulation.names().iter().map(|it| simulation.find(it).unwrap().requests().len()).sum();
+            if !wanted.range().contains(&got) {
+                problems.push(format!("all providers saw {got} requests instead of {:?}", wanted.range()));
             }
         }
         let mut words = BTreeMap::new();

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::suspects::Suspects;
+use super::suspects::{Suspects, Suspicion};
 use crate::chance::Chance;
 use crate::config::plan::BreakerPlan;
 use crate::time::later;
@@ -60,7 +60,7 @@ pub enum Result {
     /// Badly.
     Failure {
         /// The request and its caller, where the request itself may be the cause.
-        request: Option<u64>,
+        request: Option<Suspicion>,
     },
 }
 
@@ -135,7 +135,7 @@ impl Machine {
             is_hastened: false,
             openings: 0,
             window: Window::new(settings.window),
-            suspects: Suspects::new(settings.same_request),
+            suspects: Suspects::new(settings.same_request, settings.consecutive),
             reason: None,
             refused: 0,
             transitions: 0,
@@ -187,6 +187,24 @@ impl Machine {
     pub fn reset(&mut self) {
         self.epoch += 1;
         self.close();
+    }
+
+    /// True while some request may be held back by itself.
+    pub fn holds_any(&self) -> bool {
+        self.suspects.holds_any()
+    }
+
+    /// Refuses a request that has just failed again and again, and others not.
+    pub fn hold_back(&mut self, request: u64, now: Instant) -> std::result::Result<(), Refused> {
+        match self.suspects.holds(request, self.settings.open_for, now) {
+            None => Ok(()),
+            Some(retry_in) => self.refuse(retry_in).map(drop),
+        }
+    }
+
+    /// Notes that a request was answered.
+    pub fn clear(&mut self, request: u64) {
+        self.suspects.clear(request);
     }
 
     /// May a call be made?
@@ -279,7 +297,7 @@ impl Machine {
         }
     }
 
-    fn fail(&mut self, request: Option<u64>, now: Instant) {
+    fn fail(&mut self, request: Option<Suspicion>, now: Instant) {
         if !self.suspects.counts(request, self.settings.window, now) {
             return;
         }
@@ -445,6 +463,10 @@ mod tests {
     use super::*;
 
     const FAILURE: Result = Result::Failure { request: None };
+
+    fn some(request: u64) -> Option<Suspicion> {
+        Some(Suspicion { request, caller: 0 })
+    }
 
     fn plan() -> BreakerPlan {
         BreakerPlan {
@@ -615,11 +637,11 @@ mod tests {
     fn one_request_that_fails_again_and_again_opens_nothing_and_several_do() {
         let (mut machine, now) = (machine(), Instant::now());
         for _ in 0..100 {
-            call(&mut machine, Result::Failure { request: Some(1) }, now);
+            call(&mut machine, Result::Failure { request: some(1) }, now);
         }
         assert_eq!(machine.state(now), State::Closed);
         for request in 2..6 {
-            call(&mut machine, Result::Failure { request: Some(request) }, now);
+            call(&mut machine, Result::Failure { request: some(request) }, now);
         }
         assert_eq!((machine.state(now), machine.reason()), (State::Open, Some("consecutive_failures")));
     }
@@ -628,12 +650,12 @@ mod tests {
     fn a_request_that_failed_before_says_nothing_as_a_probe() {
         let (mut machine, mut now) = (machine(), Instant::now());
         for request in 1..6 {
-            call(&mut machine, Result::Failure { request: Some(request) }, now);
+            call(&mut machine, Result::Failure { request: some(request) }, now);
         }
         now += machine.admit(now).unwrap_err().retry_in;
-        assert!(call(&mut machine, Result::Failure { request: Some(3) }, now));
+        assert!(call(&mut machine, Result::Failure { request: some(3) }, now));
         assert_eq!(machine.state(now), State::HalfOpen);
-        assert!(call(&mut machine, Result::Failure { request: Some(7) }, now));
+        assert!(call(&mut machine, Result::Failure { request: some(7) }, now));
         assert_eq!(machine.state(now), State::Open);
     }
 

@@ -1,6 +1,7 @@
 //! Suspects: requests that may have caused their failures themselves, as a tool schema does that a provider trips over.
-//! One of them, repeated, must not shut a model off for everybody: it counts as often as the config allows, and then no
-//! more until the window is over and somebody else was answered.
+//! One of them, repeated, must not shut a model off for everybody: of each caller it counts as often as the config allows,
+//! and then no more until the window is over and somebody else was answered. Nor is it sent again and again: after a few
+//! failures in a row it is held back by itself, whoever brings it, for as long as a breaker opens at first.
 //!
 //! It does not know what a request is; whoever asks brings a digest.
 
@@ -11,28 +12,48 @@ use tokio::time::Instant;
 /// As many are remembered at once. More different requests that fail are no suspects any more, but a sign.
 const REMEMBERED: usize = 16;
 
+/// A request that failed, and who made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suspicion {
+    /// The request's digest.
+    pub request: u64,
+    /// The caller's.
+    pub caller: u64,
+}
+
 /// The requests that failed lately.
 #[derive(Debug)]
 pub(super) struct Suspects {
     /// How many failures of one request count; zero: all.
     allowed: u32,
+    /// After this many failures in a row a request is held back.
+    in_a_row: u32,
     /// Changes with every answer that came.
     row: u64,
     seen: Vec<Suspect>,
+    held: Vec<Held>,
+}
+
+/// A request that failed in a row.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    request: u64,
+    failures: u32,
+    at: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Suspect {
-    request: u64,
+    by: Suspicion,
     failures: u32,
     at: Instant,
     row: u64,
 }
 
 impl Suspects {
-    /// Nobody, while this many failures of one request count.
-    pub(super) fn new(allowed: u32) -> Self {
-        Self { allowed, row: 0, seen: Vec::new() }
+    /// Nobody, while this many failures of one request count, and so many in a row hold it back.
+    pub(super) fn new(allowed: u32, in_a_row: u32) -> Self {
+        Self { allowed, in_a_row, row: 0, seen: Vec::new(), held: Vec::new() }
     }
 
     /// Somebody was answered: what fails from now on fails in another row.
@@ -40,27 +61,58 @@ impl Suspects {
         self.row += 1;
     }
 
+    /// True while there is any request to ask about: nearly always there is none, and nobody needs a digest.
+    pub(super) fn holds_any(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// How long a request is still held back, of `hold` since it failed last.
+    pub(super) fn holds(&mut self, request: u64, hold: Duration, now: Instant) -> Option<Duration> {
+        // One more attempt may then tell; what is not asked for again is forgotten.
+        self.held.retain(|it| now.saturating_duration_since(it.at) < hold * 2);
+        let held = self.held.iter().find(|it| it.request == request && it.failures >= self.in_a_row)?;
+        hold.checked_sub(now.saturating_duration_since(held.at)).filter(|left| !left.is_zero())
+    }
+
+    /// A request was answered: nothing is wrong with it.
+    pub(super) fn clear(&mut self, request: u64) {
+        self.held.retain(|it| it.request != request);
+    }
+
+    fn hold(&mut self, request: u64, now: Instant) {
+        let known = self.held.iter().position(|it| it.request == request);
+        let failures = known.map_or(0, |index| self.held.swap_remove(index).failures).saturating_add(1);
+        make_room(&mut self.held, |it| it.at);
+        self.held.push(Held { request, failures, at: now });
+    }
+
     /// Notes a failure; false when it says nothing that is not known. `None`: no request can have caused it.
-    pub(super) fn counts(&mut self, request: Option<u64>, window: Duration, now: Instant) -> bool {
-        let Some(request) = request.filter(|_| self.allowed > 0) else { return true };
+    pub(super) fn counts(&mut self, by: Option<Suspicion>, window: Duration, now: Instant) -> bool {
+        let Some(by) = by.filter(|_| self.allowed > 0) else { return true };
+        self.hold(by.request, now);
         let row = self.row;
         self.seen.retain(|it| it.row == row || now.saturating_duration_since(it.at) < window);
-        match self.seen.iter_mut().find(|it| it.request == request) {
+        match self.seen.iter_mut().find(|it| it.by == by) {
             Some(known) => {
                 known.failures = known.failures.saturating_add(1);
                 (known.at, known.row) = (now, row);
                 known.failures <= self.allowed
             }
             None => {
-                if self.seen.len() >= REMEMBERED
-                    && let Some(oldest) = (0..self.seen.len()).min_by_key(|index| self.seen[*index].at)
-                {
-                    self.seen.swap_remove(oldest);
-                }
-                self.seen.push(Suspect { request, failures: 1, at: now, row });
+                make_room(&mut self.seen, |it| it.at);
+                self.seen.push(Suspect { by, failures: 1, at: now, row });
                 true
             }
         }
+    }
+}
+
+/// The oldest goes where there are too many.
+fn make_room<T>(all: &mut Vec<T>, at: impl Fn(&T) -> Instant) {
+    if all.len() >= REMEMBERED
+        && let Some(oldest) = (0..all.len()).min_by_key(|index| at(&all[*index]))
+    {
+        all.swap_remove(oldest);
     }
 }
 
@@ -68,33 +120,52 @@ impl Suspects {
 mod tests {
     use super::*;
 
+    fn some(request: u64) -> Option<Suspicion> {
+        Some(Suspicion { request, caller: 0 })
+    }
+
+    #[test]
+    fn a_request_that_fails_in_a_row_is_held_back_by_itself_until_one_more_attempt_may_tell() {
+        let (mut suspects, now, hold) = (Suspects::new(1, 3), Instant::now(), WINDOW);
+        for caller in 0..3 {
+            assert_eq!(suspects.holds(1, hold, now), None);
+            suspects.counts(Some(Suspicion { request: 1, caller }), WINDOW, now);
+        }
+        assert_eq!((suspects.holds(1, hold, now), suspects.holds(2, hold, now)), (Some(hold), None));
+        assert_eq!(suspects.holds(1, hold, now + hold), None);
+        suspects.counts(some(1), WINDOW, now + hold);
+        assert_eq!(suspects.holds(1, hold, now + hold), Some(hold), "it failed again");
+        suspects.clear(1);
+        assert!(suspects.holds(1, hold, now + hold).is_none() && !suspects.holds_any());
+    }
+
     const WINDOW: Duration = Duration::from_secs(10);
 
     #[test]
     fn a_request_counts_once_until_the_window_is_over_and_somebody_was_answered() {
-        let (mut suspects, now) = (Suspects::new(1), Instant::now());
-        assert!(suspects.counts(Some(1), WINDOW, now));
-        assert!(!suspects.counts(Some(1), WINDOW, now) && suspects.counts(Some(2), WINDOW, now));
+        let (mut suspects, now) = (Suspects::new(1, 3), Instant::now());
+        assert!(suspects.counts(some(1), WINDOW, now));
+        assert!(!suspects.counts(some(1), WINDOW, now) && suspects.counts(some(2), WINDOW, now));
         let later = now + WINDOW * 2;
-        assert!(!suspects.counts(Some(1), WINDOW, later), "nobody else was asked meanwhile");
+        assert!(!suspects.counts(some(1), WINDOW, later), "nobody else was asked meanwhile");
         suspects.end_row();
-        assert!(!suspects.counts(Some(1), WINDOW, later), "it failed a moment ago");
+        assert!(!suspects.counts(some(1), WINDOW, later), "it failed a moment ago");
         suspects.end_row();
-        assert!(suspects.counts(Some(1), WINDOW, later + WINDOW));
+        assert!(suspects.counts(some(1), WINDOW, later + WINDOW));
     }
 
     #[test]
     fn what_no_request_can_cause_always_counts() {
-        let (mut suspects, now) = (Suspects::new(1), Instant::now());
+        let (mut suspects, now) = (Suspects::new(1, 3), Instant::now());
         assert!((0..5).all(|_| suspects.counts(None, WINDOW, now)));
-        let mut all = Suspects::new(0);
-        assert!((0..5).all(|_| all.counts(Some(1), WINDOW, now)), "zero: all of them count");
+        let mut all = Suspects::new(0, 3);
+        assert!((0..5).all(|_| all.counts(some(1), WINDOW, now)), "zero: all of them count");
     }
 
     #[test]
     fn memory_is_bounded() {
-        let (mut suspects, now) = (Suspects::new(1), Instant::now());
-        (0..1000).for_each(|request| assert!(suspects.counts(Some(request), WINDOW, now)));
+        let (mut suspects, now) = (Suspects::new(1, 3), Instant::now());
+        (0..1000).for_each(|request| assert!(suspects.counts(some(request), WINDOW, now)));
         assert_eq!(suspects.seen.len(), REMEMBERED);
     }
 }
