@@ -21,7 +21,7 @@ pub(super) fn unpack(
     body: impl Stream<Item = Result<Bytes, SendFault>> + Send + 'static,
 ) -> ResponseBody {
     let coding = headers.get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase());
-    let reader = |body: BoxStream<'static, Result<Bytes, SendFault>>| StreamReader::new(body.map_err(Lost::new));
+    let reader = |body: BoxStream<'static, Result<Bytes, SendFault>>| StreamReader::new(body.map_err(Lost::wrap));
     let unpacked = match coding.as_deref() {
         Some(b"gzip" | b"x-gzip") => {
             let mut decoder = GzipDecoder::new(reader(body.boxed()));
@@ -58,7 +58,7 @@ impl std::fmt::Display for Lost {
 impl std::error::Error for Lost {}
 
 impl Lost {
-    fn new(fault: SendFault) -> io::Error {
+    fn wrap(fault: SendFault) -> io::Error {
         io::Error::other(Self(fault))
     }
 

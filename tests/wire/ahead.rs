@@ -121,6 +121,21 @@ async fn a_caller_that_leaves_while_its_websocket_is_asked_for_is_noticed_whatev
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_caller_says_before_its_websocket_is_open_is_heard() {
+    let far = Far::start().await;
+    let gateway = crate::talk::gateway(&[far.address], "", "").await;
+    let mut caller = gateway.connect().await;
+    let request = format!(
+        "GET {VOICE} HTTP/1.1\r\nhost: gateway\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    caller.send([request.as_bytes(), b"\x81\x85\0\0\0\0early"].concat()).await;
+    let (mut there, _) = far.agrees().await;
+    assert_eq!(crate::talk::heard(&mut there).await.to_text().expect("text"), "early");
+    assert_eq!(caller.head().await.status(), 101);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_come_too_early_are_answered_in_their_turn() {
     let provider = Provider::start().await;
     let gateway = Setup::over(&[provider.address]).start().await;

@@ -13,6 +13,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use hyper::rt::Executor;
+use hyper_util::rt::TokioExecutor;
 use tokio::time::Instant;
 
 use super::super::body::{Aborted, ResponseBody};
@@ -31,9 +33,9 @@ tokio::task_local! {
 #[derive(Clone, Copy)]
 pub(in crate::server) struct Streams;
 
-impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams {
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        tokio::spawn(SENT.scope(RefCell::default(), async move {
+        TokioExecutor::new().execute(SENT.scope(RefCell::default(), async move {
             let mut stream = pin!(stream);
             poll_fn(|cx| {
                 let done = stream.as_mut().poll(cx);
