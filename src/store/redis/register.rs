@@ -46,6 +46,9 @@ return 1";
 /// What [`CHANGE`] answers where the key is of another type.
 const SPOILT: u8 = 2;
 
+/// Names and texts as they stand in the store.
+type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// A register.
 pub struct Register {
     redis: Arc<Redis>,
@@ -137,7 +140,7 @@ impl Register {
         let known = lock(&self.known).as_ref().map(|(word, _)| word.clone());
         let arguments = [known.is_some().to_string(), known.clone().unwrap_or_default()];
         let keys = std::slice::from_ref(&self.name);
-        let (spoilt, word, fields): (u64, Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>) =
+        let (spoilt, word, fields): (u64, Vec<u8>, Fields) =
             self.redis.run_script(&self.read, keys, &arguments).await?;
         if spoilt != 0 {
             return self.mend().await;
