@@ -357,7 +357,9 @@ async fn who_guesses_is_slowed_down_and_who_is_merely_late_is_not() {
         assert_eq!(bench.chat(&wrong).await.status, if number < 5 { 401 } else { 429 });
     }
     let locked = bench.chat(&wrong).await;
-    assert_eq!((locked.header("retry-after"), &*locked.reason), ("12", "token_signature"));
+    // Twelve seconds, and a tenth more at most.
+    assert!(matches!(locked.header("retry-after"), "12" | "13"), "{}", locked.header("retry-after"));
+    assert_eq!(&*locked.reason, "token_signature");
     // Others behind the same address are not made to suffer for it, and those elsewhere even less.
     assert_eq!((bench.chat(&good).await.status, bench.chat(&late).await.status), (200, 401));
     assert_eq!(bench.chat_from("192.0.2.9", &wrong).await.status, 401);

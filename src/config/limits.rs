@@ -87,7 +87,7 @@ impl KeyPlan {
             let words = parts.iter().flat_map(|(name, value)| [*name, &**value]);
             let key = Key::of(&std::iter::once(name).chain(words).collect::<Vec<_>>());
             let is_unchecked = !head.is_proven && way.0.contains(&KeyPart::ApiKey);
-            Some(Counted { key, is_by_address: way.has_address(), is_by_place: way.has_address() || is_unchecked })
+            Some(Counted { key, is_by_place: way.has_address() || is_unchecked })
         })
     }
 
@@ -101,8 +101,6 @@ impl KeyPlan {
 pub struct Counted {
     /// Under which key.
     pub key: Key,
-    /// True when the caller's address is a part of it.
-    pub is_by_address: bool,
     /// True when it tells many callers behind one address not apart: an address, or a token that nobody has checked, as many
     /// clients show the same placeholder.
     pub is_by_place: bool,

@@ -89,7 +89,7 @@ impl Limit {
         if known.is_empty() {
             return Ok(Vec::new());
         }
-        if ask.is_some() && known.iter().any(|(_, counted)| counted.is_by_address) {
+        if ask.is_some() && known.iter().any(|(_, counted)| counted.is_by_place) {
             self.limits.fronts.note(head.address);
         }
         let take = |(rule, counted): (_, Counted)| {

@@ -111,16 +111,23 @@ fn call(script: &Script, played: &Played, planned: &Planned, tally: &mut Tally, 
     *(if is_complete { &mut tally.complete } else { &mut tally.incomplete }) += 1;
 }
 
+/// The longest wait that a caller may be told (`quota.longest`), in seconds.
+const LONGEST_WAIT: u64 = 60;
+
 /// An honest error: in JSON, not a mistake of the gateway's, with a wait that makes sense.
 fn refusal(answered: &Answered, body: &str, problems: &mut Vec<String>) {
     let is_json = serde_json::from_str::<serde_json::Value>(body).is_ok();
     if !is_json || answered.is_aborted || answered.status < 400 || body.contains("\"internal\"") {
         problems.push(format!("refused with {}: {body}", answered.status));
     }
-    if let Some(wait) = answered.headers.get("retry-after")
-        && !wait.to_str().is_ok_and(|wait| wait.parse::<u64>().is_ok())
-    {
-        problems.push(format!("Retry-After is {wait:?}"));
+    let wait = answered.headers.get("retry-after");
+    let seconds = wait.and_then(|wait| wait.to_str().ok()?.parse::<u64>().ok());
+    let is_clear = match seconds {
+        Some(seconds) => (1..=LONGEST_WAIT).contains(&seconds),
+        None => wait.is_none() && !matches!(answered.status, 429 | 503),
+    };
+    if !is_clear {
+        problems.push(format!("status {} with Retry-After {wait:?}", answered.status));
     }
 }
 
