@@ -147,14 +147,15 @@ pub fn in_words(wait: Duration) -> String {
         0 => format!("{large} {large_word}"),
         small => format!("{large} {large_word} {small} {small_word}"),
     };
-    match seconds {
-        ..MINUTE => format!("{seconds} s"),
-        ..HOUR => two(seconds / MINUTE, "min", seconds % MINUTE, "s"),
-        _ if minutes < DAY => two(minutes / HOUR, "h", minutes % HOUR / MINUTE, "min"),
-        _ => {
-            let days = hours / DAY;
-            two(days, if days == 1 { "day" } else { "days" }, hours % DAY / HOUR, "h")
-        }
+    if seconds < MINUTE {
+        format!("{seconds} s")
+    } else if seconds < HOUR {
+        two(seconds / MINUTE, "min", seconds % MINUTE, "s")
+    } else if minutes < DAY {
+        two(minutes / HOUR, "h", minutes % HOUR / MINUTE, "min")
+    } else {
+        let days = hours / DAY;
+        two(days, if days == 1 { "day" } else { "days" }, hours % DAY / HOUR, "h")
     }
 }
 

@@ -113,9 +113,10 @@ fn every_default_that_is_told_is_the_one_of_the_configuration() {
 }
 
 /// The tables of the configuration whose values protect, bound or delay something.
-const TOLD: [&str; 20] = [
+const TOLD: [&str; 22] = [
     "server",
     "timeout",
+    "patience",
     "retry",
     "breaker",
     "concurrency",
@@ -134,6 +135,7 @@ const TOLD: [&str; 20] = [
     "usage",
     "compression",
     "tracing",
+    "idempotency",
 ];
 
 /// Every number, switch, duration, size and rate below a table, by its key.
