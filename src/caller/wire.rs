@@ -194,11 +194,10 @@ fn fields<'a>(incoming: &'a Incoming<'_>) -> Result<Fields<'a>, Fault> {
 /// JSON is UTF-8 (RFC 8259, 8.1). In another alphabet the same bytes may say something else.
 fn check_charset(headers: &HeaderMap) -> Result<(), Fault> {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let charset = value.split(';').skip(1).filter_map(|param| param.split_once('=')).filter_map(|(name, value)| {
-        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
-    });
+    let params = value.split(';').skip(1).filter_map(|param| param.split_once('='));
+    let charset = params.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
     // ISO-8859-1 is what older libraries call what they send as UTF-8.
-    let mut charset = charset.map(str::to_ascii_lowercase);
+    let mut charset = charset.map(|(_, value)| value.trim().trim_matches('"').to_ascii_lowercase());
     match charset.all(|name| matches!(&*name, "utf-8" | "utf8" | "us-ascii" | "iso-8859-1")) {
         true => Ok(()),
         false => Err(RequestFault::MediaType { allowed: "application/json in UTF-8" }.into()),
