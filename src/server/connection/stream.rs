@@ -38,7 +38,7 @@ const MAX_AHEAD: usize = 64 * 1024;
 /// unread bytes is reset, and the caller may lose the answer. nginx lingers as long.
 const LINGER: Duration = Duration::from_secs(30);
 const LINGER_SILENCE: Duration = Duration::from_secs(5);
-const LINGER_BYTES: usize = 64 * 1024 * 1024;
+const LINGER_BYTES: usize = 256 * 1024 * 1024;
 
 /// The same in HTTP/2, where a refusal ends its stream only, and a connection that the server ends is mostly a flood.
 const LINGER_BYTES_HTTP2: usize = 128 * 1024;
