@@ -45,7 +45,7 @@ pub(super) struct Record {
 #[derive(Debug)]
 pub(super) enum Kept {
     /// An answer.
-    Reply(Head, KeptBody),
+    Reply(Box<Head>, KeptBody),
     /// A definite refusal of a provider's.
     Refusal(Arc<str>, Box<Refusal>),
 }
@@ -71,21 +71,26 @@ pub(super) enum KeptBody {
 }
 
 impl Head {
-    /// What is kept of a reply's head. What a provider says of its limits is about another moment.
-    pub(super) fn of(reply: &Reply) -> Self {
-        let is_of_then = |name: &HeaderName| {
-            let name = name.as_str();
-            name.starts_with("x-ratelimit-") || name.starts_with("retry-after")
-        };
-        let headers = reply.headers.iter().filter(|(name, _)| !is_of_then(name));
-        Self {
+    /// What is kept of a reply's head.
+    pub(super) fn of(reply: &Reply) -> Box<Self> {
+        Box::new(Self {
             status: reply.status,
-            headers: headers.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            headers: lasting(&reply.headers),
             provider: reply.provider.clone(),
             model: reply.model.clone(),
             degraded: reply.degraded,
-        }
+        })
     }
+}
+
+/// A provider's headers without what they say of its limits, which is about another moment.
+fn lasting(headers: &HeaderMap) -> HeaderMap {
+    let is_lasting = |name: &HeaderName| {
+        let name = name.as_str();
+        !name.starts_with("x-ratelimit-") && !name.starts_with("retry-after")
+    };
+    let lasting = headers.iter().filter(|(name, _)| is_lasting(name));
+    lasting.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 impl KeptBody {
@@ -127,7 +132,10 @@ impl Kept {
         let is_definite = fault.blame() == Blame::Caller
             && matches!(fault.retry(), Retry::Never | Retry::LargerContext)
             && !matches!(refusal.status.as_u16(), 401 | 403 | 408 | 409 | 423 | 425 | 429);
-        is_definite.then(|| Kept::Refusal(provider.clone(), refusal.clone()))
+        is_definite.then(|| {
+            let headers = lasting(&refusal.headers);
+            Kept::Refusal(provider.clone(), Box::new(Refusal { headers, ..(**refusal).clone() }))
+        })
     }
 
     fn bytes(&self) -> usize {
@@ -149,7 +157,7 @@ impl Kept {
             model: Some("gpt-4".into()),
             degraded: None,
         };
-        Kept::Reply(head, KeptBody::Whole(Bytes::from_static(b"{\"answer\":1}")))
+        Kept::Reply(Box::new(head), KeptBody::Whole(Bytes::from_static(b"{\"answer\":1}")))
     }
 }
 
@@ -173,7 +181,7 @@ impl Record {
     pub(super) fn replay(&self) -> Outcome {
         match &self.kept {
             Some(Kept::Reply(head, body)) => {
-                let Head { status, headers, provider, model, degraded } = head.clone();
+                let Head { status, headers, provider, model, degraded } = Head::clone(head);
                 Ok(Reply {
                     status,
                     headers,

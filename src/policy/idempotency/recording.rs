@@ -85,7 +85,7 @@ type Pieces<T> = Pin<Box<dyn Stream<Item = Result<T, Fault>> + Send>>;
 struct Recording<T> {
     inner: Pieces<T>,
     /// `None` once it is over.
-    execution: Option<(Execution, Head)>,
+    execution: Option<(Execution, Box<Head>)>,
     /// `None` once it is too large.
     pieces: Option<Vec<T>>,
     bytes: usize,
@@ -93,7 +93,7 @@ struct Recording<T> {
 }
 
 impl<T: Piece> Recording<T> {
-    fn new(inner: Pieces<T>, head: Head, max_bytes: usize, execution: Execution) -> Self {
+    fn new(inner: Pieces<T>, head: Box<Head>, max_bytes: usize, execution: Execution) -> Self {
         Self { inner, execution: Some((execution, head)), pieces: Some(Vec::new()), bytes: 0, max_bytes }
     }
 

@@ -61,7 +61,7 @@ fn any_record() -> impl Strategy<Value = Record> {
             model: model.map(Into::into),
             degraded: is_cheaper.then_some(Degraded::Cheaper),
         };
-        Kept::Reply(head, body)
+        Kept::Reply(Box::new(head), body)
     });
     let refusal = (any_bytes(), ".{0,20}", option::of("[a-z_]{1,9}"), any::<bool>());
     let refusal = refusal.prop_map(|(body, message, code, is_openai)| {

@@ -197,7 +197,7 @@ impl Written {
                 };
                 let degraded = self.is_cheaper.then_some(Degraded::Cheaper);
                 let model = self.model.map(Arc::from);
-                Kept::Reply(Head { status, headers, provider, model, degraded }, body)
+                Kept::Reply(Box::new(Head { status, headers, provider, model, degraded }), body)
             }
         };
         Some(Record { request, kept: Some(kept) })
