@@ -17,6 +17,8 @@ mod kind;
 mod play;
 #[path = "soak/script.rs"]
 mod script;
+#[path = "soak/spent.rs"]
+mod spent;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -120,6 +122,23 @@ fn what_is_kept_or_shared_is_complete_young_enough_and_nobody_elses() {
         let each = [sum.new, sum.collapsed, sum.hits, sum.renewed, sum.spare, sum.incomplete, sum.refused];
         assert!(each.iter().all(|number| *number >= 20), "{sum:?}");
     }
+}
+
+#[test]
+fn no_caller_spends_more_than_a_budget_and_one_estimate_for_each_call_at_once() {
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(SEEDS),
+    };
+    let (count, mut refused, mut tokens) = (seeds.end - seeds.start, 0, 0);
+    for seed in seeds {
+        let spent = spent::play(seed);
+        assert!(spent.tokens <= spent.bound, "SEED={seed}: {} tokens spent, bound {}", spent.tokens, spent.bound);
+        (refused, tokens) = (refused + spent.refused, tokens + spent.tokens);
+    }
+    println!("{count} worlds with a budget: {tokens} tokens spent, {refused} calls refused");
+    // Worlds in which nobody spends anything would prove nothing.
+    assert!(count < 10 || (refused > 0 && tokens > 0), "{tokens} tokens spent, {refused} calls refused");
 }
 
 #[test]

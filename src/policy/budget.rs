@@ -89,7 +89,7 @@ impl Budget {
             return Ok(Passed::On(Vec::new()));
         }
         let now = head.received;
-        let mut draws = draws(&purses, self.estimate(&call.ask), now);
+        let mut draws = draws(&purses, &call.ask, self.estimate(&call.ask), now);
         let (drawn, held) = self.purses.draw(&draws, now).await.map_err(|_| Fault::StoreOut)?;
         warn(&purses, &draws, &drawn);
         let refusing: Vec<&BudgetPlan> = refusing(&purses, &draws, &drawn);
@@ -142,13 +142,16 @@ fn key(plan: &BudgetPlan, head: &Head) -> Option<Key> {
     KeyPlan::first(&plan.key, &name, head).map(|counted| counted.key)
 }
 
-fn draws(purses: &[(&Arc<BudgetPlan>, Key)], cost: Usd, now: Timestamp) -> Vec<Draw> {
+fn draws(purses: &[(&Arc<BudgetPlan>, Key)], ask: &Ask, cost: Usd, now: Timestamp) -> Vec<Draw> {
+    // Who asks for several choices can ask for fewer.
+    let may_exceed = ask.bounds().choices <= 1;
     let draw = |(plan, key): &(&Arc<BudgetPlan>, Key)| Draw {
         key: *key,
         budget: plan.name.clone(),
         ends: plan.period.end(now),
         amount: plan.amount,
         cost,
+        may_exceed,
         is_enforced: !matches!(plan.on_stop, OnStop::Report),
         warn_at: Usd::from_nanos((plan.amount.nanos() as f64 * plan.warn) as u64),
     };

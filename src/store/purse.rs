@@ -44,8 +44,10 @@ pub struct Draw {
     pub ends: Timestamp,
     /// What is in it when it is full.
     pub amount: Usd,
-    /// What the call may cost. More than the amount is taken as the amount: a call that large gets in when nothing was spent.
+    /// What the call may cost.
     pub cost: Usd,
+    /// True: more than the amount is taken as the amount, so that a call that large gets in when nothing was spent.
+    pub may_exceed: bool,
     /// False: it is counted, and refuses nothing.
     pub is_enforced: bool,
     /// From here on somebody should know of it.
@@ -209,6 +211,7 @@ impl Purses {
             ends: purse.ends,
             amount: purse.amount,
             cost: Usd::default(),
+            may_exceed: true,
             is_enforced: false,
             warn_at: Usd::from_nanos(u64::MAX),
         };
@@ -422,7 +425,7 @@ fn is_taken(draws: &[Draw], drawn: &[Drawn]) -> bool {
 
 /// What is taken for a call.
 fn taken(draw: &Draw) -> Usd {
-    draw.cost.min(draw.amount)
+    if draw.may_exceed { draw.cost.min(draw.amount) } else { draw.cost }
 }
 
 fn signed(amount: Usd) -> i64 {
@@ -442,6 +445,7 @@ mod tests {
             ends: Timestamp::MAX,
             amount: Usd::from_nanos(amount),
             cost: Usd::from_nanos(cost),
+            may_exceed: true,
             is_enforced: true,
             warn_at: Usd::from_nanos(amount / 2),
         }

@@ -164,6 +164,7 @@ fn draw(cost: u64) -> Draw {
         ends: Timestamp::MAX,
         amount: Usd::from_nanos(100),
         cost: Usd::from_nanos(cost),
+        may_exceed: true,
         is_enforced: true,
         warn_at: Usd::from_nanos(100),
     }
