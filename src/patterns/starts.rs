@@ -9,6 +9,10 @@ use std::collections::VecDeque;
 pub(super) struct Starts {
     first: Span,
     /// Most have none, and are small then.
+    #[expect(
+        clippy::box_collection,
+        reason = "a thread is stepped for every byte, and a queue would make it half as large again"
+    )]
     others: Option<Box<VecDeque<Span>>>,
     /// Where the longest match ends of all that began before, and have been here since.
     end: usize,
