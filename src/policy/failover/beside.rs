@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{Choice, Failed, Failover, Raced};
 use crate::call::Call;
-use crate::fault::Retry;
+use crate::fault::{Fault, Retry};
 use crate::patience::Watch;
 use crate::stack::Outcome;
 use crate::time::{Alarm, later};
@@ -65,12 +65,6 @@ struct Running<'a> {
 /// An attempt, wherever it lives.
 pub(super) type Attempt<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
-/// What ends a wait.
-enum Step {
-    Ended(usize, Outcome),
-    Due,
-}
-
 impl Running<'_> {
     fn overdue_at(&self) -> Option<Instant> {
         self.watch.as_ref().map(Watch::overdue_at)
@@ -107,14 +101,13 @@ impl<'a> Beside<'a> {
     pub(super) async fn run(mut self, faults: &mut Vec<Failed>) -> Raced {
         loop {
             match self.wait().await {
-                Step::Due => self.due(faults),
-                Step::Ended(index, outcome) => {
+                None => self.due(faults),
+                Some((index, outcome)) => {
                     let ended = self.running.remove(index);
+                    let is_final = |fault: &Fault| ended.is_first && fault.retry() == Retry::Never;
                     match outcome {
                         // One of them may still answer, unless the caller's own mistake is the matter.
-                        Err(fault)
-                            if !self.running.is_empty() && !(ended.is_first && fault.retry() == Retry::Never) =>
-                        {
+                        Err(fault) if !self.running.is_empty() && !is_final(&fault) => {
                             faults.push(Failed { fault, number: ended.number });
                             if !ended.is_first {
                                 (self.is_paid, self.next) = (true, Next::At(Instant::now()));
@@ -127,16 +120,16 @@ impl<'a> Beside<'a> {
         }
     }
 
-    /// Waits until an attempt has ended, or something is due. A sign of life changes when that is.
-    async fn wait(&mut self) -> Step {
+    /// Waits until an attempt has ended; `None`: until something is due. A sign of life changes when that is.
+    async fn wait(&mut self) -> Option<(usize, Outcome)> {
         poll_fn(|cx| {
             for (index, running) in self.running.iter_mut().enumerate() {
                 if let Poll::Ready(outcome) = running.attempt.as_mut().poll(cx) {
-                    return Poll::Ready(Step::Ended(index, outcome));
+                    return Poll::Ready(Some((index, outcome)));
                 }
             }
             match self.due_at() {
-                Some(due) => self.alarm.poll(due, cx).map(|()| Step::Due),
+                Some(due) => self.alarm.poll(due, cx).map(|()| None),
                 None => Poll::Pending,
             }
         })
