@@ -21,7 +21,7 @@ const SOON: Duration = Duration::from_secs(1);
 async fn flags(member: &Member, method: &str, path: &str, body: Value) -> (u16, Value) {
     let text = if body.is_null() { String::new() } else { body.to_string() };
     let request = Request::builder().method(method).uri(format!("/api/flags/{path}"));
-    let request = request.header("authorization", "Bearer the-admins-own-token");
+    let request = request.header("authorization", "Bearer admin-token-of-the-tests");
     let request = request.body(Full::new(Bytes::from(text))).unwrap();
     let response = ingress::operate(&member.gateway, std::net::Ipv4Addr::LOCALHOST.into(), request).await;
     let status = response.status().as_u16();
