@@ -81,3 +81,29 @@ fn time_to_answer(first: &trail::Attempt) -> Option<Duration> {
         _ => Some(first.answered.unwrap_or_else(|| Instant::now().saturating_duration_since(first.started))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trail::Trail;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_attempt_that_lost_counts_with_the_time_it_has_taken() {
+        let trail = Trail::start(None);
+        let lost = trail.begin_attempt(&"a".into(), None, trail::Reason::First);
+        let won = trail.begin_attempt(&"b".into(), None, trail::Reason::Hedge);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        won.answered();
+        drop(lost);
+        let first = || trail.facts().attempts.first().and_then(time_to_answer);
+        assert_eq!(first(), Some(Duration::from_secs(3)), "left out, slow would become ever faster");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_attempt_that_failed_says_nothing() {
+        let trail = Trail::start(None);
+        let failed = trail.begin_attempt(&"a".into(), None, trail::Reason::First);
+        failed.end(trail::Outcome::Failed("provider_error"));
+        assert_eq!(trail.facts().attempts.first().and_then(time_to_answer), None);
+    }
+}
