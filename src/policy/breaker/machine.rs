@@ -177,7 +177,10 @@ impl Machine {
         match self.phase {
             // Its ramp may be over without a call that would have noticed.
             Phase::Ramp { .. } => self.state(now) == State::Closed,
-            Phase::Closed => self.in_a_row == 0 && self.window.counts(now).failures == 0,
+            Phase::Closed => {
+                let holds_none = self.suspects.holds_none(self.settings.open_for, now);
+                holds_none && self.in_a_row == 0 && self.window.counts(now).failures == 0
+            }
             Phase::Open { until, .. } => now >= later(until, self.settings.open_max),
             Phase::HalfOpen { .. } => false,
         }

@@ -74,6 +74,11 @@ impl Suspects {
         hold.checked_sub(now.saturating_duration_since(held.at)).filter(|left| !left.is_zero())
     }
 
+    /// True when no request that failed lately would be forgotten.
+    pub(super) fn holds_none(&self, hold: Duration, now: Instant) -> bool {
+        self.held.iter().all(|it| now.saturating_duration_since(it.at) >= hold * 2)
+    }
+
     /// A request was answered: nothing is wrong with it.
     pub(super) fn clear(&mut self, request: u64) {
         self.held.retain(|it| it.request != request);
