@@ -73,22 +73,27 @@ pub struct KeyPlan(pub Vec<KeyPart>);
 impl KeyPlan {
     /// Who is counted under `name`: the first of several ways of which every part is known of a caller; `None` when nobody is.
     pub fn first(ways: &[Self], name: &str, head: &Head) -> Option<Counted> {
-        // A token that nobody has checked can be made up. From the internet it tells nobody apart where an address can.
-        let has_address = ways.iter().any(Self::has_address);
-        let believes_tokens = head.is_proven || !has_address || networks::is_near(head.address);
+        // A user, tenant or token that nobody has checked can be made up, a new one for each request. From the internet it
+        // tells nobody apart where an address can.
+        let believes = head.is_proven || networks::is_near(head.address) || !ways.iter().any(Self::has_address);
         ways.iter().find_map(|way| {
             let mut parts = Vec::with_capacity(1 + 2 * way.0.len());
             for part in &way.0 {
-                if *part == KeyPart::ApiKey && !believes_tokens {
-                    return None;
-                }
                 parts.push((part.as_str(), part.of(head)?));
+            }
+            if !believes && !way.is_address() {
+                let part = KeyPart::Address;
+                parts = vec![(part.as_str(), part.of(head)?)];
             }
             let words = parts.iter().flat_map(|(name, value)| [*name, &**value]);
             let key = Key::of(&std::iter::once(name).chain(words).collect::<Vec<_>>());
             let is_unchecked = !head.is_proven && way.0.contains(&KeyPart::ApiKey);
-            Some(Counted { key, is_by_place: way.has_address() || is_unchecked })
+            Some(Counted { key, is_by_place: !believes || way.has_address() || is_unchecked })
         })
+    }
+
+    fn is_address(&self) -> bool {
+        self.0 == [KeyPart::Address]
     }
 
     fn has_address(&self) -> bool {

@@ -48,7 +48,7 @@ const TIDEGATE_REQUEST_ID: HeaderName = HeaderName::from_static("x-tidegate-requ
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const DEGRADED: HeaderName = HeaderName::from_static("x-tidegate-degraded");
 
-/// The tier of callers that name no user.
+/// The tier of callers that name no user, and of those from the internet that have not shown who they are.
 const ANONYMOUS: &str = "anonymous";
 
 /// How long operators may take to send a body.
@@ -625,7 +625,9 @@ impl Visit<'_> {
         let shown = credentials::shown(headers);
         let principal = route.auth.admit(self.visitor(shown), &watch.trail).await?;
         let is_asked = !route.plan.auth.methods.is_empty();
-        let is_known = principal.user.is_some() || principal.api_key.is_some();
+        let is_named = principal.user.is_some() || principal.api_key.is_some();
+        // On the internet anybody can make up a user.
+        let is_known = is_named && (is_asked || networks::is_near(self.address()));
         let key = idempotency::shown(&self.parts.method, headers)?;
         let needs_credential = route.plan.cache.is_some() || key.is_some();
         let credential = needs_credential.then(|| self.credential(&principal, is_asked)).flatten();
