@@ -30,10 +30,11 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let (done, wait) = mpsc::channel();
         runtime.block_on(async {
-            let work = tokio::spawn(async move { apart(AT_ONCE + 1, || wait.recv().is_ok()) });
+            let mut tasks = tokio::task::JoinSet::new();
+            tasks.spawn(async move { apart(AT_ONCE + 1, || wait.recv().is_ok()) });
             // It needs the only thread that there was.
-            let other = tokio::spawn(async move { done.send(()).is_ok() });
-            assert!(work.await.unwrap() && other.await.unwrap());
+            tasks.spawn(async move { done.send(()).is_ok() });
+            assert_eq!(tasks.join_all().await, [true, true]);
         });
     }
 

@@ -37,8 +37,8 @@ pub(super) fn is_telling(method: &Method, path: &str) -> bool {
 
 /// True for what needs the admin token whoever asks: the admin API, and whatever changes something.
 pub(super) fn is_guarded(method: &Method, path: &str) -> bool {
-    let is_admins = path == "/admin" || (path.starts_with("/admin/") && !explain::is_here(path));
-    changes(method) || is_admins
+    let is_admins = path == "/admin" || path.starts_with("/admin/");
+    changes(method) || (is_admins && !is_telling(method, path))
 }
 
 /// Lets a request in at the operators' address. Whoever shows the admin token may ask anything, through whatever proxy.

@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Full};
 use serde_json::json;
 use tidegate::gateway::Gateway;
 use tidegate::server::ingress;
+use tokio::task::JoinSet;
 
 use crate::gateways::{PATIENT, Providers, fleet};
 use crate::server::{Server, until};
@@ -37,13 +38,14 @@ async fn a_call_with_a_key_is_executed_once_on_all_gateways_together() {
         let (one, two) = (members[0].gateway.clone(), members[1].gateway.clone());
         // It answers when it is told to.
         providers.behave("openai", json!({"latency_ms": 3_600_000}));
-        let first = tokio::spawn(call(one.clone(), "hello", stream));
+        let mut first = JoinSet::new();
+        first.spawn(call(one.clone(), "hello", stream));
         until("it runs", async || providers.calls() == 1).await;
         assert_eq!(call(two.clone(), "hello", stream).await.0, 409);
         assert_eq!(call(two.clone(), "something else", stream).await.0, 422);
         assert_eq!(call(one.clone(), "hello", stream).await.0, 409);
         // Its caller leaves: the other gateway may execute it, and nothing else under its key.
-        first.abort();
+        first.abort_all();
         providers.behave("openai", json!({}));
         until("the right is given back", async || call(two.clone(), "hello", stream).await.0 == 200).await;
         assert_eq!(providers.calls(), 2);

@@ -96,6 +96,15 @@ impl Hostile {
     }
 }
 
+/// How a call ended.
+struct Ended {
+    number: u64,
+    /// See [`Hostile::most`].
+    most: u64,
+    has_left: bool,
+    status: u16,
+}
+
 /// Plays the world of a seed.
 pub(crate) fn play(seed: u64) -> Spent {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -124,7 +133,7 @@ async fn play_in_runtime(seed: u64) -> Spent {
         simulation.find(provider).unwrap().behave(behaviour);
     }
     let callers = dice.between(1, 8);
-    let came: Arc<Mutex<Vec<(u64, u64, bool, u16)>>> = Arc::default();
+    let came: Arc<Mutex<Vec<Ended>>> = Arc::default();
     let mut calling = tokio::task::JoinSet::new();
     for caller in 0..callers {
         let own: Vec<Hostile> = (0..40).map(|turn| Hostile::new(&dice, caller * 1_000 + turn)).collect();
@@ -133,18 +142,20 @@ async fn play_in_runtime(seed: u64) -> Spent {
             for hostile in own {
                 let answered = call(&gateway, hostile.visit()).await;
                 let has_left = answered.has_left || answered.status == 504 || answered.is_aborted;
-                came.lock().unwrap().push((hostile.number, hostile.most, has_left, answered.status));
+                let (number, most) = (hostile.number, hostile.most);
+                came.lock().unwrap().push(Ended { number, most, has_left, status: answered.status });
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         });
     }
     calling.join_all().await;
     let came = came.lock().unwrap();
-    let gone: BTreeMap<u64, u64> = came.iter().filter(|call| call.2).map(|call| (call.0, call.1)).collect();
+    let gone: BTreeMap<u64, u64> =
+        came.iter().filter(|call| call.has_left).map(|call| (call.number, call.most)).collect();
     let asked = PROVIDERS.into_iter().flat_map(|name| simulation.find(name).unwrap().requests());
     let number = |body: &[u8]| -> Option<u64> { String::from_utf8_lossy(body).split("mark").nth(1)?.parse().ok() };
     let tokens = asked.filter_map(|seen| gone.get(&number(&seen.body)?).copied()).sum();
-    let most = came.iter().map(|call| call.1).collect::<BTreeSet<_>>().last().copied().unwrap_or(0);
-    let refused = came.iter().filter(|call| call.3 == 402).count();
+    let most = came.iter().map(|call| call.most).collect::<BTreeSet<_>>().last().copied().unwrap_or(0);
+    let refused = came.iter().filter(|call| call.status == 402).count();
     Spent { tokens, bound: BUDGET + callers * most, refused }
 }

@@ -190,7 +190,8 @@ async fn corrections_that_are_made_while_the_store_is_out_reach_it_when_it_is_ba
         .map(|member| Arc::new(Purses::new(1000, Some((member.redis.clone(), OnStoreError::Local)))))
         .collect();
     let mut telling = JoinSet::new();
-    for purses in purses.iter().cloned() {
+    for purses in &purses {
+        let purses = purses.clone();
         telling.spawn(async move { purses.run().await });
     }
     let now = Timestamp::UNIX_EPOCH;

@@ -77,7 +77,7 @@ async fn both_protocols_are_spoken_by_agreement() {
         http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2");
     let mut tasks = JoinSet::new();
     tasks.spawn(connection);
-    let request = Request::get("https://gateway/v1/nothing").body(Full::<Bytes>::default()).expect("a request");
+    let request = Request::get("https://gateway/v1/models").body(Full::<Bytes>::default()).expect("a request");
     let answer = soon("an answer", requests.send_request(request)).await.expect("an answer");
     assert_eq!((answer.version(), answer.status().as_u16()), (Version::HTTP_2, 503));
     assert_eq!(answer.headers()["strict-transport-security"], "max-age=31536000");

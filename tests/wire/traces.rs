@@ -88,7 +88,7 @@ pub(crate) async fn gateway(
     variables: &[(&str, &str)],
 ) -> Program {
     let config = format!(
-        "defaults = false\n[tracing]\n{tracing}\n[breaker]\nconsecutive = 3\n[provider.a]\nkind = \"openai\"\nurl = \"http://{}/v1\"\n\
+        "defaults = false\n[tracing]\n{tracing}\n[breaker]\nconsecutive = 3\nsame_request = 0\n[provider.a]\nkind = \"openai\"\nurl = \"http://{}/v1\"\n\
          [route.chat]\npaths = [\"/v1/chat/completions\"]\nmethods = [\"POST\"]\ncaller = \"openai\"\ncall = \"chat\"\n\
          targets = [{{ provider = \"a\" }}]\n",
         provider.address
