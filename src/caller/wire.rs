@@ -5,6 +5,7 @@
 
 mod account;
 mod form;
+mod models;
 
 use std::borrow::Cow;
 
@@ -76,7 +77,9 @@ fn other(incoming: &Incoming<'_>, wire: &mut Wire) -> Result<(), Fault> {
         }
     }
     let may_run = !matches!(*incoming.method, Method::GET | Method::HEAD | Method::DELETE);
-    wire.contents.hides_model = may_run && wire.model.is_none() && wire.contents.other_models.is_empty();
+    // The file of a batch names those that will be asked. Other bodies without a `model` leave it to the provider.
+    let is_batch = is_form(incoming.headers) && !wire.contents.other_models.is_empty();
+    wire.contents.hides_model = may_run && wire.model.is_none() && !is_batch;
     Ok(())
 }
 
@@ -211,6 +214,11 @@ fn note_contents(fields: &Fields<'_>, wire: &mut Wire) -> Result<(), Fault> {
         let names: Result<Box<[Box<str>]>, _> = serde_json::from_str(models.get());
         wire.contents.other_models =
             names.map_err(|_| Fault::invalid("models", "`models` must be an array of strings"))?;
+    }
+    let inside = models::named_inside(&wire.body);
+    if !inside.is_empty() {
+        let others = std::mem::take(&mut wire.contents.other_models);
+        wire.contents.other_models = others.into_iter().chain(inside).collect();
     }
     // A prompt that is an object is a stored one.
     let has_stored_prompt = fields.prompt.is_some_and(|prompt| prompt.get().starts_with('{'));
@@ -410,8 +418,10 @@ fn models_of_batch(wire: &Wire, parts: &[Part]) -> Result<Box<[Box<str>]>, Fault
             let read: BatchLine<'_> = serde_json::from_slice(line)
                 .map_err(|_| wrong("must be an object with a `body` that names its `model`"))?;
             json::check_strictly(line).map_err(|_| wrong("can be read in two ways"))?;
-            if !models.iter().any(|known| **known == *read.body.model) {
-                models.push(read.body.model.into());
+            for model in models::named_inside(line).into_iter().chain([read.body.model.into()]) {
+                if !models.contains(&model) {
+                    models.push(model);
+                }
             }
             if models.len() > MAX_MODELS {
                 return Err(Fault::invalid("file", format!("the batch must not name more than {MAX_MODELS} models")));

@@ -33,7 +33,7 @@ pub(super) fn refused(provider: &ProviderPlan, status: StatusCode, headers: Head
     };
     let limit_ends = || (status == StatusCode::TOO_MANY_REQUESTS).then(|| limit_ends(&headers)).flatten();
     let refusal = Refusal {
-        status,
+        status: known(status),
         headers: headers::to_caller(&headers),
         is_openai: said.is_object,
         body,
@@ -42,6 +42,11 @@ pub(super) fn refused(provider: &ProviderPlan, status: StatusCode, headers: Head
         retry_after: retry_after(&headers).or_else(limit_ends),
     };
     Fault::Refused { provider: provider.name.clone(), refusal: Box::new(refusal) }
+}
+
+/// A status beyond all classes is one that the provider must not send (RFC 9110, 15): callers' libraries know none of them.
+fn known(status: StatusCode) -> StatusCode {
+    if status.as_u16() < 600 { status } else { StatusCode::BAD_GATEWAY }
 }
 
 /// The account may not use this model. That is no word about the key: all other models are answered with it as before.
@@ -191,7 +196,8 @@ const MODEL_WORDS: [&str; 2] = [fault::NO_MODEL, "model_not_available"];
 const MODEL_PREFIXES: [&str; 1] = ["model_permission_blocked"];
 
 /// What says the same without such a code, in lower case and without backticks.
-const MODEL_TEXTS: [&str; 4] = [
+const MODEL_TEXTS: [&str; 5] = [
+    "missing scopes",
     "have access to model",
     "do not have access to it",
     "not allowed to sample from this model",
@@ -352,6 +358,7 @@ mod tests {
             r#"{"error":{"message":"Project `proj_abcdefgh1234` does not have access to model `gpt-5-pro`","type":"invalid_request_error","param":null,"code":"model_not_found"}}"#,
             r#"{"error":{"message":"The model `o9` does not exist or you do not have access to it.","type":"invalid_request_error","code":null}}"#,
             r#"{"error":{"message":"x","type":"permissions_error","code":"model_permission_blocked_project"}}"#,
+            r#"{"error":{"message":"You have insufficient permissions for this operation. Missing scopes: api.model.images.request.","code":null}}"#,
             r#"{"error":{"message":"Unable to access model. Please visit the pricing page.","type":"invalid_request_error","code":"model_not_available"}}"#,
         ] {
             let fault = read(403, body);
@@ -369,6 +376,13 @@ mod tests {
             (403, "<html>"),
         ] {
             assert!(matches!(read(status, body), Fault::Credential { .. }), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_status_beyond_all_classes_is_a_broken_gateways() {
+        for (sent, passed_on) in [(599, 599), (600, 502), (999, 502), (429, 429)] {
+            assert_eq!(known(StatusCode::from_u16(sent).unwrap()).as_u16(), passed_on);
         }
     }
 

@@ -16,7 +16,16 @@ use crate::gateway::Gateway;
 use crate::keys::Digest;
 
 /// What proxies say for whom they ask.
-const PROXIED: [&str; 3] = ["forwarded", "x-forwarded-for", "via"];
+const PROXIED: [&str; 8] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "cf-connecting-ip",
+    "true-client-ip",
+];
 
 /// What browsers say about the page that asks, and what they want with the answer (W3C Fetch Metadata).
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
