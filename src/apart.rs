@@ -9,8 +9,8 @@ use tokio::task::block_in_place;
 /// Work on this many bytes takes less than a millisecond, as it takes a few nanoseconds for each.
 const AT_ONCE: usize = 128 * 1024;
 
-/// Does work on so many bytes. Others go on meanwhile where it is much, and where there is another thread: in virtual time there is
-/// none, so that everything stays in its order.
+/// Does work on a body of `bytes`. If that is large and there is another thread, other calls go on meanwhile. In virtual time there
+/// is none, so the order of events stays the same.
 pub fn apart<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let has_threads = || Handle::try_current().is_ok_and(|it| it.runtime_flavor() == RuntimeFlavor::MultiThread);
     match bytes > AT_ONCE && has_threads() {

@@ -128,7 +128,7 @@ impl RetryBudget {
         *(if has_failed { &mut slot.failed } else { &mut slot.answered }) += 1;
     }
 
-    /// True while so many attempts fail that those of calls which have failed elsewhere would mostly add to the load.
+    /// True while most attempts fail, so that calls which have failed elsewhere would only add load.
     pub fn is_failing(&self, now: Instant) -> bool {
         let mut ledger = self.ledger();
         ledger.slot(now);

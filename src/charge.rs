@@ -1,9 +1,9 @@
 //! Charge: follows an answer to its end and says then what the call came to, whoever ends it.
 //!
-//! What counts is what providers have begun: each attempt that none of them refused. The provider's own count is what it
-//! comes to. Where a complete answer has no count, the prompt is charged and what was delivered. Where the caller left, or
-//! its time was up, nobody will ever know: the provider may have gone on, so it is charged what it was estimated at. It does
-//! not know what a token costs anybody.
+//! Each attempt that a provider has begun counts: each one that was not refused. It is charged by the provider's own
+//! count. A complete answer without a count is charged by its prompt and the delivered text. Where the caller left, or its
+//! time was up, the count never arrives, and the provider may have gone on: the attempt is charged at its estimate. It
+//! does not know what a token costs.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -155,7 +155,7 @@ impl Drop for Charge {
         let Some(account) = self.account.take() else { return };
         let facts = self.trail.facts();
         if facts.attempts.iter().any(Attempt::is_running) {
-            // What was taken stays taken until it is known what the call comes to: an answer that others share goes on.
+            // The reservation stays until the call's cost is known: an answer that other callers share goes on.
             drop(facts);
             self.trail.at_end(move |facts| account.close(facts));
             return;

@@ -19,7 +19,7 @@ use super::{AT_BEGINNING, MAX_WIDTH, Patterns, is_word};
 /// in parts; what has not matched within so many bytes does not.
 pub const MAX_HELD: usize = 4096;
 
-/// From so many matches on their way on, those in the same state are looked for.
+/// With this many unfinished matches or more, matches in the same state are merged.
 const CROWD: usize = 8;
 
 /// The most matches of one pattern on their way. Twice what its automaton can tell apart, as they are united only now and
@@ -54,7 +54,7 @@ struct Thread {
 struct Lane {
     /// On their way, in the order of their beginnings.
     threads: VecDeque<Thread>,
-    /// From so many on, those in the same state are looked for.
+    /// With this many or more, matches in the same state are merged.
     crowd: usize,
 }
 
@@ -200,7 +200,7 @@ impl Search {
         has_ended
     }
 
-    /// Takes so many threads of a lane out of it as are dead.
+    /// Removes a lane's dead threads, `dead` of them.
     fn bury(&mut self, lane: usize, dead: usize, is_dead: impl Fn(StateID) -> bool) {
         let mut at = 0;
         for _ in 0..dead {

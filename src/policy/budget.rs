@@ -143,7 +143,7 @@ fn key(plan: &BudgetPlan, head: &Head) -> Option<Key> {
 }
 
 fn draws(purses: &[(&Arc<BudgetPlan>, Key)], ask: &Ask, cost: Usd, now: Timestamp) -> Vec<Draw> {
-    // Who asks for several choices can ask for fewer.
+    // A caller that asks for several choices can ask for fewer.
     let may_exceed = ask.bounds().choices <= 1;
     let draw = |(plan, key): &(&Arc<BudgetPlan>, Key)| Draw {
         key: *key,

@@ -80,7 +80,7 @@ pub(in crate::policy::idempotency) struct Execution {
 }
 
 impl Execution {
-    /// It has come to its end.
+    /// The execution has ended.
     fn ended(mut self, kept: Kept) {
         self.note(Some(kept));
     }

@@ -91,7 +91,7 @@ struct UseState {
 enum At {
     /// The last bytes of an answer came then.
     Answered(Instant),
-    /// It was used again after so long, and nothing has come yet.
+    /// It was used again after this idle time, and no byte has come yet.
     Asked(Duration),
 }
 
@@ -211,7 +211,7 @@ mod tests {
         near.read_u8().await.unwrap();
     }
 
-    /// The provider closes a connection that has been idle for so long.
+    /// The provider closes a connection that has been idle for `after`.
     async fn closed(near: &mut Watched<DuplexStream>, far: DuplexStream, after: u64) {
         advance(Duration::from_millis(after)).await;
         drop(far);

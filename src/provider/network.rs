@@ -243,7 +243,7 @@ fn connector(
     connector.map_err(|fault| format!("no HTTP client for provider {}: {fault}", provider.name))
 }
 
-/// A client whose connections are kept for so long, or not at all. Redirects are not followed (a provider's answer must not
+/// A client that keeps idle connections this long, or not at all. Redirects are not followed (a provider's answer must not
 /// choose where the caller's prompt goes next), and proxies of the environment are not used: what the config names is where
 /// bytes go. Nothing is sent again but what never left.
 fn client(connector: Connector, idle: Option<Duration>) -> Http {

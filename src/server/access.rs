@@ -1,7 +1,7 @@
-//! Access: who may ask what at the operators' address. What changes something needs the admin token, always; what tells of
-//! callers is for this machine alone, or for the token; and no page of another website asks anything in an operator's name.
+//! Access: which requests are allowed at the operators' address. Changes always need the admin token; information about
+//! callers needs it too, except from this machine; and pages of other websites are refused.
 //!
-//! It does not know what is asked for, nor how it is answered.
+//! It does not know what a request is for, nor how it is answered.
 
 use std::net::IpAddr;
 
@@ -37,20 +37,20 @@ pub(super) fn changes(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD)
 }
 
-/// True for what only tells, but tells of callers or of how they are treated. Health and metrics are not among it: they name
-/// nobody, and who reads them has no token.
+/// True for requests that change nothing but show information about callers. Health and metrics are not among them: they
+/// name nobody, and scrapers have no token.
 pub(super) fn is_telling(method: &Method, path: &str) -> bool {
     !changes(method)
         && (matches!(path, "/config" | usage::PATH | page::LIVE) || explain::is_here(path) || flags::is_here(path))
 }
 
-/// True for what needs the admin token whoever asks: the admin API, and whatever changes something.
+/// True for requests that always need the admin token: the admin API, and all changes.
 pub(super) fn is_guarded(method: &Method, path: &str) -> bool {
     let is_admins = path == "/admin" || path.starts_with("/admin/");
     changes(method) || (is_admins && !is_telling(method, path))
 }
 
-/// Lets a request in at the operators' address. Whoever shows the admin token may ask anything, through whatever proxy.
+/// Admits a request at the operators' address. With the admin token everything is allowed, through any proxy.
 pub(super) async fn admit(gateway: &Gateway, from: IpAddr, parts: &Parts) -> Result<(), Problem> {
     if shows_token(gateway, &parts.headers) {
         return Ok(());
@@ -84,7 +84,7 @@ pub(super) async fn admit_player(gateway: &Gateway, from: IpAddr, parts: &Parts)
     }
 }
 
-/// Lets in who shows the admin token, if there is one.
+/// Admits a request that shows the admin token, if one is set.
 pub(super) async fn admit_token(gateway: &Gateway, from: IpAddr, headers: &HeaderMap) -> Result<(), Problem> {
     if gateway.plan.auth.admin_token.is_none() {
         return Err(Problem::new(StatusCode::FORBIDDEN, "this needs an admin token, and none is set: set ADMIN_TOKEN"));

@@ -49,7 +49,7 @@ struct PaceState {
     requests: AtomicU64,
     /// ... of which have been answered, or given up.
     answered: AtomicU64,
-    /// ... of which have come to their end; in HTTP/1 only.
+    /// ... of which have ended; in HTTP/1 only.
     messages: AtomicU64,
     /// Woken when the current one is answered.
     waiting: Mutex<Option<Waker>>,

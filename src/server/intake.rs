@@ -215,7 +215,7 @@ mod tests {
 
     use super::*;
 
-    /// A body of so many KiB, one of them every so often.
+    /// A body of `kib` KiB that arrives one KiB at a time, `every` so often.
     fn steady(kib: usize, every: Duration) -> impl Stream<Item = Bytes> {
         stream::iter(0..kib).then(move |_| async move {
             tokio::time::sleep(every).await;

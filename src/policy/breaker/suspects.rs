@@ -51,7 +51,7 @@ struct Suspect {
 }
 
 impl Suspects {
-    /// Nobody, while this many failures of one request count, and so many in a row hold it back.
+    /// Suspects nobody yet. `allowed` failures of one request count, and `in_a_row` of them hold it back.
     pub(super) fn new(allowed: u32, in_a_row: u32) -> Self {
         Self { allowed, in_a_row, row: 0, seen: Vec::new(), held: Vec::new() }
     }

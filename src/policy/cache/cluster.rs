@@ -305,7 +305,7 @@ impl Shared {
             }
         }
         let lease = self.cluster.leases.hold(name.clone(), token, LEASE, &self.tasks);
-        // Between the look and the lease another may have come to its end.
+        // Another gateway may have finished between the look and the lease.
         match self.look(&name, key, is_good).await? {
             Some(entry) => Ok(Fetched::Entry(entry)),
             None => Ok(Fetched::Missing(Some(lease))),

@@ -79,7 +79,7 @@ impl Entry {
         size_of::<Self>() + names + content_type + events + self.kept.bytes()
     }
 
-    /// The same by another clock, which shows so many milliseconds more.
+    /// The same by another clock, which is this many milliseconds ahead.
     #[must_use]
     pub fn shifted(self, ahead: i64) -> Self {
         Self {

@@ -21,8 +21,8 @@ use crate::trail::{Deed, Reason};
 /// The name under which the trail tells of it, and the table of the configuration that sets the times.
 const NAME: &str = "patience";
 
-/// Who was refused by a retry budget tries again after this time: it may have come to something, or the one that is silent may
-/// have been found ill.
+/// After a refusal by a retry budget it is asked again this much later: the budget may have room by then, or the silent
+/// provider's breaker may have opened.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The attempts of a call that run at the same time.

@@ -32,7 +32,7 @@ fn rules(action: &str) -> Arc<[Rule]> {
     guards.iter().filter_map(|guard| Rule::new(guard, Direction::Answer)).collect()
 }
 
-/// What work comes to, and how often it lets others go first.
+/// The result of some work, and how often it yielded.
 fn finished<T>(work: impl Future<Output = T>) -> (T, usize) {
     let (mut work, mut turns) = (std::pin::pin!(work), 0);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());

@@ -77,7 +77,7 @@ impl Shared {
             });
         }
         let right = Right(self.leases.hold(name.clone(), token, LEASE, &self.tasks));
-        // Between the look and the lease another may have come to its end.
+        // Another gateway may have finished between the look and the lease.
         Ok(self.look(&name, once).await?.unwrap_or(Fetched::Free(Some(right))))
     }
 

@@ -52,7 +52,7 @@ impl Board {
         }
     }
 
-    /// Raises a name to the moment so long ago, for all gateways.
+    /// Raises a name to the moment that was `ago` before now, for all gateways.
     pub async fn raise(&self, name: &str, ago: Duration) -> Result<(), StoreFault> {
         let word = self.redis.word();
         let (ago, kept) = (ago.as_millis().to_string(), KEPT.as_millis().to_string());
