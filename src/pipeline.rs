@@ -51,7 +51,7 @@ pub fn route(
     let ways: Vec<Way> = ways
         .map(|(variant, targets)| {
             let switch = live.switches().of_subject(Subject::Variant, &variant.name);
-            // How fast it is says nothing about the others.
+            // A variant's latency says nothing about the other targets.
             let (cache, asking) = asking(plan, live, caches, targets, Paces::default());
             let inside = Stack::new(ServiceBuilder::new().layer(policy(cache)).service(asking));
             Way { name: variant.name.clone(), switch, inside }
@@ -60,29 +60,30 @@ pub fn route(
     let variant = (!ways.is_empty()).then(|| Variant::new(&plan.name, ways, plan.is_idempotent));
     let (cache, asking) = asking(plan, live, caches, targets, live.paces(&plan.name));
     let layers = ServiceBuilder::new()
-        // Outermost: it must see every way out.
+        // Outermost: it must see every exit.
         .layer(policy(observe))
-        // Before anything is counted, kept or answered for a caller, it must be known.
+        // Before anything is counted, cached or answered: the caller must be known.
         .layer(policy(auth))
-        // Outside whatever answers without a provider: that is a request too. Who is refused starts no clock.
+        // Outside everything that answers without a provider: a cached response is a request too. A refused caller starts no clock.
         .layer(policy((!limit.is_empty()).then_some(limit)))
-        // Inside limit: a repetition is a request too. Outside the budget: what was paid for is given again, and not paid for
-        // again, however little is left. Outside the cache: an execution is this caller's own.
+        // Inside limit: a repeated request is a request too. Outside the budget: replaying an answer costs nothing, so it works
+        // when the budget is exhausted. Outside the cache: an execution belongs to one caller.
         .layer(policy(idempotency))
-        // Inside limit: who asks too often is told so first. Outside the cache: a spent budget gets no kept answers either.
+        // Inside limit: a caller over its rate limit learns that first. Outside the cache: an exhausted budget gets no cached
+        // responses either.
         .layer(policy((!budget.is_empty()).then_some(budget)))
-        // Around failover: all targets together have this long.
+        // Around failover: all targets together have this much time.
         .layer(policy(Deadline::new(plan.total, longest_silence(plan))))
-        // Inside the deadline, and around all that asks providers: what it holds ready is for when none of them answers.
+        // Inside the deadline, and around everything that asks providers: its canned reply is for when none of them answers.
         .layer(policy(degrade))
-        // Around the cache: what is kept is the provider's answer to what it may see, and each caller gets it as the guards of
-        // now let it pass. Inside degrade: what is written beforehand is the operator's own.
+        // Around the cache: requests are masked before the cache key is made, and cached responses pass the current guards.
+        // Inside degrade: canned replies are the operator's own text.
         .layer(policy(Guard::new(&plan.guards)))
-        // Inside degrade: where a variant fails, the route's own targets come before a text that was written beforehand.
-        // Around the cache: what is kept of another model's answers is kept under another key.
+        // Inside degrade: where a variant fails, the route's own targets come before a canned reply. Around the cache: another
+        // model's responses are cached under another key.
         .layer(policy(variant))
-        // Inside degrade: an answer that was kept is better than one that was written beforehand, which is never kept. Around
-        // all that asks: what was resumed is looked at as a whole.
+        // Inside degrade: a cached response is better than a canned reply, which is never cached. Around everything that asks
+        // providers: a resumed answer is cached as a whole.
         .layer(policy(cache));
     Stack::new(layers.service(asking))
 }
@@ -112,9 +113,9 @@ fn asking(
     let hedge = plan.hedge.map(|percentile| Hedge::new(percentile, paces));
     let switch = |name| live.switches().of_subject(Subject::Policy, name);
     let asking = ServiceBuilder::new()
-        // Around failover: what breaks after the commit point is asked for again at the targets that are left.
+        // Around failover: a stream that breaks after the commit point is asked for again at the remaining targets.
         .layer(policy(resume.map(|resume| Switched::new(resume, switch(Resume::NAME)))))
-        // Around failover, which knows where a second attempt can go. Inside resume: what is resumed is late already.
+        // Around failover, which knows where a second attempt can go. Inside resume: a resumed stream is late already.
         .layer(policy(hedge.map(|hedge| Switched::new(hedge, switch(Hedge::NAME)))))
         .service(failover);
     let asking = Stack::new(asking);
@@ -132,13 +133,13 @@ pub fn tunnel(
     targets: Vec<Target>,
 ) -> Stack {
     let layers = ServiceBuilder::new()
-        // Outermost: it must see every way out.
+        // Outermost: it must see every exit.
         .layer(policy(observe))
-        // Before anything is counted: whoever has all the places that it may have wants none of the rest.
+        // Before anything is counted: a caller that has all its connections needs none of the rest.
         .layer(policy(Admit::new(terms.clone(), live.tunnels().clone())))
-        // What only the wish itself tells: the models that a key may name.
+        // What only the whole request tells: the models that a key may use.
         .layer(policy(auth))
-        // Who is refused starts no clock.
+        // A refused caller starts no clock.
         .layer(policy((!limit.is_empty()).then_some(limit)))
         // Around failover, and only until a provider has agreed.
         .layer(policy(Deadline::new(plan.total, longest_silence(plan))));
@@ -158,7 +159,7 @@ pub fn tunnel_target(
     let layers = ServiceBuilder::new()
         // Around the breaker: every attempt is counted, and an open breaker ends the retries. Nothing has been said yet.
         .layer(policy(route.is_idempotent.then_some(retry)))
-        // No place among those of `concurrency`: a conversation would hold it for an hour, and has places of its own.
+        // No permit of `concurrency`: a WebSocket would hold it for an hour, and has limits of its own.
         .layer(policy(Breaker::new(provider.name.clone(), state.breakers.clone())))
         // Innermost: each attempt has its own time.
         .layer(policy(Timeout::new(plan.total, plan.pace)));
@@ -181,11 +182,12 @@ pub fn target(
     let layers = ServiceBuilder::new()
         // Around the breaker: every attempt is counted, and an open breaker ends the retries.
         .layer(policy(route.is_idempotent.then_some(retry)))
-        // Inside retry, which knows whether to wait. Around the breaker: who is not asked has neither failed nor succeeded.
+        // Inside retry, which knows whether to wait. Around the breaker: a provider that is not asked has neither failed nor succeeded.
         .layer(policy(provider.quota.is_on.then_some(quota)))
         // Around the timeout: a provider that is too slow is failing.
         .layer(policy(Breaker::new(provider.name.clone(), state.breakers.clone())))
-        // Inside the breaker: who is refused anyway does not wait for a place. Around the timeout: waiting is not silence.
+        // Inside the breaker: a call that the breaker refuses does not wait for a permit. Around the timeout: waiting is not the
+        // provider's silence.
         .layer(policy(provider.concurrency.is_on.then_some(concurrency)))
         // Innermost: each attempt has its own time.
         .layer(policy(Timeout::new(plan.total, plan.pace)));

@@ -177,16 +177,16 @@ impl Fault {
     }
 }
 
-/// Why these credentials do not do, where its reader can change something about it.
+/// Why these credentials are not enough, where the reader can do something about it.
 fn forbidden(reason: &str) -> &'static str {
     match reason {
         NO_ACCOUNT => {
-            "This request reaches what the operator's account at the AI provider keeps. It needs an API key with \
+            "This request uses data or settings of the operator's account at the AI provider. It needs an API key with \
              `account = true`, or a token whose role is in `auth.account_roles`."
         }
         NO_ACCOUNT_OPEN => {
-            "This request reaches what the operator's account at the AI provider keeps, and this route asks for no \
-             credentials. The operator must ask for some (`auth`), or set `account = true` for the route."
+            "This request uses data or settings of the operator's account at the AI provider, and this route asks for no \
+             credentials. The operator must set `auth` for the route, or `account = true`."
         }
         ORGANIZATION => "The gateway does not pass on requests about the organization that owns the account.",
         MODEL_UNREADABLE => "These credentials are for certain models, and the request does not name its model.",
