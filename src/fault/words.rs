@@ -186,7 +186,7 @@ fn forbidden(reason: &str) -> &'static str {
         }
         NO_ACCOUNT_OPEN => {
             "This request uses data or settings of the operator's account at the AI provider, and this route asks for no \
-             credentials. The operator must set `auth` for the route, or `account = true`."
+             credentials. The operator must set `auth`, or set `account = true` for the route."
         }
         ORGANIZATION => "The gateway does not pass on requests about the organization that owns the account.",
         MODEL_UNREADABLE => "These credentials are for certain models, and the request does not name its model.",
