@@ -14,12 +14,11 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::upgrade::OnUpgrade;
-use tokio::time::Instant;
 
 use super::address::{self, Peer};
 use super::body::ResponseBody;
 use super::current::Current;
-use super::intake::{self, Intake};
+use super::intake::{Intake, Unread};
 use super::marks::{self, Served};
 use super::tunnel::{self, Tunnel, handshake};
 use super::{
@@ -82,12 +81,14 @@ where
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
     let visit = Visit { gateway, peer, id: &id, parts: &parts, target };
     // A mistake in the code ends this request, not the connection that it shares with others.
-    let work = watch.subject().clone().during(AssertUnwindSafe(visit.answer(body, &mut watch)).catch_unwind());
+    let mut body = Unread::new(body);
+    let work = watch.subject().clone().during(AssertUnwindSafe(visit.answer(&mut body, &mut watch)).catch_unwind());
     let mut answered = work.await.unwrap_or_else(|_| {
         let fault = Fault::Internal { detail: Fault::PANIC.into() };
         watch.failed(&fault);
         visit.refuse(&fault, &watch)
     });
+    body.refuse(&parts, answered.status).await;
     let is_secure = address::is_secure(peer, &parts.headers, &gateway.plan.server);
     security::tell(&gateway.plan.edge.security, is_secure, &mut answered.headers);
     cors::tell(&gateway.plan.edge.cors, &parts.headers, &mut answered.headers);
@@ -129,7 +130,9 @@ where
     let id = gateway.world.next_id();
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
     let visit = Visit { gateway, peer: peer.into(), id: &id, parts: &parts, target };
-    let mut answered = watch.subject().clone().during(visit.operate(current, body, &mut watch)).await;
+    let mut body = Unread::new(body);
+    let mut answered = watch.subject().clone().during(visit.operate(current, &mut body, &mut watch)).await;
+    body.refuse(&parts, answered.status).await;
     say_when(gateway, &mut answered);
     security::tell(&gateway.plan.edge.security, false, &mut answered.headers);
     let answered = compress::pack(gateway.plan.edge.compression, &parts.headers, answered);
@@ -322,10 +325,7 @@ impl Visit<'_> {
         // Before the body: what an unknown caller sends is not worth waiting for, nor what nobody will answer.
         let mut head = match self.head(route, watch).await.and_then(|head| is_open(route, head)) {
             Ok(head) => head,
-            Err(fault) => {
-                intake::refuse(&self.parts.headers, body, Instant::now() + self.gateway.plan.server.body_timeout).await;
-                return self.fail(route, None, None, &fault, watch);
-            }
+            Err(fault) => return self.fail(route, None, None, &fault, watch),
         };
         watch.on_behalf_of(&head.tenant);
         if let Some(plan) = &route.plan.tunnel {

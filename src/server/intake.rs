@@ -2,11 +2,14 @@
 //!
 //! It does not know what a body holds, but for forms: of those a copy is made on the way to a provider, which counts.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, header};
-use http_body::Body;
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -141,9 +144,54 @@ impl Due {
     }
 }
 
+/// A body of which it is known whether anybody has read some of it.
+pub(super) struct Unread<B> {
+    body: B,
+    is_untouched: bool,
+}
+
+impl<B> Unread<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    /// A body that nobody has read yet.
+    pub(super) fn new(body: B) -> Self {
+        Self { body, is_untouched: true }
+    }
+
+    /// Reads a little of a body whose request was refused without it. Nobody waits for what a tunnel would bring.
+    pub(super) async fn refuse(self, parts: &Parts, status: StatusCode) {
+        let is_refused = status.is_client_error() || status.is_server_error();
+        if is_refused && self.is_untouched && !self.body.is_end_stream() && parts.method != Method::CONNECT {
+            refuse(&parts.headers, self.body, Instant::now() + DRAINING).await;
+        }
+    }
+}
+
+impl<B> Body for Unread<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        self.is_untouched = false;
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// Reads a little more of a body that is refused. A connection that is closed with unread data is reset, and the sender
 /// might never see the answer. Who asked whether to send the body at all is told no by the answer itself.
-pub(super) async fn refuse<B>(headers: &HeaderMap, mut body: B, by: Instant)
+async fn refuse<B>(headers: &HeaderMap, mut body: B, by: Instant)
 where
     B: Body<Data = Bytes> + Unpin,
 {

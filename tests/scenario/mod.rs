@@ -1,13 +1,17 @@
 //! One scenario: reading its file, running it under a paused clock, and comparing.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use serde::Deserialize;
 use tidegate::config::{self, Variables};
@@ -371,6 +375,8 @@ struct Seen {
     aborted: bool,
     first: Option<Duration>,
     took: Duration,
+    /// It was refused, and nobody has read the request's body.
+    is_unread: bool,
 }
 
 impl Scenario {
@@ -568,7 +574,7 @@ impl Planned {
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {}", token.text()));
         }
-        let request = request.body(Full::new(Bytes::from(body))).unwrap();
+        let request = request.body(Posted { body: Full::new(Bytes::from(body)), is_read: Arc::default() }).unwrap();
         let call = self.call(gateway, request);
         match self.leaves_after_ms {
             None => self.expect.compare(&call.await),
@@ -579,13 +585,16 @@ impl Planned {
         }
     }
 
-    async fn call(&self, gateway: &Gateway, request: Request<Full<Bytes>>) -> Seen {
+    async fn call(&self, gateway: &Gateway, request: Request<Posted>) -> Seen {
         let start = Instant::now();
+        let (is_read, is_empty) = (request.body().is_read.clone(), request.body().is_end_stream());
         let peer = self.from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let response = match self.operators {
             true => ingress::operate(gateway, peer, request).await,
             false => ingress::handle(gateway, peer, request).await,
         };
+        // Over HTTP/2 the rest of a request that nobody reads is reset, and with it the answer for many clients.
+        let is_unread = response.status().as_u16() >= 400 && !is_empty && !is_read.load(Ordering::Relaxed);
         let (parts, mut body) = response.into_parts();
         let (mut bytes, mut aborted, mut first) = (Vec::new(), false, None);
         while let Some(frame) = body.frame().await {
@@ -598,8 +607,32 @@ impl Planned {
                 tokio::time::sleep(Duration::from_millis(self.reads_every_ms)).await;
             }
         }
-        let body = String::from_utf8(bytes).unwrap();
-        Seen { status: parts.status.as_u16(), headers: parts.headers, body, aborted, first, took: start.elapsed() }
+        let (status, body) = (parts.status.as_u16(), String::from_utf8(bytes).unwrap());
+        Seen { status, headers: parts.headers, body, aborted, first, took: start.elapsed(), is_unread }
+    }
+}
+
+/// The body of a request, and whether anybody has read it.
+struct Posted {
+    body: Full<Bytes>,
+    is_read: Arc<AtomicBool>,
+}
+
+impl Body for Posted {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.is_read.store(true, Ordering::Relaxed);
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -643,6 +676,9 @@ impl Expected {
 
     fn compare(&self, seen: &Seen) -> Vec<String> {
         let mut problems = Vec::new();
+        if seen.is_unread {
+            problems.push(format!("it was refused with {} while its body was unread", seen.status));
+        }
         if let Some(status) = self.status
             && status != seen.status
         {
