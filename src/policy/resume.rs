@@ -42,9 +42,11 @@ pub struct Resume {
     continuing: Arc<[bool]>,
 }
 
-/// The most text that is remembered: what is longer is not resumed. Some 16,000 tokens, within the memory that a stream may
-/// take.
+/// The most text that is remembered: what is longer is not resumed, and then none of it is kept. Some 16,000 tokens.
 const MAX_TEXT: usize = 64 * 1024;
+
+/// The memory for it grows by as much at a time: an answer that stops anywhere has little room that it does not use.
+const TEXT_STEP: usize = 4 * 1024;
 
 /// An answer that goes on after a silence may be silent for as many times as long before somebody else is asked again.
 const USUAL_SILENCES: u32 = 3;
@@ -209,11 +211,18 @@ impl Resuming {
             _ => {}
         }
         match &event.kind {
-            EventKind::Text(text) if self.said.len() + text.len() <= MAX_TEXT => {
+            EventKind::Text(text) if self.is_resumable && self.said.len() + text.len() <= MAX_TEXT => {
+                if self.said.capacity() - self.said.len() < text.len() {
+                    self.said.reserve_exact(text.len().max(TEXT_STEP));
+                }
                 self.said.push_str(text);
                 self.texts += 1;
             }
-            EventKind::Text(_) | EventKind::Other => self.is_resumable = false,
+            EventKind::Text(_) | EventKind::Other => {
+                self.is_resumable = false;
+                // Nothing is compared with it any more.
+                self.said = String::new();
+            }
             EventKind::Comment | EventKind::Piece | EventKind::Done => {}
         }
         if self.first.is_none() {
