@@ -46,7 +46,7 @@ struct Shared {
 /// The places, for those who look.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PlacesReport {
-    /// Calls at once that are allowed: of the model that is allowed the fewest.
+    /// Calls at once that are allowed: of the model, or of the one caller of a model, that is allowed the fewest.
     pub limit: u32,
     /// Calls that hold a place.
     pub in_flight: u32,
@@ -82,29 +82,29 @@ impl Places {
         self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place for a call to this model, waiting for one until `by` at the latest. `None`: there was none.
-    async fn take(&self, model: &str, priority: Priority, by: Instant) -> Option<Place> {
+    /// Takes a place for a caller's call to this model, waiting for one until `by` at the latest. `None`: there was none.
+    async fn take(&self, caller: u64, model: &str, priority: Priority, by: Instant) -> Option<Place> {
         let (lane, turn) = {
             let mut lanes = self.lock();
             let lane = lanes.find(model, Instant::now());
-            if lanes.take(lane) {
-                return Some(Place { places: self.clone(), lane });
+            if lanes.take(lane, caller) {
+                return Some(Place { places: self.clone(), lane, caller });
             }
-            (lane, lanes.enqueue(lane, priority))
+            (lane, lanes.enqueue(lane, caller, priority))
         };
         let granted = match turn {
             None => false,
-            Some(turn) => self.wait(lane, turn, by).await,
+            Some(turn) => self.wait(Waiting { places: self, lane, caller, turn }, by).await,
         };
         if !granted {
             self.lock().refused += 1;
         }
-        granted.then(|| Place { places: self.clone(), lane })
+        granted.then(|| Place { places: self.clone(), lane, caller })
     }
 
     /// Waits for a turn until `by`; true when it came. Limits grow with time, and those who wait see to that.
-    async fn wait(&self, lane: usize, turn: oneshot::Receiver<()>, by: Instant) -> bool {
-        let mut waiting = Waiting { places: self, lane, turn };
+    async fn wait(&self, mut waiting: Waiting<'_>, by: Instant) -> bool {
+        let lane = waiting.lane;
         loop {
             let due = self.lock().due(lane);
             match timeout_at(due.map_or(by, |due| due.min(by)), &mut waiting.turn).await {
@@ -120,6 +120,7 @@ impl Places {
 struct Waiting<'a> {
     places: &'a Places,
     lane: usize,
+    caller: u64,
     turn: oneshot::Receiver<()>,
 }
 
@@ -128,7 +129,7 @@ impl Drop for Waiting<'_> {
         self.turn.close();
         // Granted and not taken: a turn that was taken has nothing left to receive.
         if self.turn.try_recv().is_ok() {
-            drop(Place { places: self.places.clone(), lane: self.lane });
+            drop(Place { places: self.places.clone(), lane: self.lane, caller: self.caller });
         }
     }
 }
@@ -137,17 +138,18 @@ impl Drop for Waiting<'_> {
 struct Place {
     places: Places,
     lane: usize,
+    caller: u64,
 }
 
 impl Place {
     fn note(&self, sample: Sample) {
-        self.places.lock().note(self.lane, sample, Instant::now());
+        self.places.lock().note(self.lane, self.caller, sample, Instant::now());
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.lock().give_back(self.lane);
+        self.places.lock().give_back(self.lane, self.caller);
     }
 }
 
@@ -173,7 +175,8 @@ impl Policy for Concurrency {
         let arrived = Instant::now();
         let wait = self.places.0.settings.max_wait.unwrap_or(if call.has_next { WAIT } else { LAST_WAIT });
         let by = later(arrived, wait).min(call.deadline.at);
-        let place = self.places.take(call.model().unwrap_or_default(), self.priority, by).await;
+        let (caller, model) = (call.head.caller_digest(), call.model().unwrap_or_default());
+        let place = self.places.take(caller, model, self.priority, by).await;
         let waited = arrived.elapsed();
         if waited >= WORTH_TELLING {
             call.trail.note(Self::NAME, Some(&self.provider), Deed::Waited(waited));
@@ -202,7 +205,7 @@ impl Policy for Concurrency {
 fn judge(fault: &Fault, took: Took) -> Sample {
     match fault {
         Fault::Refused { refusal, .. } if matches!(refusal.status.as_u16(), 429 | 503 | 529) => Sample::Overloaded,
-        Fault::Connect { .. } | Fault::Timeout { phase: Phase::Connect, .. } => Sample::Overloaded,
+        Fault::Connect { .. } | Fault::Timeout { phase: Phase::Connect, .. } => Sample::Unreachable,
         Fault::Timeout { phase: Phase::FirstByte | Phase::FirstToken, .. } => Sample::Silent(took),
         _ => Sample::Nothing,
     }
@@ -231,10 +234,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn voice_comes_before_chat_and_chat_before_the_background() {
         let places = places(1, 10);
-        let first = places.take("m", Priority::Chat, soon()).await.unwrap();
-        let mut background = Box::pin(places.take("m", Priority::Background, soon()));
-        let mut chat = Box::pin(places.take("m", Priority::Chat, soon()));
-        let mut voice = Box::pin(places.take("m", Priority::Voice, soon()));
+        let first = places.take(1, "m", Priority::Chat, soon()).await.unwrap();
+        let mut background = Box::pin(places.take(1, "m", Priority::Background, soon()));
+        let mut chat = Box::pin(places.take(1, "m", Priority::Chat, soon()));
+        let mut voice = Box::pin(places.take(1, "m", Priority::Voice, soon()));
         assert!((&mut background).now_or_never().is_none());
         assert!((&mut chat).now_or_never().is_none());
         assert!((&mut voice).now_or_never().is_none());
@@ -251,14 +254,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_full_queue_turns_away_the_least_urgent() {
         let places = places(1, 1);
-        let _held = places.take("m", Priority::Chat, soon()).await.unwrap();
-        let mut background = Box::pin(places.take("m", Priority::Background, soon()));
+        let _held = places.take(1, "m", Priority::Chat, soon()).await.unwrap();
+        let mut background = Box::pin(places.take(1, "m", Priority::Background, soon()));
         assert!((&mut background).now_or_never().is_none());
         assert!(
-            places.take("m", Priority::Background, soon()).now_or_never().unwrap().is_none(),
+            places.take(1, "m", Priority::Background, soon()).now_or_never().unwrap().is_none(),
             "nobody is less urgent"
         );
-        let mut voice = Box::pin(places.take("m", Priority::Voice, soon()));
+        let mut voice = Box::pin(places.take(1, "m", Priority::Voice, soon()));
         assert!((&mut voice).now_or_never().is_none());
         assert!((&mut background).now_or_never().unwrap().is_none(), "it lost its turn to a more urgent call");
         assert_eq!(places.report().unwrap().refused, 2);
@@ -267,22 +270,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_waits_too_long_goes_away_and_leaves_nothing_behind() {
         let places = places(1, 10);
-        let held = places.take("m", Priority::Chat, soon()).await.unwrap();
-        assert!(places.take("m", Priority::Chat, soon()).await.is_none());
+        let held = places.take(1, "m", Priority::Chat, soon()).await.unwrap();
+        assert!(places.take(1, "m", Priority::Chat, soon()).await.is_none());
         drop(held);
         assert_eq!(places.report().unwrap().in_flight, 0);
-        assert!(places.take("m", Priority::Chat, soon()).now_or_never().is_some());
+        assert!(places.take(1, "m", Priority::Chat, soon()).now_or_never().is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_full_queue_turns_away_whoever_came_last() {
         let places = places(1, 2);
-        let held = places.take("m", Priority::Chat, soon()).await.unwrap();
-        let mut first = Box::pin(places.take("m", Priority::Background, soon()));
+        let held = places.take(1, "m", Priority::Chat, soon()).await.unwrap();
+        let mut first = Box::pin(places.take(1, "m", Priority::Background, soon()));
         assert!((&mut first).now_or_never().is_none());
-        let mut second = Box::pin(places.take("m", Priority::Background, soon()));
+        let mut second = Box::pin(places.take(1, "m", Priority::Background, soon()));
         assert!((&mut second).now_or_never().is_none());
-        let mut voice = Box::pin(places.take("m", Priority::Voice, soon()));
+        let mut voice = Box::pin(places.take(1, "m", Priority::Voice, soon()));
         assert!((&mut voice).now_or_never().is_none());
         assert!((&mut second).now_or_never().unwrap().is_none(), "who has waited longest should not lose most");
         drop(held);
@@ -293,37 +296,78 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_model_whose_limit_is_reached_holds_up_no_other() {
         let places = Places::new(ConcurrencyPlan { max: 3, initial: 3, ..plan(1, 10) });
-        let first = places.take("o3", Priority::Chat, soon()).await.unwrap();
+        let first = places.take(1, "o3", Priority::Chat, soon()).await.unwrap();
         first.note(Sample::Overloaded);
-        let mut second = Box::pin(places.take("o3", Priority::Chat, soon()));
+        let mut second = Box::pin(places.take(1, "o3", Priority::Chat, soon()));
         assert!((&mut second).now_or_never().is_none());
-        let other = places.take("gpt-4o", Priority::Chat, soon()).now_or_never().unwrap();
+        let other = places.take(1, "gpt-4o", Priority::Chat, soon()).now_or_never().unwrap();
         assert!(other.is_some());
         assert_eq!(places.report().unwrap(), PlacesReport { limit: 1, in_flight: 2, waiting: 1, refused: 0 });
-        let third = places.take("gpt-4o", Priority::Chat, soon()).now_or_never().unwrap();
-        let fourth = places.take("gpt-4", Priority::Chat, soon()).now_or_never();
+        let third = places.take(1, "gpt-4o", Priority::Chat, soon()).now_or_never().unwrap();
+        let fourth = places.take(1, "gpt-4", Priority::Chat, soon()).now_or_never();
         assert!(third.is_some() && fourth.is_none(), "`max` holds for all models together");
     }
 
     #[tokio::test(start_paused = true)]
     async fn those_who_wait_get_their_turn_when_the_limit_grows() {
         let places = Places::new(ConcurrencyPlan { max: 100, initial: 100, ..plan(1, 10) });
-        let stream = places.take("m", Priority::Chat, soon()).await.unwrap();
+        let stream = places.take(1, "m", Priority::Chat, soon()).await.unwrap();
         stream.note(Sample::Overloaded);
         let began = Instant::now();
-        let waiting = places.take("m", Priority::Chat, began + Duration::from_secs(9)).await;
+        let waiting = places.take(1, "m", Priority::Chat, began + Duration::from_secs(9)).await;
         assert!(waiting.is_some() && began.elapsed() == Duration::from_secs(2), "{:?}", began.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
     async fn made_up_names_take_no_memory_and_make_nothing_forgotten() {
         let places = Places::new(ConcurrencyPlan { max: 1000, initial: 1000, ..plan(1, 10) });
-        let first = places.take("o3", Priority::Chat, soon()).await.unwrap();
+        let first = places.take(1, "o3", Priority::Chat, soon()).await.unwrap();
         first.note(Sample::Overloaded);
         for number in 0..3000 {
-            drop(places.take(&format!("made-up-{number}x"), Priority::Chat, soon()).await.unwrap());
+            drop(places.take(1, &format!("made-up-{number}x"), Priority::Chat, soon()).await.unwrap());
         }
         assert_eq!((places.report().unwrap().limit, places.lock().count()), (1, lanes::MOST));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_one_caller_alone_draws_holds_up_no_other_until_another_draws_it_too() {
+        let places = Places::new(ConcurrencyPlan { max: 100, initial: 100, min: 1, ..plan(1, 10) });
+        let first = places.take(1, "m", Priority::Chat, soon()).await.unwrap();
+        let other = places.take(2, "m", Priority::Chat, soon()).await.unwrap();
+        (0..9).for_each(|_| first.note(Sample::Overloaded));
+        let mut waiting = Box::pin(places.take(1, "m", Priority::Voice, soon()));
+        assert!((&mut waiting).now_or_never().is_none(), "it has one place");
+        drop(places.take(2, "m", Priority::Background, soon()).now_or_never().unwrap().unwrap());
+        assert!((&mut waiting).now_or_never().is_none(), "the other's place is not for it");
+        drop(first);
+        assert!((&mut waiting).now_or_never().unwrap().is_some(), "its own is");
+        let again = places.take(1, "m", Priority::Chat, soon()).await.unwrap();
+        again.note(Sample::Overloaded);
+        other.note(Sample::Overloaded);
+        assert!(
+            places.take(3, "m", Priority::Chat, soon()).now_or_never().is_none(),
+            "two callers: it is the provider"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_connection_is_nobodys_own_doing() {
+        let places = Places::new(ConcurrencyPlan { max: 100, initial: 100, min: 1, ..plan(1, 10) });
+        let first = places.take(1, "m", Priority::Chat, soon()).await.unwrap();
+        first.note(Sample::Unreachable);
+        assert!(places.take(2, "m", Priority::Chat, soon()).now_or_never().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_its_own_limit_fills_half_of_the_queue() {
+        let places = Places::new(ConcurrencyPlan { max: 2, initial: 2, min: 1, ..plan(1, 4) });
+        let _first = places.take(1, "m", Priority::Chat, soon()).await.unwrap();
+        _first.note(Sample::Overloaded);
+        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(places.take(1, "m", Priority::Chat, soon()))).collect();
+        let ended: Vec<_> = waiting.iter_mut().map(|it| it.now_or_never().is_some()).collect();
+        assert_eq!(ended, [false, false, true]);
+        let _other = places.take(2, "m", Priority::Chat, soon()).await.unwrap();
+        assert!(places.take(2, "m", Priority::Chat, soon()).now_or_never().is_none());
     }
 
     proptest! {
@@ -342,7 +386,7 @@ mod tests {
                 for (act, priority, pick) in steps {
                     match act {
                         0 | 1 => {
-                            let mut taking = Box::pin(places.take(["a", "b", "c"][pick % 3], Priority::ALL[priority].0, soon()));
+                            let mut taking = Box::pin(places.take(pick as u64 % 2, ["a", "b", "c"][pick % 3], Priority::ALL[priority].0, soon()));
                             match (&mut taking).now_or_never() {
                                 Some(place) => held.extend(place),
                                 None => waiting.push(taking),

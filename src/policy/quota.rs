@@ -1,6 +1,7 @@
 //! Quota: a provider that has said how much it still allows is not asked for more before it allows that.
 //!
-//! What it says in `x-ratelimit-remaining-*`, `-reset-*` and `Retry-After` is remembered per model family; a call that it
+//! A wait that one caller alone is told may be about its own requests, and holds for that caller; another caller that is told
+//! to wait as well, while nobody else was answered, closes the provider to all. What it says in `x-ratelimit-remaining-*`, `-reset-*` and `Retry-After` is remembered per model family; a call that it
 //! would refuse is refused here, with the time when it would not be. Whether that means waiting or the next target is
 //! decided outside, as for any refusal. How the numbers change is in `quota/told`.
 
@@ -67,7 +68,8 @@ impl Policy for Quota {
     async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
         let told = self.quotas.told(call.model());
         let tokens = self.estimates.usual(&call.head.route, &call.ask).total();
-        let sent = match lock(&told).send(tokens, Instant::now()) {
+        let caller = call.head.caller_digest();
+        let sent = match lock(&told).send(caller, tokens, Instant::now()) {
             Ok(sent) => sent,
             Err(retry_in) => {
                 call.trail.note(Self::NAME, Some(&self.provider), Deed::Refused(retry_in));
@@ -77,11 +79,15 @@ impl Policy for Quota {
         let outcome = next.call(call).await;
         let now = Instant::now();
         match &outcome {
-            Ok(reply) => lock(&told).hear(sent, said(&reply.headers), self.settings.longest, now),
+            Ok(reply) => {
+                let mut told = lock(&told);
+                told.answered(sent);
+                told.hear(sent, said(&reply.headers), self.settings.longest, now);
+            }
             Err(Fault::Refused { refusal, .. }) => {
                 let mut told = lock(&told);
                 match refusal.retry_after {
-                    Some(wait) => told.wait(wait.min(self.settings.longest), now),
+                    Some(wait) => told.wait(caller, sent, wait.min(self.settings.longest), now),
                     None => told.hear(sent, said(&refusal.headers), self.settings.longest, now),
                 }
             }

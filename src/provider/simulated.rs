@@ -281,7 +281,7 @@ impl Simulated {
             return Turn { is_probe, behaviour: Behaviour::default(), delay: Duration::ZERO, places: None };
         }
         let mut behaviour = state.behaviour.clone();
-        if !behaviour.is_met(state.since.elapsed(), &self.chance) {
+        if !behaviour.is_met(&request.body, state.since.elapsed(), &self.chance) {
             behaviour.fault = FaultKind::None;
         } else if let Some(left) = &mut state.behaviour.times
             && !is_probe

@@ -1,10 +1,13 @@
 //! Lanes: who has a place at a provider and who waits for one, by model family. Within a priority the turn goes to whoever
 //! has waited longest of those whose family has room.
 //!
+//! Signs of overload that one caller alone draws may be its own doing, as a 429 is for a request that is too large: they bring
+//! down what that caller may have at once, and nobody else. The family's limit shrinks when another caller draws one as well.
+//!
 //! Nothing here waits itself. Callers choose model names, and must not choose how much memory they take: where there are too
 //! many families, an idle one makes room, and where none is idle the new ones share one.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -35,20 +38,31 @@ struct Lane {
     family: Box<str>,
     limit: Limit,
     in_flight: u32,
+    /// How many of them each caller has.
+    held: HashMap<u64, u32>,
+    accused: Option<Accused>,
     /// Those who wait, the most urgent first.
     queues: [VecDeque<Waiter>; Priority::ALL.len()],
     used: Instant,
 }
 
+/// The one caller that drew all signs of overload lately, until its limit is at the ceiling again.
+struct Accused {
+    caller: u64,
+    limit: Limit,
+}
+
 struct Waiter {
     number: u64,
+    caller: u64,
     grant: oneshot::Sender<()>,
 }
 
 impl Lane {
     fn new(family: &str, settings: &ConcurrencyPlan, now: Instant) -> Self {
         let limit = Limit::new(settings, now);
-        Self { family: family.into(), limit, in_flight: 0, queues: Default::default(), used: now }
+        let (held, accused) = (HashMap::new(), None);
+        Self { family: family.into(), limit, in_flight: 0, held, accused, queues: Default::default(), used: now }
     }
 
     fn waiting(&self) -> usize {
@@ -59,10 +73,64 @@ impl Lane {
         self.in_flight < self.limit.places()
     }
 
+    fn held(&self, caller: u64) -> u32 {
+        self.held.get(&caller).copied().unwrap_or(0)
+    }
+
+    /// True when there is room for a caller where there is room at all.
+    fn admits(&self, caller: u64) -> bool {
+        let accused = self.accused.as_ref().filter(|accused| accused.caller == caller);
+        accused.is_none_or(|accused| self.held(caller) < accused.limit.places())
+    }
+
+    fn take(&mut self, caller: u64) {
+        self.in_flight += 1;
+        *self.held.entry(caller).or_default() += 1;
+    }
+
+    fn give_back(&mut self, caller: u64) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if let Some(held) = self.held.get_mut(&caller) {
+            *held = held.saturating_sub(1);
+            if *held == 0 {
+                self.held.remove(&caller);
+            }
+        }
+    }
+
+    /// Lets its limits grow by what is due.
+    fn advance(&mut self, now: Instant) {
+        self.limit.advance(now);
+        if let Some(accused) = &mut self.accused {
+            accused.limit.advance(now);
+        }
+        self.accused.take_if(|accused| accused.limit.due().is_none());
+    }
+
+    /// Learns from a caller's call that holds a place.
+    fn note(&mut self, caller: u64, sample: Sample, settings: &ConcurrencyPlan, now: Instant) {
+        self.advance(now);
+        let held = self.held(caller);
+        if !self.limit.may_be_of_caller(sample) {
+            self.limit.note(sample, self.in_flight, now);
+            if let Some(accused) = self.accused.as_mut().filter(|accused| accused.caller == caller) {
+                accused.limit.note(sample, held, now);
+            }
+            return;
+        }
+        // Two callers that draw signs do not do so by what is the matter with the requests of one.
+        if self.accused.take_if(|accused| accused.caller != caller).is_some() {
+            self.limit.note(Sample::Overloaded, self.in_flight, now);
+            return;
+        }
+        let fresh = || Accused { caller, limit: Limit::new(settings, now) };
+        self.accused.get_or_insert_with(fresh).limit.note(Sample::Overloaded, held, now);
+    }
+
     /// True when nothing would be forgotten with it.
     fn is_idle(&mut self, now: Instant) -> bool {
-        self.limit.advance(now);
-        self.in_flight == 0 && self.waiting() == 0 && self.limit.due().is_none()
+        self.advance(now);
+        self.in_flight == 0 && self.waiting() == 0 && self.limit.due().is_none() && self.accused.is_none()
     }
 }
 
@@ -101,44 +169,48 @@ impl Lanes {
         })
     }
 
-    /// Takes a place where there is one.
-    pub(super) fn take(&mut self, lane: usize) -> bool {
-        let is_free = self.in_flight < self.settings.max && self.lanes[lane].has_room();
+    /// Takes a place for a caller where there is one.
+    pub(super) fn take(&mut self, lane: usize, caller: u64) -> bool {
+        let is_free =
+            self.in_flight < self.settings.max && self.lanes[lane].has_room() && self.lanes[lane].admits(caller);
         if is_free {
             self.in_flight += 1;
-            self.lanes[lane].in_flight += 1;
+            self.lanes[lane].take(caller);
         }
         is_free
     }
 
-    /// Gives a place back, perhaps to somebody who waits.
-    pub(super) fn give_back(&mut self, lane: usize) {
+    /// Gives a caller's place back, perhaps to somebody who waits.
+    pub(super) fn give_back(&mut self, lane: usize, caller: u64) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.lanes[lane].in_flight = self.lanes[lane].in_flight.saturating_sub(1);
+        self.lanes[lane].give_back(caller);
         self.admit();
     }
 
-    /// Learns from a call that holds a place.
-    pub(super) fn note(&mut self, lane: usize, sample: Sample, now: Instant) {
-        let in_flight = self.lanes[lane].in_flight;
-        self.lanes[lane].limit.note(sample, in_flight, now);
+    /// Learns from a caller's call that holds a place.
+    pub(super) fn note(&mut self, lane: usize, caller: u64, sample: Sample, now: Instant) {
+        self.lanes[lane].note(caller, sample, &self.settings, now);
         self.admit();
     }
 
-    /// When a lane's limit grows next.
+    /// When one of a lane's limits grows next.
     pub(super) fn due(&self, lane: usize) -> Option<Instant> {
-        self.lanes[lane].limit.due()
+        let lane = &self.lanes[lane];
+        let accused = lane.accused.as_ref().and_then(|accused| accused.limit.due());
+        [lane.limit.due(), accused].into_iter().flatten().min()
     }
 
-    /// Lets a lane's limit grow by what is due.
+    /// Lets a lane's limits grow by what is due.
     pub(super) fn advance(&mut self, lane: usize, now: Instant) {
-        self.lanes[lane].limit.advance(now);
+        self.lanes[lane].advance(now);
         self.admit();
     }
 
     /// A place in a lane's queue; when that is full, that of somebody less urgent, who loses it.
-    pub(super) fn enqueue(&mut self, lane: usize, priority: Priority) -> Option<oneshot::Receiver<()>> {
+    pub(super) fn enqueue(&mut self, lane: usize, caller: u64, priority: Priority) -> Option<oneshot::Receiver<()>> {
         let (lane, most) = (&mut self.lanes[lane], self.settings.queue as usize);
+        // Who waits for its own limit leaves room for those who may have to wait for the provider.
+        let most = if lane.admits(caller) { most } else { most.div_ceil(2) };
         if lane.waiting() >= most {
             let before = lane.waiting();
             lane.queues.iter_mut().for_each(|waiting| waiting.retain(|waiter| !waiter.grant.is_closed()));
@@ -152,7 +224,7 @@ impl Lanes {
         }
         let (grant, turn) = oneshot::channel();
         self.arrivals += 1;
-        lane.queues[priority as usize].push_back(Waiter { number: self.arrivals, grant });
+        lane.queues[priority as usize].push_back(Waiter { number: self.arrivals, caller, grant });
         self.waiting += 1;
         Some(turn)
     }
@@ -165,25 +237,29 @@ impl Lanes {
             // Who gave up waiting does not take a place.
             if waiter.grant.send(()).is_ok() {
                 self.in_flight += 1;
-                self.lanes[lane].in_flight += 1;
+                self.lanes[lane].take(waiter.caller);
             }
         }
     }
 
     /// Whose turn it is.
     fn next(&mut self) -> Option<(usize, Waiter)> {
-        let (priority, lane) = (0..Priority::ALL.len()).find_map(|priority| {
+        let (priority, lane, at) = (0..Priority::ALL.len()).find_map(|priority| {
             let lanes = self.lanes.iter().enumerate().filter(|(_, lane)| lane.has_room());
-            let first = lanes.filter_map(|(index, lane)| Some((lane.queues[priority].front()?.number, index))).min()?;
-            Some((priority, first.1))
+            let firsts = lanes.filter_map(|(index, lane)| {
+                let at = lane.queues[priority].iter().position(|waiter| lane.admits(waiter.caller))?;
+                Some((lane.queues[priority][at].number, index, at))
+            });
+            firsts.min().map(|(_, lane, at)| (priority, lane, at))
         })?;
-        self.lanes[lane].queues[priority].pop_front().map(|waiter| (lane, waiter))
+        self.lanes[lane].queues[priority].remove(at).map(|waiter| (lane, waiter))
     }
 
     /// How it stands.
     pub(super) fn report(&mut self, now: Instant) -> PlacesReport {
-        self.lanes.iter_mut().for_each(|lane| lane.limit.advance(now));
-        let least = self.lanes.iter().map(|lane| lane.limit.places()).min();
+        self.lanes.iter_mut().for_each(|lane| lane.advance(now));
+        let accused = self.lanes.iter().filter_map(|lane| lane.accused.as_ref()).map(|accused| &accused.limit);
+        let least = self.lanes.iter().map(|lane| &lane.limit).chain(accused).map(Limit::places).min();
         self.admit();
         PlacesReport {
             limit: least.unwrap_or(self.settings.initial),

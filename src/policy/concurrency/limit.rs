@@ -32,8 +32,10 @@ const SHORTEST: Duration = Duration::from_millis(100);
 pub enum Sample {
     /// It began to answer, or was there as a whole.
     Answered(Took),
-    /// It refused for load, or refused the connection.
+    /// It refused for load.
     Overloaded,
+    /// There was no connection to it.
+    Unreachable,
     /// It showed no sign of life in time.
     Silent(Took),
     /// Nothing.
@@ -108,18 +110,28 @@ impl Limit {
         }
     }
 
+    /// True when an attempt shows a sign of overload that its own request may have caused.
+    pub fn may_be_of_caller(&self, sample: Sample) -> bool {
+        match sample {
+            Sample::Overloaded => true,
+            Sample::Silent(took) => self.is_beyond_usual(took),
+            Sample::Unreachable | Sample::Answered(_) | Sample::Nothing => false,
+        }
+    }
+
+    fn is_beyond_usual(&self, took: Took) -> bool {
+        let usual = if took.is_stream { &self.stream } else { &self.whole };
+        usual.value().is_some_and(|usual| took.time.as_secs_f64() > usual * self.slowdown)
+    }
+
     /// Learns from an attempt, while this many were running, it included.
     pub fn note(&mut self, sample: Sample, in_flight: u32, now: Instant) {
         self.advance(now);
         match sample {
             Sample::Nothing => {}
-            Sample::Overloaded => self.shrink(in_flight, now),
-            Sample::Silent(took) => {
-                let usual = if took.is_stream { &self.stream } else { &self.whole };
-                if usual.value().is_some_and(|usual| took.time.as_secs_f64() > usual * self.slowdown) {
-                    self.shrink(in_flight, now);
-                }
-            }
+            Sample::Overloaded | Sample::Unreachable => self.shrink(in_flight, now),
+            Sample::Silent(took) if self.is_beyond_usual(took) => self.shrink(in_flight, now),
+            Sample::Silent(_) => {}
             Sample::Answered(took) => {
                 let usual = if took.is_stream { &mut self.stream } else { &mut self.whole };
                 usual.note(took.time.as_secs_f64(), now);

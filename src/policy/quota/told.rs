@@ -20,6 +20,19 @@ pub(super) struct Told {
     tokens: Limit,
     /// Nothing is sent before this.
     closed_until: Option<Instant>,
+    /// The caller that was told to wait last.
+    alone: Option<Alone>,
+}
+
+/// A caller that was told to wait, as nobody else was.
+#[derive(Clone, Copy, Debug)]
+struct Alone {
+    caller: u64,
+    until: Instant,
+    /// Requests sent when its own was, that included.
+    sent: u64,
+    /// True when a later request was answered: then it was told so because of what it asked for.
+    is_contradicted: bool,
 }
 
 /// One limit.
@@ -71,10 +84,12 @@ pub(super) struct Sent {
 }
 
 impl Told {
-    /// Sends a call of so many tokens, or says how long it would be refused. A call with more tokens than are ever left is
-    /// the provider's to judge.
-    pub(super) fn send(&mut self, tokens: u64, now: Instant) -> Result<Sent, Duration> {
-        let closed = self.closed_until.and_then(|until| until.checked_duration_since(now)).filter(|it| !it.is_zero());
+    /// Sends a caller's call of so many tokens, or says how long it would be refused. A call with more tokens than are ever
+    /// left is the provider's to judge.
+    pub(super) fn send(&mut self, caller: u64, tokens: u64, now: Instant) -> Result<Sent, Duration> {
+        let own = self.alone.filter(|alone| alone.caller == caller).map(|alone| alone.until);
+        let until = self.closed_until.max(own);
+        let closed = until.and_then(|until| until.checked_duration_since(now)).filter(|it| !it.is_zero());
         // Of tokens only none at all is certain: what is estimated too high must not stop a call that would fit.
         let waits = [closed, self.requests.wait(1, now), self.tokens.wait(1, now)];
         if let Some(wait) = waits.into_iter().flatten().max() {
@@ -91,9 +106,21 @@ impl Told {
         self.tokens.hear(sent.tokens, tokens, longest, now);
     }
 
-    /// Sends nothing for so long. What was said in so many words comes before what numbers mean.
-    pub(super) fn wait(&mut self, wait: Duration, now: Instant) {
-        self.closed_until = self.closed_until.max(Some(now + wait));
+    /// A call was answered.
+    pub(super) fn answered(&mut self, sent: Sent) {
+        if let Some(alone) = &mut self.alone {
+            alone.is_contradicted |= sent.requests > alone.sent;
+        }
+    }
+
+    /// A caller's call was told to wait: what was said in so many words comes before what numbers mean. It holds for that caller,
+    /// and for all where another is told so as well and nothing contradicts them.
+    pub(super) fn wait(&mut self, caller: u64, sent: Sent, wait: Duration, now: Instant) {
+        let until = now + wait;
+        match self.alone.filter(|alone| alone.until > now && !alone.is_contradicted) {
+            Some(alone) if alone.caller != caller => self.closed_until = self.closed_until.max(Some(until)),
+            _ => self.alone = Some(Alone { caller, until, sent: sent.requests, is_contradicted: false }),
+        }
         (self.requests.heard, self.tokens.heard) = (None, None);
     }
 }
@@ -128,29 +155,53 @@ mod tests {
     #[test]
     fn what_was_sent_after_a_call_is_taken_off_what_its_answer_says_is_left() {
         let (mut told, now) = (Told::default(), Instant::now());
-        let first = told.send(1, now).unwrap();
-        let _second = told.send(1, now).unwrap();
-        let third = told.send(1, now).unwrap();
+        let first = told.send(7, 1, now).unwrap();
+        let _second = told.send(7, 1, now).unwrap();
+        let third = told.send(7, 1, now).unwrap();
         told.hear(first, left(3, 10), MINUTE, now);
-        assert!(told.send(1, now).is_ok(), "two of the three were sent already");
-        assert_eq!(told.send(1, now).unwrap_err(), Duration::from_secs(10));
+        assert!(told.send(7, 1, now).is_ok(), "two of the three were sent already");
+        assert_eq!(told.send(7, 1, now).unwrap_err(), Duration::from_secs(10));
         told.hear(third, left(5, 10), MINUTE, now);
-        assert!(told.send(1, now).is_ok());
+        assert!(told.send(7, 1, now).is_ok());
         told.hear(first, left(0, 10), MINUTE, now);
-        assert!(told.send(1, now).is_ok(), "an old answer changes nothing");
+        assert!(told.send(7, 1, now).is_ok(), "an old answer changes nothing");
     }
 
     #[test]
     fn nothing_is_believed_for_longer_than_it_says_nor_than_the_longest_time() {
         let (mut told, now) = (Told::default(), Instant::now());
-        let sent = told.send(1, now).unwrap();
+        let sent = told.send(7, 1, now).unwrap();
         told.hear(sent, left(0, 86_400), MINUTE, now);
-        assert_eq!(told.send(1, now).unwrap_err(), MINUTE);
-        assert!(told.send(1, now + MINUTE).is_ok());
-        let sent = told.send(1, now + MINUTE).unwrap();
+        assert_eq!(told.send(7, 1, now).unwrap_err(), MINUTE);
+        assert!(told.send(7, 1, now + MINUTE).is_ok());
+        let sent = told.send(7, 1, now + MINUTE).unwrap();
         told.hear(sent, left(0, 9), MINUTE, now + MINUTE);
-        told.wait(Duration::from_secs(5), now + MINUTE);
-        assert_eq!(told.send(1, now + MINUTE).unwrap_err(), Duration::from_secs(5));
-        assert!(told.send(1, now + MINUTE + Duration::from_secs(5)).is_ok());
+        told.wait(7, sent, Duration::from_secs(5), now + MINUTE);
+        assert_eq!(told.send(7, 1, now + MINUTE).unwrap_err(), Duration::from_secs(5));
+        assert!(told.send(7, 1, now + MINUTE + Duration::from_secs(5)).is_ok());
+    }
+
+    #[test]
+    fn what_one_caller_alone_is_told_holds_for_that_caller_until_another_is_told_so_too() {
+        let (mut told, now) = (Told::default(), Instant::now());
+        let sent = told.send(1, 1, now).unwrap();
+        told.wait(1, sent, MINUTE, now);
+        assert_eq!(told.send(1, 1, now).unwrap_err(), MINUTE);
+        let other = told.send(2, 1, now).unwrap();
+        told.wait(2, other, MINUTE / 2, now);
+        assert_eq!(told.send(3, 1, now).unwrap_err(), MINUTE / 2, "all are told to wait");
+        assert!(told.send(3, 1, now + MINUTE / 2).is_ok());
+    }
+
+    #[test]
+    fn two_callers_that_are_told_to_wait_close_nothing_while_others_are_answered() {
+        let (mut told, now) = (Told::default(), Instant::now());
+        let sent = told.send(1, 1, now).unwrap();
+        told.wait(1, sent, MINUTE, now);
+        let other = told.send(3, 1, now).unwrap();
+        told.answered(other);
+        let second = told.send(2, 1, now).unwrap();
+        told.wait(2, second, MINUTE, now);
+        assert!(told.send(3, 1, now).is_ok() && told.send(2, 1, now).is_err());
     }
 }

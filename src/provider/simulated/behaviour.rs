@@ -34,6 +34,9 @@ pub struct Behaviour {
     /// How many requests meet the fault before all is well again; every one when not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
+    /// Only requests whose body has this text meet the fault; all when not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub only: Option<String>,
     /// The share of requests that meet the fault, 0 to 1.
     pub error_rate: f64,
     /// The fault comes and goes.
@@ -76,6 +79,7 @@ impl Default for Behaviour {
             message: None,
             after_events: 3,
             times: None,
+            only: None,
             error_rate: 1.0,
             flap: None,
             speaks: None,
@@ -171,10 +175,12 @@ impl Behaviour {
         self.fault == FaultKind::None && self.capacity.is_none()
     }
 
-    /// Does a request meet the fault, so long after the behaviour began?
-    pub(super) fn is_met(&self, since: Duration, chance: &Chance) -> bool {
+    /// Does a request with this body meet the fault, so long after the behaviour began?
+    pub(super) fn is_met(&self, body: &[u8], since: Duration, chance: &Chance) -> bool {
+        let has = |text: &String| memchr::memmem::find(body, text.as_bytes()).is_some();
         self.fault != FaultKind::None
             && self.times != Some(0)
+            && self.only.as_ref().is_none_or(has)
             && self.flap.is_none_or(|flap| flap.is_down(since))
             && (self.error_rate >= 1.0 || chance.fraction() < self.error_rate)
     }
