@@ -11,6 +11,8 @@ mod cached;
 mod check;
 #[path = "soak/dice.rs"]
 mod dice;
+#[path = "soak/hostile.rs"]
+mod hostile;
 #[path = "soak/kind.rs"]
 mod kind;
 #[path = "soak/play.rs"]
@@ -139,6 +141,38 @@ fn no_caller_spends_more_than_a_budget_and_one_estimate_for_each_call_at_once() 
     println!("{count} worlds with a budget: {tokens} tokens spent, {refused} calls refused");
     // Worlds in which nobody spends anything would prove nothing.
     assert!(count < 10 || (refused > 0 && tokens > 0), "{tokens} tokens spent, {refused} calls refused");
+}
+
+#[test]
+fn no_callers_own_doing_changes_what_another_gets() {
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(SEEDS),
+    };
+    let count = seeds.end - seeds.start;
+    let (next, found) = (AtomicU64::new(seeds.start), Mutex::new((Vec::new(), hostile::Tally::default())));
+    let work = || {
+        while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| seeds.contains(seed)) {
+            let (problems, tally) = hostile::play(seed);
+            let mut found = found.lock().unwrap();
+            found.1.add(tally);
+            if let Some((first, more)) = problems.split_first() {
+                found.0.push(format!("SEED={seed}: {first}\n  and {} more", more.len()));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        (0..std::thread::available_parallelism().map_or(1, usize::from)).for_each(|_| drop(scope.spawn(work)));
+    });
+    let (failures, sum) = found.into_inner().unwrap();
+    println!("{count} worlds with hostile callers: {sum:?}");
+    let shown = failures.iter().take(PRINTED).cloned().collect::<Vec<_>>().join("\n");
+    assert!(failures.is_empty(), "{} of {count} worlds failed; {sum:?}\n{shown}", failures.len());
+    // Worlds without anything hostile would prove nothing.
+    if count >= 50 {
+        let each = [sum.honest, sum.answered, sum.refused, sum.left];
+        assert!(each.iter().all(|number| *number >= 100), "{sum:?}");
+    }
 }
 
 #[test]
