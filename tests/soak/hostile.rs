@@ -180,7 +180,7 @@ fn enemy(dice: &Dice, caller: u64, honest: &[Planned]) -> Vec<Planned> {
             0 => patience = Some(dice.between(1, 50)),
             1 => leaves = Some(dice.between(0, 500)),
             // The same request again and again.
-            2 | 3 => (question, is_stream) = (format!("poison of {caller}"), caller % 2 == 0),
+            2 | 3 => (question, is_stream) = (format!("poison of {caller}"), caller.is_multiple_of(2)),
             4 => choices = Some(128),
             5 => model = format!("made-up-{caller}-{number}x"),
             _ => slowness = 5_000,
