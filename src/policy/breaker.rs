@@ -280,6 +280,7 @@ impl Policy for Breaker {
         Ok(reply.on_end(move |end| match end {
             End::Complete => {
                 permit.clear(request);
+                permit.note_caller(&head);
                 permit.settle(Some(if is_slow { Ended::Slow } else { Ended::Success }));
             }
             End::Failed(fault) => permit.settle(breakers.judge(fault, &head, &ask)),
@@ -342,6 +343,12 @@ impl Permit {
         if let Some(request) = request {
             self.guarded.lock().clear(request);
         }
+    }
+
+    /// Notes who was answered: while others are, one caller's failures say little about the provider.
+    fn note_caller(&self, head: &Head) {
+        let caller = head.caller_digest();
+        self.guarded.lock().answered(caller, Instant::now());
     }
 
     fn settle(mut self, ended: Option<Ended>) {

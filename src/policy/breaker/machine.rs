@@ -197,6 +197,11 @@ impl Machine {
         self.suspects.holds_any()
     }
 
+    /// Notes which caller was answered.
+    pub fn answered(&mut self, caller: u64, now: Instant) {
+        self.suspects.answered(caller, now);
+    }
+
     /// Refuses a request that has just failed again and again, and others not.
     pub fn hold_back(&mut self, request: u64, now: Instant) -> std::result::Result<(), Refused> {
         match self.suspects.holds(request, self.settings.open_for, now) {

@@ -3,6 +3,9 @@
 //! and then no more until the window is over and somebody else was answered. Nor is it sent again and again: after a few
 //! failures in a row it is held back by itself, whoever brings it, for as long as a breaker opens at first.
 //!
+//! A caller that varies its failing request gains nothing: while another caller was answered and no other has failed, all
+//! that it sends counts as one request.
+//!
 //! It does not know what a request is; whoever asks brings a digest.
 
 use std::time::Duration;
@@ -32,6 +35,8 @@ pub(super) struct Suspects {
     row: u64,
     seen: Vec<Suspect>,
     held: Vec<Held>,
+    /// Two callers that were answered lately, and when: of any caller, one of them is another.
+    answered: [Option<(u64, Instant)>; 2],
 }
 
 /// A request that failed in a row.
@@ -53,12 +58,29 @@ struct Suspect {
 impl Suspects {
     /// Suspects nobody yet. `allowed` failures of one request count, and `in_a_row` of them hold it back.
     pub(super) fn new(allowed: u32, in_a_row: u32) -> Self {
-        Self { allowed, in_a_row, row: 0, seen: Vec::new(), held: Vec::new() }
+        Self { allowed, in_a_row, row: 0, seen: Vec::new(), held: Vec::new(), answered: [None; 2] }
     }
 
     /// Somebody was answered: what fails from now on fails in another row.
     pub(super) fn end_row(&mut self) {
         self.row += 1;
+    }
+
+    /// A caller was answered.
+    pub(super) fn answered(&mut self, caller: u64, now: Instant) {
+        let [newest, second] = &mut self.answered;
+        if newest.is_some_and(|(known, _)| known != caller) {
+            *second = *newest;
+        }
+        *newest = Some((caller, now));
+    }
+
+    /// True when a caller has failed before, and nobody else has; while somebody else was answered within the window.
+    fn is_alone(&self, by: &Suspicion, window: Duration, now: Instant) -> bool {
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < window;
+        let another = self.answered.iter().flatten().any(|(caller, at)| *caller != by.caller && is_recent(*at));
+        let others_fail = self.seen.iter().any(|it| it.by.caller != by.caller);
+        another && !others_fail && !self.seen.is_empty()
     }
 
     /// True while there is any request to ask about: nearly always there is none, and nobody needs a digest.
@@ -97,6 +119,7 @@ impl Suspects {
         self.hold(by.request, now);
         let row = self.row;
         self.seen.retain(|it| it.row == row || now.saturating_duration_since(it.at) < window);
+        let is_alone = self.is_alone(&by, window, now);
         match self.seen.iter_mut().find(|it| it.by == by) {
             Some(known) => {
                 known.failures = known.failures.saturating_add(1);
@@ -106,7 +129,7 @@ impl Suspects {
             None => {
                 make_room(&mut self.seen, |it| it.at);
                 self.seen.push(Suspect { by, failures: 1, at: now, row });
-                true
+                !is_alone
             }
         }
     }
@@ -157,6 +180,23 @@ mod tests {
         assert!(!suspects.counts(some(1), WINDOW, later), "it failed a moment ago");
         suspects.end_row();
         assert!(suspects.counts(some(1), WINDOW, later + WINDOW));
+    }
+
+    #[test]
+    fn a_caller_that_varies_its_request_counts_once_while_others_are_answered() {
+        let by = |caller, request| Some(Suspicion { request, caller });
+        let (mut suspects, now) = (Suspects::new(1, 3), Instant::now());
+        assert!(suspects.counts(by(1, 0), WINDOW, now) && suspects.counts(by(1, 1), WINDOW, now), "nobody is answered");
+        suspects.answered(1, now);
+        assert!(suspects.counts(by(1, 2), WINDOW, now), "it is answered itself, and nobody else");
+        suspects.answered(2, now);
+        suspects.answered(2, now);
+        assert!((10..90).all(|request| !suspects.counts(by(1, request), WINDOW, now)));
+        assert!(suspects.counts(by(3, 0), WINDOW, now), "another fails too");
+        assert!(suspects.counts(by(1, 100), WINDOW, now), "and so it is the provider");
+        let later = now + WINDOW;
+        suspects.end_row();
+        assert!(suspects.counts(by(1, 200), WINDOW, later) && suspects.counts(by(1, 201), WINDOW, later), "long ago");
     }
 
     #[test]
