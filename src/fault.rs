@@ -353,14 +353,14 @@ impl Fault {
         matches!(self, Fault::Open { .. } | Fault::Saturated { .. } | Fault::Quota { .. } | Fault::Unsupported { .. })
     }
 
-    /// True when the request itself may be the cause of an illness: an error of the provider's own or an answer that breaks off,
-    /// but not what says that the provider is out, silent or has too much to do.
+    /// True when the request itself may be the cause of an illness: an error of the provider's own, a connection that it closes or an
+    /// answer that breaks off, but not what says that the provider is out, silent or has too much to do.
     pub fn may_come_from_request(&self) -> bool {
         match self {
             Fault::Refused { refusal, .. } => {
                 self.is_illness() && !matches!(refusal.status.as_u16(), 429 | 503 | 504 | 529)
             }
-            Fault::Broken { .. } | Fault::Incomplete { .. } => true,
+            Fault::Closed { .. } | Fault::Broken { .. } | Fault::Incomplete { .. } => true,
             _ => false,
         }
     }
