@@ -89,7 +89,7 @@ impl WaitTimes {
 
     /// What is known of a model; `None` where nothing is ever overdue.
     fn of(&self, model: Option<&str>, ask: &Ask) -> Option<Arc<Model>> {
-        // A conversation both ways has limits of its own.
+        // A WebSocket has limits of its own.
         if !self.0.plan.is_on || matches!(ask, Ask::Tunnel(_)) {
             return None;
         }

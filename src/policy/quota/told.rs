@@ -84,7 +84,7 @@ pub(super) struct Sent {
 }
 
 impl Told {
-    /// Sends a caller's call of so many tokens, or says how long it would be refused. A call with more tokens than are ever
+    /// Sends a caller's call of this number of tokens, or says how long it would be refused. A call with more tokens than are ever
     /// left is the provider's to judge.
     pub(super) fn send(&mut self, caller: u64, tokens: u64, now: Instant) -> Result<Sent, Duration> {
         let own = self.alone.filter(|alone| alone.caller == caller).map(|alone| alone.until);
@@ -113,7 +113,7 @@ impl Told {
         }
     }
 
-    /// A caller's call was told to wait: what was said in so many words comes before what numbers mean. It holds for that caller,
+    /// A caller's call was told to wait: what was said outright comes before what numbers mean. It holds for that caller,
     /// and for all where another is told so as well and nothing contradicts them.
     pub(super) fn wait(&mut self, caller: u64, sent: Sent, wait: Duration, now: Instant) {
         let until = now + wait;
