@@ -14,8 +14,8 @@ use moka::sync::Cache;
 use crate::apart::apart;
 use crate::call::{Ask, Endpoint};
 use crate::names::family;
-use crate::quotes::end_of_string;
 use crate::reply::Usage;
+use crate::wire::json::string_end::end_of_string;
 
 /// Models and routes that are remembered; callers choose model names.
 const REMEMBERED: u64 = 1000;

@@ -9,18 +9,13 @@ pub mod buffers;
 pub mod calendar;
 pub mod call;
 pub mod chance;
-pub mod charge;
-pub mod estimate;
 pub mod fault;
-pub mod gather;
-pub mod headers;
 pub mod money;
 pub mod names;
 pub mod networks;
 pub mod path;
 pub mod patience;
 pub mod patterns;
-pub mod quotes;
 pub mod reply;
 pub mod subject;
 pub mod time;
@@ -28,11 +23,16 @@ pub mod trace;
 pub mod trail;
 pub mod usual;
 
-// 1 seam
+// 1 wire grammar
+pub mod wire;
+
+// 2 seam
 pub mod stack;
 
-// 2 config, shared state
+// 3 config, shared state
+pub mod charge;
 pub mod config;
+pub mod estimate;
 pub mod explain;
 pub mod flags;
 pub mod keys;
@@ -45,22 +45,22 @@ pub mod store;
 pub mod switch;
 pub mod traffic;
 
-// 3 policies
+// 4 policies
 pub mod policy;
 
-// 4 dialects
+// 5 dialects
 pub mod caller;
 pub mod provider;
 
-// 5 composition
+// 6 composition
 pub mod gateway;
 pub mod live;
 pub mod pipeline;
 pub mod world;
 
-// 6 edges
+// 7 edges
 pub mod server;
 pub mod telemetry;
 
-// 7 commands
+// 8 commands
 pub mod commands;

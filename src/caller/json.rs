@@ -2,8 +2,6 @@
 //!
 //! It does not know which fields a dialect has, nor what they mean.
 
-mod strict;
-
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -14,6 +12,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::fault::{Fault, RequestFault};
+use crate::wire::json::strict;
 
 /// This many nested arrays and objects are too many. `serde_json` draws the line at the same place.
 const TOO_DEEP: usize = 128;

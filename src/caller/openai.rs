@@ -13,7 +13,8 @@ use super::{About, Answered, AnsweredBody, Caller, EventEncoder, Incoming, answe
 use crate::call::{Ask, Endpoint};
 use crate::config::plan::CallKind;
 use crate::fault::{Fault, RequestFault};
-use crate::reply::{self, Body, Event, EventKind, Reply};
+use crate::reply::{self, Body, Event, Reply};
+use crate::wire::openai::completion::{self, Identity};
 
 /// Tells OpenAI's SDKs not to try again by themselves.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -39,13 +40,17 @@ impl Caller for OpenAi {
                 AnsweredBody::Full(json!({"text": transcript.text}).to_string().into())
             }
             Body::Answer(said) => {
-                let completion = Completion::new(about, model.as_deref(), &said);
+                let identity = Identity {
+                    id: &format!("chatcmpl-{}", about.head.id),
+                    created: about.now.as_second(),
+                    model: model.as_deref().or_else(|| about.ask.and_then(Ask::model)).unwrap_or("unknown"),
+                };
                 if wants_stream {
-                    let events = Box::pin(stream::iter(completion.events().map(Ok)));
+                    let events = Box::pin(stream::iter(completion::events(identity, &said).map(Ok)));
                     return Ok(streamed(status, headers, events, about));
                 }
                 headers.insert(CONTENT_TYPE, answer::JSON);
-                AnsweredBody::Full(completion.whole().to_string().into())
+                AnsweredBody::Full(completion::whole(identity, &said).to_string().into())
             }
         };
         Ok(Answered { status, headers, body })
@@ -164,61 +169,5 @@ impl EventEncoder for PassOn {
                 format!("event: error\ndata: {event}\n\n").into()
             }
         }
-    }
-}
-
-/// A completion made of an answer that came in the house's own words.
-struct Completion<'a> {
-    id: String,
-    created: i64,
-    model: &'a str,
-    said: &'a reply::Answer,
-}
-
-impl<'a> Completion<'a> {
-    fn new(about: &About<'a>, model: Option<&'a str>, said: &'a reply::Answer) -> Self {
-        let model = model.or_else(|| about.ask.and_then(Ask::model)).unwrap_or("unknown");
-        Self { id: format!("chatcmpl-{}", about.head.id), created: about.now.as_second(), model, said }
-    }
-
-    fn finish(&self) -> &str {
-        self.said.finish.as_deref().unwrap_or("stop")
-    }
-
-    fn usage(&self) -> Option<Value> {
-        let usage = self.said.usage?;
-        Some(json!({"prompt_tokens": usage.input, "completion_tokens": usage.output, "total_tokens": usage.total()}))
-    }
-
-    fn whole(&self) -> Value {
-        let message = json!({"role": "assistant", "content": self.said.text, "refusal": null});
-        let mut whole = json!({
-            "id": self.id,
-            "object": "chat.completion",
-            "created": self.created,
-            "model": self.model,
-            "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": self.finish()}],
-        });
-        if let Some(usage) = self.usage() {
-            whole["usage"] = usage;
-        }
-        whole
-    }
-
-    fn events(&self) -> impl Iterator<Item = Event> + Send + use<> {
-        let chunk = |delta: Value, finish: Option<&str>| {
-            let chunk = json!({
-                "id": self.id,
-                "object": "chat.completion.chunk",
-                "created": self.created,
-                "model": self.model,
-                "choices": [{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}],
-            });
-            Event { raw: format!("data: {chunk}\n\n").into(), kind: EventKind::Piece }
-        };
-        let first = chunk(json!({"role": "assistant", "content": self.said.text}), None);
-        let last = chunk(json!({}), Some(self.finish()));
-        let done = Event { raw: Bytes::from_static(b"data: [DONE]\n\n"), kind: EventKind::Done };
-        [first, last, done].into_iter()
     }
 }

@@ -6,7 +6,6 @@
 //! how an answer on its way is shared in `flight`. None of it knows how a caller spells its wishes, nor how an answer says
 //! that it was kept.
 
-pub mod canonical;
 pub mod cluster;
 pub mod entry;
 pub mod flight;
@@ -14,7 +13,6 @@ pub mod keeping;
 pub mod key;
 pub mod memory;
 pub mod question;
-pub mod replay;
 mod spread;
 
 use std::sync::Arc;
@@ -25,7 +23,7 @@ use http::{HeaderMap, StatusCode, header};
 use tokio_util::task::TaskTracker;
 
 use self::cluster::{Fetched, Lease, Shared};
-pub use self::entry::{Entry, Kept};
+pub use self::entry::Entry;
 use self::flight::{Arrival, Course, Flights, Follower, Joinable, Limits};
 use self::keeping::Keeping;
 pub use self::key::{EntryKey, Keys};
@@ -40,6 +38,7 @@ use crate::stack::{Next, Outcome, Policy, Stack};
 use crate::switch::Switch;
 use crate::time::{Deadline, Phase};
 use crate::trail::{Account, KeptFact, Trail};
+pub use crate::wire::recording::Kept;
 
 /// Of the memory for entries, this part may be taken by answers on their way, for those who come late.
 const PART_FOR_FLIGHTS: usize = 4;

@@ -23,10 +23,10 @@ use crate::apart::apart;
 use crate::call::{Ask, Call, Chat, Contents, NamedModel, Voice, Wire};
 use crate::config::plan::GuardPlan;
 use crate::fault::Fault;
-use crate::gather;
 use crate::reply::{Answer, Body, ByteStream, Reply, Transcript};
 use crate::stack::{Next, Outcome, Policy};
 use crate::trail::{Direction, Trail};
+use crate::wire::gather;
 
 /// The largest text that comes in pieces without being a stream of events: as much as a plain answer may have by default.
 const MAX_GATHERED: usize = 32 << 20;

@@ -15,8 +15,6 @@
 //! there and earns its share of the retry budget. To have an answer continued is an extra attempt, paid from the budget of
 //! the provider that continues it (`policy/retry` sees to both). So is what is asked beside a silent answer (`policy/failover` sees to that).
 
-mod event;
-
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,7 +24,6 @@ use std::time::Duration;
 use futures_util::Stream;
 use tokio::time::Instant;
 
-use self::event::{Changes, Identity};
 use crate::call::{Ask, Call, Endpoint};
 use crate::fault::Fault;
 use crate::patience::Signs;
@@ -34,6 +31,7 @@ use crate::reply::{Body, Event, EventKind, EventStream, Reply};
 use crate::stack::{Next, Outcome, Policy, Stack};
 use crate::time::{Alarm, later};
 use crate::trail::Reason;
+use crate::wire::openai::stitch::{self, Changes, Identity};
 
 /// The policy. It holds the targets' stack itself, because a stream outlives the call that began it.
 #[derive(Clone)]
@@ -203,7 +201,7 @@ impl Resuming {
     /// Notes what the caller is given. `None`: the caller has had it before.
     fn pass(&mut self, event: Event) -> Option<Event> {
         match (&mut self.continuation, &event.kind) {
-            (Some(it), EventKind::Piece) if !it.has_spoken && event::is_opening(&event) => return None,
+            (Some(it), EventKind::Piece) if !it.has_spoken && stitch::is_opening(&event) => return None,
             (Some(it), EventKind::Text(_)) => {
                 it.has_spoken = true;
                 self.is_mixed = true;
@@ -372,7 +370,7 @@ impl Resuming {
                 })
             }
             // The role at the beginning, which the caller has; after the text: its finish and usage.
-            EventKind::Piece if has_all && (!so_far.is_empty() || event::is_finish(&event)) => Step::CaughtUp(event),
+            EventKind::Piece if has_all && (!so_far.is_empty() || stitch::is_finish(&event)) => Step::CaughtUp(event),
             EventKind::Piece => Step::Known,
             // A tool call, of which nothing was sent yet.
             EventKind::Done | EventKind::Other if has_all => Step::CaughtUp(event),

@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::conversation;
-use super::multipart::Form;
 use super::{Decoded, EventReader, Expect, Provider, Read, Request, ResponseHead};
 use crate::call::{Ask, Call, Chat, Endpoint, Head, Role, Voice, VoiceWanted};
 use crate::config::plan::ProviderPlan;
 use crate::fault::{Fault, Refusal};
 use crate::reply::{Answer, Body, Reply, Transcript, Usage};
+use crate::wire::multipart::Form;
+use crate::wire::openai::conversation;
 
 const RESTAURANT: HeaderName = HeaderName::from_static("x-restaurant-id");
 const USER: HeaderName = HeaderName::from_static("x-user-id");

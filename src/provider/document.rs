@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::Request;
 use super::transport::{Reuse, SendFault, Transport};
-use crate::gather;
+use crate::wire::gather;
 
 /// The largest document: a hundred keys of the largest kind.
 const MAX_DOCUMENT: usize = 256 * 1024;

@@ -20,14 +20,14 @@ use crate::apart::apart;
 use crate::call::{Ask, Call, Endpoint, Wire};
 use crate::config::plan::{Propagation, ProviderPlan};
 use crate::fault::Fault;
-use crate::gather;
-use crate::headers;
 use crate::patience::Signs;
 use crate::reply::{Body, End, Reply, Socket};
 use crate::stack::{self, Next};
 use crate::time::{Deadline, Phase};
 use crate::trace::{TRACEPARENT, TRACESTATE};
 use crate::trail::{AttemptNote, Outcome};
+use crate::wire::gather;
+use crate::wire::headers;
 
 /// The most that is read of an error answer.
 const MAX_ERROR_BODY: usize = 64 * 1024;

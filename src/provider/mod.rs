@@ -8,7 +8,8 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::call::Call;
 use crate::config::plan::{ProviderKind, ProviderPlan};
 use crate::fault::Fault;
-use crate::reply::{EventKind, Reply, Usage};
+use crate::reply::{Reply, Usage};
+pub use crate::wire::stream::{ByteReader, EventReader, Read};
 
 /// One provider dialect.
 pub trait Provider: Send + Sync {
@@ -83,56 +84,16 @@ pub struct Decoded {
     pub usage: Option<Usage>,
 }
 
-/// Reads the events of one stream and knows when the answer is complete.
-pub trait EventReader: Send {
-    /// Reads one event's data (its `data:` lines joined) and its `event:` name.
-    fn read(&mut self, name: Option<&str>, data: &[u8]) -> Read;
-
-    /// True when what was read so far is a complete answer.
-    fn is_complete(&self) -> bool;
-
-    /// What to append when the answer is complete but its terminator never came; empty when nothing is missing.
-    fn missing_terminator(&self) -> &'static [u8];
-
-    /// Tokens, when an event counted them.
-    fn usage(&self) -> Option<Usage>;
-}
-
-/// Reads along a body that is passed on as it comes.
-pub trait ByteReader: Send {
-    /// Reads the next bytes.
-    fn read(&mut self, piece: &[u8]);
-
-    /// Tokens, when the body counted them.
-    fn usage(&self) -> Option<Usage>;
-}
-
-/// What an event's data turned out to be.
-pub enum Read {
-    /// Part of the answer.
-    Event(EventKind),
-    /// Not in the dialect: to be dropped and counted.
-    Malformed,
-    /// The provider reports an error in its stream.
-    Error(Box<crate::fault::Refusal>),
-}
-
 pub mod balance;
 pub mod buildpanel;
-mod chunks;
 pub mod connector;
-mod conversation;
-mod counter;
 pub mod document;
 pub mod exchange;
 mod idle;
-mod multipart;
 pub mod network;
 pub mod openai;
-mod refusals;
 pub mod simulated;
 mod socket;
-pub mod sse;
 mod stream;
 pub mod transport;
 mod unpack;

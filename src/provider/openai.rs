@@ -6,24 +6,24 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::chunks::{Chunks, Named, Tail, WireUsage};
-use super::conversation;
-use super::counter::Counter;
-use super::multipart::Form;
-use super::refusals::{implied_status, refused};
 use super::{ByteReader, Decoded, EventReader, Expect, Provider, Request, ResponseHead};
 use crate::call::{Ask, Call, Chat, Endpoint, Message, Role, Tunnel, Voice, VoiceWanted, Wire};
 use crate::config::plan::ProviderPlan;
 use crate::fault::Fault;
-use crate::headers;
 use crate::reply::{Answer, Body, Reply, Transcript, Usage};
 use crate::trail::Reason;
+use crate::wire::headers;
+use crate::wire::multipart::Form;
+use crate::wire::openai::conversation;
+use crate::wire::openai::counter::Counter;
+use crate::wire::openai::errors::{implied_status, refused};
+use crate::wire::openai::events::{Chunks, Named, Tail, WireUsage};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -79,7 +79,7 @@ impl Provider for OpenAi {
         let facts: BodyFacts<'_> = serde_json::from_slice(&body).map_err(|_| broken("not valid JSON"))?;
         if let Some(error) = facts.error {
             let body = Bytes::from(format!("{{\"error\":{}}}", error.get()));
-            return Err(refused(provider, implied_status(&body), HeaderMap::new(), body));
+            return Err(refusal(provider, implied_status(&body), HeaderMap::new(), body));
         }
         let usage = facts.usage.map(WireUsage::read);
         let body = match &*call.ask {
@@ -93,7 +93,7 @@ impl Provider for OpenAi {
     }
 
     fn refusal(&self, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Fault {
-        refused(provider, head.status, head.headers, body)
+        refusal(provider, head.status, head.headers, body)
     }
 
     fn events(&self, call: &Call) -> Box<dyn EventReader> {
@@ -108,6 +108,10 @@ impl Provider for OpenAi {
             Ask::Chat(_) | Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => Box::new(Chunks::new(true)),
         }
     }
+}
+
+fn refusal(provider: &ProviderPlan, status: StatusCode, headers: HeaderMap, body: Bytes) -> Fault {
+    refused(&provider.name, provider.key.as_ref().map(|key| key.expose()), status, headers, body)
 }
 
 /// The key under which a provider that knows such keys does the work once, however often it is asked: made of the caller's

@@ -14,14 +14,15 @@ use futures_util::{Stream, StreamExt};
 use tokio::time::Instant;
 
 use super::exchange::{BodyEnd, late};
-use super::sse::{Decoder, Frame};
 use super::transport::{ResponseBody, SendFault};
-use super::{ByteReader, EventReader, Read, chunks};
+use super::{ByteReader, EventReader, Read};
 use crate::fault::Fault;
 use crate::patience::Signs;
 use crate::reply::{Event, EventKind};
 use crate::time::{Alarm, Deadline, Phase, later};
 use crate::trail::{AttemptNote, Outcome, Trail};
+use crate::wire::openai::events;
+use crate::wire::sse::{Decoder, Frame};
 
 /// The largest single event. Images and long tool calls come in events of some hundred KiB.
 const MAX_EVENT: usize = 8 * 1024 * 1024;
@@ -241,7 +242,7 @@ impl Events {
                     self.ready.push_back(event);
                     return Poll::Ready(Ok(()));
                 }
-                Step::Refused(refusal) if chunks::is_about_keys(&refusal) => {
+                Step::Refused(refusal) if events::is_about_keys(&refusal) => {
                     return Poll::Ready(Err(Fault::Credential { provider: self.provider.clone() }));
                 }
                 Step::Refused(refusal) => {

@@ -32,7 +32,6 @@ use crate::caller::{About, Answered, AnsweredBody, Comeback, Incoming, unspellab
 use crate::config::plan::{CallKind, TunnelPlan};
 use crate::fault::{DEFAULT_RETRY_AFTER, Fault, RequestFault, is_for_later};
 use crate::gateway::{Gateway, Route};
-use crate::headers;
 use crate::names::is_plain_id;
 use crate::networks;
 use crate::policy::auth::{Auth, Shown, Visitor};
@@ -41,6 +40,7 @@ use crate::policy::observe::{OPERATOR, Watch};
 use crate::reply::{self, Reply};
 use crate::stack::Next;
 use crate::trail::{Account, Reason};
+use crate::wire::headers;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TIDEGATE_REQUEST_ID: HeaderName = HeaderName::from_static("x-tidegate-request-id");

@@ -15,8 +15,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::buffers::{self, Buffers, Room};
 use crate::fault::{Fault, RequestFault};
-use crate::gather;
 use crate::time::later;
+use crate::wire::gather;
 
 /// A body up to this size needs no room: as many as there are connections are no danger.
 const SMALL: usize = 64 * 1024;

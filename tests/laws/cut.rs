@@ -1,8 +1,8 @@
 //! Laws of readers that get their bytes in pieces: where the network cuts must not matter.
 
 use bytes::Bytes;
-use tidegate::provider::sse::{Decoder, Frame};
 use tidegate::server::framing::{Framing, Stop};
+use tidegate::wire::sse::{Decoder, Frame};
 
 use super::choose;
 

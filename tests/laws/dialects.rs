@@ -7,8 +7,8 @@ use tidegate::call::{Ask, Endpoint};
 use tidegate::caller::{self, Incoming};
 use tidegate::config::plan::{CallKind, CallerKind, ProviderKind};
 use tidegate::fault::Fault;
-use tidegate::provider::sse::Decoder;
 use tidegate::provider::{self, ResponseHead};
+use tidegate::wire::sse::Decoder;
 
 use super::choose;
 use crate::fixtures;

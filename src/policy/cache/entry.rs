@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::key::{EntryKey, Keys};
 use crate::reply::{Answer, Usage};
+use crate::wire::recording::Kept;
 
 /// The form of the bytes. Another form has another number; entries of an old one are not understood, which is a miss.
 pub const VERSION: u8 = 2;
@@ -49,21 +50,6 @@ pub struct Entry {
     pub content_type: Option<HeaderValue>,
     /// The answer.
     pub kept: Kept,
-}
-
-/// An answer in the form in which it can be given again to any caller of its dialect, as a body or as a stream.
-#[derive(Clone, Debug)]
-pub enum Kept {
-    /// In the house's own words.
-    Answer(Answer),
-    /// A whole `chat.completion`, in JSON.
-    Chat(Bytes),
-    /// A whole `text_completion`, in JSON.
-    Completion(Bytes),
-    /// Any other whole body.
-    Bytes(Bytes),
-    /// Events, which are given again as they were.
-    Events(Vec<Bytes>),
 }
 
 impl Entry {
@@ -181,18 +167,6 @@ impl Entry {
             },
         };
         from.0.is_empty().then_some(entry)
-    }
-}
-
-impl Kept {
-    /// Bytes of the answer itself.
-    pub fn bytes(&self) -> usize {
-        let json = |value: &Option<Box<RawValue>>| value.as_ref().map_or(0, |value| value.get().len());
-        match self {
-            Kept::Answer(answer) => answer.text.len() + json(&answer.suggestions) + json(&answer.order),
-            Kept::Chat(body) | Kept::Completion(body) | Kept::Bytes(body) => body.len(),
-            Kept::Events(events) => events.iter().map(Bytes::len).sum(),
-        }
     }
 }
 

@@ -11,11 +11,11 @@ use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderValue, header};
 
 use super::cluster::Lease;
-use super::replay::Recorder;
 use super::{Common, Entry, EntryKey, Kept};
 use crate::call::Ask;
 use crate::reply::{Body, Event, EventKind, EventStream, Reply};
 use crate::trail::{Reason, Trail};
+use crate::wire::openai::record::Recorder;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 

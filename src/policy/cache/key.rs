@@ -5,16 +5,14 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
-use super::canonical::{self, Odd};
 use crate::apart::apart;
-use crate::call::{Ask, Chat, Endpoint, Wire};
-
-/// What callers say about themselves and about the form of the answer; it does not change what is answered.
-const LEFT_OUT: [&str; 4] = ["stream", "stream_options", "user", "metadata"];
+use crate::call::{Ask, Chat};
+use crate::wire::json::canonical::{self, Odd};
+use crate::wire::openai::question as wire_question;
+pub use crate::wire::openai::question::{Keyless, is_left_out};
 
 /// The purposes of the secret, each with a key of its own (BLAKE3's key derivation).
 const NAMES: &str = "tidegate 2026 cache: names of entries";
@@ -104,27 +102,6 @@ pub struct Parts<'a> {
     pub ignore: &'a [String],
 }
 
-/// Why a call has no key: its answer is neither looked for nor kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keyless {
-    /// Answers of this kind are not kept.
-    Kind,
-    /// The body is odd.
-    Odd(Odd),
-    /// Its answer changes something at the provider.
-    Effect(&'static str),
-}
-
-impl fmt::Display for Keyless {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Keyless::Kind => out.write_str("answers to calls of this kind are not kept"),
-            Keyless::Odd(odd) => odd.fmt(out),
-            Keyless::Effect(field) => write!(out, "`{field}` makes the provider do more than answer"),
-        }
-    }
-}
-
 impl Keys {
     /// Keys from a secret of any length.
     pub fn new(secret: &[u8]) -> Self {
@@ -189,54 +166,10 @@ impl Keys {
 /// endpoint and goes on in JSON.
 pub fn question(parts: &Parts<'_>) -> Result<Vec<u8>, Keyless> {
     match parts.ask {
-        Ask::Wire(wire) => wire_question(wire, parts.model.is_some(), parts.ignore),
+        Ask::Wire(wire) => wire_question::question(wire, parts.model.is_some(), parts.ignore),
         Ask::Chat(chat) => chat_question(chat),
         Ask::Menu => Ok(b"menu".to_vec()),
         Ask::Voice(_) | Ask::Tunnel(_) => Err(Keyless::Kind),
-    }
-}
-
-/// True when a field of a body at this endpoint does not count.
-pub fn is_left_out(endpoint: Endpoint, field: &str, knows_model: bool, ignore: &[String]) -> bool {
-    // A response repeats what it was asked with, and its events are kept as they were: all of it counts there.
-    let repeats = endpoint == Endpoint::Responses;
-    (LEFT_OUT.contains(&field) && !repeats)
-        // The model that answers counts, by whatever name it was asked for.
-        || (field == "model" && knows_model)
-        || ignore.iter().any(|ignored| ignored == field)
-}
-
-fn wire_question(wire: &Wire, knows_model: bool, ignore: &[String]) -> Result<Vec<u8>, Keyless> {
-    match wire.endpoint {
-        Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Embeddings => {}
-        Endpoint::Responses => refuse_effects(&wire.body)?,
-        Endpoint::Models | Endpoint::Transcriptions | Endpoint::Speech | Endpoint::Other => return Err(Keyless::Kind),
-    }
-    let left_out = |field: &str| is_left_out(wire.endpoint, field, knows_model, ignore);
-    let body = canonical::object(&wire.body, left_out).map_err(Keyless::Odd)?;
-    let mut question = Vec::with_capacity(wire.path.len() + body.len() + 1);
-    // The path with its query; no path has a space.
-    question.extend_from_slice(wire.path.as_bytes());
-    question.push(b' ');
-    question.extend_from_slice(&body);
-    Ok(question)
-}
-
-/// A response may be added to a conversation that the provider keeps, or be worked on after it was answered.
-fn refuse_effects(body: &[u8]) -> Result<(), Keyless> {
-    #[derive(Deserialize)]
-    struct Effects<'a> {
-        #[serde(default, borrow)]
-        conversation: Option<&'a RawValue>,
-        #[serde(default, borrow)]
-        background: Option<&'a RawValue>,
-    }
-    let effects: Effects<'_> = serde_json::from_slice(body).map_err(|_| Keyless::Odd(Odd::NotJson))?;
-    let is_set = |field: Option<&RawValue>| field.is_some_and(|value| !matches!(value.get(), "null" | "false"));
-    match (is_set(effects.conversation), is_set(effects.background)) {
-        (true, _) => Err(Keyless::Effect("conversation")),
-        (_, true) => Err(Keyless::Effect("background")),
-        _ => Ok(()),
     }
 }
 
@@ -256,24 +189,12 @@ fn chat_question(chat: &Chat) -> Result<Vec<u8>, Keyless> {
     Ok([b"chat ", body.as_slice()].concat())
 }
 
-/// True when the same question gets the same answer, as far as a caller can ask for that: its temperature is zero, or it
-/// gives a seed.
+/// True when the same question gets the same answer, as far as a caller can ask for that.
 pub fn is_deterministic(ask: &Ask) -> bool {
-    #[derive(Deserialize)]
-    struct Sampling<'a> {
-        #[serde(default, borrow)]
-        temperature: Option<&'a RawValue>,
-        #[serde(default, borrow)]
-        seed: Option<&'a RawValue>,
-    }
     match ask {
-        // Neither is sampled.
-        Ask::Menu | Ask::Wire(Wire { endpoint: Endpoint::Embeddings, .. }) => true,
+        Ask::Menu => true,
         Ask::Chat(chat) => chat.temperature == Some(0.0),
-        Ask::Wire(wire) => serde_json::from_slice::<Sampling<'_>>(&wire.body).is_ok_and(|sampling| {
-            let is_zero = |value: &RawValue| value.get().parse() == Ok(0.0);
-            sampling.temperature.is_some_and(is_zero) || sampling.seed.is_some_and(|seed| seed.get() != "null")
-        }),
+        Ask::Wire(wire) => wire_question::is_deterministic(wire),
         Ask::Voice(_) | Ask::Tunnel(_) => false,
     }
 }
@@ -286,7 +207,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::call::{AnswerBounds, Message, Role};
+    use crate::call::{AnswerBounds, Endpoint, Message, Role, Wire};
 
     fn wire(endpoint: Endpoint, path: &str, body: &str) -> Ask {
         Ask::Wire(Wire {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::flight::Form;
 use super::key::{self, Parts, Scope};
-use super::{EntryKey, Own, replay};
+use super::{EntryKey, Own};
 use crate::call::{Ask, Call, Head};
 use crate::config::plan::{CacheScope, CacheWhen, ModelChoice, RouteCachePlan, TargetPlan};
 use crate::switch::Switch;
+use crate::wire::openai::replay;
 
 /// A call whose answer may be kept.
 #[derive(Clone)]

@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 use super::text::{Edited, Looking, Rule, TURN};
 use crate::config::plan::GuardAction;
 use crate::fault::Fault;
-use crate::quotes::end_of_string;
 use crate::trail::{Direction, Trail};
+use crate::wire::json::string_end::end_of_string;
 
 /// Fields, wherever they stand, whose strings are ids, words of the protocol or encoded bytes.
 const FOR_PROGRAMS: [&str; 26] = [

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::provider::Request;
+use crate::wire::openai::completion::Identity;
 
 /// A response before anything has gone wrong with it.
 pub(super) struct Answer {
@@ -202,7 +203,7 @@ fn chat(name: &str, body: &Value) -> Answer {
         false => (text, "stop"),
     };
     let tool = body["tools"][0]["function"]["name"].as_str();
-    let (id, model, created) = ("chatcmpl-sim", &body["model"], 1_700_000_000);
+    let answer = identity("chatcmpl-sim", body);
     let usage =
         json!({"prompt_tokens": prompt, "completion_tokens": count(&text), "total_tokens": prompt + count(&text)});
     if body["stream"] != true {
@@ -215,39 +216,28 @@ fn chat(name: &str, body: &Value) -> Answer {
                 "tool_calls",
             ),
         };
-        return Answer::ok(&json!({
-            "id": id, "object": "chat.completion", "created": created, "model": model,
-            "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": finish}],
-            "usage": usage,
-        }));
+        return Answer::ok(&answer.chat(&message, finish, usage));
     }
-    let chunk = |delta: Value, finish: Value| {
-        event(&json!({
-            "id": id, "object": "chat.completion.chunk", "created": created, "model": model,
-            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
-        }))
-    };
-    let mut pieces = vec![chunk(json!({"role": "assistant", "content": ""}), Value::Null)];
+    let chunk = |delta: Value, finish: Option<&str>| event(&answer.chunk(&delta, finish));
+    let mut pieces = vec![chunk(json!({"role": "assistant", "content": ""}), None)];
     match tool {
         None => {
-            pieces.extend(words(&text).into_iter().map(|word| chunk(json!({"content": word}), Value::Null)));
-            pieces.push(chunk(json!({}), finish.into()));
+            pieces.extend(words(&text).into_iter().map(|word| chunk(json!({"content": word}), None)));
+            pieces.push(chunk(json!({}), Some(finish)));
         }
         Some(tool) => {
             let start =
                 json!({"index": 0, "id": "call_sim", "type": "function", "function": {"name": tool, "arguments": ""}});
-            pieces.push(chunk(json!({"tool_calls": [start]}), Value::Null));
+            pieces.push(chunk(json!({"tool_calls": [start]}), None));
             for part in ["{\"city\":", "\"Bergen\"}"] {
                 let delta = json!({"tool_calls": [{"index": 0, "function": {"arguments": part}}]});
-                pieces.push(chunk(delta, Value::Null));
+                pieces.push(chunk(delta, None));
             }
-            pieces.push(chunk(json!({}), "tool_calls".into()));
+            pieces.push(chunk(json!({}), Some("tool_calls")));
         }
     }
     if body["stream_options"]["include_usage"] == true {
-        pieces.push(event(&json!({
-            "id": id, "object": "chat.completion.chunk", "created": created, "model": model, "choices": [], "usage": usage,
-        })));
+        pieces.push(event(&answer.usage_chunk(usage)));
     }
     pieces.push(done());
     Answer::events(pieces)
@@ -255,22 +245,21 @@ fn chat(name: &str, body: &Value) -> Answer {
 
 fn completion(name: &str, body: &Value) -> Answer {
     let text = format!("{name} (simulated) continues: {}", body["prompt"].as_str().unwrap_or_default());
-    let shape = |text: &str, finish: Value| {
-        json!({
-            "id": "cmpl-sim", "object": "text_completion", "created": 1_700_000_000, "model": body["model"],
-            "choices": [{"index": 0, "text": text, "logprobs": null, "finish_reason": finish}],
-        })
-    };
+    let answer = identity("cmpl-sim", body);
     if body["stream"] != true {
-        let mut whole = shape(&text, "stop".into());
-        whole["usage"] =
-            json!({"prompt_tokens": 1, "completion_tokens": count(&text), "total_tokens": 1 + count(&text)});
-        return Answer::ok(&whole);
+        let usage = json!({"prompt_tokens": 1, "completion_tokens": count(&text), "total_tokens": 1 + count(&text)});
+        return Answer::ok(&answer.text(&text, Some("stop"), usage));
     }
-    let mut pieces: Vec<Piece> = words(&text).iter().map(|word| event(&shape(word, Value::Null))).collect();
-    pieces.push(event(&shape("", "stop".into())));
+    let chunk = |text: &str, finish: Option<&str>| event(&answer.text(text, finish, Value::Null));
+    let mut pieces: Vec<Piece> = words(&text).iter().map(|word| chunk(word, None)).collect();
+    pieces.push(chunk("", Some("stop")));
     pieces.push(done());
     Answer::events(pieces)
+}
+
+/// What identifies an answer to this body.
+fn identity<'a>(id: &'a str, body: &'a Value) -> Identity<'a> {
+    Identity { id, created: 1_700_000_000, model: body["model"].as_str().unwrap_or_default() }
 }
 
 fn embeddings(body: &Value) -> Answer {

@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::NO_USAGE;
 use super::complete::{self, COMPLETE, Choices};
-use super::fields::{Fields, is_null, list, number, quoted, text};
+use super::replay::NO_USAGE;
 use crate::call::{Ask, Endpoint};
-use crate::policy::cache::entry::Kept;
 use crate::reply::{Answer, Event, EventKind, Usage};
+use crate::wire::json::fields::{Fields, is_null, list, number, quoted, text};
+use crate::wire::recording::Kept;
 
 /// What a choice or a tool call takes besides its texts, about.
 const OVERHEAD: usize = 128;

@@ -2,24 +2,19 @@
 //!
 //! How a stream becomes a whole body is in `record`. Neither knows why an answer is kept.
 
-mod complete;
-mod fields;
-mod record;
-
 use bytes::Bytes;
 use futures_util::stream;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use self::complete::Choices;
-use self::fields::{Fields, compact, is_null, list, quoted, text};
-pub use self::record::Recorder;
-use super::entry::Kept;
+use super::complete::{self, Choices};
 use crate::call::{Ask, Endpoint, Wire};
 use crate::reply::{Body, Event, EventKind};
+use crate::wire::json::fields::{Fields, compact, is_null, list, quoted, text};
+use crate::wire::recording::Kept;
 
 /// How a recorded body ends whose stream did not say what it cost.
-const NO_USAGE: &[u8] = b",\"usage\":null}";
+pub(crate) const NO_USAGE: &[u8] = b",\"usage\":null}";
 
 /// The terminator of a stream.
 const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
@@ -90,7 +85,7 @@ fn streamed(events: Vec<Event>) -> Body {
 }
 
 /// True when the caller wants to know what a stream cost.
-pub(super) fn wants_usage(wire: &Wire) -> bool {
+pub(crate) fn wants_usage(wire: &Wire) -> bool {
     #[derive(Deserialize)]
     struct Wishes {
         #[serde(default)]

@@ -11,15 +11,16 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{EventReader, Read, refusals};
+use super::errors;
 use crate::fault::Refusal;
 use crate::reply::{EventKind, Usage};
+use crate::wire::stream::{EventReader, Read};
 
 const DONE: &[u8] = b"[DONE]";
 
 /// Tokens as the two generations of OpenAI's API spell them.
 #[derive(Clone, Copy, Deserialize)]
-pub(super) struct WireUsage {
+pub(crate) struct WireUsage {
     #[serde(default, alias = "input_tokens")]
     prompt_tokens: u64,
     #[serde(default, alias = "output_tokens")]
@@ -56,7 +57,7 @@ struct PromptDetails {
 }
 
 impl WireUsage {
-    pub(super) fn read(self) -> Usage {
+    pub(crate) fn read(self) -> Usage {
         let details = self.prompt_tokens_details.and_then(Maybe::said);
         let cached = details.and_then(|details| details.cached_tokens).or(self.cached_tokens).and_then(Maybe::said);
         // A part of a prompt is no larger than the prompt, whatever the provider says.
@@ -66,7 +67,7 @@ impl WireUsage {
 }
 
 /// Reads chat and text completion chunks. Complete: every choice that began has a finish reason, or `[DONE]` came.
-pub(super) struct Chunks {
+pub(crate) struct Chunks {
     wants_text: bool,
     /// Bit i: choice i was seen. Choices past 63 share the last bit.
     seen: u64,
@@ -76,7 +77,7 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    pub(super) fn new(wants_text: bool) -> Self {
+    pub(crate) fn new(wants_text: bool) -> Self {
         Self { wants_text, seen: 0, finished: 0, done: false, usage: None }
     }
 }
@@ -94,10 +95,10 @@ impl EventReader for Chunks {
         };
         let Ok(chunk) = chunk else { return Read::Malformed };
         if let Some(error) = chunk.error {
-            return Read::Error(refusals::in_event(error.get()));
+            return Read::Error(errors::in_event(error.get()));
         }
         if name == Some("error") {
-            return Read::Error(refusals::in_event(std::str::from_utf8(data).unwrap_or_default()));
+            return Read::Error(errors::in_event(std::str::from_utf8(data).unwrap_or_default()));
         }
         self.seen |= chunk.choices.seen;
         self.finished |= chunk.choices.finished;
@@ -251,7 +252,7 @@ impl<'de> Deserialize<'de> for Choice<'de> {
 
 /// How a stream of typed events ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tail {
+pub(crate) enum Tail {
     /// As the Responses API ends.
     Responses,
     /// With an event of this type.
@@ -261,14 +262,14 @@ pub(super) enum Tail {
 }
 
 /// Reads streams whose events carry a `type`.
-pub(super) struct Named {
+pub(crate) struct Named {
     tail: Tail,
     is_complete: bool,
     usage: Option<Usage>,
 }
 
 impl Named {
-    pub(super) fn new(tail: Tail) -> Self {
+    pub(crate) fn new(tail: Tail) -> Self {
         Self { tail, is_complete: tail == Tail::Any, usage: None }
     }
 }
@@ -286,11 +287,11 @@ impl EventReader for Named {
         let kind = event.kind.as_deref().or(name).unwrap_or_default();
         if kind == "error" || (event.error.is_some() && self.tail != Tail::Any) {
             let error = event.error.map_or_else(|| std::str::from_utf8(data).unwrap_or_default(), RawValue::get);
-            return Read::Error(refusals::in_event(error));
+            return Read::Error(errors::in_event(error));
         }
         let response = event.response.unwrap_or_default();
         if self.tail == Tail::Responses && kind == "response.failed" {
-            return Read::Error(refusals::in_event(response.error.map_or("{}", RawValue::get)));
+            return Read::Error(errors::in_event(response.error.map_or("{}", RawValue::get)));
         }
         if let Some(usage) = event.usage.or(response.usage) {
             self.usage = Some(usage.read());
@@ -337,7 +338,7 @@ struct InResponse<'a> {
 }
 
 /// True when an error inside a stream is about the gateway's own key.
-pub(super) fn is_about_keys(refusal: &Refusal) -> bool {
+pub(crate) fn is_about_keys(refusal: &Refusal) -> bool {
     matches!(refusal.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 

@@ -8,22 +8,22 @@ use serde_json::{Value, json};
 use crate::reply::{Event, Usage};
 
 /// What identifies an answer to its caller: the fields of its first event that later ones must repeat.
-pub(super) struct Identity {
+pub(crate) struct Identity {
     fields: Vec<(&'static str, Value)>,
 }
 
 /// What else is changed of an event.
 #[derive(Default)]
-pub(super) struct Changes<'a> {
+pub(crate) struct Changes<'a> {
     /// The text instead of its own.
-    pub(super) text: Option<&'a str>,
+    pub(crate) text: Option<&'a str>,
     /// Texts that the caller had before the provider was asked to go on from them.
-    pub(super) texts_before: u64,
+    pub(crate) texts_before: u64,
 }
 
 impl Identity {
     /// The identity of the answer that begins with this event.
-    pub(super) fn of(event: &Event) -> Option<Self> {
+    pub(crate) fn of(event: &Event) -> Option<Self> {
         let data = data(&event.raw)?;
         let fields = ["id", "created", "model", "system_fingerprint"];
         let known = fields.into_iter().filter_map(|name| data.get(name).map(|value| (name, value.clone())));
@@ -31,7 +31,7 @@ impl Identity {
     }
 
     /// The event as if it came from this answer's provider. Whose turn it is to speak is not said again.
-    pub(super) fn impose(&self, event: Event, changes: &Changes<'_>) -> Event {
+    pub(crate) fn impose(&self, event: Event, changes: &Changes<'_>) -> Event {
         let Some(mut data) = data(&event.raw) else { return event };
         for (name, value) in &self.fields {
             data[*name] = value.clone();
@@ -60,7 +60,7 @@ fn move_tokens(usage: &mut Value, texts_before: u64) {
 }
 
 /// True for an event without text that only says who speaks.
-pub(super) fn is_opening(event: &Event) -> bool {
+pub(crate) fn is_opening(event: &Event) -> bool {
     data(&event.raw).is_some_and(|data| {
         let choice = &data["choices"][0];
         choice["delta"]["role"].is_string() && choice["finish_reason"].is_null() && !data["usage"].is_object()
@@ -68,7 +68,7 @@ pub(super) fn is_opening(event: &Event) -> bool {
 }
 
 /// True for an event that says why the answer ends here.
-pub(super) fn is_finish(event: &Event) -> bool {
+pub(crate) fn is_finish(event: &Event) -> bool {
     data(&event.raw).is_some_and(|data| data["choices"][0]["finish_reason"].is_string())
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::call::{AnswerBounds, Chat, Message, Role};
 use crate::reply::{Answer, Usage};
+use crate::wire::openai::record::Recorder;
 
 const ROOM: usize = 1 << 20;
 

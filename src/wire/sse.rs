@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::gather;
+use crate::wire::gather;
 
 /// Cuts a byte stream into events. An event's bytes are never copied unless a chunk boundary runs through it.
 pub struct Decoder {

@@ -5,9 +5,9 @@
 
 use memchr::memchr2;
 
-use super::ByteReader;
-use super::chunks::WireUsage;
+use super::events::WireUsage;
 use crate::reply::Usage;
+use crate::wire::stream::ByteReader;
 
 /// The field, at the top of the answer.
 const FIELD: &[u8] = b"usage";
@@ -17,7 +17,7 @@ const LONGEST: usize = 16 * 1024;
 
 /// Finds the tokens of one answer.
 #[derive(Default)]
-pub(super) struct Counter {
+pub(crate) struct Counter {
     depth: usize,
     place: Place,
     is_escaped: bool,

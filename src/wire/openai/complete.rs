@@ -6,16 +6,16 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::fields::{Fields, is_null, list, number, text};
 use crate::call::Wire;
+use crate::wire::json::fields::{Fields, is_null, list, number, text};
 
 /// The reasons to stop that say that everything was said: OpenAI's, and Together.ai's word for `stop`. A limit that was
 /// reached and a filter that cut in are not among them.
-pub(super) const COMPLETE: [&str; 4] = ["stop", "tool_calls", "function_call", "eos"];
+pub(crate) const COMPLETE: [&str; 4] = ["stop", "tool_calls", "function_call", "eos"];
 
 /// What a completion's choices are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Choices {
+pub(crate) enum Choices {
     /// Messages, of `/chat/completions`.
     Messages,
     /// Texts, of `/completions`.
@@ -24,7 +24,7 @@ pub(super) enum Choices {
 
 impl Choices {
     /// How many of them a body asks for: `n`, for each of its prompts; `None` where that cannot be read.
-    pub(super) fn wanted(self, wire: &Wire) -> Option<usize> {
+    pub(crate) fn wanted(self, wire: &Wire) -> Option<usize> {
         #[derive(Deserialize)]
         struct Asked<'a> {
             #[serde(default, borrow)]
@@ -44,7 +44,7 @@ impl Choices {
 }
 
 /// True when a completion has all choices that were wanted, and each is finished and says something.
-pub(super) fn completion(body: &[u8], choices: Choices, wanted: Option<usize>) -> bool {
+pub(crate) fn completion(body: &[u8], choices: Choices, wanted: Option<usize>) -> bool {
     let says_all = || {
         let whole = sound(body)?;
         let found = list(whole.get("choices")?)?;
@@ -65,7 +65,7 @@ pub(super) fn completion(body: &[u8], choices: Choices, wanted: Option<usize>) -
 }
 
 /// True when a list of embeddings has one vector for each input.
-pub(super) fn embeddings(body: &[u8], wire: &Wire) -> bool {
+pub(crate) fn embeddings(body: &[u8], wire: &Wire) -> bool {
     #[derive(Deserialize)]
     struct Asked<'a> {
         #[serde(borrow)]
@@ -86,7 +86,7 @@ pub(super) fn embeddings(body: &[u8], wire: &Wire) -> bool {
 }
 
 /// True for a response that says something and is neither cut short, nor failed, nor still to be worked on.
-pub(super) fn response(body: &[u8]) -> bool {
+pub(crate) fn response(body: &[u8]) -> bool {
     let is_completed = || {
         let whole = sound(body)?;
         let has_output = !list(whole.get("output")?)?.is_empty();
@@ -96,7 +96,7 @@ pub(super) fn response(body: &[u8]) -> bool {
 }
 
 /// True for a menu with something on it.
-pub(super) fn menu(body: &[u8]) -> bool {
+pub(crate) fn menu(body: &[u8]) -> bool {
     let has_items = || {
         let items = match serde_json::from_slice::<Vec<&RawValue>>(body) {
             Ok(items) => items,

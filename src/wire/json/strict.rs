@@ -5,11 +5,11 @@
 
 use std::borrow::Cow;
 
-use crate::quotes::end_of_string;
+use crate::wire::json::string_end::end_of_string;
 
 /// What was found, and at which byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Odd {
+pub(crate) enum Odd {
     /// A name that its object has already.
     Twice(usize),
     /// A number beyond all bounds, `1e999`.
@@ -22,7 +22,7 @@ pub(super) enum Odd {
 
 impl Odd {
     /// What is wrong, and where.
-    pub(super) fn message(self, text: &[u8]) -> String {
+    pub(crate) fn message(self, text: &[u8]) -> String {
         let (what, at) = match self {
             Odd::Twice(at) => ("a field is named twice", at),
             Odd::Huge(at) => ("a number is too large", at),
@@ -37,7 +37,7 @@ impl Odd {
 }
 
 /// Looks through a text that is JSON. What is no JSON it may pass.
-pub(super) fn check(text: &[u8]) -> Result<(), Odd> {
+pub(crate) fn check(text: &[u8]) -> Result<(), Odd> {
     std::str::from_utf8(text).map_err(|fault| Odd::NotText(fault.valid_up_to()))?;
     // The names of all objects that are open, one after the other, and where those of each begin; `None` is an array.
     let mut names: Vec<(Cow<'_, [u8]>, usize)> = Vec::new();

@@ -2,19 +2,25 @@
 //!
 //! It does not know what is done about them; `Fault::retry` says what may be.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use crate::config::plan::ProviderPlan;
 use crate::fault::{self, Fault, Refusal};
-use crate::headers;
 use crate::time::span;
+use crate::wire::headers;
 
-/// An error answer, read. Whatever it says about keys stays here.
-pub(super) fn refused(provider: &ProviderPlan, status: StatusCode, headers: HeaderMap, body: Bytes) -> Fault {
+/// An error answer, read. Whatever it says about keys stays here; `key` is the one that the provider was shown.
+pub(crate) fn refused(
+    provider: &Arc<str>,
+    key: Option<&str>,
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Fault {
     let body = without_accounts(body);
     let said = Said::read(&body);
     if matches!(status.as_u16(), 401 | 403) && said.is_about_model() {
@@ -22,14 +28,14 @@ pub(super) fn refused(provider: &ProviderPlan, status: StatusCode, headers: Head
     }
     let about_keys = said.code.as_deref() == Some("invalid_api_key")
         || said.kind.as_deref() == Some("authentication_error")
-        || provider.key.as_ref().is_some_and(|key| memchr::memmem::find(&body, key.expose().as_bytes()).is_some());
+        || key.is_some_and(|key| memchr::memmem::find(&body, key.as_bytes()).is_some());
     if about_keys || matches!(status.as_u16(), 401 | 403) {
-        return Fault::Credential { provider: provider.name.clone() };
+        return Fault::Credential { provider: provider.clone() };
     }
     let code = said.meaning(status);
     let message = match said.message {
         Some(message) => message,
-        None => format!("The AI provider {} answered with status {}.", provider.name, status.as_u16()),
+        None => format!("The AI provider {} answered with status {}.", provider, status.as_u16()),
     };
     let limit_ends = || (status == StatusCode::TOO_MANY_REQUESTS).then(|| limit_ends(&headers)).flatten();
     let refusal = Refusal {
@@ -41,7 +47,7 @@ pub(super) fn refused(provider: &ProviderPlan, status: StatusCode, headers: Head
         code,
         retry_after: retry_after(&headers).or_else(limit_ends),
     };
-    Fault::Refused { provider: provider.name.clone(), refusal: Box::new(refusal) }
+    Fault::Refused { provider: provider.clone(), refusal: Box::new(refusal) }
 }
 
 /// A status beyond all classes is one that the provider must not send (RFC 9110, 15): callers' libraries know none of them.
@@ -50,8 +56,8 @@ fn known(status: StatusCode) -> StatusCode {
 }
 
 /// The account may not use this model. That is no word about the key: all other models are answered with it as before.
-fn withheld(provider: &ProviderPlan, body: Bytes, said: &Said) -> Fault {
-    let message = format!("The AI provider {} does not offer this model to the gateway.", provider.name);
+fn withheld(provider: &Arc<str>, body: Bytes, said: &Said) -> Fault {
+    let message = format!("The AI provider {} does not offer this model to the gateway.", provider);
     let refusal = Refusal {
         status: StatusCode::FORBIDDEN,
         headers: HeaderMap::new(),
@@ -61,7 +67,7 @@ fn withheld(provider: &ProviderPlan, body: Bytes, said: &Said) -> Fault {
         code: Some(fault::NO_MODEL.into()),
         retry_after: None,
     };
-    Fault::Refused { provider: provider.name.clone(), refusal: Box::new(refusal) }
+    Fault::Refused { provider: provider.clone(), refusal: Box::new(refusal) }
 }
 
 /// How OpenAI names its customers' accounts, organisations and projects; and how short a name may be after the prefix: what
@@ -95,7 +101,7 @@ fn without_accounts(body: Bytes) -> Bytes {
 }
 
 /// An error event as the error answer that it stands for. `error` is the error object's JSON.
-pub(super) fn in_event(error: &str) -> Box<Refusal> {
+pub(crate) fn in_event(error: &str) -> Box<Refusal> {
     let body = without_accounts(Bytes::from(format!("{{\"error\":{error}}}")));
     let (status, said) = (implied_status(&body), Said::read(&body));
     let code = said.meaning(status);
@@ -211,7 +217,7 @@ fn word(text: &str) -> Option<Box<str>> {
 }
 
 /// The status that an error inside a 200 stands for.
-pub(super) fn implied_status(body: &[u8]) -> StatusCode {
+pub(crate) fn implied_status(body: &[u8]) -> StatusCode {
     let said = Said::read(body);
     let words = [said.code.as_deref().unwrap_or_default(), said.kind.as_deref().unwrap_or_default()];
     let is = |word: &str| words.contains(&word);
@@ -348,11 +354,9 @@ mod tests {
 
     #[test]
     fn a_model_that_the_account_may_not_use_says_nothing_about_the_key() {
-        let plan = crate::config::load(None, &crate::config::Variables::default()).unwrap();
-        let openai = plan.providers.iter().find(|provider| &*provider.name == "openai").unwrap();
         let read = |status: u16, body: &str| {
             let status = StatusCode::from_u16(status).unwrap();
-            refused(openai, status, HeaderMap::new(), Bytes::copy_from_slice(body.as_bytes()))
+            refused(&"openai".into(), Some("sk-1"), status, HeaderMap::new(), Bytes::copy_from_slice(body.as_bytes()))
         };
         for body in [
             r#"{"error":{"message":"Project `proj_abcdefgh1234` does not have access to model `gpt-5-pro`","type":"invalid_request_error","param":null,"code":"model_not_found"}}"#,

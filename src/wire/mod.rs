@@ -1,0 +1,13 @@
+//! Wire: the grammar of what crosses the network, in both directions. How events are framed, how JSON is read field by field, and
+//! what OpenAI's dialect says with both.
+//!
+//! Pure: no I/O, no clock, no configuration. It does not know who calls, who answers, or what is done about it.
+
+pub mod gather;
+pub mod headers;
+pub mod json;
+pub mod multipart;
+pub mod openai;
+pub mod recording;
+pub mod sse;
+pub mod stream;

@@ -1,0 +1,14 @@
+//! OpenAI's dialect: its events, errors and bodies, whoever of its many speakers wrote them.
+//!
+//! All that knows its field names is here; callers' and providers' dialects, and policies, ask.
+
+pub mod complete;
+pub mod completion;
+pub mod conversation;
+pub mod counter;
+pub mod errors;
+pub mod events;
+pub mod question;
+pub mod record;
+pub mod replay;
+pub mod stitch;

@@ -1,0 +1,98 @@
+//! Question: what is asked in a body of OpenAI's dialect, in the one form that equal questions have, and whether its answer may
+//! be given again.
+//!
+//! It does not know who asks, nor how keys are made.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::call::{Endpoint, Wire};
+use crate::wire::json::canonical::{self, Odd};
+
+/// What callers say about themselves and about the form of the answer; it does not change what is answered.
+const LEFT_OUT: [&str; 4] = ["stream", "stream_options", "user", "metadata"];
+
+/// Why a call has no key: its answer is neither looked for nor kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keyless {
+    /// Answers of this kind are not kept.
+    Kind,
+    /// The body is odd.
+    Odd(Odd),
+    /// Its answer changes something at the provider.
+    Effect(&'static str),
+}
+
+impl fmt::Display for Keyless {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Keyless::Kind => out.write_str("answers to calls of this kind are not kept"),
+            Keyless::Odd(odd) => odd.fmt(out),
+            Keyless::Effect(field) => write!(out, "`{field}` makes the provider do more than answer"),
+        }
+    }
+}
+
+/// True when a field of a body at this endpoint does not count.
+pub fn is_left_out(endpoint: Endpoint, field: &str, knows_model: bool, ignore: &[String]) -> bool {
+    // A response repeats what it was asked with, and its events are kept as they were: all of it counts there.
+    let repeats = endpoint == Endpoint::Responses;
+    (LEFT_OUT.contains(&field) && !repeats)
+        // The model that answers counts, by whatever name it was asked for.
+        || (field == "model" && knows_model)
+        || ignore.iter().any(|ignored| ignored == field)
+}
+
+/// What is asked: the path with its query, and the body in its canonical form.
+pub fn question(wire: &Wire, knows_model: bool, ignore: &[String]) -> Result<Vec<u8>, Keyless> {
+    match wire.endpoint {
+        Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Embeddings => {}
+        Endpoint::Responses => refuse_effects(&wire.body)?,
+        Endpoint::Models | Endpoint::Transcriptions | Endpoint::Speech | Endpoint::Other => return Err(Keyless::Kind),
+    }
+    let left_out = |field: &str| is_left_out(wire.endpoint, field, knows_model, ignore);
+    let body = canonical::object(&wire.body, left_out).map_err(Keyless::Odd)?;
+    let mut question = Vec::with_capacity(wire.path.len() + body.len() + 1);
+    // The path with its query; no path has a space.
+    question.extend_from_slice(wire.path.as_bytes());
+    question.push(b' ');
+    question.extend_from_slice(&body);
+    Ok(question)
+}
+
+/// A response may be added to a conversation that the provider keeps, or be worked on after it was answered.
+fn refuse_effects(body: &[u8]) -> Result<(), Keyless> {
+    #[derive(Deserialize)]
+    struct Effects<'a> {
+        #[serde(default, borrow)]
+        conversation: Option<&'a RawValue>,
+        #[serde(default, borrow)]
+        background: Option<&'a RawValue>,
+    }
+    let effects: Effects<'_> = serde_json::from_slice(body).map_err(|_| Keyless::Odd(Odd::NotJson))?;
+    let is_set = |field: Option<&RawValue>| field.is_some_and(|value| !matches!(value.get(), "null" | "false"));
+    match (is_set(effects.conversation), is_set(effects.background)) {
+        (true, _) => Err(Keyless::Effect("conversation")),
+        (_, true) => Err(Keyless::Effect("background")),
+        _ => Ok(()),
+    }
+}
+
+/// True when the same body gets the same answer, as far as a caller can ask for that: its temperature is zero, or it gives a seed.
+pub fn is_deterministic(wire: &Wire) -> bool {
+    #[derive(Deserialize)]
+    struct Sampling<'a> {
+        #[serde(default, borrow)]
+        temperature: Option<&'a RawValue>,
+        #[serde(default, borrow)]
+        seed: Option<&'a RawValue>,
+    }
+    // Vectors are not sampled.
+    wire.endpoint == Endpoint::Embeddings
+        || serde_json::from_slice::<Sampling<'_>>(&wire.body).is_ok_and(|sampling| {
+            let is_zero = |value: &RawValue| value.get().parse() == Ok(0.0);
+            sampling.temperature.is_some_and(is_zero) || sampling.seed.is_some_and(|seed| seed.get() != "null")
+        })
+}

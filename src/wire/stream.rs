@@ -1,0 +1,40 @@
+//! Readers of answers that come in pieces: what an event means, when an answer is complete, and what it cost.
+//!
+//! It does not know how pieces are framed, nor where they come from.
+
+use crate::fault::Refusal;
+use crate::reply::{EventKind, Usage};
+
+/// Reads the events of one stream and knows when the answer is complete.
+pub trait EventReader: Send {
+    /// Reads one event's data (its `data:` lines joined) and its `event:` name.
+    fn read(&mut self, name: Option<&str>, data: &[u8]) -> Read;
+
+    /// True when what was read so far is a complete answer.
+    fn is_complete(&self) -> bool;
+
+    /// What to append when the answer is complete but its terminator never came; empty when nothing is missing.
+    fn missing_terminator(&self) -> &'static [u8];
+
+    /// Tokens, when an event counted them.
+    fn usage(&self) -> Option<Usage>;
+}
+
+/// Reads along a body that is passed on as it comes.
+pub trait ByteReader: Send {
+    /// Reads the next bytes.
+    fn read(&mut self, piece: &[u8]);
+
+    /// Tokens, when the body counted them.
+    fn usage(&self) -> Option<Usage>;
+}
+
+/// What an event's data turned out to be.
+pub enum Read {
+    /// Part of the answer.
+    Event(EventKind),
+    /// Not in the dialect: to be dropped and counted.
+    Malformed,
+    /// The provider reports an error in its stream.
+    Error(Box<Refusal>),
+}
