@@ -9,13 +9,10 @@ use std::time::Duration;
 
 use crate::config::plan::ExplainPlan;
 use crate::money::Usd;
-use crate::trail::{Attempt, Facts, LimitFact, Step};
+use crate::trail::{Attempt, Facts, LimitFact, Step, short_model};
 
 /// Stories that are looked at before others get their turn at the ring.
 const AT_ONCE: u64 = 256;
-
-/// Callers choose the names of models; of longer ones the beginning has to do.
-const LONGEST_MODEL: usize = 128;
 
 /// What became of one call.
 #[derive(Debug)]
@@ -32,6 +29,8 @@ pub struct Story {
     pub path: Box<str>,
     /// The tenant, when it was known. Whoever tells the story hides it.
     pub tenant: Option<Arc<str>>,
+    /// The API key, by its name, where one was shown.
+    pub api_key: Option<Arc<str>>,
     /// Which generation of the configuration answered.
     pub generation: u64,
     /// The status; 499 when the caller went away before there was one.
@@ -54,11 +53,12 @@ impl Story {
     /// Bytes that it takes, names that it shares with the configuration left out.
     pub fn size(&self) -> usize {
         let Facts { attempts, steps, limits, fault_detail, provider_request_id, .. } = &self.facts;
+        let named = [&self.tenant, &self.api_key, &self.facts.model_asked, &self.facts.answer_id];
         let models = attempts.iter().filter_map(|attempt| attempt.model.as_ref()).map(|model| model.len());
         let texts = [
             self.id.len(),
             self.path.len(),
-            self.tenant.as_ref().map_or(0, |tenant| tenant.len()),
+            named.into_iter().flatten().map(|name| name.len()).sum(),
             fault_detail.as_ref().map_or(0, String::len),
             provider_request_id.as_ref().map_or(0, |id| id.len()),
         ];
@@ -68,6 +68,12 @@ impl Story {
             + limits.len() * size_of::<LimitFact>()
             + models.sum::<usize>()
             + texts.iter().sum::<usize>()
+    }
+
+    /// True when its provider has called the request or the answer so.
+    fn has_provider_id(&self, id: &str) -> bool {
+        let ids = [self.facts.provider_request_id.as_deref(), self.facts.answer_id.as_deref()];
+        ids.contains(&Some(id))
     }
 
     /// True when nobody was refused and nothing failed.
@@ -110,8 +116,9 @@ impl Stories {
     /// Adds the story of a call that is over.
     pub fn tell(&self, mut story: Story) {
         for model in story.facts.attempts.iter_mut().filter_map(|attempt| attempt.model.as_mut()) {
-            if model.len() > LONGEST_MODEL {
-                *model = model[..model.floor_char_boundary(LONGEST_MODEL)].into();
+            let short = short_model(model);
+            if short.len() < model.len() {
+                *model = short;
             }
         }
         let (size, story) = (story.size(), Arc::new(story));
@@ -133,16 +140,18 @@ impl Stories {
         }
     }
 
-    /// The latest story of a call with this id.
+    /// The latest story of a call with this id: the gateway's, or else one that its provider has given.
     pub fn find(&self, id: &str) -> Option<Arc<Story>> {
-        let mut found = None;
+        let (mut found, mut theirs) = (None, None);
         self.walk(|story| {
             if *story.id == *id {
                 found = Some(story.clone());
+            } else if theirs.is_none() && story.has_provider_id(id) {
+                theirs = Some(story.clone());
             }
             found.is_none()
         });
-        found
+        found.or(theirs)
     }
 
     /// The latest stories that are `wanted`, newest first, no more than `most`.
@@ -204,6 +213,7 @@ mod tests {
             method: "GET",
             path: "/".repeat(number % 50).into(),
             tenant: None,
+            api_key: None,
             generation: 1,
             status: 200,
             outcome: "ok",
@@ -251,5 +261,30 @@ mod tests {
         }
         assert_eq!(stories.find("7").map(|story| story.status), Some(503));
         assert!(stories.find("8").is_none());
+    }
+
+    #[test]
+    fn a_call_is_found_by_its_own_id_before_those_that_its_provider_gave() {
+        let stories = Stories::default();
+        stories.bound(ExplainPlan { keep: 10, max_bytes: 1 << 20 });
+        let with = |number, request: Option<&str>, answer: Option<&str>| {
+            let mut story = story(number);
+            story.facts.provider_request_id = request.map(Into::into);
+            story.facts.answer_id = answer.map(Into::into);
+            story
+        };
+        stories.tell(with(1, Some("req-1"), Some("chatcmpl-1")));
+        stories.tell(with(2, Some("req-2"), Some("resp_2")));
+        // It is called like another.
+        stories.tell(with(3, Some("1"), None));
+        stories.tell(with(4, None, Some("resp_2")));
+        for (id, number) in
+            [("1", "1"), ("req-1", "1"), ("chatcmpl-1", "1"), ("req-2", "2"), ("resp_2", "4"), ("3", "3")]
+        {
+            assert_eq!(stories.find(id).map(|story| story.id.to_string()).as_deref(), Some(number), "{id}");
+        }
+        for nobodys in ["", "req-", "resp_", "4 "] {
+            assert!(stories.find(nobodys).is_none(), "{nobodys}");
+        }
     }
 }

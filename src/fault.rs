@@ -255,6 +255,26 @@ impl Fault {
         if phase == Phase::Caller { Fault::CallerTimeout } else { Fault::Deadline }
     }
 
+    /// The provider that it is about; of several the one that is spoken of.
+    pub fn provider(&self) -> Option<&Arc<str>> {
+        match self {
+            Fault::Disabled { provider }
+            | Fault::Connect { provider, .. }
+            | Fault::Timeout { provider, .. }
+            | Fault::Closed { provider, .. }
+            | Fault::Broken { provider, .. }
+            | Fault::Incomplete { provider, .. }
+            | Fault::Refused { provider, .. }
+            | Fault::Credential { provider }
+            | Fault::Open { provider, .. }
+            | Fault::Saturated { provider, .. }
+            | Fault::Quota { provider, .. }
+            | Fault::Unsupported { provider, .. } => Some(provider),
+            Fault::Exhausted { last, .. } => last.provider(),
+            _ => None,
+        }
+    }
+
     /// The HTTP status for a caller.
     pub fn status(&self) -> StatusCode {
         match self {

@@ -102,6 +102,8 @@ pub struct Facts {
     pub call: Option<&'static str>,
     /// True when the answer is wanted as a stream.
     pub is_stream: bool,
+    /// The model that the caller asked for, if it named one; as [`short_model`] has it.
+    pub model_asked: Option<Arc<str>>,
     /// Bytes of the request's body.
     pub bytes_in: u64,
     /// Attempts at providers, oldest first.
@@ -120,6 +122,8 @@ pub struct Facts {
     pub events_dropped: u64,
     /// The provider's own request id.
     pub provider_request_id: Option<Box<str>>,
+    /// The id that the answer itself has (`chatcmpl-...`, `resp_...`), where it was read.
+    pub answer_id: Option<Arc<str>>,
     /// What the cache did; `None` where there is none.
     pub cache: Option<CacheResult>,
     /// Why the cache was not asked, where it was not.
@@ -187,6 +191,7 @@ impl Facts {
             started,
             call: None,
             is_stream: false,
+            model_asked: None,
             bytes_in: 0,
             attempts: Vec::new(),
             steps: Vec::new(),
@@ -196,6 +201,7 @@ impl Facts {
             events: 0,
             events_dropped: 0,
             provider_request_id: None,
+            answer_id: None,
             cache: None,
             cache_because: None,
             kept: None,
@@ -254,6 +260,14 @@ impl Facts {
         let of_provider = self.attempts.iter().filter(|attempt| *attempt.provider == *provider);
         of_provider.fold(0, |tried, attempt| tried | attempt.instances)
     }
+}
+
+/// Callers choose the names of models; of longer ones the beginning has to do.
+const LONGEST_MODEL: usize = 128;
+
+/// A model's name, as long as it is remembered.
+pub fn short_model(name: &str) -> Arc<str> {
+    name[..name.floor_char_boundary(LONGEST_MODEL)].into()
 }
 
 /// As many steps of one call are remembered. A call has few attempts, and so few reasons to do something about one.
@@ -378,8 +392,6 @@ impl Direction {
 pub struct Fallback {
     /// What led there: `failover`, `hedge`, `model_map`, `budget` or `variant`.
     pub why: &'static str,
-    /// The model that the caller asked for, if it named one.
-    pub asked: Option<Arc<str>>,
     /// Who answered.
     pub provider: Arc<str>,
     /// With which model.

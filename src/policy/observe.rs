@@ -24,7 +24,7 @@ use crate::reports::Reports;
 use crate::stack::{Next, Outcome, Policy};
 use crate::subject::Subject;
 use crate::trace::Parent;
-use crate::trail::{self, Attempt, Ending, Facts, Trail};
+use crate::trail::{self, Account, Attempt, Ending, Facts, Trail, short_model};
 
 /// What requests of operators are marked with, where callers' dialects stand otherwise.
 pub const OPERATOR: &str = "operator";
@@ -101,6 +101,7 @@ impl Observe {
             route: Arc::from("none"),
             caller: "none",
             tenant: None,
+            api_key: None,
             status: None,
             bytes_out: 0,
             events: 0,
@@ -144,6 +145,7 @@ pub struct Watch {
     route: Arc<str>,
     caller: &'static str,
     tenant: Option<Arc<str>>,
+    api_key: Option<Arc<str>>,
     status: Option<u16>,
     bytes_out: u64,
     events: u64,
@@ -177,9 +179,17 @@ impl Watch {
         }
     }
 
-    /// On whose behalf the call is made.
-    pub fn on_behalf_of(&mut self, tenant: &Arc<str>) {
+    /// On whose behalf the call is made, and the name of the API key that was shown, if one was.
+    pub fn on_behalf_of(&mut self, tenant: &Arc<str>, api_key: Option<&Arc<str>>) {
         self.tenant = Some(tenant.clone());
+        self.api_key = api_key.cloned();
+    }
+
+    /// What is asked for, and on whose account.
+    pub fn asked(&self, model: Option<&str>, account: Account) {
+        let mut facts = self.trail.facts();
+        facts.model_asked = model.map(short_model);
+        facts.account = Some(account);
     }
 
     /// The status that is sent.

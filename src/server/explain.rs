@@ -1,5 +1,6 @@
 //! Explain: `GET /admin/explain/ID` and `GET /admin/explain` at the operators' address: what happened to a call, and the
-//! latest calls. JSON, or lines for a terminal (`Accept: text/plain` or `?format=text`).
+//! latest calls. JSON, or lines for a terminal (`Accept: text/plain` or `?format=text`). The ID is the gateway's, or one that
+//! the provider gave: its request id, or that of its answer.
 //!
 //! It does not know how any of it was found out. Tenants appear as marks, which are others in each process: what is shown
 //! here ends up in tickets and on screens. Who knows a tenant finds its calls by its name (`?tenant=NAME`).
@@ -182,7 +183,8 @@ impl Teller<'_> {
             "variant": facts.variant.as_ref().map(|taken| &*taken.name),
             "degraded": facts.degraded.map(Degraded::as_str),
             "fallback": facts.fallback(),
-            "modelAsked": facts.fallback.as_ref().and_then(|fallback| fallback.asked.as_deref()),
+            "modelAsked": facts.model_asked.as_deref(),
+            "apiKey": story.api_key.as_deref(),
         })
     }
 
@@ -208,6 +210,7 @@ impl Teller<'_> {
             "textsBefore": facts.texts_before,
             "costUsd": story.cost,
             "providerRequestId": facts.provider_request_id,
+            "answerId": facts.answer_id.as_deref(),
         });
         if let (Value::Object(whole), Value::Object(more)) = (&mut whole, more) {
             whole.extend(more);

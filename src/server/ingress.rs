@@ -19,7 +19,7 @@ use super::address::{self, Peer};
 use super::body::ResponseBody;
 use super::current::Current;
 use super::intake::{Intake, Unread};
-use super::marks::{self, Served};
+use super::marks::Served;
 use super::tunnel::{self, Tunnel, handshake};
 use super::{
     access, admin, authority, compress, control, cors, credentials, csrf, explain, flags, health, idempotency, input,
@@ -45,7 +45,6 @@ use crate::wire::headers;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TIDEGATE_REQUEST_ID: HeaderName = HeaderName::from_static("x-tidegate-request-id");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-const DEGRADED: HeaderName = HeaderName::from_static("x-tidegate-degraded");
 
 /// The tier of callers that name no user, and of those from the internet that have not shown who they are.
 const ANONYMOUS: &str = "anonymous";
@@ -327,7 +326,7 @@ impl Visit<'_> {
             Ok(head) => head,
             Err(fault) => return self.fail(route, None, None, &fault, watch),
         };
-        watch.on_behalf_of(&head.tenant);
+        watch.on_behalf_of(&head.tenant, head.api_key.as_ref());
         if let Some(plan) = &route.plan.tunnel {
             return self.converse(route, plan, Arc::new(head), watch).await;
         }
@@ -524,14 +523,15 @@ impl Visit<'_> {
             attempts: Attempts::new(self.gateway.plan.attempts),
             trail: watch.trail.clone(),
         };
-        watch.trail.facts().account = Some(Account {
+        let account = Account {
             tenant: head.tenant.clone(),
             user: head.user.clone(),
             api_key: head.api_key.clone(),
             session: ask.session().map(Arc::from),
             route: head.route.clone(),
             is_call: true,
-        });
+        };
+        watch.asked(ask.model(), account);
         route.stack.call(call).await
     }
 
@@ -542,9 +542,6 @@ impl Visit<'_> {
         let (degraded, cache, served) = (reply.degraded, reply.cache, Served::of(&reply));
         let mut answered = route.dialect.encode(&about, reply)?;
         self.mark(route, ask, &served, watch, &mut answered);
-        if let Some(degraded) = degraded {
-            answered.headers.insert(DEGRADED, HeaderValue::from_static(degraded.as_str()));
-        }
         if was_replayed(&watch.trail) {
             answered.headers.insert(REPLAYED, HeaderValue::from_static("true"));
         }
@@ -557,13 +554,11 @@ impl Visit<'_> {
         Ok(not_modified(&self.parts.method, &self.parts.headers, answered))
     }
 
-    /// Tells the caller, and notes for operators, that another target or model has answered than was asked for.
+    /// Tells the caller who has answered, and notes for operators that it was another target or model than was asked for.
     fn mark(&self, route: &Route, ask: &Ask, served: &Served, watch: &Watch, answered: &mut Answered) {
         let mut facts = watch.trail.facts();
         let fallback = served.fallback(&route.plan, ask.model(), &facts);
-        if let Some(fallback) = &fallback {
-            marks::tell(&mut answered.headers, fallback);
-        }
+        served.tell(&mut answered.headers, &facts, fallback.as_ref());
         facts.fallback = fallback;
     }
 
@@ -579,7 +574,13 @@ impl Visit<'_> {
             }
         };
         let about = self.about(route.plan.call, head, ask, watch);
-        route.dialect.refuse(&About { comeback: comeback(self.gateway, Some(route)), ..about }, fault)
+        let mut answered =
+            route.dialect.refuse(&About { comeback: comeback(self.gateway, Some(route)), ..about }, fault);
+        let served = Served::of_fault(fault, &watch.trail.facts());
+        if let (Some(served), Some(ask)) = (served, ask) {
+            self.mark(route, ask, &served, watch, &mut answered);
+        }
+        answered
     }
 
     /// Refuses before it is known what is asked, in the dialect of the routes that are nearest to the path.

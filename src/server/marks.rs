@@ -1,5 +1,5 @@
-//! Marks: what callers are told of an answer that another target or model gave than the one they asked for
-//! (`X-Tidegate-Fallback`, `-Provider` and `-Model`). Who gets what was asked for is told nothing.
+//! Marks: what callers are told of who gave their answer (`X-Tidegate-Provider`, `-Model` and `-Attempts`), and that it was
+//! another target or model than they asked for (`X-Tidegate-Fallback` says why, `X-Tidegate-Degraded` that it is less).
 //!
 //! It compares what was asked with who answered, so it holds for whatever led there: a failover, a hedge, a cached response, a
 //! variant. It does not know how any of them works. What is resumed after its head was sent is told in the log alone.
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::plan::{ModelChoice, RoutePlan, TargetPlan, Usable};
+use crate::fault::Fault;
 use crate::policy::variant::CONTROL;
 use crate::reply::{Degraded, Reply};
 use crate::trail::{Facts, Fallback, Reason};
@@ -16,6 +17,11 @@ use crate::trail::{Facts, Fallback, Reason};
 const FALLBACK: HeaderName = HeaderName::from_static("x-tidegate-fallback");
 const PROVIDER: HeaderName = HeaderName::from_static("x-tidegate-provider");
 const MODEL: HeaderName = HeaderName::from_static("x-tidegate-model");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-tidegate-attempts");
+const DEGRADED: HeaderName = HeaderName::from_static("x-tidegate-degraded");
+
+/// The word in `X-Tidegate-Degraded` for an answer of another target or model.
+const ANOTHER: &str = "fallback";
 
 /// Who gave an answer.
 pub(super) struct Served {
@@ -27,6 +33,13 @@ pub(super) struct Served {
 impl Served {
     pub(super) fn of(reply: &Reply) -> Self {
         Self { provider: reply.provider.clone(), model: reply.model.clone(), degraded: reply.degraded }
+    }
+
+    /// Whoever gave a fault: the provider that it names, if that was asked. `None`: it is the gateway's own.
+    pub(super) fn of_fault(fault: &Fault, facts: &Facts) -> Option<Self> {
+        let provider = fault.provider()?;
+        let attempt = facts.attempts.iter().rfind(|attempt| attempt.provider == *provider)?;
+        Some(Self { provider: provider.clone(), model: attempt.model.clone(), degraded: None })
     }
 
     /// In what way the answer is not what was `asked` for; `None`: it is.
@@ -50,7 +63,7 @@ impl Served {
             (false, None) if is_hedge => "hedge",
             (false, None) => "failover",
         };
-        Some(Fallback { why, asked: asked.map(Into::into), provider: self.provider.clone(), model: self.model.clone() })
+        Some(Fallback { why, provider: self.provider.clone(), model: self.model.clone() })
     }
 
     /// True when the first target that has the model would have given the same: the same provider with the same model.
@@ -66,13 +79,19 @@ impl Served {
             *provider == self.provider && (self.model.is_none() || model.is_none() || model == self.model)
         })
     }
-}
 
-/// Tells the caller of an answer.
-pub(super) fn tell(headers: &mut HeaderMap, fallback: &Fallback) {
-    headers.insert(FALLBACK, HeaderValue::from_static(fallback.why));
-    let said = [(PROVIDER, Some(&fallback.provider)), (MODEL, fallback.model.as_ref())];
-    // A model's name that a header cannot hold stays out of it; the log has it.
-    let values = said.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::from_str(value?).ok()?)));
-    headers.extend(values);
+    /// Tells the caller. A text that was written beforehand is no provider's.
+    pub(super) fn tell(&self, headers: &mut HeaderMap, facts: &Facts, fallback: Option<&Fallback>) {
+        let degraded = self.degraded.map(Degraded::as_str).or(fallback.map(|_| ANOTHER));
+        headers.extend(degraded.map(|word| (DEGRADED, HeaderValue::from_static(word))));
+        if self.degraded == Some(Degraded::Canned) {
+            return;
+        }
+        headers.extend(fallback.map(|fallback| (FALLBACK, HeaderValue::from_static(fallback.why))));
+        headers.insert(ATTEMPTS, facts.attempts.len().into());
+        let said = [(PROVIDER, Some(&self.provider)), (MODEL, self.model.as_ref())];
+        // A model's name that a header cannot hold stays out of it; the log has it.
+        let values = said.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::from_str(value?).ok()?)));
+        headers.extend(values);
+    }
 }

@@ -67,6 +67,7 @@ impl Watch {
             method: self.method,
             path: self.path.clone(),
             tenant: self.tenant.clone(),
+            api_key: self.api_key.clone(),
             generation,
             status: self.status.unwrap_or(LEFT),
             outcome: self.outcome(facts),

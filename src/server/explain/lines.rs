@@ -31,15 +31,17 @@ pub(super) fn all(teller: &Teller<'_>, story: &Story) -> String {
     let Story { id, method, path, route, generation, status, outcome, .. } = story;
     // Writing to a String cannot fail, here and below.
     let _ = writeln!(text, "{id}  {method} {path}");
-    let _ = writeln!(text, "came {}, route {route}, tenant {tenant}, generation {generation}", teller.came(story));
+    let key = story.api_key.as_deref().map(|key| format!(", API key {key}")).unwrap_or_default();
+    let _ = writeln!(text, "came {}, route {route}, tenant {tenant}{key}, generation {generation}", teller.came(story));
     let _ = writeln!(text, "{status} {outcome} after {:.1} ms", milliseconds(story.took));
     if let Some(detail) = &facts.fault_detail {
         let _ = writeln!(text, "because: {detail}");
     }
+    if let Some(asked) = &facts.model_asked {
+        let _ = writeln!(text, "asked for model {asked}");
+    }
     if let Some(why) = facts.fallback() {
-        let asked = facts.fallback.as_ref().and_then(|fallback| fallback.asked.as_deref());
-        let asked = asked.map(|asked| format!(", asked for model {asked}")).unwrap_or_default();
-        let _ = writeln!(text, "fallback: {why}{asked}");
+        let _ = writeln!(text, "fallback: {why}");
     }
     if let Some((route, target)) = teller.pipeline(route) {
         let _ = writeln!(text, "policies: {} | each attempt: {}", route.join(" > "), target.join(" > "));
@@ -125,6 +127,9 @@ fn end(story: &Story) -> String {
     }
     if let Some(id) = &facts.provider_request_id {
         let _ = write!(text, ", the provider's id {id}");
+    }
+    if let Some(id) = &facts.answer_id {
+        let _ = write!(text, ", the answer's id {id}");
     }
     text
 }
