@@ -368,6 +368,11 @@ impl Fault {
         }
     }
 
+    /// True when none of the targets has the model.
+    pub fn is_unknown_model(&self) -> bool {
+        matches!(self, Fault::Request(fault) if matches!(**fault, RequestFault::NoModel { .. }))
+    }
+
     /// True when the provider was not even asked.
     pub fn is_unasked(&self) -> bool {
         matches!(self, Fault::Open { .. } | Fault::Saturated { .. } | Fault::Quota { .. } | Fault::Unsupported { .. })

@@ -129,11 +129,105 @@ fn models_go_where_they_belong() {
     assert_eq!(choose("openai-chat", 1, "meta-llama/Llama-3-70b-chat-hf"), ModelChoice::Replace("gpt-4".into()));
     assert_eq!(choose("openai-chat", 1, "another"), ModelChoice::Replace("gpt-3.5-turbo".into()));
     assert_eq!(choose("openai-embeddings", 1, "BAAI/bge"), ModelChoice::NotHere);
+    // On a route for OpenAI's callers a map's `*` stands in for the targets before it, and for nobody who is not there.
+    let alone = self::plan("", &[("OPENAI_API_KEY", "k")]);
+    for model in ["another", "gtp-4o", "mistralai/Mistral-7B", "GPT-4o", "ft-gpt-4o", "", "*"] {
+        let choice = |name: &str| route(&alone, name).targets[0].choose(Some(model));
+        assert_eq!(choice("openai-chat"), ModelChoice::NotHere, "{model}");
+        assert_eq!(choice("openai-completions"), ModelChoice::NotHere, "{model}");
+        assert_eq!(choice("openai-responses"), ModelChoice::NotHere, "{model}");
+        assert_eq!(choice("openai-embeddings"), ModelChoice::NotHere, "{model}");
+        assert_eq!(choice("canvas-chat"), ModelChoice::Replace("gpt-3.5-turbo".into()), "{model}");
+    }
     let llama = ModelChoice::Replace("meta-llama/Llama-3-8b-chat-hf".into());
     assert_eq!(choose("widget-chat", 1, "gpt-3.5-turbo"), llama);
     assert_eq!(plan.prices.of("openai", "gpt-4").price.output, 60_000_000);
     let quote = plan.prices.of("openai", "who-knows");
     assert_eq!((quote.price.input, quote.is_default), (1_000_000, true));
+}
+
+#[test]
+fn what_openai_serves_goes_there_under_its_own_name() {
+    let (both, alone) = (plan("", KEYS), plan("", &[("OPENAI_API_KEY", "k")]));
+    for model in [
+        "gpt-4o-2024-08-06",
+        "gpt-5.1-codex-max",
+        "gpt-image-1",
+        "gpt-realtime-mini",
+        "gpt-audio",
+        "gpt-oss-120b",
+        "chatgpt-4o-latest",
+        "o1",
+        "o3-deep-research",
+        "o4-mini-2025-04-16",
+        "ft:gpt-4o-mini-2024-07-18:acme::abc",
+        "ft:babbage-002:acme:x:abc",
+        "omni-moderation-latest",
+        "omni-moderation-2024-09-26",
+        "text-moderation-stable",
+        "text-embedding-3-large",
+        "codex-mini-latest",
+        "computer-use-preview",
+        "sora-2-pro",
+        "whisper-1",
+        "tts-1-hd",
+        "dall-e-3",
+        "babbage-002",
+        "davinci-002",
+    ] {
+        for name in ["openai-chat", "openai-responses", "openai-embeddings", "openai-other", "openai-models"] {
+            let at = |plan: &Plan| {
+                let targets = route(plan, name).targets.iter();
+                let having = targets.filter(|target| target.choose(Some(model)) != ModelChoice::NotHere);
+                having.map(|target| (target.provider.name.to_string(), target.choose(Some(model)))).collect::<Vec<_>>()
+            };
+            let wanted = [("openai".to_owned(), ModelChoice::AsAsked)];
+            assert_eq!(at(&both), wanted, "{name}: {model}");
+            assert_eq!(at(&alone), wanted, "{name}: {model}");
+        }
+    }
+}
+
+#[test]
+fn a_map_for_any_model_stands_in_only_for_targets_that_are_there() {
+    let own = r#"
+[model_map.any]
+"small*" = "little"
+"*" = "big"
+[provider.local]
+kind = "openai"
+url = "http://127.0.0.1:9/v1"
+[route.first]
+paths = ["/a"]
+caller = "openai"
+call = "chat"
+targets = [{ provider = "local", model_map = "any" }]
+[route.behind]
+paths = ["/b"]
+caller = "openai"
+call = "chat"
+targets = ["together", "openai", { provider = "local", model_map = "any" }]
+"#;
+    let big = || ModelChoice::Replace("big".into());
+    let last = |text: &str, keys: &[(&str, &str)], name: &str, model: &str| {
+        route(&plan(&format!("{own}{text}"), keys), name).targets.last().unwrap().choose(Some(model))
+    };
+    let openai = [("OPENAI_API_KEY", "k")];
+    // The operator's own word, where nobody comes before.
+    assert_eq!(last("", &openai, "first", "any-name"), big());
+    for (text, keys, model, wanted) in [
+        ("", KEYS, "mistralai/Mistral-7B", big()),
+        ("", KEYS, "gpt-4o", big()),
+        ("", &openai, "gpt-4o", big()),
+        ("", &openai, "small-one", ModelChoice::Replace("little".into())),
+        // Nobody has it: it goes on under its own name, as this provider takes any.
+        ("", &openai, "mistralai/Mistral-7B", ModelChoice::AsAsked),
+        // Switched off, and without a key: out, and not there.
+        ("[provider.together]\nenabled = false\n", KEYS, "mistralai/Mistral-7B", big()),
+        ("[provider.together]\nenabled = false\n", &openai, "mistralai/Mistral-7B", ModelChoice::AsAsked),
+    ] {
+        assert_eq!(last(text, keys, "behind", model), wanted, "{text}{keys:?} {model}");
+    }
 }
 
 #[test]

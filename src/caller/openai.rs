@@ -68,16 +68,18 @@ impl Caller for OpenAi {
             return Answered { status: refusal.status, headers, body };
         }
         let mut answered = answer::refusal(about, status(fault), fault, &json!({ "error": error(fault) }));
-        if matches!(
-            fault,
+        let is_final = match fault {
+            Fault::Request(_) => fault.is_unknown_model(),
             Fault::NoProvider
-                | Fault::Disabled { .. }
-                | Fault::RouteDisabled
-                | Fault::Credential { .. }
-                | Fault::NotKept
-                | Fault::Guarded { .. }
-                | Fault::Spent(_)
-        ) {
+            | Fault::Disabled { .. }
+            | Fault::RouteDisabled
+            | Fault::Credential { .. }
+            | Fault::NotKept
+            | Fault::Guarded { .. }
+            | Fault::Spent(_) => true,
+            _ => false,
+        };
+        if is_final {
             // Nothing heals by itself: an SDK that waits and tries again only delays the bad news.
             answered.headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }

@@ -38,7 +38,7 @@ impl Pattern {
     }
 
     /// True when every name fits.
-    fn fits_anything(&self) -> bool {
+    pub fn fits_anything(&self) -> bool {
         self.is_prefix && self.text.is_empty()
     }
 
@@ -73,7 +73,17 @@ impl ModelMap {
 
     /// What `name` becomes, if any pattern fits.
     pub fn lookup(&self, name: &str) -> Option<&Arc<str>> {
-        self.0.iter().find(|(pattern, _)| pattern.matches(name)).map(|(_, to)| to)
+        self.find(name).map(|(_, to)| to)
+    }
+
+    /// The most exact pattern that fits `name`, and what it makes of it.
+    pub fn find(&self, name: &str) -> Option<(&Pattern, &Arc<str>)> {
+        self.0.iter().find(|(pattern, _)| pattern.matches(name)).map(|(pattern, to)| (pattern, to))
+    }
+
+    /// All patterns, the most exact first.
+    pub fn patterns(&self) -> impl Iterator<Item = &Pattern> {
+        self.0.iter().map(|(pattern, _)| pattern)
     }
 }
 

@@ -129,9 +129,14 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
     let input = input::read(&mut section, caller, model.as_ref());
     let csrf = section.optional("csrf", value::boolean).unwrap_or(false);
     let tunnel = tunnels::of_route(&mut section, call, &methods, context.tunnel);
-    let targets = targets(&mut section, call, context, &pace, instruction.as_ref());
+    let mut targets = targets(&mut section, call, context, &pace, instruction.as_ref());
     let own = (instruction.as_ref(), &*targets);
-    let variants = variants::of_route(&mut section, &name, call, context, &pace, own);
+    let mut variants = variants::of_route(&mut section, &name, call, context, &pace, own);
+    if caller != Some(CallerKind::OpenAi) {
+        // Who speaks another dialect leaves it to the config which models there are.
+        let of_variants = variants.iter_mut().flat_map(|variant| &mut variant.targets);
+        targets.iter_mut().chain(of_variants).for_each(|target| target.stands_in_for = None);
+    }
     let cache = caching::route(&mut section, call, is_idempotent, context.caching);
     let guards = context.guards.of_route(&mut section, tunnel.is_some());
     section.close();
@@ -227,9 +232,18 @@ pub(super) fn targets(
         _ => {}
     }
     let written = items.iter().filter_map(|node| Target::read(node, path.clone(), call, context));
-    let plans = written.map(|target| target.plan(context, pace, instruction));
-    // What has no key or was never switched on cannot answer; what an operator switched off may come back.
-    plans.filter(|plan| matches!(plan.provider.usable, Usable::Yes | Usable::SwitchedOff)).collect()
+    let mut plans: Vec<TargetPlan> = Vec::new();
+    for (place, target) in written.enumerate() {
+        let mut plan = target.plan(context, pace, instruction);
+        if place > 0 {
+            plan.stands_in_for = Some(plans.iter().filter(|before| before.provider.is_set_up()).cloned().collect());
+        }
+        // What has no key or was never switched on cannot answer; what an operator switched off may come back.
+        if matches!(plan.provider.usable, Usable::Yes | Usable::SwitchedOff) {
+            plans.push(plan);
+        }
+    }
+    plans
 }
 
 /// One entry of `targets`, checked.
@@ -294,6 +308,7 @@ impl Target {
             asked: None,
             models: self.models,
             foreign: foreign(&provider, &context.providers.plans),
+            stands_in_for: None,
             instruction: self.instruction.or_else(|| default.cloned()),
             pace: pace(provider.pace),
             total: self.total.unwrap_or(provider.total),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::Fault;
+use super::{Fault, NO_MODEL};
 
 /// What is wrong with a request.
 #[derive(Clone, Debug)]
@@ -36,6 +36,13 @@ pub enum RequestFault {
     TooLarge {
         /// The most bytes allowed.
         limit: usize,
+    },
+    /// None of the route's targets has the model (404).
+    NoModel {
+        /// The model that was asked for.
+        model: Box<str>,
+        /// The models that may be asked for, in words.
+        known: Box<str>,
     },
     /// The body's media type is not understood (415).
     MediaType {
@@ -74,7 +81,7 @@ impl RequestFault {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             RequestFault::Invalid { .. } => StatusCode::BAD_REQUEST,
-            RequestFault::NotFound { .. } => StatusCode::NOT_FOUND,
+            RequestFault::NotFound { .. } | RequestFault::NoModel { .. } => StatusCode::NOT_FOUND,
             RequestFault::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             RequestFault::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             RequestFault::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -91,6 +98,7 @@ impl RequestFault {
         match self {
             RequestFault::Invalid { .. } => "invalid_request",
             RequestFault::NotFound { .. } => "not_found",
+            RequestFault::NoModel { .. } => NO_MODEL,
             RequestFault::Method { .. } => "method_not_allowed",
             RequestFault::TooLarge { .. } => "request_too_large",
             RequestFault::MediaType { .. } => "unsupported_media_type",
@@ -113,6 +121,7 @@ impl RequestFault {
     pub fn field(&self) -> Option<&str> {
         match self {
             RequestFault::Invalid { field, .. } => field.as_deref(),
+            RequestFault::NoModel { .. } => Some("model"),
             _ => None,
         }
     }
@@ -121,6 +130,7 @@ impl RequestFault {
         match self {
             RequestFault::Invalid { message, .. } => message.as_str().into(),
             RequestFault::NotFound { path } => format!("There is nothing at {path}.").into(),
+            RequestFault::NoModel { model, known } => format!("The model `{model}` is not served here. {known}").into(),
             RequestFault::Method { method, allow } => format!("{method} is not allowed here; allowed: {allow}.").into(),
             RequestFault::TooLarge { limit } => {
                 format!("The request body is larger than the limit of {limit} bytes.").into()

@@ -4,6 +4,7 @@
 //! returns has passed the commit point.
 
 mod beside;
+mod unknown;
 
 use std::future::{Future, poll_fn};
 use std::ops::Range;
@@ -94,8 +95,14 @@ impl Failover {
 
     /// Nobody was asked. Why?
     fn nobody(&self, call: &Call) -> Fault {
-        let off = self.targets.iter().find(|target| !target.switch.is_on_for(&call.head));
-        off.map_or(Fault::NoProvider, |target| Fault::Disabled { provider: target.plan.provider.name.clone() })
+        let asked = call.ask.model();
+        let mut having = self.targets.iter().filter(|target| target.plan.has(asked)).peekable();
+        match (having.peek(), asked) {
+            (None, Some(asked)) if !self.targets.is_empty() => unknown::fault(asked, &self.targets),
+            _ => having
+                .find(|target| !target.switch.is_on_for(&call.head))
+                .map_or(Fault::NoProvider, |target| Fault::Disabled { provider: target.plan.provider.name.clone() }),
+        }
     }
 
     /// After this time some target is asked again, whatever it said.
@@ -128,7 +135,7 @@ impl Failover {
     /// Notes the targets that were passed over, and why.
     fn tell_skipped(&self, numbers: Range<usize>, call: &Call) {
         for target in self.targets.get(numbers).unwrap_or_default() {
-            let has_model = !matches!(target.plan.choose(call.ask.model()), ModelChoice::NotHere);
+            let has_model = target.plan.has(call.ask.model());
             let why = match (target.switch.is_on(), has_model) {
                 (false, _) => "it is switched off",
                 (true, false) => "it has not got the model",

@@ -67,13 +67,13 @@ impl Policy for Variant {
         call.trail.facts().variant = Some(Taken { name: way.name.clone(), has_failed: false });
         let outcome = way.inside.call(call.clone()).await;
         let may_go_on = self.0.is_idempotent && !call.deadline.has_passed();
-        match &outcome {
-            Err(fault) if fault.is_outage() && may_go_on => {}
+        let taken = match &outcome {
+            // Nobody was asked: the call is for the route's own targets.
+            Err(fault) if fault.is_unknown_model() => Taken { name: self.0.control.clone(), has_failed: false },
+            Err(fault) if fault.is_outage() && may_go_on => Taken { name: way.name.clone(), has_failed: true },
             _ => return outcome,
-        }
-        if let Some(taken) = &mut call.trail.facts().variant {
-            taken.has_failed = true;
-        }
+        };
+        call.trail.facts().variant = Some(taken);
         next.call(Call { reason: Reason::Failover, ..call }).await
     }
 }

@@ -267,6 +267,9 @@ impl Case<'_> {
                 RequestFault::Invalid { field, message: it.text("message").into() }.into()
             }
             "not-found" => RequestFault::NotFound { path: it.text("path").into() }.into(),
+            "no-model" => {
+                RequestFault::NoModel { model: "gtp-4".into(), known: "Available: gpt-* (openai).".into() }.into()
+            }
             "method" => RequestFault::Method { method: "PUT".into(), allow: it.text("allow").into() }.into(),
             "too-large" => RequestFault::TooLarge { limit: it.number("limit") as usize }.into(),
             "media-type" => RequestFault::MediaType { allowed: "application/json" }.into(),

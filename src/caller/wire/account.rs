@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use crate::call::Reach;
 
-/// Endpoints without a route of their own that answer what they are asked, and keep nothing. All take `POST`.
-const STATELESS: [&str; 8] = [
+/// Endpoints without a route of their own that answer what they are asked, and show nothing that the account keeps. All take
+/// `POST`. A video that is begun here is kept like a response; whoever wants to see it needs the account.
+const OPEN: [&str; 9] = [
     "/images/generations",
     "/images/edits",
     "/images/variations",
@@ -19,6 +20,7 @@ const STATELESS: [&str; 8] = [
     "/rerank",
     "/score",
     "/responses/input_tokens",
+    "/videos",
 ];
 
 /// Words of paths that are about the organization that owns the account.
@@ -36,7 +38,7 @@ pub(super) fn reach_of(method: &Method, path: &str) -> Reach {
     let is_about = |part: &str| ORGANIZATION.iter().any(|word| part.eq_ignore_ascii_case(word));
     match () {
         () if path.split('/').any(is_about) => Reach::Organization,
-        () if *method == Method::POST && STATELESS.contains(&path) => Reach::Call,
+        () if *method == Method::POST && OPEN.contains(&path) => Reach::Call,
         () => Reach::Account,
     }
 }
@@ -78,7 +80,7 @@ mod tests {
     #[test]
     fn what_is_not_known_to_stand_for_itself_reaches_the_account() {
         let of = |method: &str, path| reach_of(&method.parse().unwrap(), path);
-        for path in STATELESS {
+        for path in OPEN {
             assert_eq!(of("POST", path), Reach::Call, "{path}");
             assert_eq!(of("GET", path), Reach::Account, "{path}");
         }
@@ -106,7 +108,8 @@ mod tests {
             ("POST", "/evals"),
             ("POST", "/conversations"),
             ("POST", "/realtime/client_secrets"),
-            ("POST", "/videos"),
+            ("POST", "/videos/video_1/remix"),
+            ("GET", "/videos/video_1/content"),
             ("POST", "/what/comes/next"),
         ] {
             assert_eq!(of(method, path), Reach::Account, "{method} {path}");

@@ -71,6 +71,15 @@ impl ProviderPlan {
         let shares_a_server = self.urls.iter().any(|url| other.urls.contains(url));
         self.kind == other.kind && self.key == other.key && shares_a_server
     }
+
+    /// True when it could answer once it is switched on: it lacks no key.
+    pub fn is_set_up(&self) -> bool {
+        match self.usable {
+            Usable::Yes => true,
+            Usable::SwitchedOff => self.key.is_some() || self.key_source.is_none(),
+            Usable::NoKey | Usable::NotEnabled => false,
+        }
+    }
 }
 
 /// The dialects that providers speak.

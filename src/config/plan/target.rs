@@ -21,6 +21,9 @@ pub struct TargetPlan {
     pub models: ModelMap,
     /// Models that other providers of the gateway call their own: never sent here unmapped.
     pub foreign: Arc<[Pattern]>,
+    /// The targets for which this one stands in: the map's `*` entry holds only for a model that one of them has. `None`: it
+    /// holds for every model.
+    pub stands_in_for: Option<Arc<[TargetPlan]>>,
     /// Text put before the conversation.
     pub instruction: Option<Arc<str>>,
     /// How long it may be silent: the route's wish, else the provider's.
@@ -49,7 +52,8 @@ impl TargetPlan {
     /// What this target does with a call that names `asked`.
     ///
     /// A fixed model wins; a model that is the provider's own is sent as it is; then the map decides; what is left
-    /// goes through unless it belongs to another provider, or this one serves only its own models.
+    /// goes through unless it belongs to another provider, or this one serves only its own models. Where the target stands in
+    /// for others, the map's `*` entry replaces only models of theirs: it makes no model servable that nobody has.
     pub fn choose(&self, asked: Option<&str>) -> ModelChoice {
         match (&self.asked, self.choose_of(self.asked.as_deref().or(asked))) {
             (Some(asked), ModelChoice::AsAsked) => ModelChoice::Replace(asked.clone()),
@@ -65,12 +69,35 @@ impl TargetPlan {
         if self.provider.models.iter().any(|own| own.matches(asked)) {
             return ModelChoice::AsAsked;
         }
-        if let Some(model) = self.models.lookup(asked) {
+        if let Some((pattern, model)) = self.models.find(asked)
+            && (!pattern.fits_anything() || self.may_replace(asked))
+        {
             return ModelChoice::Replace(model.clone());
         }
         if !self.provider.models.is_empty() || self.foreign.iter().any(|foreign| foreign.matches(asked)) {
             return ModelChoice::NotHere;
         }
         ModelChoice::AsAsked
+    }
+
+    /// True when this target may answer for a model of which its map says nothing in particular.
+    fn may_replace(&self, asked: &str) -> bool {
+        let Some(others) = &self.stands_in_for else { return true };
+        others.iter().any(|other| other.has(Some(asked)))
+    }
+
+    /// True when a call that names `asked` may be sent here.
+    pub fn has(&self, asked: Option<&str>) -> bool {
+        self.choose(asked) != ModelChoice::NotHere
+    }
+
+    /// The models that may be asked for here, as far as the config names them.
+    pub fn named_models(&self) -> impl Iterator<Item = &Pattern> {
+        self.provider.models.iter().chain(self.models.patterns()).filter(|pattern| !pattern.fits_anything())
+    }
+
+    /// True when it also takes models that nobody calls his own.
+    pub fn takes_any(&self) -> bool {
+        self.provider.models.is_empty()
     }
 }
