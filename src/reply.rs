@@ -2,6 +2,8 @@
 //!
 //! It does not know which HTTP response it becomes; `caller/` encodes it and `server/ingress` sends it.
 
+use std::fmt::Display;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -288,8 +290,58 @@ impl Usage {
 pub struct Event {
     /// The event as it stood on the wire, its ending included, in OpenAI's dialect.
     pub raw: Bytes,
+    /// Its data, so that nobody cuts its lines again.
+    pub data: EventData,
     /// What it means.
     pub kind: EventKind,
+}
+
+impl Event {
+    /// An event with just this data, which stands on one line.
+    pub fn of(data: impl Display, kind: EventKind) -> Self {
+        const FIELD: &str = "data: ";
+        let raw = Bytes::from(format!("{FIELD}{data}\n\n"));
+        Self { data: EventData::At(FIELD.len()..raw.len() - 2), raw, kind }
+    }
+
+    /// The terminator of a stream.
+    pub fn done() -> Self {
+        let raw = Bytes::from_static(b"data: [DONE]\n\n");
+        Self { data: EventData::At(6..raw.len() - 2), raw, kind: EventKind::Done }
+    }
+
+    /// What an event means that was never on the wire.
+    pub fn unwritten(kind: EventKind) -> Self {
+        Self { raw: Bytes::new(), data: EventData::None, kind }
+    }
+
+    /// Its data: the `data:` lines joined. Empty for an event that has none.
+    pub fn data(&self) -> &[u8] {
+        self.data.of(&self.raw).unwrap_or_default()
+    }
+}
+
+/// Where the data of an event stands (WHATWG HTML, 9.2.6).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EventData {
+    /// It has none: comments, a bare `id:`.
+    #[default]
+    None,
+    /// On one line, in these bytes of the event.
+    At(Range<usize>),
+    /// On several lines, which are joined here.
+    Joined(Box<[u8]>),
+}
+
+impl EventData {
+    /// The data of the event with these bytes.
+    pub fn of<'a>(&'a self, raw: &'a [u8]) -> Option<&'a [u8]> {
+        match self {
+            EventData::None => None,
+            EventData::At(range) => raw.get(range.clone()),
+            EventData::Joined(bytes) => Some(bytes),
+        }
+    }
 }
 
 /// What an event means.

@@ -147,7 +147,7 @@ fn said_plainly(about: &About<'_>, model: Option<&str>, said: &Answer, is_degrad
 
 /// A complete answer as the shortest of streams, for callers that only read events.
 fn at_once(said: Answer) -> EventStream {
-    let event = |kind| Ok(Event { raw: Bytes::new(), kind });
+    let event = |kind| Ok(Event::unwritten(kind));
     Box::pin(stream::iter([event(EventKind::Text(said.text.into())), event(EventKind::Done)]))
 }
 
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_delta_is_one_line_whatever_its_text() {
-        let event = Event { raw: Bytes::new(), kind: EventKind::Text("a\nb\r\n\u{2028}\"".into()) };
+        let event = Event::unwritten(EventKind::Text("a\nb\r\n\u{2028}\"".into()));
         let spelt = Deltas.event(event);
         let lines: Vec<_> = spelt.split(|byte| *byte == b'\n').collect();
         assert_eq!(lines.len(), 3, "one line of data and the empty line that ends the event");

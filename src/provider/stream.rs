@@ -22,7 +22,7 @@ use crate::reply::{Event, EventKind};
 use crate::time::{Alarm, Deadline, Phase, later};
 use crate::trail::{AttemptNote, Outcome, Trail};
 use crate::wire::openai::events;
-use crate::wire::sse::{Decoder, Frame};
+use crate::wire::sse::{self, Decoder, Frame};
 
 /// The largest single event. Images and long tool calls come in events of some hundred KiB.
 const MAX_EVENT: usize = 8 * 1024 * 1024;
@@ -299,10 +299,10 @@ impl Events {
 
     fn read(&mut self, frame: Frame) -> Option<Step> {
         let Some(data) = frame.data() else {
-            return Some(Step::Event(Event { raw: frame.raw, kind: EventKind::Comment }));
+            return Some(Step::Event(frame.into_event(EventKind::Comment)));
         };
         match self.reader.read(frame.name(), data) {
-            Read::Event(kind) => Some(Step::Event(Event { raw: frame.raw, kind })),
+            Read::Event(kind) => Some(Step::Event(frame.into_event(kind))),
             Read::Error(refusal) => Some(Step::Refused(refusal)),
             Read::Malformed => {
                 self.dropped += 1;
@@ -320,7 +320,7 @@ impl Events {
             return None;
         }
         self.is_done = true;
-        Some(Ok(Event { raw: Bytes::from_static(missing), kind: EventKind::Done }))
+        Some(Ok(sse::event(Bytes::from_static(missing), EventKind::Done)))
     }
 
     fn fail(&mut self, fault: Fault) -> Option<Result<Event, Fault>> {

@@ -3,10 +3,12 @@
 //! Framing after the WHATWG HTML standard, section 9.2.6. It does not know what an event's data means.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::reply::{Event, EventData, EventKind};
 use crate::wire::gather;
 
 /// Cuts a byte stream into events. An event's bytes are never copied unless a chunk boundary runs through it.
@@ -24,14 +26,7 @@ pub struct Frame {
     /// All its bytes, the blank line that ends it included.
     pub raw: Bytes,
     name: Option<Range<usize>>,
-    data: Data,
-}
-
-#[derive(Debug)]
-enum Data {
-    None,
-    Line(Range<usize>),
-    Joined(Vec<u8>),
+    data: EventData,
 }
 
 /// An event grew beyond the limit.
@@ -78,13 +73,13 @@ impl Decoder {
 
 impl Frame {
     fn parse(raw: Bytes, is_start: bool) -> Self {
-        let mut at = if is_start && raw.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
-        let (mut name, mut data) = (None, Data::None);
+        let mut at = if is_start && raw.starts_with(BOM) { BOM.len() } else { 0 };
+        let (mut name, mut data) = (None, EventData::None);
         while let Some((text, next)) = line_at(&raw, at) {
             at = next;
             let (field, value) = split_field(&raw, text);
             match &raw[field] {
-                b"data" => data = data.and(&raw, value),
+                b"data" => data = and(data, &raw, value),
                 b"event" => name = Some(value),
                 _ => {}
             }
@@ -99,43 +94,51 @@ impl Frame {
 
     /// The `data:` lines joined; `None` for an event that has none (comments, a bare `id:`).
     pub fn data(&self) -> Option<&[u8]> {
-        match &self.data {
-            Data::None => None,
-            Data::Line(range) => Some(&self.raw[range.clone()]),
-            Data::Joined(bytes) => Some(bytes),
-        }
+        self.data.of(&self.raw)
     }
 
-    /// The same event with other data, its other lines kept.
-    pub fn with_data(&self, data: &str) -> Bytes {
-        let mut raw = String::with_capacity(self.raw.len() + data.len());
-        if let Some(name) = self.name() {
-            raw.push_str("event: ");
-            raw.push_str(name);
-            raw.push('\n');
-        }
-        for line in data.lines() {
-            raw.push_str("data: ");
-            raw.push_str(line);
-            raw.push('\n');
-        }
-        raw.push('\n');
-        raw.into()
+    /// The event that these bytes are.
+    pub fn into_event(self, kind: EventKind) -> Event {
+        Event { raw: self.raw, data: self.data, kind }
     }
 }
 
-impl Data {
-    fn and(self, raw: &[u8], value: Range<usize>) -> Self {
-        let first: Cow<'_, [u8]> = match self {
-            Data::None => return Data::Line(value),
-            Data::Line(range) => Cow::Borrowed(&raw[range]),
-            Data::Joined(bytes) => Cow::Owned(bytes),
-        };
-        let mut joined = first.into_owned();
-        joined.push(b'\n');
-        joined.extend_from_slice(&raw[value]);
-        Data::Joined(joined)
+/// The event that these bytes are: one whole event, as it stood on the wire.
+pub fn event(raw: Bytes, kind: EventKind) -> Event {
+    Frame::parse(raw, true).into_event(kind)
+}
+
+/// The same event with other data, which stands on one line. Its other lines stay.
+pub fn with_data(event: &Event, data: impl Display, kind: EventKind) -> Event {
+    let mut raw = Vec::with_capacity(event.raw.len() + 16);
+    let mut at = if event.raw.starts_with(BOM) { BOM.len() } else { 0 };
+    while let Some((line, next)) = line_at(&event.raw, at) {
+        at = next;
+        let (field, _) = split_field(&event.raw, line.clone());
+        if !line.is_empty() && &event.raw[field] != b"data" {
+            raw.extend_from_slice(&event.raw[line]);
+            raw.push(b'\n');
+        }
     }
+    raw.extend_from_slice(b"data: ");
+    let start = raw.len();
+    raw.extend_from_slice(data.to_string().as_bytes());
+    let data = EventData::At(start..raw.len());
+    raw.extend_from_slice(b"\n\n");
+    Event { raw: raw.into(), data, kind }
+}
+
+/// The mark that a text in UTF-8 may begin with.
+const BOM: &[u8] = b"\xEF\xBB\xBF";
+
+/// The data with one more line.
+fn and(data: EventData, raw: &[u8], value: Range<usize>) -> EventData {
+    let first: Cow<'_, [u8]> = match data {
+        EventData::None => return EventData::At(value),
+        EventData::At(range) => Cow::Borrowed(&raw[range]),
+        EventData::Joined(bytes) => Cow::Owned(bytes.into()),
+    };
+    EventData::Joined([&first, &b"\n"[..], &raw[value]].concat().into())
 }
 
 /// The line that begins at `start` and where the next one begins; `None` while its end has not come.

@@ -219,7 +219,7 @@ impl Case<'_> {
 
     /// `{"text": str, "raw"?: str}`, `{"piece": raw}`, `{"comment": raw}`, `{"done": raw}` or `{"fault": ..}`.
     fn event(&self) -> Result<Event, Fault> {
-        let event = |raw: &str, kind| Ok(Event { raw: raw.to_owned().into(), kind });
+        let event = |raw: &str, kind| Ok(tidegate::wire::sse::event(raw.to_owned().into(), kind));
         let (name, raw) = self.0.iter().next().expect("an event");
         match (&**name, raw.as_str()) {
             ("text", Some(text)) => event(self.optional_text("raw").unwrap_or_default(), EventKind::Text(text.into())),

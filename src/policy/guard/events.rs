@@ -18,6 +18,7 @@ use super::text::{Held, Rule};
 use crate::fault::Fault;
 use crate::reply::{Event, EventKind, EventStream};
 use crate::trail::Trail;
+use crate::wire::sse;
 
 /// Texts of one stream that are searched at once. OpenAI gives at most 128 answers to one question.
 const MAX_TEXTS: usize = 256;
@@ -41,7 +42,7 @@ enum Step {
 struct Text {
     held: Vec<Held>,
     /// The last event that had some of it.
-    last: Bytes,
+    last: Event,
 }
 
 /// A stream of events under guards.
@@ -71,7 +72,8 @@ impl Guarded {
                 self.end_all()?;
                 self.ready.push_back(event);
             }
-            EventKind::Piece | EventKind::Text(_) | EventKind::Other => match data(&event.raw) {
+            EventKind::Piece | EventKind::Text(_) | EventKind::Other => match serde_json::from_slice(event.data()).ok()
+            {
                 Some(Value::Object(fields)) => self.object(event, fields)?,
                 _ => self.opaque(event)?,
             },
@@ -83,32 +85,35 @@ impl Guarded {
     fn opaque(&mut self, event: Event) -> Result<(), Fault> {
         let text = String::from_utf8_lossy(&event.raw).into_owned();
         let raw = self.whole(&text)?.map_or(event.raw, Bytes::from);
-        self.ready.push_back(Event { raw, kind: event.kind });
+        self.ready.push_back(sse::event(raw, event.kind));
         Ok(())
     }
 
-    fn object(&mut self, event: Event, mut fields: Map<String, Value>) -> Result<(), Fault> {
+    fn object(&mut self, mut event: Event, mut fields: Map<String, Value>) -> Result<(), Fault> {
         let mut is_changed = false;
-        let mut kind = event.kind;
+        let mut kind = std::mem::replace(&mut event.kind, EventKind::Piece);
         if let Some(Value::Array(choices)) = fields.get_mut("choices") {
             let mut choices = std::mem::take(choices);
             for choice in &mut choices {
                 let Value::Object(choice) = choice else { continue };
-                is_changed |= self.choice(choice, &event.raw, &mut kind)?;
+                is_changed |= self.choice(choice, &event, &mut kind)?;
             }
             is_changed |= self.values("", &mut fields, &["choices"])?;
             fields.insert("choices".into(), choices.into());
         } else {
-            let ended = self.named(&mut fields, &event.raw)?;
+            let ended = self.named(&mut fields, &event)?;
             is_changed |= ended | self.values("", &mut fields, &["delta"])?;
         }
-        let raw = if is_changed { spelt(&event.raw, &fields.into()) } else { event.raw };
-        self.ready.push_back(Event { raw, kind });
+        let event = match is_changed {
+            true => sse::with_data(&event, Value::from(fields), kind),
+            false => Event { kind, ..event },
+        };
+        self.ready.push_back(event);
         Ok(())
     }
 
     /// One choice of a chunk. True when it changes.
-    fn choice(&mut self, choice: &mut Map<String, Value>, raw: &Bytes, kind: &mut EventKind) -> Result<bool, Fault> {
+    fn choice(&mut self, choice: &mut Map<String, Value>, event: &Event, kind: &mut EventKind) -> Result<bool, Fault> {
         let index = choice.get("index").and_then(Value::as_u64).unwrap_or(0);
         let is_last = choice.get("finish_reason").is_some_and(|reason| !reason.is_null());
         let mut is_changed = false;
@@ -118,7 +123,7 @@ impl Guarded {
                 continue;
             }
             let mut path = vec![Step::Field(name.as_str().into())];
-            is_changed |= self.pieces((index, is_last), name, value, &mut path, raw, kind)?;
+            is_changed |= self.pieces((index, is_last), name, value, &mut path, event, kind)?;
         }
         if is_last {
             self.end(|place| matches!(place, Place::Choice(number, _) if *number == index))?;
@@ -142,7 +147,7 @@ impl Guarded {
         field: &str,
         value: &mut Value,
         path: &mut Vec<Step>,
-        raw: &Bytes,
+        event: &Event,
         kind: &mut EventKind,
     ) -> Result<bool, Fault> {
         let mut is_changed = false;
@@ -152,7 +157,7 @@ impl Guarded {
                     *name != "name" && !is_for_programs(field, name, value.as_str().unwrap_or_default())
                 }) {
                     path.push(Step::Field(name.as_str().into()));
-                    is_changed |= self.pieces(choice, name, value, path, raw, kind)?;
+                    is_changed |= self.pieces(choice, name, value, path, event, kind)?;
                     path.pop();
                 }
             }
@@ -160,7 +165,7 @@ impl Guarded {
                 for (number, item) in (0..).zip(items.iter_mut()) {
                     let number = item.get("index").and_then(Value::as_u64).unwrap_or(number);
                     path.push(Step::Item(number));
-                    is_changed |= self.pieces(choice, field, item, path, raw, kind)?;
+                    is_changed |= self.pieces(choice, field, item, path, event, kind)?;
                     path.pop();
                 }
             }
@@ -169,7 +174,7 @@ impl Guarded {
             // An empty piece at the end would only be in the way of what is still held back.
             Value::String(text) if !text.is_empty() => {
                 let place = Place::Choice(choice.0, path.clone());
-                let passed = self.push(&place, text, choice.1, raw)?;
+                let passed = self.push(&place, text, choice.1, event)?;
                 is_changed = passed != *text;
                 if matches!(kind, EventKind::Text(_)) && is_main(&place) {
                     *kind = if passed.is_empty() { EventKind::Piece } else { EventKind::Text(passed.as_str().into()) };
@@ -182,17 +187,17 @@ impl Guarded {
     }
 
     /// A piece of a text comes: gives what passes on.
-    fn push(&mut self, place: &Place, text: &str, is_last: bool, raw: &Bytes) -> Result<String, Fault> {
+    fn push(&mut self, place: &Place, text: &str, is_last: bool, event: &Event) -> Result<String, Fault> {
         if !self.texts.contains_key(place) {
             if self.texts.len() >= MAX_TEXTS {
                 let detail = format!("more than {MAX_TEXTS} texts at once, which guards cannot look through");
                 return Err(Fault::Incomplete { provider: self.provider.clone(), detail });
             }
             let held = self.rules.iter().map(|_| Held::new()).collect();
-            self.texts.insert(place.clone(), Text { held, last: Bytes::new() });
+            self.texts.insert(place.clone(), Text { held, last: event.clone() });
         }
         let Some(on_way) = self.texts.get_mut(place) else { return Ok(String::new()) };
-        on_way.last = raw.clone();
+        on_way.last = event.clone();
         let mut text = text.to_owned();
         for (rule, held) in self.rules.iter().zip(&mut on_way.held) {
             text = held.push(rule, &text, is_last, &self.trail)?;
@@ -204,7 +209,7 @@ impl Guarded {
     }
 
     /// An event that says its kind. True when it changes.
-    fn named(&mut self, fields: &mut Map<String, Value>, raw: &Bytes) -> Result<bool, Fault> {
+    fn named(&mut self, fields: &mut Map<String, Value>, event: &Event) -> Result<bool, Fault> {
         let kind = fields.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
         if let Some(begun) = kind.strip_suffix(".done") {
             let place = Place::Kind(begun.to_owned(), part(fields));
@@ -225,7 +230,7 @@ impl Guarded {
         let place = Place::Kind(begun.to_owned(), part(fields));
         match fields.get_mut("delta") {
             Some(Value::String(text)) => {
-                let passed = self.push(&place, text, false, raw)?;
+                let passed = self.push(&place, text, false, event)?;
                 Ok(passed != std::mem::replace(text, passed.clone()))
             }
             Some(value) => self.value("", "delta", value),
@@ -295,8 +300,8 @@ impl Guarded {
     }
 
     /// An event like the last one that had some of a text, with just this of it.
-    fn event(&self, place: &Place, last: &Bytes, rest: String) -> Option<Event> {
-        let Some(Value::Object(mut fields)) = data(last) else { return None };
+    fn event(&self, place: &Place, last: &Event, rest: String) -> Option<Event> {
+        let Ok(Value::Object(mut fields)) = serde_json::from_slice(last.data()) else { return None };
         let kind = match (self.reads_text, is_main(place)) {
             (false, _) => EventKind::Piece,
             (true, true) => EventKind::Text(rest.as_str().into()),
@@ -324,7 +329,7 @@ impl Guarded {
                 fields.shift_remove("usage");
             }
         }
-        Some(Event { raw: spelt(last, &fields.into()), kind })
+        Some(sse::with_data(last, Value::from(fields), kind))
     }
 }
 
@@ -339,28 +344,6 @@ fn is_main(place: &Place) -> bool {
 fn part(fields: &Map<String, Value>) -> String {
     let names = ["item_id", "output_index", "content_index", "summary_index"];
     names.iter().map(|name| fields.get(*name).map(ToString::to_string).unwrap_or_default() + "/").collect()
-}
-
-/// The lines of an event, whichever of the three ways the format allows they end in.
-fn lines(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
-    raw.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(raw).split(|byte| matches!(byte, b'\n' | b'\r'))
-}
-
-/// The JSON of an event; lines of data are one text.
-fn data(raw: &[u8]) -> Option<Value> {
-    let data = lines(raw).filter_map(|line| line.strip_prefix(b"data:"));
-    serde_json::from_slice(&data.collect::<Vec<_>>().join(&b'\n')).ok()
-}
-
-/// An event with other data, which stands on one line; its other lines stay.
-fn spelt(raw: &Bytes, data: &Value) -> Bytes {
-    let mut spelt = Vec::with_capacity(raw.len());
-    for line in lines(raw).filter(|line| !line.is_empty() && !line.starts_with(b"data:")) {
-        spelt.extend_from_slice(line);
-        spelt.push(b'\n');
-    }
-    spelt.extend_from_slice(format!("data: {data}\n\n").as_bytes());
-    spelt.into()
 }
 
 impl Stream for Guarded {

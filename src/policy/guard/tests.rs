@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, LazyLock};
 
-use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -59,11 +58,11 @@ fn whole(rules: &[Rule], text: &str) -> String {
 }
 
 fn chunk(data: Value) -> Event {
-    Event { raw: format!("data: {data}\n\n").into(), kind: EventKind::Piece }
+    Event::of(data, EventKind::Piece)
 }
 
 fn done() -> Event {
-    Event { raw: Bytes::from_static(b"data: [DONE]\n\n"), kind: EventKind::Done }
+    Event::done()
 }
 
 /// What becomes of a stream: the data of its events, and how it ends.
@@ -227,7 +226,7 @@ proptest! {
     fn no_document_makes_it_panic(document in "([\\[\\]{}:,\"\\\\]|\"(logprobs|arguments|data|tools)\"|\\\\u00|é|a@b\\.cd|null){0,40}") {
         let rules = masking();
         let _ = body::json(&rules[0], document.as_bytes(), 3, &trail()).now_or_never();
-        let _ = streamed(&rules, vec![Event { raw: format!("data: {}\n\n", json!({ "x": document })).into(), kind: EventKind::Piece }]);
+        let _ = streamed(&rules, vec![Event::of(json!({ "x": document }), EventKind::Piece)]);
     }
 }
 
@@ -278,7 +277,7 @@ fn lines_may_end_in_any_way_and_other_lines_stay() {
     for end in ["\n", "\r\n", "\r"] {
         let data = r#"{"choices":[{"index":0,"delta":{"content":"ann@x.example, "},"finish_reason":null}]}"#;
         let raw = format!("\u{feff}id: 7{end}event: x{end}data: {data}{end}{end}");
-        let events = Box::pin(stream::iter([Ok(Event { raw: raw.into(), kind: EventKind::Piece })]));
+        let events = Box::pin(stream::iter([Ok(crate::wire::sse::event(raw.into(), EventKind::Piece))]));
         let guarded = Guarded::new(events, masking(), "p".into(), trail());
         let all = guarded.collect::<Vec<_>>().now_or_never().unwrap();
         let passed: Vec<_> = all.iter().map(|event| String::from_utf8_lossy(&event.as_ref().unwrap().raw)).collect();

@@ -2,7 +2,6 @@
 //!
 //! It does not know where an answer came from.
 
-use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::reply::{Answer, Event, EventKind};
@@ -64,13 +63,10 @@ pub fn whole(identity: Identity<'_>, said: &Answer) -> Value {
 
 /// The same as the events of a stream.
 pub fn events(identity: Identity<'_>, said: &Answer) -> [Event; 3] {
-    let chunk = |delta: &Value, finish: Option<&str>| Event {
-        raw: format!("data: {}\n\n", identity.chunk(delta, finish)).into(),
-        kind: EventKind::Piece,
-    };
+    let chunk = |delta: &Value, finish| Event::of(identity.chunk(delta, finish), EventKind::Piece);
     let first = chunk(&json!({"role": "assistant", "content": said.text}), None);
     let last = chunk(&json!({}), Some(finish(said)));
-    [first, last, Event { raw: Bytes::from_static(b"data: [DONE]\n\n"), kind: EventKind::Done }]
+    [first, last, Event::done()]
 }
 
 fn finish(said: &Answer) -> &str {

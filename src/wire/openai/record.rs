@@ -3,7 +3,6 @@
 //! What it cannot put together with certainty it does not keep: an unknown part of an answer, a tool call whose pieces
 //! contradict each other, an answer that was not finished. It knows OpenAI's events and Together.ai's habits in them.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -115,28 +114,13 @@ fn is_completed(event: &Event) -> bool {
     if memchr::memmem::find(&event.raw, WORD.as_bytes()).is_none() {
         return false;
     }
-    let data = data(&event.raw);
-    let fields = std::str::from_utf8(&data).ok().and_then(Fields::read);
+    let data = event.data();
+    let fields = std::str::from_utf8(data).ok().and_then(Fields::read);
     let is_completed = |fields: Fields<'_>| {
         let is_last = text(fields.get("type")?)? == WORD;
         (is_last && complete::response(fields.get("response")?.get().as_bytes())).then_some(())
     };
     fields.and_then(is_completed).is_some()
-}
-
-/// The data of an event: what follows `data:`, its lines joined (WHATWG HTML, 9.2.6).
-fn data(raw: &[u8]) -> Cow<'_, [u8]> {
-    let mut data: Option<Cow<'_, [u8]>> = None;
-    let raw = raw.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(raw);
-    for line in raw.split(|byte| matches!(byte, b'\n' | b'\r')) {
-        let Some(value) = line.strip_prefix(b"data:") else { continue };
-        let value = value.strip_prefix(b" ").unwrap_or(value);
-        data = Some(match data {
-            None => Cow::Borrowed(value),
-            Some(before) => Cow::Owned([&before, &b"\n"[..], value].concat()),
-        });
-    }
-    data.unwrap_or_default()
 }
 
 /// A completion that is being put together.
@@ -218,11 +202,11 @@ impl Assembly {
         if event.kind == EventKind::Done {
             return Some(());
         }
-        let data = data(&event.raw);
+        let data = event.data();
         if data.is_empty() {
             return Some(());
         }
-        let chunk = Fields::read(std::str::from_utf8(&data).ok()?)?;
+        let chunk = Fields::read(std::str::from_utf8(data).ok()?)?;
         for (name, value) in chunk.iter() {
             match name {
                 // Random letters that hide an event's length.

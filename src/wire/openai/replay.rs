@@ -12,12 +12,10 @@ use crate::call::{Ask, Endpoint, Wire};
 use crate::reply::{Body, Event, EventKind};
 use crate::wire::json::fields::{Fields, compact, is_null, list, quoted, text};
 use crate::wire::recording::Kept;
+use crate::wire::sse;
 
 /// How a recorded body ends whose stream did not say what it cost.
 pub(crate) const NO_USAGE: &[u8] = b",\"usage\":null}";
-
-/// The terminator of a stream.
-const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
 
 impl Kept {
     /// A whole answer in the form in which it is kept; `None` for one that must not be: larger than `max` bytes, cut short,
@@ -60,7 +58,7 @@ impl Kept {
             Kept::Answer(answer) => Some(Body::Answer(answer.clone())),
             Kept::Bytes(body) => Some(Body::Whole(body.clone())),
             Kept::Events(events) => ask.wants_stream().then(|| {
-                let event = |raw: &Bytes| Event { raw: raw.clone(), kind: EventKind::Piece };
+                let event = |raw: &Bytes| sse::event(raw.clone(), EventKind::Piece);
                 streamed(events.iter().map(event).collect())
             }),
             Kept::Chat(body) | Kept::Completion(body) => {
@@ -123,14 +121,14 @@ impl Chunks {
 
     fn add(&mut self, data: &str, kind: EventKind) {
         // A provider's body may be written over many lines; an event has one.
-        self.events.push(Event { raw: format!("data: {}\n\n", compact(data)).into(), kind });
+        self.events.push(Event::of(compact(data), kind));
     }
 
     fn finish(mut self, usage: Option<&RawValue>) -> Vec<Event> {
         if let Some(usage) = usage.filter(|_| !self.tail.is_empty()) {
             self.add(&format!("{{{},\"choices\":[],\"usage\":{}}}", self.head, usage.get()), EventKind::Piece);
         }
-        self.events.push(Event { raw: DONE, kind: EventKind::Done });
+        self.events.push(Event::done());
         self.events
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! It does not know who is asked for the rest, nor when.
 
-use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::reply::{Event, Usage};
+use crate::wire::sse;
 
 /// What identifies an answer to its caller: the fields of its first event that later ones must repeat.
 pub(crate) struct Identity {
@@ -24,7 +24,7 @@ pub(crate) struct Changes<'a> {
 impl Identity {
     /// The identity of the answer that begins with this event.
     pub(crate) fn of(event: &Event) -> Option<Self> {
-        let data = data(&event.raw)?;
+        let data = data(event)?;
         let fields = ["id", "created", "model", "system_fingerprint"];
         let known = fields.into_iter().filter_map(|name| data.get(name).map(|value| (name, value.clone())));
         Some(Self { fields: known.collect() })
@@ -32,7 +32,7 @@ impl Identity {
 
     /// The event as if it came from this answer's provider. Whose turn it is to speak is not said again.
     pub(crate) fn impose(&self, event: Event, changes: &Changes<'_>) -> Event {
-        let Some(mut data) = data(&event.raw) else { return event };
+        let Some(mut data) = data(&event) else { return event };
         for (name, value) in &self.fields {
             data[*name] = value.clone();
         }
@@ -46,7 +46,7 @@ impl Identity {
         if let Some(usage) = data.get_mut("usage").filter(|_| changes.texts_before > 0) {
             move_tokens(usage, changes.texts_before);
         }
-        Event { raw: Bytes::from(format!("data: {data}\n\n")), ..event }
+        sse::with_data(&event, data, event.kind.clone())
     }
 }
 
@@ -61,7 +61,7 @@ fn move_tokens(usage: &mut Value, texts_before: u64) {
 
 /// True for an event without text that only says who speaks.
 pub(crate) fn is_opening(event: &Event) -> bool {
-    data(&event.raw).is_some_and(|data| {
+    data(event).is_some_and(|data| {
         let choice = &data["choices"][0];
         choice["delta"]["role"].is_string() && choice["finish_reason"].is_null() && !data["usage"].is_object()
     })
@@ -69,13 +69,12 @@ pub(crate) fn is_opening(event: &Event) -> bool {
 
 /// True for an event that says why the answer ends here.
 pub(crate) fn is_finish(event: &Event) -> bool {
-    data(&event.raw).is_some_and(|data| data["choices"][0]["finish_reason"].is_string())
+    data(event).is_some_and(|data| data["choices"][0]["finish_reason"].is_string())
 }
 
-/// The JSON of an event that has just one `data:` line, as all chat chunks do.
-fn data(raw: &[u8]) -> Option<Value> {
-    let line = raw.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"data:"))?;
-    serde_json::from_slice(line).ok().filter(Value::is_object)
+/// The JSON of an event.
+fn data(event: &Event) -> Option<Value> {
+    serde_json::from_slice(event.data()).ok().filter(Value::is_object)
 }
 
 #[cfg(test)]
@@ -86,7 +85,7 @@ mod tests {
     use crate::reply::EventKind;
 
     fn event(data: &str) -> Event {
-        Event { raw: format!("data: {data}\n\n").into(), kind: EventKind::Piece }
+        Event::of(data, EventKind::Piece)
     }
 
     fn imposed(data: &str, changes: &Changes<'_>) -> String {

@@ -30,7 +30,7 @@ enum End {
 }
 
 fn event(number: usize) -> Event {
-    Event { raw: format!("data: {number}\n\n").into(), kind: EventKind::Piece }
+    Event::of(number, EventKind::Piece)
 }
 
 fn broken() -> Fault {

@@ -27,7 +27,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(EventKind::Other),
         Just(EventKind::Done),
     ];
-    (any_bytes(), kind).prop_map(|(raw, kind)| Event { raw, kind })
+    (any_bytes(), kind).prop_map(|(raw, kind)| crate::wire::sse::event(raw, kind))
 }
 
 fn any_body() -> impl Strategy<Value = KeptBody> {

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::{Head, Kept, KeptBody, Record};
 use crate::fault::Refusal;
 use crate::reply::{Answer, Degraded, Event, EventKind, Transcript, Usage};
+use crate::wire::sse;
 
 /// A record as it is written: what can be said in JSON, and after it the bytes of its pieces.
 #[derive(Default, Deserialize, Serialize)]
@@ -127,7 +128,7 @@ impl Written {
                 Form::Bytes
             }
             KeptBody::Events(events) => {
-                for Event { raw, kind } in events.iter() {
+                for Event { raw, kind, .. } in events.iter() {
                     let kind = match kind {
                         EventKind::Comment => Kind::Comment,
                         EventKind::Piece => Kind::Piece,
@@ -213,7 +214,7 @@ impl Kind {
             Kind::Other => EventKind::Other,
             Kind::Done => EventKind::Done,
         };
-        Event { raw, kind }
+        sse::event(raw, kind)
     }
 }
 

@@ -11,6 +11,7 @@ use super::*;
 use crate::call::{AnswerBounds, Chat, Message, Role};
 use crate::reply::{Answer, Usage};
 use crate::wire::openai::record::Recorder;
+use crate::wire::sse;
 
 const ROOM: usize = 1 << 20;
 
@@ -48,7 +49,7 @@ fn stream_with_usage() -> Ask {
 
 fn event(raw: &str) -> Event {
     let kind = if raw == "data: [DONE]\n\n" { EventKind::Done } else { EventKind::Piece };
-    Event { raw: Bytes::copy_from_slice(raw.as_bytes()), kind }
+    sse::event(format!("{}\n\n", raw.trim_end()).into(), kind)
 }
 
 /// The events of a stream, from the JSON of each; the terminator is added.
@@ -375,7 +376,7 @@ fn framing_does_not_matter() {
     let mut odd: Vec<Event> = openai();
     odd[0] = event(&format!("\u{feff}: hello\r\nid: 1\r\nevent: x\r\ndata:{}\r\n\r\n", OPENAI[0]));
     odd[1] = event(&format!("data: {}\rdata: {}\r\r", &OPENAI[1][..1], &OPENAI[1][1..]));
-    odd.insert(1, Event { raw: ": ping\n\n".into(), kind: EventKind::Comment });
+    odd.insert(1, sse::event(": ping\n\n".into(), EventKind::Comment));
     let kept = record(&stream(), &odd, None).unwrap();
     assert_eq!(whole(&kept), whole(&record(&stream(), &openai(), None).unwrap()));
 }
@@ -460,7 +461,7 @@ proptest! {
 
     #[test]
     fn no_events_make_it_panic(chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..60), 0..6), whole in proptest::collection::vec(any::<u8>(), 0..60)) {
-        let mut noted: Vec<Event> = chunks.into_iter().map(|raw| Event { raw: raw.into(), kind: EventKind::Piece }).collect();
+        let mut noted: Vec<Event> = chunks.into_iter().map(|raw| sse::event(raw.into(), EventKind::Piece)).collect();
         noted.push(event("data: [DONE]\n\n"));
         for ask in [stream(), wire(Endpoint::Responses, "{}"), wire(Endpoint::Completions, "{}"), Ask::Chat(Chat::default())] {
             let _ = record(&ask, &noted, None);
