@@ -9,6 +9,7 @@ pub mod buffers;
 pub mod calendar;
 pub mod call;
 pub mod chance;
+pub mod coding;
 pub mod fault;
 pub mod money;
 pub mod names;

@@ -81,6 +81,8 @@ mod operators;
 mod pace;
 #[path = "wire/packed.rs"]
 mod packed;
+#[path = "wire/packed_requests.rs"]
+mod packed_requests;
 #[path = "wire/passthrough.rs"]
 mod passthrough;
 #[path = "wire/policies.rs"]

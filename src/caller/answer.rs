@@ -3,7 +3,9 @@
 //! It does not know the shape of any dialect's answers: each dialect hands in its own.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE};
+use http::header::{
+    ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
@@ -55,6 +57,10 @@ pub(crate) fn refusal_headers(headers: &mut HeaderMap, comeback: Comeback, statu
             if let Ok(allow) = HeaderValue::from_str(allow) {
                 headers.insert(ALLOW, allow);
             }
+        }
+        // RFC 9110, 15.5.16.
+        RequestFault::Coding { known, .. } => {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(known));
         }
         // RFC 9110, 15.5.22 and 7.8; RFC 6455, 4.4.
         RequestFault::Upgrade => {

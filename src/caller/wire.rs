@@ -10,8 +10,8 @@ mod models;
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -24,7 +24,6 @@ use crate::path::decoded;
 
 /// Reads a request to `endpoint`.
 pub(super) fn read(incoming: &Incoming<'_>, endpoint: Endpoint) -> Result<Wire, Fault> {
-    check_encoding(incoming.headers)?;
     let path = below_v1(incoming.path_and_query);
     let mut wire = Wire {
         endpoint,
@@ -44,15 +43,6 @@ pub(super) fn read(incoming: &Incoming<'_>, endpoint: Endpoint) -> Result<Wire, 
         _ => object(incoming, &mut wire)?,
     }
     Ok(wire)
-}
-
-/// A compressed body cannot be read here, and is no body of this type without the header (RFC 9110, 15.5.16).
-fn check_encoding(headers: &HeaderMap) -> Result<(), Fault> {
-    let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    match headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
-        true => Ok(()),
-        false => Err(RequestFault::MediaType { allowed: "bodies without Content-Encoding" }.into()),
-    }
 }
 
 /// The path below `/v1`, where it is there.

@@ -44,6 +44,18 @@ pub enum RequestFault {
         /// The models that may be asked for, in words.
         known: Box<str>,
     },
+    /// The body is too large once it is decompressed (413).
+    TooLargeUnpacked {
+        /// The most bytes allowed.
+        limit: usize,
+    },
+    /// The body is compressed in a way that is not known (415).
+    Coding {
+        /// What `Content-Encoding` says.
+        said: Box<str>,
+        /// What is known, as `Accept-Encoding` lists it.
+        known: &'static str,
+    },
     /// The body's media type is not understood (415).
     MediaType {
         /// What is allowed.
@@ -83,8 +95,8 @@ impl RequestFault {
             RequestFault::Invalid { .. } => StatusCode::BAD_REQUEST,
             RequestFault::NotFound { .. } | RequestFault::NoModel { .. } => StatusCode::NOT_FOUND,
             RequestFault::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            RequestFault::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            RequestFault::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            RequestFault::TooLarge { .. } | RequestFault::TooLargeUnpacked { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            RequestFault::MediaType { .. } | RequestFault::Coding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             RequestFault::Slow => StatusCode::REQUEST_TIMEOUT,
             RequestFault::TooManyHeaders { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             RequestFault::Upgrade => StatusCode::UPGRADE_REQUIRED,
@@ -100,8 +112,9 @@ impl RequestFault {
             RequestFault::NotFound { .. } => "not_found",
             RequestFault::NoModel { .. } => NO_MODEL,
             RequestFault::Method { .. } => "method_not_allowed",
-            RequestFault::TooLarge { .. } => "request_too_large",
+            RequestFault::TooLarge { .. } | RequestFault::TooLargeUnpacked { .. } => "request_too_large",
             RequestFault::MediaType { .. } => "unsupported_media_type",
+            RequestFault::Coding { .. } => "unsupported_content_encoding",
             RequestFault::Slow => "request_timeout",
             RequestFault::Upgrade => "upgrade_required",
             RequestFault::StillRunning => "idempotency_key_in_use",
@@ -134,6 +147,12 @@ impl RequestFault {
             RequestFault::Method { method, allow } => format!("{method} is not allowed here; allowed: {allow}.").into(),
             RequestFault::TooLarge { limit } => {
                 format!("The request body is larger than the limit of {limit} bytes.").into()
+            }
+            RequestFault::TooLargeUnpacked { limit } => {
+                format!("The decompressed request body is larger than the limit of {limit} bytes.").into()
+            }
+            RequestFault::Coding { said, known } => {
+                format!("The Content-Encoding {said:?} is not supported; supported: {known}.").into()
             }
             RequestFault::MediaType { allowed } => {
                 format!("The Content-Type is not supported here; allowed: {allowed}.").into()

@@ -4,45 +4,31 @@
 
 use std::io;
 
-use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZstdDecoder};
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
-use tokio::io::AsyncRead;
 use tokio_util::io::{ReaderStream, StreamReader};
 
 use super::transport::{ResponseBody, SendFault};
+use crate::coding::{self, Care};
 
 /// The body without its compression, and the headers without what they say of it.
 pub(super) fn unpack(
     headers: &mut HeaderMap,
     body: impl Stream<Item = Result<Bytes, SendFault>> + Send + 'static,
 ) -> ResponseBody {
-    let coding = headers.get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase());
-    let reader = |body: BoxStream<'static, Result<Bytes, SendFault>>| StreamReader::new(body.map_err(Lost::wrap));
-    let unpacked = match coding.as_deref() {
-        Some(b"gzip" | b"x-gzip") => {
-            let mut decoder = GzipDecoder::new(reader(body.boxed()));
-            decoder.multiple_members(true);
-            in_pieces(decoder)
-        }
-        Some(b"br") => in_pieces(BrotliDecoder::new(reader(body.boxed()))),
-        Some(b"zstd") => {
-            let mut decoder = ZstdDecoder::new(reader(body.boxed()));
-            decoder.multiple_members(true);
-            in_pieces(decoder)
-        }
-        _ => return Box::pin(body),
-    };
+    // What is not known may be a mistake of the header alone (`utf-8`): the bytes show whether they can be read.
+    let codings = coding::of(headers).unwrap_or_default();
+    if codings.is_empty() {
+        return Box::pin(body);
+    }
     headers.remove(CONTENT_ENCODING);
     headers.remove(CONTENT_LENGTH);
-    unpacked
-}
-
-fn in_pieces(decoder: impl AsyncRead + Send + 'static) -> ResponseBody {
-    Box::pin(ReaderStream::new(decoder).map_err(Lost::found))
+    let reader = StreamReader::new(body.boxed().map_err(Lost::wrap));
+    // Whoever reads it counts what comes of it in the end.
+    let plain = coding::undo(&codings, reader, Care::Lenient);
+    Box::pin(ReaderStream::new(plain).map_err(Lost::found))
 }
 
 /// A fault on its way through a reader, which knows only its own kind.

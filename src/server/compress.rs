@@ -4,18 +4,18 @@
 //! not know what a text says.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 
 use async_compression::Level;
 use async_compression::tokio::bufread::{BrotliEncoder, GzipEncoder, ZstdEncoder};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, stream};
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, StatusCode};
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::cors::vary;
 use crate::caller::{Answered, AnsweredBody};
+use crate::coding::InTurns;
 use crate::config::plan::CompressionPlan;
 use crate::fault::Fault;
 use crate::reply::ByteStream;
@@ -138,52 +138,14 @@ fn weighed(item: &str) -> (&str, f32) {
 type Encoder = Pin<Box<dyn AsyncRead + Send>>;
 
 fn encoder(coding: Coding, text: Bytes) -> Encoder {
-    let text = InTurns { text, left: TURN };
+    // A text that says the same again and again gets very small: nothing may come of much of it.
+    let text = InTurns::new(text);
     // Each packs a text of 4 KiB to about 30 % in 20 to 40 us; the next higher levels of br and gzip take several times as
     // long for larger ones and save a tenth.
     match coding {
         Coding::Zstd => Box::pin(ZstdEncoder::with_quality(text, Level::Precise(3))),
         Coding::Brotli => Box::pin(BrotliEncoder::with_quality(text, Level::Precise(4))),
         Coding::Gzip => Box::pin(GzipEncoder::with_quality(text, Level::Precise(4))),
-    }
-}
-
-/// How much is packed before other calls get their turn, also where nothing comes of it yet: a text that says the same again and
-/// again gets very small.
-const TURN: usize = 64 * 1024;
-
-/// A text that is read in turns with what others do.
-struct InTurns {
-    text: Bytes,
-    left: usize,
-}
-
-impl AsyncRead for InTurns {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        let this = self.get_mut();
-        let read = ready!(Pin::new(&mut *this).poll_fill_buf(cx))?;
-        let length = read.len().min(buffer.remaining());
-        buffer.put_slice(&read[..length]);
-        Pin::new(this).consume(length);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncBufRead for InTurns {
-    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<&[u8]>> {
-        let this = self.get_mut();
-        if this.left == 0 && !this.text.is_empty() {
-            this.left = TURN;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(&this.text[..this.text.len().min(this.left)]))
-    }
-
-    fn consume(self: Pin<&mut Self>, length: usize) {
-        let this = self.get_mut();
-        this.text.advance(length);
-        this.left -= length;
     }
 }
 
@@ -208,10 +170,13 @@ fn weaken(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Poll};
+
     use futures_util::StreamExt;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::coding::TURN;
 
     const PLAN: CompressionPlan = CompressionPlan { is_on: true, min_size: 1024 };
 

@@ -29,6 +29,7 @@ use crate::apart::apart;
 use crate::budget::Attempts;
 use crate::call::{Ask, Call, Head, Once, Pace, Principal, Wishes};
 use crate::caller::{About, Answered, AnsweredBody, Comeback, Incoming, unspellable};
+use crate::coding::{self, Unknown};
 use crate::config::plan::{CallKind, TunnelPlan};
 use crate::fault::{DEFAULT_RETRY_AFTER, Fault, RequestFault, is_for_later};
 use crate::gateway::{Gateway, Route};
@@ -480,8 +481,15 @@ impl Visit<'_> {
             rate: server.body_rate,
             room,
         };
+        let codings = match coding::of(&self.parts.headers) {
+            // Of no body there is nothing to say.
+            _ if body.is_end_stream() => Vec::new(),
+            Ok(codings) => codings,
+            Err(Unknown { said }) => return Err(RequestFault::Coding { said, known: coding::KNOWN }.into()),
+        };
         let body = intake.read(body).await?;
         watch.trail.facts().bytes_in = body.len() as u64;
+        let body = intake.unpack(&codings, body).await?;
         if let Some(once) = &mut head.once {
             once.request = idempotency::fingerprint(self.parts, &body).await;
         }

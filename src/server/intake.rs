@@ -1,4 +1,5 @@
-//! Intake: reads a request's body whole, within a size and a time, and within the memory that all large bodies share.
+//! Intake: reads a request's body whole, within a size and a time, and within the memory that all large bodies share; and
+//! decompresses it within the same bounds.
 //!
 //! It does not know what a body holds, but for forms: of those a copy is made on the way to a provider, which counts.
 
@@ -11,9 +12,12 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
+use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout, timeout_at};
+use zeroize::Zeroizing;
 
 use crate::buffers::{self, Buffers, Room};
+use crate::coding::{self, Care, Coding, InTurns, TURN};
 use crate::fault::{Fault, RequestFault};
 use crate::time::later;
 use crate::wire::gather;
@@ -23,6 +27,9 @@ const SMALL: usize = 64 * 1024;
 
 /// Room is taken in steps of at least this while a body grows whose size nobody said.
 const STEP: usize = 256 * 1024;
+
+/// As much is decompressed at a time.
+const PIECE: usize = 16 * 1024;
 
 /// What is still read of a body that is refused, and for how long, so that its sender gets to read the refusal.
 const DRAINED: usize = 64 * 1024;
@@ -111,6 +118,48 @@ impl Intake<'_> {
             }
         }
         Ok(whole)
+    }
+
+    /// Undoes the codings of a body that was read. It is read whole first: a decoder takes memory for as long as its body takes
+    /// to come.
+    pub(super) async fn unpack(&self, codings: &[Coding], packed: Bytes) -> Result<Bytes, Fault> {
+        if codings.is_empty() || packed.is_empty() {
+            return Ok(packed);
+        }
+        let too_large = || Fault::from(RequestFault::TooLargeUnpacked { limit: self.limit });
+        let mut plain = coding::undo(codings, InTurns::new(packed), Care::Strict { most: self.limit as u64 });
+        let mut held = self.room.map(|(buffers, wait)| Held::new(buffers, wait, self.is_form()));
+        let (mut whole, mut piece) = (Vec::new(), Zeroizing::new(vec![0; PIECE]));
+        let mut count = 0;
+        loop {
+            let read = match plain.read(&mut piece).await {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(fault) if coding::is_too_much(&fault) => return Err(too_large()),
+                Err(_) => {
+                    return Err(Fault::invalid(
+                        None,
+                        "the request body is not what its Content-Encoding says, or is cut",
+                    ));
+                }
+            };
+            let before = count;
+            count += read;
+            if count > self.limit {
+                return Err(too_large());
+            }
+            match &mut held {
+                None => whole.extend_from_slice(&piece[..read]),
+                Some(held) => {
+                    held.reserve(count, self.limit).await?;
+                    held.bytes.extend_from_slice(&piece[..read]);
+                }
+            }
+            if before / TURN != count / TURN {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(held.map_or(whole.into(), Held::keep))
     }
 
     fn too_large(&self) -> Fault {
