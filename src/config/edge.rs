@@ -29,14 +29,35 @@ pub struct CorsPlan {
     pub allows_credentials: bool,
     /// `Access-Control-Allow-Methods`
     pub methods: HeaderValue,
-    /// `Access-Control-Allow-Headers`
-    pub headers: HeaderValue,
-    /// `Access-Control-Expose-Headers`
-    pub exposed: HeaderValue,
+    /// What pages may ask with.
+    pub headers: HeaderNames,
+    /// What pages may read.
+    pub exposed: HeaderNames,
     /// `Access-Control-Max-Age`
     pub max_age: HeaderValue,
     /// The cookie that holds a page's token, on routes with `csrf`.
     pub csrf_cookie: Box<str>,
+}
+
+/// Names of headers, and beginnings of names.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderNames {
+    /// The names, in the order and case in which they were written.
+    pub names: Vec<Box<str>>,
+    /// What further names begin with, in small letters.
+    pub families: Vec<Box<str>>,
+}
+
+impl HeaderNames {
+    /// True for a header that is among them.
+    pub fn has(&self, header: &HeaderName) -> bool {
+        self.names.iter().any(|name| name.eq_ignore_ascii_case(header.as_str())) || self.has_family_of(header)
+    }
+
+    /// True for a header that is among them by the beginning of its name.
+    pub fn has_family_of(&self, header: &HeaderName) -> bool {
+        self.families.iter().any(|family| header.as_str().starts_with(&**family))
+    }
 }
 
 /// `[security]`
@@ -165,15 +186,26 @@ fn origin(value: &Value) -> Parsed<Box<str>> {
     found.map(|url| url.origin().ascii_serialization().into()).ok_or_else(wanted)
 }
 
-/// A list of headers' names.
-fn names(section: &mut Section<'_>, key: &'static str) -> HeaderValue {
+/// A list of headers' names, and of families of them: `X-Stainless-*`.
+fn names(section: &mut Section<'_>, key: &'static str) -> HeaderNames {
     let name = |value: &Value| {
         let text = value::text(value).unwrap_or_default();
-        let is_fine = text.parse::<HeaderName>().is_ok();
-        if is_fine { Ok(text) } else { Err(Wanted::new("the name of a header", "letters, digits and `-`")) }
+        let name = text.strip_suffix("-*").unwrap_or(&text);
+        let is_fine = !name.contains('*') && name.parse::<HeaderName>().is_ok();
+        if is_fine {
+            Ok(text)
+        } else {
+            Err(Wanted::new("the name of a header", "letters, digits and `-`; `-*` at its end"))
+        }
     };
-    let names: Vec<String> = section.list(key, name).unwrap_or_default().into_iter().map(|at| at.value).collect();
-    list(&names.iter().map(String::as_str).collect::<Vec<_>>())
+    let mut names = HeaderNames::default();
+    for text in section.list(key, name).unwrap_or_default().into_iter().map(|at| at.value) {
+        match text.strip_suffix('*') {
+            Some(family) => names.families.push(family.to_ascii_lowercase().into()),
+            None => names.names.push(text.into()),
+        }
+    }
+    names
 }
 
 /// Several words as one header.

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 pub use super::auth::{AuthMethod, AuthPlan, ClaimNames, JwksPlan, RouteAuth, TokenPlan};
 pub use super::caching::{CachePlan, CacheScope, CacheWhen, RouteCachePlan};
 pub use super::costs::{BudgetPlan, OnStop, UsagePlan};
-pub use super::edge::{CompressionPlan, CorsPlan, EdgePlan, Origins, SecurityPlan};
+pub use super::edge::{CompressionPlan, CorsPlan, EdgePlan, HeaderNames, Origins, SecurityPlan};
 use super::effective::Effective;
 pub use super::explaining::ExplainPlan;
 pub use super::flags::{FlagGuardPlan, FlagsPlan};

@@ -91,9 +91,9 @@ where
     body.refuse(&parts, answered.status).await;
     let is_secure = address::is_secure(peer, &parts.headers, &gateway.plan.server);
     security::tell(&gateway.plan.edge.security, is_secure, &mut answered.headers);
-    cors::tell(&gateway.plan.edge.cors, &parts.headers, &mut answered.headers);
     limits::tell(&mut answered.headers, &watch.trail.facts().limits, gateway.world.now());
     say_when(gateway, &mut answered);
+    cors::tell(&gateway.plan.edge.cors, &parts.headers, &mut answered.headers);
     let answered = compress::pack(gateway.plan.edge.compression, &parts.headers, answered);
     let was_asked = asked_id.is_some();
     match answered.body {
