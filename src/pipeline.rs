@@ -8,7 +8,7 @@ use std::time::Duration;
 use tower::ServiceBuilder;
 
 use crate::chance::Chance;
-use crate::config::plan::{ResumeMode, RoutePlan, TargetPlan, TunnelPlan, WhenDisabled};
+use crate::config::plan::{CallKind, ResumeMode, RoutePlan, TargetPlan, TunnelPlan, WhenDisabled};
 use crate::estimate::Estimates;
 use crate::flags::switches::Subject;
 use crate::live::{Live, ProviderLive};
@@ -17,6 +17,7 @@ use crate::policy::auth::Auth;
 use crate::policy::breaker::Breaker;
 use crate::policy::budget::Budget;
 use crate::policy::cache::{self, Cache};
+use crate::policy::catalog::{Catalog, Source};
 use crate::policy::concurrency::Concurrency;
 use crate::policy::deadline::Deadline;
 use crate::policy::degrade::Degrade;
@@ -108,6 +109,7 @@ fn asking(
         ResumeMode::Replay | ResumeMode::Off => Arc::default(),
     };
     let choices = targets.iter().map(|target| (target.plan.clone(), target.switch.clone())).collect();
+    let catalog = (plan.call == CallKind::Models).then(|| catalog(plan, live, &targets));
     let failover = Stack::new(Failover::new(targets, plan.is_idempotent));
     let resume = (plan.resume != ResumeMode::Off).then(|| Resume::new(failover.clone(), continuing));
     let hedge = plan.hedge.map(|percentile| Hedge::new(percentile, paces));
@@ -117,10 +119,23 @@ fn asking(
         .layer(policy(resume.map(|resume| Switched::new(resume, switch(Resume::NAME)))))
         // Around failover, which knows where a second attempt can go. Inside resume: a resumed stream is late already.
         .layer(policy(hedge.map(|hedge| Switched::new(hedge, switch(Hedge::NAME)))))
+        // In the place of failover for lists of models, which all targets are asked for. What is about one model passes on.
+        .layer(policy(catalog))
         .service(failover);
     let asking = Stack::new(asking);
     let cache = plan.cache.clone().map(|kept| Cache::new(caches.clone(), plan, kept, choices, asking.clone()));
     (cache.map(|cache| Switched::new(cache, switch(Cache::NAME))), asking)
+}
+
+/// What lists the models of all targets.
+fn catalog(plan: &RoutePlan, live: &Live, targets: &[Target]) -> Catalog {
+    let source = |target: &Target| Source {
+        plan: target.plan.clone(),
+        switch: target.switch.clone(),
+        stack: target.stack.clone(),
+        lists: live.provider(&target.plan.provider.name).map(|state| state.lists.clone()).unwrap_or_default(),
+    };
+    Catalog::new(targets.iter().map(source).collect(), &plan.input.models)
 }
 
 /// What every call of a route passes that wants a conversation (WebSocket), until a provider has agreed to one. What it says

@@ -50,6 +50,8 @@ pub enum Degraded {
     Canned,
     /// An answer that was kept for too long, because no newer one is to be had.
     Stale,
+    /// A list without what one of its providers would have added, because that is out.
+    Partial,
     /// A cheaper model's answer, because a budget does not reach for the one that was asked for.
     Cheaper,
 }
@@ -60,6 +62,7 @@ impl Degraded {
         match self {
             Degraded::Canned => "canned",
             Degraded::Stale => "stale",
+            Degraded::Partial => "partial",
             Degraded::Cheaper => "cheaper",
         }
     }

@@ -17,8 +17,8 @@ use super::record::Known;
 use super::remarks;
 use super::routes::Context;
 use super::{
-    auth, caching, costs, edge, explaining, flags, guards, idempotency, labels, limits, providers, routes, sentry,
-    tracing, tunnels, value, variants,
+    auth, caching, costs, edge, explaining, flags, guards, idempotency, labels, limits, listing, providers, routes,
+    sentry, tracing, tunnels, value, variants,
 };
 use crate::flags::switches::Subject;
 
@@ -150,8 +150,10 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let auth = auth::read(&mut root, variables, report, &mut warnings);
     let guards = guards::read(&mut root, report);
     let variants = variants::read(&mut root, report);
+    let listing = listing::providers(&mut root);
     let context = Context {
         timeouts,
+        listing: &listing,
         tunnel: &tunnel,
         providers: &providers,
         maps: &maps,

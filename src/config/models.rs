@@ -42,6 +42,11 @@ impl Pattern {
         self.is_prefix && self.text.is_empty()
     }
 
+    /// The one name that fits; `None`: there may be several.
+    pub fn exact(&self) -> Option<&str> {
+        (!self.is_prefix).then_some(&*self.text)
+    }
+
     /// How exact it is: an exact name beats a prefix, a longer prefix a shorter one.
     fn rank(&self) -> (bool, usize) {
         (!self.is_prefix, self.text.len())

@@ -9,8 +9,9 @@ use super::plan::{CallKind, ModelChoice, TargetPlan};
 use super::problem::Report;
 use super::providers;
 use super::reader::Section;
-use super::routes::{self, Context};
+use super::routes::Context;
 use super::shape::Shape;
+use super::targets;
 use super::value::{self, Parsed, Wanted};
 use crate::call::Pace;
 use crate::switch::{Position, Share};
@@ -73,7 +74,7 @@ pub(super) fn read<'a>(root: &mut Section<'a>, report: &Report) -> Vec<Written<'
             }
         }
         let model = section.optional("model", value::text).map(Arc::from);
-        routes::note_targets(&section);
+        targets::note(&section);
         match (section.has("targets"), &model) {
             (true, Some(_)) => section.problem("model", "`targets` is given too: only one of them is allowed"),
             (false, None) => section.problem("targets", "this key is missing: name `targets`, or a `model`"),
@@ -111,7 +112,7 @@ pub(super) fn of_route(
             None => {
                 let path = format!("variant.{}", variant.name);
                 let mut own = Section::at(variant.node, path, context.report);
-                routes::targets(&mut own, call, context, pace, instruction)
+                targets::read(&mut own, call, context, pace, instruction)
             }
         };
         let Written { name, is_on, share, .. } = variant;

@@ -14,6 +14,7 @@ use crate::config::plan::ProviderPlan;
 use crate::names::display_name;
 use crate::patience::WaitTimes;
 use crate::policy::breaker::Breakers;
+use crate::policy::catalog::Lists;
 use crate::policy::concurrency::Places;
 use crate::policy::quota::Quotas;
 use crate::provider::balance::Instances;
@@ -35,6 +36,8 @@ pub struct ProviderLive {
     pub places: Places,
     /// What it says that it still allows.
     pub quotas: Quotas,
+    /// Which models it lists.
+    pub lists: Lists,
     /// Which of its instances is asked.
     pub instances: Instances,
     plan: Arc<ProviderPlan>,
@@ -55,6 +58,7 @@ impl ProviderLive {
             waits: WaitTimes::new(plan.patience.clone()),
             places: Places::new(plan.concurrency.clone()),
             quotas: Quotas::default(),
+            lists: Lists::default(),
             instances: Instances::new(plan.urls.len(), plan.balance.clone(), chance.clone()),
             plan: plan.clone(),
             health: Arc::default(),
@@ -82,6 +86,7 @@ impl ProviderLive {
             }),
             places: keep(is_same_limit, &self.places, || self.places.renewed(plan.concurrency.clone())),
             quotas: keep(is_same_place, &self.quotas, Quotas::default),
+            lists: keep(is_same_place, &self.lists, Lists::default),
             instances: keep(is_same_list, &self.instances, || {
                 Instances::new(plan.urls.len(), plan.balance.clone(), chance.clone())
             }),

@@ -6,6 +6,7 @@
 
 mod crypto;
 pub mod jwks;
+mod listed;
 mod token;
 
 use std::collections::BTreeSet;
@@ -411,6 +412,10 @@ impl Policy for Auth {
             }
             return Err(fault);
         }
-        next.call(call).await
+        let limited = key.filter(|_| listed::is_asked(&call.ask)).and_then(|name| self.door.named(name));
+        match limited.filter(|key| !key.models.is_empty()) {
+            Some(key) => Ok(listed::only(next.call(call).await?, &key.models)),
+            None => next.call(call).await,
+        }
     }
 }

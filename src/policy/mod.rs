@@ -5,6 +5,7 @@ pub mod auth;
 pub mod breaker;
 pub mod budget;
 pub mod cache;
+pub mod catalog;
 pub mod concurrency;
 pub mod deadline;
 pub mod degrade;

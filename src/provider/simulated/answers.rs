@@ -88,13 +88,13 @@ pub(super) fn too_long(message: Option<&str>) -> Answer {
 }
 
 /// An OpenAI-compatible provider's answer.
-pub(super) fn openai(name: &str, request: &Request) -> Answer {
+pub(super) fn openai(name: &str, models: Option<&[String]>, request: &Request) -> Answer {
     let path = request.path.split('?').next().unwrap_or_default();
     if path == "/audio/transcriptions" {
         return Answer::ok(&json!({"text": "two espressos please", "duration": 1.5}));
     }
     if request.method == Method::GET {
-        return listing(name, path);
+        return listing(name, models, path);
     }
     // Whatever may be deleted has been.
     if request.method == Method::DELETE {
@@ -131,7 +131,7 @@ pub(super) fn openai(name: &str, request: &Request) -> Answer {
     }
 }
 
-fn listing(name: &str, path: &str) -> Answer {
+fn listing(name: &str, models: Option<&[String]>, path: &str) -> Answer {
     let model = |id: &str| json!({"id": id, "object": "model", "created": 1_700_000_000, "owned_by": name});
     let own: &[&str] = match name {
         "together" => {
@@ -139,12 +139,21 @@ fn listing(name: &str, path: &str) -> Answer {
         }
         _ => &["gpt-4", "gpt-3.5-turbo", "text-embedding-3-small", "whisper-1"],
     };
-    let models: Vec<Value> = own.iter().map(|id| model(id)).collect();
+    let is_known = |id: &str| models.is_none_or(|models| models.iter().any(|known| known == id));
+    let list = || -> Vec<Value> {
+        models.map_or_else(
+            || own.iter().map(|id| model(id)).collect(),
+            |models| models.iter().map(|id| model(id)).collect(),
+        )
+    };
     match path.strip_prefix("/models") {
+        Some("") if models.is_some_and(<[String]>::is_empty) => {
+            error(StatusCode::NOT_FOUND, "no such path", "not_found", None)
+        }
         // Together.ai answers with a bare array, OpenAI with a list object.
-        Some("") if name == "together" => Answer::ok(&Value::from(models)),
-        Some("") => Answer::ok(&json!({"object": "list", "data": models})),
-        Some(id) if id.contains("no-such") => {
+        Some("") if name == "together" => Answer::ok(&Value::from(list())),
+        Some("") => Answer::ok(&json!({"object": "list", "data": list()})),
+        Some(id) if id.contains("no-such") || !is_known(id.trim_start_matches('/')) => {
             error(StatusCode::NOT_FOUND, "no such model", "model_not_found", Some("model"))
         }
         Some(id) => Answer::ok(&model(id.trim_start_matches('/'))),

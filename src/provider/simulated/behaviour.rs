@@ -42,6 +42,9 @@ pub struct Behaviour {
     /// The fault comes and goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flap: Option<Flap>,
+    /// The models that it lists; those of its kind when not set. With none it does not know of such a list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<String>>,
     /// The name under which it answers; its own when not set. Two that speak with one voice give the same answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speaks: Option<String>,
@@ -82,6 +85,7 @@ impl Default for Behaviour {
             only: None,
             error_rate: 1.0,
             flap: None,
+            models: None,
             speaks: None,
             latency_ms: 0,
             latency_p50_ms: None,

@@ -8,6 +8,7 @@ pub mod conversation;
 pub mod counter;
 pub mod errors;
 pub mod events;
+pub mod models;
 pub mod question;
 pub mod record;
 pub mod replay;
