@@ -11,10 +11,12 @@ use http::StatusCode;
 
 use crate::time::Phase;
 
+mod denial;
 mod refusal;
 mod request;
 mod words;
 
+pub use self::denial::{Denial, LastDenial};
 pub use self::refusal::{Limited, Refusal, Spent};
 pub use self::request::RequestFault;
 
@@ -85,10 +87,12 @@ pub enum Fault {
         /// What it said.
         refusal: Box<Refusal>,
     },
-    /// The provider refused the gateway's own key.
+    /// The provider refused the gateway's own key, or the account behind it.
     Credential {
         /// Who.
         provider: Arc<str>,
+        /// Which of the two.
+        denial: Denial,
     },
     /// The provider has failed too often lately and is left alone.
     Open {
@@ -96,6 +100,8 @@ pub enum Fault {
         provider: Arc<str>,
         /// When it will be asked again.
         retry_in: Duration,
+        /// What it denied the gateway last, if that is why it is left alone.
+        denial: Option<Denial>,
     },
     /// The provider is asked as much at once as it can stand.
     Saturated {
@@ -217,21 +223,28 @@ pub const TOO_LONG: &str = "context_length_exceeded";
 /// The code of a refusal because the account may not use the model, or nobody has it.
 pub const NO_MODEL: &str = "model_not_found";
 
-/// The code of a fault that is about the gateway's own key.
+/// The code of a refusal because the provider does not want the request's content.
+pub const FLAGGED: &str = "content_policy_violation";
+
+/// The code of a fault that is about the gateway's own key or account. Callers never read which of the two.
 pub const CREDENTIALS: &str = "provider_credentials";
+
+/// What operators read of an attempt in its place when it is the account ([`Fault::attempt_code`]).
+pub const UNPAID: &str = "provider_unpaid";
 
 /// The code of a call that its caller did not wait for.
 pub const CALLER_TIMEOUT: &str = "caller_timeout";
 
 /// True for the codes of faults that say that a provider is ill (see [`Fault::is_illness`]), or that it takes no key of ours.
 pub fn is_illness(code: &str) -> bool {
-    const ILL: [&str; 6] = [
+    const ILL: [&str; 7] = [
         "provider_unreachable",
         "provider_timeout",
         "provider_broken",
         "stream_incomplete",
         "provider_error",
         CREDENTIALS,
+        UNPAID,
     ];
     ILL.contains(&code)
 }
@@ -265,7 +278,7 @@ impl Fault {
             | Fault::Broken { provider, .. }
             | Fault::Incomplete { provider, .. }
             | Fault::Refused { provider, .. }
-            | Fault::Credential { provider }
+            | Fault::Credential { provider, .. }
             | Fault::Open { provider, .. }
             | Fault::Saturated { provider, .. }
             | Fault::Quota { provider, .. }
@@ -279,6 +292,7 @@ impl Fault {
     pub fn status(&self) -> StatusCode {
         match self {
             Fault::Request(fault) => fault.status(),
+            Fault::Credential { .. } | Fault::Open { denial: Some(_), .. } => StatusCode::BAD_GATEWAY,
             Fault::NoProvider
             | Fault::Disabled { .. }
             | Fault::RouteDisabled
@@ -292,11 +306,9 @@ impl Fault {
             Fault::Limited(_) | Fault::Quota { .. } | Fault::Crowded { .. } => StatusCode::TOO_MANY_REQUESTS,
             Fault::Spent(spent) if spent.is_payment_wanted => StatusCode::PAYMENT_REQUIRED,
             Fault::Spent(_) => StatusCode::TOO_MANY_REQUESTS,
-            Fault::Connect { .. }
-            | Fault::Closed { .. }
-            | Fault::Broken { .. }
-            | Fault::Incomplete { .. }
-            | Fault::Credential { .. } => StatusCode::BAD_GATEWAY,
+            Fault::Connect { .. } | Fault::Closed { .. } | Fault::Broken { .. } | Fault::Incomplete { .. } => {
+                StatusCode::BAD_GATEWAY
+            }
             // That of the last is RFC 9111's (5.2.1.7).
             Fault::Timeout { .. } | Fault::Deadline | Fault::CallerTimeout | Fault::NotKept => {
                 StatusCode::GATEWAY_TIMEOUT
@@ -338,6 +350,7 @@ impl Fault {
             | Fault::Closed { .. }
             | Fault::Broken { .. }
             | Fault::Incomplete { .. } => Blame::Provider,
+            Fault::Open { denial: Some(_), .. } => Blame::Gateway,
             Fault::Open { .. } | Fault::Quota { .. } | Fault::Exhausted { .. } | Fault::Deadline => Blame::Provider,
             Fault::NoProvider
             | Fault::Disabled { .. }
@@ -373,6 +386,11 @@ impl Fault {
         matches!(self, Fault::Request(fault) if matches!(**fault, RequestFault::NoModel { .. }))
     }
 
+    /// True when the provider answers nobody until an operator mends the gateway's key or account there.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Fault::Credential { .. } | Fault::Open { denial: Some(_), .. })
+    }
+
     /// True when the provider was not even asked.
     pub fn is_unasked(&self) -> bool {
         matches!(self, Fault::Open { .. } | Fault::Saturated { .. } | Fault::Quota { .. } | Fault::Unsupported { .. })
@@ -394,11 +412,8 @@ impl Fault {
     /// gateway got wrong, is not among it.
     pub fn is_outage(&self) -> bool {
         match self {
-            Fault::NoProvider
-            | Fault::Disabled { .. }
-            | Fault::Credential { .. }
-            | Fault::Saturated { .. }
-            | Fault::Unsupported { .. } => true,
+            Fault::NoProvider | Fault::Disabled { .. } | Fault::Saturated { .. } | Fault::Unsupported { .. } => true,
+            fault if fault.is_denied() => true,
             other => other.blame() == Blame::Provider,
         }
     }
@@ -412,7 +427,9 @@ impl Fault {
                 (429, None) => Retry::Backoff,
                 (408 | 500.., _) => Retry::SameTarget,
                 _ if refusal.code.as_deref() == Some(TOO_LONG) => Retry::LargerContext,
-                // This account may not use the model; another provider's may.
+                // It would not pass elsewhere either, and nobody else needs to see it.
+                (403, _) if refusal.code.as_deref() == Some(FLAGGED) => Retry::Never,
+                // This account may not use the model, or not from here; another provider's may.
                 (403, _) => Retry::NextTarget,
                 _ => Retry::Never,
             },
@@ -454,6 +471,7 @@ impl Fault {
                 Some(DISABLED_RETRY_AFTER)
             }
             Fault::Exhausted { retry_after, .. } => Some(*retry_after),
+            Fault::Open { denial: Some(_), .. } => None,
             Fault::Open { retry_in, .. } | Fault::Saturated { retry_in, .. } | Fault::Quota { retry_in, .. } => {
                 Some(*retry_in)
             }

@@ -165,7 +165,7 @@ pub struct Metrics {
     breaker_transitions: Family<ProviderLabels, Counter>,
     /// `tidegate_breaker_refused_total`
     breaker_refused: Family<ProviderLabels, Counter>,
-    /// `tidegate_provider_key_refused`: 1 while the gateway's own key is refused.
+    /// `tidegate_provider_key_refused`: 1 while the gateway's own key, or its account, is refused.
     key_refused: Family<ProviderLabels, Gauge>,
     /// `tidegate_concurrency_limit`: calls at once that a provider is trusted with.
     concurrency_limit: Family<ProviderLabels, Gauge>,
@@ -339,7 +339,11 @@ impl Metrics {
         registry.register("tidegate_breaker_transitions", "Changes of breakers' states", transitions);
         registry.register("tidegate_breaker_refused", "Calls that breakers refused", metrics.breaker_refused.clone());
         let refused = metrics.key_refused.clone();
-        registry.register("tidegate_provider_key_refused", "1 while a provider refuses the gateway's key", refused);
+        registry.register(
+            "tidegate_provider_key_refused",
+            "1 while a provider refuses the gateway's key or account",
+            refused,
+        );
         let limit = metrics.concurrency_limit.clone();
         registry.register("tidegate_concurrency_limit", "Calls at once that a provider is trusted with", limit);
         let in_flight = metrics.concurrency_in_flight.clone();
@@ -471,7 +475,7 @@ impl Metrics {
         self.breaker_refused.get_or_create(labels).inner().store(refused, Ordering::Relaxed);
     }
 
-    /// Sets whether a provider refuses the gateway's key.
+    /// Sets whether a provider refuses the gateway's key or account.
     pub fn key(&self, labels: &ProviderLabels, is_refused: bool) {
         self.key_refused.get_or_create(labels).set(is_refused.into());
     }

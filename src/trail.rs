@@ -614,7 +614,7 @@ impl AttemptNote {
             attempt.is_unreached = true;
         }
         if !matches!(fault, Fault::CallerTimeout) {
-            self.end(Outcome::Failed(fault.code()));
+            self.end(Outcome::Failed(fault.attempt_code()));
         }
     }
 

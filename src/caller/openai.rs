@@ -73,11 +73,10 @@ impl Caller for OpenAi {
             Fault::NoProvider
             | Fault::Disabled { .. }
             | Fault::RouteDisabled
-            | Fault::Credential { .. }
             | Fault::NotKept
             | Fault::Guarded { .. }
             | Fault::Spent(_) => true,
-            _ => false,
+            fault => fault.is_denied(),
         };
         if is_final {
             // Nothing heals by itself: an SDK that waits and tries again only delays the bad news.
@@ -104,7 +103,7 @@ fn endpoint(call: CallKind) -> Endpoint {
 /// 5xx would not; the message says whose credentials they are.
 fn status(fault: &Fault) -> StatusCode {
     match fault {
-        Fault::Credential { .. } => StatusCode::UNAUTHORIZED,
+        fault if fault.is_denied() => StatusCode::UNAUTHORIZED,
         fault => fault.status(),
     }
 }

@@ -7,7 +7,10 @@ use std::fmt;
 
 use http::StatusCode;
 
-use super::{Blame, CALLER_TIMEOUT, CREDENTIALS, Fault, MODEL_UNREADABLE, NO_ACCOUNT, NO_ACCOUNT_OPEN, ORGANIZATION};
+use super::{
+    Blame, CALLER_TIMEOUT, CREDENTIALS, Denial, Fault, MODEL_UNREADABLE, NO_ACCOUNT, NO_ACCOUNT_OPEN, ORGANIZATION,
+    UNPAID,
+};
 use crate::time::in_words;
 
 impl Fault {
@@ -27,7 +30,7 @@ impl Fault {
                 500.. => "provider_error",
                 _ => "provider_rejected",
             },
-            Fault::Credential { .. } => CREDENTIALS,
+            Fault::Credential { .. } | Fault::Open { denial: Some(_), .. } => CREDENTIALS,
             Fault::Open { .. } => "breaker_open",
             Fault::Saturated { .. } => "provider_saturated",
             Fault::Quota { .. } => "provider_quota",
@@ -52,6 +55,14 @@ impl Fault {
             Fault::Crowded { .. } => "too_many_connections",
             Fault::Leaving => "shutting_down",
             Fault::Internal { .. } => "internal",
+        }
+    }
+
+    /// The word for an attempt that ended so, which only operators read: it tells a key from its account.
+    pub fn attempt_code(&self) -> &'static str {
+        match self {
+            Fault::Credential { denial: Denial::Account, .. } => UNPAID,
+            fault => fault.code(),
         }
     }
 
@@ -83,7 +94,7 @@ impl Fault {
                 status => format!("The AI provider {provider} answered with an error (status {status}).").into(),
             },
             Fault::Refused { refusal, .. } => refusal.message.as_str().into(),
-            Fault::Credential { provider } => format!(
+            Fault::Credential { provider, .. } | Fault::Open { provider, denial: Some(_), .. } => format!(
                 "The AI provider {provider} refused the gateway's own credentials. Your credentials are not involved."
             )
             .into(),
@@ -148,8 +159,11 @@ impl Fault {
                 Some(code) => format!("{provider}: status {}, code {code}", refusal.status.as_u16()),
                 None => format!("{provider}: status {}", refusal.status.as_u16()),
             }),
-            Fault::Credential { provider } => Some(format!("{provider}: the provider refused our key")),
-            Fault::Open { provider, .. } => Some(format!("{provider}: the breaker is open")),
+            Fault::Credential { provider, denial } => Some(format!("{provider}: {}", refused(*denial))),
+            Fault::Open { provider, denial: None, .. } => Some(format!("{provider}: the breaker is open")),
+            Fault::Open { provider, denial: Some(denial), .. } => {
+                Some(format!("{provider}: the breaker is open because {}", refused(*denial)))
+            }
             Fault::Saturated { provider, .. } => Some(format!("{provider}: no place")),
             Fault::Quota { provider, .. } => Some(format!("{provider}: it would refuse the call now")),
             Fault::Unsupported { provider, what } => Some(format!("{provider}: no support for {what}")),
@@ -174,6 +188,14 @@ impl Fault {
             | Fault::Crowded { .. }
             | Fault::Leaving => None,
         }
+    }
+}
+
+/// What a provider has denied the gateway, for the log.
+fn refused(denial: Denial) -> &'static str {
+    match denial {
+        Denial::Key => "the provider refused our key",
+        Denial::Account => "the provider refused our account until it is paid",
     }
 }
 

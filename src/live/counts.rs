@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Live, ProviderLive, lock};
 use crate::config::plan::Prices;
-use crate::fault;
+use crate::fault::{self, Denial};
 use crate::ledger::row::cost;
 use crate::metrics::caches::{CacheSample, SharedSample};
 use crate::policy::cache::cluster::ClusterTally;
@@ -70,13 +70,15 @@ impl Live {
             match attempt.outcome {
                 Outcome::Succeeded => {
                     provider.tally.successes.fetch_add(1, Ordering::Relaxed);
-                    provider.note_key(false);
+                    provider.note_key(None);
                 }
                 Outcome::Failed(code) => {
                     provider.tally.failures.fetch_add(1, Ordering::Relaxed);
                     provider.mishaps.note(code);
-                    if code == fault::CREDENTIALS {
-                        provider.note_key(true);
+                    match code {
+                        fault::CREDENTIALS => provider.note_key(Some(Denial::Key)),
+                        fault::UNPAID => provider.note_key(Some(Denial::Account)),
+                        _ => {}
                     }
                 }
                 Outcome::Pending => {}

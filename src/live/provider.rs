@@ -2,7 +2,6 @@
 //!
 //! It does not know the other providers, nor when a call or a probe has anything to tell it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use super::{Mishaps, lock};
 use crate::budget::RetryBudget;
 use crate::chance::Chance;
 use crate::config::plan::ProviderPlan;
+use crate::fault::{Denial, LastDenial};
 use crate::names::display_name;
 use crate::patience::WaitTimes;
 use crate::policy::breaker::Breakers;
@@ -42,7 +42,7 @@ pub struct ProviderLive {
     pub instances: Instances,
     plan: Arc<ProviderPlan>,
     health: Arc<Mutex<Health>>,
-    is_key_refused: Arc<AtomicBool>,
+    denial: Arc<LastDenial>,
     pub(super) tally: Arc<Tally>,
     /// How attempts there have failed lately.
     pub mishaps: Arc<Mishaps>,
@@ -62,7 +62,7 @@ impl ProviderLive {
             instances: Instances::new(plan.urls.len(), plan.balance.clone(), chance.clone()),
             plan: plan.clone(),
             health: Arc::default(),
-            is_key_refused: Arc::default(),
+            denial: Arc::default(),
             tally: Arc::default(),
             mishaps: Arc::default(),
         }
@@ -92,7 +92,7 @@ impl ProviderLive {
             }),
             plan: plan.clone(),
             health: keep(is_same_place, &self.health, Arc::default),
-            is_key_refused: keep(is_same_place, &self.is_key_refused, Arc::default),
+            denial: keep(is_same_place, &self.denial, Arc::default),
             tally: self.tally.clone(),
             mishaps: keep(is_same_place, &self.mishaps, Arc::default),
         }
@@ -108,26 +108,34 @@ impl ProviderLive {
         std::mem::replace(&mut *lock(&self.health), health)
     }
 
-    /// True while it refuses the gateway's key, as far as calls have shown.
+    /// True while it refuses the gateway's key, or the account behind it, as far as calls have shown.
     pub fn is_key_refused(&self) -> bool {
-        self.is_key_refused.load(Ordering::Relaxed)
+        self.denial().is_some()
     }
 
-    /// Notes whether it refused the gateway's key, and says so in the log when that is news: somebody must act, and nobody
-    /// else would notice while other targets answer.
-    pub(super) fn note_key(&self, is_refused: bool) {
-        // Nearly always nothing has changed: one read then, and no write that others would wait for.
-        if self.is_key_refused() == is_refused || self.is_key_refused.swap(is_refused, Ordering::Relaxed) == is_refused
-        {
+    /// Which of the two it refuses.
+    pub fn denial(&self) -> Option<Denial> {
+        self.denial.get()
+    }
+
+    /// Notes whether it refused the gateway's key or account, and says so in the log when that is news: somebody must act, and
+    /// nobody else would notice while other targets answer.
+    pub(super) fn note_key(&self, denial: Option<Denial>) {
+        if !self.denial.set(denial) {
             return;
         }
         let (name, source) = (display_name(&self.name), self.plan.key_source.as_deref().unwrap_or("its key"));
-        match is_refused {
-            true => tracing::error!(
+        match denial {
+            Some(Denial::Key) => tracing::error!(
                 provider = name,
                 "{name} refuses the gateway's key: calls go to the next target; check {source}"
             ),
-            false => tracing::info!(provider = name, "{name} takes the gateway's key again"),
+            Some(Denial::Account) => tracing::error!(
+                provider = name,
+                "{name} refuses the gateway's account (credit used up, unpaid or suspended): calls go to the next target; \
+                 check the billing of the account that {source} belongs to"
+            ),
+            None => tracing::info!(provider = name, "{name} takes the gateway's key again"),
         }
     }
 }

@@ -24,7 +24,7 @@ use self::suspects::Suspicion;
 use crate::call::{Ask, Call, Head};
 use crate::chance::Chance;
 use crate::config::plan::BreakerPlan;
-use crate::fault::Fault;
+use crate::fault::{Fault, LastDenial};
 use crate::names::display_name;
 use crate::patience::Signs;
 use crate::reply::{Body, End};
@@ -110,7 +110,8 @@ impl Breakers {
         self.0.families.find(model.unwrap_or_default(), now, |family| {
             let machine = Mutex::new(Machine::new(self.0.settings.clone(), self.0.chance.clone()));
             let (provider, totals) = (self.0.provider.clone(), self.0.totals.clone());
-            Guarded { provider, family, machine, slowness: Mutex::default(), totals, used: AtomicU64::new(0) }
+            let (slowness, denial, used) = Default::default();
+            Guarded { provider, family, machine, slowness, totals, denial, used }
         })
     }
 
@@ -181,6 +182,8 @@ struct Guarded {
     machine: Mutex<Machine>,
     slowness: Mutex<Slowness>,
     totals: Arc<Totals>,
+    /// What the provider denied the gateway last, until it answers or fails otherwise.
+    denial: LastDenial,
     /// When it was last asked for, see `families`.
     used: AtomicU64,
 }
@@ -250,7 +253,7 @@ impl Policy for Breaker {
             Ok(pass) => Permit { guarded, pass: Some(pass) },
             Err(Refused { retry_in }) => {
                 call.trail.note(Self::NAME, Some(&self.provider), Deed::Refused(retry_in));
-                return Err(Fault::Open { provider: self.provider.clone(), retry_in });
+                return Err(Fault::Open { provider: self.provider.clone(), retry_in, denial: guarded.denial.get() });
             }
         };
         let (head, ask, trail) = (call.head.clone(), call.ask.clone(), call.trail.clone());
@@ -262,6 +265,7 @@ impl Policy for Breaker {
         let reply = match outcome {
             Ok(reply) => reply,
             Err(fault) => {
+                permit.note_denial(&fault);
                 permit.settle(self.breakers.judge(&fault, &head, &ask));
                 return Err(fault);
             }
@@ -280,6 +284,7 @@ impl Policy for Breaker {
         Ok(reply.on_end(move |end| match end {
             End::Complete => {
                 permit.clear(request);
+                permit.guarded.denial.set(None);
                 permit.note_caller(&head);
                 permit.settle(Some(if is_slow { Ended::Slow } else { Ended::Success }));
             }
@@ -335,6 +340,15 @@ impl Permit {
     fn begin_if_trial(&mut self) {
         if self.pass.as_ref().is_some_and(Pass::is_trial) {
             self.begin();
+        }
+    }
+
+    /// Notes whether the attempt failed because of the gateway's key or account: that is then why the breaker opens.
+    fn note_denial(&self, fault: &Fault) {
+        match fault {
+            Fault::Credential { denial, .. } => drop(self.guarded.denial.set(Some(*denial))),
+            fault if fault.is_illness() => drop(self.guarded.denial.set(None)),
+            _ => {}
         }
     }
 

@@ -315,7 +315,7 @@ fn sum_up(mut faults: Vec<Fault>, longest: Duration) -> Fault {
         faults.iter().position(|fault| !is_limited(fault) && !is_late(fault)).unwrap_or(0)
     };
     let is_withheld = |fault: &Fault| fault.status() == StatusCode::FORBIDDEN;
-    if faults.len() == 1 || faults.iter().all(is_withheld) {
+    if faults.len() == 1 || faults.iter().all(is_withheld) || faults.iter().all(Fault::is_denied) {
         return faults.swap_remove(0);
     }
     let is_mixed = faults.iter().any(is_limited) && faults.iter().any(is_late);
@@ -331,6 +331,7 @@ fn sum_up(mut faults: Vec<Fault>, longest: Duration) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::Denial;
 
     fn timeout() -> Fault {
         Fault::Timeout { provider: "a".into(), phase: Phase::FirstByte }
@@ -376,6 +377,12 @@ mod tests {
         let withheld = || refused(403, Some(crate::fault::NO_MODEL), None);
         assert_eq!(status(vec![withheld(), withheld()]), 403, "nobody may use the model");
         assert_eq!(status(vec![withheld(), timeout()]), 503);
+        let denied = |denial| Fault::Credential { provider: "e".into(), denial };
+        let left_alone =
+            Fault::Open { provider: "f".into(), retry_in: Duration::from_secs(9), denial: Some(Denial::Key) };
+        let all = sum_up(vec![denied(Denial::Account), denied(Denial::Key), left_alone], Duration::MAX);
+        assert!(all.is_denied(), "nobody answers until an operator acts: {all}");
+        assert_eq!(status(vec![denied(Denial::Key), connect()]), 503);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use super::{Decoded, EventReader, Expect, Provider, Read, Request, ResponseHead};
 use crate::call::{Ask, Call, Chat, Endpoint, Head, Role, Voice, VoiceWanted};
 use crate::config::plan::ProviderPlan;
-use crate::fault::{Fault, Refusal};
+use crate::fault::{Denial, Fault, Refusal};
 use crate::reply::{Answer, Body, Reply, Transcript, Usage};
 use crate::wire::multipart::Form;
 use crate::wire::openai::conversation;
@@ -111,7 +111,8 @@ impl Provider for BuildPanel {
         let headers = kept(&head.headers, false);
         let status = head.status;
         let message = match status.as_u16() {
-            401 | 403 => return Fault::Credential { provider: provider.name.clone() },
+            401 | 403 => return Fault::Credential { provider: provider.name.clone(), denial: Denial::Key },
+            402 => return Fault::Credential { provider: provider.name.clone(), denial: Denial::Account },
             429 => format!("The AI provider {} is at its rate limit.", provider.name),
             // The request is at fault: what BuildPanel says about it is for the caller.
             400..=499 if status != StatusCode::REQUEST_TIMEOUT => own_message(&body)

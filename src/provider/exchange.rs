@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use http::{HeaderMap, StatusCode};
-use memchr::memmem;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::{Instant, timeout_at};
 
 use super::balance::{Instances, Lease};
@@ -30,7 +29,7 @@ use crate::wire::gather;
 use crate::wire::headers;
 
 /// The most that is read of an error answer.
-const MAX_ERROR_BODY: usize = 64 * 1024;
+const MAX_ERROR_BODY: usize = 256 * 1024;
 
 /// How much of an answer is taken before other calls get their turn.
 const TURN: usize = 256 * 1024;
@@ -162,7 +161,7 @@ impl Exchange {
             signs.alive();
         }
         let result = if !head.status.is_success() {
-            Err(self.refusal(head, &mut body).await)
+            Err(self.refusal(call, head, &mut body).await)
         } else if !is_whole(&call.ask, head.status) {
             Err(self.broken(format!("status {}, which is no complete answer", head.status.as_u16())))
         } else {
@@ -198,7 +197,7 @@ impl Exchange {
         };
         let status = head.status;
         let mut body = Bodies::new(body, Watchdog::new(call.deadline, call.pace.idle));
-        let fault = match self.refusal(head, &mut body).await {
+        let fault = match self.refusal(call, head, &mut body).await {
             _ if status.is_success() => self.broken(format!("status {} instead of a WebSocket", status.as_u16())),
             fault => fault,
         };
@@ -210,17 +209,22 @@ impl Exchange {
         self.raw(call, &head, Body::Socket(socket))
     }
 
-    async fn refusal(&self, head: ResponseHead, body: &mut Bodies) -> Fault {
+    async fn refusal(&self, call: &Call, mut head: ResponseHead, body: &mut Bodies) -> Fault {
         if head.status.is_redirection() || head.status.is_informational() {
             return self.broken(format!("status {}, which is not followed", head.status.as_u16()));
         }
         // The status is the message; a body that does not come, or never ends, changes nothing about it.
-        let text = self.collect(body, MAX_ERROR_BODY, None).await.unwrap_or_default();
-        // Who repeats the key speaks of credentials, whatever the status says.
-        match self.provider.key.as_ref().is_some_and(|key| memmem::find(&text, key.expose().as_bytes()).is_some()) {
-            true => Fault::Credential { provider: self.provider.name.clone() },
-            false => self.dialect.refusal(&self.provider, head, text),
+        let mut text = Bytes::new();
+        while let Some(Ok(chunk)) = body.next().await {
+            text = gather::join(text, chunk);
+            if text.len() > MAX_ERROR_BODY {
+                text.truncate(MAX_ERROR_BODY);
+                break;
+            }
         }
+        // The moments in its headers are relative to its `Date`: that of its arrival, where it says none (RFC 9110, 6.6.1).
+        head.headers.entry(header::DATE).or_insert_with(|| arrival(call));
+        super::refusal(self.dialect, &self.provider, head, text)
     }
 
     async fn whole(&self, call: &Call, head: ResponseHead, body: &mut Bodies) -> stack::Outcome {
@@ -283,7 +287,7 @@ impl Exchange {
         note: AttemptNote,
     ) -> stack::Outcome {
         let reader = self.dialect.events(call);
-        let mut events = Events::new(body, reader, self.provider.name.clone(), call.trail.clone(), note);
+        let mut events = Events::new(body, reader, (self.dialect, self.provider.clone()), call.trail.clone(), note);
         events.first(first_by, call.signs.as_ref()).await?;
         events.answered();
         Ok(self.raw(call, &head, Body::Events(Box::pin(events))))
@@ -338,6 +342,13 @@ fn is_whole(ask: &Ask, status: StatusCode) -> bool {
         // 203: a proxy on the way has changed something. It is complete, and not kept.
         _ => matches!(status, StatusCode::OK | StatusCode::CREATED | StatusCode::NON_AUTHORITATIVE_INFORMATION),
     }
+}
+
+/// The time as a `Date` header has it, by the clock with which the call was received.
+fn arrival(call: &Call) -> HeaderValue {
+    let now = call.head.received.checked_add(call.trail.facts().started.elapsed()).unwrap_or(call.head.received);
+    let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now).unwrap_or_default();
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// Notes that an attempt has failed.

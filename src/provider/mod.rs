@@ -7,8 +7,9 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::call::Call;
 use crate::config::plan::{ProviderKind, ProviderPlan};
-use crate::fault::Fault;
+use crate::fault::{Denial, Fault};
 use crate::reply::{Reply, Usage};
+use crate::wire::openai::errors::{repeats_key, without_key};
 pub use crate::wire::stream::{ByteReader, EventReader, Read};
 
 /// One provider dialect.
@@ -32,6 +33,18 @@ pub trait Provider: Send + Sync {
     fn bytes(&self, call: &Call, head: &ResponseHead) -> Option<Box<dyn ByteReader>> {
         let _ = (call, head);
         None
+    }
+}
+
+/// Reads an error answer, or an error event under the status that it stands for. One that repeats the gateway's key is about
+/// credentials, whatever it says; and no key is passed on.
+pub(crate) fn refusal(dialect: &dyn Provider, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Fault {
+    let Some(key) = provider.key.as_ref().map(|key| key.expose()) else {
+        return dialect.refusal(provider, head, body);
+    };
+    match repeats_key(&body, key) {
+        true => Fault::Credential { provider: provider.name.clone(), denial: Denial::Key },
+        false => dialect.refusal(provider, head, without_key(body, key)),
     }
 }
 

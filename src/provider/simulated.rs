@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use self::answers::Answer;
+use self::answers::{Answer, Piece};
 pub use self::behaviour::{Behaviour, FaultKind, Flap, OverCapacity};
 use self::echo::Echo;
 use super::transport::{Opened, Response, Reuse, SendFault, Transport};
@@ -198,6 +198,9 @@ impl Simulated {
         }
         if behaviour.has_odd_success() {
             answer.status = StatusCode::from_u16(behaviour.status).unwrap_or(StatusCode::OK);
+            if let Some(body) = &behaviour.body {
+                answer = Answer::binary("application/json", body.clone().into());
+            }
         }
         answer.headers.insert("x-request-id", HeaderValue::from_static("sim-request"));
         answer.headers.extend(behaviour.head(false));
@@ -307,6 +310,9 @@ impl Simulated {
             Some(ProviderKind::BuildPanel) | None => json!({"success": false, "message": message}),
         };
         let mut answer = Answer::json(status, &error);
+        if let Some(body) = &behaviour.body {
+            answer.pieces = vec![Piece::Body(body.clone().into())];
+        }
         answer.headers.extend(behaviour.head(true));
         answer
     }

@@ -15,13 +15,13 @@ use tokio::time::Instant;
 
 use super::exchange::{BodyEnd, late};
 use super::transport::{ResponseBody, SendFault};
-use super::{ByteReader, EventReader, Read};
-use crate::fault::Fault;
+use super::{ByteReader, EventReader, Provider, Read, ResponseHead};
+use crate::config::plan::ProviderPlan;
+use crate::fault::{Fault, Refusal};
 use crate::patience::Signs;
 use crate::reply::{Event, EventKind};
 use crate::time::{Alarm, Deadline, Phase, later};
 use crate::trail::{AttemptNote, Outcome, Trail};
-use crate::wire::openai::events;
 use crate::wire::sse::{self, Decoder, Frame};
 
 /// The largest single event. Images and long tool calls come in events of some hundred KiB.
@@ -180,6 +180,8 @@ pub(super) struct Events {
     early: usize,
     is_done: bool,
     dropped: u64,
+    dialect: &'static dyn Provider,
+    plan: Arc<ProviderPlan>,
     provider: Arc<str>,
     trail: Trail,
     note: AttemptNote,
@@ -189,7 +191,7 @@ impl Events {
     pub(super) fn new(
         body: Bodies,
         reader: Box<dyn EventReader>,
-        provider: Arc<str>,
+        (dialect, plan): (&'static dyn Provider, Arc<ProviderPlan>),
         trail: Trail,
         note: AttemptNote,
     ) -> Self {
@@ -202,7 +204,9 @@ impl Events {
             early: 0,
             is_done: false,
             dropped: 0,
-            provider,
+            dialect,
+            provider: plan.name.clone(),
+            plan,
             trail,
             note,
         }
@@ -242,12 +246,7 @@ impl Events {
                     self.ready.push_back(event);
                     return Poll::Ready(Ok(()));
                 }
-                Step::Refused(refusal) if events::is_about_keys(&refusal) => {
-                    return Poll::Ready(Err(Fault::Credential { provider: self.provider.clone() }));
-                }
-                Step::Refused(refusal) => {
-                    return Poll::Ready(Err(Fault::Refused { provider: self.provider.clone(), refusal }));
-                }
+                Step::Refused(refusal) => return Poll::Ready(Err(self.refused(*refusal))),
                 Step::End(BodyEnd::Late(phase)) => return Poll::Ready(Err(late(&self.provider, phase))),
                 Step::End(BodyEnd::Cut(detail)) => {
                     return Poll::Ready(Err(Fault::Broken { provider: self.provider.clone(), detail }));
@@ -255,6 +254,12 @@ impl Events {
                 Step::Complete => return Poll::Ready(Ok(())),
             }
         }
+    }
+
+    /// What an error event means: the same as the error answer that it stands for.
+    fn refused(&self, refusal: Refusal) -> Fault {
+        let head = ResponseHead { status: refusal.status, headers: refusal.headers };
+        super::refusal(self.dialect, &self.plan, head, refusal.body)
     }
 
     /// The next thing that happens to the stream.
@@ -355,7 +360,7 @@ impl Events {
 
 enum Step {
     Event(Event),
-    Refused(Box<crate::fault::Refusal>),
+    Refused(Box<Refusal>),
     End(BodyEnd),
     Complete,
 }

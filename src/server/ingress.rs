@@ -418,7 +418,10 @@ impl Visit<'_> {
             Err(fault @ Fault::Crowded { .. }) => {
                 return handshake::agree(self.parts, tunnel::crowded(&wish, &fault), plan.clone());
             }
-            Err(fault) => return self.fail(route, Some(&head), Some(&ask), &tunnel::unavailable(fault), watch),
+            Err(fault) => {
+                let fault = tunnel::unavailable(fault, route.plan.caller);
+                return self.fail(route, Some(&head), Some(&ask), &fault, watch);
+            }
         };
         let served = Served::of(&reply);
         match reply.body {

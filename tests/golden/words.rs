@@ -12,7 +12,7 @@ use tidegate::call::{
     AnswerBounds, Ask, Audio, Chat, Contents, Endpoint, Message, NamedModel, Role, Tunnel, Voice, VoiceWanted, Wire,
 };
 use tidegate::caller::{ProviderSnapshot, Snapshot};
-use tidegate::fault::{Fault, Limited, Refusal, RequestFault};
+use tidegate::fault::{Denial, Fault, Limited, Refusal, RequestFault};
 use tidegate::reply::{Answer, Body, CacheMark, CacheResult, Event, EventKind, Reply, Terms, Transcript, Usage};
 use tidegate::time::Phase;
 
@@ -294,7 +294,12 @@ impl Case<'_> {
                 };
                 Fault::Refused { provider, refusal: Box::new(refusal) }
             }
-            "credential" => Fault::Credential { provider },
+            "credential" => Fault::Credential { provider, denial: Denial::Key },
+            "unpaid" => Fault::Credential { provider, denial: Denial::Account },
+            "open-for-a-key" => {
+                let retry_in = Duration::from_secs(9);
+                Fault::Open { provider, retry_in, denial: Some(Denial::Key) }
+            }
             "unsupported" => Fault::Unsupported { provider, what: "pictures" },
             "deadline" => Fault::Deadline,
             "caller-timeout" => Fault::CallerTimeout,

@@ -44,7 +44,7 @@ impl Answer {
         Self::json(StatusCode::OK, body)
     }
 
-    fn binary(content_type: &'static str, body: Bytes) -> Self {
+    pub(super) fn binary(content_type: &'static str, body: Bytes) -> Self {
         Self {
             status: StatusCode::OK,
             headers: HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]),

@@ -29,6 +29,9 @@ pub struct Behaviour {
     /// What `context_length` says instead of OpenAI's words; like many servers, it has no code for it then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// The body of `fault = "status"` instead of OpenAI's or BuildPanel's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
     /// How many events come before `cut`, `stall`, `early_end` and `garbage`.
     pub after_events: usize,
     /// How many requests meet the fault before all is well again; every one when not set.
@@ -80,6 +83,7 @@ impl Default for Behaviour {
             retry_after: None,
             headers: BTreeMap::new(),
             message: None,
+            body: None,
             after_events: 3,
             times: None,
             only: None,

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::config::plan::{LimitPlan, ProviderPlan};
 use crate::explain::Story;
+use crate::fault::Denial;
 use crate::flags::record::What;
 use crate::gateway::Gateway;
 use crate::live::{Health, Mishap, ProviderLive};
@@ -155,6 +156,10 @@ impl<'a> Seen<'a> {
             latest.first().map(|last| format!(", last with {}", last.code)).unwrap_or_default()
         };
         match (self.breaker, &self.health) {
+            _ if self.state.denial() == Some(Denial::Account) => Some((
+                "bad",
+                format!("{name} refuses the gateway's account until it is paid: calls go to the next target."),
+            )),
             _ if self.state.is_key_refused() => {
                 Some(("bad", format!("{name} refuses the gateway's key: calls go to the next target.")))
             }

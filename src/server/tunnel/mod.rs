@@ -23,7 +23,7 @@ use self::end::{Farewell, Why};
 use self::over::Over;
 use self::relay::{Passed, Relay};
 use crate::call::Tunnel as Wish;
-use crate::config::plan::TunnelPlan;
+use crate::config::plan::{CallerKind, TunnelPlan};
 use crate::fault::Fault;
 use crate::policy::admit::Tunnels;
 use crate::policy::observe::Watch;
@@ -156,9 +156,11 @@ pub(super) fn crowded(wish: &Wish, fault: &Fault) -> Socket {
     Socket::new(Over(Some(end::crowded(&fault.public()))), NOBODY.into(), protocol)
 }
 
-/// What is told when no provider has agreed: 503, whatever went wrong there.
-pub(super) fn unavailable(fault: Fault) -> Fault {
+/// What is told when no provider has agreed: 503, whatever went wrong there. But OpenAI's clients are told at once that nobody
+/// takes the gateway's keys, in the way of that dialect: trying again does not help.
+pub(super) fn unavailable(fault: Fault, caller: CallerKind) -> Fault {
     match fault.status().as_u16() {
+        _ if fault.is_denied() && caller == CallerKind::OpenAi => fault,
         502 | 504 => {
             let retry_after = fault.retry_after().unwrap_or(CLOSING);
             let last = Fault::Broken { provider: "provider".into(), detail: fault.to_string() };

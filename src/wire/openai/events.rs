@@ -6,13 +6,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use http::StatusCode;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::errors;
-use crate::fault::Refusal;
 use crate::reply::{EventKind, Usage};
 use crate::wire::stream::{EventReader, Read};
 
@@ -335,11 +333,6 @@ struct InResponse<'a> {
     usage: Option<WireUsage>,
     #[serde(default, borrow)]
     error: Option<&'a RawValue>,
-}
-
-/// True when an error inside a stream is about the gateway's own key.
-pub(crate) fn is_about_keys(refusal: &Refusal) -> bool {
-    matches!(refusal.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 #[cfg(test)]

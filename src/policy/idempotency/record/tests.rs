@@ -5,6 +5,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
+use crate::fault::Denial;
 use crate::reply::{EventKind, Usage};
 
 const SEAL: [u8; 32] = [7; 32];
@@ -133,7 +134,12 @@ fn what_may_go_well_the_next_time_is_not_kept() {
     for status in [409, 425, 429, 500, 503, 529] {
         assert!(Kept::of_fault(&refused(status)).is_none(), "{status}");
     }
-    for fault in [Fault::Deadline, Fault::NoProvider, Fault::Credential { provider: "p".into() }, Fault::Overloaded] {
+    for fault in [
+        Fault::Deadline,
+        Fault::NoProvider,
+        Fault::Credential { provider: "p".into(), denial: Denial::Key },
+        Fault::Overloaded,
+    ] {
         assert!(Kept::of_fault(&fault).is_none(), "{fault}");
     }
 }
