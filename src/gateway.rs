@@ -9,7 +9,7 @@ use http::Method;
 
 use crate::calendar::Period;
 use crate::caller::{self, Caller};
-use crate::config::plan::{CallKind, CallerKind, Plan, ProviderPlan, RoutePlan, TargetPlan};
+use crate::config::plan::{CallerKind, Plan, ProviderPlan, RoutePlan, TargetPlan};
 use crate::fault::RequestFault;
 use crate::flags::switches::Subject;
 use crate::live::{Health, Live};
@@ -32,6 +32,10 @@ use crate::stack::{Next, Stack};
 use crate::switch::Switch;
 use crate::trail::Facts;
 use crate::world::World;
+
+mod router;
+
+use self::router::Place;
 
 /// A complete gateway: one generation of the configuration.
 pub struct Gateway {
@@ -73,16 +77,19 @@ pub struct Route {
     pub limit: Limit,
     /// Whether it answers now.
     pub switch: Switch,
+    /// Where all its callers reach the operator's account, because the path's own route says so.
+    open_paths: Vec<Box<str>>,
     /// The names of the policies around each attempt.
     target_policies: Vec<&'static str>,
 }
 
-/// The routes at one path, by method.
-struct Place {
-    methods: Vec<(Method, usize)>,
-    allow: Arc<str>,
-    /// False: it has parameters.
-    is_exact: bool,
+impl Route {
+    /// True for a path at which every caller of the route may use what the operator's account at a provider keeps.
+    pub fn opens_account(&self, path: &str) -> bool {
+        let is_below =
+            |open: &str| path.strip_prefix(open).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.open_paths.iter().any(|open| is_below(open))
+    }
 }
 
 impl Gateway {
@@ -172,9 +179,19 @@ impl Gateway {
             };
             let dialect = caller::dialect(route.caller);
             let switch = live.switches().of_subject(Subject::Route, &route.name);
-            routes.push(Route { plan: route.clone(), stack, auth, dialect, limit, switch, target_policies });
+            let open_paths = router::open_paths(route, &plan.routes);
+            routes.push(Route {
+                plan: route.clone(),
+                stack,
+                auth,
+                dialect,
+                limit,
+                switch,
+                open_paths,
+                target_policies,
+            });
         }
-        let router = router(&routes)?;
+        let router = router::build(&routes)?;
         let transports = plan.providers.iter().filter_map(|provider| transports.get(&provider.name).cloned()).collect();
         let health_limit = Limit::of_health(&plan.limits, live.limits().clone(), plan.prices.clone());
         let plan = Arc::new(plan);
@@ -343,44 +360,4 @@ fn caches(plan: &Plan, live: &Live, observe: &Observe) -> cache::Common {
         tasks: live.tasks().clone(),
         trail: Arc::new(move || observe.trail()),
     }
-}
-
-/// The methods of the route that passes on whatever nobody else takes at this path.
-fn rest_of(path: &str, places: &[(&str, Vec<(Method, usize)>)], routes: &[Route]) -> Vec<(Method, usize)> {
-    let covers = |rest: &str| {
-        let above = rest.split_once("{*").map_or(rest, |(above, _)| above);
-        above.len() < rest.len() && rest != path && path.starts_with(above)
-    };
-    let passes_on = |methods: &[(Method, usize)]| {
-        methods.iter().all(|(_, index)| routes.get(*index).is_some_and(|route| route.plan.call == CallKind::Any))
-    };
-    let found = places.iter().filter(|(rest, methods)| covers(rest) && passes_on(methods));
-    found.max_by_key(|(rest, _)| rest.len()).map(|(_, methods)| methods.clone()).unwrap_or_default()
-}
-
-fn router(routes: &[Route]) -> Result<matchit::Router<Place>, String> {
-    let mut places: Vec<(&str, Vec<(Method, usize)>)> = Vec::new();
-    for (index, route) in routes.iter().enumerate() {
-        for path in &route.plan.paths {
-            let at = places.iter().position(|(other, _)| other == path).unwrap_or_else(|| {
-                places.push((path, Vec::new()));
-                places.len() - 1
-            });
-            places[at].1.extend(route.plan.methods.iter().map(|method| (method.clone(), index)));
-        }
-    }
-    let others = places.clone();
-    let mut router = matchit::Router::new();
-    for (path, mut methods) in places {
-        // A method that a path's own routes do not have is for the route that takes all else below it.
-        for rest in rest_of(path, &others, routes) {
-            if !methods.iter().any(|(known, _)| *known == rest.0) {
-                methods.push(rest);
-            }
-        }
-        let allow = methods.iter().map(|(method, _)| method.as_str()).collect::<Vec<_>>().join(", ").into();
-        let is_exact = !path.contains('{');
-        router.insert(path, Place { methods, allow, is_exact }).map_err(|fault| format!("path {path}: {fault}"))?;
-    }
-    Ok(router)
 }

@@ -662,7 +662,7 @@ impl Visit<'_> {
             role: principal.role,
             tier: principal.tier.unwrap_or_else(|| self.tier(is_asked, is_known)),
             api_key: principal.api_key.or_else(|| credentials::unchecked_key(headers).filter(|_| !is_asked)),
-            account: principal.account,
+            account: principal.account || route.opens_account(self.parts.uri.path()),
             method: self.parts.method.clone(),
             credential,
             wishes: wishes::read(headers),

@@ -95,9 +95,4 @@ impl TargetPlan {
     pub fn named_models(&self) -> impl Iterator<Item = &Pattern> {
         self.provider.models.iter().chain(self.models.patterns()).filter(|pattern| !pattern.fits_anything())
     }
-
-    /// True when it also takes models that nobody calls his own.
-    pub fn takes_any(&self) -> bool {
-        self.provider.models.is_empty()
-    }
 }

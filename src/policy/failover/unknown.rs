@@ -3,13 +3,13 @@
 //! It does not know whether a target is out at the moment: that is no reason to call a model unknown.
 
 use super::Target;
-use crate::config::plan::TargetPlan;
+use crate::config::plan::{Pattern, TargetPlan};
 use crate::fault::{Fault, RequestFault};
 
-/// The most names that are listed of each target.
+/// The most names in a list.
 const MAX_NAMES: usize = 40;
 
-/// The most characters of the list of a target, and of the model's name.
+/// The most characters of a list, and of the model's name.
 const MAX_LIST: usize = 600;
 const MAX_MODEL: usize = 100;
 
@@ -22,13 +22,23 @@ pub(super) fn fault(model: &str, targets: &[Target]) -> Fault {
 
 /// The models that may be asked for, in words: `Available: gpt-*, o1* (openai).`
 fn known<'a>(targets: impl Iterator<Item = &'a TargetPlan>) -> String {
-    let lists: Vec<String> = targets.map(|target| format!("{} ({})", list(target), target.provider.name)).collect();
+    let lists: Vec<String> =
+        targets.map(|target| format!("{} ({})", available(target), target.provider.name)).collect();
     format!("Available: {}.", lists.join("; "))
 }
 
-fn list(target: &TargetPlan) -> String {
-    let rest = target.takes_any().then(|| "any model that is not another provider's".to_owned());
-    let all: Vec<String> = target.named_models().map(ToString::to_string).chain(rest).collect();
+fn available(target: &TargetPlan) -> String {
+    let named = list(target.named_models());
+    // One that takes any model leaves out only those of other providers: the model is one of theirs.
+    let others = match target.provider.models.is_empty() {
+        true => Some(format!("any name except {}", list(target.foreign.iter()))),
+        false => None,
+    };
+    [Some(named), others].into_iter().flatten().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+fn list<'a>(patterns: impl Iterator<Item = &'a Pattern>) -> String {
+    let all: Vec<String> = patterns.map(ToString::to_string).collect();
     let mut length = 0;
     let fits = |name: &&String| {
         length += name.len() + 2;
@@ -49,26 +59,28 @@ mod tests {
 
     fn list_of(models: &str) -> String {
         let text = format!(
-            "[provider.own]\nkind = \"openai\"\nurl = \"http://127.0.0.1:1/v1\"\nmodels = {models}\n\
-             [route.openai-chat]\ntargets = [\"own\"]\n"
+            "defaults = false\n[provider.own]\nkind = \"openai\"\nurl = \"http://127.0.0.1:1/v1\"\nmodels = {models}\n\
+             [provider.others]\nkind = \"openai\"\nurl = \"http://127.0.0.1:2/v1\"\nmodels = [\"x-*\", \"y\"]\n\
+             [model_map.m]\n\"z\" = \"a\"\n\"*\" = \"b\"\n\
+             [route.r]\npaths = [\"/r\"]\ncaller = \"openai\"\ncall = \"chat\"\n\
+             targets = [\"own\", {{ provider = \"own\", model_map = \"m\" }}]\n"
         );
         let plan = config::load(Some(("x.toml", &text)), &Variables::default()).unwrap();
-        let route = plan.routes.iter().find(|route| &*route.name == "openai-chat").unwrap();
-        known(route.targets.iter())
+        known(plan.routes[0].targets.iter())
     }
 
     #[test]
     fn the_list_names_what_may_be_asked_for_and_has_an_end() {
         for (models, wanted) in [
-            (r#"["a", "b-*"]"#, "Available: a, b-* (own)."),
-            ("[]", "Available: any model that is not another provider's (own)."),
+            (r#"["a", "b-*"]"#, "Available: a, b-* (own); a, b-*, z (own)."),
+            ("[]", "Available: any name except x-*, y (own); z, any name except x-*, y (own)."),
         ] {
             assert_eq!(list_of(models), wanted);
         }
         let many: Vec<String> = (0..100).map(|number| format!("\"model-{number}\"")).collect();
-        assert!(list_of(&format!("[{}]", many.join(", "))).ends_with("model-39, and 60 more (own)."));
+        assert!(list_of(&format!("[{}]", many.join(", "))).ends_with("model-39, and 61 more (own)."));
         let long: Vec<String> = (0..9).map(|number| format!("\"{number}{}\"", "x".repeat(99))).collect();
         let list = list_of(&format!("[{}]", long.join(", ")));
-        assert!(list.len() < 700 && list.ends_with(", and 4 more (own)."), "{list}");
+        assert!(list.len() < 1_300 && list.ends_with(", and 5 more (own)."), "{list}");
     }
 }
