@@ -11,11 +11,13 @@ use http::StatusCode;
 
 use crate::time::Phase;
 
+mod bound;
 mod denial;
 mod refusal;
 mod request;
 mod words;
 
+pub use self::bound::Bound;
 pub use self::denial::{Denial, LastDenial};
 pub use self::refusal::{Limited, Refusal, Spent};
 pub use self::request::RequestFault;
@@ -79,6 +81,20 @@ pub enum Fault {
         provider: Arc<str>,
         /// For the log.
         detail: String,
+    },
+    /// The provider reported an error of its own after its answer had begun.
+    ErrorEvent {
+        /// Who.
+        provider: Arc<str>,
+        /// What it said.
+        refusal: Box<Refusal>,
+    },
+    /// What the provider sent is larger than the gateway takes. It has done its work, and would do the same again.
+    Oversized {
+        /// Who.
+        provider: Arc<str>,
+        /// The bound.
+        bound: Bound,
     },
     /// The provider answered with an error of its own.
     Refused {
@@ -277,6 +293,8 @@ impl Fault {
             | Fault::Closed { provider, .. }
             | Fault::Broken { provider, .. }
             | Fault::Incomplete { provider, .. }
+            | Fault::ErrorEvent { provider, .. }
+            | Fault::Oversized { provider, .. }
             | Fault::Refused { provider, .. }
             | Fault::Credential { provider, .. }
             | Fault::Open { provider, .. }
@@ -306,9 +324,12 @@ impl Fault {
             Fault::Limited(_) | Fault::Quota { .. } | Fault::Crowded { .. } => StatusCode::TOO_MANY_REQUESTS,
             Fault::Spent(spent) if spent.is_payment_wanted => StatusCode::PAYMENT_REQUIRED,
             Fault::Spent(_) => StatusCode::TOO_MANY_REQUESTS,
-            Fault::Connect { .. } | Fault::Closed { .. } | Fault::Broken { .. } | Fault::Incomplete { .. } => {
-                StatusCode::BAD_GATEWAY
-            }
+            Fault::Connect { .. }
+            | Fault::Closed { .. }
+            | Fault::Broken { .. }
+            | Fault::Incomplete { .. }
+            | Fault::ErrorEvent { .. }
+            | Fault::Oversized { .. } => StatusCode::BAD_GATEWAY,
             // That of the last is RFC 9111's (5.2.1.7).
             Fault::Timeout { .. } | Fault::Deadline | Fault::CallerTimeout | Fault::NotKept => {
                 StatusCode::GATEWAY_TIMEOUT
@@ -341,15 +362,14 @@ impl Fault {
             | Fault::Spent(_)
             | Fault::CallerTimeout
             | Fault::NotKept => Blame::Caller,
-            Fault::Refused { refusal, .. } => match refusal.status.as_u16() {
-                408 | 429 | 500.. => Blame::Provider,
-                _ => Blame::Caller,
-            },
+            Fault::Refused { refusal, .. } if refusal.is_own_trouble() => Blame::Provider,
+            Fault::Refused { .. } => Blame::Caller,
             Fault::Connect { .. }
             | Fault::Timeout { .. }
             | Fault::Closed { .. }
             | Fault::Broken { .. }
-            | Fault::Incomplete { .. } => Blame::Provider,
+            | Fault::Incomplete { .. }
+            | Fault::ErrorEvent { .. } => Blame::Provider,
             Fault::Open { denial: Some(_), .. } => Blame::Gateway,
             Fault::Open { .. } | Fault::Quota { .. } | Fault::Exhausted { .. } | Fault::Deadline => Blame::Provider,
             Fault::NoProvider
@@ -359,6 +379,7 @@ impl Fault {
             | Fault::Saturated { .. }
             | Fault::Unsupported { .. }
             | Fault::Guarded { is_in_answer: true, .. }
+            | Fault::Oversized { .. }
             | Fault::StoreOut
             | Fault::Unverifiable
             | Fault::Overloaded
@@ -376,7 +397,8 @@ impl Fault {
             | Fault::Timeout { .. }
             | Fault::Closed { .. }
             | Fault::Broken { .. }
-            | Fault::Incomplete { .. } => true,
+            | Fault::Incomplete { .. }
+            | Fault::ErrorEvent { .. } => true,
             _ => false,
         }
     }
@@ -384,6 +406,11 @@ impl Fault {
     /// True when none of the targets has the model.
     pub fn is_unknown_model(&self) -> bool {
         matches!(self, Fault::Request(fault) if matches!(**fault, RequestFault::NoModel { .. }))
+    }
+
+    /// True when an answer has begun, and its provider does not finish it.
+    pub fn breaks_off(&self) -> bool {
+        matches!(self, Fault::Incomplete { .. } | Fault::ErrorEvent { .. })
     }
 
     /// True when the provider answers nobody until an operator mends the gateway's key or account there.
@@ -403,7 +430,8 @@ impl Fault {
             Fault::Refused { refusal, .. } => {
                 self.is_illness() && !matches!(refusal.status.as_u16(), 429 | 503 | 504 | 529)
             }
-            Fault::Closed { .. } | Fault::Broken { .. } | Fault::Incomplete { .. } => true,
+            Fault::Closed { .. } | Fault::Broken { .. } => true,
+            fault if fault.breaks_off() => true,
             _ => false,
         }
     }
@@ -436,6 +464,7 @@ impl Fault {
             Fault::Quota { retry_in, .. } => Retry::After(*retry_in),
             Fault::Timeout { .. }
             | Fault::Incomplete { .. }
+            | Fault::ErrorEvent { .. }
             | Fault::Credential { .. }
             | Fault::Open { .. }
             | Fault::Saturated { .. }
@@ -445,6 +474,7 @@ impl Fault {
             | Fault::Disabled { .. }
             | Fault::RouteDisabled
             | Fault::NotKept
+            | Fault::Oversized { .. }
             | Fault::Deadline
             | Fault::CallerTimeout
             | Fault::Exhausted { .. }

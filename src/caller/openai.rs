@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{About, Answered, AnsweredBody, Caller, EventEncoder, Incoming, answer, wire};
 use crate::call::{Ask, Endpoint};
 use crate::config::plan::CallKind;
-use crate::fault::{Fault, RequestFault};
+use crate::fault::{Fault, Refusal, RequestFault};
 use crate::reply::{self, Body, Event, Reply};
 use crate::wire::openai::completion::{self, Identity};
 
@@ -74,6 +74,7 @@ impl Caller for OpenAi {
             | Fault::Disabled { .. }
             | Fault::RouteDisabled
             | Fault::NotKept
+            | Fault::Oversized { .. }
             | Fault::Guarded { .. }
             | Fault::Spent(_) => true,
             fault => fault.is_denied(),
@@ -111,15 +112,22 @@ fn status(fault: &Fault) -> StatusCode {
 /// OpenAI's own word for money that is spent, as type and as code.
 const INSUFFICIENT_QUOTA: &str = "insufficient_quota";
 
-/// The error object.
-fn error(fault: &Fault) -> Value {
-    let kind = match status(fault).as_u16() {
-        _ if matches!(fault, Fault::Spent(_)) => INSUFFICIENT_QUOTA,
+/// OpenAI's type of errors with this status.
+fn kind(status: StatusCode) -> &'static str {
+    match status.as_u16() {
         401 | 403 => "authentication_error",
         429 => "rate_limit_error",
         400..=499 => "invalid_request_error",
         504 => "timeout_error",
         _ => "server_error",
+    }
+}
+
+/// The error object.
+fn error(fault: &Fault) -> Value {
+    let kind = match fault {
+        Fault::Spent(_) => INSUFFICIENT_QUOTA,
+        fault => kind(status(fault)),
     };
     let field = match fault {
         Fault::Request(request) => request.field(),
@@ -134,6 +142,15 @@ fn error(fault: &Fault) -> Value {
         fault => Some(fault.code()),
     };
     json!({"message": fault.public(), "type": kind, "param": field, "code": code})
+}
+
+/// The error object of an error that a provider reported late: its own, where it is one.
+fn error_of(refusal: &Refusal, fault: &Fault) -> Value {
+    if let (true, Ok(mut body)) = (refusal.is_openai, serde_json::from_slice::<Value>(&refusal.body)) {
+        return body["error"].take();
+    }
+    let code = refusal.code.as_deref().unwrap_or(fault.code());
+    json!({"message": refusal.message, "type": kind(refusal.status), "param": null, "code": code})
 }
 
 fn streamed(status: StatusCode, mut headers: HeaderMap, events: reply::EventStream, about: &About<'_>) -> Answered {
@@ -160,13 +177,17 @@ impl EventEncoder for PassOn {
     }
 
     fn fault(&mut self, fault: &Fault) -> Bytes {
-        let error = error(fault);
+        let error = match fault {
+            // The provider's own words and code, as those of any refusal.
+            Fault::ErrorEvent { refusal, .. } => error_of(refusal, fault),
+            fault => error(fault),
+        };
         match self.is_typed {
             false => format!("data: {}\n\n", json!({ "error": error })).into(),
             // The Responses API names its events, and its SDK looks for `error` inside as well.
             true => {
-                let (code, message) = (&error["code"], &error["message"]);
-                let event = json!({"type": "error", "code": code, "message": message, "param": null, "error": error});
+                let (code, message, param) = (&error["code"], &error["message"], &error["param"]);
+                let event = json!({"type": "error", "code": code, "message": message, "param": param, "error": error});
                 format!("event: error\ndata: {event}\n\n").into()
             }
         }

@@ -32,6 +32,13 @@ pub struct Refusal {
     pub is_openai: bool,
 }
 
+impl Refusal {
+    /// True when the provider speaks of its own trouble (its limits, its insides), and not of the request.
+    pub fn is_own_trouble(&self) -> bool {
+        matches!(self.status.as_u16(), 408 | 429 | 500..)
+    }
+}
+
 /// What a caller must know of a rule that refused it.
 #[derive(Clone, Debug)]
 pub struct Limited {

@@ -24,7 +24,8 @@ impl Fault {
             Fault::Connect { .. } => "provider_unreachable",
             Fault::Timeout { .. } => "provider_timeout",
             Fault::Closed { .. } | Fault::Broken { .. } => "provider_broken",
-            Fault::Incomplete { .. } => "stream_incomplete",
+            Fault::Incomplete { .. } | Fault::ErrorEvent { .. } => "stream_incomplete",
+            Fault::Oversized { .. } => "answer_too_large",
             Fault::Refused { refusal, .. } => match refusal.status.as_u16() {
                 429 => "provider_rate_limited",
                 500.. => "provider_error",
@@ -80,12 +81,21 @@ impl Fault {
             Fault::Timeout { provider, .. } => {
                 format!("The AI provider {provider} did not answer in time (timeout).").into()
             }
+            Fault::Oversized { provider, bound } => format!(
+                "The gateway cannot pass on the answer of the AI provider {provider}: {}. Asking again will not help.",
+                bound.words(provider)
+            )
+            .into(),
             Fault::Closed { provider, .. } => format!(
                 "The AI provider {provider} closed the connection before it answered. It may have executed the call."
             )
             .into(),
             Fault::Broken { provider, .. } => format!("The AI provider {provider} sent a broken answer.").into(),
-            Fault::Incomplete { provider, .. } => {
+            // What a provider says about the request is for the caller, also where it says so late.
+            Fault::ErrorEvent { refusal, .. } if !refusal.is_own_trouble() => {
+                format!("The answer is incomplete: {}", refusal.message).into()
+            }
+            Fault::Incomplete { provider, .. } | Fault::ErrorEvent { provider, .. } => {
                 format!("The answer is incomplete: the stream of the AI provider {provider} ended early.").into()
             }
             // What a provider says about its own trouble (its limits, its accounts, its insides) is not the caller's to read.
@@ -154,6 +164,10 @@ impl Fault {
             | Fault::Closed { provider, detail }
             | Fault::Broken { provider, detail }
             | Fault::Incomplete { provider, detail } => Some(format!("{provider}: {detail}")),
+            Fault::ErrorEvent { provider, refusal } => {
+                Some(format!("{provider}: an error event, code {}", refusal.code.as_deref().unwrap_or("unknown")))
+            }
+            Fault::Oversized { provider, bound } => Some(format!("{provider}: {}", bound.words(provider))),
             Fault::Timeout { provider, phase } => Some(format!("{provider}: {} timeout", phase.as_str())),
             Fault::Refused { provider, refusal } => Some(match &refusal.code {
                 Some(code) => format!("{provider}: status {}, code {code}", refusal.status.as_u16()),

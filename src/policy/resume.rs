@@ -244,7 +244,7 @@ impl Resuming {
     /// The stream broke: asks another target, if that may help and none is asked already.
     fn broke(&mut self, fault: Fault) -> Result<(), Fault> {
         self.answer = None;
-        if !self.is_resumable || !matches!(fault, Fault::Incomplete { .. }) {
+        if !self.is_resumable || !fault.breaks_off() {
             return Err(self.fault.take().unwrap_or(fault));
         }
         // The first reason is the one that is told in the end.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::time::{Instant, timeout_at};
 
 use super::balance::{Instances, Lease};
@@ -18,7 +18,7 @@ use super::{Decoded, Expect, Provider, Request, ResponseHead};
 use crate::apart::apart;
 use crate::call::{Ask, Call, Endpoint, Wire};
 use crate::config::plan::{Propagation, ProviderPlan};
-use crate::fault::Fault;
+use crate::fault::{Bound, Fault};
 use crate::patience::Signs;
 use crate::reply::{Body, End, Reply, Socket};
 use crate::stack::{self, Next};
@@ -131,6 +131,11 @@ impl Exchange {
                     lease.failed();
                     return Err(self.broken(detail));
                 }
+                // It has answered, and would be no other elsewhere.
+                Ok(Err(SendFault::TooLarge(limit))) => {
+                    lease.answered();
+                    return Err(self.oversized(Bound::Head(limit)));
+                }
                 Ok(Err(SendFault::Closed(detail))) => {
                     lease.failed();
                     return Err(Fault::Closed { provider: self.provider.name.clone(), detail });
@@ -164,6 +169,8 @@ impl Exchange {
             Err(self.refusal(call, head, &mut body).await)
         } else if !is_whole(&call.ask, head.status) {
             Err(self.broken(format!("status {}, which is no complete answer", head.status.as_u16())))
+        } else if is_empty(head.status) {
+            self.whole(call, head, &mut body).await
         } else {
             match self.dialect.expect(call, &head) {
                 Expect::Whole => self.whole(call, head, &mut body).await,
@@ -229,8 +236,8 @@ impl Exchange {
 
     async fn whole(&self, call: &Call, head: ResponseHead, body: &mut Bodies) -> stack::Outcome {
         let bytes = self.collect(body, self.provider.max_reply, call.signs.as_ref()).await?;
-        if matches!(head.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
-            return Ok(self.raw(call, &head, Body::Whole(bytes)));
+        if is_empty(head.status) {
+            return Ok(self.raw(call, &head, Body::Whole(Bytes::new())));
         }
         let Decoded { reply, usage } = apart(bytes.len(), || self.dialect.decode(call, &self.provider, head, bytes))?;
         if usage.is_some() {
@@ -247,7 +254,7 @@ impl Exchange {
                 signs.begun();
             }
             if whole.len() + chunk.len() > limit {
-                return Err(self.broken(format!("an answer larger than {limit} bytes")));
+                return Err(self.oversized(Bound::Reply(limit)));
             }
             let before = whole.len();
             whole = gather::join(whole, chunk);
@@ -315,8 +322,13 @@ impl Exchange {
         Fault::Broken { provider: self.provider.name.clone(), detail }
     }
 
+    fn oversized(&self, bound: Bound) -> Fault {
+        Fault::Oversized { provider: self.provider.name.clone(), bound }
+    }
+
     fn ended(&self, end: BodyEnd) -> Fault {
         match end {
+            BodyEnd::TooLarge(bound) => self.oversized(bound),
             BodyEnd::Late(phase) => self.late(phase),
             BodyEnd::Cut(detail) => self.broken(detail),
         }
@@ -339,9 +351,16 @@ impl Next for Exchange {
 fn is_whole(ask: &Ask, status: StatusCode) -> bool {
     match ask {
         Ask::Wire(Wire { endpoint: Endpoint::Other, .. }) => status != StatusCode::PARTIAL_CONTENT,
+        // Something was removed or changed: there may be nothing to say about it.
+        Ask::Wire(wire) if is_empty(status) => [Method::DELETE, Method::PUT, Method::PATCH].contains(&wire.method),
         // 203: a proxy on the way has changed something. It is complete, and not kept.
         _ => matches!(status, StatusCode::OK | StatusCode::CREATED | StatusCode::NON_AUTHORITATIVE_INFORMATION),
     }
+}
+
+/// True for the statuses of success that say that there is no body.
+fn is_empty(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT)
 }
 
 /// The time as a `Date` header has it, by the clock with which the call was received.
@@ -366,8 +385,8 @@ fn settle(outcome: stack::Outcome, lease: Lease) -> stack::Outcome {
             lease.answered();
             Ok(reply.on_end(move |end| match end {
                 End::Complete => lease.succeeded(),
+                End::Abandoned | End::Failed(Fault::Oversized { .. }) => {}
                 End::Failed(_) => lease.failed(),
-                End::Abandoned => {}
             }))
         }
         Err(fault) => {
@@ -391,6 +410,8 @@ pub(super) enum BodyEnd {
     Late(Phase),
     /// The connection broke.
     Cut(String),
+    /// It is more than the gateway takes.
+    TooLarge(Bound),
 }
 
 /// The fault for a wait that was too long. The whole call's deadline is nobody's fault in particular and ends the call.
@@ -423,6 +444,7 @@ pub async fn probe(provider: &ProviderPlan, transport: &dyn Transport) -> Result
                 Ok(Err(SendFault::Connect(detail) | SendFault::Closed(detail) | SendFault::Broken(detail))) => {
                     last = detail;
                 }
+                Ok(Err(SendFault::TooLarge(limit))) => last = format!("a response head larger than {limit} bytes"),
                 Ok(Err(SendFault::ConnectTimeout)) => last = "timeout".into(),
             }
         }

@@ -17,7 +17,7 @@ use super::exchange::{BodyEnd, late};
 use super::transport::{ResponseBody, SendFault};
 use super::{ByteReader, EventReader, Provider, Read, ResponseHead};
 use crate::config::plan::ProviderPlan;
-use crate::fault::{Fault, Refusal};
+use crate::fault::{Bound, Fault, Refusal};
 use crate::patience::Signs;
 use crate::reply::{Event, EventKind};
 use crate::time::{Alarm, Deadline, Phase, later};
@@ -92,6 +92,7 @@ impl Stream for Bodies {
                         SendFault::Connect(detail) | SendFault::Closed(detail) | SendFault::Broken(detail) => {
                             BodyEnd::Cut(detail)
                         }
+                        SendFault::TooLarge(limit) => BodyEnd::TooLarge(Bound::Head(limit)),
                         SendFault::ConnectTimeout => BodyEnd::Late(Phase::Connect),
                     })
                 }))
@@ -164,6 +165,7 @@ fn incomplete(provider: &Arc<str>, end: BodyEnd) -> Fault {
             Fault::Incomplete { provider: provider.clone(), detail: format!("{} timeout", phase.as_str()) }
         }
         BodyEnd::Cut(detail) => Fault::Incomplete { provider: provider.clone(), detail },
+        BodyEnd::TooLarge(bound) => Fault::Oversized { provider: provider.clone(), bound },
     }
 }
 
@@ -248,6 +250,9 @@ impl Events {
                 }
                 Step::Refused(refusal) => return Poll::Ready(Err(self.refused(*refusal))),
                 Step::End(BodyEnd::Late(phase)) => return Poll::Ready(Err(late(&self.provider, phase))),
+                Step::End(BodyEnd::TooLarge(bound)) => {
+                    return Poll::Ready(Err(Fault::Oversized { provider: self.provider.clone(), bound }));
+                }
                 Step::End(BodyEnd::Cut(detail)) => {
                     return Poll::Ready(Err(Fault::Broken { provider: self.provider.clone(), detail }));
                 }
@@ -272,7 +277,7 @@ impl Events {
                 },
                 Ok(None) => {}
                 Err(_) => {
-                    return Poll::Ready(Step::End(BodyEnd::Cut(format!("an event larger than {MAX_EVENT} bytes"))));
+                    return Poll::Ready(Step::End(BodyEnd::TooLarge(Bound::Event(MAX_EVENT))));
                 }
             }
             let Some(body) = &mut self.body else { return Poll::Ready(self.ended()) };
@@ -385,9 +390,14 @@ impl Stream for Events {
                 self.fail(fault)
             }
             Step::Refused(refusal) => {
-                let code = refusal.code.as_deref().unwrap_or("unknown");
-                let detail = format!("an error event, code {code}");
-                let fault = Fault::Incomplete { provider: self.provider.clone(), detail };
+                let fault = match self.refused(*refusal) {
+                    Fault::Refused { provider, refusal } => Fault::ErrorEvent { provider, refusal },
+                    // What it says of the gateway's key or account is nobody's to read.
+                    fault => Fault::Incomplete {
+                        provider: self.provider.clone(),
+                        detail: fault.detail().unwrap_or_default(),
+                    },
+                };
                 self.fail(fault)
             }
         })

@@ -29,10 +29,10 @@ pub struct Behaviour {
     /// What `context_length` says instead of OpenAI's words; like many servers, it has no code for it then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// The body of `fault = "status"` instead of OpenAI's or BuildPanel's.
+    /// The body of `fault = "status"` instead of OpenAI's or BuildPanel's; the data of `error_event`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
-    /// How many events come before `cut`, `stall`, `early_end` and `garbage`.
+    /// How many events come before `cut`, `error_event`, `stall`, `early_end` and `garbage`.
     pub after_events: usize,
     /// How many requests meet the fault before all is well again; every one when not set.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,6 +130,8 @@ pub enum FaultKind {
     Cut,
     /// The body ends cleanly after some events.
     EarlyEnd,
+    /// After some events the next one is an error, `body` or OpenAI's, and the last.
+    ErrorEvent,
     /// Nothing more comes after some events.
     Stall,
     /// One event among the others is not JSON; a plain body is not.

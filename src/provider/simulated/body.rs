@@ -79,6 +79,11 @@ fn stream_steps(steps: &mut Vec<Step>, pieces: Vec<Piece>, behaviour: &Behaviour
         if index == behaviour.after_events {
             match behaviour.fault {
                 FaultKind::Cut => steps.push(Step::Break),
+                FaultKind::ErrorEvent => {
+                    let given = behaviour.body.as_ref().map(|body| format!("data: {body}\n\n"));
+                    steps.push(Step::Send(given.map_or(ERROR.into(), Bytes::from)));
+                    return;
+                }
                 FaultKind::Stall => steps.push(Step::Stall),
                 FaultKind::Garbage => steps.push(Step::Send("data: {\"choices\": [{\"delta\n\n".into())),
                 _ => {}

@@ -1,0 +1,27 @@
+//! Bounds of what the gateway takes from a provider, and their words.
+//!
+//! It does not know who holds answers to them.
+
+/// A bound that an answer went beyond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// Of a whole answer, in bytes.
+    Reply(usize),
+    /// Of one event of a stream, in bytes.
+    Event(usize),
+    /// Of a response's head, in bytes.
+    Head(usize),
+}
+
+impl Bound {
+    /// What was too large, the limit, and what an operator can do about it.
+    pub(super) fn words(self, provider: &str) -> String {
+        match self {
+            Bound::Reply(limit) => {
+                format!("it is larger than {limit} bytes, the limit in provider.{provider}.max_reply")
+            }
+            Bound::Event(limit) => format!("one of its events is larger than {limit} bytes, a fixed limit"),
+            Bound::Head(limit) => format!("its headers are larger than {limit} bytes, a fixed limit"),
+        }
+    }
+}
