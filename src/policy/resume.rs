@@ -223,8 +223,10 @@ impl Resuming {
             }
             EventKind::Comment | EventKind::Piece | EventKind::Done => {}
         }
-        if self.first.is_none() {
-            self.first = Identity::of(&event);
+        match &mut self.first {
+            None => self.first = Identity::of(&event),
+            Some(first) if self.fault.is_none() => first.learn(&event),
+            Some(_) => {}
         }
         let is_chunk = !matches!(event.kind, EventKind::Comment | EventKind::Done);
         Some(match (&self.fault, &self.first) {

@@ -3,13 +3,13 @@
 //! Framing after the WHATWG HTML standard, section 9.2.6. It does not know what an event's data means.
 
 use std::borrow::Cow;
-use std::fmt::Display;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::reply::{Event, EventData, EventKind};
 use crate::wire::gather;
+use crate::wire::json::fields::compact;
 
 /// Cuts a byte stream into events. An event's bytes are never copied unless a chunk boundary runs through it.
 pub struct Decoder {
@@ -108,24 +108,31 @@ pub fn event(raw: Bytes, kind: EventKind) -> Event {
     Frame::parse(raw, true).into_event(kind)
 }
 
-/// The same event with other data, which stands on one line. Its other lines stay.
-pub fn with_data(event: &Event, data: impl Display, kind: EventKind) -> Event {
-    let mut raw = Vec::with_capacity(event.raw.len() + 16);
-    let mut at = if event.raw.starts_with(BOM) { BOM.len() } else { 0 };
-    while let Some((line, next)) = line_at(&event.raw, at) {
+/// The same event with other data, which is JSON. All else of it stays: its other lines, and how they end.
+pub fn with_data(event: &Event, data: &str, kind: EventKind) -> Event {
+    let data = compact(data);
+    let (before, after) = match &event.data {
+        EventData::At(range) => (event.raw[..range.start].to_vec(), event.raw.slice(range.end..)),
+        EventData::None | EventData::Joined(_) => (other_lines(&event.raw), Bytes::from_static(b"\n\n")),
+    };
+    let at = before.len()..before.len() + data.len();
+    Event { raw: [&before, data.as_bytes(), &after].concat().into(), data: EventData::At(at), kind }
+}
+
+/// The lines of an event that hold no data, and the beginning of one that will.
+fn other_lines(event: &[u8]) -> Vec<u8> {
+    let mut raw = Vec::with_capacity(event.len() + 16);
+    let mut at = if event.starts_with(BOM) { BOM.len() } else { 0 };
+    while let Some((line, next)) = line_at(event, at) {
         at = next;
-        let (field, _) = split_field(&event.raw, line.clone());
-        if !line.is_empty() && &event.raw[field] != b"data" {
-            raw.extend_from_slice(&event.raw[line]);
+        let (field, _) = split_field(event, line.clone());
+        if !line.is_empty() && &event[field] != b"data" {
+            raw.extend_from_slice(&event[line]);
             raw.push(b'\n');
         }
     }
     raw.extend_from_slice(b"data: ");
-    let start = raw.len();
-    raw.extend_from_slice(data.to_string().as_bytes());
-    let data = EventData::At(start..raw.len());
-    raw.extend_from_slice(b"\n\n");
-    Event { raw: raw.into(), data, kind }
+    raw
 }
 
 /// The mark that a text in UTF-8 may begin with.

@@ -105,7 +105,7 @@ impl Guarded {
             is_changed |= ended | self.values("", &mut fields, &["delta"])?;
         }
         let event = match is_changed {
-            true => sse::with_data(&event, Value::from(fields), kind),
+            true => sse::with_data(&event, &Value::from(fields).to_string(), kind),
             false => Event { kind, ..event },
         };
         self.ready.push_back(event);
@@ -329,7 +329,7 @@ impl Guarded {
                 fields.shift_remove("usage");
             }
         }
-        Some(sse::with_data(last, Value::from(fields), kind))
+        Some(sse::with_data(last, &Value::from(fields).to_string(), kind))
     }
 }
 

@@ -5,5 +5,6 @@
 
 pub mod canonical;
 pub mod fields;
+pub mod members;
 pub mod strict;
 pub mod string_end;

@@ -2,14 +2,31 @@
 //!
 //! It does not know who is asked for the rest, nor when.
 
-use serde_json::{Value, json};
+use std::ops::Range;
+
+use serde::de::IgnoredAny;
 
 use crate::reply::{Event, Usage};
+use crate::wire::json::fields::quoted;
+use crate::wire::json::members::{Member, Splice, items, members, whole};
 use crate::wire::sse;
 
-/// What identifies an answer to its caller: the fields of its first event that later ones must repeat.
+/// The fields that identify an answer. The last of them not everybody says.
+const FIELDS: [&str; 4] = ["id", "created", "model", FINGERPRINT];
+const FINGERPRINT: &str = "system_fingerprint";
+
+/// The events at the beginning of an answer that are asked who it is: some begin with one that says nothing about it.
+const ASKED: u8 = 16;
+
+/// Those of them that are asked for what not everybody says.
+const ASKED_FOR_ALL: u8 = 4;
+
+/// What identifies an answer to its caller: the fields of its first events that later ones must repeat.
+#[derive(Default)]
 pub(crate) struct Identity {
-    fields: Vec<(&'static str, Value)>,
+    /// Each as it was written.
+    fields: Vec<(&'static str, Box<str>)>,
+    asked: u8,
 }
 
 /// What else is changed of an event.
@@ -24,57 +41,195 @@ pub(crate) struct Changes<'a> {
 impl Identity {
     /// The identity of the answer that begins with this event.
     pub(crate) fn of(event: &Event) -> Option<Self> {
-        let data = data(event)?;
-        let fields = ["id", "created", "model", "system_fingerprint"];
-        let known = fields.into_iter().filter_map(|name| data.get(name).map(|value| (name, value.clone())));
-        Some(Self { fields: known.collect() })
+        let mut identity = Self::default();
+        identity.note(object(event)?);
+        Some(identity)
     }
 
-    /// The event as if it came from this answer's provider. Whose turn it is to speak is not said again.
-    pub(crate) fn impose(&self, event: Event, changes: &Changes<'_>) -> Event {
-        let Some(mut data) = data(&event) else { return event };
-        for (name, value) in &self.fields {
-            data[*name] = value.clone();
+    /// Learns from a later event what those before it have not said.
+    pub(crate) fn learn(&mut self, event: &Event) {
+        let is_open = |name: &&str| !self.fields.iter().any(|(own, _)| own == name);
+        let wanted =
+            FIELDS.iter().filter(|name| **name != FINGERPRINT || self.asked < ASKED_FOR_ALL).any(|it| is_open(&it));
+        if wanted
+            && self.asked < ASKED
+            && let Some(data) = object(event)
+        {
+            self.note(data);
         }
-        if let Some(choice) = data.pointer_mut("/choices/0").and_then(Value::as_object_mut) {
-            if let Some(text) = changes.text {
-                choice.insert("delta".into(), json!({ "content": text }));
-            } else if let Some(delta) = choice.get_mut("delta").and_then(Value::as_object_mut) {
-                delta.shift_remove("role");
+    }
+
+    fn note(&mut self, data: &str) {
+        self.asked += 1;
+        for member in members(data, whole(data)) {
+            let value = &data[member.value];
+            if let Some(name) = FIELDS.into_iter().find(|name| *name == member.name)
+                && !matches!(value, "null" | "0" | "\"\"")
+                && self.fields.iter().all(|(own, _)| *own != name)
+            {
+                self.fields.push((name, value.into()));
             }
         }
-        if let Some(usage) = data.get_mut("usage").filter(|_| changes.texts_before > 0) {
-            move_tokens(usage, changes.texts_before);
+    }
+
+    /// The event as if it came from this answer's provider. Whose turn it is to speak is not said again. What is not changed
+    /// stays as it was written.
+    pub(crate) fn impose(&self, event: Event, changes: &Changes<'_>) -> Event {
+        let Some(data) = object(&event) else { return event };
+        let top = Object::read(data, whole(data));
+        let mut splice = Splice::default();
+        let mut missing = Vec::new();
+        for (name, value) in &self.fields {
+            match top.get(name) {
+                None => missing.push((*name, &**value)),
+                Some(_) => top.all(name).for_each(|place| splice.replace(place, &**value)),
+            }
         }
-        sse::with_data(&event, data, event.kind.clone())
+        top.add(&missing, &mut splice);
+        if let Some(choice) = top.first_choice() {
+            let choice = Object::read(data, choice);
+            match (changes.text, choice.get("delta")) {
+                (Some(text), None) => choice.add(&[("delta", &delta(text))], &mut splice),
+                (Some(text), Some(place)) => say(text, data, place, &mut splice),
+                (None, Some(place)) => Object::read(data, place).remove("role", &mut splice),
+                (None, None) => {}
+            }
+        }
+        if let Some(usage) = top.get("usage").filter(|_| changes.texts_before > 0) {
+            move_tokens(&Object::read(data, usage), changes.texts_before, &mut splice);
+        }
+        if splice.is_empty() {
+            return event;
+        }
+        sse::with_data(&event, &splice.apply(data), event.kind.clone())
     }
 }
 
+/// A delta that says just this.
+fn delta(text: &str) -> String {
+    format!("{{\"content\":{}}}", quoted(text))
+}
+
+/// Has a delta say this text instead of its own, and not who says it.
+fn say(text: &str, data: &str, place: Range<usize>, splice: &mut Splice) {
+    let own = Object::read(data, place.clone());
+    let Some(content) = own.get("content") else {
+        splice.replace(place, delta(text));
+        return;
+    };
+    own.remove("role", splice);
+    let is_list = data[content.clone()].starts_with('[');
+    let text = quoted(text);
+    splice.replace(content, if is_list { format!("[{{\"type\":\"text\",\"text\":{text}}}]") } else { text });
+}
+
 /// Counts what the caller had before as said, and not as asked. See [`Usage::with_said`].
-fn move_tokens(usage: &mut Value, texts_before: u64) {
-    let tokens = |name: &str| usage.get(name).and_then(Value::as_u64);
-    let (Some(input), Some(output)) = (tokens("prompt_tokens"), tokens("completion_tokens")) else { return };
-    let moved = Usage { input, output, ..Usage::default() }.with_said(texts_before);
-    usage["prompt_tokens"] = moved.input.into();
-    usage["completion_tokens"] = moved.output.into();
+fn move_tokens(usage: &Object<'_>, texts_before: u64, splice: &mut Splice) {
+    for (input, output) in [("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens")] {
+        let number = |name| usage.get(name).and_then(|place| Some((usage.data[place.clone()].parse().ok()?, place)));
+        let (Some((input, asked)), Some((output, said))) = (number(input), number(output)) else { continue };
+        let moved = Usage { input, output, ..Usage::default() }.with_said(texts_before);
+        splice.replace(asked, moved.input.to_string());
+        splice.replace(said, moved.output.to_string());
+    }
+}
+
+/// The fields of an object of an event's data.
+struct Object<'a> {
+    data: &'a str,
+    place: Range<usize>,
+    members: Vec<Member<'a>>,
+}
+
+impl<'a> Object<'a> {
+    fn read(data: &'a str, place: Range<usize>) -> Self {
+        Self { data, members: members(data, place.clone()).collect(), place }
+    }
+
+    /// Where the values of a field stand.
+    fn all(&self, name: &str) -> impl Iterator<Item = Range<usize>> {
+        self.members.iter().filter(move |member| member.name == name).map(|member| member.value.clone())
+    }
+
+    /// The one that counts.
+    fn get(&self, name: &str) -> Option<Range<usize>> {
+        self.all(name).last()
+    }
+
+    /// Where the choice stands that a caller who wants one gets.
+    fn first_choice(&self) -> Option<Range<usize>> {
+        items(self.data, self.get("choices")?).next()
+    }
+
+    /// The string that a field is, if it is one that says something.
+    fn word(&self, name: &str) -> Option<&'a str> {
+        let quoted = &self.data[self.get(name)?];
+        quoted.strip_prefix('"')?.strip_suffix('"').filter(|word| !matches!(*word, "" | "null"))
+    }
+
+    /// Adds fields behind its own.
+    fn add(&self, fields: &[(&str, &str)], splice: &mut Splice) {
+        if !self.data[self.place.clone()].starts_with('{') || fields.is_empty() {
+            return;
+        }
+        let fields: Vec<_> = fields.iter().map(|(name, value)| format!("{}:{value}", quoted(name))).collect();
+        let (at, comma) = self.members.last().map_or((self.place.start + 1, ""), |last| (last.value.end, ","));
+        splice.replace(at..at, comma.to_owned() + &fields.join(","));
+    }
+
+    /// Removes a field.
+    fn remove(&self, name: &str, splice: &mut Splice) {
+        let is_kept = |member: &Member<'_>| member.name != name;
+        let mut before: Option<usize> = None;
+        for (index, member) in self.members.iter().enumerate() {
+            if is_kept(member) {
+                before = Some(member.value.end);
+                continue;
+            }
+            // With the comma that parts it from what stays.
+            let next = self.members.get(index + 1).map(|next| next.start);
+            splice.replace(
+                match (before, next) {
+                    (Some(end), _) => end..member.value.end,
+                    (None, Some(next)) => member.start..next,
+                    (None, None) => member.start..member.value.end,
+                },
+                "",
+            );
+            before = before.map(|_| member.value.end);
+        }
+    }
 }
 
 /// True for an event without text that only says who speaks.
 pub(crate) fn is_opening(event: &Event) -> bool {
-    data(event).is_some_and(|data| {
-        let choice = &data["choices"][0];
-        choice["delta"]["role"].is_string() && choice["finish_reason"].is_null() && !data["usage"].is_object()
+    let Some(data) = object(event) else { return false };
+    let top = Object::read(data, whole(data));
+    let says = |place: Range<usize>, mark: char| data[place].starts_with(mark);
+    top.first_choice().is_some_and(|choice| {
+        let choice = Object::read(data, choice);
+        let delta = choice.get("delta").map(|delta| Object::read(data, delta));
+        delta.and_then(|delta| delta.get("role")).is_some_and(|role| says(role, '"'))
+            && choice.word("finish_reason").is_none()
+            && !top.get("usage").is_some_and(|usage| says(usage, '{'))
     })
 }
 
 /// True for an event that says why the answer ends here.
 pub(crate) fn is_finish(event: &Event) -> bool {
-    data(event).is_some_and(|data| data["choices"][0]["finish_reason"].is_string())
+    let choice = || {
+        let data = object(event)?;
+        let choice = Object::read(data, whole(data)).first_choice()?;
+        Some(Object::read(data, choice).word("finish_reason").is_some())
+    };
+    choice().unwrap_or(false)
 }
 
-/// The JSON of an event.
-fn data(event: &Event) -> Option<Value> {
-    serde_json::from_slice(event.data()).ok().filter(Value::is_object)
+/// The JSON of an event that is an object.
+fn object(event: &Event) -> Option<&str> {
+    let data = std::str::from_utf8(event.data()).ok()?;
+    let is_object = data.trim_ascii_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(data).is_ok();
+    is_object.then_some(data)
 }
 
 #[cfg(test)]
@@ -103,6 +258,59 @@ mod tests {
             r#"{"id":"a","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"y"}}],"x":1}"#
         );
         assert_eq!(imposed("7", &changes), "7", "what is no object stays as it is");
+    }
+
+    #[test]
+    fn not_a_byte_changes_beside_what_is_imposed() {
+        let changes = Changes { text: Some("y"), ..Changes::default() };
+        for (from, to) in [
+            (
+                r#"{"id":"b", "cost":0.0076509169000000005,"created":2,"model":"n","choices":[{"delta":{"content":"x"}}]}"#,
+                r#"{"id":"a", "cost":0.0076509169000000005,"created":1,"model":"m","choices":[{"delta":{"content":"y"}}]}"#,
+            ),
+            (
+                r#"{"choices" :[ {"delta":{"role":"assistant", "content":"\u0078","x":[1.00]},"n":1e400}],"x":1,"x":2}"#,
+                r#"{"choices" :[ {"delta":{"content":"y","x":[1.00]},"n":1e400}],"x":1,"x":2,"id":"a","created":1,"model":"m"}"#,
+            ),
+            (
+                r#"{"id":"","created":0,"model":null,"choices":[{"delta":{"content":[{"type":"text","text":"x"}],"role":"r"}}]}"#,
+                r#"{"id":"a","created":1,"model":"m","choices":[{"delta":{"content":[{"type":"text","text":"y"}]}}]}"#,
+            ),
+            (r#"{"choices":[]}"#, r#"{"choices":[],"id":"a","created":1,"model":"m"}"#),
+            (r#"{ }"#, r#"{"id":"a","created":1,"model":"m" }"#),
+            (
+                r#"{"id":"b","id":"c","choices":[{"delta":null,"u":"\ud83d"}],"created":5,"model":"n"}"#,
+                r#"{"id":"a","id":"a","choices":[{"delta":{"content":"y"},"u":"\ud83d"}],"created":1,"model":"m"}"#,
+            ),
+        ] {
+            assert_eq!(imposed(from, &changes), to);
+        }
+        let none = Changes::default();
+        let roles = r#"{"choices":[{"delta":{"role":"a","x":1,"role":"b"}}],"id":"a","created":1,"model":"m"}"#;
+        let without = r#"{"choices":[{"delta":{"x":1}}],"id":"a","created":1,"model":"m"}"#;
+        assert_eq!(imposed(roles, &none), without);
+        let alone = r#"{"choices":[{"delta":{"role":"a","role":"b"}}],"id":"a","created":1,"model":"m"}"#;
+        assert_eq!(imposed(alone, &none), alone.replace(r#""role":"a","role":"b""#, ""));
+    }
+
+    #[test]
+    fn an_identity_is_taken_from_the_first_event_that_says_it() {
+        for blank in [
+            r#"{"id":"","model":"","created":0,"choices":[],"prompt_filter_results":[{"prompt_index":0}]}"#,
+            r#"{"id":null,"model":null,"created":null,"system_fingerprint":null,"choices":[]}"#,
+            r#"{"choices":[]}"#,
+            r#"{"id":"a","choices":[]}"#,
+            r#"{"created":1,"model":"m"}"#,
+        ] {
+            let mut identity = Identity::of(&event(blank)).unwrap();
+            identity.learn(&event(r#"{"id":"a","model":"","created":1,"choices":[{"delta":{"content":"x"}}]}"#));
+            identity.learn(&event(r#"{"id":"a","model":"m","created":1,"system_fingerprint":"f"}"#));
+            identity.learn(&event(r#"{"id":"z","model":"z","created":9,"system_fingerprint":"z"}"#));
+            let raw = identity.impose(event(r#"{"id":"b","model":"n"}"#), &Changes::default()).raw;
+            let data = String::from_utf8(raw.to_vec()).unwrap();
+            assert!(data.contains(r#"{"id":"a","model":"m","#), "{blank}: {data}");
+            assert!(data.contains(r#""created":1"#) && data.contains(r#""system_fingerprint":"f""#), "{data}");
+        }
     }
 
     #[test]
