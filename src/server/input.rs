@@ -3,14 +3,10 @@
 //!
 //! It does not know how the caller spelt it, nor what it says.
 
-use serde_json::Value;
-
 use crate::call::{Ask, Endpoint};
 use crate::config::plan::{CallKind, CallerKind, RoutePlan};
 use crate::fault::Fault;
-
-/// The fields of OpenAI's dialect whose strings a model reads. Pictures, recordings and files stand in others.
-const TEXTS: [&str; 8] = ["messages", "content", "text", "prompt", "input", "instructions", "arguments", "output"];
+use crate::wire::openai::texts;
 
 /// Refuses what the route does not take.
 pub(super) fn check(route: &RoutePlan, ask: &Ask) -> Result<(), Fault> {
@@ -31,7 +27,7 @@ pub(super) fn check(route: &RoutePlan, ask: &Ask) -> Result<(), Fault> {
             texts.filter_map(|text| std::str::from_utf8(text).ok()).for_each(|text| seen.read(text));
         }
         // What is neither JSON nor a form has no text.
-        Ask::Wire(wire) => seen.walk(&serde_json::from_slice(&wire.body).unwrap_or_default(), true),
+        Ask::Wire(wire) => texts::read_by_model(&wire.body, |text| seen.read(text)),
         Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => {}
     }
     let field = field(route, ask);
@@ -76,17 +72,5 @@ impl Seen {
     fn read(&mut self, text: &str) {
         self.bytes += text.len();
         self.has_control |= text.chars().any(|letter| letter.is_control() && !matches!(letter, '\n' | '\r' | '\t'));
-    }
-
-    /// Reads the strings that a model will. It is no deeper than the decoders let through.
-    fn walk(&mut self, value: &Value, is_text: bool) {
-        match value {
-            Value::String(text) if is_text => self.read(text),
-            Value::Array(items) => items.iter().for_each(|item| self.walk(item, is_text)),
-            Value::Object(fields) => {
-                fields.iter().for_each(|(name, value)| self.walk(value, TEXTS.contains(&&**name)));
-            }
-            _ => {}
-        }
     }
 }

@@ -11,38 +11,26 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use serde_json::{Map, Value, json};
 
-use super::body::{LOGPROBS, is_for_programs};
+use super::body::no_tokens;
 use super::text::{Held, Rule};
 use crate::fault::Fault;
 use crate::reply::{Event, EventKind, EventStream};
 use crate::trail::Trail;
+use crate::wire::json::members::Splice;
+use crate::wire::openai::texts::{EventTexts, Found, Place, rest, said};
 use crate::wire::sse;
 
 /// Texts of one stream that are searched at once. OpenAI gives at most 128 answers to one question.
 const MAX_TEXTS: usize = 256;
-
-/// Which text of a stream.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    /// In a choice: its number, and the way from there.
-    Choice(u64, Vec<Step>),
-    /// In events of a kind, which say what they are a part of.
-    Kind(String, String),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
-    Field(Box<str>),
-    Item(u64),
-}
 
 /// A text on its way through all rules.
 struct Text {
     held: Vec<Held>,
     /// The last event that had some of it.
     last: Event,
+    /// Whose text it is, where an event has said that.
+    id: Option<Box<str>>,
 }
 
 /// A stream of events under guards.
@@ -72,207 +60,105 @@ impl Guarded {
                 self.end_all()?;
                 self.ready.push_back(event);
             }
-            EventKind::Piece | EventKind::Text(_) | EventKind::Other => match serde_json::from_slice(event.data()).ok()
-            {
-                Some(Value::Object(fields)) => self.object(event, fields)?,
-                _ => self.opaque(event)?,
-            },
+            EventKind::Piece | EventKind::Text(_) | EventKind::Other => self.event(event)?,
         }
+        Ok(())
+    }
+
+    /// An event with texts.
+    fn event(&mut self, event: Event) -> Result<(), Fault> {
+        // What is no text in any alphabet is one with signs for that, if it changes at all.
+        let data = String::from_utf8_lossy(event.data());
+        let Some(texts) = EventTexts::read(&data) else { return self.opaque(event) };
+        let (mut splice, mut main) = (Splice::default(), Main::default());
+        for found in &texts.found {
+            match found {
+                // An empty piece at the end would only be in the way of what is still held back.
+                Found::Piece { at, .. } if at.is_empty() => {}
+                Found::Piece { text, id, at, is_last } => {
+                    let piece = &data[at.clone()];
+                    let passed = self.push(text, *id, piece, *is_last, &event)?;
+                    if text.is_main() {
+                        main.note(piece, &passed);
+                    }
+                    if passed != piece {
+                        splice.replace(at.clone(), passed);
+                    }
+                }
+                Found::Whole(at) => {
+                    if let Some(masked) = self.whole(&data[at.clone()], Held::quoted)? {
+                        splice.replace(at.clone(), masked);
+                    }
+                }
+                Found::Tokens(at) if self.rules.iter().any(Rule::hides_tokens) => {
+                    splice.replace(at.clone(), no_tokens(&data[at.clone()]));
+                }
+                Found::Tokens(_) => {}
+            }
+        }
+        self.end(|text| texts.end(text))?;
+        self.ready.push_back(match splice.is_empty() {
+            true => event,
+            false => {
+                let kind = main.kind(&event.kind);
+                sse::with_data(&event, &splice.apply(&data), kind)
+            }
+        });
         Ok(())
     }
 
     /// An event in words of its own.
     fn opaque(&mut self, event: Event) -> Result<(), Fault> {
         let text = String::from_utf8_lossy(&event.raw).into_owned();
-        let raw = self.whole(&text)?.map_or(event.raw, Bytes::from);
-        self.ready.push_back(sse::event(raw, event.kind));
+        self.ready.push_back(match self.whole(&text, Held::plain)? {
+            Some(masked) => sse::event(Bytes::from(masked), event.kind),
+            None => event,
+        });
         Ok(())
     }
 
-    fn object(&mut self, mut event: Event, mut fields: Map<String, Value>) -> Result<(), Fault> {
-        let mut is_changed = false;
-        let mut kind = std::mem::replace(&mut event.kind, EventKind::Piece);
-        if let Some(Value::Array(choices)) = fields.get_mut("choices") {
-            let mut choices = std::mem::take(choices);
-            for choice in &mut choices {
-                let Value::Object(choice) = choice else { continue };
-                is_changed |= self.choice(choice, &event, &mut kind)?;
-            }
-            is_changed |= self.values("", &mut fields, &["choices"])?;
-            fields.insert("choices".into(), choices.into());
-        } else {
-            let ended = self.named(&mut fields, &event)?;
-            is_changed |= ended | self.values("", &mut fields, &["delta"])?;
-        }
-        let event = match is_changed {
-            true => sse::with_data(&event, &Value::from(fields).to_string(), kind),
-            false => Event { kind, ..event },
-        };
-        self.ready.push_back(event);
-        Ok(())
-    }
-
-    /// One choice of a chunk. True when it changes.
-    fn choice(&mut self, choice: &mut Map<String, Value>, event: &Event, kind: &mut EventKind) -> Result<bool, Fault> {
-        let index = choice.get("index").and_then(Value::as_u64).unwrap_or(0);
-        let is_last = choice.get("finish_reason").is_some_and(|reason| !reason.is_null());
-        let mut is_changed = false;
-        for (name, value) in choice.iter_mut() {
-            if name == LOGPROBS {
-                is_changed |= self.hide_tokens(value);
-                continue;
-            }
-            let mut path = vec![Step::Field(name.as_str().into())];
-            is_changed |= self.pieces((index, is_last), name, value, &mut path, event, kind)?;
-        }
-        if is_last {
-            self.end(|place| matches!(place, Place::Choice(number, _) if *number == index))?;
-        }
-        Ok(is_changed)
-    }
-
-    fn hide_tokens(&self, value: &mut Value) -> bool {
-        let is_there = matches!(value, Value::Object(_) | Value::Array(_));
-        if !is_there || !self.rules.iter().any(Rule::hides_tokens) {
-            return false;
-        }
-        *value = if value.is_array() { json!([]) } else { Value::Null };
-        true
-    }
-
-    /// The pieces of texts in a choice. True when one changes.
-    fn pieces(
+    /// A piece of a text comes, as it stands between quotes: gives what passes on.
+    fn push(
         &mut self,
-        choice: (u64, bool),
-        field: &str,
-        value: &mut Value,
-        path: &mut Vec<Step>,
+        place: &Place,
+        id: Option<&str>,
+        piece: &str,
+        is_last: bool,
         event: &Event,
-        kind: &mut EventKind,
-    ) -> Result<bool, Fault> {
-        let mut is_changed = false;
-        match value {
-            Value::Object(fields) => {
-                for (name, value) in fields.iter_mut().filter(|(name, value)| {
-                    *name != "name" && !is_for_programs(field, name, value.as_str().unwrap_or_default())
-                }) {
-                    path.push(Step::Field(name.as_str().into()));
-                    is_changed |= self.pieces(choice, name, value, path, event, kind)?;
-                    path.pop();
-                }
-            }
-            Value::Array(items) => {
-                for (number, item) in (0..).zip(items.iter_mut()) {
-                    let number = item.get("index").and_then(Value::as_u64).unwrap_or(number);
-                    path.push(Step::Item(number));
-                    is_changed |= self.pieces(choice, field, item, path, event, kind)?;
-                    path.pop();
-                }
-            }
-            // What stands beside the texts, for programs.
-            Value::String(_) if path.len() == 1 && is_for_programs("", field, "") => {}
-            // An empty piece at the end would only be in the way of what is still held back.
-            Value::String(text) if !text.is_empty() => {
-                let place = Place::Choice(choice.0, path.clone());
-                let passed = self.push(&place, text, choice.1, event)?;
-                is_changed = passed != *text;
-                if matches!(kind, EventKind::Text(_)) && is_main(&place) {
-                    *kind = if passed.is_empty() { EventKind::Piece } else { EventKind::Text(passed.as_str().into()) };
-                }
-                *text = passed;
-            }
-            _ => {}
+    ) -> Result<String, Fault> {
+        let is_other = |text: &Text| id.is_some() && text.id.is_some() && text.id.as_deref() != id;
+        if self.texts.get(place).is_some_and(is_other) {
+            self.end(|text| text == place)?;
         }
-        Ok(is_changed)
-    }
-
-    /// A piece of a text comes: gives what passes on.
-    fn push(&mut self, place: &Place, text: &str, is_last: bool, event: &Event) -> Result<String, Fault> {
         if !self.texts.contains_key(place) {
             if self.texts.len() >= MAX_TEXTS {
                 let detail = format!("more than {MAX_TEXTS} texts at once, which guards cannot look through");
                 return Err(Fault::Incomplete { provider: self.provider.clone(), detail });
             }
-            let held = self.rules.iter().map(|_| Held::new()).collect();
-            self.texts.insert(place.clone(), Text { held, last: event.clone() });
+            let held = self.rules.iter().map(|_| Held::quoted()).collect();
+            self.texts.insert(place.clone(), Text { held, last: event.clone(), id: None });
         }
-        let Some(on_way) = self.texts.get_mut(place) else { return Ok(String::new()) };
-        on_way.last = event.clone();
-        let mut text = text.to_owned();
-        for (rule, held) in self.rules.iter().zip(&mut on_way.held) {
-            text = held.push(rule, &text, is_last, &self.trail)?;
+        let Some(text) = self.texts.get_mut(place) else { return Ok(String::new()) };
+        text.last = event.clone();
+        if let (None, Some(id)) = (&text.id, id) {
+            text.id = Some(id.into());
+        }
+        let mut passed = piece.to_owned();
+        for (rule, held) in self.rules.iter().zip(&mut text.held) {
+            passed = held.push(rule, &passed, is_last, &self.trail)?;
         }
         if is_last {
             self.texts.remove(place);
         }
-        Ok(text)
-    }
-
-    /// An event that says its kind. True when it changes.
-    fn named(&mut self, fields: &mut Map<String, Value>, event: &Event) -> Result<bool, Fault> {
-        let kind = fields.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-        if let Some(begun) = kind.strip_suffix(".done") {
-            let place = Place::Kind(begun.to_owned(), part(fields));
-            self.end(|other| *other == place)?;
-        } else if matches!(kind.as_str(), "response.completed" | "response.incomplete" | "response.failed") {
-            self.end_all()?;
-        }
-        let Some(begun) = kind.strip_suffix(".delta") else {
-            // Its text stands in the kinds that bring it in pieces, or is whole.
-            return match fields.get_mut("delta") {
-                Some(value) => self.value("", "delta", value),
-                None => Ok(false),
-            };
-        };
-        if begun.ends_with("audio") {
-            return Ok(false);
-        }
-        let place = Place::Kind(begun.to_owned(), part(fields));
-        match fields.get_mut("delta") {
-            Some(Value::String(text)) => {
-                let passed = self.push(&place, text, false, event)?;
-                Ok(passed != std::mem::replace(text, passed.clone()))
-            }
-            Some(value) => self.value("", "delta", value),
-            None => Ok(false),
-        }
-    }
-
-    /// Values that hold whole texts. True when one changes.
-    fn values(&mut self, parent: &str, fields: &mut Map<String, Value>, without: &[&str]) -> Result<bool, Fault> {
-        let mut is_changed = false;
-        for (name, value) in fields.iter_mut().filter(|(name, _)| !without.contains(&name.as_str())) {
-            let is_tokens = name == LOGPROBS;
-            is_changed |= if is_tokens { self.hide_tokens(value) } else { self.value(parent, name, value)? };
-        }
-        Ok(is_changed)
-    }
-
-    fn value(&mut self, parent: &str, field: &str, value: &mut Value) -> Result<bool, Fault> {
-        match value {
-            Value::String(text) if !is_for_programs(parent, field, text) => {
-                let Some(masked) = self.whole(text)? else { return Ok(false) };
-                *text = masked;
-                Ok(true)
-            }
-            Value::Array(items) => {
-                let mut is_changed = false;
-                for item in items {
-                    is_changed |= self.value(parent, field, item)?;
-                }
-                Ok(is_changed)
-            }
-            Value::Object(fields) => self.values(field, fields, &["tools"]),
-            _ => Ok(false),
-        }
+        Ok(passed)
     }
 
     /// A text that is there as a whole. `None`: it stays as it is.
-    fn whole(&self, text: &str) -> Result<Option<String>, Fault> {
+    fn whole(&self, text: &str, held: fn() -> Held) -> Result<Option<String>, Fault> {
         let mut masked: Option<String> = None;
         for rule in self.rules.iter() {
             let now = masked.as_deref().unwrap_or(text);
-            let passed = Held::new().push(rule, now, true, &self.trail)?;
+            let passed = held().push(rule, now, true, &self.trail)?;
             if passed != now {
                 masked = Some(passed);
             }
@@ -283,13 +169,19 @@ impl Guarded {
     /// Some texts have ended: what is held back of them passes.
     fn end(&mut self, has_ended: impl Fn(&Place) -> bool) -> Result<(), Fault> {
         for (place, mut text) in self.texts.extract_if(.., |place, _| has_ended(place)).collect::<Vec<_>>() {
-            let mut rest = String::new();
+            let mut held_back = String::new();
             for (rule, held) in self.rules.iter().zip(&mut text.held) {
-                rest = held.push(rule, &rest, true, &self.trail)?;
+                held_back = held.push(rule, &held_back, true, &self.trail)?;
             }
-            if !rest.is_empty() {
-                let event = self.event(&place, &text.last, rest);
-                self.ready.extend(event);
+            if !held_back.is_empty() {
+                let kind = match (self.reads_text, place.is_main()) {
+                    (false, _) => EventKind::Piece,
+                    (true, true) => EventKind::Text(said(&held_back).into()),
+                    (true, false) => EventKind::Other,
+                };
+                let data = String::from_utf8_lossy(text.last.data());
+                let data = rest(&data, &place, text.id.as_deref(), &held_back);
+                self.ready.push_back(sse::with_data(&text.last, &data, kind));
             }
         }
         Ok(())
@@ -298,52 +190,29 @@ impl Guarded {
     fn end_all(&mut self) -> Result<(), Fault> {
         self.end(|_| true)
     }
+}
 
-    /// An event like the last one that had some of a text, with just this of it.
-    fn event(&self, place: &Place, last: &Event, rest: String) -> Option<Event> {
-        let Ok(Value::Object(mut fields)) = serde_json::from_slice(last.data()) else { return None };
-        let kind = match (self.reads_text, is_main(place)) {
-            (false, _) => EventKind::Piece,
-            (true, true) => EventKind::Text(rest.as_str().into()),
-            (true, false) => EventKind::Other,
-        };
-        match place {
-            Place::Kind(..) => {
-                fields.insert("delta".into(), rest.into());
-            }
-            Place::Choice(index, path) => {
-                let mut choice = json!({ "index": index, "finish_reason": null });
-                let inside = path.iter().rev().fold(Value::from(rest), |inside, step| match (step, inside) {
-                    (Step::Field(name), inside) => json!({ &**name: inside }),
-                    (Step::Item(number), Value::Object(fields)) => {
-                        let mut item = Map::from_iter([("index".to_owned(), Value::from(*number))]);
-                        item.extend(fields);
-                        json!([item])
-                    }
-                    (Step::Item(_), inside) => json!([inside]),
-                });
-                if let (Some(choice), Value::Object(inside)) = (choice.as_object_mut(), inside) {
-                    choice.extend(inside);
-                }
-                fields.insert("choices".into(), json!([choice]));
-                fields.shift_remove("usage");
-            }
-        }
-        Some(sse::with_data(last, &Value::from(fields).to_string(), kind))
+/// What an event says of the text that callers of other dialects get.
+#[derive(Default)]
+struct Main {
+    passed: String,
+    is_changed: bool,
+}
+
+impl Main {
+    fn note(&mut self, piece: &str, passed: &str) {
+        self.is_changed |= piece != passed;
+        self.passed.push_str(passed);
     }
-}
 
-/// True for the text that callers of other dialects get: that of the first choice.
-fn is_main(place: &Place) -> bool {
-    let Place::Choice(0, path) = place else { return false };
-    let names: Vec<&str> = path.iter().map(|step| if let Step::Field(name) = step { &**name } else { "" }).collect();
-    matches!(names.as_slice(), ["delta", "content"] | ["text"])
-}
-
-/// What an event is a part of, as it says itself.
-fn part(fields: &Map<String, Value>) -> String {
-    let names = ["item_id", "output_index", "content_index", "summary_index"];
-    names.iter().map(|name| fields.get(*name).map(ToString::to_string).unwrap_or_default() + "/").collect()
+    /// The kind of an event of which this is left.
+    fn kind(&self, before: &EventKind) -> EventKind {
+        match before {
+            EventKind::Text(_) if self.is_changed && self.passed.is_empty() => EventKind::Piece,
+            EventKind::Text(_) if self.is_changed => EventKind::Text(said(&self.passed).into()),
+            other => other.clone(),
+        }
+    }
 }
 
 impl Stream for Guarded {

@@ -171,7 +171,13 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn new() -> Self {
+    /// A text as it stands between the quotes of a JSON string.
+    pub(super) fn quoted() -> Self {
+        Self { looking: Looking::new(2), text: String::new() }
+    }
+
+    /// A text as it is.
+    pub(super) fn plain() -> Self {
         Self { looking: Looking::new(1), text: String::new() }
     }
 

@@ -13,3 +13,4 @@ pub mod question;
 pub mod record;
 pub mod replay;
 pub mod stitch;
+pub mod texts;

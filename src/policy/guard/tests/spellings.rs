@@ -1,0 +1,169 @@
+//! Guards and the many spellings of streams: what is no text passes as it was said, texts in pieces are joined, and what is
+//! written anew keeps every other byte.
+
+use futures_util::{FutureExt, StreamExt, stream};
+use serde_json::Value;
+
+use super::{masking, trail};
+use crate::policy::guard::events::Guarded;
+use crate::reply::{Event, EventKind};
+
+/// The data of the events that come of these.
+fn passed(events: &[&str]) -> Vec<String> {
+    let events: Vec<_> = events.iter().map(|data| Ok(Event::of(data, EventKind::Piece))).collect();
+    let guarded = Guarded::new(Box::pin(stream::iter(events)), masking(), "p".into(), trail());
+    let all = guarded.collect::<Vec<_>>().now_or_never().unwrap();
+    all.into_iter().map(|event| String::from_utf8(event.unwrap().data().to_vec()).unwrap()).collect()
+}
+
+#[test]
+fn what_is_said_whole_again_and_again_passes_as_it_was_said() {
+    let filters = r#"{"choices":[{"index":0,"delta":{"content":""},"content_filter_results":{"hate":{"filtered":false,"severity":"safe"}},"content_filter_offsets":{"check_offset":44,"start_offset":44}}]}"#;
+    for data in [
+        filters,
+        r#"{"choices":[{"index":0,"delta":{"annotations":[{"type":"url_citation","url_citation":{"url":"https://a.example/docs-ai","title":"T"}}]}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"annotations":[{"url_citation":{"url":"https://a.example/4111111111111111?tel=%2B49301234567","title":"T"}}]}}]}"#,
+        r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"One two"},"delta":{"role":"assistant","content":""}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"channel":"analysis"}}],"x_groq":{"id":"req_1"}}"#,
+        r#"{"choices":[{"index":0,"delta":{"executed_tools":[{"index":0,"type":"search","arguments":"{\"q\":\"x","output":"no"}]}}]}"#,
+        r#"{"citations":["https://a.example/0301234567","https://b.example/x"],"search_results":[{"title":"T","url":"https://a.example/x","date":"2024-05-12"}],"choices":[{"index":0,"delta":{}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,aGk+49301234567/aGk="}}]}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"reasoning_details":[{"type":"reasoning.encrypted","data":"AAAA4111111111111111","format":"x","index":0}]}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"extra_content":{"google":{"thought_signature":"a+49301234567"}}}]}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"audio":{"id":"audio_1","data":"UklGR4111111111111111"}}}]}"#,
+        r#"{"type":"response.image_generation_call.partial_image","item_id":"ig_1","partial_image_b64":"iVBOR+49301234567"}"#,
+        r#"{"type":"response.output_item.done","item":{"id":"ig_1","type":"image_generation_call","result":"iVBOR+49301234567"}}"#,
+        r#"{"type":"response.output_item.done","item":{"id":"rs_1","encrypted_content":"gAAAA+49301234567","type":"reasoning","summary":[]}}"#,
+        r#"{"type":"image_generation.completed","b64_json":"iVBOR+49301234567","usage":{"total_tokens":1}}"#,
+        r#"{"type":"response.audio.delta","response_id":"r","delta":"UklGR+49301234567"}"#,
+        r#"{"type":"speech.audio.delta","audio":"UklGR+49301234567"}"#,
+        r#"{"choices":[{"index":0,"delta":{"flavour":"mild"}}],"provider":"Somebody","score":0.0076509169000000005}"#,
+        r#"[1.20, "a"]"#,
+        "7",
+    ] {
+        assert_eq!(passed(&[data, data, data]), [data; 3]);
+    }
+}
+
+#[test]
+fn texts_that_are_said_in_pieces_are_joined_however_they_are_spelt() {
+    for (event, path) in [
+        (r#"{"choices":[{"index":0,"delta":{"content":"%"}}]}"#, "/choices/0/delta/content"),
+        (r#"{"choices":[{"delta":{"refusal":"%"},"index":3}]}"#, "/choices/0/delta/refusal"),
+        (r#"{"choices":[{"index":null,"delta":{"reasoning":"%","content":null}}]}"#, "/choices/0/delta/reasoning"),
+        (r#"{"choices":[{"index":0,"delta":{"reasoning_content":"%"}}]}"#, "/choices/0/delta/reasoning_content"),
+        (
+            r#"{"choices":[{"index":0,"delta":{"content":[{"type":"text","text":"%"}]}}]}"#,
+            "/choices/0/delta/content/0/text",
+        ),
+        (
+            r#"{"choices":[{"delta":{"content":[{"type":"thinking","thinking":[{"type":"text","text":"%"}]}]}}]}"#,
+            "/choices/0/delta/content/0/thinking/0/text",
+        ),
+        (
+            r#"{"choices":[{"delta":{"reasoning_details":[{"type":"reasoning.text","text":"%","index":0}]}}]}"#,
+            "/choices/0/delta/reasoning_details/0/text",
+        ),
+        (
+            r#"{"choices":[{"delta":{"thinking_blocks":[{"type":"thinking","thinking":"%"}]}}]}"#,
+            "/choices/0/delta/thinking_blocks/0/thinking",
+        ),
+        (
+            r#"{"choices":[{"delta":{"tool_calls":[{"index":1,"function":{"arguments":"%"}}]}}]}"#,
+            "/choices/0/delta/tool_calls/0/function/arguments",
+        ),
+        (
+            r#"{"choices":[{"delta":{"tool_calls":[{"id":"a","index":0,"function":{"arguments":"%"}}]}}]}"#,
+            "/choices/0/delta/tool_calls/0/function/arguments",
+        ),
+        (
+            r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"custom":{"input":"%"}}]}}]}"#,
+            "/choices/0/delta/tool_calls/0/custom/input",
+        ),
+        (r#"{"choices":[{"delta":{"function_call":{"arguments":"%"}}}]}"#, "/choices/0/delta/function_call/arguments"),
+        (r#"{"choices":[{"delta":{"audio":{"id":"a","transcript":"%"}}}]}"#, "/choices/0/delta/audio/transcript"),
+        (r#"{"choices":[{"index":0,"text":"%","finish_reason":""}]}"#, "/choices/0/text"),
+        (r#"{"type":"response.output_text.delta","item_id":"i","delta":"%"}"#, "/delta"),
+        (r#"{"delta":"%","type":"response.reasoning_summary_text.delta","summary_index":1}"#, "/delta"),
+        (r#"{"type":"response.function_call_arguments.delta","output_index":1,"delta":"%"}"#, "/delta"),
+        (r#"{"type":"response.audio_transcript.delta","delta":"%"}"#, "/delta"),
+        (r#"{"type":"transcript.text.delta","delta":"%","logprobs":[{"token":"ann@x.example"}]}"#, "/delta"),
+    ] {
+        let events = ["to ann", "@x.exa", "mple, \\u0063", "y@x.ex\\u0061mple"].map(|piece| event.replace('%', piece));
+        let passed = passed(&events.each_ref().map(String::as_str));
+        let texts = passed.iter().map(|data| {
+            let data: Value = serde_json::from_str(data).unwrap();
+            assert!(!data.to_string().contains("x.example"), "{data}");
+            data.pointer(path).unwrap_or_else(|| panic!("{path} in {data}")).as_str().unwrap().to_owned()
+        });
+        assert_eq!(texts.collect::<String>(), "to [email], [email]", "{event}");
+    }
+}
+
+#[test]
+fn a_masked_event_keeps_every_other_byte() {
+    for data in [
+        r#"{ "choices" : [{"delta":{"content":"%"},"p":0.0076509169000000005,"finish_reason":"stop"}] , "n":1.2339457598623173e-05, "x":1, "x":2 }"#,
+        r#"{"id":"\u0061","choices":[{"delta":{"content":"%","x":"\ud83d"},"finish_reason":"stop"}],"z":[1.0,1e400,-0]}"#,
+        r#"{"choices":[{"finish_reason":"stop","delta":{"role":"assistant","content":"\u0041 % \/ \ud83d\ude00"},"index":0}]}"#,
+        r#"{"type":"error_report","text":"%","n":12345678901234567890123}"#,
+        r#"{"choices":[{"message":{"content":"%"},"delta":{},"finish_reason":"stop"}],"usage":{"cost":0.10000000000000001}}"#,
+    ] {
+        let (before, after) = (data.replace('%', "ann@x.example"), data.replace('%', "[email]"));
+        assert_eq!(passed(&[&before]).last().unwrap(), &after);
+    }
+}
+
+#[test]
+fn halves_of_surrogate_pairs_pass_and_what_is_masked_beside_them_is_right() {
+    let content = |texts: &[&str]| {
+        let events =
+            texts.iter().map(|text| format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"{text}"}}}}]}}"#));
+        let events: Vec<String> = events.collect();
+        let passed = passed(&events.iter().map(String::as_str).collect::<Vec<_>>());
+        let text = |data: String| {
+            let start = data.find(r#""content":""#).unwrap() + 11;
+            data[start..start + data[start..].find('"').unwrap()].to_owned()
+        };
+        passed.into_iter().map(text).collect::<String>()
+    };
+    for (texts, wanted) in [
+        (&["a \\ud83d", "\\ude00 b "][..], "a \\ud83d\\ude00 b "),
+        (&["\\ud83d", "\\ude00", "\\ud83d", "\\ude00"], "\\ud83d\\ude00\\ud83d\\ude00"),
+        (&["ann@x.example \\ud83d", "\\ude00 bob@x.", "example "], "[email] \\ud83d\\ude00 [email] "),
+        (&["\\ud83d", " and no other half"], "\\ud83d and no other half"),
+        (&["\\ude00 first ", "\\uD83D"], "\\ude00 first \\uD83D"),
+        (&["4111 1111 \\u0031", "111 1111 \\ud83d", "\\ude00"], "[card] \\ud83d\\ude00"),
+    ] {
+        assert_eq!(content(texts), wanted, "{texts:?}");
+    }
+}
+
+#[test]
+fn a_call_that_begins_at_the_place_of_another_is_another_text() {
+    let call = |id: &str, arguments: &str| {
+        let index = if id.is_empty() { "" } else { r#""index":0,"# };
+        format!(
+            r#"{{"choices":[{{"delta":{{"tool_calls":[{{{index}"id":"{id}","function":{{"arguments":"{arguments}"}}}}]}}}}]}}"#
+        )
+    };
+    let passed = passed(&[&call("a", "ann@x"), &call("b", ".example"), &call("b", " and 4111")]);
+    let arguments = |data: &String| {
+        let data: Value = serde_json::from_str(data).unwrap();
+        data["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(passed.iter().map(arguments).collect::<Vec<_>>().concat(), "ann@x.example and 4111");
+    assert!(passed[1].contains("ann@x") && !passed[1].contains(".example"), "{passed:?}");
+}
+
+#[test]
+fn what_was_held_back_is_said_without_what_stood_beside_it() {
+    let first = r#"{"id":"c","created":1.50,"choices":[{"index":0,"delta":{"content":"to ann@x.example"},"logprobs":{"content":["ann@x.example"]}}],"citations":["ann@y.example"],"usage":{"n":1}}"#;
+    let passed = passed(&[first]);
+    assert_eq!(passed.len(), 2);
+    assert_eq!(
+        passed[1],
+        r#"{"id":"c","created":1.50,"choices":[{"index":0,"finish_reason":null,"delta":{"content":"[email]"}}]}"#
+    );
+    assert!(passed[0].contains(r#""logprobs":null"#) && passed[0].contains(r#"["[email]"]"#), "{}", passed[0]);
+}
