@@ -15,12 +15,14 @@ mod bound;
 mod denial;
 mod refusal;
 mod request;
+mod sum;
 mod words;
 
 pub use self::bound::Bound;
 pub use self::denial::{Denial, LastDenial};
 pub use self::refusal::{Limited, Refusal, Spent};
 pub use self::request::RequestFault;
+pub use self::sum::sum_up;
 
 /// Reasons of [`Fault::Forbidden`] that callers read about, because they or their operator can do something.
 ///

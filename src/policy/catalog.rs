@@ -20,7 +20,7 @@ use self::lists::{Known, List, lists_nothing};
 use crate::budget::Attempts;
 use crate::call::{Ask, Call, Endpoint, Patience, Wire};
 use crate::config::plan::{Pattern, TargetPlan};
-use crate::fault::{DEFAULT_RETRY_AFTER, Fault};
+use crate::fault::{Fault, sum_up};
 use crate::reply::{Body, Degraded, Reply};
 use crate::stack::{Next, Outcome, Policy, Stack};
 use crate::switch::Switch;
@@ -120,7 +120,7 @@ impl Catalog {
         }
         let first = open.iter().zip(&known).zip(&own).find(|((_, known), own)| known.list.is_some() || !own.is_empty());
         let Some(((first, _), _)) = first else {
-            return Err(all_failed(known.into_iter().filter_map(|known| known.fault).collect()));
+            return Err(all_failed(known.into_iter().filter_map(|known| known.fault).collect(), &open));
         };
         let is_missing = |(known, own): (&Known, &Vec<Model>)| {
             known.list.is_none() && own.is_empty() && known.fault.as_ref().is_some_and(|fault| !lists_nothing(fault))
@@ -208,17 +208,12 @@ fn reply(source: &Source, body: Bytes, degraded: Option<Degraded>) -> Reply {
     }
 }
 
-/// No provider has listed anything. A single fault is told as it is.
-fn all_failed(mut faults: Vec<Fault>) -> Fault {
-    let retry_after = faults.iter().filter_map(Fault::retry_after).min().unwrap_or(DEFAULT_RETRY_AFTER);
-    // What is no limit and no timeout tells more.
-    let is_telling = |fault: &Fault| !matches!(fault.status().as_u16(), 429 | 504);
-    let telling = faults.iter().position(is_telling).unwrap_or(0);
-    match faults.len() {
-        0 => Fault::NoProvider,
-        1 => faults.swap_remove(0),
-        _ if faults.iter().all(lists_nothing) => faults.swap_remove(0),
-        _ => Fault::Exhausted { last: Box::new(faults.swap_remove(telling)), retry_after },
+/// No provider has listed anything.
+fn all_failed(mut faults: Vec<Fault>, open: &[&Source]) -> Fault {
+    let longest = open.iter().map(|source| source.plan.provider.quota.longest).min().unwrap_or(Duration::MAX);
+    match faults.iter().all(lists_nothing) {
+        true => faults.pop().unwrap_or(Fault::NoProvider),
+        false => sum_up(faults, longest),
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::config::plan::{ModelChoice, RoutePlan, TargetPlan, Usable};
+use crate::config::plan::{CallKind, ModelChoice, RoutePlan, TargetPlan, Usable};
 use crate::fault::Fault;
 use crate::policy::variant::CONTROL;
 use crate::reply::{Degraded, Reply};
@@ -45,7 +45,9 @@ impl Served {
     /// In what way the answer is not what was `asked` for; `None`: it is.
     pub(super) fn fallback(&self, route: &RoutePlan, asked: Option<&str>, facts: &Facts) -> Option<Fallback> {
         // A text that was written beforehand is marked as degraded, and is no model's.
-        if self.degraded == Some(Degraded::Canned) {
+        // A list of models is of all targets, whichever comes first in it.
+        let is_list = route.call == CallKind::Models && asked.is_none();
+        if self.degraded == Some(Degraded::Canned) || is_list {
             return None;
         }
         let model = self.model.as_deref();
