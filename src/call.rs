@@ -34,6 +34,8 @@ pub struct Call {
     pub instruction: Option<Arc<str>>,
     /// The first of the route's targets that may be asked, counted from zero.
     pub from_target: usize,
+    /// The only provider that can answer; `None`: any of the route's may.
+    pub pin: Option<Pin>,
     /// What of the answer the caller has already: the target is asked to go on from there.
     pub said: Option<Arc<str>>,
     /// True when each event's text is wanted beside its bytes.
@@ -62,6 +64,25 @@ impl Call {
     /// The model that the provider will see: the target's, else the caller's.
     pub fn model(&self) -> Option<&str> {
         self.model.as_deref().or_else(|| self.ask.model())
+    }
+}
+
+/// The only provider that can answer a call, because it has what the call is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// The provider.
+    pub provider: Arc<str>,
+    /// Which of its instances, and how many it had then; `None`: it had one.
+    pub instance: Option<(usize, usize)>,
+}
+
+impl Pin {
+    /// The instance that has to be asked of a provider that has so many. Where it had another number of them, nobody knows which
+    /// is which.
+    pub fn instance_of(&self, provider: &str, count: usize) -> Option<usize> {
+        let (index, of) = self.instance.filter(|_| *self.provider == *provider)?;
+        // Those from the 64th on are not told apart.
+        (of == count && index < count.min(63)).then_some(index)
     }
 }
 
@@ -483,6 +504,8 @@ pub struct Contents {
     pub reach: Reach,
     /// Further models that it names: those to fall back on, and those of a batch.
     pub other_models: Box<[Box<str>]>,
+    /// The stored response that it goes on from, or is about.
+    pub response: Option<Box<str>>,
     /// True when a model may be asked that it does not name.
     pub hides_model: bool,
     /// The bytes of a form that are text, in their order.

@@ -52,15 +52,16 @@ pub struct Story {
 impl Story {
     /// Bytes that it takes, names that it shares with the configuration left out.
     pub fn size(&self) -> usize {
-        let Facts { attempts, steps, limits, fault_detail, provider_request_id, .. } = &self.facts;
-        let named = [&self.tenant, &self.api_key, &self.facts.model_asked, &self.facts.answer_id];
+        let Facts { attempts, steps, limits, fault_detail, model_asked, .. } = &self.facts;
+        let named = [&self.tenant, &self.api_key, model_asked];
+        let ids = attempts.iter().flat_map(Attempt::ids).map(str::len);
         let models = attempts.iter().filter_map(|attempt| attempt.model.as_ref()).map(|model| model.len());
         let texts = [
             self.id.len(),
             self.path.len(),
             named.into_iter().flatten().map(|name| name.len()).sum(),
             fault_detail.as_ref().map_or(0, String::len),
-            provider_request_id.as_ref().map_or(0, |id| id.len()),
+            ids.sum(),
         ];
         size_of::<Self>()
             + attempts.len() * size_of::<Attempt>()
@@ -72,8 +73,7 @@ impl Story {
 
     /// True when its provider has called the request or the answer so.
     fn has_provider_id(&self, id: &str) -> bool {
-        let ids = [self.facts.provider_request_id.as_deref(), self.facts.answer_id.as_deref()];
-        ids.contains(&Some(id))
+        self.facts.attempts.iter().flat_map(Attempt::ids).any(|own| own == id)
     }
 
     /// True when nobody was refused and nothing failed.
@@ -203,7 +203,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::trail::Trail;
+    use crate::trail::{Reason, Trail};
 
     fn story(number: usize) -> Story {
         Story {
@@ -268,10 +268,13 @@ mod tests {
         let stories = Stories::default();
         stories.bound(ExplainPlan { keep: 10, max_bytes: 1 << 20 });
         let with = |number, request: Option<&str>, answer: Option<&str>| {
-            let mut story = story(number);
-            story.facts.provider_request_id = request.map(Into::into);
-            story.facts.answer_id = answer.map(Into::into);
-            story
+            let trail = Trail::start(None);
+            let note = trail.begin_attempt(&"p".into(), None, Reason::First);
+            request.into_iter().for_each(|id| note.request_id(id));
+            answer.into_iter().for_each(|id| note.answer_id(id));
+            // Another one, of which nothing is known.
+            trail.begin_attempt(&"q".into(), None, Reason::Failover);
+            Story { facts: trail.facts().clone(), ..story(number) }
         };
         stories.tell(with(1, Some("req-1"), Some("chatcmpl-1")));
         stories.tell(with(2, Some("req-2"), Some("resp_2")));

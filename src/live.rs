@@ -25,6 +25,7 @@ use crate::keys::issued::Issued;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::policy::admit::Tunnels;
+use crate::policy::affinity::Makers;
 use crate::policy::auth::Trust;
 use crate::policy::auth::jwks::{self, KeySet};
 use crate::policy::cache::flight::Flights;
@@ -101,6 +102,7 @@ struct Common {
     flags: Arc<Flags>,
     ledger: Arc<Ledger>,
     purses: Arc<Purses>,
+    makers: Makers,
 }
 
 /// What callers are known by, whatever the configuration says of it.
@@ -124,6 +126,8 @@ impl Live {
         let switches = Switches::of(plan, &flags);
         let shared = store.as_ref().map(|store| (store.redis.clone(), plan.store.on_store_error));
         let guards = Guards::new(&plan.flags.guards, &switches, &Guards::default());
+        let tasks = TaskTracker::new();
+        let makers = Makers::new(store.as_ref().map(|store| store.cluster.redis().clone()), tasks.clone());
         let common = Common {
             started: Instant::now(),
             menus: Cache::new(MENUS),
@@ -145,7 +149,8 @@ impl Live {
             traffic: Traffic::default(),
             watchers: Watchers::default(),
             metrics: Arc::new(Metrics::new()),
-            tasks: TaskTracker::new(),
+            makers,
+            tasks,
             trust,
             flags,
             purses: Arc::new(Purses::new(plan.limits.max_keys, shared)),
@@ -206,6 +211,11 @@ impl Live {
     /// drain waits for it.
     pub fn tasks(&self) -> &TaskTracker {
         &self.common.tasks
+    }
+
+    /// Who made which stored response.
+    pub fn makers(&self) -> &Makers {
+        &self.common.makers
     }
 
     /// What callers are known by under a plan. Published keys are read from what `source` makes; those that are known stay

@@ -8,11 +8,12 @@ use std::time::Duration;
 use tower::ServiceBuilder;
 
 use crate::chance::Chance;
-use crate::config::plan::{CallKind, ResumeMode, RoutePlan, TargetPlan, TunnelPlan, WhenDisabled};
+use crate::config::plan::{CallKind, CallerKind, ResumeMode, RoutePlan, TargetPlan, TunnelPlan, WhenDisabled};
 use crate::estimate::Estimates;
 use crate::flags::switches::Subject;
 use crate::live::{Live, ProviderLive};
 use crate::policy::admit::Admit;
+use crate::policy::affinity::Affinity;
 use crate::policy::auth::Auth;
 use crate::policy::breaker::Breaker;
 use crate::policy::budget::Budget;
@@ -52,10 +53,11 @@ pub fn route(
     let ways: Vec<Way> = ways
         .map(|(variant, targets)| {
             let switch = live.switches().of_subject(Subject::Variant, &variant.name);
+            let providers = targets.iter().map(|target| target.plan.provider.name.clone()).collect();
             // A variant's latency says nothing about the other targets.
             let (cache, asking) = asking(plan, live, caches, targets, Paces::default());
             let inside = Stack::new(ServiceBuilder::new().layer(policy(cache)).service(asking));
-            Way { name: variant.name.clone(), switch, inside }
+            Way { name: variant.name.clone(), switch, providers, inside }
         })
         .collect();
     let variant = (!ways.is_empty()).then(|| Variant::new(&plan.name, ways, plan.is_idempotent));
@@ -80,6 +82,8 @@ pub fn route(
         // Around the cache: requests are masked before the cache key is made, and cached responses pass the current guards.
         // Inside degrade: canned replies are the operator's own text.
         .layer(policy(Guard::new(&plan.guards)))
+        // Around variants and targets, which it chooses from. Outside the cache: a follow-up is never another call's.
+        .layer(policy(affinity(plan, live)))
         // Inside degrade: where a variant fails, the route's own targets come before a canned reply. Around the cache: another
         // model's responses are cached under another key.
         .layer(policy(variant))
@@ -87,6 +91,15 @@ pub fn route(
         // providers: a resumed answer is cached as a whole.
         .layer(policy(cache));
     Stack::new(layers.service(asking))
+}
+
+/// Who makes stored responses, on routes that reach them.
+fn affinity(plan: &RoutePlan, live: &Live) -> Option<Affinity> {
+    let reaches = plan.caller == CallerKind::OpenAi && matches!(plan.call, CallKind::Responses | CallKind::Any);
+    let variants = plan.variants.iter().flat_map(|variant| &variant.targets);
+    let targets = plan.targets.iter().chain(variants);
+    let instances = targets.map(|target| (target.provider.name.clone(), target.provider.urls.len()));
+    reaches.then(|| Affinity::new(live.makers().clone(), instances))
 }
 
 /// As long may any of a route's targets be silent.

@@ -82,6 +82,9 @@ impl Trail {
             model,
             reason,
             instances: 0,
+            instance: None,
+            request_id: None,
+            answer_id: None,
             status: None,
             is_unreached: false,
             started: Instant::now(),
@@ -120,10 +123,6 @@ pub struct Facts {
     pub events: u64,
     /// Malformed events that were dropped.
     pub events_dropped: u64,
-    /// The provider's own request id.
-    pub provider_request_id: Option<Box<str>>,
-    /// The id that the answer itself has (`chatcmpl-...`, `resp_...`), where it was read.
-    pub answer_id: Option<Arc<str>>,
     /// What the cache did; `None` where there is none.
     pub cache: Option<CacheResult>,
     /// Why the cache was not asked, where it was not.
@@ -132,6 +131,8 @@ pub struct Facts {
     pub kept: Option<KeptFact>,
     /// On whose account the call goes; `None` while that is not known, and for work that is nobody's.
     pub account: Option<Account>,
+    /// True when the call could go to one provider alone.
+    pub is_pinned: bool,
     /// Which variant the call was given; `None` where its route has none.
     pub variant: Option<Taken>,
     /// In what way the answer was less than what was asked for.
@@ -200,12 +201,11 @@ impl Facts {
             first_token: None,
             events: 0,
             events_dropped: 0,
-            provider_request_id: None,
-            answer_id: None,
             cache: None,
             cache_because: None,
             kept: None,
             account: None,
+            is_pinned: false,
             variant: None,
             degraded: None,
             fallback: None,
@@ -264,6 +264,9 @@ impl Facts {
 
 /// Callers choose the names of models; of longer ones the beginning has to do.
 const LONGEST_MODEL: usize = 128;
+
+/// Providers choose their ids.
+const LONGEST_ID: usize = 128;
 
 /// A model's name, as long as it is remembered.
 pub fn short_model(name: &str) -> Arc<str> {
@@ -390,7 +393,7 @@ impl Direction {
 /// That another target or model answered than was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fallback {
-    /// What led there: `failover`, `hedge`, `model_map`, `budget` or `variant`.
+    /// What led there: `failover`, `hedge`, `model_map`, `budget`, `variant` or `affinity`.
     pub why: &'static str,
     /// Who answered.
     pub provider: Arc<str>,
@@ -480,6 +483,12 @@ pub struct Attempt {
     pub reason: Reason,
     /// The instances it was sent to, as bits; those from the 65th on are not told apart.
     pub instances: u64,
+    /// The last of them.
+    pub instance: Option<usize>,
+    /// The id that the provider gave the request.
+    pub request_id: Option<Box<str>>,
+    /// The id that the answer itself has (`chatcmpl-...`, `resp_...`), where it was read.
+    pub answer_id: Option<Arc<str>>,
     /// The status of the provider's answer, once there is one.
     pub status: Option<u16>,
     /// True when no connection came about.
@@ -495,6 +504,11 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// The ids that its provider gave the request and the answer.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.request_id.as_deref().into_iter().chain(self.answer_id.as_deref())
+    }
+
     /// True while nobody has noted its end.
     pub fn is_running(&self) -> bool {
         self.took.is_none()
@@ -574,6 +588,21 @@ impl AttemptNote {
     pub fn sent_to(&self, instance: usize) {
         if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
             attempt.instances |= 1 << instance.min(63);
+            attempt.instance = Some(instance);
+        }
+    }
+
+    /// Notes the id that the provider gave the request; of a long one the beginning.
+    pub fn request_id(&self, id: &str) {
+        if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
+            attempt.request_id = Some(id[..id.floor_char_boundary(LONGEST_ID)].into());
+        }
+    }
+
+    /// Notes the id that the answer itself has.
+    pub fn answer_id(&self, id: &str) {
+        if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
+            attempt.answer_id = Some(id[..id.floor_char_boundary(LONGEST_ID)].into());
         }
     }
 

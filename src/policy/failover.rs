@@ -47,12 +47,28 @@ pub struct Target {
     pub stack: Stack,
 }
 
+impl Target {
+    /// True when it is this provider's, or any will do.
+    fn is_of(&self, provider: Option<&Arc<str>>) -> bool {
+        provider.is_none_or(|provider| *provider == self.plan.provider.name)
+    }
+}
+
 /// A target that may be asked, and what its provider will be told.
 #[derive(Clone)]
 struct Choice<'a> {
     number: usize,
     target: &'a Target,
     model: Option<Arc<str>>,
+}
+
+impl Choice<'_> {
+    /// The other instances that may be asked beside the one that is.
+    fn other_instances(&self, call: &Call) -> usize {
+        let provider = &self.target.plan.provider;
+        let pinned = call.pin.as_ref().and_then(|pin| pin.instance_of(&provider.name, provider.urls.len()));
+        if pinned.is_some() { 0 } else { provider.urls.len() - 1 }
+    }
 }
 
 /// What became of attempts that ran beside each other.
@@ -94,8 +110,8 @@ impl Failover {
 
     /// Nobody was asked. Why?
     fn nobody(&self, call: &Call) -> Fault {
-        let asked = call.ask.model();
-        let mut having = self.targets.iter().filter(|target| target.plan.has(asked)).peekable();
+        let (asked, pinned) = (call.ask.model(), self.pinned(call));
+        let mut having = self.targets.iter().filter(|it| it.plan.has(asked) && it.is_of(pinned)).peekable();
         match (having.peek(), asked) {
             (None, Some(asked)) if !self.targets.is_empty() => unknown::fault(asked, &self.targets),
             _ => having
@@ -115,10 +131,20 @@ impl Failover {
         small.filter_map(|failed| self.targets.get(failed.number)).map(|target| target.plan.context).max()
     }
 
-    /// The first target from `number` on that is switched on, has the model, and takes more than was `too_small`.
+    /// The only provider that can answer, if one of the targets is its and has the model. Otherwise the order of the targets holds:
+    /// what the caller is told then is what it would be told without the gateway.
+    fn pinned<'a>(&self, call: &'a Call) -> Option<&'a Arc<str>> {
+        let provider = call.pin.as_ref().map(|pin| &pin.provider)?;
+        let has_it = |target: &Target| target.is_of(Some(provider)) && target.plan.has(call.ask.model());
+        self.targets.iter().any(has_it).then_some(provider)
+    }
+
+    /// The first target from `number` on that is switched on, has the model, takes more than was `too_small`, and is the pinned
+    /// provider's, if there is one.
     fn choose(&self, number: usize, call: &Call, too_small: Option<u64>) -> Option<Choice<'_>> {
+        let pinned = self.pinned(call);
         let is_large = |target: &Target| too_small.is_none_or(|context| target.plan.context > context);
-        let targets = self.targets.iter().enumerate().skip(number);
+        let targets = self.targets.iter().enumerate().skip(number).filter(|(_, target)| target.is_of(pinned));
         targets.filter(|(_, target)| target.switch.is_on_for(&call.head) && is_large(target)).find_map(
             |(number, target)| {
                 let model = match target.plan.choose(call.ask.model()) {
@@ -133,9 +159,11 @@ impl Failover {
 
     /// Notes the targets that were passed over, and why.
     fn tell_skipped(&self, numbers: Range<usize>, call: &Call) {
+        let pinned = self.pinned(call);
         for target in self.targets.get(numbers).unwrap_or_default() {
             let has_model = target.plan.has(call.ask.model());
             let why = match (target.switch.is_on(), has_model) {
+                _ if !target.is_of(pinned) => "it has not got the stored response",
                 (false, _) => "it is switched off",
                 (true, false) => "it has not got the model",
                 (true, true) => "its context is no larger than what was too small",
@@ -235,6 +263,9 @@ async fn unless_due<F: Future<Output = Outcome>>(
 
 impl Next for Failover {
     async fn call(&self, call: Call) -> Outcome {
+        if self.pinned(&call).is_some() {
+            call.trail.facts().is_pinned = true;
+        }
         let mut faults = Vec::new();
         let mut from = call.from_target;
         // Only this target was found able to go on from a partial answer: the others may have to be asked in another way.

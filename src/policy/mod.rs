@@ -1,6 +1,7 @@
 //! Policies, one file each, in the order of the pipeline. Which of them a route has is in `pipeline.rs` alone.
 
 pub mod admit;
+pub mod affinity;
 pub mod auth;
 pub mod breaker;
 pub mod budget;

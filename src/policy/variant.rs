@@ -20,6 +20,8 @@ pub struct Way {
     pub name: Arc<str>,
     /// Who gets it.
     pub switch: Switch,
+    /// The providers that it asks.
+    pub providers: Vec<Arc<str>>,
     /// What answers.
     pub inside: Stack,
 }
@@ -47,12 +49,14 @@ impl Variant {
     fn way(&self, call: &Call) -> Option<&Way> {
         let place = u32::from(place(&self.0.order, &call.head));
         let mut end = 0;
-        self.0.ways.iter().find(|way| {
+        let way = self.0.ways.iter().find(|way| {
             let position = way.switch.position();
             let start = end;
             end += u32::from(position.share.places());
             (start..end).contains(&place) && position.is_aimed_at(&call.head)
-        })
+        });
+        // What only one provider can answer is for another to refuse.
+        way.filter(|way| call.pin.as_ref().is_none_or(|pin| way.providers.contains(&pin.provider)))
     }
 }
 

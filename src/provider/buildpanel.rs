@@ -104,7 +104,7 @@ impl Provider for BuildPanel {
             cache: None,
             body,
         };
-        Ok(Decoded { reply, usage: None })
+        Ok(Decoded { reply, usage: None, id: None })
     }
 
     fn refusal(&self, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Fault {

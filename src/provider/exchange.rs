@@ -65,6 +65,8 @@ impl Exchange {
         if !call.attempts.take() {
             return Err(Fault::Exhausted { last: Box::new(Fault::Overloaded), retry_after: ATTEMPTS_SPENT });
         }
+        let only = call.pin.as_ref().and_then(|pin| pin.instance_of(&self.provider.name, self.provider.urls.len()));
+        let barred = only.map_or(0, |only| !(1 << only));
         let tried = call.trail.facts().instances_tried(&self.provider.name);
         let note = call.trail.begin_attempt(&self.provider.name, call.model().map(Into::into), call.reason);
         self.pass_on(&note, &mut request.headers);
@@ -75,13 +77,13 @@ impl Exchange {
         };
         if let Ask::Tunnel(tunnel) = &*call.ask {
             let open = |instance, request| self.transport.open(instance, request, tunnel);
-            return match self.send(first_by, request, &note, tried, open).await {
+            return match self.send(first_by, request, &note, (barred, tried), open).await {
                 Ok((opened, lease)) => settle(self.converse(call, opened, note).await, lease),
                 Err(fault) => failed(&note, fault),
             };
         }
         let send = |instance, request| self.transport.send(instance, request, self.reuse);
-        match self.send(first_by, request, &note, tried, send).await {
+        match self.send(first_by, request, &note, (barred, tried), send).await {
             Ok((response, lease)) => settle(self.receive(call, first_by, response, note).await, lease),
             Err(fault) => failed(&note, fault),
         }
@@ -105,17 +107,18 @@ impl Exchange {
         }
     }
 
-    /// Sends to an instance, and to others while none connects. Those that the call has `tried` before come last.
+    /// Sends to an instance, and to others while none connects: never to those that are `barred`, and to those that the call has
+    /// `tried` before last.
     async fn send<T, F: Future<Output = Result<T, SendFault>>>(
         &self,
         by: Deadline,
         request: Request,
         note: &AttemptNote,
-        tried: u64,
+        (barred, tried): (u64, u64),
         send: impl Fn(usize, Request) -> F,
     ) -> Result<(T, Lease), Fault> {
         let mut fault = self.broken("the provider has no instance".into());
-        let mut spent = 0;
+        let mut spent = barred;
         // The last one gets the request itself: most providers have one instance, and a request is not copied then.
         for request in std::iter::repeat_n(request, self.provider.urls.len()) {
             let Some(lease) = self.instances.pick(spent, tried) else { break };
@@ -158,7 +161,7 @@ impl Exchange {
         let Response { head, body } = response;
         note.status(head.status.as_u16());
         if let Some(id) = head.headers.get("x-request-id").and_then(|id| id.to_str().ok()) {
-            call.trail.facts().provider_request_id = Some(id[..id.floor_char_boundary(128)].into());
+            note.request_id(id);
         }
         let mut body = Bodies::new(body, Watchdog::new(call.deadline, call.pace.idle));
         // Of a plain answer the head is a sign of life. Of a stream it is not: it may well come before the model is asked.
@@ -170,10 +173,10 @@ impl Exchange {
         } else if !is_whole(&call.ask, head.status) {
             Err(self.broken(format!("status {}, which is no complete answer", head.status.as_u16())))
         } else if is_empty(head.status) {
-            self.whole(call, head, &mut body).await
+            self.whole(call, head, &mut body, &note).await
         } else {
             match self.dialect.expect(call, &head) {
-                Expect::Whole => self.whole(call, head, &mut body).await,
+                Expect::Whole => self.whole(call, head, &mut body, &note).await,
                 Expect::Bytes => return self.bytes(call, head, body, note).await,
                 Expect::Events => return self.events(call, first_by, head, body, note).await,
             }
@@ -234,12 +237,14 @@ impl Exchange {
         super::refusal(self.dialect, &self.provider, head, text)
     }
 
-    async fn whole(&self, call: &Call, head: ResponseHead, body: &mut Bodies) -> stack::Outcome {
+    async fn whole(&self, call: &Call, head: ResponseHead, body: &mut Bodies, note: &AttemptNote) -> stack::Outcome {
         let bytes = self.collect(body, self.provider.max_reply, call.signs.as_ref()).await?;
         if is_empty(head.status) {
             return Ok(self.raw(call, &head, Body::Whole(Bytes::new())));
         }
-        let Decoded { reply, usage } = apart(bytes.len(), || self.dialect.decode(call, &self.provider, head, bytes))?;
+        let Decoded { reply, usage, id } =
+            apart(bytes.len(), || self.dialect.decode(call, &self.provider, head, bytes))?;
+        id.into_iter().for_each(|id| note.answer_id(&id));
         if usage.is_some() {
             call.trail.facts().usage = usage;
         }

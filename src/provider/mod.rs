@@ -95,6 +95,8 @@ pub struct Decoded {
     pub reply: Reply,
     /// Tokens, when the provider counted them.
     pub usage: Option<Usage>,
+    /// The answer's own id, when it has one.
+    pub id: Option<Box<str>>,
 }
 
 pub mod balance;

@@ -23,7 +23,7 @@ use crate::wire::multipart::Form;
 use crate::wire::openai::conversation;
 use crate::wire::openai::counter::Counter;
 use crate::wire::openai::errors::{implied_status, refused};
-use crate::wire::openai::events::{Chunks, Named, Tail, WireUsage};
+use crate::wire::openai::events::{Chunks, Id, Named, Tail, WireUsage};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -72,7 +72,7 @@ impl Provider for OpenAi {
             let Ask::Wire(Wire { endpoint: Endpoint::Transcriptions, .. }) = &*call.ask else {
                 return Err(broken(&format!("{} instead of JSON", media_type(&head.headers))));
             };
-            return Ok(Decoded { reply: reply(call, provider, &head, Body::Whole(body)), usage: None });
+            return Ok(Decoded { reply: reply(call, provider, &head, Body::Whole(body)), usage: None, id: None });
         }
         let body =
             if body.first() == Some(&b'[') { listed(&body).ok_or_else(|| broken("not valid JSON"))? } else { body };
@@ -81,7 +81,7 @@ impl Provider for OpenAi {
             let body = Bytes::from(format!("{{\"error\":{}}}", error.get()));
             return Err(refusal(provider, implied_status(&body), HeaderMap::new(), body));
         }
-        let usage = facts.usage.map(WireUsage::read);
+        let (usage, id) = (facts.usage.map(WireUsage::read), facts.id.said().map(Into::into));
         let body = match &*call.ask {
             Ask::Wire(_) => Body::Whole(body),
             Ask::Chat(_) => Body::Answer(answer(&body, usage).ok_or_else(|| broken("a completion without a message"))?),
@@ -89,7 +89,7 @@ impl Provider for OpenAi {
             Ask::Menu => return Err(broken("menus are not part of the dialect")),
             Ask::Tunnel(_) => return Err(broken("an answer instead of a conversation")),
         };
-        Ok(Decoded { reply: reply(call, provider, &head, body), usage })
+        Ok(Decoded { reply: reply(call, provider, &head, body), usage, id })
     }
 
     fn refusal(&self, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Fault {
@@ -268,6 +268,8 @@ fn is_json(headers: &HeaderMap) -> bool {
 /// What is read of every plain answer: whether it is one, and what it cost.
 #[derive(Deserialize)]
 struct BodyFacts<'a> {
+    #[serde(default, borrow)]
+    id: Id<'a>,
     #[serde(default)]
     usage: Option<WireUsage>,
     #[serde(default, borrow)]

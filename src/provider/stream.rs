@@ -181,6 +181,7 @@ pub(super) struct Events {
     /// The size of the comments that came before the first event, and are kept.
     early: usize,
     is_done: bool,
+    has_id: bool,
     dropped: u64,
     dialect: &'static dyn Provider,
     plan: Arc<ProviderPlan>,
@@ -205,6 +206,7 @@ impl Events {
             ready: VecDeque::new(),
             early: 0,
             is_done: false,
+            has_id: false,
             dropped: 0,
             dialect,
             provider: plan.name.clone(),
@@ -227,7 +229,16 @@ impl Events {
         if let (Some(body), Some(deadline)) = (&mut self.body, call_deadline) {
             body.watchdog.deadline = deadline;
         }
+        self.note_id();
         result.inspect_err(|fault| self.note.failed(fault))
+    }
+
+    /// Notes the answer's own id, once it is known.
+    fn note_id(&mut self) {
+        if let Some(id) = self.reader.id().filter(|_| !self.has_id) {
+            self.note.answer_id(id);
+            self.has_id = true;
+        }
     }
 
     fn poll_first(&mut self, signs: Option<&Signs>, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
@@ -406,6 +417,7 @@ impl Stream for Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
+        self.note_id();
         let mut facts = self.trail.facts();
         facts.events_dropped += self.dropped;
         if let Some(usage) = self.reader.usage() {

@@ -209,8 +209,8 @@ impl Teller<'_> {
             "tokens": facts.tokens().map(|usage| json!({"input": usage.input, "output": usage.output})),
             "textsBefore": facts.texts_before,
             "costUsd": story.cost,
-            "providerRequestId": facts.provider_request_id,
-            "answerId": facts.answer_id.as_deref(),
+            "providerRequestId": facts.telling().and_then(|attempt| attempt.request_id.as_deref()),
+            "answerId": facts.telling().and_then(|attempt| attempt.answer_id.as_deref()),
         });
         if let (Value::Object(whole), Value::Object(more)) = (&mut whole, more) {
             whole.extend(more);
@@ -244,6 +244,7 @@ fn attempt(story: &Story, tried: &Attempt) -> Value {
         "answeredMs": tried.answered.map(milliseconds),
         "tookMs": tried.took.map(milliseconds),
         "outcome": ended(tried),
+        "requestId": tried.request_id.as_deref(),
     })
 }
 

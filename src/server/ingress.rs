@@ -526,6 +526,7 @@ impl Visit<'_> {
             patience,
             signs: None,
             from_target: 0,
+            pin: None,
             said: None,
             reads_text: false,
             reason: Reason::First,

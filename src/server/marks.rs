@@ -61,6 +61,7 @@ impl Served {
         let why = match (is_target, taken) {
             _ if self.degraded == Some(Degraded::Cheaper) => "budget",
             (_, Some(_)) => "variant",
+            (false, None) if facts.is_pinned => "affinity",
             (true, None) => "model_map",
             (false, None) if is_hedge => "hedge",
             (false, None) => "failover",

@@ -18,6 +18,11 @@ pub trait EventReader: Send {
 
     /// Tokens, when an event counted them.
     fn usage(&self) -> Option<Usage>;
+
+    /// The answer's own id, when an event named it.
+    fn id(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Reads along a body that is passed on as it comes.

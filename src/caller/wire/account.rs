@@ -43,6 +43,12 @@ pub(super) fn reach_of(method: &Method, path: &str) -> Reach {
     }
 }
 
+/// The stored response that a path below `/v1` is about: `/responses/ID`, and what is below that.
+pub(super) fn response_in(path: &str) -> Option<&str> {
+    let id = path.strip_prefix("/responses/")?.split(['/', '?']).next()?;
+    (!id.is_empty()).then_some(id)
+}
+
 /// True when a body names something that the account keeps: a file, a store of vectors, an item of a stored response. `body`
 /// is known to be JSON.
 pub(super) fn is_named_in(body: &[u8]) -> bool {
@@ -122,6 +128,22 @@ mod tests {
             "/dashboard/billing",
         ] {
             assert_eq!(of("GET", path), Reach::Organization, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_names_the_stored_response_that_it_is_about() {
+        for (path, id) in [
+            ("/responses/resp_1", Some("resp_1")),
+            ("/responses/resp_1?stream=true", Some("resp_1")),
+            ("/responses/resp_1/cancel", Some("resp_1")),
+            ("/responses/resp_1/input_items?limit=2", Some("resp_1")),
+            ("/responses", None),
+            ("/responses/", None),
+            ("/responses?x=/responses/resp_1", None),
+            ("/files/responses/resp_1", None),
+        ] {
+            assert_eq!(response_in(path), id, "{path}");
         }
     }
 

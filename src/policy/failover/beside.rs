@@ -81,7 +81,7 @@ impl<'a> Beside<'a> {
         attempt: Attempt<'a>,
         hedge_at: Option<Instant>,
     ) -> Self {
-        let (number, instances) = (first.number, first.target.plan.provider.urls.len() - 1);
+        let (number, instances) = (first.number, first.other_instances(call));
         Self {
             failover,
             call,
@@ -206,7 +206,7 @@ impl<'a> Beside<'a> {
         let attempt = Box::pin(async move { failover.ask(&asked, call, reason, watching.as_ref()).await });
         self.instances = match choice.number == self.latest.number {
             true => self.instances - 1,
-            false => choice.target.plan.provider.urls.len() - 1,
+            false => choice.other_instances(call),
         };
         self.running.push(Running { number: choice.number, is_first: false, watch, is_told: false, attempt });
         (self.latest, self.next, self.is_paid) = (choice, Next::Overdue, false);

@@ -307,7 +307,7 @@ fn response(name: &str, body: &Value) -> Answer {
     let text = format!("{name} (simulated) responds: {}", body["input"].as_str().unwrap_or_default());
     let whole = |status: &str, output: Value, usage: Value| {
         json!({
-            "id": "resp_sim", "object": "response", "created_at": 1_700_000_000, "status": status, "error": null,
+            "id": format!("resp_{name}"), "object": "response", "created_at": 1_700_000_000, "status": status, "error": null,
             "incomplete_details": null, "instructions": null, "metadata": {}, "model": body["model"], "output": output,
             "parallel_tool_calls": true, "temperature": 1.0, "tool_choice": "auto", "tools": [], "top_p": 1.0, "usage": usage,
         })

@@ -125,10 +125,10 @@ fn end(story: &Story) -> String {
     if let Some(degraded) = facts.degraded {
         let _ = write!(text, ", degraded: {}", degraded.as_str());
     }
-    if let Some(id) = &facts.provider_request_id {
+    if let Some(id) = facts.telling().and_then(|attempt| attempt.request_id.as_deref()) {
         let _ = write!(text, ", the provider's id {id}");
     }
-    if let Some(id) = &facts.answer_id {
+    if let Some(id) = facts.telling().and_then(|attempt| attempt.answer_id.as_deref()) {
         let _ = write!(text, ", the answer's id {id}");
     }
     text

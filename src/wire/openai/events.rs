@@ -72,11 +72,12 @@ pub(crate) struct Chunks {
     finished: u64,
     done: bool,
     usage: Option<Usage>,
+    id: Option<Box<str>>,
 }
 
 impl Chunks {
     pub(crate) fn new(wants_text: bool) -> Self {
-        Self { wants_text, seen: 0, finished: 0, done: false, usage: None }
+        Self { wants_text, seen: 0, finished: 0, done: false, usage: None, id: None }
     }
 }
 
@@ -98,6 +99,7 @@ impl EventReader for Chunks {
         if name == Some("error") {
             return Read::Error(errors::in_event(std::str::from_utf8(data).unwrap_or_default()));
         }
+        chunk.id.note(&mut self.id);
         self.seen |= chunk.choices.seen;
         self.finished |= chunk.choices.finished;
         if let Some(usage) = chunk.usage {
@@ -122,11 +124,87 @@ impl EventReader for Chunks {
     fn usage(&self) -> Option<Usage> {
         self.usage
     }
+
+    fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+}
+
+/// An answer's own id. One that is no text, or is spelt with escapes, is none.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Id<'a>(Option<&'a str>);
+
+impl<'a> Id<'a> {
+    /// The id, where it says something.
+    pub(crate) fn said(self) -> Option<&'a str> {
+        self.0.filter(|id| !id.is_empty())
+    }
+
+    /// Remembers the first that says something.
+    fn note(self, first: &mut Option<Box<str>>) {
+        if first.is_none() {
+            *first = self.said().map(Into::into);
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Id<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Id<'de>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an id")
+            }
+
+            fn visit_borrowed_str<E>(self, id: &'de str) -> Result<Id<'de>, E> {
+                Ok(Id(Some(id)))
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Id<'de>, E> {
+                Ok(Id(None))
+            }
+
+            fn visit_unit<E>(self) -> Result<Id<'de>, E> {
+                Ok(Id(None))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Id<'de>, E> {
+                Ok(Id(None))
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Id<'de>, E> {
+                Ok(Id(None))
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Id<'de>, E> {
+                Ok(Id(None))
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Id<'de>, E> {
+                Ok(Id(None))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Id<'de>, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Id(None))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Id<'de>, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Id(None))
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
 }
 
 /// What is read of every chunk.
 #[derive(Deserialize)]
 struct Chunk<'a> {
+    #[serde(default, borrow)]
+    id: Id<'a>,
     #[serde(default, borrow)]
     choices: Choices<'a>,
     #[serde(default)]
@@ -264,11 +342,12 @@ pub(crate) struct Named {
     tail: Tail,
     is_complete: bool,
     usage: Option<Usage>,
+    id: Option<Box<str>>,
 }
 
 impl Named {
     pub(crate) fn new(tail: Tail) -> Self {
-        Self { tail, is_complete: tail == Tail::Any, usage: None }
+        Self { tail, is_complete: tail == Tail::Any, usage: None, id: None }
     }
 }
 
@@ -288,6 +367,7 @@ impl EventReader for Named {
             return Read::Error(errors::in_event(error));
         }
         let response = event.response.unwrap_or_default();
+        response.id.note(&mut self.id);
         if self.tail == Tail::Responses && kind == "response.failed" {
             return Read::Error(errors::in_event(response.error.map_or("{}", RawValue::get)));
         }
@@ -313,6 +393,10 @@ impl EventReader for Named {
     fn usage(&self) -> Option<Usage> {
         self.usage
     }
+
+    fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
 }
 
 #[derive(Deserialize)]
@@ -329,6 +413,8 @@ struct Typed<'a> {
 
 #[derive(Default, Deserialize)]
 struct InResponse<'a> {
+    #[serde(default, borrow)]
+    id: Id<'a>,
     #[serde(default)]
     usage: Option<WireUsage>,
     #[serde(default, borrow)]
@@ -352,6 +438,26 @@ mod tests {
                 Read::Error(_) => "error",
             })
             .collect()
+    }
+
+    #[test]
+    fn the_first_id_that_says_something_is_the_answers_and_others_do_no_harm() {
+        for (ids, known) in [
+            (&["\"chatcmpl-1\"", "\"chatcmpl-2\""][..], Some("chatcmpl-1")),
+            (&["\"\"", "\"chatcmpl-2\""], Some("chatcmpl-2")),
+            (&["null", "7", "-7", "1.5", "true", "[{}, 1]", "{\"a\": {}}"], None),
+            (&["\"\\u0061\"", "\"resp_1\""], Some("resp_1")),
+            (&[], None),
+        ] {
+            let (mut chunks, mut named) = (Chunks::new(false), Named::new(Tail::Responses));
+            for id in ids {
+                let chunk = format!(r#"{{"id":{id},"choices":[{{"index":0,"delta":{{}}}}]}}"#);
+                assert_eq!(read_all(&mut chunks, &[&chunk]), ["piece"], "{id}");
+                let event = format!(r#"{{"type":"response.created","response":{{"id":{id}}}}}"#);
+                assert_eq!(read_all(&mut named, &[&event]), ["piece"], "{id}");
+            }
+            assert_eq!((chunks.id(), named.id()), (known, known), "{ids:?}");
+        }
     }
 
     #[test]
