@@ -1,19 +1,23 @@
 //! Quota: a provider that has said how much it still allows is not asked for more before it allows that.
 //!
 //! A wait that one caller alone is told may be about its own requests, and holds for that caller; another caller that is told
-//! to wait as well, while nobody else was answered, closes the provider to all. What it says in `x-ratelimit-remaining-*`, `-reset-*` and `Retry-After` is remembered per model family; a call that it
+//! to wait as well, while nobody else was answered, closes the provider to all. What it says in `x-ratelimit-remaining-*`, `-reset-*` and `Retry-After` is remembered per account: a model family, or the
+//! endpoint of calls that only look something up or do not say which model they ask. A call that it
 //! would refuse is refused here, with the time when it would not be. Whether that means waiting or the next target is
 //! decided outside, as for any refusal. How the numbers change is in `quota/told`.
 
 mod told;
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http::Method;
 
 use moka::sync::Cache;
 use tokio::time::Instant;
 
 use self::told::{Told, said};
-use crate::call::Call;
+use crate::call::{Ask, Call};
 use crate::config::plan::QuotaPlan;
 use crate::estimate::Estimates;
 use crate::fault::Fault;
@@ -21,8 +25,8 @@ use crate::names::family;
 use crate::stack::{Next, Outcome, Policy};
 use crate::trail::Deed;
 
-/// Model families per provider; callers choose model names, and must not choose how much memory they take.
-const FAMILIES: u64 = 256;
+/// Accounts per provider; callers choose model names, and must not choose how much memory they take.
+const ACCOUNTS: u64 = 256;
 
 /// What one provider allows. Shared, and outlives the gateway that uses it.
 #[derive(Clone)]
@@ -30,7 +34,7 @@ pub struct Quotas(Cache<Box<str>, Arc<Mutex<Told>>>);
 
 impl Default for Quotas {
     fn default() -> Self {
-        Self(Cache::new(FAMILIES))
+        Self(Cache::new(ACCOUNTS))
     }
 }
 
@@ -40,10 +44,34 @@ impl Quotas {
         self.0.invalidate_all();
     }
 
-    fn told(&self, model: Option<&str>) -> Arc<Mutex<Told>> {
-        let family = family(model.unwrap_or_default());
-        self.0.get(family).unwrap_or_else(|| self.0.get_with(family.into(), Arc::default))
+    fn told(&self, account: &str) -> Arc<Mutex<Told>> {
+        self.0.get(account).unwrap_or_else(|| self.0.get_with(account.into(), Arc::default))
     }
+}
+
+/// What a limit that is told to this call holds for: all calls of its model's family, and of its endpoint alone where it only
+/// looks something up, or where its model cannot be read.
+fn account(call: &Call) -> Cow<'_, str> {
+    match (&*call.ask, call.model()) {
+        (Ask::Wire(wire), model) if wire.method == Method::GET || model.is_none() => {
+            format!("{} {}", wire.method, collection(&wire.path)).into()
+        }
+        (_, Some(model)) => family(model).into(),
+        (Ask::Voice(_), None) => "voice".into(),
+        (Ask::Menu, None) => "menu".into(),
+        (_, None) => "".into(),
+    }
+}
+
+/// The part of a path that names no single thing: `/batches` of `/batches/batch_1`, `/images/edits` of itself.
+fn collection(path: &str) -> &str {
+    let path = path.split('?').next().unwrap_or(path);
+    let is_word = |part: &str| part.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let mut end = 0;
+    for part in path.split('/').skip(1).take(2).take_while(|part| is_word(part)) {
+        end += 1 + part.len();
+    }
+    &path[..end]
 }
 
 /// The policy around one target.
@@ -66,7 +94,7 @@ impl Policy for Quota {
     const NAME: &'static str = "quota";
 
     async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
-        let told = self.quotas.told(call.model());
+        let told = self.quotas.told(&account(&call));
         let tokens = self.estimates.usual(&call.head.route, &call.ask).total();
         let caller = call.head.caller_digest();
         let sent = match lock(&told).send(caller, tokens, Instant::now()) {
@@ -100,4 +128,27 @@ impl Policy for Quota {
 fn lock(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
     // Numbers only: no panic can leave them half-written.
     told.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_known_by_what_it_has_in_common_with_others() {
+        for (path, wanted) in [
+            ("/batches", "/batches"),
+            ("/batches/b1", "/batches"),
+            ("/batches?limit=7", "/batches"),
+            ("/images/edits", "/images/edits"),
+            ("/audio/translations?x=/y", "/audio/translations"),
+            ("/fine_tuning/jobs/ftjob-1/events", "/fine_tuning/jobs"),
+            ("/models/gpt-4o", "/models"),
+            ("/é/x", ""),
+            ("", ""),
+            ("/", "/"),
+        ] {
+            assert_eq!(collection(path), wanted, "{path}");
+        }
+    }
 }

@@ -132,14 +132,22 @@ pub(super) struct Said {
     reset: Option<Duration>,
 }
 
-/// What headers say about requests and tokens.
+/// A longer time until a limit is there again is a moment in truth: seconds since 1970.
+const MOMENT: Duration = Duration::from_secs(1_000_000_000);
+
+/// What headers say about requests and tokens. Together.ai and others have one limit, which they do not name.
 pub(super) fn said(headers: &HeaderMap) -> (Said, Said) {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let of = |what: &str| Said {
-        remaining: text(&format!("x-ratelimit-remaining-{what}")).and_then(|text| text.parse().ok()),
-        reset: text(&format!("x-ratelimit-reset-{what}")).and_then(span),
+    let of = |remaining: &str, reset: &str| Said {
+        remaining: text(remaining).and_then(|text| text.parse().ok()),
+        reset: text(reset).and_then(span).filter(|reset| *reset < MOMENT),
     };
-    (of("requests"), of("tokens"))
+    let requests = of("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests");
+    let tokens = of("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens");
+    match requests.remaining.or(tokens.remaining) {
+        Some(_) => (requests, tokens),
+        None => (of("x-ratelimit-remaining", "x-ratelimit-reset"), tokens),
+    }
 }
 
 #[cfg(test)]
@@ -150,6 +158,22 @@ mod tests {
 
     fn left(remaining: u64, seconds: u64) -> (Said, Said) {
         (Said { remaining: Some(remaining), reset: Some(Duration::from_secs(seconds)) }, Said::default())
+    }
+
+    #[test]
+    fn a_limit_is_read_under_each_of_its_names() {
+        let read = |pairs: &[(&'static str, &str)]| {
+            let headers = pairs.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap()));
+            said(&headers.collect::<HeaderMap>())
+        };
+        let both = [("x-ratelimit-remaining-requests", "3"), ("x-ratelimit-reset-requests", "9s")];
+        assert_eq!(read(&both), left(3, 9));
+        assert_eq!(read(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "2")]), left(0, 2));
+        let named = [both[0], both[1], ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "2")];
+        assert_eq!(read(&named), left(3, 9), "what is named says more");
+        let moment = read(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1767323050")]).0;
+        assert_eq!((moment.remaining, moment.reset), (Some(0), None), "a moment is no waiting time");
+        assert_eq!(read(&[("x-ratelimit-remaining", "many")]), (Said::default(), Said::default()));
     }
 
     #[test]
