@@ -111,13 +111,14 @@ impl Failover {
     /// Nobody was asked. Why?
     fn nobody(&self, call: &Call) -> Fault {
         let (asked, pinned) = (call.ask.model(), self.pinned(call));
-        let mut having = self.targets.iter().filter(|it| it.plan.has(asked) && it.is_of(pinned)).peekable();
-        match (having.peek(), asked) {
-            (None, Some(asked)) if !self.targets.is_empty() => unknown::fault(asked, &self.targets),
-            _ => having
-                .find(|target| !target.switch.is_on_for(&call.head))
-                .map_or(Fault::NoProvider, |target| Fault::Disabled { provider: target.plan.provider.name.clone() }),
+        // One that is switched off and has no key is there in name only.
+        let there = || self.targets.iter().filter(|target| target.plan.provider.is_set_up());
+        if let Some(asked) = asked.filter(|_| there().next().is_some() && !there().any(|it| it.plan.has(asked))) {
+            return unknown::fault(asked, there().map(|target| &target.plan));
         }
+        let has_model = |target: &&Target| target.plan.has(asked) && target.is_of(pinned);
+        let off = self.targets.iter().filter(has_model).find(|target| !target.switch.is_on_for(&call.head));
+        off.map_or(Fault::NoProvider, |target| Fault::Disabled { provider: target.plan.provider.name.clone() })
     }
 
     /// After this time some target is asked again, whatever it said.

@@ -72,11 +72,13 @@ impl ProviderPlan {
         self.kind == other.kind && self.key == other.key && shares_a_server
     }
 
-    /// True when it could answer once it is switched on: it lacks no key.
+    /// True when it answers, or would once it is switched on: it lacks no key. BuildPanel wants none.
     pub fn is_set_up(&self) -> bool {
         match self.usable {
             Usable::Yes => true,
-            Usable::SwitchedOff => self.key.is_some() || self.key_source.is_none(),
+            Usable::SwitchedOff => {
+                self.key.is_some() || self.key_source.is_none() || self.kind == ProviderKind::BuildPanel
+            }
             Usable::NoKey | Usable::NotEnabled => false,
         }
     }

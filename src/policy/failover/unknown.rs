@@ -2,7 +2,6 @@
 //!
 //! It does not know whether a target is out at the moment: that is no reason to call a model unknown.
 
-use super::Target;
 use crate::config::plan::{Pattern, TargetPlan};
 use crate::fault::{Fault, RequestFault};
 
@@ -14,10 +13,9 @@ const MAX_LIST: usize = 600;
 const MAX_MODEL: usize = 100;
 
 /// The refusal of `model`.
-pub(super) fn fault(model: &str, targets: &[Target]) -> Fault {
+pub(super) fn fault<'a>(model: &str, targets: impl Iterator<Item = &'a TargetPlan>) -> Fault {
     let shown: String = model.chars().take(MAX_MODEL).collect();
-    let known = known(targets.iter().map(|target| &target.plan));
-    RequestFault::NoModel { model: shown.into(), known: known.into() }.into()
+    RequestFault::NoModel { model: shown.into(), known: known(targets).into() }.into()
 }
 
 /// The models that may be asked for, in words: `Available: gpt-*, o1* (openai).`
