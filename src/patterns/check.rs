@@ -3,15 +3,28 @@
 //!
 //! It does not know where numbers begin and end.
 
+use super::phone;
+
 /// What is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Check {
-    /// The check of card numbers (ISO/IEC 7812-1, annex B).
-    Luhn,
-    /// The check of account numbers (ISO 7064, MOD 97-10).
-    Mod97,
-    /// That it does not begin like `01.02.2026`, or like the rest of it.
-    NoDate,
+    /// Card numbers: their check (ISO/IEC 7812-1, annex B), who issues them, and how they are grouped.
+    Card,
+    /// Account numbers: their check (ISO 7064, MOD 97-10), and how many digits their country has.
+    Iban,
+    /// That it is no date, and nothing else that is written like a phone number.
+    Phone,
+}
+
+/// What a check says of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is one.
+    Yes,
+    /// It is none.
+    No,
+    /// It is none, and what it begins with is none either.
+    Withdraw,
 }
 
 /// What the digits and letters of a text come to, up to a place.
@@ -71,41 +84,108 @@ fn modulo_97(number: u32) -> u8 {
 }
 
 impl Check {
-    /// Whether a text passes that stands between two places.
-    pub(super) fn passes(self, text: &[u8], before: &Sums, after: &Sums) -> bool {
+    /// What a text is that stands between two places.
+    pub(super) fn verdict(self, text: &[u8], before: &Sums, after: &Sums) -> Verdict {
         match self {
-            Check::Luhn => {
-                // The last digit is not doubled.
-                let last = usize::from(1 - after.digits);
-                after.luhn[last] == before.luhn[last]
-            }
-            Check::Mod97 => {
-                let mut with_moved = *before;
-                let moved = text.iter().take(MOVED);
-                moved.for_each(|byte| with_moved.add(*byte));
-                let rest = after.number_since(&with_moved);
-                (rest * POWERS[MOVED_DIGITS] + with_moved.number_since(before)) % 97 == 1
-            }
-            Check::NoDate => is_no_date(text),
+            Check::Card => card(text, || luhn(before, after)),
+            Check::Iban => iban(text, || mod_97(text, before, after)),
+            Check::Phone => phone::verdict(text),
         }
     }
 }
 
-/// False for what begins like `01.02.2026`, or like the rest of it.
-fn is_no_date(text: &[u8]) -> bool {
-    let [a, b, mark, rest @ ..] = text else { return true };
-    let is_part = [a, b].iter().all(|byte| byte.is_ascii_digit()) && b"./-".contains(mark);
-    let is_date = || {
-        begins_with_year(rest)
-            || matches!(rest, [c, d, again, year @ ..]
-                if [c, d].iter().all(|byte| byte.is_ascii_digit()) && again == mark && begins_with_year(year))
-    };
-    !(is_part && is_date())
+fn luhn(before: &Sums, after: &Sums) -> bool {
+    // The last digit is not doubled.
+    let last = usize::from(1 - after.digits);
+    after.luhn[last] == before.luhn[last]
 }
 
-fn begins_with_year(text: &[u8]) -> bool {
-    let is_near = text.starts_with(b"19") || text.starts_with(b"20");
-    is_near && text.iter().take_while(|byte| byte.is_ascii_digit()).count() == 4
+fn mod_97(text: &[u8], before: &Sums, after: &Sums) -> bool {
+    let mut with_moved = *before;
+    text.iter().take(MOVED).for_each(|byte| with_moved.add(*byte));
+    let rest = after.number_since(&with_moved);
+    (rest * POWERS[MOVED_DIGITS] + with_moved.number_since(before)) % 97 == 1
+}
+
+/// A card's number, or that and what makes it part of something else.
+fn card(text: &[u8], passes: impl FnOnce() -> bool) -> Verdict {
+    match text {
+        [.., b'.', _] | [.., b'A'..=b'Z' | b'a'..=b'z' | b'['] => Verdict::Withdraw,
+        _ if passes() && is_issued(text) && is_grouped(text) => Verdict::Yes,
+        [.., b'-', _] => Verdict::Withdraw,
+        _ => Verdict::No,
+    }
+}
+
+/// Whether a network issues numbers that begin like this and are as long.
+fn is_issued(text: &[u8]) -> bool {
+    let (mut first, mut length) = (0u32, 0);
+    for digit in text.iter().filter(|byte| byte.is_ascii_digit()) {
+        length += 1;
+        if length <= 4 {
+            first = first * 10 + u32::from(digit - b'0');
+        }
+    }
+    match first {
+        4000..=4999 => matches!(length, 13 | 16 | 19),
+        3400..=3499 | 3700..=3799 => length == 15,
+        3000..=3099 | 3600..=3699 | 3800..=3999 => length == 14 || length >= 16,
+        3500..=3599 | 5000..=5099 | 5600..=6999 => length >= 16,
+        5100..=5599 | 2221..=2720 | 8100..=8299 | 9792 => length == 16,
+        2200..=2204 => length >= 16,
+        _ => false,
+    }
+}
+
+/// Whether it is written in one piece, or in groups as cards are printed.
+fn is_grouped(text: &[u8]) -> bool {
+    let (mut groups, mut count, mut length) = ([0; 5], 0, 0);
+    let mut mark = None;
+    let mut is_even = true;
+    for at in 0..=text.len() {
+        match text.get(at) {
+            Some(byte) if byte.is_ascii_digit() => length += 1,
+            other => {
+                // A blank of more than one byte ends a group once.
+                if length > 0 {
+                    if count == groups.len() {
+                        return false;
+                    }
+                    groups[count] = length;
+                    count += 1;
+                    length = 0;
+                    is_even &= other.is_none() || *mark.get_or_insert(other) == other;
+                }
+            }
+        }
+    }
+    let is_printed = match &groups[..count] {
+        [_] | [4, 6, 4 | 5] | [6, 13] => true,
+        [4, 4, 4, rest @ ..] => matches!(rest, [4] | [4, 1..=3] | [1..=3]),
+        _ => false,
+    };
+    is_even && is_printed
+}
+
+/// An account's number.
+fn iban(text: &[u8], passes: impl FnOnce() -> bool) -> Verdict {
+    let length = || text.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
+    let is_real = passes() && country_length(text).is_some_and(|wanted| usize::from(wanted) == length());
+    if is_real { Verdict::Yes } else { Verdict::No }
+}
+
+/// How many letters and digits an account has in the country that it begins with (the registry of ISO 13616, and what banks
+/// use beside it).
+fn country_length(text: &[u8]) -> Option<u8> {
+    const LENGTHS: &[u8] = b"AD24AE23AL28AO25AT20AZ28BA20BE16BF28BG22BH22BI27BJ28BR29BY28CF27CG27CH21CI28CM27CR22CV25\
+        CY28CZ24DE22DJ27DK18DO28DZ26EE20EG29ES24FI18FK18FO18FR27GA27GB22GE22GI23GL18GQ27GR27GT28GW25HN28HR21HU28IE22IL23\
+        IQ23IR26IS26IT27JO30KM27KW30KZ20LB28LC32LI21LT20LU20LV21LY25MA28MC27MD24ME22MG27MK19ML28MN20MR27MT31MU30MZ25NE28\
+        NI28NL18NO15OM23PK24PL28PS29PT25QA29RO24RS22RU33SA24SC31SD18SE24SI19SK24SM27SN28SO23ST25SV28TD27TG28TL23TN24TR26\
+        UA29VA22VG24XK20YE30";
+    let country = text.get(..2)?;
+    let (countries, _) = LENGTHS.as_chunks::<4>();
+    let [_, _, tens, ones] = countries.iter().find(|it| it[..2].eq_ignore_ascii_case(country))?;
+    Some((tens - b'0') * 10 + (ones - b'0'))
 }
 
 #[cfg(test)]
@@ -114,22 +194,29 @@ pub(super) mod tests {
 
     use super::*;
 
+    fn value(byte: &u8) -> Option<u32> {
+        char::from(*byte).to_digit(36)
+    }
+
+    fn luhn_by_hand(text: &[u8]) -> bool {
+        let doubled = |digit: u32| if digit > 4 { 2 * digit - 9 } else { 2 * digit };
+        let digits = text.iter().filter(|byte| byte.is_ascii_digit()).filter_map(value).rev().enumerate();
+        let sum: u32 = digits.map(|(at, digit)| if at % 2 == 1 { doubled(digit) } else { digit }).sum();
+        sum.is_multiple_of(10)
+    }
+
+    fn mod_97_by_hand(text: &[u8]) -> bool {
+        let bare: Vec<u32> = text.iter().filter_map(value).collect();
+        let moved = bare.iter().skip(4).chain(bare.iter().take(4));
+        moved.fold(0, |rest, value| (rest * if *value < 10 { 10 } else { 100 } + value) % 97) == 1
+    }
+
     /// The check, made from the text alone.
-    pub(crate) fn by_hand(check: Check, text: &[u8]) -> bool {
-        let value = |byte: &u8| char::from(*byte).to_digit(36);
+    pub(crate) fn by_hand(check: Check, text: &[u8]) -> Verdict {
         match check {
-            Check::Luhn => {
-                let doubled = |digit: u32| if digit > 4 { 2 * digit - 9 } else { 2 * digit };
-                let digits = text.iter().filter(|byte| byte.is_ascii_digit()).filter_map(value).rev().enumerate();
-                let sum: u32 = digits.map(|(at, digit)| if at % 2 == 1 { doubled(digit) } else { digit }).sum();
-                sum.is_multiple_of(10)
-            }
-            Check::Mod97 => {
-                let bare: Vec<u32> = text.iter().filter_map(value).collect();
-                let moved = bare.iter().skip(4).chain(bare.iter().take(4));
-                moved.fold(0, |rest, value| (rest * if *value < 10 { 10 } else { 100 } + value) % 97) == 1
-            }
-            Check::NoDate => is_no_date(text),
+            Check::Card => card(text, || luhn_by_hand(text)),
+            Check::Iban => iban(text, || mod_97_by_hand(text)),
+            Check::Phone => phone::verdict(text),
         }
     }
 
@@ -138,22 +225,26 @@ pub(super) mod tests {
         fn sums_of_two_places_tell_what_a_check_of_the_text_between_them_does(
             before in "[ -~]{0,40}", number in "[1-9]( ?[0-9]){12,18}", account in "[a-z]{2}[0-9]{2}( ?[a-z0-9]){11,30}",
         ) {
-            for (check, text) in [(Check::Luhn, number), (Check::Mod97, account)] {
+            for (is_card, text) in [(true, number), (false, account)] {
                 let mut sums = Sums::default();
                 before.bytes().for_each(|byte| sums.add(byte));
                 let began = sums;
                 text.bytes().for_each(|byte| sums.add(byte));
-                prop_assert_eq!(check.passes(text.as_bytes(), &began, &sums), by_hand(check, text.as_bytes()), "{}", text);
+                let text = text.as_bytes();
+                match is_card {
+                    true => prop_assert_eq!(luhn(&began, &sums), luhn_by_hand(text)),
+                    false => prop_assert_eq!(mod_97(text, &began, &sums), mod_97_by_hand(text)),
+                }
             }
         }
     }
 
     #[test]
     fn real_numbers_pass() {
-        for (check, text) in [(Check::Luhn, "4111 1111 1111 1111"), (Check::Mod97, "GB82 WEST 1234 5698 7654 32")] {
+        for (check, text) in [(Check::Card, "4111 1111 1111 1111"), (Check::Iban, "GB82 WEST 1234 5698 7654 32")] {
             let mut sums = Sums::default();
             text.bytes().for_each(|byte| sums.add(byte));
-            assert!(check.passes(text.as_bytes(), &Sums::default(), &sums));
+            assert_eq!(check.verdict(text.as_bytes(), &Sums::default(), &sums), Verdict::Yes);
         }
     }
 }

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use regex_automata::dfa::{Automaton, OverlappingState};
 use regex_automata::{Anchored, Input};
 
+use super::borders::Borders;
+use super::check::Verdict;
 use super::check::tests::by_hand;
 use super::{KNOWN, MAX_HELD, MAX_WIDTH, Pattern, Patterns, Search, known};
 
@@ -44,15 +46,24 @@ fn naive(patterns: &[Pattern], text: &str) -> Vec<(Range<usize>, usize)> {
     found
 }
 
-fn longest(patterns: &[Pattern], text: &str, start: usize) -> Option<(Range<usize>, usize)> {
+/// The longest match that begins here, of those that of the first pattern.
+pub(super) fn longest(patterns: &[Pattern], text: &str, start: usize) -> Option<(Range<usize>, usize)> {
     let bytes = text.as_bytes();
+    let mut borders = Borders::default();
+    bytes[..start].iter().for_each(|byte| borders.add(*byte));
     let end_of = |pattern: &Pattern| {
+        if pattern.0.check.is_some() && !borders.allow(bytes[start]) {
+            return None;
+        }
         let input = Input::new(bytes).range(start..).anchored(Anchored::Yes);
         let (mut state, mut longest) = (OverlappingState::start(), None);
         while pattern.0.automaton.try_search_overlapping_fwd(&input, &mut state).is_ok() {
             let Some(half) = state.get_match() else { break };
-            let is_real = pattern.0.check.is_none_or(|check| by_hand(check, &bytes[start..half.offset()]));
-            longest = longest.max(is_real.then_some(half.offset()));
+            match pattern.0.check.map_or(Verdict::Yes, |check| by_hand(check, &bytes[start..half.offset()])) {
+                Verdict::Yes => longest = Some(half.offset()),
+                Verdict::No => {}
+                Verdict::Withdraw => longest = None,
+            }
         }
         longest
     };
@@ -98,7 +109,7 @@ proptest! {
 }
 
 /// What makes searches slow that begin anew at every place: texts in which much begins and nothing ends.
-const HOSTILE: [&str; 32] = [
+const HOSTILE: [&str; 37] = [
     "a.",
     "00-",
     "0-0-",
@@ -131,6 +142,11 @@ const HOSTILE: [&str; 32] = [
     "x_live_",
     "0301234567-",
     "ab",
+    "sk-a-",
+    "4111111111111111.",
+    "06\u{a0}",
+    "a@1.",
+    "a@1-x.",
 ];
 
 /// Steps for each byte of a text.

@@ -3,10 +3,12 @@
 //! Each pattern is a deterministic automaton of which it is known in how many states it can be at once, so that no text, whoever
 //! wrote it, makes a search slow. It does not know what becomes of what is found.
 
+mod borders;
 mod check;
 mod known;
 #[cfg(test)]
 mod laws;
+mod phone;
 mod search;
 mod starts;
 mod width;

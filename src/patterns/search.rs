@@ -11,7 +11,8 @@ use std::ops::Range;
 use regex_automata::dfa::Automaton;
 use regex_automata::util::primitives::StateID;
 
-use super::check::{Check, Sums};
+use super::borders::Borders;
+use super::check::{Check, Sums, Verdict};
 use super::starts::Starts;
 use super::{AT_BEGINNING, MAX_WIDTH, Patterns, is_word};
 
@@ -79,6 +80,7 @@ pub struct Search {
     /// Where the letter before began.
     letter: usize,
     sums: Sums,
+    borders: Borders,
     /// No match on its way is too long before this place.
     long_at: usize,
     /// Steps that were made, for tests.
@@ -96,6 +98,7 @@ impl Default for Search {
             before: AT_BEGINNING,
             letter: 0,
             sums: Sums::default(),
+            borders: Borders::default(),
             long_at: usize::MAX,
             #[cfg(test)]
             steps: 0,
@@ -145,6 +148,7 @@ impl Search {
             }
             if patterns.has_checks {
                 self.sums.add(byte);
+                self.borders.add(byte);
             }
             if !is_inside_letter(byte) {
                 self.letter = self.at;
@@ -298,6 +302,9 @@ impl Search {
             let Lane { threads, crowd } = &mut self.lanes[lane];
             // The numbers that a check is made of differ from beginning to beginning.
             let is_united = pattern.0.check.is_none();
+            if !is_united && !self.borders.allow(byte) {
+                continue;
+            }
             if is_united {
                 if let Some(latest) = threads.back_mut().filter(|latest| latest.state == state) {
                     latest.starts.push(at, letter);
@@ -434,13 +441,15 @@ fn is_inside_letter(byte: u8) -> bool {
 
 impl Thread {
     fn note_end(&mut self, check: Option<Check>, end: usize, sums: &Sums, window: &[u8], base: usize) {
-        // What goes on from a match is part of one that was real.
-        let is_real = |check: Check| {
-            let text = window.get(self.starts.first() - base..end - base);
-            text.is_some_and(|text| check.passes(text, &self.before, sums))
-        };
-        if self.is_more || check.is_none_or(is_real) {
-            self.starts.note_end(end);
+        let text = window.get(self.starts.first() - base..end - base).unwrap_or_default();
+        match check {
+            // What goes on from a match is part of one that was real.
+            Some(check) if !self.is_more => match check.verdict(text, &self.before, sums) {
+                Verdict::Yes => self.starts.note_end(end),
+                Verdict::No => {}
+                Verdict::Withdraw => self.starts.forget_end(),
+            },
+            _ => self.starts.note_end(end),
         }
     }
 }

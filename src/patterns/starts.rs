@@ -58,6 +58,11 @@ impl Starts {
         self.end = end;
     }
 
+    /// None of them matches so far after all.
+    pub(super) fn forget_end(&mut self) {
+        self.end = 0;
+    }
+
     /// One more beginning, behind all others; `letter` is where the letter before it stands.
     pub(super) fn push(&mut self, at: usize, letter: usize) {
         let last = self.last_mut();
