@@ -12,6 +12,9 @@ use http::uri::{PathAndQuery, Uri};
 use crate::fault::Fault;
 use crate::path;
 
+/// What stands before the name of a model that is looked up. All that follows is the name.
+const MODELS: &str = "/v1/models/";
+
 /// Gives a request's path its normal spelling. A refused one stays as it came, for the log alone.
 pub(super) fn normalize(parts: &mut Parts) -> Result<(), Fault> {
     let path = parts.uri.path();
@@ -22,7 +25,10 @@ pub(super) fn normalize(parts: &mut Parts) -> Result<(), Fault> {
     let normal = match path::normalize(path) {
         Ok(Cow::Borrowed(_)) => return Ok(()),
         Ok(Cow::Owned(normal)) => normal,
-        Err(ambiguous) => return Err(Fault::invalid(None, ambiguous.message())),
+        Err(ambiguous) => match model(path) {
+            Some(normal) => normal,
+            None => return Err(Fault::invalid(None, ambiguous.message())),
+        },
     };
     let target = match parts.uri.query() {
         Some(query) => format!("{normal}?{query}"),
@@ -33,6 +39,15 @@ pub(super) fn normalize(parts: &mut Parts) -> Result<(), Fault> {
     uri.path_and_query = Some(PathAndQuery::try_from(target).map_err(|_| unreadable())?);
     parts.uri = Uri::from_parts(uri).map_err(|_| unreadable())?;
     Ok(())
+}
+
+/// The path of a model whose name has slashes, which SDKs encode: both spellings of them lead to the same route. `None`: it is
+/// none, or the slashes would make another path of it.
+fn model(path: &str) -> Option<String> {
+    let plain = format!("{MODELS}{}", path.strip_prefix(MODELS)?.replace("%2F", "/").replace("%2f", "/"));
+    let normal = path::normalize(&plain).ok()?;
+    // Nothing was merged or resolved.
+    (normal.split('/').count() == plain.split('/').count()).then(|| normal.into_owned())
 }
 
 #[cfg(test)]
@@ -56,6 +71,23 @@ mod tests {
             ("/health/", Some("/health")),
             ("/v1/chat%2Fcompletions", None),
             ("http://gateway/v1/chat%5cx", None),
+            ("/v1/models/meta-llama%2FLlama-3", Some("/v1/models/meta-llama/Llama-3")),
+            ("/v1/models/meta-llama%2fLlama%2D3?x=%2F", Some("/v1/models/meta-llama/Llama-3?x=%2F")),
+            ("/v1/models/accounts%2Ff%2Fmodels%2Fm%3Av1", Some("/v1/models/accounts/f/models/m:v1")),
+            ("/v1/models/ft:gpt-4o%2Fx%20y", Some("/v1/models/ft:gpt-4o/x%20y")),
+            ("/v1/models/a/b%2Fc", Some("/v1/models/a/b/c")),
+            ("/v1/models%2Fa", None),
+            ("/v1/models/%2Fa", None),
+            ("/v1/models/a%2F", None),
+            ("/v1/models/a%2F%2Fb", None),
+            ("/v1/models/..%2Ffiles", None),
+            ("/v1/models/a%2F..%2f..%2ffiles", None),
+            ("/v1/models/a%2F%2e%2E%2Ffiles", None),
+            ("/v1/models/a%2F.%2Fb", None),
+            ("/v1/models/a%252Fb", None),
+            ("/v1/models/a%2Fb%3Fc", None),
+            ("/v1//models/a%2Fb", None),
+            ("/v1/files/a%2Fb", None),
         ] {
             assert_eq!(normalized(Method::GET, target).as_deref(), normal, "{target}");
         }
