@@ -181,7 +181,9 @@ impl Stream for Followed {
         if let (Poll::Ready(Some(Ok(event))), Some(delivered)) = (&item, delivered) {
             match &event.kind {
                 EventKind::Text(text) => delivered.bytes += text.len(),
-                EventKind::Piece | EventKind::Other => delivered.pieces += 1,
+                EventKind::Piece | EventKind::Beside(_) | EventKind::Other | EventKind::Unknown => {
+                    delivered.pieces += 1
+                }
                 EventKind::Comment | EventKind::Done => {}
             }
         }

@@ -77,6 +77,11 @@ pub enum Fault {
         /// For the log.
         detail: String,
     },
+    /// The provider answered, and said nothing that the caller could be given: no text, no refusal.
+    Wordless {
+        /// Who.
+        provider: Arc<str>,
+    },
     /// A stream ended before its answer was complete.
     Incomplete {
         /// Whose.
@@ -294,6 +299,7 @@ impl Fault {
             | Fault::Timeout { provider, .. }
             | Fault::Closed { provider, .. }
             | Fault::Broken { provider, .. }
+            | Fault::Wordless { provider }
             | Fault::Incomplete { provider, .. }
             | Fault::ErrorEvent { provider, .. }
             | Fault::Oversized { provider, .. }
@@ -329,6 +335,7 @@ impl Fault {
             Fault::Connect { .. }
             | Fault::Closed { .. }
             | Fault::Broken { .. }
+            | Fault::Wordless { .. }
             | Fault::Incomplete { .. }
             | Fault::ErrorEvent { .. }
             | Fault::Oversized { .. } => StatusCode::BAD_GATEWAY,
@@ -370,6 +377,7 @@ impl Fault {
             | Fault::Timeout { .. }
             | Fault::Closed { .. }
             | Fault::Broken { .. }
+            | Fault::Wordless { .. }
             | Fault::Incomplete { .. }
             | Fault::ErrorEvent { .. } => Blame::Provider,
             Fault::Open { denial: Some(_), .. } => Blame::Gateway,
@@ -464,7 +472,9 @@ impl Fault {
                 _ => Retry::Never,
             },
             Fault::Quota { retry_in, .. } => Retry::After(*retry_in),
+            // The same model would most likely fall silent again.
             Fault::Timeout { .. }
+            | Fault::Wordless { .. }
             | Fault::Incomplete { .. }
             | Fault::ErrorEvent { .. }
             | Fault::Credential { .. }

@@ -357,8 +357,32 @@ pub enum EventKind {
     /// A piece of the answer whose text was asked for: the caller speaks another dialect, or the answer may have to be
     /// resumed.
     Text(Box<str>),
+    /// The same, of texts beside the answer's own: thoughts, the words of a refusal.
+    Beside(Box<[Beside]>),
     /// A piece of the answer, where texts were asked for, that is not just text of one answer: a tool call, another choice.
     Other,
+    /// Something that the gateway does not understand. The answer may have more than what is known of it.
+    Unknown,
     /// The terminator (`[DONE]`).
     Done,
+}
+
+/// A piece of a text that a model says beside its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// Which text.
+    pub channel: Channel,
+    /// The piece.
+    pub text: Box<str>,
+}
+
+/// The texts that a model says beside its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Channel {
+    /// Why it does not answer.
+    Refusal,
+    /// What it thinks, as most servers call it.
+    Reasoning,
+    /// The same, as others do.
+    ReasoningContent,
 }

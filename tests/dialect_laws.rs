@@ -87,7 +87,7 @@ proptest! {
             for ask in fixtures::asks() {
                 let call = fixtures::call(fixtures::head("r1", None), ask, None, None);
                 for body in [Bytes::from(body.clone()), Bytes::from(json.clone())] {
-                    let _ = dialect.expect(&call, &head());
+                    let _ = dialect.expect(&call, &head(), b"");
                     let _ = dialect.decode(&call, &plan, head(), body.clone());
                     let _ = dialect.refusal(&plan, head(), body.clone());
                     let _ = dialect.events(&call).read(Some("error"), &body);

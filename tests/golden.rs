@@ -165,7 +165,7 @@ fn request(kind: ProviderKind, case: &Case<'_>) -> Value {
 fn reply(kind: ProviderKind, case: &Case<'_>) -> Value {
     let (call, dialect) = (call_of(case), provider::dialect(kind));
     let head = ResponseHead { status: case.status(200), headers: case.headers() };
-    match dialect.expect(&call, &head) {
+    match dialect.expect(&call, &head, b"") {
         Expect::Events => json!({ "expect": "events" }),
         Expect::Bytes => json!({ "expect": "bytes" }),
         Expect::Whole => match dialect.decode(&call, &plan(kind, case), head, case.body("body")) {

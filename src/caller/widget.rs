@@ -173,7 +173,12 @@ impl EventEncoder for Deltas {
             EventKind::Text(text) if !text.is_empty() => data(&json!({ "type": "delta", "text": text })),
             // Keeps proxies on the way from thinking that the connection is dead. What the provider wrote there stays here.
             EventKind::Comment => Bytes::from_static(b":\n\n"),
-            EventKind::Text(_) | EventKind::Piece | EventKind::Other | EventKind::Done => Bytes::new(),
+            EventKind::Text(_)
+            | EventKind::Piece
+            | EventKind::Beside(_)
+            | EventKind::Other
+            | EventKind::Unknown
+            | EventKind::Done => Bytes::new(),
         }
     }
 

@@ -31,6 +31,7 @@ impl Fault {
                 500.. => "provider_error",
                 _ => "provider_rejected",
             },
+            Fault::Wordless { .. } => "empty_answer",
             Fault::Credential { .. } | Fault::Open { denial: Some(_), .. } => CREDENTIALS,
             Fault::Open { .. } => "breaker_open",
             Fault::Saturated { .. } => "provider_saturated",
@@ -104,6 +105,9 @@ impl Fault {
                 status => format!("The AI provider {provider} answered with an error (status {status}).").into(),
             },
             Fault::Refused { refusal, .. } => refusal.message.as_str().into(),
+            Fault::Wordless { provider } => {
+                format!("The AI provider {provider} answered without a word. Please try again.").into()
+            }
             Fault::Credential { provider, .. } | Fault::Open { provider, denial: Some(_), .. } => format!(
                 "The AI provider {provider} refused the gateway's own credentials. Your credentials are not involved."
             )
@@ -173,6 +177,7 @@ impl Fault {
                 Some(code) => format!("{provider}: status {}, code {code}", refusal.status.as_u16()),
                 None => format!("{provider}: status {}", refusal.status.as_u16()),
             }),
+            Fault::Wordless { provider } => Some(format!("{provider}: an answer without text or refusal")),
             Fault::Credential { provider, denial } => Some(format!("{provider}: {}", refused(*denial))),
             Fault::Open { provider, denial: None, .. } => Some(format!("{provider}: the breaker is open")),
             Fault::Open { provider, denial: Some(denial), .. } => {

@@ -216,7 +216,8 @@ impl Resuming {
                 self.said.push_str(text);
                 self.texts += 1;
             }
-            EventKind::Text(_) | EventKind::Other => {
+            // Nothing tells yet whether another answer says the same beside its text.
+            EventKind::Text(_) | EventKind::Beside(_) | EventKind::Other | EventKind::Unknown => {
                 self.is_resumable = false;
                 // Nothing is compared with it any more.
                 self.said = String::new();
@@ -373,10 +374,10 @@ impl Resuming {
             }
             // The role at the beginning, which the caller has; after the text: its finish and usage.
             EventKind::Piece if has_all && (!so_far.is_empty() || stitch::is_finish(&event)) => Step::CaughtUp(event),
-            EventKind::Piece => Step::Known,
+            EventKind::Piece | EventKind::Beside(_) => Step::Known,
             // A tool call, of which nothing was sent yet.
             EventKind::Done | EventKind::Other if has_all => Step::CaughtUp(event),
-            EventKind::Done | EventKind::Other => Step::Differs,
+            EventKind::Done | EventKind::Other | EventKind::Unknown => Step::Differs,
         }
     }
 

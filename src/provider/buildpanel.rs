@@ -64,7 +64,7 @@ impl Provider for BuildPanel {
         }
     }
 
-    fn expect(&self, call: &Call, head: &ResponseHead) -> Expect {
+    fn expect(&self, call: &Call, head: &ResponseHead, _start: &[u8]) -> Expect {
         match &*call.ask {
             Ask::Voice(Voice { wanted: VoiceWanted::Speech, .. }) if is_binary(&head.headers) => Expect::Bytes,
             _ => Expect::Whole,

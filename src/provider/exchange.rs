@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::time::{Instant, timeout_at};
 
 use super::balance::{Instances, Lease};
 use super::stream::{Bodies, CountedBytes, Events, Watchdog};
 use super::transport::{Opened, Response, Reuse, SendFault, Transport};
-use super::{Decoded, Expect, Provider, Request, ResponseHead};
+use super::{Decoded, Expect, Gathering, Provider, Request, ResponseHead};
 use crate::apart::apart;
 use crate::call::{Ask, Call, Endpoint, Wire};
 use crate::config::plan::{Propagation, ProviderPlan};
@@ -175,10 +176,18 @@ impl Exchange {
         } else if is_empty(head.status) {
             self.whole(call, head, &mut body, &note).await
         } else {
-            match self.dialect.expect(call, &head) {
-                Expect::Whole => self.whole(call, head, &mut body, &note).await,
-                Expect::Bytes => return self.bytes(call, head, body, note).await,
-                Expect::Events => return self.events(call, first_by, head, body, note).await,
+            match self.expect(call, first_by, &head, &mut body).await {
+                Ok(Expect::Whole) => {
+                    self.whole(call, head, &mut body, &note).await.and_then(|reply| self.in_form(call, reply))
+                }
+                Ok(Expect::Bytes) => return self.bytes(call, head, body, note).await,
+                Ok(Expect::Events) => match self.dialect.gather(call, self.provider.max_reply) {
+                    Some(gathering) if !call.ask.wants_stream() => {
+                        return self.gather(call, first_by, head, body, note, gathering).await;
+                    }
+                    _ => return self.events(call, first_by, head, body, note).await,
+                },
+                Err(fault) => Err(fault),
             }
         };
         match &result {
@@ -288,6 +297,64 @@ impl Exchange {
         };
         let counted = CountedBytes { bytes: rest, reader, trail: call.trail.clone() };
         Ok(self.raw(call, &head, Body::Bytes(Box::pin(counted))))
+    }
+
+    /// What kind of body comes, which may take its first bytes to know.
+    async fn expect(
+        &self,
+        call: &Call,
+        first_by: Deadline,
+        head: &ResponseHead,
+        body: &mut Bodies,
+    ) -> Result<Expect, Fault> {
+        let start = match self.dialect.looks_at_start(call) {
+            true => body.start(call.ask.wants_stream().then_some(first_by)).await.map_err(|end| self.ended(end))?,
+            false => Bytes::new(),
+        };
+        Ok(self.dialect.expect(call, head, &start))
+    }
+
+    /// A whole answer in the form that was asked for.
+    fn in_form(&self, call: &Call, reply: Reply) -> stack::Outcome {
+        let Body::Whole(body) = &reply.body else { return Ok(reply) };
+        if !call.ask.wants_stream() || body.is_empty() {
+            return Ok(reply);
+        }
+        let events = self.dialect.events_of(call, body);
+        let events =
+            events.ok_or_else(|| self.broken("a body instead of a stream, which cannot be made one".into()))?;
+        Ok(Reply { body: Body::Events(Box::pin(stream::iter(events.into_iter().map(Ok)))), ..reply })
+    }
+
+    /// The whole of an answer that comes as events, though none were asked for.
+    async fn gather(
+        &self,
+        call: &Call,
+        first_by: Deadline,
+        mut head: ResponseHead,
+        body: Bodies,
+        note: AttemptNote,
+        mut gathering: Gathering,
+    ) -> stack::Outcome {
+        let reader = self.dialect.events(&Call { reads_text: false, ..call.clone() });
+        let mut events = Events::new(body, reader, (self.dialect, self.provider.clone()), call.trail.clone(), note);
+        events.first(first_by, call.signs.as_ref()).await?;
+        events.answered();
+        while let Some(event) = events.next().await {
+            gathering.note(&event?);
+            if gathering.outgrown() {
+                return Err(self.oversized(Bound::Reply(self.provider.max_reply)));
+            }
+        }
+        let whole =
+            gathering.finish().ok_or_else(|| self.broken("a stream that cannot be made a whole answer".into()))?;
+        head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let Decoded { reply, usage, .. } =
+            apart(whole.len(), || self.dialect.decode(call, &self.provider, head, whole))?;
+        if usage.is_some() {
+            call.trail.facts().usage = usage;
+        }
+        Ok(reply)
     }
 
     async fn events(

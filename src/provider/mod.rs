@@ -8,8 +8,9 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::call::Call;
 use crate::config::plan::{ProviderKind, ProviderPlan};
 use crate::fault::{Denial, Fault};
-use crate::reply::{Reply, Usage};
+use crate::reply::{Event, Reply, Usage};
 use crate::wire::openai::errors::{repeats_key, without_key};
+pub use crate::wire::openai::forms::Gathering;
 pub use crate::wire::stream::{ByteReader, EventReader, Read};
 
 /// One provider dialect.
@@ -17,8 +18,27 @@ pub trait Provider: Send + Sync {
     /// Spells a call for this provider. [`Fault::Unsupported`] when it cannot serve it.
     fn encode(&self, call: &Call, provider: &ProviderPlan) -> Result<Request, Fault>;
 
-    /// What kind of body a successful response to this call has.
-    fn expect(&self, call: &Call, head: &ResponseHead) -> Expect;
+    /// True when the first bytes of a response's body tell its form, whatever its head says.
+    fn looks_at_start(&self, call: &Call) -> bool {
+        let _ = call;
+        false
+    }
+
+    /// What kind of body a successful response to this call has. `start` are its first bytes, where these are looked at.
+    fn expect(&self, call: &Call, head: &ResponseHead, start: &[u8]) -> Expect;
+
+    /// The events of a whole body that answers this call, which asked for a stream; `None` where there are none.
+    fn events_of(&self, call: &Call, body: &[u8]) -> Option<Vec<Event>> {
+        let _ = (call, body);
+        None
+    }
+
+    /// Puts together the whole body of an answer that came as events, though this call did not ask for a stream; `None` where
+    /// that cannot be done.
+    fn gather(&self, call: &Call, max: usize) -> Option<Gathering> {
+        let _ = (call, max);
+        None
+    }
 
     /// Reads a whole successful body.
     fn decode(&self, call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Result<Decoded, Fault>;

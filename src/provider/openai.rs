@@ -7,8 +7,6 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
@@ -16,14 +14,18 @@ use super::{ByteReader, Decoded, EventReader, Expect, Provider, Request, Respons
 use crate::call::{Ask, Call, Chat, Endpoint, Message, Role, Tunnel, Voice, VoiceWanted, Wire};
 use crate::config::plan::ProviderPlan;
 use crate::fault::Fault;
-use crate::reply::{Answer, Body, Reply, Transcript, Usage};
+use crate::reply::{Body, Event, Reply};
 use crate::trail::Reason;
 use crate::wire::headers;
+use crate::wire::media;
 use crate::wire::multipart::Form;
+use crate::wire::openai::answer::{self, Facts};
 use crate::wire::openai::conversation;
 use crate::wire::openai::counter::Counter;
 use crate::wire::openai::errors::{implied_status, refused};
-use crate::wire::openai::events::{Chunks, Id, Named, Tail, WireUsage};
+use crate::wire::openai::events::{Audience, Chunks, Named, Tail};
+use crate::wire::openai::forms::{self, Gathering};
+use crate::wire::sse;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -49,45 +51,70 @@ impl Provider for OpenAi {
         Ok(request)
     }
 
-    fn expect(&self, call: &Call, head: &ResponseHead) -> Expect {
-        if media_type(&head.headers) == "text/event-stream" {
-            return Expect::Events;
+    fn looks_at_start(&self, call: &Call) -> bool {
+        !passes_through(&call.ask)
+    }
+
+    fn expect(&self, call: &Call, head: &ResponseHead, start: &[u8]) -> Expect {
+        let is_called_events = media::is_events(&head.headers);
+        match passes_through(&call.ask) {
+            true if is_called_events => Expect::Events,
+            true => Expect::Bytes,
+            false if answer::looks_like_json(start) => Expect::Whole,
+            false if is_called_events || sse::looks_like_events(start) => Expect::Events,
+            false => Expect::Whole,
         }
+    }
+
+    fn events_of(&self, call: &Call, body: &[u8]) -> Option<Vec<Event>> {
         match &*call.ask {
-            Ask::Wire(Wire { endpoint: Endpoint::Speech | Endpoint::Other, .. }) => Expect::Bytes,
-            _ => Expect::Whole,
+            Ask::Wire(wire) => forms::events(wire, body),
+            _ => None,
         }
+    }
+
+    fn gather(&self, call: &Call, max: usize) -> Option<Gathering> {
+        Gathering::new(&call.ask, max)
     }
 
     fn bytes(&self, call: &Call, head: &ResponseHead) -> Option<Box<dyn ByteReader>> {
         // What is only looked at again was paid before.
         let is_new = matches!(&*call.ask, Ask::Wire(wire) if wire.method != Method::GET);
         let counter = || -> Box<dyn ByteReader> { Box::<Counter>::default() };
-        (is_new && is_json(&head.headers)).then(counter)
+        (is_new && media::is_json(&head.headers)).then(counter)
     }
 
     fn decode(&self, call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Result<Decoded, Fault> {
         let broken = |detail: &str| Fault::Broken { provider: provider.name.clone(), detail: detail.into() };
-        if !is_json(&head.headers) {
-            let Ask::Wire(Wire { endpoint: Endpoint::Transcriptions, .. }) = &*call.ask else {
-                return Err(broken(&format!("{} instead of JSON", media_type(&head.headers))));
-            };
-            return Ok(Decoded { reply: reply(call, provider, &head, Body::Whole(body)), usage: None, id: None });
+        let endpoint = answered(&call.ask).ok_or_else(|| broken("an answer that nobody asked for"))?;
+        let (usage, id) = match answer::read(endpoint, &body) {
+            Facts::Sound { usage, id } => (usage, id),
+            Facts::Error(error) => {
+                let body = Bytes::from(format!("{{\"error\":{error}}}"));
+                return Err(refusal(provider, implied_status(&body), HeaderMap::new(), body));
+            }
+            Facts::Empty(what) => return Err(broken(what)),
+            // Transcriptions may be asked for as plain text.
+            Facts::NotJson if endpoint == Endpoint::Transcriptions && !media::is_json(&head.headers) => (None, None),
+            Facts::NotJson if media::is_json(&head.headers) => return Err(broken("not valid JSON")),
+            Facts::NotJson => return Err(broken(&format!("{} instead of JSON", media::named(&head.headers)))),
+        };
+        // SDKs read no JSON that is called something else.
+        let mut head = head;
+        if answer::looks_like_json(&body) && !media::is_json(&head.headers) {
+            head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        let body =
-            if body.first() == Some(&b'[') { listed(&body).ok_or_else(|| broken("not valid JSON"))? } else { body };
-        let facts: BodyFacts<'_> = serde_json::from_slice(&body).map_err(|_| broken("not valid JSON"))?;
-        if let Some(error) = facts.error {
-            let body = Bytes::from(format!("{{\"error\":{}}}", error.get()));
-            return Err(refusal(provider, implied_status(&body), HeaderMap::new(), body));
-        }
-        let (usage, id) = (facts.usage.map(WireUsage::read), facts.id.said().map(Into::into));
         let body = match &*call.ask {
+            Ask::Wire(Wire { endpoint: Endpoint::Models, .. }) => {
+                Body::Whole(answer::listed(&body).map_or_else(|| body.clone(), |listed| listed.into_owned().into()))
+            }
             Ask::Wire(_) => Body::Whole(body),
-            Ask::Chat(_) => Body::Answer(answer(&body, usage).ok_or_else(|| broken("a completion without a message"))?),
-            Ask::Voice(_) => Body::Transcript(transcript(&body).ok_or_else(|| broken("a transcription without text"))?),
-            Ask::Menu => return Err(broken("menus are not part of the dialect")),
-            Ask::Tunnel(_) => return Err(broken("an answer instead of a conversation")),
+            Ask::Voice(_) => {
+                Body::Transcript(answer::heard(&body).ok_or_else(|| broken("a transcription without text"))?)
+            }
+            _ => Body::Answer(
+                answer::said(&body, usage).ok_or_else(|| Fault::Wordless { provider: provider.name.clone() })?,
+            ),
         };
         Ok(Decoded { reply: reply(call, provider, &head, body), usage, id })
     }
@@ -99,13 +126,16 @@ impl Provider for OpenAi {
     fn events(&self, call: &Call) -> Box<dyn EventReader> {
         match &*call.ask {
             Ask::Wire(wire) => match wire.endpoint {
-                Endpoint::ChatCompletions | Endpoint::Completions => Box::new(Chunks::new(call.reads_text)),
+                Endpoint::ChatCompletions | Endpoint::Completions => {
+                    let audience = if call.reads_text { Audience::SameWithText } else { Audience::Same };
+                    Box::new(Chunks::new(audience, wire.bounds.choices))
+                }
                 Endpoint::Responses => Box::new(Named::new(Tail::Responses)),
                 Endpoint::Transcriptions => Box::new(Named::new(Tail::Type("transcript.text.done"))),
                 Endpoint::Speech => Box::new(Named::new(Tail::Type("speech.audio.done"))),
                 Endpoint::Embeddings | Endpoint::Models | Endpoint::Other => Box::new(Named::new(Tail::Any)),
             },
-            Ask::Chat(_) | Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => Box::new(Chunks::new(true)),
+            Ask::Chat(_) | Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => Box::new(Chunks::new(Audience::TextOnly, 1)),
         }
     }
 }
@@ -255,64 +285,17 @@ fn content_type(value: HeaderValue) -> HeaderMap {
     HeaderMap::from_iter([(header::CONTENT_TYPE, value)])
 }
 
-fn media_type(headers: &HeaderMap) -> &str {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("no content type");
-    value.split(';').next().unwrap_or(value).trim()
+/// True for a call whose answer is passed on as it comes, whatever it is.
+fn passes_through(ask: &Ask) -> bool {
+    matches!(ask, Ask::Wire(Wire { endpoint: Endpoint::Speech | Endpoint::Other, .. }))
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let media_type = media_type(headers);
-    media_type == "application/json" || media_type.ends_with("+json") || media_type == "no content type"
-}
-
-/// What is read of every plain answer: whether it is one, and what it cost.
-#[derive(Deserialize)]
-struct BodyFacts<'a> {
-    #[serde(default, borrow)]
-    id: Id<'a>,
-    #[serde(default)]
-    usage: Option<WireUsage>,
-    #[serde(default, borrow)]
-    error: Option<&'a RawValue>,
-}
-
-/// Together.ai lists its models as a bare array; OpenAI's SDKs want the list object.
-fn listed(body: &[u8]) -> Option<Bytes> {
-    let items: &RawValue = serde_json::from_slice(body).ok()?;
-    Some(format!("{{\"object\":\"list\",\"data\":{}}}", items.get()).into())
-}
-
-fn answer(body: &[u8], usage: Option<Usage>) -> Option<Answer> {
-    #[derive(Deserialize)]
-    struct Completion {
-        choices: Vec<Choice>,
+/// The endpoint whose answer a call gets; `None` for a call that gets none of this dialect.
+fn answered(ask: &Ask) -> Option<Endpoint> {
+    match ask {
+        Ask::Wire(wire) => Some(wire.endpoint),
+        Ask::Chat(_) => Some(Endpoint::ChatCompletions),
+        Ask::Voice(_) => Some(Endpoint::Transcriptions),
+        Ask::Menu | Ask::Tunnel(_) => None,
     }
-    #[derive(Deserialize)]
-    struct Choice {
-        message: Said,
-        finish_reason: Option<Box<str>>,
-    }
-    #[derive(Deserialize)]
-    struct Said {
-        content: Option<String>,
-    }
-    let completion: Completion = serde_json::from_slice(body).ok()?;
-    let choice = completion.choices.into_iter().next()?;
-    Some(Answer {
-        text: choice.message.content.unwrap_or_default(),
-        finish: choice.finish_reason,
-        usage,
-        ..Answer::default()
-    })
-}
-
-fn transcript(body: &[u8]) -> Option<Transcript> {
-    #[derive(Deserialize)]
-    struct Transcription {
-        text: String,
-        #[serde(default)]
-        duration: Option<f64>,
-    }
-    let heard: Transcription = serde_json::from_slice(body).ok()?;
-    Some(Transcript { text: heard.text, duration: heard.duration, ..Transcript::default() })
 }

@@ -22,13 +22,23 @@ use crate::patience::Signs;
 use crate::reply::{Event, EventKind};
 use crate::time::{Alarm, Deadline, Phase, later};
 use crate::trail::{AttemptNote, Outcome, Trail};
+use crate::wire::gather;
 use crate::wire::sse::{self, Decoder, Frame};
 
 /// The largest single event. Images and long tool calls come in events of some hundred KiB.
 const MAX_EVENT: usize = 8 * 1024 * 1024;
 
+/// The most blanks before an answer that are read to know its form.
+const MAX_BLANK: usize = 64 * 1024;
+
 /// The most that is kept of comments before the first event: a few, as some providers send one every second.
 const MAX_EARLY: usize = 4 * 1024;
+
+/// The most that is held of events that come before the answer says anything.
+const MAX_PRELUDE: usize = 1024 * 1024;
+
+/// For how long they are held: a caller wants to see by and by that its answer has begun.
+const PRELUDE: Duration = Duration::from_secs(10);
 
 /// How long to wait after the terminator for the provider to end its response, so that its connection can be used again.
 const TAIL: Duration = Duration::from_millis(100);
@@ -65,13 +75,33 @@ impl Watchdog {
 
 /// A response's body under a watchdog.
 pub(super) struct Bodies {
-    body: ResponseBody,
+    /// `None` once it has ended.
+    body: Option<ResponseBody>,
+    /// What has come already, and is to be read again.
+    start: Option<Bytes>,
     watchdog: Watchdog,
 }
 
 impl Bodies {
     pub(super) fn new(body: ResponseBody, watchdog: Watchdog) -> Self {
-        Self { body, watchdog }
+        Self { body: Some(body), start: None, watchdog }
+    }
+
+    /// The first bytes that are not blank, which are not taken by that; none of an empty body. They must come before `by`, where
+    /// that is sooner than the call's deadline.
+    pub(super) async fn start(&mut self, by: Option<Deadline>) -> Result<Bytes, BodyEnd> {
+        let call_deadline = self.watchdog.deadline;
+        self.watchdog.deadline = by.unwrap_or(call_deadline);
+        let mut start = Bytes::new();
+        while let Some(piece) = self.next().await {
+            start = gather::join(start, piece?);
+            if start.len() > MAX_BLANK || !start.trim_ascii_start().is_empty() {
+                break;
+            }
+        }
+        self.watchdog.deadline = call_deadline;
+        self.start = Some(start.clone()).filter(|start| !start.is_empty());
+        Ok(start)
     }
 
     /// Passes the bytes on as they come.
@@ -84,9 +114,16 @@ impl Stream for Bodies {
     type Item = Result<Bytes, BodyEnd>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match self.body.as_mut().poll_next(cx) {
+        if let Some(start) = self.start.take() {
+            return Poll::Ready(Some(Ok(start)));
+        }
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        match body.as_mut().poll_next(cx) {
             Poll::Ready(item) => {
                 self.watchdog.fed();
+                if item.is_none() {
+                    self.body = None;
+                }
                 Poll::Ready(item.map(|chunk| {
                     chunk.map_err(|fault| match fault {
                         SendFault::Connect(detail) | SendFault::Closed(detail) | SendFault::Broken(detail) => {
@@ -180,6 +217,12 @@ pub(super) struct Events {
     ready: VecDeque<Event>,
     /// The size of the comments that came before the first event, and are kept.
     early: usize,
+    /// The size of the events that came before the answer says anything, and the moment until which they are held.
+    prelude: usize,
+    held_until: Option<Instant>,
+    alarm: Alarm,
+    /// The deadline of the call, while that of the first event is the watchdog's.
+    call_deadline: Option<Deadline>,
     is_done: bool,
     has_id: bool,
     dropped: u64,
@@ -205,6 +248,10 @@ impl Events {
             reader,
             ready: VecDeque::new(),
             early: 0,
+            prelude: 0,
+            held_until: None,
+            alarm: Alarm::default(),
+            call_deadline: None,
             is_done: false,
             has_id: false,
             dropped: 0,
@@ -224,13 +271,18 @@ impl Events {
     /// Waits until the first event that says something is in hand; the comments before it are kept with it, as far as they are few.
     /// Until then an error is a fault like that of any failed attempt.
     pub(super) async fn first(&mut self, by: Deadline, signs: Option<&Signs>) -> Result<(), Fault> {
-        let call_deadline = self.body.as_mut().map(|body| std::mem::replace(&mut body.watchdog.deadline, by));
+        self.call_deadline = self.body.as_mut().map(|body| std::mem::replace(&mut body.watchdog.deadline, by));
         let result = std::future::poll_fn(|cx| self.poll_first(signs, cx)).await;
-        if let (Some(body), Some(deadline)) = (&mut self.body, call_deadline) {
-            body.watchdog.deadline = deadline;
-        }
+        self.has_begun();
         self.note_id();
         result.inspect_err(|fault| self.note.failed(fault))
+    }
+
+    /// The first event was not late: from now on the call's own deadline counts.
+    fn has_begun(&mut self) {
+        if let (Some(body), Some(deadline)) = (&mut self.body, self.call_deadline.take()) {
+            body.watchdog.deadline = deadline;
+        }
     }
 
     /// Notes the answer's own id, once it is known.
@@ -242,8 +294,21 @@ impl Events {
     }
 
     fn poll_first(&mut self, signs: Option<&Signs>, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        let alive = || {
+            if let Some(signs) = signs {
+                signs.alive();
+            }
+        };
         loop {
-            match ready!(self.poll_frame(cx)) {
+            let step = match self.poll_frame(cx) {
+                Poll::Ready(step) => step,
+                Poll::Pending => {
+                    let Some(until) = self.held_until else { return Poll::Pending };
+                    return self.alarm.poll(until, cx).map(Ok);
+                }
+            };
+            match step {
+                Step::Event(event) if event.raw.is_empty() => self.ready.push_back(event),
                 Step::Event(event) if event.kind == EventKind::Comment => {
                     // It was a sign of life. Who sends nothing else for long sends a great many.
                     let size = event.raw.len() + size_of::<Event>();
@@ -251,8 +316,20 @@ impl Events {
                         self.early += size;
                         self.ready.push_back(Event { raw: Bytes::copy_from_slice(&event.raw), ..event });
                     }
-                    if let Some(signs) = signs {
-                        signs.alive();
+                    alive();
+                }
+                Step::Silent => {
+                    alive();
+                    self.has_begun();
+                }
+                Step::Prelude(event) => {
+                    alive();
+                    self.has_begun();
+                    self.held_until.get_or_insert_with(|| later(Instant::now(), PRELUDE));
+                    self.prelude += event.raw.len() + size_of::<Event>();
+                    self.ready.push_back(event);
+                    if self.prelude > MAX_PRELUDE {
+                        return Poll::Ready(Ok(()));
                     }
                 }
                 Step::Event(event) => {
@@ -267,7 +344,10 @@ impl Events {
                 Step::End(BodyEnd::Cut(detail)) => {
                     return Poll::Ready(Err(Fault::Broken { provider: self.provider.clone(), detail }));
                 }
-                Step::Complete => return Poll::Ready(Ok(())),
+                Step::Complete if self.reader.has_spoken() => return Poll::Ready(Ok(())),
+                Step::Complete | Step::Nothing => {
+                    return Poll::Ready(Err(Fault::Wordless { provider: self.provider.clone() }));
+                }
             }
         }
     }
@@ -282,10 +362,7 @@ impl Events {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         loop {
             match self.decoder.next_frame() {
-                Ok(Some(frame)) => match self.read(frame) {
-                    Some(step) => return Poll::Ready(step),
-                    None => continue,
-                },
+                Ok(Some(frame)) => return Poll::Ready(self.read(frame)),
                 Ok(None) => {}
                 Err(_) => {
                     return Poll::Ready(Step::End(BodyEnd::TooLarge(Bound::Event(MAX_EVENT))));
@@ -301,9 +378,6 @@ impl Events {
                 }
                 None => {
                     self.body = None;
-                    if let Some(step) = self.decoder.finish().and_then(|frame| self.read(frame)) {
-                        return Poll::Ready(step);
-                    }
                     return Poll::Ready(self.ended());
                 }
             }
@@ -318,16 +392,18 @@ impl Events {
         }
     }
 
-    fn read(&mut self, frame: Frame) -> Option<Step> {
-        let Some(data) = frame.data() else {
-            return Some(Step::Event(frame.into_event(EventKind::Comment)));
-        };
+    fn read(&mut self, frame: Frame) -> Step {
+        let Some(data) = frame.data() else { return Step::Event(frame.into_event(EventKind::Comment)) };
         match self.reader.read(frame.name(), data) {
-            Read::Event(kind) => Some(Step::Event(frame.into_event(kind))),
-            Read::Error(refusal) => Some(Step::Refused(refusal)),
+            Read::Event(kind) => Step::Event(frame.into_event(kind)),
+            Read::Prelude(kind) => Step::Prelude(frame.into_event(kind)),
+            Read::Silent => Step::Silent,
+            Read::Nothing => Step::Nothing,
+            Read::Error(refusal) => Step::Refused(refusal),
             Read::Malformed => {
                 self.dropped += 1;
-                None
+                // Whoever puts the answer together must know that there is a hole in it.
+                Step::Event(Event::unwritten(EventKind::Unknown))
             }
         }
     }
@@ -376,6 +452,12 @@ impl Events {
 
 enum Step {
     Event(Event),
+    /// An event before the answer says anything.
+    Prelude(Event),
+    /// An event that is left out.
+    Silent,
+    /// The answer ended in which nothing was said.
+    Nothing,
     Refused(Box<Refusal>),
     End(BodyEnd),
     Complete,
@@ -392,10 +474,20 @@ impl Stream for Events {
             ready!(self.poll_tail(cx));
             return Poll::Ready(None);
         }
-        let step = ready!(self.poll_frame(cx));
+        let step = loop {
+            match ready!(self.poll_frame(cx)) {
+                Step::Silent => {}
+                step => break step,
+            }
+        };
         Poll::Ready(match step {
-            Step::Event(event) => self.pass(event),
-            Step::Complete => self.complete(),
+            Step::Event(event) | Step::Prelude(event) => self.pass(event),
+            Step::Complete | Step::Silent => self.complete(),
+            Step::Nothing => {
+                let detail = "the stream ended without an answer".into();
+                let provider = self.provider.clone();
+                self.fail(Fault::Incomplete { provider, detail })
+            }
             Step::End(end) => {
                 let fault = incomplete(&self.provider, end);
                 self.fail(fault)

@@ -6,6 +6,7 @@
 pub mod gather;
 pub mod headers;
 pub mod json;
+pub mod media;
 pub mod multipart;
 pub mod openai;
 pub mod recording;

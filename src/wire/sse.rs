@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::reply::{Event, EventData, EventKind};
 use crate::wire::gather;
@@ -57,18 +57,6 @@ impl Decoder {
         }
         if self.pending.len() > self.limit { Err(TooLong) } else { Ok(None) }
     }
-
-    /// What is left when the stream has ended: an event whose closing blank line never came, completed with one.
-    pub fn finish(&mut self) -> Option<Frame> {
-        let rest = std::mem::take(&mut self.pending);
-        self.line = 0;
-        if rest.is_empty() {
-            return None;
-        }
-        let mut raw = BytesMut::from(&rest[..]);
-        raw.extend_from_slice(if rest.ends_with(b"\n") { b"\n" } else { b"\n\n" });
-        Some(Frame::parse(raw.freeze(), self.is_start))
-    }
 }
 
 impl Frame {
@@ -106,6 +94,12 @@ impl Frame {
 /// The event that these bytes are: one whole event, as it stood on the wire.
 pub fn event(raw: Bytes, kind: EventKind) -> Event {
     Frame::parse(raw, true).into_event(kind)
+}
+
+/// True when a body begins like a stream of events: with a field's name, or a comment.
+pub fn looks_like_events(start: &[u8]) -> bool {
+    let start = start.strip_prefix(BOM).unwrap_or(start).trim_ascii_start();
+    [&b":"[..], b"data:", b"event:", b"id:", b"retry:"].iter().any(|field| start.starts_with(field))
 }
 
 /// The same event with other data, which is JSON. All else of it stays: its other lines, and how they end.
@@ -185,7 +179,6 @@ mod tests {
                 all.push(frame);
             }
         }
-        all.extend(decoder.finish());
         all
     }
 
@@ -208,10 +201,10 @@ mod tests {
     }
 
     #[test]
-    fn an_event_without_its_blank_line_is_completed_at_the_end() {
-        let got = frames(&[b"data: [DONE]\n"]);
-        assert_eq!(got[0].data(), Some(&b"[DONE]"[..]));
-        assert_eq!(got[0].raw, &b"data: [DONE]\n\n"[..]);
+    fn an_event_that_was_cut_before_its_blank_line_is_none() {
+        for cut in ["data: [DONE]", "data: [DONE]\n", "data: [DONE]\r\n", "data: x\ndata: y\n", "\u{feff}data: x\r"] {
+            assert!(frames(&[cut.as_bytes()]).is_empty(), "{cut:?}");
+        }
     }
 
     #[test]
@@ -247,7 +240,7 @@ mod tests {
             let (whole, cut) = (frames(&[bytes]), frames(&chunks));
             prop_assert_eq!(texts(&whole), texts(&cut));
             let joined: Vec<u8> = cut.iter().flat_map(|frame| frame.raw.to_vec()).collect();
-            prop_assert!(joined.starts_with(bytes), "{:?} became {:?}", text, String::from_utf8_lossy(&joined));
+            prop_assert!(bytes.starts_with(&joined), "{:?} became {:?}", text, String::from_utf8_lossy(&joined));
         }
 
         #[test]

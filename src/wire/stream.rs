@@ -10,6 +10,11 @@ pub trait EventReader: Send {
     /// Reads one event's data (its `data:` lines joined) and its `event:` name.
     fn read(&mut self, name: Option<&str>, data: &[u8]) -> Read;
 
+    /// True once an event has said something to those who get the answer.
+    fn has_spoken(&self) -> bool {
+        true
+    }
+
     /// True when what was read so far is a complete answer.
     fn is_complete(&self) -> bool;
 
@@ -38,7 +43,13 @@ pub trait ByteReader: Send {
 pub enum Read {
     /// Part of the answer.
     Event(EventKind),
-    /// Not in the dialect: to be dropped and counted.
+    /// Comes before the answer says anything. It is passed on once something was said: until then another may still be asked.
+    Prelude(EventKind),
+    /// Says nothing to those who get the answer, and is left out.
+    Silent,
+    /// The end of an answer in which nothing was said.
+    Nothing,
+    /// No JSON: to be dropped and counted. Nobody knows what it would have said.
     Malformed,
     /// The provider reports an error in its stream.
     Error(Box<Refusal>),

@@ -164,6 +164,14 @@ pub(crate) fn read(read: &Read) -> Value {
         Read::Event(EventKind::Other) => json!("other"),
         Read::Event(EventKind::Text(text)) => json!({ "text": text }),
         Read::Event(EventKind::Done) => json!("done"),
+        Read::Event(EventKind::Beside(all)) => {
+            let all = all.iter().map(|one| json!({ "channel": format!("{:?}", one.channel), "text": one.text }));
+            json!({ "beside": all.collect::<Vec<_>>() })
+        }
+        Read::Event(EventKind::Unknown) => json!("unknown"),
+        Read::Prelude(_) => json!("prelude"),
+        Read::Silent => json!("silent"),
+        Read::Nothing => json!("nothing"),
         Read::Malformed => json!("malformed"),
         Read::Error(refusal) => json!({ "error": {
             "status": refusal.status.as_u16(), "message": refusal.message, "code": refusal.code,

@@ -7,7 +7,8 @@ use tidegate::call::{Ask, Endpoint};
 use tidegate::caller::{self, Incoming};
 use tidegate::config::plan::{CallKind, CallerKind, ProviderKind};
 use tidegate::fault::Fault;
-use tidegate::provider::{self, ResponseHead};
+use tidegate::provider::{self, Read, ResponseHead};
+use tidegate::reply::EventKind;
 use tidegate::wire::sse::Decoder;
 
 use super::choose;
@@ -93,13 +94,13 @@ pub(super) fn provider(data: &[u8]) {
     let head = || ResponseHead { status, headers: headers.clone() };
     for ask in fixtures::asks() {
         let call = fixtures::call(fixtures::head("r1", None), ask, None, None);
-        let _ = dialect.expect(&call, &head());
+        let _ = dialect.expect(&call, &head(), data);
         let _ = dialect.refusal(&plan, head(), body.clone());
         let _ = dialect.decode(&call, &plan, head(), body.clone());
     }
 }
 
-/// A provider's stream: an answer that is complete is not made complete a second time, and stays so.
+/// A provider's stream: an answer that its provider has ended is not ended a second time, and stays complete.
 pub(super) fn stream(data: &[u8]) {
     let (which, data) = choose(data);
     let (kind, _) = PROVIDERS[which % PROVIDERS.len()];
@@ -109,11 +110,12 @@ pub(super) fn stream(data: &[u8]) {
     let mut reader = provider::dialect(kind).events(&call);
     let mut decoder = Decoder::new(1 << 20);
     decoder.push(Bytes::copy_from_slice(data));
-    let mut was_complete = false;
+    let mut has_ended = false;
     while let Ok(Some(frame)) = decoder.next_frame() {
-        let _ = reader.read(frame.name(), frame.data().unwrap_or_default());
-        assert!(reader.is_complete() || !was_complete, "a complete answer became incomplete");
-        was_complete = reader.is_complete();
-        let _ = (reader.missing_terminator(), reader.usage());
+        let read = reader.read(frame.name(), frame.data().unwrap_or_default());
+        has_ended |= matches!(read, Read::Event(EventKind::Done));
+        assert!(!has_ended || reader.is_complete(), "an answer that was ended became incomplete");
+        assert!(!has_ended || reader.missing_terminator().is_empty(), "it is ended a second time");
+        let _ = reader.usage();
     }
 }

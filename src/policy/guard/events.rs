@@ -53,14 +53,16 @@ impl Guarded {
 
     /// Takes an event in; what may pass is in `ready`.
     fn take(&mut self, event: Event) -> Result<(), Fault> {
-        self.reads_text |= matches!(event.kind, EventKind::Text(_) | EventKind::Other);
+        self.reads_text |= matches!(event.kind, EventKind::Text(_) | EventKind::Beside(_) | EventKind::Other);
         match event.kind {
             EventKind::Comment => self.ready.push_back(event),
             EventKind::Done => {
                 self.end_all()?;
                 self.ready.push_back(event);
             }
-            EventKind::Piece | EventKind::Text(_) | EventKind::Other => self.event(event)?,
+            EventKind::Piece | EventKind::Text(_) | EventKind::Beside(_) | EventKind::Other | EventKind::Unknown => {
+                self.event(event)?;
+            }
         }
         Ok(())
     }

@@ -127,6 +127,8 @@ pub(super) fn openai(name: &str, models: Option<&[String]>, request: &Request) -
             "data": [{"b64_json": "iVBORw0KGgo="}],
             "usage": {"input_tokens": 1000, "output_tokens": 4000, "total_tokens": 5000},
         })),
+        // A route may have a path of its own.
+        _ if body["messages"].is_array() => chat(name, &body),
         _ => echo(),
     }
 }

@@ -5,7 +5,7 @@
 
 use memchr::memchr2;
 
-use super::events::WireUsage;
+use super::usage::Counted;
 use crate::reply::Usage;
 use crate::wire::stream::ByteReader;
 
@@ -105,10 +105,10 @@ impl Counter {
     /// A value that is an object or a list has ended.
     fn end(&mut self) {
         if let Some(value) = self.value.take()
-            && let Ok(usage) = serde_json::from_slice::<WireUsage>(&value)
+            && let Ok(usage) = serde_json::from_slice::<Counted>(&value)
         {
             // Who counts seconds or pictures has counted no tokens.
-            self.usage = Some(usage.read()).filter(|usage| usage.total() > 0);
+            self.usage = usage.read().filter(|usage| usage.total() > 0);
         }
     }
 }

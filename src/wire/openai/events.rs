@@ -1,83 +1,79 @@
 //! The events of OpenAI's streams: what each says, and when the answer is complete.
 //!
-//! Nearly all of a stream's cost is here, so an event is read once, borrowed, and only as far as needed. It does not know
-//! how events are framed.
+//! An event is read once, borrowed, and only as far as needed: nearly all of a stream's cost is here. What a server spells in its
+//! own way is read again by `lenient`, field by field. It does not know how events are framed.
 
-use std::borrow::Cow;
-use std::fmt;
+mod chunk;
+mod lenient;
+mod typed;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::IgnoredAny;
 
+pub(crate) use self::chunk::is_finish;
+use self::chunk::{Chunk, Said};
+pub(crate) use self::typed::{Named, Tail};
 use super::errors;
 use crate::reply::{EventKind, Usage};
 use crate::wire::stream::{EventReader, Read};
 
 const DONE: &[u8] = b"[DONE]";
 
-/// Tokens as the two generations of OpenAI's API spell them.
-#[derive(Clone, Copy, Deserialize)]
-pub(crate) struct WireUsage {
-    #[serde(default, alias = "input_tokens")]
-    prompt_tokens: u64,
-    #[serde(default, alias = "output_tokens")]
-    completion_tokens: u64,
-    #[serde(default, alias = "input_tokens_details")]
-    prompt_tokens_details: Option<Maybe<PromptDetails>>,
-    /// As Together.ai spells it.
-    #[serde(default)]
-    cached_tokens: Option<Maybe<u64>>,
+/// For whom a stream of chunks is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// A caller of the same dialect, who gets the events as they are.
+    Same,
+    /// The same, and each event's text is wanted beside it.
+    SameWithText,
+    /// Callers who get nothing but the text.
+    TextOnly,
 }
 
-/// What few providers say: where one spells it in another way, it has not said it, and its answer is none the worse.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(untagged)]
-enum Maybe<T> {
-    Said(T),
-    Other(IgnoredAny),
-}
-
-impl<T> Maybe<T> {
-    fn said(self) -> Option<T> {
-        match self {
-            Maybe::Said(value) => Some(value),
-            Maybe::Other(_) => None,
-        }
-    }
-}
-
-/// What a prompt's tokens were, besides their number.
-#[derive(Clone, Copy, Default, Deserialize)]
-struct PromptDetails {
-    #[serde(default)]
-    cached_tokens: Option<Maybe<u64>>,
-}
-
-impl WireUsage {
-    pub(crate) fn read(self) -> Usage {
-        let details = self.prompt_tokens_details.and_then(Maybe::said);
-        let cached = details.and_then(|details| details.cached_tokens).or(self.cached_tokens).and_then(Maybe::said);
-        // A part of a prompt is no larger than the prompt, whatever the provider says.
-        let cached = cached.unwrap_or_default().min(self.prompt_tokens);
-        Usage { input: self.prompt_tokens, cached, output: self.completion_tokens }
-    }
-}
-
-/// Reads chat and text completion chunks. Complete: every choice that began has a finish reason, or `[DONE]` came.
+/// Reads chat and text completion chunks. Complete: as many choices as were asked for have a finish reason, and so has every one
+/// that began; or `[DONE]` came.
 pub(crate) struct Chunks {
-    wants_text: bool,
-    /// Bit i: choice i was seen. Choices past 63 share the last bit.
-    seen: u64,
-    finished: u64,
+    audience: Audience,
+    /// How many choices were asked for.
+    wanted: u32,
+    /// Bit i: choice i was seen. Choices past 127 share the last bit; OpenAI gives at most 128.
+    seen: u128,
+    finished: u128,
+    /// True once an event was not understood: then only the provider knows whether the answer is complete.
+    is_uncertain: bool,
+    has_spoken: bool,
     done: bool,
     usage: Option<Usage>,
     id: Option<Box<str>>,
 }
 
 impl Chunks {
-    pub(crate) fn new(wants_text: bool) -> Self {
-        Self { wants_text, seen: 0, finished: 0, done: false, usage: None, id: None }
+    pub(crate) fn new(audience: Audience, wanted: u64) -> Self {
+        let wanted = u32::try_from(wanted.clamp(1, 128)).unwrap_or(128);
+        let (seen, finished, usage) = (0, 0, None);
+        Self { audience, wanted, seen, finished, is_uncertain: false, has_spoken: false, done: false, usage, id: None }
+    }
+
+    /// What an event is to this audience.
+    fn kind(&self, chunk: Said<'_>) -> EventKind {
+        if chunk.is_odd {
+            return EventKind::Unknown;
+        }
+        let text = chunk.text.filter(|text| !text.is_empty());
+        match self.audience {
+            Audience::Same => EventKind::Piece,
+            // What a model says instead of an answer is the answer, where there is no other.
+            Audience::TextOnly => match text.or_else(|| chunk.beside.refusal()) {
+                Some(text) => EventKind::Text(text.into()),
+                None => EventKind::Piece,
+            },
+            Audience::SameWithText => match (text, chunk.beside.is_empty()) {
+                _ if chunk.is_more_than_text || chunk.seen.count_ones() > 1 => EventKind::Other,
+                (Some(text), true) => EventKind::Text(text.into()),
+                (Some(_), false) => EventKind::Other,
+                (None, true) => EventKind::Piece,
+                (None, false) => EventKind::Beside(chunk.beside.into()),
+            },
+        }
     }
 }
 
@@ -85,36 +81,52 @@ impl EventReader for Chunks {
     fn read(&mut self, name: Option<&str>, data: &[u8]) -> Read {
         if data == DONE {
             self.done = true;
-            return Read::Event(EventKind::Done);
+            let says_nothing = match self.audience {
+                Audience::TextOnly => !self.has_spoken,
+                Audience::Same | Audience::SameWithText => self.seen == 0 && !self.is_uncertain,
+            };
+            return if says_nothing { Read::Nothing } else { Read::Event(EventKind::Done) };
         }
-        // Text that is known to be UTF-8 is read without looking at each string for it again.
-        let chunk = match std::str::from_utf8(data) {
-            Ok(text) => serde_json::from_str::<Chunk<'_>>(text),
-            Err(_) => serde_json::from_slice(data),
+        let chunk = match Chunk::read(data) {
+            Some(chunk) if name != Some("error") => chunk.said(),
+            _ if is_blank(data) => return Read::Event(EventKind::Comment),
+            _ if !is_json(data) => {
+                self.is_uncertain = true;
+                return Read::Malformed;
+            }
+            _ => lenient::said(data, name),
         };
-        let Ok(chunk) = chunk else { return Read::Malformed };
         if let Some(error) = chunk.error {
-            return Read::Error(errors::in_event(error.get()));
+            return Read::Error(errors::in_event(&error));
         }
-        if name == Some("error") {
-            return Read::Error(errors::in_event(std::str::from_utf8(data).unwrap_or_default()));
+        if self.id.is_none() {
+            self.id = chunk.id.as_deref().map(Into::into);
         }
-        chunk.id.note(&mut self.id);
-        self.seen |= chunk.choices.seen;
-        self.finished |= chunk.choices.finished;
-        if let Some(usage) = chunk.usage {
-            self.usage = Some(usage.read());
+        self.is_uncertain |= chunk.is_odd;
+        self.seen |= chunk.seen;
+        self.finished |= chunk.finished;
+        self.usage = chunk.usage.read().or(self.usage);
+        let is_empty = chunk.seen == 0 && !chunk.is_odd;
+        let kind = self.kind(chunk);
+        let has_spoken = match self.audience {
+            Audience::TextOnly => matches!(kind, EventKind::Text(_)),
+            Audience::Same | Audience::SameWithText => !is_empty,
+        };
+        self.has_spoken |= has_spoken;
+        match self.audience {
+            _ if self.has_spoken => Read::Event(kind),
+            Audience::TextOnly => Read::Silent,
+            Audience::Same | Audience::SameWithText => Read::Prelude(kind),
         }
-        Read::Event(match chunk.choices.text {
-            _ if !self.wants_text => EventKind::Piece,
-            _ if chunk.choices.calls_tools || chunk.choices.seen > 1 => EventKind::Other,
-            Some(text) if !text.is_empty() => EventKind::Text(text.into()),
-            _ => EventKind::Piece,
-        })
     }
 
     fn is_complete(&self) -> bool {
-        self.done || (self.seen != 0 && self.seen == self.finished)
+        let have_finished = self.seen == self.finished && self.finished.count_ones() >= self.wanted;
+        self.done || (have_finished && !self.is_uncertain)
+    }
+
+    fn has_spoken(&self) -> bool {
+        self.has_spoken
     }
 
     fn missing_terminator(&self) -> &'static [u8] {
@@ -130,295 +142,14 @@ impl EventReader for Chunks {
     }
 }
 
-/// An answer's own id. One that is no text, or is spelt with escapes, is none.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Id<'a>(Option<&'a str>);
-
-impl<'a> Id<'a> {
-    /// The id, where it says something.
-    pub(crate) fn said(self) -> Option<&'a str> {
-        self.0.filter(|id| !id.is_empty())
-    }
-
-    /// Remembers the first that says something.
-    fn note(self, first: &mut Option<Box<str>>) {
-        if first.is_none() {
-            *first = self.said().map(Into::into);
-        }
-    }
+/// True for data that says nothing at all.
+fn is_blank(data: &[u8]) -> bool {
+    data.trim_ascii().is_empty()
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Id<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Id<'de>;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("an id")
-            }
-
-            fn visit_borrowed_str<E>(self, id: &'de str) -> Result<Id<'de>, E> {
-                Ok(Id(Some(id)))
-            }
-
-            fn visit_str<E>(self, _: &str) -> Result<Id<'de>, E> {
-                Ok(Id(None))
-            }
-
-            fn visit_unit<E>(self) -> Result<Id<'de>, E> {
-                Ok(Id(None))
-            }
-
-            fn visit_bool<E>(self, _: bool) -> Result<Id<'de>, E> {
-                Ok(Id(None))
-            }
-
-            fn visit_i64<E>(self, _: i64) -> Result<Id<'de>, E> {
-                Ok(Id(None))
-            }
-
-            fn visit_u64<E>(self, _: u64) -> Result<Id<'de>, E> {
-                Ok(Id(None))
-            }
-
-            fn visit_f64<E>(self, _: f64) -> Result<Id<'de>, E> {
-                Ok(Id(None))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Id<'de>, A::Error> {
-                while list.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Id(None))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Id<'de>, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Id(None))
-            }
-        }
-        deserializer.deserialize_any(Any)
-    }
-}
-
-/// What is read of every chunk.
-#[derive(Deserialize)]
-struct Chunk<'a> {
-    #[serde(default, borrow)]
-    id: Id<'a>,
-    #[serde(default, borrow)]
-    choices: Choices<'a>,
-    #[serde(default)]
-    usage: Option<WireUsage>,
-    #[serde(default, borrow)]
-    error: Option<&'a RawValue>,
-}
-
-/// The choices of a chunk, folded while they are read: no list is built.
-#[derive(Default)]
-struct Choices<'a> {
-    seen: u64,
-    finished: u64,
-    /// What is added to the first choice's text.
-    text: Option<Cow<'a, str>>,
-    calls_tools: bool,
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fold;
-        impl<'de> Visitor<'de> for Fold {
-            type Value = Choices<'de>;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a list of choices")
-            }
-
-            fn visit_unit<E>(self) -> Result<Choices<'de>, E> {
-                Ok(Choices::default())
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Choices<'de>, A::Error> {
-                let mut choices = Choices::default();
-                while let Some(choice) = list.next_element::<Choice<'de>>()? {
-                    let bit = 1 << choice.index.min(63);
-                    choices.seen |= bit;
-                    if choice.is_finished {
-                        choices.finished |= bit;
-                    }
-                    choices.calls_tools |= choice.delta.calls_tools();
-                    if choice.index == 0 {
-                        choices.text = choice.delta.content.map(|Text(text)| text);
-                    }
-                }
-                Ok(choices)
-            }
-        }
-        deserializer.deserialize_any(Fold)
-    }
-}
-
-#[derive(Default)]
-struct Choice<'a> {
-    index: u32,
-    is_finished: bool,
-    delta: Delta<'a>,
-}
-
-/// What a chunk adds. Chat completions wrap it in `delta`, text completions have just `text`.
-#[derive(Default, Deserialize)]
-struct Delta<'a> {
-    #[serde(default, borrow)]
-    content: Option<Text<'a>>,
-    #[serde(default)]
-    tool_calls: Option<IgnoredAny>,
-    #[serde(default)]
-    function_call: Option<IgnoredAny>,
-}
-
-impl Delta<'_> {
-    fn calls_tools(&self) -> bool {
-        self.tool_calls.is_some() || self.function_call.is_some()
-    }
-}
-
-/// A text that is borrowed where it has no escapes.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Choice<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // A key as text would be copied.
-        #[derive(Deserialize)]
-        #[serde(field_identifier, rename_all = "snake_case")]
-        enum Key {
-            Index,
-            FinishReason,
-            Delta,
-            Text,
-            #[serde(other)]
-            Other,
-        }
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Choice<'de>;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a choice")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Choice<'de>, A::Error> {
-                let mut choice = Choice::default();
-                while let Some(key) = map.next_key()? {
-                    match key {
-                        Key::Index => choice.index = map.next_value()?,
-                        Key::FinishReason => choice.is_finished = map.next_value::<Option<IgnoredAny>>()?.is_some(),
-                        Key::Delta => choice.delta = map.next_value::<Option<Delta<'de>>>()?.unwrap_or_default(),
-                        Key::Text => choice.delta.content = map.next_value()?,
-                        Key::Other => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                }
-                Ok(choice)
-            }
-        }
-        deserializer.deserialize_map(Fields)
-    }
-}
-
-/// How a stream of typed events ends.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tail {
-    /// As the Responses API ends.
-    Responses,
-    /// With an event of this type.
-    Type(&'static str),
-    /// Unknown: the end of the body is the end of the answer.
-    Any,
-}
-
-/// Reads streams whose events carry a `type`.
-pub(crate) struct Named {
-    tail: Tail,
-    is_complete: bool,
-    usage: Option<Usage>,
-    id: Option<Box<str>>,
-}
-
-impl Named {
-    pub(crate) fn new(tail: Tail) -> Self {
-        Self { tail, is_complete: tail == Tail::Any, usage: None, id: None }
-    }
-}
-
-impl EventReader for Named {
-    fn read(&mut self, name: Option<&str>, data: &[u8]) -> Read {
-        if data == DONE {
-            self.is_complete = true;
-            return Read::Event(EventKind::Done);
-        }
-        let Ok(event) = serde_json::from_slice::<Typed<'_>>(data) else {
-            // An endpoint that the gateway does not know may send whatever it likes.
-            return if self.tail == Tail::Any { Read::Event(EventKind::Piece) } else { Read::Malformed };
-        };
-        let kind = event.kind.as_deref().or(name).unwrap_or_default();
-        if kind == "error" || (event.error.is_some() && self.tail != Tail::Any) {
-            let error = event.error.map_or_else(|| std::str::from_utf8(data).unwrap_or_default(), RawValue::get);
-            return Read::Error(errors::in_event(error));
-        }
-        let response = event.response.unwrap_or_default();
-        response.id.note(&mut self.id);
-        if self.tail == Tail::Responses && kind == "response.failed" {
-            return Read::Error(errors::in_event(response.error.map_or("{}", RawValue::get)));
-        }
-        if let Some(usage) = event.usage.or(response.usage) {
-            self.usage = Some(usage.read());
-        }
-        self.is_complete |= match self.tail {
-            Tail::Responses => matches!(kind, "response.completed" | "response.incomplete"),
-            Tail::Type(last) => kind == last,
-            Tail::Any => true,
-        };
-        Read::Event(EventKind::Piece)
-    }
-
-    fn is_complete(&self) -> bool {
-        self.is_complete
-    }
-
-    fn missing_terminator(&self) -> &'static [u8] {
-        b""
-    }
-
-    fn usage(&self) -> Option<Usage> {
-        self.usage
-    }
-
-    fn id(&self) -> Option<&str> {
-        self.id.as_deref()
-    }
-}
-
-#[derive(Deserialize)]
-struct Typed<'a> {
-    #[serde(default, rename = "type", borrow)]
-    kind: Option<Cow<'a, str>>,
-    #[serde(default, borrow)]
-    error: Option<&'a RawValue>,
-    #[serde(default)]
-    usage: Option<WireUsage>,
-    #[serde(default, borrow)]
-    response: Option<InResponse<'a>>,
-}
-
-#[derive(Default, Deserialize)]
-struct InResponse<'a> {
-    #[serde(default, borrow)]
-    id: Id<'a>,
-    #[serde(default)]
-    usage: Option<WireUsage>,
-    #[serde(default, borrow)]
-    error: Option<&'a RawValue>,
+/// True for JSON, whatever it says.
+fn is_json(data: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(data).is_ok()
 }
 
 #[cfg(test)]
@@ -433,7 +164,14 @@ mod tests {
             .map(|data| match reader.read(None, data.as_bytes()) {
                 Read::Event(EventKind::Done) => "done",
                 Read::Event(EventKind::Text(_)) => "text",
-                Read::Event(_) => "piece",
+                Read::Event(EventKind::Beside(_)) => "beside",
+                Read::Event(EventKind::Other) => "other",
+                Read::Event(EventKind::Unknown) => "unknown",
+                Read::Event(EventKind::Comment) => "comment",
+                Read::Event(EventKind::Piece) => "piece",
+                Read::Prelude(_) => "prelude",
+                Read::Silent => "silent",
+                Read::Nothing => "nothing",
                 Read::Malformed => "malformed",
                 Read::Error(_) => "error",
             })
@@ -441,28 +179,8 @@ mod tests {
     }
 
     #[test]
-    fn the_first_id_that_says_something_is_the_answers_and_others_do_no_harm() {
-        for (ids, known) in [
-            (&["\"chatcmpl-1\"", "\"chatcmpl-2\""][..], Some("chatcmpl-1")),
-            (&["\"\"", "\"chatcmpl-2\""], Some("chatcmpl-2")),
-            (&["null", "7", "-7", "1.5", "true", "[{}, 1]", "{\"a\": {}}"], None),
-            (&["\"\\u0061\"", "\"resp_1\""], Some("resp_1")),
-            (&[], None),
-        ] {
-            let (mut chunks, mut named) = (Chunks::new(false), Named::new(Tail::Responses));
-            for id in ids {
-                let chunk = format!(r#"{{"id":{id},"choices":[{{"index":0,"delta":{{}}}}]}}"#);
-                assert_eq!(read_all(&mut chunks, &[&chunk]), ["piece"], "{id}");
-                let event = format!(r#"{{"type":"response.created","response":{{"id":{id}}}}}"#);
-                assert_eq!(read_all(&mut named, &[&event]), ["piece"], "{id}");
-            }
-            assert_eq!((chunks.id(), named.id()), (known, known), "{ids:?}");
-        }
-    }
-
-    #[test]
     fn an_answer_is_complete_when_every_choice_has_finished() {
-        let mut reader = Chunks::new(false);
+        let mut reader = Chunks::new(Audience::Same, 1);
         read_all(&mut reader, &[r#"{"choices":[{"index":0,"delta":{}},{"index":1,"delta":{}}]}"#]);
         assert!(!reader.is_complete());
         read_all(&mut reader, &[r#"{"choices":[{"index":1,"finish_reason":"stop"}]}"#]);
@@ -474,7 +192,7 @@ mod tests {
 
     #[test]
     fn usage_errors_text_and_rubbish_are_told_apart() {
-        let mut reader = Chunks::new(true);
+        let mut reader = Chunks::new(Audience::SameWithText, 1);
         let got = read_all(
             &mut reader,
             &[
@@ -486,7 +204,7 @@ mod tests {
                 r#"{"error":{"message":"no","code":"rate_limit_exceeded"}}"#,
             ],
         );
-        assert_eq!(got, ["piece", "text", "piece", "malformed", "malformed", "error"]);
+        assert_eq!(got, ["piece", "text", "piece", "malformed", "unknown", "error"]);
         assert_eq!(reader.usage(), Some(Usage { input: 3, output: 4, ..Usage::default() }));
     }
 
@@ -504,10 +222,30 @@ mod tests {
         assert_eq!(read_all(&mut reader, &[r#"{"type":"error","code":"server_error","message":"x"}"#]), ["error"]);
     }
 
+    #[test]
+    fn the_first_id_that_says_something_is_the_answers_and_others_do_no_harm() {
+        for (ids, known) in [
+            (&["\"chatcmpl-1\"", "\"chatcmpl-2\""][..], Some("chatcmpl-1")),
+            (&["\"\"", "\"chatcmpl-2\""], Some("chatcmpl-2")),
+            (&["null", "7", "-7", "1.5", "true", "[{}, 1]", "{\"a\": {}}"], None),
+            (&["\"\\u0061\"", "\"resp_1\""], Some("resp_1")),
+            (&[], None),
+        ] {
+            let (mut chunks, mut named) = (Chunks::new(Audience::Same, 1), Named::new(Tail::Responses));
+            for id in ids {
+                let chunk = format!(r#"{{"id":{id},"choices":[{{"index":0,"delta":{{}}}}]}}"#);
+                assert_eq!(read_all(&mut chunks, &[&chunk]), ["piece"], "{id}");
+                let event = format!(r#"{{"type":"response.created","response":{{"id":{id}}}}}"#);
+                assert_eq!(read_all(&mut named, &[&event]), ["prelude"], "{id}");
+            }
+            assert_eq!((chunks.id(), named.id()), (known, known), "{ids:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_data_makes_a_reader_panic(data in proptest::collection::vec(any::<u8>(), 0..200), text in any::<bool>()) {
-            let _ = Chunks::new(text).read(None, &data);
+            let _ = Chunks::new(if text { Audience::TextOnly } else { Audience::Same }, 1).read(None, &data);
             let _ = Named::new(Tail::Responses).read(Some("x"), &data);
         }
     }

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::complete::{self, COMPLETE, Choices};
+use super::events::is_finish;
+use super::failures;
 use super::replay::NO_USAGE;
 use crate::call::{Ask, Endpoint};
 use crate::reply::{Answer, Event, EventKind, Usage};
@@ -64,12 +66,32 @@ impl Recorder {
         Self { form, max, is_outgrown: false, is_done: false, wanted }
     }
 
+    /// Puts the completion together that this endpoint answers with, however it ended.
+    pub(crate) fn gathering(endpoint: Endpoint, max: usize) -> Self {
+        let form = match endpoint {
+            Endpoint::Completions => Form::Completion(Assembly::default()),
+            _ => Form::Chat(Assembly::default()),
+        };
+        Self { form, max, is_outgrown: false, is_done: false, wanted: None }
+    }
+
+    /// The completion, as far as it was said.
+    pub(crate) fn gathered(self) -> Option<Bytes> {
+        match self.form {
+            Form::Chat(assembly) => Some(assembly.put_together(Choices::Messages, None)),
+            Form::Completion(assembly) => Some(assembly.put_together(Choices::Texts, None)),
+            Form::Nothing | Form::Answer(_) | Form::Events { .. } => None,
+        }
+    }
+
     /// Notes the next event.
     pub fn note(&mut self, event: &Event) {
         match event.kind {
             EventKind::Comment => return,
             EventKind::Done => self.is_done = true,
-            EventKind::Piece | EventKind::Text(_) | EventKind::Other => {}
+            // There may be more in the answer than can be given again.
+            EventKind::Unknown => self.form = Form::Nothing,
+            EventKind::Piece | EventKind::Text(_) | EventKind::Beside(_) | EventKind::Other => {}
         }
         let (noted, held) = match &mut self.form {
             Form::Nothing => return,
@@ -141,7 +163,7 @@ impl Named {
     /// Notes a value, which replaces the one before; one that is `is_fixed` stays, once it says something. Returns how much
     /// more is held.
     fn set(&mut self, name: &str, value: &RawValue, is_fixed: bool) -> usize {
-        let says_something = |json: &str| !matches!(json, "null" | "\"\"" | "0" | "[]");
+        let says_something = |json: &str| !matches!(json, "null" | "\"\"" | "0" | "[]" | "{}");
         match self.0.iter_mut().find(|(own, _)| own == name) {
             None => {
                 self.0.push((name.to_owned(), value.get().to_owned()));
@@ -211,7 +233,8 @@ impl Assembly {
             match name {
                 // Random letters that hide an event's length.
                 "object" | "obfuscation" => {}
-                "usage" if is_null(value) => {}
+                // What was said last that says something.
+                "usage" if matches!(value.get(), "null" | "{}") => {}
                 "usage" => self.usage = Some(value.get().to_owned()),
                 "choices" if is_null(value) => {}
                 "choices" => {
@@ -219,7 +242,7 @@ impl Assembly {
                         self.choice(&Fields::read(choice.get())?, is_chat)?;
                     }
                 }
-                "error" => return is_null(value).then_some(()),
+                "error" => return (!failures::says_something(value.get())).then_some(()),
                 name => self.held += self.fields.set(name, value, matches!(name, "id" | "created" | "model")),
             }
         }
@@ -237,7 +260,12 @@ impl Assembly {
             match name {
                 "index" => {}
                 "finish_reason" if is_null(value) => {}
-                "finish_reason" => choice.finish = Some(text(value)?.into_owned()),
+                "finish_reason" => {
+                    let reason = text(value)?;
+                    if is_finish(&reason) {
+                        choice.finish = Some(reason.into_owned());
+                    }
+                }
                 "logprobs" if is_null(value) => {}
                 "logprobs" => choice.logprobs(&Fields::read(value.get())?, held)?,
                 // Together.ai repeats the text in the other form's field.
@@ -252,7 +280,13 @@ impl Assembly {
         Some(())
     }
 
+    /// The whole, if nothing of it is missing.
     fn whole(self, kind: Choices, usage: Option<Usage>, wanted: Option<usize>) -> Option<Bytes> {
+        let whole = self.put_together(kind, usage);
+        complete::completion(&whole, kind, wanted).then_some(whole)
+    }
+
+    fn put_together(self, kind: Choices, usage: Option<Usage>) -> Bytes {
         let (object, choice): (_, fn(&Choice, u64) -> String) = match kind {
             Choices::Messages => ("chat.completion", Choice::chat),
             Choices::Texts => ("text_completion", Choice::completion),
@@ -280,7 +314,7 @@ impl Assembly {
             }
         }
         whole.push('}');
-        complete::completion(whole.as_bytes(), kind, wanted).then(|| whole.into())
+        whole.into()
     }
 
     fn answer(self, usage: Option<Usage>) -> Option<Answer> {

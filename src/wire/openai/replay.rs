@@ -134,7 +134,7 @@ impl Chunks {
 }
 
 /// A `chat.completion` as the chunks of a stream: for each choice its role, its text, its tool calls, and its end.
-fn chat_events(body: &[u8], wants_usage: bool) -> Option<Vec<Event>> {
+pub(crate) fn chat_events(body: &[u8], wants_usage: bool) -> Option<Vec<Event>> {
     let whole = Fields::read(std::str::from_utf8(body).ok()?)?;
     let mut chunks = Chunks::new(&whole, "chat.completion.chunk", wants_usage);
     for choice in list(whole.get("choices")?)? {
@@ -187,7 +187,7 @@ fn chat_events(body: &[u8], wants_usage: bool) -> Option<Vec<Event>> {
 }
 
 /// A `text_completion` as the chunks of a stream: for each choice its text and its end.
-fn text_events(body: &[u8], wants_usage: bool) -> Option<Vec<Event>> {
+pub(crate) fn text_events(body: &[u8], wants_usage: bool) -> Option<Vec<Event>> {
     let whole = Fields::read(std::str::from_utf8(body).ok()?)?;
     let mut chunks = Chunks::new(&whole, "text_completion", wants_usage);
     for choice in list(whole.get("choices")?)? {

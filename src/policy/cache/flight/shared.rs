@@ -13,7 +13,7 @@ use super::landed::{Given, Landed};
 use super::waiting::{Alarm, Waiting};
 use super::{Asking, Course, Flights, Joinable, Limits, lock};
 use crate::fault::Fault;
-use crate::reply::{Event, EventKind, EventStream};
+use crate::reply::{Beside, Event, EventKind, EventStream};
 
 /// How much of what everybody has read is kept before it is cleared away: clearing looks at every follower.
 const UNSWEPT: usize = 64 * 1024;
@@ -271,7 +271,8 @@ impl Drop for Flight {
 fn weight(event: &Event) -> usize {
     let text = match &event.kind {
         EventKind::Text(text) => text.len(),
-        EventKind::Comment | EventKind::Piece | EventKind::Other | EventKind::Done => 0,
+        EventKind::Beside(all) => all.iter().map(|one| size_of::<Beside>() + one.text.len()).sum(),
+        EventKind::Comment | EventKind::Piece | EventKind::Other | EventKind::Unknown | EventKind::Done => 0,
     };
     event.raw.len() + text + OVERHEAD
 }

@@ -133,7 +133,7 @@ impl Written {
                         EventKind::Comment => Kind::Comment,
                         EventKind::Piece => Kind::Piece,
                         EventKind::Text(text) => Kind::Text(text.to_string()),
-                        EventKind::Other => Kind::Other,
+                        EventKind::Beside(_) | EventKind::Other | EventKind::Unknown => Kind::Other,
                         EventKind::Done => Kind::Done,
                     };
                     self.piece(raw.clone(), kind);

@@ -1,7 +1,6 @@
 //! Streams that become whole answers and whole answers that become streams, in the shapes that providers really send.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use http::Method;
 use proptest::prelude::*;

@@ -1,0 +1,59 @@
+//! Media types, compared as RFC 9110, 8.3.1 says: without regard to case or parameters.
+
+use http::{HeaderMap, HeaderValue, header};
+
+/// The type that a message claims to have, in lower case and without parameters; empty where it claims none.
+fn essence(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let value = value.split(|byte| *byte == b';').next().unwrap_or_default();
+    String::from_utf8_lossy(value.trim_ascii()).to_ascii_lowercase()
+}
+
+/// What a message claims to be, for people.
+pub fn named(headers: &HeaderMap) -> String {
+    let essence = essence(headers);
+    if essence.is_empty() { "an answer without a type".into() } else { essence }
+}
+
+/// True for server-sent events.
+pub fn is_events(headers: &HeaderMap) -> bool {
+    essence(headers) == "text/event-stream"
+}
+
+/// True for JSON and what is written in it (`+json`, RFC 6839), and where nothing is claimed.
+pub fn is_json(headers: &HeaderMap) -> bool {
+    let essence = essence(headers);
+    essence.is_empty() || essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn typed(value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(header::CONTENT_TYPE, value.parse().unwrap())])
+    }
+
+    #[test]
+    fn types_are_compared_without_regard_to_case_and_parameters() {
+        for json in [
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+            "application/problem+json",
+            "text/json ;a=b",
+        ] {
+            assert!(is_json(&typed(json)) && !is_events(&typed(json)), "{json}");
+        }
+        for events in
+            ["text/event-stream", "Text/Event-Stream", "text/event-stream;charset=UTF-8", " text/event-stream ; x"]
+        {
+            assert!(is_events(&typed(events)) && !is_json(&typed(events)), "{events}");
+        }
+        for other in ["text/plain", "application/octet-stream", "application/jsonx", "text/event-streams"] {
+            assert!(!is_json(&typed(other)) && !is_events(&typed(other)), "{other}");
+        }
+        assert!(is_json(&HeaderMap::new()) && !is_events(&HeaderMap::new()));
+    }
+}

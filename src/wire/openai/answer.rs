@@ -1,0 +1,173 @@
+//! Whole answers of OpenAI's dialect: whether one is an answer at all, what it cost, and what it says.
+//!
+//! Each field is read by itself, and only as far as somebody wants it: what is spelt in another way counts as not said, and the
+//! answer is none the worse. It does not know what is done with it.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::id::Id;
+use super::usage::Counted;
+use super::{failures, parts};
+use crate::call::Endpoint;
+use crate::reply::{Answer, Transcript, Usage};
+
+/// What is read of every whole answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Facts {
+    /// It is an answer.
+    Sound {
+        /// The tokens that it counts.
+        usage: Option<Usage>,
+        /// Its id.
+        id: Option<Box<str>>,
+    },
+    /// It reports a failure: the error object, in JSON.
+    Error(String),
+    /// It is an answer's form without an answer in it.
+    Empty(&'static str),
+    /// It is no JSON.
+    NotJson,
+}
+
+/// The usual form of an answer, as far as it is read.
+#[derive(Deserialize)]
+struct Usual<'a> {
+    #[serde(default, borrow)]
+    id: Id<'a>,
+    #[serde(default)]
+    usage: Counted,
+    #[serde(default, borrow)]
+    error: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    choices: Option<Vec<Choice<'a>>>,
+    #[serde(default, borrow)]
+    object: Option<&'a RawValue>,
+    #[serde(default, rename = "type", borrow)]
+    kind: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    message: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    detail: Option<&'a RawValue>,
+}
+
+impl Usual<'_> {
+    /// True when nothing in it could be a failure.
+    fn is_sound(&self, has_choices: bool) -> bool {
+        let is_error = |value: Option<&RawValue>| value.is_some_and(|value| value.get() == "\"error\"");
+        let has_all = || self.choices.as_ref().is_some_and(|all| !all.is_empty() && all.iter().all(Choice::is_sound));
+        self.error.or(self.message).or(self.detail).is_none()
+            && !is_error(self.object)
+            && !is_error(self.kind)
+            && (!has_choices || has_all())
+    }
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(default, borrow)]
+    error: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    finish_reason: Option<&'a RawValue>,
+}
+
+/// Reads an answer of this endpoint; of one that the gateway does not know where that is `None`.
+pub(crate) fn read(endpoint: Endpoint, body: &[u8]) -> Facts {
+    let has_choices = matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
+    if let Ok(answer) = serde_json::from_slice::<Usual<'_>>(body)
+        && answer.is_sound(has_choices)
+    {
+        let usage = answer.usage.read();
+        if usage.is_some() || !has_choices {
+            return Facts::Sound { usage, id: answer.id.said().map(Into::into) };
+        }
+    }
+    let Ok(value) = parts::value(body) else {
+        // More levels, or larger numbers, than are read: whatever it is, it is the provider's answer.
+        return match serde_json::from_slice::<IgnoredAny>(body) {
+            Ok(_) => Facts::Sound { usage: None, id: None },
+            Err(_) => Facts::NotJson,
+        };
+    };
+    match value {
+        Value::Object(fields) => of_object(&fields, has_choices),
+        // Google's form for errors is a list with one of them.
+        Value::Array(items) => match items.first().and_then(Value::as_object).map(|item| of_object(item, false)) {
+            Some(error @ Facts::Error(_)) => error,
+            _ if has_choices => Facts::Empty("a list instead of a completion"),
+            _ => Facts::Sound { usage: None, id: None },
+        },
+        _ if has_choices => Facts::Empty("neither an object nor an error"),
+        _ => Facts::Sound { usage: None, id: None },
+    }
+}
+
+impl Choice<'_> {
+    fn is_sound(&self) -> bool {
+        self.error.is_none() && self.finish_reason.is_none_or(|reason| reason.get() != "\"error\"")
+    }
+}
+
+fn of_object(fields: &Map<String, Value>, has_choices: bool) -> Facts {
+    if let Some(error) = failures::of_object(fields, None) {
+        return Facts::Error(error.to_string());
+    }
+    if has_choices {
+        match fields.get("choices") {
+            None | Some(Value::Null) => return Facts::Empty("no choices"),
+            Some(Value::Array(choices)) if choices.is_empty() => return Facts::Empty("no choices"),
+            Some(Value::Array(choices)) => {
+                if let Some(error) = choices.iter().find_map(failures::of_choice) {
+                    return Facts::Error(error);
+                }
+            }
+            // In whatever form it is said.
+            Some(_) => {}
+        }
+    }
+    let id = fields.get("id").and_then(Value::as_str).filter(|id| !id.is_empty()).map(Into::into);
+    Facts::Sound { usage: Counted::in_any_place(fields).read(), id }
+}
+
+/// True for a body that could be JSON, whatever its type says.
+pub(crate) fn looks_like_json(body: &[u8]) -> bool {
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
+}
+
+/// What a completion says in its first choice; `None` where it says nothing.
+pub(crate) fn said(body: &[u8], usage: Option<Usage>) -> Option<Answer> {
+    let mut whole = parts::value(body).ok()?;
+    let choice = whole.get_mut("choices")?.get_mut(0)?;
+    let finish = choice.get("finish_reason").and_then(Value::as_str).map(Into::into);
+    let message = ["message", "delta"].into_iter().find_map(|name| choice.get(name).filter(|value| value.is_object()));
+    let words =
+        |name: &str| message?.get(name).and_then(parts::text).map(|read| read.text).filter(|text| !text.is_empty());
+    let text = words("content").or_else(|| choice.get("text").and_then(Value::as_str).map(str::to_owned));
+    let text = text.filter(|text| !text.is_empty()).or_else(|| words("refusal"))?;
+    Some(Answer { text, finish, usage, ..Answer::default() })
+}
+
+/// What was heard in a recording; `None` where nothing is said of it.
+pub(crate) fn heard(body: &[u8]) -> Option<Transcript> {
+    let whole = parts::value(body).ok()?;
+    let text = whole.get("text").and_then(Value::as_str)?.to_owned();
+    let duration = whole.get("duration").and_then(|duration| match duration {
+        Value::String(text) => text.trim().parse().ok(),
+        duration => duration.as_f64(),
+    });
+    Some(Transcript { text, duration, ..Transcript::default() })
+}
+
+/// A list of models as OpenAI's SDKs want it, of the bare list that Together.ai answers with.
+pub(crate) fn listed(body: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let items: &RawValue = serde_json::from_slice(body).ok()?;
+    Some(match items.get().starts_with('[') {
+        true => format!("{{\"object\":\"list\",\"data\":{}}}", items.get()).into_bytes().into(),
+        false => body.into(),
+    })
+}

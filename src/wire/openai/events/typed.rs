@@ -1,0 +1,190 @@
+//! Streams whose events carry a `type`: responses, transcriptions, speech, and whatever the gateway does not know.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::super::id::Id;
+use super::super::usage::Counted;
+use super::super::{errors, failures, parts};
+use super::{DONE, is_blank, is_json};
+use crate::reply::{EventKind, Usage};
+use crate::wire::stream::{EventReader, Read};
+
+/// How a stream of typed events ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// As the Responses API ends.
+    Responses,
+    /// With an event of this type.
+    Type(&'static str),
+    /// Unknown: the end of the body is the end of the answer.
+    Any,
+}
+
+/// Reads streams whose events carry a `type`.
+pub(crate) struct Named {
+    tail: Tail,
+    is_complete: bool,
+    has_spoken: bool,
+    usage: Option<Usage>,
+    id: Option<Box<str>>,
+}
+
+impl Named {
+    pub(crate) fn new(tail: Tail) -> Self {
+        Self { tail, is_complete: tail == Tail::Any, has_spoken: false, usage: None, id: None }
+    }
+
+    fn said(&mut self, kind: EventKind) -> Read {
+        self.has_spoken = true;
+        Read::Event(kind)
+    }
+
+    /// An event that is not in its usual form.
+    fn odd(&mut self, name: Option<&str>, data: &[u8]) -> Read {
+        if is_blank(data) {
+            return Read::Event(EventKind::Comment);
+        }
+        // An endpoint that the gateway does not know may send whatever it likes.
+        if self.tail == Tail::Any {
+            return self.said(EventKind::Piece);
+        }
+        if !is_json(data) {
+            return Read::Malformed;
+        }
+        let Ok(Value::Object(fields)) = parts::value(data) else { return self.said(EventKind::Unknown) };
+        if let Some(error) = failures::of_object(&fields, name) {
+            return Read::Error(errors::in_event(&error.to_string()));
+        }
+        let response = fields.get("response").and_then(Value::as_object);
+        if self.id.is_none() {
+            self.id = response.and_then(|response| response.get("id")).and_then(Value::as_str).map(Into::into);
+        }
+        let usage = |fields: &Map<String, Value>| fields.get("usage").map(Counted::of);
+        let counted = usage(&fields).or_else(|| usage(response?)).and_then(Counted::read);
+        self.usage = counted.or(self.usage);
+        let kind = fields.get("type").and_then(Value::as_str).or(name).unwrap_or_default();
+        if self.is_failed(kind) {
+            let error = response.and_then(|response| response.get("error")).filter(|error| failures::is_said(error));
+            return Read::Error(errors::in_event(&error.map_or_else(|| failures::UNSAID.into(), Value::to_string)));
+        }
+        self.is_complete |= self.is_last(kind);
+        self.said(EventKind::Unknown)
+    }
+
+    fn is_failed(&self, kind: &str) -> bool {
+        self.tail == Tail::Responses && kind == "response.failed"
+    }
+
+    fn is_last(&self, kind: &str) -> bool {
+        match self.tail {
+            Tail::Responses => matches!(kind, "response.completed" | "response.incomplete"),
+            Tail::Type(last) => kind == last,
+            Tail::Any => true,
+        }
+    }
+}
+
+impl EventReader for Named {
+    fn read(&mut self, name: Option<&str>, data: &[u8]) -> Read {
+        if data == DONE {
+            self.is_complete = true;
+            return if self.has_spoken || self.tail == Tail::Any {
+                Read::Event(EventKind::Done)
+            } else {
+                Read::Nothing
+            };
+        }
+        let event = std::str::from_utf8(data).ok().and_then(|text| serde_json::from_str::<Typed<'_>>(text).ok());
+        let Some(event) = event else { return self.odd(name, data) };
+        let kind = event.kind.as_deref().or(name).unwrap_or_default();
+        let error = event.error.map(RawValue::get).filter(|error| failures::says_something(error));
+        if kind == "error" || (error.is_some() && self.tail != Tail::Any) {
+            return Read::Error(errors::in_event(
+                error.unwrap_or_else(|| std::str::from_utf8(data).unwrap_or_default()),
+            ));
+        }
+        let response = event.response.unwrap_or_default();
+        response.id.note(&mut self.id);
+        if self.is_failed(kind) {
+            let error = response.error.map(RawValue::get).filter(|error| failures::says_something(error));
+            return Read::Error(errors::in_event(error.unwrap_or(failures::UNSAID)));
+        }
+        self.usage = event.usage.read().or(response.usage.read()).or(self.usage);
+        self.is_complete |= self.is_last(kind);
+        if self.tail == Tail::Responses && !self.has_spoken && is_opening(kind, event.item.as_ref()) {
+            return Read::Prelude(EventKind::Piece);
+        }
+        self.said(EventKind::Piece)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    fn has_spoken(&self) -> bool {
+        self.has_spoken
+    }
+
+    fn missing_terminator(&self) -> &'static [u8] {
+        b""
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+
+    fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+}
+
+/// True for an event of a response that comes before its model has said anything.
+fn is_opening(kind: &str, item: Option<&Item<'_>>) -> bool {
+    match kind {
+        "response.created"
+        | "response.queued"
+        | "response.in_progress"
+        | "response.content_part.added"
+        | "response.reasoning_summary_part.added"
+        | "keepalive"
+        | "ping" => true,
+        "response.output_item.added" => {
+            item.is_some_and(|item| matches!(item.kind.as_deref(), Some("message" | "reasoning")))
+        }
+        _ => false,
+    }
+}
+
+#[derive(Deserialize)]
+struct Typed<'a> {
+    #[serde(default, rename = "type", borrow)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    error: Option<&'a RawValue>,
+    #[serde(default)]
+    usage: Counted,
+    #[serde(default, borrow)]
+    response: Option<InResponse<'a>>,
+    #[serde(default, borrow)]
+    item: Option<Item<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+struct InResponse<'a> {
+    #[serde(default, borrow)]
+    id: Id<'a>,
+    #[serde(default)]
+    usage: Counted,
+    #[serde(default, borrow)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Item<'a> {
+    #[serde(default, rename = "type", borrow)]
+    kind: Option<Cow<'a, str>>,
+}

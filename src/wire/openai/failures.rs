@@ -1,0 +1,143 @@
+//! Failures that are reported with the status of success: an error object inside an answer, or in its place.
+//!
+//! It does not know what an error means; `errors` does.
+
+use serde_json::{Map, Value, json};
+
+use super::parts;
+
+/// The error object of a failure that says nothing of itself.
+pub(crate) const UNSAID: &str = r#"{"message":"The AI provider reported an error.","type":"server_error","code":null}"#;
+
+/// How a server says that a choice failed, in the place of the reason to stop.
+pub(crate) const FAILED: &str = "error";
+
+/// The error object, in JSON, of a choice that reports a failure.
+pub(crate) fn of_choice(choice: &Value) -> Option<String> {
+    if let Some(error) = choice.get("error").filter(|error| is_said(error)) {
+        return Some(error.to_string());
+    }
+    (choice.get("finish_reason").and_then(Value::as_str) == Some(FAILED)).then(|| UNSAID.into())
+}
+
+/// True when the value of an `error` reports one: relays put `""`, `false`, `{}` or an object of blanks into every good answer.
+pub(crate) fn says_something(json: &str) -> bool {
+    match json {
+        "null" | "false" | "\"\"" | "{}" | "[]" | "0" => false,
+        json => parts::value(json.as_bytes()).map_or(true, |value| is_said(&value)),
+    }
+}
+
+/// True for a value with something in it.
+pub(crate) fn is_said(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(is_true) => *is_true,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.trim().is_empty(),
+        Value::Array(items) => items.iter().any(is_said),
+        Value::Object(fields) => fields.values().any(is_said),
+    }
+}
+
+/// The error object of an answer or event that reports a failure: in `error`, or as the whole of it, as older vLLM, SGLang and
+/// FastAPI's servers write it. `name` is the event's, if it is one.
+pub(crate) fn of_object(fields: &Map<String, Value>, name: Option<&str>) -> Option<Value> {
+    if let Some(error) = fields.get("error").filter(|error| is_said(error)) {
+        return Some(error.clone());
+    }
+    let is_there = |value: &Value| match value {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        _ => true,
+    };
+    let is_answer =
+        ["choices", "data", "output", "usage", "text"].iter().filter_map(|name| fields.get(*name)).any(is_there);
+    let word = |name: &str| fields.get(name).and_then(Value::as_str);
+    let is_called_so = name == Some("error") || word("object") == Some("error") || word("type") == Some("error");
+    if is_called_so {
+        return Some(fields.clone().into());
+    }
+    if is_answer {
+        return None;
+    }
+    let message = ["message", "detail"].into_iter().find_map(|name| fields.get(name).filter(|value| is_said(value)))?;
+    let is_failure = |name: &str| match fields.get(name) {
+        Some(Value::Number(number)) => number.as_u64().is_some_and(|status| status >= 400),
+        Some(Value::String(word)) => word.parse().map_or(!word.is_empty(), |status: u16| status >= 400),
+        _ => false,
+    };
+    let has_no_more = fields.len() == 1;
+    let is_error =
+        has_no_more || ["code", "status", "status_code", "error_type", "error_code"].into_iter().any(is_failure);
+    is_error.then(|| match message {
+        Value::String(_) if fields.contains_key("message") => fields.clone().into(),
+        Value::String(text) => json!({ "message": text }),
+        other => json!({ "message": other.to_string() }),
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_counts_only_if_it_says_something() {
+        for nothing in [
+            "null",
+            "false",
+            "\"\"",
+            "\" \"",
+            "{}",
+            "[]",
+            "0",
+            "[{}]",
+            r#"{"message":""}"#,
+            r#"{"message":"","type":"","param":"","code":null}"#,
+            r#"{"code":0,"details":[]}"#,
+        ] {
+            assert!(!says_something(nothing), "{nothing}");
+        }
+        for error in [
+            "true",
+            "\"x\"",
+            r#"{"code":500}"#,
+            r#"{"message":"no"}"#,
+            r#"[{"message":"no"}]"#,
+            r#"{"message":"\ud83d"}"#,
+        ] {
+            assert!(says_something(error), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_error_may_stand_in_the_place_of_an_answer() {
+        let found = |value: Value, name| of_object(value.as_object().unwrap(), name).is_some();
+        for error in [
+            json!({"object": "error", "message": "the engine died", "type": "InternalServerError", "code": 500}),
+            json!({"type": "error", "message": "x"}),
+            json!({"detail": "Not authenticated"}),
+            json!({"detail": [{"loc": ["body"], "msg": "field required"}]}),
+            json!({"message": "overloaded", "code": 503}),
+            json!({"message": "overloaded", "code": "overloaded"}),
+            json!({"message": "slow down", "status": 429}),
+            json!({"error": "no such model"}),
+            json!({"choices": [{}], "error": {"message": "no"}}),
+        ] {
+            assert!(found(error.clone(), None), "{error}");
+        }
+        for answer in [
+            json!({"id": "x", "choices": [{}], "message": "hello", "code": 500}),
+            json!({"type": "ping"}),
+            json!({"message": "hi", "id": 7}),
+            json!({"object": "list", "data": [1], "detail": "x"}),
+            json!({}),
+            json!({"error": {"message": ""}, "choices": [{}]}),
+        ] {
+            assert!(!found(answer.clone(), None), "{answer}");
+        }
+        assert!(found(json!({"message": "x"}), Some("error")));
+    }
+}

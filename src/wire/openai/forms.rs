@@ -1,0 +1,167 @@
+//! An answer in the form that was asked for, where its provider chose the other one: events of a whole body, and a whole body of
+//! events.
+//!
+//! It does not know why a provider answers so.
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::record::Recorder;
+use super::{parts, replay};
+use crate::call::{Ask, Endpoint, Wire};
+use crate::reply::{Event, EventKind};
+use crate::wire::json::fields::{Fields, compact};
+
+/// The events of a whole answer, as a stream that was asked for like this has them; `None` where it cannot be said in events.
+pub(crate) fn events(wire: &Wire, body: &[u8]) -> Option<Vec<Event>> {
+    let wants_usage = replay::wants_usage(wire);
+    match wire.endpoint {
+        Endpoint::ChatCompletions => replay::chat_events(body, wants_usage),
+        Endpoint::Completions => replay::text_events(body, wants_usage),
+        Endpoint::Responses => response_events(body),
+        Endpoint::Transcriptions => transcript_events(body),
+        Endpoint::Embeddings | Endpoint::Models | Endpoint::Speech | Endpoint::Other => None,
+    }
+}
+
+/// A response: its beginning, the texts of its messages, and its end. The last event has the whole of it.
+fn response_events(body: &[u8]) -> Option<Vec<Event>> {
+    let whole = std::str::from_utf8(body).ok()?;
+    let Value::Object(read) = parts::value(body).ok()? else { return None };
+    let mut opening = read.clone();
+    opening.insert("status".into(), "in_progress".into());
+    opening.insert("output".into(), json!([]));
+    opening.insert("usage".into(), Value::Null);
+    let mut events = Numbered(Vec::new());
+    events.push("response.created", &json!({ "response": opening }).to_string());
+    for (output, item) in (0..).zip(read.get("output").and_then(Value::as_array).into_iter().flatten()) {
+        let id = item.get("id").cloned().unwrap_or_default();
+        let mut begun = item.clone();
+        let parts = match begun.get_mut("content").and_then(Value::as_array_mut) {
+            Some(parts) => std::mem::take(parts),
+            None => Vec::new(),
+        };
+        events.push("response.output_item.added", &json!({"output_index": output, "item": begun}).to_string());
+        for (number, part) in (0..).zip(&parts) {
+            let said = |more: Value| {
+                let mut event = json!({"item_id": id, "output_index": output, "content_index": number});
+                if let (Some(event), Value::Object(more)) = (event.as_object_mut(), more) {
+                    event.extend(more);
+                }
+                event.to_string()
+            };
+            let text = part.get("text").and_then(Value::as_str);
+            let mut empty = part.clone();
+            if text.is_some() {
+                empty["text"] = "".into();
+            }
+            events.push("response.content_part.added", &said(json!({ "part": empty })));
+            if let Some(text) = text {
+                events.push("response.output_text.delta", &said(json!({"delta": text, "logprobs": []})));
+                events.push("response.output_text.done", &said(json!({"text": text, "logprobs": []})));
+            }
+            events.push("response.content_part.done", &said(json!({ "part": part })));
+        }
+        events.push("response.output_item.done", &json!({"output_index": output, "item": item}).to_string());
+    }
+    let kind = match read.get("status").and_then(Value::as_str) {
+        Some("incomplete") => "response.incomplete",
+        _ => "response.completed",
+    };
+    // Byte for byte, but for line breaks: an event has one line.
+    events.push(kind, &format!("{{\"response\":{}}}", compact(whole.trim())));
+    Some(events.0)
+}
+
+/// A transcription: its text, and its end.
+fn transcript_events(body: &[u8]) -> Option<Vec<Event>> {
+    let whole = parts::value(body).ok()?;
+    let text = whole.get("text")?.as_str()?;
+    let mut done = json!({"type": "transcript.text.done", "text": text});
+    if let Some(usage) = whole.get("usage") {
+        done["usage"] = usage.clone();
+    }
+    let delta = json!({"type": "transcript.text.delta", "delta": text});
+    Some(vec![Event::of(delta, EventKind::Piece), Event::of(done, EventKind::Piece)])
+}
+
+/// Events with a name and a number.
+struct Numbered(Vec<Event>);
+
+impl Numbered {
+    /// An event with these fields, which are an object in JSON.
+    fn push(&mut self, kind: &str, fields: &str) {
+        let fields = fields.strip_prefix('{').unwrap_or(fields);
+        let data = format!("{{\"type\":\"{kind}\",\"sequence_number\":{},{fields}", self.0.len());
+        let raw = Bytes::from(format!("event: {kind}\ndata: {data}\n\n"));
+        self.0.push(crate::wire::sse::event(raw, EventKind::Piece));
+    }
+}
+
+/// Puts a whole answer together from its events.
+pub struct Gathering(Form);
+
+enum Form {
+    /// A completion.
+    Completion(Recorder),
+    /// The last event has the whole answer in it.
+    Response(Option<Bytes>),
+    Transcript(Option<Bytes>),
+}
+
+impl Gathering {
+    /// Begins for the answer to such a call, which takes no more than `max` bytes; `None` where nobody knows how.
+    pub fn new(ask: &Ask, max: usize) -> Option<Self> {
+        let endpoint = match ask {
+            Ask::Wire(wire) => wire.endpoint,
+            Ask::Chat(_) => Endpoint::ChatCompletions,
+            Ask::Voice(_) => Endpoint::Transcriptions,
+            Ask::Menu | Ask::Tunnel(_) => return None,
+        };
+        Some(Self(match endpoint {
+            Endpoint::ChatCompletions | Endpoint::Completions => Form::Completion(Recorder::gathering(endpoint, max)),
+            Endpoint::Responses => Form::Response(None),
+            Endpoint::Transcriptions => Form::Transcript(None),
+            Endpoint::Embeddings | Endpoint::Models | Endpoint::Speech | Endpoint::Other => return None,
+        }))
+    }
+
+    /// Notes the next event.
+    pub fn note(&mut self, event: &Event) {
+        match &mut self.0 {
+            Form::Completion(recorder) => recorder.note(event),
+            Form::Response(last) => {
+                let response = std::str::from_utf8(event.data()).ok().and_then(Fields::read).and_then(|fields| {
+                    let kind = fields.get("type").map(RawValue::get)?;
+                    let is_last = matches!(kind, "\"response.completed\"" | "\"response.incomplete\"");
+                    fields.get("response").filter(|_| is_last)
+                });
+                if let Some(response) = response {
+                    *last = Some(Bytes::copy_from_slice(response.get().as_bytes()));
+                }
+            }
+            Form::Transcript(last) => {
+                if let Ok(Value::Object(mut fields)) = parts::value(event.data())
+                    && fields.get("type").and_then(Value::as_str) == Some("transcript.text.done")
+                {
+                    fields.shift_remove("type");
+                    *last = Some(Value::from(fields).to_string().into());
+                }
+            }
+        }
+    }
+
+    /// True when the answer has become larger than allowed.
+    pub fn outgrown(&self) -> bool {
+        matches!(&self.0, Form::Completion(recorder) if recorder.outgrown())
+    }
+
+    /// The whole answer, now that its stream has ended as it should; `None` where it cannot be put together with certainty.
+    pub fn finish(self) -> Option<Bytes> {
+        match self.0 {
+            Form::Completion(recorder) => recorder.gathered(),
+            Form::Response(last) | Form::Transcript(last) => last,
+        }
+    }
+}

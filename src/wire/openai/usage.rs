@@ -1,0 +1,260 @@
+//! Usage: the tokens that an answer counts, in whatever spelling its server has for them.
+//!
+//! Accounting wants these numbers, and an answer is none the worse without them: what is spelt in another way counts as not
+//! said, and reading it never fails.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use crate::reply::Usage;
+
+/// What a visitor makes of values that are neither objects nor lists.
+macro_rules! nothing {
+    ($nothing:expr) => {
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok($nothing)
+        }
+
+        fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+            Ok($nothing)
+        }
+
+        fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+            Ok($nothing)
+        }
+
+        fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+            Ok($nothing)
+        }
+
+        fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+            Ok($nothing)
+        }
+
+        fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+            Ok($nothing)
+        }
+    };
+}
+
+/// The tokens of one answer, as far as it says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    prompt: Option<u64>,
+    completion: Option<u64>,
+    total: Option<u64>,
+    cached: Option<u64>,
+}
+
+impl Counted {
+    /// The tokens that a value counts.
+    pub(crate) fn of(value: &Value) -> Self {
+        Self::deserialize(value).unwrap_or_default()
+    }
+
+    /// The tokens that an answer or a chunk counts, in any of the places that servers have for them.
+    pub(crate) fn in_any_place(fields: &Map<String, Value>) -> Self {
+        let in_choice = || fields.get("choices")?.get(0)?.get("usage");
+        let in_groq = || fields.get("x_groq")?.get("usage");
+        let places = [fields.get("usage"), in_groq(), in_choice()];
+        places.into_iter().flatten().map(Self::of).fold(Self::default(), Self::or)
+    }
+
+    /// This, or the other where this says nothing.
+    pub(crate) fn or(self, other: Self) -> Self {
+        if self == Self::default() { other } else { self }
+    }
+
+    /// What was counted; `None` where no number was said.
+    pub(crate) fn read(self) -> Option<Usage> {
+        self.prompt.or(self.completion).or(self.total)?;
+        let input = self.prompt.unwrap_or_default();
+        // A part of a prompt is no larger than the prompt, whatever the provider says.
+        let cached = self.cached.unwrap_or_default().min(input);
+        Some(Usage { input, cached, output: self.completion.unwrap_or_default() })
+    }
+}
+
+/// The names that servers have for these numbers; of two that are given the larger one counts.
+#[derive(Deserialize)]
+#[serde(field_identifier)]
+enum Key {
+    #[serde(rename = "prompt_tokens", alias = "input_tokens")]
+    Prompt,
+    #[serde(rename = "completion_tokens", alias = "output_tokens")]
+    Completion,
+    #[serde(rename = "total_tokens")]
+    Total,
+    /// DeepSeek's name for the tokens of a prompt that it had read before is the last of these, Together.ai's the first.
+    #[serde(rename = "cached_tokens", alias = "prompt_cache_hit_tokens")]
+    Cached,
+    #[serde(rename = "prompt_tokens_details", alias = "input_tokens_details")]
+    Details,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Counted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Counted;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("anything")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Counted, A::Error> {
+                let mut counted = Counted::default();
+                while let Some(key) = map.next_key()? {
+                    let field = match key {
+                        Key::Prompt => &mut counted.prompt,
+                        Key::Completion => &mut counted.completion,
+                        Key::Total => &mut counted.total,
+                        Key::Cached => &mut counted.cached,
+                        Key::Details => {
+                            let details: Counted = map.next_value()?;
+                            counted.cached = counted.cached.max(details.cached);
+                            continue;
+                        }
+                        Key::Other => {
+                            map.next_value::<IgnoredAny>()?;
+                            continue;
+                        }
+                    };
+                    *field = (*field).max(map.next_value::<Number>()?.0);
+                }
+                Ok(counted)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Counted, A::Error> {
+                drain(seq).map(|()| Counted::default())
+            }
+
+            nothing!(Counted::default());
+        }
+        deserializer.deserialize_any(Fields)
+    }
+}
+
+/// A number of tokens, whole or with a fraction, or written as text; anything else is none.
+struct Number(Option<u64>);
+
+impl Number {
+    /// A cast from a float ends at the largest number.
+    fn of(number: f64) -> Self {
+        Self((number >= 0.0).then_some(number as u64))
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Number;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("anything")
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Number, E> {
+                Ok(Number(Some(number)))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Number, E> {
+                Ok(Number::of(number))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Number, E> {
+                Ok(text.trim().parse().map_or(Number(None), Number::of))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Number, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Number(None))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Number, A::Error> {
+                drain(seq).map(|()| Number(None))
+            }
+
+            fn visit_unit<E>(self) -> Result<Number, E> {
+                Ok(Number(None))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Number, E> {
+                Ok(Number(None))
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Number, E> {
+                Ok(Number(None))
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
+fn drain<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<(), A::Error> {
+    while seq.next_element::<IgnoredAny>()?.is_some() {}
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Option<(u64, u64, u64)> {
+        let usage = serde_json::from_str::<Counted>(json).unwrap().read()?;
+        Some((usage.input, usage.cached, usage.output))
+    }
+
+    #[test]
+    fn tokens_are_read_in_every_spelling() {
+        for json in [
+            r#"{"prompt_tokens":9,"completion_tokens":4}"#,
+            r#"{"input_tokens":9,"output_tokens":4,"total_tokens":13}"#,
+            r#"{"prompt_tokens":9,"completion_tokens":4,"input_tokens":0,"output_tokens":0,"input_tokens_details":null}"#,
+            r#"{"prompt_tokens":9.0,"completion_tokens":4.0}"#,
+            r#"{"prompt_tokens":"9","completion_tokens":" 4 "}"#,
+            r#"{"prompt_tokens":null,"input_tokens":9,"completion_tokens":{},"output_tokens":4}"#,
+            r#"{"prompt_tokens":9,"prompt_tokens":9,"completion_tokens":4,"prompt_tokens_details":[],"cost":[0.1]}"#,
+        ] {
+            assert_eq!(read(json), Some((9, 0, 4)), "{json}");
+        }
+        for (json, cached) in [
+            (r#"{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":5},"completion_tokens":4}"#, 5),
+            (r#"{"input_tokens":9,"input_tokens_details":{"cached_tokens":5.0},"output_tokens":4}"#, 5),
+            (r#"{"prompt_tokens":9,"cached_tokens":3,"completion_tokens":4}"#, 3),
+            (r#"{"prompt_tokens":9,"prompt_cache_hit_tokens":3,"completion_tokens":4}"#, 3),
+            (r#"{"prompt_tokens":9,"cached_tokens":99,"completion_tokens":4}"#, 9),
+            (r#"{"prompt_tokens":9,"cached_tokens":true,"prompt_tokens_details":"x","completion_tokens":4}"#, 0),
+        ] {
+            assert_eq!(read(json), Some((9, cached, 4)), "{json}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_count_is_not_said() {
+        for json in [
+            "null",
+            "7",
+            "-7",
+            "1.5",
+            "true",
+            "\"x\"",
+            "[]",
+            "[{\"prompt_tokens\":1}]",
+            "{}",
+            r#"{"prompt_tokens":null}"#,
+            r#"{"prompt_tokens":[1],"completion_tokens":{"a":[2]}}"#,
+            r#"{"seconds":3}"#,
+            r#"{"prompt_tokens":-1}"#,
+        ] {
+            assert_eq!(read(json), None, "{json}");
+        }
+    }
+}
