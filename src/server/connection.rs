@@ -124,6 +124,11 @@ impl Pace {
         }))
     }
 
+    /// True where a request has a stream of its own.
+    pub(super) fn has_streams(&self) -> bool {
+        self.0.protocol == Protocol::Http2
+    }
+
     fn since(&self) -> MutexGuard<'_, Since> {
         lock(&self.0.since)
     }

@@ -18,12 +18,12 @@ use hyper::upgrade::OnUpgrade;
 use super::address::{self, Peer};
 use super::body::ResponseBody;
 use super::current::Current;
-use super::intake::{Intake, Unread};
+use super::intake::Intake;
 use super::marks::Served;
 use super::tunnel::{self, Tunnel, handshake};
 use super::{
     access, admin, authority, compress, control, cors, credentials, csrf, explain, flags, health, idempotency, input,
-    limits, log_level, page, patience, purge, security, target, usage, wishes,
+    limits, linger, log_level, page, patience, purge, security, target, usage, wishes,
 };
 use crate::apart::apart;
 use crate::budget::Attempts;
@@ -58,19 +58,25 @@ pub async fn handle<B>(gateway: &Gateway, peer: impl Into<Peer>, request: Reques
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    serve(gateway, peer, request).await.0
+    serve(gateway, peer, request).await.response
 }
 
-/// Answers one request of a connection, and returns what goes on through it after the answer, if anything does.
-pub(super) async fn serve<B>(
-    gateway: &Gateway,
-    peer: impl Into<Peer>,
-    request: Request<B>,
-) -> (Response<ResponseBody>, Option<Tunnel>)
+/// What becomes of a request of a connection.
+pub(super) struct Answer<B> {
+    /// The answer.
+    pub(super) response: Response<ResponseBody>,
+    /// What goes on through the connection after it.
+    pub(super) tunnel: Option<Tunnel>,
+    /// The rest of the request, which was answered without it.
+    pub(super) rest: Option<B>,
+}
+
+/// Answers one request of a connection.
+pub(super) async fn serve<B>(gateway: &Gateway, peer: impl Into<Peer>, request: Request<B>) -> Answer<B>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let (peer, (mut parts, body)) = (peer.into(), request.into_parts());
+    let (peer, (mut parts, mut body)) = (peer.into(), request.into_parts());
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let target = target::normalize(&mut parts);
     if handshake::is_asked(&parts) {
@@ -81,14 +87,13 @@ where
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
     let visit = Visit { gateway, peer, id: &id, parts: &parts, target };
     // A mistake in the code ends this request, not the connection that it shares with others.
-    let mut body = Unread::new(body);
     let work = watch.subject().clone().during(AssertUnwindSafe(visit.answer(&mut body, &mut watch)).catch_unwind());
     let mut answered = work.await.unwrap_or_else(|_| {
         let fault = Fault::Internal { detail: Fault::PANIC.into() };
         watch.failed(&fault);
         visit.refuse(&fault, &watch)
     });
-    body.refuse(&parts, answered.status).await;
+    linger::before_refusal(&mut body, &parts, answered.status).await;
     let is_secure = address::is_secure(peer, &parts.headers, &gateway.plan.server);
     security::tell(&gateway.plan.edge.security, is_secure, &mut answered.headers);
     limits::tell(&mut answered.headers, &watch.trail.facts().limits, gateway.world.now());
@@ -101,9 +106,14 @@ where
             let answered = Answered { body: AnsweredBody::Full(Bytes::new()), ..answered };
             watch.answered(answered.status);
             let tunnel = Tunnel::new(upgrade, socket, plan, gateway.live.tunnels().clone(), watch);
-            (assemble(answered, &id, was_asked, |_| ResponseBody::none()), Some(tunnel))
+            let response = assemble(answered, &id, was_asked, |_| ResponseBody::none());
+            Answer { response, tunnel: Some(tunnel), rest: None }
         }
-        _ => (respond(answered, watch, &id, was_asked), None),
+        _ => Answer {
+            response: respond(answered, watch, &id, was_asked),
+            tunnel: None,
+            rest: (!body.is_end_stream()).then_some(body),
+        },
     }
 }
 
@@ -125,14 +135,13 @@ pub(super) async fn operate_now<B>(
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let (mut parts, body) = request.into_parts();
+    let (mut parts, mut body) = request.into_parts();
     let target = target::normalize(&mut parts);
     let id = gateway.world.next_id();
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
     let visit = Visit { gateway, peer: peer.into(), id: &id, parts: &parts, target };
-    let mut body = Unread::new(body);
     let mut answered = watch.subject().clone().during(visit.operate(current, &mut body, &mut watch)).await;
-    body.refuse(&parts, answered.status).await;
+    linger::before_refusal(&mut body, &parts, answered.status).await;
     say_when(gateway, &mut answered);
     security::tell(&gateway.plan.edge.security, false, &mut answered.headers);
     let answered = compress::pack(gateway.plan.edge.compression, &parts.headers, answered);

@@ -3,14 +3,11 @@
 //!
 //! It does not know what a body holds, but for forms: of those a copy is made on the way to a provider, which counts.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode, header};
-use http_body::{Body, Frame, SizeHint};
+use http::{HeaderMap, header};
+use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -30,10 +27,6 @@ const STEP: usize = 256 * 1024;
 
 /// As much is decompressed at a time.
 const PIECE: usize = 16 * 1024;
-
-/// What is still read of a body that is refused, and for how long, so that its sender gets to read the refusal.
-const DRAINED: usize = 64 * 1024;
-const DRAINING: Duration = Duration::from_millis(200);
 
 /// How a body is read.
 pub(super) struct Intake<'a> {
@@ -66,22 +59,11 @@ impl Intake<'_> {
             }
             _ => None,
         };
-        let fault = match said.lower() > self.limit as u64 {
-            true => self.too_large(),
-            false => match self.pieces(&mut body, &mut due, said.exact(), &mut held).await {
-                Ok(whole) => return Ok(held.map_or(whole, Held::keep)),
-                Err(fault) => fault,
-            },
-        };
-        // What is broken or too slow has no rest worth reading.
-        let is_whole = match &fault {
-            Fault::Request(fault) => matches!(**fault, RequestFault::TooLarge { .. }),
-            _ => true,
-        };
-        if is_whole {
-            refuse(self.headers, body, due.at).await;
+        if said.lower() > self.limit as u64 {
+            return Err(self.too_large());
         }
-        Err(fault)
+        let whole = self.pieces(&mut body, &mut due, said.exact(), &mut held).await?;
+        Ok(held.map_or(whole, Held::keep))
     }
 
     /// Reads all pieces: into `held`, if there is one.
@@ -189,70 +171,6 @@ impl Due {
         if self.rate > 0 {
             let earned = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
             self.at = later(self.at, earned).min(later(Instant::now(), self.within));
-        }
-    }
-}
-
-/// A body of which it is known whether anybody has read some of it.
-pub(super) struct Unread<B> {
-    body: B,
-    is_untouched: bool,
-}
-
-impl<B> Unread<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    /// A body that nobody has read yet.
-    pub(super) fn new(body: B) -> Self {
-        Self { body, is_untouched: true }
-    }
-
-    /// Reads a little of a body whose request was refused without it. Nobody waits for what a tunnel would bring.
-    pub(super) async fn refuse(self, parts: &Parts, status: StatusCode) {
-        let is_refused = status.is_client_error() || status.is_server_error();
-        if is_refused && self.is_untouched && !self.body.is_end_stream() && parts.method != Method::CONNECT {
-            refuse(&parts.headers, self.body, Instant::now() + DRAINING).await;
-        }
-    }
-}
-
-impl<B> Body for Unread<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        self.is_untouched = false;
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// Reads a little more of a body that is refused. A connection that is closed with unread data is reset, and the sender
-/// might never see the answer. Who asked whether to send the body at all is told no by the answer itself.
-async fn refuse<B>(headers: &HeaderMap, mut body: B, by: Instant)
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    if headers.contains_key(header::EXPECT) {
-        return;
-    }
-    let mut drained = 0;
-    let by = by.min(Instant::now() + DRAINING);
-    while drained < DRAINED {
-        match timeout_at(by, body.frame()).await {
-            Ok(Some(Ok(frame))) => drained += frame.data_ref().map_or(0, Bytes::len),
-            _ => break,
         }
     }
 }

@@ -27,6 +27,7 @@ mod input;
 mod intake;
 mod limits;
 mod line;
+mod linger;
 mod log_level;
 mod marks;
 mod page;
@@ -59,6 +60,7 @@ use self::address::Peer;
 use self::connection::{Held, Overdue, Paced, Protocol, Streams};
 use self::crowd::{Crowd, Place};
 use self::current::Current;
+use self::ingress::Answer;
 use self::spare::Spare;
 use crate::config::plan::ServerPlan;
 use crate::metrics::Metrics;
@@ -343,20 +345,30 @@ impl Server {
         Future = impl Future<Output = Result<http::Response<Held>, Infallible>> + Send + 'static,
     > + Send
     + 'static {
-        let server = self.clone();
+        let (server, has_streams) = (self.clone(), pace.has_streams());
         service_fn(move |request| {
             let (server, place, busy) = (server.clone(), place.clone(), pace.begin());
             async move {
                 // Once a request: it must not see half of one configuration and half of the next.
                 let gateway = server.current.gateway();
-                let (mut response, tunnel) = match server.door {
+                let Answer { mut response, tunnel, rest } = match server.door {
                     Door::Callers => ingress::serve(&gateway, peer, request).await,
                     Door::Operators => {
                         let current = Some(&server.current);
-                        (ingress::operate_now(&gateway, current, peer.address, request).await, None)
+                        let response = ingress::operate_now(&gateway, current, peer.address, request).await;
+                        Answer { response, tunnel: None, rest: None }
                     }
                 };
                 drop(gateway);
+                if let Some(rest) = rest.filter(|_| has_streams) {
+                    let leaving = server.drain.clone();
+                    tokio::spawn(async move {
+                        tokio::select! {
+                            () = leaving.cancelled() => {}
+                            () = linger::after_answer(rest) => {}
+                        }
+                    });
+                }
                 match tunnel {
                     Some(tunnel) => {
                         busy.hand_over();

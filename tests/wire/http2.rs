@@ -93,7 +93,7 @@ fn request(stream: u32, block: &[u8]) -> Vec<u8> {
 }
 
 /// One whose head is fine, and whose body is still to come.
-fn open(stream: u32) -> Vec<u8> {
+pub(crate) fn open(stream: u32) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, stream, &fine())
 }
 

@@ -15,7 +15,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::client::TlsStream;
 
+use crate::frames::{self, DATA, END_STREAM, Frames, GOAWAY, PING, RST_STREAM};
 use crate::gateway::{Gateway, Setup};
+use crate::http2::open;
 use crate::provider::Provider;
 use crate::secure::Authority;
 use crate::socket::soon;
@@ -128,5 +130,40 @@ async fn a_caller_over_http2_reads_the_refusal_of_what_it_is_sending_and_asks_on
         assert_eq!(refusal.status(), 413);
         let text = crate::h2c::text(refusal).await.expect("a whole answer");
         assert!(text.contains("request_too_large"), "{text}");
+    }
+}
+
+/// Reads frames until one that `is_last`; none may end a stream, or the connection.
+async fn until(caller: &mut Frames<TcpStream>, is_last: impl Fn(&frames::Frame) -> bool) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let frame = caller.read().await.expect("the connection goes on");
+        assert!(!matches!(frame.kind, RST_STREAM | GOAWAY), "stream {} ends: {}", frame.stream, frame.reason());
+        if frame.kind == DATA {
+            body.extend_from_slice(&frame.payload);
+        }
+        if is_last(&frame) {
+            return body;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_is_not_reset_while_its_caller_sends_what_nobody_wants() {
+    let provider = Provider::start().await;
+    let gateway = Setup::over(&[provider.address]).route("max_body = \"4KiB\"\n").start().await;
+    let stream = TcpStream::connect(gateway.address).await.expect("the gateway accepts");
+    let mut caller = Frames::call(stream).await;
+    let piece = [b'x'; 16 * 1024];
+    for stream in [1, 3, 5] {
+        caller.try_send_bytes(&open(stream)).await.expect("the gateway reads");
+        caller.send(DATA, 0, stream, &piece).await;
+        let body = until(&mut caller, |frame| frame.kind == DATA && frame.flags & END_STREAM != 0).await;
+        assert!(String::from_utf8_lossy(&body).contains("request_too_large"));
+        // It has been answered, and goes on.
+        caller.send(DATA, 0, stream, &piece).await;
+        caller.send(PING, 0, 0, b"are you?").await;
+        until(&mut caller, |frame| frame.kind == PING).await;
+        caller.send(DATA, END_STREAM, stream, b"").await;
     }
 }

@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use super::super::framing::{Framing, Stop};
 use super::super::heads::Heads;
 use super::super::line::Line;
+use super::super::linger;
 use super::{Pace, Protocol};
 use crate::config::plan::ServerPlan;
 use crate::time::later;
@@ -34,14 +35,9 @@ const NONSENSE: &[u8] = b"\0\r\n\r\n";
 /// 9112, 9.3.2), and its leaving is noticed all the same.
 const MAX_AHEAD: usize = 64 * 1024;
 
-/// How much of the rest is read, and for how long, after the server has closed its side: a connection that is closed with
-/// unread bytes is reset, and the caller may lose the answer. nginx lingers as long.
-const LINGER: Duration = Duration::from_secs(30);
-const LINGER_SILENCE: Duration = Duration::from_secs(5);
-const LINGER_BYTES: usize = 256 * 1024 * 1024;
-
-/// The same in HTTP/2, where a refusal ends its stream only, and a connection that the server ends is mostly a flood.
-const LINGER_BYTES_HTTP2: usize = 128 * 1024;
+/// How much is read of a connection of HTTP/2 after the server has closed its side: a refusal ends its stream only, and a
+/// connection that the server ends is mostly a flood.
+const HTTP2_MOST: usize = 128 * 1024;
 
 /// Shakes hands, where that is to be done, and reads a connection's first bytes, all within the header timeout. `None`: it
 /// said nothing, or left, or there was no agreement.
@@ -283,8 +279,8 @@ impl AsyncWrite for Paced {
             }
             this.pace.0.is_closing.store(true, Ordering::Relaxed);
             this.linger = Some(Linger::new(match this.heads {
-                None => LINGER_BYTES,
-                Some(_) => LINGER_BYTES_HTTP2,
+                None => linger::MOST,
+                Some(_) => HTTP2_MOST,
             }));
         }
         match &mut this.linger {
@@ -294,7 +290,8 @@ impl AsyncWrite for Paced {
     }
 }
 
-/// Reads and drops what a caller still sends, until it has ended its side or enough is enough.
+/// Reads and drops what a caller still sends, until it has ended its side or enough is enough: a connection that is closed with
+/// unread bytes is reset, and the caller may lose the answer.
 struct Linger {
     until: Instant,
     silence: Pin<Box<Sleep>>,
@@ -304,8 +301,8 @@ struct Linger {
 impl Linger {
     fn new(left: usize) -> Self {
         let now = Instant::now();
-        let silence = Box::pin(sleep_until(later(now, LINGER_SILENCE)));
-        Self { until: later(now, LINGER), silence, left }
+        let silence = Box::pin(sleep_until(later(now, linger::SILENCE)));
+        Self { until: later(now, linger::LONGEST), silence, left }
     }
 
     fn poll(&mut self, stream: &mut Line, cx: &mut Context<'_>) -> Poll<()> {
@@ -323,9 +320,9 @@ impl Linger {
             if self.left == 0 || now >= self.until {
                 return Poll::Ready(());
             }
-            let silence = later(now, LINGER_SILENCE).min(self.until);
+            let silence = later(now, linger::SILENCE).min(self.until);
             // Moved now and then, and not for each of many reads.
-            if silence.saturating_duration_since(self.silence.deadline()) > LINGER_SILENCE / 50 {
+            if silence.saturating_duration_since(self.silence.deadline()) > linger::SILENCE / 50 {
                 self.silence.as_mut().reset(silence);
             }
         }
