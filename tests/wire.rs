@@ -37,6 +37,8 @@ mod binary;
 mod bodies;
 #[path = "wire/broken.rs"]
 mod broken;
+#[path = "wire/catalog.rs"]
+mod catalog;
 #[path = "wire/certificates.rs"]
 mod certificates;
 #[path = "wire/credentials.rs"]

@@ -20,7 +20,7 @@ use self::lists::{Known, List, lists_nothing};
 use crate::budget::Attempts;
 use crate::call::{Ask, Call, Endpoint, Patience, Wire};
 use crate::config::plan::{Pattern, TargetPlan};
-use crate::fault::{Fault, sum_up};
+use crate::fault::{Fault, NO_MODEL, sum_up};
 use crate::reply::{Body, Degraded, Reply};
 use crate::stack::{Next, Outcome, Policy, Stack};
 use crate::switch::Switch;
@@ -155,17 +155,19 @@ impl Catalog {
             from_target = found.map_or(from_target, |((number, _), _)| *number);
         }
         let fault = match next.call(Call { from_target, ..call.clone() }).await {
-            Err(fault) if lists_nothing(&fault) => fault,
+            Err(fault) if lists_nothing(&fault) && !denies(&fault) => fault,
             outcome => return outcome,
         };
-        // It may know its models without being able to tell of them.
-        let is_own = |source: &Source| source.plan.provider.models.iter().any(|own| own.exact() == Some(id));
-        let Some((_, source)) = having.into_iter().find(|(_, source)| is_own(source)) else { return Err(fault) };
-        let known = source.list(&call, wire, PATH).await;
-        match source.own(&known).into_iter().find(|model| model.id.as_deref() == Some(id)) {
-            Some(model) => Ok(reply(source, model.raw, None)),
-            None => Err(fault),
+        // It may list its models, or have those that the config names, without being able to tell of one.
+        for (_, source) in having {
+            let known = source.list(&call, wire, PATH).await;
+            let own = source.own(&known);
+            let listed = known.list.iter().flat_map(|list| &list.models).chain(&own);
+            if let Some(model) = listed.into_iter().find(|model| model.id.as_deref() == Some(id)) {
+                return Ok(reply(source, model.raw.clone(), None));
+            }
         }
+        Err(fault)
     }
 }
 
@@ -206,6 +208,11 @@ fn reply(source: &Source, body: Bytes, degraded: Option<Degraded>) -> Reply {
         cache: None,
         body: Body::Whole(body),
     }
+}
+
+/// True when a provider says that there is no such model, and not that it knows of no such path.
+fn denies(fault: &Fault) -> bool {
+    matches!(fault, Fault::Refused { refusal, .. } if refusal.code.as_deref() == Some(NO_MODEL))
 }
 
 /// No provider has listed anything.

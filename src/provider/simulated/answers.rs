@@ -149,7 +149,7 @@ fn listing(name: &str, models: Option<&[String]>, path: &str) -> Answer {
         )
     };
     match path.strip_prefix("/models") {
-        Some("") if models.is_some_and(<[String]>::is_empty) => {
+        Some(_) if models.is_some_and(<[String]>::is_empty) => {
             error(StatusCode::NOT_FOUND, "no such path", "not_found", None)
         }
         // Together.ai answers with a bare array, OpenAI with a list object.

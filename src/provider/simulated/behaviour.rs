@@ -45,7 +45,7 @@ pub struct Behaviour {
     /// The fault comes and goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flap: Option<Flap>,
-    /// The models that it lists; those of its kind when not set. With none it does not know of such a list.
+    /// The models that it lists; those of its kind when not set. With none it knows of no such path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub models: Option<Vec<String>>,
     /// The name under which it answers; its own when not set. Two that speak with one voice give the same answers.
