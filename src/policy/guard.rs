@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use http::{HeaderMap, header};
 
 use self::events::Guarded;
@@ -30,6 +30,9 @@ use crate::wire::gather;
 
 /// The largest text that comes in pieces without being a stream of events: as much as a plain answer may have by default.
 const MAX_GATHERED: usize = 32 << 20;
+
+/// Blank bytes at the beginning of a body behind which nothing is looked for.
+const MAX_BLANK: usize = 64 << 10;
 
 /// The policy.
 #[derive(Clone)]
@@ -103,8 +106,7 @@ async fn wire_body(rule: &Rule, wire: &Wire, trail: &Trail) -> Result<Option<Wir
     if wire.is_form() {
         return form_body(rule, wire, trail).await;
     }
-    let is_json = matches!(wire.body.trim_ascii_start().first(), Some(b'{' | b'['));
-    if !is_json {
+    if !may_be_json(&wire.body) {
         return Ok(None);
     }
     let span = wire.model.as_ref().and_then(|model| model.span.clone());
@@ -185,15 +187,23 @@ async fn answer(rules: &Arc<[Rule]>, mut reply: Reply, trail: &Trail) -> Outcome
             }
             Body::Transcript(heard)
         }
-        Body::Whole(bytes) if is_text != Some(false) => Body::Whole(whole(rules, bytes, trail).await?),
-        Body::Bytes(bytes) if is_text == Some(true) => {
-            let gathered = gathered(bytes, &reply.provider).await?;
-            Body::Whole(whole(rules, gathered, trail).await?)
+        Body::Whole(bytes) if is_text != Some(false) || may_be_json(&bytes) => {
+            Body::Whole(whole(rules, bytes, trail).await?)
+        }
+        Body::Bytes(mut pieces) => {
+            // What its type does not tell, its beginning does.
+            let start = if is_text == Some(true) { Bytes::new() } else { beginning(&mut pieces).await? };
+            let is_other = is_text != Some(true) && !may_be_json(&start);
+            let all: ByteStream = Box::pin(stream::iter([Ok(start)]).chain(pieces));
+            match is_other {
+                true => Body::Bytes(all),
+                false => Body::Whole(whole(rules, gathered(all, &reply.provider).await?, trail).await?),
+            }
         }
         Body::Events(events) => {
             Body::Events(Box::pin(Guarded::new(events, rules.clone(), reply.provider.clone(), trail.clone())))
         }
-        other @ (Body::Whole(_) | Body::Bytes(_) | Body::Socket(_)) => other,
+        other @ (Body::Whole(_) | Body::Socket(_)) => other,
     };
     Ok(reply)
 }
@@ -203,6 +213,24 @@ fn is_text(headers: &HeaderMap) -> Option<bool> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?.to_ascii_lowercase();
     let media_type = value.split(';').next().unwrap_or_default().trim();
     Some(media_type.starts_with("text/") || media_type.ends_with("json"))
+}
+
+/// True for bytes that JSON may begin with, whatever type they say they are of.
+fn may_be_json(bytes: &[u8]) -> bool {
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'['))
+}
+
+/// The beginning, up to the first piece that is not blank.
+async fn beginning(pieces: &mut ByteStream) -> Result<Bytes, Fault> {
+    let mut start = Bytes::new();
+    while let Some(piece) = pieces.next().await {
+        start = gather::join(start, piece?);
+        if !start.trim_ascii().is_empty() || start.len() > MAX_BLANK {
+            break;
+        }
+    }
+    Ok(start)
 }
 
 async fn whole(rules: &[Rule], mut bytes: Bytes, trail: &Trail) -> Result<Bytes, Fault> {

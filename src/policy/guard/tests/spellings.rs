@@ -1,12 +1,16 @@
 //! Guards and the many spellings of streams: what is no text passes as it was said, texts in pieces are joined, and what is
 //! written anew keeps every other byte.
 
+use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 
 use super::{masking, trail};
+use crate::policy::guard::answer;
 use crate::policy::guard::events::Guarded;
-use crate::reply::{Event, EventKind};
+use crate::reply::{Body, ByteStream, Event, EventKind, Reply};
 
 /// The data of the events that come of these.
 fn passed(events: &[&str]) -> Vec<String> {
@@ -166,4 +170,49 @@ fn what_was_held_back_is_said_without_what_stood_beside_it() {
         r#"{"id":"c","created":1.50,"choices":[{"index":0,"finish_reason":null,"delta":{"content":"[email]"}}]}"#
     );
     assert!(passed[0].contains(r#""logprobs":null"#) && passed[0].contains(r#"["[email]"]"#), "{}", passed[0]);
+}
+
+#[test]
+fn an_answer_is_searched_by_what_it_is_whatever_type_it_says() {
+    let json = r#" {"text":"ann@x.example","n":1.0}"#;
+    let audio = "ID3 ann@x.example";
+    for (media_type, body, is_masked) in [
+        (Some("application/json"), json, true),
+        (Some("Application/Problem+JSON; charset=utf-8"), json, true),
+        (Some("application/octet-stream"), json, true),
+        (Some("audio/mpeg"), json, true),
+        (None, json, true),
+        (Some("audio/mpeg"), audio, false),
+        (Some("image/png"), audio, false),
+        (Some("text/plain"), audio, true),
+    ] {
+        let bytes = |from: usize, to: usize| Ok(Bytes::copy_from_slice(&body.as_bytes()[from..to]));
+        let pieces: ByteStream = Box::pin(stream::iter([bytes(0, 1), bytes(1, 9), bytes(9, body.len())]));
+        for answered in [Body::Bytes(pieces), Body::Whole(Bytes::copy_from_slice(body.as_bytes()))] {
+            let mut headers = HeaderMap::new();
+            headers.extend(media_type.map(|value| (CONTENT_TYPE, HeaderValue::from_static(value))));
+            let reply = Reply {
+                status: StatusCode::OK,
+                headers,
+                provider: "p".into(),
+                model: None,
+                target: 0,
+                signs: None,
+                degraded: None,
+                cache: None,
+                body: answered,
+            };
+            let reply = answer(&masking(), reply, &trail()).now_or_never().unwrap().unwrap();
+            let got = match reply.body {
+                Body::Whole(bytes) => bytes.to_vec(),
+                Body::Bytes(pieces) => {
+                    let pieces: Vec<_> = pieces.collect::<Vec<_>>().now_or_never().unwrap();
+                    pieces.into_iter().flat_map(|piece| piece.unwrap().to_vec()).collect()
+                }
+                _ => panic!("another body"),
+            };
+            let wanted = if is_masked { body.replace("ann@x.example", "[email]") } else { body.to_owned() };
+            assert_eq!(String::from_utf8(got).unwrap(), wanted, "{media_type:?}");
+        }
+    }
 }
