@@ -15,10 +15,10 @@ use futures_util::Stream;
 use super::body::no_tokens;
 use super::text::{Held, Rule};
 use crate::fault::Fault;
-use crate::reply::{Event, EventKind, EventStream};
+use crate::reply::{Beside, Channel, Event, EventKind, EventStream};
 use crate::trail::Trail;
 use crate::wire::json::members::Splice;
-use crate::wire::openai::texts::{EventTexts, Found, Place, rest, said};
+use crate::wire::openai::texts::{EventTexts, Found, Place, Voice, rest, said};
 use crate::wire::sse;
 
 /// Texts of one stream that are searched at once. OpenAI gives at most 128 answers to one question.
@@ -41,19 +41,16 @@ pub(super) struct Guarded {
     trail: Trail,
     texts: BTreeMap<Place, Text>,
     ready: VecDeque<Event>,
-    /// True once an event has said what its text is: then the others have to as well.
-    reads_text: bool,
 }
 
 impl Guarded {
     pub(super) fn new(events: EventStream, rules: Arc<[Rule]>, provider: Arc<str>, trail: Trail) -> Self {
         let texts = BTreeMap::new();
-        Self { events: Some(events), rules, provider, trail, texts, ready: VecDeque::new(), reads_text: false }
+        Self { events: Some(events), rules, provider, trail, texts, ready: VecDeque::new() }
     }
 
     /// Takes an event in; what may pass is in `ready`.
     fn take(&mut self, event: Event) -> Result<(), Fault> {
-        self.reads_text |= matches!(event.kind, EventKind::Text(_) | EventKind::Beside(_) | EventKind::Other);
         match event.kind {
             EventKind::Comment => self.ready.push_back(event),
             EventKind::Done => {
@@ -72,19 +69,17 @@ impl Guarded {
         // What is no text in any alphabet is one with signs for that, if it changes at all.
         let data = String::from_utf8_lossy(event.data());
         let Some(texts) = EventTexts::read(&data) else { return self.opaque(event) };
-        let (mut splice, mut main) = (Splice::default(), Main::default());
+        let (mut splice, mut passed) = (Splice::default(), Passed::default());
         for found in &texts.found {
             match found {
                 // An empty piece at the end would only be in the way of what is still held back.
                 Found::Piece { at, .. } if at.is_empty() => {}
                 Found::Piece { text, id, at, is_last } => {
                     let piece = &data[at.clone()];
-                    let passed = self.push(text, *id, piece, *is_last, &event)?;
-                    if text.is_main() {
-                        main.note(piece, &passed);
-                    }
-                    if passed != piece {
-                        splice.replace(at.clone(), passed);
+                    let now = self.push(text, *id, piece, *is_last, &event)?;
+                    passed.note(text, piece, &now);
+                    if now != piece {
+                        splice.replace(at.clone(), now);
                     }
                 }
                 Found::Whole(at) => {
@@ -102,7 +97,7 @@ impl Guarded {
         self.ready.push_back(match splice.is_empty() {
             true => event,
             false => {
-                let kind = main.kind(&event.kind);
+                let kind = passed.kind(&event.kind);
                 sse::with_data(&event, &splice.apply(&data), kind)
             }
         });
@@ -176,10 +171,17 @@ impl Guarded {
                 held_back = held.push(rule, &held_back, true, &self.trail)?;
             }
             if !held_back.is_empty() {
-                let kind = match (self.reads_text, place.is_main()) {
-                    (false, _) => EventKind::Piece,
-                    (true, true) => EventKind::Text(said(&held_back).into()),
-                    (true, false) => EventKind::Other,
+                let said = || said(&held_back).into();
+                // To whoever got the last event.
+                let kind = match (&text.last.kind, place.voice()) {
+                    (EventKind::Text(_), Some(Voice::Answer | Voice::Aside(Channel::Refusal))) => {
+                        EventKind::Text(said())
+                    }
+                    (EventKind::Beside(_), Some(Voice::Aside(channel))) => {
+                        EventKind::Beside([Beside { channel, text: said() }].into())
+                    }
+                    (EventKind::Piece, _) => EventKind::Piece,
+                    _ => EventKind::Other,
                 };
                 let data = String::from_utf8_lossy(text.last.data());
                 let data = rest(&data, &place, text.id.as_deref(), &held_back);
@@ -194,24 +196,42 @@ impl Guarded {
     }
 }
 
-/// What an event says of the text that callers of other dialects get.
+/// What is left of an event's texts for callers who get nothing but those.
 #[derive(Default)]
-struct Main {
-    passed: String,
+struct Passed {
+    answer: Option<String>,
+    asides: Vec<(Channel, String)>,
     is_changed: bool,
 }
 
-impl Main {
-    fn note(&mut self, piece: &str, passed: &str) {
-        self.is_changed |= piece != passed;
-        self.passed.push_str(passed);
+impl Passed {
+    fn note(&mut self, text: &Place, piece: &str, now: &str) {
+        match text.voice() {
+            None => return,
+            Some(Voice::Answer) => self.answer.get_or_insert_default().push_str(now),
+            Some(Voice::Aside(channel)) => self.asides.push((channel, now.to_owned())),
+        }
+        self.is_changed |= piece != now;
     }
 
     /// The kind of an event of which this is left.
     fn kind(&self, before: &EventKind) -> EventKind {
+        if !self.is_changed {
+            return before.clone();
+        }
         match before {
-            EventKind::Text(_) if self.is_changed && self.passed.is_empty() => EventKind::Piece,
-            EventKind::Text(_) if self.is_changed => EventKind::Text(said(&self.passed).into()),
+            EventKind::Text(_) => {
+                let refusal = || self.asides.iter().find(|(channel, _)| *channel == Channel::Refusal);
+                // The words of a refusal are the answer where there is no other.
+                let text = self.answer.as_deref().or_else(|| refusal().map(|(_, text)| &**text)).unwrap_or_default();
+                if text.is_empty() { EventKind::Piece } else { EventKind::Text(said(text).into()) }
+            }
+            EventKind::Beside(_) => {
+                let asides = self.asides.iter().filter(|(_, text)| !text.is_empty());
+                let asides = asides.map(|(channel, text)| Beside { channel: *channel, text: said(text).into() });
+                let asides: Box<[Beside]> = asides.collect();
+                if asides.is_empty() { EventKind::Piece } else { EventKind::Beside(asides) }
+            }
             other => other.clone(),
         }
     }

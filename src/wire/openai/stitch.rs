@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use serde::de::IgnoredAny;
 
+use super::events;
 use crate::reply::{Event, Usage};
 use crate::wire::json::fields::quoted;
 use crate::wire::json::members::{Member, Splice, items, members, whole};
@@ -161,10 +162,10 @@ impl<'a> Object<'a> {
         items(self.data, self.get("choices")?).next()
     }
 
-    /// The string that a field is, if it is one that says something.
-    fn word(&self, name: &str) -> Option<&'a str> {
-        let quoted = &self.data[self.get(name)?];
-        quoted.strip_prefix('"')?.strip_suffix('"').filter(|word| !matches!(*word, "" | "null"))
+    /// True for a choice that ends here.
+    fn is_finished(&self) -> bool {
+        let reason = || self.data[self.get("finish_reason")?].strip_prefix('"')?.strip_suffix('"');
+        reason().is_some_and(events::is_finish)
     }
 
     /// Adds fields behind its own.
@@ -210,7 +211,7 @@ pub(crate) fn is_opening(event: &Event) -> bool {
         let choice = Object::read(data, choice);
         let delta = choice.get("delta").map(|delta| Object::read(data, delta));
         delta.and_then(|delta| delta.get("role")).is_some_and(|role| says(role, '"'))
-            && choice.word("finish_reason").is_none()
+            && !choice.is_finished()
             && !top.get("usage").is_some_and(|usage| says(usage, '{'))
     })
 }
@@ -220,7 +221,7 @@ pub(crate) fn is_finish(event: &Event) -> bool {
     let choice = || {
         let data = object(event)?;
         let choice = Object::read(data, whole(data)).first_choice()?;
-        Some(Object::read(data, choice).word("finish_reason").is_some())
+        Some(Object::read(data, choice).is_finished())
     };
     choice().unwrap_or(false)
 }

@@ -11,6 +11,6 @@ mod input;
 mod rest;
 
 pub(crate) use self::document::{Item, Strings};
-pub(crate) use self::event::{EventTexts, Found, Place};
+pub(crate) use self::event::{EventTexts, Found, Place, Voice};
 pub(crate) use self::input::read_by_model;
 pub(crate) use self::rest::{rest, said};

@@ -11,6 +11,8 @@ use super::{masking, trail};
 use crate::policy::guard::answer;
 use crate::policy::guard::events::Guarded;
 use crate::reply::{Body, ByteStream, Event, EventKind, Reply};
+use crate::wire::openai::events::{Audience, Chunks};
+use crate::wire::stream::{EventReader, Read};
 
 /// The data of the events that come of these.
 fn passed(events: &[&str]) -> Vec<String> {
@@ -213,6 +215,46 @@ fn an_answer_is_searched_by_what_it_is_whatever_type_it_says() {
             };
             let wanted = if is_masked { body.replace("ann@x.example", "[email]") } else { body.to_owned() };
             assert_eq!(String::from_utf8(got).unwrap(), wanted, "{media_type:?}");
+        }
+    }
+}
+
+#[test]
+fn what_an_event_means_is_masked_like_its_bytes() {
+    for (delta, is_aside) in [
+        (r#"{"content":"%"}"#, false),
+        (r#"{"content":[{"type":"text","text":"%"}]}"#, false),
+        (r#"{"content":["%"]}"#, false),
+        (r#"{"refusal":"%"}"#, true),
+        (r#"{"reasoning":"%"}"#, true),
+        (r#"{"reasoning_content":"%","content":null}"#, true),
+    ] {
+        for audience in [Audience::SameWithText, Audience::TextOnly] {
+            let mut reader = Chunks::new(audience, 1);
+            let mut events = Vec::new();
+            for piece in ["to ann", "@x.exa", "mple, \\u0063", "y@x.ex\\u0061mple"] {
+                let data = format!(r#"{{"choices":[{{"index":0,"delta":{}}}]}}"#, delta.replace('%', piece));
+                match reader.read(None, data.as_bytes()) {
+                    Read::Event(kind) | Read::Prelude(kind) => events.push(Ok(Event::of(data, kind))),
+                    _ => {}
+                }
+            }
+            let is_heard = !events.is_empty();
+            let guarded = Guarded::new(Box::pin(stream::iter(events)), masking(), "p".into(), trail());
+            let (mut answer, mut asides) = (String::new(), String::new());
+            for event in guarded.collect::<Vec<_>>().now_or_never().unwrap() {
+                match event.unwrap().kind {
+                    EventKind::Text(text) => answer.push_str(&text),
+                    EventKind::Beside(all) => all.iter().for_each(|aside| asides.push_str(&aside.text)),
+                    EventKind::Piece => {}
+                    kind => panic!("{kind:?} of {delta}"),
+                }
+            }
+            // Who gets nothing but texts gets a refusal as the answer, and no thoughts.
+            let is_answer = !is_aside || audience == Audience::TextOnly;
+            let wanted = if is_heard { "to [email], [email]" } else { "" };
+            assert_eq!(if is_answer { answer } else { asides }, wanted, "{delta} {audience:?}");
+            assert!(is_heard || delta.contains("reasoning"));
         }
     }
 }

@@ -8,7 +8,10 @@ use std::ops::Range;
 
 use serde::de::IgnoredAny;
 
+use super::super::events::is_finish;
 use super::document::{Item, Strings};
+
+use crate::reply::Channel;
 use crate::wire::json::members::{Member, items, members, whole};
 
 /// Which text of a stream.
@@ -30,20 +33,37 @@ pub(crate) enum Step {
 }
 
 impl Place {
-    /// True for the text that callers of other dialects get: that of the first choice.
-    pub(crate) fn is_main(&self) -> bool {
-        let Place::Choice(0, path) = self else { return false };
-        let is_field = |step: &Step, wanted: &str| matches!(step, Step::Field(name) if &**name == wanted);
-        match path.as_slice() {
-            [text] => is_field(text, "text"),
-            [delta, content] => is_field(delta, "delta") && is_field(content, "content"),
-            [delta, content, Step::Item(_, _, kind), text] => {
-                let is_text = matches!(&**kind, "" | "text" | "output_text") && is_field(text, "text");
-                is_field(delta, "delta") && is_field(content, "content") && is_text
+    /// What a text of the first choice is to callers who get nothing but texts; `None` for any other.
+    pub(crate) fn voice(&self) -> Option<Voice> {
+        let Place::Choice(0, path) = self else { return None };
+        let name = |step: &Step| if let Step::Field(name) = step { Some(name.to_string()) } else { None };
+        let is_text = |kind: &str| matches!(kind, "" | "text" | "output_text");
+        let (first, rest) = path.split_first()?;
+        match (name(first)?.as_str(), rest) {
+            ("text", []) => Some(Voice::Answer),
+            ("delta", [field]) => match name(field)?.as_str() {
+                "content" => Some(Voice::Answer),
+                "refusal" => Some(Voice::Aside(Channel::Refusal)),
+                "reasoning" => Some(Voice::Aside(Channel::Reasoning)),
+                "reasoning_content" => Some(Voice::Aside(Channel::ReasoningContent)),
+                _ => None,
+            },
+            ("delta", [field, Step::Item(_, _, kind), text @ ..]) if name(field)? == "content" && is_text(kind) => {
+                let is_answer = text.is_empty() || (text.len() == 1 && name(&text[0])? == "text");
+                is_answer.then_some(Voice::Answer)
             }
-            _ => false,
+            _ => None,
         }
     }
+}
+
+/// What a text is to callers who get nothing but texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Voice {
+    /// The answer.
+    Answer,
+    /// What is said beside it.
+    Aside(Channel),
 }
 
 /// What stands in an event. Places are those of strings without their quotes.
@@ -101,7 +121,9 @@ impl<'a> EventTexts<'a> {
         }
         for field in &fields {
             if is_choices(field) {
-                items(data, field.value.clone()).for_each(|choice| texts.choice(data, choice));
+                for (position, choice) in (0..).zip(items(data, field.value.clone())) {
+                    texts.choice(data, position, choice);
+                }
             } else {
                 texts.wholes(data, field.value.clone(), &field.name, 1);
             }
@@ -130,11 +152,10 @@ impl<'a> EventTexts<'a> {
     }
 
     /// One choice of a chunk.
-    fn choice(&mut self, data: &'a str, choice: Range<usize>) {
+    fn choice(&mut self, data: &'a str, position: u64, choice: Range<usize>) {
         let fields: Vec<Member<'_>> = members(data, choice).collect();
-        let number = number(data, &fields).unwrap_or(0);
-        let is_last =
-            last(data, &fields, "finish_reason").and_then(inside).is_some_and(|it| !matches!(it, "" | "null"));
+        let number = number(data, &fields).unwrap_or(position);
+        let is_last = last(data, &fields, "finish_reason").and_then(inside).is_some_and(is_finish);
         if is_last {
             match &mut self.ended {
                 Ended::Choices(numbers) => numbers.push(number),
