@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::apart::apart;
+use crate::bill::Bill;
 use crate::budget::Attempts;
 use crate::names::customer;
 use crate::patience::Signs;
@@ -36,6 +37,8 @@ pub struct Call {
     pub from_target: usize,
     /// The only provider that can answer; `None`: any of the route's may.
     pub pin: Option<Pin>,
+    /// The bill of the stored response that it reads: what that cost is counted once. `None`: its answer is new work.
+    pub bill: Option<Arc<Bill>>,
     /// What of the answer the caller has already: the target is asked to go on from there.
     pub said: Option<Arc<str>>,
     /// True when each event's text is wanted beside its bytes.
@@ -510,6 +513,8 @@ pub struct Contents {
     pub hides_model: bool,
     /// The bytes of a form that are text, in their order.
     pub texts: Box<[Range<usize>]>,
+    /// True when the answer is made in the background, and read later.
+    pub is_background: bool,
     /// True when thought is asked for before the answer (`reasoning_effort`, `reasoning`, `thinking`).
     pub thinks: bool,
 }
@@ -532,6 +537,12 @@ impl Wire {
         let start = self.model.as_ref().and_then(|model| model.span.as_ref()).map(|span| span.start);
         let is_quoted = start.is_some_and(|start| self.body.get(start) == Some(&b'"'));
         if is_quoted { serde_json::Value::from(model).to_string() } else { model.to_owned() }
+    }
+
+    /// True for what only looks at something that is there, removes it or stops it: it makes no model work.
+    pub fn makes_nothing(&self) -> bool {
+        let path = self.path.split('?').next().unwrap_or_default();
+        self.endpoint == Endpoint::Other && (self.method != Method::POST || path.ends_with("/cancel"))
     }
 
     /// True for fields and files (multipart).

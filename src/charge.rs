@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use futures_util::{Stream, StreamExt};
 
+use crate::bill::Bill;
 use crate::call::{Ask, Call};
 use crate::estimate::{Estimates, writes_text};
 use crate::fault::Fault;
@@ -31,8 +32,9 @@ pub struct Part {
     pub usage: Usage,
 }
 
-/// Who wants to know.
-type Settle = Box<dyn FnOnce(Came) + Send + Sync>;
+/// Who wants to know. An answer that is made in the background is told at its estimate, with the bill of what it will really
+/// come to.
+type Settle = Box<dyn FnOnce(Came, Option<&Arc<Bill>>) + Send + Sync>;
 
 /// What an attempt at a provider with a model is estimated at.
 type Estimate = Box<dyn Fn(&Ask, &Attempt) -> Usage + Send + Sync>;
@@ -71,7 +73,7 @@ impl Charge {
         call: &Call,
         estimates: Estimates,
         estimate: impl Fn(&Ask, &Attempt) -> Usage + Send + Sync + 'static,
-        settle: impl FnOnce(Came) + Send + Sync + 'static,
+        settle: impl FnOnce(Came, Option<&Arc<Bill>>) + Send + Sync + 'static,
     ) -> Self {
         let account = Account {
             settle: Box::new(settle),
@@ -112,7 +114,8 @@ impl Account {
             // Where two follow the same answer, it is learnt from twice: the newest counts for a little more then.
             self.estimates.learn(&self.route, &self.ask, usage);
         }
-        (self.settle)(came);
+        let bill = facts.bill.as_ref().filter(|bill| bill.is_open() && facts.tokens().is_none());
+        (self.settle)(came, bill);
     }
 
     fn came(&self, facts: &Facts) -> Came {
@@ -122,8 +125,9 @@ impl Account {
         begun
             .map(|(index, attempt)| {
                 let is_counted = counted == Some(index);
-                let usage =
-                    facts.tokens().filter(|_| is_counted).unwrap_or_else(|| self.uncounted(attempt, is_counted));
+                // What is made in the background has hardly begun: what was delivered tells nothing of it.
+                let is_given = is_counted && facts.bill.is_none();
+                let usage = facts.tokens().filter(|_| is_counted).unwrap_or_else(|| self.uncounted(attempt, is_given));
                 let model = attempt.model.clone().or_else(|| self.ask.model().map(Arc::from));
                 Part { provider: attempt.provider.clone(), model, usage }
             })

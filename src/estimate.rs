@@ -7,7 +7,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::Method;
 use memchr::memmem;
 use moka::sync::Cache;
 
@@ -148,7 +147,7 @@ fn written(ask: &Ask) -> Written {
         Ask::Wire(wire) => match wire.endpoint {
             Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Responses => Written::Text,
             Endpoint::Embeddings | Endpoint::Models => Written::Nothing,
-            Endpoint::Other if wire.method != Method::POST => Written::Nothing,
+            Endpoint::Other if wire.makes_nothing() => Written::Nothing,
             Endpoint::Transcriptions | Endpoint::Speech | Endpoint::Other => Written::Unknown,
         },
         Ask::Voice(_) => Written::Unknown,
@@ -180,6 +179,8 @@ impl Average {
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
+
     use super::*;
     use crate::call::{AnswerBounds, Chat, Message, Role, Wire};
 

@@ -4,6 +4,7 @@
 
 // 0 words
 pub mod apart;
+pub mod bill;
 pub mod budget;
 pub mod buffers;
 pub mod calendar;

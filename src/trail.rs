@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::bill::Bill;
 use crate::fault::{Blame, Fault};
 use crate::reply::{CacheResult, Degraded, Usage};
 use crate::time::Phase;
@@ -115,6 +116,8 @@ pub struct Facts {
     pub steps: Vec<Step>,
     /// Tokens, when the provider counted them.
     pub usage: Option<Usage>,
+    /// The bill of an answer that is made in the background.
+    pub bill: Option<Arc<Bill>>,
     /// Texts that the caller had when a target was asked to go on from them; zero when none was.
     pub texts_before: u64,
     /// Time to the first event or to the whole answer.
@@ -197,6 +200,7 @@ impl Facts {
             attempts: Vec::new(),
             steps: Vec::new(),
             usage: None,
+            bill: None,
             texts_before: 0,
             first_token: None,
             events: 0,
@@ -603,6 +607,19 @@ impl AttemptNote {
     pub fn answer_id(&self, id: &str) {
         if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
             attempt.answer_id = Some(id[..id.floor_char_boundary(LONGEST_ID)].into());
+        }
+    }
+
+    /// Notes the tokens of an answer. Those of a stored response count once, whoever reads it, and as its model's.
+    pub fn usage(&self, usage: Usage, bill: Option<&Arc<Bill>>) {
+        if bill.is_some_and(|bill| !bill.close()) {
+            return;
+        }
+        let mut facts = self.trail.facts();
+        facts.usage = Some(usage);
+        let model = bill.and_then(|bill| bill.model.as_ref());
+        if let (Some(attempt), Some(model)) = (facts.attempts.get_mut(self.index), model) {
+            attempt.model = Some(model.clone());
         }
     }
 

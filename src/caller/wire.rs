@@ -137,6 +137,8 @@ struct Fields<'a> {
     #[serde(default, borrow)]
     conversation: Option<&'a RawValue>,
     #[serde(default, borrow)]
+    background: Option<&'a RawValue>,
+    #[serde(default, borrow)]
     reasoning_effort: Option<&'a RawValue>,
     #[serde(default, borrow)]
     reasoning: Option<&'a RawValue>,
@@ -215,6 +217,7 @@ fn note_contents(fields: &Fields<'_>, wire: &mut Wire) -> Result<(), Fault> {
     let has_stored_prompt = fields.prompt.is_some_and(|prompt| prompt.get().starts_with('{'));
     let goes_on = is_there(fields.previous_response_id) || is_there(fields.conversation);
     wire.contents.thinks = fields.thinks();
+    wire.contents.is_background = fields.background.is_some_and(|value| value.get() == "true");
     let before = fields.previous_response_id.and_then(|id| serde_json::from_str::<Box<str>>(id.get()).ok());
     wire.contents.response = before.or(wire.contents.response.take());
     if has_stored_prompt || goes_on || account::is_named_in(&wire.body) {

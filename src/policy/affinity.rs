@@ -13,8 +13,10 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::bill::Bill;
 use crate::call::{Ask, Call, Endpoint, Pin};
 use crate::names::is_plain_id;
+use crate::reply::Body;
 use crate::stack::{Next, Outcome, Policy};
 use crate::store::redis::Redis;
 use crate::store::redis::shelf::RedisShelf;
@@ -31,7 +33,7 @@ const MOST: u64 = 100_000;
 #[derive(Clone)]
 pub struct Makers {
     /// By tenant and id: nobody finds another tenant's.
-    memory: Cache<Key, (Pin, Instant)>,
+    memory: Cache<Key, (Made, Instant)>,
     shared: Option<(Arc<Redis>, RedisShelf)>,
     tasks: TaskTracker,
 }
@@ -43,34 +45,47 @@ impl Makers {
         Self { memory: Cache::new(MOST), shared, tasks }
     }
 
-    /// Who made a tenant's response.
-    async fn find(&self, tenant: &str, id: &str) -> Option<Pin> {
+    /// Who made a tenant's response, and its bill.
+    async fn find(&self, tenant: &str, id: &str) -> Option<Made> {
         if !is_plain_id(id) {
             return None;
         }
         let key = Key::of(&[tenant, id]);
-        if let Some((pin, made)) = self.memory.get(&key)
-            && made.elapsed() < LIFETIME
+        if let Some((made, at)) = self.memory.get(&key)
+            && at.elapsed() < LIFETIME
         {
-            return Some(pin);
+            return Some(made);
         }
         let (redis, shelf) = self.shared.as_ref()?;
         if redis.is_out() {
             return None;
         }
-        let pin = read(&shelf.fetch(&key.to_string()).await.ok().flatten()?)?;
-        self.memory.insert(key, (pin.clone(), Instant::now()));
-        Some(pin)
+        let made = read(&shelf.fetch(&key.to_string()).await.ok().flatten()?)?;
+        self.share_close(key, &made);
+        self.memory.insert(key, (made.clone(), Instant::now()));
+        Some(made)
     }
 
     /// Remembers who made a tenant's response. Nobody waits until all gateways know.
-    fn note(&self, tenant: &str, id: &str, pin: Pin) {
+    fn note(&self, tenant: &str, id: &str, made: Made) {
         if !is_plain_id(id) {
             return;
         }
         let key = Key::of(&[tenant, id]);
-        let bytes = written(&pin);
-        self.memory.insert(key, (pin, Instant::now()));
+        self.share(key, written(&made));
+        self.share_close(key, &made);
+        self.memory.insert(key, (made, Instant::now()));
+    }
+
+    /// Tells all gateways when an open bill is closed.
+    fn share_close(&self, key: Key, made: &Made) {
+        if let Some(bill) = made.bill.as_ref().filter(|_| self.shared.is_some()) {
+            let (makers, paid) = (self.clone(), written(&Made { bill: None, ..made.clone() }));
+            bill.on_close(move || makers.share(key, paid));
+        }
+    }
+
+    fn share(&self, key: Key, bytes: Bytes) {
         let (Some((redis, shelf)), Ok(runtime)) = (&self.shared, Handle::try_current()) else { return };
         if !redis.is_out() {
             let shelf = shelf.clone();
@@ -83,23 +98,42 @@ impl Makers {
     }
 }
 
-/// `INDEX COUNT PROVIDER`, or `- - PROVIDER` of one that has no instances to tell apart.
-fn written(pin: &Pin) -> Bytes {
-    match pin.instance {
-        Some((index, of)) => format!("{index} {of} {}", pin.provider).into(),
-        None => format!("- - {}", pin.provider).into(),
+/// A stored response.
+#[derive(Clone, Debug)]
+struct Made {
+    /// Who made it.
+    pin: Pin,
+    /// What it costs, if nobody had counted that yet when it was noted.
+    bill: Option<Arc<Bill>>,
+}
+
+/// `INDEX COUNT PROVIDER`, or `- - PROVIDER` of one that has no instances to tell apart; and the model in a line of its own where
+/// there is a bill to be counted.
+fn written(made: &Made) -> Bytes {
+    let Pin { provider, instance } = &made.pin;
+    let mut text = match instance {
+        Some((index, of)) => format!("{index} {of} {provider}"),
+        None => format!("- - {provider}"),
+    };
+    if let Some(bill) = made.bill.as_ref().filter(|bill| bill.is_open()) {
+        text.push('\n');
+        text.push_str(bill.model.as_deref().unwrap_or_default());
     }
+    text.into()
 }
 
 /// The same read; `None` for what nobody wrote here.
-fn read(bytes: &[u8]) -> Option<Pin> {
-    let mut words = std::str::from_utf8(bytes).ok()?.splitn(3, ' ');
+fn read(bytes: &[u8]) -> Option<Made> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (text, model) = text.split_once('\n').map_or((text, None), |(text, model)| (text, Some(model)));
+    let mut words = text.splitn(3, ' ');
     let (index, of, provider) = (words.next()?, words.next()?, words.next()?);
     let instance = match (index, of) {
         ("-", "-") => None,
         (index, of) => Some((index.parse().ok()?, of.parse().ok()?)),
     };
-    Some(Pin { provider: provider.into(), instance })
+    let bill = model.map(|model| Bill::open(Some(model).filter(|model| !model.is_empty()).map(Arc::from)));
+    Some(Made { pin: Pin { provider: provider.into(), instance }, bill })
 }
 
 /// The policy of one route.
@@ -116,15 +150,27 @@ impl Affinity {
         Self { makers, instances: instances.into_iter().filter(|(_, count)| *count > 1).collect() }
     }
 
-    /// Notes who made the answer of this call, if that is known yet.
-    fn note(&self, tenant: &str, facts: &Facts) -> bool {
+    /// Notes who made the answer of this call, if that is known yet, and opens its bill where its tokens will be counted later.
+    fn note(&self, call: &Told, facts: &mut Facts) -> bool {
         let Some(attempt) = facts.served() else { return false };
         let Some(id) = &attempt.answer_id else { return false };
         let count = self.instances.iter().find(|(name, _)| *name == attempt.provider).map(|(_, count)| *count);
         let instance = attempt.instance.zip(count);
-        self.makers.note(tenant, id, Pin { provider: attempt.provider.clone(), instance });
+        let pin = Pin { provider: attempt.provider.clone(), instance };
+        let is_counted_later = call.is_background && facts.usage.is_none();
+        let model = || attempt.model.clone().or_else(|| call.model.clone());
+        let bill = is_counted_later.then(|| Bill::open(model()));
+        self.makers.note(&call.tenant, id, Made { pin, bill: bill.clone() });
+        facts.bill = bill;
         true
     }
+}
+
+/// What has to be known of a call that makes a response.
+struct Told {
+    tenant: Arc<str>,
+    model: Option<Arc<str>>,
+    is_background: bool,
 }
 
 impl Policy for Affinity {
@@ -133,19 +179,41 @@ impl Policy for Affinity {
     async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
         let Ask::Wire(wire) = &*call.ask else { return next.call(call).await };
         let makes = wire.endpoint == Endpoint::Responses;
-        let tenant = call.head.tenant.clone();
+        let told = Told {
+            tenant: call.head.tenant.clone(),
+            model: wire.model.as_ref().map(|model| model.name.as_ref().into()),
+            is_background: wire.contents.is_background,
+        };
         if let Some(id) = &wire.contents.response {
-            call.pin = self.makers.find(&tenant, id).await;
+            let made = self.makers.find(&told.tenant, id).await;
+            let bill = made.as_ref().and_then(|made| made.bill.clone());
+            // What a stored response cost is no cost of the call that looks at it.
+            call.bill = wire.makes_nothing().then(|| bill.unwrap_or_else(Bill::closed));
+            call.pin = made.map(|made| made.pin);
         }
         let trail: Trail = call.trail.clone();
         let reply = next.call(call).await?;
+        if !makes {
+            return Ok(reply);
+        }
         // Before the caller can name it.
-        if !makes || self.note(&tenant, &trail.facts()) {
+        let is_noted = self.note(&told, &mut trail.facts());
+        let is_whole = matches!(reply.body, Body::Whole(_) | Body::Answer(_));
+        if is_noted && is_whole {
+            return Ok(reply);
+        }
+        // A stream counts by itself in the end, if its caller stays as long.
+        trail.at_end(|facts| {
+            if let Some(bill) = facts.bill.as_ref().filter(|_| facts.usage.is_some()) {
+                bill.close();
+            }
+        });
+        if is_noted {
             return Ok(reply);
         }
         let affinity = self.clone();
         Ok(reply.on_end(move |_| {
-            affinity.note(&tenant, &trail.facts());
+            affinity.note(&told, &mut trail.facts());
         }))
     }
 }
@@ -158,13 +226,17 @@ mod tests {
         Pin { provider: provider.into(), instance }
     }
 
+    fn made(pin: Pin) -> Made {
+        Made { pin, bill: None }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_response_is_found_by_its_tenant_alone_and_for_its_time() {
         let makers = Makers::new(None, TaskTracker::new());
-        makers.note("r1", "resp_1", pin("openai", None));
-        makers.note("r2", "resp_1", pin("together", Some((1, 2))));
-        makers.note("r1", "no id, and far too many words", pin("openai", None));
-        for (tenant, id, made) in [
+        makers.note("r1", "resp_1", made(pin("openai", None)));
+        makers.note("r2", "resp_1", made(pin("together", Some((1, 2)))));
+        makers.note("r1", "no id, and far too many words", made(pin("openai", None)));
+        for (tenant, id, wanted) in [
             ("r1", "resp_1", Some(pin("openai", None))),
             ("r2", "resp_1", Some(pin("together", Some((1, 2))))),
             ("r3", "resp_1", None),
@@ -173,17 +245,17 @@ mod tests {
             ("r1r", "esp_1", None),
             ("r1", "no id, and far too many words", None),
         ] {
-            assert_eq!(makers.find(tenant, id).await, made, "{tenant} {id}");
+            assert_eq!(makers.find(tenant, id).await.map(|made| made.pin), wanted, "{tenant} {id}");
         }
         tokio::time::advance(LIFETIME).await;
-        assert_eq!(makers.find("r1", "resp_1").await, None);
+        assert!(makers.find("r1", "resp_1").await.is_none());
     }
 
     #[tokio::test]
     async fn memory_is_bounded() {
         let makers = Makers::new(None, TaskTracker::new());
         for number in 0..MOST + 1_000 {
-            makers.note("r1", &format!("resp_{number}"), pin("openai", None));
+            makers.note("r1", &format!("resp_{number}"), made(pin("openai", None)));
         }
         makers.memory.run_pending_tasks();
         assert!(makers.memory.entry_count() <= MOST);
@@ -192,10 +264,18 @@ mod tests {
     #[test]
     fn what_gateways_tell_each_other_is_read_as_it_was_written() {
         for pin in [pin("openai", None), pin("a b", Some((0, 2))), pin("", Some((7, 12)))] {
-            assert_eq!(read(&written(&pin)), Some(pin));
+            for model in [None, Some("gpt-4o"), Some("")] {
+                let bill = model.map(|model| Bill::open(Some(model).filter(|it| !it.is_empty()).map(Arc::from)));
+                let again = read(&written(&Made { pin: pin.clone(), bill: bill.clone() })).unwrap();
+                assert_eq!(again.pin, pin);
+                let model_of = |bill: &Arc<Bill>| bill.model.clone();
+                assert_eq!(again.bill.as_ref().map(model_of), bill.as_ref().map(model_of));
+                let _ = bill.as_ref().map(|bill| bill.close());
+                assert!(read(&written(&Made { pin: pin.clone(), bill })).unwrap().bill.is_none(), "it is paid");
+            }
         }
         for nonsense in [&b""[..], b"x", b"1 2", b"- 2 openai", b"1 x openai", b"\xff - openai", b"-1 2 openai"] {
-            assert_eq!(read(nonsense), None, "{nonsense:?}");
+            assert!(read(nonsense).is_none(), "{nonsense:?}");
         }
     }
 

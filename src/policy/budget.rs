@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::bill::Bill;
 use crate::call::{Ask, Call, Head};
 use crate::charge::{Charge, Part};
 use crate::config::plan::{BudgetPlan, KeyPlan, ModelChoice, OnStop, Prices, RoutePlan, TargetPlan};
@@ -120,17 +121,24 @@ impl Budget {
             let model = attempt.model.as_deref().or(ask.model()).unwrap_or_default();
             estimates.at_most(ask, max_answer.unwrap_or_else(|| ceilings.max_answer(&attempt.provider, model)))
         };
-        Charge::new(call, self.estimates.clone(), estimate, move |came| settle(&held, &came, &purses, &prices))
+        Charge::new(call, self.estimates.clone(), estimate, move |came, bill| {
+            settle(&held, &came, &purses, &prices, bill)
+        })
     }
 }
 
-/// Corrects what was taken by what the call came to.
-fn settle(held: &[Held], came: &[Part], purses: &Purses, prices: &Prices) {
+/// Corrects what was taken by what the call came to. Of an answer that is made in the background that is an estimate, which is
+/// given back when somebody reads what it cost, and pays that.
+fn settle(held: &[Held], came: &[Part], purses: &Arc<Purses>, prices: &Prices, bill: Option<&Arc<Bill>>) {
     let cost =
         |part: &Part| prices.of(&part.provider, part.model.as_deref().unwrap_or_default()).price.cost(part.usage);
     let cost: Usd = came.iter().map(cost).sum();
     for held in held {
         purses.settle(held, cost);
+        if let Some(bill) = bill {
+            let (taken, purses) = (held.now(cost), purses.clone());
+            bill.on_close(move || purses.settle(&taken, Usd::default()));
+        }
     }
 }
 

@@ -216,7 +216,7 @@ impl Policy for Limit {
             trail::Outcome::Failed("provider_broken" | "stream_incomplete" | "provider_timeout") => Usage::default(),
             _ => estimates.usual(&route, ask),
         };
-        let charge = Charge::new(&call, self.limits.estimates.clone(), estimate, move |came| {
+        let charge = Charge::new(&call, self.limits.estimates.clone(), estimate, move |came, _| {
             settle(entries, &came, &*meter, &prices);
         });
         // What was delivered is judged by its text when nobody counts tokens.

@@ -254,8 +254,8 @@ impl Exchange {
         let Decoded { reply, usage, id } =
             apart(bytes.len(), || self.dialect.decode(call, &self.provider, head, bytes))?;
         id.into_iter().for_each(|id| note.answer_id(&id));
-        if usage.is_some() {
-            call.trail.facts().usage = usage;
+        if let Some(usage) = usage {
+            note.usage(usage, call.bill.as_ref());
         }
         Ok(reply)
     }
@@ -295,7 +295,7 @@ impl Exchange {
         let Some(reader) = self.dialect.bytes(call, &head) else {
             return Ok(self.raw(call, &head, Body::Bytes(Box::pin(rest))));
         };
-        let counted = CountedBytes { bytes: rest, reader, trail: call.trail.clone() };
+        let counted = CountedBytes { bytes: rest, reader, bill: call.bill.clone(), counted: None };
         Ok(self.raw(call, &head, Body::Bytes(Box::pin(counted))))
     }
 
@@ -337,7 +337,7 @@ impl Exchange {
         mut gathering: Gathering,
     ) -> stack::Outcome {
         let reader = self.dialect.events(&Call { reads_text: false, ..call.clone() });
-        let mut events = Events::new(body, reader, (self.dialect, self.provider.clone()), call.trail.clone(), note);
+        let mut events = Events::new(body, reader, (self.dialect, self.provider.clone()), call, note);
         events.first(first_by, call.signs.as_ref()).await?;
         events.answered();
         while let Some(event) = events.next().await {
@@ -366,7 +366,7 @@ impl Exchange {
         note: AttemptNote,
     ) -> stack::Outcome {
         let reader = self.dialect.events(call);
-        let mut events = Events::new(body, reader, (self.dialect, self.provider.clone()), call.trail.clone(), note);
+        let mut events = Events::new(body, reader, (self.dialect, self.provider.clone()), call, note);
         events.first(first_by, call.signs.as_ref()).await?;
         events.answered();
         Ok(self.raw(call, &head, Body::Events(Box::pin(events))))

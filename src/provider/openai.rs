@@ -78,8 +78,8 @@ impl Provider for OpenAi {
     }
 
     fn bytes(&self, call: &Call, head: &ResponseHead) -> Option<Box<dyn ByteReader>> {
-        // What is only looked at again was paid before.
-        let is_new = matches!(&*call.ask, Ask::Wire(wire) if wire.method != Method::GET);
+        // What is only looked at again was paid before, or has a bill.
+        let is_new = matches!(&*call.ask, Ask::Wire(wire) if wire.method != Method::GET) || call.bill.is_some();
         let counter = || -> Box<dyn ByteReader> { Box::<Counter>::default() };
         (is_new && media::is_json(&head.headers)).then(counter)
     }

@@ -16,10 +16,12 @@ use tokio::time::Instant;
 use super::exchange::{BodyEnd, late};
 use super::transport::{ResponseBody, SendFault};
 use super::{ByteReader, EventReader, Provider, Read, ResponseHead};
+use crate::bill::Bill;
+use crate::call::Call;
 use crate::config::plan::ProviderPlan;
 use crate::fault::{Bound, Fault, Refusal};
 use crate::patience::Signs;
-use crate::reply::{Event, EventKind};
+use crate::reply::{Event, EventKind, Usage};
 use crate::time::{Alarm, Deadline, Phase, later};
 use crate::trail::{AttemptNote, Outcome, Trail};
 use crate::wire::gather;
@@ -175,7 +177,8 @@ impl Stream for RawBytes {
 pub(super) struct CountedBytes {
     pub(super) bytes: RawBytes,
     pub(super) reader: Box<dyn ByteReader>,
-    pub(super) trail: Trail,
+    pub(super) bill: Option<Arc<Bill>>,
+    pub(super) counted: Option<Usage>,
 }
 
 impl Stream for CountedBytes {
@@ -186,8 +189,10 @@ impl Stream for CountedBytes {
         if let Some(Ok(piece)) = &item {
             self.reader.read(piece);
             // At once: who leaves before the end has been told all the same.
-            if let Some(usage) = self.reader.usage() {
-                self.trail.facts().usage = Some(usage);
+            let counted = self.reader.usage();
+            if let Some(usage) = counted.filter(|_| counted != self.counted) {
+                self.counted = counted;
+                self.bytes.note.usage(usage, self.bill.as_ref());
             }
         }
         Poll::Ready(item)
@@ -230,6 +235,7 @@ pub(super) struct Events {
     plan: Arc<ProviderPlan>,
     provider: Arc<str>,
     trail: Trail,
+    bill: Option<Arc<Bill>>,
     note: AttemptNote,
 }
 
@@ -238,7 +244,7 @@ impl Events {
         body: Bodies,
         reader: Box<dyn EventReader>,
         (dialect, plan): (&'static dyn Provider, Arc<ProviderPlan>),
-        trail: Trail,
+        call: &Call,
         note: AttemptNote,
     ) -> Self {
         let decoder = Decoder::new(MAX_EVENT);
@@ -258,7 +264,8 @@ impl Events {
             dialect,
             provider: plan.name.clone(),
             plan,
-            trail,
+            trail: call.trail.clone(),
+            bill: call.bill.clone(),
             note,
         }
     }
@@ -512,8 +519,9 @@ impl Drop for Events {
         self.note_id();
         let mut facts = self.trail.facts();
         facts.events_dropped += self.dropped;
+        drop(facts);
         if let Some(usage) = self.reader.usage() {
-            facts.usage = Some(usage);
+            self.note.usage(usage, self.bill.as_ref());
         }
     }
 }

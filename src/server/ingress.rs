@@ -536,6 +536,7 @@ impl Visit<'_> {
             signs: None,
             from_target: 0,
             pin: None,
+            bill: None,
             said: None,
             reads_text: false,
             reason: Reason::First,

@@ -72,6 +72,14 @@ pub struct Held {
     cost: Usd,
 }
 
+impl Held {
+    /// The same once it was settled at this cost.
+    #[must_use]
+    pub fn now(&self, cost: Usd) -> Self {
+        Self { key: self.key, cost }
+    }
+}
+
 /// A purse as far as this process knows it.
 #[derive(Clone, Debug)]
 struct Purse {

@@ -93,6 +93,9 @@ pub(super) fn openai(name: &str, models: Option<&[String]>, request: &Request) -
     if path == "/audio/transcriptions" {
         return Answer::ok(&json!({"text": "two espressos please", "duration": 1.5}));
     }
+    if request.method == Method::GET && path.ends_with("_background") {
+        return made_in_background(path, request.path.contains("stream=true"));
+    }
     if request.method == Method::GET {
         return listing(name, models, path);
     }
@@ -305,7 +308,29 @@ fn base64(bytes: &[u8]) -> String {
     bytes.chunks(3).flat_map(digits).collect()
 }
 
+/// A response that was made in the background, complete by now.
+fn made_in_background(path: &str, is_stream: bool) -> Answer {
+    let usage = json!({"input_tokens": 1000, "output_tokens": 500, "total_tokens": 1500});
+    let id = path.trim_start_matches("/responses/");
+    let response = |status: &str, usage: Value| json!({"id": id, "object": "response", "background": true, "status": status, "output": [], "usage": usage});
+    if !is_stream {
+        return Answer::ok(&response("completed", usage));
+    }
+    let typed = |kind: &str, response: Value| {
+        let data = json!({"type": kind, "response": response});
+        Piece::Body(format!("event: {kind}\ndata: {data}\n\n").into())
+    };
+    let begun = typed("response.created", response("queued", Value::Null));
+    Answer::events(vec![begun, typed("response.completed", response("completed", usage))])
+}
+
 fn response(name: &str, body: &Value) -> Answer {
+    if body["background"] == true {
+        let id = format!("resp_{name}_background");
+        return Answer::ok(
+            &json!({"id": id, "object": "response", "background": true, "status": "queued", "model": body["model"], "output": [], "usage": null}),
+        );
+    }
     let text = format!("{name} (simulated) responds: {}", body["input"].as_str().unwrap_or_default());
     let whole = |status: &str, output: Value, usage: Value| {
         json!({
