@@ -74,7 +74,8 @@ pub(crate) fn of_object(fields: &Map<String, Value>, name: Option<&str>) -> Opti
     is_error.then(|| match message {
         Value::String(_) if fields.contains_key("message") => fields.clone().into(),
         Value::String(text) => json!({ "message": text }),
-        other => json!({ "message": other.to_string() }),
+        // A list of what is wrong, which `errors` reads.
+        _ => fields.clone().into(),
     })
 }
 

@@ -68,13 +68,19 @@ impl Counted {
         if self == Self::default() { other } else { self }
     }
 
-    /// What was counted; `None` where no number was said.
+    /// What was counted; `None` where no number was said. What only the total has (reasoning at xAI and Google, sound at Mistral)
+    /// is paid like an answer; a total alone is that of a prompt, as of embeddings.
     pub(crate) fn read(self) -> Option<Usage> {
         self.prompt.or(self.completion).or(self.total)?;
-        let input = self.prompt.unwrap_or_default();
+        let total = self.total.unwrap_or_default();
+        let input = match (self.prompt, self.completion) {
+            (Some(prompt), _) => prompt,
+            (None, completion) => total.saturating_sub(completion.unwrap_or_default()),
+        };
+        let output = self.completion.unwrap_or_default().max(total.saturating_sub(input));
         // A part of a prompt is no larger than the prompt, whatever the provider says.
         let cached = self.cached.unwrap_or_default().min(input);
-        Some(Usage { input, cached, output: self.completion.unwrap_or_default() })
+        Some(Usage { input, cached, output })
     }
 }
 
@@ -234,6 +240,31 @@ mod tests {
             (r#"{"prompt_tokens":9,"cached_tokens":true,"prompt_tokens_details":"x","completion_tokens":4}"#, 0),
         ] {
             assert_eq!(read(json), Some((9, cached, 4)), "{json}");
+        }
+    }
+
+    #[test]
+    fn what_only_the_total_has_is_counted() {
+        for (json, wanted) in [
+            // xAI: reasoning beside the answer.
+            (
+                r#"{"prompt_tokens":12,"completion_tokens":2,"total_tokens":354,"completion_tokens_details":{"reasoning_tokens":340}}"#,
+                (12, 0, 342),
+            ),
+            (r#"{"prompt_tokens":12,"completion_tokens":2,"total_tokens":14}"#, (12, 0, 2)),
+            (r#"{"prompt_tokens":12,"total_tokens":354}"#, (12, 0, 342)),
+            (r#"{"prompt_tokens":12,"completion_tokens":null,"total_tokens":"354"}"#, (12, 0, 342)),
+            (r#"{"input_tokens":0,"output_tokens":2,"total_tokens":10}"#, (0, 0, 10)),
+            (r#"{"completion_tokens":2,"total_tokens":10}"#, (8, 0, 2)),
+            // Embeddings.
+            (r#"{"prompt_tokens":8,"total_tokens":8}"#, (8, 0, 0)),
+            (r#"{"total_tokens":8}"#, (8, 0, 0)),
+            // A total that says less than its parts is wrong.
+            (r#"{"prompt_tokens":12,"completion_tokens":2,"total_tokens":3}"#, (12, 0, 2)),
+            (r#"{"prompt_tokens":12,"completion_tokens":20,"total_tokens":3}"#, (12, 0, 20)),
+            (r#"{"completion_tokens":20,"total_tokens":3}"#, (0, 0, 20)),
+        ] {
+            assert_eq!(read(json), Some(wanted), "{json}");
         }
     }
 
