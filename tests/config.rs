@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tidegate::config::plan::{
-    AuthMethod, CacheScope, CacheWhen, CallKind, Environment, LimitPlan, ModelChoice, Origins, Plan, ProviderPlan,
-    RoutePlan, Usable,
+    AuthMethod, CacheScope, CacheWhen, CallKind, CallerKind, Environment, LimitPlan, ModelChoice, Origins, Plan,
+    ProviderPlan, RoutePlan, Usable,
 };
 use tidegate::config::{Variables, load, load_from};
 
@@ -1054,6 +1054,20 @@ fn line() -> impl Strategy<Value = String> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Where its own provider is not there, a model becomes another only by an entry of the map that names it.
+    #[test]
+    fn no_model_is_answered_by_another_that_nobody_named_for_it(
+        name in prop_oneof!["[a-zA-Z0-9:/._*-]{0,24}", ".{0,12}", "(gpt|ft:|o1|meta-llama/|mistralai/)[a-zA-Z0-9.-]{0,12}"],
+    ) {
+        let named = ["meta-llama/Llama-3-70b-chat-hf", "meta-llama/Llama-3-8b-chat-hf", "mistralai/Mixtral-8x7B-Instruct-v0.1"];
+        let alone = plan("", &[("OPENAI_API_KEY", "k")]);
+        let routes = alone.routes.iter().filter(|route| route.caller == CallerKind::OpenAi);
+        for (route, target) in routes.flat_map(|route| route.targets.iter().map(move |target| (route, target))) {
+            let is_another = matches!(target.choose(Some(&name)), ModelChoice::Replace(_));
+            prop_assert!(!is_another || named.contains(&&*name), "{} at {}", name, route.name);
+        }
+    }
 
     #[test]
     fn no_text_makes_the_loader_panic(lines in prop::collection::vec(line(), 0..12), value in ".{0,20}") {
