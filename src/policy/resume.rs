@@ -15,6 +15,8 @@
 //! there and earns its share of the retry budget. To have an answer continued is an extra attempt, paid from the budget of
 //! the provider that continues it (`policy/retry` sees to both). So is what is asked beside a silent answer (`policy/failover` sees to that).
 
+mod said;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,10 +26,11 @@ use std::time::Duration;
 use futures_util::Stream;
 use tokio::time::Instant;
 
+use self::said::{Compared, Said};
 use crate::call::{Ask, Call, Endpoint};
 use crate::fault::Fault;
 use crate::patience::Signs;
-use crate::reply::{Body, Event, EventKind, EventStream, Reply};
+use crate::reply::{Beside, Body, Event, EventKind, EventStream, Reply};
 use crate::stack::{Next, Outcome, Policy, Stack};
 use crate::time::{Alarm, later};
 use crate::trail::Reason;
@@ -39,12 +42,6 @@ pub struct Resume {
     again: Stack,
     continuing: Arc<[bool]>,
 }
-
-/// The most text that is remembered: what is longer is not resumed, and then none of it is kept. Some 16,000 tokens.
-const MAX_TEXT: usize = 64 * 1024;
-
-/// The memory for it grows by as much at a time: an answer that stops anywhere has little room that it does not use.
-const TEXT_STEP: usize = 4 * 1024;
 
 /// An answer that goes on after a silence may be silent for as many times as long before somebody else is asked again.
 const USUAL_SILENCES: u32 = 3;
@@ -78,8 +75,7 @@ impl Policy for Resume {
             call,
             again: self.again.clone(),
             continuing: self.continuing.clone(),
-            said: String::new(),
-            texts: 0,
+            said: Said::default(),
             is_resumable: true,
             first: None,
             fault: None,
@@ -149,7 +145,7 @@ enum Other {
 /// A repeated answer on its way to where the first one broke.
 struct Repeat {
     events: EventStream,
-    so_far: String,
+    so_far: Said,
     target: usize,
     provider: Arc<str>,
     signs: Option<Signs>,
@@ -183,9 +179,8 @@ struct Resuming {
     call: Call,
     again: Stack,
     continuing: Arc<[bool]>,
-    /// The text that the caller has, and in how many pieces it came.
-    said: String,
-    texts: u64,
+    /// The texts that the caller has.
+    said: Said,
     is_resumable: bool,
     /// Who the caller believes to be answering.
     first: Option<Identity>,
@@ -208,21 +203,10 @@ impl Resuming {
             }
             _ => {}
         }
-        match &event.kind {
-            EventKind::Text(text) if self.is_resumable && self.said.len() + text.len() <= MAX_TEXT => {
-                if self.said.capacity() - self.said.len() < text.len() {
-                    self.said.reserve_exact(text.len().max(TEXT_STEP));
-                }
-                self.said.push_str(text);
-                self.texts += 1;
-            }
-            // Nothing tells yet whether another answer says the same beside its text.
-            EventKind::Text(_) | EventKind::Beside(_) | EventKind::Other | EventKind::Unknown => {
-                self.is_resumable = false;
-                // Nothing is compared with it any more.
-                self.said = String::new();
-            }
-            EventKind::Comment | EventKind::Piece | EventKind::Done => {}
+        if self.is_resumable && !self.said.note(&event.kind) {
+            self.is_resumable = false;
+            // Nothing is compared with it any more.
+            self.said = Said::default();
         }
         match &mut self.first {
             None => self.first = Identity::of(&event),
@@ -285,7 +269,7 @@ impl Resuming {
 
     /// A target gave another answer, or a shorter one: asks it to go on from what the caller has, if it can.
     fn differs(&mut self, target: usize) -> Result<(), Fault> {
-        if self.continuing.get(target) == Some(&true) && !self.said.is_empty() && self.may_ask() {
+        if self.continuing.get(target) == Some(&true) && !self.said.text().is_empty() && self.may_ask() {
             self.ask_to_continue(target);
             return Ok(());
         }
@@ -296,7 +280,7 @@ impl Resuming {
     }
 
     fn ask_to_continue(&mut self, target: usize) {
-        let call = Call { said: Some(self.said.as_str().into()), from_target: target, ..self.call.clone() };
+        let call = Call { said: Some(self.said.text().into()), from_target: target, ..self.call.clone() };
         self.call.from_target = target + 1;
         self.other = Some(Other::Continuing(self.ask(call)));
     }
@@ -321,7 +305,7 @@ impl Resuming {
         match reply.body {
             Body::Events(events) => {
                 let Reply { target, provider, signs, .. } = reply;
-                let so_far = String::new();
+                let so_far = Said::default();
                 self.other = Some(Other::CatchingUp(Repeat { events, so_far, target, provider, signs }));
                 Ok(())
             }
@@ -333,7 +317,7 @@ impl Resuming {
     /// A target was asked to go on.
     fn continued(&mut self, outcome: Outcome) -> Result<(), Fault> {
         let Ok(Reply { body: Body::Events(events), provider, signs, .. }) = outcome else { return self.ask_next() };
-        let continuation = Continuation { texts_before: self.texts, has_spoken: false };
+        let continuation = Continuation { texts_before: self.said.pieces, has_spoken: false };
         self.goes_on(Answering::new(events, provider, signs), Some(continuation));
         Ok(())
     }
@@ -356,28 +340,27 @@ impl Resuming {
     }
 
     /// One event of a repeated answer.
-    fn catch_up(&self, so_far: &mut String, event: Event) -> Step {
-        let has_all = so_far.len() == self.said.len();
-        match &event.kind {
-            EventKind::Comment => Step::Known,
-            EventKind::Text(text) => {
-                so_far.push_str(text);
-                if self.said.starts_with(&**so_far) {
-                    return Step::Known;
-                }
-                let Some(rest) = so_far.strip_prefix(&*self.said) else { return Step::Differs };
-                let event = Event { kind: EventKind::Text(rest.into()), ..event };
-                Step::CaughtUp(match &self.first {
-                    Some(first) => first.impose(event, &Changes { text: Some(rest), texts_before: 0 }),
-                    None => event,
-                })
+    fn catch_up(&self, so_far: &mut Said, event: Event) -> Step {
+        // The role at the beginning the caller has; after the texts: its finish and usage.
+        if event.kind == EventKind::Piece && self.said.is_all_in(so_far) {
+            let is_next = !so_far.text().is_empty() || stitch::is_finish(&event);
+            return if is_next { Step::CaughtUp(event) } else { Step::Known };
+        }
+        match self.said.compare(so_far, &event.kind) {
+            Compared::Known => Step::Known,
+            Compared::New => Step::CaughtUp(event),
+            Compared::Differs => Step::Differs,
+            Compared::Beyond(channel, rest) => {
+                let kind = match channel {
+                    None => EventKind::Text(rest.as_str().into()),
+                    Some(channel) => EventKind::Beside([Beside { channel, text: rest.as_str().into() }].into()),
+                };
+                let event = Event { kind, ..event };
+                let changes = Changes { text: Some((channel, &rest)), texts_before: 0 };
+                Step::CaughtUp(
+                    self.first.as_ref().map_or_else(|| event.clone(), |first| first.impose(event.clone(), &changes)),
+                )
             }
-            // The role at the beginning, which the caller has; after the text: its finish and usage.
-            EventKind::Piece if has_all && (!so_far.is_empty() || stitch::is_finish(&event)) => Step::CaughtUp(event),
-            EventKind::Piece | EventKind::Beside(_) => Step::Known,
-            // A tool call, of which nothing was sent yet.
-            EventKind::Done | EventKind::Other if has_all => Step::CaughtUp(event),
-            EventKind::Done | EventKind::Other | EventKind::Unknown => Step::Differs,
         }
     }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 use serde::de::IgnoredAny;
 
 use super::events;
-use crate::reply::{Event, Usage};
+use crate::reply::{Channel, Event, Usage};
 use crate::wire::json::fields::quoted;
 use crate::wire::json::members::{Member, Splice, items, members, whole};
 use crate::wire::sse;
@@ -33,8 +33,8 @@ pub(crate) struct Identity {
 /// What else is changed of an event.
 #[derive(Default)]
 pub(crate) struct Changes<'a> {
-    /// The text instead of its own.
-    pub(crate) text: Option<&'a str>,
+    /// The text instead of its own, or instead of the one that it has in this channel.
+    pub(crate) text: Option<(Option<Channel>, &'a str)>,
     /// Texts that the caller had before the provider was asked to go on from them.
     pub(crate) texts_before: u64,
 }
@@ -106,16 +106,26 @@ impl Identity {
     }
 }
 
+/// The field of a delta that has the texts of a channel.
+fn field(channel: Option<Channel>) -> &'static str {
+    match channel {
+        None => "content",
+        Some(Channel::Refusal) => "refusal",
+        Some(Channel::Reasoning) => "reasoning",
+        Some(Channel::ReasoningContent) => "reasoning_content",
+    }
+}
+
 /// A delta that says just this.
-fn delta(text: &str) -> String {
-    format!("{{\"content\":{}}}", quoted(text))
+fn delta((channel, text): (Option<Channel>, &str)) -> String {
+    format!("{{\"{}\":{}}}", field(channel), quoted(text))
 }
 
 /// Has a delta say this text instead of its own, and not who says it.
-fn say(text: &str, data: &str, place: Range<usize>, splice: &mut Splice) {
+fn say((channel, text): (Option<Channel>, &str), data: &str, place: Range<usize>, splice: &mut Splice) {
     let own = Object::read(data, place.clone());
-    let Some(content) = own.get("content") else {
-        splice.replace(place, delta(text));
+    let Some(content) = own.get(field(channel)) else {
+        splice.replace(place, delta((channel, text)));
         return;
     };
     own.remove("role", splice);
@@ -253,7 +263,7 @@ mod tests {
     #[test]
     fn what_comes_from_another_provider_looks_like_the_first_ones() {
         let other = r#"{"id":"b","created":2,"model":"n","choices":[{"index":0,"delta":{"role":"assistant","content":"xy"}}],"x":1}"#;
-        let changes = Changes { text: Some("y"), ..Changes::default() };
+        let changes = Changes { text: Some((None, "y")), ..Changes::default() };
         assert_eq!(
             imposed(other, &changes),
             r#"{"id":"a","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"y"}}],"x":1}"#
@@ -263,7 +273,7 @@ mod tests {
 
     #[test]
     fn not_a_byte_changes_beside_what_is_imposed() {
-        let changes = Changes { text: Some("y"), ..Changes::default() };
+        let changes = Changes { text: Some((None, "y")), ..Changes::default() };
         for (from, to) in [
             (
                 r#"{"id":"b", "cost":0.0076509169000000005,"created":2,"model":"n","choices":[{"delta":{"content":"x"}}]}"#,
@@ -338,7 +348,7 @@ mod tests {
         #[test]
         fn no_event_makes_it_panic(data in "([\\[\\]{}:,]|\"(id|choices|delta|role|usage|prompt_tokens|completion_tokens)\"|[0-9]|null){0,30}") {
             let first = event(r#"{"id":"a"}"#);
-            let changes = Changes { text: Some("x"), texts_before: 1 };
+            let changes = Changes { text: Some((None, "x")), texts_before: 1 };
             let _ = Identity::of(&first).unwrap().impose(event(&data), &changes);
             let _ = (is_opening(&event(&data)), is_finish(&event(&data)));
         }
