@@ -5,6 +5,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use proptest::prelude::*;
 use serde_json::Value;
 
 use super::{masking, trail};
@@ -256,5 +257,43 @@ fn what_an_event_means_is_masked_like_its_bytes() {
             assert_eq!(if is_answer { answer } else { asides }, wanted, "{delta} {audience:?}");
             assert!(is_heard || delta.contains("reasoning"));
         }
+    }
+}
+
+/// A JSON value as somebody may write it; nothing in its strings is looked for.
+fn value() -> impl Strategy<Value = String> {
+    let text = "(g|w| |é|\\\\u00e9|\\\\n|\\\\\"|\\\\ud83d){0,6}".prop_map(|text| format!("\"{text}\""));
+    let leaf = prop_oneof![
+        text,
+        Just("null".to_owned()),
+        Just("0.0076509169000000005".to_owned()),
+        Just("1E+400".to_owned()),
+        Just("-0".to_owned()),
+        Just("true".to_owned()),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        let name = "(text|type|index|content|url|result|data|title|w|\\\\u0077)";
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(" , "))),
+            prop::collection::vec((name, inner), 0..4).prop_map(|fields| {
+                let fields: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\" :{value}")).collect();
+                format!("{{{}}}", fields.join(", "))
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_stands_beside_texts_passes_byte_for_byte(
+        beside in "(annotations|executed_tools|message|channel|flavour|images|audio_url)", value in value(), place in 0..4,
+    ) {
+        let data = match place {
+            0 => format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"", "{beside}":{value}}}}}]}}"#),
+            1 => format!(r#"{{"choices":[{{"{beside}": {value},"delta":{{}}}}], "id":""}}"#),
+            2 => format!(r#"{{"{beside}":{value},"choices":[]}}"#),
+            _ => format!(r#"{{"type":"response.some.event","{beside}":{value}, "item":{value}}}"#),
+        };
+        prop_assert_eq!(passed(&[&data, &data]), vec![data.clone(), data]);
     }
 }
