@@ -292,7 +292,7 @@ impl Exchange {
         };
         note.answered();
         let rest = body.into_bytes(first, self.provider.name.clone(), note);
-        let Some(reader) = self.dialect.bytes(call, &head) else {
+        let Some(reader) = self.dialect.bytes(call) else {
             return Ok(self.raw(call, &head, Body::Bytes(Box::pin(rest))));
         };
         let counted = CountedBytes { bytes: rest, reader, bill: call.bill.clone(), counted: None };

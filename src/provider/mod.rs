@@ -50,8 +50,8 @@ pub trait Provider: Send + Sync {
     fn events(&self, call: &Call) -> Box<dyn EventReader>;
 
     /// Reads along what is passed on as it comes, where that may say what it cost.
-    fn bytes(&self, call: &Call, head: &ResponseHead) -> Option<Box<dyn ByteReader>> {
-        let _ = (call, head);
+    fn bytes(&self, call: &Call) -> Option<Box<dyn ByteReader>> {
+        let _ = call;
         None
     }
 }

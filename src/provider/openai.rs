@@ -77,11 +77,11 @@ impl Provider for OpenAi {
         Gathering::new(&call.ask, max)
     }
 
-    fn bytes(&self, call: &Call, head: &ResponseHead) -> Option<Box<dyn ByteReader>> {
+    fn bytes(&self, call: &Call) -> Option<Box<dyn ByteReader>> {
         // What is only looked at again was paid before, or has a bill.
         let is_new = matches!(&*call.ask, Ask::Wire(wire) if wire.method != Method::GET) || call.bill.is_some();
-        let counter = || -> Box<dyn ByteReader> { Box::<Counter>::default() };
-        (is_new && media::is_json(&head.headers)).then(counter)
+        // Whatever type it says: a counter sees at once what is no JSON.
+        is_new.then(|| -> Box<dyn ByteReader> { Box::<Counter>::default() })
     }
 
     fn decode(&self, call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Result<Decoded, Fault> {

@@ -15,6 +15,9 @@ const FIELD: &[u8] = b"usage";
 /// The longest value of the field.
 const LONGEST: usize = 16 * 1024;
 
+/// The bytes of the mark that a text in UTF-8 may begin with.
+const BOM: &[u8] = b"\xEF\xBB\xBF";
+
 /// Finds the tokens of one answer.
 #[derive(Default)]
 pub(crate) struct Counter {
@@ -26,6 +29,9 @@ pub(crate) struct Counter {
     /// The field's value, as far as it has come.
     value: Option<Vec<u8>>,
     usage: Option<Usage>,
+    has_begun: bool,
+    /// True for what does not begin like an object: sound, pictures, files. Nothing of it is read.
+    is_other: bool,
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -40,7 +46,7 @@ enum Place {
 
 impl ByteReader for Counter {
     fn read(&mut self, mut piece: &[u8]) {
-        while let Some(byte) = piece.first() {
+        while let Some(byte) = piece.first().filter(|_| !self.is_other) {
             // Inside a string only its end is of interest, and what keeps from being one.
             if self.place == Place::Text && !self.is_escaped {
                 let length = memchr2(b'"', b'\\', piece).unwrap_or(piece.len());
@@ -72,6 +78,10 @@ impl Counter {
     }
 
     fn step(&mut self, byte: u8) {
+        if !self.has_begun && !byte.is_ascii_whitespace() && !BOM.contains(&byte) {
+            self.has_begun = true;
+            self.is_other = byte != b'{';
+        }
         match (self.place, byte) {
             (Place::Text | Place::Name, _) if self.is_escaped => self.is_escaped = false,
             (Place::Text | Place::Name, b'\\') => self.is_escaped = true,
@@ -137,6 +147,8 @@ mod tests {
             (r#"{"usage":{"type":"duration","seconds":3}}"#, None),
             (r#"{"usage":"}","a":{"prompt_tokens":3}}"#, None),
             ("no JSON", None),
+            (r#"ID3 {"usage":{"prompt_tokens":3,"completion_tokens":4}}"#, None),
+            ("\u{feff}\r\n {\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4}}", Some((3, 4))),
         ] {
             assert_eq!(count(&[body.as_bytes()]), found, "{body}");
         }

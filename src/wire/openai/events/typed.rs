@@ -49,14 +49,13 @@ impl Named {
             return Read::Event(EventKind::Comment);
         }
         // An endpoint that the gateway does not know may send whatever it likes.
-        if self.tail == Tail::Any {
-            return self.said(EventKind::Piece);
-        }
-        if !is_json(data) {
+        let is_any = self.tail == Tail::Any;
+        if !is_any && !is_json(data) {
             return Read::Malformed;
         }
-        let Ok(Value::Object(fields)) = parts::value(data) else { return self.said(EventKind::Unknown) };
-        if let Some(error) = failures::of_object(&fields, name) {
+        let kind = if is_any { EventKind::Piece } else { EventKind::Unknown };
+        let Ok(Value::Object(fields)) = parts::value(data) else { return self.said(kind) };
+        if let Some(error) = failures::of_object(&fields, name).filter(|_| !is_any) {
             return Read::Error(errors::in_event(&error.to_string()));
         }
         let response = fields.get("response").and_then(Value::as_object);
@@ -71,8 +70,16 @@ impl Named {
             let error = response.and_then(|response| response.get("error")).filter(|error| failures::is_said(error));
             return Read::Error(errors::in_event(&error.map_or_else(|| failures::UNSAID.into(), Value::to_string)));
         }
-        self.is_complete |= self.is_last(kind);
-        self.said(EventKind::Unknown)
+        self.note_end(kind);
+        self.said(if is_any { EventKind::Piece } else { EventKind::Unknown })
+    }
+
+    /// Notes whether the answer is complete after an event of this type.
+    fn note_end(&mut self, kind: &str) {
+        self.is_complete = match is_of_picture(kind) {
+            true if self.tail == Tail::Any => kind.ends_with(".completed"),
+            _ => self.is_complete || self.is_last(kind),
+        };
     }
 
     fn is_failed(&self, kind: &str) -> bool {
@@ -83,9 +90,14 @@ impl Named {
         match self.tail {
             Tail::Responses => matches!(kind, "response.completed" | "response.incomplete"),
             Tail::Type(last) => kind == last,
-            Tail::Any => true,
+            Tail::Any => false,
         }
     }
+}
+
+/// True for an event of a stream of pictures: each picture comes in drafts, and is complete with an event of its own.
+fn is_of_picture(kind: &str) -> bool {
+    kind.starts_with("image_generation.") || kind.starts_with("image_edit.")
 }
 
 impl EventReader for Named {
@@ -114,7 +126,7 @@ impl EventReader for Named {
             return Read::Error(errors::in_event(error.unwrap_or(failures::UNSAID)));
         }
         self.usage = event.usage.read().or(response.usage.read()).or(self.usage);
-        self.is_complete |= self.is_last(kind);
+        self.note_end(kind);
         if self.tail == Tail::Responses && !self.has_spoken && is_opening(kind, event.item.as_ref()) {
             return Read::Prelude(EventKind::Piece);
         }
@@ -187,4 +199,47 @@ struct InResponse<'a> {
 struct Item<'a> {
     #[serde(default, rename = "type", borrow)]
     kind: Option<Cow<'a, str>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a stream of an endpoint that the gateway does not know comes to: whether it is complete, and its tokens.
+    fn read(events: &[&str]) -> (bool, Option<(u64, u64)>) {
+        let mut reader = Named::new(Tail::Any);
+        for data in events {
+            assert!(matches!(reader.read(None, data.as_bytes()), Read::Event(EventKind::Piece)), "{data}");
+        }
+        (reader.is_complete(), reader.usage().map(|usage| (usage.input, usage.output)))
+    }
+
+    #[test]
+    fn streams_of_pictures_end_with_a_picture_and_say_what_it_cost() {
+        let draft = r#"{"type":"image_generation.partial_image","b64_json":"AA","partial_image_index":0}"#;
+        for (last, ends, tokens) in [
+            (
+                r#"{"type":"image_generation.completed","b64_json":"AA","usage":{"input_tokens":3,"output_tokens":4,"total_tokens":7}}"#,
+                true,
+                Some((3, 4)),
+            ),
+            (r#"{"usage":{"output_tokens":4.0,"input_tokens":3},"type":"image_edit.completed"}"#, true, Some((3, 4))),
+            (
+                r#"{"type":"image_generation.completed","usage":{"prompt_tokens":3,"completion_tokens":4}}"#,
+                true,
+                Some((3, 4)),
+            ),
+            (
+                r#"{"type":"image_generation.completed","x":"\ud83d","x":1,"type":"image_generation.completed","usage":{"input_tokens":3,"output_tokens":4}}"#,
+                true,
+                Some((3, 4)),
+            ),
+            (r#"{"type":"image_generation.completed","usage":null}"#, true, None),
+            (r#"{"type":"image_generation.partial_image","b64_json":"AA"}"#, false, None),
+        ] {
+            assert_eq!(read(&[draft, last]), (ends, tokens), "{last}");
+        }
+        assert_eq!(read(&[]), (true, None));
+        assert_eq!(read(&["7", "no JSON", r#"{"type":"x","usage":{"input_tokens":3}}"#]), (true, Some((3, 0))));
+    }
 }
