@@ -507,8 +507,8 @@ pub struct Contents {
     pub reach: Reach,
     /// Further models that it names: those to fall back on, and those of a batch.
     pub other_models: Box<[Box<str>]>,
-    /// The stored response that it goes on from, or is about.
-    pub response: Option<Box<str>>,
+    /// The stored response or conversation that it goes on from, or is about.
+    pub stored: Option<Box<str>>,
     /// True when a model may be asked that it does not name.
     pub hides_model: bool,
     /// The bytes of a form that are text, in their order.
@@ -543,6 +543,12 @@ impl Wire {
     pub fn makes_nothing(&self) -> bool {
         let path = self.path.split('?').next().unwrap_or_default();
         self.endpoint == Endpoint::Other && (self.method != Method::POST || path.ends_with("/cancel"))
+    }
+
+    /// True when its provider stores the answer: later calls name it by its id.
+    pub fn makes_stored(&self) -> bool {
+        let is_conversation = || self.path.split('?').next() == Some("/conversations") && self.method == Method::POST;
+        self.endpoint == Endpoint::Responses || is_conversation()
     }
 
     /// True for fields and files (multipart).

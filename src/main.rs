@@ -82,7 +82,8 @@ enum Command {
     ///
     /// A gateway whose operators' address others can reach wants ADMIN_TOKEN.
     Explain {
-        /// The id of the call: X-Request-Id of its answer, `req_id` in the log. Without it: the latest calls.
+        /// The id of the call: X-Tidegate-Request-Id or X-Request-Id of its answer, `req_id` in the log, or the answer's own `id`.
+        /// Without it: the latest calls.
         #[arg(value_name = "ID")]
         id: Option<String>,
         /// The operators' address of the gateway.

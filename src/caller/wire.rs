@@ -53,7 +53,7 @@ fn below_v1(path: &str) -> &str {
 /// Reads a request to an endpoint that has no route of its own. What is not understood may name a model all the same.
 fn other(incoming: &Incoming<'_>, wire: &mut Wire) -> Result<(), Fault> {
     wire.contents.reach = account::reach_of(incoming.method, &wire.path);
-    wire.contents.response = account::response_in(&wire.path).map(Into::into);
+    wire.contents.stored = account::stored_in(&wire.path).map(Into::into);
     if !incoming.body.is_empty() {
         if is_form(incoming.headers) {
             form(wire)?;
@@ -218,8 +218,8 @@ fn note_contents(fields: &Fields<'_>, wire: &mut Wire) -> Result<(), Fault> {
     let goes_on = is_there(fields.previous_response_id) || is_there(fields.conversation);
     wire.contents.thinks = fields.thinks();
     wire.contents.is_background = fields.background.is_some_and(|value| value.get() == "true");
-    let before = fields.previous_response_id.and_then(|id| serde_json::from_str::<Box<str>>(id.get()).ok());
-    wire.contents.response = before.or(wire.contents.response.take());
+    let named = fields.previous_response_id.and_then(account::id).or(fields.conversation.and_then(account::id));
+    wire.contents.stored = named.or(wire.contents.stored.take());
     if has_stored_prompt || goes_on || account::is_named_in(&wire.body) {
         wire.contents.reach = wire.contents.reach.max(Reach::Account);
     }

@@ -1,5 +1,5 @@
-//! Affinity: a call that goes on from a stored response, or is about one, goes to the provider that made it, whatever the order
-//! of the targets: no other has it. Where that cannot answer, its fault is the answer.
+//! Affinity: a call that goes on from a stored response or conversation, or is about one, goes to the provider that made it,
+//! whatever the order of the targets: no other has it. Where that cannot answer, its fault is the answer.
 //!
 //! Who made what is remembered in a bounded memory, and by all gateways that share a store; of what nobody knows the order of
 //! the targets holds. It does not know how a call names a response, nor how providers are asked.
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::bill::Bill;
-use crate::call::{Ask, Call, Endpoint, Pin};
+use crate::call::{Ask, Call, Pin};
 use crate::names::is_plain_id;
 use crate::reply::Body;
 use crate::stack::{Next, Outcome, Policy};
@@ -178,13 +178,13 @@ impl Policy for Affinity {
 
     async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
         let Ask::Wire(wire) = &*call.ask else { return next.call(call).await };
-        let makes = wire.endpoint == Endpoint::Responses;
+        let makes = wire.makes_stored();
         let told = Told {
             tenant: call.head.tenant.clone(),
             model: wire.model.as_ref().map(|model| model.name.as_ref().into()),
             is_background: wire.contents.is_background,
         };
-        if let Some(id) = &wire.contents.response {
+        if let Some(id) = &wire.contents.stored {
             let made = self.makers.find(&told.tenant, id).await;
             let bill = made.as_ref().and_then(|made| made.bill.clone());
             // What a stored response cost is no cost of the call that looks at it.

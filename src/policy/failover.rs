@@ -164,7 +164,7 @@ impl Failover {
         for target in self.targets.get(numbers).unwrap_or_default() {
             let has_model = target.plan.has(call.ask.model());
             let why = match (target.switch.is_on(), has_model) {
-                _ if !target.is_of(pinned) => "it has not got the stored response",
+                _ if !target.is_of(pinned) => "it has not got what is stored",
                 (false, _) => "it is switched off",
                 (true, false) => "it has not got the model",
                 (true, true) => "its context is no larger than what was too small",

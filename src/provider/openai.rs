@@ -287,7 +287,7 @@ fn content_type(value: HeaderValue) -> HeaderMap {
 
 /// True for a call whose answer is passed on as it comes, whatever it is.
 fn passes_through(ask: &Ask) -> bool {
-    matches!(ask, Ask::Wire(Wire { endpoint: Endpoint::Speech | Endpoint::Other, .. }))
+    matches!(ask, Ask::Wire(wire) if matches!(wire.endpoint, Endpoint::Speech | Endpoint::Other) && !wire.makes_stored())
 }
 
 /// The endpoint whose answer a call gets; `None` for a call that gets none of this dialect.

@@ -5,7 +5,9 @@
 
 use http::Method;
 use memchr::memmem;
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::call::Reach;
 
@@ -43,10 +45,24 @@ pub(super) fn reach_of(method: &Method, path: &str) -> Reach {
     }
 }
 
-/// The stored response that a path below `/v1` is about: `/responses/ID`, and what is below that.
-pub(super) fn response_in(path: &str) -> Option<&str> {
-    let id = path.strip_prefix("/responses/")?.split(['/', '?']).next()?;
+/// The stored response or conversation that a path below `/v1` is about: `/responses/ID`, and what is below that.
+pub(super) fn stored_in(path: &str) -> Option<&str> {
+    let below = path.strip_prefix("/responses/").or(path.strip_prefix("/conversations/"))?;
+    let id = below.split(['/', '?']).next()?;
     (!id.is_empty()).then_some(id)
+}
+
+/// The id that a field holds: as a text, or inside an object.
+pub(super) fn id(field: &RawValue) -> Option<Box<str>> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Named {
+        Text(Box<str>),
+        Object { id: Box<str> },
+    }
+    match serde_json::from_str(field.get()).ok()? {
+        Named::Text(id) | Named::Object { id } => Some(id),
+    }
 }
 
 /// True when a body names something that the account keeps: a file, a store of vectors, an item of a stored response. `body`
@@ -132,18 +148,38 @@ mod tests {
     }
 
     #[test]
-    fn a_path_names_the_stored_response_that_it_is_about() {
+    fn a_field_names_an_id_as_a_text_or_inside_an_object() {
+        for (field, found) in [
+            (r#""resp_1""#, Some("resp_1")),
+            (r#""\u0072esp_1""#, Some("resp_1")),
+            (r#"{"id": "conv_1"}"#, Some("conv_1")),
+            (r#"{"id": "conv_1", "more": [1]}"#, Some("conv_1")),
+            ("null", None),
+            ("7", None),
+            ("{}", None),
+            (r#"["resp_1"]"#, None),
+        ] {
+            let field: Box<RawValue> = serde_json::from_str(field).unwrap();
+            assert_eq!(id(&field).as_deref(), found, "{field}");
+        }
+    }
+
+    #[test]
+    fn a_path_names_what_is_stored_that_it_is_about() {
         for (path, id) in [
             ("/responses/resp_1", Some("resp_1")),
             ("/responses/resp_1?stream=true", Some("resp_1")),
             ("/responses/resp_1/cancel", Some("resp_1")),
             ("/responses/resp_1/input_items?limit=2", Some("resp_1")),
+            ("/conversations/conv_1", Some("conv_1")),
+            ("/conversations/conv_1/items/msg_1", Some("conv_1")),
+            ("/conversations", None),
             ("/responses", None),
             ("/responses/", None),
             ("/responses?x=/responses/resp_1", None),
             ("/files/responses/resp_1", None),
         ] {
-            assert_eq!(response_in(path), id, "{path}");
+            assert_eq!(stored_in(path), id, "{path}");
         }
     }
 

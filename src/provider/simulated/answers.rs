@@ -123,6 +123,9 @@ pub(super) fn openai(name: &str, models: Option<&[String]>, request: &Request) -
         "/completions" => completion(name, &body),
         "/embeddings" => embeddings(&body),
         "/responses" => response(name, &body),
+        "/conversations" => {
+            Answer::ok(&json!({"id": format!("conv_{name}"), "object": "conversation", "metadata": {}}))
+        }
         "/audio/speech" => Answer::binary("audio/mpeg", Bytes::from_static(b"ID3 simulated speech")),
         // Pictures are paid by the token too.
         "/images/generations" => Answer::ok(&json!({
