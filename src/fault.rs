@@ -418,6 +418,11 @@ impl Fault {
         matches!(self, Fault::Request(fault) if matches!(**fault, RequestFault::NoModel { .. }))
     }
 
+    /// True when the same call would end the same way, whoever makes it.
+    pub fn is_definite(&self) -> bool {
+        self.blame() == Blame::Caller || matches!(self, Fault::Oversized { .. })
+    }
+
     /// True when an answer has begun, and its provider does not finish it.
     pub fn breaks_off(&self) -> bool {
         matches!(self, Fault::Incomplete { .. } | Fault::ErrorEvent { .. })

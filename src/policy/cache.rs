@@ -32,7 +32,7 @@ use self::question::Question;
 use crate::budget::Attempts;
 use crate::call::{Call, Patience};
 use crate::config::plan::{RouteCachePlan, RoutePlan, TargetPlan};
-use crate::fault::{Blame, Fault};
+use crate::fault::Fault;
 use crate::reply::{Body, CacheMark, CacheResult, Degraded, Reply};
 use crate::stack::{Next, Outcome, Policy, Stack};
 use crate::switch::Switch;
@@ -186,12 +186,10 @@ impl Cache {
                 }
                 Ok(None) => return self.ask_alone(call, question).await,
                 // The same would be wrong with this call too; or its own time, or its second try, is over.
-                Err(fault) => {
-                    match is_first || is_second || fault.blame() == Blame::Caller || call.deadline.has_passed() {
-                        true => return Err(fault),
-                        false => is_second = true,
-                    }
-                }
+                Err(fault) => match is_first || is_second || fault.is_definite() || call.deadline.has_passed() {
+                    true => return Err(fault),
+                    false => is_second = true,
+                },
             }
         }
     }

@@ -312,6 +312,8 @@ mod tests {
             (429, r#"{"error":{"message":"Your account is suspended","type":"exceeded_current_quota_error"}}"#),
             (403, r#"{"error":{"message":"Key limit exceeded (total limit).","code":403}}"#),
             (401, r#"{"error":{"message":"x","type":"insufficient_quota","code":401}}"#),
+            (429, r#"{"detail":{"error":{"message":"x","code":"insufficient_quota"}}}"#),
+            (429, r#"{"error":{"message":"x","error":{"type":"insufficient_quota"}}}"#),
             (
                 403,
                 r#"[{"error":{"code":403,"message":"x","status":"PERMISSION_DENIED","details":[{"reason":"BILLING_DISABLED"}]}}]"#,

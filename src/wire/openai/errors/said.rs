@@ -39,8 +39,7 @@ impl Said {
             Value::Array(items) => items.first().unwrap_or(&Value::Null),
             other => other,
         };
-        let inner = [&root["error"], &root["detail"], &root["errors"][0]];
-        let error = inner.into_iter().find(|value| value.is_object()).unwrap_or(root);
+        let error = innermost(root);
         let said_outright = error["message"].as_str().filter(|text| !text.trim().is_empty());
         let is_openai = value["error"].is_object() && said_outright.is_some();
         let message = match said_outright.filter(|_| is_openai) {
@@ -71,6 +70,16 @@ impl Said {
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         [&self.code, &self.kind, &self.reason].into_iter().flatten().map(|word| &**word)
     }
+}
+
+/// The object that is about the error: relays wrap one into another.
+fn innermost(root: &Value) -> &Value {
+    const DEEPEST: usize = 4;
+    std::iter::successors(Some(root), |outer| inside(outer)).take(DEEPEST).last().unwrap_or(root)
+}
+
+fn inside(outer: &Value) -> Option<&Value> {
+    [&outer["error"], &outer["detail"], &outer["errors"][0]].into_iter().find(|value| value.is_object())
 }
 
 /// A code or a type, if it looks like one: it is logged, and what a provider repeats in its place must not be.
