@@ -9,8 +9,6 @@ pub enum Bound {
     Reply(usize),
     /// Of one event of a stream, in bytes.
     Event(usize),
-    /// Of a response's head, in bytes.
-    Head(usize),
 }
 
 impl Bound {
@@ -21,7 +19,6 @@ impl Bound {
                 format!("it is larger than {limit} bytes, the limit in provider.{provider}.max_reply")
             }
             Bound::Event(limit) => format!("one of its events is larger than {limit} bytes, a fixed limit"),
-            Bound::Head(limit) => format!("its headers are larger than {limit} bytes, a fixed limit"),
         }
     }
 }

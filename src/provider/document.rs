@@ -38,7 +38,6 @@ fn described(fault: SendFault) -> String {
     match fault {
         SendFault::Connect(detail) => format!("no connection: {detail}"),
         SendFault::ConnectTimeout => "no connection in time".into(),
-        SendFault::TooLarge(limit) => format!("a response head larger than {limit} bytes"),
         SendFault::Closed(detail) | SendFault::Broken(detail) => detail,
     }
 }

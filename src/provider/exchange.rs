@@ -135,11 +135,6 @@ impl Exchange {
                     lease.failed();
                     return Err(self.broken(detail));
                 }
-                // It has answered, and would be no other elsewhere.
-                Ok(Err(SendFault::TooLarge(limit))) => {
-                    lease.answered();
-                    return Err(self.oversized(Bound::Head(limit)));
-                }
                 Ok(Err(SendFault::Closed(detail))) => {
                     lease.failed();
                     return Err(Fault::Closed { provider: self.provider.name.clone(), detail });
@@ -516,7 +511,6 @@ pub async fn probe(provider: &ProviderPlan, transport: &dyn Transport) -> Result
                 Ok(Err(SendFault::Connect(detail) | SendFault::Closed(detail) | SendFault::Broken(detail))) => {
                     last = detail;
                 }
-                Ok(Err(SendFault::TooLarge(limit))) => last = format!("a response head larger than {limit} bytes"),
                 Ok(Err(SendFault::ConnectTimeout)) => last = "timeout".into(),
             }
         }

@@ -312,7 +312,7 @@ fn check(headers: &HeaderMap) -> Result<(), SendFault> {
     }
     let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum();
     match size > MAX_HEAD {
-        true => Err(SendFault::TooLarge(MAX_HEAD)),
+        true => Err(SendFault::Broken(format!("a response head larger than {MAX_HEAD} bytes"))),
         false => Ok(()),
     }
 }
@@ -350,10 +350,6 @@ pub(super) fn send_fault(fault: &legacy::Error) -> SendFault {
     let text = chain(fault);
     if fault.is_connect() || causes(fault).any(is_not_taken) {
         return SendFault::Connect(text);
-    }
-    let mut of_hyper = causes(fault).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
-    if of_hyper.any(hyper::Error::is_parse_too_large) {
-        return SendFault::TooLarge(MAX_HEAD);
     }
     // Whatever it was, nothing of an answer has come.
     let is_nonsense =

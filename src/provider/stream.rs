@@ -131,7 +131,6 @@ impl Stream for Bodies {
                         SendFault::Connect(detail) | SendFault::Closed(detail) | SendFault::Broken(detail) => {
                             BodyEnd::Cut(detail)
                         }
-                        SendFault::TooLarge(limit) => BodyEnd::TooLarge(Bound::Head(limit)),
                         SendFault::ConnectTimeout => BodyEnd::Late(Phase::Connect),
                     })
                 }))

@@ -69,8 +69,6 @@ pub enum SendFault {
     ConnectTimeout,
     /// The connection ended before anything of an answer came. The request may have been executed.
     Closed(String),
-    /// The answer's head is larger than this many bytes.
-    TooLarge(usize),
     /// The answer broke off, or what came is not HTTP.
     Broken(String),
 }
