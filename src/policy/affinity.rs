@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -42,7 +43,9 @@ impl Makers {
     /// Nobody has made anything yet, as far as is known here. Gateways that share a store know of each other's.
     pub fn new(redis: Option<Arc<Redis>>, tasks: TaskTracker) -> Self {
         let shared = redis.map(|redis| (redis.clone(), RedisShelf::new(redis, "response")));
-        Self { memory: Cache::new(MOST), shared, tasks }
+        // The newest is the one that is named next: how often others were named says nothing.
+        let memory = Cache::builder().max_capacity(MOST).eviction_policy(EvictionPolicy::lru()).build();
+        Self { memory, shared, tasks }
     }
 
     /// Who made a tenant's response, and its bill.
@@ -252,13 +255,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn memory_is_bounded() {
+    async fn memory_is_bounded_and_the_newest_stays() {
         let makers = Makers::new(None, TaskTracker::new());
         for number in 0..MOST + 1_000 {
             makers.note("r1", &format!("resp_{number}"), made(pin("openai", None)));
         }
         makers.memory.run_pending_tasks();
         assert!(makers.memory.entry_count() <= MOST);
+        assert!(makers.find("r1", &format!("resp_{}", MOST + 999)).await.is_some());
     }
 
     #[test]
