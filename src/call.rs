@@ -515,6 +515,8 @@ pub struct Contents {
     pub texts: Box<[Range<usize>]>,
     /// True when the answer is made in the background, and read later.
     pub is_background: bool,
+    /// True when the caller itself says what it wants of a stream (`stream_options`), whatever that is.
+    pub has_stream_options: bool,
     /// True when thought is asked for before the answer (`reasoning_effort`, `reasoning`, `thinking`).
     pub thinks: bool,
 }

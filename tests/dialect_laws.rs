@@ -90,7 +90,7 @@ proptest! {
                     let _ = dialect.expect(&call, &head(), b"");
                     let _ = dialect.decode(&call, &plan, head(), body.clone());
                     let _ = dialect.refusal(&plan, head(), body.clone());
-                    let _ = dialect.events(&call).read(Some("error"), &body);
+                    let _ = dialect.events(&call, &plan).read(Some("error"), &body);
                 }
             }
         }

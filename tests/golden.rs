@@ -181,7 +181,7 @@ fn refusal(kind: ProviderKind, case: &Case<'_>) -> Value {
 }
 
 fn events(kind: ProviderKind, case: &Case<'_>) -> Value {
-    let mut reader = provider::dialect(kind).events(&call_of(case));
+    let mut reader = provider::dialect(kind).events(&call_of(case), &plan(kind, case));
     let read: Vec<_> =
         case.events().iter().map(|(name, data)| render::read(&reader.read(name.as_deref(), data))).collect();
     json!({

@@ -12,7 +12,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method};
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -112,6 +113,8 @@ struct Fields<'a> {
     model: Option<&'a RawValue>,
     #[serde(default, borrow)]
     stream: Option<&'a RawValue>,
+    #[serde(default)]
+    stream_options: IsThere,
     #[serde(default, borrow)]
     messages: Option<&'a RawValue>,
     #[serde(default, borrow)]
@@ -144,6 +147,16 @@ struct Fields<'a> {
     reasoning: Option<&'a RawValue>,
     #[serde(default, borrow)]
     thinking: Option<&'a RawValue>,
+}
+
+/// Whether a field is there, whatever it says: `null` too.
+#[derive(Default)]
+struct IsThere(bool);
+
+impl<'de> Deserialize<'de> for IsThere {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self(true))
+    }
 }
 
 impl Fields<'_> {
@@ -217,6 +230,7 @@ fn note_contents(fields: &Fields<'_>, wire: &mut Wire) -> Result<(), Fault> {
     let has_stored_prompt = fields.prompt.is_some_and(|prompt| prompt.get().starts_with('{'));
     let goes_on = is_there(fields.previous_response_id) || is_there(fields.conversation);
     wire.contents.thinks = fields.thinks();
+    wire.contents.has_stream_options = fields.stream_options.0;
     wire.contents.is_background = fields.background.is_some_and(|value| value.get() == "true");
     let named = fields.previous_response_id.and_then(account::id).or(fields.conversation.and_then(account::id));
     wire.contents.stored = named.or(wire.contents.stored.take());

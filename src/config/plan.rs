@@ -39,7 +39,7 @@ mod route;
 mod target;
 
 pub use self::kinds::{CallKind, CallerKind, Priority};
-pub use self::provider::{Endpoints, ProbePlan, ProviderKind, ProviderPlan, Usable};
+pub use self::provider::{Endpoints, ProbePlan, ProviderKind, ProviderPlan, StreamUsage, Usable};
 pub use self::route::{ResumeMode, RoutePlan, WhenDisabled};
 pub use self::target::{ModelChoice, TargetPlan};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::environment::{Meaning, VARIABLES, Variables};
 use super::general::{self, Timeouts};
-use super::plan::{Endpoints, PriceList, ProbePlan, Propagation, ProviderKind, ProviderPlan, Usable};
+use super::plan::{Endpoints, PriceList, ProbePlan, Propagation, ProviderKind, ProviderPlan, StreamUsage, Usable};
 use super::policies::Policies;
 use super::private;
 use super::problem::Report;
@@ -19,6 +19,9 @@ use super::value;
 
 /// The words for [`ProviderKind`].
 const KINDS: &[(ProviderKind, &str)] = &[(ProviderKind::OpenAi, "openai"), (ProviderKind::BuildPanel, "buildpanel")];
+
+/// The words for [`StreamUsage`].
+const STREAM_USAGES: &[(StreamUsage, &str)] = &[(StreamUsage::Ask, "ask"), (StreamUsage::Estimate, "estimate")];
 
 /// What holds for a provider of the user's own that says nothing. The providers of the default file say all of it.
 const MAX_REPLY: usize = 32 << 20;
@@ -121,6 +124,7 @@ fn provider(
     let endpoints = endpoints(&mut section, kind);
     let probe = probe(&mut section, kind);
     let trace_context = section.optional("trace_context", value::word("a choice", PROPAGATIONS));
+    let stream_usage = stream_usage(&mut section, kind);
     section.close();
     let kind = kind?;
     let usable = match is_enabled {
@@ -157,6 +161,7 @@ fn provider(
             ProviderKind::BuildPanel => Propagation::All,
             ProviderKind::OpenAi => Propagation::Parent,
         }),
+        stream_usage,
     };
     Some((plan, KeySource { variable, is_enabled }))
 }
@@ -225,6 +230,14 @@ fn endpoints(section: &mut Section<'_>, kind: Option<ProviderKind>) -> Endpoints
     };
     paths.close();
     endpoints
+}
+
+/// How streams are counted. A server that nobody knows may refuse what it does not know.
+fn stream_usage(section: &mut Section<'_>, kind: Option<ProviderKind>) -> StreamUsage {
+    if kind == Some(ProviderKind::BuildPanel) && section.has("stream_usage") {
+        section.problem("stream_usage", "providers of kind `buildpanel` have no streams; remove it");
+    }
+    section.optional("stream_usage", value::word("a choice", STREAM_USAGES)).unwrap_or(StreamUsage::Estimate)
 }
 
 /// A provider is asked for its health when its table says so.

@@ -122,7 +122,7 @@ impl Provider for BuildPanel {
         refused(provider, status, headers, body, message)
     }
 
-    fn events(&self, _: &Call) -> Box<dyn EventReader> {
+    fn events(&self, _: &Call, _: &ProviderPlan) -> Box<dyn EventReader> {
         Box::new(NoEvents)
     }
 }

@@ -331,7 +331,7 @@ impl Exchange {
         note: AttemptNote,
         mut gathering: Gathering,
     ) -> stack::Outcome {
-        let reader = self.dialect.events(&Call { reads_text: false, ..call.clone() });
+        let reader = self.dialect.events(&Call { reads_text: false, ..call.clone() }, &self.provider);
         let mut events = Events::new(body, reader, (self.dialect, self.provider.clone()), call, note);
         events.first(first_by, call.signs.as_ref()).await?;
         events.answered();
@@ -360,7 +360,7 @@ impl Exchange {
         body: Bodies,
         note: AttemptNote,
     ) -> stack::Outcome {
-        let reader = self.dialect.events(call);
+        let reader = self.dialect.events(call, &self.provider);
         let mut events = Events::new(body, reader, (self.dialect, self.provider.clone()), call, note);
         events.first(first_by, call.signs.as_ref()).await?;
         events.answered();

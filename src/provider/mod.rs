@@ -47,7 +47,7 @@ pub trait Provider: Send + Sync {
     fn refusal(&self, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Fault;
 
     /// Reads the events of a stream that answers this call.
-    fn events(&self, call: &Call) -> Box<dyn EventReader>;
+    fn events(&self, call: &Call, provider: &ProviderPlan) -> Box<dyn EventReader>;
 
     /// Reads along what is passed on as it comes, where that may say what it cost.
     fn bytes(&self, call: &Call) -> Option<Box<dyn ByteReader>> {

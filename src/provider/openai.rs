@@ -12,7 +12,7 @@ use url::form_urlencoded;
 
 use super::{ByteReader, Decoded, EventReader, Expect, Provider, Request, ResponseHead};
 use crate::call::{Ask, Call, Chat, Endpoint, Message, Role, Tunnel, Voice, VoiceWanted, Wire};
-use crate::config::plan::ProviderPlan;
+use crate::config::plan::{ProviderPlan, StreamUsage};
 use crate::fault::Fault;
 use crate::reply::{Body, Event, Reply};
 use crate::trail::Reason;
@@ -36,7 +36,7 @@ impl Provider for OpenAi {
     fn encode(&self, call: &Call, provider: &ProviderPlan) -> Result<Request, Fault> {
         let unsupported = |what| Fault::Unsupported { provider: provider.name.clone(), what };
         let mut request = match &*call.ask {
-            Ask::Wire(wire) => encode_wire(call, wire).map_err(unsupported),
+            Ask::Wire(wire) => encode_wire(call, wire, provider).map_err(unsupported),
             Ask::Chat(chat) => encode_chat(call, chat).ok_or_else(|| unsupported("calls that name no model")),
             Ask::Voice(Voice { wanted: VoiceWanted::Speech, .. }) => Err(unsupported("spoken answers")),
             Ask::Voice(voice) => encode_voice(call, voice).ok_or_else(|| unsupported("calls that name no model")),
@@ -123,12 +123,13 @@ impl Provider for OpenAi {
         refusal(provider, head.status, head.headers, body)
     }
 
-    fn events(&self, call: &Call) -> Box<dyn EventReader> {
+    fn events(&self, call: &Call, provider: &ProviderPlan) -> Box<dyn EventReader> {
         match &*call.ask {
             Ask::Wire(wire) => match wire.endpoint {
                 Endpoint::ChatCompletions | Endpoint::Completions => {
                     let audience = if call.reads_text { Audience::SameWithText } else { Audience::Same };
-                    Box::new(Chunks::new(audience, wire.bounds.choices))
+                    let chunks = Chunks::new(audience, wire.bounds.choices);
+                    Box::new(if asks_usage(wire, provider) { chunks.without_usage_event() } else { chunks })
                 }
                 Endpoint::Responses => Box::new(Named::new(Tail::Responses)),
                 Endpoint::Transcriptions => Box::new(Named::new(Tail::Type("transcript.text.done"))),
@@ -190,8 +191,16 @@ fn reply(call: &Call, provider: &ProviderPlan, head: &ResponseHead, body: Body) 
     }
 }
 
-/// The caller's own bytes, with another model and one more message where these are wanted.
-fn encode_wire(call: &Call, wire: &Wire) -> Result<Request, &'static str> {
+/// True for a stream whose tokens the gateway asks for, because its caller does not.
+fn asks_usage(wire: &Wire, provider: &ProviderPlan) -> bool {
+    provider.stream_usage == StreamUsage::Ask
+        && wire.stream
+        && matches!(wire.endpoint, Endpoint::ChatCompletions | Endpoint::Completions)
+        && !wire.contents.has_stream_options
+}
+
+/// The caller's own bytes, with another model, one more message and the question for its tokens where these are wanted.
+fn encode_wire(call: &Call, wire: &Wire, provider: &ProviderPlan) -> Result<Request, &'static str> {
     let mut headers = call.head.headers.clone();
     if let Some(content_type) = &wire.content_type {
         headers.insert(header::CONTENT_TYPE, content_type.clone());
@@ -207,6 +216,12 @@ fn encode_wire(call: &Call, wire: &Wire) -> Result<Request, &'static str> {
     if let Some(said) = &call.said {
         let end = conversation::end_of_messages(&wire.body).ok_or("going on from a partial answer")?;
         edits.push((end..end, format!(",{}", conversation::said(said))));
+    }
+    if asks_usage(wire, provider)
+        && let Some(brace) = memchr::memchr(b'{', &wire.body)
+    {
+        // There are other fields behind it: that a stream is wanted is one.
+        edits.push((brace + 1..brace + 1, conversation::WITH_USAGE.into()));
     }
     let body = if edits.is_empty() { wire.body.clone() } else { splice(&wire.body, edits) };
     Ok(Request { method: wire.method.clone(), path: wire.path.to_string(), headers, body })

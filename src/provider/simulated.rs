@@ -188,7 +188,7 @@ impl Simulated {
         };
         let voice = behaviour.speaks.as_deref().unwrap_or(&self.name);
         let mut answer = match self.kind {
-            Some(ProviderKind::OpenAi) => answers::openai(voice, behaviour.models.as_deref(), &request),
+            Some(ProviderKind::OpenAi) => answers::openai(voice, &behaviour, &request),
             Some(ProviderKind::BuildPanel) => answers::buildpanel(voice, &request),
             None => answers::document(lock(&self.state).document.clone()),
         };

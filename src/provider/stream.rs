@@ -299,6 +299,13 @@ impl Events {
         }
     }
 
+    /// Notes the tokens, where the answer has said them.
+    fn note_usage(&self) {
+        if let Some(usage) = self.reader.usage() {
+            self.note.usage(usage, self.bill.as_ref());
+        }
+    }
+
     fn poll_first(&mut self, signs: Option<&Signs>, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         let alive = || {
             if let Some(signs) = signs {
@@ -416,6 +423,7 @@ impl Events {
 
     /// The answer is complete: what is still missing of its form, then the end.
     fn complete(&mut self) -> Option<Result<Event, Fault>> {
+        self.note_usage();
         self.note.end(Outcome::Succeeded);
         let missing = self.reader.missing_terminator();
         if self.is_done || missing.is_empty() {
@@ -436,6 +444,8 @@ impl Events {
     fn pass(&mut self, event: Event) -> Option<Result<Event, Fault>> {
         if event.kind == EventKind::Done {
             self.is_done = true;
+            // Before the terminator is passed on: whoever records the answer finishes at it.
+            self.note_usage();
             self.note.end(Outcome::Succeeded);
             if let Some(body) = &mut self.body {
                 body.watchdog.deadline = body.watchdog.deadline.tighten(TAIL, Phase::Idle);
@@ -519,8 +529,6 @@ impl Drop for Events {
         let mut facts = self.trail.facts();
         facts.events_dropped += self.dropped;
         drop(facts);
-        if let Some(usage) = self.reader.usage() {
-            self.note.usage(usage, self.bill.as_ref());
-        }
+        self.note_usage();
     }
 }

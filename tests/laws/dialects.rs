@@ -103,11 +103,11 @@ pub(super) fn provider(data: &[u8]) {
 /// A provider's stream: an answer that its provider has ended is not ended a second time, and stays complete.
 pub(super) fn stream(data: &[u8]) {
     let (which, data) = choose(data);
-    let (kind, _) = PROVIDERS[which % PROVIDERS.len()];
+    let (kind, name) = PROVIDERS[which % PROVIDERS.len()];
     let at = which / PROVIDERS.len() % fixtures::asks().len();
     let Some(ask) = fixtures::asks().into_iter().nth(at) else { return };
     let call = fixtures::call(fixtures::head("r1", None), ask, None, None);
-    let mut reader = provider::dialect(kind).events(&call);
+    let mut reader = provider::dialect(kind).events(&call, &fixtures::provider(kind, name));
     let mut decoder = Decoder::new(1 << 20);
     decoder.push(Bytes::copy_from_slice(data));
     let mut has_ended = false;

@@ -71,6 +71,12 @@ impl Setup {
         self
     }
 
+    /// The first provider is asked for the tokens of streams.
+    pub(crate) fn first_tells_usage(mut self) -> Self {
+        self.providers = self.providers.replacen("kind =", "stream_usage = \"ask\"\nkind =", 1);
+        self
+    }
+
     /// Keys of `[server]`.
     pub(crate) fn server(mut self, keys: &str) -> Self {
         self.server.push_str(keys);

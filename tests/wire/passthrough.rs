@@ -2,7 +2,7 @@
 
 use crate::gateway::{CANARY, Setup};
 use crate::provider::Provider;
-use crate::words::{answer, chat, chat_of, completion, plain, post};
+use crate::words::{LAST_CHUNK, STREAM, answer, chat, chat_of, chunk, completion, plain, post};
 
 /// A body that no serializer would write: odd whitespace, unknown fields, escapes, numbers of every form.
 const ODD: &str = concat!(
@@ -23,6 +23,42 @@ async fn a_request_body_reaches_the_provider_byte_for_byte() {
     assert_eq!(request.header("content-type"), Some("application/json"));
     there.send(plain(&completion("ok"))).await;
     assert_eq!(caller.message().await.status(), 200);
+}
+
+/// A stream as providers send it that were asked for its tokens: comments, odd blanks, `"usage":null` in every chunk, tokens in a
+/// chunk of their own, and events after it.
+const BEFORE: &str = concat!(
+    ": hi\n\n",
+    "id: 1\ndata:  {\"id\":\"c\",\"choices\":[ {\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}} ],\"usage\":null}\n\n",
+    "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\\u00e9\"}}],\"obfuscation\":\"x\",\"usage\":null}\r\n\r\n",
+    "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":null}\n\n",
+);
+const USAGE: &str = "data: {\"id\":\"c\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7}}\n\n";
+const AFTER: &str = ": bye\n\ndata: [DONE]\n\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_the_gateway_counts_lacks_the_event_that_nobody_asked_for_and_nothing_else() {
+    let provider = Provider::start().await;
+    let gateway = Setup::over(&[provider.address]).first_tells_usage().start().await;
+    let mut caller = gateway.connect().await;
+    let asked = ODD.replacen("\"again\":1", "\"stream\":true", 1);
+    caller.send(chat_of(&asked)).await;
+    let (mut there, request) = provider.request().await;
+    assert_eq!(request.text(), asked.replacen('{', "{\"stream_options\":{\"include_usage\":true},", 1));
+    there.send(STREAM).await;
+    there.send(chunk([BEFORE, USAGE, AFTER].concat())).await;
+    there.send(LAST_CHUNK).await;
+    assert_eq!(caller.message().await.text(), [BEFORE, AFTER].concat());
+
+    // Who asks gets all of it, and is asked for as it wants.
+    let asked = asked.replacen("\"stream\":true", "\"stream\":true,\"stream_options\" :{\"include_usage\": true}", 1);
+    caller.send(chat_of(&asked)).await;
+    let request = provider.next_request(&mut there).await;
+    assert_eq!(request.text(), asked);
+    there.send(STREAM).await;
+    there.send(chunk([BEFORE, USAGE, AFTER].concat())).await;
+    there.send(LAST_CHUNK).await;
+    assert_eq!(caller.message().await.text(), [BEFORE, USAGE, AFTER].concat());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -62,6 +62,8 @@ pub struct ProviderPlan {
     pub probe: Option<ProbePlan>,
     /// How much it is told of the trace that a call belongs to.
     pub trace_context: Propagation,
+    /// How the tokens of a stream are counted whose caller does not ask for them.
+    pub stream_usage: StreamUsage,
 }
 
 impl ProviderPlan {
@@ -104,6 +106,15 @@ pub enum Usable {
     NotEnabled,
     /// It is switched off (`USE_BUILDPANEL=false`, `enabled = false`).
     SwitchedOff,
+}
+
+/// How the tokens of a stream are counted whose caller does not ask for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamUsage {
+    /// The gateway asks, and takes the event out again that the caller did not ask for.
+    Ask,
+    /// They are estimated by what came.
+    Estimate,
 }
 
 /// Paths of BuildPanel's endpoints, each beginning with `/`.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
 
+use super::Behaviour;
 use crate::provider::Request;
 use crate::wire::openai::completion::Identity;
 
@@ -88,7 +89,7 @@ pub(super) fn too_long(message: Option<&str>) -> Answer {
 }
 
 /// An OpenAI-compatible provider's answer.
-pub(super) fn openai(name: &str, models: Option<&[String]>, request: &Request) -> Answer {
+pub(super) fn openai(name: &str, behaviour: &Behaviour, request: &Request) -> Answer {
     let path = request.path.split('?').next().unwrap_or_default();
     if path == "/audio/transcriptions" {
         return Answer::ok(&json!({"text": "two espressos please", "duration": 1.5}));
@@ -97,18 +98,21 @@ pub(super) fn openai(name: &str, models: Option<&[String]>, request: &Request) -
         return made_in_background(path, request.path.contains("stream=true"));
     }
     if request.method == Method::GET {
-        return listing(name, models, path);
+        return listing(name, behaviour.models.as_deref(), path);
     }
     // Whatever may be deleted has been.
     if request.method == Method::DELETE {
         return Answer::ok(&json!({"object": "echo", "path": path, "deleted": true}));
     }
     let echo = || Answer::ok(&json!({"object": "echo", "path": path, "provider": name}));
-    let body: Value = match serde_json::from_slice(&request.body) {
+    let mut body: Value = match serde_json::from_slice(&request.body) {
         Ok(body) => body,
         Err(_) if request.body.starts_with(b"--") => return echo(),
         Err(_) => return error(StatusCode::BAD_REQUEST, "the body is not JSON", "invalid_json", None),
     };
+    if behaviour.hides_usage && body["stream"] == true {
+        body["stream_options"] = Value::Null;
+    }
     let model = body["model"].as_str().unwrap_or_default();
     if model.contains("no-such") {
         let message = format!("The model `{model}` does not exist");
@@ -179,6 +183,13 @@ fn count(text: &str) -> usize {
 
 fn event(data: &Value) -> Piece {
     Piece::Body(format!("data: {data}\n\n").into())
+}
+
+/// Adds an event that comes together with the one before.
+fn with_last(pieces: &mut [Piece], data: &Value) {
+    if let Some(Piece::Body(last)) = pieces.last_mut() {
+        *last = [&**last, event(data).bytes().as_ref()].concat().into();
+    }
 }
 
 fn done() -> Piece {
@@ -254,7 +265,7 @@ fn chat(name: &str, body: &Value) -> Answer {
         }
     }
     if body["stream_options"]["include_usage"] == true {
-        pieces.push(event(&answer.usage_chunk(usage)));
+        with_last(&mut pieces, &answer.usage_chunk(usage));
     }
     pieces.push(done());
     Answer::events(pieces)
@@ -263,13 +274,16 @@ fn chat(name: &str, body: &Value) -> Answer {
 fn completion(name: &str, body: &Value) -> Answer {
     let text = format!("{name} (simulated) continues: {}", body["prompt"].as_str().unwrap_or_default());
     let answer = identity("cmpl-sim", body);
+    let usage = json!({"prompt_tokens": 1, "completion_tokens": count(&text), "total_tokens": 1 + count(&text)});
     if body["stream"] != true {
-        let usage = json!({"prompt_tokens": 1, "completion_tokens": count(&text), "total_tokens": 1 + count(&text)});
         return Answer::ok(&answer.text(&text, Some("stop"), usage));
     }
     let chunk = |text: &str, finish: Option<&str>| event(&answer.text(text, finish, Value::Null));
     let mut pieces: Vec<Piece> = words(&text).iter().map(|word| chunk(word, None)).collect();
     pieces.push(chunk("", Some("stop")));
+    if body["stream_options"]["include_usage"] == true {
+        with_last(&mut pieces, &answer.usage_chunk(usage));
+    }
     pieces.push(done());
     Answer::events(pieces)
 }

@@ -51,6 +51,8 @@ pub struct Behaviour {
     /// The name under which it answers; its own when not set. Two that speak with one voice give the same answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speaks: Option<String>,
+    /// True: its streams never say their tokens, though they are asked for.
+    pub hides_usage: bool,
     /// Milliseconds until the response's head.
     pub latency_ms: u64,
     /// Instead of `latency_ms`: half of the requests wait longer than this for the response's head ...
@@ -91,6 +93,7 @@ impl Default for Behaviour {
             flap: None,
             models: None,
             speaks: None,
+            hides_usage: false,
             latency_ms: 0,
             latency_p50_ms: None,
             latency_p99_ms: None,

@@ -7,6 +7,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+/// The field with which a stream tells its tokens in an event of its own, to be put in front of others.
+pub(crate) const WITH_USAGE: &str = "\"stream_options\":{\"include_usage\":true},";
+
 /// The message with what the model has said so far. Standing last, it is what models that can go on from it go on from.
 pub(crate) fn said(text: &str) -> Value {
     json!({"role": "assistant", "content": text})

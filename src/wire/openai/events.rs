@@ -40,6 +40,8 @@ pub(crate) struct Chunks {
     finished: u128,
     /// True once an event was not understood: then only the provider knows whether the answer is complete.
     is_uncertain: bool,
+    /// True when the caller did not ask for the event that has nothing but the tokens.
+    leaves_usage_out: bool,
     has_spoken: bool,
     done: bool,
     usage: Option<Usage>,
@@ -49,8 +51,24 @@ pub(crate) struct Chunks {
 impl Chunks {
     pub(crate) fn new(audience: Audience, wanted: u64) -> Self {
         let wanted = u32::try_from(wanted.clamp(1, 128)).unwrap_or(128);
-        let (seen, finished, usage) = (0, 0, None);
-        Self { audience, wanted, seen, finished, is_uncertain: false, has_spoken: false, done: false, usage, id: None }
+        Self {
+            audience,
+            wanted,
+            seen: 0,
+            finished: 0,
+            is_uncertain: false,
+            leaves_usage_out: false,
+            has_spoken: false,
+            done: false,
+            usage: None,
+            id: None,
+        }
+    }
+
+    /// Reads the tokens of a stream for which the gateway has asked, and leaves the event out that has nothing but them. Where a
+    /// provider says them beside a choice, that event stays as it is.
+    pub(crate) fn without_usage_event(self) -> Self {
+        Self { leaves_usage_out: true, ..self }
     }
 
     /// What an event is to this audience.
@@ -105,8 +123,12 @@ impl EventReader for Chunks {
         self.is_uncertain |= chunk.is_odd;
         self.seen |= chunk.seen;
         self.finished |= chunk.finished;
-        self.usage = chunk.usage.read().or(self.usage);
+        let usage = chunk.usage.read();
+        self.usage = usage.or(self.usage);
         let is_empty = chunk.seen == 0 && !chunk.is_odd;
+        if self.leaves_usage_out && is_empty && usage.is_some() {
+            return Read::Silent;
+        }
         let kind = self.kind(chunk);
         let has_spoken = match self.audience {
             Audience::TextOnly => matches!(kind, EventKind::Text(_)),
@@ -206,6 +228,35 @@ mod tests {
         );
         assert_eq!(got, ["piece", "text", "piece", "malformed", "unknown", "error"]);
         assert_eq!(reader.usage(), Some(Usage { input: 3, output: 4, ..Usage::default() }));
+    }
+
+    #[test]
+    fn an_event_that_has_nothing_but_the_tokens_is_left_out_where_the_gateway_asked_for_it() {
+        let begun = r#"{"choices":[{"index":0,"delta":{"content":"a"}}],"usage":null}"#;
+        for (event, kind) in [
+            (r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}"#, "silent"),
+            (r#"{"usage":{"completion_tokens":4,"prompt_tokens":3},"choices":[],"id":"x"}"#, "silent"),
+            (r#"{"id":"x","usage":{"input_tokens":3,"output_tokens":4}}"#, "silent"),
+            (r#"{"choices":null,"usage":{"prompt_tokens":3.0,"completion_tokens":"4"}}"#, "silent"),
+            (r#"{"choices":[],"x_groq":{"usage":{"prompt_tokens":3,"completion_tokens":4}}}"#, "silent"),
+            // Beside a choice, as Together.ai has it.
+            (
+                r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#,
+                "piece",
+            ),
+            (r#"{"choices":"?","usage":{"prompt_tokens":3,"completion_tokens":4}}"#, "unknown"),
+        ] {
+            let mut reader = Chunks::new(Audience::Same, 1).without_usage_event();
+            assert_eq!(read_all(&mut reader, &[begun, event]), ["piece", kind], "{event}");
+            assert_eq!(reader.usage(), Some(Usage { input: 3, output: 4, ..Usage::default() }), "{event}");
+            let mut reader = Chunks::new(Audience::Same, 1);
+            assert_ne!(read_all(&mut reader, &[begun, event])[1], "silent", "{event}");
+        }
+        // What says no tokens is no such event: Azure begins with one.
+        for event in [r#"{"choices":[],"prompt_filter_results":[]}"#, r#"{"choices":[],"usage":null}"#, "{}"] {
+            let mut reader = Chunks::new(Audience::Same, 1).without_usage_event();
+            assert_eq!(read_all(&mut reader, &[begun, event])[1], "piece", "{event}");
+        }
     }
 
     #[test]
