@@ -39,7 +39,8 @@ impl Borders {
             && match before {
                 b'/' | b'\\' | b'@' | b'#' | b'$' | b'%' | b'^' | b'&' | b'?' | b'+' => false,
                 b'=' => !self.in_path,
-                b'.' | b':' => !is_digit(before_that),
+                b'.' => !is_digit(before_that),
+                b':' => before_that != b':' && !is_digit(before_that),
                 // A comma parts numbers too, so it is one of a fraction only where nothing is whole before it.
                 b',' => before_that != b'0' || is_digit(third),
                 b'-' => !is_word(before_that),
@@ -69,6 +70,7 @@ mod tests {
             ("12.", false),
             ("0,", false),
             ("10:15:", false),
+            ("arn:aws:iam::", false),
             ("ORD-", false),
             ("550e8400-", false),
             ("/v1/orders/", false),

@@ -141,18 +141,12 @@ fn is_serial(groups: &Groups<'_>) -> bool {
     groups.text.starts_with(b"000") || digits.all(|digit| matches!(digit, b'0' | b'1'))
 }
 
-/// `09.00 - 17.30`, `0900-1730`.
+/// `09.00 - 17.30`, `01.02. - 03.04.`, `0900-1730`.
 fn is_span_of_times(groups: &Groups<'_>) -> bool {
-    let is_time = |hours: u32, minutes: u32| hours <= 24 && minutes < 60;
     match groups.all() {
-        [a, b, c, d] => {
-            groups.are(2)
-                && [a.mark, b.mark, c.mark] == *b".-."
-                && is_time(a.value, b.value)
-                && is_time(c.value, d.value)
-        }
+        [a, b, c, _] => groups.are(2) && matches!(a.mark, b'.' | b'/') && c.mark == a.mark && b.mark != a.mark,
         [a, b] => {
-            let is_round = |time: u32| is_time(time / 100, time % 100) && time.is_multiple_of(5);
+            let is_round = |time: u32| time <= 2400 && time % 100 < 60 && time.is_multiple_of(5);
             groups.are(4) && a.mark == b'-' && is_round(a.value) && is_round(b.value)
         }
         _ => false,
