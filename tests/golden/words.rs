@@ -272,6 +272,8 @@ impl Case<'_> {
             }
             "method" => RequestFault::Method { method: "PUT".into(), allow: it.text("allow").into() }.into(),
             "too-large" => RequestFault::TooLarge { limit: it.number("limit") as usize }.into(),
+            "too-large-unpacked" => RequestFault::TooLargeUnpacked { limit: it.number("limit") as usize }.into(),
+            "coding" => RequestFault::Coding { said: "compress".into(), known: tidegate::coding::KNOWN }.into(),
             "media-type" => RequestFault::MediaType { allowed: "application/json" }.into(),
             "slow" => RequestFault::Slow.into(),
             "upgrade" => RequestFault::Upgrade.into(),
