@@ -14,6 +14,7 @@ use crate::apart::apart;
 use crate::call::{Ask, Endpoint};
 use crate::names::family;
 use crate::reply::Usage;
+use crate::wire::format::{self, Writes};
 use crate::wire::json::string_end::end_of_string;
 
 /// Models and routes that are remembered; callers choose model names.
@@ -70,9 +71,9 @@ impl Estimates {
 
     fn with_answer(&self, ask: &Ask, open: impl FnOnce() -> u64) -> Usage {
         let output = match written(ask) {
-            Written::Nothing => 0,
-            Written::Text => ask.bounds().at_most(open()),
-            Written::Unknown => UNKNOWN_CALL.saturating_mul(ask.bounds().choices),
+            Writes::Nothing => 0,
+            Writes::Text => ask.bounds().at_most(open()),
+            Writes::Unknown => UNKNOWN_CALL.saturating_mul(ask.bounds().choices),
         };
         Usage { input: self.prompt(ask), output, ..Usage::default() }
     }
@@ -130,34 +131,18 @@ fn beyond_pictures(body: &[u8]) -> usize {
     beyond
 }
 
-/// What a model writes when it answers.
-#[derive(PartialEq)]
-enum Written {
-    /// Nothing that costs anything.
-    Nothing,
-    /// Text.
-    Text,
-    /// Nobody knows.
-    Unknown,
-}
-
-fn written(ask: &Ask) -> Written {
+fn written(ask: &Ask) -> Writes {
     match ask {
-        Ask::Chat(_) => Written::Text,
-        Ask::Wire(wire) => match wire.endpoint {
-            Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Responses => Written::Text,
-            Endpoint::Embeddings | Endpoint::Models => Written::Nothing,
-            Endpoint::Other if wire.makes_nothing() => Written::Nothing,
-            Endpoint::Transcriptions | Endpoint::Speech | Endpoint::Other => Written::Unknown,
-        },
-        Ask::Voice(_) => Written::Unknown,
-        Ask::Menu | Ask::Tunnel(_) => Written::Nothing,
+        Ask::Chat(_) => Writes::Text,
+        Ask::Wire(wire) => format::of(wire).writes(wire),
+        Ask::Voice(_) => Writes::Unknown,
+        Ask::Menu | Ask::Tunnel(_) => Writes::Nothing,
     }
 }
 
 /// True for calls that a model answers with text of its own.
 pub fn writes_text(ask: &Ask) -> bool {
-    written(ask) == Written::Text
+    written(ask) == Writes::Text
 }
 
 /// A mean of all observations while they are few, then one in which old ones fade.

@@ -105,6 +105,25 @@ fn policies_and_dialects_do_not_know_their_siblings() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// OpenAI's field names have one home. The widget has a word of its own that reads the same.
+#[test]
+fn only_the_wire_knows_openais_grammar() {
+    let words = ["\"choices\"", "\"delta\"", "\"finish_reason\""];
+    let mut files = Vec::new();
+    sources(&root().join("src"), &mut files);
+    let mut wrong = Vec::new();
+    for file in files {
+        let relative = file.strip_prefix(root().join("src")).unwrap().to_owned();
+        if relative.starts_with("wire") || relative == Path::new("caller/widget.rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        let known = words.iter().filter(|word| text.contains(**word));
+        wrong.extend(known.map(|word| format!("{} knows {word}, which belongs into src/wire", relative.display())));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn every_file_begins_by_saying_what_it_does() {
     let mut files = Vec::new();

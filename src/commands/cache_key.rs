@@ -214,7 +214,7 @@ fn shared_by(asker: &Asker<'_>) -> String {
 /// The fields of the body that do not count.
 fn left_out(wire: &Wire, plan: &RouteCachePlan, knows_model: bool) -> String {
     let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&wire.body).unwrap_or_default();
-    let out = fields.keys().filter(|field| is_left_out(wire.endpoint, field, knows_model, &plan.ignore));
+    let out = fields.keys().filter(|field| is_left_out(wire, field, knows_model, &plan.ignore));
     let names: Vec<&str> = out.map(String::as_str).collect();
     if names.is_empty() { "nothing".into() } else { names.join(", ") }
 }

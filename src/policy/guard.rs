@@ -5,7 +5,9 @@
 
 mod body;
 mod events;
+// What is tried is written in the words of the wire, which have no place here.
 #[cfg(test)]
+#[path = "../../tests/guard/texts.rs"]
 mod tests;
 mod text;
 mod unescape;

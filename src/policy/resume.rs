@@ -27,13 +27,14 @@ use futures_util::Stream;
 use tokio::time::Instant;
 
 use self::said::{Compared, Said};
-use crate::call::{Ask, Call, Endpoint};
+use crate::call::{Ask, Call};
 use crate::fault::Fault;
 use crate::patience::Signs;
 use crate::reply::{Beside, Body, Event, EventKind, EventStream, Reply};
 use crate::stack::{Next, Outcome, Policy, Stack};
 use crate::time::{Alarm, later};
 use crate::trail::Reason;
+use crate::wire::format;
 use crate::wire::openai::stitch::{self, Changes, Identity};
 
 /// The policy. It holds the targets' stack itself, because a stream outlives the call that began it.
@@ -89,7 +90,7 @@ impl Policy for Resume {
 fn is_text_stream(ask: &Ask) -> bool {
     match ask {
         Ask::Chat(chat) => chat.stream,
-        Ask::Wire(wire) => wire.stream && wire.endpoint == Endpoint::ChatCompletions,
+        Ask::Wire(wire) => wire.stream && format::of(wire).is_stitchable(),
         Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => false,
     }
 }

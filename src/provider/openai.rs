@@ -17,15 +17,15 @@ use crate::fault::Fault;
 use crate::reply::{Body, Event, Reply};
 use crate::trail::Reason;
 use crate::wire::headers;
-use crate::wire::media;
 use crate::wire::multipart::Form;
 use crate::wire::openai::answer::{self, Facts};
 use crate::wire::openai::conversation;
 use crate::wire::openai::counter::Counter;
 use crate::wire::openai::errors::{implied_status, refused};
-use crate::wire::openai::events::{Audience, Chunks, Named, Tail};
-use crate::wire::openai::forms::{self, Gathering};
+use crate::wire::openai::events::{Audience, Chunks, Reading};
+use crate::wire::openai::forms::Gathering;
 use crate::wire::sse;
+use crate::wire::{format, media};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -68,7 +68,7 @@ impl Provider for OpenAi {
 
     fn events_of(&self, call: &Call, body: &[u8]) -> Option<Vec<Event>> {
         match &*call.ask {
-            Ask::Wire(wire) => forms::events(wire, body),
+            Ask::Wire(wire) => format::of(wire).events(wire, body),
             _ => None,
         }
     }
@@ -125,17 +125,10 @@ impl Provider for OpenAi {
 
     fn events(&self, call: &Call, provider: &ProviderPlan) -> Box<dyn EventReader> {
         match &*call.ask {
-            Ask::Wire(wire) => match wire.endpoint {
-                Endpoint::ChatCompletions | Endpoint::Completions => {
-                    let audience = if call.reads_text { Audience::SameWithText } else { Audience::Same };
-                    let chunks = Chunks::new(audience, wire.bounds.choices);
-                    Box::new(if asks_usage(wire, provider) { chunks.without_usage_event() } else { chunks })
-                }
-                Endpoint::Responses => Box::new(Named::new(Tail::Responses)),
-                Endpoint::Transcriptions => Box::new(Named::new(Tail::Type("transcript.text.done"))),
-                Endpoint::Speech => Box::new(Named::new(Tail::Type("speech.audio.done"))),
-                Endpoint::Embeddings | Endpoint::Models | Endpoint::Other => Box::new(Named::new(Tail::Any)),
-            },
+            Ask::Wire(wire) => {
+                let audience = if call.reads_text { Audience::SameWithText } else { Audience::Same };
+                format::of(wire).reader(wire, Reading { audience, leaves_usage_out: asks_usage(wire, provider) })
+            }
             Ask::Chat(_) | Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => Box::new(Chunks::new(Audience::TextOnly, 1)),
         }
     }

@@ -3,6 +3,7 @@
 //!
 //! Pure: no I/O, no clock, no configuration. It does not know who calls, who answers, or what is done about it.
 
+pub mod format;
 pub mod gather;
 pub mod headers;
 pub mod json;

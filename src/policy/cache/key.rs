@@ -10,9 +10,10 @@ use serde_json::Value;
 
 use crate::apart::apart;
 use crate::call::{Ask, Chat};
+use crate::wire::format;
+pub use crate::wire::format::is_left_out;
 use crate::wire::json::canonical::{self, Odd};
-use crate::wire::openai::question as wire_question;
-pub use crate::wire::openai::question::{Keyless, is_left_out};
+pub use crate::wire::openai::question::Keyless;
 
 /// The purposes of the secret, each with a key of its own (BLAKE3's key derivation).
 const NAMES: &str = "tidegate 2026 cache: names of entries";
@@ -166,7 +167,7 @@ impl Keys {
 /// endpoint and goes on in JSON.
 pub fn question(parts: &Parts<'_>) -> Result<Vec<u8>, Keyless> {
     match parts.ask {
-        Ask::Wire(wire) => wire_question::question(wire, parts.model.is_some(), parts.ignore),
+        Ask::Wire(wire) => format::question(wire, parts.model.is_some(), parts.ignore),
         Ask::Chat(chat) => chat_question(chat),
         Ask::Menu => Ok(b"menu".to_vec()),
         Ask::Voice(_) | Ask::Tunnel(_) => Err(Keyless::Kind),
@@ -194,7 +195,7 @@ pub fn is_deterministic(ask: &Ask) -> bool {
     match ask {
         Ask::Menu => true,
         Ask::Chat(chat) => chat.temperature == Some(0.0),
-        Ask::Wire(wire) => wire_question::is_deterministic(wire),
+        Ask::Wire(wire) => format::of(wire).is_deterministic(wire),
         Ask::Voice(_) | Ask::Tunnel(_) => false,
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::Behaviour;
 use crate::provider::Request;
 use crate::wire::openai::completion::Identity;
+use crate::wire::openai::forms::DELTA;
 
 /// A response before anything has gone wrong with it.
 pub(super) struct Answer {
@@ -382,7 +383,7 @@ fn response(name: &str, body: &Value) -> Answer {
         with("response.content_part.added", json!({ "part": empty })),
     ];
     events.extend(
-        words(&text).iter().map(|word| with("response.output_text.delta", json!({"delta": word, "logprobs": []}))),
+        words(&text).iter().map(|word| with("response.output_text.delta", json!({DELTA: word, "logprobs": []}))),
     );
     events.push(with("response.output_text.done", json!({"text": text, "logprobs": []})));
     events.push(with("response.content_part.done", json!({ "part": part })));

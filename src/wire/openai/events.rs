@@ -20,13 +20,23 @@ const DONE: &[u8] = b"[DONE]";
 
 /// For whom a stream of chunks is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Audience {
+pub enum Audience {
     /// A caller of the same dialect, who gets the events as they are.
     Same,
     /// The same, and each event's text is wanted beside it.
     SameWithText,
     /// Callers who get nothing but the text.
     TextOnly,
+}
+
+/// How a stream is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// For whom.
+    pub audience: Audience,
+    /// True when the gateway has asked for the tokens, and the caller has not: the event that has nothing but them is left out.
+    /// Where a provider says them beside a choice, that event stays as it is.
+    pub leaves_usage_out: bool,
 }
 
 /// Reads chat and text completion chunks. Complete: as many choices as were asked for have a finish reason, and so has every one
@@ -65,10 +75,9 @@ impl Chunks {
         }
     }
 
-    /// Reads the tokens of a stream for which the gateway has asked, and leaves the event out that has nothing but them. Where a
-    /// provider says them beside a choice, that event stays as it is.
-    pub(crate) fn without_usage_event(self) -> Self {
-        Self { leaves_usage_out: true, ..self }
+    /// Reads a stream like this.
+    pub(crate) fn reading(reading: Reading, wanted: u64) -> Self {
+        Self { leaves_usage_out: reading.leaves_usage_out, ..Self::new(reading.audience, wanted) }
     }
 
     /// What an event is to this audience.
@@ -246,7 +255,7 @@ mod tests {
             ),
             (r#"{"choices":"?","usage":{"prompt_tokens":3,"completion_tokens":4}}"#, "unknown"),
         ] {
-            let mut reader = Chunks::new(Audience::Same, 1).without_usage_event();
+            let mut reader = Chunks::reading(Reading { audience: Audience::Same, leaves_usage_out: true }, 1);
             assert_eq!(read_all(&mut reader, &[begun, event]), ["piece", kind], "{event}");
             assert_eq!(reader.usage(), Some(Usage { input: 3, output: 4, ..Usage::default() }), "{event}");
             let mut reader = Chunks::new(Audience::Same, 1);
@@ -254,7 +263,7 @@ mod tests {
         }
         // What says no tokens is no such event: Azure begins with one.
         for event in [r#"{"choices":[],"prompt_filter_results":[]}"#, r#"{"choices":[],"usage":null}"#, "{}"] {
-            let mut reader = Chunks::new(Audience::Same, 1).without_usage_event();
+            let mut reader = Chunks::reading(Reading { audience: Audience::Same, leaves_usage_out: true }, 1);
             assert_eq!(read_all(&mut reader, &[begun, event])[1], "piece", "{event}");
         }
     }

@@ -7,26 +7,22 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::complete::Choices;
+use super::parts;
 use super::record::Recorder;
-use super::{parts, replay};
-use crate::call::{Ask, Endpoint, Wire};
+use crate::call::Ask;
 use crate::reply::{Event, EventKind};
+use crate::wire::format;
 use crate::wire::json::fields::{Fields, compact};
 
-/// The events of a whole answer, as a stream that was asked for like this has them; `None` where it cannot be said in events.
-pub(crate) fn events(wire: &Wire, body: &[u8]) -> Option<Vec<Event>> {
-    let wants_usage = replay::wants_usage(wire);
-    match wire.endpoint {
-        Endpoint::ChatCompletions => replay::chat_events(body, wants_usage),
-        Endpoint::Completions => replay::text_events(body, wants_usage),
-        Endpoint::Responses => response_events(body),
-        Endpoint::Transcriptions => transcript_events(body),
-        Endpoint::Embeddings | Endpoint::Models | Endpoint::Speech | Endpoint::Other => None,
-    }
-}
+/// The field of an event that has a piece of a text.
+pub const DELTA: &str = "delta";
+
+/// The last event of a transcription's stream.
+pub(crate) const TRANSCRIPT_DONE: &str = "transcript.text.done";
 
 /// A response: its beginning, the texts of its messages, and its end. The last event has the whole of it.
-fn response_events(body: &[u8]) -> Option<Vec<Event>> {
+pub(crate) fn response_events(body: &[u8]) -> Option<Vec<Event>> {
     let whole = std::str::from_utf8(body).ok()?;
     let Value::Object(read) = parts::value(body).ok()? else { return None };
     let mut opening = read.clone();
@@ -58,7 +54,7 @@ fn response_events(body: &[u8]) -> Option<Vec<Event>> {
             }
             events.push("response.content_part.added", &said(json!({ "part": empty })));
             if let Some(text) = text {
-                events.push("response.output_text.delta", &said(json!({"delta": text, "logprobs": []})));
+                events.push("response.output_text.delta", &said(json!({DELTA: text, "logprobs": []})));
                 events.push("response.output_text.done", &said(json!({"text": text, "logprobs": []})));
             }
             events.push("response.content_part.done", &said(json!({ "part": part })));
@@ -75,14 +71,14 @@ fn response_events(body: &[u8]) -> Option<Vec<Event>> {
 }
 
 /// A transcription: its text, and its end.
-fn transcript_events(body: &[u8]) -> Option<Vec<Event>> {
+pub(crate) fn transcript_events(body: &[u8]) -> Option<Vec<Event>> {
     let whole = parts::value(body).ok()?;
     let text = whole.get("text")?.as_str()?;
-    let mut done = json!({"type": "transcript.text.done", "text": text});
+    let mut done = json!({"type": TRANSCRIPT_DONE, "text": text});
     if let Some(usage) = whole.get("usage") {
         done["usage"] = usage.clone();
     }
-    let delta = json!({"type": "transcript.text.delta", "delta": text});
+    let delta = json!({"type": "transcript.text.delta", DELTA: text});
     Some(vec![Event::of(delta, EventKind::Piece), Event::of(done, EventKind::Piece)])
 }
 
@@ -111,20 +107,26 @@ enum Form {
 }
 
 impl Gathering {
-    /// Begins for the answer to such a call, which takes no more than `max` bytes; `None` where nobody knows how.
+    /// For the answer to such a call, which takes no more than `max` bytes; `None` where nobody knows how.
     pub fn new(ask: &Ask, max: usize) -> Option<Self> {
-        let endpoint = match ask {
-            Ask::Wire(wire) => wire.endpoint,
-            Ask::Chat(_) => Endpoint::ChatCompletions,
-            Ask::Voice(_) => Endpoint::Transcriptions,
-            Ask::Menu | Ask::Tunnel(_) => return None,
-        };
-        Some(Self(match endpoint {
-            Endpoint::ChatCompletions | Endpoint::Completions => Form::Completion(Recorder::gathering(endpoint, max)),
-            Endpoint::Responses => Form::Response(None),
-            Endpoint::Transcriptions => Form::Transcript(None),
-            Endpoint::Embeddings | Endpoint::Models | Endpoint::Speech | Endpoint::Other => return None,
-        }))
+        match ask {
+            Ask::Wire(wire) => format::of(wire).gathering(max),
+            Ask::Chat(_) => Some(Self::completion(Choices::Messages, max)),
+            Ask::Voice(_) => Some(Self::transcript()),
+            Ask::Menu | Ask::Tunnel(_) => None,
+        }
+    }
+
+    pub(crate) fn completion(choices: Choices, max: usize) -> Self {
+        Self(Form::Completion(Recorder::completion(choices, None, max)))
+    }
+
+    pub(crate) fn response() -> Self {
+        Self(Form::Response(None))
+    }
+
+    pub(crate) fn transcript() -> Self {
+        Self(Form::Transcript(None))
     }
 
     /// Notes the next event.
@@ -143,7 +145,7 @@ impl Gathering {
             }
             Form::Transcript(last) => {
                 if let Ok(Value::Object(mut fields)) = parts::value(event.data())
-                    && fields.get("type").and_then(Value::as_str) == Some("transcript.text.done")
+                    && fields.get("type").and_then(Value::as_str) == Some(TRANSCRIPT_DONE)
                 {
                     fields.shift_remove("type");
                     *last = Some(Value::from(fields).to_string().into());

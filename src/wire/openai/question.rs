@@ -8,7 +8,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::call::{Endpoint, Wire};
+use crate::call::Wire;
 use crate::wire::json::canonical::{self, Odd};
 
 /// What callers say about themselves and about the form of the answer; it does not change what is answered.
@@ -35,25 +35,14 @@ impl fmt::Display for Keyless {
     }
 }
 
-/// True when a field of a body at this endpoint does not count.
-pub fn is_left_out(endpoint: Endpoint, field: &str, knows_model: bool, ignore: &[String]) -> bool {
-    // A response repeats what it was asked with, and its events are kept as they were: all of it counts there.
-    let repeats = endpoint == Endpoint::Responses;
-    (LEFT_OUT.contains(&field) && !repeats)
-        // The model that answers counts, by whatever name it was asked for.
-        || (field == "model" && knows_model)
-        || ignore.iter().any(|ignored| ignored == field)
+/// True for a field of a completion's request that says who asks, or in what form.
+pub(crate) fn is_about_form(field: &str) -> bool {
+    LEFT_OUT.contains(&field)
 }
 
 /// What is asked: the path with its query, and the body in its canonical form.
-pub fn question(wire: &Wire, knows_model: bool, ignore: &[String]) -> Result<Vec<u8>, Keyless> {
-    match wire.endpoint {
-        Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Embeddings => {}
-        Endpoint::Responses => refuse_effects(&wire.body)?,
-        Endpoint::Models | Endpoint::Transcriptions | Endpoint::Speech | Endpoint::Other => return Err(Keyless::Kind),
-    }
-    let left_out = |field: &str| is_left_out(wire.endpoint, field, knows_model, ignore);
-    let body = canonical::object(&wire.body, left_out).map_err(Keyless::Odd)?;
+pub(crate) fn of_body(wire: &Wire, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {
+    let body = canonical::object(&wire.body, is_left_out)?;
     let mut question = Vec::with_capacity(wire.path.len() + body.len() + 1);
     // The path with its query; no path has a space.
     question.extend_from_slice(wire.path.as_bytes());
@@ -63,7 +52,7 @@ pub fn question(wire: &Wire, knows_model: bool, ignore: &[String]) -> Result<Vec
 }
 
 /// A response may be added to a conversation that the provider keeps, or be worked on after it was answered.
-fn refuse_effects(body: &[u8]) -> Result<(), Keyless> {
+pub(crate) fn refuse_effects(body: &[u8]) -> Result<(), Keyless> {
     #[derive(Deserialize)]
     struct Effects<'a> {
         #[serde(default, borrow)]
@@ -81,7 +70,7 @@ fn refuse_effects(body: &[u8]) -> Result<(), Keyless> {
 }
 
 /// True when the same body gets the same answer, as far as a caller can ask for that: its temperature is zero, or it gives a seed.
-pub fn is_deterministic(wire: &Wire) -> bool {
+pub(crate) fn is_deterministic(body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Sampling<'a> {
         #[serde(default, borrow)]
@@ -89,10 +78,8 @@ pub fn is_deterministic(wire: &Wire) -> bool {
         #[serde(default, borrow)]
         seed: Option<&'a RawValue>,
     }
-    // Vectors are not sampled.
-    wire.endpoint == Endpoint::Embeddings
-        || serde_json::from_slice::<Sampling<'_>>(&wire.body).is_ok_and(|sampling| {
-            let is_zero = |value: &RawValue| value.get().parse() == Ok(0.0);
-            sampling.temperature.is_some_and(is_zero) || sampling.seed.is_some_and(|seed| seed.get() != "null")
-        })
+    serde_json::from_slice::<Sampling<'_>>(body).is_ok_and(|sampling| {
+        let is_zero = |value: &RawValue| value.get().parse() == Ok(0.0);
+        sampling.temperature.is_some_and(is_zero) || sampling.seed.is_some_and(|seed| seed.get() != "null")
+    })
 }

@@ -12,8 +12,9 @@ use super::complete::{self, COMPLETE, Choices};
 use super::events::is_finish;
 use super::failures;
 use super::replay::NO_USAGE;
-use crate::call::{Ask, Endpoint};
+use crate::call::Ask;
 use crate::reply::{Answer, Event, EventKind, Usage};
+use crate::wire::format;
 use crate::wire::json::fields::{Fields, is_null, list, number, quoted, text};
 use crate::wire::recording::Kept;
 
@@ -50,29 +51,33 @@ impl Recorder {
     pub fn new(ask: &Ask, max: usize) -> Self {
         let form = match ask {
             Ask::Chat(_) => Form::Answer(Assembly::default()),
-            Ask::Wire(wire) => match wire.endpoint {
-                Endpoint::ChatCompletions => Form::Chat(Assembly::default()),
-                Endpoint::Completions => Form::Completion(Assembly::default()),
-                Endpoint::Responses => Form::Events { events: Vec::new(), held: 0, is_complete: false },
-                _ => Form::Nothing,
-            },
+            Ask::Wire(wire) => return format::of(wire).recorder(wire, max),
             Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => Form::Nothing,
         };
-        let wanted = match (ask, &form) {
-            (Ask::Wire(wire), Form::Chat(_)) => Choices::Messages.wanted(wire),
-            (Ask::Wire(wire), Form::Completion(_)) => Choices::Texts.wanted(wire),
-            _ => None,
-        };
+        Self::of(form, None, max)
+    }
+
+    fn of(form: Form, wanted: Option<usize>, max: usize) -> Self {
         Self { form, max, is_outgrown: false, is_done: false, wanted }
     }
 
-    /// Puts the completion together that this endpoint answers with, however it ended.
-    pub(crate) fn gathering(endpoint: Endpoint, max: usize) -> Self {
-        let form = match endpoint {
-            Endpoint::Completions => Form::Completion(Assembly::default()),
-            _ => Form::Chat(Assembly::default()),
+    /// Records nothing.
+    pub(crate) fn nothing(max: usize) -> Self {
+        Self::of(Form::Nothing, None, max)
+    }
+
+    /// Records the events as they are.
+    pub(crate) fn events(max: usize) -> Self {
+        Self::of(Form::Events { events: Vec::new(), held: 0, is_complete: false }, None, max)
+    }
+
+    /// Puts a completion together, which has `wanted` choices.
+    pub(crate) fn completion(choices: Choices, wanted: Option<usize>, max: usize) -> Self {
+        let form = match choices {
+            Choices::Messages => Form::Chat(Assembly::default()),
+            Choices::Texts => Form::Completion(Assembly::default()),
         };
-        Self { form, max, is_outgrown: false, is_done: false, wanted: None }
+        Self::of(form, wanted, max)
     }
 
     /// The completion, as far as it was said.

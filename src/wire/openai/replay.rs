@@ -8,8 +8,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::complete::{self, Choices};
-use crate::call::{Ask, Endpoint, Wire};
+use crate::call::{Ask, Wire};
 use crate::reply::{Body, Event, EventKind};
+use crate::wire::format;
 use crate::wire::json::fields::{Fields, compact, is_null, list, quoted, text};
 use crate::wire::recording::Kept;
 use crate::wire::sse;
@@ -34,21 +35,10 @@ impl Kept {
             // Before it is looked at: that takes its time.
             (_, Body::Whole(body)) if body.len() > max => None,
             (Ask::Menu, Body::Whole(body)) => complete::menu(body).then(|| Self::Bytes(body.clone())),
-            (Ask::Wire(wire), Body::Whole(body)) => Self::of_wire(wire, body),
+            (Ask::Wire(wire), Body::Whole(body)) => format::of(wire).recording(wire, body),
             _ => None,
         };
         kept.filter(|kept| kept.bytes() <= max)
-    }
-
-    fn of_wire(wire: &Wire, body: &Bytes) -> Option<Self> {
-        let has_all = |choices: Choices| complete::completion(body, choices, choices.wanted(wire));
-        match wire.endpoint {
-            Endpoint::ChatCompletions => has_all(Choices::Messages).then(|| Self::Chat(body.clone())),
-            Endpoint::Completions => has_all(Choices::Texts).then(|| Self::Completion(body.clone())),
-            Endpoint::Embeddings => complete::embeddings(body, wire).then(|| Self::Bytes(body.clone())),
-            Endpoint::Responses => complete::response(body).then(|| Self::Bytes(body.clone())),
-            _ => None,
-        }
     }
 
     /// The answer for a caller who asks like this; `None` when it lacks what this caller wants: what was recorded from a
@@ -66,9 +56,8 @@ impl Kept {
                 match ask {
                     Ask::Wire(wire) if wire.stream => {
                         let wants_usage = wants_usage(wire);
-                        let is_chat = matches!(self, Kept::Chat(_));
-                        let events =
-                            if is_chat { chat_events(body, wants_usage) } else { text_events(body, wants_usage) };
+                        let choices = if matches!(self, Kept::Chat(_)) { Choices::Messages } else { Choices::Texts };
+                        let events = completion_events(choices, body, wants_usage);
                         (knows_usage || !wants_usage).then_some(events?).map(streamed)
                     }
                     _ => knows_usage.then(|| Body::Whole(body.clone())),
@@ -133,8 +122,16 @@ impl Chunks {
     }
 }
 
+/// A whole completion as the chunks of a stream.
+pub(crate) fn completion_events(choices: Choices, body: &[u8], wants_usage: bool) -> Option<Vec<Event>> {
+    match choices {
+        Choices::Messages => chat_events(body, wants_usage),
+        Choices::Texts => text_events(body, wants_usage),
+    }
+}
+
 /// A `chat.completion` as the chunks of a stream: for each choice its role, its text, its tool calls, and its end.
-pub(crate) fn chat_events(body: &[u8], wants_usage: bool) -> Option<Vec<Event>> {
+fn chat_events(body: &[u8], wants_usage: bool) -> Option<Vec<Event>> {
     let whole = Fields::read(std::str::from_utf8(body).ok()?)?;
     let mut chunks = Chunks::new(&whole, "chat.completion.chunk", wants_usage);
     for choice in list(whole.get("choices")?)? {
@@ -187,7 +184,7 @@ pub(crate) fn chat_events(body: &[u8], wants_usage: bool) -> Option<Vec<Event>> 
 }
 
 /// A `text_completion` as the chunks of a stream: for each choice its text and its end.
-pub(crate) fn text_events(body: &[u8], wants_usage: bool) -> Option<Vec<Event>> {
+fn text_events(body: &[u8], wants_usage: bool) -> Option<Vec<Event>> {
     let whole = Fields::read(std::str::from_utf8(body).ok()?)?;
     let mut chunks = Chunks::new(&whole, "text_completion", wants_usage);
     for choice in list(whole.get("choices")?)? {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::call::{AnswerBounds, Chat, Message, Role};
+use crate::call::{AnswerBounds, Chat, Endpoint, Message, Role};
 use crate::reply::{Answer, Usage};
 use crate::wire::openai::record::Recorder;
 use crate::wire::sse;

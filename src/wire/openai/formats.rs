@@ -1,0 +1,205 @@
+//! The formats of OpenAI's endpoints: of each, which of this dialect's readers and writers are its own.
+
+use bytes::Bytes;
+
+use super::complete::{self, Choices};
+use super::events::{Chunks, Named, Reading, Tail};
+use super::forms::{self, Gathering};
+use super::question::{self, Keyless};
+use super::record::Recorder;
+use super::replay;
+use crate::call::{Endpoint, Wire};
+use crate::reply::Event;
+use crate::wire::format::{Format, Writes};
+use crate::wire::recording::Kept;
+use crate::wire::stream::EventReader;
+
+/// The format of an endpoint.
+pub(crate) fn of(endpoint: Endpoint) -> &'static dyn Format {
+    match endpoint {
+        Endpoint::ChatCompletions => &Completions(Choices::Messages),
+        Endpoint::Completions => &Completions(Choices::Texts),
+        Endpoint::Embeddings => &Embeddings,
+        Endpoint::Responses => &Responses,
+        Endpoint::Models => &Models,
+        Endpoint::Transcriptions => &Transcriptions,
+        Endpoint::Speech => &Speech,
+        Endpoint::Other => &Other,
+    }
+}
+
+/// Chat and text completions.
+struct Completions(Choices);
+
+impl Format for Completions {
+    fn writes(&self, _wire: &Wire) -> Writes {
+        Writes::Text
+    }
+
+    fn reader(&self, wire: &Wire, reading: Reading) -> Box<dyn EventReader> {
+        Box::new(Chunks::reading(reading, wire.bounds.choices))
+    }
+
+    fn is_stitchable(&self) -> bool {
+        self.0 == Choices::Messages
+    }
+
+    fn question(&self, wire: &Wire, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {
+        question::of_body(wire, is_left_out)
+    }
+
+    fn is_about_form(&self, field: &str) -> bool {
+        question::is_about_form(field)
+    }
+
+    fn is_deterministic(&self, wire: &Wire) -> bool {
+        question::is_deterministic(&wire.body)
+    }
+
+    fn recorder(&self, wire: &Wire, max: usize) -> Recorder {
+        Recorder::completion(self.0, self.0.wanted(wire), max)
+    }
+
+    fn recording(&self, wire: &Wire, body: &Bytes) -> Option<Kept> {
+        let kept = match self.0 {
+            Choices::Messages => Kept::Chat,
+            Choices::Texts => Kept::Completion,
+        };
+        complete::completion(body, self.0, self.0.wanted(wire)).then(|| kept(body.clone()))
+    }
+
+    fn events(&self, wire: &Wire, body: &[u8]) -> Option<Vec<Event>> {
+        replay::completion_events(self.0, body, replay::wants_usage(wire))
+    }
+
+    fn gathering(&self, max: usize) -> Option<Gathering> {
+        Some(Gathering::completion(self.0, max))
+    }
+}
+
+/// Vectors. They are not sampled, and come as a whole.
+struct Embeddings;
+
+impl Format for Embeddings {
+    fn writes(&self, _wire: &Wire) -> Writes {
+        Writes::Nothing
+    }
+
+    fn reader(&self, _wire: &Wire, _reading: Reading) -> Box<dyn EventReader> {
+        Box::new(Named::new(Tail::Any))
+    }
+
+    fn question(&self, wire: &Wire, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {
+        question::of_body(wire, is_left_out)
+    }
+
+    fn is_about_form(&self, field: &str) -> bool {
+        question::is_about_form(field)
+    }
+
+    fn is_deterministic(&self, _wire: &Wire) -> bool {
+        true
+    }
+
+    fn recording(&self, wire: &Wire, body: &Bytes) -> Option<Kept> {
+        complete::embeddings(body, wire).then(|| Kept::Bytes(body.clone()))
+    }
+}
+
+/// Responses. One repeats what it was asked with, and its events are kept as they were: every field counts.
+struct Responses;
+
+impl Format for Responses {
+    fn writes(&self, _wire: &Wire) -> Writes {
+        Writes::Text
+    }
+
+    fn reader(&self, _wire: &Wire, _reading: Reading) -> Box<dyn EventReader> {
+        Box::new(Named::new(Tail::Responses))
+    }
+
+    fn question(&self, wire: &Wire, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {
+        question::refuse_effects(&wire.body)?;
+        question::of_body(wire, is_left_out)
+    }
+
+    fn is_deterministic(&self, wire: &Wire) -> bool {
+        question::is_deterministic(&wire.body)
+    }
+
+    fn recorder(&self, _wire: &Wire, max: usize) -> Recorder {
+        Recorder::events(max)
+    }
+
+    fn recording(&self, _wire: &Wire, body: &Bytes) -> Option<Kept> {
+        complete::response(body).then(|| Kept::Bytes(body.clone()))
+    }
+
+    fn events(&self, _wire: &Wire, body: &[u8]) -> Option<Vec<Event>> {
+        forms::response_events(body)
+    }
+
+    fn gathering(&self, _max: usize) -> Option<Gathering> {
+        Some(Gathering::response())
+    }
+}
+
+/// What was heard in a recording.
+struct Transcriptions;
+
+impl Format for Transcriptions {
+    fn writes(&self, _wire: &Wire) -> Writes {
+        Writes::Unknown
+    }
+
+    fn reader(&self, _wire: &Wire, _reading: Reading) -> Box<dyn EventReader> {
+        Box::new(Named::new(Tail::Type(forms::TRANSCRIPT_DONE)))
+    }
+
+    fn events(&self, _wire: &Wire, body: &[u8]) -> Option<Vec<Event>> {
+        forms::transcript_events(body)
+    }
+
+    fn gathering(&self, _max: usize) -> Option<Gathering> {
+        Some(Gathering::transcript())
+    }
+}
+
+/// Speech, which comes as sound or in events.
+struct Speech;
+
+impl Format for Speech {
+    fn writes(&self, _wire: &Wire) -> Writes {
+        Writes::Unknown
+    }
+
+    fn reader(&self, _wire: &Wire, _reading: Reading) -> Box<dyn EventReader> {
+        Box::new(Named::new(Tail::Type("speech.audio.done")))
+    }
+}
+
+/// Lists of models.
+struct Models;
+
+impl Format for Models {
+    fn writes(&self, _wire: &Wire) -> Writes {
+        Writes::Nothing
+    }
+
+    fn reader(&self, _wire: &Wire, _reading: Reading) -> Box<dyn EventReader> {
+        Box::new(Named::new(Tail::Any))
+    }
+}
+
+/// Whatever is passed through.
+struct Other;
+
+impl Format for Other {
+    fn writes(&self, wire: &Wire) -> Writes {
+        if wire.makes_nothing() { Writes::Nothing } else { Writes::Unknown }
+    }
+
+    fn reader(&self, _wire: &Wire, _reading: Reading) -> Box<dyn EventReader> {
+        Box::new(Named::new(Tail::Any))
+    }
+}
