@@ -12,7 +12,7 @@ use tidegate::call::{
     AnswerBounds, Ask, Audio, Chat, Contents, Endpoint, Message, NamedModel, Role, Tunnel, Voice, VoiceWanted, Wire,
 };
 use tidegate::caller::{ProviderSnapshot, Snapshot};
-use tidegate::fault::{Denial, Fault, Limited, Refusal, RequestFault};
+use tidegate::fault::{Bound, Denial, Fault, Limited, Refusal, RequestFault};
 use tidegate::reply::{Answer, Body, CacheMark, CacheResult, Event, EventKind, Reply, Terms, Transcript, Usage};
 use tidegate::time::Phase;
 
@@ -297,6 +297,7 @@ impl Case<'_> {
                 Fault::Refused { provider, refusal: Box::new(refusal) }
             }
             "credential" => Fault::Credential { provider, denial: Denial::Key },
+            "oversized" => Fault::Oversized { provider, bound: Bound::Reply(it.number("limit") as usize) },
             "unpaid" => Fault::Credential { provider, denial: Denial::Account },
             "open-for-a-key" => {
                 let retry_in = Duration::from_secs(9);
