@@ -14,6 +14,7 @@ pub(crate) use self::secrets::{repeats_key, without_key};
 use crate::fault::{self, Denial, Fault, Refusal};
 use crate::wire::headers;
 
+mod lists;
 mod meaning;
 mod said;
 mod secrets;
