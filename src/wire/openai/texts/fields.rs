@@ -3,7 +3,7 @@
 //! It does not know where in a document they stand.
 
 /// Fields, wherever they stand, whose values are ids, words of the protocol, encoded bytes or marks of a filter.
-const FOR_PROGRAMS: [&str; 37] = [
+const FOR_PROGRAMS: [&str; 34] = [
     "id",
     "type",
     "role",
@@ -11,11 +11,9 @@ const FOR_PROGRAMS: [&str; 37] = [
     "model",
     "status",
     "finish_reason",
-    "native_finish_reason",
     "stop_reason",
     "format",
     "detail",
-    "channel",
     "call_id",
     "tool_call_id",
     "item_id",
@@ -29,7 +27,6 @@ const FOR_PROGRAMS: [&str; 37] = [
     "b64_json",
     "partial_image_b64",
     "file_data",
-    "bytes",
     "signature",
     "thought_signature",
     "thoughtSignature",
@@ -80,7 +77,7 @@ pub(super) fn is_no_text(parent: &str, kind: &str, field: &str, value: &str) -> 
         "data" if ENCODED.contains(&parent) || ENCODED_TYPES.contains(&kind) => return true,
         "result" if kind == "image_generation_call" => return true,
         // As the events of speech have it.
-        "audio" => return true,
+        "audio" if is_base64(value) => return true,
         _ if is_for_programs(field) => return true,
         _ => {}
     }
@@ -92,8 +89,12 @@ pub(super) fn is_no_text(parent: &str, kind: &str, field: &str, value: &str) -> 
 fn is_encoded_url(value: &str) -> bool {
     const MARK: &str = ";base64,";
     let Some(rest) = value.strip_prefix("data:") else { return false };
-    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=-_\\".contains(&byte);
-    rest.split_once(MARK).is_some_and(|(media_type, data)| media_type.len() < 200 && data.bytes().all(is_base64))
+    rest.split_once(MARK).is_some_and(|(media_type, data)| media_type.len() < 200 && is_base64(data))
+}
+
+/// True for encoded bytes; slashes may be escaped.
+fn is_base64(value: &str) -> bool {
+    value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=-_\\".contains(&byte))
 }
 
 /// True for nothing but a web address; slashes may be escaped.
@@ -116,6 +117,9 @@ mod tests {
             ("", "image_generation_call", "result", "AAAA", true),
             ("", "mcp_call", "result", "a text", false),
             ("", "", "b64_json", "AAAA", true),
+            ("", "", "audio", "UklGR+49301234567", true),
+            ("", "", "audio", "ask ann@x.example", false),
+            ("delta", "", "channel", "analysis", false),
             ("image_url", "", "url", "data:image/png,%89PNG", true),
             ("", "", "image_url", "data:image/png;base64,AAAA", true),
             ("", "", "content", r"data:image\/png;base64,AAAA\/+8=", true),
