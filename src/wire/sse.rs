@@ -96,6 +96,11 @@ pub fn event(raw: Bytes, kind: EventKind) -> Event {
     Frame::parse(raw, true).into_event(kind)
 }
 
+/// The `event:` name of an event.
+pub fn name(event: &Event) -> Option<String> {
+    Frame::parse(event.raw.clone(), true).name().map(str::to_owned)
+}
+
 /// True when a body begins like a stream of events: with a field's name, or a comment.
 pub fn looks_like_events(start: &[u8]) -> bool {
     let start = start.strip_prefix(BOM).unwrap_or(start).trim_ascii_start();

@@ -108,6 +108,20 @@ fn texts_that_are_said_in_pieces_are_joined_however_they_are_spelt() {
 }
 
 #[test]
+fn a_text_is_joined_where_only_the_events_name_tells_what_it_is() {
+    let event = |piece: &str| {
+        let raw = format!("event: response.output_text.delta\r\ndata: {{\"delta\":\"{piece}\"}}\r\n\r\n");
+        Ok(crate::wire::sse::event(raw.into(), EventKind::Piece))
+    };
+    let guarded =
+        Guarded::new(Box::pin(stream::iter(["to ann@x.", "example, "].map(event))), masking(), "p".into(), trail());
+    let all = guarded.collect::<Vec<_>>().now_or_never().unwrap();
+    let raw: Vec<u8> = all.into_iter().flat_map(|event| event.unwrap().raw.to_vec()).collect();
+    let wanted = ["to ", "[email], "].map(|piece| event(piece).unwrap().raw.to_vec()).concat();
+    assert_eq!(String::from_utf8(raw).unwrap(), String::from_utf8(wanted).unwrap());
+}
+
+#[test]
 fn a_masked_event_keeps_every_other_byte() {
     for data in [
         r#"{ "choices" : [{"delta":{"content":"%"},"p":0.0076509169000000005,"finish_reason":"stop"}] , "n":1.2339457598623173e-05, "x":1, "x":2 }"#,

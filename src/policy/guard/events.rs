@@ -68,7 +68,7 @@ impl Guarded {
     fn event(&mut self, event: Event) -> Result<(), Fault> {
         // What is no text in any alphabet is one with signs for that, if it changes at all.
         let data = String::from_utf8_lossy(event.data());
-        let Some(texts) = EventTexts::read(&data) else { return self.opaque(event) };
+        let Some(texts) = EventTexts::read(&data, || sse::name(&event)) else { return self.opaque(event) };
         let (mut splice, mut passed) = (Splice::default(), Passed::default());
         for found in &texts.found {
             match found {

@@ -4,6 +4,7 @@
 //! Only what is known to come in pieces is taken for that. What is unknown is a whole text, as most of it is said again and
 //! again: joined with the same field of the next event it would come to something that nobody said.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use serde::de::IgnoredAny;
@@ -105,8 +106,8 @@ pub(crate) struct EventTexts<'a> {
 }
 
 impl<'a> EventTexts<'a> {
-    /// The texts of an event with this data; `None` for what is no JSON.
-    pub(crate) fn read(data: &'a str) -> Option<Self> {
+    /// The texts of an event with this data; `None` for what is no JSON. `name` is the event's, for data that says no type.
+    pub(crate) fn read(data: &'a str, name: impl FnOnce() -> Option<String>) -> Option<Self> {
         serde_json::from_str::<IgnoredAny>(data).ok()?;
         let (mut texts, top) = (Self::default(), whole(data));
         if !data[top.clone()].starts_with('{') {
@@ -116,7 +117,7 @@ impl<'a> EventTexts<'a> {
         let fields: Vec<Member<'_>> = members(data, top).collect();
         let is_choices = |field: &Member<'_>| field.name == "choices" && data[field.value.clone()].starts_with('[');
         if !fields.iter().any(is_choices) {
-            texts.named(data, &fields);
+            texts.named(data, &fields, name);
             return Some(texts);
         }
         for field in &fields {
@@ -173,8 +174,10 @@ impl<'a> EventTexts<'a> {
     }
 
     /// An event that says its kind.
-    fn named(&mut self, data: &'a str, fields: &[Member<'a>]) {
-        let kind = last(data, fields, "type").and_then(inside).unwrap_or_default();
+    fn named(&mut self, data: &'a str, fields: &[Member<'a>], name: impl FnOnce() -> Option<String>) {
+        let own = last(data, fields, "type").and_then(inside).map(Cow::Borrowed);
+        let kind = own.or_else(|| name().map(Cow::Owned)).unwrap_or_default();
+        let kind = &*kind;
         let part = || {
             let names = ["item_id", "output_index", "content_index", "summary_index"];
             names.iter().map(|name| last(data, fields, name).unwrap_or_default().to_owned() + "/").collect::<String>()
