@@ -213,6 +213,22 @@ mod tests {
     }
 
     #[test]
+    fn only_what_openais_clients_can_read_passes_as_it_is() {
+        for (body, is_openai) in [
+            (r#"{"error":{"message":"no","type":"x","code":null}}"#, true),
+            (r#"{"error":{"message":"no","error":{"message":"inside"}}}"#, true),
+            (r#"{"error":{"error":{"message":"no"}}}"#, false),
+            (r#"{"error":{"detail":"no"}}"#, false),
+            (r#"{"error":{"message":" ","detail":"no"}}"#, false),
+            (r#"[{"error":{"message":"no"}}]"#, false),
+        ] {
+            let fault = read(400, body);
+            let Fault::Refused { refusal, .. } = &fault else { panic!("{body}: {fault}") };
+            assert_eq!((&*refusal.message, refusal.is_openai), ("no", is_openai), "{body}");
+        }
+    }
+
+    #[test]
     fn a_status_beyond_all_classes_is_a_broken_gateways() {
         for (sent, passed_on) in [(599, 599), (600, 502), (999, 502), (429, 429)] {
             assert_eq!(known(StatusCode::from_u16(sent).unwrap()).as_u16(), passed_on);

@@ -40,7 +40,7 @@ impl Said {
             other => other,
         };
         let error = innermost(root);
-        let said_outright = error["message"].as_str().filter(|text| !text.trim().is_empty());
+        let said_outright = value["error"]["message"].as_str().filter(|text| !text.trim().is_empty());
         let is_openai = value["error"].is_object() && said_outright.is_some();
         let message = match said_outright.filter(|_| is_openai) {
             Some(message) => Some(message.to_owned()),
