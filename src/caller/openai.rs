@@ -14,6 +14,7 @@ use crate::call::{Ask, Endpoint};
 use crate::config::plan::CallKind;
 use crate::fault::{Fault, Refusal, RequestFault};
 use crate::reply::{self, Body, Event, Reply};
+use crate::wire::media;
 use crate::wire::openai::completion::{self, Identity};
 
 /// Tells OpenAI's SDKs not to try again by themselves.
@@ -154,7 +155,10 @@ fn error_of(refusal: &Refusal, fault: &Fault) -> Value {
 }
 
 fn streamed(status: StatusCode, mut headers: HeaderMap, events: reply::EventStream, about: &About<'_>) -> Answered {
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    // A provider's own may say more: its alphabet.
+    if !media::is_events(&headers) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // nginx holds events back otherwise.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));

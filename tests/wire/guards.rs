@@ -22,7 +22,8 @@ async fn only_the_word_that_is_being_said_waits_for_the_next_event() {
     // Each comes before the provider says more.
     caller.receive(event("Write to ")).await;
     there.send(chunk(event("@x.exam").replace('\n', "\r\n"))).await;
-    caller.receive(event("")).await;
+    // What is said anew keeps the ends of its lines.
+    caller.receive(event("").replace('\n', "\r\n")).await;
     there.send(chunk(event("ple, "))).await;
     caller.receive(event("[email], ")).await;
     there.send(chunk(event("now"))).await;

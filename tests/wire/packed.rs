@@ -11,7 +11,7 @@ use tokio::process::Command;
 use crate::gateway::Setup;
 use crate::provider::Provider;
 use crate::socket::soon;
-use crate::words::{chat, chat_stream, completion, plain, post};
+use crate::words::{DONE, FINISH, chat, chat_stream, completion, event, plain, post};
 
 const CODINGS: [&str; 3] = ["gzip", "br", "zstd"];
 
@@ -113,16 +113,20 @@ async fn events_are_not_packed_and_short_texts_neither() {
     caller.send(accepting("gzip, br, zstd")).await;
     let (mut there, _) = provider.request().await;
     there.send(plain(&completion("short"))).await;
-    let answer = caller.message().await;
-    assert_eq!((answer.header("content-encoding"), answer.text()), (None, &*completion("short")));
+    let short = caller.message().await;
+    assert_eq!((short.header("content-encoding"), short.text()), (None, &*completion("short")));
     caller.send(chat_stream().replacen("host:", "accept-encoding: gzip, br, zstd\r\nhost:", 1)).await;
     provider.next_request(&mut there).await;
+    let events = format!("{}{FINISH}{DONE}", event("short"));
     there
-        .send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 14\r\n\r\ndata: [DONE]\n\n")
+        .send(format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncontent-length: {}\r\n\r\n{events}",
+            events.len()
+        ))
         .await;
     let stream = caller.message().await;
     assert_eq!((stream.header("content-encoding"), stream.header("vary")), (None, None));
-    assert_eq!(stream.text(), "data: [DONE]\n\n");
+    assert_eq!((stream.text(), stream.header("content-type")), (&*events, Some("text/event-stream; charset=utf-8")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

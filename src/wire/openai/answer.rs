@@ -78,6 +78,7 @@ struct Choice<'a> {
 /// Reads an answer of this endpoint; of one that the gateway does not know where that is `None`.
 pub(crate) fn read(endpoint: Endpoint, body: &[u8]) -> Facts {
     let has_choices = matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     if let Ok(answer) = serde_json::from_slice::<Usual<'_>>(body)
         && answer.is_sound(has_choices)
     {
@@ -170,4 +171,85 @@ pub(crate) fn listed(body: &[u8]) -> Option<Cow<'_, [u8]>> {
         true => format!("{{\"object\":\"list\",\"data\":{}}}", items.get()).into_bytes().into(),
         false => body.into(),
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn read_chat(body: &str) -> Facts {
+        read(Endpoint::ChatCompletions, body.as_bytes())
+    }
+
+    #[test]
+    fn an_answer_is_none_the_worse_for_what_is_spelt_in_another_way() {
+        let choices = r#""choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]"#;
+        for (fields, tokens) in [
+            (r#""usage":{"prompt_tokens":9,"completion_tokens":4}"#, Some((9, 4))),
+            (r#""usage":{"prompt_tokens":9,"completion_tokens":4,"input_tokens":0,"output_tokens":0}"#, Some((9, 4))),
+            (r#""usage":{"prompt_tokens":9.0,"completion_tokens":"4"}"#, Some((9, 4))),
+            (r#""x_groq":{"usage":{"prompt_tokens":9,"completion_tokens":4}}"#, Some((9, 4))),
+            (r#""usage":null,"error":null"#, None),
+            (r#""usage":[],"error":{"message":"","code":null}"#, None),
+            (r#""usage":"many","error":"""#, None),
+            (r#""usage":7,"error":false,"detail":"","message":null"#, None),
+            (r#""id":5,"id":null,"x":"\ud83d","y":1e999"#, None),
+        ] {
+            for body in [format!("{{{fields},{choices}}}"), format!("\u{feff}\n {{{choices},{fields}}}\n")] {
+                let Facts::Sound { usage, .. } = read_chat(&body) else { panic!("{body}: {:?}", read_chat(&body)) };
+                assert_eq!(usage.map(|usage| (usage.input, usage.output)), tokens, "{body}");
+            }
+        }
+        let in_choice = r#"{"choices":[{"message":{},"usage":{"prompt_tokens":9,"completion_tokens":4}}]}"#;
+        assert!(matches!(read_chat(in_choice), Facts::Sound { usage: Some(_), .. }));
+    }
+
+    #[test]
+    fn what_reports_a_failure_is_none() {
+        for error in [
+            r#"{"object":"error","message":"the engine died","type":"InternalServerError","code":500}"#,
+            r#"{"error":{"message":"no"},"choices":[{}]}"#,
+            r#"{"error":"no such model"}"#,
+            r#"{"detail":"Not authenticated"}"#,
+            r#"[{"error":{"code":503,"status":"UNAVAILABLE"}}]"#,
+            r#"{"choices":[{"index":0,"finish_reason":"error","message":{"content":""}}]}"#,
+            r#"{"choices":[{"index":0,"error":{"code":502},"message":{"content":""}}],"usage":{"prompt_tokens":1}}"#,
+        ] {
+            assert!(matches!(read_chat(error), Facts::Error(_)), "{error}: {:?}", read_chat(error));
+        }
+        for empty in
+            [r#"{"choices":null}"#, r#"{"choices":[]}"#, r#"{"id":"x","usage":{"prompt_tokens":1}}"#, "[]", "7", "null"]
+        {
+            assert!(matches!(read_chat(empty), Facts::Empty(_)), "{empty}");
+        }
+        for broken in ["", "{", "<html>", r#"{"choices":[{}]"#] {
+            assert_eq!(read_chat(broken), Facts::NotJson, "{broken}");
+        }
+        assert!(matches!(read(Endpoint::Embeddings, br#"{"data":[],"choices":null}"#), Facts::Sound { .. }));
+    }
+
+    #[test]
+    fn an_answers_words_are_found_wherever_they_stand() {
+        let text = |body: &str| said(body.as_bytes(), None).map(|answer| answer.text);
+        for body in [
+            r#"{"choices":[{"message":{"content":"hi"}}]}"#,
+            r#"{"choices":[{"message":{"content":[{"type":"thinking","thinking":[]},{"type":"text","text":"hi"}]}}]}"#,
+            r#"{"choices":[{"text":"hi"}]}"#,
+            r#"{"choices":[{"delta":{"content":"hi"}}]}"#,
+            r#"{"choices":[{"message":{"content":null,"refusal":"hi"}}]}"#,
+            r#"{"choices":[{"message":{"content":"","refusal":"hi"}}]}"#,
+        ] {
+            assert_eq!(text(body).as_deref(), Some("hi"), "{body}");
+        }
+        for silent in [
+            r#"{"choices":[{"message":{"content":null,"reasoning_content":"hm"},"finish_reason":"length"}]}"#,
+            r#"{"choices":[{"message":{"content":""}}]}"#,
+            r#"{"choices":[{"message":null}]}"#,
+            r#"{"choices":[]}"#,
+            r#"{"choices":[{"message":{"content":5}}]}"#,
+        ] {
+            assert_eq!(text(silent), None, "{silent}");
+        }
+    }
 }

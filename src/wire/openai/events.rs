@@ -268,6 +268,80 @@ mod tests {
         }
     }
 
+    /// What a chunk is to a caller who may have to be resumed, and whether it ends its choice.
+    fn kind_of(chunk: &str) -> (&'static str, bool) {
+        let mut reader = Chunks::new(Audience::SameWithText, 1);
+        (read_all(&mut reader, &[chunk])[0], reader.is_complete())
+    }
+
+    #[test]
+    fn a_chunk_is_read_field_by_field() {
+        for (chunk, wanted) in [
+            (r#"{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":""}]}"#, ("text", false)),
+            (r#"{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"null"}]}"#, ("text", false)),
+            (r#"{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":7}]}"#, ("text", false)),
+            (r#"{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}"#, ("text", true)),
+            (r#"{"choices":[{"index":null,"delta":{"content":"a"},"finish_reason":"stop"}]}"#, ("text", true)),
+            (r#"{"choices":[{"delta":{"content":"a\ud83d"}}],"usage":{"prompt_tokens":null}}"#, ("text", false)),
+            (r#"{"choices":[{"index":0,"delta":{"content":[{"type":"text","text":"a"}]}}]}"#, ("text", false)),
+            (r#"{"choices":[{"index":0,"delta":{"content":[{"type":"thinking","thinking":[]}]}}]}"#, ("other", false)),
+            (
+                r#"{"choices":[{"index":0,"delta":{"content":"a","tool_calls":[],"function_call":null}}]}"#,
+                ("text", false),
+            ),
+            (r#"{"choices":[{"index":0,"delta":{"content":"a","role":"assistant","token_id":7}}]}"#, ("text", false)),
+            (r#"{"choices":[{"index":0,"delta":{"content":null,"refusal":"no"}}]}"#, ("beside", false)),
+            (r#"{"choices":[{"index":0,"delta":{"reasoning":"hm","reasoning_content":"hm"}}]}"#, ("beside", false)),
+            (r#"{"choices":[{"index":0,"delta":{"audio":{"data":"QUFB"}}}]}"#, ("other", false)),
+            (r#"{"choices":[{"index":0,"delta":{"content":5},"finish_reason":"stop"}]}"#, ("unknown", false)),
+            (r#"{"choices":[{"index":0,"delta":"a","finish_reason":"stop"}]}"#, ("unknown", false)),
+            (r#"{"choices":"a"}"#, ("unknown", false)),
+            (r#"{"choices":[7]}"#, ("unknown", false)),
+            ("[1]", ("unknown", false)),
+            (r#"{"choices":[],"prompt_filter_results":[]}"#, ("prelude", false)),
+            (r#"{"type":"ping"}"#, ("prelude", false)),
+            ("", ("comment", false)),
+            (r#"{"choices":[{"index":0,"delta":{},"finish_reason":"error"}]}"#, ("error", false)),
+            (r#"{"choices":[{"index":0,"delta":{},"error":{"code":502}}]}"#, ("error", false)),
+            (r#"{"object":"error","message":"x","code":500}"#, ("error", false)),
+            (r#"{"error":{"message":""},"choices":[{"index":0,"delta":{"content":"a"}}]}"#, ("text", false)),
+            (
+                r#"{"choices":[{"index":0,"index":0,"delta":{"content":"a"}}],"choices":[{"index":0,"delta":{"content":"b"}}]}"#,
+                ("text", false),
+            ),
+        ] {
+            assert_eq!(kind_of(chunk), wanted, "{chunk}");
+        }
+    }
+
+    #[test]
+    fn as_many_choices_must_finish_as_were_asked_for() {
+        let finished =
+            |index: u32| format!(r#"{{"choices":[{{"index":{index},"delta":{{}},"finish_reason":"stop"}}]}}"#);
+        let mut reader = Chunks::new(Audience::Same, 2);
+        read_all(&mut reader, &[&finished(0)]);
+        assert!(!reader.is_complete());
+        read_all(&mut reader, &[&finished(1)]);
+        assert!(reader.is_complete());
+        read_all(&mut reader, &["no JSON"]);
+        assert!(!reader.is_complete(), "something was lost");
+        assert_eq!(read_all(&mut reader, &["[DONE]"]), ["done"]);
+        assert!(reader.is_complete(), "its provider says so");
+        assert_eq!(read_all(&mut Chunks::new(Audience::Same, 1), &["[DONE]"]), ["nothing"]);
+    }
+
+    #[test]
+    fn who_gets_only_text_gets_a_refusals_words_and_no_empty_answer() {
+        let mut reader = Chunks::new(Audience::TextOnly, 1);
+        let role = r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#;
+        let thought = r#"{"choices":[{"index":0,"delta":{"reasoning_content":"hm"}}]}"#;
+        let refusal = r#"{"choices":[{"index":0,"delta":{"refusal":"no"}}]}"#;
+        let end = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+        assert_eq!(read_all(&mut reader, &[role, thought, end, "[DONE]"]), ["silent", "silent", "silent", "nothing"]);
+        let mut reader = Chunks::new(Audience::TextOnly, 1);
+        assert_eq!(read_all(&mut reader, &[role, refusal, end, "[DONE]"]), ["silent", "text", "piece", "done"]);
+    }
+
     #[test]
     fn responses_end_with_their_own_event_and_count_tokens_in_it() {
         let mut reader = Named::new(Tail::Responses);

@@ -167,3 +167,84 @@ impl Gathering {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn data(event: &Event) -> Value {
+        serde_json::from_slice(event.data()).unwrap_or(Value::Null)
+    }
+
+    fn gathered(mut gathering: Gathering, events: &[Value]) -> Option<Value> {
+        events.iter().for_each(|event| gathering.note(&Event::of(event, EventKind::Piece)));
+        gathering.finish().map(|whole| serde_json::from_slice(&whole).unwrap())
+    }
+
+    fn chunk(delta: Value, finish: Option<&str>) -> Value {
+        json!({"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+    }
+
+    #[test]
+    fn a_response_is_said_in_events_and_put_together_again() {
+        let part = json!({"type": "output_text", "text": "Hi.", "annotations": []});
+        let message =
+            json!({"type": "message", "id": "msg", "status": "completed", "role": "assistant", "content": [part]});
+        let thought = json!({"type": "reasoning", "id": "rs", "summary": []});
+        let whole = json!({
+            "id": "resp", "object": "response", "status": "completed", "output": [thought, message],
+            "usage": {"input_tokens": 1, "output_tokens": 2}, "score": 0.1,
+        });
+        let events = response_events(serde_json::to_string_pretty(&whole).unwrap().as_bytes()).unwrap();
+        let kinds: Vec<String> = events.iter().map(|event| data(event)["type"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(kinds[0], "response.created");
+        assert_eq!(kinds.last().unwrap(), "response.completed");
+        assert_eq!(kinds.iter().filter(|kind| *kind == "response.output_item.done").count(), 2);
+        let text: String = events.iter().filter_map(|event| data(event)[DELTA].as_str().map(str::to_owned)).collect();
+        assert_eq!(text, "Hi.");
+        let numbers: Vec<u64> = events.iter().map(|event| data(event)["sequence_number"].as_u64().unwrap()).collect();
+        assert_eq!(numbers, (0..events.len() as u64).collect::<Vec<_>>());
+        let all: Vec<Value> = events.iter().map(data).collect();
+        assert_eq!(gathered(Gathering::response(), &all), Some(whole));
+        assert_eq!(gathered(Gathering::response(), &all[..all.len() - 1]), None, "its end is missing");
+        let cut = br#"{"id":"r","status":"incomplete","output":[]}"#;
+        assert_eq!(data(response_events(cut).unwrap().last().unwrap())["type"], "response.incomplete");
+        assert!(response_events(b"[]").is_none() && response_events(b"{").is_none());
+    }
+
+    #[test]
+    fn a_transcription_is_said_in_events_and_put_together_again() {
+        let whole = json!({"text": "two espressos", "usage": {"type": "tokens", "input_tokens": 3}});
+        let events: Vec<Value> = transcript_events(whole.to_string().as_bytes()).unwrap().iter().map(data).collect();
+        assert_eq!(events[0], json!({"type": "transcript.text.delta", DELTA: "two espressos"}));
+        assert_eq!(gathered(Gathering::transcript(), &events), Some(whole));
+        assert!(transcript_events(b"{}").is_none());
+    }
+
+    #[test]
+    fn a_completion_is_put_together_however_it_ended() {
+        let gather = |events: &[Value]| gathered(Gathering::completion(Choices::Messages, 1 << 20), events);
+        for (events, text, finish) in [
+            (
+                vec![chunk(json!({"content": "a"}), None), chunk(json!({"content": "b"}), Some("stop"))],
+                json!("ab"),
+                json!("stop"),
+            ),
+            (vec![chunk(json!({"content": "a"}), Some("length"))], json!("a"), json!("length")),
+            (vec![chunk(json!({"content": "a"}), None), chunk(json!({}), Some(""))], json!("a"), json!(null)),
+            (vec![chunk(json!({"refusal": "no"}), Some("stop"))], json!(null), json!("stop")),
+            (
+                vec![chunk(json!({"reasoning": "hm"}), None), chunk(json!({"content": "a"}), Some("eos"))],
+                json!("a"),
+                json!("eos"),
+            ),
+        ] {
+            let whole = gather(&events).unwrap();
+            assert_eq!(whole["object"], "chat.completion");
+            let choice = &whole["choices"][0];
+            assert_eq!((&choice["message"]["content"], &choice["finish_reason"]), (&text, &finish), "{whole}");
+        }
+        assert!(gather(&[json!({"choices": [{"delta": {"content": 5}}]})]).is_none(), "not understood");
+    }
+}
