@@ -49,9 +49,9 @@ impl Identity {
 
     /// Learns from a later event what those before it have not said.
     pub(crate) fn learn(&mut self, event: &Event) {
-        let is_open = |name: &&str| !self.fields.iter().any(|(own, _)| own == name);
+        let is_open = |name: &str| !self.fields.iter().any(|(own, _)| *own == name);
         let wanted =
-            FIELDS.iter().filter(|name| **name != FINGERPRINT || self.asked < ASKED_FOR_ALL).any(|it| is_open(&it));
+            FIELDS.iter().filter(|name| **name != FINGERPRINT || self.asked < ASKED_FOR_ALL).any(|it| is_open(it));
         if wanted
             && self.asked < ASKED
             && let Some(data) = object(event)

@@ -27,15 +27,13 @@ pub(crate) fn rest(data: &str, text: &Place, id: Option<&str>, rest: &str) -> St
     for field in &fields {
         let value = &data[field.value.clone()];
         match (&*field.name, text) {
-            ("choices", Place::Choice(number, path)) => {
-                if !std::mem::replace(&mut has_said, true) {
-                    add("choices", &format!("[{}]", choice(*number, path, id, rest)));
-                }
+            ("choices", Place::Choice(number, path)) if !has_said => {
+                has_said = true;
+                add("choices", &format!("[{}]", choice(*number, path, id, rest)));
             }
-            ("delta", Place::Kind(..)) => {
-                if !std::mem::replace(&mut has_said, true) {
-                    add("delta", &format!("\"{rest}\""));
-                }
+            ("delta", Place::Kind(..)) if !has_said => {
+                has_said = true;
+                add("delta", &format!("\"{rest}\""));
             }
             (LOGPROBS, _) => add(LOGPROBS, if value.starts_with('[') { "[]" } else { "null" }),
             (name, _) if is_for_programs(name) || !value.starts_with(['"', '{', '[']) => add(name, value),
