@@ -14,7 +14,7 @@ use super::cluster::Lease;
 use super::{Common, Entry, EntryKey, Kept};
 use crate::call::Ask;
 use crate::reply::{Body, Event, EventKind, EventStream, Reply};
-use crate::trail::{Reason, Trail};
+use crate::trail::Trail;
 use crate::wire::openai::record::Recorder;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -58,7 +58,8 @@ impl Keeping {
         };
         let recorder = Recorder::new(ask, self.max_bytes);
         let (provider, model) = (reply.provider.clone(), reply.model.clone());
-        let recording = Recording { events, recorded: Some((recorder, self)), provider, model };
+        let attempts = self.trail.facts().attempts.len();
+        let recording = Recording { events, recorded: Some((recorder, self)), attempts, provider, model };
         Reply { body: Body::Events(Box::pin(recording)), ..reply }
     }
 
@@ -86,6 +87,8 @@ struct Recording {
     events: EventStream,
     /// `None` once it is over, or too large.
     recorded: Option<(Recorder, Keeping)>,
+    /// How many attempts were made until it began.
+    attempts: usize,
     provider: Arc<str>,
     model: Option<Arc<str>>,
 }
@@ -95,8 +98,9 @@ impl Recording {
     fn finish(&mut self) {
         let Some((recorder, keeping)) = self.recorded.take() else { return };
         let facts = keeping.trail.facts();
-        // Then it is the answer of more than one provider, and maybe of more than one model.
-        let is_resumed = facts.attempts.iter().any(|attempt| attempt.reason == Reason::Resume);
+        // Whoever was asked since has gone on in its place, after it broke or beside it while it was silent: then it is the answer of
+        // more than one provider, and maybe of more than one model.
+        let is_resumed = facts.attempts.len() > self.attempts;
         let usage = facts.tokens();
         drop(facts);
         if let Some(kept) = recorder.finish(usage).filter(|_| !is_resumed) {
