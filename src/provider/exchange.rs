@@ -302,7 +302,7 @@ impl Exchange {
         head: &ResponseHead,
         body: &mut Bodies,
     ) -> Result<Expect, Fault> {
-        let start = match self.dialect.looks_at_start(call) {
+        let start = match self.dialect.looks_at_start(call, head) {
             true => body.start(call.ask.wants_stream().then_some(first_by)).await.map_err(|end| self.ended(end))?,
             false => Bytes::new(),
         };
@@ -312,7 +312,7 @@ impl Exchange {
     /// A whole answer in the form that was asked for.
     fn in_form(&self, call: &Call, reply: Reply) -> stack::Outcome {
         let Body::Whole(body) = &reply.body else { return Ok(reply) };
-        if !call.ask.wants_stream() || body.is_empty() {
+        if !call.ask.wants_stream() || is_empty(reply.status) {
             return Ok(reply);
         }
         let events = self.dialect.events_of(call, body);

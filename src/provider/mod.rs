@@ -19,8 +19,8 @@ pub trait Provider: Send + Sync {
     fn encode(&self, call: &Call, provider: &ProviderPlan) -> Result<Request, Fault>;
 
     /// True when the first bytes of a response's body tell its form, whatever its head says.
-    fn looks_at_start(&self, call: &Call) -> bool {
-        let _ = call;
+    fn looks_at_start(&self, call: &Call, head: &ResponseHead) -> bool {
+        let _ = (call, head);
         false
     }
 

@@ -51,14 +51,14 @@ impl Provider for OpenAi {
         Ok(request)
     }
 
-    fn looks_at_start(&self, call: &Call) -> bool {
-        !passes_through(&call.ask)
+    fn looks_at_start(&self, call: &Call, head: &ResponseHead) -> bool {
+        !passes_through(&call.ask) || media::is_events(&head.headers)
     }
 
     fn expect(&self, call: &Call, head: &ResponseHead, start: &[u8]) -> Expect {
         let is_called_events = media::is_events(&head.headers);
         match passes_through(&call.ask) {
-            true if is_called_events => Expect::Events,
+            true if is_called_events && !answer::looks_like_json(start) => Expect::Events,
             true => Expect::Bytes,
             false if answer::looks_like_json(start) => Expect::Whole,
             false if is_called_events || sse::looks_like_events(start) => Expect::Events,

@@ -33,6 +33,9 @@ const MAX_EVENT: usize = 8 * 1024 * 1024;
 /// The most blanks before an answer that are read to know its form.
 const MAX_BLANK: usize = 64 * 1024;
 
+/// As many bytes tell what form an answer has: those of a field's name and a byte order mark.
+const TELLING: usize = 9;
+
 /// The most that is kept of comments before the first event: a few, as some providers send one every second.
 const MAX_EARLY: usize = 4 * 1024;
 
@@ -89,15 +92,16 @@ impl Bodies {
         Self { body: Some(body), start: None, watchdog }
     }
 
-    /// The first bytes that are not blank, which are not taken by that; none of an empty body. They must come before `by`, where
-    /// that is sooner than the call's deadline.
+    /// The first bytes that are not blank, a line or as many as tell the form of an answer, which are not taken by that; none of an
+    /// empty body. They must come before `by`, where that is sooner than the call's deadline.
     pub(super) async fn start(&mut self, by: Option<Deadline>) -> Result<Bytes, BodyEnd> {
         let call_deadline = self.watchdog.deadline;
         self.watchdog.deadline = by.unwrap_or(call_deadline);
         let mut start = Bytes::new();
         while let Some(piece) = self.next().await {
             start = gather::join(start, piece?);
-            if start.len() > MAX_BLANK || !start.trim_ascii_start().is_empty() {
+            let said = start.trim_ascii_start();
+            if start.len() > MAX_BLANK || said.len() >= TELLING || said.contains(&b'\n') {
                 break;
             }
         }
@@ -391,7 +395,7 @@ impl Events {
                 }
                 None => {
                     self.body = None;
-                    return Poll::Ready(self.ended());
+                    self.decoder.end();
                 }
             }
         }

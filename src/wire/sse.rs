@@ -17,6 +17,8 @@ pub struct Decoder {
     /// Where the first line that may still be incomplete starts in `pending`.
     line: usize,
     is_start: bool,
+    /// True once no more bytes come.
+    is_over: bool,
     limit: usize,
 }
 
@@ -36,7 +38,7 @@ pub struct TooLong;
 impl Decoder {
     /// A decoder that accepts events of up to `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { pending: Bytes::new(), line: 0, is_start: true, limit }
+        Self { pending: Bytes::new(), line: 0, is_start: true, is_over: false, limit }
     }
 
     /// Adds what came from the network.
@@ -44,9 +46,20 @@ impl Decoder {
         self.pending = gather::join(std::mem::take(&mut self.pending), chunk);
     }
 
+    /// Notes that no more bytes come: a carriage return at the very end is no half of a CRLF.
+    pub fn end(&mut self) {
+        self.is_over = true;
+    }
+
+    /// The line that the last byte ends, where that is a carriage return.
+    fn last_line(&self) -> Option<(Range<usize>, usize)> {
+        let last = self.pending.len().checked_sub(1).filter(|last| self.is_over && *last >= self.line)?;
+        (self.pending[last] == b'\r').then_some((self.line..last, last + 1))
+    }
+
     /// The next whole event, if there is one.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, TooLong> {
-        while let Some((text, next)) = line_at(&self.pending, self.line) {
+        while let Some((text, next)) = line_at(&self.pending, self.line).or_else(|| self.last_line()) {
             self.line = next;
             if text.is_empty() {
                 self.line = 0;
@@ -209,6 +222,33 @@ mod tests {
     fn an_event_that_was_cut_before_its_blank_line_is_none() {
         for cut in ["data: [DONE]", "data: [DONE]\n", "data: [DONE]\r\n", "data: x\ndata: y\n", "\u{feff}data: x\r"] {
             assert!(frames(&[cut.as_bytes()]).is_empty(), "{cut:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_line_may_end_in_a_carriage_return() {
+        for (text, is_event) in [
+            ("data: x\r\r", true),
+            ("event: a\rdata: x\r\r", true),
+            ("data: x\r\n\r", true),
+            ("data: x\n\r", true),
+            ("data: y\r\rdata: x\r\r", true),
+            ("data: x\r", false),
+            ("data: x", false),
+            ("data: x\r\n", false),
+        ] {
+            let mut decoder = Decoder::new(100);
+            decoder.push(Bytes::copy_from_slice(text.as_bytes()));
+            let mut before = Vec::new();
+            while let Some(frame) = decoder.next_frame().unwrap() {
+                before.extend_from_slice(&frame.raw);
+            }
+            decoder.end();
+            let last = decoder.next_frame().unwrap();
+            assert_eq!(last.as_ref().map(|frame| frame.data()), is_event.then_some(Some(&b"x"[..])), "{text:?}");
+            before.extend(last.into_iter().flat_map(|frame| frame.raw));
+            assert_eq!(before == text.as_bytes(), is_event, "{text:?}");
+            assert!(decoder.next_frame().unwrap().is_none(), "{text:?}");
         }
     }
 

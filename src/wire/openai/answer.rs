@@ -78,7 +78,7 @@ struct Choice<'a> {
 /// Reads an answer of this endpoint; of one that the gateway does not know where that is `None`.
 pub(crate) fn read(endpoint: Endpoint, body: &[u8]) -> Facts {
     let has_choices = matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
-    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    let body = parts::without_mark(body);
     if let Ok(answer) = serde_json::from_slice::<Usual<'_>>(body)
         && answer.is_sound(has_choices)
     {
@@ -136,7 +136,7 @@ fn of_object(fields: &Map<String, Value>, has_choices: bool) -> Facts {
 
 /// True for a body that could be JSON, whatever its type says.
 pub(crate) fn looks_like_json(body: &[u8]) -> bool {
-    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    let body = parts::without_mark(body);
     matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
 }
 
@@ -250,6 +250,25 @@ mod tests {
             r#"{"choices":[{"message":{"content":5}}]}"#,
         ] {
             assert_eq!(text(silent), None, "{silent}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_or_blanks_before_an_answer_change_nothing() {
+        let deep = format!(r#"{{"choices":[{{"finish_reason":"stop"}}],"x":{}{}}}"#, "[".repeat(140), "]".repeat(140));
+        for body in [
+            r#"{"id":"c","choices":[{"index":0,"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}"#,
+            r#"{"choices":[{}]}"#,
+            r#"{"choices":[{}],"error":"","x":"\ud83d"}"#,
+            r#"{"error":{"message":"no"}}"#,
+            r#"{"choices":[]}"#,
+            &deep,
+        ] {
+            let plain = read(Endpoint::ChatCompletions, body.as_bytes());
+            assert_ne!(plain, Facts::NotJson, "{body}");
+            for before in ["\u{feff}", "\r\n ", "\u{feff}\n", "\n\n\t"] {
+                assert_eq!(read(Endpoint::ChatCompletions, format!("{before}{body}").as_bytes()), plain, "{body}");
+            }
         }
     }
 }

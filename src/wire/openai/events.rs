@@ -108,11 +108,7 @@ impl EventReader for Chunks {
     fn read(&mut self, name: Option<&str>, data: &[u8]) -> Read {
         if data == DONE {
             self.done = true;
-            let says_nothing = match self.audience {
-                Audience::TextOnly => !self.has_spoken,
-                Audience::Same | Audience::SameWithText => self.seen == 0 && !self.is_uncertain,
-            };
-            return if says_nothing { Read::Nothing } else { Read::Event(EventKind::Done) };
+            return if self.has_spoken { Read::Event(EventKind::Done) } else { Read::Nothing };
         }
         let chunk = match Chunk::read(data) {
             Some(chunk) if name != Some("error") => chunk.said(),
@@ -340,6 +336,83 @@ mod tests {
         assert_eq!(read_all(&mut reader, &[role, thought, end, "[DONE]"]), ["silent", "silent", "silent", "nothing"]);
         let mut reader = Chunks::new(Audience::TextOnly, 1);
         assert_eq!(read_all(&mut reader, &[role, refusal, end, "[DONE]"]), ["silent", "text", "piece", "done"]);
+    }
+
+    #[test]
+    fn what_was_counted_is_not_forgotten_when_more_follows() {
+        // Azure, Mistral and relays send chunks after the one that counts; who bills by the last one bills nothing.
+        let counts = r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#;
+        for after in [
+            r#"{"choices":[]}"#,
+            r#"{"choices":[],"usage":null}"#,
+            r#"{"choices":[],"usage":{}}"#,
+            r#"{"choices":[],"usage":{"prompt_tokens":null,"cost":0.1}}"#,
+            r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
+            r#"{"choices":[{"index":"0","delta":{"content":[{"type":"text","text":"x"}]}}],"usage":"none"}"#,
+            r#"{"choices":[],"x_groq":{"id":"req_1"}}"#,
+            "7",
+            "[DONE]",
+        ] {
+            for audience in [Audience::Same, Audience::SameWithText, Audience::TextOnly] {
+                let mut reader = Chunks::new(audience, 1);
+                read_all(&mut reader, &[r#"{"choices":[{"index":0,"delta":{"content":"a"}}]}"#, counts, after]);
+                assert_eq!(reader.usage(), Some(Usage { input: 3, output: 4, ..Usage::default() }), "{after}");
+            }
+        }
+        let mut reader = Chunks::new(Audience::Same, 1);
+        read_all(&mut reader, &[counts, r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":9}}"#]);
+        assert_eq!(reader.usage().map(|usage| usage.output), Some(9), "the last that says something counts");
+        let mut reader = Named::new(Tail::Responses);
+        let completed = r#"{"type":"response.completed","response":{"usage":{"input_tokens":1,"output_tokens":2}}}"#;
+        read_all(&mut reader, &[completed, r#"{"type":"response.done","response":{"usage":null}}"#, r#"{"type":7}"#]);
+        assert_eq!(reader.usage(), Some(Usage { input: 1, output: 2, ..Usage::default() }));
+    }
+
+    #[test]
+    fn a_terminator_after_nothing_ends_no_answer() {
+        for before in [
+            &[][..],
+            &["{"],
+            &["not json", "{\"choices\":["],
+            &[""],
+            &["{}"],
+            &[r#"{"choices":[],"usage":{"prompt_tokens":1}}"#],
+            &[r#"{"choices":[]}"#, "{"],
+        ] {
+            for audience in [Audience::Same, Audience::SameWithText, Audience::TextOnly] {
+                let mut reader = Chunks::new(audience, 1);
+                read_all(&mut reader, before);
+                assert_eq!(read_all(&mut reader, &["[DONE]"]), ["nothing"], "{before:?} {audience:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_is_not_read_as_the_fields_in_their_order() {
+        for list in ["[]", " []", "[[]]", r#"["c",[]]"#, r#"["c",[{"index":0,"finish_reason":"stop"}]]"#, "[null]"] {
+            let (mut chunks, mut named) = (Chunks::new(Audience::Same, 1), Named::new(Tail::Responses));
+            assert_eq!(read_all(&mut chunks, &[list]), ["unknown"], "{list}");
+            assert_eq!(read_all(&mut named, &[list]), ["unknown"], "{list}");
+            assert!(!chunks.is_complete() && !named.is_complete(), "{list}");
+        }
+    }
+
+    #[test]
+    fn an_error_that_stands_for_itself_is_one_in_every_stream() {
+        for error in [
+            r#"{"object":"error","message":"no","code":500}"#,
+            r#"{"message":"no","code":500}"#,
+            r#"{"detail":"no"}"#,
+            r#"{"message":"no"}"#,
+            r#"{"message":"no","status":"overloaded"}"#,
+        ] {
+            for tail in [Tail::Responses, Tail::Type("transcript.text.done")] {
+                assert_eq!(read_all(&mut Named::new(tail), &[error]), ["error"], "{error}");
+            }
+            assert_eq!(read_all(&mut Chunks::new(Audience::Same, 1), &[error]), ["error"], "{error}");
+        }
+        let words = r#"{"type":"response.output_text.delta","message":"no","code":500}"#;
+        assert_eq!(read_all(&mut Named::new(Tail::Responses), &[words]), ["piece"], "it says what it is");
     }
 
     #[test]

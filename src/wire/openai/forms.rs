@@ -23,6 +23,7 @@ pub(crate) const TRANSCRIPT_DONE: &str = "transcript.text.done";
 
 /// A response: its beginning, the texts of its messages, and its end. The last event has the whole of it.
 pub(crate) fn response_events(body: &[u8]) -> Option<Vec<Event>> {
+    let body = parts::without_mark(body);
     let whole = std::str::from_utf8(body).ok()?;
     let Value::Object(read) = parts::value(body).ok()? else { return None };
     let mut opening = read.clone();
@@ -171,7 +172,10 @@ impl Gathering {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use http::Method;
+
     use super::*;
+    use crate::call::{AnswerBounds, Contents, Endpoint, Wire};
 
     fn data(event: &Event) -> Value {
         serde_json::from_slice(event.data()).unwrap_or(Value::Null)
@@ -246,5 +250,35 @@ mod tests {
             assert_eq!((&choice["message"]["content"], &choice["finish_reason"]), (&text, &finish), "{whole}");
         }
         assert!(gather(&[json!({"choices": [{"delta": {"content": 5}}]})]).is_none(), "not understood");
+    }
+
+    #[test]
+    fn events_of_a_body_are_json_whatever_comes_before_it() {
+        for (endpoint, body) in [
+            (Endpoint::ChatCompletions, r#"{"id":"c","choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}"#),
+            (Endpoint::Completions, r#"{"id":"c","choices":[{"text":"a","finish_reason":"stop"}]}"#),
+            (Endpoint::Responses, r#"{"id":"r","status":"completed","output":[{"content":[{"text":"a"}]}]}"#),
+            (Endpoint::Transcriptions, r#"{"text":"a"}"#),
+        ] {
+            let wire = Wire {
+                endpoint,
+                method: Method::POST,
+                path: "/".into(),
+                content_type: None,
+                body: Bytes::from_static(b"{}"),
+                model: None,
+                stream: true,
+                bounds: AnswerBounds::default(),
+                contents: Contents::default(),
+            };
+            for before in ["", "\u{feff}", "\r\n", "\u{feff} \n", "\t"] {
+                let made = format::of(&wire).events(&wire, format!("{before}{body}").as_bytes()).unwrap_or_default();
+                assert!(!made.is_empty(), "{before:?} {body}");
+                for event in made.iter().filter(|event| event.kind != EventKind::Done) {
+                    let read = serde_json::from_slice::<Value>(event.data());
+                    assert!(read.is_ok(), "{before:?} {:?}", event.raw);
+                }
+            }
+        }
     }
 }

@@ -42,9 +42,14 @@ pub(crate) fn text(content: &Value) -> Option<Content> {
     }
 }
 
+/// The same without the byte order mark that a text may begin with.
+pub(crate) fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text)
+}
+
 /// A JSON text that may have halves of surrogate pairs and bytes that are no UTF-8 in it, as a value.
 pub(crate) fn value(json: &[u8]) -> serde_json::Result<Value> {
-    let json = json.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(json);
+    let json = without_mark(json);
     let text = String::from_utf8_lossy(json);
     serde_json::from_str(&text).or_else(|fault| match mended(&text) {
         Cow::Owned(text) => serde_json::from_str(&text),

@@ -247,7 +247,8 @@ impl Assembly {
                         self.choice(&Fields::read(choice.get())?, is_chat)?;
                     }
                 }
-                "error" => return (!failures::says_something(value.get())).then_some(()),
+                "error" if failures::says_something(value.get()) => return None,
+                "error" => {}
                 name => self.held += self.fields.set(name, value, matches!(name, "id" | "created" | "model")),
             }
         }
@@ -273,8 +274,8 @@ impl Assembly {
                 }
                 "logprobs" if is_null(value) => {}
                 "logprobs" => choice.logprobs(&Fields::read(value.get())?, held)?,
-                // Together.ai repeats the text in the other form's field.
-                "text" if is_chat => {}
+                // Together.ai repeats the text in the other form's field, and Perplexity all that was said so far.
+                "text" | "message" if is_chat => {}
                 "delta" if !is_chat => {}
                 "text" => choice.text(name, value, held)?,
                 "delta" if is_null(value) => {}

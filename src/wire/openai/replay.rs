@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::complete::{self, Choices};
+use super::parts::without_mark;
 use crate::call::{Ask, Wire};
 use crate::reply::{Body, Event, EventKind};
 use crate::wire::format;
@@ -124,6 +125,7 @@ impl Chunks {
 
 /// A whole completion as the chunks of a stream.
 pub(crate) fn completion_events(choices: Choices, body: &[u8], wants_usage: bool) -> Option<Vec<Event>> {
+    let body = without_mark(body);
     match choices {
         Choices::Messages => chat_events(body, wants_usage),
         Choices::Texts => text_events(body, wants_usage),

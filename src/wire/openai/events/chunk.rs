@@ -98,6 +98,10 @@ impl<'a> Chunk<'a> {
     pub(super) fn read(data: &'a [u8]) -> Option<Self> {
         // Text that is known to be UTF-8 is read without looking at each string for it again.
         let text = std::str::from_utf8(data).ok()?;
+        // A list would be read as the fields in their order.
+        if !text.trim_start().starts_with('{') {
+            return None;
+        }
         serde_json::from_str(text).ok()
     }
 

@@ -110,8 +110,13 @@ impl EventReader for Named {
                 Read::Nothing
             };
         }
-        let event = std::str::from_utf8(data).ok().and_then(|text| serde_json::from_str::<Typed<'_>>(text).ok());
-        let Some(event) = event else { return self.odd(name, data) };
+        // A list would be read as the fields in their order.
+        let text = std::str::from_utf8(data).ok().filter(|text| text.trim_start().starts_with('{'));
+        let event = text.and_then(|text| serde_json::from_str::<Typed<'_>>(text).ok());
+        // One that does not say what it is may be an error that stands for itself.
+        let Some(event) = event.filter(|event| event.kind.is_some() || name.is_some() || self.tail == Tail::Any) else {
+            return self.odd(name, data);
+        };
         let kind = event.kind.as_deref().or(name).unwrap_or_default();
         let error = event.error.map(RawValue::get).filter(|error| failures::says_something(error));
         if kind == "error" || (error.is_some() && self.tail != Tail::Any) {

@@ -282,6 +282,35 @@ fn only_finished_answers_are_kept() {
 }
 
 #[test]
+fn nothing_is_lost_beside_an_error_that_says_nothing() {
+    for error in ["null", "false", "0", "\"\"", "{}", "[]", r#"{"message":"","code":null}"#] {
+        for place in [r#"{"error":ERROR,"id":"c","choices":CHOICES}"#, r#"{"id":"c","choices":CHOICES,"error":ERROR}"#]
+        {
+            let chunk = |choices: &str| place.replace("ERROR", error).replace("CHOICES", choices);
+            let said = chunk(r#"[{"index":0,"delta":{"content":"all of it"}}]"#);
+            let last = chunk(r#"[{"index":0,"delta":{},"finish_reason":"stop"}]"#);
+            let kept = record(&stream(), &events(&[&said, &last]), None).expect(error);
+            assert_eq!(whole(&kept)["choices"][0]["message"]["content"], "all of it", "{error}");
+        }
+    }
+    let failed = r#"{"choices":[{"index":0,"delta":{"content":"a"}}],"error":{"message":"no"}}"#;
+    assert!(record(&stream(), &events(&[failed, OPENAI[3]]), None).is_none());
+}
+
+#[test]
+fn a_message_beside_the_pieces_does_not_replace_them() {
+    for message in [r#"{"role":"assistant","content":"al"}"#, r#"{"content":""}"#, "null", "\"\"", "{}", "7"] {
+        let said = format!(r#"{{"choices":[{{"index":0,"message":{message},"delta":{{"content":"all"}}}}]}}"#);
+        let last = format!(r#"{{"choices":[{{"index":0,"delta":{{}},"message":{message},"finish_reason":"stop"}}]}}"#);
+        let kept = record(&stream(), &events(&[&said, &last]), None).expect(message);
+        let (Kept::Chat(body) | Kept::Completion(body)) = &kept else { panic!("{kept:?}") };
+        let body = String::from_utf8_lossy(body);
+        assert_eq!(body.matches("\"message\"").count(), 1, "{body}");
+        assert_eq!(whole(&kept)["choices"][0]["message"]["content"], "all", "{message}");
+    }
+}
+
+#[test]
 fn what_is_not_understood_is_not_kept() {
     let with = |delta: &str| {
         let odd = format!(r#"{{"id":"c","choices":[{{"index":0,"delta":{delta}}}]}}"#);
