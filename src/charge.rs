@@ -1,9 +1,9 @@
-//! Charge: follows an answer to its end and says then what the call came to, whoever ends it.
+//! Charge: what the attempts of a call come to, and when whoever holds something for the call is told.
 //!
-//! Each attempt that a provider has begun counts: each one that was not refused. It is charged by the provider's own
-//! count. A complete answer without a count is charged by its prompt and the delivered text. Where the caller left, or its
-//! time was up, the count never arrives, and the provider may have gone on: the attempt is charged at its estimate. It
-//! does not know what a token costs.
+//! Each attempt that a provider has begun counts: each one that was not refused. It comes to the provider's own count. Without
+//! one it is estimated: an answer that its provider has ended by its prompt and what came of it; one that was given up because
+//! another attempt answered by what came of it, or else by that other answer. Where the caller left, or its time was up, the
+//! provider may have gone on: then it is the most that the call may take. It does not know who wants to know.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,161 +11,132 @@ use std::task::{Context, Poll};
 
 use futures_util::{Stream, StreamExt};
 
-use crate::bill::Bill;
 use crate::call::{Ask, Call};
+use crate::config::plan::Prices;
 use crate::estimate::{Estimates, writes_text};
 use crate::fault::Fault;
-use crate::reply::{Body, Degraded, Event, EventKind, EventStream, Reply, Usage};
-use crate::trail::{Attempt, Facts, Outcome, Trail};
+use crate::reply::{Body, Event, EventStream, Reply, Usage};
+use crate::trail::{Attempt, Basis, Facts, Outcome, Reason, Reckon, Tokens, Trail};
 
-/// What a call came to: one part for each attempt that a provider has begun.
-pub type Came = Vec<Part>;
-
-/// What an attempt came to.
-#[derive(Clone, Debug)]
-pub struct Part {
-    /// Whose work it was.
-    pub provider: Arc<str>,
-    /// The model, where one is known.
-    pub model: Option<Arc<str>>,
-    /// Its tokens.
-    pub usage: Usage,
+/// What reckons the attempts of calls on one route.
+#[derive(Clone)]
+pub struct Reckoning {
+    /// What is known of tokens.
+    pub estimates: Estimates,
+    /// The longest answers of models.
+    pub prices: Prices,
+    /// The most tokens of an answer on this route to a request without a limit.
+    pub max_answer: Option<u64>,
 }
 
-/// Who wants to know. An answer that is made in the background is told at its estimate, with the bill of what it will really
-/// come to.
-type Settle = Box<dyn FnOnce(Came, Option<&Arc<Bill>>) + Send + Sync>;
+impl Reckoning {
+    /// Reckons the attempts of one call.
+    pub fn of(self: Arc<Self>, call: &Call) -> Reckon {
+        let (route, ask) = (call.head.route.clone(), call.ask.clone());
+        Box::new(move |facts, index| {
+            let attempt = &facts.attempts[index];
+            if let Some(usage) = attempt.usage {
+                // What goes on from a partial answer is another request.
+                if attempt.reason != Reason::Resume {
+                    self.estimates.learn(&route, &ask, usage);
+                }
+                return Some(Tokens { usage, basis: Basis::Counted });
+            }
+            let tokens = attempt.has_begun().then(|| self.uncounted(facts, index, &ask))?;
+            (tokens.usage.total() > 0).then_some(tokens)
+        })
+    }
 
-/// What an attempt at a provider with a model is estimated at.
-type Estimate = Box<dyn Fn(&Ask, &Attempt) -> Usage + Send + Sync>;
+    /// What an attempt comes to that nobody has counted.
+    fn uncounted(&self, facts: &Facts, index: usize, ask: &Ask) -> Tokens {
+        let attempt = &facts.attempts[index];
+        let model = model(attempt, ask);
+        let longest = self.max_answer.unwrap_or_else(|| self.prices.max_answer(&attempt.provider, model));
+        let most = self.estimates.at_most(ask, longest);
+        if facts.bill.is_some() {
+            return Tokens { usage: most, basis: Basis::Later };
+        }
+        if !writes_text(ask) {
+            return Tokens { usage: most, basis: Basis::Held };
+        }
+        let received = received(&self.estimates, ask, attempt);
+        let (output, basis) = match (attempt.outcome, answer_of_another(facts, index)) {
+            (Outcome::Succeeded, _) => (received, Basis::Received),
+            _ if has_ended_itself(attempt) => (received, Basis::Received),
+            (_, Some(_)) if received > 0 => (received, Basis::Received),
+            // The same question has about the same answer.
+            (_, Some(other)) => {
+                let counted = other.usage.map(|usage| usage.output);
+                let output = counted.unwrap_or_else(|| self::received(&self.estimates, ask, other));
+                (output.min(most.output), Basis::Received)
+            }
+            (_, None) => (received.max(most.output), Basis::Held),
+        };
+        Tokens { usage: Usage { output, ..most }, basis }
+    }
+}
 
-/// One call's charge. Dropping it settles.
+fn model<'a>(attempt: &'a Attempt, ask: &'a Ask) -> &'a str {
+    attempt.model.as_deref().or(ask.model()).unwrap_or_default()
+}
+
+/// Tokens of what came of an attempt's answer.
+pub fn received(estimates: &Estimates, ask: &Ask, attempt: &Attempt) -> u64 {
+    let bytes = usize::try_from(attempt.received.bytes).unwrap_or(usize::MAX);
+    estimates.tokens(Some(model(attempt, ask)), bytes).saturating_add(attempt.received.pieces)
+}
+
+/// True for an answer that had begun, and that its provider itself has broken off.
+fn has_ended_itself(attempt: &Attempt) -> bool {
+    attempt.answered.is_some() && matches!(attempt.outcome, Outcome::Failed("provider_broken" | "stream_incomplete"))
+}
+
+/// The attempt that answered completely, where that is another one.
+fn answer_of_another(facts: &Facts, index: usize) -> Option<&Attempt> {
+    let served = facts.served_index().filter(|served| *served != index)?;
+    facts.attempts.get(served).filter(|served| served.outcome == Outcome::Succeeded)
+}
+
+/// Who wants to know.
+type Settle = Box<dyn FnOnce(&Facts) + Send>;
+
+/// What is held for one call. Dropping it settles.
 pub struct Charge {
     /// Taken when it is settled.
-    account: Option<Account>,
+    settle: Option<Settle>,
     trail: Trail,
 }
 
-/// What is needed to settle.
-struct Account {
-    settle: Settle,
-    estimate: Estimate,
-    estimates: Estimates,
-    route: Arc<str>,
-    ask: Arc<Ask>,
-    delivered: Option<Delivered>,
-}
-
-/// What was passed on of an answer.
-#[derive(Default)]
-struct Delivered {
-    /// Bytes of text.
-    bytes: usize,
-    /// Pieces that are no plain text, each about a token.
-    pieces: u64,
-    /// What an answer in the house's own words says about itself.
-    usage: Option<Usage>,
-}
-
 impl Charge {
-    /// A call's charge; `settle` is told once what it came to, and `estimate` says what an attempt was estimated at.
-    pub fn new(
-        call: &Call,
-        estimates: Estimates,
-        estimate: impl Fn(&Ask, &Attempt) -> Usage + Send + Sync + 'static,
-        settle: impl FnOnce(Came, Option<&Arc<Bill>>) + Send + Sync + 'static,
-    ) -> Self {
-        let account = Account {
-            settle: Box::new(settle),
-            estimate: Box::new(estimate),
-            estimates,
-            route: call.head.route.clone(),
-            ask: call.ask.clone(),
-            delivered: None,
-        };
-        Self { account: Some(account), trail: call.trail.clone() }
+    /// `settle` is told once, when all attempts that were made are over and reckoned.
+    pub fn new(trail: &Trail, settle: impl FnOnce(&Facts) + Send + 'static) -> Self {
+        Self { settle: Some(Box::new(settle)), trail: trail.clone() }
     }
 
     /// Follows an answer to its end.
-    pub fn follow(mut self, reply: Reply) -> Reply {
-        let delivered = match &reply.body {
-            Body::Answer(answer) => Delivered { bytes: answer.text.len(), pieces: 0, usage: answer.usage },
-            Body::Transcript(transcript) => Delivered { bytes: transcript.text.len(), ..Delivered::default() },
-            Body::Whole(bytes) => Delivered { bytes: bytes.len(), ..Delivered::default() },
-            Body::Bytes(_) | Body::Events(_) | Body::Socket(_) => Delivered::default(),
-        };
-        // A text that was written beforehand is nobody's work.
-        if let Some(account) = self.account.as_mut().filter(|_| reply.degraded != Some(Degraded::Canned)) {
-            account.delivered = Some(delivered);
-        }
+    pub fn follow(self, reply: Reply) -> Reply {
         match reply.body {
-            Body::Events(events) => Reply { body: Body::Events(Box::pin(Followed { events, charge: self })), ..reply },
+            Body::Events(events) => Reply { body: Body::Events(Box::pin(Followed { events, _charge: self })), ..reply },
             Body::Bytes(_) | Body::Socket(_) => reply.on_end(move |_| drop(self)),
             _ => reply,
         }
     }
 }
 
-impl Account {
-    /// Tells what the call came to.
-    fn close(self, facts: &Facts) {
-        let came = self.came(facts);
-        if let (Some(_), Some(usage)) = (&self.delivered, facts.tokens()) {
-            // Where two follow the same answer, it is learnt from twice: the newest counts for a little more then.
-            self.estimates.learn(&self.route, &self.ask, usage);
-        }
-        let bill = facts.bill.as_ref().filter(|bill| bill.is_open() && facts.tokens().is_none());
-        (self.settle)(came, bill);
-    }
-
-    fn came(&self, facts: &Facts) -> Came {
-        // The count is that of the answer that was given, else of the last one that came, and was not good enough to be given.
-        let counted = facts.served_index().or_else(|| facts.attempts.iter().rposition(|it| it.answered.is_some()));
-        let begun = facts.attempts.iter().enumerate().filter(|(_, attempt)| attempt.has_begun());
-        begun
-            .map(|(index, attempt)| {
-                let is_counted = counted == Some(index);
-                // What is made in the background has hardly begun: what was delivered tells nothing of it.
-                let is_given = is_counted && facts.bill.is_none();
-                let usage = facts.tokens().filter(|_| is_counted).unwrap_or_else(|| self.uncounted(attempt, is_given));
-                let model = attempt.model.clone().or_else(|| self.ask.model().map(Arc::from));
-                Part { provider: attempt.provider.clone(), model, usage }
-            })
-            .collect()
-    }
-
-    /// What an attempt came to that nobody has counted.
-    fn uncounted(&self, attempt: &Attempt, is_given: bool) -> Usage {
-        let estimate = (self.estimate)(&self.ask, attempt);
-        let Some(delivered) = self.delivered.as_ref().filter(|_| is_given) else { return estimate };
-        if let Some(usage) = delivered.usage {
-            return usage;
-        }
-        if !writes_text(&self.ask) {
-            return estimate;
-        }
-        let output = self.estimates.tokens(self.ask.model(), delivered.bytes).saturating_add(delivered.pieces);
-        let output = match attempt.outcome {
-            // The provider itself has ended it.
-            Outcome::Succeeded | Outcome::Failed("provider_broken" | "stream_incomplete") => output,
-            Outcome::Pending | Outcome::Failed(_) => output.max(estimate.output),
-        };
-        Usage { input: self.estimates.prompt(&self.ask), output, ..Usage::default() }
-    }
-}
-
 impl Drop for Charge {
     fn drop(&mut self) {
-        let Some(account) = self.account.take() else { return };
+        let Some(settle) = self.settle.take() else { return };
         let facts = self.trail.facts();
         if facts.attempts.iter().any(Attempt::is_running) {
             // The reservation stays until the call's cost is known: an answer that other callers share goes on.
             drop(facts);
-            self.trail.at_end(move |facts| account.close(facts));
+            self.trail.at_end(settle);
             return;
         }
-        let facts = facts.clone();
-        account.close(&facts);
+        drop(facts);
+        self.trail.reckon();
+        let facts = self.trail.facts().clone();
+        settle(&facts);
     }
 }
 
@@ -173,24 +144,123 @@ impl Drop for Charge {
 struct Followed {
     // Declared before the charge: dropped first, the stream notes what its provider counted.
     events: EventStream,
-    charge: Charge,
+    _charge: Charge,
 }
 
 impl Stream for Followed {
     type Item = Result<Event, Fault>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let item = self.events.poll_next_unpin(cx);
-        let delivered = self.charge.account.as_mut().and_then(|account| account.delivered.as_mut());
-        if let (Poll::Ready(Some(Ok(event))), Some(delivered)) = (&item, delivered) {
-            match &event.kind {
-                EventKind::Text(text) => delivered.bytes += text.len(),
-                EventKind::Piece | EventKind::Beside(_) | EventKind::Other | EventKind::Unknown => {
-                    delivered.pieces += 1
-                }
-                EventKind::Comment | EventKind::Done => {}
-            }
+        self.events.poll_next_unpin(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::{Chat, Message, Role};
+    use crate::fault::Fault;
+    use crate::trail::{AttemptNote, Received};
+
+    const COUNTED: Usage = Usage { input: 9, cached: 0, output: 7 };
+
+    /// A question of 40 bytes, whose answer may take 100 tokens.
+    fn ask() -> Ask {
+        let messages = vec![Message { role: Role::User, text: "x".repeat(40) }];
+        Ask::Chat(Chat { messages, max_tokens: Some(100), stream: true, ..Chat::default() })
+    }
+
+    fn reckon(facts: &mut Facts) {
+        let reckoning = Reckoning { estimates: Estimates::default(), prices: Prices::default(), max_answer: None };
+        for index in 0..facts.attempts.len() {
+            let attempt = &facts.attempts[index];
+            facts.attempts[index].tokens = match attempt.usage {
+                Some(usage) => Some(Tokens { usage, basis: Basis::Counted }),
+                None => attempt.has_begun().then(|| reckoning.uncounted(facts, index, &ask())),
+            };
         }
-        item
+    }
+
+    /// What becomes of an attempt.
+    type End = fn(&AttemptNote);
+
+    const LEFT: End = |_| {};
+    const REFUSED: End = |note| {
+        note.status(500);
+        note.end(Outcome::Failed("provider_error"));
+    };
+    const LATE: End = |note| note.end(Outcome::Failed("provider_timeout"));
+    const COMPLETE: End = |note| {
+        note.answered();
+        note.end(Outcome::Succeeded);
+    };
+    const TOLD: End = |note| {
+        note.usage(COUNTED, None);
+        COMPLETE(note);
+    };
+    const CUT: End = |note| {
+        note.status(200);
+        note.answered();
+        note.failed(&Fault::Incomplete { provider: "a".into(), detail: String::new() });
+    };
+
+    #[test]
+    fn an_attempt_comes_to_what_is_known_of_it() {
+        let estimated = |output, basis| Some(Tokens { usage: Usage { input: 10, output, ..Usage::default() }, basis });
+        let (received, held) = (|output| estimated(output, Basis::Received), |output| estimated(output, Basis::Held));
+        let counted = Some(Tokens { usage: COUNTED, basis: Basis::Counted });
+        let cases: &[(&str, &[(End, u64)], &[Option<Tokens>])] = &[
+            ("counted", &[(TOLD, 400)], &[counted]),
+            ("complete, and not counted", &[(COMPLETE, 80)], &[received(20)]),
+            ("longer than was allowed", &[(COMPLETE, 800)], &[received(200)]),
+            ("cut", &[(CUT, 80)], &[received(20)]),
+            ("left before anything came", &[(LEFT, 0)], &[held(100)]),
+            ("left in the middle", &[(LEFT, 80)], &[held(100)]),
+            ("left after more than was allowed", &[(LEFT, 800)], &[held(200)]),
+            ("nobody answered", &[(LATE, 0), (LATE, 0)], &[held(100), held(100)]),
+            ("refused, then answered", &[(REFUSED, 0), (TOLD, 0)], &[None, counted]),
+            ("late, then answered", &[(LATE, 0), (TOLD, 0)], &[received(7), counted]),
+            ("late, then answered without a count", &[(LATE, 0), (COMPLETE, 80)], &[received(20), received(20)]),
+            ("beaten before anything came", &[(LEFT, 0), (TOLD, 0)], &[received(7), counted]),
+            ("beaten in the middle", &[(LEFT, 40), (TOLD, 0)], &[received(10), counted]),
+            ("resumed", &[(CUT, 40), (TOLD, 0)], &[received(10), counted]),
+            ("resumed, and cut again", &[(CUT, 40), (CUT, 80)], &[received(10), received(20)]),
+            ("resumed, and left", &[(CUT, 40), (LEFT, 80)], &[received(10), held(100)]),
+        ];
+        for (about, ends, wanted) in cases {
+            let trail = Trail::start(None);
+            for (end, bytes) in *ends {
+                let note = trail.begin_attempt(&"a".into(), None, Reason::First);
+                note.received(Received { bytes: *bytes, pieces: 0 });
+                end(&note);
+            }
+            let mut facts = trail.facts().clone();
+            reckon(&mut facts);
+            let came: Vec<_> = facts.attempts.iter().map(Attempt::tokens).collect();
+            assert_eq!(came, *wanted, "{about}");
+            let sum = wanted.iter().flatten().map(|tokens| tokens.usage).reduce(Usage::and);
+            assert_eq!(facts.tokens(), sum, "{about}");
+            let is_estimated = wanted.iter().flatten().any(|tokens| tokens.basis != Basis::Counted);
+            assert_eq!(facts.is_estimated(), is_estimated, "{about}");
+        }
+    }
+
+    #[test]
+    fn what_is_reckoned_stays() {
+        let trail = Trail::start(None);
+        trail.reckon_by(Box::new(|facts, index| {
+            let output = facts.attempts.len() as u64 * 10 + index as u64;
+            Some(Tokens { usage: Usage { output, ..Usage::default() }, basis: Basis::Received })
+        }));
+        let first = trail.begin_attempt(&"a".into(), None, Reason::First);
+        trail.reckon();
+        assert_eq!(trail.facts().tokens(), None, "it still runs");
+        drop(first);
+        trail.reckon();
+        let second = trail.begin_attempt(&"a".into(), None, Reason::Retry);
+        drop(second);
+        trail.reckon();
+        let outputs: Vec<_> = trail.facts().spent().map(|(_, tokens)| tokens.usage.output).collect();
+        assert_eq!(outputs, [10, 21]);
     }
 }

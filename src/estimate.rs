@@ -109,6 +109,7 @@ fn prompt_bytes(ask: &Ask) -> usize {
     match ask {
         Ask::Chat(chat) => chat.messages.iter().map(|message| message.text.len()).sum(),
         Ask::Wire(wire) if matches!(wire.endpoint, Endpoint::Transcriptions | Endpoint::Models) => 0,
+        Ask::Wire(wire) if wire.makes_nothing() => 0,
         Ask::Wire(wire) if wire.is_form() => wire.contents.texts.iter().map(|text| text.len()).sum(),
         Ask::Wire(wire) if wire.body.trim_ascii_start().first() != Some(&b'{') => 0,
         Ask::Wire(wire) => wire.body.len() - apart(wire.body.len() / 16, || beyond_pictures(&wire.body)),

@@ -123,7 +123,8 @@ impl Gateway {
             generation,
         };
         let reports = plan.sentry.dsn.is_some().then(|| live.reports().clone());
-        let observe = Observe::new(metrics.clone(), plan.prices.clone(), count, tracing, reports).telling(telling);
+        let known = (plan.prices.clone(), live.limits().estimates.clone());
+        let observe = Observe::new(metrics.clone(), known, count, tracing, reports).telling(telling);
         let mut transports: HashMap<Arc<str>, Arc<dyn Transport>> = HashMap::new();
         for provider in &plan.providers {
             let transport = match before.and_then(|before| before.transport_to(provider)) {

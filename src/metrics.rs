@@ -183,6 +183,8 @@ pub struct Metrics {
     pub stream_events: Family<EventLabels, Counter>,
     /// `tidegate_tokens_total`
     pub tokens: Family<TokenLabels, Counter>,
+    /// `tidegate_tokens_estimated_total`
+    pub tokens_estimated: Family<TokenLabels, Counter>,
     /// Of limits and the store.
     pub limits: LimitMetrics,
     /// Of the cache.
@@ -275,6 +277,7 @@ impl Metrics {
             instance_ejected: Family::default(),
             stream_events: Family::default(),
             tokens: Family::default(),
+            tokens_estimated: Family::default(),
             limits: LimitMetrics::default(),
             caches: CacheMetrics::default(),
             tunnels: TunnelMetrics::default(),
@@ -357,7 +360,9 @@ impl Metrics {
         let ejected = metrics.instance_ejected.clone();
         registry.register("tidegate_instance_ejected", "1 while an instance is left out", ejected);
         registry.register("tidegate_stream_events", "Stream events by result", metrics.stream_events.clone());
-        registry.register("tidegate_tokens", "Tokens as counted by providers", metrics.tokens.clone());
+        registry.register("tidegate_tokens", "Tokens of all attempts, counted or estimated", metrics.tokens.clone());
+        let about = "Those of tidegate_tokens_total that no provider has counted";
+        registry.register("tidegate_tokens_estimated", about, metrics.tokens_estimated.clone());
         metrics.limits.register(&mut registry);
         metrics.caches.register(&mut registry);
         metrics.tunnels.register(&mut registry);
@@ -407,6 +412,7 @@ impl Metrics {
         one(&self.provider_durations);
         one(&self.stream_events);
         one(&self.tokens);
+        one(&self.tokens_estimated);
         one(&self.config_reloads);
         one(&self.cost);
         let of_providers = [&self.provider_up, &self.breaker_state, &self.key_refused];

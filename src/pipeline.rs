@@ -64,7 +64,7 @@ pub fn route(
     let (cache, asking) = asking(plan, live, caches, targets, live.paces(&plan.name));
     let layers = ServiceBuilder::new()
         // Outermost: it must see every exit.
-        .layer(policy(observe))
+        .layer(policy(observe.of_route(plan.max_answer)))
         // Before anything is counted, cached or answered: the caller must be known.
         .layer(policy(auth))
         // Outside everything that answers without a provider: a cached response is a request too. A refused caller starts no clock.

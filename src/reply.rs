@@ -282,6 +282,16 @@ impl Usage {
         Self { input, cached: self.cached.min(input), output: self.output.saturating_add(moved) }
     }
 
+    /// The tokens of two answers.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            input: self.input.saturating_add(other.input),
+            cached: self.cached.saturating_add(other.cached),
+            output: self.output.saturating_add(other.output),
+        }
+    }
+
     /// Both together.
     pub fn total(self) -> u64 {
         self.input.saturating_add(self.output)

@@ -2,8 +2,10 @@
 //!
 //! It holds no content: no prompt, no answer, no key.
 
+mod tokens;
+
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,6 +15,8 @@ use crate::fault::{Blame, Fault};
 use crate::reply::{CacheResult, Degraded, Usage};
 use crate::time::Phase;
 use crate::trace::{SpanId, Trace};
+
+pub use self::tokens::{Basis, Received, Reckon, Tokens};
 
 /// A shared, append-mostly record of one call. Cheap to clone.
 #[derive(Clone)]
@@ -27,12 +31,16 @@ type AtEnd = Box<dyn FnOnce(&Facts) + Send>;
 struct Record {
     facts: Mutex<Facts>,
     finish: Option<Finish>,
+    reckon: OnceLock<Reckon>,
     at_end: Mutex<Vec<AtEnd>>,
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
         let facts = self.facts.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reckon) = self.reckon.get() {
+            facts.reckon(reckon);
+        }
         if let Some(finish) = &self.finish {
             finish(facts);
         }
@@ -52,7 +60,12 @@ impl Trail {
     /// An empty trail that starts now. `finish` gets it when its last holder is gone: an answer that others share may go on
     /// after the call that began it has ended.
     pub fn start(finish: Option<Finish>) -> Self {
-        Self(Arc::new(Record { facts: Mutex::new(Facts::new(Instant::now())), finish, at_end: Mutex::default() }))
+        Self(Arc::new(Record {
+            facts: Mutex::new(Facts::new(Instant::now())),
+            finish,
+            reckon: OnceLock::new(),
+            at_end: Mutex::default(),
+        }))
     }
 
     /// The facts, for writing or reading. Never held across an await.
@@ -92,6 +105,9 @@ impl Trail {
             answered: None,
             took: None,
             outcome: Outcome::Pending,
+            usage: None,
+            received: Received::default(),
+            tokens: None,
         });
         AttemptNote { trail: self.clone(), index: facts.attempts.len() - 1 }
     }
@@ -114,8 +130,6 @@ pub struct Facts {
     pub attempts: Vec<Attempt>,
     /// What policies did about it besides passing it on, oldest first; never more than [`STEPS`].
     pub steps: Vec<Step>,
-    /// Tokens, when the provider counted them.
-    pub usage: Option<Usage>,
     /// The bill of an answer that is made in the background.
     pub bill: Option<Arc<Bill>>,
     /// Texts that the caller had when a target was asked to go on from them; zero when none was.
@@ -199,7 +213,6 @@ impl Facts {
             bytes_in: 0,
             attempts: Vec::new(),
             steps: Vec::new(),
-            usage: None,
             bill: None,
             texts_before: 0,
             first_token: None,
@@ -247,11 +260,6 @@ impl Facts {
             (began.provider != served.provider || began.model != served.model).then_some("resume")
         };
         self.fallback.as_ref().map(|fallback| fallback.why).or_else(is_resumed)
-    }
-
-    /// Tokens of the call, where the provider counted them: those of a continued answer as [`Usage::with_said`] has them.
-    pub fn tokens(&self) -> Option<Usage> {
-        self.usage.map(|usage| usage.with_said(self.texts_before))
     }
 
     /// The attempt to speak of: the one that answered, else the last one.
@@ -505,6 +513,12 @@ pub struct Attempt {
     pub took: Option<Duration>,
     /// How it ended.
     pub outcome: Outcome,
+    /// Tokens, when the provider counted them.
+    pub usage: Option<Usage>,
+    /// What came of its answer.
+    pub received: Received,
+    /// What it comes to, once that is reckoned.
+    pub tokens: Option<Tokens>,
 }
 
 impl Attempt {
@@ -615,11 +629,18 @@ impl AttemptNote {
         if bill.is_some_and(|bill| !bill.close()) {
             return;
         }
-        let mut facts = self.trail.facts();
-        facts.usage = Some(usage);
-        let model = bill.and_then(|bill| bill.model.as_ref());
-        if let (Some(attempt), Some(model)) = (facts.attempts.get_mut(self.index), model) {
-            attempt.model = Some(model.clone());
+        if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
+            attempt.usage = Some(usage);
+            if let Some(model) = bill.and_then(|bill| bill.model.as_ref()) {
+                attempt.model = Some(model.clone());
+            }
+        }
+    }
+
+    /// Notes what came of its answer.
+    pub fn received(&self, received: Received) {
+        if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
+            attempt.received = received;
         }
     }
 

@@ -61,10 +61,11 @@ impl Ledger {
 
     /// Counts a call that began at this moment and has ended.
     pub fn note(&self, began: Timestamp, facts: &Facts, prices: &Prices) {
-        let Some((row, sums)) = row::entry(facts, prices) else { return };
-        self.lock().add(began, &row, sums);
-        if let Some(shared) = &self.shared {
-            shared.note(began, &row, sums);
+        for (row, sums) in row::entries(facts, prices) {
+            self.lock().add(began, &row, sums);
+            if let Some(shared) = &self.shared {
+                shared.note(began, &row, sums);
+            }
         }
     }
 

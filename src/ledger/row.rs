@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use crate::config::plan::Prices;
 use crate::money::Usd;
-use crate::reply::{CacheResult, Usage};
-use crate::trail::{Account, Facts};
+use crate::reply::CacheResult;
+use crate::trail::{Account, Basis, Facts, Tokens};
 
 /// What stands where details were left out because there are too many. No name of a tenant, user or key is written so.
 pub const OTHER: &str = "(other)";
@@ -96,21 +96,28 @@ pub struct Sums {
     pub cache_hits: u64,
     /// Those of them whose model has no price of its own.
     pub default_priced_calls: u64,
-    /// Tokens of prompts, as providers counted them.
+    /// Tokens of prompts.
     pub input_tokens: u64,
     /// Those of them that providers had read before.
     pub cached_input_tokens: u64,
     /// Tokens of answers.
     pub output_tokens: u64,
+    /// Those of all these tokens that no provider has counted: the gateway has estimated them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub estimated_tokens: u64,
     /// What that cost by the prices of the config.
     pub cost_usd: Usd,
     /// What the kept answers would have cost.
     pub saved_usd: Usd,
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl Sums {
     /// Each number with a letter that stands for it in the shared store.
-    pub fn parts(&self) -> [(char, u64); 8] {
+    pub fn parts(&self) -> [(char, u64); 9] {
         [
             ('c', self.calls),
             ('h', self.cache_hits),
@@ -118,6 +125,7 @@ impl Sums {
             ('i', self.input_tokens),
             ('r', self.cached_input_tokens),
             ('o', self.output_tokens),
+            ('e', self.estimated_tokens),
             ('p', self.cost_usd.nanos()),
             ('s', self.saved_usd.nanos()),
         ]
@@ -132,6 +140,7 @@ impl Sums {
             'i' => self.input_tokens = value,
             'r' => self.cached_input_tokens = value,
             'o' => self.output_tokens = value,
+            'e' => self.estimated_tokens = value,
             'p' => self.cost_usd = Usd::from_nanos(value),
             's' => self.saved_usd = Usd::from_nanos(value),
             _ => {}
@@ -147,55 +156,72 @@ impl AddAssign for Sums {
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
         self.cached_input_tokens = self.cached_input_tokens.saturating_add(other.cached_input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.estimated_tokens = self.estimated_tokens.saturating_add(other.estimated_tokens);
         self.cost_usd += other.cost_usd;
         self.saved_usd += other.saved_usd;
     }
 }
 
-/// What a call's answer cost.
+/// What a call cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
-    /// The tokens.
-    pub usage: Usage,
-    /// The price of them all.
+    /// The price of all tokens.
     pub usd: Usd,
     /// True when nobody has said what the model costs.
     pub is_default: bool,
 }
 
-/// What the answer of a call that has ended cost; `None` when no provider answered, or none counted its tokens.
+/// What a call that has ended cost, over all its attempts; `None` when none came to something.
 pub fn cost(facts: &Facts, prices: &Prices) -> Option<Cost> {
-    let (usage, served) = (facts.tokens()?, facts.served()?);
-    let quote = prices.of(&served.provider, served.model.as_deref().unwrap_or_default());
-    Some(Cost { usage, usd: quote.price.cost(usage), is_default: quote.is_default })
+    let parts = facts.spent().map(|(attempt, tokens)| {
+        let quote = prices.of(&attempt.provider, attempt.model.as_deref().unwrap_or_default());
+        Cost { usd: quote.price.cost(tokens.usage), is_default: quote.is_default }
+    });
+    parts.reduce(|all, part| Cost {
+        usd: [all.usd, part.usd].into_iter().sum(),
+        is_default: all.is_default || part.is_default,
+    })
 }
 
-/// The row and the sums that a call adds to them; `None` for calls of nobody, and those that neither asked a provider nor were
-/// answered.
-pub fn entry(facts: &Facts, prices: &Prices) -> Option<(Row, Sums)> {
-    let account = facts.account.as_ref()?;
+/// The rows that a call adds to, and what it adds: first that of who answered, then those of others that were asked. None for calls
+/// of nobody, and for those that neither asked a provider nor were answered.
+pub fn entries(facts: &Facts, prices: &Prices) -> Vec<(Row, Sums)> {
+    let Some(account) = facts.account.as_ref() else { return Vec::new() };
     if facts.attempts.is_empty() && facts.fault.is_some() {
-        return None;
+        return Vec::new();
     }
     let kept = facts.kept.as_ref().filter(|_| facts.cache.is_some_and(CacheResult::is_kept));
     let served = facts.telling();
     let provider = kept.map(|kept| &kept.provider).or(served.map(|served| &served.provider));
     let model = kept.map(|kept| &kept.model).or(served.map(|served| &served.model)).and_then(Option::as_ref);
-    let row = row(account, model, provider);
+    let first = row(account, model, provider);
     let mut sums = Sums { calls: account.is_call.into(), cache_hits: kept.is_some().into(), ..Sums::default() };
-    if let Some(Cost { usage, usd, is_default }) = cost(facts, prices) {
-        sums.input_tokens = usage.input;
-        sums.cached_input_tokens = usage.cached;
-        sums.output_tokens = usage.output;
-        sums.cost_usd = usd;
-        sums.default_priced_calls = is_default.into();
-    }
     if let Some(usage) = kept.and_then(|kept| kept.usage) {
-        let quote = prices.of(row.of(Dimension::Provider), row.of(Dimension::Model));
+        let quote = prices.of(first.of(Dimension::Provider), first.of(Dimension::Model));
         sums.saved_usd = quote.price.cost(usage);
         sums.default_priced_calls = quote.is_default.into();
     }
-    Some((row, sums))
+    let mut entries = vec![(first, sums)];
+    for (attempt, Tokens { usage, basis }) in facts.spent() {
+        let row = row(account, attempt.model.as_ref(), Some(&attempt.provider));
+        let quote = prices.of(&attempt.provider, attempt.model.as_deref().unwrap_or_default());
+        let sums = Sums {
+            input_tokens: usage.input,
+            cached_input_tokens: usage.cached,
+            output_tokens: usage.output,
+            estimated_tokens: if basis == Basis::Counted { 0 } else { usage.total() },
+            cost_usd: quote.price.cost(usage),
+            ..Sums::default()
+        };
+        match entries.iter().position(|(known, _)| *known == row) {
+            Some(at) => entries[at].1 += sums,
+            None => entries.push((row, sums)),
+        }
+        // A call is one call, however often it was tried.
+        let called = &mut entries[0].1;
+        called.default_priced_calls = called.default_priced_calls.max(quote.is_default.into());
+    }
+    entries
 }
 
 fn row(account: &Account, model: Option<&Arc<str>>, provider: Option<&Arc<str>>) -> Row {

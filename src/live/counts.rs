@@ -10,7 +10,6 @@ use tokio::time::Instant;
 use super::{Live, ProviderLive, lock};
 use crate::config::plan::Prices;
 use crate::fault::{self, Denial};
-use crate::ledger::row::cost;
 use crate::metrics::caches::{CacheSample, SharedSample};
 use crate::policy::cache::cluster::ClusterTally;
 use crate::reply::CacheResult;
@@ -84,10 +83,13 @@ impl Live {
                 Outcome::Pending => {}
             }
         }
-        let Some(served) = facts.served() else { return };
-        if let (Some(provider), Some(cost)) = (self.provider(&served.provider), cost(facts, prices)) {
-            provider.tally.nanodollars.fetch_add(cost.usd.nanos(), Ordering::Relaxed);
+        for (attempt, tokens) in facts.spent() {
+            if let Some(provider) = self.provider(&attempt.provider) {
+                let quote = prices.of(&attempt.provider, attempt.model.as_deref().unwrap_or_default());
+                provider.tally.nanodollars.fetch_add(quote.price.cost(tokens.usage).nanos(), Ordering::Relaxed);
+            }
         }
+        let Some(served) = facts.served() else { return };
         // Not one that was merely faster: a hedge is no sign of trouble.
         let stands_in = |attempt: &Attempt| {
             matches!(attempt.reason, Reason::Failover | Reason::Resume) && attempt.provider == served.provider

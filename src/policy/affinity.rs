@@ -160,7 +160,7 @@ impl Affinity {
         let count = self.instances.iter().find(|(name, _)| *name == attempt.provider).map(|(_, count)| *count);
         let instance = attempt.instance.zip(count);
         let pin = Pin { provider: attempt.provider.clone(), instance };
-        let is_counted_later = call.is_background && facts.usage.is_none();
+        let is_counted_later = call.is_background && attempt.usage.is_none();
         let model = || attempt.model.clone().or_else(|| call.model.clone());
         let bill = is_counted_later.then(|| Bill::open(model()));
         self.makers.note(&call.tenant, id, Made { pin, bill: bill.clone() });
@@ -207,7 +207,7 @@ impl Policy for Affinity {
         }
         // A stream counts by itself in the end, if its caller stays as long.
         trail.at_end(|facts| {
-            if let Some(bill) = facts.bill.as_ref().filter(|_| facts.usage.is_some()) {
+            if let Some(bill) = facts.bill.as_ref().filter(|_| facts.counted().is_some()) {
                 bill.close();
             }
         });

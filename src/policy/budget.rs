@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::bill::Bill;
 use crate::call::{Ask, Call, Head};
-use crate::charge::{Charge, Part};
+use crate::charge::Charge;
 use crate::config::plan::{BudgetPlan, KeyPlan, ModelChoice, OnStop, Prices, RoutePlan, TargetPlan};
 use crate::estimate::Estimates;
 use crate::fault::{Fault, Spent};
@@ -20,7 +19,7 @@ use crate::reply::{Degraded, Reply};
 use crate::stack::{Next, Outcome, Policy};
 use crate::store::Key;
 use crate::store::purse::{Draw, Drawn, Held, Purses};
-use crate::trail::Attempt;
+use crate::trail::{Attempt, Basis, Facts};
 
 /// The policy: the budgets of one route.
 #[derive(Clone)]
@@ -116,23 +115,20 @@ impl Budget {
 
     fn charge(&self, call: &Call, held: Vec<Held>) -> Charge {
         let (purses, prices) = (self.purses.clone(), self.prices.clone());
-        let (estimates, ceilings, max_answer) = (self.estimates.clone(), self.prices.clone(), self.max_answer);
-        let estimate = move |ask: &Ask, attempt: &Attempt| {
-            let model = attempt.model.as_deref().or(ask.model()).unwrap_or_default();
-            estimates.at_most(ask, max_answer.unwrap_or_else(|| ceilings.max_answer(&attempt.provider, model)))
-        };
-        Charge::new(call, self.estimates.clone(), estimate, move |came, bill| {
-            settle(&held, &came, &purses, &prices, bill)
-        })
+        Charge::new(&call.trail, move |facts| settle(&held, facts, &purses, &prices))
     }
 }
 
 /// Corrects what was taken by what the call came to. Of an answer that is made in the background that is an estimate, which is
 /// given back when somebody reads what it cost, and pays that.
-fn settle(held: &[Held], came: &[Part], purses: &Arc<Purses>, prices: &Prices, bill: Option<&Arc<Bill>>) {
-    let cost =
-        |part: &Part| prices.of(&part.provider, part.model.as_deref().unwrap_or_default()).price.cost(part.usage);
-    let cost: Usd = came.iter().map(cost).sum();
+fn settle(held: &[Held], facts: &Facts, purses: &Arc<Purses>, prices: &Prices) {
+    let cost = |attempt: &Attempt| {
+        let model = attempt.model.as_deref().unwrap_or_default();
+        attempt.tokens().map(|tokens| prices.of(&attempt.provider, model).price.cost(tokens.usage))
+    };
+    let cost: Usd = facts.attempts.iter().filter_map(cost).sum();
+    let is_later = |attempt: &Attempt| attempt.tokens().is_some_and(|tokens| tokens.basis == Basis::Later);
+    let bill = facts.bill.as_ref().filter(|bill| bill.is_open() && facts.attempts.iter().any(is_later));
     for held in held {
         purses.settle(held, cost);
         if let Some(bill) = bill {

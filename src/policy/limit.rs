@@ -12,14 +12,14 @@ use std::time::Duration;
 pub use self::fronts::{Fronts, FrontsReport};
 use self::rule::Rule;
 use crate::call::{Ask, Call, Head};
-use crate::charge::{Charge, Part};
+use crate::charge::{Charge, received};
 use crate::config::plan::{Counted, LimitPlan, LimitsPlan, Price, Prices, Quantity, RoutePlan};
 use crate::estimate::Estimates;
 use crate::fault::{Fault, Limited};
 use crate::reply::Usage;
 use crate::stack::{Next, Outcome, Policy};
 use crate::store::{Hold, Meter, Take, Taken, Verdict};
-use crate::trail::{self, Attempt, Decision, LimitFact, Trail};
+use crate::trail::{self, Attempt, Basis, Decision, Facts, LimitFact, Trail};
 
 /// What counts, and what was learnt about tokens. Shared, and outlives the gateway that uses it.
 #[derive(Clone)]
@@ -134,14 +134,37 @@ fn units(quantity: Quantity, usage: Usage, price: Price) -> u64 {
 }
 
 /// Corrects what was taken by what a call came to.
-fn settle(entries: Vec<Entry>, came: &[Part], meter: &dyn Meter, prices: &Prices) {
+fn settle(entries: Vec<Entry>, came: &[(&Attempt, Usage)], meter: &dyn Meter, prices: &Prices) {
     for Entry { hold, quantity } in entries {
-        let of_part = |part: &Part| {
-            let quote = prices.of(&part.provider, part.model.as_deref().unwrap_or_default());
-            units(quantity, part.usage, quote.price)
+        let of_attempt = |(attempt, usage): &(&Attempt, Usage)| {
+            let quote = prices.of(&attempt.provider, attempt.model.as_deref().unwrap_or_default());
+            units(quantity, *usage, quote.price)
         };
-        meter.settle(hold, came.iter().map(of_part).fold(0, u64::saturating_add));
+        meter.settle(hold, came.iter().map(of_attempt).fold(0, u64::saturating_add));
     }
+}
+
+/// What a call came to for its caller. A limit smooths what callers do: what a provider failed to do is none of it, and what nobody
+/// knows is taken for what is usual.
+fn came<'f>(facts: &'f Facts, ask: &Ask, route: &Arc<str>, estimates: &Estimates) -> Vec<(&'f Attempt, Usage)> {
+    // The answer that was given, else the last one that came, and was not good enough to be given.
+    let given = facts.served_index().or_else(|| facts.attempts.iter().rposition(|it| it.answered.is_some()));
+    let is_failure = |attempt: &Attempt| {
+        matches!(attempt.outcome, trail::Outcome::Failed("provider_broken" | "stream_incomplete" | "provider_timeout"))
+    };
+    let attempts = facts.attempts.iter().enumerate();
+    let charged = attempts.filter(|(index, attempt)| given == Some(*index) || !is_failure(attempt));
+    let usage = |attempt: &Attempt| {
+        let tokens = attempt.tokens()?;
+        Some(match tokens.basis {
+            Basis::Counted | Basis::Received => tokens.usage,
+            Basis::Held | Basis::Later => {
+                let usual = estimates.usual(route, ask);
+                Usage { output: usual.output.max(received(estimates, ask, attempt)), ..usual }
+            }
+        })
+    };
+    charged.filter_map(|(_, attempt)| Some((attempt, usage(attempt)?))).collect()
 }
 
 fn note(trail: &Trail, counted: &[(&Rule, Take)], taken: &Taken, is_admitted: bool) {
@@ -210,14 +233,9 @@ impl Policy for Limit {
         }
         // From here on whoever leaves, however, settles by dropping it.
         let (meter, prices) = (self.limits.meter.clone(), self.prices.clone());
-        let (estimates, route) = (self.limits.estimates.clone(), call.head.route.clone());
-        let estimate = move |ask: &Ask, attempt: &Attempt| match attempt.outcome {
-            // A limit smooths what callers do, and this was the provider's doing.
-            trail::Outcome::Failed("provider_broken" | "stream_incomplete" | "provider_timeout") => Usage::default(),
-            _ => estimates.usual(&route, ask),
-        };
-        let charge = Charge::new(&call, self.limits.estimates.clone(), estimate, move |came, _| {
-            settle(entries, &came, &*meter, &prices);
+        let (estimates, route, ask) = (self.limits.estimates.clone(), call.head.route.clone(), call.ask.clone());
+        let charge = Charge::new(&call.trail, move |facts| {
+            settle(entries, &came(facts, &ask, &route, &estimates), &*meter, &prices);
         });
         // What was delivered is judged by its text when nobody counts tokens.
         call.reads_text |= call.ask.wants_stream();

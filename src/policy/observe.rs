@@ -16,7 +16,9 @@ use tokio::time::Instant;
 use self::spans::Tracing;
 pub use self::tell::Telling;
 use crate::call::Call;
+use crate::charge::Reckoning;
 use crate::config::plan::Prices;
+use crate::estimate::Estimates;
 use crate::fault::Fault;
 use crate::ledger::row::cost;
 use crate::metrics::Metrics;
@@ -41,6 +43,7 @@ const LEFT: u16 = 499;
 pub struct Observe {
     metrics: Arc<Metrics>,
     prices: Prices,
+    reckoning: Arc<Reckoning>,
     finish: trail::Finish,
     /// `None`: calls are not traced.
     tracing: Option<Arc<Tracing>>,
@@ -50,10 +53,10 @@ pub struct Observe {
 }
 
 impl Observe {
-    /// Observes into `metrics`; `count` gets the facts of each request when nothing more can happen to it.
+    /// Observes into `metrics`, and reckons tokens by `estimates` where providers do not count them; `count` gets the facts of each request when nothing more can happen to it.
     pub fn new(
         metrics: Arc<Metrics>,
-        prices: Prices,
+        (prices, estimates): (Prices, Estimates),
         count: impl Fn(&Facts) + Send + Sync + 'static,
         tracing: Option<Arc<Tracing>>,
         reports: Option<Reports>,
@@ -66,7 +69,14 @@ impl Observe {
                 tracing.export(facts);
             }
         });
-        Self { metrics, prices, finish, tracing, reports, telling: None }
+        let reckoning = Arc::new(Reckoning { estimates, prices: prices.clone(), max_answer: None });
+        Self { metrics, prices, reckoning, finish, tracing, reports, telling: None }
+    }
+
+    /// The same for a route that may bound its answers.
+    #[must_use]
+    pub fn of_route(self, max_answer: Option<u64>) -> Self {
+        Self { reckoning: Arc::new(Reckoning { max_answer, ..Reckoning::clone(&self.reckoning) }), ..self }
     }
 
     /// Tells others of each call too, once it is over.
@@ -115,6 +125,7 @@ impl Policy for Observe {
 
     async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
         let trail = call.trail.clone();
+        trail.reckon_by(Reckoning::of(self.reckoning.clone(), &call));
         let is_stream = call.ask.wants_stream();
         let outcome = next.call(call).await;
         let mut facts = trail.facts();
@@ -251,6 +262,7 @@ impl Drop for Watch {
         if self.events > 0 {
             self.observe.metrics.callers.streams.dec();
         }
+        self.trail.reckon();
         let mut facts = self.trail.facts();
         if facts.trace.is_some() {
             facts.ending = Some(Box::new(self.ending(&facts)));

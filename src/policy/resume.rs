@@ -334,8 +334,6 @@ impl Resuming {
         }
         let mut facts = self.call.trail.facts();
         facts.texts_before = continuation.as_ref().map_or(0, |it| it.texts_before);
-        // What the streams before have counted says nothing about this one.
-        facts.usage = None;
         drop(facts);
         self.continuation = continuation;
     }

@@ -25,7 +25,7 @@ use crate::reply::{Body, End, Reply, Socket};
 use crate::stack::{self, Next};
 use crate::time::{Deadline, Phase};
 use crate::trace::{TRACEPARENT, TRACESTATE};
-use crate::trail::{AttemptNote, Outcome};
+use crate::trail::{AttemptNote, Outcome, Received};
 use crate::wire::gather;
 use crate::wire::headers;
 
@@ -252,6 +252,12 @@ impl Exchange {
         if let Some(usage) = usage {
             note.usage(usage, call.bill.as_ref());
         }
+        note.received(Received::whole(match &reply.body {
+            Body::Answer(answer) => answer.text.len(),
+            Body::Transcript(transcript) => transcript.text.len(),
+            Body::Whole(bytes) => bytes.len(),
+            Body::Bytes(_) | Body::Events(_) | Body::Socket(_) => 0,
+        }));
         Ok(reply)
     }
 
@@ -344,12 +350,9 @@ impl Exchange {
         let whole =
             gathering.finish().ok_or_else(|| self.broken("a stream that cannot be made a whole answer".into()))?;
         head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let Decoded { reply, usage, .. } =
-            apart(whole.len(), || self.dialect.decode(call, &self.provider, head, whole))?;
-        if usage.is_some() {
-            call.trail.facts().usage = usage;
-        }
-        Ok(reply)
+        // Its tokens were noted when they came.
+        let decoded = apart(whole.len(), || self.dialect.decode(call, &self.provider, head, whole))?;
+        Ok(decoded.reply)
     }
 
     async fn events(

@@ -23,7 +23,7 @@ use crate::fault::{Bound, Fault, Refusal};
 use crate::patience::Signs;
 use crate::reply::{Event, EventKind, Usage};
 use crate::time::{Alarm, Deadline, Phase, later};
-use crate::trail::{AttemptNote, Outcome, Trail};
+use crate::trail::{AttemptNote, Outcome, Received, Trail};
 use crate::wire::gather;
 use crate::wire::sse::{self, Decoder, Frame};
 
@@ -234,6 +234,7 @@ pub(super) struct Events {
     is_done: bool,
     has_id: bool,
     dropped: u64,
+    received: Received,
     dialect: &'static dyn Provider,
     plan: Arc<ProviderPlan>,
     provider: Arc<str>,
@@ -264,6 +265,7 @@ impl Events {
             is_done: false,
             has_id: false,
             dropped: 0,
+            received: Received::default(),
             dialect,
             provider: plan.name.clone(),
             plan,
@@ -303,8 +305,9 @@ impl Events {
         }
     }
 
-    /// Notes the tokens, where the answer has said them.
-    fn note_usage(&self) {
+    /// Notes what came of the answer, and its tokens where it has said them.
+    fn note_tokens(&self) {
+        self.note.received(self.received);
         if let Some(usage) = self.reader.usage() {
             self.note.usage(usage, self.bill.as_ref());
         }
@@ -412,13 +415,20 @@ impl Events {
     fn read(&mut self, frame: Frame) -> Step {
         let Some(data) = frame.data() else { return Step::Event(frame.into_event(EventKind::Comment)) };
         match self.reader.read(frame.name(), data) {
-            Read::Event(kind) => Step::Event(frame.into_event(kind)),
-            Read::Prelude(kind) => Step::Prelude(frame.into_event(kind)),
+            Read::Event(kind) => {
+                self.received.add(&kind);
+                Step::Event(frame.into_event(kind))
+            }
+            Read::Prelude(kind) => {
+                self.received.add(&kind);
+                Step::Prelude(frame.into_event(kind))
+            }
             Read::Silent => Step::Silent,
             Read::Nothing => Step::Nothing,
             Read::Error(refusal) => Step::Refused(refusal),
             Read::Malformed => {
                 self.dropped += 1;
+                self.received.add(&EventKind::Unknown);
                 // Whoever puts the answer together must know that there is a hole in it.
                 Step::Event(Event::unwritten(EventKind::Unknown))
             }
@@ -427,7 +437,7 @@ impl Events {
 
     /// The answer is complete: what is still missing of its form, then the end.
     fn complete(&mut self) -> Option<Result<Event, Fault>> {
-        self.note_usage();
+        self.note_tokens();
         self.note.end(Outcome::Succeeded);
         let missing = self.reader.missing_terminator();
         if self.is_done || missing.is_empty() {
@@ -449,7 +459,7 @@ impl Events {
         if event.kind == EventKind::Done {
             self.is_done = true;
             // Before the terminator is passed on: whoever records the answer finishes at it.
-            self.note_usage();
+            self.note_tokens();
             self.note.end(Outcome::Succeeded);
             if let Some(body) = &mut self.body {
                 body.watchdog.deadline = body.watchdog.deadline.tighten(TAIL, Phase::Idle);
@@ -533,6 +543,6 @@ impl Drop for Events {
         let mut facts = self.trail.facts();
         facts.events_dropped += self.dropped;
         drop(facts);
-        self.note_usage();
+        self.note_tokens();
     }
 }

@@ -206,7 +206,7 @@ impl Teller<'_> {
             "limits": facts.limits.iter().map(limit).collect::<Vec<_>>(),
             "attempts": facts.attempts.iter().map(|tried| attempt(story, tried)).collect::<Vec<_>>(),
             "steps": facts.steps.iter().map(step).collect::<Vec<_>>(),
-            "tokens": facts.tokens().map(|usage| json!({"input": usage.input, "output": usage.output})),
+            "tokens": facts.tokens().map(|usage| json!({"input": usage.input, "output": usage.output, "estimated": facts.is_estimated()})),
             "textsBefore": facts.texts_before,
             "costUsd": story.cost,
             "providerRequestId": facts.telling().and_then(|attempt| attempt.request_id.as_deref()),

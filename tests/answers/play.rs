@@ -164,7 +164,7 @@ impl Stage {
                         Some(end) => bytes.extend_from_slice(&encoder.fault(end)),
                     }
                     drop(events);
-                    let usage = call.trail.facts().usage;
+                    let usage = call.trail.facts().counted();
                     let recorder = recorder.lock().unwrap().take().filter(|_| fault.is_none());
                     kept = recorder.and_then(|recorder| recorder.finish(usage));
                     Got::Pieces(bytes, fault)

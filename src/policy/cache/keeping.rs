@@ -71,7 +71,7 @@ impl Keeping {
             tenant: self.tenant,
             provider,
             model,
-            usage: self.trail.facts().tokens(),
+            usage: self.trail.facts().counted(),
             content_type,
             kept,
         });
@@ -101,7 +101,7 @@ impl Recording {
         // Whoever was asked since has gone on in its place, after it broke or beside it while it was silent: then it is the answer of
         // more than one provider, and maybe of more than one model.
         let is_resumed = facts.attempts.len() > self.attempts;
-        let usage = facts.tokens();
+        let usage = facts.counted();
         drop(facts);
         if let Some(kept) = recorder.finish(usage).filter(|_| !is_resumed) {
             keeping.keep(kept, Some(JSON), self.provider.clone(), self.model.clone());

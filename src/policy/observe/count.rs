@@ -20,7 +20,7 @@ use crate::metrics::{
     AttemptLabels, DegradedLabels, EventLabels, Metrics, ProviderCallLabels, ProviderLabels, RequestLabels,
     RouteLabels, TokenLabels, as_seconds,
 };
-use crate::trail::{AuthFact, Facts, GuardFact, Taken};
+use crate::trail::{AuthFact, Basis, Facts, GuardFact, Taken, Tokens};
 
 impl Watch {
     pub(super) fn count(&self, facts: &Facts, cost: Option<Cost>) {
@@ -140,22 +140,25 @@ pub(super) fn count_attempts(metrics: &Metrics, facts: &Facts) {
         let labels = EventLabels { provider: last.provider.clone(), result: "dropped" };
         metrics.stream_events.get_or_create(&labels).inc_by(facts.events_dropped);
     }
-    if let Some(usage) = facts.tokens() {
-        for (kind, count) in [("input", usage.input), ("output", usage.output)] {
-            let labels = TokenLabels { provider: last.provider.clone(), kind };
+    for (attempt, Tokens { usage, basis }) in facts.spent() {
+        let tokens = [("input", usage.input), ("output", usage.output)];
+        for (kind, count) in tokens {
+            let labels = TokenLabels { provider: attempt.provider.clone(), kind };
+            if basis != Basis::Counted {
+                metrics.tokens_estimated.get_or_create(&labels).inc_by(count);
+            }
             metrics.tokens.get_or_create(&labels).inc_by(count);
         }
-        let tokens = [("input", usage.input), ("output", usage.output)];
         if let Some(name) = facts.call.and_then(gen_ai::operation) {
-            metrics.gen_ai.used(&last.provider, last.model.as_deref(), name, tokens);
+            metrics.gen_ai.used(&attempt.provider, attempt.model.as_deref(), name, tokens);
         }
-        let account = facts.account.as_ref().filter(|_| metrics.callers.tenants.is_on());
-        if let Some(account) = account {
-            let tenant = metrics.callers.tenants.label(&account.tenant, true);
-            for (kind, count) in tokens {
-                let labels = TenantTokenLabels { tenant: tenant.clone(), kind };
-                metrics.callers.tenant_tokens.get_or_create(&labels).inc_by(count);
-            }
+    }
+    let account = facts.account.as_ref().filter(|_| metrics.callers.tenants.is_on());
+    if let (Some(account), Some(usage)) = (account, facts.tokens()) {
+        let tenant = metrics.callers.tenants.label(&account.tenant, true);
+        for (kind, count) in [("input", usage.input), ("output", usage.output)] {
+            let labels = TenantTokenLabels { tenant: tenant.clone(), kind };
+            metrics.callers.tenant_tokens.get_or_create(&labels).inc_by(count);
         }
     }
 }

@@ -53,6 +53,7 @@ impl Watch {
                     close_code = facts.tunnel.and_then(|tunnel| tunnel.close_code),
                     tokens_in = facts.tokens().map(|usage| usage.input),
                     tokens_out = facts.tokens().map(|usage| usage.output),
+                    tokens = facts.is_estimated().then_some("estimated"),
                     cost_usd = cost.map(|cost| cost.usd.as_f64()),
                     price = cost.filter(|cost| cost.is_default).map(|_| "default"),
                     provider_request_id = last.and_then(|attempt| attempt.request_id.as_deref()),

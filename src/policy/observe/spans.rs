@@ -15,7 +15,7 @@ use crate::reply::{CacheResult, Degraded};
 use crate::spans::{Kind, Span, Spans, Value};
 use crate::time::WallClock;
 use crate::trace::{Parent, SpanId, Trace, TraceId};
-use crate::trail::{Attempt, Decision, Ending, Facts, Outcome, Reason};
+use crate::trail::{Attempt, Basis, Decision, Ending, Facts, Outcome, Reason, Tokens};
 
 /// Bits of a trace's id that are random, whoever made it (W3C Trace Context level 2, 3.2.2.3).
 const RANDOM_BITS: u32 = 56;
@@ -191,10 +191,12 @@ impl Tracing {
             Outcome::Succeeded | Outcome::Pending => None,
         };
         add(&mut attributes, "error.type", error);
-        let has_served = facts.served().is_some_and(|served| std::ptr::eq(served, attempt));
-        if let Some(usage) = facts.tokens().filter(|_| has_served) {
+        if let Some(Tokens { usage, basis }) = attempt.tokens() {
             attributes.push(("gen_ai.usage.input_tokens", usage.input.into()));
             attributes.push(("gen_ai.usage.output_tokens", usage.output.into()));
+            if basis != Basis::Counted {
+                attributes.push(("tidegate.usage.estimated", true.into()));
+            }
         }
         let retries = facts.attempts[..index].iter().filter(|before| before.provider == attempt.provider).count();
         if attempt.reason == Reason::Retry {

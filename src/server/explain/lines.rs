@@ -117,7 +117,8 @@ fn end(story: &Story) -> String {
         let _ = write!(text, ", {} malformed events dropped", facts.events_dropped);
     }
     if let Some(usage) = facts.tokens() {
-        let _ = write!(text, ", {} + {} tokens", usage.input, usage.output);
+        let estimated = if facts.is_estimated() { " (estimated)" } else { "" };
+        let _ = write!(text, ", {} + {} tokens{estimated}", usage.input, usage.output);
     }
     if let Some(cost) = story.cost {
         let _ = write!(text, ", {cost} USD");

@@ -6,8 +6,7 @@ use super::Line;
 use crate::ledger::Dimension;
 
 /// The columns after the period's start and what was asked for.
-const SUMS: &str =
-    "calls,cache_hits,default_priced_calls,input_tokens,cached_input_tokens,output_tokens,cost_usd,saved_usd";
+const SUMS: &str = "calls,cache_hits,default_priced_calls,input_tokens,cached_input_tokens,output_tokens,cost_usd,saved_usd,estimated_tokens";
 
 /// A line of names, then one for each row; all of them end with CR LF.
 pub(super) fn write(by: &[Dimension], rows: &[Line]) -> String {
@@ -38,7 +37,7 @@ pub(super) fn write(by: &[Dimension], rows: &[Line]) -> String {
             text.push(',');
             text.push_str(&count.to_string());
         }
-        text.push_str(&format!(",{},{}\r\n", sums.cost_usd, sums.saved_usd));
+        text.push_str(&format!(",{},{},{}\r\n", sums.cost_usd, sums.saved_usd, sums.estimated_tokens));
     }
     text
 }
