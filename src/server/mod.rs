@@ -362,7 +362,7 @@ impl Server {
                 drop(gateway);
                 if let Some(rest) = rest.filter(|_| has_streams) {
                     let leaving = server.drain.clone();
-                    tokio::spawn(async move {
+                    server.tunnels.spawn(async move {
                         tokio::select! {
                             () = leaving.cancelled() => {}
                             () = linger::after_answer(rest) => {}
