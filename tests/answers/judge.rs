@@ -132,6 +132,10 @@ fn stream(body: &[u8], mutant: &Mutant, played: &Played) -> Result<(), String> {
             ensure(is_told, || "the caller is not told that it broke".into())?;
         }
     }
+    if let (Some(prompt), Got::Pieces(..), false) = (read.prompt, &played.got, read.is_doubtful) {
+        let counted = played.usage.map(|usage| usage.input);
+        ensure(counted == Some(prompt), || format!("{prompt} tokens were counted as {counted:?}"))?;
+    }
     let Some(kept) = played.kept.as_ref().filter(|_| !read.is_doubtful) else { return Ok(()) };
     ensure(is_clean, || "what did not end as it should was kept".into())?;
     ensure(!read.is_uncertain, || "an answer was kept of which not all was understood".into())?;

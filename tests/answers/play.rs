@@ -23,7 +23,7 @@ use tidegate::provider::exchange::Exchange;
 use tidegate::provider::simulated::Simulation;
 use tidegate::provider::transport::{Opened, Response, Reuse, SendFault, Transport};
 use tidegate::provider::{Request, ResponseHead};
-use tidegate::reply::Body;
+use tidegate::reply::{Body, Usage};
 use tidegate::stack::Next;
 use tidegate::wire::openai::record::Recorder;
 
@@ -49,6 +49,8 @@ pub(crate) struct Played {
     pub(crate) got: Got,
     /// What the cache would keep.
     pub(crate) kept: Option<Kept>,
+    /// The tokens that count for it.
+    pub(crate) usage: Option<Usage>,
 }
 
 /// A provider that answers once with what it is given.
@@ -120,7 +122,7 @@ impl Stage {
     async fn answer(&self, call: Call, (kind, call_kind): (CallerKind, CallKind)) -> Played {
         let mut reply = match self.exchange.call(call.clone()).await {
             Ok(reply) => reply,
-            Err(fault) => return Played { got: Got::Refused(fault), kept: None },
+            Err(fault) => return Played { got: Got::Refused(fault), kept: None, usage: None },
         };
         let mut kept = Kept::of_whole(&call.ask, &reply.body, ROOM);
         let recorder = Arc::new(Mutex::new(Some(Recorder::new(&call.ask, ROOM))));
@@ -172,7 +174,8 @@ impl Stage {
                 AnsweredBody::Socket(..) => Got::Refused(Fault::Internal { detail: "a socket".into() }),
             },
         };
-        Played { got, kept }
+        let usage = call.trail.facts().attempts.iter().find_map(|attempt| attempt.usage);
+        Played { got, kept, usage }
     }
 }
 

@@ -113,10 +113,23 @@ pub(crate) struct Reading {
     pub(crate) is_complete: bool,
     /// Nobody can say whether it reports a failure.
     pub(crate) is_doubtful: bool,
+    /// The tokens of the prompt, where one event counts them in the usual form, and no other says a word about tokens.
+    pub(crate) prompt: Option<u64>,
+    mentions_tokens: usize,
     pub(crate) texts: BTreeMap<u64, String>,
     /// True when the texts are all that was said of the content.
     pub(crate) is_plain: bool,
     pub(crate) finishes: BTreeMap<u64, String>,
+}
+
+impl Reading {
+    fn count(&mut self, event: &Value, data: &[u8]) {
+        if memchr::memmem::find(data, b"_tokens").is_none() {
+            return;
+        }
+        self.mentions_tokens += 1;
+        self.prompt = event["usage"]["prompt_tokens"].as_u64().filter(|_| self.mentions_tokens == 1);
+    }
 }
 
 pub(crate) fn read(body: &[u8], mutant: &Mutant) -> Reading {
@@ -157,6 +170,7 @@ pub(crate) fn read(body: &[u8], mutant: &Mutant) -> Reading {
             read.has_failed = true;
             break;
         }
+        read.count(&event, &data);
         read.passed.extend_from_slice(&frame.raw);
     }
     if matches!(mutant.kind, Kind::Chat | Kind::Completion) {

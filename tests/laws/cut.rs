@@ -45,6 +45,17 @@ pub(super) fn sse(data: &[u8]) {
         let rest = &data[passed.len()..];
         assert!(!rest.windows(2).any(|pair| pair == b"\n\n"), "a whole event was lost");
     }
+    // Once it is known to be over, what ends in a blank line is an event, whatever the line ends in.
+    if !was_too_long && [&b"\n\n"[..], b"\r\r", b"\r\n\r\n", b"\r\n\r"].iter().any(|end| data.ends_with(end)) {
+        let mut decoder = Decoder::new(data.len());
+        decoder.push(Bytes::copy_from_slice(data));
+        decoder.end();
+        let mut rest = data.len();
+        while let Ok(Some(frame)) = decoder.next_frame() {
+            rest -= frame.raw.len();
+        }
+        assert_eq!(rest, 0, "the last event was lost");
+    }
     // In pieces, what is too long is noticed at the latest one piece after the limit, and not before it.
     let longest = cut.iter().map(|(raw, ..)| raw.len()).max().unwrap_or(0);
     assert!(longest <= LIMIT + size.max(1) + 2, "an event of {longest} bytes passed");

@@ -8,7 +8,7 @@ use tidegate::caller::{self, Incoming};
 use tidegate::config::plan::{CallKind, CallerKind, ProviderKind};
 use tidegate::fault::Fault;
 use tidegate::provider::{self, Read, ResponseHead};
-use tidegate::reply::EventKind;
+use tidegate::reply::{Body, EventKind};
 use tidegate::wire::sse::Decoder;
 
 use super::choose;
@@ -76,7 +76,8 @@ pub(super) fn caller(data: &[u8]) {
     }
 }
 
-/// A provider's answer, whole: whatever it is, it is an answer or a fault that is not the caller's.
+/// A provider's answer, whole: whatever it is, it is an answer or a fault that is not the caller's. In the caller's own dialect it passes
+/// byte for byte.
 pub(super) fn provider(data: &[u8]) {
     let (which, data) = choose(data);
     let (status, data) = choose(data);
@@ -96,11 +97,16 @@ pub(super) fn provider(data: &[u8]) {
         let call = fixtures::call(fixtures::head("r1", None), ask, None, None);
         let _ = dialect.expect(&call, &head(), data);
         let _ = dialect.refusal(&plan, head(), body.clone());
-        let _ = dialect.decode(&call, &plan, head(), body.clone());
+        let decoded = dialect.decode(&call, &plan, head(), body.clone());
+        if let (Ok(decoded), Ask::Wire(_), ProviderKind::OpenAi) = (decoded, &*call.ask, kind) {
+            let Body::Whole(passed) = decoded.reply.body else { panic!("a whole answer is none any more") };
+            assert_eq!(passed, body, "an answer was changed");
+        }
     }
 }
 
-/// A provider's stream: an answer that its provider has ended is not ended a second time, and stays complete.
+/// A provider's stream: an answer that its provider has ended is not ended a second time, and stays complete. One of which not all
+/// was understood is complete only when its provider says so, and what was counted once is never forgotten.
 pub(super) fn stream(data: &[u8]) {
     let (which, data) = choose(data);
     let (kind, name) = PROVIDERS[which % PROVIDERS.len()];
@@ -110,12 +116,17 @@ pub(super) fn stream(data: &[u8]) {
     let mut reader = provider::dialect(kind).events(&call, &fixtures::provider(kind, name));
     let mut decoder = Decoder::new(1 << 20);
     decoder.push(Bytes::copy_from_slice(data));
-    let mut has_ended = false;
+    let (mut has_ended, mut is_ended, mut is_uncertain, mut has_counted) = (false, false, false, false);
     while let Ok(Some(frame)) = decoder.next_frame() {
         let read = reader.read(frame.name(), frame.data().unwrap_or_default());
         has_ended |= matches!(read, Read::Event(EventKind::Done));
         assert!(!has_ended || reader.is_complete(), "an answer that was ended became incomplete");
         assert!(!has_ended || reader.missing_terminator().is_empty(), "it is ended a second time");
-        let _ = reader.usage();
+        is_uncertain |= matches!(read, Read::Malformed | Read::Event(EventKind::Unknown));
+        is_ended |= matches!(read, Read::Nothing) || has_ended;
+        let may_end = is_ended || !is_uncertain || kind != ProviderKind::OpenAi;
+        assert!(may_end || !reader.is_complete(), "nobody knows that it is complete");
+        assert!(!has_counted || reader.usage().is_some(), "what was counted is forgotten");
+        has_counted = reader.usage().is_some();
     }
 }
