@@ -25,6 +25,7 @@ use crate::reply::{Event, EventKind, Usage};
 use crate::time::{Alarm, Deadline, Phase, later};
 use crate::trail::{AttemptNote, Outcome, Received, Trail};
 use crate::wire::gather;
+use crate::wire::openai::parts::without_mark;
 use crate::wire::sse::{self, Decoder, Frame};
 
 /// The largest single event. Images and long tool calls come in events of some hundred KiB.
@@ -33,8 +34,8 @@ const MAX_EVENT: usize = 8 * 1024 * 1024;
 /// The most blanks before an answer that are read to know its form.
 const MAX_BLANK: usize = 64 * 1024;
 
-/// As many bytes tell what form an answer has: those of a field's name and a byte order mark.
-const TELLING: usize = 9;
+/// As many bytes tell what form an answer has: those of a field's name with its colon.
+const TELLING: usize = 6;
 
 /// The most that is kept of comments before the first event: a few, as some providers send one every second.
 const MAX_EARLY: usize = 4 * 1024;
@@ -100,7 +101,7 @@ impl Bodies {
         let mut start = Bytes::new();
         while let Some(piece) = self.next().await {
             start = gather::join(start, piece?);
-            let said = start.trim_ascii_start();
+            let said = without_mark(&start).trim_ascii_start();
             if start.len() > MAX_BLANK || said.len() >= TELLING || said.contains(&b'\n') {
                 break;
             }
