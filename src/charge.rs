@@ -204,32 +204,35 @@ mod tests {
         note.failed(&Fault::Incomplete { provider: "a".into(), detail: String::new() });
     };
 
+    /// How attempts of a call end, and what they are counted as.
+    type Case = (&'static str, &'static [(End, u64)], Vec<Option<Tokens>>);
+
     #[test]
     fn an_attempt_comes_to_what_is_known_of_it() {
         let estimated = |output, basis| Some(Tokens { usage: Usage { input: 10, output, ..Usage::default() }, basis });
         let (received, held) = (|output| estimated(output, Basis::Received), |output| estimated(output, Basis::Held));
         let counted = Some(Tokens { usage: COUNTED, basis: Basis::Counted });
-        let cases: &[(&str, &[(End, u64)], &[Option<Tokens>])] = &[
-            ("counted", &[(TOLD, 400)], &[counted]),
-            ("complete, and not counted", &[(COMPLETE, 80)], &[received(20)]),
-            ("longer than was allowed", &[(COMPLETE, 800)], &[received(200)]),
-            ("cut", &[(CUT, 80)], &[received(20)]),
-            ("left before anything came", &[(LEFT, 0)], &[held(100)]),
-            ("left in the middle", &[(LEFT, 80)], &[held(100)]),
-            ("left after more than was allowed", &[(LEFT, 800)], &[held(200)]),
-            ("nobody answered", &[(LATE, 0), (LATE, 0)], &[held(100), held(100)]),
-            ("refused, then answered", &[(REFUSED, 0), (TOLD, 0)], &[None, counted]),
-            ("late, then answered", &[(LATE, 0), (TOLD, 0)], &[received(7), counted]),
-            ("late, then answered without a count", &[(LATE, 0), (COMPLETE, 80)], &[received(20), received(20)]),
-            ("beaten before anything came", &[(LEFT, 0), (TOLD, 0)], &[received(7), counted]),
-            ("beaten in the middle", &[(LEFT, 40), (TOLD, 0)], &[received(10), counted]),
-            ("resumed", &[(CUT, 40), (TOLD, 0)], &[received(10), counted]),
-            ("resumed, and cut again", &[(CUT, 40), (CUT, 80)], &[received(10), received(20)]),
-            ("resumed, and left", &[(CUT, 40), (LEFT, 80)], &[received(10), held(100)]),
+        let cases: [Case; 16] = [
+            ("counted", &[(TOLD, 400)], vec![counted]),
+            ("complete, and not counted", &[(COMPLETE, 80)], vec![received(20)]),
+            ("longer than was allowed", &[(COMPLETE, 800)], vec![received(200)]),
+            ("cut", &[(CUT, 80)], vec![received(20)]),
+            ("left before anything came", &[(LEFT, 0)], vec![held(100)]),
+            ("left in the middle", &[(LEFT, 80)], vec![held(100)]),
+            ("left after more than was allowed", &[(LEFT, 800)], vec![held(200)]),
+            ("nobody answered", &[(LATE, 0), (LATE, 0)], vec![held(100), held(100)]),
+            ("refused, then answered", &[(REFUSED, 0), (TOLD, 0)], vec![None, counted]),
+            ("late, then answered", &[(LATE, 0), (TOLD, 0)], vec![received(7), counted]),
+            ("late, then answered without a count", &[(LATE, 0), (COMPLETE, 80)], vec![received(20), received(20)]),
+            ("beaten before anything came", &[(LEFT, 0), (TOLD, 0)], vec![received(7), counted]),
+            ("beaten in the middle", &[(LEFT, 40), (TOLD, 0)], vec![received(10), counted]),
+            ("resumed", &[(CUT, 40), (TOLD, 0)], vec![received(10), counted]),
+            ("resumed, and cut again", &[(CUT, 40), (CUT, 80)], vec![received(10), received(20)]),
+            ("resumed, and left", &[(CUT, 40), (LEFT, 80)], vec![received(10), held(100)]),
         ];
         for (about, ends, wanted) in cases {
             let trail = Trail::start(None);
-            for (end, bytes) in *ends {
+            for (end, bytes) in ends {
                 let note = trail.begin_attempt(&"a".into(), None, Reason::First);
                 note.received(Received { bytes: *bytes, pieces: 0 });
                 end(&note);
@@ -237,7 +240,7 @@ mod tests {
             let mut facts = trail.facts().clone();
             reckon(&mut facts);
             let came: Vec<_> = facts.attempts.iter().map(Attempt::tokens).collect();
-            assert_eq!(came, *wanted, "{about}");
+            assert_eq!(came, wanted, "{about}");
             let sum = wanted.iter().flatten().map(|tokens| tokens.usage).reduce(Usage::and);
             assert_eq!(facts.tokens(), sum, "{about}");
             let is_estimated = wanted.iter().flatten().any(|tokens| tokens.basis != Basis::Counted);

@@ -60,7 +60,7 @@ fn is_flat_error(fields: &Map<String, Value>) -> bool {
         Some(Value::Array(items)) => !items.is_empty(),
         Some(_) => true,
     };
-    let is_answer = ["choices", "data", "output", "usage", "text"].iter().any(|name| is_there(name));
+    let is_answer = ["choices", "data", "output", "usage", "text"].iter().any(is_there);
     let is_told = ["message", "detail"].iter().any(|name| fields.get(*name).is_some_and(is_said));
     let is_status = |name: &str| match fields.get(name) {
         Some(Value::Number(number)) => number.as_u64().is_some_and(|status| status >= 400),
