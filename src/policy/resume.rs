@@ -346,6 +346,15 @@ impl Resuming {
             return if is_next { Step::CaughtUp(event) } else { Step::Known };
         }
         match self.said.compare(so_far, &event.kind) {
+            // Its last words and its end in one: the end is new.
+            Compared::Known if stitch::is_finish(&event) && self.said.is_all_in(so_far) => {
+                let changes = Changes { text: Some((None, "")), texts_before: 0 };
+                let event = Event { kind: EventKind::Piece, ..event };
+                Step::CaughtUp(match &self.first {
+                    Some(first) => first.impose(event, &changes),
+                    None => event,
+                })
+            }
             Compared::Known => Step::Known,
             Compared::New => Step::CaughtUp(event),
             Compared::Differs => Step::Differs,

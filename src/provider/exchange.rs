@@ -291,6 +291,10 @@ impl Exchange {
             Some(Ok(first)) => Some(first),
             None => None,
         };
+        if let Some(fault) = first.as_ref().and_then(|first| self.dialect.reported(call, &self.provider, first)) {
+            note.failed(&fault);
+            return Err(fault);
+        }
         note.answered();
         let rest = body.into_bytes(first, self.provider.name.clone(), note);
         let Some(reader) = self.dialect.bytes(call) else {

@@ -27,6 +27,12 @@ pub trait Provider: Send + Sync {
     /// What kind of body a successful response to this call has. `start` are its first bytes, where these are looked at.
     fn expect(&self, call: &Call, head: &ResponseHead, start: &[u8]) -> Expect;
 
+    /// The failure that a body reports which is otherwise passed on as it comes. `start` are its first bytes.
+    fn reported(&self, call: &Call, provider: &ProviderPlan, start: &[u8]) -> Option<Fault> {
+        let _ = (call, provider, start);
+        None
+    }
+
     /// The events of a whole body that answers this call, which asked for a stream; `None` where there are none.
     fn events_of(&self, call: &Call, body: &[u8]) -> Option<Vec<Event>> {
         let _ = (call, body);

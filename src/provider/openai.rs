@@ -23,6 +23,7 @@ use crate::wire::openai::conversation;
 use crate::wire::openai::counter::Counter;
 use crate::wire::openai::errors::{implied_status, refused};
 use crate::wire::openai::events::{Audience, Chunks, Reading};
+use crate::wire::openai::failures;
 use crate::wire::openai::forms::Gathering;
 use crate::wire::sse;
 use crate::wire::{format, media};
@@ -64,6 +65,12 @@ impl Provider for OpenAi {
             false if is_called_events || sse::looks_like_events(start) => Expect::Events,
             false => Expect::Whole,
         }
+    }
+
+    fn reported(&self, _call: &Call, provider: &ProviderPlan, start: &[u8]) -> Option<Fault> {
+        let error = failures::alone(start)?;
+        let body = Bytes::from(format!("{{\"error\":{error}}}"));
+        Some(refusal(provider, implied_status(&body), HeaderMap::new(), body))
     }
 
     fn events_of(&self, call: &Call, body: &[u8]) -> Option<Vec<Event>> {

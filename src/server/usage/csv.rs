@@ -113,7 +113,8 @@ mod tests {
                 let bare = if is_formula(value) { got.strip_prefix('\'').unwrap() } else { got };
                 prop_assert_eq!(bare, value);
             }
-            prop_assert_eq!(&rows[1][rows[1].len() - 2], &Usd::from_nanos(nanos).to_string());
+            let cost = rows[0].iter().position(|name| name == "cost_usd").unwrap();
+            prop_assert_eq!(&rows[1][cost], &Usd::from_nanos(nanos).to_string());
         }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) use self::chunk::is_finish;
 use self::chunk::{Chunk, Said};
 pub(crate) use self::typed::{Named, Tail};
 use super::errors;
+use super::usage::Counted;
 use crate::reply::{EventKind, Usage};
 use crate::wire::stream::{EventReader, Read};
 
@@ -54,7 +55,7 @@ pub(crate) struct Chunks {
     leaves_usage_out: bool,
     has_spoken: bool,
     done: bool,
-    usage: Option<Usage>,
+    usage: Counted,
     id: Option<Box<str>>,
 }
 
@@ -70,7 +71,7 @@ impl Chunks {
             leaves_usage_out: false,
             has_spoken: false,
             done: false,
-            usage: None,
+            usage: Counted::default(),
             id: None,
         }
     }
@@ -94,7 +95,8 @@ impl Chunks {
                 None => EventKind::Piece,
             },
             Audience::SameWithText => match (text, chunk.beside.is_empty()) {
-                _ if chunk.is_more_than_text || chunk.seen.count_ones() > 1 => EventKind::Other,
+                // Texts of several choices are not compared with those of another answer.
+                _ if chunk.is_more_than_text || chunk.seen > 1 => EventKind::Other,
                 (Some(text), true) => EventKind::Text(text.into()),
                 (Some(_), false) => EventKind::Other,
                 (None, true) => EventKind::Piece,
@@ -106,7 +108,7 @@ impl Chunks {
 
 impl EventReader for Chunks {
     fn read(&mut self, name: Option<&str>, data: &[u8]) -> Read {
-        if data == DONE {
+        if data.trim_ascii() == DONE {
             self.done = true;
             return if self.has_spoken { Read::Event(EventKind::Done) } else { Read::Nothing };
         }
@@ -128,10 +130,10 @@ impl EventReader for Chunks {
         self.is_uncertain |= chunk.is_odd;
         self.seen |= chunk.seen;
         self.finished |= chunk.finished;
-        let usage = chunk.usage.read();
-        self.usage = usage.or(self.usage);
+        let has_usage = chunk.usage.read().is_some();
+        self.usage = self.usage.with(chunk.usage);
         let is_empty = chunk.seen == 0 && !chunk.is_odd;
-        if self.leaves_usage_out && is_empty && usage.is_some() {
+        if self.leaves_usage_out && is_empty && has_usage {
             return Read::Silent;
         }
         let kind = self.kind(chunk);
@@ -161,7 +163,7 @@ impl EventReader for Chunks {
     }
 
     fn usage(&self) -> Option<Usage> {
-        self.usage
+        self.usage.read()
     }
 
     fn id(&self) -> Option<&str> {
@@ -297,6 +299,7 @@ mod tests {
             (r#"{"choices":[],"prompt_filter_results":[]}"#, ("prelude", false)),
             (r#"{"type":"ping"}"#, ("prelude", false)),
             ("", ("comment", false)),
+            (r#"{"choices":[{"index":1,"delta":{"content":"a"}}]}"#, ("other", false)),
             (r#"{"choices":[{"index":0,"delta":{},"finish_reason":"error"}]}"#, ("error", false)),
             (r#"{"choices":[{"index":0,"delta":{},"error":{"code":502}}]}"#, ("error", false)),
             (r#"{"object":"error","message":"x","code":500}"#, ("error", false)),
@@ -324,6 +327,9 @@ mod tests {
         assert_eq!(read_all(&mut reader, &["[DONE]"]), ["done"]);
         assert!(reader.is_complete(), "its provider says so");
         assert_eq!(read_all(&mut Chunks::new(Audience::Same, 1), &["[DONE]"]), ["nothing"]);
+        for done in ["[DONE]", "[DONE] ", "  [DONE]"] {
+            assert_eq!(read_all(&mut Chunks::new(Audience::Same, 1), &[&finished(0), done]), ["piece", "done"]);
+        }
     }
 
     #[test]

@@ -9,6 +9,22 @@ use super::parts;
 /// The error object of a failure that says nothing of itself.
 pub(crate) const UNSAID: &str = r#"{"message":"The AI provider reported an error.","type":"server_error","code":null}"#;
 
+/// The longest body that may be nothing but an error.
+const LONGEST: usize = 64 * 1024;
+
+/// The error object, in JSON, of a body that is nothing else. Objects that have an error among other things (jobs, files,
+/// responses) are what was asked for.
+pub(crate) fn alone(body: &[u8]) -> Option<String> {
+    let is_object = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body).trim_ascii_start().first() == Some(&b'{');
+    if !is_object || body.len() > LONGEST || memchr::memmem::find(body, b"error").is_none() {
+        return None;
+    }
+    let Ok(Value::Object(fields)) = parts::value(body) else { return None };
+    let is_alone = fields.iter().all(|(name, value)| name == "error" || !is_said(value));
+    let is_flat = fields.get("object").and_then(Value::as_str) == Some("error");
+    (is_alone || is_flat).then(|| of_object(&fields, None)).flatten().map(|error| error.to_string())
+}
+
 /// How a server says that a choice failed, in the place of the reason to stop.
 pub(crate) const FAILED: &str = "error";
 
@@ -110,6 +126,27 @@ mod tests {
             r#"{"message":"\ud83d"}"#,
         ] {
             assert!(says_something(error), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_nothing_but_an_error_is_told_from_objects_that_have_one() {
+        for error in [
+            r#"{"error":{"message":"You exceeded your current quota","code":"insufficient_quota"}}"#,
+            r#" {"error":"no","data":null}"#,
+            r#"{"object":"error","message":"no credit","code":402}"#,
+        ] {
+            assert!(alone(error.as_bytes()).is_some(), "{error}");
+        }
+        for object in [
+            r#"{"object":"fine_tuning.job","id":"ftjob-1","status":"failed","error":{"code":"x","message":"no"}}"#,
+            r#"{"id":"file-1","status":"error","error":null}"#,
+            r#"{"error":{"message":""}}"#,
+            r#"{"error":{"message":"cut"#,
+            "an error",
+            "[]",
+        ] {
+            assert!(alone(object.as_bytes()).is_none(), "{object}");
         }
     }
 

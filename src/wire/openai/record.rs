@@ -207,6 +207,8 @@ struct Choice {
     role: Option<String>,
     /// The message's texts by name: `content`, `refusal`, `reasoning_content`; `None`: it was only ever `null`.
     texts: Vec<(String, Option<String>)>,
+    /// The message's words that do not come in pieces.
+    words: Named,
     tools: BTreeMap<u64, Tool>,
     function: Option<Tool>,
     /// Lists by name, without their brackets.
@@ -256,7 +258,13 @@ impl Assembly {
     }
 
     fn choice(&mut self, chunk: &Fields<'_>, is_chat: bool) -> Option<()> {
-        let index = chunk.get("index").map_or(Some(0), number)?;
+        let index = chunk.get("index").filter(|index| !is_null(index)).map_or(Some(0), number)?;
+        // An answer in the other form's field alone is none that could be put together.
+        let says_elsewhere =
+            ["text", "message"].iter().any(|name| chunk.get(name).is_some_and(|value| !is_null(value)));
+        if is_chat && says_elsewhere && chunk.get("delta").is_none() {
+            return None;
+        }
         let choice = self.choices.entry(index).or_insert_with(|| {
             self.held += OVERHEAD;
             Choice::default()
@@ -368,6 +376,8 @@ impl Choice {
                 "role" => self.role = Some(text(value)?.into_owned()),
                 // Together.ai's number of the token.
                 "token_id" => {}
+                // Words that are said whole, again and again: the last one counts.
+                "channel" | "name" | "status" => *held += self.words.set(name, value, false),
                 "tool_calls" | "function_call" if is_null(value) => {}
                 "tool_calls" => {
                     for call in list(value)? {
@@ -423,6 +433,7 @@ impl Choice {
             let text = text.as_deref().filter(|_| !is_silent);
             field(&mut message, name, &text.map_or_else(|| "null".to_owned(), quoted));
         }
+        self.words.write(&mut message);
         if !self.tools.is_empty() {
             let calls: Vec<String> = self.tools.values().map(Tool::call).collect();
             field(&mut message, "tool_calls", &format!("[{}]", calls.join(",")));

@@ -63,6 +63,16 @@ impl Counted {
         places.into_iter().flatten().map(Self::of).fold(Self::default(), Self::or)
     }
 
+    /// What several events have counted: of each number the largest, as some are said in parts, and some grow.
+    pub(crate) fn with(self, later: Self) -> Self {
+        Self {
+            prompt: self.prompt.max(later.prompt),
+            completion: self.completion.max(later.completion),
+            total: self.total.max(later.total),
+            cached: self.cached.max(later.cached),
+        }
+    }
+
     /// This, or the other where this says nothing.
     pub(crate) fn or(self, other: Self) -> Self {
         if self == Self::default() { other } else { self }
@@ -146,13 +156,16 @@ impl<'de> Deserialize<'de> for Counted {
     }
 }
 
+/// No answer takes more tokens: what claims so is no count, and would stop everybody's budget.
+const MOST: u64 = 1_000_000_000;
+
 /// A number of tokens, whole or with a fraction, or written as text; anything else is none.
 struct Number(Option<u64>);
 
 impl Number {
     /// A cast from a float ends at the largest number.
     fn of(number: f64) -> Self {
-        Self((number >= 0.0).then_some(number as u64))
+        Self((0.0..=MOST as f64).contains(&number).then_some(number as u64))
     }
 }
 
@@ -167,7 +180,7 @@ impl<'de> Deserialize<'de> for Number {
             }
 
             fn visit_u64<E>(self, number: u64) -> Result<Number, E> {
-                Ok(Number(Some(number)))
+                Ok(Number(Some(number).filter(|number| *number <= MOST)))
             }
 
             fn visit_f64<E>(self, number: f64) -> Result<Number, E> {
@@ -282,6 +295,7 @@ mod tests {
             "{}",
             r#"{"prompt_tokens":null}"#,
             r#"{"prompt_tokens":[1],"completion_tokens":{"a":[2]}}"#,
+            r#"{"prompt_tokens":1e300,"completion_tokens":18446744073709551615,"total_tokens":"99999999999999999999"}"#,
             r#"{"seconds":3}"#,
             r#"{"prompt_tokens":-1}"#,
         ] {

@@ -92,7 +92,8 @@ pub(super) const KEY_WORDS: [&str; 12] = [
 ];
 
 /// How a 400 about a key begins.
-pub(super) const KEY_BEGINNINGS: [&str; 3] = ["api key not valid", "api key expired", "invalid api key"];
+pub(super) const KEY_BEGINNINGS: [&str; 4] =
+    ["api key not valid", "api key expired", "invalid api key", "incorrect api key provided"];
 
 /// What a 403 about a key has in it.
 pub(super) const KEY_TEXTS: [&str; 9] = [

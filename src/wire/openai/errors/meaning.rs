@@ -68,6 +68,7 @@ impl Said {
                 401 => self.has_text(&ACCOUNT_TEXTS),
                 403 | 412 => self.has_text(&ACCOUNT_TEXTS) || self.has_text(&ACCOUNT_TOPICS),
                 // Google says the same of a limit that ends in seconds.
+                429 if self.has_text(&["insufficient_quota"]) => true,
                 429 => self.has_text(&ACCOUNT_TEXTS) && !is_googles_limit(),
                 _ => false,
             }

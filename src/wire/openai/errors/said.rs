@@ -30,6 +30,7 @@ pub(super) struct Said {
 
 impl Said {
     pub(super) fn read(body: &[u8]) -> Self {
+        let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
         let Ok(value) = serde_json::from_slice::<Value>(body) else {
             let message = words::of_text(&String::from_utf8_lossy(body));
             return Self { message, ..Self::default() };

@@ -4,6 +4,9 @@
 
 use bytes::Bytes;
 use memchr::memmem;
+use serde_json::Value;
+
+use crate::wire::openai::parts;
 
 /// Shorter keys may stand anywhere without meaning anything ("x", "test"): that a text has one in it says nothing.
 const SHORTEST_KEY: usize = 16;
@@ -17,7 +20,21 @@ const ACCOUNTS: [(&[u8], usize, bool); 3] = [(b"org-", 8, false), (b"proj_", 1, 
 
 /// True when an answer repeats the key that its provider was shown: then it is about credentials, whatever else it says.
 pub(crate) fn repeats_key(body: &[u8], key: &str) -> bool {
-    key.len() >= SHORTEST_KEY && memmem::find(body, key.as_bytes()).is_some()
+    key.len() >= SHORTEST_KEY
+        && (memmem::find(body, key.as_bytes()).is_some() || (body.contains(&b'\\') && says_in_json(body, key)))
+}
+
+/// True when a string of a JSON text says this, however it is escaped: `\/`, `\u006b`.
+fn says_in_json(body: &[u8], key: &str) -> bool {
+    fn is_in(value: &Value, key: &str) -> bool {
+        match value {
+            Value::String(text) => text.contains(key),
+            Value::Array(items) => items.iter().any(|item| is_in(item, key)),
+            Value::Object(fields) => fields.iter().any(|(name, value)| name.contains(key) || is_in(value, key)),
+            _ => false,
+        }
+    }
+    parts::value(body).is_ok_and(|value| is_in(&value, key))
 }
 
 /// A provider's words without a short key that stands in them as a word, where they speak of such things at all. Long ones
@@ -102,6 +119,16 @@ mod tests {
     fn a_short_key_means_nothing_and_does_not_leak() {
         let long = "sk-0123456789abcdef";
         assert!(repeats_key(b"Incorrect key sk-0123456789abcdef.", long));
+        let slashes = "abcdEF12/34567890+xyz/ABCDEF==";
+        for body in [
+            r#"{"error":{"message":"Bad header: abcdEF12\/34567890+xyz\/ABCDEF=="}}"#,
+            r#"{"detail":["\u0061bcdEF12/34567890+xyz/ABCDEF== is no key"]}"#,
+            r#"{"abcdEF12\/34567890+xyz\/ABCDEF==":1}"#,
+            "abcdEF12/34567890+xyz/ABCDEF==",
+        ] {
+            assert!(repeats_key(body.as_bytes(), slashes), "{body}");
+        }
+        assert!(!repeats_key(br#"{"message":"a \/ b"}"#, slashes));
         for key in ["", "x", "test", "sk-local", "0123456789abcde"] {
             assert!(!repeats_key(format!("the key {key} of it").as_bytes(), key), "{key}");
         }

@@ -102,7 +102,7 @@ fn is_of_picture(kind: &str) -> bool {
 
 impl EventReader for Named {
     fn read(&mut self, name: Option<&str>, data: &[u8]) -> Read {
-        if data == DONE {
+        if data.trim_ascii() == DONE {
             self.is_complete = true;
             return if self.has_spoken || self.tail == Tail::Any {
                 Read::Event(EventKind::Done)
@@ -132,7 +132,7 @@ impl EventReader for Named {
         }
         self.usage = event.usage.read().or(response.usage.read()).or(self.usage);
         self.note_end(kind);
-        if self.tail == Tail::Responses && !self.has_spoken && is_opening(kind, event.item.as_ref()) {
+        if self.tail == Tail::Responses && !self.has_spoken && is_opening(kind, event.item.as_ref(), event.delta) {
             return Read::Prelude(EventKind::Piece);
         }
         self.said(EventKind::Piece)
@@ -160,11 +160,17 @@ impl EventReader for Named {
 }
 
 /// True for an event of a response that comes before its model has said anything.
-fn is_opening(kind: &str, item: Option<&Item<'_>>) -> bool {
+fn is_opening(kind: &str, item: Option<&Item<'_>>, delta: Option<&RawValue>) -> bool {
     match kind {
+        _ if kind.ends_with(".in_progress")
+            || kind.ends_with(".searching")
+            || kind.ends_with("rate_limits.updated") =>
+        {
+            true
+        }
+        _ if kind.ends_with(".delta") => delta.is_some_and(|delta| delta.get() == "\"\""),
         "response.created"
         | "response.queued"
-        | "response.in_progress"
         | "response.content_part.added"
         | "response.reasoning_summary_part.added"
         | "keepalive"
@@ -188,6 +194,8 @@ struct Typed<'a> {
     response: Option<InResponse<'a>>,
     #[serde(default, borrow)]
     item: Option<Item<'a>>,
+    #[serde(default, borrow)]
+    delta: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize)]
