@@ -240,3 +240,26 @@ async fn nonsense_is_not_an_answer_and_the_next_call_is_fine() {
         assert_eq!(caller.message().await.text(), completion("after"), "after {name}");
     }
 }
+
+/// The last words of an answer and its end may come in one event: the words the caller has, the end it has not.
+#[tokio::test]
+async fn a_resumed_answer_ends_as_the_one_that_went_on() {
+    let (first, second) = (Provider::start().await, Provider::start().await);
+    let gateway = Setup::over(&[first.address, second.address]).resume("replay").start().await;
+    let mut caller = gateway.connect().await;
+    caller.send(chat_stream()).await;
+    let (mut there, _) = first.request().await;
+    there.send(STREAM).await;
+    there.send(chunk(event("Yes."))).await;
+    assert_eq!(caller.head().await.status(), 200);
+    caller.receive(event("Yes.")).await;
+    drop(there);
+    let (mut there, _) = second.request().await;
+    let last = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Yes.\"},\"finish_reason\":\"length\"}]}\n\n";
+    there.send(STREAM).await;
+    there.send(chunk(last)).await;
+    caller.receive(last.replace("Yes.", "")).await;
+    there.send(chunk(DONE)).await;
+    there.send(LAST_CHUNK).await;
+    caller.receive(DONE).await;
+}

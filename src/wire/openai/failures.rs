@@ -21,7 +21,9 @@ pub(crate) fn alone(body: &[u8]) -> Option<String> {
     }
     let Ok(Value::Object(fields)) = parts::value(body) else { return None };
     let is_alone = fields.iter().all(|(name, value)| name == "error" || !is_said(value));
-    let is_flat = fields.get("object").and_then(Value::as_str) == Some("error");
+    let has_more =
+        ["data", "output", "choices", "text", "url"].iter().any(|name| fields.get(*name).is_some_and(is_said));
+    let is_flat = fields.get("object").and_then(Value::as_str) == Some("error") && !has_more;
     (is_alone || is_flat).then(|| of_object(&fields, None)).flatten().map(|error| error.to_string())
 }
 
@@ -141,6 +143,7 @@ mod tests {
         for object in [
             r#"{"object":"fine_tuning.job","id":"ftjob-1","status":"failed","error":{"code":"x","message":"no"}}"#,
             r#"{"id":"file-1","status":"error","error":null}"#,
+            r#"{"object":"error","data":[{"b64_json":"AA"}],"usage":{"input_tokens":1}}"#,
             r#"{"error":{"message":""}}"#,
             r#"{"error":{"message":"cut"#,
             "an error",
