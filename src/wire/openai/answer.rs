@@ -144,13 +144,14 @@ pub(crate) fn looks_like_json(body: &[u8]) -> bool {
 pub(crate) fn said(body: &[u8], usage: Option<Usage>) -> Option<Answer> {
     let mut whole = parts::value(body).ok()?;
     let choice = whole.get_mut("choices")?.get_mut(0)?;
-    let finish = choice.get("finish_reason").and_then(Value::as_str).map(Into::into);
+    // One that does not say why it ended may not have: it is given, and not given again.
+    let finish = choice.get("finish_reason").and_then(Value::as_str).unwrap_or_default().into();
     let message = ["message", "delta"].into_iter().find_map(|name| choice.get(name).filter(|value| value.is_object()));
     let words =
         |name: &str| message?.get(name).and_then(parts::text).map(|read| read.text).filter(|text| !text.is_empty());
     let text = words("content").or_else(|| choice.get("text").and_then(Value::as_str).map(str::to_owned));
     let text = text.filter(|text| !text.is_empty()).or_else(|| words("refusal"))?;
-    Some(Answer { text, finish, usage, ..Answer::default() })
+    Some(Answer { text, finish: Some(finish), usage, ..Answer::default() })
 }
 
 /// What was heard in a recording; `None` where nothing is said of it.

@@ -119,7 +119,7 @@ impl Gathering {
     }
 
     pub(crate) fn completion(choices: Choices, max: usize) -> Self {
-        Self(Form::Completion(Recorder::completion(choices, None, max)))
+        Self(Form::Completion(Recorder::gathering(choices, max)))
     }
 
     pub(crate) fn response() -> Self {
@@ -249,7 +249,35 @@ mod tests {
             let choice = &whole["choices"][0];
             assert_eq!((&choice["message"]["content"], &choice["finish_reason"]), (&text, &finish), "{whole}");
         }
-        assert!(gather(&[json!({"choices": [{"delta": {"content": 5}}]})]).is_none(), "not understood");
+        let parts = json!([{"type": "thinking", "thinking": []}, {"type": "text", "text": "a"}]);
+        for (events, text) in [
+            (vec![chunk(json!({"content": parts}), None), chunk(json!({"content": "b"}), Some("stop"))], "ab"),
+            (vec![json!({"choices": [{"index": null, "delta": {"content": "ab"}, "finish_reason": "stop"}]})], "ab"),
+            (vec![json!({"choices": [{"index": "0", "delta": {"content": "ab"}, "finish_reason": "stop"}]})], "ab"),
+            (
+                vec![
+                    chunk(json!({"content": "ab", "annotations": [{"x": 1}]}), None),
+                    chunk(json!({"annotations": [{"x": 2}]}), Some("stop")),
+                ],
+                "ab",
+            ),
+            (
+                vec![chunk(
+                    json!({"content": "ab", "tool_calls": [{"id": "t", "function": {"name": "f", "arguments": "{}"}}]}),
+                    Some("tool_calls"),
+                )],
+                "ab",
+            ),
+        ] {
+            assert_eq!(gather(&events).unwrap()["choices"][0]["message"]["content"], text, "{events:?}");
+        }
+        let mut halves = Gathering::completion(Choices::Messages, 1 << 20);
+        for half in ["\\ud83d", "\\ude00"] {
+            let data = format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"{half}"}}}}]}}"#);
+            halves.note(&Event::of(data, EventKind::Piece));
+        }
+        let whole: Value = serde_json::from_slice(&halves.finish().unwrap()).unwrap();
+        assert_eq!(whole["choices"][0]["message"]["content"], "\u{1F600}");
     }
 
     #[test]

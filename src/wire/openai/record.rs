@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 
 use super::complete::{self, COMPLETE, Choices};
 use super::events::is_finish;
-use super::failures;
 use super::replay::NO_USAGE;
+use super::{failures, parts};
 use crate::call::Ask;
 use crate::reply::{Answer, Event, EventKind, Usage};
 use crate::wire::format;
@@ -46,6 +46,15 @@ enum Form {
     },
 }
 
+impl Form {
+    fn of(choices: Choices, assembly: Assembly) -> Self {
+        match choices {
+            Choices::Messages => Form::Chat(assembly),
+            Choices::Texts => Form::Completion(assembly),
+        }
+    }
+}
+
 impl Recorder {
     /// Records the answer to `ask`, as long as it takes no more than `max` bytes.
     pub fn new(ask: &Ask, max: usize) -> Self {
@@ -73,11 +82,12 @@ impl Recorder {
 
     /// Puts a completion together, which has `wanted` choices.
     pub(crate) fn completion(choices: Choices, wanted: Option<usize>, max: usize) -> Self {
-        let form = match choices {
-            Choices::Messages => Form::Chat(Assembly::default()),
-            Choices::Texts => Form::Completion(Assembly::default()),
-        };
-        Self::of(form, wanted, max)
+        Self::of(Form::of(choices, Assembly::default()), wanted, max)
+    }
+
+    /// The same for a caller who waits for it, however it ended.
+    pub(crate) fn gathering(choices: Choices, max: usize) -> Self {
+        Self::of(Form::of(choices, Assembly { is_lenient: true, ..Assembly::default() }), None, max)
     }
 
     /// The completion, as far as it was said.
@@ -89,14 +99,18 @@ impl Recorder {
         }
     }
 
+    fn is_lenient(&self) -> bool {
+        matches!(&self.form, Form::Chat(assembly) | Form::Completion(assembly) if assembly.is_lenient)
+    }
+
     /// Notes the next event.
     pub fn note(&mut self, event: &Event) {
         match event.kind {
             EventKind::Comment => return,
             EventKind::Done => self.is_done = true,
             // There may be more in the answer than can be given again.
-            EventKind::Unknown => self.form = Form::Nothing,
-            EventKind::Piece | EventKind::Text(_) | EventKind::Beside(_) | EventKind::Other => {}
+            EventKind::Unknown if !self.is_lenient() => self.form = Form::Nothing,
+            EventKind::Piece | EventKind::Text(_) | EventKind::Beside(_) | EventKind::Other | EventKind::Unknown => {}
         }
         let (noted, held) = match &mut self.form {
             Form::Nothing => return,
@@ -158,6 +172,8 @@ struct Assembly {
     choices: BTreeMap<u64, Choice>,
     usage: Option<String>,
     held: usize,
+    /// True when a caller waits for it: then what can be put together is better than nothing.
+    is_lenient: bool,
 }
 
 /// Fields by name, in the order in which they came, as JSON.
@@ -205,7 +221,8 @@ fn field(out: &mut String, name: &str, json: &str) {
 struct Choice {
     fields: Named,
     role: Option<String>,
-    /// The message's texts by name: `content`, `refusal`, `reasoning_content`; `None`: it was only ever `null`.
+    /// The message's texts by name: `content`, `refusal`, `reasoning_content`; `None`: it was only ever `null`. They are held as
+    /// they were escaped: half of a surrogate pair may stand at the end of each piece.
     texts: Vec<(String, Option<String>)>,
     /// The message's words that do not come in pieces.
     words: Named,
@@ -258,7 +275,11 @@ impl Assembly {
     }
 
     fn choice(&mut self, chunk: &Fields<'_>, is_chat: bool) -> Option<()> {
-        let index = chunk.get("index").filter(|index| !is_null(index)).map_or(Some(0), number)?;
+        let index = chunk.get("index").filter(|index| !is_null(index));
+        let index = match index.map_or(Some(0), number) {
+            None if self.is_lenient => 0,
+            index => index?,
+        };
         // An answer in the other form's field alone is none that could be put together.
         let says_elsewhere =
             ["text", "message"].iter().any(|name| chunk.get(name).is_some_and(|value| !is_null(value)));
@@ -287,7 +308,7 @@ impl Assembly {
                 "delta" if !is_chat => {}
                 "text" => choice.text(name, value, held)?,
                 "delta" if is_null(value) => {}
-                "delta" => choice.delta(&Fields::read(value.get())?, held)?,
+                "delta" => choice.delta(&Fields::read(value.get())?, self.is_lenient, held)?,
                 name => *held += choice.fields.set(name, value, false),
             }
         }
@@ -338,6 +359,7 @@ impl Assembly {
             return None;
         }
         let said = choice.texts.into_iter().find(|(name, _)| name == "content").and_then(|(_, text)| text)?;
+        let said = parts::value(in_quotes(&said).as_bytes()).ok()?.as_str()?.to_owned();
         let counted = self.usage.as_deref().and_then(read_usage);
         let usage = usage.or(counted);
         (!said.is_empty()).then(|| Answer { text: said, finish: Some(finish.into()), usage, ..Answer::default() })
@@ -369,7 +391,7 @@ impl Choice {
         Some(())
     }
 
-    fn delta(&mut self, delta: &Fields<'_>, held: &mut usize) -> Option<()> {
+    fn delta(&mut self, delta: &Fields<'_>, is_lenient: bool, held: &mut usize) -> Option<()> {
         for (name, value) in delta.iter() {
             match name {
                 "role" if self.role.is_some() || is_null(value) => {}
@@ -380,16 +402,26 @@ impl Choice {
                 "channel" | "name" | "status" => *held += self.words.set(name, value, false),
                 "tool_calls" | "function_call" if is_null(value) => {}
                 "tool_calls" => {
-                    for call in list(value)? {
+                    for (at, call) in (0..).zip(list(value)?) {
                         let call = Fields::read(call.get())?;
-                        let index = number(call.get("index")?)?;
+                        let index = match call.get("index").and_then(number) {
+                            None if is_lenient => at,
+                            index => index?,
+                        };
                         *held += if self.tools.contains_key(&index) { 0 } else { OVERHEAD };
-                        self.tools.entry(index).or_default().note(&call, held)?;
+                        self.tools.entry(index).or_default().note(&call, is_lenient, held)?;
                     }
                 }
                 "function_call" => {
                     let call = Fields::read(value.get())?;
                     self.function.get_or_insert_default().function(&call, held)?;
+                }
+                "content" if is_lenient && value.get().starts_with('[') => {
+                    let read = parts::text(&parts::value(value.get().as_bytes()).ok()?)?;
+                    self.text(name, &serde_json::value::to_raw_value(&read.text).ok()?, held)?;
+                }
+                name if is_lenient && !is_null(value) && !value.get().starts_with('"') => {
+                    *held += self.words.set(name, value, false);
                 }
                 // Any other text is said piece by piece too. What is neither text nor nothing is not understood.
                 name => self.text(name, value, held)?,
@@ -431,7 +463,7 @@ impl Choice {
             // Whoever calls a tool without a word says nothing, not an empty text.
             let is_silent = name == "content" && text.as_deref() == Some("") && !self.tools.is_empty();
             let text = text.as_deref().filter(|_| !is_silent);
-            field(&mut message, name, &text.map_or_else(|| "null".to_owned(), quoted));
+            field(&mut message, name, &text.map_or_else(|| "null".to_owned(), in_quotes));
         }
         self.words.write(&mut message);
         if !self.tools.is_empty() {
@@ -447,7 +479,7 @@ impl Choice {
 
     fn completion(&self, index: u64) -> String {
         let said = self.texts.first().and_then(|(_, text)| text.as_deref()).unwrap_or_default();
-        self.whole(index, "text", &quoted(said))
+        self.whole(index, "text", &in_quotes(said))
     }
 
     fn whole(&self, index: u64, name: &str, said: &str) -> String {
@@ -468,7 +500,7 @@ impl Choice {
 }
 
 impl Tool {
-    fn note(&mut self, call: &Fields<'_>, held: &mut usize) -> Option<()> {
+    fn note(&mut self, call: &Fields<'_>, is_lenient: bool, held: &mut usize) -> Option<()> {
         for (name, value) in call.iter() {
             match name {
                 "index" => {}
@@ -476,7 +508,7 @@ impl Tool {
                 "type" => once(&mut self.kind, value, held)?,
                 "function" if is_null(value) => {}
                 "function" => self.function(&Fields::read(value.get())?, held)?,
-                _ => is_null(value).then_some(())?,
+                _ => (is_lenient || is_null(value)).then_some(())?,
             }
         }
         Some(())
@@ -497,7 +529,7 @@ impl Tool {
     fn json(&self) -> String {
         let mut out = String::from("{");
         field(&mut out, "name", &quoted(self.name.as_deref().unwrap_or_default()));
-        field(&mut out, "arguments", &quoted(&self.arguments));
+        field(&mut out, "arguments", &in_quotes(&self.arguments));
         out.push('}');
         out
     }
@@ -512,11 +544,16 @@ impl Tool {
     }
 }
 
-/// Appends a text that comes piece by piece.
+/// A text that is escaped, as a JSON string.
+fn in_quotes(escaped: &str) -> String {
+    format!("\"{escaped}\"")
+}
+
+/// Appends a text that comes piece by piece, as it is escaped.
 fn append(own: &mut String, value: &RawValue, held: &mut usize) -> Option<()> {
-    let piece = text(value)?;
+    let piece = value.get().strip_prefix('"')?.strip_suffix('"')?;
     *held += piece.len();
-    own.push_str(&piece);
+    own.push_str(piece);
     Some(())
 }
 

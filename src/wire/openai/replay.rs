@@ -12,7 +12,7 @@ use super::parts::without_mark;
 use crate::call::{Ask, Wire};
 use crate::reply::{Body, Event, EventKind};
 use crate::wire::format;
-use crate::wire::json::fields::{Fields, compact, is_null, list, quoted, text};
+use crate::wire::json::fields::{Fields, compact, is_null, list, quoted};
 use crate::wire::recording::Kept;
 use crate::wire::sse;
 
@@ -147,11 +147,8 @@ fn chat_events(body: &[u8], wants_usage: bool) -> Option<Vec<Event>> {
                 "{{\"index\":{index},\"delta\":{{{delta}}},\"logprobs\":{logprobs},\"finish_reason\":null}}"
             ));
         };
-        let content = match message.get("content").filter(|content| !is_null(content)) {
-            // A content in parts has no form as a stream.
-            Some(content) => Some(text(content)?),
-            None => None,
-        };
+        // As it was written: in parts, or with half of a surrogate pair.
+        let content = message.get("content").filter(|content| !is_null(content)).map(RawValue::get);
         let mut first = format!("\"role\":{}", message.get("role").map_or("\"assistant\"", RawValue::get));
         first.push_str(if content.is_some() { ",\"content\":\"\"" } else { ",\"content\":null" });
         for (name, value) in message.iter() {
@@ -162,8 +159,7 @@ fn chat_events(body: &[u8], wants_usage: bool) -> Option<Vec<Event>> {
             }
         }
         say(&first, None);
-        if content.as_deref().is_some_and(|content| !content.is_empty()) {
-            let content = message.get("content").map_or("\"\"", RawValue::get);
+        if let Some(content) = content.filter(|content| !matches!(*content, "\"\"" | "[]")) {
             say(&format!("\"content\":{content}"), logprobs.take());
         }
         if let Some(calls) = message.get("tool_calls").filter(|calls| !is_null(calls)) {
