@@ -91,7 +91,13 @@ impl Identity {
             let choice = Object::read(data, choice);
             match (changes.text, choice.get("delta")) {
                 (Some(text), None) => choice.add(&[("delta", &delta(text))], &mut splice),
-                (Some(text), Some(place)) => say(text, data, place, &mut splice),
+                (Some(text), Some(place)) => {
+                    // The tokens of words that the caller has already are not said again.
+                    if let Some(tokens) = choice.get("logprobs").filter(|_| !says(text, data, place.clone())) {
+                        splice.replace(tokens, "null");
+                    }
+                    say(text, data, place, &mut splice);
+                }
                 (None, Some(place)) => Object::read(data, place).remove("role", &mut splice),
                 (None, None) => {}
             }
@@ -119,6 +125,12 @@ fn field(channel: Option<Channel>) -> &'static str {
 /// A delta that says just this.
 fn delta((channel, text): (Option<Channel>, &str)) -> String {
     format!("{{\"{}\":{}}}", field(channel), quoted(text))
+}
+
+/// True when a delta says just this text already.
+fn says((channel, text): (Option<Channel>, &str), data: &str, place: Range<usize>) -> bool {
+    let own = Object::read(data, place).get(field(channel)).map(|own| &data[own]);
+    own.is_some_and(|own| serde_json::from_str::<String>(own).is_ok_and(|own| own == text))
 }
 
 /// Has a delta say this text instead of its own, and not who says it.
@@ -269,6 +281,10 @@ mod tests {
             r#"{"id":"a","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"y"}}],"x":1}"#
         );
         assert_eq!(imposed("7", &changes), "7", "what is no object stays as it is");
+        let tokens = r#"{"id":"a","created":1,"model":"m","choices":[{"delta":{"content":"xy"},"logprobs":{"content":[{"token":"xy"}]}}]}"#;
+        assert!(imposed(tokens, &changes).contains(r#""logprobs":null"#), "{}", imposed(tokens, &changes));
+        let whole = Changes { text: Some((None, "xy")), ..Changes::default() };
+        assert_eq!(imposed(tokens, &whole), tokens, "nothing of it was said before");
     }
 
     #[test]
