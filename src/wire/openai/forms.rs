@@ -253,6 +253,8 @@ mod tests {
         for (events, text) in [
             (vec![chunk(json!({"content": parts}), None), chunk(json!({"content": "b"}), Some("stop"))], "ab"),
             (vec![json!({"choices": [{"index": null, "delta": {"content": "ab"}, "finish_reason": "stop"}]})], "ab"),
+            (vec![json!({"choices": [{"index": 0, "text": "ab", "finish_reason": "stop"}]})], "ab"),
+            (vec![json!({"choices": [{"index": 0, "message": {"content": "ab"}, "finish_reason": "stop"}]})], "ab"),
             (vec![json!({"choices": [{"index": "0", "delta": {"content": "ab"}, "finish_reason": "stop"}]})], "ab"),
             (
                 vec![

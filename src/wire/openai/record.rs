@@ -230,6 +230,8 @@ struct Choice {
     function: Option<Tool>,
     /// Lists by name, without their brackets.
     logprobs: Vec<(String, Option<String>)>,
+    /// True when its text stands in the field of the other form.
+    is_elsewhere: bool,
     finish: Option<String>,
 }
 
@@ -280,10 +282,11 @@ impl Assembly {
             None if self.is_lenient => 0,
             index => index?,
         };
-        // An answer in the other form's field alone is none that could be put together.
-        let says_elsewhere =
-            ["text", "message"].iter().any(|name| chunk.get(name).is_some_and(|value| !is_null(value)));
-        if is_chat && says_elsewhere && chunk.get("delta").is_none() {
+        // In the field of the other form, or of a whole answer: then it is no answer that could be given again.
+        let message = || Fields::read(chunk.get("message")?.get());
+        let elsewhere = chunk.get("text").filter(|value| !is_null(value)).or_else(|| message()?.get("content"));
+        let elsewhere = elsewhere.filter(|_| is_chat && chunk.get("delta").is_none());
+        if elsewhere.is_some() && !self.is_lenient {
             return None;
         }
         let choice = self.choices.entry(index).or_insert_with(|| {
@@ -291,6 +294,10 @@ impl Assembly {
             Choice::default()
         });
         let held = &mut self.held;
+        if let Some(value) = elsewhere.filter(|_| choice.is_elsewhere || choice.is_silent()) {
+            choice.is_elsewhere = true;
+            choice.text("content", value, held)?;
+        }
         for (name, value) in chunk.iter() {
             match name {
                 "index" => {}
@@ -318,7 +325,10 @@ impl Assembly {
     /// The whole, if nothing of it is missing.
     fn whole(self, kind: Choices, usage: Option<Usage>, wanted: Option<usize>) -> Option<Bytes> {
         let whole = self.put_together(kind, usage);
-        complete::completion(&whole, kind, wanted).then_some(whole)
+        // Half of a surrogate pair whose other half never came: not everybody reads that.
+        let may_have_halves = [&b"\\ud"[..], b"\\uD"].iter().any(|half| memchr::memmem::find(&whole, half).is_some());
+        let is_read = || !may_have_halves || serde_json::from_slice::<serde_json::Value>(&whole).is_ok();
+        (complete::completion(&whole, kind, wanted) && is_read()).then_some(whole)
     }
 
     fn put_together(self, kind: Choices, usage: Option<Usage>) -> Bytes {
@@ -376,6 +386,12 @@ fn read_usage(usage: &str) -> Option<Usage> {
 }
 
 impl Choice {
+    /// True while it has not said a word of its own.
+    fn is_silent(&self) -> bool {
+        let own = self.texts.iter().find(|(name, _)| name == "content");
+        own.is_none_or(|(_, text)| text.as_deref().is_none_or(str::is_empty))
+    }
+
     /// Adds to the text of this name.
     fn text(&mut self, name: &str, value: &RawValue, held: &mut usize) -> Option<()> {
         let own = match self.texts.iter().position(|(own, _)| own == name) {
