@@ -30,7 +30,7 @@ use self::said::{Compared, Said};
 use crate::call::{Ask, Call};
 use crate::fault::Fault;
 use crate::patience::Signs;
-use crate::reply::{Beside, Body, Event, EventKind, EventStream, Reply};
+use crate::reply::{Beside, Body, Channel, Event, EventKind, EventStream, Reply};
 use crate::stack::{Next, Outcome, Policy, Stack};
 use crate::time::{Alarm, later};
 use crate::trail::Reason;
@@ -348,12 +348,7 @@ impl Resuming {
         match self.said.compare(so_far, &event.kind) {
             // Its last words and its end in one: the end is new.
             Compared::Known if stitch::is_finish(&event) && self.said.is_all_in(so_far) => {
-                let changes = Changes { text: Some((None, "")), texts_before: 0 };
-                let event = Event { kind: EventKind::Piece, ..event };
-                Step::CaughtUp(match &self.first {
-                    Some(first) => first.impose(event, &changes),
-                    None => event,
-                })
+                Step::CaughtUp(self.cut(Event { kind: EventKind::Piece, ..event }, (None, "")))
             }
             Compared::Known => Step::Known,
             Compared::New => Step::CaughtUp(event),
@@ -363,12 +358,16 @@ impl Resuming {
                     None => EventKind::Text(rest.as_str().into()),
                     Some(channel) => EventKind::Beside([Beside { channel, text: rest.as_str().into() }].into()),
                 };
-                let event = Event { kind, ..event };
-                let changes = Changes { text: Some((channel, &rest)), texts_before: 0 };
-                Step::CaughtUp(
-                    self.first.as_ref().map_or_else(|| event.clone(), |first| first.impose(event.clone(), &changes)),
-                )
+                Step::CaughtUp(self.cut(Event { kind, ..event }, (channel, &rest)))
             }
+        }
+    }
+
+    /// An event of a repeated answer with just the text that the caller has not had.
+    fn cut(&self, event: Event, rest: (Option<Channel>, &str)) -> Event {
+        match &self.first {
+            Some(first) => first.impose(event, &Changes { text: Some(rest), texts_before: 0 }),
+            None => event,
         }
     }
 

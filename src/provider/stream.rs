@@ -329,7 +329,12 @@ impl Events {
                 }
             };
             match step {
-                Step::Event(event) if event.raw.is_empty() => self.ready.push_back(event),
+                // One hole is as good as many, and a provider may send them without end.
+                Step::Event(event) if event.raw.is_empty() => {
+                    if self.ready.back().is_none_or(|last| !last.raw.is_empty()) {
+                        self.ready.push_back(event);
+                    }
+                }
                 Step::Event(event) if event.kind == EventKind::Comment => {
                     // It was a sign of life. Who sends nothing else for long sends a great many.
                     let size = event.raw.len() + size_of::<Event>();
