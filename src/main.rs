@@ -97,7 +97,7 @@ enum Command {
     Reference {
         /// What it is about.
         #[arg(value_enum, default_value_t)]
-        subject: reference::Subject,
+        subject: reference::Page,
     },
     /// Ask a running gateway how it is. Exit code 0 healthy, 1 degraded, 2 unhealthy or unreachable.
     Health {

@@ -6,9 +6,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::call::Call;
-use crate::fault::Fault;
-use crate::reply::Reply;
+use crate::model::call::Call;
+use crate::model::fault::Fault;
+use crate::model::reply::Reply;
 
 /// What becomes of a call.
 pub type Outcome = Result<Reply, Fault>;

@@ -254,10 +254,10 @@ async fn claims_have_the_names_that_the_config_gives_them() {
         let claims = json!({"exp": START + 60, "https://x.example/user": "auth0|7", "app_metadata": {"shop": "s1", "role": role}});
         signed(&head(SECRET), &claims, SECRET)
     };
-    let ask = async |role: &str, shop: &str| {
+    let request = async |role: &str, shop: &str| {
         bench.chat_as(&said(role), &[("x-shop", shop), ("x-restaurant-id", "r9")]).await.status
     };
-    assert_eq!((ask("clerk", "s1").await, ask("clerk", "s2").await, ask("owner", "s2").await), (200, 403, 200));
+    assert_eq!((request("clerk", "s1").await, request("clerk", "s2").await, request("owner", "s2").await), (200, 403, 200));
     let seen = bench.seen("buildpanel");
     assert_eq!(
         (&seen[0].headers["x-restaurant-id"], &seen[0].headers["x-user-id"]),
@@ -268,22 +268,22 @@ async fn claims_have_the_names_that_the_config_gives_them() {
 
 #[tokio::test(start_paused = true)]
 async fn the_config_says_which_roles_may_call() {
-    let ask = async |config: &str, more: Value| {
+    let request = async |config: &str, more: Value| {
         let bench = Bench::new(config, &[("SUPABASE_JWT_SECRET", SECRET)]);
         bench.chat(&signed(&head(SECRET), &with(claims(), more), SECRET)).await.status
     };
     let staff = "[auth]\nroles = ['authenticated', 'admin']\n";
-    assert_eq!(ask(staff, json!({"role": "admin"})).await, 200);
-    assert_eq!(ask(staff, json!({"role": ["waiter", "admin"]})).await, 200);
-    assert_eq!((ask(staff, json!({"role": "waiter"})).await, ask(staff, json!({})).await), (401, 401));
-    assert_eq!(ask(staff, json!({"role": "authenticated", "is_anonymous": true})).await, 401);
+    assert_eq!(request(staff, json!({"role": "admin"})).await, 200);
+    assert_eq!(request(staff, json!({"role": ["waiter", "admin"]})).await, 200);
+    assert_eq!((request(staff, json!({"role": "waiter"})).await, request(staff, json!({})).await), (401, 401));
+    assert_eq!(request(staff, json!({"role": "authenticated", "is_anonymous": true})).await, 401);
     let guests = "[auth]\nroles = ['authenticated', 'anon']\n";
-    assert_eq!(ask(guests, json!({"role": "authenticated", "is_anonymous": true})).await, 200);
-    assert_eq!(ask(guests, json!({"role": "anon", "sub": null})).await, 401, "the public key is nobody all the same");
+    assert_eq!(request(guests, json!({"role": "authenticated", "is_anonymous": true})).await, 200);
+    assert_eq!(request(guests, json!({"role": "anon", "sub": null})).await, 401, "the public key is nobody all the same");
     // Where a deployment keeps its roles elsewhere, Supabase's own still says what kind of token it is.
     let elsewhere = "[auth]\nrole_claim = 'app_metadata.role'\n";
-    assert_eq!(ask(elsewhere, json!({"role": "anon", "app_metadata": {"role": "admin"}})).await, 401);
-    assert_eq!(ask(elsewhere, json!({"role": "authenticated", "app_metadata": {"role": "owner"}})).await, 200);
+    assert_eq!(request(elsewhere, json!({"role": "anon", "app_metadata": {"role": "admin"}})).await, 401);
+    assert_eq!(request(elsewhere, json!({"role": "authenticated", "app_metadata": {"role": "owner"}})).await, 200);
 }
 
 #[tokio::test(start_paused = true)]
@@ -369,7 +369,7 @@ async fn who_guesses_is_slowed_down_and_who_is_merely_late_is_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_opens_what_it_is_for_and_says_for_whom() {
-    let hash = |key: &str| tidegate::keys::Digest::of(key).to_string();
+    let hash = |key: &str| tidegate::model::api_key::Digest::of(key).to_string();
     let config = format!(
         "auth = 'api_key'\n\
          [api_key.plain]\nhash = ['{}', '{}']\n\

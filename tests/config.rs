@@ -107,11 +107,11 @@ fn default_times_are_those_of_the_deployments() {
     }
     let voice = route(&plan, "restaurant-transcribe");
     assert_eq!((voice.total, voice.targets[0].total), (seconds(60), seconds(60)));
-    assert_eq!(voice.targets[0].pace.first_byte, seconds(30));
+    assert_eq!(voice.targets[0].timeouts.first_byte, seconds(30));
     assert_eq!(route(&plan, "restaurant-menu").total, seconds(5));
     // What is soft before these is said in [patience].
     let chat = route(&plan, "openai-chat");
-    let pace = chat.targets[0].pace;
+    let pace = chat.targets[0].timeouts;
     assert_eq!((pace.first_byte, pace.first_token, pace.idle), (seconds(600), seconds(600), seconds(300)));
     assert_eq!((chat.total, chat.targets[0].total), (seconds(900), seconds(900)));
     let patience = &chat.targets[0].provider.patience;
@@ -673,7 +673,7 @@ timeout = { first_byte = "3s" }
     assert_eq!((plan.providers.len(), plan.routes.len()), (1, 1));
     assert_eq!(provider(&plan, "local").usable, Usable::Yes);
     let target = &route(&plan, "chat").targets[0];
-    assert_eq!((target.total, target.pace.first_byte), (Duration::from_secs(7), Duration::from_secs(3)));
+    assert_eq!((target.total, target.timeouts.first_byte), (Duration::from_secs(7), Duration::from_secs(3)));
     assert_eq!(route(&plan, "chat").call, CallKind::Chat);
     assert_eq!(plan.warnings.len(), 2, "{:?}", plan.warnings);
     assert_eq!(plan.server.listen.port(), 3001);

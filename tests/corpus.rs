@@ -8,7 +8,7 @@ mod laws;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use tidegate::chance::Chance;
+use tidegate::model::rng::SeededRng;
 
 use self::laws::Law;
 
@@ -76,14 +76,14 @@ fn mutated_inputs_keep_their_readers_law() {
     for (name, law) in laws::LAWS {
         let inputs = inputs(name);
         for seed in 0..MUTATIONS {
-            let mutated = mutate(&inputs, &Chance::new(seed));
+            let mutated = mutate(&inputs, &SeededRng::new(seed));
             hold(name, law, &mutated, &format!("the mutation of seed {seed}"));
         }
     }
 }
 
 /// One of the inputs with a few changes, some of them pieces of another.
-fn mutate(inputs: &[(PathBuf, Vec<u8>)], chance: &Chance) -> Vec<u8> {
+fn mutate(inputs: &[(PathBuf, Vec<u8>)], chance: &SeededRng) -> Vec<u8> {
     let below = |end: usize| usize::try_from(chance.bits() % (end as u64).max(1)).unwrap();
     let any = || &inputs[below(inputs.len())].1;
     let mut bytes = any().clone();

@@ -18,11 +18,11 @@ use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
-use tidegate::live::Live;
+use tidegate::gateway::state::GatewayState;
+use tidegate::gateway::world::World;
 use tidegate::provider::simulated::{Behaviour, Simulation};
+use tidegate::server::callers::ingress;
 use tidegate::server::current::Current;
-use tidegate::server::ingress;
-use tidegate::world::World;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -76,8 +76,8 @@ async fn play(environment: &str, keys: &[&str], bursts: &[Burst]) -> String {
         .unwrap_or_else(|problems| panic!("{environment}: {problems}"));
     let simulation = Arc::new(Simulation::default());
     let world = World::simulated(simulation.clone(), "2026-01-01T00:00:00Z".parse().unwrap(), 11);
-    let live = Arc::new(Live::new(&plan, world.chance()));
-    let gateway = Gateway::new(plan, live, Arc::new(world)).unwrap();
+    let state = Arc::new(GatewayState::new(&plan, world.chance()));
+    let gateway = Gateway::new(plan, state, Arc::new(world)).unwrap();
     let (probing, over) = (TaskTracker::new(), CancellationToken::new());
     let current = Current::probed(gateway, &probing, &over);
     let (mut problems, mut bought, mut asked, mut elapsed) = (String::new(), 0, 0, Duration::ZERO);

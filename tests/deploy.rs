@@ -18,10 +18,10 @@ use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
-use tidegate::live::{Health, Live};
+use tidegate::gateway::state::{GatewayState, Health};
+use tidegate::gateway::world::World;
 use tidegate::provider::simulated::Simulation;
-use tidegate::server::ingress;
-use tidegate::world::World;
+use tidegate::server::callers::ingress;
 
 #[path = "deploy/manifests.rs"]
 mod manifests;
@@ -53,10 +53,10 @@ fn page() -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let world = World::simulated(Arc::new(Simulation::default()), "2026-01-01T00:00:00Z".parse().unwrap(), 7);
-        let live = Arc::new(Live::new(&plan, world.chance()));
-        let gateway = Gateway::new(plan, live, Arc::new(world)).unwrap();
+        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        let gateway = Gateway::new(plan, state, Arc::new(world)).unwrap();
         let health = Health::Connected { latency: Duration::from_millis(3) };
-        gateway.live.provider("buildpanel").unwrap().note_health(health);
+        gateway.state.provider("buildpanel").unwrap().note_health(health);
         let body = r#"{"prompt": "hi", "model": "m"}"#;
         let request = Request::post("/api/llm/chat").header("content-type", "application/json");
         let request = request.body(Full::new(Bytes::from(body))).unwrap();
@@ -92,7 +92,7 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn every_metric_that_alerts_and_the_dashboard_look_at_exists() {
-    let reference = tidegate::metrics::reference();
+    let reference = tidegate::telemetry::metrics::reference();
     let known = metrics_in(&reference);
     for file in [RULES, DASHBOARD] {
         let text = fs::read_to_string(file).unwrap();

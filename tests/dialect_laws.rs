@@ -8,10 +8,10 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
-use tidegate::call::{Ask, Audio, Voice, VoiceWanted};
 use tidegate::caller::{self, Incoming};
 use tidegate::config::plan::{CallKind, CallerKind, ProviderKind};
-use tidegate::fault::Fault;
+use tidegate::model::call::{Audio, CallRequest, Voice, VoiceWanted};
+use tidegate::model::fault::Fault;
 use tidegate::provider::{self, ResponseHead};
 
 const CALLERS: [CallerKind; 4] = [CallerKind::OpenAi, CallerKind::Restaurant, CallerKind::Canvas, CallerKind::Widget];
@@ -20,7 +20,7 @@ fn typed(content_type: &str) -> HeaderMap {
     HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap())])
 }
 
-fn decode(caller: CallerKind, call: CallKind, headers: &HeaderMap, body: &Bytes) -> Result<Ask, Fault> {
+fn decode(caller: CallerKind, call: CallKind, headers: &HeaderMap, body: &Bytes) -> Result<CallRequest, Fault> {
     let route = fixtures::route(caller, call, None);
     let incoming = Incoming {
         route: &route,
@@ -84,8 +84,8 @@ proptest! {
         };
         for (kind, name) in [(ProviderKind::BuildPanel, "buildpanel"), (ProviderKind::OpenAi, "openai")] {
             let (dialect, plan) = (provider::dialect(kind), fixtures::provider(kind, name));
-            for ask in fixtures::asks() {
-                let call = fixtures::call(fixtures::head("r1", None), ask, None, None);
+            for request in fixtures::asks() {
+                let call = fixtures::call(fixtures::head("r1", None), request, None, None);
                 for body in [Bytes::from(body.clone()), Bytes::from(json.clone())] {
                     let _ = dialect.expect(&call, &head(), b"");
                     let _ = dialect.decode(&call, &plan, head(), body.clone());
@@ -105,11 +105,11 @@ proptest! {
         let sound = [b"OggS", &sound[..]].concat();
         let audio = Audio { bytes: sound.into(), file_name: file_name.trim().into(), content_type: "audio/ogg;codecs=opus".into() };
         let voice = Voice { audio: audio.clone(), wanted: VoiceWanted::Transcript, menu_context: menu.map(Into::into) };
-        let call = fixtures::call(fixtures::head("r1", None), Ask::Voice(voice.clone()), None, None);
+        let call = fixtures::call(fixtures::head("r1", None), CallRequest::Voice(voice.clone()), None, None);
         let plan = fixtures::provider(ProviderKind::BuildPanel, "buildpanel");
         let spelt = provider::dialect(ProviderKind::BuildPanel).encode(&call, &plan).unwrap();
         let read = decode(CallerKind::Restaurant, CallKind::VoiceMetadata, &spelt.headers, &spelt.body);
-        let Ok(Ask::Voice(read)) = read else { return Err(TestCaseError::fail(format!("{read:?}"))) };
+        let Ok(CallRequest::Voice(read)) = read else { return Err(TestCaseError::fail(format!("{read:?}"))) };
         prop_assert_eq!(read.audio.bytes, audio.bytes);
         prop_assert_eq!(read.audio.file_name, audio.file_name);
         prop_assert_eq!(read.audio.content_type, audio.content_type);

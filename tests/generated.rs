@@ -20,7 +20,7 @@ type Page = (&'static str, fn() -> String);
 const PAGES: [Page; 3] = [
     (SCHEMA, config::schema),
     ("docs/configuration.md", config::reference),
-    ("docs/metrics.md", tidegate::metrics::reference),
+    ("docs/metrics.md", tidegate::telemetry::metrics::reference),
 ];
 
 fn root() -> PathBuf {
@@ -153,12 +153,12 @@ fn every_key_says_what_it_takes_and_what_it_is_for() {
 /// A family without a sample is not on the page: `Metrics::fill` makes one of each.
 #[test]
 fn every_metric_is_in_the_reference() {
-    let sources = std::fs::read_dir(root().join("src/metrics")).unwrap().map(|entry| entry.unwrap().path());
+    let sources = std::fs::read_dir(root().join("src/telemetry/metrics")).unwrap().map(|entry| entry.unwrap().path());
     let mut registered = 0;
-    for source in sources.chain([root().join("src/metrics.rs")]) {
+    for source in sources {
         let text = std::fs::read_to_string(source).unwrap();
         registered += text.matches("registry.register(").count() + text.matches("registry.register_with_unit(").count();
     }
-    let listed = tidegate::metrics::reference().lines().filter(|line| line.starts_with("| `")).count();
-    assert_eq!(listed, registered, "`fill` of a file in src/metrics leaves some out");
+    let listed = tidegate::telemetry::metrics::reference().lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(listed, registered, "`fill` of a file in src/telemetry/metrics leaves some out");
 }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use tidegate::caller::{self, Answered, Incoming};
 use tidegate::config::plan::{CallKind, CallerKind, ProviderKind};
-use tidegate::fault::Fault;
+use tidegate::model::fault::Fault;
 use tidegate::provider::{self, Expect, ResponseHead};
 
 use crate::words::Case;
@@ -109,14 +109,14 @@ fn decode(kind: CallerKind, case: &Case<'_>) -> Value {
         body: case.body("body"),
     };
     match caller::dialect(kind).decode(&incoming) {
-        Ok(ask) => json!({ "asked": render::ask(&ask) }),
+        Ok(request) => json!({ "asked": render::ask(&request) }),
         Err(fault) => json!({ "refused": refused(kind, route.call, &fault) }),
     }
 }
 
 fn encode(kind: CallerKind, case: &Case<'_>) -> Value {
-    let (head, prices, ask) = (fixtures::head("r1", Some("u1")), fixtures::prices(), case.asked());
-    let about = fixtures::about(call_kind(case), &head, ask.as_ref(), &prices);
+    let (head, prices, request) = (fixtures::head("r1", Some("u1")), fixtures::prices(), case.asked());
+    let about = fixtures::about(call_kind(case), &head, request.as_ref(), &prices);
     or_fault(caller::dialect(kind).encode(&about, case.reply()))
 }
 
@@ -143,11 +143,11 @@ fn plan(kind: ProviderKind, case: &Case<'_>) -> tidegate::config::plan::Provider
     fixtures::provider(kind, case.optional_text("provider").unwrap_or(own))
 }
 
-fn call_of(case: &Case<'_>) -> tidegate::call::Call {
+fn call_of(case: &Case<'_>) -> tidegate::model::call::Call {
     let head = fixtures::head(case.optional_text("tenant").unwrap_or("r1"), case.optional_text("user"));
-    let ask = case.asked().expect("what is asked");
-    let call = fixtures::call(head, ask, case.optional_text("model"), case.optional_text("instruction"));
-    tidegate::call::Call { said: case.optional_text("said").map(Into::into), ..call }
+    let request = case.asked().expect("what is asked");
+    let call = fixtures::call(head, request, case.optional_text("model"), case.optional_text("instruction"));
+    tidegate::model::call::Call { said: case.optional_text("said").map(Into::into), ..call }
 }
 
 fn request(kind: ProviderKind, case: &Case<'_>) -> Value {

@@ -16,13 +16,13 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use tidegate::chance::Chance;
 use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
-use tidegate::live::Live;
+use tidegate::gateway::state::GatewayState;
+use tidegate::gateway::world::World;
+use tidegate::model::rng::SeededRng;
 use tidegate::provider::simulated::Simulation;
-use tidegate::server::ingress;
-use tidegate::world::World;
+use tidegate::server::callers::ingress;
 
 const CALLS: usize = 600;
 const PROVIDERS: [&str; 3] = ["buildpanel", "together", "openai"];
@@ -51,12 +51,12 @@ struct Played {
     seen: BTreeMap<&'static str, usize>,
 }
 
-fn below(chance: &Chance, end: u64) -> u64 {
+fn below(chance: &SeededRng, end: u64) -> u64 {
     chance.bits() % end
 }
 
 /// A request of some kind, with what it asks for.
-fn request(chance: &Chance) -> (Request<Full<Bytes>>, bool) {
+fn request(chance: &SeededRng) -> (Request<Full<Bytes>>, bool) {
     let tenant = format!("tenant-{}", below(chance, 50));
     let model = format!("model-{}", below(chance, 100));
     let words = format!("what is {}?", below(chance, 40));
@@ -74,7 +74,7 @@ fn request(chance: &Chance) -> (Request<Full<Bytes>>, bool) {
     (request.body(Full::new(Bytes::from(body.to_string()))).unwrap(), is_chat)
 }
 
-fn behaviour(chance: &Chance) -> Value {
+fn behaviour(chance: &SeededRng) -> Value {
     match below(chance, 6) {
         0 => json!({ "fault": "status", "status": 500 }),
         1 => json!({ "fault": "cut", "after_events": 2 }),
@@ -90,9 +90,9 @@ async fn play(seed: u64) -> Played {
     let plan = config::load(Some(("x.toml", CONFIG)), &Variables::new(variables, BTreeMap::new())).unwrap();
     let simulation = Arc::new(Simulation::default());
     let world = World::simulated(simulation.clone(), "2026-01-01T00:00:00Z".parse().unwrap(), seed);
-    let live = Arc::new(Live::new(&plan, world.chance()));
-    let gateway = Gateway::new(plan, live, Arc::new(world)).unwrap();
-    let chance = Chance::new(seed);
+    let state = Arc::new(GatewayState::new(&plan, world.chance()));
+    let gateway = Gateway::new(plan, state, Arc::new(world)).unwrap();
+    let chance = SeededRng::new(seed);
     let (mut chats, mut statuses) = (0, BTreeMap::new());
     for number in 0..CALLS {
         if number % 10 == 0 {

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
-use tidegate::live::Live;
+use tidegate::gateway::state::GatewayState;
+use tidegate::gateway::world::World;
 use tidegate::server::current::Current;
-use tidegate::server::{self, Door};
-use tidegate::world::World;
+use tidegate::server::{self, Listener};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
@@ -67,8 +67,8 @@ impl Running {
         let plan = config::load(Some(("page.toml", text)), &variables).unwrap_or_else(|problems| panic!("{problems}"));
         #[expect(clippy::disallowed_methods, reason = "a browser compares what it is told with its own clock")]
         let world = World::simulated(Arc::default(), jiff::Timestamp::now(), 1);
-        let live = Arc::new(Live::new(&plan, world.chance()));
-        let gateway = Gateway::new(plan, live, Arc::new(world)).expect("a gateway can be built");
+        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        let gateway = Gateway::new(plan, state, Arc::new(world)).expect("a gateway can be built");
         let shutdown = CancellationToken::new();
         let current = Current::probed(gateway, &TaskTracker::new(), &shutdown);
         let mut doors = JoinSet::new();
@@ -78,7 +78,7 @@ impl Running {
             doors.spawn(server::run(listener, door, current.clone(), shutdown.clone()));
             address
         };
-        let (callers, operators) = (open(Door::Callers).await, open(Door::Operators).await);
+        let (callers, operators) = (open(Listener::Callers).await, open(Listener::Operators).await);
         Self { callers, operators, current, shutdown, doors }
     }
 
@@ -119,14 +119,14 @@ async fn variants_stand_side_by_side_with_budgets_and_what_a_guard_switched_off(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixteen_can_watch_and_who_leaves_makes_room() {
     let gateway = Running::start(CONFIG).await;
-    let mut watchers = Vec::new();
+    let mut viewers = Vec::new();
     for _ in 0..16 {
         let (stream, head) = gateway.watch().await;
         assert!(head.starts_with("HTTP/1.1 200") && head.contains("text/event-stream"), "{head}");
-        watchers.push(stream);
+        viewers.push(stream);
     }
     assert!(gateway.watch().await.1.starts_with("HTTP/1.1 503"));
-    watchers.pop();
+    viewers.pop();
     // The gateway sees at its next event that nobody reads it.
     let sits_down = async { while !gateway.watch().await.1.starts_with("HTTP/1.1 200") {} };
     timeout(SOON, sits_down).await.expect("there is room again");
@@ -136,7 +136,7 @@ async fn sixteen_can_watch_and_who_leaves_makes_room() {
 async fn who_watches_does_not_hold_up_the_end_of_the_gateway() {
     let mut gateway = Running::start(&format!("{CONFIG}[server]\ndrain_timeout = \"5m\"\n")).await;
     let (mut stream, _) = gateway.watch().await;
-    gateway.current.gateway().live.drain();
+    gateway.current.gateway().state.drain();
     gateway.shutdown.cancel();
     let mut rest = String::new();
     timeout(SOON, stream.read_to_string(&mut rest)).await.expect("the stream ends").expect("it ends in order");

@@ -1,16 +1,16 @@
 //! A panic, in a process of its own, because a process has one way to tell of panics.
 
-use tidegate::chance::Chance;
-use tidegate::reports::Reports;
-use tidegate::subject::Subject;
+use tidegate::model::log_context::LogContext;
+use tidegate::model::rng::SeededRng;
 use tidegate::telemetry::panics;
+use tidegate::telemetry::reports::Reports;
 
 #[tokio::test]
 async fn a_panic_is_reported_with_its_place_and_its_call_and_without_its_words() {
-    let reports = Reports::new(Chance::new(1));
+    let reports = Reports::new(SeededRng::new(1));
     panics::tell(Some(reports.clone()));
     let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(Subject::new("the-call".into()).during(async {
+    tasks.spawn(LogContext::new("the-call".into()).during(async {
         let text = String::from("prompt-canary");
         assert!(text.is_empty(), "{text}");
     }));

@@ -18,11 +18,11 @@ use tidegate::config::plan::Plan;
 use tidegate::config::watch::Watch;
 use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
-use tidegate::live::Live;
+use tidegate::gateway::state::GatewayState;
+use tidegate::gateway::world::World;
 use tidegate::provider::simulated::Simulation;
+use tidegate::server::callers::ingress;
 use tidegate::server::current::Current;
-use tidegate::server::ingress;
-use tidegate::world::World;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -51,8 +51,8 @@ fn provider_of(number: u64) -> &'static str {
 fn begin(plan: Plan) -> (Arc<Current>, Arc<Simulation>, DropGuard) {
     let simulation = Arc::new(Simulation::default());
     let world = World::simulated(simulation.clone(), "2026-01-01T00:00:00Z".parse().unwrap(), 7);
-    let live = Arc::new(Live::new(&plan, world.chance()));
-    let (gateway, over) = (Gateway::new(plan, live, Arc::new(world)).unwrap(), CancellationToken::new());
+    let state = Arc::new(GatewayState::new(&plan, world.chance()));
+    let (gateway, over) = (Gateway::new(plan, state, Arc::new(world)).unwrap(), CancellationToken::new());
     (Current::probed(gateway, &TaskTracker::new(), &over), simulation, over.drop_guard())
 }
 
@@ -146,9 +146,9 @@ async fn a_plan_that_cannot_be_built_changes_nothing() {
     let problem = current.replace(plan).unwrap_err();
     assert_eq!(current.gateway().generation, 1);
     assert_eq!(call(&current.gateway(), "/chat").await.0, 200);
-    assert_eq!(current.gateway().live.reloads().last.unwrap().problems, [problem]);
+    assert_eq!(current.gateway().state.reloads().last.unwrap().problems, [problem]);
     current.replace(numbered(3)).unwrap();
-    assert!(current.gateway().live.reloads().is_fine());
+    assert!(current.gateway().state.reloads().is_fine());
 }
 
 /// A folder of this test's own, removed in the end.

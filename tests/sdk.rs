@@ -40,7 +40,7 @@ async fn the_openai_sdk_for_python_raises_the_right_exceptions_for_wrong_keys() 
     const KEY: &str = "tg_key-of-the-sdk-tests";
     let (demo, folder) = (Demo::start().await, root().join("target/tmp/sdk-auth"));
     std::fs::create_dir_all(&folder).expect("a folder can be made");
-    let hash = tidegate::keys::Digest::of(KEY);
+    let hash = tidegate::model::api_key::Digest::of(KEY);
     let config = format!("[auth]\nfailures = \"5/min\"\n[api_key.sdk]\nhash = \"{hash}\"\nmodels = [\"gpt-4\"]\n");
     std::fs::write(folder.join("gateway.toml"), config).expect("a file can be written");
     let mut serve = Command::new(env!("CARGO_BIN_EXE_tidegate"));

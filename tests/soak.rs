@@ -26,7 +26,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use check::{Tally, Verdict};
+use check::{RuleDecision, Tally};
 use script::Script;
 
 /// The worlds of the suite.
@@ -35,12 +35,12 @@ const SEEDS: u64 = 100;
 /// Problems that are printed of one world.
 const PRINTED: usize = 5;
 
-fn verdict(seed: u64) -> Verdict {
+fn verdict(seed: u64) -> RuleDecision {
     let script = Script::new(seed);
     let played = catch_unwind(AssertUnwindSafe(|| play::play(seed, &script)));
     match played {
         Ok(played) => check::check(&script, &played),
-        Err(_) => Verdict { problems: vec!["a panic".into()], tally: Tally::default(), trace: String::new() },
+        Err(_) => RuleDecision { problems: vec!["a panic".into()], tally: Tally::default(), trace: String::new() },
     }
 }
 

@@ -11,11 +11,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tidegate::budget::RetryBudget;
-use tidegate::call::{Ask, Call};
-use tidegate::chance::Chance;
 use tidegate::config::plan::{BreakerPlan, ProviderKind};
-use tidegate::fault::Fault;
+use tidegate::model::attempts::RetryBudget;
+use tidegate::model::call::{Call, CallRequest};
+use tidegate::model::fault::Fault;
+use tidegate::model::rng::SeededRng;
 use tidegate::policy::breaker::machine::Machine;
 use tidegate::policy::breaker::{Breaker, Breakers};
 use tidegate::stack::{Next, Outcome, Policy};
@@ -53,7 +53,7 @@ fn settings() -> BreakerPlan {
 }
 
 fn call() -> Call {
-    fixtures::call(fixtures::head("tenant", None), Ask::Menu, Some("gpt-4"), None)
+    fixtures::call(fixtures::head("tenant", None), CallRequest::Menu, Some("gpt-4"), None)
 }
 
 fn contenders() -> Vec<Contender> {
@@ -71,7 +71,7 @@ fn contenders() -> Vec<Contender> {
         black_box(is_spent.withdraw(Instant::now()));
     };
 
-    let mut machine = Machine::new(settings(), Chance::new(1));
+    let mut machine = Machine::new(settings(), SeededRng::new(1));
     while let Ok(pass) = machine.admit(Instant::now()) {
         machine.settle(
             pass,
@@ -85,7 +85,7 @@ fn contenders() -> Vec<Contender> {
         assert!(black_box(machine.admit(Instant::now())).is_err(), "the breaker is open");
     };
 
-    let closed = Mutex::new(Machine::new(settings(), Chance::new(1)));
+    let closed = Mutex::new(Machine::new(settings(), SeededRng::new(1)));
     let passing = move || {
         let mut machine = closed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok(pass) = machine.admit(Instant::now()) {
@@ -98,7 +98,7 @@ fn contenders() -> Vec<Contender> {
         black_box(cloned.clone());
     };
 
-    let breakers = Breakers::new(PROVIDER.into(), settings(), Chance::new(1));
+    let breakers = Breakers::new(PROVIDER.into(), settings(), SeededRng::new(1));
     let policy = Breaker::new(PROVIDER.into(), breakers);
     let asked = call();
     let ask = move || policy.apply(asked.clone(), &Down).now_or_never();

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use tidegate::chance::Chance;
+use tidegate::model::rng::SeededRng;
 
 /// The same draws in every run.
 const SEED: u64 = 1;
@@ -35,7 +35,7 @@ impl Load {
                 sum
             })
             .collect();
-        let chance = Chance::new(SEED);
+        let chance = SeededRng::new(SEED);
         let draw = |_| {
             let point = chance.fraction() * sum;
             sums.partition_point(|so_far| *so_far <= point).min(prompts - 1) as u32
@@ -52,7 +52,7 @@ impl Load {
     pub(crate) fn canvas() -> Self {
         const KINDS: usize = 10 * 3;
         const DRAWS: usize = 3_000;
-        let chance = Chance::new(SEED);
+        let chance = SeededRng::new(SEED);
         let draw = |_| (chance.fraction() * KINDS as f64) as u32;
         Self {
             name: format!("canvas load: {DRAWS} calls of 10 prompts x 3 models at random, the first tenth not counted"),

@@ -4,10 +4,12 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tidegate::chance::Chance;
-use tidegate::metrics::resident_memory;
-use tidegate::store::memory::Memory;
-use tidegate::store::{Key, Meter, Rate, Take};
+use tidegate::model::rate::Key;
+use tidegate::model::rate::Rate;
+use tidegate::model::rng::SeededRng;
+use tidegate::state::store::memory::Memory;
+use tidegate::state::store::{Acquire, RateLimiter};
+use tidegate::telemetry::metrics::resident_memory;
 use tokio::time::Instant;
 
 use crate::{Extent, Fault};
@@ -17,13 +19,13 @@ fn rate() -> Rate {
     Rate::new(1_000_000, Duration::from_secs(30 * 24 * 3600))
 }
 
-fn take(number: u64, rule: &str) -> Take {
-    Take { key: Key::of(&[rule, &number.to_string()]), rate: rate(), cost: 1, is_enforced: true }
+fn take(number: u64, rule: &str) -> Acquire {
+    Acquire { key: Key::of(&[rule, &number.to_string()]), rate: rate(), cost: 1, is_enforced: true }
 }
 
 pub(crate) fn measure(extent: &Extent) -> Result<(), Fault> {
     let before = resident_memory().ok_or("no /proc")?;
-    let memory = Memory::new(2 * extent.keys, &Chance::new(1));
+    let memory = Memory::new(2 * extent.keys, &SeededRng::new(1));
     for number in 0..extent.keys as u64 {
         check(&memory, &[take(number, "a")]);
     }
@@ -32,9 +34,9 @@ pub(crate) fn measure(extent: &Extent) -> Result<(), Fault> {
     for rules in [1, 3] {
         let names = ["a", "b", "c"];
         // Keys are made before: what is measured is the check. What a key costs is measured below.
-        let chance = Chance::new(2);
+        let chance = SeededRng::new(2);
         let pick = |_| (chance.fraction() * extent.keys as f64) as u64;
-        let calls: Vec<Vec<Take>> = (0..100_000.min(extent.checks))
+        let calls: Vec<Vec<Acquire>> = (0..100_000.min(extent.checks))
             .map(pick)
             .map(|number| names[..rules].iter().map(|rule| take(number, rule)).collect())
             .collect();
@@ -61,8 +63,8 @@ fn contended(memory: &Memory, extent: &Extent) {
     std::thread::scope(|scope| {
         for seed in 0..2 {
             scope.spawn(move || {
-                let chance = Chance::new(seed);
-                let calls: Vec<Take> =
+                let chance = SeededRng::new(seed);
+                let calls: Vec<Acquire> =
                     (0..100_000).map(|_| take((chance.fraction() * extent.keys as f64) as u64, "a")).collect();
                 for call in calls.iter().cycle().take(extent.checks / 2) {
                     check(memory, std::slice::from_ref(black_box(call)));
@@ -75,8 +77,8 @@ fn contended(memory: &Memory, extent: &Extent) {
 
 /// Every call from another address, with room for a tenth of them.
 fn flood(extent: &Extent) {
-    let memory = Memory::new(extent.keys / 10, &Chance::new(3));
-    let calls: Vec<Take> = (0..extent.keys as u64).map(|number| take(number, "flood")).collect();
+    let memory = Memory::new(extent.keys / 10, &SeededRng::new(3));
+    let calls: Vec<Acquire> = (0..extent.keys as u64).map(|number| take(number, "flood")).collect();
     let started = Instant::now();
     for call in &calls {
         check(&memory, std::slice::from_ref(call));
@@ -91,7 +93,7 @@ fn flood(extent: &Extent) {
     );
 }
 
-fn check(memory: &Memory, takes: &[Take]) {
+fn check(memory: &Memory, takes: &[Acquire]) {
     // The check in this process never waits.
     black_box(memory.take(takes).now_or_never());
 }

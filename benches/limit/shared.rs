@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tidegate::chance::Chance;
-use tidegate::store::memory::Memory;
-use tidegate::store::redis::address::Address;
-use tidegate::store::redis::{Redis, Settings};
-use tidegate::store::shared::Shared;
-use tidegate::store::{Key, Meter, OnStoreError, Rate, Source, Take};
+use tidegate::model::rate::Key;
+use tidegate::model::rate::{OnStoreError, Rate};
+use tidegate::model::rng::SeededRng;
+use tidegate::state::store::memory::Memory;
+use tidegate::state::store::redis::{Redis, Settings};
+use tidegate::state::store::shared::Shared;
+use tidegate::state::store::{Acquire, RateLimiter, Source};
+use tidegate::wire::redis_url::Address;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -35,7 +37,7 @@ impl Gateway {
             key_prefix: "bench".into(),
             gateways: 1,
         };
-        let chance = Chance::new(1);
+        let chance = SeededRng::new(1);
         let redis = Arc::new(Redis::new(settings, chance.clone()));
         let meter = Arc::new(Shared::new(redis.clone(), Memory::new(100_000, &chance), OnStoreError::Local));
         let mut keepers = JoinSet::new();
@@ -60,10 +62,10 @@ impl Gateway {
     }
 }
 
-fn takes(rules: u64, number: u64) -> Vec<Take> {
+fn takes(rules: u64, number: u64) -> Vec<Acquire> {
     let rate = Rate::new(1_000_000_000, Duration::from_secs(3600));
     let key = |rule: u64| Key::of(&[&rule.to_string(), &number.to_string()]);
-    (0..rules).map(|rule| Take { key: key(rule), rate, cost: 1, is_enforced: true }).collect()
+    (0..rules).map(|rule| Acquire { key: key(rule), rate, cost: 1, is_enforced: true }).collect()
 }
 
 pub(crate) async fn measure(extent: &Extent) -> Result<(), Fault> {

@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
 use super::{About, Answered, AnsweredBody, Comeback};
-use crate::fault::{Fault, RequestFault};
-use crate::reply::{Body, Reply};
+use crate::model::fault::{Fault, RequestFault};
+use crate::model::reply::{Body, Reply};
 
 /// The media type of JSON bodies.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use crate::call::AnswerBounds;
+use crate::model::call::AnswerBounds;
 
 /// No model writes more tokens than this in one choice.
 const MAX_TOKENS: u64 = 10_000_000;

@@ -9,11 +9,11 @@ use serde_json::{Map, Value, json};
 use super::answer::{self, unspellable};
 use super::json::{Limit, Object};
 use super::{About, Answered, Caller, Incoming, ProviderSnapshot, Snapshot};
-use crate::call::{Ask, Chat, Message, Role};
 use crate::config::plan::CallKind;
-use crate::fault::{Fault, Limited};
-use crate::money::Usd;
-use crate::reply::{Body, CacheResult, Reply};
+use crate::model::call::{CallRequest, Chat, Message, Role};
+use crate::model::fault::{Fault, Limited};
+use crate::model::money::Usd;
+use crate::model::reply::{Body, CacheResult, Reply};
 
 /// The longest prompt.
 const MAX_PROMPT: Limit = Limit::Bytes(100 * 1024);
@@ -29,7 +29,7 @@ const DEFAULT_TEMPERATURE: f64 = 0.7;
 pub(crate) struct Canvas;
 
 impl Caller for Canvas {
-    fn decode(&self, incoming: &Incoming<'_>) -> Result<Ask, Fault> {
+    fn decode(&self, incoming: &Incoming<'_>) -> Result<CallRequest, Fault> {
         if incoming.route.call != CallKind::Chat {
             let what = incoming.route.call.as_str();
             return Err(Fault::Internal { detail: format!("canvas callers cannot ask for {what}") });
@@ -42,7 +42,7 @@ impl Caller for Canvas {
         };
         let max_tokens = object.whole_number("maxTokens", 1..=MAX_TOKENS)?.unwrap_or(DEFAULT_TOKENS);
         let temperature = object.number("temperature", 0.0..=2.0)?.unwrap_or(DEFAULT_TEMPERATURE);
-        Ok(Ask::Chat(Chat {
+        Ok(CallRequest::Chat(Chat {
             model: Some(model),
             messages: vec![Message { role: Role::User, text }],
             temperature: Some(temperature),
@@ -53,7 +53,7 @@ impl Caller for Canvas {
 
     fn encode(&self, about: &About<'_>, reply: Reply) -> Result<Answered, Fault> {
         let Body::Answer(said) = &reply.body else { return Err(unspellable(&reply.body)) };
-        let model = reply.model.as_deref().or_else(|| about.ask.and_then(Ask::model)).unwrap_or_default();
+        let model = reply.model.as_deref().or_else(|| about.request.and_then(CallRequest::model)).unwrap_or_default();
         let usage = said.usage.unwrap_or_default();
         let price = about.prices.of(&reply.provider, model).price;
         let result = reply.cache.map(|mark| mark.result);

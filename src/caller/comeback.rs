@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::fault::{DEFAULT_RETRY_AFTER, Fault, is_for_later};
+use crate::model::fault::{DEFAULT_RETRY_AFTER, Fault, is_for_later};
 
 /// By how much of itself a wait is made longer at most.
 const SPREAD: f64 = 0.1;

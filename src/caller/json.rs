@@ -11,7 +11,7 @@ use http::header::CONTENT_TYPE;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use crate::fault::{Fault, RequestFault};
+use crate::model::fault::{Fault, RequestFault};
 use crate::wire::json::strict;
 
 /// This many nested arrays and objects are too many. `serde_json` draws the line at the same place.

@@ -9,15 +9,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
-use crate::call::{Ask, Head};
 use crate::config::plan::{CallKind, CallerKind, RoutePlan, TunnelPlan};
-use crate::fault::Fault;
-use crate::reply::{ByteStream, Event, EventStream, Reply, Socket};
+use crate::model::call::{CallRequest, Head};
+use crate::model::fault::Fault;
+use crate::model::reply::{ByteStream, Event, EventStream, Reply, Socket};
 
 /// One caller dialect.
 pub trait Caller: Send + Sync {
     /// Reads a request. A fault says which field is wrong and what is allowed.
-    fn decode(&self, incoming: &Incoming<'_>) -> Result<Ask, Fault>;
+    fn decode(&self, incoming: &Incoming<'_>) -> Result<CallRequest, Fault>;
 
     /// Spells an answer. A fault means that the reply cannot be spelt in this dialect.
     fn encode(&self, about: &About<'_>, reply: Reply) -> Result<Answered, Fault>;
@@ -63,7 +63,7 @@ pub struct About<'a> {
     /// The caller, once the request was understood that far.
     pub head: &'a Head,
     /// What was asked, once it was understood.
-    pub ask: Option<&'a Ask>,
+    pub request: Option<&'a CallRequest>,
     /// Wall-clock time.
     pub now: jiff::Timestamp,
     /// Time since the request arrived.

@@ -10,10 +10,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use super::{About, Answered, AnsweredBody, Caller, EventEncoder, Incoming, answer, wire};
-use crate::call::{Ask, Endpoint};
 use crate::config::plan::CallKind;
-use crate::fault::{Fault, Refusal, RequestFault};
-use crate::reply::{self, Body, Event, Reply};
+use crate::model::call::{CallRequest, Endpoint};
+use crate::model::fault::{Fault, Refusal, RequestFault};
+use crate::model::reply;
+use crate::model::reply::{Body, Event, Reply};
 use crate::wire::media;
 use crate::wire::openai::completion::{self, Identity};
 
@@ -24,13 +25,13 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 pub(crate) struct OpenAi;
 
 impl Caller for OpenAi {
-    fn decode(&self, incoming: &Incoming<'_>) -> Result<Ask, Fault> {
-        wire::read(incoming, endpoint(incoming.route.call)).map(Ask::Wire)
+    fn decode(&self, incoming: &Incoming<'_>) -> Result<CallRequest, Fault> {
+        wire::read(incoming, endpoint(incoming.route.call)).map(CallRequest::OpenAi)
     }
 
     fn encode(&self, about: &About<'_>, reply: Reply) -> Result<Answered, Fault> {
         let Reply { status, mut headers, model, body, .. } = reply;
-        let wants_stream = about.ask.is_some_and(Ask::wants_stream);
+        let wants_stream = about.request.is_some_and(CallRequest::wants_stream);
         let body = match body {
             Body::Socket(_) => return Err(answer::unspellable(&body)),
             Body::Whole(bytes) => AnsweredBody::Full(bytes),
@@ -44,7 +45,7 @@ impl Caller for OpenAi {
                 let identity = Identity {
                     id: &format!("chatcmpl-{}", about.head.id),
                     created: about.now.as_second(),
-                    model: model.as_deref().or_else(|| about.ask.and_then(Ask::model)).unwrap_or("unknown"),
+                    model: model.as_deref().or_else(|| about.request.and_then(CallRequest::model)).unwrap_or("unknown"),
                 };
                 if wants_stream {
                     let events = Box::pin(stream::iter(completion::events(identity, &said).map(Ok)));

@@ -12,10 +12,10 @@ use super::answer::{self, unspellable};
 use super::json::{Limit, Object};
 use super::upload::{self, Upload};
 use super::{About, Answered, Caller, Incoming, Snapshot};
-use crate::call::{Ask, Chat, Message, Role, Voice, VoiceWanted};
 use crate::config::plan::CallKind;
-use crate::fault::{Fault, RequestFault};
-use crate::reply::{Answer, Body, Reply, Transcript};
+use crate::model::call::{CallRequest, Chat, Message, Role, Voice, VoiceWanted};
+use crate::model::fault::{Fault, RequestFault};
+use crate::model::reply::{Answer, Body, Reply, Transcript};
 
 /// The longest chat message (contract of this backend).
 const MAX_MESSAGE: Limit = Limit::Bytes(16 * 1024);
@@ -30,13 +30,13 @@ const MENU_CACHING: HeaderValue = HeaderValue::from_static("private, max-age=300
 pub(crate) struct Restaurant;
 
 impl Caller for Restaurant {
-    fn decode(&self, incoming: &Incoming<'_>) -> Result<Ask, Fault> {
+    fn decode(&self, incoming: &Incoming<'_>) -> Result<CallRequest, Fault> {
         match incoming.route.call {
             CallKind::Chat => chat(incoming),
             CallKind::ParseOrder => order(incoming),
             CallKind::Voice | CallKind::VoiceOrder => voice(incoming, VoiceWanted::Speech),
             CallKind::VoiceMetadata => voice(incoming, VoiceWanted::Transcript),
-            CallKind::Menu => Ok(Ask::Menu),
+            CallKind::Menu => Ok(CallRequest::Menu),
             other => Err(Fault::Internal { detail: format!("restaurant callers cannot ask for {}", other.as_str()) }),
         }
     }
@@ -104,20 +104,20 @@ impl Caller for Restaurant {
     }
 }
 
-fn chat(incoming: &Incoming<'_>) -> Result<Ask, Fault> {
+fn chat(incoming: &Incoming<'_>) -> Result<CallRequest, Fault> {
     let mut object = Object::read(incoming.headers, &incoming.body)?;
     let text = object.text("message", MAX_MESSAGE)?;
     Ok(asked(incoming, text, object.take("menu")))
 }
 
-fn order(incoming: &Incoming<'_>) -> Result<Ask, Fault> {
+fn order(incoming: &Incoming<'_>) -> Result<CallRequest, Fault> {
     let mut object = Object::read(incoming.headers, &incoming.body)?;
     let text = object.text("text", MAX_ORDER)?;
     Ok(asked(incoming, text, None))
 }
 
-fn asked(incoming: &Incoming<'_>, text: String, menu: Option<Value>) -> Ask {
-    Ask::Chat(Chat {
+fn asked(incoming: &Incoming<'_>, text: String, menu: Option<Value>) -> CallRequest {
+    CallRequest::Chat(Chat {
         model: incoming.route.model.as_deref().map(Into::into),
         messages: vec![Message { role: Role::User, text }],
         menu,
@@ -125,9 +125,9 @@ fn asked(incoming: &Incoming<'_>, text: String, menu: Option<Value>) -> Ask {
     })
 }
 
-fn voice(incoming: &Incoming<'_>, wanted: VoiceWanted) -> Result<Ask, Fault> {
+fn voice(incoming: &Incoming<'_>, wanted: VoiceWanted) -> Result<CallRequest, Fault> {
     let Upload { audio, menu_context } = upload::read(incoming.headers, incoming.body.clone())?;
-    Ok(Ask::Voice(Voice { audio, wanted, menu_context }))
+    Ok(CallRequest::Voice(Voice { audio, wanted, menu_context }))
 }
 
 fn answered(reply: Reply) -> Result<Answer, Fault> {

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use super::answer::{self, unspellable};
 use super::json::{Limit, Object, must_be};
 use super::{About, Answered, AnsweredBody, Caller, EventEncoder, Incoming};
-use crate::call::{Ask, Chat, Message, Role};
 use crate::config::plan::CallKind;
-use crate::fault::{Fault, RequestFault};
-use crate::reply::{Answer, Body, Event, EventKind, EventStream, Reply};
+use crate::model::call::{CallRequest, Chat, Message, Role};
+use crate::model::fault::{Fault, RequestFault};
+use crate::model::reply::{Answer, Body, Event, EventKind, EventStream, Reply};
 
 /// The most text of a whole conversation.
 const MAX_TEXT: usize = 32 * 1024;
@@ -30,7 +30,7 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 pub(crate) struct Widget;
 
 impl Caller for Widget {
-    fn decode(&self, incoming: &Incoming<'_>) -> Result<Ask, Fault> {
+    fn decode(&self, incoming: &Incoming<'_>) -> Result<CallRequest, Fault> {
         if incoming.route.call != CallKind::Chat {
             let what = incoming.route.call.as_str();
             return Err(Fault::Internal { detail: format!("widget callers cannot ask for {what}") });
@@ -47,7 +47,7 @@ impl Caller for Widget {
             (false, Some(list)) => conversation(&list)?,
         };
         let session = object.optional_text("sessionId", MAX_SESSION)?.filter(|session| !session.is_empty());
-        Ok(Ask::Chat(Chat {
+        Ok(CallRequest::Chat(Chat {
             model: incoming.route.model.as_deref().map(Into::into),
             messages,
             stream: object.flag("stream")?.unwrap_or(false),
@@ -57,7 +57,7 @@ impl Caller for Widget {
     }
 
     fn encode(&self, about: &About<'_>, reply: Reply) -> Result<Answered, Fault> {
-        let wants_stream = about.ask.is_some_and(Ask::wants_stream);
+        let wants_stream = about.request.is_some_and(CallRequest::wants_stream);
         match reply.body {
             Body::Answer(said) if wants_stream => Ok(streamed(at_once(said))),
             Body::Answer(said) => Ok(said_plainly(about, reply.model.as_deref(), &said, reply.degraded.is_some())),
@@ -131,8 +131,8 @@ fn said_plainly(about: &About<'_>, model: Option<&str>, said: &Answer, is_degrad
         completion_tokens: u64,
         total_tokens: u64,
     }
-    let session_id = match about.ask {
-        Some(Ask::Chat(chat)) => chat.session.as_deref(),
+    let session_id = match about.request {
+        Some(CallRequest::Chat(chat)) => chat.session.as_deref(),
         _ => None,
     };
     let usage = said.usage.map(|usage| Tokens {
@@ -140,7 +140,7 @@ fn said_plainly(about: &About<'_>, model: Option<&str>, said: &Answer, is_degrad
         completion_tokens: usage.output,
         total_tokens: usage.total(),
     });
-    let model = model.or_else(|| about.ask.and_then(Ask::model));
+    let model = model.or_else(|| about.request.and_then(CallRequest::model));
     let shape = Shape { success: true, message: &said.text, session_id, model, usage, degraded: is_degraded };
     answer::json(StatusCode::OK, &shape)
 }

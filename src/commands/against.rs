@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::remote;
 use super::serve::in_runtime;
 use crate::config;
-use crate::config::effective::{Change, Dump};
+use crate::config::engine::effective::{Change, Dump};
 use crate::config::fixed::FIXED;
 
 /// What `--against` names.

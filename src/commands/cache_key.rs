@@ -12,16 +12,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use crate::call::{Ask, Endpoint, Head, Wire, Wishes};
 use crate::caller::{self, Incoming};
-use crate::chance::Chance;
 use crate::config;
 use crate::config::plan::{CacheScope, Plan, RouteCachePlan, RoutePlan, TargetPlan};
 use crate::gateway::cache_keys;
-use crate::live::Live;
+use crate::gateway::state::GatewayState;
+use crate::model::call::{CacheDirectives, CallRequest, Endpoint, Head, OpenAiRequest};
+use crate::model::rng::SeededRng;
+use crate::model::switch::Switch;
+use crate::policy::cache::cacheability::Asker;
 use crate::policy::cache::key::{is_left_out, question};
-use crate::policy::cache::question::Asker;
-use crate::switch::Switch;
 
 /// What is asked of the command.
 #[derive(Debug, Default)]
@@ -71,7 +71,7 @@ fn read(file: &Path) -> Result<Bytes, String> {
 
 /// The explanation, and whether the call has a key.
 pub fn explain(plan: &Plan, wanted: &Wanted, body: Bytes) -> Result<(String, bool), String> {
-    let (route, ask) = find(plan, wanted, &body)?;
+    let (route, request) = find(plan, wanted, &body)?;
     let mut text = String::new();
     line(&mut text, "route", &format!("{} ({} {})", route.name, route.caller.as_str(), route.call.as_str()));
     let Some(kept) = &route.cache else {
@@ -86,20 +86,20 @@ pub fn explain(plan: &Plan, wanted: &Wanted, body: Bytes) -> Result<(String, boo
         return Ok((text, false));
     };
     let head = head(plan, route, wanted);
-    let live = Live::new(plan, &Chance::new(0));
+    let state = GatewayState::new(plan, &SeededRng::new(0));
     let targets: Vec<(TargetPlan, Switch)> = route
         .targets
         .iter()
-        .filter_map(|target| Some((target.clone(), live.provider(&target.provider.name)?.switch.clone())))
+        .filter_map(|target| Some((target.clone(), state.provider(&target.provider.name)?.switch.clone())))
         .collect();
     let (name, dialect) = (&*route.name, route.caller.as_str());
-    let asker = Asker { plan: kept, route: name, dialect, targets: &targets, head: &head, ask: &ask };
+    let asker = Asker { plan: kept, route: name, dialect, targets: &targets, head: &head, request: &request };
     let has_key = describe(&mut text, plan, &asker);
     Ok((text, has_key))
 }
 
 /// The route, and the call as it reads it.
-fn find<'a>(plan: &'a Plan, wanted: &Wanted, body: &Bytes) -> Result<(&'a RoutePlan, Ask), String> {
+fn find<'a>(plan: &'a Plan, wanted: &Wanted, body: &Bytes) -> Result<(&'a RoutePlan, CallRequest), String> {
     let decode = |route: &RoutePlan| {
         let (Some(method), Some(path)) = (route.methods.first(), route.paths.first()) else {
             return Err(format!("route {} has no path", route.name));
@@ -114,23 +114,25 @@ fn find<'a>(plan: &'a Plan, wanted: &Wanted, body: &Bytes) -> Result<(&'a RouteP
             let names: Vec<&str> = provided().map(|route| &*route.name).collect();
             return Err(format!("no route {name:?}; there are: {}", names.join(", ")));
         };
-        return decode(route).map(|ask| (&**route, ask)).map_err(|why| format!("route {name} refuses the body: {why}"));
+        return decode(route)
+            .map(|request| (&**route, request))
+            .map_err(|why| format!("route {name} refuses the body: {why}"));
     }
     // Where nothing is kept at all, the first that understands it says why.
     let in_order = provided().filter(|route| route.cache.is_some()).chain(provided());
-    let mut understood = in_order.filter_map(|route| decode(route).ok().map(|ask| (&**route, ask)));
+    let mut understood = in_order.filter_map(|route| decode(route).ok().map(|request| (&**route, request)));
     understood
-        .find(|(_, ask)| reads_body(ask))
+        .find(|(_, request)| reads_body(request))
         .ok_or_else(|| "no route understands the body; --route NAME says why one does not".into())
 }
 
 /// True where the body says what is asked: some routes understand any, because they read none.
-fn reads_body(ask: &Ask) -> bool {
+fn reads_body(request: &CallRequest) -> bool {
     use Endpoint::{ChatCompletions, Completions, Embeddings, Responses};
-    match ask {
-        Ask::Chat(_) => true,
-        Ask::Wire(wire) => matches!(wire.endpoint, ChatCompletions | Completions | Embeddings | Responses),
-        Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => false,
+    match request {
+        CallRequest::Chat(_) => true,
+        CallRequest::OpenAi(wire) => matches!(wire.endpoint, ChatCompletions | Completions | Embeddings | Responses),
+        CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => false,
     }
 }
 
@@ -146,7 +148,7 @@ fn head(plan: &Plan, route: &RoutePlan, wanted: &Wanted) -> Head {
         api_key: None,
         account: false,
         credential: None,
-        wishes: Wishes::default(),
+        wishes: CacheDirectives::default(),
         is_proven: false,
         once: None,
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -175,7 +177,7 @@ fn describe(text: &mut String, plan: &Plan, asker: &Asker<'_>) -> bool {
     if let Some(instruction) = parts.instruction {
         line(text, "instruction", instruction);
     }
-    if let Ask::Wire(wire) = asker.ask {
+    if let CallRequest::OpenAi(wire) = asker.request {
         line(text, "left out", &left_out(wire, asker.plan, parts.model.is_some()));
     }
     let asked = match question(&parts) {
@@ -204,7 +206,7 @@ fn shared_by(asker: &Asker<'_>) -> String {
         }
         CacheScope::User => {
             let user = head.user.as_deref().unwrap_or("of this session, if there is one");
-            let named = asker.ask.end_users().join(" ");
+            let named = asker.request.end_users().join(" ");
             let named = if named.trim().is_empty() { String::new() } else { format!(", for {}", named.trim()) };
             format!("user {user}{named}, tenant {}; callers that show credentials with the same ones only", head.tenant)
         }
@@ -212,7 +214,7 @@ fn shared_by(asker: &Asker<'_>) -> String {
 }
 
 /// The fields of the body that do not count.
-fn left_out(wire: &Wire, plan: &RouteCachePlan, knows_model: bool) -> String {
+fn left_out(wire: &OpenAiRequest, plan: &RouteCachePlan, knows_model: bool) -> String {
     let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&wire.body).unwrap_or_default();
     let out = fields.keys().filter(|field| is_left_out(wire, field, knows_model, &plan.ignore));
     let names: Vec<&str> = out.map(String::as_str).collect();

@@ -11,9 +11,9 @@ use super::serve::in_runtime;
 use crate::config;
 use crate::config::plan::{LimitPlan, ModelChoice, RoutePlan};
 use crate::gateway::Gateway;
-use crate::live::Live;
-use crate::time::in_words;
-use crate::world::World;
+use crate::gateway::state::GatewayState;
+use crate::gateway::world::World;
+use crate::model::time::in_words;
 
 /// Checks a config file, or what `serve` would use without one.
 pub fn run(file: Option<&Path>) -> ExitCode {
@@ -26,8 +26,8 @@ pub fn run(file: Option<&Path>) -> ExitCode {
     };
     let built = in_runtime(async {
         let world = World::real();
-        let live = Arc::new(Live::new(&loaded.plan, world.chance()));
-        Gateway::new(loaded.plan, live, Arc::new(world))
+        let gateway_state = Arc::new(GatewayState::new(&loaded.plan, world.chance()));
+        Gateway::new(loaded.plan, gateway_state, Arc::new(world))
     });
     match built {
         Ok(gateway) => {
@@ -111,9 +111,9 @@ fn targets(text: &mut String, gateway: &Gateway, route: &RoutePlan) {
             ModelChoice::Replace(model) => format!(", model {model}"),
             ModelChoice::AsAsked | ModelChoice::NotHere => String::new(),
         };
-        let state = gateway.live.provider(&target.provider.name);
+        let state = gateway.state.provider(&target.provider.name);
         let off = if state.is_some_and(|state| state.switch.is_on()) { "" } else { "  (switched off)" };
-        let (total, pace) = (target.total.as_secs_f64(), target.pace);
+        let (total, pace) = (target.total.as_secs_f64(), target.timeouts);
         let _ = writeln!(
             text,
             "  target {}: {}{model}{off}  (attempt {total} s, first byte {} s, first token {} s, silence {} s)",

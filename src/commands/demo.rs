@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::serve::{Beginning, end, in_runtime, until_stopped};
-use crate::config::secret::Secret;
+use crate::config::engine::secret::Secret;
 use crate::config::{self, Variables};
 use crate::gateway::Gateway;
-use crate::live::Live;
+use crate::gateway::state::GatewayState;
+use crate::gateway::world::World;
 use crate::provider::simulated::Simulation;
-use crate::telemetry;
-use crate::world::World;
+use crate::telemetry::log;
 
 const CONFIG: &str = include_str!("../../config/demo.toml");
 
@@ -35,14 +35,14 @@ fn demonstrate(listen: Option<SocketAddr>, beginning: &mut Beginning) -> Result<
     }
     let admin = plan.server.admin;
     plan.auth.admin_token = Some(Secret::new(TOKEN));
-    let telemetry = telemetry::start(&plan.log, plan.environment)?;
+    let telemetry = log::start(&plan.log, plan.environment)?;
     let apart = telemetry.apart();
     // Last of all, when `telemetry` goes, what it still holds is written.
     in_runtime(async move {
         #[expect(clippy::disallowed_methods, reason = "the demo's world starts now")]
         let world = World::simulated(Arc::new(Simulation::default()), jiff::Timestamp::now(), 1);
-        let live = Arc::new(Live::new(&plan, world.chance()));
-        let gateway = Gateway::new(plan, live, Arc::new(world))?;
+        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        let gateway = Gateway::new(plan, state, Arc::new(world))?;
         until_stopped(gateway, beginning, apart, None, |address| introduce(address, admin)).await
     })
 }
@@ -84,7 +84,7 @@ listening on {url}
 6. How everything is:
    curl {url}/health/status
    curl {url}/metrics
-   The live page: {page}
+   The state page: {page}
 
 Faults: none refuse blackhole hang reset status error_in_body cut early_end stall garbage no_done redirect
   which: "error_rate":0.2 "times":3 "flap":{{"up_ms":..,"down_ms":..}} "instance":0      how: "status":429 "retry_after":2 "after_events":3

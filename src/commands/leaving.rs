@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::handover::hand_over;
 use super::sockets::Sockets;
 use super::supervisor;
+use crate::model::time::in_words;
 use crate::server::current::Current;
-use crate::time::in_words;
 
 /// The signals that end the process.
 pub(super) struct Signals {
@@ -53,7 +53,7 @@ impl Signals {
         // The server has its own. With these a caller would connect to nobody.
         drop(sockets);
         shutdown.cancel();
-        if current.gateway().live.is_handed_over() {
+        if current.gateway().state.is_handed_over() {
             // A supervisor that stops the service tells every process of it, this one too: that is no second time.
             let signal = self.stop().await;
             tracing::info!(signal, "stopping anyway: running calls finish");
@@ -88,7 +88,7 @@ impl Signals {
 
     async fn stopping(&mut self, signal: &'static str, current: &Current) {
         let gateway = current.gateway();
-        gateway.live.drain();
+        gateway.state.drain();
         supervisor::stopping();
         let delay = gateway.plan.server.leaving.delay;
         if !delay.is_zero() {
@@ -105,7 +105,7 @@ impl Signals {
 
 fn handed_over(successor: u32, current: &Current) {
     tracing::info!(successor, "handed over: the other process answers, running calls finish here");
-    current.gateway().live.hand_over();
+    current.gateway().state.hand_over();
     supervisor::handed_over(successor);
 }
 

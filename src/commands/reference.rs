@@ -5,7 +5,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use crate::{config, metrics};
+use crate::config;
+use crate::telemetry::metrics;
 
 /// Prints the schema of the configuration.
 pub fn schema() -> ExitCode {
@@ -14,7 +15,7 @@ pub fn schema() -> ExitCode {
 
 /// What a reference is about.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
-pub enum Subject {
+pub enum Page {
     /// Every key of the configuration.
     #[default]
     Configuration,
@@ -23,10 +24,10 @@ pub enum Subject {
 }
 
 /// Prints a reference.
-pub fn run(subject: Subject) -> ExitCode {
+pub fn run(subject: Page) -> ExitCode {
     print(&match subject {
-        Subject::Configuration => config::reference(),
-        Subject::Metrics => metrics::reference(),
+        Page::Configuration => config::reference(),
+        Page::Metrics => metrics::reference(),
     })
 }
 

@@ -56,7 +56,7 @@ impl Reloading {
             current.refuse(vec!["the configuration could not be read: a mistake in the program".into()]);
         }
         let gateway = current.gateway();
-        if let Err(problem) = gateway.live.log().configure(&gateway.plan.log.level) {
+        if let Err(problem) = gateway.state.log().configure(&gateway.plan.log.level) {
             tracing::error!(problem, "the log level stays as it is");
         }
     }

@@ -21,14 +21,15 @@ use super::supervisor;
 use crate::config;
 use crate::config::watch::Watch;
 use crate::gateway::Gateway;
-use crate::live::Live;
+use crate::gateway::state::GatewayState;
+use crate::gateway::world::World;
+use crate::model::time::in_words;
 use crate::server::current::Current;
-use crate::server::{self, Door};
-use crate::telemetry::sentry::Reporter;
-use crate::telemetry::traces::Exporter;
-use crate::telemetry::{self, Apart, panics};
-use crate::time::in_words;
-use crate::world::World;
+use crate::server::{self, Listener};
+use crate::telemetry::export::sentry::Reporter;
+use crate::telemetry::export::traces::Exporter;
+use crate::telemetry::log::Apart;
+use crate::telemetry::{log, panics};
 
 /// Runs the gateway with a config file, or without one.
 pub fn run(file: Option<&Path>) -> ExitCode {
@@ -38,7 +39,7 @@ pub fn run(file: Option<&Path>) -> ExitCode {
 fn serve(file: Option<&Path>, beginning: &mut Beginning) -> Result<(), String> {
     let watch = Watch::new(file);
     let loaded = config::load_from(file).map_err(|problems| format!("the configuration cannot be used\n{problems}"))?;
-    let telemetry = telemetry::start(&loaded.plan.log, loaded.plan.environment)?;
+    let telemetry = log::start(&loaded.plan.log, loaded.plan.environment)?;
     tracing::info!(config = loaded.source.as_str(), version = env!("CARGO_PKG_VERSION"), "starting");
     for warning in &loaded.plan.warnings {
         tracing::warn!("{warning}");
@@ -49,8 +50,8 @@ fn serve(file: Option<&Path>, beginning: &mut Beginning) -> Result<(), String> {
     // Last of all, when `telemetry` goes, what it still holds is written.
     in_runtime(async move {
         let world = World::real();
-        let live = Arc::new(Live::new(&loaded.plan, world.chance()));
-        let gateway = Gateway::new(loaded.plan, live, Arc::new(world))?;
+        let state = Arc::new(GatewayState::new(&loaded.plan, world.chance()));
+        let gateway = Gateway::new(loaded.plan, state, Arc::new(world))?;
         let reloading = Reloading::listen(file, watch)?;
         let ready = |address| tracing::info!("listening on {scheme}://{address}");
         until_stopped(gateway, beginning, apart, Some(reloading), ready).await
@@ -128,7 +129,7 @@ pub(super) async fn until_stopped(
     let tasks = TaskTracker::new();
     keep_log(&gateway, log, &tasks, &shutdown);
     let current = Current::probed(gateway, &tasks, &shutdown);
-    if !current.gateway().live.flags().known(FLAGS_PATIENCE).await {
+    if !current.gateway().state.flags().known(FLAGS_PATIENCE).await {
         tracing::warn!("the store does not say what is switched off: what is known here holds until it does");
     }
     if let Some(address) = plan.admin {
@@ -136,7 +137,7 @@ pub(super) async fn until_stopped(
         let admin = admin.map_err(|problem| format!("{problem} (server.admin; \"off\" turns it off)"))?;
         let bound = admin.local_addr().map_err(|fault| fault.to_string())?;
         tracing::info!("operators: http://{bound}");
-        tasks.spawn(server::run(admin, Door::Operators, current.clone(), shutdown.clone()));
+        tasks.spawn(server::run(admin, Listener::Operators, current.clone(), shutdown.clone()));
     }
     sockets.close_rest();
     if let Some(reloading) = reloading {
@@ -153,22 +154,22 @@ pub(super) async fn until_stopped(
         predecessor.relieve();
     }
     let is_clean = tokio::select! {
-        is_clean = server::run(listener, Door::Callers, current.clone(), shutdown.clone()) => is_clean,
+        is_clean = server::run(listener, Listener::Callers, current.clone(), shutdown.clone()) => is_clean,
         () = signals.leave(&current, sockets, &shutdown) => false,
     };
     tasks.close();
     if is_clean {
         tasks.wait().await;
         let gateway = current.gateway();
-        gateway.live.tasks().close();
+        gateway.state.tasks().close();
         // Nobody waits for the result any more; what is half done is worth a moment, not a hang.
-        let _ = tokio::time::timeout(LAST_TASKS, gateway.live.tasks().wait()).await;
+        let _ = tokio::time::timeout(LAST_TASKS, gateway.state.tasks().wait()).await;
     }
     let grace = current.gateway().plan.server.leaving.drain;
     flush.cancel();
     telling.close();
-    let live = current.gateway().live.clone();
-    let last_words = async { tokio::join!(telling.wait(), live.ledger().flush()) };
+    let state = current.gateway().state.clone();
+    let last_words = async { tokio::join!(telling.wait(), state.ledger().flush()) };
     let _ = tokio::time::timeout(LAST_WORDS, last_words).await;
     match is_clean {
         true => tracing::info!("stopped; every call was finished"),
@@ -181,22 +182,22 @@ pub(super) async fn until_stopped(
 
 /// Lets operators change what is logged, and says what is left out.
 fn keep_log(gateway: &Gateway, log: Apart, tasks: &TaskTracker, shutdown: &CancellationToken) {
-    let live = gateway.live.common();
-    panics::tell(gateway.plan.sentry.dsn.is_some().then(|| live.reports().clone()));
-    live.log().connect(&gateway.plan.log.level, log.level);
-    tasks.spawn(shutdown.clone().run_until_cancelled_owned(async move { live.log().keep().await }));
+    let state = gateway.state.common();
+    panics::tell(gateway.plan.sentry.dsn.is_some().then(|| state.reports().clone()));
+    state.log().connect(&gateway.plan.log.level, log.level);
+    tasks.spawn(shutdown.clone().run_until_cancelled_owned(async move { state.log().keep().await }));
     tasks.spawn(shutdown.clone().run_until_cancelled_owned(log.repeats));
 }
 
 /// Starts to send spans and reports away, where there is somebody to get them. A mistake in that stops nobody.
 fn tell(gateway: &Gateway, telling: &TaskTracker, flush: &CancellationToken) {
-    let (plan, live, world) = (&gateway.plan, &gateway.live, &gateway.world);
-    match Exporter::new(&plan.tracing, plan.environment, &world.next_id(), live.spans()) {
+    let (plan, state, world) = (&gateway.plan, &gateway.state, &gateway.world);
+    match Exporter::new(&plan.tracing, plan.environment, &world.next_id(), state.spans()) {
         Ok(Some(exporter)) => drop(telling.spawn(exporter.run(flush.clone()))),
         Ok(None) => {}
         Err(problem) => tracing::warn!(problem, "calls are not traced"),
     }
-    match Reporter::new(&plan.sentry, plan.environment, world.clock(), live.reports().clone()) {
+    match Reporter::new(&plan.sentry, plan.environment, world.clock(), state.reports().clone()) {
         Ok(Some(reporter)) => drop(telling.spawn(reporter.run(flush.clone()))),
         Ok(None) => {}
         Err(problem) => tracing::warn!(problem, "faults are not reported to Sentry"),

@@ -2,25 +2,26 @@
 //!
 //! It does not know any key but `defaults`, which says what lies at the bottom.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::document::{self, Table, Value};
-use super::effective::Effective;
-use super::environment::{self, Variables};
-use super::general;
-use super::plan::{Environment, Plan, Prices};
-use super::policies::Policies;
-use super::problem::{Layer, Origin, Problem, Problems, Report};
-use super::reader::Section;
-use super::record::Known;
-use super::remarks;
-use super::routes::Context;
-use super::{
-    auth, caching, costs, edge, explaining, flags, guards, idempotency, labels, limits, listing, providers, routes,
-    sentry, tracing, tunnels, value, variants,
+use crate::config::engine::document::{Table, Value};
+use crate::config::engine::effective::Effective;
+use crate::config::engine::environment::Variables;
+use crate::config::engine::problem::{Layer, Origin, Problem, Problems, Report};
+use crate::config::engine::reader::Section;
+use crate::config::engine::record::Known;
+use crate::config::engine::secret::Secret;
+use crate::config::engine::{document, environment, remarks, value};
+use crate::config::plan::{Environment, Plan, Prices};
+use crate::config::tables::policies::Policies;
+use crate::config::tables::routes::Context;
+use crate::config::tables::{
+    auth, caching, costs, edge, explaining, flags, general, guards, idempotency, labels, limits, listing, providers,
+    routes, sentry, tracing, tunnels, variants,
 };
-use crate::flags::switches::Subject;
+use crate::model::switch::FlagKind;
 
 /// The defaults: the file in the repository is what the program carries, so the two cannot differ.
 pub(super) const DEFAULTS: &str = include_str!("../../config/gateway.toml");
@@ -98,7 +99,7 @@ pub fn load(file: Option<(&str, &str)>, variables: &Variables) -> Result<Plan, P
     }
     environment::overlay(&mut tree, variables, &mut warnings);
     let mut plan = read(&tree, Origin::Whole(name.into()), variables, &report, warnings);
-    plan.effective = Effective::of(&tree, &plan);
+    plan.effective = Effective::of(&tree, secrets(&plan));
     let mut problems = report.into_vec();
     // A value that was repaired after a mistake of syntax is a guess: what is wrong with it is the syntax.
     problems.retain(|problem| !broken.iter().any(|syntax| document::same_line(&syntax.origin, &problem.origin)));
@@ -168,8 +169,8 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let limits = limits::read(&mut root, variables, environment, report);
     let explain = explaining::read(&mut root);
     let idempotency = idempotency::read(&mut root);
-    let guarded = providers.plans.iter().map(|provider| Subject::Provider.key(&provider.name));
-    let guarded: Vec<Arc<str>> = guarded.chain(variants.iter().map(|it| Subject::Variant.key(it.name()))).collect();
+    let guarded = providers.plans.iter().map(|provider| FlagKind::Provider.key(&provider.name));
+    let guarded: Vec<Arc<str>> = guarded.chain(variants.iter().map(|it| FlagKind::Variant.key(it.name()))).collect();
     let flags = flags::read(&mut root, &guarded, report);
     let usage = costs::usage(&mut root);
     let budgets = costs::budgets(&mut root, report);
@@ -205,4 +206,28 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         warnings,
         effective: Effective::default(),
     }
+}
+/// Secrets of which the configuration names a file or a variable, by the full names of their keys.
+fn secrets(plan: &Plan) -> BTreeMap<String, Secret> {
+    let mut all = BTreeMap::new();
+    for provider in &plan.providers {
+        if let Some(key) = &provider.key {
+            all.insert(format!("provider.{}.key", provider.name), key.clone());
+        }
+    }
+    if let Some(url) = &plan.store.redis_url {
+        all.insert("store.redis_url".into(), url.clone());
+    }
+    let jwt_secret = plan.auth.token.as_ref().and_then(|token| token.secret.as_ref());
+    for (key, secret) in [("auth.jwt_secret", jwt_secret), ("auth.admin_token", plan.auth.admin_token.as_ref())] {
+        if let Some(secret) = secret {
+            all.insert(key.into(), secret.clone());
+        }
+    }
+    if !plan.tracing.headers.is_empty() {
+        let headers = plan.tracing.headers.iter().map(|(name, value)| format!("{name}={}", value.expose()));
+        let whole = headers.collect::<Vec<_>>().join(",");
+        all.insert("tracing.headers".into(), Secret::new(&whole));
+    }
+    all
 }

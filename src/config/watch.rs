@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::document::{self, Table, Value};
 use super::load;
-use super::problem::Layer;
+use crate::config::engine::document;
+use crate::config::engine::document::{Table, Value};
+use crate::config::engine::problem::Layer;
 
 /// How often the files are read.
 const EVERY: Duration = Duration::from_millis(400);

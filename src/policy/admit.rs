@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::call::{Call, Head};
 use crate::config::plan::TunnelPlan;
-use crate::fault::Fault;
-use crate::names::customer;
+use crate::model::call::{Call, Head};
+use crate::model::fault::Fault;
+use crate::model::names::customer;
+use crate::model::rate::Key;
 use crate::stack::{Next, Outcome, Policy};
-use crate::store::Key;
 
 /// The conversations that there are, and what was said in all of them. Shared, and outlives the gateway that uses it.
 #[derive(Clone, Default)]
@@ -204,8 +204,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::call::Wishes;
     use crate::config::{self, Variables};
+    use crate::model::call::CacheDirectives;
 
     fn plan(user: usize, address: usize) -> TunnelPlan {
         let text = format!("[tunnel]\nmax_per_user = {user}\nmax_per_address = {address}\n[route.openai-realtime]\n");
@@ -225,7 +225,7 @@ mod tests {
             tier: "free".into(),
             api_key: api_key.map(Into::into),
             credential: None,
-            wishes: Wishes::default(),
+            wishes: CacheDirectives::default(),
             is_proven,
             account: false,
             once: None,

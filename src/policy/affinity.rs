@@ -14,15 +14,16 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::bill::Bill;
-use crate::call::{Ask, Call, Pin};
-use crate::names::is_plain_id;
-use crate::reply::Body;
+use crate::model::bill::Bill;
+use crate::model::call::{Call, CallRequest, Pin};
+use crate::model::names::is_plain_id;
+use crate::model::rate::Key;
+use crate::model::reply::Body;
+use crate::model::trail::{Facts, Trail};
 use crate::stack::{Next, Outcome, Policy};
-use crate::store::redis::Redis;
-use crate::store::redis::shelf::RedisShelf;
-use crate::store::{Key, Shelf};
-use crate::trail::{Facts, Trail};
+use crate::state::store::Shelf;
+use crate::state::store::redis::Redis;
+use crate::state::store::redis::shelf::RedisShelf;
 
 /// As long OpenAI keeps a response.
 const LIFETIME: Duration = Duration::from_secs(30 * 86_400);
@@ -180,7 +181,7 @@ impl Policy for Affinity {
     const NAME: &'static str = "affinity";
 
     async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
-        let Ask::Wire(wire) = &*call.ask else { return next.call(call).await };
+        let CallRequest::OpenAi(wire) = &*call.request else { return next.call(call).await };
         let makes = wire.makes_stored();
         let told = Told {
             tenant: call.head.tenant.clone(),

@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::call::{Ask, Call, Head};
-use crate::charge::Charge;
 use crate::config::plan::{BudgetPlan, KeyPlan, ModelChoice, OnStop, Prices, RoutePlan, TargetPlan};
-use crate::estimate::Estimates;
-use crate::fault::{Fault, Spent};
-use crate::money::Usd;
-use crate::reply::{Degraded, Reply};
+use crate::model::call::{Call, CallRequest, Head};
+use crate::model::fault::{Fault, Spent};
+use crate::model::money::Usd;
+use crate::model::rate::Key;
+use crate::model::reply::{Degraded, Reply};
+use crate::model::trail::{Attempt, Basis, Facts};
 use crate::stack::{Next, Outcome, Policy};
-use crate::store::Key;
-use crate::store::purse::{Draw, Drawn, Held, Purses};
-use crate::trail::{Attempt, Basis, Facts};
+use crate::state::charge::Charge;
+use crate::state::estimate::Estimates;
+use crate::state::store::budget_account::{BudgetAccounts, BudgetDecision, BudgetRequest, Reservation};
 
 /// The policy: the budgets of one route.
 #[derive(Clone)]
@@ -28,7 +28,7 @@ pub struct Budget {
     targets: Arc<[TargetPlan]>,
     /// The most tokens of an answer on this route to a request without a limit.
     max_answer: Option<u64>,
-    purses: Arc<Purses>,
+    accounts: Arc<BudgetAccounts>,
     estimates: Estimates,
     prices: Prices,
 }
@@ -36,9 +36,9 @@ pub struct Budget {
 /// What becomes of a call.
 enum Passed {
     /// It goes on; what was taken must be settled.
-    On(Vec<Held>),
+    On(Vec<Reservation>),
     /// It goes on as another one, with a cheaper model.
-    Cheaper(Arc<Ask>, Vec<Held>),
+    Cheaper(Arc<CallRequest>, Vec<Reservation>),
 }
 
 impl Budget {
@@ -46,13 +46,13 @@ impl Budget {
     pub fn of_route(
         plans: &[Arc<BudgetPlan>],
         route: &RoutePlan,
-        purses: Arc<Purses>,
+        accounts: Arc<BudgetAccounts>,
         estimates: Estimates,
         prices: Prices,
     ) -> Self {
         let plans = plans.iter().filter(|plan| plan.is_about(&route.name)).cloned().collect();
         let targets = route.targets.as_slice().into();
-        Self { plans, targets, max_answer: route.max_answer, purses, estimates, prices }
+        Self { plans, targets, max_answer: route.max_answer, accounts, estimates, prices }
     }
 
     /// True when no budget is about it.
@@ -61,67 +61,67 @@ impl Budget {
     }
 
     /// What a call may cost: at the dearest of the route's targets, since any of them may have to answer.
-    fn estimate(&self, ask: &Ask) -> Usd {
+    fn estimate(&self, request: &CallRequest) -> Usd {
         let cost = |target: &TargetPlan| {
-            let model = match target.choose(ask.model()) {
-                ModelChoice::AsAsked => ask.model().unwrap_or_default().into(),
+            let model = match target.choose(request.model()) {
+                ModelChoice::AsAsked => request.model().unwrap_or_default().into(),
                 ModelChoice::Replace(model) => model,
                 ModelChoice::NotHere => return Usd::default(),
             };
-            self.cost(ask, &target.provider.name, &model)
+            self.cost(request, &target.provider.name, &model)
         };
         self.targets.iter().map(cost).max().unwrap_or_default()
     }
 
     /// What a call may cost at a provider with a model.
-    fn cost(&self, ask: &Ask, provider: &str, model: &str) -> Usd {
+    fn cost(&self, request: &CallRequest, provider: &str, model: &str) -> Usd {
         let longest = self.max_answer.unwrap_or_else(|| self.prices.max_answer(provider, model));
-        self.prices.of(provider, model).price.cost(self.estimates.at_most(ask, longest))
+        self.prices.of(provider, model).price.cost(self.estimates.at_most(request, longest))
     }
 
     /// Takes what a call may cost from every budget that is about it, or refuses it.
     async fn take(&self, call: &Call) -> Result<Passed, Fault> {
         let head = &call.head;
         let matching = || self.plans.iter().filter(|plan| plan.matches(head));
-        let purses: Vec<(&Arc<BudgetPlan>, Key)> =
+        let accounts: Vec<(&Arc<BudgetPlan>, Key)> =
             matching().filter_map(|plan| Some((plan, key(plan, head)?))).collect();
-        if purses.is_empty() {
+        if accounts.is_empty() {
             return Ok(Passed::On(Vec::new()));
         }
         let now = head.received;
-        let mut draws = draws(&purses, &call.ask, self.estimate(&call.ask), now);
-        let (drawn, held) = self.purses.draw(&draws, now).await.map_err(|_| Fault::StoreOut)?;
-        warn(&purses, &draws, &drawn);
-        let refusing: Vec<&BudgetPlan> = refusing(&purses, &draws, &drawn);
+        let mut draws = draws(&accounts, &call.request, self.estimate(&call.request), now);
+        let (drawn, held) = self.accounts.draw(&draws, now).await.map_err(|_| Fault::StoreOut)?;
+        warn(&accounts, &draws, &drawn);
+        let refusing: Vec<&BudgetPlan> = refusing(&accounts, &draws, &drawn);
         if refusing.is_empty() {
             return Ok(Passed::On(held));
         }
-        if let Some(ask) = cheaper(&refusing, &call.ask) {
+        if let Some(request) = cheaper(&refusing, &call.request) {
             // The others still have to agree to what the cheaper model costs.
-            let cost = self.estimate(&ask);
-            for ((plan, _), draw) in purses.iter().zip(&mut draws) {
+            let cost = self.estimate(&request);
+            for ((plan, _), draw) in accounts.iter().zip(&mut draws) {
                 draw.cost = cost;
                 draw.is_enforced &= !matches!(plan.on_stop, OnStop::Cheaper(_));
             }
-            let (drawn, held) = self.purses.draw(&draws, now).await.map_err(|_| Fault::StoreOut)?;
-            let still = self::refusing(&purses, &draws, &drawn);
+            let (drawn, held) = self.accounts.draw(&draws, now).await.map_err(|_| Fault::StoreOut)?;
+            let still = self::refusing(&accounts, &draws, &drawn);
             if still.is_empty() {
-                return Ok(Passed::Cheaper(Arc::new(ask), held));
+                return Ok(Passed::Cheaper(Arc::new(request), held));
             }
             return Err(refusal(&still, call));
         }
         Err(refusal(&refusing, call))
     }
 
-    fn charge(&self, call: &Call, held: Vec<Held>) -> Charge {
-        let (purses, prices) = (self.purses.clone(), self.prices.clone());
-        Charge::new(&call.trail, move |facts| settle(&held, facts, &purses, &prices))
+    fn charge(&self, call: &Call, held: Vec<Reservation>) -> Charge {
+        let (accounts, prices) = (self.accounts.clone(), self.prices.clone());
+        Charge::new(&call.trail, move |facts| settle(&held, facts, &accounts, &prices))
     }
 }
 
 /// Corrects what was taken by what the call came to. Of an answer that is made in the background that is an estimate, which is
 /// given back when somebody reads what it cost, and pays that.
-fn settle(held: &[Held], facts: &Facts, purses: &Arc<Purses>, prices: &Prices) {
+fn settle(held: &[Reservation], facts: &Facts, accounts: &Arc<BudgetAccounts>, prices: &Prices) {
     let cost = |attempt: &Attempt| {
         let model = attempt.model.as_deref().unwrap_or_default();
         attempt.tokens().map(|tokens| prices.of(&attempt.provider, model).price.cost(tokens.usage))
@@ -130,10 +130,10 @@ fn settle(held: &[Held], facts: &Facts, purses: &Arc<Purses>, prices: &Prices) {
     let is_later = |attempt: &Attempt| attempt.tokens().is_some_and(|tokens| tokens.basis == Basis::Later);
     let bill = facts.bill.as_ref().filter(|bill| bill.is_open() && facts.attempts.iter().any(is_later));
     for held in held {
-        purses.settle(held, cost);
+        accounts.settle(held, cost);
         if let Some(bill) = bill {
-            let (taken, purses) = (held.now(cost), purses.clone());
-            bill.on_close(move || purses.settle(&taken, Usd::default()));
+            let (taken, accounts) = (held.now(cost), accounts.clone());
+            bill.on_close(move || accounts.settle(&taken, Usd::default()));
         }
     }
 }
@@ -146,10 +146,10 @@ fn key(plan: &BudgetPlan, head: &Head) -> Option<Key> {
     KeyPlan::first(&plan.key, &name, head).map(|counted| counted.key)
 }
 
-fn draws(purses: &[(&Arc<BudgetPlan>, Key)], ask: &Ask, cost: Usd, now: Timestamp) -> Vec<Draw> {
+fn draws(accounts: &[(&Arc<BudgetPlan>, Key)], request: &CallRequest, cost: Usd, now: Timestamp) -> Vec<BudgetRequest> {
     // A caller that asks for several choices can ask for fewer.
-    let may_exceed = ask.bounds().choices <= 1;
-    let draw = |(plan, key): &(&Arc<BudgetPlan>, Key)| Draw {
+    let may_exceed = request.bounds().choices <= 1;
+    let draw = |(plan, key): &(&Arc<BudgetPlan>, Key)| BudgetRequest {
         key: *key,
         budget: plan.name.clone(),
         ends: plan.period.end(now),
@@ -159,22 +159,26 @@ fn draws(purses: &[(&Arc<BudgetPlan>, Key)], ask: &Ask, cost: Usd, now: Timestam
         is_enforced: !matches!(plan.on_stop, OnStop::Report),
         warn_at: Usd::from_nanos((plan.amount.nanos() as f64 * plan.warn) as u64),
     };
-    purses.iter().map(draw).collect()
+    accounts.iter().map(draw).collect()
 }
 
-fn refusing<'p>(purses: &[(&'p Arc<BudgetPlan>, Key)], draws: &[Draw], drawn: &[Drawn]) -> Vec<&'p BudgetPlan> {
-    let all = purses.iter().zip(draws.iter().zip(drawn));
+fn refusing<'p>(
+    accounts: &[(&'p Arc<BudgetPlan>, Key)],
+    draws: &[BudgetRequest],
+    drawn: &[BudgetDecision],
+) -> Vec<&'p BudgetPlan> {
+    let all = accounts.iter().zip(draws.iter().zip(drawn));
     all.filter(|(_, (draw, drawn))| draw.is_enforced && !drawn.fits).map(|((plan, _), _)| &***plan).collect()
 }
 
 /// The same with a cheaper model, if all that refuse it know one for it: the first one's.
-fn cheaper(refusing: &[&BudgetPlan], ask: &Ask) -> Option<Ask> {
+fn cheaper(refusing: &[&BudgetPlan], request: &CallRequest) -> Option<CallRequest> {
     let known = |plan: &&BudgetPlan| match &plan.on_stop {
-        OnStop::Cheaper(models) => models.lookup(ask.model()?).cloned(),
+        OnStop::Cheaper(models) => models.lookup(request.model()?).cloned(),
         _ => None,
     };
     let models: Option<Vec<Arc<str>>> = refusing.iter().map(known).collect();
-    ask.with_model(models?.first()?)
+    request.with_model(models?.first()?)
 }
 
 /// The refusal of the budget that makes the caller wait longest: after that, all of them may admit.
@@ -198,8 +202,8 @@ fn refusal(refusing: &[&BudgetPlan], call: &Call) -> Fault {
 }
 
 /// Tells operators once a period of each purse that is past its mark. Who it is stays a hash.
-fn warn(purses: &[(&Arc<BudgetPlan>, Key)], draws: &[Draw], drawn: &[Drawn]) {
-    for ((plan, key), (draw, drawn)) in purses.iter().zip(draws.iter().zip(drawn)) {
+fn warn(accounts: &[(&Arc<BudgetPlan>, Key)], draws: &[BudgetRequest], drawn: &[BudgetDecision]) {
+    for ((plan, key), (draw, drawn)) in accounts.iter().zip(draws.iter().zip(drawn)) {
         if drawn.is_news {
             tracing::warn!(
                 budget = &*plan.name,
@@ -219,8 +223,8 @@ impl Policy for Budget {
     async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
         let (held, is_cheaper) = match self.take(&call).await? {
             Passed::On(held) => (held, false),
-            Passed::Cheaper(ask, held) => {
-                call.ask = ask;
+            Passed::Cheaper(request, held) => {
+                call.request = request;
                 (held, true)
             }
         };
@@ -230,7 +234,7 @@ impl Policy for Budget {
         // From here on whoever leaves, however, settles by dropping it.
         let charge = self.charge(&call, held);
         // What was delivered is judged by its text when nobody counts tokens.
-        call.reads_text |= call.ask.wants_stream();
+        call.reads_text |= call.request.wants_stream();
         let trail = call.trail.clone();
         let reply = charge.follow(next.call(call).await?);
         if !is_cheaper || reply.degraded.is_some() {

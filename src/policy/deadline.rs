@@ -11,11 +11,12 @@ use std::time::Duration;
 use futures_util::Stream;
 use tokio::time::{Instant, timeout};
 
-use crate::call::Call;
-use crate::fault::Fault;
-use crate::reply::{Body, Reply};
+use crate::model::call::Call;
+use crate::model::fault::Fault;
+use crate::model::reply::{Body, Reply};
+use crate::model::time;
+use crate::model::time::{Alarm, Phase, later};
 use crate::stack::{Next, Outcome, Policy};
-use crate::time::{self, Alarm, Phase, later};
 
 /// The policy.
 #[derive(Clone, Debug)]

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
 
-use crate::call::Call;
 use crate::config::plan::WhenDisabled;
-use crate::fault::Fault;
-use crate::reply::{Answer, Body, Degraded, Reply, Usage};
+use crate::model::call::Call;
+use crate::model::fault::Fault;
+use crate::model::reply::{Answer, Body, Degraded, Reply, Usage};
+use crate::model::switch::Switch;
+use crate::model::trail::Trail;
 use crate::stack::{Next, Outcome, Policy};
-use crate::switch::Switch;
-use crate::trail::Trail;
 
 /// Who a canned reply is from.
 const GATEWAY: &str = "gateway";

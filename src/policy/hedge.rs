@@ -10,11 +10,11 @@ use std::time::Duration;
 use moka::sync::Cache;
 use tokio::time::Instant;
 
-use crate::call::Call;
-use crate::names::family;
-use crate::patience::Times;
+use crate::model::call::Call;
+use crate::model::names::family;
+use crate::model::patience::Times;
+use crate::model::trail;
 use crate::stack::{Next, Outcome, Policy};
-use crate::trail;
 
 /// Model families per route; callers choose model names, and must not choose how much memory they take.
 const FAMILIES: u64 = 64;
@@ -25,19 +25,19 @@ const SHORTEST: Duration = Duration::from_millis(10);
 
 /// How fast a route's first attempts answer, by model. Shared, and outlives the gateway that uses it.
 #[derive(Clone)]
-pub struct Paces(Cache<Box<str>, Arc<Mutex<Times>>>);
+pub struct LatencyTracker(Cache<Box<str>, Arc<Mutex<Times>>>);
 
-impl Default for Paces {
+impl Default for LatencyTracker {
     fn default() -> Self {
         Self(Cache::new(FAMILIES))
     }
 }
 
-impl Paces {
+impl LatencyTracker {
     fn times(&self, call: &Call) -> Arc<Mutex<Times>> {
         // A whole answer takes longer than a first event: they are different things to wait for.
-        let kind = if call.ask.wants_stream() { "stream" } else { "whole" };
-        let key = format!("{kind} {}", family(call.ask.model().unwrap_or_default()));
+        let kind = if call.request.wants_stream() { "stream" } else { "whole" };
+        let key = format!("{kind} {}", family(call.request.model().unwrap_or_default()));
         self.0.get_with(key.into_boxed_str(), Arc::default)
     }
 }
@@ -46,13 +46,13 @@ impl Paces {
 #[derive(Clone)]
 pub struct Hedge {
     percentile: f64,
-    paces: Paces,
+    latency_tracker: LatencyTracker,
 }
 
 impl Hedge {
-    /// Second attempts after this percentile (0.95) of `paces`.
-    pub fn new(percentile: f64, paces: Paces) -> Self {
-        Self { percentile, paces }
+    /// Second attempts after this percentile (0.95) of `latency_tracker`.
+    pub fn new(percentile: f64, latency_tracker: LatencyTracker) -> Self {
+        Self { percentile, latency_tracker }
     }
 }
 
@@ -60,7 +60,7 @@ impl Policy for Hedge {
     const NAME: &'static str = "hedge";
 
     async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
-        let times = self.paces.times(&call);
+        let times = self.latency_tracker.times(&call);
         let lock = || times.lock().unwrap_or_else(PoisonError::into_inner);
         call.hedge_after = lock().percentile(self.percentile).map(|after| after.max(SHORTEST));
         let trail = call.trail.clone();
@@ -85,7 +85,7 @@ fn time_to_answer(first: &trail::Attempt) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trail::Trail;
+    use crate::model::trail::Trail;
 
     #[tokio::test(start_paused = true)]
     async fn a_first_attempt_that_lost_counts_with_the_time_it_has_taken() {

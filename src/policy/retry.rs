@@ -8,25 +8,26 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::budget::RetryBudget;
-use crate::call::Call;
-use crate::chance::Chance;
 use crate::config::plan::RetryPlan;
-use crate::fault::{self, Fault};
+use crate::model::attempts::RetryBudget;
+use crate::model::call::Call;
+use crate::model::fault;
+use crate::model::fault::Fault;
+use crate::model::rng::SeededRng;
+use crate::model::trail::{Reason, StepKind};
 use crate::stack::{Next, Outcome, Policy};
-use crate::trail::{Deed, Reason};
 
 /// The policy around one target.
 #[derive(Clone)]
 pub struct Retry {
     settings: RetryPlan,
     budget: RetryBudget,
-    chance: Chance,
+    chance: SeededRng,
 }
 
 impl Retry {
     /// Retries within `settings`, paid from `budget`.
-    pub fn new(settings: RetryPlan, budget: RetryBudget, chance: Chance) -> Self {
+    pub fn new(settings: RetryPlan, budget: RetryBudget, chance: SeededRng) -> Self {
         Self { settings, budget, chance }
     }
 
@@ -89,11 +90,11 @@ impl Policy for Retry {
             number += 1;
             let Some(wait) = self.wait(&fault, number) else { return Err(fault) };
             if let Some(why) = self.objection(&call, wait) {
-                call.trail.note(Self::NAME, None, Deed::Denied(why));
+                call.trail.note(Self::NAME, None, StepKind::Denied(why));
                 return Err(fault);
             }
             if !wait.is_zero() {
-                call.trail.note(Self::NAME, None, Deed::Waited(wait));
+                call.trail.note(Self::NAME, None, StepKind::Waited(wait));
             }
             tokio::time::sleep(wait).await;
             call.reason = Reason::Retry;

@@ -2,9 +2,9 @@
 //!
 //! It does not know which policy it holds, nor who throws the switch.
 
-use crate::call::Call;
+use crate::model::call::Call;
+use crate::model::switch::Switch;
 use crate::stack::{Next, Outcome, Policy};
-use crate::switch::Switch;
 
 /// A policy with its switch. In lists it has the policy's own name.
 #[derive(Clone)]

@@ -5,21 +5,21 @@
 
 use std::time::Duration;
 
-use crate::call::{Call, Pace};
+use crate::model::call::{Call, Timeouts};
+use crate::model::time::Phase;
 use crate::stack::{Next, Outcome, Policy};
-use crate::time::Phase;
 
 /// The policy.
 #[derive(Clone, Debug)]
 pub struct Timeout {
     total: Duration,
-    pace: Pace,
+    timeouts: Timeouts,
 }
 
 impl Timeout {
-    /// An attempt may take `total`, and be silent as long as `pace` says.
-    pub fn new(total: Duration, pace: Pace) -> Self {
-        Self { total, pace }
+    /// An attempt may take `total`, and be silent as long as `timeouts` says.
+    pub fn new(total: Duration, timeouts: Timeouts) -> Self {
+        Self { total, timeouts }
     }
 }
 
@@ -28,7 +28,7 @@ impl Policy for Timeout {
 
     async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
         let announced = call.patience.whole;
-        call.pace = self.pace.at_least(announced);
+        call.timeouts = self.timeouts.at_least(announced);
         call.deadline = call.deadline.tighten(self.total.max(announced), Phase::Attempt);
         next.call(call).await
     }

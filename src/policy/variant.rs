@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use crate::call::Call;
+use crate::model::call::Call;
+use crate::model::switch::{Switch, place};
+use crate::model::trail::{Reason, Taken};
 use crate::stack::{Next, Outcome, Policy, Stack};
-use crate::switch::{Switch, place};
-use crate::trail::{Reason, Taken};
 
 /// What callers get who are in no variant's share.
 pub const CONTROL: &str = "control";
@@ -28,9 +28,9 @@ pub struct Way {
 
 /// The policy. Its ways take their shares one after the other from one order of all callers, so that they add up.
 #[derive(Clone)]
-pub struct Variant(Arc<Own>);
+pub struct Variant(Arc<Inner>);
 
-struct Own {
+struct Inner {
     ways: Vec<Way>,
     /// What the order is made of.
     order: String,
@@ -41,7 +41,7 @@ struct Own {
 impl Variant {
     /// Other ways for callers of a route. What is not `is_idempotent` is not asked again where a variant fails.
     pub fn new(route: &str, ways: Vec<Way>, is_idempotent: bool) -> Self {
-        Self(Arc::new(Own { ways, order: format!("variants of {route}"), control: CONTROL.into(), is_idempotent }))
+        Self(Arc::new(Inner { ways, order: format!("variants of {route}"), control: CONTROL.into(), is_idempotent }))
     }
 
     /// The way for this call. One that is switched off keeps its place in the order: who was in its share gets what all get,

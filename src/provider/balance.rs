@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::chance::Chance;
 use crate::config::plan::BalancePlan;
-use crate::time::later;
+use crate::model::rng::SeededRng;
+use crate::model::time::later;
 
 /// Each further ejection in a row lasts twice as long, at most this many times over.
 const MOST_DOUBLINGS: u32 = 5;
@@ -21,7 +21,7 @@ pub struct Instances(Arc<Shared>);
 
 struct Shared {
     settings: BalancePlan,
-    chance: Chance,
+    chance: SeededRng,
     /// `None` for a provider with one instance: there is nothing to choose, and nothing is locked.
     states: Option<Mutex<Vec<State>>>,
 }
@@ -48,7 +48,7 @@ pub struct InstanceReport {
 
 impl Instances {
     /// `count` instances that nothing is known of.
-    pub fn new(count: usize, settings: BalancePlan, chance: Chance) -> Self {
+    pub fn new(count: usize, settings: BalancePlan, chance: SeededRng) -> Self {
         let states = (count > 1).then(|| Mutex::new(vec![State::default(); count]));
         Self(Arc::new(Shared { settings, chance, states }))
     }
@@ -215,7 +215,7 @@ mod tests {
     fn instances(count: usize) -> Instances {
         let settings =
             BalancePlan { decay: Duration::from_secs(10), eject_after: 3, eject_for: Duration::from_secs(10) };
-        Instances::new(count, settings, Chance::new(1))
+        Instances::new(count, settings, SeededRng::new(1))
     }
 
     fn share(instances: &Instances, of: usize) -> f64 {

@@ -13,10 +13,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{Decoded, EventReader, Expect, Provider, Read, Request, ResponseHead};
-use crate::call::{Ask, Call, Chat, Endpoint, Head, Role, Voice, VoiceWanted};
 use crate::config::plan::ProviderPlan;
-use crate::fault::{Denial, Fault, Refusal};
-use crate::reply::{Answer, Body, Reply, Transcript, Usage};
+use crate::model::call::{Call, CallRequest, Chat, Endpoint, Head, Role, Voice, VoiceWanted};
+use crate::model::fault::{Denial, Fault, Refusal};
+use crate::model::reply::{Answer, Body, Reply, Transcript, Usage};
 use crate::wire::multipart::Form;
 use crate::wire::openai::conversation;
 
@@ -36,26 +36,26 @@ pub(crate) struct BuildPanel;
 impl Provider for BuildPanel {
     fn encode(&self, call: &Call, provider: &ProviderPlan) -> Result<Request, Fault> {
         let unsupported = |what| Fault::Unsupported { provider: provider.name.clone(), what };
-        match &*call.ask {
+        match &*call.request {
             _ if call.said.is_some() => Err(unsupported("going on from a partial answer")),
-            Ask::Chat(chat) => {
+            CallRequest::Chat(chat) => {
                 let text = last_said(chat).ok_or_else(|| unsupported("a conversation without a last user message"))?;
                 chat_request(call, provider, text, chat.menu.as_ref())
             }
-            Ask::Wire(wire) if wire.endpoint == Endpoint::ChatCompletions => {
+            CallRequest::OpenAi(wire) if wire.endpoint == Endpoint::ChatCompletions => {
                 let text = conversation::last_said(&wire.body).map_err(unsupported)?;
                 chat_request(call, provider, &text, None)
             }
-            Ask::Wire(_) => Err(unsupported("this endpoint")),
-            Ask::Voice(voice) => voice_request(call, provider, voice),
-            Ask::Menu => Ok(Request {
+            CallRequest::OpenAi(_) => Err(unsupported("this endpoint")),
+            CallRequest::Voice(voice) => voice_request(call, provider, voice),
+            CallRequest::Menu => Ok(Request {
                 method: Method::GET,
                 path: provider.endpoints.menu.clone(),
                 headers: headers(&call.head, JSON)?,
                 body: Bytes::new(),
             }),
             // What the caller's address says stays here: who it speaks for is said by these headers alone.
-            Ask::Tunnel(_) => Ok(Request {
+            CallRequest::Tunnel(_) => Ok(Request {
                 method: Method::GET,
                 path: provider.endpoints.voice_stream.clone(),
                 headers: headers(&call.head, ANYTHING)?,
@@ -65,33 +65,33 @@ impl Provider for BuildPanel {
     }
 
     fn expect(&self, call: &Call, head: &ResponseHead, _start: &[u8]) -> Expect {
-        match &*call.ask {
-            Ask::Voice(Voice { wanted: VoiceWanted::Speech, .. }) if is_binary(&head.headers) => Expect::Bytes,
+        match &*call.request {
+            CallRequest::Voice(Voice { wanted: VoiceWanted::Speech, .. }) if is_binary(&head.headers) => Expect::Bytes,
             _ => Expect::Whole,
         }
     }
 
     fn decode(&self, call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Result<Decoded, Fault> {
         let broken = |detail: &'static str| Fault::Broken { provider: provider.name.clone(), detail: detail.into() };
-        let keeps_type = matches!(&*call.ask, Ask::Menu | Ask::Voice(_));
+        let keeps_type = matches!(&*call.request, CallRequest::Menu | CallRequest::Voice(_));
         let headers = kept(&head.headers, keeps_type);
         if reports_error(&body) {
             return Err(refused(provider, StatusCode::BAD_GATEWAY, headers, body, failed_message(provider)));
         }
-        let body = match &*call.ask {
-            Ask::Chat(_) | Ask::Wire(_) => Body::Answer(answer(&body).map_err(broken)?),
-            Ask::Voice(Voice { wanted: VoiceWanted::Transcript, .. }) => {
+        let body = match &*call.request {
+            CallRequest::Chat(_) | CallRequest::OpenAi(_) => Body::Answer(answer(&body).map_err(broken)?),
+            CallRequest::Voice(Voice { wanted: VoiceWanted::Transcript, .. }) => {
                 Body::Transcript(transcript(&body).map_err(broken)?)
             }
-            Ask::Voice(Voice { wanted: VoiceWanted::Speech, .. }) => {
+            CallRequest::Voice(Voice { wanted: VoiceWanted::Speech, .. }) => {
                 serde_json::from_slice::<&RawValue>(&body).map_err(|_| broken("neither sound nor valid JSON"))?;
                 Body::Whole(body)
             }
-            Ask::Menu => {
+            CallRequest::Menu => {
                 check_menu(&body).map_err(broken)?;
                 Body::Whole(body)
             }
-            Ask::Tunnel(_) => return Err(broken("an answer instead of a conversation")),
+            CallRequest::Tunnel(_) => return Err(broken("an answer instead of a conversation")),
         };
         let reply = Reply {
             status: head.status,

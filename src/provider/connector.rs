@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use tower::Service;
 
 use super::idle::{IdleTimes, Watched};
-use crate::networks::is_public;
+use crate::model::ip_ranges::is_public;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 

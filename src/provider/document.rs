@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::Request;
 use super::transport::{Reuse, SendFault, Transport};
-use crate::wire::gather;
+use crate::wire::concat;
 
 /// The largest document: a hundred keys of the largest kind.
 const MAX_DOCUMENT: usize = 256 * 1024;
@@ -29,7 +29,7 @@ pub async fn read(transport: Arc<dyn Transport>) -> Result<Bytes, String> {
         if whole.len() + piece.len() > MAX_DOCUMENT {
             return Err(format!("more than {MAX_DOCUMENT} bytes"));
         }
-        whole = gather::join(whole, piece);
+        whole = concat::join(whole, piece);
     }
     Ok(whole)
 }

@@ -16,17 +16,17 @@ use super::balance::{Instances, Lease};
 use super::stream::{Bodies, CountedBytes, Events, Watchdog};
 use super::transport::{Opened, Response, Reuse, SendFault, Transport};
 use super::{Decoded, Expect, Gathering, Provider, Request, ResponseHead};
-use crate::apart::apart;
-use crate::call::{Ask, Call, Endpoint, Wire};
 use crate::config::plan::{Propagation, ProviderPlan};
-use crate::fault::{Bound, Fault};
-use crate::patience::Signs;
-use crate::reply::{Body, End, Reply, Socket};
+use crate::model::call::{Call, CallRequest, Endpoint, OpenAiRequest};
+use crate::model::fault::{Bound, Fault};
+use crate::model::offload::apart;
+use crate::model::patience::Signs;
+use crate::model::reply::{Body, End, Reply, Socket};
+use crate::model::time::{Deadline, Phase};
+use crate::model::trace::{TRACEPARENT, TRACESTATE};
+use crate::model::trail::{AttemptNote, Outcome, Received};
 use crate::stack::{self, Next};
-use crate::time::{Deadline, Phase};
-use crate::trace::{TRACEPARENT, TRACESTATE};
-use crate::trail::{AttemptNote, Outcome, Received};
-use crate::wire::gather;
+use crate::wire::concat;
 use crate::wire::headers;
 
 /// The most that is read of an error answer.
@@ -72,11 +72,11 @@ impl Exchange {
         let note = call.trail.begin_attempt(&self.provider.name, call.model().map(Into::into), call.reason);
         self.pass_on(&note, &mut request.headers);
         // The first sign of life: of a stream its first event, of a plain answer its head, as the whole may take long.
-        let first_by = match call.ask.wants_stream() {
-            true => call.deadline.tighten(call.pace.first_token, Phase::FirstToken),
-            false => call.deadline.tighten(call.pace.first_byte, Phase::FirstByte),
+        let first_by = match call.request.wants_stream() {
+            true => call.deadline.tighten(call.timeouts.first_token, Phase::FirstToken),
+            false => call.deadline.tighten(call.timeouts.first_byte, Phase::FirstByte),
         };
-        if let Ask::Tunnel(tunnel) = &*call.ask {
+        if let CallRequest::Tunnel(tunnel) = &*call.request {
             let open = |instance, request| self.transport.open(instance, request, tunnel);
             return match self.send(first_by, request, &note, (barred, tried), open).await {
                 Ok((opened, lease)) => settle(self.converse(call, opened, note).await, lease),
@@ -159,14 +159,14 @@ impl Exchange {
         if let Some(id) = head.headers.get("x-request-id").and_then(|id| id.to_str().ok()) {
             note.request_id(id);
         }
-        let mut body = Bodies::new(body, Watchdog::new(call.deadline, call.pace.idle));
+        let mut body = Bodies::new(body, Watchdog::new(call.deadline, call.timeouts.idle));
         // Of a plain answer the head is a sign of life. Of a stream it is not: it may well come before the model is asked.
-        if let Some(signs) = call.signs.as_ref().filter(|_| !call.ask.wants_stream()) {
+        if let Some(signs) = call.signs.as_ref().filter(|_| !call.request.wants_stream()) {
             signs.alive();
         }
         let result = if !head.status.is_success() {
             Err(self.refusal(call, head, &mut body).await)
-        } else if !is_whole(&call.ask, head.status) {
+        } else if !is_whole(&call.request, head.status) {
             Err(self.broken(format!("status {}, which is no complete answer", head.status.as_u16())))
         } else if is_empty(head.status) {
             self.whole(call, head, &mut body, &note).await
@@ -177,7 +177,7 @@ impl Exchange {
                 }
                 Ok(Expect::Bytes) => return self.bytes(call, head, body, note).await,
                 Ok(Expect::Events) => match self.dialect.gather(call, self.provider.max_reply) {
-                    Some(gathering) if !call.ask.wants_stream() => {
+                    Some(gathering) if !call.request.wants_stream() => {
                         return self.gather(call, first_by, head, body, note, gathering).await;
                     }
                     _ => return self.events(call, first_by, head, body, note).await,
@@ -210,7 +210,7 @@ impl Exchange {
             Opened::Refused(response) => response,
         };
         let status = head.status;
-        let mut body = Bodies::new(body, Watchdog::new(call.deadline, call.pace.idle));
+        let mut body = Bodies::new(body, Watchdog::new(call.deadline, call.timeouts.idle));
         let fault = match self.refusal(call, head, &mut body).await {
             _ if status.is_success() => self.broken(format!("status {} instead of a WebSocket", status.as_u16())),
             fault => fault,
@@ -230,7 +230,7 @@ impl Exchange {
         // The status is the message; a body that does not come, or never ends, changes nothing about it.
         let mut text = Bytes::new();
         while let Some(Ok(chunk)) = body.next().await {
-            text = gather::join(text, chunk);
+            text = concat::join(text, chunk);
             if text.len() > MAX_ERROR_BODY {
                 text.truncate(MAX_ERROR_BODY);
                 break;
@@ -272,7 +272,7 @@ impl Exchange {
                 return Err(self.oversized(Bound::Reply(limit)));
             }
             let before = whole.len();
-            whole = gather::join(whole, chunk);
+            whole = concat::join(whole, chunk);
             // What is unpacked comes without end from few bytes.
             if before / TURN != whole.len() / TURN {
                 tokio::task::yield_now().await;
@@ -313,7 +313,7 @@ impl Exchange {
         body: &mut Bodies,
     ) -> Result<Expect, Fault> {
         let start = match self.dialect.looks_at_start(call, head) {
-            true => body.start(call.ask.wants_stream().then_some(first_by)).await.map_err(|end| self.ended(end))?,
+            true => body.start(call.request.wants_stream().then_some(first_by)).await.map_err(|end| self.ended(end))?,
             false => Bytes::new(),
         };
         Ok(self.dialect.expect(call, head, &start))
@@ -322,7 +322,7 @@ impl Exchange {
     /// A whole answer in the form that was asked for.
     fn in_form(&self, call: &Call, reply: Reply) -> stack::Outcome {
         let Body::Whole(body) = &reply.body else { return Ok(reply) };
-        if !call.ask.wants_stream() || is_empty(reply.status) {
+        if !call.request.wants_stream() || is_empty(reply.status) {
             return Ok(reply);
         }
         let events = self.dialect.events_of(call, body);
@@ -422,11 +422,13 @@ impl Next for Exchange {
 /// True for the statuses of success that a complete answer may have. Where a model's answer is wanted, 202 (it is not there yet),
 /// 204, 205 (there is none), 206 (a part of it), 207, 208 and 226 (something about it) are none. What is passed through may say any
 /// of them but 206: no part was asked for, as `Range` is not passed on.
-fn is_whole(ask: &Ask, status: StatusCode) -> bool {
-    match ask {
-        Ask::Wire(Wire { endpoint: Endpoint::Other, .. }) => status != StatusCode::PARTIAL_CONTENT,
+fn is_whole(request: &CallRequest, status: StatusCode) -> bool {
+    match request {
+        CallRequest::OpenAi(OpenAiRequest { endpoint: Endpoint::Other, .. }) => status != StatusCode::PARTIAL_CONTENT,
         // Something was removed or changed: there may be nothing to say about it.
-        Ask::Wire(wire) if is_empty(status) => [Method::DELETE, Method::PUT, Method::PATCH].contains(&wire.method),
+        CallRequest::OpenAi(wire) if is_empty(status) => {
+            [Method::DELETE, Method::PUT, Method::PATCH].contains(&wire.method)
+        }
         // 203: a proxy on the way has changed something. It is complete, and not kept.
         _ => matches!(status, StatusCode::OK | StatusCode::CREATED | StatusCode::NON_AUTHORITATIVE_INFORMATION),
     }

@@ -5,10 +5,10 @@
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
-use crate::call::Call;
 use crate::config::plan::{ProviderKind, ProviderPlan};
-use crate::fault::{Denial, Fault};
-use crate::reply::{Event, Reply, Usage};
+use crate::model::call::Call;
+use crate::model::fault::{Denial, Fault};
+use crate::model::reply::{Event, Reply, Usage};
 use crate::wire::openai::errors::{repeats_key, without_key};
 pub use crate::wire::openai::forms::Gathering;
 pub use crate::wire::stream::{ByteReader, EventReader, Read};

@@ -26,10 +26,10 @@ use super::idle::{IdleTimes, LONGEST, Use};
 use super::transport::{Opened, Response, Reuse, SendFault, Transport};
 use super::unpack::unpack;
 use super::{Request, ResponseHead, socket};
-use crate::call::Tunnel;
+use crate::config::engine::secret::Secret;
 use crate::config::plan::{JwksPlan, ProviderPlan};
-use crate::config::secret::Secret;
-use crate::path;
+use crate::model::call::Tunnel;
+use crate::wire::path;
 
 /// The most that is accepted of a response's head: as much as Node.js accepts, five times what OpenAI's edge sends. As much
 /// is read at once of a body in HTTP/1, and waits here when its caller does not read.

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::{ByteReader, Decoded, EventReader, Expect, Provider, Request, ResponseHead};
-use crate::call::{Ask, Call, Chat, Endpoint, Message, Role, Tunnel, Voice, VoiceWanted, Wire};
 use crate::config::plan::{ProviderPlan, StreamUsage};
-use crate::fault::Fault;
-use crate::reply::{Body, Event, Reply};
-use crate::trail::Reason;
+use crate::model::call::{Call, CallRequest, Chat, Endpoint, Message, OpenAiRequest, Role, Tunnel, Voice, VoiceWanted};
+use crate::model::fault::Fault;
+use crate::model::reply::{Body, Event, Reply};
+use crate::model::trail::Reason;
 use crate::wire::headers;
 use crate::wire::multipart::Form;
 use crate::wire::openai::answer::{self, Facts};
@@ -36,13 +36,15 @@ pub(crate) struct OpenAi;
 impl Provider for OpenAi {
     fn encode(&self, call: &Call, provider: &ProviderPlan) -> Result<Request, Fault> {
         let unsupported = |what| Fault::Unsupported { provider: provider.name.clone(), what };
-        let mut request = match &*call.ask {
-            Ask::Wire(wire) => encode_wire(call, wire, provider).map_err(unsupported),
-            Ask::Chat(chat) => encode_chat(call, chat).ok_or_else(|| unsupported("calls that name no model")),
-            Ask::Voice(Voice { wanted: VoiceWanted::Speech, .. }) => Err(unsupported("spoken answers")),
-            Ask::Voice(voice) => encode_voice(call, voice).ok_or_else(|| unsupported("calls that name no model")),
-            Ask::Menu => Err(unsupported("menus")),
-            Ask::Tunnel(tunnel) => Ok(encode_tunnel(call, tunnel)),
+        let mut request = match &*call.request {
+            CallRequest::OpenAi(wire) => encode_wire(call, wire, provider).map_err(unsupported),
+            CallRequest::Chat(chat) => encode_chat(call, chat).ok_or_else(|| unsupported("calls that name no model")),
+            CallRequest::Voice(Voice { wanted: VoiceWanted::Speech, .. }) => Err(unsupported("spoken answers")),
+            CallRequest::Voice(voice) => {
+                encode_voice(call, voice).ok_or_else(|| unsupported("calls that name no model"))
+            }
+            CallRequest::Menu => Err(unsupported("menus")),
+            CallRequest::Tunnel(tunnel) => Ok(encode_tunnel(call, tunnel)),
         }?;
         if request.method == Method::POST
             && let Some(key) = idempotency_key(call, provider)
@@ -53,12 +55,12 @@ impl Provider for OpenAi {
     }
 
     fn looks_at_start(&self, call: &Call, head: &ResponseHead) -> bool {
-        !passes_through(&call.ask) || media::is_events(&head.headers)
+        !passes_through(&call.request) || media::is_events(&head.headers)
     }
 
     fn expect(&self, call: &Call, head: &ResponseHead, start: &[u8]) -> Expect {
         let is_called_events = media::is_events(&head.headers);
-        match passes_through(&call.ask) {
+        match passes_through(&call.request) {
             true if is_called_events && !answer::looks_like_json(start) => Expect::Events,
             true => Expect::Bytes,
             false if answer::looks_like_json(start) => Expect::Whole,
@@ -74,26 +76,27 @@ impl Provider for OpenAi {
     }
 
     fn events_of(&self, call: &Call, body: &[u8]) -> Option<Vec<Event>> {
-        match &*call.ask {
-            Ask::Wire(wire) => format::of(wire).events(wire, body),
+        match &*call.request {
+            CallRequest::OpenAi(wire) => format::of(wire).events(wire, body),
             _ => None,
         }
     }
 
     fn gather(&self, call: &Call, max: usize) -> Option<Gathering> {
-        Gathering::new(&call.ask, max)
+        Gathering::new(&call.request, max)
     }
 
     fn bytes(&self, call: &Call) -> Option<Box<dyn ByteReader>> {
         // What is only looked at again was paid before, or has a bill.
-        let is_new = matches!(&*call.ask, Ask::Wire(wire) if wire.method != Method::GET) || call.bill.is_some();
+        let is_new =
+            matches!(&*call.request, CallRequest::OpenAi(wire) if wire.method != Method::GET) || call.bill.is_some();
         // Whatever type it says: a counter sees at once what is no JSON.
         is_new.then(|| -> Box<dyn ByteReader> { Box::<Counter>::default() })
     }
 
     fn decode(&self, call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Result<Decoded, Fault> {
         let broken = |detail: &str| Fault::Broken { provider: provider.name.clone(), detail: detail.into() };
-        let endpoint = answered(&call.ask).ok_or_else(|| broken("an answer that nobody asked for"))?;
+        let endpoint = answered(&call.request).ok_or_else(|| broken("an answer that nobody asked for"))?;
         let (usage, id) = match answer::read(endpoint, &body) {
             Facts::Sound { usage, id } => (usage, id),
             Facts::Error(error) => {
@@ -111,12 +114,12 @@ impl Provider for OpenAi {
         if answer::looks_like_json(&body) && !media::is_json(&head.headers) {
             head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        let body = match &*call.ask {
-            Ask::Wire(Wire { endpoint: Endpoint::Models, .. }) => {
+        let body = match &*call.request {
+            CallRequest::OpenAi(OpenAiRequest { endpoint: Endpoint::Models, .. }) => {
                 Body::Whole(answer::listed(&body).map_or_else(|| body.clone(), |listed| listed.into_owned().into()))
             }
-            Ask::Wire(_) => Body::Whole(body),
-            Ask::Voice(_) => {
+            CallRequest::OpenAi(_) => Body::Whole(body),
+            CallRequest::Voice(_) => {
                 Body::Transcript(answer::heard(&body).ok_or_else(|| broken("a transcription without text"))?)
             }
             _ => Body::Answer(
@@ -131,12 +134,14 @@ impl Provider for OpenAi {
     }
 
     fn events(&self, call: &Call, provider: &ProviderPlan) -> Box<dyn EventReader> {
-        match &*call.ask {
-            Ask::Wire(wire) => {
+        match &*call.request {
+            CallRequest::OpenAi(wire) => {
                 let audience = if call.reads_text { Audience::SameWithText } else { Audience::Same };
                 format::of(wire).reader(wire, Reading { audience, leaves_usage_out: asks_usage(wire, provider) })
             }
-            Ask::Chat(_) | Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => Box::new(Chunks::new(Audience::TextOnly, 1)),
+            CallRequest::Chat(_) | CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => {
+                Box::new(Chunks::new(Audience::TextOnly, 1))
+            }
         }
     }
 }
@@ -192,15 +197,15 @@ fn reply(call: &Call, provider: &ProviderPlan, head: &ResponseHead, body: Body) 
 }
 
 /// True for a stream whose tokens the gateway asks for, because its caller does not.
-fn asks_usage(wire: &Wire, provider: &ProviderPlan) -> bool {
-    provider.stream_usage == StreamUsage::Ask
+fn asks_usage(wire: &OpenAiRequest, provider: &ProviderPlan) -> bool {
+    provider.stream_usage == StreamUsage::CallRequest
         && wire.stream
         && matches!(wire.endpoint, Endpoint::ChatCompletions | Endpoint::Completions)
         && !wire.contents.has_stream_options
 }
 
 /// The caller's own bytes, with another model, one more message and the question for its tokens where these are wanted.
-fn encode_wire(call: &Call, wire: &Wire, provider: &ProviderPlan) -> Result<Request, &'static str> {
+fn encode_wire(call: &Call, wire: &OpenAiRequest, provider: &ProviderPlan) -> Result<Request, &'static str> {
     let mut headers = call.head.headers.clone();
     if let Some(content_type) = &wire.content_type {
         headers.insert(header::CONTENT_TYPE, content_type.clone());
@@ -301,16 +306,16 @@ fn content_type(value: HeaderValue) -> HeaderMap {
 }
 
 /// True for a call whose answer is passed on as it comes, whatever it is.
-fn passes_through(ask: &Ask) -> bool {
-    matches!(ask, Ask::Wire(wire) if matches!(wire.endpoint, Endpoint::Speech | Endpoint::Other) && !wire.makes_stored())
+fn passes_through(request: &CallRequest) -> bool {
+    matches!(request, CallRequest::OpenAi(wire) if matches!(wire.endpoint, Endpoint::Speech | Endpoint::Other) && !wire.makes_stored())
 }
 
 /// The endpoint whose answer a call gets; `None` for a call that gets none of this dialect.
-fn answered(ask: &Ask) -> Option<Endpoint> {
-    match ask {
-        Ask::Wire(wire) => Some(wire.endpoint),
-        Ask::Chat(_) => Some(Endpoint::ChatCompletions),
-        Ask::Voice(_) => Some(Endpoint::Transcriptions),
-        Ask::Menu | Ask::Tunnel(_) => None,
+fn answered(request: &CallRequest) -> Option<Endpoint> {
+    match request {
+        CallRequest::OpenAi(wire) => Some(wire.endpoint),
+        CallRequest::Chat(_) => Some(Endpoint::ChatCompletions),
+        CallRequest::Voice(_) => Some(Endpoint::Transcriptions),
+        CallRequest::Menu | CallRequest::Tunnel(_) => None,
     }
 }

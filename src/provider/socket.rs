@@ -21,9 +21,9 @@ use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
 
 use super::network::received;
 use super::transport::{Opened, SendFault};
-use crate::call::Tunnel;
-use crate::config::secret::Secret;
-use crate::reply::{Framed, Socket, Talk};
+use crate::config::engine::secret::Secret;
+use crate::model::call::Tunnel;
+use crate::model::reply::{Framed, Socket, Talk};
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
@@ -143,14 +143,14 @@ impl<T: Talk> Sink<Message> for Discreet<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reply::Terms;
+    use crate::model::reply::Terms;
 
     fn tunnel() -> Tunnel {
         let terms = Terms { max_message: 1024, buffer: 1024 };
         Tunnel {
             query: "".into(),
             model: None,
-            contents: crate::call::Contents::default(),
+            contents: crate::model::call::Contents::default(),
             protocols: vec!["realtime".into()],
             terms,
         }

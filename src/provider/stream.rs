@@ -16,15 +16,15 @@ use tokio::time::Instant;
 use super::exchange::{BodyEnd, late};
 use super::transport::{ResponseBody, SendFault};
 use super::{ByteReader, EventReader, Provider, Read, ResponseHead};
-use crate::bill::Bill;
-use crate::call::Call;
 use crate::config::plan::ProviderPlan;
-use crate::fault::{Bound, Fault, Refusal};
-use crate::patience::Signs;
-use crate::reply::{Event, EventKind, Usage};
-use crate::time::{Alarm, Deadline, Phase, later};
-use crate::trail::{AttemptNote, Outcome, Received, Trail};
-use crate::wire::gather;
+use crate::model::bill::Bill;
+use crate::model::call::Call;
+use crate::model::fault::{Bound, Fault, Refusal};
+use crate::model::patience::Signs;
+use crate::model::reply::{Event, EventKind, Usage};
+use crate::model::time::{Alarm, Deadline, Phase, later};
+use crate::model::trail::{AttemptNote, Outcome, Received, Trail};
+use crate::wire::concat;
 use crate::wire::openai::parts::without_mark;
 use crate::wire::sse::{self, Decoder, Frame};
 
@@ -100,7 +100,7 @@ impl Bodies {
         self.watchdog.deadline = by.unwrap_or(call_deadline);
         let mut start = Bytes::new();
         while let Some(piece) = self.next().await {
-            start = gather::join(start, piece?);
+            start = concat::join(start, piece?);
             let said = without_mark(&start).trim_ascii_start();
             if start.len() > MAX_BLANK || said.len() >= TELLING || said.contains(&b'\n') {
                 break;

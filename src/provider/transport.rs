@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::{Request, ResponseHead};
-use crate::call::Tunnel;
-use crate::reply::Socket;
+use crate::model::call::Tunnel;
+use crate::model::reply::Socket;
 
 /// How requests reach a provider.
 pub trait Transport: Send + Sync {

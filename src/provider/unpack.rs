@@ -11,7 +11,8 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use tokio_util::io::{ReaderStream, StreamReader};
 
 use super::transport::{ResponseBody, SendFault};
-use crate::coding::{self, Care};
+use crate::wire::content_coding;
+use crate::wire::content_coding::Care;
 
 /// The body without its compression, and the headers without what they say of it.
 pub(super) fn unpack(
@@ -19,7 +20,7 @@ pub(super) fn unpack(
     body: impl Stream<Item = Result<Bytes, SendFault>> + Send + 'static,
 ) -> ResponseBody {
     // What is not known may be a mistake of the header alone (`utf-8`): the bytes show whether they can be read.
-    let codings = coding::of(headers).unwrap_or_default();
+    let codings = content_coding::of(headers).unwrap_or_default();
     if codings.is_empty() {
         return Box::pin(body);
     }
@@ -27,7 +28,7 @@ pub(super) fn unpack(
     headers.remove(CONTENT_LENGTH);
     let reader = StreamReader::new(body.boxed().map_err(Lost::wrap));
     // Whoever reads it counts what comes of it in the end.
-    let plain = coding::undo(&codings, reader, Care::Lenient);
+    let plain = content_coding::undo(&codings, reader, Care::Lenient);
     Box::pin(ReaderStream::new(plain).map_err(Lost::found))
 }
 

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::probes::{self, Probes};
 use crate::config::plan::Plan;
 use crate::gateway::Gateway;
-use crate::live::Reload;
+use crate::gateway::state::Reload;
 
 /// How many changed keys are named in the log.
 const NAMED: usize = 20;
@@ -60,7 +60,7 @@ impl Current {
             probes.follow(&gateway);
         }
         let at = gateway.world.now();
-        gateway.live.note_reload(Reload { at, problems: Vec::new(), needs_restart: needs_restart.clone() });
+        gateway.state.note_reload(Reload { at, problems: Vec::new(), needs_restart: needs_restart.clone() });
         tell(&before, &gateway, &needs_restart);
         Ok(())
     }
@@ -73,8 +73,8 @@ impl Current {
             tracing::error!(problem, generation, "the new configuration is refused, the old one stays");
         }
         // The old one may itself have left something to a restart.
-        let needs_restart = gateway.live.reloads().last.map(|last| last.needs_restart).unwrap_or_default();
-        gateway.live.note_reload(Reload { at: gateway.world.now(), problems, needs_restart });
+        let needs_restart = gateway.state.reloads().last.map(|last| last.needs_restart).unwrap_or_default();
+        gateway.state.note_reload(Reload { at: gateway.world.now(), problems, needs_restart });
     }
 }
 

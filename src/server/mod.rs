@@ -2,44 +2,13 @@
 //!
 //! It does not know what is asked; `ingress` does.
 
-mod access;
-pub mod address;
-mod admin;
-mod authority;
-pub mod body;
-mod compress;
-mod configuration;
-mod connection;
-mod control;
-mod cors;
-mod credentials;
-mod crowd;
-mod csrf;
+pub mod callers;
+pub mod operator;
+
+pub mod connection;
 pub mod current;
-mod explain;
-mod flags;
-pub mod framing;
-mod heads;
-pub mod health;
-mod idempotency;
-pub mod ingress;
-mod input;
-mod intake;
-mod limits;
-mod line;
-mod linger;
-mod log_level;
-mod marks;
-mod page;
-mod patience;
 pub mod probes;
-mod purge;
-mod security;
-mod spare;
-mod target;
-mod tunnel;
-mod usage;
-mod wishes;
+pub mod tunnel;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -56,15 +25,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::address::Peer;
-use self::connection::{Held, Overdue, Paced, Protocol, Streams};
-use self::crowd::{Crowd, Place};
+use self::connection::{Held, Overdue, Protocol, Streams, TimedStream};
 use self::current::Current;
-use self::ingress::Answer;
-use self::spare::Spare;
 use crate::config::plan::ServerPlan;
-use crate::metrics::Metrics;
-use crate::time::later;
+use crate::model::time::later;
+use crate::server::callers::address::Peer;
+use crate::server::callers::ingress::Answer;
+use crate::server::connection::connection_limits::{ConnectionLimits, Place};
+use crate::server::connection::reserve_fd::ReservedFd;
+use crate::telemetry::metrics::Metrics;
 
 /// Streams at once on one HTTP/2 connection.
 const H2_STREAMS: u32 = 250;
@@ -95,7 +64,7 @@ const LAST_CALL: Duration = Duration::from_millis(50);
 
 /// Who connects to a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum Listener {
     /// Callers: everything.
     Callers,
     /// Operators: health, information and metrics only.
@@ -103,7 +72,7 @@ pub enum Door {
 }
 
 /// Serves a listener until `shutdown`, then lets running calls finish for up to the drain timeout. True: none was cut off.
-pub async fn run(listener: TcpListener, door: Door, current: Arc<Current>, shutdown: CancellationToken) -> bool {
+pub async fn run(listener: TcpListener, door: Listener, current: Arc<Current>, shutdown: CancellationToken) -> bool {
     let metrics = current.gateway().metrics.clone();
     let server = Arc::new(Server {
         current,
@@ -122,11 +91,11 @@ pub async fn run(listener: TcpListener, door: Door, current: Arc<Current>, shutd
         () = server.accept(&listener, &tasks) => {}
     }
     // Also where nobody else says so: nothing that lasts begins any more.
-    let live = server.current.gateway().live.clone();
-    if !live.is_handed_over() {
-        live.drain();
+    let state = server.current.gateway().state.clone();
+    if !state.is_handed_over() {
+        state.drain();
     }
-    drop(live);
+    drop(state);
     // Who waits in the queue has connected, and may have sent its call.
     let _ = tokio::time::timeout(LAST_CALL, server.accept(&listener, &tasks)).await;
     // A connection that nobody would serve should be refused, so that its caller tries elsewhere.
@@ -145,8 +114,8 @@ pub async fn run(listener: TcpListener, door: Door, current: Arc<Current>, shutd
 struct Server {
     current: Arc<Current>,
     metrics: Arc<Metrics>,
-    door: Door,
-    crowd: Arc<Crowd>,
+    door: Listener,
+    crowd: Arc<ConnectionLimits>,
     /// Nobody connects any more, and whoever asks is told to ask elsewhere next time.
     drain: CancellationToken,
     /// Who asks nothing is let go.
@@ -183,7 +152,7 @@ impl Server {
     fn plan(&self) -> ServerPlan {
         let mut plan = self.current.gateway().plan.server.clone();
         // Operators connect from the same machine.
-        plan.tls = plan.tls.filter(|_| self.door == Door::Callers);
+        plan.tls = plan.tls.filter(|_| self.door == Listener::Callers);
         plan
     }
 
@@ -193,7 +162,7 @@ impl Server {
         let end = later(Instant::now(), leaving.drain);
         // A kept connection is not closed at once: a request may be on its way, and would be lost. Whoever asks is answered
         // and told that it was the last time. After a hand-over nobody waits for this process to end, so that there is time.
-        let is_handed_over = self.current.gateway().live.is_handed_over();
+        let is_handed_over = self.current.gateway().state.is_handed_over();
         let kept = match is_handed_over {
             true => leaving.drain.saturating_sub(GOODBYE),
             false => leaving.idle.min(leaving.drain / 2),
@@ -207,7 +176,7 @@ impl Server {
     }
 
     async fn accept(self: &Arc<Self>, listener: &TcpListener, tasks: &TaskTracker) {
-        let (mut spare, mut failures) = (Spare::new(), 0_u64);
+        let (mut spare, mut failures) = (ReservedFd::new(), 0_u64);
         loop {
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
@@ -261,9 +230,9 @@ impl Server {
         }
     }
 
-    async fn http1(self: &Arc<Self>, io: Paced, peer: Peer, place: Arc<Counted>, plan: &ServerPlan) {
-        let pace = io.pace();
-        let service = self.service(pace.clone(), peer, place);
+    async fn http1(self: &Arc<Self>, io: TimedStream, peer: Peer, place: Arc<Counted>, plan: &ServerPlan) {
+        let timer = io.timer();
+        let service = self.service(timer.clone(), peer, place);
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(None).max_header_size(plan.max_head);
         // What hyper buffers of an answer that nobody reads; of a request it must hold the head.
@@ -273,7 +242,7 @@ impl Server {
             builder.max_headers(plan.max_headers);
         }
         let mut connection = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
-        let mut overdue = pace.overdue();
+        let mut overdue = timer.overdue();
         let mut is_leaving = false;
         let why = loop {
             tokio::select! {
@@ -286,7 +255,7 @@ impl Server {
                     is_leaving = true;
                     Pin::new(&mut connection).graceful_shutdown();
                 }
-                never = pace.read_ahead() => match never {},
+                never = timer.read_ahead() => match never {},
             }
         };
         if why == Overdue::Head
@@ -296,9 +265,9 @@ impl Server {
         }
     }
 
-    async fn http2(self: &Arc<Self>, io: Paced, peer: Peer, place: Arc<Counted>, plan: &ServerPlan) {
-        let pace = io.pace();
-        let service = self.service(pace.clone(), peer, place);
+    async fn http2(self: &Arc<Self>, io: TimedStream, peer: Peer, place: Arc<Counted>, plan: &ServerPlan) {
+        let timer = io.timer();
+        let service = self.service(timer.clone(), peer, place);
         let mut connection = http2::Builder::new(Streams)
             .timer(TokioTimer::new())
             .max_concurrent_streams(H2_STREAMS)
@@ -309,8 +278,8 @@ impl Server {
             .enable_connect_protocol()
             .keep_alive_interval(Duration::from_secs(30))
             .serve_connection(TokioIo::new(io), service);
-        let mut overdue = pace.overdue();
-        let mut unread = tokio::time::interval(pace.patience());
+        let mut overdue = timer.overdue();
+        let mut unread = tokio::time::interval(timer.patience());
         let mut is_leaving = false;
         loop {
             tokio::select! {
@@ -321,7 +290,7 @@ impl Server {
                     Overdue::Spent => Pin::new(&mut connection).graceful_shutdown(),
                     _ => break,
                 },
-                _ = unread.tick() => if pace.cut_unread() { return },
+                _ = unread.tick() => if timer.cut_unread() { return },
                 () = self.drain.cancelled(), if !is_leaving => {
                     is_leaving = true;
                     Pin::new(&mut connection).graceful_shutdown();
@@ -335,7 +304,7 @@ impl Server {
 
     fn service(
         self: &Arc<Self>,
-        pace: connection::Pace,
+        timer: connection::ConnectionTimer,
         peer: Peer,
         place: Arc<Counted>,
     ) -> impl hyper::service::Service<
@@ -345,17 +314,17 @@ impl Server {
         Future = impl Future<Output = Result<http::Response<Held>, Infallible>> + Send + 'static,
     > + Send
     + 'static {
-        let (server, has_streams) = (self.clone(), pace.has_streams());
+        let (server, has_streams) = (self.clone(), timer.has_streams());
         service_fn(move |request| {
-            let (server, place, busy) = (server.clone(), place.clone(), pace.begin());
+            let (server, place, busy) = (server.clone(), place.clone(), timer.begin());
             async move {
                 // Once a request: it must not see half of one configuration and half of the next.
                 let gateway = server.current.gateway();
                 let Answer { mut response, tunnel, rest } = match server.door {
-                    Door::Callers => ingress::serve(&gateway, peer, request).await,
-                    Door::Operators => {
+                    Listener::Callers => callers::ingress::serve(&gateway, peer, request).await,
+                    Listener::Operators => {
                         let current = Some(&server.current);
-                        let response = ingress::operate_now(&gateway, current, peer.address, request).await;
+                        let response = callers::ingress::operate_now(&gateway, current, peer.address, request).await;
                         Answer { response, tunnel: None, rest: None }
                     }
                 };
@@ -365,7 +334,7 @@ impl Server {
                     server.tunnels.spawn(async move {
                         tokio::select! {
                             () = leaving.cancelled() => {}
-                            () = linger::after_answer(rest) => {}
+                            () = callers::linger::after_answer(rest) => {}
                         }
                     });
                 }

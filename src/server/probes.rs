@@ -10,18 +10,18 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::plan::{ProviderPlan, Usable};
 use crate::gateway::Gateway;
-use crate::live::{Health, ProviderLive};
-use crate::names::display_name;
+use crate::gateway::state::{Health, ProviderState};
+use crate::model::names::display_name;
 use crate::policy::auth::jwks::KeySet;
 use crate::provider::exchange;
 use crate::provider::transport::Transport;
 
 /// Starts the probes of a gateway; they end with `shutdown`.
 pub fn start(gateway: &Gateway, tasks: &TaskTracker, shutdown: &CancellationToken) -> Probes {
-    if gateway.live.redis().is_some() {
+    if gateway.state.redis().is_some() {
         // The store is the same for every generation.
-        let live = gateway.live.common();
-        tasks.spawn(shutdown.clone().run_until_cancelled_owned(async move { live.keep_store().await }));
+        let gateway_state = gateway.state.common();
+        tasks.spawn(shutdown.clone().run_until_cancelled_owned(async move { gateway_state.keep_store().await }));
     }
     let (tasks, shutdown) = (tasks.clone(), shutdown.clone());
     let mut probes = Probes { tasks, shutdown, providers: Vec::new(), published: None };
@@ -51,7 +51,7 @@ impl Probes {
             }
             let is_set_up = matches!(plan.usable, Usable::Yes | Usable::SwitchedOff);
             let interval = plan.probe.as_ref().map(|probe| probe.interval).filter(|_| is_set_up);
-            let (Some(interval), Some(state)) = (interval, gateway.live.provider(&plan.name)) else { continue };
+            let (Some(interval), Some(state)) = (interval, gateway.state.provider(&plan.name)) else { continue };
             let (plan, transport, state) = (plan.clone(), transport.clone(), state.clone());
             let over = self.shutdown.child_token();
             self.providers.push((plan.clone(), over.clone()));
@@ -83,7 +83,7 @@ impl Probes {
     }
 }
 
-async fn provider(state: &ProviderLive, plan: &ProviderPlan, transport: &dyn Transport) {
+async fn provider(state: &ProviderState, plan: &ProviderPlan, transport: &dyn Transport) {
     if !state.switch.is_on() {
         return;
     }

@@ -5,15 +5,15 @@
 
 use std::sync::Arc;
 
-use crate::reports::{Report, Reports};
-use crate::subject::Subject;
+use crate::model::log_context::LogContext;
+use crate::telemetry::reports::{Report, Reports};
 
 /// From now on a panic is a line in the log and a report.
 pub fn tell(reports: Option<Reports>) {
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string);
         let (request, trace) =
-            Subject::current(|subject| (Arc::clone(&subject.id), subject.trace.get().copied())).unzip();
+            LogContext::current(|subject| (Arc::clone(&subject.id), subject.trace.get().copied())).unzip();
         tracing::error!(place, "a mistake in the program: a panic");
         if let Some(reports) = &reports {
             let trace = trace.flatten();

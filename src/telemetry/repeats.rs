@@ -29,7 +29,7 @@ const VOLATILE: [&str; 4] = ["error", "detail", "req_id", "store_key"];
 
 /// What was written lately, shared by its clones.
 #[derive(Clone)]
-pub(super) struct Repeats(Arc<Seen>);
+pub(in crate::telemetry) struct Repeats(Arc<Seen>);
 
 struct Seen {
     /// So many equal ones are written; zero: all.
@@ -45,12 +45,12 @@ struct Line {
 
 impl Repeats {
     /// Lets so many equal lines a minute through; zero: all of them.
-    pub(super) fn new(most: u32) -> Self {
+    pub(in crate::telemetry) fn new(most: u32) -> Self {
         Self(Arc::new(Seen { most, lines: Mutex::default() }))
     }
 
     /// Says each minute how many lines were left out. Runs until dropped.
-    pub(super) async fn run(self) {
+    pub(in crate::telemetry) async fn run(self) {
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -14,8 +14,8 @@ use super::openai::question::Keyless;
 use super::openai::record::Recorder;
 use super::recording::Kept;
 use super::stream::EventReader;
-use crate::call::Wire;
-use crate::reply::Event;
+use crate::model::call::OpenAiRequest;
+use crate::model::reply::Event;
 
 /// What an answer is made of, as far as it costs something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +31,10 @@ pub enum Writes {
 /// The grammar of one endpoint.
 pub trait Format: Sync {
     /// What answers are made of.
-    fn writes(&self, wire: &Wire) -> Writes;
+    fn writes(&self, wire: &OpenAiRequest) -> Writes;
 
     /// Reads the events of a stream that answers this request.
-    fn reader(&self, wire: &Wire, reading: Reading) -> Box<dyn EventReader>;
+    fn reader(&self, wire: &OpenAiRequest, reading: Reading) -> Box<dyn EventReader>;
 
     /// True when the texts of two streams can be compared, and one be gone on with in the other's place.
     fn is_stitchable(&self) -> bool {
@@ -42,7 +42,7 @@ pub trait Format: Sync {
     }
 
     /// What is asked, in the one form that equal requests have. `is_left_out` says of a field that it does not count.
-    fn question(&self, wire: &Wire, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {
+    fn question(&self, wire: &OpenAiRequest, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {
         let _ = (wire, is_left_out);
         Err(Keyless::Kind)
     }
@@ -54,25 +54,25 @@ pub trait Format: Sync {
     }
 
     /// True when the same body gets the same answer, as far as a caller can ask for that.
-    fn is_deterministic(&self, wire: &Wire) -> bool {
+    fn is_deterministic(&self, wire: &OpenAiRequest) -> bool {
         let _ = wire;
         false
     }
 
     /// Records a stream that answers this request, as long as it takes no more than `max` bytes.
-    fn recorder(&self, wire: &Wire, max: usize) -> Recorder {
+    fn recorder(&self, wire: &OpenAiRequest, max: usize) -> Recorder {
         let _ = wire;
         Recorder::nothing(max)
     }
 
     /// A whole answer in the form in which it can be given again; `None` for one that is not complete.
-    fn recording(&self, wire: &Wire, body: &Bytes) -> Option<Kept> {
+    fn recording(&self, wire: &OpenAiRequest, body: &Bytes) -> Option<Kept> {
         let _ = (wire, body);
         None
     }
 
     /// The events of a whole answer, as a stream that was asked for like this has them.
-    fn events(&self, wire: &Wire, body: &[u8]) -> Option<Vec<Event>> {
+    fn events(&self, wire: &OpenAiRequest, body: &[u8]) -> Option<Vec<Event>> {
         let _ = (wire, body);
         None
     }
@@ -85,12 +85,12 @@ pub trait Format: Sync {
 }
 
 /// The format of a request.
-pub fn of(wire: &Wire) -> &'static dyn Format {
+pub fn of(wire: &OpenAiRequest) -> &'static dyn Format {
     formats::of(wire.endpoint)
 }
 
 /// True when a field of a request's body does not count for what is answered.
-pub fn is_left_out(wire: &Wire, field: &str, knows_model: bool, ignore: &[String]) -> bool {
+pub fn is_left_out(wire: &OpenAiRequest, field: &str, knows_model: bool, ignore: &[String]) -> bool {
     of(wire).is_about_form(field)
         // The model that answers counts, by whatever name it was asked for.
         || (field == "model" && knows_model)
@@ -98,7 +98,7 @@ pub fn is_left_out(wire: &Wire, field: &str, knows_model: bool, ignore: &[String
 }
 
 /// What is asked; see [`Format::question`].
-pub fn question(wire: &Wire, knows_model: bool, ignore: &[String]) -> Result<Vec<u8>, Keyless> {
+pub fn question(wire: &OpenAiRequest, knows_model: bool, ignore: &[String]) -> Result<Vec<u8>, Keyless> {
     of(wire).question(wire, &|field| is_left_out(wire, field, knows_model, ignore))
 }
 

@@ -5,7 +5,7 @@
 use bytes::{BufMut, Bytes};
 use http::HeaderValue;
 
-use crate::buffers;
+use crate::model::buffers;
 
 /// A form under construction. Parts are written in the order in which they were added.
 #[derive(Default)]

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use crate::reply::Answer;
+use crate::model::reply::Answer;
 
 /// An answer in the form in which it can be given again to any caller of its dialect, as a body or as a stream.
 #[derive(Clone, Debug)]

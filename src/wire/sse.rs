@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::reply::{Event, EventData, EventKind};
-use crate::wire::gather;
+use crate::model::reply::{Event, EventData, EventKind};
+use crate::wire::concat;
 use crate::wire::json::fields::compact;
 
 /// Cuts a byte stream into events. An event's bytes are never copied unless a chunk boundary runs through it.
@@ -43,7 +43,7 @@ impl Decoder {
 
     /// Adds what came from the network.
     pub fn push(&mut self, chunk: Bytes) {
-        self.pending = gather::join(std::mem::take(&mut self.pending), chunk);
+        self.pending = concat::join(std::mem::take(&mut self.pending), chunk);
     }
 
     /// Notes that no more bytes come: a carriage return at the very end is no half of a CRLF.

@@ -2,8 +2,8 @@
 //!
 //! It does not know how pieces are framed, nor where they come from.
 
-use crate::fault::Refusal;
-use crate::reply::{EventKind, Usage};
+use crate::model::fault::Refusal;
+use crate::model::reply::{EventKind, Usage};
 
 /// Reads the events of one stream and knows when the answer is complete.
 pub trait EventReader: Send {

@@ -9,7 +9,7 @@ use tidegate::policy::cache::Kept;
 use super::golden::Kind;
 use super::mutate::Mutant;
 use super::play::{Got, Played, Who};
-use super::reading::{Verdict, read, reports_failure, value, verdict};
+use super::reading::{RuleDecision, read, reports_failure, value, verdict};
 
 /// The reasons to stop after which nothing is missing.
 const COMPLETE: [&str; 4] = ["stop", "tool_calls", "function_call", "eos"];
@@ -66,22 +66,22 @@ fn whole(body: &[u8], mutant: &Mutant, played: &Played) -> Result<(), String> {
     let is_text =
         mutant.kind == Kind::Transcription && mutant.content_type.is_some_and(|it| !it.to_lowercase().contains("json"));
     let verdict = match verdict(mutant.kind, body) {
-        _ if mutant.is_broken_off => Verdict::Fails,
-        None if is_text => Verdict::Either,
-        None => Verdict::Fails,
+        _ if mutant.is_broken_off => RuleDecision::Fails,
+        None if is_text => RuleDecision::Either,
+        None => RuleDecision::Fails,
         Some(verdict) => verdict,
     };
-    if let (Verdict::Fails, Some(name)) = (verdict, &mutant.only) {
+    if let (RuleDecision::Fails, Some(name)) = (verdict, &mutant.only) {
         ensure(may_fail(name), || format!("`{name}` alone makes a failure of a good answer"))?;
     }
     match (&played.got, verdict) {
-        (Got::Refused(_), Verdict::Fails | Verdict::Either) => Ok(()),
-        (Got::Refused(fault), Verdict::Passes) => Err(format!("a good answer was lost: {fault:?}")),
-        (_, Verdict::Fails) => Err("a failure was passed on as an answer".into()),
+        (Got::Refused(_), RuleDecision::Fails | RuleDecision::Either) => Ok(()),
+        (Got::Refused(fault), RuleDecision::Passes) => Err(format!("a good answer was lost: {fault:?}")),
+        (_, RuleDecision::Fails) => Err("a failure was passed on as an answer".into()),
         (Got::Full(bytes), _) => ensure(bytes == body, || "an answer was changed".into()),
         (Got::Pieces(..), _) => Err("a whole answer came in pieces".into()),
     }?;
-    let Some(kept) = played.kept.as_ref().filter(|_| verdict != Verdict::Either) else { return Ok(()) };
+    let Some(kept) = played.kept.as_ref().filter(|_| verdict != RuleDecision::Either) else { return Ok(()) };
     let answer = value(body).ok_or("what is no JSON was kept")?;
     whole_is_complete(mutant, &answer)?;
     match kept {
@@ -183,13 +183,13 @@ fn gathered(body: &[u8], mutant: &Mutant, played: &Played) -> Result<(), String>
 
 /// A whole answer, for who asked for a stream.
 fn in_events(body: &[u8], mutant: &Mutant, played: &Played) -> Result<(), String> {
-    let verdict = verdict(mutant.kind, body).unwrap_or(Verdict::Fails);
+    let verdict = verdict(mutant.kind, body).unwrap_or(RuleDecision::Fails);
     match &played.got {
         Got::Refused(_) => Ok(()),
         Got::Full(_) => Err("a stream was asked for".into()),
         Got::Pieces(_, Some(fault)) => Err(format!("a whole answer broke: {fault:?}")),
         Got::Pieces(bytes, None) => {
-            ensure(verdict != Verdict::Fails && !mutant.is_broken_off, || "a failure was made a stream".into())?;
+            ensure(verdict != RuleDecision::Fails && !mutant.is_broken_off, || "a failure was made a stream".into())?;
             let read = super::reading::read(bytes, mutant);
             ensure(read.is_doubtful || (read.is_complete && !read.has_failed), || {
                 format!("the stream is none: {:?}", String::from_utf8_lossy(bytes))
@@ -202,7 +202,9 @@ fn in_events(body: &[u8], mutant: &Mutant, played: &Played) -> Result<(), String
 fn house(body: &[u8], is_stream: bool, mutant: &Mutant, played: &Played) -> Result<(), String> {
     let mutant = &Mutant { wanted: 1, ..mutant.clone() };
     let is_failure = match is_stream {
-        false => mutant.is_broken_off || verdict(mutant.kind, body).is_none_or(|verdict| verdict == Verdict::Fails),
+        false => {
+            mutant.is_broken_off || verdict(mutant.kind, body).is_none_or(|verdict| verdict == RuleDecision::Fails)
+        }
         true => {
             let read = read(body, mutant);
             !read.is_doubtful && (read.has_failed || !read.is_complete)

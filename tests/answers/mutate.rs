@@ -4,7 +4,7 @@
 //! It does not know what any of it means. The same seed gives the same mutant.
 
 use serde_json::Value;
-use tidegate::chance::Chance;
+use tidegate::model::rng::SeededRng;
 
 use super::golden::{Form, Golden, Kind};
 use super::node::{Node, VALUES};
@@ -55,11 +55,11 @@ const NAMES: [&str; 18] = [
 ];
 
 /// What draws for one mutant.
-pub(crate) struct Draw(Chance);
+pub(crate) struct BudgetRequest(SeededRng);
 
-impl Draw {
+impl BudgetRequest {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(Chance::new(seed))
+        Self(SeededRng::new(seed))
     }
 
     /// A number below `end`; 0 where that is 0.
@@ -164,7 +164,7 @@ impl Draw {
 
 /// The mutant of a seed.
 pub(crate) fn mutant(goldens: &[Golden], seed: u64) -> (String, Mutant) {
-    let draw = Draw::new(seed);
+    let draw = BudgetRequest::new(seed);
     let golden = &goldens[draw.below(goldens.len())];
     // One in eight is asked for in the other form.
     let is_other_form = draw.one_in(8);
@@ -214,7 +214,7 @@ pub(crate) fn unchanged(golden: &Golden, content_type: Option<&'static str>, siz
     }
 }
 
-fn whole(draw: &Draw, body: &Value, is_single: bool) -> (Vec<u8>, Option<String>) {
+fn whole(draw: &BudgetRequest, body: &Value, is_single: bool) -> (Vec<u8>, Option<String>) {
     let mut node = Node::of(body);
     let only = draw.change(&mut node, is_single);
     if !is_single {
@@ -263,7 +263,11 @@ const STRAYS: [&str; 16] = [
     "data: {\"object\":\"error\",\"message\":\"no\",\"code\":500}\n\n",
 ];
 
-fn stream(draw: &Draw, events: &[(Option<String>, Option<Value>)], is_single: bool) -> (Vec<u8>, Option<String>) {
+fn stream(
+    draw: &BudgetRequest,
+    events: &[(Option<String>, Option<Value>)],
+    is_single: bool,
+) -> (Vec<u8>, Option<String>) {
     let mut lines = lines(events);
     let field = |lines: &mut [Line], is_single| {
         let at = draw.below(lines.len());

@@ -12,18 +12,18 @@ use futures_util::{StreamExt, stream};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
-use tidegate::call::{Ask, Call, Tunnel};
 use tidegate::caller::{self, AnsweredBody, Incoming};
-use tidegate::chance::Chance;
 use tidegate::config::plan::{CallKind, CallerKind, Prices, ProviderKind};
-use tidegate::fault::Fault;
+use tidegate::model::call::{Call, CallRequest, Tunnel};
+use tidegate::model::fault::Fault;
+use tidegate::model::reply::{Body, Usage};
+use tidegate::model::rng::SeededRng;
 use tidegate::policy::cache::Kept;
 use tidegate::provider::balance::Instances;
 use tidegate::provider::exchange::Exchange;
 use tidegate::provider::simulated::Simulation;
 use tidegate::provider::transport::{Opened, Response, Reuse, SendFault, Transport};
 use tidegate::provider::{Request, ResponseHead};
-use tidegate::reply::{Body, Usage};
 use tidegate::stack::Next;
 use tidegate::wire::openai::record::Recorder;
 
@@ -99,7 +99,7 @@ impl Stage {
         let scripted = Arc::new(Scripted::default());
         let plan = fixtures::provider(ProviderKind::OpenAi, "openai");
         let settings = plan.balance.clone();
-        let instances = Instances::new(1, settings, Chance::new(1));
+        let instances = Instances::new(1, settings, SeededRng::new(1));
         let exchange = Exchange::new(Arc::new(plan), scripted.clone(), instances);
         Self { scripted, exchange, prices: fixtures::prices() }
     }
@@ -107,14 +107,14 @@ impl Stage {
     /// Plays a mutant to this caller; `None` where such a caller never asks for such an answer.
     pub(crate) async fn play(&self, mutant: &Mutant, who: Who) -> Option<Played> {
         let (kind, call_kind) = asked_of(mutant.kind, who)?;
-        let ask = ask(kind, call_kind, mutant)?;
+        let request = ask(kind, call_kind, mutant)?;
         let headers = mutant.content_type.map(|value| (CONTENT_TYPE, HeaderValue::from_static(value)));
         let end = mutant.is_broken_off.then(|| Err(SendFault::Broken("connection reset in the body".into())));
         let pieces: Vec<_> = mutant.pieces.iter().map(|piece| Ok(Bytes::from(piece.clone()))).chain(end).collect();
         let head = ResponseHead { status: StatusCode::OK, headers: headers.into_iter().collect() };
         *self.scripted.0.lock().unwrap() = Some(Response { head, body: Box::pin(stream::iter(pieces)) });
         let call =
-            fixtures::call(fixtures::head("r1", None), ask, Some("m").filter(|_| kind != CallerKind::OpenAi), None);
+            fixtures::call(fixtures::head("r1", None), request, Some("m").filter(|_| kind != CallerKind::OpenAi), None);
         let call = Call { reads_text: who == Who::Same { reads_text: true }, ..call };
         Some(self.answer(call, (kind, call_kind)).await)
     }
@@ -124,8 +124,8 @@ impl Stage {
             Ok(reply) => reply,
             Err(fault) => return Played { got: Got::Refused(fault), kept: None, usage: None },
         };
-        let mut kept = Kept::of_whole(&call.ask, &reply.body, ROOM);
-        let recorder = Arc::new(Mutex::new(Some(Recorder::new(&call.ask, ROOM))));
+        let mut kept = Kept::of_whole(&call.request, &reply.body, ROOM);
+        let recorder = Arc::new(Mutex::new(Some(Recorder::new(&call.request, ROOM))));
         if let Body::Events(events) = reply.body {
             let recorder = recorder.clone();
             let noted = events.inspect(move |item| match item {
@@ -138,7 +138,7 @@ impl Stage {
             });
             reply.body = Body::Events(Box::pin(noted));
         }
-        let about = fixtures::about(call_kind, &call.head, Some(&call.ask), &self.prices);
+        let about = fixtures::about(call_kind, &call.head, Some(&call.request), &self.prices);
         let got = match caller::dialect(kind).encode(&about, reply) {
             Err(fault) => Got::Refused(fault),
             Ok(answered) => match answered.body {
@@ -195,7 +195,7 @@ fn asked_of(kind: Kind, who: Who) -> Option<(CallerKind, CallKind)> {
 }
 
 /// The call whose answer the mutant is, as its caller spells it.
-fn ask(caller: CallerKind, call: CallKind, mutant: &Mutant) -> Option<Ask> {
+fn ask(caller: CallerKind, call: CallKind, mutant: &Mutant) -> Option<CallRequest> {
     const FORM: &str = "multipart/form-data; boundary=b";
     let (stream, n) = (mutant.wants_stream, mutant.wanted);
     let usage = json!({ "include_usage": true });
@@ -235,15 +235,15 @@ fn ask(caller: CallerKind, call: CallKind, mutant: &Mutant) -> Option<Ask> {
     let method = if call == CallKind::Models { Method::GET } else { Method::POST };
     let incoming =
         Incoming { route: &route, method: &method, path_and_query: path, headers: &headers, body: body.into() };
-    let ask = caller::dialect(caller).decode(&incoming).unwrap();
-    (ask.wants_stream() == stream).then_some(ask)
+    let request = caller::dialect(caller).decode(&incoming).unwrap();
+    (request.wants_stream() == stream).then_some(request)
 }
 
 /// What the simulated providers answer, as golden answers.
 pub(crate) async fn simulated() -> Vec<Golden> {
     let simulation = Simulation::default();
     let plan = fixtures::provider(ProviderKind::OpenAi, "openai");
-    let provider = simulation.provider(&plan, &Chance::new(1));
+    let provider = simulation.provider(&plan, &SeededRng::new(1));
     let messages = json!([{"role": "user", "content": "one two"}]);
     let tools = json!([{"type": "function", "function": {"name": "weather"}}]);
     let mut found = Vec::new();

@@ -13,7 +13,7 @@ use super::mutate::Mutant;
 
 /// What may become of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum RuleDecision {
     Passes,
     Fails,
     /// It has something in it that nobody can read.
@@ -90,12 +90,12 @@ pub(crate) fn reports_failure(kind: Kind, body: &Value) -> bool {
         }
 }
 
-pub(crate) fn verdict(kind: Kind, body: &[u8]) -> Option<Verdict> {
+pub(crate) fn verdict(kind: Kind, body: &[u8]) -> Option<RuleDecision> {
     let readings = [value_with(body, "[]")?, value_with(body, "[1]")?].map(|value| reports_failure(kind, &value));
     Some(match (readings, is_deep(body)) {
-        ([false, false], _) => Verdict::Passes,
-        ([true, true], false) => Verdict::Fails,
-        _ => Verdict::Either,
+        ([false, false], _) => RuleDecision::Passes,
+        ([true, true], false) => RuleDecision::Fails,
+        _ => RuleDecision::Either,
     })
 }
 

@@ -18,11 +18,11 @@ use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
-use tidegate::live::Live;
+use tidegate::gateway::state::GatewayState;
+use tidegate::gateway::world::World;
 use tidegate::provider::simulated::{Behaviour, FaultKind, Seen, Simulation};
-use tidegate::server::body::ResponseBody;
-use tidegate::server::ingress;
-use tidegate::world::World;
+use tidegate::server::callers::body::ResponseBody;
+use tidegate::server::callers::ingress;
 use tokio::time::Instant;
 
 use crate::tokens;
@@ -84,10 +84,10 @@ impl Bench {
         let simulation = Arc::new(Simulation::default());
         let start = jiff::Timestamp::from_second(START).unwrap();
         let world = World::simulated(simulation.clone(), start, 11);
-        let live = Arc::new(Live::new(&plan, world.chance()));
+        let state = Arc::new(GatewayState::new(&plan, world.chance()));
         let log = Log::default();
         let lines = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
-        let (written, gateway) = (log.clone(), Gateway::new(plan, live, Arc::new(world)).unwrap());
+        let (written, gateway) = (log.clone(), Gateway::new(plan, state, Arc::new(world)).unwrap());
         let logging = tracing::subscriber::set_default(lines.with_writer(move || written.clone()).finish());
         Self { gateway, log, _logging: logging, simulation }
     }
@@ -103,7 +103,7 @@ impl Bench {
         if self.asked("jwks") == 0
             && let Some(published) = self.gateway.door.published()
         {
-            self.gateway.live.tasks().spawn(published.clone().run());
+            self.gateway.state.tasks().spawn(published.clone().run());
         }
     }
 

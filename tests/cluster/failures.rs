@@ -17,7 +17,7 @@ async fn ask_all(members: &[Member], about: &str, times: usize) {
 }
 
 fn operations(member: &Member) -> u64 {
-    member.gateway.live.cluster().unwrap().redis().operations().asked
+    member.gateway.state.cluster().unwrap().redis().operations().asked
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,7 +45,7 @@ async fn a_frozen_store_is_waited_for_once_and_then_not_asked() {
     ask_all(&members, "before", 1).await;
     server.signal("STOP").await;
     ask_all(&members, "during", 1).await;
-    until("it is noticed", async || members[0].gateway.live.cluster().unwrap().redis().is_out()).await;
+    until("it is noticed", async || members[0].gateway.state.cluster().unwrap().redis().is_out()).await;
     let asked = operations(&members[0]);
     ask_all(&members, "during", 50).await;
     assert!(operations(&members[0]) <= asked + 1, "nobody asks a store that is known to be out");

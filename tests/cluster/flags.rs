@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use tidegate::server::ingress;
+use tidegate::server::callers::ingress;
 use tokio::time::Instant;
 
 use crate::gateways::{Member, Providers};
@@ -30,12 +30,12 @@ async fn flags(member: &Member, method: &str, path: &str, body: Value) -> (u16, 
 }
 
 fn is_on(member: &Member) -> bool {
-    member.gateway.live.provider("together").unwrap().switch.is_on()
+    member.gateway.state.provider("together").unwrap().switch.is_on()
 }
 
 async fn start(url: &str, providers: &Providers) -> Member {
     let member = Member::start(url, providers, SETTINGS);
-    until("the flags are known", async || member.gateway.live.flags().known(SOON).await).await;
+    until("the flags are known", async || member.gateway.state.flags().known(SOON).await).await;
     member
 }
 
@@ -70,7 +70,7 @@ async fn a_store_that_is_out_refuses_changes_and_one_that_lost_everything_is_tol
     assert_eq!(flags(&one, "PUT", "use_together", json!({"enabled": false})).await.0, 200);
     until("the other knows", async || !is_on(&other)).await;
     server.kill().await;
-    let is_out = |member: &Member| member.gateway.live.redis().unwrap().is_out();
+    let is_out = |member: &Member| member.gateway.state.redis().unwrap().is_out();
     until("it is noticed", async || is_out(&one) && is_out(&other)).await;
     let (status, problem) = flags(&one, "PUT", "use_together", json!({"enabled": true})).await;
     assert_eq!(status, 503, "{problem}");

@@ -14,11 +14,11 @@ use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
-use tidegate::live::Live;
+use tidegate::gateway::state::GatewayState;
+use tidegate::gateway::world::World;
 use tidegate::policy::cache::cluster::ClusterTally;
 use tidegate::provider::simulated::{Behaviour, Simulation};
-use tidegate::server::ingress;
-use tidegate::world::World;
+use tidegate::server::callers::ingress;
 use tokio::task::JoinSet;
 
 use crate::server::until;
@@ -95,11 +95,11 @@ impl Member {
         #[expect(clippy::disallowed_methods, reason = "the gateway's own clock, which may be wrong")]
         let now = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours_ahead);
         let world = World::simulated(providers.0.clone(), now, SEED.fetch_add(1, Ordering::Relaxed));
-        let live = Arc::new(Live::new(&plan, world.chance()));
-        let gateway = Arc::new(Gateway::new(plan, live, Arc::new(world)).unwrap());
+        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        let gateway = Arc::new(Gateway::new(plan, state, Arc::new(world)).unwrap());
         let mut keepers = JoinSet::new();
         let kept = gateway.clone();
-        keepers.spawn(async move { kept.live.keep_store().await });
+        keepers.spawn(async move { kept.state.keep_store().await });
         Self { gateway, keepers }
     }
 
@@ -110,12 +110,12 @@ impl Member {
 
     /// What came of looking into the shared store.
     pub(crate) fn tally(&self) -> ClusterTally {
-        self.gateway.live.cluster().unwrap().tally()
+        self.gateway.state.cluster().unwrap().tally()
     }
 
     /// True while entries can be shared.
     pub(crate) fn is_sharing(&self) -> bool {
-        let cluster = self.gateway.live.cluster().unwrap();
+        let cluster = self.gateway.state.cluster().unwrap();
         !cluster.redis().is_out() && cluster.is_informed()
     }
 

@@ -8,7 +8,7 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use serde_json::json;
 use tidegate::gateway::Gateway;
-use tidegate::server::ingress;
+use tidegate::server::callers::ingress;
 use tokio::task::JoinSet;
 
 use crate::gateways::{PATIENT, Providers, fleet};

@@ -25,7 +25,7 @@ async fn poison(server: &Server, key: &str, poison: &[&str]) {
 }
 
 fn has_failed(member: &Member) -> u64 {
-    member.gateway.live.cluster().unwrap().redis().operations().failures
+    member.gateway.state.cluster().unwrap().redis().operations().failures
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

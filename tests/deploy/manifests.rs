@@ -41,7 +41,7 @@ fn kubernetes(name: &str) -> Vec<Value> {
 
 /// A variable that the program knows: the default configuration or the list of variables names it.
 fn is_known(variable: &str) -> bool {
-    ["config/gateway.toml", "src/config/environment.rs"].iter().any(|file| {
+    ["config/gateway.toml", "src/config/engine/environment.rs"].iter().any(|file| {
         let text = fs::read_to_string(file).unwrap();
         text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').any(|word| word == variable)
     })

@@ -3,11 +3,11 @@
 use futures_util::{FutureExt, StreamExt};
 use http::HeaderMap;
 use serde_json::{Value, json};
-use tidegate::call::{Ask, VoiceWanted};
 use tidegate::caller::{Answered, AnsweredBody};
-use tidegate::fault::Fault;
+use tidegate::model::call::{CallRequest, VoiceWanted};
+use tidegate::model::fault::Fault;
+use tidegate::model::reply::{Body, EventKind, Reply, Usage};
 use tidegate::provider::Read;
-use tidegate::reply::{Body, EventKind, Reply, Usage};
 
 use crate::words::ENDPOINTS;
 
@@ -59,9 +59,9 @@ fn compact(mut value: Value) -> Value {
     value
 }
 
-pub(crate) fn ask(ask: &Ask) -> Value {
-    match ask {
-        Ask::Chat(chat) => {
+pub(crate) fn ask(request: &CallRequest) -> Value {
+    match request {
+        CallRequest::Chat(chat) => {
             let messages: Vec<_> = chat
                 .messages
                 .iter()
@@ -73,7 +73,7 @@ pub(crate) fn ask(ask: &Ask) -> Value {
             });
             json!({ "chat": compact(shown) })
         }
-        Ask::Wire(wire) => {
+        CallRequest::OpenAi(wire) => {
             let span = wire.model.as_ref().and_then(|model| model.span.clone());
             let shown = json!({
                 "endpoint": ENDPOINTS.iter().find(|(known, _)| *known == wire.endpoint).unwrap().1,
@@ -85,7 +85,7 @@ pub(crate) fn ask(ask: &Ask) -> Value {
             });
             json!({ "wire": compact(shown) })
         }
-        Ask::Voice(voice) => {
+        CallRequest::Voice(voice) => {
             let shown = json!({
                 "audio": String::from_utf8_lossy(&voice.audio.bytes), "file_name": voice.audio.file_name,
                 "content_type": voice.audio.content_type,
@@ -94,8 +94,8 @@ pub(crate) fn ask(ask: &Ask) -> Value {
             });
             json!({ "voice": compact(shown) })
         }
-        Ask::Menu => json!({ "menu": {} }),
-        Ask::Tunnel(tunnel) => {
+        CallRequest::Menu => json!({ "menu": {} }),
+        CallRequest::Tunnel(tunnel) => {
             let protocols = tunnel.protocols.iter().map(|word| &**word).collect::<Vec<_>>();
             json!({ "tunnel": compact(json!({ "query": tunnel.query, "model": tunnel.model, "protocols": protocols })) })
         }

@@ -8,13 +8,14 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use tidegate::call::{
-    AnswerBounds, Ask, Audio, Chat, Contents, Endpoint, Message, NamedModel, Role, Tunnel, Voice, VoiceWanted, Wire,
-};
 use tidegate::caller::{ProviderSnapshot, Snapshot};
-use tidegate::fault::{Bound, Denial, Fault, Limited, Refusal, RequestFault};
-use tidegate::reply::{Answer, Body, CacheMark, CacheResult, Event, EventKind, Reply, Terms, Transcript, Usage};
-use tidegate::time::Phase;
+use tidegate::model::call::{
+    AnswerBounds, Audio, CallRequest, Chat, Contents, Endpoint, Message, NamedModel, OpenAiRequest, Role, Tunnel,
+    Voice, VoiceWanted,
+};
+use tidegate::model::fault::{Bound, Denial, Fault, Limited, Refusal, RequestFault};
+use tidegate::model::reply::{Answer, Body, CacheMark, CacheResult, Event, EventKind, Reply, Terms, Transcript, Usage};
+use tidegate::model::time::Phase;
 
 pub(crate) const ENDPOINTS: [(Endpoint, &str); 8] = [
     (Endpoint::ChatCompletions, "chat-completions"),
@@ -85,20 +86,20 @@ impl Case<'_> {
     }
 
     /// What is asked: `"asked": {"chat" | "wire" | "voice" | "tunnel" | "menu": ..}`, as `render::ask` shows it.
-    pub(crate) fn asked(&self) -> Option<Ask> {
+    pub(crate) fn asked(&self) -> Option<CallRequest> {
         let asked = self.object("asked")?;
         let of = |name| asked.object(name);
         Some(if let Some(chat) = of("chat") {
-            Ask::Chat(chat.chat())
+            CallRequest::Chat(chat.chat())
         } else if let Some(wire) = of("wire") {
-            Ask::Wire(wire.wire())
+            CallRequest::OpenAi(wire.wire())
         } else if let Some(voice) = of("voice") {
-            Ask::Voice(voice.voice())
+            CallRequest::Voice(voice.voice())
         } else if let Some(tunnel) = of("tunnel") {
-            Ask::Tunnel(tunnel.tunnel())
+            CallRequest::Tunnel(tunnel.tunnel())
         } else {
             assert!(of("menu").is_some(), "unknown ask");
-            Ask::Menu
+            CallRequest::Menu
         })
     }
 
@@ -122,7 +123,7 @@ impl Case<'_> {
         }
     }
 
-    fn wire(&self) -> Wire {
+    fn wire(&self) -> OpenAiRequest {
         let (word, body) = (self.text("endpoint"), self.body("body"));
         // The first occurrence of the name in quotes is where a body in a test names its model.
         let model = self.optional_text("model").map(|name| {
@@ -130,7 +131,7 @@ impl Case<'_> {
             let span = text.find(&quoted).map(|at| at..at + quoted.len());
             NamedModel { name: name.into(), span }
         });
-        Wire {
+        OpenAiRequest {
             endpoint: ENDPOINTS.iter().find(|(_, known)| *known == word).expect("an endpoint").0,
             method: self.optional_text("method").unwrap_or("POST").parse().unwrap(),
             path: self.optional_text("path").unwrap_or("/chat/completions").into(),
@@ -273,7 +274,9 @@ impl Case<'_> {
             "method" => RequestFault::Method { method: "PUT".into(), allow: it.text("allow").into() }.into(),
             "too-large" => RequestFault::TooLarge { limit: it.number("limit") as usize }.into(),
             "too-large-unpacked" => RequestFault::TooLargeUnpacked { limit: it.number("limit") as usize }.into(),
-            "coding" => RequestFault::Coding { said: "compress".into(), known: tidegate::coding::KNOWN }.into(),
+            "coding" => {
+                RequestFault::Coding { said: "compress".into(), known: tidegate::wire::content_coding::KNOWN }.into()
+            }
             "media-type" => RequestFault::MediaType { allowed: "application/json" }.into(),
             "slow" => RequestFault::Slow.into(),
             "upgrade" => RequestFault::Upgrade.into(),

@@ -9,9 +9,9 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::{masking, trail};
+use crate::model::reply::{Body, ByteStream, Event, EventKind, Reply};
 use crate::policy::guard::answer;
 use crate::policy::guard::events::Guarded;
-use crate::reply::{Body, ByteStream, Event, EventKind, Reply};
 use crate::wire::openai::events::{Audience, Chunks};
 use crate::wire::stream::{EventReader, Read};
 

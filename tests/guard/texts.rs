@@ -12,9 +12,9 @@ use super::events::Guarded;
 use super::text::Rule;
 use super::{body, plain_or_json};
 use crate::config::{self, Variables};
-use crate::fault::Fault;
-use crate::reply::{Event, EventKind};
-use crate::trail::{Direction, Trail};
+use crate::model::fault::Fault;
+use crate::model::reply::{Event, EventKind};
+use crate::model::trail::{Direction, Trail};
 
 /// Those that mask, made once.
 fn masking() -> Arc<[Rule]> {

@@ -1,7 +1,7 @@
 //! Laws of readers that get their bytes in pieces: where the network cuts must not matter.
 
 use bytes::Bytes;
-use tidegate::server::framing::{Framing, Stop};
+use tidegate::server::connection::framing::{Framing, Stop};
 use tidegate::wire::sse::{Decoder, Frame};
 
 use super::choose;

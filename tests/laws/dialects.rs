@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method, StatusCode};
-use tidegate::call::{Ask, Endpoint};
 use tidegate::caller::{self, Incoming};
 use tidegate::config::plan::{CallKind, CallerKind, ProviderKind};
-use tidegate::fault::Fault;
+use tidegate::model::call::{CallRequest, Endpoint};
+use tidegate::model::fault::Fault;
+use tidegate::model::reply::{Body, EventKind};
 use tidegate::provider::{self, Read, ResponseHead};
-use tidegate::reply::{Body, EventKind};
 use tidegate::wire::sse::Decoder;
 
 use super::choose;
@@ -21,7 +21,7 @@ const PROVIDERS: [(ProviderKind, &str); 2] =
 /// The largest recording.
 const LARGEST: usize = 10 << 20;
 
-fn decode(caller: CallerKind, call: CallKind, content_type: &'static str, body: &Bytes) -> Result<Ask, Fault> {
+fn decode(caller: CallerKind, call: CallKind, content_type: &'static str, body: &Bytes) -> Result<CallRequest, Fault> {
     let route = fixtures::route(caller, call, None);
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
     let incoming = Incoming {
@@ -48,7 +48,9 @@ pub(super) fn upload(data: &[u8]) {
     if call.is_local() || call.is_tunnel() {
         return;
     }
-    if let Ok(Ask::Voice(voice)) = decode(CallerKind::Restaurant, call, "multipart/form-data; boundary=b", &body) {
+    if let Ok(CallRequest::Voice(voice)) =
+        decode(CallerKind::Restaurant, call, "multipart/form-data; boundary=b", &body)
+    {
         assert!(voice.audio.bytes.len() <= LARGEST);
         assert!(memchr::memmem::find(&body, &voice.audio.bytes).is_some(), "the recording is not what was sent");
     }
@@ -63,7 +65,7 @@ pub(super) fn caller(data: &[u8]) {
         if !call.known_to(kind) || call.is_local() || call.is_tunnel() {
             continue;
         }
-        if let Ok(Ask::Wire(wire)) = decode(kind, call, "application/json", &body) {
+        if let Ok(CallRequest::OpenAi(wire)) = decode(kind, call, "application/json", &body) {
             assert_eq!(wire.body, body);
             if wire.endpoint == Endpoint::ChatCompletions {
                 assert!(std::str::from_utf8(&body).is_ok(), "readers differ on what is no UTF-8");
@@ -93,12 +95,12 @@ pub(super) fn provider(data: &[u8]) {
     let (kind, name) = PROVIDERS[which % PROVIDERS.len()];
     let (dialect, plan) = (provider::dialect(kind), fixtures::provider(kind, name));
     let head = || ResponseHead { status, headers: headers.clone() };
-    for ask in fixtures::asks() {
-        let call = fixtures::call(fixtures::head("r1", None), ask, None, None);
+    for request in fixtures::asks() {
+        let call = fixtures::call(fixtures::head("r1", None), request, None, None);
         let _ = dialect.expect(&call, &head(), data);
         let _ = dialect.refusal(&plan, head(), body.clone());
         let decoded = dialect.decode(&call, &plan, head(), body.clone());
-        if let (Ok(decoded), Ask::Wire(_), ProviderKind::OpenAi) = (decoded, &*call.ask, kind) {
+        if let (Ok(decoded), CallRequest::OpenAi(_), ProviderKind::OpenAi) = (decoded, &*call.request, kind) {
             let Body::Whole(passed) = decoded.reply.body else { panic!("a whole answer is none any more") };
             assert_eq!(passed, body, "an answer was changed");
         }
@@ -111,8 +113,8 @@ pub(super) fn stream(data: &[u8]) {
     let (which, data) = choose(data);
     let (kind, name) = PROVIDERS[which % PROVIDERS.len()];
     let at = which / PROVIDERS.len() % fixtures::asks().len();
-    let Some(ask) = fixtures::asks().into_iter().nth(at) else { return };
-    let call = fixtures::call(fixtures::head("r1", None), ask, None, None);
+    let Some(request) = fixtures::asks().into_iter().nth(at) else { return };
+    let call = fixtures::call(fixtures::head("r1", None), request, None, None);
     let mut reader = provider::dialect(kind).events(&call, &fixtures::provider(kind, name));
     let mut decoder = Decoder::new(1 << 20);
     decoder.push(Bytes::copy_from_slice(data));

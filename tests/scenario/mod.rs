@@ -15,15 +15,16 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use serde::Deserialize;
 use tidegate::config::{self, Variables};
-use tidegate::flags::record::{self, Record, What};
 use tidegate::gateway::Gateway;
-use tidegate::live::Live;
+use tidegate::gateway::state::GatewayState;
+use tidegate::gateway::world::World;
+use tidegate::model::switch::{Position, Share};
+use tidegate::model::time::SystemClock;
 use tidegate::provider::simulated::{Behaviour, Simulation};
+use tidegate::server::callers::ingress;
 use tidegate::server::current::Current;
-use tidegate::server::ingress;
-use tidegate::switch::{Position, Share};
-use tidegate::time::SystemClock;
-use tidegate::world::World;
+use tidegate::state::flags::record;
+use tidegate::state::flags::record::{Record, What};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -196,7 +197,7 @@ fn all() -> f64 {
 
 impl Thrown {
     async fn happen(self, gateway: &Gateway) -> Vec<String> {
-        let Some((key, known)) = gateway.live.switches().find(&self.key) else {
+        let Some((key, known)) = gateway.state.switches().find(&self.key) else {
             return vec![format!("there is no switch {}", self.key)];
         };
         let share = Share::of_percent(self.rollout).unwrap();
@@ -210,9 +211,9 @@ impl Thrown {
             what: What::Set,
             note: None,
         };
-        let before = gateway.live.flags().record(key);
+        let before = gateway.state.flags().record(key);
         let after = Record::after(before.as_deref(), change);
-        let changed = gateway.live.flags().change(key, before, after).await;
+        let changed = gateway.state.flags().change(key, before, after).await;
         changed.err().map(|fault| format!("the switch {key} was not thrown: {fault:?}")).into_iter().collect()
     }
 }
@@ -421,8 +422,8 @@ impl Scenario {
         let ahead = Arc::new(AtomicI64::new(0));
         let world = World::simulated(simulation.clone(), START.parse().unwrap(), 7);
         let world = world.with_system_clock(jumping(ahead.clone()));
-        let live = Arc::new(Live::new(&plan, world.chance()));
-        let gateway = Gateway::new(plan, live, Arc::new(world)).unwrap();
+        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        let gateway = Gateway::new(plan, state, Arc::new(world)).unwrap();
         for (name, behaviour) in &self.provider {
             simulation.find(name).unwrap_or_else(|| panic!("no provider {name}")).behave(behaviour.clone());
         }
@@ -490,7 +491,7 @@ impl Scenario {
             }
         }
         let mut problems: Vec<String> = tasks.join_all().await.into_iter().flatten().collect();
-        let background = current.gateway().live.tasks().clone();
+        let background = current.gateway().state.tasks().clone();
         background.close();
         background.wait().await;
         over.cancel();

@@ -18,10 +18,10 @@ use http::Request;
 use http_body_util::Full;
 use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
-use tidegate::live::Live;
+use tidegate::gateway::state::GatewayState;
+use tidegate::gateway::world::World;
 use tidegate::provider::simulated::{Seen, Simulation};
-use tidegate::server::ingress;
-use tidegate::world::World;
+use tidegate::server::callers::ingress;
 use tokio::time::Instant;
 
 pub(crate) use self::check::{Tally, check};
@@ -36,7 +36,7 @@ pub(crate) struct Played {
     /// What all providers were asked.
     seen: Vec<Seen>,
     /// Responses that are still being sent, and tasks that are still there, after all is over.
-    live: usize,
+    state: usize,
     tasks: usize,
     metrics: String,
 }
@@ -59,8 +59,8 @@ async fn play_in_runtime(seed: u64, script: &Script) -> Played {
         .unwrap_or_else(|problems| panic!("seed {seed}: {problems}\n{}", script.config));
     let simulation = Arc::new(Simulation::default());
     let world = World::simulated(simulation.clone(), "2026-01-01T00:00:00Z".parse().unwrap(), seed);
-    let live = Arc::new(Live::new(&plan, world.chance()));
-    let gateway = Arc::new(Gateway::new(plan, live, Arc::new(world)).unwrap());
+    let state = Arc::new(GatewayState::new(&plan, world.chance()));
+    let gateway = Arc::new(Gateway::new(plan, state, Arc::new(world)).unwrap());
     let start = Instant::now();
     let after = move |milliseconds| tokio::time::sleep_until(start + Duration::from_millis(milliseconds));
     let mut tasks = tokio::task::JoinSet::new();
@@ -94,15 +94,15 @@ async fn play_in_runtime(seed: u64, script: &Script) -> Played {
     let mut calls: Vec<_> = calling.join_all().await;
     calls.sort_by_key(|(number, _)| *number);
     tasks.join_all().await;
-    gateway.live.tasks().close();
-    gateway.live.tasks().wait().await;
+    gateway.state.tasks().close();
+    gateway.state.tasks().wait().await;
     tokio::task::yield_now().await;
     let providers = PROVIDERS.into_iter().filter_map(|name| simulation.find(name));
     Played {
         start,
         calls: calls.into_iter().map(|(_, answered)| answered).collect(),
         seen: providers.clone().flat_map(|provider| provider.requests()).collect(),
-        live: providers.map(|provider| provider.live()).sum(),
+        state: providers.map(|provider| provider.live()).sum(),
         tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
         metrics: gateway.metrics_text(false),
     }

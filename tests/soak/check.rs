@@ -39,7 +39,7 @@ impl Tally {
 }
 
 /// A world's verdict.
-pub(crate) struct Verdict {
+pub(crate) struct RuleDecision {
     pub(crate) problems: Vec<String>,
     pub(crate) tally: Tally,
     /// All that the outside could see, as one hash.
@@ -47,8 +47,8 @@ pub(crate) struct Verdict {
 }
 
 /// Judges a world.
-pub(crate) fn check(script: &Script, played: &Played) -> Verdict {
-    let mut verdict = Verdict { problems: Vec::new(), tally: Tally::default(), trace: trace(played) };
+pub(crate) fn check(script: &Script, played: &Played) -> RuleDecision {
+    let mut verdict = RuleDecision { problems: Vec::new(), tally: Tally::default(), trace: trace(played) };
     let attempts = attempts(played);
     for planned in &script.calls {
         let mut problems = Vec::new();
@@ -274,7 +274,7 @@ fn afterwards(script: &Script, played: &Played, problems: &mut Vec<String>) {
         }
     };
     let sum = |prefix: &str| sum_of(played, |line| line.starts_with(prefix));
-    expect("responses still being sent", played.live as f64, 0);
+    expect("responses still being sent", played.state as f64, 0);
     expect("tasks left", played.tasks as f64, 0);
     expect("requests in flight", sum("tidegate_requests_in_flight "), 0);
     expect("requests counted", sum("http_requests_total{"), script.calls.len());
@@ -285,7 +285,7 @@ fn afterwards(script: &Script, played: &Played, problems: &mut Vec<String>) {
     if played.metrics.contains(CANARY) {
         problems.push("a credential is in the metrics".into());
     }
-    for provider in played.gateway.live.providers() {
+    for provider in played.gateway.state.providers() {
         if let Some(report) = provider.places.report()
             && (report.in_flight, report.waiting) != (0, 0)
         {

@@ -1,13 +1,13 @@
 //! Dice: what is drawn from a world's seed. The same seed gives the same draws.
 
-use tidegate::chance::Chance;
+use tidegate::model::rng::SeededRng;
 
 /// A source of draws.
-pub(crate) struct Dice(Chance);
+pub(crate) struct Dice(SeededRng);
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(Chance::new(seed))
+        Self(SeededRng::new(seed))
     }
 
     /// A whole number from `low` to `high`, both included.

@@ -12,9 +12,9 @@ use http_body_util::Full;
 use serde_json::json;
 use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
-use tidegate::live::Live;
+use tidegate::gateway::state::GatewayState;
+use tidegate::gateway::world::World;
 use tidegate::provider::simulated::{Behaviour, FaultKind, Simulation};
-use tidegate::world::World;
 use tokio::time::Instant;
 
 use crate::dice::Dice;
@@ -216,8 +216,8 @@ async fn run_in_runtime(
     let plan = config::load(Some(("soak", config)), &variables).unwrap_or_else(|wrong| panic!("{wrong}\n{config}"));
     let simulation = Arc::new(Simulation::default());
     let world = World::simulated(simulation.clone(), "2026-01-01T00:00:00Z".parse().unwrap(), seed);
-    let live = Arc::new(Live::new(&plan, world.chance()));
-    let gateway = Arc::new(Gateway::new(plan, live, Arc::new(world)).unwrap());
+    let state = Arc::new(GatewayState::new(&plan, world.chance()));
+    let gateway = Arc::new(Gateway::new(plan, state, Arc::new(world)).unwrap());
     for name in ["together", "openai"] {
         simulation.find(name).unwrap().behave(behaviour.clone());
     }

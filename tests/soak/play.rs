@@ -12,10 +12,11 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
-use tidegate::live::Live;
+use tidegate::gateway::state::GatewayState;
+use tidegate::gateway::world::World;
 use tidegate::provider::simulated::{Seen, Simulation};
-use tidegate::server::{ingress, probes};
-use tidegate::world::World;
+use tidegate::server::callers::ingress;
+use tidegate::server::probes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,7 +35,7 @@ pub(crate) struct Played {
     /// What each provider was asked.
     pub(crate) seen: BTreeMap<&'static str, Vec<Seen>>,
     /// Responses that are still being sent after all is over.
-    pub(crate) live: usize,
+    pub(crate) state: usize,
     /// Tasks that are still there after all is over.
     pub(crate) tasks: usize,
     pub(crate) metrics: String,
@@ -73,8 +74,8 @@ async fn play_in_runtime(seed: u64, script: &Script) -> Played {
         .unwrap_or_else(|problems| panic!("seed {seed}: {problems}\n{}", script.config));
     let simulation = Arc::new(Simulation::default());
     let world = World::simulated(simulation.clone(), "2026-01-01T00:00:00Z".parse().unwrap(), seed);
-    let live = Arc::new(Live::new(&plan, world.chance()));
-    let gateway = Arc::new(Gateway::new(plan, live, Arc::new(world)).unwrap());
+    let state = Arc::new(GatewayState::new(&plan, world.chance()));
+    let gateway = Arc::new(Gateway::new(plan, state, Arc::new(world)).unwrap());
     let (probing, over) = (TaskTracker::new(), CancellationToken::new());
     probes::start(&gateway, &probing, &over);
 
@@ -111,7 +112,7 @@ async fn play_in_runtime(seed: u64, script: &Script) -> Played {
         start,
         calls: calls.into_iter().map(|(_, answered)| answered).collect(),
         seen: PROVIDERS.into_iter().map(|name| (name, provider(name).requests())).collect(),
-        live: PROVIDERS.into_iter().map(|name| provider(name).live()).sum(),
+        state: PROVIDERS.into_iter().map(|name| provider(name).live()).sum(),
         tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
         metrics: gateway.metrics_text(false),
         gateway,

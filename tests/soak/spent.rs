@@ -13,9 +13,9 @@ use http::Request;
 use http_body_util::Full;
 use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
-use tidegate::live::Live;
+use tidegate::gateway::state::GatewayState;
+use tidegate::gateway::world::World;
 use tidegate::provider::simulated::{Behaviour, FaultKind, Simulation};
-use tidegate::world::World;
 
 use crate::dice::Dice;
 use crate::play::{Visit, call};
@@ -125,8 +125,8 @@ async fn play_in_runtime(seed: u64) -> Spent {
     let plan = config::load(Some(("soak", &config)), &variables).unwrap_or_else(|wrong| panic!("{wrong}\n{config}"));
     let simulation = Arc::new(Simulation::default());
     let world = World::simulated(simulation.clone(), "2026-01-01T00:00:00Z".parse().unwrap(), seed);
-    let live = Arc::new(Live::new(&plan, world.chance()));
-    let gateway = Arc::new(Gateway::new(plan, live, Arc::new(world)).unwrap());
+    let state = Arc::new(GatewayState::new(&plan, world.chance()));
+    let gateway = Arc::new(Gateway::new(plan, state, Arc::new(world)).unwrap());
     for provider in PROVIDERS {
         let fault = *dice.pick(&[FaultKind::None, FaultKind::None, FaultKind::Hang]);
         let behaviour = Behaviour { latency_ms: dice.between(300, 3_000), gap_ms: 200, fault, ..Behaviour::default() };

@@ -10,13 +10,14 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use jiff::Timestamp;
 use serde_json::Value;
-use tidegate::money::Usd;
-use tidegate::server::ingress;
-use tidegate::store::purse::{Draw, Purses};
-use tidegate::store::{Key, OnStoreError};
+use tidegate::model::money::Usd;
+use tidegate::model::rate::Key;
+use tidegate::model::rate::OnStoreError;
+use tidegate::server::callers::ingress;
+use tidegate::state::store::budget_account::{BudgetAccounts, BudgetRequest};
 use tokio::task::JoinSet;
 
-use crate::fleet::{Wishes, fleet};
+use crate::fleet::{CacheDirectives, fleet};
 use crate::gateway::Running;
 use crate::server::{Server, until};
 
@@ -133,7 +134,7 @@ async fn numbers_survive_the_gateway_and_a_purse_survives_the_store() {
 
 #[tokio::test]
 async fn a_batch_counts_once_however_often_it_comes_and_a_full_page_leaves_details_out() {
-    const ADD: &str = include_str!("../../src/ledger/add.lua");
+    const ADD: &str = include_str!("../../src/state/ledger/add.lua");
     let server = Server::start().await;
     // Two names a row; the first is for new rows while there is none.
     let add = async |number: &str, names: [&str; 2], cost: &str| {
@@ -157,8 +158,8 @@ async fn a_batch_counts_once_however_often_it_comes_and_a_full_page_leaves_detai
 }
 
 /// A purse of a hundred, of which this is taken.
-fn draw(cost: u64) -> Draw {
-    Draw {
+fn draw(cost: u64) -> BudgetRequest {
+    BudgetRequest {
         key: Key::of(&["purse"]),
         budget: "b".into(),
         ends: Timestamp::MAX,
@@ -171,42 +172,44 @@ fn draw(cost: u64) -> Draw {
 }
 
 /// Whether the purse has so much left; nothing is taken.
-async fn has(purses: &Purses, left: u64) -> bool {
+async fn has(accounts: &BudgetAccounts, left: u64) -> bool {
     let asked = [
         draw(left),
-        Draw { amount: Usd::from_nanos(1), key: Key::of(&["never"]), cost: Usd::from_nanos(1), ..draw(1) },
+        BudgetRequest { amount: Usd::from_nanos(1), key: Key::of(&["never"]), cost: Usd::from_nanos(1), ..draw(1) },
     ];
     let now = Timestamp::UNIX_EPOCH;
-    purses.draw(&asked, now).await.is_ok_and(|(drawn, _)| drawn[0].fits)
+    accounts.draw(&asked, now).await.is_ok_and(|(drawn, _)| drawn[0].fits)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn corrections_that_are_made_while_the_store_is_out_reach_it_when_it_is_back() {
     let server = Server::start().await;
-    let wishes = Wishes { timeout: Duration::from_millis(200), ..Wishes::default() };
+    let wishes = CacheDirectives { timeout: Duration::from_millis(200), ..CacheDirectives::default() };
     let members = fleet(&server.url(), 2, &wishes).await;
-    let purses: Vec<Arc<Purses>> = members
+    let accounts: Vec<Arc<BudgetAccounts>> = members
         .iter()
-        .map(|member| Arc::new(Purses::new(1000, Some((member.redis.clone(), OnStoreError::Local)))))
+        .map(|member| Arc::new(BudgetAccounts::new(1000, Some((member.redis.clone(), OnStoreError::Local)))))
         .collect();
     let mut telling = JoinSet::new();
-    for purses in &purses {
-        let purses = purses.clone();
-        telling.spawn(async move { purses.run().await });
+    for accounts in &accounts {
+        let accounts = accounts.clone();
+        telling.spawn(async move { accounts.run().await });
     }
     let now = Timestamp::UNIX_EPOCH;
     // One purse is for two that only look, and empty.
-    let never = Draw { key: Key::of(&["never"]), amount: Usd::from_nanos(1), cost: Usd::from_nanos(1), ..draw(1) };
-    purses[1].draw(&[never], now).await.unwrap();
-    let (_, first) = purses[0].draw(&[draw(60)], now).await.unwrap();
-    let (_, second) = purses[0].draw(&[draw(20)], now).await.unwrap();
-    assert!(has(&purses[1], 20).await && !has(&purses[1], 21).await);
+    let never =
+        BudgetRequest { key: Key::of(&["never"]), amount: Usd::from_nanos(1), cost: Usd::from_nanos(1), ..draw(1) };
+    accounts[1].draw(&[never], now).await.unwrap();
+    let (_, first) = accounts[0].draw(&[draw(60)], now).await.unwrap();
+    let (_, second) = accounts[0].draw(&[draw(20)], now).await.unwrap();
+    assert!(has(&accounts[1], 20).await && !has(&accounts[1], 21).await);
     server.signal("STOP").await;
     // One came to less, which is on its way to the store when that is found to be out; one to more, when that is known.
-    purses[0].settle(&first[0], Usd::from_nanos(10));
+    accounts[0].settle(&first[0], Usd::from_nanos(10));
     until("the store is out", async || members[0].redis.is_out()).await;
-    purses[0].settle(&second[0], Usd::from_nanos(25));
+    accounts[0].settle(&second[0], Usd::from_nanos(25));
     server.signal("CONT").await;
-    until("the other gateway knows of both, and nobody has asked the first", async || has(&purses[1], 65).await).await;
-    assert!(!has(&purses[1], 66).await, "each counts once");
+    until("the other gateway knows of both, and nobody has asked the first", async || has(&accounts[1], 65).await)
+        .await;
+    assert!(!has(&accounts[1], 66).await, "each counts once");
 }

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use tidegate::store::{Key, Meter, Rate, Source, Take};
+use tidegate::model::rate::Key;
+use tidegate::model::rate::Rate;
+use tidegate::state::store::{Acquire, RateLimiter, Source};
 use tokio::task::JoinSet;
 
-use crate::fleet::{Wishes, fleet, in_a_month, one};
+use crate::fleet::{CacheDirectives, fleet, in_a_month, one};
 use crate::server::{Server, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_gateways_under_load_admit_exactly_the_limit() {
     let server = Server::start().await;
-    let members = fleet(&server.url(), 4, &Wishes::default()).await;
+    let members = fleet(&server.url(), 4, &CacheDirectives::default()).await;
     let takes = [one("user", in_a_month(1_000)), one("wide", in_a_month(100_000))];
     let mut tasks = JoinSet::new();
     for member in members {
@@ -49,8 +51,8 @@ async fn four_gateways_under_load_admit_exactly_the_limit() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_check_is_one_round_trip_whatever_the_number_of_rules() {
     let server = Server::start().await;
-    let members = fleet(&server.url(), 1, &Wishes::default()).await;
-    let takes: Vec<Take> = ["a", "b", "c", "d"].map(|name| one(name, in_a_month(1_000))).into();
+    let members = fleet(&server.url(), 1, &CacheDirectives::default()).await;
+    let takes: Vec<Acquire> = ["a", "b", "c", "d"].map(|name| one(name, in_a_month(1_000))).into();
     members[0].ask(&takes).await;
     let (scripts, loads) = (server.calls("evalsha").await, server.calls("eval").await);
     for _ in 0..100 {
@@ -65,7 +67,7 @@ async fn a_check_is_one_round_trip_whatever_the_number_of_rules() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flushed_script_is_sent_again_and_nobody_notices() {
     let server = Server::start().await;
-    let members = fleet(&server.url(), 1, &Wishes::default()).await;
+    let members = fleet(&server.url(), 1, &CacheDirectives::default()).await;
     let takes = [one("user", in_a_month(20))];
     let mut admitted = 0;
     for number in 0..30 {
@@ -82,7 +84,7 @@ async fn a_flushed_script_is_sent_again_and_nobody_notices() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_lost_its_data_is_told_what_it_had_known() {
     let server = Server::start().await;
-    let members = fleet(&server.url(), 2, &Wishes::default()).await;
+    let members = fleet(&server.url(), 2, &CacheDirectives::default()).await;
     let takes = [one("user", in_a_month(20))];
     for member in members.iter().cycle().take(20) {
         assert!(member.ask(&takes).await.0);
@@ -97,14 +99,14 @@ async fn a_store_that_lost_its_data_is_told_what_it_had_known() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn settlements_reach_the_store_and_all_gateways() {
     let server = Server::start().await;
-    let members = fleet(&server.url(), 2, &Wishes::default()).await;
-    let tokens = [Take { key: Key::of(&["tokens"]), rate: in_a_month(1_000), cost: 900, is_enforced: true }];
+    let members = fleet(&server.url(), 2, &CacheDirectives::default()).await;
+    let tokens = [Acquire { key: Key::of(&["tokens"]), rate: in_a_month(1_000), cost: 900, is_enforced: true }];
     let taken = members[0].meter.take(&tokens).await.unwrap();
     assert!(!members[1].ask(&tokens).await.0, "900 of 1000 are held");
     members[0].meter.settle(taken.verdicts[0].hold.unwrap(), 50);
     until("the other gateway sees what was given back", async || members[1].ask(&tokens).await.0).await;
     // 950 are taken. One more fits, and turns out to be a thousand.
-    let little = [Take { cost: 1, ..tokens[0] }];
+    let little = [Acquire { cost: 1, ..tokens[0] }];
     let hold = members[1].meter.take(&little).await.unwrap().verdicts[0].hold.unwrap();
     members[1].meter.settle(hold, 1_000);
     until("the first gateway is refused for it", async || !members[0].ask(&little).await.0).await;
@@ -116,7 +118,7 @@ async fn settlements_reach_the_store_and_all_gateways() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_expire_by_themselves_and_garbage_under_them_is_no_trouble() {
     let server = Server::start().await;
-    let members = fleet(&server.url(), 1, &Wishes::default()).await;
+    let members = fleet(&server.url(), 1, &CacheDirectives::default()).await;
     let quick = [one("quick", Rate::new(1_000, Duration::from_millis(100)))];
     assert!(members[0].ask(&quick).await.0);
     let name = format!("{{test:limit}}:{}", quick[0].key);

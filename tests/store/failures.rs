@@ -4,16 +4,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidegate::store::{Meter, OnStoreError, Source, StoreFault, Take};
+use tidegate::model::rate::OnStoreError;
+use tidegate::state::store::{Acquire, RateLimiter, Source, StoreFault};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::fleet::{Member, Wishes, fleet, in_a_month, one};
+use crate::fleet::{CacheDirectives, Member, fleet, in_a_month, one};
 use crate::server::{Server, until};
 
 /// Asks so often at each gateway; returns how many were admitted and how many by the store.
-async fn ask_all(members: &[Member], takes: &[Take], times: usize) -> (u32, u32) {
+async fn ask_all(members: &[Member], takes: &[Acquire], times: usize) -> (u32, u32) {
     let (mut admitted, mut by_store) = (0, 0);
     for _ in 0..times {
         for member in members {
@@ -36,7 +37,7 @@ async fn back(members: &[Member]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_store_costs_nobody_a_wait_and_admits_no_more_than_the_bound() {
     let mut server = Server::start().await;
-    let members = fleet(&server.url(), 4, &Wishes::default()).await;
+    let members = fleet(&server.url(), 4, &CacheDirectives::default()).await;
     let takes = [one("user", in_a_month(100))];
     // Nothing was spent yet: the worst moment, because every gateway believes to have its whole share.
     server.kill().await;
@@ -55,7 +56,7 @@ async fn a_killed_store_costs_nobody_a_wait_and_admits_no_more_than_the_bound() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_killed_under_load_fails_no_check_and_its_limit_goes_on_where_it_was() {
     let mut server = Server::start().await;
-    let members = fleet(&server.url(), 4, &Wishes::default()).await;
+    let members = fleet(&server.url(), 4, &CacheDirectives::default()).await;
     let takes = [one("user", in_a_month(2_000))];
     let (before, _) = ask_all(&members, &takes, 400).await;
     assert_eq!(before, 1_600);
@@ -86,7 +87,7 @@ async fn a_store_killed_under_load_fails_no_check_and_its_limit_goes_on_where_it
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_store_is_waited_for_once_and_no_more() {
     let server = Server::start().await;
-    let wishes = Wishes { timeout: Duration::from_millis(50), ..Wishes::default() };
+    let wishes = CacheDirectives { timeout: Duration::from_millis(50), ..CacheDirectives::default() };
     let members = fleet(&server.url(), 1, &wishes).await;
     let takes = [one("user", in_a_month(100_000))];
     server.signal("STOP").await;
@@ -101,7 +102,7 @@ async fn a_frozen_store_is_waited_for_once_and_no_more() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_store_comes_back_by_itself() {
     let server = Server::start().await;
-    let wishes = Wishes { timeout: Duration::from_millis(50), ..Wishes::default() };
+    let wishes = CacheDirectives { timeout: Duration::from_millis(50), ..CacheDirectives::default() };
     let members = fleet(&server.url(), 1, &wishes).await;
     let takes = [one("user", in_a_month(100_000))];
     assert_eq!(server.cli(&["CLIENT", "PAUSE", "700", "ALL"]).await, "OK");
@@ -112,14 +113,14 @@ async fn a_paused_store_comes_back_by_itself() {
 }
 
 /// A way to a server on which connections can be made to fall silent without a word, as a network partition does.
-struct Wire {
+struct OpenAiRequest {
     port: u16,
     /// The connections made so far.
     connections: Arc<Mutex<Vec<CancellationToken>>>,
     _accepting: JoinSet<()>,
 }
 
-impl Wire {
+impl OpenAiRequest {
     async fn to(server: &Server) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (port, to) = (listener.local_addr().unwrap().port(), server.port);
@@ -152,8 +153,8 @@ impl Wire {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_fell_silent_is_replaced() {
     let server = Server::start().await;
-    let wire = Wire::to(&server).await;
-    let wishes = Wishes { timeout: Duration::from_millis(100), ..Wishes::default() };
+    let wire = OpenAiRequest::to(&server).await;
+    let wishes = CacheDirectives { timeout: Duration::from_millis(100), ..CacheDirectives::default() };
     let members = fleet(&format!("redis://127.0.0.1:{}", wire.port), 1, &wishes).await;
     let takes = [one("user", in_a_month(100_000))];
     for round in 1..=3 {
@@ -169,7 +170,7 @@ async fn a_connection_that_fell_silent_is_replaced() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_refuses_writes_is_out_until_it_takes_them() {
     let server = Server::start().await;
-    let members = fleet(&server.url(), 1, &Wishes::default()).await;
+    let members = fleet(&server.url(), 1, &CacheDirectives::default()).await;
     let takes = [one("user", in_a_month(100_000))];
     for (spoil, mend) in [
         (["CONFIG", "SET", "maxmemory", "1"], ["CONFIG", "SET", "maxmemory", "64mb"]),
@@ -187,8 +188,10 @@ async fn a_store_that_refuses_writes_is_out_until_it_takes_them() {
 async fn what_happens_without_the_store_is_as_the_config_says() {
     let mut server = Server::start().await;
     let takes = [one("user", in_a_month(2))];
-    let admits = fleet(&server.url(), 1, &Wishes { on_error: OnStoreError::Admit, ..Wishes::default() }).await;
-    let denies = Member::join(&server.url(), &Wishes { on_error: OnStoreError::Deny, ..Wishes::default() });
+    let admits =
+        fleet(&server.url(), 1, &CacheDirectives { on_error: OnStoreError::Admit, ..CacheDirectives::default() }).await;
+    let denies =
+        Member::join(&server.url(), &CacheDirectives { on_error: OnStoreError::Deny, ..CacheDirectives::default() });
     until("it is connected", async || !denies.redis.is_out()).await;
     assert!(denies.ask(&takes).await.0);
     server.kill().await;
@@ -202,7 +205,7 @@ async fn what_happens_without_the_store_is_as_the_config_says() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_for_the_store_is_bounded() {
     let server = Server::start().await;
-    let wishes = Wishes { max_in_flight: 4, timeout: Duration::from_secs(2), ..Wishes::default() };
+    let wishes = CacheDirectives { max_in_flight: 4, timeout: Duration::from_secs(2), ..CacheDirectives::default() };
     let members = fleet(&server.url(), 1, &wishes).await;
     let takes = [one("user", in_a_month(100_000))];
     // Long enough that all checks below are made while it lasts, and shorter than the timeout.
@@ -219,7 +222,7 @@ async fn what_waits_for_the_store_is_bounded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_vanishes_is_no_longer_counted() {
     let server = Server::start().await;
-    let mut members = fleet(&server.url(), 3, &Wishes::default()).await;
+    let mut members = fleet(&server.url(), 3, &CacheDirectives::default()).await;
     members.remove(0).vanish();
     until("the others know", async || members.iter().all(|member| member.redis.gateways() == 2)).await;
 }

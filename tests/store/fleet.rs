@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tidegate::chance::Chance;
-use tidegate::store::memory::Memory;
-use tidegate::store::redis::address::Address;
-use tidegate::store::redis::{Redis, Settings};
-use tidegate::store::shared::Shared;
-use tidegate::store::{Key, Meter, OnStoreError, Rate, Source, Take};
+use tidegate::model::rate::Key;
+use tidegate::model::rate::{OnStoreError, Rate};
+use tidegate::model::rng::SeededRng;
+use tidegate::state::store::memory::Memory;
+use tidegate::state::store::redis::{Redis, Settings};
+use tidegate::state::store::shared::Shared;
+use tidegate::state::store::{Acquire, RateLimiter, Source};
+use tidegate::wire::redis_url::Address;
 use tokio::task::JoinSet;
 
 use crate::server::until;
@@ -28,13 +30,13 @@ pub(crate) struct Member {
 
 /// How a test wants its gateways.
 #[derive(Clone)]
-pub(crate) struct Wishes {
+pub(crate) struct CacheDirectives {
     pub(crate) timeout: Duration,
     pub(crate) on_error: OnStoreError,
     pub(crate) max_in_flight: usize,
 }
 
-impl Default for Wishes {
+impl Default for CacheDirectives {
     fn default() -> Self {
         // Longer than a busy test machine needs: what a timeout does is shown where it is the subject.
         Self { timeout: Duration::from_millis(500), on_error: OnStoreError::Local, max_in_flight: 1024 }
@@ -43,8 +45,8 @@ impl Default for Wishes {
 
 impl Member {
     /// A gateway that uses this store.
-    pub(crate) fn join(url: &str, wishes: &Wishes) -> Self {
-        let chance = Chance::new(SEED.fetch_add(1, Ordering::Relaxed));
+    pub(crate) fn join(url: &str, wishes: &CacheDirectives) -> Self {
+        let chance = SeededRng::new(SEED.fetch_add(1, Ordering::Relaxed));
         let settings = Settings {
             purpose: "limit",
             address: Address::parse(url).unwrap(),
@@ -63,7 +65,7 @@ impl Member {
     }
 
     /// True when all takes were admitted, and who counted.
-    pub(crate) async fn ask(&self, takes: &[Take]) -> (bool, Source) {
+    pub(crate) async fn ask(&self, takes: &[Acquire]) -> (bool, Source) {
         let taken = self.meter.take(takes).await.unwrap();
         (taken.is_admitted(takes), taken.source)
     }
@@ -75,7 +77,7 @@ impl Member {
 }
 
 /// Several gateways that know of each other.
-pub(crate) async fn fleet(url: &str, size: u32, wishes: &Wishes) -> Vec<Member> {
+pub(crate) async fn fleet(url: &str, size: u32, wishes: &CacheDirectives) -> Vec<Member> {
     let members: Vec<Member> = (0..size).map(|_| Member::join(url, wishes)).collect();
     until("all gateways know of each other", async || {
         members.iter().all(|member| !member.redis.is_out() && member.redis.gateways() == size)
@@ -85,8 +87,8 @@ pub(crate) async fn fleet(url: &str, size: u32, wishes: &Wishes) -> Vec<Member> 
 }
 
 /// One enforced unit for this name.
-pub(crate) fn one(name: &str, rate: Rate) -> Take {
-    Take { key: Key::of(&[name]), rate, cost: 1, is_enforced: true }
+pub(crate) fn one(name: &str, rate: Rate) -> Acquire {
+    Acquire { key: Key::of(&[name]), rate, cost: 1, is_enforced: true }
 }
 
 /// A rate at which nothing comes back during a test: what is admitted is the burst, exactly.

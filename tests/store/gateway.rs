@@ -9,10 +9,11 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
-use tidegate::live::Live;
+use tidegate::gateway::state::GatewayState;
+use tidegate::gateway::world::World;
 use tidegate::provider::simulated::Simulation;
-use tidegate::server::{ingress, probes};
-use tidegate::world::World;
+use tidegate::server::callers::ingress;
+use tidegate::server::probes;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -43,8 +44,8 @@ impl Running {
                 .into();
         let plan = config::load(Some(("test", config)), &Variables::new(variables, BTreeMap::new())).unwrap();
         let world = World::simulated(Arc::new(Simulation::default()), time.parse().unwrap(), seed);
-        let live = Arc::new(Live::new(&plan, world.chance()));
-        let gateway = Arc::new(Gateway::new(plan, live, Arc::new(world)).unwrap());
+        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        let gateway = Arc::new(Gateway::new(plan, state, Arc::new(world)).unwrap());
         let over = CancellationToken::new();
         probes::start(&gateway, &TaskTracker::new(), &over);
         Self { gateway, over }

@@ -13,10 +13,11 @@ use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
-use tidegate::live::Live;
+use tidegate::gateway::state::GatewayState;
+use tidegate::gateway::world::World;
 use tidegate::provider::simulated::Simulation;
-use tidegate::server::{ingress, probes};
-use tidegate::world::World;
+use tidegate::server::callers::ingress;
+use tidegate::server::probes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -44,8 +45,8 @@ impl Running {
         let config = "auth = 'api_key'\n[store]\ntimeout = '500ms'\n";
         let plan = config::load(Some(("test", config)), &Variables::new(variables, BTreeMap::new())).unwrap();
         let world = World::simulated(Arc::new(Simulation::default()), "2026-01-01T00:00:00Z".parse().unwrap(), seed);
-        let live = Arc::new(Live::new(&plan, world.chance()));
-        let gateway = Gateway::new(plan, live, Arc::new(world)).unwrap();
+        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        let gateway = Gateway::new(plan, state, Arc::new(world)).unwrap();
         let over = CancellationToken::new();
         probes::start(&gateway, &TaskTracker::new(), &over);
         Arc::new(Self { gateway, over })

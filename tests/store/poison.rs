@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use tidegate::store::redis::register::Register;
-use tidegate::store::{Rate, Source};
+use tidegate::model::rate::Rate;
+use tidegate::state::store::Source;
+use tidegate::state::store::redis::shared_map::SharedMap;
 use tokio::task::JoinSet;
 
-use crate::fleet::{Wishes, fleet, in_a_month, one};
+use crate::fleet::{CacheDirectives, fleet, in_a_month, one};
 use crate::gateway::Running;
 use crate::server::{Server, until};
 
@@ -71,7 +72,7 @@ async fn whatever_a_key_holds_the_store_stays_in_use_and_the_key_is_replaced() {
             .await;
         }
         for running in &gateways {
-            let redis = running.gateway.live.redis().unwrap();
+            let redis = running.gateway.state.redis().unwrap();
             assert_eq!((redis.is_out(), redis.operations().failures), (false, 0), "{what:?}");
         }
     }
@@ -80,7 +81,7 @@ async fn whatever_a_key_holds_the_store_stays_in_use_and_the_key_is_replaced() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_whose_key_was_spoilt_goes_on_where_it_was_as_far_as_a_gateway_knows() {
     let server = Server::start().await;
-    let members = fleet(&server.url(), 1, &Wishes::default()).await;
+    let members = fleet(&server.url(), 1, &CacheDirectives::default()).await;
     for (number, what) in POISONS.into_iter().enumerate() {
         let takes = [one(&format!("user {number}"), in_a_month(10))];
         let name = format!("{{test:limit}}:{}", takes[0].key);
@@ -107,9 +108,9 @@ async fn a_limit_whose_key_was_spoilt_goes_on_where_it_was_as_far_as_a_gateway_k
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_register_that_was_overwritten_is_put_back_by_who_knows_it() {
     let server = Server::start().await;
-    let members = fleet(&server.url(), 2, &Wishes::default()).await;
+    let members = fleet(&server.url(), 2, &CacheDirectives::default()).await;
     let look = Duration::from_millis(20);
-    let register = |number: usize| Register::new(members[number].redis.clone(), ("auth", "keys"), "keys", look);
+    let register = |number: usize| SharedMap::new(members[number].redis.clone(), ("auth", "keys"), "keys", look);
     let registers = std::sync::Arc::new([register(0), register(1)]);
     let (seen, mut following) =
         (std::sync::Arc::new(std::sync::Mutex::new([(); 2].map(|()| Vec::new()))), JoinSet::new());

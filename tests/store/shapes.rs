@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tidegate::store::redis::shelf::RedisShelf;
-use tidegate::store::{Meter, Shelf, Source};
+use tidegate::state::store::redis::shelf::RedisShelf;
+use tidegate::state::store::{RateLimiter, Shelf, Source};
 use tokio::task::JoinSet;
 
-use crate::fleet::{Member, Wishes, fleet, in_a_month, one};
+use crate::fleet::{CacheDirectives, Member, fleet, in_a_month, one};
 use crate::groups::{cluster, url, watched};
 use crate::server::{Server, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_gateways_admit_exactly_the_limit_in_a_cluster_and_survive_the_loss_of_a_node() {
     let mut servers = cluster().await;
-    let members = fleet(&url(&servers), 4, &Wishes::default()).await;
+    let members = fleet(&url(&servers), 4, &CacheDirectives::default()).await;
     let takes = [one("user", in_a_month(500)), one("tenant", in_a_month(100_000)), one("address", in_a_month(100_000))];
     let mut tasks = JoinSet::new();
     for member in &members {
@@ -54,7 +54,7 @@ async fn four_gateways_admit_exactly_the_limit_in_a_cluster_and_survive_the_loss
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_that_sentinels_replace_is_found_again() {
     let (mut master, _replica, _sentinel, url) = watched().await;
-    let members = fleet(&url, 2, &Wishes::default()).await;
+    let members = fleet(&url, 2, &CacheDirectives::default()).await;
     let takes = [one("user", in_a_month(40))];
     for member in members.iter().cycle().take(20) {
         assert_eq!(member.ask(&takes).await, (true, Source::Redis));
@@ -83,9 +83,9 @@ async fn a_password_is_needed_and_a_wrong_one_is_told_without_repeating_it() {
     let server = Server::start().await;
     assert_eq!(server.cli(&["CONFIG", "SET", "requirepass", "canary"]).await, "OK");
     let port = server.port;
-    let right = fleet(&format!("redis://:canary@127.0.0.1:{port}/1"), 1, &Wishes::default()).await;
+    let right = fleet(&format!("redis://:canary@127.0.0.1:{port}/1"), 1, &CacheDirectives::default()).await;
     assert_eq!(right[0].ask(&[one("user", in_a_month(2))]).await, (true, Source::Redis));
-    let wrong = Member::join(&format!("redis://:wrong-canary@127.0.0.1:{port}"), &Wishes::default());
+    let wrong = Member::join(&format!("redis://:wrong-canary@127.0.0.1:{port}"), &CacheDirectives::default());
     until("it is refused", async || format!("{:?}", wrong.redis.standing()).contains("refused")).await;
     assert!(!format!("{:?}", wrong.redis.standing()).contains("canary"));
     assert_eq!(wrong.ask(&[one("user", in_a_month(2))]).await.1, Source::Local);
@@ -96,7 +96,7 @@ async fn bytes_are_kept_for_all_gateways_in_a_cluster_too() {
     let servers = cluster().await;
     let single = Server::start().await;
     for url in [url(&servers), single.url()] {
-        let members = fleet(&url, 2, &Wishes::default()).await;
+        let members = fleet(&url, 2, &CacheDirectives::default()).await;
         let shelves: Vec<RedisShelf> = members.iter().map(|it| RedisShelf::new(it.redis.clone(), "cache")).collect();
         let bytes = bytes::Bytes::from_static(b"\0\xff\r\nbytes");
         for number in 0..20 {
@@ -115,7 +115,7 @@ async fn bytes_are_kept_for_all_gateways_in_a_cluster_too() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_published_reaches_all_that_listen_also_after_a_restart() {
     let mut server = Server::start().await;
-    let members = fleet(&server.url(), 2, &Wishes::default()).await;
+    let members = fleet(&server.url(), 2, &CacheDirectives::default()).await;
     let (heard, connected) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let mut listening = JoinSet::new();
     let (redis, count, joined) = (members[1].redis.clone(), heard.clone(), connected.clone());

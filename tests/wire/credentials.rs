@@ -28,7 +28,7 @@ fn token(claims: serde_json::Value, secret: &str) -> String {
 async fn start(folder: &Folder) -> (Program, Handed) {
     let provider = Provider::start().await;
     let url = format!("http://{}/v1", provider.address);
-    let hash = tidegate::keys::Digest::of(KEY);
+    let hash = tidegate::model::api_key::Digest::of(KEY);
     folder.write("gateway.toml", &format!("[api_key.shop]\nhash = \"{hash}\"\n"));
     let variables = [
         ("PORT", "0"),

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use tidegate::config::{self, Variables};
 use tidegate::gateway;
-use tidegate::live::Live;
+use tidegate::gateway::state::GatewayState;
+use tidegate::gateway::world::World;
 use tidegate::server::current::Current;
-use tidegate::server::{self, Door};
-use tidegate::world::World;
+use tidegate::server::{self, Listener};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -142,28 +142,28 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts a gateway with a config file's text and variables.
     pub(crate) async fn start(text: &str, variables: BTreeMap<String, String>) -> Self {
-        Self::behind(Door::Callers, text, variables).await
+        Self::behind(Listener::Callers, text, variables).await
     }
 
     /// Starts a gateway in front of simulated providers, with BuildPanel switched on.
     pub(crate) async fn simulated(text: &str, mut variables: BTreeMap<String, String>) -> Self {
         variables.insert("USE_BUILDPANEL".into(), "true".into());
         let now = "2026-01-01T00:00:00Z".parse().expect("a time");
-        Self::of(World::simulated(Arc::default(), now, 1), Door::Callers, text, variables).await
+        Self::of(World::simulated(Arc::default(), now, 1), Listener::Callers, text, variables).await
     }
 
     /// Starts a gateway of which only this door is open.
-    pub(crate) async fn behind(door: Door, text: &str, variables: BTreeMap<String, String>) -> Self {
+    pub(crate) async fn behind(door: Listener, text: &str, variables: BTreeMap<String, String>) -> Self {
         Self::of(World::real(), door, text, variables).await
     }
 
     /// Starts a gateway in a world of its own.
-    pub(crate) async fn of(world: World, door: Door, text: &str, variables: BTreeMap<String, String>) -> Self {
+    pub(crate) async fn of(world: World, door: Listener, text: &str, variables: BTreeMap<String, String>) -> Self {
         let variables = Variables::new(variables, BTreeMap::new());
         let plan = config::load(Some(("wire.toml", text)), &variables)
             .unwrap_or_else(|problems| panic!("{problems}\n---\n{text}"));
-        let live = Arc::new(Live::new(&plan, world.chance()));
-        let gateway = gateway::Gateway::new(plan, live, Arc::new(world)).expect("a gateway can be built");
+        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        let gateway = gateway::Gateway::new(plan, state, Arc::new(world)).expect("a gateway can be built");
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("a bound port");
         let shutdown = CancellationToken::new();

@@ -7,9 +7,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
+use tidegate::gateway::world::World;
 use tidegate::provider::connector::Lookup;
-use tidegate::server::Door;
-use tidegate::world::World;
+use tidegate::server::Listener;
 use tokio::net::TcpListener;
 
 use crate::gateway::Gateway;
@@ -62,7 +62,7 @@ async fn gateway(names: &Names, port: u16, keys: &str) -> Gateway {
          paths = [\"/v1/chat/completions\"]\ncaller = \"openai\"\ncall = \"chat\"\ntargets = [\"a\"]\n"
     );
     let world = World::real().with_names(Arc::new(names.clone()));
-    Gateway::of(world, Door::Callers, &text, BTreeMap::new()).await
+    Gateway::of(world, Listener::Callers, &text, BTreeMap::new()).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

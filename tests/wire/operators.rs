@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidegate::server::Door;
+use tidegate::server::Listener;
 
 use crate::gateway::Gateway;
 use crate::words::chat;
@@ -19,7 +19,7 @@ fn variables() -> BTreeMap<String, String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operators_see_how_the_gateway_is_and_close_its_breakers() {
-    let gateway = Gateway::behind(Door::Operators, "", variables()).await;
+    let gateway = Gateway::behind(Listener::Operators, "", variables()).await;
     let mut operator = gateway.connect().await;
     let host = "host: localhost\r\n";
     assert_eq!(operator.ask(ask("GET /health/live", host)).await.json()["alive"], true);
@@ -43,7 +43,7 @@ async fn no_page_that_an_operator_opens_changes_or_reads_anything() {
     ];
     const READS: [&str; 4] = ["GET /config", "GET /admin/explain", "GET /metrics", "GET /api/usage"];
     for (variables, without_token) in [(BTreeMap::new(), 403), (variables(), 401)] {
-        let gateway = Gateway::behind(Door::Operators, "", variables).await;
+        let gateway = Gateway::behind(Listener::Operators, "", variables).await;
         let mut operator = gateway.connect().await;
         for line in CHANGES {
             let answer = operator.ask(ask(line, "host: 127.0.0.1\r\n")).await;
@@ -68,7 +68,7 @@ async fn no_page_that_an_operator_opens_changes_or_reads_anything() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_operators_door_answers_no_caller_and_the_callers_door_tells_and_changes_nothing() {
-    let operators = Gateway::behind(Door::Operators, "", variables()).await;
+    let operators = Gateway::behind(Listener::Operators, "", variables()).await;
     let call = chat().replace("host: gateway", &format!("host: localhost\r\nauthorization: Bearer {TOKEN}"));
     let answer = operators.connect().await.ask(call).await;
     assert_eq!((answer.status(), answer.header("content-type")), (404, Some("application/problem+json")));

@@ -35,7 +35,7 @@ fn good() -> String {
 
 /// A gateway that wants to know who calls.
 async fn guarded(far: &Far) -> Gateway {
-    let hash = tidegate::keys::Digest::of(KEY);
+    let hash = tidegate::model::api_key::Digest::of(KEY);
     let more = format!(
         "[auth]\nfailures = \"1000/min\"\n[api_key.shop]\nhash = \"{hash}\"\ntenant = \"r7\"\n\
          [cors]\norigins = [\"https://app.example\"]\n"

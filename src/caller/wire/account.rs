@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::call::Reach;
+use crate::model::call::Reach;
 
 /// Endpoints without a route of their own that answer what they are asked, and show nothing that the account keeps. All take
 /// `POST`. A video that is begun here is kept like a response; whoever wants to see it needs the account.

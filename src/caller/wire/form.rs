@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use memchr::memmem;
 
-use crate::fault::Fault;
+use crate::model::fault::Fault;
 
 /// More parts than any honest form has: files, a model and some options.
 const MAX_PARTS: usize = 64;

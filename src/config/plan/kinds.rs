@@ -2,7 +2,7 @@
 //!
 //! It does not know what a call of any kind holds.
 
-use super::ProviderKind;
+use crate::config::plan::ProviderKind;
 
 /// The dialects that callers speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

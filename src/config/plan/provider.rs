@@ -8,10 +8,10 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use url::Url;
 
-use super::{BalancePlan, BreakerPlan, ConcurrencyPlan, Pattern, Propagation, QuotaPlan, RetryPlan};
-use crate::call::Pace;
-use crate::config::secret::Secret;
-use crate::patience::PatiencePlan;
+use crate::config::engine::secret::Secret;
+use crate::config::plan::{BalancePlan, BreakerPlan, ConcurrencyPlan, Pattern, Propagation, QuotaPlan, RetryPlan};
+use crate::model::call::Timeouts;
+use crate::model::patience::PatiencePlan;
 
 /// `[provider.NAME]`
 #[derive(Debug, PartialEq)]
@@ -39,7 +39,7 @@ pub struct ProviderPlan {
     /// One attempt, from start to the end of the body.
     pub total: Duration,
     /// How long it may be silent.
-    pub pace: Pace,
+    pub timeouts: Timeouts,
     /// The names of models that are this provider's own.
     pub models: Vec<Pattern>,
     /// When the same provider is asked again.
@@ -112,7 +112,7 @@ pub enum Usable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamUsage {
     /// The gateway asks, and takes the event out again that the caller did not ask for.
-    Ask,
+    CallRequest,
     /// They are estimated by what came.
     Estimate,
 }

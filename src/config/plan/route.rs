@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::{
-    CallKind, CallerKind, GuardPlan, InputPlan, Priority, ProviderKind, RouteAuth, RouteCachePlan, TargetPlan,
-    TunnelPlan, VariantPlan,
+use crate::config::plan::{
+    CallKind, CallerKind, GuardPlan, Priority, ProviderKind, RouteAuth, RouteCachePlan, TargetPlan, TunnelPlan,
+    VariantPlan,
 };
+use crate::model::pricing::Pattern;
 
 /// `[route.NAME]`
 #[derive(Debug)]
@@ -93,4 +94,15 @@ pub enum ResumeMode {
     Replay,
     /// ... and where it does not, the same target is asked to go on from what the caller has, if it can.
     ReplayAndContinue,
+}
+
+/// What a route's callers may want models to read.
+#[derive(Clone, Debug, Default)]
+pub struct InputPlan {
+    /// The most bytes of text; `None`: as much as the body may have.
+    pub max_prompt: Option<usize>,
+    /// True: no control characters but those that end lines and set tabs.
+    pub is_plain: bool,
+    /// The models that may be named; any when it is empty.
+    pub models: Vec<Pattern>,
 }

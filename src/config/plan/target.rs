@@ -5,8 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ModelMap, Pattern, ProviderPlan};
-use crate::call::Pace;
+use crate::config::plan::{ModelMap, Pattern, ProviderPlan};
+use crate::model::call::Timeouts;
+use crate::model::switch::{Position, Share};
 
 /// One entry of a route's `targets`.
 #[derive(Clone, Debug)]
@@ -27,7 +28,7 @@ pub struct TargetPlan {
     /// Text put before the conversation.
     pub instruction: Option<Arc<str>>,
     /// How long it may be silent: the route's wish, else the provider's.
-    pub pace: Pace,
+    pub timeouts: Timeouts,
     /// One attempt: the target's own, else the provider's.
     pub total: Duration,
     /// Tokens that its model takes, where the config says so: what is too long for another target goes here when this is
@@ -94,5 +95,25 @@ impl TargetPlan {
     /// The models that may be asked for here, as far as the config names them.
     pub fn named_models(&self) -> impl Iterator<Item = &Pattern> {
         self.provider.models.iter().chain(self.models.patterns()).filter(|pattern| !pattern.fits_anything())
+    }
+}
+
+/// A variant of one route.
+#[derive(Clone, Debug)]
+pub struct VariantPlan {
+    /// Its name.
+    pub name: Arc<str>,
+    /// False: nobody gets it until an operator says so.
+    pub is_on: bool,
+    /// Who gets it.
+    pub share: Share,
+    /// Whom to ask, in order.
+    pub targets: Vec<TargetPlan>,
+}
+
+impl VariantPlan {
+    /// The position in which the configuration puts its switch.
+    pub fn meant(&self) -> Position {
+        Position { is_on: self.is_on, share: self.share, tenants: Vec::new(), tiers: Vec::new() }
     }
 }

@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::config::plan::JwksPlan;
-use crate::config::public_key::PublicKey;
-use crate::metrics::auth::PublishedSample;
+use crate::config::plan::public_key::PublicKey;
+use crate::telemetry::metrics::auth::PublishedSample;
 
 /// Reads the document. The error is for the log and names no address.
 pub type Source = Arc<dyn Fn() -> BoxFuture<'static, Result<Bytes, String>> + Send + Sync>;

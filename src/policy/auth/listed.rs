@@ -4,14 +4,14 @@
 
 use bytes::Bytes;
 
-use crate::call::{Ask, Endpoint, Wire};
 use crate::config::plan::Pattern;
-use crate::reply::{Body, Reply};
+use crate::model::call::{CallRequest, Endpoint, OpenAiRequest};
+use crate::model::reply::{Body, Reply};
 use crate::wire::openai::models;
 
 /// True for a call that is answered by a list of models.
-pub(super) fn is_asked(ask: &Ask) -> bool {
-    matches!(ask, Ask::Wire(Wire { endpoint: Endpoint::Models, model: None, .. }))
+pub(super) fn is_asked(request: &CallRequest) -> bool {
+    matches!(request, CallRequest::OpenAi(OpenAiRequest { endpoint: Endpoint::Models, model: None, .. }))
 }
 
 /// A list without the models that its reader may not name.

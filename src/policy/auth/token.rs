@@ -8,8 +8,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_he
 use serde_json::{Map, Value};
 
 use crate::config::plan::TokenPlan;
-use crate::config::public_key::PublicKey;
-use crate::names::is_plain_id;
+use crate::config::plan::public_key::PublicKey;
+use crate::model::names::is_plain_id;
 
 /// The role of the key that a Supabase project publishes in every page of its website.
 const ANON: &str = "anon";

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::time::Instant;
 
 use super::Guarded;
-use crate::names::family;
+use crate::model::names::family;
 
 /// Breakers per provider.
 const MOST: usize = 256;

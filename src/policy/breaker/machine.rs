@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::suspects::{Suspects, Suspicion};
-use crate::chance::Chance;
 use crate::config::plan::BreakerPlan;
-use crate::time::later;
+use crate::model::rng::SeededRng;
+use crate::model::time::later;
 
 /// Slots of the sliding window.
 const SLOTS: usize = 10;
@@ -94,7 +94,7 @@ pub struct Refused {
 #[derive(Debug)]
 pub struct Machine {
     settings: BreakerPlan,
-    chance: Chance,
+    chance: SeededRng,
     phase: Phase,
     /// Changes whenever it opens or an operator closes it.
     epoch: u64,
@@ -125,7 +125,7 @@ enum Phase {
 
 impl Machine {
     /// A closed breaker.
-    pub fn new(settings: BreakerPlan, chance: Chance) -> Self {
+    pub fn new(settings: BreakerPlan, chance: SeededRng) -> Self {
         Self {
             phase: Phase::Closed,
             epoch: 0,
@@ -494,7 +494,7 @@ mod tests {
     }
 
     fn machine() -> Machine {
-        Machine::new(plan(), Chance::new(1))
+        Machine::new(plan(), SeededRng::new(1))
     }
 
     fn call(machine: &mut Machine, ended: Result, now: Instant) -> bool {
@@ -691,7 +691,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Wait(u64),
-        Ask,
+        CallRequest,
         End(usize, Option<Result>),
     }
 
@@ -704,7 +704,7 @@ mod tests {
         ];
         prop_oneof![
             1 => (0u64..20_000).prop_map(Step::Wait),
-            4 => Just(Step::Ask),
+            4 => Just(Step::CallRequest),
             4 => (any::<usize>(), ended).prop_map(|(which, ended)| Step::End(which, ended)),
         ]
     }
@@ -714,7 +714,7 @@ mod tests {
         /// run at once.
         #[test]
         fn open_refuses_and_half_open_bounds(steps in proptest::collection::vec(step(), 1..400), seed in any::<u64>()) {
-            let (mut machine, mut now) = (Machine::new(plan(), Chance::new(seed)), Instant::now());
+            let (mut machine, mut now) = (Machine::new(plan(), SeededRng::new(seed)), Instant::now());
             let mut running: Vec<Pass> = Vec::new();
             let mut half_open = None;
             for step in steps {
@@ -726,7 +726,7 @@ mod tests {
                             machine.settle(pass, ended, now);
                         }
                     }
-                    Step::Ask => {
+                    Step::CallRequest => {
                         let before = machine.state(now);
                         half_open = (before == State::HalfOpen).then(|| half_open.unwrap_or(now));
                         if let Ok(pass) = machine.admit(now) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::plan::BreakerPlan;
-use crate::reply::Body;
-use crate::usual::Usual;
+use crate::model::reply::Body;
+use crate::model::usual::Usual;
 
 /// How long an answer took.
 #[derive(Clone, Copy, Debug)]

@@ -19,12 +19,12 @@ use tokio_util::task::TaskTracker;
 use super::entry::{Entry, VERSION};
 use super::key::{EntryKey, Keys};
 use super::memory::{Entries, Purge};
-use crate::store::redis::Redis;
-use crate::store::redis::board::{ALL, Board};
-pub use crate::store::redis::leases::Lease;
-use crate::store::redis::leases::Leases;
-use crate::store::redis::shelf::RedisShelf;
-use crate::store::{Shelf, StoreFault};
+use crate::state::store::redis::Redis;
+use crate::state::store::redis::invalidations::{ALL, Invalidations};
+pub use crate::state::store::redis::leases::Lease;
+use crate::state::store::redis::leases::Leases;
+use crate::state::store::redis::shelf::RedisShelf;
+use crate::state::store::{Shelf, StoreFault};
 
 /// How long a lease lives without its holder.
 const LEASE: Duration = Duration::from_secs(2);
@@ -44,7 +44,7 @@ pub struct Cluster {
     redis: Arc<Redis>,
     shelf: RedisShelf,
     leases: Arc<Leases>,
-    board: Board,
+    board: Invalidations,
     unsaid: Mutex<BTreeMap<String, Instant>>,
     counts: Counts,
 }
@@ -79,7 +79,7 @@ impl Cluster {
         Self {
             shelf: RedisShelf::new(redis.clone(), "cache"),
             leases: Arc::new(Leases::new(redis.clone(), "cache-lease")),
-            board: Board::new(redis.clone(), "cache"),
+            board: Invalidations::new(redis.clone(), "cache"),
             unsaid: Mutex::default(),
             counts: Counts::default(),
             redis,

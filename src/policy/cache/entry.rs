@@ -11,7 +11,7 @@ use http::HeaderValue;
 use serde_json::value::RawValue;
 
 use super::key::{EntryKey, Keys};
-use crate::reply::{Answer, Usage};
+use crate::model::reply::{Answer, Usage};
 use crate::wire::recording::Kept;
 
 /// The form of the bytes. Another form has another number; entries of an old one are not understood, which is a miss.

@@ -8,8 +8,8 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::apart::apart;
-use crate::call::{Ask, Chat};
+use crate::model::call::{CallRequest, Chat};
+use crate::model::offload::apart;
 use crate::wire::format;
 pub use crate::wire::format::is_left_out;
 use crate::wire::json::canonical::{self, Odd};
@@ -98,7 +98,7 @@ pub struct Parts<'a> {
     /// The text that the target would put before the conversation.
     pub instruction: Option<&'a str>,
     /// What is asked.
-    pub ask: &'a Ask,
+    pub request: &'a CallRequest,
     /// Further fields of a body in OpenAI's dialect that do not count, at its top level.
     pub ignore: &'a [String],
 }
@@ -115,7 +115,7 @@ impl Keys {
 
     /// The key of a call, or `None` where its answer must not be kept.
     pub fn of(&self, parts: Parts<'_>) -> Option<EntryKey> {
-        let bytes = if let Ask::Wire(wire) = parts.ask { wire.body.len() } else { 0 };
+        let bytes = if let CallRequest::OpenAi(wire) = parts.request { wire.body.len() } else { 0 };
         apart(bytes, || question(&parts).ok().map(|question| self.name(&parts, &question)))
     }
 
@@ -166,11 +166,11 @@ impl Keys {
 /// What is asked, in the one form that equal questions have: the part of a key that people can read. It begins with the
 /// endpoint and goes on in JSON.
 pub fn question(parts: &Parts<'_>) -> Result<Vec<u8>, Keyless> {
-    match parts.ask {
-        Ask::Wire(wire) => format::question(wire, parts.model.is_some(), parts.ignore),
-        Ask::Chat(chat) => chat_question(chat),
-        Ask::Menu => Ok(b"menu".to_vec()),
-        Ask::Voice(_) | Ask::Tunnel(_) => Err(Keyless::Kind),
+    match parts.request {
+        CallRequest::OpenAi(wire) => format::question(wire, parts.model.is_some(), parts.ignore),
+        CallRequest::Chat(chat) => chat_question(chat),
+        CallRequest::Menu => Ok(b"menu".to_vec()),
+        CallRequest::Voice(_) | CallRequest::Tunnel(_) => Err(Keyless::Kind),
     }
 }
 
@@ -191,12 +191,12 @@ fn chat_question(chat: &Chat) -> Result<Vec<u8>, Keyless> {
 }
 
 /// True when the same question gets the same answer, as far as a caller can ask for that.
-pub fn is_deterministic(ask: &Ask) -> bool {
-    match ask {
-        Ask::Menu => true,
-        Ask::Chat(chat) => chat.temperature == Some(0.0),
-        Ask::Wire(wire) => format::of(wire).is_deterministic(wire),
-        Ask::Voice(_) | Ask::Tunnel(_) => false,
+pub fn is_deterministic(request: &CallRequest) -> bool {
+    match request {
+        CallRequest::Menu => true,
+        CallRequest::Chat(chat) => chat.temperature == Some(0.0),
+        CallRequest::OpenAi(wire) => format::of(wire).is_deterministic(wire),
+        CallRequest::Voice(_) | CallRequest::Tunnel(_) => false,
     }
 }
 
@@ -208,10 +208,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::call::{AnswerBounds, Endpoint, Message, Role, Wire};
+    use crate::model::call::{AnswerBounds, Endpoint, Message, OpenAiRequest, Role};
 
-    fn wire(endpoint: Endpoint, path: &str, body: &str) -> Ask {
-        Ask::Wire(Wire {
+    fn wire(endpoint: Endpoint, path: &str, body: &str) -> CallRequest {
+        CallRequest::OpenAi(OpenAiRequest {
             endpoint,
             method: Method::POST,
             path: path.into(),
@@ -220,22 +220,22 @@ mod tests {
             model: None,
             stream: body.contains("\"stream\":true"),
             bounds: AnswerBounds::default(),
-            contents: crate::call::Contents::default(),
+            contents: crate::model::call::Contents::default(),
         })
     }
 
-    fn asked(body: &str) -> Ask {
+    fn asked(body: &str) -> CallRequest {
         wire(Endpoint::ChatCompletions, "/chat/completions", body)
     }
 
-    fn parts(ask: &Ask) -> Parts<'_> {
+    fn parts(request: &CallRequest) -> Parts<'_> {
         Parts {
             scope: Scope::Tenant("r1"),
             route: "v1-chat",
             dialect: "openai",
             model: Some("gpt-4"),
             instruction: None,
-            ask,
+            request,
             ignore: &[],
         }
     }
@@ -264,29 +264,29 @@ mod tests {
 
     #[test]
     fn every_part_counts_and_so_does_the_secret() {
-        let ask = asked(ASKED);
-        let own = key(parts(&ask)).unwrap();
+        let request = asked(ASKED);
+        let own = key(parts(&request)).unwrap();
         let hash = [7; 32];
         let user = |tenant, user| Scope::User { tenant, user };
         let others = [
-            Parts { scope: Scope::Shared, ..parts(&ask) },
-            Parts { scope: Scope::Tenant("r2"), ..parts(&ask) },
-            Parts { scope: Scope::Tenant(""), ..parts(&ask) },
-            Parts { scope: user("r1", ""), ..parts(&ask) },
-            Parts { scope: user("r1", "u"), ..parts(&ask) },
-            Parts { scope: user("r", "1u"), ..parts(&ask) },
-            Parts { scope: Scope::Credential { tenant: "r1", hash: &hash }, ..parts(&ask) },
-            Parts { route: "other", ..parts(&ask) },
-            Parts { dialect: "canvas", ..parts(&ask) },
-            Parts { model: None, ..parts(&ask) },
-            Parts { model: Some(""), ..parts(&ask) },
-            Parts { model: Some("gpt-4o"), ..parts(&ask) },
-            Parts { instruction: Some(""), ..parts(&ask) },
-            Parts { instruction: Some("Be brief."), ..parts(&ask) },
+            Parts { scope: Scope::Shared, ..parts(&request) },
+            Parts { scope: Scope::Tenant("r2"), ..parts(&request) },
+            Parts { scope: Scope::Tenant(""), ..parts(&request) },
+            Parts { scope: user("r1", ""), ..parts(&request) },
+            Parts { scope: user("r1", "u"), ..parts(&request) },
+            Parts { scope: user("r", "1u"), ..parts(&request) },
+            Parts { scope: Scope::Credential { tenant: "r1", hash: &hash }, ..parts(&request) },
+            Parts { route: "other", ..parts(&request) },
+            Parts { dialect: "canvas", ..parts(&request) },
+            Parts { model: None, ..parts(&request) },
+            Parts { model: Some(""), ..parts(&request) },
+            Parts { model: Some("gpt-4o"), ..parts(&request) },
+            Parts { instruction: Some(""), ..parts(&request) },
+            Parts { instruction: Some("Be brief."), ..parts(&request) },
         ];
         let mut keys: Vec<EntryKey> = others.into_iter().map(|parts| key(parts).unwrap()).collect();
         keys.push(own);
-        keys.push(Keys::new(b"another").of(parts(&ask)).unwrap());
+        keys.push(Keys::new(b"another").of(parts(&request)).unwrap());
         let all = keys.len();
         keys.sort();
         keys.dedup();
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn what_must_not_be_kept_has_no_key() {
-        let reason = |ask: &Ask| question(&parts(ask)).unwrap_err();
+        let reason = |request: &CallRequest| question(&parts(request)).unwrap_err();
         assert_eq!(reason(&asked(r#"{"a":1,"a":1}"#)), Keyless::Odd(Odd::Twice));
         assert_eq!(reason(&wire(Endpoint::Models, "/models", "")), Keyless::Kind);
         assert_eq!(reason(&wire(Endpoint::Other, "/files", "{}")), Keyless::Kind);
@@ -325,7 +325,7 @@ mod tests {
                 ..Chat::default()
             };
             change(&mut chat);
-            key(parts(&Ask::Chat(chat))).unwrap()
+            key(parts(&CallRequest::Chat(chat))).unwrap()
         };
         let own = chat(&|_| {});
         assert_eq!(own, chat(&|chat| chat.stream = true));
@@ -374,8 +374,8 @@ mod tests {
         /// K3: however two tenants and users are named, they share no key.
         #[test]
         fn other_scopes_never_share_a_key(one in "[a-b:]{0,4}", other in "[a-b:]{0,4}", users in ("[a-b:]{0,4}", "[a-b:]{0,4}")) {
-            let ask = asked(ASKED);
-            let of = |tenant: &str, user: &str| key(Parts { scope: Scope::User { tenant, user }, ..parts(&ask) });
+            let request = asked(ASKED);
+            let of = |tenant: &str, user: &str| key(Parts { scope: Scope::User { tenant, user }, ..parts(&request) });
             prop_assert_eq!(of(&one, &users.0) == of(&other, &users.1), (&one, &users.0) == (&other, &users.1));
         }
     }

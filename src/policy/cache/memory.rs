@@ -12,9 +12,9 @@ use bytes::Bytes;
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
 
-use super::spread::BuildSpread;
 use super::{Entry, EntryKey, Kept};
-use crate::time::SteadyClock;
+use crate::model::time::SteadyClock;
+use crate::policy::cache::identity_hasher::BuildSpread;
 
 /// Marks of single tenants and keys that are remembered. One more, and everything is purged: rather too much than too little.
 const MARKS: usize = 1_000;
@@ -44,7 +44,7 @@ struct Marks {
 
 /// What an entry answers: who may have purged it.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
+pub struct PurgeScope<'a> {
     /// Its key.
     pub key: &'a EntryKey,
     /// Its route's name.
@@ -137,7 +137,7 @@ impl Entries {
 
     /// True for an entry that was purged since it was asked for, wherever it was found.
     pub fn is_purged(&self, key: &EntryKey, entry: &Entry) -> bool {
-        entry.asked_ms <= self.purged_at(Subject { key, route: &entry.route, tenant: &entry.tenant })
+        entry.asked_ms <= self.purged_at(PurgeScope { key, route: &entry.route, tenant: &entry.tenant })
     }
 
     /// Forgets an entry.
@@ -146,7 +146,7 @@ impl Entries {
     }
 
     /// When what answers this was last purged; zero: never.
-    pub fn purged_at(&self, subject: Subject<'_>) -> u64 {
+    pub fn purged_at(&self, subject: PurgeScope<'_>) -> u64 {
         let marks = self.0.marks.read().unwrap_or_else(PoisonError::into_inner);
         let single = [
             marks.routes.get(subject.route).copied(),

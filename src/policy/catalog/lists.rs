@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
-use crate::fault::Fault;
-use crate::time::Deadline;
+use crate::model::fault::Fault;
+use crate::model::time::Deadline;
 use crate::wire::openai::models::{self, MAX_LIST, Model};
 
 /// How long a list is new. Providers change theirs every few days.
@@ -145,7 +145,7 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::time::Phase;
+    use crate::model::time::Phase;
 
     fn by() -> Deadline {
         Deadline::after(Duration::from_secs(60), Phase::Call)

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::PlacesReport;
 use super::limit::{Limit, Sample};
 use crate::config::plan::{ConcurrencyPlan, Priority};
-use crate::names::family;
+use crate::model::names::family;
 
 /// Model families with a lane of their own.
 pub(super) const MOST: usize = 64;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::plan::ConcurrencyPlan;
-use crate::usual::Usual;
+use crate::model::usual::Usual;
 
 /// This long after a sign the limit begins to grow again.
 const HOLD: Duration = Duration::from_secs(2);

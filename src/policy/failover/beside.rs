@@ -11,12 +11,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Choice, Failed, Failover, Raced};
-use crate::call::Call;
-use crate::fault::{Fault, Retry};
-use crate::patience::Watch;
+use crate::model::call::Call;
+use crate::model::fault::{Fault, Retry};
+use crate::model::patience::Watch;
+use crate::model::time::{Alarm, later};
+use crate::model::trail::{Reason, StepKind};
 use crate::stack::Outcome;
-use crate::time::{Alarm, later};
-use crate::trail::{Deed, Reason};
 
 /// The name under which the trail tells of it, and the table of the configuration that sets the times.
 const NAME: &str = "patience";
@@ -164,7 +164,7 @@ impl<'a> Beside<'a> {
             if let Some(watch) = running.watch.as_ref().filter(|watch| watch.overdue_at() <= now) {
                 watch.is_overdue();
                 let provider = self.failover.targets.get(running.number).map(|it| &it.plan.provider.name);
-                self.call.trail.note(NAME, provider, Deed::Overdue(watch.signs.silence()));
+                self.call.trail.note(NAME, provider, StepKind::Overdue(watch.signs.silence()));
                 (running.is_told, is_told) = (true, true);
             }
         }
@@ -215,7 +215,7 @@ impl<'a> Beside<'a> {
     /// Notes why nobody else is asked, once.
     fn deny(&mut self, why: &'static str) {
         if !std::mem::replace(&mut self.was_denied, true) {
-            self.call.trail.note(NAME, None, Deed::Denied(why));
+            self.call.trail.note(NAME, None, StepKind::Denied(why));
         }
     }
 }

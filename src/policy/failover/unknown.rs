@@ -3,7 +3,7 @@
 //! It does not know whether a target is out at the moment: that is no reason to call a model unknown.
 
 use crate::config::plan::{Pattern, TargetPlan};
-use crate::fault::{Fault, RequestFault};
+use crate::model::fault::{Fault, RequestFault};
 
 /// The most names in a list.
 const MAX_NAMES: usize = 40;

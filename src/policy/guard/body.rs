@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 
 use super::text::{Edited, Looking, Rule, TURN};
 use crate::config::plan::GuardAction;
-use crate::fault::Fault;
-use crate::trail::{Direction, Trail};
+use crate::model::fault::Fault;
+use crate::model::trail::{Direction, Trail};
 use crate::wire::openai::texts::{Item, Strings};
 
 /// A document that was changed.

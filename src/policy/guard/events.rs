@@ -14,9 +14,9 @@ use futures_util::Stream;
 
 use super::body::no_tokens;
 use super::text::{Held, Rule};
-use crate::fault::Fault;
-use crate::reply::{Beside, Channel, Event, EventKind, EventStream};
-use crate::trail::Trail;
+use crate::model::fault::Fault;
+use crate::model::reply::{Beside, Channel, Event, EventKind, EventStream};
+use crate::model::trail::Trail;
 use crate::wire::json::members::Splice;
 use crate::wire::openai::texts::{EventTexts, Found, Place, Voice, rest, said};
 use crate::wire::sse;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::unescape::Reader;
 use crate::config::plan::{GuardAction, GuardPlan};
-use crate::fault::Fault;
+use crate::model::fault::Fault;
+use crate::model::trail::{Direction, GuardFact, Trail};
 use crate::patterns::{Found, Search};
-use crate::trail::{Direction, GuardFact, Trail};
 
 /// How much is searched before other calls get their turn: with the dearest patterns and texts, for less than a millisecond.
 pub(super) const TURN: usize = 8 * 1024;

@@ -11,7 +11,7 @@ use moka::sync::Cache;
 use tokio::time::Instant;
 
 use super::record::Record;
-use crate::call::Once;
+use crate::model::call::Once;
 
 /// What an entry takes beside its answer, roughly.
 const OVERHEAD: usize = 256;

@@ -11,8 +11,8 @@ use futures_util::Stream;
 
 use super::Execution;
 use super::record::{Head, Kept, KeptBody};
-use crate::fault::Fault;
-use crate::reply::{Body, Degraded, Event, EventKind, Reply};
+use crate::model::fault::Fault;
+use crate::model::reply::{Body, Degraded, Event, EventKind, Reply};
 
 /// What an event takes besides its bytes.
 const PIECE: usize = size_of::<Event>();

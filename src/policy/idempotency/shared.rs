@@ -9,11 +9,11 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use super::record::Record;
-use crate::call::Once;
-use crate::store::redis::Redis;
-use crate::store::redis::leases::{Lease, Leases};
-use crate::store::redis::shelf::RedisShelf;
-use crate::store::{Shelf, StoreFault};
+use crate::model::call::Once;
+use crate::state::store::redis::Redis;
+use crate::state::store::redis::leases::{Lease, Leases};
+use crate::state::store::redis::shelf::RedisShelf;
+use crate::state::store::{Shelf, StoreFault};
 
 /// How long a lease lives without its holder: a gateway that dies holds nobody up for longer.
 const LEASE: Duration = Duration::from_secs(2);

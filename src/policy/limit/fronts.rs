@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::names::customer;
+use crate::model::names::customer;
 
 /// Addresses that are remembered as possible fronts; the one that was silent longest makes place for another.
 const MOST: usize = 1024;

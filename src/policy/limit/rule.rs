@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use crate::call::Head;
 use crate::config::plan::{Counted, KeyPlan, LimitPlan, Quantity};
+use crate::model::call::Head;
 
 /// One rule.
 #[derive(Clone)]

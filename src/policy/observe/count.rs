@@ -5,22 +5,23 @@
 use std::time::Duration;
 
 use super::{LEFT, Watch, outcome_word, spans};
-use crate::fault::Blame;
-use crate::ledger::row::Cost;
-use crate::metrics::auth::AuthLabels;
-use crate::metrics::caches::CacheLabels;
-use crate::metrics::callers::{ChatLabels, TenantLabels, TenantTokenLabels};
-use crate::metrics::flags::VariantCall;
-use crate::metrics::gen_ai::{self, Operation};
-use crate::metrics::guards::GuardLabels;
-use crate::metrics::idempotency::KeyLabels;
-use crate::metrics::limits::{BudgetLabels, CheckLabels, DecisionLabels};
-use crate::metrics::outboxes::TraceLabel;
-use crate::metrics::{
+use crate::model::fault::Blame;
+use crate::model::trail::{AuthFact, Basis, Facts, GuardFact, Taken, Tokens};
+use crate::state::ledger::row::Cost;
+use crate::telemetry::metrics::auth::AuthLabels;
+use crate::telemetry::metrics::caches::CacheLabels;
+use crate::telemetry::metrics::callers::{ChatLabels, TenantLabels, TenantTokenLabels};
+use crate::telemetry::metrics::flags::VariantCall;
+use crate::telemetry::metrics::gen_ai;
+use crate::telemetry::metrics::gen_ai::Operation;
+use crate::telemetry::metrics::guards::GuardLabels;
+use crate::telemetry::metrics::idempotency::KeyLabels;
+use crate::telemetry::metrics::limits::{BudgetLabels, CheckLabels, DecisionLabels};
+use crate::telemetry::metrics::outboxes::TraceLabel;
+use crate::telemetry::metrics::{
     AttemptLabels, DegradedLabels, EventLabels, Metrics, ProviderCallLabels, ProviderLabels, RequestLabels,
     RouteLabels, TokenLabels, as_seconds,
 };
-use crate::trail::{AuthFact, Basis, Facts, GuardFact, Taken, Tokens};
 
 impl Watch {
     pub(super) fn count(&self, facts: &Facts, cost: Option<Cost>) {

@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use super::{LEFT, Watch, outcome_word};
-use crate::ledger::row::Cost;
-use crate::names::display_name;
-use crate::reply::{CacheResult, Degraded};
-use crate::trail::{Attempt, Decision, Facts, GuardFact};
+use crate::model::names::display_name;
+use crate::model::reply::{CacheResult, Degraded};
+use crate::model::trail::{Attempt, Decision, Facts, GuardFact};
+use crate::state::ledger::row::Cost;
 
 impl Watch {
     pub(super) fn log(&self, facts: &Facts, cost: Option<Cost>) {

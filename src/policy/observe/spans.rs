@@ -10,12 +10,12 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::config::plan::{CallKind, Plan, RoutePlan, TenantShown};
-use crate::fault::Blame;
-use crate::reply::{CacheResult, Degraded};
-use crate::spans::{Kind, Span, Spans, Value};
-use crate::time::WallClock;
-use crate::trace::{Parent, SpanId, Trace, TraceId};
-use crate::trail::{Attempt, Basis, Decision, Ending, Facts, Outcome, Reason, Tokens};
+use crate::model::fault::Blame;
+use crate::model::reply::{CacheResult, Degraded};
+use crate::model::time::WallClock;
+use crate::model::trace::{Parent, SpanId, Trace, TraceId};
+use crate::model::trail::{Attempt, Basis, Decision, Ending, Facts, Outcome, Reason, Tokens};
+use crate::telemetry::spans::{Kind, Span, Spans, Value};
 
 /// Bits of a trace's id that are random, whoever made it (W3C Trace Context level 2, 3.2.2.3).
 const RANDOM_BITS: u32 = 56;

@@ -6,19 +6,19 @@
 use std::sync::MutexGuard;
 
 use super::{CANCELLED, LEFT, OK, OPERATOR, Watch};
-use crate::explain::{Stories, Story};
-use crate::fault::{Blame, Fault};
-use crate::ledger::row::Cost;
-use crate::reply::CacheResult;
-use crate::reports::Report;
-use crate::traffic::{Ended, Sample, Traffic};
-use crate::trail::Facts;
+use crate::model::fault::{Blame, Fault};
+use crate::model::reply::CacheResult;
+use crate::model::trail::Facts;
+use crate::state::ledger::row::Cost;
+use crate::telemetry::explain::{CallHistory, CallRecord};
+use crate::telemetry::reports::Report;
+use crate::telemetry::traffic::{Ended, Sample, Traffic};
 
 /// Who wants to know of each call that is over, beside metrics and log.
 #[derive(Clone)]
 pub struct Telling {
     /// What happened to it; `None`: that is not remembered.
-    pub stories: Option<Stories>,
+    pub call_history: Option<CallHistory>,
     /// What it was like in numbers.
     pub traffic: Traffic,
     /// Which generation of the configuration answers.
@@ -30,11 +30,14 @@ impl Watch {
     pub(super) fn tell(&self, facts: MutexGuard<'_, Facts>, cost: Option<Cost>) {
         let Some(telling) = self.observe.telling.as_ref().filter(|_| self.caller != OPERATOR) else { return };
         let sample = self.sample(&facts, cost);
-        let story = telling.stories.as_ref().map(|stories| (stories, self.story(&facts, cost, telling.generation)));
+        let story = telling
+            .call_history
+            .as_ref()
+            .map(|call_history| (call_history, self.story(&facts, cost, telling.generation)));
         drop(facts);
         telling.traffic.note(&sample);
-        if let Some((stories, story)) = story {
-            stories.tell(story);
+        if let Some((call_history, story)) = story {
+            call_history.tell(story);
         }
     }
 
@@ -59,8 +62,8 @@ impl Watch {
         }
     }
 
-    fn story(&self, facts: &Facts, cost: Option<Cost>, generation: u64) -> Story {
-        Story {
+    fn story(&self, facts: &Facts, cost: Option<Cost>, generation: u64) -> CallRecord {
+        CallRecord {
             id: self.subject.id.clone(),
             route: self.route.clone(),
             caller: self.caller,

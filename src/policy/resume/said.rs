@@ -3,7 +3,7 @@
 //!
 //! It does not know how texts are written in events.
 
-use crate::reply::{Beside, Channel, EventKind};
+use crate::model::reply::{Beside, Channel, EventKind};
 
 /// The most text that is remembered: what is longer is not resumed, and then none of it is kept. Some 16,000 tokens.
 const MAX_TEXT: usize = 64 * 1024;

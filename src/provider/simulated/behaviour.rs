@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::chance::Chance;
+use crate::model::rng::SeededRng;
 
 /// How a simulated provider behaves. The JSON of the demo's control endpoint and the TOML of scenario files; what makes no
 /// sense is an error that says what is allowed.
@@ -189,7 +189,7 @@ impl Behaviour {
     }
 
     /// Does a request with this body meet the fault, so long after the behaviour began?
-    pub(super) fn is_met(&self, body: &[u8], since: Duration, chance: &Chance) -> bool {
+    pub(super) fn is_met(&self, body: &[u8], since: Duration, chance: &SeededRng) -> bool {
         let has = |text: &String| memchr::memmem::find(body, text.as_bytes()).is_some();
         self.fault != FaultKind::None
             && self.times != Some(0)
@@ -199,7 +199,7 @@ impl Behaviour {
     }
 
     /// How long a request waits for the response's head.
-    pub(super) fn delay(&self, chance: &Chance) -> Duration {
+    pub(super) fn delay(&self, chance: &SeededRng) -> Duration {
         let (Some(p50), Some(p99)) = (self.latency_p50_ms, self.latency_p99_ms) else {
             return Duration::from_millis(self.latency_ms).min(LONGEST);
         };
@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn latencies_lie_around_their_median_and_below_their_percentile() {
         let behaviour = Behaviour { latency_p50_ms: Some(100), latency_p99_ms: Some(1000), ..Behaviour::default() };
-        let chance = Chance::new(3);
+        let chance = SeededRng::new(3);
         let delays: Vec<_> = (0..20_000).map(|_| behaviour.delay(&chance)).collect();
         let below = |limit| delays.iter().filter(|delay| **delay < Duration::from_millis(limit)).count();
         assert!((9_700..10_300).contains(&below(100)), "{} of 20000 below the median", below(100));

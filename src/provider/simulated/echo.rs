@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::protocol::Message;
 
 use super::Running;
-use crate::reply::Talk;
+use crate::model::reply::Talk;
 
 /// Messages that wait to be heard back, before no more are taken.
 const WAITING: usize = 16;

@@ -17,8 +17,8 @@ use hyper::rt::Executor;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::Instant;
 
-use super::super::body::{Aborted, ResponseBody};
 use super::{Busy, Protocol, lock};
+use crate::server::callers::body::{Aborted, ResponseBody};
 
 /// The most that is handed over at once for a stream of HTTP/2: as much as a frame holds unless callers say otherwise (RFC
 /// 9113, 4.2).
@@ -127,8 +127,8 @@ impl Body for Held {
     type Error = Aborted;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        let is_http2 = self.busy.pace.0.protocol == Protocol::Http2;
-        if self.busy.pace.is_full(cx) {
+        let is_http2 = self.busy.timer.0.protocol == Protocol::Http2;
+        if self.busy.timer.is_full(cx) {
             return Poll::Pending;
         }
         let mut wanted = self.body();
@@ -142,7 +142,7 @@ impl Body for Held {
         if !is_http2 {
             if let Poll::Ready(Some(Ok(frame))) = &frame {
                 let size = frame.data_ref().map_or(0, Bytes::len);
-                self.busy.pace.0.unwritten.fetch_add(size, Ordering::Relaxed);
+                self.busy.timer.0.unwritten.fetch_add(size, Ordering::Relaxed);
             }
             return frame;
         }

@@ -15,13 +15,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
-use super::super::framing::{Framing, Stop};
-use super::super::heads::Heads;
-use super::super::line::Line;
-use super::super::linger;
-use super::{Pace, Protocol};
+use super::{ConnectionTimer, Protocol};
 use crate::config::plan::ServerPlan;
-use crate::time::later;
+use crate::model::time::later;
+use crate::server::callers::linger;
+use crate::server::connection::caller_stream::Line;
+use crate::server::connection::framing::{Framing, Stop};
+use crate::server::connection::h2_heads::Heads;
 
 /// The beginning of HTTP/2's connection preface. No method of HTTP/1.1 begins like it.
 const HTTP2: &[u8] = b"PRI ";
@@ -41,7 +41,7 @@ const HTTP2_MOST: usize = 128 * 1024;
 
 /// Shakes hands, where that is to be done, and reads a connection's first bytes, all within the header timeout. `None`: it
 /// said nothing, or left, or there was no agreement.
-pub(in crate::server) async fn greet(stream: TcpStream, plan: &ServerPlan) -> Option<(Protocol, Paced)> {
+pub(in crate::server) async fn greet(stream: TcpStream, plan: &ServerPlan) -> Option<(Protocol, TimedStream)> {
     let by = later(Instant::now(), plan.header_timeout);
     let opened = timeout_at(by, Line::open(stream, plan.tls.as_ref())).await.ok()?;
     let mut stream = opened.inspect_err(|fault| tracing::debug!(error = %fault, "a TLS handshake failed")).ok()?;
@@ -58,8 +58,8 @@ pub(in crate::server) async fn greet(stream: TcpStream, plan: &ServerPlan) -> Op
     let protocol = if first == HTTP2 { Protocol::Http2 } else { Protocol::Http1 };
     let framing = (protocol == Protocol::Http1).then(Framing::default);
     let heads = (protocol == Protocol::Http2).then(Heads::default);
-    let pace = Pace::new(plan, protocol);
-    let paced = Paced {
+    let timer = ConnectionTimer::new(plan, protocol);
+    let paced = TimedStream {
         stream,
         ahead: first,
         is_overfull: false,
@@ -70,13 +70,13 @@ pub(in crate::server) async fn greet(stream: TcpStream, plan: &ServerPlan) -> Op
         heads,
         head: None,
         linger: None,
-        pace,
+        timer,
     };
     Some((protocol, paced))
 }
 
 /// A connection's stream.
-pub(in crate::server) struct Paced {
+pub(in crate::server) struct TimedStream {
     stream: Line,
     /// Read, and not handed over yet.
     ahead: BytesMut,
@@ -95,13 +95,13 @@ pub(in crate::server) struct Paced {
     /// The number of the head that is on its way.
     head: Option<u64>,
     linger: Option<Linger>,
-    pace: Pace,
+    timer: ConnectionTimer,
 }
 
-impl Paced {
+impl TimedStream {
     /// The pace that this connection keeps.
-    pub(in crate::server) fn pace(&self) -> Pace {
-        self.pace.clone()
+    pub(in crate::server) fn timer(&self) -> ConnectionTimer {
+        self.timer.clone()
     }
 
     /// True when it is encrypted.
@@ -147,7 +147,7 @@ impl Paced {
         loop {
             let Poll::Ready(came) = self.poll_stream(cx, buffer)? else {
                 if self.is_overfull || !self.ahead.is_empty() {
-                    self.pace.wake_when_answered(cx.waker());
+                    self.timer.wake_when_answered(cx.waker());
                 }
                 return Poll::Pending;
             };
@@ -187,7 +187,7 @@ impl Paced {
             Stop::Empty => {}
             Stop::Message => {
                 self.messages += 1;
-                self.pace.0.messages.store(self.messages, Ordering::Relaxed);
+                self.timer.0.messages.store(self.messages, Ordering::Relaxed);
             }
             Stop::Unclear => {
                 self.ahead = NONSENSE.into();
@@ -204,16 +204,16 @@ impl Paced {
     /// True when the caller may still be sending what nobody will read.
     fn owes_linger(&self) -> bool {
         let is_between = self.framing.as_ref().is_some_and(|framing| framing.is_between() && self.ahead.is_empty());
-        !self.has_ended && !self.pace.0.is_tunnel.load(Ordering::Relaxed) && (!is_between || self.is_overfull)
+        !self.has_ended && !self.timer.0.is_tunnel.load(Ordering::Relaxed) && (!is_between || self.is_overfull)
     }
 }
 
-impl AsyncRead for Paced {
+impl AsyncRead for TimedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.pace.0.is_tunnel.load(Ordering::Relaxed) {
+        if self.timer.0.is_tunnel.load(Ordering::Relaxed) {
             self.framing = None;
         }
-        if self.framing.is_some() && self.messages > self.pace.0.answered.load(Ordering::Relaxed) {
+        if self.framing.is_some() && self.messages > self.timer.0.answered.load(Ordering::Relaxed) {
             return self.poll_ahead(cx, buffer);
         }
         let before = buffer.filled().len();
@@ -223,23 +223,23 @@ impl AsyncRead for Paced {
         }
         let came = &buffer.filled()[before..];
         if !came.is_empty() {
-            self.pace.received();
+            self.timer.received();
         }
         if let Some(heads) = &mut self.heads {
             let head = heads.accept(came);
             if head != self.head {
                 self.head = head;
-                self.pace.head_is(head.is_some());
+                self.timer.head_is(head.is_some());
             }
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Paced {
+impl AsyncWrite for TimedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.pace.wrote(&result);
+        self.timer.wrote(&result);
         result
     }
 
@@ -249,7 +249,7 @@ impl AsyncWrite for Paced {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.pace.wrote(&result);
+        self.timer.wrote(&result);
         result
     }
 
@@ -261,10 +261,10 @@ impl AsyncWrite for Paced {
         let result = Pin::new(&mut self.stream).poll_flush(cx);
         // TLS has a buffer of its own, which takes what the caller does not.
         if self.stream.is_secure() {
-            self.pace.is_blocked(result.is_pending());
+            self.timer.is_blocked(result.is_pending());
         }
         if result.is_ready() {
-            self.pace.0.unwritten.store(0, Ordering::Relaxed);
+            self.timer.0.unwritten.store(0, Ordering::Relaxed);
         }
         result
     }
@@ -277,7 +277,7 @@ impl AsyncWrite for Paced {
             if !this.owes_linger() {
                 return Poll::Ready(Ok(()));
             }
-            this.pace.0.is_closing.store(true, Ordering::Relaxed);
+            this.timer.0.is_closing.store(true, Ordering::Relaxed);
             this.linger = Some(Linger::new(match this.heads {
                 None => linger::MOST,
                 Some(_) => HTTP2_MOST,

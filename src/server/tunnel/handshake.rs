@@ -16,11 +16,11 @@ use hyper::ext::Protocol;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use url::form_urlencoded;
 
-use crate::call::{Contents, Reach, Tunnel};
 use crate::caller::{Answered, AnsweredBody};
 use crate::config::plan::{CallKind, CorsPlan, TunnelPlan};
-use crate::fault::{Fault, RequestFault};
-use crate::reply::{Socket, Terms};
+use crate::model::call::{Contents, Reach, Tunnel};
+use crate::model::fault::{Fault, RequestFault};
+use crate::model::reply::{Socket, Terms};
 
 /// Where the token stands in an address.
 const TOKEN: &str = "token";

@@ -22,13 +22,13 @@ use tokio_util::sync::CancellationToken;
 use self::end::{Farewell, Why};
 use self::over::Over;
 use self::relay::{Passed, Relay};
-use crate::call::Tunnel as Wish;
 use crate::config::plan::{CallerKind, TunnelPlan};
-use crate::fault::Fault;
+use crate::model::call::Tunnel as Wish;
+use crate::model::fault::Fault;
+use crate::model::reply::{End, Framed, Socket, Talk, Terms};
+use crate::model::trail::TunnelFact;
 use crate::policy::admit::Tunnels;
 use crate::policy::observe::Watch;
-use crate::reply::{End, Framed, Socket, Talk, Terms};
-use crate::trail::TunnelFact;
 
 /// How long a connection may take to be handed over once the answer is on its way.
 const OPENING: Duration = Duration::from_secs(10);

@@ -9,7 +9,7 @@ use futures_util::{Sink, Stream};
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 
-use crate::reply::Talk;
+use crate::model::reply::Talk;
 
 /// See above.
 pub(super) struct Over(pub(super) Option<CloseFrame>);

@@ -15,9 +15,9 @@ use tokio_tungstenite::tungstenite::{Bytes, Error};
 
 use super::end::{Who, Why};
 use crate::config::plan::TunnelPlan;
+use crate::model::reply::Talk;
+use crate::model::time::later;
 use crate::policy::admit::{Overrun, Tunnels, Way};
-use crate::reply::Talk;
-use crate::time::later;
 
 /// Messages passed on one way before the other way, and others, get their turn.
 const TURN: usize = 32;
@@ -296,7 +296,7 @@ mod tests {
     use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::*;
-    use crate::reply::{Framed, Terms};
+    use crate::model::reply::{Framed, Terms};
 
     const TERMS: Terms = Terms { max_message: 4096, buffer: 1024 };
 

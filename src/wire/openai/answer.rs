@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 use super::id::Id;
 use super::usage::Counted;
 use super::{failures, parts};
-use crate::call::Endpoint;
-use crate::reply::{Answer, Transcript, Usage};
+use crate::model::call::Endpoint;
+use crate::model::reply::{Answer, Transcript, Usage};
 
 /// What is read of every whole answer.
 #[derive(Debug, PartialEq, Eq)]

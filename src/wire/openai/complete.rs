@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::call::Wire;
+use crate::model::call::OpenAiRequest;
 use crate::wire::json::fields::{Fields, is_null, list, number, text};
 
 /// The reasons to stop that say that everything was said: OpenAI's, and Together.ai's word for `stop`. A limit that was
@@ -24,7 +24,7 @@ pub(crate) enum Choices {
 
 impl Choices {
     /// How many of them a body asks for: `n`, for each of its prompts; `None` where that cannot be read.
-    pub(crate) fn wanted(self, wire: &Wire) -> Option<usize> {
+    pub(crate) fn wanted(self, wire: &OpenAiRequest) -> Option<usize> {
         #[derive(Deserialize)]
         struct Asked<'a> {
             #[serde(default, borrow)]
@@ -65,7 +65,7 @@ pub(crate) fn completion(body: &[u8], choices: Choices, wanted: Option<usize>) -
 }
 
 /// True when a list of embeddings has one vector for each input.
-pub(crate) fn embeddings(body: &[u8], wire: &Wire) -> bool {
+pub(crate) fn embeddings(body: &[u8], wire: &OpenAiRequest) -> bool {
     #[derive(Deserialize)]
     struct Asked<'a> {
         #[serde(borrow)]
@@ -179,10 +179,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::call::Endpoint;
+    use crate::model::call::Endpoint;
 
-    fn asked(body: &Value) -> Wire {
-        Wire {
+    fn asked(body: &Value) -> OpenAiRequest {
+        OpenAiRequest {
             endpoint: Endpoint::Embeddings,
             method: Method::POST,
             path: "/".into(),
@@ -190,8 +190,8 @@ mod tests {
             body: body.to_string().into(),
             model: None,
             stream: false,
-            bounds: crate::call::AnswerBounds::default(),
-            contents: crate::call::Contents::default(),
+            bounds: crate::model::call::AnswerBounds::default(),
+            contents: crate::model::call::Contents::default(),
         }
     }
 
@@ -328,7 +328,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(body in "([\\[\\]{}:,\"0-9]|\"data\"|\"choices\"|\"index\"|\"embedding\"|null|[ -~]){0,40}") {
-            let wire = Wire { body: Bytes::from(body.clone()), ..asked(&Value::Null) };
+            let wire = OpenAiRequest { body: Bytes::from(body.clone()), ..asked(&Value::Null) };
             let _ = (embeddings(body.as_bytes(), &wire), menu(body.as_bytes()), response(body.as_bytes()));
             for choices in [Choices::Messages, Choices::Texts] {
                 let _ = completion(body.as_bytes(), choices, choices.wanted(&wire));

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::reply::{Answer, Event, EventKind};
+use crate::model::reply::{Answer, Event, EventKind};
 
 /// What identifies a completion to its caller.
 #[derive(Clone, Copy)]

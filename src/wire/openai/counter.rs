@@ -6,7 +6,7 @@
 use memchr::memchr2;
 
 use super::usage::Counted;
-use crate::reply::Usage;
+use crate::model::reply::Usage;
 use crate::wire::stream::ByteReader;
 
 /// The field, at the top of the answer.

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::complete::Choices;
 use super::parts;
 use super::record::Recorder;
-use crate::call::Ask;
-use crate::reply::{Event, EventKind};
+use crate::model::call::CallRequest;
+use crate::model::reply::{Event, EventKind};
 use crate::wire::format;
 use crate::wire::json::fields::{Fields, compact};
 
@@ -109,12 +109,12 @@ enum Form {
 
 impl Gathering {
     /// For the answer to such a call, which takes no more than `max` bytes; `None` where nobody knows how.
-    pub fn new(ask: &Ask, max: usize) -> Option<Self> {
-        match ask {
-            Ask::Wire(wire) => format::of(wire).gathering(max),
-            Ask::Chat(_) => Some(Self::completion(Choices::Messages, max)),
-            Ask::Voice(_) => Some(Self::transcript()),
-            Ask::Menu | Ask::Tunnel(_) => None,
+    pub fn new(request: &CallRequest, max: usize) -> Option<Self> {
+        match request {
+            CallRequest::OpenAi(wire) => format::of(wire).gathering(max),
+            CallRequest::Chat(_) => Some(Self::completion(Choices::Messages, max)),
+            CallRequest::Voice(_) => Some(Self::transcript()),
+            CallRequest::Menu | CallRequest::Tunnel(_) => None,
         }
     }
 
@@ -175,7 +175,7 @@ mod tests {
     use http::Method;
 
     use super::*;
-    use crate::call::{AnswerBounds, Contents, Endpoint, Wire};
+    use crate::model::call::{AnswerBounds, Contents, Endpoint, OpenAiRequest};
 
     fn data(event: &Event) -> Value {
         serde_json::from_slice(event.data()).unwrap_or(Value::Null)
@@ -290,7 +290,7 @@ mod tests {
             (Endpoint::Responses, r#"{"id":"r","status":"completed","output":[{"content":[{"text":"a"}]}]}"#),
             (Endpoint::Transcriptions, r#"{"text":"a"}"#),
         ] {
-            let wire = Wire {
+            let wire = OpenAiRequest {
                 endpoint,
                 method: Method::POST,
                 path: "/".into(),

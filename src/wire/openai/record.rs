@@ -12,8 +12,8 @@ use super::complete::{self, COMPLETE, Choices};
 use super::events::is_finish;
 use super::replay::NO_USAGE;
 use super::{failures, parts};
-use crate::call::Ask;
-use crate::reply::{Answer, Event, EventKind, Usage};
+use crate::model::call::CallRequest;
+use crate::model::reply::{Answer, Event, EventKind, Usage};
 use crate::wire::format;
 use crate::wire::json::fields::{Fields, is_null, list, number, quoted, text};
 use crate::wire::recording::Kept;
@@ -57,11 +57,11 @@ impl Form {
 
 impl Recorder {
     /// Records the answer to `ask`, as long as it takes no more than `max` bytes.
-    pub fn new(ask: &Ask, max: usize) -> Self {
-        let form = match ask {
-            Ask::Chat(_) => Form::Answer(Assembly::default()),
-            Ask::Wire(wire) => return format::of(wire).recorder(wire, max),
-            Ask::Voice(_) | Ask::Menu | Ask::Tunnel(_) => Form::Nothing,
+    pub fn new(request: &CallRequest, max: usize) -> Self {
+        let form = match request {
+            CallRequest::Chat(_) => Form::Answer(Assembly::default()),
+            CallRequest::OpenAi(wire) => return format::of(wire).recorder(wire, max),
+            CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => Form::Nothing,
         };
         Self::of(form, None, max)
     }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use serde::de::IgnoredAny;
 
 use super::events;
-use crate::reply::{Channel, Event, Usage};
+use crate::model::reply::{Channel, Event, Usage};
 use crate::wire::json::fields::quoted;
 use crate::wire::json::members::{Member, Splice, items, members, whole};
 use crate::wire::sse;
@@ -260,7 +260,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::reply::EventKind;
+    use crate::model::reply::EventKind;
 
     fn event(data: &str) -> Event {
         Event::of(data, EventKind::Piece)

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use crate::reply::Usage;
+use crate::model::reply::Usage;
 
 /// What a visitor makes of values that are neither objects nor lists.
 macro_rules! nothing {

@@ -266,7 +266,7 @@ fn afterwards(script: &Script, played: &Played) -> Vec<String> {
         series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     };
     let wanted = [
-        ("responses still being sent", played.live as f64, 0.0),
+        ("responses still being sent", played.state as f64, 0.0),
         ("tasks left", played.tasks as f64, 0.0),
         ("requests in flight", sum("tidegate_requests_in_flight "), 0.0),
         ("bytes kept for late comers", sum("tidegate_cache_flights_bytes "), 0.0),

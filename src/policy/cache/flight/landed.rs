@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 
 use super::Arrival;
+use crate::model::reply::{Answer, Body, Degraded, EventStream, Reply, Transcript};
 use crate::policy::cache::Entry;
-use crate::reply::{Answer, Body, Degraded, EventStream, Reply, Transcript};
 
 /// An answer that has begun.
 #[expect(clippy::large_enum_variant, reason = "there is one for each flight")]

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::landed::{Given, Landed};
 use super::waiting::{Alarm, Waiting};
 use super::{Asking, Course, Flights, Joinable, Limits, lock};
-use crate::fault::Fault;
-use crate::reply::{Beside, Event, EventKind, EventStream};
+use crate::model::fault::Fault;
+use crate::model::reply::{Beside, Event, EventKind, EventStream};
 
 /// How much of what everybody has read is kept before it is cleared away: clearing looks at every follower.
 const UNSWEPT: usize = 64 * 1024;

@@ -10,8 +10,8 @@ use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 
 use super::*;
-use crate::chance::Chance;
-use crate::reply::EventKind;
+use crate::model::reply::EventKind;
+use crate::model::rng::SeededRng;
 
 /// What one source does.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +129,7 @@ async fn follow(follower: Follower, pace: u64, leaves_at: Option<Instant>) -> Se
 
 /// Plays a seed, and returns what each follower of each source saw.
 async fn play(seed: u64, bytes: usize, plan: Plan, followers: usize) -> (Vec<Seen>, usize) {
-    let chance = Chance::new(seed);
+    let chance = SeededRng::new(seed);
     let below = |limit: u64| chance.bits() % limit;
     let (flights, alive, asked) = (Flights::default(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let start = Instant::now();

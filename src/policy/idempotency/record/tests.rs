@@ -5,8 +5,8 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
-use crate::fault::Denial;
-use crate::reply::{EventKind, Usage};
+use crate::model::fault::Denial;
+use crate::model::reply::{EventKind, Usage};
 
 const SEAL: [u8; 32] = [7; 32];
 const KEY: [u8; 32] = [3; 32];

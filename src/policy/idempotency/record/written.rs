@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Head, Kept, KeptBody, Record};
-use crate::fault::Refusal;
-use crate::reply::{Answer, Degraded, Event, EventKind, Transcript, Usage};
+use crate::model::fault::Refusal;
+use crate::model::reply::{Answer, Degraded, Event, EventKind, Transcript, Usage};
 use crate::wire::sse;
 
 /// A record as it is written: what can be said in JSON, and after it the bytes of its pieces.

@@ -2,7 +2,7 @@
 //!
 //! It does not know where they are looked for.
 
-use crate::fault;
+use crate::model::fault;
 
 /// Codes and types of accounts that may not spend anything: OpenAI's, Together.ai's, DeepSeek's, Anthropic's, Groq's,
 /// Moonshot's, DashScope's, Volcengine's, Zhipu's, Google's and those of one-api.

@@ -10,7 +10,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use crate::time::span;
+use crate::model::time::span;
 
 /// Numbers from here on are seconds since 1970, and from the second on milliseconds, and no waiting times.
 const MOMENT: f64 = 1e9;

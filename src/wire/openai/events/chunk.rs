@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::super::failures;
 use super::super::id::Id;
 use super::super::usage::Counted;
-use crate::reply::{Beside, Channel};
+use crate::model::reply::{Beside, Channel};
 
 /// What a chunk says.
 #[derive(Default)]

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::super::usage::Counted;
 use super::super::{failures, parts};
 use super::chunk::{Said, is_finish, is_more};
-use crate::reply::Channel;
+use crate::model::reply::Channel;
 
 /// What a chunk says. `data` is JSON; `name` is the event's.
 pub(super) fn said(data: &[u8], name: Option<&str>) -> Said<'static> {

@@ -10,7 +10,7 @@ use super::super::id::Id;
 use super::super::usage::Counted;
 use super::super::{errors, failures, parts};
 use super::{DONE, is_blank, is_json};
-use crate::reply::{EventKind, Usage};
+use crate::model::reply::{EventKind, Usage};
 use crate::wire::stream::{EventReader, Read};
 
 /// How a stream of typed events ends.

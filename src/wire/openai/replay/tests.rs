@@ -7,42 +7,42 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::call::{AnswerBounds, Chat, Endpoint, Message, Role};
-use crate::reply::{Answer, Usage};
+use crate::model::call::{AnswerBounds, Chat, Endpoint, Message, Role};
+use crate::model::reply::{Answer, Usage};
 use crate::wire::openai::record::Recorder;
 use crate::wire::sse;
 
 const ROOM: usize = 1 << 20;
 
-fn wire(endpoint: Endpoint, body: &str) -> Ask {
+fn wire(endpoint: Endpoint, body: &str) -> CallRequest {
     let body: Value = serde_json::from_str(body).unwrap();
-    Ask::Wire(Wire {
+    CallRequest::OpenAi(OpenAiRequest {
         endpoint,
         method: Method::POST,
         path: "/".into(),
         content_type: None,
         stream: body["stream"] == true,
         bounds: AnswerBounds::default(),
-        contents: crate::call::Contents::default(),
+        contents: crate::model::call::Contents::default(),
         model: None,
         body: body.to_string().into(),
     })
 }
 
-fn plain() -> Ask {
+fn plain() -> CallRequest {
     wire(Endpoint::ChatCompletions, "{}")
 }
 
-fn stream() -> Ask {
+fn stream() -> CallRequest {
     wire(Endpoint::ChatCompletions, r#"{"stream":true}"#)
 }
 
 /// A stream of two choices.
-fn stream_of_two() -> Ask {
+fn stream_of_two() -> CallRequest {
     wire(Endpoint::ChatCompletions, r#"{"stream":true,"n":2}"#)
 }
 
-fn stream_with_usage() -> Ask {
+fn stream_with_usage() -> CallRequest {
     wire(Endpoint::ChatCompletions, r#"{"stream":true,"stream_options":{"include_usage":true}}"#)
 }
 
@@ -56,14 +56,14 @@ fn events(chunks: &[&str]) -> Vec<Event> {
     chunks.iter().map(|chunk| event(&format!("data: {chunk}\n\n"))).chain([event("data: [DONE]\n\n")]).collect()
 }
 
-fn record(ask: &Ask, events: &[Event], usage: Option<Usage>) -> Option<Kept> {
-    let mut recorder = Recorder::new(ask, ROOM);
+fn record(request: &CallRequest, events: &[Event], usage: Option<Usage>) -> Option<Kept> {
+    let mut recorder = Recorder::new(request, ROOM);
     events.iter().for_each(|event| recorder.note(event));
     recorder.finish(usage)
 }
 
-fn replayed(kept: &Kept, ask: &Ask) -> Vec<Event> {
-    match kept.replay(ask).expect("it can be replayed") {
+fn replayed(kept: &Kept, request: &CallRequest) -> Vec<Event> {
+    match kept.replay(request).expect("it can be replayed") {
         Body::Events(events) => {
             events.map(Result::unwrap).collect().now_or_never().expect("everything is in hand already")
         }
@@ -226,13 +226,13 @@ fn several_choices_logprobs_and_reasoning_survive() {
 
 #[test]
 fn text_completions_are_shared_too() {
-    let ask = wire(Endpoint::Completions, r#"{"stream":true,"stream_options":{"include_usage":true}}"#);
+    let request = wire(Endpoint::Completions, r#"{"stream":true,"stream_options":{"include_usage":true}}"#);
     let chunks = [
         r#"{"id":"cmpl","object":"text_completion","created":1,"model":"m","choices":[{"index":0,"text":"One","logprobs":{"tokens":["One"],"token_logprobs":[-0.1],"top_logprobs":null,"text_offset":[0]},"finish_reason":null}]}"#,
         r#"{"id":"cmpl","object":"text_completion","created":1,"model":"m","choices":[{"index":0,"text":" two","logprobs":{"tokens":[" two"],"token_logprobs":[-0.2],"top_logprobs":null,"text_offset":[3]},"finish_reason":null}]}"#,
         r#"{"id":"cmpl","object":"text_completion","created":1,"model":"m","choices":[{"index":0,"text":"","logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}"#,
     ];
-    let kept = record(&ask, &events(&chunks), None).unwrap();
+    let kept = record(&request, &events(&chunks), None).unwrap();
     let expected = json!({
         "id": "cmpl", "object": "text_completion", "created": 1, "model": "m",
         "choices": [{
@@ -242,7 +242,7 @@ fn text_completions_are_shared_too() {
         "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
     });
     assert_eq!(whole(&kept), expected);
-    assert_eq!(whole(&record(&ask, &replayed(&kept, &ask), None).unwrap()), expected);
+    assert_eq!(whole(&record(&request, &replayed(&kept, &request), None).unwrap()), expected);
 }
 
 #[test]
@@ -350,7 +350,7 @@ fn a_recording_that_outgrows_its_room_is_freed() {
 
 #[test]
 fn responses_are_kept_as_they_were_when_they_are_complete() {
-    let ask = wire(Endpoint::Responses, r#"{"stream":true}"#);
+    let request = wire(Endpoint::Responses, r#"{"stream":true}"#);
     let named = |kind: &str, status: &str| {
         event(&format!(
             "event: {kind}\ndata: {{\"type\":\"{kind}\",\"response\":{{\"status\":\"{status}\",\"output\":[{{}}]}}}}\n\n"
@@ -363,15 +363,15 @@ fn responses_are_kept_as_they_were_when_they_are_complete() {
         ),
         named("response.completed", "completed"),
     ];
-    let kept = record(&ask, &all, None).unwrap();
-    let again = replayed(&kept, &ask);
+    let kept = record(&request, &all, None).unwrap();
+    let again = replayed(&kept, &request);
     assert!(again.iter().map(|event| &event.raw).eq(all.iter().map(|event| &event.raw)));
-    assert!(record(&ask, &all[..2], None).is_none());
+    assert!(record(&request, &all[..2], None).is_none());
     let silent =
         event("data: {\"type\":\"response.completed\",\"response\":{\"status\":\"completed\",\"output\":[]}}\n\n");
-    assert!(record(&ask, &[all[0].clone(), silent], None).is_none());
+    assert!(record(&request, &[all[0].clone(), silent], None).is_none());
     let incomplete = [all[0].clone(), named("response.incomplete", "incomplete")];
-    assert!(record(&ask, &incomplete, None).is_none());
+    assert!(record(&request, &incomplete, None).is_none());
     let plain = wire(Endpoint::Responses, "{}");
     let body = |status: &str| {
         Body::Whole(json!({"id": "r", "status": status, "output": [{"type": "message"}]}).to_string().into())
@@ -385,15 +385,15 @@ fn responses_are_kept_as_they_were_when_they_are_complete() {
 #[test]
 fn a_conversation_is_kept_in_the_houses_own_words() {
     let message = Message { role: Role::User, text: "Hi".into() };
-    let ask = Ask::Chat(Chat { messages: vec![message], stream: true, ..Chat::default() });
-    let Some(Kept::Answer(answer)) = record(&ask, &openai(), None) else { panic!("kept as an answer") };
+    let request = CallRequest::Chat(Chat { messages: vec![message], stream: true, ..Chat::default() });
+    let Some(Kept::Answer(answer)) = record(&request, &openai(), None) else { panic!("kept as an answer") };
     assert_eq!((&*answer.text, answer.finish.as_deref()), ("Hel\"lo wörld 😀\n", Some("stop")));
     assert_eq!(answer.usage, Some(Usage { input: 3, output: 4, ..Usage::default() }));
-    assert!(record(&ask, &events(&[OPENAI[0], OPENAI[3]]), None).is_none(), "it says nothing");
-    assert!(record(&ask, &events(&[OPENAI[1], &OPENAI[3].replace("stop", "length")]), None).is_none());
+    assert!(record(&request, &events(&[OPENAI[0], OPENAI[3]]), None).is_none(), "it says nothing");
+    assert!(record(&request, &events(&[OPENAI[1], &OPENAI[3].replace("stop", "length")]), None).is_none());
     let said = |text: &str, finish: Option<&str>| {
         let answer = Answer { text: text.into(), finish: finish.map(Into::into), ..Answer::default() };
-        Kept::of_whole(&ask, &Body::Answer(answer), ROOM)
+        Kept::of_whole(&request, &Body::Answer(answer), ROOM)
     };
     assert!(said("Hi", None).is_some() && said("Hi", Some("stop")).is_some());
     assert!(said("Hi", Some("length")).is_none() && said("", Some("tool_calls")).is_none() && said("", None).is_none());
@@ -492,9 +492,9 @@ proptest! {
     fn no_events_make_it_panic(chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..60), 0..6), whole in proptest::collection::vec(any::<u8>(), 0..60)) {
         let mut noted: Vec<Event> = chunks.into_iter().map(|raw| sse::event(raw.into(), EventKind::Piece)).collect();
         noted.push(event("data: [DONE]\n\n"));
-        for ask in [stream(), wire(Endpoint::Responses, "{}"), wire(Endpoint::Completions, "{}"), Ask::Chat(Chat::default())] {
-            let _ = record(&ask, &noted, None);
-            let _ = Kept::of_whole(&ask, &Body::Whole(whole.clone().into()), ROOM);
+        for request in [stream(), wire(Endpoint::Responses, "{}"), wire(Endpoint::Completions, "{}"), CallRequest::Chat(Chat::default())] {
+            let _ = record(&request, &noted, None);
+            let _ = Kept::of_whole(&request, &Body::Whole(whole.clone().into()), ROOM);
         }
         let _ = Kept::Chat(whole.clone().into()).replay(&stream());
         let _ = Kept::Completion(whole.into()).replay(&stream());

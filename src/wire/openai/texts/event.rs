@@ -12,7 +12,7 @@ use serde::de::IgnoredAny;
 use super::super::events::is_finish;
 use super::document::{Item, Strings};
 
-use crate::reply::Channel;
+use crate::model::reply::Channel;
 use crate::wire::json::members::{Member, items, members, whole};
 
 /// Which text of a stream.

@@ -1,0 +1,288 @@
+//! Effective: the configuration in force, laid flat: every key by its full name, with its value as text.
+//!
+//! It is for people who look and compare; nothing is configured from it. A secret is shown as a mark that says whether two
+//! are the same, and hardly more: 16 bits under a salt that differs from process to process.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::engine::document::{Node, Table, Value};
+use crate::config::engine::secret::Secret;
+
+/// The last parts of keys whose values are nobody's business.
+const SECRETS: [&str; 8] = ["redis_url", "key", "secret", "jwt_secret", "token", "admin_token", "password", "dsn"];
+
+/// Hexadecimal digits of a secret's mark. More would help to guess a weak password, and one change in 65,536 that goes
+/// unseen harms nobody.
+const MARK: usize = 4;
+
+/// How much of a value is shown beside another.
+const SHOWN: usize = 100;
+
+/// The configuration in force.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Effective(BTreeMap<String, Setting>);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Setting {
+    Text(String),
+    Secret(Secret),
+}
+
+/// The same, fit to be shown. In JSON an object of strings; a secret is `{"secret": MARK}`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Dump(BTreeMap<String, Shown>);
+
+/// A value, fit to be shown.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Shown {
+    /// As it is.
+    Text(String),
+    /// A secret.
+    Secret {
+        /// Its mark under the dump's salt.
+        secret: String,
+    },
+}
+
+/// A key whose value differs. `None`: it is not set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Its full name.
+    pub key: String,
+    before: Option<Shown>,
+    after: Option<Shown>,
+}
+
+impl Effective {
+    /// The values of a tree, and secrets by the full names of keys that only say where they are.
+    pub(in crate::config) fn of(tree: &Table, secrets: impl IntoIterator<Item = (String, Secret)>) -> Self {
+        let mut all = BTreeMap::new();
+        flatten(tree, "", &mut all);
+        all.extend(secrets.into_iter().map(|(key, secret)| (key, Setting::Secret(secret))));
+        Self(all)
+    }
+
+    /// Everything, fit to be shown. Secrets can be compared with those of another dump under the same salt.
+    pub fn dump(&self, salt: &str) -> Dump {
+        let shown = |setting: &Setting| match setting {
+            Setting::Text(text) => Shown::Text(text.clone()),
+            Setting::Secret(secret) => Shown::Secret { secret: mark(secret, salt) },
+        };
+        Dump(self.0.iter().map(|(key, setting)| (key.clone(), shown(setting))).collect())
+    }
+
+    /// The names of the keys that differ.
+    pub fn changed_keys(&self, after: &Self) -> Vec<String> {
+        let salt = "";
+        self.dump(salt).changes(&after.dump(salt)).into_iter().map(|change| change.key).collect()
+    }
+
+    /// Sets a key as it is elsewhere.
+    pub(in crate::config) fn keep(&mut self, key: &str, other: &Self) {
+        match other.0.get(key) {
+            Some(setting) => drop(self.0.insert(key.into(), setting.clone())),
+            None => drop(self.0.remove(key)),
+        }
+    }
+}
+
+impl Dump {
+    /// What would change from this one to `after`, in the order of the keys.
+    pub fn changes(&self, after: &Self) -> Vec<Change> {
+        let mut keys: Vec<&String> = self.0.keys().chain(after.0.keys()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let change = |key: &String| {
+            let (before, after) = (self.0.get(key), after.0.get(key));
+            let is_same = match (before, after) {
+                (Some(Shown::Text(before)), Some(Shown::Text(after))) => is_same(before, after),
+                (before, after) => before == after,
+            };
+            (!is_same).then(|| Change { key: key.clone(), before: before.cloned(), after: after.cloned() })
+        };
+        keys.into_iter().filter_map(change).collect()
+    }
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (before, after) = match (&self.before, &self.after) {
+            (Some(Shown::Secret { .. }), Some(Shown::Secret { .. })) => {
+                return write!(out, "{}: another secret", self.key);
+            }
+            (Some(Shown::Text(before)), Some(Shown::Text(after))) => {
+                let same = before.chars().zip(after.chars()).take_while(|(left, right)| left == right).count();
+                (show(before, same), show(after, same))
+            }
+            (before, after) => (show_one(before.as_ref()), show_one(after.as_ref())),
+        };
+        write!(out, "{}: {before} -> {after}", self.key)
+    }
+}
+
+fn show_one(value: Option<&Shown>) -> String {
+    match value {
+        None => "(not set)".into(),
+        Some(Shown::Secret { .. }) => "***".into(),
+        Some(Shown::Text(text)) => show(text, 0),
+    }
+}
+
+/// A text on one line; of a long one the part from shortly before character `from`.
+fn show(text: &str, from: usize) -> String {
+    let length = text.chars().count();
+    if length <= SHOWN {
+        return text.escape_debug().to_string();
+    }
+    let start = from.saturating_sub(SHOWN / 5).min(length - SHOWN);
+    let part: String = text.chars().skip(start).take(SHOWN).collect();
+    let (front, back) = (if start > 0 { "..." } else { "" }, if start + SHOWN < length { "..." } else { "" });
+    format!("{front}{}{back}", part.escape_debug())
+}
+
+/// A variable's `1` and a file's `true` are the same switch.
+fn is_same(left: &str, right: &str) -> bool {
+    let switch = |text: &str| match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    };
+    let is_plain = |text: &str| matches!(text, "true" | "false");
+    left == right || ((is_plain(left) || is_plain(right)) && switch(left).is_some() && switch(left) == switch(right))
+}
+
+fn mark(secret: &Secret, salt: &str) -> String {
+    let hash = blake3::Hasher::new()
+        .update(&(salt.len() as u64).to_le_bytes())
+        .update(salt.as_bytes())
+        .update(secret.expose().as_bytes())
+        .finalize();
+    hash.to_hex().chars().take(MARK).collect()
+}
+
+fn flatten(table: &Table, path: &str, all: &mut BTreeMap<String, Setting>) {
+    for entry in table.entries() {
+        let key = format!("{path}{}", quoted(&entry.key));
+        if let Value::Table(table) = &entry.node.value {
+            flatten(table, &format!("{key}."), all);
+            continue;
+        }
+        let text = text(&entry.node.value);
+        let setting = match is_secret(&entry.key, &text) {
+            true => Setting::Secret(Secret::new(&text)),
+            false => Setting::Text(text),
+        };
+        all.insert(key, setting);
+    }
+}
+
+/// True for what is shown to nobody. An address with a user in it holds a password as a rule.
+fn is_secret(key: &str, text: &str) -> bool {
+    SECRETS.contains(&key) || (text.contains("://") && text.contains('@'))
+}
+
+/// A key as it would be written in the file.
+fn quoted(key: &str) -> String {
+    let is_bare = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if is_bare { key.into() } else { format!("\"{}\"", key.escape_debug()) }
+}
+
+/// A value as text, whether it stood in a file or in a variable.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Text(text) => text.trim().into(),
+        // A list of addresses.
+        Value::Raw(text) if text.split(',').all(|part| part.contains("://")) => {
+            text.split(',').map(str::trim).collect::<Vec<_>>().join(", ")
+        }
+        Value::Raw(text) => text.trim().into(),
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Bool(bool) => bool.to_string(),
+        Value::Date => "a date".into(),
+        Value::Array(items) => items.iter().map(|item: &Node| text_inside(&item.value)).collect::<Vec<_>>().join(", "),
+        Value::Table(_) => text_inside(value),
+    }
+}
+
+/// A value inside a list.
+fn text_inside(value: &Value) -> String {
+    let Value::Table(table) = value else { return text(value) };
+    let mut line = String::from("{");
+    for entry in table.entries() {
+        let value = if is_secret(&entry.key, "") { "***".into() } else { text_inside(&entry.node.value) };
+        // Writing to a String cannot fail.
+        let _ = write!(line, " {} = {value},", quoted(&entry.key));
+    }
+    line.truncate(line.trim_end_matches(',').len());
+    line + " }"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::engine::document::parse;
+    use crate::config::engine::problem::Layer;
+
+    fn effective(text: &str) -> Effective {
+        let (tree, problems) = parse(Layer::File, "x.toml", text);
+        assert!(problems.is_empty(), "{problems:?}");
+        let mut all = BTreeMap::new();
+        flatten(&tree, "", &mut all);
+        Effective(all)
+    }
+
+    fn changes(before: &str, after: &str) -> Vec<String> {
+        let (before, after) = (effective(before).dump("salt"), effective(after).dump("salt"));
+        before.changes(&after).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_change_is_told_by_its_full_name() {
+        let before = "a = 1\n[b.\"gpt-3.5*\"]\nc = ['x', { d = 'y', e = 2 }]\nf = true\n";
+        let after = "a = 1\n[b.\"gpt-3.5*\"]\nc = ['x', { d = 'z', e = 2 }]\ng = 30.0\n";
+        assert_eq!(
+            changes(before, after),
+            [
+                "b.\"gpt-3.5*\".c: x, { d = y, e = 2 } -> x, { d = z, e = 2 }",
+                "b.\"gpt-3.5*\".f: true -> (not set)",
+                "b.\"gpt-3.5*\".g: (not set) -> 30",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_secret_is_the_same_or_another_and_nothing_else() {
+        let (one, two) = ("redis_url = 'redis://canary-1'\n", "redis_url = 'redis://canary-2'\n");
+        assert_eq!(changes(one, two), ["redis_url: another secret"]);
+        assert_eq!(changes("", two), ["redis_url: (not set) -> ***"]);
+        assert!(changes(two, two).is_empty());
+        let url = effective("url = 'http://me:canary@host'\n");
+        for shown in [format!("{url:?}"), serde_json::to_string(&url.dump("")).unwrap()] {
+            assert!(!shown.contains("canary"), "{shown}");
+        }
+        let dumped = serde_json::to_string(&effective(one).dump("s")).unwrap();
+        let read: Dump = serde_json::from_str(&dumped).unwrap();
+        assert!(read.changes(&effective(one).dump("s")).is_empty());
+        assert_ne!(mark(&Secret::new("a"), "1"), mark(&Secret::new("a"), "2"), "a table of marks is of no use");
+    }
+
+    #[test]
+    fn of_long_texts_the_part_that_differs_is_shown() {
+        let text = |word: &str| format!("a = '{} {word} {}'\n", "x".repeat(500), "y".repeat(500));
+        let shown = changes(&text("old"), &text("new")).concat();
+        assert!(shown.contains(" old ") && shown.contains(" new ") && shown.len() < 300, "{shown}");
+    }
+
+    #[test]
+    fn a_variable_and_a_file_say_the_same_in_different_words() {
+        assert!(is_same("1", "true") && is_same("off", "false") && !is_same("off", "on") && !is_same("1", "on"));
+        assert_eq!(text(&Value::Raw("http://a,http://b ".into())), "http://a, http://b");
+        assert_eq!(text(&Value::Raw("Yes, please".into())), "Yes, please");
+    }
+}

@@ -1,0 +1,68 @@
+//! Shape: what a key takes, in a form that a program can check and a page can show.
+//!
+//! It does not know which key it is about. It is for editors and readers; what counts is what the parsers in `value` say.
+
+/// A length of time, as the parsers of durations take it.
+pub(in crate::config) const DURATION: Shape = Shape::Form(r"^ *[0-9]+ *(ms|s|m|h) *$");
+
+/// A number of bytes.
+pub(in crate::config) const SIZE: Shape = Shape::Form(r"^ *[0-9]+ *(B|KiB|MiB|GiB) *$");
+
+/// An amount in a time.
+pub(in crate::config) const RATE: Shape =
+    Shape::Form(r"^ *[0-9]+([.][0-9]+)? */ *[0-9]* *(s|sec|second|m|min|minute|h|hour|d|day) *$");
+
+/// An address on the web.
+pub(in crate::config) const URL: Shape = Shape::Form(r"^ *https?://[^?#@]+$");
+
+/// What can be said of a value without knowing what it is for.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::config) enum Shape {
+    /// A text that is not empty.
+    Text,
+    /// A text of this form: a regular expression that every dialect of them understands.
+    Form(&'static str),
+    /// One of these words.
+    Words(Vec<&'static str>),
+    /// `true` or `false`.
+    Switch,
+    /// A whole number.
+    Whole {
+        /// The least that is allowed.
+        min: i64,
+        /// The most.
+        max: i64,
+    },
+    /// A number.
+    Number {
+        /// The least that is allowed.
+        min: f64,
+        /// The most, where there is one.
+        max: Option<f64>,
+    },
+}
+
+/// What a parser takes.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::config) struct Taken {
+    /// With its article: `a duration`.
+    pub(in crate::config) what: &'static str,
+    /// What is allowed, in words.
+    pub(in crate::config) allowed: String,
+    pub(in crate::config) shape: Shape,
+}
+
+/// One way to write a key.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::config) enum Form {
+    /// One value.
+    One(Taken),
+    /// A list, or one value alone.
+    List(Taken),
+    /// A list with tables in it.
+    Tables,
+    /// A table.
+    Table,
+    /// A table whose keys are names that the user chooses.
+    Names,
+}

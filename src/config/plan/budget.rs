@@ -1,0 +1,72 @@
+//! Budget: limits on money, and how long usage records are kept.
+
+use std::sync::Arc;
+
+use crate::config::plan::limit::names_route;
+use crate::config::plan::{KeyPlan, ModelMap};
+use crate::model::calendar::Period;
+use crate::model::call::Head;
+use crate::model::money::Usd;
+
+/// `[usage]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsagePlan {
+    /// Rows of the ledger that are kept in memory.
+    pub max_rows: usize,
+    /// Users who spend more in a day, or in a month, are counted for operators.
+    pub user_day: Usd,
+    /// See `user_day`.
+    pub user_month: Usd,
+}
+
+/// `[budget.NAME]`: how much may be spent, by whom, and what happens then.
+#[derive(Clone, Debug)]
+pub struct BudgetPlan {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Names of routes, or their beginnings followed by `*`; empty means any.
+    pub routes: Vec<Box<str>>,
+    /// Tenants that name themselves; empty means all, and those that do not.
+    pub tenants: Vec<Box<str>>,
+    /// Tiers; empty means all.
+    pub tiers: Vec<Box<str>>,
+    /// Whose purse it is: the first of these of which every part is known; of no parts: everybody's together.
+    pub key: Vec<KeyPlan>,
+    /// How much.
+    pub amount: Usd,
+    /// In how long.
+    pub period: Period,
+    /// At this share somebody should know.
+    pub warn: f64,
+    /// What happens to calls that do not fit.
+    pub on_stop: OnStop,
+    /// What a refused caller reads.
+    pub message: Option<Arc<str>>,
+}
+
+/// `on_stop` of a budget: what happens to calls that do not fit.
+#[derive(Clone, Debug)]
+pub enum OnStop {
+    /// They are refused with 402.
+    PaymentRequired,
+    /// They are refused with 429.
+    TooMany,
+    /// They are asked with these models instead; those that the map does not name are refused with 402.
+    Cheaper(ModelMap),
+    /// They go on, and are counted.
+    Report,
+}
+
+impl BudgetPlan {
+    /// True when it is about this route.
+    pub fn is_about(&self, route: &str) -> bool {
+        names_route(&self.routes, route)
+    }
+
+    /// True when it is about this caller.
+    pub fn matches(&self, head: &Head) -> bool {
+        let is_tenant = || head.is_tenant_named && self.tenants.iter().any(|tenant| **tenant == *head.tenant);
+        let is_tier = || self.tiers.iter().any(|tier| **tier == *head.tier);
+        (self.tenants.is_empty() || is_tenant()) && (self.tiers.is_empty() || is_tier())
+    }
+}

@@ -1,0 +1,16 @@
+//! Idempotency: how long a key and its answer are remembered.
+
+use std::time::Duration;
+
+/// `[idempotency]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdempotencyPlan {
+    /// False: a call is executed whatever key it has.
+    pub is_on: bool,
+    /// How long a key is remembered from the end of its execution.
+    pub ttl: Duration,
+    /// Bytes of memory for all answers.
+    pub max_bytes: usize,
+    /// Bytes of the largest answer that is kept.
+    pub max_entry: usize,
+}

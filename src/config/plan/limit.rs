@@ -1,0 +1,211 @@
+//! Limit: rate limits by key.
+
+use std::sync::Arc;
+
+use http::{HeaderName, Method};
+
+use crate::config::engine::amounts::MILLION;
+use crate::config::plan::{CallKind, CallerKind, RoutePlan};
+use crate::model::call::Head;
+use crate::model::ip_ranges;
+use crate::model::names::customer;
+use crate::model::rate::{Key, Rate};
+
+/// `[limits]` and all rules.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitsPlan {
+    /// False: no rule counts.
+    pub is_on: bool,
+    /// Keys that are remembered at once, in this process.
+    pub max_keys: usize,
+    /// The tier of users of whom nothing else is known.
+    pub tier: Arc<str>,
+    /// The header whose word is the caller's tier.
+    pub tier_header: Option<HeaderName>,
+    /// The rules that are switched on.
+    pub rules: Vec<Arc<LimitPlan>>,
+}
+
+/// `[limit.NAME]`: what is limited, for whom, and how much.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitPlan {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Names of routes, or their beginnings followed by `*`; empty means any route of callers.
+    pub routes: Vec<Box<str>>,
+    /// What is asked for; empty means anything.
+    pub calls: Vec<CallKind>,
+    /// The callers' dialects; empty means all.
+    pub callers: Vec<CallerKind>,
+    /// Methods; empty means all.
+    pub methods: Vec<Method>,
+    /// Tiers; empty means all.
+    pub tiers: Vec<Box<str>>,
+    /// True when a rule for tiers holds beside those that are for all. Otherwise it takes their place.
+    pub is_also: bool,
+    /// Who is counted: the first of these of which every part is known.
+    pub key: Vec<KeyPlan>,
+    /// What is counted.
+    pub quantity: Quantity,
+    /// How much of it, in the quantity's units.
+    pub rate: Rate,
+    /// False: it counts and reports, and refuses nothing.
+    pub is_enforced: bool,
+    /// What a refused caller reads.
+    pub message: Option<Arc<str>>,
+    /// Where a refused caller can get more.
+    pub upgrade_url: Option<Arc<str>>,
+}
+
+/// One way to say who is counted: these parts together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPlan(pub Vec<KeyPart>);
+
+impl KeyPlan {
+    /// Who is counted under `name`: the first of several ways of which every part is known of a caller; `None` when nobody is.
+    pub fn first(ways: &[Self], name: &str, head: &Head) -> Option<Counted> {
+        // A user, tenant or token that nobody has checked can be made up, a new one for each request. From the internet it
+        // tells nobody apart where an address can.
+        let believes = head.is_proven || ip_ranges::is_near(head.address) || !ways.iter().any(Self::has_address);
+        ways.iter().find_map(|way| {
+            let mut parts = Vec::with_capacity(1 + 2 * way.0.len());
+            for part in &way.0 {
+                parts.push((part.as_str(), part.of(head)?));
+            }
+            if !believes && !way.is_address() {
+                let part = KeyPart::Address;
+                parts = vec![(part.as_str(), part.of(head)?)];
+            }
+            let words = parts.iter().flat_map(|(name, value)| [*name, &**value]);
+            let key = Key::of(&std::iter::once(name).chain(words).collect::<Vec<_>>());
+            let is_unchecked = !head.is_proven && way.0.contains(&KeyPart::ApiKey);
+            Some(Counted { key, is_by_place: !believes || way.has_address() || is_unchecked })
+        })
+    }
+
+    fn is_address(&self) -> bool {
+        self.0 == [KeyPart::Address]
+    }
+
+    fn has_address(&self) -> bool {
+        self.0.contains(&KeyPart::Address)
+    }
+}
+
+/// Who is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Under which key.
+    pub key: Key,
+    /// True when it tells many callers behind one address not apart: an address, or a token that nobody has checked, as many
+    /// clients show the same placeholder.
+    pub is_by_place: bool,
+}
+
+/// A part of who is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyPart {
+    /// The user that the caller names.
+    User,
+    /// The tenant that the caller names.
+    Tenant,
+    /// The bearer token that the caller sends.
+    ApiKey,
+    /// The caller's network address; of IPv6 its first 64 bits, which one customer has as a rule.
+    Address,
+}
+
+impl KeyPart {
+    /// All of them with their words.
+    pub const ALL: [(KeyPart, &'static str); 4] = [
+        (KeyPart::User, "user"),
+        (KeyPart::Tenant, "tenant"),
+        (KeyPart::ApiKey, "api_key"),
+        (KeyPart::Address, "address"),
+    ];
+
+    /// The word in the config.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(part, _)| *part == self).map_or("address", |(_, word)| word)
+    }
+
+    fn of(self, head: &Head) -> Option<Arc<str>> {
+        match self {
+            KeyPart::User => head.user.clone(),
+            // Everybody who names none has the default one: it is not who they are.
+            KeyPart::Tenant => head.is_tenant_named.then(|| head.tenant.clone()),
+            KeyPart::ApiKey => head.api_key.clone(),
+            KeyPart::Address => Some(customer(head.address).to_string().into()),
+        }
+    }
+}
+
+/// What a rule counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quantity {
+    /// Calls.
+    Requests,
+    /// Tokens, of prompts and answers together.
+    Tokens,
+    /// What tokens cost, in millionths of a dollar.
+    Usd,
+}
+
+impl Quantity {
+    pub(in crate::config) const ALL: [(Quantity, &'static str); 3] =
+        [(Quantity::Requests, "requests"), (Quantity::Tokens, "tokens"), (Quantity::Usd, "usd")];
+
+    /// The word in the config and in headers.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(quantity, _)| *quantity == self).map_or("requests", |(_, word)| word)
+    }
+
+    /// Millionths of what the config counts in, as units; `None` when that is no whole number above zero.
+    pub(in crate::config) fn units(self, millionths: u64) -> Option<u64> {
+        let per_unit = MILLION / self.scale();
+        (millionths > 0 && millionths.is_multiple_of(per_unit)).then_some(millionths / per_unit)
+    }
+
+    /// Units in one of what the config counts in.
+    pub fn scale(self) -> u64 {
+        match self {
+            Quantity::Requests | Quantity::Tokens => 1,
+            Quantity::Usd => MILLION,
+        }
+    }
+}
+
+impl LimitPlan {
+    /// True when the rule is about this route.
+    pub fn is_about(&self, route: &RoutePlan) -> bool {
+        let names_it = names_route(&self.routes, &route.name);
+        let asks_it = self.calls.is_empty() || self.calls.contains(&route.call);
+        let speaks_it = self.callers.is_empty() || self.callers.contains(&route.caller);
+        let does_it = self.methods.is_empty() || route.methods.iter().any(|method| self.methods.contains(method));
+        names_it && asks_it && speaks_it && does_it
+    }
+
+    /// True when the rule is about the health pages. Only a rule that names them is.
+    pub fn is_about_health(&self) -> bool {
+        self.routes.iter().any(|route| &**route == HEALTH)
+    }
+
+    /// What the rule says, as far as counts depend on it: while it stays the same, counts go on where they were.
+    pub fn fingerprint(&self) -> String {
+        let Self { name, key, quantity, rate, .. } = self;
+        let Rate { count, period, burst } = rate;
+        format!("{name} {key:?} {} {count} {} {burst}", quantity.as_str(), period.as_nanos())
+    }
+}
+
+/// The name that rules use for the pages that the gateway answers at `/health`, `/health/status` and `/info`.
+pub const HEALTH: &str = "health";
+
+/// True when one of these names, or beginnings of names followed by `*`, is the route's; and when there are none.
+pub(in crate::config) fn names_route(wanted: &[Box<str>], route: &str) -> bool {
+    let fits = |wanted: &str| match wanted.strip_suffix('*') {
+        Some(beginning) => route.starts_with(beginning),
+        None => route == wanted,
+    };
+    wanted.is_empty() || wanted.iter().any(|wanted| fits(wanted))
+}

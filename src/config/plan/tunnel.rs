@@ -1,0 +1,33 @@
+//! Tunnel: limits of WebSockets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::pricing::Pattern;
+
+/// `[tunnel]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct TunnelPlan {
+    /// WebSockets at once, of one route.
+    pub max_connections: usize,
+    /// ... and of these of one user whose identity was proven.
+    pub max_per_user: usize,
+    /// ... of callers of whom no user is known: of one API key, else of one tenant at one address, else of one address.
+    pub max_per_address: usize,
+    /// Bytes of one message.
+    pub max_message: usize,
+    /// Bytes that are held for an end that reads slowly, besides one message.
+    pub buffer: usize,
+    /// An end that has been silent for so long is pinged ...
+    pub ping_after: Duration,
+    /// ... and taken for gone when nothing comes from it for so long after that.
+    pub pong_timeout: Duration,
+    /// How long an end may refuse to read.
+    pub write_timeout: Duration,
+    /// How long nobody may say anything.
+    pub idle_timeout: Duration,
+    /// How long it may last.
+    pub max_lifetime: Duration,
+    /// Subprotocols that may be offered to providers: names, or beginnings.
+    pub protocols: Arc<[Pattern]>,
+}

@@ -1,0 +1,299 @@
+//! Providers: `[provider.NAME]`, from keys to plans, and whether calls may go there.
+//!
+//! It does not know which routes use them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::engine::environment::{Meaning, VARIABLES, Variables};
+use crate::config::engine::problem::Report;
+use crate::config::engine::reader::{At, Section};
+use crate::config::engine::secret::Secret;
+use crate::config::engine::value;
+use crate::config::plan::{
+    Endpoints, PriceList, ProbePlan, Propagation, ProviderKind, ProviderPlan, StreamUsage, Usable,
+};
+use crate::config::tables::general;
+use crate::config::tables::general::TimeoutTable;
+use crate::config::tables::policies::Policies;
+use crate::config::tables::private;
+use crate::config::tables::roots;
+use crate::config::tables::tracing::PROPAGATIONS;
+
+/// The words for [`ProviderKind`].
+const KINDS: &[(ProviderKind, &str)] = &[(ProviderKind::OpenAi, "openai"), (ProviderKind::BuildPanel, "buildpanel")];
+
+/// The words for [`StreamUsage`].
+const STREAM_USAGES: &[(StreamUsage, &str)] = &[(StreamUsage::CallRequest, "ask"), (StreamUsage::Estimate, "estimate")];
+
+/// What holds for a provider of the user's own that says nothing. The providers of the default file say all of it.
+const MAX_REPLY: usize = 32 << 20;
+const CONNECTION_AGE: Duration = Duration::from_secs(300);
+const PROBE_INTERVAL: Duration = Duration::from_secs(30);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A probe more often than this would be load, not a question.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What holds for a provider whose table does not say otherwise.
+#[derive(Debug)]
+pub(in crate::config) struct Defaults {
+    pub(in crate::config) timeouts: TimeoutTable,
+    pub(in crate::config) policies: Policies,
+}
+
+/// All providers of the config.
+#[derive(Debug)]
+pub(in crate::config) struct Providers {
+    /// Those that could be read.
+    pub(in crate::config) plans: Vec<Arc<ProviderPlan>>,
+    /// All names, also of those that could not be read: a route that names one is not wrong too.
+    pub(in crate::config) names: Vec<Arc<str>>,
+    /// What their tokens cost, for those that say so.
+    pub(in crate::config) prices: Vec<(Arc<str>, PriceList)>,
+}
+
+/// The word of a kind.
+pub(in crate::config) fn word(kind: ProviderKind) -> &'static str {
+    KINDS.iter().find(|(known, _)| *known == kind).map_or("openai", |(_, word)| word)
+}
+
+/// Reads them all.
+pub(in crate::config) fn read(
+    root: &mut Section<'_>,
+    defaults: &Defaults,
+    variables: &Variables,
+    report: &Report,
+    warnings: &mut Vec<String>,
+) -> Providers {
+    let mut providers = Providers { plans: Vec::new(), names: Vec::new(), prices: Vec::new() };
+    let mut sources = Vec::new();
+    for (name, node) in root.names("provider") {
+        if !is_name(&name.value) {
+            report.add(&name.origin, "provider", format!("{:?} is not a name: {NAME_RULE}", name.value));
+            continue;
+        }
+        providers.names.push(name.value.clone());
+        let mut section = Section::at(node, format!("provider.{}", name.value), report);
+        providers.prices.push((name.value.clone(), general::prices(&mut section, report)));
+        let Some((plan, source)) = provider(name.value, section, defaults, variables, report) else { continue };
+        warnings.extend(advice(&plan, &source));
+        sources.push(source);
+        providers.plans.push(Arc::new(plan));
+    }
+    warnings.extend(idle_keys(&sources, variables));
+    warnings.extend(nobody(&providers.plans, &sources));
+    providers
+}
+
+/// What names of providers and routes are made of: they become labels of metrics and values of headers.
+pub(in crate::config) const NAME_RULE: &str = "allowed are 1 to 64 ASCII letters, digits, `-` and `_`";
+
+/// True for a name that a provider or a route can have.
+pub(in crate::config) fn is_name(name: &str) -> bool {
+    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=64).contains(&name.len()) && name.bytes().all(is_fine)
+}
+
+/// Where a provider's key was looked for.
+struct KeySource {
+    variable: Option<String>,
+    is_enabled: Option<bool>,
+}
+
+fn provider(
+    name: Arc<str>,
+    mut section: Section<'_>,
+    defaults: &Defaults,
+    variables: &Variables,
+    report: &Report,
+) -> Option<(ProviderPlan, KeySource)> {
+    let kind = section.required("kind", value::word("a provider kind", KINDS));
+    let is_enabled = section.optional("enabled", value::boolean);
+    let urls = section.required_list("url", value::url);
+    let (key, variable, key_source) = key(&mut section, variables, report);
+    let roots = roots::read(&mut section, report);
+    let denies_private = private::deny(&mut section, "deny_private", "url", urls.iter().flatten().map(|at| &at.value));
+    let requires_key = section.optional("requires_key", value::boolean).unwrap_or(key_source.is_some());
+    let models = section.list("models", value::pattern).unwrap_or_default();
+    let max_reply = section.optional("max_reply", value::body_size).unwrap_or(MAX_REPLY);
+    let timeouts = defaults.timeouts;
+    let mut times = section.section("timeout");
+    let connect = times.optional("connect", value::duration).unwrap_or(timeouts.connect);
+    let connection_age = section.optional("connection_age", value::duration).unwrap_or(CONNECTION_AGE);
+    let silences = general::silences(&mut times)(timeouts.silences);
+    let total = times.optional("total", value::duration).unwrap_or(timeouts.total);
+    times.close();
+    let policies = Policies::read(&mut section, Some(&defaults.policies));
+    let endpoints = endpoints(&mut section, kind);
+    let probe = probe(&mut section, kind);
+    let trace_context = section.optional("trace_context", value::word("a choice", PROPAGATIONS));
+    let stream_usage = stream_usage(&mut section, kind);
+    section.close();
+    let kind = kind?;
+    let usable = match is_enabled {
+        Some(false) => Usable::SwitchedOff,
+        None if kind == ProviderKind::BuildPanel => Usable::NotEnabled,
+        _ if requires_key && key.is_none() => Usable::NoKey,
+        _ => Usable::Yes,
+    };
+    let plan = ProviderPlan {
+        name,
+        kind,
+        urls: values(urls?),
+        key,
+        roots,
+        key_source,
+        usable,
+        connect,
+        connection_age,
+        denies_private,
+        total,
+        timeouts: silences,
+        models: values(models),
+        retry: policies.retry,
+        breaker: policies.breaker,
+        concurrency: policies.concurrency,
+        quota: policies.quota,
+        balance: policies.balance,
+        patience: policies.patience,
+        max_reply,
+        endpoints,
+        probe,
+        // BuildPanel is of the house; what tracing systems write into `tracestate` is nobody else's business.
+        trace_context: trace_context.unwrap_or(match kind {
+            ProviderKind::BuildPanel => Propagation::All,
+            ProviderKind::OpenAi => Propagation::Parent,
+        }),
+        stream_usage,
+    };
+    Some((plan, KeySource { variable, is_enabled }))
+}
+
+fn values<T>(items: Vec<At<T>>) -> Vec<T> {
+    items.into_iter().map(|at| at.value).collect()
+}
+
+/// The key, the variable it may come from, and that or the file if the config says where it comes from at all.
+fn key(
+    section: &mut Section<'_>,
+    variables: &Variables,
+    report: &Report,
+) -> (Option<Secret>, Option<String>, Option<Arc<str>>) {
+    let chosen = section.exclusive(&["key_env", "key_file"]);
+    let by_name = section.located("key_env", value::variable_name);
+    let by_file = section.located("key_file", value::text);
+    // One that cannot be read is a source too: what is wrong with it is reported, and is not that there is none.
+    let named = if chosen == Some("key_env") { &by_name } else { &by_file };
+    let source = chosen.map(|key| Arc::from(named.as_ref().map_or(key, |at| at.value.as_str())));
+    let mut variable = None;
+    let mut place = None;
+    let secret = match (chosen, by_name, by_file) {
+        (Some("key_env"), Some(name), _) => {
+            place = variables.lookup(&name.value).map(|(_, origin)| origin);
+            let secret = general::from_variable(&name, variables);
+            variable = Some(name.value);
+            secret
+        }
+        (Some("key_file"), _, Some(path)) => {
+            let secret = general::from_file(&path, section.path_of("key_file"), report);
+            place = Some(path.origin);
+            secret
+        }
+        _ => None,
+    };
+    // It is sent in a header, and what cannot stand in one would fail every call.
+    if let (Some(secret), Some(place)) = (&secret, place)
+        && !secret.expose().bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        report.add(
+            &place,
+            section.path_of("key_file"),
+            "*** is not a key: allowed are ASCII characters without blanks",
+        );
+    }
+    (secret, variable, source)
+}
+
+/// Paths of BuildPanel; what the config leaves open is what BuildPanel has.
+fn endpoints(section: &mut Section<'_>, kind: Option<ProviderKind>) -> Endpoints {
+    if kind == Some(ProviderKind::OpenAi) {
+        if section.has("endpoints") {
+            section.problem("endpoints", "only providers of kind `buildpanel` have endpoints; set `url` instead");
+        }
+        return Endpoints::default();
+    }
+    let mut paths = section.section("endpoints");
+    let mut path = |key, default: &str| paths.optional(key, value::path).unwrap_or_else(|| default.into());
+    let endpoints = Endpoints {
+        chat: path("chat", "/api/chatbot"),
+        voice: path("voice", "/api/voice-chat"),
+        voice_metadata: path("voice_metadata", "/api/voice-chat-metadata"),
+        menu: path("menu", "/api/menu"),
+        voice_stream: path("voice_stream", "/voice-stream"),
+    };
+    paths.close();
+    endpoints
+}
+
+/// How streams are counted. A server that nobody knows may refuse what it does not know.
+fn stream_usage(section: &mut Section<'_>, kind: Option<ProviderKind>) -> StreamUsage {
+    if kind == Some(ProviderKind::BuildPanel) && section.has("stream_usage") {
+        section.problem("stream_usage", "providers of kind `buildpanel` have no streams; remove it");
+    }
+    section.optional("stream_usage", value::word("a choice", STREAM_USAGES)).unwrap_or(StreamUsage::Estimate)
+}
+
+/// A provider is asked for its health when its table says so.
+fn probe(section: &mut Section<'_>, kind: Option<ProviderKind>) -> Option<ProbePlan> {
+    let has_probe = section.has("probe");
+    let mut probe = section.section("probe");
+    let is_enabled = probe.optional("enabled", value::boolean).unwrap_or(has_probe);
+    let default: &[&str] = match kind {
+        Some(ProviderKind::BuildPanel) => &["/health", "/api/health"],
+        _ => &["/models"],
+    };
+    let paths = match probe.has("paths") {
+        true => probe.required_list("paths", value::path).map(values).unwrap_or_default(),
+        false => default.iter().map(|path| (*path).into()).collect(),
+    };
+    let interval = probe.optional("interval", value::duration).unwrap_or(PROBE_INTERVAL);
+    if interval < SHORTEST_INTERVAL {
+        probe.problem("interval", "too often: at least 100ms");
+    }
+    let timeout = probe.optional("timeout", value::duration).unwrap_or(PROBE_TIMEOUT);
+    probe.close();
+    is_enabled.then_some(ProbePlan { paths, interval, timeout })
+}
+
+/// A provider that someone switched on by name, and that cannot be used all the same.
+fn advice(plan: &ProviderPlan, source: &KeySource) -> Option<String> {
+    let is_wanted = source.is_enabled == Some(true) && plan.usable == Usable::NoKey;
+    let missing = source.variable.as_deref().map_or("it has no key".into(), |name| format!("{name} is not set"));
+    is_wanted.then(|| format!("provider {} is enabled, but {missing}: it is left out", plan.name))
+}
+
+/// Keys that are set and that no provider takes.
+fn idle_keys(sources: &[KeySource], variables: &Variables) -> Vec<String> {
+    let keys = VARIABLES.iter().filter(|(_, meaning)| *meaning == Meaning::ProviderKey).flat_map(|(names, _)| *names);
+    let is_taken = |name: &str| sources.iter().any(|source| source.variable.as_deref() == Some(name));
+    let idle = keys.filter(|name| variables.lookup(name).is_some() && !is_taken(name));
+    idle.map(|name| format!("{name} is set, but no provider takes its key from it")).collect()
+}
+
+/// No provider can be used: what to set.
+fn nobody(plans: &[Arc<ProviderPlan>], sources: &[KeySource]) -> Option<String> {
+    if plans.iter().any(|plan| plan.usable == Usable::Yes) {
+        return None;
+    }
+    let remedy = |(plan, source): (&Arc<ProviderPlan>, &KeySource)| match plan.usable {
+        Usable::NoKey => source.variable.clone(),
+        Usable::NotEnabled if &*plan.name == "buildpanel" => Some("USE_BUILDPANEL=true".into()),
+        _ => Some(format!("provider.{}.enabled = true", plan.name)),
+    };
+    let remedies: Vec<_> = plans.iter().zip(sources).filter_map(remedy).collect();
+    let hint = match remedies.is_empty() {
+        true => "add a provider to the config".into(),
+        false => format!("set {}", remedies.join(" or ")),
+    };
+    Some(format!("no AI provider can be used, every AI route will answer 503: {hint}"))
+}

@@ -1,0 +1,37 @@
+//! Certificates to trust besides the system's: `ca_file`, a PEM file, for providers whose certificate no public authority
+//! has signed.
+//!
+//! It does not know who is connected to with them.
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use crate::config::engine::problem::Report;
+use crate::config::engine::reader::Section;
+use crate::config::engine::value;
+
+/// The certificates of a section's `ca_file`; none when it has no such key.
+pub(in crate::config) fn read(section: &mut Section<'_>, report: &Report) -> Vec<CertificateDer<'static>> {
+    let Some(path) = section.located("ca_file", value::text) else { return Vec::new() };
+    certificates(&path.value).unwrap_or_else(|problem| {
+        report.add(&path.origin, section.path_of("ca_file"), problem);
+        Vec::new()
+    })
+}
+
+fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = std::fs::read(path).map_err(|error| format!("cannot read {path:?}: {error}"))?;
+    let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+    let certificates = found.map_err(|error| format!("{path:?} is not a PEM file: {error}"))?;
+    if certificates.is_empty() {
+        return Err(format!("{path:?} holds no certificate; allowed is PEM, with `-----BEGIN CERTIFICATE-----`"));
+    }
+    // A store of its own, to see whether each will do; the transport makes the one that is used.
+    let mut store = RootCertStore::empty();
+    for (number, certificate) in certificates.iter().enumerate() {
+        let unusable = |error| format!("certificate {} of {path:?} cannot be used: {error}", number + 1);
+        store.add(certificate.clone()).map_err(unusable)?;
+    }
+    Ok(certificates)
+}

@@ -1,0 +1,260 @@
+//! Routes: `[route.NAME]`, from keys to plans, with the checks that need more than one table.
+//!
+//! It does not know how a provider became usable, nor how a request finds its route.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::Method;
+
+use crate::config::engine::problem::{Origin, Report};
+use crate::config::engine::reader::{At, Section};
+use crate::config::engine::value;
+use crate::config::plan::{
+    AuthPlan, CallKind, CallerKind, ModelMap, Priority, ResumeMode, RoutePlan, TunnelPlan, WhenDisabled,
+};
+use crate::config::tables::auth;
+use crate::config::tables::caching;
+use crate::config::tables::caching::Caching;
+use crate::config::tables::general;
+use crate::config::tables::general::TimeoutTable;
+use crate::config::tables::guards::Guards;
+use crate::config::tables::input;
+use crate::config::tables::providers;
+use crate::config::tables::providers::Providers;
+use crate::config::tables::targets;
+use crate::config::tables::tunnels;
+use crate::config::tables::variants;
+use crate::config::tables::variants::Written;
+use crate::wire::path;
+
+pub(in crate::config) const CALLERS: &[(CallerKind, &str)] = &[
+    (CallerKind::OpenAi, "openai"),
+    (CallerKind::Restaurant, "restaurant"),
+    (CallerKind::Canvas, "canvas"),
+    (CallerKind::Widget, "widget"),
+];
+
+const RESUME: &[(ResumeMode, &str)] =
+    &[(ResumeMode::Off, "off"), (ResumeMode::Replay, "replay"), (ResumeMode::ReplayAndContinue, "replay+continue")];
+
+const WHEN_DISABLED: &[(WhenDisabled, &str)] =
+    &[(WhenDisabled::Failover, "failover"), (WhenDisabled::Reply, "reply"), (WhenDisabled::Reject, "reject")];
+
+/// When a second attempt begins, as a share of the calls before that were faster.
+const HEDGE: &[(Option<f64>, &str)] = &[(None, "off"), (Some(0.90), "p90"), (Some(0.95), "p95"), (Some(0.99), "p99")];
+
+/// What holds for a route of the user's own that says nothing.
+const MAX_BODY: usize = 4 << 20;
+
+/// Paths that the gateway answers itself.
+const RESERVED: [&str; 7] =
+    ["/health", "/health/live", "/health/ready", "/health/status", "/info", "/metrics", "/api/flags"];
+
+/// What routes refer to.
+pub(in crate::config) struct Context<'a> {
+    pub(in crate::config) timeouts: TimeoutTable,
+    pub(in crate::config) tunnel: &'a TunnelPlan,
+    /// The providers whose models are listed where a route does not say.
+    pub(in crate::config) listing: &'a [Box<str>],
+    pub(in crate::config) providers: &'a Providers,
+    pub(in crate::config) maps: &'a BTreeMap<Arc<str>, ModelMap>,
+    pub(in crate::config) caching: &'a Caching,
+    pub(in crate::config) auth: &'a AuthPlan,
+    pub(in crate::config) guards: &'a Guards,
+    pub(in crate::config) variants: &'a [Written<'a>],
+    pub(in crate::config) report: &'a Report,
+}
+
+/// Reads them all.
+pub(in crate::config) fn read(root: &mut Section<'_>, context: &Context<'_>) -> Vec<Arc<RoutePlan>> {
+    let mut routes = Vec::new();
+    let mut table = PathTable::default();
+    for (name, node) in root.names("route") {
+        if !providers::is_name(&name.value) {
+            let message = format!("{:?} is not a name: {}", name.value, providers::NAME_RULE);
+            context.report.add(&name.origin, "route", message);
+            continue;
+        }
+        let mut section = Section::at(node, format!("route.{}", name.value), context.report);
+        // A route that is switched off is not looked at any further.
+        if section.optional("enabled", value::boolean) != Some(false) {
+            routes.extend(route(name.value, section, context, &mut table).map(Arc::new));
+        }
+    }
+    routes
+}
+
+/// Streams of chats are resumed unless the route says otherwise; nothing else can be. To resume is to ask twice, which some
+/// calls must not be.
+fn resume(section: &mut Section<'_>, call: Option<CallKind>, is_idempotent: bool) -> ResumeMode {
+    let wanted = section.optional("resume", value::word("a resume mode", RESUME));
+    match (call, wanted) {
+        (Some(CallKind::Chat), wanted) if is_idempotent => return wanted.unwrap_or(ResumeMode::Replay),
+        (None, _) | (_, None | Some(ResumeMode::Off)) => {}
+        (Some(CallKind::Chat), _) => section.problem("resume", "a call that is tried once cannot be resumed"),
+        _ => section.problem("resume", "only calls of kind `chat` can be resumed"),
+    }
+    ResumeMode::Off
+}
+
+fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table: &mut PathTable) -> Option<RoutePlan> {
+    let paths = section.required_list("paths", value::path).unwrap_or_default();
+    let methods = match section.has("methods") {
+        true => section.required_list("methods", value::method).unwrap_or_default(),
+        false => vec![At { value: Method::POST, origin: section.origin().clone() }],
+    };
+    table.insert(&name, &paths, &methods, &section, context.report);
+    let caller = section.required("caller", value::word("a caller", CALLERS));
+    let call = section.required("call", value::word("a call", &CallKind::ALL));
+    check_call(&mut section, caller, call);
+    let auth = auth::of_route(&mut section, caller, context.auth);
+    let mut times = section.section("timeout");
+    let silences = general::silences(&mut times);
+    let total = times.optional("total", value::duration).unwrap_or(context.timeouts.total);
+    times.close();
+    let instruction = section.optional("instruction", value::text).map(Arc::from);
+    let model = section.optional("model", value::text).map(Arc::from);
+    let max_answer = section.optional("max_answer", value::tokens);
+    let max_body = section.optional("max_body", value::body_size).unwrap_or(MAX_BODY);
+    let is_idempotent = section.optional("idempotent", value::boolean).unwrap_or(true);
+    let resume = resume(&mut section, call, is_idempotent);
+    let priority = section.optional("priority", value::word("a priority", &Priority::ALL));
+    let hedge = section.optional("hedge", value::word("a hedge", HEDGE)).flatten();
+    if hedge.is_some() && !is_idempotent {
+        section.problem("hedge", "`idempotent` is false: the call must not be made twice");
+    }
+    let (canned, when_disabled) = degrade(&mut section, call);
+    let input = input::read(&mut section, caller, model.as_ref());
+    let csrf = section.optional("csrf", value::boolean).unwrap_or(false);
+    let tunnel = tunnels::of_route(&mut section, call, &methods, context.tunnel);
+    let mut targets = targets::read(&mut section, call, context, &silences, instruction.as_ref());
+    let own = (instruction.as_ref(), &*targets);
+    let mut variants = variants::of_route(&mut section, &name, call, context, &silences, own);
+    if caller != Some(CallerKind::OpenAi) {
+        // Who speaks another dialect leaves it to the config which models there are.
+        let of_variants = variants.iter_mut().flat_map(|variant| &mut variant.targets);
+        targets.iter_mut().chain(of_variants).for_each(|target| target.stands_in_for = None);
+    }
+    let cache = caching::route(&mut section, call, is_idempotent, context.caching);
+    let guards = context.guards.of_route(&mut section, tunnel.is_some());
+    section.close();
+    Some(RoutePlan {
+        name,
+        paths: paths.into_iter().map(|at| at.value).collect(),
+        methods: methods.into_iter().map(|at| at.value).collect(),
+        caller: caller?,
+        call: call?,
+        auth,
+        targets,
+        total,
+        max_body,
+        max_answer,
+        model,
+        resume,
+        is_idempotent,
+        canned,
+        when_disabled,
+        hedge,
+        priority: priority.unwrap_or_else(|| call.map_or(Priority::Chat, CallKind::priority)),
+        csrf,
+        input,
+        cache,
+        tunnel,
+        guards,
+        variants,
+    })
+}
+
+/// What callers get when nobody answers. Only a conversation has an answer that can be written beforehand.
+fn degrade(section: &mut Section<'_>, call: Option<CallKind>) -> (Option<Arc<str>>, WhenDisabled) {
+    let canned = section.optional("canned", value::text).map(Arc::from);
+    if canned.is_some() && call.is_some_and(|call| call != CallKind::Chat) {
+        section.problem("canned", "only calls of kind `chat` can have a canned reply");
+    }
+    let when_disabled = section.optional("when_disabled", value::word("a choice", WHEN_DISABLED)).unwrap_or_default();
+    if when_disabled == WhenDisabled::Reply && !section.has("canned") {
+        section.problem("when_disabled", "`reply` needs a text to reply with: set `canned`");
+    }
+    (canned, when_disabled)
+}
+
+/// A caller can ask only for what its dialect has words for.
+fn check_call(section: &mut Section<'_>, caller: Option<CallerKind>, call: Option<CallKind>) {
+    let (Some(caller), Some(call)) = (caller, call) else { return };
+    if !call.known_to(caller) {
+        let allowed = words(|kind| kind.known_to(caller));
+        let message =
+            format!("callers of kind `{}` cannot ask for `{}`: allowed {allowed}", caller.as_str(), call.as_str());
+        section.problem("call", message);
+    }
+}
+
+/// The words of the kinds of call that are allowed.
+pub(in crate::config) fn words(is_allowed: impl Fn(CallKind) -> bool) -> String {
+    let words: Vec<_> = CallKind::ALL.iter().filter(|(kind, _)| is_allowed(*kind)).map(|(_, word)| *word).collect();
+    words.join(", ")
+}
+
+/// All paths with their methods, to find routes that get into each other's way.
+#[derive(Default)]
+struct PathTable {
+    router: matchit::Router<()>,
+    taken: Vec<(String, Method, Arc<str>, Origin)>,
+}
+
+impl PathTable {
+    fn insert(
+        &mut self,
+        route: &Arc<str>,
+        paths: &[At<String>],
+        methods: &[At<Method>],
+        section: &Section<'_>,
+        report: &Report,
+    ) {
+        let key = section.path_of("paths");
+        for path in paths {
+            if RESERVED.contains(&&*path.value) || path.value.starts_with("/api/flags/") {
+                report.add(&path.origin, &*key, format!("the gateway answers {} itself", path.value));
+                continue;
+            }
+            // A request's path is normal when its route is looked for: no other spelling would ever be found.
+            let literal = path.value.replace(['{', '}', '*'], "");
+            if path::normalize(&literal).as_deref() != Ok(&*literal) {
+                let message = format!(
+                    "{} is not found as it is spelt: write it without `//`, `.`, `..`, `;`, a `/` at its end, and escapes of \
+                     characters that need none",
+                    path.value
+                );
+                report.add(&path.origin, &*key, message);
+                continue;
+            }
+            let is_new = !self.taken.iter().any(|(known, ..)| *known == path.value);
+            if is_new && let Err(error) = self.router.insert(&*path.value, ()) {
+                report.add(&path.origin, &*key, path_fault(&path.value, &error));
+                continue;
+            }
+            for method in methods {
+                let clash = self.taken.iter().find(|(known, by, ..)| *known == path.value && *by == method.value);
+                if let Some((path_text, method, other, at)) = clash {
+                    // Where a route of the user's clashes with a default one, the user's is the place to look.
+                    let message = format!("{method} {path_text} belongs to both `{other}` and `{route}`");
+                    report.add((&path.origin).max(at), &*key, message);
+                    continue;
+                }
+                self.taken.push((path.value.clone(), method.value.clone(), route.clone(), path.origin.clone()));
+            }
+        }
+    }
+}
+
+fn path_fault(path: &str, error: &matchit::InsertError) -> String {
+    match error {
+        matchit::InsertError::Conflict { with } => {
+            format!("{path} is in the way of {with}: both fit the same requests")
+        }
+        matchit::InsertError::InvalidParamSegment => format!("{path}: only one {{name}} between two slashes"),
+        matchit::InsertError::InvalidCatchAll => format!("{path}: {{*rest}} may stand only at the end"),
+        _ => format!("{path}: parameters are written {{name}}, or {{*rest}} at the end"),
+    }
+}

@@ -1,0 +1,130 @@
+//! Variants: `[variant.NAME]`, other targets or another model for a share of a route's callers.
+//!
+//! It does not know who is in a share, nor how well a variant does.
+
+use std::sync::Arc;
+
+use crate::config::engine::document::{Node, Value};
+use crate::config::engine::problem::Report;
+use crate::config::engine::reader::Section;
+use crate::config::engine::shape::Shape;
+use crate::config::engine::value;
+use crate::config::engine::value::{Parsed, Wanted};
+use crate::config::plan::target::VariantPlan;
+use crate::config::plan::{CallKind, ModelChoice, TargetPlan};
+use crate::config::tables::providers;
+use crate::config::tables::routes::Context;
+use crate::config::tables::targets;
+use crate::model::call::Timeouts;
+use crate::model::switch::Share;
+
+/// A variant as it is written.
+pub(in crate::config) struct Written<'a> {
+    name: Arc<str>,
+    node: &'a Node,
+    is_on: bool,
+    share: Share,
+    routes: Vec<Box<str>>,
+    model: Option<Arc<str>>,
+}
+
+impl Written<'_> {
+    pub(in crate::config) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Reads them all, but for their targets, which mean something only on a route.
+pub(in crate::config) fn read<'a>(root: &mut Section<'a>, report: &Report) -> Vec<Written<'a>> {
+    let names: Vec<Arc<str>> = root.names("route").into_iter().map(|(name, _)| name.value).collect();
+    let mut variants = Vec::new();
+    for (name, node) in root.names("variant") {
+        if !providers::is_name(&name.value) {
+            let message = format!("{:?} is not a name: {}", name.value, providers::NAME_RULE);
+            report.add(&name.origin, "variant", message);
+            continue;
+        }
+        let mut section = Section::at(node, format!("variant.{}", name.value), report);
+        let is_on = section.optional("enabled", value::boolean).unwrap_or(true);
+        let share = section.required("percent", percent).unwrap_or(Share::NONE);
+        let routes = section.required_list("routes", value::text).unwrap_or_default();
+        for route in &routes {
+            if !names.iter().any(|name| fits(&route.value, name)) {
+                let known = names.iter().map(|name| &**name).collect::<Vec<_>>().join(", ");
+                let message = format!("no route is called {:?} (there are: {known})", route.value);
+                report.add(&route.origin, section.path_of("routes"), message);
+            }
+        }
+        let model = section.optional("model", value::text).map(Arc::from);
+        targets::note(&section);
+        match (section.has("targets"), &model) {
+            (true, Some(_)) => section.problem("model", "`targets` is given too: only one of them is allowed"),
+            (false, None) => section.problem("targets", "this key is missing: name `targets`, or a `model`"),
+            _ => {}
+        }
+        section.close();
+        let routes = routes.into_iter().map(|at| at.value.into()).collect();
+        variants.push(Written { name: name.value, node, is_on, share, routes, model });
+    }
+    variants
+}
+
+/// Those of a route.
+pub(in crate::config) fn of_route(
+    section: &mut Section<'_>,
+    route: &str,
+    call: Option<CallKind>,
+    context: &Context<'_>,
+    silences: &dyn Fn(Timeouts) -> Timeouts,
+    (instruction, targets): (Option<&Arc<str>>, &[TargetPlan]),
+) -> Vec<VariantPlan> {
+    let mine = |variant: &&Written<'_>| variant.routes.iter().any(|wanted| fits(wanted, route));
+    // A pattern may match what is answered in one way only: by the gateway itself, or by a conversation.
+    if call.is_none_or(|call| call.is_local() || call.is_tunnel()) {
+        let is_meant = |variant: &Written<'_>| variant.routes.iter().any(|wanted| **wanted == *route);
+        if call.is_some() && context.variants.iter().any(is_meant) {
+            section.problem("call", "calls of this kind are answered in one way: the route can have no variants");
+        }
+        return Vec::new();
+    }
+    let mut plans = Vec::new();
+    for variant in context.variants.iter().filter(mine) {
+        let targets = match &variant.model {
+            Some(model) => with_model(targets, model),
+            None => {
+                let path = format!("variant.{}", variant.name);
+                let mut own = Section::at(variant.node, path, context.report);
+                targets::read(&mut own, call, context, silences, instruction)
+            }
+        };
+        let Written { name, is_on, share, .. } = variant;
+        plans.push(VariantPlan { name: name.clone(), is_on: *is_on, share: *share, targets });
+    }
+    let sum: u32 = plans.iter().map(|plan| u32::from(plan.share.places())).sum();
+    if sum > u32::from(Share::ALL.places()) {
+        let names = plans.iter().map(|plan| &*plan.name).collect::<Vec<_>>().join(", ");
+        section.problem("targets", format!("its variants ({names}) are for more than 100 percent of its callers"));
+    }
+    plans
+}
+
+/// A route's own targets, asked for another model: those that can be.
+fn with_model(targets: &[TargetPlan], model: &Arc<str>) -> Vec<TargetPlan> {
+    let asked = |target: &TargetPlan| TargetPlan { model: None, asked: Some(model.clone()), ..target.clone() };
+    targets.iter().map(asked).filter(|target| target.choose(None) != ModelChoice::NotHere).collect()
+}
+
+fn fits(wanted: &str, name: &str) -> bool {
+    wanted.strip_suffix('*').map_or(wanted == name, |beginning| name.starts_with(beginning))
+}
+
+/// A percentage.
+fn percent(value: &Value) -> Parsed<Share> {
+    let number = match value {
+        Value::Float(number) => Some(*number),
+        Value::Integer(number @ 0..=100) => Some(*number as f64),
+        _ => None,
+    };
+    let shape = Shape::Number { min: 0.0, max: Some(100.0) };
+    number.and_then(Share::of_percent).ok_or_else(|| Wanted::new("a percentage", "0 to 100").shaped(shape))
+}

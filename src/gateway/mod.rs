@@ -1,0 +1,377 @@
+//! Gateway: Plan, Live and World put together into something that can answer. Immutable once built.
+//!
+//! It knows which route a path has, and nothing of connections.
+
+pub mod pipeline;
+pub mod state;
+pub mod world;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::Method;
+
+use crate::caller::{self, Caller};
+use crate::config::plan::{CallerKind, Plan, ProviderPlan, RoutePlan, TargetPlan};
+use crate::gateway::state::{GatewayState, Health};
+use crate::gateway::world::World;
+use crate::model::calendar::Period;
+use crate::model::fault::RequestFault;
+use crate::model::switch::FlagKind;
+use crate::model::switch::Switch;
+use crate::model::trail::Facts;
+use crate::policy::auth::{Auth, Authenticator};
+use crate::policy::breaker::State;
+use crate::policy::budget::Budget;
+use crate::policy::cache;
+use crate::policy::cache::cluster::Shared;
+use crate::policy::failover::Target;
+use crate::policy::idempotency::{self, Idempotency};
+use crate::policy::limit::Limit;
+use crate::policy::observe::spans::Tracing;
+use crate::policy::observe::{Observe, Telling};
+use crate::provider::exchange::Exchange;
+use crate::provider::network::Access;
+use crate::provider::transport::Transport;
+use crate::stack::{Next, Stack};
+use crate::telemetry::metrics::{InstanceLabels, Metrics, ProviderLabels};
+
+mod router;
+
+use self::router::Place;
+
+/// A complete gateway: one generation of the configuration.
+pub struct Gateway {
+    /// How many configurations this process has had, this one included.
+    pub generation: u64,
+    /// What it was told.
+    pub plan: Arc<Plan>,
+    /// What it knows.
+    pub state: Arc<GatewayState>,
+    /// Where it runs.
+    pub world: Arc<World>,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+    /// What it keeps.
+    pub caches: Arc<cache::Common>,
+    /// Its outermost policy.
+    pub observe: Observe,
+    /// What callers are known by.
+    pub door: Arc<Authenticator>,
+    /// What limits the health pages, which no route has.
+    pub health_limit: Limit,
+    /// How its providers are reached, in the plan's order.
+    pub transports: Vec<Arc<dyn Transport>>,
+    routes: Vec<Route>,
+    router: matchit::Router<Place>,
+}
+
+/// One route, ready.
+pub struct Route {
+    /// What the config says of it.
+    pub plan: Arc<RoutePlan>,
+    /// Its policies.
+    pub stack: Stack,
+    /// Who may call it; in the stack too.
+    pub auth: Auth,
+    /// Its callers' dialect.
+    pub dialect: &'static dyn Caller,
+    /// What limits it; in the stack too, where there is one.
+    pub limit: Limit,
+    /// Whether it answers now.
+    pub switch: Switch,
+    /// Where all its callers reach the operator's account, because the path's own route says so.
+    open_paths: Vec<Box<str>>,
+    /// The names of the policies around each attempt.
+    target_policies: Vec<&'static str>,
+}
+
+impl Route {
+    /// True for a path at which every caller of the route may use what the operator's account at a provider keeps.
+    pub fn opens_account(&self, path: &str) -> bool {
+        let is_below =
+            |open: &str| path.strip_prefix(open).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.open_paths.iter().any(|open| is_below(open))
+    }
+}
+
+impl Gateway {
+    /// Builds the first gateway of a process. The error says which part of the plan cannot be built.
+    pub fn new(plan: Plan, gateway_state: Arc<GatewayState>, world: Arc<World>) -> Result<Self, String> {
+        Self::build(plan, gateway_state, world, None)
+    }
+
+    /// Builds the gateway of the next generation. It shares with this one the state and the connections of what has not
+    /// changed; this one stays as it is, for the calls that still run through it.
+    pub fn after(&self, plan: Plan) -> Result<Self, String> {
+        let gateway_state = Arc::new(self.state.adopt(&plan, self.world.chance()));
+        Self::build(plan, gateway_state, self.world.clone(), Some(self))
+    }
+
+    fn build(
+        plan: Plan,
+        gateway_state: Arc<GatewayState>,
+        world: Arc<World>,
+        before: Option<&Self>,
+    ) -> Result<Self, String> {
+        let metrics = gateway_state.metrics().clone();
+        let generation = before.map_or(1, |before| before.generation + 1);
+        metrics.bound(plan.metrics.max_models, plan.metrics.max_tenants);
+        let (counter, clock, prices) = (gateway_state.clone(), world.clone(), plan.prices.clone());
+        let count = move |facts: &Facts| {
+            counter.count(facts, &prices);
+            counter.guard(facts, clock.now().as_millisecond());
+            let began = clock.now().checked_sub(facts.started.elapsed()).unwrap_or_else(|_| clock.now());
+            counter.ledger().note(began, facts, &prices);
+        };
+        let tracing = Tracing::new(&plan, gateway_state.spans().clone(), world.clock()).map(Arc::new);
+        let telling = Telling {
+            call_history: (plan.explain.keep > 0).then(|| gateway_state.call_history().clone()),
+            traffic: gateway_state.traffic().clone(),
+            generation,
+        };
+        let reports = plan.sentry.dsn.is_some().then(|| gateway_state.reports().clone());
+        let known = (plan.prices.clone(), gateway_state.limits().estimates.clone());
+        let observe = Observe::new(metrics.clone(), known, count, tracing, reports).telling(telling);
+        let mut transports: HashMap<Arc<str>, Arc<dyn Transport>> = HashMap::new();
+        for provider in &plan.providers {
+            let transport = match before.and_then(|before| before.transport_to(provider)) {
+                Some(open) => open,
+                None => world.transport(provider)?,
+            };
+            transports.insert(provider.name.clone(), transport);
+        }
+        let target = |route: &RoutePlan, target: &TargetPlan| {
+            let provider = &target.provider;
+            let (Some(transport), Some(state)) =
+                (transports.get(&provider.name), gateway_state.provider(&provider.name))
+            else {
+                return Err(format!("provider {} has no state", provider.name));
+            };
+            let exchange = Exchange::new(provider.clone(), transport.clone(), state.instances.clone());
+            let stack = match &route.tunnel {
+                Some(_) => pipeline::tunnel_target(route, target, state, world.chance(), exchange),
+                None => {
+                    pipeline::target(route, target, state, &gateway_state.limits().estimates, world.chance(), exchange)
+                }
+            };
+            Ok(Target {
+                plan: target.clone(),
+                switch: state.switch.clone(),
+                retries: state.retries.clone(),
+                waits: state.waits.clone(),
+                stack,
+            })
+        };
+        let trust = gateway_state.trust(&plan.auth, |publisher| world.document(publisher))?;
+        let door = Authenticator::new(&plan.auth, plan.default_tenant.clone(), trust);
+        let caches = Arc::new(caches(&plan, &gateway_state, &observe));
+        let idempotency = plan.idempotency.is_on.then(|| idempotency(&plan, &gateway_state));
+        let mut routes = Vec::with_capacity(plan.routes.len());
+        for route in &plan.routes {
+            let make =
+                |plans: &[TargetPlan]| plans.iter().map(|plan| target(route, plan)).collect::<Result<Vec<_>, _>>();
+            let targets = make(&route.targets)?;
+            let variants = route.variants.iter().map(|plan| make(&plan.targets)).collect::<Result<Vec<_>, _>>()?;
+            let mut target_policies = Vec::new();
+            if let Some(target) = targets.first() {
+                target.stack.describe(&mut target_policies);
+            }
+            let auth = Auth::new(route.clone(), door.clone());
+            let limit = Limit::of_route(&plan.limits, route, gateway_state.limits().clone(), plan.prices.clone());
+            let doors = (observe.clone(), auth.clone(), limit.clone());
+            let stack = match &route.tunnel {
+                Some(terms) => pipeline::tunnel(route, terms, doors, &gateway_state, targets),
+                None => {
+                    let (accounts, estimates) =
+                        (gateway_state.accounts().clone(), gateway_state.limits().estimates.clone());
+                    let budget = Budget::of_route(&plan.budgets, route, accounts, estimates, plan.prices.clone());
+                    let (observe, auth, limit) = doors;
+                    let doors = (observe, auth, limit, idempotency.clone(), budget);
+                    pipeline::route(route, doors, &gateway_state, &caches, targets, variants)
+                }
+            };
+            let dialect = caller::dialect(route.caller);
+            let switch = gateway_state.switches().of_subject(FlagKind::Route, &route.name);
+            let open_paths = router::open_paths(route, &plan.routes);
+            routes.push(Route {
+                plan: route.clone(),
+                stack,
+                auth,
+                dialect,
+                limit,
+                switch,
+                open_paths,
+                target_policies,
+            });
+        }
+        let router = router::build(&routes)?;
+        let transports = plan.providers.iter().filter_map(|provider| transports.get(&provider.name).cloned()).collect();
+        let health_limit = Limit::of_health(&plan.limits, gateway_state.limits().clone(), plan.prices.clone());
+        let plan = Arc::new(plan);
+        Ok(Self {
+            generation,
+            plan,
+            state: gateway_state,
+            world,
+            metrics,
+            caches,
+            observe,
+            door,
+            health_limit,
+            transports,
+            routes,
+            router,
+        })
+    }
+
+    /// The transport to a provider of this name, if it reaches what `wanted` says.
+    fn transport_to(&self, wanted: &ProviderPlan) -> Option<Arc<dyn Transport>> {
+        let own = self.plan.providers.iter().zip(&self.transports).find(|(own, _)| own.name == wanted.name);
+        own.filter(|(own, _)| Access::of(own) == Access::of(wanted)).map(|(_, transport)| transport.clone())
+    }
+
+    /// The route for a method and a path.
+    pub fn find(&self, method: &Method, path: &str) -> Result<&Route, RequestFault> {
+        let Ok(place) = self.router.at(path) else {
+            return Err(RequestFault::NotFound { path: path.chars().take(200).collect() });
+        };
+        let place = place.value;
+        if !place.is_exact && self.is_misspelt(path, place) {
+            return Err(RequestFault::NotFound { path: path.chars().take(200).collect() });
+        }
+        let wanted = if method == Method::HEAD { &Method::GET } else { method };
+        let found = place.methods.iter().find(|(method, _)| method == wanted);
+        found.map(|(_, index)| &self.routes[*index]).ok_or_else(|| RequestFault::Method {
+            method: method.as_str().chars().take(20).collect(),
+            allow: place.allow.clone(),
+        })
+    }
+
+    /// True for a path that only the case of its letters keeps from another route. A provider may make no difference there,
+    /// and what passes through must not pass by that route's rules.
+    fn is_misspelt(&self, path: &str, place: &Place) -> bool {
+        path.bytes().any(|byte| byte.is_ascii_uppercase())
+            && self.router.at(&path.to_ascii_lowercase()).is_ok_and(|other| !std::ptr::eq(other.value, place))
+    }
+
+    /// The dialect to refuse a path in that no route has: that of the routes which share most of its beginning.
+    pub fn nearest_dialect(&self, path: &str) -> &'static dyn Caller {
+        let shared = |route: &Route| {
+            let common =
+                |other: &str| other.split('/').zip(path.split('/')).skip(1).take_while(|(a, b)| a == b).count();
+            route.plan.paths.iter().map(|other| common(other)).max().unwrap_or(0)
+        };
+        let nearest = self.routes.iter().max_by_key(|route| shared(route)).filter(|route| shared(route) > 0);
+        nearest.map_or_else(|| caller::dialect(CallerKind::OpenAi), |route| route.dialect)
+    }
+
+    /// The metrics as text: OpenMetrics when asked for, else Prometheus' older format.
+    pub fn metrics_text(&self, open_metrics: bool) -> String {
+        let _page = self.metrics.sample();
+        let reloads = self.state.reloads();
+        let loaded = reloads.last.as_ref().map_or(self.world.started(), |last| last.at);
+        self.metrics.config(self.generation, reloads.is_fine(), loaded.as_millisecond());
+        self.metrics.reloads(reloads.succeeded, reloads.failed);
+        self.metrics.buffered(self.state.buffers().taken());
+        for provider in self.state.providers() {
+            let labels = ProviderLabels { provider: provider.name.clone() };
+            let health = provider.health();
+            if health != Health::Unknown {
+                self.metrics.provider_up(&labels, health.is_connected());
+            }
+            let state = match provider.breakers.worst() {
+                State::Closed => 0,
+                State::HalfOpen | State::Ramp(_) => 1,
+                State::Open => 2,
+            };
+            self.metrics.breakers(&labels, state, provider.breakers.transitions(), provider.breakers.refused());
+            self.metrics.key(&labels, provider.is_key_refused());
+            self.metrics.cost(&labels, provider.counts().nanodollars);
+            if let Some(places) = provider.places.report() {
+                self.metrics.places(&labels, places.limit, places.in_flight, places.waiting, places.refused);
+            }
+            for (instance, report) in (0..).zip(provider.instances.reports()) {
+                let labels = InstanceLabels { provider: provider.name.clone(), instance };
+                self.metrics.instance(&labels, report.in_flight, report.is_ejected);
+            }
+        }
+        // A budget of which nobody has spent anything in this period is there too.
+        let unspent = self.plan.budgets.iter().map(|plan| (plan.name.clone(), 0.0));
+        self.metrics.limits.budgets(unspent.chain(self.state.accounts().shares(self.world.now())));
+        let usage = &self.plan.usage;
+        for (period, most) in [(Period::Day, usage.user_day), (Period::Month, usage.user_month)] {
+            let users = self.state.ledger().users_over(period, most, self.world.now());
+            self.metrics.limits.users_over(period.as_str(), users);
+        }
+        self.metrics.limits.sample(&self.state.store_sample());
+        let fronts = self.state.limits().fronts.report();
+        self.metrics.limits.fronts(fronts.fronts, fronts.busiest);
+        self.metrics.caches.sample(&self.state.cache_sample());
+        let tunnels = self.state.tunnels().report();
+        self.metrics.tunnels.sample(
+            tunnels.open,
+            [tunnels.chunks_in, tunnels.chunks_out],
+            [tunnels.too_large, tunnels.stalled],
+        );
+        let (spans, reports) = (&self.state.spans().outbox, &self.state.reports().outbox);
+        self.metrics.outboxes.sample(spans.tally(), spans.depth(), reports.tally());
+        self.metrics.flags.trips(self.state.flags().trips());
+        self.metrics.flags.sample(self.state.switches().iter().map(|(key, known)| (key.clone(), known.switch.part())));
+        if let Some(published) = self.door.published() {
+            self.metrics.auth.sample(&published.sample());
+        }
+        self.metrics.render(open_metrics)
+    }
+
+    /// Each route with the names of its policies, and of those around each attempt at a target; outermost first.
+    pub fn describe(&self) -> impl Iterator<Item = (&RoutePlan, Vec<&'static str>, &[&'static str])> {
+        self.routes.iter().map(|route| {
+            let mut names = Vec::new();
+            route.stack.describe(&mut names);
+            (&*route.plan, names, &*route.target_policies)
+        })
+    }
+}
+
+/// What makes keys where no other gateway has to make the same.
+const OWN_SECRET: &[u8] = b"tidegate";
+
+/// What makes the keys of kept answers.
+pub fn cache_keys(plan: &Plan) -> cache::Keys {
+    cache::Keys::new(plan.cache.secret.as_ref().map_or(OWN_SECRET, |secret| secret.expose().as_bytes()))
+}
+
+/// What makes calls with a key happen once, here and at all gateways that share a store.
+fn idempotency(plan: &Plan, gateway_state: &GatewayState) -> Idempotency {
+    let secret = plan.cache.secret.as_ref().map_or(OWN_SECRET, |secret| secret.expose().as_bytes());
+    let shared = gateway_state.cluster().map(|cluster| {
+        Arc::new(idempotency::shared::Shared::new(cluster.redis().clone(), secret, gateway_state.tasks().clone()))
+    });
+    Idempotency::new(plan.idempotency, gateway_state.executions().clone(), shared)
+}
+
+/// What the caches of all routes have in common.
+fn caches(plan: &Plan, gateway_state: &GatewayState, observe: &Observe) -> cache::Common {
+    let observe = observe.clone();
+    let keys = cache_keys(plan);
+    let shared = gateway_state.cluster().map(|cluster| {
+        Shared::new(
+            cluster.clone(),
+            keys.clone(),
+            gateway_state.entries().clone(),
+            plan.cache.cluster_wait,
+            gateway_state.tasks().clone(),
+        )
+    });
+    cache::Common {
+        keys,
+        entries: gateway_state.entries().clone(),
+        shared,
+        flights: gateway_state.flights().clone(),
+        max_bytes: plan.cache.max_bytes,
+        attempts: plan.attempts,
+        tasks: gateway_state.tasks().clone(),
+        trail: Arc::new(move || observe.trail()),
+    }
+}

@@ -1,0 +1,130 @@
+//! Counts of what calls came to, since the start: by provider, and for the cache.
+//!
+//! They are made of a call's facts once it is over. It does not know who shows them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{GatewayState, ProviderState, lock};
+use crate::config::plan::Prices;
+use crate::model::fault;
+use crate::model::fault::Denial;
+use crate::model::reply::CacheResult;
+use crate::model::trail::{Attempt, Facts, Outcome, Reason};
+use crate::policy::cache::cluster::ClusterTally;
+use crate::telemetry::metrics::caches::{CacheSample, SharedSample};
+
+/// How long after a fallback answered the gateway counts as serving from fallbacks.
+const FALLBACK_WINDOW: Duration = Duration::from_secs(60);
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Attempts.
+    pub calls: u64,
+    /// Attempts that were answered.
+    pub successes: u64,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// Calls answered here after another provider had failed.
+    pub fallbacks: u64,
+    /// What its answers cost by the price table, in nanodollars (10^-9 USD).
+    pub nanodollars: u64,
+}
+
+/// The same, while they are counted.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) calls: AtomicU64,
+    pub(super) successes: AtomicU64,
+    pub(super) failures: AtomicU64,
+    pub(super) fallbacks: AtomicU64,
+    pub(super) nanodollars: AtomicU64,
+}
+
+impl ProviderState {
+    /// Counts since the start.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            calls: self.tally.calls.load(Ordering::Relaxed),
+            successes: self.tally.successes.load(Ordering::Relaxed),
+            failures: self.tally.failures.load(Ordering::Relaxed),
+            fallbacks: self.tally.fallbacks.load(Ordering::Relaxed),
+            nanodollars: self.tally.nanodollars.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl GatewayState {
+    /// Counts the attempts of a call that has ended, and what the cache did for it.
+    pub fn count(&self, facts: &Facts, prices: &Prices) {
+        if let Some(is_kept) = facts.cache.and_then(CacheResult::has_served) {
+            let counter = if is_kept { &self.common.cache_hits } else { &self.common.cache_misses };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        for attempt in &facts.attempts {
+            let Some(provider) = self.provider(&attempt.provider) else { continue };
+            provider.tally.calls.fetch_add(1, Ordering::Relaxed);
+            match attempt.outcome {
+                Outcome::Succeeded => {
+                    provider.tally.successes.fetch_add(1, Ordering::Relaxed);
+                    provider.note_key(None);
+                }
+                Outcome::Failed(code) => {
+                    provider.tally.failures.fetch_add(1, Ordering::Relaxed);
+                    provider.recent_failures.note(code);
+                    match code {
+                        fault::CREDENTIALS => provider.note_key(Some(Denial::Key)),
+                        fault::UNPAID => provider.note_key(Some(Denial::Account)),
+                        _ => {}
+                    }
+                }
+                Outcome::Pending => {}
+            }
+        }
+        for (attempt, tokens) in facts.spent() {
+            if let Some(provider) = self.provider(&attempt.provider) {
+                let quote = prices.of(&attempt.provider, attempt.model.as_deref().unwrap_or_default());
+                provider.tally.nanodollars.fetch_add(quote.price.cost(tokens.usage).nanos(), Ordering::Relaxed);
+            }
+        }
+        let Some(served) = facts.served() else { return };
+        // Not one that was merely faster: a hedge is no sign of trouble.
+        let stands_in = |attempt: &Attempt| {
+            matches!(attempt.reason, Reason::Failover | Reason::Resume) && attempt.provider == served.provider
+        };
+        if served.reason == Reason::Rescue || facts.attempts.iter().any(stands_in) {
+            *lock(&self.common.last_fallback) = Some(Instant::now());
+            if let Some(provider) = self.provider(&served.provider) {
+                provider.tally.fallbacks.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Calls that a kept answer served, and calls that looked for one in vain, since the start.
+    pub fn cache_counts(&self) -> (u64, u64) {
+        (self.common.cache_hits.load(Ordering::Relaxed), self.common.cache_misses.load(Ordering::Relaxed))
+    }
+
+    /// What metrics tell of the cache.
+    pub fn cache_sample(&self) -> CacheSample {
+        let fill = self.entries.fill();
+        let flying = self.common.flights.kept_bytes() as u64;
+        let shared = self.cluster().map(|cluster| {
+            let ClusterTally { found, missed, spoilt, failed, waited } = cluster.tally();
+            let words = ["found", "missed", "spoilt", "failed", "waited"];
+            let counts = [found, missed, spoilt, failed, waited];
+            let results = std::array::from_fn(|index| (words[index], counts[index]));
+            SharedSample { is_up: !cluster.redis().is_out(), results }
+        });
+        let (hits, misses) = self.cache_counts();
+        CacheSample { bytes: fill.bytes, entries: fill.entries, evicted: fill.evicted, flying, hits, misses, shared }
+    }
+
+    /// True when a call was recently answered by another than its first provider.
+    pub fn serves_from_fallbacks(&self) -> bool {
+        lock(&self.common.last_fallback).is_some_and(|at| at.elapsed() < FALLBACK_WINDOW)
+    }
+}

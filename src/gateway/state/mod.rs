@@ -1,0 +1,409 @@
+//! Live: state that outlives a reload. Health, counts and switches of providers, metrics, and whether the gateway is leaving.
+//!
+//! Each generation of the configuration has its own `GatewayState`, made by [`GatewayState::adopt`] from the one before: what has not
+//! changed is the same state, behind the same pointers, and calls of both generations share it. It knows neither HTTP nor
+//! what the pipeline looks like. A provider's state is in `live/provider`, what is counted in `live/counts`, and the
+//! connections to the shared store in `live/store`.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use moka::sync::Cache;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use crate::config::plan::{AuthPlan, JwksPlan, Plan, ProviderPlan};
+use crate::model::buffers::Buffers;
+use crate::model::rng::SeededRng;
+use crate::model::switch::FlagKind;
+use crate::model::trail::Facts;
+use crate::policy::admit::Tunnels;
+use crate::policy::affinity::Makers;
+use crate::policy::auth::Trust;
+use crate::policy::auth::jwks::{self, KeySet};
+use crate::policy::cache::flight::Flights;
+use crate::policy::cache::memory::Entries;
+use crate::policy::hedge::LatencyTracker;
+use crate::policy::idempotency::memory::Memory as Executions;
+use crate::policy::limit::Limits;
+use crate::state::flags::Flags;
+use crate::state::flags::guard::AutoDisables;
+use crate::state::flags::switches::Switches;
+use crate::state::issued_keys::Issued;
+use crate::state::ledger::Ledger;
+use crate::state::store::budget_account::BudgetAccounts;
+use crate::state::store::memory::Memory;
+use crate::telemetry::explain::CallHistory;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::reports::Reports;
+use crate::telemetry::spans::Spans;
+use crate::telemetry::traffic::Traffic;
+
+mod counts;
+mod provider;
+mod recent_failures;
+mod reloads;
+mod store;
+mod viewers;
+
+pub use self::counts::Counts;
+pub use self::provider::{Health, ProviderState};
+pub use self::recent_failures::{RecentFailure, RecentFailures};
+pub use self::reloads::{Reload, Reloads};
+pub use self::viewers::Viewers;
+pub use crate::telemetry::log_level::{Apply, LogLevel, Shown};
+
+/// How many tenants' menu sizes are remembered.
+const MENUS: u64 = 10_000;
+
+/// How many addresses are remembered from which wrong credentials came.
+const WRONG: usize = 10_000;
+
+/// The state, as one generation of the configuration sees it.
+pub struct GatewayState {
+    common: Arc<Process>,
+    providers: Vec<Arc<ProviderState>>,
+    /// How fast each route's first attempts answer.
+    latency_tracker: BTreeMap<Arc<str>, LatencyTracker>,
+    entries: Entries,
+    executions: Executions,
+    switches: Switches,
+    guards: AutoDisables,
+}
+
+/// What there is once, whatever the configuration says.
+struct Process {
+    started: Instant,
+    /// Items on each tenant's menu when it was last read.
+    menus: Cache<Arc<str>, usize>,
+    last_fallback: Mutex<Option<Instant>>,
+    is_draining: AtomicBool,
+    is_handed_over: AtomicBool,
+    store: Option<store::Store>,
+    limits: Limits,
+    flights: Flights,
+    buffers: Buffers,
+    spans: Spans,
+    reports: Reports,
+    log: LogLevel,
+    /// Calls that a kept answer served, and calls that looked for one in vain.
+    cache_hits: AtomicU64,
+    cache_misses: AtomicU64,
+    tunnels: Tunnels,
+    reloads: Mutex<Reloads>,
+    call_history: CallHistory,
+    traffic: Traffic,
+    viewers: Viewers,
+    metrics: Arc<Metrics>,
+    tasks: TaskTracker,
+    trust: Trusted,
+    flags: Arc<Flags>,
+    ledger: Arc<Ledger>,
+    accounts: Arc<BudgetAccounts>,
+    makers: Makers,
+}
+
+/// What callers are known by, whatever the configuration says of it.
+struct Trusted {
+    failures: Arc<Memory>,
+    issued: Arc<Issued>,
+    published: Mutex<Option<KeySet>>,
+}
+
+impl GatewayState {
+    /// Fresh state for the providers of a plan.
+    pub fn new(plan: &Plan, chance: &SeededRng) -> Self {
+        let (limits, store) = store::limits(plan, chance);
+        let trust = Trusted {
+            failures: Arc::new(Memory::new(WRONG, &chance.apart(2))),
+            issued: Arc::new(Issued::new(store.as_ref().map(|store| store.redis.clone()))),
+            published: Mutex::default(),
+        };
+        let redis = store.as_ref().map(|store| store.redis.clone());
+        let flags = Arc::new(Flags::new(redis, plan.flags.state_file.clone()));
+        let switches = Switches::of(plan, &flags);
+        let shared = store.as_ref().map(|store| (store.redis.clone(), plan.store.on_store_error));
+        let guards = AutoDisables::new(&plan.flags.guards, &switches, &AutoDisables::default());
+        let tasks = TaskTracker::new();
+        let makers = Makers::new(store.as_ref().map(|store| store.cluster.redis().clone()), tasks.clone());
+        let common = Process {
+            started: Instant::now(),
+            menus: Cache::new(MENUS),
+            last_fallback: Mutex::new(None),
+            is_draining: AtomicBool::new(false),
+            is_handed_over: AtomicBool::new(false),
+            store,
+            limits,
+            flights: Flights::default(),
+            buffers: Buffers::new(plan.server.max_buffered_bytes),
+            spans: Spans::new(plan.tracing.queue, chance.apart(3)),
+            reports: Reports::new(chance.apart(4)),
+            log: LogLevel::default(),
+            cache_hits: AtomicU64::new(0),
+            cache_misses: AtomicU64::new(0),
+            tunnels: Tunnels::default(),
+            reloads: Mutex::default(),
+            call_history: CallHistory::default(),
+            traffic: Traffic::default(),
+            viewers: Viewers::default(),
+            metrics: Arc::new(Metrics::new()),
+            makers,
+            tasks,
+            trust,
+            flags,
+            accounts: Arc::new(BudgetAccounts::new(plan.limits.max_keys, shared)),
+            ledger: Arc::new(Ledger::new(plan.usage.max_rows, store::apart(plan, "usage", chance).map(Arc::new))),
+        };
+        common.call_history.bound(plan.explain);
+        let provider =
+            |plan| Arc::new(ProviderState::new(plan, switches.of_subject(FlagKind::Provider, &plan.name), chance));
+        let providers = plan.providers.iter().map(provider).collect();
+        let latency_tracker = plan.routes.iter().map(|route| (route.name.clone(), LatencyTracker::default())).collect();
+        Self {
+            common: Arc::new(common),
+            providers,
+            latency_tracker,
+            entries: Entries::new(plan.cache.max_bytes),
+            executions: Executions::new(plan.idempotency.max_bytes),
+            switches,
+            guards,
+        }
+    }
+
+    /// The state for another plan: that of its providers and routes which were there before, fresh state for new ones.
+    /// Nothing changes for those who use this one.
+    #[must_use]
+    pub fn adopt(&self, plan: &Plan, chance: &SeededRng) -> Self {
+        let switches = Switches::of(plan, &self.common.flags);
+        let guards = AutoDisables::new(&plan.flags.guards, &switches, &self.guards);
+        let provider = |plan: &Arc<ProviderPlan>| {
+            let switch = switches.of_subject(FlagKind::Provider, &plan.name);
+            match self.provider(&plan.name) {
+                Some(before) => Arc::new(before.under(plan, switch, chance)),
+                None => Arc::new(ProviderState::new(plan, switch, chance)),
+            }
+        };
+        let providers = plan.providers.iter().map(provider).collect();
+        let latency_tracker =
+            plan.routes.iter().map(|route| (route.name.clone(), self.latency_tracker(&route.name))).collect();
+        let entries = self.entries.under(plan.cache.max_bytes);
+        let executions = self.executions.under(plan.idempotency.max_bytes);
+        self.call_history().bound(plan.explain);
+        Self { common: self.common.clone(), providers, latency_tracker, entries, executions, switches, guards }
+    }
+
+    /// The same state without that of providers and routes: for who outlives a generation.
+    #[must_use]
+    pub fn common(&self) -> Self {
+        Self {
+            common: self.common.clone(),
+            providers: Vec::new(),
+            latency_tracker: BTreeMap::new(),
+            entries: self.entries.clone(),
+            executions: self.executions.clone(),
+            switches: Switches::default(),
+            guards: AutoDisables::default(),
+        }
+    }
+
+    /// Work that no single caller waits for: answers that several callers share, and what is renewed in the background. The
+    /// drain waits for it.
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.common.tasks
+    }
+
+    /// Who made which stored response.
+    pub fn makers(&self) -> &Makers {
+        &self.common.makers
+    }
+
+    /// What callers are known by under a plan. Published keys are read from what `source` makes; those that are known stay
+    /// known while their publisher is the same.
+    pub fn trust(
+        &self,
+        plan: &AuthPlan,
+        source: impl FnOnce(&JwksPlan) -> Result<jwks::Source, String>,
+    ) -> Result<Trust, String> {
+        let trust = &self.common.trust;
+        let wanted = plan.token.as_ref().and_then(|token| token.jwks.as_ref());
+        let mut published = lock(&trust.published);
+        *published = match (wanted, &*published) {
+            (None, _) => None,
+            (Some(plan), Some(before)) => Some(before.under(plan, || source(plan))?),
+            (Some(plan), None) => Some(KeySet::new(plan.clone(), source(plan)?, self.tasks().clone())),
+        };
+        Ok(Trust { failures: trust.failures.clone(), issued: trust.issued.clone(), published: published.clone() })
+    }
+
+    /// Everything that is counted and measured.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.common.metrics
+    }
+
+    /// Every provider's state.
+    pub fn providers(&self) -> &[Arc<ProviderState>] {
+        &self.providers
+    }
+
+    /// A provider's state.
+    pub fn provider(&self, name: &str) -> Option<&Arc<ProviderState>> {
+        self.providers.iter().find(|provider| &*provider.name == name)
+    }
+
+    /// Takes note of a call that has ended for what guards flags, and has those switched off that are to be. `at_ms` is the
+    /// wall clock's time, in milliseconds since 1970.
+    pub fn guard(&self, facts: &Facts, at_ms: i64) {
+        for trip in self.guards.note(facts, self.flags()) {
+            // A call may end because the runtime does.
+            let Ok(runtime) = tokio::runtime::Handle::try_current() else { continue };
+            let flags = self.flags().clone();
+            self.tasks().spawn_on(async move { flags.trip(trip, at_ms).await }, &runtime);
+        }
+    }
+
+    /// Every switch that can be thrown while the gateway runs, by its flag's key: `use_buildpanel`, and so on.
+    pub fn switches(&self) -> &Switches {
+        &self.switches
+    }
+
+    /// What operators have switched.
+    pub fn flags(&self) -> &Arc<Flags> {
+        &self.common.flags
+    }
+
+    /// How fast a route's first attempts answer.
+    pub fn latency_tracker(&self, route: &str) -> LatencyTracker {
+        self.latency_tracker.get(route).cloned().unwrap_or_default()
+    }
+
+    /// The answers that are kept.
+    pub fn entries(&self) -> &Entries {
+        &self.entries
+    }
+
+    /// What runs, and has ended, under the keys of callers.
+    pub fn executions(&self) -> &Executions {
+        &self.executions
+    }
+
+    /// The memory in which large requests wait. It is made once, because what is taken cannot be taken back.
+    pub fn buffers(&self) -> &Buffers {
+        &self.common.buffers
+    }
+
+    /// The spans that wait to be sent away. It is made once, because who sends them holds it.
+    pub fn spans(&self) -> &Spans {
+        &self.common.spans
+    }
+
+    /// The faults of the gateway's own that wait to be reported.
+    pub fn reports(&self) -> &Reports {
+        &self.common.reports
+    }
+
+    /// What is logged.
+    pub fn log(&self) -> &LogLevel {
+        &self.common.log
+    }
+
+    /// The answers on their way that callers share.
+    pub fn flights(&self) -> &Flights {
+        &self.common.flights
+    }
+
+    /// Time since the start.
+    pub fn uptime(&self) -> Duration {
+        self.common.started.elapsed()
+    }
+
+    /// Says that the gateway is leaving: readiness fails from now on.
+    pub fn drain(&self) {
+        self.common.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// True once the gateway is leaving.
+    pub fn is_draining(&self) -> bool {
+        self.common.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Says that another process answers in this one's place: it leaves too, but readiness does not fail, because nothing
+    /// changes for callers.
+    pub fn hand_over(&self) {
+        self.common.is_handed_over.store(true, Ordering::Relaxed);
+    }
+
+    /// True once the process is to end, one way or the other: nothing that lasts begins any more.
+    pub fn is_leaving(&self) -> bool {
+        self.is_draining() || self.is_handed_over()
+    }
+
+    /// True once another process has taken this one's place.
+    pub fn is_handed_over(&self) -> bool {
+        self.common.is_handed_over.load(Ordering::Relaxed)
+    }
+
+    /// Remembers how many items a tenant's menu has.
+    pub fn note_menu(&self, tenant: &Arc<str>, items: usize) {
+        self.common.menus.insert(tenant.clone(), items);
+    }
+
+    /// How many items a tenant's menu had when it was last read.
+    pub fn menu_items(&self, tenant: &str) -> Option<usize> {
+        self.common.menus.get(tenant)
+    }
+
+    /// What counts for limits. It is made once: another store needs another process.
+    pub fn limits(&self) -> &Limits {
+        &self.common.limits
+    }
+
+    /// The conversations (WebSockets) that there are.
+    pub fn tunnels(&self) -> &Tunnels {
+        &self.common.tunnels
+    }
+
+    /// What budgets have left.
+    pub fn accounts(&self) -> &Arc<BudgetAccounts> {
+        &self.common.accounts
+    }
+
+    /// What calls cost.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.common.ledger
+    }
+
+    /// What happened to the latest calls.
+    pub fn call_history(&self) -> &CallHistory {
+        &self.common.call_history
+    }
+
+    /// What the last minute was like.
+    pub fn traffic(&self) -> &Traffic {
+        &self.common.traffic
+    }
+
+    /// Who looks at the live page.
+    pub fn viewers(&self) -> &Viewers {
+        &self.common.viewers
+    }
+
+    /// What became of attempts to change the configuration.
+    pub fn reloads(&self) -> Reloads {
+        lock(&self.common.reloads).clone()
+    }
+
+    /// Notes one more attempt.
+    pub fn note_reload(&self, reload: Reload) {
+        lock(&self.common.reloads).note(reload);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Each of these holds one plain value: there is no half-written state that a panic could leave behind.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! A provider's state, and what becomes of it when its plan changes.
+//!
+//! It does not know the other providers, nor when a call or a probe has anything to tell it.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::counts::Tally;
+use super::{RecentFailures, lock};
+use crate::config::plan::ProviderPlan;
+use crate::model::attempts::RetryBudget;
+use crate::model::fault::{Denial, LastDenial};
+use crate::model::names::display_name;
+use crate::model::patience::WaitTimes;
+use crate::model::rng::SeededRng;
+use crate::model::switch::Switch;
+use crate::policy::breaker::Breakers;
+use crate::policy::catalog::Lists;
+use crate::policy::concurrency::Places;
+use crate::policy::quota::Quotas;
+use crate::provider::balance::Instances;
+
+/// One provider's state.
+pub struct ProviderState {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Whether calls may go there.
+    pub switch: Switch,
+    /// Whether it is left alone.
+    pub breakers: Breakers,
+    /// Extra attempts that it can stand.
+    pub retries: RetryBudget,
+    /// How long its models usually take.
+    pub waits: WaitTimes,
+    /// How much it is asked at once.
+    pub places: Places,
+    /// What it says that it still allows.
+    pub quotas: Quotas,
+    /// Which models it lists.
+    pub lists: Lists,
+    /// Which of its instances is asked.
+    pub instances: Instances,
+    plan: Arc<ProviderPlan>,
+    health: Arc<Mutex<Health>>,
+    denial: Arc<LastDenial>,
+    pub(super) tally: Arc<Tally>,
+    /// How attempts there have failed lately.
+    pub recent_failures: Arc<RecentFailures>,
+}
+
+impl ProviderState {
+    pub(super) fn new(plan: &Arc<ProviderPlan>, switch: Switch, chance: &SeededRng) -> Self {
+        Self {
+            name: plan.name.clone(),
+            switch,
+            breakers: Breakers::new(plan.name.clone(), plan.breaker.clone(), chance.clone()),
+            retries: RetryBudget::new(plan.retry.budget, plan.retry.budget_floor),
+            waits: WaitTimes::new(plan.patience.clone()),
+            places: Places::new(plan.concurrency.clone()),
+            quotas: Quotas::default(),
+            lists: Lists::default(),
+            instances: Instances::new(plan.urls.len(), plan.balance.clone(), chance.clone()),
+            plan: plan.clone(),
+            health: Arc::default(),
+            denial: Arc::default(),
+            tally: Arc::default(),
+            recent_failures: Arc::default(),
+        }
+    }
+
+    /// The same provider's state under another plan. Counts stay whatever changes; what was learnt from answers stays while
+    /// the answers come from the same place and its settings mean the same.
+    pub(super) fn under(&self, plan: &Arc<ProviderPlan>, switch: Switch, chance: &SeededRng) -> Self {
+        let before = &self.plan;
+        let is_same_place = before.is_same_place(plan);
+        let is_same_breaker = is_same_place && before.breaker == plan.breaker;
+        let is_same_limit = is_same_place && before.concurrency == plan.concurrency;
+        let is_same_list = before.urls == plan.urls && before.balance == plan.balance;
+        Self {
+            name: plan.name.clone(),
+            switch,
+            breakers: keep(is_same_breaker, &self.breakers, || self.breakers.renewed(plan.breaker.clone())),
+            retries: self.retries.under(plan.retry.budget, plan.retry.budget_floor),
+            waits: keep(is_same_place && before.patience == plan.patience, &self.waits, || {
+                WaitTimes::new(plan.patience.clone())
+            }),
+            places: keep(is_same_limit, &self.places, || self.places.renewed(plan.concurrency.clone())),
+            quotas: keep(is_same_place, &self.quotas, Quotas::default),
+            lists: keep(is_same_place, &self.lists, Lists::default),
+            instances: keep(is_same_list, &self.instances, || {
+                Instances::new(plan.urls.len(), plan.balance.clone(), chance.clone())
+            }),
+            plan: plan.clone(),
+            health: keep(is_same_place, &self.health, Arc::default),
+            denial: keep(is_same_place, &self.denial, Arc::default),
+            tally: self.tally.clone(),
+            recent_failures: keep(is_same_place, &self.recent_failures, Arc::default),
+        }
+    }
+
+    /// The last probe's result.
+    pub fn health(&self) -> Health {
+        lock(&self.health).clone()
+    }
+
+    /// Notes a probe's result and returns the one before.
+    pub fn note_health(&self, health: Health) -> Health {
+        std::mem::replace(&mut *lock(&self.health), health)
+    }
+
+    /// True while it refuses the gateway's key, or the account behind it, as far as calls have shown.
+    pub fn is_key_refused(&self) -> bool {
+        self.denial().is_some()
+    }
+
+    /// Which of the two it refuses.
+    pub fn denial(&self) -> Option<Denial> {
+        self.denial.get()
+    }
+
+    /// Notes whether it refused the gateway's key or account, and says so in the log when that is news: somebody must act, and
+    /// nobody else would notice while other targets answer.
+    pub(super) fn note_key(&self, denial: Option<Denial>) {
+        if !self.denial.set(denial) {
+            return;
+        }
+        let (name, source) = (display_name(&self.name), self.plan.key_source.as_deref().unwrap_or("its key"));
+        match denial {
+            Some(Denial::Key) => tracing::error!(
+                provider = name,
+                "{name} refuses the gateway's key: calls go to the next target; check {source}"
+            ),
+            Some(Denial::Account) => tracing::error!(
+                provider = name,
+                "{name} refuses the gateway's account (credit used up, unpaid or suspended): calls go to the next target; \
+                 check the billing of the account that {source} belongs to"
+            ),
+            None => tracing::info!(provider = name, "{name} takes the gateway's key again"),
+        }
+    }
+}
+
+fn keep<T: Clone>(is_same: bool, before: &T, fresh: impl FnOnce() -> T) -> T {
+    if is_same { before.clone() } else { fresh() }
+}
+
+/// What a probe found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Health {
+    /// No probe has ended yet.
+    #[default]
+    Unknown,
+    /// It answered.
+    Connected {
+        /// How fast.
+        latency: Duration,
+    },
+    /// It did not answer.
+    Disconnected {
+        /// Why; names no URL and no key.
+        error: String,
+    },
+    /// It answered with an error.
+    Failing {
+        /// Which.
+        error: String,
+    },
+}
+
+impl Health {
+    /// True when it answered.
+    pub fn is_connected(&self) -> bool {
+        matches!(self, Health::Connected { .. })
+    }
+}

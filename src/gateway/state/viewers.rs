@@ -1,0 +1,49 @@
+//! Watchers: who looks at the live page now. There are few seats, and what one has drawn all others see.
+//!
+//! It does not know what is drawn.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+/// Seats. A wall of screens has fewer; and a page that is forgotten in a browser costs one.
+const SEATS: usize = 16;
+
+/// A picture that is no older than this is given to the next who asks for one. Less than the time between two.
+const SAME: Duration = Duration::from_millis(900);
+
+/// The seats, and the latest picture.
+pub struct Viewers {
+    seats: Arc<Semaphore>,
+    latest: Mutex<Option<(Instant, Bytes)>>,
+}
+
+impl Default for Viewers {
+    fn default() -> Self {
+        Self { seats: Arc::new(Semaphore::new(SEATS)), latest: Mutex::default() }
+    }
+}
+
+impl Viewers {
+    /// A seat, until it is dropped; `None`: all are taken.
+    pub fn sit_down(&self) -> Option<OwnedSemaphorePermit> {
+        self.seats.clone().try_acquire_owned().ok()
+    }
+
+    /// The picture of this second. Drawn once, however many watch, and never when nobody does.
+    pub fn picture(&self, draw: impl FnOnce() -> Bytes) -> Bytes {
+        // Held while it is drawn: who asks meanwhile would only draw the same.
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, picture)) = &*latest
+            && at.elapsed() < SAME
+        {
+            return picture.clone();
+        }
+        let picture = draw();
+        *latest = Some((Instant::now(), picture.clone()));
+        picture
+    }
+}

@@ -1,0 +1,140 @@
+//! World: what differs between serve, demo and tests. How providers are reached, what time it is, where chance comes from.
+//!
+//! It does not know what the gateway does with any of it.
+
+use std::sync::Arc;
+
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::config::plan::{JwksPlan, ProviderPlan};
+use crate::model::rng::SeededRng;
+use crate::model::time::{SystemClock, WallClock};
+use crate::policy::auth::jwks;
+use crate::provider::connector::{Lookup, System};
+use crate::provider::document;
+use crate::provider::network::{Access, Network};
+use crate::provider::simulated::Simulation;
+use crate::provider::transport::Transport;
+
+/// One world.
+pub struct World {
+    reach: Reach,
+    wall: WallClock,
+    chance: SeededRng,
+    salt: String,
+}
+
+enum Reach {
+    Network(Arc<dyn Lookup>),
+    Simulated(Arc<Simulation>),
+}
+
+impl World {
+    /// The real one: the network, the wall clock, a seed from the operating system.
+    #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the real world is where both come from")]
+    pub fn real() -> Self {
+        use std::hash::{BuildHasher, Hasher, RandomState};
+        // RandomState is seeded by the operating system: enough for request ids, which need to be unique, not secret.
+        let seed = RandomState::new().build_hasher().finish();
+        Self::new(Reach::Network(Arc::new(System)), WallClock::new(Arc::new(jiff::Timestamp::now)), seed)
+    }
+
+    /// The same world, in which names mean what `lookup` says.
+    #[must_use]
+    pub fn with_names(mut self, lookup: Arc<dyn Lookup>) -> Self {
+        if let Reach::Network(system) = &mut self.reach {
+            *system = lookup;
+        }
+        self
+    }
+
+    /// The same world, whose system's clock shows something else.
+    #[must_use]
+    pub fn with_system_clock(self, system: SystemClock) -> Self {
+        Self { wall: WallClock::new(system), ..self }
+    }
+
+    /// Simulated providers under a clock that starts at `wall_start` and goes with tokio's; the same seed gives the same ids.
+    pub fn simulated(simulation: Arc<Simulation>, wall_start: jiff::Timestamp, seed: u64) -> Self {
+        Self::new(Reach::Simulated(simulation), WallClock::of_tokio(wall_start), seed)
+    }
+
+    fn new(reach: Reach, wall: WallClock, seed: u64) -> Self {
+        // A hash, so that it does not give away the seed.
+        let salt = blake3::derive_key("tidegate 2026 marks of secrets", &seed.to_le_bytes());
+        let salt = salt.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        Self { reach, wall, chance: SeededRng::new(seed), salt }
+    }
+
+    /// How to reach a provider.
+    pub fn transport(&self, provider: &ProviderPlan) -> Result<Arc<dyn Transport>, String> {
+        match &self.reach {
+            Reach::Network(lookup) => Ok(Network::new(&Access::of(provider), lookup.clone())?),
+            Reach::Simulated(simulation) => Ok(simulation.provider(provider, &self.chance)),
+        }
+    }
+
+    /// How to read a published document: keys that tokens are checked with.
+    pub fn document(&self, plan: &JwksPlan) -> Result<jwks::Source, String> {
+        let transport: Arc<dyn Transport> = match &self.reach {
+            Reach::Network(lookup) => Network::new(&Access::to_publisher(plan), lookup.clone())?,
+            Reach::Simulated(simulation) => simulation.publisher(&self.chance),
+        };
+        Ok(Arc::new(move || Box::pin(document::read(transport.clone()))))
+    }
+
+    /// Bits that nobody can guess, for new API keys; in a simulated world they are part of what can be repeated.
+    pub fn secret(&self) -> Result<[u8; 32], String> {
+        let mut bits = [0; 32];
+        match &self.reach {
+            Reach::Network(_) => {
+                SystemRandom::new().fill(&mut bits).map_err(|_| "the system gives no random bits".to_owned())?
+            }
+            Reach::Simulated(_) => {
+                bits.as_chunks_mut()
+                    .0
+                    .iter_mut()
+                    .for_each(|part: &mut [u8; 8]| *part = self.chance.bits().to_le_bytes());
+            }
+        }
+        Ok(bits)
+    }
+
+    /// The simulated providers, in worlds that have them.
+    pub fn simulation(&self) -> Option<&Arc<Simulation>> {
+        match &self.reach {
+            Reach::Network(_) => None,
+            Reach::Simulated(simulation) => Some(simulation),
+        }
+    }
+
+    /// Wall-clock time. It follows the system's clock, and jumps with it.
+    pub fn now(&self) -> jiff::Timestamp {
+        self.wall.now()
+    }
+
+    /// The wall clock.
+    pub fn clock(&self) -> WallClock {
+        self.wall.clone()
+    }
+
+    /// When this world began, by its wall clock.
+    pub fn started(&self) -> jiff::Timestamp {
+        self.wall.started()
+    }
+
+    /// A request id that is unique in this process, and different in another.
+    pub fn next_id(&self) -> Arc<str> {
+        format!("{:016x}{:016x}", self.chance.bits(), self.chance.bits()).into()
+    }
+
+    /// What the marks of secrets are made with: the same for the whole life of the process, another in the next.
+    pub fn salt(&self) -> &str {
+        &self.salt
+    }
+
+    /// Where chance comes from.
+    pub fn chance(&self) -> &SeededRng {
+        &self.chance
+    }
+}

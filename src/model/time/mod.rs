@@ -1,0 +1,269 @@
+//! Deadlines as values: who set one, and how long is left.
+//!
+//! A deadline travels in the [`Call`](crate::model::call::Call) and is only ever tightened on its way inwards, so that
+//! one timer at the innermost place serves them all. This file knows nothing of what is being waited for.
+
+mod wall;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+
+pub use self::wall::{SystemClock, WallClock};
+
+/// Which limit a wait ran into. Also the `phase` label of timeouts in logs and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// No connection within `timeout.connect`.
+    Connect,
+    /// No response head within `timeout.first_byte`.
+    FirstByte,
+    /// No first event of a stream within `timeout.first_token`.
+    FirstToken,
+    /// Silence between two pieces of a body longer than `timeout.idle`.
+    Idle,
+    /// The whole attempt took longer than the provider's `timeout.total`.
+    Attempt,
+    /// The whole call took longer than the route's `timeout.total`.
+    Call,
+    /// The caller announced that it would wait no longer: as far as anybody else is concerned, it has left.
+    Caller,
+}
+
+impl Phase {
+    /// The word used in messages, logs and metrics; the name of the config key where there is one.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Connect => "connect",
+            Phase::FirstByte => "first_byte",
+            Phase::FirstToken => "first_token",
+            Phase::Idle => "idle",
+            Phase::Attempt => "attempt",
+            Phase::Call => "call",
+            Phase::Caller => "caller",
+        }
+    }
+}
+
+/// A moment that work must not outlive, and the limit that set it.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    /// When.
+    pub at: Instant,
+    /// Which limit.
+    pub phase: Phase,
+}
+
+impl Deadline {
+    /// `after` from now.
+    pub fn after(after: Duration, phase: Phase) -> Self {
+        Self { at: later(Instant::now(), after), phase }
+    }
+
+    /// The earlier of this one and `after` from now. The older one wins a tie: it has the wider scope.
+    #[must_use]
+    pub fn tighten(self, after: Duration, phase: Phase) -> Self {
+        let other = Self::after(after, phase);
+        if other.at < self.at { other } else { self }
+    }
+
+    /// True once the moment has come.
+    pub fn has_passed(&self) -> bool {
+        Instant::now() >= self.at
+    }
+
+    /// What is left; zero once it has passed.
+    pub fn remaining(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+}
+
+/// A timer for one wait after another, each with its own end. It is set at the first wait that lasts, and moved only when it
+/// fires or would fire too late.
+#[derive(Debug, Default)]
+pub struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Ready once `due` has come.
+    pub fn poll(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+            // One set for an earlier wait fires too early, which the next round corrects.
+            if sleep.deadline() > due {
+                sleep.as_mut().reset(due);
+            }
+            ready!(sleep.as_mut().poll(cx));
+            if Instant::now() >= due {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(due);
+        }
+    }
+}
+
+/// The process's steady clock: milliseconds that only ever grow, whatever happens to the wall clock. They mean nothing
+/// outside the process.
+#[derive(Clone, Copy, Debug)]
+pub struct SteadyClock {
+    start: Instant,
+}
+
+impl Default for SteadyClock {
+    fn default() -> Self {
+        Self { start: Instant::now() }
+    }
+}
+
+impl SteadyClock {
+    /// What it shows at its start: what is older than the process has a moment too.
+    const START: u64 = 1 << 40;
+
+    /// What it shows.
+    pub fn now_ms(&self) -> u64 {
+        Self::START.saturating_add(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// `at + after`, or thirty years on where that overflows: a config may say "a million years".
+pub fn later(at: Instant, after: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    at.checked_add(after.min(FAR)).unwrap_or(at)
+}
+
+/// A wait as people read it: `45 s`, `2 min 30 s`, `14 h 31 min`, `3 days 2 h`. At most two units, rounded up, so that nobody
+/// comes too early; at least one second.
+pub fn in_words(wait: Duration) -> String {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
+    // What is left out of a long wait is rounded up, which may fill the next unit: 23 h 59 min 30 s is a day.
+    let rounded = |unit: u64| seconds.div_ceil(unit).saturating_mul(unit);
+    let (minutes, hours) = (rounded(MINUTE), rounded(HOUR));
+    let two = |large: u64, large_word: &str, small: u64, small_word: &str| match small {
+        0 => format!("{large} {large_word}"),
+        small => format!("{large} {large_word} {small} {small_word}"),
+    };
+    if seconds < MINUTE {
+        format!("{seconds} s")
+    } else if seconds < HOUR {
+        two(seconds / MINUTE, "min", seconds % MINUTE, "s")
+    } else if minutes < DAY {
+        two(minutes / HOUR, "h", minutes % HOUR / MINUTE, "min")
+    } else {
+        let days = hours / DAY;
+        two(days, if days == 1 { "day" } else { "days" }, hours % DAY / HOUR, "h")
+    }
+}
+
+/// A span of time as headers about rate limits spell it: `1s`, `6m0s`, `20ms`, `1.5s`, or plain seconds.
+pub fn span(text: &str) -> Option<Duration> {
+    if let Ok(plain) = text.parse() {
+        return Duration::try_from_secs_f64(plain).ok();
+    }
+    let (mut rest, mut total) = (text, Duration::ZERO);
+    while !rest.is_empty() {
+        let end = rest.find(|char: char| !char.is_ascii_digit() && char != '.')?;
+        let (number, tail) = rest.split_at(end);
+        let end = tail.find(|char: char| !char.is_ascii_alphabetic()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(end);
+        let factor = match unit {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 0.001,
+            _ => return None,
+        };
+        let part = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * factor).ok()?;
+        total = total.checked_add(part)?;
+        rest = tail;
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn waits_are_written_for_people() {
+        for (milliseconds, wanted) in [
+            (0, "1 s"),
+            (1, "1 s"),
+            (45_000, "45 s"),
+            (59_001, "1 min"),
+            (150_000, "2 min 30 s"),
+            (3_600_000, "1 h"),
+            (52_258_000, "14 h 31 min"),
+            (86_370_000, "1 day"),
+            (86_400_000, "1 day"),
+            (2 * 86_400_000 - 1, "2 days"),
+            (266_400_000, "3 days 2 h"),
+        ] {
+            assert_eq!(in_words(Duration::from_millis(milliseconds)), wanted);
+        }
+        assert_eq!(in_words(Duration::MAX), "213503982334601 days 7 h");
+    }
+
+    /// What the words mean, in seconds.
+    fn read(words: &str) -> u64 {
+        let parts: Vec<&str> = words.split(' ').collect();
+        let unit = |word: &str| match word {
+            "s" => 1,
+            "min" => 60,
+            "h" => 3600,
+            "day" | "days" => 86_400,
+            other => panic!("{other} is no unit"),
+        };
+        parts.chunks(2).map(|pair| pair[0].parse::<u64>().unwrap() * unit(pair[1])).sum()
+    }
+
+    proptest! {
+        #[test]
+        fn words_of_a_wait_are_never_too_short_and_hardly_too_long(wait in 0u64..4_000_000_000) {
+            let wait = Duration::from_millis(wait);
+            let meant = Duration::from_secs(read(&in_words(wait)));
+            prop_assert!(meant >= wait && meant >= Duration::from_secs(1));
+            // A second is the smallest unit; of longer waits at most a twenty-fourth is added.
+            prop_assert!(meant <= wait + Duration::from_secs(1).max(wait / 24), "{wait:?} is written as {meant:?}");
+        }
+
+        #[test]
+        fn a_longer_wait_never_reads_shorter(wait in 0u64..1_000_000, more in 0u64..100_000) {
+            let seconds = |wait| read(&in_words(Duration::from_secs(wait)));
+            prop_assert!(seconds(wait) <= seconds(wait + more));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_only_ever_gets_tighter() {
+        let call = Deadline::after(Duration::from_secs(10), Phase::Call);
+        assert_eq!(call.tighten(Duration::from_secs(20), Phase::Attempt).phase, Phase::Call);
+        assert_eq!(call.tighten(Duration::from_secs(5), Phase::Attempt).phase, Phase::Attempt);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert!(call.has_passed());
+        assert_eq!(call.remaining(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_absurd_duration_does_not_overflow() {
+        let _ = Deadline::after(Duration::MAX, Phase::Call);
+    }
+
+    #[test]
+    fn spans_are_read_as_providers_write_them() {
+        for (text, milliseconds) in
+            [("20ms", 20), ("1s", 1_000), ("6m0s", 360_000), ("2m59.56s", 179_560), ("1h2m", 3_720_000), ("7.5", 7_500)]
+        {
+            assert_eq!(span(text), Some(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "s", "-1", "1x", "1.2.3s", "inf", "nan", "1e400"] {
+            assert_eq!(span(text), None, "{text}");
+        }
+    }
+}

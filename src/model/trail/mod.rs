@@ -1,0 +1,708 @@
+//! Trail: what happened to a call on the way. Policies write facts here; `policy/observe` alone reads them.
+//!
+//! It holds no content: no prompt, no answer, no key.
+
+mod tokens;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::model::bill::Bill;
+use crate::model::fault::{Blame, Fault};
+use crate::model::reply::{CacheResult, Degraded, Usage};
+use crate::model::time::Phase;
+use crate::model::trace::{SpanId, Trace};
+
+pub use self::tokens::{Basis, Received, Reckon, Tokens};
+
+/// A shared, append-mostly record of one call. Cheap to clone.
+#[derive(Clone)]
+pub struct Trail(Arc<Record>);
+
+/// What is done with the facts when nobody can add to them any more.
+pub type Finish = Arc<dyn Fn(&Facts) + Send + Sync>;
+
+/// The same, for one call.
+type AtEnd = Box<dyn FnOnce(&Facts) + Send>;
+
+struct Record {
+    facts: Mutex<Facts>,
+    finish: Option<Finish>,
+    reckon: OnceLock<Reckon>,
+    at_end: Mutex<Vec<AtEnd>>,
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let facts = self.facts.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reckon) = self.reckon.get() {
+            facts.reckon(reckon);
+        }
+        if let Some(finish) = &self.finish {
+            finish(facts);
+        }
+        for at_end in self.at_end.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            at_end(facts);
+        }
+    }
+}
+
+impl fmt::Debug for Trail {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.facts().fmt(out)
+    }
+}
+
+impl Trail {
+    /// An empty trail that starts now. `finish` gets it when its last holder is gone: an answer that others share may go on
+    /// after the call that began it has ended.
+    pub fn start(finish: Option<Finish>) -> Self {
+        Self(Arc::new(Record {
+            facts: Mutex::new(Facts::new(Instant::now())),
+            finish,
+            reckon: OnceLock::new(),
+            at_end: Mutex::default(),
+        }))
+    }
+
+    /// The facts, for writing or reading. Never held across an await.
+    pub fn facts(&self) -> MutexGuard<'_, Facts> {
+        // A panic while writing a fact leaves at worst one fact missing: the rest is still worth having.
+        self.0.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has something done with the facts when nobody can add to them any more. It must not hold the trail.
+    pub fn at_end(&self, work: impl FnOnce(&Facts) + Send + 'static) {
+        self.0.at_end.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(work));
+    }
+
+    /// Notes what a policy did about the call, and to whom it has to do with.
+    pub fn note(&self, policy: &'static str, provider: Option<&Arc<str>>, what: StepKind) {
+        let mut facts = self.facts();
+        if facts.steps.len() < STEPS {
+            let at = facts.started.elapsed();
+            facts.steps.push(Step { at, policy, provider: provider.cloned(), what });
+        }
+    }
+
+    /// Notes that an attempt begins, and returns the means to note how it ended.
+    pub fn begin_attempt(&self, provider: &Arc<str>, model: Option<Arc<str>>, reason: Reason) -> AttemptNote {
+        let mut facts = self.facts();
+        facts.attempts.push(Attempt {
+            provider: provider.clone(),
+            model,
+            reason,
+            instances: 0,
+            instance: None,
+            request_id: None,
+            answer_id: None,
+            status: None,
+            is_unreached: false,
+            started: Instant::now(),
+            answered: None,
+            took: None,
+            outcome: Outcome::Pending,
+            usage: None,
+            received: Received::default(),
+            tokens: None,
+        });
+        AttemptNote { trail: self.clone(), index: facts.attempts.len() - 1 }
+    }
+}
+
+/// Everything noted about one call.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// When the request's head had arrived.
+    pub started: Instant,
+    /// What is asked for, in the configuration's word; `None` while that is not known.
+    pub call: Option<&'static str>,
+    /// True when the answer is wanted as a stream.
+    pub is_stream: bool,
+    /// The model that the caller asked for, if it named one; as [`short_model`] has it.
+    pub model_asked: Option<Arc<str>>,
+    /// Bytes of the request's body.
+    pub bytes_in: u64,
+    /// Attempts at providers, oldest first.
+    pub attempts: Vec<Attempt>,
+    /// What policies did about it besides passing it on, oldest first; never more than [`STEPS`].
+    pub steps: Vec<Step>,
+    /// The bill of an answer that is made in the background.
+    pub bill: Option<Arc<Bill>>,
+    /// Texts that the caller had when a target was asked to go on from them; zero when none was.
+    pub texts_before: u64,
+    /// Time to the first event or to the whole answer.
+    pub first_token: Option<Duration>,
+    /// Events passed to the caller.
+    pub events: u64,
+    /// Malformed events that were dropped.
+    pub events_dropped: u64,
+    /// What the cache did; `None` where there is none.
+    pub cache: Option<CacheResult>,
+    /// Why the cache was not asked, where it was not.
+    pub cache_because: Option<&'static str>,
+    /// The kept answer that was given, and what it cost when it was new.
+    pub kept: Option<KeptFact>,
+    /// On whose account the call goes; `None` while that is not known, and for work that is nobody's.
+    pub account: Option<Account>,
+    /// True when the call could go to one provider alone.
+    pub is_pinned: bool,
+    /// Which variant the call was given; `None` where its route has none.
+    pub variant: Option<Taken>,
+    /// In what way the answer was less than what was asked for.
+    pub degraded: Option<Degraded>,
+    /// That another target or model answered than was asked for, as far as it was known when the answer began.
+    pub fallback: Option<Fallback>,
+    /// What each rule said that limits this call.
+    pub limits: Vec<LimitFact>,
+    /// What became of a conversation both ways, if there was one.
+    pub tunnel: Option<TunnelFact>,
+    /// What came of finding out who calls; `None` where nobody was asked.
+    pub auth: Option<AuthFact>,
+    /// What came of the call's idempotency key: `executed`, `replayed`, `running` or `reused`; `None` where it has none.
+    pub idempotency: Option<&'static str>,
+    /// What guards found.
+    pub guarded: Vec<GuardFact>,
+    /// The budgets that refused the call.
+    pub budgets_spent: Vec<Arc<str>>,
+    /// The code of the fault that the caller was told, if any.
+    pub fault: Option<&'static str>,
+    /// Who must change something about it.
+    pub blame: Option<Blame>,
+    /// What is known about the fault beyond its code; for the log, never for the caller.
+    pub fault_detail: Option<String>,
+    /// The trace that the call belongs to, where calls are traced.
+    pub trace: Option<Box<Trace>>,
+    /// How the caller's request ended, where calls are traced.
+    pub ending: Option<Box<Ending>>,
+}
+
+/// How a caller's request ended. The rest of the facts may still grow: an answer that others share goes on.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// When.
+    pub at: Instant,
+    /// The request's id.
+    pub id: Arc<str>,
+    /// The method; `OTHER` for those that no route has.
+    pub method: &'static str,
+    /// The path, without its query.
+    pub path: Box<str>,
+    /// The route's name.
+    pub route: Arc<str>,
+    /// The caller's dialect.
+    pub caller: &'static str,
+    /// On whose behalf it was made, once that was known.
+    pub tenant: Option<Arc<str>>,
+    /// The status that was sent; 499 when the caller went away before there was one.
+    pub status: u16,
+    /// `ok`, `cancelled` or a fault's code.
+    pub outcome: &'static str,
+}
+
+impl Facts {
+    fn new(started: Instant) -> Self {
+        Self {
+            started,
+            call: None,
+            is_stream: false,
+            model_asked: None,
+            bytes_in: 0,
+            attempts: Vec::new(),
+            steps: Vec::new(),
+            bill: None,
+            texts_before: 0,
+            first_token: None,
+            events: 0,
+            events_dropped: 0,
+            cache: None,
+            cache_because: None,
+            kept: None,
+            account: None,
+            is_pinned: false,
+            variant: None,
+            degraded: None,
+            fallback: None,
+            limits: Vec::new(),
+            tunnel: None,
+            auth: None,
+            idempotency: None,
+            guarded: Vec::new(),
+            budgets_spent: Vec::new(),
+            fault: None,
+            blame: None,
+            fault_detail: None,
+            trace: None,
+            ending: None,
+        }
+    }
+
+    /// The attempt that answered, if one did: the last that began to answer and did not fail.
+    pub fn served(&self) -> Option<&Attempt> {
+        self.served_index().map(|index| &self.attempts[index])
+    }
+
+    /// The same by its place.
+    pub fn served_index(&self) -> Option<usize> {
+        self.attempts
+            .iter()
+            .rposition(|attempt| attempt.answered.is_some() && !matches!(attempt.outcome, Outcome::Failed(_)))
+    }
+
+    /// Why another target or model answered than was asked for; `resume` where that was so for the end of a stream alone.
+    pub fn fallback(&self) -> Option<&'static str> {
+        let is_resumed = || {
+            let served = self.served().filter(|served| served.reason == Reason::Resume)?;
+            let began = self.attempts.iter().find(|attempt| attempt.answered.is_some())?;
+            (began.provider != served.provider || began.model != served.model).then_some("resume")
+        };
+        self.fallback.as_ref().map(|fallback| fallback.why).or_else(is_resumed)
+    }
+
+    /// The attempt to speak of: the one that answered, else the last one.
+    pub fn telling(&self) -> Option<&Attempt> {
+        self.served().or(self.attempts.last())
+    }
+
+    /// The instances of a provider that this call was sent to, as bits.
+    pub fn instances_tried(&self, provider: &str) -> u64 {
+        let of_provider = self.attempts.iter().filter(|attempt| *attempt.provider == *provider);
+        of_provider.fold(0, |tried, attempt| tried | attempt.instances)
+    }
+}
+
+/// Callers choose the names of models; of longer ones the beginning has to do.
+const LONGEST_MODEL: usize = 128;
+
+/// Providers choose their ids.
+const LONGEST_ID: usize = 128;
+
+/// A model's name, as long as it is remembered.
+pub fn short_model(name: &str) -> Arc<str> {
+    name[..name.floor_char_boundary(LONGEST_MODEL)].into()
+}
+
+/// As many steps of one call are remembered. A call has few attempts, and so few reasons to do something about one.
+pub const STEPS: usize = 32;
+
+/// Something that a policy did about a call.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// When, from the call's start.
+    pub at: Duration,
+    /// The policy's name.
+    pub policy: &'static str,
+    /// The provider that it has to do with.
+    pub provider: Option<Arc<str>>,
+    /// What it did.
+    pub what: StepKind,
+}
+
+/// What a policy did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepKind {
+    /// It kept the call from a provider, which may be asked again after this time.
+    Refused(Duration),
+    /// It made the call wait so long.
+    Waited(Duration),
+    /// It would have tried again, and did not.
+    Denied(&'static str),
+    /// It passed a target over.
+    Skipped(&'static str),
+    /// It found an attempt overdue, after such a silence.
+    Overdue(Duration),
+}
+
+/// A conversation both ways.
+#[derive(Clone, Copy, Debug)]
+pub struct TunnelFact {
+    /// How long it took until it could begin.
+    pub opened: Duration,
+    /// Messages from the caller.
+    pub chunks_in: u64,
+    /// Messages to the caller.
+    pub chunks_out: u64,
+    /// Who ended it, or what: a word of the code's own.
+    pub ended_by: Option<&'static str>,
+    /// The code that the caller was closed with, or gave; `None`: neither.
+    pub close_code: Option<u16>,
+}
+
+/// On whose account a call goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The tenant.
+    pub tenant: Arc<str>,
+    /// The user, when it is known.
+    pub user: Option<Arc<str>>,
+    /// The API key, by its name.
+    pub api_key: Option<Arc<str>>,
+    /// The conversation, when the caller names it.
+    pub session: Option<Arc<str>>,
+    /// The route.
+    pub route: Arc<str>,
+    /// False for what the gateway asks by itself, on the tenant's account: an answer that is renewed.
+    pub is_call: bool,
+}
+
+/// A kept answer that was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptFact {
+    /// Who answered when it was new.
+    pub provider: Arc<str>,
+    /// With which model.
+    pub model: Option<Arc<str>>,
+    /// Its tokens, where they were counted.
+    pub usage: Option<Usage>,
+}
+
+/// What came of finding out who calls, without who it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuthFact {
+    /// What was shown: `jwt`, `api_key`, or `none` that the route takes.
+    pub method: &'static str,
+    /// `ok`, `missing`, `invalid`, `expired`, `forbidden`, `limited` or `unavailable`.
+    pub result: &'static str,
+}
+
+/// What a guard found of one kind in one direction: how much, and never what.
+#[derive(Clone, Debug)]
+pub struct GuardFact {
+    /// The guard's name.
+    pub guard: Arc<str>,
+    /// The pattern's name.
+    pub kind: Arc<str>,
+    /// In what it was.
+    pub direction: Direction,
+    /// What became of it: `mask`, `reject` or `report`.
+    pub action: &'static str,
+    /// How often.
+    pub count: u64,
+}
+
+/// Which way something goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From a caller to a provider.
+    Request,
+    /// Back.
+    Answer,
+}
+
+impl Direction {
+    /// The word in metrics and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Direction::Request => "request",
+            Direction::Answer => "answer",
+        }
+    }
+}
+
+/// That another target or model answered than was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    /// What led there: `failover`, `hedge`, `model_map`, `budget`, `variant` or `affinity`.
+    pub why: &'static str,
+    /// Who answered.
+    pub provider: Arc<str>,
+    /// With which model.
+    pub model: Option<Arc<str>>,
+}
+
+/// A variant that a call was given.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// Its name; `control` for what all others get.
+    pub name: Arc<str>,
+    /// True when it could not answer, and the route's own targets were asked instead.
+    pub has_failed: bool,
+}
+
+/// What one rule said.
+#[derive(Clone, Debug)]
+pub struct LimitFact {
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// Who is counted, as a number that tells nobody's name.
+    pub key: u64,
+    /// What it counts: `requests`, `tokens` or `usd`.
+    pub quantity: &'static str,
+    /// Units of that in one of what people count in (a million in a dollar).
+    pub scale: u64,
+    /// Units allowed in a window.
+    pub count: u64,
+    /// The window.
+    pub window: Duration,
+    /// Units allowed at once.
+    pub burst: u64,
+    /// Units that are left.
+    pub remaining: u64,
+    /// How long until there is more than that.
+    pub more_in: Duration,
+    /// How long until there is all of it.
+    pub full_in: Duration,
+    /// What it decided.
+    pub decision: Decision,
+    /// Who counted.
+    pub source: &'static str,
+}
+
+/// What a rule decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The call may go on.
+    Admitted,
+    /// The call is refused.
+    Refused,
+    /// It admits, but another rule refused: nothing was counted.
+    NotCharged,
+    /// It would have refused, but only watches.
+    ShadowRefused,
+    /// It only watches, and would have admitted.
+    ShadowAdmitted,
+}
+
+impl Decision {
+    /// The word in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Decision::Admitted => "admitted",
+            Decision::Refused => "refused",
+            Decision::NotCharged => "not_charged",
+            Decision::ShadowRefused => "shadow_refused",
+            Decision::ShadowAdmitted => "shadow_admitted",
+        }
+    }
+
+    /// True for rules that only watch.
+    pub fn is_shadow(self) -> bool {
+        matches!(self, Decision::ShadowRefused | Decision::ShadowAdmitted)
+    }
+}
+
+/// One attempt at one provider.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The provider's name.
+    pub provider: Arc<str>,
+    /// The model sent.
+    pub model: Option<Arc<str>>,
+    /// Why it was made.
+    pub reason: Reason,
+    /// The instances it was sent to, as bits; those from the 65th on are not told apart.
+    pub instances: u64,
+    /// The last of them.
+    pub instance: Option<usize>,
+    /// The id that the provider gave the request.
+    pub request_id: Option<Box<str>>,
+    /// The id that the answer itself has (`chatcmpl-...`, `resp_...`), where it was read.
+    pub answer_id: Option<Arc<str>>,
+    /// The status of the provider's answer, once there is one.
+    pub status: Option<u16>,
+    /// True when no connection came about.
+    pub is_unreached: bool,
+    /// When it began.
+    pub started: Instant,
+    /// How long it took to the first event or the whole answer, once that is in hand.
+    pub answered: Option<Duration>,
+    /// How long it took, once it is over.
+    pub took: Option<Duration>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Tokens, when the provider counted them.
+    pub usage: Option<Usage>,
+    /// What came of its answer.
+    pub received: Received,
+    /// What it comes to, once that is reckoned.
+    pub tokens: Option<Tokens>,
+}
+
+impl Attempt {
+    /// The ids that its provider gave the request and the answer.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.request_id.as_deref().into_iter().chain(self.answer_id.as_deref())
+    }
+
+    /// True while nobody has noted its end.
+    pub fn is_running(&self) -> bool {
+        self.took.is_none()
+    }
+
+    /// True when the provider has worked on it, as far as anybody can know: it has neither refused it nor been out of reach.
+    pub fn has_begun(&self) -> bool {
+        let is_refused = self.status.is_some_and(|status| !(200..300).contains(&status));
+        match self.outcome {
+            Outcome::Pending | Outcome::Succeeded => !is_refused,
+            Outcome::Failed(code) => {
+                let is_cut = self.status.is_some() && matches!(code, "provider_broken" | "stream_incomplete");
+                let is_late = matches!(code, "provider_timeout" | "deadline_exceeded");
+                !is_refused && (is_cut || is_late) && !self.is_unreached
+            }
+        }
+    }
+}
+
+/// Why an attempt was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The call came.
+    #[default]
+    First,
+    /// The same target again.
+    Retry,
+    /// Another target, because one before failed.
+    Failover,
+    /// A second attempt beside one that is slower than most.
+    Hedge,
+    /// An attempt beside one that is overdue.
+    Rescue,
+    /// A stream broke after its first event.
+    Resume,
+}
+
+impl Reason {
+    /// True for an attempt that is made while another one runs: both may have to be paid for.
+    pub fn is_beside(self) -> bool {
+        matches!(self, Reason::Hedge | Reason::Rescue)
+    }
+
+    /// The word in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::First => "first",
+            Reason::Retry => "retry",
+            Reason::Failover => "failover",
+            Reason::Hedge => "hedge",
+            Reason::Rescue => "rescue",
+            Reason::Resume => "resume",
+        }
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It still runs; at the end of a call: it was given up, because the caller went away or another attempt was faster.
+    Pending,
+    /// The answer was complete.
+    Succeeded,
+    /// It failed with this fault code.
+    Failed(&'static str),
+}
+
+/// The means to note how an attempt ended. The first word counts; dropped without one, the attempt was given up.
+#[derive(Debug)]
+pub struct AttemptNote {
+    trail: Trail,
+    index: usize,
+}
+
+impl AttemptNote {
+    /// Notes an instance that it is sent to.
+    pub fn sent_to(&self, instance: usize) {
+        if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
+            attempt.instances |= 1 << instance.min(63);
+            attempt.instance = Some(instance);
+        }
+    }
+
+    /// Notes the id that the provider gave the request; of a long one the beginning.
+    pub fn request_id(&self, id: &str) {
+        if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
+            attempt.request_id = Some(id[..id.floor_char_boundary(LONGEST_ID)].into());
+        }
+    }
+
+    /// Notes the id that the answer itself has.
+    pub fn answer_id(&self, id: &str) {
+        if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
+            attempt.answer_id = Some(id[..id.floor_char_boundary(LONGEST_ID)].into());
+        }
+    }
+
+    /// Notes the tokens of an answer. Those of a stored response count once, whoever reads it, and as its model's.
+    pub fn usage(&self, usage: Usage, bill: Option<&Arc<Bill>>) {
+        if bill.is_some_and(|bill| !bill.close()) {
+            return;
+        }
+        if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
+            attempt.usage = Some(usage);
+            if let Some(model) = bill.and_then(|bill| bill.model.as_ref()) {
+                attempt.model = Some(model.clone());
+            }
+        }
+    }
+
+    /// Notes what came of its answer.
+    pub fn received(&self, received: Received) {
+        if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
+            attempt.received = received;
+        }
+    }
+
+    /// Notes the status of the provider's answer.
+    pub fn status(&self, status: u16) {
+        if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
+            attempt.status = Some(status);
+        }
+    }
+
+    /// What the provider is told of the trace: its own place in it, where calls are traced.
+    pub fn trace(&self) -> Option<(Trace, SpanId)> {
+        let trace = self.trail.facts().trace.as_deref().cloned()?;
+        let span = trace.attempt(self.index);
+        Some((trace, span))
+    }
+
+    /// Notes that the first event, or the whole answer, is in hand.
+    pub fn answered(&self) {
+        if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
+            attempt.answered = Some(attempt.started.elapsed());
+        }
+    }
+
+    /// Notes that a conversation may begin. How long it goes on says nothing about how fast its provider is.
+    pub fn opened(&self) {
+        if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
+            let took = attempt.started.elapsed();
+            (attempt.answered, attempt.took) = (Some(took), Some(took));
+        }
+    }
+
+    /// Notes that it failed. One that the caller did not wait for was given up.
+    pub fn failed(&self, fault: &Fault) {
+        if matches!(fault, Fault::Timeout { phase: Phase::Connect, .. })
+            && let Some(attempt) = self.trail.facts().attempts.get_mut(self.index)
+        {
+            attempt.is_unreached = true;
+        }
+        if !matches!(fault, Fault::CallerTimeout) {
+            self.end(Outcome::Failed(fault.attempt_code()));
+        }
+    }
+
+    /// Notes the end.
+    pub fn end(&self, outcome: Outcome) {
+        let mut facts = self.trail.facts();
+        if let Some(attempt) = facts.attempts.get_mut(self.index)
+            && attempt.outcome == Outcome::Pending
+        {
+            attempt.took.get_or_insert(attempt.started.elapsed());
+            attempt.outcome = outcome;
+        }
+    }
+}
+
+impl Drop for AttemptNote {
+    fn drop(&mut self) {
+        if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index)
+            && attempt.took.is_none()
+        {
+            attempt.took = Some(attempt.started.elapsed());
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Tokens of attempts: what a provider counted, what came of its answer where it did not, and what that comes to.
+//!
+//! Each attempt is reckoned once, when it is over; log, usage, metrics and budgets read that one number. It does not know how an
+//! estimate is made.
+
+use crate::model::reply::{EventKind, Usage};
+
+use super::{Attempt, Facts, Trail};
+
+/// What came of an answer, as far as tokens can be told from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes of text.
+    pub bytes: u64,
+    /// Pieces whose text was not read, each about a token.
+    pub pieces: u64,
+}
+
+impl Received {
+    /// A whole answer with so many bytes of text.
+    pub fn whole(bytes: usize) -> Self {
+        Self { bytes: bytes as u64, pieces: 0 }
+    }
+
+    /// Adds an event.
+    pub fn add(&mut self, event: &EventKind) {
+        match event {
+            EventKind::Text(text) => self.bytes += text.len() as u64,
+            EventKind::Piece | EventKind::Beside(_) | EventKind::Other | EventKind::Unknown => self.pieces += 1,
+            EventKind::Comment | EventKind::Done => {}
+        }
+    }
+}
+
+/// The tokens that an attempt comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// How many.
+    pub usage: Usage,
+    /// How that is known.
+    pub basis: Basis,
+}
+
+/// How the tokens of an attempt are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// The provider counted them.
+    Counted,
+    /// They are estimated by what came of the answer.
+    Received,
+    /// Nobody knows what the provider wrote for nobody: it is the most that the call may take.
+    Held,
+    /// The answer is made in the background, and counted when it is read: until then it is an estimate, and no part of any sum.
+    Later,
+}
+
+/// What an attempt comes to, by its place among the attempts of a call; `None`: nothing.
+pub type Reckon = Box<dyn Fn(&Facts, usize) -> Option<Tokens> + Send + Sync>;
+
+impl Trail {
+    /// Has attempts reckoned by this.
+    pub fn reckon_by(&self, reckon: Reckon) {
+        // A call goes through its policies once.
+        let _ = self.0.reckon.set(reckon);
+    }
+
+    /// Reckons what each attempt comes to that is over. What is reckoned stays.
+    pub fn reckon(&self) {
+        if let Some(reckon) = self.0.reckon.get() {
+            self.facts().reckon(reckon);
+        }
+    }
+}
+
+impl Facts {
+    pub(super) fn reckon(&mut self, reckon: &Reckon) {
+        for index in 0..self.attempts.len() {
+            if !self.attempts[index].is_running() && self.attempts[index].tokens.is_none() {
+                self.attempts[index].tokens = reckon(self, index);
+            }
+        }
+    }
+
+    /// Tokens of the answer that was given, where its provider counted them: those of a continued answer as [`Usage::with_said`]
+    /// has them.
+    pub fn counted(&self) -> Option<Usage> {
+        self.served()?.usage.map(|usage| usage.with_said(self.texts_before))
+    }
+
+    /// The attempts that came to something, with their tokens. Those that are made in the background are not among them.
+    pub fn spent(&self) -> impl Iterator<Item = (&Attempt, Tokens)> {
+        let spent = |attempt: &Attempt| attempt.tokens().filter(|tokens| tokens.basis != Basis::Later);
+        self.attempts.iter().filter_map(move |attempt| Some((attempt, spent(attempt)?)))
+    }
+
+    /// Tokens of the call, over all its attempts; `None` where none came to something.
+    pub fn tokens(&self) -> Option<Usage> {
+        self.spent().map(|(_, tokens)| tokens.usage).reduce(Usage::and)
+    }
+
+    /// True when some of the call's tokens are estimated.
+    pub fn is_estimated(&self) -> bool {
+        self.spent().any(|(_, tokens)| tokens.basis != Basis::Counted)
+    }
+}
+
+impl Attempt {
+    /// What it comes to, once that is reckoned; what was counted at any time.
+    pub fn tokens(&self) -> Option<Tokens> {
+        self.tokens.or_else(|| self.usage.map(|usage| Tokens { usage, basis: Basis::Counted }))
+    }
+}

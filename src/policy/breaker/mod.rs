@@ -1,0 +1,381 @@
+//! Breaker: a provider that keeps failing is left alone for a while, then probed, then trusted again step by step.
+//!
+//! One machine per provider and model family. Failures are counted when an answer *ends*, so a stream that is cut late
+//! counts too; callers' mistakes and callers that leave never do. How states change is in `breaker/machine`, which breakers
+//! there are in `breaker/families`, and what is slow in `breaker/slowness`.
+
+mod families;
+pub mod machine;
+mod slowness;
+mod suspects;
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use self::families::Families;
+use self::machine::{Machine, Pass, Refused, Result as Ended};
+use self::slowness::{Measured, Slowness};
+use self::suspects::Suspicion;
+use crate::config::plan::BreakerPlan;
+use crate::model::call::{Call, CallRequest, Head};
+use crate::model::fault::{Fault, LastDenial};
+use crate::model::names::display_name;
+use crate::model::patience::Signs;
+use crate::model::reply::{Body, End};
+use crate::model::rng::SeededRng;
+use crate::model::trail::{Facts, StepKind};
+use crate::stack::{Next, Outcome, Policy};
+
+pub use self::machine::State;
+
+/// The breakers of one provider. Shared, and outlives the gateway that uses it.
+#[derive(Clone)]
+pub struct Breakers(Arc<Shared>);
+
+struct Shared {
+    settings: BreakerPlan,
+    provider: Arc<str>,
+    families: Families,
+    chance: SeededRng,
+    totals: Arc<Totals>,
+    probe: AtomicU8,
+}
+
+/// What the last background probe found.
+const UNKNOWN: u8 = 0;
+const HEALTHY: u8 = 1;
+const FAILING: u8 = 2;
+
+/// Counts over all of a provider's breakers, those that were replaced or forgotten included.
+#[derive(Default)]
+struct Totals {
+    refused: AtomicU64,
+    transitions: AtomicU64,
+}
+
+/// One breaker, for those who look.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The model family; empty for calls without a model.
+    pub family: Box<str>,
+    /// Its state.
+    pub state: State,
+    /// Why it last opened.
+    pub reason: Option<&'static str>,
+    /// Calls that it refused.
+    pub refused: u64,
+    /// How often it changed its state.
+    pub transitions: u64,
+}
+
+impl Breakers {
+    /// Closed breakers for a provider.
+    pub fn new(provider: Arc<str>, settings: BreakerPlan, chance: SeededRng) -> Self {
+        Self::with(provider, settings, chance, Arc::default(), UNKNOWN)
+    }
+
+    fn with(provider: Arc<str>, settings: BreakerPlan, chance: SeededRng, totals: Arc<Totals>, probe: u8) -> Self {
+        let (families, probe) = (Families::default(), AtomicU8::new(probe));
+        Self(Arc::new(Shared { settings, provider, families, chance, totals, probe }))
+    }
+
+    /// Closed breakers for the same provider, with other settings. The counts go on.
+    #[must_use]
+    pub fn renewed(&self, settings: BreakerPlan) -> Self {
+        let (provider, chance, totals) = (self.0.provider.clone(), self.0.chance.clone(), self.0.totals.clone());
+        Self::with(provider, settings, chance, totals, self.0.probe.load(Ordering::Relaxed))
+    }
+
+    /// True when both are the same breakers, and not only alike.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Calls refused since the start.
+    pub fn refused(&self) -> u64 {
+        self.0.totals.refused.load(Ordering::Relaxed)
+    }
+
+    /// Changes of state since the start.
+    pub fn transitions(&self) -> u64 {
+        self.0.totals.transitions.load(Ordering::Relaxed)
+    }
+
+    fn guarded(&self, model: Option<&str>, now: Instant) -> Arc<Guarded> {
+        self.0.families.find(model.unwrap_or_default(), now, |family| {
+            let machine = Mutex::new(Machine::new(self.0.settings.clone(), self.0.chance.clone()));
+            let (provider, totals) = (self.0.provider.clone(), self.0.totals.clone());
+            let (slowness, denial, used) = Default::default();
+            Guarded { provider, family, machine, slowness, totals, denial, used }
+        })
+    }
+
+    /// Every breaker that was used lately.
+    pub fn reports(&self) -> Vec<Report> {
+        let now = Instant::now();
+        let report = |guarded: Arc<Guarded>| {
+            let machine = guarded.lock();
+            Report {
+                family: guarded.family.clone(),
+                state: machine.state(now),
+                reason: machine.reason(),
+                refused: machine.refused(),
+                transitions: machine.transitions(),
+            }
+        };
+        let mut reports: Vec<_> = self.0.families.all().into_iter().map(report).collect();
+        reports.sort_by(|a, b| a.family.cmp(&b.family));
+        reports
+    }
+
+    /// The worst state among them: what an operator must know first.
+    pub fn worst(&self) -> State {
+        let severity = |state: &State| match state {
+            State::Closed => 0,
+            State::Ramp(_) | State::HalfOpen => 1,
+            State::Open => 2,
+        };
+        self.reports().into_iter().map(|report| report.state).max_by_key(severity).unwrap_or(State::Closed)
+    }
+
+    /// Closes them all.
+    pub fn reset(&self) {
+        self.0.families.all().iter().for_each(|guarded| guarded.change(Machine::reset));
+    }
+
+    /// Notes what a background probe found. While probes fail, nobody asks whether a failure may be the request's own doing;
+    /// one that is answered shortens the wait of those that are open.
+    pub fn note_probe(&self, is_healthy: bool) {
+        let before = self.0.probe.swap(if is_healthy { HEALTHY } else { FAILING }, Ordering::Relaxed);
+        if is_healthy {
+            let now = Instant::now();
+            let tell = |guarded: &Arc<Guarded>| guarded.change(|machine| machine.probed(before == FAILING, now));
+            self.0.families.all().iter().for_each(tell);
+        }
+    }
+
+    /// What a fault says about the provider's health. A caller's mistake is an answer too; a limit is not an illness.
+    fn judge(&self, fault: &Fault, head: &Head, request: &CallRequest) -> Option<Ended> {
+        match fault {
+            // Nothing can be answered with a key that is refused.
+            Fault::Credential { .. } => Some(Ended::Failure { request: None }),
+            fault if fault.is_illness() => {
+                let is_suspect = fault.may_come_from_request() && self.0.probe.load(Ordering::Relaxed) != FAILING;
+                let suspicion = || Suspicion { request: request.digest(), caller: head.caller_digest() };
+                Some(Ended::Failure { request: is_suspect.then(suspicion) })
+            }
+            Fault::Refused { refusal, .. } if refusal.status.as_u16() != 429 => Some(Ended::Success),
+            _ => None,
+        }
+    }
+}
+
+/// The breaker of one model family.
+struct Guarded {
+    provider: Arc<str>,
+    family: Box<str>,
+    machine: Mutex<Machine>,
+    slowness: Mutex<Slowness>,
+    totals: Arc<Totals>,
+    /// What the provider denied the gateway last, until it answers or fails otherwise.
+    denial: LastDenial,
+    /// When it was last asked for, see `families`.
+    used: AtomicU64,
+}
+
+impl Guarded {
+    fn lock(&self) -> MutexGuard<'_, Machine> {
+        // Each method leaves the machine whole; a panic in between would be a mistake of this file, and closing the
+        // provider for good because of it a worse one.
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_slow(&self, measured: Measured, settings: &BreakerPlan) -> bool {
+        let mut slowness = self.slowness.lock().unwrap_or_else(PoisonError::into_inner);
+        slowness.note(measured, settings, Instant::now())
+    }
+
+    /// Does something with the machine, and says so in the log when that changed its state.
+    fn change<T>(&self, act: impl FnOnce(&mut Machine) -> T) -> T {
+        let mut machine = self.lock();
+        let (transitions, refused) = (machine.transitions(), machine.refused());
+        let result = act(&mut machine);
+        let (transitions, refused) = (machine.transitions() - transitions, machine.refused() - refused);
+        if refused > 0 {
+            self.totals.refused.fetch_add(refused, Ordering::Relaxed);
+        }
+        if transitions == 0 {
+            return result;
+        }
+        self.totals.transitions.fetch_add(transitions, Ordering::Relaxed);
+        let (state, reason) = (machine.state(Instant::now()), machine.reason());
+        drop(machine);
+        let (name, models, word) = (display_name(&self.provider), &*self.family, state.as_str());
+        match state {
+            State::Open => tracing::warn!(provider = name, models, reason, "the breaker of {name} is now {word}"),
+            _ => tracing::info!(provider = name, models, "the breaker of {name} is now {word}"),
+        }
+        result
+    }
+}
+
+/// The policy around one target.
+#[derive(Clone)]
+pub struct Breaker {
+    provider: Arc<str>,
+    breakers: Breakers,
+}
+
+impl Breaker {
+    /// Guards a provider with its breakers.
+    pub fn new(provider: Arc<str>, breakers: Breakers) -> Self {
+        Self { provider, breakers }
+    }
+}
+
+impl Policy for Breaker {
+    const NAME: &'static str = "breaker";
+
+    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+        let started = Instant::now();
+        let guarded = self.breakers.guarded(call.model(), started);
+        let digest = guarded.lock().holds_any().then(|| call.request.digest());
+        let admitted = guarded.change(|machine| {
+            digest.map_or(Ok(()), |digest| machine.hold_back(digest, started))?;
+            machine.admit(started)
+        });
+        let mut permit = match admitted {
+            Ok(pass) => Permit { guarded, pass: Some(pass) },
+            Err(Refused { retry_in }) => {
+                call.trail.note(Self::NAME, Some(&self.provider), StepKind::Refused(retry_in));
+                return Err(Fault::Open { provider: self.provider.clone(), retry_in, denial: guarded.denial.get() });
+            }
+        };
+        let (head, request, trail) = (call.head.clone(), call.request.clone(), call.trail.clone());
+        let signs = call.signs.clone();
+        let outcome = match &signs {
+            Some(signs) => attentive(next.call(call), signs, || permit.is_silent()).await,
+            None => next.call(call).await,
+        };
+        let reply = match outcome {
+            Ok(reply) => reply,
+            Err(fault) => {
+                permit.note_denial(&fault);
+                permit.settle(self.breakers.judge(&fault, &head, &request));
+                return Err(fault);
+            }
+        };
+        let took = time_to_answer(&trail.facts(), &self.provider);
+        let measured = took.and_then(|took| Measured::of(&reply.body, took));
+        let is_slow = measured.is_some_and(|it| permit.guarded.is_slow(it, &self.breakers.0.settings));
+        match &reply.body {
+            // That it began is all: it may go on for an hour.
+            Body::Socket(_) => permit.begin(),
+            // Whole streams are counted when they end. Whoever waits for a probe must know before.
+            Body::Events(_) | Body::Bytes(_) => permit.begin_if_trial(),
+            Body::Answer(_) | Body::Transcript(_) | Body::Whole(_) => {}
+        }
+        let breakers = self.breakers.clone();
+        Ok(reply.on_end(move |end| match end {
+            End::Complete => {
+                permit.clear(digest);
+                permit.guarded.denial.set(None);
+                permit.note_caller(&head);
+                permit.settle(Some(if is_slow { Ended::Slow } else { Ended::Success }));
+            }
+            End::Failed(fault) => permit.settle(breakers.judge(fault, &head, &request)),
+            // Another went on with the same answer while this one was silent.
+            End::Abandoned if signs.is_some_and(|signs| signs.was_left()) => {
+                permit.settle(Some(Ended::Failure { request: None }));
+            }
+            End::Abandoned => permit.settle(None),
+        }))
+    }
+}
+
+/// Waits for an attempt, and tells once when it shows that its provider is silent.
+async fn attentive(attempt: impl Future<Output = Outcome>, signs: &Signs, is_silent: impl Fn()) -> Outcome {
+    signs.renew();
+    let (mut attempt, mut is_told) = (pin!(attempt), false);
+    poll_fn(|cx| {
+        if !is_told && signs.is_ill() {
+            is_told = true;
+            is_silent();
+        }
+        attempt.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// How long the provider took to begin its answer. Waiting for a place is none of it.
+fn time_to_answer(facts: &Facts, provider: &str) -> Option<Duration> {
+    let of_provider = facts.attempts.iter().rev().filter(|attempt| *attempt.provider == *provider);
+    of_provider.filter_map(|attempt| attempt.answered).next()
+}
+
+/// A passage through a breaker. Dropped without a word (the caller left) it only gives its place back.
+struct Permit {
+    guarded: Arc<Guarded>,
+    pass: Option<Pass>,
+}
+
+impl Permit {
+    /// Opens the breaker: several calls wait for their first sign of life, and nobody was answered meanwhile.
+    fn is_silent(&self) {
+        self.guarded.change(|machine| machine.trip("silent", Instant::now()));
+    }
+
+    /// Notes that the answer has begun well; what is left can only tell that it ended badly after all.
+    fn begin(&mut self) {
+        if let Some(pass) = &mut self.pass {
+            self.guarded.change(|machine| machine.begin(pass, Instant::now()));
+        }
+    }
+
+    fn begin_if_trial(&mut self) {
+        if self.pass.as_ref().is_some_and(Pass::is_trial) {
+            self.begin();
+        }
+    }
+
+    /// Notes whether the attempt failed because of the gateway's key or account: that is then why the breaker opens.
+    fn note_denial(&self, fault: &Fault) {
+        match fault {
+            Fault::Credential { denial, .. } => drop(self.guarded.denial.set(Some(*denial))),
+            fault if fault.is_illness() => drop(self.guarded.denial.set(None)),
+            _ => {}
+        }
+    }
+
+    /// Notes that a request was answered which may have been suspected.
+    fn clear(&self, request: Option<u64>) {
+        if let Some(request) = request {
+            self.guarded.lock().clear(request);
+        }
+    }
+
+    /// Notes who was answered: while others are, one caller's failures say little about the provider.
+    fn note_caller(&self, head: &Head) {
+        let caller = head.caller_digest();
+        self.guarded.lock().answered(caller, Instant::now());
+    }
+
+    fn settle(mut self, ended: Option<Ended>) {
+        if let Some(pass) = self.pass.take() {
+            self.guarded.change(|machine| machine.settle(pass, ended, Instant::now()));
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(pass) = self.pass.take() {
+            self.guarded.change(|machine| machine.settle(pass, None, Instant::now()));
+        }
+    }
+}

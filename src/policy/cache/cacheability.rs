@@ -1,0 +1,142 @@
+//! Question: which calls may be answered with what is kept, and who shares that with whom.
+//!
+//! It does not know whether anything is kept, nor how a key is made of all this.
+
+use std::sync::Arc;
+
+use super::flight::Form;
+use super::key::{self, Parts, Scope};
+use super::{EntryKey, Inner};
+use crate::config::plan::{CacheScope, CacheWhen, ModelChoice, RouteCachePlan, TargetPlan};
+use crate::model::call::{Call, CallRequest, Head};
+use crate::model::switch::Switch;
+use crate::wire::openai::replay;
+
+/// A call whose answer may be kept.
+#[derive(Clone)]
+pub(super) struct Question {
+    pub(super) key: EntryKey,
+    pub(super) form: Form,
+    /// The target that would answer.
+    pub(super) target: usize,
+    /// The caller's tenant, as it is called in entries.
+    pub(super) tenant: [u8; 16],
+    /// False for work that no caller waits for: what the cache does about that is told nobody.
+    pub(super) is_call: bool,
+}
+
+impl Question {
+    /// The question that a call is, or why its answer must not be kept, or is not the caller's to share.
+    pub(super) fn of(call: &Call, own: &Inner) -> Result<Self, &'static str> {
+        let Inner { plan, route, dialect, targets, .. } = own;
+        let asker = Asker { plan, route, dialect, targets, head: &call.head, request: &call.request };
+        if let Some(objection) = asker.objection() {
+            return Err(objection);
+        }
+        let (target, user) = (asker.target(), asker.user());
+        let parts = asker.parts(&target, user.as_deref()).ok_or("nothing tells this caller's answers from others'")?;
+        let key = own.common.keys.of(parts).ok_or("the body has no form in which two can be compared")?;
+        let tenant = own.common.keys.tenant(&call.head.tenant);
+        let form = form(&call.request);
+        Ok(Self { key, form, target: target.number, tenant, is_call: true })
+    }
+}
+
+/// Who asks what on which route: all that a key depends on.
+#[derive(Clone, Copy)]
+pub struct Asker<'a> {
+    /// How the route keeps answers.
+    pub plan: &'a RouteCachePlan,
+    /// The route's name.
+    pub route: &'a str,
+    /// Its callers' dialect.
+    pub dialect: &'a str,
+    /// Its targets with their switches.
+    pub targets: &'a [(TargetPlan, Switch)],
+    /// The caller.
+    pub head: &'a Head,
+    /// What is asked.
+    pub request: &'a CallRequest,
+}
+
+/// Who would answer.
+pub struct Target {
+    /// The target, counted from zero.
+    pub number: usize,
+    /// The model that it would be asked for.
+    pub model: Option<Arc<str>>,
+}
+
+impl Asker<'_> {
+    /// Why the answer is neither looked for nor kept, whatever the question is.
+    pub fn objection(&self) -> Option<&'static str> {
+        let is_beta = |head: &Head| head.headers.keys().any(|name| name.as_str().starts_with("openai-"));
+        match self.plan.when {
+            _ if self.head.wishes.leaves_no_trace => Some("the caller does not want it (`no-store`)"),
+            CacheWhen::Deterministic if !key::is_deterministic(self.request) => {
+                Some("the route keeps answers only where `temperature` is 0 or a `seed` is given")
+            }
+            // Those ask for what is not in the body: a beta of the API, say.
+            _ if is_beta(self.head) => Some("a header (`openai-...`) may ask for something else"),
+            _ => None,
+        }
+    }
+
+    /// The first target that is switched on and has the model. Where there is none, the model that was asked for: what was
+    /// kept before still answers it.
+    pub fn target(&self) -> Target {
+        let asked = || self.request.model().map(Arc::from);
+        let on = self.targets.iter().enumerate().filter(|(_, (_, switch))| switch.is_on_for(self.head));
+        let mut chosen = on.filter_map(|(number, (plan, _))| match plan.choose(self.request.model()) {
+            ModelChoice::NotHere => None,
+            ModelChoice::AsAsked => Some(Target { number, model: asked() }),
+            ModelChoice::Replace(model) => Some(Target { number, model: Some(model) }),
+        });
+        chosen.next().unwrap_or_else(|| Target { number: usize::MAX, model: asked() })
+    }
+
+    /// All that tells one user of a tenant from another, where that matters: the user, the session, the credential and the
+    /// users that the body names, all of them together. So nobody shares with whoever shows another credential.
+    pub fn user(&self) -> Option<String> {
+        if self.plan.scope != CacheScope::User {
+            return None;
+        }
+        let (user, session) = (self.head.user.as_deref(), self.request.session());
+        let credential = self.head.credential.map(|digest| blake3::Hash::from_bytes(digest).to_hex());
+        let named = self.request.end_users();
+        let is_known = user.is_some() || session.is_some() || credential.is_some() || !named.is_empty();
+        // In quotes: whatever a session is called, it cannot be taken for another user's.
+        is_known.then(|| format!("{user:?} {session:?} {:?} {named:?}", credential.as_deref()))
+    }
+
+    /// What the key is made of; `None` where nobody can be told from others who must not share the answer.
+    pub fn parts<'b>(&'b self, target: &'b Target, user: Option<&'b str>) -> Option<Parts<'b>> {
+        Some(Parts {
+            scope: self.scope(user)?,
+            route: self.route,
+            dialect: self.dialect,
+            model: target.model.as_deref(),
+            instruction: self.targets.get(target.number).and_then(|(plan, _)| plan.instruction.as_deref()),
+            request: self.request,
+            ignore: &self.plan.ignore,
+        })
+    }
+
+    fn scope<'b>(&'b self, user: Option<&'b str>) -> Option<Scope<'b>> {
+        let (tenant, head) = (&*self.head.tenant, self.head);
+        match (self.plan.scope, &head.credential) {
+            (CacheScope::Shared, _) => Some(Scope::Shared),
+            (CacheScope::User, _) => user.map(|user| Scope::User { tenant, user }),
+            (CacheScope::Tenant, Some(hash)) if !head.is_tenant_named => Some(Scope::Credential { tenant, hash }),
+            (CacheScope::Tenant, _) => Some(Scope::Tenant(tenant)),
+        }
+    }
+}
+
+fn form(request: &CallRequest) -> Form {
+    match request {
+        CallRequest::OpenAi(wire) if wire.stream => Form::Events { has_usage: replay::wants_usage(wire) },
+        request if request.wants_stream() => Form::Events { has_usage: false },
+        _ => Form::Whole,
+    }
+}

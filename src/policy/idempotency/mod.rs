@@ -1,0 +1,151 @@
+//! Idempotency: a call with an `Idempotency-Key` is executed once. Whoever repeats it gets the answer of that execution; while
+//! it runs a repetition is refused (409), and so is another request under the same key (422).
+//!
+//! Kept are complete answers and definite refusals of providers. After any other end (a provider that failed, a timeout, a
+//! caller that left) the same request may be executed again under its key. What a key is scoped by, and what makes two
+//! requests the same, is not known here; nor what is remembered where, which is in `memory`, `shared` and `record`.
+
+pub mod memory;
+mod record;
+mod recording;
+pub mod shared;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::memory::{Memory, Running, Taken};
+use self::record::{Kept, Record};
+use self::recording::recorded;
+use self::shared::{Fetched, Right, Shared};
+use crate::config::plan::IdempotencyPlan;
+use crate::model::call::{Call, Once};
+use crate::model::fault::RequestFault;
+use crate::model::reply::Reply;
+use crate::model::trail::Trail;
+use crate::stack::{Next, Outcome, Policy};
+
+/// The policy, one for all routes.
+#[derive(Clone)]
+pub struct Idempotency {
+    memory: Memory,
+    shared: Option<Arc<Shared>>,
+    ttl: Duration,
+    max_entry: usize,
+}
+
+impl Idempotency {
+    /// Remembers as the plan says, in this process, and for all gateways that share a store.
+    pub fn new(plan: IdempotencyPlan, memory: Memory, shared: Option<Arc<Shared>>) -> Self {
+        Self { memory, shared, ttl: plan.ttl, max_entry: plan.max_entry }
+    }
+
+    /// The right to execute a request, or what is known of it already.
+    async fn claim(&self, once: &Once) -> Taken<Execution> {
+        let running = match self.memory.take(once, self.ttl) {
+            Taken::Free(running) => running,
+            Taken::Kept(kept) => return Taken::Kept(kept),
+            Taken::Running => return Taken::Running,
+            Taken::Other => return Taken::Other,
+        };
+        // From here on whoever leaves gives the right back by dropping it.
+        let right = match &self.shared {
+            None => None,
+            Some(shared) => match shared.take(once).await {
+                Fetched::Free(right) => right,
+                Fetched::Kept(kept) => {
+                    running.release();
+                    return Taken::Kept(kept);
+                }
+                Fetched::Running => {
+                    running.release();
+                    return Taken::Running;
+                }
+                Fetched::Other => {
+                    running.release();
+                    return Taken::Other;
+                }
+            },
+        };
+        let shared = right.zip(self.shared.clone());
+        Taken::Free(Execution { once: *once, running: Some(running), shared, ttl: self.ttl })
+    }
+}
+
+/// A request that is being executed. Dropped, it has failed: its key may be used again for the same request.
+pub(in crate::policy::idempotency) struct Execution {
+    once: Once,
+    running: Option<Running>,
+    shared: Option<(Right, Arc<Shared>)>,
+    ttl: Duration,
+}
+
+impl Execution {
+    /// The execution has ended.
+    fn ended(mut self, kept: Kept) {
+        self.note(Some(kept));
+    }
+
+    fn note(&mut self, kept: Option<Kept>) {
+        let Some(running) = self.running.take() else { return };
+        let record = Arc::new(Record { request: self.once.request, kept });
+        if let Some((right, shared)) = self.shared.take() {
+            shared.keep(self.once.key, record.clone(), self.ttl, right);
+        }
+        running.ended(record);
+    }
+}
+
+impl Drop for Execution {
+    fn drop(&mut self) {
+        self.note(None);
+    }
+}
+
+impl Policy for Idempotency {
+    const NAME: &'static str = "idempotency";
+
+    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+        let Some(once) = call.head.once else { return next.call(call).await };
+        let execution = match self.claim(&once).await {
+            Taken::Free(execution) => execution,
+            Taken::Kept(kept) => {
+                note(&call.trail, "replayed");
+                return kept.replay();
+            }
+            Taken::Running => {
+                note(&call.trail, "running");
+                return Err(RequestFault::StillRunning.into());
+            }
+            Taken::Other => {
+                note(&call.trail, "reused");
+                return Err(RequestFault::KeyReused.into());
+            }
+        };
+        note(&call.trail, "executed");
+        match next.call(call).await {
+            Ok(reply) => Ok(self.follow(reply, execution)),
+            Err(fault) => {
+                if let Some(kept) = Kept::of_fault(&fault) {
+                    execution.ended(kept);
+                }
+                Err(fault)
+            }
+        }
+    }
+}
+
+impl Idempotency {
+    /// Keeps an answer when it is complete.
+    fn follow(&self, reply: Reply, execution: Execution) -> Reply {
+        recorded(reply, self.max_entry, execution)
+    }
+}
+
+fn note(trail: &Trail, result: &'static str) {
+    trail.facts().idempotency = Some(result);
+}
+
+/// True when an answer was given before, to the call that was executed.
+pub fn was_replayed(trail: &Trail) -> bool {
+    trail.facts().idempotency == Some("replayed")
+}

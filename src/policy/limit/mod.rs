@@ -1,0 +1,251 @@
+//! Limit: how much callers may ask, in calls, tokens or dollars. All rules that match a call must admit it.
+//!
+//! What tokens will be is estimated before and corrected when the answer ends, however it ends. Who counts, in this process
+//! or in a store that gateways share, is the meter's business; how a refusal is spelt is the caller's dialect's.
+
+mod fronts;
+mod rule;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::fronts::{Fronts, FrontsReport};
+use self::rule::Rule;
+use crate::config::plan::{Counted, LimitPlan, LimitsPlan, Price, Prices, Quantity, RoutePlan};
+use crate::model::call::{Call, CallRequest, Head};
+use crate::model::fault::{Fault, Limited};
+use crate::model::reply::Usage;
+use crate::model::trail;
+use crate::model::trail::{Attempt, Basis, Decision, Facts, LimitFact, Trail};
+use crate::stack::{Next, Outcome, Policy};
+use crate::state::charge::{Charge, received};
+use crate::state::estimate::Estimates;
+use crate::state::store::{Acquire, RateDecision, RateLimiter, Reservation, RuleDecision};
+
+/// What counts, and what was learnt about tokens. Shared, and outlives the gateway that uses it.
+#[derive(Clone)]
+pub struct Limits {
+    /// Who counts.
+    pub meter: Arc<dyn RateLimiter>,
+    /// What calls are expected to take.
+    pub estimates: Estimates,
+    /// Behind which addresses there are many callers.
+    pub fronts: Fronts,
+}
+
+/// Something that was taken and must be settled.
+struct Entry {
+    hold: Reservation,
+    quantity: Quantity,
+}
+
+/// The policy: the rules of one route.
+#[derive(Clone)]
+pub struct Limit {
+    rules: Arc<[Rule]>,
+    limits: Limits,
+    prices: Prices,
+}
+
+impl Limit {
+    /// The rules about this route.
+    pub fn of_route(plan: &LimitsPlan, route: &RoutePlan, limits: Limits, prices: Prices) -> Self {
+        Self::of(plan, limits, prices, |rule| rule.is_about(route))
+    }
+
+    /// The rules about the health pages.
+    pub fn of_health(plan: &LimitsPlan, limits: Limits, prices: Prices) -> Self {
+        Self::of(plan, limits, prices, LimitPlan::is_about_health)
+    }
+
+    fn of(plan: &LimitsPlan, limits: Limits, prices: Prices, is_about: impl Fn(&LimitPlan) -> bool) -> Self {
+        let chosen = plan.rules.iter().filter(|rule| plan.is_on && is_about(rule));
+        Self { rules: chosen.map(|rule| Rule::new(rule.clone())).collect(), limits, prices }
+    }
+
+    /// True when no rule is about it.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Admits a request that no model answers, or refuses it.
+    pub async fn admit(&self, head: &Head, trail: &Trail) -> Result<(), Fault> {
+        self.take(head, trail, None).await.map(drop)
+    }
+
+    /// Takes from every rule that matches, or from none. Returns what must be settled later.
+    async fn take(&self, head: &Head, trail: &Trail, request: Option<&CallRequest>) -> Result<Vec<Entry>, Fault> {
+        let matching: Vec<&Rule> = self.rules.iter().filter(|rule| rule.matches(head)).collect();
+        let estimate = match request {
+            Some(request) if matching.iter().any(|rule| rule.counts_tokens()) => {
+                self.limits.estimates.usual(&head.route, request)
+            }
+            _ => Usage::default(),
+        };
+        let model = request.and_then(CallRequest::model).unwrap_or_default();
+        // Nobody to count: no part of any of a rule's keys is known.
+        let mut known: Vec<(&Rule, Counted)> =
+            matching.into_iter().filter_map(|rule| Some((rule, rule.counted(head)?))).collect();
+        replace(&mut known);
+        if known.is_empty() {
+            return Ok(Vec::new());
+        }
+        if request.is_some() && known.iter().any(|(_, counted)| counted.is_by_place) {
+            self.limits.fronts.note(head.address);
+        }
+        let take = |(rule, counted): (_, Counted)| {
+            let rule: &Rule = rule;
+            // Who will answer is not known yet: the general price is the estimate.
+            let cost = units(rule.plan.quantity, estimate, self.prices.of("", model).price);
+            // Of many callers behind one address nobody has taken too much.
+            let is_enforced = rule.plan.is_enforced && !(counted.is_by_place && head.is_address_shared);
+            (rule, Acquire { key: counted.key, rate: rule.plan.rate, cost, is_enforced })
+        };
+        let counted: Vec<(&Rule, Acquire)> = known.into_iter().map(take).collect();
+        let takes: Vec<Acquire> = counted.iter().map(|(_, take)| *take).collect();
+        let taken = self.limits.meter.take(&takes).await.map_err(|_| Fault::StoreOut)?;
+        let is_admitted = taken.is_admitted(&takes);
+        note(trail, &counted, &taken, is_admitted);
+        if !is_admitted {
+            return Err(refusal(head, &counted, &taken.verdicts));
+        }
+        let entry = |((rule, _), verdict): (&(&Rule, Acquire), &RuleDecision)| {
+            let hold = verdict.hold.filter(|_| rule.counts_tokens())?;
+            Some(Entry { hold, quantity: rule.plan.quantity })
+        };
+        Ok(counted.iter().zip(&taken.verdicts).filter_map(entry).collect())
+    }
+}
+
+/// Leaves out the rules for everybody that a rule of the caller's own tier takes the place of.
+fn replace(known: &mut Vec<(&Rule, Counted)>) {
+    let instead: Vec<Quantity> =
+        known.iter().filter(|(rule, _)| rule.is_instead()).map(|(rule, _)| rule.plan.quantity).collect();
+    known.retain(|(rule, _)| !rule.plan.tiers.is_empty() || !instead.contains(&rule.plan.quantity));
+}
+
+/// How much of a rule's quantity a call takes.
+fn units(quantity: Quantity, usage: Usage, price: Price) -> u64 {
+    match quantity {
+        Quantity::Requests => 1,
+        Quantity::Tokens => usage.total(),
+        // Dollars are counted in millionths here.
+        Quantity::Usd => price.cost(usage).nanos().div_ceil(1_000),
+    }
+}
+
+/// Corrects what was taken by what a call came to.
+fn settle(entries: Vec<Entry>, came: &[(&Attempt, Usage)], meter: &dyn RateLimiter, prices: &Prices) {
+    for Entry { hold, quantity } in entries {
+        let of_attempt = |(attempt, usage): &(&Attempt, Usage)| {
+            let quote = prices.of(&attempt.provider, attempt.model.as_deref().unwrap_or_default());
+            units(quantity, *usage, quote.price)
+        };
+        meter.settle(hold, came.iter().map(of_attempt).fold(0, u64::saturating_add));
+    }
+}
+
+/// What a call came to for its caller. A limit smooths what callers do: what a provider failed to do is none of it, and what nobody
+/// knows is taken for what is usual.
+fn came<'f>(
+    facts: &'f Facts,
+    request: &CallRequest,
+    route: &Arc<str>,
+    estimates: &Estimates,
+) -> Vec<(&'f Attempt, Usage)> {
+    // The answer that was given, else the last one that came, and was not good enough to be given.
+    let given = facts.served_index().or_else(|| facts.attempts.iter().rposition(|it| it.answered.is_some()));
+    let is_failure = |attempt: &Attempt| {
+        matches!(attempt.outcome, trail::Outcome::Failed("provider_broken" | "stream_incomplete" | "provider_timeout"))
+    };
+    let attempts = facts.attempts.iter().enumerate();
+    let charged = attempts.filter(|(index, attempt)| given == Some(*index) || !is_failure(attempt));
+    let usage = |attempt: &Attempt| {
+        let tokens = attempt.tokens()?;
+        Some(match tokens.basis {
+            Basis::Counted | Basis::Received => tokens.usage,
+            Basis::Held | Basis::Later => {
+                let usual = estimates.usual(route, request);
+                Usage { output: usual.output.max(received(estimates, request, attempt)), ..usual }
+            }
+        })
+    };
+    charged.filter_map(|(_, attempt)| Some((attempt, usage(attempt)?))).collect()
+}
+
+fn note(trail: &Trail, counted: &[(&Rule, Acquire)], taken: &RateDecision, is_admitted: bool) {
+    let fact = |((rule, take), verdict): (&(&Rule, Acquire), &RuleDecision)| {
+        let rate = &rule.plan.rate;
+        let debt = u64::try_from(verdict.debt.as_nanos()).unwrap_or(u64::MAX);
+        let charged = if verdict.fits && !is_admitted { rate.price(take.cost.min(rate.burst), 1) } else { 0 };
+        // What a refused call would have taken was not taken.
+        let debt = debt.saturating_sub(charged);
+        let interval = rate.interval();
+        let decision = match (take.is_enforced, verdict.fits) {
+            (true, false) => Decision::Refused,
+            (true, true) if is_admitted => Decision::Admitted,
+            (true, true) => Decision::NotCharged,
+            (false, true) => Decision::ShadowAdmitted,
+            (false, false) => Decision::ShadowRefused,
+        };
+        LimitFact {
+            rule: rule.plan.name.clone(),
+            key: take.key.0[0],
+            quantity: rule.plan.quantity.as_str(),
+            scale: rule.plan.quantity.scale(),
+            count: rate.count,
+            window: rate.period,
+            burst: rate.burst,
+            remaining: rate.remaining(debt),
+            more_in: match verdict.fits {
+                true if debt == 0 => Duration::ZERO,
+                true => Duration::from_nanos((debt.saturating_sub(1)) % interval + 1),
+                false => verdict.wait,
+            },
+            full_in: Duration::from_nanos(debt),
+            decision,
+            source: taken.source.as_str(),
+        }
+    };
+    trail.facts().limits = counted.iter().zip(&taken.verdicts).map(fact).collect();
+}
+
+/// The refusal of the rule that makes the caller wait longest: after that, all of them admit.
+fn refusal(head: &Head, counted: &[(&Rule, Acquire)], verdicts: &[RuleDecision]) -> Fault {
+    let refused = counted.iter().zip(verdicts).filter(|((_, take), verdict)| take.is_enforced && !verdict.fits);
+    let Some(((rule, _), verdict)) = refused.max_by_key(|(_, verdict)| verdict.wait) else {
+        return Fault::Internal { detail: "refused by no rule".into() };
+    };
+    let plan = &rule.plan;
+    Fault::Limited(Box::new(Limited {
+        rule: plan.name.clone(),
+        tier: head.tier.clone(),
+        amount: plan.rate.count as f64 / plan.quantity.scale() as f64,
+        quantity: plan.quantity.as_str(),
+        window: plan.rate.period,
+        retry_after: verdict.wait,
+        message: plan.message.clone(),
+        upgrade_url: plan.upgrade_url.clone(),
+    }))
+}
+
+impl Policy for Limit {
+    const NAME: &'static str = "limit";
+
+    async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
+        let entries = self.take(&call.head, &call.trail, Some(&call.request)).await?;
+        if entries.is_empty() {
+            return next.call(call).await;
+        }
+        // From here on whoever leaves, however, settles by dropping it.
+        let (meter, prices) = (self.limits.meter.clone(), self.prices.clone());
+        let (estimates, route, request) =
+            (self.limits.estimates.clone(), call.head.route.clone(), call.request.clone());
+        let charge = Charge::new(&call.trail, move |facts| {
+            settle(entries, &came(facts, &request, &route, &estimates), &*meter, &prices);
+        });
+        // What was delivered is judged by its text when nobody counts tokens.
+        call.reads_text |= call.request.wants_stream();
+        Ok(charge.follow(next.call(call).await?))
+    }
+}

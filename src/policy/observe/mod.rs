@@ -1,0 +1,303 @@
+//! Observe: outermost, it sees every exit, a caller that hangs up included, and turns the Trail into metrics, counts and
+//! one log line.
+//!
+//! What is made of the facts of a call that is over is in `observe/count`, `log`, `spans` and `tell`. It reads facts and
+//! never content: no prompt, no answer, no key passes through here.
+
+mod count;
+mod log;
+pub mod spans;
+mod tell;
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use self::spans::Tracing;
+pub use self::tell::Telling;
+use crate::config::plan::Prices;
+use crate::model::call::Call;
+use crate::model::fault::Fault;
+use crate::model::log_context::LogContext;
+use crate::model::trace::Parent;
+use crate::model::trail;
+use crate::model::trail::{Account, Attempt, Ending, Facts, Trail, short_model};
+use crate::stack::{Next, Outcome, Policy};
+use crate::state::charge::Reckoning;
+use crate::state::estimate::Estimates;
+use crate::state::ledger::row::cost;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::reports::Reports;
+
+/// What requests of operators are marked with, where callers' dialects stand otherwise.
+pub const OPERATOR: &str = "operator";
+
+/// How a request ended that was answered, and one whose caller left.
+const OK: &str = "ok";
+const CANCELLED: &str = "cancelled";
+
+/// The status of a request whose caller left before there was one.
+const LEFT: u16 = 499;
+
+/// The policy, and the only writer of request metrics.
+#[derive(Clone)]
+pub struct Observe {
+    metrics: Arc<Metrics>,
+    prices: Prices,
+    reckoning: Arc<Reckoning>,
+    finish: trail::Finish,
+    /// `None`: calls are not traced.
+    tracing: Option<Arc<Tracing>>,
+    /// `None`: faults of the gateway's own are not reported.
+    reports: Option<Reports>,
+    telling: Option<Telling>,
+}
+
+impl Observe {
+    /// Observes into `metrics`, and reckons tokens by `estimates` where providers do not count them; `count` gets the facts of each request when nothing more can happen to it.
+    pub fn new(
+        metrics: Arc<Metrics>,
+        (prices, estimates): (Prices, Estimates),
+        count: impl Fn(&Facts) + Send + Sync + 'static,
+        tracing: Option<Arc<Tracing>>,
+        reports: Option<Reports>,
+    ) -> Self {
+        let (counted, traced) = (metrics.clone(), tracing.clone());
+        let finish = Arc::new(move |facts: &Facts| {
+            count::count_attempts(&counted, facts);
+            count(facts);
+            if let Some(tracing) = &traced {
+                tracing.export(facts);
+            }
+        });
+        let reckoning = Arc::new(Reckoning { estimates, prices: prices.clone(), max_answer: None });
+        Self { metrics, prices, reckoning, finish, tracing, reports, telling: None }
+    }
+
+    /// The same for a route that may bound its answers.
+    #[must_use]
+    pub fn of_route(self, max_answer: Option<u64>) -> Self {
+        Self { reckoning: Arc::new(Reckoning { max_answer, ..Reckoning::clone(&self.reckoning) }), ..self }
+    }
+
+    /// Tells others of each call too, once it is over.
+    #[must_use]
+    pub fn telling(self, telling: Telling) -> Self {
+        Self { telling: Some(telling), ..self }
+    }
+
+    /// A trail for work that no caller waits for. What happens on it is counted like that of any call, and is a trace of its
+    /// own.
+    pub fn trail(&self) -> Trail {
+        let trail = self.silent_trail();
+        if let Some(tracing) = &self.tracing {
+            trail.facts().trace = Some(Box::new(tracing.begin(None)));
+        }
+        trail
+    }
+
+    fn silent_trail(&self) -> Trail {
+        Trail::start(Some(self.finish.clone()))
+    }
+
+    /// Begins to watch a request. The watch belongs to the response's body: when it is dropped, the request has ended.
+    pub fn watch(&self, id: Arc<str>, method: &http::Method, path: &str) -> Watch {
+        self.metrics.in_flight.inc();
+        Watch {
+            observe: self.clone(),
+            trail: self.silent_trail(),
+            subject: LogContext::new(id),
+            method: known_method(method),
+            path: path[..path.floor_char_boundary(200)].into(),
+            route: Arc::from("none"),
+            caller: "none",
+            tenant: None,
+            api_key: None,
+            status: None,
+            bytes_out: 0,
+            events: 0,
+            is_complete: false,
+        }
+    }
+}
+
+impl Policy for Observe {
+    const NAME: &'static str = "observe";
+
+    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+        let trail = call.trail.clone();
+        trail.reckon_by(Reckoning::of(self.reckoning.clone(), &call));
+        let is_stream = call.request.wants_stream();
+        let outcome = next.call(call).await;
+        let mut facts = trail.facts();
+        facts.is_stream = is_stream;
+        match &outcome {
+            Ok(_) => facts.first_token = Some(facts.started.elapsed()),
+            Err(fault) => note_fault(&mut facts, fault),
+        }
+        drop(facts);
+        outcome
+    }
+}
+
+fn note_fault(facts: &mut Facts, fault: &Fault) {
+    facts.fault = Some(fault.code());
+    facts.blame = Some(fault.blame());
+    facts.fault_detail = fault.detail();
+}
+
+/// One request being watched. Dropping it records how the request ended.
+pub struct Watch {
+    observe: Observe,
+    /// The request's trail.
+    pub trail: Trail,
+    subject: Arc<LogContext>,
+    method: &'static str,
+    path: Box<str>,
+    route: Arc<str>,
+    caller: &'static str,
+    tenant: Option<Arc<str>>,
+    api_key: Option<Arc<str>>,
+    status: Option<u16>,
+    bytes_out: u64,
+    events: u64,
+    is_complete: bool,
+}
+
+impl Watch {
+    /// The route that was found.
+    pub fn routed(&mut self, route: &Arc<str>, caller: &'static str) {
+        self.route = route.clone();
+        self.caller = caller;
+    }
+
+    /// The call, as log lines name it.
+    pub fn subject(&self) -> &Arc<LogContext> {
+        &self.subject
+    }
+
+    /// When the request's head had arrived.
+    pub fn started(&self) -> Instant {
+        self.trail.facts().started
+    }
+
+    /// From here on the request is traced, where calls are; `headers` may say as part of what.
+    pub fn trace(&self, headers: &http::HeaderMap) {
+        if let Some(tracing) = &self.observe.tracing {
+            let trace = tracing.begin(Parent::read(headers));
+            // Nobody has set it before: a request is traced once.
+            let _ = self.subject.trace.set((trace.id, trace.span));
+            self.trail.facts().trace = Some(Box::new(trace));
+        }
+    }
+
+    /// On whose behalf the call is made, and the name of the API key that was shown, if one was.
+    pub fn on_behalf_of(&mut self, tenant: &Arc<str>, api_key: Option<&Arc<str>>) {
+        self.tenant = Some(tenant.clone());
+        self.api_key = api_key.cloned();
+    }
+
+    /// What is asked for, and on whose account.
+    pub fn asked(&self, model: Option<&str>, account: Account) {
+        let mut facts = self.trail.facts();
+        facts.model_asked = model.map(short_model);
+        facts.account = Some(account);
+    }
+
+    /// The status that is sent.
+    pub fn answered(&mut self, status: http::StatusCode) {
+        self.status = Some(status.as_u16());
+    }
+
+    /// A fault that the policies did not see, or one after the answer began.
+    pub fn failed(&self, fault: &Fault) {
+        note_fault(&mut self.trail.facts(), fault);
+    }
+
+    /// Bytes passed to the caller.
+    pub fn sent(&mut self, bytes: usize) {
+        self.bytes_out += bytes as u64;
+    }
+
+    /// An event passed to the caller.
+    pub fn sent_event(&mut self, bytes: usize) {
+        if self.events == 0 {
+            self.observe.metrics.callers.streams.inc();
+        }
+        self.events += 1;
+        self.sent(bytes);
+    }
+
+    /// Everything was passed on.
+    pub fn completed(&mut self) {
+        self.is_complete = true;
+    }
+
+    /// How the request ended, in a word: `ok`, `cancelled` or a fault's code.
+    fn outcome(&self, facts: &Facts) -> &'static str {
+        match facts.fault {
+            Some(code) => code,
+            None if self.is_complete => OK,
+            None => CANCELLED,
+        }
+    }
+
+    fn ending(&self, facts: &Facts) -> Ending {
+        Ending {
+            at: Instant::now(),
+            id: self.subject.id.clone(),
+            method: self.method,
+            path: self.path.clone(),
+            route: self.route.clone(),
+            caller: self.caller,
+            tenant: self.tenant.clone(),
+            status: self.status.unwrap_or(LEFT),
+            outcome: self.outcome(facts),
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.observe.metrics.in_flight.dec();
+        if self.events > 0 {
+            self.observe.metrics.callers.streams.dec();
+        }
+        self.trail.reckon();
+        let mut facts = self.trail.facts();
+        if facts.trace.is_some() {
+            facts.ending = Some(Box::new(self.ending(&facts)));
+        }
+        // Once for all who want to know.
+        let cost = cost(&facts, &self.observe.prices);
+        self.count(&facts, cost);
+        self.report(&facts);
+        if tracing::enabled!(target: "tidegate::access", tracing::Level::WARN) {
+            self.log(&facts, cost);
+        }
+        self.tell(facts, cost);
+    }
+}
+
+fn outcome_word(attempt: &Attempt) -> &'static str {
+    match attempt.outcome {
+        trail::Outcome::Succeeded => OK,
+        trail::Outcome::Failed(code) => code,
+        trail::Outcome::Pending => CANCELLED,
+    }
+}
+
+/// Methods as labels: what no route uses is one label.
+fn known_method(method: &http::Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        "CONNECT" => "CONNECT",
+        _ => "OTHER",
+    }
+}

@@ -1,0 +1,154 @@
+//! Quota: a provider that has said how much it still allows is not asked for more before it allows that.
+//!
+//! A wait that one caller alone is told may be about its own requests, and holds for that caller; another caller that is told
+//! to wait as well, while nobody else was answered, closes the provider to all. What it says in `x-ratelimit-remaining-*`, `-reset-*` and `Retry-After` is remembered per account: a model family, or the
+//! endpoint of calls that only look something up or do not say which model they ask. A call that it
+//! would refuse is refused here, with the time when it would not be. Whether that means waiting or the next target is
+//! decided outside, as for any refusal. How the numbers change is in `quota/told`.
+
+mod provider_quota;
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http::Method;
+
+use moka::sync::Cache;
+use tokio::time::Instant;
+
+use self::provider_quota::{ProviderQuota, said};
+use crate::config::plan::QuotaPlan;
+use crate::model::call::{Call, CallRequest};
+use crate::model::fault::Fault;
+use crate::model::names::family;
+use crate::model::trail::StepKind;
+use crate::stack::{Next, Outcome, Policy};
+use crate::state::estimate::Estimates;
+
+/// Accounts per provider; callers choose model names, and must not choose how much memory they take.
+const ACCOUNTS: u64 = 256;
+
+/// What one provider allows. Shared, and outlives the gateway that uses it.
+#[derive(Clone)]
+pub struct Quotas(Cache<Box<str>, Arc<Mutex<ProviderQuota>>>);
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self(Cache::new(ACCOUNTS))
+    }
+}
+
+impl Quotas {
+    /// Forgets what the provider has said.
+    pub fn forget(&self) {
+        self.0.invalidate_all();
+    }
+
+    fn told(&self, account: &str) -> Arc<Mutex<ProviderQuota>> {
+        self.0.get(account).unwrap_or_else(|| self.0.get_with(account.into(), Arc::default))
+    }
+}
+
+/// What a limit that is told to this call holds for: all calls of its model's family, and of its endpoint alone where it only
+/// looks something up, or where its model cannot be read.
+fn account(call: &Call) -> Cow<'_, str> {
+    match (&*call.request, call.model()) {
+        (CallRequest::OpenAi(wire), model) if wire.method == Method::GET || model.is_none() => {
+            format!("{} {}", wire.method, collection(&wire.path)).into()
+        }
+        (_, Some(model)) => family(model).into(),
+        (CallRequest::Voice(_), None) => "voice".into(),
+        (CallRequest::Menu, None) => "menu".into(),
+        (_, None) => "".into(),
+    }
+}
+
+/// The part of a path that names no single thing: `/batches` of `/batches/batch_1`, `/images/edits` of itself.
+fn collection(path: &str) -> &str {
+    let path = path.split('?').next().unwrap_or(path);
+    let is_word = |part: &str| part.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let mut end = 0;
+    for part in path.split('/').skip(1).take(2).take_while(|part| is_word(part)) {
+        end += 1 + part.len();
+    }
+    &path[..end]
+}
+
+/// The policy around one target.
+#[derive(Clone)]
+pub struct Quota {
+    provider: Arc<str>,
+    settings: QuotaPlan,
+    quotas: Quotas,
+    estimates: Estimates,
+}
+
+impl Quota {
+    /// Holds calls to what the provider allows, as far as `quotas` know; `estimates` say how many tokens a call takes.
+    pub fn new(provider: Arc<str>, settings: QuotaPlan, quotas: Quotas, estimates: Estimates) -> Self {
+        Self { provider, settings, quotas, estimates }
+    }
+}
+
+impl Policy for Quota {
+    const NAME: &'static str = "quota";
+
+    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+        let told = self.quotas.told(&account(&call));
+        let tokens = self.estimates.usual(&call.head.route, &call.request).total();
+        let caller = call.head.caller_digest();
+        let sent = match lock(&told).send(caller, tokens, Instant::now()) {
+            Ok(sent) => sent,
+            Err(retry_in) => {
+                call.trail.note(Self::NAME, Some(&self.provider), StepKind::Refused(retry_in));
+                return Err(Fault::Quota { provider: self.provider.clone(), retry_in });
+            }
+        };
+        let outcome = next.call(call).await;
+        let now = Instant::now();
+        match &outcome {
+            Ok(reply) => {
+                let mut told = lock(&told);
+                told.answered(sent);
+                told.hear(sent, said(&reply.headers), self.settings.longest, now);
+            }
+            Err(Fault::Refused { refusal, .. }) => {
+                let mut told = lock(&told);
+                match refusal.retry_after {
+                    Some(wait) => told.wait(caller, sent, wait.min(self.settings.longest), now),
+                    None => told.hear(sent, said(&refusal.headers), self.settings.longest, now),
+                }
+            }
+            Err(_) => {}
+        }
+        outcome
+    }
+}
+
+fn lock(told: &Mutex<ProviderQuota>) -> MutexGuard<'_, ProviderQuota> {
+    // Numbers only: no panic can leave them half-written.
+    told.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_known_by_what_it_has_in_common_with_others() {
+        for (path, wanted) in [
+            ("/batches", "/batches"),
+            ("/batches/b1", "/batches"),
+            ("/batches?limit=7", "/batches"),
+            ("/images/edits", "/images/edits"),
+            ("/audio/translations?x=/y", "/audio/translations"),
+            ("/fine_tuning/jobs/ftjob-1/events", "/fine_tuning/jobs"),
+            ("/models/gpt-4o", "/models"),
+            ("/é/x", ""),
+            ("", ""),
+            ("/", "/"),
+        ] {
+            assert_eq!(collection(path), wanted, "{path}");
+        }
+    }
+}

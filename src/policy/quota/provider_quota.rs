@@ -1,0 +1,231 @@
+//! What a provider told about its limits, and what that means for the next call.
+//!
+//! Each answer tells what was left when its own call was counted; what was sent after that call is taken off. It knows no
+//! clock and no provider.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use tokio::time::Instant;
+
+use crate::model::time::span;
+
+/// When a limit that says no time is taken to be there again.
+const UNSAID: Duration = Duration::from_secs(1);
+
+/// What is known of one provider's limits for one model family.
+#[derive(Debug, Default)]
+pub(super) struct ProviderQuota {
+    requests: Limit,
+    tokens: Limit,
+    /// Nothing is sent before this.
+    closed_until: Option<Instant>,
+    /// The caller that was told to wait last.
+    alone: Option<Alone>,
+}
+
+/// A caller that was told to wait, as nobody else was.
+#[derive(Clone, Copy, Debug)]
+struct Alone {
+    caller: u64,
+    until: Instant,
+    /// Requests sent when its own was, that included.
+    sent: u64,
+    /// True when a later request was answered: then it was told so because of what it asked for.
+    is_contradicted: bool,
+}
+
+/// One limit.
+#[derive(Debug, Default)]
+struct Limit {
+    /// Units sent so far, ever.
+    sent: u64,
+    /// What the newest answer said.
+    heard: Option<Observed>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Observed {
+    /// Units sent when the call was, the call included.
+    at: u64,
+    /// Units left then.
+    left: u64,
+    /// When all of it is there again.
+    until: Instant,
+}
+
+impl Limit {
+    /// Units that may still be sent, and when there are more; `None` when nothing is known.
+    fn left(&self, now: Instant) -> Option<(u64, Instant)> {
+        let heard = self.heard.filter(|heard| heard.until > now)?;
+        Some((heard.left.saturating_sub(self.sent - heard.at), heard.until))
+    }
+
+    fn wait(&self, units: u64, now: Instant) -> Option<Duration> {
+        let (left, until) = self.left(now)?;
+        (left < units).then(|| until - now)
+    }
+
+    fn hear(&mut self, at: u64, said: Said, longest: Duration, now: Instant) {
+        let Some(left) = said.remaining else { return };
+        // An older call's answer may come later: it knows less.
+        if self.heard.is_some_and(|heard| heard.at > at && heard.until > now) {
+            return;
+        }
+        self.heard = Some(Observed { at, left, until: now + said.reset.unwrap_or(UNSAID).min(longest) });
+    }
+}
+
+/// A call that was sent: what had been sent by then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    requests: u64,
+    tokens: u64,
+}
+
+impl ProviderQuota {
+    /// Sends a caller's call of this number of tokens, or says how long it would be refused. A call with more tokens than are ever
+    /// left is the provider's to judge.
+    pub(super) fn send(&mut self, caller: u64, tokens: u64, now: Instant) -> Result<Sent, Duration> {
+        let own = self.alone.filter(|alone| alone.caller == caller).map(|alone| alone.until);
+        let until = self.closed_until.max(own);
+        let closed = until.and_then(|until| until.checked_duration_since(now)).filter(|it| !it.is_zero());
+        // Of tokens only none at all is certain: what is estimated too high must not stop a call that would fit.
+        let waits = [closed, self.requests.wait(1, now), self.tokens.wait(1, now)];
+        if let Some(wait) = waits.into_iter().flatten().max() {
+            return Err(wait);
+        }
+        self.requests.sent += 1;
+        self.tokens.sent = self.tokens.sent.saturating_add(tokens);
+        Ok(Sent { requests: self.requests.sent, tokens: self.tokens.sent })
+    }
+
+    /// Hears what the answer to a call says.
+    pub(super) fn hear(&mut self, sent: Sent, (requests, tokens): (Said, Said), longest: Duration, now: Instant) {
+        self.requests.hear(sent.requests, requests, longest, now);
+        self.tokens.hear(sent.tokens, tokens, longest, now);
+    }
+
+    /// A call was answered.
+    pub(super) fn answered(&mut self, sent: Sent) {
+        if let Some(alone) = &mut self.alone {
+            alone.is_contradicted |= sent.requests > alone.sent;
+        }
+    }
+
+    /// A caller's call was told to wait: what was said outright comes before what numbers mean. It holds for that caller,
+    /// and for all where another is told so as well and nothing contradicts them.
+    pub(super) fn wait(&mut self, caller: u64, sent: Sent, wait: Duration, now: Instant) {
+        let until = now + wait;
+        match self.alone.filter(|alone| alone.until > now && !alone.is_contradicted) {
+            Some(alone) if alone.caller != caller => self.closed_until = self.closed_until.max(Some(until)),
+            _ => self.alone = Some(Alone { caller, until, sent: sent.requests, is_contradicted: false }),
+        }
+        (self.requests.heard, self.tokens.heard) = (None, None);
+    }
+}
+
+/// What headers say about one limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Said {
+    remaining: Option<u64>,
+    reset: Option<Duration>,
+}
+
+/// A longer time until a limit is there again is a moment in truth: seconds since 1970.
+const MOMENT: Duration = Duration::from_secs(1_000_000_000);
+
+/// What headers say about requests and tokens. Together.ai and others have one limit, which they do not name.
+pub(super) fn said(headers: &HeaderMap) -> (Said, Said) {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let of = |remaining: &str, reset: &str| Said {
+        remaining: text(remaining).and_then(|text| text.parse().ok()),
+        reset: text(reset).and_then(span).filter(|reset| *reset < MOMENT),
+    };
+    let requests = of("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests");
+    let tokens = of("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens");
+    match requests.remaining.or(tokens.remaining) {
+        Some(_) => (requests, tokens),
+        None => (of("x-ratelimit-remaining", "x-ratelimit-reset"), tokens),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn left(remaining: u64, seconds: u64) -> (Said, Said) {
+        (Said { remaining: Some(remaining), reset: Some(Duration::from_secs(seconds)) }, Said::default())
+    }
+
+    #[test]
+    fn a_limit_is_read_under_each_of_its_names() {
+        let read = |pairs: &[(&'static str, &str)]| {
+            let headers = pairs.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap()));
+            said(&headers.collect::<HeaderMap>())
+        };
+        let both = [("x-ratelimit-remaining-requests", "3"), ("x-ratelimit-reset-requests", "9s")];
+        assert_eq!(read(&both), left(3, 9));
+        assert_eq!(read(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "2")]), left(0, 2));
+        let named = [both[0], both[1], ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "2")];
+        assert_eq!(read(&named), left(3, 9), "what is named says more");
+        let moment = read(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1767323050")]).0;
+        assert_eq!((moment.remaining, moment.reset), (Some(0), None), "a moment is no waiting time");
+        assert_eq!(read(&[("x-ratelimit-remaining", "many")]), (Said::default(), Said::default()));
+    }
+
+    #[test]
+    fn what_was_sent_after_a_call_is_taken_off_what_its_answer_says_is_left() {
+        let (mut told, now) = (ProviderQuota::default(), Instant::now());
+        let first = told.send(7, 1, now).unwrap();
+        let _second = told.send(7, 1, now).unwrap();
+        let third = told.send(7, 1, now).unwrap();
+        told.hear(first, left(3, 10), MINUTE, now);
+        assert!(told.send(7, 1, now).is_ok(), "two of the three were sent already");
+        assert_eq!(told.send(7, 1, now).unwrap_err(), Duration::from_secs(10));
+        told.hear(third, left(5, 10), MINUTE, now);
+        assert!(told.send(7, 1, now).is_ok());
+        told.hear(first, left(0, 10), MINUTE, now);
+        assert!(told.send(7, 1, now).is_ok(), "an old answer changes nothing");
+    }
+
+    #[test]
+    fn nothing_is_believed_for_longer_than_it_says_nor_than_the_longest_time() {
+        let (mut told, now) = (ProviderQuota::default(), Instant::now());
+        let sent = told.send(7, 1, now).unwrap();
+        told.hear(sent, left(0, 86_400), MINUTE, now);
+        assert_eq!(told.send(7, 1, now).unwrap_err(), MINUTE);
+        assert!(told.send(7, 1, now + MINUTE).is_ok());
+        let sent = told.send(7, 1, now + MINUTE).unwrap();
+        told.hear(sent, left(0, 9), MINUTE, now + MINUTE);
+        told.wait(7, sent, Duration::from_secs(5), now + MINUTE);
+        assert_eq!(told.send(7, 1, now + MINUTE).unwrap_err(), Duration::from_secs(5));
+        assert!(told.send(7, 1, now + MINUTE + Duration::from_secs(5)).is_ok());
+    }
+
+    #[test]
+    fn what_one_caller_alone_is_told_holds_for_that_caller_until_another_is_told_so_too() {
+        let (mut told, now) = (ProviderQuota::default(), Instant::now());
+        let sent = told.send(1, 1, now).unwrap();
+        told.wait(1, sent, MINUTE, now);
+        assert_eq!(told.send(1, 1, now).unwrap_err(), MINUTE);
+        let other = told.send(2, 1, now).unwrap();
+        told.wait(2, other, MINUTE / 2, now);
+        assert_eq!(told.send(3, 1, now).unwrap_err(), MINUTE / 2, "all are told to wait");
+        assert!(told.send(3, 1, now + MINUTE / 2).is_ok());
+    }
+
+    #[test]
+    fn two_callers_that_are_told_to_wait_close_nothing_while_others_are_answered() {
+        let (mut told, now) = (ProviderQuota::default(), Instant::now());
+        let sent = told.send(1, 1, now).unwrap();
+        told.wait(1, sent, MINUTE, now);
+        let other = told.send(3, 1, now).unwrap();
+        told.answered(other);
+        let second = told.send(2, 1, now).unwrap();
+        told.wait(2, second, MINUTE, now);
+        assert!(told.send(3, 1, now).is_ok() && told.send(2, 1, now).is_err());
+    }
+}

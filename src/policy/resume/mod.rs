@@ -1,0 +1,481 @@
+//! Resume: a stream of text that breaks after its first event is asked for again at the next target. Where the new answer
+//! begins with what the caller already has, it goes on seamlessly from there. Where it differs, a target that can go on from
+//! a partial answer is asked to do that, if the route wants it; else the stream ends in the error that it would have ended in
+//! anyway.
+//!
+//! Never with tool calls or several choices, never beyond the call's deadline and attempts. What the caller gets is one
+//! provider's answer, or a prefix proven equal to the beginning of the answer that completes it, or, in mode
+//! `replay+continue`, a prefix and what another model made of it. From then on no other answer can prove equal, and what
+//! breaks again is only continued. A limit of tokens counts from the continuation on: its provider does not know the rest.
+//!
+//! An answer that is silent for longer than `patience` has it has not broken: the next target is asked beside it, and whichever
+//! goes on first is the answer. Where nobody can go on in its place, it is waited for.
+//!
+//! To ask for the answer again is no extra load on a provider that was not asked before: like a failover, it is a request
+//! there and earns its share of the retry budget. To have an answer continued is an extra attempt, paid from the budget of
+//! the provider that continues it (`policy/retry` sees to both). So is what is asked beside a silent answer (`policy/failover` sees to that).
+
+mod said;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::Stream;
+use tokio::time::Instant;
+
+use self::said::{Compared, Said};
+use crate::model::call::{Call, CallRequest};
+use crate::model::fault::Fault;
+use crate::model::patience::Signs;
+use crate::model::reply::{Beside, Body, Channel, Event, EventKind, EventStream, Reply};
+use crate::model::time::{Alarm, later};
+use crate::model::trail::Reason;
+use crate::stack::{Next, Outcome, Policy, Stack};
+use crate::wire::format;
+use crate::wire::openai::stitch::{self, Changes, Identity};
+
+/// The policy. It holds the targets' stack itself, because a stream outlives the call that began it.
+#[derive(Clone)]
+pub struct Resume {
+    again: Stack,
+    continuing: Arc<[bool]>,
+}
+
+/// An answer that goes on after a silence may be silent for as many times as long before somebody else is asked again.
+const USUAL_SILENCES: u32 = 3;
+
+impl Resume {
+    /// Resumes at the targets of `again`. `continuing` says of each of them whether it can go on from a partial answer; it is
+    /// empty where that is not wanted.
+    pub fn new(again: Stack, continuing: Arc<[bool]>) -> Self {
+        Self { again, continuing }
+    }
+}
+
+impl Policy for Resume {
+    const NAME: &'static str = "resume";
+
+    async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
+        if !is_text_stream(&call.request) {
+            return next.call(call).await;
+        }
+        call.reads_text = true;
+        let reply = next.call(call.clone()).await?;
+        let Body::Events(events) = reply.body else { return Ok(reply) };
+        call.from_target = reply.target + 1;
+        call.reason = Reason::Resume;
+        call.hedge_after = None;
+        let resuming = Resuming {
+            answer: Some(Answering::new(events, reply.provider.clone(), reply.signs.clone())),
+            other: None,
+            is_over: false,
+            asked_from: reply.target + 1,
+            call,
+            again: self.again.clone(),
+            continuing: self.continuing.clone(),
+            said: Said::default(),
+            is_resumable: true,
+            first: None,
+            fault: None,
+            continuation: None,
+            is_mixed: false,
+        };
+        Ok(Reply { body: Body::Events(Box::pin(resuming)), ..reply })
+    }
+}
+
+fn is_text_stream(request: &CallRequest) -> bool {
+    match request {
+        CallRequest::Chat(chat) => chat.stream,
+        CallRequest::OpenAi(wire) => wire.stream && format::of(wire).is_stitchable(),
+        CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => false,
+    }
+}
+
+type Asking = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// The answer that the caller gets. Once resumed, it is given the first answer's identity.
+struct Answering {
+    events: EventStream,
+    provider: Arc<str>,
+    signs: Option<Signs>,
+    /// The silence after which somebody else is asked beside it; `None`: it is waited for.
+    silent_after: Option<Duration>,
+    waiting_since: Option<Instant>,
+    /// When somebody was asked beside it in vain: the next is asked after as much silence again.
+    asked_in_vain: Option<Instant>,
+    alarm: Alarm,
+}
+
+impl Answering {
+    fn new(events: EventStream, provider: Arc<str>, signs: Option<Signs>) -> Self {
+        let silent_after = signs.as_ref().map(Signs::silent_after);
+        let (waiting_since, asked_in_vain) = (None, None);
+        Self { events, provider, signs, silent_after, waiting_since, asked_in_vain, alarm: Alarm::default() }
+    }
+
+    /// The next event; `None`: somebody else should be asked beside it.
+    fn poll(&mut self, is_alone: bool, cx: &mut Context<'_>) -> Poll<Option<Option<Result<Event, Fault>>>> {
+        if let Poll::Ready(item) = self.events.as_mut().poll_next(cx) {
+            if let (Some(since), Some(after)) = (self.waiting_since.take(), &mut self.silent_after) {
+                // It has shown that its silences are as long as this.
+                *after = (*after).max(since.elapsed().saturating_mul(USUAL_SILENCES));
+            }
+            self.asked_in_vain = None;
+            return Poll::Ready(Some(item));
+        }
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        let Some(after) = self.silent_after.filter(|_| is_alone) else { return Poll::Pending };
+        self.alarm.poll(later(self.asked_in_vain.unwrap_or(since), after), cx).map(|()| None)
+    }
+}
+
+/// Whoever is asked beside a silent answer, or instead of one that broke.
+enum Other {
+    /// It is asked for the whole answer.
+    Repeating(Asking),
+    /// It repeats what the caller already has.
+    CatchingUp(Repeat),
+    /// It is asked to go on from what the caller has.
+    Continuing(Asking),
+}
+
+/// A repeated answer on its way to where the first one broke.
+struct Repeat {
+    events: EventStream,
+    so_far: Said,
+    target: usize,
+    provider: Arc<str>,
+    signs: Option<Signs>,
+}
+
+/// What is known of a continuation that is passed on.
+struct Continuation {
+    /// Texts that the caller had before it.
+    texts_before: u64,
+    has_spoken: bool,
+}
+
+/// What one event of a repeated answer means.
+enum Step {
+    /// The caller has it already.
+    Known,
+    /// It has caught up: this is what the caller gets next.
+    CaughtUp(Event),
+    /// It is not the same answer.
+    Differs,
+}
+
+/// A stream that goes on at another target when it breaks, or when it is silent and another is not.
+struct Resuming {
+    /// `None` once it has broken.
+    answer: Option<Answering>,
+    other: Option<Other>,
+    is_over: bool,
+    /// The first target that may be asked once the answer goes on by itself after a silence.
+    asked_from: usize,
+    call: Call,
+    again: Stack,
+    continuing: Arc<[bool]>,
+    /// The texts that the caller has.
+    said: Said,
+    is_resumable: bool,
+    /// Who the caller believes to be answering.
+    first: Option<Identity>,
+    /// Why the stream broke; also the mark that it was resumed.
+    fault: Option<Fault>,
+    /// Set while the answer comes from a target that was asked to go on.
+    continuation: Option<Continuation>,
+    /// What the caller has is no single provider's answer any more.
+    is_mixed: bool,
+}
+
+impl Resuming {
+    /// Notes what the caller is given. `None`: the caller has had it before.
+    fn pass(&mut self, event: Event) -> Option<Event> {
+        match (&mut self.continuation, &event.kind) {
+            (Some(it), EventKind::Piece) if !it.has_spoken && stitch::is_opening(&event) => return None,
+            (Some(it), EventKind::Text(_)) => {
+                it.has_spoken = true;
+                self.is_mixed = true;
+            }
+            _ => {}
+        }
+        if self.is_resumable && !self.said.note(&event.kind) {
+            self.is_resumable = false;
+            // Nothing is compared with it any more.
+            self.said = Said::default();
+        }
+        match &mut self.first {
+            None => self.first = Identity::of(&event),
+            Some(first) if self.fault.is_none() => first.learn(&event),
+            Some(_) => {}
+        }
+        let is_chunk = !matches!(event.kind, EventKind::Comment | EventKind::Done);
+        Some(match (&self.fault, &self.first) {
+            (Some(_), Some(first)) if is_chunk => {
+                let texts_before = self.continuation.as_ref().map_or(0, |it| it.texts_before);
+                first.impose(event, &Changes { text: None, texts_before })
+            }
+            _ => event,
+        })
+    }
+
+    /// True when somebody may still be asked.
+    fn may_ask(&self) -> bool {
+        self.call.attempts.any_left() && !self.call.deadline.has_passed()
+    }
+
+    /// The stream broke: asks another target, if that may help and none is asked already.
+    fn broke(&mut self, fault: Fault) -> Result<(), Fault> {
+        self.answer = None;
+        if !self.is_resumable || !fault.breaks_off() {
+            return Err(self.fault.take().unwrap_or(fault));
+        }
+        // The first reason is the one that is told in the end.
+        self.fault.get_or_insert(fault);
+        if self.other.is_some() { Ok(()) } else { self.ask_next() }
+    }
+
+    /// The answer is silent: asks the next target beside it, if that may help.
+    fn is_silent(&mut self) {
+        self.asked_from = self.call.from_target;
+        if self.is_resumable && self.may_ask() && self.ask_next().is_ok() {
+            return;
+        }
+        if let Some(answer) = &mut self.answer {
+            answer.silent_after = None;
+        }
+    }
+
+    /// Asks the next target: for the whole answer, or to go on where no whole answer can be right any more.
+    fn ask_next(&mut self) -> Result<(), Fault> {
+        if !self.may_ask() {
+            return Err(self.why());
+        }
+        if self.is_mixed {
+            let mut left = self.call.from_target..self.continuing.len();
+            let target = left.find(|target| self.continuing[*target]).ok_or_else(|| self.why())?;
+            self.ask_to_continue(target);
+        } else {
+            // Beside an answer that may still go on it is an extra request, and has to be paid for as one.
+            let reason = if self.answer.is_some() { Reason::Rescue } else { Reason::Resume };
+            self.other = Some(Other::Repeating(self.ask(Call { reason, ..self.call.clone() })));
+        }
+        Ok(())
+    }
+
+    /// A target gave another answer, or a shorter one: asks it to go on from what the caller has, if it can.
+    fn differs(&mut self, target: usize) -> Result<(), Fault> {
+        if self.continuing.get(target) == Some(&true) && !self.said.text().is_empty() && self.may_ask() {
+            self.ask_to_continue(target);
+            return Ok(());
+        }
+        match self.continuing.is_empty() {
+            true => Err(self.why()),
+            false => self.ask_next(),
+        }
+    }
+
+    fn ask_to_continue(&mut self, target: usize) {
+        let call = Call { said: Some(self.said.text().into()), from_target: target, ..self.call.clone() };
+        self.call.from_target = target + 1;
+        self.other = Some(Other::Continuing(self.ask(call)));
+    }
+
+    fn ask(&self, call: Call) -> Asking {
+        let again = self.again.clone();
+        Box::pin(async move { again.call(call).await })
+    }
+
+    /// What the caller is told when nobody can help.
+    fn why(&self) -> Fault {
+        self.fault.clone().unwrap_or(Fault::Incomplete {
+            provider: Arc::from("several"),
+            detail: "another answer differs from the one that broke".into(),
+        })
+    }
+
+    /// A target was asked for the whole answer.
+    fn repeats(&mut self, outcome: Outcome) -> Result<(), Fault> {
+        let Ok(reply) = outcome else { return Err(self.why()) };
+        self.call.from_target = reply.target + 1;
+        match reply.body {
+            Body::Events(events) => {
+                let Reply { target, provider, signs, .. } = reply;
+                let so_far = Said::default();
+                self.other = Some(Other::CatchingUp(Repeat { events, so_far, target, provider, signs }));
+                Ok(())
+            }
+            // Nothing that could be compared piece by piece.
+            _ => self.differs(reply.target),
+        }
+    }
+
+    /// A target was asked to go on.
+    fn continued(&mut self, outcome: Outcome) -> Result<(), Fault> {
+        let Ok(Reply { body: Body::Events(events), provider, signs, .. }) = outcome else { return self.ask_next() };
+        let continuation = Continuation { texts_before: self.said.pieces, has_spoken: false };
+        self.goes_on(Answering::new(events, provider, signs), Some(continuation));
+        Ok(())
+    }
+
+    /// What comes from now on is a continuation, or a whole answer. One that is still silent is left.
+    fn goes_on(&mut self, answer: Answering, continuation: Option<Continuation>) {
+        if let Some(silent) = self.answer.replace(answer) {
+            if let Some(signs) = &silent.signs {
+                signs.leave();
+            }
+            let detail = "it was silent, and another went on".into();
+            self.fault.get_or_insert(Fault::Incomplete { provider: silent.provider.clone(), detail });
+        }
+        let mut facts = self.call.trail.facts();
+        facts.texts_before = continuation.as_ref().map_or(0, |it| it.texts_before);
+        drop(facts);
+        self.continuation = continuation;
+    }
+
+    /// One event of a repeated answer.
+    fn catch_up(&self, so_far: &mut Said, event: Event) -> Step {
+        // The role at the beginning the caller has; after the texts: its finish and usage.
+        if event.kind == EventKind::Piece && self.said.is_all_in(so_far) {
+            let is_next = !so_far.text().is_empty() || stitch::is_finish(&event);
+            return if is_next { Step::CaughtUp(event) } else { Step::Known };
+        }
+        match self.said.compare(so_far, &event.kind) {
+            // Its last words and its end in one: the end is new.
+            Compared::Known if stitch::is_finish(&event) && self.said.is_all_in(so_far) => {
+                Step::CaughtUp(self.cut(Event { kind: EventKind::Piece, ..event }, (None, "")))
+            }
+            Compared::Known => Step::Known,
+            Compared::New => Step::CaughtUp(event),
+            Compared::Differs => Step::Differs,
+            Compared::Beyond(channel, rest) => {
+                let kind = match channel {
+                    None => EventKind::Text(rest.as_str().into()),
+                    Some(channel) => EventKind::Beside([Beside { channel, text: rest.as_str().into() }].into()),
+                };
+                Step::CaughtUp(self.cut(Event { kind, ..event }, (channel, &rest)))
+            }
+        }
+    }
+
+    /// An event of a repeated answer with just the text that the caller has not had.
+    fn cut(&self, event: Event, rest: (Option<Channel>, &str)) -> Event {
+        match &self.first {
+            Some(first) => first.impose(event, &Changes { text: Some(rest), texts_before: 0 }),
+            None => event,
+        }
+    }
+
+    /// What came from a stream that catches up. `Some`: the caller gets it.
+    fn caught(&mut self, mut repeat: Repeat, item: Option<Result<Event, Fault>>) -> Result<Option<Event>, Fault> {
+        let step = match item {
+            Some(Ok(event)) => self.catch_up(&mut repeat.so_far, event),
+            // The next one is asked, if it broke as the answer did.
+            Some(Err(fault)) if self.answer.is_none() => return self.broke(fault).map(|()| None),
+            Some(Err(fault)) => return Err(fault),
+            None => Step::Differs,
+        };
+        match step {
+            Step::Known => {
+                self.other = Some(Other::CatchingUp(repeat));
+                Ok(None)
+            }
+            Step::CaughtUp(event) => {
+                self.goes_on(Answering::new(repeat.events, repeat.provider, repeat.signs), None);
+                Ok(self.pass(event))
+            }
+            Step::Differs => {
+                let target = repeat.target;
+                // Nobody wants the rest of it.
+                drop(repeat);
+                self.differs(target).map(|()| None)
+            }
+        }
+    }
+
+    /// What came of the answer itself. `Some`: the caller gets it.
+    fn came(&mut self, item: Result<Event, Fault>) -> Result<Option<Event>, Fault> {
+        match item {
+            Ok(event) => {
+                // It goes on by itself: whoever was asked beside it is not needed.
+                if self.other.take().is_some() {
+                    self.call.from_target = self.asked_from;
+                }
+                Ok(self.pass(event))
+            }
+            Err(fault) => self.broke(fault).map(|()| None),
+        }
+    }
+
+    /// What came of whoever is asked beside the answer, or instead of it. `Some`: the caller gets it.
+    fn poll_other(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Fault>> {
+        let moved = match &mut self.other {
+            None => return Poll::Pending,
+            Some(Other::Repeating(asking)) => {
+                let outcome = ready!(asking.as_mut().poll(cx));
+                self.other = None;
+                self.repeats(outcome).map(|()| None)
+            }
+            Some(Other::Continuing(asking)) => {
+                let outcome = ready!(asking.as_mut().poll(cx));
+                self.other = None;
+                self.continued(outcome).map(|()| None)
+            }
+            Some(Other::CatchingUp(repeat)) => {
+                let item = ready!(repeat.events.as_mut().poll_next(cx));
+                match self.other.take() {
+                    Some(Other::CatchingUp(repeat)) => self.caught(repeat, item),
+                    _ => Ok(None),
+                }
+            }
+        };
+        Poll::Ready(match (moved, &mut self.answer) {
+            // Nobody could go on in its place: it is waited for.
+            (Err(_), Some(answer)) => {
+                answer.asked_in_vain = Some(Instant::now());
+                Ok(None)
+            }
+            (moved, _) => moved,
+        })
+    }
+}
+
+impl Stream for Resuming {
+    type Item = Result<Event, Fault>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            if this.is_over {
+                return Poll::Ready(None);
+            }
+            let is_alone = this.other.is_none();
+            let from_answer = this.answer.as_mut().map_or(Poll::Pending, |answer| answer.poll(is_alone, cx));
+            let moved = match from_answer {
+                Poll::Ready(Some(Some(item))) => this.came(item),
+                Poll::Ready(Some(None)) => {
+                    this.is_over = true;
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(None) => {
+                    this.is_silent();
+                    Ok(None)
+                }
+                Poll::Pending => ready!(this.poll_other(cx)),
+            };
+            match moved {
+                Ok(None) => {}
+                Ok(Some(event)) => return Poll::Ready(Some(Ok(event))),
+                Err(fault) => {
+                    (this.is_over, this.answer, this.other) = (true, None, None);
+                    return Poll::Ready(Some(Err(fault)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The body of a response, with everything that must end when it does: the answer's stream and the watch over the request.
+//!
+//! A little of the answer is read before its caller wants it, so that what the provider has ended ends here too, though
+//! nobody reads it: it holds no provider's permit then, and only the caller's own connection. It does not know what the
+//! bytes mean; an encoder of the caller's dialect spells events.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::caller::{AnsweredBody, EventEncoder};
+use crate::model::fault::Fault;
+use crate::model::reply::{ByteStream, EventStream};
+use crate::policy::observe::Watch;
+
+/// The most that is read of an answer before its caller wants it, but for the event that exceeds it. An answer of some
+/// hundred tokens fits.
+const READ_AHEAD: usize = 16 * 1024;
+
+/// What an item costs beside its bytes, in the queue and where its bytes are: an event of a few bytes is not free.
+const ITEM: usize = size_of::<Item>() + 32;
+
+/// A response's body.
+pub struct ResponseBody {
+    // Declared before the watch: the answer is dropped first, and what it notes then is still recorded.
+    content: Content,
+    /// Read before it was wanted.
+    ahead: VecDeque<Item>,
+    /// How much that is.
+    size: usize,
+    watch: Option<Watch>,
+}
+
+enum Content {
+    Full(Bytes),
+    Bytes(ByteStream),
+    Events(EventStream, Box<dyn EventEncoder>),
+    Over,
+}
+
+/// What comes of an answer.
+enum Item {
+    Bytes(Bytes),
+    Event(Bytes),
+    /// Its end, with the bytes that belong to that.
+    End(Bytes),
+    /// An end that nobody may take for one.
+    Cut,
+}
+
+impl Item {
+    /// The same, without the rest of what came from the provider with it: that would be kept as long.
+    fn detached(self) -> Self {
+        let copy = |bytes: Bytes| if bytes.len() < READ_AHEAD { Bytes::copy_from_slice(&bytes) } else { bytes };
+        match self {
+            Item::Bytes(bytes) => Item::Bytes(copy(bytes)),
+            Item::Event(bytes) => Item::Event(copy(bytes)),
+            other => other,
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Item::Bytes(bytes) | Item::Event(bytes) | Item::End(bytes) => bytes.len() + ITEM,
+            Item::Cut => ITEM,
+        }
+    }
+}
+
+/// The body broke off: the connection must be closed so that nobody takes it for complete.
+#[derive(Debug)]
+pub struct Aborted;
+
+impl fmt::Display for Aborted {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("the answer broke off")
+    }
+}
+
+impl std::error::Error for Aborted {}
+
+impl ResponseBody {
+    /// An answer's body, watched.
+    pub fn new(body: AnsweredBody, watch: Watch) -> Self {
+        let content = match body {
+            AnsweredBody::Full(bytes) => Content::Full(bytes),
+            AnsweredBody::Bytes(stream) => Content::Bytes(stream),
+            AnsweredBody::Events(stream, encoder) => Content::Events(stream, encoder),
+            // What is said follows the answer, and has a watch of its own.
+            AnsweredBody::Socket(..) => Content::Over,
+        };
+        let mut body = Self { content, ahead: VecDeque::new(), size: 0, watch: Some(watch) };
+        if matches!(&body.content, Content::Full(bytes) if bytes.is_empty()) {
+            body.end();
+        }
+        body
+    }
+
+    /// None: what follows the answer is no body of it.
+    pub(in crate::server) fn none() -> Self {
+        Self { content: Content::Over, ahead: VecDeque::new(), size: 0, watch: None }
+    }
+
+    /// Reads on while nobody wants more of it, as far as that is bounded; `given` bytes of it wait elsewhere. What is read is
+    /// kept for the caller.
+    pub(in crate::server) fn poll_ahead(&mut self, given: usize, cx: &mut Context<'_>) {
+        let Some(subject) = self.watch.as_ref().map(|watch| watch.subject().clone()) else { return };
+        subject.enter(|| {
+            // What is in hand already is not read.
+            while given + self.size < READ_AHEAD && !matches!(self.content, Content::Over | Content::Full(_)) {
+                let Poll::Ready(item) = self.produce(cx).map(Item::detached) else { return };
+                self.size += item.size();
+                self.ahead.push_back(item);
+            }
+        });
+    }
+
+    fn end(&mut self) {
+        self.content = Content::Over;
+        if let Some(mut watch) = self.watch.take() {
+            watch.completed();
+        }
+    }
+
+    /// The next of the answer. At its end it is let go of, and all that it holds.
+    fn produce(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
+        let item = loop {
+            match &mut self.content {
+                Content::Over => break Item::End(Bytes::new()),
+                Content::Full(bytes) => break Item::End(std::mem::take(bytes)),
+                Content::Bytes(stream) => match ready!(stream.poll_next_unpin(cx)) {
+                    Some(Ok(bytes)) => return Poll::Ready(Item::Bytes(bytes)),
+                    None => break Item::End(Bytes::new()),
+                    Some(Err(fault)) => {
+                        self.note(&fault);
+                        break Item::Cut;
+                    }
+                },
+                Content::Events(stream, encoder) => match ready!(stream.poll_next_unpin(cx)) {
+                    Some(Ok(event)) => {
+                        let bytes = encoder.event(event);
+                        if !bytes.is_empty() {
+                            return Poll::Ready(Item::Event(bytes));
+                        }
+                    }
+                    None => break Item::End(encoder.end()),
+                    Some(Err(fault)) => {
+                        let last = encoder.fault(&fault);
+                        self.note(&fault);
+                        break Item::End(last);
+                    }
+                },
+            }
+        };
+        self.content = Content::Over;
+        Poll::Ready(item)
+    }
+
+    fn note(&self, fault: &Fault) {
+        if let Some(watch) = &self.watch {
+            watch.failed(fault);
+        }
+    }
+
+    /// Passes on what came, and notes it.
+    fn pass(&mut self, item: Item) -> Option<Result<Frame<Bytes>, Aborted>> {
+        let bytes = match item {
+            Item::Event(bytes) => {
+                if let Some(watch) = &mut self.watch {
+                    watch.sent_event(bytes.len());
+                }
+                return Some(Ok(Frame::data(bytes)));
+            }
+            Item::Cut => {
+                self.watch = None;
+                return Some(Err(Aborted));
+            }
+            Item::Bytes(bytes) => {
+                self.sent(&bytes);
+                return Some(Ok(Frame::data(bytes)));
+            }
+            Item::End(last) => last,
+        };
+        self.sent(&bytes);
+        self.end();
+        (!bytes.is_empty()).then(|| Ok(Frame::data(bytes)))
+    }
+
+    fn sent(&mut self, bytes: &Bytes) {
+        if let Some(watch) = &mut self.watch {
+            watch.sent(bytes.len());
+        }
+    }
+
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        let item = match self.ahead.pop_front() {
+            Some(item) => {
+                self.size -= item.size();
+                item
+            }
+            None => ready!(self.produce(cx)),
+        };
+        Poll::Ready(self.pass(item))
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Aborted;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        match self.watch.as_ref().map(|watch| watch.subject().clone()) {
+            Some(subject) => subject.enter(|| self.next(cx)),
+            None => self.next(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.content, Content::Over) && self.ahead.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Over if self.ahead.is_empty() => SizeHint::with_exact(0),
+            Content::Over => SizeHint::default(),
+            Content::Bytes(_) | Content::Events(..) => SizeHint::default(),
+        }
+    }
+}
+
+/// What ends when an answer is given up says for which call.
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            watch.subject().clone().enter(|| {
+                self.content = Content::Over;
+                drop(watch);
+            });
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Compression: packs texts for callers that take them packed (RFC 9110, 12.5.3).
+//!
+//! Events are never packed: each has to leave at once. What comes from a provider has been unpacked by the transport. It does
+//! not know what a text says.
+
+use std::pin::Pin;
+
+use async_compression::Level;
+use async_compression::tokio::bufread::{BrotliEncoder, GzipEncoder, ZstdEncoder};
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt, stream};
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, StatusCode};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::caller::{Answered, AnsweredBody};
+use crate::config::plan::CompressionPlan;
+use crate::model::fault::Fault;
+use crate::model::reply::ByteStream;
+use crate::server::callers::cors::vary;
+use crate::wire::content_coding::InTurns;
+
+/// Up to this size a text is packed at once, so that its length is known; a larger one piece by piece, because a thread that
+/// packs megabytes serves nobody else meanwhile.
+const AT_ONCE: usize = 64 * 1024;
+
+/// The size of a piece, packed.
+const PIECE: usize = 16 * 1024;
+
+/// The codings, the one that packs fastest first: where a caller takes several alike, it gets that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    Zstd,
+    Brotli,
+    Gzip,
+}
+
+const CODINGS: [(Coding, &str); 3] = [(Coding::Zstd, "zstd"), (Coding::Brotli, "br"), (Coding::Gzip, "gzip")];
+
+/// Packs an answer, if its caller takes it packed and it is worth it.
+pub(in crate::server) fn pack(plan: CompressionPlan, request: &HeaderMap, mut answered: Answered) -> Answered {
+    if !plan.is_on || !is_text(&answered) {
+        return answered;
+    }
+    vary(&mut answered.headers, header::ACCEPT_ENCODING);
+    let AnsweredBody::Full(text) = &answered.body else { return answered };
+    let wanted = Wanted::read(request);
+    let is_worth_it = text.len() > plan.min_size || (wanted.must_be_packed && !text.is_empty());
+    let Some(coding) = wanted.coding.filter(|_| is_worth_it) else { return answered };
+    let mut encoder = encoder(coding, text.clone());
+    let body = match text.len() > AT_ONCE {
+        true => AnsweredBody::Bytes(in_pieces(encoder)),
+        false => {
+            let mut packed = Vec::with_capacity(text.len() / 2);
+            // What is in memory is read without waiting. Should it fail all the same, the text is still there.
+            if !matches!(encoder.read_to_end(&mut packed).now_or_never(), Some(Ok(_))) {
+                return answered;
+            }
+            AnsweredBody::Full(packed.into())
+        }
+    };
+    answered.body = body;
+    answered.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(word(coding)));
+    weaken(&mut answered.headers);
+    answered
+}
+
+fn word(coding: Coding) -> &'static str {
+    CODINGS.iter().find(|(own, _)| *own == coding).map_or("identity", |(_, word)| word)
+}
+
+/// True for what gets smaller by packing, and may be packed.
+fn is_text(answered: &Answered) -> bool {
+    if answered.headers.contains_key(header::CONTENT_ENCODING) {
+        return false;
+    }
+    // Has no type any more, but must vary like the answer that it stands for (RFC 9110, 15.4.5).
+    if answered.status == StatusCode::NOT_MODIFIED {
+        return true;
+    }
+    let value = answered.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_json = essence == "application/json" || essence.ends_with("+json");
+    is_json
+        || essence == "application/openmetrics-text"
+        || (essence.starts_with("text/") && essence != "text/event-stream")
+}
+
+/// What a caller wants.
+struct Wanted {
+    /// The coding that it likes best, and better than none.
+    coding: Option<Coding>,
+    /// It does not take what is not packed.
+    must_be_packed: bool,
+}
+
+impl Wanted {
+    fn read(request: &HeaderMap) -> Self {
+        let (mut weights, mut identity, mut others) = ([None; CODINGS.len()], None, None);
+        let lists = request.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        for item in lists.flat_map(|list| list.split(',')) {
+            let (name, weight) = weighed(item);
+            let place = match name.to_ascii_lowercase().as_str() {
+                "*" => &mut others,
+                "identity" => &mut identity,
+                "x-gzip" => &mut weights[2],
+                name => match CODINGS.iter().position(|(_, word)| *word == name) {
+                    Some(index) => &mut weights[index],
+                    None => continue,
+                },
+            };
+            *place = Some(weight);
+        }
+        let weights = weights.map(|weight| weight.or(others).unwrap_or(0.0));
+        // Of several that are liked alike the first: `max_by` would take the last.
+        let best = (0..CODINGS.len()).rev().max_by(|left, right| weights[*left].total_cmp(&weights[*right]));
+        let is_liked = |index: &usize| weights[*index] > 0.0 && weights[*index] >= identity.unwrap_or(0.0);
+        Self {
+            coding: best.filter(is_liked).map(|index| CODINGS[index].0),
+            must_be_packed: identity.or(others) == Some(0.0),
+        }
+    }
+}
+
+/// `gzip;q=0.5` becomes `gzip` and 0.5. A weight that cannot be read is none.
+fn weighed(item: &str) -> (&str, f32) {
+    let (name, parameters) = item.split_once(';').unwrap_or((item, ""));
+    let parameter = parameters.trim();
+    let number = parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q="));
+    let weight = match (parameter.is_empty(), number.and_then(|number| number.trim().parse::<f32>().ok())) {
+        (true, _) => 1.0,
+        (false, Some(weight)) if (0.0..=1.0).contains(&weight) => weight,
+        (false, _) => 0.0,
+    };
+    (name.trim(), weight)
+}
+
+type Encoder = Pin<Box<dyn AsyncRead + Send>>;
+
+fn encoder(coding: Coding, text: Bytes) -> Encoder {
+    // A text that says the same again and again gets very small: nothing may come of much of it.
+    let text = InTurns::new(text);
+    // Each packs a text of 4 KiB to about 30 % in 20 to 40 us; the next higher levels of br and gzip take several times as
+    // long for larger ones and save a tenth.
+    match coding {
+        Coding::Zstd => Box::pin(ZstdEncoder::with_quality(text, Level::Precise(3))),
+        Coding::Brotli => Box::pin(BrotliEncoder::with_quality(text, Level::Precise(4))),
+        Coding::Gzip => Box::pin(GzipEncoder::with_quality(text, Level::Precise(4))),
+    }
+}
+
+/// Packs when somebody reads, and lets others work between two pieces.
+fn in_pieces(encoder: Encoder) -> ByteStream {
+    Box::pin(stream::try_unfold(encoder, async |mut encoder| {
+        tokio::task::yield_now().await;
+        let mut piece = BytesMut::with_capacity(PIECE);
+        let failed = |fault: std::io::Error| Fault::Internal { detail: format!("compression: {fault}") };
+        let read = encoder.read_buf(&mut piece).await.map_err(failed)?;
+        Ok((read > 0).then(|| (piece.freeze(), encoder)))
+    }))
+}
+
+/// The bytes are not those that a strong tag speaks of (RFC 9110, 8.8.3).
+fn weaken(headers: &mut HeaderMap) {
+    let Some(tag) = headers.get(header::ETAG).filter(|tag| tag.as_bytes().starts_with(b"\"")) else { return };
+    if let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()) {
+        headers.insert(header::ETAG, weak);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll};
+
+    use futures_util::StreamExt;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::content_coding::TURN;
+
+    const PLAN: CompressionPlan = CompressionPlan { is_on: true, min_size: 1024 };
+
+    fn accepting(lines: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(header::ACCEPT_ENCODING, line.parse().unwrap());
+        }
+        headers
+    }
+
+    fn chosen(lines: &[&str]) -> &'static str {
+        Wanted::read(&accepting(lines)).coding.map_or("-", word)
+    }
+
+    #[test]
+    fn the_coding_is_the_one_that_the_caller_likes_best() {
+        for (accepts, coding) in [
+            (&[][..], "-"),
+            (&[""], "-"),
+            (&["identity"], "-"),
+            (&["deflate, compress"], "-"),
+            (&["gzip, deflate, br, zstd"], "zstd"),
+            (&["gzip, deflate, br"], "br"),
+            (&["GZIP"], "gzip"),
+            (&["x-gzip"], "gzip"),
+            (&["gzip;q=1.0, br;q=0.5, zstd;q=0.1"], "gzip"),
+            (&["gzip;q=0.2", "br ; q=0.8"], "br"),
+            (&["gzip;q=0"], "-"),
+            (&["*"], "zstd"),
+            (&["*, zstd;q=0"], "br"),
+            (&["gzip, *;q=0"], "gzip"),
+            (&["gzip;q=0.5, identity"], "-"),
+            (&["gzip;q=0.5, identity;q=0.1"], "gzip"),
+            (&["gzip;q=two"], "-"),
+            (&["gzip;q=2"], "-"),
+        ] {
+            assert_eq!(chosen(accepts), coding, "{accepts:?}");
+        }
+        assert!(Wanted::read(&accepting(&["gzip, identity;q=0"])).must_be_packed);
+        assert!(Wanted::read(&accepting(&["gzip, *;q=0"])).must_be_packed);
+        assert!(!Wanted::read(&accepting(&["gzip, identity;q=0.1, *;q=0"])).must_be_packed);
+    }
+
+    fn answer(content_type: &'static str, text: &[u8]) -> Answered {
+        let headers = HeaderMap::from_iter([
+            (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
+            (header::ETAG, HeaderValue::from_static("\"1\"")),
+        ]);
+        let body = AnsweredBody::Full(Bytes::copy_from_slice(text));
+        Answered { status: StatusCode::OK, headers, body }
+    }
+
+    #[test]
+    fn only_texts_that_are_worth_it_are_packed() {
+        let packed = |content_type, length, accepts| {
+            let answered = pack(PLAN, &accepting(&[accepts]), answer(content_type, &vec![b'a'; length]));
+            answered.headers.contains_key(header::CONTENT_ENCODING)
+        };
+        assert!(packed("application/json", 1025, "gzip"));
+        assert!(!packed("application/json", 1024, "gzip"));
+        assert!(packed("application/json", 1, "gzip, identity;q=0"));
+        assert!(!packed("application/json", 0, "gzip, identity;q=0"));
+        assert!(packed("Application/Problem+JSON; charset=utf-8", 2000, "gzip"));
+        assert!(packed("text/plain", 2000, "gzip"));
+        assert!(!packed("text/event-stream; charset=utf-8", 2000, "gzip"));
+        assert!(!packed("audio/mpeg", 2000, "gzip"));
+        let mut encoded = answer("application/json", &[b'a'; 2000]);
+        encoded.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        assert!(
+            matches!(pack(PLAN, &accepting(&["br"]), encoded).body, AnsweredBody::Full(text) if text.len() == 2000)
+        );
+    }
+
+    #[test]
+    fn caches_are_told_that_the_answer_varies_and_that_its_tag_means_the_text_and_not_the_bytes() {
+        let packed = pack(PLAN, &accepting(&["gzip"]), answer("application/json", &[b'a'; 2000]));
+        assert_eq!(
+            (&packed.headers[header::ETAG], &packed.headers[header::VARY]),
+            (&"W/\"1\"".parse().unwrap(), &"accept-encoding".parse().unwrap())
+        );
+        let plain = pack(PLAN, &accepting(&[]), answer("application/json", &[b'a'; 2000]));
+        assert_eq!(
+            (&plain.headers[header::ETAG], &plain.headers[header::VARY]),
+            (&"\"1\"".parse().unwrap(), &"accept-encoding".parse().unwrap())
+        );
+    }
+
+    fn unpack(coding: &str, packed: &[u8]) -> Vec<u8> {
+        use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZstdDecoder};
+        let mut decoder: Pin<Box<dyn AsyncRead + '_>> = match coding {
+            "zstd" => Box::pin(ZstdDecoder::new(packed)),
+            "br" => Box::pin(BrotliDecoder::new(packed)),
+            _ => Box::pin(GzipDecoder::new(packed)),
+        };
+        let mut text = Vec::new();
+        decoder.read_to_end(&mut text).now_or_never().unwrap().unwrap();
+        text
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn whatever_is_packed_unpacks_to_the_same(
+            word in proptest::collection::vec(any::<u8>(), 1..200), times in 1_usize..2000, coding in 0_usize..3,
+        ) {
+            let (text, coding) = (word.repeat(times), CODINGS[coding].1);
+            let packed = pack(PLAN, &accepting(&[coding]), answer("application/json", &text));
+            let packed = match packed.body {
+                AnsweredBody::Full(bytes) if text.len() <= PLAN.min_size => {
+                    prop_assert_eq!(&bytes[..], &text[..]);
+                    return Ok(());
+                }
+                AnsweredBody::Full(bytes) => bytes.to_vec(),
+                AnsweredBody::Bytes(pieces) => {
+                    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                    let pieces: Vec<_> = runtime.block_on(pieces.map(Result::unwrap).collect());
+                    pieces.concat()
+                }
+                AnsweredBody::Events(..) | AnsweredBody::Socket(..) => Vec::new(),
+            };
+            prop_assert_eq!(unpack(coding, &packed), text);
+        }
+
+        #[test]
+        fn a_text_that_gets_very_small_is_packed_in_turns_with_what_others_do(coding in 0_usize..3) {
+            let text = Bytes::from(vec![b'a'; 1 << 20]);
+            let (mut pieces, mut turns) = (in_pieces(encoder(CODINGS[coding].0, text)), 0);
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            while !matches!(pieces.poll_next_unpin(&mut context), Poll::Ready(None)) {
+                turns += 1;
+            }
+            prop_assert!(turns >= (1 << 20) / TURN, "{turns}");
+        }
+
+        #[test]
+        fn no_header_makes_it_panic(line in "[ -~]{0,60}") {
+            Wanted::read(&accepting(&[&line]));
+        }
+    }
+}

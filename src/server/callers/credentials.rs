@@ -1,0 +1,209 @@
+//! Credentials: where in a request a caller shows what it is known by, and which tenant and user it names.
+//!
+//! A WebSocket's token has been put there by `tunnel/handshake`. Nothing here is checked: what it is worth is the `auth` policy's business.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, header};
+
+use crate::model::fault::{Fault, RequestFault};
+use crate::model::names::is_plain_id;
+use crate::policy::auth::Shown;
+
+/// Where API keys stand that are not bearer tokens.
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Where callers show credentials, checked or not: two callers that differ in any of them are two callers. The last three
+/// are what the SDKs of Azure OpenAI, Supabase and Google send.
+const CREDENTIALS: [HeaderName; 5] = [
+    header::AUTHORIZATION,
+    API_KEY,
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("apikey"),
+    HeaderName::from_static("x-goog-api-key"),
+];
+
+/// The purpose of fingerprints (BLAKE3's key derivation): they are never equal to a digest made elsewhere.
+const SHOWN: &str = "tidegate 2026 credentials: what a request shows";
+
+/// Where callers name their users.
+pub(in crate::server) const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
+
+/// What a request shows in its headers. Another scheme than `Bearer` shows nothing; a header that is there twice, or is not
+/// text, shows something that cannot be trusted.
+pub(in crate::server) fn shown(headers: &HeaderMap) -> Shown<'_> {
+    let (Ok(authorization), Ok(key)) = (only(headers, &header::AUTHORIZATION), only(headers, &API_KEY)) else {
+        return Shown { is_broken: true, ..Shown::default() };
+    };
+    Shown { bearer: authorization.and_then(bearer), key, is_broken: false }
+}
+
+/// What tells the credentials of one request from those of another, and reveals neither; `None` where none is shown. Every
+/// header counts, and every value of it: whoever shows one credential more is somebody else.
+pub(in crate::server) fn fingerprint(headers: &HeaderMap) -> Option<[u8; 32]> {
+    let mut hasher = None;
+    for name in &CREDENTIALS {
+        for value in headers.get_all(name) {
+            let hasher = hasher.get_or_insert_with(|| blake3::Hasher::new_derive_key(SHOWN));
+            for part in [name.as_str().as_bytes(), value.as_bytes()] {
+                // With their lengths: otherwise two lists of parts could read the same.
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                hasher.update(part);
+            }
+        }
+    }
+    hasher.map(|hasher| *hasher.finalize().as_bytes())
+}
+
+/// The name under which an API key is counted that nobody has checked: a digest of it, short enough to be no secret. The same
+/// key counts as one wherever it stands; a request with two different ones is known by both.
+pub(in crate::server) fn unchecked_key(headers: &HeaderMap) -> Option<Arc<str>> {
+    let Shown { bearer, key, .. } = shown(headers);
+    let digest = match (bearer, key) {
+        (Some(bearer), Some(key)) if bearer != key => blake3::hash(format!("{bearer} {key}").as_bytes()),
+        (Some(one), _) | (None, Some(one)) => blake3::hash(one.as_bytes()),
+        (None, None) => return None,
+    };
+    Some(digest.to_hex()[..32].into())
+}
+
+/// The token of `Bearer TOKEN` (RFC 6750, 2.1), whatever it is.
+pub(in crate::server) fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.trim().split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// A header's text; an error when there are two of it, or it is none.
+fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, ()> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => {
+            value.to_str().map(|text| Some(text.trim()).filter(|text| !text.is_empty())).map_err(drop)
+        }
+        (Some(_), Some(_)) => Err(()),
+    }
+}
+
+/// An id that a header names; an error when it can be none.
+pub(in crate::server) fn named(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Arc<str>>, Fault> {
+    if !headers.contains_key(name) {
+        return Ok(None);
+    }
+    match only(headers, name).ok().flatten().filter(|text| is_plain_id(text)) {
+        Some(text) => Ok(Some(text.into())),
+        None => {
+            let name = spelt(name);
+            let message = format!(
+                "the header `{name}` must be there once, with 1 to 128 characters: letters, digits, and - _ . : @"
+            );
+            Err(RequestFault::Invalid { field: Some(name.into()), message }.into())
+        }
+    }
+}
+
+/// A header's name as people write it: `X-Restaurant-ID`.
+fn spelt(name: &HeaderName) -> String {
+    let word = |word: &str| match word {
+        "id" => "ID".to_owned(),
+        word => word
+            .chars()
+            .next()
+            .map(|first| first.to_ascii_uppercase())
+            .into_iter()
+            .chain(word.chars().skip(1))
+            .collect(),
+    };
+    name.as_str().split('-').map(word).collect::<Vec<_>>().join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn a_token_is_shown_as_a_bearer_and_a_key_either_way() {
+        let shown = |pairs: &[(&'static str, &'static str)]| {
+            let headers = headers(pairs);
+            let Shown { bearer, key, is_broken } = shown(&headers);
+            (bearer.map(str::to_owned), key.map(str::to_owned), is_broken)
+        };
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(shown(&[("authorization", "bearer  abc ")]), (text("abc"), None, false));
+        assert_eq!(shown(&[("authorization", "Bearer a"), ("x-api-key", "k")]), (text("a"), text("k"), false));
+        assert_eq!(shown(&[("authorization", "Basic abc")]), (None, None, false));
+        assert_eq!(shown(&[("authorization", "Bearer")]), (None, None, false));
+        assert_eq!(shown(&[("authorization", "Bearer a"), ("authorization", "Bearer b")]), (None, None, true));
+        assert_eq!(shown(&[("x-api-key", "a"), ("x-api-key", "a")]), (None, None, true));
+    }
+
+    #[test]
+    fn whoever_shows_another_credential_is_another_caller() {
+        let requests: [&[(&'static str, &'static str)]; 9] = [
+            &[("authorization", "Bearer a")],
+            &[("authorization", "Basic a")],
+            &[("x-api-key", "a")],
+            &[("x-api-key", "b")],
+            &[("api-key", "a")],
+            &[("apikey", "a")],
+            &[("authorization", "Bearer a"), ("x-api-key", "a")],
+            &[("authorization", "Bearer a"), ("x-api-key", "b")],
+            &[("x-api-key", "a"), ("x-api-key", "b")],
+        ];
+        let fingerprints: Vec<_> = requests.iter().map(|pairs| fingerprint(&headers(pairs)).unwrap()).collect();
+        for (at, one) in fingerprints.iter().enumerate() {
+            assert!(!fingerprints[at + 1..].contains(one), "{:?}", requests[at]);
+            assert_eq!(fingerprint(&headers(requests[at])).as_ref(), Some(one));
+        }
+        assert_eq!(fingerprint(&headers(&[("cookie", "a")])), None);
+    }
+
+    #[test]
+    fn an_unchecked_key_counts_as_one_wherever_it_stands() {
+        let key = |pairs: &[(&'static str, &'static str)]| unchecked_key(&headers(pairs));
+        let own = key(&[("x-api-key", "k")]);
+        assert!(own.is_some());
+        assert_eq!(key(&[("authorization", "Bearer k")]), own);
+        assert_eq!(key(&[("authorization", "Bearer k"), ("x-api-key", "k")]), own);
+        // A token that many share does not make one customer of them.
+        let both = key(&[("authorization", "Bearer shared"), ("x-api-key", "k")]);
+        assert_ne!(both, own);
+        assert_ne!(both, key(&[("authorization", "Bearer shared"), ("x-api-key", "l")]));
+        for none in [&[][..], &[("authorization", "Basic k")], &[("x-api-key", "k"), ("x-api-key", "l")]] {
+            assert_eq!(key(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_names_is_there_once() {
+        let name = HeaderName::from_static("x-restaurant-id");
+        let named = |pairs: &[(&'static str, &'static str)]| named(&headers(pairs), &name);
+        assert_eq!(named(&[]).unwrap(), None);
+        assert_eq!(named(&[("x-restaurant-id", " r1 ")]).unwrap().as_deref(), Some("r1"));
+        for wrong in [&[("x-restaurant-id", "")][..], &[("x-restaurant-id", "a b")], &[("x-restaurant-id", "a"); 2]] {
+            assert!(named(wrong).unwrap_err().public().contains("`X-Restaurant-ID`"), "{wrong:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(value in any::<Vec<u8>>()) {
+            if let Ok(value) = http::HeaderValue::from_bytes(&value) {
+                let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.clone()), (API_KEY, value)]);
+                let _ = (shown(&headers).bearer, named(&headers, &API_KEY));
+                let _ = (fingerprint(&headers), unchecked_key(&headers));
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Marks: what callers are told of who gave their answer (`X-Tidegate-Provider`, `-Model` and `-Attempts`), and that it was
+//! another target or model than they asked for (`X-Tidegate-Fallback` says why, `X-Tidegate-Degraded` that it is less).
+//!
+//! It compares what was asked with who answered, so it holds for whatever led there: a failover, a hedge, a cached response, a
+//! variant. It does not know how any of them works. What is resumed after its head was sent is told in the log alone.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::config::plan::{CallKind, ModelChoice, RoutePlan, TargetPlan, Usable};
+use crate::model::fault::Fault;
+use crate::model::reply::{Degraded, Reply};
+use crate::model::trail::{Facts, Fallback, Reason};
+use crate::policy::variant::CONTROL;
+
+const FALLBACK: HeaderName = HeaderName::from_static("x-tidegate-fallback");
+const PROVIDER: HeaderName = HeaderName::from_static("x-tidegate-provider");
+const MODEL: HeaderName = HeaderName::from_static("x-tidegate-model");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-tidegate-attempts");
+const DEGRADED: HeaderName = HeaderName::from_static("x-tidegate-degraded");
+
+/// The word in `X-Tidegate-Degraded` for an answer of another target or model.
+const ANOTHER: &str = "fallback";
+
+/// Who gave an answer.
+pub(in crate::server) struct Served {
+    provider: Arc<str>,
+    model: Option<Arc<str>>,
+    degraded: Option<Degraded>,
+}
+
+impl Served {
+    pub(in crate::server) fn of(reply: &Reply) -> Self {
+        Self { provider: reply.provider.clone(), model: reply.model.clone(), degraded: reply.degraded }
+    }
+
+    /// Whoever gave a fault: the provider that it names, if that was asked. `None`: it is the gateway's own.
+    pub(in crate::server) fn of_fault(fault: &Fault, facts: &Facts) -> Option<Self> {
+        let provider = fault.provider()?;
+        let attempt = facts.attempts.iter().rfind(|attempt| attempt.provider == *provider)?;
+        Some(Self { provider: provider.clone(), model: attempt.model.clone(), degraded: None })
+    }
+
+    /// In what way the answer is not what was `asked` for; `None`: it is.
+    pub(in crate::server) fn fallback(
+        &self,
+        route: &RoutePlan,
+        asked: Option<&str>,
+        facts: &Facts,
+    ) -> Option<Fallback> {
+        // A text that was written beforehand is marked as degraded, and is no model's.
+        // A list of models is of all targets, whichever comes first in it.
+        let is_list = route.call == CallKind::Models && asked.is_none();
+        if self.degraded == Some(Degraded::Canned) || is_list {
+            return None;
+        }
+        let model = self.model.as_deref();
+        let is_model = asked.is_none() || model.is_none() || asked == model;
+        let is_target = self.is_first(route, asked);
+        if is_model && is_target {
+            return None;
+        }
+        let taken = facts.variant.as_ref().filter(|taken| !taken.has_failed && *taken.name != *CONTROL);
+        let is_hedge = facts.served().is_some_and(|attempt| attempt.reason == Reason::Hedge);
+        let why = match (is_target, taken) {
+            _ if self.degraded == Some(Degraded::Cheaper) => "budget",
+            (_, Some(_)) => "variant",
+            (false, None) if facts.is_pinned => "affinity",
+            (true, None) => "model_map",
+            (false, None) if is_hedge => "hedge",
+            (false, None) => "failover",
+        };
+        Some(Fallback { why, provider: self.provider.clone(), model: self.model.clone() })
+    }
+
+    /// True when the first target that has the model would have given the same: the same provider with the same model.
+    fn is_first(&self, route: &RoutePlan, asked: Option<&str>) -> bool {
+        let is_there =
+            |target: &&TargetPlan| target.provider.usable == Usable::Yes || target.provider.name == self.provider;
+        let first = route.targets.iter().filter(is_there).find_map(|target| match target.choose(asked) {
+            ModelChoice::NotHere => None,
+            ModelChoice::AsAsked => Some((&target.provider.name, asked.map(Arc::from))),
+            ModelChoice::Replace(model) => Some((&target.provider.name, Some(model))),
+        });
+        first.is_none_or(|(provider, model)| {
+            *provider == self.provider && (self.model.is_none() || model.is_none() || model == self.model)
+        })
+    }
+
+    /// Tells the caller. A text that was written beforehand is no provider's.
+    pub(in crate::server) fn tell(&self, headers: &mut HeaderMap, facts: &Facts, fallback: Option<&Fallback>) {
+        let degraded = self.degraded.map(Degraded::as_str).or(fallback.map(|_| ANOTHER));
+        headers.extend(degraded.map(|word| (DEGRADED, HeaderValue::from_static(word))));
+        if self.degraded == Some(Degraded::Canned) {
+            return;
+        }
+        headers.extend(fallback.map(|fallback| (FALLBACK, HeaderValue::from_static(fallback.why))));
+        headers.insert(ATTEMPTS, facts.attempts.len().into());
+        let said = [(PROVIDER, Some(&self.provider)), (MODEL, self.model.as_ref())];
+        // A model's name that a header cannot hold stays out of it; the log has it.
+        let values = said.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::from_str(value?).ok()?)));
+        headers.extend(values);
+    }
+}

@@ -1,0 +1,229 @@
+//! Access: which requests are allowed at the operators' address. Changes always need the admin token; information about
+//! callers needs it too, except from this machine; and pages of other websites are refused.
+//!
+//! It does not know what a request is for, nor how it is answered.
+
+use std::net::IpAddr;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::gateway::Gateway;
+use crate::model::api_key::Digest;
+use crate::server::callers::{credentials, ingress};
+use crate::server::operator::keys::Problem;
+use crate::server::operator::{explain, flags, page, usage};
+
+/// What proxies say for whom they ask.
+const PROXIED: [&str; 8] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "cf-connecting-ip",
+    "true-client-ip",
+];
+
+/// What browsers say about the page that asks, and what they want with the answer (W3C Fetch Metadata).
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+
+/// True for methods that may change something.
+pub(in crate::server) fn changes(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// True for requests that change nothing but show information about callers. Health and metrics are not among them: they
+/// name nobody, and scrapers have no token.
+pub(in crate::server) fn is_telling(method: &Method, path: &str) -> bool {
+    !changes(method)
+        && (matches!(path, "/config" | usage::PATH | page::LIVE) || explain::is_here(path) || flags::is_here(path))
+}
+
+/// True for requests that always need the admin token: the admin API, and all changes.
+pub(in crate::server) fn is_guarded(method: &Method, path: &str) -> bool {
+    let is_admins = path == "/admin" || path.starts_with("/admin/");
+    changes(method) || (is_admins && !is_telling(method, path))
+}
+
+/// Admits a request at the operators' address. With the admin token everything is allowed, through any proxy.
+pub(in crate::server) async fn admit(gateway: &Gateway, from: IpAddr, parts: &Parts) -> Result<(), Problem> {
+    if shows_token(gateway, &parts.headers) {
+        return Ok(());
+    }
+    let server = &gateway.plan.server;
+    let is_private = server.admin.is_none_or(|address| address.ip().is_loopback());
+    if is_private && !is_own_host(parts, &server.admin_hosts) {
+        let detail =
+            "this is not a name of the operators' address: ask for localhost, or list the name in `server.admin_hosts`";
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    }
+    if is_of_another_site(parts) {
+        let detail = "a page of another website asks this: open the operators' address itself";
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    }
+    let (method, path) = (&parts.method, parts.uri.path());
+    let is_here = is_private && from.to_canonical().is_loopback() && !is_proxied(parts);
+    match is_guarded(method, path) || (is_telling(method, path) && !is_here) {
+        true => admit_token(gateway, from, &parts.headers).await,
+        false => Ok(()),
+    }
+}
+
+/// Lets in who may play with simulated providers, at the callers' address: whoever is on this machine, and no page of another
+/// website in its browser; elsewhere who shows the admin token.
+pub(in crate::server) async fn admit_player(gateway: &Gateway, from: IpAddr, parts: &Parts) -> Result<(), Problem> {
+    let is_here = from.to_canonical().is_loopback() && !is_proxied(parts);
+    match is_here && is_own_host(parts, &[]) && !is_of_another_site(parts) {
+        true => Ok(()),
+        false => admit_token(gateway, from, &parts.headers).await,
+    }
+}
+
+/// Admits a request that shows the admin token, if one is set.
+pub(in crate::server) async fn admit_token(
+    gateway: &Gateway,
+    from: IpAddr,
+    headers: &HeaderMap,
+) -> Result<(), Problem> {
+    if gateway.plan.auth.admin_token.is_none() {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "this needs an admin token, and none is set: set ADMIN_TOKEN"));
+    }
+    if shows_token(gateway, headers) {
+        return Ok(());
+    }
+    let shown = credentials::shown(headers);
+    let is_guess = shown.is_broken || shown.bearer.is_some();
+    if is_guess && let Some(wait) = gateway.door.note_failure(from).await {
+        let refusal = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens came from this address");
+        return Err(refusal.with(header::RETRY_AFTER, ingress::comeback(gateway, None).seconds(wait)));
+    }
+    if is_guess {
+        tracing::warn!(target: "tidegate::audit", address = %from, "a wrong admin token was shown");
+    }
+    let detail = "the admin token is needed: Authorization: Bearer ADMIN_TOKEN";
+    let challenge = HeaderValue::from_static("Bearer realm=\"tidegate admin\"");
+    Err(Problem::new(StatusCode::UNAUTHORIZED, detail).with(header::WWW_AUTHENTICATE, challenge))
+}
+
+fn shows_token(gateway: &Gateway, headers: &HeaderMap) -> bool {
+    let Some(token) = &gateway.plan.auth.admin_token else { return false };
+    // Hashes, so that not even the length of the token can be measured.
+    let is_token = |shown: &str| Digest::of(shown).is(&Digest::of(token.expose()));
+    credentials::shown(headers).bearer.is_some_and(is_token)
+}
+
+/// True when a request from this machine was made for somebody else.
+fn is_proxied(parts: &Parts) -> bool {
+    PROXIED.iter().any(|name| parts.headers.contains_key(*name))
+}
+
+/// True when a request is addressed to this machine by number, as `localhost`, or by a name from the config. A page whose
+/// name its owner made to mean this machine (DNS rebinding) is asked by that name. Who names no host is no browser.
+fn is_own_host(parts: &Parts, names: &[Box<str>]) -> bool {
+    let Some(asked) = asked_host(parts) else { return true };
+    let Ok(asked) = asked.parse::<Authority>() else { return false };
+    let name = asked.host().trim_end_matches('.');
+    let number = name.trim_start_matches('[').trim_end_matches(']');
+    let is_loopback = name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost");
+    let is_plain = !asked.as_str().contains('@');
+    let is_named = || names.iter().any(|known| known.eq_ignore_ascii_case(name));
+    is_plain && (is_loopback || number.parse::<IpAddr>().is_ok() || is_named())
+}
+
+/// To whom a request is addressed; `?` is nobody.
+fn asked_host(parts: &Parts) -> Option<&str> {
+    let host = parts.headers.get(header::HOST).map(|host| host.to_str().unwrap_or("?"));
+    parts.uri.authority().map(|authority| authority.as_str()).or(host)
+}
+
+/// True when a browser asks for a page that the operators' address has not served: it says so itself, in `Origin` or
+/// `Sec-Fetch-Site`. Another port of this machine is another site. Following a link to a page tells its site nothing.
+fn is_of_another_site(parts: &Parts) -> bool {
+    let said = |name: &HeaderName| parts.headers.get(name).map(HeaderValue::as_bytes);
+    if let Some(origin) = said(&header::ORIGIN) {
+        let bare = [&b"https://"[..], b"http://"].iter().find_map(|scheme| origin.strip_prefix(*scheme));
+        let host = asked_host(parts).unwrap_or_default();
+        if !bare.is_some_and(|bare| bare.eq_ignore_ascii_case(host.as_bytes())) {
+            return true;
+        }
+    }
+    let is_link =
+        !changes(&parts.method) && said(&FETCH_MODE) == Some(b"navigate") && said(&FETCH_DEST) == Some(b"document");
+    said(&FETCH_SITE).is_some_and(|site| !matches!(site, b"same-origin" | b"none")) && !is_link
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn parts(method: Method, headers: &[(&str, &str)]) -> Parts {
+        let request = Request::builder().method(method).uri("/config");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_host_is_ours_by_number_as_localhost_or_by_a_name_of_the_config() {
+        let is_own = |host: &str| is_own_host(&parts(Method::GET, &[("host", host)]), &["admin.example".into()]);
+        for ours in [
+            "localhost",
+            "LocalHost:9901",
+            "demo.localhost",
+            "127.0.0.1:9901",
+            "[::1]:9901",
+            "10.1.2.3",
+            "Admin.Example",
+        ] {
+            assert!(is_own(ours), "{ours}");
+        }
+        for foreign in [
+            "rebound.example",
+            "localhost.example",
+            "localhost@rebound.example",
+            "",
+            " ",
+            "admin.example.evil",
+            "127.0.0.1.nip.io",
+        ] {
+            assert!(!is_own(foreign), "{foreign:?}");
+        }
+        assert!(is_own_host(&parts(Method::GET, &[]), &[]), "HTTP/1.0");
+    }
+
+    #[test]
+    fn only_pages_of_the_same_origin_ask_and_links_may_be_followed() {
+        let host = ("host", "localhost:9901");
+        let is_other =
+            |method: Method, more: &[(&str, &str)]| is_of_another_site(&parts(method, &[&[host], more].concat()));
+        let link = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+        for own in [
+            &[][..],
+            &[("origin", "http://localhost:9901")],
+            &[("sec-fetch-site", "none")],
+            &[("sec-fetch-site", "same-origin")],
+            &link,
+        ] {
+            assert!(!is_other(Method::GET, own), "{own:?}");
+        }
+        for other in [
+            &[("origin", "https://evil.example")][..],
+            &[("origin", "http://localhost:3000")],
+            &[("origin", "http://127.0.0.1:9901")],
+            &[("origin", "null")],
+            &[("sec-fetch-site", "cross-site")],
+            &[("sec-fetch-site", "same-site")],
+            &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")],
+        ] {
+            assert!(is_other(Method::GET, other), "{other:?}");
+        }
+        assert!(is_other(Method::POST, &link), "a form that another site's page sends");
+    }
+}

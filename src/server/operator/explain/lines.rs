@@ -1,0 +1,138 @@
+//! What happened to a call as lines for a terminal: what an operator reads at three in the morning.
+//!
+//! It knows no HTTP.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::{Teller, ended, instances, milliseconds, offset};
+use crate::model::names::display_name;
+use crate::model::time::in_words;
+use crate::model::trail::{Attempt, LimitFact, Step, StepKind};
+use crate::telemetry::explain::CallRecord;
+
+/// One call in a list.
+pub(super) fn one(teller: &Teller<'_>, story: &CallRecord) -> String {
+    let provider = story.facts.telling().map(|attempt| display_name(&attempt.provider)).unwrap_or("-");
+    // Who answered: a provider, or the cache in its place.
+    let kept = match story.facts.cache {
+        Some(cache) if cache.is_kept() => cache.as_str(),
+        _ => provider,
+    };
+    let (at, took) = (teller.came(story), milliseconds(story.took));
+    let CallRecord { id, status, outcome, route, .. } = story;
+    format!("{at}  {id:<32}  {status} {outcome:<20} {took:>10.1} ms  {kept:<12} {route}\n")
+}
+
+/// All that is known of one call.
+pub(super) fn all(teller: &Teller<'_>, story: &CallRecord) -> String {
+    let (facts, mut text) = (&story.facts, String::new());
+    let tenant = story.tenant.as_deref().map_or_else(|| "unknown".to_owned(), |tenant| teller.mark(tenant));
+    let CallRecord { id, method, path, route, generation, status, outcome, .. } = story;
+    // Writing to a String cannot fail, here and below.
+    let _ = writeln!(text, "{id}  {method} {path}");
+    let key = story.api_key.as_deref().map(|key| format!(", API key {key}")).unwrap_or_default();
+    let _ = writeln!(text, "came {}, route {route}, tenant {tenant}{key}, generation {generation}", teller.came(story));
+    let _ = writeln!(text, "{status} {outcome} after {:.1} ms", milliseconds(story.took));
+    if let Some(detail) = &facts.fault_detail {
+        let _ = writeln!(text, "because: {detail}");
+    }
+    if let Some(asked) = &facts.model_asked {
+        let _ = writeln!(text, "asked for model {asked}");
+    }
+    if let Some(why) = facts.fallback() {
+        let _ = writeln!(text, "fallback: {why}");
+    }
+    if let Some((route, target)) = teller.pipeline(route) {
+        let _ = writeln!(text, "policies: {} | each attempt: {}", route.join(" > "), target.join(" > "));
+    }
+    text.push('\n');
+    // What happens in the same instant happens in this order: one attempt ends, policies say what they make of it, the next
+    // one begins.
+    let mut lines: Vec<(Duration, String)> = Vec::new();
+    lines.extend(facts.limits.iter().map(|fact| (Duration::ZERO, limit(fact))));
+    if let Some(cache) = facts.cache {
+        let because = facts.cache_because.map(|why| format!(": {why}")).unwrap_or_default();
+        lines.push((Duration::ZERO, format!("cache        {}{because}", cache.as_str())));
+    }
+    lines.extend((1..).zip(&facts.attempts).map(|(number, tried)| attempt_end(story, number, tried)));
+    lines.extend(facts.steps.iter().map(|noted| (noted.at, step(noted))));
+    lines.extend((1..).zip(&facts.attempts).map(|(number, tried)| attempt(story, number, tried)));
+    if let Some(first) = facts.first_token {
+        lines.push((first, "answer       begins".into()));
+    }
+    lines.push((story.took, end(story)));
+    lines.sort_by_key(|(at, _)| *at);
+    for (at, line) in lines {
+        let _ = writeln!(text, "{:>10.1} ms  {line}", milliseconds(at));
+    }
+    text
+}
+
+fn limit(fact: &LimitFact) -> String {
+    let shown = |units: u64| units as f64 / fact.scale as f64;
+    let LimitFact { rule, decision, quantity, source, .. } = fact;
+    let (left, count, window) = (shown(fact.remaining), shown(fact.count), in_words(fact.window));
+    format!("limit        {rule}: {}, {left} of {count} {quantity} in {window} left ({source})", decision.as_str())
+}
+
+fn attempt(story: &CallRecord, number: usize, tried: &Attempt) -> (Duration, String) {
+    let (name, reason) = (display_name(&tried.provider), tried.reason.as_str());
+    let model = tried.model.as_deref().map(|model| format!(", model {model}")).unwrap_or_default();
+    let instances: Vec<String> = instances(tried).iter().map(u32::to_string).collect();
+    let text = format!("attempt {number}    {name} ({reason}){model}, instance {}", instances.join(", "));
+    (offset(story, tried), text)
+}
+
+fn attempt_end(story: &CallRecord, number: usize, tried: &Attempt) -> (Duration, String) {
+    let outcome = ended(tried);
+    match tried.took {
+        Some(took) => {
+            let text = format!("attempt {number}    {outcome} after {:.1} ms", milliseconds(took));
+            (offset(story, tried) + took, text)
+        }
+        None => (story.took, format!("attempt {number}    still {outcome} when the call was over")),
+    }
+}
+
+fn step(step: &Step) -> String {
+    let provider = step.provider.as_deref().map(|name| format!(" {}", display_name(name))).unwrap_or_default();
+    let what = match step.what {
+        StepKind::Refused(retry_in) => format!("refuses{provider} for the next {:.1} ms", milliseconds(retry_in)),
+        StepKind::Waited(time) => format!("waits {:.1} ms{provider}", milliseconds(time)),
+        StepKind::Denied(why) => format!("does not try{provider} again: {why}"),
+        StepKind::Skipped(why) => format!("passes{provider} over: {why}"),
+        StepKind::Overdue(silence) => {
+            format!("finds{provider} overdue after {:.1} ms of silence", milliseconds(silence))
+        }
+    };
+    format!("{:<12} {what}", step.policy)
+}
+
+fn end(story: &CallRecord) -> String {
+    let facts = &story.facts;
+    let mut text = format!("over         {} {}, {} B", story.status, story.outcome, story.bytes_out);
+    if story.events > 0 {
+        let _ = write!(text, " in {} events", story.events);
+    }
+    if facts.events_dropped > 0 {
+        let _ = write!(text, ", {} malformed events dropped", facts.events_dropped);
+    }
+    if let Some(usage) = facts.tokens() {
+        let estimated = if facts.is_estimated() { " (estimated)" } else { "" };
+        let _ = write!(text, ", {} + {} tokens{estimated}", usage.input, usage.output);
+    }
+    if let Some(cost) = story.cost {
+        let _ = write!(text, ", {cost} USD");
+    }
+    if let Some(degraded) = facts.degraded {
+        let _ = write!(text, ", degraded: {}", degraded.as_str());
+    }
+    if let Some(id) = facts.telling().and_then(|attempt| attempt.request_id.as_deref()) {
+        let _ = write!(text, ", the provider's id {id}");
+    }
+    if let Some(id) = facts.telling().and_then(|attempt| attempt.answer_id.as_deref()) {
+        let _ = write!(text, ", the answer's id {id}");
+    }
+    text
+}

@@ -1,0 +1,40 @@
+//! Budgets, as the live page shows them: how much of the fullest purse of each is spent, and whom that concerns.
+//!
+//! It does not know whose purse that is.
+
+use serde_json::{Value, json};
+
+use crate::config::plan::{BudgetPlan, OnStop};
+use crate::gateway::Gateway;
+use crate::telemetry::explain::CallRecord;
+
+/// Each budget of the configuration; one of which nobody has spent anything in this period is there too.
+pub(super) fn of(gateway: &Gateway, late: &[&CallRecord]) -> Vec<Value> {
+    let shares = gateway.state.accounts().shares(gateway.world.now());
+    let shown = |plan: &BudgetPlan| {
+        let share = shares.get(&plan.name).copied().unwrap_or_default();
+        let refused = late.iter().filter(|story| story.facts.budgets_spent.contains(&plan.name)).count();
+        json!({
+            "budget": &*plan.name,
+            "amountUsd": plan.amount,
+            "period": plan.period.as_str(),
+            "share": share,
+            "state": state(plan, share),
+            "then": match plan.on_stop {
+                OnStop::PaymentRequired | OnStop::TooMany => "then refused",
+                OnStop::Cheaper(_) => "then a cheaper model",
+                OnStop::Report => "only reported",
+            },
+            "refused": refused,
+        })
+    };
+    gateway.plan.budgets.iter().map(|plan| shown(plan)).collect()
+}
+
+fn state(plan: &BudgetPlan, share: f64) -> &'static str {
+    match share {
+        _ if share >= 1.0 => "spent",
+        _ if share >= plan.warn => "warned",
+        _ => "ok",
+    }
+}

@@ -1,0 +1,95 @@
+//! Variants side by side, as the live page shows them: for each route that has some, how calls of each, and of all others,
+//! went lately.
+//!
+//! From calls that are remembered, so it reaches back as far as they do. It does not know who was given which.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::LOOKED_THROUGH;
+use crate::config::plan::RoutePlan;
+use crate::gateway::Gateway;
+use crate::model::fault::Blame;
+use crate::model::money::Usd;
+use crate::server::operator::health::milliseconds;
+use crate::telemetry::explain::CallRecord;
+
+/// What calls get that get no variant.
+const CONTROL: &str = "control";
+
+/// The variants of each route, and how far back this looks; nothing where no route has any.
+pub(super) fn of(gateway: &Gateway) -> Option<Value> {
+    let routes: Vec<&RoutePlan> = gateway.plan.routes.iter().map(|route| &**route).filter(has_variants).collect();
+    if routes.is_empty() {
+        return None;
+    }
+    let call_history = gateway.state.call_history().latest(LOOKED_THROUGH, |story| story.facts.variant.is_some());
+    let rows = routes.iter().flat_map(|route| {
+        let names = std::iter::once(CONTROL).chain(route.variants.iter().map(|variant| &*variant.name));
+        names.map(|name| row(route, name, &call_history))
+    });
+    let oldest = call_history.last().map(|story| story.facts.started.elapsed().as_secs());
+    Some(json!({"rows": rows.collect::<Vec<_>>(), "calls": call_history.len(), "sinceSeconds": oldest}))
+}
+
+fn has_variants(route: &&RoutePlan) -> bool {
+    !route.variants.is_empty()
+}
+
+fn row(route: &RoutePlan, variant: &str, call_history: &[Arc<CallRecord>]) -> Value {
+    let is_its = |story: &&Arc<CallRecord>| {
+        *story.route == *route.name && story.facts.variant.as_ref().is_some_and(|taken| *taken.name == *variant)
+    };
+    let (mut calls, mut well, mut took, mut costs) = (0_usize, 0_usize, Vec::new(), Vec::new());
+    for story in call_history.iter().filter(is_its) {
+        calls += 1;
+        let Some(is_well) = verdict(story) else { continue };
+        well += usize::from(is_well);
+        took.push(story.took);
+        costs.extend(story.cost);
+    }
+    took.sort_unstable();
+    let cost = costs.iter().copied().sum::<Usd>().as_f64() / costs.len().max(1) as f64;
+    json!({
+        "route": &*route.name,
+        "variant": variant,
+        "calls": calls,
+        "success": (!took.is_empty()).then(|| well as f64 / took.len() as f64),
+        "p50Ms": within(&took, 50).map(milliseconds),
+        "p95Ms": within(&took, 95).map(milliseconds),
+        "costUsd": (!costs.is_empty()).then_some(cost),
+    })
+}
+
+/// Whether it has answered; `None` where that says nothing about it: its caller was to blame, or went away. Where the route's
+/// own targets had to answer for it, it has failed.
+fn verdict(story: &CallRecord) -> Option<bool> {
+    let has_failed = story.facts.variant.as_ref().is_some_and(|taken| taken.has_failed);
+    match story.facts.blame {
+        Some(Blame::Caller) => None,
+        Some(_) => Some(false),
+        None if story.outcome == "cancelled" => None,
+        None => Some(!has_failed),
+    }
+}
+
+/// What so many percent of the times, shortest first, do not exceed.
+fn within(times: &[Duration], percent: usize) -> Option<Duration> {
+    let rank = (times.len() * percent).div_ceil(100);
+    times.get(rank.checked_sub(1)?).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_one_of_the_times() {
+        let times: Vec<Duration> = (1..=40).map(Duration::from_secs).collect();
+        let seconds = |times: &[Duration], percent| within(times, percent).map(|time| time.as_secs());
+        assert_eq!((seconds(&times, 50), seconds(&times, 95)), (Some(20), Some(38)));
+        assert_eq!((seconds(&times[..1], 50), seconds(&[], 95)), (Some(1), None));
+    }
+}

@@ -1,0 +1,9 @@
+//! State: what gateways remember and share: rate limits, budgets, the usage ledger, flags and issued keys, in memory or in
+//! Redis.
+
+pub mod charge;
+pub mod estimate;
+pub mod flags;
+pub mod issued_keys;
+pub mod ledger;
+pub mod store;

@@ -1,0 +1,293 @@
+//! Explain: what happened to the latest calls, for who asks afterwards. A ring: the oldest make room for the newest.
+//!
+//! It holds facts and never content: no prompt, no answer, no key. It does not know how they are told.
+
+use std::collections::VecDeque;
+use std::mem::size_of;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::config::plan::ExplainPlan;
+use crate::model::money::Usd;
+use crate::model::trail::{Attempt, Facts, LimitFact, Step, short_model};
+
+/// Stories that are looked at before others get their turn at the ring.
+const AT_ONCE: u64 = 256;
+
+/// What became of one call.
+#[derive(Debug)]
+pub struct CallRecord {
+    /// The request's id.
+    pub id: Arc<str>,
+    /// The route's name, or `none`.
+    pub route: Arc<str>,
+    /// The caller's dialect, or `none`.
+    pub caller: &'static str,
+    /// The request's method.
+    pub method: &'static str,
+    /// Its path, without the query.
+    pub path: Box<str>,
+    /// The tenant, when it was known. Whoever tells the story hides it.
+    pub tenant: Option<Arc<str>>,
+    /// The API key, by its name, where one was shown.
+    pub api_key: Option<Arc<str>>,
+    /// Which generation of the configuration answered.
+    pub generation: u64,
+    /// The status; 499 when the caller went away before there was one.
+    pub status: u16,
+    /// `ok`, `cancelled` or a fault's code.
+    pub outcome: &'static str,
+    /// From the head of the request to the end of the answer.
+    pub took: Duration,
+    /// Bytes passed to the caller.
+    pub bytes_out: u64,
+    /// Events passed to the caller.
+    pub events: u64,
+    /// What the answer cost by the price table, when its tokens were counted.
+    pub cost: Option<Usd>,
+    /// Everything that was noted on the way.
+    pub facts: Facts,
+}
+
+impl CallRecord {
+    /// Bytes that it takes, names that it shares with the configuration left out.
+    pub fn size(&self) -> usize {
+        let Facts { attempts, steps, limits, fault_detail, model_asked, .. } = &self.facts;
+        let named = [&self.tenant, &self.api_key, model_asked];
+        let ids = attempts.iter().flat_map(Attempt::ids).map(str::len);
+        let models = attempts.iter().filter_map(|attempt| attempt.model.as_ref()).map(|model| model.len());
+        let texts = [
+            self.id.len(),
+            self.path.len(),
+            named.into_iter().flatten().map(|name| name.len()).sum(),
+            fault_detail.as_ref().map_or(0, String::len),
+            ids.sum(),
+        ];
+        size_of::<Self>()
+            + attempts.len() * size_of::<Attempt>()
+            + steps.len() * size_of::<Step>()
+            + limits.len() * size_of::<LimitFact>()
+            + models.sum::<usize>()
+            + texts.iter().sum::<usize>()
+    }
+
+    /// True when its provider has called the request or the answer so.
+    fn has_provider_id(&self, id: &str) -> bool {
+        self.facts.attempts.iter().flat_map(Attempt::ids).any(|own| own == id)
+    }
+
+    /// True when nobody was refused and nothing failed.
+    pub fn is_fine(&self) -> bool {
+        self.outcome == "ok" && self.status < 400
+    }
+}
+
+/// The latest calls. Shared, and outlives the gateway that writes to it.
+#[derive(Clone, Default)]
+pub struct CallHistory(Arc<Mutex<Ring>>);
+
+#[derive(Default)]
+struct Ring {
+    plan: ExplainPlan,
+    /// Oldest first.
+    call_history: VecDeque<Arc<CallRecord>>,
+    bytes: usize,
+    /// How many there have ever been.
+    told: u64,
+}
+
+impl Ring {
+    /// Takes the oldest out, if there is no room for it.
+    fn shed(&mut self) -> Option<Arc<CallRecord>> {
+        let is_full = self.call_history.len() > self.plan.keep || self.bytes > self.plan.max_bytes;
+        let oldest = if is_full { self.call_history.pop_front() } else { None }?;
+        self.bytes = self.bytes.saturating_sub(oldest.size());
+        Some(oldest)
+    }
+}
+
+impl CallHistory {
+    /// Room for as many as a plan says. More than that are forgotten.
+    pub fn bound(&self, plan: ExplainPlan) {
+        self.lock().plan = plan;
+        self.shed();
+    }
+
+    /// Adds the story of a call that is over.
+    pub fn tell(&self, mut story: CallRecord) {
+        for model in story.facts.attempts.iter_mut().filter_map(|attempt| attempt.model.as_mut()) {
+            let short = short_model(model);
+            if short.len() < model.len() {
+                *model = short;
+            }
+        }
+        let (size, story) = (story.size(), Arc::new(story));
+        let mut ring = self.lock();
+        ring.bytes += size;
+        ring.told += 1;
+        ring.call_history.push_back(story);
+        drop(ring);
+        self.shed();
+    }
+
+    /// Forgets what there is no room for. Freed outside the lock: others have stories to tell.
+    fn shed(&self) {
+        loop {
+            let oldest = self.lock().shed();
+            if oldest.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// The latest story of a call with this id: the gateway's, or else one that its provider has given.
+    pub fn find(&self, id: &str) -> Option<Arc<CallRecord>> {
+        let (mut found, mut theirs) = (None, None);
+        self.walk(|story| {
+            if *story.id == *id {
+                found = Some(story.clone());
+            } else if theirs.is_none() && story.has_provider_id(id) {
+                theirs = Some(story.clone());
+            }
+            found.is_none()
+        });
+        found.or(theirs)
+    }
+
+    /// The latest stories that are `wanted`, newest first, no more than `most`.
+    pub fn latest(&self, most: usize, wanted: impl Fn(&CallRecord) -> bool) -> Vec<Arc<CallRecord>> {
+        let mut found = Vec::new();
+        self.walk(|story| {
+            if found.len() < most && wanted(story) {
+                found.push(story.clone());
+            }
+            found.len() < most
+        });
+        found
+    }
+
+    /// How many are remembered, and the bytes that they take.
+    pub fn fill(&self) -> (usize, usize) {
+        let ring = self.lock();
+        (ring.call_history.len(), ring.bytes)
+    }
+
+    /// Shows the stories, newest first, until `goes_on` says no. Calls that end do not wait for who reads: it looks at some at
+    /// a time.
+    fn walk(&self, mut goes_on: impl FnMut(&Arc<CallRecord>) -> bool) {
+        // Counted from the first story ever, which does not change when stories come and go.
+        let mut below = u64::MAX;
+        loop {
+            let ring = self.lock();
+            let first = ring.told - ring.call_history.len() as u64;
+            let above = below.min(ring.told);
+            below = above.saturating_sub(AT_ONCE).max(first);
+            let numbers = (below..above).rev();
+            let some: Vec<_> =
+                numbers.filter_map(|number| ring.call_history.get((number - first) as usize)).cloned().collect();
+            drop(ring);
+            if some.is_empty() || !some.iter().all(&mut goes_on) {
+                return;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ring> {
+        // Each change is whole before anything in it could panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::trail::{Reason, Trail};
+
+    fn story(number: usize) -> CallRecord {
+        CallRecord {
+            id: number.to_string().into(),
+            route: "r".into(),
+            caller: "openai",
+            method: "GET",
+            path: "/".repeat(number % 50).into(),
+            tenant: None,
+            api_key: None,
+            generation: 1,
+            status: 200,
+            outcome: "ok",
+            took: Duration::ZERO,
+            bytes_out: 0,
+            events: 0,
+            cost: None,
+            facts: Trail::start(None).facts().clone(),
+        }
+    }
+
+    proptest! {
+        /// Whatever is told and however the bounds change: never more than they allow, and always the newest.
+        #[test]
+        fn the_newest_are_kept_within_both_bounds(
+            steps in prop::collection::vec((1usize..700, 0usize..600, 1usize..60_000), 1..8),
+        ) {
+            let call_history = CallHistory::default();
+            let mut told = 0;
+            for (more, keep, max_bytes) in steps {
+                call_history.bound(ExplainPlan { keep, max_bytes });
+                for _ in 0..more {
+                    call_history.tell(story(told));
+                    told += 1;
+                }
+                let (count, bytes) = call_history.fill();
+                prop_assert!(count <= keep && bytes <= max_bytes);
+                let kept = call_history.latest(usize::MAX, |_| true);
+                prop_assert_eq!(kept.iter().map(|story| story.size()).sum::<usize>(), bytes);
+                let ids: Vec<usize> = kept.iter().map(|story| story.id.parse().unwrap()).collect();
+                prop_assert_eq!(&ids, &(told - count..told).rev().collect::<Vec<_>>());
+                if let Some(oldest) = ids.last() {
+                    prop_assert!(call_history.find(&oldest.to_string()).is_some());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_calls_with_one_id_the_later_is_found() {
+        let call_history = CallHistory::default();
+        call_history.bound(ExplainPlan { keep: 10, max_bytes: 1 << 20 });
+        for status in [200, 503] {
+            call_history.tell(CallRecord { status, ..story(7) });
+        }
+        assert_eq!(call_history.find("7").map(|story| story.status), Some(503));
+        assert!(call_history.find("8").is_none());
+    }
+
+    #[test]
+    fn a_call_is_found_by_its_own_id_before_those_that_its_provider_gave() {
+        let call_history = CallHistory::default();
+        call_history.bound(ExplainPlan { keep: 10, max_bytes: 1 << 20 });
+        let with = |number, request: Option<&str>, answer: Option<&str>| {
+            let trail = Trail::start(None);
+            let note = trail.begin_attempt(&"p".into(), None, Reason::First);
+            request.into_iter().for_each(|id| note.request_id(id));
+            answer.into_iter().for_each(|id| note.answer_id(id));
+            // Another one, of which nothing is known.
+            trail.begin_attempt(&"q".into(), None, Reason::Failover);
+            CallRecord { facts: trail.facts().clone(), ..story(number) }
+        };
+        call_history.tell(with(1, Some("req-1"), Some("chatcmpl-1")));
+        call_history.tell(with(2, Some("req-2"), Some("resp_2")));
+        // It is called like another.
+        call_history.tell(with(3, Some("1"), None));
+        call_history.tell(with(4, None, Some("resp_2")));
+        for (id, number) in
+            [("1", "1"), ("req-1", "1"), ("chatcmpl-1", "1"), ("req-2", "2"), ("resp_2", "4"), ("3", "3")]
+        {
+            assert_eq!(call_history.find(id).map(|story| story.id.to_string()).as_deref(), Some(number), "{id}");
+        }
+        for nobodys in ["", "req-", "resp_", "4 "] {
+            assert!(call_history.find(nobodys).is_none(), "{nobodys}");
+        }
+    }
+}
