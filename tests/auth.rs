@@ -257,7 +257,10 @@ async fn claims_have_the_names_that_the_config_gives_them() {
     let request = async |role: &str, shop: &str| {
         bench.chat_as(&said(role), &[("x-shop", shop), ("x-restaurant-id", "r9")]).await.status
     };
-    assert_eq!((request("clerk", "s1").await, request("clerk", "s2").await, request("owner", "s2").await), (200, 403, 200));
+    assert_eq!(
+        (request("clerk", "s1").await, request("clerk", "s2").await, request("owner", "s2").await),
+        (200, 403, 200)
+    );
     let seen = bench.seen("buildpanel");
     assert_eq!(
         (&seen[0].headers["x-restaurant-id"], &seen[0].headers["x-user-id"]),
@@ -279,7 +282,11 @@ async fn the_config_says_which_roles_may_call() {
     assert_eq!(request(staff, json!({"role": "authenticated", "is_anonymous": true})).await, 401);
     let guests = "[auth]\nroles = ['authenticated', 'anon']\n";
     assert_eq!(request(guests, json!({"role": "authenticated", "is_anonymous": true})).await, 200);
-    assert_eq!(request(guests, json!({"role": "anon", "sub": null})).await, 401, "the public key is nobody all the same");
+    assert_eq!(
+        request(guests, json!({"role": "anon", "sub": null})).await,
+        401,
+        "the public key is nobody all the same"
+    );
     // Where a deployment keeps its roles elsewhere, Supabase's own still says what kind of token it is.
     let elsewhere = "[auth]\nrole_claim = 'app_metadata.role'\n";
     assert_eq!(request(elsewhere, json!({"role": "anon", "app_metadata": {"role": "admin"}})).await, 401);

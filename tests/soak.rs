@@ -22,8 +22,8 @@ mod script;
 #[path = "soak/spent.rs"]
 mod spent;
 
+use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use check::{RuleDecision, Tally};
@@ -62,7 +62,7 @@ fn soak(seeds: std::ops::Range<u64>) -> (Vec<String>, Tally) {
                         return;
                     }
                     let verdict = verdict(seed);
-                    let mut found = found.lock().unwrap();
+                    let mut found = found.lock();
                     let printed = verdict.problems.iter().take(PRINTED).map(|problem| format!("  {problem}\n"));
                     if !verdict.problems.is_empty() {
                         let count = verdict.problems.len();
@@ -75,7 +75,7 @@ fn soak(seeds: std::ops::Range<u64>) -> (Vec<String>, Tally) {
             });
         }
     });
-    found.into_inner().unwrap()
+    found.into_inner()
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn no_callers_own_doing_changes_what_another_gets() {
     let work = || {
         while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| seeds.contains(seed)) {
             let (problems, tally) = hostile::play(seed);
-            let mut found = found.lock().unwrap();
+            let mut found = found.lock();
             found.1.add(tally);
             if let Some((first, more)) = problems.split_first() {
                 found.0.push(format!("SEED={seed}: {first}\n  and {} more", more.len()));
@@ -164,7 +164,7 @@ fn no_callers_own_doing_changes_what_another_gets() {
     std::thread::scope(|scope| {
         (0..std::thread::available_parallelism().map_or(1, usize::from)).for_each(|_| drop(scope.spawn(work)));
     });
-    let (failures, sum) = found.into_inner().unwrap();
+    let (failures, sum) = found.into_inner();
     println!("{count} worlds with hostile callers: {sum:?}");
     let shown = failures.iter().take(PRINTED).cloned().collect::<Vec<_>>().join("\n");
     assert!(failures.is_empty(), "{} of {count} worlds failed; {sum:?}\n{shown}", failures.len());

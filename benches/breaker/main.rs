@@ -6,8 +6,8 @@
 #[path = "../../tests/fixtures/mod.rs"]
 mod fixtures;
 
+use parking_lot::Mutex;
 use std::hint::black_box;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -59,7 +59,7 @@ fn call() -> Call {
 fn contenders() -> Vec<Contender> {
     let lock = Mutex::new(Instant::now());
     let reference = move || {
-        let mut last = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock.lock();
         *last = black_box(Instant::now());
     };
 
@@ -81,13 +81,13 @@ fn contenders() -> Vec<Contender> {
     }
     let machine = Mutex::new(machine);
     let open = move || {
-        let mut machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut machine = machine.lock();
         assert!(black_box(machine.admit(Instant::now())).is_err(), "the breaker is open");
     };
 
     let closed = Mutex::new(Machine::new(settings(), SeededRng::new(1)));
     let passing = move || {
-        let mut machine = closed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut machine = closed.lock();
         if let Ok(pass) = machine.admit(Instant::now()) {
             machine.settle(pass, Some(tidegate::policy::breaker::machine::Result::Success), Instant::now());
         }

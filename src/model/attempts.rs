@@ -5,8 +5,9 @@
 //! another provider that fails as well is paid by both, so that all targets of a call together stay within one budget. It
 //! does not know why anybody tries again.
 
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
@@ -81,7 +82,7 @@ impl Attempts {
 
     fn home(&self) -> MutexGuard<'_, Option<RetryBudget>> {
         // It is set as a whole.
-        self.0.home.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.home.lock()
     }
 }
 
@@ -107,8 +108,7 @@ impl RetryBudget {
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        // Counts only: nothing half-written can be left behind by a panic.
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ledger.lock()
     }
 
     /// A request arrived that is no extra attempt.

@@ -2,8 +2,9 @@
 //!
 //! It does not know who made the answer, nor what a token costs.
 
+use parking_lot::Mutex;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// What is done once the tokens are counted.
 type Then = Box<dyn FnOnce() + Send>;
@@ -39,12 +40,12 @@ impl Bill {
 
     /// True while nobody has counted.
     pub fn is_open(&self) -> bool {
-        self.lock().is_open
+        self.state.lock().is_open
     }
 
     /// Closes it. True for the one who may count.
     pub fn close(&self) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let was_open = std::mem::replace(&mut state.is_open, false);
         let then = std::mem::take(&mut state.then);
         drop(state);
@@ -54,18 +55,13 @@ impl Bill {
 
     /// Has something done when it is closed; at once where it is.
     pub fn on_close(&self, then: impl FnOnce() + Send + 'static) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.is_open {
             state.then.push(Box::new(then));
             return;
         }
         drop(state);
         then();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Each change is whole: no panic can leave it half-made.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,8 +3,9 @@
 //!
 //! How long is learnt for each model of a provider, upwards only. This file neither waits nor asks.
 
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use moka::sync::Cache;
@@ -132,7 +133,7 @@ impl AnswerTimes {
     }
 
     fn note(&self, took: Duration) {
-        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut times = self.times.lock();
         times.note(took, ENOUGH);
         if let Some(usual) = times.percentile(USUAL) {
             self.usual.store(u64::try_from(usual.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);

@@ -3,9 +3,10 @@
 //!
 //! Its place is held until the conversation ends. Calls that are answered need none: what bounds those is a limit.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::plan::TunnelPlan;
 use crate::model::call::{Call, Head};
@@ -71,7 +72,7 @@ pub enum Overrun {
 impl Tunnels {
     /// A place for one more; the error says of how many there is none left.
     fn enter(&self, route: &Arc<str>, shares: &[Share], max_connections: usize) -> Result<Place, usize> {
-        let mut routes = self.lock();
+        let mut routes = self.0.routes.lock();
         let own = routes.entry(route.clone()).or_default();
         let open = |share: &Share| own.by_caller.get(&share.caller.0).copied().unwrap_or(0);
         if let Some(full) = shares.iter().find(|share| open(share) >= share.most) {
@@ -109,17 +110,12 @@ impl Tunnels {
     /// Counts.
     pub fn report(&self) -> TunnelReport {
         TunnelReport {
-            open: self.lock().values().map(|route| route.open).sum(),
+            open: self.0.routes.lock().values().map(|route| route.open).sum(),
             chunks_in: self.0.chunks_in.load(Ordering::Relaxed),
             chunks_out: self.0.chunks_out.load(Ordering::Relaxed),
             too_large: self.0.too_large.load(Ordering::Relaxed),
             stalled: self.0.stalled.load(Ordering::Relaxed),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Route>> {
-        // Counts: each change is whole by itself.
-        self.0.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -154,7 +150,7 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut routes = self.tunnels.lock();
+        let mut routes = self.tunnels.0.routes.lock();
         let Some(own) = routes.get_mut(&self.route) else { return };
         own.open = own.open.saturating_sub(1);
         for caller in &self.callers {
@@ -287,7 +283,7 @@ mod tests {
                 prop_assert_eq!(tunnels.report().open, held.len());
             }
             held.clear();
-            prop_assert!(tunnels.lock().is_empty());
+            prop_assert!(tunnels.0.routes.lock().is_empty());
             let crowd = |number| tunnels.enter(&routes[0], &[Share { caller: Key([number, 0]), most: 2 }], 1);
             let first = crowd(1);
             prop_assert_eq!(crowd(2).err(), Some(1));

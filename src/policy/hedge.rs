@@ -4,7 +4,8 @@
 //! This file knows when: after the running percentile of the time to the first event or the whole answer, learnt per model.
 //! `failover` knows where: another instance or the next target.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
@@ -61,7 +62,7 @@ impl Policy for Hedge {
 
     async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
         let times = self.latency_tracker.times(&call);
-        let lock = || times.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = || times.lock();
         call.hedge_after = lock().percentile(self.percentile).map(|after| after.max(SHORTEST));
         let trail = call.trail.clone();
         let outcome = next.call(call).await;

@@ -3,7 +3,8 @@
 //!
 //! It does not know what an instance is, nor how it is reached: an instance is a number.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -105,7 +106,7 @@ impl Instances {
 
     fn lock(&self) -> Option<MutexGuard<'_, Vec<State>>> {
         // Counts and times: each change is whole by itself.
-        self.0.states.as_ref().map(|states| states.lock().unwrap_or_else(PoisonError::into_inner))
+        self.0.states.as_ref().map(|states| states.lock())
     }
 
     fn change(&self, index: usize, act: impl FnOnce(&mut State, &BalancePlan)) {

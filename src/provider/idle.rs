@@ -4,10 +4,11 @@
 //! A provider says it (`Keep-Alive`), or it is seen: a connection is closed that was idle for longer than any that was used
 //! again with success. It knows no HTTP beyond that.
 
+use parking_lot::Mutex;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -103,7 +104,7 @@ impl Use {
 
     fn swap(&self, next: impl FnOnce(Option<At>) -> Option<At>) -> Option<At> {
         // One value, which nobody leaves half-written.
-        let mut at = self.0.at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut at = self.0.at.lock();
         let before = *at;
         *at = next(before);
         before

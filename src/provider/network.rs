@@ -2,10 +2,11 @@
 //!
 //! It moves bytes and adds credentials. It does not know what the bytes mean.
 
+use parking_lot::Mutex;
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -153,7 +154,7 @@ impl Network {
         let is_old = |pool: &Pool| pool.since.elapsed() >= self.access.connection_age;
         let is_over = |pool: &Pool| is_old(pool) || pool.idle > self.times.usable();
         if is_over(&pool)
-            && let Ok(_only_one) = self.renewing.try_lock()
+            && let Some(_only_one) = self.renewing.try_lock()
             && is_over(&self.pool.load())
         {
             if is_old(&pool) {

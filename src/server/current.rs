@@ -3,7 +3,8 @@
 //!
 //! It does not know where a configuration comes from.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
@@ -45,7 +46,7 @@ impl Current {
     /// `/health/status`. The error says which part of the plan cannot be built; then nothing has changed.
     pub fn replace(&self, mut plan: Plan) -> Result<(), String> {
         // Nothing half-done can be left behind: the pointer is swapped in one step, and the probes follow it.
-        let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut probes = self.probes.lock();
         let before = self.gateway();
         let needs_restart = plan.keep_fixed(&before.plan);
         let gateway = match before.after(plan) {

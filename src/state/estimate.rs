@@ -5,7 +5,8 @@
 //! and the most that the model writes, for budgets that must hold. It knows no tokenizer: those are many, large, and right
 //! for one family of models each, while every estimate here is corrected as soon as the answer ends.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 use memchr::memmem;
 use moka::sync::Cache;
@@ -152,14 +153,14 @@ struct Average(Mutex<(f64, u32)>);
 
 impl Average {
     fn note(&self, value: f64) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.0.lock();
         let (mean, count) = *held;
         let weight = (1.0 / f64::from(count + 1)).max(NEWEST);
         *held = (mean + (value - mean) * weight, count.saturating_add(1));
     }
 
     fn value(&self) -> f64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0
+        self.0.lock().0
     }
 }
 

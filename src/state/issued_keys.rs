@@ -4,8 +4,9 @@
 //! The ring in memory is what calls are checked with: no call waits for the store, and one that is out locks nobody out. It
 //! does not know who may make keys.
 
+use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::api_key::ring::Keyring;
@@ -57,7 +58,7 @@ impl Issued {
 
     /// The keys as they are now.
     pub fn ring(&self) -> Arc<Keyring> {
-        self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.ring.read().clone()
     }
 
     /// Waits until it is known which keys there are: not at all, except at the very start. False: nobody says.
@@ -108,10 +109,10 @@ impl Issued {
         &self,
         change: impl FnOnce(&mut BTreeMap<Arc<str>, Arc<ApiKey>>) -> Result<(), NotChanged>,
     ) -> Result<(), NotChanged> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn.lock();
         let mut keys = self.ring().keys().map(|key| (key.name.clone(), key.clone())).collect();
         change(&mut keys)?;
-        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Keyring::new(keys.into_values()));
+        *self.ring.write() = Arc::new(Keyring::new(keys.into_values()));
         Ok(())
     }
 
@@ -130,7 +131,7 @@ impl Issued {
             }
             key.ok().map(Arc::new)
         });
-        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Keyring::new(parsed));
+        *self.ring.write() = Arc::new(Keyring::new(parsed));
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! It holds facts and never content: no prompt, no answer, no key. It does not know how they are told.
 
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::mem::size_of;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::plan::ExplainPlan;
@@ -109,7 +110,7 @@ impl Ring {
 impl CallHistory {
     /// Room for as many as a plan says. More than that are forgotten.
     pub fn bound(&self, plan: ExplainPlan) {
-        self.lock().plan = plan;
+        self.0.lock().plan = plan;
         self.shed();
     }
 
@@ -122,7 +123,7 @@ impl CallHistory {
             }
         }
         let (size, story) = (story.size(), Arc::new(story));
-        let mut ring = self.lock();
+        let mut ring = self.0.lock();
         ring.bytes += size;
         ring.told += 1;
         ring.call_history.push_back(story);
@@ -133,7 +134,7 @@ impl CallHistory {
     /// Forgets what there is no room for. Freed outside the lock: others have stories to tell.
     fn shed(&self) {
         loop {
-            let oldest = self.lock().shed();
+            let oldest = self.0.lock().shed();
             if oldest.is_none() {
                 return;
             }
@@ -168,7 +169,7 @@ impl CallHistory {
 
     /// How many are remembered, and the bytes that they take.
     pub fn fill(&self) -> (usize, usize) {
-        let ring = self.lock();
+        let ring = self.0.lock();
         (ring.call_history.len(), ring.bytes)
     }
 
@@ -178,7 +179,7 @@ impl CallHistory {
         // Counted from the first story ever, which does not change when stories come and go.
         let mut below = u64::MAX;
         loop {
-            let ring = self.lock();
+            let ring = self.0.lock();
             let first = ring.told - ring.call_history.len() as u64;
             let above = below.min(ring.told);
             below = above.saturating_sub(AT_ONCE).max(first);
@@ -190,11 +191,6 @@ impl CallHistory {
                 return;
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Ring> {
-        // Each change is whole before anything in it could panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! It does not know how a level takes effect; whoever began the log says that.
 
+use parking_lot::Mutex;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -51,14 +51,14 @@ impl fmt::Debug for LogLevel {
 impl LogLevel {
     /// From now on there is a log: `apply` changes its filter, which is the configured one.
     pub fn connect(&self, configured: &str, apply: Apply) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.configured = configured.into();
         state.apply = Some(apply);
     }
 
     /// Notes what the configuration says. A wish stays in force.
     pub fn configure(&self, level: &str) -> Result<(), String> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.wish.is_none() {
             state.apply(level)?;
         }
@@ -68,7 +68,7 @@ impl LogLevel {
 
     /// Another level, for some time or until it is withdrawn.
     pub fn wish(&self, level: &str, time: Option<Duration>) -> Result<(), String> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.apply(level)?;
         state.wish =
             Some(Wish { level: level.into(), until: time.map(|time| crate::model::time::later(Instant::now(), time)) });
@@ -79,7 +79,7 @@ impl LogLevel {
 
     /// Back to what the configuration says.
     pub fn withdraw(&self) -> Result<(), String> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.apply(&state.configured)?;
         state.wish = None;
         Ok(())
@@ -87,7 +87,7 @@ impl LogLevel {
 
     /// What is logged.
     pub fn shown(&self) -> Shown {
-        let state = self.lock();
+        let state = self.state.lock();
         let until = state.wish.as_ref().and_then(|wish| wish.until);
         Shown {
             level: state.wish.as_ref().map_or_else(|| state.configured.clone(), |wish| wish.level.clone()),
@@ -99,7 +99,7 @@ impl LogLevel {
     /// Withdraws wishes whose time is over. Runs until dropped.
     pub async fn keep(&self) {
         loop {
-            let until = self.lock().wish.as_ref().and_then(|wish| wish.until);
+            let until = self.state.lock().wish.as_ref().and_then(|wish| wish.until);
             let Some(until) = until else {
                 self.changed.notified().await;
                 continue;
@@ -113,7 +113,8 @@ impl LogLevel {
 
     /// Another wish may have come meanwhile.
     fn expire(&self) {
-        let is_over = self.lock().wish.as_ref().is_some_and(|wish| wish.until.is_some_and(|it| it <= Instant::now()));
+        let is_over =
+            self.state.lock().wish.as_ref().is_some_and(|wish| wish.until.is_some_and(|it| it <= Instant::now()));
         if !is_over {
             return;
         }
@@ -121,17 +122,12 @@ impl LogLevel {
             Ok(()) => tracing::info!(target: "tidegate::audit", "the log's level is the configured one again"),
             Err(problem) => {
                 // It was in force before; should it fail all the same, the wish stays, and nobody asks again and again.
-                if let Some(wish) = &mut self.lock().wish {
+                if let Some(wish) = &mut self.state.lock().wish {
                     wish.until = None;
                 }
                 tracing::error!(problem, "the log's level stays as it is");
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Every field is whole at any time.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -158,7 +154,7 @@ mod tests {
         level.connect(
             "info",
             Box::new(move |level| {
-                noted.lock().unwrap().push(level.to_owned());
+                noted.lock().push(level.to_owned());
                 if level == "bad" { Err("no such level".into()) } else { Ok(()) }
             }),
         );
@@ -176,7 +172,7 @@ mod tests {
         assert_eq!(level.shown().level, "debug");
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(level.shown(), Shown { level: "warn".into(), configured: "warn".into(), remaining: None });
-        assert_eq!(*applied.lock().unwrap(), ["debug", "warn"]);
+        assert_eq!(*applied.lock(), ["debug", "warn"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,10 +3,11 @@
 //!
 //! The lines of the audit and of calls are never left out. It does not know what a line looks like.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
@@ -55,7 +56,7 @@ impl Repeats {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let lines = std::mem::take(&mut *self.0.lines.lock().unwrap_or_else(PoisonError::into_inner));
+            let lines = std::mem::take(&mut *self.0.lines.lock());
             for Line { target, message, count } in lines.into_values() {
                 let left_out = count.saturating_sub(u64::from(self.0.most));
                 if left_out > 0 {
@@ -79,7 +80,7 @@ impl Repeats {
         Hash::hash(&metadata.callsite(), &mut said);
         event.record(&mut said);
         let key = said.finish();
-        let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.0.lines.lock();
         if lines.len() >= DIFFERENT && !lines.contains_key(&key) {
             return true;
         }
@@ -149,7 +150,7 @@ mod tests {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
             let mut said = Said { hasher: blake3::Hasher::new(), message: String::new() };
             event.record(&mut said);
-            self.0.lock().unwrap().push(said.message);
+            self.0.lock().push(said.message);
         }
     }
 
@@ -163,7 +164,7 @@ mod tests {
         let (repeats, written) = (Repeats::new(2), Arc::new(Mutex::new(Vec::new())));
         let subscriber = tracing_subscriber::registry().with(Written(written.clone())).with(repeats.clone());
         let _guard = tracing::subscriber::set_default(subscriber);
-        let take = || std::mem::take(&mut *written.lock().unwrap());
+        let take = || std::mem::take(&mut *written.lock());
         (0..5).for_each(|error| warn("a", error));
         warn("b", 1);
         (0..5).for_each(|_| tracing::info!("said"));
@@ -181,6 +182,6 @@ mod tests {
         let written = Arc::new(Mutex::new(Vec::new()));
         let subscriber = tracing_subscriber::registry().with(Written(written.clone())).with(Repeats::new(0));
         tracing::subscriber::with_default(subscriber, || (0..5).for_each(|error| warn("a", error)));
-        assert_eq!(written.lock().unwrap().len(), 5);
+        assert_eq!(written.lock().len(), 5);
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! A fixed amount of memory (about 20 KiB), whatever comes. It does not know who watches.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -144,7 +145,7 @@ impl Window {
 impl Traffic {
     /// Counts a call that is over.
     pub fn note(&self, sample: &Sample) {
-        let mut window = self.lock();
+        let mut window = self.0.lock();
         window.turn();
         let now = window.now;
         let second = window.seconds.at(now);
@@ -172,7 +173,7 @@ impl Traffic {
 
     /// What the last minute was like, and what the last hour cost.
     pub fn look(&self) -> Look {
-        let mut window = self.lock();
+        let mut window = self.0.lock();
         window.turn();
         let mut look = Look::default();
         for second in window.seconds.before(window.now, SECONDS as u64) {
@@ -193,11 +194,6 @@ impl Traffic {
         look.first_token = first_token.percentiles();
         look.cost = window.minutes.0.iter().copied().sum();
         look
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Window> {
-        // Counts only: a panic could leave one of them short by one.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

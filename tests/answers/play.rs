@@ -3,9 +3,10 @@
 //!
 //! It does not know what is right.
 
+use parking_lot::Mutex;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -64,7 +65,7 @@ impl Transport for Scripted {
         _request: Request,
         _reuse: Reuse,
     ) -> Pin<Box<dyn Future<Output = Result<Response, SendFault>> + Send + '_>> {
-        let response = self.0.lock().unwrap().take().ok_or_else(|| SendFault::Connect("asked twice".into()));
+        let response = self.0.lock().take().ok_or_else(|| SendFault::Connect("asked twice".into()));
         Box::pin(std::future::ready(response))
     }
 
@@ -112,7 +113,7 @@ impl Stage {
         let end = mutant.is_broken_off.then(|| Err(SendFault::Broken("connection reset in the body".into())));
         let pieces: Vec<_> = mutant.pieces.iter().map(|piece| Ok(Bytes::from(piece.clone()))).chain(end).collect();
         let head = ResponseHead { status: StatusCode::OK, headers: headers.into_iter().collect() };
-        *self.scripted.0.lock().unwrap() = Some(Response { head, body: Box::pin(stream::iter(pieces)) });
+        *self.scripted.0.lock() = Some(Response { head, body: Box::pin(stream::iter(pieces)) });
         let call =
             fixtures::call(fixtures::head("r1", None), request, Some("m").filter(|_| kind != CallerKind::OpenAi), None);
         let call = Call { reads_text: who == Who::Same { reads_text: true }, ..call };
@@ -130,11 +131,11 @@ impl Stage {
             let recorder = recorder.clone();
             let noted = events.inspect(move |item| match item {
                 Ok(event) => {
-                    if let Some(recorder) = &mut *recorder.lock().unwrap() {
+                    if let Some(recorder) = &mut *recorder.lock() {
                         recorder.note(event);
                     }
                 }
-                Err(_) => *recorder.lock().unwrap() = None,
+                Err(_) => *recorder.lock() = None,
             });
             reply.body = Body::Events(Box::pin(noted));
         }
@@ -167,7 +168,7 @@ impl Stage {
                     }
                     drop(events);
                     let usage = call.trail.facts().counted();
-                    let recorder = recorder.lock().unwrap().take().filter(|_| fault.is_none());
+                    let recorder = recorder.lock().take().filter(|_| fault.is_none());
                     kept = recorder.and_then(|recorder| recorder.finish(usage));
                     Got::Pieces(bytes, fault)
                 }

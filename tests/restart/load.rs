@@ -48,7 +48,7 @@ struct Tally {
     streams: AtomicUsize,
     connections: AtomicUsize,
     turned_away: AtomicUsize,
-    lost: std::sync::Mutex<Vec<String>>,
+    lost: parking_lot::Mutex<Vec<String>>,
 }
 
 /// What has happened in all.
@@ -127,8 +127,8 @@ impl Tally {
         self.plain.load(Ordering::SeqCst) + self.streams.load(Ordering::SeqCst)
     }
 
-    fn lost(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
-        self.lost.lock().expect("nobody panics with it")
+    fn lost(&self) -> parking_lot::MutexGuard<'_, Vec<String>> {
+        self.lost.lock()
     }
 
     /// Notes what became of a call.

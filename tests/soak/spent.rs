@@ -3,9 +3,10 @@
 //!
 //! What nobody waits for is taken to cost the most that its request allows: a provider may have gone on.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -143,13 +144,13 @@ async fn play_in_runtime(seed: u64) -> Spent {
                 let answered = call(&gateway, hostile.visit()).await;
                 let has_left = answered.has_left || answered.status == 504 || answered.is_aborted;
                 let (number, most) = (hostile.number, hostile.most);
-                came.lock().unwrap().push(Ended { number, most, has_left, status: answered.status });
+                came.lock().push(Ended { number, most, has_left, status: answered.status });
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         });
     }
     calling.join_all().await;
-    let came = came.lock().unwrap();
+    let came = came.lock();
     let gone: BTreeMap<u64, u64> =
         came.iter().filter(|call| call.has_left).map(|call| (call.number, call.most)).collect();
     let asked = PROVIDERS.into_iter().flat_map(|name| simulation.find(name).unwrap().requests());

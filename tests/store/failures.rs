@@ -1,7 +1,8 @@
 //! A store that is killed, frozen, paused or spoilt: who waits, what is admitted meanwhile, and what is known afterwards.
 
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tidegate::model::rate::OnStoreError;
@@ -131,7 +132,7 @@ impl OpenAiRequest {
             loop {
                 let (mut near, _) = listener.accept().await.unwrap();
                 let silent = CancellationToken::new();
-                known.lock().unwrap().push(silent.clone());
+                known.lock().push(silent.clone());
                 pairs.spawn(async move {
                     let mut far = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
                     tokio::select! {
@@ -146,7 +147,7 @@ impl OpenAiRequest {
     }
 
     fn fall_silent(&self) {
-        self.connections.lock().unwrap().iter().for_each(CancellationToken::cancel);
+        self.connections.lock().iter().for_each(CancellationToken::cancel);
     }
 }
 

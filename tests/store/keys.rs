@@ -125,10 +125,10 @@ async fn a_key_is_changed_for_another_under_load_on_two_gateways_without_a_call_
     let mut key = both[0].make("shop").await;
     until("both know it", async || both[1].call(&key).await == 200).await;
     let (is_over, refused, calls) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
-    let current = std::sync::Mutex::new(key.clone());
+    let current = parking_lot::Mutex::new(key.clone());
     let load = async |running: &Running| {
         while !is_over.load(Ordering::Relaxed) {
-            let key = current.lock().unwrap().clone();
+            let key = current.lock().clone();
             let status = running.call(&key).await;
             refused.fetch_add(usize::from(status != 200), Ordering::Relaxed);
             calls.fetch_add(1, Ordering::Relaxed);
@@ -146,7 +146,7 @@ async fn a_key_is_changed_for_another_under_load_on_two_gateways_without_a_call_
                 both[0].call(&next).await == 200 && both[1].call(&next).await == 200
             })
             .await;
-            current.lock().unwrap().clone_from(&next);
+            current.lock().clone_from(&next);
             assert_eq!(both[round % 2].call(&key).await, 200, "the old one is valid beside it");
             key = next;
         }

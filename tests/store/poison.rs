@@ -113,19 +113,19 @@ async fn a_register_that_was_overwritten_is_put_back_by_who_knows_it() {
     let register = |number: usize| SharedMap::new(members[number].redis.clone(), ("auth", "keys"), "keys", look);
     let registers = std::sync::Arc::new([register(0), register(1)]);
     let (seen, mut following) =
-        (std::sync::Arc::new(std::sync::Mutex::new([(); 2].map(|()| Vec::new()))), JoinSet::new());
+        (std::sync::Arc::new(parking_lot::Mutex::new([(); 2].map(|()| Vec::new()))), JoinSet::new());
     for number in 0..2 {
         let (registers, seen) = (registers.clone(), seen.clone());
         following.spawn(async move {
             let note = |texts: std::collections::HashMap<String, String>| {
                 let mut texts: Vec<_> = texts.into_iter().collect();
                 texts.sort();
-                seen.lock().unwrap()[number] = texts;
+                seen.lock()[number] = texts;
             };
             registers[number].follow(note).await;
         });
     }
-    let known = |number: usize| seen.lock().unwrap()[number].iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let known = |number: usize| seen.lock()[number].iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
     assert_eq!(registers[0].change("a", "", "1").await, Ok(true));
     assert_eq!(registers[0].change("b", "", "2").await, Ok(true));
     until("both know both", async || known(0).len() == 2 && known(1).len() == 2).await;

@@ -1,10 +1,11 @@
 //! Names of providers: what they mean is asked anew, a name that has moved is noticed, and one that leads into a private network
 //! is not followed where that is denied. Names mean here what the test says, through the world's own seam.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tidegate::gateway::world::World;
@@ -26,7 +27,7 @@ struct Names(Arc<Mutex<Vec<IpAddr>>>);
 
 impl Lookup for Names {
     fn addresses(&self, _: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
-        let addresses = self.0.lock().unwrap().clone();
+        let addresses = self.0.lock().clone();
         Box::pin(async move { Ok(addresses) })
     }
 }
@@ -73,7 +74,7 @@ async fn a_name_that_has_moved_is_noticed_although_its_connection_is_never_idle(
     let gateway = gateway(&names, port, "connection_age = \"100ms\"").await;
     let mut caller = gateway.connect().await;
     assert!(caller.ask(chat()).await.text().contains("at 127.0.0.2"));
-    *names.0.lock().unwrap() = vec![AFTER];
+    *names.0.lock() = vec![AFTER];
     // One call after the other, all answered: those on the old connection and those on the new one.
     soon("an answer from the new address", async {
         loop {
@@ -96,7 +97,7 @@ async fn a_young_connection_is_used_again_wherever_the_name_has_gone() {
     let mut caller = gateway.connect().await;
     for _ in 0..3 {
         assert!(caller.ask(chat()).await.text().contains("at 127.0.0.2"));
-        *names.0.lock().unwrap() = vec![AFTER];
+        *names.0.lock() = vec![AFTER];
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! It does not know what the tests ask it.
 
+use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
@@ -133,7 +134,7 @@ impl Program {
                     return port;
                 }
             }
-            panic!("it ended without an address:\n{}", written.lock().expect("no reader panics"));
+            panic!("it ended without an address:\n{}", written.lock());
         })
         .await;
         Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)), written, readers }
@@ -171,7 +172,7 @@ impl Program {
 
     /// What it, and others that it has started, have written so far.
     pub(crate) fn written(&self) -> String {
-        self.written.lock().expect("no reader panics").clone()
+        self.written.lock().clone()
     }
 
     /// Waits until a line with this in it has been written so often; returns the last of them.
@@ -226,7 +227,7 @@ impl Program {
     pub(crate) async fn ended(mut self) -> (ExitStatus, String) {
         let status = soon("the end of the program", self.child.wait()).await.expect("it was started");
         while soon("the end of its output", self.readers.join_next()).await.is_some() {}
-        let written = self.written.lock().expect("no reader panics").clone();
+        let written = self.written.lock().clone();
         (status, written)
     }
 }
@@ -265,7 +266,7 @@ async fn kill(id: u32, name: &str) {
 async fn read(pipe: impl AsyncRead + Unpin, written: Arc<Mutex<String>>, said: mpsc::UnboundedSender<String>) {
     let mut lines = BufReader::new(pipe).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        let mut written = written.lock().expect("no reader panics");
+        let mut written = written.lock();
         written.push_str(&line);
         written.push('\n');
         // Nobody listens any more once the address is known.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{GatewayState, ProviderState, lock};
+use super::{GatewayState, ProviderState};
 use crate::config::plan::Prices;
 use crate::model::fault;
 use crate::model::fault::Denial;
@@ -96,7 +96,7 @@ impl GatewayState {
             matches!(attempt.reason, Reason::Failover | Reason::Resume) && attempt.provider == served.provider
         };
         if served.reason == Reason::Rescue || facts.attempts.iter().any(stands_in) {
-            *lock(&self.common.last_fallback) = Some(Instant::now());
+            *self.common.last_fallback.lock() = Some(Instant::now());
             if let Some(provider) = self.provider(&served.provider) {
                 provider.tally.fallbacks.fetch_add(1, Ordering::Relaxed);
             }
@@ -125,6 +125,6 @@ impl GatewayState {
 
     /// True when a call was recently answered by another than its first provider.
     pub fn serves_from_fallbacks(&self) -> bool {
-        lock(&self.common.last_fallback).is_some_and(|at| at.elapsed() < FALLBACK_WINDOW)
+        self.common.last_fallback.lock().is_some_and(|at| at.elapsed() < FALLBACK_WINDOW)
     }
 }

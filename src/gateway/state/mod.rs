@@ -5,9 +5,10 @@
 //! what the pipeline looks like. A provider's state is in `live/provider`, what is counted in `live/counts`, and the
 //! connections to the shared store in `live/store`.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use moka::sync::Cache;
@@ -228,7 +229,7 @@ impl GatewayState {
     ) -> Result<Trust, String> {
         let trust = &self.common.trust;
         let wanted = plan.token.as_ref().and_then(|token| token.jwks.as_ref());
-        let mut published = lock(&trust.published);
+        let mut published = trust.published.lock();
         *published = match (wanted, &*published) {
             (None, _) => None,
             (Some(plan), Some(before)) => Some(before.under(plan, || source(plan))?),
@@ -391,18 +392,13 @@ impl GatewayState {
 
     /// What became of attempts to change the configuration.
     pub fn reloads(&self) -> Reloads {
-        lock(&self.common.reloads).clone()
+        self.common.reloads.lock().clone()
     }
 
     /// Notes one more attempt.
     pub fn note_reload(&self, reload: Reload) {
-        lock(&self.common.reloads).note(reload);
+        self.common.reloads.lock().note(reload);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // Each of these holds one plain value: there is no half-written state that a panic could leave behind.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 //!
 //! It does not know the other providers, nor when a call or a probe has anything to tell it.
 
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::RecentFailures;
 use super::counts::Tally;
-use super::{RecentFailures, lock};
 use crate::config::plan::ProviderPlan;
 use crate::model::attempts::RetryBudget;
 use crate::model::fault::{Denial, LastDenial};
@@ -100,12 +101,12 @@ impl ProviderState {
 
     /// The last probe's result.
     pub fn health(&self) -> Health {
-        lock(&self.health).clone()
+        self.health.lock().clone()
     }
 
     /// Notes a probe's result and returns the one before.
     pub fn note_health(&self, health: Health) -> Health {
-        std::mem::replace(&mut *lock(&self.health), health)
+        std::mem::replace(&mut *self.health.lock(), health)
     }
 
     /// True while it refuses the gateway's key, or the account behind it, as far as calls have shown.

@@ -2,7 +2,7 @@
 //!
 //! It does not know whose fault any of it was.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -35,7 +35,7 @@ pub struct RecentFailure {
 impl RecentFailures {
     /// Notes a fault. The kind that was not there for longest makes room.
     pub fn note(&self, code: &'static str) {
-        let mut kinds = self.lock();
+        let mut kinds = self.0.lock();
         let known = kinds.iter().position(|kind| kind.code == code).map(|index| kinds.remove(index));
         let count = known.map_or(0, |kind| kind.count) + 1;
         kinds.truncate(KINDS - 1);
@@ -44,15 +44,11 @@ impl RecentFailures {
 
     /// The kinds, the latest first.
     pub fn latest(&self) -> Vec<RecentFailure> {
-        self.lock()
+        self.0
+            .lock()
             .iter()
             .map(|kind| RecentFailure { code: kind.code, ago: kind.last.elapsed(), count: kind.count })
             .collect()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Kind>> {
-        // A panic could leave out one kind: the others are still worth having.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! It does not know what is drawn.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,7 +37,7 @@ impl Viewers {
     /// The picture of this second. Drawn once, however many watch, and never when nobody does.
     pub fn picture(&self, draw: impl FnOnce() -> Bytes) -> Bytes {
         // Held while it is drawn: who asks meanwhile would only draw the same.
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = self.latest.lock();
         if let Some((at, picture)) = &*latest
             && at.elapsed() < SAME
         {

@@ -3,8 +3,9 @@
 //!
 //! It does not know where the system's time comes from.
 
+use parking_lot::RwLock;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -88,12 +89,12 @@ impl WallClock {
 
     /// The last look at the system's clock, or a new one when that is a while ago.
     fn reading(&self, elapsed: i64) -> Reading {
-        let last = *self.0.reading.read().unwrap_or_else(PoisonError::into_inner);
+        let last = *self.0.reading.read();
         if elapsed.saturating_sub(last.at) < nanoseconds(LOOK) {
             return last;
         }
         // Who looks at the same moment as another goes by the last look.
-        let Ok(mut reading) = self.0.reading.try_write() else { return last };
+        let Some(mut reading) = self.0.reading.try_write() else { return last };
         let shown = (self.0.system)().duration_since(self.0.wall_start).as_nanos();
         let system_ahead = i64::try_from(shown).unwrap_or(i64::MAX).saturating_sub(elapsed);
         let (before, last) = (reading.ahead_at(elapsed), *reading);

@@ -4,8 +4,9 @@
 
 mod tokens;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -37,14 +38,14 @@ struct Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let facts = self.facts.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let facts = self.facts.get_mut();
         if let Some(reckon) = self.reckon.get() {
             facts.reckon(reckon);
         }
         if let Some(finish) = &self.finish {
             finish(facts);
         }
-        for at_end in self.at_end.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for at_end in self.at_end.get_mut().drain(..) {
             at_end(facts);
         }
     }
@@ -71,12 +72,12 @@ impl Trail {
     /// The facts, for writing or reading. Never held across an await.
     pub fn facts(&self) -> MutexGuard<'_, Facts> {
         // A panic while writing a fact leaves at worst one fact missing: the rest is still worth having.
-        self.0.facts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.facts.lock()
     }
 
     /// Has something done with the facts when nobody can add to them any more. It must not hold the trail.
     pub fn at_end(&self, work: impl FnOnce(&Facts) + Send + 'static) {
-        self.0.at_end.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(work));
+        self.0.at_end.lock().push(Box::new(work));
     }
 
     /// Notes what a policy did about the call, and to whom it has to do with.

@@ -4,7 +4,8 @@
 //! What was read last stays good until something else was read: a publisher that is out locks nobody out. How it is reached
 //! is the source's business.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -76,14 +77,14 @@ impl KeySet {
         if state.plan.url != plan.url {
             return Ok(Self::new(plan.clone(), source, tasks));
         }
-        let Asking { read_at, read, failed, .. } = *state.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let Asking { read_at, read, failed, .. } = *state.asking.lock();
         let asking = Asking { read_at, read, failed, ..Asking::default() };
         Ok(Self::with(plan.clone(), source, tasks, self.keys(), asking))
     }
 
     /// What metrics tell of it.
     pub fn sample(&self) -> PublishedSample {
-        let asking = *self.0.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let asking = *self.0.asking.lock();
         PublishedSample {
             publisher: self.0.plan.url.host_str().unwrap_or_default().into(),
             keys: self.keys().len(),
@@ -119,7 +120,7 @@ impl KeySet {
     /// Begins to read the document, unless that is not due yet. True when it is being read, by whomever.
     fn ask(&self) -> bool {
         let state = &self.0;
-        let mut asking = state.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asking = state.asking.lock();
         if asking.is_running {
             return true;
         }
@@ -142,7 +143,7 @@ impl KeySet {
         let problem = parsed.as_ref().err().cloned();
         let known = self.keys().len();
         // In one step: whoever finds that nobody is reading any more finds the keys as well.
-        let mut asking = state.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asking = state.asking.lock();
         asking.is_running = false;
         let was_failing = std::mem::replace(&mut asking.is_failing, problem.is_some());
         match parsed {
@@ -173,7 +174,7 @@ impl KeySet {
             self.ask();
             let mut news = self.0.keys.subscribe();
             let _ = timeout(PATIENCE, news.changed()).await;
-            let is_failing = self.0.asking.lock().unwrap_or_else(PoisonError::into_inner).is_failing;
+            let is_failing = self.0.asking.lock().is_failing;
             let plan = &self.0.plan;
             tokio::time::sleep(if is_failing { plan.min_interval.min(plan.refresh) } else { plan.refresh }).await;
         }

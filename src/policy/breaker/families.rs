@@ -1,9 +1,10 @@
 //! Families: which breakers a provider has. Callers choose model names, and must neither choose how much memory they take nor
 //! have a breaker forgotten that has something to remember.
 
+use parking_lot::RwLock;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::time::Instant;
 
@@ -41,19 +42,19 @@ impl Families {
     pub(super) fn find(&self, model: &str, now: Instant, make: impl Fn(Box<str>) -> Guarded) -> Arc<Guarded> {
         let family = family(model);
         let used = u64::try_from(now.saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX);
-        let known = self.all.read().unwrap_or_else(PoisonError::into_inner).own.get(family).cloned();
+        let known = self.all.read().own.get(family).cloned();
         let guarded = known.unwrap_or_else(|| self.add(family, now, make));
         guarded.used.store(used, Ordering::Relaxed);
         guarded
     }
 
     fn add(&self, family: &str, now: Instant, make: impl Fn(Box<str>) -> Guarded) -> Arc<Guarded> {
-        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.write();
         if let Some(guarded) = all.own.get(family) {
             return guarded.clone();
         }
         if all.own.len() >= MOST {
-            let idle = all.own.values().filter(|it| Arc::strong_count(it) == 1 && it.lock().is_quiet(now));
+            let idle = all.own.values().filter(|it| Arc::strong_count(it) == 1 && it.machine.lock().is_quiet(now));
             let Some(oldest) = idle.min_by_key(|it| it.used.load(Ordering::Relaxed)).map(|it| it.family.clone()) else {
                 return all.others.get_or_insert_with(|| Arc::new(make(OTHERS.into()))).clone();
             };
@@ -66,7 +67,7 @@ impl Families {
 
     /// All of them.
     pub(super) fn all(&self) -> Vec<Arc<Guarded>> {
-        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all.read();
         all.own.values().chain(&all.others).cloned().collect()
     }
 }

@@ -9,10 +9,11 @@ pub mod machine;
 mod slowness;
 mod suspects;
 
+use parking_lot::Mutex;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -119,7 +120,7 @@ impl Breakers {
     pub fn reports(&self) -> Vec<Report> {
         let now = Instant::now();
         let report = |guarded: Arc<Guarded>| {
-            let machine = guarded.lock();
+            let machine = guarded.machine.lock();
             Report {
                 family: guarded.family.clone(),
                 state: machine.state(now),
@@ -189,20 +190,14 @@ struct Guarded {
 }
 
 impl Guarded {
-    fn lock(&self) -> MutexGuard<'_, Machine> {
-        // Each method leaves the machine whole; a panic in between would be a mistake of this file, and closing the
-        // provider for good because of it a worse one.
-        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn is_slow(&self, measured: Measured, settings: &BreakerPlan) -> bool {
-        let mut slowness = self.slowness.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slowness = self.slowness.lock();
         slowness.note(measured, settings, Instant::now())
     }
 
     /// Does something with the machine, and says so in the log when that changed its state.
     fn change<T>(&self, act: impl FnOnce(&mut Machine) -> T) -> T {
-        let mut machine = self.lock();
+        let mut machine = self.machine.lock();
         let (transitions, refused) = (machine.transitions(), machine.refused());
         let result = act(&mut machine);
         let (transitions, refused) = (machine.transitions() - transitions, machine.refused() - refused);
@@ -244,7 +239,7 @@ impl Policy for Breaker {
     async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
         let started = Instant::now();
         let guarded = self.breakers.guarded(call.model(), started);
-        let digest = guarded.lock().holds_any().then(|| call.request.digest());
+        let digest = guarded.machine.lock().holds_any().then(|| call.request.digest());
         let admitted = guarded.change(|machine| {
             digest.map_or(Ok(()), |digest| machine.hold_back(digest, started))?;
             machine.admit(started)
@@ -355,14 +350,14 @@ impl Permit {
     /// Notes that a request was answered which may have been suspected.
     fn clear(&self, request: Option<u64>) {
         if let Some(request) = request {
-            self.guarded.lock().clear(request);
+            self.guarded.machine.lock().clear(request);
         }
     }
 
     /// Notes who was answered: while others are, one caller's failures say little about the provider.
     fn note_caller(&self, head: &Head) {
         let caller = head.caller_digest();
-        self.guarded.lock().answered(caller, Instant::now());
+        self.guarded.machine.lock().answered(caller, Instant::now());
     }
 
     fn settle(mut self, ended: Option<Ended>) {

@@ -7,9 +7,10 @@
 //! Ages hold whatever gateways' own clocks show: an entry's moments are written by the store's clock, which all of them know
 //! from their heartbeats, and read back into the process's. What is not known exactly counts as older than it is.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -151,9 +152,8 @@ impl Cluster {
         }
     }
 
-    fn unsaid(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Instant>> {
-        // A panic leaves whole entries behind.
-        self.unsaid.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unsaid(&self) -> parking_lot::MutexGuard<'_, BTreeMap<String, Instant>> {
+        self.unsaid.lock()
     }
 
     fn count(&self, count: impl FnOnce(&Counts) -> &AtomicU64) {

@@ -3,9 +3,10 @@
 //! How old is too old is decided by whoever asks: freshness is a matter of the process's steady clock, which `moka` does not
 //! follow and which no change of the wall clock touches. `moka` bounds the memory and picks what has to go.
 
+use parking_lot::RwLock;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -147,7 +148,7 @@ impl Entries {
 
     /// When what answers this was last purged; zero: never.
     pub fn purged_at(&self, subject: PurgeScope<'_>) -> u64 {
-        let marks = self.0.marks.read().unwrap_or_else(PoisonError::into_inner);
+        let marks = self.0.marks.read();
         let single = [
             marks.routes.get(subject.route).copied(),
             marks.tenants.get(subject.tenant).copied(),
@@ -158,7 +159,7 @@ impl Entries {
 
     /// Purges what was asked for until `at_ms`.
     pub fn purge(&self, what: &Purge, at_ms: u64) {
-        let mut marks = self.0.marks.write().unwrap_or_else(PoisonError::into_inner);
+        let mut marks = self.0.marks.write();
         let later = |mark: &mut u64| *mark = at_ms.max(*mark);
         match what {
             Purge::All => later(&mut marks.all),

@@ -2,8 +2,9 @@
 //!
 //! It does not know how a provider is asked, nor what becomes of its list.
 
+use parking_lot::Mutex;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -121,16 +122,12 @@ impl Lists {
             (Some(list), None) if !list.is_small() => return found,
             (_, None) => Known { until: Some(now + FRESH), ..found },
         };
-        self.lock().clone_from(&known);
+        self.0.known.lock().clone_from(&known);
         known
     }
 
     fn known(&self) -> Known {
-        self.lock().clone()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.known.lock().clone()
     }
 }
 

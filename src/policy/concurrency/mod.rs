@@ -8,7 +8,8 @@
 mod lanes;
 pub mod limit;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -68,24 +69,19 @@ impl Places {
     #[must_use]
     pub fn renewed(&self, settings: ConcurrencyPlan) -> Self {
         let fresh = Self::new(settings);
-        fresh.lock().refused = self.lock().refused;
+        fresh.0.lanes.lock().refused = self.0.lanes.lock().refused;
         fresh
     }
 
     /// How it stands; `None` where there is no limit.
     pub fn report(&self) -> Option<PlacesReport> {
-        self.0.settings.is_on.then(|| self.lock().report(Instant::now()))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Lanes> {
-        // Every change of the lanes is whole before anything in it could panic.
-        self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.settings.is_on.then(|| self.0.lanes.lock().report(Instant::now()))
     }
 
     /// Takes a place for a caller's call to this model, waiting for one until `by` at the latest. `None`: there was none.
     async fn take(&self, caller: u64, model: &str, priority: Priority, by: Instant) -> Option<Place> {
         let (lane, turn) = {
-            let mut lanes = self.lock();
+            let mut lanes = self.0.lanes.lock();
             let lane = lanes.find(model, Instant::now());
             if lanes.take(lane, caller) {
                 return Some(Place { places: self.clone(), lane, caller });
@@ -97,7 +93,7 @@ impl Places {
             Some(turn) => self.wait(Waiting { places: self, lane, caller, turn }, by).await,
         };
         if !granted {
-            self.lock().refused += 1;
+            self.0.lanes.lock().refused += 1;
         }
         granted.then(|| Place { places: self.clone(), lane, caller })
     }
@@ -106,11 +102,11 @@ impl Places {
     async fn wait(&self, mut waiting: Waiting<'_>, by: Instant) -> bool {
         let lane = waiting.lane;
         loop {
-            let due = self.lock().due(lane);
+            let due = self.0.lanes.lock().due(lane);
             match timeout_at(due.map_or(by, |due| due.min(by)), &mut waiting.turn).await {
                 Ok(turn) => return turn.is_ok(),
                 Err(_) if Instant::now() >= by => return false,
-                Err(_) => self.lock().advance(lane, Instant::now()),
+                Err(_) => self.0.lanes.lock().advance(lane, Instant::now()),
             }
         }
     }
@@ -143,13 +139,13 @@ struct Place {
 
 impl Place {
     fn note(&self, sample: Sample) {
-        self.places.lock().note(self.lane, self.caller, sample, Instant::now());
+        self.places.0.lanes.lock().note(self.lane, self.caller, sample, Instant::now());
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.lock().give_back(self.lane, self.caller);
+        self.places.0.lanes.lock().give_back(self.lane, self.caller);
     }
 }
 
@@ -326,7 +322,7 @@ mod tests {
         for number in 0..3000 {
             drop(places.take(1, &format!("made-up-{number}x"), Priority::Chat, soon()).await.unwrap());
         }
-        assert_eq!((places.report().unwrap().limit, places.lock().count()), (1, lanes::MOST));
+        assert_eq!((places.report().unwrap().limit, places.0.lanes.lock().count()), (1, lanes::MOST));
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,8 +2,9 @@
 //!
 //! How old is too old is a matter of tokio's clock; `moka` bounds the memory and lets go of what was used least lately.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use moka::policy::EvictionPolicy;
@@ -68,7 +69,7 @@ impl Memory {
 
     /// The right to execute a request here, if nothing is known of it. What ended longer ago than `ttl` is not known any more.
     pub(super) fn take(&self, once: &Once, ttl: Duration) -> Taken<Running> {
-        let mut running = lock(&self.0.running);
+        let mut running = self.0.running.lock();
         if let Some(request) = running.get(&once.key) {
             return if *request == once.request { Taken::Running } else { Taken::Other };
         }
@@ -85,11 +86,6 @@ impl Memory {
         running.insert(once.key, once.request);
         Taken::Free(Running { memory: self.clone(), key: once.key })
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic leaves whole entries behind.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The right to execute a request here, until it is dropped.
@@ -112,7 +108,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        lock(&self.memory.0.running).remove(&self.key);
+        self.memory.0.running.lock().remove(&self.key);
     }
 }
 
@@ -168,6 +164,6 @@ mod tests {
         memory.0.ended.run_pending_tasks();
         assert!(memory.0.ended.weighted_size() <= 64 << 10);
         assert_eq!(word(&memory.take(&once(255, 1), DAY)), "kept");
-        assert!(lock(&memory.0.running).is_empty());
+        assert!(memory.0.running.lock().is_empty());
     }
 }

@@ -4,9 +4,10 @@
 //! It knows addresses and counts, bounded in number, and no rule. Only addresses of private networks can be fronts, so that
 //! nobody on the internet gets rid of a limit by inventing headers; who is asked to decide that is the server.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -112,7 +113,7 @@ impl Fronts {
     /// True when many callers come through this address of a private network, which names `client` as the one it acts for.
     pub fn has_many(&self, address: IpAddr, client: Option<IpAddr>) -> bool {
         let (address, now) = (customer(address), Instant::now());
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         if let Some(client) = client {
             state.room_for(address);
             state.fronts.entry(address).or_default().named(client, now);
@@ -134,7 +135,7 @@ impl Fronts {
     /// of these come from one address.
     pub fn note(&self, address: IpAddr) {
         let (address, now) = (customer(address), Instant::now());
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         let window = state.window.get_or_insert_with(|| Window::new(now));
         if now.saturating_duration_since(window.began) >= WINDOW {
             *window = Window::new(now);
@@ -153,16 +154,11 @@ impl Fronts {
 
     /// Counts.
     pub fn report(&self) -> FrontsReport {
-        let (state, now) = (self.lock(), Instant::now());
+        let (state, now) = (self.0.lock(), Instant::now());
         FrontsReport {
             fronts: state.fronts.values().filter(|front| front.has_many(now)).count(),
             busiest: state.window.as_ref().map_or(0.0, Window::busiest),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Each change is whole by itself.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -198,7 +194,7 @@ mod tests {
 
     impl std::io::Write for Logged {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().push_str(&String::from_utf8_lossy(bytes));
+            self.0.lock().push_str(&String::from_utf8_lossy(bytes));
             Ok(bytes.len())
         }
 
@@ -213,17 +209,17 @@ mod tests {
         let writer = logged.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
         let _guard = tracing::subscriber::set_default(subscriber);
-        let warnings = || logged.0.lock().unwrap().matches("server.trusted_proxies").count();
+        let warnings = || logged.0.lock().matches("server.trusted_proxies").count();
         let fronts = Fronts::default();
         for client in 1..100u8 {
             fronts.has_many(address("10.0.0.1"), Some(IpAddr::from([192, 0, 2, client])));
         }
         // One line names the key twice.
-        assert_eq!(warnings(), 2, "{}", logged.0.lock().unwrap());
+        assert_eq!(warnings(), 2, "{}", logged.0.lock());
         for _ in 0..100 {
             fronts.note(address("203.0.113.1"));
         }
-        assert_eq!(warnings(), 3, "{}", logged.0.lock().unwrap());
+        assert_eq!(warnings(), 3, "{}", logged.0.lock());
         tokio::time::advance(AGAIN).await;
         (0..ENOUGH).for_each(|_| fronts.note(address("203.0.113.1")));
         assert_eq!(warnings(), 4);
@@ -235,7 +231,7 @@ mod tests {
         for number in 0..200u32 {
             fronts.note(IpAddr::V4((number % 3).into()));
         }
-        assert!(fronts.lock().told[1].is_none());
+        assert!(fronts.0.lock().told[1].is_none());
     }
 
     fn address(text: &str) -> IpAddr {
@@ -268,7 +264,7 @@ mod tests {
             fronts.has_many(address("10.255.0.1"), Some(if number % 2 == 0 { one } else { other }));
             fronts.has_many(IpAddr::V4((0x0a00_0000 + number).into()), Some(one));
         }
-        assert_eq!(fronts.lock().fronts.len(), MOST);
+        assert_eq!(fronts.0.lock().fronts.len(), MOST);
         assert!(fronts.has_many(address("10.255.0.1"), None), "it was never silent");
     }
 
@@ -284,7 +280,7 @@ mod tests {
         for number in 0..10_000u32 {
             fronts.note(IpAddr::V4(number.into()));
         }
-        let counted = fronts.lock().window.as_ref().map(|window| window.by_address.len());
+        let counted = fronts.0.lock().window.as_ref().map(|window| window.by_address.len());
         assert_eq!(counted, Some(COUNTED));
         assert!(fronts.report().busiest < 0.1);
         tokio::time::advance(WINDOW).await;

@@ -3,7 +3,7 @@
 //!
 //! It does not know what they do with it.
 
-use std::sync::MutexGuard;
+use parking_lot::MutexGuard;
 
 use super::{CANCELLED, LEFT, OK, OPERATOR, Watch};
 use crate::model::fault::{Blame, Fault};

@@ -8,8 +8,9 @@
 
 mod provider_quota;
 
+use parking_lot::Mutex;
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use http::Method;
 
@@ -97,7 +98,7 @@ impl Policy for Quota {
         let told = self.quotas.told(&account(&call));
         let tokens = self.estimates.usual(&call.head.route, &call.request).total();
         let caller = call.head.caller_digest();
-        let sent = match lock(&told).send(caller, tokens, Instant::now()) {
+        let sent = match told.lock().send(caller, tokens, Instant::now()) {
             Ok(sent) => sent,
             Err(retry_in) => {
                 call.trail.note(Self::NAME, Some(&self.provider), StepKind::Refused(retry_in));
@@ -108,12 +109,12 @@ impl Policy for Quota {
         let now = Instant::now();
         match &outcome {
             Ok(reply) => {
-                let mut told = lock(&told);
+                let mut told = told.lock();
                 told.answered(sent);
                 told.hear(sent, said(&reply.headers), self.settings.longest, now);
             }
             Err(Fault::Refused { refusal, .. }) => {
-                let mut told = lock(&told);
+                let mut told = told.lock();
                 match refusal.retry_after {
                     Some(wait) => told.wait(caller, sent, wait.min(self.settings.longest), now),
                     None => told.hear(sent, said(&refusal.headers), self.settings.longest, now),
@@ -123,11 +124,6 @@ impl Policy for Quota {
         }
         outcome
     }
-}
-
-fn lock(told: &Mutex<ProviderQuota>) -> MutexGuard<'_, ProviderQuota> {
-    // Numbers only: no panic can leave them half-written.
-    told.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -8,10 +8,11 @@ mod behaviour;
 mod body;
 mod echo;
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -50,7 +51,7 @@ impl Simulation {
                 state: Mutex::new(State::new(Behaviour::default())),
             })
         };
-        Arc::new(Handle(lock(&self.providers).entry(plan.name.clone()).or_insert_with(make).clone()))
+        Arc::new(Handle(self.providers.lock().entry(plan.name.clone()).or_insert_with(make).clone()))
     }
 
     /// The transport to the simulated publisher of keys: a provider called `jwks`, which has what it is told to publish.
@@ -65,17 +66,17 @@ impl Simulation {
                 state: Mutex::new(State::new(Behaviour::default())),
             })
         };
-        Arc::new(Handle(lock(&self.providers).entry(name.clone()).or_insert_with(make).clone()))
+        Arc::new(Handle(self.providers.lock().entry(name.clone()).or_insert_with(make).clone()))
     }
 
     /// A simulated provider by name.
     pub fn find(&self, name: &str) -> Option<Arc<Simulated>> {
-        lock(&self.providers).get(name).cloned()
+        self.providers.lock().get(name).cloned()
     }
 
     /// All names.
     pub fn names(&self) -> Vec<Arc<str>> {
-        lock(&self.providers).keys().cloned().collect()
+        self.providers.lock().keys().cloned().collect()
     }
 }
 
@@ -142,15 +143,10 @@ pub struct Seen {
 /// How many requests a simulated provider remembers.
 const REMEMBERED: usize = 10_000;
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Plain data: nothing half-written can be left behind by a panic.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Simulated {
     /// Changes how it behaves, from the next request on.
     pub fn behave(&self, behaviour: Behaviour) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.since = Instant::now();
         state.places = places(&behaviour);
         state.behaviour = behaviour;
@@ -158,27 +154,27 @@ impl Simulated {
 
     /// Changes what it publishes.
     pub fn publish(&self, document: Bytes) {
-        lock(&self.state).document = document;
+        self.state.lock().document = document;
     }
 
     /// How it behaves.
     pub fn behaviour(&self) -> Behaviour {
-        lock(&self.state).behaviour.clone()
+        self.state.lock().behaviour.clone()
     }
 
     /// What it was asked so far.
     pub fn requests(&self) -> Vec<Seen> {
-        lock(&self.state).requests.clone()
+        self.state.lock().requests.clone()
     }
 
     /// Responses that are being sent now: zero once every caller is served or gone.
     pub fn live(&self) -> usize {
-        lock(&self.state).live
+        self.state.lock().live
     }
 
     /// The most requests that it ever worked on at once. Probes do not count.
     pub fn most_calls(&self) -> usize {
-        lock(&self.state).most_calls
+        self.state.lock().most_calls
     }
 
     async fn answer(self: Arc<Self>, instance: usize, request: Request) -> Result<Response, SendFault> {
@@ -190,7 +186,7 @@ impl Simulated {
         let mut answer = match self.kind {
             Some(ProviderKind::OpenAi) => answers::openai(voice, &behaviour, &request),
             Some(ProviderKind::BuildPanel) => answers::buildpanel(voice, &request),
-            None => answers::document(lock(&self.state).document.clone()),
+            None => answers::document(self.state.lock().document.clone()),
         };
         if behaviour.fault == FaultKind::ErrorInBody && !answer.is_stream {
             // Whatever was asked for: an error is JSON.
@@ -273,7 +269,7 @@ impl Simulated {
 
     /// Remembers the request and says what it meets.
     fn note(&self, instance: usize, request: &Request) -> Turn {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let is_probe = request.method == http::Method::GET
             && matches!(request.path.as_str(), "/health" | "/api/health" | "/models");
         if !is_probe && state.requests.len() < REMEMBERED {
@@ -343,7 +339,7 @@ struct Running {
 
 impl Running {
     fn start(simulated: Arc<Simulated>, is_call: bool) -> Self {
-        let mut state = lock(&simulated.state);
+        let mut state = simulated.state.lock();
         state.live += 1;
         state.calls += usize::from(is_call);
         state.most_calls = state.most_calls.max(state.calls);
@@ -354,7 +350,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let mut state = lock(&self.simulated.state);
+        let mut state = self.simulated.state.lock();
         state.live -= 1;
         state.calls -= usize::from(self.is_call);
     }

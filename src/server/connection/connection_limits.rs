@@ -3,9 +3,10 @@
 //! It does not know what they say. It counts by itself, and not in a semaphore, because how many may be open changes with the
 //! config.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::config::plan::ServerPlan;
 
@@ -44,7 +45,7 @@ impl ConnectionLimits {
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
         // Two numbers, which nothing can leave half-written.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -4,11 +4,12 @@
 //! hyper asks for more of a body only when there is room for it. What happens meanwhile is seen by the task that hyper
 //! runs in: that of the connection in HTTP/1, and one of its own for each stream of HTTP/2.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use hyper::rt::Executor;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::Instant;
 
-use super::{Busy, Protocol, lock};
+use super::{Busy, Protocol};
 use crate::server::callers::body::{Aborted, ResponseBody};
 
 /// The most that is handed over at once for a stream of HTTP/2: as much as a frame holds unless callers say otherwise (RFC
@@ -52,7 +53,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
 /// Reads a body ahead, if there is one that is not wanted now.
 pub(super) fn read_ahead(body: &Weak<Mutex<Wanted>>, unwritten: usize, cx: &mut Context<'_>) {
     if let Some(body) = body.upgrade() {
-        let mut wanted = lock(&body);
+        let mut wanted = body.lock();
         let given = unwritten.max(wanted.given) + wanted.rest.len();
         if wanted.unwanted.is_some()
             && let Some(body) = &mut wanted.body
@@ -118,7 +119,7 @@ impl Held {
     }
 
     fn body(&self) -> MutexGuard<'_, Wanted> {
-        lock(&self.body)
+        self.body.lock()
     }
 }
 

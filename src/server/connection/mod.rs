@@ -9,13 +9,14 @@ pub mod framing;
 pub mod h2_heads;
 pub mod reserve_fd;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -136,7 +137,7 @@ impl ConnectionTimer {
     }
 
     fn since(&self) -> MutexGuard<'_, Since> {
-        lock(&self.0.since)
+        self.0.since.lock()
     }
 
     /// A request's head has arrived. The guard belongs to its answer.
@@ -151,7 +152,7 @@ impl ConnectionTimer {
 
     /// Has the connection looked at again when the current request is answered.
     fn wake_when_answered(&self, waker: &Waker) {
-        lock(&self.0.waiting).get_or_insert_with(|| waker.clone()).clone_from(waker);
+        self.0.waiting.lock().get_or_insert_with(|| waker.clone()).clone_from(waker);
     }
 
     fn has_just_been_spent(&self) -> bool {
@@ -171,8 +172,8 @@ impl ConnectionTimer {
         let Some(then) = Instant::now().checked_sub(self.0.write) else { return false };
         let mut cut = Vec::new();
         let mut unread = 0;
-        for body in lock(&self.0.bodies).values().filter_map(Weak::upgrade) {
-            let mut wanted = lock(&body);
+        for body in self.0.bodies.lock().values().filter_map(Weak::upgrade) {
+            let mut wanted = body.lock();
             cut.extend(wanted.take(then));
             unread += usize::from(wanted.is_taken());
         }
@@ -184,7 +185,7 @@ impl ConnectionTimer {
     /// Reads ahead what hyper has no room for, in HTTP/1. To be polled after the connection, in the same task. It never ends.
     pub(super) async fn read_ahead(&self) -> Infallible {
         poll_fn(|cx| {
-            let sent = lock(&self.0.sent).clone();
+            let sent = self.0.sent.lock().clone();
             held::read_ahead(&sent, self.0.unwritten.load(Ordering::Relaxed), cx);
             Poll::Pending
         })
@@ -322,8 +323,8 @@ impl Busy {
         let (timer, number) = (self.timer.clone(), self.number);
         let (held, sent) = Held::new(body, self);
         match timer.0.protocol {
-            Protocol::Http1 => *lock(&timer.0.sent) = sent,
-            Protocol::Http2 => drop(lock(&timer.0.bodies).insert(number, sent)),
+            Protocol::Http1 => *timer.0.sent.lock() = sent,
+            Protocol::Http2 => drop(timer.0.bodies.lock().insert(number, sent)),
         }
         held
     }
@@ -334,12 +335,12 @@ impl Drop for Busy {
         let state = &self.timer.0;
         if self.is_first && state.protocol == Protocol::Http1 {
             state.answered.fetch_add(1, Ordering::Relaxed);
-            if let Some(waiting) = lock(&state.waiting).take() {
+            if let Some(waiting) = state.waiting.lock().take() {
                 waiting.wake();
             }
         }
         if state.protocol == Protocol::Http2 {
-            lock(&state.bodies).remove(&self.number);
+            state.bodies.lock().remove(&self.number);
         }
         if state.running.fetch_sub(1, Ordering::Relaxed) == 1 {
             let mut since = self.timer.since();
@@ -349,9 +350,4 @@ impl Drop for Busy {
             since.idle = Instant::now();
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each of these holds plain values, or a body that ends with the panic of its task: nothing is left half-written.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

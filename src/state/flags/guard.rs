@@ -4,7 +4,8 @@
 //! For long enough is: in each fifth of the time in which there were calls. So neither one bad moment trips it nor one good
 //! one saves it. It does not know how a flag is changed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -107,7 +108,7 @@ impl AutoDisable {
             return None;
         }
         let version = flags.record(&self.plan.flag).map_or(0, |record| record.version());
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.window.lock();
         // Whatever was changed: what was seen before says nothing about what is now.
         if window.version != version {
             *window = Window { version, ..Window::default() };

@@ -7,8 +7,9 @@ pub mod book;
 pub mod row;
 mod shared;
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -62,7 +63,7 @@ impl Ledger {
     /// Counts a call that began at this moment and has ended.
     pub fn note(&self, began: Timestamp, facts: &Facts, prices: &Prices) {
         for (row, sums) in row::entries(facts, prices) {
-            self.lock().add(began, &row, sums);
+            self.book.lock().add(began, &row, sums);
             if let Some(shared) = &self.shared {
                 shared.note(began, &row, sums);
             }
@@ -80,7 +81,7 @@ impl Ledger {
 
     /// What this process has counted in these periods.
     pub fn local(&self, period: Period, starts: &[Timestamp]) -> Pages {
-        let book = self.lock();
+        let book = self.book.lock();
         let page = |start: &Timestamp| {
             let page = book.page(period, *start)?;
             Some((*start, page.iter().map(|(row, sums)| (row.clone(), *sums)).collect()))
@@ -91,7 +92,7 @@ impl Ledger {
     /// How many users have spent more than so much in the period that is now, as far as this process counted. Users of
     /// different tenants are different ones; those whose names were left out for want of room are not among them.
     pub fn users_over(&self, period: Period, most: Usd, now: Timestamp) -> usize {
-        let book = self.lock();
+        let book = self.book.lock();
         let mut spent: BTreeMap<[&str; 2], Usd> = BTreeMap::new();
         for (row, sums) in book.page(period, period.start(now)).into_iter().flatten() {
             let user = &**row.of(Dimension::User);
@@ -115,10 +116,5 @@ impl Ledger {
         if let Some(shared) = &self.shared {
             shared.flush().await;
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Book> {
-        // A panic while adding leaves at worst one call uncounted in one of its periods.
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

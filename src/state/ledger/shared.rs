@@ -3,8 +3,9 @@
 //! A batch waits until the store has taken it; what is counted meanwhile waits too, in a bounded number of rows. A process
 //! that ends without [`Shared::flush`] takes with it what it counted in the last second, or since the store went out.
 
+use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -72,7 +73,7 @@ impl Shared {
     }
 
     pub(super) fn note(&self, moment: Timestamp, row: &Row, sums: Sums) {
-        self.lock().book.add(moment, row, sums);
+        self.waiting.lock().book.add(moment, row, sums);
     }
 
     pub(super) async fn run(&self) {
@@ -90,17 +91,17 @@ impl Shared {
         let Ok(_turn) = self.turn.acquire().await else { return };
         self.fill();
         loop {
-            let Some(batch) = self.lock().batches.front().cloned() else { return };
+            let Some(batch) = self.waiting.lock().batches.front().cloned() else { return };
             if self.send(&batch).await.is_err() {
                 return;
             }
-            self.lock().batches.pop_front();
+            self.waiting.lock().batches.pop_front();
         }
     }
 
     /// Makes batches of what waits, unless there are enough already: rows of one key are added up while they wait.
     fn fill(&self) {
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         if waiting.batches.len() * ROWS >= self.max_rows {
             return;
         }
@@ -167,11 +168,6 @@ impl Shared {
 
     fn page_key(&self, period: Period, start: Timestamp) -> String {
         self.redis.key("usage", format_args!("{}:{}", period.as_str(), start.as_second()))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // A panic while adding leaves at worst one call uncounted.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

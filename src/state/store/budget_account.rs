@@ -6,9 +6,10 @@
 //! and what it has to correct is told to the store with the next question, or by [`BudgetAccounts::run`]. It does not know what is
 //! bought.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -165,7 +166,7 @@ impl BudgetAccounts {
         if difference == 0 {
             return;
         }
-        let mut accounts = self.lock();
+        let mut accounts = self.accounts.lock();
         // A purse that is gone was full again, or forgotten because others needed its place.
         let Some(account) = accounts.get_mut(&held.key.0) else {
             self.lost.fetch_add(u64::from(self.shared.is_some()), Ordering::Relaxed);
@@ -183,9 +184,7 @@ impl BudgetAccounts {
 
     /// Tells the store what calls came to. Runs until dropped; only the first to call it has anything to do.
     pub async fn run(&self) {
-        let told = self.shared.as_ref().and_then(|shared| {
-            shared.told.lock().unwrap_or_else(PoisonError::into_inner).take().map(|told| (shared, told))
-        });
+        let told = self.shared.as_ref().and_then(|shared| shared.told.lock().take().map(|told| (shared, told)));
         let Some((shared, mut told)) = told else { return std::future::pending().await };
         let mut has_failed = false;
         loop {
@@ -215,12 +214,14 @@ impl BudgetAccounts {
 
     /// The purses of which the store was not told everything.
     fn untold(&self) -> Vec<Key> {
-        self.lock().iter().filter(|(_, account)| account.untold != 0).map(|(key, _)| Key(*key)).collect()
+        self.accounts.lock().iter().filter(|(_, account)| account.untold != 0).map(|(key, _)| Key(*key)).collect()
     }
 
     /// Tells the store about a purse. False: it does not know yet.
     async fn tell(&self, shared: &Shared, key: Key) -> bool {
-        let Some(account) = self.lock().get(&key.0).filter(|account| account.untold != 0).cloned() else { return true };
+        let Some(account) = self.accounts.lock().get(&key.0).filter(|account| account.untold != 0).cloned() else {
+            return true;
+        };
         let nothing = BudgetRequest {
             key,
             budget: account.budget,
@@ -237,7 +238,7 @@ impl BudgetAccounts {
     /// By budget, the largest share that is spent of any of its purses, in periods that have not ended.
     pub fn shares(&self, now: Timestamp) -> BTreeMap<Arc<str>, f64> {
         let mut shares = BTreeMap::new();
-        for account in self.lock().values().filter(|account| account.ends > now) {
+        for account in self.accounts.lock().values().filter(|account| account.ends > now) {
             let share = account.total() as f64 / account.amount.nanos().max(1) as f64;
             let most: &mut f64 = shares.entry(account.budget.clone()).or_default();
             *most = most.max(share);
@@ -251,7 +252,7 @@ impl BudgetAccounts {
     }
 
     fn draw_here(&self, draws: &[BudgetRequest], gateways: u32, now: Timestamp) -> Vec<BudgetDecision> {
-        let mut accounts = self.lock();
+        let mut accounts = self.accounts.lock();
         let share = |account: &BudgetAccount, cost: u64| {
             // What all gateways let through by themselves, as if all did what this one does.
             let alone = i128::from(account.untold) + i128::from(cost);
@@ -293,7 +294,7 @@ impl BudgetAccounts {
         arguments.push(shared.latest().to_string());
         let mut telling = Vec::with_capacity(draws.len());
         {
-            let mut accounts = self.lock();
+            let mut accounts = self.accounts.lock();
             for draw in draws {
                 let account = self.account(&mut accounts, draw, now);
                 // Told once: another question on its way does not tell it again.
@@ -326,7 +327,7 @@ impl BudgetAccounts {
             _ => untell.done(),
         }
         shared.redis.note_all_spoilt(keys.iter().zip(rows.chunks_exact(ROW).map(|row| row[2])));
-        let mut accounts = self.lock();
+        let mut accounts = self.accounts.lock();
         let mut drawn = Vec::with_capacity(draws.len());
         for (draw, row) in draws.iter().zip(rows.chunks_exact(ROW)) {
             let account = self.account(&mut accounts, draw, now);
@@ -377,11 +378,6 @@ impl BudgetAccounts {
         // It may have been changed meanwhile.
         account.amount = draw.amount;
         account
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<[u64; 2], BudgetAccount>> {
-        // Each purse is a few numbers: no panic can leave one half-written.
-        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -439,7 +435,7 @@ impl Drop for Untell<'_> {
         if self.telling.iter().all(|untold| *untold == 0) {
             return;
         }
-        let mut accounts = self.accounts.lock();
+        let mut accounts = self.accounts.accounts.lock();
         for (draw, untold) in self.draws.iter().zip(&self.telling) {
             if let Some(account) = accounts.get_mut(&draw.key.0) {
                 account.untold = account.untold.saturating_add(*untold);
@@ -527,8 +523,8 @@ mod tests {
         let accounts = BudgetAccounts::new(16, None);
         for key in 0..100 {
             accounts.draw_here(&[draw(key, 1000, key)], 1, Timestamp::UNIX_EPOCH);
-            assert!(accounts.lock().len() <= 16);
+            assert!(accounts.accounts.lock().len() <= 16);
         }
-        assert!(accounts.lock().contains_key(&[99, 0]));
+        assert!(accounts.accounts.lock().contains_key(&[99, 0]));
     }
 }

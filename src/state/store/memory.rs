@@ -3,10 +3,10 @@
 //! It does not know whom it counts. When it is full it first drops the keys that owe nothing, then those that owe least:
 //! whoever is being held back is the last to be forgotten.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{self, BoxFuture};
@@ -55,8 +55,7 @@ impl Memory {
     }
 
     fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {
-        // A moment is one number: no panic can leave it half-written.
-        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[shard].lock()
     }
 
     /// Locks every shard that the takes need, each once and in one order, so that two calls never wait for each other.
@@ -342,7 +341,7 @@ mod tests {
             tokio::time::advance(Duration::from_millis(2)).await;
         }
         assert!(memory.len() <= SHARDS * SMALL, "{} keys", memory.len());
-        assert!(memory.shards.iter().all(|shard| shard.lock().unwrap().moments.capacity() <= 8 * SMALL));
+        assert!(memory.shards.iter().all(|shard| shard.lock().moments.capacity() <= 8 * SMALL));
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,8 +6,9 @@
 //! `n` (each may round one call up), whatever they knew when it began. What they let through is told to the store when it
 //! is back; a store that lost its data is told what it had known.
 
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -54,7 +55,7 @@ impl Shared {
 
     /// Passes settlements on to the store. Runs until dropped; only the first to call it has anything to do.
     pub async fn run(&self) {
-        let settlements = self.settlements.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let settlements = self.settlements.lock().take();
         let Some(mut settlements) = settlements else { return std::future::pending().await };
         while let Some((hold, used)) = settlements.recv().await {
             self.pass_on(hold, used).await;

@@ -3,9 +3,10 @@
 //! It does not know what is named. A name counts once something real came of it, so that whoever invents names cannot use up
 //! the places of those that exist.
 
+use parking_lot::RwLock;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 /// The label of all names that have none of their own.
 pub const OTHER: &str = "other";
@@ -39,7 +40,7 @@ impl Bounded {
 
     /// The label of a name. One that is new gets its own if it `is_real` and there is room.
     pub fn label(&self, name: &str, is_real: bool) -> Arc<str> {
-        let known = self.names.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        let known = self.names.read().get(name).cloned();
         if let Some(label) = known {
             return label;
         }
@@ -47,7 +48,7 @@ impl Bounded {
         if !is_real || !is_fine {
             return self.other.clone();
         }
-        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.names.write();
         // Somebody may have added it meanwhile.
         if let Some(label) = names.get(name) {
             return label.clone();

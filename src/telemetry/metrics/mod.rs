@@ -17,9 +17,10 @@ mod process;
 mod reference;
 pub mod tunnels;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::hash::Hash;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -436,7 +437,7 @@ impl Metrics {
     /// that nothing moves any more. Nobody else begins a page while this one is held.
     pub fn sample(&self) -> MutexGuard<'_, ()> {
         // Nothing is behind it.
-        let page = self.page.lock().unwrap_or_else(PoisonError::into_inner);
+        let page = self.page.lock();
         let of_providers = [
             &self.provider_up,
             &self.breaker_state,

@@ -2,9 +2,10 @@
 //!
 //! It does not know how followers find it, nor how long each of them has.
 
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use tokio::time::Instant;
@@ -260,7 +261,7 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.get_mut();
         self.flights.0.kept.fetch_sub(std::mem::take(&mut state.counted), Ordering::Relaxed);
         if *self.is_open.get_mut() {
             self.flights.forget(&self.course, self);

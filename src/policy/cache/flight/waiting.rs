@@ -2,7 +2,8 @@
 //!
 //! It does not know what they wait for.
 
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::task::{Wake, Waker};
 
 use super::lock;

@@ -4,7 +4,8 @@
 //! Moments are the store's: gateways' own clocks may be hours apart, so they only say and hear how long ago something was. It
 //! does not know what the moments are of.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -67,7 +68,7 @@ impl Invalidations {
 
     /// True while what is on the board is known here, as of its last change or the one before.
     pub fn is_known(&self) -> bool {
-        self.lock().is_some()
+        self.read.lock().is_some()
     }
 
     /// Tells `each` of what is on the board and of every change: a name, and how long ago its moment was at most. Runs until
@@ -92,9 +93,9 @@ impl Invalidations {
     async fn look(&self, each: &(impl Fn(&str, Duration) + Sync)) {
         loop {
             match self.look_once(each).await {
-                Ok(word) => *self.lock() = Some(word),
+                Ok(word) => *self.read.lock() = Some(word),
                 // What is written meanwhile is not known here.
-                Err(_) => *self.lock() = None,
+                Err(_) => *self.read.lock() = None,
             }
             let _ = timeout(LOOK, self.changed.notified()).await;
         }
@@ -102,7 +103,7 @@ impl Invalidations {
 
     /// Reads the board, if it has changed. Returns its word.
     async fn look_once(&self, each: &(impl Fn(&str, Duration) + Sync)) -> Result<String, StoreFault> {
-        let known = self.lock().clone();
+        let known = self.read.lock().clone();
         // Where nothing is known the board is read whatever its word is.
         let (word, kept) = (self.redis.word(), KEPT.as_millis().to_string());
         let arguments = [known.is_some().to_string(), known.unwrap_or_default(), word, kept, ALL.to_owned()];
@@ -118,11 +119,6 @@ impl Invalidations {
             }
         }
         Ok(word)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        // One value that is replaced whole.
-        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
