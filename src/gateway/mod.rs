@@ -2,6 +2,7 @@
 //!
 //! It knows which route a path has, and nothing of connections.
 
+pub mod health;
 pub mod pipeline;
 pub mod state;
 pub mod world;

@@ -3,10 +3,9 @@
 //! It does not know what is asked; `ingress` does.
 
 pub mod callers;
-pub mod operator;
-
 pub mod connection;
 pub mod current;
+pub mod operator;
 pub mod probes;
 pub mod tunnel;
 
@@ -334,7 +333,7 @@ impl Server {
                     server.tunnels.spawn(async move {
                         tokio::select! {
                             () = leaving.cancelled() => {}
-                            () = callers::linger::after_answer(rest) => {}
+                            () = connection::linger::after_answer(rest) => {}
                         }
                     });
                 }

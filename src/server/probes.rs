@@ -8,9 +8,9 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::plan::{ProviderPlan, Usable};
-use crate::gateway::Gateway;
+use crate::config::plan::ProviderPlan;
 use crate::gateway::state::{Health, ProviderState};
+use crate::gateway::{Gateway, health};
 use crate::model::names::display_name;
 use crate::policy::auth::jwks::KeySet;
 use crate::provider::exchange;
@@ -49,7 +49,7 @@ impl Probes {
                 self.providers.push(before.swap_remove(same));
                 continue;
             }
-            let is_set_up = matches!(plan.usable, Usable::Yes | Usable::SwitchedOff);
+            let is_set_up = health::is_set_up(plan);
             let interval = plan.probe.as_ref().map(|probe| probe.interval).filter(|_| is_set_up);
             let (Some(interval), Some(state)) = (interval, gateway.state.provider(&plan.name)) else { continue };
             let (plan, transport, state) = (plan.clone(), transport.clone(), state.clone());

@@ -22,8 +22,8 @@ use tidegate::gateway::Gateway;
 use tidegate::gateway::state::GatewayState;
 use tidegate::gateway::world::World;
 use tidegate::provider::simulated::{Behaviour, FaultKind, Seen, Simulation};
-use tidegate::server::callers::body::ResponseBody;
 use tidegate::server::callers::ingress;
+use tidegate::server::connection::response_body::ResponseBody;
 use tokio::time::Instant;
 
 use crate::tokens;

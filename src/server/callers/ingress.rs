@@ -17,6 +17,7 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::caller::{About, Answered, AnsweredBody, Comeback, Incoming, unspellable};
 use crate::config::plan::{CallKind, TunnelPlan};
+use crate::gateway::health as gateway_health;
 use crate::gateway::{Gateway, Route};
 use crate::model::attempts::Attempts;
 use crate::model::call::{CacheDirectives, Call, CallRequest, Head, Once, Principal, Timeouts};
@@ -32,13 +33,14 @@ use crate::policy::idempotency::was_replayed;
 use crate::policy::observe::{OPERATOR, Watch};
 use crate::server::callers::address;
 use crate::server::callers::address::Peer;
-use crate::server::callers::body::ResponseBody;
 use crate::server::callers::body_reader::Intake;
 use crate::server::callers::served_by::Served;
 use crate::server::callers::{
-    authority, cache_control, client_deadline, compress, cors, credentials, csrf, idempotency, linger, prompt_rules,
+    authority, cache_control, client_deadline, compress, cors, credentials, csrf, idempotency, prompt_rules,
     ratelimit_headers, security, target,
 };
+use crate::server::connection::linger;
+use crate::server::connection::response_body::ResponseBody;
 use crate::server::current::Current;
 use crate::server::operator::{access, demo, explain, flags, health, keys, log_level, page, purge, usage};
 use crate::server::tunnel;
@@ -350,7 +352,7 @@ impl Visit<'_> {
                 return self.fail(route, Some(&head), None, &fault, watch);
             }
             let about = self.about(route.plan.call, &head, None, watch);
-            let snapshot = health::snapshot(self.gateway, &head.tenant);
+            let snapshot = gateway_health::snapshot(self.gateway, &head.tenant);
             return route
                 .dialect
                 .local(&about, &snapshot)
@@ -588,7 +590,7 @@ impl Visit<'_> {
             cache_control::tell(&mut answered.headers, mark, degraded);
         }
         if is_menu && let AnsweredBody::Full(menu) = &answered.body {
-            self.gateway.state.note_menu(&head.tenant, health::menu_items(menu));
+            self.gateway.state.note_menu(&head.tenant, gateway_health::menu_items(menu));
         }
         Ok(not_modified(&self.parts.method, &self.parts.headers, answered))
     }

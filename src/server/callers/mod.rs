@@ -3,7 +3,6 @@
 
 pub mod address;
 pub mod authority;
-pub mod body;
 pub mod body_reader;
 pub mod cache_control;
 pub mod client_deadline;
@@ -13,7 +12,6 @@ pub mod credentials;
 pub mod csrf;
 pub mod idempotency;
 pub mod ingress;
-pub mod linger;
 pub mod prompt_rules;
 pub mod ratelimit_headers;
 pub mod security;

@@ -19,7 +19,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio::time::Instant;
 
 use super::{Busy, Protocol};
-use crate::server::callers::body::{Aborted, ResponseBody};
+use crate::server::connection::response_body::{Aborted, ResponseBody};
 
 /// The most that is handed over at once for a stream of HTTP/2: as much as a frame holds unless callers say otherwise (RFC
 /// 9113, 4.2).

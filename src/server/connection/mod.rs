@@ -7,7 +7,9 @@ pub mod caller_stream;
 pub mod connection_limits;
 pub mod framing;
 pub mod h2_heads;
+pub mod linger;
 pub mod reserve_fd;
+pub mod response_body;
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
@@ -25,7 +27,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use self::held::Wanted;
 use crate::config::plan::ServerPlan;
 use crate::model::time::later;
-use crate::server::callers::body::ResponseBody;
+use crate::server::connection::response_body::ResponseBody;
 
 mod held;
 mod stream;

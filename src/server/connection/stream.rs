@@ -18,10 +18,10 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use super::{ConnectionTimer, Protocol};
 use crate::config::plan::ServerPlan;
 use crate::model::time::later;
-use crate::server::callers::linger;
 use crate::server::connection::caller_stream::Line;
 use crate::server::connection::framing::{Framing, Stop};
 use crate::server::connection::h2_heads::Heads;
+use crate::server::connection::linger;
 
 /// The beginning of HTTP/2's connection preface. No method of HTTP/1.1 begins like it.
 const HTTP2: &[u8] = b"PRI ";

@@ -6,13 +6,13 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use crate::caller::{Answered, AnsweredBody, Comeback, ProviderSnapshot, Snapshot};
+use crate::caller::{Answered, AnsweredBody, Comeback};
 use crate::config::plan::{ProviderKind, ProviderPlan, Usable};
 use crate::gateway::Gateway;
+use crate::gateway::health::{health_of, is_enabled, overall, refuses_key, status_word};
 use crate::gateway::state::Health;
 use crate::model::fault::Fault;
 use crate::policy::breaker::Report;
@@ -192,36 +192,6 @@ fn ready(gateway: &Gateway) -> Answered {
     ok(&json!({"ready": true, "checks": checks}))
 }
 
-/// True when nothing is missing that a provider needs.
-pub(in crate::server) fn is_set_up(plan: &ProviderPlan) -> bool {
-    matches!(plan.usable, Usable::Yes | Usable::SwitchedOff)
-}
-
-/// True when calls may go to a provider now.
-fn is_enabled(gateway: &Gateway, plan: &ProviderPlan) -> bool {
-    is_set_up(plan) && gateway.state.provider(&plan.name).is_some_and(|state| state.switch.is_on())
-}
-
-fn refuses_key(gateway: &Gateway, plan: &ProviderPlan) -> bool {
-    gateway.state.provider(&plan.name).is_some_and(|state| state.is_key_refused())
-}
-
-/// What the last probe found. A provider that is not probed is taken to be there.
-pub(in crate::server) fn health_of(gateway: &Gateway, plan: &ProviderPlan) -> Health {
-    match (&plan.probe, gateway.state.provider(&plan.name)) {
-        (Some(_), Some(state)) => state.health(),
-        _ => Health::Connected { latency: Duration::ZERO },
-    }
-}
-
-pub(in crate::server) fn status_word(health: &Health) -> &'static str {
-    match health {
-        Health::Connected { .. } => "connected",
-        Health::Failing { .. } => "error",
-        Health::Unknown | Health::Disconnected { .. } => "disconnected",
-    }
-}
-
 /// How a provider is; where it is, for who may know.
 fn service(gateway: &Gateway, plan: &ProviderPlan, shows_insides: bool) -> Value {
     let mut service = standing(gateway, plan);
@@ -289,26 +259,6 @@ fn cache(gateway: &Gateway) -> Value {
     json!({"status": if is_active { "active" } else { "inactive" }, "keys": keys, "hits": hits, "misses": misses})
 }
 
-/// Overall: `unhealthy` when nothing can answer; `degraded` when BuildPanel is enabled and not connected, a probe was slow, a
-/// provider refuses the gateway's key, the remote store is down, or calls are being answered by fallbacks.
-pub(in crate::server) fn overall(gateway: &Gateway) -> &'static str {
-    let enabled: Vec<_> = gateway.plan.providers.iter().filter(|plan| is_enabled(gateway, plan)).collect();
-    let healths: Vec<_> = enabled.iter().map(|plan| (plan.kind, health_of(gateway, plan))).collect();
-    if !healths.iter().any(|(_, health)| health.is_connected()) {
-        return "unhealthy";
-    }
-    let is_troubled = healths.iter().any(|(kind, health)| match health {
-        Health::Connected { latency } => *latency > gateway.plan.health.slow_after,
-        _ => *kind == ProviderKind::BuildPanel,
-    });
-    let is_locked_out = enabled.iter().any(|plan| refuses_key(gateway, plan));
-    let store_is_down = gateway.plan.store.redis_url.is_some() && !gateway.state.store().is_connected();
-    match is_troubled || is_locked_out || store_is_down || gateway.state.serves_from_fallbacks() {
-        true => "degraded",
-        false => "healthy",
-    }
-}
-
 fn status(gateway: &Gateway, shows_insides: bool) -> Answered {
     let mut services = Map::new();
     for plan in &gateway.plan.providers {
@@ -359,35 +309,4 @@ fn status(gateway: &Gateway, shows_insides: bool) -> Answered {
             "services": services,
         }),
     )
-}
-
-/// The gateway's state for callers whose dialect has endpoints about it.
-pub(in crate::server) fn snapshot(gateway: &Gateway, tenant: &str) -> Snapshot {
-    let provider = |plan: &Arc<ProviderPlan>| {
-        let state = gateway.state.provider(&plan.name);
-        let counts = state.map(|state| state.counts()).unwrap_or_default();
-        let breakers = state.map(|state| state.breakers.clone());
-        ProviderSnapshot {
-            name: plan.name.clone(),
-            is_connected: health_of(gateway, plan).is_connected(),
-            is_enabled: is_enabled(gateway, plan),
-            breaker: breakers.as_ref().map_or("closed", |breakers| breakers.worst().as_str()),
-            calls: counts.calls,
-            successes: counts.successes,
-            failures: counts.failures,
-            fallbacks: counts.fallbacks,
-            rejects: breakers.map_or(0, |breakers| breakers.refused()),
-        }
-    };
-    Snapshot {
-        providers: gateway.plan.providers.iter().map(provider).collect(),
-        menu_items: gateway.state.menu_items(tenant),
-        cache: gateway.state.cache_counts(),
-    }
-}
-
-/// How many items a menu has: an array, or `{"items": [...]}`.
-pub(in crate::server) fn menu_items(menu: &Bytes) -> usize {
-    let menu: Value = serde_json::from_slice(menu).unwrap_or_default();
-    menu.as_array().or_else(|| menu["items"].as_array()).map_or(0, Vec::len)
 }

@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 
 use crate::config::plan::{LimitPlan, ProviderPlan};
 use crate::gateway::Gateway;
+use crate::gateway::health;
 use crate::gateway::state::{Health, ProviderState, RecentFailure};
 use crate::model::fault::Denial;
 use crate::model::names::display_name;
 use crate::model::trail::{Decision, Outcome};
 use crate::policy::breaker::State;
 use crate::server::operator::explain::Teller;
-use crate::server::operator::health;
 use crate::server::operator::health::milliseconds;
 use crate::state::flags::record::What;
 use crate::telemetry::explain::CallRecord;
