@@ -11,7 +11,7 @@ use super::remote;
 use super::serve::in_runtime;
 use crate::config;
 use crate::config::engine::effective::{Change, Dump};
-use crate::config::fixed::FIXED;
+use crate::config::fixed::needs_restart;
 
 /// What `--against` names.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ async fn ask(url: &str) -> Result<Running, String> {
 
 fn report(changes: &[Change]) -> String {
     let line = |change: &Change| {
-        let note = if FIXED.contains(&&*change.key) { "  (needs a restart)" } else { "" };
+        let note = if needs_restart(&change.key) { "  (needs a restart)" } else { "" };
         format!("{change}{note}\n")
     };
     changes.iter().map(line).collect()

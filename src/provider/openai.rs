@@ -198,7 +198,7 @@ fn reply(call: &Call, provider: &ProviderPlan, head: &ResponseHead, body: Body) 
 
 /// True for a stream whose tokens the gateway asks for, because its caller does not.
 fn asks_usage(wire: &OpenAiRequest, provider: &ProviderPlan) -> bool {
-    provider.stream_usage == StreamUsage::CallRequest
+    provider.stream_usage == StreamUsage::Ask
         && wire.stream
         && matches!(wire.endpoint, Endpoint::ChatCompletions | Endpoint::Completions)
         && !wire.contents.has_stream_options

@@ -13,7 +13,7 @@ use crate::config::engine::environment::{Meaning, VARIABLES};
 use crate::config::engine::record::{ANY, Known};
 use crate::config::engine::remarks;
 use crate::config::engine::shape::Form;
-use crate::config::fixed::FIXED;
+use crate::config::fixed::needs_restart;
 use crate::config::load;
 
 /// The name that the default file's templates have.
@@ -116,5 +116,5 @@ pub(in crate::config) fn variables(root: &Known, path: &str) -> Vec<(&'static [&
 /// True when a new value waits for a restart.
 pub(in crate::config) fn is_fixed(path: &str) -> bool {
     let source = path.trim_end_matches("_env").trim_end_matches("_file");
-    FIXED.contains(&path) || FIXED.contains(&source)
+    needs_restart(path) || needs_restart(source)
 }

@@ -112,7 +112,7 @@ pub enum Usable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamUsage {
     /// The gateway asks, and takes the event out again that the caller did not ask for.
-    CallRequest,
+    Ask,
     /// They are estimated by what came.
     Estimate,
 }

@@ -24,7 +24,7 @@ use crate::config::tables::tracing::PROPAGATIONS;
 const KINDS: &[(ProviderKind, &str)] = &[(ProviderKind::OpenAi, "openai"), (ProviderKind::BuildPanel, "buildpanel")];
 
 /// The words for [`StreamUsage`].
-const STREAM_USAGES: &[(StreamUsage, &str)] = &[(StreamUsage::CallRequest, "ask"), (StreamUsage::Estimate, "estimate")];
+const STREAM_USAGES: &[(StreamUsage, &str)] = &[(StreamUsage::Ask, "ask"), (StreamUsage::Estimate, "estimate")];
 
 /// What holds for a provider of the user's own that says nothing. The providers of the default file say all of it.
 const MAX_REPLY: usize = 32 << 20;

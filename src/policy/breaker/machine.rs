@@ -584,6 +584,37 @@ mod tests {
         machine.settle(probe, Some(Result::Success), later);
     }
 
+    #[test]
+    fn probes_that_nobody_waits_for_any_more_make_room_for_others() {
+        let (mut machine, mut now) = (machine(), Instant::now());
+        now += open(&mut machine, now);
+        // Three times as many as may wait at once: each gives its permit back without a word about the provider.
+        for number in 0..9 {
+            let pass = machine.admit(now).unwrap_or_else(|_| panic!("probe {number} is refused"));
+            machine.settle(pass, None, now);
+        }
+        assert_eq!(machine.state(now), State::HalfOpen);
+    }
+
+    #[test]
+    fn after_a_recovery_the_next_opening_is_as_short_as_the_first() {
+        let (mut machine, mut now) = (machine(), Instant::now());
+        now += open(&mut machine, now);
+        // Three failed probes: the wait has doubled three times.
+        for _ in 0..3 {
+            assert!(call(&mut machine, FAILURE, now));
+            now += machine.admit(now).unwrap_err().retry_in;
+        }
+        for _ in 0..3 {
+            assert!(call(&mut machine, Result::Success, now));
+        }
+        now += Duration::from_secs(6);
+        assert!(call(&mut machine, Result::Success, now));
+        assert_eq!(machine.state(now), State::Closed);
+        let wait = open(&mut machine, now).as_secs_f64();
+        assert!((9.0..=11.0).contains(&wait), "{wait} s");
+    }
+
     /// Brings it into the ramp at `now`, and returns when that began.
     fn ramp(machine: &mut Machine, mut now: Instant) -> Instant {
         now += open(machine, now);
@@ -691,7 +722,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Wait(u64),
-        CallRequest,
+        Admit,
         End(usize, Option<Result>),
     }
 
@@ -704,7 +735,7 @@ mod tests {
         ];
         prop_oneof![
             1 => (0u64..20_000).prop_map(Step::Wait),
-            4 => Just(Step::CallRequest),
+            4 => Just(Step::Admit),
             4 => (any::<usize>(), ended).prop_map(|(which, ended)| Step::End(which, ended)),
         ]
     }
@@ -726,7 +757,7 @@ mod tests {
                             machine.settle(pass, ended, now);
                         }
                     }
-                    Step::CallRequest => {
+                    Step::Admit => {
                         let before = machine.state(now);
                         half_open = (before == State::HalfOpen).then(|| half_open.unwrap_or(now));
                         if let Ok(pass) = machine.admit(now) {

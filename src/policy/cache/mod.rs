@@ -85,7 +85,7 @@ enum Freshness {
     /// To be given while a new one is asked for.
     Renewable,
     /// To be given if there is no other.
-    ReservedFd,
+    StaleIfError,
     /// Nothing.
     Gone,
 }
@@ -95,7 +95,7 @@ impl Freshness {
         match age.checked_sub(plan.ttl) {
             None => Freshness::Fresh,
             Some(past) if past < plan.stale_while_revalidate => Freshness::Renewable,
-            Some(past) if past < plan.stale_if_error => Freshness::ReservedFd,
+            Some(past) if past < plan.stale_if_error => Freshness::StaleIfError,
             Some(_) => Freshness::Gone,
         }
     }
@@ -330,7 +330,7 @@ impl Cache {
     async fn answer(&self, call: &Call, question: &Question) -> Outcome {
         let found = self.find(question, call);
         let mut may_find = true;
-        if let Some(found) = found.filter(|found| found.freshness != Freshness::ReservedFd) {
+        if let Some(found) = found.filter(|found| found.freshness != Freshness::StaleIfError) {
             let result = match found.freshness {
                 Freshness::Fresh => CacheResult::Hit,
                 _ => CacheResult::Stale,

@@ -476,7 +476,7 @@ impl Visit<'_> {
                     ..self.nobody()
                 };
                 self.gateway.health_limit.admit(&head, &watch.trail).await?;
-                usage::Reader::Inner(principal)
+                usage::Reader::Caller(principal)
             }
         };
         usage::answer(self.gateway, &self.parts.method, self.parts.uri.query(), headers, &reader).await

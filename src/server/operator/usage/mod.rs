@@ -36,13 +36,13 @@ pub(in crate::server) enum Reader {
     /// Everybody's: an operator's.
     All,
     /// One caller's.
-    Inner(Principal),
+    Caller(Principal),
 }
 
 impl Reader {
     /// What a row must have to be read, all of it.
     fn conditions(&self) -> Result<Vec<(Dimension, Arc<str>)>, Fault> {
-        let Reader::Inner(principal) = self else { return Ok(Vec::new()) };
+        let Reader::Caller(principal) = self else { return Ok(Vec::new()) };
         // The key, or that there was none: a user whom the holder of a key names is not the one of a token.
         let mut conditions = vec![(Dimension::ApiKey, principal.api_key.clone().unwrap_or_default())];
         conditions.extend(principal.user.clone().map(|user| (Dimension::User, user)));
