@@ -17,6 +17,7 @@ use crate::config::engine::{document, environment, remarks, value};
 use crate::config::plan::{Environment, Plan, Prices};
 use crate::config::tables::policies::Policies;
 use crate::config::tables::routes::Context;
+use crate::config::tables::targets::TargetContext;
 use crate::config::tables::{
     auth, caching, costs, edge, explaining, flags, general, guards, idempotency, labels, limits, listing, providers,
     routes, sentry, tracing, tunnels, variants,
@@ -154,10 +155,8 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let listing = listing::providers(&mut root);
     let context = Context {
         timeouts,
-        listing: &listing,
         tunnel: &tunnel,
-        providers: &providers,
-        maps: &maps,
+        targets: TargetContext { listing: &listing, providers: &providers, maps: &maps, report },
         caching: &caching,
         auth: &auth,
         guards: &guards,
@@ -170,7 +169,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let explain = explaining::read(&mut root);
     let idempotency = idempotency::read(&mut root);
     let guarded = providers.plans.iter().map(|provider| FlagKind::Provider.key(&provider.name));
-    let guarded: Vec<Arc<str>> = guarded.chain(variants.iter().map(|it| FlagKind::Variant.key(it.name()))).collect();
+    let guarded: Vec<Arc<str>> = guarded.chain(variants.names().map(|name| FlagKind::Variant.key(name))).collect();
     let flags = flags::read(&mut root, &guarded, report);
     let usage = costs::usage(&mut root);
     let budgets = costs::budgets(&mut root, report);

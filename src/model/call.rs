@@ -17,8 +17,8 @@ use crate::model::attempts::Attempts;
 use crate::model::bill::Bill;
 use crate::model::names::customer;
 use crate::model::offload::apart;
-use crate::model::patience::Signs;
 use crate::model::reply::Terms;
+use crate::model::signs::Signs;
 use crate::model::time::Deadline;
 use crate::model::trail::{Reason, Trail};
 

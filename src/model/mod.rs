@@ -19,6 +19,7 @@ pub mod pricing;
 pub mod rate;
 pub mod reply;
 pub mod rng;
+pub mod signs;
 pub mod switch;
 pub mod time;
 pub mod trace;

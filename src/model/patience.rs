@@ -5,7 +5,7 @@
 
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use moka::sync::Cache;
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::model::call::{Call, CallRequest};
 use crate::model::names::{Wildcard, family};
+use crate::model::signs::Signs;
 use crate::model::time::{Phase, later};
 
 /// Model families per provider; callers choose model names, and must not choose how much memory they take.
@@ -188,8 +189,7 @@ pub struct Watch {
 impl Watch {
     /// When it is overdue, unless something comes before.
     pub fn overdue_at(&self) -> Instant {
-        let life = &*self.signs.0;
-        let patience = if life.has_begun.load(Ordering::Relaxed) { life.silent_after } else { self.first };
+        let patience = if self.signs.has_begun() { self.signs.silent_after() } else { self.first };
         later(self.signs.last(), patience)
     }
 
@@ -201,7 +201,7 @@ impl Watch {
         }
         self.model.overdue.fetch_add(1, Ordering::Relaxed);
         if self.is_provider_silent() {
-            self.signs.0.is_ill.store(true, Ordering::Relaxed);
+            self.signs.note_illness();
         }
     }
 
@@ -214,80 +214,6 @@ impl Watch {
     pub fn answered(&self, took: Duration) {
         self.model.overdue.store(0, Ordering::Relaxed);
         self.model.latency_tracker[self.kind].note(took);
-    }
-}
-
-/// Signs of life of one attempt, and what is thought of it where there are none. Shared by those who wait for it, those who
-/// read what comes, and those who judge its provider.
-#[derive(Clone, Debug)]
-pub struct Signs(Arc<Life>);
-
-#[derive(Debug)]
-struct Life {
-    start: Instant,
-    /// When the last sign came, in milliseconds from the start.
-    last: AtomicU64,
-    has_begun: AtomicBool,
-    is_ill: AtomicBool,
-    was_left: AtomicBool,
-    silent_after: Duration,
-}
-
-impl Signs {
-    /// Of an attempt that begins now, and that is overdue after such a silence once its answer has begun.
-    pub fn new(silent_after: Duration) -> Self {
-        let flag = AtomicBool::default;
-        let (start, last) = (Instant::now(), AtomicU64::new(0));
-        let [has_begun, is_ill, was_left] = [flag(), flag(), flag()];
-        Self(Arc::new(Life { start, last, has_begun, is_ill, was_left, silent_after }))
-    }
-
-    /// A sign of life came that is no part of the answer: its head, or a comment.
-    pub fn alive(&self) {
-        let since = self.0.start.elapsed().as_millis();
-        self.0.last.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    /// A part of the answer came.
-    pub fn begun(&self) {
-        self.alive();
-        self.0.has_begun.store(true, Ordering::Relaxed);
-    }
-
-    /// It is sent again.
-    pub fn renew(&self) {
-        self.alive();
-        self.0.has_begun.store(false, Ordering::Relaxed);
-        self.0.is_ill.store(false, Ordering::Relaxed);
-    }
-
-    fn last(&self) -> Instant {
-        later(self.0.start, Duration::from_millis(self.0.last.load(Ordering::Relaxed)))
-    }
-
-    /// How long it has been silent.
-    pub fn silence(&self) -> Duration {
-        self.last().elapsed()
-    }
-
-    /// The silence after which an answer that has begun is overdue.
-    pub fn silent_after(&self) -> Duration {
-        self.0.silent_after
-    }
-
-    /// True once its provider was found ill.
-    pub fn is_ill(&self) -> bool {
-        self.0.is_ill.load(Ordering::Relaxed)
-    }
-
-    /// It was left in the middle of its answer, because another went on with the same while it was silent.
-    pub fn leave(&self) {
-        self.0.was_left.store(true, Ordering::Relaxed);
-    }
-
-    /// True once it was left for its silence.
-    pub fn was_left(&self) -> bool {
-        self.0.was_left.load(Ordering::Relaxed)
     }
 }
 

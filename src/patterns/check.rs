@@ -4,6 +4,7 @@
 //! It does not know where numbers begin and end.
 
 use super::phone;
+use super::verdict::Verdict;
 
 /// What is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,17 +15,6 @@ pub(super) enum Check {
     Iban,
     /// That it is no date, and nothing else that is written like a phone number.
     Phone,
-}
-
-/// What a check says of a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It is one.
-    Yes,
-    /// It is none.
-    No,
-    /// It is none, and what it begins with is none either.
-    Withdraw,
 }
 
 /// What the digits and letters of a text come to, up to a place.

@@ -8,8 +8,8 @@ use regex_automata::dfa::{Automaton, OverlappingState};
 use regex_automata::{Anchored, Input};
 
 use super::borders::Borders;
-use super::check::Verdict;
 use super::check::tests::by_hand;
+use super::verdict::Verdict;
 use super::{KNOWN, MAX_HELD, MAX_WIDTH, Pattern, Patterns, Search, known};
 
 /// Expressions of one's own that overlap, begin alike, end late, or match within each other.

@@ -11,6 +11,7 @@ mod laws;
 mod phone;
 mod search;
 mod starts;
+mod verdict;
 mod width;
 
 use std::fmt;

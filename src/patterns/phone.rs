@@ -3,7 +3,7 @@
 //!
 //! It does not know what stands around them.
 
-use super::check::Verdict;
+use super::verdict::Verdict;
 
 /// The most digits of a number (E.164), and so the most groups.
 const MOST: usize = 15;

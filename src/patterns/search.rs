@@ -12,8 +12,9 @@ use regex_automata::dfa::Automaton;
 use regex_automata::util::primitives::StateID;
 
 use super::borders::Borders;
-use super::check::{Check, Sums, Verdict};
+use super::check::{Check, Sums};
 use super::starts::Starts;
+use super::verdict::Verdict;
 use super::{AT_BEGINNING, MAX_WIDTH, Patterns, is_word};
 
 /// The most bytes of a text that wait for more to decide what they are. What is longer and matches all the same is found

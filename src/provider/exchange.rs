@@ -13,15 +13,15 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::time::{Instant, timeout_at};
 
 use super::balance::{Instances, Lease};
-use super::stream::{Bodies, CountedBytes, Events, Watchdog};
+use super::stream::{Bodies, BodyEnd, CountedBytes, Events, Watchdog, late};
 use super::transport::{Opened, Response, Reuse, SendFault, Transport};
 use super::{Decoded, Expect, Gathering, Provider, Request, ResponseHead};
 use crate::config::plan::{Propagation, ProviderPlan};
 use crate::model::call::{Call, CallRequest, Endpoint, OpenAiRequest};
 use crate::model::fault::{Bound, Fault};
 use crate::model::offload::apart;
-use crate::model::patience::Signs;
 use crate::model::reply::{Body, End, Reply, Socket};
+use crate::model::signs::Signs;
 use crate::model::time::{Deadline, Phase};
 use crate::model::trace::{TRACEPARENT, TRACESTATE};
 use crate::model::trail::{AttemptNote, Outcome, Received};
@@ -476,25 +476,6 @@ fn settle(outcome: stack::Outcome, lease: Lease) -> stack::Outcome {
             }
             Err(fault)
         }
-    }
-}
-
-/// Why a body ended early.
-#[derive(Debug)]
-pub(super) enum BodyEnd {
-    /// A deadline passed.
-    Late(Phase),
-    /// The connection broke.
-    Cut(String),
-    /// It is more than the gateway takes.
-    TooLarge(Bound),
-}
-
-/// The fault for a wait that was too long. The whole call's deadline is nobody's fault in particular and ends the call.
-pub(super) fn late(provider: &Arc<str>, phase: Phase) -> Fault {
-    match phase {
-        Phase::Call | Phase::Caller => Fault::of_deadline(phase),
-        phase => Fault::Timeout { provider: provider.clone(), phase },
     }
 }
 

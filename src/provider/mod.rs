@@ -133,6 +133,7 @@ pub mod exchange;
 mod idle;
 pub mod network;
 pub mod openai;
+mod response;
 pub mod simulated;
 mod socket;
 mod stream;

@@ -11,10 +11,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use futures_util::TryStreamExt;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
-use http_body::Body;
-use http_body_util::{BodyExt, Full};
+use http::{HeaderName, HeaderValue, Uri, Version, header};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -24,17 +22,13 @@ use url::Url;
 
 use super::connector::{Connector, Lookup, Terms, TookTooLong};
 use super::idle::{IdleTimes, LONGEST, Use};
+use super::response::{MAX_HEAD, chain, received};
 use super::transport::{Opened, Response, Reuse, SendFault, Transport};
-use super::unpack::unpack;
-use super::{Request, ResponseHead, socket};
+use super::{Request, socket};
 use crate::config::engine::secret::Secret;
 use crate::config::plan::{JwksPlan, ProviderPlan};
 use crate::model::call::Tunnel;
 use crate::wire::path;
-
-/// The most that is accepted of a response's head: as much as Node.js accepts, five times what OpenAI's edge sends. As much
-/// is read at once of a body in HTTP/1, and waits here when its caller does not read.
-const MAX_HEAD: usize = 16 * 1024;
 
 /// How much of a stream a provider may send in HTTP/2 before it is read: enough for an answer of megabytes from far away.
 const H2_STREAM_WINDOW: u32 = 256 * 1024;
@@ -294,30 +288,6 @@ impl Transport for Network {
     }
 }
 
-/// A response as its head has come.
-pub(super) fn received(response: http::Response<Incoming>) -> Result<Response, SendFault> {
-    check(response.headers())?;
-    let (parts, body) = response.into_parts();
-    let is_empty = body.is_end_stream();
-    let mut headers = parts.headers;
-    let pieces = body.into_data_stream().map_err(|fault| SendFault::Broken(chain(&fault)));
-    let body = if is_empty { Box::pin(pieces) } else { unpack(&mut headers, pieces) };
-    Ok(Response { head: ResponseHead { status: parts.status, headers }, body })
-}
-
-/// Refuses heads that no provider sends who means well. What two lengths of one body mean depends on who reads them
-/// (RFC 9112, 6.3), and a caller must not be sent a head without bounds.
-fn check(headers: &HeaderMap) -> Result<(), SendFault> {
-    if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
-        return Err(SendFault::Broken("both Transfer-Encoding and Content-Length in the response".into()));
-    }
-    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum();
-    match size > MAX_HEAD {
-        true => Err(SendFault::Broken(format!("a response head larger than {MAX_HEAD} bytes"))),
-        false => Ok(()),
-    }
-}
-
 /// The base URL with the request's path after it. Whatever the path holds, and however the provider reads it, it stays below
 /// the base.
 fn join(base: &Url, path: &str) -> Result<Url, SendFault> {
@@ -376,21 +346,6 @@ fn is_not_taken(cause: &(dyn Error + 'static)) -> bool {
         let is_refused = fault.is_reset() && fault.reason() == Some(h2::Reason::REFUSED_STREAM);
         fault.is_remote() && (is_leaving || is_refused)
     })
-}
-
-/// An error with its causes, on one line.
-fn chain(fault: &dyn Error) -> String {
-    let mut text = fault.to_string();
-    let mut cause = fault.source();
-    while let Some(inner) = cause {
-        let part = inner.to_string();
-        if !text.ends_with(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ impl Provider for OpenAi {
     }
 
     fn gather(&self, call: &Call, max: usize) -> Option<Gathering> {
-        Gathering::new(&call.request, max)
+        format::gathering(&call.request, max)
     }
 
     fn bytes(&self, call: &Call) -> Option<Box<dyn ByteReader>> {

@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role};
 use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
 
-use super::network::received;
+use super::response::received;
 use super::transport::{Opened, SendFault};
 use crate::config::engine::secret::Secret;
 use crate::model::call::Tunnel;

@@ -13,15 +13,14 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tokio::time::Instant;
 
-use super::exchange::{BodyEnd, late};
 use super::transport::{ResponseBody, SendFault};
 use super::{ByteReader, EventReader, Provider, Read, ResponseHead};
 use crate::config::plan::ProviderPlan;
 use crate::model::bill::Bill;
 use crate::model::call::Call;
 use crate::model::fault::{Bound, Fault, Refusal};
-use crate::model::patience::Signs;
 use crate::model::reply::{Event, EventKind, Usage};
+use crate::model::signs::Signs;
 use crate::model::time::{Alarm, Deadline, Phase, later};
 use crate::model::trail::{AttemptNote, Outcome, Received, Trail};
 use crate::wire::concat;
@@ -200,6 +199,25 @@ impl Stream for CountedBytes {
             }
         }
         Poll::Ready(item)
+    }
+}
+
+/// Why a body ended early.
+#[derive(Debug)]
+pub(super) enum BodyEnd {
+    /// A deadline passed.
+    Late(Phase),
+    /// The connection broke.
+    Cut(String),
+    /// It is more than the gateway takes.
+    TooLarge(Bound),
+}
+
+/// The fault for a wait that was too long. The whole call's deadline is nobody's fault in particular and ends the call.
+pub(super) fn late(provider: &Arc<str>, phase: Phase) -> Fault {
+    match phase {
+        Phase::Call | Phase::Caller => Fault::of_deadline(phase),
+        phase => Fault::Timeout { provider: provider.clone(), phase },
     }
 }
 

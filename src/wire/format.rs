@@ -1,88 +1,17 @@
-//! Format: what policies and dialects ask of a request's grammar, and of the answers to it. There is one for each endpoint of a
-//! dialect that callers' bodies are passed on in.
+//! Which format a call's request has, and what is made of answers in it.
 //!
-//! It does not know who asks, nor what is done with an answer. What a format does not know it says so: an endpoint without one of
-//! these has answers that are passed on and not looked into.
+//! It does not know who asks, nor what is done with an answer.
 
-use bytes::Bytes;
-
-use super::json::canonical::Odd;
-use super::openai::events::Reading;
+use super::openai::complete::{self, Choices};
+use super::openai::format::Format;
+pub use super::openai::format::Writes;
 use super::openai::formats;
 use super::openai::forms::Gathering;
 use super::openai::question::Keyless;
 use super::openai::record::Recorder;
 use super::recording::Kept;
-use super::stream::EventReader;
-use crate::model::call::OpenAiRequest;
-use crate::model::reply::Event;
-
-/// What an answer is made of, as far as it costs something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Writes {
-    /// Nothing that a model writes.
-    Nothing,
-    /// Text.
-    Text,
-    /// Something that nobody can count beforehand.
-    Unknown,
-}
-
-/// The grammar of one endpoint.
-pub trait Format: Sync {
-    /// What answers are made of.
-    fn writes(&self, wire: &OpenAiRequest) -> Writes;
-
-    /// Reads the events of a stream that answers this request.
-    fn reader(&self, wire: &OpenAiRequest, reading: Reading) -> Box<dyn EventReader>;
-
-    /// True when the texts of two streams can be compared, and one be gone on with in the other's place.
-    fn is_stitchable(&self) -> bool {
-        false
-    }
-
-    /// What is asked, in the one form that equal requests have. `is_left_out` says of a field that it does not count.
-    fn question(&self, wire: &OpenAiRequest, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {
-        let _ = (wire, is_left_out);
-        Err(Keyless::Kind)
-    }
-
-    /// True for a field that changes only the form of an answer, or says who asks.
-    fn is_about_form(&self, field: &str) -> bool {
-        let _ = field;
-        false
-    }
-
-    /// True when the same body gets the same answer, as far as a caller can ask for that.
-    fn is_deterministic(&self, wire: &OpenAiRequest) -> bool {
-        let _ = wire;
-        false
-    }
-
-    /// Records a stream that answers this request, as long as it takes no more than `max` bytes.
-    fn recorder(&self, wire: &OpenAiRequest, max: usize) -> Recorder {
-        let _ = wire;
-        Recorder::nothing(max)
-    }
-
-    /// A whole answer in the form in which it can be given again; `None` for one that is not complete.
-    fn recording(&self, wire: &OpenAiRequest, body: &Bytes) -> Option<Kept> {
-        let _ = (wire, body);
-        None
-    }
-
-    /// The events of a whole answer, as a stream that was asked for like this has them.
-    fn events(&self, wire: &OpenAiRequest, body: &[u8]) -> Option<Vec<Event>> {
-        let _ = (wire, body);
-        None
-    }
-
-    /// Puts a whole answer of no more than `max` bytes together from its events.
-    fn gathering(&self, max: usize) -> Option<Gathering> {
-        let _ = max;
-        None
-    }
-}
+use crate::model::call::{CallRequest, OpenAiRequest};
+use crate::model::reply::Body;
 
 /// The format of a request.
 pub fn of(wire: &OpenAiRequest) -> &'static dyn Format {
@@ -102,8 +31,43 @@ pub fn question(wire: &OpenAiRequest, knows_model: bool, ignore: &[String]) -> R
     of(wire).question(wire, &|field| is_left_out(wire, field, knows_model, ignore))
 }
 
-impl From<Odd> for Keyless {
-    fn from(odd: Odd) -> Self {
-        Keyless::Odd(odd)
+/// Records the answer to a request, as long as it takes no more than `max` bytes.
+pub fn recorder(request: &CallRequest, max: usize) -> Recorder {
+    match request {
+        CallRequest::Chat(_) => Recorder::answer(max),
+        CallRequest::OpenAi(wire) => of(wire).recorder(wire, max),
+        CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => Recorder::nothing(max),
     }
+}
+
+/// Makes a whole body of no more than `max` bytes from the events that answer a request; `None` where nobody knows how.
+pub fn gathering(request: &CallRequest, max: usize) -> Option<Gathering> {
+    match request {
+        CallRequest::OpenAi(wire) => of(wire).gathering(max),
+        CallRequest::Chat(_) => Some(Gathering::completion(Choices::Messages, max)),
+        CallRequest::Voice(_) => Some(Gathering::transcript()),
+        CallRequest::Menu | CallRequest::Tunnel(_) => None,
+    }
+}
+
+/// A whole answer in the form in which it is kept; `None` for one that must not be: larger than `max` bytes, cut short,
+/// filtered, or not what was asked for.
+pub fn kept(request: &CallRequest, body: &Body, max: usize) -> Option<Kept> {
+    let kept = match (request, body) {
+        (CallRequest::Chat(_) | CallRequest::OpenAi(_), Body::Answer(answer)) => {
+            let is_complete = answer.finish.as_deref().is_none_or(|finish| matches!(finish, "stop" | "eos"));
+            let says_something = !answer.text.is_empty() || answer.order.is_some();
+            let is_alone = match request {
+                CallRequest::OpenAi(wire) => Choices::Messages.wanted(wire) == Some(1),
+                _ => true,
+            };
+            (is_complete && says_something && is_alone).then(|| Kept::Answer(answer.clone()))
+        }
+        // Before it is looked at: that takes its time.
+        (_, Body::Whole(body)) if body.len() > max => None,
+        (CallRequest::Menu, Body::Whole(body)) => complete::menu(body).then(|| Kept::Bytes(body.clone())),
+        (CallRequest::OpenAi(wire), Body::Whole(body)) => of(wire).recording(wire, body),
+        _ => None,
+    };
+    kept.filter(|kept| kept.bytes() <= max)
 }

@@ -26,7 +26,7 @@ use tidegate::provider::simulated::Simulation;
 use tidegate::provider::transport::{Opened, Response, Reuse, SendFault, Transport};
 use tidegate::provider::{Request, ResponseHead};
 use tidegate::stack::Next;
-use tidegate::wire::openai::record::Recorder;
+use tidegate::wire::format;
 
 use super::fixtures;
 use super::golden::{Form, Golden, Kind};
@@ -125,8 +125,8 @@ impl Stage {
             Ok(reply) => reply,
             Err(fault) => return Played { got: Got::Refused(fault), kept: None, usage: None },
         };
-        let mut kept = Kept::of_whole(&call.request, &reply.body, ROOM);
-        let recorder = Arc::new(Mutex::new(Some(Recorder::new(&call.request, ROOM))));
+        let mut kept = format::kept(&call.request, &reply.body, ROOM);
+        let recorder = Arc::new(Mutex::new(Some(format::recorder(&call.request, ROOM))));
         if let Body::Events(events) = reply.body {
             let recorder = recorder.clone();
             let noted = events.inspect(move |item| match item {

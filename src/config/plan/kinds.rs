@@ -96,6 +96,12 @@ impl CallKind {
         Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("any", |(_, word)| word)
     }
 
+    /// The words of the kinds that are allowed, as a list for people.
+    pub fn words(is_allowed: impl Fn(Self) -> bool) -> String {
+        let allowed = Self::ALL.iter().filter(|(kind, _)| is_allowed(*kind));
+        allowed.map(|(_, word)| *word).collect::<Vec<_>>().join(", ")
+    }
+
     /// True when callers of this dialect can ask for it.
     pub fn known_to(self, caller: CallerKind) -> bool {
         use CallKind as K;

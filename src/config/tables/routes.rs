@@ -2,7 +2,6 @@
 //!
 //! It does not know how a provider became usable, nor how a request finds its route.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::Method;
@@ -10,9 +9,7 @@ use http::Method;
 use crate::config::engine::problem::{Origin, Report};
 use crate::config::engine::reader::{At, Section};
 use crate::config::engine::value;
-use crate::config::plan::{
-    AuthPlan, CallKind, CallerKind, ModelMap, Priority, ResumeMode, RoutePlan, TunnelPlan, WhenDisabled,
-};
+use crate::config::plan::{AuthPlan, CallKind, CallerKind, Priority, ResumeMode, RoutePlan, TunnelPlan, WhenDisabled};
 use crate::config::tables::auth;
 use crate::config::tables::caching;
 use crate::config::tables::caching::Caching;
@@ -21,11 +18,10 @@ use crate::config::tables::general::TimeoutTable;
 use crate::config::tables::guards::Guards;
 use crate::config::tables::input;
 use crate::config::tables::providers;
-use crate::config::tables::providers::Providers;
 use crate::config::tables::targets;
+use crate::config::tables::targets::TargetContext;
 use crate::config::tables::tunnels;
-use crate::config::tables::variants;
-use crate::config::tables::variants::Written;
+use crate::config::tables::variants::Variants;
 use crate::wire::path;
 
 pub(in crate::config) const CALLERS: &[(CallerKind, &str)] = &[
@@ -55,14 +51,11 @@ const RESERVED: [&str; 7] =
 pub(in crate::config) struct Context<'a> {
     pub(in crate::config) timeouts: TimeoutTable,
     pub(in crate::config) tunnel: &'a TunnelPlan,
-    /// The providers whose models are listed where a route does not say.
-    pub(in crate::config) listing: &'a [Box<str>],
-    pub(in crate::config) providers: &'a Providers,
-    pub(in crate::config) maps: &'a BTreeMap<Arc<str>, ModelMap>,
+    pub(in crate::config) targets: TargetContext<'a>,
     pub(in crate::config) caching: &'a Caching,
     pub(in crate::config) auth: &'a AuthPlan,
     pub(in crate::config) guards: &'a Guards,
-    pub(in crate::config) variants: &'a [Written<'a>],
+    pub(in crate::config) variants: &'a Variants<'a>,
     pub(in crate::config) report: &'a Report,
 }
 
@@ -128,9 +121,9 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
     let input = input::read(&mut section, caller, model.as_ref());
     let csrf = section.optional("csrf", value::boolean).unwrap_or(false);
     let tunnel = tunnels::of_route(&mut section, call, &methods, context.tunnel);
-    let mut targets = targets::read(&mut section, call, context, &silences, instruction.as_ref());
+    let mut targets = targets::read(&mut section, call, &context.targets, &silences, instruction.as_ref());
     let own = (instruction.as_ref(), &*targets);
-    let mut variants = variants::of_route(&mut section, &name, call, context, &silences, own);
+    let mut variants = context.variants.of_route(&mut section, &name, call, &context.targets, &silences, own);
     if caller != Some(CallerKind::OpenAi) {
         // Who speaks another dialect leaves it to the config which models there are.
         let of_variants = variants.iter_mut().flat_map(|variant| &mut variant.targets);
@@ -183,17 +176,11 @@ fn degrade(section: &mut Section<'_>, call: Option<CallKind>) -> (Option<Arc<str
 fn check_call(section: &mut Section<'_>, caller: Option<CallerKind>, call: Option<CallKind>) {
     let (Some(caller), Some(call)) = (caller, call) else { return };
     if !call.known_to(caller) {
-        let allowed = words(|kind| kind.known_to(caller));
+        let allowed = CallKind::words(|kind| kind.known_to(caller));
         let message =
             format!("callers of kind `{}` cannot ask for `{}`: allowed {allowed}", caller.as_str(), call.as_str());
         section.problem("call", message);
     }
-}
-
-/// The words of the kinds of call that are allowed.
-pub(in crate::config) fn words(is_allowed: impl Fn(CallKind) -> bool) -> String {
-    let words: Vec<_> = CallKind::ALL.iter().filter(|(kind, _)| is_allowed(*kind)).map(|(_, word)| *word).collect();
-    words.join(", ")
 }
 
 /// All paths with their methods, to find routes that get into each other's way.

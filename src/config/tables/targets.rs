@@ -2,23 +2,32 @@
 //!
 //! It does not know what else a route says.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::engine::document::{Node, Value};
-use crate::config::engine::problem::Origin;
+use crate::config::engine::problem::{Origin, Report};
 use crate::config::engine::reader::Section;
 use crate::config::engine::shape::Form;
 use crate::config::engine::value;
 use crate::config::engine::value::Wanted;
 use crate::config::plan::{CallKind, ModelMap, Pattern, ProviderKind, ProviderPlan, TargetPlan, Usable};
 use crate::config::tables::providers;
-use crate::config::tables::routes;
-use crate::config::tables::routes::Context;
+use crate::config::tables::providers::Providers;
 use crate::model::call::Timeouts;
 
 /// More tokens than any model takes.
 const MAX_CONTEXT: i64 = 1_000_000_000;
+
+/// What targets refer to.
+pub(in crate::config) struct TargetContext<'a> {
+    /// The providers whose models are listed where a route does not say.
+    pub(in crate::config) listing: &'a [Box<str>],
+    pub(in crate::config) providers: &'a Providers,
+    pub(in crate::config) maps: &'a BTreeMap<Arc<str>, ModelMap>,
+    pub(in crate::config) report: &'a Report,
+}
 
 /// Notes how they are written, whoever reads them.
 pub(in crate::config) fn note(section: &Section<'_>) {
@@ -29,7 +38,7 @@ pub(in crate::config) fn note(section: &Section<'_>) {
 pub(in crate::config) fn read(
     section: &mut Section<'_>,
     call: Option<CallKind>,
-    context: &Context<'_>,
+    context: &TargetContext<'_>,
     silences: &dyn Fn(Timeouts) -> Timeouts,
     instruction: Option<&Arc<str>>,
 ) -> Vec<TargetPlan> {
@@ -63,7 +72,7 @@ pub(in crate::config) fn read(
 }
 
 /// Targets that list the models of every provider that routes for OpenAI's callers ask.
-fn listing<'a>(context: &'a Context<'_>) -> impl Iterator<Item = Target> + 'a {
+fn listing<'a>(context: &'a TargetContext<'_>) -> impl Iterator<Item = Target> + 'a {
     let named = context.listing.iter().filter_map(|name| context.providers.plans.iter().find(|it| *it.name == **name));
     named.filter(|provider| CallKind::Models.served_by(provider.kind)).cloned().map(Target::plain)
 }
@@ -71,7 +80,7 @@ fn listing<'a>(context: &'a Context<'_>) -> impl Iterator<Item = Target> + 'a {
 /// The plans of targets, as they are asked one after the other.
 fn in_order(
     written: impl Iterator<Item = Target>,
-    context: &Context<'_>,
+    context: &TargetContext<'_>,
     silences: &dyn Fn(Timeouts) -> Timeouts,
     instruction: Option<&Arc<str>>,
 ) -> Vec<TargetPlan> {
@@ -113,7 +122,7 @@ impl Target {
         }
     }
 
-    fn read(node: &Node, path: String, call: Option<CallKind>, context: &Context<'_>) -> Option<Self> {
+    fn read(node: &Node, path: String, call: Option<CallKind>, context: &TargetContext<'_>) -> Option<Self> {
         if let Value::Text(name) = &node.value {
             return provider(name, &node.origin, path, call, context).map(Self::plain);
         }
@@ -148,7 +157,7 @@ impl Target {
 
     fn plan(
         self,
-        context: &Context<'_>,
+        context: &TargetContext<'_>,
         silences: &dyn Fn(Timeouts) -> Timeouts,
         instruction: Option<&Arc<str>>,
     ) -> TargetPlan {
@@ -181,7 +190,7 @@ fn provider(
     origin: &Origin,
     key: String,
     call: Option<CallKind>,
-    context: &Context<'_>,
+    context: &TargetContext<'_>,
 ) -> Option<Arc<ProviderPlan>> {
     let providers = context.providers;
     let Some(plan) = providers.plans.iter().find(|plan| &*plan.name == name) else {
@@ -193,7 +202,7 @@ fn provider(
     };
     if let Some(call) = call.filter(|call| !call.is_local() && !call.served_by(plan.kind)) {
         let kind = providers::word(plan.kind);
-        let allowed = routes::words(|other| other.served_by(plan.kind));
+        let allowed = CallKind::words(|other| other.served_by(plan.kind));
         let call = call.as_str();
         let message = format!("`{name}` is of kind `{kind}`, which cannot answer `{call}`: it answers {allowed}");
         context.report.add(origin, key, message);

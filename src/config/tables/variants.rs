@@ -13,13 +13,16 @@ use crate::config::engine::value::{Parsed, Wanted};
 use crate::config::plan::target::VariantPlan;
 use crate::config::plan::{CallKind, ModelChoice, TargetPlan};
 use crate::config::tables::providers;
-use crate::config::tables::routes::Context;
 use crate::config::tables::targets;
+use crate::config::tables::targets::TargetContext;
 use crate::model::call::Timeouts;
 use crate::model::switch::Share;
 
-/// A variant as it is written.
-pub(in crate::config) struct Written<'a> {
+/// Every variant.
+pub(in crate::config) struct Variants<'a>(Vec<Variant<'a>>);
+
+/// A variant whose targets are still to be read.
+struct Variant<'a> {
     name: Arc<str>,
     node: &'a Node,
     is_on: bool,
@@ -28,14 +31,8 @@ pub(in crate::config) struct Written<'a> {
     model: Option<Arc<str>>,
 }
 
-impl Written<'_> {
-    pub(in crate::config) fn name(&self) -> &str {
-        &self.name
-    }
-}
-
 /// Reads them all, but for their targets, which mean something only on a route.
-pub(in crate::config) fn read<'a>(root: &mut Section<'a>, report: &Report) -> Vec<Written<'a>> {
+pub(in crate::config) fn read<'a>(root: &mut Section<'a>, report: &Report) -> Variants<'a> {
     let names: Vec<Arc<str>> = root.names("route").into_iter().map(|(name, _)| name.value).collect();
     let mut variants = Vec::new();
     for (name, node) in root.names("variant") {
@@ -64,48 +61,56 @@ pub(in crate::config) fn read<'a>(root: &mut Section<'a>, report: &Report) -> Ve
         }
         section.close();
         let routes = routes.into_iter().map(|at| at.value.into()).collect();
-        variants.push(Written { name: name.value, node, is_on, share, routes, model });
+        variants.push(Variant { name: name.value, node, is_on, share, routes, model });
     }
-    variants
+    Variants(variants)
 }
 
-/// Those of a route.
-pub(in crate::config) fn of_route(
-    section: &mut Section<'_>,
-    route: &str,
-    call: Option<CallKind>,
-    context: &Context<'_>,
-    silences: &dyn Fn(Timeouts) -> Timeouts,
-    (instruction, targets): (Option<&Arc<str>>, &[TargetPlan]),
-) -> Vec<VariantPlan> {
-    let mine = |variant: &&Written<'_>| variant.routes.iter().any(|wanted| fits(wanted, route));
-    // A pattern may match what is answered in one way only: by the gateway itself, or by a conversation.
-    if call.is_none_or(|call| call.is_local() || call.is_tunnel()) {
-        let is_meant = |variant: &Written<'_>| variant.routes.iter().any(|wanted| **wanted == *route);
-        if call.is_some() && context.variants.iter().any(is_meant) {
-            section.problem("call", "calls of this kind are answered in one way: the route can have no variants");
-        }
-        return Vec::new();
+impl Variants<'_> {
+    /// Their names.
+    pub(in crate::config) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|variant| &*variant.name)
     }
-    let mut plans = Vec::new();
-    for variant in context.variants.iter().filter(mine) {
-        let targets = match &variant.model {
-            Some(model) => with_model(targets, model),
-            None => {
-                let path = format!("variant.{}", variant.name);
-                let mut own = Section::at(variant.node, path, context.report);
-                targets::read(&mut own, call, context, silences, instruction)
+
+    /// Those of a route.
+    pub(in crate::config) fn of_route(
+        &self,
+        section: &mut Section<'_>,
+        route: &str,
+        call: Option<CallKind>,
+        context: &TargetContext<'_>,
+        silences: &dyn Fn(Timeouts) -> Timeouts,
+        (instruction, targets): (Option<&Arc<str>>, &[TargetPlan]),
+    ) -> Vec<VariantPlan> {
+        let mine = |variant: &&Variant<'_>| variant.routes.iter().any(|wanted| fits(wanted, route));
+        // A pattern may match what is answered in one way only: by the gateway itself, or by a conversation.
+        if call.is_none_or(|call| call.is_local() || call.is_tunnel()) {
+            let is_meant = |variant: &Variant<'_>| variant.routes.iter().any(|wanted| **wanted == *route);
+            if call.is_some() && self.0.iter().any(is_meant) {
+                section.problem("call", "calls of this kind are answered in one way: the route can have no variants");
             }
-        };
-        let Written { name, is_on, share, .. } = variant;
-        plans.push(VariantPlan { name: name.clone(), is_on: *is_on, share: *share, targets });
+            return Vec::new();
+        }
+        let mut plans = Vec::new();
+        for variant in self.0.iter().filter(mine) {
+            let targets = match &variant.model {
+                Some(model) => with_model(targets, model),
+                None => {
+                    let path = format!("variant.{}", variant.name);
+                    let mut own = Section::at(variant.node, path, context.report);
+                    targets::read(&mut own, call, context, silences, instruction)
+                }
+            };
+            let Variant { name, is_on, share, .. } = variant;
+            plans.push(VariantPlan { name: name.clone(), is_on: *is_on, share: *share, targets });
+        }
+        let sum: u32 = plans.iter().map(|plan| u32::from(plan.share.places())).sum();
+        if sum > u32::from(Share::ALL.places()) {
+            let names = plans.iter().map(|plan| &*plan.name).collect::<Vec<_>>().join(", ");
+            section.problem("targets", format!("its variants ({names}) are for more than 100 percent of its callers"));
+        }
+        plans
     }
-    let sum: u32 = plans.iter().map(|plan| u32::from(plan.share.places())).sum();
-    if sum > u32::from(Share::ALL.places()) {
-        let names = plans.iter().map(|plan| &*plan.name).collect::<Vec<_>>().join(", ");
-        section.problem("targets", format!("its variants ({names}) are for more than 100 percent of its callers"));
-    }
-    plans
 }
 
 /// A route's own targets, asked for another model: those that can be.

@@ -2,12 +2,12 @@
 //!
 //! They are made of a call's facts once it is over. It does not know who shows them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{GatewayState, ProviderState};
+use super::GatewayState;
 use crate::config::plan::Prices;
 use crate::model::fault;
 use crate::model::fault::Denial;
@@ -18,44 +18,6 @@ use crate::telemetry::metrics::caches::{CacheSample, SharedSample};
 
 /// How long after a fallback answered the gateway counts as serving from fallbacks.
 const FALLBACK_WINDOW: Duration = Duration::from_secs(60);
-
-/// Counts since the start.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
-    /// Attempts.
-    pub calls: u64,
-    /// Attempts that were answered.
-    pub successes: u64,
-    /// Attempts that failed.
-    pub failures: u64,
-    /// Calls answered here after another provider had failed.
-    pub fallbacks: u64,
-    /// What its answers cost by the price table, in nanodollars (10^-9 USD).
-    pub nanodollars: u64,
-}
-
-/// The same, while they are counted.
-#[derive(Default)]
-pub(super) struct Tally {
-    pub(super) calls: AtomicU64,
-    pub(super) successes: AtomicU64,
-    pub(super) failures: AtomicU64,
-    pub(super) fallbacks: AtomicU64,
-    pub(super) nanodollars: AtomicU64,
-}
-
-impl ProviderState {
-    /// Counts since the start.
-    pub fn counts(&self) -> Counts {
-        Counts {
-            calls: self.tally.calls.load(Ordering::Relaxed),
-            successes: self.tally.successes.load(Ordering::Relaxed),
-            failures: self.tally.failures.load(Ordering::Relaxed),
-            fallbacks: self.tally.fallbacks.load(Ordering::Relaxed),
-            nanodollars: self.tally.nanodollars.load(Ordering::Relaxed),
-        }
-    }
-}
 
 impl GatewayState {
     /// Counts the attempts of a call that has ended, and what the cache did for it.

@@ -47,12 +47,13 @@ mod provider;
 mod recent_failures;
 mod reloads;
 mod store;
+mod tally;
 mod viewers;
 
-pub use self::counts::Counts;
 pub use self::provider::{Health, ProviderState};
 pub use self::recent_failures::{RecentFailure, RecentFailures};
 pub use self::reloads::{Reload, Reloads};
+pub use self::tally::Counts;
 pub use self::viewers::Viewers;
 pub use crate::telemetry::log_level::{Apply, LogLevel, Shown};
 

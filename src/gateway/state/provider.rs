@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::RecentFailures;
-use super::counts::Tally;
+use super::tally::{Counts, Tally};
 use crate::config::plan::ProviderPlan;
 use crate::model::attempts::RetryBudget;
 use crate::model::fault::{Denial, LastDenial};
@@ -67,6 +67,11 @@ impl ProviderState {
             tally: Arc::default(),
             recent_failures: Arc::default(),
         }
+    }
+
+    /// Counts since the start.
+    pub fn counts(&self) -> Counts {
+        self.tally.counts()
     }
 
     /// The same provider's state under another plan. Counts stay whatever changes; what was learnt from answers stays while

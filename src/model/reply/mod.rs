@@ -15,7 +15,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::value::RawValue;
 
 use crate::model::fault::Fault;
-use crate::model::patience::Signs;
+use crate::model::signs::Signs;
 
 mod socket;
 

@@ -26,9 +26,9 @@ use crate::config::plan::BreakerPlan;
 use crate::model::call::{Call, CallRequest, Head};
 use crate::model::fault::{Fault, LastDenial};
 use crate::model::names::display_name;
-use crate::model::patience::Signs;
 use crate::model::reply::{Body, End};
 use crate::model::rng::SeededRng;
+use crate::model::signs::Signs;
 use crate::model::trail::{Facts, StepKind};
 use crate::stack::{Next, Outcome, Policy};
 

@@ -15,6 +15,7 @@ use super::{Common, Entry, EntryKey, Kept};
 use crate::model::call::CallRequest;
 use crate::model::reply::{Body, Event, EventKind, EventStream, Reply};
 use crate::model::trail::Trail;
+use crate::wire::format;
 use crate::wire::openai::record::Recorder;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -49,14 +50,14 @@ impl Keeping {
         let events = match reply.body {
             Body::Events(events) => events,
             body => {
-                if let Some(kept) = Kept::of_whole(request, &body, self.max_bytes) {
+                if let Some(kept) = format::kept(request, &body, self.max_bytes) {
                     let content_type = reply.headers.get(header::CONTENT_TYPE).cloned();
                     self.keep(kept, content_type, reply.provider.clone(), reply.model.clone());
                 }
                 return Reply { body, ..reply };
             }
         };
-        let recorder = Recorder::new(request, self.max_bytes);
+        let recorder = format::recorder(request, self.max_bytes);
         let (provider, model) = (reply.provider.clone(), reply.model.clone());
         let attempts = self.trail.facts().attempts.len();
         let recording = Recording { events, recorded: Some((recorder, self)), attempts, provider, model };

@@ -4,13 +4,13 @@ use bytes::Bytes;
 
 use super::complete::{self, Choices};
 use super::events::{Chunks, Named, Reading, Tail};
+use super::format::{Format, Writes};
 use super::forms::{self, Gathering};
 use super::question::{self, Keyless};
 use super::record::Recorder;
 use super::replay;
 use crate::model::call::{Endpoint, OpenAiRequest};
 use crate::model::reply::Event;
-use crate::wire::format::{Format, Writes};
 use crate::wire::recording::Kept;
 use crate::wire::stream::EventReader;
 

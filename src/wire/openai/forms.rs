@@ -10,9 +10,7 @@ use serde_json::{Value, json};
 use super::complete::Choices;
 use super::parts;
 use super::record::Recorder;
-use crate::model::call::CallRequest;
 use crate::model::reply::{Event, EventKind};
-use crate::wire::format;
 use crate::wire::json::fields::{Fields, compact};
 
 /// The field of an event that has a piece of a text.
@@ -108,16 +106,6 @@ enum Form {
 }
 
 impl Gathering {
-    /// For the answer to such a call, which takes no more than `max` bytes; `None` where nobody knows how.
-    pub fn new(request: &CallRequest, max: usize) -> Option<Self> {
-        match request {
-            CallRequest::OpenAi(wire) => format::of(wire).gathering(max),
-            CallRequest::Chat(_) => Some(Self::completion(Choices::Messages, max)),
-            CallRequest::Voice(_) => Some(Self::transcript()),
-            CallRequest::Menu | CallRequest::Tunnel(_) => None,
-        }
-    }
-
     pub(crate) fn completion(choices: Choices, max: usize) -> Self {
         Self(Form::Completion(Recorder::gathering(choices, max)))
     }
@@ -176,6 +164,7 @@ mod tests {
 
     use super::*;
     use crate::model::call::{AnswerBounds, Contents, Endpoint, OpenAiRequest};
+    use crate::wire::format;
 
     fn data(event: &Event) -> Value {
         serde_json::from_slice(event.data()).unwrap_or(Value::Null)

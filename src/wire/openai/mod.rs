@@ -10,6 +10,7 @@ pub mod counter;
 pub mod errors;
 pub mod events;
 pub(crate) mod failures;
+pub(crate) mod format;
 pub(crate) mod formats;
 pub mod forms;
 pub(crate) mod id;

@@ -12,9 +12,7 @@ use super::complete::{self, COMPLETE, Choices};
 use super::events::is_finish;
 use super::replay::NO_USAGE;
 use super::{failures, parts};
-use crate::model::call::CallRequest;
 use crate::model::reply::{Answer, Event, EventKind, Usage};
-use crate::wire::format;
 use crate::wire::json::fields::{Fields, is_null, list, number, quoted, text};
 use crate::wire::recording::Kept;
 
@@ -56,14 +54,9 @@ impl Form {
 }
 
 impl Recorder {
-    /// Records the answer to `ask`, as long as it takes no more than `max` bytes.
-    pub fn new(request: &CallRequest, max: usize) -> Self {
-        let form = match request {
-            CallRequest::Chat(_) => Form::Answer(Assembly::default()),
-            CallRequest::OpenAi(wire) => return format::of(wire).recorder(wire, max),
-            CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => Form::Nothing,
-        };
-        Self::of(form, None, max)
+    /// Records an answer that is taken apart.
+    pub(crate) fn answer(max: usize) -> Self {
+        Self::of(Form::Answer(Assembly::default()), None, max)
     }
 
     fn of(form: Form, wanted: Option<usize>, max: usize) -> Self {

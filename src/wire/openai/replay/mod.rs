@@ -7,11 +7,10 @@ use futures_util::stream;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::complete::{self, Choices};
+use super::complete::Choices;
 use super::parts::without_mark;
 use crate::model::call::{CallRequest, OpenAiRequest};
 use crate::model::reply::{Body, Event, EventKind};
-use crate::wire::format;
 use crate::wire::json::fields::{Fields, compact, is_null, list, quoted};
 use crate::wire::recording::Kept;
 use crate::wire::sse;
@@ -20,28 +19,6 @@ use crate::wire::sse;
 pub(crate) const NO_USAGE: &[u8] = b",\"usage\":null}";
 
 impl Kept {
-    /// A whole answer in the form in which it is kept; `None` for one that must not be: larger than `max` bytes, cut short,
-    /// filtered, or not what was asked for.
-    pub fn of_whole(request: &CallRequest, body: &Body, max: usize) -> Option<Self> {
-        let kept = match (request, body) {
-            (CallRequest::Chat(_) | CallRequest::OpenAi(_), Body::Answer(answer)) => {
-                let is_complete = answer.finish.as_deref().is_none_or(|finish| matches!(finish, "stop" | "eos"));
-                let says_something = !answer.text.is_empty() || answer.order.is_some();
-                let is_alone = match request {
-                    CallRequest::OpenAi(wire) => Choices::Messages.wanted(wire) == Some(1),
-                    _ => true,
-                };
-                (is_complete && says_something && is_alone).then(|| Self::Answer(answer.clone()))
-            }
-            // Before it is looked at: that takes its time.
-            (_, Body::Whole(body)) if body.len() > max => None,
-            (CallRequest::Menu, Body::Whole(body)) => complete::menu(body).then(|| Self::Bytes(body.clone())),
-            (CallRequest::OpenAi(wire), Body::Whole(body)) => format::of(wire).recording(wire, body),
-            _ => None,
-        };
-        kept.filter(|kept| kept.bytes() <= max)
-    }
-
     /// The answer for a caller who asks like this; `None` when it lacks what this caller wants: what was recorded from a
     /// stream that did not say what it cost is no answer for who wants to know.
     pub fn replay(&self, request: &CallRequest) -> Option<Body> {

@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::model::call::{AnswerBounds, Chat, Endpoint, Message, Role};
 use crate::model::reply::{Answer, Usage};
-use crate::wire::openai::record::Recorder;
-use crate::wire::sse;
+use crate::wire::{format, sse};
 
 const ROOM: usize = 1 << 20;
 
@@ -57,7 +56,7 @@ fn events(chunks: &[&str]) -> Vec<Event> {
 }
 
 fn record(request: &CallRequest, events: &[Event], usage: Option<Usage>) -> Option<Kept> {
-    let mut recorder = Recorder::new(request, ROOM);
+    let mut recorder = format::recorder(request, ROOM);
     events.iter().for_each(|event| recorder.note(event));
     recorder.finish(usage)
 }
@@ -264,7 +263,7 @@ fn only_finished_answers_are_kept() {
             {"message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"},
             {"message": {"role": "assistant", "content": "b"}, "finish_reason": finish},
         ]});
-        Kept::of_whole(&wire(Endpoint::ChatCompletions, r#"{"n":2}"#), &Body::Whole(text.to_string().into()), ROOM)
+        format::kept(&wire(Endpoint::ChatCompletions, r#"{"n":2}"#), &Body::Whole(text.to_string().into()), ROOM)
     };
     assert!(body("stop").is_some() && body("tool_calls").is_some());
     assert!(body("length").is_none() && body("content_filter").is_none() && body("").is_none());
@@ -277,7 +276,7 @@ fn only_finished_answers_are_kept() {
         r#"{"choices":null}"#,
         r#"{"choices":[{"finish_reason":"stop"}],"error":{}}"#,
     ] {
-        assert!(Kept::of_whole(&plain(), &Body::Whole(odd.into()), ROOM).is_none(), "{odd}");
+        assert!(format::kept(&plain(), &Body::Whole(odd.into()), ROOM).is_none(), "{odd}");
     }
 }
 
@@ -331,7 +330,7 @@ fn what_is_not_understood_is_not_kept() {
 
 #[test]
 fn a_recording_that_outgrows_its_room_is_freed() {
-    let mut recorder = Recorder::new(&stream(), 1000);
+    let mut recorder = format::recorder(&stream(), 1000);
     let chunk =
         event(r#"data: {"choices":[{"index":0,"delta":{"content":"0123456789012345678901234567890123456789"}}]}"#);
     let noted = (0..100).take_while(|_| {
@@ -341,7 +340,7 @@ fn a_recording_that_outgrows_its_room_is_freed() {
     assert!((10..25).contains(&noted.count()));
     assert!(recorder.finish(None).is_none());
     // Many small things are large too.
-    let mut recorder = Recorder::new(&stream(), 10_000);
+    let mut recorder = format::recorder(&stream(), 10_000);
     for index in 0..100 {
         recorder.note(&event(&format!(r#"data: {{"choices":[{{"index":{index},"delta":{{}}}}],"f{index}":0}}"#)));
     }
@@ -376,9 +375,9 @@ fn responses_are_kept_as_they_were_when_they_are_complete() {
     let body = |status: &str| {
         Body::Whole(json!({"id": "r", "status": status, "output": [{"type": "message"}]}).to_string().into())
     };
-    assert!(matches!(Kept::of_whole(&plain, &body("completed"), ROOM), Some(Kept::Bytes(_))));
+    assert!(matches!(format::kept(&plain, &body("completed"), ROOM), Some(Kept::Bytes(_))));
     for status in ["incomplete", "in_progress", "queued", "failed"] {
-        assert!(Kept::of_whole(&plain, &body(status), ROOM).is_none(), "{status}");
+        assert!(format::kept(&plain, &body(status), ROOM).is_none(), "{status}");
     }
 }
 
@@ -393,7 +392,7 @@ fn a_conversation_is_kept_in_the_houses_own_words() {
     assert!(record(&request, &events(&[OPENAI[1], &OPENAI[3].replace("stop", "length")]), None).is_none());
     let said = |text: &str, finish: Option<&str>| {
         let answer = Answer { text: text.into(), finish: finish.map(Into::into), ..Answer::default() };
-        Kept::of_whole(&request, &Body::Answer(answer), ROOM)
+        format::kept(&request, &Body::Answer(answer), ROOM)
     };
     assert!(said("Hi", None).is_some() && said("Hi", Some("stop")).is_some());
     assert!(said("Hi", Some("length")).is_none() && said("", Some("tool_calls")).is_none() && said("", None).is_none());
@@ -417,13 +416,13 @@ fn a_body_written_over_many_lines_becomes_events_of_one() {
         "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "details": {"x": [1, 2]}},
     });
     let pretty = serde_json::to_string_pretty(&body).unwrap();
-    let kept = Kept::of_whole(&plain(), &Body::Whole(pretty.into()), ROOM).unwrap();
+    let kept = format::kept(&plain(), &Body::Whole(pretty.into()), ROOM).unwrap();
     let got = data(&replayed(&kept, &stream_with_usage()));
     assert_eq!(got[1]["choices"][0]["delta"]["content"], "a\nb");
     assert_eq!(got[3]["usage"], body["usage"]);
     let parts =
         json!({"choices": [{"message": {"content": [{"type": "text"}]}, "finish_reason": "stop"}], "usage": {}});
-    let kept = Kept::of_whole(&plain(), &Body::Whole(parts.to_string().into()), ROOM).unwrap();
+    let kept = format::kept(&plain(), &Body::Whole(parts.to_string().into()), ROOM).unwrap();
     let got = data(&replayed(&kept, &stream()));
     assert_eq!(got[1]["choices"][0]["delta"]["content"], json!([{"type": "text"}]), "in parts, as it was");
     assert!(kept.replay(&plain()).is_some());
@@ -494,7 +493,7 @@ proptest! {
         noted.push(event("data: [DONE]\n\n"));
         for request in [stream(), wire(Endpoint::Responses, "{}"), wire(Endpoint::Completions, "{}"), CallRequest::Chat(Chat::default())] {
             let _ = record(&request, &noted, None);
-            let _ = Kept::of_whole(&request, &Body::Whole(whole.clone().into()), ROOM);
+            let _ = format::kept(&request, &Body::Whole(whole.clone().into()), ROOM);
         }
         let _ = Kept::Chat(whole.clone().into()).replay(&stream());
         let _ = Kept::Completion(whole.into()).replay(&stream());
@@ -505,6 +504,6 @@ proptest! {
         let near = format!(r#"{{"choices":[{{"index":0,"delta":{json},"message":{json},"finish_reason":"stop"}}]}}"#);
         let _ = record(&stream(), &events(&[&near, &json]), None);
         let _ = Kept::Chat(near.clone().into()).replay(&stream());
-        let _ = Kept::of_whole(&plain(), &Body::Whole(near.into()), ROOM);
+        let _ = format::kept(&plain(), &Body::Whole(near.into()), ROOM);
     }
 }

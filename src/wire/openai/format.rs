@@ -1,0 +1,90 @@
+//! Format: what policies and dialects ask of a request's grammar, and of the answers to it. There is one for each endpoint of a
+//! dialect that callers' bodies are passed on in.
+//!
+//! It does not know who asks, nor what is done with an answer. What a format does not know it says so: an endpoint without one of
+//! these has answers that are passed on and not looked into.
+
+use bytes::Bytes;
+
+use super::events::Reading;
+use super::forms::Gathering;
+use super::question::Keyless;
+use super::record::Recorder;
+use crate::model::call::OpenAiRequest;
+use crate::model::reply::Event;
+use crate::wire::json::canonical::Odd;
+use crate::wire::recording::Kept;
+use crate::wire::stream::EventReader;
+
+/// What an answer is made of, as far as it costs something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// Nothing that a model writes.
+    Nothing,
+    /// Text.
+    Text,
+    /// Something that nobody can count beforehand.
+    Unknown,
+}
+
+/// The grammar of one endpoint.
+pub trait Format: Sync {
+    /// What answers are made of.
+    fn writes(&self, wire: &OpenAiRequest) -> Writes;
+
+    /// Reads the events of a stream that answers this request.
+    fn reader(&self, wire: &OpenAiRequest, reading: Reading) -> Box<dyn EventReader>;
+
+    /// True when the texts of two streams can be compared, and one be gone on with in the other's place.
+    fn is_stitchable(&self) -> bool {
+        false
+    }
+
+    /// What is asked, in the one form that equal requests have. `is_left_out` says of a field that it does not count.
+    fn question(&self, wire: &OpenAiRequest, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {
+        let _ = (wire, is_left_out);
+        Err(Keyless::Kind)
+    }
+
+    /// True for a field that changes only the form of an answer, or says who asks.
+    fn is_about_form(&self, field: &str) -> bool {
+        let _ = field;
+        false
+    }
+
+    /// True when the same body gets the same answer, as far as a caller can ask for that.
+    fn is_deterministic(&self, wire: &OpenAiRequest) -> bool {
+        let _ = wire;
+        false
+    }
+
+    /// Records a stream that answers this request, as long as it takes no more than `max` bytes.
+    fn recorder(&self, wire: &OpenAiRequest, max: usize) -> Recorder {
+        let _ = wire;
+        Recorder::nothing(max)
+    }
+
+    /// A whole answer in the form in which it can be given again; `None` for one that is not complete.
+    fn recording(&self, wire: &OpenAiRequest, body: &Bytes) -> Option<Kept> {
+        let _ = (wire, body);
+        None
+    }
+
+    /// The events of a whole answer, as a stream that was asked for like this has them.
+    fn events(&self, wire: &OpenAiRequest, body: &[u8]) -> Option<Vec<Event>> {
+        let _ = (wire, body);
+        None
+    }
+
+    /// Puts a whole answer of no more than `max` bytes together from its events.
+    fn gathering(&self, max: usize) -> Option<Gathering> {
+        let _ = max;
+        None
+    }
+}
+
+impl From<Odd> for Keyless {
+    fn from(odd: Odd) -> Self {
+        Keyless::Odd(odd)
+    }
+}
