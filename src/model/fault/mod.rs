@@ -1,7 +1,8 @@
 //! Fault: why there is no answer. One type for the whole request path.
 //!
-//! Each fault answers five questions: `status`, `code`, `blame`, `retry` and `public`. It does not know the shape in
-//! which a caller reads it; that is the caller's dialect. What it says is in `fault/words`.
+//! Each fault answers five questions: `status`, `code`, `blame`, `retry` and `public`, and says what it is: a rate limit, a
+//! timeout, an illness of its provider. All answers are in one table, `fault/table`, with one row for each kind. A fault does
+//! not know the shape in which a caller reads it; that is the caller's dialect.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,13 +12,12 @@ use http::StatusCode;
 
 use crate::model::time::Phase;
 
-mod again;
 mod bound;
 mod denial;
 mod refusal;
 mod request;
 mod sum;
-mod words;
+mod table;
 
 pub use self::bound::Bound;
 pub use self::denial::{Denial, LastDenial};
@@ -224,6 +224,41 @@ pub enum Blame {
     Provider,
 }
 
+/// What a fault is, beside its code. A kind has several of these, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nature {
+    /// See [`Fault::is_illness`].
+    Illness,
+    /// See [`Fault::may_come_from_request`].
+    MaybeRequest,
+    /// See [`Fault::is_rate_limit`].
+    RateLimit,
+    /// See [`Fault::is_overload`].
+    Overload,
+    /// See [`Fault::is_timeout`].
+    Timeout,
+    /// See [`Fault::is_unreachable`].
+    Unreachable,
+    /// See [`Fault::is_unasked`].
+    Unasked,
+    /// See [`Fault::is_denied`].
+    Denied,
+    /// See [`Fault::is_rejection`].
+    Rejection,
+    /// See [`Fault::is_lasting`].
+    Lasting,
+    /// See [`Fault::is_missing`].
+    Missing,
+    /// See [`Fault::is_unknown_model`].
+    UnknownModel,
+    /// See [`Fault::breaks_off`].
+    Partial,
+    /// See [`Fault::is_definite`].
+    Final,
+    /// See [`Fault::is_outage`].
+    Outage,
+}
+
 /// What may be tried after a fault, before anything reached the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
@@ -275,9 +310,6 @@ pub fn is_illness(code: &str) -> bool {
 
 /// What callers are asked to wait when nothing better is known.
 pub const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
-/// What callers are asked to wait while a provider is switched off: an operator must act first.
-const DISABLED_RETRY_AFTER: Duration = Duration::from_secs(60);
-
 impl Fault {
     /// The detail of a mistake that ended in a panic.
     pub const PANIC: &str = "panic";
@@ -292,174 +324,130 @@ impl Fault {
         if phase == Phase::Caller { Fault::CallerTimeout } else { Fault::Deadline }
     }
 
-    /// The provider that it is about; of several the one that is spoken of.
-    pub fn provider(&self) -> Option<&Arc<str>> {
+    /// A stable word for programs; also the label in metrics.
+    pub fn code(&self) -> &'static str {
+        self.row().code
+    }
+
+    /// The word for an attempt that ended so, which only operators read: it tells a key from its account.
+    pub fn attempt_code(&self) -> &'static str {
         match self {
-            Fault::Disabled { provider }
-            | Fault::Connect { provider, .. }
-            | Fault::Timeout { provider, .. }
-            | Fault::Closed { provider, .. }
-            | Fault::Broken { provider, .. }
-            | Fault::Wordless { provider }
-            | Fault::Incomplete { provider, .. }
-            | Fault::ErrorEvent { provider, .. }
-            | Fault::Oversized { provider, .. }
-            | Fault::Refused { provider, .. }
-            | Fault::Credential { provider, .. }
-            | Fault::Open { provider, .. }
-            | Fault::Saturated { provider, .. }
-            | Fault::Quota { provider, .. }
-            | Fault::Unsupported { provider, .. } => Some(provider),
-            Fault::Exhausted { last, .. } => last.provider(),
-            _ => None,
+            Fault::Credential { denial: Denial::Account, .. } => UNPAID,
+            fault => fault.code(),
         }
     }
 
     /// The HTTP status for a caller.
     pub fn status(&self) -> StatusCode {
-        match self {
-            Fault::Request(fault) => fault.status(),
-            Fault::Credential { .. } | Fault::Open { denial: Some(_), .. } => StatusCode::BAD_GATEWAY,
-            Fault::NoProvider
-            | Fault::Disabled { .. }
-            | Fault::RouteDisabled
-            | Fault::Open { .. }
-            | Fault::Saturated { .. }
-            | Fault::StoreOut
-            | Fault::Unverifiable
-            | Fault::Overloaded
-            | Fault::Leaving
-            | Fault::Unsupported { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Fault::Limited(_) | Fault::Quota { .. } | Fault::Crowded { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Fault::Spent(spent) if spent.is_payment_wanted => StatusCode::PAYMENT_REQUIRED,
-            Fault::Spent(_) => StatusCode::TOO_MANY_REQUESTS,
-            Fault::Connect { .. }
-            | Fault::Closed { .. }
-            | Fault::Broken { .. }
-            | Fault::Wordless { .. }
-            | Fault::Incomplete { .. }
-            | Fault::ErrorEvent { .. }
-            | Fault::Oversized { .. } => StatusCode::BAD_GATEWAY,
-            // That of the last is RFC 9111's (5.2.1.7).
-            Fault::Timeout { .. } | Fault::Deadline | Fault::CallerTimeout | Fault::NotKept => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
-            Fault::Refused { refusal, .. } => refusal.status,
-            Fault::Exhausted { last, .. } => match &**last {
-                Fault::Timeout { .. } | Fault::Deadline => StatusCode::GATEWAY_TIMEOUT,
-                last if last.status() == StatusCode::TOO_MANY_REQUESTS => StatusCode::TOO_MANY_REQUESTS,
-                _ => StatusCode::SERVICE_UNAVAILABLE,
-            },
-            Fault::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
-            Fault::Forbidden { .. } => StatusCode::FORBIDDEN,
-            Fault::Locked { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Fault::Guarded { is_in_answer: false, .. } => StatusCode::BAD_REQUEST,
-            Fault::Guarded { is_in_answer: true, .. } => StatusCode::BAD_GATEWAY,
-            Fault::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-        }
+        self.row().status
     }
 
     /// Who must change something.
     pub fn blame(&self) -> Blame {
-        match self {
-            Fault::Request(_)
-            | Fault::Unauthenticated { .. }
-            | Fault::Forbidden { .. }
-            | Fault::Locked { .. }
-            | Fault::Guarded { is_in_answer: false, .. }
-            | Fault::Limited(_)
-            | Fault::Crowded { .. }
-            | Fault::Spent(_)
-            | Fault::CallerTimeout
-            | Fault::NotKept => Blame::Caller,
-            Fault::Refused { refusal, .. } if refusal.is_own_trouble() => Blame::Provider,
-            Fault::Refused { .. } => Blame::Caller,
-            Fault::Connect { .. }
-            | Fault::Timeout { .. }
-            | Fault::Closed { .. }
-            | Fault::Broken { .. }
-            | Fault::Wordless { .. }
-            | Fault::Incomplete { .. }
-            | Fault::ErrorEvent { .. } => Blame::Provider,
-            Fault::Open { denial: Some(_), .. } => Blame::Gateway,
-            Fault::Open { .. } | Fault::Quota { .. } | Fault::Exhausted { .. } | Fault::Deadline => Blame::Provider,
-            Fault::NoProvider
-            | Fault::Disabled { .. }
-            | Fault::RouteDisabled
-            | Fault::Credential { .. }
-            | Fault::Saturated { .. }
-            | Fault::Unsupported { .. }
-            | Fault::Guarded { is_in_answer: true, .. }
-            | Fault::Oversized { .. }
-            | Fault::StoreOut
-            | Fault::Unverifiable
-            | Fault::Overloaded
-            | Fault::Leaving
-            | Fault::Internal { .. } => Blame::Gateway,
-        }
+        self.row().blame
     }
 
-    /// True when the fault says that the provider is ill: broken, silent, or making mistakes. A limit is not an illness, a
-    /// caller's mistake is an answer, and a call whose own time or attempts are up says nothing about the last one asked.
+    /// The provider that it is about; of several the one that is spoken of.
+    pub fn provider(&self) -> Option<&Arc<str>> {
+        self.row().provider
+    }
+
+    /// What may be tried next, as long as nothing of an answer has reached the caller.
+    pub fn retry(&self) -> Retry {
+        self.row().retry
+    }
+
+    /// How long the caller should wait before it tries again. `None`: trying again does not help. Where the status says "later",
+    /// there is always one.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.row().retry_after
+    }
+
+    /// What is known beyond `code`, for the log. No secret and no content is in it.
+    pub fn detail(&self) -> Option<String> {
+        Some(self.beyond()).filter(|words| !words.is_empty()).map(Cow::into_owned)
+    }
+
+    fn is(&self, nature: Nature) -> bool {
+        self.row().natures.contains(&nature)
+    }
+
+    /// True when the provider is ill: broken, silent, or making mistakes. A limit is not an illness, a caller's mistake is an
+    /// answer, and a call whose own time or attempts are up says nothing about the last provider that was asked.
     pub fn is_illness(&self) -> bool {
-        match self {
-            Fault::Refused { refusal, .. } => refusal.status.as_u16() != 429 && self.blame() == Blame::Provider,
-            Fault::Connect { .. }
-            | Fault::Timeout { .. }
-            | Fault::Closed { .. }
-            | Fault::Broken { .. }
-            | Fault::Incomplete { .. }
-            | Fault::ErrorEvent { .. } => true,
-            _ => false,
-        }
-    }
-
-    /// True when none of the targets has the model.
-    pub fn is_unknown_model(&self) -> bool {
-        matches!(self, Fault::Request(fault) if matches!(**fault, RequestFault::NoModel { .. }))
-    }
-
-    /// True when the same call would end the same way, whoever makes it.
-    pub fn is_definite(&self) -> bool {
-        self.blame() == Blame::Caller || matches!(self, Fault::Oversized { .. })
-    }
-
-    /// True when an answer has begun, and its provider does not finish it.
-    pub fn breaks_off(&self) -> bool {
-        matches!(self, Fault::Incomplete { .. } | Fault::ErrorEvent { .. })
-    }
-
-    /// True when the provider answers nobody until an operator mends the gateway's key or account there.
-    pub fn is_denied(&self) -> bool {
-        matches!(self, Fault::Credential { .. } | Fault::Open { denial: Some(_), .. })
-    }
-
-    /// True when the provider was not even asked.
-    pub fn is_unasked(&self) -> bool {
-        matches!(self, Fault::Open { .. } | Fault::Saturated { .. } | Fault::Quota { .. } | Fault::Unsupported { .. })
+        self.is(Nature::Illness)
     }
 
     /// True when the request itself may be the cause of an illness: an error of the provider's own, a connection that it closes or an
     /// answer that breaks off, but not what says that the provider is out, silent or has too much to do.
     pub fn may_come_from_request(&self) -> bool {
-        match self {
-            Fault::Refused { refusal, .. } => {
-                self.is_illness() && !matches!(refusal.status.as_u16(), 429 | 503 | 504 | 529)
-            }
-            Fault::Closed { .. } | Fault::Broken { .. } => true,
-            fault if fault.breaks_off() => true,
-            _ => false,
-        }
+        self.is(Nature::MaybeRequest)
+    }
+
+    /// True when the provider is at its rate limit: it has said so, or is known to be about to.
+    pub fn is_rate_limit(&self) -> bool {
+        self.is(Nature::RateLimit)
+    }
+
+    /// True when the provider has said that it has too much to do, whoever asks.
+    pub fn is_overload(&self) -> bool {
+        self.is(Nature::Overload)
+    }
+
+    /// True when the provider was silent for too long.
+    pub fn is_timeout(&self) -> bool {
+        self.is(Nature::Timeout)
+    }
+
+    /// True when there was no connection to the provider.
+    pub fn is_unreachable(&self) -> bool {
+        self.is(Nature::Unreachable)
+    }
+
+    /// True when the provider was not even asked.
+    pub fn is_unasked(&self) -> bool {
+        self.is(Nature::Unasked)
+    }
+
+    /// True when the provider answers nobody until an operator mends the gateway's key or account there.
+    pub fn is_denied(&self) -> bool {
+        self.is(Nature::Denied)
+    }
+
+    /// True when the provider is well and has answered: it says that the request is wrong.
+    pub fn is_rejection(&self) -> bool {
+        self.is(Nature::Rejection)
+    }
+
+    /// True for a rejection that would be the same later, whatever changes meanwhile but the request.
+    pub fn is_lasting(&self) -> bool {
+        self.is(Nature::Lasting)
+    }
+
+    /// True when the provider says that it does not have what was asked for: no such path, method or thing.
+    pub fn is_missing(&self) -> bool {
+        self.is(Nature::Missing)
+    }
+
+    /// True when none of the targets has the model.
+    pub fn is_unknown_model(&self) -> bool {
+        self.is(Nature::UnknownModel)
+    }
+
+    /// True when an answer has begun, and its provider does not finish it.
+    pub fn breaks_off(&self) -> bool {
+        self.is(Nature::Partial)
+    }
+
+    /// True when the same call would end the same way, whoever makes it.
+    pub fn is_definite(&self) -> bool {
+        self.blame() == Blame::Caller || self.is(Nature::Final)
     }
 
     /// True when nobody could answer, whoever is to blame for that. What is wrong with the request itself, and what only the
     /// gateway got wrong, is not among it.
     pub fn is_outage(&self) -> bool {
-        match self {
-            Fault::NoProvider | Fault::Disabled { .. } | Fault::Saturated { .. } | Fault::Unsupported { .. } => true,
-            fault if fault.is_denied() => true,
-            other => other.blame() == Blame::Provider,
-        }
+        self.blame() == Blame::Provider || self.is(Nature::Outage)
     }
 }
 

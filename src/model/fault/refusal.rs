@@ -9,6 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
+use super::Blame::{Caller, Provider};
+use super::Nature::{Illness, Lasting, MaybeRequest, Missing, Overload, RateLimit, Rejection};
+use super::table::{Row, row, say};
+use super::{Blame, DEFAULT_RETRY_AFTER, FLAGGED, Nature, Retry, TOO_LONG, is_for_later};
 use crate::model::calendar::Period;
 use crate::model::money::Usd;
 use crate::model::time::in_words;
@@ -32,10 +36,66 @@ pub struct Refusal {
     pub is_openai: bool,
 }
 
+/// What an error answer means, by its status.
+fn by_status(status: u16) -> (&'static str, Blame, &'static [Nature]) {
+    match status {
+        429 => ("provider_rate_limited", Provider, &[RateLimit]),
+        503 | 529 => ("provider_error", Provider, &[Illness, Overload]),
+        504 => ("provider_error", Provider, &[Illness]),
+        501 => ("provider_error", Provider, &[Illness, MaybeRequest, Missing]),
+        500.. => ("provider_error", Provider, &[Illness, MaybeRequest]),
+        408 => ("provider_rejected", Provider, &[Illness, MaybeRequest]),
+        404 | 405 => ("provider_rejected", Caller, &[Rejection, Lasting, Missing]),
+        // Who may do what, and what somebody else is changing, may be different later.
+        401 | 403 | 409 | 423 | 425 => ("provider_rejected", Caller, &[Rejection]),
+        _ => ("provider_rejected", Caller, &[Rejection, Lasting]),
+    }
+}
+
 impl Refusal {
     /// True when the provider speaks of its own trouble (its limits, its insides), and not of the request.
     pub fn is_own_trouble(&self) -> bool {
-        matches!(self.status.as_u16(), 408 | 429 | 500..)
+        by_status(self.status.as_u16()).1 == Provider
+    }
+
+    pub(super) fn row(&self) -> Row<'static> {
+        let (code, blame, natures) = by_status(self.status.as_u16());
+        let wait = self.retry_after.or(is_for_later(self.status).then_some(DEFAULT_RETRY_AFTER));
+        row(code, self.status, blame).retry(self.retry()).after(wait).is(natures)
+    }
+
+    fn retry(&self) -> Retry {
+        match (self.status.as_u16(), self.retry_after) {
+            (429 | 503, Some(after)) => Retry::After(after),
+            (429, None) => Retry::Backoff,
+            (408 | 500.., _) => Retry::SameTarget,
+            _ if self.code.as_deref() == Some(TOO_LONG) => Retry::LargerContext,
+            // It would not pass elsewhere either, and nobody else needs to see it.
+            (403, _) if self.code.as_deref() == Some(FLAGGED) => Retry::Never,
+            // This account may not use the model, or not from here; another provider's may.
+            (403, _) => Retry::NextTarget,
+            _ => Retry::Never,
+        }
+    }
+
+    /// What a provider says about the request is for the caller. What it says about its own trouble (its limits, its accounts,
+    /// its insides) is not.
+    pub(super) fn public(&self, provider: &str) -> Cow<'_, str> {
+        match self.status.as_u16() {
+            429 => say!("The AI provider {provider} is at its rate limit."),
+            status if self.is_own_trouble() => {
+                say!("The AI provider {provider} answered with an error (status {status}).")
+            }
+            _ => self.message.as_str().into(),
+        }
+    }
+
+    pub(super) fn detail(&self, provider: &str) -> Cow<'static, str> {
+        let status = self.status.as_u16();
+        match &self.code {
+            Some(code) => say!("{provider}: status {status}, code {code}"),
+            None => say!("{provider}: status {status}"),
+        }
     }
 }
 
@@ -92,6 +152,10 @@ pub struct Spent {
 }
 
 impl Spent {
+    pub(super) fn status(&self) -> StatusCode {
+        if self.is_payment_wanted { StatusCode::PAYMENT_REQUIRED } else { StatusCode::TOO_MANY_REQUESTS }
+    }
+
     pub(super) fn public(&self) -> Cow<'_, str> {
         match &self.message {
             Some(message) => (&**message).into(),

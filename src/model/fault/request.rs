@@ -6,9 +6,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::StatusCode as Status;
 
-use super::{Fault, NO_MODEL};
+use super::table::{Row, row, say};
+use super::{Blame, Fault, NO_MODEL, Nature};
 
 /// What is wrong with a request.
 #[derive(Clone, Debug)]
@@ -89,45 +90,66 @@ impl From<RequestFault> for Fault {
     }
 }
 
+/// Spells the table as one match for each column.
+macro_rules! table {
+    ($($fault:pat => $code:expr, $status:expr, $public:expr;)+) => {
+        #[allow(unused_variables, reason = "a row names what any of its columns needs")]
+        fn said(&self) -> (&'static str, Status) {
+            match self { $($fault => ($code, $status),)+ }
+        }
+
+        #[allow(unused_variables, reason = "a row names what any of its columns needs")]
+        pub(super) fn public(&self) -> Cow<'_, str> {
+            match self { $($fault => $public,)+ }
+        }
+    };
+}
+
+#[rustfmt::skip]
 impl RequestFault {
-    pub(super) fn status(&self) -> StatusCode {
-        match self {
-            RequestFault::Invalid { .. } => StatusCode::BAD_REQUEST,
-            RequestFault::NotFound { .. } | RequestFault::NoModel { .. } => StatusCode::NOT_FOUND,
-            RequestFault::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            RequestFault::TooLarge { .. } | RequestFault::TooLargeUnpacked { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            RequestFault::MediaType { .. } | RequestFault::Coding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            RequestFault::Slow => StatusCode::REQUEST_TIMEOUT,
-            RequestFault::TooManyHeaders { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            RequestFault::Upgrade => StatusCode::UPGRADE_REQUIRED,
-            RequestFault::StillRunning => StatusCode::CONFLICT,
-            RequestFault::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            RequestFault::CrossSite { .. } | RequestFault::Insecure => StatusCode::FORBIDDEN,
-        }
+    table! {
+        Self::Invalid { message, .. } => "invalid_request", Status::BAD_REQUEST,
+            message.as_str().into();
+        Self::NotFound { path } => "not_found", Status::NOT_FOUND,
+            say!("There is nothing at {path}.");
+        Self::NoModel { model, known } => NO_MODEL, Status::NOT_FOUND,
+            say!("The model `{model}` is not served here. {known}");
+        Self::Method { method, allow } => "method_not_allowed", Status::METHOD_NOT_ALLOWED,
+            say!("{method} is not allowed here; allowed: {allow}.");
+        Self::TooLarge { limit } => "request_too_large", Status::PAYLOAD_TOO_LARGE,
+            say!("The request body is larger than the limit of {limit} bytes.");
+        Self::TooLargeUnpacked { limit } => "request_too_large", Status::PAYLOAD_TOO_LARGE,
+            say!("The decompressed request body is larger than the limit of {limit} bytes.");
+        Self::Coding { said, known } => "unsupported_content_encoding", Status::UNSUPPORTED_MEDIA_TYPE,
+            say!("The Content-Encoding {said:?} is not supported; supported: {known}.");
+        Self::MediaType { allowed } => "unsupported_media_type", Status::UNSUPPORTED_MEDIA_TYPE,
+            say!("The Content-Type is not supported here; allowed: {allowed}.");
+        Self::Slow => "request_timeout", Status::REQUEST_TIMEOUT,
+            say!("The request body did not arrive in time.");
+        Self::TooManyHeaders { limit } => "too_many_headers", Status::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            say!("The request has more than {limit} headers.");
+        Self::Upgrade => "upgrade_required", Status::UPGRADE_REQUIRED,
+            say!("This is a WebSocket: ask for it with `Upgrade: websocket`, version 13.");
+        Self::StillRunning => "idempotency_key_in_use", Status::CONFLICT,
+            say!("A request with this Idempotency-Key is still running. Repeat it later to get its answer.");
+        Self::KeyReused => "idempotency_key_reused", Status::UNPROCESSABLE_ENTITY,
+            say!("This Idempotency-Key was used for another request. Use a new key for a new request.");
+        Self::Insecure => "https_required", Status::FORBIDDEN,
+            say!("This service is reached by HTTPS only.");
+        Self::CrossSite { what } => "cross_site_request", Status::FORBIDDEN,
+            say!("The request is refused because {what}.");
     }
+}
 
-    pub(super) fn code(&self) -> &'static str {
+impl RequestFault {
+    pub(super) fn row(&self) -> Row<'static> {
+        let (code, status) = self.said();
+        let row = row(code, status, Blame::Caller);
         match self {
-            RequestFault::Invalid { .. } => "invalid_request",
-            RequestFault::NotFound { .. } => "not_found",
-            RequestFault::NoModel { .. } => NO_MODEL,
-            RequestFault::Method { .. } => "method_not_allowed",
-            RequestFault::TooLarge { .. } | RequestFault::TooLargeUnpacked { .. } => "request_too_large",
-            RequestFault::MediaType { .. } => "unsupported_media_type",
-            RequestFault::Coding { .. } => "unsupported_content_encoding",
-            RequestFault::Slow => "request_timeout",
-            RequestFault::Upgrade => "upgrade_required",
-            RequestFault::StillRunning => "idempotency_key_in_use",
-            RequestFault::KeyReused => "idempotency_key_reused",
-            RequestFault::CrossSite { .. } => "cross_site_request",
-            RequestFault::Insecure => "https_required",
-            RequestFault::TooManyHeaders { .. } => "too_many_headers",
+            RequestFault::StillRunning => row.after(Duration::from_secs(1)),
+            RequestFault::NoModel { .. } => row.is(&[Nature::UnknownModel]),
+            _ => row,
         }
-    }
-
-    /// How long the caller should wait before it tries again. `None`: trying again does not help.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
-        matches!(self, RequestFault::StillRunning).then_some(Duration::from_secs(1))
     }
 
     /// The field that is wrong, if the fault is about one.
@@ -136,38 +158,6 @@ impl RequestFault {
             RequestFault::Invalid { field, .. } => field.as_deref(),
             RequestFault::NoModel { .. } => Some("model"),
             _ => None,
-        }
-    }
-
-    pub(super) fn public(&self) -> Cow<'_, str> {
-        match self {
-            RequestFault::Invalid { message, .. } => message.as_str().into(),
-            RequestFault::NotFound { path } => format!("There is nothing at {path}.").into(),
-            RequestFault::NoModel { model, known } => format!("The model `{model}` is not served here. {known}").into(),
-            RequestFault::Method { method, allow } => format!("{method} is not allowed here; allowed: {allow}.").into(),
-            RequestFault::TooLarge { limit } => {
-                format!("The request body is larger than the limit of {limit} bytes.").into()
-            }
-            RequestFault::TooLargeUnpacked { limit } => {
-                format!("The decompressed request body is larger than the limit of {limit} bytes.").into()
-            }
-            RequestFault::Coding { said, known } => {
-                format!("The Content-Encoding {said:?} is not supported; supported: {known}.").into()
-            }
-            RequestFault::MediaType { allowed } => {
-                format!("The Content-Type is not supported here; allowed: {allowed}.").into()
-            }
-            RequestFault::Slow => "The request body did not arrive in time.".into(),
-            RequestFault::TooManyHeaders { limit } => format!("The request has more than {limit} headers.").into(),
-            RequestFault::Upgrade => "This is a WebSocket: ask for it with `Upgrade: websocket`, version 13.".into(),
-            RequestFault::StillRunning => {
-                "A request with this Idempotency-Key is still running. Repeat it later to get its answer.".into()
-            }
-            RequestFault::KeyReused => {
-                "This Idempotency-Key was used for another request. Use a new key for a new request.".into()
-            }
-            RequestFault::Insecure => "This service is reached by HTTPS only.".into(),
-            RequestFault::CrossSite { what } => format!("The request is refused because {what}.").into(),
         }
     }
 }

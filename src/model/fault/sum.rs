@@ -24,8 +24,8 @@ pub fn sum_up(mut faults: Vec<Fault>, longest: Duration) -> Fault {
     }
     faults.retain(|fault| !is_too_long(fault));
     let retry_after = faults.iter().filter_map(Fault::retry_after).min().unwrap_or(DEFAULT_RETRY_AFTER).min(longest);
-    let is_limited = |fault: &Fault| fault.status() == StatusCode::TOO_MANY_REQUESTS;
-    let is_late = |fault: &Fault| matches!(fault, Fault::Timeout { .. });
+    let is_limited = Fault::is_rate_limit;
+    let is_late = Fault::is_timeout;
     let telling = if faults.iter().all(is_limited) || faults.iter().all(is_late) {
         0
     } else {
