@@ -22,31 +22,31 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the gateway until SIGTERM; running calls are finished first.
+    /// Run the gateway until SIGTERM; running calls complete first.
     ///
-    /// Without --config: config/gateway.toml when it exists, else built-in defaults. The environment and .env win over
-    /// both: BUILDPANEL_URL, TOGETHER_API_KEY and OPENAI_API_KEY alone make a complete gateway.
+    /// Without --config, reads config/gateway.toml if it exists, else uses the built-in defaults. The environment and .env
+    /// override both: BUILDPANEL_URL, TOGETHER_API_KEY and OPENAI_API_KEY alone configure a complete gateway.
     ///
-    /// A change of the config file, of .env or of a key's or certificate's file applies within a second, and so does SIGHUP:
-    /// no call and no connection is dropped. A bad file changes nothing; the log, /health/status and /metrics say why.
+    /// Changes to the config file, .env, key files and certificates apply within a second, or on SIGHUP; no call and no
+    /// connection is dropped. An invalid file changes nothing; the log, /health/status and /metrics say why.
     ///
-    /// SIGUSR2 starts the program again, as it was started, and hands the listening sockets over: a new binary or a new
-    /// address takes effect, and nobody is refused. If the new process does not get ready, this one goes on.
+    /// SIGUSR2 restarts the program without downtime: a new process takes over the listening sockets, so a new binary or a
+    /// new address takes effect and no connection is refused. If the new process fails to start, this one keeps serving.
     Serve {
         /// The configuration, in TOML.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Check a configuration: every problem with file, line and column, or the routes with their policies and targets.
+    /// Check a configuration: print every problem with file, line and column, or the routes with their policies and targets.
     ///
-    /// With --against: what would change, key by key, if it took the place of another; secrets only as changed or not. A
-    /// gateway whose operators' address others can reach wants ADMIN_TOKEN.
-    /// Exit code 0: it is fine (with --against: nothing would change), 1: something is wrong, 2: something would change.
+    /// With --against, print what would change, key by key, if it replaced another configuration; secrets are shown only as
+    /// changed or unchanged. Reading from a gateway whose admin address is not on loopback requires ADMIN_TOKEN.
+    /// Exit code 0: valid (with --against: no changes); 1: invalid; 2: changes.
     Check {
         /// The configuration, in TOML; without it, what `serve` would use.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// A config file, or the operators' address of a running gateway: http://127.0.0.1:9901.
+        /// A config file, or the admin address of a running gateway: http://127.0.0.1:9901.
         #[arg(long, value_name = "FILE|URL")]
         against: Option<String>,
     },
@@ -56,15 +56,15 @@ enum Command {
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<SocketAddr>,
     },
-    /// Explain the key under which the answer to a call is kept: what counts, what is left out, or why it has none.
+    /// Explain the cache key of a call: what goes into it, what is ignored, or why the call has none.
     ///
-    /// FILE holds the call's body, as a caller sends it. The question is shown as it counts: in the canonical form that all
-    /// spellings of it have. Exit code 0: the call has a key, 1: it has none, 2: something is wrong.
+    /// FILE holds the request body, as a caller sends it. Prints the canonical form of the request from which the key is
+    /// computed. Exit code 0: the call has a key; 1: it has none; 2: error.
     CacheKey {
         /// The body of a call; `-` reads it from the standard input.
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// The route; without it, the first that keeps answers and understands the body.
+        /// The route; without it, the first one that caches responses and accepts the body.
         #[arg(long, value_name = "NAME")]
         route: Option<String>,
         /// The tenant that the caller names (X-Restaurant-ID).
@@ -77,29 +77,29 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Ask a running gateway what happened to a call: attempts, waits, refusals, limits, cache and cost, and nothing of what was
-    /// said. Exit code 1: it is not known there.
+    /// Show what happened to a call: attempts, waits, refusals, rate limits, cache and cost, but no content. Exit code 1: the
+    /// gateway does not know the call.
     ///
-    /// A gateway whose operators' address others can reach wants ADMIN_TOKEN.
+    /// A gateway whose admin address is not on loopback requires ADMIN_TOKEN.
     Explain {
-        /// The id of the call: X-Tidegate-Request-Id or X-Request-Id of its answer, `req_id` in the log, or the answer's own `id`.
-        /// Without it: the latest calls.
+        /// The id of the call: X-Tidegate-Request-Id or X-Request-Id of its response, `req_id` in the log, or the response's own
+        /// `id`. Without it, lists the latest calls.
         #[arg(value_name = "ID")]
         id: Option<String>,
-        /// The operators' address of the gateway.
+        /// The admin address of the gateway.
         #[arg(long, value_name = "URL", default_value_t = default_admin_url())]
         url: String,
     },
     /// Print the configuration's JSON Schema, for editors. `config/gateway.schema.json` is a copy.
     Schema,
-    /// Print a reference in Markdown: every key of the configuration with what it takes, or every metric.
+    /// Print a reference in Markdown: every configuration key with its type and default, or every metric.
     /// `docs/configuration.md` and `docs/metrics.md` are copies.
     Reference {
         /// What it is about.
         #[arg(value_enum, default_value_t)]
         subject: reference::Page,
     },
-    /// Ask a running gateway how it is. Exit code 0 healthy, 1 degraded, 2 unhealthy or unreachable.
+    /// Check the health of a running gateway. Exit code 0: healthy; 1: degraded; 2: unhealthy or unreachable.
     Health {
         /// The gateway's base URL.
         #[arg(value_name = "URL", default_value_t = default_url())]
@@ -112,7 +112,7 @@ fn default_url() -> String {
     format!("http://127.0.0.1:{}", std::env::var("PORT").unwrap_or_else(|_| "3001".into()))
 }
 
-/// This machine, where operators of the gateway would be let in here.
+/// This machine, at the admin address that the gateway would use here.
 fn default_admin_url() -> String {
     format!("http://{}", std::env::var("ADMIN_ADDR").unwrap_or_else(|_| "127.0.0.1:9901".into()))
 }

@@ -103,7 +103,7 @@ pub(crate) fn unspellable(body: &Body) -> Fault {
         Body::Events(_) => "a stream of events",
         Body::Socket(_) => "a conversation",
     };
-    Fault::Internal { detail: format!("{kind} cannot be spelt for this call") }
+    Fault::Internal { detail: format!("{kind} cannot be encoded for this call") }
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ impl Caller for Canvas {
     fn decode(&self, incoming: &Incoming<'_>) -> Result<CallRequest, Fault> {
         if incoming.route.call != CallKind::Chat {
             let what = incoming.route.call.as_str();
-            return Err(Fault::Internal { detail: format!("canvas callers cannot ask for {what}") });
+            return Err(Fault::Internal { detail: format!("routes for `canvas` callers do not support {what}") });
         }
         let mut object = Object::read(incoming.headers, &incoming.body)?;
         let text = object.text("prompt", MAX_PROMPT)?;
@@ -115,7 +115,7 @@ impl Caller for Canvas {
         match about.call {
             CallKind::Stats => Ok(stats(snapshot)),
             CallKind::Health => Ok(health(snapshot)),
-            _ => Err(Fault::Internal { detail: "canvas callers have no such report".into() }),
+            _ => Err(Fault::Internal { detail: "routes for `canvas` callers have no such report".into() }),
         }
     }
 }

@@ -55,7 +55,7 @@ pub(crate) fn check_depth(body: &[u8]) -> Result<(), Fault> {
             _ => {}
         }
         if depth >= TOO_DEEP {
-            return Err(Fault::invalid(None, format!("the body must not be nested {TOO_DEEP} levels deep or more")));
+            return Err(Fault::invalid(None, format!("the body must be nested fewer than {TOO_DEEP} levels deep")));
         }
     }
     Ok(())
@@ -65,7 +65,7 @@ pub(crate) fn check_depth(body: &[u8]) -> Result<(), Fault> {
 /// bytes that are no text.
 /// To be asked once the body is known to be JSON.
 pub(crate) fn check_strictly(body: &[u8]) -> Result<(), Fault> {
-    strict::check(body).map_err(|odd| Fault::invalid(None, format!("the body cannot be read: {}", odd.message(body))))
+    strict::check(body).map_err(|odd| Fault::invalid(None, format!("the body cannot be parsed: {}", odd.message(body))))
 }
 
 /// How long a text may be, and in which unit that is counted.
@@ -82,7 +82,7 @@ pub(crate) enum Limit {
 pub(crate) struct Object(Map<String, Value>);
 
 impl Object {
-    /// Reads a body that must be one JSON object with no field named twice.
+    /// Reads a body that must be one JSON object in which no field appears twice.
     pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Fault> {
         check_json_content_type(headers)?;
         check_depth(body)?;
@@ -93,7 +93,7 @@ impl Object {
             let (line, column) = (error.line(), error.column());
             let wrong = match error.classify() {
                 // The only thing that `Distinct` itself can object to.
-                serde_json::error::Category::Data => "a field of the body is named twice",
+                serde_json::error::Category::Data => "a field of the body appears twice",
                 serde_json::error::Category::Eof => "the body ends in the middle of its JSON",
                 _ => "the body is not valid JSON",
             };
@@ -210,7 +210,7 @@ fn kind_of(value: &Value) -> &'static str {
     }
 }
 
-/// An object with no field named twice. Two readers of `{"a":1,"a":2}` may disagree on what it says.
+/// An object in which no field appears twice. Two readers of `{"a":1,"a":2}` may disagree on what it says.
 struct Distinct(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Distinct {
@@ -227,7 +227,7 @@ impl<'de> Deserialize<'de> for Distinct {
                 let mut map = Map::new();
                 while let Some((name, value)) = access.next_entry::<String, Value>()? {
                     if map.insert(name, value).is_some() {
-                        return Err(A::Error::custom("named twice"));
+                        return Err(A::Error::custom("appears twice"));
                     }
                 }
                 Ok(Distinct(map))
@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(message(read("[1]")), "the body must be a JSON object");
         assert_eq!(message(read("")), "the body must be a JSON object");
         let twice = message(read("{\"canary\":1,\n\"canary\":2}"));
-        assert!(twice.contains("named twice (line 2") && !twice.contains("canary"), "{twice}");
+        assert!(twice.contains("appears twice (line 2") && !twice.contains("canary"), "{twice}");
         let broken = message(read("{\"a\": canary}"));
         assert!(broken.contains("not valid JSON (line 1") && !broken.contains("canary"), "{broken}");
         assert!(message(read("{\"a\":1")).contains("ends in the middle"));

@@ -28,7 +28,7 @@ pub trait Caller: Send + Sync {
     /// Answers what the gateway answers by itself ([`CallKind::is_local`]).
     fn local(&self, about: &About<'_>, snapshot: &Snapshot) -> Result<Answered, Fault> {
         let _ = (about, snapshot);
-        Err(Fault::Internal { detail: "this dialect answers nothing by itself".into() })
+        Err(Fault::Internal { detail: "this dialect answers no call by itself".into() })
     }
 }
 

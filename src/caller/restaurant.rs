@@ -37,7 +37,9 @@ impl Caller for Restaurant {
             CallKind::Voice | CallKind::VoiceOrder => voice(incoming, VoiceWanted::Speech),
             CallKind::VoiceMetadata => voice(incoming, VoiceWanted::Transcript),
             CallKind::Menu => Ok(CallRequest::Menu),
-            other => Err(Fault::Internal { detail: format!("restaurant callers cannot ask for {}", other.as_str()) }),
+            other => Err(Fault::Internal {
+                detail: format!("routes for `restaurant` callers do not support {}", other.as_str()),
+            }),
         }
     }
 
@@ -89,7 +91,7 @@ impl Caller for Restaurant {
 
     fn local(&self, about: &About<'_>, snapshot: &Snapshot) -> Result<Answered, Fault> {
         if about.call != CallKind::Health {
-            return Err(Fault::Internal { detail: "restaurant callers have no such report".into() });
+            return Err(Fault::Internal { detail: "routes for `restaurant` callers have no such report".into() });
         }
         let items = snapshot.menu_items.unwrap_or(0);
         let is_connected =
@@ -213,7 +215,7 @@ fn ordered(about: &About<'_>, said: &Answer) -> Answered {
     let restaurant = Value::from(&*about.head.tenant);
     let Some(order) = order_in(said) else {
         let is_prose = !said.text.trim().is_empty() && object_in(&said.text).is_none();
-        let message = if is_prose { said.text.trim() } else { "The assistant did not find an order in the text." };
+        let message = if is_prose { said.text.trim() } else { "The assistant found no order in the text." };
         let shape = json!({ "success": false, "error": "No order found", "message": message });
         return answer::json(StatusCode::OK, &shape);
     };

@@ -33,7 +33,7 @@ impl Caller for Widget {
     fn decode(&self, incoming: &Incoming<'_>) -> Result<CallRequest, Fault> {
         if incoming.route.call != CallKind::Chat {
             let what = incoming.route.call.as_str();
-            return Err(Fault::Internal { detail: format!("widget callers cannot ask for {what}") });
+            return Err(Fault::Internal { detail: format!("routes for `widget` callers do not support {what}") });
         }
         let mut object = Object::read(incoming.headers, &incoming.body)?;
         let messages = match (object.has("message"), object.take("messages")) {
@@ -86,7 +86,9 @@ fn conversation(list: &Value) -> Result<Vec<Message>, Fault> {
     }
     match messages.last() {
         Some(last) if last.role == Role::User && !last.text.trim().is_empty() => Ok(messages),
-        _ => Err(Fault::invalid("messages", "the last of `messages` must be the user's and must not be empty")),
+        _ => {
+            Err(Fault::invalid("messages", "the last of `messages` must have the role \"user\" and must not be empty"))
+        }
     }
 }
 

@@ -43,7 +43,7 @@ struct Running {
 pub fn run(file: Option<&Path>, other: &Other) -> ExitCode {
     match compare(file, other) {
         Ok(changes) if changes.is_empty() => {
-            println!("nothing would change");
+            println!("no changes");
             ExitCode::SUCCESS
         }
         Ok(changes) => {
@@ -71,9 +71,8 @@ fn compare(file: Option<&Path>, other: &Other) -> Result<Vec<Change>, String> {
 
 async fn ask(url: &str) -> Result<Running, String> {
     let answer = remote::ask_as_operator(url, "/config").await?;
-    serde_json::from_slice(&answer).map_err(|_| {
-        format!("{url} tells no configuration: --against wants the operators' address of a gateway (server.admin)")
-    })
+    serde_json::from_slice(&answer)
+        .map_err(|_| format!("{url} shows no configuration: --against needs a gateway's admin address (server.admin)"))
 }
 
 fn report(changes: &[Change]) -> String {

@@ -76,7 +76,7 @@ pub fn explain(plan: &Plan, wanted: &Wanted, body: Bytes) -> Result<(String, boo
     line(&mut text, "route", &format!("{} ({} {})", route.name, route.caller.as_str(), route.call.as_str()));
     let Some(kept) = &route.cache else {
         let reason = match plan.cache.is_on {
-            true => "this route keeps no answers: it has no `cache` table, or its `ttl` is 0",
+            true => "this route caches no responses: it has no `cache` table, or its `ttl` is 0",
             false => {
                 "caching is off: `enabled` of [cache] is false, as it is in development unless set; \
                  LLM_CACHE_ENABLED=true turns it on"
@@ -116,14 +116,14 @@ fn find<'a>(plan: &'a Plan, wanted: &Wanted, body: &Bytes) -> Result<(&'a RouteP
         };
         return decode(route)
             .map(|request| (&**route, request))
-            .map_err(|why| format!("route {name} refuses the body: {why}"));
+            .map_err(|why| format!("route {name} rejects the body: {why}"));
     }
     // Where nothing is kept at all, the first that understands it says why.
     let in_order = provided().filter(|route| route.cache.is_some()).chain(provided());
     let mut understood = in_order.filter_map(|route| decode(route).ok().map(|request| (&**route, request)));
     understood
         .find(|(_, request)| reads_body(request))
-        .ok_or_else(|| "no route understands the body; --route NAME says why one does not".into())
+        .ok_or_else(|| "no route accepts the body; --route NAME says why a route rejects it".into())
 }
 
 /// True where the body says what is asked: some routes understand any, because they read none.
@@ -166,19 +166,19 @@ fn describe(text: &mut String, plan: &Plan, asker: &Asker<'_>) -> bool {
     let model = target.model.as_deref().unwrap_or("none");
     let who = match asker.targets.get(target.number) {
         Some((target, _)) => format!("{model}, at {}", target.provider.name),
-        None => format!("{model}; no target is switched on"),
+        None => format!("{model}; no target is enabled"),
     };
     line(text, "model", &who);
     let user = asker.user();
     let Some(parts) = asker.parts(&target, user.as_deref()) else {
-        line(text, "no key", "the route keeps answers for each user, and this caller names none (--user NAME)");
+        line(text, "no key", "the route caches responses per user, and this caller names none (--user NAME)");
         return false;
     };
     if let Some(instruction) = parts.instruction {
         line(text, "instruction", instruction);
     }
     if let CallRequest::OpenAi(wire) = asker.request {
-        line(text, "left out", &left_out(wire, asker.plan, parts.model.is_some()));
+        line(text, "ignored", &left_out(wire, asker.plan, parts.model.is_some()));
     }
     let asked = match question(&parts) {
         Ok(asked) => asked,
@@ -187,7 +187,7 @@ fn describe(text: &mut String, plan: &Plan, asker: &Asker<'_>) -> bool {
             return false;
         }
     };
-    line(text, "question", &String::from_utf8_lossy(&asked));
+    line(text, "request", &String::from_utf8_lossy(&asked));
     if let Some(objection) = asker.objection() {
         line(text, "no key", objection);
         return false;
@@ -262,9 +262,9 @@ mod tests {
         assert_eq!(value(&text, "route"), "openai-chat (openai chat)");
         assert_eq!(value(&text, "shared by"), "tenant r1");
         assert_eq!(value(&text, "model"), "gpt-4, at openai");
-        assert_eq!(value(&text, "left out"), "model, user");
+        assert_eq!(value(&text, "ignored"), "model, user");
         let question = r#"/chat/completions {"messages":[{"content":"Hi","role":"user"}],"temperature":0}"#;
-        assert_eq!(value(&text, "question"), question);
+        assert_eq!(value(&text, "request"), question);
         assert_eq!(value(&text, "key ").len(), 64);
         let spelt = r#"{"temperature":0, "messages":[{"content":"Hi","role":"user"}],"model":"gpt-4","stream":true}"#;
         let (other, _) = told("", true, &wanted, spelt).unwrap();
@@ -282,7 +282,7 @@ mod tests {
         let warm = ASKED.replace("0.0", "0.7");
         assert!(reason("", true, "openai-chat", &warm).contains("temperature"));
         assert!(reason("", false, "openai-chat", ASKED).contains("caching is off"));
-        assert!(reason("", true, "restaurant-parse-order", r#"{"text":"two teas"}"#).contains("keeps no answers"));
+        assert!(reason("", true, "restaurant-parse-order", r#"{"text":"two teas"}"#).contains("caches no responses"));
         assert!(reason("", true, "restaurant-chat", r#"{"message":"Hi"}"#).contains("--user"));
     }
 

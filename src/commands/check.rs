@@ -58,7 +58,7 @@ pub fn describe(gateway: &Gateway, source: &str) -> String {
             route.call.as_str()
         );
         match route.call.is_local() {
-            true => text.push_str("  answered by the gateway\n"),
+            true => text.push_str("  answered by the gateway itself\n"),
             false => {
                 let word = if route.tunnel.is_some() { "tunnel" } else { "policies" };
                 let _ = writeln!(text, "  {word}: {}", policies.join(" > "));
@@ -79,7 +79,7 @@ fn tunnel(text: &mut String, route: &RoutePlan) {
     let Some(plan) = &route.tunnel else { return };
     let _ = writeln!(
         text,
-        "  at once: {}, {} from one address  (messages up to {} bytes, idle {} s, lifetime {} s)",
+        "  at once: {}, {} from one address  (messages up to {} bytes, idle timeout {} s, lifetime {} s)",
         plan.max_connections,
         plan.max_per_address,
         plan.max_message,
@@ -104,7 +104,7 @@ fn limits(text: &mut String, gateway: &Gateway, route: &RoutePlan) {
 
 fn targets(text: &mut String, gateway: &Gateway, route: &RoutePlan) {
     if route.targets.is_empty() {
-        text.push_str("  targets: none: answers 503 no_provider\n");
+        text.push_str("  targets: none: responds 503 no_provider\n");
     }
     for (number, target) in route.targets.iter().enumerate() {
         let model = match target.choose(None) {
@@ -112,11 +112,11 @@ fn targets(text: &mut String, gateway: &Gateway, route: &RoutePlan) {
             ModelChoice::AsAsked | ModelChoice::NotHere => String::new(),
         };
         let state = gateway.state.provider(&target.provider.name);
-        let off = if state.is_some_and(|state| state.switch.is_on()) { "" } else { "  (switched off)" };
+        let off = if state.is_some_and(|state| state.switch.is_on()) { "" } else { "  (disabled)" };
         let (total, pace) = (target.total.as_secs_f64(), target.timeouts);
         let _ = writeln!(
             text,
-            "  target {}: {}{model}{off}  (attempt {total} s, first byte {} s, first token {} s, silence {} s)",
+            "  target {}: {}{model}{off}  (attempt {total} s, first byte {} s, first token {} s, idle {} s)",
             number + 1,
             target.provider.name,
             pace.first_byte.as_secs_f64(),

@@ -52,7 +52,7 @@ fn introduce(address: SocketAddr, admin: Option<SocketAddr>) {
     let host = if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
     let url = format!("http://{host}:{}", address.port());
     let page = admin.map_or("only where no other address is given (--listen)".to_owned(), |admin| {
-        format!("http://{admin}/, and its switches with the token {TOKEN}")
+        format!("http://{admin}/, and its admin API with the token {TOKEN}")
     });
     println!(
         r#"Tidegate demo: the gateway with simulated BuildPanel, Together.ai and OpenAI.

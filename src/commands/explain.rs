@@ -16,7 +16,7 @@ pub fn run(id: Option<&str>, url: &str) -> ExitCode {
 fn tell(id: Option<&str>, url: &str) -> Result<(), String> {
     if let Some(id) = id.filter(|id| !is_plain_id(id)) {
         return Err(format!(
-            "{id:?} is no id of a call: give X-Tidegate-Request-Id or X-Request-Id of its answer, or the answer's own `id`"
+            "{id:?} is not the id of a call: give X-Tidegate-Request-Id or X-Request-Id of its response, or the response's own `id`"
         ));
     }
     let path = format!("/admin/explain{}{}?format=text", if id.is_some() { "/" } else { "" }, id.unwrap_or_default());

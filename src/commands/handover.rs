@@ -78,7 +78,7 @@ fn receive(line: &UnixStream) -> Result<Vec<Socket>, String> {
     let received = recvmsg(line, &mut [IoSliceMut::new(&mut text)], &mut control, RecvFlags::CMSG_CLOEXEC)
         .map_err(|fault| fault.to_string())?;
     text.truncate(received.bytes);
-    let text = String::from_utf8(text).map_err(|_| "it is no text".to_owned())?;
+    let text = String::from_utf8(text).map_err(|_| "it is not valid UTF-8".to_owned())?;
     let mut passed = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(sockets) = message {
@@ -86,7 +86,7 @@ fn receive(line: &UnixStream) -> Result<Vec<Socket>, String> {
         }
     }
     if text.lines().count() != passed.len() {
-        return Err(format!("{} sockets are announced and {} came", text.lines().count(), passed.len()));
+        return Err(format!("{} sockets were announced, {} received", text.lines().count(), passed.len()));
     }
     let socket = |(line, socket): (&str, OwnedFd)| {
         let (name, origin) = line.split_once(' ').unwrap_or((line, ""));
@@ -102,7 +102,7 @@ fn send(line: &UnixStream, sockets: &[Socket]) -> Result<(), String> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !control.push(SendAncillaryMessage::ScmRights(&passed)) {
-        return Err("there are too many sockets".to_owned());
+        return Err("too many sockets".to_owned());
     }
     let sent = sendmsg(line, &[IoSlice::new(text.as_bytes())], &mut control, SendFlags::empty());
     sent.map(drop).map_err(|fault| fault.to_string())
@@ -132,7 +132,7 @@ impl Drop for Successor {
 pub(super) async fn hand_over(sockets: &[Socket], within: Duration) -> Result<u32, String> {
     // In a container the container ends with process 1, and whatever runs beside it.
     if std::process::id() == 1 {
-        return Err("this is process 1, and its container ends with it: replace the container instead".to_owned());
+        return Err("this is process 1, and the container ends with it: replace the container instead".to_owned());
     }
     let (ours, theirs) = UnixStream::pair().map_err(|fault| fault.to_string())?;
     let (mut successor, id) = start(theirs)?;
@@ -145,7 +145,7 @@ pub(super) async fn hand_over(sockets: &[Socket], within: Duration) -> Result<u3
         Ok(Ok(why)) if !why.is_empty() => Err(why),
         Ok(_) => {
             let status = successor.end().map(|status| status.to_string()).unwrap_or_default();
-            Err(format!("it ended before it was ready ({status})"))
+            Err(format!("it exited before it was ready ({status})"))
         }
         Err(_) => Err(format!("it was not ready within {} s", within.as_secs_f64())),
     }
@@ -154,14 +154,14 @@ pub(super) async fn hand_over(sockets: &[Socket], within: Duration) -> Result<u3
 fn start(line: UnixStream) -> Result<(Successor, u32), String> {
     let mut arguments = std::env::args_os();
     // The name and not the file that runs: that one may have been replaced.
-    let program: OsString = arguments.next().ok_or("it is not known how this process was started")?;
+    let program: OsString = arguments.next().ok_or("the path of this executable is unknown")?;
     let mut command = Command::new(&program);
     command.args(arguments).stdin(Stdio::from(OwnedFd::from(line)));
     command.env(PREDECESSOR, std::process::id().to_string());
     for variable in OF_THE_OLD_PROCESS {
         command.env_remove(variable);
     }
-    let child = command.spawn().map_err(|fault| format!("{} does not start: {fault}", program.display()))?;
+    let child = command.spawn().map_err(|fault| format!("could not start {}: {fault}", program.display()))?;
     let id = child.id();
     Ok((Successor(Some(child)), id))
 }

@@ -24,7 +24,7 @@ pub(super) struct Signals {
 impl Signals {
     /// From now on they end it in order.
     pub(super) fn listen() -> Result<Self, String> {
-        let listen = |kind| signal(kind).map_err(|fault| format!("signals cannot be received: {fault}"));
+        let listen = |kind| signal(kind).map_err(|fault| format!("could not install signal handlers: {fault}"));
         let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
         Ok(Self { terminate, interrupt, replace: listen(SignalKind::user_defined2())? })
     }
@@ -56,10 +56,10 @@ impl Signals {
         if current.gateway().state.is_handed_over() {
             // A supervisor that stops the service tells every process of it, this one too: that is no second time.
             let signal = self.stop().await;
-            tracing::info!(signal, "stopping anyway: running calls finish");
+            tracing::info!(signal, "shutting down anyway: draining running calls");
         }
         let signal = self.stop().await;
-        tracing::warn!(signal, "stopping at once");
+        tracing::warn!(signal, "stopping immediately");
     }
 
     async fn reason(&mut self, current: &Current, sockets: &Sockets) {
@@ -67,13 +67,13 @@ impl Signals {
             let signal = match self.next().await {
                 Wish::Stop(signal) => signal,
                 Wish::HandOver => {
-                    tracing::info!(signal = "SIGUSR2", "handing over: another process is started");
+                    tracing::info!(signal = "SIGUSR2", "handing over: starting a new process");
                     let within = current.gateway().plan.server.leaving.handover;
                     tokio::select! {
                         done = hand_over(sockets.open(), within) => match done {
                             Ok(successor) => return handed_over(successor, current),
                             Err(problem) => {
-                                tracing::error!(problem, "no other process could take over, this one goes on");
+                                tracing::error!(problem, "hand-over failed; this process keeps serving");
                                 continue;
                             }
                         },
@@ -92,19 +92,23 @@ impl Signals {
         supervisor::stopping();
         let delay = gateway.plan.server.leaving.delay;
         if !delay.is_zero() {
-            tracing::info!(signal, "stopping: not ready any more, callers still come for {}", in_words(delay));
+            tracing::info!(
+                signal,
+                "shutting down: readiness now fails; accepting connections for another {}",
+                in_words(delay)
+            );
             tokio::select! {
                 () = sleep(delay) => {}
                 // In a hurry after all; calls that run are still waited for until the next one.
                 _ = self.stop() => {}
             }
         }
-        tracing::info!(signal, "stopping: no new connections, running calls finish");
+        tracing::info!(signal, "shutting down: no new connections; draining running calls");
     }
 }
 
 fn handed_over(successor: u32, current: &Current) {
-    tracing::info!(successor, "handed over: the other process answers, running calls finish here");
+    tracing::info!(successor, "handed over: the new process accepts connections; draining running calls here");
     current.gateway().state.hand_over();
     supervisor::handed_over(successor);
 }

@@ -21,7 +21,8 @@ pub(super) struct Reloading {
 impl Reloading {
     /// From now on SIGHUP does not end the process. `watch` was made before the configuration was loaded.
     pub(super) fn listen(file: Option<&Path>, watch: Watch) -> Result<Self, String> {
-        let hangup = signal(SignalKind::hangup()).map_err(|fault| format!("signals cannot be received: {fault}"))?;
+        let hangup =
+            signal(SignalKind::hangup()).map_err(|fault| format!("could not install signal handlers: {fault}"))?;
         Ok(Self { file: file.map(Into::into), watch, hangup })
     }
 
@@ -30,7 +31,7 @@ impl Reloading {
         loop {
             tokio::select! {
                 _ = self.hangup.recv() => {
-                    tracing::info!(signal = "SIGHUP", "the configuration is read again");
+                    tracing::info!(signal = "SIGHUP", "reloading the configuration");
                     // Before it is read, so that what changes meanwhile is noticed.
                     match self.watch.look().await {
                         Ok(()) => self.reload(&current).await,
@@ -53,11 +54,11 @@ impl Reloading {
             Err(problems) => replaced.refuse(problems.iter().map(ToString::to_string).collect()),
         });
         if work.await.is_err() {
-            current.refuse(vec!["the configuration could not be read: a mistake in the program".into()]);
+            current.refuse(vec!["could not read the configuration: internal error".into()]);
         }
         let gateway = current.gateway();
         if let Err(problem) = gateway.state.log().configure(&gateway.plan.log.level) {
-            tracing::error!(problem, "the log level stays as it is");
+            tracing::error!(problem, "could not apply the new log level; keeping the current one");
         }
     }
 }

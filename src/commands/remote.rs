@@ -26,8 +26,8 @@ pub(super) async fn ask_as_operator(base: &str, path: &str) -> Result<Bytes, Str
         return Ok(body);
     }
     let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let detail = problem["detail"].as_str().unwrap_or("is it the operators' address (server.admin)?");
-    Err(format!("{base} answers with status {}: {detail}", status.as_u16()))
+    let detail = problem["detail"].as_str().unwrap_or("is it the admin address (server.admin)?");
+    Err(format!("{base} responded with status {}: {detail}", status.as_u16()))
 }
 
 async fn fetch(base: &str, path: &str, token: Option<&str>) -> Result<(StatusCode, Bytes), String> {
@@ -39,10 +39,10 @@ async fn fetch(base: &str, path: &str, token: Option<&str>) -> Result<(StatusCod
         None => client.get(&url),
     };
     let response = request.send().await.map_err(|fault| match fault.is_timeout() {
-        true => format!("no answer from {url} within {} s", TIMEOUT.as_secs()),
-        false => format!("no connection to {url}"),
+        true => format!("no response from {url} within {} s", TIMEOUT.as_secs()),
+        false => format!("cannot connect to {url}"),
     })?;
     let status = response.status();
-    let body = response.bytes().await.map_err(|_| format!("a broken answer from {url}"))?;
+    let body = response.bytes().await.map_err(|_| format!("an invalid response from {url}"))?;
     Ok((status, body))
 }

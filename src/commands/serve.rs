@@ -38,7 +38,7 @@ pub fn run(file: Option<&Path>) -> ExitCode {
 
 fn serve(file: Option<&Path>, beginning: &mut Beginning) -> Result<(), String> {
     let watch = Watch::new(file);
-    let loaded = config::load_from(file).map_err(|problems| format!("the configuration cannot be used\n{problems}"))?;
+    let loaded = config::load_from(file).map_err(|problems| format!("the configuration is invalid\n{problems}"))?;
     let telemetry = log::start(&loaded.plan.log, loaded.plan.environment)?;
     tracing::info!(config = loaded.source.as_str(), version = env!("CARGO_PKG_VERSION"), "starting");
     for warning in &loaded.plan.warnings {
@@ -109,7 +109,7 @@ pub(super) fn in_runtime<T>(future: impl Future<Output = Result<T, String>>) -> 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|fault| format!("the runtime could not start: {fault}"))?;
+        .map_err(|fault| format!("could not start the async runtime: {fault}"))?;
     runtime.block_on(future)
 }
 
@@ -130,11 +130,11 @@ pub(super) async fn until_stopped(
     keep_log(&gateway, log, &tasks, &shutdown);
     let current = Current::probed(gateway, &tasks, &shutdown);
     if !current.gateway().state.flags().known(FLAGS_PATIENCE).await {
-        tracing::warn!("the store does not say what is switched off: what is known here holds until it does");
+        tracing::warn!("could not load flags from Redis; using the last known flags until it responds");
     }
     if let Some(address) = plan.admin {
         let admin = sockets.listen(OPERATORS, address).await;
-        let admin = admin.map_err(|problem| format!("{problem} (server.admin; \"off\" turns it off)"))?;
+        let admin = admin.map_err(|problem| format!("{problem} (server.admin; \"off\" disables it)"))?;
         let bound = admin.local_addr().map_err(|fault| fault.to_string())?;
         tracing::info!("operators: http://{bound}");
         tasks.spawn(server::run(admin, Listener::Operators, current.clone(), shutdown.clone()));
@@ -172,9 +172,12 @@ pub(super) async fn until_stopped(
     let last_words = async { tokio::join!(telling.wait(), state.ledger().flush()) };
     let _ = tokio::time::timeout(LAST_WORDS, last_words).await;
     match is_clean {
-        true => tracing::info!("stopped; every call was finished"),
+        true => tracing::info!("stopped; all calls completed"),
         false => {
-            tracing::warn!("stopped; calls that still ran (after {}, or a second signal) were cut off", in_words(grace))
+            tracing::warn!(
+                "stopped; calls still running were aborted (after {}, or on a second signal)",
+                in_words(grace)
+            )
         }
     }
     Ok(())
@@ -195,11 +198,11 @@ fn tell(gateway: &Gateway, telling: &TaskTracker, flush: &CancellationToken) {
     match Exporter::new(&plan.tracing, plan.environment, &world.next_id(), state.spans()) {
         Ok(Some(exporter)) => drop(telling.spawn(exporter.run(flush.clone()))),
         Ok(None) => {}
-        Err(problem) => tracing::warn!(problem, "calls are not traced"),
+        Err(problem) => tracing::warn!(problem, "tracing is off"),
     }
     match Reporter::new(&plan.sentry, plan.environment, world.clock(), state.reports().clone()) {
         Ok(Some(reporter)) => drop(telling.spawn(reporter.run(flush.clone()))),
         Ok(None) => {}
-        Err(problem) => tracing::warn!(problem, "faults are not reported to Sentry"),
+        Err(problem) => tracing::warn!(problem, "reporting to Sentry is off"),
     }
 }

@@ -47,12 +47,12 @@ impl Socket {
     /// A socket that somebody else opened. The error says why it is none to listen at.
     pub(super) fn received(name: &str, origin: Origin, socket: OwnedFd) -> Result<Self, String> {
         let name = [CALLERS, OPERATORS].into_iter().find(|known| *known == name);
-        let name = name.ok_or_else(|| format!("sockets are named {CALLERS} or {OPERATORS}"))?;
+        let name = name.ok_or_else(|| format!("sockets must be named {CALLERS} or {OPERATORS}"))?;
         let is_listening = socket_acceptconn(&socket).map_err(|fault| fault.to_string())?;
         let listener = TcpListener::from(socket);
         match (is_listening, listener.local_addr()) {
             (true, Ok(_)) => Ok(Self { name, origin, listener }),
-            _ => Err("it is no TCP socket that listens".to_owned()),
+            _ => Err("it is not a listening TCP socket".to_owned()),
         }
     }
 }
@@ -108,7 +108,7 @@ impl Sockets {
     pub(super) fn close_rest(&mut self) {
         for Socket { name, origin, listener } in self.passed.drain(..) {
             let address = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
-            tracing::info!(socket = name, address, origin = %origin, "a socket that was passed is not used any more");
+            tracing::info!(socket = name, address, origin = %origin, "closing an inherited socket that the configuration no longer uses");
         }
     }
 
@@ -124,9 +124,9 @@ fn copy(listener: &Listener) -> io::Result<TcpListener> {
 
 async fn bind(address: SocketAddr) -> Result<Listener, String> {
     Listener::bind(address).await.map_err(|fault| match fault.kind() {
-        io::ErrorKind::AddrInUse => format!("cannot listen on {address}: another process does already"),
+        io::ErrorKind::AddrInUse => format!("cannot listen on {address}: the address is already in use"),
         io::ErrorKind::PermissionDenied => {
-            format!("cannot listen on {address}: not allowed (ports below 1024 need a privilege)")
+            format!("cannot listen on {address}: permission denied (ports below 1024 need a privilege)")
         }
         _ => format!("cannot listen on {address}: {fault}"),
     })

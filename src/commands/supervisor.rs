@@ -38,6 +38,6 @@ pub(super) async fn stay_alive() {
 
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(fault) = sd_notify::notify(states) {
-        tracing::warn!(error = %fault, "the supervisor could not be told; see NOTIFY_SOCKET");
+        tracing::warn!(error = %fault, "could not notify the supervisor (NOTIFY_SOCKET)");
     }
 }

@@ -188,7 +188,7 @@ fn refusal(refusing: &[&BudgetPlan], call: &Call) -> Fault {
     let now = call.head.received;
     let ends = |plan: &BudgetPlan| plan.period.end(now);
     let Some(plan) = refusing.iter().max_by_key(|plan| (ends(plan), Reverse(&plan.name))) else {
-        return Fault::Internal { detail: "refused by no budget".into() };
+        return Fault::Internal { detail: "not refused by a budget".into() };
     };
     let left = now.duration_until(ends(plan));
     Fault::Spent(Box::new(Spent {
@@ -211,7 +211,7 @@ fn warn(accounts: &[(&Arc<BudgetPlan>, Key)], draws: &[BudgetRequest], drawn: &[
                 period = plan.period.as_str(),
                 spent_usd = drawn.before.as_f64(),
                 amount_usd = draw.amount.as_f64(),
-                "a budget is nearly spent"
+                "a budget is nearly exhausted"
             );
         }
     }

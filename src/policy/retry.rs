@@ -52,12 +52,12 @@ impl Retry {
     /// Why there is no further attempt although it might help. Where there is no reason, the attempt is paid for.
     fn objection(&self, call: &Call, wait: Duration) -> Option<&'static str> {
         if wait >= call.deadline.remaining() {
-            return Some("the call's time would be over");
+            return Some("the call's deadline leaves no time for it");
         }
         if !call.attempts.any_left() {
             return Some("the call has no attempts left");
         }
-        (!call.attempts.pay(&self.budget, Instant::now())).then_some("the provider's retry budget is spent")
+        (!call.attempts.pay(&self.budget, Instant::now())).then_some("the provider's retry budget is exhausted")
     }
 }
 

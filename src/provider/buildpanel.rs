@@ -37,7 +37,7 @@ impl Provider for BuildPanel {
     fn encode(&self, call: &Call, provider: &ProviderPlan) -> Result<Request, Fault> {
         let unsupported = |what| Fault::Unsupported { provider: provider.name.clone(), what };
         match &*call.request {
-            _ if call.said.is_some() => Err(unsupported("going on from a partial answer")),
+            _ if call.said.is_some() => Err(unsupported("continuing a partial answer")),
             CallRequest::Chat(chat) => {
                 let text = last_said(chat).ok_or_else(|| unsupported("a conversation without a last user message"))?;
                 chat_request(call, provider, text, chat.menu.as_ref())
@@ -84,7 +84,7 @@ impl Provider for BuildPanel {
                 Body::Transcript(transcript(&body).map_err(broken)?)
             }
             CallRequest::Voice(Voice { wanted: VoiceWanted::Speech, .. }) => {
-                serde_json::from_slice::<&RawValue>(&body).map_err(|_| broken("neither sound nor valid JSON"))?;
+                serde_json::from_slice::<&RawValue>(&body).map_err(|_| broken("neither audio nor valid JSON"))?;
                 Body::Whole(body)
             }
             CallRequest::Menu => {
@@ -153,7 +153,7 @@ fn chat_request(call: &Call, provider: &ProviderPlan, text: &str, menu: Option<&
             menu,
         },
     };
-    let body = serde_json::to_vec(&shape).map_err(|_| internal("the chat request cannot be spelt"))?;
+    let body = serde_json::to_vec(&shape).map_err(|_| internal("the chat request cannot be encoded"))?;
     let mut headers = headers(&call.head, JSON)?;
     headers.insert(CONTENT_TYPE, JSON);
     Ok(Request { method: Method::POST, path: provider.endpoints.chat.clone(), headers, body: body.into() })
@@ -181,7 +181,7 @@ fn voice_request(call: &Call, provider: &ProviderPlan, voice: &Voice) -> Result<
 
 fn headers(head: &Head, accept: HeaderValue) -> Result<HeaderMap, Fault> {
     let value = |text: &str| {
-        HeaderValue::from_bytes(text.as_bytes()).map_err(|_| internal("the tenant or user cannot stand in a header"))
+        HeaderValue::from_bytes(text.as_bytes()).map_err(|_| internal("the tenant or user cannot be sent in a header"))
     };
     Ok(HeaderMap::from_iter([
         (ACCEPT, accept),

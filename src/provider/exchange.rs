@@ -167,7 +167,7 @@ impl Exchange {
         let result = if !head.status.is_success() {
             Err(self.refusal(call, head, &mut body).await)
         } else if !is_whole(&call.request, head.status) {
-            Err(self.broken(format!("status {}, which is no complete answer", head.status.as_u16())))
+            Err(self.broken(format!("status {}, which is not a complete response", head.status.as_u16())))
         } else if is_empty(head.status) {
             self.whole(call, head, &mut body, &note).await
         } else {
@@ -225,7 +225,7 @@ impl Exchange {
 
     async fn refusal(&self, call: &Call, mut head: ResponseHead, body: &mut Bodies) -> Fault {
         if head.status.is_redirection() || head.status.is_informational() {
-            return self.broken(format!("status {}, which is not followed", head.status.as_u16()));
+            return self.broken(format!("status {}, a redirect, which is not followed", head.status.as_u16()));
         }
         // The status is the message; a body that does not come, or never ends, changes nothing about it.
         let mut text = Bytes::new();
@@ -326,8 +326,8 @@ impl Exchange {
             return Ok(reply);
         }
         let events = self.dialect.events_of(call, body);
-        let events =
-            events.ok_or_else(|| self.broken("a body instead of a stream, which cannot be made one".into()))?;
+        let events = events
+            .ok_or_else(|| self.broken("a body instead of a stream, and it cannot be converted to one".into()))?;
         Ok(Reply { body: Body::Events(Box::pin(stream::iter(events.into_iter().map(Ok)))), ..reply })
     }
 
@@ -351,8 +351,9 @@ impl Exchange {
                 return Err(self.oversized(Bound::Reply(self.provider.max_reply)));
             }
         }
-        let whole =
-            gathering.finish().ok_or_else(|| self.broken("a stream that cannot be made a whole answer".into()))?;
+        let whole = gathering
+            .finish()
+            .ok_or_else(|| self.broken("a stream that cannot be converted to a whole answer".into()))?;
         head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         // Its tokens were noted when they came.
         let decoded = apart(whole.len(), || self.dialect.decode(call, &self.provider, head, whole))?;

@@ -39,7 +39,7 @@ impl Provider for OpenAi {
         let mut request = match &*call.request {
             CallRequest::OpenAi(wire) => encode_wire(call, wire, provider).map_err(unsupported),
             CallRequest::Chat(chat) => encode_chat(call, chat).ok_or_else(|| unsupported("calls that name no model")),
-            CallRequest::Voice(Voice { wanted: VoiceWanted::Speech, .. }) => Err(unsupported("spoken answers")),
+            CallRequest::Voice(Voice { wanted: VoiceWanted::Speech, .. }) => Err(unsupported("audio output")),
             CallRequest::Voice(voice) => {
                 encode_voice(call, voice).ok_or_else(|| unsupported("calls that name no model"))
             }
@@ -96,7 +96,7 @@ impl Provider for OpenAi {
 
     fn decode(&self, call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Result<Decoded, Fault> {
         let broken = |detail: &str| Fault::Broken { provider: provider.name.clone(), detail: detail.into() };
-        let endpoint = answered(&call.request).ok_or_else(|| broken("an answer that nobody asked for"))?;
+        let endpoint = answered(&call.request).ok_or_else(|| broken("a response that was not requested"))?;
         let (usage, id) = match answer::read(endpoint, &body) {
             Facts::Sound { usage, id } => (usage, id),
             Facts::Error(error) => {
@@ -219,7 +219,7 @@ fn encode_wire(call: &Call, wire: &OpenAiRequest, provider: &ProviderPlan) -> Re
         edits.push((span, wire.spelt(model)));
     }
     if let Some(said) = &call.said {
-        let end = conversation::end_of_messages(&wire.body).ok_or("going on from a partial answer")?;
+        let end = conversation::end_of_messages(&wire.body).ok_or("continuing a partial answer")?;
         edits.push((end..end, format!(",{}", conversation::said(said))));
     }
     if asks_usage(wire, provider)

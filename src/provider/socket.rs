@@ -70,11 +70,11 @@ pub(super) async fn take(
 fn check(headers: &HeaderMap, tunnel: &Tunnel, key: &str) -> Result<Option<HeaderValue>, &'static str> {
     let is_websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
     if !headers.get(UPGRADE).is_some_and(is_websocket) {
-        return Err("status 101 for something else than a WebSocket");
+        return Err("status 101 for a protocol other than WebSocket");
     }
     let proof = derive_accept_key(key.as_bytes());
     if headers.get(SEC_WEBSOCKET_ACCEPT).is_none_or(|given| given.as_bytes() != proof.as_bytes()) {
-        return Err("a WebSocket without the proof that it was asked for");
+        return Err("a WebSocket with a missing or wrong Sec-WebSocket-Accept");
     }
     if headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
         return Err("a WebSocket with extensions that were not offered");

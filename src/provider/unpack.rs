@@ -52,7 +52,7 @@ impl Lost {
     fn found(fault: io::Error) -> SendFault {
         match fault.get_ref().and_then(|inner| inner.downcast_ref::<Self>()) {
             Some(lost) => lost.0.clone(),
-            None => SendFault::Broken(format!("a compressed body that cannot be unpacked: {fault}")),
+            None => SendFault::Broken(format!("a compressed body that cannot be decompressed: {fault}")),
         }
     }
 }

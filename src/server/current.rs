@@ -71,7 +71,7 @@ impl Current {
         let gateway = self.gateway();
         for problem in &problems {
             let generation = gateway.generation;
-            tracing::error!(problem, generation, "the new configuration is refused, the old one stays");
+            tracing::error!(problem, generation, "the new configuration is invalid; keeping the current one");
         }
         // The old one may itself have left something to a restart.
         let needs_restart = gateway.state.reloads().last.map(|last| last.needs_restart).unwrap_or_default();

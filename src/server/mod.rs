@@ -182,7 +182,7 @@ impl Server {
                 Err(fault) => {
                     // Once, and not for each of many: the log is written with a file descriptor too.
                     if failures == 0 {
-                        tracing::warn!(error = %fault, "connections cannot be accepted, and are closed until they can");
+                        tracing::warn!(error = %fault, "accept failed (out of file descriptors?); shedding new connections");
                     }
                     failures += 1;
                     match spare.shed(listener).await {
@@ -193,7 +193,7 @@ impl Server {
                 }
             };
             if failures > 0 {
-                tracing::info!(failures, "connections are accepted again");
+                tracing::info!(failures, "accepting connections again");
                 failures = 0;
             }
             let Some(place) = self.crowd.place(peer.ip(), &self.current.gateway().plan.server) else {

@@ -100,7 +100,7 @@ async fn provider(state: &ProviderState, plan: &ProviderPlan, transport: &dyn Tr
             tracing::info!(provider = name, latency = latency.as_secs_f64() * 1000.0, "{name} is connected");
         }
         (true, Health::Disconnected { error } | Health::Failing { error }) => {
-            tracing::warn!(provider = name, error = error.as_str(), "{name} is not connected any more");
+            tracing::warn!(provider = name, error = error.as_str(), "{name} is no longer connected");
         }
         (false, Health::Disconnected { error } | Health::Failing { error }) if before == Health::Unknown => {
             tracing::warn!(provider = name, error = error.as_str(), "{name} is not connected");

@@ -127,7 +127,7 @@ impl Issued {
         let parsed = texts.values().take(MAX_KEYS).filter_map(|text| {
             let key = serde_json::from_str::<Written>(text).map_err(drop).and_then(|key| key.read().map_err(drop));
             if key.is_err() {
-                tracing::warn!("the store holds an API key that cannot be read: it is not valid");
+                tracing::warn!("ignoring an unreadable API key in the store");
             }
             key.ok().map(Arc::new)
         });

@@ -119,13 +119,13 @@ impl LogLevel {
             return;
         }
         match self.withdraw() {
-            Ok(()) => tracing::info!(target: "tidegate::audit", "the log's level is the configured one again"),
+            Ok(()) => tracing::info!(target: "tidegate::audit", "log level reset to the configured one"),
             Err(problem) => {
                 // It was in force before; should it fail all the same, the wish stays, and nobody asks again and again.
                 if let Some(wish) = &mut self.state.lock().wish {
                     wish.until = None;
                 }
-                tracing::error!(problem, "the log's level stays as it is");
+                tracing::error!(problem, "could not apply the new log level; keeping the current one");
             }
         }
     }

@@ -14,7 +14,7 @@ pub fn tell(reports: Option<Reports>) {
         let place = panic.location().map(ToString::to_string);
         let (request, trace) =
             LogContext::current(|subject| (Arc::clone(&subject.id), subject.trace.get().copied())).unzip();
-        tracing::error!(place, "a mistake in the program: a panic");
+        tracing::error!(place, "internal error: a panic");
         if let Some(reports) = &reports {
             let trace = trace.flatten();
             let report = Report { code: "panic", place, route: None, provider: None, request, trace };

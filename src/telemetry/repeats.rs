@@ -67,7 +67,7 @@ impl Repeats {
                         seconds,
                         of = message,
                         from = target,
-                        "lines that repeat others were left out"
+                        "suppressed repeated log lines"
                     );
                 }
             }
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(take().len(), 2 + 1 + 5 + 5);
         let telling = repeats.clone().run();
         let _ = tokio::time::timeout(Duration::from_millis(1), telling).await;
-        assert_eq!(take(), ["lines that repeat others were left out"]);
+        assert_eq!(take(), ["suppressed repeated log lines"]);
         warn("a", 1);
         assert_eq!(take(), ["is gone"]);
     }

@@ -12,7 +12,7 @@ fn essence(headers: &HeaderMap) -> String {
 /// What a message claims to be, for people.
 pub fn named(headers: &HeaderMap) -> String {
     let essence = essence(headers);
-    if essence.is_empty() { "an answer without a type".into() } else { essence }
+    if essence.is_empty() { "a response without a Content-Type".into() } else { essence }
 }
 
 /// True for server-sent events.

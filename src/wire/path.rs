@@ -44,7 +44,7 @@ impl Ambiguous {
             Self::Parameter => "the path has a `;`; path parameters are not supported",
             Self::Control => "the path has a control character",
             Self::NotText => "the path is not UTF-8",
-            Self::Edge => "a segment of the path begins or ends with a blank, or ends with a dot",
+            Self::Edge => "a path segment begins or ends with a space, or ends with a dot",
         }
     }
 }

@@ -58,7 +58,7 @@ async fn a_store_is_reached_over_tls_and_only_when_its_certificate_is_trusted() 
     let mut doubtful = program(&folder, &url, "another.pem");
     let mut lines = BufReader::new(doubtful.stdout.take().unwrap()).lines();
     soon("the doubtful program says that the store is out", async {
-        while !lines.next_line().await.unwrap().expect("it runs").contains("the store (redis) is out") {}
+        while !lines.next_line().await.unwrap().expect("it runs").contains("the store (Redis) is unavailable") {}
     })
     .await;
     assert_eq!(gateways().await, "0", "who does not trust the certificate says nothing to the store");

@@ -61,7 +61,7 @@ async fn with_nothing_but_variables_it_answers_and_ends_with_0_when_terminated()
     program.terminate().await;
     let (status, written) = program.ended().await;
     assert_eq!(status.code(), Some(0), "{written}");
-    assert!(written.contains("every call was finished"), "{written}");
+    assert!(written.contains("all calls completed"), "{written}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -90,7 +90,7 @@ async fn terminated_it_finishes_a_stream_first() {
     assert_eq!(caller.body().await, DONE);
     let (status, written) = program.ended().await;
     assert_eq!(status.code(), Some(0), "{written}");
-    assert!(written.contains("every call was finished"), "{written}");
+    assert!(written.contains("all calls completed"), "{written}");
 }
 
 /// What providers say when they are at their worst: each answer has the key of the provider in it.
@@ -191,8 +191,8 @@ async fn a_refused_key_is_an_error_in_the_log_once_and_says_where_it_comes_from(
     program.terminate().await;
     let (_, written) = program.ended().await;
     let lines = |text: &str| written.lines().filter(|line| line.contains(text)).count();
-    let refused = "together refuses the gateway's key: calls go to the next target; check TOGETHER_API_KEY";
-    assert_eq!((lines(refused), lines("together takes the gateway's key again")), (1, 1), "{written}");
+    let refused = "together rejects the gateway's key; calls go to the next target: check TOGETHER_API_KEY";
+    assert_eq!((lines(refused), lines("together accepts the gateway's key again")), (1, 1), "{written}");
     assert!(written.lines().any(|line| line.contains(refused) && line.contains("\"error\"")), "{written}");
     assert!(!written.contains("canary"), "{written}");
 }

@@ -59,7 +59,7 @@ async fn another_process_takes_over_the_socket_and_what_runs_finishes_where_it_i
     assert_eq!((answer.status(), answer.header("connection")), (200, Some("close")));
     // A supervisor that stops the service tells all of its processes; for this one that is not the second time.
     program.terminate().await;
-    program.says("stopping anyway", 1).await;
+    program.says("shutting down anyway", 1).await;
     there.send(chunk(DONE)).await;
     there.send(LAST_CHUNK).await;
     assert_eq!(streams.body().await, DONE);
@@ -70,7 +70,7 @@ async fn another_process_takes_over_the_socket_and_what_runs_finishes_where_it_i
     successor.signal("TERM").await;
     assert_eq!(fresh.closed().await, "");
     let (_, written) = program.ended().await;
-    assert_eq!(written.matches("stopped; every call was finished").count(), 2, "{written}");
+    assert_eq!(written.matches("stopped; all calls completed").count(), 2, "{written}");
     assert!(!written.contains("canary"), "{written}");
 }
 
@@ -81,7 +81,7 @@ async fn a_process_that_is_told_to_stop_is_not_ready_at_once_and_takes_calls_for
     folder.write("gateway.toml", &config(provider.address, "leave_delay = \"1h\"\n"));
     let mut program = Program::start(&folder, &SERVE, &KEY).await;
     program.terminate().await;
-    program.says("not ready any more, callers still come", 1).await;
+    program.says("readiness now fails; accepting connections", 1).await;
     let mut caller = program.connect().await;
     assert_eq!(caller.ask("GET /health/ready HTTP/1.1\r\nhost: gateway\r\n\r\n").await.status(), 503);
     caller.send(chat()).await;
@@ -107,7 +107,7 @@ async fn a_process_whose_configuration_is_bad_takes_nobodys_place() {
     let program = Program::start(&folder, &SERVE, &KEY).await;
     folder.write("gateway.toml", &good.replace("port = 0", "port = -1"));
     program.hand_over().await;
-    let line = program.says("no other process could take over, this one goes on", 1).await;
+    let line = program.says("hand-over failed; this process keeps serving", 1).await;
     assert!(line.contains("gateway.toml:4:8: server.port"), "{line}");
     assert_eq!(program.connect().await.ask(STATUS).await.status(), 200);
     // Mended, it works.
@@ -130,7 +130,7 @@ async fn a_process_that_does_not_get_ready_is_ended_and_the_old_one_goes_on() {
     let program = Program::start(&folder, &SERVE, &KEY).await;
     soon("the config is read", writes).await.expect("no panic").expect("it is read");
     program.hand_over().await;
-    let line = program.says("no other process could take over, this one goes on", 1).await;
+    let line = program.says("hand-over failed; this process keeps serving", 1).await;
     assert!(line.contains("it was not ready within 0.3 s"), "{line}");
     assert_eq!(program.connect().await.ask(STATUS).await.status(), 200);
     program.terminate().await;

@@ -90,7 +90,7 @@ async fn a_call_that_must_not_be_repeated_is_not() {
         let error = &refusal.json()["error"];
         assert_eq!((refusal.status(), &error["code"]), (502, &"provider_broken".into()));
         // It says what happened, and what is not known.
-        let message = "The AI provider first closed the connection before it answered. It may have executed the call.";
+        let message = "The AI provider first closed the connection before it responded. It may have executed the call.";
         assert_eq!(error["message"], message);
     }
     assert_eq!(first.requests().len(), 20, "each call was executed at most once");

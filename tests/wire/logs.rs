@@ -29,7 +29,7 @@ async fn a_line_that_a_call_causes_names_the_call() {
     program.terminate().await;
     let (_, written) = program.ended().await;
     let opened: Vec<_> =
-        lines(&written).into_iter().filter(|line| line["message"] == "the breaker of a is now open").collect();
+        lines(&written).into_iter().filter(|line| line["message"] == "the circuit breaker of a is now open").collect();
     assert_eq!(opened.len(), 1, "{written}");
     // Two attempts a call, and the breaker opens at the third.
     assert_eq!(opened[0]["req_id"], "call-1", "{written}");

@@ -24,7 +24,7 @@ async fn neither_redis_nor_published_keys_nor_providers_have_to_be_there() {
     folder.write("gateway.toml", &text);
     let program = Program::start(&folder, &["serve", "--config", "gateway.toml"], &[("P_KEY", "k")]).await;
     assert_eq!(program.connect().await.ask(HEALTH).await.status(), 200);
-    for missing in ["the store (redis) is out", "tokens are checked with could not be read"] {
+    for missing in ["the store (Redis) is unavailable", "could not refresh the JWKS"] {
         let line = program.says(missing, 1).await;
         assert!(line.contains("\"warn\""), "{line}");
     }

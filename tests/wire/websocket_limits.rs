@@ -33,7 +33,7 @@ async fn one_too_many_from_an_address_is_closed_with_1008_and_nobody_is_asked() 
     let (second, second_there) = open(&gateway, &far).await;
     for _ in 0..3 {
         let (mut third, _) = ask(gateway.address, VOICE, &[]).await.expect("it is accepted");
-        assert_eq!(closed(&mut third).await, Some((1008, "Too many connections: 2 are allowed at once.".into())));
+        assert_eq!(closed(&mut third).await, Some((1008, "Too many connections: the limit is 2.".into())));
         over(&mut third).await;
     }
     // Places are counted for each route by itself.
@@ -57,7 +57,7 @@ async fn the_devices_of_a_shop_behind_one_address_fit_by_default() {
         held.push(open(&gateway, &far).await);
     }
     let (mut more, _) = ask(gateway.address, VOICE, &[]).await.expect("it is accepted");
-    assert_eq!(closed(&mut more).await, Some((1008, "Too many connections: 20 are allowed at once.".into())));
+    assert_eq!(closed(&mut more).await, Some((1008, "Too many connections: the limit is 20.".into())));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,7 +75,7 @@ async fn one_too_many_in_all_is_closed_with_1008() {
         let (mut more, _) = ask(gateway.address, VOICE, &[("x-forwarded-for", address)]).await.unwrap();
         let (number, reason) = closed(&mut more).await.unwrap();
         assert_eq!(number, 1008);
-        assert_eq!(reason, format!("Too many connections: {limit} are allowed at once."), "{address}");
+        assert_eq!(reason, format!("Too many connections: the limit is {limit}."), "{address}");
     }
     assert_eq!(metric(&gateway, "voice_active_connections"), 3);
 }

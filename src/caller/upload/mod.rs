@@ -68,7 +68,7 @@ pub(crate) fn read(headers: &HeaderMap, body: Bytes) -> Result<Upload, Fault> {
     while let Some(field) = next_field(&mut form)? {
         parts += 1;
         if parts > MAX_PARTS {
-            return Err(Fault::invalid(None, format!("the form must not have more than {MAX_PARTS} fields")));
+            return Err(Fault::invalid(None, format!("the form must have at most {MAX_PARTS} fields")));
         }
         match field.name() {
             Some(AUDIO) if audio.is_some() => {
@@ -104,7 +104,7 @@ fn boundary(headers: &HeaderMap) -> Result<String, Fault> {
     }
     match multer::parse_boundary(content_type) {
         Ok(boundary) if (1..=MAX_BOUNDARY).contains(&boundary.len()) => Ok(boundary),
-        _ => Err(Fault::invalid(None, "the Content-Type must name the boundary of the form (1 to 70 characters)")),
+        _ => Err(Fault::invalid(None, "the Content-Type must name the form's boundary (1 to 70 characters)")),
     }
 }
 
@@ -151,9 +151,10 @@ fn recording(field: Field<'static>) -> Result<Audio, Fault> {
     match bytes.len() {
         0 => Err(Fault::invalid(AUDIO, "`audio` must not be empty")),
         // Whatever else it is, no provider should have to find out.
-        1..=MAX_AUDIO if !packing.begins(&bytes) => {
-            Err(Fault::invalid(AUDIO, format!("`audio` is declared as {name}, but does not begin like it")))
-        }
+        1..=MAX_AUDIO if !packing.begins(&bytes) => Err(Fault::invalid(
+            AUDIO,
+            format!("`audio` is declared as {name}, but its first bytes do not match that format"),
+        )),
         1..=MAX_AUDIO => Ok(Audio { bytes, file_name, content_type: declared.into() }),
         _ => Err(RequestFault::TooLarge { limit: MAX_AUDIO }.into()),
     }

@@ -45,7 +45,7 @@ pub(super) fn read(content_type: &str, body: &[u8]) -> Result<Vec<Part>, Fault> 
             None => return Err(broken()),
         }
         if parts.len() > MAX_PARTS {
-            return Err(Fault::invalid(None, format!("the form must not have more than {MAX_PARTS} fields")));
+            return Err(Fault::invalid(None, format!("the form must have at most {MAX_PARTS} fields")));
         }
         let after = &body[at + delimiter.len()..];
         is_closed = matches!(after, b"--" | b"--\r\n");
@@ -58,7 +58,7 @@ pub(super) fn read(content_type: &str, body: &[u8]) -> Result<Vec<Part>, Fault> 
 }
 
 fn broken() -> Fault {
-    Fault::invalid(None, "the multipart body is broken")
+    Fault::invalid(None, "the multipart body is malformed")
 }
 
 /// The boundary that the `Content-Type` names, once.
@@ -105,7 +105,7 @@ fn part(body: &[u8], place: Range<usize>) -> Result<Part, Fault> {
             "content-transfer-encoding" if !matches!(value.trim(), "binary" | "8bit" | "7bit") => {
                 return Err(Fault::invalid(
                     None,
-                    "a field of the form is encoded (Content-Transfer-Encoding); send it as it is",
+                    "a field of the form is encoded (Content-Transfer-Encoding); send it unencoded",
                 ));
             }
             name if name.is_empty() || name.contains([' ', '\t']) => return Err(broken()),
@@ -122,7 +122,7 @@ fn check_type(content_type: &str) -> Result<(), Fault> {
     let is_text = |value: &str| value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("us-ascii");
     match params.iter().all(|(name, value)| !name.eq_ignore_ascii_case("charset") || is_text(value)) {
         true if !media_type.to_ascii_lowercase().starts_with("multipart/") => Ok(()),
-        true => Err(Fault::invalid(None, "a field of the form is a form itself")),
+        true => Err(Fault::invalid(None, "a field of the form is itself a multipart form")),
         false => Err(Fault::invalid(None, "a field of the form is not UTF-8")),
     }
 }

@@ -190,11 +190,11 @@ fn fields<'a>(incoming: &'a Incoming<'_>) -> Result<Fields<'a>, Fault> {
     let fields: Fields<'_> = serde_json::from_slice(&incoming.body).map_err(|fault| {
         let (line, column) = (fault.line(), fault.column());
         let what = match fault.classify() {
-            serde_json::error::Category::Data => "a field is named twice",
+            serde_json::error::Category::Data => "a field appears twice",
             serde_json::error::Category::Eof => "it ends too early",
             _ => "it is not valid JSON",
         };
-        Fault::invalid(None, format!("the body cannot be read: {what} (line {line}, column {column})"))
+        Fault::invalid(None, format!("the body cannot be parsed: {what} (line {line}, column {column})"))
     })?;
     json::check_strictly(&incoming.body)?;
     Ok(fields)
@@ -381,7 +381,7 @@ fn choices(content: &[u8]) -> u64 {
 }
 
 fn twice(name: &str) -> Fault {
-    RequestFault::Invalid { field: Some(Cow::Owned(name.to_owned())), message: format!("`{name}` is there twice") }
+    RequestFault::Invalid { field: Some(Cow::Owned(name.to_owned())), message: format!("`{name}` appears twice") }
         .into()
 }
 
@@ -390,7 +390,7 @@ fn check_name(name: &str) -> Result<(), Fault> {
     let bare = name.split('[').next().unwrap_or_default().trim();
     let is_known = |known: &&&str| bare.eq_ignore_ascii_case(known) && name != **known;
     match ["model", "stream", "purpose"].iter().find(|known| is_known(known)) {
-        Some(known) => Err(Fault::invalid(None, format!("a field is called almost `{known}`: write it like that"))),
+        Some(known) => Err(Fault::invalid(None, format!("a field's name is almost `{known}`: spell it exactly so"))),
         None => Ok(()),
     }
 }
@@ -427,7 +427,7 @@ fn models_of_batch(wire: &OpenAiRequest, parts: &[Part]) -> Result<Box<[Box<str>
             json::check_depth(line).map_err(|_| wrong("is nested too deep"))?;
             let read: BatchLine<'_> = serde_json::from_slice(line)
                 .map_err(|_| wrong("must be an object with a `body` that names its `model`"))?;
-            json::check_strictly(line).map_err(|_| wrong("can be read in two ways"))?;
+            json::check_strictly(line).map_err(|_| wrong("is ambiguous JSON"))?;
             for model in models::named_inside(line).into_iter().chain([read.body.model.into()]) {
                 if !models.contains(&model) {
                     models.push(model);

@@ -134,14 +134,14 @@ impl ProviderState {
         match denial {
             Some(Denial::Key) => tracing::error!(
                 provider = name,
-                "{name} refuses the gateway's key: calls go to the next target; check {source}"
+                "{name} rejects the gateway's key; calls go to the next target: check {source}"
             ),
             Some(Denial::Account) => tracing::error!(
                 provider = name,
-                "{name} refuses the gateway's account (credit used up, unpaid or suspended): calls go to the next target; \
+                "{name} rejects the gateway's account (credit used up, unpaid or suspended); calls go to the next target: \
                  check the billing of the account that {source} belongs to"
             ),
-            None => tracing::info!(provider = name, "{name} takes the gateway's key again"),
+            None => tracing::info!(provider = name, "{name} accepts the gateway's key again"),
         }
     }
 }

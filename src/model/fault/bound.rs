@@ -16,7 +16,7 @@ impl Bound {
     pub(super) fn words(self, provider: &str) -> String {
         match self {
             Bound::Reply(limit) => {
-                format!("it is larger than {limit} bytes, the limit in provider.{provider}.max_reply")
+                format!("it is larger than {limit} bytes, the limit set by provider.{provider}.max_reply")
             }
             Bound::Event(limit) => format!("one of its events is larger than {limit} bytes, a fixed limit"),
         }

@@ -84,7 +84,7 @@ impl Refusal {
         match self.status.as_u16() {
             429 => say!("The AI provider {provider} is at its rate limit."),
             status if self.is_own_trouble() => {
-                say!("The AI provider {provider} answered with an error (status {status}).")
+                say!("The AI provider {provider} returned an error (status {status}).")
             }
             _ => self.message.as_str().into(),
         }
@@ -130,7 +130,7 @@ impl Limited {
             what => format!("{} {what}", self.amount),
         };
         let (window, wait) = (in_words(self.window), in_words(self.retry_after));
-        format!("Rate limit exceeded: {amount} in {window} are allowed. Please try again in {wait}.").into()
+        format!("Rate limit exceeded: at most {amount} in {window}. Please try again in {wait}.").into()
     }
 }
 

@@ -111,11 +111,11 @@ impl RequestFault {
         Self::Invalid { message, .. } => "invalid_request", Status::BAD_REQUEST,
             message.as_str().into();
         Self::NotFound { path } => "not_found", Status::NOT_FOUND,
-            say!("There is nothing at {path}.");
+            say!("There is no endpoint at {path}.");
         Self::NoModel { model, known } => NO_MODEL, Status::NOT_FOUND,
-            say!("The model `{model}` is not served here. {known}");
+            say!("This route does not serve the model `{model}`. {known}");
         Self::Method { method, allow } => "method_not_allowed", Status::METHOD_NOT_ALLOWED,
-            say!("{method} is not allowed here; allowed: {allow}.");
+            say!("The method The method The method {method} is not allowed here; allowed: {allow}.");
         Self::TooLarge { limit } => "request_too_large", Status::PAYLOAD_TOO_LARGE,
             say!("The request body is larger than the limit of {limit} bytes.");
         Self::TooLargeUnpacked { limit } => "request_too_large", Status::PAYLOAD_TOO_LARGE,
@@ -129,15 +129,15 @@ impl RequestFault {
         Self::TooManyHeaders { limit } => "too_many_headers", Status::REQUEST_HEADER_FIELDS_TOO_LARGE,
             say!("The request has more than {limit} headers.");
         Self::Upgrade => "upgrade_required", Status::UPGRADE_REQUIRED,
-            say!("This is a WebSocket: ask for it with `Upgrade: websocket`, version 13.");
+            say!("This endpoint is a WebSocket: connect with `Upgrade: websocket`, version 13.");
         Self::StillRunning => "idempotency_key_in_use", Status::CONFLICT,
-            say!("A request with this Idempotency-Key is still running. Repeat it later to get its answer.");
+            say!("A request with this Idempotency-Key is still running. Repeat it later to get its response.");
         Self::KeyReused => "idempotency_key_reused", Status::UNPROCESSABLE_ENTITY,
             say!("This Idempotency-Key was used for another request. Use a new key for a new request.");
         Self::Insecure => "https_required", Status::FORBIDDEN,
-            say!("This service is reached by HTTPS only.");
+            say!("This service requires HTTPS.");
         Self::CrossSite { what } => "cross_site_request", Status::FORBIDDEN,
-            say!("The request is refused because {what}.");
+            say!("The request was rejected because {what}.");
     }
 }
 

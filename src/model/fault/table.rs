@@ -115,18 +115,18 @@ impl Fault {
         // The request, and who makes it.
         Fault::Request(fault) => fault.row(), fault.public();
         Fault::Unauthenticated { reason, .. } => row("unauthenticated", Status::UNAUTHORIZED, Caller),
-            // The same words whatever was wrong: which part it was would help only who guesses.
-            say!("Valid credentials are needed: a token or an API key."),
+            // The same text whatever was wrong: naming the part that failed would help only an attacker.
+            say!("Valid credentials are required: a token or an API key."),
             say!("{reason}");
         Fault::Forbidden { reason } => row("forbidden", Status::FORBIDDEN, Caller),
             forbidden(reason).into(),
             say!("{reason}");
         Fault::Locked { retry_in, reason } =>
             row("too_many_wrong_credentials", Status::TOO_MANY_REQUESTS, Caller).after(*retry_in),
-            say!("Too many wrong credentials came from this address. Please try again in {}.", in_words(*retry_in)),
+            say!("Too many failed authentications from this address. Please try again in {}.", in_words(*retry_in)),
             say!("{reason}");
         Fault::Unverifiable => row("credentials_unverifiable", Status::SERVICE_UNAVAILABLE, Gateway).after(MOMENT),
-            say!("Credentials cannot be checked at the moment. Please try again.");
+            say!("Credentials cannot be verified at the moment. Please try again.");
         Fault::Limited(limited) =>
             row("rate_limited", Status::TOO_MANY_REQUESTS, Caller).after(limited.retry_after),
             limited.public(),
@@ -135,59 +135,59 @@ impl Fault {
             spent.public(),
             say!("budget {}", spent.budget);
         Fault::Guarded { guard, kind, is_in_answer: false } => row("guard_rejected", Status::BAD_REQUEST, Caller),
-            say!("The request is refused because it holds something that must not be sent here: {kind}."),
+            say!("The request was rejected because it contains something that must not be sent here: {kind}."),
             say!("guard {guard}: {kind}");
         Fault::Guarded { guard, kind, is_in_answer: true } => row("guard_rejected", Status::BAD_GATEWAY, Gateway),
-            say!("The answer is withheld because it holds something that must not be passed on: {kind}."),
+            say!("The response was withheld because it contains something that must not be passed on: {kind}."),
             say!("guard {guard}: {kind}");
         // That it is 504 is RFC 9111's (5.2.1.7).
         Fault::NotKept => row("not_kept", Status::GATEWAY_TIMEOUT, Caller),
-            say!("No answer to this is kept, and the request asks for no other (only-if-cached).");
+            say!("No cached response matches, and the request accepts nothing else (only-if-cached).");
         Fault::CallerTimeout => row(CALLER_TIMEOUT, Status::GATEWAY_TIMEOUT, Caller),
-            say!("Your own timeout ended this request before there was an answer: the client announced it in \
-                  X-Request-Timeout-Ms or x-stainless-read-timeout. Allow more time and try again.");
+            say!("The client's own timeout (X-Request-Timeout-Ms or x-stainless-read-timeout) expired before there was a \
+                  response. Allow more time and try again.");
 
         // The gateway.
         Fault::StoreOut => row("store_unavailable", Status::SERVICE_UNAVAILABLE, Gateway).after(MOMENT),
-            say!("The gateway cannot count requests at the moment. Please try again.");
+            say!("The gateway cannot check rate limits at the moment. Please try again.");
         Fault::Overloaded => row("overloaded", Status::SERVICE_UNAVAILABLE, Gateway).after(MOMENT),
-            say!("The gateway is at its limit. Please try again.");
+            say!("The gateway is at capacity. Please try again.");
         Fault::Crowded { limit } => row("too_many_connections", Status::TOO_MANY_REQUESTS, Caller).after(USUAL),
-            say!("Too many connections: {limit} are allowed at once.");
+            say!("Too many connections: the limit is {limit}.");
         Fault::Leaving => row("shutting_down", Status::SERVICE_UNAVAILABLE, Gateway).after(MOMENT),
             say!("The gateway is shutting down. Please try again.");
         Fault::Internal { detail } => row("internal", Status::INTERNAL_SERVER_ERROR, Gateway),
-            say!("The gateway made a mistake. Please try again."),
+            say!("The gateway failed with an internal error. Please try again."),
             detail.into();
         Fault::RouteDisabled => row("route_disabled", Status::SERVICE_UNAVAILABLE, Gateway).after(OPERATOR),
-            say!("This endpoint is switched off at the moment. Please try again later.");
+            say!("This endpoint is disabled at the moment. Please try again later.");
 
         // Nobody was asked.
         Fault::NoProvider => row("no_provider", Status::SERVICE_UNAVAILABLE, Gateway).after(OPERATOR).is(&[Outage]),
-            say!("No AI provider is set up for this route.");
+            say!("No AI provider is configured for this route.");
         Fault::Disabled { provider } =>
             row("provider_disabled", Status::SERVICE_UNAVAILABLE, Gateway).of(provider).after(OPERATOR).is(&[Outage]),
-            say!("The AI service for this request ({provider}) is switched off at the moment. Please try again later.");
+            say!("The AI provider {provider} is disabled at the moment. Please try again later.");
         Fault::Open { provider, denial: Some(denial), .. } =>
             row(CREDENTIALS, Status::BAD_GATEWAY, Gateway)
                 .of(provider).retry(Retry::NextTarget).is(&[Unasked, Denied, Outage]),
             denied(provider),
-            say!("{provider}: the breaker is open because {}", because(*denial));
+            say!("{provider}: the circuit breaker is open because {}", because(*denial));
         Fault::Open { provider, retry_in, denial: None } =>
             row("breaker_open", Status::SERVICE_UNAVAILABLE, Provider)
                 .of(provider).retry(Retry::NextTarget).after(*retry_in).is(&[Unasked]),
-            say!("The AI provider {provider} has been failing and is not asked for the moment."),
-            say!("{provider}: the breaker is open");
+            say!("The AI provider {provider} has been failing, so its circuit breaker is open."),
+            say!("{provider}: the circuit breaker is open");
         Fault::Saturated { provider, retry_in } =>
             row("provider_saturated", Status::SERVICE_UNAVAILABLE, Gateway)
                 .of(provider).retry(Retry::NextTarget).after(*retry_in).is(&[Unasked, Outage]),
-            say!("The AI provider {provider} has as much to do as it can. Please try again."),
-            say!("{provider}: no place");
+            say!("The AI provider {provider} is at capacity. Please try again."),
+            say!("{provider}: at its concurrency limit");
         Fault::Quota { provider, retry_in } =>
             row("provider_quota", Status::TOO_MANY_REQUESTS, Provider)
                 .of(provider).retry(Retry::After(*retry_in)).after(*retry_in).is(&[Unasked, RateLimit]),
             say!("The AI provider {provider} is at its rate limit."),
-            say!("{provider}: it would refuse the call now");
+            say!("{provider}: the provider's own rate limit is used up");
         Fault::Unsupported { provider, what } =>
             row("unsupported_by_provider", Status::SERVICE_UNAVAILABLE, Gateway)
                 .of(provider).retry(Retry::NextTarget).after(OPERATOR).is(&[Unasked, Outage]),
@@ -209,12 +209,12 @@ impl Fault {
         Fault::Closed { provider, detail } =>
             row("provider_broken", Status::BAD_GATEWAY, Provider)
                 .of(provider).retry(Retry::SameTarget).after(USUAL).is(&[Illness, MaybeRequest]),
-            say!("The AI provider {provider} closed the connection before it answered. It may have executed the call."),
+            say!("The AI provider {provider} closed the connection before it responded. It may have executed the call."),
             say!("{provider}: {detail}");
         Fault::Broken { provider, detail } =>
             row("provider_broken", Status::BAD_GATEWAY, Provider)
                 .of(provider).retry(Retry::SameTarget).after(USUAL).is(&[Illness, MaybeRequest]),
-            say!("The AI provider {provider} sent a broken answer."),
+            say!("The AI provider {provider} sent an invalid response."),
             say!("{provider}: {detail}");
 
         // A provider answered.
@@ -228,25 +228,25 @@ impl Fault {
             say!("{provider}: {}", because(*denial));
         Fault::Wordless { provider } =>
             row("empty_answer", Status::BAD_GATEWAY, Provider).of(provider).retry(Retry::NextTarget),
-            say!("The AI provider {provider} answered without a word. Please try again."),
-            say!("{provider}: an answer without text or refusal");
+            say!("The AI provider {provider} returned an empty response. Please try again."),
+            say!("{provider}: an empty response, with neither text nor a refusal");
         Fault::Oversized { provider, bound } =>
             row("answer_too_large", Status::BAD_GATEWAY, Gateway).of(provider).is(&[Final]),
-            say!("The gateway cannot pass on the answer of the AI provider {provider}: {}. Asking again will not help.",
+            say!("The gateway cannot pass on the response from the AI provider {provider}: {}. Retrying will not help.",
                  bound.words(provider)),
             say!("{provider}: {}", bound.words(provider));
         Fault::Incomplete { provider, detail } =>
             row("stream_incomplete", Status::BAD_GATEWAY, Provider)
                 .of(provider).retry(Retry::NextTarget).is(&[Illness, MaybeRequest, Partial]),
-            say!("The answer is incomplete: the stream of the AI provider {provider} ended early."),
+            say!("The response is incomplete: the stream of the AI provider {provider} ended early."),
             say!("{provider}: {detail}");
         Fault::ErrorEvent { provider, refusal } =>
             row("stream_incomplete", Status::BAD_GATEWAY, Provider)
                 .of(provider).retry(Retry::NextTarget).is(&[Illness, MaybeRequest, Partial]),
             match refusal.is_own_trouble() {
-                true => say!("The answer is incomplete: the stream of the AI provider {provider} ended early."),
+                true => say!("The response is incomplete: the stream of the AI provider {provider} ended early."),
                 // What a provider says about the request is for the caller, also where it says so late.
-                false => say!("The answer is incomplete: {}", refusal.message),
+                false => say!("The response is incomplete: {}", refusal.message),
             },
             say!("{provider}: an error event, code {}", refusal.code.as_deref().unwrap_or("unknown"));
 
@@ -277,14 +277,14 @@ impl<'a> Row<'a> {
 
 /// What callers read of our key or account, and of a breaker that is open because of them.
 fn denied(provider: &str) -> Cow<'static, str> {
-    say!("The AI provider {provider} refused the gateway's own credentials. Your credentials are not involved.")
+    say!("The AI provider {provider} rejected the gateway's own credentials. Your credentials are not involved.")
 }
 
 /// What a provider has denied the gateway, for the log.
 fn because(denial: Denial) -> &'static str {
     match denial {
-        Denial::Key => "the provider refused our key",
-        Denial::Account => "the provider refused our account until it is paid",
+        Denial::Key => "the provider rejected our key",
+        Denial::Account => "the provider rejected our account until it is paid",
     }
 }
 
@@ -296,11 +296,11 @@ fn forbidden(reason: &str) -> &'static str {
              `account = true`, or a token whose role is in `auth.account_roles`."
         }
         NO_ACCOUNT_OPEN => {
-            "This request uses data or settings of the operator's account at the AI provider, and this route asks for no \
+            "This request uses data or settings of the operator's account at the AI provider, and this route requires no \
              credentials. The operator must set `auth`, or set `account = true` for the route."
         }
-        ORGANIZATION => "The gateway does not pass on requests about the organization that owns the account.",
-        MODEL_UNREADABLE => "These credentials are for certain models, and the request does not name its model.",
+        ORGANIZATION => "The gateway does not forward requests about the organization that owns the account.",
+        MODEL_UNREADABLE => "These credentials are limited to certain models, and the request does not name its model.",
         _ => "These credentials do not allow this request.",
     }
 }

@@ -108,7 +108,7 @@ impl WallClock {
             let seconds = jumped as f64 / 1e9;
             tracing::warn!(
                 seconds,
-                "the system's clock has jumped: expiry of tokens and periods of budgets follow it, limits and ages do not"
+                "the system clock jumped; token expiry and budget periods follow it, rate limits and cache ages do not"
             );
         }
         now

@@ -138,7 +138,7 @@ impl KeySet {
 
     async fn read(&self) {
         let state = &self.0;
-        let read = timeout(PATIENCE, (state.source)()).await.unwrap_or_else(|_| Err("no answer in time".into()));
+        let read = timeout(PATIENCE, (state.source)()).await.unwrap_or_else(|_| Err("no response in time".into()));
         let parsed = read.and_then(|bytes| parse(&bytes));
         let problem = parsed.as_ref().err().cloned();
         let known = self.keys().len();
@@ -158,11 +158,11 @@ impl KeySet {
         drop(asking);
         match problem {
             Some(error) if !was_failing => {
-                tracing::warn!(error, known, "the keys that tokens are checked with could not be read");
+                tracing::warn!(error, known, "could not refresh the JWKS; using the last known keys");
             }
             None if was_failing || known == 0 => {
                 let keys = self.keys().len();
-                tracing::info!(keys, "the keys that tokens are checked with were read");
+                tracing::info!(keys, "refreshed the JWKS");
             }
             _ => {}
         }
@@ -184,12 +184,12 @@ impl KeySet {
 /// The keys of a document that can be used. One without any is taken for a mistake of its publisher's.
 fn parse(document: &[u8]) -> Result<Arc<[PublicKey]>, String> {
     let value: Value = serde_json::from_slice(document).map_err(|_| "not JSON".to_owned())?;
-    let Some(list) = value.get("keys").and_then(Value::as_array) else { return Err("no list of keys".into()) };
+    let Some(list) = value.get("keys").and_then(Value::as_array) else { return Err("not a JSON Web Key Set".into()) };
     let usable =
         |value: &Value| serde_json::from_value::<Jwk>(value.clone()).ok().and_then(|jwk| PublicKey::from_jwk(&jwk));
     let keys: Arc<[PublicKey]> = list.iter().take(MAX_KEYS).filter_map(usable).collect();
     match keys.is_empty() {
-        true => Err("no key that can be used".into()),
+        true => Err("no usable key in it".into()),
         false => Ok(keys),
     }
 }

@@ -212,8 +212,10 @@ impl Guarded {
         drop(machine);
         let (name, models, word) = (display_name(&self.provider), &*self.family, state.as_str());
         match state {
-            State::Open => tracing::warn!(provider = name, models, reason, "the breaker of {name} is now {word}"),
-            _ => tracing::info!(provider = name, models, "the breaker of {name} is now {word}"),
+            State::Open => {
+                tracing::warn!(provider = name, models, reason, "the circuit breaker of {name} is now {word}")
+            }
+            _ => tracing::info!(provider = name, models, "the circuit breaker of {name} is now {word}"),
         }
         result
     }

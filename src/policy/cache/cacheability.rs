@@ -34,8 +34,10 @@ impl Question {
             return Err(objection);
         }
         let (target, user) = (asker.target(), asker.user());
-        let parts = asker.parts(&target, user.as_deref()).ok_or("nothing tells this caller's answers from others'")?;
-        let key = own.common.keys.of(parts).ok_or("the body has no form in which two can be compared")?;
+        let parts = asker
+            .parts(&target, user.as_deref())
+            .ok_or("nothing identifies the caller, so its responses cannot be kept apart from others'")?;
+        let key = own.common.keys.of(parts).ok_or("the request body has no canonical form")?;
         let tenant = own.common.keys.tenant(&call.head.tenant);
         let form = form(&call.request);
         Ok(Self { key, form, target: target.number, tenant, is_call: true })
@@ -72,12 +74,12 @@ impl Asker<'_> {
     pub fn objection(&self) -> Option<&'static str> {
         let is_beta = |head: &Head| head.headers.keys().any(|name| name.as_str().starts_with("openai-"));
         match self.plan.when {
-            _ if self.head.wishes.leaves_no_trace => Some("the caller does not want it (`no-store`)"),
+            _ if self.head.wishes.leaves_no_trace => Some("the caller refuses caching (`no-store`)"),
             CacheWhen::Deterministic if !key::is_deterministic(self.request) => {
-                Some("the route keeps answers only where `temperature` is 0 or a `seed` is given")
+                Some("the route caches responses only where `temperature` is 0 or a `seed` is given")
             }
             // Those ask for what is not in the body: a beta of the API, say.
-            _ if is_beta(self.head) => Some("a header (`openai-...`) may ask for something else"),
+            _ if is_beta(self.head) => Some("a header (`openai-...`) may change the response"),
             _ => None,
         }
     }

@@ -79,7 +79,9 @@ impl Source {
         };
         match self.stack.call(call).await?.body {
             Body::Whole(body) => Ok(List::of(body)),
-            _ => Err(Fault::Broken { provider: self.plan.provider.name.clone(), detail: "no list of models".into() }),
+            _ => {
+                Err(Fault::Broken { provider: self.plan.provider.name.clone(), detail: "not a list of models".into() })
+            }
         }
     }
 

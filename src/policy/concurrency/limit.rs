@@ -34,7 +34,7 @@ pub enum Sample {
     Answered(Took),
     /// It refused for load.
     Overloaded,
-    /// There was no connection to it.
+    /// No connection to it could be made.
     Unreachable,
     /// It showed no sign of life in time.
     Silent(Took),

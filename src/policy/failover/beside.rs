@@ -153,7 +153,7 @@ impl<'a> Beside<'a> {
     fn due(&mut self, faults: &[Failed]) {
         let now = Instant::now();
         let Some(choice) = self.choice(faults) else {
-            self.deny("there is no other instance or target");
+            self.deny("no other instance or target is left");
             self.next = Next::Never;
             // Nobody is left for its silence where there is nobody else to ask.
             self.running.iter_mut().for_each(|running| running.is_told = true);
@@ -197,7 +197,7 @@ impl<'a> Beside<'a> {
         let is_left = latest.is_some_and(Watch::is_provider_silent);
         if !self.is_paid && !is_left && !choice.target.retries.withdraw(now) {
             self.next = if is_rescue { Next::At(later(now, AGAIN)) } else { Next::Overdue };
-            return self.deny("the provider's retry budget is spent");
+            return self.deny("the provider's retry budget is exhausted");
         }
         let (failover, call) = (self.failover, self.call);
         let reason = if is_rescue || self.is_paid { Reason::Rescue } else { Reason::Hedge };

@@ -164,10 +164,10 @@ impl Failover {
         for target in self.targets.get(numbers).unwrap_or_default() {
             let has_model = target.plan.has(call.request.model());
             let why = match (target.switch.is_on(), has_model) {
-                _ if !target.is_of(pinned) => "it has not got what is stored",
-                (false, _) => "it is switched off",
-                (true, false) => "it has not got the model",
-                (true, true) => "its context is no larger than what was too small",
+                _ if !target.is_of(pinned) => "it does not hold the stored object",
+                (false, _) => "it is disabled",
+                (true, false) => "it does not serve the model",
+                (true, true) => "its context is no larger than the one that was too small",
             };
             call.trail.note(NAME, Some(&target.plan.provider.name), StepKind::Skipped(why));
         }
@@ -233,7 +233,7 @@ fn pay(choice: &Choice<'_>, call: &Call) -> Payment {
     if call.attempts.pay(retries, now) {
         return Payment::Paid;
     }
-    deny("it fails as well, and the retry budget is spent");
+    deny("the provider is failing too, and its retry budget is exhausted");
     Payment::Denied
 }
 
@@ -288,7 +288,7 @@ impl Next for Failover {
             }
             // Beside an answer that is silent: an extra attempt, like any that is made beside another.
             if is_first && call.reason == Reason::Rescue && !choice.target.retries.withdraw(Instant::now()) {
-                let why = StepKind::Denied("the provider's retry budget is spent");
+                let why = StepKind::Denied("the provider's retry budget is exhausted");
                 call.trail.note(NAME, Some(&choice.target.plan.provider.name), why);
                 return Err(Fault::Overloaded);
             }

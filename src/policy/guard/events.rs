@@ -129,7 +129,7 @@ impl Guarded {
         }
         if !self.texts.contains_key(place) {
             if self.texts.len() >= MAX_TEXTS {
-                let detail = format!("more than {MAX_TEXTS} texts at once, which guards cannot look through");
+                let detail = format!("more than {MAX_TEXTS} texts at once, more than guards can check");
                 return Err(Fault::Incomplete { provider: self.provider.clone(), detail });
             }
             let held = self.rules.iter().map(|_| Held::quoted()).collect();

@@ -124,8 +124,8 @@ impl Fronts {
         if is_news {
             tracing::warn!(
                 %address,
-                "this address sends calls of many clients and is not in server.trusted_proxies: limits by address are not \
-                 enforced for it. Add its network to server.trusted_proxies, so that its clients are counted one by one"
+                "this address forwards calls of many clients but is not in server.trusted_proxies, so rate limits by address \
+                 are not enforced for it. Add its network to server.trusted_proxies to count its clients separately"
             );
         }
         has_many
@@ -146,8 +146,8 @@ impl Fronts {
         if is_news {
             tracing::warn!(
                 %address,
-                "more than half of the calls that are counted by address come from this one. If a proxy or load balancer is \
-                 there, add its network to server.trusted_proxies: all callers behind it are counted as one"
+                "more than half of the calls counted by address come from this one. If it is a proxy or load balancer, add \
+                 its network to server.trusted_proxies: until then all callers behind it count as one"
             );
         }
     }

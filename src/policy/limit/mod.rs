@@ -214,7 +214,7 @@ fn note(trail: &Trail, counted: &[(&Rule, Acquire)], taken: &RateDecision, is_ad
 fn refusal(head: &Head, counted: &[(&Rule, Acquire)], verdicts: &[RuleDecision]) -> Fault {
     let refused = counted.iter().zip(verdicts).filter(|((_, take), verdict)| take.is_enforced && !verdict.fits);
     let Some(((rule, _), verdict)) = refused.max_by_key(|(_, verdict)| verdict.wait) else {
-        return Fault::Internal { detail: "refused by no rule".into() };
+        return Fault::Internal { detail: "not refused by a rule".into() };
     };
     let plan = &rule.plan;
     Fault::Limited(Box::new(Limited {

@@ -158,7 +158,7 @@ impl Tracing {
             id: trace.span,
             parent: None,
             kind: Kind::Internal,
-            name: "renew a kept answer".into(),
+            name: "refresh a cached response".into(),
             start_ns: self.clock.nanoseconds(facts.started),
             end_ns: self.clock.nanoseconds(end),
             attributes: Vec::new(),

@@ -295,7 +295,7 @@ impl Resuming {
     fn why(&self) -> Fault {
         self.fault.clone().unwrap_or(Fault::Incomplete {
             provider: Arc::from("several"),
-            detail: "another answer differs from the one that broke".into(),
+            detail: "the new answer differs from the one that broke off".into(),
         })
     }
 
@@ -329,7 +329,7 @@ impl Resuming {
             if let Some(signs) = &silent.signs {
                 signs.leave();
             }
-            let detail = "it was silent, and another went on".into();
+            let detail = "it stalled, and another target continued".into();
             self.fault.get_or_insert(Fault::Incomplete { provider: silent.provider.clone(), detail });
         }
         let mut facts = self.call.trail.facts();

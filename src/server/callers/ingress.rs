@@ -60,7 +60,7 @@ const ANONYMOUS: &str = "anonymous";
 /// How long operators may take to send a body.
 const OPERATORS_BODY: Duration = Duration::from_secs(5);
 
-/// Answers one request. A conversation both ways ends with its answer: there is no connection to hand over.
+/// Answers one request. A WebSocket ends with its answer: there is no connection to hand over.
 pub async fn handle<B>(gateway: &Gateway, peer: impl Into<Peer>, request: Request<B>) -> Response<ResponseBody>
 where
     B: Body<Data = Bytes> + Unpin,

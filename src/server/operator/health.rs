@@ -91,7 +91,7 @@ pub(in crate::server) fn refuse(fault: &Fault, comeback: Comeback) -> Answered {
     answered
 }
 
-/// There is nothing at an operator's path (RFC 9457).
+/// No endpoint at this operator path (RFC 9457).
 pub(in crate::server) fn nothing() -> Answered {
     let body = json!({
         "title": "Not Found",
@@ -206,7 +206,7 @@ fn standing(gateway: &Gateway, plan: &ProviderPlan) -> Value {
         let why = match plan.usable {
             Usable::NoKey => "no key is set",
             Usable::NotEnabled => "it was not enabled",
-            Usable::Yes | Usable::SwitchedOff => "it is switched off",
+            Usable::Yes | Usable::SwitchedOff => "it is disabled",
         };
         return json!({"status": "disabled", "error": why, "latency": null});
     }

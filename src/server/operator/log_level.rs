@@ -34,11 +34,11 @@ pub(in crate::server) fn answer(gateway: &Gateway, from: IpAddr, method: &Method
         Method::PUT => read(body).and_then(|(level, time)| {
             log.wish(&level, time)?;
             let seconds = time.map(|time| time.as_secs_f64());
-            tracing::warn!(target: "tidegate::audit", level, seconds, address = %from, "the log's level was changed");
+            tracing::warn!(target: "tidegate::audit", level, seconds, address = %from, "log level changed");
             Ok(())
         }),
         Method::DELETE => log.withdraw().map(|()| {
-            tracing::warn!(target: "tidegate::audit", address = %from, "the log's level is the configured one again");
+            tracing::warn!(target: "tidegate::audit", address = %from, "log level reset to the configured one");
         }),
         _ => return Problem::new(StatusCode::METHOD_NOT_ALLOWED, "allowed: GET, PUT, DELETE").answered(),
     };

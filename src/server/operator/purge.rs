@@ -33,7 +33,7 @@ pub(in crate::server) async fn answer(gateway: &Gateway, body: &Bytes) -> Answer
     match read(gateway, body) {
         Ok((what, said)) => {
             let reach = purge(gateway, &what).await;
-            tracing::warn!(what = said, reach, "kept answers were purged by an operator");
+            tracing::warn!(what = said, reach, "an operator purged cached responses");
             let shape = json!({"success": true, "purged": said, "gateways": reach});
             answered(StatusCode::OK, "application/json", &shape)
         }

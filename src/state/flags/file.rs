@@ -50,9 +50,9 @@ impl StateFile {
         match &before {
             Some(records) => {
                 let flags = records.len();
-                tracing::error!(%file, fault, flags, "flags cannot be read: those of the file before it are in force");
+                tracing::error!(%file, fault, flags, "could not read the flags file; using its previous version");
             }
-            None => tracing::error!(%file, fault, "flags cannot be read: what the configuration says is in force"),
+            None => tracing::error!(%file, fault, "could not read the flags file; using the configured values"),
         }
         before.unwrap_or_default()
     }
@@ -95,7 +95,7 @@ fn read(path: &Path) -> Result<Option<Records>, String> {
         Err(fault) => return Err(fault.to_string()),
     };
     if length > MOST {
-        return Err(format!("it has {length} bytes, more than {MOST}"));
+        return Err(format!("it has {length} bytes; the limit is {MOST}"));
     }
     let text = fs::read_to_string(path).map_err(|fault| fault.to_string())?;
     let Written { flags } = serde_json::from_str(&text).map_err(|fault| fault.to_string())?;

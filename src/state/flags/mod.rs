@@ -203,12 +203,12 @@ impl Flags {
                 Ok(()) => {
                     *lock(&self.trips).entry((trip.flag.clone(), trip.reason)).or_default() += 1;
                     let (flag, reason, note) = (&*trip.flag, trip.reason, &*trip.note);
-                    tracing::error!(target: "tidegate::audit", flag, reason, note, by = GUARD, "a flag was switched off by its guard");
+                    tracing::error!(target: "tidegate::audit", flag, reason, note, by = GUARD, "a flag guard turned a flag off");
                     return;
                 }
                 Err(NotChanged::Conflict) => {}
                 Err(fault) => {
-                    tracing::error!(flag = &*trip.flag, ?fault, "a guard cannot switch a flag off: it tries again");
+                    tracing::error!(flag = &*trip.flag, ?fault, "a flag guard could not turn a flag off; retrying");
                 }
             }
             tokio::time::sleep(AGAIN).await;
@@ -283,7 +283,7 @@ impl Flags {
                     }
                     records.insert(key.as_str().into(), Arc::new(record));
                 }
-                Err(fault) => tracing::warn!(flag = key.as_str(), fault, "the store holds a flag that cannot be read"),
+                Err(fault) => tracing::warn!(flag = key.as_str(), fault, "ignoring an unreadable flag in the store"),
             }
         }
         lost.extend(before.keys().filter(|key| !texts.contains_key(&***key)).map(|key| (key.clone(), String::new())));
@@ -304,7 +304,7 @@ impl Flags {
                     // Or another gateway was faster: then the store is read again.
                     Ok(is_done) => {
                         if is_done {
-                            tracing::warn!(flag = &*key, "the store had lost a flag: it was told again");
+                            tracing::warn!(flag = &*key, "the store had lost a flag; wrote it again");
                         }
                         lock(&self.lost).remove(&key);
                     }
@@ -328,7 +328,7 @@ impl Flags {
                 None => Ok(()),
             };
             if let Ok(Err(fault)) = tokio::task::spawn_blocking(save).await {
-                tracing::error!(fault, "flags are not kept in `flags.state_file`; the store has them");
+                tracing::error!(fault, "could not write flags to `flags.state_file`; the store still holds them");
             }
         }
     }

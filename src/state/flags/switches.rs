@@ -43,7 +43,7 @@ impl Switches {
         for route in &plan.routes {
             switches.add(flags, FlagKind::Route, &route.name, Position::plain(true), None);
             for variant in &route.variants {
-                let obstacle = variant.targets.is_empty().then_some("none of its targets is set up");
+                let obstacle = variant.targets.is_empty().then_some("none of its targets is configured");
                 switches.add(flags, FlagKind::Variant, &variant.name, variant.meant(), obstacle);
             }
         }
@@ -85,6 +85,6 @@ fn standing(provider: &ProviderPlan) -> (bool, Option<&'static str>) {
         Usable::Yes => (true, None),
         Usable::SwitchedOff => (false, None),
         Usable::NoKey => (false, Some("no key is set for it")),
-        Usable::NotEnabled => (false, Some("the configuration leaves it out: set USE_BUILDPANEL, or `enabled`")),
+        Usable::NotEnabled => (false, Some("the configuration excludes it: set USE_BUILDPANEL, or `enabled`")),
     }
 }

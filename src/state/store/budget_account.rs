@@ -322,7 +322,7 @@ impl BudgetAccounts {
         match rows.len() {
             0 => return Err(StoreFault::Timeout),
             length if length != draws.len() * ROW => {
-                return Err(StoreFault::Broken("an answer of another length".into()));
+                return Err(StoreFault::Broken("a reply of unexpected length".into()));
             }
             _ => untell.done(),
         }

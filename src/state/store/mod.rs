@@ -169,7 +169,7 @@ impl fmt::Display for StoreFault {
             StoreFault::Timeout => out.write_str("timeout"),
             StoreFault::Busy => out.write_str("busy"),
             StoreFault::Broken(kind) => out.write_str(kind),
-            StoreFault::Spoilt => out.write_str("a key holds something else"),
+            StoreFault::Spoilt => out.write_str("a key has the wrong type"),
         }
     }
 }

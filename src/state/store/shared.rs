@@ -78,7 +78,7 @@ impl Shared {
         let asked = self.local.now();
         let answer: Vec<u64> = self.redis.run_script(&self.take, &keys, &arguments).await?;
         let Some((now, rows)) = answer.split_first().filter(|(_, rows)| rows.len() == ROW * takes.len()) else {
-            return Err(StoreFault::Broken("an answer of another length".into()));
+            return Err(StoreFault::Broken("a reply of unexpected length".into()));
         };
         self.redis.note_all_spoilt(keys.iter().zip(rows.chunks_exact(ROW).map(|row| row[3])));
         let mut verdicts: Vec<RuleDecision> = Vec::with_capacity(takes.len());

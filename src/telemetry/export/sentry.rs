@@ -69,7 +69,7 @@ impl Reporter {
         let Some(dsn) = &plan.dsn else { return Ok(None) };
         let client = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
         let shown = format!("Sentry sentry_version=7, sentry_client={client}, sentry_key={}", dsn.key.expose());
-        let mut shown = HeaderValue::try_from(shown).map_err(|_| "its key cannot be sent".to_owned())?;
+        let mut shown = HeaderValue::try_from(shown).map_err(|_| "its key cannot be sent in a header".to_owned())?;
         shown.set_sensitive(true);
         let mut headers =
             HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/x-sentry-envelope"))]);
@@ -137,7 +137,7 @@ impl Reporter {
         let response = match sent {
             Ok(Ok(response)) => response,
             Ok(Err(fault)) => {
-                tracing::debug!(error = client::fault(fault), "a report did not reach Sentry");
+                tracing::debug!(error = client::fault(fault), "could not send a report to Sentry");
                 return Fate::Unreachable;
             }
             Err(_) => return Fate::Unreachable,

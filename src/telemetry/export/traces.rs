@@ -125,7 +125,7 @@ impl Exporter {
         let mut pause = PAUSE;
         for last in (0..TRIES).rev() {
             let sent = timeout(self.timeout, self.send(message.clone())).await;
-            match sent.unwrap_or_else(|_| Err(NotTaken::Later("no answer in time".into()))) {
+            match sent.unwrap_or_else(|_| Err(NotTaken::Later("no response in time".into()))) {
                 Ok(rejected) => {
                     self.note(None);
                     return batch.end(rejected);
@@ -162,7 +162,7 @@ impl Exporter {
         while let Some(frame) = body.frame().await {
             match frame.map_err(|fault| later(client::fault(fault)))?.into_data() {
                 Ok(data) if answer.len() + data.len() <= MAX_ANSWER => answer.extend_from_slice(&data),
-                Ok(_) => return Err(NotTaken::Refused(format!("an answer larger than {MAX_ANSWER} bytes"))),
+                Ok(_) => return Err(NotTaken::Refused(format!("a response larger than {MAX_ANSWER} bytes"))),
                 Err(other) => trailers.extend(other.into_trailers().unwrap_or_default()),
             }
         }
@@ -178,7 +178,7 @@ impl Exporter {
                 match code.and_then(|code| code.to_str().ok()?.parse::<u16>().ok()) {
                     Some(0) => Ok(otlp::rejected(answer.get(5..).unwrap_or_default())),
                     Some(code) => Err(not_taken(GRPC_RETRY.contains(&code), format!("gRPC status {code}"))),
-                    None => Err(later("an answer without a gRPC status".into())),
+                    None => Err(later("a response without a gRPC status".into())),
                 }
             }
         }
@@ -188,9 +188,9 @@ impl Exporter {
     fn note(&mut self, why: Option<&str>) {
         match (self.is_out, why) {
             (false, Some(why)) => {
-                tracing::warn!(error = why, "the collector does not take spans; calls are not affected")
+                tracing::warn!(error = why, "could not export spans to the collector; calls are not affected")
             }
-            (true, None) => tracing::info!("the collector takes spans again"),
+            (true, None) => tracing::info!("the collector accepts spans again"),
             _ => {}
         }
         self.is_out = why.is_some();

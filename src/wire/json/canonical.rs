@@ -33,9 +33,9 @@ impl fmt::Display for Odd {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Odd::NotJson => out.write_str("the body is not a JSON object"),
-            Odd::Twice => out.write_str("an object of the body names a field twice"),
+            Odd::Twice => out.write_str("an object in the body repeats a field"),
             Odd::Deep => write!(out, "the body is nested more than {MAX_DEPTH} levels deep"),
-            Odd::Number => out.write_str("a number of the body has an exponent beyond reading"),
+            Odd::Number => out.write_str("a number in the body has an exponent that is too large"),
         }
     }
 }

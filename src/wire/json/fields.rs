@@ -48,7 +48,7 @@ impl<'de> Deserialize<'de> for Fields<'de> {
                 let mut fields: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::with_capacity(8);
                 while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
                     if fields.iter().any(|(own, _)| *own == name) {
-                        return Err(A::Error::custom("named twice"));
+                        return Err(A::Error::custom("appears twice"));
                     }
                     fields.push((name, value));
                 }

@@ -24,10 +24,10 @@ impl Odd {
     /// What is wrong, and where.
     pub(crate) fn message(self, text: &[u8]) -> String {
         let (what, at) = match self {
-            Odd::Twice(at) => ("a field is named twice", at),
+            Odd::Twice(at) => ("a field appears twice", at),
             Odd::Huge(at) => ("a number is too large", at),
             Odd::NotText(at) => ("it is not UTF-8", at),
-            Odd::Lookalike(at) => ("a field differs from a known one only in its capital letters", at),
+            Odd::Lookalike(at) => ("a field differs from a known one only in case", at),
         };
         let before = &text[..at.min(text.len())];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_name_that_stands_twice_in_one_object_is_found_however_deep_and_however_it_is_spelt() {
-        let twice = |line, column| Some(format!("a field is named twice (line {line}, column {column})"));
+        let twice = |line, column| Some(format!("a field appears twice (line {line}, column {column})"));
         assert_eq!(found(r#"{"a":1,"b":2,"a":3}"#), twice(1, 14));
         assert_eq!(found("{\"a\":[{\"b\":{\n \"c\":1,\"c\":2}}]}"), twice(2, 8));
         assert_eq!(found(r#"{"model":1,"mod\u0065l":2}"#), twice(1, 12));

@@ -66,7 +66,7 @@ pub(crate) fn last_said(body: &[u8]) -> Result<String, &'static str> {
         return Err("tools");
     }
     if asked.n.is_some_and(|n| n > 1) {
-        return Err("several answers at once");
+        return Err("several choices at once");
     }
     // Pictures said earlier matter to what is said last, so every turn is looked at.
     for part in asked.messages.iter().filter_map(|turn| turn.content.as_ref()).flat_map(|content| match content {
@@ -76,7 +76,7 @@ pub(crate) fn last_said(body: &[u8]) -> Result<String, &'static str> {
         match &*part.r#type {
             "text" => {}
             "image_url" => return Err("pictures"),
-            "input_audio" => return Err("sound in a conversation"),
+            "input_audio" => return Err("audio in a conversation"),
             _ => return Err("this kind of content"),
         }
     }
@@ -111,7 +111,7 @@ mod tests {
             (r#"{"messages":[{"role":"user","content":"x"}],"tools":[{}]}"#, "tools"),
             (r#"{"messages":[{"role":"user","content":"x"}],"functions":[{}]}"#, "tools"),
             (r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]}"#, "pictures"),
-            (r#"{"messages":[{"role":"user","content":[{"type":"input_audio"}]}]}"#, "sound in a conversation"),
+            (r#"{"messages":[{"role":"user","content":[{"type":"input_audio"}]}]}"#, "audio in a conversation"),
             (r#"{"messages":[{"role":"assistant","content":"x"}]}"#, "a conversation without a last user message"),
             (r#"{"messages":[]}"#, "a conversation without a last user message"),
             (r#"{"messages":7}"#, "this conversation"),

@@ -28,9 +28,9 @@ pub enum Keyless {
 impl fmt::Display for Keyless {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Keyless::Kind => out.write_str("answers to calls of this kind are not kept"),
+            Keyless::Kind => out.write_str("responses to calls of this kind are not cached"),
             Keyless::Odd(odd) => odd.fmt(out),
-            Keyless::Effect(field) => write!(out, "`{field}` makes the provider do more than answer"),
+            Keyless::Effect(field) => write!(out, "`{field}` has side effects at the provider"),
         }
     }
 }

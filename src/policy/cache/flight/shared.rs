@@ -166,7 +166,7 @@ impl Flight {
             Source::Failed(fault) => Some(fault.clone()),
             Source::Lost => {
                 self.close(state);
-                Some(Fault::Internal { detail: "a shared answer was lost to a panic".into() })
+                Some(Fault::Internal { detail: "a shared response was lost to a panic".into() })
             }
             Source::Asking(_) | Source::Events(_) | Source::Complete => None,
         }
@@ -175,7 +175,8 @@ impl Flight {
     /// What one is told who reads so slowly that the events he needs are gone.
     fn late(&self, state: &State) -> Fault {
         let provider = state.landed.as_ref().map_or_else(|| "several".into(), |landed| landed.provider().clone());
-        let detail = format!("it was read more than {} bytes behind others who share it", self.limits.bytes);
+        let detail =
+            format!("this reader fell more than {} bytes behind the others that share the response", self.limits.bytes);
         Fault::Incomplete { provider, detail }
     }
 

@@ -32,7 +32,11 @@ pub(super) fn all(teller: &Teller<'_>, story: &CallRecord) -> String {
     // Writing to a String cannot fail, here and below.
     let _ = writeln!(text, "{id}  {method} {path}");
     let key = story.api_key.as_deref().map(|key| format!(", API key {key}")).unwrap_or_default();
-    let _ = writeln!(text, "came {}, route {route}, tenant {tenant}{key}, generation {generation}", teller.came(story));
+    let _ = writeln!(
+        text,
+        "arrived {}, route {route}, tenant {tenant}{key}, config generation {generation}",
+        teller.came(story)
+    );
     let _ = writeln!(text, "{status} {outcome} after {:.1} ms", milliseconds(story.took));
     if let Some(detail) = &facts.fault_detail {
         let _ = writeln!(text, "because: {detail}");
@@ -59,7 +63,7 @@ pub(super) fn all(teller: &Teller<'_>, story: &CallRecord) -> String {
     lines.extend(facts.steps.iter().map(|noted| (noted.at, step(noted))));
     lines.extend((1..).zip(&facts.attempts).map(|(number, tried)| attempt(story, number, tried)));
     if let Some(first) = facts.first_token {
-        lines.push((first, "answer       begins".into()));
+        lines.push((first, "response     begins".into()));
     }
     lines.push((story.took, end(story)));
     lines.sort_by_key(|(at, _)| *at);
@@ -91,7 +95,7 @@ fn attempt_end(story: &CallRecord, number: usize, tried: &Attempt) -> (Duration,
             let text = format!("attempt {number}    {outcome} after {:.1} ms", milliseconds(took));
             (offset(story, tried) + took, text)
         }
-        None => (story.took, format!("attempt {number}    still {outcome} when the call was over")),
+        None => (story.took, format!("attempt {number}    still {outcome} when the call ended")),
     }
 }
 
@@ -100,10 +104,10 @@ fn step(step: &Step) -> String {
     let what = match step.what {
         StepKind::Refused(retry_in) => format!("refuses{provider} for the next {:.1} ms", milliseconds(retry_in)),
         StepKind::Waited(time) => format!("waits {:.1} ms{provider}", milliseconds(time)),
-        StepKind::Denied(why) => format!("does not try{provider} again: {why}"),
-        StepKind::Skipped(why) => format!("passes{provider} over: {why}"),
+        StepKind::Denied(why) => format!("does not retry{provider}: {why}"),
+        StepKind::Skipped(why) => format!("skips{provider}: {why}"),
         StepKind::Overdue(silence) => {
-            format!("finds{provider} overdue after {:.1} ms of silence", milliseconds(silence))
+            format!("considers{provider} overdue: nothing for {:.1} ms", milliseconds(silence))
         }
     };
     format!("{:<12} {what}", step.policy)
@@ -111,7 +115,7 @@ fn step(step: &Step) -> String {
 
 fn end(story: &CallRecord) -> String {
     let facts = &story.facts;
-    let mut text = format!("over         {} {}, {} B", story.status, story.outcome, story.bytes_out);
+    let mut text = format!("end          {} {}, {} B", story.status, story.outcome, story.bytes_out);
     if story.events > 0 {
         let _ = write!(text, " in {} events", story.events);
     }
@@ -129,10 +133,10 @@ fn end(story: &CallRecord) -> String {
         let _ = write!(text, ", degraded: {}", degraded.as_str());
     }
     if let Some(id) = facts.telling().and_then(|attempt| attempt.request_id.as_deref()) {
-        let _ = write!(text, ", the provider's id {id}");
+        let _ = write!(text, ", provider request id {id}");
     }
     if let Some(id) = facts.telling().and_then(|attempt| attempt.answer_id.as_deref()) {
-        let _ = write!(text, ", the answer's id {id}");
+        let _ = write!(text, ", response id {id}");
     }
     text
 }

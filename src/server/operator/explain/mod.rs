@@ -51,7 +51,7 @@ pub(in crate::server) fn answer(gateway: &Gateway, parts: &Parts) -> Answered {
         Err(problem) => return problem.answered(),
     };
     if gateway.plan.explain.keep == 0 {
-        let detail = "calls are not remembered here: set `explain.keep`";
+        let detail = "the call history is off: set `explain.keep`";
         return Problem::new(StatusCode::NOT_FOUND, detail).answered();
     }
     let teller = Teller { gateway };
@@ -71,7 +71,7 @@ pub(in crate::server) fn answer(gateway: &Gateway, parts: &Parts) -> Answered {
         Some(story) => answered(&teller.whole(&story)),
         None => {
             let detail =
-                "no call with this id is remembered: it is still running, too long ago, or was another gateway's";
+                "no call with this id in the history: it is still running, too old, or went through another gateway";
             Problem::new(StatusCode::NOT_FOUND, detail).answered()
         }
     }
@@ -118,7 +118,7 @@ impl Wanted {
                 _ => {
                     let allowed = "route, outcome (ok, failed, cancelled or a fault's code), tenant, slow, limit and \
                                    format (json or text)";
-                    return Err(wrong(format!("{name}={value} is not known here; allowed: {allowed}")));
+                    return Err(wrong(format!("unknown parameter {name}={value}; allowed: {allowed}")));
                 }
             }
         }

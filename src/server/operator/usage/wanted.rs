@@ -57,7 +57,7 @@ impl Wanted {
                 }
             };
             if is_second {
-                return Err(Fault::invalid(None, format!("the parameter `{}` is there twice", shown(&name))));
+                return Err(Fault::invalid(None, format!("the parameter `{}` appears twice", shown(&name))));
             }
         }
         let period = period.unwrap_or(Period::Day);

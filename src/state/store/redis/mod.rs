@@ -186,7 +186,7 @@ impl Redis {
     /// Sends one command and waits this long for its answer: for what is large, and awaited by nobody.
     pub async fn ask_for<T: FromRedisValue>(&self, command: &Cmd, time: Duration) -> Result<T, StoreFault> {
         let result = self.within(time, async |link| link.query(command).await).await?;
-        T::from_redis_value(result).map_err(|_| StoreFault::Broken("an answer of another type".into()))
+        T::from_redis_value(result).map_err(|_| StoreFault::Broken("a reply of unexpected type".into()))
     }
 
     /// Runs a script, in one round trip; a second one when the server does not have it (any more).
@@ -198,7 +198,7 @@ impl Redis {
     ) -> Result<T, StoreFault> {
         let time = self.settings.timeout;
         let result = self.within(time, async |link| evaluate(link, script, keys, arguments).await).await?;
-        T::from_redis_value(result).map_err(|_| StoreFault::Broken("an answer of another type".into()))
+        T::from_redis_value(result).map_err(|_| StoreFault::Broken("a reply of unexpected type".into()))
     }
 
     async fn within(
@@ -234,7 +234,7 @@ impl Redis {
         tracing::warn!(
             purpose,
             store_key = key,
-            "a key of the store (redis) held something else and was replaced; who else writes there?"
+            "replaced a Redis key of the wrong type; check what else writes to it"
         );
     }
 
@@ -332,7 +332,7 @@ impl Redis {
         let beat = timeout(self.settings.timeout, evaluate(&mut link, &self.beat, &keys, &arguments)).await;
         let count = beat.map_err(|_| StoreFault::Timeout)?.map_err(|fault| broken(&fault))?;
         let (count, time_ms, spoilt) = <(u32, u64, u64)>::from_redis_value(count)
-            .map_err(|_| StoreFault::Broken("an answer of another type".into()))?;
+            .map_err(|_| StoreFault::Broken("a reply of unexpected type".into()))?;
         self.gateways.store(count.max(1), Ordering::Relaxed);
         self.note_all_spoilt(keys.iter().zip([spoilt]));
         *lock(&self.seen) = Some(Seen { time_ms, after: started, before: Instant::now() });
@@ -379,7 +379,7 @@ impl Redis {
             tracing::info!(
                 purpose = self.settings.purpose,
                 latency = latency.as_secs_f64() * 1000.0,
-                "the store (redis) is connected"
+                "connected to the store (Redis)"
             );
         }
     }
@@ -388,7 +388,7 @@ impl Redis {
         self.is_out.store(true, Ordering::Release);
         let before = std::mem::replace(&mut *lock(&self.standing), Standing::Out(fault.clone()));
         if !matches!(before, Standing::Out(_)) {
-            tracing::warn!(purpose = self.settings.purpose, error = %fault, "the store (redis) is out");
+            tracing::warn!(purpose = self.settings.purpose, error = %fault, "the store (Redis) is unavailable");
         }
     }
 }
@@ -420,7 +420,7 @@ fn broken(fault: &redis::RedisError) -> StoreFault {
     let word = match fault.kind() {
         _ if fault.is_connection_refusal() => "not reachable".to_owned(),
         ErrorKind::Io => "the connection broke".to_owned(),
-        ErrorKind::AuthenticationFailed => "the login is refused".to_owned(),
+        ErrorKind::AuthenticationFailed => "authentication failed".to_owned(),
         kind => match fault.code() {
             // A code is a word in capitals: LOADING, READONLY, NOAUTH, OOM, CLUSTERDOWN.
             Some(code) if code.bytes().all(|byte| byte.is_ascii_uppercase()) => code.to_owned(),

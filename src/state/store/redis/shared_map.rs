@@ -175,7 +175,7 @@ impl SharedMap {
                 let key = &*self.name;
                 tracing::error!(
                     store_key = key,
-                    "a key of the store (redis) holds something else, and no gateway knew what it held: delete it"
+                    "a Redis key has the wrong type, and its contents are unknown: delete it"
                 );
                 Err(StoreFault::Spoilt)
             }

@@ -44,7 +44,7 @@ pub(crate) fn refused(
         headers: headers::to_caller(&headers),
         is_openai: said.is_openai,
         body,
-        message: format!("The AI provider {provider} answered with status {}.", status.as_u16()),
+        message: format!("The AI provider {provider} returned status {}.", status.as_u16()),
         code: said.code.clone(),
         retry_after: None,
     };
