@@ -90,7 +90,7 @@ async function all() {
   for (const number of [1, 2, 3]) await call(`calm-${number}`);
   await looks(false);
   const { page, mishaps, context } = await visit();
-  await has(page, "#notices li.good", "Nothing is wrong");
+  await has(page, "#notices li.good", "No problems known");
   await has(page, "#recent tr", "calm-3");
 
   // What happened to a call, and nothing of what was said.
@@ -128,13 +128,13 @@ async function all() {
   await page.getByLabel("Admin token").last().fill(ADMIN_TOKEN);
   await page.keyboard.press("Enter");
   await page.locator("[role=switch][aria-label=use_buildpanel][aria-checked=false]").waitFor();
-  await card(page, "buildpanel").locator(".state", { hasText: "switched off" }).waitFor();
+  await card(page, "buildpanel").locator(".state", { hasText: "disabled" }).waitFor();
   await call("switched");
   await has(page, "#recent tr:has-text('switched')", "together");
 
   // ... and back; the token is known by now.
   await button.click();
-  await page.getByRole("button", { name: "Do it" }).click();
+  await page.getByRole("button", { name: "Confirm" }).click();
   await card(page, "buildpanel").locator(".state", { hasText: "in use" }).waitFor();
   await call("back");
   await has(page, "#recent tr:has-text('back')", "buildpanel");
@@ -173,7 +173,7 @@ async function lost() {
   const { page, context } = await visit({}, url);
   await has(page, "#providers .state", "in use");
   await cut();
-  await has(page, "#lost", "The connection to the gateway is lost. What you see is from");
+  await has(page, "#lost", "The connection to the gateway was lost. This page shows the state of");
   await judge(page, "without a connection");
   await shoot(page, "lost");
   await mend();
@@ -203,7 +203,7 @@ async function beside() {
 
   // It fails until its guard has had enough; its callers are answered all the time.
   await behave("refuse", "new");
-  const notice = page.locator("#notices li.warn", { hasText: "variant_canary was switched off by its guard" });
+  const notice = page.locator("#notices li.warn", { hasText: "A flag guard turned variant_canary off" });
   for (let number = 1; !(await notice.isVisible()); number += 1) {
     assert.ok(number < 5000, "the guard does not trip");
     await chat(`ill-${number}`);

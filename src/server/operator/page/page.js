@@ -91,7 +91,7 @@ function showHead(picture) {
 }
 
 function showNotices(notices) {
-  const shown = notices.length ? notices : [{ level: "good", text: "Nothing is wrong that the gateway knows of." }];
+  const shown = notices.length ? notices : [{ level: "good", text: "No problems known to the gateway." }];
   // By its text: what stays true is not read out again, nor how long it has been true.
   const build = (notice) => make("li", {}, notice.text, " ", make("small", { "aria-live": "off" }));
   keep(at("notices"), shown, (notice) => notice.text, build, (node, notice) => {
@@ -105,7 +105,7 @@ function showNotices(notices) {
 function showTraffic(traffic) {
   const [calls, failures] = [sum(traffic.calls), sum(traffic.failures)];
   say(at("rate"), number.format(sum(traffic.calls.slice(-10)) / 10));
-  say(at("rate-foot"), `${plural(calls, "call", "calls")}, ${whole.format(traffic.refused)} refused, ${whole.format(traffic.left)} left early`);
+  say(at("rate-foot"), `${plural(calls, "call", "calls")}, ${whole.format(traffic.refused)} refused, ${whole.format(traffic.left)} canceled`);
   // Who was refused has got what the rules say: that is no failure.
   const judged = calls - traffic.refused - traffic.left;
   say(at("success"), judged > 0 ? percent((judged - failures) / judged) : "–");
@@ -114,7 +114,7 @@ function showTraffic(traffic) {
     for (const rank of ["p50", "p95", "p99"]) say(at(`${name}-${rank}`), duration(times && times[rank]));
   }
   say(at("hits"), traffic.lookedFor ? percent(traffic.kept / traffic.lookedFor) : "–");
-  say(at("hits-foot"), traffic.lookedFor ? `${whole.format(traffic.kept)} of ${whole.format(traffic.lookedFor)}` : "not asked");
+  say(at("hits-foot"), traffic.lookedFor ? `${whole.format(traffic.kept)} of ${whole.format(traffic.lookedFor)}` : "no lookups");
   say(at("cost"), dollars(traffic.costUsd));
   showSpark(traffic, calls, failures);
 }
@@ -138,19 +138,19 @@ function showSpark(traffic, calls, failures) {
   spark.children[0].setAttribute("d", bars(traffic.calls));
   spark.children[1].setAttribute("d", bars(traffic.failures));
   const most = Math.max(...traffic.calls);
-  spark.setAttribute("aria-label", `Calls of the last minute: ${calls}, at most ${most} in a second; ${failures} failed`);
+  spark.setAttribute("aria-label", `Calls in the last minute: ${calls}, at most ${most} per second; ${failures} failed`);
 }
 
 // Providers
 
-const BREAKERS = { closed: "closed", open: "open: not asked", "half-open": "half-open: being probed" };
+const BREAKERS = { closed: "closed", open: "open: no calls", "half-open": "half-open: probing" };
 
 function providerState(provider) {
-  if (!provider.isSetUp) return ["off", "not set up"];
-  if (!provider.isOn) return ["off", "switched off"];
-  if (provider.refusesKey) return ["bad", "refuses our key"];
+  if (!provider.isSetUp) return ["off", "not configured"];
+  if (!provider.isOn) return ["off", "disabled"];
+  if (provider.refusesKey) return ["bad", "rejects our key"];
   if (provider.breaker === "open") return ["bad", "breaker open"];
-  if (provider.health === "disconnected" && provider.error) return ["bad", "no answer"];
+  if (provider.health === "disconnected" && provider.error) return ["bad", "unreachable"];
   if (provider.health === "error") return ["bad", "failing"];
   if (provider.breaker !== "closed") return ["warn", "recovering"];
   return ["good", "in use"];
@@ -158,7 +158,7 @@ function providerState(provider) {
 
 // Attempts of the last minute, as far as they are remembered.
 function lately({ attempts, failures }) {
-  const asked = attempts ? plural(attempts, "attempt", "attempts") : "not asked";
+  const asked = attempts ? plural(attempts, "attempt", "attempts") : "no attempts";
   return failures ? `${asked}, ${whole.format(failures)} failed` : asked;
 }
 
@@ -181,7 +181,7 @@ function showProvider(node, provider) {
   fact("flight", provider.limit === null ? provider.inFlight : `${provider.inFlight} of ${provider.limit}${waiting}`);
   fact("lately", lately(provider.lately));
   fact("probe", provider.error || (provider.latencyMs === null ? provider.health : `${provider.health}, ${duration(provider.latencyMs)}`));
-  fact("instances", provider.leftOut ? `${provider.instances}, ${provider.leftOut} left out` : provider.instances);
+  fact("instances", provider.leftOut ? `${provider.instances}, ${provider.leftOut} ejected` : provider.instances);
   const faults = provider.mishaps.map((fault) => `${fault.code} ×${fault.count}, ${age(fault.agoSeconds)} ago`);
   fact("faults", faults.slice(0, 3).join("; ") || "none");
 }
@@ -219,14 +219,14 @@ async function read(title, path) {
   say(at("story-text"), "…");
   at("story").showModal();
   const response = await ask(path).catch(() => null);
-  say(at("story-text"), !response ? "The gateway cannot be reached." : response.ok ? await response.text() : await problem(response));
+  say(at("story-text"), !response ? "Could not reach the gateway." : response.ok ? await response.text() : await problem(response));
 }
 
 // Limits
 
 function allows(limit) {
   const window = limit.windowSeconds % 3600 === 0 ? `${limit.windowSeconds / 3600} h` : limit.windowSeconds % 60 === 0 ? `${limit.windowSeconds / 60} min` : `${limit.windowSeconds} s`;
-  return `${number.format(limit.count)} ${limit.quantity} in ${window}${limit.isEnforced ? "" : ", only watched"}`;
+  return `${number.format(limit.count)} ${limit.quantity} in ${window}${limit.isEnforced ? "" : ", shadow mode"}`;
 }
 
 function buildLimit(limit) {
@@ -292,7 +292,7 @@ function showVariants(variants, remembers) {
   if (!variants) return;
   const { rows, calls, sinceSeconds } = variants;
   const span = calls ? `latest ${plural(calls, "call", "calls")} of these routes, the first ${age(sinceSeconds)} ago` : "no calls yet";
-  say(at("variants-span"), remembers ? span : "calls are not remembered here: set explain.keep");
+  say(at("variants-span"), remembers ? span : "the call history is off: set explain.keep");
   keep(at("variants"), rows, (row) => `${row.route} ${row.variant}`, buildVariant, showVariant);
 }
 
@@ -303,7 +303,7 @@ function show(picture) {
   keep(at("providers"), picture.providers, (provider) => provider.name, buildProvider, showProvider);
   keep(at("recent"), picture.recent, (call) => `${call.id} ${call.at}`, buildCall, showCall);
   at("recent-empty").hidden = picture.recent.length > 0;
-  say(at("recent-empty"), picture.remembers ? "None yet." : "Calls are not remembered here: set explain.keep.");
+  say(at("recent-empty"), picture.remembers ? "None yet." : "The call history is off: set explain.keep.");
   keep(at("limits"), picture.limits, (limit) => limit.rule, buildLimit, showLimit);
   at("limits-empty").hidden = picture.limits.length > 0;
   showVariants(picture.variants, picture.remembers);
@@ -328,7 +328,7 @@ async function showFlags() {
   keep(at("switches"), flags.filter(isInSight), (flag) => flag.key, buildFlag, showFlag);
   keep(at("others"), others, (flag) => flag.key, buildFlag, showFlag);
   at("other-switches").hidden = others.length === 0;
-  say(at("other-summary"), `${plural(others.length, "other switch is", "other switches are")} on`);
+  say(at("other-summary"), `${plural(others.length, "other flag is", "other flags are")} on`);
 }
 
 function buildFlag(flag) {
@@ -359,7 +359,7 @@ let thrown = null;
 function askToThrow({ key, enabled: wasEnabled, rolloutPercentage, tenants, tiers, version }, button) {
   const enabled = !wasEnabled;
   thrown = { key, button, wanted: { enabled, rolloutPercentage, tenants, tiers, version } };
-  say(at("throw-title"), `Switch ${key} ${enabled ? "on" : "off"}?`);
+  say(at("throw-title"), `Turn ${key} ${enabled ? "on" : "off"}?`);
   say(at("throw-text"), "It takes effect with the next call, at every gateway that shares a store with this one.");
   say(at("throw-error"), "");
   at("throw-token").hidden = Boolean(token.read());
@@ -379,7 +379,7 @@ async function throwIt() {
     await showFlags();
     return;
   }
-  say(at("throw-error"), response ? await problem(response) : "The gateway cannot be reached: nothing was changed.");
+  say(at("throw-error"), response ? await problem(response) : "Could not reach the gateway; nothing was changed.");
   if (response && response.status === 401) {
     token.forget();
     at("throw-token").hidden = false;
@@ -399,7 +399,7 @@ function lost(why) {
   mark(at("status"), "bad");
   say(at("status").firstElementChild, "connection lost");
   say(document.querySelector("title"), "(lost) Tidegate");
-  say(at("lost"), `${why}${latest ? ` What you see is from ${clock(latest)}.` : ""} Trying again.`);
+  say(at("lost"), `${why}${latest ? ` This page shows the state of ${clock(latest)}.` : ""} Reconnecting.`);
   at("lost").hidden = false;
 }
 
@@ -411,7 +411,7 @@ function found() {
 function awaitNext() {
   clearTimeout(watchdog);
   watchdog = setTimeout(() => {
-    lost("The connection to the gateway is lost.");
+    lost("The connection to the gateway was lost.");
     if (leaving) leaving.abort();
   }, LATE);
 }
@@ -461,10 +461,10 @@ async function keepWatching() {
   while (!document.hidden) {
     try {
       if (!(await watch())) break;
-      lost("The gateway has ended the connection.");
+      lost("The gateway closed the connection.");
     } catch (fault) {
       if (document.hidden) break;
-      const why = fault.name === "AbortError" || fault instanceof TypeError ? "The connection to the gateway is lost." : fault.message;
+      const why = fault.name === "AbortError" || fault instanceof TypeError ? "The connection to the gateway was lost." : fault.message;
       lost(why);
     }
     clearTimeout(watchdog);

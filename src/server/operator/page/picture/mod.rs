@@ -159,19 +159,19 @@ impl<'a> Seen<'a> {
         match (self.breaker, &self.health) {
             _ if self.state.denial() == Some(Denial::Account) => Some((
                 "bad",
-                format!("{name} refuses the gateway's account until it is paid: calls go to the next target."),
+                format!("{name} rejects the gateway's account until it is paid: calls go to the next target."),
             )),
             _ if self.state.is_key_refused() => {
-                Some(("bad", format!("{name} refuses the gateway's key: calls go to the next target.")))
+                Some(("bad", format!("{name} rejects the gateway's key: calls go to the next target.")))
             }
             (State::Open, _) => {
-                Some(("bad", format!("{name} keeps failing{}: its breaker is open, and it is not asked.", because())))
+                Some(("bad", format!("{name} keeps failing{}: its circuit breaker is open, and it gets no calls.", because())))
             }
             (State::HalfOpen | State::Ramp(_), _) => {
-                Some(("warn", format!("{name} is recovering: its breaker lets some calls through.")))
+                Some(("warn", format!("{name} is recovering: its circuit breaker lets some calls through.")))
             }
             (State::Closed, Health::Disconnected { error } | Health::Failing { error }) => {
-                Some(("bad", format!("{name} does not answer its probes: {error}.")))
+                Some(("bad", format!("{name} fails its health probes: {error}.")))
             }
             (State::Closed, _) => None,
         }
@@ -197,13 +197,13 @@ fn notices(gateway: &Gateway, providers: &[Seen<'_>], calls: u64, failures: u64)
     }
     notices.extend(providers.iter().filter_map(Seen::trouble));
     if gateway.plan.store.redis_url.is_some() && !gateway_state.store().is_connected() {
-        notices.push(("bad", "Redis cannot be reached: this gateway counts alone.".into()));
+        notices.push(("bad", "Redis is unreachable: this gateway counts on its own.".into()));
     }
     if let Some(problem) = gateway_state.reloads().last.as_ref().and_then(|last| last.problems.first()) {
-        notices.push(("warn", format!("The new configuration was refused, the old one stays: {problem}")));
+        notices.push(("warn", format!("The new configuration is invalid; the current one stays in force: {problem}")));
     }
     if gateway_state.serves_from_fallbacks() {
-        notices.push(("warn", "Calls are answered by other targets than their first.".into()));
+        notices.push(("warn", "Some calls are served by fallback targets.".into()));
     }
     notices.sort_by_key(|(level, _)| *level != "bad");
     let shown = notices.into_iter().map(|(level, text)| json!({"level": level, "text": text}));
@@ -217,7 +217,7 @@ fn tripped(gateway: &Gateway) -> impl Iterator<Item = Value> {
         let record = gateway.state.flags().record(key)?;
         let trip = record.in_force(known.meant.is_on).filter(|change| change.what == What::Trip)?;
         let why = trip.note.as_deref().map(|note| format!(" ({note})")).unwrap_or_default();
-        let text = format!("{key} was switched off by its guard{why}. It stays off until somebody switches it on.");
+        let text = format!("A flag guard turned {key} off{why}. It stays off until an operator turns it on.");
         let ago_seconds = now_ms.saturating_sub(trip.at_ms).max(0) / 1000;
         Some(json!({"level": "warn", "text": text, "agoSeconds": ago_seconds}))
     })
