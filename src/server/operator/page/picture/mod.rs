@@ -164,9 +164,10 @@ impl<'a> Seen<'a> {
             _ if self.state.is_key_refused() => {
                 Some(("bad", format!("{name} rejects the gateway's key: calls go to the next target.")))
             }
-            (State::Open, _) => {
-                Some(("bad", format!("{name} keeps failing{}: its circuit breaker is open, and it gets no calls.", because())))
-            }
+            (State::Open, _) => Some((
+                "bad",
+                format!("{name} keeps failing{}: its circuit breaker is open, and it gets no calls.", because()),
+            )),
             (State::HalfOpen | State::Ramp(_), _) => {
                 Some(("warn", format!("{name} is recovering: its circuit breaker lets some calls through.")))
             }
