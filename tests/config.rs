@@ -284,9 +284,9 @@ fn ten_mistakes_are_found_in_one_pass_with_place_and_suggestion() {
             "openai-to-together",
         ),
         ("x.toml:16:10: route.mine.paths: /mine/{id: ", "{name}"),
-        ("x.toml:18:8: route.mine.call: callers of kind `widget` cannot ask for `menu`", "allowed chat"),
+        ("x.toml:18:8: route.mine.call: callers of kind `widget` do not support `menu`", "allowed chat"),
         ("x.toml:19:12: route.mine.targets: `openai` is of kind `openai`, which cannot answer `menu`", "chat"),
-        ("x.toml:21:10: route.again.paths: POST /api/chat belongs to both `widget-chat` and `again`", ""),
+        ("x.toml:21:10: route.again.paths: both `widget-chat` and `again` claim POST /api/chat", ""),
     ];
     assert_eq!(lines.len(), expected.len(), "{shown}");
     for (line, (beginning, part)) in lines.iter().zip(expected) {
@@ -300,7 +300,7 @@ fn a_routes_path_is_written_as_it_is_looked_for() {
         ["/api/chat/", "/api//chat", "/api/../chat", "/%61pi/chat", "/api/%7e{id}", "/api/chat;v=1", "/api%2fchat"]
     {
         let shown = problems(&format!("[route.widget-chat]\npaths = [\"{path}\"]\n"), KEYS);
-        assert!(shown.contains("route.widget-chat.paths: ") && shown.contains("as it is spelt"), "{path}: {shown}");
+        assert!(shown.contains("route.widget-chat.paths: ") && shown.contains("would never match"), "{path}: {shown}");
     }
     let fine = "[route.widget-chat]\npaths = [\"/api/a:b/{id}/{*rest}\", \"/a%20b\"]\n";
     assert_eq!(route(&plan(fine, KEYS), "widget-chat").paths.len(), 2);
@@ -332,7 +332,7 @@ fn what_a_route_must_not_be_is_said_where_it_stands() {
         ("[route.canvas-stats]\ntargets=['openai']\n", "x.toml:2:9: route.canvas-stats.targets: the gateway answers"),
         (
             "[route.canvas-stats]\npaths=['/health']\n",
-            "x.toml:2:8: route.canvas-stats.paths: the gateway answers /health",
+            "x.toml:2:8: route.canvas-stats.paths: the gateway serves /health",
         ),
         (
             "[route.canvas-stats]\npaths=['/v1/models/{x}']\n",
@@ -351,7 +351,7 @@ fn what_a_route_must_not_be_is_said_where_it_stands() {
         ("[provider.openai]\nkey_file='/no/such'\n", "x.toml:2:10: provider.openai.key_file: cannot read"),
         (
             "[provider.openai]\nkey_file='/no'\nkey_env='A'\n",
-            "x.toml:2:10: provider.openai.key_file: `key_env` is given",
+            "x.toml:2:10: provider.openai.key_file: `key_env` is also set",
         ),
         ("[provider.openai]\nca_file='/no/such'\n", "x.toml:2:9: provider.openai.ca_file: cannot read"),
         ("[provider.openai]\nca_file='Cargo.toml'\n", "x.toml:2:9: provider.openai.ca_file: \"Cargo.toml\" holds no"),
@@ -408,11 +408,11 @@ targets = [{ provider = "buildpanel", continues = true, context = 0 }]
         "route.openai-embeddings.canned: only calls of kind `chat` can have a canned reply",
         "route.openai-embeddings.priority: expected a priority",
         "route.openai-other.hedge: `idempotent` is false",
-        "route.canvas-chat.resume: a call that is tried once cannot be resumed",
+        "route.canvas-chat.resume: a call with only one attempt cannot be resumed",
         "route.widget-chat.resume: expected a resume mode",
-        "route.restaurant-chat.targets.continues: only providers of kind `openai` can go on from a partial answer",
+        "route.restaurant-chat.targets.continues: only providers of kind `openai` can continue a partial answer",
         "route.restaurant-chat.targets.context: expected a number of tokens, 1 to 1000000000, got 0",
-        "route.canvas-chat.when_disabled: `reply` needs a text to reply with: set `canned`",
+        "route.canvas-chat.when_disabled: `reply` needs a text: set `canned`",
     ] {
         assert!(shown.contains(wanted), "no {wanted:?} in\n{shown}");
     }
@@ -559,7 +559,10 @@ fn in_production_an_open_door_must_have_been_opened() {
         load(Some(("x.toml", text)), &process(&variables))
     };
     let refused = production("", &[]).unwrap_err().to_string();
-    assert!(refused.starts_with("environment variable NODE_ENV: in production callers must be known"), "{refused}");
+    assert!(
+        refused.starts_with("environment variable NODE_ENV: in production callers must be authenticated"),
+        "{refused}"
+    );
     assert!(refused.lines().count() == 1 && refused.contains("auth = \"none\"") && refused.contains("0.0.0.0:3001"));
     let only = |text: &str, more: &[(&str, &str)], part: &str| {
         let plan = production(text, more).unwrap();
@@ -569,8 +572,8 @@ fn in_production_an_open_door_must_have_been_opened() {
             plan.warnings
         );
     };
-    only("", &[("HOST", "127.0.0.1")], "every process of this machine at 127.0.0.1:3001");
-    only("auth = \"none\"\n", &[], "whoever reaches it at 0.0.0.0:3001");
+    only("", &[("HOST", "127.0.0.1")], "every process on this machine at 127.0.0.1:3001");
+    only("auth = \"none\"\n", &[], "anyone who can reach it at 0.0.0.0:3001");
     only("[auth]\ndefault = \"none\"\n", &[], "openai-chat, openai-completions, openai-embeddings and ");
     // Keys open only what takes keys: the rest must be opened too.
     let key = format!("[api_key.a]\nhash = 'sha256:{}'\n", "0".repeat(64));
@@ -582,10 +585,10 @@ fn in_production_an_open_door_must_have_been_opened() {
 #[test]
 fn what_auth_must_not_be_is_said_where_it_stands_and_never_shows_a_secret() {
     for (text, expected) in [
-        ("auth = 'nome'\n", "x.toml:1:8: auth.default: expected a way to be known, one of none, jwt, api_key"),
+        ("auth = 'nome'\n", "x.toml:1:8: auth.default: expected an authentication method, one of none, jwt, api_key"),
         ("auth = 3\n", "x.toml:1:8: auth: expected a table"),
-        ("auth = ['none', 'api_key']\n", "x.toml:1:8: auth.default: `none` asks for nothing"),
-        ("[auth]\ndefault = 'jwt'\n", "x.toml:2:11: auth.default: `jwt` needs something to check tokens with"),
+        ("auth = ['none', 'api_key']\n", "x.toml:1:8: auth.default: `none` requires no credentials"),
+        ("[auth]\ndefault = 'jwt'\n", "x.toml:2:11: auth.default: `jwt` needs a key to verify tokens"),
         ("[route.openai-chat]\nauth = ['jwt']\n", "x.toml:2:8: route.openai-chat.auth: `jwt` needs"),
         ("[route.openai-chat]\nauth = []\n", "x.toml:2:8: route.openai-chat.auth: at least one is needed"),
         ("[auth]\nalgorithms = ['none']\n", "x.toml:2:15: auth.algorithms: expected an algorithm"),
@@ -779,11 +782,11 @@ fn what_cannot_be_kept_is_refused_where_it_was_asked_for() {
     for (text, wanted) in [
         (
             "[route.openai-speech]\ncache = {}\n",
-            "x.toml:2:1: route.openai-speech.cache: answers to `speech` cannot be kept",
+            "x.toml:2:1: route.openai-speech.cache: responses to `speech` cannot be cached",
         ),
         ("[route.openai-chat]\nidempotent = false\ncache = {}\n", "`idempotent` is false"),
-        ("[route.openai-chat.cache]\nmax_entry = '100MiB'\n", "allowed up to 33554432"),
-        ("[cache]\nmax_bytes = '2MiB'\n", "allowed up to 262144"),
+        ("[route.openai-chat.cache]\nmax_entry = '100MiB'\n", "the limit is 33554432"),
+        ("[cache]\nmax_bytes = '2MiB'\n", "the limit is 262144"),
         ("[cache]\nscope = 'everyone'\n", "one of shared, tenant, user"),
         ("[cache]\nttl = '9999h'\n", "0s to 8760h"),
         ("[cache]\nttl = 300\n", "with its unit"),
@@ -921,12 +924,12 @@ fn a_variant_names_routes_that_there_are_a_percentage_and_what_to_ask() {
         KEYS,
     );
     for wanted in [
-        "no route is called \"canvas-chatt\"",
+        "there is no route named \"canvas-chatt\"",
         "variant.a.percent: expected a percentage, 0 to 100, got 101",
-        "variant.a.model: `targets` is given too",
+        "variant.a.model: `targets` is also set",
         "there is no provider named \"nobody\"",
         "variant.d.targets: this key is missing",
-        "are for more than 100 percent of its callers",
+        "add up to more than 100 percent of its callers",
     ] {
         assert!(shown.contains(wanted), "{wanted:?} is not in\n{shown}");
     }
@@ -940,7 +943,7 @@ fn a_guard_names_a_flag_that_can_be_guarded_and_what_is_too_much() {
         KEYS,
     );
     for wanted in [
-        "flag_guard.a.flag: \"route_canvas_chat\" cannot be guarded: allowed are use_buildpanel, use_together, use_openai",
+        "flag_guard.a.flag: \"route_canvas_chat\" cannot have a guard: allowed are use_buildpanel, use_together, use_openai",
         "flag_guard.a.error_rate: expected a share, 0.0 to 1.0, got 5",
         "flag_guard.b.error_rate: this key is missing: name `error_rate`, `p95`, or both",
         "flag_guard.b.for: this key is missing",
@@ -1012,10 +1015,10 @@ fn what_a_limit_must_not_be_is_said_where_it_stands() {
         ),
         ("[limit.ai]\nroutes = ['nobody-*']\n", "x.toml:2:11: limit.ai.routes: there is no route named \"nobody-*\""),
         ("[limit.ai]\nrate = '30 per minute'\n", "x.toml:2:8: limit.ai.rate: expected a rate, "),
-        ("[limit.ai]\nrate = '2.5/min'\n", "x.toml:2:8: limit.ai.rate: requests are counted whole"),
-        ("[limit.ai]\nburst = 0\n", "x.toml:2:9: limit.ai.burst: requests are counted whole"),
+        ("[limit.ai]\nrate = '2.5/min'\n", "x.toml:2:8: limit.ai.rate: requests must be a whole number"),
+        ("[limit.ai]\nburst = 0\n", "x.toml:2:9: limit.ai.burst: requests must be a whole number"),
         ("[limit.ai]\nkey = ['usr']\n", "x.toml:2:8: limit.ai.key: expected a key, "),
-        ("[limit.ai]\nalso = true\n", "x.toml:2:8: limit.ai.also: only a rule with `tiers`"),
+        ("[limit.ai]\nalso = true\n", "x.toml:2:8: limit.ai.also: `also` needs `tiers`"),
         ("[limit.ai]\nkey = []\n", "x.toml:2:7: limit.ai.key: at least one is needed"),
         (
             "[limit.ai]\nmode = 'shadwo'\n",
@@ -1193,8 +1196,8 @@ fn private_addresses_are_refused_where_that_is_wanted() {
 #[test]
 fn what_a_guard_must_not_be_is_said_where_it_stands() {
     for (text, wanted) in [
-        ("[guard.a]\nrequest = \"mask\"\n", "guard.a.patterns: a guard needs something to look for"),
-        ("[guard.a]\npatterns = \"email\"\n", "guard.a.request: the guard would do nothing"),
+        ("[guard.a]\nrequest = \"mask\"\n", "guard.a.patterns: a guard needs something to match"),
+        ("[guard.a]\npatterns = \"email\"\n", "guard.a.request: the guard has no effect"),
         (
             "[guard.a]\npatterns = [\"emial\"]\nrequest = \"mask\"\n",
             "x.toml:2:13: guard.a.patterns: expected a pattern, email, card",
@@ -1204,7 +1207,7 @@ fn what_a_guard_must_not_be_is_said_where_it_stands() {
         ("[guard.a]\nown = { x = \"a*\" }\nrequest = \"mask\"\n", "guard.a.own.x: it matches the empty text"),
         ("[guard.a]\nown = { x = \"[01]*1[01]{40}\" }\nrequest = \"mask\"\n", "an automaton within 2 MiB"),
         ("[guard.a]\nown = { x = '\\bT-1' }\nrequest = \"mask\"\n", "word boundaries of ASCII"),
-        ("[guard.a]\nown = { email = \"x\" }\nrequest = \"mask\"\n", "not a name for it"),
+        ("[guard.a]\nown = { email = \"x\" }\nrequest = \"mask\"\n", "not a valid name"),
         ("[route.openai-chat]\nguard = [\"b\"]\n", "there is no guard named \"b\" (there are: none)"),
     ] {
         let shown = problems(text, KEYS);

@@ -1,6 +1,6 @@
-//! Building blocks of answers: JSON bodies, passed-on bodies, and the headers that every refusal carries.
+//! Building blocks of responses: JSON bodies, passed-through bodies, and the headers of every error response.
 //!
-//! It does not know the shape of any dialect's answers: each dialect hands in its own.
+//! It does not know the shape of any dialect's responses: each dialect passes in its own.
 
 use bytes::Bytes;
 use http::header::{

@@ -1,7 +1,8 @@
-//! Bounds: how long a request in OpenAI's dialect lets its answer become, whatever the numbers look like.
+//! Bounds: the maximum length of the response that a request in OpenAI's dialect allows, whatever its numbers look
+//! like.
 //!
-//! It refuses nothing: a number that makes no sense is the provider's to judge. It only never comes out below what a provider
-//! may make of it, since budgets hold what comes out.
+//! It rejects nothing: an invalid number is for the provider to reject. The result is never below what a provider
+//! may produce, because budgets reserve it.
 
 use std::borrow::Cow;
 

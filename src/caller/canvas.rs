@@ -1,6 +1,7 @@
-//! The dialect of the canvas application: one prompt in, one answer with its cost out, and reports on the providers.
+//! The dialect of the canvas application: one prompt in, one answer with its cost out, and reports on the
+//! providers.
 //!
-//! It does not know what a breaker is, only how its state is spelt here.
+//! It does not know what a circuit breaker is, only how its state is spelled here.
 
 use http::StatusCode;
 use serde::Serialize;

@@ -1,6 +1,7 @@
-//! Comeback: the seconds after which a refused caller may come back, as `Retry-After` and bodies say it.
+//! Retry-After: the seconds after which a refused caller may retry, in the header and in bodies.
 //!
-//! The only place that works them out, for both doors. It does not know what was refused, nor where chance comes from.
+//! The only place that computes them, for both listeners. It does not know what was refused, nor the source of
+//! randomness.
 
 use std::time::Duration;
 

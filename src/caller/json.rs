@@ -1,4 +1,4 @@
-//! Strict reading of JSON bodies: what is wrong is said with its field or its place, never with its content.
+//! Strict parsing of JSON bodies: errors name the field or the position, never the content.
 //!
 //! It does not know which fields a dialect has, nor what they mean.
 

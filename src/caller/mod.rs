@@ -1,7 +1,7 @@
-//! Caller dialects: how a request is spelt and how its answer wants to be read. Pure: no I/O, no clock, no state.
+//! Caller dialects: how a request is encoded and how its response must look. Pure: no I/O, no clock, no state.
 //!
-//! Adding one is a file and a line in [`dialect`]. What a dialect returns is data; `server/ingress` alone makes an
-//! HTTP response of it.
+//! Adding one takes a file and a line in [`dialect`]. A dialect returns data; `server/ingress` alone makes an HTTP
+//! response of it.
 
 use std::sync::Arc;
 use std::time::Duration;

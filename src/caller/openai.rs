@@ -1,7 +1,7 @@
 //! OpenAI's dialect as callers speak it: an unmodified SDK works, errors included.
 //!
-//! A request's body stays the caller's own bytes: it is read only as far as routing needs. How its parts are found is in
-//! `wire`; nothing here knows which provider will answer.
+//! A request's body stays the caller's own bytes: it is parsed only as far as routing needs. Its parts are found in
+//! `wire`; nothing here knows which provider will respond.
 
 use bytes::Bytes;
 use futures_util::stream;

@@ -1,6 +1,7 @@
-//! The dialect of the restaurant backend: chat, orders in words, recordings, the menu and a small health report.
+//! The dialect of the restaurant backend: chat, orders in natural language, voice, the menu and a small health
+//! report.
 //!
-//! It does not know who answers, nor how a model is told to understand an order.
+//! It does not know who responds, nor the instructions that a model gets for an order.
 
 use http::header::{CACHE_CONTROL, ETAG};
 use http::{HeaderValue, StatusCode};

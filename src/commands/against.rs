@@ -1,6 +1,6 @@
-//! `tidegate check --against`: what would change if a configuration took the place of another, key by key.
+//! `tidegate check --against`: prints what would change if one configuration replaced another, key by key.
 //!
-//! It compares what is written, defaults and variables included; no secret is shown, only whether it is another one.
+//! It compares the effective values, defaults and variables included. It shows no secret, only whether it differs.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
-//! `tidegate cache-key FILE`: explains the key under which the answer to a call is kept, or why it has none.
+//! `tidegate cache-key FILE`: explains the cache key of a call, or why it has none.
 //!
-//! It shows the question, to the person who asked it, and to nobody else. It opens no socket.
+//! It prints the canonical request, to the person who supplied it. It opens no socket.
 
 use std::fmt::Write as _;
 use std::io::Read as _;

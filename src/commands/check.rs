@@ -1,4 +1,5 @@
-//! `tidegate check`: says every problem of a configuration at once, or what the gateway would do with it.
+//! `tidegate check`: prints every problem of a configuration at once, or the routes with their policies and
+//! targets.
 //!
 //! It opens no socket.
 

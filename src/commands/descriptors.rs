@@ -1,4 +1,4 @@
-//! Descriptors: takes as many file descriptors as this process may have, and says so when callers may want more.
+//! File descriptors: raises the limit as far as this process may, and warns if it is below the maximum connections.
 //!
 //! It does not know what they are used for.
 

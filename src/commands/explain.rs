@@ -1,6 +1,6 @@
 //! `tidegate explain [ID]`: asks a running gateway what happened to a call, or for the latest calls.
 //!
-//! It shows what the gateway says.
+//! It prints the gateway's response.
 
 use std::process::ExitCode;
 

@@ -1,8 +1,8 @@
-//! Hand-over: a running process starts the one that takes its place, passes it the listening sockets, and learns when it is
-//! ready, or why it is not. Nobody who connects notices: the sockets are never closed.
+//! Hand-over: a running process starts its successor, passes it the listening sockets, and learns when it is ready,
+//! or why not. No connection is refused: the sockets are never closed.
 //!
 //! The two talk over a Unix socket, which is the new process's standard input: the sockets and their names one way
-//! (`SCM_RIGHTS`, unix(7)), `ready` or a reason the other way. It does not know when a process leaves, nor how.
+//! (`SCM_RIGHTS`, unix(7)), `ready` or a reason the other way. It does not know when a process shuts down, nor how.
 
 use std::ffi::OsString;
 use std::io::{IoSlice, IoSliceMut, Write};

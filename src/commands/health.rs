@@ -1,6 +1,7 @@
-//! `tidegate health [URL]`: asks a running gateway how it is, for people, scripts and the image's health check.
+//! `tidegate health [URL]`: checks the health of a running gateway, for people, scripts and the image's health
+//! check.
 //!
-//! It sees what any caller may see, and nothing else.
+//! It sees what any caller may see.
 
 use std::process::ExitCode;
 

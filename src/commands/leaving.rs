@@ -1,8 +1,8 @@
-//! Leaving: the signals that end the process, and the order in which it takes leave.
+//! Graceful shutdown: the signals that end the process, and the order of its steps.
 //!
-//! SIGTERM and SIGINT: readiness fails, callers still come for `leave_delay`, then nobody connects any more and running
-//! calls finish; a second one ends the wait. SIGUSR2: another process takes this one's place, and then running calls
-//! finish here; if it cannot, nothing changes. What finishing is, the server knows.
+//! SIGTERM and SIGINT: readiness fails, connections are still accepted for `leave_delay`, then no longer, and
+//! running calls are drained; a second signal ends the wait. SIGUSR2: a new process takes over, and running calls
+//! are drained here; if it cannot, nothing changes. The server knows how to drain.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;

@@ -1,6 +1,6 @@
-//! Reloading: what makes a running gateway read its configuration again: SIGHUP, and files that say something else.
+//! Reload: what makes a running gateway reload its configuration: SIGHUP and changed files.
 //!
-//! It does not know what changes; the server's `Current` does, and says so.
+//! It does not know what changes; the server's `Current` does, and logs it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

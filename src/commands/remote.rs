@@ -1,6 +1,6 @@
-//! Remote: asks a running gateway something over HTTP, for the commands that do.
+//! Remote: HTTP requests to a running gateway, for the commands that need them.
 //!
-//! It does not know what is asked.
+//! It does not know what is requested.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! `tidegate serve`: run the gateway until SIGTERM or SIGINT, then let what runs finish. SIGHUP and changed files reload,
-//! SIGUSR2 hands over to a new process.
+//! `tidegate serve`: runs the gateway until SIGTERM or SIGINT, then drains running calls. SIGHUP and changed files
+//! reload, SIGUSR2 hands over to a new process.
 //!
-//! It does not know what a gateway does; it gives one its sockets, a world and the reasons to leave.
+//! It does not know what a gateway does; it gives one its sockets, a world and the reasons to shut down.
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Sockets: where a process's listening sockets come from: the process before it, the supervisor (systemd's socket
-//! activation), or an address of the config.
+//! Listening sockets: from the previous process, from the supervisor (systemd's socket activation), or bound to an
+//! address of the config.
 //!
 //! It does not know who connects, nor when they are passed on.
 

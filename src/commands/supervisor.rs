@@ -1,5 +1,5 @@
-//! Supervisor: tells whoever watches over this process how it stands (sd_notify(3), systemd's `Type=notify`), and that it is
-//! alive (`WatchdogSec=`). Without `NOTIFY_SOCKET` nobody is told.
+//! Supervisor: notifies systemd of the process's state (sd_notify(3), `Type=notify`) and that it is alive
+//! (`WatchdogSec=`). Without `NOTIFY_SOCKET` it does nothing.
 //!
 //! It does not know why anything happens.
 

@@ -1,5 +1,4 @@
-//! Fixed settings: keys that a running gateway cannot change, because a socket is bound, a connection is open or the log
-//! has its form. A reload keeps their values, and says so.
+//! Settings that need a restart, because a socket is bound or the log format is set.
 //!
 //! It does not know why a plan is replaced.
 

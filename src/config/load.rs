@@ -1,6 +1,6 @@
-//! Load: lays defaults, file and environment over one another and reads the result; the entry points of the storey.
+//! Load: merges defaults, file and environment, and reads the result; the entry points of `config`.
 //!
-//! It does not know any key but `defaults`, which says what lies at the bottom.
+//! It knows no key but `defaults`, which selects the base layer.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,8 +1,8 @@
-//! Watch: notices that the configuration's files say something else than before.
+//! Watch: notices changed files: the config, `.env`, and the files with keys and certificates that they name.
 //!
-//! It reads them twice a second and compares what they say: an editor's rename, a symlink that is swapped and a file on a
-//! network disk look alike then, and nothing depends on what a kernel reports (docs/decisions/0006). It does not know what
-//! the files mean, but for which keys name other files.
+//! It reads them twice a second and compares their contents, so that an editor's rename, a swapped symlink and a
+//! file on a network disk all work, and nothing depends on kernel notifications (docs/decisions/0006). It does not
+//! know what the files mean, except which keys name other files.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -54,7 +54,7 @@ impl Watch {
     pub async fn look(&mut self) -> Result<(), String> {
         self.seen = self.read().await;
         match self.named.as_deref().filter(|_| self.seen.file == Presence::Once) {
-            Some(pipe) => Err(format!("{}: it is a pipe, and says what it says only once", pipe.display())),
+            Some(pipe) => Err(format!("{}: it is a pipe, which can be read only once", pipe.display())),
             None => Ok(()),
         }
     }
@@ -83,10 +83,10 @@ impl Watch {
         let file = load::file_for(self.named.as_deref()).unwrap_or(Path::new(load::USUAL_FILE)).display();
         match (before, self.seen.file) {
             (Presence::Full, Presence::Empty) => {
-                Err(format!("{file}: it is empty, as if it were being written; SIGHUP applies it all the same"))
+                Err(format!("{file}: it is empty and may be half written; send SIGHUP to apply it anyway"))
             }
             (Presence::Full | Presence::Empty, Presence::Missing) => {
-                Err(format!("{file}: it is gone; SIGHUP goes on without it"))
+                Err(format!("{file}: it was deleted; send SIGHUP to reload without it"))
             }
             _ => Ok(()),
         }

@@ -1,7 +1,7 @@
-//! Health: what probes, breakers and the store have told, put together: whether a provider may be called, how the gateway
-//! is as a whole, and what callers' own health reports are made of.
+//! Health: combines the results of probes, circuit breakers and the store: whether a provider may be called,
+//! whether the gateway is healthy, degraded or unhealthy, and the data of callers' health reports.
 //!
-//! It reads the state and waits for nobody. It does not know who asks, nor how that is spelt.
+//! It reads the state and waits for nobody. It does not know who asks, nor how the result is encoded.
 
 use std::sync::Arc;
 use std::time::Duration;

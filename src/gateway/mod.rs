@@ -1,6 +1,6 @@
-//! Gateway: Plan, Live and World put together into something that can answer. Immutable once built.
+//! Gateway: Plan, state and World combined into something that can serve calls. Immutable once built.
 //!
-//! It knows which route a path has, and nothing of connections.
+//! It knows the route of a path, and nothing of connections.
 
 pub mod health;
 pub mod pipeline;

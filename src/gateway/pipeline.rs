@@ -1,4 +1,4 @@
-//! The pipeline: which policies a call passes, in which order, outermost first. This is the one place that says so.
+//! The pipeline: the policies of a call and their order, outermost first. This is the one place that defines it.
 //!
 //! `tidegate check` prints these lists, and a test compares them with `ARCHITECTURE.md`.
 

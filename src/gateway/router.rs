@@ -1,6 +1,6 @@
-//! Router: which route has a method at a path, and what a route that takes all the rest inherits from a path's own.
+//! Router: finds the route of a method and path, and what a catch-all route inherits from a path's own route.
 //!
-//! It does not know how a route answers.
+//! It does not know how a route responds.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! World: what differs between serve, demo and tests. How providers are reached, what time it is, where chance comes from.
+//! World: what differs between serve, demo and tests: the transport to providers, the clock and the source of
+//! randomness.
 //!
 //! It does not know what the gateway does with any of it.
 

@@ -1,9 +1,10 @@
-//! Budgets of attempts: how often one call may try, and how much extra load all calls together may put on a provider.
+//! Attempt limits and retry budgets: how many attempts one call may make, and how much extra load all calls
+//! together may put on a provider.
 //!
-//! The retry budget after Finagle's and tower's: requests deposit a share of a token, each extra attempt withdraws one,
-//! and only the last ten seconds count. In a brown-out, retries so stay a small part of the load. An extra attempt at
-//! another provider that fails as well is paid by both, so that all targets of a call together stay within one budget. It
-//! does not know why anybody tries again.
+//! The retry budget follows Finagle's and tower's: each request deposits a fraction of a token, each extra attempt
+//! withdraws one, and only the last ten seconds count. So retries stay a small part of the load during a brown-out.
+//! An extra attempt at another provider that is failing too is paid by both, so that all targets of a call together
+//! stay within one budget. It does not know why anyone retries.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;

@@ -1,6 +1,7 @@
-//! Bill: what an answer costs that is made in the background and read later, perhaps many times. It is counted once.
+//! Bill: the cost of a response that is created in the background and read later, perhaps many times. It is counted
+//! once.
 //!
-//! It does not know who made the answer, nor what a token costs.
+//! It does not know who created the response, nor what a token costs.
 
 use parking_lot::Mutex;
 use std::fmt;

@@ -1,7 +1,8 @@
-//! Buffers: the memory in which large requests wait, bounded over the whole process, and overwritten when it is let go.
+//! Buffers: the memory in which large requests wait, bounded for the whole process, and overwritten when it is
+//! freed.
 //!
-//! It does not know what a request holds. The room that bytes take travels with them: it is free again when the last piece of
-//! them is dropped, wherever that is.
+//! It does not know what a request contains. The reservation travels with the bytes: it is released when the last
+//! piece of them is dropped, wherever that is.
 
 use std::sync::Arc;
 

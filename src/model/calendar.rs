@@ -1,6 +1,6 @@
-//! Calendar: hours, days and months in UTC, as bills and budgets have them.
+//! Calendar: hours, days and months in UTC, for bills and budgets.
 //!
-//! It does not know what time it is.
+//! It does not know the current time.
 
 use jiff::Timestamp;
 use jiff::ToSpan;

@@ -1,6 +1,6 @@
-//! Call: a caller's request, typed. What is asked, by whom, and how long it may take.
+//! Call: a caller's request, typed: what is requested, by whom, and by when.
 //!
-//! It does not know how a caller spelt it (that is `caller/`), nor how a provider wants it (that is `provider/`).
+//! It does not know how a caller encoded it (that is `caller/`), nor how a provider wants it (that is `provider/`).
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;

@@ -1,6 +1,6 @@
-//! Networks: which addresses belong to everybody, and which only to whoever is near.
+//! IP ranges: which addresses are public, and which are private or otherwise special.
 //!
-//! It knows the special addresses of the two registries (IANA, RFC 6890 and its updates), and nobody's configuration.
+//! It knows the special addresses of the two registries (IANA, RFC 6890 and its updates), and no configuration.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

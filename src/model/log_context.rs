@@ -1,6 +1,7 @@
-//! Subject: which call the work at hand is for, so that every log line about it can name the call.
+//! Log context: which call the current work is for, so that every log line about it can name the call.
 //!
-//! Work is polled under its subject; what is spawned to outlive the call has none. It does not know what is logged.
+//! Work is polled within its context; what is spawned to outlive the call has none. It does not know what is
+//! logged.
 
 use std::sync::{Arc, OnceLock};
 

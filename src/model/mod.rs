@@ -1,4 +1,5 @@
-//! Model: what every other part speaks of: a call, its reply, its fault, its trail, and values such as money and deadlines.
+//! Model: the vocabulary of all other parts: a call, its reply, its fault, its trail, and values such as money and
+//! deadlines.
 //!
 //! Nothing here does I/O or knows the configuration.
 

@@ -1,5 +1,5 @@
-//! Money: US dollars in whole nanodollars, written as exact decimals. Sums of money must not drift, so nothing here is a float
-//! but what is handed to libraries that take no other number.
+//! Money: US dollars in whole nanodollars, written as exact decimals. Sums of money must not drift, so nothing here
+//! is a float except what is passed to libraries that accept nothing else.
 //!
 //! It does not know what anything costs.
 

@@ -1,6 +1,6 @@
-//! Names: of providers as logs spell them, of models that stand or fall together, and of whatever callers name.
+//! Names: display names of providers, model families, and wildcard patterns of names.
 //!
-//! It does not know which providers and models there are.
+//! It does not know which providers and models exist.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -1,7 +1,7 @@
-//! Apart: work on a large body that cannot be done in slices, such as reading its JSON, on a thread that serves nobody else
-//! meanwhile.
+//! Offload: runs CPU-heavy work on a large body that cannot be sliced, such as parsing its JSON, on a blocking
+//! thread.
 //!
-//! It does not know what the work is. How many large bodies there are at once is bounded by the memory that they share.
+//! It does not know what the work is. The memory that large bodies share bounds how many there are at once.
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;

@@ -1,7 +1,8 @@
-//! Patience: after how much silence an answer is overdue. A slow model and a silent provider look the same until something
-//! comes, so what is overdue has not failed: it is only time to ask somebody else beside it.
+//! Patience: soft timeouts. After how long without data a response is overdue. A slow model and a stalled provider
+//! look the same until something arrives, so an overdue response has not failed: it is only time to try another
+//! target in parallel.
 //!
-//! How long is learnt for each model of a provider, upwards only. This file neither waits nor asks.
+//! The time is learnt per model of a provider, upwards only. This file neither waits nor sends.
 
 use parking_lot::Mutex;
 use std::sync::Arc;

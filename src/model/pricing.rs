@@ -1,4 +1,5 @@
-//! Models: patterns of their names, and what is looked up by them: another name, a price. The most exact pattern wins.
+//! Model patterns: what is looked up by a model's name, such as another name or a price. The most specific pattern
+//! wins.
 //!
 //! It does not know providers.
 

@@ -1,4 +1,4 @@
-//! Rate: how much is allowed within which time, whose limit it is, and what to do while the store is out.
+//! Rate: an amount per period, the key that a rate limit counts by, and what to do while the store is down.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

@@ -1,6 +1,6 @@
-//! Chance: the only randomness, from one seed. The same seed gives the same numbers, so that a failed test repeats.
+//! Random numbers, all from one seed. The same seed gives the same numbers, so that a failed test can be repeated.
 //!
-//! It is not for secrets.
+//! They are not for secrets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,6 @@
-//! Signs of life of one attempt at a provider.
+//! Signs of life of one attempt at a provider: when it last sent something.
 //!
-//! It does not know how long a silence may be, nor what follows from one.
+//! It does not know how long a gap may be, nor what follows from one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

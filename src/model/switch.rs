@@ -1,7 +1,6 @@
-//! A switch that can be thrown while the gateway runs: for everybody, for some tenants or tiers, or for a share of those who
-//! call.
+//! Switch: a flag at runtime: on or off for everyone, for some tenants or tiers, or for a share of the callers.
 //!
-//! It does not know what it switches, nor who throws it.
+//! It does not know what it switches, nor who changes it.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Trace: the identity of a call among all that happens elsewhere, as W3C Trace Context (levels 1 and 2) passes it on.
+//! Trace: the trace and span ids of a call, as W3C Trace Context (levels 1 and 2) propagates them.
 //!
-//! It reads and writes the two headers. What is done with spans, and who decides that they are worth keeping, is not known here.
+//! It reads and writes the two headers. It does not know what is done with spans, nor who samples them.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Usual: what is usual of something that is measured again and again, such as the time until a model answers. It follows
-//! changes over minutes of the clock, not over a number of answers: much traffic must not make a slowdown usual within seconds.
+//! Usual: the usual value of a repeated measurement, such as the latency of a model. It adapts over minutes of
+//! time, not over a number of samples: heavy traffic must not make a slowdown usual within seconds.
 //!
 //! It does not know what is measured.
 

@@ -1,7 +1,8 @@
-//! Borders: whether a number may begin at a place, by what stands before it. What goes on from a decimal point, a path, an
-//! address on the web, a serial number or encoded bytes is part of that, and no number of its own.
+//! Borders: whether a number may begin at a position, by what precedes it. Digits that continue a decimal, a path,
+//! a URL, a serial number or encoded bytes are part of that, and not a number of their own.
 //!
-//! It remembers three bytes and two marks, so it costs the same in every text. It does not know where numbers end.
+//! It remembers three bytes and two marks, so its cost is the same in every text. It does not know where numbers
+//! end.
 
 /// What stands before a place of a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

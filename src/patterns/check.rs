@@ -1,5 +1,5 @@
-//! Check: whether digits that look like a number of some kind are one. It takes the same time however long the number is: the
-//! sums of a text up to two places tell that of what stands between them.
+//! Check digits: whether digits that look like a card number or an IBAN are one. It takes the same time however
+//! long the number is: prefix sums at two positions give the sum of everything in between.
 //!
 //! It does not know where numbers begin and end.
 

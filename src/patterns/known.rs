@@ -1,6 +1,6 @@
-//! The patterns that have a name: personal data and secrets, as people and programs write them.
+//! The built-in patterns: personal data and secrets, as people and programs write them.
 //!
-//! Where numbers carry a check, it is made: a number that fails it is another kind of number.
+//! Numbers with check digits are verified: a number that fails is another kind of number.
 
 use std::sync::LazyLock;
 

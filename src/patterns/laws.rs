@@ -1,4 +1,5 @@
-//! Laws of the search: it finds what the definition says, however a text is cut, and no text makes a byte of it dear.
+//! Laws of the search: it finds what the definition says, however a text is split, and no text makes any byte
+//! expensive.
 
 use std::ops::Range;
 use std::sync::LazyLock;

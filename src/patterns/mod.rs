@@ -1,7 +1,7 @@
-//! Patterns: what is looked for in texts, and a search that takes a text in pieces.
+//! Patterns of guardrails, and a search that takes a text in pieces.
 //!
-//! Each pattern is a deterministic automaton of which it is known in how many states it can be at once, so that no text, whoever
-//! wrote it, makes a search slow. It does not know what becomes of what is found.
+//! Each pattern is a deterministic automaton with a known bound on its simultaneous states, so that no text,
+//! whoever wrote it, makes a search slow. It does not know what is done with a match.
 
 mod borders;
 mod check;
@@ -62,8 +62,8 @@ impl Pattern {
         let width = width::of(&automated.automaton, &automated.starts);
         if width > MAX_WIDTH {
             return Err(format!(
-                "in some texts it could match from more than {MAX_WIDTH} places at once, which is too slow: shorten its repetitions, or \
-                 let it begin only where a word does (`(?-u:\\b)`)"
+                "in some texts it could match from more than {MAX_WIDTH} positions at once, which is too slow: shorten its \
+                 repetitions, or let it start only at a word boundary (`(?-u:\\b)`)"
             ));
         }
         Ok(Self(Arc::new(Automated { width, ..automated })))
@@ -78,7 +78,7 @@ impl Pattern {
         let syntax = syntax::Config::new();
         let parsed = syntax::parse_with(expression, &syntax).map_err(|fault| last_line(&fault.to_string()))?;
         if parsed.properties().minimum_len().unwrap_or(0) == 0 {
-            return Err("it matches the empty text, which is everywhere".into());
+            return Err("it matches the empty text".into());
         }
         let automaton = dense::Builder::new()
             .configure(

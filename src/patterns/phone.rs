@@ -1,7 +1,7 @@
-//! Phone: whether digits in groups are a phone number, or one of the other things that are written alike: dates, times,
-//! versions, coordinates, amounts, bytes.
+//! Phone numbers: whether grouped digits are a phone number, or something that looks alike: dates, times, versions,
+//! coordinates, amounts, bytes.
 //!
-//! It does not know what stands around them.
+//! It does not know what surrounds them.
 
 use super::verdict::Verdict;
 

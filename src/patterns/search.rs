@@ -1,9 +1,10 @@
-//! Search: where patterns match in a text that comes in pieces. However it is cut, the same is found.
+//! Search: finds the matches of patterns in a text that arrives in pieces. The result does not depend on where it
+//! is split.
 //!
-//! Each pattern's automaton is stepped from every place where a match may begin. Matches on their way that have come to the
-//! same state end at the same place, so they are followed as one: what a byte costs is bounded by the states that an
-//! automaton can be in at once ([`width`](super::Pattern::width)), whoever wrote the text. The search keeps only places: the
-//! text from [`Search::undecided`] on is kept by whoever searches.
+//! Each pattern's automaton is stepped from every position where a match may begin. Matches in progress that have
+//! reached the same state end at the same position, so they are followed as one: the states that an automaton can
+//! be in at once ([`width`](super::Pattern::width)) bound the cost of a byte, whoever wrote the text. The search
+//! keeps only positions: whoever searches keeps the text from [`Search::undecided`] on.
 
 use std::collections::VecDeque;
 use std::ops::Range;

@@ -1,6 +1,6 @@
-//! Starts: where matches began that are followed as one, and where each of them ends as far as is known.
+//! Starts: where the matches began that are followed as one, and where each of them ends as far as is known.
 //!
-//! It does not know what is looked for.
+//! It does not know the patterns.
 
 use std::collections::VecDeque;
 

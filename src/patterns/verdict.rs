@@ -1,4 +1,4 @@
-//! Verdict: what a check says of a text.
+//! Verdict: the result of a check of a text.
 
 /// What a check says of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
-//! Width: in how many states an automaton can be at once when it is begun anew at every byte of a text. That is what a byte of
-//! the worst text costs.
+//! Width: in how many states an automaton can be at once when it is started anew at every byte of a text. That is
+//! the cost of a byte of the worst text.
 //!
-//! All sets of states are too many to look at, so the largest are looked at first: repetitions that count, which are what makes
-//! sets large, are found at once.
+//! There are too many sets of states to look at all, so the largest are looked at first: counted repetitions, which
+//! make sets large, are found immediately.
 
 use std::collections::{BTreeSet, BinaryHeap};
 

@@ -1,7 +1,8 @@
-//! Admit: how many WebSockets there may be at once, of one route and of one caller. One more is refused before anybody is
-//! asked. A user is counted as such, wherever its devices are; only callers of whom nobody is known are counted by address.
+//! Admit: limits the number of concurrent WebSockets per route and per caller. It rejects one more before any other
+//! policy or provider sees it. An authenticated user counts as one caller on any device; only anonymous callers
+//! count by address.
 //!
-//! Its place is held until the conversation ends. Calls that are answered need none: what bounds those is a limit.
+//! The permit is held until the WebSocket closes. Ordinary calls need no permit here: rate limits bound them.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;

@@ -1,8 +1,10 @@
-//! Affinity: a call that goes on from a stored response or conversation, or is about one, goes to the provider that made it,
-//! whatever the order of the targets: no other has it. Where that cannot answer, its fault is the answer.
+//! Affinity: routes a call that refers to a stored response or conversation to the provider that created it,
+//! whatever the order of the targets, because no other provider has it. There is no failover: if that provider
+//! fails, its fault is the response.
 //!
-//! Who made what is remembered in a bounded memory, and by all gateways that share a store; of what nobody knows the order of
-//! the targets holds. It does not know how a call names a response, nor how providers are asked.
+//! Which provider created what is kept in bounded memory, and shared by gateways that share a store. For an unknown
+//! id the order of the targets applies. This file does not know how a call names a response, nor how providers are
+//! called.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,8 @@
-//! Budget: how much may be spent in an hour, a day or a month, by whom, and what happens then.
+//! Budget: limits spending per hour, day or month, and decides what happens when a budget is exhausted.
 //!
-//! What a call may cost is taken before it is made, from all budgets that are about it, and corrected when its answer ends.
-//! Who keeps the purses, in this process or in a store that gateways share, is not known here, nor how a refusal is spelt.
+//! It reserves the maximum cost of a call in every budget that applies, before the call is sent, and settles the
+//! reservation when the response ends. It does not know who keeps the accounts (this process, or a store that
+//! gateways share), nor the shape of a refusal.
 
 use std::cmp::Reverse;
 use std::sync::Arc;

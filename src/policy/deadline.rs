@@ -1,8 +1,9 @@
-//! Deadline: the whole call, over all its attempts, ends by the route's `timeout.total`, or when the caller has announced that
-//! it would leave. A caller that announces more time than that gets it.
+//! Deadline: the time limit of the whole call, across all attempts: the route's `timeout.total`, or the timeout
+//! that the caller sent, shorter or longer.
 //!
-//! The deadline travels in the call, and whoever waits inside looks at it. Only a caller that leaves during a silence which
-//! providers may have needs a timer here. To all that is inside it is a caller that has left: nobody there has failed.
+//! The deadline travels in the call, and every policy that waits checks it. Only a caller whose read timeout is
+//! shorter than a gap that providers are allowed needs a timer here. To the policies inside, that looks like a
+//! caller that left: no provider has failed.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

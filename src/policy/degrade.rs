@@ -1,8 +1,8 @@
-//! Degrade: the last rungs of the ladder. When no target can answer, a text that the route holds ready is better than an
-//! error, and is marked as what it is; and the route decides what its callers get while its first provider is switched off.
+//! Degrade: the last fallback. When no target responds, the route's canned text is better than an error, and is
+//! marked as degraded. The route also decides what callers get while its first provider is disabled.
 //!
-//! An expired answer would be better still: that is the cache's to give, inside of this policy. It does not know how the mark
-//! is spelt.
+//! A stale cached response would be better still: the cache inside this policy serves it. This file does not know
+//! how the mark is encoded.
 
 use std::sync::Arc;
 

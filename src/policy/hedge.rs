@@ -1,8 +1,8 @@
-//! Hedge: a call whose first answer takes longer than most gets a second attempt beside it, and the faster one wins (Dean
-//! and Barroso: The Tail at Scale, 2013).
+//! Hedge: sends a second request when the first one is slower than a percentile of earlier calls; the faster
+//! response wins (Dean and Barroso: The Tail at Scale, 2013).
 //!
-//! This file knows when: after the running percentile of the time to the first event or the whole answer, learnt per model.
-//! `failover` knows where: another instance or the next target.
+//! This file knows when: after the running percentile of the time to the first event or to the whole response,
+//! learnt per model. `failover` knows where: another instance or the next target.
 
 use parking_lot::Mutex;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Policies, one file each, in the order of the pipeline. Which of them a route has is in `pipeline.rs` alone.
+//! Policies, one file each, in the order of the pipeline. Which of them a route has is in `gateway/pipeline.rs`
+//! alone.
 
 pub mod admit;
 pub mod affinity;

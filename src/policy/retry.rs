@@ -1,8 +1,8 @@
-//! Retry: the same target again, where that is likely to help: once at once after a broken connection or a 5xx, after the
-//! time that the provider asks for, or after a growing pause when it asks for none.
+//! Retry: tries the same target again where that is likely to help: once immediately after a broken connection or a
+//! 5xx, after the provider's Retry-After, or with exponential backoff if there is none.
 //!
-//! Every extra attempt is paid from the provider's retry budget, and from that of the provider which the call asked first;
-//! none outlives the call's deadline or its attempt limit. Whether a fault allows another attempt is the fault's own answer.
+//! Every extra attempt is paid from the provider's retry budget, and from that of the provider that the call tried
+//! first; none outlives the call's deadline or its attempt limit. The fault itself says whether a retry is allowed.
 
 use std::time::Duration;
 

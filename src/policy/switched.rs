@@ -1,6 +1,6 @@
-//! Switched: a policy that an operator can take out while the gateway runs. Without it calls go straight on to what is inside.
+//! Switched: a policy that an operator can turn off at runtime with a flag. While it is off, calls bypass it.
 //!
-//! It does not know which policy it holds, nor who throws the switch.
+//! It does not know which policy it wraps, nor who changes the flag.
 
 use crate::model::call::Call;
 use crate::model::switch::Switch;

@@ -1,7 +1,7 @@
-//! Timeout: one attempt, and each silence within it, is bounded by what the target allows, or by what the caller has announced
-//! to wait where that is longer.
+//! Timeout: bounds one attempt and each gap within it by the target's timeouts, or by the caller's own timeout
+//! where that is longer.
 //!
-//! It starts no timer either: the transport waits, and it waits under these bounds.
+//! It starts no timer: the transport waits, within these bounds.
 
 use std::time::Duration;
 

@@ -1,8 +1,7 @@
-//! Variant: a share of a route's callers, always the same ones, is answered in another way: by other targets, or by another
-//! model. A canary, or two ways side by side.
+//! Variant: serves a fixed share of a route's callers by other targets or another model: a canary or an A/B test.
 //!
-//! A variant that cannot answer is no reason to refuse: the call goes on as if there were none, and counts as the variant's
-//! failure. It does not know what is inside either way, nor how well a variant does.
+//! A variant that fails is no reason to reject the call: the call falls back to the route's own targets, and counts
+//! as a failure of the variant. It does not know what is inside either path, nor how well a variant does.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! Balancing: which instance of a provider is asked. The better of two drawn by chance, judged by how slow it lately was at
-//! its worst and by how much it has to do (peak EWMA, after Finagle's); an instance that keeps failing is left out on its own.
+//! Load balancing: picks an instance of a provider, the better of two random choices, by peak latency and calls in
+//! flight (peak EWMA, after Finagle). An instance that keeps failing is ejected on its own.
 //!
-//! It does not know what an instance is, nor how it is reached: an instance is a number.
+//! It does not know what an instance is, nor how to reach it: an instance is a number.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! The dialect of BuildPanel, a restaurant's AI service: chat, recordings and the menu.
+//! The dialect of BuildPanel, a restaurant's AI service: chat, voice and the menu.
 //!
-//! It does not know OpenAI's dialect; where a caller speaks it, `conversation` finds what the user said last.
+//! It does not know OpenAI's dialect; for callers that speak it, `conversation` finds the last user message.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
-//! Connector: from a provider's URL to a connection, encrypted where the URL says so.
+//! Connector: connects to a provider's URL, with TLS if the URL says so.
 //!
-//! It keeps no names: how long an answer is good is the system's resolver's business. What is checked is what is connected
-//! to, so that a name cannot mean one place when it is checked and another when it is used.
+//! It caches no DNS results: their lifetime is the system resolver's business. The address that is checked is the
+//! one that is connected to, so that a name cannot resolve to something else between the two (DNS rebinding).
 
 use std::error::Error;
 use std::fmt;

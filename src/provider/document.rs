@@ -1,4 +1,4 @@
-//! Document: a small public file on the web, read whole: the keys that tokens are checked with.
+//! Fetches a small public document from the web, such as a JWKS.
 //!
 //! It does not know what is in it, nor who wants it.
 

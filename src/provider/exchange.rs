@@ -1,7 +1,7 @@
-//! Exchange: one attempt at one provider, from Call to Reply. The innermost of every target's stack.
+//! Exchange: one attempt at one provider, from Call to Reply. The innermost part of every target's stack.
 //!
-//! It returns at the commit point: the whole body in hand, or the first event of a stream. Until then the policies around
-//! it may try again or elsewhere. It waits on the network, and therefore every deadline ends here.
+//! It returns at the commit point: the whole body, or the first event of a stream. Until then the policies around
+//! it may retry or fail over. It waits on the network, so every deadline and timeout is enforced here.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,8 @@
-//! Idle: for how long a provider keeps connections that nobody uses, as far as it shows. A request that goes out on one that is
-//! just being closed is lost, and may have been executed.
+//! Idle timeouts of providers: how long a provider keeps unused keep-alive connections open, as far as it shows. A
+//! request sent on a connection that is just being closed is lost, and may have been executed.
 //!
-//! A provider says it (`Keep-Alive`), or it is seen: a connection is closed that was idle for longer than any that was used
-//! again with success. It knows no HTTP beyond that.
+//! A provider states it (`Keep-Alive`), or it is observed: a connection that has been idle for longer than any that
+//! was reused successfully is closed. It knows no more of HTTP.
 
 use parking_lot::Mutex;
 use std::io;

@@ -1,6 +1,7 @@
-//! Provider dialects: how a provider wants to be asked and what its answers mean. Pure: no I/O, no clock, no state.
+//! Provider dialects: how to encode a request for a provider and decode its responses. Pure: no I/O, no clock, no
+//! state.
 //!
-//! A compatible provider is config only; a new dialect is a file and a line in [`dialect`].
+//! A compatible provider is config only; a new dialect is one file and one line in [`dialect`].
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};

@@ -1,4 +1,4 @@
-//! Network: the real transport, over TCP and TLS, with a pool of connections for each provider.
+//! Network: the real transport, over TCP and TLS, with a connection pool per provider.
 //!
 //! It moves bytes and adds credentials. It does not know what the bytes mean.
 

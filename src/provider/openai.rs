@@ -1,7 +1,7 @@
-//! OpenAI's dialect as a provider speaks it: OpenAI, Together.ai and whatever is compatible.
+//! OpenAI's dialect as providers speak it: OpenAI, Together.ai and everything compatible.
 //!
-//! A request that came in the same dialect goes out byte for byte, with at most its model replaced. How streams are read
-//! is in `chunks`, how errors are in `refusals`; nothing here knows which caller asked.
+//! A request that came in the same dialect is sent byte for byte, with at most its model replaced. Streams and
+//! errors are read in `wire/openai`; this file does not know the caller.
 
 use std::ops::Range;
 

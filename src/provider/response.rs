@@ -1,6 +1,6 @@
-//! Response: what came over the network, checked and unpacked.
+//! A provider's response from the network, checked and decompressed.
 //!
-//! It does not know what was asked, nor what the bytes mean.
+//! It does not know the request, nor what the bytes mean.
 
 use std::error::Error;
 

@@ -1,6 +1,6 @@
-//! Socket: asks a provider for a WebSocket (RFC 6455, 4.1) over the network, and hands it on when the provider agrees.
+//! Opens a WebSocket at a provider (RFC 6455, 4.1) and returns it when the provider accepts.
 //!
-//! It does not know what is said then, nor who asks.
+//! It does not know what is sent through it, nor who asked.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Bodies of provider responses under a watchdog, and the event stream made of one.
+//! Bodies of provider responses with idle timeouts, and the event stream made from one.
 //!
-//! The watchdog counts only time spent waiting for the provider: a caller that reads slowly is not the provider's silence.
+//! The timer counts only time spent waiting for the provider: a caller that reads slowly is not a stalled provider.
 //! It does not know dialects; an [`EventReader`] does.
 
 use std::collections::VecDeque;

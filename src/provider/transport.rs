@@ -1,4 +1,4 @@
-//! Transport: the one seam through which the gateway reaches a provider's network. `network` is its implementation.
+//! Transport: the trait through which the gateway reaches a provider's network. `network` implements it.
 
 use std::future::Future;
 use std::pin::Pin;

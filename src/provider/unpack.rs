@@ -1,4 +1,4 @@
-//! Unpack: a response's body as it was meant, where a provider has compressed it though nobody asked.
+//! Decompresses the body of a provider's response, even if the gateway did not ask for compression.
 //!
 //! It does not know what the bytes mean, nor where they come from.
 

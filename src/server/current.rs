@@ -1,5 +1,5 @@
-//! Current: the one pointer to the gateway that answers now. Whoever has a request loads it once, and so sees exactly one
-//! generation of the configuration; what already runs finishes with the one it has.
+//! Current: the one pointer to the gateway that serves now. Each request loads it once, and so sees exactly one
+//! generation of the configuration; running requests finish with theirs.
 //!
 //! It does not know where a configuration comes from.
 

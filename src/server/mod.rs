@@ -1,6 +1,7 @@
-//! The server: accepts callers, gives each connection its task, and leaves without cutting anybody off.
+//! The server: accepts connections, spawns a task for each, and shuts down gracefully: it drains connections
+//! instead of cutting them off.
 //!
-//! It does not know what is asked; `ingress` does.
+//! It does not know what is requested; `ingress` does.
 
 pub mod callers;
 pub mod connection;

@@ -1,5 +1,5 @@
-//! Probes: ask every provider in the background whether it is up, and keep the answer in Live; the store keeps its own
-//! connection and says itself how it is, and published keys are read again and again.
+//! Background probes: check the health of every provider and refresh the JWKS. The results are kept in the
+//! gateway's state; the store watches its own connection.
 //!
 //! No request ever waits for a probe.
 

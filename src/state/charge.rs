@@ -1,9 +1,10 @@
-//! Charge: what the attempts of a call come to, and when whoever holds something for the call is told.
+//! Charge: the cost of a call's attempts, and when those who hold reservations for the call are told.
 //!
-//! Each attempt that a provider has begun counts: each one that was not refused. It comes to the provider's own count. Without
-//! one it is estimated: an answer that its provider has ended by its prompt and what came of it; one that was given up because
-//! another attempt answered by what came of it, or else by that other answer. Where the caller left, or its time was up, the
-//! provider may have gone on: then it is the most that the call may take. It does not know who wants to know.
+//! Every attempt that a provider has begun counts, i.e. each one that it did not refuse. Its tokens are the
+//! provider's own count. Without one they are estimated: for a complete response from its prompt and the text
+//! received; for an attempt that was cancelled because another one responded, from the text received, or else from
+//! the other response. If the caller left or its time was up, the provider may have gone on, so the maximum of the
+//! call is charged. It does not know who wants to know.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
-//! Estimates of tokens before a provider has counted them, learnt from what providers counted before.
+//! Token estimates before the provider has counted, learnt from earlier counts.
 //!
-//! Of a prompt its bytes are known, and from earlier calls how many bytes make a token of this model; of an answer what the
-//! caller allows. Without a limit there are two estimates: what answers on this route usually take, for limits that smooth,
-//! and the most that the model writes, for budgets that must hold. It knows no tokenizer: those are many, large, and right
-//! for one family of models each, while every estimate here is corrected as soon as the answer ends.
+//! For a prompt, its bytes are known, and earlier calls give the bytes per token of the model; for a response, the
+//! caller's own limit. Without such a limit there are two estimates: the usual response on this route, for rate
+//! limits that smooth, and the model's maximum, for budgets that must hold. It knows no tokenizer: those are many,
+//! large, and right for one family of models each, while every estimate here is corrected when the response ends.
 
 use parking_lot::Mutex;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! Issued keys: those that were made while the gateway ran. In memory, and in the shared store where there is one, so that
-//! all gateways know them within a moment.
+//! Issued API keys: those created at runtime. In memory, and in the shared store if there is one, so that all
+//! gateways know them within a moment.
 //!
-//! The ring in memory is what calls are checked with: no call waits for the store, and one that is out locks nobody out. It
-//! does not know who may make keys.
+//! Calls are checked against the key ring in memory: no call waits for the store, and an outage of it locks nobody
+//! out. It does not know who may issue keys.
 
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};

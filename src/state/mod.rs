@@ -1,5 +1,5 @@
-//! State: what gateways remember and share: rate limits, budgets, the usage ledger, flags and issued keys, in memory or in
-//! Redis.
+//! State that gateways keep and share: rate limits, budgets, the usage ledger, flags and issued keys, in memory or
+//! in Redis.
 
 pub mod charge;
 pub mod estimate;

@@ -1,6 +1,6 @@
-//! Explain: what happened to the latest calls, for who asks afterwards. A ring: the oldest make room for the newest.
+//! Call history for explain: what happened to the latest calls. A ring buffer: new calls replace the oldest.
 //!
-//! It holds facts and never content: no prompt, no answer, no key. It does not know how they are told.
+//! It holds facts and never content: no prompt, no response, no key. It does not know how they are shown.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;

@@ -1,6 +1,7 @@
-//! An outbox: a bounded queue between calls, which never wait, and whoever sends things away, with a count of what became of them.
+//! Export queue: a bounded queue between calls, which never wait, and an exporter, with counts of what was sent and
+//! dropped.
 //!
-//! It does not know what the things are or where they go.
+//! It does not know what the items are or where they go.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,8 +1,8 @@
-//! Telemetry: where log lines go and how they look. JSON for machines, with the fields that existing queries read; short
-//! lines for people.
+//! Log output: where log lines go and their format. JSON for machines, with the fields that existing queries read;
+//! short lines for people.
 //!
-//! Lines are written by a thread of their own; when it cannot keep up they are dropped, because a full disk must not stop
-//! an answer. What is logged is decided elsewhere.
+//! A thread of its own writes the lines; if it cannot keep up they are dropped, because a full disk must not block
+//! a response. What is logged is decided elsewhere.
 
 use std::fmt::{self, Write};
 use std::io;

@@ -1,6 +1,6 @@
-//! The level of the log: what the configuration says, until an operator wishes otherwise, for a while or until told.
+//! The log level: the configured one, until an operator overrides it, for a while or until reset.
 //!
-//! It does not know how a level takes effect; whoever began the log says that.
+//! It does not know how a level takes effect.
 
 use parking_lot::Mutex;
 use std::fmt;

@@ -1,5 +1,5 @@
-//! Panics: where in the program one happened, for the log and for those who mend it, and never what it said: the text may
-//! quote what was being worked on.
+//! Panics: reports the location of a panic in the log and to Sentry, but never its message, which may quote
+//! content.
 //!
 //! It does not know what becomes of the work.
 

@@ -1,7 +1,7 @@
-//! Repeats: of warnings and errors that say the same again and again, the first few of a minute are written, and then one line
-//! with how many there were.
+//! Repeated log lines: of identical warnings and errors, the first few per minute are written, and then one line
+//! with how many were suppressed.
 //!
-//! The lines of the audit and of calls are never left out. It does not know what a line looks like.
+//! Access log and audit lines are never suppressed. It does not know what a line looks like.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
-//! Reports: faults of the gateway's own, for those who mend it.
+//! Reports of the gateway's own faults, for its developers.
 //!
-//! A report says where and what kind, and holds nothing of a request: no text, no header, no address. It does not know who
-//! reads it.
+//! A report says where and what kind, and holds nothing of a request: no text, no header, no address. It does not
+//! know who reads it.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! Spans: what is told of one piece of work, and those that wait to be sent away.
+//! Spans: the data of one span, and the queue of those that wait for export.
 //!
-//! It knows neither how a span is spelt for a collector nor what is worth one.
+//! It knows neither how a span is encoded for a collector nor which spans are worth one.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! Traffic: how many calls came lately, how they ended, how long they took and what they cost; for who watches now. Metrics
-//! remember for longer.
+//! Traffic of the last minute: number, outcome, duration and cost of recent calls, for the live page. Metrics cover
+//! longer times.
 //!
-//! A fixed amount of memory (about 20 KiB), whatever comes. It does not know who watches.
+//! It uses a fixed amount of memory (about 20 KiB), whatever the load. It does not know who watches.
 
 use parking_lot::Mutex;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Gather: pieces of a body into one, without copying where there is only one.
+//! Concat: joins the pieces of a body, without copying if there is only one.
 //!
-//! It knows no limit; who gathers does.
+//! It knows no limit; the caller of this code does.
 
 use bytes::{Bytes, BytesMut};
 

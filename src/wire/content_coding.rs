@@ -1,7 +1,7 @@
-//! Coding: what bodies are compressed with (RFC 9110, 8.4), as requests and answers of providers name it, and how that is
-//! undone.
+//! Content codings: the compression of bodies (RFC 9110, 8.4) in requests and in responses of providers, and
+//! decompression.
 //!
-//! It knows neither who sends a body nor how large one may become: whoever reads says that.
+//! It knows neither who sends a body nor its size limit: the reader passes that in.
 
 use std::io;
 use std::pin::Pin;

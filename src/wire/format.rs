@@ -1,6 +1,8 @@
-//! Which format a call's request has, and what is made of answers in it.
+//! Format: what policies and dialects ask about the grammar of a request and its responses. There is one for each
+//! endpoint of a dialect whose bodies are passed through.
 //!
-//! It does not know who asks, nor what is done with an answer.
+//! It does not know who asks, nor what is done with the result. Responses of an endpoint without a format are
+//! passed through unread.
 
 use super::openai::complete::{self, Choices};
 use super::openai::format::Format;

@@ -1,7 +1,7 @@
-//! Which headers cross the gateway, in either direction.
+//! Headers: which headers cross the gateway, in either direction.
 //!
-//! Both are lists of what may pass: whatever is not named stays behind, credentials, cookies and hop-by-hop headers
-//! among it. Nothing here knows a dialect.
+//! Both are allow lists: every other header stays behind, credentials, cookies and hop-by-hop headers included.
+//! Nothing here knows a dialect.
 
 use http::{HeaderMap, HeaderName, header};
 

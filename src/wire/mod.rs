@@ -1,7 +1,7 @@
-//! Wire: the grammar of what crosses the network, in both directions. How events are framed, how JSON is read field by field, and
-//! what OpenAI's dialect says with both.
+//! Wire: the grammar of what crosses the network, in both directions: event framing, JSON fields, and OpenAI's
+//! dialect built on both.
 //!
-//! Pure: no I/O, no clock, no configuration. It does not know who calls, who answers, or what is done about it.
+//! Pure: no I/O, no clock, no configuration. It does not know who calls, who responds, or what is done about it.
 
 pub mod content_coding;
 pub mod path;

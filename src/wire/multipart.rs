@@ -1,6 +1,6 @@
-//! Spelling of `multipart/form-data` bodies: text fields and files, put together in memory.
+//! Writes `multipart/form-data` bodies: text fields and files, assembled in memory.
 //!
-//! It does not know what the fields mean, and needs no randomness: the boundary comes from the content itself.
+//! It does not know what the fields mean, and needs no randomness: the boundary is derived from the content.
 
 use bytes::{BufMut, Bytes};
 use http::HeaderValue;

@@ -1,7 +1,7 @@
-//! Path: gives a request's path the one spelling that the rest of the gateway sees.
+//! Path: normalizes a request's path.
 //!
-//! Spellings that mean the same (RFC 3986, 6.2.2) become one; what another server may read differently is refused. It knows no
-//! routes and no queries.
+//! Equivalent spellings (RFC 3986, 6.2.2) become one; a path that another server may read differently is rejected.
+//! It knows no routes and no queries.
 
 use std::borrow::Cow;
 use std::fmt::Write;

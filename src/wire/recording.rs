@@ -1,6 +1,6 @@
-//! Recording: an answer in the form in which it can be given again.
+//! Recording: a response in a form that can be replayed.
 //!
-//! It does not know how it was recorded, nor where it is held.
+//! It does not know how it was recorded, nor where it is stored.
 
 use bytes::Bytes;
 use serde_json::value::RawValue;

@@ -1,6 +1,6 @@
-//! Where Redis is: one server, a Sentinel group or a Cluster, read from one URL.
+//! Redis URL: one server, a Sentinel group or a Cluster, parsed from one URL.
 //!
-//! It opens no connection. The URL may hold a password, so nothing here repeats any part of it.
+//! It opens no connection. The URL may contain a password, so error texts never repeat any part of it.
 
 use std::fmt;
 

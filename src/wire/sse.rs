@@ -1,6 +1,6 @@
-//! Server-sent events: from chunks of bytes, cut anywhere, to whole events that keep their own bytes.
+//! Server-sent events: from chunks of bytes, split anywhere, to whole events that keep their own bytes.
 //!
-//! Framing after the WHATWG HTML standard, section 9.2.6. It does not know what an event's data means.
+//! Framing follows the WHATWG HTML standard, section 9.2.6. It does not know what an event's data means.
 
 use std::borrow::Cow;
 use std::ops::Range;

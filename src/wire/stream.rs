@@ -1,4 +1,4 @@
-//! Readers of answers that come in pieces: what an event means, when an answer is complete, and what it cost.
+//! Readers of streamed responses: what an event means, when a response is complete, and its usage.
 //!
 //! It does not know how pieces are framed, nor where they come from.
 

@@ -86,7 +86,7 @@ async fn a_password_is_needed_and_a_wrong_one_is_told_without_repeating_it() {
     let right = fleet(&format!("redis://:canary@127.0.0.1:{port}/1"), 1, &CacheDirectives::default()).await;
     assert_eq!(right[0].ask(&[one("user", in_a_month(2))]).await, (true, Source::Redis));
     let wrong = Member::join(&format!("redis://:wrong-canary@127.0.0.1:{port}"), &CacheDirectives::default());
-    until("it is refused", async || format!("{:?}", wrong.redis.standing()).contains("refused")).await;
+    until("it is refused", async || format!("{:?}", wrong.redis.standing()).contains("authentication failed")).await;
     assert!(!format!("{:?}", wrong.redis.standing()).contains("canary"));
     assert_eq!(wrong.ask(&[one("user", in_a_month(2))]).await.1, Source::Local);
 }

@@ -251,12 +251,12 @@ async fn check_against_a_running_gateway_or_a_file_tells_what_would_change() {
         assert!(!text.contains("canary"), "{text}");
         (output.status.code(), text)
     };
-    let nothing = (Some(0), "nothing would change\n".to_owned());
+    let nothing = (Some(0), "no changes\n".to_owned());
     assert_eq!(check("gateway.toml", "sk-canary", &url).await, nothing);
     assert_eq!(check("gateway.toml", "sk-canary", "gateway.toml").await, nothing);
     assert_eq!(
         check("gateway.toml", "sk-canary-2", &url).await,
-        (Some(2), "provider.p.key: another secret\n".to_owned())
+        (Some(2), "provider.p.key: a different secret\n".to_owned())
     );
 
     let other = running.replace("port = 0", "port = 3001").replace("[store]", "max_body = \"1MiB\"\n[store]");

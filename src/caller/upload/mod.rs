@@ -1,6 +1,6 @@
-//! Reading of uploads: one recording and a few text fields out of a multipart body that is in memory already.
+//! Uploads: reads one recording and a few text fields from a multipart body in memory.
 //!
-//! It does not know what is done with the recording, and looks no further into it than to see that it is one.
+//! It does not know what is done with the recording, and only checks that it is one.
 
 mod sound;
 

@@ -1,6 +1,6 @@
-//! Sound: is a recording what its type says? Judged by its first bytes, as every player judges it.
+//! Audio formats: checks a recording's declared type against its magic bytes, as every player does.
 //!
-//! It does not know what is recorded, and does not look further than it must.
+//! It does not know what is recorded, and does not look further than necessary.
 
 /// The ways in which sound is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

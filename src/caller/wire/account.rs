@@ -1,7 +1,8 @@
-//! Account: which requests of OpenAI's API reach beyond themselves, to what the operator's account at a provider keeps.
+//! Account: which requests of OpenAI's API use data or settings of the operator's account at a provider.
 //!
-//! The account has no tenants: its files, stored responses and batches are everybody's who may ask for them. Therefore what is
-//! not known to stand for itself counts as reaching further. It does not know who may.
+//! The account has no tenants: its files, stored responses and batches belong to everyone who may use them.
+//! Therefore a request that is not known to be self-contained counts as using the account. It does not know who
+//! may.
 
 use http::Method;
 use memchr::memmem;

@@ -1,5 +1,5 @@
-//! Form: reads a multipart body (RFC 7578) so strictly that no other reader can find other fields in it. What honest programs
-//! send passes; what two parsers may read differently is refused.
+//! Form: parses a multipart body (RFC 7578) so strictly that no other parser can find other fields in it. What
+//! honest programs send passes; ambiguous forms are rejected.
 //!
 //! It does not know what the fields mean.
 

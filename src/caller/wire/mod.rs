@@ -1,7 +1,8 @@
-//! Reads a request in OpenAI's dialect without taking it apart: which model, stream or not, and what is missing.
+//! Reads what routing needs from a request in OpenAI's dialect: the model, whether it is a stream, and missing
+//! fields.
 //!
-//! It checks what every provider would refuse anyway, so that a mistake costs no attempt; all else is the provider's to
-//! judge.
+//! It rejects what every provider would reject anyway, so that a mistake costs no attempt; all else is for the
+//! provider.
 
 mod account;
 mod form;

@@ -1,6 +1,6 @@
-//! Models: those that a body names deeper inside, for a tool of its own or to fall back on.
+//! Models that a body names in nested places, for a tool or as a fallback.
 //!
-//! A list of models that may be named holds for them as for the one at the top. It does not know who may name which.
+//! A list of allowed models applies to them as to the top-level one. It does not know who may name which.
 
 use memchr::memmem;
 use serde_json::{Map, Value};

@@ -1,4 +1,4 @@
-//! Document: TOML text becomes a tree whose every value knows where it stands, and trees are laid over one another.
+//! Document: parses TOML text into a tree whose values know their location, and merges trees.
 //!
 //! It does not know which keys exist or what they mean.
 

@@ -1,7 +1,7 @@
-//! Effective: the configuration in force, laid flat: every key by its full name, with its value as text.
+//! Effective configuration: every key by its full name, with its value as text.
 //!
-//! It is for people who look and compare; nothing is configured from it. A secret is shown as a mark that says whether two
-//! are the same, and hardly more: 16 bits under a salt that differs from process to process.
+//! It is for people who look and compare; nothing is configured from it. A secret is shown as a short hash that
+//! only says whether two are the same: 16 bits under a salt that differs per process.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -113,7 +113,7 @@ impl std::fmt::Display for Change {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (before, after) = match (&self.before, &self.after) {
             (Some(Shown::Secret { .. }), Some(Shown::Secret { .. })) => {
-                return write!(out, "{}: another secret", self.key);
+                return write!(out, "{}: a different secret", self.key);
             }
             (Some(Shown::Text(before)), Some(Shown::Text(after))) => {
                 let same = before.chars().zip(after.chars()).take_while(|(left, right)| left == right).count();
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn a_secret_is_the_same_or_another_and_nothing_else() {
         let (one, two) = ("redis_url = 'redis://canary-1'\n", "redis_url = 'redis://canary-2'\n");
-        assert_eq!(changes(one, two), ["redis_url: another secret"]);
+        assert_eq!(changes(one, two), ["redis_url: a different secret"]);
         assert_eq!(changes("", two), ["redis_url: (not set) -> ***"]);
         assert!(changes(two, two).is_empty());
         let url = effective("url = 'http://me:canary@host'\n");

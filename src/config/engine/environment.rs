@@ -1,6 +1,6 @@
-//! Environment: which variable stands for which key, and the two places that variables come from.
+//! Environment: which variable sets which key, and the two sources of variables.
 //!
-//! It does not know what type a key has (the reader asks the text for it), and it reads the process only in
+//! It does not know the type of a key (the reader parses the text), and it reads the process's environment only in
 //! [`Variables::from_process`].
 
 use std::collections::BTreeMap;
@@ -136,7 +136,7 @@ impl Variables {
             searched = at + line.len().min(text.len() - at);
             let line = text.get(..at).map_or(0, |before| before.matches('\n').count()) + 1;
             let origin = Origin::Line { file: file.into(), line };
-            let message = "not a line of the form NAME=value (quote values with blanks)".into();
+            let message = "not a line of the form NAME=value (quote values with spaces)".into();
             self.problems.push(Problem { origin, key: String::new(), message });
         }
     }
@@ -176,7 +176,7 @@ pub(in crate::config) fn overlay(tree: &mut Table, variables: &Variables, warnin
         let Some((name, value, origin)) = variables.first_of(names) else { continue };
         for other in names.iter().filter(|other| **other != name) {
             if variables.lookup(other).is_some_and(|(alias, _)| alias != value) {
-                warnings.push(format!("{name} and {other} are both set and differ: {name} is used"));
+                warnings.push(format!("{name} and {other} are both set to different values; using {name}"));
             }
         }
         let mut keys: Vec<&str> = path.split('.').collect();

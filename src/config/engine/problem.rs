@@ -1,6 +1,6 @@
 //! Problem: what is wrong with a configuration, and where.
 //!
-//! It does not know what a correct configuration looks like; it only collects, sorts and shows.
+//! It does not know what a correct configuration looks like; it only collects, sorts and prints.
 
 use std::cell::RefCell;
 use std::fmt;

@@ -1,6 +1,6 @@
-//! Reader: takes typed values out of the tree by key, and reports what is wrong, missing or unknown.
+//! Reader: takes typed values out of the tree by key, and reports wrong, missing and unknown keys.
 //!
-//! It does not know which keys there are: whoever reads a section says so by taking them.
+//! It does not know which keys exist: whoever reads a section defines them by taking them.
 
 use std::sync::Arc;
 
@@ -205,7 +205,7 @@ impl<'a> Section<'a> {
         let strongest = found.iter().map(|(_, origin)| origin.layer()).max()?;
         found.retain(|(_, origin)| origin.layer() == strongest);
         if let [(first, _), (second, origin), ..] = found.as_slice() {
-            let message = format!("`{first}` is given too: only one of them is allowed");
+            let message = format!("`{first}` is also set: set only one of them");
             self.report.add(origin, self.path_of(second), message);
         }
         found.first().map(|(key, _)| *key)

@@ -1,6 +1,7 @@
-//! Record: which keys the readers asked for, and what each takes. Only the generated pages need it; a gateway keeps none.
+//! Record: which keys the readers asked for, and their types. Only the generated pages need it; a gateway keeps
+//! none.
 //!
-//! It knows no key by itself, so that a key which is read is a key which is written down.
+//! It knows no key itself, so that every key that is read is documented.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,7 @@
 //! Remarks: what the default file says about each key: its comment, its value, and whether it is set or only shown.
 //!
-//! It does not know what a key takes. A comment stands above its key, or behind it; keys that follow without one share it.
+//! It does not know the type of a key. A comment is above its key, or behind it; keys that follow without one share
+//! it.
 
 use crate::config::engine::document;
 use crate::config::engine::document::{Table, Value};

@@ -1,6 +1,7 @@
-//! A secret: a value that cannot be printed by accident.
+//! Secret: a value that cannot be printed by accident.
 //!
-//! It has no `Debug` that shows it, no `Display` and no `Serialize`; who needs the text asks for it by name.
+//! Its `Debug` does not show it, and it has no `Display` and no `Serialize`; whoever needs the text asks for it by
+//! name.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Shape: what a key takes, in a form that a program can check and a page can show.
+//! Shape: the type of a key, in a form that a program can check and a page can show.
 //!
-//! It does not know which key it is about. It is for editors and readers; what counts is what the parsers in `value` say.
+//! It does not know which key it is about. It is for editors and readers; the parsers in `value` decide.
 
 /// A length of time, as the parsers of durations take it.
 pub(in crate::config) const DURATION: Shape = Shape::Form(r"^ *[0-9]+ *(ms|s|m|h) *$");

@@ -1,6 +1,6 @@
-//! Value: one parser for each type a key can have; each says what is allowed when it refuses.
+//! Value: one parser for each type of a key; each error says what is allowed.
 //!
-//! It does not know which key it is parsing, nor where the value stands.
+//! It does not know which key it is parsing, nor its location.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -347,7 +347,7 @@ pub(in crate::config) fn redis_url(value: &Value) -> Parsed<String> {
     let is_fine = Address::parse(text).is_some();
     match is_fine {
         true => Ok(text.into()),
-        false => Err(Wanted::secret("a Redis address", FORMS)),
+        false => Err(Wanted::secret("a Redis URL", FORMS)),
     }
 }
 
@@ -357,7 +357,7 @@ pub(in crate::config) fn path(value: &Value) -> Parsed<String> {
         text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'))
     };
     let found = text_of(value).filter(is_fine);
-    found.map(Into::into).ok_or_else(|| Wanted::new("a path", "beginning with `/`, in ASCII, without query"))
+    found.map(Into::into).ok_or_else(|| Wanted::new("a path", "ASCII, starting with `/`, without a query"))
 }
 
 /// An HTTP method that a route can have.
@@ -370,13 +370,13 @@ pub(in crate::config) fn method(value: &Value) -> Parsed<Method> {
 /// A model's name or the beginning of one.
 pub(in crate::config) fn pattern(value: &Value) -> Parsed<Pattern> {
     let parsed = text_of(value).and_then(|text| Pattern::parse(text).ok());
-    parsed.ok_or_else(|| Wanted::new("a model", "a name, or the beginning of one followed by `*`"))
+    parsed.ok_or_else(|| Wanted::new("a model", "a name, or a prefix followed by `*`"))
 }
 
 /// A pattern of models' names that may be open at either end.
 pub(in crate::config) fn wildcard(value: &Value) -> Parsed<Wildcard> {
     let parsed = text_of(value).and_then(|text| Wildcard::parse(text).ok());
-    parsed.ok_or_else(|| Wanted::new("a pattern of models", "a name, with a `*` before or behind it"))
+    parsed.ok_or_else(|| Wanted::new("a model pattern", "a name, with an optional `*` before or after it"))
 }
 
 /// The name of an environment variable. People put the secret itself here by mistake, so it is not repeated.
@@ -398,7 +398,7 @@ pub(in crate::config) fn host(value: &Value) -> Parsed<IpAddr> {
         Some(text) => text.trim_start_matches('[').trim_end_matches(']').parse().ok(),
         None => None,
     };
-    parsed.ok_or_else(|| Wanted::new("an address to listen at", "an IP address such as 0.0.0.0, 127.0.0.1 or ::"))
+    parsed.ok_or_else(|| Wanted::new("a listen address", "an IP address such as 0.0.0.0, 127.0.0.1 or ::"))
 }
 
 /// The admin address, or `off`.

@@ -1,5 +1,5 @@
-//! Pages: what is generated about the configuration: a schema for editors and a reference for readers. Both are made of what
-//! the readers ask for and of what the default file says, so that a key which is read cannot be missing.
+//! Generated pages about the configuration: a schema for editors and a reference for readers. Both are made from
+//! the keys that the readers ask for and from the comments of the default file, so that no key can be missing.
 //!
 //! It knows neither JSON Schema nor Markdown; `schema` and `reference` do.
 

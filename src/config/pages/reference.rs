@@ -1,7 +1,7 @@
-//! Reference: the configuration as a page for readers: every key with what it takes, its default, the variable that stands for
-//! it, and what it means.
+//! Reference: the configuration as a page for readers: every key with its type, default, environment variable and
+//! meaning.
 //!
-//! It does not know why a key is there; what it says of it stands in the default file.
+//! It does not know the meaning of a key; that comes from the default file.
 
 use std::fmt::Write;
 

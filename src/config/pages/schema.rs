@@ -1,5 +1,4 @@
-//! Schema: the configuration as JSON Schema (draft 7, which editors of TOML understand): they complete keys and mark mistakes
-//! while one types.
+//! Schema: the configuration as JSON Schema (draft 7, which TOML editors support), for completion and validation.
 //!
 //! It does not know what `check` finds beyond single values: which keys exclude each other, or need another table.
 

@@ -1,4 +1,4 @@
-//! Auth: what callers must show, and what that is checked with.
+//! Auth: which credentials callers need, and how they are verified.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

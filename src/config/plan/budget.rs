@@ -1,4 +1,4 @@
-//! Budget: limits on money, and how long usage records are kept.
+//! Budget: limits on spending, and how long usage records are kept.
 
 use std::sync::Arc;
 

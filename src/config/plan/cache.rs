@@ -1,4 +1,4 @@
-//! Cache: which answers are cached, for whom, and for how long.
+//! Cache: which responses are cached, for whom, and with which TTL.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Edge: CORS, what browsers are told, and compression.
+//! Edge: CORS, security headers and compression.
 
 use http::{HeaderName, HeaderValue};
 

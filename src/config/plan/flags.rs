@@ -1,4 +1,4 @@
-//! Flags: where flags are kept, and when one is turned off automatically.
+//! Flags: where flags are stored, and when one is turned off automatically.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Guards: what must not pass, in which direction.
+//! Guards: content guardrails, per direction.
 
 use std::sync::Arc;
 

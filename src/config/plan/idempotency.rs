@@ -1,4 +1,4 @@
-//! Idempotency: how long a key and its answer are remembered.
+//! Idempotency: the TTL of a key and its response.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! What callers can ask for, in which dialect, and how urgent it is.
+//! Kinds of calls, their dialects and priorities.
 //!
-//! It does not know what a call of any kind holds.
+//! It does not know what a call of any kind contains.
 
 use crate::config::plan::ProviderKind;
 

@@ -201,7 +201,7 @@ impl LimitPlan {
 /// The name that rules use for the pages that the gateway answers at `/health`, `/health/status` and `/info`.
 pub const HEALTH: &str = "health";
 
-/// True when one of these names, or beginnings of names followed by `*`, is the route's; and when there are none.
+/// True when one of these names, or prefixes followed by `*`, is the route's; and when there are none.
 pub(in crate::config) fn names_route(wanted: &[Box<str>], route: &str) -> bool {
     let fits = |wanted: &str| match wanted.strip_suffix('*') {
         Some(beginning) => route.starts_with(beginning),

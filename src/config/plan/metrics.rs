@@ -1,4 +1,4 @@
-//! Metrics: how many names that come with requests become labels.
+//! Metrics: how many names from requests become labels.
 
 /// `[metrics]`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
-//! Plan: what the configuration means. After this no string is compared and nothing can be missing.
+//! Plan: the configuration as typed values. After this no string is compared and nothing can be missing.
 //!
-//! It does not know where a value came from; `reader` does. The plan of a feature stands beside who reads it; here are the
-//! frame, and what routes, targets and providers are.
+//! It does not know where a value came from; `reader` does. Each feature's plan is in a file of its own; routes,
+//! targets and providers are here.
 
 pub mod auth;
 pub mod budget;

@@ -1,6 +1,6 @@
-//! A provider, as the configuration means it: where it is, what it speaks, and what becomes of calls to it.
+//! A provider, as the configuration means it: its URL, its dialect, and the policies of calls to it.
 //!
-//! It does not know the routes that lead there.
+//! It does not know the routes that use it.
 
 use std::sync::Arc;
 use std::time::Duration;

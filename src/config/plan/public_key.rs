@@ -1,7 +1,8 @@
-//! A public key that tokens are checked with, from a PEM file or from a JSON Web Key, and the algorithms it may be used with.
+//! A public key that verifies tokens, from a PEM file or a JSON Web Key, and the algorithms that it may be used
+//! with.
 //!
-//! The key says which algorithms those are, and never the token: a key of one kind is not tried for another. Nothing here
-//! knows where a key came from.
+//! The key decides the algorithms, never the token: a key of one kind is not tried for another. Nothing here knows
+//! where a key came from.
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
@@ -42,7 +43,7 @@ impl PublicKey {
             .or_else(|_| DecodingKey::from_ed_pem(text))
             .or_else(|_| DecodingKey::from_rsa_pem(text))
             .map_err(|_| "holds a key that cannot be used; allowed are RSA, P-256, P-384 and Ed25519")?;
-        let algorithms = algorithms(&key).ok_or("holds a key on a curve that is not used for tokens")?;
+        let algorithms = algorithms(&key).ok_or("holds a key on an unsupported curve")?;
         Ok(Self { id: None, algorithms, key })
     }
 

@@ -1,4 +1,4 @@
-//! A route, as the configuration means it: which requests are its own, whom it asks, and what its callers get.
+//! A route, as the configuration means it: which requests it matches, its targets, and what its callers get.
 //!
 //! It does not know how a request finds it.
 

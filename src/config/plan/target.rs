@@ -1,6 +1,6 @@
-//! A target: a provider as one route asks it, and which model it gets.
+//! A target: a provider as used by one route, and the model that it gets.
 //!
-//! It does not know which targets are asked before or after it.
+//! It does not know which targets are tried before or after it.
 
 use std::sync::Arc;
 use std::time::Duration;

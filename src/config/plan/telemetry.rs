@@ -1,4 +1,4 @@
-//! Telemetry: where spans and reports are sent.
+//! Telemetry: where spans and reports are exported.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,7 @@
-//! Auth: `[auth]`, `[api_key.NAME]` and a route's own `auth`: what callers must show, and what that is checked with.
+//! Auth: reads `[auth]`, `[api_key.NAME]` and a route's own `auth`: which credentials callers need, and how they
+//! are verified.
 //!
-//! It does not know how a token or a key is checked.
+//! It does not verify tokens or keys.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,11 +53,13 @@ pub(in crate::config) fn read(
     warnings: &mut Vec<String>,
 ) -> AuthPlan {
     let mut section = root.section("auth");
-    root.note("auth", || value::taken(value::word("a way to be known", WORDS)).map(Form::List));
+    root.note("auth", || value::taken(value::word("an authentication method", WORDS)).map(Form::List));
     let default = methods(&mut section, "default");
     let admin_token = secret(&mut section, ["admin_token", "admin_token_env", "admin_token_file"], variables, report);
     if admin_token.as_ref().is_some_and(|token| token.expose().len() < ADMIN_TOKEN_LENGTH) {
-        warnings.push(format!("ADMIN_TOKEN is shorter than {ADMIN_TOKEN_LENGTH} characters: it can be guessed"));
+        warnings.push(format!(
+            "ADMIN_TOKEN is shorter than {ADMIN_TOKEN_LENGTH} characters, so it can be guessed: use a longer one"
+        ));
     }
     let failures = section.required("failures", whole_rate);
     let tenant_header = section.required("tenant_header", header_name);
@@ -76,7 +79,7 @@ pub(in crate::config) fn read(
 }
 
 const NOTHING_TO_CHECK_WITH: &str =
-    "`jwt` needs something to check tokens with: set SUPABASE_JWT_SECRET, `auth.jwks_url` or `auth.public_key_file`";
+    "`jwt` needs a key to verify tokens: set SUPABASE_JWT_SECRET, `auth.jwks_url` or `auth.public_key_file`";
 
 /// `auth = "none"` at the top of a file is short for `default = "none"` in `[auth]`.
 pub(in crate::config) fn unfold(file: &mut Table) {
@@ -99,13 +102,13 @@ fn token(
     let secret = secret(section, ["jwt_secret", "jwt_secret_env", "jwt_secret_file"], variables, report);
     if secret.as_ref().is_some_and(|secret| secret.expose().len() < SECRET_LENGTH) {
         warnings.push(format!(
-            "SUPABASE_JWT_SECRET is shorter than {SECRET_LENGTH} characters: whoever has a token can try to find it"
+            "SUPABASE_JWT_SECRET is shorter than {SECRET_LENGTH} characters: anyone with a token can brute-force it"
         ));
     }
     let jwks_url = section.optional("jwks_url", value::url);
     if let Some(url) = jwks_url.as_ref().filter(|url| url.scheme() == "http" && !is_local(url)) {
         let host = url.host_str().unwrap_or_default();
-        warnings.push(format!("auth.jwks_url is plain HTTP: whoever is between here and {host} can issue tokens"));
+        warnings.push(format!("auth.jwks_url is plain HTTP: anyone on the network path to {host} can forge tokens"));
     }
     let roots = roots::read(section, report);
     let denies_private = private::deny(section, "jwks_deny_private", "jwks_url", &jwks_url);
@@ -231,7 +234,7 @@ pub(in crate::config) fn of_route(section: &mut Section<'_>, caller: Option<Call
     let believes_headers = methods.is_empty() && (is_written || !plan.has_credentials());
     let account = section.optional("account", value::boolean).unwrap_or(false);
     if account && caller.is_some_and(|caller| caller != CallerKind::OpenAi) {
-        section.problem("account", "only callers of kind `openai` can ask for what the account keeps");
+        section.problem("account", "only callers of kind `openai` can use the operator's account");
     }
     RouteAuth { methods, is_written, believes_headers, account }
 }
@@ -248,11 +251,11 @@ fn usual(caller: Option<CallerKind>, plan: &AuthPlan) -> Arc<[AuthMethod]> {
 /// A list of ways to be known; `none` stands alone.
 fn methods(section: &mut Section<'_>, key: &'static str) -> Option<Arc<[AuthMethod]>> {
     let words = match section.has(key) {
-        true => section.required_list(key, value::word("a way to be known", WORDS))?,
+        true => section.required_list(key, value::word("an authentication method", WORDS))?,
         false => return None,
     };
     if words.len() > 1 && words.iter().any(|at| at.value.is_none()) {
-        section.problem(key, "`none` asks for nothing: it must stand alone");
+        section.problem(key, "`none` requires no credentials: it must be the only entry");
     }
     Some(words.into_iter().filter_map(|at| at.value).collect())
 }
@@ -284,14 +287,14 @@ pub(in crate::config) fn check_doors(
             false => String::new(),
         };
         let message = format!(
-            "in production callers must be known, or it must be written that they need not be{more}: set \
+            "in production callers must be authenticated, or authentication must be turned off explicitly{more}: set \
              SUPABASE_JWT_SECRET or auth.jwks_url, or write auth = \"none\", or listen on loopback only (HOST=127.0.0.1) \
-             instead of {listen}; allowed is any of them"
+             instead of {listen}"
         );
         report.add(origin, "auth", message);
         return;
     }
-    let whose = if listen.ip().is_loopback() { "every process of this machine" } else { "whoever reaches it" };
+    let whose = if listen.ip().is_loopback() { "every process on this machine" } else { "anyone who can reach it" };
     warnings.push(format!(
         "callers are not authenticated on {}: {whose} at {listen} may call, and may name any tenant and user",
         some_of(&open)

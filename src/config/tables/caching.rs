@@ -1,7 +1,7 @@
-//! Caching: `[cache]` and `[route.NAME.cache]`. What a route's own table leaves open comes from the one at the top of the
-//! file; a route without such a table keeps no answers.
+//! Caching: reads `[cache]` and `[route.NAME.cache]`. A route's own table inherits from the top-level one; a route
+//! without such a table caches no responses.
 //!
-//! It does not know what a key is, nor how an answer is kept.
+//! It does not know what a cache key is, nor how a response is cached.
 
 use std::time::Duration;
 
@@ -73,9 +73,9 @@ pub(in crate::config) fn route(
     let cannot = match call {
         Some(call) if !KEPT.contains(&call) => {
             let kept = KEPT.map(CallKind::as_str).join(", ");
-            Some(format!("answers to `{}` cannot be kept: only those to {kept}", call.as_str()))
+            Some(format!("responses to `{}` cannot be cached, only those to {kept}", call.as_str()))
         }
-        _ if !is_idempotent => Some("`idempotent` is false: such a call has to reach its provider".into()),
+        _ if !is_idempotent => Some("`idempotent` is false: such a call must always reach its provider".into()),
         _ => None,
     };
     if let Some(problem) = cannot {
@@ -114,7 +114,7 @@ fn route_table(table: &mut Section<'_>, above: Option<&RouteCachePlan>, max_byte
     if (table.has("max_entry") || above.is_none()) && plan.max_entry > largest && max_bytes > 0 {
         table.problem(
             "max_entry",
-            format!("one entry would take {} of {max_bytes} bytes: allowed up to {largest}", plan.max_entry),
+            format!("one entry could take {} of {max_bytes} bytes: the limit is {largest}", plan.max_entry),
         );
     }
     plan

@@ -1,4 +1,4 @@
-//! Costs: `[usage]` and `[budget.NAME]`, from keys to plans.
+//! Costs: reads `[usage]` and `[budget.NAME]`.
 //!
 //! It does not know what a call costs, nor who counts.
 
@@ -77,7 +77,9 @@ fn budget(name: Arc<str>, mut section: Section<'_>, known: &[Arc<str>], report: 
     let path = section.path_of("cheaper");
     let cheaper = section.node("cheaper").map(|node| model_map(node, path, report));
     match (stop == Stop::Cheaper, &cheaper) {
-        (true, None) => section.problem("on_stop", "`cheaper` needs a map `cheaper = { \"MODEL\" = \"MODEL\" }`"),
+        (true, None) => {
+            section.problem("on_stop", "`on_stop = \"cheaper\"` needs a map `cheaper = { \"MODEL\" = \"MODEL\" }`")
+        }
         (false, Some(_)) => section.problem("cheaper", "only with `on_stop = \"cheaper\"`"),
         _ => {}
     }

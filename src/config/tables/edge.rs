@@ -1,7 +1,6 @@
-//! Edge: `[cors]`, `[security]` and `[compression]`: which websites' pages may ask, what browsers are told, and how answers
-//! are packed.
+//! Edge: reads `[cors]`, `[security]` and `[compression]`: CORS, security headers and compression of responses.
 //!
-//! It does not know how a request is looked at, nor who may call.
+//! It does not know how a request is checked, nor who may call.
 
 use http::{HeaderName, HeaderValue, Method};
 
@@ -22,8 +21,8 @@ fn cors(root: &mut Section<'_>) -> CorsPlan {
     let origins = origins(&mut section);
     let allows_credentials = section.required("credentials", value::boolean).unwrap_or_default();
     if allows_credentials && origins == Origins::Any {
-        let message = "`*` with credentials would let every website read what is answered to its visitors: allowed are \
-                       origins by name, or `*` with `cors.credentials` false";
+        let message = "`*` with credentials would let every website read the responses to its visitors: allowed \
+                       are origins by name, or `*` with `cors.credentials` false";
         section.problem("origins", message);
     }
     let methods = section.required_list("methods", value::method).unwrap_or_default();
@@ -70,7 +69,8 @@ fn compression(root: &mut Section<'_>) -> CompressionPlan {
 /// What a header may hold.
 fn policy(value: &Value) -> Parsed<HeaderValue> {
     let text = value::text(value).ok().filter(|text| text.is_ascii());
-    text.and_then(|text| HeaderValue::try_from(text).ok()).ok_or_else(|| Wanted::new("a policy", "one line of ASCII"))
+    text.and_then(|text| HeaderValue::try_from(text).ok())
+        .ok_or_else(|| Wanted::new("a policy", "one line of ASCII text"))
 }
 
 fn origins(section: &mut Section<'_>) -> Origins {

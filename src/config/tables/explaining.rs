@@ -1,6 +1,6 @@
-//! Explaining: `[explain]`, what is remembered of calls that are over.
+//! Explaining: reads `[explain]`, the size of the call history.
 //!
-//! It does not know what is told of them.
+//! It does not know what is recorded.
 
 use crate::config::engine::reader::Section;
 use crate::config::engine::value;

@@ -1,6 +1,6 @@
-//! Flags: `[flags]`, where they outlive a restart, and `[flag_guard.NAME]`, what switches one off by itself.
+//! Flags: reads `[flags]`, where flags are stored, and `[flag_guard.NAME]`, which turns one off automatically.
 //!
-//! It does not know what a flag switches.
+//! It does not know what a flag does.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ fn guard(name: Arc<str>, mut section: Section<'_>, guarded: &[Arc<str>]) -> Opti
     let known = flag.as_ref().and_then(|flag| guarded.iter().find(|key| ***key == **flag));
     if let Some(flag) = flag.as_ref().filter(|_| known.is_none()) {
         let keys = guarded.iter().map(|key| &**key).collect::<Vec<_>>().join(", ");
-        section.problem("flag", format!("\"{}\" cannot be guarded: allowed are {keys}", flag.escape_debug()));
+        section.problem("flag", format!("\"{}\" cannot have a guard: allowed are {keys}", flag.escape_debug()));
     }
     let error_rate = section.optional("error_rate", value::share);
     let p95 = section.optional("p95", value::duration);

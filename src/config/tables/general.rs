@@ -1,6 +1,7 @@
-//! General: the tables that are neither providers nor routes: server, log, store, health, timeout, model maps, prices.
+//! General: reads the tables that are neither providers nor routes: server, log, store, health, timeout, model
+//! maps, prices.
 //!
-//! It does not know what a provider or a route does with a time or a map.
+//! It does not know how a provider or a route uses a timeout or a map.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -152,7 +153,7 @@ pub(in crate::config) fn store(root: &mut Section<'_>, variables: &Variables, re
     if let Some(url) = &redis_url
         && value::redis_url(&crate::config::engine::document::Value::Text(url.expose().into())).is_err()
     {
-        section.problem(chosen.unwrap_or("redis_url"), "what it names is not a Redis address (redis://HOST:PORT)");
+        section.problem(chosen.unwrap_or("redis_url"), "its value is not a Redis URL (redis://HOST:PORT)");
     }
     let plan = StorePlan {
         address: redis_url.as_ref().and_then(|url| Address::parse(url.expose())),

@@ -1,6 +1,6 @@
-//! Guards: `[guard.NAME]`, what must not pass in which direction, and `guard` of routes.
+//! Guards: reads `[guard.NAME]`, the content guardrails, and `guard` of routes.
 //!
-//! It does not know how a text is searched, nor where texts stand.
+//! It does not know how a text is searched, nor where texts are.
 
 use std::sync::Arc;
 
@@ -40,21 +40,22 @@ fn guard(name: Arc<str>, mut section: Section<'_>, report: &Report) -> GuardPlan
     let (request, answer) = (section.optional("request", &action), section.optional("answer", &action));
     let is_default = section.optional("default", value::boolean).unwrap_or(false);
     if !section.has("patterns") && !section.has("own") {
-        section.problem("patterns", "a guard needs something to look for: name `patterns`, or expressions in `own`");
+        section.problem("patterns", "a guard needs something to match: set `patterns`, or expressions in `own`");
     }
     if patterns.len() > MAX_PATTERNS {
-        section.problem("patterns", format!("{} in one guard: allowed up to {MAX_PATTERNS}", patterns.len()));
+        section.problem("patterns", format!("{} patterns in one guard: the limit is {MAX_PATTERNS}", patterns.len()));
     }
     let width: usize = patterns.iter().map(Pattern::width).sum();
     if width > MAX_WIDTHS {
         let message = format!(
-            "too much for one guard: in some texts its patterns could match from {width} places at once, and up to {MAX_WIDTHS} are fast \
-             enough; let expressions of your own begin only where a word does (`(?-u:\\b)`), or shorten their repetitions"
+            "too slow for one guard: in some texts its patterns could match from {width} positions at once, and the limit is \
+             {MAX_WIDTHS}; let your own expressions start only at word boundaries (`(?-u:\\b)`), or shorten their \
+             repetitions"
         );
         section.problem("own", message);
     }
     if !section.has("request") && !section.has("answer") {
-        section.problem("request", "the guard would do nothing: set `request`, `answer` or both to what it does");
+        section.problem("request", "the guard has no effect: set `request`, `answer` or both");
     }
     section.close();
     let (request, answer) = (request.flatten(), answer.flatten());
@@ -75,7 +76,7 @@ fn own(section: &mut Section<'_>, report: &Report) -> Vec<Pattern> {
         let path = section.path_of(&format!("own.{}", name.value.escape_debug()));
         note_text(report, &path);
         if !providers::is_name(&name.value) || KNOWN.contains(&&*name.value) {
-            let message = format!("not a name for it: {}, and not that of a built-in pattern", providers::NAME_RULE);
+            let message = format!("not a valid name: {}, and not the name of a built-in pattern", providers::NAME_RULE);
             report.add(&name.origin, path, message);
             continue;
         }
@@ -104,10 +105,8 @@ impl Guards {
     pub(in crate::config) fn of_route(&self, section: &mut Section<'_>, is_tunnel: bool) -> Vec<Arc<GuardPlan>> {
         if is_tunnel {
             if section.list("guard", value::text).is_some_and(|named| !named.is_empty()) {
-                section.problem(
-                    "guard",
-                    "what is said over a WebSocket is not looked at: a route of WebSockets has no guards",
-                );
+                section
+                    .problem("guard", "guards do not inspect WebSocket messages: a WebSocket route cannot have guards");
             }
             return Vec::new();
         }

@@ -1,6 +1,6 @@
-//! Idempotency: `[idempotency]`, how long an `Idempotency-Key` is remembered, and how much of its answer.
+//! Idempotency: reads `[idempotency]`: the TTL of an `Idempotency-Key`, and the size limits of stored responses.
 //!
-//! It does not know what a key looks like, nor what is done with it.
+//! It does not know what a key looks like, nor how it is used.
 
 use crate::config::engine::reader::Section;
 use crate::config::engine::value;

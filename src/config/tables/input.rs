@@ -1,6 +1,6 @@
-//! Input: what a route's callers may want models to read: `max_prompt`, `plain_text` and `models` of `[route.NAME]`.
+//! Input: reads the prompt rules of a route: `max_prompt`, `plain_text` and `models` of `[route.NAME]`.
 //!
-//! It does not know how a caller spells a prompt.
+//! It does not know how a caller encodes a prompt.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub(in crate::config) fn read(
         && !plan.models.is_empty()
         && !plan.models.iter().any(|pattern| pattern.matches(model))
     {
-        section.problem("models", format!("the route's own `model`, {model}, is not among them"));
+        section.problem("models", format!("the route's own `model`, {model}, is not in the list"));
     }
     plan
 }

@@ -1,4 +1,4 @@
-//! Labels: `[metrics]`: how many names that come with requests become labels of metrics.
+//! Labels: reads `[metrics]`: how many names from requests become metric labels.
 //!
 //! It does not know what is counted.
 

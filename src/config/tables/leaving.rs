@@ -1,4 +1,4 @@
-//! Leaving: how a process that is told to stop, or to hand over, takes leave of its callers.
+//! Leaving: reads the settings of graceful shutdown and hand-over.
 //!
 //! It does not know what a signal is.
 

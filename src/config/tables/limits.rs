@@ -1,4 +1,4 @@
-//! Limits: `[limits]` and `[limit.NAME]`, from keys to rules, and the variables that set the general one.
+//! Limits: reads `[limits]` and `[limit.NAME]`, the rate limits, and the variables that set the general one.
 //!
 //! It does not know who counts, nor what becomes of a call that a rule refuses.
 
@@ -53,7 +53,11 @@ pub(in crate::config) fn read(
         }
     }
     if let (Some(origin), false) = (general_origin(variables), has_general) {
-        report.add(&origin, "", "there is no rule `limit.general` that it could set: add one, or unset it");
+        report.add(
+            &origin,
+            "",
+            "it sets the rule `limit.general`, which does not exist: add the rule, or unset the variable",
+        );
     }
     let is_disabled = disabled(variables, environment, report);
     let max_keys = usize::try_from(max_keys).unwrap_or(1_000);
@@ -81,7 +85,7 @@ fn rule(
     let tiers = section.list("tiers", value::text).unwrap_or_default();
     let is_also = section.optional("also", value::boolean);
     if is_also.is_some() && tiers.is_empty() {
-        section.problem("also", "only a rule with `tiers` takes the place of others or does not");
+        section.problem("also", "`also` needs `tiers`");
     }
     let key = section.required_list("key", key_choice).unwrap_or_default();
     let quantity =
@@ -96,7 +100,7 @@ fn rule(
     for (key, millionths) in [("rate", rate.map(|rate| rate.millionths)), ("burst", burst.as_ref().map(|at| at.value))]
     {
         if millionths.is_some_and(|millionths| units(millionths).is_none()) {
-            section.problem(key, format!("{} are counted whole, and at least one is needed", quantity.as_str()));
+            section.problem(key, format!("{} must be a whole number of at least 1", quantity.as_str()));
         }
     }
     section.close();

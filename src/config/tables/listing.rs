@@ -1,6 +1,6 @@
-//! Listing: which providers list their models on a route that names no targets: all that routes for OpenAI's callers ask.
+//! Listing: which providers list their models on a route without targets: all on routes for OpenAI's callers.
 //!
-//! It reads ahead of `routes`, which judges what it finds; what is wrong there names nobody here.
+//! It reads ahead of `routes`, which validates what it finds and reports problems.
 
 use crate::config::engine::document::{Node, Table, Value};
 use crate::config::engine::reader::Section;

@@ -1,7 +1,7 @@
-//! Policies: the tables `[retry]`, `[breaker]`, `[concurrency]`, `[quota]`, `[balance]` and `[patience]`. What a provider's own table leaves open comes
-//! from the one at the top of the file.
+//! Policies: reads `[retry]`, `[breaker]`, `[concurrency]`, `[quota]`, `[balance]` and `[patience]`. A provider's
+//! own table inherits from the top-level one.
 //!
-//! It does not know what the policies do with these numbers.
+//! It does not know how the policies use these numbers.
 
 use crate::config::engine::reader::Section;
 use crate::config::engine::value;

@@ -1,7 +1,7 @@
-//! Private: `deny_private` of a provider, and `jwks_deny_private` of `[auth]`: addresses that nobody but who is near can reach
-//! are refused, so that a mistake in a file, or an answer of a name server, sends no prompt and no key to them.
+//! Private addresses: reads `deny_private` of a provider, and `jwks_deny_private` of `[auth]`: private addresses
+//! are rejected, so that a mistake in a file, or a DNS response, sends no prompt and no key to them.
 //!
-//! Addresses that are written down are refused here; what names mean is seen when a connection is made.
+//! Literal addresses are rejected here; names are checked when a connection is made.
 
 use url::Url;
 

@@ -1,4 +1,4 @@
-//! Providers: `[provider.NAME]`, from keys to plans, and whether calls may go there.
+//! Providers: reads `[provider.NAME]`, and decides whether a provider is usable.
 //!
 //! It does not know which routes use them.
 
@@ -208,7 +208,7 @@ fn key(
         report.add(
             &place,
             section.path_of("key_file"),
-            "*** is not a key: allowed are ASCII characters without blanks",
+            "*** is not a key: allowed are ASCII characters without spaces",
         );
     }
     (secret, variable, source)
@@ -258,7 +258,7 @@ fn probe(section: &mut Section<'_>, kind: Option<ProviderKind>) -> Option<ProbeP
     };
     let interval = probe.optional("interval", value::duration).unwrap_or(PROBE_INTERVAL);
     if interval < SHORTEST_INTERVAL {
-        probe.problem("interval", "too often: at least 100ms");
+        probe.problem("interval", "too often: the minimum is 100ms");
     }
     let timeout = probe.optional("timeout", value::duration).unwrap_or(PROBE_TIMEOUT);
     probe.close();
@@ -269,7 +269,7 @@ fn probe(section: &mut Section<'_>, kind: Option<ProviderKind>) -> Option<ProbeP
 fn advice(plan: &ProviderPlan, source: &KeySource) -> Option<String> {
     let is_wanted = source.is_enabled == Some(true) && plan.usable == Usable::NoKey;
     let missing = source.variable.as_deref().map_or("it has no key".into(), |name| format!("{name} is not set"));
-    is_wanted.then(|| format!("provider {} is enabled, but {missing}: it is left out", plan.name))
+    is_wanted.then(|| format!("provider {} is enabled, but {missing}: it is not used", plan.name))
 }
 
 /// Keys that are set and that no provider takes.
@@ -277,7 +277,7 @@ fn idle_keys(sources: &[KeySource], variables: &Variables) -> Vec<String> {
     let keys = VARIABLES.iter().filter(|(_, meaning)| *meaning == Meaning::ProviderKey).flat_map(|(names, _)| *names);
     let is_taken = |name: &str| sources.iter().any(|source| source.variable.as_deref() == Some(name));
     let idle = keys.filter(|name| variables.lookup(name).is_some() && !is_taken(name));
-    idle.map(|name| format!("{name} is set, but no provider takes its key from it")).collect()
+    idle.map(|name| format!("{name} is set, but no provider reads its key from it")).collect()
 }
 
 /// No provider can be used: what to set.
@@ -295,5 +295,5 @@ fn nobody(plans: &[Arc<ProviderPlan>], sources: &[KeySource]) -> Option<String> 
         true => "add a provider to the config".into(),
         false => format!("set {}", remedies.join(" or ")),
     };
-    Some(format!("no AI provider can be used, every AI route will answer 503: {hint}"))
+    Some(format!("no AI provider is usable, so every AI route will respond 503: {hint}"))
 }

@@ -1,7 +1,7 @@
-//! Certificates to trust besides the system's: `ca_file`, a PEM file, for providers whose certificate no public authority
-//! has signed.
+//! CA certificates to trust besides the system's: reads `ca_file`, a PEM file, for providers whose certificate no
+//! public CA has signed.
 //!
-//! It does not know who is connected to with them.
+//! It does not know which connections use them.
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -25,7 +25,7 @@ fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
     let certificates = found.map_err(|error| format!("{path:?} is not a PEM file: {error}"))?;
     if certificates.is_empty() {
-        return Err(format!("{path:?} holds no certificate; allowed is PEM, with `-----BEGIN CERTIFICATE-----`"));
+        return Err(format!("{path:?} holds no certificate; expected PEM, with `-----BEGIN CERTIFICATE-----`"));
     }
     // A store of its own, to see whether each will do; the transport makes the one that is used.
     let mut store = RootCertStore::empty();

@@ -1,4 +1,4 @@
-//! Routes: `[route.NAME]`, from keys to plans, with the checks that need more than one table.
+//! Routes: reads `[route.NAME]`, with the checks that need more than one table.
 //!
 //! It does not know how a provider became usable, nor how a request finds its route.
 
@@ -85,7 +85,7 @@ fn resume(section: &mut Section<'_>, call: Option<CallKind>, is_idempotent: bool
     match (call, wanted) {
         (Some(CallKind::Chat), wanted) if is_idempotent => return wanted.unwrap_or(ResumeMode::Replay),
         (None, _) | (_, None | Some(ResumeMode::Off)) => {}
-        (Some(CallKind::Chat), _) => section.problem("resume", "a call that is tried once cannot be resumed"),
+        (Some(CallKind::Chat), _) => section.problem("resume", "a call with only one attempt cannot be resumed"),
         _ => section.problem("resume", "only calls of kind `chat` can be resumed"),
     }
     ResumeMode::Off
@@ -115,7 +115,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
     let priority = section.optional("priority", value::word("a priority", &Priority::ALL));
     let hedge = section.optional("hedge", value::word("a hedge", HEDGE)).flatten();
     if hedge.is_some() && !is_idempotent {
-        section.problem("hedge", "`idempotent` is false: the call must not be made twice");
+        section.problem("hedge", "`idempotent` is false: the call must not be sent twice");
     }
     let (canned, when_disabled) = degrade(&mut section, call);
     let input = input::read(&mut section, caller, model.as_ref());
@@ -167,7 +167,7 @@ fn degrade(section: &mut Section<'_>, call: Option<CallKind>) -> (Option<Arc<str
     }
     let when_disabled = section.optional("when_disabled", value::word("a choice", WHEN_DISABLED)).unwrap_or_default();
     if when_disabled == WhenDisabled::Reply && !section.has("canned") {
-        section.problem("when_disabled", "`reply` needs a text to reply with: set `canned`");
+        section.problem("when_disabled", "`reply` needs a text: set `canned`");
     }
     (canned, when_disabled)
 }
@@ -178,7 +178,7 @@ fn check_call(section: &mut Section<'_>, caller: Option<CallerKind>, call: Optio
     if !call.known_to(caller) {
         let allowed = CallKind::words(|kind| kind.known_to(caller));
         let message =
-            format!("callers of kind `{}` cannot ask for `{}`: allowed {allowed}", caller.as_str(), call.as_str());
+            format!("callers of kind `{}` do not support `{}`: allowed {allowed}", caller.as_str(), call.as_str());
         section.problem("call", message);
     }
 }
@@ -202,14 +202,14 @@ impl PathTable {
         let key = section.path_of("paths");
         for path in paths {
             if RESERVED.contains(&&*path.value) || path.value.starts_with("/api/flags/") {
-                report.add(&path.origin, &*key, format!("the gateway answers {} itself", path.value));
+                report.add(&path.origin, &*key, format!("the gateway serves {} itself", path.value));
                 continue;
             }
             // A request's path is normal when its route is looked for: no other spelling would ever be found.
             let literal = path.value.replace(['{', '}', '*'], "");
             if path::normalize(&literal).as_deref() != Ok(&*literal) {
                 let message = format!(
-                    "{} is not found as it is spelt: write it without `//`, `.`, `..`, `;`, a `/` at its end, and escapes of \
+                    "{} would never match: write it without `//`, `.`, `..`, `;`, a trailing `/`, and escapes of \
                      characters that need none",
                     path.value
                 );
@@ -225,7 +225,7 @@ impl PathTable {
                 let clash = self.taken.iter().find(|(known, by, ..)| *known == path.value && *by == method.value);
                 if let Some((path_text, method, other, at)) = clash {
                     // Where a route of the user's clashes with a default one, the user's is the place to look.
-                    let message = format!("{method} {path_text} belongs to both `{other}` and `{route}`");
+                    let message = format!("both `{other}` and `{route}` claim {method} {path_text}");
                     report.add((&path.origin).max(at), &*key, message);
                     continue;
                 }
@@ -238,9 +238,9 @@ impl PathTable {
 fn path_fault(path: &str, error: &matchit::InsertError) -> String {
     match error {
         matchit::InsertError::Conflict { with } => {
-            format!("{path} is in the way of {with}: both fit the same requests")
+            format!("{path} conflicts with {with}: both match the same requests")
         }
-        matchit::InsertError::InvalidParamSegment => format!("{path}: only one {{name}} between two slashes"),
+        matchit::InsertError::InvalidParamSegment => format!("{path}: only one {{name}} is allowed per segment"),
         matchit::InsertError::InvalidCatchAll => format!("{path}: {{*rest}} may stand only at the end"),
         _ => format!("{path}: parameters are written {{name}}, or {{*rest}} at the end"),
     }

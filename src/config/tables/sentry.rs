@@ -1,4 +1,4 @@
-//! Sentry: `[sentry]`, where faults of the gateway's own are reported.
+//! Sentry: reads `[sentry]`, where the gateway's own faults are reported.
 //!
 //! It does not know what is in a report.
 

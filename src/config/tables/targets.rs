@@ -1,6 +1,6 @@
-//! Targets: the `targets` of a route or a variant, from keys to plans, in the order in which they are asked.
+//! Targets: reads the `targets` of a route or a variant, in the order in which they are tried.
 //!
-//! It does not know what else a route says.
+//! It does not know the other keys of a route.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,13 +57,13 @@ pub(in crate::config) fn read(
         }
         Some(Node { value: Value::Array(items), .. }) => items,
         Some(node) => {
-            let wanted = Wanted::new("a list of targets", "names of providers or tables with `provider`");
+            let wanted = Wanted::new("a list of targets", "provider names, or tables with `provider`");
             context.report.add(&node.origin, path, wanted.message(&node.value));
             return Vec::new();
         }
     };
     match (is_local, items.is_empty()) {
-        (true, false) => section.problem("targets", "the gateway answers this call itself: it can have no targets"),
+        (true, false) => section.problem("targets", "the gateway answers this call itself, so it cannot have targets"),
         (false, true) => section.problem("targets", "at least one is needed"),
         _ => {}
     }
@@ -133,7 +133,7 @@ impl Target {
             provider(&name, origin, section.path_of("provider"), call, context)
         });
         if section.has("model") && section.has("model_map") {
-            section.problem("model_map", "`model` is given too, and is always sent: only one of them is allowed");
+            section.problem("model_map", "`model` is also set, and always wins: set only one of them");
         }
         let model = section.optional("model", value::text).map(Arc::from);
         let map = section.optional("model_map", value::text);
@@ -147,7 +147,7 @@ impl Target {
         let context = section.optional("context", value::integer("a number of tokens", 1, MAX_CONTEXT));
         let continues = section.optional("continues", value::boolean).unwrap_or(false);
         if continues && provider.as_ref().is_some_and(|provider| provider.kind != ProviderKind::OpenAi) {
-            section.problem("continues", "only providers of kind `openai` can go on from a partial answer");
+            section.problem("continues", "only providers of kind `openai` can continue a partial answer");
         }
         section.close();
         let models = models.and_then(Result::ok).unwrap_or_default();

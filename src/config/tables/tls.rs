@@ -1,5 +1,5 @@
-//! TLS: `[server.tls]`: the certificate that callers are shown, and whose certificates they must show. From PEM files to what
-//! a handshake needs, so that a bad file is a problem of the configuration.
+//! TLS: reads `[server.tls]`: the server certificate, and the CAs of client certificates. It parses the PEM files,
+//! so that a bad file is a problem of the configuration.
 //!
 //! It does not know who connects. The files are watched like every file that a key ending in `_file` names.
 
@@ -77,7 +77,7 @@ fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
     let found = found.map_err(|error| format!("{path:?} is not a PEM file: {error}"))?;
     match found.is_empty() {
-        true => Err(format!("{path:?} holds no certificate; allowed is PEM, with `-----BEGIN CERTIFICATE-----`")),
+        true => Err(format!("{path:?} holds no certificate; expected PEM, with `-----BEGIN CERTIFICATE-----`")),
         false => Ok(found),
     }
 }
@@ -85,7 +85,7 @@ fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
 fn secret(path: &str) -> Result<PrivateKeyDer<'static>, String> {
     let text = std::fs::read(path).map_err(|error| format!("cannot read {path:?}: {error}"))?;
     PrivateKeyDer::from_pem_slice(&text)
-        .map_err(|_| format!("{path:?} holds no private key; allowed is PEM, with `-----BEGIN PRIVATE KEY-----`"))
+        .map_err(|_| format!("{path:?} holds no private key; expected PEM, with `-----BEGIN PRIVATE KEY-----`"))
 }
 
 fn roots(path: &str) -> Result<RootCertStore, String> {

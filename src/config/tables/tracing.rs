@@ -1,4 +1,4 @@
-//! Tracing: `[tracing]`, where the spans of calls go, and which ones.
+//! Tracing: reads `[tracing]`: where the spans of calls are exported, and which are sampled.
 //!
 //! It does not know what is in a span.
 
@@ -50,7 +50,7 @@ pub(in crate::config) fn read(root: &mut Section<'_>, service: &str) -> TracingP
 
 /// `NAME=VALUE`, the value percent-encoded where it has to be (OpenTelemetry: OTEL_EXPORTER_OTLP_HEADERS).
 fn header(value: &Value) -> Parsed<(HeaderName, Secret)> {
-    let wanted = || Wanted::secret("a header", "NAME=VALUE; what a value cannot hold as it is, as %XX");
+    let wanted = || Wanted::secret("a header", "NAME=VALUE, with special characters as %XX");
     let text = value::secret_text(value)?;
     let (name, value) = text.split_once('=').ok_or_else(wanted)?;
     let name = HeaderName::try_from(name.trim()).map_err(|_| wanted())?;

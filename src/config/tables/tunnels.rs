@@ -1,5 +1,5 @@
-//! Tunnels: `[tunnel]`, how many WebSockets there may be and how long each may last. What a route's own table leaves open
-//! comes from the one at the top of the file.
+//! Tunnels: reads `[tunnel]`, the limits and timeouts of WebSockets. A route's own table inherits from the
+//! top-level one.
 //!
 //! It does not know what is said through them.
 
@@ -58,7 +58,7 @@ pub(in crate::config) fn of_route(
         section.problem("tunnel", "only calls of kind `voice-stream` and `realtime` are WebSockets");
     }
     if is_tunnel && methods.iter().any(|method| method.value != Method::GET) {
-        section.problem("methods", "a WebSocket is asked for with GET: only [\"GET\"] is allowed");
+        section.problem("methods", "WebSockets are opened with GET: only [\"GET\"] is allowed");
     }
     let plan = read(section, Some(above));
     is_tunnel.then(|| Arc::new(plan))

@@ -1,6 +1,6 @@
-//! Variants: `[variant.NAME]`, other targets or another model for a share of a route's callers.
+//! Variants: reads `[variant.NAME]`: other targets or another model for a share of a route's callers.
 //!
-//! It does not know who is in a share, nor how well a variant does.
+//! It does not know which callers are in the share, nor how well a variant does.
 
 use std::sync::Arc;
 
@@ -48,14 +48,14 @@ pub(in crate::config) fn read<'a>(root: &mut Section<'a>, report: &Report) -> Va
         for route in &routes {
             if !names.iter().any(|name| fits(&route.value, name)) {
                 let known = names.iter().map(|name| &**name).collect::<Vec<_>>().join(", ");
-                let message = format!("no route is called {:?} (there are: {known})", route.value);
+                let message = format!("there is no route named {:?} (there are: {known})", route.value);
                 report.add(&route.origin, section.path_of("routes"), message);
             }
         }
         let model = section.optional("model", value::text).map(Arc::from);
         targets::note(&section);
         match (section.has("targets"), &model) {
-            (true, Some(_)) => section.problem("model", "`targets` is given too: only one of them is allowed"),
+            (true, Some(_)) => section.problem("model", "`targets` is also set: set only one of them"),
             (false, None) => section.problem("targets", "this key is missing: name `targets`, or a `model`"),
             _ => {}
         }
@@ -87,7 +87,7 @@ impl Variants<'_> {
         if call.is_none_or(|call| call.is_local() || call.is_tunnel()) {
             let is_meant = |variant: &Variant<'_>| variant.routes.iter().any(|wanted| **wanted == *route);
             if call.is_some() && self.0.iter().any(is_meant) {
-                section.problem("call", "calls of this kind are answered in one way: the route can have no variants");
+                section.problem("call", "calls of this kind do not support variants");
             }
             return Vec::new();
         }
@@ -107,7 +107,8 @@ impl Variants<'_> {
         let sum: u32 = plans.iter().map(|plan| u32::from(plan.share.places())).sum();
         if sum > u32::from(Share::ALL.places()) {
             let names = plans.iter().map(|plan| &*plan.name).collect::<Vec<_>>().join(", ");
-            section.problem("targets", format!("its variants ({names}) are for more than 100 percent of its callers"));
+            section
+                .problem("targets", format!("its variants ({names}) add up to more than 100 percent of its callers"));
         }
         plans
     }

@@ -1,6 +1,6 @@
-//! Counts of what calls came to, since the start: by provider, and for the cache.
+//! Counters since the start: calls by provider, and cache hits and misses.
 //!
-//! They are made of a call's facts once it is over. It does not know who shows them.
+//! They are updated from a call's facts when it ends. This file does not know who shows them.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -1,9 +1,10 @@
-//! Live: state that outlives a reload. Health, counts and switches of providers, metrics, and whether the gateway is leaving.
+//! State that outlives a reload: health, circuit breakers, counters and flags of providers, metrics, and whether
+//! the gateway is shutting down.
 //!
-//! Each generation of the configuration has its own `GatewayState`, made by [`GatewayState::adopt`] from the one before: what has not
-//! changed is the same state, behind the same pointers, and calls of both generations share it. It knows neither HTTP nor
-//! what the pipeline looks like. A provider's state is in `live/provider`, what is counted in `live/counts`, and the
-//! connections to the shared store in `live/store`.
+//! Each generation of the configuration has its own `GatewayState`, made by [`GatewayState::adopt`] from the
+//! previous one: what has not changed is the same state behind the same pointers, shared by calls of both
+//! generations. It knows neither HTTP nor the pipeline. A provider's state is in `state/provider`, counters are in
+//! `state/counts`, and the connections to the shared store in `state/store`.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;

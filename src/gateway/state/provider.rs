@@ -1,6 +1,6 @@
-//! A provider's state, and what becomes of it when its plan changes.
+//! The state of one provider, and what happens to it when its plan changes.
 //!
-//! It does not know the other providers, nor when a call or a probe has anything to tell it.
+//! It does not know the other providers, nor when a call or a probe updates it.
 
 use parking_lot::Mutex;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Mishaps: how attempts at a provider have failed lately: which faults, how often, and when last.
+//! Recent failures of a provider: which faults, how often, and when last.
 //!
 //! It does not know whose fault any of it was.
 

@@ -1,6 +1,6 @@
-//! Reloads: what became of the attempts to change the configuration of the running gateway.
+//! Reloads: the results of the attempts to reload the configuration.
 //!
-//! It does not know what a configuration is; a problem is a text that names its place.
+//! It does not know what a configuration is; a problem is a text that includes its location.
 
 /// All attempts since the start.
 #[derive(Clone, Debug, Default)]

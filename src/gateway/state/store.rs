@@ -1,6 +1,6 @@
-//! The store that gateways share, where the plan names one: its connections, and what they tell of its health.
+//! The shared store, if the plan names one: its connections and their health.
 //!
-//! It does not know what is kept there.
+//! It does not know what is stored there.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Tally: what calls to one provider came to, since the start.
+//! Tally: totals of the calls to one provider since the start.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

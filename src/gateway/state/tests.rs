@@ -1,4 +1,4 @@
-//! What becomes of the state of providers and switches when the configuration changes.
+//! How a configuration change affects the state of providers and flags.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use futures_util::FutureExt;

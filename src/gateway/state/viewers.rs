@@ -1,6 +1,6 @@
-//! Watchers: who looks at the live page now. There are few seats, and what one has drawn all others see.
+//! Viewers of the live page: a limited number, all served from one shared snapshot.
 //!
-//! It does not know what is drawn.
+//! It does not know what the page shows.
 
 use parking_lot::Mutex;
 use std::sync::Arc;

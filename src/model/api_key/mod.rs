@@ -1,7 +1,7 @@
-//! API keys as far as the gateway knows them: a hash, whose key it is, and what it may ask for. The keys themselves are
+//! API keys as the gateway knows them: a hash, the owner, and what the key may do. The keys themselves are stored
 //! nowhere.
 //!
-//! It does not know who presents one, nor who may make one.
+//! It does not know who presents one, nor who may create one.
 
 pub mod ring;
 
@@ -228,7 +228,7 @@ fn time(field: &str, text: Option<&str>) -> Result<Option<Timestamp>, String> {
 
 fn patterns(field: &str, texts: &[String]) -> Result<Vec<Pattern>, String> {
     let parsed: Result<Vec<_>, _> = texts.iter().map(|text| Pattern::parse(text)).collect();
-    parsed.map_err(|_| wrong(field, "names, or beginnings of names followed by `*`"))
+    parsed.map_err(|_| wrong(field, "names, or prefixes followed by `*`"))
 }
 
 #[cfg(test)]

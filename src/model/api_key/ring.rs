@@ -1,6 +1,6 @@
-//! Keyring: which API key is this? By the hash of what was shown; the keys themselves are nowhere.
+//! Keyring: finds an API key by the hash of what a caller presented; the keys themselves are stored nowhere.
 //!
-//! It does not know where keys come from, nor what a key opens.
+//! It does not know where keys come from, nor what a key permits.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Bounds of what the gateway takes from a provider, and their words.
+//! Size limits on provider responses, and their error texts.
 //!
-//! It does not know who holds answers to them.
+//! It does not know where responses are buffered.
 
 /// A bound that an answer went beyond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Denial: what a provider has denied the gateway, and a cell that remembers the last one.
+//! Denial: a provider rejects the gateway's key or account; and a cell that remembers the last denial.
 //!
 //! It does not know who is told about it.
 

@@ -1,8 +1,8 @@
-//! Fault: why there is no answer. One type for the whole request path.
+//! Fault: why there is no response. One type for the whole request path.
 //!
-//! Each fault answers five questions: `status`, `code`, `blame`, `retry` and `public`, and says what it is: a rate limit, a
-//! timeout, an illness of its provider. All answers are in one table, `fault/table`, with one row for each kind. A fault does
-//! not know the shape in which a caller reads it; that is the caller's dialect.
+//! Each fault answers five questions: `status`, `code`, `blame`, `retry` and `public`, and says what it is: a rate
+//! limit, a timeout, an illness of its provider. All of this is in one table, `fault/table`, with one row for each
+//! kind. A fault does not know the shape in which a caller reads it; that is the caller's dialect.
 
 use std::borrow::Cow;
 use std::sync::Arc;

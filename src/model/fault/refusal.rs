@@ -1,4 +1,4 @@
-//! Refusals: what a provider, a limit or a budget has said with its no.
+//! Refusals: the details of a rejection by a provider (429 and others), a rate limit or a budget.
 //!
 //! It does not know what is done about it.
 

@@ -1,4 +1,4 @@
-//! What is wrong with a request before anybody else is asked.
+//! Request faults: what is wrong with a request before anyone else is called (400, 404, 413 and others).
 //!
 //! It does not know which part of the gateway found it.
 

@@ -1,6 +1,6 @@
-//! The sum of several faults: what is true of all attempts that a call has made.
+//! Sums up several faults: what is true of all attempts of a call.
 //!
-//! It does not know who was asked, nor in which order.
+//! It does not know who was called, nor in which order.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Reply: an answer, as a whole body or as a stream of events.
+//! Reply: a response, as a whole body or as a stream of events.
 //!
 //! It does not know which HTTP response it becomes; `caller/` encodes it and `server/ingress` sends it.
 

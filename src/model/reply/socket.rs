@@ -1,8 +1,7 @@
-//! Socket: a conversation of messages both ways, to which a provider has agreed; and the frames of such a conversation over
-//! any stream of bytes (RFC 6455).
+//! Socket: a WebSocket that a provider has accepted; and WebSocket framing over any byte stream (RFC 6455).
 //!
-//! It does not know how either end was asked, nor what is said. Extensions are never agreed on, so that every message is
-//! its own bytes.
+//! It does not know how either side was connected, nor what is said. Extensions are never negotiated, so that every
+//! message is its own bytes.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

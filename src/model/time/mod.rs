@@ -1,7 +1,7 @@
-//! Deadlines as values: who set one, and how long is left.
+//! Deadlines as values: who set one, and how much time is left.
 //!
-//! A deadline travels in the [`Call`](crate::model::call::Call) and is only ever tightened on its way inwards, so that
-//! one timer at the innermost place serves them all. This file knows nothing of what is being waited for.
+//! A deadline travels in the [`Call`](crate::model::call::Call) and is only ever tightened on its way inwards, so
+//! that one timer at the innermost place serves all policies. This file does not know what is being waited for.
 
 mod wall;
 

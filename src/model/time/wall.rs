@@ -1,5 +1,5 @@
-//! The wall clock: it follows the system's, and runs with tokio's clock between two looks at that. What a token's expiry or a
-//! budget's day is judged by; ages, limits and timeouts are durations, and know nothing of it.
+//! Wall clock: follows the system clock, and runs with tokio's clock between two readings of it. Token expiry and
+//! budget periods use it; ages, rate limits and timeouts are durations and do not.
 //!
 //! It does not know where the system's time comes from.
 

@@ -1,6 +1,6 @@
-//! Trail: what happened to a call on the way. Policies write facts here; `policy/observe` alone reads them.
+//! Trail: the facts of a call. Policies write them here; `policy/observe` alone reads them.
 //!
-//! It holds no content: no prompt, no answer, no key.
+//! It holds no content: no prompt, no response, no key.
 
 mod tokens;
 

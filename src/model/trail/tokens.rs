@@ -1,7 +1,7 @@
-//! Tokens of attempts: what a provider counted, what came of its answer where it did not, and what that comes to.
+//! Tokens and cost of attempts: what a provider counted, what was received if it did not, and the resulting cost.
 //!
-//! Each attempt is reckoned once, when it is over; log, usage, metrics and budgets read that one number. It does not know how an
-//! estimate is made.
+//! Each attempt is charged once, when it ends; log, usage, metrics and budgets read that one number. It does not
+//! know how an estimate is made.
 
 use crate::model::reply::{EventKind, Usage};
 

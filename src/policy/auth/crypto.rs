@@ -1,7 +1,7 @@
-//! Signatures of tokens, checked by `ring`, which TLS runs on already.
+//! Verifies the signatures of tokens with `ring`, which TLS already uses.
 //!
-//! The library that reads tokens leaves the mathematics to whom it is told. Nothing here knows what a token says, and
-//! nothing here can sign.
+//! The JWT library delegates the cryptography to this provider. This file does not know what a token says, and it
+//! cannot sign.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result};

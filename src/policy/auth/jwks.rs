@@ -1,8 +1,8 @@
-//! Published keys (JSON Web Key Sets, RFC 7517): read in the background, and when a token names a key that is not known, but
-//! never more often than the config allows, whatever tokens name.
+//! JWKS (JSON Web Key Sets, RFC 7517): refreshes the published keys in the background, and when a token names an
+//! unknown key, but never more often than the config allows, whatever tokens name.
 //!
-//! What was read last stays good until something else was read: a publisher that is out locks nobody out. How it is reached
-//! is the source's business.
+//! The last keys stay valid until newer ones are read, so an outage of the publisher locks nobody out. How the
+//! publisher is reached is the source's business.
 
 use parking_lot::Mutex;
 use std::sync::Arc;

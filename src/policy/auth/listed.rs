@@ -1,6 +1,6 @@
-//! Listed: what a key that is for certain models reads where models are listed: those and no others.
+//! Filters model lists for an API key that is restricted to certain models: it sees only those.
 //!
-//! It does not know which models there are.
+//! It does not know which models exist.
 
 use bytes::Bytes;
 

@@ -1,8 +1,9 @@
-//! Auth: who calls, and may they? A token, or an API key; a bad one is refused, and never skipped for another.
+//! Auth: authentication and authorization of callers, by token or API key. An invalid credential is rejected, and
+//! never skipped for another one.
 //!
-//! The first half ([`Auth::admit`]) needs only the head of a request, so that nobody's body is read before it is known who
-//! sends it. The second is the policy itself, for what only the whole call tells. How a refusal is spelt is not known here,
-//! nor where credentials stand in a request.
+//! The first half ([`Auth::admit`]) needs only the request's headers, so that no body is read before its sender is
+//! known. The second half is the policy itself, for what only the whole call tells. This file does not know the
+//! shape of a refusal, nor where credentials are in a request.
 
 mod crypto;
 pub mod jwks;

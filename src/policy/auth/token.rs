@@ -1,7 +1,8 @@
-//! Tokens: is this one signed by somebody who may, is it valid now, and what does it say?
+//! Tokens (JWT): verifies signature, issuer, audience and expiry, and reads the claims.
 //!
-//! Time is the caller's of this code: the library's own checks would ask the system's clock, so they are switched off. Which
-//! key a token names is known to it; a key that a token brings along is never used, and no address in it is ever asked.
+//! The current time is a parameter: the library's own time checks would read the system clock, so they are
+//! disabled. A token can only select a key that is already known; a key embedded in a token is never used, and a
+//! URL in it is never fetched.
 
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};

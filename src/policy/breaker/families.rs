@@ -1,5 +1,5 @@
-//! Families: which breakers a provider has. Callers choose model names, and must neither choose how much memory they take nor
-//! have a breaker forgotten that has something to remember.
+//! Families: the circuit breakers of a provider, one per model family, in bounded memory. Callers choose model
+//! names, so they must control neither the memory used nor the eviction of a breaker that still holds state.
 
 use parking_lot::RwLock;
 use std::collections::HashMap;

@@ -1,11 +1,12 @@
-//! The breaker's states and how they change. Time comes in from outside; nothing here waits or is shared.
+//! The circuit breaker's state machine. The current time is a parameter; nothing here waits or is shared.
 //!
-//! Closed: calls pass and are counted in a sliding window. Open: none passes until its time is over. Half-open: a bounded
-//! number of probes at once. Ramp: a growing share of calls, so that a provider that just got up is not knocked over
-//! (after the circuit breakers of Nygard, Release It!, and the ramp-up of load balancers' slow start).
+//! Closed: calls pass and are counted in a sliding window. Open: no call passes until its time is over. Half-open:
+//! a bounded number of concurrent probes. Ramp: a growing share of calls, so that a provider that has just
+//! recovered is not overloaded at once (after the circuit breakers of Nygard, Release It!, and the slow start of
+//! load balancers).
 //!
-//! A failure that the request itself may have caused counts a few times only, however often that request fails: which
-//! those are is in `breaker/suspects`.
+//! A failure that the request itself may have caused counts only a few times, however often that request fails; see
+//! `breaker/suspects`.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! Breaker: a provider that keeps failing is left alone for a while, then probed, then trusted again step by step.
+//! Circuit breaker: stops calls to a failing provider for a while, then probes it, then ramps traffic up again.
 //!
-//! One machine per provider and model family. Failures are counted when an answer *ends*, so a stream that is cut late
-//! counts too; callers' mistakes and callers that leave never do. How states change is in `breaker/machine`, which breakers
-//! there are in `breaker/families`, and what is slow in `breaker/slowness`.
+//! There is one state machine per provider and model family. Failures are counted when a response *ends*, so a
+//! stream that is cut late counts too; mistakes of callers, and callers that leave, never count. State changes are
+//! in `breaker/machine`, the set of breakers in `breaker/families`, and slow responses in `breaker/slowness`.
 
 mod families;
 pub mod machine;

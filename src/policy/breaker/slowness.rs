@@ -1,5 +1,6 @@
-//! Slowness: whether an answer came later than its model's answers usually do. A model that is always slow is not slow, first
-//! tokens and whole answers are different things to wait for, and a long answer may take longer than a short one.
+//! Slowness: decides whether a response was slower than is usual for its model. A model that is always slow is not
+//! slow by this measure, first tokens and whole responses are measured separately, and a long response may take
+//! longer than a short one.
 
 use std::time::Duration;
 

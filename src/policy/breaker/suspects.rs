@@ -1,12 +1,12 @@
-//! Suspects: requests that may have caused their failures themselves, as a tool schema does that a provider trips over.
-//! One of them, repeated, must not shut a model off for everybody: of each caller it counts as often as the config allows,
-//! and then no more until the window is over and somebody else was answered. Nor is it sent again and again: after a few
-//! failures in a row it is held back by itself, whoever brings it, for as long as a breaker opens at first.
+//! Suspects: requests that may have caused their own failures, such as a tool schema that crashes a provider. Such
+//! a request, repeated, must not open the circuit breaker for everyone: per caller it counts as often as the config
+//! allows, and then no more until the window is over and another caller got a response. After a few failures in a
+//! row the request itself is blocked, whoever sends it, for as long as a breaker first opens.
 //!
-//! A caller that varies its failing request gains nothing: while another caller was answered and no other has failed, all
-//! that it sends counts as one request.
+//! A caller gains nothing by varying its failing request: while another caller gets responses and no other caller
+//! fails, all of its failures count as one request.
 //!
-//! It does not know what a request is; whoever asks brings a digest.
+//! It does not know what a request is; callers of this code pass a digest.
 
 use std::time::Duration;
 

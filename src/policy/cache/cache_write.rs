@@ -1,6 +1,6 @@
-//! Keeping: watches an answer go by, and keeps it once it has proved complete.
+//! Cache write: records a response as it passes, and caches it once it has proved complete.
 //!
-//! It does not disturb the answer, and does not know who asked for it.
+//! It does not delay the response, and does not know who asked for it.
 
 use std::pin::Pin;
 use std::sync::Arc;

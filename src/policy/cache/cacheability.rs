@@ -1,6 +1,6 @@
-//! Question: which calls may be answered with what is kept, and who shares that with whom.
+//! Cacheability: which calls may get a cached response, and who shares it with whom.
 //!
-//! It does not know whether anything is kept, nor how a key is made of all this.
+//! It does not know whether there is a cached response, nor how the cache key is computed.
 
 use std::sync::Arc;
 

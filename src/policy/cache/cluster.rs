@@ -1,11 +1,14 @@
-//! The cluster: entries that gateways share through Redis, one call for all of them, and purges that reach them all.
+//! The shared cache: entries that gateways share through Redis, one call for all gateways on a miss, and purges
+//! that reach all of them.
 //!
-//! Whatever Redis does, a call only ever misses: what cannot be read in time, or cannot be read at all, is not there. A
-//! gateway that misses takes a lease and asks; another one that misses meanwhile waits for a bounded time, and then asks
-//! itself. It does not know how old is too old: who fetches says what is good.
+//! If Redis fails, a call merely misses: an entry that cannot be read in time, or at all, does not exist. A gateway
+//! that misses takes a lease and calls the provider; another gateway that misses meanwhile waits for a bounded
+//! time, and then calls the provider itself. This file does not know the TTL: whoever fetches an entry decides
+//! whether it is fresh.
 //!
-//! Ages hold whatever gateways' own clocks show: an entry's moments are written by the store's clock, which all of them know
-//! from their heartbeats, and read back into the process's. What is not known exactly counts as older than it is.
+//! Ages do not depend on the gateways' own clocks: timestamps in an entry are those of the store's clock, which all
+//! gateways know from their heartbeats, and are converted to the process's clock when read. An uncertain age counts
+//! as the older one.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;

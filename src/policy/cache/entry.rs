@@ -1,7 +1,7 @@
-//! An entry: an answer that is kept, with what must be known to give it again; in memory as it is, in a shared store as
-//! bytes that only a gateway with the same secret can have written.
+//! Cache entry: a cached response with the metadata needed to serve it; as is in memory, and in a shared store as
+//! sealed bytes that only a gateway with the same secret can have written.
 //!
-//! It does not know how old is too old.
+//! It does not know the TTL.
 
 use std::mem::size_of;
 use std::sync::Arc;

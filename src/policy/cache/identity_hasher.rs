@@ -1,5 +1,4 @@
-//! Spread: the hash of things that are hashes already. Their first bytes are as good as any hash of them, and the same in
-//! every run.
+//! Identity hasher: hashes keys that are hashes already, by their first bytes. The result is the same in every run.
 
 use std::hash::{BuildHasherDefault, Hasher};
 

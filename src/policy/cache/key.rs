@@ -1,7 +1,7 @@
-//! The key of a call: 32 bytes that are equal exactly when two calls may have one answer, and that reveal nothing of
+//! Cache key: 32 bytes that are equal exactly when two calls may share a response, and that reveal nothing of
 //! either. BLAKE3, keyed with the gateways' secret.
 //!
-//! It does not know what is kept under a key, nor whether a route wants its answers kept.
+//! It does not know what is cached under a key, nor whether a route caches responses.
 
 use std::fmt;
 

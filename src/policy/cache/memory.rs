@@ -1,7 +1,7 @@
-//! The memory: entries inside the process, bounded by their bytes, and the marks of what was purged.
+//! The in-memory cache: entries bounded by their total size, and the marks left by purges.
 //!
-//! How old is too old is decided by whoever asks: freshness is a matter of the process's steady clock, which `moka` does not
-//! follow and which no change of the wall clock touches. `moka` bounds the memory and picks what has to go.
+//! Whoever reads an entry decides whether it is fresh: freshness follows the process's steady clock, which `moka`
+//! does not know and which no change of the wall clock affects. `moka` only bounds the memory and evicts.
 
 use parking_lot::RwLock;
 use std::collections::BTreeMap;

@@ -1,10 +1,10 @@
-//! Cache: answers that are kept for calls which ask the same again, and one answer on its way for all who ask the same at
-//! the same time.
+//! Cache: serves cached responses to identical calls, and coalesces identical calls that run at the same time into
+//! one.
 //!
-//! This file decides: how old is too old, who is asked, and what becomes of a failure. Which calls may share an answer is in
-//! `question` (how a key is made of one, in `key`), what is kept in `keeping`, `entry` and `replay`, where in `memory`, and
-//! how an answer on its way is shared in `flight`. None of it knows how a caller spells its wishes, nor how an answer says
-//! that it was kept.
+//! This file decides: whether a cached response is fresh or stale, who calls the provider, and what a failure
+//! means. Which calls share a response is in `cacheability`, the cache key in `key`, the entries in `cache_write`
+//! and `entry`, their storage in `memory` and `cluster`, and coalescing in `flight`. It does not know how a caller
+//! asks for revalidation, nor how a response is marked as cached.
 
 pub mod cache_write;
 pub mod cacheability;

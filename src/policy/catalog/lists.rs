@@ -1,6 +1,6 @@
-//! Lists: what a provider has listed, and when it is asked again.
+//! Lists: the models that a provider has listed, and when they are refreshed.
 //!
-//! It does not know how a provider is asked, nor what becomes of its list.
+//! It does not know how a provider is called, nor what becomes of its list.
 
 use parking_lot::Mutex;
 use std::future::Future;

@@ -1,8 +1,8 @@
-//! Catalog: one list of the models of all providers that a route asks, and which of them has a model that is looked up.
+//! Catalog: merges the model lists of all of a route's providers into one, and finds the provider of one model.
 //!
-//! Each provider is asked through its own policies and for a short time of its own; what it has listed is remembered, and given
-//! while it is out. Where a provider lists nothing, the models that the config names for it stand there. Which models a caller
-//! may name is not known here, nor how a list is written.
+//! Each provider is called through its own policies, with a short timeout of its own. Its last list is cached, and
+//! served while the provider is down. If a provider has no list, the models that the config names for it take its
+//! place. This file does not know which models a caller may name, nor how a list is encoded.
 
 mod lists;
 

@@ -1,11 +1,11 @@
-//! Lanes: who has a place at a provider and who waits for one, by model family. Within a priority the turn goes to whoever
-//! has waited longest of those whose family has room.
+//! Lanes: the permits of a provider and the queue for them, by model family. Within a priority the next permit goes
+//! to the longest waiting call whose family is below its limit.
 //!
-//! Signs of overload that one caller alone draws may be its own doing, as a 429 is for a request that is too large: they bring
-//! down what that caller may have at once, and nobody else. The family's limit shrinks when another caller draws one as well.
+//! Overload signals that only one caller triggers may be that caller's own doing, like a 429 for an oversized
+//! request: they shrink only that caller's limit. The family's limit shrinks once a second caller triggers one.
 //!
-//! Nothing here waits itself. Callers choose model names, and must not choose how much memory they take: where there are too
-//! many families, an idle one makes room, and where none is idle the new ones share one.
+//! Nothing here waits. Callers choose model names but must not control the memory used: with too many families an
+//! idle one is evicted, and if none is idle, new families share one.
 
 use std::collections::{HashMap, VecDeque};
 

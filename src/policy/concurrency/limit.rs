@@ -1,9 +1,9 @@
-//! The limit: how many calls of one model family a provider can stand at once. It begins at the ceiling, as a provider that
-//! shows no sign of overload is never refused to anybody; each sign brings it down to what the provider was working on when
-//! it came, and without signs it grows by doubling until it is at the ceiling again.
+//! The adaptive concurrency limit of one model family. It starts at the ceiling, so that a provider without signs
+//! of overload is never throttled. Each signal shrinks it to the number of calls in flight at that moment; without
+//! signals it doubles until it is back at the ceiling.
 //!
-//! Signs are what a provider says or shows itself. How long answers take is none of them: a healthy model may think for
-//! minutes. It does not know who holds a place.
+//! Signals are explicit: 429, 503, 529, refused connections and timeouts. Latency is not one: a healthy model may
+//! think for minutes. It does not know who holds a permit.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
-//! Concurrency: a provider is asked only as much at once as it can stand, and those who wait for their turn get it in the
-//! order of their priority. Each model family has a limit of its own, and all of them together the config's `max`. How a
-//! limit moves is in `concurrency/limit`, who has a place and who waits in `concurrency/lanes`.
+//! Concurrency: limits the concurrent calls to a provider to its capacity, and queues further calls by priority.
+//! Each model family has its own limit, and all of them together the config's `max`. How a limit adapts is in
+//! `concurrency/limit`; permits and the queue are in `concurrency/lanes`.
 //!
-//! A place is held until the answer has ended, streams included. It does not know which target comes next when there is no
-//! place.
+//! A permit is held until the response has ended, streams included. This file does not know the next target if
+//! there is no permit.
 
 mod lanes;
 pub mod limit;

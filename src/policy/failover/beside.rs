@@ -1,7 +1,7 @@
-//! Attempts beside each other: while one is silent for longer than is usual, another instance or the next target is asked too,
-//! and after a further such time the one after that. The first good answer wins, and all others are given up at once.
+//! Parallel attempts: when an attempt is overdue, the call is also sent to another instance or to the next target,
+//! and after another such time to the one after that. The first good response wins, and the others are cancelled.
 //!
-//! Nobody has failed because of it. Whoever keeps count of silences (the breaker) is told by way of [`Watch`].
+//! An overdue attempt has not failed. The circuit breaker learns of silent providers through [`Watch`].
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;

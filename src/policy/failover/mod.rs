@@ -1,7 +1,7 @@
-//! Failover: asks the route's targets in order until one answers. The innermost of a route's policies.
+//! Failover: tries the route's targets in order until one responds. It is the innermost of a route's policies.
 //!
-//! Whether a fault allows another target, and which, is the fault's own answer. Nothing here knows about streams: a target that
-//! returns has passed the commit point.
+//! The fault itself says whether another target may be tried, and which. This file knows nothing of streams: a
+//! target that returns has passed the commit point.
 
 mod beside;
 mod unknown;

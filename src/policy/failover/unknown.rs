@@ -1,6 +1,6 @@
-//! The refusal of a model that none of a route's targets has, with the models that may be asked for instead.
+//! The 404 for a model that none of a route's targets serves, with the models that the route does serve.
 //!
-//! It does not know whether a target is out at the moment: that is no reason to call a model unknown.
+//! A target that is down still counts: an outage is no reason to call a model unknown.
 
 use crate::config::plan::{Pattern, TargetPlan};
 use crate::model::fault::{Fault, RequestFault};

@@ -1,5 +1,5 @@
-//! Texts in a JSON document, masked where they stand. Everything else, names of fields and blanks included, stays as it is,
-//! byte for byte.
+//! Masks texts in a JSON document in place. Everything else stays byte for byte, names of fields and whitespace
+//! included.
 //!
 //! It does not know which strings of a document are texts.
 

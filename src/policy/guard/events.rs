@@ -1,8 +1,8 @@
-//! A stream under guards. Each text in it (an answer, its refusal, the arguments of each tool call) is searched as one text,
-//! however the provider has cut it, and passes on in the same events with what is undecided held back.
+//! Guardrails on a stream. Each text in it (an answer, its refusal, the arguments of each tool call) is searched as
+//! one text, however the provider has split it, and is passed on in the same events, minus what is still undecided.
 //!
-//! What is held back when its text ends passes in an event of its own, made after the last one that had some of it. When the
-//! stream breaks off, it is dropped: it might be the beginning of what must not pass.
+//! When its text ends, what was held back is sent in an event of its own, after the last event that contained some
+//! of it. If the stream breaks off, it is dropped, because it might be the beginning of a match.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;

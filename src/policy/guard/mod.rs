@@ -1,7 +1,8 @@
-//! Guard: what must not pass in requests and answers is masked, refused, or only reported, as the route's guards say.
+//! Guard: content guardrails. Personal data and secrets in requests and responses are masked, rejected or only
+//! reported, as the route's guards say.
 //!
-//! This file says when; how texts are found in requests and answers is in `body` and `events`, and how they are searched in
-//! `text`. What was found is told by its kind and number only, never as it stood. Sound, pictures and files are not read.
+//! This file says when; `body` and `events` find the texts in requests and responses, and `text` searches them.
+//! Findings are reported by kind and number only, never by content. Audio, images and files are not inspected.
 
 mod body;
 mod events;

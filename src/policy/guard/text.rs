@@ -1,7 +1,7 @@
-//! One text under a rule: as a whole, or on its way in pieces. What is decided passes on, what could still become something
-//! that must not pass waits, [`MAX_HELD`](crate::patterns::MAX_HELD) bytes at most.
+//! One text under a guardrail, whole or streamed in pieces. What is decided is passed on; what may still become a
+//! match is held back, at most [`MAX_HELD`](crate::patterns::MAX_HELD) bytes.
 //!
-//! It does not know where a text stands.
+//! It does not know where a text is.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! Unescape: what a text says once the escapes of JSON in it are read, and where each part of that stands in the text.
+//! Unescape: decodes the JSON escapes of a text, and maps each decoded part to its place in the original.
 //!
-//! `\u0040` is an `@` to whoever reads it in the end, so it is one here. The text of a string that stands in a JSON document
-//! has these escapes, and once more where that text is JSON itself, as a tool's arguments are.
+//! `\u0040` becomes an `@` for the final reader, so it is one here. A string in a JSON document has these escapes,
+//! and has them twice if its text is JSON itself, like a tool's arguments.
 
 /// What stands at a place.
 enum Unit {

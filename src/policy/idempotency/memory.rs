@@ -1,6 +1,7 @@
-//! The memory: what runs now under which key, and what became of it, inside the process and within its bounds.
+//! The in-memory idempotency records: which keys are executing now, and the responses of finished executions,
+//! within bounds.
 //!
-//! How old is too old is a matter of tokio's clock; `moka` bounds the memory and lets go of what was used least lately.
+//! Expiry follows tokio's clock; `moka` bounds the memory and evicts the least recently used.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;

@@ -1,9 +1,9 @@
-//! Idempotency: a call with an `Idempotency-Key` is executed once. Whoever repeats it gets the answer of that execution; while
-//! it runs a repetition is refused (409), and so is another request under the same key (422).
+//! Idempotency: a call with an `Idempotency-Key` is executed once. A repeat gets the response of that execution.
+//! While it runs a repeat gets 409; a different request under the same key gets 422.
 //!
-//! Kept are complete answers and definite refusals of providers. After any other end (a provider that failed, a timeout, a
-//! caller that left) the same request may be executed again under its key. What a key is scoped by, and what makes two
-//! requests the same, is not known here; nor what is remembered where, which is in `memory`, `shared` and `record`.
+//! Complete responses and definite refusals of providers are stored. After any other end (a provider failure, a
+//! timeout, a caller that left) the same request may be executed again under its key. This file does not know the
+//! scope of a key, nor what makes two requests identical; storage is in `memory`, `shared` and `record`.
 
 pub mod memory;
 mod record;

@@ -1,7 +1,7 @@
-//! Recording: an answer that is written down while it passes, and kept when its last piece has come.
+//! Recording: copies a response as it passes, and stores it when its last piece has arrived.
 //!
-//! It does not disturb the answer. What becomes too large is passed on all the same, and counts as one that failed: whoever
-//! repeats the call has it executed again.
+//! It does not delay the response. A response that is too large is still passed on, but counts as failed: a repeat
+//! of the call is executed again.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

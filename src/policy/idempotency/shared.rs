@@ -1,6 +1,6 @@
-//! What gateways share through Redis: how requests ended, and which of them run where.
+//! Idempotency shared through Redis: the outcomes of requests, and which gateway executes which.
 //!
-//! Whatever Redis does, a call goes on: while it is out each gateway knows of its own executions alone.
+//! If Redis fails, calls continue: each gateway then knows only its own executions.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,9 @@
-//! Fronts: addresses that stand for many callers, because a proxy or load balancer is there that `server.trusted_proxies` does
-//! not name. To count such an address as one caller would refuse everybody behind it.
+//! Fronts: addresses that carry many clients, because they belong to a proxy or load balancer that
+//! `server.trusted_proxies` does not list. Counting such an address as one caller would rate-limit everyone behind
+//! it.
 //!
-//! It knows addresses and counts, bounded in number, and no rule. Only addresses of private networks can be fronts, so that
-//! nobody on the internet gets rid of a limit by inventing headers; who is asked to decide that is the server.
+//! It knows addresses and counts, in bounded memory, and no rule. Only private addresses can be fronts, so that no
+//! client on the internet escapes a rate limit by forging headers; the server makes that decision.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;

@@ -1,7 +1,8 @@
-//! Limit: how much callers may ask, in calls, tokens or dollars. All rules that match a call must admit it.
+//! Limit: rate limits, in calls, tokens or dollars. All rules that match a call must admit it.
 //!
-//! What tokens will be is estimated before and corrected when the answer ends, however it ends. Who counts, in this process
-//! or in a store that gateways share, is the meter's business; how a refusal is spelt is the caller's dialect's.
+//! Tokens are estimated before the call and settled when the response ends, however it ends. The rate limiter
+//! counts, in this process or in a store that gateways share; the shape of a refusal belongs to the caller's
+//! dialect.
 
 mod fronts;
 mod rule;

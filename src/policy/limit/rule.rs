@@ -1,6 +1,6 @@
-//! A rule as it is applied to a request: does it match, and who is counted?
+//! A rate limit rule applied to a request: whether it matches, and which key it counts.
 //!
-//! It does not know how much was taken already.
+//! It does not know how much is used.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! What the metrics count of a call that is over: once as the caller saw it, and once for what happened at providers.
+//! Updates the metrics when a call ends: once as the caller saw it, and once for each attempt at a provider.
 //!
-//! It reads facts. What a metric is called is not known here.
+//! It reads facts. It does not know the names of metrics.
 
 use std::time::Duration;
 

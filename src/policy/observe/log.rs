@@ -1,4 +1,4 @@
-//! The access log: one line for a call that is over, with what is known of it and nothing of what was said.
+//! The access log: one line per finished call, with its metadata and no content.
 //!
 //! It does not know who reads it, nor in which format.
 

@@ -1,8 +1,8 @@
-//! Observe: outermost, it sees every exit, a caller that hangs up included, and turns the Trail into metrics, counts and
-//! one log line.
+//! Observe: the outermost policy. It sees every exit, including callers that hang up, and turns the Trail into
+//! metrics, counts, spans and one log line.
 //!
-//! What is made of the facts of a call that is over is in `observe/count`, `log`, `spans` and `tell`. It reads facts and
-//! never content: no prompt, no answer, no key passes through here.
+//! What is made of the facts is in `observe/count`, `log`, `spans` and `tell`. It reads facts and never content: no
+//! prompt, no response, no key passes through here.
 
 mod count;
 mod log;

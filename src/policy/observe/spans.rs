@@ -1,7 +1,7 @@
-//! Spans of a call: one for the call and one for each attempt, made of the Trail's facts when nothing more can happen to it.
+//! The spans of a call: one for the call and one per attempt, made from the Trail's facts once they are final.
 //!
-//! Names are those of OpenTelemetry's semantic conventions (GenAI: v1.41.0); what those have no name for begins with
-//! `tidegate.`. It reads facts, and so there is no content. Who takes the spans away is not known here.
+//! Names follow OpenTelemetry's semantic conventions (GenAI: v1.41.0); attributes that those do not name begin with
+//! `tidegate.`. It reads facts, so there is no content. It does not know who exports the spans.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Who is told of a call that is over, beside metrics and log: the stories of the latest calls, the traffic of the last
-//! minute, and those who mend the gateway.
+//! Further consumers of a finished call, besides metrics and log: the call history, the traffic of the last minute,
+//! and reports of the gateway's own faults.
 //!
 //! It does not know what they do with it.
 

@@ -1,10 +1,13 @@
-//! Quota: a provider that has said how much it still allows is not asked for more before it allows that.
+//! Quota: holds calls back that would exceed the rate limit that a provider has announced.
 //!
-//! A wait that one caller alone is told may be about its own requests, and holds for that caller; another caller that is told
-//! to wait as well, while nobody else was answered, closes the provider to all. What it says in `x-ratelimit-remaining-*`, `-reset-*` and `Retry-After` is remembered per account: a model family, or the
-//! endpoint of calls that only look something up or do not say which model they ask. A call that it
-//! would refuse is refused here, with the time when it would not be. Whether that means waiting or the next target is
-//! decided outside, as for any refusal. How the numbers change is in `quota/told`.
+//! `x-ratelimit-remaining-*`, `-reset-*` and `Retry-After` are remembered per model family, or per endpoint for
+//! calls that only look something up or name no readable model. A call that the provider would reject is rejected
+//! here, with the time when it would be accepted. A wait that the provider asks of one caller may concern only that
+//! caller's requests, so it applies to that caller; once a second caller is asked to wait, while no other gets a
+//! response, it applies to all.
+//!
+//! The policies outside decide whether to wait or to try the next target. How the numbers change is in
+//! `quota/provider_quota`.
 
 mod provider_quota;
 

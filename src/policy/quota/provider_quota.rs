@@ -1,7 +1,7 @@
-//! What a provider told about its limits, and what that means for the next call.
+//! The quota that a provider has announced, and whether the next call fits in it.
 //!
-//! Each answer tells what was left when its own call was counted; what was sent after that call is taken off. It knows no
-//! clock and no provider.
+//! Each response states what was left when its own call was counted; calls sent since then are subtracted. It knows
+//! no clock and no provider.
 
 use std::time::Duration;
 

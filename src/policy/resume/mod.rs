@@ -1,19 +1,20 @@
-//! Resume: a stream of text that breaks after its first event is asked for again at the next target. Where the new answer
-//! begins with what the caller already has, it goes on seamlessly from there. Where it differs, a target that can go on from
-//! a partial answer is asked to do that, if the route wants it; else the stream ends in the error that it would have ended in
-//! anyway.
+//! Resume: when a text stream breaks after its first event, the request is replayed at the next target. If the new
+//! response starts with what the caller already has, the stream continues seamlessly from there. If it differs, and
+//! the route allows it, a target that can continue a partial answer is asked to; otherwise the stream ends with its
+//! original error.
 //!
-//! Never with tool calls or several choices, never beyond the call's deadline and attempts. What the caller gets is one
+//! Never with tool calls or several choices, and never beyond the call's deadline and attempts. The caller gets one
 //! provider's answer, or a prefix proven equal to the beginning of the answer that completes it, or, in mode
-//! `replay+continue`, a prefix and what another model made of it. From then on no other answer can prove equal, and what
-//! breaks again is only continued. A limit of tokens counts from the continuation on: its provider does not know the rest.
+//! `replay+continue`, a prefix that another model continued. After that no other answer can be proven equal, so a
+//! further break is only continued. A token limit counts from the continuation on: its provider does not know the
+//! rest.
 //!
-//! An answer that is silent for longer than `patience` has it has not broken: the next target is asked beside it, and whichever
-//! goes on first is the answer. Where nobody can go on in its place, it is waited for.
+//! A stream that stalls for longer than `patience` allows is not broken: the next target is called in parallel, and
+//! whichever delivers first is used. If no target can take over, the original stream is waited for.
 //!
-//! To ask for the answer again is no extra load on a provider that was not asked before: like a failover, it is a request
-//! there and earns its share of the retry budget. To have an answer continued is an extra attempt, paid from the budget of
-//! the provider that continues it (`policy/retry` sees to both). So is what is asked beside a silent answer (`policy/failover` sees to that).
+//! A replay is no extra load on a provider that the call has not used yet: like a failover, it is a request there
+//! and earns its share of the retry budget. A continuation is an extra attempt, paid from the retry budget of its
+//! provider (`policy/retry` handles both), and so is a parallel call for a stalled stream (`policy/failover`).
 
 mod said;
 

@@ -1,7 +1,6 @@
-//! Said: the texts of an answer, those beside its own among them, as far as somebody has them; and how those of another answer
-//! compare with them.
+//! The texts of an answer as far as the caller has them, and how those of another answer compare with them.
 //!
-//! It does not know how texts are written in events.
+//! It does not know how texts are encoded in events.
 
 use crate::model::reply::{Beside, Channel, EventKind};
 

@@ -1,6 +1,6 @@
-//! What simulated providers answer: the dialects' real shapes around a text made of the question.
+//! The responses of simulated providers: the real shapes of the dialects around a text made from the request.
 //!
-//! It does not know how an answer goes wrong on its way.
+//! It does not know how a response fails on its way.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};

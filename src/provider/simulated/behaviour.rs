@@ -1,6 +1,6 @@
-//! How a simulated provider behaves: what may be asked of it, and what that means for one request.
+//! The behaviour of a simulated provider: its settings, and what they mean for one request.
 //!
-//! It keeps no state and waits for nothing: time and chance come from outside.
+//! It keeps no state and never waits: time and randomness are parameters.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

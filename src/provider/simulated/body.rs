@@ -1,6 +1,6 @@
-//! The body of a simulated response: its pieces with the pauses between them, and how it goes wrong on its way.
+//! The body of a simulated response: its pieces, the delays between them, and how it fails.
 //!
-//! It does not know what the pieces say.
+//! It does not know what the pieces mean.
 
 use std::time::Duration;
 

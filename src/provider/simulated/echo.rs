@@ -1,6 +1,6 @@
-//! Echo: what a simulated provider says through a WebSocket: the same that it hears.
+//! Echo: a simulated provider's WebSocket, which returns every message that it receives.
 //!
-//! It knows no frames: messages go in and come out again. It says nothing about time.
+//! It knows messages, not frames, and no time.
 
 use std::collections::VecDeque;
 use std::pin::Pin;

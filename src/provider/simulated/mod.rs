@@ -1,7 +1,8 @@
-//! Simulated providers: they answer like the real ones, fail on demand, and live in the gateway's own process and clock.
+//! Simulated providers: they respond like the real ones, fail on demand, and live in the gateway's own process and
+//! clock.
 //!
-//! They know no socket: a simulated second passes on tokio's clock, paused or not. What they answer is in `answers`, what
-//! may go wrong in `behaviour`, and how it does on the way in `body`.
+//! They use no socket: a simulated second passes on tokio's clock, paused or not. Their responses are in `answers`,
+//! faults in `behaviour`, and bodies in `body`.
 
 mod answers;
 mod behaviour;

@@ -1,8 +1,8 @@
-//! Where a caller is, and whether it came by HTTPS: the peer itself, or what proxies that are trusted say, read from the
-//! right.
+//! The client's address, and whether it came by HTTPS: from the connection itself, or from the headers of trusted
+//! proxies, read from the right.
 //!
-//! Whatever stands further left than the first address that is not a trusted proxy's may have been written by the caller,
-//! and counts for nothing. It does not know what either is used for.
+//! Everything to the left of the first address that is not a trusted proxy may be forged by the client, and is
+//! ignored. It does not know what the address is used for.
 
 use std::net::{IpAddr, SocketAddr};
 

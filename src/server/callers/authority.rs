@@ -1,7 +1,8 @@
-//! Authority: to whom a request is addressed is said once, and without a user. Where it could be read in two ways, what is in
-//! front of the gateway and the gateway might disagree about whose request it is.
+//! Authority: the host of a request must be unambiguous and without user information. Otherwise a proxy in front
+//! and the gateway could disagree about the host.
 //!
-//! It does not know which names the gateway has. In HTTP/1 hosts are counted by [`crate::server::connection::framing`].
+//! It does not know which hosts the gateway has. In HTTP/1, [`crate::server::connection::framing`] counts the
+//! hosts.
 
 use http::request::Parts;
 use http::{Version, header};

@@ -1,7 +1,8 @@
-//! Intake: reads a request's body whole, within a size and a time, and within the memory that all large bodies share; and
-//! decompresses it within the same bounds.
+//! Body reader: reads a whole request body within its size limit, its timeout and the memory that all large bodies
+//! share, and decompresses it within the same bounds.
 //!
-//! It does not know what a body holds, but for forms: of those a copy is made on the way to a provider, which counts.
+//! It does not know what a body contains, except for forms: they are copied on the way to a provider, so they count
+//! twice.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! Wishes: what a caller's `Cache-Control` and the answer's `Cache-Status` and `Age` say (RFC 9111 and 9211).
+//! Cache-Control of callers, and Cache-Status and Age of responses (RFC 9111 and 9211).
 //!
-//! It does not know which answers are kept.
+//! It does not know which responses are cached.
 
 use std::time::Duration;
 

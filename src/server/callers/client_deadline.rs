@@ -1,8 +1,8 @@
-//! Patience: how long a caller will wait, as far as its headers tell. Work for a caller that is gone is work for nobody, and
-//! one that waits for longer than others gets its answer later.
+//! Client timeouts: how long a caller waits, according to its headers. Work for a caller that has left is wasted,
+//! and a caller that waits longer than usual gets a longer deadline.
 //!
-//! It reads the headers. What they mean for a call is the `deadline` policy's business, and for an attempt the `timeout`
-//! policy's.
+//! It only reads the headers: the `deadline` policy applies them to the call, and the `timeout` policy to an
+//! attempt.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! Compression: packs texts for callers that take them packed (RFC 9110, 12.5.3).
+//! Compression: compresses text responses for callers that accept it (RFC 9110, 12.5.3).
 //!
-//! Events are never packed: each has to leave at once. What comes from a provider has been unpacked by the transport. It does
-//! not know what a text says.
+//! Event streams are never compressed, because each event must be sent immediately. Responses of providers have
+//! already been decompressed by the transport. It does not know what a text says.
 
 use std::pin::Pin;
 

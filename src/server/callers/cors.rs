@@ -1,6 +1,7 @@
-//! CORS: which websites' pages may ask and read, by the rules that browsers enforce (the Fetch standard, 3.2).
+//! CORS: which websites may send requests and read responses, by the rules that browsers enforce (the Fetch
+//! standard, 3.2).
 //!
-//! It keeps nobody out: whoever is no browser sends what it likes. It does not know what is asked.
+//! It is no access control: other clients send what they like. It does not know what is requested.
 
 use std::sync::{Arc, LazyLock};
 

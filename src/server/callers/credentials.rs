@@ -1,6 +1,6 @@
-//! Credentials: where in a request a caller shows what it is known by, and which tenant and user it names.
+//! Credentials: finds the credential of a request, and the tenant and user that it names.
 //!
-//! A WebSocket's token has been put there by `tunnel/handshake`. Nothing here is checked: what it is worth is the `auth` policy's business.
+//! `tunnel/handshake` has put a WebSocket's token there. Nothing is verified here: the `auth` policy does that.
 
 use std::sync::Arc;
 

@@ -1,8 +1,9 @@
-//! CSRF: is it the website's own page that asks, or another one in the same browser? Browsers send cookies with both.
+//! CSRF protection: whether the website's own page sent a request, or another page in the same browser. Browsers
+//! send cookies with both.
 //!
-//! Two questions must be answered well: where the page is from (`Origin`, else `Sec-Fetch-Site`), and whether it knows a
-//! token that only pages of that site can read or set (a cookie repeated in a header, OWASP's double submit). A request
-//! without a cookie carries no authority of its browser's, so nothing is asked. It does not know what any cookie means.
+//! Two checks must pass: the origin of the page (`Origin`, else `Sec-Fetch-Site`), and a token that only pages of
+//! that site can read or set (a cookie repeated in a header, OWASP's double submit). A request without a cookie
+//! carries no ambient authority, so it is not checked. It does not know what any cookie means.
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, Method};

@@ -1,6 +1,6 @@
-//! Idempotency keys: where callers show them, whose they are, and what makes two requests the same.
+//! Idempotency keys: where callers send them, their scope, and what makes two requests identical.
 //!
-//! It does not know what becomes of a request that has one: that is the policy's business.
+//! It does not know what happens to a request with a key: the `idempotency` policy decides that.
 
 use std::net::IpAddr;
 

@@ -1,6 +1,6 @@
-//! Ingress: from an HTTP request to a Call, and from what becomes of it to an HTTP response. The only place that makes one.
+//! Ingress: turns an HTTP request into a Call, and its outcome into an HTTP response. No other file makes one.
 //!
-//! It knows no connection: any body will do, so that tests and simulations come the same way as the network.
+//! It knows no connection: any body will do, so tests and simulations take the same path as the network.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;

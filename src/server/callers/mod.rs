@@ -1,5 +1,5 @@
-//! Callers: the public listener's side of HTTP: credentials, bodies, headers and CORS, and `ingress`, which makes a call of a
-//! request and a response of its outcome.
+//! Callers: the public listener's side of HTTP: credentials, bodies, headers and CORS, and `ingress`, which turns a
+//! request into a call and its outcome into a response.
 
 pub mod address;
 pub mod authority;

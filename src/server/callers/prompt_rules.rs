@@ -1,7 +1,6 @@
-//! Input: is what a caller wants a model to read within what its route takes? How long it is, which model, and whether it is
-//! text that people could have typed.
+//! Prompt rules: whether a prompt is within its route's limits: its size, its model, and no control characters.
 //!
-//! It does not know how the caller spelt it, nor what it says.
+//! It does not know how the caller encoded it, nor what it says.
 
 use crate::config::plan::{CallKind, CallerKind, RoutePlan};
 use crate::model::call::{CallRequest, Endpoint};

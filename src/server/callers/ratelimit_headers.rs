@@ -1,7 +1,7 @@
-//! What callers read of their limits: `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-11), and
+//! Rate limit headers: `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-11), and
 //! `X-RateLimit-Limit`, `-Remaining` and `-Reset` for clients that know only those.
 //!
-//! It does not know how anything is counted. Rules that only watch are nobody's business but the operator's.
+//! It does not know how rate limits are counted. Rules in shadow mode are not shown to callers.
 
 use std::fmt::Write;
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! Security: what browsers are told about every answer, and the insistence on HTTPS.
+//! Security headers of every response (HSTS, CSP and others), and the redirect to HTTPS.
 //!
-//! It does not know what is asked, nor how a connection is encrypted.
+//! It does not know what is requested, nor how a connection is encrypted.
 
 use std::sync::{Arc, LazyLock};
 

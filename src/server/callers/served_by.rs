@@ -1,8 +1,8 @@
-//! Marks: what callers are told of who gave their answer (`X-Tidegate-Provider`, `-Model` and `-Attempts`), and that it was
-//! another target or model than they asked for (`X-Tidegate-Fallback` says why, `X-Tidegate-Degraded` that it is less).
+//! Response headers that say who served a call (`X-Tidegate-Provider`, `-Model` and `-Attempts`), and whether a
+//! fallback did (`X-Tidegate-Fallback` says why, `X-Tidegate-Degraded` that it is less).
 //!
-//! It compares what was asked with who answered, so it holds for whatever led there: a failover, a hedge, a cached response, a
-//! variant. It does not know how any of them works. What is resumed after its head was sent is told in the log alone.
+//! It compares the request with who responded, so it covers every cause: a failover, a hedge, a cached response, a
+//! variant. It does not know how any of them works. A resume after the headers were sent is in the log alone.
 
 use std::sync::Arc;
 

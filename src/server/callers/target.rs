@@ -1,5 +1,4 @@
-//! Target: what a request is addressed to, read once and before anything looks at it. Its path gets one spelling; where that
-//! is in doubt the request is refused.
+//! Request target: normalizes the path of a request before anything else sees it, and rejects an ambiguous one.
 //!
 //! It does not know which paths the gateway has. Queries stay as they are.
 

@@ -1,6 +1,6 @@
-//! Line: the bytes of a caller's connection, in the clear or encrypted.
+//! The byte stream of a caller's connection, plaintext or TLS.
 //!
-//! It does not know what they mean, nor for how long anybody waits for them.
+//! It does not know what the bytes mean, nor any timeout.
 
 use std::io;
 use std::pin::Pin;

@@ -1,7 +1,6 @@
-//! Crowd: how many connections are open, in all and from each address, and whether there is room for one more.
+//! Connection limits: counts open connections, in total and per address, and admits one more or not.
 //!
-//! It does not know what they say. It counts by itself, and not in a semaphore, because how many may be open changes with the
-//! config.
+//! It does not know what they carry. It is no semaphore, because the limits change with the config.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;

@@ -1,9 +1,10 @@
-//! Framing: follows the bytes of an HTTP/1 connection and finds what another parser might read differently.
+//! Framing: parses the framing of an HTTP/1 connection and finds what another parser might read differently
+//! (request smuggling).
 //!
-//! hyper accepts bare line feeds, a length beside chunks, and any number of hosts. A proxy in front of the gateway may
-//! take such a request for two, and two callers' requests for one (RFC 9112, 11.2). It does not know what is asked; it
-//! finds the end of each message and leaves all else to hyper. What comes after an upgrade has no messages: the
-//! connection (`Busy::hand_over`) stops asking it then.
+//! hyper accepts bare line feeds, a length beside chunks, and any number of hosts. A proxy in front of the gateway
+//! may take such a request for two, and two callers' requests for one (RFC 9112, 11.2). It does not know what is
+//! requested; it finds the end of each message and leaves the rest to hyper. After an upgrade there are no
+//! messages, and the connection (`Busy::hand_over`) no longer uses it.
 
 /// The longest line that is kept while its end has not come: as long as a whole head may be made.
 const LONGEST_LINE: usize = 1 << 20;

@@ -1,6 +1,7 @@
-//! Heads: tells, from the bytes of an HTTP/2 connection as they come, whether the head of a request has begun and not ended.
+//! HTTP/2 headers: detects, from the bytes of a connection, whether the headers of a request have begun and not
+//! ended, for the header timeout.
 //!
-//! It counts frames (RFC 9113, 4.1) and understands nothing else of them: what is wrong with them is for hyper to say.
+//! It counts frames (RFC 9113, 4.1) and understands nothing else of them: protocol errors are for hyper to report.
 
 /// What a caller sends before its first frame (RFC 9113, 3.4).
 const PREFACE: usize = 24;

@@ -1,8 +1,8 @@
-//! A response's body on its connection: it keeps the connection busy, is read a little ahead while the caller does not
-//! read, and can be taken away from a caller that never does.
+//! A response body on its connection: it keeps the connection busy, buffers a little while the caller does not
+//! read, and can be dropped if the caller never reads (write timeout).
 //!
-//! hyper asks for more of a body only when there is room for it. What happens meanwhile is seen by the task that hyper
-//! runs in: that of the connection in HTTP/1, and one of its own for each stream of HTTP/2.
+//! hyper polls a body only when there is room for more. What happens meanwhile is seen by the task that hyper runs
+//! in: that of the connection in HTTP/1, and one per stream in HTTP/2.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::cell::RefCell;

@@ -1,9 +1,9 @@
-//! Linger: what is still read of a request that is answered before it has come whole, so that its sender, who may read
-//! nothing until it has sent everything, reads the answer.
+//! Lingering close: after an early response, the rest of the request is still read, because a client may read
+//! nothing until it has sent everything.
 //!
-//! A little is read before a refusal is sent. After that in HTTP/1 the connection lingers (`connection/stream`), and in HTTP/2
-//! the stream does: a caller may drop one that the server resets, answer included. It does not know what is sent, nor why nobody
-//! wants it.
+//! A little is read before a refusal is sent. After that the connection lingers in HTTP/1 (`connection/stream`),
+//! and the stream in HTTP/2: a client may discard a stream that the server resets, response included. It does not
+//! know what is sent, nor why it is discarded.
 
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
-//! One connection of a caller: HTTP/1.1 or HTTP/2, in the clear or by TLS, and closed when it is silent, too slow, idle for too long, or draining.
+//! One connection of a caller: HTTP/1.1 or HTTP/2, plaintext or TLS, with its header timeout, minimum rate, idle
+//! timeout, write timeout and draining.
 //!
-//! hyper's own header timeout does not cover a connection that sends nothing, and cannot tell a slow head from an idle
-//! connection, so the pace is kept here. It does not know what is asked.
+//! hyper's own header timeout does not cover a connection that sends nothing, and cannot tell slow headers from an
+//! idle connection, so the timers are here. It does not know what is requested.
 
 pub mod caller_stream;
 pub mod connection_limits;

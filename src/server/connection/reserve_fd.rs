@@ -1,5 +1,5 @@
-//! Spare: a file descriptor in reserve. When the process has no other left, a caller that connects is let go at once with its
-//! help, instead of waiting for an answer that nobody can begin.
+//! Reserve file descriptor: when the process has run out of descriptors, it is used to accept and close a new
+//! connection immediately, instead of letting it wait.
 //!
 //! It does not know why there are none left.
 

@@ -1,8 +1,8 @@
-//! The body of a response, with everything that must end when it does: the answer's stream and the watch over the request.
+//! A response body, with everything that must end with it: the response's stream and the guard of the request.
 //!
-//! A little of the answer is read before its caller wants it, so that what the provider has ended ends here too, though
-//! nobody reads it: it holds no provider's permit then, and only the caller's own connection. It does not know what the
-//! bytes mean; an encoder of the caller's dialect spells events.
+//! It reads a little ahead of the caller, so that a stream that its provider has ended also ends here, even if
+//! nobody reads it: then it holds no provider's permit, only the caller's own connection. It does not know what the
+//! bytes mean; an encoder of the caller's dialect writes events.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,8 +1,8 @@
-//! A caller's byte stream, as hyper reads and writes it: it gives back the first bytes, hands over one HTTP/1 request at
-//! a time, keeps the pace, and lingers when it is closed.
+//! A caller's byte stream as hyper reads and writes it: it replays the first bytes, hands over one HTTP/1 request
+//! at a time, enforces timeouts, and lingers when closed.
 //!
-//! hyper stops reading while bytes that follow a request wait in its own buffer, and then a caller that leaves is not
-//! noticed. Therefore they wait here, and the connection is read to its end all the time.
+//! hyper stops reading while pipelined bytes wait in its own buffer, and then a caller that leaves goes unnoticed.
+//! Therefore they wait here, and the connection is always read to its end.
 
 use std::io;
 use std::pin::Pin;

@@ -1,7 +1,7 @@
-//! Access: which requests are allowed at the operators' address. Changes always need the admin token; information about
-//! callers needs it too, except from this machine; and pages of other websites are refused.
+//! Access control of the admin address. Changes always need the admin token; data about callers needs it too,
+//! except from this machine; and requests from pages of other websites are rejected.
 //!
-//! It does not know what a request is for, nor how it is answered.
+//! It does not know what a request is for, nor how it is handled.
 
 use std::net::IpAddr;
 

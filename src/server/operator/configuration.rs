@@ -1,4 +1,4 @@
-//! The configuration as operators see it: `GET /config`, and what `/health/status` says of it.
+//! The configuration for operators: `GET /config`, and its part of `/health/status`.
 //!
 //! It shows no secret.
 

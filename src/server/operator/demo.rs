@@ -1,5 +1,5 @@
-//! Control of simulated providers: `GET` and `PUT /demo/providers/{name}`, in worlds that have them, so that anybody can
-//! watch the gateway cope.
+//! Controls of simulated providers: `GET` and `PUT /demo/providers/{name}`, in worlds that have them, so that
+//! anyone can watch the gateway cope.
 //!
 //! It does not exist in front of real providers.
 

@@ -1,7 +1,7 @@
-//! Flags: `/api/flags` at both doors: what can be switched while the gateway runs, who has switched it, and how to undo that.
-//! Reading is open to operators on this machine; all others, and whoever changes something, show the admin token.
+//! The flags API: `/api/flags` at both listeners: which flags there are, who changed them, and how to undo that.
+//! Reading is open to operators on this machine; everyone else, and every change, needs the admin token.
 //!
-//! It does not know what a flag does to calls, nor where it is kept. Errors are problem details (RFC 9457).
+//! It does not know what a flag does to calls, nor where it is stored. Errors are problem details (RFC 9457).
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! What operators ask: `/health`, `/health/live`, `/health/ready`, `/health/status`, `/info` and `/metrics`; at their own
-//! door also `/config` and the reset of breakers.
+//! Health endpoints: `/health`, `/health/live`, `/health/ready`, `/health/status`, `/info` and `/metrics`; at the
+//! admin address also `/config` and the reset of circuit breakers.
 //!
-//! All of it is read from Live, which probes keep fresh; no request waits for a provider here.
+//! All of it is read from the gateway's state, which probes keep fresh; no request waits for a provider here.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;

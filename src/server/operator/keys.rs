@@ -1,7 +1,7 @@
-//! The admin API: `/admin/keys` at the operators' door, for who has ADMIN_TOKEN. Keys are made, listed, changed for others and
-//! revoked here; each change is a line in the log, with who made it, and never with a key.
+//! The API key endpoints: `/admin/keys` at the admin address, with ADMIN_TOKEN. They create, list, rotate and
+//! revoke API keys; each change is logged with who made it, and never with a key.
 //!
-//! It does not know what a key opens, nor who is let in. Errors are problem details (RFC 9457).
+//! It does not know what a key permits. Errors are problem details (RFC 9457).
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};

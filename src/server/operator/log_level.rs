@@ -1,4 +1,4 @@
-//! The log's level at run time: `GET`, `PUT` and `DELETE /admin/log` at the operators' door, for who has the admin token.
+//! The log level at runtime: `GET`, `PUT` and `DELETE /admin/log` at the admin address, with the admin token.
 //!
 //! It does not know how a level takes effect.
 

@@ -1,6 +1,7 @@
-//! Purging: `POST /cache/purge` at the operators' address forgets answers that are kept, by key, route, tenant, or all.
+//! Cache purge: `POST /cache/purge` at the admin address removes cached responses by key, route or tenant, or all
+//! of them.
 //!
-//! It does not know where they are kept.
+//! It does not know where they are stored.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};

@@ -1,6 +1,6 @@
-//! End: why a tunnel ends, and what each end of it is told about that.
+//! The end of a WebSocket: why it closes, and the close code that each side gets.
 //!
-//! It knows the codes of RFC 6455 (7.4) and of its registry, and nothing of how they are sent.
+//! It knows the codes of RFC 6455 (7.4) and of its registry, and not how they are sent.
 
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;

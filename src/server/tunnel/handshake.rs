@@ -1,7 +1,8 @@
-//! Handshake: how a caller asks for a WebSocket over HTTP/1.1 (RFC 6455) and over HTTP/2 (RFC 8441), and what it is told.
+//! WebSocket handshake: reads a caller's request over HTTP/1.1 (RFC 6455) and over HTTP/2 (RFC 8441), and builds
+//! the response.
 //!
-//! It does not know who may call, nor whether a provider agrees. It is also the place where a token is taken out of an
-//! address: browsers can give a WebSocket no headers, and addresses are written down in too many places to hold one.
+//! It does not know who may call, nor whether a provider accepts. It also takes a token out of the URL, because
+//! browsers cannot set headers on a WebSocket, and URLs are logged in too many places to contain one.
 
 use std::sync::Arc;
 

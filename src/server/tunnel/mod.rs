@@ -1,7 +1,7 @@
-//! Tunnel: a caller's WebSocket, from the moment in which the connection is handed over until both of its ends are closed.
+//! Tunnel: a caller's WebSocket, from the upgrade of the connection until both sides are closed.
 //!
-//! It does not know how a provider was found, nor what is said. How a WebSocket is asked for is in `handshake`, what is
-//! passed on in `relay`, and what each end is told when it ends in `end`.
+//! It does not know how a provider was found, nor what is said. The upgrade is in `handshake`, messages are
+//! forwarded in `relay`, and closing is in `end`.
 
 mod end;
 pub(super) mod handshake;

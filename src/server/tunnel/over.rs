@@ -1,6 +1,7 @@
-//! Over: a conversation that has ended before it began, with a code and a reason. Who asks for one too many gets it.
+//! Over: a WebSocket that is accepted and closed immediately, with a code and a reason, for a caller that is over a
+//! limit.
 //!
-//! It knows no provider: nobody was asked.
+//! It knows no provider: none was called.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -1,7 +1,8 @@
-//! Relay: passes messages between a caller and a provider, unchanged and in order, and knows when that has to end.
+//! Relay: forwards WebSocket messages between a caller and a provider, unchanged and in order, with ping, pong
+//! timeout, idle timeout and maximum lifetime.
 //!
-//! An end is read from only while the other has room, so that neither can fill the memory. Pings are a matter between each end and
-//! the gateway. It does not know what is said, nor how anything was asked.
+//! One side is read only while the other has room, so neither can fill the memory. Pings are between each side and
+//! the gateway. It does not know what is said, nor how the WebSocket was opened.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

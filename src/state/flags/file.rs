@@ -1,6 +1,6 @@
-//! The state file: flags as JSON, replaced in one step, so that a crash leaves the old one or the new one.
+//! The flags state file: JSON, replaced atomically, so that a crash leaves the old file or the new one.
 //!
-//! It does not know what a flag switches.
+//! It does not know what a flag does.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};

@@ -1,8 +1,8 @@
-//! Guard: a provider or a variant that has been doing badly for long enough is switched off, and stays off until somebody
-//! switches it on: a guard never flaps.
+//! Flag guard: turns a flag off automatically when its provider or variant has degraded for long enough. The flag
+//! stays off until an operator turns it on: a guard never flaps.
 //!
-//! For long enough is: in each fifth of the time in which there were calls. So neither one bad moment trips it nor one good
-//! one saves it. It does not know how a flag is changed.
+//! Long enough means that the condition holds in every fifth of the window that saw traffic, so neither one bad
+//! moment trips it nor one good one saves it. It does not know how a flag is changed.
 
 use parking_lot::Mutex;
 use std::sync::Arc;

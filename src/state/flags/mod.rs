@@ -1,7 +1,7 @@
-//! Flags: what operators have switched while the gateway ran, in memory, and in the shared store or a file, so that all
-//! gateways know it within a moment and it outlives a restart.
+//! Flags: what operators have changed at runtime, in memory, and in the shared store or a file, so that all
+//! gateways see a change within a moment and it survives a restart.
 //!
-//! Calls ask their [`Switch`]es, which are in memory, and never wait for the store. It does not know who may throw one.
+//! Calls read their [`Switch`]es in memory, and never wait for the store. It does not know who may change a flag.
 
 pub mod file;
 pub mod guard;

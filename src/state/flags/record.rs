@@ -1,6 +1,6 @@
-//! Record: how a flag came to be as it is: who changed it to what, when, and why. The last change is in force.
+//! The history of a flag: who changed it to what, when, and why. The last change is in force.
 //!
-//! It does not know where it is kept.
+//! It does not know where it is stored.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Switches: everything that can be switched while one generation of the configuration answers, by its flag's key.
+//! Switches: every flag of one generation of the configuration, by key.
 //!
 //! It does not know what a switch does to a call.
 

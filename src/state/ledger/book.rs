@@ -1,7 +1,7 @@
-//! The book: sums by period and row, in a bounded number of rows.
+//! The ledger's book: sums by period and row, in a bounded number of rows.
 //!
-//! What does not fit is counted all the same, under rows with fewer details: sums over all rows are exact whatever happens.
-//! It does not know where rows come from.
+//! Beyond the bound, calls are still counted, in rows with less detail: totals over all rows are always exact. It
+//! does not know where rows come from.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
-//! The ledger: what calls cost, by tenant, user, key, session, route, model and provider, by hour, day and month in UTC.
+//! The usage ledger: what calls cost, by tenant, user, key, session, route, model and provider, per hour, day and
+//! month in UTC.
 //!
-//! This process counts in memory ([`book`]); where there is a shared store, it tells that a moment later (`shared`), and
-//! numbers are read from there. No call ever waits for either. It does not know who may read what.
+//! This process counts in memory ([`book`]); with a shared store it writes the numbers there a moment later
+//! (`shared`), and reads totals from there. No call ever waits for either. It does not know who may read what.
 
 pub mod book;
 pub mod row;

@@ -1,4 +1,4 @@
-//! Rows: on whose behalf, for what and by whom a call was answered; and the sums that are kept of all calls of one row.
+//! Ledger rows: for whom, for what and by whom a call was served; and the sums over all calls of one row.
 //!
 //! It does not know when anything happened.
 

@@ -1,7 +1,8 @@
-//! The ledger in Redis: a hash for each period, written behind, in batches that count once however often they are sent.
+//! The ledger in Redis: a hash per period, written behind, in batches that count once however often they are sent.
 //!
-//! A batch waits until the store has taken it; what is counted meanwhile waits too, in a bounded number of rows. A process
-//! that ends without [`Shared::flush`] takes with it what it counted in the last second, or since the store went out.
+//! A batch waits until the store has accepted it; what is counted meanwhile waits too, in a bounded number of rows.
+//! A process that ends without [`Shared::flush`] loses what it counted in the last second, or since the store went
+//! down.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;

@@ -1,10 +1,10 @@
-//! Purses: how much of an amount is spent, each until a moment when it is full again. What calls may cost is taken before
-//! they are made, from all their purses or from none, and corrected when they have ended.
+//! Budget accounts: how much of an amount is spent, each until it resets. The cost of a call is reserved before it
+//! is sent, in all of its accounts or in none, and settled when it ends.
 //!
-//! With a shared store it counts for all gateways, in one round trip. The process counts along, so that it can go on alone
-//! while the store is out: each gateway then lets through its share of what was left when it last knew. What it let through
-//! and what it has to correct is told to the store with the next question, or by [`BudgetAccounts::run`]. It does not know what is
-//! bought.
+//! With a shared store the accounts hold for all gateways, in one round trip. The process also counts locally, so
+//! that it can continue alone while the store is down: each gateway then admits its share of what was left when it
+//! last knew. What it admitted and what it still has to settle is sent with the next request, or by
+//! [`BudgetAccounts::run`]. It does not know what is bought.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
-//! GCRA, the generic cell rate algorithm (ITU-T I.371): one moment per key says all that a limit must know.
+//! GCRA, the generic cell rate algorithm (ITU-T I.371): one timestamp per key is all the state of a rate limit.
 //!
-//! The moment is when everything taken so far will have come back. Nothing here knows a clock, a key or a store: times are
-//! nanoseconds since a moment that the user chooses, and prices are times.
+//! The timestamp is when everything taken so far will have been replenished. Nothing here knows a clock, a key or a
+//! store: times are nanoseconds since an epoch that the user chooses, and costs are times.
 
 /// A settlement may leave this many bursts owed, and no more: one absurd answer must not shut a caller out for days.
 pub const MOST_OWED: u64 = 10;

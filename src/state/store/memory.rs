@@ -1,7 +1,8 @@
-//! The meter inside the process: a bounded number of keys, each one moment, in shards that are locked for nanoseconds.
+//! The in-memory rate limiter: a bounded number of keys with one timestamp each, in shards that are locked for
+//! nanoseconds.
 //!
-//! It does not know whom it counts. When it is full it first drops the keys that owe nothing, then those that owe least:
-//! whoever is being held back is the last to be forgotten.
+//! It does not know whom it counts. When it is full it first evicts keys without usage, then those with the least:
+//! a caller who is being limited is evicted last.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
-//! The store: what limits count with ([`RateLimiter`]) and where bytes are kept for a while ([`Shelf`]), inside the process or
+//! The store: the counters of rate limits ([`RateLimiter`]) and bytes with a TTL ([`Shelf`]), in the process or
 //! shared through Redis.
 //!
-//! It does not know what is limited or what is kept; only `redis` opens sockets.
+//! It does not know what is limited or stored; only `redis` opens sockets.
 
 use std::fmt;
 use std::time::Duration;

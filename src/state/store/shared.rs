@@ -1,10 +1,11 @@
-//! The meter in Redis, shared by all gateways: one script, one round trip for all rules of a call. The process counts
-//! along, so that it can go on alone when the store is out, from where the store left off.
+//! The rate limiter in Redis, shared by all gateways: one script, one round trip for all rules of a call. The
+//! process also counts locally, so that it can continue alone when the store is down, from where the store left
+//! off.
 //!
-//! It does not know rules. Alone, each gateway allows its share: the rate divided by the gateways that were alive when last
-//! heard of. While the store is out, `n` gateways together so admit at most the burst, plus the rate times the outage, plus
-//! `n` (each may round one call up), whatever they knew when it began. What they let through is told to the store when it
-//! is back; a store that lost its data is told what it had known.
+//! It does not know rules. Alone, each gateway allows its share: the rate divided by the number of gateways last
+//! known to be alive. While the store is down, `n` gateways together admit at most the burst, plus the rate times
+//! the outage, plus `n` (each may round one call up), whatever they knew when it began. What they admitted is
+//! written to the store when it is back; a store that lost its data gets what it had known.
 
 use parking_lot::Mutex;
 use std::sync::Arc;

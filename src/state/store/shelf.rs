@@ -1,6 +1,6 @@
-//! The shelf inside the process: bytes with a time to live, bounded by their size in memory.
+//! The in-memory shelf: bytes with a TTL, bounded by their total size.
 //!
-//! Freshness is in the entry and follows tokio's clock; moka, which does not, bounds memory and picks what has to go.
+//! Expiry is in the entry and follows tokio's clock; moka, which does not, bounds the memory and evicts.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The HTTP client of telemetry: to collectors, which are no providers and get nothing of a call's content.
+//! The HTTP client of telemetry, for collectors; they are not providers and get no content of calls.
 //!
 //! It does not know what is sent.
 

@@ -1,7 +1,7 @@
-//! OTLP: spans as the OpenTelemetry protocol spells them (opentelemetry-proto 1.x, `trace/v1` and `collector/trace/v1`),
-//! and what a collector answers.
+//! OTLP: encodes spans as the OpenTelemetry protocol (opentelemetry-proto 1.x, `trace/v1` and
+//! `collector/trace/v1`), and decodes a collector's response.
 //!
-//! It sends nothing. The numbers are the fields' numbers in those files, which never change.
+//! It sends nothing. The numbers are the field numbers of those files, which never change.
 
 use crate::telemetry::export::protobuf::{Field, Message, find};
 use crate::telemetry::spans::{Kind, Span, Value};

@@ -1,4 +1,4 @@
-//! Protobuf's wire format, as far as OTLP needs it: numbers, texts and messages within messages.
+//! Protobuf's wire format, as far as OTLP needs it: numbers, strings and nested messages.
 //!
 //! It does not know any message.
 

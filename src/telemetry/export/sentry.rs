@@ -1,7 +1,8 @@
-//! Sentry: sends reports of the gateway's own faults, each as an envelope with one event, one after the other.
+//! Sentry: sends reports of the gateway's own faults, each as an envelope with one event, one at a time.
 //!
-//! The same fault of the same route is told once a minute, and not more than so many reports altogether; when Sentry is slow
-//! or gone, nothing happens but that they are counted as lost. It does not know what a fault is.
+//! Reports are rate-limited: the same fault of the same route once a minute, and a maximum for all reports
+//! together. If Sentry is slow or down, reports are dropped and counted, nothing else. It does not know what a
+//! fault is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

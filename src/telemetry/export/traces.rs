@@ -1,7 +1,7 @@
-//! Traces: takes spans from the queue and sends them to an OTLP collector, by gRPC or HTTP, many at once.
+//! Traces: takes spans from the queue and exports them to an OTLP collector, by gRPC or HTTP, in batches.
 //!
-//! Calls never wait for it: while the collector is slow or gone, spans wait in their queue, and when that is full they are
-//! dropped and counted. It does not know what is in a span.
+//! Calls never wait for it: while the collector is slow or down, spans wait in their queue, and when that is full
+//! they are dropped and counted. It does not know what is in a span.
 
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
-//! Every metric's name, in one place. Only `policy/observe` and the server write here; the rest is sampled for each page.
+//! Metrics: every metric's name, in one place. Only `policy/observe` and the server write here; the rest is sampled
+//! at scrape.
 //!
-//! It knows no policy. Labels are bounded by construction: routes, providers and fault codes come from the config and the
-//! code. Of the names that come with requests, [`bounded`] lets so many become labels.
+//! It knows no policy. The cardinality of labels is bounded by construction: routes, providers and fault codes come
+//! from the config and the code. Of names from requests, [`bounded`] admits a limited number as labels.
 
 pub mod auth;
 pub mod bounded;

@@ -1,7 +1,7 @@
-//! The canonical form of a JSON text: two texts have the same one exactly when they mean the same. Members stand in the
-//! order of their names, nothing stands between tokens, and a number, a string has one spelling each.
+//! The canonical form of a JSON text: two texts have the same form exactly when they mean the same. Members are
+//! sorted by name, there is no whitespace, and numbers and strings have one spelling each.
 //!
-//! Numbers are exact, however long: nothing is rounded to a machine's number. It does not know what the fields mean.
+//! Numbers are exact, however long: nothing is rounded to a machine number. It does not know what the fields mean.
 
 use std::borrow::Cow;
 use std::fmt;

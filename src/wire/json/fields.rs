@@ -1,5 +1,5 @@
-//! One level of a JSON object: its fields in their order, each value as it was written. What is not touched stays the
-//! provider's own bytes: unknown fields, long numbers, the order of names.
+//! One level of a JSON object: its fields in order, each value as written. Untouched parts keep the provider's
+//! bytes: unknown fields, long numbers, the order of names.
 //!
 //! It does not know what the fields mean.
 

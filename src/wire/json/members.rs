@@ -1,7 +1,8 @@
-//! Members: where the fields of an object and the items of a list stand in a JSON text, so that one of them can be changed
-//! and every other byte stays. A field that is named twice is there twice.
+//! Members: the positions of an object's fields and a list's items in a JSON text, so that one of them can be
+//! replaced while every other byte stays. Duplicate fields are listed twice.
 //!
-//! The text's grammar was checked before; in any other text some places are found, or none. It does not know what fields mean.
+//! The text's grammar was checked before; in any other text some members are found, or none. It does not know what
+//! fields mean.
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -1,5 +1,5 @@
-//! JSON texts that are read without being taken apart: one level of fields, the canonical form, and what two readers may read
-//! differently.
+//! JSON texts that are read without being parsed into a tree: one level of fields, the canonical form, and strict
+//! checks for ambiguous JSON.
 //!
 //! It knows no field.
 

@@ -1,7 +1,8 @@
-//! Strict: finds in a JSON text what two readers may read differently: a name that stands twice in one object, a number that no
-//! double holds, and bytes that are no UTF-8 (RFC 8259, 8.1), which a reader that skips a field does not look at.
+//! Strict: finds ambiguous JSON, which two parsers may read differently: duplicate keys, a number that no double
+//! holds, and invalid UTF-8 (RFC 8259, 8.1), which a parser that skips a field does not look at.
 //!
-//! It walks over a text whose grammar was checked before, without recursion and mostly from quote to quote, and knows no field.
+//! It scans a text whose grammar was checked before, without recursion and mostly from quote to quote, and knows no
+//! field.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Quotes: where a string of a JSON text ends.
+//! String end: finds the closing quote of a string in a JSON text.
 //!
 //! It does not know what the string says, nor whether the text is JSON.
 

@@ -1,7 +1,7 @@
-//! Whole answers of OpenAI's dialect: whether one is an answer at all, what it cost, and what it says.
+//! Whole responses of OpenAI's dialect: whether one is valid, its usage, and its texts.
 //!
-//! Each field is read by itself, and only as far as somebody wants it: what is spelt in another way counts as not said, and the
-//! answer is none the worse. It does not know what is done with it.
+//! Each field is read on its own, and only if needed: a field in an unknown form counts as missing, and the
+//! response is still passed on. It does not know what is done with it.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,7 @@
-//! Completeness: which whole bodies are complete answers of their kind. Nothing else is kept, whatever its status said: some
-//! servers report errors with status 200, or answer fewer questions than they were asked.
+//! Completeness: which whole bodies are complete responses of their kind. Nothing else is cached, whatever its
+//! status: some servers report errors with status 200, or return fewer choices than requested.
 //!
-//! It knows OpenAI's shapes and what other servers make of them. It does not know how answers are given again.
+//! It knows OpenAI's shapes and other servers' variations. It does not know how responses are replayed.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;

@@ -1,6 +1,6 @@
-//! Completions, written: whole ones and their chunks, for answers that did not come in OpenAI's dialect.
+//! Writes completions, whole ones and chunks, for responses that did not come in OpenAI's dialect.
 //!
-//! It does not know where an answer came from.
+//! It does not know where a response came from.
 
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
-//! Conversations in requests of OpenAI's dialect: what the user said last, for providers that take one message, and where
-//! one more message can be put.
+//! Conversations in requests of OpenAI's dialect: finds the last user message, for providers that take one message,
+//! and the place for one more message.
 //!
-//! It does not know those providers, and gives up on everything that one plain text cannot say.
+//! It does not know those providers, and gives up on everything that one plain text cannot express.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;

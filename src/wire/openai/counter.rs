@@ -1,7 +1,6 @@
-//! Counter: finds what an answer cost in a JSON body that is passed on as it comes, however large it is.
+//! Counter: finds the usage in a JSON body that is streamed through, however large it is.
 //!
-//! It follows the text's brackets and quotes, and keeps nothing of it but the one field that it looks for. It does not judge the
-//! text.
+//! It tracks brackets and quotes, and keeps only the one field that it looks for. It does not validate the text.
 
 use memchr::memchr2;
 

@@ -1,4 +1,4 @@
-//! Failures that are reported with the status of success: an error object inside an answer, or in its place.
+//! Failures reported with a success status: an error object inside a response, or in its place.
 //!
 //! It does not know what an error means; `errors` does.
 

@@ -1,4 +1,4 @@
-//! The formats of OpenAI's endpoints: of each, which of this dialect's readers and writers are its own.
+//! The formats of OpenAI's endpoints: which of this dialect's readers and writers each of them uses.
 
 use bytes::Bytes;
 

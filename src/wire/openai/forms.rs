@@ -1,7 +1,7 @@
-//! An answer in the form that was asked for, where its provider chose the other one: events of a whole body, and a whole body of
-//! events.
+//! Converts a response to the form that was requested, if its provider chose the other one: events to a whole body,
+//! and a whole body to events.
 //!
-//! It does not know why a provider answers so.
+//! It does not know why a provider does so.
 
 use bytes::Bytes;
 use serde_json::value::RawValue;

@@ -1,4 +1,4 @@
-//! The id that an answer has from its provider.
+//! The provider's id of a response.
 
 use std::fmt;
 

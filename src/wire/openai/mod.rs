@@ -1,6 +1,6 @@
-//! OpenAI's dialect: its events, errors and bodies, whoever of its many speakers wrote them.
+//! OpenAI's dialect: its events, errors and bodies, whichever of its many servers wrote them.
 //!
-//! All that knows its field names is here; callers' and providers' dialects, and policies, ask.
+//! Everything that knows its field names is here; callers' and providers' dialects, and policies, use it.
 
 pub(crate) mod answer;
 pub mod complete;

@@ -1,5 +1,5 @@
-//! Lists of models (`GET /models`): reads what a provider lists, and writes one list of several. What stands in a list stays as
-//! its provider wrote it.
+//! Model lists (`GET /models`): reads a provider's list, and merges several. Entries stay as their provider wrote
+//! them.
 //!
 //! It does not know which models the gateway serves, nor who may name them.
 

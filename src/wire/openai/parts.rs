@@ -1,6 +1,6 @@
 //! The text of a message: a string, or a list of parts of which some are text.
 //!
-//! It reads what cannot be read strictly as far as it goes: half of a surrogate pair, and what is no UTF-8, become a sign for that.
+//! It is lenient: unpaired surrogates and invalid UTF-8 become replacement characters.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,7 @@
-//! Question: what is asked in a body of OpenAI's dialect, in the one form that equal questions have, and whether its answer may
-//! be given again.
+//! The canonical request of a body in OpenAI's dialect, which is equal for equal requests, and whether its response
+//! may be cached.
 //!
-//! It does not know who asks, nor how keys are made.
+//! It does not know who asks, nor how cache keys are computed.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
-//! Records a stream as the whole answer that it amounts to.
+//! Records a stream as the equivalent whole response.
 //!
-//! What it cannot put together with certainty it does not keep: an unknown part of an answer, a tool call whose pieces
-//! contradict each other, an answer that was not finished. It knows OpenAI's events and Together.ai's habits in them.
+//! It discards what it cannot assemble with certainty: an unknown part, a tool call whose pieces contradict each
+//! other, an unfinished response. It knows OpenAI's events and Together.ai's variations.
 
 use std::collections::BTreeMap;
 

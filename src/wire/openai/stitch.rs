@@ -1,6 +1,6 @@
-//! The events of a resumed stream, spelt as if they came from the answer that broke.
+//! The events of a resumed stream, written as if they came from the response that broke.
 //!
-//! It does not know who is asked for the rest, nor when.
+//! It does not know who continues it, nor when.
 
 use std::ops::Range;
 

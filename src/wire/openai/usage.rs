@@ -1,7 +1,7 @@
-//! Usage: the tokens that an answer counts, in whatever spelling its server has for them.
+//! Usage: the tokens that a response reports, in whatever spelling its server uses.
 //!
-//! Accounting wants these numbers, and an answer is none the worse without them: what is spelt in another way counts as not
-//! said, and reading it never fails.
+//! Accounting needs these numbers, but a response without them is still good: a field in an unknown form counts as
+//! missing, and reading never fails.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
-//! Landed: what is known of an answer once it has begun, in a form that can be given to many.
+//! Landed: a flight's response once it has begun, in a form that several callers can share.
 //!
-//! It does not know who they are; events are not its business.
+//! It does not know the callers, nor what events mean.
 
 use std::sync::Arc;
 

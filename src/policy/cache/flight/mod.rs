@@ -1,12 +1,12 @@
-//! Flights: calls that ask the same at the same time share one answer on its way. Who comes late gets what has come so far,
-//! and then follows.
+//! Flights: request coalescing. Identical calls that run at the same time share one response in flight. A follower
+//! that joins late gets what has arrived so far, and then follows.
 //!
-//! A flight has no task of its own: whoever waits for it polls it, and wakes the others. So it goes on while one follower is
-//! left, is cancelled when the last one leaves, and comes as fast as the fastest of them reads. What has come is kept for
-//! those who may still join, up to a limit; past that the flight takes nobody in and keeps only what somebody has not read
-//! yet, and a follower that falls behind by more than the limit is cut off.
+//! A flight has no task of its own: whoever waits for it polls it, and wakes the others. So it continues while one
+//! follower is left, is cancelled when the last one leaves, and is as fast as its fastest reader. Received data is
+//! kept, up to a limit, for followers that may still join. Past the limit the flight accepts no more followers, and
+//! keeps only what some follower has not read yet; a follower that falls behind by more than the limit is cut off.
 //!
-//! It does not know what is done with an answer, nor why two calls are the same.
+//! It does not know what is done with a response, nor why two calls are identical.
 
 mod landed;
 mod shared;

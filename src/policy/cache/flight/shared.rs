@@ -1,6 +1,6 @@
-//! One flight: where the answer comes from, what has come of it, and who has read how much.
+//! The shared state of one flight: its source, the data received so far, and how far each follower has read.
 //!
-//! It does not know how followers find it, nor how long each of them has.
+//! It does not know how followers find the flight, nor their deadlines.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;

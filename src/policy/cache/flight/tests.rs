@@ -1,6 +1,6 @@
-//! Flights in a schedule drawn from a seed: any number of followers that come, read, sleep and leave, over a source that is
-//! late, breaks or panics. What must hold in every one: nobody hangs, nobody gets anything but the answer from its
-//! beginning, nobody is told that it is complete when it is not, and nothing is left afterwards.
+//! Flights under random schedules drawn from a seed: followers that join, read, sleep and leave, over a source that
+//! is late, breaks or panics. In every schedule: no follower hangs, each gets exactly the response from its
+//! beginning, none is told that an incomplete response is complete, and nothing leaks.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

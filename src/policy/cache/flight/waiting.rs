@@ -1,4 +1,4 @@
-//! Waiting: the wakers of all who wait for one answer, woken together.
+//! The wakers of all followers of one flight, woken together.
 //!
 //! It does not know what they wait for.
 

@@ -1,7 +1,7 @@
-//! A record: how a request ended that had a key, in a form that can be given again, and as bytes for a store that gateways
-//! share.
+//! An idempotency record: the outcome of a request with a key, in a form that can be replayed, and as bytes for a
+//! store that gateways share.
 //!
-//! It does not know how long it is good for. How a record is spelt is in `written`.
+//! It does not know the TTL. The encoding is in `written`.
 
 mod written;
 

@@ -1,4 +1,4 @@
-//! Records written and read again.
+//! Idempotency records, encoded and decoded again.
 #![allow(clippy::unwrap_used)]
 
 use proptest::option;

@@ -1,6 +1,6 @@
-//! A record as it is written: what can be said in JSON, and after it the bytes of its pieces.
+//! The encoding of an idempotency record: a JSON header followed by the bytes of its pieces.
 //!
-//! It does not know who reads it; who does must expect any bytes.
+//! It does not know who reads it; a reader must expect arbitrary bytes.
 
 use std::mem::size_of;
 use std::sync::Arc;

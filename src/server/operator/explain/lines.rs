@@ -1,4 +1,4 @@
-//! What happened to a call as lines for a terminal: what an operator reads at three in the morning.
+//! Explains a call as lines of text for a terminal: what an operator reads at three in the morning.
 //!
 //! It knows no HTTP.
 

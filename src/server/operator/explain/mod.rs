@@ -1,9 +1,9 @@
-//! Explain: `GET /admin/explain/ID` and `GET /admin/explain` at the operators' address: what happened to a call, and the
-//! latest calls. JSON, or lines for a terminal (`Accept: text/plain` or `?format=text`). The ID is the gateway's, or one that
-//! the provider gave: its request id, or that of its answer.
+//! Explain: `GET /admin/explain/ID` and `GET /admin/explain` at the admin address: what happened to a call, and the
+//! latest calls. JSON, or text for a terminal (`Accept: text/plain` or `?format=text`). The ID is the gateway's, or
+//! one from the provider: its request id, or that of its response.
 //!
-//! It does not know how any of it was found out. Tenants appear as marks, which are others in each process: what is shown
-//! here ends up in tickets and on screens. Who knows a tenant finds its calls by its name (`?tenant=NAME`).
+//! It does not know how any of it was found out. Tenants appear as hashes, which differ per process, because this
+//! output ends up in tickets and on screens. Whoever knows a tenant finds its calls by name (`?tenant=NAME`).
 
 mod lines;
 

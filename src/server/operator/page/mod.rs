@@ -1,8 +1,8 @@
-//! The live page: `GET /` at the operators' address, with its script and its style, and `GET /admin/live`, what it shows, as
-//! server-sent events, one a second.
+//! The live page: `GET /` at the admin address, with its script and style, and `GET /admin/live`, its data as
+//! server-sent events, one per second.
 //!
-//! The three files are part of the program: nothing is built for them, and they load nothing from elsewhere. They tell nothing
-//! and are open; what they show is for readers (`access::admit`). It does not know what is to be seen; `picture` does.
+//! The three files are part of the program: there is no build step, and they load nothing from elsewhere. They
+//! contain no data and are public; the data is for readers (`access::admit`). `picture` makes the data.
 
 mod picture;
 

@@ -1,4 +1,5 @@
-//! CSV (RFC 4180) that a spreadsheet may open: a text that it would take for a formula gets an apostrophe in front.
+//! CSV (RFC 4180) that is safe to open in a spreadsheet: a text that would be read as a formula gets an apostrophe
+//! in front.
 //!
 //! It does not know what the columns mean.
 

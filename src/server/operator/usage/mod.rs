@@ -1,6 +1,6 @@
-//! Usage: `GET /api/usage` tells callers what their own calls cost, and operators what everybody's did; as JSON or CSV.
+//! Usage: `GET /api/usage` shows callers the cost of their own calls, and operators everyone's; as JSON or CSV.
 //!
-//! It does not know how anything is counted, nor who asks: that is the ledger's, and the door's.
+//! It does not know how anything is counted (the ledger does), nor who asks.
 
 mod csv;
 mod wanted;

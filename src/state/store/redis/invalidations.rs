@@ -1,8 +1,8 @@
-//! The board: names with a moment each that only ever grows, the same for all gateways. What is written there all learn of at
-//! once, and who was not there to listen when he looks again.
+//! A shared invalidation log: name to monotonic timestamp, published to all gateways and re-read periodically by
+//! those that missed the message.
 //!
-//! Moments are the store's: gateways' own clocks may be hours apart, so they only say and hear how long ago something was. It
-//! does not know what the moments are of.
+//! Timestamps are the store's: gateways' own clocks may be hours apart, so they only send and receive ages. It does
+//! not know what is invalidated.
 
 use parking_lot::Mutex;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Leases: of all gateways that want to do the same, one does it for now.
+//! Leases: of all gateways that want to do the same thing, one does it.
 //!
-//! A lease ends by itself when its holder is gone: it is a favour to the others and no lock. It does not know what is done
+//! A lease expires when its holder is gone: it saves work and is not a lock. It does not know what is done
 //! meanwhile.
 
 use std::sync::Arc;

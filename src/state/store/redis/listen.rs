@@ -1,6 +1,6 @@
-//! Channels: what one gateway publishes, all that listen get, as long as their connection lasts.
+//! Pub/sub: what one gateway publishes, all subscribers receive while their connection lasts.
 //!
-//! Nothing is promised: a message may be lost. Who acts on messages must also be right without them.
+//! Delivery is not guaranteed: whoever acts on messages must also be correct without them.
 
 use std::time::Duration;
 

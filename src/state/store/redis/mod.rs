@@ -1,8 +1,8 @@
-//! Redis: one connection for everybody, with a limit on time, a limit on what waits, and a breaker.
+//! Redis: one shared connection, with a timeout, a limit on operations in flight, and a circuit breaker.
 //!
-//! A request never waits for a Redis that is known to be out: the first timeout or error opens the breaker, and only the
-//! keeper ([`Redis::run`]) tries again, in the background. A key that holds something else than the gateway's is no outage: the
-//! scripts replace it, and it is named in the log. It does not know what is counted or kept there.
+//! A request never waits for a Redis that is known to be down: the first timeout or error opens the circuit
+//! breaker, and only the keeper ([`Redis::run`]) reconnects, in the background. A key of the wrong type is no
+//! outage: the scripts replace it and the log names it. It does not know what is counted or stored there.
 
 pub mod invalidations;
 pub mod leases;

@@ -1,5 +1,5 @@
-//! The register: texts by name, the same for all gateways. One hash of the store holds them; who changes one says what it was
-//! before, and all others read it within a moment.
+//! A shared map: texts by name, the same for all gateways. It is one Redis hash; a writer states the previous value
+//! (compare and set), and all other gateways see the change within a moment.
 //!
 //! It does not know what the texts mean.
 

@@ -1,6 +1,6 @@
-//! The shelf in Redis: bytes under a key with a time to live, shared by all gateways.
+//! The shelf in Redis: bytes under a key with a TTL, shared by all gateways.
 //!
-//! It does not know what the bytes are; who reads them must expect any.
+//! It does not know what the bytes are; whoever reads them must expect anything.
 
 use std::sync::Arc;
 use std::time::Duration;

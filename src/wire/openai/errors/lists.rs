@@ -1,4 +1,4 @@
-//! The codes, types and words by which error answers are recognised, and whose they are.
+//! The codes, types and phrases that classify error responses.
 //!
 //! It does not know where they are looked for.
 

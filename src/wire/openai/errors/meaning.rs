@@ -1,7 +1,8 @@
-//! The meaning of an error answer: about the account, the key, the model, the length, the content, or something else.
+//! Classifies an error response: about the account, the key, the model, the length, the content, or something else.
 //!
-//! Codes and types come first. Texts are searched only where callers cannot put their own words into them, or from their
-//! beginning: who makes a provider repeat "insufficient balance" must not raise an alarm. It does not know what follows.
+//! Codes and types come first. Texts are searched only where callers cannot insert their own words, or from their
+//! beginning: a caller who makes a provider echo "insufficient balance" must not raise an alarm. It does not know
+//! what follows.
 
 use http::StatusCode;
 

@@ -1,7 +1,7 @@
-//! Error answers in OpenAI's dialect: what they mean, whoever of its many speakers wrote them.
+//! Error responses in OpenAI's dialect: what they mean, whichever of its many servers wrote them.
 //!
-//! It does not know what is done about them; `Fault::retry` says what may be. What a body says is read in `said`, with its
-//! text from `words` and its times from `waits`; what it is about is in `meaning`; what nobody may read in `secrets`.
+//! It does not know what is done about them; `Fault::retry` says what may be. The body is read in `said`, its text
+//! in `words` and its wait times in `waits`; the class is in `meaning`; what must not be shown in `secrets`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What an error body says, read once: its words, its codes, and how long it asks to wait.
+//! The contents of an error body, read once: its message, its codes, and its retry delay.
 //!
 //! It does not know what they mean; that is in `meaning`.
 

@@ -1,6 +1,6 @@
-//! What must not be read in an error answer: the operator's key and the names of the operator's accounts.
+//! Redacts error responses: the operator's key and the names of the operator's accounts.
 //!
-//! It does not know what else the answer says.
+//! It does not know what else the response says.
 
 use bytes::Bytes;
 use memchr::memmem;

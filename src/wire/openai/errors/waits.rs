@@ -1,6 +1,6 @@
-//! Waiting times: how long a refusal asks to wait, in all the places where providers say so.
+//! Retry delays: how long an error response asks to wait, in every place where providers say so.
 //!
-//! It knows no clock: moments are relative to the response's own `Date`.
+//! It knows no clock: times are relative to the response's own `Date`.
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
-//! The words of error answers, whatever they are wrapped in: OpenAI's object, a list, `detail`, `errors`, plain text, a page.
+//! The message of an error response, however it is wrapped: OpenAI's object, a list, `detail`, `errors`, plain
+//! text, HTML.
 //!
-//! It does not know what the words mean.
+//! It does not know what the message means.
 
 use serde_json::Value;
 

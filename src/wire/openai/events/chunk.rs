@@ -1,6 +1,6 @@
-//! A chunk of a completion as nearly all servers write it, read in one pass and without a list of its choices.
+//! A completion chunk as nearly all servers write it, parsed in one pass and without a list of its choices.
 //!
-//! What does not fit is not judged here: `lenient` reads it again.
+//! What does not fit is not rejected here: `lenient` reads it again.
 
 use std::borrow::Cow;
 use std::fmt;

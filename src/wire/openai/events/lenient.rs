@@ -1,6 +1,6 @@
-//! A chunk in a form that few servers use, read field by field: what is spelt in another way counts as not said.
+//! A chunk in a form that few servers use, read field by field: a field in an unknown form counts as missing.
 //!
-//! It is slow, and does not mind: `chunk` reads what is usual.
+//! It is slow, which is fine: `chunk` reads the usual form.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,7 @@
-//! The events of OpenAI's streams: what each says, and when the answer is complete.
+//! The events of OpenAI's streams: what each says, and when the response is complete.
 //!
-//! An event is read once, borrowed, and only as far as needed: nearly all of a stream's cost is here. What a server spells in its
-//! own way is read again by `lenient`, field by field. It does not know how events are framed.
+//! An event is parsed once, borrowed, and only as far as needed: nearly all of a stream's cost is here. Unusual
+//! forms are read again by `lenient`, field by field. It does not know how events are framed.
 
 mod chunk;
 mod lenient;

@@ -1,4 +1,4 @@
-//! Streams whose events carry a `type`: responses, transcriptions, speech, and whatever the gateway does not know.
+//! Streams whose events have a `type`: responses, transcriptions, speech, and whatever the gateway does not know.
 
 use std::borrow::Cow;
 

@@ -1,6 +1,6 @@
-//! A kept answer, given again: the whole body to who asked for one, and a stream made of it to who asked for that.
+//! Replays a cached response: as a whole body, or as a stream, whichever the caller asked for.
 //!
-//! How a stream becomes a whole body is in `record`. Neither knows why an answer is kept.
+//! How a stream becomes a whole body is in `record`. Neither knows why a response is cached.
 
 use bytes::Bytes;
 use futures_util::stream;

@@ -1,4 +1,5 @@
-//! Streams that become whole answers and whole answers that become streams, in the shapes that providers really send.
+//! Streams that become whole responses and whole responses that become streams, in the shapes that providers really
+//! send.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use futures_util::{FutureExt, StreamExt};

@@ -1,4 +1,4 @@
-//! The texts of a JSON document, found from quote to quote in one go: nothing is decoded, however large it is.
+//! Finds the texts of a JSON document in one scan from quote to quote: nothing is decoded, however large it is.
 //!
 //! The document's grammar was checked before; in any other some places are found, or none.
 

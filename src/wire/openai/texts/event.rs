@@ -1,8 +1,8 @@
-//! The texts of an event of a stream: which of them are said in pieces, and which text each piece belongs to; which are there
-//! as a whole; which texts have ended with it.
+//! The texts of a stream's event: which of them are deltas, and of which text; which are whole; and which texts end
+//! with it.
 //!
-//! Only what is known to come in pieces is taken for that. What is unknown is a whole text, as most of it is said again and
-//! again: joined with the same field of the next event it would come to something that nobody said.
+//! Only known deltas are treated as such. An unknown text counts as whole, because most of those are repeated:
+//! joined with the same field of the next event they would become something that nobody said.
 
 use std::borrow::Cow;
 use std::ops::Range;

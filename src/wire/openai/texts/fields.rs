@@ -1,6 +1,6 @@
 //! Which fields hold no texts.
 //!
-//! It does not know where in a document they stand.
+//! It does not know where in a document they are.
 
 /// Fields, wherever they stand, whose values are ids, words of the protocol, encoded bytes or marks of a filter.
 const FOR_PROGRAMS: [&str; 34] = [

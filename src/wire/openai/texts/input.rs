@@ -1,6 +1,6 @@
 //! Input: the texts of a request that a model will read.
 //!
-//! It does not know what is asked of them.
+//! It does not know what they are checked for.
 
 use serde_json::Value;
 

@@ -1,8 +1,9 @@
-//! Texts: what people and models say in OpenAI's dialect, and where it stands in requests, answers and events. All else is for
-//! programs: ids, words of the protocol, definitions of tools, encoded sound, pictures and vectors, signatures.
+//! Texts: what people and models say in OpenAI's dialect, and its positions in requests, responses and events.
+//! Everything else is for programs: ids, protocol keywords, tool definitions, encoded audio, images and vectors,
+//! signatures.
 //!
-//! It tells places only, so that whoever changes a text leaves every other byte as it was. It does not know what is looked for
-//! in texts, nor what becomes of them.
+//! It returns positions only, so that whoever changes a text leaves every other byte as it was. It does not know
+//! what is searched for in texts, nor what becomes of them.
 
 mod document;
 mod event;

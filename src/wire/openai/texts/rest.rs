@@ -1,4 +1,4 @@
-//! The rest of a text that was held back, written as an event of its own, and what a text between quotes says.
+//! The rest of a text that was held back, written as an event of its own, and the decoded content of a string.
 //!
 //! It does not know why it was held back.
 

@@ -1,6 +1,6 @@
-//! Budgets, as the live page shows them: how much of the fullest purse of each is spent, and whom that concerns.
+//! Budgets on the live page: how much of each budget's fullest account is spent, and whom that affects.
 //!
-//! It does not know whose purse that is.
+//! It does not know whose account it is.
 
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
-//! What the live page shows, as JSON: what is wrong first, then traffic, providers, variants, limits, budgets and the latest
-//! calls.
+//! The data of the live page, as JSON: current problems first, then traffic, providers, variants, rate limits,
+//! budgets and the latest calls.
 //!
-//! Everything is read from Live. It does not know who looks.
+//! Everything is read from the gateway's state. It does not know who views the page.
 
 mod budgets;
 mod variants;

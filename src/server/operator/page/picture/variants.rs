@@ -1,7 +1,8 @@
-//! Variants side by side, as the live page shows them: for each route that has some, how calls of each, and of all others,
-//! went lately.
+//! Variants on the live page: for each route with variants, the recent calls of each, and of all others, side by
+//! side.
 //!
-//! From calls that are remembered, so it reaches back as far as they do. It does not know who was given which.
+//! It reads the call history, so it covers as much time as that does. It does not know which caller gets which
+//! variant.
 
 use std::sync::Arc;
 use std::time::Duration;
