@@ -6,8 +6,6 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
-
 use crate::config::plan::WhenDisabled;
 use crate::model::call::Call;
 use crate::model::fault::Fault;
@@ -41,17 +39,8 @@ impl Degrade {
         facts.fault_detail = Some(fault.to_string());
         facts.degraded = Some(Degraded::Canned);
         drop(facts);
-        Ok(Reply {
-            status: StatusCode::OK,
-            headers: HeaderMap::new(),
-            provider: GATEWAY.into(),
-            model: None,
-            target: 0,
-            signs: None,
-            degraded: Some(Degraded::Canned),
-            cache: None,
-            body: Body::Answer(Answer { text: canned.to_string(), usage: Some(Usage::default()), ..Answer::default() }),
-        })
+        let answer = Answer { text: canned.to_string(), usage: Some(Usage::default()), ..Answer::default() };
+        Ok(Reply { degraded: Some(Degraded::Canned), ..Reply::new(GATEWAY, Body::Answer(answer)) })
     }
 }
 

@@ -49,6 +49,21 @@ pub enum Ended {
     Failed,
 }
 
+/// The status of a request whose caller left before there was one.
+pub const LEFT: u16 = 499;
+
+impl Ended {
+    /// How a call ended whose caller was sent this status.
+    pub fn of(status: u16) -> Self {
+        match status {
+            LEFT => Ended::Left,
+            400..=499 => Ended::Refused,
+            500.. => Ended::Failed,
+            _ => Ended::Well,
+        }
+    }
+}
+
 /// The latest calls in numbers. Shared, and outlives the gateway that counts into it.
 #[derive(Clone, Default)]
 pub struct Traffic(Arc<Mutex<Window>>);

@@ -11,14 +11,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use http::{HeaderMap, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::value::RawValue;
 
 use crate::model::fault::Fault;
 use crate::model::signs::Signs;
 
+mod head;
 mod socket;
 
+pub use self::head::ReplyHead;
 pub use self::socket::{Framed, Socket, Talk, Terms};
 
 /// An answer of a provider. Dropping it cancels the provider's work.
@@ -152,6 +155,33 @@ pub enum End<'a> {
 }
 
 impl Reply {
+    /// A complete answer (200) of which no more is known than who gives it.
+    pub fn new(provider: impl Into<Arc<str>>, body: Body) -> Self {
+        Self {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            provider: provider.into(),
+            model: None,
+            target: 0,
+            signs: None,
+            degraded: None,
+            cache: None,
+            body,
+        }
+    }
+
+    /// The same with the type of its body; `None`: it is not known.
+    #[must_use]
+    pub fn of_type(mut self, content_type: Option<HeaderValue>) -> Self {
+        self.headers.extend(content_type.map(|value| (CONTENT_TYPE, value)));
+        self
+    }
+
+    /// True when the answer is all that was asked for (200), and not a part of it or the word that it was accepted.
+    pub fn is_plain_success(&self) -> bool {
+        self.status == StatusCode::OK
+    }
+
     /// Has `then` told how the answer ends, once: at the end of its body, or when that is dropped.
     #[must_use]
     pub fn on_end(mut self, then: impl FnOnce(End<'_>) + Send + 'static) -> Self {

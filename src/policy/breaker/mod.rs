@@ -170,7 +170,7 @@ impl Breakers {
                 let suspicion = || Suspicion { request: request.digest(), caller: head.caller_digest() };
                 Some(Ended::Failure { request: is_suspect.then(suspicion) })
             }
-            Fault::Refused { refusal, .. } if refusal.status.as_u16() != 429 => Some(Ended::Success),
+            fault if fault.is_rejection() => Some(Ended::Success),
             _ => None,
         }
     }

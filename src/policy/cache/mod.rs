@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use http::{HeaderMap, StatusCode, header};
 use tokio_util::task::TaskTracker;
 
 use self::cluster::{Fetched, Lease, Shared};
@@ -152,15 +151,9 @@ impl Cache {
         call.trail.facts().kept = Some(KeptFact { provider: provider.clone(), model: model.clone(), usage: *usage });
         let content_type = found.entry.content_type.clone().filter(|_| matches!(body, Body::Whole(_)));
         Some(Reply {
-            status: StatusCode::OK,
-            headers: content_type.map(|value| (header::CONTENT_TYPE, value)).into_iter().collect::<HeaderMap>(),
-            provider: found.entry.provider.clone(),
-            model: found.entry.model.clone(),
-            target: 0,
-            signs: None,
-            degraded: None,
+            model: model.clone(),
             cache: Some(CacheMark { result, age: found.age, ttl: self.0.plan.ttl }),
-            body,
+            ..Reply::new(provider.clone(), body).of_type(content_type)
         })
     }
 
@@ -277,7 +270,7 @@ impl Cache {
             || target(reply.target)
                 .zip(target(question.target))
                 .is_some_and(|(plan, other)| plan.provider.kind == other.provider.kind && is_same(plan, other));
-        if !is_keys || reply.status != StatusCode::OK || reply.degraded.is_some() {
+        if !is_keys || !reply.is_plain_success() || reply.degraded.is_some() {
             return reply;
         }
         Keeping {

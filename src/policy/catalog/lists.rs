@@ -133,7 +133,7 @@ impl Lists {
 
 /// True when a provider says that it has no such list: it is well all the same.
 pub(super) fn lists_nothing(fault: &Fault) -> bool {
-    matches!(fault, Fault::Refused { refusal, .. } if matches!(refusal.status.as_u16(), 404 | 405 | 501))
+    fault.is_missing()
 }
 
 #[cfg(test)]

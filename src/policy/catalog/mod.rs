@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::HeaderValue;
 
 pub use self::lists::Lists;
 use self::lists::{Known, List, lists_nothing};
@@ -199,17 +198,8 @@ impl<'a> Merged<'a> {
 }
 
 fn reply(source: &Source, body: Bytes, degraded: Option<Degraded>) -> Reply {
-    Reply {
-        status: StatusCode::OK,
-        headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]),
-        provider: source.plan.provider.name.clone(),
-        model: None,
-        target: 0,
-        signs: None,
-        degraded,
-        cache: None,
-        body: Body::Whole(body),
-    }
+    let reply = Reply::new(source.plan.provider.name.clone(), Body::Whole(body));
+    Reply { degraded, ..reply.of_type(Some(HeaderValue::from_static("application/json"))) }
 }
 
 /// True when a provider says that there is no such model, and not that it knows of no such path.

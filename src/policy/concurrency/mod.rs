@@ -200,8 +200,8 @@ impl Policy for Concurrency {
 /// What a fault says about how much the provider can stand.
 fn judge(fault: &Fault, took: Took) -> Sample {
     match fault {
-        Fault::Refused { refusal, .. } if matches!(refusal.status.as_u16(), 429 | 503 | 529) => Sample::Overloaded,
-        Fault::Connect { .. } | Fault::Timeout { phase: Phase::Connect, .. } => Sample::Unreachable,
+        fault if fault.is_rate_limit() || fault.is_overload() => Sample::Overloaded,
+        fault if fault.is_unreachable() => Sample::Unreachable,
         Fault::Timeout { phase: Phase::FirstByte | Phase::FirstToken, .. } => Sample::Silent(took),
         _ => Sample::Nothing,
     }

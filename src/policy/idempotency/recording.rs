@@ -10,9 +10,9 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::Execution;
-use super::record::{Head, Kept, KeptBody};
+use super::record::{self, Kept, KeptBody};
 use crate::model::fault::Fault;
-use crate::model::reply::{Body, Degraded, Event, EventKind, Reply};
+use crate::model::reply::{Body, Degraded, Event, EventKind, Reply, ReplyHead};
 
 /// What an event takes besides its bytes.
 const PIECE: usize = size_of::<Event>();
@@ -23,7 +23,7 @@ pub(super) fn recorded(reply: Reply, max_bytes: usize, execution: Execution) -> 
     if matches!(reply.degraded, Some(Degraded::Canned | Degraded::Stale)) {
         return reply;
     }
-    let head = Head::of(&reply);
+    let head = record::head(&reply);
     let whole = match &reply.body {
         Body::Answer(answer) => KeptBody::Answer(answer.clone()),
         Body::Transcript(transcript) => KeptBody::Transcript(transcript.clone()),
@@ -85,7 +85,7 @@ type Pieces<T> = Pin<Box<dyn Stream<Item = Result<T, Fault>> + Send>>;
 struct Recording<T> {
     inner: Pieces<T>,
     /// `None` once it is over.
-    execution: Option<(Execution, Box<Head>)>,
+    execution: Option<(Execution, Box<ReplyHead>)>,
     /// `None` once it is too large.
     pieces: Option<Vec<T>>,
     bytes: usize,
@@ -93,7 +93,7 @@ struct Recording<T> {
 }
 
 impl<T: Piece> Recording<T> {
-    fn new(inner: Pieces<T>, head: Box<Head>, max_bytes: usize, execution: Execution) -> Self {
+    fn new(inner: Pieces<T>, head: Box<ReplyHead>, max_bytes: usize, execution: Execution) -> Self {
         Self { inner, execution: Some((execution, head)), pieces: Some(Vec::new()), bytes: 0, max_bytes }
     }
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{LEFT, Watch, outcome_word, spans};
+use super::{CANCELLED, OK, Watch, outcome_word, spans};
 use crate::model::fault::Blame;
 use crate::model::trail::{AuthFact, Basis, Facts, GuardFact, Taken, Tokens};
 use crate::state::ledger::row::Cost;
@@ -22,12 +22,12 @@ use crate::telemetry::metrics::{
     AttemptLabels, DegradedLabels, EventLabels, Metrics, ProviderCallLabels, ProviderLabels, RequestLabels,
     RouteLabels, TokenLabels, as_seconds,
 };
+use crate::telemetry::traffic::Ended;
 
 impl Watch {
     pub(super) fn count(&self, facts: &Facts, cost: Option<Cost>) {
         let metrics = &self.observe.metrics;
-        let status = self.status.unwrap_or(LEFT);
-        let labels = RequestLabels { route: self.route.clone(), method: self.method, status };
+        let labels = RequestLabels { route: self.route.clone(), method: self.method, status: self.status };
         metrics.requests.get_or_create(&labels).inc();
         let route = RouteLabels { route: self.route.clone() };
         // How long people talk says nothing about how fast they were answered.
@@ -84,8 +84,8 @@ impl Watch {
     fn count_caller(&self, facts: &Facts, took: Duration) {
         let metrics = &self.observe.metrics.callers;
         let outcome = match self.outcome(facts) {
-            "ok" if self.status.unwrap_or(LEFT) < 400 => "successful",
-            "cancelled" => "cancelled",
+            OK if self.ended() == Ended::Well => "successful",
+            CANCELLED => "cancelled",
             _ => "failed",
         };
         if facts.call == Some("chat") {

@@ -4,15 +4,15 @@
 
 use std::time::Duration;
 
-use super::{LEFT, Watch, outcome_word};
+use super::{Watch, outcome_word};
 use crate::model::names::display_name;
 use crate::model::reply::{CacheResult, Degraded};
 use crate::model::trail::{Attempt, Decision, Facts, GuardFact};
 use crate::state::ledger::row::Cost;
+use crate::telemetry::traffic::Ended;
 
 impl Watch {
     pub(super) fn log(&self, facts: &Facts, cost: Option<Cost>) {
-        let status = self.status.unwrap_or(LEFT);
         let last = facts.telling();
         let provider = last.map(|attempt| display_name(&attempt.provider));
         let line = AccessLine {
@@ -34,7 +34,7 @@ impl Watch {
                     caller = self.caller,
                     tenant = self.tenant.as_deref(),
                     api_key = self.api_key.as_deref(),
-                    status,
+                    status = self.status,
                     outcome = line.outcome,
                     provider,
                     model = last.and_then(|attempt| attempt.model.as_deref()),
@@ -73,7 +73,7 @@ impl Watch {
                 )
             };
         }
-        if status >= 500 { access!(warn) } else { access!(info) }
+        if self.ended() == Ended::Failed { access!(warn) } else { access!(info) }
     }
 }
 

@@ -28,6 +28,7 @@ use crate::state::estimate::Estimates;
 use crate::state::ledger::row::cost;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::reports::Reports;
+use crate::telemetry::traffic::{Ended, LEFT};
 
 /// What requests of operators are marked with, where callers' dialects stand otherwise.
 pub const OPERATOR: &str = "operator";
@@ -35,9 +36,6 @@ pub const OPERATOR: &str = "operator";
 /// How a request ended that was answered, and one whose caller left.
 const OK: &str = "ok";
 const CANCELLED: &str = "cancelled";
-
-/// The status of a request whose caller left before there was one.
-const LEFT: u16 = 499;
 
 /// The policy, and the only writer of request metrics.
 #[derive(Clone)]
@@ -113,7 +111,7 @@ impl Observe {
             caller: "none",
             tenant: None,
             api_key: None,
-            status: None,
+            status: LEFT,
             bytes_out: 0,
             events: 0,
             is_complete: false,
@@ -158,7 +156,8 @@ pub struct Watch {
     caller: &'static str,
     tenant: Option<Arc<str>>,
     api_key: Option<Arc<str>>,
-    status: Option<u16>,
+    /// The status that was sent; [`LEFT`] while there is none.
+    status: u16,
     bytes_out: u64,
     events: u64,
     is_complete: bool,
@@ -205,8 +204,8 @@ impl Watch {
     }
 
     /// The status that is sent.
-    pub fn answered(&mut self, status: http::StatusCode) {
-        self.status = Some(status.as_u16());
+    pub fn answered(&mut self, status: impl Into<u16>) {
+        self.status = status.into();
     }
 
     /// A fault that the policies did not see, or one after the answer began.
@@ -242,6 +241,11 @@ impl Watch {
         }
     }
 
+    /// The same by the status alone, which says nothing of what happened after the answer began.
+    fn ended(&self) -> Ended {
+        Ended::of(self.status)
+    }
+
     fn ending(&self, facts: &Facts) -> Ending {
         Ending {
             at: Instant::now(),
@@ -251,7 +255,7 @@ impl Watch {
             route: self.route.clone(),
             caller: self.caller,
             tenant: self.tenant.clone(),
-            status: self.status.unwrap_or(LEFT),
+            status: self.status,
             outcome: self.outcome(facts),
         }
     }

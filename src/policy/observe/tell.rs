@@ -5,7 +5,7 @@
 
 use parking_lot::MutexGuard;
 
-use super::{CANCELLED, LEFT, OK, OPERATOR, Watch};
+use super::{CANCELLED, OK, OPERATOR, Watch};
 use crate::model::fault::{Blame, Fault};
 use crate::model::reply::CacheResult;
 use crate::model::trail::Facts;
@@ -43,17 +43,12 @@ impl Watch {
 
     /// The call in numbers.
     fn sample(&self, facts: &Facts, cost: Option<Cost>) -> Sample {
-        let status = self.status.unwrap_or(LEFT);
-        let outcome = self.outcome(facts);
         Sample {
-            ended: match status {
-                LEFT => Ended::Left,
-                400..=499 => Ended::Refused,
-                500.. => Ended::Failed,
-                _ if outcome == CANCELLED => Ended::Left,
-                _ if outcome == OK => Ended::Well,
+            ended: match (self.ended(), self.outcome(facts)) {
+                (Ended::Well, CANCELLED) => Ended::Left,
                 // It broke off after the answer had begun.
-                _ => Ended::Failed,
+                (Ended::Well, word) if word != OK => Ended::Failed,
+                (ended, _) => ended,
             },
             took: facts.started.elapsed(),
             first_token: facts.first_token,
@@ -72,7 +67,7 @@ impl Watch {
             tenant: self.tenant.clone(),
             api_key: self.api_key.clone(),
             generation,
-            status: self.status.unwrap_or(LEFT),
+            status: self.status,
             outcome: self.outcome(facts),
             took: facts.started.elapsed(),
             bytes_out: self.bytes_out,

@@ -5,30 +5,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::header;
 
 use super::Arrival;
-use crate::model::reply::{Answer, Body, Degraded, EventStream, Reply, Transcript};
+use crate::model::reply::{Answer, Body, EventStream, ReplyHead, Transcript};
 use crate::policy::cache::Entry;
 
 /// An answer that has begun.
 #[expect(clippy::large_enum_variant, reason = "there is one for each flight")]
 pub(super) enum Landed {
     /// A new one.
-    Reply(Head, Shape),
+    Reply(ReplyHead, Shape),
     /// One that is kept.
     Entry(Arc<Entry>),
-}
-
-/// A reply without its body.
-#[derive(Clone)]
-pub(super) struct Head {
-    status: StatusCode,
-    headers: HeaderMap,
-    provider: Arc<str>,
-    model: Option<Arc<str>>,
-    target: usize,
-    degraded: Option<Degraded>,
 }
 
 /// A reply's body as far as it can be shared.
@@ -48,9 +37,8 @@ impl Landed {
             Arrival::Reply(reply) => reply,
             Arrival::Entry(entry) => return (Self::Entry(entry), None),
         };
-        let Reply { status, headers, provider, model, target, degraded, cache: _, body, signs: _ } = reply;
-        let head = Head { status, headers, provider, model, target, degraded };
-        let (shape, events) = match body {
+        let head = ReplyHead::of(&reply);
+        let (shape, events) = match reply.body {
             Body::Answer(answer) => (Shape::Answer(answer), None),
             Body::Transcript(transcript) => (Shape::Transcript(transcript), None),
             Body::Whole(bytes) => (Shape::Whole(bytes), None),
@@ -95,15 +83,7 @@ impl Landed {
 #[expect(clippy::large_enum_variant, reason = "it is nearly always the large one, and passed on at once")]
 pub(super) enum Given {
     /// A new one, with its body unless that is events.
-    Reply(Head, Option<Body>),
+    Reply(ReplyHead, Option<Body>),
     /// One that is kept.
     Entry(Arc<Entry>),
-}
-
-impl Head {
-    /// The reply with a body.
-    pub(super) fn reply(self, body: Body) -> Reply {
-        let Head { status, headers, provider, model, target, degraded } = self;
-        Reply { status, headers, provider, model, target, signs: None, degraded, cache: None, body }
-    }
 }

@@ -201,11 +201,11 @@ impl Follower {
         }
         Ok(self.flight.give(self.is_first).map(|given| match given {
             Given::Entry(entry) => Arrival::Entry(entry),
-            Given::Reply(head, Some(body)) => Arrival::Reply(head.reply(body)),
+            Given::Reply(head, Some(body)) => Arrival::Reply(head.with(body)),
             Given::Reply(head, None) => {
                 let own_end = own_end.map(|by| Box::pin(tokio::time::sleep_until(by)));
                 let following = Following { follower: Some(self), own_end, phase };
-                Arrival::Reply(head.reply(Body::Events(Box::pin(following))))
+                Arrival::Reply(head.with(Body::Events(Box::pin(following))))
             }
         }))
     }

@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName};
 use serde_json::value::RawValue;
 
 use self::written::Written;
 use crate::model::call::Once;
-use crate::model::fault::{Blame, Fault, Refusal, Retry};
-use crate::model::reply::{Answer, Body, Degraded, Event, Reply, Transcript};
+use crate::model::fault::{Fault, Refusal};
+use crate::model::reply::{Answer, Body, Event, Reply, ReplyHead, Transcript};
 use crate::stack::Outcome;
 
 /// The form of the bytes. Another form has another number; records of an old one are not understood.
@@ -45,19 +45,9 @@ pub(super) struct Record {
 #[derive(Debug)]
 pub(super) enum Kept {
     /// An answer.
-    Reply(Box<Head>, KeptBody),
+    Reply(Box<ReplyHead>, KeptBody),
     /// A definite refusal of a provider's.
     Refusal(Arc<str>, Box<Refusal>),
-}
-
-/// A reply without its body, as far as it is still true when it is given again.
-#[derive(Clone, Debug)]
-pub(super) struct Head {
-    status: StatusCode,
-    headers: HeaderMap,
-    provider: Arc<str>,
-    model: Option<Arc<str>>,
-    degraded: Option<Degraded>,
 }
 
 /// A body that is complete.
@@ -70,17 +60,9 @@ pub(super) enum KeptBody {
     Events(Arc<[Event]>),
 }
 
-impl Head {
-    /// What is kept of a reply's head.
-    pub(super) fn of(reply: &Reply) -> Box<Self> {
-        Box::new(Self {
-            status: reply.status,
-            headers: lasting(&reply.headers),
-            provider: reply.provider.clone(),
-            model: reply.model.clone(),
-            degraded: reply.degraded,
-        })
-    }
+/// A reply's head, as far as it is still true when the reply is given again.
+pub(super) fn head(reply: &Reply) -> Box<ReplyHead> {
+    Box::new(ReplyHead { headers: lasting(&reply.headers), target: 0, ..ReplyHead::of(reply) })
 }
 
 /// A provider's headers without what they say of its limits, which is about another moment.
@@ -129,10 +111,7 @@ impl Kept {
     /// What is kept of a fault: a provider's refusal that would be the same again. `None`: trying again may help.
     pub(super) fn of_fault(fault: &Fault) -> Option<Self> {
         let Fault::Refused { provider, refusal } = fault else { return None };
-        let is_definite = fault.blame() == Blame::Caller
-            && matches!(fault.retry(), Retry::Never | Retry::LargerContext)
-            && !matches!(refusal.status.as_u16(), 401 | 403 | 408 | 409 | 423 | 425 | 429);
-        is_definite.then(|| {
+        fault.is_lasting().then(|| {
             let headers = lasting(&refusal.headers);
             Kept::Refusal(provider.clone(), Box::new(Refusal { headers, ..(**refusal).clone() }))
         })
@@ -147,17 +126,10 @@ impl Kept {
 
     #[cfg(test)]
     pub(super) fn example() -> Self {
-        let head = Head {
-            status: StatusCode::OK,
-            headers: HeaderMap::from_iter([(
-                http::header::CONTENT_TYPE,
-                http::HeaderValue::from_static("application/json"),
-            )]),
-            provider: "openai".into(),
-            model: Some("gpt-4".into()),
-            degraded: None,
-        };
-        Kept::Reply(Box::new(head), KeptBody::Whole(Bytes::from_static(b"{\"answer\":1}")))
+        let body = Bytes::from_static(b"{\"answer\":1}");
+        let json = http::HeaderValue::from_static("application/json");
+        let reply = Reply::new("openai", Body::Whole(body.clone())).of_type(Some(json));
+        Kept::Reply(head(&Reply { model: Some("gpt-4".into()), ..reply }), KeptBody::Whole(body))
     }
 }
 
@@ -180,20 +152,7 @@ impl Record {
     /// What the caller got, once more.
     pub(super) fn replay(&self) -> Outcome {
         match &self.kept {
-            Some(Kept::Reply(head, body)) => {
-                let Head { status, headers, provider, model, degraded } = Head::clone(head);
-                Ok(Reply {
-                    status,
-                    headers,
-                    provider,
-                    model,
-                    target: 0,
-                    signs: None,
-                    degraded,
-                    cache: None,
-                    body: body.replay(),
-                })
-            }
+            Some(Kept::Reply(head, body)) => Ok(ReplyHead::clone(head).with(body.replay())),
             Some(Kept::Refusal(provider, refusal)) => {
                 Err(Fault::Refused { provider: provider.clone(), refusal: refusal.clone() })
             }

@@ -1,12 +1,13 @@
 //! Idempotency records, encoded and decoded again.
 #![allow(clippy::unwrap_used)]
 
+use http::StatusCode;
 use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
 use crate::model::fault::Denial;
-use crate::model::reply::{EventKind, Usage};
+use crate::model::reply::{Degraded, EventKind, Usage};
 
 const SEAL: [u8; 32] = [7; 32];
 const KEY: [u8; 32] = [3; 32];
@@ -55,11 +56,12 @@ fn any_record() -> impl Strategy<Value = Record> {
     let head = ("[a-z]{0,9}", option::of("[a-z/-]{0,20}"), option::of("[a-z/; =]{1,20}"), any::<bool>());
     let reply = (head, any_body()).prop_map(|((provider, model, content_type, is_cheaper), body)| {
         let content_type = content_type.map(|value| (http::header::CONTENT_TYPE, value.parse().unwrap()));
-        let head = Head {
+        let head = ReplyHead {
             status: StatusCode::CREATED,
             headers: content_type.into_iter().collect(),
             provider: provider.into(),
             model: model.map(Into::into),
+            target: 0,
             degraded: is_cheaper.then_some(Degraded::Cheaper),
         };
         Kept::Reply(Box::new(head), body)

@@ -6,13 +6,13 @@ use std::mem::size_of;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Head, Kept, KeptBody, Record};
+use super::{Kept, KeptBody, Record};
 use crate::model::fault::Refusal;
-use crate::model::reply::{Answer, Degraded, Event, EventKind, Transcript, Usage};
+use crate::model::reply::{Answer, Degraded, Event, EventKind, ReplyHead, Transcript, Usage};
 use crate::wire::sse;
 
 /// A record as it is written: what can be said in JSON, and after it the bytes of its pieces.
@@ -79,7 +79,7 @@ impl Written {
             Some(Kept::Refusal(provider, refusal)) => {
                 written.form = Form::Refusal;
                 written.provider = provider.to_string();
-                written.head(refusal.status, &refusal.headers);
+                written.head(refusal.status.into(), &refusal.headers);
                 written.message.clone_from(&refusal.message);
                 written.code = refusal.code.as_deref().map(str::to_owned);
                 written.is_openai = refusal.is_openai;
@@ -89,15 +89,15 @@ impl Written {
                 written.provider = head.provider.to_string();
                 written.model = head.model.as_deref().map(str::to_owned);
                 written.is_cheaper = head.degraded == Some(Degraded::Cheaper);
-                written.head(head.status, &head.headers);
+                written.head(head.status.into(), &head.headers);
                 written.form = written.take(body);
             }
         }
         written
     }
 
-    fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
-        self.status = status.as_u16();
+    fn head(&mut self, status: u16, headers: &HeaderMap) {
+        self.status = status;
         let text =
             |(name, value): (&HeaderName, &HeaderValue)| Some((name.to_string(), value.to_str().ok()?.to_owned()));
         self.headers = headers.iter().filter_map(text).collect();
@@ -167,7 +167,7 @@ impl Written {
         if self.form == Form::Failed {
             return Some(Record { request, kept: None });
         }
-        let status = StatusCode::from_u16(self.status).ok()?;
+        let status = self.status.try_into().ok()?;
         let header = |(name, value): &(String, String)| Some((name.parse().ok()?, value.parse().ok()?));
         let headers: HeaderMap = self.headers.iter().map(header).collect::<Option<Vec<_>>>()?.into_iter().collect();
         let (provider, mut body) = (Arc::from(self.provider), std::mem::take(&mut self.body));
@@ -198,7 +198,7 @@ impl Written {
                 };
                 let degraded = self.is_cheaper.then_some(Degraded::Cheaper);
                 let model = self.model.map(Arc::from);
-                Kept::Reply(Box::new(Head { status, headers, provider, model, degraded }), body)
+                Kept::Reply(Box::new(ReplyHead { status, headers, provider, model, target: 0, degraded }), body)
             }
         };
         Some(Record { request, kept: Some(kept) })
