@@ -1,12 +1,22 @@
 //! House rules that a test can check: storeys, headings, and documents that say what the code does.
 //!
-//! The storeys are read from `src/lib.rs` and the pipeline from `ARCHITECTURE.md`: neither is repeated here.
+//! The storeys are read from `src/lib.rs` and every `mod.rs`, and the pipeline from `ARCHITECTURE.md`: neither is repeated here.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+#[path = "tidy/imports.rs"]
+mod imports;
+#[path = "tidy/source.rs"]
+mod source;
+#[path = "tidy/unused.rs"]
+mod unused;
+
+use imports::Imports;
+use source::Source;
 
 use tidegate::config::plan::RoutePlan;
 use tidegate::config::{self, Variables};
@@ -18,85 +28,82 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|ending| ending == "rs") {
-            found.push(path);
+/// Folders whose modules still import one another against the order of their `mod.rs`, each with a reason.
+const UNORDERED: [(&str, &str); 3] = [
+    ("server", "access and ingress read each other until the operators' paths are one table"),
+    ("server::callers", "its modules are moving below and above the operators'"),
+    ("server::operator", "its endpoints read each other's answers until these are one table"),
+];
+
+/// Public things that only tests name.
+const FOR_TESTS: [(&str, &str); 3] = [
+    ("gateway::world::with_names", "a test cannot ask the system for names that are not there"),
+    ("gateway::world::with_system_clock", "a test cannot set the system's clock"),
+    ("policy::cache::cluster::is_informed", "what a gateway has heard of purges shows nowhere else"),
+];
+
+fn modules() -> Vec<Source> {
+    source::modules(&root().join("src"))
+}
+
+/// The groups of a folder's modules, between which there are empty lines, are its storeys, the lowest first.
+#[test]
+fn a_module_imports_only_from_groups_above_its_own() {
+    let sources = modules();
+    let imports = Imports::of(&sources);
+    let mut wrong = BTreeSet::new();
+    for source in &sources {
+        let storey = |name: &String| source.groups.iter().position(|group| group.contains(name));
+        for (from, into) in imports.siblings(&source.module) {
+            if storey(&into) >= storey(&from) {
+                let folder = source.module.join("::");
+                let why =
+                    format!("`{from}` imports from `{into}`, which {} lists in the same group or below", source.file);
+                wrong.insert((folder, why));
+            }
         }
     }
+    for (folder, _) in UNORDERED {
+        assert!(wrong.iter().any(|(at, _)| at == folder), "{folder} is in order: take it from the list");
+    }
+    let listed = |folder: &str| UNORDERED.iter().any(|(at, _)| *at == folder);
+    let wrong: Vec<&String> = wrong.iter().filter(|(folder, _)| !listed(folder)).map(|(_, why)| why).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Each folder's storey: the order of `lib.rs`, and for the folders of `config` and `server` that of their `mod.rs`.
-fn storeys(module: &str) -> BTreeMap<String, usize> {
-    let text = std::fs::read_to_string(root().join("src").join(module)).unwrap();
-    let modules = text.lines().filter_map(|line| line.strip_prefix("pub mod "));
-    modules.map(|name| name.trim_end_matches(';').to_owned()).zip(0..).collect()
+/// Of a circle one file alone cannot be understood. A `mod.rs` and the files of its folder are one module in several files:
+/// what these take from it closes no circle.
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let sources = modules();
+    let circles = Imports::of(&sources).circles();
+    let shown: Vec<String> =
+        circles.iter().map(|circle| circle.iter().map(|it| it.join("::")).collect::<Vec<_>>().join(", ")).collect();
+    let is_known = |circle: &String| circle == "server::callers::ingress, server::operator::access";
+    assert!(shown.iter().all(is_known), "{shown:#?}");
 }
 
-/// A file's code without its tests.
-fn code(path: &Path) -> String {
-    let text = std::fs::read_to_string(path).unwrap();
-    // Tests in the file itself come last; those of a file of their own are only named, and that may be anywhere.
-    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-    // Where something may be seen from is no import.
-    code.replace("pub(in crate::", "pub(in ")
+/// Every module is public, so that tests can reach it, and therefore the compiler finds nothing that nobody uses.
+#[test]
+fn nothing_public_is_used_by_nobody() {
+    let mut outside = vec![root().join("src/main.rs")];
+    for folder in ["benches", "fuzz"] {
+        source::files(&root().join(folder), &mut outside);
+    }
+    let outside: Vec<_> = outside.iter().map(|file| source::tokens(file)).collect();
+    let mut found: BTreeSet<String> = unused::find(&modules(), &outside).into_iter().collect();
+    for (name, _) in FOR_TESTS {
+        assert!(found.remove(name), "{name} is used: take it from the list");
+    }
+    assert!(found.is_empty(), "nobody names {found:#?}");
 }
 
 #[test]
-fn a_file_imports_only_from_lower_storeys() {
-    let storeys = storeys("lib.rs");
+fn a_module_of_several_files_is_a_folder_with_mod_rs() {
     let mut files = Vec::new();
-    sources(&root().join("src"), &mut files);
-    let mut wrong = Vec::new();
-    for file in &files {
-        let relative = file.strip_prefix(root().join("src")).unwrap();
-        let module = relative.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
-        let Some(own) = storeys.get(&module) else { continue };
-        for (at, _) in code(file).match_indices("crate::") {
-            let text = code(file);
-            let used: String = text[at + 7..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            if let Some(other) = storeys.get(&used)
-                && used != module
-                && other > own
-            {
-                wrong.push(format!("{} (storey {own}) uses {used} (storey {other})", relative.display()));
-            }
-        }
-    }
-    wrong.dedup();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-#[test]
-fn policies_and_dialects_do_not_know_their_siblings() {
-    let mut wrong = Vec::new();
-    for folder in ["policy", "caller"] {
-        let root = root().join("src").join(folder);
-        let mut files = Vec::new();
-        sources(&root, &mut files);
-        // A policy of several files is one: `breaker.rs` and all that is in `breaker/`.
-        let module = |file: &Path| {
-            let first = file.strip_prefix(&root).unwrap().iter().next().unwrap().to_str().unwrap();
-            first.trim_end_matches(".rs").to_owned()
-        };
-        let names: BTreeSet<String> = files.iter().map(|file| module(file)).collect();
-        // What several dialects are built from.
-        let shared = ["mod", "answer", "json", "upload", "wire"];
-        for file in files.iter().filter(|file| !file.ends_with("mod.rs")) {
-            let (own, is_top) = (module(file), file.parent() == Some(&root));
-            for name in names.iter().filter(|name| !shared.contains(&name.as_str()) && **name != own) {
-                let text = code(file);
-                let is_used = is_top && text.contains(&format!("super::{name}"));
-                if is_used || text.contains(&format!("crate::{folder}::{name}")) {
-                    wrong.push(format!("{folder}/{own} uses its sibling {name}"));
-                }
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    source::files(&root().join("src"), &mut files);
+    let beside: Vec<&PathBuf> = files.iter().filter(|file| file.with_extension("").is_dir()).collect();
+    assert!(beside.is_empty(), "{beside:?} have a folder beside them");
 }
 
 /// OpenAI's field names have one home. The widget has a word of its own that reads the same.
@@ -104,7 +111,7 @@ fn policies_and_dialects_do_not_know_their_siblings() {
 fn only_the_wire_knows_openais_grammar() {
     let words = ["\"choices\"", "\"delta\"", "\"finish_reason\""];
     let mut files = Vec::new();
-    sources(&root().join("src"), &mut files);
+    source::files(&root().join("src"), &mut files);
     let mut wrong = Vec::new();
     for file in files {
         let relative = file.strip_prefix(root().join("src")).unwrap().to_owned();
@@ -122,7 +129,7 @@ fn only_the_wire_knows_openais_grammar() {
 fn every_file_begins_by_saying_what_it_does() {
     let mut files = Vec::new();
     for folder in ["src", "tests", "benches"] {
-        sources(&root().join(folder), &mut files);
+        source::files(&root().join(folder), &mut files);
     }
     let silent: Vec<_> =
         files.iter().filter(|file| !std::fs::read_to_string(file).unwrap().starts_with("//!")).collect();

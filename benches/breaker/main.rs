@@ -75,7 +75,7 @@ fn contenders() -> Vec<Contender> {
     while let Ok(pass) = machine.admit(Instant::now()) {
         machine.settle(
             pass,
-            Some(tidegate::policy::breaker::machine::Result::Failure { request: None }),
+            Some(tidegate::policy::breaker::machine::CallResult::Failure { request: None }),
             Instant::now(),
         );
     }
@@ -89,7 +89,7 @@ fn contenders() -> Vec<Contender> {
     let passing = move || {
         let mut machine = closed.lock();
         if let Ok(pass) = machine.admit(Instant::now()) {
-            machine.settle(pass, Some(tidegate::policy::breaker::machine::Result::Success), Instant::now());
+            machine.settle(pass, Some(tidegate::policy::breaker::machine::CallResult::Success), Instant::now());
         }
     };
 

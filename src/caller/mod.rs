@@ -3,6 +3,19 @@
 //! Adding one takes a file and a line in [`dialect`]. A dialect returns data; `server/ingress` alone makes an HTTP
 //! response of it.
 
+mod bounds;
+pub(crate) mod comeback;
+mod json;
+
+mod answer;
+mod upload;
+mod wire;
+
+pub mod canvas;
+pub mod openai;
+pub mod restaurant;
+pub mod widget;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -141,17 +154,6 @@ pub struct ProviderSnapshot {
     /// Calls not sent because its breaker was open.
     pub rejects: u64,
 }
-
-mod answer;
-mod bounds;
-pub mod canvas;
-pub(crate) mod comeback;
-mod json;
-pub mod openai;
-pub mod restaurant;
-mod upload;
-pub mod widget;
-mod wire;
 
 pub(crate) use self::answer::unspellable;
 pub use self::comeback::Comeback;

@@ -2,12 +2,15 @@
 //! (`document`, `environment`), and `general`, `providers` (with `roots`) and `routes` read the result (`reader`, `value`).
 
 pub mod engine;
-pub mod pages;
-pub mod tables;
+
+pub mod plan;
 
 pub mod fixed;
+pub mod tables;
+
 pub mod load;
-pub mod plan;
+
+pub mod pages;
 pub mod watch;
 
 pub use crate::config::engine::environment::Variables;

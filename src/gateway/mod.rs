@@ -2,10 +2,12 @@
 //!
 //! It knows the route of a path, and nothing of connections.
 
-pub mod health;
-pub mod pipeline;
+mod router;
 pub mod state;
 pub mod world;
+
+pub mod health;
+pub mod pipeline;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,8 +38,6 @@ use crate::provider::network::Access;
 use crate::provider::transport::Transport;
 use crate::stack::{Next, Stack};
 use crate::telemetry::metrics::{InstanceLabels, Metrics, ProviderLabels};
-
-mod router;
 
 use self::router::Place;
 

@@ -33,12 +33,6 @@ impl Usd {
     pub fn as_f64(self) -> f64 {
         self.0 as f64 / NANOS as f64
     }
-
-    /// What is left of it after so much; nothing when that is more.
-    #[must_use]
-    pub fn minus(self, other: Self) -> Self {
-        Self(self.0.saturating_sub(other.0))
-    }
 }
 
 /// A decimal without exponent and without zeros at the end: `0.000015`, `12.5`, `0`.

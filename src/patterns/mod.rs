@@ -4,15 +4,19 @@
 //! whoever wrote it, makes a search slow. It does not know what is done with a match.
 
 mod borders;
-mod check;
-mod known;
-#[cfg(test)]
-mod laws;
-mod phone;
-mod search;
 mod starts;
 mod verdict;
 mod width;
+
+mod phone;
+
+mod check;
+
+mod known;
+mod search;
+
+#[cfg(test)]
+mod laws;
 
 use std::fmt;
 use std::sync::Arc;

@@ -49,15 +49,16 @@ impl Retry {
         }
     }
 
-    /// Why there is no further attempt although it might help. Where there is no reason, the attempt is paid for.
-    fn objection(&self, call: &Call, wait: Duration) -> Option<&'static str> {
+    /// Pays for a further attempt after `wait`, or says why there is none although it might help.
+    fn pay_for_attempt(&self, call: &Call, wait: Duration) -> Result<(), &'static str> {
         if wait >= call.deadline.remaining() {
-            return Some("the call's deadline leaves no time for it");
+            return Err("the call's deadline leaves no time for it");
         }
         if !call.attempts.any_left() {
-            return Some("the call has no attempts left");
+            return Err("the call has no attempts left");
         }
-        (!call.attempts.pay(&self.budget, Instant::now())).then_some("the provider's retry budget is exhausted")
+        let is_paid = call.attempts.pay(&self.budget, Instant::now());
+        is_paid.then_some(()).ok_or("the provider's retry budget is exhausted")
     }
 }
 
@@ -89,7 +90,7 @@ impl Policy for Retry {
             }
             number += 1;
             let Some(wait) = self.wait(&fault, number) else { return Err(fault) };
-            if let Some(why) = self.objection(&call, wait) {
+            if let Err(why) = self.pay_for_attempt(&call, wait) {
                 call.trail.note(Self::NAME, None, StepKind::Denied(why));
                 return Err(fault);
             }

@@ -3,6 +3,25 @@
 //!
 //! A compatible provider is config only; a new dialect is one file and one line in [`dialect`].
 
+pub mod balance;
+pub mod buildpanel;
+mod idle;
+pub mod openai;
+pub mod transport;
+
+pub mod connector;
+pub mod document;
+pub mod simulated;
+mod stream;
+mod unpack;
+
+pub mod exchange;
+mod response;
+
+mod socket;
+
+pub mod network;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
@@ -125,18 +144,3 @@ pub struct Decoded {
     /// The answer's own id, when it has one.
     pub id: Option<Box<str>>,
 }
-
-pub mod balance;
-pub mod buildpanel;
-pub mod connector;
-pub mod document;
-pub mod exchange;
-mod idle;
-pub mod network;
-pub mod openai;
-mod response;
-pub mod simulated;
-mod socket;
-mod stream;
-pub mod transport;
-mod unpack;

@@ -1,13 +1,15 @@
 //! Telemetry: what the gateway tells about itself: metrics, log lines, spans, reports of its own faults, and the call history.
 
 pub mod explain;
-pub mod export;
 pub mod export_queue;
-pub mod log;
 pub mod log_level;
 pub mod metrics;
-pub mod panics;
 pub mod repeats;
+pub mod traffic;
+
+pub mod log;
 pub mod reports;
 pub mod spans;
-pub mod traffic;
+
+pub mod export;
+pub mod panics;

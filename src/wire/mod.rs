@@ -3,17 +3,19 @@
 //!
 //! Pure: no I/O, no clock, no configuration. It does not know who calls, who responds, or what is done about it.
 
-pub mod content_coding;
-pub mod path;
-
 pub mod concat;
-pub mod format;
+pub mod content_coding;
 pub mod headers;
 pub mod json;
 pub mod media;
 pub mod multipart;
-pub mod openai;
+pub mod path;
 pub mod recording;
 pub mod redis_url;
-pub mod sse;
 pub mod stream;
+
+pub mod sse;
+
+pub mod openai;
+
+pub mod format;

@@ -3,8 +3,9 @@
 //!
 //! It knows neither JSON Schema nor Markdown; `schema` and `reference` do.
 
-pub mod reference;
 pub mod schema;
+
+pub mod reference;
 
 use std::collections::BTreeMap;
 

@@ -3,20 +3,29 @@
 //! It does not know where a value came from; `reader` does. Each feature's plan is in a file of its own; routes,
 //! targets and providers are here.
 
-pub mod auth;
-pub mod budget;
 pub mod cache;
 pub mod edge;
 pub mod flags;
 pub mod guards;
 pub mod idempotency;
-pub mod limit;
 pub mod metrics;
 pub mod policies;
 pub mod public_key;
 pub mod server;
 pub mod telemetry;
 pub mod tunnel;
+
+pub mod auth;
+pub mod provider;
+
+pub mod kinds;
+pub mod target;
+
+pub mod route;
+
+pub mod limit;
+
+pub mod budget;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,11 +58,6 @@ pub use crate::config::plan::tunnel::TunnelPlan;
 pub use crate::model::pricing::{ModelMap, Pattern, Price, PriceList, Prices, Quote};
 use crate::model::rate::OnStoreError;
 use crate::wire::redis_url::Address;
-
-pub mod kinds;
-pub mod provider;
-pub mod route;
-pub mod target;
 
 /// Everything a gateway needs to know.
 #[derive(Debug)]

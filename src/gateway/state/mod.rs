@@ -6,6 +6,19 @@
 //! generations. It knows neither HTTP nor the pipeline. A provider's state is in `state/provider`, counters are in
 //! `state/counts`, and the connections to the shared store in `state/store`.
 
+mod counts;
+mod recent_failures;
+mod reloads;
+mod tally;
+mod viewers;
+
+mod provider;
+
+mod store;
+
+#[cfg(test)]
+mod tests;
+
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,14 +55,6 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::reports::Reports;
 use crate::telemetry::spans::Spans;
 use crate::telemetry::traffic::Traffic;
-
-mod counts;
-mod provider;
-mod recent_failures;
-mod reloads;
-mod store;
-mod tally;
-mod viewers;
 
 pub use self::provider::{Health, ProviderState};
 pub use self::recent_failures::{RecentFailure, RecentFailures};
@@ -402,6 +407,3 @@ impl GatewayState {
         self.common.reloads.lock().note(reload);
     }
 }
-
-#[cfg(test)]
-mod tests;

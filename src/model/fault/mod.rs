@@ -4,6 +4,15 @@
 //! limit, a timeout, an illness of its provider. All of this is in one table, `fault/table`, with one row for each
 //! kind. A fault does not know the shape in which a caller reads it; that is the caller's dialect.
 
+mod bound;
+mod denial;
+mod sum;
+
+mod table;
+
+mod refusal;
+mod request;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +20,6 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::model::time::Phase;
-
-mod bound;
-mod denial;
-mod refusal;
-mod request;
-mod sum;
-mod table;
 
 pub use self::bound::Bound;
 pub use self::denial::{Denial, LastDenial};

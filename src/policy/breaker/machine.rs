@@ -53,7 +53,7 @@ impl State {
 
 /// How a call ended, as far as the provider's health is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Result {
+pub enum CallResult {
     /// Well.
     Success,
     /// Well, but late.
@@ -204,7 +204,7 @@ impl Machine {
     }
 
     /// Refuses a request that has just failed again and again, and others not.
-    pub fn hold_back(&mut self, request: u64, now: Instant) -> std::result::Result<(), Refused> {
+    pub fn hold_back(&mut self, request: u64, now: Instant) -> Result<(), Refused> {
         match self.suspects.holds(request, self.settings.open_for, now) {
             None => Ok(()),
             Some(retry_in) => self.refuse(retry_in).map(drop),
@@ -217,7 +217,7 @@ impl Machine {
     }
 
     /// May a call be made?
-    pub fn admit(&mut self, now: Instant) -> std::result::Result<Pass, Refused> {
+    pub fn admit(&mut self, now: Instant) -> Result<Pass, Refused> {
         if let Phase::Open { until, .. } = self.phase {
             if now < until {
                 return self.refuse(until - now);
@@ -265,17 +265,17 @@ impl Machine {
         }
         self.end_wait(pass);
         pass.has_begun = true;
-        self.succeed(Result::Success, now);
+        self.succeed(CallResult::Success, now);
     }
 
     /// Gives a pass back. `None`: the call says nothing about the provider (its caller left).
-    pub fn settle(&mut self, mut pass: Pass, ended: Option<Result>, now: Instant) {
+    pub fn settle(&mut self, mut pass: Pass, ended: Option<CallResult>, now: Instant) {
         if pass.epoch != self.epoch {
             return;
         }
         self.end_wait(&mut pass);
         match ended {
-            Some(Result::Failure { request }) => self.fail(request, now),
+            Some(CallResult::Failure { request }) => self.fail(request, now),
             Some(ended) if !pass.has_begun => self.succeed(ended, now),
             _ => {}
         }
@@ -287,7 +287,7 @@ impl Machine {
         }
     }
 
-    fn succeed(&mut self, ended: Result, now: Instant) {
+    fn succeed(&mut self, ended: CallResult, now: Instant) {
         self.suspects.end_row();
         self.in_a_row = 0;
         match &mut self.phase {
@@ -318,7 +318,7 @@ impl Machine {
             Phase::Closed => (false, self.settings.consecutive),
         };
         self.in_a_row += 1;
-        self.window.count(Result::Failure { request }, now);
+        self.window.count(CallResult::Failure { request }, now);
         if self.in_a_row >= most {
             self.open(now, "consecutive_failures");
         } else {
@@ -385,7 +385,7 @@ impl Machine {
         self.transitions += 1;
     }
 
-    fn refuse(&mut self, retry_in: Duration) -> std::result::Result<Pass, Refused> {
+    fn refuse(&mut self, retry_in: Duration) -> Result<Pass, Refused> {
         self.refused += 1;
         Err(Refused { retry_in })
     }
@@ -445,13 +445,13 @@ impl Window {
         self.newest = self.newest.max(current);
     }
 
-    fn count(&mut self, ended: Result, now: Instant) {
+    fn count(&mut self, ended: CallResult, now: Instant) {
         self.turn(now);
         let slot = &mut self.slots[self.newest as usize % SLOTS];
         match ended {
-            Result::Success => slot.successes += 1,
-            Result::Slow => slot.slow += 1,
-            Result::Failure { .. } => slot.failures += 1,
+            CallResult::Success => slot.successes += 1,
+            CallResult::Slow => slot.slow += 1,
+            CallResult::Failure { .. } => slot.failures += 1,
         }
     }
 
@@ -471,7 +471,7 @@ mod tests {
 
     use super::*;
 
-    const FAILURE: Result = Result::Failure { request: None };
+    const FAILURE: CallResult = CallResult::Failure { request: None };
 
     fn some(request: u64) -> Option<Suspicion> {
         Some(Suspicion { request, caller: 0 })
@@ -498,7 +498,7 @@ mod tests {
         Machine::new(plan(), SeededRng::new(1))
     }
 
-    fn call(machine: &mut Machine, ended: Result, now: Instant) -> bool {
+    fn call(machine: &mut Machine, ended: CallResult, now: Instant) -> bool {
         let Ok(pass) = machine.admit(now) else { return false };
         machine.settle(pass, Some(ended), now);
         true
@@ -518,7 +518,7 @@ mod tests {
             for number in 0..10 {
                 call(
                     &mut machine,
-                    if number % 2 == 0 && number / 2 < failures { FAILURE } else { Result::Success },
+                    if number % 2 == 0 && number / 2 < failures { FAILURE } else { CallResult::Success },
                     now,
                 );
             }
@@ -530,7 +530,7 @@ mod tests {
     fn old_failures_are_forgotten() {
         let (mut machine, start) = (machine(), Instant::now());
         for second in 0..60u64 {
-            let ended = if second % 20 < 4 { FAILURE } else { Result::Success };
+            let ended = if second % 20 < 4 { FAILURE } else { CallResult::Success };
             call(&mut machine, ended, start + Duration::from_secs(second));
         }
         assert_eq!(machine.transitions(), 0);
@@ -540,7 +540,7 @@ mod tests {
     fn a_slow_provider_is_left_alone_too() {
         let (mut machine, now) = (machine(), Instant::now());
         for _ in 0..10 {
-            call(&mut machine, Result::Slow, now);
+            call(&mut machine, CallResult::Slow, now);
         }
         assert_eq!((machine.state(now), machine.reason()), (State::Open, Some("slow_share")));
     }
@@ -565,12 +565,12 @@ mod tests {
         let (mut machine, mut now) = (machine(), Instant::now());
         now += open(&mut machine, now);
         for _ in 0..3 {
-            assert!(call(&mut machine, Result::Success, now));
+            assert!(call(&mut machine, CallResult::Success, now));
         }
-        let passed = (0..1000).filter(|_| call(&mut machine, Result::Success, now)).count();
+        let passed = (0..1000).filter(|_| call(&mut machine, CallResult::Success, now)).count();
         assert!((20..90).contains(&passed), "{passed} of 1000 pass at 5 %");
         now += Duration::from_secs(6);
-        assert!((0..100).all(|_| call(&mut machine, Result::Success, now)));
+        assert!((0..100).all(|_| call(&mut machine, CallResult::Success, now)));
         assert_eq!(machine.state(now), State::Closed);
     }
 
@@ -582,7 +582,7 @@ mod tests {
         let probe = machine.admit(later).unwrap();
         machine.settle(early, Some(FAILURE), later);
         assert_eq!(machine.state(later), State::HalfOpen);
-        machine.settle(probe, Some(Result::Success), later);
+        machine.settle(probe, Some(CallResult::Success), later);
     }
 
     #[test]
@@ -607,10 +607,10 @@ mod tests {
             now += machine.admit(now).unwrap_err().retry_in;
         }
         for _ in 0..3 {
-            assert!(call(&mut machine, Result::Success, now));
+            assert!(call(&mut machine, CallResult::Success, now));
         }
         now += Duration::from_secs(6);
-        assert!(call(&mut machine, Result::Success, now));
+        assert!(call(&mut machine, CallResult::Success, now));
         assert_eq!(machine.state(now), State::Closed);
         let wait = open(&mut machine, now).as_secs_f64();
         assert!((9.0..=11.0).contains(&wait), "{wait} s");
@@ -620,7 +620,7 @@ mod tests {
     fn ramp(machine: &mut Machine, mut now: Instant) -> Instant {
         now += open(machine, now);
         for _ in 0..3 {
-            assert!(call(machine, Result::Success, now));
+            assert!(call(machine, CallResult::Success, now));
         }
         now
     }
@@ -631,7 +631,7 @@ mod tests {
         let start = ramp(&mut machine, Instant::now());
         for (second, at_least, at_most) in [(0, 20, 90), (2, 180, 320), (4, 420, 580), (6, 1000, 1000)] {
             let now = start + Duration::from_secs(second);
-            let passed = (0..1000).filter(|_| call(&mut machine, Result::Success, now)).count();
+            let passed = (0..1000).filter(|_| call(&mut machine, CallResult::Success, now)).count();
             assert!((at_least..=at_most).contains(&passed), "{passed} of 1000 pass after {second} s");
         }
     }
@@ -641,7 +641,7 @@ mod tests {
         let mut machine = machine();
         let start = ramp(&mut machine, Instant::now());
         for quarter in 1..24 {
-            assert!(call(&mut machine, Result::Success, start + Duration::from_millis(250) * quarter));
+            assert!(call(&mut machine, CallResult::Success, start + Duration::from_millis(250) * quarter));
         }
     }
 
@@ -677,11 +677,11 @@ mod tests {
     fn one_request_that_fails_again_and_again_opens_nothing_and_several_do() {
         let (mut machine, now) = (machine(), Instant::now());
         for _ in 0..100 {
-            call(&mut machine, Result::Failure { request: some(1) }, now);
+            call(&mut machine, CallResult::Failure { request: some(1) }, now);
         }
         assert_eq!(machine.state(now), State::Closed);
         for request in 2..6 {
-            call(&mut machine, Result::Failure { request: some(request) }, now);
+            call(&mut machine, CallResult::Failure { request: some(request) }, now);
         }
         assert_eq!((machine.state(now), machine.reason()), (State::Open, Some("consecutive_failures")));
     }
@@ -690,12 +690,12 @@ mod tests {
     fn a_request_that_failed_before_says_nothing_as_a_probe() {
         let (mut machine, mut now) = (machine(), Instant::now());
         for request in 1..6 {
-            call(&mut machine, Result::Failure { request: some(request) }, now);
+            call(&mut machine, CallResult::Failure { request: some(request) }, now);
         }
         now += machine.admit(now).unwrap_err().retry_in;
-        assert!(call(&mut machine, Result::Failure { request: some(3) }, now));
+        assert!(call(&mut machine, CallResult::Failure { request: some(3) }, now));
         assert_eq!(machine.state(now), State::HalfOpen);
-        assert!(call(&mut machine, Result::Failure { request: some(7) }, now));
+        assert!(call(&mut machine, CallResult::Failure { request: some(7) }, now));
         assert_eq!(machine.state(now), State::Open);
     }
 
@@ -724,14 +724,14 @@ mod tests {
     enum Step {
         Wait(u64),
         Admit,
-        End(usize, Option<Result>),
+        End(usize, Option<CallResult>),
     }
 
     fn step() -> impl Strategy<Value = Step> {
         let ended = prop_oneof![
             1 => Just(None),
-            1 => Just(Some(Result::Success)),
-            1 => Just(Some(Result::Slow)),
+            1 => Just(Some(CallResult::Success)),
+            1 => Just(Some(CallResult::Slow)),
             3 => Just(Some(FAILURE)),
         ];
         prop_oneof![

@@ -5,9 +5,10 @@
 //! in `breaker/machine`, the set of breakers in `breaker/families`, and slow responses in `breaker/slowness`.
 
 mod families;
-pub mod machine;
 mod slowness;
 mod suspects;
+
+pub mod machine;
 
 use parking_lot::Mutex;
 use std::future::{Future, poll_fn};
@@ -19,7 +20,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::families::Families;
-use self::machine::{Machine, Pass, Refused, Result as Ended};
+use self::machine::{CallResult, Machine, Pass, Refused};
 use self::slowness::{Measured, Slowness};
 use self::suspects::Suspicion;
 use crate::config::plan::BreakerPlan;
@@ -92,8 +93,8 @@ impl Breakers {
         Self::with(provider, settings, chance, totals, self.0.probe.load(Ordering::Relaxed))
     }
 
-    /// True when both are the same breakers, and not only alike.
-    pub fn is_same(&self, other: &Self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
@@ -161,16 +162,16 @@ impl Breakers {
     }
 
     /// What a fault says about the provider's health. A caller's mistake is an answer too; a limit is not an illness.
-    fn judge(&self, fault: &Fault, head: &Head, request: &CallRequest) -> Option<Ended> {
+    fn judge(&self, fault: &Fault, head: &Head, request: &CallRequest) -> Option<CallResult> {
         match fault {
             // Nothing can be answered with a key that is refused.
-            Fault::Credential { .. } => Some(Ended::Failure { request: None }),
+            Fault::Credential { .. } => Some(CallResult::Failure { request: None }),
             fault if fault.is_illness() => {
                 let is_suspect = fault.may_come_from_request() && self.0.probe.load(Ordering::Relaxed) != FAILING;
                 let suspicion = || Suspicion { request: request.digest(), caller: head.caller_digest() };
-                Some(Ended::Failure { request: is_suspect.then(suspicion) })
+                Some(CallResult::Failure { request: is_suspect.then(suspicion) })
             }
-            fault if fault.is_rejection() => Some(Ended::Success),
+            fault if fault.is_rejection() => Some(CallResult::Success),
             _ => None,
         }
     }
@@ -283,12 +284,12 @@ impl Policy for Breaker {
                 permit.clear(digest);
                 permit.guarded.denial.set(None);
                 permit.note_caller(&head);
-                permit.settle(Some(if is_slow { Ended::Slow } else { Ended::Success }));
+                permit.settle(Some(if is_slow { CallResult::Slow } else { CallResult::Success }));
             }
             End::Failed(fault) => permit.settle(breakers.judge(fault, &head, &request)),
             // Another went on with the same answer while this one was silent.
             End::Abandoned if signs.is_some_and(|signs| signs.was_left()) => {
-                permit.settle(Some(Ended::Failure { request: None }));
+                permit.settle(Some(CallResult::Failure { request: None }));
             }
             End::Abandoned => permit.settle(None),
         }))
@@ -362,7 +363,7 @@ impl Permit {
         self.guarded.machine.lock().answered(caller, Instant::now());
     }
 
-    fn settle(mut self, ended: Option<Ended>) {
+    fn settle(mut self, ended: Option<CallResult>) {
         if let Some(pass) = self.pass.take() {
             self.guarded.change(|machine| machine.settle(pass, ended, Instant::now()));
         }

@@ -6,14 +6,17 @@
 //! and `entry`, their storage in `memory` and `cluster`, and coalescing in `flight`. It does not know how a caller
 //! asks for revalidation, nor how a response is marked as cached.
 
-pub mod cache_write;
-pub mod cacheability;
-pub mod cluster;
-pub mod entry;
-pub mod flight;
 mod identity_hasher;
 pub mod key;
+
+pub mod entry;
+
+pub mod cache_write;
+pub mod flight;
 pub mod memory;
+
+pub mod cacheability;
+pub mod cluster;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,8 +5,9 @@
 //! A permit is held until the response has ended, streams included. This file does not know the next target if
 //! there is no permit.
 
-mod lanes;
 pub mod limit;
+
+mod lanes;
 
 use parking_lot::Mutex;
 use std::sync::Arc;

@@ -4,14 +4,19 @@
 //! This file says when; `body` and `events` find the texts in requests and responses, and `text` searches them.
 //! Findings are reported by kind and number only, never by content. Audio, images and files are not inspected.
 
+mod unescape;
+
+mod text;
+
 mod body;
+
 mod events;
-// What is tried is written in the words of the wire, which have no place here.
+
 #[cfg(test)]
 #[path = "../../../tests/guard/texts.rs"]
 mod tests;
-mod text;
-mod unescape;
+
+// What is tried is written in the words of the wire, which have no place here.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -5,8 +5,9 @@
 //! timeout, a caller that left) the same request may be executed again under its key. This file does not know the
 //! scope of a key, nor what makes two requests identical; storage is in `memory`, `shared` and `record`.
 
-pub mod memory;
 mod record;
+
+pub mod memory;
 mod recording;
 pub mod shared;
 

@@ -4,10 +4,11 @@
 //! What is made of the facts is in `observe/count`, `log`, `spans` and `tell`. It reads facts and never content: no
 //! prompt, no response, no key passes through here.
 
-mod count;
 mod log;
 pub mod spans;
 mod tell;
+
+mod count;
 
 use std::sync::Arc;
 

@@ -4,10 +4,12 @@
 //! They use no socket: a simulated second passes on tokio's clock, paused or not. Their responses are in `answers`,
 //! faults in `behaviour`, and bodies in `body`.
 
-mod answers;
 mod behaviour;
-mod body;
 mod echo;
+
+mod answers;
+
+mod body;
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;

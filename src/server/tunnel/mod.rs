@@ -4,9 +4,11 @@
 //! forwarded in `relay`, and closing is in `end`.
 
 mod end;
-pub(super) mod handshake;
 mod over;
+
 mod relay;
+
+pub(super) mod handshake;
 
 use std::sync::Arc;
 use std::time::Duration;

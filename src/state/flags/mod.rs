@@ -3,10 +3,11 @@
 //!
 //! Calls read their [`Switch`]es in memory, and never wait for the store. It does not know who may change a flag.
 
-pub mod file;
-pub mod guard;
 pub mod record;
 pub mod switches;
+
+pub mod file;
+pub mod guard;
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap};

@@ -4,8 +4,10 @@
 //! This process counts in memory ([`book`]); with a shared store it writes the numbers there a moment later
 //! (`shared`), and reads totals from there. No call ever waits for either. It does not know who may read what.
 
-pub mod book;
 pub mod row;
+
+pub mod book;
+
 mod shared;
 
 use parking_lot::Mutex;

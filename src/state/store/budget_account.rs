@@ -9,7 +9,7 @@
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -102,7 +102,6 @@ pub struct BudgetAccounts {
     accounts: Mutex<BTreeMap<[u64; 2], BudgetAccount>>,
     max_purses: usize,
     shared: Option<Shared>,
-    lost: AtomicU64,
 }
 
 struct Shared {
@@ -125,7 +124,7 @@ impl BudgetAccounts {
             let (ahead, start) = (AtomicI64::new(UNKNOWN), Instant::now());
             Shared { redis, on_error, draw, ahead, start, to_tell, told: Mutex::new(Some(told)) }
         });
-        Self { accounts: Mutex::default(), max_purses, shared, lost: AtomicU64::new(0) }
+        Self { accounts: Mutex::default(), max_purses, shared }
     }
 
     /// Takes the cost from every purse, or from none: when an enforced one has not enough. The holds are there only when it
@@ -168,10 +167,7 @@ impl BudgetAccounts {
         }
         let mut accounts = self.accounts.lock();
         // A purse that is gone was full again, or forgotten because others needed its place.
-        let Some(account) = accounts.get_mut(&held.key.0) else {
-            self.lost.fetch_add(u64::from(self.shared.is_some()), Ordering::Relaxed);
-            return;
-        };
+        let Some(account) = accounts.get_mut(&held.key.0) else { return };
         match &self.shared {
             None => account.spent = account.spent.saturating_add_signed(difference),
             Some(shared) => {
@@ -244,11 +240,6 @@ impl BudgetAccounts {
             *most = most.max(share);
         }
         shares
-    }
-
-    /// Corrections that nobody could be told of, because their purse was forgotten.
-    pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
     }
 
     fn draw_here(&self, draws: &[BudgetRequest], gateways: u32, now: Timestamp) -> Vec<BudgetDecision> {

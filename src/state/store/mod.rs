@@ -3,18 +3,19 @@
 //!
 //! It does not know what is limited or stored; only `redis` opens sockets.
 
+pub mod gcra;
+pub mod redis;
+
+pub mod budget_account;
+pub mod memory;
+
+pub mod shared;
+
 use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-
-pub mod budget_account;
-pub mod gcra;
-pub mod memory;
-pub mod redis;
-pub mod shared;
-pub mod shelf;
 
 use crate::model::rate::{Key, Rate};
 

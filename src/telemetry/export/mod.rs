@@ -1,7 +1,9 @@
 //! Export: sends spans to an OTLP collector and reports to Sentry.
 
 pub mod client;
-pub mod otlp;
 pub mod protobuf;
+
+pub mod otlp;
 pub mod sentry;
+
 pub mod traces;

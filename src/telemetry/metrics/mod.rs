@@ -7,9 +7,7 @@
 pub mod auth;
 pub mod bounded;
 pub mod caches;
-pub mod callers;
 pub mod flags;
-pub mod gen_ai;
 pub mod guards;
 pub mod idempotency;
 pub mod limits;
@@ -17,6 +15,9 @@ pub mod outboxes;
 mod process;
 mod reference;
 pub mod tunnels;
+
+pub mod callers;
+pub mod gen_ai;
 
 use parking_lot::{Mutex, MutexGuard};
 use std::hash::Hash;

@@ -5,6 +5,7 @@
 
 pub mod canonical;
 pub mod fields;
+pub mod string_end;
+
 pub mod members;
 pub mod strict;
-pub mod string_end;

@@ -9,10 +9,12 @@
 //! It does not know what is done with a response, nor why two calls are identical.
 
 mod landed;
+mod waiting;
+
 mod shared;
+
 #[cfg(test)]
 mod tests;
-mod waiting;
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeSet, HashMap};

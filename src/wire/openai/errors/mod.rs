@@ -3,6 +3,15 @@
 //! It does not know what is done about them; `Fault::retry` says what may be. The body is read in `said`, its text
 //! in `words` and its wait times in `waits`; the class is in `meaning`; what must not be shown in `secrets`.
 
+mod lists;
+mod secrets;
+mod waits;
+mod words;
+
+mod said;
+
+mod meaning;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,13 +23,6 @@ pub(crate) use self::secrets::{repeats_key, without_key};
 use crate::model::fault;
 use crate::model::fault::{Denial, Fault, Refusal};
 use crate::wire::headers;
-
-mod lists;
-mod meaning;
-mod said;
-mod secrets;
-mod waits;
-mod words;
 
 /// An error answer, read. Whatever it says about keys and accounts stays here; `key` is the one that the provider was shown.
 pub(crate) fn refused(

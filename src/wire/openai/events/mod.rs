@@ -4,8 +4,9 @@
 //! forms are read again by `lenient`, field by field. It does not know how events are framed.
 
 mod chunk;
-mod lenient;
 mod typed;
+
+mod lenient;
 
 use serde::de::IgnoredAny;
 

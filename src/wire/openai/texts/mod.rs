@@ -5,10 +5,13 @@
 //! It returns positions only, so that whoever changes a text leaves every other byte as it was. It does not know
 //! what is searched for in texts, nor what becomes of them.
 
-mod document;
-mod event;
 mod fields;
 mod input;
+
+mod document;
+
+mod event;
+
 mod rest;
 
 pub(crate) use self::document::{Item, Strings};
