@@ -165,3 +165,80 @@ fn every_default_that_bounds_something_is_told() {
     found.retain(|key| !told.contains(key));
     assert!(found.is_empty(), "docs/defaults.md has no row for these defaults, with a reason: {found:#?}");
 }
+
+/// Files and folders of the project as documents name them: with and without their ending, `x` for `x/mod.rs`.
+fn names_of(folder: &Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        found.extend(name.rsplit_once('.').map(|(stem, _)| stem.to_owned()));
+        found.push(name);
+        if path.is_dir() {
+            names_of(&path, found);
+        }
+    }
+}
+
+#[test]
+fn every_file_that_the_documents_name_exists() {
+    let mut names = Vec::new();
+    for folder in ["src", "tests", "docs", "deploy", "config", "fuzz", "scripts", "benches"] {
+        names.push(folder.to_owned());
+        names_of(&root().join(folder), &mut names);
+    }
+    let is_path = |text: &&str| {
+        let is_plain = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_/.".contains(c));
+        is_plain && text.split('/').count() > 1 && text.split('/').all(|part| part.len() != 1) && !text.starts_with('/')
+    };
+    // Words of other programs, and rates.
+    let others = ["http/protobuf", "text/plain", ".ci/run"];
+    let is_other = |text: &str| others.contains(&text) || text.starts_with(|first: char| first.is_ascii_digit());
+    let mut missing = Vec::new();
+    for (path, text) in texts() {
+        for named in code(&text).into_iter().filter(is_path).filter(|text| !is_other(text)) {
+            let named = named.trim_end_matches('/');
+            let is_there = names.iter().any(|name| name == named || name.ends_with(&format!("/{named}")));
+            if !is_there {
+                missing.push(format!("{} names `{named}`", path.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+/// The lines of the tree in `ARCHITECTURE.md`: a path below `src`, from the names and their indentation.
+fn told_tree() -> Vec<String> {
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let section = page.split("## The tree\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut folder = String::new();
+    let lines = section.lines().filter_map(|line| line.strip_prefix("    "));
+    let mut paths = Vec::new();
+    for line in lines {
+        let name = line.split_whitespace().next().unwrap();
+        match line.starts_with(' ') {
+            true => paths.push(format!("{folder}{name}")),
+            false => {
+                folder = name.to_owned();
+                paths.push(folder.clone());
+            }
+        }
+    }
+    paths
+}
+
+#[test]
+fn the_tree_in_the_architecture_is_that_of_src() {
+    let told = told_tree();
+    for path in &told {
+        assert!(root().join("src").join(path).exists(), "ARCHITECTURE.md: there is no src/{path}");
+    }
+    let library = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let storeys: Vec<&str> = library.lines().filter_map(|line| line.strip_prefix("pub mod ")).collect();
+    let told: Vec<&str> = told
+        .iter()
+        .filter(|path| path.trim_end_matches('/').matches('/').count() == 0)
+        .map(|path| path.trim_end_matches('/').trim_end_matches(".rs"))
+        .collect();
+    let storeys: Vec<&str> = storeys.iter().map(|line| line.trim_end_matches(';')).collect();
+    assert_eq!(told, storeys, "the tree in ARCHITECTURE.md has other storeys than src/lib.rs");
+}
