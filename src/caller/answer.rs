@@ -1,4 +1,5 @@
-//! Building blocks of responses: JSON bodies, passed-through bodies, and the headers of every error response.
+//! Building blocks of responses: JSON bodies, passed-through bodies, and the headers of every error response
+//! (429, 503 and the rest).
 //!
 //! It does not know the shape of any dialect's responses: each dialect passes in its own.
 

@@ -1,5 +1,5 @@
-//! Response headers that say who served a call (`X-Tidegate-Provider`, `-Model` and `-Attempts`), and whether a
-//! fallback did (`X-Tidegate-Fallback` says why, `X-Tidegate-Degraded` that it is less).
+//! Fallback headers: who served a call (`X-Tidegate-Provider`, `-Model` and `-Attempts`), and whether that was a
+//! fallback (`X-Tidegate-Fallback` says why, `X-Tidegate-Degraded` that it is less).
 //!
 //! It compares the request with who responded, so it covers every cause: a failover, a hedge, a cached response, a
 //! variant. It does not know how any of them works. A resume after the headers were sent is in the log alone.

@@ -1,5 +1,5 @@
-//! One connection of a caller: HTTP/1.1 or HTTP/2, plaintext or TLS, with its header timeout, minimum rate, idle
-//! timeout, write timeout and draining.
+//! One connection of a caller: HTTP/1.1 or HTTP/2, plaintext or TLS, with its idle timeout, header timeout, write
+//! timeout, minimum rate and draining.
 //!
 //! hyper's own header timeout does not cover a connection that sends nothing, and cannot tell slow headers from an
 //! idle connection, so the timers are here. It does not know what is requested.
