@@ -31,7 +31,7 @@ pub trait Policy: Send + Sync + 'static {
     fn apply<N: Next>(&self, call: Call, next: &N) -> impl Future<Output = Outcome> + Send;
 }
 
-/// A policy that is switched off costs one comparison.
+/// A disabled policy costs one comparison.
 impl<P: Policy> Policy for Option<P> {
     const NAME: &'static str = P::NAME;
 

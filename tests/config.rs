@@ -336,7 +336,7 @@ fn what_a_route_must_not_be_is_said_where_it_stands() {
         ),
         (
             "[route.canvas-stats]\npaths=['/v1/models/{x}']\n",
-            "x.toml:2:8: route.canvas-stats.paths: /v1/models/{x} is in",
+            "x.toml:2:8: route.canvas-stats.paths: /v1/models/{x} conflicts with",
         ),
         ("[route.canvas-stats]\npaths=['stats']\n", "x.toml:2:8: route.canvas-stats.paths: expected a path"),
         ("[route.canvas-stats]\nmethods=['FETCH']\n", "x.toml:2:10: route.canvas-stats.methods: expected a method"),

@@ -105,7 +105,7 @@ pub enum AnsweredBody {
     Bytes(ByteStream),
     /// Events, each spelt by the encoder as it comes.
     Events(EventStream, Box<dyn EventEncoder>),
-    /// Messages both ways, on the route's terms.
+    /// A WebSocket, with the route's limits.
     Socket(Socket, Arc<TunnelPlan>),
 }
 

@@ -16,7 +16,7 @@ use crate::config::fixed::needs_restart;
 /// What `--against` names.
 #[derive(Clone, Debug)]
 pub enum Other {
-    /// The operators' address of a running gateway.
+    /// The admin address of a running gateway.
     Running(String),
     /// A config file.
     File(PathBuf),

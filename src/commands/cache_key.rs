@@ -28,7 +28,7 @@ use crate::policy::cache::key::{is_left_out, question};
 pub struct Wanted {
     /// The file with the call's body; `-` reads the standard input.
     pub file: PathBuf,
-    /// The route; `None`: the first that keeps answers and understands the body.
+    /// The route; `None`: the first one that caches responses and accepts the body.
     pub route: Option<String>,
     /// The tenant that the caller names.
     pub tenant: Option<String>,

@@ -13,8 +13,8 @@ pub(super) fn raise(connections: usize) {
     let limit = getrlimit(Resource::Nofile).current;
     if let Some(limit) = limit.filter(|limit| *limit <= connections as u64) {
         tracing::warn!(
-            "the process may have {limit} file descriptors, fewer than server.max_connections ({connections}): \
-             callers beyond are let go (ulimit -n, LimitNOFILE)"
+            "the file descriptor limit ({limit}) is below server.max_connections ({connections}): connections beyond it \
+             are closed; raise the limit (ulimit -n, LimitNOFILE)"
         );
     }
 }

@@ -8,7 +8,7 @@ use super::remote;
 use super::serve::{end, in_runtime};
 use crate::model::names::is_plain_id;
 
-/// Asks the operators' address at `url`. Exit code 1: nothing is known of this call, or the gateway cannot be asked.
+/// Asks the admin address at `url`. Exit code 1: nothing is known of this call, or the gateway cannot be asked.
 pub fn run(id: Option<&str>, url: &str) -> ExitCode {
     end(tell(id, url))
 }

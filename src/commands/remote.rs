@@ -17,7 +17,7 @@ pub(super) async fn ask(base: &str, path: &str) -> Result<Option<Value>, String>
     Ok(serde_json::from_slice(&body).ok())
 }
 
-/// What is at a path of the operators' address at `base`, asked with ADMIN_TOKEN where that is set. The error says what the
+/// What is at a path of the admin address at `base`, asked with ADMIN_TOKEN where that is set. The error says what the
 /// gateway says.
 pub(super) async fn ask_as_operator(base: &str, path: &str) -> Result<Bytes, String> {
     let token = std::env::var("ADMIN_TOKEN").ok();

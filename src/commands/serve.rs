@@ -58,7 +58,7 @@ fn serve(file: Option<&Path>, beginning: &mut Beginning) -> Result<(), String> {
     })
 }
 
-/// What a process has been given by whoever started it.
+/// What a process inherits from whoever started it.
 pub(super) struct Beginning {
     predecessor: Option<Predecessor>,
     sockets: Sockets,
@@ -94,8 +94,8 @@ pub(super) fn end(result: Result<(), String>) -> ExitCode {
     }
 }
 
-/// How long a start waits for the store to say what operators have switched: no call is to go where somebody has switched off,
-/// and a store that is out must not keep the gateway from starting.
+/// How long a start waits for the flags from the store: no call may go where an operator has disabled something,
+/// and a store that is down must not keep the gateway from starting.
 const FLAGS_PATIENCE: Duration = Duration::from_millis(200);
 
 /// How long work that no caller waits for may go on after the last call.
@@ -183,7 +183,7 @@ pub(super) async fn until_stopped(
     Ok(())
 }
 
-/// Lets operators change what is logged, and says what is left out.
+/// Lets operators change the log level, and reports suppressed lines.
 fn keep_log(gateway: &Gateway, log: Apart, tasks: &TaskTracker, shutdown: &CancellationToken) {
     let state = gateway.state.common();
     panics::tell(gateway.plan.sentry.dsn.is_some().then(|| state.reports().clone()));

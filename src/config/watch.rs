@@ -17,7 +17,7 @@ use crate::config::engine::problem::Layer;
 /// How often the files are read.
 const EVERY: Duration = Duration::from_millis(400);
 
-/// Two readings this far apart must agree: a file that is being written is left alone until it is whole.
+/// Two readings this far apart must agree: a file that is being written is ignored until it is complete.
 const SETTLED: Duration = Duration::from_millis(150);
 
 /// The files of one configuration: the config file, `.env`, and the files that it names: of secrets and certificates.

@@ -338,7 +338,7 @@ impl Gateway {
 /// What makes keys where no other gateway has to make the same.
 const OWN_SECRET: &[u8] = b"tidegate";
 
-/// What makes the keys of kept answers.
+/// Computes cache keys.
 pub fn cache_keys(plan: &Plan) -> cache::Keys {
     cache::Keys::new(plan.cache.secret.as_ref().map_or(OWN_SECRET, |secret| secret.expose().as_bytes()))
 }

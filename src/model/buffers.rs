@@ -25,7 +25,7 @@ pub struct Buffers {
 pub struct Room(OwnedSemaphorePermit);
 
 impl Buffers {
-    /// Memory of so many bytes.
+    /// Memory of this many bytes.
     pub fn new(bytes: usize) -> Self {
         let all = units(bytes);
         Self { room: Arc::new(Semaphore::new(all as usize)), all }

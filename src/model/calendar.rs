@@ -48,7 +48,7 @@ impl Period {
         self.moved(self.start(moment), 1)
     }
 
-    /// The start of the period that is so many before the one in which a moment lies.
+    /// The start of the period this many periods before the one that contains a moment.
     pub fn back(self, moment: Timestamp, periods: u16) -> Timestamp {
         self.moved(self.start(moment), -i64::from(periods))
     }

@@ -80,7 +80,7 @@ pub struct Pin {
 }
 
 impl Pin {
-    /// The instance that has to be asked of a provider that has so many. Where it had another number of them, nobody knows which
+    /// The required instance, and the provider's number of instances then. If the number has changed, nobody knows which
     /// is which.
     pub fn instance_of(&self, provider: &str, count: usize) -> Option<usize> {
         let (index, of) = self.instance.filter(|_| *self.provider == *provider)?;
@@ -159,9 +159,9 @@ pub struct CacheDirectives {
     pub leaves_no_trace: bool,
     /// `no-cache`: a new answer.
     pub wants_new: bool,
-    /// `only-if-cached`: a kept answer, or none.
+    /// `only-if-cached`: a cached response, or none.
     pub only_kept: bool,
-    /// `max-age`: a kept answer no older than this.
+    /// `max-age`: a cached response no older than this.
     pub max_age: Option<Duration>,
 }
 
@@ -230,7 +230,7 @@ pub enum CallRequest {
     Voice(Voice),
     /// The tenant's menu.
     Menu,
-    /// A conversation both ways.
+    /// A WebSocket.
     Tunnel(Tunnel),
 }
 
@@ -603,7 +603,7 @@ pub enum Endpoint {
     Other,
 }
 
-/// A conversation both ways (WebSocket), before anything was said.
+/// A WebSocket, before anything was said.
 #[derive(Clone, Debug)]
 pub struct Tunnel {
     /// What the caller's address says besides the model and its token, as it stood there: `intent=transcription`.

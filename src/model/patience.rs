@@ -21,7 +21,7 @@ use crate::model::time::{Phase, later};
 const FAMILIES: u64 = 256;
 /// Answer times that are remembered: enough for a percentile of 99, few enough to follow a change within minutes.
 const REMEMBERED: usize = 200;
-/// The percentile is worked out anew after this many answers.
+/// The percentile is computed again after this many responses.
 const REFRESH: usize = 8;
 /// Before this many answers of a model nobody knows how long it usually takes. Few, as it only ever makes patience longer.
 const ENOUGH: usize = 5;

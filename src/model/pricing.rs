@@ -130,7 +130,7 @@ pub struct Quote {
 }
 
 impl Price {
-    /// What so many tokens cost, to the next picodollar.
+    /// The cost of tokens, rounded up to a picodollar.
     fn picodollars(self, usage: Usage) -> u128 {
         let part = |tokens: u64, price: u64| u128::from(tokens) * u128::from(price);
         let cached = usage.cached.min(usage.input);
@@ -139,7 +139,7 @@ impl Price {
             + part(usage.output, self.output)
     }
 
-    /// What so many tokens cost; a part of a nanodollar counts as a whole one, once for each call.
+    /// The cost of tokens; a fraction of a nanodollar is rounded up, once per call.
     pub fn cost(self, usage: Usage) -> Usd {
         Usd::from_nanos(u64::try_from(self.picodollars(usage).div_ceil(1_000)).unwrap_or(u64::MAX))
     }

@@ -37,7 +37,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// So many units in so much time, and how many of them at once.
+/// An amount per period, and the burst size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     /// Units in a period, at least one.
@@ -76,7 +76,7 @@ impl Rate {
     }
 }
 
-/// What becomes of calls while the shared store is out.
+/// What becomes of calls while the shared store is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnStoreError {
     /// Each gateway counts its share by itself.

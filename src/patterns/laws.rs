@@ -109,7 +109,7 @@ proptest! {
     }
 }
 
-/// What makes searches slow that begin anew at every place: texts in which much begins and nothing ends.
+/// Worst cases for searches that start at every position: texts in which many matches begin and none ends.
 const HOSTILE: [&str; 37] = [
     "a.",
     "00-",

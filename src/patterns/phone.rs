@@ -25,7 +25,7 @@ struct Group {
     /// Their value; of more than nine digits something else.
     value: u32,
     length: u8,
-    /// What stands behind it: the only mark, blanks around it left out; a blank where there is no other, 0 where there are
+    /// What stands behind it: the only mark, blanks around it omitted; a blank where there is no other, 0 where there are
     /// several.
     mark: u8,
 }

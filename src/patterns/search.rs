@@ -19,7 +19,7 @@ use super::verdict::Verdict;
 use super::{AT_BEGINNING, MAX_WIDTH, Patterns, is_word};
 
 /// The most bytes of a text that wait for more to decide what they are. What is longer and matches all the same is found
-/// in parts; what has not matched within so many bytes does not.
+/// in parts; what has not matched within this many bytes does not.
 pub const MAX_HELD: usize = 4096;
 
 /// With this many unfinished matches or more, matches in the same state are merged.

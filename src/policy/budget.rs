@@ -139,9 +139,9 @@ fn settle(held: &[Reservation], facts: &Facts, accounts: &Arc<BudgetAccounts>, p
     }
 }
 
-/// The purse of a caller in the period that is now; `None`: no part of any of the budget's keys is known.
+/// The account of a caller in the period that is now; `None`: no part of any of the budget's keys is known.
 fn key(plan: &BudgetPlan, head: &Head) -> Option<Key> {
-    // Another amount is the same purse: who raises a budget does not give everybody a new one.
+    // A changed amount keeps the account: raising a budget does not reset everyone's spending.
     let start = plan.period.start(head.received).as_second();
     let name = format!("budget {} {} {start}", plan.name, plan.period.as_str());
     KeyPlan::first(&plan.key, &name, head).map(|counted| counted.key)
@@ -202,7 +202,7 @@ fn refusal(refusing: &[&BudgetPlan], call: &Call) -> Fault {
     }))
 }
 
-/// Tells operators once a period of each purse that is past its mark. Who it is stays a hash.
+/// Warns operators once per period of each account above its `warn` share. The account appears as a hash.
 fn warn(accounts: &[(&Arc<BudgetPlan>, Key)], draws: &[BudgetRequest], drawn: &[BudgetDecision]) {
     for ((plan, key), (draw, drawn)) in accounts.iter().zip(draws.iter().zip(drawn)) {
         if drawn.is_news {

@@ -43,7 +43,7 @@ impl Variant {
         Self(Arc::new(Inner { ways, order: format!("variants of {route}"), control: CONTROL.into(), is_idempotent }))
     }
 
-    /// The way for this call. One that is switched off keeps its place in the order: who was in its share gets what all get,
+    /// The way for this call. One that is disabled keeps its place in the order: who was in its share gets what all get,
     /// and nobody changes over to another.
     fn way(&self, call: &Call) -> Option<&Way> {
         let place = u32::from(place(&self.0.order, &call.head));

@@ -43,7 +43,7 @@ struct State {
 pub struct InstanceReport {
     /// Calls that it is answering.
     pub in_flight: u32,
-    /// True while it is left out.
+    /// True while it is ejected.
     pub is_ejected: bool,
 }
 

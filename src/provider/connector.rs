@@ -60,7 +60,7 @@ pub(super) struct Connector {
 pub(super) struct Terms<'a> {
     /// Who knows the addresses.
     pub(super) lookup: &'a Arc<dyn Lookup>,
-    /// Addresses that are not public are left out.
+    /// Addresses that are not public are skipped.
     pub(super) denies_private: bool,
     /// Authorities that are trusted beside those of the platform.
     pub(super) roots: &'a [CertificateDer<'static>],

@@ -273,7 +273,7 @@ impl Exchange {
             }
             let before = whole.len();
             whole = concat::join(whole, chunk);
-            // What is unpacked comes without end from few bytes.
+            // A few compressed bytes can decompress without end.
             if before / TURN != whole.len() / TURN {
                 tokio::task::yield_now().await;
             }

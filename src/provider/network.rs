@@ -186,7 +186,7 @@ impl Network {
         *headers = request.headers;
         headers.entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
         // Asked for plainly: compressing short JSON costs both sides more than it saves, and a compressed event
-        // stream tends to be held back. A provider that compresses all the same is unpacked.
+        // stream tends to be held back. The response of a provider that compresses anyway is decompressed.
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(authorization) = &self.authorization {
             headers.insert(header::AUTHORIZATION, authorization.clone());

@@ -508,7 +508,7 @@ enum Step {
     Event(Event),
     /// An event before the answer says anything.
     Prelude(Event),
-    /// An event that is left out.
+    /// An event that is dropped.
     Silent,
     /// The answer ended in which nothing was said.
     Nothing,

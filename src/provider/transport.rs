@@ -21,7 +21,7 @@ pub trait Transport: Send + Sync {
         reuse: Reuse,
     ) -> Pin<Box<dyn Future<Output = Result<Response, SendFault>> + Send + '_>>;
 
-    /// Asks one instance for a conversation both ways (WebSocket), and returns when it has agreed or refused. Dropping the
+    /// Asks one instance for a WebSocket, and returns when it has agreed or refused. Dropping the
     /// future, or what it returns, ends it.
     fn open<'a>(
         &'a self,

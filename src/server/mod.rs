@@ -118,7 +118,7 @@ struct Server {
     crowd: Arc<ConnectionLimits>,
     /// Nobody connects any more, and whoever asks is told to ask elsewhere next time.
     drain: CancellationToken,
-    /// Who asks nothing is let go.
+    /// Idle connections are closed.
     retire: CancellationToken,
     /// The time is over for everybody.
     kill: CancellationToken,
@@ -160,7 +160,7 @@ impl Server {
     async fn drained(&self, tasks: &TaskTracker) -> bool {
         let leaving = self.plan().leaving;
         let end = later(Instant::now(), leaving.drain);
-        // A kept connection is not closed at once: a request may be on its way, and would be lost. Whoever asks is answered
+        // A keep-alive connection is not closed immediately: a request may be in transit, and would be lost. A request is served
         // and told that it was the last time. After a hand-over nobody waits for this process to end, so that there is time.
         let is_handed_over = self.current.gateway().state.is_handed_over();
         let kept = match is_handed_over {

@@ -48,7 +48,7 @@ impl Reckoning {
         })
     }
 
-    /// What an attempt comes to that nobody has counted.
+    /// The charge of an attempt that nobody has counted.
     fn uncounted(&self, facts: &Facts, index: usize, request: &CallRequest) -> Tokens {
         let attempt = &facts.attempts[index];
         let model = model(attempt, request);

@@ -84,7 +84,7 @@ impl Estimates {
         self.tokens(request.model(), prompt_bytes(request))
     }
 
-    /// How many tokens of a model so many bytes of text are.
+    /// The number of a model's tokens in this many bytes of text.
     pub fn tokens(&self, model: Option<&str>, bytes: usize) -> u64 {
         let known = self.bytes_per_token.get(family(model.unwrap_or_default()));
         let ratio = known.map_or(BYTES_PER_TOKEN, |average| average.value());

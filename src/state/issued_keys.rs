@@ -45,7 +45,7 @@ pub enum NotChanged {
     Conflict,
     /// There are too many.
     Full,
-    /// The store is out.
+    /// The store is down.
     Store(StoreFault),
 }
 

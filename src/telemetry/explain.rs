@@ -51,7 +51,7 @@ pub struct CallRecord {
 }
 
 impl CallRecord {
-    /// Bytes that it takes, names that it shares with the configuration left out.
+    /// Its size in bytes, without the names that it shares with the configuration.
     pub fn size(&self) -> usize {
         let Facts { attempts, steps, limits, fault_detail, model_asked, .. } = &self.facts;
         let named = [&self.tenant, &self.api_key, model_asked];

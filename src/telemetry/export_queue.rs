@@ -64,13 +64,13 @@ impl<T> Clone for ExportQueue<T> {
 }
 
 impl<T> ExportQueue<T> {
-    /// A queue in which so many may wait, one at least.
+    /// A queue of this capacity, at least one.
     pub fn new(most: usize) -> Self {
         let (sender, receiver) = mpsc::channel(most.max(1));
         Self(Arc::new(Queue { sender, receiver: Mutex::new(receiver), counts: Default::default() }))
     }
 
-    /// Hands something over, or counts it as so many that are lost. Never waits.
+    /// Enqueues something, or counts it as this many dropped. Never waits.
     pub fn offer(&self, thing: T, count: usize) {
         if let Err(TrySendError::Full(_) | TrySendError::Closed(_)) = self.0.sender.try_send(thing) {
             self.count(Fate::QueueFull, count);
@@ -87,7 +87,7 @@ impl<T> ExportQueue<T> {
         self.0.receiver.try_lock().ok()?.try_recv().ok()
     }
 
-    /// Counts what became of so many.
+    /// Counts the outcome of this many.
     pub fn count(&self, fate: Fate, count: usize) {
         if let Some(counter) = self.0.counts.get(fate as usize) {
             counter.fetch_add(count as u64, Ordering::Relaxed);

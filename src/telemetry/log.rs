@@ -63,7 +63,7 @@ impl Telemetry {
 pub struct Apart {
     /// Changes what is logged from now on: a `tracing` filter, as in the config.
     pub level: Apply,
-    /// Says now and then what was left out. Runs until dropped.
+    /// Logs periodically what was suppressed. Runs until dropped.
     pub repeats: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 

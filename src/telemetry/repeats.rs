@@ -22,7 +22,7 @@ const PERIOD: Duration = Duration::from_secs(60);
 /// How many different lines are told apart in that time; of others all are written.
 const DIFFERENT: usize = 1000;
 
-/// Lines that are never left out.
+/// Lines that are never suppressed.
 const ALWAYS: [&str; 3] = ["tidegate::audit", "tidegate::access", "tidegate::repeats"];
 
 /// Fields that differ between lines that say the same.
@@ -45,12 +45,12 @@ struct Line {
 }
 
 impl Repeats {
-    /// Lets so many equal lines a minute through; zero: all of them.
+    /// Passes this many identical lines per minute; zero: all of them.
     pub(in crate::telemetry) fn new(most: u32) -> Self {
         Self(Arc::new(Seen { most, lines: Mutex::default() }))
     }
 
-    /// Says each minute how many lines were left out. Runs until dropped.
+    /// Logs each minute how many lines were suppressed. Runs until dropped.
     pub(in crate::telemetry) async fn run(self) {
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

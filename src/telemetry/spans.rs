@@ -104,7 +104,7 @@ pub struct Spans {
 }
 
 impl Spans {
-    /// A queue in which the spans of so many calls may wait. `chance` is for ids.
+    /// A queue for the spans of this many calls. `chance` is for ids.
     pub fn new(calls: usize, chance: SeededRng) -> Self {
         Self { outbox: ExportQueue::new(calls), chance }
     }

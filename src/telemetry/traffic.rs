@@ -30,7 +30,7 @@ pub struct Sample {
     pub took: Duration,
     /// To the first event or the whole answer.
     pub first_token: Option<Duration>,
-    /// Whether a kept answer served; `None`: none was looked for.
+    /// Whether it was a cache hit; `None`: the cache was not consulted.
     pub is_kept: Option<bool>,
     /// What it cost.
     pub cost: Usd,
@@ -134,7 +134,7 @@ pub struct Look {
     pub refused: u64,
     /// Calls whose callers left.
     pub left: u64,
-    /// Calls that a kept answer served.
+    /// Cache hits.
     pub kept: u64,
     /// Calls for which one was looked for.
     pub looked_for: u64,

@@ -174,7 +174,7 @@ fn line_at(bytes: &[u8], start: usize) -> Option<(Range<usize>, usize)> {
     }
 }
 
-/// `field: value` with one space after the colon left out; a line without a colon is a field without a value.
+/// `field: value`, without one space after the colon; a line without a colon is a field without a value.
 fn split_field(raw: &[u8], line: Range<usize>) -> (Range<usize>, Range<usize>) {
     let text = &raw[line.clone()];
     let Some(colon) = memchr::memchr(b':', text) else { return (line.clone(), line.end..line.end) };

@@ -45,7 +45,7 @@ pub enum Read {
     Event(EventKind),
     /// Comes before the answer says anything. It is passed on once something was said: until then another may still be asked.
     Prelude(EventKind),
-    /// Says nothing to those who get the answer, and is left out.
+    /// Means nothing to those who get the response, and is dropped.
     Silent,
     /// The end of an answer in which nothing was said.
     Nothing,

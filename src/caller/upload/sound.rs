@@ -2,7 +2,7 @@
 //!
 //! It does not know what is recorded, and does not look further than necessary.
 
-/// The ways in which sound is packed.
+/// Audio container formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packing {
     /// RIFF with a WAVE form in it, or RF64, its form for long recordings.
@@ -21,7 +21,7 @@ pub(super) enum Packing {
 const EBML_HEADER: usize = 128;
 
 impl Packing {
-    /// True when a recording begins as this packing does.
+    /// True when a recording begins with this format's magic bytes.
     pub(super) fn begins(self, recording: &[u8]) -> bool {
         match self {
             Packing::Wav => has(recording, 8, b"WAVE") && (has(recording, 0, b"RIFF") || has(recording, 0, b"RF64")),

@@ -18,10 +18,14 @@ const SHOWN: usize = 80;
 const INTRODUCTION: &str = "\
 # Configuration reference
 
-Generated from the program (`make generate`): what it reads is what stands here. [`config/gateway.toml`](../config/gateway.toml) is the same as a file, with every default; a file of your own needs only what
-differs. Variables beat the file. Editors that know `#:schema gateway.schema.json` complete keys and mark mistakes ([the schema](../config/gateway.schema.json)); `tidegate check --config FILE` finds the rest.
+Generated from the program (`make generate`), so it lists exactly the keys that the program reads.
+[`config/gateway.toml`](../config/gateway.toml) is the same as a file, with every default; your own
+file needs only what differs. Environment variables override the file. Editors that support
+`#:schema gateway.schema.json` complete keys and mark mistakes
+([the schema](../config/gateway.schema.json)); `tidegate check --config FILE` finds the rest.
 
-Everything applies within a second of a change, without a restart, but for what says *needs a restart*. A value in brackets is shown by the file for a key that is not set.
+A change applies within a second, without a restart, except for keys marked *Needs a restart*. A
+default in brackets is an example: the key is not set.
 ";
 
 /// The page as it is committed, in Markdown.
@@ -90,7 +94,7 @@ fn section(text: &mut String, table: &Section<'_>, pages: &Pages) {
     if let Some(note) = notes.find(|note| !note.comment.is_empty()) {
         let _ = writeln!(text, "{}\n", cell(&note.comment));
     }
-    text.push_str("| key | takes | default | variable | meaning |\n| --- | --- | --- | --- | --- |\n");
+    text.push_str("| key | type | default | variable | meaning |\n| --- | --- | --- | --- | --- |\n");
     let mut keys: Vec<(&String, &Known)> = known.inside.iter().filter(|(_, inside)| !is_table_only(inside)).collect();
     keys.sort_by_key(|(key, _)| pages.note(&inner(path, key)).map_or(usize::MAX, |note| note.line));
     for (key, known) in keys {

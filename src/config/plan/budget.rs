@@ -30,7 +30,7 @@ pub struct BudgetPlan {
     pub tenants: Vec<Box<str>>,
     /// Tiers; empty means all.
     pub tiers: Vec<Box<str>>,
-    /// Whose purse it is: the first of these of which every part is known; of no parts: everybody's together.
+    /// Whose account it is: the first of these keys whose parts are all known; a key without parts: one account for everyone.
     pub key: Vec<KeyPlan>,
     /// How much.
     pub amount: Usd,

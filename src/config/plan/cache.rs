@@ -7,7 +7,7 @@ use crate::config::engine::secret::Secret;
 /// `[cache]`
 #[derive(Clone, Debug)]
 pub struct CachePlan {
-    /// False: no route keeps answers.
+    /// False: no route caches responses.
     pub is_on: bool,
     /// Bytes of memory for all of them.
     pub max_bytes: usize,
@@ -30,13 +30,13 @@ pub struct RouteCachePlan {
     pub stale_if_error: Duration,
     /// Who shares an answer.
     pub scope: CacheScope,
-    /// Which answers are kept.
+    /// Which responses are cached.
     pub when: CacheWhen,
-    /// The largest answer that is kept, in bytes.
+    /// The largest response that is cached, in bytes.
     pub max_entry: usize,
     /// Fields at the top level of a body in OpenAI's dialect that do not make two calls different.
     pub ignore: Vec<String>,
-    /// The time between two events of a kept answer that is given as a stream.
+    /// The delay between two events of a cached response that is replayed as a stream.
     pub pace: Duration,
 }
 
@@ -51,7 +51,7 @@ pub enum CacheScope {
     User,
 }
 
-/// `when` of a route's cache: which answers are kept.
+/// `when` of a route's cache: which responses are cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheWhen {
     /// All of them.

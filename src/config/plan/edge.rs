@@ -9,7 +9,7 @@ pub struct EdgePlan {
     pub cors: CorsPlan,
     /// What browsers must not do with answers.
     pub security: SecurityPlan,
-    /// How answers are packed.
+    /// How answers are compressed.
     pub compression: CompressionPlan,
 }
 

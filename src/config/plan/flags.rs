@@ -13,7 +13,7 @@ pub struct FlagsPlan {
     pub guards: Vec<Arc<FlagGuardPlan>>,
 }
 
-/// `[flag_guard.NAME]`: a provider or a variant is switched off that has been doing badly for so long.
+/// `[flag_guard.NAME]`: turns off a provider or a variant that has been degraded for a time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FlagGuardPlan {
     /// Its name.

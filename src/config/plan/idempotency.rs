@@ -11,6 +11,6 @@ pub struct IdempotencyPlan {
     pub ttl: Duration,
     /// Bytes of memory for all answers.
     pub max_bytes: usize,
-    /// Bytes of the largest answer that is kept.
+    /// The largest response that is stored, in bytes.
     pub max_entry: usize,
 }

@@ -90,7 +90,7 @@ pub struct Plan {
     pub longest_comeback: Duration,
     /// How much callers may ask.
     pub limits: LimitsPlan,
-    /// Where answers are kept.
+    /// The response cache.
     pub cache: CachePlan,
     /// What is remembered of calls that are over.
     pub explain: ExplainPlan,

@@ -79,7 +79,7 @@ pub struct QuotaPlan {
 pub struct BalancePlan {
     /// How long a slow answer is remembered.
     pub decay: Duration,
-    /// An instance is left out after this many failures in a row.
+    /// An instance is ejected after this many consecutive failures.
     pub eject_after: u32,
     /// How long; twice as long each further time without a success in between.
     pub eject_for: Duration,

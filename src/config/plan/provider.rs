@@ -44,7 +44,7 @@ pub struct ProviderPlan {
     pub models: Vec<Pattern>,
     /// When the same provider is asked again.
     pub retry: RetryPlan,
-    /// When it is left alone.
+    /// Its circuit breaker.
     pub breaker: BreakerPlan,
     /// How much it is asked at once.
     pub concurrency: ConcurrencyPlan,
@@ -104,7 +104,7 @@ pub enum Usable {
     NoKey,
     /// It was never switched on (`USE_BUILDPANEL` is not set).
     NotEnabled,
-    /// It is switched off (`USE_BUILDPANEL=false`, `enabled = false`).
+    /// It is disabled (`USE_BUILDPANEL=false`, `enabled = false`).
     SwitchedOff,
 }
 

@@ -28,7 +28,7 @@ pub struct RoutePlan {
     pub call: CallKind,
     /// What its callers must show.
     pub auth: RouteAuth,
-    /// Whom to ask, in order. Those without a key are left out.
+    /// The targets, in the order in which they are tried. Those without a key are skipped.
     pub targets: Vec<TargetPlan>,
     /// The whole call, over all targets.
     pub total: Duration,
@@ -44,7 +44,7 @@ pub struct RoutePlan {
     pub is_idempotent: bool,
     /// The text that callers get when nobody can answer.
     pub canned: Option<Arc<str>>,
-    /// What callers get while the first target is switched off.
+    /// What callers get while the first target is disabled.
     pub when_disabled: WhenDisabled,
     /// A second attempt beside the first, once it is slower than this share (0.95) of the calls before; `None`: never.
     pub hedge: Option<f64>,
@@ -54,7 +54,7 @@ pub struct RoutePlan {
     pub csrf: bool,
     /// What its callers may want models to read.
     pub input: InputPlan,
-    /// How answers are kept; `None`: they are not.
+    /// How responses are cached; `None`: not at all.
     pub cache: Option<RouteCachePlan>,
     /// How its WebSockets are treated, where it has them.
     pub tunnel: Option<Arc<TunnelPlan>>,
@@ -72,7 +72,7 @@ impl RoutePlan {
     }
 }
 
-/// `when_disabled` of a route: what its callers get while the provider of its first target is switched off.
+/// `when_disabled` of a route: what its callers get while the provider of its first target is disabled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenDisabled {
     /// The next target's answer.

@@ -18,7 +18,7 @@ pub struct ExplainPlan {
 /// The times of `[server]` that count once the process is to leave.
 #[derive(Clone, Copy, Debug)]
 pub struct LeavingPlan {
-    /// How long callers still come as ever while readiness already fails.
+    /// How long connections are still accepted while readiness already fails.
     pub delay: Duration,
     /// How long kept connections may still ask, once nobody connects any more.
     pub idle: Duration,

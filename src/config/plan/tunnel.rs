@@ -18,9 +18,9 @@ pub struct TunnelPlan {
     pub max_message: usize,
     /// Bytes that are held for an end that reads slowly, besides one message.
     pub buffer: usize,
-    /// An end that has been silent for so long is pinged ...
+    /// An end that sends nothing for this long is pinged ...
     pub ping_after: Duration,
-    /// ... and taken for gone when nothing comes from it for so long after that.
+    /// ... and counts as gone if nothing arrives within this time after the ping.
     pub pong_timeout: Duration,
     /// How long an end may refuse to read.
     pub write_timeout: Duration,

@@ -94,8 +94,8 @@ fn own(section: &mut Section<'_>, report: &Report) -> Vec<Pattern> {
 fn refused(problem: &str) -> String {
     let most = MAX_AUTOMATON >> 20;
     format!(
-        "{problem}; allowed are expressions in the syntax of Rust's `regex` that match something, with word boundaries of ASCII \
-         (`(?-u:\\b)`), and of which an automaton within {most} MiB can be made (`[0-9]` takes less than `\\d`)"
+        "{problem}; allowed are regular expressions in the syntax of Rust's `regex` that do not match the empty text, with \
+         ASCII word boundaries (`(?-u:\\b)`), and whose automaton fits in {most} MiB (`[0-9]` is smaller than `\\d`)"
     )
 }
 

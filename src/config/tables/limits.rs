@@ -126,7 +126,7 @@ fn rule(
     })
 }
 
-/// A rule about a route that does not exist would protect nothing. One that is switched off still has its name.
+/// A rule about a route that does not exist would protect nothing. One that is disabled still has its name.
 pub(in crate::config) fn check_routes(
     section: &Section<'_>,
     routes: &[At<String>],

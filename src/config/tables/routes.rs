@@ -70,7 +70,7 @@ pub(in crate::config) fn read(root: &mut Section<'_>, context: &Context<'_>) -> 
             continue;
         }
         let mut section = Section::at(node, format!("route.{}", name.value), context.report);
-        // A route that is switched off is not looked at any further.
+        // A route that is disabled is not looked at any further.
         if section.optional("enabled", value::boolean) != Some(false) {
             routes.extend(route(name.value, section, context, &mut table).map(Arc::new));
         }

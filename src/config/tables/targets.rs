@@ -90,7 +90,7 @@ fn in_order(
         if place > 0 {
             plan.stands_in_for = Some(plans.iter().filter(|before| before.provider.is_set_up()).cloned().collect());
         }
-        // What has no key or was never switched on cannot answer; what an operator switched off may come back.
+        // What has no key or was never switched on cannot answer; what an operator disabled may come back.
         if matches!(plan.provider.usable, Usable::Yes | Usable::SwitchedOff) {
             plans.push(plan);
         }

@@ -65,7 +65,7 @@ impl GatewayState {
         }
     }
 
-    /// Calls that a kept answer served, and calls that looked for one in vain, since the start.
+    /// Cache hits and misses since the start.
     pub fn cache_counts(&self) -> (u64, u64) {
         (self.common.cache_hits.load(Ordering::Relaxed), self.common.cache_misses.load(Ordering::Relaxed))
     }

@@ -96,7 +96,7 @@ struct Process {
     spans: Spans,
     reports: Reports,
     log: LogLevel,
-    /// Calls that a kept answer served, and calls that looked for one in vain.
+    /// Cache hits and misses.
     cache_hits: AtomicU64,
     cache_misses: AtomicU64,
     tunnels: Tunnels,
@@ -260,7 +260,7 @@ impl GatewayState {
         self.providers.iter().find(|provider| &*provider.name == name)
     }
 
-    /// Takes note of a call that has ended for what guards flags, and has those switched off that are to be. `at_ms` is the
+    /// Takes note of a call that has ended for what guards flags, and has those disabled that are to be. `at_ms` is the
     /// wall clock's time, in milliseconds since 1970.
     pub fn guard(&self, facts: &Facts, at_ms: i64) {
         for trip in self.guards.note(facts, self.flags()) {

@@ -27,7 +27,7 @@ pub struct ProviderState {
     pub name: Arc<str>,
     /// Whether calls may go there.
     pub switch: Switch,
-    /// Whether it is left alone.
+    /// Its circuit breakers.
     pub breakers: Breakers,
     /// Extra attempts that it can stand.
     pub retries: RetryBudget,

@@ -28,7 +28,7 @@ fn switch(state: &GatewayState, is_on: bool) {
     state.flags().change(key, before, after).now_or_never().unwrap().unwrap();
 }
 
-/// The state after a change of the config from `PROVIDER` to `text`, while `a` is known to be up and switched off.
+/// The state after a change of the config from `PROVIDER` to `text`, while `a` is known to be up and disabled.
 fn after(text: &str) -> (GatewayState, GatewayState) {
     let plan = |text: &str| config::load(Some(("x.toml", text)), &Variables::default()).unwrap();
     let chance = SeededRng::new(1);

@@ -132,7 +132,7 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
-    /// As it is kept and shown; hashes are left out where it is shown.
+    /// As it is stored and shown; hashes are omitted where it is shown.
     pub fn written(&self, with_hashes: bool) -> Written {
         let texts = |patterns: &[Pattern]| patterns.iter().map(ToString::to_string).collect();
         let hash = |hash: &KeyHash| WrittenHash {

@@ -45,12 +45,12 @@ pub enum Fault {
     Request(Box<RequestFault>),
     /// The route has no provider that is set up.
     NoProvider,
-    /// The route's only providers are switched off.
+    /// The route's only providers are disabled.
     Disabled {
         /// The first of them.
         provider: Arc<str>,
     },
-    /// The route is switched off.
+    /// The route is disabled.
     RouteDisabled,
     /// No connection: nothing of the request was sent.
     Connect {
@@ -120,13 +120,13 @@ pub enum Fault {
         /// Which of the two.
         denial: Denial,
     },
-    /// The provider has failed too often lately and is left alone.
+    /// The provider's circuit breaker is open.
     Open {
         /// Who.
         provider: Arc<str>,
         /// When it will be asked again.
         retry_in: Duration,
-        /// What it denied the gateway last, if that is why it is left alone.
+        /// What it denied the gateway last, if that is why the circuit breaker is open.
         denial: Option<Denial>,
     },
     /// The provider is asked as much at once as it can stand.
@@ -150,7 +150,7 @@ pub enum Fault {
         /// What it cannot do.
         what: &'static str,
     },
-    /// The caller wants an answer that is kept, or none; and there is none.
+    /// The caller accepts only a cached response, and there is none.
     NotKept,
     /// The whole call took too long.
     Deadline,
@@ -197,7 +197,7 @@ pub enum Fault {
     Limited(Box<Limited>),
     /// A budget has not enough left for the call.
     Spent(Box<Spent>),
-    /// The shared store is out, and the config wants limited calls refused then.
+    /// The shared store is down, and the config wants limited calls refused then.
     StoreOut,
     /// The gateway itself cannot take the call now.
     Overloaded,
@@ -446,7 +446,7 @@ impl Fault {
         self.blame() == Blame::Caller || self.is(Nature::Final)
     }
 
-    /// True when nobody could answer, whoever is to blame for that. What is wrong with the request itself, and what only the
+    /// True for an outage: nobody could respond, whoever is to blame. What is wrong with the request itself, and what only the
     /// gateway got wrong, is not among it.
     pub fn is_outage(&self) -> bool {
         self.blame() == Blame::Provider || self.is(Nature::Outage)

@@ -66,7 +66,7 @@ impl<'a> Row<'a> {
     }
 }
 
-/// What callers are asked to wait while a provider is switched off: an operator must act first.
+/// What callers are asked to wait while a provider is disabled: an operator must act first.
 const OPERATOR: Duration = Duration::from_secs(60);
 /// What callers are asked to wait for what may be over in a moment.
 const MOMENT: Duration = Duration::from_secs(1);

@@ -55,7 +55,7 @@ pub enum Degraded {
     Stale,
     /// A list without what one of its providers would have added, because that is out.
     Partial,
-    /// A cheaper model's answer, because a budget does not reach for the one that was asked for.
+    /// A cheaper model's response, because the requested model would exceed a budget.
     Cheaper,
 }
 
@@ -76,9 +76,9 @@ impl Degraded {
 pub struct CacheMark {
     /// What the cache did.
     pub result: CacheResult,
-    /// The age of a kept answer; zero for a new one.
+    /// The age of a cached response; zero for a new one.
     pub age: Duration,
-    /// How long a kept answer counts as fresh from when it was kept.
+    /// The TTL of a cached response, from when it was cached.
     pub ttl: Duration,
 }
 
@@ -93,7 +93,7 @@ pub enum CacheResult {
     Miss,
     /// It had none, but somebody else was already asking the same.
     Collapsed,
-    /// It was not asked: the call is not one that it keeps, or its caller does not want that.
+    /// Bypassed: calls like this are not cached, or the caller refuses caching.
     Bypass,
     /// It had none, and its caller wanted no other.
     Refused,
@@ -112,7 +112,7 @@ impl CacheResult {
         }
     }
 
-    /// Whether a kept answer served, where one was looked for.
+    /// Whether it was a cache hit, where the cache was consulted.
     pub fn has_served(self) -> Option<bool> {
         match self {
             CacheResult::Hit | CacheResult::Stale => Some(true),
@@ -139,7 +139,7 @@ pub enum Body {
     Bytes(ByteStream),
     /// Server-sent events. The first one is in hand.
     Events(EventStream),
-    /// A conversation both ways. The provider has agreed to it.
+    /// A WebSocket. The provider has agreed to it.
     Socket(Socket),
 }
 

@@ -30,7 +30,7 @@ pub struct Terms {
     pub buffer: usize,
 }
 
-/// Messages both ways. Pings are answered by whoever frames them.
+/// Messages in both directions. The framing layer answers pings.
 pub trait Talk: Stream<Item = Result<Message, Error>> + Sink<Message, Error = Error> + Send + Unpin {
     /// Bytes that the other end has taken so far: as long as they grow, it is slow and not stuck.
     fn taken(&self) -> u64;

@@ -140,7 +140,7 @@ pub fn in_words(wait: Duration) -> String {
     const HOUR: u64 = 60 * MINUTE;
     const DAY: u64 = 24 * HOUR;
     let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
-    // What is left out of a long wait is rounded up, which may fill the next unit: 23 h 59 min 30 s is a day.
+    // Omitted units of a long wait are rounded up, which may carry into the next unit: 23 h 59 min 30 s is a day.
     let rounded = |unit: u64| seconds.div_ceil(unit).saturating_mul(unit);
     let (minutes, hours) = (rounded(MINUTE), rounded(HOUR));
     let two = |large: u64, large_word: &str, small: u64, small_word: &str| match small {

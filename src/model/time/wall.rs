@@ -207,7 +207,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(50))]
 
         /// Whatever the system's clock does, this one is within a second of it from the next look on, and equal to it once
-        /// that was left alone for ten.
+        /// that was not read for ten.
         #[test]
         fn it_is_never_far_from_the_systems(jumps in prop::collection::vec((-5_000..5_000_i64, 250..3_000_u64), 1..20)) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();

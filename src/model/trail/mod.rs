@@ -143,9 +143,9 @@ pub struct Facts {
     pub events_dropped: u64,
     /// What the cache did; `None` where there is none.
     pub cache: Option<CacheResult>,
-    /// Why the cache was not asked, where it was not.
+    /// Why the cache was bypassed, if it was.
     pub cache_because: Option<&'static str>,
-    /// The kept answer that was given, and what it cost when it was new.
+    /// The cached response that was served, and what it cost originally.
     pub kept: Option<KeptFact>,
     /// On whose account the call goes; `None` while that is not known, and for work that is nobody's.
     pub account: Option<Account>,
@@ -159,7 +159,7 @@ pub struct Facts {
     pub fallback: Option<Fallback>,
     /// What each rule said that limits this call.
     pub limits: Vec<LimitFact>,
-    /// What became of a conversation both ways, if there was one.
+    /// The outcome of a WebSocket, if there was one.
     pub tunnel: Option<TunnelFact>,
     /// What came of finding out who calls; `None` where nobody was asked.
     pub auth: Option<AuthFact>,
@@ -317,7 +317,7 @@ pub enum StepKind {
     Overdue(Duration),
 }
 
-/// A conversation both ways.
+/// A WebSocket.
 #[derive(Clone, Copy, Debug)]
 pub struct TunnelFact {
     /// How long it took until it could begin.
@@ -349,7 +349,7 @@ pub struct Account {
     pub is_call: bool,
 }
 
-/// A kept answer that was given.
+/// A cached response that was served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptFact {
     /// Who answered when it was new.
@@ -518,7 +518,7 @@ pub struct Attempt {
     pub usage: Option<Usage>,
     /// What came of its answer.
     pub received: Received,
-    /// What it comes to, once that is reckoned.
+    /// Its charge, once that is known.
     pub tokens: Option<Tokens>,
 }
 

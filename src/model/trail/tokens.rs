@@ -17,7 +17,7 @@ pub struct Received {
 }
 
 impl Received {
-    /// A whole answer with so many bytes of text.
+    /// A whole response with this many bytes of text.
     pub fn whole(bytes: usize) -> Self {
         Self { bytes: bytes as u64, pieces: 0 }
     }
@@ -32,7 +32,7 @@ impl Received {
     }
 }
 
-/// The tokens that an attempt comes to.
+/// The tokens charged for an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tokens {
     /// How many.
@@ -54,7 +54,7 @@ pub enum Basis {
     Later,
 }
 
-/// What an attempt comes to, by its place among the attempts of a call; `None`: nothing.
+/// The charge of an attempt, by its index among the attempts of a call; `None`: nothing.
 pub type Reckon = Box<dyn Fn(&Facts, usize) -> Option<Tokens> + Send + Sync>;
 
 impl Trail {
@@ -64,7 +64,7 @@ impl Trail {
         let _ = self.0.reckon.set(reckon);
     }
 
-    /// Reckons what each attempt comes to that is over. What is reckoned stays.
+    /// Charges each attempt that has ended. A charge is final.
     pub fn reckon(&self) {
         if let Some(reckon) = self.0.reckon.get() {
             self.facts().reckon(reckon);
@@ -105,7 +105,7 @@ impl Facts {
 }
 
 impl Attempt {
-    /// What it comes to, once that is reckoned; what was counted at any time.
+    /// Its charge, once that is known; what was counted until then.
     pub fn tokens(&self) -> Option<Tokens> {
         self.tokens.or_else(|| self.usage.map(|usage| Tokens { usage, basis: Basis::Counted }))
     }

@@ -589,7 +589,7 @@ mod tests {
     fn probes_that_nobody_waits_for_any_more_make_room_for_others() {
         let (mut machine, mut now) = (machine(), Instant::now());
         now += open(&mut machine, now);
-        // Three times as many as may wait at once: each gives its permit back without a word about the provider.
+        // Three times as many as may wait at once: each releases its permit without a result.
         for number in 0..9 {
             let pass = machine.admit(now).unwrap_or_else(|_| panic!("probe {number} is refused"));
             machine.settle(pass, None, now);

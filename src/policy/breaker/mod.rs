@@ -316,7 +316,7 @@ fn time_to_answer(facts: &Facts, provider: &str) -> Option<Duration> {
     of_provider.filter_map(|attempt| attempt.answered).next()
 }
 
-/// A passage through a breaker. Dropped without a word (the caller left) it only gives its place back.
+/// A permit of a circuit breaker. Dropped without a result (the caller left) it only releases its slot.
 struct Permit {
     guarded: Arc<Guarded>,
     pass: Option<Pass>,

@@ -47,7 +47,7 @@ impl Question {
 /// Who asks what on which route: all that a key depends on.
 #[derive(Clone, Copy)]
 pub struct Asker<'a> {
-    /// How the route keeps answers.
+    /// How the route caches responses.
     pub plan: &'a RouteCachePlan,
     /// The route's name.
     pub route: &'a str,

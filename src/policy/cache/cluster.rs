@@ -37,7 +37,7 @@ const LEASE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Purges that are told the others later, when the store is out: more of them become one of everything.
+/// Purges that are told the others later, when the store is down: more of them become one of everything.
 const UNSAID: usize = 100;
 
 /// How often it is tried to tell them.
@@ -193,7 +193,7 @@ fn purge_named(name: &str) -> Option<Purge> {
 /// Says whether an entry is of use to who fetches it.
 type IsGood<'a> = &'a (dyn Fn(&Arc<Entry>) -> bool + Send + Sync);
 
-/// What a look into the shared store comes to.
+/// The result of a lookup in the shared store.
 pub enum Fetched {
     /// An entry.
     Entry(Arc<Entry>),
@@ -233,7 +233,7 @@ impl Shared {
         fetched.unwrap_or(Fetched::Missing(None))
     }
 
-    /// Keeps an entry for so long, in a future that no caller waits for.
+    /// Stores an entry with this TTL, in a future that no caller waits for.
     pub fn keep(
         &self,
         key: EntryKey,
@@ -243,7 +243,7 @@ impl Shared {
     ) -> impl Future<Output = ()> + Send + 'static {
         let (cluster, keys, entries) = (self.cluster.clone(), self.keys.clone(), self.entries.clone());
         async move {
-            // A store that is out is not worth the work, nor is what nobody would be given.
+            // A store that is down is not worth the work, nor is what nobody would be given.
             let Some(time) = cluster.redis.time().filter(|_| !cluster.redis.is_out()) else { return };
             let lifetime = lifetime.saturating_sub(entries.age(&entry));
             if lifetime.is_zero() || entries.is_purged(&key, &entry) {

@@ -29,7 +29,7 @@ const LARGEST: usize = 64 * 1024 * 1024;
 /// Version, form and seal.
 const HEAD: usize = 2 + blake3::OUT_LEN;
 
-/// A kept answer. Cloning it copies no body.
+/// A cached response. Cloning it copies no body.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// When it was asked for, by the clock of the process that has it ([`super::memory::Entries::now_ms`]).

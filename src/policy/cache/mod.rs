@@ -79,7 +79,7 @@ struct Inner {
     inside: Stack,
 }
 
-/// What a kept answer of some age is good for.
+/// Whether a cached response of some age is fresh or stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Freshness {
     /// To be given.
@@ -103,7 +103,7 @@ impl Freshness {
     }
 }
 
-/// A kept answer and what it is good for.
+/// A cached response and its freshness.
 struct Found {
     entry: Arc<Entry>,
     age: Duration,
@@ -141,7 +141,7 @@ impl Cache {
         Found { freshness: Freshness::of(age, &self.0.plan), age, entry }
     }
 
-    /// The reply that a kept answer makes; `None` where it lacks what this caller wants to know.
+    /// The reply made from a cached response; `None` if it lacks what this caller asked for.
     fn give(&self, found: &Found, result: CacheResult, question: &Question, call: &Call) -> Option<Reply> {
         let body = match found.entry.kept.replay(&call.request)? {
             Body::Events(events) if !self.0.plan.pace.is_zero() => {
@@ -352,9 +352,9 @@ impl Cache {
         }
     }
 
-    /// The answer that is kept for the case that there is no other, or the fault.
+    /// The stale response if there is one (`stale_if_error`), else the fault.
     fn spare(&self, call: &Call, question: &Question, fault: Fault) -> Outcome {
-        // Looked for anew: it has taken some time to fail.
+        // Looked up again: failing has taken some time.
         let found = self.find(question, call);
         let Some(reply) = found.and_then(|found| self.give(&found, CacheResult::Stale, question, call)) else {
             return Err(fault);
@@ -393,7 +393,7 @@ fn note(question: &Question, call: &Call, result: CacheResult) {
     }
 }
 
-/// True when a kept answer is young enough for a caller, and for us.
+/// True when a cached response is young enough for a caller, and for us.
 fn is_wanted(found: &Found, call: &Call) -> bool {
     found.freshness != Freshness::Gone && call.head.wishes.max_age.is_none_or(|most| found.age <= most)
 }

@@ -79,7 +79,7 @@ pub struct Lists(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     known: Mutex<Known>,
-    /// Held by whoever asks the provider.
+    /// Held while the provider's list is being refreshed.
     asking: tokio::sync::Mutex<()>,
 }
 

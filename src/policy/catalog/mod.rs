@@ -227,7 +227,7 @@ impl Policy for Catalog {
         let is_list = wire.path.split('?').next() == Some(PATH);
         match &wire.model {
             Some(model) => self.one(call, wire, &model.name, next).await,
-            // Who is switched off, and that there is nobody, is failover's to say.
+            // Who is disabled, and that there is nobody, is failover's to say.
             None if is_list && self.open(&call).next().is_some() => self.all(&call, wire).await,
             None => next.call(call).await,
         }

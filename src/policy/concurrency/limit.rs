@@ -15,7 +15,7 @@ use crate::model::usual::Usual;
 /// This long after a sign the limit begins to grow again.
 const HOLD: Duration = Duration::from_secs(2);
 /// Where what it grew by was too much already, it waits twice as long each time, but never longer than this: a provider that
-/// can stand just so much is asked in vain once in a while, and one that recovers is not kept waiting.
+/// at a constant capacity is overloaded only once in a while, and one that recovers gets its calls soon.
 const LONGEST_HOLD: Duration = Duration::from_secs(16);
 /// How far apart its steps are, each twice as large as the one before.
 const PACE: Duration = Duration::from_millis(500);

@@ -111,7 +111,7 @@ impl Failover {
     /// Nobody was asked. Why?
     fn nobody(&self, call: &Call) -> Fault {
         let (asked, pinned) = (call.request.model(), self.pinned(call));
-        // One that is switched off and has no key is there in name only.
+        // One that is disabled and has no key is there in name only.
         let there = || self.targets.iter().filter(|target| target.plan.provider.is_set_up());
         if let Some(asked) = asked.filter(|_| there().next().is_some() && !there().any(|it| it.plan.has(asked))) {
             return unknown::fault(asked, there().map(|target| &target.plan));

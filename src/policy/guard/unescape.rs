@@ -76,7 +76,7 @@ impl Reader {
     }
 }
 
-/// The letter at `at`, after reading escapes so many times.
+/// The letter at `at`, after decoding escapes this many times.
 fn unit(text: &str, at: usize, levels: u8) -> Unit {
     if levels == 0 {
         return match text[at..].chars().next() {

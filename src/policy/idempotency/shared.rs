@@ -102,7 +102,7 @@ impl Shared {
         let tasks = self.tasks.clone();
         tasks.spawn_on(
             async move {
-                // A store that is out is not worth the work, which is more than a thread of calls should do.
+                // A store that is down is not worth the work, which is more than a thread of calls should do.
                 if !self.redis.is_out() {
                     let seal = self.seal;
                     let encoded = tokio::task::spawn_blocking(move || record.encode(&seal, &key)).await;

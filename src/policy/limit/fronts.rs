@@ -21,7 +21,7 @@ const MOST: usize = 1024;
 const SEVERAL: usize = 2;
 /// How long a client that was named counts.
 const LATELY: Duration = Duration::from_secs(3600);
-/// The time in which shares of calls are worked out. Then counting begins anew.
+/// The window over which shares of calls are computed. Then counting restarts.
 const WINDOW: Duration = Duration::from_secs(900);
 /// With fewer calls in that time no share is worth a word.
 const ENOUGH: u64 = 20;

@@ -198,7 +198,7 @@ impl<'a> Held<'a> {
         Self { buffers, wait, copies, free, room: None, reserved: 0, bytes: Vec::new() }
     }
 
-    /// Makes sure that there is room for so many bytes. Nothing more is read meanwhile, so that the caller has to wait too.
+    /// Waits until there is memory for this many bytes. Nothing more is read meanwhile, so that the caller has to wait too.
     async fn reserve(&mut self, length: usize, limit: usize) -> Result<(), Fault> {
         if length <= self.free || length <= self.reserved {
             return Ok(());

@@ -12,7 +12,7 @@ use crate::model::reply::{CacheMark, CacheResult, Degraded};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// What a caller wants of kept answers. Directives that are unknown or make no sense are ignored, as caches have to.
+/// The cache directives of a caller. Unknown and invalid directives are ignored, as caches must.
 pub(in crate::server) fn read(headers: &HeaderMap) -> CacheDirectives {
     let mut wishes = CacheDirectives::default();
     let lists = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());

@@ -20,11 +20,11 @@ use crate::model::reply::ByteStream;
 use crate::server::callers::cors::vary;
 use crate::wire::content_coding::InTurns;
 
-/// Up to this size a text is packed at once, so that its length is known; a larger one piece by piece, because a thread that
+/// Up to this size a text is compressed in one go, so that its length is known; a larger one piece by piece, because a thread that
 /// packs megabytes serves nobody else meanwhile.
 const AT_ONCE: usize = 64 * 1024;
 
-/// The size of a piece, packed.
+/// The size of a piece, compressed.
 const PIECE: usize = 16 * 1024;
 
 /// The codings, the one that packs fastest first: where a caller takes several alike, it gets that.
@@ -37,7 +37,7 @@ enum Coding {
 
 const CODINGS: [(Coding, &str); 3] = [(Coding::Zstd, "zstd"), (Coding::Brotli, "br"), (Coding::Gzip, "gzip")];
 
-/// Packs an answer, if its caller takes it packed and it is worth it.
+/// Compresses a response, if its caller accepts that and it is worth it.
 pub(in crate::server) fn pack(plan: CompressionPlan, request: &HeaderMap, mut answered: Answered) -> Answered {
     if !plan.is_on || !is_text(&answered) {
         return answered;
@@ -69,7 +69,7 @@ fn word(coding: Coding) -> &'static str {
     CODINGS.iter().find(|(own, _)| *own == coding).map_or("identity", |(_, word)| word)
 }
 
-/// True for what gets smaller by packing, and may be packed.
+/// True for content types that compress well and may be compressed.
 fn is_text(answered: &Answered) -> bool {
     if answered.headers.contains_key(header::CONTENT_ENCODING) {
         return false;
@@ -90,7 +90,7 @@ fn is_text(answered: &Answered) -> bool {
 struct Wanted {
     /// The coding that it likes best, and better than none.
     coding: Option<Coding>,
-    /// It does not take what is not packed.
+    /// It does not accept an uncompressed response.
     must_be_packed: bool,
 }
 
@@ -149,7 +149,7 @@ fn encoder(coding: Coding, text: Bytes) -> Encoder {
     }
 }
 
-/// Packs when somebody reads, and lets others work between two pieces.
+/// Compresses when somebody reads, and lets others work between two pieces.
 fn in_pieces(encoder: Encoder) -> ByteStream {
     Box::pin(stream::try_unfold(encoder, async |mut encoder| {
         tokio::task::yield_now().await;

@@ -163,7 +163,7 @@ pub(in crate::server) fn comeback(gateway: &Gateway, route: Option<&Route>) -> C
     Comeback { longest, fraction: gateway.world.chance().fraction() }
 }
 
-/// Makes sure that whoever is told to come back later is told when, whoever has refused it.
+/// Adds Retry-After to every response that asks to retry later, whichever layer made it.
 fn say_when(gateway: &Gateway, answered: &mut Answered) {
     if is_for_later(answered.status) && !answered.headers.contains_key(header::RETRY_AFTER) {
         let seconds = comeback(gateway, None).seconds(DEFAULT_RETRY_AFTER);
@@ -414,7 +414,7 @@ impl Visit<'_> {
         }
     }
 
-    /// Opens a conversation both ways, if the caller asks as it should and a provider agrees.
+    /// Opens a WebSocket, if the caller's handshake is valid and a provider accepts.
     async fn converse(&self, route: &Route, plan: &Arc<TunnelPlan>, head: Arc<Head>, watch: &Watch) -> Answered {
         let asked = match handshake::check(self.parts, &self.gateway.plan.edge.cors) {
             Ok(()) if self.gateway.state.is_leaving() => Err(Fault::Leaving),

@@ -35,7 +35,7 @@ impl Served {
         Self { provider: reply.provider.clone(), model: reply.model.clone(), degraded: reply.degraded }
     }
 
-    /// Whoever gave a fault: the provider that it names, if that was asked. `None`: it is the gateway's own.
+    /// Who served a fault: the provider that it names, if that was called. `None`: the gateway itself.
     pub(in crate::server) fn of_fault(fault: &Fault, facts: &Facts) -> Option<Self> {
         let provider = fault.provider()?;
         let attempt = facts.attempts.iter().rfind(|attempt| attempt.provider == *provider)?;

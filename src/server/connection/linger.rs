@@ -84,7 +84,7 @@ mod tests {
 
     use super::*;
 
-    /// How much is read of so many pieces of a MiB that come so often, and how long that takes.
+    /// How much is read of this many pieces of a MiB at this interval, and how long that takes.
     async fn read(pieces: usize, every: Duration, then_waits: bool) -> (usize, Duration) {
         let (start, read) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
         let counter = read.clone();

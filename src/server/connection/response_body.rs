@@ -127,7 +127,7 @@ impl ResponseBody {
         }
     }
 
-    /// The next of the answer. At its end it is let go of, and all that it holds.
+    /// The next piece of the response. At its end the source is dropped, with everything that it holds.
     fn produce(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
         let item = loop {
             match &mut self.content {

@@ -51,7 +51,7 @@ pub(in crate::server) fn is_guarded(method: &Method, path: &str) -> bool {
     changes(method) || (is_admins && !is_telling(method, path))
 }
 
-/// Admits a request at the operators' address. With the admin token everything is allowed, through any proxy.
+/// Admits a request at the admin address. With the admin token everything is allowed, through any proxy.
 pub(in crate::server) async fn admit(gateway: &Gateway, from: IpAddr, parts: &Parts) -> Result<(), Problem> {
     if shows_token(gateway, &parts.headers) {
         return Ok(());
@@ -142,7 +142,7 @@ fn asked_host(parts: &Parts) -> Option<&str> {
     parts.uri.authority().map(|authority| authority.as_str()).or(host)
 }
 
-/// True when a browser asks for a page that the operators' address has not served: it says so itself, in `Origin` or
+/// True when a browser asks for a page that the admin address has not served: it says so itself, in `Origin` or
 /// `Sec-Fetch-Site`. Another port of this machine is another site. Following a link to a page tells its site nothing.
 fn is_of_another_site(parts: &Parts) -> bool {
     let said = |name: &HeaderName| parts.headers.get(name).map(HeaderValue::as_bytes);

@@ -53,7 +53,7 @@ pub(in crate::server) struct FlagRequest<'a> {
     pub(in crate::server) parts: &'a Parts,
 }
 
-/// What is wanted of a flag. What is left out is as wide as it can be: a PUT says all of it.
+/// The requested state of a flag. A missing field takes its default: a PUT replaces all of it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Wanted {

@@ -81,7 +81,7 @@ pub(in crate::server) fn is_limited(path: &str) -> bool {
     matches!(path, "/health" | "/health/status" | "/info")
 }
 
-/// Refuses a page to whoever asked too often.
+/// Rate-limits the pages.
 pub(in crate::server) fn refuse(fault: &Fault, comeback: Comeback) -> Answered {
     let status = fault.status();
     let wait = comeback.of(status, fault);

@@ -69,7 +69,7 @@ fn read(gateway: &Gateway, body: &Bytes) -> Result<(Purge, &'static str), String
                 None => {
                     let first = keeping.next().map(|name| name.to_string()).unwrap_or_default();
                     let names = keeping.fold(first, |names, name| format!("{names}, {name}"));
-                    Err(format!("no route of that name keeps answers; those that do: {names}"))
+                    Err(format!("no route of that name caches responses; those that do: {names}"))
                 }
             }
         }

@@ -100,7 +100,7 @@ impl Why {
         }
     }
 
-    /// True when the caller has left without a word.
+    /// True when the caller has left without a close frame.
     pub(super) fn is_desertion(&self) -> bool {
         matches!(self, Why::Gone(Who::Caller) | Why::Silent(Who::Caller) | Why::Stalled(Who::Caller))
     }

@@ -41,7 +41,7 @@ struct AutoDisable {
     window: Arc<Mutex<Window>>,
 }
 
-/// A flag that is to be switched off.
+/// A flag that is to be disabled.
 #[derive(Clone, Debug)]
 pub struct Trip {
     /// Its key.
@@ -92,7 +92,7 @@ impl AutoDisables {
         Self(plans.iter().filter_map(guard).collect())
     }
 
-    /// Takes note of a call that has ended. Returns what is to be switched off.
+    /// Takes note of a call that has ended. Returns what is to be disabled.
     pub fn note(&self, facts: &Facts, flags: &Flags) -> Vec<Trip> {
         self.0.iter().filter_map(|guard| guard.note(facts, flags)).collect()
     }

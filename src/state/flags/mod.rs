@@ -97,7 +97,7 @@ impl Kept {
 pub enum NotChanged {
     /// It is not as it was: somebody else was faster.
     Conflict,
-    /// The store is out.
+    /// The store is down.
     Store(StoreFault),
     /// The file cannot be written.
     File(String),
@@ -182,7 +182,7 @@ impl Flags {
         Ok(())
     }
 
-    /// Switches a flag off for a guard, trying for a minute where the store is out. Whoever was faster has the last word.
+    /// Switches a flag off for a guard, trying for a minute where the store is down. Whoever was faster has the last word.
     pub async fn trip(self: &Arc<Self>, trip: Trip, at_ms: i64) {
         for _ in 0..TRIES {
             let (before, now) = (self.record(&trip.flag), position(&self.records.load(), &trip.flag, &trip.meant));
@@ -319,7 +319,7 @@ impl Flags {
         lock(&self.lost).first_key_value().map(|(key, instead)| (key.clone(), instead.clone()))
     }
 
-    /// Keeps in the file what the store says, for a start while the store is out.
+    /// Keeps in the file what the store says, for a start while the store is down.
     async fn save(self: &Arc<Self>) {
         loop {
             self.unsaved.notified().await;

@@ -10,7 +10,7 @@ use crate::config::plan::{Plan, ProviderPlan, Usable};
 use crate::model::switch::FlagKind;
 use crate::model::switch::{Position, Switch};
 
-/// The policies that can be switched off for all routes: without them a call may be slower, dearer or fail, and is never
+/// The policies that can be disabled for all routes: without them a call may be slower, dearer or fail, and is never
 /// answered wrongly nor to the wrong caller.
 pub const POLICIES: [&str; 3] = ["cache", "hedge", "resume"];
 

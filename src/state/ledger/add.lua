@@ -1,4 +1,4 @@
--- Adds a batch of rows to a period, once: a batch whose number was seen already is left alone.
+-- Adds a batch of rows to a period, once: a batch whose number was seen already is ignored.
 -- KEYS: the last number of the writer, and the period's hash. ARGV: the batch's number, how long that is remembered
 -- (milliseconds), how long the hash is kept after that (milliseconds), how many names a row has, and how many rows there may be
 -- before each further name is used; then per row its names, from all details to few, and nine numbers.
@@ -10,7 +10,7 @@ if kind ~= 'hash' and kind ~= 'none' then
   redis.call('DEL', KEYS[2])
   spoilt = 1
 end
--- A sum that is none begins anew. The batch must not be left half-added: it would be added again.
+-- A sum that is not a number restarts. The batch must not be left half-added: it would be added again.
 local function add(field, value)
   local sum = redis.pcall('HINCRBY', KEYS[2], field, value)
   if type(sum) == 'table' and sum.err then

@@ -42,7 +42,7 @@ pub struct Book {
 }
 
 impl Book {
-    /// An empty book for about so many rows.
+    /// An empty book for about this many rows.
     pub fn new(max_rows: usize) -> Self {
         Self { pages: BTreeMap::new(), rows: 0, max_rows }
     }
@@ -87,7 +87,7 @@ impl Book {
     }
 }
 
-/// The row, or with as few details left out as it takes.
+/// The row, with as few details dropped as necessary.
 fn fitting(page: &Page, row: &Row, rows: usize) -> Row {
     if page.contains_key(row) {
         return row.clone();

@@ -38,7 +38,7 @@ pub enum Source {
     Memory,
     /// The store that all gateways share.
     Redis,
-    /// This process, because the shared store is out: what others counted is missing.
+    /// This process, because the shared store is down: what others counted is missing.
     Local,
 }
 
@@ -92,8 +92,8 @@ impl Ledger {
         starts.iter().filter_map(page).collect()
     }
 
-    /// How many users have spent more than so much in the period that is now, as far as this process counted. Users of
-    /// different tenants are different ones; those whose names were left out for want of room are not among them.
+    /// How many users have spent more than this in the current period, as far as this process counted. Users of
+    /// different tenants are different ones; those whose names were dropped for lack of room are not among them.
     pub fn users_over(&self, period: Period, most: Usd, now: Timestamp) -> usize {
         let book = self.book.lock();
         let mut spent: BTreeMap<[&str; 2], Usd> = BTreeMap::new();

@@ -12,7 +12,7 @@ use crate::model::money::Usd;
 use crate::model::reply::CacheResult;
 use crate::model::trail::{Account, Basis, Facts, Tokens};
 
-/// What stands where details were left out because there are too many. No name of a tenant, user or key is written so.
+/// Placeholder for details that were dropped because there are too many. No name of a tenant, user or key looks like it.
 pub const OTHER: &str = "(other)";
 
 /// The longest value, in bytes: callers choose the names of models, users and sessions.
@@ -92,7 +92,7 @@ impl Row {
 pub struct Sums {
     /// Calls that were answered, or for which a provider was asked.
     pub calls: u64,
-    /// Those of them that a kept answer served.
+    /// Those of them that were cache hits.
     pub cache_hits: u64,
     /// Those of them whose model has no price of its own.
     pub default_priced_calls: u64,
@@ -107,7 +107,7 @@ pub struct Sums {
     pub estimated_tokens: u64,
     /// What that cost by the prices of the config.
     pub cost_usd: Usd,
-    /// What the kept answers would have cost.
+    /// What the cached responses would have cost.
     pub saved_usd: Usd,
 }
 
@@ -131,7 +131,7 @@ impl Sums {
         ]
     }
 
-    /// Sets the number of a letter; letters that nobody knows are left alone.
+    /// Sets the number of a letter; unknown letters are ignored.
     pub fn set(&mut self, letter: char, value: u64) {
         match letter {
             'c' => self.calls = value,

@@ -142,7 +142,7 @@ impl Shared {
             let (key, mut command) = (self.page_key(period, *start), redis::cmd("HGETALL"));
             command.arg(&key);
             let fields: Vec<(Vec<u8>, Vec<u8>)> = match self.redis.ask_for(&command, PATIENCE).await {
-                // There are no sums: the next batch begins them anew.
+                // There are no sums: the next batch restarts them.
                 Err(StoreFault::Spoilt) => {
                     self.redis.note_spoilt(&key);
                     Vec::new()
@@ -151,7 +151,7 @@ impl Shared {
             };
             let mut page = Page::new();
             for (field, value) in fields {
-                // What is no sum of ours begins anew when it is next added to.
+                // A value that is not our sum restarts when it is next added to.
                 let number = |value: &[u8]| std::str::from_utf8(value).ok()?.parse().ok();
                 let (Some(value), Ok(field)) = (number(&value), std::str::from_utf8(&field)) else { continue };
                 let mut letters = field.chars();

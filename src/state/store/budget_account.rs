@@ -21,24 +21,24 @@ use super::redis::{Redis, Script};
 use crate::model::money::Usd;
 use crate::model::rate::{Key, OnStoreError};
 
-/// Corrections that may wait to be told; what is more is told with the next question about its purse.
+/// Maximum pending corrections; further ones are sent with the next request about their account.
 const WAITING: usize = 4096;
 
 /// How long after a failure the store is told again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How long the store keeps a purse beyond its end, in milliseconds: late corrections find it, and gateways' clocks differ.
+/// How long the store keeps a account beyond its end, in milliseconds: late corrections find it, and gateways' clocks differ.
 const BEYOND: i64 = 3_600_000;
 
-/// What the store says of each purse.
+/// What the store says of each account.
 const ROW: usize = 3;
 
 const UNKNOWN: i64 = i64::MIN;
 
-/// One purse's part of a question.
+/// One account's part of a request.
 #[derive(Clone, Debug)]
 pub struct BudgetRequest {
-    /// Whose purse, in which period.
+    /// Whose account, in which period.
     pub key: Key,
     /// The budget that it belongs to.
     pub budget: Arc<str>,
@@ -56,7 +56,7 @@ pub struct BudgetRequest {
     pub warn_at: Usd,
 }
 
-/// One purse's answer.
+/// One account's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetDecision {
     /// True when the cost fits into what is left.
@@ -82,7 +82,7 @@ impl Reservation {
     }
 }
 
-/// A purse as far as this process knows it.
+/// A account as far as this process knows it.
 #[derive(Clone, Debug)]
 struct BudgetAccount {
     budget: Arc<str>,
@@ -97,7 +97,7 @@ struct BudgetAccount {
     asked: Timestamp,
 }
 
-/// All purses of a process.
+/// All accounts of a process.
 pub struct BudgetAccounts {
     accounts: Mutex<BTreeMap<[u64; 2], BudgetAccount>>,
     max_purses: usize,
@@ -116,7 +116,7 @@ struct Shared {
 }
 
 impl BudgetAccounts {
-    /// No purses yet, and at most so many.
+    /// No accounts yet, and at most this many.
     pub fn new(max_purses: usize, shared: Option<(Arc<Redis>, OnStoreError)>) -> Self {
         let shared = shared.map(|(redis, on_error)| {
             let (to_tell, told) = mpsc::channel(WAITING);
@@ -127,8 +127,8 @@ impl BudgetAccounts {
         Self { accounts: Mutex::default(), max_purses, shared }
     }
 
-    /// Takes the cost from every purse, or from none: when an enforced one has not enough. The holds are there only when it
-    /// was taken. An error says that the shared store is out and that the config wants calls refused then.
+    /// Reserves the cost in every account, or in none if an enforced one has not enough left. The holds are there only when it
+    /// was taken. An error says that the shared store is down and that the config wants calls refused then.
     pub async fn draw(
         &self,
         draws: &[BudgetRequest],
@@ -166,7 +166,7 @@ impl BudgetAccounts {
             return;
         }
         let mut accounts = self.accounts.lock();
-        // A purse that is gone was full again, or forgotten because others needed its place.
+        // An account that is gone had been reset, or was evicted for others.
         let Some(account) = accounts.get_mut(&held.key.0) else { return };
         match &self.shared {
             None => account.spent = account.spent.saturating_add_signed(difference),
@@ -184,8 +184,8 @@ impl BudgetAccounts {
         let Some((shared, mut told)) = told else { return std::future::pending().await };
         let mut has_failed = false;
         loop {
-            // What the store did not take stays with its purse, and is told when the store is back, whether anybody asks about
-            // that purse here or not: callers of other gateways wait for it.
+            // What the store did not accept stays with its account, and is sent when the store is back, whether anyone asks about
+            // that account here or not: callers of other gateways wait for it.
             let again = async {
                 match has_failed {
                     true => tokio::time::sleep(AGAIN).await,
@@ -208,12 +208,12 @@ impl BudgetAccounts {
         }
     }
 
-    /// The purses of which the store was not told everything.
+    /// The accounts with unsent corrections.
     fn untold(&self) -> Vec<Key> {
         self.accounts.lock().iter().filter(|(_, account)| account.untold != 0).map(|(key, _)| Key(*key)).collect()
     }
 
-    /// Tells the store about a purse. False: it does not know yet.
+    /// Sends an account's corrections to the store. False: they are still pending.
     async fn tell(&self, shared: &Shared, key: Key) -> bool {
         let Some(account) = self.accounts.lock().get(&key.0).filter(|account| account.untold != 0).cloned() else {
             return true;
@@ -231,7 +231,7 @@ impl BudgetAccounts {
         self.ask(shared, &[nothing], account.asked).await.is_ok()
     }
 
-    /// By budget, the largest share that is spent of any of its purses, in periods that have not ended.
+    /// By budget, the largest spent share among its accounts, in periods that have not ended.
     pub fn shares(&self, now: Timestamp) -> BTreeMap<Arc<str>, f64> {
         let mut shares = BTreeMap::new();
         for account in self.accounts.lock().values().filter(|account| account.ends > now) {
@@ -338,7 +338,7 @@ impl BudgetAccounts {
         Ok(drawn)
     }
 
-    /// A purse, which is there afterwards.
+    /// An account, created if necessary.
     fn account<'p>(
         &self,
         accounts: &'p mut MutexGuard<'_, BTreeMap<[u64; 2], BudgetAccount>>,

@@ -19,7 +19,7 @@ use futures_util::future::BoxFuture;
 
 use crate::model::rate::{Key, Rate};
 
-/// One rule's part of a check: so much, from this key, at this rate.
+/// One rule's part of a check: this amount, from this key, at this rate.
 #[derive(Clone, Copy, Debug)]
 pub struct Acquire {
     /// Who is counted.
@@ -92,9 +92,9 @@ pub enum Source {
     Memory,
     /// The shared store.
     Redis,
-    /// The process, because the shared store is out (`on_store_error = "local"`).
+    /// The process, because the shared store is down (`on_store_error = "local"`).
     Local,
-    /// Nobody, because the shared store is out (`on_store_error = "admit"`).
+    /// Nobody, because the shared store is down (`on_store_error = "admit"`).
     Nobody,
 }
 

@@ -8,7 +8,7 @@ const FIXED64: u32 = 1;
 const LENGTH: u32 = 2;
 const FIXED32: u32 = 5;
 
-/// A message being written. Fields that have their default value are left out, as in all proto3 messages, unless written by
+/// A message being written. Fields with their default value are omitted, as in all proto3 messages, unless written by
 /// [`Message::always`] or [`Message::message`].
 #[derive(Default)]
 pub(in crate::telemetry) struct Message(Vec<u8>);

@@ -25,7 +25,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// In this time the same fault is told once ...
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// ... and so many reports altogether.
+/// ... and this many reports in total.
 const MOST: usize = 30;
 
 /// How long nothing is sent after a 429 that does not say (Sentry's SDK documentation, "Rate Limiting").
@@ -112,7 +112,7 @@ impl Reporter {
         }
         if now - self.period >= PERIOD {
             (self.period, self.sent) = (now, 0);
-            // How many were left out is told with the next one of the kind.
+            // The next report of the kind says how many were suppressed.
             self.told.retain(|_, told| told.left_out > 0);
             if self.told.len() > KINDS {
                 self.told.clear();

@@ -135,7 +135,7 @@ fn check_names(names: &mut [(Cow<'_, [u8]>, usize)]) -> Result<(), Odd> {
     }
 }
 
-/// Only an exponent, or more digits than any honest number has, comes to more than a double holds.
+/// Only an exponent, or more digits than any honest number has, exceeds a double.
 fn check_number(number: &[u8]) -> Result<(), ()> {
     let is_suspect = number.len() > 300 || number.iter().any(|byte| matches!(byte, b'e' | b'E'));
     let value = || std::str::from_utf8(number).ok().and_then(|text| text.parse::<f64>().ok());

@@ -469,7 +469,7 @@ impl Choice {
             field(&mut message, "content", "null");
         }
         for (name, text) in &self.texts {
-            // Whoever calls a tool without a word says nothing, not an empty text.
+            // A tool call without text has no text, not an empty one.
             let is_silent = name == "content" && text.as_deref() == Some("") && !self.tools.is_empty();
             let text = text.as_deref().filter(|_| !is_silent);
             field(&mut message, name, &text.map_or_else(|| "null".to_owned(), in_quotes));

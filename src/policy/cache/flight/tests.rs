@@ -226,7 +226,7 @@ async fn many_on_many_threads_share_one_and_nobody_is_forgotten() {
     }
 }
 
-/// A source that becomes ready without a word: only who looks finds out.
+/// A source that becomes ready without waking anyone: only polling finds out.
 fn silent(then: fn() -> Option<Result<Event, Fault>>) -> Asking {
     let mut looks = 0;
     let events = stream::poll_fn(move |_| {

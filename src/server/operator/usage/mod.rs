@@ -139,7 +139,7 @@ struct Page<'a> {
     from: String,
     to: String,
     by: Vec<&'static str>,
-    /// `memory` or `redis`; `local`: the shared store is out, and what other gateways counted is missing.
+    /// `memory` or `redis`; `local`: the shared store is down, and what other gateways counted is missing.
     source: &'static str,
     rows: Vec<Shown<'a>>,
     total: Sums,

@@ -1,8 +1,8 @@
--- Takes from every purse or from none, and adds what the gateway has not told yet.
--- KEYS: one per purse. ARGV: the latest time for it (milliseconds, 0: any), as nobody waits for the answer after that and what
--- was taken would stay taken; then, six per purse: the amount and the cost (nanodollars), whether it is enforced, what was not told,
--- what the gateway knew to be spent, and how long the purse is kept (milliseconds).
--- Answers the time and, unless it is too late, per purse, whether the cost fits, what was spent before, and whether its key held
+-- Reserves in every account or in none, and adds the gateway's pending corrections.
+-- KEYS: one per account. ARGV: the latest time for it (milliseconds, 0: any), as nobody waits for the answer after that and what
+-- was taken would stay taken; then, six per account: the amount and the cost (nanodollars), whether it is enforced, what was not told,
+-- what the gateway knew to be spent, and how long the account is kept (milliseconds).
+-- Answers the time and, unless it is too late, per account, whether the cost fits, what was spent before, and whether its key held
 -- something else. Below 9 million dollars doubles are exact; sums are added by INCRBY, which always is.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -11,7 +11,7 @@ local before, fits, spoilt, admitted = {}, {}, {}, true
 for i = 1, #KEYS do
   local at = (i - 1) * 6 + 1
   local known = redis.call('MGET', KEYS[i])[1]
-  -- A purse is there until its end: when it is gone while a gateway remembers what was spent, the store lost its data. What is
+  -- A account is there until its end: when it is gone while a gateway remembers what was spent, the store lost its data. What is
   -- no sum is none either; MGET finds nothing where a key is of another type.
   local is_sum = known and #known <= 18 and string.find(known, '^%-?%d+$')
   if not is_sum then

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use super::super::{Shelf, StoreFault};
 use super::{Redis, Script};
 
-/// Bytes may be many, and nobody waits until they are kept: so many times longer than for an answer.
+/// Writes can be large, and nobody waits for them: this many times the timeout of a read.
 const PATIENCE: u32 = 10;
 
 /// More bytes than anybody keeps. What is larger is not fetched.

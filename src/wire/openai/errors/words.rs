@@ -135,7 +135,7 @@ fn plain(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// At most so much of it, cut after a sentence or else after a word.
+/// At most this much of it, cut after a sentence or else after a word.
 fn sentence(text: &str) -> String {
     let Some((end, _)) = text.char_indices().nth(LONGEST) else { return text.to_owned() };
     let text = &text[..end];

@@ -36,7 +36,7 @@ pub enum Audience {
 pub struct Reading {
     /// For whom.
     pub audience: Audience,
-    /// True when the gateway has asked for the tokens, and the caller has not: the event that has nothing but them is left out.
+    /// True when the gateway has asked for the tokens, and the caller has not: the event that has nothing else is dropped.
     /// Where a provider says them beside a choice, that event stays as it is.
     pub leaves_usage_out: bool,
 }

@@ -218,7 +218,7 @@ struct Item<'a> {
 mod tests {
     use super::*;
 
-    /// What a stream of an endpoint that the gateway does not know comes to: whether it is complete, and its tokens.
+    /// The outcome of a stream of an unknown endpoint: whether it is complete, and its tokens.
     fn read(events: &[&str]) -> (bool, Option<(u64, u64)>) {
         let mut reader = Named::new(Tail::Any);
         for data in events {

@@ -211,7 +211,7 @@ fn notices(gateway: &Gateway, providers: &[Seen<'_>], calls: u64, failures: u64)
     shown.chain(tripped(gateway)).collect()
 }
 
-/// What guards have switched off, and nobody has changed since. How long ago stands beside the text, which so stays the same.
+/// What guards have disabled, and nobody has changed since. How long ago stands beside the text, which so stays the same.
 fn tripped(gateway: &Gateway) -> impl Iterator<Item = Value> {
     let now_ms = gateway.world.now().as_millisecond();
     gateway.state.switches().iter().filter_map(move |(key, known)| {

@@ -76,7 +76,7 @@ fn verdict(story: &CallRecord) -> Option<bool> {
     }
 }
 
-/// What so many percent of the times, shortest first, do not exceed.
+/// A percentile of the times.
 fn within(times: &[Duration], percent: usize) -> Option<Duration> {
     let rank = (times.len() * percent).div_ceil(100);
     times.get(rank.checked_sub(1)?).copied()

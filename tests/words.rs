@@ -1,0 +1,59 @@
+//! Words: phrases that no reader would search for stay out of messages, comments, docs and the configuration.
+//!
+//! Each has a noun of the field in its place. The list is short: it holds what once was written in many places.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+/// What is not written, and what is written instead.
+const BANNED: [(&str, &str); 14] = [
+    ("kept answer", "cached response"),
+    ("conversation both ways", "WebSocket"),
+    ("asked anew", "refreshed"),
+    ("for so long", "for this long"),
+    ("so many of them", "this many, or the limit's name"),
+    ("not reach for", "would exceed"),
+    ("comes to nothing", "fails, or is zero"),
+    ("what is off", "what is disabled"),
+    ("asks too often", "over its rate limit"),
+    ("as much to do as", "at capacity"),
+    ("not ready any more", "readiness fails"),
+    ("callers still come", "accepting connections"),
+    ("without a word", "an empty response"),
+    ("is let go", "is closed, or shed"),
+];
+
+fn files(place: &Path, all: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(place).unwrap() {
+        let path = entry.unwrap().path();
+        let kind = path.extension().and_then(|kind| kind.to_str());
+        match path.is_dir() {
+            true => files(&path, all),
+            false if matches!(kind, Some("rs" | "md" | "toml" | "html" | "js" | "lua")) => all.push(path),
+            false => {}
+        }
+    }
+}
+
+#[test]
+fn what_readers_see_is_said_in_the_fields_words() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut all = vec![root.join("README.md"), root.join("ARCHITECTURE.md")];
+    for place in ["src", "docs", "config"] {
+        files(&root.join(place), &mut all);
+    }
+    assert!(all.len() > 300, "{} files", all.len());
+    let mut found = Vec::new();
+    for path in all {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.to_lowercase();
+            for (banned, instead) in BANNED.iter().filter(|(banned, _)| line.contains(&banned.to_lowercase())) {
+                let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+                found.push(format!("{name}:{}: `{banned}`: write `{instead}`", number + 1));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
