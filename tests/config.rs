@@ -1205,8 +1205,8 @@ fn what_a_guard_must_not_be_is_said_where_it_stands() {
         ("[guard.a]\npatterns = \"email\"\nrequest = \"drop\"\n", "mask, reject, report, off"),
         ("[guard.a]\nown = { x = \"(\" }\nrequest = \"mask\"\n", "guard.a.own.x: unclosed group"),
         ("[guard.a]\nown = { x = \"a*\" }\nrequest = \"mask\"\n", "guard.a.own.x: it matches the empty text"),
-        ("[guard.a]\nown = { x = \"[01]*1[01]{40}\" }\nrequest = \"mask\"\n", "an automaton within 2 MiB"),
-        ("[guard.a]\nown = { x = '\\bT-1' }\nrequest = \"mask\"\n", "word boundaries of ASCII"),
+        ("[guard.a]\nown = { x = \"[01]*1[01]{40}\" }\nrequest = \"mask\"\n", "whose automaton fits in 2 MiB"),
+        ("[guard.a]\nown = { x = '\\bT-1' }\nrequest = \"mask\"\n", "ASCII word boundaries"),
         ("[guard.a]\nown = { email = \"x\" }\nrequest = \"mask\"\n", "not a valid name"),
         ("[route.openai-chat]\nguard = [\"b\"]\n", "there is no guard named \"b\" (there are: none)"),
     ] {
