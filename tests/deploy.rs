@@ -92,7 +92,7 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn every_metric_that_alerts_and_the_dashboard_look_at_exists() {
-    let reference = tidegate::telemetry::metrics::reference();
+    let reference = tidegate::commands::reference::metrics();
     let known = metrics_in(&reference);
     for file in [RULES, DASHBOARD] {
         let text = fs::read_to_string(file).unwrap();

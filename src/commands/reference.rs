@@ -4,9 +4,14 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use crate::config;
-use crate::telemetry::metrics;
+use crate::config::{self, Variables};
+use crate::gateway::Gateway;
+use crate::gateway::state::GatewayState;
+use crate::gateway::world::World;
+use crate::provider::simulated::Simulation;
+use crate::server::ConnectionMetrics;
 
 /// Prints the schema of the configuration.
 pub fn schema() -> ExitCode {
@@ -27,8 +32,22 @@ pub enum Page {
 pub fn run(subject: Page) -> ExitCode {
     print(&match subject {
         Page::Configuration => config::reference(),
-        Page::Metrics => metrics::reference(),
+        Page::Metrics => metrics(),
     })
+}
+
+/// The reference of metrics: all that a gateway of the built-in configuration has registered, and the server in front of it.
+/// Should that not build, the page says why.
+pub fn metrics() -> String {
+    let reference = || -> Result<String, String> {
+        let plan = config::load(None, &Variables::default()).map_err(|problems| problems.to_string())?;
+        let world = World::simulated(Arc::new(Simulation::default()), jiff::Timestamp::UNIX_EPOCH, 0);
+        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        let gateway = Gateway::new(plan, state, Arc::new(world))?;
+        gateway.metrics.group::<ConnectionMetrics>();
+        Ok(gateway.metrics_reference())
+    };
+    reference().unwrap_or_else(|problem| problem)
 }
 
 /// A reader that has seen enough is no mistake.

@@ -8,6 +8,7 @@ pub mod world;
 
 pub mod health;
 pub mod pipeline;
+mod sampled;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,15 +17,13 @@ use http::Method;
 
 use crate::caller::{self, Caller};
 use crate::config::plan::{CallerKind, Plan, ProviderPlan, RoutePlan, TargetPlan};
-use crate::gateway::state::{GatewayState, Health};
+use crate::gateway::state::GatewayState;
 use crate::gateway::world::World;
-use crate::model::calendar::Period;
 use crate::model::fault::RequestFault;
 use crate::model::switch::FlagKind;
 use crate::model::switch::Switch;
 use crate::model::trail::Facts;
 use crate::policy::auth::{Auth, Authenticator};
-use crate::policy::breaker::State;
 use crate::policy::budget::Budget;
 use crate::policy::cache;
 use crate::policy::cache::cluster::Shared;
@@ -32,12 +31,13 @@ use crate::policy::failover::Target;
 use crate::policy::idempotency::{self, Idempotency};
 use crate::policy::limit::Limit;
 use crate::policy::observe::spans::Tracing;
-use crate::policy::observe::{Observe, Telling};
+use crate::policy::observe::{Observe, RouteMetrics, Telling};
 use crate::provider::exchange::Exchange;
 use crate::provider::network::Access;
 use crate::provider::transport::Transport;
 use crate::stack::{Next, Stack};
-use crate::telemetry::metrics::{InstanceLabels, Metrics, ProviderLabels};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::sampled::Sampled;
 
 use self::router::Place;
 
@@ -53,6 +53,8 @@ pub struct Gateway {
     pub world: Arc<World>,
     /// What it counts.
     pub metrics: Arc<Metrics>,
+    /// What is sampled for a page of metrics.
+    sampled: Arc<Sampled>,
     /// What it keeps.
     pub caches: Arc<cache::Common>,
     /// Its outermost policy.
@@ -71,6 +73,8 @@ pub struct Gateway {
 pub struct Route {
     /// What the config says of it.
     pub plan: Arc<RoutePlan>,
+    /// What is counted of its requests.
+    pub metrics: Arc<RouteMetrics>,
     /// Its policies.
     pub stack: Stack,
     /// Who may call it; in the stack too.
@@ -117,7 +121,6 @@ impl Gateway {
     ) -> Result<Self, String> {
         let metrics = gateway_state.metrics().clone();
         let generation = before.map_or(1, |before| before.generation + 1);
-        metrics.bound(plan.metrics.max_models, plan.metrics.max_tenants);
         let (counter, clock, prices) = (gateway_state.clone(), world.clone(), plan.prices.clone());
         let count = move |facts: &Facts| {
             counter.count(facts, &prices);
@@ -132,8 +135,8 @@ impl Gateway {
             generation,
         };
         let reports = plan.sentry.dsn.is_some().then(|| gateway_state.reports().clone());
-        let known = (plan.prices.clone(), gateway_state.limits().estimates.clone());
-        let observe = Observe::new(metrics.clone(), known, count, tracing, reports).telling(telling);
+        let estimates = gateway_state.limits().estimates.clone();
+        let observe = Observe::new(&metrics, &plan, estimates, count, tracing, reports).telling(telling);
         let mut transports: HashMap<Arc<str>, Arc<dyn Transport>> = HashMap::new();
         for provider in &plan.providers {
             let transport = match before.and_then(|before| before.transport_to(provider)) {
@@ -197,6 +200,7 @@ impl Gateway {
             let open_paths = router::open_paths(route, &plan.routes);
             routes.push(Route {
                 plan: route.clone(),
+                metrics: observe.route_metrics(&route.name),
                 stack,
                 auth,
                 dialect,
@@ -210,12 +214,15 @@ impl Gateway {
         let transports = plan.providers.iter().filter_map(|provider| transports.get(&provider.name).cloned()).collect();
         let health_limit = Limit::of_health(&plan.limits, gateway_state.limits().clone(), plan.prices.clone());
         let plan = Arc::new(plan);
+        let published = door.published().cloned();
+        let sampled = Arc::new(sampled::sampled(generation, &plan, &gateway_state, &world, published));
         Ok(Self {
             generation,
             plan,
             state: gateway_state,
             world,
             metrics,
+            sampled,
             caches,
             observe,
             door,
@@ -269,60 +276,12 @@ impl Gateway {
 
     /// The metrics as text: OpenMetrics when asked for, else Prometheus' older format.
     pub fn metrics_text(&self, open_metrics: bool) -> String {
-        let _page = self.metrics.sample();
-        let reloads = self.state.reloads();
-        let loaded = reloads.last.as_ref().map_or(self.world.started(), |last| last.at);
-        self.metrics.config(self.generation, reloads.is_fine(), loaded.as_millisecond());
-        self.metrics.reloads(reloads.succeeded, reloads.failed);
-        self.metrics.buffered(self.state.buffers().taken());
-        for provider in self.state.providers() {
-            let labels = ProviderLabels { provider: provider.name.clone() };
-            let health = provider.health();
-            if health != Health::Unknown {
-                self.metrics.provider_up(&labels, health.is_connected());
-            }
-            let state = match provider.breakers.worst() {
-                State::Closed => 0,
-                State::HalfOpen | State::Ramp(_) => 1,
-                State::Open => 2,
-            };
-            self.metrics.breakers(&labels, state, provider.breakers.transitions(), provider.breakers.refused());
-            self.metrics.key(&labels, provider.is_key_refused());
-            self.metrics.cost(&labels, provider.counts().nanodollars);
-            if let Some(places) = provider.places.report() {
-                self.metrics.places(&labels, places.limit, places.in_flight, places.waiting, places.refused);
-            }
-            for (instance, report) in (0..).zip(provider.instances.reports()) {
-                let labels = InstanceLabels { provider: provider.name.clone(), instance };
-                self.metrics.instance(&labels, report.in_flight, report.is_ejected);
-            }
-        }
-        // A budget of which nobody has spent anything in this period is there too.
-        let unspent = self.plan.budgets.iter().map(|plan| (plan.name.clone(), 0.0));
-        self.metrics.limits.budgets(unspent.chain(self.state.accounts().shares(self.world.now())));
-        let usage = &self.plan.usage;
-        for (period, most) in [(Period::Day, usage.user_day), (Period::Month, usage.user_month)] {
-            let users = self.state.ledger().users_over(period, most, self.world.now());
-            self.metrics.limits.users_over(period.as_str(), users);
-        }
-        self.metrics.limits.sample(&self.state.store_sample());
-        let fronts = self.state.limits().fronts.report();
-        self.metrics.limits.fronts(fronts.fronts, fronts.busiest);
-        self.metrics.caches.sample(&self.state.cache_sample());
-        let tunnels = self.state.tunnels().report();
-        self.metrics.tunnels.sample(
-            tunnels.open,
-            [tunnels.chunks_in, tunnels.chunks_out],
-            [tunnels.too_large, tunnels.stalled],
-        );
-        let (spans, reports) = (&self.state.spans().outbox, &self.state.reports().outbox);
-        self.metrics.outboxes.sample(spans.tally(), spans.depth(), reports.tally());
-        self.metrics.flags.trips(self.state.flags().trips());
-        self.metrics.flags.sample(self.state.switches().iter().map(|(key, known)| (key.clone(), known.switch.part())));
-        if let Some(published) = self.door.published() {
-            self.metrics.auth.sample(&published.sample());
-        }
-        self.metrics.render(open_metrics)
+        self.metrics.page(&self.sampled, open_metrics)
+    }
+
+    /// Every metric that this gateway can show, as a page for readers, in Markdown. It leaves examples on the page of metrics.
+    pub fn metrics_reference(&self) -> String {
+        self.metrics.reference(&self.sampled)
     }
 
     /// Each route with the names of its policies, and of those around each attempt at a target; outermost first.

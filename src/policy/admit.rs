@@ -15,6 +15,7 @@ use crate::model::fault::Fault;
 use crate::model::names::customer;
 use crate::model::rate::Key;
 use crate::stack::{Next, Outcome, Policy};
+use crate::telemetry::metrics::sampled::Samples;
 
 /// The conversations that there are, and what was said in all of them. Shared, and outlives the gateway that uses it.
 #[derive(Clone, Default)]
@@ -190,6 +191,19 @@ impl Policy for Admit {
         let place = entered.map_err(|limit| Fault::Crowded { limit })?;
         let reply = next.call(call).await?;
         Ok(reply.on_end(move |_| drop(place)))
+    }
+}
+
+/// What metrics show of WebSockets, by the names that existing dashboards read.
+pub fn sampled(tunnels: Tunnels) -> impl Fn(&mut Samples<'_>) {
+    move |samples| {
+        let report = tunnels.report();
+        samples.gauge("voice_active_connections", "Open WebSockets", report.open);
+        let chunks = [(["in"], report.chunks_in), (["out"], report.chunks_out)];
+        samples.counters("voice_chunks_total", "WebSocket messages relayed, by direction", ["direction"], chunks);
+        let overruns = [(["size"], report.too_large), (["stalled"], report.stalled)];
+        let help = "WebSockets closed because a message was too large or one end stopped reading";
+        samples.counters("voice_overrun_total", help, ["reason"], overruns);
     }
 }
 

@@ -20,6 +20,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -33,7 +35,7 @@ use crate::server::callers::address::Peer;
 use crate::server::callers::ingress::Answer;
 use crate::server::connection::connection_limits::{ConnectionLimits, Place};
 use crate::server::connection::reserve_fd::ReservedFd;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Group, Registrar};
 
 /// Streams at once on one HTTP/2 connection.
 const H2_STREAMS: u32 = 250;
@@ -73,7 +75,7 @@ pub enum Listener {
 
 /// Serves a listener until `shutdown`, then lets running calls finish for up to the drain timeout. True: none was cut off.
 pub async fn run(listener: TcpListener, door: Listener, current: Arc<Current>, shutdown: CancellationToken) -> bool {
-    let metrics = current.gateway().metrics.clone();
+    let metrics = current.gateway().metrics.group();
     let server = Arc::new(Server {
         current,
         metrics,
@@ -113,7 +115,7 @@ pub async fn run(listener: TcpListener, door: Listener, current: Arc<Current>, s
 
 struct Server {
     current: Arc<Current>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<ConnectionMetrics>,
     door: Listener,
     crowd: Arc<ConnectionLimits>,
     /// Nobody connects any more, and whoever asks is told to ask elsewhere next time.
@@ -128,22 +130,38 @@ struct Server {
     farewell: CancellationToken,
 }
 
+/// What is counted of connections.
+pub struct ConnectionMetrics {
+    open: Gauge,
+    shed: Counter,
+}
+
+impl Group for ConnectionMetrics {
+    fn register(registrar: &mut Registrar<'_>) -> Self {
+        Self {
+            open: registrar.gauge("tidegate_connections", "Open client connections"),
+            shed: registrar
+                .counter("tidegate_connections_shed_total", "Connections closed at once because there were too many"),
+        }
+    }
+}
+
 /// A connection's place, as the metrics have it.
 struct Counted {
     _place: Place,
-    metrics: Arc<Metrics>,
+    metrics: Arc<ConnectionMetrics>,
 }
 
 impl Counted {
-    fn new(place: Place, metrics: &Arc<Metrics>) -> Self {
-        metrics.connections.inc();
+    fn new(place: Place, metrics: &Arc<ConnectionMetrics>) -> Self {
+        metrics.open.inc();
         Self { _place: place, metrics: metrics.clone() }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.metrics.connections.dec();
+        self.metrics.open.dec();
     }
 }
 
@@ -187,7 +205,7 @@ impl Server {
                     }
                     failures += 1;
                     match spare.shed(listener).await {
-                        true => drop(self.metrics.connections_shed.inc()),
+                        true => drop(self.metrics.shed.inc()),
                         false => tokio::time::sleep(ACCEPT_PAUSE).await,
                     }
                     continue;
@@ -198,7 +216,7 @@ impl Server {
                 failures = 0;
             }
             let Some(place) = self.crowd.place(peer.ip(), &self.current.gateway().plan.server) else {
-                self.metrics.connections_shed.inc();
+                self.metrics.shed.inc();
                 continue;
             };
             let place = Arc::new(Counted::new(place, &self.metrics));

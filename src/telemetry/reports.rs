@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::model::rng::SeededRng;
 use crate::model::trace::{SpanId, TraceId};
 use crate::telemetry::export_queue::ExportQueue;
+use crate::telemetry::metrics::sampled::Samples;
 
 /// How many may wait.
 const WAITING: usize = 64;
@@ -42,5 +43,12 @@ impl Reports {
     /// An empty queue. `chance` is for ids.
     pub fn new(chance: SeededRng) -> Self {
         Self { outbox: ExportQueue::new(WAITING), chance }
+    }
+
+    /// What metrics show of them.
+    pub fn sample(&self, samples: &mut Samples<'_>) {
+        let reports = self.outbox.tally().map(|(result, count)| ([result], count));
+        let help = "Error reports by result: sent, or why dropped";
+        samples.counters("tidegate_reports_total", help, ["result"], reports);
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::model::rng::SeededRng;
 use crate::model::trace::{SpanId, TraceId};
 use crate::telemetry::export_queue::ExportQueue;
+use crate::telemetry::metrics::sampled::Samples;
 
 /// One piece of work with its beginning and its end.
 #[derive(Clone, Debug)]
@@ -107,5 +108,12 @@ impl Spans {
     /// A queue for the spans of this many calls. `chance` is for ids.
     pub fn new(calls: usize, chance: SeededRng) -> Self {
         Self { outbox: ExportQueue::new(calls), chance }
+    }
+
+    /// What metrics show of them.
+    pub fn sample(&self, samples: &mut Samples<'_>) {
+        let spans = self.outbox.tally().map(|(result, count)| ([result], count));
+        samples.counters("tidegate_spans_total", "Spans by result: exported, or why dropped", ["result"], spans);
+        samples.gauge("tidegate_spans_waiting", "Calls whose spans wait for export", self.outbox.depth());
     }
 }

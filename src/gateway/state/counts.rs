@@ -13,8 +13,6 @@ use crate::model::fault;
 use crate::model::fault::Denial;
 use crate::model::reply::CacheResult;
 use crate::model::trail::{Attempt, Facts, Outcome, Reason};
-use crate::policy::cache::cluster::ClusterTally;
-use crate::telemetry::metrics::caches::{CacheSample, SharedSample};
 
 /// How long after a fallback answered the gateway counts as serving from fallbacks.
 const FALLBACK_WINDOW: Duration = Duration::from_secs(60);
@@ -68,21 +66,6 @@ impl GatewayState {
     /// Cache hits and misses since the start.
     pub fn cache_counts(&self) -> (u64, u64) {
         (self.common.cache_hits.load(Ordering::Relaxed), self.common.cache_misses.load(Ordering::Relaxed))
-    }
-
-    /// What metrics tell of the cache.
-    pub fn cache_sample(&self) -> CacheSample {
-        let fill = self.entries.fill();
-        let flying = self.common.flights.kept_bytes() as u64;
-        let shared = self.cluster().map(|cluster| {
-            let ClusterTally { found, missed, spoilt, failed, waited } = cluster.tally();
-            let words = ["found", "missed", "spoilt", "failed", "waited"];
-            let counts = [found, missed, spoilt, failed, waited];
-            let results = std::array::from_fn(|index| (words[index], counts[index]));
-            SharedSample { is_up: !cluster.redis().is_out(), results }
-        });
-        let (hits, misses) = self.cache_counts();
-        CacheSample { bytes: fill.bytes, entries: fill.entries, evicted: fill.evicted, flying, hits, misses, shared }
     }
 
     /// True when a call was recently answered by another than its first provider.

@@ -14,7 +14,6 @@ use crate::state::estimate::Estimates;
 use crate::state::store::memory::Memory;
 use crate::state::store::redis::{Redis, Settings, Standing};
 use crate::state::store::shared::Shared;
-use crate::telemetry::metrics::limits::StoreSample;
 
 /// How long the shared store may take for what no call waits for.
 const BEHIND: Duration = Duration::from_secs(1);
@@ -61,21 +60,6 @@ impl GatewayState {
             None | Some(Standing::Unknown) => Health::Unknown,
             Some(Standing::Up { latency }) => Health::Connected { latency },
             Some(Standing::Out(fault)) => Health::Disconnected { error: fault.to_string() },
-        }
-    }
-
-    /// What metrics tell of the store.
-    pub fn store_sample(&self) -> StoreSample {
-        let tally = self.common.limits.meter.tally();
-        let operations = self.redis().map(|redis| redis.operations()).unwrap_or_default();
-        StoreSample {
-            keys: tally.keys,
-            evicted: tally.evicted,
-            unsettled: tally.unsettled,
-            is_up: self.redis().is_none_or(|redis| !redis.is_out()),
-            gateways: tally.gateways,
-            operations: operations.asked,
-            failures: operations.failures,
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::plan::JwksPlan;
 use crate::config::plan::public_key::PublicKey;
-use crate::telemetry::metrics::auth::PublishedSample;
+use crate::telemetry::metrics::sampled::Samples;
 
 /// Reads the document. The error is for the log and names no address.
 pub type Source = Arc<dyn Fn() -> BoxFuture<'static, Result<Bytes, String>> + Send + Sync>;
@@ -80,17 +80,6 @@ impl KeySet {
         let Asking { read_at, read, failed, .. } = *state.asking.lock();
         let asking = Asking { read_at, read, failed, ..Asking::default() };
         Ok(Self::with(plan.clone(), source, tasks, self.keys(), asking))
-    }
-
-    /// What metrics tell of it.
-    pub fn sample(&self) -> PublishedSample {
-        let asking = *self.0.asking.lock();
-        PublishedSample {
-            publisher: self.0.plan.url.host_str().unwrap_or_default().into(),
-            keys: self.keys().len(),
-            age: asking.read_at.map(|at| at.elapsed()),
-            refreshes: [("ok", asking.read), ("failed", asking.failed)],
-        }
     }
 
     /// True when both are one.
@@ -191,6 +180,28 @@ fn parse(document: &[u8]) -> Result<Arc<[PublicKey]>, String> {
     match keys.is_empty() {
         true => Err("no usable key in it".into()),
         false => Ok(keys),
+    }
+}
+
+/// What metrics show of published keys, where tokens are checked with such.
+pub fn sampled(of: Option<KeySet>) -> impl Fn(&mut Samples<'_>) {
+    move |samples| {
+        let known = || of.iter().map(|set| (set.0.plan.url.host_str().unwrap_or_default(), set));
+        let keys = known().map(|(publisher, set)| ([publisher], set.keys().len()));
+        samples.gauges("tidegate_jwks_keys", "Keys in the JWKS", ["publisher"], keys);
+        let read = known().filter_map(|(publisher, set)| Some((publisher, set.0.asking.lock().read_at?)));
+        let age = read.map(|(publisher, at)| ([publisher], at.elapsed().as_secs()));
+        samples.gauges("tidegate_jwks_age_seconds", "Time since the JWKS was last refreshed", ["publisher"], age);
+        let refreshes = known().flat_map(|(publisher, set)| {
+            let asking = *set.0.asking.lock();
+            [([publisher, "ok"], asking.read), ([publisher, "failed"], asking.failed)]
+        });
+        samples.counters(
+            "tidegate_jwks_refreshes_total",
+            "JWKS refreshes by result",
+            ["publisher", "result"],
+            refreshes,
+        );
     }
 }
 

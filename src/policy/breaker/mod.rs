@@ -32,6 +32,7 @@ use crate::model::rng::SeededRng;
 use crate::model::signs::Signs;
 use crate::model::trail::{Facts, StepKind};
 use crate::stack::{Next, Outcome, Policy};
+use crate::telemetry::metrics::sampled::Samples;
 
 pub use self::machine::State;
 
@@ -375,5 +376,27 @@ impl Drop for Permit {
         if let Some(pass) = self.pass.take() {
             self.guarded.change(|machine| machine.settle(pass, None, Instant::now()));
         }
+    }
+}
+
+/// What metrics show of providers' circuit breakers.
+pub fn sampled(of: Vec<(Arc<str>, Breakers)>) -> impl Fn(&mut Samples<'_>) {
+    move |samples| {
+        let state = of.iter().map(|(provider, breakers)| {
+            let state = match breakers.worst() {
+                State::Closed => 0,
+                State::HalfOpen | State::Ramp(_) => 1,
+                State::Open => 2,
+            };
+            ([provider], state)
+        });
+        let help = "Worst circuit breaker state of a provider's models: 0 closed, 1 half-open, 2 open";
+        samples.gauges("tidegate_breaker_state", help, ["provider"], state);
+        let transitions = of.iter().map(|(provider, breakers)| ([provider], breakers.transitions()));
+        let help = "State changes of circuit breakers";
+        samples.counters("tidegate_breaker_transitions_total", help, ["provider"], transitions);
+        let refused = of.iter().map(|(provider, breakers)| ([provider], breakers.refused()));
+        let help = "Calls refused by an open circuit breaker";
+        samples.counters("tidegate_breaker_refused_total", help, ["provider"], refused);
     }
 }

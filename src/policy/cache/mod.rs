@@ -18,6 +18,8 @@ pub mod memory;
 pub mod cacheability;
 pub mod cluster;
 
+mod sampled;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +31,7 @@ pub use self::entry::Entry;
 use self::flight::{Arrival, Course, Flights, Follower, Joinable, Limits};
 pub use self::key::{EntryKey, Keys};
 use self::memory::{Entries, PurgeScope};
+pub use self::sampled::sampled;
 use crate::config::plan::{RouteCachePlan, RoutePlan, TargetPlan};
 use crate::model::attempts::Attempts;
 use crate::model::call::{Call, ClientDeadline};

@@ -24,6 +24,7 @@ use crate::model::fault::Fault;
 use crate::model::time::{Phase, later};
 use crate::model::trail::StepKind;
 use crate::stack::{Next, Outcome, Policy};
+use crate::telemetry::metrics::sampled::Samples;
 
 /// When a caller that found no place may come back.
 const RETRY_IN: Duration = Duration::from_secs(1);
@@ -410,5 +411,24 @@ mod tests {
                 assert_eq!(places.report().unwrap().in_flight, 0);
             });
         }
+    }
+}
+
+/// What metrics show of providers' concurrency limits.
+pub fn sampled(of: Vec<(Arc<str>, Places)>) -> impl Fn(&mut Samples<'_>) {
+    move |samples| {
+        let reports = of.iter().filter_map(|(provider, places)| Some((provider, places.report()?)));
+        let reports: Vec<_> = reports.collect();
+        let each =
+            |number: fn(&PlacesReport) -> u32| reports.iter().map(move |(name, report)| ([name], number(report)));
+        let help = "Concurrent calls that a provider is allowed";
+        samples.gauges("tidegate_concurrency_limit", help, ["provider"], each(|report| report.limit));
+        let help = "Calls that hold a permit of a provider";
+        samples.gauges("tidegate_concurrency_in_flight", help, ["provider"], each(|report| report.in_flight));
+        let help = "Calls waiting for a permit of a provider";
+        samples.gauges("tidegate_concurrency_waiting", help, ["provider"], each(|report| report.waiting));
+        let refused = reports.iter().map(|(provider, report)| ([provider], report.refused));
+        let help = "Calls that got no permit of a provider in time";
+        samples.counters("tidegate_concurrency_refused_total", help, ["provider"], refused);
     }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::model::names::customer;
+use crate::telemetry::metrics::sampled::Samples;
 
 /// Addresses that are remembered as possible fronts; the one that was silent longest makes place for another.
 const MOST: usize = 1024;
@@ -182,6 +183,17 @@ impl State {
             self.told[kind] = Some(now);
         }
         is_due
+    }
+}
+
+/// What metrics show of addresses that many callers share.
+pub fn sampled(fronts: Fronts) -> impl Fn(&mut Samples<'_>) {
+    move |samples| {
+        let report = fronts.report();
+        let help = "Proxy addresses missing from server.trusted_proxies; limits by address are not enforced for them";
+        samples.gauge("tidegate_limit_shared_addresses", help, report.fronts);
+        let help = "Share of the busiest address in calls counted by address, last 15 minutes; 0 below 20 calls";
+        samples.gauge("tidegate_limit_busiest_address_ratio", help, report.busiest);
     }
 }
 

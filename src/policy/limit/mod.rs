@@ -10,7 +10,7 @@ mod rule;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::fronts::{Fronts, FrontsReport};
+pub use self::fronts::{Fronts, FrontsReport, sampled};
 use self::rule::Rule;
 use crate::config::plan::{Counted, LimitPlan, LimitsPlan, Price, Prices, Quantity, RoutePlan};
 use crate::model::call::{Call, CallRequest, Head};

@@ -30,7 +30,7 @@ impl Watch {
                     trace_id = facts.trace.as_ref().map(|trace| tracing::field::display(trace.id)),
                     method = self.method,
                     path = &*self.path,
-                    route = &*self.route,
+                    route = &*self.route(),
                     caller = self.caller,
                     tenant = self.tenant.as_deref(),
                     api_key = self.api_key.as_deref(),

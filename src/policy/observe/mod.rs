@@ -14,8 +14,11 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use self::count::CallMetrics;
+pub use self::count::requests::RouteMetrics;
 use self::spans::Tracing;
 pub use self::tell::Telling;
+use crate::config::plan::Plan;
 use crate::config::plan::Prices;
 use crate::model::call::Call;
 use crate::model::fault::Fault;
@@ -41,7 +44,7 @@ const CANCELLED: &str = "cancelled";
 /// The policy, and the only writer of request metrics.
 #[derive(Clone)]
 pub struct Observe {
-    metrics: Arc<Metrics>,
+    metrics: Arc<CallMetrics>,
     prices: Prices,
     reckoning: Arc<Reckoning>,
     finish: trail::Finish,
@@ -53,24 +56,34 @@ pub struct Observe {
 }
 
 impl Observe {
-    /// Observes into `metrics`, and reckons tokens by `estimates` where providers do not count them; `count` gets the facts of each request when nothing more can happen to it.
+    /// Observes into `metrics`, and reckons tokens by `estimates` where providers do not count them; `count` gets the facts of
+    /// each request when nothing more can happen to it.
     pub fn new(
-        metrics: Arc<Metrics>,
-        (prices, estimates): (Prices, Estimates),
+        metrics: &Metrics,
+        plan: &Plan,
+        estimates: Estimates,
         count: impl Fn(&Facts) + Send + Sync + 'static,
         tracing: Option<Arc<Tracing>>,
         reports: Option<Reports>,
     ) -> Self {
+        let providers = plan.providers.iter().map(|provider| provider.name.clone());
+        let metrics = Arc::new(CallMetrics::new(metrics, plan.metrics, providers));
         let (counted, traced) = (metrics.clone(), tracing.clone());
         let finish = Arc::new(move |facts: &Facts| {
-            count::count_attempts(&counted, facts);
+            counted.count_attempts(facts);
             count(facts);
             if let Some(tracing) = &traced {
                 tracing.export(facts);
             }
         });
+        let prices = plan.prices.clone();
         let reckoning = Arc::new(Reckoning { estimates, prices: prices.clone(), max_answer: None });
         Self { metrics, prices, reckoning, finish, tracing, reports, telling: None }
+    }
+
+    /// What is counted of a route's requests.
+    pub fn route_metrics(&self, route: &Arc<str>) -> Arc<RouteMetrics> {
+        Arc::new(RouteMetrics::new(&self.metrics.requests, route.clone()))
     }
 
     /// The same for a route that may bound its answers.
@@ -101,14 +114,14 @@ impl Observe {
 
     /// Begins to watch a request. The watch belongs to the response's body: when it is dropped, the request has ended.
     pub fn watch(&self, id: Arc<str>, method: &http::Method, path: &str) -> Watch {
-        self.metrics.in_flight.inc();
+        self.metrics.requests.in_flight.inc();
         Watch {
             observe: self.clone(),
             trail: self.silent_trail(),
             subject: LogContext::new(id),
             method: known_method(method),
             path: path[..path.floor_char_boundary(200)].into(),
-            route: Arc::from("none"),
+            route: self.metrics.none.clone(),
             caller: "none",
             tenant: None,
             api_key: None,
@@ -153,7 +166,7 @@ pub struct Watch {
     subject: Arc<LogContext>,
     method: &'static str,
     path: Box<str>,
-    route: Arc<str>,
+    route: Arc<RouteMetrics>,
     caller: &'static str,
     tenant: Option<Arc<str>>,
     api_key: Option<Arc<str>>,
@@ -166,9 +179,18 @@ pub struct Watch {
 
 impl Watch {
     /// The route that was found.
-    pub fn routed(&mut self, route: &Arc<str>, caller: &'static str) {
+    pub fn found(&mut self, route: &Arc<RouteMetrics>, caller: &'static str) {
         self.route = route.clone();
         self.caller = caller;
+    }
+
+    /// What answers in the place of a route, by its name in logs and metrics.
+    pub fn routed(&mut self, name: &Arc<str>, caller: &'static str) {
+        self.found(&self.observe.route_metrics(name), caller);
+    }
+
+    fn route(&self) -> Arc<str> {
+        self.route.route.clone()
     }
 
     /// The call, as log lines name it.
@@ -253,7 +275,7 @@ impl Watch {
             id: self.subject.id.clone(),
             method: self.method,
             path: self.path.clone(),
-            route: self.route.clone(),
+            route: self.route(),
             caller: self.caller,
             tenant: self.tenant.clone(),
             status: self.status,
@@ -264,7 +286,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.observe.metrics.in_flight.dec();
+        self.observe.metrics.requests.in_flight.dec();
         if self.events > 0 {
             self.observe.metrics.callers.streams.dec();
         }

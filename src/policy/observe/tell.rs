@@ -60,7 +60,7 @@ impl Watch {
     fn story(&self, facts: &Facts, cost: Option<Cost>, generation: u64) -> CallRecord {
         CallRecord {
             id: self.subject.id.clone(),
-            route: self.route.clone(),
+            route: self.route(),
             caller: self.caller,
             method: self.method,
             path: self.path.clone(),
@@ -87,7 +87,7 @@ impl Watch {
         let report = Report {
             code,
             place: None,
-            route: Some(self.route.clone()),
+            route: Some(self.route()),
             provider: facts.telling().map(|attempt| attempt.provider.clone()),
             request: Some(self.subject.id.clone()),
             trace: self.subject.trace.get().copied(),

@@ -330,7 +330,7 @@ impl Visit<'_> {
                 return self.refuse(&fault, watch);
             }
         };
-        watch.routed(&route.plan.name, route.plan.caller.as_str());
+        watch.found(&route.metrics, route.plan.caller.as_str());
         watch.trace(&self.parts.headers);
         watch.trail.facts().call = Some(route.plan.call.as_str());
         if route.plan.csrf

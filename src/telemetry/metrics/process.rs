@@ -3,91 +3,65 @@
 //! It knows Linux only: elsewhere the values stay zero.
 
 use std::fs;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::{Registry, Unit};
 use tokio::runtime::Handle;
+
+use super::sampled::Samples;
 
 /// The kernel counts a process's time in hundredths of a second, whatever its own clock is (proc(5), `USER_HZ`).
 const TICKS: f64 = 100.0;
 
-type Number = Gauge<f64, AtomicU64>;
-
-/// The metrics.
-#[derive(Default)]
-pub(super) struct ProcessMetrics {
-    cpu: Counter<f64, AtomicU64>,
-    started: Number,
-    resident: Number,
-    virtual_memory: Number,
-    threads: Gauge,
-    open_files: Gauge,
-    max_files: Gauge,
-    workers: Gauge,
-    tasks: Gauge,
-    queue: Gauge,
-    busy: Counter<f64, AtomicU64>,
+/// Reads it all.
+pub fn sampled(samples: &mut Samples<'_>) {
+    let stat = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(Stat::parse).unwrap_or_default();
+    samples.counter("process_cpu_seconds_total", "CPU time of all threads", stat.cpu);
+    let started = booted().map_or(0.0, |booted| booted + stat.started);
+    samples.gauge("process_start_time_seconds", "Start time of the process, in seconds since 1970", started);
+    samples.gauge("process_resident_memory_bytes", "Resident memory", resident_memory().unwrap_or(0) as f64);
+    samples.gauge("process_virtual_memory_bytes", "Virtual memory", stat.virtual_memory);
+    samples.gauge("tidegate_memory_limit_bytes", "Memory limit of the process", memory_limit().unwrap_or(0) as f64);
+    samples.gauge("process_threads", "Threads", stat.threads);
+    samples.gauge("process_open_fds", "Open file descriptors", open_files());
+    samples.gauge("process_max_fds", "Limit of open file descriptors", max_files());
+    let runtime = Handle::try_current().ok().map(|runtime| runtime.metrics());
+    let of = |read: fn(&tokio::runtime::RuntimeMetrics) -> usize| runtime.as_ref().map_or(0, read);
+    samples.gauge("tokio_workers", "Worker threads of the runtime", of(|runtime| runtime.num_workers()));
+    samples.gauge("tokio_alive_tasks", "Tasks that have not finished", of(|runtime| runtime.num_alive_tasks()));
+    let queued = of(|runtime| runtime.global_queue_depth());
+    samples.gauge("tokio_global_queue_depth", "Tasks waiting in the runtime's global queue", queued);
+    let busy = runtime.map_or(0.0, |runtime| {
+        (0..runtime.num_workers()).map(|worker| runtime.worker_total_busy_duration(worker).as_secs_f64()).sum()
+    });
+    samples.counter("tokio_workers_busy_seconds_total", "Time that worker threads spent running tasks", busy);
 }
 
-impl ProcessMetrics {
-    pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register_with_unit("process_cpu", "CPU time of all threads", Unit::Seconds, self.cpu.clone());
-        let started = self.started.clone();
-        registry.register_with_unit("process_start_time", "When it started, since 1970", Unit::Seconds, started);
-        registry.register_with_unit("process_resident_memory", "Resident memory", Unit::Bytes, self.resident.clone());
-        let virtual_memory = self.virtual_memory.clone();
-        registry.register_with_unit("process_virtual_memory", "Virtual memory", Unit::Bytes, virtual_memory);
-        registry.register("process_threads", "Threads", self.threads.clone());
-        registry.register("process_open_fds", "Open files and sockets", self.open_files.clone());
-        registry.register("process_max_fds", "Files and sockets that may be open", self.max_files.clone());
-        registry.register("tokio_workers", "Threads that run tasks", self.workers.clone());
-        registry.register("tokio_alive_tasks", "Tasks that have not ended", self.tasks.clone());
-        registry.register("tokio_global_queue_depth", "Tasks that wait for any worker", self.queue.clone());
-        let busy = self.busy.clone();
-        registry.register_with_unit("tokio_workers_busy", "Time that workers spent running tasks", Unit::Seconds, busy);
-    }
-
-    /// Reads it all.
-    pub(super) fn sample(&self) {
-        self.process();
-        if let Ok(runtime) = Handle::try_current() {
-            let metrics = runtime.metrics();
-            let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-            self.workers.set(whole(metrics.num_workers()));
-            self.tasks.set(whole(metrics.num_alive_tasks()));
-            self.queue.set(whole(metrics.global_queue_depth()));
-            let busy =
-                (0..metrics.num_workers()).map(|worker| metrics.worker_total_busy_duration(worker).as_secs_f64());
-            set(&self.busy, busy.sum());
-        }
-    }
-
-    fn process(&self) {
-        self.resident.set(super::resident_memory().unwrap_or(0) as f64);
-        if let Some(stat) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(Stat::parse) {
-            set(&self.cpu, stat.cpu);
-            self.threads.set(stat.threads);
-            self.virtual_memory.set(stat.virtual_memory);
-            if let Some(booted) = booted() {
-                self.started.set(booted + stat.started);
-            }
-        }
-        if let Ok(files) = fs::read_dir("/proc/self/fd") {
-            // The folder itself is open while it is read.
-            self.open_files.set(i64::try_from(files.count()).unwrap_or(i64::MAX) - 1);
-        }
-        let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-        let limit = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
-        if let Some(limit) = limit.and_then(|limit| limit.parse().ok()) {
-            self.max_files.set(limit);
-        }
-    }
+fn open_files() -> i64 {
+    // The folder itself is open while it is read.
+    fs::read_dir("/proc/self/fd").map_or(0, |files| i64::try_from(files.count()).unwrap_or(i64::MAX) - 1)
 }
 
-fn set(counter: &Counter<f64, AtomicU64>, value: f64) {
-    counter.inner().store(value.to_bits(), Ordering::Relaxed);
+fn max_files() -> i64 {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let limit = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
+    limit.and_then(|limit| limit.parse().ok()).unwrap_or(0)
+}
+
+/// Resident memory of this process in bytes, from `/proc`; `None` where there is none.
+pub fn resident_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// What this process may use in bytes: its control group's limit, else the machine's memory. `None` where neither is known.
+pub fn memory_limit() -> Option<u64> {
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    if let Some(limit) = group.and_then(|limit| limit.trim().parse().ok()) {
+        return Some(limit);
+    }
+    let memory = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = memory.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 /// When the machine started, in seconds since 1970.
@@ -97,7 +71,7 @@ fn booted() -> Option<f64> {
 }
 
 /// What is read of `/proc/self/stat` (proc_pid_stat(5)).
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 struct Stat {
     /// Seconds.
     cpu: f64,
@@ -137,10 +111,9 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn this_process_has_used_time_and_files() {
-        let metrics = ProcessMetrics::default();
-        metrics.sample();
-        assert!(metrics.threads.get() >= 1 && metrics.open_files.get() >= 3);
-        assert!(metrics.max_files.get() >= metrics.open_files.get());
-        assert!(metrics.started.get() > 1.0e9 && metrics.virtual_memory.get() > metrics.resident.get());
+        let stat = Stat::parse(&fs::read_to_string("/proc/self/stat").unwrap()).unwrap();
+        assert!(stat.threads >= 1 && stat.virtual_memory > resident_memory().unwrap() as f64);
+        assert!(open_files() >= 3 && max_files() >= open_files());
+        assert!(booted().unwrap() + stat.started > 1.0e9);
     }
 }

@@ -1,36 +1,35 @@
-//! Reference: all metrics as a page for readers: name, kind, labels and meaning, in the order in which they are registered.
+//! Reference: all metrics as a page for readers: name, kind, labels and meaning, by name.
 //!
-//! It knows no metric: it reads a page with one sample of each, so that what is registered is what is written down.
+//! It knows no metric: it reads a page with one sample of each at least, so what is on the page is what is written down.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
-
-use super::Metrics;
 
 const INTRODUCTION: &str = "\
 # Metrics reference
 
-Generated from the program (`make generate`). `GET /metrics` tells them all, at the operators' address (at the callers' too with `server.show_insides`), as Prometheus text or, where `Accept` asks for it, as OpenMetrics.
+Generated from the program (`make generate`). `GET /metrics` on the operators' address shows them
+all (on the callers' too with `server.show_insides`), as Prometheus text or, where `Accept` asks for
+it, as OpenMetrics.
 
-Labels are bounded: routes, providers, rules and fault codes come from the configuration and the code. Names that come with requests become labels only up to `metrics.max_models` and `metrics.max_tenants`, and
-only once an answer came for them; all others are `other`. A histogram `x` has `x_bucket`, `x_sum` and `x_count`. `gen_ai_*` are OpenTelemetry's semantic conventions for generative AI (v1.41.0) in Prometheus' form.
+Labels are bounded: routes, providers, rules and fault codes come from the configuration and the
+code. Names that come with requests become labels only up to `metrics.max_models` and
+`metrics.max_tenants`, and only once a call with that name succeeded; all others are `other`. A
+histogram `x` has `x_bucket`, `x_sum` and `x_count`. `gen_ai_*` follow OpenTelemetry's semantic
+conventions for generative AI (v1.41.0) in Prometheus' form.
 
 | metric | kind | labels | meaning |
 | --- | --- | --- | --- |
 ";
 
-/// The page as it is committed, in Markdown.
-pub fn reference() -> String {
-    let metrics = Metrics::new();
-    metrics.fill();
-    let page = metrics.render(false);
+/// The reference of the metrics on a page.
+pub(super) fn of(page: &str) -> String {
     let mut labels: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for sample in page.lines().filter(|line| !line.starts_with('#')) {
         let Some((name, rest)) = sample.split_once('{') else { continue };
         let names = rest.split("\",").filter_map(|label| label.split('=').next());
         labels.entry(name).or_insert_with(|| names.filter(|name| !matches!(*name, "le" | "} ")).collect());
     }
-    let mut text = INTRODUCTION.to_owned();
+    let mut rows = BTreeMap::new();
     let mut about = "";
     for line in page.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
@@ -40,9 +39,8 @@ pub fn reference() -> String {
             let names = labels.get(name).or_else(|| labels.get(&*sum)).map(Vec::as_slice).unwrap_or_default();
             let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
             let about = about.trim_end_matches('.').replace('|', "\\|");
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "| `{name}` | {kind} | {} | {about} |", names.join(", "));
+            rows.insert(name, format!("| `{name}` | {kind} | {} | {about} |\n", names.join(", ")));
         }
     }
-    text
+    INTRODUCTION.to_owned() + &rows.into_values().collect::<String>()
 }

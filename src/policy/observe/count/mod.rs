@@ -1,0 +1,142 @@
+//! Updates the metrics when a call ends: once as the caller saw it, and once for each attempt at a provider.
+//!
+//! It reads facts. Each file registers the metrics that it counts, with their labels, and finds those that depend on the route
+//! or the provider alone when a gateway is built.
+
+mod attempts;
+pub(super) mod callers;
+mod gen_ai;
+pub(super) mod requests;
+mod variants;
+
+use std::sync::Arc;
+
+use self::attempts::{Attempts, ProviderMetrics};
+use self::callers::Callers;
+use self::gen_ai::{GenAi, Operation};
+use self::requests::{Requests, RouteMetrics, TraceLabel};
+use self::variants::{VariantCall, Variants};
+use super::{CANCELLED, OK, Watch, outcome_word, spans};
+use crate::config::plan::MetricsPlan;
+use crate::model::fault::Blame;
+use crate::model::trail::{Facts, Taken};
+use crate::state::ledger::row::Cost;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traffic::Ended;
+
+/// The metrics of calls.
+pub(super) struct CallMetrics {
+    pub(super) requests: Arc<Requests>,
+    pub(super) callers: Arc<Callers>,
+    attempts: Arc<Attempts>,
+    gen_ai: Arc<GenAi>,
+    variants: Arc<Variants>,
+    providers: Vec<ProviderMetrics>,
+    /// Of requests for which no route was found.
+    pub(super) none: Arc<RouteMetrics>,
+}
+
+impl CallMetrics {
+    /// Those of calls to these providers. `plan` says how many names that come with requests become labels.
+    pub(super) fn new(metrics: &Metrics, plan: MetricsPlan, providers: impl Iterator<Item = Arc<str>>) -> Self {
+        let (requests, attempts) = (metrics.group(), metrics.group());
+        let (gen_ai, callers) = (metrics.group::<GenAi>(), metrics.group::<Callers>());
+        gen_ai.models.allow(plan.max_models);
+        callers.tenants.allow(plan.max_tenants);
+        Self {
+            none: Arc::new(RouteMetrics::new(&requests, "none".into())),
+            providers: providers.map(|provider| ProviderMetrics::new(&attempts, provider)).collect(),
+            requests,
+            callers,
+            attempts,
+            gen_ai,
+            variants: metrics.group(),
+        }
+    }
+
+    /// Has a provider's metrics count something. One that the configuration does not have is looked up.
+    fn of_provider(&self, name: &Arc<str>, count: impl FnOnce(&ProviderMetrics)) {
+        match self.providers.iter().find(|own| Arc::ptr_eq(&own.provider, name) || own.provider == *name) {
+            Some(provider) => count(provider),
+            None => count(&ProviderMetrics::new(&self.attempts, name.clone())),
+        }
+    }
+
+    /// Counts what happened at providers, when all of it has happened.
+    pub(super) fn count_attempts(&self, facts: &Facts) {
+        let operation = facts.call.and_then(gen_ai::operation);
+        for attempt in &facts.attempts {
+            let took = attempt.took.unwrap_or_else(|| attempt.started.elapsed());
+            let outcome = outcome_word(attempt);
+            self.of_provider(&attempt.provider, |provider| provider.attempted(outcome, attempt.reason, took));
+            if let Some(name) = operation {
+                self.gen_ai.attempted(&Operation {
+                    provider: &attempt.provider,
+                    model: attempt.model.as_deref(),
+                    name,
+                    error: Some(outcome).filter(|word| *word != OK).unwrap_or_default(),
+                    took,
+                    first_chunk: attempt.answered.filter(|_| facts.is_stream),
+                });
+            }
+        }
+        let Some(last) = facts.telling() else { return };
+        if facts.events_dropped > 0 {
+            self.of_provider(&last.provider, |provider| provider.streamed("dropped", facts.events_dropped));
+        }
+        for (attempt, tokens) in facts.spent() {
+            self.of_provider(&attempt.provider, |provider| provider.used(tokens));
+            if let Some(name) = operation {
+                let usage = [("input", tokens.usage.input), ("output", tokens.usage.output)];
+                self.gen_ai.used(&attempt.provider, attempt.model.as_deref(), name, usage);
+            }
+        }
+        if let (Some(account), Some(usage)) = (&facts.account, facts.tokens()) {
+            self.callers.used(&account.tenant, [("input", usage.input), ("output", usage.output)]);
+        }
+    }
+}
+
+impl Watch {
+    pub(super) fn count(&self, facts: &Facts, cost: Option<Cost>) {
+        let metrics = &self.observe.metrics;
+        // How long people talk says nothing about how fast they were answered.
+        let took = facts.tunnel.map_or_else(|| facts.started.elapsed(), |tunnel| tunnel.opened);
+        let example = facts.trace.as_ref().filter(|_| spans::is_kept(facts));
+        let example = example.map(|trace| TraceLabel { trace_id: trace.id.to_string().into() });
+        self.route.count((self.method, self.status), facts, took, example);
+        if let Some(taken) = &facts.variant {
+            metrics.variants.count(&self.route.route, &taken.name, self.variant_call(facts, taken, cost));
+        }
+        if self.events > 0
+            && let Some(served) = facts.telling()
+        {
+            metrics.of_provider(&served.provider, |provider| provider.streamed("forwarded", self.events));
+        }
+        let outcome = match self.outcome(facts) {
+            OK if self.ended() == Ended::Well => "successful",
+            CANCELLED => "cancelled",
+            _ => "failed",
+        };
+        if facts.call == Some("chat") {
+            metrics.callers.chatted(outcome, took);
+        }
+        metrics.callers.requested(self.tenant.as_deref(), outcome);
+    }
+
+    fn variant_call(&self, facts: &Facts, taken: &Taken, cost: Option<Cost>) -> VariantCall {
+        let outcome = match facts.blame {
+            Some(Blame::Caller) => "rejected",
+            Some(_) => "failed",
+            None if !self.is_complete => "cancelled",
+            None if taken.has_failed => "fell_back",
+            None => "ok",
+        };
+        VariantCall {
+            outcome,
+            took: facts.started.elapsed().as_secs_f64(),
+            first_token: facts.first_token.map(|first| first.as_secs_f64()),
+            cost: cost.map(|cost| cost.usd.as_f64()),
+        }
+    }
+}
