@@ -41,7 +41,7 @@ clippy: ## lints, warnings are errors
 rustdoc: ## does the documentation build without a warning?
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
-docs: ## links, anchors and headings
+docs: ## links, anchors, headings and line lengths
 	@scripts/check-docs
 
 bench: ## what the gateway costs a request, beside a bare proxy
