@@ -28,6 +28,7 @@ use crate::policy::budget::Budget;
 use crate::policy::cache;
 use crate::policy::cache::cluster::Shared;
 use crate::policy::failover::Target;
+use crate::policy::idempotency::memory::Memory;
 use crate::policy::idempotency::{self, Idempotency};
 use crate::policy::limit::Limit;
 use crate::policy::observe::spans::Tracing;
@@ -170,7 +171,7 @@ impl Gateway {
         let trust = gateway_state.trust(&plan.auth, |publisher| world.document(publisher))?;
         let door = Authenticator::new(&plan.auth, plan.default_tenant.clone(), trust);
         let caches = Arc::new(caches(&plan, &gateway_state, &observe));
-        let idempotency = plan.idempotency.is_on.then(|| idempotency(&plan, &gateway_state));
+        let idempotency = Some(idempotency(&plan, &gateway_state)).filter(|_| plan.idempotency.is_on);
         let mut routes = Vec::with_capacity(plan.routes.len());
         for route in &plan.routes {
             let make =
@@ -210,6 +211,7 @@ impl Gateway {
                 target_policies,
             });
         }
+        gateway_state.settle();
         let router = router::build(&routes)?;
         let transports = plan.providers.iter().filter_map(|provider| transports.get(&provider.name).cloned()).collect();
         let health_limit = Limit::of_health(&plan.limits, gateway_state.limits().clone(), plan.prices.clone());
@@ -308,7 +310,11 @@ fn idempotency(plan: &Plan, gateway_state: &GatewayState) -> Idempotency {
     let shared = gateway_state.cluster().map(|cluster| {
         Arc::new(idempotency::shared::Shared::new(cluster.redis().clone(), secret, gateway_state.tasks().clone()))
     });
-    Idempotency::new(plan.idempotency, gateway_state.executions().clone(), shared)
+    let memory = gateway_state.policies().get_or("", |before: Option<Memory>| match before {
+        Some(before) => before.under(plan.idempotency.max_bytes),
+        None => Memory::new(plan.idempotency.max_bytes),
+    });
+    Idempotency::new(plan.idempotency, memory, shared)
 }
 
 /// What the caches of all routes have in common.

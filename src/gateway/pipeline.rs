@@ -12,7 +12,7 @@ use crate::gateway::state::{GatewayState, ProviderState};
 use crate::model::rng::SeededRng;
 use crate::model::switch::FlagKind;
 use crate::policy::admit::Admit;
-use crate::policy::affinity::Affinity;
+use crate::policy::affinity::{Affinity, Makers};
 use crate::policy::auth::Auth;
 use crate::policy::breaker::Breaker;
 use crate::policy::budget::Budget;
@@ -61,7 +61,7 @@ pub fn route(
         })
         .collect();
     let variant = (!ways.is_empty()).then(|| Variant::new(&plan.name, ways, plan.is_idempotent));
-    let (cache, asking) = asking(plan, gateway_state, caches, targets, gateway_state.latency_tracker(&plan.name));
+    let (cache, asking) = asking(plan, gateway_state, caches, targets, gateway_state.policies().get(&plan.name));
     let layers = ServiceBuilder::new()
         // Outermost: it must see every exit.
         .layer(policy(observe.of_route(plan.max_answer)))
@@ -99,7 +99,9 @@ fn affinity(plan: &RoutePlan, gateway_state: &GatewayState) -> Option<Affinity> 
     let variants = plan.variants.iter().flat_map(|variant| &variant.targets);
     let targets = plan.targets.iter().chain(variants);
     let instances = targets.map(|target| (target.provider.name.clone(), target.provider.urls.len()));
-    reaches.then(|| Affinity::new(gateway_state.makers().clone(), instances))
+    let fresh = || Makers::new(gateway_state.cluster().map(|it| it.redis().clone()), gateway_state.tasks().clone());
+    let makers = || gateway_state.policies().get_or("", |before| before.unwrap_or_else(fresh));
+    reaches.then(|| Affinity::new(makers(), instances))
 }
 
 /// As long may any of a route's targets be silent.
@@ -147,7 +149,7 @@ fn catalog(plan: &RoutePlan, gateway_state: &GatewayState, targets: &[Target]) -
         plan: target.plan.clone(),
         switch: target.switch.clone(),
         stack: target.stack.clone(),
-        lists: gateway_state.provider(&target.plan.provider.name).map(|state| state.lists.clone()).unwrap_or_default(),
+        lists: gateway_state.provider(&target.plan.provider.name).map(|it| it.policies.get("")).unwrap_or_default(),
     };
     Catalog::new(targets.iter().map(source).collect(), &plan.input.models)
 }
@@ -206,7 +208,7 @@ pub fn target(
 ) -> Stack {
     let provider = &plan.provider;
     let retry = Retry::new(provider.retry, state.retries.clone(), chance.clone());
-    let quota = Quota::new(provider.name.clone(), provider.quota, state.quotas.clone(), estimates.clone());
+    let quota = Quota::new(provider.name.clone(), provider.quota, state.policies.get(""), estimates.clone());
     let concurrency = Concurrency::new(provider.name.clone(), state.places.clone(), route.priority);
     let layers = ServiceBuilder::new()
         // Around the breaker: every attempt is counted, and an open breaker ends the retries.

@@ -7,6 +7,7 @@
 //! `state/counts`, and the connections to the shared store in `state/store`.
 
 mod counts;
+mod policies;
 mod recent_failures;
 mod reloads;
 mod tally;
@@ -20,7 +21,6 @@ mod store;
 mod tests;
 
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -35,13 +35,10 @@ use crate::model::rng::SeededRng;
 use crate::model::switch::FlagKind;
 use crate::model::trail::Facts;
 use crate::policy::admit::Tunnels;
-use crate::policy::affinity::Makers;
 use crate::policy::auth::Trust;
 use crate::policy::auth::jwks::{self, KeySet};
 use crate::policy::cache::flight::Flights;
 use crate::policy::cache::memory::Entries;
-use crate::policy::hedge::LatencyTracker;
-use crate::policy::idempotency::memory::Memory as Executions;
 use crate::policy::limit::Limits;
 use crate::state::flags::Flags;
 use crate::state::flags::guard::AutoDisables;
@@ -56,6 +53,7 @@ use crate::telemetry::reports::Reports;
 use crate::telemetry::spans::Spans;
 use crate::telemetry::traffic::Traffic;
 
+pub use self::policies::PolicyStates;
 pub use self::provider::{Health, ProviderState};
 pub use self::recent_failures::{RecentFailure, RecentFailures};
 pub use self::reloads::{Reload, Reloads};
@@ -73,10 +71,8 @@ const WRONG: usize = 10_000;
 pub struct GatewayState {
     common: Arc<Process>,
     providers: Vec<Arc<ProviderState>>,
-    /// How fast each route's first attempts answer.
-    latency_tracker: BTreeMap<Arc<str>, LatencyTracker>,
     entries: Entries,
-    executions: Executions,
+    policies: PolicyStates,
     switches: Switches,
     guards: AutoDisables,
 }
@@ -110,7 +106,6 @@ struct Process {
     flags: Arc<Flags>,
     ledger: Arc<Ledger>,
     accounts: Arc<BudgetAccounts>,
-    makers: Makers,
 }
 
 /// What callers are known by, whatever the configuration says of it.
@@ -135,7 +130,6 @@ impl GatewayState {
         let shared = store.as_ref().map(|store| (store.redis.clone(), plan.store.on_store_error));
         let guards = AutoDisables::new(&plan.flags.guards, &switches, &AutoDisables::default());
         let tasks = TaskTracker::new();
-        let makers = Makers::new(store.as_ref().map(|store| store.cluster.redis().clone()), tasks.clone());
         let common = Process {
             started: Instant::now(),
             menus: Cache::new(MENUS),
@@ -157,7 +151,6 @@ impl GatewayState {
             traffic: Traffic::default(),
             viewers: Viewers::default(),
             metrics: Arc::new(Metrics::new()),
-            makers,
             tasks,
             trust,
             flags,
@@ -168,13 +161,11 @@ impl GatewayState {
         let provider =
             |plan| Arc::new(ProviderState::new(plan, switches.of_subject(FlagKind::Provider, &plan.name), chance));
         let providers = plan.providers.iter().map(provider).collect();
-        let latency_tracker = plan.routes.iter().map(|route| (route.name.clone(), LatencyTracker::default())).collect();
         Self {
             common: Arc::new(common),
             providers,
-            latency_tracker,
             entries: Entries::new(plan.cache.max_bytes),
-            executions: Executions::new(plan.idempotency.max_bytes),
+            policies: PolicyStates::default(),
             switches,
             guards,
         }
@@ -194,12 +185,10 @@ impl GatewayState {
             }
         };
         let providers = plan.providers.iter().map(provider).collect();
-        let latency_tracker =
-            plan.routes.iter().map(|route| (route.name.clone(), self.latency_tracker(&route.name))).collect();
         let entries = self.entries.under(plan.cache.max_bytes);
-        let executions = self.executions.under(plan.idempotency.max_bytes);
+        let policies = self.policies.next();
         self.call_history().bound(plan.explain);
-        Self { common: self.common.clone(), providers, latency_tracker, entries, executions, switches, guards }
+        Self { common: self.common.clone(), providers, entries, policies, switches, guards }
     }
 
     /// The same state without that of providers and routes: for who outlives a generation.
@@ -208,9 +197,8 @@ impl GatewayState {
         Self {
             common: self.common.clone(),
             providers: Vec::new(),
-            latency_tracker: BTreeMap::new(),
             entries: self.entries.clone(),
-            executions: self.executions.clone(),
+            policies: PolicyStates::default(),
             switches: Switches::default(),
             guards: AutoDisables::default(),
         }
@@ -220,11 +208,6 @@ impl GatewayState {
     /// drain waits for it.
     pub fn tasks(&self) -> &TaskTracker {
         &self.common.tasks
-    }
-
-    /// Who made which stored response.
-    pub fn makers(&self) -> &Makers {
-        &self.common.makers
     }
 
     /// What callers are known by under a plan. Published keys are read from what `source` makes; those that are known stay
@@ -281,19 +264,20 @@ impl GatewayState {
         &self.common.flags
     }
 
-    /// How fast a route's first attempts answer.
-    pub fn latency_tracker(&self, route: &str) -> LatencyTracker {
-        self.latency_tracker.get(route).cloned().unwrap_or_default()
-    }
-
     /// The answers that are kept.
     pub fn entries(&self) -> &Entries {
         &self.entries
     }
 
-    /// What runs, and has ended, under the keys of callers.
-    pub fn executions(&self) -> &Executions {
-        &self.executions
+    /// A gateway has been built on this state: what policies kept that it does not have is forgotten.
+    pub fn settle(&self) {
+        self.policies.settle();
+        self.providers.iter().for_each(|provider| provider.policies.settle());
+    }
+
+    /// What policies keep of their own.
+    pub fn policies(&self) -> &PolicyStates {
+        &self.policies
     }
 
     /// The memory in which large requests wait. It is made once, because what is taken cannot be taken back.

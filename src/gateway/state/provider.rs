@@ -6,8 +6,8 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::RecentFailures;
 use super::tally::{Counts, Tally};
+use super::{PolicyStates, RecentFailures};
 use crate::config::plan::ProviderPlan;
 use crate::model::attempts::RetryBudget;
 use crate::model::fault::{Denial, LastDenial};
@@ -16,9 +16,7 @@ use crate::model::patience::WaitTimes;
 use crate::model::rng::SeededRng;
 use crate::model::switch::Switch;
 use crate::policy::breaker::Breakers;
-use crate::policy::catalog::Lists;
 use crate::policy::concurrency::Places;
-use crate::policy::quota::Quotas;
 use crate::provider::balance::Instances;
 
 /// One provider's state.
@@ -35,10 +33,8 @@ pub struct ProviderState {
     pub waits: WaitTimes,
     /// How much it is asked at once.
     pub places: Places,
-    /// What it says that it still allows.
-    pub quotas: Quotas,
-    /// Which models it lists.
-    pub lists: Lists,
+    /// What other policies keep of it, forgotten when its calls go elsewhere.
+    pub policies: PolicyStates,
     /// Which of its instances is asked.
     pub instances: Instances,
     plan: Arc<ProviderPlan>,
@@ -58,8 +54,7 @@ impl ProviderState {
             retries: RetryBudget::new(plan.retry.budget, plan.retry.budget_floor),
             waits: WaitTimes::new(plan.patience.clone()),
             places: Places::new(plan.concurrency.clone()),
-            quotas: Quotas::default(),
-            lists: Lists::default(),
+            policies: PolicyStates::default(),
             instances: Instances::new(plan.urls.len(), plan.balance.clone(), chance.clone()),
             plan: plan.clone(),
             health: Arc::default(),
@@ -91,8 +86,7 @@ impl ProviderState {
                 WaitTimes::new(plan.patience.clone())
             }),
             places: keep(is_same_limit, &self.places, || self.places.renewed(plan.concurrency.clone())),
-            quotas: keep(is_same_place, &self.quotas, Quotas::default),
-            lists: keep(is_same_place, &self.lists, Lists::default),
+            policies: if is_same_place { self.policies.next() } else { PolicyStates::default() },
             instances: keep(is_same_list, &self.instances, || {
                 Instances::new(plan.urls.len(), plan.balance.clone(), chance.clone())
             }),

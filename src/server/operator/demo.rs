@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::caller::{Answered, AnsweredBody};
 use crate::gateway::state::GatewayState;
+use crate::policy::quota::Quotas;
 use crate::provider::simulated::{Behaviour, Simulation};
 
 /// Where the control lives.
@@ -43,7 +44,7 @@ pub(in crate::server) fn answer(
             Ok(behaviour) => {
                 if let Some(state) = gateway_state.provider(name) {
                     // What it said about its limits was said by another behaviour.
-                    state.quotas.forget();
+                    state.policies.get::<Quotas>("").forget();
                     // Who heals a provider wants to see it answer, and not its breaker's caution.
                     if behaviour.is_healthy() {
                         state.breakers.reset();
