@@ -21,8 +21,8 @@ use tidegate::gateway::Gateway;
 use tidegate::gateway::state::GatewayState;
 use tidegate::gateway::world::World;
 use tidegate::provider::simulated::{Behaviour, Simulation};
-use tidegate::server::callers::ingress;
 use tidegate::server::current::Current;
+use tidegate::server::dispatch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -123,7 +123,7 @@ async fn ask(gateway: &Gateway, number: usize, body: Bytes) -> Result<(), String
         .body(Full::new(body))
         .unwrap();
     let [.., high, low] = number.to_be_bytes();
-    let response = ingress::handle(gateway, IpAddr::V4(Ipv4Addr::new(203, 0, high, low)), request).await;
+    let response = dispatch::handle(gateway, IpAddr::V4(Ipv4Addr::new(203, 0, high, low)), request).await;
     let status = response.status().as_u16();
     let is_stream = response.headers().get("content-type").is_some_and(|it| it == "text/event-stream");
     let answer =

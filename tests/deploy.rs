@@ -21,7 +21,7 @@ use tidegate::gateway::Gateway;
 use tidegate::gateway::state::{GatewayState, Health};
 use tidegate::gateway::world::World;
 use tidegate::provider::simulated::Simulation;
-use tidegate::server::callers::ingress;
+use tidegate::server::dispatch;
 
 #[path = "deploy/manifests.rs"]
 mod manifests;
@@ -60,7 +60,7 @@ fn page() -> String {
         let body = r#"{"prompt": "hi", "model": "m"}"#;
         let request = Request::post("/api/llm/chat").header("content-type", "application/json");
         let request = request.body(Full::new(Bytes::from(body))).unwrap();
-        let response = ingress::handle(&gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await;
+        let response = dispatch::handle(&gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await;
         assert_eq!(response.status(), 200);
         response.into_body().collect().await.unwrap();
         gateway.metrics_text(false)

@@ -22,7 +22,7 @@ use tidegate::gateway::state::GatewayState;
 use tidegate::gateway::world::World;
 use tidegate::model::rng::SeededRng;
 use tidegate::provider::simulated::Simulation;
-use tidegate::server::callers::ingress;
+use tidegate::server::dispatch;
 
 const CALLS: usize = 600;
 const PROVIDERS: [&str; 3] = ["buildpanel", "together", "openai"];
@@ -102,7 +102,7 @@ async fn play(seed: u64) -> Played {
         }
         let (request, is_chat) = request(&chance);
         chats += usize::from(is_chat);
-        let response = ingress::handle(&gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await;
+        let response = dispatch::handle(&gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await;
         *statuses.entry(response.status().as_u16()).or_default() += 1;
         let mut body = response.into_body();
         // Some callers leave in the middle.

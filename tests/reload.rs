@@ -21,8 +21,8 @@ use tidegate::gateway::Gateway;
 use tidegate::gateway::state::GatewayState;
 use tidegate::gateway::world::World;
 use tidegate::provider::simulated::Simulation;
-use tidegate::server::callers::ingress;
 use tidegate::server::current::Current;
+use tidegate::server::dispatch;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -60,7 +60,7 @@ fn begin(plan: Plan) -> (Arc<Current>, Arc<Simulation>, DropGuard) {
 async fn call(gateway: &Gateway, path: &str) -> (u16, String) {
     let body = Full::new(Bytes::from_static(br#"{"message":"hi"}"#));
     let request = Request::post(path).header("content-type", "application/json").body(body).unwrap();
-    let response = ingress::handle(gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await;
+    let response = dispatch::handle(gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await;
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.expect("a whole answer").to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())

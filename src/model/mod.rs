@@ -11,6 +11,7 @@ pub mod ip_ranges;
 pub mod money;
 pub mod names;
 pub mod offload;
+pub mod operator_paths;
 pub mod rate;
 pub mod rng;
 pub mod time;

@@ -1,14 +1,22 @@
 //! The server: accepts connections, spawns a task for each, and shuts down gracefully: it drains connections
 //! instead of cutting them off.
 //!
-//! It does not know what is requested; `ingress` does.
+//! It does not know what is requested; `dispatch` does. Its modules are listed from the lowest up: each uses only
+//! those above it in this list.
+
+pub mod connection;
+
+pub mod tunnel;
 
 pub mod callers;
-pub mod connection;
-pub mod current;
-pub mod operator;
+
 pub mod probes;
-pub mod tunnel;
+
+pub mod current;
+
+pub mod operator;
+
+pub mod dispatch;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -32,9 +40,9 @@ use self::current::Current;
 use crate::config::plan::ServerPlan;
 use crate::model::time::later;
 use crate::server::callers::address::Peer;
-use crate::server::callers::ingress::Answer;
 use crate::server::connection::connection_limits::{ConnectionLimits, Place};
 use crate::server::connection::reserve_fd::ReservedFd;
+use crate::server::dispatch::Outcome;
 use crate::telemetry::metrics::{Group, Registrar};
 
 /// Streams at once on one HTTP/2 connection.
@@ -338,12 +346,12 @@ impl Server {
             async move {
                 // Once a request: it must not see half of one configuration and half of the next.
                 let gateway = server.current.gateway();
-                let Answer { mut response, tunnel, rest } = match server.door {
-                    Listener::Callers => callers::ingress::serve(&gateway, peer, request).await,
+                let Outcome { mut response, tunnel, rest } = match server.door {
+                    Listener::Callers => dispatch::callers(&gateway, peer, request).await,
                     Listener::Operators => {
                         let current = Some(&server.current);
-                        let response = callers::ingress::operate_now(&gateway, current, peer.address, request).await;
-                        Answer { response, tunnel: None, rest: None }
+                        let response = dispatch::operators(&gateway, current, peer.address, request).await;
+                        Outcome { response, tunnel: None, rest: None }
                     }
                 };
                 drop(gateway);

@@ -22,8 +22,8 @@ use tidegate::gateway::Gateway;
 use tidegate::gateway::state::GatewayState;
 use tidegate::gateway::world::World;
 use tidegate::provider::simulated::{Behaviour, FaultKind, Seen, Simulation};
-use tidegate::server::callers::ingress;
 use tidegate::server::connection::response_body::ResponseBody;
+use tidegate::server::dispatch;
 use tokio::time::Instant;
 
 use crate::tokens;
@@ -181,7 +181,7 @@ impl Bench {
         }
         let started = Instant::now();
         let request = request.body(Full::new(Bytes::from(text))).unwrap();
-        let response = ingress::operate(&self.gateway, Ipv4Addr::LOCALHOST.into(), request).await;
+        let response = dispatch::operate(&self.gateway, Ipv4Addr::LOCALHOST.into(), request).await;
         self.read(response, started).await
     }
 
@@ -195,7 +195,7 @@ impl Bench {
 
     async fn happen<B: Body<Data = Bytes> + Unpin>(&self, from: IpAddr, request: Request<B>) -> Answer {
         let started = Instant::now();
-        let response = ingress::handle(&self.gateway, from, request).await;
+        let response = dispatch::handle(&self.gateway, from, request).await;
         self.read(response, started).await
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use tidegate::server::callers::ingress;
+use tidegate::server::dispatch;
 use tokio::time::Instant;
 
 use crate::gateways::{Member, Providers};
@@ -23,7 +23,7 @@ async fn flags(member: &Member, method: &str, path: &str, body: Value) -> (u16, 
     let request = Request::builder().method(method).uri(format!("/api/flags/{path}"));
     let request = request.header("authorization", "Bearer admin-token-of-the-tests");
     let request = request.body(Full::new(Bytes::from(text))).unwrap();
-    let response = ingress::operate(&member.gateway, std::net::Ipv4Addr::LOCALHOST.into(), request).await;
+    let response = dispatch::operate(&member.gateway, std::net::Ipv4Addr::LOCALHOST.into(), request).await;
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, serde_json::from_slice(&body).unwrap())

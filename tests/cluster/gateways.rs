@@ -18,7 +18,7 @@ use tidegate::gateway::state::GatewayState;
 use tidegate::gateway::world::World;
 use tidegate::policy::cache::cluster::ClusterTally;
 use tidegate::provider::simulated::{Behaviour, Simulation};
-use tidegate::server::callers::ingress;
+use tidegate::server::dispatch;
 use tokio::task::JoinSet;
 
 use crate::server::until;
@@ -139,7 +139,7 @@ impl Member {
             .header("authorization", "Bearer admin-token-of-the-tests")
             .body(Full::new(Bytes::from(what.to_string())))
             .unwrap();
-        let response = ingress::operate(&self.gateway, Ipv4Addr::LOCALHOST.into(), request).await;
+        let response = dispatch::operate(&self.gateway, Ipv4Addr::LOCALHOST.into(), request).await;
         let body = response.into_body().collect().await.unwrap().to_bytes();
         serde_json::from_slice(&body).unwrap()
     }
@@ -152,7 +152,7 @@ pub(crate) async fn ask(gateway: Arc<Gateway>, path: &'static str, tenant: &str,
         .header("x-restaurant-id", tenant)
         .body(Full::new(Bytes::from(body.to_string())))
         .unwrap();
-    let response = ingress::handle(&gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await;
+    let response = dispatch::handle(&gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await;
     let (parts, body) = response.into_parts();
     let cache = parts.headers.get("cache-status").map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
     let cache = cache.trim_start_matches("tidegate; ").split("; ttl").next().unwrap_or_default().to_owned();

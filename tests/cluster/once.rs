@@ -8,7 +8,7 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use serde_json::json;
 use tidegate::gateway::Gateway;
-use tidegate::server::callers::ingress;
+use tidegate::server::dispatch;
 use tokio::task::JoinSet;
 
 use crate::gateways::{PATIENT, Providers, fleet};
@@ -23,7 +23,7 @@ async fn call(gateway: Arc<Gateway>, prompt: &str, stream: bool) -> (u16, bool, 
         .header("x-restaurant-id", "r1")
         .body(Full::new(Bytes::from(body.to_string())))
         .unwrap();
-    let response = ingress::handle(&gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await;
+    let response = dispatch::handle(&gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await;
     let (parts, body) = response.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let was_replayed = parts.headers.contains_key("idempotent-replayed");

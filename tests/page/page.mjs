@@ -121,7 +121,7 @@ async function all() {
   await page.getByLabel("Admin token").last().fill("a-wrong-token");
   await judge(page, "with the question");
   await page.keyboard.press("Enter");
-  await has(page, "#throw-error", "the admin token is needed");
+  await has(page, "#throw-error", "the admin token is required");
   assert.equal(await button.getAttribute("aria-checked"), "true");
   const refused = mishaps.splice(0);
   assert.ok(refused.every((mishap) => mishap.includes("401")), refused.join("\n"));
@@ -244,7 +244,7 @@ async function door() {
   await shoot(page, "door");
   await field.fill("a-wrong-token");
   await page.keyboard.press("Enter");
-  await has(page, "#door-error", "the admin token is needed");
+  await has(page, "#door-error", "the admin token is required");
   await field.fill(ADMIN_TOKEN);
   await page.keyboard.press("Enter");
   await has(page, "#providers .state", "in use");

@@ -21,8 +21,8 @@ use tidegate::gateway::world::World;
 use tidegate::model::switch::{Position, Share};
 use tidegate::model::time::SystemClock;
 use tidegate::provider::simulated::{Behaviour, Simulation};
-use tidegate::server::callers::ingress;
 use tidegate::server::current::Current;
+use tidegate::server::dispatch;
 use tidegate::state::flags::record;
 use tidegate::state::flags::record::{Record, What};
 use tokio::time::Instant;
@@ -591,8 +591,8 @@ impl Planned {
         let (is_read, is_empty) = (request.body().is_read.clone(), request.body().is_end_stream());
         let peer = self.from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let response = match self.operators {
-            true => ingress::operate(gateway, peer, request).await,
-            false => ingress::handle(gateway, peer, request).await,
+            true => dispatch::operate(gateway, peer, request).await,
+            false => dispatch::handle(gateway, peer, request).await,
         };
         // Over HTTP/2 the rest of a request that nobody reads is reset, and with it the answer for many clients.
         let is_unread = response.status().as_u16() >= 400 && !is_empty && !is_read.load(Ordering::Relaxed);

@@ -21,7 +21,7 @@ use tidegate::gateway::Gateway;
 use tidegate::gateway::state::GatewayState;
 use tidegate::gateway::world::World;
 use tidegate::provider::simulated::{Seen, Simulation};
-use tidegate::server::callers::ingress;
+use tidegate::server::dispatch;
 use tokio::time::Instant;
 
 pub(crate) use self::check::{Tally, check};
@@ -80,7 +80,7 @@ async fn play_in_runtime(seed: u64, script: &Script) -> Played {
                 .header("authorization", "Bearer the-admins-own-token")
                 .body(Full::new(Bytes::from(body)))
                 .unwrap();
-            assert_eq!(ingress::operate(&gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await.status(), 200);
+            assert_eq!(dispatch::operate(&gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await.status(), 200);
         });
     }
     let mut calling = tokio::task::JoinSet::new();

@@ -15,7 +15,7 @@ use tidegate::gateway::Gateway;
 use tidegate::gateway::state::GatewayState;
 use tidegate::gateway::world::World;
 use tidegate::provider::simulated::{Seen, Simulation};
-use tidegate::server::callers::ingress;
+use tidegate::server::dispatch;
 use tidegate::server::probes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -165,7 +165,7 @@ pub(crate) async fn call(gateway: &Gateway, visit: Visit) -> Answered {
 }
 
 async fn read(gateway: &Gateway, visit: Visit, answered: &mut Answered) {
-    let response = ingress::handle(gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), visit.request).await;
+    let response = dispatch::handle(gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), visit.request).await;
     let (parts, mut body) = response.into_parts();
     (answered.status, answered.headers) = (parts.status.as_u16(), parts.headers);
     answered.note_wait(answered.began);

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tidegate::model::money::Usd;
 use tidegate::model::rate::Key;
 use tidegate::model::rate::OnStoreError;
-use tidegate::server::callers::ingress;
+use tidegate::server::dispatch;
 use tidegate::state::store::budget_account::{BudgetAccounts, BudgetRequest};
 use tokio::task::JoinSet;
 
@@ -41,7 +41,7 @@ impl Running {
     /// Everybody's numbers of the day.
     async fn usage(&self) -> Value {
         let request = Request::get("/api/usage?from=2026-01-01&by=route").body(Full::new(Bytes::new())).unwrap();
-        let response = ingress::operate(&self.gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await;
+        let response = dispatch::operate(&self.gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await;
         let body = response.into_body().collect().await.unwrap().to_bytes();
         serde_json::from_slice(&body).unwrap()
     }

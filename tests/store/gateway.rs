@@ -12,7 +12,7 @@ use tidegate::gateway::Gateway;
 use tidegate::gateway::state::GatewayState;
 use tidegate::gateway::world::World;
 use tidegate::provider::simulated::Simulation;
-use tidegate::server::callers::ingress;
+use tidegate::server::dispatch;
 use tidegate::server::probes;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -54,7 +54,7 @@ impl Running {
     pub(crate) async fn ask(&self, method: &str, path: &str, body: &'static str) -> Answer {
         let request = Request::builder().method(method).uri(path).header("x-user-id", "ann");
         let request = request.header("content-type", "application/json").body(Full::new(Bytes::from(body))).unwrap();
-        let response = ingress::handle(&self.gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await;
+        let response = dispatch::handle(&self.gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await;
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         Answer { status: head.status.as_u16(), headers: head.headers, body: String::from_utf8_lossy(&body).into() }

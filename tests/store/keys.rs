@@ -16,7 +16,7 @@ use tidegate::gateway::Gateway;
 use tidegate::gateway::state::GatewayState;
 use tidegate::gateway::world::World;
 use tidegate::provider::simulated::Simulation;
-use tidegate::server::callers::ingress;
+use tidegate::server::dispatch;
 use tidegate::server::probes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -58,7 +58,7 @@ impl Running {
         let request = Request::post("/v1/chat/completions").header("content-type", "application/json");
         let request =
             request.header("authorization", format!("Bearer {key}")).body(Full::new(Bytes::from(body))).unwrap();
-        let response = ingress::handle(&self.gateway, HERE, request).await;
+        let response = dispatch::handle(&self.gateway, HERE, request).await;
         let status = response.status().as_u16();
         let _ = response.into_body().collect().await;
         status
@@ -67,7 +67,8 @@ impl Running {
     async fn admin(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
         let text = if body.is_null() { String::new() } else { body.to_string() };
         let request = Request::builder().method(method).uri(path).header("authorization", format!("Bearer {ADMIN}"));
-        let response = ingress::operate(&self.gateway, HERE, request.body(Full::new(Bytes::from(text))).unwrap()).await;
+        let response =
+            dispatch::operate(&self.gateway, HERE, request.body(Full::new(Bytes::from(text))).unwrap()).await;
         let status = response.status().as_u16();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         (status, serde_json::from_slice(&bytes).unwrap())

@@ -146,7 +146,7 @@ async fn operators_make_and_revoke_keys_at_their_own_address() {
     assert_eq!(ask(&mut caller, &mut provider, call).await.0.status(), 401);
     program.terminate().await;
     let (_, written) = program.ended().await;
-    let audits: Vec<&str> = written.lines().filter(|line| line.contains("an API key was changed")).collect();
+    let audits: Vec<&str> = written.lines().filter(|line| line.contains("API key changed")).collect();
     assert!(
         matches!(&*audits, [made, revoked] if made.contains("\"action\":\"create\"") && revoked.contains("\"action\":\"revoke\"")),
         "{audits:?}"

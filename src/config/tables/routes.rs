@@ -22,6 +22,7 @@ use crate::config::tables::targets;
 use crate::config::tables::targets::TargetContext;
 use crate::config::tables::tunnels;
 use crate::config::tables::variants::Variants;
+use crate::model::operator_paths;
 use crate::wire::path;
 
 pub(in crate::config) const CALLERS: &[(CallerKind, &str)] = &[
@@ -42,10 +43,6 @@ const HEDGE: &[(Option<f64>, &str)] = &[(None, "off"), (Some(0.90), "p90"), (Som
 
 /// What holds for a route of the user's own that says nothing.
 const MAX_BODY: usize = 4 << 20;
-
-/// Paths that the gateway answers itself.
-const RESERVED: [&str; 7] =
-    ["/health", "/health/live", "/health/ready", "/health/status", "/info", "/metrics", "/api/flags"];
 
 /// What routes refer to.
 pub(in crate::config) struct Context<'a> {
@@ -201,7 +198,7 @@ impl PathTable {
     ) {
         let key = section.path_of("paths");
         for path in paths {
-            if RESERVED.contains(&&*path.value) || path.value.starts_with("/api/flags/") {
+            if operator_paths::is_reserved(&path.value) {
                 report.add(&path.origin, &*key, format!("the gateway serves {} itself", path.value));
                 continue;
             }

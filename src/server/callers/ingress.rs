@@ -1,327 +1,46 @@
-//! Ingress: turns an HTTP request into a Call, and its outcome into an HTTP response. No other file makes one.
+//! Ingress: from a caller's request to a Call, and from its outcome to an answer in the caller's dialect.
 //!
-//! It knows no connection: any body will do, so tests and simulations take the same path as the network.
+//! It knows no connection and no operators' path: `server/dispatch` asks it for what is a caller's.
 
-use std::net::IpAddr;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use http::header::{self, HeaderName, HeaderValue};
-use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use http_body::Body;
-use hyper::upgrade::OnUpgrade;
 
 use crate::caller::{About, Answered, AnsweredBody, Comeback, Incoming, unspellable};
 use crate::config::plan::{CallKind, TunnelPlan};
-use crate::gateway::health as gateway_health;
-use crate::gateway::{Gateway, Route};
+use crate::gateway::{Route, health};
 use crate::model::attempts::Attempts;
-use crate::model::call::{CacheDirectives, Call, CallRequest, Head, Once, Principal, Timeouts};
-use crate::model::fault::{DEFAULT_RETRY_AFTER, Fault, RequestFault, is_for_later};
-use crate::model::ip_ranges;
-use crate::model::names::is_plain_id;
+use crate::model::call::{Call, CallRequest, Head, Timeouts};
+use crate::model::fault::{Fault, RequestFault};
 use crate::model::offload::apart;
 use crate::model::reply;
 use crate::model::reply::Reply;
 use crate::model::trail::{Account, Reason};
-use crate::policy::auth::{Auth, Shown, Visitor};
 use crate::policy::idempotency::was_replayed;
-use crate::policy::observe::{OPERATOR, Watch};
-use crate::server::callers::address;
-use crate::server::callers::address::Peer;
+use crate::policy::observe::Watch;
 use crate::server::callers::body_reader::Intake;
+use crate::server::callers::head::RequestContext;
+use crate::server::callers::response::comeback;
 use crate::server::callers::served_by::Served;
-use crate::server::callers::{
-    authority, cache_control, client_deadline, compress, cors, credentials, csrf, idempotency, prompt_rules,
-    ratelimit_headers, security, target,
-};
-use crate::server::connection::linger;
-use crate::server::connection::response_body::ResponseBody;
-use crate::server::current::Current;
-use crate::server::operator::{access, demo, explain, flags, health, keys, log_level, page, purge, usage};
+use crate::server::callers::{cache_control, client_deadline, cors, csrf, idempotency, prompt_rules, security};
 use crate::server::tunnel;
-use crate::server::tunnel::{Tunnel, handshake};
+use crate::server::tunnel::handshake;
 use crate::stack::Next;
 use crate::wire::content_coding;
 use crate::wire::content_coding::Unknown;
-use crate::wire::headers;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TIDEGATE_REQUEST_ID: HeaderName = HeaderName::from_static("x-tidegate-request-id");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// The tier of callers that name no user, and of those from the internet that have not shown who they are.
-const ANONYMOUS: &str = "anonymous";
-
-/// How long operators may take to send a body.
-const OPERATORS_BODY: Duration = Duration::from_secs(5);
-
-/// Answers one request. A WebSocket ends with its answer: there is no connection to hand over.
-pub async fn handle<B>(gateway: &Gateway, peer: impl Into<Peer>, request: Request<B>) -> Response<ResponseBody>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    serve(gateway, peer, request).await.response
-}
-
-/// What becomes of a request of a connection.
-pub(in crate::server) struct Answer<B> {
-    /// The answer.
-    pub(in crate::server) response: Response<ResponseBody>,
-    /// What goes on through the connection after it.
-    pub(in crate::server) tunnel: Option<Tunnel>,
-    /// The rest of the request, which was answered without it.
-    pub(in crate::server) rest: Option<B>,
-}
-
-/// Answers one request of a connection.
-pub(in crate::server) async fn serve<B>(gateway: &Gateway, peer: impl Into<Peer>, request: Request<B>) -> Answer<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let (peer, (mut parts, mut body)) = (peer.into(), request.into_parts());
-    let upgrade = parts.extensions.remove::<OnUpgrade>();
-    let target = target::normalize(&mut parts);
-    if handshake::is_asked(&parts) {
-        handshake::unveil(&mut parts);
-    }
-    let asked_id = parts.headers.get(REQUEST_ID).and_then(sane_id);
-    let id = asked_id.clone().unwrap_or_else(|| gateway.world.next_id());
-    let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
-    let visit = Visit { gateway, peer, id: &id, parts: &parts, target };
-    // A mistake in the code ends this request, not the connection that it shares with others.
-    let work = watch.subject().clone().during(AssertUnwindSafe(visit.answer(&mut body, &mut watch)).catch_unwind());
-    let mut answered = work.await.unwrap_or_else(|_| {
-        let fault = Fault::Internal { detail: Fault::PANIC.into() };
-        watch.failed(&fault);
-        visit.refuse(&fault, &watch)
-    });
-    linger::before_refusal(&mut body, &parts, answered.status).await;
-    let is_secure = address::is_secure(peer, &parts.headers, &gateway.plan.server);
-    security::tell(&gateway.plan.edge.security, is_secure, &mut answered.headers);
-    ratelimit_headers::tell(&mut answered.headers, &watch.trail.facts().limits, gateway.world.now());
-    say_when(gateway, &mut answered);
-    cors::tell(&gateway.plan.edge.cors, &parts.headers, &mut answered.headers);
-    let answered = compress::pack(gateway.plan.edge.compression, &parts.headers, answered);
-    let was_asked = asked_id.is_some();
-    match answered.body {
-        AnsweredBody::Socket(socket, plan) => {
-            let answered = Answered { body: AnsweredBody::Full(Bytes::new()), ..answered };
-            watch.answered(answered.status);
-            let tunnel = Tunnel::new(upgrade, socket, plan, gateway.state.tunnels().clone(), watch);
-            let response = assemble(answered, &id, was_asked, |_| ResponseBody::none());
-            Answer { response, tunnel: Some(tunnel), rest: None }
-        }
-        _ => Answer {
-            response: respond(answered, watch, &id, was_asked),
-            tunnel: None,
-            rest: (!body.is_end_stream()).then_some(body),
-        },
-    }
-}
-
-/// Answers a request at the operators' door: health, information and metrics; with the admin token, what changes something.
-pub async fn operate<B>(gateway: &Gateway, peer: IpAddr, request: Request<B>) -> Response<ResponseBody>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    operate_now(gateway, None, peer, request).await
-}
-
-/// The same, where what is watched goes on while one gateway takes the place of another.
-pub(in crate::server) async fn operate_now<B>(
-    gateway: &Gateway,
-    current: Option<&Arc<Current>>,
-    peer: IpAddr,
-    request: Request<B>,
-) -> Response<ResponseBody>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let (mut parts, mut body) = request.into_parts();
-    let target = target::normalize(&mut parts);
-    let id = gateway.world.next_id();
-    let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
-    let visit = Visit { gateway, peer: peer.into(), id: &id, parts: &parts, target };
-    let mut answered = watch.subject().clone().during(visit.operate(current, &mut body, &mut watch)).await;
-    linger::before_refusal(&mut body, &parts, answered.status).await;
-    say_when(gateway, &mut answered);
-    security::tell(&gateway.plan.edge.security, false, &mut answered.headers);
-    let answered = compress::pack(gateway.plan.edge.compression, &parts.headers, answered);
-    respond(answered, watch, &id, false)
-}
-
-/// When a caller who is refused here may come back; `route` is the one that was asked, where that is known.
-pub(in crate::server) fn comeback(gateway: &Gateway, route: Option<&Route>) -> Comeback {
-    // After this time a provider is asked again, whatever it said: then the caller should be there.
-    let of_targets = route.and_then(|route| route.plan.targets.iter().map(|it| it.provider.quota.longest).min());
-    let longest = of_targets.unwrap_or(gateway.plan.longest_comeback);
-    Comeback { longest, fraction: gateway.world.chance().fraction() }
-}
-
-/// Adds Retry-After to every response that asks to retry later, whichever layer made it.
-fn say_when(gateway: &Gateway, answered: &mut Answered) {
-    if is_for_later(answered.status) && !answered.headers.contains_key(header::RETRY_AFTER) {
-        let seconds = comeback(gateway, None).seconds(DEFAULT_RETRY_AFTER);
-        answered.headers.insert(header::RETRY_AFTER, seconds.into());
-    }
-}
-
-fn respond(answered: Answered, mut watch: Watch, id: &str, was_asked: bool) -> Response<ResponseBody> {
-    watch.answered(answered.status);
-    assemble(answered, id, was_asked, |body| ResponseBody::new(body, watch))
-}
-
-fn assemble(
-    answered: Answered,
-    id: &str,
-    was_asked: bool,
-    watched: impl FnOnce(AnsweredBody) -> ResponseBody,
-) -> Response<ResponseBody> {
-    let Answered { status, mut headers, body } = answered;
-    // Ids are checked to be visible ASCII, or made of hexadecimal digits.
-    if let Ok(id) = HeaderValue::from_str(id) {
-        // Who sends an id finds it in the answer; who does not gets the provider's, which its support asks for.
-        if was_asked || !headers.contains_key(&REQUEST_ID) {
-            headers.insert(REQUEST_ID, id.clone());
-        }
-        headers.insert(TIDEGATE_REQUEST_ID, id);
-    }
-    let mut response = Response::new(watched(body));
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
-}
-
-/// A caller's request id that may be used in logs and headers.
-fn sane_id(value: &HeaderValue) -> Option<Arc<str>> {
-    let text = value.to_str().ok()?;
-    is_plain_id(text).then(|| text.into())
-}
-
-/// One request being answered.
-struct Visit<'a> {
-    gateway: &'a Gateway,
-    peer: Peer,
-    id: &'a Arc<str>,
-    parts: &'a Parts,
-    /// Whether it is clear what the request is addressed to.
-    target: Result<(), Fault>,
-}
-
-impl Visit<'_> {
-    async fn operate<B>(&self, current: Option<&Arc<Current>>, body: B, watch: &mut Watch) -> Answered
-    where
-        B: Body<Data = Bytes> + Unpin,
-    {
-        let (gateway, method, path) = (self.gateway, &self.parts.method, self.parts.uri.path());
-        let is_guarded = access::is_guarded(method, path);
-        watch.routed(if is_guarded { &keys::ROUTE } else { &health::ROUTE }, OPERATOR);
-        if let Err(fault) = self.addressed() {
-            watch.failed(&fault);
-            return keys::Problem::new(fault.status(), fault.public()).answered();
-        }
-        if let Err(refusal) = access::admit(gateway, self.peer.address, self.parts).await {
-            return refusal.answered();
-        }
-        if flags::is_here(path) {
-            return self.flags(body, self.peer.address, watch).await;
-        }
-        if access::is_telling(method, path) {
-            if explain::is_here(path) {
-                watch.routed(&explain::ROUTE, OPERATOR);
-                return explain::answer(gateway, self.parts);
-            }
-            if path == usage::PATH {
-                watch.routed(&usage::ROUTE, OPERATOR);
-                let query = self.parts.uri.query();
-                let told = usage::answer(gateway, method, query, &self.parts.headers, &usage::Reader::All).await;
-                return told.unwrap_or_else(|fault| keys::Problem::new(fault.status(), fault.public()).answered());
-            }
-            if let Some(current) = current.filter(|_| path == page::LIVE) {
-                watch.routed(&page::ROUTE, OPERATOR);
-                return page::live(current);
-            }
-        } else if is_guarded {
-            let max_body = if path == purge::PATH { purge::MAX_BODY } else { keys::MAX_BODY };
-            let body = match self.intake(max_body).read(body).await {
-                Ok(body) => body,
-                Err(fault) => return keys::Problem::new(fault.status(), fault.public()).answered(),
-            };
-            if path == log_level::PATH {
-                return log_level::answer(gateway, self.peer.address, method, &body);
-            }
-            if method == Method::POST && path == purge::PATH {
-                return purge::answer(gateway, &body).await;
-            }
-            if let Some(answered) = keys::answer(gateway, self.peer.address, method, path, &body).await {
-                return answered;
-            }
-        }
-        if let Some(answered) = page::file(method, path) {
-            watch.routed(&page::ROUTE, OPERATOR);
-            return answered;
-        }
-        health::operate(gateway, method, path, &self.parts.headers).unwrap_or_else(health::nothing)
-    }
-
-    async fn answer<B>(&self, body: B, watch: &mut Watch) -> Answered
+impl RequestContext<'_> {
+    /// Answers a call, by the policies of its path's route.
+    pub(in crate::server) async fn answer<B>(&self, body: B, watch: &mut Watch) -> Answered
     where
         B: Body<Data = Bytes> + Unpin,
     {
         let path = self.parts.uri.path();
-        match self.first_look() {
-            Ok(None) => {}
-            Ok(Some((answered, route))) => {
-                watch.routed(route, "browser");
-                return answered;
-            }
-            Err(fault) => {
-                watch.failed(&fault);
-                return self.refuse(&fault, watch);
-            }
-        }
-        if health::is_limited(path)
-            && let Err(fault) = self.admit_to_health(watch).await
-        {
-            watch.routed(&health::ROUTE, OPERATOR);
-            watch.failed(&fault);
-            return health::refuse(&fault, comeback(self.gateway, None));
-        }
-        if let Some(answered) = health::answer(self.gateway, &self.parts.method, path, &self.parts.headers) {
-            watch.routed(&health::ROUTE, OPERATOR);
-            return answered;
-        }
-        // Without a token there is nothing here that a caller could ask for.
-        if flags::is_here(path) && self.gateway.plan.auth.admin_token.is_some() {
-            watch.routed(&keys::ROUTE, OPERATOR);
-            return match access::admit_token(self.gateway, self.address(), &self.parts.headers).await {
-                Ok(()) => self.flags(body, self.address(), watch).await,
-                Err(refusal) => refusal.answered(),
-            };
-        }
-
-        if path == usage::PATH && usage::is_open(self.gateway) {
-            watch.routed(&usage::ROUTE, OPERATOR);
-            return self.tell_usage(watch).await.unwrap_or_else(|fault| {
-                watch.failed(&fault);
-                self.refuse(&fault, watch)
-            });
-        }
-        if let Some(simulation) = self.gateway.world.simulation()
-            && let Some(name) = path.strip_prefix(demo::PREFIX)
-        {
-            watch.routed(&demo::ROUTE, OPERATOR);
-            if let Err(refusal) = access::admit_player(self.gateway, self.peer.address, self.parts).await {
-                return refusal.answered();
-            }
-            let text = self.intake(demo::MAX_BODY).read(body).await.unwrap_or_default();
-            return demo::answer(simulation, &self.gateway.state, &self.parts.method, name, &text);
-        }
         let route = match self.find(path) {
             Ok(route) => route,
             Err(fault) => {
@@ -352,7 +71,7 @@ impl Visit<'_> {
                 return self.fail(route, Some(&head), None, &fault, watch);
             }
             let about = self.about(route.plan.call, &head, None, watch);
-            let snapshot = gateway_health::snapshot(self.gateway, &head.tenant);
+            let snapshot = health::snapshot(self.gateway, &head.tenant);
             return route
                 .dialect
                 .local(&about, &snapshot)
@@ -369,35 +88,17 @@ impl Visit<'_> {
         }
     }
 
-    /// What is asked about flags, at either door, by who was let in.
-    async fn flags<B>(&self, body: B, from: IpAddr, watch: &mut Watch) -> Answered
-    where
-        B: Body<Data = Bytes> + Unpin,
-    {
-        watch.routed(&keys::ROUTE, OPERATOR);
-        let request = flags::FlagRequest { gateway: self.gateway, from, parts: self.parts };
-        match self.intake(keys::MAX_BODY).read(body).await {
-            Ok(body) => request.answer(&body).await,
-            Err(fault) => keys::Problem::new(fault.status(), fault.public()).answered(),
-        }
-    }
-
-    /// Refuses a request of which it is not clear to what or whom it is addressed.
-    fn addressed(&self) -> Result<(), Fault> {
-        self.target.clone()?;
-        authority::check(self.parts)
-    }
-
-    /// What is refused or answered before it is known what is asked; the name is the route's.
-    fn first_look(&self) -> Result<Option<(Answered, &'static Arc<str>)>, Fault> {
+    /// Refuses or answers what needs no route: too many headers, an ambiguous target, HTTP where HTTPS is a must (unless the
+    /// path is one that monitors read), a preflight. The name is the route's in logs and metrics.
+    pub(in crate::server) fn screen(&self, is_monitored: bool) -> Result<Option<(Answered, &'static Arc<str>)>, Fault> {
         let (plan, headers) = (&self.gateway.plan, &self.parts.headers);
         let limit = plan.server.max_headers;
         // In HTTP/1 hyper has counted them already.
         if headers.len() > limit {
             return Err(RequestFault::TooManyHeaders { limit }.into());
         }
-        self.addressed()?;
-        if let Some(answered) = security::insist(plan, self.peer, self.parts)? {
+        self.check_target()?;
+        if let Some(answered) = security::insist(plan, self.peer, self.parts, is_monitored)? {
             return Ok(Some((answered, &security::ROUTE)));
         }
         let preflight = cors::preflight(&plan.edge.cors, &self.parts.method, headers);
@@ -448,43 +149,6 @@ impl Visit<'_> {
             }
             other => self.fail(route, Some(&head), Some(&request), &unspellable(&other), watch),
         }
-    }
-
-    /// What orchestrators and Prometheus read is never refused: they would take a refusal for a death. For the other health
-    /// pages there is a rule.
-    async fn admit_to_health(&self, watch: &Watch) -> Result<(), Fault> {
-        let head = Head { route: health::ROUTE.clone(), ..self.nobody() };
-        self.gateway.health_limit.admit(&head, &watch.trail).await
-    }
-
-    /// What calls cost: a caller's own, and for who has the admin token everybody's.
-    async fn tell_usage(&self, watch: &Watch) -> Result<Answered, Fault> {
-        let headers = &self.parts.headers;
-        let reader = match usage::is_operator(self.gateway, headers) {
-            true => usage::Reader::All,
-            false => {
-                let auth = Auth::of_anybody(self.gateway.door.clone());
-                let principal = auth.admit(self.visitor(credentials::shown(headers)), &watch.trail).await?;
-                // It is no call for a provider, and no reason to read the store without end.
-                let head = Head {
-                    route: usage::ROUTE.clone(),
-                    tenant: principal.tenant.clone(),
-                    is_tenant_named: principal.is_tenant_named,
-                    user: principal.user.clone(),
-                    api_key: principal.api_key.clone(),
-                    is_proven: true,
-                    ..self.nobody()
-                };
-                self.gateway.health_limit.admit(&head, &watch.trail).await?;
-                usage::Reader::Caller(principal)
-            }
-        };
-        usage::answer(self.gateway, &self.parts.method, self.parts.uri.query(), headers, &reader).await
-    }
-
-    /// How the small body of an operator is read.
-    fn intake(&self, limit: usize) -> Intake<'_> {
-        Intake { headers: &self.parts.headers, limit, within: OPERATORS_BODY, rate: 0, room: None }
     }
 
     async fn decode<B>(&self, route: &Route, body: B, head: &mut Head, watch: &Watch) -> Result<CallRequest, Fault>
@@ -590,7 +254,7 @@ impl Visit<'_> {
             cache_control::tell(&mut answered.headers, mark, degraded);
         }
         if is_menu && let AnsweredBody::Full(menu) = &answered.body {
-            self.gateway.state.note_menu(&head.tenant, gateway_health::menu_items(menu));
+            self.gateway.state.note_menu(&head.tenant, health::menu_items(menu));
         }
         Ok(not_modified(&self.parts.method, &self.parts.headers, answered))
     }
@@ -617,7 +281,7 @@ impl Visit<'_> {
         let head = match head {
             Some(head) => head,
             None => {
-                nobody = self.nobody();
+                nobody = self.anonymous();
                 &nobody
             }
         };
@@ -632,8 +296,8 @@ impl Visit<'_> {
     }
 
     /// Refuses before it is known what is asked, in the dialect of the routes that are nearest to the path.
-    fn refuse(&self, fault: &Fault, watch: &Watch) -> Answered {
-        let (head, dialect) = (self.nobody(), self.gateway.nearest_dialect(self.parts.uri.path()));
+    pub(in crate::server) fn refuse(&self, fault: &Fault, watch: &Watch) -> Answered {
+        let (head, dialect) = (self.anonymous(), self.gateway.nearest_dialect(self.parts.uri.path()));
         let about = self.about(CallKind::Any, &head, None, watch);
         dialect.refuse(&About { comeback: comeback(self.gateway, None), ..about }, fault)
     }
@@ -650,131 +314,11 @@ impl Visit<'_> {
         let comeback = Comeback { longest: self.gateway.plan.longest_comeback, fraction: 0.0 };
         About { call, head, request, now, elapsed: watch.started().elapsed(), prices, comeback }
     }
-
-    fn nobody(&self) -> Head {
-        Head {
-            id: self.id.clone(),
-            route: "none".into(),
-            tenant: self.gateway.plan.default_tenant.clone(),
-            user: None,
-            is_tenant_named: false,
-            role: None,
-            tier: ANONYMOUS.into(),
-            api_key: None,
-            account: false,
-            method: self.parts.method.clone(),
-            credential: None,
-            wishes: CacheDirectives::default(),
-            is_proven: false,
-            once: None,
-            address: self.address(),
-            is_address_shared: self.is_address_shared(),
-            headers: HeaderMap::new(),
-            received: self.gateway.world.now(),
-        }
-    }
-
-    /// Who calls, and what is known of the request before its body is read.
-    async fn head(&self, route: &Route, watch: &Watch) -> Result<Head, Fault> {
-        let headers = &self.parts.headers;
-        let shown = credentials::shown(headers);
-        let principal = route.auth.admit(self.visitor(shown), &watch.trail).await?;
-        let is_asked = !route.plan.auth.methods.is_empty();
-        let is_named = principal.user.is_some() || principal.api_key.is_some();
-        // On the internet anybody can make up a user.
-        let is_known = is_named && (is_asked || ip_ranges::is_near(self.address()));
-        let key = idempotency::shown(&self.parts.method, headers)?;
-        let needs_credential = route.plan.cache.is_some() || key.is_some();
-        let credential = needs_credential.then(|| self.credential(&principal, is_asked)).flatten();
-        let once = key.map(|key| {
-            let owner = idempotency::Owner {
-                route: &route.plan.name,
-                tenant: (&principal.tenant, principal.is_tenant_named),
-                user: principal.user.as_deref(),
-                credential,
-                address: credential.is_none().then(|| self.address()),
-            };
-            Once { key: idempotency::scoped(key, &owner), request: [0; 32] }
-        });
-        Ok(Head {
-            id: self.id.clone(),
-            route: route.plan.name.clone(),
-            tenant: principal.tenant,
-            is_tenant_named: principal.is_tenant_named,
-            user: principal.user,
-            role: principal.role,
-            tier: principal.tier.unwrap_or_else(|| self.tier(is_asked, is_known)),
-            api_key: principal.api_key.or_else(|| credentials::unchecked_key(headers).filter(|_| !is_asked)),
-            account: principal.account || route.opens_account(self.parts.uri.path()),
-            method: self.parts.method.clone(),
-            credential,
-            wishes: cache_control::read(headers),
-            is_proven: is_asked,
-            once,
-            address: self.address(),
-            is_address_shared: self.is_address_shared(),
-            headers: headers::to_provider(headers),
-            received: self.gateway.world.now(),
-        })
-    }
-
-    /// A caller at the door, who shows this.
-    fn visitor<'s>(&self, shown: Shown<'s>) -> Visitor<'s> {
-        let headers = &self.parts.headers;
-        Visitor {
-            shown,
-            tenant: credentials::named(headers, &self.gateway.plan.auth.tenant_header),
-            user: credentials::named(headers, &credentials::USER_ID),
-            address: self.address(),
-            now: self.gateway.world.now(),
-        }
-    }
-
-    /// What kind of customer calls, where neither a token nor a key says. What a header says counts only where everything is
-    /// believed.
-    fn tier(&self, is_asked: bool, is_known: bool) -> Arc<str> {
-        let plan = &self.gateway.plan.limits;
-        let header = plan.tier_header.as_ref().filter(|_| !is_asked);
-        let said = header.and_then(|name| self.parts.headers.get(name));
-        match said.and_then(|value| value.to_str().ok()).filter(|text| is_plain_id(text)) {
-            Some(word) => word.into(),
-            None if is_known => plan.tier.clone(),
-            None => ANONYMOUS.into(),
-        }
-    }
-
-    /// What tells a caller from others where no tenant does: its key, whichever secret of it was shown, or its user, so that a
-    /// new token finds what the last one kept; else all credentials that it shows.
-    fn credential(&self, principal: &Principal, is_asked: bool) -> Option<[u8; 32]> {
-        match (&principal.api_key, &principal.user) {
-            (Some(name), _) if is_asked => Some(digest(format!("API key {name}").as_bytes())),
-            (None, Some(user)) if is_asked => Some(digest(format!("user {user}").as_bytes())),
-            _ => credentials::fingerprint(&self.parts.headers),
-        }
-    }
-
-    /// True when many callers come through the peer, of which the config says nothing.
-    fn is_address_shared(&self) -> bool {
-        let (peer, fronts) = (self.peer.address, &self.gateway.state.limits().fronts);
-        self.gateway.plan.server.trusted_proxies.is_empty()
-            && ip_ranges::is_near(peer)
-            && fronts.has_many(peer, address::of_client(&self.parts.headers))
-    }
-
-    fn address(&self) -> IpAddr {
-        let plan = &self.gateway.plan.server;
-        address::of_caller(self.peer.address, &self.parts.headers, &plan.trusted_proxies, plan.proxy_header)
-    }
 }
 
 /// The head of a call to a route that is switched on for who calls.
 fn is_open(route: &Route, head: Head) -> Result<Head, Fault> {
     if route.switch.is_on_for(&head) { Ok(head) } else { Err(Fault::RouteDisabled) }
-}
-
-/// What tells one credential from another, and reveals neither.
-fn digest(bytes: &[u8]) -> [u8; 32] {
-    *blake3::hash(bytes).as_bytes()
 }
 
 /// A GET whose caller has the current version gets 304 (RFC 9110, 13.1.2).

@@ -15,7 +15,6 @@ use crate::config::plan::{Plan, SecurityPlan};
 use crate::model::fault::{Fault, RequestFault};
 use crate::server::callers::address;
 use crate::server::callers::address::Peer;
-use crate::server::operator::health;
 
 /// The route's name in logs and metrics.
 pub(in crate::server) static ROUTE: LazyLock<Arc<str>> = LazyLock::new(|| "to-https".into());
@@ -47,12 +46,15 @@ pub(in crate::server) fn tell(plan: &SecurityPlan, is_secure: bool, headers: &mu
 }
 
 /// Where HTTPS is a must, sends what came in the clear there, if nothing is lost by it, and refuses the rest: a body that was
-/// read on the way must not be sent a second time as if nothing had happened. Who watches over the gateway comes from nearby.
-pub(in crate::server) fn insist(plan: &Plan, peer: Peer, parts: &Parts) -> Result<Option<Answered>, Fault> {
-    if !plan.edge.security.is_https_forced
-        || health::is_page(parts.uri.path())
-        || address::is_secure(peer, &parts.headers, &plan.server)
-    {
+/// read on the way must not be sent a second time as if nothing had happened. Paths that monitors read are exempt: orchestrators
+/// and Prometheus come from nearby.
+pub(in crate::server) fn insist(
+    plan: &Plan,
+    peer: Peer,
+    parts: &Parts,
+    is_monitored: bool,
+) -> Result<Option<Answered>, Fault> {
+    if !plan.edge.security.is_https_forced || is_monitored || address::is_secure(peer, &parts.headers, &plan.server) {
         return Ok(None);
     }
     let location = https(parts).filter(|_| matches!(parts.method, Method::GET | Method::HEAD));

@@ -1,7 +1,7 @@
-//! Access control of the admin address. Changes always need the admin token; data about callers needs it too,
-//! except from this machine; and requests from pages of other websites are rejected.
+//! Access: who may use an endpoint. Changes need the admin token; information about callers needs it too, except from this
+//! machine; and pages of other websites are refused.
 //!
-//! It does not know what a request is for, nor how it is handled.
+//! It knows no endpoint: the table of `routes` says what each one needs.
 
 use std::net::IpAddr;
 
@@ -12,9 +12,10 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::gateway::Gateway;
 use crate::model::api_key::Digest;
-use crate::server::callers::{credentials, ingress};
-use crate::server::operator::keys::Problem;
-use crate::server::operator::{explain, flags, page, usage};
+use crate::server::callers::credentials;
+use crate::server::callers::response::comeback;
+use crate::server::operator::answer::Problem;
+use crate::server::operator::endpoint::Access;
 
 /// What proxies say for whom they ask.
 const PROXIED: [&str; 8] = [
@@ -34,50 +35,39 @@ const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// True for methods that may change something.
-pub(in crate::server) fn changes(method: &Method) -> bool {
+pub(super) fn changes(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD)
 }
 
-/// True for requests that change nothing but show information about callers. Health and metrics are not among them: they
-/// name nobody, and scrapers have no token.
-pub(in crate::server) fn is_telling(method: &Method, path: &str) -> bool {
-    !changes(method)
-        && (matches!(path, "/config" | usage::PATH | page::LIVE) || explain::is_here(path) || flags::is_here(path))
-}
-
-/// True for requests that always need the admin token: the admin API, and all changes.
-pub(in crate::server) fn is_guarded(method: &Method, path: &str) -> bool {
-    let is_admins = path == "/admin" || path.starts_with("/admin/");
-    changes(method) || (is_admins && !is_telling(method, path))
-}
-
-/// Admits a request at the admin address. With the admin token everything is allowed, through any proxy.
-pub(in crate::server) async fn admit(gateway: &Gateway, from: IpAddr, parts: &Parts) -> Result<(), Problem> {
+/// Admits a request at the operators' address to what needs `access`. With the admin token everything is allowed, through any
+/// proxy.
+pub(super) async fn admit(gateway: &Gateway, from: IpAddr, parts: &Parts, access: Access) -> Result<(), Problem> {
     if shows_token(gateway, &parts.headers) {
         return Ok(());
     }
     let server = &gateway.plan.server;
     let is_private = server.admin.is_none_or(|address| address.ip().is_loopback());
     if is_private && !is_own_host(parts, &server.admin_hosts) {
-        let detail =
-            "this is not a name of the operators' address: ask for localhost, or list the name in `server.admin_hosts`";
+        let detail = "unknown host for the operators' address: use localhost, or list the name in `server.admin_hosts`";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
     if is_of_another_site(parts) {
-        let detail = "a page of another website asks this: open the operators' address itself";
+        let detail = "cross-site request from a browser: open the operators' address itself";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
-    let (method, path) = (&parts.method, parts.uri.path());
     let is_here = is_private && from.to_canonical().is_loopback() && !is_proxied(parts);
-    match is_guarded(method, path) || (is_telling(method, path) && !is_here) {
-        true => admit_token(gateway, from, &parts.headers).await,
-        false => Ok(()),
+    match access {
+        Access::Anyone | Access::Limited => Ok(()),
+        Access::Reader if is_here => Ok(()),
+        Access::Reader | Access::Local | Access::Caller | Access::Admin => {
+            admit_token(gateway, from, &parts.headers).await
+        }
     }
 }
 
-/// Lets in who may play with simulated providers, at the callers' address: whoever is on this machine, and no page of another
-/// website in its browser; elsewhere who shows the admin token.
-pub(in crate::server) async fn admit_player(gateway: &Gateway, from: IpAddr, parts: &Parts) -> Result<(), Problem> {
+/// Admits to what is for this machine, at the callers' address: whoever is on it, and no page of another website in its
+/// browser; from elsewhere, whoever shows the admin token.
+pub(super) async fn admit_local(gateway: &Gateway, from: IpAddr, parts: &Parts) -> Result<(), Problem> {
     let is_here = from.to_canonical().is_loopback() && !is_proxied(parts);
     match is_here && is_own_host(parts, &[]) && !is_of_another_site(parts) {
         true => Ok(()),
@@ -86,13 +76,10 @@ pub(in crate::server) async fn admit_player(gateway: &Gateway, from: IpAddr, par
 }
 
 /// Admits a request that shows the admin token, if one is set.
-pub(in crate::server) async fn admit_token(
-    gateway: &Gateway,
-    from: IpAddr,
-    headers: &HeaderMap,
-) -> Result<(), Problem> {
+pub(super) async fn admit_token(gateway: &Gateway, from: IpAddr, headers: &HeaderMap) -> Result<(), Problem> {
     if gateway.plan.auth.admin_token.is_none() {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "this needs an admin token, and none is set: set ADMIN_TOKEN"));
+        let detail = "an admin token is required, but none is configured: set ADMIN_TOKEN";
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
     if shows_token(gateway, headers) {
         return Ok(());
@@ -100,18 +87,19 @@ pub(in crate::server) async fn admit_token(
     let shown = credentials::shown(headers);
     let is_guess = shown.is_broken || shown.bearer.is_some();
     if is_guess && let Some(wait) = gateway.door.note_failure(from).await {
-        let refusal = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens came from this address");
-        return Err(refusal.with(header::RETRY_AFTER, ingress::comeback(gateway, None).seconds(wait)));
+        let refusal = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many wrong admin tokens from this address");
+        return Err(refusal.with(header::RETRY_AFTER, comeback(gateway, None).seconds(wait)));
     }
     if is_guess {
-        tracing::warn!(target: "tidegate::audit", address = %from, "a wrong admin token was shown");
+        tracing::warn!(target: "tidegate::audit", address = %from, "wrong admin token");
     }
-    let detail = "the admin token is needed: Authorization: Bearer ADMIN_TOKEN";
+    let detail = "the admin token is required: send Authorization: Bearer ADMIN_TOKEN";
     let challenge = HeaderValue::from_static("Bearer realm=\"tidegate admin\"");
     Err(Problem::new(StatusCode::UNAUTHORIZED, detail).with(header::WWW_AUTHENTICATE, challenge))
 }
 
-fn shows_token(gateway: &Gateway, headers: &HeaderMap) -> bool {
+/// True for a request that shows the admin token.
+pub(super) fn shows_token(gateway: &Gateway, headers: &HeaderMap) -> bool {
     let Some(token) = &gateway.plan.auth.admin_token else { return false };
     // Hashes, so that not even the length of the token can be measured.
     let is_token = |shown: &str| Digest::of(shown).is(&Digest::of(token.expose()));
@@ -142,7 +130,7 @@ fn asked_host(parts: &Parts) -> Option<&str> {
     parts.uri.authority().map(|authority| authority.as_str()).or(host)
 }
 
-/// True when a browser asks for a page that the admin address has not served: it says so itself, in `Origin` or
+/// True when a browser asks for a page that the operators' address has not served: it says so itself, in `Origin` or
 /// `Sec-Fetch-Site`. Another port of this machine is another site. Following a link to a page tells its site nothing.
 fn is_of_another_site(parts: &Parts) -> bool {
     let said = |name: &HeaderName| parts.headers.get(name).map(HeaderValue::as_bytes);

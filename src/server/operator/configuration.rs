@@ -4,21 +4,25 @@
 
 use serde_json::{Value, json};
 
+use crate::caller::Answered;
 use crate::gateway::Gateway;
+use crate::server::operator::answer::{Problem, ok};
+use crate::server::operator::endpoint::OperatorRequest;
 
-/// Everything in force: `tidegate check --against` reads it.
-pub(in crate::server) fn page(gateway: &Gateway) -> Value {
+/// `GET /config`: every value in force. `tidegate check --against` reads it.
+pub(super) fn show(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
+    let gateway = request.gateway;
     let salt = gateway.world.salt();
-    json!({
+    Ok(ok(&json!({
         "generation": gateway.generation,
         "salt": salt,
         "config": gateway.plan.effective.dump(salt),
-    })
+    })))
 }
 
-/// Which generation answers, and what became of the last attempt to change it. A mistake that quotes an address is told only
-/// to who may know where providers are.
-pub(in crate::server) fn status(gateway: &Gateway, shows_insides: bool) -> Value {
+/// Which generation answers, and how the last reload went. A problem that quotes an address is shown only where addresses of
+/// providers may be shown.
+pub(super) fn status(gateway: &Gateway, shows_insides: bool) -> Value {
     let reloads = gateway.state.reloads();
     let mut status = json!({
         "generation": gateway.generation,
@@ -30,7 +34,7 @@ pub(in crate::server) fn status(gateway: &Gateway, shows_insides: bool) -> Value
     status["lastReload"] = json!({"timestamp": format!("{:.3}", last.at), "result": result});
     if let Some(first) = last.problems.first() {
         let is_told = shows_insides || !first.contains("://");
-        status["error"] = json!(if is_told { first.as_str() } else { "the log tells what is wrong" });
+        status["error"] = json!(if is_told { first.as_str() } else { "see the log for details" });
         status["problems"] = json!(last.problems.len());
     }
     if !last.needs_restart.is_empty() {

@@ -1,69 +1,54 @@
-//! Controls of simulated providers: `GET` and `PUT /demo/providers/{name}`, in worlds that have them, so that
-//! anyone can watch the gateway cope.
+//! Control of simulated providers: `/demo/providers/{name}`, where there are some, so that anybody can watch the gateway cope.
 //!
 //! It does not exist in front of real providers.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use serde_json::{Value, json};
+use http::StatusCode;
+use serde_json::json;
 
-use crate::caller::{Answered, AnsweredBody};
-use crate::gateway::state::GatewayState;
+use crate::caller::Answered;
 use crate::policy::quota::Quotas;
-use crate::provider::simulated::{Behaviour, Simulation};
+use crate::provider::simulated::{Behaviour, Simulated};
+use crate::server::operator::answer::{Problem, text_answer};
+use crate::server::operator::endpoint::OperatorRequest;
 
-/// Where the control lives.
-pub(in crate::server) const PREFIX: &str = "/demo/providers/";
-
-/// The route's name in logs and metrics.
-pub(in crate::server) static ROUTE: LazyLock<Arc<str>> = LazyLock::new(|| "control".into());
-
-/// The largest body that is read.
-pub(in crate::server) const MAX_BODY: usize = 4096;
-
-/// Shows or changes how a simulated provider behaves. Healing it closes its breakers too.
-pub(in crate::server) fn answer(
-    simulation: &Simulation,
-    gateway_state: &GatewayState,
-    method: &Method,
-    name: &str,
-    body: &Bytes,
-) -> Answered {
-    let Some(provider) = simulation.find(name) else {
-        let names = simulation.names().join(", ");
-        return json_answer(
-            StatusCode::NOT_FOUND,
-            &json!({"error": format!("no provider {name:?}; there are: {names}")}),
-        );
-    };
-    match *method {
-        Method::GET => {}
-        Method::PUT | Method::POST => match serde_json::from_slice::<Behaviour>(body) {
-            Ok(behaviour) => {
-                if let Some(state) = gateway_state.provider(name) {
-                    // What it said about its limits was said by another behaviour.
-                    state.policies.get::<Quotas>("").forget();
-                    // Who heals a provider wants to see it answer, and not its breaker's caution.
-                    if behaviour.is_healthy() {
-                        state.breakers.reset();
-                    }
-                }
-                provider.behave(behaviour);
-            }
-            Err(fault) => return json_answer(StatusCode::BAD_REQUEST, &json!({"error": fault.to_string()})),
-        },
-        _ => return json_answer(StatusCode::METHOD_NOT_ALLOWED, &json!({"error": "allowed: GET, PUT"})),
-    }
-    let behaviour = serde_json::to_value(provider.behaviour()).unwrap_or_default();
-    json_answer(
-        StatusCode::OK,
-        &json!({"provider": name, "behaviour": behaviour, "requests": provider.requests().len(), "live": provider.live()}),
-    )
+/// `GET /demo/providers/{name}`.
+pub(super) fn show(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
+    Ok(shown(request.name, &*find(request)?))
 }
 
-fn json_answer(status: StatusCode, body: &Value) -> Answered {
-    let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-    Answered { status, headers, body: AnsweredBody::Full(format!("{body}\n").into()) }
+/// `PUT /demo/providers/{name}`. Healing a provider closes its circuit breakers too.
+pub(super) fn change(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
+    let provider = find(request)?;
+    let behaviour: Behaviour =
+        serde_json::from_slice(&request.body).map_err(|fault| Problem::bad_request(fault.to_string()))?;
+    if let Some(state) = request.gateway.state.provider(request.name) {
+        // What it said about its limits was said by another behaviour.
+        state.policies.get::<Quotas>("").forget();
+        // Whoever heals a provider wants to see it answer, and not its breaker's caution.
+        if behaviour.is_healthy() {
+            state.breakers.reset();
+        }
+    }
+    provider.behave(behaviour);
+    Ok(shown(request.name, &provider))
+}
+
+fn find(request: &OperatorRequest<'_>) -> Result<Arc<Simulated>, Problem> {
+    let not_found = |detail: String| Problem::new(StatusCode::NOT_FOUND, detail);
+    let simulation = request.gateway.world.simulation();
+    let simulation = simulation.ok_or_else(|| not_found("no provider is simulated here".into()))?;
+    simulation.find(request.name).ok_or_else(|| {
+        let names = simulation.names().join(", ");
+        not_found(format!("no provider is called {:?}; the providers are: {names}", request.name))
+    })
+}
+
+fn shown(name: &str, provider: &Simulated) -> Answered {
+    let behaviour = serde_json::to_value(provider.behaviour()).unwrap_or_default();
+    let (requests, live) = (provider.requests().len(), provider.live());
+    let shown = json!({"provider": name, "behaviour": behaviour, "requests": requests, "live": live});
+    // The line feed is for terminals.
+    text_answer("application/json", format!("{shown}\n"))
 }

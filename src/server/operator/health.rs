@@ -1,118 +1,48 @@
-//! Health endpoints: `/health`, `/health/live`, `/health/ready`, `/health/status`, `/info` and `/metrics`; at the
-//! admin address also `/config` and the reset of circuit breakers.
+//! `/health`, `/health/live`, `/health/ready`, `/health/status`, `/info` and `/metrics`, and the reset of circuit breakers.
 //!
-//! All of it is read from the gateway's state, which probes keep fresh; no request waits for a provider here.
+//! All of it is read from the state, which probes keep fresh: no request waits for a provider here.
 
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use crate::caller::{Answered, AnsweredBody, Comeback};
+use crate::caller::{Answered, Comeback};
 use crate::config::plan::{ProviderKind, ProviderPlan, Usable};
 use crate::gateway::Gateway;
 use crate::gateway::health::{health_of, is_enabled, overall, refuses_key, status_word};
 use crate::gateway::state::Health;
 use crate::model::fault::Fault;
 use crate::policy::breaker::Report;
+use crate::server::operator::answer::{Problem, json_answer, milliseconds, ok, text_answer};
 use crate::server::operator::configuration;
+use crate::server::operator::endpoint::OperatorRequest;
 use crate::telemetry::metrics::resident_memory;
 
-/// The route's name in logs and metrics.
-pub(in crate::server) static ROUTE: LazyLock<Arc<str>> = LazyLock::new(|| "health".into());
-
-/// Answers a caller when the path is one of these. What goes on inside is shown where the config says so.
-pub(in crate::server) fn answer(
-    gateway: &Gateway,
-    method: &Method,
-    path: &str,
-    headers: &HeaderMap,
-) -> Option<Answered> {
-    tell(gateway, method, path, headers, gateway.plan.server.shows_insides)
+/// `GET /health`.
+pub(super) fn health(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
+    let gateway = request.gateway;
+    Ok(ok(&json!({
+        "status": "healthy",
+        "timestamp": timestamp(gateway),
+        "uptime": uptime(gateway),
+        "environment": gateway.plan.environment.as_str(),
+    })))
 }
 
-fn tell(gateway: &Gateway, method: &Method, path: &str, headers: &HeaderMap, shows_insides: bool) -> Option<Answered> {
-    let page: fn(&Gateway, &HeaderMap, bool) -> Answered = match path {
-        "/health" => |gateway, _, _| {
-            ok(&json!({
-                "status": "healthy",
-                "timestamp": timestamp(gateway),
-                "uptime": uptime(gateway),
-                "environment": gateway.plan.environment.as_str(),
-            }))
-        },
-        "/health/live" => |_, _, _| ok(&json!({"alive": true})),
-        "/health/ready" => |gateway, _, _| ready(gateway),
-        "/health/status" => |gateway, _, shows_insides| status(gateway, shows_insides),
-        "/info" => |gateway, _, _| info(gateway),
-        "/metrics" if shows_insides => |gateway, headers, _| metrics(gateway, headers),
-        _ => return None,
-    };
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        let mut answered = json_answer(StatusCode::METHOD_NOT_ALLOWED, &json!({"error": "allowed: GET"}));
-        answered.headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return Some(answered);
-    }
-    Some(page(gateway, headers, shows_insides))
+/// `GET /health/live`.
+pub(super) fn live(_: &OperatorRequest<'_>) -> Result<Answered, Problem> {
+    Ok(ok(&json!({"alive": true})))
 }
 
-/// Answers an operator.
-pub(in crate::server) fn operate(
-    gateway: &Gateway,
-    method: &Method,
-    path: &str,
-    headers: &HeaderMap,
-) -> Option<Answered> {
-    match (method, path) {
-        (&Method::POST, "/api/llm/reset") => Some(reset(gateway)),
-        (&Method::GET | &Method::HEAD, "/config") => Some(ok(&configuration::page(gateway))),
-        _ => tell(gateway, method, path, headers, true),
-    }
-}
-
-/// True for the pages of this module, which orchestrators and Prometheus read.
-pub(in crate::server) fn is_page(path: &str) -> bool {
-    is_limited(path) || matches!(path, "/health/live" | "/health/ready" | "/metrics")
-}
-
-/// True for pages that callers may be refused (`limit.health`).
-pub(in crate::server) fn is_limited(path: &str) -> bool {
-    matches!(path, "/health" | "/health/status" | "/info")
-}
-
-/// Rate-limits the pages.
-pub(in crate::server) fn refuse(fault: &Fault, comeback: Comeback) -> Answered {
+/// What a caller gets that exceeds the rule `health`.
+pub(super) fn limited(fault: &Fault, comeback: Comeback) -> Answered {
     let status = fault.status();
     let wait = comeback.of(status, fault);
     let body = json!({"error": fault.public(), "code": fault.code(), "retryAfter": wait});
     let mut answered = json_answer(status, &body);
     answered.headers.extend(wait.map(|wait| (header::RETRY_AFTER, wait.into())));
     answered
-}
-
-/// No endpoint at this operator path (RFC 9457).
-pub(in crate::server) fn nothing() -> Answered {
-    let body = json!({
-        "title": "Not Found",
-        "status": 404,
-        "detail": "here are / (the live page), /health, /health/live, /health/ready, /health/status, /info, /metrics, /config, /api/usage, /admin/explain and /admin/keys",
-    });
-    let mut answered = json_answer(StatusCode::NOT_FOUND, &body);
-    answered.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    answered
-}
-
-fn json_answer(status: StatusCode, body: &Value) -> Answered {
-    let headers = HeaderMap::from_iter([
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ]);
-    Answered { status, headers, body: AnsweredBody::Full(body.to_string().into()) }
-}
-
-fn ok(body: &Value) -> Answered {
-    json_answer(StatusCode::OK, body)
 }
 
 fn uptime(gateway: &Gateway) -> f64 {
@@ -124,26 +54,23 @@ fn timestamp(gateway: &Gateway) -> String {
     format!("{:.3}", gateway.world.now())
 }
 
-/// Milliseconds with three decimals.
-pub(in crate::server) fn milliseconds(duration: Duration) -> f64 {
-    duration.as_micros() as f64 / 1000.0
-}
-
-fn metrics(gateway: &Gateway, headers: &HeaderMap) -> Answered {
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let open = accept.contains("application/openmetrics-text");
-    let content_type = match open {
+/// `GET /metrics`: OpenMetrics where `Accept` asks for it, else Prometheus' text format.
+pub(super) fn metrics(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
+    let accept = request.parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let is_open_metrics = accept.contains("application/openmetrics-text");
+    let content_type = match is_open_metrics {
         true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         false => "text/plain; version=0.0.4; charset=utf-8",
     };
-    let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]);
-    Answered { status: StatusCode::OK, headers, body: AnsweredBody::Full(gateway.metrics_text(open).into()) }
+    Ok(text_answer(content_type, request.gateway.metrics_text(is_open_metrics)))
 }
 
-fn info(gateway: &Gateway) -> Answered {
-    let names = |usable: bool| -> Vec<&str> {
-        let wanted = gateway.plan.providers.iter().filter(|plan| is_enabled(gateway, plan) == usable);
-        wanted.map(|plan| &*plan.name).collect()
+/// `GET /info`.
+pub(super) fn info(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
+    let gateway = request.gateway;
+    let names = |is_on: bool| -> Vec<&str> {
+        let providers = gateway.plan.providers.iter().filter(|plan| is_enabled(gateway, plan) == is_on);
+        providers.map(|plan| &*plan.name).collect()
     };
     let mut models: Vec<&str> = Vec::new();
     for target in gateway.plan.routes.iter().flat_map(|route| &route.targets) {
@@ -152,7 +79,7 @@ fn info(gateway: &Gateway) -> Answered {
     models.extend(gateway.plan.routes.iter().filter_map(|route| route.model.as_deref()));
     models.sort_unstable();
     models.dedup();
-    ok(&json!({
+    Ok(ok(&json!({
         "name": "tidegate",
         "version": env!("CARGO_PKG_VERSION"),
         "uptime": uptime(gateway),
@@ -161,15 +88,16 @@ fn info(gateway: &Gateway) -> Answered {
         "providersOff": names(false),
         "models": models,
         "features": ["failover", "streaming", "translation", "timeouts", "limits", "health", "metrics"],
-    }))
+    })))
 }
 
-fn ready(gateway: &Gateway) -> Answered {
+/// `GET /health/ready`.
+pub(super) fn ready(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
+    let gateway = request.gateway;
+    let not_ready =
+        |reason: String| json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({"ready": false, "reason": reason}));
     if gateway.state.is_draining() {
-        return json_answer(
-            StatusCode::SERVICE_UNAVAILABLE,
-            &json!({"ready": false, "reason": "the gateway is shutting down"}),
-        );
+        return Ok(not_ready("the gateway is shutting down".into()));
     }
     let check = |name: &str, health: &Health| {
         let latency = if let Health::Connected { latency } = health { Some(milliseconds(*latency)) } else { None };
@@ -184,29 +112,28 @@ fn ready(gateway: &Gateway) -> Answered {
         // Taking every gateway out of the load balancer because one provider is down would turn its trouble into
         // everybody's: only those who ask for it get that.
         if gateway.plan.health.strict_readiness && plan.kind == ProviderKind::BuildPanel && !health.is_connected() {
-            let reason = format!("BuildPanel is {}", status_word(&health));
-            return json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({"ready": false, "reason": reason}));
+            return Ok(not_ready(format!("BuildPanel is {}", status_word(&health))));
         }
         checks.push(check(&plan.name, &health));
     }
-    ok(&json!({"ready": true, "checks": checks}))
+    Ok(ok(&json!({"ready": true, "checks": checks})))
 }
 
 /// How a provider is; where it is, for who may know.
 fn service(gateway: &Gateway, plan: &ProviderPlan, shows_insides: bool) -> Value {
-    let mut service = standing(gateway, plan);
+    let mut service = provider_status(gateway, plan);
     if shows_insides {
         service["url"] = plan.urls.iter().map(url::Url::as_str).collect::<Vec<_>>().join(", ").into();
     }
     service
 }
 
-fn standing(gateway: &Gateway, plan: &ProviderPlan) -> Value {
+fn provider_status(gateway: &Gateway, plan: &ProviderPlan) -> Value {
     if !is_enabled(gateway, plan) {
         let why = match plan.usable {
-            Usable::NoKey => "no key is set",
-            Usable::NotEnabled => "it was not enabled",
-            Usable::Yes | Usable::SwitchedOff => "it is disabled",
+            Usable::NoKey => "no API key is set",
+            Usable::NotEnabled => "not enabled in the configuration",
+            Usable::Yes | Usable::SwitchedOff => "switched off",
         };
         return json!({"status": "disabled", "error": why, "latency": null});
     }
@@ -214,7 +141,7 @@ fn standing(gateway: &Gateway, plan: &ProviderPlan) -> Value {
     let word = status_word(&health);
     let mut service = match health {
         Health::Connected { latency } => json!({"status": word, "latency": milliseconds(latency)}),
-        Health::Unknown => json!({"status": word, "error": "the first probe has not ended", "latency": null}),
+        Health::Unknown => json!({"status": word, "error": "the first probe has not finished", "latency": null}),
         Health::Disconnected { error } | Health::Failing { error } => {
             json!({"status": word, "error": error, "latency": null})
         }
@@ -222,7 +149,7 @@ fn standing(gateway: &Gateway, plan: &ProviderPlan) -> Value {
     if refuses_key(gateway, plan) {
         // Whatever its probe says: a provider's front page may well be open to all.
         service["status"] = "error".into();
-        service["error"] = "it refuses the gateway's key".into();
+        service["error"] = "the provider rejects the gateway's key".into();
     }
     let reports = gateway.state.provider(&plan.name).map(|state| state.breakers.reports()).unwrap_or_default();
     let breakers: Vec<Value> = reports.iter().filter(|report| report.transitions > 0).map(breaker).collect();
@@ -243,13 +170,13 @@ fn breaker(report: &Report) -> Value {
     })
 }
 
-/// Closes every breaker: an operator knows that a provider is well again.
-fn reset(gateway: &Gateway) -> Answered {
-    for provider in gateway.state.providers() {
+/// `POST /api/llm/reset`: closes every circuit breaker, when an operator knows that a provider is well again.
+pub(super) fn reset(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
+    for provider in request.gateway.state.providers() {
         provider.breakers.reset();
     }
-    tracing::warn!("all breakers were closed by an operator");
-    ok(&json!({"success": true, "message": "all breakers are closed"}))
+    tracing::warn!("an operator closed all circuit breakers");
+    Ok(ok(&json!({"success": true, "message": "all circuit breakers are closed"})))
 }
 
 fn cache(gateway: &Gateway) -> Value {
@@ -259,7 +186,9 @@ fn cache(gateway: &Gateway) -> Value {
     json!({"status": if is_active { "active" } else { "inactive" }, "keys": keys, "hits": hits, "misses": misses})
 }
 
-fn status(gateway: &Gateway, shows_insides: bool) -> Answered {
+/// `GET /health/status`.
+pub(super) fn status(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
+    let (gateway, shows_insides) = (request.gateway, request.shows_insides);
     let mut services = Map::new();
     for plan in &gateway.plan.providers {
         services.insert(plan.name.to_string(), service(gateway, plan, shows_insides));
@@ -291,11 +220,11 @@ fn status(gateway: &Gateway, shows_insides: bool) -> Answered {
     let shared = gateway.state.limits().fronts.report().fronts;
     let warnings = (shared > 0).then(|| {
         format!(
-            "{shared} addresses of proxies are not in server.trusted_proxies: limits by address are not enforced there"
+            "{shared} proxy addresses are not listed in server.trusted_proxies: limits by address are not enforced for them"
         )
     });
     let code = if word == "unhealthy" { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    json_answer(
+    Ok(json_answer(
         code,
         &json!({
             "status": word,
@@ -308,5 +237,5 @@ fn status(gateway: &Gateway, shows_insides: bool) -> Answered {
             "warnings": warnings.into_iter().collect::<Vec<_>>(),
             "services": services,
         }),
-    )
+    ))
 }

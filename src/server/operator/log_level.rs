@@ -1,60 +1,54 @@
-//! The log level at runtime: `GET`, `PUT` and `DELETE /admin/log` at the admin address, with the admin token.
+//! The log's level at run time: `/admin/log`.
 //!
-//! It does not know how a level takes effect.
+//! It does not know how a level takes effect, nor who may ask.
 
-use std::net::IpAddr;
+use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::caller::Answered;
 use crate::config;
-use crate::gateway::Gateway;
-use crate::server::operator::keys::{Problem, json_answer};
+use crate::server::operator::answer::{Problem, ok};
+use crate::server::operator::endpoint::OperatorRequest;
 
-/// Where.
-pub(in crate::server) const PATH: &str = "/admin/log";
-
+/// The body of a PUT.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wish {
+struct LevelChange {
     /// As `log.level` in the config.
     level: String,
-    /// For how long, as a duration in the config; without it, until it is withdrawn or the process ends.
+    /// For how long, as a duration in the config; without it, until the change is withdrawn or the process ends.
     r#for: Option<String>,
 }
 
-/// Answers who was let in.
-pub(in crate::server) fn answer(gateway: &Gateway, from: IpAddr, method: &Method, body: &Bytes) -> Answered {
-    let log = gateway.state.log();
-    let outcome = match *method {
-        Method::GET => Ok(()),
-        Method::PUT => read(body).and_then(|(level, time)| {
-            log.wish(&level, time)?;
-            let seconds = time.map(|time| time.as_secs_f64());
-            tracing::warn!(target: "tidegate::audit", level, seconds, address = %from, "log level changed");
-            Ok(())
-        }),
-        Method::DELETE => log.withdraw().map(|()| {
-            tracing::warn!(target: "tidegate::audit", address = %from, "log level reset to the configured one");
-        }),
-        _ => return Problem::new(StatusCode::METHOD_NOT_ALLOWED, "allowed: GET, PUT, DELETE").answered(),
-    };
-    if let Err(detail) = outcome {
-        return Problem::new(StatusCode::BAD_REQUEST, detail).answered();
-    }
-    let shown = log.shown();
+/// `GET /admin/log`.
+pub(super) fn show(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
+    let shown = request.gateway.state.log().shown();
     let remaining = shown.remaining.map(|time| time.as_secs_f64());
-    let body = json!({"level": shown.level, "configured": shown.configured, "for_seconds": remaining});
-    json_answer(StatusCode::OK, &body)
+    Ok(ok(&json!({"level": shown.level, "configured": shown.configured, "for_seconds": remaining})))
 }
 
-fn read(body: &Bytes) -> Result<(String, Option<std::time::Duration>), String> {
-    let wish: Wish = serde_json::from_slice(body).map_err(|fault| {
-        format!("the body must be as {{\"level\": \"info,tidegate=debug\", \"for\": \"10m\"}}: {fault}")
+/// `PUT /admin/log`.
+pub(super) fn change(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
+    let (level, time) = read(&request.body).map_err(Problem::bad_request)?;
+    request.gateway.state.log().wish(&level, time).map_err(Problem::bad_request)?;
+    let seconds = time.map(|time| time.as_secs_f64());
+    tracing::warn!(target: "tidegate::audit", level, seconds, address = %request.from, "log level changed");
+    show(request)
+}
+
+/// `DELETE /admin/log`: back to the configured level.
+pub(super) fn reset(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
+    request.gateway.state.log().withdraw().map_err(Problem::bad_request)?;
+    tracing::warn!(target: "tidegate::audit", address = %request.from, "log level reset to the configured one");
+    show(request)
+}
+
+fn read(body: &[u8]) -> Result<(String, Option<Duration>), String> {
+    let change: LevelChange = serde_json::from_slice(body).map_err(|fault| {
+        format!("the body must be like {{\"level\": \"info,tidegate=debug\", \"for\": \"10m\"}}: {fault}")
     })?;
-    let time = wish.r#for.as_deref().map(config::duration).transpose().map_err(|wrong| format!("`for`: {wrong}"))?;
-    Ok((config::log_level(&wish.level).map_err(|wrong| format!("`level`: {wrong}"))?, time))
+    let time = change.r#for.as_deref().map(config::duration).transpose().map_err(|wrong| format!("`for`: {wrong}"))?;
+    Ok((config::log_level(&change.level).map_err(|wrong| format!("`level`: {wrong}"))?, time))
 }

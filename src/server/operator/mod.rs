@@ -1,13 +1,23 @@
-//! Operator: the operators' API: health, metrics, configuration, flags, keys, usage, and the live page.
+//! Operator: the operators' API: health, metrics, configuration, flags, keys, usage, and the live page. `routes` has the one
+//! table of it.
+
+pub mod answer;
+
+pub mod endpoint;
 
 pub mod access;
 pub mod configuration;
 pub mod demo;
 pub mod explain;
 pub mod flags;
-pub mod health;
 pub mod keys;
 pub mod log_level;
-pub mod page;
 pub mod purge;
 pub mod usage;
+
+pub mod health;
+pub mod page;
+
+pub mod routes;
+
+pub mod serve;

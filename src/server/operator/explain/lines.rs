@@ -5,39 +5,39 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{Teller, ended, instances, milliseconds, offset};
+use super::{CallRenderer, ended, instances, milliseconds, offset};
 use crate::model::names::display_name;
 use crate::model::time::in_words;
 use crate::model::trail::{Attempt, LimitFact, Step, StepKind};
 use crate::telemetry::explain::CallRecord;
 
 /// One call in a list.
-pub(super) fn one(teller: &Teller<'_>, story: &CallRecord) -> String {
-    let provider = story.facts.telling().map(|attempt| display_name(&attempt.provider)).unwrap_or("-");
+pub(super) fn one(renderer: &CallRenderer<'_>, record: &CallRecord) -> String {
+    let provider = record.facts.telling().map(|attempt| display_name(&attempt.provider)).unwrap_or("-");
     // Who answered: a provider, or the cache in its place.
-    let kept = match story.facts.cache {
+    let kept = match record.facts.cache {
         Some(cache) if cache.is_kept() => cache.as_str(),
         _ => provider,
     };
-    let (at, took) = (teller.came(story), milliseconds(story.took));
-    let CallRecord { id, status, outcome, route, .. } = story;
+    let (at, took) = (renderer.came(record), milliseconds(record.took));
+    let CallRecord { id, status, outcome, route, .. } = record;
     format!("{at}  {id:<32}  {status} {outcome:<20} {took:>10.1} ms  {kept:<12} {route}\n")
 }
 
 /// All that is known of one call.
-pub(super) fn all(teller: &Teller<'_>, story: &CallRecord) -> String {
-    let (facts, mut text) = (&story.facts, String::new());
-    let tenant = story.tenant.as_deref().map_or_else(|| "unknown".to_owned(), |tenant| teller.mark(tenant));
-    let CallRecord { id, method, path, route, generation, status, outcome, .. } = story;
+pub(super) fn all(renderer: &CallRenderer<'_>, record: &CallRecord) -> String {
+    let (facts, mut text) = (&record.facts, String::new());
+    let tenant = record.tenant.as_deref().map_or_else(|| "unknown".to_owned(), |tenant| renderer.pseudonym(tenant));
+    let CallRecord { id, method, path, route, generation, status, outcome, .. } = record;
     // Writing to a String cannot fail, here and below.
     let _ = writeln!(text, "{id}  {method} {path}");
-    let key = story.api_key.as_deref().map(|key| format!(", API key {key}")).unwrap_or_default();
+    let key = record.api_key.as_deref().map(|key| format!(", API key {key}")).unwrap_or_default();
     let _ = writeln!(
         text,
         "arrived {}, route {route}, tenant {tenant}{key}, config generation {generation}",
-        teller.came(story)
+        renderer.came(record)
     );
-    let _ = writeln!(text, "{status} {outcome} after {:.1} ms", milliseconds(story.took));
+    let _ = writeln!(text, "{status} {outcome} after {:.1} ms", milliseconds(record.took));
     if let Some(detail) = &facts.fault_detail {
         let _ = writeln!(text, "because: {detail}");
     }
@@ -47,7 +47,7 @@ pub(super) fn all(teller: &Teller<'_>, story: &CallRecord) -> String {
     if let Some(why) = facts.fallback() {
         let _ = writeln!(text, "fallback: {why}");
     }
-    if let Some((route, target)) = teller.pipeline(route) {
+    if let Some((route, target)) = renderer.pipeline(route) {
         let _ = writeln!(text, "policies: {} | each attempt: {}", route.join(" > "), target.join(" > "));
     }
     text.push('\n');
@@ -59,13 +59,13 @@ pub(super) fn all(teller: &Teller<'_>, story: &CallRecord) -> String {
         let because = facts.cache_because.map(|why| format!(": {why}")).unwrap_or_default();
         lines.push((Duration::ZERO, format!("cache        {}{because}", cache.as_str())));
     }
-    lines.extend((1..).zip(&facts.attempts).map(|(number, tried)| attempt_end(story, number, tried)));
+    lines.extend((1..).zip(&facts.attempts).map(|(number, tried)| attempt_end(record, number, tried)));
     lines.extend(facts.steps.iter().map(|noted| (noted.at, step(noted))));
-    lines.extend((1..).zip(&facts.attempts).map(|(number, tried)| attempt(story, number, tried)));
+    lines.extend((1..).zip(&facts.attempts).map(|(number, tried)| attempt(record, number, tried)));
     if let Some(first) = facts.first_token {
         lines.push((first, "response     begins".into()));
     }
-    lines.push((story.took, end(story)));
+    lines.push((record.took, end(record)));
     lines.sort_by_key(|(at, _)| *at);
     for (at, line) in lines {
         let _ = writeln!(text, "{:>10.1} ms  {line}", milliseconds(at));
@@ -80,22 +80,22 @@ fn limit(fact: &LimitFact) -> String {
     format!("limit        {rule}: {}, {left} of {count} {quantity} in {window} left ({source})", decision.as_str())
 }
 
-fn attempt(story: &CallRecord, number: usize, tried: &Attempt) -> (Duration, String) {
+fn attempt(record: &CallRecord, number: usize, tried: &Attempt) -> (Duration, String) {
     let (name, reason) = (display_name(&tried.provider), tried.reason.as_str());
     let model = tried.model.as_deref().map(|model| format!(", model {model}")).unwrap_or_default();
     let instances: Vec<String> = instances(tried).iter().map(u32::to_string).collect();
     let text = format!("attempt {number}    {name} ({reason}){model}, instance {}", instances.join(", "));
-    (offset(story, tried), text)
+    (offset(record, tried), text)
 }
 
-fn attempt_end(story: &CallRecord, number: usize, tried: &Attempt) -> (Duration, String) {
+fn attempt_end(record: &CallRecord, number: usize, tried: &Attempt) -> (Duration, String) {
     let outcome = ended(tried);
     match tried.took {
         Some(took) => {
             let text = format!("attempt {number}    {outcome} after {:.1} ms", milliseconds(took));
-            (offset(story, tried) + took, text)
+            (offset(record, tried) + took, text)
         }
-        None => (story.took, format!("attempt {number}    still {outcome} when the call ended")),
+        None => (record.took, format!("attempt {number}    still {outcome} when the call ended")),
     }
 }
 
@@ -113,11 +113,11 @@ fn step(step: &Step) -> String {
     format!("{:<12} {what}", step.policy)
 }
 
-fn end(story: &CallRecord) -> String {
-    let facts = &story.facts;
-    let mut text = format!("end          {} {}, {} B", story.status, story.outcome, story.bytes_out);
-    if story.events > 0 {
-        let _ = write!(text, " in {} events", story.events);
+fn end(record: &CallRecord) -> String {
+    let facts = &record.facts;
+    let mut text = format!("end          {} {}, {} B", record.status, record.outcome, record.bytes_out);
+    if record.events > 0 {
+        let _ = write!(text, " in {} events", record.events);
     }
     if facts.events_dropped > 0 {
         let _ = write!(text, ", {} malformed events dropped", facts.events_dropped);
@@ -126,7 +126,7 @@ fn end(story: &CallRecord) -> String {
         let estimated = if facts.is_estimated() { " (estimated)" } else { "" };
         let _ = write!(text, ", {} + {} tokens{estimated}", usage.input, usage.output);
     }
-    if let Some(cost) = story.cost {
+    if let Some(cost) = record.cost {
         let _ = write!(text, ", {cost} USD");
     }
     if let Some(degraded) = facts.degraded {

@@ -1,35 +1,30 @@
-//! Explain: `GET /admin/explain/ID` and `GET /admin/explain` at the admin address: what happened to a call, and the
-//! latest calls. JSON, or text for a terminal (`Accept: text/plain` or `?format=text`). The ID is the gateway's, or
-//! one from the provider: its request id, or that of its response.
+//! Explain: `GET /admin/explain/{id}` says what happened to one call, `GET /admin/explain` lists the latest; as JSON, or as
+//! lines for a terminal (`Accept: text/plain` or `?format=text`). The id is the gateway's, or one that the provider gave: its
+//! request id, or that of its answer.
 //!
-//! It does not know how any of it was found out. Tenants appear as hashes, which differ per process, because this
-//! output ends up in tickets and on screens. Whoever knows a tenant finds its calls by name (`?tenant=NAME`).
+//! It does not know how any of it was found out. Tenants are pseudonyms, which change with each process: what is shown here
+//! ends up in tickets and on screens. An operator who knows a tenant's name finds its calls by it (`?tenant=NAME`).
 
 mod lines;
 
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use http::header::{self, HeaderValue};
+use http::StatusCode;
+use http::header;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::caller::{Answered, AnsweredBody};
+use crate::caller::Answered;
 use crate::gateway::Gateway;
 use crate::model::reply::{CacheResult, Degraded};
 use crate::model::trail;
 use crate::model::trail::{Attempt, LimitFact, Step, StepKind};
-use crate::server::operator::health::milliseconds;
-use crate::server::operator::keys::Problem;
+use crate::server::operator::answer::{Problem, milliseconds, ok, text_answer, varying};
+use crate::server::operator::endpoint::OperatorRequest;
 use crate::telemetry::explain::CallRecord;
 
-/// Where.
-pub(in crate::server) const PATH: &str = "/admin/explain";
-
-/// The route's name in logs and metrics.
-pub(in crate::server) static ROUTE: LazyLock<Arc<str>> = LazyLock::new(|| "explain".into());
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// How many calls are listed unless the request says.
 const SHOWN: usize = 50;
@@ -37,48 +32,50 @@ const SHOWN: usize = 50;
 /// The most that are listed.
 const MOST: usize = 1000;
 
-/// True for the paths that this file answers.
-pub(in crate::server) fn is_here(path: &str) -> bool {
-    path.strip_prefix(PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+/// `GET /admin/explain`: the latest calls that meet the conditions of the query.
+pub(super) fn list(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
+    let gateway = request.gateway;
+    let filter = CallFilter::read(request.parts)?;
+    check_history(gateway)?;
+    let renderer = CallRenderer { gateway };
+    let history = gateway.state.call_history();
+    let records = history.latest(filter.limit, |record| filter.matches(record));
+    if filter.is_text {
+        let text: String = records.iter().map(|record| lines::one(&renderer, record)).collect();
+        return Ok(varying(text_answer(TEXT, text)));
+    }
+    let calls: Vec<Value> = records.iter().map(|record| renderer.short(record)).collect();
+    let (count, bytes) = history.fill();
+    Ok(varying(ok(&json!({"calls": calls, "remembered": {"calls": count, "bytes": bytes}}))))
 }
 
-/// Tells of one call, or lists the latest.
-pub(in crate::server) fn answer(gateway: &Gateway, parts: &Parts) -> Answered {
-    let rest = parts.uri.path().strip_prefix(PATH).unwrap_or_default();
-    let id = rest.strip_prefix('/').unwrap_or_default();
-    let wanted = match Wanted::read(parts) {
-        Ok(wanted) => wanted,
-        Err(problem) => return problem.answered(),
-    };
-    if gateway.plan.explain.keep == 0 {
-        let detail = "the call history is off: set `explain.keep`";
-        return Problem::new(StatusCode::NOT_FOUND, detail).answered();
-    }
-    let teller = Teller { gateway };
-    if id.is_empty() {
-        let call_history = gateway.state.call_history().latest(wanted.limit, |story| wanted.is_met_by(story));
-        return match wanted.is_text {
-            true => plain(call_history.iter().map(|story| lines::one(&teller, story)).collect()),
-            false => {
-                let calls: Vec<Value> = call_history.iter().map(|story| teller.short(story)).collect();
-                let (count, bytes) = gateway.state.call_history().fill();
-                answered(&json!({"calls": calls, "remembered": {"calls": count, "bytes": bytes}}))
-            }
-        };
-    }
-    match gateway.state.call_history().find(id) {
-        Some(story) if wanted.is_text => plain(lines::all(&teller, &story)),
-        Some(story) => answered(&teller.whole(&story)),
+/// `GET /admin/explain/{id}`.
+pub(super) fn show(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
+    let gateway = request.gateway;
+    let filter = CallFilter::read(request.parts)?;
+    check_history(gateway)?;
+    let renderer = CallRenderer { gateway };
+    match gateway.state.call_history().find(request.name) {
+        Some(record) if filter.is_text => Ok(varying(text_answer(TEXT, lines::all(&renderer, &record)))),
+        Some(record) => Ok(varying(ok(&renderer.whole(&record)))),
         None => {
             let detail =
                 "no call with this id in the history: it is still running, too old, or went through another gateway";
-            Problem::new(StatusCode::NOT_FOUND, detail).answered()
+            Err(Problem::new(StatusCode::NOT_FOUND, detail))
         }
     }
 }
 
-/// What is asked for.
-struct Wanted {
+/// A problem where no calls are kept.
+fn check_history(gateway: &Gateway) -> Result<(), Problem> {
+    match gateway.plan.explain.keep {
+        0 => Err(Problem::new(StatusCode::NOT_FOUND, "the call history is off: set `explain.keep` to keep calls")),
+        _ => Ok(()),
+    }
+}
+
+/// Which calls are listed, and how.
+struct CallFilter {
     is_text: bool,
     limit: usize,
     route: Option<String>,
@@ -87,10 +84,10 @@ struct Wanted {
     slower_than: Duration,
 }
 
-impl Wanted {
+impl CallFilter {
     fn read(parts: &Parts) -> Result<Self, Problem> {
         let accept = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-        let mut wanted = Self {
+        let mut filter = Self {
             is_text: accept.starts_with("text/plain"),
             limit: SHOWN,
             route: None,
@@ -98,23 +95,24 @@ impl Wanted {
             tenant: None,
             slower_than: Duration::ZERO,
         };
-        let wrong = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
+        let wrong = |detail: String| Problem::bad_request(detail);
         for (name, value) in url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
             match (&*name, &*value) {
-                ("format", "text") => wanted.is_text = true,
-                ("format", "json") => wanted.is_text = false,
+                ("format", "text") => filter.is_text = true,
+                ("format", "json") => filter.is_text = false,
                 ("limit", number) => {
                     let number = number.parse().ok().filter(|number| (1..=MOST).contains(number));
-                    wanted.limit = number.ok_or_else(|| wrong(format!("`limit` must be 1 to {MOST}")))?;
+                    filter.limit = number.ok_or_else(|| wrong(format!("`limit` must be between 1 and {MOST}")))?;
                 }
                 ("slow", number) => {
-                    let number =
-                        number.parse().map_err(|_| wrong("`slow` must be milliseconds, such as 500".into()))?;
-                    wanted.slower_than = Duration::from_millis(number);
+                    let number = number
+                        .parse()
+                        .map_err(|_| wrong("`slow` must be a number of milliseconds, such as 500".into()))?;
+                    filter.slower_than = Duration::from_millis(number);
                 }
-                ("route", name) => wanted.route = Some(name.into()),
-                ("outcome", word) => wanted.outcome = Some(word.into()),
-                ("tenant", name) => wanted.tenant = Some(name.into()),
+                ("route", name) => filter.route = Some(name.into()),
+                ("outcome", word) => filter.outcome = Some(word.into()),
+                ("tenant", name) => filter.tenant = Some(name.into()),
                 _ => {
                     let allowed = "route, outcome (ok, failed, cancelled or a fault's code), tenant, slow, limit and \
                                    format (json or text)";
@@ -122,38 +120,38 @@ impl Wanted {
                 }
             }
         }
-        Ok(wanted)
+        Ok(filter)
     }
 
-    fn is_met_by(&self, story: &CallRecord) -> bool {
+    fn matches(&self, record: &CallRecord) -> bool {
         let is_outcome = match self.outcome.as_deref() {
             None => true,
-            Some("failed") => !story.is_fine() && story.outcome != "cancelled",
-            Some(word) => story.outcome == word,
+            Some("failed") => !record.is_fine() && record.outcome != "cancelled",
+            Some(word) => record.outcome == word,
         };
         is_outcome
-            && story.took >= self.slower_than
-            && self.route.as_deref().is_none_or(|route| *story.route == *route)
-            && self.tenant.as_deref().is_none_or(|tenant| story.tenant.as_deref() == Some(tenant))
+            && record.took >= self.slower_than
+            && self.route.as_deref().is_none_or(|route| *record.route == *route)
+            && self.tenant.as_deref().is_none_or(|tenant| record.tenant.as_deref() == Some(tenant))
     }
 }
 
-/// Who tells stories, with what is needed to do so.
-pub(in crate::server) struct Teller<'a> {
+/// Renders calls, with what it needs to know of the gateway.
+pub(in crate::server) struct CallRenderer<'a> {
     pub(in crate::server) gateway: &'a Gateway,
 }
 
-impl Teller<'_> {
-    /// What a tenant is called where it must not be named.
-    pub(in crate::server) fn mark(&self, name: &str) -> String {
+impl CallRenderer<'_> {
+    /// The pseudonym of a tenant, for where it must not be named.
+    pub(in crate::server) fn pseudonym(&self, name: &str) -> String {
         let mut hasher = blake3::Hasher::new_derive_key("tidegate 2026 marks of tenants");
         hasher.update(self.gateway.world.salt().as_bytes()).update(name.as_bytes());
         hasher.finalize().to_hex()[..8].to_owned()
     }
 
     /// When a call came, by the wall clock.
-    fn came(&self, story: &CallRecord) -> String {
-        let ago = Instant::now().saturating_duration_since(story.facts.started);
+    fn came(&self, record: &CallRecord) -> String {
+        let ago = Instant::now().saturating_duration_since(record.facts.started);
         let now = self.gateway.world.now();
         format!("{:.3}", now.checked_sub(ago).unwrap_or(now))
     }
@@ -165,17 +163,17 @@ impl Teller<'_> {
     }
 
     /// A call in a list.
-    pub(in crate::server) fn short(&self, story: &CallRecord) -> Value {
-        let facts = &story.facts;
+    pub(in crate::server) fn short(&self, record: &CallRecord) -> Value {
+        let facts = &record.facts;
         let telling = facts.telling();
         json!({
-            "id": &*story.id,
-            "at": self.came(story),
-            "route": &*story.route,
-            "tenant": story.tenant.as_deref().map(|tenant| self.mark(tenant)),
-            "status": story.status,
-            "outcome": story.outcome,
-            "durationMs": milliseconds(story.took),
+            "id": &*record.id,
+            "at": self.came(record),
+            "route": &*record.route,
+            "tenant": record.tenant.as_deref().map(|tenant| self.pseudonym(tenant)),
+            "status": record.status,
+            "outcome": record.outcome,
+            "durationMs": milliseconds(record.took),
             "firstTokenMs": facts.first_token.map(milliseconds),
             "provider": telling.map(|attempt| &*attempt.provider),
             "model": telling.and_then(|attempt| attempt.model.as_deref()),
@@ -185,31 +183,31 @@ impl Teller<'_> {
             "degraded": facts.degraded.map(Degraded::as_str),
             "fallback": facts.fallback(),
             "modelAsked": facts.model_asked.as_deref(),
-            "apiKey": story.api_key.as_deref(),
+            "apiKey": record.api_key.as_deref(),
         })
     }
 
-    fn whole(&self, story: &CallRecord) -> Value {
-        let facts = &story.facts;
-        let mut whole = self.short(story);
+    fn whole(&self, record: &CallRecord) -> Value {
+        let facts = &record.facts;
+        let mut whole = self.short(record);
         let more = json!({
-            "caller": story.caller,
-            "method": story.method,
-            "path": &*story.path,
-            "generation": story.generation,
-            "pipeline": self.pipeline(&story.route).map(|(route, target)| json!({"route": route, "target": target})),
+            "caller": record.caller,
+            "method": record.method,
+            "path": &*record.path,
+            "generation": record.generation,
+            "pipeline": self.pipeline(&record.route).map(|(route, target)| json!({"route": route, "target": target})),
             "detail": facts.fault_detail,
             "bytesIn": facts.bytes_in,
-            "bytesOut": story.bytes_out,
-            "events": story.events,
+            "bytesOut": record.bytes_out,
+            "events": record.events,
             "eventsDropped": facts.events_dropped,
             "cacheBecause": facts.cache_because,
             "limits": facts.limits.iter().map(limit).collect::<Vec<_>>(),
-            "attempts": facts.attempts.iter().map(|tried| attempt(story, tried)).collect::<Vec<_>>(),
+            "attempts": facts.attempts.iter().map(|tried| attempt(record, tried)).collect::<Vec<_>>(),
             "steps": facts.steps.iter().map(step).collect::<Vec<_>>(),
             "tokens": facts.tokens().map(|usage| json!({"input": usage.input, "output": usage.output, "estimated": facts.is_estimated()})),
             "textsBefore": facts.texts_before,
-            "costUsd": story.cost,
+            "costUsd": record.cost,
             "providerRequestId": facts.telling().and_then(|attempt| attempt.request_id.as_deref()),
             "answerId": facts.telling().and_then(|attempt| attempt.answer_id.as_deref()),
         });
@@ -235,9 +233,9 @@ fn limit(fact: &LimitFact) -> Value {
     })
 }
 
-fn attempt(story: &CallRecord, tried: &Attempt) -> Value {
+fn attempt(record: &CallRecord, tried: &Attempt) -> Value {
     json!({
-        "atMs": milliseconds(offset(story, tried)),
+        "atMs": milliseconds(offset(record, tried)),
         "provider": &*tried.provider,
         "model": tried.model.as_deref(),
         "reason": tried.reason.as_str(),
@@ -268,8 +266,8 @@ fn step(step: &Step) -> Value {
 }
 
 /// When an attempt began, from the call's start. One of an answer that others had asked for may have begun before.
-fn offset(story: &CallRecord, tried: &Attempt) -> Duration {
-    tried.started.saturating_duration_since(story.facts.started)
+fn offset(record: &CallRecord, tried: &Attempt) -> Duration {
+    tried.started.saturating_duration_since(record.facts.started)
 }
 
 /// The instances that an attempt was sent to.
@@ -286,21 +284,4 @@ fn ended(tried: &Attempt) -> &'static str {
         // Others wait for it, or it is worth keeping.
         (trail::Outcome::Pending, None) => "running",
     }
-}
-
-fn answered(body: &Value) -> Answered {
-    text_answer("application/json", body.to_string())
-}
-
-fn plain(text: String) -> Answered {
-    text_answer("text/plain; charset=utf-8", text)
-}
-
-fn text_answer(content_type: &'static str, text: String) -> Answered {
-    let headers = HeaderMap::from_iter([
-        (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (header::VARY, HeaderValue::from_static("accept")),
-    ]);
-    Answered { status: StatusCode::OK, headers, body: AnsweredBody::Full(text.into()) }
 }

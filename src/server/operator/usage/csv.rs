@@ -3,14 +3,14 @@
 //!
 //! It does not know what the columns mean.
 
-use super::Line;
+use super::Row;
 use crate::state::ledger::Dimension;
 
 /// The columns after the period's start and what was asked for.
 const SUMS: &str = "calls,cache_hits,default_priced_calls,input_tokens,cached_input_tokens,output_tokens,cost_usd,saved_usd,estimated_tokens";
 
 /// A line of names, then one for each row; all of them end with CR LF.
-pub(super) fn write(by: &[Dimension], rows: &[Line]) -> String {
+pub(super) fn write(by: &[Dimension], rows: &[Row]) -> String {
     let mut text = String::from("start");
     for dimension in by {
         text.push(',');
@@ -100,12 +100,12 @@ mod tests {
         ) {
             let by = [Dimension::Model, Dimension::User, Dimension::Tenant];
             let sums = Sums { calls: 3, cost_usd: Usd::from_nanos(nanos), ..Sums::default() };
-            let line = Line {
+            let row = Row {
                 start: jiff::Timestamp::UNIX_EPOCH,
                 values: values.iter().map(|value| value.as_str().into()).collect(),
                 sums,
             };
-            let rows = read(&write(&by[..values.len()], &[line]));
+            let rows = read(&write(&by[..values.len()], &[row]));
             prop_assert_eq!(rows.len(), 2);
             prop_assert_eq!(rows[0].len(), rows[1].len());
             for (got, value) in rows[1][1..].iter().zip(&values) {

@@ -13,7 +13,7 @@ pub(super) fn of(gateway: &Gateway, late: &[&CallRecord]) -> Vec<Value> {
     let shares = gateway.state.accounts().shares(gateway.world.now());
     let shown = |plan: &BudgetPlan| {
         let share = shares.get(&plan.name).copied().unwrap_or_default();
-        let refused = late.iter().filter(|story| story.facts.budgets_spent.contains(&plan.name)).count();
+        let refused = late.iter().filter(|record| record.facts.budgets_spent.contains(&plan.name)).count();
         json!({
             "budget": &*plan.name,
             "amountUsd": plan.amount,

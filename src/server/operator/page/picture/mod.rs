@@ -19,8 +19,8 @@ use crate::model::fault::Denial;
 use crate::model::names::display_name;
 use crate::model::trail::{Decision, Outcome};
 use crate::policy::breaker::State;
-use crate::server::operator::explain::Teller;
-use crate::server::operator::health::milliseconds;
+use crate::server::operator::answer::milliseconds;
+use crate::server::operator::explain::CallRenderer;
 use crate::state::flags::record::What;
 use crate::telemetry::explain::CallRecord;
 use crate::telemetry::metrics::resident_memory;
@@ -46,12 +46,12 @@ const MANY: f64 = 0.05;
 
 /// What there is to see now.
 pub(super) fn of(gateway: &Gateway) -> Value {
-    let teller = Teller { gateway };
+    let renderer = CallRenderer { gateway };
     let look = gateway.state.traffic().look();
     let (calls, failures): (u64, u64) = (look.calls.iter().sum(), look.failures.iter().sum());
     let call_history = gateway.state.call_history().latest(LOOKED_THROUGH, |_| true);
-    let late = call_history.iter().take_while(|story| story.facts.started.elapsed() < LATELY + story.took);
-    let late: Vec<&CallRecord> = late.map(|story| &**story).collect();
+    let late = call_history.iter().take_while(|record| record.facts.started.elapsed() < LATELY + record.took);
+    let late: Vec<&CallRecord> = late.map(|record| &**record).collect();
     let providers: Vec<Seen<'_>> =
         gateway.plan.providers.iter().filter_map(|plan| Seen::of(gateway, plan, &late)).collect();
     let percentiles = |times: Option<[Duration; 3]>| {
@@ -81,10 +81,10 @@ pub(super) fn of(gateway: &Gateway) -> Value {
         },
         "providers": providers.iter().map(Seen::shown).collect::<Vec<_>>(),
         "variants": variants::of(gateway),
-        "limits": limits(&teller, &late),
+        "limits": limits(&renderer, &late),
         "budgets": budgets::of(gateway, &late),
         "remembers": gateway.plan.explain.keep > 0,
-        "recent": call_history.iter().take(CALLS).map(|story| teller.short(story)).collect::<Vec<_>>(),
+        "recent": call_history.iter().take(CALLS).map(|record| renderer.short(record)).collect::<Vec<_>>(),
     })
 }
 
@@ -103,7 +103,7 @@ impl<'a> Seen<'a> {
     fn of(gateway: &'a Gateway, plan: &'a ProviderPlan, late: &[&CallRecord]) -> Option<Self> {
         let state = gateway.state.provider(&plan.name)?;
         let (is_usable, health) = (health::is_set_up(plan), health::health_of(gateway, plan));
-        let attempts = || late.iter().flat_map(|story| &story.facts.attempts).filter(|it| it.provider == plan.name);
+        let attempts = || late.iter().flat_map(|record| &record.facts.attempts).filter(|it| it.provider == plan.name);
         let failures = attempts().filter(|attempt| matches!(attempt.outcome, Outcome::Failed(_))).count();
         let breaker = state.breakers.worst();
         Some(Self { plan, state, is_usable, health, breaker, attempts: attempts().count(), failures })
@@ -233,11 +233,11 @@ struct Busy {
 }
 
 /// Each rule with those who ask most, as far as calls are remembered.
-fn limits(teller: &Teller<'_>, late: &[&CallRecord]) -> Vec<Value> {
-    let gateway = teller.gateway;
+fn limits(renderer: &CallRenderer<'_>, late: &[&CallRecord]) -> Vec<Value> {
+    let gateway = renderer.gateway;
     let mut rules: BTreeMap<&str, BTreeMap<u64, Busy>> = BTreeMap::new();
     // Newest first: the first one has the last word about what is left.
-    for fact in late.iter().flat_map(|story| &story.facts.limits) {
+    for fact in late.iter().flat_map(|record| &record.facts.limits) {
         let keys = rules.entry(&fact.rule).or_default();
         let busy = keys.entry(fact.key).or_insert_with(|| Busy { remaining: fact.remaining, ..Busy::default() });
         busy.calls += 1;
@@ -245,10 +245,10 @@ fn limits(teller: &Teller<'_>, late: &[&CallRecord]) -> Vec<Value> {
     }
     let plan = &gateway.plan.limits;
     let active = plan.rules.iter().filter(|_| plan.is_on);
-    active.map(|rule| limit(teller, rule, rules.remove(&*rule.name).unwrap_or_default())).collect()
+    active.map(|rule| limit(renderer, rule, rules.remove(&*rule.name).unwrap_or_default())).collect()
 }
 
-fn limit(teller: &Teller<'_>, rule: &LimitPlan, keys: BTreeMap<u64, Busy>) -> Value {
+fn limit(renderer: &CallRenderer<'_>, rule: &LimitPlan, keys: BTreeMap<u64, Busy>) -> Value {
     let scale = rule.quantity.scale() as f64;
     let (calls, refused) = keys.values().fold((0, 0), |sums, busy| (sums.0 + busy.calls, sums.1 + busy.refused));
     let mut busiest: Vec<(u64, Busy)> = keys.into_iter().collect();
@@ -256,7 +256,7 @@ fn limit(teller: &Teller<'_>, rule: &LimitPlan, keys: BTreeMap<u64, Busy>) -> Va
     busiest.truncate(KEYS);
     let key = |(key, busy): &(u64, Busy)| {
         json!({
-            "key": teller.mark(&key.to_string()),
+            "key": renderer.pseudonym(&key.to_string()),
             "calls": busy.calls,
             "refused": busy.refused,
             "remaining": busy.remaining as f64 / scale,

@@ -14,7 +14,7 @@ use crate::config::plan::RoutePlan;
 use crate::gateway::Gateway;
 use crate::model::fault::Blame;
 use crate::model::money::Usd;
-use crate::server::operator::health::milliseconds;
+use crate::server::operator::answer::milliseconds;
 use crate::telemetry::explain::CallRecord;
 
 /// What calls get that get no variant.
@@ -26,12 +26,12 @@ pub(super) fn of(gateway: &Gateway) -> Option<Value> {
     if routes.is_empty() {
         return None;
     }
-    let call_history = gateway.state.call_history().latest(LOOKED_THROUGH, |story| story.facts.variant.is_some());
+    let call_history = gateway.state.call_history().latest(LOOKED_THROUGH, |record| record.facts.variant.is_some());
     let rows = routes.iter().flat_map(|route| {
         let names = std::iter::once(CONTROL).chain(route.variants.iter().map(|variant| &*variant.name));
         names.map(|name| row(route, name, &call_history))
     });
-    let oldest = call_history.last().map(|story| story.facts.started.elapsed().as_secs());
+    let oldest = call_history.last().map(|record| record.facts.started.elapsed().as_secs());
     Some(json!({"rows": rows.collect::<Vec<_>>(), "calls": call_history.len(), "sinceSeconds": oldest}))
 }
 
@@ -40,16 +40,16 @@ fn has_variants(route: &&RoutePlan) -> bool {
 }
 
 fn row(route: &RoutePlan, variant: &str, call_history: &[Arc<CallRecord>]) -> Value {
-    let is_its = |story: &&Arc<CallRecord>| {
-        *story.route == *route.name && story.facts.variant.as_ref().is_some_and(|taken| *taken.name == *variant)
+    let is_its = |record: &&Arc<CallRecord>| {
+        *record.route == *route.name && record.facts.variant.as_ref().is_some_and(|taken| *taken.name == *variant)
     };
     let (mut calls, mut well, mut took, mut costs) = (0_usize, 0_usize, Vec::new(), Vec::new());
-    for story in call_history.iter().filter(is_its) {
+    for record in call_history.iter().filter(is_its) {
         calls += 1;
-        let Some(is_well) = verdict(story) else { continue };
+        let Some(is_well) = verdict(record) else { continue };
         well += usize::from(is_well);
-        took.push(story.took);
-        costs.extend(story.cost);
+        took.push(record.took);
+        costs.extend(record.cost);
     }
     took.sort_unstable();
     let cost = costs.iter().copied().sum::<Usd>().as_f64() / costs.len().max(1) as f64;
@@ -66,12 +66,12 @@ fn row(route: &RoutePlan, variant: &str, call_history: &[Arc<CallRecord>]) -> Va
 
 /// Whether it has answered; `None` where that says nothing about it: its caller was to blame, or went away. Where the route's
 /// own targets had to answer for it, it has failed.
-fn verdict(story: &CallRecord) -> Option<bool> {
-    let has_failed = story.facts.variant.as_ref().is_some_and(|taken| taken.has_failed);
-    match story.facts.blame {
+fn verdict(record: &CallRecord) -> Option<bool> {
+    let has_failed = record.facts.variant.as_ref().is_some_and(|taken| taken.has_failed);
+    match record.facts.blame {
         Some(Blame::Caller) => None,
         Some(_) => Some(false),
-        None if story.outcome == "cancelled" => None,
+        None if record.outcome == "cancelled" => None,
         None => Some(!has_failed),
     }
 }

@@ -1,4 +1,4 @@
-//! The query of `/api/usage`: period, time range, grouping, filters and format.
+//! The query of `/api/usage`: which periods, from when to when, grouped by what, of whom, and in which form.
 //!
 //! It does not know who asks.
 
@@ -19,7 +19,7 @@ const OTHERS: &str = "period, from, to, by, format";
 
 /// A question that was understood.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(super) struct UsageQuery {
     pub(super) period: Period,
     /// The start of each period that is asked for.
     pub(super) starts: Vec<Timestamp>,
@@ -38,7 +38,7 @@ pub(super) enum Format {
     Csv,
 }
 
-impl Wanted {
+impl UsageQuery {
     /// Reads the query of a request that came `now`.
     pub(super) fn read(query: &str, headers: &HeaderMap, now: Timestamp) -> Result<Self, Fault> {
         let (mut period, mut from, mut to, mut by, mut format) = (None, None, None, None, None);
@@ -57,7 +57,7 @@ impl Wanted {
                 }
             };
             if is_second {
-                return Err(Fault::invalid(None, format!("the parameter `{}` appears twice", shown(&name))));
+                return Err(Fault::invalid(None, format!("the parameter `{}` is given twice", shown(&name))));
             }
         }
         let period = period.unwrap_or(Period::Day);
@@ -87,7 +87,7 @@ fn starts(period: Period, from: Timestamp, to: Timestamp) -> Result<Vec<Timestam
     let mut start = period.start(from);
     while start < to {
         if starts.len() == usize::from(kept(period)) {
-            let message = format!("at most {} {}s can be asked for at once", kept(period), period.as_str());
+            let message = format!("a report covers at most {} {}s", kept(period), period.as_str());
             return Err(Fault::invalid("from", message));
         }
         starts.push(start);
@@ -130,7 +130,7 @@ fn dimensions(value: &str) -> Result<Vec<Dimension>, Fault> {
     let mut by = Vec::new();
     for word in value.split(',').map(str::trim).filter(|word| !word.is_empty()) {
         let found = dimension(word).ok_or_else(|| {
-            Fault::invalid("by", format!("`by` must be one of {}, or several with commas between", words()))
+            Fault::invalid("by", format!("`by` must be one of {}, or several separated by commas", words()))
         })?;
         if !by.contains(&found) {
             by.push(found);
@@ -144,7 +144,7 @@ fn words() -> String {
 }
 
 fn unknown(name: &str) -> Fault {
-    Fault::invalid(None, format!("there is no parameter `{}`: allowed are {OTHERS}, {}", shown(name), words()))
+    Fault::invalid(None, format!("unknown parameter `{}`; allowed: {OTHERS}, {}", shown(name), words()))
 }
 
 /// As much of what a caller wrote as fits into an answer.
@@ -176,22 +176,22 @@ mod tests {
         "2028-03-01T12:30:00Z".parse().unwrap()
     }
 
-    fn read(query: &str) -> Result<Wanted, String> {
-        Wanted::read(query, &HeaderMap::new(), now()).map_err(|fault| fault.public().into_owned())
+    fn read(query: &str) -> Result<UsageQuery, String> {
+        UsageQuery::read(query, &HeaderMap::new(), now()).map_err(|fault| fault.public().into_owned())
     }
 
     #[test]
     fn what_is_not_said_is_what_one_usually_wants_to_know() {
-        let wanted = read("").unwrap();
-        assert_eq!((wanted.period, wanted.starts.len(), wanted.format), (Period::Day, 30, Format::Json));
+        let query = read("").unwrap();
+        assert_eq!((query.period, query.starts.len(), query.format), (Period::Day, 30, Format::Json));
         assert_eq!(
-            (wanted.from.to_string(), wanted.to.to_string()),
+            (query.from.to_string(), query.to.to_string()),
             ("2028-02-01T00:00:00Z".into(), "2028-03-02T00:00:00Z".into())
         );
-        let wanted = read("period=month&from=2028-01&to=2028-02-29&by=model,%20provider,model&tenant=r1").unwrap();
-        assert_eq!(wanted.starts.len(), 2);
-        assert_eq!(wanted.by, [Dimension::Model, Dimension::Provider]);
-        assert_eq!(wanted.conditions, [(Dimension::Tenant, "r1".into())]);
+        let query = read("period=month&from=2028-01&to=2028-02-29&by=model,%20provider,model&tenant=r1").unwrap();
+        assert_eq!(query.starts.len(), 2);
+        assert_eq!(query.by, [Dimension::Model, Dimension::Provider]);
+        assert_eq!(query.conditions, [(Dimension::Tenant, "r1".into())]);
     }
 
     #[test]
@@ -203,7 +203,7 @@ mod tests {
             ("from=2028-03-02&to=2028-03-01", "before"),
             ("period=hour&from=2028-01-01", "at most 72 hours"),
             ("format=xml", "json or csv"),
-            ("limit=3", "allowed are period, from, to, by, format, tenant"),
+            ("limit=3", "allowed: period, from, to, by, format, tenant"),
             ("by=model&by=user", "twice"),
         ] {
             let problem = read(query).unwrap_err();

@@ -1,0 +1,167 @@
+//! Head: what a request says before its body is read: to what it is addressed, where its caller is, and who that is.
+//!
+//! It does not know what is asked, nor what credentials are worth: that is the `auth` policy's business.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::request::Parts;
+
+use crate::gateway::{Gateway, Route};
+use crate::model::call::{CacheDirectives, Head, Once, Principal};
+use crate::model::fault::Fault;
+use crate::model::ip_ranges;
+use crate::model::names::is_plain_id;
+use crate::policy::auth::{Shown, Visitor};
+use crate::policy::observe::Watch;
+use crate::server::callers::address::Peer;
+use crate::server::callers::{address, authority, cache_control, credentials, idempotency};
+use crate::wire::headers;
+
+/// The tier of callers that name no user, and of those from the internet that have not shown who they are.
+const ANONYMOUS: &str = "anonymous";
+
+/// One request that is being answered, at either listener.
+pub(in crate::server) struct RequestContext<'a> {
+    /// The gateway that answers it, to the end.
+    pub(in crate::server) gateway: &'a Gateway,
+    /// The other end of its connection.
+    pub(in crate::server) peer: Peer,
+    /// Its id.
+    pub(in crate::server) id: &'a Arc<str>,
+    /// Its head.
+    pub(in crate::server) parts: &'a Parts,
+    /// Whether its path can be read in one way only.
+    pub(in crate::server) target: Result<(), Fault>,
+}
+
+impl RequestContext<'_> {
+    /// Refuses a request whose target or authority is ambiguous.
+    pub(in crate::server) fn check_target(&self) -> Result<(), Fault> {
+        self.target.clone()?;
+        authority::check(self.parts)
+    }
+
+    /// The head of a request whose caller is not known yet, or need not be.
+    pub(in crate::server) fn anonymous(&self) -> Head {
+        Head {
+            id: self.id.clone(),
+            route: "none".into(),
+            tenant: self.gateway.plan.default_tenant.clone(),
+            user: None,
+            is_tenant_named: false,
+            role: None,
+            tier: ANONYMOUS.into(),
+            api_key: None,
+            account: false,
+            method: self.parts.method.clone(),
+            credential: None,
+            wishes: CacheDirectives::default(),
+            is_proven: false,
+            once: None,
+            address: self.address(),
+            is_address_shared: self.is_address_shared(),
+            headers: HeaderMap::new(),
+            received: self.gateway.world.now(),
+        }
+    }
+
+    /// Who calls, and what is known of the request before its body is read.
+    pub(super) async fn head(&self, route: &Route, watch: &Watch) -> Result<Head, Fault> {
+        let headers = &self.parts.headers;
+        let shown = credentials::shown(headers);
+        let principal = route.auth.admit(self.visitor(shown), &watch.trail).await?;
+        let is_asked = !route.plan.auth.methods.is_empty();
+        let is_named = principal.user.is_some() || principal.api_key.is_some();
+        // On the internet anybody can make up a user.
+        let is_known = is_named && (is_asked || ip_ranges::is_near(self.address()));
+        let key = idempotency::shown(&self.parts.method, headers)?;
+        let needs_credential = route.plan.cache.is_some() || key.is_some();
+        let credential = needs_credential.then(|| self.credential(&principal, is_asked)).flatten();
+        let once = key.map(|key| {
+            let owner = idempotency::Owner {
+                route: &route.plan.name,
+                tenant: (&principal.tenant, principal.is_tenant_named),
+                user: principal.user.as_deref(),
+                credential,
+                address: credential.is_none().then(|| self.address()),
+            };
+            Once { key: idempotency::scoped(key, &owner), request: [0; 32] }
+        });
+        Ok(Head {
+            id: self.id.clone(),
+            route: route.plan.name.clone(),
+            tenant: principal.tenant,
+            is_tenant_named: principal.is_tenant_named,
+            user: principal.user,
+            role: principal.role,
+            tier: principal.tier.unwrap_or_else(|| self.tier(is_asked, is_known)),
+            api_key: principal.api_key.or_else(|| credentials::unchecked_key(headers).filter(|_| !is_asked)),
+            account: principal.account || route.opens_account(self.parts.uri.path()),
+            method: self.parts.method.clone(),
+            credential,
+            wishes: cache_control::read(headers),
+            is_proven: is_asked,
+            once,
+            address: self.address(),
+            is_address_shared: self.is_address_shared(),
+            headers: headers::to_provider(headers),
+            received: self.gateway.world.now(),
+        })
+    }
+
+    /// The caller as the authenticator sees it: with these credentials.
+    pub(in crate::server) fn visitor<'s>(&self, shown: Shown<'s>) -> Visitor<'s> {
+        let headers = &self.parts.headers;
+        Visitor {
+            shown,
+            tenant: credentials::named(headers, &self.gateway.plan.auth.tenant_header),
+            user: credentials::named(headers, &credentials::USER_ID),
+            address: self.address(),
+            now: self.gateway.world.now(),
+        }
+    }
+
+    /// What kind of customer calls, where neither a token nor a key says. What a header says counts only where everything is
+    /// believed.
+    fn tier(&self, is_asked: bool, is_known: bool) -> Arc<str> {
+        let plan = &self.gateway.plan.limits;
+        let header = plan.tier_header.as_ref().filter(|_| !is_asked);
+        let said = header.and_then(|name| self.parts.headers.get(name));
+        match said.and_then(|value| value.to_str().ok()).filter(|text| is_plain_id(text)) {
+            Some(word) => word.into(),
+            None if is_known => plan.tier.clone(),
+            None => ANONYMOUS.into(),
+        }
+    }
+
+    /// What tells a caller from others where no tenant does: its key, whichever secret of it was shown, or its user, so that a
+    /// new token finds what the last one kept; else all credentials that it shows.
+    fn credential(&self, principal: &Principal, is_asked: bool) -> Option<[u8; 32]> {
+        match (&principal.api_key, &principal.user) {
+            (Some(name), _) if is_asked => Some(digest(format!("API key {name}").as_bytes())),
+            (None, Some(user)) if is_asked => Some(digest(format!("user {user}").as_bytes())),
+            _ => credentials::fingerprint(&self.parts.headers),
+        }
+    }
+
+    /// True when many callers come through the peer, of which the config says nothing.
+    fn is_address_shared(&self) -> bool {
+        let (peer, fronts) = (self.peer.address, &self.gateway.state.limits().fronts);
+        self.gateway.plan.server.trusted_proxies.is_empty()
+            && ip_ranges::is_near(peer)
+            && fronts.has_many(peer, address::of_client(&self.parts.headers))
+    }
+
+    /// The caller's address: the peer's, or the one that trusted proxies name.
+    pub(in crate::server) fn address(&self) -> IpAddr {
+        let plan = &self.gateway.plan.server;
+        address::of_caller(self.peer.address, &self.parts.headers, &plan.trusted_proxies, plan.proxy_header)
+    }
+}
+
+/// What tells one credential from another, and reveals neither.
+fn digest(bytes: &[u8]) -> [u8; 32] {
+    *blake3::hash(bytes).as_bytes()
+}

@@ -1,0 +1,73 @@
+//! Response: from an answer to an HTTP response: with its ids, and with a time to come back for whoever is refused for now.
+//!
+//! It does not know what was asked, nor at which listener.
+
+use std::sync::Arc;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Response};
+
+use crate::caller::{Answered, AnsweredBody, Comeback};
+use crate::gateway::{Gateway, Route};
+use crate::model::fault::{DEFAULT_RETRY_AFTER, is_for_later};
+use crate::model::names::is_plain_id;
+use crate::policy::observe::Watch;
+use crate::server::connection::response_body::ResponseBody;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TIDEGATE_REQUEST_ID: HeaderName = HeaderName::from_static("x-tidegate-request-id");
+
+/// When a refused caller may come back; `route` is the one that it asked, where that is known.
+pub(in crate::server) fn comeback(gateway: &Gateway, route: Option<&Route>) -> Comeback {
+    // After this time a provider is asked again, whatever it said: then the caller should be there.
+    let of_targets = route.and_then(|route| route.plan.targets.iter().map(|it| it.provider.quota.longest).min());
+    let longest = of_targets.unwrap_or(gateway.plan.longest_comeback);
+    Comeback { longest, fraction: gateway.world.chance().fraction() }
+}
+
+/// Adds Retry-After to every response that asks to retry later, whichever layer made it.
+pub(in crate::server) fn set_retry_after(gateway: &Gateway, answered: &mut Answered) {
+    if is_for_later(answered.status) && !answered.headers.contains_key(header::RETRY_AFTER) {
+        let seconds = comeback(gateway, None).seconds(DEFAULT_RETRY_AFTER);
+        answered.headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+}
+
+/// The response with the answer's body, which is watched to its end.
+pub(in crate::server) fn respond(
+    answered: Answered,
+    mut watch: Watch,
+    id: &str,
+    was_asked: bool,
+) -> Response<ResponseBody> {
+    watch.answered(answered.status);
+    assemble(answered, id, was_asked, |body| ResponseBody::new(body, watch))
+}
+
+/// The response with the body that `watched` makes of the answer's.
+pub(in crate::server) fn assemble(
+    answered: Answered,
+    id: &str,
+    was_asked: bool,
+    watched: impl FnOnce(AnsweredBody) -> ResponseBody,
+) -> Response<ResponseBody> {
+    let Answered { status, mut headers, body } = answered;
+    // Ids are checked to be visible ASCII, or made of hexadecimal digits.
+    if let Ok(id) = HeaderValue::from_str(id) {
+        // Who sends an id finds it in the answer; who does not gets the provider's, which its support asks for.
+        if was_asked || !headers.contains_key(&REQUEST_ID) {
+            headers.insert(REQUEST_ID, id.clone());
+        }
+        headers.insert(TIDEGATE_REQUEST_ID, id);
+    }
+    let mut response = Response::new(watched(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// The id that a caller gave its request, if it may be used in logs and headers.
+pub(in crate::server) fn request_id(headers: &HeaderMap) -> Option<Arc<str>> {
+    let text = headers.get(REQUEST_ID)?.to_str().ok()?;
+    is_plain_id(text).then(|| text.into())
+}

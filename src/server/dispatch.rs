@@ -1,0 +1,147 @@
+//! Dispatch: what both listeners do with a request: the operators' endpoints answer what is theirs, the routes of callers the
+//! rest, and either answer becomes a response.
+//!
+//! It knows no connection: any body will do, so that tests and simulations come the same way as the network.
+
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::upgrade::OnUpgrade;
+
+use crate::caller::{Answered, AnsweredBody};
+use crate::gateway::Gateway;
+use crate::model::fault::Fault;
+use crate::policy::observe::Watch;
+use crate::server::callers::address::Peer;
+use crate::server::callers::head::RequestContext;
+use crate::server::callers::response::{assemble, request_id, respond, set_retry_after};
+use crate::server::callers::{address, compress, cors, ratelimit_headers, security, target};
+use crate::server::connection::linger;
+use crate::server::connection::response_body::ResponseBody;
+use crate::server::current::Current;
+use crate::server::operator::serve;
+use crate::server::tunnel::{Tunnel, handshake};
+
+/// What a request of a connection leads to.
+pub(in crate::server) struct Outcome<B> {
+    /// The response.
+    pub(in crate::server) response: Response<ResponseBody>,
+    /// What goes on through the connection after it.
+    pub(in crate::server) tunnel: Option<Tunnel>,
+    /// The rest of the request, which was answered without it.
+    pub(in crate::server) rest: Option<B>,
+}
+
+/// Answers one request at the callers' address. A WebSocket ends with its answer: there is no connection to hand over.
+pub async fn handle<B>(gateway: &Gateway, peer: impl Into<Peer>, request: Request<B>) -> Response<ResponseBody>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    callers(gateway, peer, request).await.response
+}
+
+/// Answers one request at the operators' address, where nothing outlives this gateway.
+pub async fn operate<B>(gateway: &Gateway, peer: IpAddr, request: Request<B>) -> Response<ResponseBody>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    operators(gateway, None, peer, request).await
+}
+
+/// Answers one request of a caller's connection.
+pub(in crate::server) async fn callers<B>(gateway: &Gateway, peer: impl Into<Peer>, request: Request<B>) -> Outcome<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let (peer, (mut parts, mut body)) = (peer.into(), request.into_parts());
+    let upgrade = parts.extensions.remove::<OnUpgrade>();
+    let target = target::normalize(&mut parts);
+    if handshake::is_asked(&parts) {
+        handshake::unveil(&mut parts);
+    }
+    let asked_id = request_id(&parts.headers);
+    let id = asked_id.clone().unwrap_or_else(|| gateway.world.next_id());
+    let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
+    let context = RequestContext { gateway, peer, id: &id, parts: &parts, target };
+    // A mistake in the code ends this request, not the connection that it shares with others.
+    let work = watch.subject().clone().during(AssertUnwindSafe(answer(&context, &mut body, &mut watch)).catch_unwind());
+    let mut answered = work.await.unwrap_or_else(|_| {
+        let fault = Fault::Internal { detail: Fault::PANIC.into() };
+        watch.failed(&fault);
+        context.refuse(&fault, &watch)
+    });
+    linger::before_refusal(&mut body, &parts, answered.status).await;
+    let is_secure = address::is_secure(peer, &parts.headers, &gateway.plan.server);
+    security::tell(&gateway.plan.edge.security, is_secure, &mut answered.headers);
+    ratelimit_headers::tell(&mut answered.headers, &watch.trail.facts().limits, gateway.world.now());
+    set_retry_after(gateway, &mut answered);
+    cors::tell(&gateway.plan.edge.cors, &parts.headers, &mut answered.headers);
+    let answered = compress::pack(gateway.plan.edge.compression, &parts.headers, answered);
+    let was_asked = asked_id.is_some();
+    match answered.body {
+        AnsweredBody::Socket(socket, plan) => {
+            let answered = Answered { body: AnsweredBody::Full(Bytes::new()), ..answered };
+            watch.answered(answered.status);
+            let tunnel = Tunnel::new(upgrade, socket, plan, gateway.state.tunnels().clone(), watch);
+            let response = assemble(answered, &id, was_asked, |_| ResponseBody::none());
+            Outcome { response, tunnel: Some(tunnel), rest: None }
+        }
+        _ => Outcome {
+            response: respond(answered, watch, &id, was_asked),
+            tunnel: None,
+            rest: (!body.is_end_stream()).then_some(body),
+        },
+    }
+}
+
+/// Answers at the callers' address: an operators' endpoint, if the path is that of one, or a route.
+async fn answer<B>(context: &RequestContext<'_>, body: B, watch: &mut Watch) -> Answered
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let endpoint = serve::find_at_callers(context.parts.uri.path());
+    let answered = match context.screen(endpoint.is_some_and(|(_, here)| here.is_monitored)) {
+        Ok(None) => match endpoint.filter(|(_, here)| (here.is_open)(context.gateway)) {
+            Some(endpoint) => serve::at_callers(endpoint, context, body, watch).await,
+            None => return context.answer(body, watch).await,
+        },
+        Ok(Some((answered, route))) => {
+            watch.routed(route, "browser");
+            return answered;
+        }
+        Err(fault) => Err(fault),
+    };
+    answered.unwrap_or_else(|fault| {
+        watch.failed(&fault);
+        context.refuse(&fault, watch)
+    })
+}
+
+/// Answers one request of an operator's connection; `current` is the pointer to the gateway that answers now.
+pub(in crate::server) async fn operators<B>(
+    gateway: &Gateway,
+    current: Option<&Arc<Current>>,
+    peer: IpAddr,
+    request: Request<B>,
+) -> Response<ResponseBody>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let (mut parts, mut body) = request.into_parts();
+    let target = target::normalize(&mut parts);
+    let id = gateway.world.next_id();
+    let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
+    let context = RequestContext { gateway, peer: peer.into(), id: &id, parts: &parts, target };
+    let mut answered =
+        watch.subject().clone().during(serve::at_operators(&context, current, &mut body, &mut watch)).await;
+    linger::before_refusal(&mut body, &parts, answered.status).await;
+    set_retry_after(gateway, &mut answered);
+    security::tell(&gateway.plan.edge.security, false, &mut answered.headers);
+    let answered = compress::pack(gateway.plan.edge.compression, &parts.headers, answered);
+    respond(answered, watch, &id, false)
+}

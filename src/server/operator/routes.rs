@@ -1,0 +1,477 @@
+//! The table of the operators' endpoints. Whatever names them has them from here: who may use what, which paths no route of
+//! the configuration can have, the answer 405 and the text of 404, the reference and the OpenAPI document.
+
+use std::sync::LazyLock;
+
+use http::StatusCode;
+use matchit::Router;
+
+use self::Access::{Admin, Anyone, Limited, Local, Reader};
+use self::Handler::{Later, Now};
+use crate::gateway::Gateway;
+use crate::model::operator_paths as paths;
+use crate::server::operator::answer::Problem;
+use crate::server::operator::endpoint::{
+    Access, AtCallers, Docs, Endpoint, Found, Handler, Operation, Response, Section, Verb,
+};
+use crate::server::operator::{configuration, demo, explain, flags, health, keys, log_level, page, purge, usage};
+
+/// The largest body of most endpoints, in bytes.
+const BODY: usize = 16 * 1024;
+
+/// The largest body where only a few words are needed.
+const SMALL_BODY: usize = 4096;
+
+const JSON: &str = "application/json";
+const HTML: &str = "text/html";
+const TEXT: &str = "text/plain";
+
+const EXPLAIN_FORMAT: &str = "format";
+const EXPLAIN_QUERY: &[&str] = &["format", "limit", "callRoute", "outcome", "callTenant", "slow"];
+const USAGE_QUERY: &[&str] = &[
+    "period",
+    "from",
+    "to",
+    "by",
+    "usageFormat",
+    "usageTenant",
+    "usageUser",
+    "usageApiKey",
+    "usageSession",
+    "usageRoute",
+    "usageModel",
+    "usageProvider",
+];
+
+/// At the callers' address in any case.
+const fn open(access: Access) -> Option<AtCallers> {
+    Some(AtCallers { access, is_open: always, is_monitored: true })
+}
+
+/// At the callers' address under a condition.
+const fn open_if(is_open: fn(&Gateway) -> bool, access: Access) -> Option<AtCallers> {
+    Some(AtCallers { access, is_open, is_monitored: false })
+}
+
+fn always(_: &Gateway) -> bool {
+    true
+}
+
+fn shows_insides(gateway: &Gateway) -> bool {
+    gateway.plan.server.shows_insides
+}
+
+/// Without a token nobody could use it.
+fn has_token(gateway: &Gateway) -> bool {
+    gateway.plan.auth.admin_token.is_some()
+}
+
+fn is_simulated(gateway: &Gateway) -> bool {
+    gateway.world.simulation().is_some()
+}
+
+const fn endpoint(
+    path: &'static str,
+    section: Section,
+    at_callers: Option<AtCallers>,
+    operations: &'static [Operation],
+) -> Endpoint {
+    Endpoint { path, section, is_at_operators: true, at_callers, operations }
+}
+
+const fn docs(id: &'static str, summary: &'static str, answers: &'static [Response]) -> Docs {
+    Docs { id, summary, parameters: &[], body: None, answers, problems: &[] }
+}
+
+const fn get(access: Access, handler: Handler, docs: Docs) -> Operation {
+    Operation { verb: Verb::Get, access, max_body: 0, handler, docs }
+}
+
+/// A change, for operators only.
+const fn change(verb: Verb, max_body: usize, handler: Handler, docs: Docs) -> Operation {
+    Operation { verb, access: Admin, max_body, handler, docs }
+}
+
+/// Every endpoint.
+pub static ENDPOINTS: &[Endpoint] = &[
+    endpoint(
+        paths::HEALTH,
+        Section::Health,
+        open(Limited),
+        &[get(Anyone, Now(health::health), docs("getHealth", "Whether the process runs", &[(200, JSON, "Health")]))],
+    ),
+    endpoint(
+        paths::HEALTH_LIVE,
+        Section::Health,
+        open(Anyone),
+        &[get(Anyone, Now(health::live), docs("getLiveness", "Liveness probe", &[(200, JSON, "Liveness")]))],
+    ),
+    endpoint(
+        paths::HEALTH_READY,
+        Section::Health,
+        open(Anyone),
+        &[get(
+            Anyone,
+            Now(health::ready),
+            docs(
+                "getReadiness",
+                "Readiness probe: 503 while the gateway shuts down",
+                &[(200, JSON, "Ready"), (503, JSON, "NotReady")],
+            ),
+        )],
+    ),
+    endpoint(
+        paths::HEALTH_STATUS,
+        Section::Health,
+        open(Limited),
+        &[get(
+            Anyone,
+            Now(health::status),
+            docs(
+                "getStatus",
+                "Health of every provider, of the store and of the configuration; 503 if nothing can answer",
+                &[(200, JSON, "Status"), (503, JSON, "Status")],
+            ),
+        )],
+    ),
+    endpoint(
+        paths::INFO,
+        Section::Health,
+        open(Limited),
+        &[get(Anyone, Now(health::info), docs("getInfo", "Version, providers and models", &[(200, JSON, "Info")]))],
+    ),
+    endpoint(
+        paths::METRICS,
+        Section::Health,
+        Some(AtCallers { access: Anyone, is_open: shows_insides, is_monitored: true }),
+        &[get(
+            Anyone,
+            Now(health::metrics),
+            docs("getMetrics", "Metrics in Prometheus' text format, or OpenMetrics", &[(200, TEXT, "Text")]),
+        )],
+    ),
+    endpoint(
+        paths::CONFIG,
+        Section::Health,
+        None,
+        &[get(
+            Reader,
+            Now(configuration::show),
+            docs("getConfig", "The configuration in force, without secrets", &[(200, JSON, "Config")]),
+        )],
+    ),
+    endpoint(
+        paths::USAGE,
+        Section::Usage,
+        open_if(usage::is_open, Access::Caller),
+        &[get(
+            Reader,
+            Later(|request| Box::pin(usage::answer(request))),
+            docs(
+                "getUsage",
+                "Calls, tokens and cost: a caller's own, or everybody's for operators",
+                &[(200, JSON, "Usage"), (200, "text/csv", "Text")],
+            )
+            .parameters(USAGE_QUERY)
+            .problems(&[400]),
+        )],
+    ),
+    endpoint(
+        paths::FLAGS,
+        Section::Admin,
+        open_if(has_token, Admin),
+        &[get(Reader, Now(flags::list), docs("listFlags", "All flags", &[(200, JSON, "Flags")]))],
+    ),
+    endpoint(
+        paths::FLAG,
+        Section::Admin,
+        open_if(has_token, Admin),
+        &[
+            get(Reader, Now(flags::show), docs("getFlag", "One flag", &[(200, JSON, "Flag")])),
+            change(
+                Verb::Put,
+                BODY,
+                Later(|request| Box::pin(flags::set(request))),
+                docs(
+                    "setFlag",
+                    "Switch a flag on or off, for everybody, a share, tenants or tiers",
+                    &[(200, JSON, "Flag")],
+                )
+                .parameters(&["ifMatch"])
+                .body("FlagUpdate")
+                .problems(&[409, 503]),
+            ),
+        ],
+    ),
+    endpoint(
+        paths::FLAG_HISTORY,
+        Section::Admin,
+        open_if(has_token, Admin),
+        &[get(
+            Reader,
+            Now(flags::history),
+            docs("getFlagHistory", "The last changes of a flag: who, when, why", &[(200, JSON, "FlagHistory")]),
+        )],
+    ),
+    endpoint(
+        paths::FLAG_UNDO,
+        Section::Admin,
+        open_if(has_token, Admin),
+        &[change(
+            Verb::Post,
+            BODY,
+            Later(|request| Box::pin(flags::undo(request))),
+            docs("undoFlag", "Undo the last change of a flag, or go back to a version", &[(200, JSON, "Flag")])
+                .parameters(&["ifMatch"])
+                .body("FlagUndo")
+                .problems(&[409, 503]),
+        )],
+    ),
+    endpoint(
+        paths::KEYS,
+        Section::Admin,
+        None,
+        &[
+            get(Admin, Now(keys::list), docs("listKeys", "All API keys", &[(200, JSON, "Keys")])),
+            change(
+                Verb::Post,
+                BODY,
+                Later(|request| Box::pin(keys::create(request))),
+                docs(
+                    "createKey",
+                    "Create an API key; the answer alone shows its secret",
+                    &[(201, JSON, "KeyWithSecret")],
+                )
+                .body("NewKey")
+                .problems(&[409, 503, 507]),
+            ),
+        ],
+    ),
+    endpoint(
+        paths::KEY,
+        Section::Admin,
+        None,
+        &[
+            get(Admin, Now(keys::show), docs("getKey", "One API key", &[(200, JSON, "Key")])),
+            change(
+                Verb::Delete,
+                BODY,
+                Later(|request| Box::pin(keys::revoke(request))),
+                docs("revokeKey", "Revoke an API key", &[(200, JSON, "RevokedKey")]).problems(&[409, 503]),
+            ),
+        ],
+    ),
+    endpoint(
+        paths::KEY_ROTATE,
+        Section::Admin,
+        None,
+        &[change(
+            Verb::Post,
+            BODY,
+            Later(|request| Box::pin(keys::rotate(request))),
+            docs(
+                "rotateKey",
+                "Give an API key a new secret; the old one stays valid for a while",
+                &[(200, JSON, "KeyWithSecret")],
+            )
+            .body("KeyRotation")
+            .problems(&[409, 503]),
+        )],
+    ),
+    endpoint(
+        paths::EXPLAIN,
+        Section::Explain,
+        None,
+        &[get(
+            Reader,
+            Now(explain::list),
+            docs("listCalls", "The latest calls", &[(200, JSON, "Calls"), (200, TEXT, "Text")])
+                .parameters(EXPLAIN_QUERY)
+                .problems(&[400, 404]),
+        )],
+    ),
+    endpoint(
+        paths::EXPLAIN_CALL,
+        Section::Explain,
+        None,
+        &[get(
+            Reader,
+            Now(explain::show),
+            docs(
+                "explainCall",
+                "What happened to a call: attempts, limits, waits, cost",
+                &[(200, JSON, "Call"), (200, TEXT, "Text")],
+            )
+            .parameters(&[EXPLAIN_FORMAT])
+            .problems(&[400]),
+        )],
+    ),
+    endpoint(
+        paths::LOG,
+        Section::Admin,
+        None,
+        &[
+            get(Admin, Now(log_level::show), docs("getLogLevel", "The log level", &[(200, JSON, "LogLevel")])),
+            change(
+                Verb::Put,
+                BODY,
+                Now(log_level::change),
+                docs("setLogLevel", "Change the log level for a while", &[(200, JSON, "LogLevel")])
+                    .body("LogLevelChange"),
+            ),
+            change(
+                Verb::Delete,
+                BODY,
+                Now(log_level::reset),
+                docs("resetLogLevel", "Go back to the configured log level", &[(200, JSON, "LogLevel")]),
+            ),
+        ],
+    ),
+    endpoint(
+        paths::PURGE,
+        Section::Admin,
+        None,
+        &[change(
+            Verb::Post,
+            SMALL_BODY,
+            Later(|request| Box::pin(purge::answer(request))),
+            docs(
+                "purgeCache",
+                "Remove cached responses by key, route or tenant, or all of them",
+                &[(200, JSON, "Purged")],
+            )
+            .body("Purge"),
+        )],
+    ),
+    endpoint(
+        paths::RESET,
+        Section::Admin,
+        None,
+        &[change(
+            Verb::Post,
+            BODY,
+            Now(health::reset),
+            docs("resetBreakers", "Close all circuit breakers", &[(200, JSON, "Done")]),
+        )],
+    ),
+    endpoint(
+        paths::LIVE,
+        Section::Page,
+        None,
+        &[get(
+            Reader,
+            Now(page::live),
+            docs(
+                "watchGateway",
+                "What the live page shows, as server-sent events",
+                &[(200, "text/event-stream", "Text")],
+            )
+            .problems(&[503]),
+        )],
+    ),
+    endpoint(
+        paths::PAGE,
+        Section::Page,
+        None,
+        &[get(Anyone, Now(page::html), docs("getPage", "The live page", &[(200, HTML, "Text")]))],
+    ),
+    endpoint(
+        paths::PAGE_SCRIPT,
+        Section::Page,
+        None,
+        &[get(
+            Anyone,
+            Now(page::script),
+            docs("getPageScript", "The live page's script", &[(200, "text/javascript", "Text")]),
+        )],
+    ),
+    endpoint(
+        paths::PAGE_STYLE,
+        Section::Page,
+        None,
+        &[get(Anyone, Now(page::style), docs("getPageStyle", "The live page's style", &[(200, "text/css", "Text")]))],
+    ),
+    Endpoint {
+        path: paths::DEMO_PROVIDER,
+        section: Section::Demo,
+        is_at_operators: false,
+        at_callers: open_if(is_simulated, Local),
+        operations: &[
+            get(
+                Local,
+                Now(demo::show),
+                docs(
+                    "getSimulatedProvider",
+                    "How a simulated provider behaves (demo only)",
+                    &[(200, JSON, "SimulatedProvider")],
+                ),
+            ),
+            Operation {
+                access: Local,
+                ..change(
+                    Verb::Put,
+                    SMALL_BODY,
+                    Now(demo::change),
+                    docs(
+                        "setSimulatedProvider",
+                        "Make a simulated provider fail, stall or recover (demo only)",
+                        &[(200, JSON, "SimulatedProvider")],
+                    )
+                    .body("Behaviour"),
+                )
+            },
+            Operation {
+                access: Local,
+                ..change(
+                    Verb::Post,
+                    SMALL_BODY,
+                    Now(demo::change),
+                    docs("postSimulatedProvider", "The same as PUT", &[(200, JSON, "SimulatedProvider")])
+                        .body("Behaviour"),
+                )
+            },
+        ],
+    },
+];
+
+static AT_OPERATORS: LazyLock<Router<&'static Endpoint>> =
+    LazyLock::new(|| router(|endpoint| endpoint.is_at_operators));
+
+static AT_CALLERS: LazyLock<Router<&'static Endpoint>> =
+    LazyLock::new(|| router(|endpoint| endpoint.at_callers.is_some()));
+
+fn router(is_there: impl Fn(&Endpoint) -> bool) -> Router<&'static Endpoint> {
+    let mut router = Router::new();
+    for endpoint in ENDPOINTS.iter().filter(|endpoint| is_there(endpoint)) {
+        // A test looks every path up again.
+        let _ = router.insert(endpoint.path, endpoint);
+    }
+    router
+}
+
+/// The endpoint at a path of the operators' address.
+pub(super) fn find(path: &str) -> Option<Found<'_>> {
+    look_up(&AT_OPERATORS, path)
+}
+
+/// The endpoint at a path of the callers' address.
+pub(super) fn find_at_callers(path: &str) -> Option<Found<'_>> {
+    look_up(&AT_CALLERS, path)
+}
+
+fn look_up<'p>(router: &Router<&'static Endpoint>, path: &'p str) -> Option<Found<'p>> {
+    let found = router.at(path).ok()?;
+    let name = found.params.iter().next().map(|(_, value)| value).unwrap_or_default();
+    Some(Found { endpoint: found.value, name })
+}
+
+/// True for what is among the admin API's paths, whether there is anything or not.
+pub(super) fn is_admins(path: &str) -> bool {
+    path == "/admin" || path.starts_with("/admin/")
+}
+
+/// No endpoint has the path.
+pub(super) fn not_found() -> Problem {
+    let paths: Vec<&str> = ENDPOINTS.iter().filter(|it| it.is_at_operators).map(|it| it.path).collect();
+    Problem::new(StatusCode::NOT_FOUND, format!("no endpoint has this path; the endpoints are: {}", paths.join(", ")))
+}
