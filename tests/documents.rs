@@ -242,3 +242,20 @@ fn the_tree_in_the_architecture_is_that_of_src() {
     let storeys: Vec<&str> = storeys.iter().map(|line| line.trim_end_matches(';')).collect();
     assert_eq!(told, storeys, "the tree in ARCHITECTURE.md has other storeys than src/lib.rs");
 }
+
+#[test]
+fn every_metric_that_the_documents_name_is_in_the_reference() {
+    let reference = std::fs::read_to_string(root().join("docs/metrics.md")).unwrap();
+    let mut missing = Vec::new();
+    for (path, text) in texts() {
+        for after in text.split("tidegate_").skip(1) {
+            let end = after.find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'));
+            let name = &after[..end.unwrap_or(after.len())];
+            // A pattern means several.
+            if !name.is_empty() && !name.ends_with('_') && !reference.contains(&format!("`tidegate_{name}`")) {
+                missing.push(format!("{} names tidegate_{name}", path.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
