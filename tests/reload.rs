@@ -228,7 +228,7 @@ async fn a_file_that_is_emptied_or_goes_is_not_taken_for_a_wish() {
     assert!(problem.contains("a.toml: it is empty") && problem.contains("SIGHUP"), "{problem}");
     std::fs::remove_file(&path).unwrap();
     let problem = watch.changed().await.unwrap_err();
-    assert!(problem.contains("it is gone"), "{problem}");
+    assert!(problem.contains("it was deleted"), "{problem}");
     folder.file("a.toml", "a = 1\n");
     watch.changed().await.unwrap();
 }

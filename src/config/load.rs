@@ -2,17 +2,15 @@
 //!
 //! It knows no key but `defaults`, which selects the base layer.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::engine::document::{Table, Value};
 use crate::config::engine::effective::Effective;
 use crate::config::engine::environment::Variables;
-use crate::config::engine::problem::{Layer, Origin, Problem, Problems, Report};
+use crate::config::engine::problem::{Layer, Origin, Problem, Problems, Read, Report};
 use crate::config::engine::reader::Section;
 use crate::config::engine::record::Known;
-use crate::config::engine::secret::Secret;
 use crate::config::engine::{document, environment, remarks, value};
 use crate::config::plan::{Environment, Plan, Prices};
 use crate::config::tables::policies::Policies;
@@ -100,8 +98,8 @@ pub fn load(file: Option<(&str, &str)>, variables: &Variables) -> Result<Plan, P
     }
     environment::overlay(&mut tree, variables, &mut warnings);
     let mut plan = read(&tree, Origin::Whole(name.into()), variables, &report, warnings);
-    plan.effective = Effective::of(&tree, secrets(&plan));
-    let mut problems = report.into_vec();
+    let Read { mut problems, known, secrets } = report.into_read();
+    plan.effective = Effective::of(&tree, &known, secrets);
     // A value that was repaired after a mistake of syntax is a guess: what is wrong with it is the syntax.
     problems.retain(|problem| !broken.iter().any(|syntax| document::same_line(&syntax.origin, &problem.origin)));
     problems.extend(broken);
@@ -115,10 +113,10 @@ pub fn load(file: Option<(&str, &str)>, variables: &Variables) -> Result<Plan, P
 pub(super) fn known() -> Known {
     let record = |text: &str, known: Known| {
         let (tree, _) = document::parse(Layer::Defaults, DEFAULTS_NAME, text);
-        let report = Report::recording(known);
+        let report = Report::after(known);
         // Files that are only shown do not exist; what is wrong with the values does not change which keys there are.
         read(&tree, Origin::Whole(DEFAULTS_NAME.into()), &Variables::default(), &report, Vec::new());
-        report.into_known()
+        report.into_read().known
     };
     let known = record(&remarks::uncommented(DEFAULTS), Known::default());
     record(&known.bare(), known)
@@ -206,27 +204,90 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         effective: Effective::default(),
     }
 }
-/// Secrets of which the configuration names a file or a variable, by the full names of their keys.
-fn secrets(plan: &Plan) -> BTreeMap<String, Secret> {
-    let mut all = BTreeMap::new();
-    for provider in &plan.providers {
-        if let Some(key) = &provider.key {
-            all.insert(format!("provider.{}.key", provider.name), key.clone());
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+
+    /// Each key that takes a secret, with one of its form, and what of it may not show.
+    const SECRETS: [(&str, &str, &str); 5] = [
+        ("auth.admin_token", "canary-0123456789-0123456789-0123", "canary"),
+        ("auth.jwt_secret", "canary-0123456789-0123456789-0123", "canary"),
+        ("sentry.dsn", "https://canary@sentry.example/1", "canary"),
+        ("store.redis_url", "redis://:canary@127.0.0.1:6379", "canary"),
+        ("tracing.headers", "x-key=canary", "canary"),
+    ];
+
+    fn written(key: &str, value: &str) -> String {
+        let (table, key) = key.rsplit_once('.').unwrap();
+        format!("[{table}]\n{key} = '{value}'\n")
+    }
+
+    fn plan(text: &str, variables: &[(&str, &str)]) -> Plan {
+        let pairs = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let variables = Variables::new(pairs.collect(), std::collections::BTreeMap::new());
+        load(Some(("x.toml", text)), &variables).unwrap_or_else(|wrong| panic!("{wrong}"))
+    }
+
+    fn dump(plan: &Plan) -> Json {
+        serde_json::to_value(plan.effective.dump("salt")).unwrap()
+    }
+
+    /// What a dump and `check --against` show of a key, and what a plan's `Debug` form has.
+    fn all_that_shows(plan: &Plan) -> String {
+        let changes = Effective::default().dump("").changes(&plan.effective.dump(""));
+        let changes = changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        format!("{}\n{changes}\n{plan:?}", dump(plan))
+    }
+
+    #[test]
+    fn every_key_of_a_secret_is_hidden_wherever_keys_are_shown() {
+        assert_eq!(known().secret_keys(""), SECRETS.map(|(key, ..)| key), "each key that takes a secret is tried here");
+        for (key, value, hidden) in SECRETS {
+            let plan = plan(&written(key, value), &[]);
+            let shown = all_that_shows(&plan);
+            assert!(!shown.contains(hidden), "{key}: {shown}");
+            assert!(dump(&plan)[key]["secret"].is_string(), "{key} is compared by a mark");
         }
     }
-    if let Some(url) = &plan.store.redis_url {
-        all.insert("store.redis_url".into(), url.clone());
-    }
-    let jwt_secret = plan.auth.token.as_ref().and_then(|token| token.secret.as_ref());
-    for (key, secret) in [("auth.jwt_secret", jwt_secret), ("auth.admin_token", plan.auth.admin_token.as_ref())] {
-        if let Some(secret) = secret {
-            all.insert(key.into(), secret.clone());
+
+    #[test]
+    fn a_secret_in_a_variable_is_compared_under_its_own_key() {
+        let text = "[cache]\nsecret_env = 'OWN'\n[auth]\nadmin_token_env = 'OTHER'\n";
+        let long = "canary-0123456789-0123456789-0123";
+        let plan = plan(
+            text,
+            &[("OWN", long), ("OTHER", long), ("OPENAI_API_KEY", "canary"), ("REDIS_URL", "redis://:canary@h")],
+        );
+        let shown = all_that_shows(&plan);
+        assert!(!shown.contains("canary"), "{shown}");
+        for key in ["cache.secret", "auth.admin_token", "provider.openai.key", "store.redis_url"] {
+            assert!(dump(&plan)[key]["secret"].is_string(), "{key}");
         }
+        assert_eq!(dump(&plan)["cache.secret_env"], "OWN");
+        assert_eq!(dump(&plan)["provider.openai.key_env"], "OPENAI_API_KEY");
     }
-    if !plan.tracing.headers.is_empty() {
-        let headers = plan.tracing.headers.iter().map(|(name, value)| format!("{name}={}", value.expose()));
-        let whole = headers.collect::<Vec<_>>().join(",");
-        all.insert("tracing.headers".into(), Secret::new(&whole));
+
+    #[test]
+    fn keys_that_are_only_called_like_secrets_are_shown() {
+        let text =
+            "[limit.x]\nkey = ['user', 'tenant']\nrate = '1/min'\n[budget.y]\nkey = 'all'\namount = 1.0\nper = 'day'\n";
+        let dump = dump(&plan(text, &[]));
+        assert_eq!((&dump["limit.x.key"], &dump["budget.y.key"]), (&json!("user, tenant"), &json!("all")));
     }
-    all
+
+    #[test]
+    fn what_the_default_file_shows_is_shown_but_for_secrets() {
+        let (tree, _) = document::parse(Layer::Defaults, DEFAULTS_NAME, &remarks::uncommented(DEFAULTS));
+        let report = Report::default();
+        read(&tree, Origin::Whole(DEFAULTS_NAME.into()), &Variables::default(), &report, Vec::new());
+        let effective = Effective::of(&tree, &report.into_read().known, []);
+        let all = serde_json::to_value(effective.dump("")).unwrap();
+        let hidden = all.as_object().unwrap().iter().filter(|(_, shown)| shown.is_object()).map(|(key, _)| key);
+        let hidden: Vec<&String> = hidden.collect();
+        assert_eq!(hidden, SECRETS.map(|(key, ..)| key));
+    }
 }

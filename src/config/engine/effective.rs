@@ -9,10 +9,8 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 
 use crate::config::engine::document::{Node, Table, Value};
+use crate::config::engine::record::Known;
 use crate::config::engine::secret::Secret;
-
-/// The last parts of keys whose values are nobody's business.
-const SECRETS: [&str; 8] = ["redis_url", "key", "secret", "jwt_secret", "token", "admin_token", "password", "dsn"];
 
 /// Hexadecimal digits of a secret's mark. More would help to guess a weak password, and one change in 65,536 that goes
 /// unseen harms nobody.
@@ -59,10 +57,15 @@ pub struct Change {
 }
 
 impl Effective {
-    /// The values of a tree, and secrets by the full names of keys that only say where they are.
-    pub(in crate::config) fn of(tree: &Table, secrets: impl IntoIterator<Item = (String, Secret)>) -> Self {
+    /// The values of a tree: shown where `known` says that readers take no secret there, and hidden everywhere else. Secrets
+    /// come beside them, by the full names of their keys: they may be in files and variables.
+    pub(in crate::config) fn of(
+        tree: &Table,
+        known: &Known,
+        secrets: impl IntoIterator<Item = (String, Secret)>,
+    ) -> Self {
         let mut all = BTreeMap::new();
-        flatten(tree, "", &mut all);
+        flatten(tree, "", known, &mut all);
         all.extend(secrets.into_iter().map(|(key, secret)| (key, Setting::Secret(secret))));
         Self(all)
     }
@@ -165,15 +168,15 @@ fn mark(secret: &Secret, salt: &str) -> String {
     hash.to_hex().chars().take(MARK).collect()
 }
 
-fn flatten(table: &Table, path: &str, all: &mut BTreeMap<String, Setting>) {
+fn flatten(table: &Table, path: &str, known: &Known, all: &mut BTreeMap<String, Setting>) {
     for entry in table.entries() {
         let key = format!("{path}{}", quoted(&entry.key));
         if let Value::Table(table) = &entry.node.value {
-            flatten(table, &format!("{key}."), all);
+            flatten(table, &format!("{key}."), known, all);
             continue;
         }
-        let text = text(&entry.node.value);
-        let setting = match is_secret(&entry.key, &text) {
+        let text = text(&entry.node.value, &key, known);
+        let setting = match known.is_hidden(&key) || holds_password(&text) {
             true => Setting::Secret(Secret::new(&text)),
             false => Setting::Text(text),
         };
@@ -181,9 +184,9 @@ fn flatten(table: &Table, path: &str, all: &mut BTreeMap<String, Setting>) {
     }
 }
 
-/// True for what is shown to nobody. An address with a user in it holds a password as a rule.
-fn is_secret(key: &str, text: &str) -> bool {
-    SECRETS.contains(&key) || (text.contains("://") && text.contains('@'))
+/// An address with a user in it holds a password as a rule, whatever its key takes.
+fn holds_password(text: &str) -> bool {
+    text.contains("://") && text.contains('@')
 }
 
 /// A key as it would be written in the file.
@@ -193,7 +196,7 @@ fn quoted(key: &str) -> String {
 }
 
 /// A value as text, whether it stood in a file or in a variable.
-fn text(value: &Value) -> String {
+fn text(value: &Value, path: &str, known: &Known) -> String {
     match value {
         Value::Text(text) => text.trim().into(),
         // A list of addresses.
@@ -205,17 +208,25 @@ fn text(value: &Value) -> String {
         Value::Float(number) => number.to_string(),
         Value::Bool(bool) => bool.to_string(),
         Value::Date => "a date".into(),
-        Value::Array(items) => items.iter().map(|item: &Node| text_inside(&item.value)).collect::<Vec<_>>().join(", "),
-        Value::Table(_) => text_inside(value),
+        Value::Array(items) => {
+            let texts = items.iter().map(|item: &Node| text_inside(&item.value, path, known));
+            texts.collect::<Vec<_>>().join(", ")
+        }
+        Value::Table(_) => text_inside(value, path, known),
     }
 }
 
 /// A value inside a list.
-fn text_inside(value: &Value) -> String {
-    let Value::Table(table) = value else { return text(value) };
+fn text_inside(value: &Value, path: &str, known: &Known) -> String {
+    let Value::Table(table) = value else { return text(value, path, known) };
     let mut line = String::from("{");
     for entry in table.entries() {
-        let value = if is_secret(&entry.key, "") { "***".into() } else { text_inside(&entry.node.value) };
+        let path = format!("{path}.{}", quoted(&entry.key));
+        let value = match &entry.node.value {
+            value @ Value::Table(_) => text_inside(value, &path, known),
+            _ if known.is_hidden(&path) => "***".into(),
+            value => text_inside(value, &path, known),
+        };
         // Writing to a String cannot fail.
         let _ = write!(line, " {} = {value},", quoted(&entry.key));
     }
@@ -228,13 +239,22 @@ mod tests {
     use super::*;
     use crate::config::engine::document::parse;
     use crate::config::engine::problem::Layer;
+    use crate::config::engine::shape::Form;
+    use crate::config::engine::value;
 
+    /// As readers see it that take a secret under `redis_url` and under `b.*.c.secret`, and a text under the other keys here.
     fn effective(text: &str) -> Effective {
         let (tree, problems) = parse(Layer::File, "x.toml", text);
         assert!(problems.is_empty(), "{problems:?}");
-        let mut all = BTreeMap::new();
-        flatten(&tree, "", &mut all);
-        Effective(all)
+        let mut known = Known::default();
+        known.add("b", Form::Names);
+        for path in ["redis_url", "b.*.c.secret"] {
+            known.add(path, Form::One(value::taken(value::secret_text).unwrap()));
+        }
+        for path in ["a", "url", "b.*.c", "b.*.c.d", "b.*.c.e", "b.*.f", "b.*.g"] {
+            known.add(path, Form::One(value::taken(value::text).unwrap()));
+        }
+        Effective::of(&tree, &known, [])
     }
 
     fn changes(before: &str, after: &str) -> Vec<String> {
@@ -273,6 +293,18 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_has_read_is_hidden() {
+        let effective =
+            effective("[b.x]\nc = ['x', { d = 'y', secret = 'canary', other = 'canary' }]\nunread = 'canary'\n");
+        assert_eq!(
+            serde_json::to_value(effective.dump("")).unwrap()["b.x.c"],
+            "x, { d = y, secret = ***, other = *** }"
+        );
+        assert!(!serde_json::to_string(&effective.dump("")).unwrap().contains("canary"));
+        assert!(!format!("{effective:?}").contains("canary"));
+    }
+
+    #[test]
     fn of_long_texts_the_part_that_differs_is_shown() {
         let text = |word: &str| format!("a = '{} {word} {}'\n", "x".repeat(500), "y".repeat(500));
         let shown = changes(&text("old"), &text("new")).concat();
@@ -282,7 +314,8 @@ mod tests {
     #[test]
     fn a_variable_and_a_file_say_the_same_in_different_words() {
         assert!(is_same("1", "true") && is_same("off", "false") && !is_same("off", "on") && !is_same("1", "on"));
-        assert_eq!(text(&Value::Raw("http://a,http://b ".into())), "http://a, http://b");
-        assert_eq!(text(&Value::Raw("Yes, please".into())), "Yes, please");
+        let shown = |value: &str| text(&Value::Raw(value.into()), "a", &Known::default());
+        assert_eq!(shown("http://a,http://b "), "http://a, http://b");
+        assert_eq!(shown("Yes, please"), "Yes, please");
     }
 }

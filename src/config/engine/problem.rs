@@ -3,10 +3,12 @@
 //! It does not know what a correct configuration looks like; it only collects, sorts and prints.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::config::engine::record::Known;
+use crate::config::engine::secret::Secret;
 
 /// Which layer a value comes from; a later one wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -147,26 +149,34 @@ impl std::error::Error for Problems {}
 #[derive(Debug, Default)]
 pub(in crate::config) struct Report {
     problems: RefCell<Vec<Problem>>,
-    /// What the readers ask for, where somebody wants to know.
-    known: Option<RefCell<Known>>,
+    /// What the readers ask for.
+    known: RefCell<Known>,
+    /// Secrets by the full names of their keys.
+    secrets: RefCell<BTreeMap<String, Secret>>,
+}
+
+/// What the readers have left in a report.
+#[derive(Debug)]
+pub(in crate::config) struct Read {
+    pub(in crate::config) problems: Vec<Problem>,
+    pub(in crate::config) known: Known,
+    pub(in crate::config) secrets: BTreeMap<String, Secret>,
 }
 
 impl Report {
-    /// A report that also notes what the readers ask for, beside what is known already.
-    pub(in crate::config) fn recording(known: Known) -> Self {
-        Self { known: Some(RefCell::new(known)), ..Self::default() }
+    /// A report of readers who find beside it what others have asked for.
+    pub(in crate::config) fn after(known: Known) -> Self {
+        Self { known: RefCell::new(known), ..Self::default() }
     }
 
-    /// Notes something about what is asked for, if anybody wants to know.
+    /// Notes something about what is asked for.
     pub(in crate::config) fn note(&self, note: impl FnOnce(&mut Known)) {
-        if let Some(known) = &self.known {
-            note(&mut known.borrow_mut());
-        }
+        note(&mut self.known.borrow_mut());
     }
 
-    /// What the readers asked for.
-    pub(in crate::config) fn into_known(self) -> Known {
-        self.known.map(RefCell::into_inner).unwrap_or_default()
+    /// Notes the secret of a key, by its full name.
+    pub(in crate::config) fn hide(&self, key: String, secret: Secret) {
+        self.secrets.borrow_mut().insert(key, secret);
     }
 
     /// Notes a problem.
@@ -180,8 +190,9 @@ impl Report {
     }
 
     /// What was collected.
-    pub(in crate::config) fn into_vec(self) -> Vec<Problem> {
-        self.problems.into_inner()
+    pub(in crate::config) fn into_read(self) -> Read {
+        let Self { problems, known, secrets } = self;
+        Read { problems: problems.into_inner(), known: known.into_inner(), secrets: secrets.into_inner() }
     }
 }
 
@@ -200,7 +211,7 @@ mod tests {
         report.add(&at(12), "server.port", "late");
         report.add(&at(3), "server.host", "early");
         report.add(&at(3), "server.host", "early");
-        let shown = Problems::new(report.into_vec()).to_string();
+        let shown = Problems::new(report.into_read().problems).to_string();
         assert_eq!(
             shown,
             "x.toml:3:5: server.host: early\nx.toml:12:5: server.port: late\nenvironment variable PORT: bad"

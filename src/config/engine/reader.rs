@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::config::engine::document::{Node, Table, Value};
 use crate::config::engine::problem::{Origin, Report};
+use crate::config::engine::secret::Secret;
 use crate::config::engine::shape::Form;
 use crate::config::engine::value;
 use crate::config::engine::value::Parsed;
@@ -70,7 +71,7 @@ impl<'a> Section<'a> {
     }
 
     /// Takes a value that may be missing. A wrong value is reported and counts as missing.
-    pub(in crate::config) fn optional<T>(
+    pub(in crate::config) fn optional<T: 'static>(
         &mut self,
         key: &'static str,
         parse: impl Fn(&Value) -> Parsed<T>,
@@ -79,7 +80,7 @@ impl<'a> Section<'a> {
     }
 
     /// Takes a value that may be missing, with its place.
-    pub(in crate::config) fn located<T>(
+    pub(in crate::config) fn located<T: 'static>(
         &mut self,
         key: &'static str,
         parse: impl Fn(&Value) -> Parsed<T>,
@@ -90,7 +91,7 @@ impl<'a> Section<'a> {
     }
 
     /// Takes a value that must be there.
-    pub(in crate::config) fn required<T>(
+    pub(in crate::config) fn required<T: 'static>(
         &mut self,
         key: &'static str,
         parse: impl Fn(&Value) -> Parsed<T>,
@@ -100,7 +101,7 @@ impl<'a> Section<'a> {
     }
 
     /// Takes a value that may be missing where there is one to inherit, and must be there otherwise.
-    pub(in crate::config) fn inherited<T: Default>(
+    pub(in crate::config) fn inherited<T: Default + 'static>(
         &mut self,
         key: &'static str,
         parse: impl Fn(&Value) -> Parsed<T>,
@@ -113,7 +114,7 @@ impl<'a> Section<'a> {
     }
 
     /// Takes a list that may be missing. One value alone is a list of one; in a variable, commas separate.
-    pub(in crate::config) fn list<T>(
+    pub(in crate::config) fn list<T: 'static>(
         &mut self,
         key: &'static str,
         parse: impl Fn(&Value) -> Parsed<T>,
@@ -135,7 +136,7 @@ impl<'a> Section<'a> {
     }
 
     /// Takes a list that must be there and hold something.
-    pub(in crate::config) fn required_list<T>(
+    pub(in crate::config) fn required_list<T: 'static>(
         &mut self,
         key: &'static str,
         parse: impl Fn(&Value) -> Parsed<T>,
@@ -188,6 +189,13 @@ impl<'a> Section<'a> {
                 known.add(&self.path_of(key), form);
             }
         });
+    }
+
+    /// Notes the secret under a key, whether it is written there or in a file or a variable that another key names.
+    pub(in crate::config) fn hide(&self, key: &'static str, secret: Option<&Secret>) {
+        if let Some(secret) = secret {
+            self.report.hide(self.path_of(key), secret.clone());
+        }
     }
 
     /// True when the key is there, right or wrong.
@@ -269,7 +277,7 @@ mod tests {
         let mut root = Section::root(&table, Origin::Whole("x.toml".into()), &report);
         read(&mut root);
         root.close();
-        Problems::new(report.into_vec()).to_string()
+        Problems::new(report.into_read().problems).to_string()
     }
 
     #[test]

@@ -45,6 +45,26 @@ impl Known {
         segments(path).iter().try_fold(self, |known, segment| known.inside.get(known.name_of(segment)))
     }
 
+    /// True for a key of which nobody has said that it may be shown.
+    pub(in crate::config) fn is_hidden(&self, path: &str) -> bool {
+        let Some(known) = self.find(path) else { return true };
+        known.forms.is_empty() || known.forms.iter().any(Form::is_secret)
+    }
+
+    /// The names of all keys that take secrets, below `path`.
+    #[cfg(test)]
+    pub(in crate::config) fn secret_keys(&self, path: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for (key, known) in &self.inside {
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            found.extend(known.secret_keys(&path));
+            if known.forms.iter().any(Form::is_secret) {
+                found.push(path);
+            }
+        }
+        found
+    }
+
     /// What a user's own tables look like with nothing in them: `[provider.NAME]`. Whoever reads this misses what they need.
     pub(in crate::config) fn bare(&self) -> String {
         let mut text = String::new();

@@ -50,6 +50,8 @@ pub(in crate::config) struct Taken {
     /// What is allowed, in words.
     pub(in crate::config) allowed: String,
     pub(in crate::config) shape: Shape,
+    /// True for what is shown to nobody.
+    pub(in crate::config) is_secret: bool,
 }
 
 /// One way to write a key.
@@ -65,4 +67,11 @@ pub(in crate::config) enum Form {
     Table,
     /// A table whose keys are names that the user chooses.
     Names,
+}
+
+impl Form {
+    /// True for what is shown to nobody.
+    pub(in crate::config) fn is_secret(&self) -> bool {
+        matches!(self, Form::One(taken) | Form::List(taken) if taken.is_secret)
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! It does not know which key it is parsing, nor its location.
 
+use std::any::TypeId;
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use http::Method;
 use url::Url;
 
 use crate::config::engine::document::Value;
+use crate::config::engine::secret::Secret;
 use crate::config::engine::shape;
 use crate::config::engine::shape::{Shape, Taken};
 use crate::model::names::Wildcard;
@@ -27,6 +29,8 @@ pub(in crate::config) struct Wanted {
     nearest: Option<String>,
     /// False when the value must not be shown: it is a secret or may hold one.
     is_public: bool,
+    /// True when the value that is wanted is a secret.
+    is_secret: bool,
     /// The same for programs.
     shape: Shape,
 }
@@ -36,7 +40,7 @@ pub(in crate::config) type Parsed<T> = Result<T, Wanted>;
 
 impl Wanted {
     pub(in crate::config) fn new(what: &'static str, allowed: impl Into<Cow<'static, str>>) -> Self {
-        Self { what, allowed: allowed.into(), nearest: None, is_public: true, shape: Shape::Text }
+        Self { what, allowed: allowed.into(), nearest: None, is_public: true, is_secret: false, shape: Shape::Text }
     }
 
     /// Something else than a text.
@@ -44,7 +48,13 @@ impl Wanted {
         Self { shape, ..self }
     }
 
+    /// A secret.
     pub(in crate::config) fn secret(what: &'static str, allowed: impl Into<Cow<'static, str>>) -> Self {
+        Self { is_secret: true, ..Self::unrepeated(what, allowed) }
+    }
+
+    /// No secret, in whose place people write one by mistake.
+    pub(in crate::config) fn unrepeated(what: &'static str, allowed: impl Into<Cow<'static, str>>) -> Self {
         Self { is_public: false, ..Self::new(what, allowed) }
     }
 
@@ -64,9 +74,10 @@ impl Wanted {
 }
 
 /// What a parser takes. It says so when it refuses, and a date is what every parser refuses.
-pub(in crate::config) fn taken<T>(parse: impl Fn(&Value) -> Parsed<T>) -> Option<Taken> {
-    let Wanted { what, allowed, shape, .. } = parse(&Value::Date).err()?;
-    Some(Taken { what, allowed: allowed.into_owned(), shape })
+pub(in crate::config) fn taken<T: 'static>(parse: impl Fn(&Value) -> Parsed<T>) -> Option<Taken> {
+    let Wanted { what, allowed, shape, is_secret, .. } = parse(&Value::Date).err()?;
+    let is_secret = is_secret || TypeId::of::<T>() == TypeId::of::<Secret>();
+    Some(Taken { what, allowed: allowed.into_owned(), shape, is_secret })
 }
 
 /// The message for something that stands where a table belongs.
@@ -124,8 +135,8 @@ pub(in crate::config) fn text(value: &Value) -> Parsed<String> {
 }
 
 /// A text that must not be shown.
-pub(in crate::config) fn secret_text(value: &Value) -> Parsed<String> {
-    text(value).map_err(|_| Wanted::secret("a text", "not empty"))
+pub(in crate::config) fn secret_text(value: &Value) -> Parsed<Secret> {
+    text(value).map(|text| Secret::new(&text)).map_err(|_| Wanted::secret("a text", "not empty"))
 }
 
 /// `true` or `false`; in variables also `1`, `yes`, `on` and their opposites.
@@ -342,11 +353,11 @@ pub(in crate::config) fn url(value: &Value) -> Parsed<Url> {
 }
 
 /// The address of a Redis server.
-pub(in crate::config) fn redis_url(value: &Value) -> Parsed<String> {
+pub(in crate::config) fn redis_url(value: &Value) -> Parsed<Secret> {
     let text = text_of(value).unwrap_or_default();
     let is_fine = Address::parse(text).is_some();
     match is_fine {
-        true => Ok(text.into()),
+        true => Ok(Secret::new(text)),
         false => Err(Wanted::secret("a Redis URL", FORMS)),
     }
 }
@@ -387,7 +398,10 @@ pub(in crate::config) fn variable_name(value: &Value) -> Parsed<String> {
     };
     let found = text_of(value).filter(is_fine);
     found.map(Into::into).ok_or_else(|| {
-        Wanted::secret("the name of an environment variable", "capital letters, digits and `_` (not the secret itself)")
+        Wanted::unrepeated(
+            "the name of an environment variable",
+            "capital letters, digits and `_` (not the secret itself)",
+        )
     })
 }
 

@@ -162,8 +162,8 @@ fn secret(
     let direct = section.optional(keys[0], value::secret_text);
     let by_name = section.located(keys[1], value::variable_name);
     let by_file = section.located(keys[2], value::text);
-    match chosen {
-        Some(key) if key == keys[0] => direct.map(|text| Secret::new(&text)),
+    let found = match chosen {
+        Some(key) if key == keys[0] => direct,
         Some(key) if key == keys[1] => by_name.and_then(|name| {
             let found = general::from_variable(&name, variables);
             if found.is_none() {
@@ -172,7 +172,9 @@ fn secret(
             found
         }),
         _ => by_file.and_then(|path| general::from_file(&path, section.path_of(keys[2]), report)),
-    }
+    };
+    section.hide(keys[0], found.as_ref());
+    found
 }
 
 fn public_keys(section: &mut Section<'_>, report: &Report) -> Vec<PublicKey> {
@@ -328,7 +330,7 @@ fn header_name(value: &Value) -> Parsed<HeaderName> {
 fn key_hash(value: &Value) -> Parsed<Digest> {
     let parsed = value::text(value).ok().and_then(|text| Digest::parse(&text));
     parsed.ok_or_else(|| {
-        Wanted::secret(
+        Wanted::unrepeated(
             "the hash of a key",
             "\"sha256:\" and what `printf %s KEY | sha256sum` prints (not the key itself)",
         )

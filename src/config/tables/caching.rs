@@ -56,6 +56,7 @@ pub(in crate::config) fn read(
         // Gateways that share a store know its address, and nobody else does who must not read what is kept there.
         None => redis_url.cloned(),
     };
+    section.hide("secret", secret.as_ref());
     section.close();
     // A time to live of nothing is how existing deployments switch all of it off.
     let plan = CachePlan { is_on: is_wanted && !above.ttl.is_zero(), max_bytes, redis_timeout, cluster_wait, secret };

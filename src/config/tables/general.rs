@@ -145,10 +145,11 @@ pub(in crate::config) fn store(root: &mut Section<'_>, variables: &Variables, re
     let by_name = section.located("redis_url_env", value::variable_name);
     let by_file = section.located("redis_url_file", value::text);
     let redis_url = match chosen {
-        Some("redis_url") => direct.map(|url| Secret::new(&url)),
+        Some("redis_url") => direct,
         Some("redis_url_env") => by_name.and_then(|name| from_variable(&name, variables)),
         _ => by_file.and_then(|path| from_file(&path, section.path_of("redis_url_file"), report)),
     };
+    section.hide("redis_url", redis_url.as_ref());
     // The first form was checked by its parser; for the other two only the text is known by now.
     if let Some(url) = &redis_url
         && value::redis_url(&crate::config::engine::document::Value::Text(url.expose().into())).is_err()

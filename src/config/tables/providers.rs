@@ -201,6 +201,7 @@ fn key(
         }
         _ => None,
     };
+    section.hide("key", secret.as_ref());
     // It is sent in a header, and what cannot stand in one would fail every call.
     if let (Some(secret), Some(place)) = (&secret, place)
         && !secret.expose().bytes().all(|byte| byte.is_ascii_graphic())

@@ -21,7 +21,7 @@ pub(in crate::config) fn read(root: &mut Section<'_>) -> SentryPlan {
 
 fn dsn(value: &Value) -> Parsed<Dsn> {
     let text = value::secret_text(value)?;
-    parse(&text).ok_or_else(|| Wanted::secret("a Sentry address", "https://KEY@HOST/PROJECT"))
+    parse(text.expose()).ok_or_else(|| Wanted::secret("a Sentry address", "https://KEY@HOST/PROJECT"))
 }
 
 fn parse(text: &str) -> Option<Dsn> {

@@ -32,11 +32,13 @@ pub(in crate::config) fn read(root: &mut Section<'_>, service: &str) -> TracingP
         Some(GRPC_PORT) => Protocol::Grpc,
         _ => Protocol::Http,
     };
-    let headers = section.list("headers", header).unwrap_or_default();
+    let headers: Vec<_> = section.list("headers", header).unwrap_or_default().into_iter().map(|at| at.value).collect();
+    let whole = headers.iter().map(|(name, value)| format!("{name}={}", value.expose())).collect::<Vec<_>>().join(",");
+    section.hide("headers", Some(&Secret::new(&whole)).filter(|_| !headers.is_empty()));
     let plan = TracingPlan {
         protocol: section.optional("protocol", value::word("a protocol", PROTOCOLS)).unwrap_or(usual),
         endpoint,
-        headers: headers.into_iter().map(|at| at.value).collect(),
+        headers,
         service: section.optional("service", value::text).unwrap_or_else(|| service.into()).into(),
         ratio: section.required("ratio", value::share).unwrap_or_default(),
         follows_parent: section.required("follow_parent", value::boolean).unwrap_or_default(),
@@ -52,7 +54,7 @@ pub(in crate::config) fn read(root: &mut Section<'_>, service: &str) -> TracingP
 fn header(value: &Value) -> Parsed<(HeaderName, Secret)> {
     let wanted = || Wanted::secret("a header", "NAME=VALUE, with special characters as %XX");
     let text = value::secret_text(value)?;
-    let (name, value) = text.split_once('=').ok_or_else(wanted)?;
+    let (name, value) = text.expose().split_once('=').ok_or_else(wanted)?;
     let name = HeaderName::try_from(name.trim()).map_err(|_| wanted())?;
     let value = decoded(value.trim()).ok_or_else(wanted)?;
     HeaderValue::from_str(&value).map_err(|_| wanted())?;
