@@ -11,20 +11,20 @@ RUN mkdir src benches \
     && touch src/lib.rs \
     && echo 'fn main() {}' > src/main.rs \
     && for bench in overhead breaker limit cache_hit_rate cache_hit start; do echo 'fn main() {}' > benches/$bench.rs; done \
-    && cargo build --release --locked \
+    && cargo build --profile dist --locked \
     && rm -r src
 
 # Cargo compares times of change, and a copied file may be older than the empty one that it replaces.
 COPY config config
 COPY src src
 RUN touch src/lib.rs src/main.rs \
-    && cargo build --release --locked \
-    && strip --strip-debug target/release/tidegate
+    && cargo build --profile dist --locked \
+    && strip --strip-debug target/dist/tidegate
 
 # Run.
 FROM debian:bookworm-slim
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=build /src/target/release/tidegate /usr/local/bin/tidegate
+COPY --from=build /src/target/dist/tidegate /usr/local/bin/tidegate
 
 # `tidegate serve` reads config/gateway.toml from here. Mount another one over it, or set the environment.
 WORKDIR /app
