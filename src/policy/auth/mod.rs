@@ -93,7 +93,7 @@ impl Authenticator {
         crypto::install();
         let secret = plan.token.as_ref().and_then(|token| token.secret.as_ref());
         Arc::new(Self {
-            secret: secret.map(|secret| DecodingKey::from_secret(secret.expose().as_bytes())),
+            secret: secret.and_then(|secret| DecodingKey::from_secret(secret.expose().as_bytes()).ok()),
             token: plan.token.clone(),
             keys: Keyring::new(plan.keys.iter().cloned()),
             failures: plan.failures,
