@@ -35,8 +35,8 @@ use crate::model::rng::SeededRng;
 use crate::model::switch::FlagKind;
 use crate::model::trail::Facts;
 use crate::policy::admit::Tunnels;
-use crate::policy::auth::Trust;
 use crate::policy::auth::jwks::{self, KeySet};
+use crate::policy::auth::{Failures, Trust};
 use crate::policy::cache::flight::Flights;
 use crate::policy::cache::memory::Entries;
 use crate::policy::limit::Limits;
@@ -46,7 +46,6 @@ use crate::state::flags::switches::Switches;
 use crate::state::issued_keys::Issued;
 use crate::state::ledger::Ledger;
 use crate::state::store::budget_account::BudgetAccounts;
-use crate::state::store::memory::Memory;
 use crate::telemetry::explain::CallHistory;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::reports::Reports;
@@ -63,9 +62,6 @@ pub use crate::telemetry::log_level::{Apply, LogLevel, Shown};
 
 /// How many tenants' menu sizes are remembered.
 const MENUS: u64 = 10_000;
-
-/// How many addresses are remembered from which wrong credentials came.
-const WRONG: usize = 10_000;
 
 /// The state, as one generation of the configuration sees it.
 pub struct GatewayState {
@@ -110,7 +106,7 @@ struct Process {
 
 /// What callers are known by, whatever the configuration says of it.
 struct Trusted {
-    failures: Arc<Memory>,
+    failures: Failures,
     issued: Arc<Issued>,
     published: Mutex<Option<KeySet>>,
 }
@@ -120,7 +116,7 @@ impl GatewayState {
     pub fn new(plan: &Plan, chance: &SeededRng) -> Self {
         let (limits, store) = store::limits(plan, chance);
         let trust = Trusted {
-            failures: Arc::new(Memory::new(WRONG, &chance.apart(2))),
+            failures: Failures::new(&chance.apart(2)),
             issued: Arc::new(Issued::new(store.as_ref().map(|store| store.redis.clone()))),
             published: Mutex::default(),
         };

@@ -6,6 +6,7 @@
 //! shape of a refusal, nor where credentials are in a request.
 
 mod crypto;
+mod failures;
 pub mod jwks;
 mod listed;
 mod token;
@@ -17,6 +18,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jsonwebtoken::DecodingKey;
 
+use self::failures::FailureLimit;
+pub use self::failures::Failures;
 use self::jwks::KeySet;
 use self::token::{Claims, Invalid, Wanted};
 use crate::config::plan::{AuthMethod, AuthPlan, RouteAuth, RoutePlan, TokenPlan};
@@ -24,13 +27,9 @@ use crate::model::api_key::ring::{Found, Keyring};
 use crate::model::api_key::{ApiKey, Digest, KeyTenant};
 use crate::model::call::{Call, CallRequest, Principal, Reach};
 use crate::model::fault::{Fault, MODEL_UNREADABLE, NO_ACCOUNT, NO_ACCOUNT_OPEN, ORGANIZATION};
-use crate::model::names::customer;
-use crate::model::rate::Key;
-use crate::model::rate::Rate;
 use crate::model::trail::{AuthFact, Trail};
 use crate::stack::{Next, Outcome, Policy};
 use crate::state::issued_keys::Issued;
-use crate::state::store::{Acquire, RateLimiter};
 
 /// The tenant of callers who are known, and act for none. No tenant can be called like this.
 const NO_TENANT: &str = "(none)";
@@ -69,8 +68,8 @@ pub struct Visitor<'a> {
 /// What all routes share: keys, and how often who was wrong. It outlives the gateway that uses it.
 #[derive(Clone)]
 pub struct Trust {
-    /// Counts wrong credentials.
-    pub failures: Arc<dyn RateLimiter>,
+    /// Failed authentications by client address.
+    pub failures: Failures,
     /// The keys that were made while the gateway ran.
     pub issued: Arc<Issued>,
     /// Published keys, where the config names a publisher.
@@ -82,7 +81,7 @@ pub struct Authenticator {
     token: Option<Arc<TokenPlan>>,
     secret: Option<DecodingKey>,
     keys: Keyring,
-    failures: Rate,
+    failures: FailureLimit,
     default_tenant: Arc<str>,
     trust: Trust,
 }
@@ -96,7 +95,7 @@ impl Authenticator {
             secret: secret.and_then(|secret| DecodingKey::from_secret(secret.expose().as_bytes()).ok()),
             token: plan.token.clone(),
             keys: Keyring::new(plan.keys.iter().cloned()),
-            failures: plan.failures,
+            failures: FailureLimit::new(plan.failures, trust.failures.clone()),
             default_tenant,
             trust,
         })
@@ -118,12 +117,8 @@ impl Authenticator {
     }
 
     /// Notes a wrong credential, and says for how long no more may be shown from there, if that was one too many.
-    pub async fn note_failure(&self, address: IpAddr) -> Option<std::time::Duration> {
-        let key = Key::of(&["wrong-credentials", &customer(address).to_string()]);
-        let takes = [Acquire { key, rate: self.failures, cost: 1, is_enforced: true }];
-        // It counts in this process: it cannot be out.
-        let taken = self.trust.failures.take(&takes).await.ok()?;
-        (!taken.is_admitted(&takes)).then(|| taken.verdicts.first().map(|verdict| verdict.wait).unwrap_or_default())
+    pub fn note_failure(&self, address: IpAddr) -> Option<std::time::Duration> {
+        self.failures.note(address)
     }
 
     async fn token(&self, shown: &str, now: Timestamp) -> Result<Claims, Refused> {
@@ -243,7 +238,7 @@ impl Auth {
         };
         match refused {
             Refused::Unknowable => Err(Fault::Unverifiable),
-            Refused::Invalid(invalid) => Err(self.refuse(invalid, address).await),
+            Refused::Invalid(invalid) => Err(self.refuse(invalid, address)),
         }
     }
 
@@ -266,10 +261,10 @@ impl Auth {
 
     /// Who guesses is counted, and slowed down when it is too much. Who shows something that was valid once is not: behind
     /// one backend's address there may be many whose hour is over at the same time.
-    async fn refuse(&self, invalid: Invalid, address: IpAddr) -> Fault {
+    fn refuse(&self, invalid: Invalid, address: IpAddr) -> Fault {
         let reason = invalid.reason;
         if !invalid.is_signed
-            && let Some(retry_in) = self.door.note_failure(address).await
+            && let Some(retry_in) = self.door.note_failure(address)
         {
             return Fault::Locked { retry_in, reason };
         }

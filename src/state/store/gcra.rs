@@ -31,12 +31,79 @@ pub fn settle(paid: u64, now: u64, end: u64, held: u64, used: u64, capacity: u64
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
+    use std::cell::Cell;
+    use std::num::NonZeroU32;
     use std::time::Duration;
+
+    use governor::clock::Clock;
+    use governor::middleware::NoOpMiddleware;
+    use governor::nanos::Nanos;
+    use governor::state::StateStore;
+    use governor::{Quota, RateLimiter};
+    use proptest::prelude::*;
 
     use super::*;
     use crate::model::rate::Rate;
+
+    /// A clock at zero: debts are counted from now.
+    struct Now;
+
+    impl Clock for Now {
+        type Instant = Nanos;
+
+        fn now(&self) -> Nanos {
+            Nanos::default()
+        }
+    }
+
+    /// What one key owes, before and after governor's decision.
+    struct Debt {
+        before: u64,
+        after: Cell<u64>,
+    }
+
+    impl StateStore for &Debt {
+        type Key = ();
+
+        fn measure_and_replace<T, F, E>(&self, _: &(), decide: F) -> Result<T, E>
+        where
+            F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+        {
+            let (outcome, after) = decide(Some(self.before.into()))?;
+            self.after.set(after.into());
+            Ok(outcome)
+        }
+    }
+
+    /// [`take`] as governor decides it, with a share of the rate as a higher cost. Its counts have 32 bits.
+    fn by_governor(debt: u64, rate: Rate, cost: u64, gateways: u32) -> Result<u64, u64> {
+        let count = |number: u64| NonZeroU32::new(u32::try_from(number).unwrap_or(u32::MAX)).unwrap();
+        let units = count(cost * u64::from(gateways));
+        let debt = Debt { before: debt, after: Cell::new(0) };
+        let quota = Quota::with_period(Duration::from_nanos(rate.interval())).unwrap();
+        let quota = quota.allow_burst(count(rate.burst).max(units));
+        let limiter = RateLimiter::<_, _, _, NoOpMiddleware<Nanos>>::new(quota, &debt, Now);
+        match limiter.check_key_n(&(), units).unwrap() {
+            Ok(()) => Ok(debt.after.get()),
+            Err(until) => Err(until.wait_time_from(Nanos::default()).as_nanos() as u64),
+        }
+    }
+
+    fn by_us(debt: u64, rate: Rate, cost: u64, gateways: u32) -> Result<u64, u64> {
+        let price = rate.price(cost, gateways);
+        take(1 + debt, 1, price, rate.capacity().max(price)).map(|paid| paid - 1)
+    }
+
+    /// Why governor does not decide here: the config allows rates above 32 bits.
+    #[test]
+    fn governor_is_wrong_about_large_rates() {
+        let month = Duration::from_secs(30 * 24 * 3600);
+        let rate = Rate::new(10_000_000_000, month);
+        let half = by_us(0, rate, 5_000_000_000, 1).unwrap();
+        assert_eq!(half, 5_000_000_000 * rate.interval());
+        assert_eq!(by_us(half, rate, 5_000_000_000, 1), Ok(2 * half), "the other half fits");
+        assert!(by_governor(half, rate, 5_000_000_000, 1).is_err());
+    }
 
     /// Rates from one an hour to a thousand a second, with bursts from one to twice the count.
     fn rates() -> impl Strategy<Value = Rate> {
@@ -75,6 +142,21 @@ mod tests {
                     prop_assert!(u128::from(sum) <= allowed, "{sum} in {} ns, allowed {allowed}", at - start);
                 }
             }
+        }
+
+        /// Below 32 bits governor, another implementation, decides and waits to the nanosecond like this one.
+        #[test]
+        fn governor_decides_the_same(
+            count in 1u64..1_000_000,
+            seconds in 1u64..2_600_000,
+            burst in 1u64..1_000_000,
+            cost in 1u64..1_000_000,
+            gateways in 1u32..50,
+            debt in 0u64..3_000_000_000_000_000,
+        ) {
+            let rate = Rate { count, period: Duration::from_secs(seconds), burst: burst.min(2 * count) };
+            let cost = cost.min(rate.burst);
+            prop_assert_eq!(by_us(debt, rate, cost, gateways), by_governor(debt, rate, cost, gateways));
         }
 
         /// Who comes no more often than the rate allows is never refused, whatever the burst.

@@ -108,6 +108,16 @@ impl Memory {
         }
     }
 
+    /// Changes what a key owes, in nanoseconds from now, unless `change` fails.
+    pub fn update<T, E>(&self, key: Key, change: impl FnOnce(u64) -> Result<(T, u64), E>) -> Result<T, E> {
+        let mut shard = self.lock(self.shard_of(key));
+        let now = self.now();
+        let (outcome, debt) = change(shard.paid(key).saturating_sub(now))?;
+        let evicted = shard.set(key, Moment::new(now.saturating_add(debt), true), now, self.room);
+        self.evicted.fetch_add(evicted, Ordering::Relaxed);
+        Ok(outcome)
+    }
+
     /// What is known here of a key that the shared store counts: nanoseconds owed, and whether some of it was taken while
     /// the store was out.
     pub(super) fn recall(&self, key: Key) -> (u64, bool) {
