@@ -211,9 +211,11 @@ async fn many_on_many_threads_share_one_and_nobody_is_forgotten() {
             asked.fetch_add(1, Ordering::Relaxed);
             asking(plan, &alive)
         });
+        // None begins before all have joined, or the flight may be over before the last one does.
+        let join = |_| flights.join(course(), 1, ANY, limits(1 << 20), || unreachable!("there is one already"));
+        let followers: Vec<_> = (0..32).map(join).collect();
         let mut tasks = tokio::task::JoinSet::new();
-        for number in 0..32u64 {
-            let follower = flights.join(course(), 1, ANY, limits(1 << 20), || unreachable!("there is one already"));
+        for (number, follower) in followers.into_iter().enumerate() {
             // Some leave in the middle of it.
             let leaves_at = (number % 4 == 0).then(Instant::now);
             tasks.spawn(follow(follower, 0, leaves_at));
