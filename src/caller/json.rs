@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::model::fault::{Fault, RequestFault};
 use crate::wire::json::strict;
+use crate::wire::media::media_type;
 
 /// This many nested arrays and objects are too many. `serde_json` draws the line at the same place.
 const TOO_DEEP: usize = 128;
@@ -30,11 +31,6 @@ pub(crate) fn check_json_content_type(headers: &HeaderMap) -> Result<(), Fault> 
         true => Ok(()),
         false => Err(RequestFault::MediaType { allowed: "application/json" }.into()),
     }
-}
-
-/// The media type without its parameters, in lower case.
-pub(crate) fn media_type(content_type: &str) -> String {
-    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// Refuses JSON that is nested too deep, before any recursive reader sees it. Needs no stack of its own.

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// `traceparent`
@@ -71,33 +72,28 @@ impl Parent {
         if [known[2], known[35], known[52]] != [b'-'; 3] {
             return None;
         }
-        let (version, flags) = (hex(&known[..2])?, hex(&known[53..])?);
+        let ([version], [flags]) = (hex(&known[..2])?, hex(&known[53..])?);
         let is_whole = match version {
             0 => rest.is_empty(),
             255 => false,
             _ => rest.is_empty() || rest[0] == b'-',
         };
-        let (id, span) = (hex(&known[3..35])?, u64::try_from(hex(&known[36..52])?).ok()?);
+        let (id, span) = (u128::from_be_bytes(hex(&known[3..35])?), u64::from_be_bytes(hex(&known[36..52])?));
         (is_whole && id != 0 && span != 0).then_some(Self {
             id: TraceId(id),
             span: SpanId(span),
-            is_sampled: flags & u128::from(SAMPLED) != 0,
-            is_random: flags & u128::from(RANDOM) != 0,
+            is_sampled: flags & SAMPLED != 0,
+            is_random: flags & RANDOM != 0,
             state: None,
         })
     }
 }
 
-/// Lower-case hexadecimal digits and nothing else.
-fn hex(digits: &[u8]) -> Option<u128> {
-    digits.iter().try_fold(0, |number, digit| {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some((number << 4) | u128::from(value))
-    })
+/// The bytes that two lower-case hexadecimal digits each spell, if they are exactly `N`.
+fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    (digits.len() == 2 * N).then(|| HEXLOWER.decode_mut(digits, &mut bytes).ok())??;
+    Some(bytes)
 }
 
 /// The whole `tracestate`, or nothing if any of it is wrong: half of it might say something else.

@@ -2,10 +2,14 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
-/// The type that a message claims to have, in lower case and without parameters; empty where it claims none.
-fn essence(headers: &HeaderMap) -> String {
-    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let value = value.split(|byte| *byte == b';').next().unwrap_or_default();
+/// The media type of a message, in lower case and without parameters; empty where it names none.
+pub fn essence(headers: &HeaderMap) -> String {
+    media_type(headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default())
+}
+
+/// The media type that the value of a Content-Type names, in lower case and without parameters.
+pub fn media_type(content_type: impl AsRef<[u8]>) -> String {
+    let value = content_type.as_ref().split(|byte| *byte == b';').next().unwrap_or_default();
     String::from_utf8_lossy(value.trim_ascii()).to_ascii_lowercase()
 }
 

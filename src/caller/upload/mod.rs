@@ -15,9 +15,9 @@ use serde::de::IgnoredAny;
 use zeroize::Zeroize;
 
 use self::sound::Packing;
-use super::json::media_type;
 use crate::model::call::Audio;
 use crate::model::fault::{Fault, RequestFault};
+use crate::wire::media::media_type;
 
 /// The name of the field that holds the recording.
 const AUDIO: &str = "audio";

@@ -22,6 +22,7 @@ use self::form::Part;
 use super::{Incoming, bounds, json};
 use crate::model::call::{AnswerBounds, Contents, Endpoint, NamedModel, OpenAiRequest, Reach};
 use crate::model::fault::{Fault, RequestFault};
+use crate::wire::media::{essence, media_type};
 use crate::wire::path::decoded;
 
 /// Reads a request to `endpoint`.
@@ -98,8 +99,7 @@ fn looks_like_json(body: &[u8]) -> bool {
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    json::media_type(value).starts_with("multipart/")
+    essence(headers).starts_with("multipart/")
 }
 
 fn model_in_path(path: &str) -> Option<NamedModel> {
@@ -337,7 +337,7 @@ fn transcription(wire: &mut OpenAiRequest) -> Result<(), Fault> {
 /// Reads a form as far as routing and guards need. Recordings and pictures are not looked at.
 fn form(wire: &mut OpenAiRequest) -> Result<Vec<Part>, Fault> {
     let content_type = wire.content_type.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if json::media_type(content_type) != "multipart/form-data" {
+    if media_type(content_type) != "multipart/form-data" {
         return Err(RequestFault::MediaType { allowed: "multipart/form-data" }.into());
     }
     let parts = form::read(content_type, &wire.body)?;

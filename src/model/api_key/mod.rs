@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use ::ring::digest::{SHA256, digest};
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
@@ -35,14 +36,7 @@ impl Digest {
     /// Reads `sha256:` and 64 hexadecimal digits.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix(SHA256_MARK)?;
-        let mut bytes = [0; 32];
-        if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
-        for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
-            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-        }
-        Some(Self(bytes))
+        HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok()?.try_into().ok().map(Self)
     }
 
     /// True when both are the same; how long it takes does not depend on where they differ.
@@ -59,7 +53,7 @@ impl Digest {
 impl fmt::Display for Digest {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(SHA256_MARK)?;
-        self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+        HEXLOWER.encode_display(&self.0).fmt(out)
     }
 }
 

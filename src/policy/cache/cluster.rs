@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 
@@ -166,11 +167,10 @@ impl Cluster {
 
 /// What is purged, as the board names it.
 fn name_of(what: &Purge) -> String {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     match what {
         Purge::All => ALL.to_owned(),
         Purge::Route(route) => format!("route {route}"),
-        Purge::Tenant(tenant) => format!("tenant {}", hex(tenant)),
+        Purge::Tenant(tenant) => format!("tenant {}", HEXLOWER.encode(tenant)),
         Purge::Key(key) => format!("key {key}"),
     }
 }
@@ -181,10 +181,7 @@ fn purge_named(name: &str) -> Option<Purge> {
     }
     match name.split_once(' ')? {
         ("route", route) => Some(Purge::Route(route.into())),
-        ("tenant", hex) => {
-            let digits = hex.get(..32).filter(|digits| *digits == hex)?;
-            u128::from_str_radix(digits, 16).ok().map(|number| Purge::Tenant(number.to_be_bytes()))
-        }
+        ("tenant", hex) => HEXLOWER.decode(hex.as_bytes()).ok()?.try_into().ok().map(Purge::Tenant),
         ("key", hex) => EntryKey::parse(hex).map(Purge::Key),
         _ => None,
     }

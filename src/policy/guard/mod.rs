@@ -35,6 +35,7 @@ use crate::model::reply::{Answer, Body, ByteStream, Reply, Transcript};
 use crate::model::trail::{Direction, Trail};
 use crate::stack::{Next, Outcome, Policy};
 use crate::wire::concat;
+use crate::wire::media::media_type;
 
 /// The largest text that comes in pieces without being a stream of events: as much as a plain answer may have by default.
 const MAX_GATHERED: usize = 32 << 20;
@@ -218,8 +219,7 @@ async fn answer(rules: &Arc<[Rule]>, mut reply: Reply, trail: &Trail) -> Outcome
 
 /// Whether a body is one that people or programs read; `None`: it does not say.
 fn is_text(headers: &HeaderMap) -> Option<bool> {
-    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?.to_ascii_lowercase();
-    let media_type = value.split(';').next().unwrap_or_default().trim();
+    let media_type = media_type(headers.get(header::CONTENT_TYPE)?.to_str().ok()?);
     Some(media_type.starts_with("text/") || media_type.ends_with("json"))
 }
 

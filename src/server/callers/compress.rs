@@ -19,6 +19,7 @@ use crate::model::fault::Fault;
 use crate::model::reply::ByteStream;
 use crate::server::callers::cors::vary;
 use crate::wire::content_coding::InTurns;
+use crate::wire::media::essence;
 
 /// Up to this size a text is compressed in one go, so that its length is known; a larger one piece by piece, because a thread that
 /// packs megabytes serves nobody else meanwhile.
@@ -78,8 +79,7 @@ fn is_text(answered: &Answered) -> bool {
     if answered.status == StatusCode::NOT_MODIFIED {
         return true;
     }
-    let value = answered.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = essence(&answered.headers);
     let is_json = essence == "application/json" || essence.ends_with("+json");
     is_json
         || essence == "application/openmetrics-text"

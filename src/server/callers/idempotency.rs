@@ -11,6 +11,7 @@ use http::{HeaderMap, Method};
 
 use crate::model::fault::{Fault, RequestFault};
 use crate::model::names::customer;
+use crate::wire::media::media_type;
 
 /// Where callers show a key (draft-ietf-httpapi-idempotency-key-header).
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -103,7 +104,7 @@ pub(in crate::server) async fn fingerprint(parts: &Parts, body: &Bytes) -> [u8; 
     let content_type =
         parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let boundary = boundary(content_type);
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = media_type(content_type);
     let mut hasher = blake3::Hasher::new();
     for part in [parts.method.as_str(), parts.uri.path_and_query().map_or("/", |path| path.as_str()), &essence] {
         hasher.update(&(part.len() as u64).to_le_bytes());
@@ -133,10 +134,8 @@ pub(in crate::server) async fn fingerprint(parts: &Parts, body: &Bytes) -> [u8; 
 
 /// The boundary of a form (RFC 2046, 5.1.1).
 fn boundary(content_type: &str) -> Option<&str> {
-    let (kind, parameters) = content_type.split_once(';')?;
-    if !kind.trim().get(..10)?.eq_ignore_ascii_case("multipart/") {
-        return None;
-    }
+    let (_, parameters) =
+        content_type.split_once(';').filter(|_| media_type(content_type).starts_with("multipart/"))?;
     let named = parameters.split(';').find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
         name.trim().eq_ignore_ascii_case("boundary").then(|| value.trim().trim_matches('"'))
