@@ -9,7 +9,7 @@ use tidegate::model::rate::{OnStoreError, Rate};
 use tidegate::model::rng::SeededRng;
 use tidegate::state::store::memory::Memory;
 use tidegate::state::store::redis::{Redis, Settings};
-use tidegate::state::store::shared::Shared;
+use tidegate::state::store::shared::SharedLimiter;
 use tidegate::state::store::{Acquire, RateLimiter, Source};
 use tidegate::wire::redis_url::Address;
 use tokio::task::JoinSet;
@@ -23,7 +23,7 @@ const AT_ONCE: usize = 64;
 
 struct Gateway {
     redis: Arc<Redis>,
-    meter: Arc<Shared>,
+    meter: Arc<SharedLimiter>,
     _keepers: JoinSet<()>,
 }
 
@@ -39,7 +39,7 @@ impl Gateway {
         };
         let chance = SeededRng::new(1);
         let redis = Arc::new(Redis::new(settings, chance.clone()));
-        let meter = Arc::new(Shared::new(redis.clone(), Memory::new(100_000, &chance), OnStoreError::Local));
+        let meter = Arc::new(SharedLimiter::new(redis.clone(), Memory::new(100_000, &chance), OnStoreError::Local));
         let mut keepers = JoinSet::new();
         let (kept, settling) = (redis.clone(), meter.clone());
         keepers.spawn(async move { kept.run().await });

@@ -26,7 +26,7 @@ use crate::model::trail::Facts;
 use crate::policy::auth::{Auth, Authenticator};
 use crate::policy::budget::Budget;
 use crate::policy::cache;
-use crate::policy::cache::cluster::Shared;
+use crate::policy::cache::cluster::SharedCache;
 use crate::policy::failover::Target;
 use crate::policy::idempotency::memory::Memory;
 use crate::policy::idempotency::{self, Idempotency};
@@ -40,7 +40,7 @@ use crate::stack::{Next, Stack};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::sampled::Sampled;
 
-use self::router::Place;
+use self::router::PathRoutes;
 
 /// A complete gateway: one generation of the configuration.
 pub struct Gateway {
@@ -57,7 +57,7 @@ pub struct Gateway {
     /// What is sampled for a page of metrics.
     sampled: Arc<Sampled>,
     /// What it keeps.
-    pub caches: Arc<cache::Common>,
+    pub caches: Arc<cache::CacheShared>,
     /// Its outermost policy.
     pub observe: Observe,
     /// What callers are known by.
@@ -67,7 +67,7 @@ pub struct Gateway {
     /// How its providers are reached, in the plan's order.
     pub transports: Vec<Arc<dyn Transport>>,
     routes: Vec<Route>,
-    router: matchit::Router<Place>,
+    router: matchit::Router<PathRoutes>,
 }
 
 /// One route, ready.
@@ -260,7 +260,7 @@ impl Gateway {
 
     /// True for a path that only the case of its letters keeps from another route. A provider may make no difference there,
     /// and what passes through must not pass by that route's rules.
-    fn is_misspelt(&self, path: &str, place: &Place) -> bool {
+    fn is_misspelt(&self, path: &str, place: &PathRoutes) -> bool {
         path.bytes().any(|byte| byte.is_ascii_uppercase())
             && self.router.at(&path.to_ascii_lowercase()).is_ok_and(|other| !std::ptr::eq(other.value, place))
     }
@@ -308,7 +308,11 @@ pub fn cache_keys(plan: &Plan) -> cache::Keys {
 fn idempotency(plan: &Plan, gateway_state: &GatewayState) -> Idempotency {
     let secret = plan.cache.secret.as_ref().map_or(OWN_SECRET, |secret| secret.expose().as_bytes());
     let shared = gateway_state.cluster().map(|cluster| {
-        Arc::new(idempotency::shared::Shared::new(cluster.redis().clone(), secret, gateway_state.tasks().clone()))
+        Arc::new(idempotency::shared::SharedRecords::new(
+            cluster.redis().clone(),
+            secret,
+            gateway_state.tasks().clone(),
+        ))
     });
     let memory = gateway_state.policies().get_or("", |before: Option<Memory>| match before {
         Some(before) => before.under(plan.idempotency.max_bytes),
@@ -318,11 +322,11 @@ fn idempotency(plan: &Plan, gateway_state: &GatewayState) -> Idempotency {
 }
 
 /// What the caches of all routes have in common.
-fn caches(plan: &Plan, gateway_state: &GatewayState, observe: &Observe) -> cache::Common {
+fn caches(plan: &Plan, gateway_state: &GatewayState, observe: &Observe) -> cache::CacheShared {
     let observe = observe.clone();
     let keys = cache_keys(plan);
     let shared = gateway_state.cluster().map(|cluster| {
-        Shared::new(
+        SharedCache::new(
             cluster.clone(),
             keys.clone(),
             gateway_state.entries().clone(),
@@ -330,7 +334,7 @@ fn caches(plan: &Plan, gateway_state: &GatewayState, observe: &Observe) -> cache
             gateway_state.tasks().clone(),
         )
     });
-    cache::Common {
+    cache::CacheShared {
         keys,
         entries: gateway_state.entries().clone(),
         shared,

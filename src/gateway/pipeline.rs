@@ -42,7 +42,7 @@ pub fn route(
     plan: &RoutePlan,
     (observe, auth, limit, idempotency, budget): (Observe, Auth, Limit, Option<Idempotency>, Budget),
     gateway_state: &GatewayState,
-    caches: &Arc<cache::Common>,
+    caches: &Arc<cache::CacheShared>,
     targets: Vec<Target>,
     variants: Vec<Vec<Target>>,
 ) -> Stack {
@@ -116,7 +116,7 @@ fn longest_silence(plan: &RoutePlan) -> Duration {
 fn asking(
     plan: &RoutePlan,
     gateway_state: &GatewayState,
-    caches: &Arc<cache::Common>,
+    caches: &Arc<cache::CacheShared>,
     targets: Vec<Target>,
     latency_tracker: LatencyTracker,
 ) -> (Option<Switched<Cache>>, Stack) {

@@ -10,7 +10,7 @@ use super::Route;
 use crate::config::plan::{CallKind, CallerKind, RoutePlan};
 
 /// The routes at one path, by method.
-pub(super) struct Place {
+pub(super) struct PathRoutes {
     pub(super) methods: Vec<(Method, usize)>,
     pub(super) allow: Arc<str>,
     /// False: it has parameters.
@@ -31,7 +31,7 @@ fn rest_of(path: &str, places: &[(&str, Vec<(Method, usize)>)], routes: &[Route]
 }
 
 /// The routes of every path.
-pub(super) fn build(routes: &[Route]) -> Result<matchit::Router<Place>, String> {
+pub(super) fn build(routes: &[Route]) -> Result<matchit::Router<PathRoutes>, String> {
     let mut places: Vec<(&str, Vec<(Method, usize)>)> = Vec::new();
     for (index, route) in routes.iter().enumerate() {
         for path in &route.plan.paths {
@@ -53,7 +53,9 @@ pub(super) fn build(routes: &[Route]) -> Result<matchit::Router<Place>, String> 
         }
         let allow = methods.iter().map(|(method, _)| method.as_str()).collect::<Vec<_>>().join(", ").into();
         let is_exact = !path.contains('{');
-        router.insert(path, Place { methods, allow, is_exact }).map_err(|fault| format!("path {path}: {fault}"))?;
+        router
+            .insert(path, PathRoutes { methods, allow, is_exact })
+            .map_err(|fault| format!("path {path}: {fault}"))?;
     }
     Ok(router)
 }

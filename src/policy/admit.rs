@@ -19,10 +19,10 @@ use crate::telemetry::metrics::sampled::Samples;
 
 /// The conversations that there are, and what was said in all of them. Shared, and outlives the gateway that uses it.
 #[derive(Clone, Default)]
-pub struct Tunnels(Arc<Shared>);
+pub struct Tunnels(Arc<Counters>);
 
 #[derive(Default)]
-struct Shared {
+struct Counters {
     routes: Mutex<BTreeMap<Arc<str>, Route>>,
     chunks_in: AtomicU64,
     chunks_out: AtomicU64,
@@ -73,7 +73,7 @@ pub enum Overrun {
 
 impl Tunnels {
     /// A place for one more; the error says of how many there is none left.
-    fn enter(&self, route: &Arc<str>, shares: &[Share], max_connections: usize) -> Result<Place, usize> {
+    fn enter(&self, route: &Arc<str>, shares: &[Share], max_connections: usize) -> Result<Permit, usize> {
         let mut routes = self.0.routes.lock();
         let own = routes.entry(route.clone()).or_default();
         let open = |share: &Share| own.by_caller.get(&share.caller.0).copied().unwrap_or(0);
@@ -88,7 +88,7 @@ impl Tunnels {
             *own.by_caller.entry(share.caller.0).or_default() += 1;
         }
         let callers = shares.iter().map(|share| share.caller).collect();
-        Ok(Place { tunnels: self.clone(), route: route.clone(), callers })
+        Ok(Permit { tunnels: self.clone(), route: route.clone(), callers })
     }
 
     /// A message was passed on.
@@ -144,13 +144,13 @@ fn shares(plan: &TunnelPlan, head: &Head) -> Vec<Share> {
 }
 
 /// A conversation's place, until it is dropped.
-struct Place {
+struct Permit {
     tunnels: Tunnels,
     route: Arc<str>,
     callers: Vec<Key>,
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         let mut routes = self.tunnels.0.routes.lock();
         let Some(own) = routes.get_mut(&self.route) else { return };
@@ -254,7 +254,7 @@ mod tests {
         // How many of these callers, all at one address, get a place.
         let admitted = |heads: &[Head]| {
             let (tunnels, route) = (Tunnels::default(), "a".into());
-            let places: Vec<Place> =
+            let places: Vec<Permit> =
                 heads.iter().filter_map(|head| tunnels.enter(&route, &shares(&plan, head), 100).ok()).collect();
             places.len()
         };
@@ -276,7 +276,7 @@ mod tests {
         ) {
             let tunnels = Tunnels::default();
             let routes: [Arc<str>; 2] = ["a".into(), "b".into()];
-            let mut held: Vec<Place> = Vec::new();
+            let mut held: Vec<Permit> = Vec::new();
             for (route, number, leaves) in steps {
                 if leaves && !held.is_empty() {
                     held.remove(usize::try_from(number).unwrap() % held.len());

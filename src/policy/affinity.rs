@@ -157,7 +157,7 @@ impl Affinity {
     }
 
     /// Notes who made the answer of this call, if that is known yet, and opens its bill where its tokens will be counted later.
-    fn note(&self, call: &Told, facts: &mut Facts) -> bool {
+    fn note(&self, call: &CreatedResponse, facts: &mut Facts) -> bool {
         let Some(attempt) = facts.served() else { return false };
         let Some(id) = &attempt.answer_id else { return false };
         let count = self.instances.iter().find(|(name, _)| *name == attempt.provider).map(|(_, count)| *count);
@@ -173,7 +173,7 @@ impl Affinity {
 }
 
 /// What has to be known of a call that makes a response.
-struct Told {
+struct CreatedResponse {
     tenant: Arc<str>,
     model: Option<Arc<str>>,
     is_background: bool,
@@ -185,7 +185,7 @@ impl Policy for Affinity {
     async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
         let CallRequest::OpenAi(wire) = &*call.request else { return next.call(call).await };
         let makes = wire.makes_stored();
-        let told = Told {
+        let told = CreatedResponse {
             tenant: call.head.tenant.clone(),
             model: wire.model.as_ref().map(|model| model.name.as_ref().into()),
             is_background: wire.contents.is_background,

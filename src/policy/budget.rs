@@ -35,7 +35,7 @@ pub struct Budget {
 }
 
 /// What becomes of a call.
-enum Passed {
+enum Decision {
     /// It goes on; what was taken must be settled.
     On(Vec<Reservation>),
     /// It goes on as another one, with a cheaper model.
@@ -81,13 +81,13 @@ impl Budget {
     }
 
     /// Takes what a call may cost from every budget that is about it, or refuses it.
-    async fn take(&self, call: &Call) -> Result<Passed, Fault> {
+    async fn take(&self, call: &Call) -> Result<Decision, Fault> {
         let head = &call.head;
         let matching = || self.plans.iter().filter(|plan| plan.matches(head));
         let accounts: Vec<(&Arc<BudgetPlan>, Key)> =
             matching().filter_map(|plan| Some((plan, key(plan, head)?))).collect();
         if accounts.is_empty() {
-            return Ok(Passed::On(Vec::new()));
+            return Ok(Decision::On(Vec::new()));
         }
         let now = head.received;
         let mut draws = draws(&accounts, &call.request, self.estimate(&call.request), now);
@@ -95,7 +95,7 @@ impl Budget {
         warn(&accounts, &draws, &drawn);
         let refusing: Vec<&BudgetPlan> = refusing(&accounts, &draws, &drawn);
         if refusing.is_empty() {
-            return Ok(Passed::On(held));
+            return Ok(Decision::On(held));
         }
         if let Some(request) = cheaper(&refusing, &call.request) {
             // The others still have to agree to what the cheaper model costs.
@@ -107,7 +107,7 @@ impl Budget {
             let (drawn, held) = self.accounts.draw(&draws, now).await.map_err(|_| Fault::StoreOut)?;
             let still = self::refusing(&accounts, &draws, &drawn);
             if still.is_empty() {
-                return Ok(Passed::Cheaper(Arc::new(request), held));
+                return Ok(Decision::Cheaper(Arc::new(request), held));
             }
             return Err(refusal(&still, call));
         }
@@ -223,8 +223,8 @@ impl Policy for Budget {
 
     async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
         let (held, is_cheaper) = match self.take(&call).await? {
-            Passed::On(held) => (held, false),
-            Passed::Cheaper(request, held) => {
+            Decision::On(held) => (held, false),
+            Decision::Cheaper(request, held) => {
                 call.request = request;
                 (held, true)
             }

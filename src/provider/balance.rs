@@ -19,9 +19,9 @@ const MOST_DOUBLINGS: u32 = 5;
 
 /// The instances of one provider. Shared, and outlives the gateway that uses it.
 #[derive(Clone)]
-pub struct Instances(Arc<Shared>);
+pub struct Instances(Arc<BalancerState>);
 
-struct Shared {
+struct BalancerState {
     settings: BalancePlan,
     chance: SeededRng,
     /// `None` for a provider with one instance: there is nothing to choose, and nothing is locked.
@@ -52,7 +52,7 @@ impl Instances {
     /// `count` instances that nothing is known of.
     pub fn new(count: usize, settings: BalancePlan, chance: SeededRng) -> Self {
         let states = (count > 1).then(|| Mutex::new(vec![State::default(); count]));
-        Self(Arc::new(Shared { settings, chance, states }))
+        Self(Arc::new(BalancerState { settings, chance, states }))
     }
 
     /// Chooses an instance. `spent` (as bits) must not be chosen, `avoided` only where there is no other; one that is left

@@ -207,7 +207,7 @@ fn is_binary(headers: &HeaderMap) -> bool {
 /// A BuildPanel answer. Fields are kept raw: one of the wrong type must not hide the others.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Said {
+struct PanelAnswer {
     message: Option<Box<RawValue>>,
     transcription: Option<Box<RawValue>>,
     response: Option<Box<RawValue>>,
@@ -224,7 +224,7 @@ fn typed<'a, T: Deserialize<'a>>(raw: &'a Option<Box<RawValue>>) -> Option<T> {
 }
 
 fn answer(body: &[u8]) -> Result<Answer, &'static str> {
-    let said: Said = serde_json::from_slice(body).map_err(|_| "not a JSON object")?;
+    let said: PanelAnswer = serde_json::from_slice(body).map_err(|_| "not a JSON object")?;
     Ok(Answer {
         text: typed(&said.message).ok_or("no text in `message`")?,
         finish: Some("stop".into()),
@@ -235,7 +235,7 @@ fn answer(body: &[u8]) -> Result<Answer, &'static str> {
 }
 
 fn transcript(body: &[u8]) -> Result<Transcript, &'static str> {
-    let said: Said = serde_json::from_slice(body).map_err(|_| "not a JSON object")?;
+    let said: PanelAnswer = serde_json::from_slice(body).map_err(|_| "not a JSON object")?;
     Ok(Transcript {
         text: typed(&said.transcription).ok_or("no text in `transcription`")?,
         response: typed(&said.response),
@@ -247,21 +247,21 @@ fn transcript(body: &[u8]) -> Result<Transcript, &'static str> {
 
 fn check_menu(body: &[u8]) -> Result<(), &'static str> {
     #[derive(Deserialize)]
-    struct Listed<'a> {
+    struct PanelItem<'a> {
         #[serde(borrow)]
         items: Option<&'a RawValue>,
     }
     let raw: &RawValue = serde_json::from_slice(body).map_err(|_| "the menu is not valid JSON")?;
     let is_list = |text: &str| text.starts_with('[');
     let is_menu = is_list(raw.get())
-        || serde_json::from_str::<Listed<'_>>(raw.get())
+        || serde_json::from_str::<PanelItem<'_>>(raw.get())
             .is_ok_and(|listed| listed.items.is_some_and(|items| is_list(items.get())));
     if is_menu { Ok(()) } else { Err("the menu is not a list of items") }
 }
 
 /// Some builds report an error with status 200. What they say about themselves is not for callers.
 fn reports_error(body: &[u8]) -> bool {
-    let Ok(said) = serde_json::from_slice::<Said>(body) else { return false };
+    let Ok(said) = serde_json::from_slice::<PanelAnswer>(body) else { return false };
     let is_error = said.error.as_ref().is_some_and(|raw| !matches!(raw.get(), "null" | "false" | "\"\"" | "{}"));
     is_error || typed(&said.success) == Some(false)
 }
@@ -272,7 +272,7 @@ fn own_message(body: &[u8]) -> Option<String> {
     struct Wrong {
         message: Option<Box<RawValue>>,
     }
-    let said: Said = serde_json::from_slice(body).ok()?;
+    let said: PanelAnswer = serde_json::from_slice(body).ok()?;
     let text: String = typed(&said.message)
         .or_else(|| typed(&said.error))
         .or_else(|| typed::<Wrong>(&said.error).and_then(|wrong| typed(&wrong.message)))?;

@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower::Service;
 
-use super::idle::{IdleTimes, Watched};
+use super::idle::{IdleTimes, WatchedConnection};
 use crate::model::ip_ranges::is_public;
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -108,7 +108,7 @@ impl fmt::Display for TookTooLong {
 impl Error for TookTooLong {}
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<Watched<TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>>>;
+    type Response = TokioIo<WatchedConnection<TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>>>;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
@@ -122,7 +122,7 @@ impl Service<Uri> for Connector {
         Box::pin(async move {
             let stream = connecting.await.unwrap_or_else(|_| Err(TookTooLong.into()))?;
             let times = (!stream.connected().is_negotiated_h2()).then_some(times);
-            Ok(TokioIo::new(Watched::new(TokioIo::new(stream), times)))
+            Ok(TokioIo::new(WatchedConnection::new(TokioIo::new(stream), times)))
         })
     }
 }

@@ -112,14 +112,14 @@ impl Use {
 }
 
 /// A connection whose idle times are watched.
-pub(super) struct Watched<S> {
+pub(super) struct WatchedConnection<S> {
     stream: S,
     usage: Use,
     /// `None`: it speaks HTTP/2, where a provider says which requests it has taken.
     times: Option<Arc<IdleTimes>>,
 }
 
-impl<S> Watched<S> {
+impl<S> WatchedConnection<S> {
     pub(super) fn new(stream: S, times: Option<Arc<IdleTimes>>) -> Self {
         Self { stream, usage: Use::default(), times }
     }
@@ -149,7 +149,7 @@ impl<S> Watched<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WatchedConnection<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let result = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
@@ -158,7 +158,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedConnection<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.wrote();
         Pin::new(&mut self.stream).poll_write(cx, bytes)
@@ -186,7 +186,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 }
 
-impl<S: Connection> Connection for Watched<TokioIo<S>> {
+impl<S: Connection> Connection for WatchedConnection<TokioIo<S>> {
     fn connected(&self) -> Connected {
         self.stream.inner().connected().extra(self.usage.clone())
     }
@@ -200,12 +200,12 @@ mod tests {
 
     use super::*;
 
-    fn connection(times: &Arc<IdleTimes>) -> (Watched<DuplexStream>, DuplexStream) {
+    fn connection(times: &Arc<IdleTimes>) -> (WatchedConnection<DuplexStream>, DuplexStream) {
         let (near, far) = duplex(64);
-        (Watched::new(near, Some(times.clone())), far)
+        (WatchedConnection::new(near, Some(times.clone())), far)
     }
 
-    async fn asked(near: &mut Watched<DuplexStream>, far: &mut DuplexStream, after: u64) {
+    async fn asked(near: &mut WatchedConnection<DuplexStream>, far: &mut DuplexStream, after: u64) {
         advance(Duration::from_millis(after)).await;
         near.write_all(b"?").await.unwrap();
         far.write_all(b"!").await.unwrap();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     /// The provider closes a connection that has been idle for `after`.
-    async fn closed(near: &mut Watched<DuplexStream>, far: DuplexStream, after: u64) {
+    async fn closed(near: &mut WatchedConnection<DuplexStream>, far: DuplexStream, after: u64) {
         advance(Duration::from_millis(after)).await;
         drop(far);
         assert!(near.read_u8().await.is_err());

@@ -26,25 +26,25 @@ pub(super) fn unpack(
     }
     headers.remove(CONTENT_ENCODING);
     headers.remove(CONTENT_LENGTH);
-    let reader = StreamReader::new(body.boxed().map_err(Lost::wrap));
+    let reader = StreamReader::new(body.boxed().map_err(ReadFault::wrap));
     // Whoever reads it counts what comes of it in the end.
     let plain = content_coding::undo(&codings, reader, Care::Lenient);
-    Box::pin(ReaderStream::new(plain).map_err(Lost::found))
+    Box::pin(ReaderStream::new(plain).map_err(ReadFault::found))
 }
 
 /// A fault on its way through a reader, which knows only its own kind.
 #[derive(Debug)]
-struct Lost(SendFault);
+struct ReadFault(SendFault);
 
-impl std::fmt::Display for Lost {
+impl std::fmt::Display for ReadFault {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("the body broke off")
     }
 }
 
-impl std::error::Error for Lost {}
+impl std::error::Error for ReadFault {}
 
-impl Lost {
+impl ReadFault {
     fn wrap(fault: SendFault) -> io::Error {
         io::Error::other(Self(fault))
     }

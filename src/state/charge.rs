@@ -117,7 +117,9 @@ impl Charge {
     /// Follows an answer to its end.
     pub fn follow(self, reply: Reply) -> Reply {
         match reply.body {
-            Body::Events(events) => Reply { body: Body::Events(Box::pin(Followed { events, _charge: self })), ..reply },
+            Body::Events(events) => {
+                Reply { body: Body::Events(Box::pin(ChargedEvents { events, _charge: self })), ..reply }
+            }
             Body::Bytes(_) | Body::Socket(_) => reply.on_end(move |_| drop(self)),
             _ => reply,
         }
@@ -142,13 +144,13 @@ impl Drop for Charge {
 }
 
 /// Events on their way to the caller.
-struct Followed {
+struct ChargedEvents {
     // Declared before the charge: dropped first, the stream notes what its provider counted.
     events: EventStream,
     _charge: Charge,
 }
 
-impl Stream for Followed {
+impl Stream for ChargedEvents {
     type Item = Result<Event, Fault>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

@@ -11,14 +11,14 @@ use serde_json::Value;
 use super::{masking, trail};
 use crate::model::reply::{Body, ByteStream, Event, EventKind, Reply};
 use crate::policy::guard::answer;
-use crate::policy::guard::events::Guarded;
+use crate::policy::guard::events::GuardedEvents;
 use crate::wire::openai::events::{Audience, Chunks};
 use crate::wire::stream::{EventReader, Read};
 
 /// The data of the events that come of these.
 fn passed(events: &[&str]) -> Vec<String> {
     let events: Vec<_> = events.iter().map(|data| Ok(Event::of(data, EventKind::Piece))).collect();
-    let guarded = Guarded::new(Box::pin(stream::iter(events)), masking(), "p".into(), trail());
+    let guarded = GuardedEvents::new(Box::pin(stream::iter(events)), masking(), "p".into(), trail());
     let all = guarded.collect::<Vec<_>>().now_or_never().unwrap();
     all.into_iter().map(|event| String::from_utf8(event.unwrap().data().to_vec()).unwrap()).collect()
 }
@@ -113,8 +113,12 @@ fn a_text_is_joined_where_only_the_events_name_tells_what_it_is() {
         let raw = format!("event: response.output_text.delta\r\ndata: {{\"delta\":\"{piece}\"}}\r\n\r\n");
         Ok(crate::wire::sse::event(raw.into(), EventKind::Piece))
     };
-    let guarded =
-        Guarded::new(Box::pin(stream::iter(["to ann@x.", "example, "].map(event))), masking(), "p".into(), trail());
+    let guarded = GuardedEvents::new(
+        Box::pin(stream::iter(["to ann@x.", "example, "].map(event))),
+        masking(),
+        "p".into(),
+        trail(),
+    );
     let all = guarded.collect::<Vec<_>>().now_or_never().unwrap();
     let raw: Vec<u8> = all.into_iter().flat_map(|event| event.unwrap().raw.to_vec()).collect();
     let wanted = ["to ", "[email], "].map(|piece| event(piece).unwrap().raw.to_vec()).concat();
@@ -255,7 +259,7 @@ fn what_an_event_means_is_masked_like_its_bytes() {
                 }
             }
             let is_heard = !events.is_empty();
-            let guarded = Guarded::new(Box::pin(stream::iter(events)), masking(), "p".into(), trail());
+            let guarded = GuardedEvents::new(Box::pin(stream::iter(events)), masking(), "p".into(), trail());
             let (mut answer, mut asides) = (String::new(), String::new());
             for event in guarded.collect::<Vec<_>>().now_or_never().unwrap() {
                 match event.unwrap().kind {

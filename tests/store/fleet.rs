@@ -11,7 +11,7 @@ use tidegate::model::rate::{OnStoreError, Rate};
 use tidegate::model::rng::SeededRng;
 use tidegate::state::store::memory::Memory;
 use tidegate::state::store::redis::{Redis, Settings};
-use tidegate::state::store::shared::Shared;
+use tidegate::state::store::shared::SharedLimiter;
 use tidegate::state::store::{Acquire, RateLimiter, Source};
 use tidegate::wire::redis_url::Address;
 use tokio::task::JoinSet;
@@ -24,7 +24,7 @@ static SEED: AtomicU64 = AtomicU64::new(1);
 /// One gateway.
 pub(crate) struct Member {
     pub(crate) redis: Arc<Redis>,
-    pub(crate) meter: Arc<Shared>,
+    pub(crate) meter: Arc<SharedLimiter>,
     keepers: JoinSet<()>,
 }
 
@@ -56,7 +56,7 @@ impl Member {
             gateways: 1,
         };
         let redis = Arc::new(Redis::new(settings, chance.clone()));
-        let meter = Arc::new(Shared::new(redis.clone(), Memory::new(10_000, &chance), wishes.on_error));
+        let meter = Arc::new(SharedLimiter::new(redis.clone(), Memory::new(10_000, &chance), wishes.on_error));
         let mut keepers = JoinSet::new();
         let (kept, settling) = (redis.clone(), meter.clone());
         keepers.spawn(async move { kept.run().await });

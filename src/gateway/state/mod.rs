@@ -98,14 +98,14 @@ struct Process {
     viewers: Viewers,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
-    trust: Trusted,
+    trust: Identities,
     flags: Arc<Flags>,
     ledger: Arc<Ledger>,
     accounts: Arc<BudgetAccounts>,
 }
 
 /// What callers are known by, whatever the configuration says of it.
-struct Trusted {
+struct Identities {
     failures: Failures,
     issued: Arc<Issued>,
     published: Mutex<Option<KeySet>>,
@@ -115,7 +115,7 @@ impl GatewayState {
     /// Fresh state for the providers of a plan.
     pub fn new(plan: &Plan, chance: &SeededRng) -> Self {
         let (limits, store) = store::limits(plan, chance);
-        let trust = Trusted {
+        let trust = Identities {
             failures: Failures::new(&chance.apart(2)),
             issued: Arc::new(Issued::new(store.as_ref().map(|store| store.redis.clone()))),
             published: Mutex::default(),

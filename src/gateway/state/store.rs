@@ -13,7 +13,7 @@ use crate::policy::limit::{Fronts, Limits};
 use crate::state::estimate::Estimates;
 use crate::state::store::memory::Memory;
 use crate::state::store::redis::{Redis, Settings, Standing};
-use crate::state::store::shared::Shared;
+use crate::state::store::shared::SharedLimiter;
 
 /// How long the shared store may take for what no call waits for.
 const BEHIND: Duration = Duration::from_secs(1);
@@ -21,7 +21,7 @@ const BEHIND: Duration = Duration::from_secs(1);
 /// The shared store.
 pub(super) struct Store {
     pub(super) redis: Arc<Redis>,
-    pub(super) meter: Arc<Shared>,
+    pub(super) meter: Arc<SharedLimiter>,
     /// With a connection and a patience of its own: entries are large, and a call goes on without them.
     pub(super) cluster: Arc<Cluster>,
 }
@@ -83,7 +83,7 @@ pub(super) fn limits(plan: &Plan, chance: &SeededRng) -> (Limits, Option<Store>)
     let kept = Settings { purpose: "cache", timeout: plan.cache.redis_timeout, ..settings.clone() };
     let cluster = Arc::new(Cluster::new(Arc::new(Redis::new(kept, chance.apart(1)))));
     let redis = Arc::new(Redis::new(settings, chance.clone()));
-    let meter = Arc::new(Shared::new(redis.clone(), memory, plan.store.on_store_error));
+    let meter = Arc::new(SharedLimiter::new(redis.clone(), memory, plan.store.on_store_error));
     let limits = Limits { meter: meter.clone(), estimates, fronts: Fronts::default() };
     (limits, Some(Store { redis, meter, cluster }))
 }

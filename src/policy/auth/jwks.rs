@@ -38,11 +38,11 @@ struct State {
     source: Source,
     tasks: TaskTracker,
     keys: watch::Sender<Arc<[PublicKey]>>,
-    asking: Mutex<Asking>,
+    asking: Mutex<Refresh>,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Asking {
+struct Refresh {
     is_running: bool,
     /// When the document was last asked for.
     last: Option<Instant>,
@@ -58,10 +58,10 @@ struct Asking {
 impl KeySet {
     /// A set that nobody has read yet. Reading is work for `tasks`.
     pub fn new(plan: JwksPlan, source: Source, tasks: TaskTracker) -> Self {
-        Self::with(plan, source, tasks, Arc::new([]), Asking::default())
+        Self::with(plan, source, tasks, Arc::new([]), Refresh::default())
     }
 
-    fn with(plan: JwksPlan, source: Source, tasks: TaskTracker, keys: Arc<[PublicKey]>, asking: Asking) -> Self {
+    fn with(plan: JwksPlan, source: Source, tasks: TaskTracker, keys: Arc<[PublicKey]>, asking: Refresh) -> Self {
         let (keys, asking) = (watch::Sender::new(keys), Mutex::new(asking));
         Self(Arc::new(State { plan, source, tasks, keys, asking }))
     }
@@ -77,8 +77,8 @@ impl KeySet {
         if state.plan.url != plan.url {
             return Ok(Self::new(plan.clone(), source, tasks));
         }
-        let Asking { read_at, read, failed, .. } = *state.asking.lock();
-        let asking = Asking { read_at, read, failed, ..Asking::default() };
+        let Refresh { read_at, read, failed, .. } = *state.asking.lock();
+        let asking = Refresh { read_at, read, failed, ..Refresh::default() };
         Ok(Self::with(plan.clone(), source, tasks, self.keys(), asking))
     }
 

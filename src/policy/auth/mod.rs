@@ -21,7 +21,7 @@ use jsonwebtoken::DecodingKey;
 use self::failures::FailureLimit;
 pub use self::failures::Failures;
 use self::jwks::KeySet;
-use self::token::{Claims, Invalid, Wanted};
+use self::token::{Claims, Invalid, TokenHead};
 use crate::config::plan::{AuthMethod, AuthPlan, RouteAuth, RoutePlan, TokenPlan};
 use crate::model::api_key::ring::{Found, Keyring};
 use crate::model::api_key::{ApiKey, Digest, KeyTenant};
@@ -123,7 +123,7 @@ impl Authenticator {
 
     async fn token(&self, shown: &str, now: Timestamp) -> Result<Claims, Refused> {
         let Some(plan) = &self.token else { return Err(Invalid { reason: "token_unwanted", is_signed: false }.into()) };
-        let wanted = Wanted::read(shown, plan)?;
+        let wanted = TokenHead::read(shown, plan)?;
         if wanted.is_symmetric() {
             return Ok(token::check(shown, &wanted, self.secret.iter(), plan, now)?);
         }

@@ -49,12 +49,12 @@ fn unfit(reason: &'static str) -> Invalid {
 
 /// What a token's head asks for: the algorithm and the key.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(super) struct TokenHead {
     pub(super) algorithm: Algorithm,
     pub(super) key_id: Option<String>,
 }
 
-impl Wanted {
+impl TokenHead {
     /// Reads the head of a token. Nothing of it is believed; it only says which key to try.
     pub(super) fn read(token: &str, plan: &TokenPlan) -> Result<Self, Invalid> {
         if token.len() > plan.max_token {
@@ -101,7 +101,7 @@ fn has_foreign_key(header: &Header) -> bool {
 /// Checks the signature with each key that fits, and what the token says.
 pub(super) fn check<'k>(
     token: &str,
-    wanted: &Wanted,
+    wanted: &TokenHead,
     keys: impl Iterator<Item = &'k DecodingKey>,
     plan: &TokenPlan,
     now: Timestamp,

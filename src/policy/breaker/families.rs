@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
-use super::Guarded;
+use super::FamilyBreaker;
 use crate::model::names::family;
 
 /// Breakers per provider.
@@ -25,8 +25,8 @@ pub(super) struct Families {
 
 #[derive(Default)]
 struct All {
-    own: HashMap<Box<str>, Arc<Guarded>>,
-    others: Option<Arc<Guarded>>,
+    own: HashMap<Box<str>, Arc<FamilyBreaker>>,
+    others: Option<Arc<FamilyBreaker>>,
 }
 
 impl Default for Families {
@@ -39,7 +39,12 @@ impl Families {
     /// The breaker of a model, which is made where there is none. Where there is no room for it, the one goes that was not
     /// used for longest among those that are closed and quiet; where there is none of those either, all that are left
     /// share one.
-    pub(super) fn find(&self, model: &str, now: Instant, make: impl Fn(Box<str>) -> Guarded) -> Arc<Guarded> {
+    pub(super) fn find(
+        &self,
+        model: &str,
+        now: Instant,
+        make: impl Fn(Box<str>) -> FamilyBreaker,
+    ) -> Arc<FamilyBreaker> {
         let family = family(model);
         let used = u64::try_from(now.saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX);
         let known = self.all.read().own.get(family).cloned();
@@ -48,7 +53,7 @@ impl Families {
         guarded
     }
 
-    fn add(&self, family: &str, now: Instant, make: impl Fn(Box<str>) -> Guarded) -> Arc<Guarded> {
+    fn add(&self, family: &str, now: Instant, make: impl Fn(Box<str>) -> FamilyBreaker) -> Arc<FamilyBreaker> {
         let mut all = self.all.write();
         if let Some(guarded) = all.own.get(family) {
             return guarded.clone();
@@ -66,7 +71,7 @@ impl Families {
     }
 
     /// All of them.
-    pub(super) fn all(&self) -> Vec<Arc<Guarded>> {
+    pub(super) fn all(&self) -> Vec<Arc<FamilyBreaker>> {
         let all = self.all.read();
         all.own.values().chain(&all.others).cloned().collect()
     }

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use self::families::Families;
 use self::machine::{CallResult, Machine, Pass, Refused};
-use self::slowness::{Measured, Slowness};
+use self::slowness::{ResponseTime, Slowness};
 use self::suspects::Suspicion;
 use crate::config::plan::BreakerPlan;
 use crate::model::call::{Call, CallRequest, Head};
@@ -38,9 +38,9 @@ pub use self::machine::State;
 
 /// The breakers of one provider. Shared, and outlives the gateway that uses it.
 #[derive(Clone)]
-pub struct Breakers(Arc<Shared>);
+pub struct Breakers(Arc<ProviderBreakers>);
 
-struct Shared {
+struct ProviderBreakers {
     settings: BreakerPlan,
     provider: Arc<str>,
     families: Families,
@@ -84,7 +84,7 @@ impl Breakers {
 
     fn with(provider: Arc<str>, settings: BreakerPlan, chance: SeededRng, totals: Arc<Totals>, probe: u8) -> Self {
         let (families, probe) = (Families::default(), AtomicU8::new(probe));
-        Self(Arc::new(Shared { settings, provider, families, chance, totals, probe }))
+        Self(Arc::new(ProviderBreakers { settings, provider, families, chance, totals, probe }))
     }
 
     /// Closed breakers for the same provider, with other settings. The counts go on.
@@ -109,19 +109,19 @@ impl Breakers {
         self.0.totals.transitions.load(Ordering::Relaxed)
     }
 
-    fn guarded(&self, model: Option<&str>, now: Instant) -> Arc<Guarded> {
+    fn guarded(&self, model: Option<&str>, now: Instant) -> Arc<FamilyBreaker> {
         self.0.families.find(model.unwrap_or_default(), now, |family| {
             let machine = Mutex::new(Machine::new(self.0.settings.clone(), self.0.chance.clone()));
             let (provider, totals) = (self.0.provider.clone(), self.0.totals.clone());
             let (slowness, denial, used) = Default::default();
-            Guarded { provider, family, machine, slowness, totals, denial, used }
+            FamilyBreaker { provider, family, machine, slowness, totals, denial, used }
         })
     }
 
     /// Every breaker that was used lately.
     pub fn reports(&self) -> Vec<Report> {
         let now = Instant::now();
-        let report = |guarded: Arc<Guarded>| {
+        let report = |guarded: Arc<FamilyBreaker>| {
             let machine = guarded.machine.lock();
             Report {
                 family: guarded.family.clone(),
@@ -157,7 +157,7 @@ impl Breakers {
         let before = self.0.probe.swap(if is_healthy { HEALTHY } else { FAILING }, Ordering::Relaxed);
         if is_healthy {
             let now = Instant::now();
-            let tell = |guarded: &Arc<Guarded>| guarded.change(|machine| machine.probed(before == FAILING, now));
+            let tell = |guarded: &Arc<FamilyBreaker>| guarded.change(|machine| machine.probed(before == FAILING, now));
             self.0.families.all().iter().for_each(tell);
         }
     }
@@ -179,7 +179,7 @@ impl Breakers {
 }
 
 /// The breaker of one model family.
-struct Guarded {
+struct FamilyBreaker {
     provider: Arc<str>,
     family: Box<str>,
     machine: Mutex<Machine>,
@@ -191,8 +191,8 @@ struct Guarded {
     used: AtomicU64,
 }
 
-impl Guarded {
-    fn is_slow(&self, measured: Measured, settings: &BreakerPlan) -> bool {
+impl FamilyBreaker {
+    fn is_slow(&self, measured: ResponseTime, settings: &BreakerPlan) -> bool {
         let mut slowness = self.slowness.lock();
         slowness.note(measured, settings, Instant::now())
     }
@@ -270,7 +270,7 @@ impl Policy for Breaker {
             }
         };
         let took = time_to_answer(&trail.facts(), &self.provider);
-        let measured = took.and_then(|took| Measured::of(&reply.body, took));
+        let measured = took.and_then(|took| ResponseTime::of(&reply.body, took));
         let is_slow = measured.is_some_and(|it| permit.guarded.is_slow(it, &self.breakers.0.settings));
         match &reply.body {
             // That it began is all: it may go on for an hour.
@@ -319,7 +319,7 @@ fn time_to_answer(facts: &Facts, provider: &str) -> Option<Duration> {
 
 /// A permit of a circuit breaker. Dropped without a result (the caller left) it only releases its slot.
 struct Permit {
-    guarded: Arc<Guarded>,
+    guarded: Arc<FamilyBreaker>,
     pass: Option<Pass>,
 }
 

@@ -12,7 +12,7 @@ use crate::model::usual::Usual;
 
 /// How long an answer took.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Measured {
+pub(super) enum ResponseTime {
     /// Until the first event of a stream.
     Event(Duration),
     /// Until the first bytes of what is passed on as it comes.
@@ -21,7 +21,7 @@ pub(super) enum Measured {
     Whole(Duration, usize),
 }
 
-impl Measured {
+impl ResponseTime {
     /// An answer that came after this time; `None` for a conversation.
     pub(super) fn of(body: &Body, took: Duration) -> Option<Self> {
         match body {
@@ -47,7 +47,7 @@ pub(super) struct Slowness {
 
 impl Slowness {
     /// Notes an answer; true when it was slow.
-    pub(super) fn note(&mut self, measured: Measured, settings: &BreakerPlan, now: Instant) -> bool {
+    pub(super) fn note(&mut self, measured: ResponseTime, settings: &BreakerPlan, now: Instant) -> bool {
         let times = settings.slowdown;
         let is_late = |usual: &mut Usual, value: f64| {
             let is_late = usual.value().is_some_and(|usual| value > usual * times);
@@ -55,9 +55,9 @@ impl Slowness {
             is_late
         };
         let (took, is_late) = match measured {
-            Measured::Event(took) => (took, is_late(&mut self.event, took.as_secs_f64())),
-            Measured::Byte(took) => (took, is_late(&mut self.byte, took.as_secs_f64())),
-            Measured::Whole(took, bytes) => {
+            ResponseTime::Event(took) => (took, is_late(&mut self.event, took.as_secs_f64())),
+            ResponseTime::Byte(took) => (took, is_late(&mut self.byte, took.as_secs_f64())),
+            ResponseTime::Whole(took, bytes) => {
                 let seconds = took.as_secs_f64();
                 let is_long = is_late(&mut self.whole, seconds);
                 (took, is_late(&mut self.pace, seconds / bytes.max(1) as f64) && is_long)
@@ -90,31 +90,31 @@ mod tests {
         }
     }
 
-    fn slow(slowness: &mut Slowness, measured: Measured) -> bool {
+    fn slow(slowness: &mut Slowness, measured: ResponseTime) -> bool {
         slowness.note(measured, &settings(), Instant::now())
     }
 
     #[test]
     fn what_is_always_slow_is_not_slow() {
         let mut slowness = Slowness::default();
-        assert!((0..100).all(|_| !slow(&mut slowness, Measured::Event(SECOND * 180))));
-        assert!((0..100).all(|_| !slow(&mut slowness, Measured::Whole(SECOND * 9, 500))));
+        assert!((0..100).all(|_| !slow(&mut slowness, ResponseTime::Event(SECOND * 180))));
+        assert!((0..100).all(|_| !slow(&mut slowness, ResponseTime::Whole(SECOND * 9, 500))));
     }
 
     #[test]
     fn several_times_the_usual_is_slow_from_a_floor_on_and_measures_are_not_mixed() {
         let mut slowness = Slowness::default();
-        (0..30).for_each(|_| assert!(!slow(&mut slowness, Measured::Event(SECOND / 2))));
-        assert!(slow(&mut slowness, Measured::Event(SECOND * 9)));
-        assert!(!slow(&mut slowness, Measured::Event(SECOND * 7)), "not above `slow_after`");
-        assert!(!slow(&mut slowness, Measured::Whole(SECOND * 9, 500)), "nothing is known of whole answers");
+        (0..30).for_each(|_| assert!(!slow(&mut slowness, ResponseTime::Event(SECOND / 2))));
+        assert!(slow(&mut slowness, ResponseTime::Event(SECOND * 9)));
+        assert!(!slow(&mut slowness, ResponseTime::Event(SECOND * 7)), "not above `slow_after`");
+        assert!(!slow(&mut slowness, ResponseTime::Whole(SECOND * 9, 500)), "nothing is known of whole answers");
     }
 
     #[test]
     fn a_long_answer_may_take_longer() {
         let mut slowness = Slowness::default();
-        (0..30).for_each(|_| assert!(!slow(&mut slowness, Measured::Whole(SECOND, 500))));
-        assert!(!slow(&mut slowness, Measured::Whole(SECOND * 40, 20_000)));
-        assert!(slow(&mut slowness, Measured::Whole(SECOND * 40, 600)));
+        (0..30).for_each(|_| assert!(!slow(&mut slowness, ResponseTime::Whole(SECOND, 500))));
+        assert!(!slow(&mut slowness, ResponseTime::Whole(SECOND * 40, 20_000)));
+        assert!(slow(&mut slowness, ResponseTime::Whole(SECOND * 40, 600)));
     }
 }

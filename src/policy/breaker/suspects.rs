@@ -34,14 +34,14 @@ pub(super) struct Suspects {
     /// Changes with every answer that came.
     row: u64,
     seen: Vec<Suspect>,
-    held: Vec<Held>,
+    held: Vec<BlockedRequest>,
     /// Two callers that were answered lately, and when: of any caller, one of them is another.
     answered: [Option<(u64, Instant)>; 2],
 }
 
 /// A request that failed in a row.
 #[derive(Clone, Copy, Debug)]
-struct Held {
+struct BlockedRequest {
     request: u64,
     failures: u32,
     at: Instant,
@@ -110,7 +110,7 @@ impl Suspects {
         let known = self.held.iter().position(|it| it.request == request);
         let failures = known.map_or(0, |index| self.held.swap_remove(index).failures).saturating_add(1);
         make_room(&mut self.held, |it| it.at);
-        self.held.push(Held { request, failures, at: now });
+        self.held.push(BlockedRequest { request, failures, at: now });
     }
 
     /// Notes a failure; false when it says nothing that is not known. `None`: no request can have caused it.

@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderValue, header};
 
 use super::cluster::Lease;
-use super::{Common, Entry, EntryKey, Kept};
+use super::{CacheShared, Entry, EntryKey, Kept};
 use crate::model::call::CallRequest;
 use crate::model::reply::{Body, Event, EventKind, EventStream, Reply};
 use crate::model::trail::Trail;
@@ -23,7 +23,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Where and as what an answer is kept.
 pub struct Keeping {
     /// Where.
-    pub common: Arc<Common>,
+    pub common: Arc<CacheShared>,
     /// Under which key.
     pub key: EntryKey,
     /// The route that it answers on.

@@ -191,7 +191,7 @@ fn purge_named(name: &str) -> Option<Purge> {
 type IsGood<'a> = &'a (dyn Fn(&Arc<Entry>) -> bool + Send + Sync);
 
 /// The result of a lookup in the shared store.
-pub enum Fetched {
+pub enum FetchResult {
     /// An entry.
     Entry(Arc<Entry>),
     /// There is none: ask, for all gateways if the lease was to be had.
@@ -199,7 +199,7 @@ pub enum Fetched {
 }
 
 /// The shared entries, as one generation of the configuration sees them.
-pub struct Shared {
+pub struct SharedCache {
     cluster: Arc<Cluster>,
     keys: Keys,
     entries: Entries,
@@ -208,7 +208,7 @@ pub struct Shared {
     tasks: TaskTracker,
 }
 
-impl Shared {
+impl SharedCache {
     /// Shares what is sealed with these keys. `entries` knows what was purged.
     pub fn new(cluster: Arc<Cluster>, keys: Keys, entries: Entries, wait: Duration, tasks: TaskTracker) -> Self {
         Self { cluster, keys, entries, wait, tasks }
@@ -216,18 +216,18 @@ impl Shared {
 
     /// An entry that is good; else the right to ask for all gateways, where that is to be had. Only one call at a time should
     /// ask for a key.
-    pub async fn fetch(&self, key: &EntryKey, is_good: IsGood<'_>) -> Fetched {
+    pub async fn fetch(&self, key: &EntryKey, is_good: IsGood<'_>) -> FetchResult {
         // What was purged before this gateway listened must be known first.
         if !self.cluster.board.is_known() {
-            return Fetched::Missing(None);
+            return FetchResult::Missing(None);
         }
         let fetched = self.find(key, is_good).await;
         match &fetched {
-            Ok(Fetched::Entry(_)) => self.cluster.count(|counts| &counts.found),
-            Ok(Fetched::Missing(_)) => self.cluster.count(|counts| &counts.missed),
+            Ok(FetchResult::Entry(_)) => self.cluster.count(|counts| &counts.found),
+            Ok(FetchResult::Missing(_)) => self.cluster.count(|counts| &counts.missed),
             Err(_) => self.cluster.count(|counts| &counts.failed),
         }
-        fetched.unwrap_or(Fetched::Missing(None))
+        fetched.unwrap_or(FetchResult::Missing(None))
     }
 
     /// Stores an entry with this TTL, in a future that no caller waits for.
@@ -282,10 +282,10 @@ impl Shared {
         (entry.stored_at_ms <= latest_ms).then(|| entry.shifted(ahead))
     }
 
-    async fn find(&self, key: &EntryKey, is_good: IsGood<'_>) -> Result<Fetched, StoreFault> {
+    async fn find(&self, key: &EntryKey, is_good: IsGood<'_>) -> Result<FetchResult, StoreFault> {
         let name = key.to_string();
         if let Some(entry) = self.look(&name, key, is_good).await? {
-            return Ok(Fetched::Entry(entry));
+            return Ok(FetchResult::Entry(entry));
         }
         let token = self.cluster.redis.word();
         let (until, mut pause) = (Instant::now() + self.wait, PAUSE);
@@ -296,19 +296,19 @@ impl Shared {
                 self.cluster.count(|counts| &counts.waited);
             }
             if Instant::now() >= until {
-                return Ok(Fetched::Missing(None));
+                return Ok(FetchResult::Missing(None));
             }
             let _ = timeout_at(until, sleep(pause)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
             if let Some(entry) = self.look(&name, key, is_good).await? {
-                return Ok(Fetched::Entry(entry));
+                return Ok(FetchResult::Entry(entry));
             }
         }
         let lease = self.cluster.leases.hold(name.clone(), token, LEASE, &self.tasks);
         // Another gateway may have finished between the look and the lease.
         match self.look(&name, key, is_good).await? {
-            Some(entry) => Ok(Fetched::Entry(entry)),
-            None => Ok(Fetched::Missing(Some(lease))),
+            Some(entry) => Ok(FetchResult::Entry(entry)),
+            None => Ok(FetchResult::Missing(Some(lease))),
         }
     }
 }

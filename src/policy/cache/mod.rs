@@ -26,7 +26,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio_util::task::TaskTracker;
 
-use self::cluster::{Fetched, Lease, Shared};
+use self::cluster::{FetchResult, Lease, SharedCache};
 pub use self::entry::Entry;
 use self::flight::{Arrival, Course, Flights, Follower, Joinable, Limits};
 pub use self::key::{EntryKey, Keys};
@@ -49,13 +49,13 @@ pub use crate::wire::recording::Kept;
 const PART_FOR_FLIGHTS: usize = 4;
 
 /// What the caches of all routes have in common.
-pub struct Common {
+pub struct CacheShared {
     /// What keys are made with.
     pub keys: Keys,
     /// The entries in this process.
     pub entries: Entries,
     /// The entries that are shared with other gateways.
-    pub shared: Option<Shared>,
+    pub shared: Option<SharedCache>,
     /// Answers on their way.
     pub flights: Flights,
     /// Bytes of memory for entries.
@@ -73,7 +73,7 @@ pub struct Common {
 pub struct Cache(Arc<Inner>);
 
 struct Inner {
-    common: Arc<Common>,
+    common: Arc<CacheShared>,
     plan: RouteCachePlan,
     route: Arc<str>,
     dialect: &'static str,
@@ -107,7 +107,7 @@ impl Freshness {
 }
 
 /// A cached response and its freshness.
-struct Found {
+struct Lookup {
     entry: Arc<Entry>,
     age: Duration,
     freshness: Freshness,
@@ -117,7 +117,7 @@ impl Cache {
     /// Keeps what comes from `inside` for a route. Which model a call is answered with, and so what is kept under which key,
     /// follows from `targets`, in the route's order, with their switches.
     pub fn new(
-        common: Arc<Common>,
+        common: Arc<CacheShared>,
         route: &RoutePlan,
         plan: RouteCachePlan,
         targets: Vec<(TargetPlan, Switch)>,
@@ -128,7 +128,7 @@ impl Cache {
     }
 
     /// What is kept for a question, if it is of any use to this caller now.
-    fn find(&self, question: &Question, call: &Call) -> Option<Found> {
+    fn find(&self, question: &Question, call: &Call) -> Option<Lookup> {
         if call.head.wishes.wants_new {
             return None;
         }
@@ -139,13 +139,13 @@ impl Cache {
         Some(found).filter(|found| is_wanted(found, call))
     }
 
-    fn judge(&self, entry: Arc<Entry>) -> Found {
+    fn judge(&self, entry: Arc<Entry>) -> Lookup {
         let age = self.0.common.entries.age(&entry);
-        Found { freshness: Freshness::of(age, &self.0.plan), age, entry }
+        Lookup { freshness: Freshness::of(age, &self.0.plan), age, entry }
     }
 
     /// The reply made from a cached response; `None` if it lacks what this caller asked for.
-    fn give(&self, found: &Found, result: CacheResult, question: &Question, call: &Call) -> Option<Reply> {
+    fn give(&self, found: &Lookup, result: CacheResult, question: &Question, call: &Call) -> Option<Reply> {
         let body = match found.entry.kept.replay(&call.request)? {
             Body::Events(events) if !self.0.plan.pace.is_zero() => {
                 Body::Events(Box::pin(cache_write::paced(events, self.0.plan.pace)))
@@ -212,8 +212,8 @@ impl Cache {
             let call = Call { deadline, ..call.clone() };
             Box::pin(async move {
                 let lease = match cache.find_meanwhile(&question, &call, may_find).await {
-                    Fetched::Entry(entry) => return Ok(Arrival::Entry(entry)),
-                    Fetched::Missing(lease) => lease,
+                    FetchResult::Entry(entry) => return Ok(Arrival::Entry(entry)),
+                    FetchResult::Missing(lease) => lease,
                 };
                 cache.ask_inside(&call, &question, lease).await.map(Arrival::Reply)
             })
@@ -222,15 +222,15 @@ impl Cache {
 
     /// An answer that was kept between the look into the memory and the beginning of the flight, or by another gateway; or the
     /// right to ask for all gateways, if nobody else has it. Not `may_find`: an answer will not do that was known already.
-    async fn find_meanwhile(&self, question: &Question, call: &Call, may_find: bool) -> Fetched {
+    async fn find_meanwhile(&self, question: &Question, call: &Call, may_find: bool) -> FetchResult {
         let common = &self.0.common;
         let is_good = |entry: &Arc<Entry>| {
             self.judge(entry.clone()).freshness == Freshness::Fresh && entry.kept.replay(&call.request).is_some()
         };
         if may_find && let Some(entry) = common.entries.find(&question.key).filter(&is_good) {
-            return Fetched::Entry(entry);
+            return FetchResult::Entry(entry);
         }
-        let Some(shared) = common.shared.as_ref().filter(|_| may_find) else { return Fetched::Missing(None) };
+        let Some(shared) = common.shared.as_ref().filter(|_| may_find) else { return FetchResult::Missing(None) };
         // What is past its time may still have to serve, when nobody can answer.
         let keep = |entry: &Arc<Entry>| {
             if self.judge(entry.clone()).freshness != Freshness::Gone {
@@ -397,6 +397,6 @@ fn note(question: &Question, call: &Call, result: CacheResult) {
 }
 
 /// True when a cached response is young enough for a caller, and for us.
-fn is_wanted(found: &Found, call: &Call) -> bool {
+fn is_wanted(found: &Lookup, call: &Call) -> bool {
     found.freshness != Freshness::Gone && call.head.wishes.max_age.is_none_or(|most| found.age <= most)
 }

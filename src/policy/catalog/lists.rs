@@ -44,7 +44,7 @@ impl List {
 
 /// What is known of a provider's list.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Known {
+pub(super) struct ModelList {
     /// The latest.
     pub(super) list: Option<Arc<List>>,
     /// Why there is no newer one.
@@ -52,7 +52,7 @@ pub(super) struct Known {
     until: Option<Instant>,
 }
 
-impl Known {
+impl ModelList {
     /// What has just come.
     pub(super) fn new(outcome: Result<List, Fault>) -> Self {
         let (list, fault) = match outcome {
@@ -74,11 +74,11 @@ impl Known {
 
 /// What a provider has listed, for all routes that ask it.
 #[derive(Clone, Debug, Default)]
-pub struct Lists(Arc<Shared>);
+pub struct Lists(Arc<ProviderLists>);
 
 #[derive(Debug, Default)]
-struct Shared {
-    known: Mutex<Known>,
+struct ProviderLists {
+    known: Mutex<ModelList>,
     /// Held while the provider's list is being refreshed.
     asking: tokio::sync::Mutex<()>,
 }
@@ -86,7 +86,7 @@ struct Shared {
 impl Lists {
     /// What is known; where that is too old, what `ask` brings. One caller asks at a time: the others get the list that is
     /// known meanwhile, or wait for the first one.
-    pub(super) async fn get<F>(&self, by: Deadline, ask: impl FnOnce() -> F) -> Known
+    pub(super) async fn get<F>(&self, by: Deadline, ask: impl FnOnce() -> F) -> ModelList
     where
         F: Future<Output = Result<List, Fault>>,
     {
@@ -99,7 +99,7 @@ impl Lists {
             Err(_) if known.list.is_some() => return known,
             Err(_) => match timeout_at(by.at, self.0.asking.lock()).await {
                 Ok(asking) => asking,
-                Err(_) => return Known::new(Err(Fault::of_deadline(by.phase))),
+                Err(_) => return ModelList::new(Err(Fault::of_deadline(by.phase))),
             },
         };
         let known = self.known();
@@ -112,21 +112,21 @@ impl Lists {
     }
 
     /// Takes note of what has come: a list, the word that there is none, or a failure, after which the old list goes on.
-    fn note(&self, before: Known, outcome: Result<List, Fault>) -> Known {
-        let (now, found) = (Instant::now(), Known::new(outcome));
+    fn note(&self, before: ModelList, outcome: Result<List, Fault>) -> ModelList {
+        let (now, found) = (Instant::now(), ModelList::new(outcome));
         let known = match (&found.list, &found.fault) {
             // The caller's time was over, not the provider's.
-            (_, Some(Fault::Deadline | Fault::CallerTimeout)) => return Known { list: before.list, ..found },
-            (_, Some(fault)) if lists_nothing(fault) => Known { until: Some(now + FRESH), ..found },
-            (_, Some(_)) => Known { list: before.list, until: Some(now + AGAIN), ..found },
+            (_, Some(Fault::Deadline | Fault::CallerTimeout)) => return ModelList { list: before.list, ..found },
+            (_, Some(fault)) if lists_nothing(fault) => ModelList { until: Some(now + FRESH), ..found },
+            (_, Some(_)) => ModelList { list: before.list, until: Some(now + AGAIN), ..found },
             (Some(list), None) if !list.is_small() => return found,
-            (_, None) => Known { until: Some(now + FRESH), ..found },
+            (_, None) => ModelList { until: Some(now + FRESH), ..found },
         };
         self.0.known.lock().clone_from(&known);
         known
     }
 
-    fn known(&self) -> Known {
+    fn known(&self) -> ModelList {
         self.0.known.lock().clone()
     }
 }
@@ -158,7 +158,7 @@ mod tests {
         Fault::Connect { provider: "p".into(), detail: String::new() }
     }
 
-    fn ids(known: &Known) -> Vec<&str> {
+    fn ids(known: &ModelList) -> Vec<&str> {
         let models = known.list.iter().flat_map(|list| &list.models);
         models.filter_map(|model| model.id.as_deref()).collect()
     }

@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use http::HeaderValue;
 
 pub use self::lists::Lists;
-use self::lists::{Known, List, lists_nothing};
+use self::lists::{List, ModelList, lists_nothing};
 use crate::config::plan::{Pattern, TargetPlan};
 use crate::model::attempts::Attempts;
 use crate::model::call::{Call, CallRequest, ClientDeadline, Endpoint, OpenAiRequest};
@@ -57,10 +57,10 @@ pub struct Source {
 
 impl Source {
     /// What is known of its list; asked for where that is too old. What is asked for in another way is asked each time.
-    async fn list(&self, call: &Call, wire: &OpenAiRequest, path: &str) -> Known {
+    async fn list(&self, call: &Call, wire: &OpenAiRequest, path: &str) -> ModelList {
         match path == PATH {
             true => self.lists.get(call.deadline, || self.ask(call, wire, path)).await,
-            false => Known::new(self.ask(call, wire, path).await),
+            false => ModelList::new(self.ask(call, wire, path).await),
         }
     }
 
@@ -85,7 +85,7 @@ impl Source {
     }
 
     /// The models that the config names for it, where it lists none itself.
-    fn own(&self, known: &Known) -> Vec<Model> {
+    fn own(&self, known: &ModelList) -> Vec<Model> {
         if known.list.as_ref().is_some_and(|list| !list.models.is_empty()) {
             return Vec::new();
         }
@@ -123,19 +123,19 @@ impl Catalog {
         let Some(((first, _), _)) = first else {
             return Err(all_failed(known.into_iter().filter_map(|known| known.fault).collect(), &open));
         };
-        let is_missing = |(known, own): (&Known, &Vec<Model>)| {
+        let is_missing = |(known, own): (&ModelList, &Vec<Model>)| {
             known.list.is_none() && own.is_empty() && known.fault.as_ref().is_some_and(|fault| !lists_nothing(fault))
         };
         let degraded = match known.iter().zip(&own).any(is_missing) {
             true => Some(Degraded::Partial),
-            false => known.iter().any(Known::is_stale).then_some(Degraded::Stale),
+            false => known.iter().any(ModelList::is_stale).then_some(Degraded::Stale),
         };
         if degraded.is_some() {
             call.trail.facts().degraded = degraded;
         }
         // One list alone stays what it was, whatever else is said in it.
         let alone = match (&*known, &*own) {
-            ([Known { list: Some(list), .. }], [own]) if own.is_empty() && self.named.is_empty() => Some(list),
+            ([ModelList { list: Some(list), .. }], [own]) if own.is_empty() && self.named.is_empty() => Some(list),
             _ => None,
         };
         let body = alone.map_or_else(|| merged.written(), |list| list.body.clone());
@@ -148,7 +148,7 @@ impl Catalog {
         let mut from_target = call.from_target;
         if having.len() > 1 {
             let known = join_all(having.iter().map(|(_, source)| source.list(&call, wire, PATH))).await;
-            let lists_it = |known: &Known| {
+            let lists_it = |known: &ModelList| {
                 let models = known.list.iter().flat_map(|list| &list.models);
                 models.into_iter().any(|model| model.id.as_deref() == Some(id))
             };

@@ -40,14 +40,14 @@ struct Lane {
     in_flight: u32,
     /// How many of them each caller has.
     held: HashMap<u64, u32>,
-    accused: Option<Accused>,
+    accused: Option<OnlyCaller>,
     /// Those who wait, the most urgent first.
     queues: [VecDeque<Waiter>; Priority::ALL.len()],
     used: Instant,
 }
 
 /// The one caller that drew all signs of overload lately, until its limit is at the ceiling again.
-struct Accused {
+struct OnlyCaller {
     caller: u64,
     limit: Limit,
 }
@@ -123,7 +123,7 @@ impl Lane {
             self.limit.note(Sample::Overloaded, self.in_flight, now);
             return;
         }
-        let fresh = || Accused { caller, limit: Limit::new(settings, now) };
+        let fresh = || OnlyCaller { caller, limit: Limit::new(settings, now) };
         self.accused.get_or_insert_with(fresh).limit.note(Sample::Overloaded, held, now);
     }
 

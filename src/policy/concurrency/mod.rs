@@ -39,9 +39,9 @@ const WORTH_TELLING: Duration = Duration::from_millis(1);
 
 /// The places at one provider. Shared, and outlives the gateway that uses it.
 #[derive(Clone)]
-pub struct Places(Arc<Shared>);
+pub struct Places(Arc<ProviderQueue>);
 
-struct Shared {
+struct ProviderQueue {
     settings: ConcurrencyPlan,
     lanes: Mutex<Lanes>,
 }
@@ -63,7 +63,7 @@ impl Places {
     /// Free places.
     pub fn new(settings: ConcurrencyPlan) -> Self {
         let lanes = Mutex::new(Lanes::new(settings.clone()));
-        Self(Arc::new(Shared { settings, lanes }))
+        Self(Arc::new(ProviderQueue { settings, lanes }))
     }
 
     /// Free places at the same provider, with other settings. The count of those who got none goes on. Calls that hold a
@@ -81,27 +81,27 @@ impl Places {
     }
 
     /// Takes a place for a caller's call to this model, waiting for one until `by` at the latest. `None`: there was none.
-    async fn take(&self, caller: u64, model: &str, priority: Priority, by: Instant) -> Option<Place> {
+    async fn take(&self, caller: u64, model: &str, priority: Priority, by: Instant) -> Option<Permit> {
         let (lane, turn) = {
             let mut lanes = self.0.lanes.lock();
             let lane = lanes.find(model, Instant::now());
             if lanes.take(lane, caller) {
-                return Some(Place { places: self.clone(), lane, caller });
+                return Some(Permit { places: self.clone(), lane, caller });
             }
             (lane, lanes.enqueue(lane, caller, priority))
         };
         let granted = match turn {
             None => false,
-            Some(turn) => self.wait(Waiting { places: self, lane, caller, turn }, by).await,
+            Some(turn) => self.wait(Queued { places: self, lane, caller, turn }, by).await,
         };
         if !granted {
             self.0.lanes.lock().refused += 1;
         }
-        granted.then(|| Place { places: self.clone(), lane, caller })
+        granted.then(|| Permit { places: self.clone(), lane, caller })
     }
 
     /// Waits for a turn until `by`; true when it came. Limits grow with time, and those who wait see to that.
-    async fn wait(&self, mut waiting: Waiting<'_>, by: Instant) -> bool {
+    async fn wait(&self, mut waiting: Queued<'_>, by: Instant) -> bool {
         let lane = waiting.lane;
         loop {
             let due = self.0.lanes.lock().due(lane);
@@ -115,37 +115,37 @@ impl Places {
 }
 
 /// A turn that somebody waits for. Given up, it gives back the place that may have been granted in the same instant.
-struct Waiting<'a> {
+struct Queued<'a> {
     places: &'a Places,
     lane: usize,
     caller: u64,
     turn: oneshot::Receiver<()>,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Queued<'_> {
     fn drop(&mut self) {
         self.turn.close();
         // Granted and not taken: a turn that was taken has nothing left to receive.
         if self.turn.try_recv().is_ok() {
-            drop(Place { places: self.places.clone(), lane: self.lane, caller: self.caller });
+            drop(Permit { places: self.places.clone(), lane: self.lane, caller: self.caller });
         }
     }
 }
 
 /// A place, until it is dropped.
-struct Place {
+struct Permit {
     places: Places,
     lane: usize,
     caller: u64,
 }
 
-impl Place {
+impl Permit {
     fn note(&self, sample: Sample) {
         self.places.0.lanes.lock().note(self.lane, self.caller, sample, Instant::now());
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.places.0.lanes.lock().give_back(self.lane, self.caller);
     }
@@ -380,7 +380,7 @@ mod tests {
             runtime.block_on(async {
                 let places = places(limit, queue);
                 let mut held = Vec::new();
-                let mut waiting: Vec<std::pin::Pin<Box<dyn Future<Output = Option<Place>> + '_>>> = Vec::new();
+                let mut waiting: Vec<std::pin::Pin<Box<dyn Future<Output = Option<Permit>> + '_>>> = Vec::new();
                 for (act, priority, pick) in steps {
                     match act {
                         0 | 1 => {

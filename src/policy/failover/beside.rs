@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Choice, Failed, Failover, Raced};
+use super::{Choice, FailedAttempt, Failover, RaceOutcome};
 use crate::model::call::Call;
 use crate::model::fault::{Fault, Retry};
 use crate::model::patience::Watch;
@@ -32,7 +32,7 @@ pub(super) struct Beside<'a> {
     /// No target from this number on may be asked.
     end: usize,
     /// In the order in which they were asked.
-    running: Vec<Running<'a>>,
+    running: Vec<RunningAttempt<'a>>,
     latest: Choice<'a>,
     /// Other instances of the latest target that were not asked yet.
     instances: usize,
@@ -53,7 +53,7 @@ enum Next {
 }
 
 /// An attempt that runs.
-struct Running<'a> {
+struct RunningAttempt<'a> {
     number: usize,
     is_first: bool,
     /// `None`: it is never overdue.
@@ -65,7 +65,7 @@ struct Running<'a> {
 /// An attempt, wherever it lives.
 pub(super) type Attempt<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
-impl Running<'_> {
+impl RunningAttempt<'_> {
     fn overdue_at(&self) -> Option<Instant> {
         self.watch.as_ref().map(Watch::overdue_at)
     }
@@ -87,7 +87,7 @@ impl<'a> Beside<'a> {
             call,
             // Only this target was found able to go on from a partial answer: the others may have to be asked in another way.
             end: if call.said.is_some() { number + 1 } else { usize::MAX },
-            running: vec![Running { number, is_first: true, watch, is_told: false, attempt }],
+            running: vec![RunningAttempt { number, is_first: true, watch, is_told: false, attempt }],
             latest: first,
             instances,
             next: hedge_at.map_or(Next::Overdue, Next::At),
@@ -98,7 +98,7 @@ impl<'a> Beside<'a> {
     }
 
     /// The first good answer, or the last fault; those before it are added to `faults`.
-    pub(super) async fn run(mut self, faults: &mut Vec<Failed>) -> Raced {
+    pub(super) async fn run(mut self, faults: &mut Vec<FailedAttempt>) -> RaceOutcome {
         loop {
             match self.wait().await {
                 None => self.due(faults),
@@ -108,12 +108,12 @@ impl<'a> Beside<'a> {
                     match outcome {
                         // One of them may still answer, unless the caller's own mistake is the matter.
                         Err(fault) if !self.running.is_empty() && !is_final(&fault) => {
-                            faults.push(Failed { fault, number: ended.number });
+                            faults.push(FailedAttempt { fault, number: ended.number });
                             if !ended.is_first {
                                 (self.is_paid, self.next) = (true, Next::At(Instant::now()));
                             }
                         }
-                        outcome => return Raced { outcome, number: ended.number, last: self.latest.number },
+                        outcome => return RaceOutcome { outcome, number: ended.number, last: self.latest.number },
                     }
                 }
             }
@@ -139,18 +139,18 @@ impl<'a> Beside<'a> {
     /// When the next thing is to be done.
     fn due_at(&self) -> Option<Instant> {
         let untold = self.running.iter().filter(|running| !running.is_told);
-        untold.filter_map(Running::overdue_at).chain(self.next_at()).min()
+        untold.filter_map(RunningAttempt::overdue_at).chain(self.next_at()).min()
     }
 
     fn next_at(&self) -> Option<Instant> {
         match self.next {
             Next::At(at) => Some(at),
-            Next::Overdue => self.running.last().and_then(Running::overdue_at),
+            Next::Overdue => self.running.last().and_then(RunningAttempt::overdue_at),
             Next::Never => None,
         }
     }
 
-    fn due(&mut self, faults: &[Failed]) {
+    fn due(&mut self, faults: &[FailedAttempt]) {
         let now = Instant::now();
         let Some(choice) = self.choice(faults) else {
             self.deny("no other instance or target is left");
@@ -175,7 +175,7 @@ impl<'a> Beside<'a> {
     }
 
     /// Another instance gives the same answer as the one that is silent; where there is none, the next target has to do.
-    fn choice(&self, faults: &[Failed]) -> Option<Choice<'a>> {
+    fn choice(&self, faults: &[FailedAttempt]) -> Option<Choice<'a>> {
         match self.instances {
             0 => {
                 let next = self.failover.choose(self.latest.number + 1, self.call, self.failover.too_small(faults));
@@ -208,7 +208,7 @@ impl<'a> Beside<'a> {
             true => self.instances - 1,
             false => choice.other_instances(call),
         };
-        self.running.push(Running { number: choice.number, is_first: false, watch, is_told: false, attempt });
+        self.running.push(RunningAttempt { number: choice.number, is_first: false, watch, is_told: false, attempt });
         (self.latest, self.next, self.is_paid) = (choice, Next::Overdue, false);
     }
 

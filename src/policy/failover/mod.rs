@@ -72,7 +72,7 @@ impl Choice<'_> {
 }
 
 /// What became of attempts that ran beside each other.
-struct Raced {
+struct RaceOutcome {
     outcome: Outcome,
     /// The number of the target whose outcome it is.
     number: usize,
@@ -81,7 +81,7 @@ struct Raced {
 }
 
 /// What became of an attempt at a target.
-struct Failed {
+struct FailedAttempt {
     fault: Fault,
     number: usize,
 }
@@ -127,7 +127,7 @@ impl Failover {
     }
 
     /// The largest context that was too small, once one was.
-    fn too_small(&self, faults: &[Failed]) -> Option<u64> {
+    fn too_small(&self, faults: &[FailedAttempt]) -> Option<u64> {
         let small = faults.iter().filter(|failed| failed.fault.retry() == Retry::LargerContext);
         small.filter_map(|failed| self.targets.get(failed.number)).map(|target| target.plan.context).max()
     }
@@ -198,7 +198,13 @@ impl Failover {
     }
 
     /// Asks a target, and others beside it when it is slower than most, or overdue.
-    async fn race(&self, first: Choice<'_>, call: &Call, reason: Reason, faults: &mut Vec<Failed>) -> Raced {
+    async fn race(
+        &self,
+        first: Choice<'_>,
+        call: &Call,
+        reason: Reason,
+        faults: &mut Vec<FailedAttempt>,
+    ) -> RaceOutcome {
         let (number, watch) = (first.number, self.watch(&first, call));
         let chosen = first.clone();
         let mut attempt = pin!(self.ask(&chosen, call, reason, watch.as_ref()));
@@ -214,7 +220,7 @@ impl Failover {
                 }
             },
         };
-        Raced { outcome, number, last: number }
+        RaceOutcome { outcome, number, last: number }
     }
 }
 
@@ -293,7 +299,7 @@ impl Next for Failover {
                 return Err(Fault::Overloaded);
             }
             let reason = if is_first { call.reason } else { Reason::Failover };
-            let Raced { outcome, number, last } = self.race(choice, &call, reason, &mut faults).await;
+            let RaceOutcome { outcome, number, last } = self.race(choice, &call, reason, &mut faults).await;
             let fault = match outcome {
                 Ok(reply) => return Ok(reply),
                 Err(fault) => fault,
@@ -309,7 +315,7 @@ impl Next for Failover {
             if fault.retry() == Retry::Never || (was_asked && !self.is_idempotent) {
                 return Err(fault);
             }
-            faults.push(Failed { fault, number });
+            faults.push(FailedAttempt { fault, number });
             from = last + 1;
         }
         if faults.is_empty() {

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use serde_json::value::RawValue;
 
-use super::text::{Edited, Looking, Rule, TURN};
+use super::text::{EditedText, Looking, Rule, TURN};
 use crate::config::plan::GuardAction;
 use crate::model::fault::Fault;
 use crate::model::trail::{Direction, Trail};
@@ -29,7 +29,7 @@ pub(super) async fn json(
 ) -> Result<Option<EditedBody>, Fault> {
     // What is no text in any alphabet is one with signs for that, if it changes at all.
     let document = String::from_utf8_lossy(document);
-    let (mut edited, mut moved, mut searched) = (Edited::new(&document), 0, 0);
+    let (mut edited, mut moved, mut searched) = (EditedText::new(&document), 0, 0);
     for item in Strings::new(&document) {
         let (range, is_tokens) = match item {
             Item::Text(range) => (range, false),

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::body::no_tokens;
-use super::text::{Held, Rule};
+use super::text::{GuardedText, Rule};
 use crate::model::fault::Fault;
 use crate::model::reply::{Beside, Channel, Event, EventKind, EventStream};
 use crate::model::trail::Trail;
@@ -26,7 +26,7 @@ const MAX_TEXTS: usize = 256;
 
 /// A text on its way through all rules.
 struct Text {
-    held: Vec<Held>,
+    held: Vec<GuardedText>,
     /// The last event that had some of it.
     last: Event,
     /// Whose text it is, where an event has said that.
@@ -34,7 +34,7 @@ struct Text {
 }
 
 /// A stream of events under guards.
-pub(super) struct Guarded {
+pub(super) struct GuardedEvents {
     events: Option<EventStream>,
     rules: Arc<[Rule]>,
     provider: Arc<str>,
@@ -43,7 +43,7 @@ pub(super) struct Guarded {
     ready: VecDeque<Event>,
 }
 
-impl Guarded {
+impl GuardedEvents {
     pub(super) fn new(events: EventStream, rules: Arc<[Rule]>, provider: Arc<str>, trail: Trail) -> Self {
         let texts = BTreeMap::new();
         Self { events: Some(events), rules, provider, trail, texts, ready: VecDeque::new() }
@@ -69,7 +69,7 @@ impl Guarded {
         // What is no text in any alphabet is one with signs for that, if it changes at all.
         let data = String::from_utf8_lossy(event.data());
         let Some(texts) = EventTexts::read(&data, || sse::name(&event)) else { return self.opaque(event) };
-        let (mut splice, mut passed) = (Splice::default(), Passed::default());
+        let (mut splice, mut passed) = (Splice::default(), RemainingTexts::default());
         for found in &texts.found {
             match found {
                 // An empty piece at the end would only be in the way of what is still held back.
@@ -83,7 +83,7 @@ impl Guarded {
                     }
                 }
                 Found::Whole(at) => {
-                    if let Some(masked) = self.whole(&data[at.clone()], Held::quoted)? {
+                    if let Some(masked) = self.whole(&data[at.clone()], GuardedText::quoted)? {
                         splice.replace(at.clone(), masked);
                     }
                 }
@@ -107,7 +107,7 @@ impl Guarded {
     /// An event in words of its own.
     fn opaque(&mut self, event: Event) -> Result<(), Fault> {
         let text = String::from_utf8_lossy(&event.raw).into_owned();
-        self.ready.push_back(match self.whole(&text, Held::plain)? {
+        self.ready.push_back(match self.whole(&text, GuardedText::plain)? {
             Some(masked) => sse::event(Bytes::from(masked), event.kind),
             None => event,
         });
@@ -132,7 +132,7 @@ impl Guarded {
                 let detail = format!("more than {MAX_TEXTS} texts at once, more than guards can check");
                 return Err(Fault::Incomplete { provider: self.provider.clone(), detail });
             }
-            let held = self.rules.iter().map(|_| Held::quoted()).collect();
+            let held = self.rules.iter().map(|_| GuardedText::quoted()).collect();
             self.texts.insert(place.clone(), Text { held, last: event.clone(), id: None });
         }
         let Some(text) = self.texts.get_mut(place) else { return Ok(String::new()) };
@@ -151,7 +151,7 @@ impl Guarded {
     }
 
     /// A text that is there as a whole. `None`: it stays as it is.
-    fn whole(&self, text: &str, held: fn() -> Held) -> Result<Option<String>, Fault> {
+    fn whole(&self, text: &str, held: fn() -> GuardedText) -> Result<Option<String>, Fault> {
         let mut masked: Option<String> = None;
         for rule in self.rules.iter() {
             let now = masked.as_deref().unwrap_or(text);
@@ -198,13 +198,13 @@ impl Guarded {
 
 /// What is left of an event's texts for callers who get nothing but those.
 #[derive(Default)]
-struct Passed {
+struct RemainingTexts {
     answer: Option<String>,
     asides: Vec<(Channel, String)>,
     is_changed: bool,
 }
 
-impl Passed {
+impl RemainingTexts {
     fn note(&mut self, text: &Place, piece: &str, now: &str) {
         match text.voice() {
             None => return,
@@ -237,7 +237,7 @@ impl Passed {
     }
 }
 
-impl Stream for Guarded {
+impl Stream for GuardedEvents {
     type Item = Result<Event, Fault>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

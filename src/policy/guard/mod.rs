@@ -25,7 +25,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, header};
 
-use self::events::Guarded;
+use self::events::GuardedEvents;
 use self::text::Rule;
 use crate::config::plan::GuardPlan;
 use crate::model::call::{Call, CallRequest, Chat, Contents, NamedModel, OpenAiRequest, Voice};
@@ -210,7 +210,7 @@ async fn answer(rules: &Arc<[Rule]>, mut reply: Reply, trail: &Trail) -> Outcome
             }
         }
         Body::Events(events) => {
-            Body::Events(Box::pin(Guarded::new(events, rules.clone(), reply.provider.clone(), trail.clone())))
+            Body::Events(Box::pin(GuardedEvents::new(events, rules.clone(), reply.provider.clone(), trail.clone())))
         }
         other @ (Body::Whole(_) | Body::Socket(_)) => other,
     };

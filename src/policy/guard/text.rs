@@ -74,7 +74,7 @@ impl Rule {
 
     /// A text that is there as a whole. `None`: it stays as it is.
     pub(super) async fn whole(&self, text: &str, trail: &Trail) -> Result<Option<String>, Fault> {
-        let mut masked = Edited::new(text);
+        let mut masked = EditedText::new(text);
         let mut looking = Looking::new(1);
         let mut at = 0;
         while at < text.len() {
@@ -136,14 +136,14 @@ impl Looking {
 }
 
 /// A text with other words in some places.
-pub(super) struct Edited<'a> {
+pub(super) struct EditedText<'a> {
     text: &'a str,
     edited: String,
     copied: usize,
     is_changed: bool,
 }
 
-impl<'a> Edited<'a> {
+impl<'a> EditedText<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         Self { text, edited: String::new(), copied: 0, is_changed: false }
     }
@@ -164,13 +164,13 @@ impl<'a> Edited<'a> {
 }
 
 /// One text on its way.
-pub(super) struct Held {
+pub(super) struct GuardedText {
     looking: Looking,
     /// What has come and is undecided.
     text: String,
 }
 
-impl Held {
+impl GuardedText {
     /// A text as it stands between the quotes of a JSON string.
     pub(super) fn quoted() -> Self {
         Self { looking: Looking::new(2), text: String::new() }
@@ -191,7 +191,7 @@ impl Held {
             return Ok(text.to_owned());
         }
         let end = if is_last { self.text.len() } else { self.looking.undecided() - base };
-        let mut passed = Edited::new(&self.text[..end]);
+        let mut passed = EditedText::new(&self.text[..end]);
         for (range, word) in edits {
             passed.replace(range.start - base..range.end - base, word);
         }

@@ -19,7 +19,7 @@ use crate::model::call::Once;
 const OVERHEAD: usize = 256;
 
 /// What is known of a request.
-pub(super) enum Taken<T> {
+pub(super) enum Claim<T> {
     /// Nothing that stands in its way: it is to be executed.
     Free(T),
     /// How it ended.
@@ -69,33 +69,33 @@ impl Memory {
     }
 
     /// The right to execute a request here, if nothing is known of it. What ended longer ago than `ttl` is not known any more.
-    pub(super) fn take(&self, once: &Once, ttl: Duration) -> Taken<Running> {
+    pub(super) fn take(&self, once: &Once, ttl: Duration) -> Claim<ExecutionRight> {
         let mut running = self.0.running.lock();
         if let Some(request) = running.get(&once.key) {
-            return if *request == once.request { Taken::Running } else { Taken::Other };
+            return if *request == once.request { Claim::Running } else { Claim::Other };
         }
         // Under the lock: what has ended is put here before it counts as not running.
         if let Some((record, at)) = self.0.ended.get(&once.key)
             && at.elapsed() < ttl
         {
             match record.is_of(once) {
-                false => return Taken::Other,
-                true if record.has_ended() => return Taken::Kept(record),
+                false => return Claim::Other,
+                true if record.has_ended() => return Claim::Kept(record),
                 true => {}
             }
         }
         running.insert(once.key, once.request);
-        Taken::Free(Running { memory: self.clone(), key: once.key })
+        Claim::Free(ExecutionRight { memory: self.clone(), key: once.key })
     }
 }
 
 /// The right to execute a request here, until it is dropped.
-pub(super) struct Running {
+pub(super) struct ExecutionRight {
     memory: Memory,
     key: [u8; 32],
 }
 
-impl Running {
+impl ExecutionRight {
     /// Remembers how it ended.
     pub(super) fn ended(self, record: Arc<Record>) {
         self.memory.0.ended.insert(self.key, (record, Instant::now()));
@@ -107,7 +107,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ExecutionRight {
     fn drop(&mut self) {
         self.memory.0.running.lock().remove(&self.key);
     }
@@ -115,19 +115,19 @@ impl Drop for Running {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::Kept;
+    use super::super::record::StoredOutcome;
     use super::*;
 
     fn once(key: u8, request: u8) -> Once {
         Once { key: [key; 32], request: [request; 32] }
     }
 
-    fn word(taken: &Taken<Running>) -> &'static str {
+    fn word(taken: &Claim<ExecutionRight>) -> &'static str {
         match taken {
-            Taken::Free(_) => "free",
-            Taken::Kept(_) => "kept",
-            Taken::Running => "running",
-            Taken::Other => "other",
+            Claim::Free(_) => "free",
+            Claim::Kept(_) => "kept",
+            Claim::Running => "running",
+            Claim::Other => "other",
         }
     }
 
@@ -137,9 +137,9 @@ mod tests {
     async fn one_request_runs_under_a_key_and_its_end_is_remembered_for_its_time() {
         let memory = Memory::new(1 << 20);
         let take = |key, request| memory.take(&once(key, request), DAY);
-        let Taken::Free(running) = take(1, 1) else { panic!("nothing is known") };
+        let Claim::Free(running) = take(1, 1) else { panic!("nothing is known") };
         assert_eq!((word(&take(1, 1)), word(&take(1, 2)), word(&take(2, 1))), ("running", "other", "free"));
-        running.ended(Arc::new(Record { request: [1; 32], kept: Some(Kept::example()) }));
+        running.ended(Arc::new(Record { request: [1; 32], kept: Some(StoredOutcome::example()) }));
         assert_eq!((word(&take(1, 1)), word(&take(1, 2))), ("kept", "other"));
         tokio::time::advance(DAY).await;
         assert_eq!(word(&take(1, 2)), "free");
@@ -149,7 +149,7 @@ mod tests {
     async fn what_failed_may_be_done_again_and_nothing_else_under_its_key() {
         let memory = Memory::new(1 << 20);
         let take = |request| memory.take(&once(1, request), DAY);
-        let Taken::Free(running) = take(1) else { panic!("nothing is known") };
+        let Claim::Free(running) = take(1) else { panic!("nothing is known") };
         running.ended(Arc::new(Record { request: [1; 32], kept: None }));
         assert_eq!((word(&take(2)), word(&take(1))), ("other", "free"));
         assert_eq!(word(&take(1)), "free", "it was not executed");
@@ -159,8 +159,8 @@ mod tests {
     async fn memory_is_bounded_and_the_newest_stays() {
         let memory = Memory::new(64 << 10);
         for key in 0..=255 {
-            let Taken::Free(running) = memory.take(&once(key, 1), DAY) else { panic!("nothing is known") };
-            running.ended(Arc::new(Record { request: [1; 32], kept: Some(Kept::example()) }));
+            let Claim::Free(running) = memory.take(&once(key, 1), DAY) else { panic!("nothing is known") };
+            running.ended(Arc::new(Record { request: [1; 32], kept: Some(StoredOutcome::example()) }));
         }
         memory.0.ended.run_pending_tasks();
         assert!(memory.0.ended.weighted_size() <= 64 << 10);

@@ -14,10 +14,10 @@ pub mod shared;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::memory::{Memory, Running, Taken};
-use self::record::{Kept, Record};
+use self::memory::{Claim, ExecutionRight, Memory};
+use self::record::{Record, StoredOutcome};
 use self::recording::recorded;
-use self::shared::{Fetched, Right, Shared};
+use self::shared::{FetchResult, Right, SharedRecords};
 use crate::config::plan::IdempotencyPlan;
 use crate::model::call::{Call, Once};
 use crate::model::fault::RequestFault;
@@ -29,64 +29,64 @@ use crate::stack::{Next, Outcome, Policy};
 #[derive(Clone)]
 pub struct Idempotency {
     memory: Memory,
-    shared: Option<Arc<Shared>>,
+    shared: Option<Arc<SharedRecords>>,
     ttl: Duration,
     max_entry: usize,
 }
 
 impl Idempotency {
     /// Remembers as the plan says, in this process, and for all gateways that share a store.
-    pub fn new(plan: IdempotencyPlan, memory: Memory, shared: Option<Arc<Shared>>) -> Self {
+    pub fn new(plan: IdempotencyPlan, memory: Memory, shared: Option<Arc<SharedRecords>>) -> Self {
         Self { memory, shared, ttl: plan.ttl, max_entry: plan.max_entry }
     }
 
     /// The right to execute a request, or what is known of it already.
-    async fn claim(&self, once: &Once) -> Taken<Execution> {
+    async fn claim(&self, once: &Once) -> Claim<Execution> {
         let running = match self.memory.take(once, self.ttl) {
-            Taken::Free(running) => running,
-            Taken::Kept(kept) => return Taken::Kept(kept),
-            Taken::Running => return Taken::Running,
-            Taken::Other => return Taken::Other,
+            Claim::Free(running) => running,
+            Claim::Kept(kept) => return Claim::Kept(kept),
+            Claim::Running => return Claim::Running,
+            Claim::Other => return Claim::Other,
         };
         // From here on whoever leaves gives the right back by dropping it.
         let right = match &self.shared {
             None => None,
             Some(shared) => match shared.take(once).await {
-                Fetched::Free(right) => right,
-                Fetched::Kept(kept) => {
+                FetchResult::Free(right) => right,
+                FetchResult::Kept(kept) => {
                     running.release();
-                    return Taken::Kept(kept);
+                    return Claim::Kept(kept);
                 }
-                Fetched::Running => {
+                FetchResult::Running => {
                     running.release();
-                    return Taken::Running;
+                    return Claim::Running;
                 }
-                Fetched::Other => {
+                FetchResult::Other => {
                     running.release();
-                    return Taken::Other;
+                    return Claim::Other;
                 }
             },
         };
         let shared = right.zip(self.shared.clone());
-        Taken::Free(Execution { once: *once, running: Some(running), shared, ttl: self.ttl })
+        Claim::Free(Execution { once: *once, running: Some(running), shared, ttl: self.ttl })
     }
 }
 
 /// A request that is being executed. Dropped, it has failed: its key may be used again for the same request.
 pub(in crate::policy::idempotency) struct Execution {
     once: Once,
-    running: Option<Running>,
-    shared: Option<(Right, Arc<Shared>)>,
+    running: Option<ExecutionRight>,
+    shared: Option<(Right, Arc<SharedRecords>)>,
     ttl: Duration,
 }
 
 impl Execution {
     /// The execution has ended.
-    fn ended(mut self, kept: Kept) {
+    fn ended(mut self, kept: StoredOutcome) {
         self.note(Some(kept));
     }
 
-    fn note(&mut self, kept: Option<Kept>) {
+    fn note(&mut self, kept: Option<StoredOutcome>) {
         let Some(running) = self.running.take() else { return };
         let record = Arc::new(Record { request: self.once.request, kept });
         if let Some((right, shared)) = self.shared.take() {
@@ -108,16 +108,16 @@ impl Policy for Idempotency {
     async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
         let Some(once) = call.head.once else { return next.call(call).await };
         let execution = match self.claim(&once).await {
-            Taken::Free(execution) => execution,
-            Taken::Kept(kept) => {
+            Claim::Free(execution) => execution,
+            Claim::Kept(kept) => {
                 note(&call.trail, "replayed");
                 return kept.replay();
             }
-            Taken::Running => {
+            Claim::Running => {
                 note(&call.trail, "running");
                 return Err(RequestFault::StillRunning.into());
             }
-            Taken::Other => {
+            Claim::Other => {
                 note(&call.trail, "reused");
                 return Err(RequestFault::KeyReused.into());
             }
@@ -126,7 +126,7 @@ impl Policy for Idempotency {
         match next.call(call).await {
             Ok(reply) => Ok(self.follow(reply, execution)),
             Err(fault) => {
-                if let Some(kept) = Kept::of_fault(&fault) {
+                if let Some(kept) = StoredOutcome::of_fault(&fault) {
                     execution.ended(kept);
                 }
                 Err(fault)

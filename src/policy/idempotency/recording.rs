@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::Execution;
-use super::record::{self, Kept, KeptBody};
+use super::record::{self, KeptBody, StoredOutcome};
 use crate::model::fault::Fault;
 use crate::model::reply::{Body, Degraded, Event, EventKind, Reply, ReplyHead};
 
@@ -38,7 +38,7 @@ pub(super) fn recorded(reply: Reply, max_bytes: usize, execution: Execution) -> 
         }
     };
     if whole.bytes() <= max_bytes {
-        execution.ended(Kept::Reply(head, whole));
+        execution.ended(StoredOutcome::Reply(head, whole));
     }
     reply
 }
@@ -112,7 +112,7 @@ impl<T: Piece> Recording<T> {
         if let Some((execution, head)) = self.execution.take()
             && let Some(pieces) = self.pieces.take()
         {
-            execution.ended(Kept::Reply(head, T::whole(pieces)));
+            execution.ended(StoredOutcome::Reply(head, T::whole(pieces)));
         }
     }
 }

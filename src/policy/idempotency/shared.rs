@@ -22,7 +22,7 @@ const LEASE: Duration = Duration::from_secs(2);
 const SEALS: &str = "tidegate 2026 idempotency: seals of records";
 
 /// What is known elsewhere of a request.
-pub(super) enum Fetched {
+pub(super) enum FetchResult {
     /// Nothing that stands in its way. `None`: nobody can say, and the other gateways do not hear of it either.
     Free(Option<Right>),
     /// How it ended.
@@ -37,7 +37,7 @@ pub(super) enum Fetched {
 pub(super) struct Right(#[expect(dead_code, reason = "it is held, and given back by dropping it")] Lease);
 
 /// What gateways share, as one generation of the configuration sees it.
-pub struct Shared {
+pub struct SharedRecords {
     redis: Arc<Redis>,
     shelf: RedisShelf,
     leases: Arc<Leases>,
@@ -45,7 +45,7 @@ pub struct Shared {
     tasks: TaskTracker,
 }
 
-impl Shared {
+impl SharedRecords {
     /// Shares through this store what is sealed with this secret.
     pub fn new(redis: Arc<Redis>, secret: &[u8], tasks: TaskTracker) -> Self {
         Self {
@@ -58,11 +58,11 @@ impl Shared {
     }
 
     /// The right to execute a request, if nothing is known of it.
-    pub(super) async fn take(&self, once: &Once) -> Fetched {
-        self.ask(once).await.unwrap_or(Fetched::Free(None))
+    pub(super) async fn take(&self, once: &Once) -> FetchResult {
+        self.ask(once).await.unwrap_or(FetchResult::Free(None))
     }
 
-    async fn ask(&self, once: &Once) -> Result<Fetched, StoreFault> {
+    async fn ask(&self, once: &Once) -> Result<FetchResult, StoreFault> {
         let name = hex(&once.key);
         if let Some(found) = self.look(&name, once).await? {
             return Ok(found);
@@ -72,17 +72,17 @@ impl Shared {
         if !self.leases.take(&name, &token, LEASE).await? {
             let holder = self.leases.holder(&name).await?;
             return Ok(match holder.is_none_or(|holder| holder.starts_with(&request)) {
-                true => Fetched::Running,
-                false => Fetched::Other,
+                true => FetchResult::Running,
+                false => FetchResult::Other,
             });
         }
         let right = Right(self.leases.hold(name.clone(), token, LEASE, &self.tasks));
         // Another gateway may have finished between the look and the lease.
-        Ok(self.look(&name, once).await?.unwrap_or(Fetched::Free(Some(right))))
+        Ok(self.look(&name, once).await?.unwrap_or(FetchResult::Free(Some(right))))
     }
 
     /// What is kept under a key; `None` where a request may be executed, because it was not, or failed.
-    async fn look(&self, name: &str, once: &Once) -> Result<Option<Fetched>, StoreFault> {
+    async fn look(&self, name: &str, once: &Once) -> Result<Option<FetchResult>, StoreFault> {
         let Some(bytes) = self.shelf.fetch(name).await? else { return Ok(None) };
         let Some(record) = Record::decode(&bytes, &self.seal, &once.key) else {
             // Best effort: what stays is read, and found spoilt, again.
@@ -90,8 +90,8 @@ impl Shared {
             return Ok(None);
         };
         Ok(match record.is_of(once) {
-            false => Some(Fetched::Other),
-            true => record.has_ended().then(|| Fetched::Kept(Arc::new(record))),
+            false => Some(FetchResult::Other),
+            true => record.has_ended().then(|| FetchResult::Kept(Arc::new(record))),
         })
     }
 

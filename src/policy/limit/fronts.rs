@@ -203,9 +203,9 @@ mod tests {
 
     /// The messages that are logged.
     #[derive(Clone, Default)]
-    struct Logged(Arc<Mutex<String>>);
+    struct LogCapture(Arc<Mutex<String>>);
 
-    impl std::io::Write for Logged {
+    impl std::io::Write for LogCapture {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().push_str(&String::from_utf8_lossy(bytes));
             Ok(bytes.len())
@@ -218,7 +218,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn operators_are_told_what_to_set_and_not_too_often() {
-        let logged = Logged::default();
+        let logged = LogCapture::default();
         let writer = logged.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
         let _guard = tracing::subscriber::set_default(subscriber);

@@ -34,11 +34,11 @@ pub struct Tracing {
     tenant: TenantShown,
     routes: BTreeMap<Arc<str>, RouteWords>,
     /// Of each provider, where its instances are.
-    servers: BTreeMap<Arc<str>, Vec<Option<Place>>>,
+    servers: BTreeMap<Arc<str>, Vec<Option<HostAndPort>>>,
 }
 
 /// A host and a port.
-type Place = (Arc<str>, u16);
+type HostAndPort = (Arc<str>, u16);
 
 /// What spans call a route.
 #[derive(Debug)]
@@ -220,7 +220,7 @@ impl Tracing {
     }
 
     /// The instance that an attempt went to, if it was one.
-    fn server(&self, attempt: &Attempt) -> Option<&Place> {
+    fn server(&self, attempt: &Attempt) -> Option<&HostAndPort> {
         let is_one = attempt.instances.is_power_of_two();
         let servers = self.servers.get(&attempt.provider).filter(|_| is_one)?;
         servers.get(attempt.instances.trailing_zeros() as usize)?.as_ref()

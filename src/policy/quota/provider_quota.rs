@@ -41,11 +41,11 @@ struct Limit {
     /// Units sent so far, ever.
     sent: u64,
     /// What the newest answer said.
-    heard: Option<Observed>,
+    heard: Option<Usage>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Observed {
+struct Usage {
     /// Units sent when the call was, the call included.
     at: u64,
     /// Units left then.
@@ -66,19 +66,19 @@ impl Limit {
         (left < units).then(|| until - now)
     }
 
-    fn hear(&mut self, at: u64, said: Said, longest: Duration, now: Instant) {
+    fn hear(&mut self, at: u64, said: AnnouncedLimit, longest: Duration, now: Instant) {
         let Some(left) = said.remaining else { return };
         // An older call's answer may come later: it knows less.
         if self.heard.is_some_and(|heard| heard.at > at && heard.until > now) {
             return;
         }
-        self.heard = Some(Observed { at, left, until: now + said.reset.unwrap_or(UNSAID).min(longest) });
+        self.heard = Some(Usage { at, left, until: now + said.reset.unwrap_or(UNSAID).min(longest) });
     }
 }
 
 /// A call that was sent: what had been sent by then.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sent {
+pub(super) struct SentCall {
     requests: u64,
     tokens: u64,
 }
@@ -86,7 +86,7 @@ pub(super) struct Sent {
 impl ProviderQuota {
     /// Sends a caller's call of this number of tokens, or says how long it would be refused. A call with more tokens than are ever
     /// left is the provider's to judge.
-    pub(super) fn send(&mut self, caller: u64, tokens: u64, now: Instant) -> Result<Sent, Duration> {
+    pub(super) fn send(&mut self, caller: u64, tokens: u64, now: Instant) -> Result<SentCall, Duration> {
         let own = self.alone.filter(|alone| alone.caller == caller).map(|alone| alone.until);
         let until = self.closed_until.max(own);
         let closed = until.and_then(|until| until.checked_duration_since(now)).filter(|it| !it.is_zero());
@@ -97,17 +97,23 @@ impl ProviderQuota {
         }
         self.requests.sent += 1;
         self.tokens.sent = self.tokens.sent.saturating_add(tokens);
-        Ok(Sent { requests: self.requests.sent, tokens: self.tokens.sent })
+        Ok(SentCall { requests: self.requests.sent, tokens: self.tokens.sent })
     }
 
     /// Hears what the answer to a call says.
-    pub(super) fn hear(&mut self, sent: Sent, (requests, tokens): (Said, Said), longest: Duration, now: Instant) {
+    pub(super) fn hear(
+        &mut self,
+        sent: SentCall,
+        (requests, tokens): (AnnouncedLimit, AnnouncedLimit),
+        longest: Duration,
+        now: Instant,
+    ) {
         self.requests.hear(sent.requests, requests, longest, now);
         self.tokens.hear(sent.tokens, tokens, longest, now);
     }
 
     /// A call was answered.
-    pub(super) fn answered(&mut self, sent: Sent) {
+    pub(super) fn answered(&mut self, sent: SentCall) {
         if let Some(alone) = &mut self.alone {
             alone.is_contradicted |= sent.requests > alone.sent;
         }
@@ -115,7 +121,7 @@ impl ProviderQuota {
 
     /// A caller's call was told to wait: what was said outright comes before what numbers mean. It holds for that caller,
     /// and for all where another is told so as well and nothing contradicts them.
-    pub(super) fn wait(&mut self, caller: u64, sent: Sent, wait: Duration, now: Instant) {
+    pub(super) fn wait(&mut self, caller: u64, sent: SentCall, wait: Duration, now: Instant) {
         let until = now + wait;
         match self.alone.filter(|alone| alone.until > now && !alone.is_contradicted) {
             Some(alone) if alone.caller != caller => self.closed_until = self.closed_until.max(Some(until)),
@@ -127,7 +133,7 @@ impl ProviderQuota {
 
 /// What headers say about one limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Said {
+pub(super) struct AnnouncedLimit {
     remaining: Option<u64>,
     reset: Option<Duration>,
 }
@@ -136,9 +142,9 @@ pub(super) struct Said {
 const MOMENT: Duration = Duration::from_secs(1_000_000_000);
 
 /// What headers say about requests and tokens. Together.ai and others have one limit, which they do not name.
-pub(super) fn said(headers: &HeaderMap) -> (Said, Said) {
+pub(super) fn said(headers: &HeaderMap) -> (AnnouncedLimit, AnnouncedLimit) {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let of = |remaining: &str, reset: &str| Said {
+    let of = |remaining: &str, reset: &str| AnnouncedLimit {
         remaining: text(remaining).and_then(|text| text.parse().ok()),
         reset: text(reset).and_then(span).filter(|reset| *reset < MOMENT),
     };
@@ -156,8 +162,11 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
-    fn left(remaining: u64, seconds: u64) -> (Said, Said) {
-        (Said { remaining: Some(remaining), reset: Some(Duration::from_secs(seconds)) }, Said::default())
+    fn left(remaining: u64, seconds: u64) -> (AnnouncedLimit, AnnouncedLimit) {
+        (
+            AnnouncedLimit { remaining: Some(remaining), reset: Some(Duration::from_secs(seconds)) },
+            AnnouncedLimit::default(),
+        )
     }
 
     #[test]
@@ -173,7 +182,7 @@ mod tests {
         assert_eq!(read(&named), left(3, 9), "what is named says more");
         let moment = read(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1767323050")]).0;
         assert_eq!((moment.remaining, moment.reset), (Some(0), None), "a moment is no waiting time");
-        assert_eq!(read(&[("x-ratelimit-remaining", "many")]), (Said::default(), Said::default()));
+        assert_eq!(read(&[("x-ratelimit-remaining", "many")]), (AnnouncedLimit::default(), AnnouncedLimit::default()));
     }
 
     #[test]

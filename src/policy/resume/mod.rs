@@ -27,7 +27,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use tokio::time::Instant;
 
-use self::said::{Compared, Said};
+use self::said::{AnswerTexts, Comparison};
 use crate::model::call::{Call, CallRequest};
 use crate::model::fault::Fault;
 use crate::model::reply::{Beside, Body, Channel, Event, EventKind, EventStream, Reply};
@@ -77,7 +77,7 @@ impl Policy for Resume {
             call,
             again: self.again.clone(),
             continuing: self.continuing.clone(),
-            said: Said::default(),
+            said: AnswerTexts::default(),
             is_resumable: true,
             first: None,
             fault: None,
@@ -147,7 +147,7 @@ enum Other {
 /// A repeated answer on its way to where the first one broke.
 struct Repeat {
     events: EventStream,
-    so_far: Said,
+    so_far: AnswerTexts,
     target: usize,
     provider: Arc<str>,
     signs: Option<Signs>,
@@ -182,7 +182,7 @@ struct Resuming {
     again: Stack,
     continuing: Arc<[bool]>,
     /// The texts that the caller has.
-    said: Said,
+    said: AnswerTexts,
     is_resumable: bool,
     /// Who the caller believes to be answering.
     first: Option<Identity>,
@@ -208,7 +208,7 @@ impl Resuming {
         if self.is_resumable && !self.said.note(&event.kind) {
             self.is_resumable = false;
             // Nothing is compared with it any more.
-            self.said = Said::default();
+            self.said = AnswerTexts::default();
         }
         match &mut self.first {
             None => self.first = Identity::of(&event),
@@ -307,7 +307,7 @@ impl Resuming {
         match reply.body {
             Body::Events(events) => {
                 let Reply { target, provider, signs, .. } = reply;
-                let so_far = Said::default();
+                let so_far = AnswerTexts::default();
                 self.other = Some(Other::CatchingUp(Repeat { events, so_far, target, provider, signs }));
                 Ok(())
             }
@@ -340,7 +340,7 @@ impl Resuming {
     }
 
     /// One event of a repeated answer.
-    fn catch_up(&self, so_far: &mut Said, event: Event) -> Step {
+    fn catch_up(&self, so_far: &mut AnswerTexts, event: Event) -> Step {
         // The role at the beginning the caller has; after the texts: its finish and usage.
         if event.kind == EventKind::Piece && self.said.is_all_in(so_far) {
             let is_next = !so_far.text().is_empty() || stitch::is_finish(&event);
@@ -348,13 +348,13 @@ impl Resuming {
         }
         match self.said.compare(so_far, &event.kind) {
             // Its last words and its end in one: the end is new.
-            Compared::Known if stitch::is_finish(&event) && self.said.is_all_in(so_far) => {
+            Comparison::Known if stitch::is_finish(&event) && self.said.is_all_in(so_far) => {
                 Step::CaughtUp(self.cut(Event { kind: EventKind::Piece, ..event }, (None, "")))
             }
-            Compared::Known => Step::Known,
-            Compared::New => Step::CaughtUp(event),
-            Compared::Differs => Step::Differs,
-            Compared::Beyond(channel, rest) => {
+            Comparison::Known => Step::Known,
+            Comparison::New => Step::CaughtUp(event),
+            Comparison::Differs => Step::Differs,
+            Comparison::Beyond(channel, rest) => {
                 let kind = match channel {
                     None => EventKind::Text(rest.as_str().into()),
                     Some(channel) => EventKind::Beside([Beside { channel, text: rest.as_str().into() }].into()),

@@ -12,7 +12,7 @@ const STEP: usize = 4 * 1024;
 
 /// The texts of an answer.
 #[derive(Default)]
-pub(super) struct Said {
+pub(super) struct AnswerTexts {
     text: String,
     /// In how many pieces the text came.
     pub(super) pieces: u64,
@@ -21,7 +21,7 @@ pub(super) struct Said {
 
 /// How the next event of another answer compares with what was said.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Compared {
+pub(super) enum Comparison {
     /// It was said already.
     Known,
     /// It goes beyond: of its text, or of that beside it, only the rest is new.
@@ -32,7 +32,7 @@ pub(super) enum Compared {
     Differs,
 }
 
-impl Said {
+impl AnswerTexts {
     /// The answer's own text.
     pub(super) fn text(&self) -> &str {
         &self.text
@@ -64,12 +64,12 @@ impl Said {
     }
 
     /// True when nothing of this is missing in another answer, as far as that matters.
-    pub(super) fn is_all_in(&self, other: &Said) -> bool {
+    pub(super) fn is_all_in(&self, other: &AnswerTexts) -> bool {
         other.text.len() >= self.text.len() && self.is_beside_in(other)
     }
 
     /// The same of what was said beside the text. What was thought before a text that has begun matters no more.
-    fn is_beside_in(&self, other: &Said) -> bool {
+    fn is_beside_in(&self, other: &AnswerTexts) -> bool {
         let matters = |channel: Channel| self.text.is_empty() || channel == Channel::Refusal;
         self.beside
             .iter()
@@ -78,28 +78,28 @@ impl Said {
     }
 
     /// How the next event of another answer, which has said `other` so far, compares with this.
-    pub(super) fn compare(&self, other: &mut Said, kind: &EventKind) -> Compared {
+    pub(super) fn compare(&self, other: &mut AnswerTexts, kind: &EventKind) -> Comparison {
         match kind {
             EventKind::Text(text) => {
                 push(&mut other.text, text);
                 if self.text.starts_with(&other.text) && !self.text.is_empty() {
-                    return Compared::Known;
+                    return Comparison::Known;
                 }
                 match other.text.strip_prefix(&*self.text) {
-                    Some(rest) if self.is_beside_in(other) => Compared::Beyond(None, rest.into()),
-                    _ => Compared::Differs,
+                    Some(rest) if self.is_beside_in(other) => Comparison::Beyond(None, rest.into()),
+                    _ => Comparison::Differs,
                 }
             }
             EventKind::Beside(all) => self.compare_beside(other, all),
-            EventKind::Comment => Compared::Known,
+            EventKind::Comment => Comparison::Known,
             // A tool call, say: of that nothing was said yet.
-            EventKind::Done | EventKind::Other if self.is_all_in(other) => Compared::New,
-            EventKind::Done | EventKind::Other | EventKind::Unknown => Compared::Differs,
-            EventKind::Piece => Compared::Known,
+            EventKind::Done | EventKind::Other if self.is_all_in(other) => Comparison::New,
+            EventKind::Done | EventKind::Other | EventKind::Unknown => Comparison::Differs,
+            EventKind::Piece => Comparison::Known,
         }
     }
 
-    fn compare_beside(&self, other: &mut Said, all: &[Beside]) -> Compared {
+    fn compare_beside(&self, other: &mut AnswerTexts, all: &[Beside]) -> Comparison {
         all.iter().for_each(|one| push(other.channel(one.channel), &one.text));
         let mut beyond = None;
         for one in all {
@@ -110,16 +110,16 @@ impl Said {
             match its.strip_prefix(own) {
                 _ if own.starts_with(its) => {}
                 Some(rest) => beyond = Some((one.channel, own.is_empty(), rest.to_owned())),
-                None => return Compared::Differs,
+                None => return Comparison::Differs,
             }
         }
         match beyond {
-            None => Compared::Known,
+            None => Comparison::Known,
             // Of an answer that has begun to speak nobody hears the refusal of another.
-            Some(_) if !self.text.is_empty() || !self.is_beside_in(other) => Compared::Differs,
-            Some((_, true, _)) if all.iter().all(|one| self.in_channel(one.channel).is_empty()) => Compared::New,
-            Some((channel, _, rest)) if all.len() == 1 => Compared::Beyond(Some(channel), rest),
-            Some(_) => Compared::Differs,
+            Some(_) if !self.text.is_empty() || !self.is_beside_in(other) => Comparison::Differs,
+            Some((_, true, _)) if all.iter().all(|one| self.in_channel(one.channel).is_empty()) => Comparison::New,
+            Some((channel, _, rest)) if all.len() == 1 => Comparison::Beyond(Some(channel), rest),
+            Some(_) => Comparison::Differs,
         }
     }
 }
@@ -145,23 +145,23 @@ mod tests {
         EventKind::Beside([Beside { channel, text: text.into() }].into())
     }
 
-    fn said(kinds: &[EventKind]) -> Said {
-        let mut said = Said::default();
+    fn said(kinds: &[EventKind]) -> AnswerTexts {
+        let mut said = AnswerTexts::default();
         kinds.iter().for_each(|kind| assert!(said.note(kind)));
         said
     }
 
     /// What the caller of the first answer gets of the second, as far as texts go; `None` where they differ.
     fn resumed(first: &[EventKind], second: &[EventKind]) -> Option<Vec<String>> {
-        let (own, mut other) = (said(first), Said::default());
+        let (own, mut other) = (said(first), AnswerTexts::default());
         let mut events = second.iter();
         let mut got = Vec::new();
         for kind in events.by_ref() {
             match own.compare(&mut other, kind) {
-                Compared::Known => continue,
-                Compared::Beyond(_, rest) => got.push(rest),
-                Compared::New => got.push(shown(kind)),
-                Compared::Differs => return None,
+                Comparison::Known => continue,
+                Comparison::Beyond(_, rest) => got.push(rest),
+                Comparison::New => got.push(shown(kind)),
+                Comparison::Differs => return None,
             }
             break;
         }
@@ -202,10 +202,10 @@ mod tests {
 
     #[test]
     fn what_is_too_long_or_not_understood_is_not_compared() {
-        let mut said = Said::default();
+        let mut said = AnswerTexts::default();
         assert!(said.note(&text(&"x".repeat(MAX_TEXT))));
         assert!(!said.note(&beside(Channel::Reasoning, "x")));
-        assert!(!Said::default().note(&EventKind::Unknown) && !Said::default().note(&EventKind::Other));
+        assert!(!AnswerTexts::default().note(&EventKind::Unknown) && !AnswerTexts::default().note(&EventKind::Other));
     }
 
     proptest! {

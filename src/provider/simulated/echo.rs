@@ -10,7 +10,7 @@ use futures_util::{Sink, Stream};
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::protocol::Message;
 
-use super::Running;
+use super::RunningResponse;
 use crate::model::reply::Talk;
 
 /// Messages that wait to be heard back, before no more are taken.
@@ -23,11 +23,11 @@ pub(super) struct Echo {
     /// Who waits for something to be said, or for room.
     waiting: Vec<Waker>,
     is_over: bool,
-    _running: Running,
+    _running: RunningResponse,
 }
 
 impl Echo {
-    pub(super) fn new(running: Running) -> Self {
+    pub(super) fn new(running: RunningResponse) -> Self {
         Self { said: VecDeque::new(), taken: 0, waiting: Vec::new(), is_over: false, _running: running }
     }
 

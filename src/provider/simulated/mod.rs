@@ -225,7 +225,7 @@ impl Simulated {
     /// What happens to a request before it is answered.
     async fn meet(self: Arc<Self>, instance: usize, request: &Request) -> Result<Met, SendFault> {
         let Turn { is_probe, behaviour, delay, places } = self.note(instance, request);
-        let mut running = Running::start(self.clone(), !is_probe);
+        let mut running = RunningResponse::start(self.clone(), !is_probe);
         if let Some(places) = places {
             running.place = match behaviour.over_capacity {
                 OverCapacity::Refuse | OverCapacity::Unavailable => places.try_acquire_owned().ok(),
@@ -322,7 +322,7 @@ enum Met {
     /// It went wrong.
     Refused(Response),
     /// It is to be answered.
-    Heard(Box<Behaviour>, Running),
+    Heard(Box<Behaviour>, RunningResponse),
 }
 
 /// What a request meets.
@@ -334,13 +334,13 @@ struct Turn {
 }
 
 /// Counts a response as running, and keeps its place, until it is dropped.
-struct Running {
+struct RunningResponse {
     simulated: Arc<Simulated>,
     is_call: bool,
     place: Option<OwnedSemaphorePermit>,
 }
 
-impl Running {
+impl RunningResponse {
     fn start(simulated: Arc<Simulated>, is_call: bool) -> Self {
         let mut state = simulated.state.lock();
         state.live += 1;
@@ -351,7 +351,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningResponse {
     fn drop(&mut self) {
         let mut state = self.simulated.state.lock();
         state.live -= 1;
@@ -383,7 +383,7 @@ impl Transport for Handle {
 }
 
 /// An answer on its way. Without a behaviour nothing more happens to it: a refusal is error enough.
-fn respond(answer: Answer, behaviour: Option<&Behaviour>, running: Running) -> Response {
+fn respond(answer: Answer, behaviour: Option<&Behaviour>, running: RunningResponse) -> Response {
     let head = ResponseHead { status: answer.status, headers: answer.headers.clone() };
     Response { head, body: body::body(answer, behaviour.unwrap_or(&Behaviour::default()), running) }
 }

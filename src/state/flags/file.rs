@@ -27,7 +27,7 @@ pub struct StateFile {
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct FlagsFile {
     flags: BTreeMap<Arc<str>, Arc<Record>>,
 }
 
@@ -63,7 +63,7 @@ impl StateFile {
     }
 
     fn replace(&self, records: &Records) -> std::io::Result<()> {
-        let text = serde_json::to_string_pretty(&Written { flags: records.clone() })?;
+        let text = serde_json::to_string_pretty(&FlagsFile { flags: records.clone() })?;
         let new = self.beside("new");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(text.as_bytes())?;
@@ -98,7 +98,7 @@ fn read(path: &Path) -> Result<Option<Records>, String> {
         return Err(format!("it has {length} bytes; the limit is {MOST}"));
     }
     let text = fs::read_to_string(path).map_err(|fault| fault.to_string())?;
-    let Written { flags } = serde_json::from_str(&text).map_err(|fault| fault.to_string())?;
+    let FlagsFile { flags } = serde_json::from_str(&text).map_err(|fault| fault.to_string())?;
     match flags.values().any(|record| record.changes().is_empty()) {
         true => Err("it has a flag without changes".into()),
         false => Ok(Some(flags)),
@@ -112,9 +112,9 @@ mod tests {
     use crate::state::flags::record::{Change, What};
 
     /// A place for one test, removed with it.
-    struct Place(PathBuf);
+    struct TestPath(PathBuf);
 
-    impl Place {
+    impl TestPath {
         fn new(name: &str) -> Self {
             let folder = std::env::temp_dir().join(format!("tidegate-flags-{name}-{}", std::process::id()));
             let _ = fs::remove_dir_all(&folder);
@@ -127,7 +127,7 @@ mod tests {
         }
     }
 
-    impl Drop for Place {
+    impl Drop for TestPath {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(&self.0);
         }
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read_and_nothing_is_no_mistake() {
-        let place = Place::new("round");
+        let place = TestPath::new("round");
         let file = StateFile::new(place.file());
         assert!(file.read().is_empty());
         file.write(&records(&["use_a"])).unwrap();
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn of_a_broken_file_the_one_before_counts_and_the_broken_one_is_kept_aside() {
-        let place = Place::new("broken");
+        let place = TestPath::new("broken");
         let file = StateFile::new(place.file());
         file.write(&records(&["use_a"])).unwrap();
         file.write(&records(&["use_a", "use_b"])).unwrap();

@@ -62,19 +62,19 @@ struct Window {
     /// The number of the part that is not over yet, counted from the start.
     number: u64,
     /// The latest parts, each at its number modulo their count: one more than are judged.
-    parts: [Part; PARTS as usize + 1],
+    parts: [Fifth; PARTS as usize + 1],
 }
 
 /// What was seen in one part of the time.
 #[derive(Clone, Copy, Debug, Default)]
-struct Part {
+struct Fifth {
     calls: u32,
     failed: u32,
     slow: u32,
 }
 
 /// One call, or one attempt at a provider, that has ended.
-struct Seen {
+struct FinishedCall {
     has_failed: bool,
     took: Duration,
 }
@@ -100,7 +100,7 @@ impl AutoDisables {
 
 impl AutoDisable {
     fn note(&self, facts: &Facts, flags: &Flags) -> Option<Trip> {
-        let seen: Vec<Seen> = match self.subject {
+        let seen: Vec<FinishedCall> = match self.subject {
             FlagKind::Variant => variant(facts, &self.name).into_iter().collect(),
             _ => attempts(facts, &self.name).collect(),
         };
@@ -121,13 +121,13 @@ impl AutoDisable {
 
 impl Window {
     /// Adds what was seen, and judges when a part of the time has ended.
-    fn note(&mut self, seen: &Seen, plan: &FlagGuardPlan, now: Instant) -> Option<(&'static str, Arc<str>)> {
+    fn note(&mut self, seen: &FinishedCall, plan: &FlagGuardPlan, now: Instant) -> Option<(&'static str, Arc<str>)> {
         let start = *self.start.get_or_insert(now);
         let part = (plan.period / PARTS as u32).max(Duration::from_millis(1));
         let number = (now.saturating_duration_since(start).as_nanos() / part.as_nanos()) as u64;
         let is_over = number > self.number;
         for begun in (self.number + 1..=number).take(self.parts.len()) {
-            *self.at(begun) = Part::default();
+            *self.at(begun) = Fifth::default();
         }
         self.number = self.number.max(number);
         let trip = (is_over && number >= PARTS).then(|| self.judge(plan)).flatten();
@@ -138,7 +138,7 @@ impl Window {
         trip
     }
 
-    fn at(&mut self, number: u64) -> &mut Part {
+    fn at(&mut self, number: u64) -> &mut Fifth {
         let place = number as usize % self.parts.len();
         &mut self.parts[place]
     }
@@ -146,12 +146,12 @@ impl Window {
     /// What was too much in each part. In the one that has just begun nothing was seen yet.
     fn judge(&self, plan: &FlagGuardPlan) -> Option<(&'static str, Arc<str>)> {
         let with_calls = || self.parts.iter().filter(|part| part.calls > 0);
-        let sum = |of: fn(&Part) -> u32| with_calls().map(of).sum::<u32>();
+        let sum = |of: fn(&Fifth) -> u32| with_calls().map(of).sum::<u32>();
         let calls = sum(|part| part.calls);
         if calls < plan.min_calls {
             return None;
         }
-        let is_over = |of: fn(&Part) -> u32, share: f64| {
+        let is_over = |of: fn(&Fifth) -> u32, share: f64| {
             with_calls().all(|part| f64::from(of(part)) > share * f64::from(part.calls))
         };
         let seconds = plan.period.as_secs_f64();
@@ -169,14 +169,14 @@ impl Window {
 
 /// The attempts of a call at a provider that ended by themselves, and those that its breaker kept from it because it is
 /// failing: with an open breaker hardly any other are left. A limit and a caller's mistake are no failures.
-fn attempts<'a>(facts: &'a Facts, provider: &'a str) -> impl Iterator<Item = Seen> + 'a {
+fn attempts<'a>(facts: &'a Facts, provider: &'a str) -> impl Iterator<Item = FinishedCall> + 'a {
     let ended = facts.attempts.iter().filter(move |attempt| *attempt.provider == *provider).filter_map(|attempt| {
         let has_failed = match attempt.outcome {
             Outcome::Pending => return None,
             Outcome::Succeeded => false,
             Outcome::Failed(code) => fault::is_illness(code),
         };
-        Some(Seen { has_failed, took: attempt.answered.or(attempt.took).unwrap_or_default() })
+        Some(FinishedCall { has_failed, took: attempt.answered.or(attempt.took).unwrap_or_default() })
     });
     let is_kept_away = move |step: &&Step| {
         step.policy == BREAKER
@@ -184,17 +184,17 @@ fn attempts<'a>(facts: &'a Facts, provider: &'a str) -> impl Iterator<Item = See
             && step.provider.as_deref().is_some_and(|name| name == provider)
     };
     let kept_away = facts.steps.iter().filter(is_kept_away);
-    ended.chain(kept_away.map(|_| Seen { has_failed: true, took: Duration::ZERO }))
+    ended.chain(kept_away.map(|_| FinishedCall { has_failed: true, took: Duration::ZERO }))
 }
 
 /// A call that was given a variant. One that its caller did not wait for says nothing about it.
-fn variant(facts: &Facts, name: &str) -> Option<Seen> {
+fn variant(facts: &Facts, name: &str) -> Option<FinishedCall> {
     let taken = facts.variant.as_ref().filter(|taken| *taken.name == *name)?;
     if facts.fault == Some(fault::CALLER_TIMEOUT) {
         return None;
     }
     let has_failed = taken.has_failed || facts.blame.is_some_and(|blame| blame != Blame::Caller);
-    Some(Seen { has_failed, took: facts.first_token.unwrap_or_else(|| facts.started.elapsed()) })
+    Some(FinishedCall { has_failed, took: facts.first_token.unwrap_or_else(|| facts.started.elapsed()) })
 }
 
 #[cfg(test)]
@@ -216,7 +216,7 @@ mod tests {
     fn trips(calls: impl IntoIterator<Item = (u64, bool, u64)>) -> Option<(u64, &'static str)> {
         let (mut window, start) = (Window::default(), Instant::now());
         calls.into_iter().find_map(|(second, has_failed, took)| {
-            let seen = Seen { has_failed, took: Duration::from_secs(took) };
+            let seen = FinishedCall { has_failed, took: Duration::from_secs(took) };
             let trip = window.note(&seen, &plan(), start + Duration::from_secs(second));
             trip.map(|(reason, _)| (second, reason))
         })

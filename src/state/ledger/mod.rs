@@ -18,7 +18,7 @@ use jiff::Timestamp;
 
 use self::book::Book;
 pub use self::row::{Dimension, Row, Sums};
-use self::shared::Shared;
+use self::shared::SharedLedger;
 use crate::config::plan::Prices;
 use crate::model::calendar::Period;
 use crate::model::money::Usd;
@@ -28,7 +28,7 @@ use crate::state::store::redis::Redis;
 /// The ledger of a process.
 pub struct Ledger {
     book: Mutex<Book>,
-    shared: Option<Shared>,
+    shared: Option<SharedLedger>,
 }
 
 /// Where numbers come from.
@@ -59,7 +59,7 @@ pub type Pages = Vec<(Timestamp, Vec<(Row, Sums)>)>;
 impl Ledger {
     /// An empty ledger that keeps about `max_rows` in memory, and shares what it counts in a store if there is one.
     pub fn new(max_rows: usize, redis: Option<Arc<Redis>>) -> Self {
-        let shared = redis.map(|redis| Shared::new(redis, max_rows));
+        let shared = redis.map(|redis| SharedLedger::new(redis, max_rows));
         Self { book: Mutex::new(Book::new(max_rows)), shared }
     }
 

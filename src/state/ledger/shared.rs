@@ -1,7 +1,7 @@
 //! The ledger in Redis: a hash per period, written behind, in batches that count once however often they are sent.
 //!
 //! A batch waits until the store has accepted it; what is counted meanwhile waits too, in a bounded number of rows.
-//! A process that ends without [`Shared::flush`] loses what it counted in the last second, or since the store went
+//! A process that ends without [`SharedLedger::flush`] loses what it counted in the last second, or since the store went
 //! down.
 
 use parking_lot::Mutex;
@@ -35,18 +35,18 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What is shared.
-pub(super) struct Shared {
+pub(super) struct SharedLedger {
     redis: Arc<Redis>,
     script: Script,
     /// This process among all that ever wrote: the number of a batch counts for it alone.
     writer: String,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<PendingBatch>,
     /// One batch is sent after the other.
     turn: Semaphore,
     max_rows: usize,
 }
 
-struct Waiting {
+struct PendingBatch {
     /// What no batch has yet.
     book: Book,
     batches: VecDeque<Arc<Batch>>,
@@ -61,12 +61,12 @@ struct Batch {
     rows: Page,
 }
 
-impl Shared {
+impl SharedLedger {
     pub(super) fn new(redis: Arc<Redis>, max_rows: usize) -> Self {
         Self {
             script: Script::new(include_str!("add.lua")),
             writer: redis.word(),
-            waiting: Mutex::new(Waiting { book: Book::new(max_rows), batches: VecDeque::new(), next: 1 }),
+            waiting: Mutex::new(PendingBatch { book: Book::new(max_rows), batches: VecDeque::new(), next: 1 }),
             turn: Semaphore::new(1),
             redis,
             max_rows,

@@ -101,10 +101,10 @@ struct BudgetAccount {
 pub struct BudgetAccounts {
     accounts: Mutex<BTreeMap<[u64; 2], BudgetAccount>>,
     max_purses: usize,
-    shared: Option<Shared>,
+    shared: Option<SharedAccounts>,
 }
 
-struct Shared {
+struct SharedAccounts {
     redis: Arc<Redis>,
     on_error: OnStoreError,
     draw: Script,
@@ -122,7 +122,7 @@ impl BudgetAccounts {
             let (to_tell, told) = mpsc::channel(WAITING);
             let draw = Script::new(include_str!("redis/draw.lua"));
             let (ahead, start) = (AtomicI64::new(UNKNOWN), Instant::now());
-            Shared { redis, on_error, draw, ahead, start, to_tell, told: Mutex::new(Some(told)) }
+            SharedAccounts { redis, on_error, draw, ahead, start, to_tell, told: Mutex::new(Some(told)) }
         });
         Self { accounts: Mutex::default(), max_purses, shared }
     }
@@ -214,7 +214,7 @@ impl BudgetAccounts {
     }
 
     /// Sends an account's corrections to the store. False: they are still pending.
-    async fn tell(&self, shared: &Shared, key: Key) -> bool {
+    async fn tell(&self, shared: &SharedAccounts, key: Key) -> bool {
         let Some(account) = self.accounts.lock().get(&key.0).filter(|account| account.untold != 0).cloned() else {
             return true;
         };
@@ -273,7 +273,7 @@ impl BudgetAccounts {
 
     async fn ask(
         &self,
-        shared: &Shared,
+        shared: &SharedAccounts,
         draws: &[BudgetRequest],
         now: Timestamp,
     ) -> Result<Vec<BudgetDecision>, StoreFault> {
@@ -384,7 +384,7 @@ impl BudgetAccount {
     }
 }
 
-impl Shared {
+impl SharedAccounts {
     /// Until when the store may still do what it is asked now, by its own clock: a question that it finds in its socket when it
     /// wakes up was given up long ago.
     fn latest(&self) -> i64 {

@@ -80,7 +80,7 @@ pub(crate) enum Place {
     /// The process's, in nanoseconds.
     Local(u64),
     /// The shared store's, in microseconds.
-    Shared(u64),
+    SharedLimiter(u64),
     /// Nobody's: it was not counted.
     Nowhere,
 }

@@ -27,7 +27,7 @@ const WAITING: usize = 4096;
 const ROW: usize = 4;
 
 /// Counts in Redis.
-pub struct Shared {
+pub struct SharedLimiter {
     redis: Arc<Redis>,
     local: Memory,
     on_error: OnStoreError,
@@ -38,7 +38,7 @@ pub struct Shared {
     unsettled: AtomicU64,
 }
 
-impl Shared {
+impl SharedLimiter {
     /// A meter in this store; `local` counts along.
     pub fn new(redis: Arc<Redis>, local: Memory, on_error: OnStoreError) -> Self {
         let (to_settle, settlements) = mpsc::channel(WAITING);
@@ -87,7 +87,7 @@ impl Shared {
             let (fits, debt, wait) = (row[0] == 1, row[1], row[2]);
             self.local.note(take.key, asked, debt.saturating_mul(1000));
             let cost = take.cost.min(take.rate.burst);
-            let place = Place::Shared(now.saturating_add(debt));
+            let place = Place::SharedLimiter(now.saturating_add(debt));
             let hold = fits.then_some(Reservation { key: take.key, rate: take.rate, cost, gateways: 1, place });
             verdicts.push(RuleDecision {
                 fits,
@@ -104,7 +104,7 @@ impl Shared {
     }
 
     async fn pass_on(&self, hold: Reservation, used: u64) {
-        let Place::Shared(end) = hold.place else { return };
+        let Place::SharedLimiter(end) = hold.place else { return };
         let price = |units| microseconds(hold.rate.price(units, 1));
         let keys = [self.redis.key("limit", hold.key)];
         let capacity = microseconds(hold.rate.capacity());
@@ -139,7 +139,7 @@ impl Shared {
     }
 }
 
-impl RateLimiter for Shared {
+impl RateLimiter for SharedLimiter {
     fn take<'a>(&'a self, takes: &'a [Acquire]) -> BoxFuture<'a, Result<RateDecision, StoreFault>> {
         Box::pin(async move {
             match self.ask(takes).await {
@@ -153,8 +153,8 @@ impl RateLimiter for Shared {
         match hold.place {
             Place::Local(_) => self.local.settle_now(hold, used),
             Place::Nowhere => {}
-            Place::Shared(_) if hold.cost == used => {}
-            Place::Shared(_) => {
+            Place::SharedLimiter(_) if hold.cost == used => {}
+            Place::SharedLimiter(_) => {
                 if self.to_settle.try_send((hold, used)).is_err() {
                     self.unsettled.fetch_add(1, Ordering::Relaxed);
                 }

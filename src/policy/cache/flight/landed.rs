@@ -13,7 +13,7 @@ use crate::policy::cache::Entry;
 
 /// An answer that has begun.
 #[expect(clippy::large_enum_variant, reason = "there is one for each flight")]
-pub(super) enum Landed {
+pub(super) enum FlightReply {
     /// A new one.
     Reply(ReplyHead, Shape),
     /// One that is kept.
@@ -30,7 +30,7 @@ pub(super) enum Shape {
     Single(Option<Body>),
 }
 
-impl Landed {
+impl FlightReply {
     /// What has arrived, and its events if it has any.
     pub(super) fn new(arrival: Arrival) -> (Self, Option<EventStream>) {
         let reply = match arrival {
@@ -51,16 +51,16 @@ impl Landed {
     /// Who answers.
     pub(super) fn provider(&self) -> &Arc<str> {
         match self {
-            Landed::Reply(head, _) => &head.provider,
-            Landed::Entry(entry) => &entry.provider,
+            FlightReply::Reply(head, _) => &head.provider,
+            FlightReply::Entry(entry) => &entry.provider,
         }
     }
 
     /// The answer for one of many. `None`: it was for one alone, and that one has it.
-    pub(super) fn give(&mut self, is_first: bool) -> Option<Given> {
+    pub(super) fn give(&mut self, is_first: bool) -> Option<FollowerReply> {
         let (head, shape) = match self {
-            Landed::Reply(head, shape) => (head, shape),
-            Landed::Entry(entry) => return Some(Given::Entry(entry.clone())),
+            FlightReply::Reply(head, shape) => (head, shape),
+            FlightReply::Entry(entry) => return Some(FollowerReply::Entry(entry.clone())),
         };
         let body = match shape {
             Shape::Answer(answer) => Some(Body::Answer(answer.clone())),
@@ -75,13 +75,13 @@ impl Landed {
             let content_type = head.headers.remove(header::CONTENT_TYPE);
             head.headers = content_type.map(|value| (header::CONTENT_TYPE, value)).into_iter().collect();
         }
-        Some(Given::Reply(head, body))
+        Some(FollowerReply::Reply(head, body))
     }
 }
 
 /// An answer for one of many.
 #[expect(clippy::large_enum_variant, reason = "it is nearly always the large one, and passed on at once")]
-pub(super) enum Given {
+pub(super) enum FollowerReply {
     /// A new one, with its body unless that is events.
     Reply(ReplyHead, Option<Body>),
     /// One that is kept.

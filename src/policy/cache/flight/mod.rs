@@ -28,7 +28,7 @@ use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, Sleep};
 
-use self::landed::Given;
+use self::landed::FollowerReply;
 use self::shared::{FIRST, Flight};
 use super::{Entry, EntryKey};
 use crate::model::fault::Fault;
@@ -202,9 +202,9 @@ impl Follower {
             None => landing.await?,
         }
         Ok(self.flight.give(self.is_first).map(|given| match given {
-            Given::Entry(entry) => Arrival::Entry(entry),
-            Given::Reply(head, Some(body)) => Arrival::Reply(head.with(body)),
-            Given::Reply(head, None) => {
+            FollowerReply::Entry(entry) => Arrival::Entry(entry),
+            FollowerReply::Reply(head, Some(body)) => Arrival::Reply(head.with(body)),
+            FollowerReply::Reply(head, None) => {
                 let own_end = own_end.map(|by| Box::pin(tokio::time::sleep_until(by)));
                 let following = Following { follower: Some(self), own_end, phase };
                 Arrival::Reply(head.with(Body::Events(Box::pin(following))))

@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::time::Instant;
 
-use super::landed::{Given, Landed};
-use super::waiting::{Alarm, Waiting};
+use super::landed::{FlightReply, FollowerReply};
+use super::waiting::{Alarm, WakerList};
 use super::{Asking, Course, Flights, Joinable, Limits, lock};
 use crate::model::fault::Fault;
 use crate::model::reply::{Beside, Event, EventKind, EventStream};
@@ -36,14 +36,14 @@ pub(super) struct Flight {
     answered: OnceLock<Instant>,
     pub(super) limits: Limits,
     is_open: AtomicBool,
-    waiting: Arc<Waiting>,
+    waiting: Arc<WakerList>,
     state: Mutex<State>,
 }
 
 struct State {
     source: Source,
     /// What everybody gets, once it is known.
-    landed: Option<Landed>,
+    landed: Option<FlightReply>,
     /// Events that somebody may still need, and the number of the first of them.
     events: VecDeque<Event>,
     first: u64,
@@ -133,7 +133,7 @@ impl Flight {
     }
 
     /// The answer, once it has begun. `None`: it was for one alone, and that one has it.
-    pub(super) fn give(&self, is_first: bool) -> Option<Given> {
+    pub(super) fn give(&self, is_first: bool) -> Option<FollowerReply> {
         lock(&self.state).landed.as_mut()?.give(is_first)
     }
 
@@ -193,7 +193,7 @@ impl Flight {
             Source::Asking(mut asking) => match asking.as_mut().poll(&mut all) {
                 Poll::Pending => (Source::Asking(asking), Poll::Pending),
                 Poll::Ready(Ok(arrival)) => {
-                    let (landed, events) = Landed::new(arrival);
+                    let (landed, events) = FlightReply::new(arrival);
                     state.landed = Some(landed);
                     self.answered.get_or_init(Instant::now);
                     (events.map_or(Source::Complete, Source::Events), Poll::Ready(()))

@@ -10,9 +10,9 @@ use super::lock;
 
 /// Wakers by seat.
 #[derive(Default)]
-pub(super) struct Waiting(Mutex<Vec<Option<Waker>>>);
+pub(super) struct WakerList(Mutex<Vec<Option<Waker>>>);
 
-impl Wake for Waiting {
+impl Wake for WakerList {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -23,7 +23,7 @@ impl Wake for Waiting {
     }
 }
 
-impl Waiting {
+impl WakerList {
     /// Remembers who waits at a seat.
     pub(super) fn set(&self, seat: usize, waker: &Waker) {
         let mut wakers = lock(&self.0);
@@ -45,7 +45,7 @@ impl Waiting {
 }
 
 /// Wakes those who wait when whoever polls for them panics.
-pub(super) struct Alarm<'a>(pub(super) &'a Arc<Waiting>);
+pub(super) struct Alarm<'a>(pub(super) &'a Arc<WakerList>);
 
 impl Drop for Alarm<'_> {
     fn drop(&mut self) {

@@ -13,7 +13,7 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderName};
 use serde_json::value::RawValue;
 
-use self::written::Written;
+use self::written::EncodedRecord;
 use crate::model::call::Once;
 use crate::model::fault::{Fault, Refusal};
 use crate::model::reply::{Answer, Body, Event, Reply, ReplyHead, Transcript};
@@ -38,12 +38,12 @@ pub(super) struct Record {
     /// The request, as a hash.
     pub(super) request: [u8; 32],
     /// What its caller got; `None`: it failed, and may be executed again.
-    pub(super) kept: Option<Kept>,
+    pub(super) kept: Option<StoredOutcome>,
 }
 
 /// What a caller gets again.
 #[derive(Debug)]
-pub(super) enum Kept {
+pub(super) enum StoredOutcome {
     /// An answer.
     Reply(Box<ReplyHead>, KeptBody),
     /// A definite refusal of a provider's.
@@ -107,20 +107,20 @@ impl KeptBody {
     }
 }
 
-impl Kept {
+impl StoredOutcome {
     /// What is kept of a fault: a provider's refusal that would be the same again. `None`: trying again may help.
     pub(super) fn of_fault(fault: &Fault) -> Option<Self> {
         let Fault::Refused { provider, refusal } = fault else { return None };
         fault.is_lasting().then(|| {
             let headers = lasting(&refusal.headers);
-            Kept::Refusal(provider.clone(), Box::new(Refusal { headers, ..(**refusal).clone() }))
+            StoredOutcome::Refusal(provider.clone(), Box::new(Refusal { headers, ..(**refusal).clone() }))
         })
     }
 
     fn bytes(&self) -> usize {
         match self {
-            Kept::Reply(_, body) => body.bytes(),
-            Kept::Refusal(_, refusal) => refusal.body.len() + refusal.message.len(),
+            StoredOutcome::Reply(_, body) => body.bytes(),
+            StoredOutcome::Refusal(_, refusal) => refusal.body.len() + refusal.message.len(),
         }
     }
 
@@ -129,7 +129,7 @@ impl Kept {
         let body = Bytes::from_static(b"{\"answer\":1}");
         let json = http::HeaderValue::from_static("application/json");
         let reply = Reply::new("openai", Body::Whole(body.clone())).of_type(Some(json));
-        Kept::Reply(head(&Reply { model: Some("gpt-4".into()), ..reply }), KeptBody::Whole(body))
+        StoredOutcome::Reply(head(&Reply { model: Some("gpt-4".into()), ..reply }), KeptBody::Whole(body))
     }
 }
 
@@ -146,14 +146,14 @@ impl Record {
 
     /// Bytes of memory that it takes, about.
     pub(super) fn bytes(&self) -> usize {
-        size_of::<Self>() + self.kept.as_ref().map_or(0, Kept::bytes)
+        size_of::<Self>() + self.kept.as_ref().map_or(0, StoredOutcome::bytes)
     }
 
     /// What the caller got, once more.
     pub(super) fn replay(&self) -> Outcome {
         match &self.kept {
-            Some(Kept::Reply(head, body)) => Ok(ReplyHead::clone(head).with(body.replay())),
-            Some(Kept::Refusal(provider, refusal)) => {
+            Some(StoredOutcome::Reply(head, body)) => Ok(ReplyHead::clone(head).with(body.replay())),
+            Some(StoredOutcome::Refusal(provider, refusal)) => {
                 Err(Fault::Refused { provider: provider.clone(), refusal: refusal.clone() })
             }
             None => Err(Fault::Internal { detail: "a request that failed has no answer".into() }),
@@ -162,7 +162,7 @@ impl Record {
 
     /// The bytes for a shared store: version, form, seal, and what is sealed.
     pub(super) fn encode(&self, seal: &[u8; 32], key: &[u8; 32]) -> Vec<u8> {
-        let plain = Written::of(self).bytes();
+        let plain = EncodedRecord::of(self).bytes();
         let compressed = (plain.len() >= COMPRESSED_FROM).then(|| zstd::bulk::compress(&plain, LEVEL).ok()).flatten();
         let (form, body) = match compressed.filter(|compressed| compressed.len() < plain.len()) {
             Some(compressed) => (1, compressed),
@@ -182,10 +182,10 @@ impl Record {
             return None;
         }
         match head[1] {
-            0 => Written::read(body),
+            0 => EncodedRecord::read(body),
             1 => {
                 let length = zstd::bulk::Decompressor::upper_bound(body).filter(|length| *length <= LARGEST)?;
-                Written::read(&zstd::bulk::decompress(body, length).ok()?)
+                EncodedRecord::read(&zstd::bulk::decompress(body, length).ok()?)
             }
             _ => None,
         }

@@ -64,13 +64,13 @@ fn any_record() -> impl Strategy<Value = Record> {
             target: 0,
             degraded: is_cheaper.then_some(Degraded::Cheaper),
         };
-        Kept::Reply(Box::new(head), body)
+        StoredOutcome::Reply(Box::new(head), body)
     });
     let refusal = (any_bytes(), ".{0,20}", option::of("[a-z_]{1,9}"), any::<bool>());
     let refusal = refusal.prop_map(|(body, message, code, is_openai)| {
         let (status, headers) = (StatusCode::UNPROCESSABLE_ENTITY, HeaderMap::new());
         let code = code.map(Into::into);
-        Kept::Refusal(
+        StoredOutcome::Refusal(
             "p".into(),
             Box::new(Refusal { status, headers, body, message, code, retry_after: None, is_openai }),
         )
@@ -108,7 +108,7 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), form in 0..3u8) {
         let _ = Record::decode(&bytes, &SEAL, &KEY);
-        let _ = Written::read(&bytes);
+        let _ = EncodedRecord::read(&bytes);
         // With the right seal, so that what is inside is looked at.
         let head = [VERSION, form];
         let whole = [&head[..], sealed(&SEAL, &KEY, head, &bytes).as_bytes(), &bytes].concat();
@@ -131,10 +131,10 @@ fn what_may_go_well_the_next_time_is_not_kept() {
         Fault::Refused { provider: "p".into(), refusal: Box::new(refusal) }
     };
     for (status, is_kept) in [(400, true), (404, true), (413, true), (422, true), (403, false), (408, false)] {
-        assert_eq!(Kept::of_fault(&refused(status)).is_some(), is_kept, "{status}");
+        assert_eq!(StoredOutcome::of_fault(&refused(status)).is_some(), is_kept, "{status}");
     }
     for status in [409, 425, 429, 500, 503, 529] {
-        assert!(Kept::of_fault(&refused(status)).is_none(), "{status}");
+        assert!(StoredOutcome::of_fault(&refused(status)).is_none(), "{status}");
     }
     for fault in [
         Fault::Deadline,
@@ -142,6 +142,6 @@ fn what_may_go_well_the_next_time_is_not_kept() {
         Fault::Credential { provider: "p".into(), denial: Denial::Key },
         Fault::Overloaded,
     ] {
-        assert!(Kept::of_fault(&fault).is_none(), "{fault}");
+        assert!(StoredOutcome::of_fault(&fault).is_none(), "{fault}");
     }
 }

@@ -10,14 +10,14 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Kept, KeptBody, Record};
+use super::{KeptBody, Record, StoredOutcome};
 use crate::model::fault::Refusal;
 use crate::model::reply::{Answer, Degraded, Event, EventKind, ReplyHead, Transcript, Usage};
 use crate::wire::sse;
 
 /// A record as it is written: what can be said in JSON, and after it the bytes of its pieces.
 #[derive(Default, Deserialize, Serialize)]
-pub(super) struct Written {
+pub(super) struct EncodedRecord {
     request: [u8; 32],
     form: Form,
     status: u16,
@@ -59,7 +59,7 @@ enum Kind {
 
 /// An answer in the house's own words.
 #[derive(Deserialize, Serialize)]
-struct Said {
+struct HouseAnswer {
     text: String,
     finish: Option<String>,
     usage: Option<(u64, u64, u64)>,
@@ -71,12 +71,12 @@ struct Said {
     duration: Option<u64>,
 }
 
-impl Written {
+impl EncodedRecord {
     pub(super) fn of(record: &Record) -> Self {
         let mut written = Self { request: record.request, ..Self::default() };
         match &record.kept {
             None => {}
-            Some(Kept::Refusal(provider, refusal)) => {
+            Some(StoredOutcome::Refusal(provider, refusal)) => {
                 written.form = Form::Refusal;
                 written.provider = provider.to_string();
                 written.head(refusal.status.into(), &refusal.headers);
@@ -85,7 +85,7 @@ impl Written {
                 written.is_openai = refusal.is_openai;
                 written.piece(refusal.body.clone(), Kind::Piece);
             }
-            Some(Kept::Reply(head, body)) => {
+            Some(StoredOutcome::Reply(head, body)) => {
                 written.provider = head.provider.to_string();
                 written.model = head.model.as_deref().map(str::to_owned);
                 written.is_cheaper = head.degraded == Some(Degraded::Cheaper);
@@ -109,14 +109,14 @@ impl Written {
     }
 
     fn take(&mut self, body: &KeptBody) -> Form {
-        let json = |said: &Said| Bytes::from(serde_json::to_vec(said).unwrap_or_default());
+        let json = |said: &HouseAnswer| Bytes::from(serde_json::to_vec(said).unwrap_or_default());
         match body {
             KeptBody::Answer(answer) => {
-                self.piece(json(&Said::of_answer(answer)), Kind::Piece);
+                self.piece(json(&HouseAnswer::of_answer(answer)), Kind::Piece);
                 Form::Answer
             }
             KeptBody::Transcript(transcript) => {
-                self.piece(json(&Said::of_transcript(transcript)), Kind::Piece);
+                self.piece(json(&HouseAnswer::of_transcript(transcript)), Kind::Piece);
                 Form::Transcript
             }
             KeptBody::Whole(bytes) => {
@@ -172,7 +172,7 @@ impl Written {
         let headers: HeaderMap = self.headers.iter().map(header).collect::<Option<Vec<_>>>()?.into_iter().collect();
         let (provider, mut body) = (Arc::from(self.provider), std::mem::take(&mut self.body));
         let kept = match self.form {
-            Form::Refusal => Kept::Refusal(
+            Form::Refusal => StoredOutcome::Refusal(
                 provider,
                 Box::new(Refusal {
                     status,
@@ -188,9 +188,11 @@ impl Written {
                 let body = match form {
                     Form::Whole => KeptBody::Whole(body.pop()?),
                     Form::Bytes => KeptBody::Bytes(body.pop()?),
-                    Form::Answer => KeptBody::Answer(serde_json::from_slice::<Said>(&body.pop()?).ok()?.answer()),
+                    Form::Answer => {
+                        KeptBody::Answer(serde_json::from_slice::<HouseAnswer>(&body.pop()?).ok()?.answer())
+                    }
                     Form::Transcript => {
-                        KeptBody::Transcript(serde_json::from_slice::<Said>(&body.pop()?).ok()?.transcript())
+                        KeptBody::Transcript(serde_json::from_slice::<HouseAnswer>(&body.pop()?).ok()?.transcript())
                     }
                     _ => KeptBody::Events(
                         body.into_iter().zip(self.pieces).map(|(raw, (_, kind))| kind.event(raw)).collect(),
@@ -198,7 +200,10 @@ impl Written {
                 };
                 let degraded = self.is_cheaper.then_some(Degraded::Cheaper);
                 let model = self.model.map(Arc::from);
-                Kept::Reply(Box::new(ReplyHead { status, headers, provider, model, target: 0, degraded }), body)
+                StoredOutcome::Reply(
+                    Box::new(ReplyHead { status, headers, provider, model, target: 0, degraded }),
+                    body,
+                )
             }
         };
         Some(Record { request, kept: Some(kept) })
@@ -218,7 +223,7 @@ impl Kind {
     }
 }
 
-impl Said {
+impl HouseAnswer {
     fn of_answer(answer: &Answer) -> Self {
         Self {
             text: answer.text.clone(),

@@ -67,7 +67,7 @@ pub struct Redis {
     places: Semaphore,
     gateways: AtomicU32,
     standing: Mutex<Standing>,
-    seen: Mutex<Option<Seen>>,
+    seen: Mutex<Option<ClockReading>>,
     beat: Script,
     asked: AtomicU64,
     failures: AtomicU64,
@@ -90,7 +90,7 @@ pub enum Standing {
 
 /// A look at the store's clock.
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+struct ClockReading {
     /// What it showed, in milliseconds since 1970,
     time_ms: u64,
     /// at some moment after this
@@ -335,7 +335,7 @@ impl Redis {
             .map_err(|_| StoreFault::Broken("a reply of unexpected type".into()))?;
         self.gateways.store(count.max(1), Ordering::Relaxed);
         self.note_all_spoilt(keys.iter().zip([spoilt]));
-        *lock(&self.seen) = Some(Seen { time_ms, after: started, before: Instant::now() });
+        *lock(&self.seen) = Some(ClockReading { time_ms, after: started, before: Instant::now() });
         *lock(&self.link) = Some(link);
         Ok(started.elapsed())
     }
