@@ -1,6 +1,6 @@
 //! Caller dialects: how a request is encoded and how its response must look. Pure: no I/O, no clock, no state.
 //!
-//! Adding one takes a file and a line in [`dialect`]. A dialect returns data; `server/ingress` alone makes an HTTP
+//! Adding one takes a file and a line in [`dialect`]. A dialect returns data; `callers/response` alone makes an HTTP
 //! response of it.
 
 mod bounds;

@@ -1,6 +1,6 @@
 //! Reply: a response, as a whole body or as a stream of events.
 //!
-//! It does not know which HTTP response it becomes; `caller/` encodes it and `server/ingress` sends it.
+//! It does not know which HTTP response it becomes; `caller/` encodes it and `callers/response` sends it.
 
 use std::fmt::Display;
 use std::ops::Range;
