@@ -335,6 +335,10 @@ fn what_a_route_must_not_be_is_said_where_it_stands() {
             "x.toml:2:8: route.canvas-stats.paths: the gateway serves /health",
         ),
         (
+            "[route.canvas-stats]\npaths=['/api/usage']\n",
+            "x.toml:2:8: route.canvas-stats.paths: the gateway serves /api/usage itself",
+        ),
+        (
             "[route.canvas-stats]\npaths=['/v1/models/{x}']\n",
             "x.toml:2:8: route.canvas-stats.paths: /v1/models/{x} conflicts with",
         ),

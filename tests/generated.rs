@@ -18,10 +18,12 @@ const SCHEMA: &str = "config/gateway.schema.json";
 /// A file, and what prints it.
 type Page = (&'static str, fn() -> String);
 
-const PAGES: [Page; 3] = [
+const PAGES: [Page; 5] = [
     (SCHEMA, config::schema),
     ("docs/configuration.md", config::reference),
     ("docs/metrics.md", tidegate::commands::reference::metrics),
+    ("docs/api.md", tidegate::server::operator::reference::page),
+    ("docs/openapi.json", tidegate::server::operator::reference::openapi),
 ];
 
 fn root() -> PathBuf {

@@ -12,6 +12,7 @@ use crate::gateway::state::GatewayState;
 use crate::gateway::world::World;
 use crate::provider::simulated::Simulation;
 use crate::server::ConnectionMetrics;
+use crate::server::operator::reference;
 
 /// Prints the schema of the configuration.
 pub fn schema() -> ExitCode {
@@ -26,6 +27,10 @@ pub enum Page {
     Configuration,
     /// Every metric.
     Metrics,
+    /// Every endpoint of the admin API.
+    Api,
+    /// The same and the default routes as an OpenAPI document.
+    Openapi,
 }
 
 /// Prints a reference.
@@ -33,13 +38,15 @@ pub fn run(subject: Page) -> ExitCode {
     print(&match subject {
         Page::Configuration => config::reference(),
         Page::Metrics => metrics(),
+        Page::Api => reference::page(),
+        Page::Openapi => reference::openapi(),
     })
 }
 
 /// The reference of metrics: all that a gateway of the built-in configuration has registered, and the server in front of it.
 /// Should that not build, the page says why.
 pub fn metrics() -> String {
-    let reference = || -> Result<String, String> {
+    let registered = || -> Result<String, String> {
         let plan = config::load(None, &Variables::default()).map_err(|problems| problems.to_string())?;
         let world = World::simulated(Arc::new(Simulation::default()), jiff::Timestamp::UNIX_EPOCH, 0);
         let state = Arc::new(GatewayState::new(&plan, world.chance()));
@@ -47,7 +54,7 @@ pub fn metrics() -> String {
         gateway.metrics.group::<ConnectionMetrics>();
         Ok(gateway.metrics_reference())
     };
-    reference().unwrap_or_else(|problem| problem)
+    registered().unwrap_or_else(|problem| problem)
 }
 
 /// A reader that has seen enough is no mistake.

@@ -45,6 +45,8 @@ pub const LIVE: &str = "/admin/live";
 pub const PURGE: &str = "/cache/purge";
 /// Closes all circuit breakers.
 pub const RESET: &str = "/api/llm/reset";
+/// The OpenAPI document.
+pub const OPENAPI: &str = "/openapi.json";
 /// The live page.
 pub const PAGE: &str = "/";
 /// Its script.

@@ -48,11 +48,11 @@ pub(super) async fn admit(gateway: &Gateway, from: IpAddr, parts: &Parts, access
     let server = &gateway.plan.server;
     let is_private = server.admin.is_none_or(|address| address.ip().is_loopback());
     if is_private && !is_own_host(parts, &server.admin_hosts) {
-        let detail = "unknown host for the operators' address: use localhost, or list the name in `server.admin_hosts`";
+        let detail = "unknown host for the admin address: use localhost, or list the name in `server.admin_hosts`";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
     if is_of_another_site(parts) {
-        let detail = "cross-site request from a browser: open the operators' address itself";
+        let detail = "cross-site request from a browser: open the admin address itself";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
     let is_here = is_private && from.to_canonical().is_loopback() && !is_proxied(parts);

@@ -173,6 +173,8 @@ pub struct Docs {
     pub parameters: &'static [&'static str],
     /// The name of its body's schema.
     pub body: Option<&'static str>,
+    /// False where an empty body will do.
+    pub needs_body: bool,
     /// Its answers.
     pub answers: &'static [Response],
     /// What else may go wrong: statuses of problem details besides those that follow from who may use it and what it takes.
@@ -185,6 +187,10 @@ impl Docs {
     }
 
     pub(super) const fn body(self, schema: &'static str) -> Self {
+        Self { body: Some(schema), needs_body: true, ..self }
+    }
+
+    pub(super) const fn optional_body(self, schema: &'static str) -> Self {
         Self { body: Some(schema), ..self }
     }
 
@@ -200,6 +206,8 @@ pub struct AtCallers {
     pub access: Access,
     /// Whether it is there at all, by the configuration and the world.
     pub is_open: fn(&Gateway) -> bool,
+    /// The same in words; empty: always.
+    pub condition: &'static str,
     /// True for what orchestrators and Prometheus read, over HTTP too where HTTPS is a must.
     pub is_monitored: bool,
 }

@@ -12,6 +12,7 @@ pub mod explain;
 pub mod flags;
 pub mod keys;
 pub mod log_level;
+pub mod openapi;
 pub mod purge;
 pub mod usage;
 
@@ -20,4 +21,5 @@ pub mod page;
 
 pub mod routes;
 
+pub mod reference;
 pub mod serve;

@@ -1,20 +1,24 @@
 //! The table of the operators' endpoints. Whatever names them has them from here: who may use what, which paths no route of
 //! the configuration can have, the answer 405 and the text of 404, the reference and the OpenAPI document.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use http::StatusCode;
 use matchit::Router;
+use serde_json::Value;
 
 use self::Access::{Admin, Anyone, Limited, Local, Reader};
 use self::Handler::{Later, Now};
+use crate::config::plan::RoutePlan;
 use crate::gateway::Gateway;
 use crate::model::operator_paths as paths;
-use crate::server::operator::answer::Problem;
+use crate::server::operator::answer::{Problem, ok};
 use crate::server::operator::endpoint::{
     Access, AtCallers, Docs, Endpoint, Found, Handler, Operation, Response, Section, Verb,
 };
-use crate::server::operator::{configuration, demo, explain, flags, health, keys, log_level, page, purge, usage};
+use crate::server::operator::{
+    configuration, demo, explain, flags, health, keys, log_level, openapi, page, purge, usage,
+};
 
 /// The largest body of most endpoints, in bytes.
 const BODY: usize = 16 * 1024;
@@ -45,12 +49,12 @@ const USAGE_QUERY: &[&str] = &[
 
 /// At the callers' address in any case.
 const fn open(access: Access) -> Option<AtCallers> {
-    Some(AtCallers { access, is_open: always, is_monitored: true })
+    Some(AtCallers { access, is_open: always, condition: "", is_monitored: true })
 }
 
 /// At the callers' address under a condition.
-const fn open_if(is_open: fn(&Gateway) -> bool, access: Access) -> Option<AtCallers> {
-    Some(AtCallers { access, is_open, is_monitored: false })
+const fn open_if(is_open: fn(&Gateway) -> bool, condition: &'static str, access: Access) -> Option<AtCallers> {
+    Some(AtCallers { access, is_open, condition, is_monitored: false })
 }
 
 fn always(_: &Gateway) -> bool {
@@ -60,6 +64,9 @@ fn always(_: &Gateway) -> bool {
 fn shows_insides(gateway: &Gateway) -> bool {
     gateway.plan.server.shows_insides
 }
+
+/// What endpoints at the callers' address need that only the admin token opens.
+const WITH_TOKEN: &str = "if `ADMIN_TOKEN` is set";
 
 /// Without a token nobody could use it.
 fn has_token(gateway: &Gateway) -> bool {
@@ -80,7 +87,7 @@ const fn endpoint(
 }
 
 const fn docs(id: &'static str, summary: &'static str, answers: &'static [Response]) -> Docs {
-    Docs { id, summary, parameters: &[], body: None, answers, problems: &[] }
+    Docs { id, summary, parameters: &[], body: None, needs_body: false, answers, problems: &[] }
 }
 
 const fn get(access: Access, handler: Handler, docs: Docs) -> Operation {
@@ -143,7 +150,12 @@ pub static ENDPOINTS: &[Endpoint] = &[
     endpoint(
         paths::METRICS,
         Section::Health,
-        Some(AtCallers { access: Anyone, is_open: shows_insides, is_monitored: true }),
+        Some(AtCallers {
+            access: Anyone,
+            is_open: shows_insides,
+            condition: "with `server.show_insides`",
+            is_monitored: true,
+        }),
         &[get(
             Anyone,
             Now(health::metrics),
@@ -163,7 +175,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     endpoint(
         paths::USAGE,
         Section::Usage,
-        open_if(usage::is_open, Access::Caller),
+        open_if(usage::is_open, "if callers can be told apart", Access::Caller),
         &[get(
             Reader,
             Later(|request| Box::pin(usage::answer(request))),
@@ -179,13 +191,13 @@ pub static ENDPOINTS: &[Endpoint] = &[
     endpoint(
         paths::FLAGS,
         Section::Admin,
-        open_if(has_token, Admin),
+        open_if(has_token, WITH_TOKEN, Admin),
         &[get(Reader, Now(flags::list), docs("listFlags", "All flags", &[(200, JSON, "Flags")]))],
     ),
     endpoint(
         paths::FLAG,
         Section::Admin,
-        open_if(has_token, Admin),
+        open_if(has_token, WITH_TOKEN, Admin),
         &[
             get(Reader, Now(flags::show), docs("getFlag", "One flag", &[(200, JSON, "Flag")])),
             change(
@@ -206,7 +218,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     endpoint(
         paths::FLAG_HISTORY,
         Section::Admin,
-        open_if(has_token, Admin),
+        open_if(has_token, WITH_TOKEN, Admin),
         &[get(
             Reader,
             Now(flags::history),
@@ -216,14 +228,14 @@ pub static ENDPOINTS: &[Endpoint] = &[
     endpoint(
         paths::FLAG_UNDO,
         Section::Admin,
-        open_if(has_token, Admin),
+        open_if(has_token, WITH_TOKEN, Admin),
         &[change(
             Verb::Post,
             BODY,
             Later(|request| Box::pin(flags::undo(request))),
             docs("undoFlag", "Undo the last change of a flag, or go back to a version", &[(200, JSON, "Flag")])
                 .parameters(&["ifMatch"])
-                .body("FlagUndo")
+                .optional_body("FlagUndo")
                 .problems(&[409, 503]),
         )],
     ),
@@ -274,7 +286,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
                 "Give an API key a new secret; the old one stays valid for a while",
                 &[(200, JSON, "KeyWithSecret")],
             )
-            .body("KeyRotation")
+            .optional_body("KeyRotation")
             .problems(&[409, 503]),
         )],
     ),
@@ -391,11 +403,25 @@ pub static ENDPOINTS: &[Endpoint] = &[
         None,
         &[get(Anyone, Now(page::style), docs("getPageStyle", "The live page's style", &[(200, "text/css", "Text")]))],
     ),
+    endpoint(
+        paths::OPENAPI,
+        Section::Health,
+        None,
+        &[get(
+            Reader,
+            Now(|request| Ok(ok(&document(&request.gateway.plan.routes)))),
+            docs(
+                "getOpenApi",
+                "This API and the routes in force, as an OpenAPI 3.1 document",
+                &[(200, JSON, "Object")],
+            ),
+        )],
+    ),
     Endpoint {
         path: paths::DEMO_PROVIDER,
         section: Section::Demo,
         is_at_operators: false,
-        at_callers: open_if(is_simulated, Local),
+        at_callers: open_if(is_simulated, "if providers are simulated", Local),
         operations: &[
             get(
                 Local,
@@ -474,4 +500,9 @@ pub(super) fn is_admins(path: &str) -> bool {
 pub(super) fn not_found() -> Problem {
     let paths: Vec<&str> = ENDPOINTS.iter().filter(|it| it.is_at_operators).map(|it| it.path).collect();
     Problem::new(StatusCode::NOT_FOUND, format!("no endpoint has this path; the endpoints are: {}", paths.join(", ")))
+}
+
+/// The OpenAPI document of the table and of these routes.
+pub(super) fn document(routes: &[Arc<RoutePlan>]) -> Value {
+    openapi::document(ENDPOINTS, routes)
 }
