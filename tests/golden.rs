@@ -138,7 +138,7 @@ fn or_fault(result: Result<Answered, Fault>) -> Value {
 }
 
 /// The provider's name is the case's, else that of its kind.
-fn plan(kind: ProviderKind, case: &Case<'_>) -> tidegate::config::plan::ProviderPlan {
+fn plan(kind: ProviderKind, case: &Case<'_>) -> std::sync::Arc<tidegate::config::plan::ProviderPlan> {
     let own = if kind == ProviderKind::BuildPanel { "buildpanel" } else { "openai" };
     fixtures::provider(kind, case.optional_text("provider").unwrap_or(own))
 }

@@ -101,7 +101,7 @@ impl Stage {
         let plan = fixtures::provider(ProviderKind::OpenAi, "openai");
         let settings = plan.balance.clone();
         let instances = Instances::new(1, settings, SeededRng::new(1));
-        let exchange = Exchange::new(Arc::new(plan), scripted.clone(), instances);
+        let exchange = Exchange::new(plan, scripted.clone(), instances);
         Self { scripted, exchange, prices: fixtures::prices() }
     }
 

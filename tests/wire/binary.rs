@@ -283,12 +283,7 @@ async fn health_tells_by_its_exit_code_how_the_gateway_is() {
     let output = run(&folder, &["health", &format!("http://{nobody}")], &[]).await;
     assert_eq!(output.status.code(), Some(2));
     // Something that answers and is no gateway.
-    let other = Provider::start().await.follow(|mut socket, _| {
-        Box::pin(async move {
-            socket.send(plain("{}")).await;
-            Some(socket)
-        })
-    });
+    let other = Provider::start().await.say(plain("{}"));
     let output = run(&folder, &["health", &format!("http://{}", other.address)], &[]).await;
     assert_eq!(output.status.code(), Some(2));
 }

@@ -2,6 +2,7 @@
 
 use crate::gateway::{Gateway, Setup};
 use crate::provider::{Following, Provider};
+use crate::socket::Message;
 use crate::words::{answer, plain};
 
 const LIST: &str = "[models]\npaths = [\"/v1/models\", \"/v1/models/{*id}\"]\nmethods = [\"GET\"]\ncaller = \"openai\"\n\
@@ -9,13 +10,11 @@ const LIST: &str = "[models]\npaths = [\"/v1/models\", \"/v1/models/{*id}\"]\nme
 
 /// A provider that answers `GET /v1/models` with a response, and whatever else with another.
 async fn provider(list: String, else_: String) -> Following {
-    Provider::start().await.follow(move |mut socket, request| {
-        let response = if request.start == "GET /v1/models HTTP/1.1" { list.clone() } else { else_.clone() };
-        Box::pin(async move {
-            socket.send(response).await;
-            Some(socket)
-        })
-    })
+    let answer = move |request: &Message| match &*request.start {
+        "GET /v1/models HTTP/1.1" => list.clone(),
+        _ => else_.clone(),
+    };
+    Provider::start().await.reply(answer)
 }
 
 async fn gateway(first: &Following, second: &Following) -> Gateway {

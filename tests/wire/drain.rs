@@ -141,12 +141,7 @@ async fn a_leaving_gateway_finishes_the_streams_of_http2_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_was_sent_before_the_gateway_was_told_to_leave_is_answered() {
-    let provider = Provider::start().await.follow(|mut socket, _| {
-        Box::pin(async move {
-            socket.send(plain(&completion("ok"))).await;
-            Some(socket)
-        })
-    });
+    let provider = Provider::start().await.say(plain(&completion("ok")));
     let gateway = Setup::over(&[provider.address]).start().await;
     let mut callers = Vec::new();
     for _ in 0..50 {

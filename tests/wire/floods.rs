@@ -20,12 +20,7 @@ use crate::socket::soon;
 use crate::words::{chat, completion, plain};
 
 async fn gateway_and_provider(server: &str) -> (Gateway, Following) {
-    let provider = Provider::start().await.follow(|mut socket, _| {
-        Box::pin(async move {
-            socket.send(plain(&completion("ok"))).await;
-            Some(socket)
-        })
-    });
+    let provider = Provider::start().await.say(plain(&completion("ok")));
     (Setup::over(&[provider.address]).server(server).start().await, provider)
 }
 

@@ -107,12 +107,7 @@ async fn hold(cases: Vec<Case>) {
 }
 
 async fn hold_bare(cases: Vec<Case>) {
-    let provider = Provider::start().await.follow(|mut socket, _| {
-        Box::pin(async move {
-            socket.send(plain(&completion("ok"))).await;
-            Some(socket)
-        })
-    });
+    let provider = Provider::start().await.say(plain(&completion("ok")));
     let gateway = Setup::over(&[provider.address]).start().await;
     let mut wrong = Vec::new();
     for (name, bytes, must) in cases {

@@ -123,12 +123,7 @@ const FLOODS: [Flood; 12] = [
 
 /// The program in front of a provider that answers every chat with a text of this size.
 async fn program(folder: &Folder, size: usize) -> (Program, Following) {
-    let provider = Provider::start().await.follow(move |mut socket, _| {
-        Box::pin(async move {
-            socket.send(plain(&completion(&"x".repeat(size)))).await;
-            Some(socket)
-        })
-    });
+    let provider = Provider::start().await.say(plain(&completion(&"x".repeat(size))));
     // Nothing but `write_timeout` ends a connection while a test waits.
     let server = "write_timeout = \"1s\"\nidle_timeout = \"5m\"\n";
     let program = Program::in_front_of(folder, provider.address, server).await;

@@ -21,12 +21,7 @@ async fn a_provider_that_closes_while_the_second_call_is_on_its_way_costs_the_ca
             None
         })
     });
-    let second = second.follow(|mut socket, _| {
-        Box::pin(async move {
-            socket.send(plain(&completion("second"))).await;
-            Some(socket)
-        })
-    });
+    let second = second.say(plain(&completion("second")));
     let gateway = Setup::over(&[first.address, second.address]).start().await;
     let calls = 200;
     let mut callers = JoinSet::new();

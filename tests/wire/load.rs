@@ -68,15 +68,9 @@ fn first(provider: Provider, brought: Arc<Semaphore>) -> Following {
 }
 
 fn second(provider: Provider) -> Following {
-    provider.follow(|mut socket, request| {
-        let is_stream = request.text().contains(r#""stream":true"#);
-        Box::pin(async move {
-            match is_stream {
-                true => socket.send(whole_stream("second")).await,
-                false => socket.send(plain(&completion("second"))).await,
-            }
-            Some(socket)
-        })
+    provider.reply(|request| match request.text().contains(r#""stream":true"#) {
+        true => whole_stream("second"),
+        false => plain(&completion("second")).into(),
     })
 }
 

@@ -48,13 +48,7 @@ async fn two() -> (TcpListener, TcpListener, u16) {
 fn serve(listener: TcpListener) -> Following {
     let provider = Provider::on(listener);
     let said = format!("at {}", provider.address.ip());
-    provider.follow(move |mut socket, _| {
-        let said = plain(&completion(&said));
-        Box::pin(async move {
-            socket.send(said).await;
-            Some(socket)
-        })
-    })
+    provider.say(plain(&completion(&said)))
 }
 
 async fn gateway(names: &Names, port: u16, keys: &str) -> Gateway {

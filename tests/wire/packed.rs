@@ -133,14 +133,7 @@ async fn events_are_not_packed_and_short_texts_neither() {
 async fn curl_unpacks_what_it_asks_for() {
     let provider = Provider::start().await;
     let text = completion(&"the same again ".repeat(200));
-    let script_text = text.clone();
-    let provider = provider.follow(move |mut socket, _| {
-        let text = script_text.clone();
-        Box::pin(async move {
-            socket.send(plain(&text)).await;
-            Some(socket)
-        })
-    });
+    let provider = provider.say(plain(&text));
     let gateway = Setup::over(&[provider.address]).start().await;
     let url = format!("http://{}/v1/chat/completions", gateway.address);
     let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#;

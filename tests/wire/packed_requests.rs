@@ -54,12 +54,7 @@ fn request(path: &str, content_type: &str, coding: &str, body: &[u8]) -> Vec<u8>
 /// A provider that answers whatever it is asked.
 async fn obliging() -> Following {
     let provider = Provider::start().await;
-    provider.follow(|mut socket, _| {
-        Box::pin(async move {
-            socket.send(plain(&completion("ok").replacen('{', "{\"text\":\"ok\",", 1))).await;
-            Some(socket)
-        })
-    })
+    provider.say(plain(&completion("ok").replacen('{', "{\"text\":\"ok\",", 1)))
 }
 
 /// The gateway with its default routes, in front of this provider alone.

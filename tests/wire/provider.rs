@@ -73,6 +73,23 @@ impl Provider {
         Handed { _following: following, calls }
     }
 
+    /// From now on each request gets this answer.
+    pub(crate) fn say(self, answer: impl Into<Vec<u8>>) -> Following {
+        let answer = answer.into();
+        self.reply(move |_| answer.clone())
+    }
+
+    /// From now on each request gets the answer that is made for it.
+    pub(crate) fn reply<A: Into<Vec<u8>>>(self, answer: impl Fn(&Message) -> A + Send + Sync + 'static) -> Following {
+        self.follow(move |mut socket, request| {
+            let answer: Vec<u8> = answer(&request).into();
+            Box::pin(async move {
+                socket.send(answer).await;
+                Some(socket)
+            })
+        })
+    }
+
     /// From now on each request is answered by the script.
     pub(crate) fn follow(self, script: impl Script) -> Following {
         let seen = Arc::new(Seen::default());

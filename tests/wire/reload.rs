@@ -27,12 +27,7 @@ fn config(address: SocketAddr) -> String {
 
 /// A provider that answers every chat with its name, and keeps its connections.
 async fn says(name: &'static str) -> Following {
-    Provider::start().await.follow(move |mut socket, _| {
-        Box::pin(async move {
-            socket.send(plain(&completion(name))).await;
-            Some(socket)
-        })
-    })
+    Provider::start().await.say(plain(&completion(name)))
 }
 
 async fn serve(folder: &Folder) -> Program {

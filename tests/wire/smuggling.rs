@@ -28,12 +28,7 @@ async fn answers(caller: &mut Socket) -> Vec<u16> {
 
 /// A gateway that does not keep idle connections for long, and a provider that answers whatever comes.
 async fn gateway_and_provider() -> (Gateway, Following) {
-    let provider = Provider::start().await.follow(|mut socket, _| {
-        Box::pin(async move {
-            socket.send(plain(&completion("ok"))).await;
-            Some(socket)
-        })
-    });
+    let provider = Provider::start().await.say(plain(&completion("ok")));
     (Setup::over(&[provider.address]).server("idle_timeout = \"500ms\"\n").start().await, provider)
 }
 

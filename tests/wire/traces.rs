@@ -54,25 +54,16 @@ impl Collector {
 /// A provider that fails every other call, beginning with the first.
 async fn moody() -> Following {
     let asked = AtomicUsize::new(0);
-    Provider::start().await.follow(move |mut socket, request| {
+    Provider::start().await.reply(move |request| {
         let fails = request.start.starts_with("POST ") && asked.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
-        Box::pin(async move {
-            let error = answer("500 Internal Server Error", "", r#"{"error":{"message":"error-canary"}}"#);
-            socket.send(if fails { error } else { plain(ANSWER) }).await;
-            Some(socket)
-        })
+        let error = answer("500 Internal Server Error", "", r#"{"error":{"message":"error-canary"}}"#);
+        if fails { error } else { plain(ANSWER) }
     })
 }
 
 /// A provider that always says the same.
 pub(crate) async fn says(answer: String) -> Following {
-    Provider::start().await.follow(move |mut socket, _| {
-        let answer = answer.clone();
-        Box::pin(async move {
-            socket.send(answer).await;
-            Some(socket)
-        })
-    })
+    Provider::start().await.say(answer)
 }
 
 /// A provider that always fails.
