@@ -7,8 +7,11 @@
 use std::path::{Path, PathBuf};
 
 /// What is not written, and what is written instead.
-const BANNED: [(&str, &str); 12] = [
+const BANNED: [(&str, &str); 15] = [
+    ("kept answer", "cached response"),
     ("conversation both ways", "WebSocket"),
+    ("so many", "this many, or the limit's name"),
+    ("purse", "account"),
     ("asked anew", "refreshed"),
     ("for so long", "for this long"),
     ("not reach for", "would exceed"),

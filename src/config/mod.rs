@@ -1,5 +1,5 @@
-//! Configuration: from layers of text to a [`plan::Plan`]. The way down: `load` lays the layers over one another
-//! (`document`, `environment`), and `general`, `providers` (with `roots`) and `routes` read the result (`reader`, `value`).
+//! Configuration: from layers of text to a [`plan::Plan`]. `load` merges the layers with the `engine`, and `tables`
+//! reads the result, one file per table.
 
 pub mod engine;
 

@@ -1,5 +1,5 @@
-//! What is sampled for each page of metrics: the numbers that a gateway's state keeps. What policies keep is described beside
-//! them; here is the list of them, and all that storeys below the telemetry keep.
+//! Sampled metrics: values in a gateway's state that are read at scrape. What policies keep is described beside
+//! them; this file lists them, and has everything that lower storeys keep.
 
 use std::sync::Arc;
 

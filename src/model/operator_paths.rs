@@ -1,7 +1,7 @@
-//! The paths at which the gateway answers about itself. One list: the operators' endpoints have their paths from here, and the
-//! configuration learns here which paths no route can have.
+//! The paths of the operators' endpoints, in one list: the endpoints take their paths from here, and the
+//! configuration learns which paths no route may have.
 //!
-//! It does not know what is answered, nor to whom. `{name}` stands for one segment.
+//! It does not know how they respond, nor to whom. `{name}` stands for one segment.
 
 /// Whether the process runs.
 pub const HEALTH: &str = "/health";

@@ -10,10 +10,10 @@ pub mod openai;
 pub mod transport;
 
 pub mod connector;
+mod decompress;
 pub mod document;
 pub mod simulated;
 mod stream;
-mod unpack;
 
 pub mod exchange;
 mod response;

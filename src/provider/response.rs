@@ -11,8 +11,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::ResponseHead;
+use super::decompress::decompress;
 use super::transport::{Response, SendFault};
-use super::unpack::unpack;
 
 /// The most that is accepted of a response's head: as much as Node.js accepts, five times what OpenAI's edge sends. As much
 /// is read at once of a body in HTTP/1, and waits here when its caller does not read.
@@ -25,7 +25,7 @@ pub(super) fn received(response: http::Response<Incoming>) -> Result<Response, S
     let is_empty = body.is_end_stream();
     let mut headers = parts.headers;
     let pieces = body.into_data_stream().map_err(|fault| SendFault::Broken(chain(&fault)));
-    let body = if is_empty { Box::pin(pieces) } else { unpack(&mut headers, pieces) };
+    let body = if is_empty { Box::pin(pieces) } else { decompress(&mut headers, pieces) };
     Ok(Response { head: ResponseHead { status: parts.status, headers }, body })
 }
 

@@ -1,7 +1,7 @@
-//! Dispatch: what both listeners do with a request: the operators' endpoints answer what is theirs, the routes of callers the
-//! rest, and either answer becomes a response.
+//! Dispatch: what both listeners do with a request: operators' endpoints serve their own paths, callers' routes the
+//! rest, and either outcome becomes a response.
 //!
-//! It knows no connection: any body will do, so that tests and simulations come the same way as the network.
+//! It knows no connection: any body will do, so tests and simulations take the same path as the network.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -81,7 +81,7 @@ where
     ratelimit_headers::tell(&mut answered.headers, &watch.trail.facts().limits, gateway.world.now());
     set_retry_after(gateway, &mut answered);
     cors::tell(&gateway.plan.edge.cors, &parts.headers, &mut answered.headers);
-    let answered = compress::pack(gateway.plan.edge.compression, &parts.headers, answered);
+    let answered = compress::compress(gateway.plan.edge.compression, &parts.headers, answered);
     let was_asked = asked_id.is_some();
     match answered.body {
         AnsweredBody::Socket(socket, plan) => {
@@ -142,6 +142,6 @@ where
     linger::before_refusal(&mut body, &parts, answered.status).await;
     set_retry_after(gateway, &mut answered);
     security::tell(&gateway.plan.edge.security, false, &mut answered.headers);
-    let answered = compress::pack(gateway.plan.edge.compression, &parts.headers, answered);
+    let answered = compress::compress(gateway.plan.edge.compression, &parts.headers, answered);
     respond(answered, watch, &id, false)
 }

@@ -1,4 +1,5 @@
-//! Telemetry: what the gateway tells about itself: metrics, log lines, spans, reports of its own faults, and the call history.
+//! Telemetry: how the gateway is observed: metrics, log lines, spans, reports of its own faults, and the call
+//! history.
 
 pub mod explain;
 pub mod export_queue;

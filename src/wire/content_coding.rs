@@ -306,18 +306,18 @@ mod tests {
         reader.read_to_end(&mut bytes).await.map(|_| bytes)
     }
 
-    async fn packed(coding: Coding, bytes: &[u8]) -> Vec<u8> {
-        let packed = match coding {
+    async fn compressed(coding: Coding, bytes: &[u8]) -> Vec<u8> {
+        let compressed = match coding {
             Coding::Gzip => all(GzipEncoder::with_quality(bytes, Level::Fastest)).await,
             Coding::Deflate => all(ZlibEncoder::with_quality(bytes, Level::Fastest)).await,
             Coding::Brotli => all(BrotliEncoder::with_quality(bytes, Level::Fastest)).await,
             Coding::Zstd => all(ZstdEncoder::with_quality(bytes, Level::Fastest)).await,
         };
-        packed.unwrap()
+        compressed.unwrap()
     }
 
-    async fn unpacked(codings: &[Coding], packed: Vec<u8>) -> io::Result<Vec<u8>> {
-        all(undo(codings, InTurns::new(packed.into()), Care::Strict { most: 1 << 20 })).await
+    async fn decompressed(codings: &[Coding], compressed: Vec<u8>) -> io::Result<Vec<u8>> {
+        all(undo(codings, InTurns::new(compressed.into()), Care::Strict { most: 1 << 20 })).await
     }
 
     const ALL: [Coding; 4] = [Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd];
@@ -327,24 +327,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_packed_is_unpacked_alone_and_on_top_of_each_other() {
+    async fn what_was_compressed_is_decompressed_alone_and_on_top_of_each_other() {
         for bytes in [text(), b"x".to_vec(), vec![0; 300_000]] {
             for inner in ALL {
-                assert_eq!(unpacked(&[inner], packed(inner, &bytes).await).await.unwrap(), bytes, "{inner:?}");
+                assert_eq!(decompressed(&[inner], compressed(inner, &bytes).await).await.unwrap(), bytes, "{inner:?}");
                 for outer in ALL {
-                    let twice = packed(outer, &packed(inner, &bytes).await).await;
-                    assert_eq!(unpacked(&[inner, outer], twice).await.unwrap(), bytes, "{inner:?} in {outer:?}");
+                    let twice = compressed(outer, &compressed(inner, &bytes).await).await;
+                    assert_eq!(decompressed(&[inner, outer], twice).await.unwrap(), bytes, "{inner:?} in {outer:?}");
                 }
             }
         }
-        assert_eq!(unpacked(&[], b"plain".to_vec()).await.unwrap(), b"plain");
+        assert_eq!(decompressed(&[], b"plain".to_vec()).await.unwrap(), b"plain");
     }
 
     #[tokio::test]
     async fn a_body_in_several_members_is_read_to_its_end() {
         for coding in [Coding::Gzip, Coding::Zstd] {
-            let both = [packed(coding, b"one ").await, packed(coding, b"two").await].concat();
-            assert_eq!(unpacked(&[coding], both).await.unwrap(), b"one two", "{coding:?}");
+            let both = [compressed(coding, b"one ").await, compressed(coding, b"two").await].concat();
+            assert_eq!(decompressed(&[coding], both).await.unwrap(), b"one two", "{coding:?}");
         }
     }
 
@@ -352,11 +352,11 @@ mod tests {
     async fn deflate_is_read_with_its_frame_and_without() {
         for (level, bytes) in [(0, text()), (1, text()), (9, text()), (0, b"y".to_vec()), (6, b"y".to_vec())] {
             let level = Level::Precise(level);
-            for packed in [
+            for compressed in [
                 all(ZlibEncoder::with_quality(&bytes[..], level)).await.unwrap(),
                 all(DeflateEncoder::with_quality(&bytes[..], level)).await.unwrap(),
             ] {
-                assert_eq!(unpacked(&[Coding::Deflate], packed).await.unwrap(), bytes, "{level:?}");
+                assert_eq!(decompressed(&[Coding::Deflate], compressed).await.unwrap(), bytes, "{level:?}");
             }
         }
     }
@@ -364,15 +364,15 @@ mod tests {
     #[tokio::test]
     async fn what_is_cut_or_is_none_is_an_error() {
         for coding in ALL {
-            let whole = packed(coding, &text()).await;
+            let whole = compressed(coding, &text()).await;
             for end in [1, 2, 5, 11, whole.len() / 2, whole.len() - 1] {
-                assert!(unpacked(&[coding], whole[..end].to_vec()).await.is_err(), "{coding:?} cut at {end}");
+                assert!(decompressed(&[coding], whole[..end].to_vec()).await.is_err(), "{coding:?} cut at {end}");
             }
             for nonsense in [&b"{\"model\":\"m\"}"[..], b"\x1f\x8b\x08nonsense", &[0xff; 100]] {
-                assert!(unpacked(&[coding], nonsense.to_vec()).await.is_err(), "{coding:?}");
+                assert!(decompressed(&[coding], nonsense.to_vec()).await.is_err(), "{coding:?}");
             }
             let more = [&whole[..], b"x"].concat();
-            assert!(unpacked(&[coding], more).await.is_err(), "{coding:?} and more");
+            assert!(decompressed(&[coding], more).await.is_err(), "{coding:?} and more");
         }
     }
 
@@ -384,8 +384,8 @@ mod tests {
                 Level::Default,
                 &[CParameter::window_log(window), CParameter::content_size_flag(false)],
             );
-            let packed = all(encoder).await.unwrap();
-            assert_eq!(unpacked(&[Coding::Zstd], packed).await.is_ok(), is_fine, "{window}");
+            let compressed = all(encoder).await.unwrap();
+            assert_eq!(decompressed(&[Coding::Zstd], compressed).await.is_ok(), is_fine, "{window}");
         }
     }
 
@@ -395,14 +395,14 @@ mod tests {
         let mut skipped = vec![0x50, 0x2a, 0x4d, 0x18];
         skipped.extend(4_000_000_u32.to_le_bytes());
         skipped.extend(vec![0; 4_000_000]);
-        let twice = packed(Coding::Zstd, &skipped).await;
+        let twice = compressed(Coding::Zstd, &skipped).await;
         assert!(twice.len() < 2_000);
-        assert!(is_too_much(&unpacked(&[Coding::Zstd, Coding::Zstd], twice).await.unwrap_err()));
+        assert!(is_too_much(&decompressed(&[Coding::Zstd, Coding::Zstd], twice).await.unwrap_err()));
     }
 
     #[tokio::test]
     async fn others_get_their_turn_while_nothing_comes_of_many_bytes() {
-        let empty = packed(Coding::Gzip, b"").await;
+        let empty = compressed(Coding::Gzip, b"").await;
         let many = empty.repeat(2 * TURN / empty.len() + 1);
         let mut plain = undo(&[Coding::Gzip], InTurns::new(many.into()), Care::Lenient);
         let (mut byte, mut turns) = ([0; 1], 0);
@@ -419,8 +419,8 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes in any::<Vec<u8>>(), which in 0..ALL.len()) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let _ = runtime.block_on(unpacked(&[ALL[which]], bytes.clone()));
-            let _ = runtime.block_on(unpacked(&[ALL[which], Coding::Zstd], bytes));
+            let _ = runtime.block_on(decompressed(&[ALL[which]], bytes.clone()));
+            let _ = runtime.block_on(decompressed(&[ALL[which], Coding::Zstd], bytes));
         }
     }
 }

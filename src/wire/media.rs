@@ -1,4 +1,4 @@
-//! Media types, compared as RFC 9110, 8.3.1 says: without regard to case or parameters.
+//! Media types, compared by RFC 9110, 8.3.1: regardless of case and parameters.
 
 use http::{HeaderMap, HeaderValue, header};
 

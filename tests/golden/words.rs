@@ -273,7 +273,7 @@ impl Case<'_> {
             }
             "method" => RequestFault::Method { method: "PUT".into(), allow: it.text("allow").into() }.into(),
             "too-large" => RequestFault::TooLarge { limit: it.number("limit") as usize }.into(),
-            "too-large-unpacked" => RequestFault::TooLargeUnpacked { limit: it.number("limit") as usize }.into(),
+            "too-large-unpacked" => RequestFault::TooLargeDecompressed { limit: it.number("limit") as usize }.into(),
             "coding" => {
                 RequestFault::Coding { said: "compress".into(), known: tidegate::wire::content_coding::KNOWN }.into()
             }

@@ -1,4 +1,4 @@
-//! Limit: rate limits by key.
+//! Limit: rate limits, by key.
 
 use std::sync::Arc;
 

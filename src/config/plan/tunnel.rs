@@ -1,4 +1,4 @@
-//! Tunnel: limits of WebSockets.
+//! Tunnel: limits and timeouts of WebSockets.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,8 @@
-//! State that policies keep beyond a call, by its type and by the route it belongs to. A policy brings its own type; nothing
-//! here names one.
+//! State that policies keep beyond a call, by its type and by route. A policy brings its own type; nothing here
+//! names one.
 //!
-//! Asked for when a gateway is built, never by a call. State that the next generation of the configuration asks for again is
-//! the same state; what it does not ask for is forgotten.
+//! It is looked up when a gateway is built, never by a call. State that the next generation of the configuration
+//! looks up again is the same state; the rest is dropped.
 
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;

@@ -46,7 +46,7 @@ pub enum RequestFault {
         known: Box<str>,
     },
     /// The body is too large once it is decompressed (413).
-    TooLargeUnpacked {
+    TooLargeDecompressed {
         /// The most bytes allowed.
         limit: usize,
     },
@@ -118,7 +118,7 @@ impl RequestFault {
             say!("The method The method The method {method} is not allowed here; allowed: {allow}.");
         Self::TooLarge { limit } => "request_too_large", Status::PAYLOAD_TOO_LARGE,
             say!("The request body is larger than the limit of {limit} bytes.");
-        Self::TooLargeUnpacked { limit } => "request_too_large", Status::PAYLOAD_TOO_LARGE,
+        Self::TooLargeDecompressed { limit } => "request_too_large", Status::PAYLOAD_TOO_LARGE,
             say!("The decompressed request body is larger than the limit of {limit} bytes.");
         Self::Coding { said, known } => "unsupported_content_encoding", Status::UNSUPPORTED_MEDIA_TYPE,
             say!("The Content-Encoding {said:?} is not supported; supported: {known}.");

@@ -1,4 +1,4 @@
-//! The head of a reply, apart from its body: for who keeps answers, or gives one to many.
+//! The head of a reply, apart from its body: for the cache, and for one response shared by several callers.
 //!
 //! It does not know what the body is.
 

@@ -1,7 +1,7 @@
-//! Failed authentications: how many wrong credentials one client address may show.
+//! Failed authentications: limits them per client address.
 //!
-//! governor decides by GCRA. Its own tables keep every address until somebody cleans them, so addresses are kept in the
-//! bounded table of limits, which also follows the clock of the runtime.
+//! governor decides by GCRA. Its own tables keep every address until somebody cleans them, so addresses are kept in
+//! the bounded table of rate limits, which also follows the runtime's clock.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;

@@ -1,5 +1,5 @@
-//! What metrics show of the cache: of the entries in this process, of responses in flight, and of the store that gateways
-//! share.
+//! Metrics of the cache that are read at scrape: entries in this process, responses in flight, and the shared
+//! store.
 
 use std::sync::Arc;
 

@@ -107,12 +107,13 @@ impl Intake<'_> {
 
     /// Undoes the codings of a body that was read. It is read whole first: a decoder takes memory for as long as its body takes
     /// to come.
-    pub(in crate::server) async fn unpack(&self, codings: &[Coding], packed: Bytes) -> Result<Bytes, Fault> {
-        if codings.is_empty() || packed.is_empty() {
-            return Ok(packed);
+    pub(in crate::server) async fn decompress(&self, codings: &[Coding], compressed: Bytes) -> Result<Bytes, Fault> {
+        if codings.is_empty() || compressed.is_empty() {
+            return Ok(compressed);
         }
-        let too_large = || Fault::from(RequestFault::TooLargeUnpacked { limit: self.limit });
-        let mut plain = content_coding::undo(codings, InTurns::new(packed), Care::Strict { most: self.limit as u64 });
+        let too_large = || Fault::from(RequestFault::TooLargeDecompressed { limit: self.limit });
+        let mut plain =
+            content_coding::undo(codings, InTurns::new(compressed), Care::Strict { most: self.limit as u64 });
         let mut held = self.room.map(|(buffers, wait)| Held::new(buffers, wait, self.is_form()));
         let (mut whole, mut piece) = (Vec::new(), Zeroizing::new(vec![0; PIECE]));
         let mut count = 0;

@@ -22,13 +22,13 @@ use crate::wire::content_coding::InTurns;
 use crate::wire::media::essence;
 
 /// Up to this size a text is compressed in one go, so that its length is known; a larger one piece by piece, because a thread that
-/// packs megabytes serves nobody else meanwhile.
+/// compresses megabytes serves nobody else meanwhile.
 const AT_ONCE: usize = 64 * 1024;
 
 /// The size of a piece, compressed.
 const PIECE: usize = 16 * 1024;
 
-/// The codings, the one that packs fastest first: where a caller takes several alike, it gets that.
+/// The codings, the one that compresses fastest first: where a caller takes several alike, it gets that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Coding {
     Zstd,
@@ -39,25 +39,25 @@ enum Coding {
 const CODINGS: [(Coding, &str); 3] = [(Coding::Zstd, "zstd"), (Coding::Brotli, "br"), (Coding::Gzip, "gzip")];
 
 /// Compresses a response, if its caller accepts that and it is worth it.
-pub(in crate::server) fn pack(plan: CompressionPlan, request: &HeaderMap, mut answered: Answered) -> Answered {
+pub(in crate::server) fn compress(plan: CompressionPlan, request: &HeaderMap, mut answered: Answered) -> Answered {
     if !plan.is_on || !is_text(&answered) {
         return answered;
     }
     vary(&mut answered.headers, header::ACCEPT_ENCODING);
     let AnsweredBody::Full(text) = &answered.body else { return answered };
     let wanted = Wanted::read(request);
-    let is_worth_it = text.len() > plan.min_size || (wanted.must_be_packed && !text.is_empty());
+    let is_worth_it = text.len() > plan.min_size || (wanted.must_be_compressed && !text.is_empty());
     let Some(coding) = wanted.coding.filter(|_| is_worth_it) else { return answered };
     let mut encoder = encoder(coding, text.clone());
     let body = match text.len() > AT_ONCE {
         true => AnsweredBody::Bytes(in_pieces(encoder)),
         false => {
-            let mut packed = Vec::with_capacity(text.len() / 2);
+            let mut compressed = Vec::with_capacity(text.len() / 2);
             // What is in memory is read without waiting. Should it fail all the same, the text is still there.
-            if !matches!(encoder.read_to_end(&mut packed).now_or_never(), Some(Ok(_))) {
+            if !matches!(encoder.read_to_end(&mut compressed).now_or_never(), Some(Ok(_))) {
                 return answered;
             }
-            AnsweredBody::Full(packed.into())
+            AnsweredBody::Full(compressed.into())
         }
     };
     answered.body = body;
@@ -91,7 +91,7 @@ struct Wanted {
     /// The coding that it likes best, and better than none.
     coding: Option<Coding>,
     /// It does not accept an uncompressed response.
-    must_be_packed: bool,
+    must_be_compressed: bool,
 }
 
 impl Wanted {
@@ -117,7 +117,7 @@ impl Wanted {
         let is_liked = |index: &usize| weights[*index] > 0.0 && weights[*index] >= identity.unwrap_or(0.0);
         Self {
             coding: best.filter(is_liked).map(|index| CODINGS[index].0),
-            must_be_packed: identity.or(others) == Some(0.0),
+            must_be_compressed: identity.or(others) == Some(0.0),
         }
     }
 }
@@ -140,7 +140,7 @@ type Encoder = Pin<Box<dyn AsyncRead + Send>>;
 fn encoder(coding: Coding, text: Bytes) -> Encoder {
     // A text that says the same again and again gets very small: nothing may come of much of it.
     let text = InTurns::new(text);
-    // Each packs a text of 4 KiB to about 30 % in 20 to 40 us; the next higher levels of br and gzip take several times as
+    // Each compresses a text of 4 KiB to about 30 % in 20 to 40 us; the next higher levels of br and gzip take several times as
     // long for larger ones and save a tenth.
     match coding {
         Coding::Zstd => Box::pin(ZstdEncoder::with_quality(text, Level::Precise(3))),
@@ -216,9 +216,9 @@ mod tests {
         ] {
             assert_eq!(chosen(accepts), coding, "{accepts:?}");
         }
-        assert!(Wanted::read(&accepting(&["gzip, identity;q=0"])).must_be_packed);
-        assert!(Wanted::read(&accepting(&["gzip, *;q=0"])).must_be_packed);
-        assert!(!Wanted::read(&accepting(&["gzip, identity;q=0.1, *;q=0"])).must_be_packed);
+        assert!(Wanted::read(&accepting(&["gzip, identity;q=0"])).must_be_compressed);
+        assert!(Wanted::read(&accepting(&["gzip, *;q=0"])).must_be_compressed);
+        assert!(!Wanted::read(&accepting(&["gzip, identity;q=0.1, *;q=0"])).must_be_compressed);
     }
 
     fn answer(content_type: &'static str, text: &[u8]) -> Answered {
@@ -232,45 +232,45 @@ mod tests {
 
     #[test]
     fn only_texts_that_are_worth_it_are_packed() {
-        let packed = |content_type, length, accepts| {
-            let answered = pack(PLAN, &accepting(&[accepts]), answer(content_type, &vec![b'a'; length]));
+        let compressed = |content_type, length, accepts| {
+            let answered = compress(PLAN, &accepting(&[accepts]), answer(content_type, &vec![b'a'; length]));
             answered.headers.contains_key(header::CONTENT_ENCODING)
         };
-        assert!(packed("application/json", 1025, "gzip"));
-        assert!(!packed("application/json", 1024, "gzip"));
-        assert!(packed("application/json", 1, "gzip, identity;q=0"));
-        assert!(!packed("application/json", 0, "gzip, identity;q=0"));
-        assert!(packed("Application/Problem+JSON; charset=utf-8", 2000, "gzip"));
-        assert!(packed("text/plain", 2000, "gzip"));
-        assert!(!packed("text/event-stream; charset=utf-8", 2000, "gzip"));
-        assert!(!packed("audio/mpeg", 2000, "gzip"));
+        assert!(compressed("application/json", 1025, "gzip"));
+        assert!(!compressed("application/json", 1024, "gzip"));
+        assert!(compressed("application/json", 1, "gzip, identity;q=0"));
+        assert!(!compressed("application/json", 0, "gzip, identity;q=0"));
+        assert!(compressed("Application/Problem+JSON; charset=utf-8", 2000, "gzip"));
+        assert!(compressed("text/plain", 2000, "gzip"));
+        assert!(!compressed("text/event-stream; charset=utf-8", 2000, "gzip"));
+        assert!(!compressed("audio/mpeg", 2000, "gzip"));
         let mut encoded = answer("application/json", &[b'a'; 2000]);
         encoded.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         assert!(
-            matches!(pack(PLAN, &accepting(&["br"]), encoded).body, AnsweredBody::Full(text) if text.len() == 2000)
+            matches!(compress(PLAN, &accepting(&["br"]), encoded).body, AnsweredBody::Full(text) if text.len() == 2000)
         );
     }
 
     #[test]
     fn caches_are_told_that_the_answer_varies_and_that_its_tag_means_the_text_and_not_the_bytes() {
-        let packed = pack(PLAN, &accepting(&["gzip"]), answer("application/json", &[b'a'; 2000]));
+        let compressed = compress(PLAN, &accepting(&["gzip"]), answer("application/json", &[b'a'; 2000]));
         assert_eq!(
-            (&packed.headers[header::ETAG], &packed.headers[header::VARY]),
+            (&compressed.headers[header::ETAG], &compressed.headers[header::VARY]),
             (&"W/\"1\"".parse().unwrap(), &"accept-encoding".parse().unwrap())
         );
-        let plain = pack(PLAN, &accepting(&[]), answer("application/json", &[b'a'; 2000]));
+        let plain = compress(PLAN, &accepting(&[]), answer("application/json", &[b'a'; 2000]));
         assert_eq!(
             (&plain.headers[header::ETAG], &plain.headers[header::VARY]),
             (&"\"1\"".parse().unwrap(), &"accept-encoding".parse().unwrap())
         );
     }
 
-    fn unpack(coding: &str, packed: &[u8]) -> Vec<u8> {
+    fn decompress(coding: &str, compressed: &[u8]) -> Vec<u8> {
         use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZstdDecoder};
         let mut decoder: Pin<Box<dyn AsyncRead + '_>> = match coding {
-            "zstd" => Box::pin(ZstdDecoder::new(packed)),
-            "br" => Box::pin(BrotliDecoder::new(packed)),
-            _ => Box::pin(GzipDecoder::new(packed)),
+            "zstd" => Box::pin(ZstdDecoder::new(compressed)),
+            "br" => Box::pin(BrotliDecoder::new(compressed)),
+            _ => Box::pin(GzipDecoder::new(compressed)),
         };
         let mut text = Vec::new();
         decoder.read_to_end(&mut text).now_or_never().unwrap().unwrap();
@@ -281,12 +281,12 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
-        fn whatever_is_packed_unpacks_to_the_same(
+        fn whatever_is_compressed_decompresses_to_the_same(
             word in proptest::collection::vec(any::<u8>(), 1..200), times in 1_usize..2000, coding in 0_usize..3,
         ) {
             let (text, coding) = (word.repeat(times), CODINGS[coding].1);
-            let packed = pack(PLAN, &accepting(&[coding]), answer("application/json", &text));
-            let packed = match packed.body {
+            let compressed = compress(PLAN, &accepting(&[coding]), answer("application/json", &text));
+            let compressed = match compressed.body {
                 AnsweredBody::Full(bytes) if text.len() <= PLAN.min_size => {
                     prop_assert_eq!(&bytes[..], &text[..]);
                     return Ok(());
@@ -299,7 +299,7 @@ mod tests {
                 }
                 AnsweredBody::Events(..) | AnsweredBody::Socket(..) => Vec::new(),
             };
-            prop_assert_eq!(unpack(coding, &packed), text);
+            prop_assert_eq!(decompress(coding, &compressed), text);
         }
 
         #[test]

@@ -1,6 +1,6 @@
-//! Head: what a request says before its body is read: to what it is addressed, where its caller is, and who that is.
+//! Head: what is known of a request before its body is read: its target, the client's address, and the credentials.
 //!
-//! It does not know what is asked, nor what credentials are worth: that is the `auth` policy's business.
+//! It does not know what is requested, nor whether a credential is valid: the `auth` policy verifies it.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -172,7 +172,7 @@ impl RequestContext<'_> {
         };
         let body = intake.read(body).await?;
         watch.trail.facts().bytes_in = body.len() as u64;
-        let body = intake.unpack(&codings, body).await?;
+        let body = intake.decompress(&codings, body).await?;
         if let Some(once) = &mut head.once {
             once.request = idempotency::fingerprint(self.parts, &body).await;
         }

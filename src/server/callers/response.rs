@@ -1,6 +1,7 @@
-//! Response: from an answer to an HTTP response: with its ids, and with a time to come back for whoever is refused for now.
+//! Response: turns an outcome into an HTTP response, with its ids, and with Retry-After where a caller may retry
+//! later.
 //!
-//! It does not know what was asked, nor at which listener.
+//! It does not know what was requested, nor at which listener.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! How operators are answered: in JSON, in text, and in problem details (RFC 9457) when something is wrong.
+//! Responses for operators: JSON, text, and problem details (RFC 9457) for errors.
 //!
-//! It does not know what was asked.
+//! It does not know what was requested.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What an operators' endpoint is: its path, its methods, who may use it, how large a body it takes, what answers, and what the
-//! OpenAPI document says about it. `routes` has the table of them.
+//! An operators' endpoint: its path, its methods, who may use it, its body limit, its handler, and its part of the
+//! OpenAPI document. `routes` has the table of them.
 //!
 //! It knows no endpoint.
 

@@ -1,5 +1,5 @@
-//! The table of the operators' endpoints. Whatever names them has them from here: who may use what, which paths no route of
-//! the configuration can have, the answer 405 and the text of 404, the reference and the OpenAPI document.
+//! The table of the operators' endpoints. Everything that names them reads it: access control, the reserved paths
+//! of the configuration, the 405 and the text of the 404, the reference and the OpenAPI document.
 
 use std::sync::{Arc, LazyLock};
 

@@ -1,4 +1,4 @@
-//! Serving operators: from a request to the endpoint that answers it, at their own address and at the callers'.
+//! Serves operators: finds the endpoint of a request, at the admin address and at the callers' address.
 //!
 //! It knows no endpoint; `routes` has the table.
 

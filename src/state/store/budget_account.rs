@@ -100,7 +100,7 @@ struct BudgetAccount {
 /// All accounts of a process.
 pub struct BudgetAccounts {
     accounts: Mutex<BTreeMap<[u64; 2], BudgetAccount>>,
-    max_purses: usize,
+    max_accounts: usize,
     shared: Option<SharedAccounts>,
 }
 
@@ -117,14 +117,14 @@ struct SharedAccounts {
 
 impl BudgetAccounts {
     /// No accounts yet, and at most this many.
-    pub fn new(max_purses: usize, shared: Option<(Arc<Redis>, OnStoreError)>) -> Self {
+    pub fn new(max_accounts: usize, shared: Option<(Arc<Redis>, OnStoreError)>) -> Self {
         let shared = shared.map(|(redis, on_error)| {
             let (to_tell, told) = mpsc::channel(WAITING);
             let draw = Script::new(include_str!("redis/draw.lua"));
             let (ahead, start) = (AtomicI64::new(UNKNOWN), Instant::now());
             SharedAccounts { redis, on_error, draw, ahead, start, to_tell, told: Mutex::new(Some(told)) }
         });
-        Self { accounts: Mutex::default(), max_purses, shared }
+        Self { accounts: Mutex::default(), max_accounts, shared }
     }
 
     /// Reserves the cost in every account, or in none if an enforced one has not enough left. The holds are there only when it
@@ -345,12 +345,12 @@ impl BudgetAccounts {
         draw: &BudgetRequest,
         now: Timestamp,
     ) -> &'p mut BudgetAccount {
-        if !accounts.contains_key(&draw.key.0) && accounts.len() >= self.max_purses {
+        if !accounts.contains_key(&draw.key.0) && accounts.len() >= self.max_accounts {
             accounts.retain(|_, account| account.ends > now);
             // Those with least in them are missed least; an eighth at once, so that this is rare.
-            if accounts.len() >= self.max_purses {
+            if accounts.len() >= self.max_accounts {
                 let mut spent: Vec<u64> = accounts.values().map(BudgetAccount::total).collect();
-                let (_, least, _) = spent.select_nth_unstable(self.max_purses / 8);
+                let (_, least, _) = spent.select_nth_unstable(self.max_accounts / 8);
                 let least = *least;
                 accounts.retain(|_, account| account.total() > least);
             }
@@ -510,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn purses_are_bounded_and_the_emptiest_stay() {
+    fn accounts_are_bounded_and_the_emptiest_are_evicted_first() {
         let accounts = BudgetAccounts::new(16, None);
         for key in 0..100 {
             accounts.draw_here(&[draw(key, 1000, key)], 1, Timestamp::UNIX_EPOCH);

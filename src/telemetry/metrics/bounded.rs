@@ -1,7 +1,7 @@
-//! Bounded: names that come with requests, as labels. So many of them are told apart, and all others are one.
+//! Bounded labels: names that come from requests. A limited number of them become labels; all others count as one.
 //!
-//! It does not know what is named. A name counts once something real came of it, so that whoever invents names cannot use up
-//! the places of those that exist.
+//! It does not know what is named. A name counts only after a real response, so that invented names cannot use up
+//! the labels of those that exist.
 
 use parking_lot::RwLock;
 use std::collections::BTreeSet;

@@ -1,8 +1,8 @@
-//! Handles: metrics of a family that are found once and kept, for what is counted on every call. A family finds a metric by
-//! all of its labels, under a lock; a handle is the metric.
+//! Handles: metrics of a family that are looked up once and kept, for what is counted on every call. A family finds
+//! a metric by all of its labels, under a lock; a handle is the metric.
 //!
-//! The labels that are known when a gateway is built (a route, a provider) are fixed by whoever holds the handles. The part
-//! that depends on the call is the key.
+//! Whoever holds the handles fixes the labels that are known when a gateway is built (a route, a provider). The
+//! part that depends on the call is the key.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;

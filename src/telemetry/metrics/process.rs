@@ -1,4 +1,5 @@
-//! Metrics of the process and of the runtime in it, by the names that every client of Prometheus uses. Read anew for each page.
+//! Metrics of the process and its runtime, with the names that every Prometheus client library uses. Read at
+//! scrape.
 //!
 //! It knows Linux only: elsewhere the values stay zero.
 

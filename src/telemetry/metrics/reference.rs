@@ -1,6 +1,7 @@
 //! Reference: all metrics as a page for readers: name, kind, labels and meaning, by name.
 //!
-//! It knows no metric: it reads a page with one sample of each at least, so what is on the page is what is written down.
+//! It knows no metric: it reads a scrape with at least one sample of each, so the page lists exactly what is
+//! registered.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Sampled: numbers that are kept elsewhere, read for each page. Name, help, labels and value are in one place, beside the
-//! owner of the value.
+//! Sampled metrics: values that are kept elsewhere and read at scrape. Name, help, labels and value are in one
+//! place, beside the owner of the value.
 //!
 //! It knows no metric.
 

@@ -1,8 +1,8 @@
-//! Format: what policies and dialects ask of a request's grammar, and of the answers to it. There is one for each endpoint of a
-//! dialect that callers' bodies are passed on in.
+//! Format: what policies and dialects ask about the grammar of a request and its responses. There is one for each
+//! endpoint of a dialect whose bodies are passed through.
 //!
-//! It does not know who asks, nor what is done with an answer. What a format does not know it says so: an endpoint without one of
-//! these has answers that are passed on and not looked into.
+//! It does not know who asks, nor what is done with the result. Responses of an endpoint without a format are
+//! passed through unread.
 
 use bytes::Bytes;
 

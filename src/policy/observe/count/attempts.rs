@@ -1,4 +1,4 @@
-//! What is counted of attempts, by provider.
+//! Metrics of attempts, by provider.
 //!
 //! Labels are names of providers, which the config bounds, and words of the code.
 

@@ -1,7 +1,7 @@
-//! What is counted of callers: chat requests by outcome, streams, and, where that is wanted, tenants.
+//! Metrics of callers: chat requests by outcome, streams, and, if enabled, tenants.
 //!
-//! Names of tenants come with requests: [`Bounded`] decides which become labels, and by default none does. A tenant's counters
-//! are looked up for each call, as nobody knows when a gateway is built who will call.
+//! Names of tenants come from requests: [`Bounded`] decides which become labels, and by default none does. A
+//! tenant's counters are looked up per call, because the callers are unknown when a gateway is built.
 
 use std::sync::Arc;
 use std::time::Duration;

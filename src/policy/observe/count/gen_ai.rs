@@ -1,8 +1,8 @@
-//! What is asked of models, by the names of OpenTelemetry's semantic conventions for generative AI (v1.41.0) in Prometheus'
-//! form: dots are underscores, and the unit is the name's end.
+//! Metrics of model calls, named after OpenTelemetry's semantic conventions for generative AI (v1.41.0) in
+//! Prometheus' form: dots become underscores, and the name ends with the unit.
 //!
-//! It does not know what was asked. Names of models come with requests: [`Bounded`] decides which become labels, and the
-//! metrics are looked up for each attempt.
+//! It does not know the content. Names of models come from requests: [`Bounded`] decides which become labels, and
+//! the metrics are looked up per attempt.
 
 use std::sync::Arc;
 use std::time::Duration;

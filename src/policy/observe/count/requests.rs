@@ -1,4 +1,4 @@
-//! What is counted of a request as its caller saw it, by route.
+//! Metrics of a request as its caller saw it, by route.
 //!
 //! Labels are names of routes, rules, budgets, guards and patterns, which the config bounds, and words of the code.
 

@@ -1,7 +1,7 @@
-//! What is counted of the calls of routes with variants.
+//! Metrics of the calls of routes with variants.
 //!
-//! Labels are names of routes and variants, which the config bounds, and words of the code. They are looked up for each call:
-//! routes with variants are few.
+//! Labels are names of routes and variants, which the config bounds, and words of the code. They are looked up per
+//! call, because few routes have variants.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The query of `/api/usage`: which periods, from when to when, grouped by what, of whom, and in which form.
+//! The query of `/api/usage`: period, time range, grouping, filters and format.
 //!
 //! It does not know who asks.
 

@@ -15,7 +15,7 @@ use crate::wire::content_coding;
 use crate::wire::content_coding::Care;
 
 /// The body without its compression, and the headers without what they say of it.
-pub(super) fn unpack(
+pub(super) fn decompress(
     headers: &mut HeaderMap,
     body: impl Stream<Item = Result<Bytes, SendFault>> + Send + 'static,
 ) -> ResponseBody {
