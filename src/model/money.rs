@@ -18,7 +18,7 @@ pub const NANOS: u64 = 1_000_000_000;
 pub struct Usd(u64);
 
 impl Usd {
-    /// So many nanodollars (10^-9 USD).
+    /// An amount in nanodollars (10^-9 USD).
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }

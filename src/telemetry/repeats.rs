@@ -33,7 +33,7 @@ const VOLATILE: [&str; 4] = ["error", "detail", "req_id", "store_key"];
 pub(in crate::telemetry) struct Repeats(Arc<Seen>);
 
 struct Seen {
-    /// So many equal ones are written; zero: all.
+    /// Identical lines written per minute; zero: all.
     most: u32,
     lines: Mutex<BTreeMap<u64, Line>>,
 }
