@@ -22,7 +22,7 @@ use crate::gateway::world::World;
 use crate::model::fault::RequestFault;
 use crate::model::switch::FlagKind;
 use crate::model::switch::Switch;
-use crate::model::trail::Facts;
+use crate::model::trail::{Facts, Finish};
 use crate::policy::auth::{Auth, Authenticator};
 use crate::policy::budget::Budget;
 use crate::policy::cache;
@@ -33,6 +33,7 @@ use crate::policy::idempotency::{self, Idempotency};
 use crate::policy::limit::Limit;
 use crate::policy::observe::spans::Tracing;
 use crate::policy::observe::{Observe, RouteMetrics, Telling};
+use crate::provider::balance::Instances;
 use crate::provider::exchange::Exchange;
 use crate::provider::network::Access;
 use crate::provider::transport::Transport;
@@ -122,12 +123,13 @@ impl Gateway {
     ) -> Result<Self, String> {
         let metrics = gateway_state.metrics().clone();
         let generation = before.map_or(1, |before| before.generation + 1);
-        let (counter, clock, prices) = (gateway_state.clone(), world.clone(), plan.prices.clone());
+        let ledger = ledger(&plan, &gateway_state, &world);
+        let (counter, clock, prices, note) =
+            (gateway_state.clone(), world.clone(), plan.prices.clone(), ledger.clone());
         let count = move |facts: &Facts| {
             counter.count(facts, &prices);
             counter.guard(facts, clock.now().as_millisecond());
-            let began = clock.now().checked_sub(facts.started.elapsed()).unwrap_or_else(|_| clock.now());
-            counter.ledger().note(began, facts, &prices);
+            note(facts);
         };
         let tracing = Tracing::new(&plan, gateway_state.spans().clone(), world.clock()).map(Arc::new);
         let telling = Telling {
@@ -146,13 +148,13 @@ impl Gateway {
             };
             transports.insert(provider.name.clone(), transport);
         }
+        let known = |provider: &ProviderPlan| {
+            let known = transports.get(&provider.name).zip(gateway_state.provider(&provider.name));
+            known.ok_or_else(|| format!("provider {} has no state", provider.name))
+        };
         let target = |route: &RoutePlan, target: &TargetPlan| {
             let provider = &target.provider;
-            let (Some(transport), Some(state)) =
-                (transports.get(&provider.name), gateway_state.provider(&provider.name))
-            else {
-                return Err(format!("provider {} has no state", provider.name));
-            };
+            let (transport, state) = known(provider)?;
             let exchange = Exchange::new(provider.clone(), transport.clone(), state.instances.clone());
             let stack = match &route.tunnel {
                 Some(_) => pipeline::tunnel_target(route, target, state, world.chance(), exchange),
@@ -160,7 +162,7 @@ impl Gateway {
                     pipeline::target(route, target, state, &gateway_state.limits().estimates, world.chance(), exchange)
                 }
             };
-            Ok(Target {
+            Ok::<_, String>(Target {
                 plan: target.clone(),
                 switch: state.switch.clone(),
                 retries: state.retries.clone(),
@@ -171,6 +173,19 @@ impl Gateway {
         let trust = gateway_state.trust(&plan.auth, |publisher| world.document(publisher))?;
         let door = Authenticator::new(&plan.auth, plan.default_tenant.clone(), trust);
         let caches = Arc::new(caches(&plan, &gateway_state, &observe));
+        let apart = |target: &TargetPlan| {
+            let provider = &target.provider;
+            let instances = Instances::new(provider.urls.len(), provider.balance.clone(), world.chance().clone());
+            Ok::<_, String>(Exchange::new(provider.clone(), known(provider)?.0.clone(), instances))
+        };
+        let parts = pipeline::Parts {
+            gateway_state: &gateway_state,
+            caches: &caches,
+            chance: world.chance(),
+            prices: &plan.prices,
+            ledger: &ledger,
+            apart: &apart,
+        };
         let idempotency = Some(idempotency(&plan, &gateway_state)).filter(|_| plan.idempotency.is_on);
         let mut routes = Vec::with_capacity(plan.routes.len());
         for route in &plan.routes {
@@ -193,7 +208,7 @@ impl Gateway {
                     let budget = Budget::of_route(&plan.budgets, route, accounts, estimates, plan.prices.clone());
                     let (observe, auth, limit) = doors;
                     let doors = (observe, auth, limit, idempotency.clone(), budget);
-                    pipeline::route(route, doors, &gateway_state, &caches, targets, variants)
+                    pipeline::route(route, doors, &parts, targets, variants)?
                 }
             };
             let dialect = caller::dialect(route.caller);
@@ -296,6 +311,15 @@ impl Gateway {
     }
 }
 
+/// What keeps the cost of calls that are over.
+fn ledger(plan: &Plan, gateway_state: &Arc<GatewayState>, world: &Arc<World>) -> Finish {
+    let (state, clock, prices) = (gateway_state.clone(), world.clone(), plan.prices.clone());
+    Arc::new(move |facts: &Facts| {
+        let began = clock.now().checked_sub(facts.started.elapsed()).unwrap_or_else(|_| clock.now());
+        state.ledger().note(began, facts, &prices);
+    })
+}
+
 /// What makes keys where no other gateway has to make the same.
 const OWN_SECRET: &[u8] = b"tidegate";
 
@@ -318,7 +342,7 @@ fn idempotency(plan: &Plan, gateway_state: &GatewayState) -> Idempotency {
         Some(before) => before.under(plan.idempotency.max_bytes),
         None => Memory::new(plan.idempotency.max_bytes),
     });
-    Idempotency::new(plan.idempotency, memory, shared)
+    Idempotency::new(plan.idempotency, memory, shared, gateway_state.metrics())
 }
 
 /// What the caches of all routes have in common.

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use tower::ServiceBuilder;
 
-use crate::config::plan::{CallKind, CallerKind, ResumeMode, RoutePlan, TargetPlan, TunnelPlan, WhenDisabled};
+use crate::config::plan::{CallKind, CallerKind, Prices, ResumeMode, RoutePlan, TargetPlan, TunnelPlan, WhenDisabled};
 use crate::gateway::state::{GatewayState, ProviderState};
 use crate::model::rng::SeededRng;
 use crate::model::switch::FlagKind;
+use crate::model::trail::Finish;
 use crate::policy::admit::Admit;
 use crate::policy::affinity::{Affinity, Makers};
 use crate::policy::auth::Auth;
-use crate::policy::breaker::Breaker;
+use crate::policy::breaker::{Breaker, Breakers};
 use crate::policy::budget::Budget;
 use crate::policy::cache::{self, Cache};
 use crate::policy::catalog::{Catalog, Source};
@@ -26,6 +27,7 @@ use crate::policy::guard::Guardrail;
 use crate::policy::hedge::{Hedge, LatencyTracker};
 use crate::policy::idempotency::Idempotency;
 use crate::policy::limit::Limit;
+use crate::policy::mirror::{Mirror, Shadow};
 use crate::policy::observe::Observe;
 use crate::policy::quota::Quota;
 use crate::policy::resume::Resume;
@@ -37,15 +39,31 @@ use crate::provider::exchange::Exchange;
 use crate::stack::{Policy, Stack, policy};
 use crate::state::estimate::Estimates;
 
+/// What policies of all routes are made of.
+pub struct Parts<'a> {
+    /// What is kept beyond a call.
+    pub gateway_state: &'a GatewayState,
+    /// What the caches of all routes have in common.
+    pub caches: &'a Arc<cache::CacheShared>,
+    /// Where randomness comes from.
+    pub chance: &'a SeededRng,
+    /// What tokens cost.
+    pub prices: &'a Prices,
+    /// Where the cost of calls is kept.
+    pub ledger: &'a Finish,
+    /// A way to a target that shares no instance's state with that of the route's own targets.
+    pub apart: &'a dyn Fn(&TargetPlan) -> Result<Exchange, String>,
+}
+
 /// What every call of a route passes. `variants` are the targets of each of its variants.
 pub fn route(
     plan: &RoutePlan,
     (observe, auth, limit, idempotency, budget): (Observe, Auth, Limit, Option<Idempotency>, Budget),
-    gateway_state: &GatewayState,
-    caches: &Arc<cache::CacheShared>,
+    parts: &Parts<'_>,
     targets: Vec<Target>,
     variants: Vec<Vec<Target>>,
-) -> Stack {
+) -> Result<Stack, String> {
+    let Parts { gateway_state, caches, .. } = parts;
     let first = targets.first().map(|target| (target.plan.provider.name.clone(), target.switch.clone()));
     let has_rungs = plan.canned.is_some() || plan.when_disabled != WhenDisabled::Failover;
     let degrade = has_rungs.then(|| Degrade::new(plan.canned.clone(), plan.when_disabled, first));
@@ -55,13 +73,14 @@ pub fn route(
             let switch = gateway_state.switches().of_subject(FlagKind::Variant, &variant.name);
             let providers = targets.iter().map(|target| target.plan.provider.name.clone()).collect();
             // A variant's latency says nothing about the other targets.
-            let (cache, asking) = asking(plan, gateway_state, caches, targets, LatencyTracker::default());
+            let (cache, asking) = asking(plan, gateway_state, caches, targets, LatencyTracker::default(), None);
             let inside = Stack::new(ServiceBuilder::new().layer(policy(cache)).service(asking));
             Way { name: variant.name.clone(), switch, providers, inside }
         })
         .collect();
     let variant = (!ways.is_empty()).then(|| Variant::new(&plan.name, ways, plan.is_idempotent));
-    let (cache, asking) = asking(plan, gateway_state, caches, targets, gateway_state.policies().get(&plan.name));
+    let latency_tracker = gateway_state.policies().get(&plan.name);
+    let (cache, asking) = asking(plan, gateway_state, caches, targets, latency_tracker, mirror(plan, parts)?);
     let layers = ServiceBuilder::new()
         // Outermost: it must see every exit.
         .layer(policy(observe.of_route(plan.max_answer)))
@@ -90,7 +109,7 @@ pub fn route(
         // Inside degrade: a cached response is better than a canned reply, which is never cached. Around everything that asks
         // providers: a resumed answer is cached as a whole.
         .layer(policy(cache));
-    Stack::new(layers.service(asking))
+    Ok(Stack::new(layers.service(asking)))
 }
 
 /// Who makes stored responses, on routes that reach them.
@@ -119,6 +138,7 @@ fn asking(
     caches: &Arc<cache::CacheShared>,
     targets: Vec<Target>,
     latency_tracker: LatencyTracker,
+    mirror: Option<Mirror>,
 ) -> (Option<Switched<Cache>>, Stack) {
     let continuing = match plan.resume {
         ResumeMode::ReplayAndContinue => targets.iter().map(|target| target.plan.continues).collect(),
@@ -131,6 +151,9 @@ fn asking(
     let hedge = plan.hedge.map(|percentile| Hedge::new(percentile, latency_tracker));
     let switch = |name| gateway_state.switches().of_subject(FlagKind::Policy, name);
     let asking = ServiceBuilder::new()
+        // Inside the cache: a cached response is no work for the shadow either. Around everything else that asks providers: a call
+        // is mirrored once, whatever becomes of it.
+        .layer(policy(mirror))
         // Around failover: a stream that breaks after the commit point is asked for again at the remaining targets.
         .layer(policy(resume.map(|resume| Switched::new(resume, switch(Resume::NAME)))))
         // Around failover, which knows where a second attempt can go. Inside resume: a resumed stream is late already.
@@ -141,6 +164,31 @@ fn asking(
     let asking = Stack::new(asking);
     let cache = plan.cache.clone().map(|kept| Cache::new(caches.clone(), plan, kept, choices, asking.clone()));
     (cache.map(|cache| Switched::new(cache, switch(Cache::NAME))), asking)
+}
+
+/// What sends calls of a route to its shadow as well, if it has one.
+fn mirror(route: &RoutePlan, parts: &Parts<'_>) -> Result<Option<Mirror>, String> {
+    let metrics = parts.gateway_state.metrics().group();
+    let Some(plan) = route.mirror.clone() else { return Ok(None) };
+    let (target, name) = (&plan.target, plan.target.provider.name.clone());
+    let switch = parts.gateway_state.switches().of_subject(FlagKind::Provider, &name);
+    let breakers = Breakers::new(name.clone(), target.provider.breaker.clone(), parts.chance.clone());
+    let layers = ServiceBuilder::new()
+        // A breaker of its own: what a shadow does opens that of no caller.
+        .layer(policy(Breaker::new(name, breakers)))
+        // Innermost: each attempt has its own time.
+        .layer(policy(Timeout::new(target.total, target.timeouts)));
+    let shadow = Shadow {
+        stack: Stack::new(layers.service((parts.apart)(target)?.once_unless(false))),
+        switch,
+        state: parts.gateway_state.policies().get(&route.name),
+        chance: parts.chance.apart(5),
+        tasks: parts.gateway_state.tasks().clone(),
+        leaving: parts.gateway_state.leaving().clone(),
+        prices: parts.prices.clone(),
+        ledger: parts.ledger.clone(),
+    };
+    Ok(Some(Mirror::new(route.name.clone(), plan, shadow, metrics)))
 }
 
 /// What lists the models of all targets.

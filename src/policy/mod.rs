@@ -16,6 +16,7 @@ pub mod guard;
 pub mod hedge;
 pub mod idempotency;
 pub mod limit;
+pub mod mirror;
 pub mod observe;
 pub mod quota;
 pub mod resume;

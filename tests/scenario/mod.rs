@@ -71,6 +71,9 @@ pub(crate) struct Scenario {
     /// When the system's clock jumps, and by how much.
     #[serde(default)]
     clock: Vec<Jump>,
+    /// When the process begins to drain.
+    #[serde(default)]
+    drains_at_ms: Option<u64>,
     /// The calls.
     call: Vec<Planned>,
     /// Requests that each provider must have seen at the end.
@@ -461,6 +464,14 @@ impl Scenario {
             tasks.spawn(async move {
                 tokio::time::sleep(Duration::from_millis(thrown.at_ms)).await;
                 thrown.happen(&current.gateway()).await
+            });
+        }
+        if let Some(at_ms) = self.drains_at_ms {
+            let current = current.clone();
+            tasks.spawn(async move {
+                tokio::time::sleep(Duration::from_millis(at_ms)).await;
+                current.gateway().state.drain();
+                Vec::new()
             });
         }
         for reload in self.reload.clone() {

@@ -62,6 +62,21 @@ pub struct RoutePlan {
     pub guards: Vec<Arc<GuardPlan>>,
     /// What a share of its callers gets instead.
     pub variants: Vec<VariantPlan>,
+    /// Who gets a share of its calls too; `None`: nobody.
+    pub mirror: Option<MirrorPlan>,
+}
+
+/// `[route.NAME.mirror]`
+#[derive(Clone, Debug)]
+pub struct MirrorPlan {
+    /// The shadow target, whose responses are thrown away.
+    pub target: TargetPlan,
+    /// The share of the calls that it gets, 0 to 1.
+    pub share: f64,
+    /// Mirrored calls at once; what is more is not mirrored.
+    pub max_in_flight: usize,
+    /// How long a mirrored call may take.
+    pub timeout: Duration,
 }
 
 impl RoutePlan {

@@ -25,6 +25,7 @@ pub mod flags;
 pub mod guards;
 pub mod targets;
 
+pub mod mirror;
 pub mod variants;
 
 pub mod routes;

@@ -17,6 +17,7 @@ use crate::config::tables::general;
 use crate::config::tables::general::TimeoutTable;
 use crate::config::tables::guards::Guards;
 use crate::config::tables::input;
+use crate::config::tables::mirror;
 use crate::config::tables::providers;
 use crate::config::tables::targets;
 use crate::config::tables::targets::TargetContext;
@@ -126,6 +127,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
         let of_variants = variants.iter_mut().flat_map(|variant| &mut variant.targets);
         targets.iter_mut().chain(of_variants).for_each(|target| target.stands_in_for = None);
     }
+    let mirror = mirror::of_route(&mut section, call, is_idempotent, &context.targets, &silences);
     let cache = caching::route(&mut section, call, is_idempotent, context.caching);
     let guards = context.guards.of_route(&mut section, tunnel.is_some());
     section.close();
@@ -153,6 +155,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
         tunnel,
         guards,
         variants,
+        mirror,
     })
 }
 

@@ -71,6 +71,21 @@ pub(in crate::config) fn read(
     in_order(written, context, silences, instruction)
 }
 
+/// One target, as a table of its own. `None`: it is not there, is wrong, or has no key or switch to be asked.
+pub(in crate::config) fn one(
+    section: &mut Section<'_>,
+    key: &'static str,
+    call: Option<CallKind>,
+    context: &TargetContext<'_>,
+    silences: &dyn Fn(Timeouts) -> Timeouts,
+) -> Option<TargetPlan> {
+    section.note(key, || Some(Form::Table));
+    let path = section.path_of(key);
+    let target = Target::table(section.node(key)?, path, call, context)?;
+    let plan = target.plan(context, silences, None);
+    matches!(plan.provider.usable, Usable::Yes | Usable::SwitchedOff).then_some(plan)
+}
+
 /// Targets that list the models of every provider that routes for OpenAI's callers ask.
 fn listing<'a>(context: &'a TargetContext<'_>) -> impl Iterator<Item = Target> + 'a {
     let named = context.listing.iter().filter_map(|name| context.providers.plans.iter().find(|it| *it.name == **name));
@@ -126,6 +141,10 @@ impl Target {
         if let Value::Text(name) = &node.value {
             return provider(name, &node.origin, path, call, context).map(Self::plain);
         }
+        Self::table(node, path, call, context)
+    }
+
+    fn table(node: &Node, path: String, call: Option<CallKind>, context: &TargetContext<'_>) -> Option<Self> {
         let mut section = Section::at(node, path, context.report);
         let name = section.required("provider", value::text);
         let provider = name.and_then(|name| {

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::plan::{AuthPlan, JwksPlan, Plan, ProviderPlan};
@@ -81,6 +82,7 @@ struct Process {
     last_fallback: Mutex<Option<Instant>>,
     is_draining: AtomicBool,
     is_handed_over: AtomicBool,
+    leaving: CancellationToken,
     store: Option<store::Store>,
     limits: Limits,
     flights: Flights,
@@ -132,6 +134,7 @@ impl GatewayState {
             last_fallback: Mutex::new(None),
             is_draining: AtomicBool::new(false),
             is_handed_over: AtomicBool::new(false),
+            leaving: CancellationToken::new(),
             store,
             limits,
             flights: Flights::default(),
@@ -309,6 +312,7 @@ impl GatewayState {
     /// Says that the gateway is leaving: readiness fails from now on.
     pub fn drain(&self) {
         self.common.is_draining.store(true, Ordering::Relaxed);
+        self.common.leaving.cancel();
     }
 
     /// True once the gateway is leaving.
@@ -320,11 +324,17 @@ impl GatewayState {
     /// changes for callers.
     pub fn hand_over(&self) {
         self.common.is_handed_over.store(true, Ordering::Relaxed);
+        self.common.leaving.cancel();
     }
 
     /// True once the process is to end, one way or the other: nothing that lasts begins any more.
     pub fn is_leaving(&self) -> bool {
         self.is_draining() || self.is_handed_over()
+    }
+
+    /// Cancelled as soon as that is so: for work that nobody would miss.
+    pub fn leaving(&self) -> &CancellationToken {
+        &self.common.leaving
     }
 
     /// True once another process has taken this one's place.

@@ -89,6 +89,15 @@ impl Trail {
         }
     }
 
+    /// Notes in a word what a policy made of the call. Log lines and `explain` show the word under the policy's name.
+    pub fn say(&self, policy: &'static str, word: &'static str) {
+        let mut facts = self.facts();
+        match facts.words.iter_mut().find(|(name, _)| *name == policy) {
+            Some(said) => said.1 = word,
+            None => facts.words.push((policy, word)),
+        }
+    }
+
     /// Notes that an attempt begins, and returns the means to note how it ended.
     pub fn begin_attempt(&self, provider: &Arc<str>, model: Option<Arc<str>>, reason: Reason) -> AttemptNote {
         let mut facts = self.facts();
@@ -163,8 +172,8 @@ pub struct Facts {
     pub tunnel: Option<TunnelFact>,
     /// What came of finding out who calls; `None` where nobody was asked.
     pub auth: Option<AuthFact>,
-    /// What came of the call's idempotency key: `executed`, `replayed`, `running` or `reused`; `None` where it has none.
-    pub idempotency: Option<&'static str>,
+    /// What policies made of it that need no more than a word; by policy.
+    pub words: Vec<(&'static str, &'static str)>,
     /// What guards found.
     pub guarded: Vec<GuardFact>,
     /// The budgets that refused the call.
@@ -230,7 +239,7 @@ impl Facts {
             limits: Vec::new(),
             tunnel: None,
             auth: None,
-            idempotency: None,
+            words: Vec::new(),
             guarded: Vec::new(),
             budgets_spent: Vec::new(),
             fault: None,
@@ -239,6 +248,11 @@ impl Facts {
             trace: None,
             ending: None,
         }
+    }
+
+    /// What a policy made of it, in a word.
+    pub fn word(&self, policy: &str) -> Option<&'static str> {
+        self.words.iter().find(|(name, _)| *name == policy).map(|(_, word)| *word)
     }
 
     /// The attempt that answered, if one did: the last that began to answer and did not fail.

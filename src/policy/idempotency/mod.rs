@@ -14,6 +14,10 @@ pub mod shared;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+
 use self::memory::{Claim, ExecutionRight, Memory};
 use self::record::{Record, StoredOutcome};
 use self::recording::recorded;
@@ -24,6 +28,7 @@ use crate::model::fault::RequestFault;
 use crate::model::reply::Reply;
 use crate::model::trail::Trail;
 use crate::stack::{Next, Outcome, Policy};
+use crate::telemetry::metrics::{Group, Metrics, Registrar};
 
 /// The policy, one for all routes.
 #[derive(Clone)]
@@ -32,12 +37,37 @@ pub struct Idempotency {
     shared: Option<Arc<SharedRecords>>,
     ttl: Duration,
     max_entry: usize,
+    metrics: Arc<KeyMetrics>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyLabels {
+    route: Arc<str>,
+    /// `executed`, `replayed`, `running` or `reused`.
+    result: &'static str,
+}
+
+/// What is counted of calls that have a key.
+pub struct KeyMetrics(Family<KeyLabels, Counter>);
+
+impl Group for KeyMetrics {
+    fn register(registrar: &mut Registrar<'_>) -> Self {
+        let help =
+            "Calls with an Idempotency-Key: executed, replayed, still running (409) or reused for another call (422)";
+        Self(registrar.counters("tidegate_idempotency_keys_total", help))
+    }
 }
 
 impl Idempotency {
     /// Remembers as the plan says, in this process, and for all gateways that share a store.
-    pub fn new(plan: IdempotencyPlan, memory: Memory, shared: Option<Arc<SharedRecords>>) -> Self {
-        Self { memory, shared, ttl: plan.ttl, max_entry: plan.max_entry }
+    pub fn new(plan: IdempotencyPlan, memory: Memory, shared: Option<Arc<SharedRecords>>, metrics: &Metrics) -> Self {
+        Self { memory, shared, ttl: plan.ttl, max_entry: plan.max_entry, metrics: metrics.group() }
+    }
+
+    /// Notes what came of a call's key.
+    fn note(&self, call: &Call, result: &'static str) {
+        call.trail.say(Self::NAME, result);
+        self.metrics.0.get_or_create(&KeyLabels { route: call.head.route.clone(), result }).inc();
     }
 
     /// The right to execute a request, or what is known of it already.
@@ -110,19 +140,19 @@ impl Policy for Idempotency {
         let execution = match self.claim(&once).await {
             Claim::Free(execution) => execution,
             Claim::Kept(kept) => {
-                note(&call.trail, "replayed");
+                self.note(&call, "replayed");
                 return kept.replay();
             }
             Claim::Running => {
-                note(&call.trail, "running");
+                self.note(&call, "running");
                 return Err(RequestFault::StillRunning.into());
             }
             Claim::Other => {
-                note(&call.trail, "reused");
+                self.note(&call, "reused");
                 return Err(RequestFault::KeyReused.into());
             }
         };
-        note(&call.trail, "executed");
+        self.note(&call, "executed");
         match next.call(call).await {
             Ok(reply) => Ok(self.follow(reply, execution)),
             Err(fault) => {
@@ -142,11 +172,7 @@ impl Idempotency {
     }
 }
 
-fn note(trail: &Trail, result: &'static str) {
-    trail.facts().idempotency = Some(result);
-}
-
 /// True when an answer was given before, to the call that was executed.
 pub fn was_replayed(trail: &Trail) -> bool {
-    trail.facts().idempotency == Some("replayed")
+    trail.facts().word(Idempotency::NAME) == Some("replayed")
 }

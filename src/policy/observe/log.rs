@@ -11,6 +11,9 @@ use crate::model::trail::{Attempt, Decision, Facts, GuardFact};
 use crate::state::ledger::row::Cost;
 use crate::telemetry::traffic::Ended;
 
+/// The policy whose word has a field of its own.
+const IDEMPOTENCY: &str = "idempotency";
+
 impl Watch {
     pub(super) fn log(&self, facts: &Facts, cost: Option<Cost>) {
         let last = facts.telling();
@@ -20,6 +23,7 @@ impl Watch {
             attempts: AttemptList(&facts.attempts).to_string(),
             bought_twice: facts.attempts.iter().filter(|attempt| attempt.reason.is_beside()).count(),
             guarded: guarded(facts),
+            noted: noted(facts),
             milliseconds: milliseconds(facts.started.elapsed()),
         };
         macro_rules! access {
@@ -66,8 +70,9 @@ impl Watch {
                     limited_by = rule_that(facts, Decision::Refused),
                     budget = facts.budgets_spent.first().map(|budget| &**budget),
                     shadow_limited_by = rule_that(facts, Decision::ShadowRefused),
-                    idempotency = facts.idempotency,
+                    idempotency = facts.word(IDEMPOTENCY),
                     guarded = (!line.guarded.is_empty()).then_some(line.guarded.as_str()),
+                    noted = (!line.noted.is_empty()).then_some(line.noted.as_str()),
                     detail = facts.fault_detail.as_deref(),
                     "request"
                 )
@@ -82,6 +87,7 @@ struct AccessLine {
     attempts: String,
     bought_twice: usize,
     guarded: String,
+    noted: String,
     milliseconds: f64,
 }
 
@@ -110,6 +116,12 @@ fn rule_that(facts: &Facts, decision: Decision) -> Option<&str> {
 fn guarded(facts: &Facts) -> String {
     let word = |it: &GuardFact| format!("{}:{}:{}:{}", it.guard, it.direction.as_str(), it.kind, it.count);
     facts.guarded.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// What policies made of the call in a word, as `mirror:sent`.
+fn noted(facts: &Facts) -> String {
+    let words = facts.words.iter().filter(|(policy, _)| *policy != IDEMPOTENCY);
+    words.map(|(policy, word)| format!("{policy}:{word}")).collect::<Vec<_>>().join(" ")
 }
 
 /// Milliseconds with three decimals: enough for a cache hit, and short in a log.

@@ -98,7 +98,6 @@ pub(in crate::policy::observe) struct Requests {
     cache: Family<ResultLabels, Counter>,
     auth: Family<AuthLabels, Counter>,
     guards: Family<GuardLabels, Counter>,
-    idempotency: Family<ResultLabels, Counter>,
     decisions: Family<DecisionLabels, Counter>,
     /// Most calls are counted under the same few rules, and are admitted.
     usual_decisions: Handles<(Arc<str>, &'static str), Counter, 16>,
@@ -126,10 +125,6 @@ impl Group for Requests {
             cache: registrar.counters("tidegate_cache_results_total", "Cache lookups by route and result"),
             auth: registrar.counters("tidegate_auth_total", "Authentications by route, method and result"),
             guards: registrar.counters("tidegate_guard_matches_total", "Guardrail matches by guardrail and pattern"),
-            idempotency: registrar.counters(
-                "tidegate_idempotency_keys_total",
-                "Calls with an Idempotency-Key: executed, replayed, still running (409) or reused for another call (422)",
-            ),
             decisions: registrar.counters("tidegate_limit_decisions_total", "Rate limit decisions by rule"),
             usual_decisions: Handles::default(),
             checks: registrar.counters("tidegate_limit_checks_total", "Rate limit checks by the store that counted"),
@@ -192,9 +187,6 @@ impl RouteMetrics {
         // What is rare is looked up.
         if let Some(degraded) = facts.degraded {
             all.degraded.get_or_create(&DegradedLabels { route: route(), how: degraded.as_str() }).inc();
-        }
-        if let Some(result) = facts.idempotency {
-            all.idempotency.get_or_create(&ResultLabels { route: route(), result }).inc();
         }
         all.count(facts);
     }

@@ -59,6 +59,7 @@ pub(super) fn all(renderer: &CallRenderer<'_>, record: &CallRecord) -> String {
         let because = facts.cache_because.map(|why| format!(": {why}")).unwrap_or_default();
         lines.push((Duration::ZERO, format!("cache        {}{because}", cache.as_str())));
     }
+    lines.extend(facts.words.iter().map(|(policy, word)| (Duration::ZERO, format!("{policy:<12} {word}"))));
     lines.extend((1..).zip(&facts.attempts).map(|(number, tried)| attempt_end(record, number, tried)));
     lines.extend(facts.steps.iter().map(|noted| (noted.at, step(noted))));
     lines.extend((1..).zip(&facts.attempts).map(|(number, tried)| attempt(record, number, tried)));
