@@ -78,7 +78,7 @@ impl Running {
             doors.spawn(server::run(listener, door, current.clone(), shutdown.clone()));
             address
         };
-        let (callers, operators) = (open(Listener::Callers).await, open(Listener::Operators).await);
+        let (callers, operators) = (open(Listener::Public).await, open(Listener::Admin).await);
         Self { callers, operators, current, shutdown, doors }
     }
 

@@ -137,7 +137,7 @@ pub(super) async fn until_stopped(
         let admin = admin.map_err(|problem| format!("{problem} (server.admin; \"off\" disables it)"))?;
         let bound = admin.local_addr().map_err(|fault| fault.to_string())?;
         tracing::info!("operators: http://{bound}");
-        tasks.spawn(server::run(admin, Listener::Operators, current.clone(), shutdown.clone()));
+        tasks.spawn(server::run(admin, Listener::Admin, current.clone(), shutdown.clone()));
     }
     sockets.close_rest();
     if let Some(reloading) = reloading {
@@ -154,7 +154,7 @@ pub(super) async fn until_stopped(
         predecessor.relieve();
     }
     let is_clean = tokio::select! {
-        is_clean = server::run(listener, Listener::Callers, current.clone(), shutdown.clone()) => is_clean,
+        is_clean = server::run(listener, Listener::Public, current.clone(), shutdown.clone()) => is_clean,
         () = signals.leave(&current, sockets, &shutdown) => false,
     };
     tasks.close();

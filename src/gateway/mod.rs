@@ -62,7 +62,7 @@ pub struct Gateway {
     /// Its outermost policy.
     pub observe: Observe,
     /// What callers are known by.
-    pub door: Arc<Authenticator>,
+    pub authenticator: Arc<Authenticator>,
     /// What limits the health pages, which no route has.
     pub health_limit: Limit,
     /// How its providers are reached, in the plan's order.
@@ -171,7 +171,7 @@ impl Gateway {
             })
         };
         let trust = gateway_state.trust(&plan.auth, |publisher| world.document(publisher))?;
-        let door = Authenticator::new(&plan.auth, plan.default_tenant.clone(), trust);
+        let authenticator = Authenticator::new(&plan.auth, plan.default_tenant.clone(), trust);
         let caches = Arc::new(caches(&plan, &gateway_state, &observe));
         let apart = |target: &TargetPlan| {
             let provider = &target.provider;
@@ -197,7 +197,7 @@ impl Gateway {
             if let Some(target) = targets.first() {
                 target.stack.describe(&mut target_policies);
             }
-            let auth = Auth::new(route.clone(), door.clone());
+            let auth = Auth::new(route.clone(), authenticator.clone());
             let limit = Limit::of_route(&plan.limits, route, gateway_state.limits().clone(), plan.prices.clone());
             let doors = (observe.clone(), auth.clone(), limit.clone());
             let stack = match &route.tunnel {
@@ -231,7 +231,7 @@ impl Gateway {
         let transports = plan.providers.iter().filter_map(|provider| transports.get(&provider.name).cloned()).collect();
         let health_limit = Limit::of_health(&plan.limits, gateway_state.limits().clone(), plan.prices.clone());
         let plan = Arc::new(plan);
-        let published = door.published().cloned();
+        let published = authenticator.published().cloned();
         let sampled = Arc::new(sampled::sampled(generation, &plan, &gateway_state, &world, published));
         Ok(Self {
             generation,
@@ -242,7 +242,7 @@ impl Gateway {
             sampled,
             caches,
             observe,
-            door,
+            authenticator,
             health_limit,
             transports,
             routes,

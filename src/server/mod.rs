@@ -40,7 +40,7 @@ use self::current::Current;
 use crate::config::plan::ServerPlan;
 use crate::model::time::later;
 use crate::server::callers::address::Peer;
-use crate::server::connection::connection_limits::{ConnectionLimits, Place};
+use crate::server::connection::connection_limits::{ConnectionLimits, ConnectionPermit};
 use crate::server::connection::reserve_fd::ReservedFd;
 use crate::server::dispatch::Outcome;
 use crate::telemetry::metrics::{Group, Registrar};
@@ -76,19 +76,19 @@ const LAST_CALL: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listener {
     /// Callers: everything.
-    Callers,
+    Public,
     /// Operators: health, information and metrics only.
-    Operators,
+    Admin,
 }
 
 /// Serves a listener until `shutdown`, then lets running calls finish for up to the drain timeout. True: none was cut off.
-pub async fn run(listener: TcpListener, door: Listener, current: Arc<Current>, shutdown: CancellationToken) -> bool {
+pub async fn run(listener: TcpListener, kind: Listener, current: Arc<Current>, shutdown: CancellationToken) -> bool {
     let metrics = current.gateway().metrics.group();
     let server = Arc::new(Server {
         current,
         metrics,
-        door,
-        crowd: Arc::default(),
+        kind,
+        limits: Arc::default(),
         drain: shutdown.clone(),
         retire: CancellationToken::new(),
         kill: CancellationToken::new(),
@@ -124,8 +124,8 @@ pub async fn run(listener: TcpListener, door: Listener, current: Arc<Current>, s
 struct Server {
     current: Arc<Current>,
     metrics: Arc<ConnectionMetrics>,
-    door: Listener,
-    crowd: Arc<ConnectionLimits>,
+    kind: Listener,
+    limits: Arc<ConnectionLimits>,
     /// Nobody connects any more, and whoever asks is told to ask elsewhere next time.
     drain: CancellationToken,
     /// Idle connections are closed.
@@ -156,14 +156,14 @@ impl Group for ConnectionMetrics {
 
 /// A connection's place, as the metrics have it.
 struct Counted {
-    _place: Place,
+    _permit: ConnectionPermit,
     metrics: Arc<ConnectionMetrics>,
 }
 
 impl Counted {
-    fn new(place: Place, metrics: &Arc<ConnectionMetrics>) -> Self {
+    fn new(place: ConnectionPermit, metrics: &Arc<ConnectionMetrics>) -> Self {
         metrics.open.inc();
-        Self { _place: place, metrics: metrics.clone() }
+        Self { _permit: place, metrics: metrics.clone() }
     }
 }
 
@@ -178,7 +178,7 @@ impl Server {
     fn plan(&self) -> ServerPlan {
         let mut plan = self.current.gateway().plan.server.clone();
         // Operators connect from the same machine.
-        plan.tls = plan.tls.filter(|_| self.door == Listener::Callers);
+        plan.tls = plan.tls.filter(|_| self.kind == Listener::Public);
         plan
     }
 
@@ -223,7 +223,7 @@ impl Server {
                 tracing::info!(failures, "accepting connections again");
                 failures = 0;
             }
-            let Some(place) = self.crowd.place(peer.ip(), &self.current.gateway().plan.server) else {
+            let Some(place) = self.limits.acquire(peer.ip(), &self.current.gateway().plan.server) else {
                 self.metrics.shed.inc();
                 continue;
             };
@@ -346,9 +346,9 @@ impl Server {
             async move {
                 // Once a request: it must not see half of one configuration and half of the next.
                 let gateway = server.current.gateway();
-                let Outcome { mut response, tunnel, rest } = match server.door {
-                    Listener::Callers => dispatch::callers(&gateway, peer, request).await,
-                    Listener::Operators => {
+                let Outcome { mut response, tunnel, rest } = match server.kind {
+                    Listener::Public => dispatch::callers(&gateway, peer, request).await,
+                    Listener::Admin => {
                         let current = Some(&server.current);
                         let response = dispatch::operators(&gateway, current, peer.address, request).await;
                         Outcome { response, tunnel: None, rest: None }

@@ -63,7 +63,7 @@ impl Probes {
             }));
         }
         before.iter().for_each(|(_, over)| over.cancel());
-        self.follow_publisher(gateway.door.published());
+        self.follow_publisher(gateway.authenticator.published());
     }
 
     fn follow_publisher(&mut self, published: Option<&KeySet>) {

@@ -102,7 +102,7 @@ impl Bench {
     pub(crate) fn publish(&self, keys: &[&str]) {
         self.simulation.find("jwks").unwrap().publish(tokens::jwks(keys).to_string().into());
         if self.asked("jwks") == 0
-            && let Some(published) = self.gateway.door.published()
+            && let Some(published) = self.gateway.authenticator.published()
         {
             self.gateway.state.tasks().spawn(published.clone().run());
         }

@@ -91,7 +91,7 @@ impl Drop for Running {
 async fn two(server: &Server) -> [Arc<Running>; 2] {
     let both = [Running::start(&server.url(), 1), Running::start(&server.url(), 2)];
     for running in &both {
-        until("the store was read", async || running.gateway.door.issued().known().await).await;
+        until("the store was read", async || running.gateway.authenticator.issued().known().await).await;
     }
     both
 }

@@ -142,14 +142,14 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts a gateway with a config file's text and variables.
     pub(crate) async fn start(text: &str, variables: BTreeMap<String, String>) -> Self {
-        Self::behind(Listener::Callers, text, variables).await
+        Self::behind(Listener::Public, text, variables).await
     }
 
     /// Starts a gateway in front of simulated providers, with BuildPanel switched on.
     pub(crate) async fn simulated(text: &str, mut variables: BTreeMap<String, String>) -> Self {
         variables.insert("USE_BUILDPANEL".into(), "true".into());
         let now = "2026-01-01T00:00:00Z".parse().expect("a time");
-        Self::of(World::simulated(Arc::default(), now, 1), Listener::Callers, text, variables).await
+        Self::of(World::simulated(Arc::default(), now, 1), Listener::Public, text, variables).await
     }
 
     /// Starts a gateway of which only this door is open.

@@ -57,7 +57,7 @@ async fn gateway(names: &Names, port: u16, keys: &str) -> Gateway {
          paths = [\"/v1/chat/completions\"]\ncaller = \"openai\"\ncall = \"chat\"\ntargets = [\"a\"]\n"
     );
     let world = World::real().with_names(Arc::new(names.clone()));
-    Gateway::of(world, Listener::Callers, &text, BTreeMap::new()).await
+    Gateway::of(world, Listener::Public, &text, BTreeMap::new()).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

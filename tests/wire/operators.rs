@@ -23,7 +23,7 @@ fn variables() -> BTreeMap<String, String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operators_see_how_the_gateway_is_and_close_its_breakers() {
-    let gateway = Gateway::behind(Listener::Operators, "", variables()).await;
+    let gateway = Gateway::behind(Listener::Admin, "", variables()).await;
     let mut operator = gateway.connect().await;
     let host = "host: localhost\r\n";
     assert_eq!(operator.ask(ask("GET /health/live", host)).await.json()["alive"], true);
@@ -47,7 +47,7 @@ async fn no_page_that_an_operator_opens_changes_or_reads_anything() {
     ];
     const READS: [&str; 4] = ["GET /config", "GET /admin/explain", "GET /metrics", "GET /api/usage"];
     for (variables, without_token) in [(BTreeMap::new(), 403), (variables(), 401)] {
-        let gateway = Gateway::behind(Listener::Operators, "", variables).await;
+        let gateway = Gateway::behind(Listener::Admin, "", variables).await;
         let mut operator = gateway.connect().await;
         for line in CHANGES {
             let answer = operator.ask(ask(line, "host: 127.0.0.1\r\n")).await;
@@ -72,7 +72,7 @@ async fn no_page_that_an_operator_opens_changes_or_reads_anything() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_operators_door_answers_no_caller_and_the_callers_door_tells_and_changes_nothing() {
-    let operators = Gateway::behind(Listener::Operators, "", variables()).await;
+    let operators = Gateway::behind(Listener::Admin, "", variables()).await;
     let call = chat().replace("host: gateway", &format!("host: localhost\r\nauthorization: Bearer {TOKEN}"));
     let answer = operators.connect().await.ask(call).await;
     assert_eq!((answer.status(), answer.header("content-type")), (404, Some("application/problem+json")));
@@ -114,7 +114,7 @@ fn the_list_of_paths_at_the_callers_address_is_that_of_the_table() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_endpoint_of_the_table_answers_operators_and_other_methods_get_405() {
-    let gateway = Gateway::behind(Listener::Operators, "", variables()).await;
+    let gateway = Gateway::behind(Listener::Admin, "", variables()).await;
     let token = format!("host: localhost\r\nauthorization: Bearer {TOKEN}\r\n");
     let no_endpoint = |answer: &Message| answer.text().contains("no endpoint has this path");
     for endpoint in ENDPOINTS.iter().filter(|it| it.is_at_operators && it.path != operator_paths::LIVE) {

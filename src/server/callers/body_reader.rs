@@ -32,7 +32,7 @@ const STEP: usize = 256 * 1024;
 const PIECE: usize = 16 * 1024;
 
 /// How a body is read.
-pub(in crate::server) struct Intake<'a> {
+pub(in crate::server) struct BodyReader<'a> {
     /// The request's headers.
     pub(in crate::server) headers: &'a HeaderMap,
     /// The most bytes.
@@ -45,7 +45,7 @@ pub(in crate::server) struct Intake<'a> {
     pub(in crate::server) room: Option<(&'a Buffers, Duration)>,
 }
 
-impl Intake<'_> {
+impl BodyReader<'_> {
     /// Reads it.
     pub(in crate::server) async fn read<B>(&self, mut body: B) -> Result<Bytes, Fault>
     where
@@ -54,11 +54,11 @@ impl Intake<'_> {
         if body.is_end_stream() {
             return Ok(Bytes::new());
         }
-        let mut due = Due::new(self.within, self.rate);
+        let mut due = ReadDeadline::new(self.within, self.rate);
         let said = body.size_hint();
         let mut held = match self.room {
             Some((buffers, wait)) if self.is_form() || said.exact().is_none_or(|length| length > SMALL as u64) => {
-                Some(Held::new(buffers, wait, self.is_form()))
+                Some(BufferedBody::new(buffers, wait, self.is_form()))
             }
             _ => None,
         };
@@ -66,16 +66,16 @@ impl Intake<'_> {
             return Err(self.too_large());
         }
         let whole = self.pieces(&mut body, &mut due, said.exact(), &mut held).await?;
-        Ok(held.map_or(whole, Held::keep))
+        Ok(held.map_or(whole, BufferedBody::keep))
     }
 
     /// Reads all pieces: into `held`, if there is one.
     async fn pieces<B>(
         &self,
         body: &mut B,
-        due: &mut Due,
+        due: &mut ReadDeadline,
         length: Option<u64>,
-        held: &mut Option<Held<'_>>,
+        held: &mut Option<BufferedBody<'_>>,
     ) -> Result<Bytes, Fault>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -114,7 +114,7 @@ impl Intake<'_> {
         let too_large = || Fault::from(RequestFault::TooLargeDecompressed { limit: self.limit });
         let mut plain =
             content_coding::undo(codings, InTurns::new(compressed), Care::Strict { most: self.limit as u64 });
-        let mut held = self.room.map(|(buffers, wait)| Held::new(buffers, wait, self.is_form()));
+        let mut held = self.room.map(|(buffers, wait)| BufferedBody::new(buffers, wait, self.is_form()));
         let (mut whole, mut piece) = (Vec::new(), Zeroizing::new(vec![0; PIECE]));
         let mut count = 0;
         loop {
@@ -145,7 +145,7 @@ impl Intake<'_> {
                 tokio::task::yield_now().await;
             }
         }
-        Ok(held.map_or(whole.into(), Held::keep))
+        Ok(held.map_or(whole.into(), BufferedBody::keep))
     }
 
     fn too_large(&self) -> Fault {
@@ -160,13 +160,13 @@ impl Intake<'_> {
 
 /// When the next piece of a body is due: a steady sender may take as long as it needs, and one that has been fast has no
 /// longer than others once it stops.
-struct Due {
+struct ReadDeadline {
     at: Instant,
     within: Duration,
     rate: usize,
 }
 
-impl Due {
+impl ReadDeadline {
     fn new(within: Duration, rate: usize) -> Self {
         Self { at: later(Instant::now(), within), within, rate }
     }
@@ -180,7 +180,7 @@ impl Due {
 }
 
 /// A large body under way, with the room that it takes.
-struct Held<'a> {
+struct BufferedBody<'a> {
     buffers: &'a Buffers,
     wait: Duration,
     /// How often its bytes are in memory at once.
@@ -193,7 +193,7 @@ struct Held<'a> {
     bytes: Vec<u8>,
 }
 
-impl<'a> Held<'a> {
+impl<'a> BufferedBody<'a> {
     fn new(buffers: &'a Buffers, wait: Duration, is_form: bool) -> Self {
         let (copies, free) = if is_form { (2, 0) } else { (1, SMALL) };
         Self { buffers, wait, copies, free, room: None, reserved: 0, bytes: Vec::new() }
@@ -245,7 +245,7 @@ mod tests {
     async fn read(pieces: impl Stream<Item = Bytes>, rate: usize) -> Result<Bytes, Fault> {
         let headers = HeaderMap::new();
         let within = Duration::from_secs(30);
-        let intake = Intake { headers: &headers, limit: 64 << 20, within, rate, room: None };
+        let intake = BodyReader { headers: &headers, limit: 64 << 20, within, rate, room: None };
         let pieces = pieces.map(|piece| Ok::<_, Infallible>(Frame::data(piece)));
         intake.read(Box::pin(StreamBody::new(pieces))).await
     }

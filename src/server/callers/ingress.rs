@@ -21,10 +21,10 @@ use crate::model::reply::Reply;
 use crate::model::trail::{Account, Reason};
 use crate::policy::idempotency::was_replayed;
 use crate::policy::observe::Watch;
-use crate::server::callers::body_reader::Intake;
+use crate::server::callers::body_reader::BodyReader;
 use crate::server::callers::head::RequestContext;
 use crate::server::callers::response::comeback;
-use crate::server::callers::served_by::Served;
+use crate::server::callers::served_by::ServedBy;
 use crate::server::callers::{cache_control, client_deadline, cors, csrf, idempotency, prompt_rules, security};
 use crate::server::tunnel;
 use crate::server::tunnel::handshake;
@@ -140,7 +140,7 @@ impl RequestContext<'_> {
                 return self.fail(route, Some(&head), Some(&request), &fault, watch);
             }
         };
-        let served = Served::of(&reply);
+        let served = ServedBy::of(&reply);
         match reply.body {
             reply::Body::Socket(socket) => {
                 let mut answered = handshake::agree(self.parts, socket, plan.clone());
@@ -157,7 +157,7 @@ impl RequestContext<'_> {
     {
         let server = &self.gateway.plan.server;
         let room = Some((self.gateway.state.buffers(), server.buffer_wait));
-        let intake = Intake {
+        let reader = BodyReader {
             headers: &self.parts.headers,
             limit: route.plan.max_body,
             within: server.body_timeout,
@@ -170,9 +170,9 @@ impl RequestContext<'_> {
             Ok(codings) => codings,
             Err(Unknown { said }) => return Err(RequestFault::Coding { said, known: content_coding::KNOWN }.into()),
         };
-        let body = intake.read(body).await?;
+        let body = reader.read(body).await?;
         watch.trail.facts().bytes_in = body.len() as u64;
-        let body = intake.decompress(&codings, body).await?;
+        let body = reader.decompress(&codings, body).await?;
         if let Some(once) = &mut head.once {
             once.request = idempotency::fingerprint(self.parts, &body).await;
         }
@@ -244,7 +244,7 @@ impl RequestContext<'_> {
         let reply = self.ask(route, head, request, watch).await?;
         let about = self.about(route.plan.call, head, Some(request), watch);
         let is_menu = route.plan.call == CallKind::Menu;
-        let (degraded, cache, served) = (reply.degraded, reply.cache, Served::of(&reply));
+        let (degraded, cache, served) = (reply.degraded, reply.cache, ServedBy::of(&reply));
         let mut answered = route.dialect.encode(&about, reply)?;
         self.mark(route, request, &served, watch, &mut answered);
         if was_replayed(&watch.trail) {
@@ -260,7 +260,7 @@ impl RequestContext<'_> {
     }
 
     /// Tells the caller who has answered, and notes for operators that it was another target or model than was asked for.
-    fn mark(&self, route: &Route, request: &CallRequest, served: &Served, watch: &Watch, answered: &mut Answered) {
+    fn mark(&self, route: &Route, request: &CallRequest, served: &ServedBy, watch: &Watch, answered: &mut Answered) {
         let mut facts = watch.trail.facts();
         let fallback = served.fallback(&route.plan, request.model(), &facts);
         served.tell(&mut answered.headers, &facts, fallback.as_ref());
@@ -288,7 +288,7 @@ impl RequestContext<'_> {
         let about = self.about(route.plan.call, head, request, watch);
         let mut answered =
             route.dialect.refuse(&About { comeback: comeback(self.gateway, Some(route)), ..about }, fault);
-        let served = Served::of_fault(fault, &watch.trail.facts());
+        let served = ServedBy::of_fault(fault, &watch.trail.facts());
         if let (Some(served), Some(request)) = (served, request) {
             self.mark(route, request, &served, watch, &mut answered);
         }

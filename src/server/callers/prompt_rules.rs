@@ -18,7 +18,7 @@ pub(in crate::server) fn check(route: &RoutePlan, request: &CallRequest) -> Resu
     if plan.max_prompt.is_none() && !plan.is_plain {
         return Ok(());
     }
-    let mut seen = Seen::default();
+    let mut seen = PromptText::default();
     match request {
         CallRequest::Chat(chat) => chat.messages.iter().for_each(|message| seen.read(&message.text)),
         CallRequest::OpenAi(wire) if !wire.contents.texts.is_empty() => {
@@ -62,12 +62,12 @@ fn field(route: &RoutePlan, request: &CallRequest) -> &'static str {
 
 /// What was found in the texts.
 #[derive(Default)]
-struct Seen {
+struct PromptText {
     bytes: usize,
     has_control: bool,
 }
 
-impl Seen {
+impl PromptText {
     fn read(&mut self, text: &str) {
         self.bytes += text.len();
         self.has_control |= text.chars().any(|letter| letter.is_control() && !matches!(letter, '\n' | '\r' | '\t'));

@@ -24,13 +24,13 @@ const DEGRADED: HeaderName = HeaderName::from_static("x-tidegate-degraded");
 const ANOTHER: &str = "fallback";
 
 /// Who gave an answer.
-pub(in crate::server) struct Served {
+pub(in crate::server) struct ServedBy {
     provider: Arc<str>,
     model: Option<Arc<str>>,
     degraded: Option<Degraded>,
 }
 
-impl Served {
+impl ServedBy {
     pub(in crate::server) fn of(reply: &Reply) -> Self {
         Self { provider: reply.provider.clone(), model: reply.model.clone(), degraded: reply.degraded }
     }

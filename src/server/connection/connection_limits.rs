@@ -21,14 +21,14 @@ struct Counts {
 }
 
 /// A connection's place among them, until it is dropped.
-pub(in crate::server) struct Place {
-    crowd: Arc<ConnectionLimits>,
+pub(in crate::server) struct ConnectionPermit {
+    limits: Arc<ConnectionLimits>,
     household: IpAddr,
 }
 
 impl ConnectionLimits {
     /// A place for a connection, if there is one. Proxies that are trusted connect for many others, and only count in all.
-    pub(in crate::server) fn place(self: &Arc<Self>, address: IpAddr, plan: &ServerPlan) -> Option<Place> {
+    pub(in crate::server) fn acquire(self: &Arc<Self>, address: IpAddr, plan: &ServerPlan) -> Option<ConnectionPermit> {
         let is_proxy = plan.trusted_proxies.iter().any(|network| network.contains(&address.to_canonical()));
         let household = household(address);
         let mut counts = self.counts();
@@ -39,7 +39,7 @@ impl ConnectionLimits {
         counts.all += 1;
         counts.each.insert(household, own + 1);
         drop(counts);
-        Some(Place { crowd: self.clone(), household })
+        Some(ConnectionPermit { limits: self.clone(), household })
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -48,9 +48,9 @@ impl ConnectionLimits {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut counts = self.crowd.counts();
+        let mut counts = self.limits.counts();
         counts.all -= 1;
         if let Some(own) = counts.each.get_mut(&self.household) {
             *own -= 1;
@@ -82,8 +82,8 @@ mod tests {
         let mut plan = crate::config::load(None, &crate::config::Variables::default()).unwrap().server;
         (plan.max_connections, plan.max_connections_per_address) = (5, 2);
         plan.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
-        let crowd = Arc::new(ConnectionLimits::default());
-        let place = |address: &str| crowd.place(address.parse().unwrap(), &plan);
+        let limits = Arc::new(ConnectionLimits::default());
+        let place = |address: &str| limits.acquire(address.parse().unwrap(), &plan);
         let mut one = vec![place("192.0.2.1").unwrap(), place("::ffff:192.0.2.1").unwrap()];
         assert!(place("192.0.2.1").is_none());
         one.pop();
@@ -96,7 +96,7 @@ mod tests {
         let proxy: Vec<_> = (0..5).map(|_| place("10.0.0.1").unwrap()).collect();
         assert!(place("10.0.0.1").is_none());
         drop(proxy);
-        let counts = crowd.counts();
+        let counts = limits.counts();
         assert_eq!((counts.all, counts.each.len()), (0, 0));
     }
 }

@@ -12,14 +12,14 @@ const LONGEST_LINE: usize = 1 << 20;
 /// Where in its messages a connection stands.
 #[derive(Default)]
 pub struct Framing {
-    place: Place,
+    position: Position,
     head: Head,
     /// The beginning of a line whose end has not come.
     line: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Default)]
-enum Place {
+enum Position {
     #[default]
     Head,
     /// So much of a body is left.
@@ -62,22 +62,22 @@ impl Framing {
     pub fn accept(&mut self, bytes: &[u8]) -> (usize, Stop) {
         let mut at = 0;
         while at < bytes.len() {
-            match self.place {
-                Place::Lost => return (at, Stop::Unclear),
-                Place::Body(left) => {
+            match self.position {
+                Position::Lost => return (at, Stop::Unclear),
+                Position::Body(left) => {
                     at += skip(left, bytes.len() - at, |left| {
-                        self.place = if left > 0 { Place::Body(left) } else { Place::Head }
+                        self.position = if left > 0 { Position::Body(left) } else { Position::Head }
                     });
-                    if matches!(self.place, Place::Head) {
+                    if matches!(self.position, Position::Head) {
                         return (at, Stop::Message);
                     }
                 }
-                Place::Chunk(left) => {
+                Position::Chunk(left) => {
                     at += skip(left, bytes.len() - at, |left| {
-                        self.place = if left > 0 { Place::Chunk(left) } else { Place::ChunkEnd }
+                        self.position = if left > 0 { Position::Chunk(left) } else { Position::ChunkEnd }
                     });
                 }
-                Place::Head | Place::ChunkSize | Place::ChunkEnd | Place::Trailer => {
+                Position::Head | Position::ChunkSize | Position::ChunkEnd | Position::Trailer => {
                     let Some(length) = memchr::memchr(b'\n', &bytes[at..]) else {
                         self.line.extend_from_slice(&bytes[at..]);
                         let is_too_long = self.line.len() > LONGEST_LINE;
@@ -89,7 +89,7 @@ impl Framing {
                         Ok(false) => {}
                         Ok(true) => return (at, Stop::Message),
                         Err(Unclear) => {
-                            self.place = Place::Lost;
+                            self.position = Position::Lost;
                             return (end, Stop::Unclear);
                         }
                     }
@@ -101,7 +101,7 @@ impl Framing {
 
     /// True between messages.
     pub fn is_between(&self) -> bool {
-        matches!(self.place, Place::Head) && !self.head.has_begun && self.line.is_empty()
+        matches!(self.position, Position::Head) && !self.head.has_begun && self.line.is_empty()
     }
 
     /// A line has ended in a line feed; these are its last bytes. True: so has its message.
@@ -116,24 +116,24 @@ impl Framing {
 
     fn read_line(&mut self, line: &[u8]) -> Result<bool, Unclear> {
         let line = line.strip_suffix(b"\r").ok_or(Unclear)?;
-        let is_within = self.head.has_begun || matches!(self.place, Place::Trailer);
-        self.place = match self.place {
-            Place::Head if line.is_empty() && !self.head.has_begun => Place::Head,
-            Place::Head if line.is_empty() => std::mem::take(&mut self.head).end()?,
-            Place::Head => {
+        let is_within = self.head.has_begun || matches!(self.position, Position::Trailer);
+        self.position = match self.position {
+            Position::Head if line.is_empty() && !self.head.has_begun => Position::Head,
+            Position::Head if line.is_empty() => std::mem::take(&mut self.head).end()?,
+            Position::Head => {
                 self.head.read(line)?;
-                Place::Head
+                Position::Head
             }
-            Place::ChunkSize => match chunk_size(line)? {
-                0 => Place::Trailer,
-                size => Place::Chunk(size),
+            Position::ChunkSize => match chunk_size(line)? {
+                0 => Position::Trailer,
+                size => Position::Chunk(size),
             },
-            Place::ChunkEnd if line.is_empty() => Place::ChunkSize,
-            Place::Trailer if line.is_empty() => Place::Head,
-            Place::Trailer => Place::Trailer,
-            Place::ChunkEnd | Place::Body(_) | Place::Chunk(_) | Place::Lost => return Err(Unclear),
+            Position::ChunkEnd if line.is_empty() => Position::ChunkSize,
+            Position::Trailer if line.is_empty() => Position::Head,
+            Position::Trailer => Position::Trailer,
+            Position::ChunkEnd | Position::Body(_) | Position::Chunk(_) | Position::Lost => return Err(Unclear),
         };
-        Ok(is_within && !self.head.has_begun && matches!(self.place, Place::Head))
+        Ok(is_within && !self.head.has_begun && matches!(self.position, Position::Head))
     }
 }
 
@@ -166,16 +166,16 @@ impl Head {
     }
 
     /// What follows the head.
-    fn end(self) -> Result<Place, Unclear> {
+    fn end(self) -> Result<Position, Unclear> {
         // RFC 9112, 3.2: one, and in HTTP/1.0 perhaps none.
         if self.hosts > 1 || (self.hosts == 0 && !self.is_old) {
             return Err(Unclear);
         }
         match (self.length, self.is_chunked) {
             (Some(_), true) => Err(Unclear),
-            (None, true) => Ok(Place::ChunkSize),
-            (None | Some(0), false) => Ok(Place::Head),
-            (Some(length), false) => Ok(Place::Body(length)),
+            (None, true) => Ok(Position::ChunkSize),
+            (None | Some(0), false) => Ok(Position::Head),
+            (Some(length), false) => Ok(Position::Body(length)),
         }
     }
 }

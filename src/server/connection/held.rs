@@ -27,7 +27,7 @@ const PIECE: usize = 16 * 1024;
 
 tokio::task_local! {
     /// The body that this task sends.
-    static SENT: RefCell<Weak<Mutex<Wanted>>>;
+    static SENT: RefCell<Weak<Mutex<SharedBody>>>;
 }
 
 /// Runs the streams of HTTP/2 connections.
@@ -51,12 +51,12 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
 }
 
 /// Reads a body ahead, if there is one that is not wanted now.
-pub(super) fn read_ahead(body: &Weak<Mutex<Wanted>>, unwritten: usize, cx: &mut Context<'_>) {
+pub(super) fn read_ahead(body: &Weak<Mutex<SharedBody>>, unwritten: usize, cx: &mut Context<'_>) {
     if let Some(body) = body.upgrade() {
-        let mut wanted = body.lock();
-        let given = unwritten.max(wanted.given) + wanted.rest.len();
-        if wanted.unwanted.is_some()
-            && let Some(body) = &mut wanted.body
+        let mut shared = body.lock();
+        let given = unwritten.max(shared.given) + shared.rest.len();
+        if shared.unwanted.is_some()
+            && let Some(body) = &mut shared.body
         {
             body.poll_ahead(given, cx);
         }
@@ -65,12 +65,12 @@ pub(super) fn read_ahead(body: &Weak<Mutex<Wanted>>, unwritten: usize, cx: &mut 
 
 /// A response's body that keeps its connection busy until it ends.
 pub(in crate::server) struct Held {
-    body: Arc<Mutex<Wanted>>,
+    body: Arc<Mutex<SharedBody>>,
     busy: Busy,
 }
 
 /// A body, until it is taken away from a caller that does not read.
-pub(super) struct Wanted {
+pub(super) struct SharedBody {
     body: Option<ResponseBody>,
     /// What the body has given, and nobody has asked for yet.
     rest: Bytes,
@@ -80,7 +80,7 @@ pub(super) struct Wanted {
     unwanted: Option<Instant>,
 }
 
-impl Wanted {
+impl SharedBody {
     /// Takes the body away from a caller that has not wanted more of it since `then`. What is returned ends the call when
     /// it is dropped.
     pub(super) fn take(&mut self, then: Instant) -> Option<(ResponseBody, Bytes)> {
@@ -110,15 +110,15 @@ impl Wanted {
 }
 
 impl Held {
-    pub(super) fn new(body: ResponseBody, busy: Busy) -> (Self, Weak<Mutex<Wanted>>) {
-        let wanted = Wanted { body: Some(body), rest: Bytes::new(), given: 0, unwanted: Some(Instant::now()) };
-        let body = Arc::new(Mutex::new(wanted));
+    pub(super) fn new(body: ResponseBody, busy: Busy) -> (Self, Weak<Mutex<SharedBody>>) {
+        let shared = SharedBody { body: Some(body), rest: Bytes::new(), given: 0, unwanted: Some(Instant::now()) };
+        let body = Arc::new(Mutex::new(shared));
         let watched = Arc::downgrade(&body);
         let _ = SENT.try_with(|sent| sent.replace(watched.clone()));
         (Self { body, busy }, watched)
     }
 
-    fn body(&self) -> MutexGuard<'_, Wanted> {
+    fn body(&self) -> MutexGuard<'_, SharedBody> {
         self.body.lock()
     }
 }
@@ -132,14 +132,14 @@ impl Body for Held {
         if self.busy.timer.is_full(cx) {
             return Poll::Pending;
         }
-        let mut wanted = self.body();
-        let rest = std::mem::take(&mut wanted.rest);
-        let Some(body) = &mut wanted.body else { return Poll::Ready(Some(Err(Aborted))) };
+        let mut shared = self.body();
+        let rest = std::mem::take(&mut shared.rest);
+        let Some(body) = &mut shared.body else { return Poll::Ready(Some(Err(Aborted))) };
         let frame = match rest.is_empty() {
             true => Pin::new(body).poll_frame(cx),
             false => Poll::Ready(Some(Ok(Frame::data(rest)))),
         };
-        wanted.unwanted = frame.is_ready().then(Instant::now);
+        shared.unwanted = frame.is_ready().then(Instant::now);
         if !is_http2 {
             if let Poll::Ready(Some(Ok(frame))) = &frame {
                 let size = frame.data_ref().map_or(0, Bytes::len);
@@ -148,14 +148,14 @@ impl Body for Held {
             return frame;
         }
         frame.map_ok(|frame| match frame.into_data() {
-            Ok(bytes) => Frame::data(wanted.piece(bytes)),
+            Ok(bytes) => Frame::data(shared.piece(bytes)),
             Err(trailers) => trailers,
         })
     }
 
     fn is_end_stream(&self) -> bool {
-        let wanted = self.body();
-        wanted.rest.is_empty() && wanted.body.as_ref().is_some_and(Body::is_end_stream)
+        let shared = self.body();
+        shared.rest.is_empty() && shared.body.as_ref().is_some_and(Body::is_end_stream)
     }
 
     /// Asked before the first piece, when nothing rests.

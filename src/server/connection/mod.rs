@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use self::held::Wanted;
+use self::held::SharedBody;
 use crate::config::plan::ServerPlan;
 use crate::model::time::later;
 use crate::server::connection::response_body::ResponseBody;
@@ -68,9 +68,9 @@ struct TimerState {
     /// The last one has come, and the connection's driver knows.
     is_spent: AtomicBool,
     /// The bodies being sent, by the number of their request; in HTTP/2 only.
-    bodies: Mutex<BTreeMap<u64, Weak<Mutex<Wanted>>>>,
+    bodies: Mutex<BTreeMap<u64, Weak<Mutex<SharedBody>>>>,
     /// The body being sent; in HTTP/1 only.
-    sent: Mutex<Weak<Mutex<Wanted>>>,
+    sent: Mutex<Weak<Mutex<SharedBody>>>,
     is_blocked: AtomicBool,
     /// How much of an answer was handed over and has not been written yet, about; in HTTP/1 only.
     unwritten: AtomicUsize,

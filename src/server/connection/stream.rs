@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use super::{ConnectionTimer, Protocol};
 use crate::config::plan::ServerPlan;
 use crate::model::time::later;
-use crate::server::connection::caller_stream::Line;
+use crate::server::connection::caller_stream::CallerStream;
 use crate::server::connection::framing::{Framing, Stop};
 use crate::server::connection::h2_heads::Heads;
 use crate::server::connection::linger;
@@ -43,7 +43,7 @@ const HTTP2_MOST: usize = 128 * 1024;
 /// said nothing, or left, or there was no agreement.
 pub(in crate::server) async fn greet(stream: TcpStream, plan: &ServerPlan) -> Option<(Protocol, TimedStream)> {
     let by = later(Instant::now(), plan.header_timeout);
-    let opened = timeout_at(by, Line::open(stream, plan.tls.as_ref())).await.ok()?;
+    let opened = timeout_at(by, CallerStream::open(stream, plan.tls.as_ref())).await.ok()?;
     let mut stream = opened.inspect_err(|fault| tracing::debug!(error = %fault, "a TLS handshake failed")).ok()?;
     let mut first = BytesMut::with_capacity(HTTP2.len());
     while first.len() < HTTP2.len() && HTTP2.starts_with(&first) {
@@ -77,7 +77,7 @@ pub(in crate::server) async fn greet(stream: TcpStream, plan: &ServerPlan) -> Op
 
 /// A connection's stream.
 pub(in crate::server) struct TimedStream {
-    stream: Line,
+    stream: CallerStream,
     /// Read, and not handed over yet.
     ahead: BytesMut,
     /// More came than is kept: nothing follows what is kept.
@@ -305,7 +305,7 @@ impl Linger {
         Self { until: later(now, linger::LONGEST), silence, left }
     }
 
-    fn poll(&mut self, stream: &mut Line, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, stream: &mut CallerStream, cx: &mut Context<'_>) -> Poll<()> {
         let mut scratch = [std::mem::MaybeUninit::uninit(); 16 * 1024];
         loop {
             let mut buffer = ReadBuf::uninit(&mut scratch);

@@ -86,7 +86,7 @@ pub(super) async fn admit_token(gateway: &Gateway, from: IpAddr, headers: &Heade
     }
     let shown = credentials::shown(headers);
     let is_guess = shown.is_broken || shown.bearer.is_some();
-    if is_guess && let Some(wait) = gateway.door.note_failure(from) {
+    if is_guess && let Some(wait) = gateway.authenticator.note_failure(from) {
         let refusal = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many wrong admin tokens from this address");
         return Err(refusal.with(header::RETRY_AFTER, comeback(gateway, None).seconds(wait)));
     }

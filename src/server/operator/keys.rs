@@ -39,17 +39,17 @@ struct RotationRequest {
 
 /// `GET /admin/keys`.
 pub(super) fn list(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
-    let (gateway, door) = (request.gateway, &request.gateway.door);
-    let written = door.written_keys().keys().map(|key| shown(gateway, key, true));
-    let issued = door.issued().ring();
+    let (gateway, authenticator) = (request.gateway, &request.gateway.authenticator);
+    let written = authenticator.written_keys().keys().map(|key| shown(gateway, key, true));
+    let issued = authenticator.issued().ring();
     let keys: Vec<Value> = written.chain(issued.keys().map(|key| shown(gateway, key, false))).collect();
-    Ok(ok(&json!({"keys": keys, "is_shared": door.issued().is_shared()})))
+    Ok(ok(&json!({"keys": keys, "is_shared": authenticator.issued().is_shared()})))
 }
 
 /// `GET /admin/keys/{name}`.
 pub(super) fn show(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
     let gateway = request.gateway;
-    match gateway.door.written_keys().named(request.name) {
+    match gateway.authenticator.written_keys().named(request.name) {
         Some(key) => Ok(ok(&shown(gateway, key, true))),
         None => Ok(ok(&shown(gateway, &*issued(request)?, false))),
     }
@@ -62,13 +62,15 @@ pub(super) async fn create(request: &OperatorRequest<'_>) -> Result<Answered, Pr
     if !key.hashes.is_empty() {
         return Err(Problem::bad_request("`hashes` cannot be set: the gateway generates the secret"));
     }
-    let door = &request.gateway.door;
-    if door.written_keys().named(&key.name).is_some() || door.issued().ring().named(&key.name).is_some() {
+    let authenticator = &request.gateway.authenticator;
+    if authenticator.written_keys().named(&key.name).is_some()
+        || authenticator.issued().ring().named(&key.name).is_some()
+    {
         return Err(Problem::new(StatusCode::CONFLICT, format!("a key named {:?} already exists", &*key.name)));
     }
     let (secret, hash) = new_secret(request.gateway)?;
     key.hashes.push(hash);
-    door.issued().change(None, Some(key.clone())).await.map_err(not_changed)?;
+    authenticator.issued().change(None, Some(key.clone())).await.map_err(not_changed)?;
     audit(request, "create", &key.name);
     Ok(handed_out(request.gateway, StatusCode::CREATED, &key, &secret))
 }
@@ -93,7 +95,7 @@ pub(super) async fn rotate(request: &OperatorRequest<'_>) -> Result<Answered, Pr
     // A secret that expires sooner than that still does.
     after.hashes.iter_mut().for_each(|old| old.until = Some(old.until.map_or(end, |until| until.min(end))));
     after.hashes.push(hash);
-    gateway.door.issued().change(Some(&before), Some(after.clone())).await.map_err(not_changed)?;
+    gateway.authenticator.issued().change(Some(&before), Some(after.clone())).await.map_err(not_changed)?;
     audit(request, "rotate", &after.name);
     Ok(handed_out(gateway, StatusCode::OK, &after, &secret))
 }
@@ -101,18 +103,18 @@ pub(super) async fn rotate(request: &OperatorRequest<'_>) -> Result<Answered, Pr
 /// `DELETE /admin/keys/{name}`.
 pub(super) async fn revoke(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
     let before = issued(request)?;
-    request.gateway.door.issued().change(Some(&before), None).await.map_err(not_changed)?;
+    request.gateway.authenticator.issued().change(Some(&before), None).await.map_err(not_changed)?;
     audit(request, "revoke", request.name);
     Ok(ok(&json!({"name": request.name, "is_revoked": true})))
 }
 
 /// The key that a request names, if it can be changed here.
 fn issued(request: &OperatorRequest<'_>) -> Result<Arc<ApiKey>, Problem> {
-    let door = &request.gateway.door;
-    if door.written_keys().named(request.name).is_some() {
+    let authenticator = &request.gateway.authenticator;
+    if authenticator.written_keys().named(request.name).is_some() {
         return Err(Problem::new(StatusCode::CONFLICT, "this key is defined in the configuration: change it there"));
     }
-    let found = door.issued().ring().named(request.name).cloned();
+    let found = authenticator.issued().ring().named(request.name).cloned();
     found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "no key has this name"))
 }
 
@@ -146,7 +148,7 @@ fn shown(gateway: &Gateway, key: &ApiKey, is_written: bool) -> Value {
 fn handed_out(gateway: &Gateway, status: StatusCode, key: &ApiKey, secret: &str) -> Answered {
     let mut shown = shown(gateway, key, false);
     shown["key"] = secret.into();
-    let is_shared = gateway.door.issued().is_shared();
+    let is_shared = gateway.authenticator.issued().is_shared();
     shown["is_shared"] = is_shared.into();
     if !is_shared {
         shown["note"] =

@@ -13,7 +13,7 @@ use crate::model::call::{Head, Principal};
 use crate::model::fault::{Fault, RequestFault};
 use crate::policy::auth::Auth;
 use crate::policy::observe::{OPERATOR, Watch};
-use crate::server::callers::body_reader::Intake;
+use crate::server::callers::body_reader::BodyReader;
 use crate::server::callers::credentials;
 use crate::server::callers::head::RequestContext;
 use crate::server::callers::response::comeback;
@@ -146,7 +146,7 @@ async fn identify(context: &RequestContext<'_>, section: Section, watch: &Watch)
     if access::shows_token(gateway, headers) {
         return Ok(None);
     }
-    let auth = Auth::of_anybody(gateway.door.clone());
+    let auth = Auth::of_anybody(gateway.authenticator.clone());
     let principal = auth.admit(context.visitor(credentials::shown(headers)), &watch.trail).await?;
     // It is no call for a provider, and no reason to read the store without end.
     let head = Head {
@@ -170,7 +170,7 @@ where
         return Ok(Bytes::new());
     }
     let limit = operation.max_body;
-    Intake { headers: &context.parts.headers, limit, within: BODY_TIMEOUT, rate: 0, room: None }.read(body).await
+    BodyReader { headers: &context.parts.headers, limit, within: BODY_TIMEOUT, rate: 0, room: None }.read(body).await
 }
 
 async fn run(operation: &Operation, request: &OperatorRequest<'_>) -> Result<Answered, Problem> {

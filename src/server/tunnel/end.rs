@@ -15,9 +15,9 @@ pub(super) enum Who {
     Provider,
 }
 
-/// Why a tunnel ends.
+/// CloseReason a tunnel ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub(super) enum CloseReason {
     /// One end has closed it, with a code and a reason or without.
     Closed(Who, Option<CloseFrame>),
     /// One end's connection is gone.
@@ -50,108 +50,111 @@ pub(super) enum Farewell {
 /// What the provider's end is told when the caller is to blame, or nobody: it needs no reasons that are not its own.
 const AWAY: &str = "the caller has gone";
 
-impl Why {
+impl CloseReason {
     /// What an error of a WebSocket means.
     pub(super) fn of(who: Who, error: &Error) -> Self {
         match error {
-            Error::Capacity(_) => Why::Nonsense(who, CloseCode::Size),
-            Error::Utf8(_) => Why::Nonsense(who, CloseCode::Invalid),
+            Error::Capacity(_) => CloseReason::Nonsense(who, CloseCode::Size),
+            Error::Utf8(_) => CloseReason::Nonsense(who, CloseCode::Invalid),
             Error::Protocol(tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
-                Why::Gone(who)
+                CloseReason::Gone(who)
             }
-            Error::Protocol(_) | Error::AttackAttempt => Why::Nonsense(who, CloseCode::Protocol),
-            Error::WriteBufferFull(_) => Why::Stalled(who),
-            _ => Why::Gone(who),
+            Error::Protocol(_) | Error::AttackAttempt => CloseReason::Nonsense(who, CloseCode::Protocol),
+            Error::WriteBufferFull(_) => CloseReason::Stalled(who),
+            _ => CloseReason::Gone(who),
         }
     }
 
     /// A word for logs.
     pub(super) fn word(&self) -> &'static str {
         match self {
-            Why::Closed(Who::Caller, _) => "caller",
-            Why::Closed(Who::Provider, _) => "provider",
-            Why::Gone(Who::Caller) => "caller_gone",
-            Why::Gone(Who::Provider) => "provider_gone",
-            Why::Nonsense(Who::Caller, _) => "caller_nonsense",
-            Why::Nonsense(Who::Provider, _) => "provider_nonsense",
-            Why::Silent(Who::Caller) => "caller_silent",
-            Why::Silent(Who::Provider) => "provider_silent",
-            Why::Stalled(Who::Caller) => "caller_stalled",
-            Why::Stalled(Who::Provider) => "provider_stalled",
-            Why::Idle => "idle",
-            Why::Old => "lifetime",
-            Why::Leaving => "shutdown",
+            CloseReason::Closed(Who::Caller, _) => "caller",
+            CloseReason::Closed(Who::Provider, _) => "provider",
+            CloseReason::Gone(Who::Caller) => "caller_gone",
+            CloseReason::Gone(Who::Provider) => "provider_gone",
+            CloseReason::Nonsense(Who::Caller, _) => "caller_nonsense",
+            CloseReason::Nonsense(Who::Provider, _) => "provider_nonsense",
+            CloseReason::Silent(Who::Caller) => "caller_silent",
+            CloseReason::Silent(Who::Provider) => "provider_silent",
+            CloseReason::Stalled(Who::Caller) => "caller_stalled",
+            CloseReason::Stalled(Who::Provider) => "provider_stalled",
+            CloseReason::Idle => "idle",
+            CloseReason::Old => "lifetime",
+            CloseReason::Leaving => "shutdown",
         }
     }
 
     /// What went wrong at the provider, if something did. Codes 1011 to 1014 say that its server did.
     pub(super) fn provider_fault(&self) -> Option<String> {
         match self {
-            Why::Closed(Who::Provider, Some(frame)) => {
+            CloseReason::Closed(Who::Provider, Some(frame)) => {
                 let code = u16::from(frame.code);
                 (1011..=1014).contains(&code).then(|| format!("it closed the WebSocket with {code}"))
             }
-            Why::Gone(Who::Provider) => Some("the WebSocket was cut".into()),
-            Why::Nonsense(Who::Provider, CloseCode::Size) => Some("a message larger than is allowed".into()),
-            Why::Nonsense(Who::Provider, _) => Some("what it sent through the WebSocket is no message".into()),
-            Why::Silent(Who::Provider) => Some("it does not answer pings".into()),
-            Why::Stalled(Who::Provider) => Some("it does not read what it is sent".into()),
+            CloseReason::Gone(Who::Provider) => Some("the WebSocket was cut".into()),
+            CloseReason::Nonsense(Who::Provider, CloseCode::Size) => Some("a message larger than is allowed".into()),
+            CloseReason::Nonsense(Who::Provider, _) => Some("what it sent through the WebSocket is no message".into()),
+            CloseReason::Silent(Who::Provider) => Some("it does not answer pings".into()),
+            CloseReason::Stalled(Who::Provider) => Some("it does not read what it is sent".into()),
             _ => None,
         }
     }
 
     /// True when the caller has left without a close frame.
     pub(super) fn is_desertion(&self) -> bool {
-        matches!(self, Why::Gone(Who::Caller) | Why::Silent(Who::Caller) | Why::Stalled(Who::Caller))
+        matches!(
+            self,
+            CloseReason::Gone(Who::Caller) | CloseReason::Silent(Who::Caller) | CloseReason::Stalled(Who::Caller)
+        )
     }
 
     /// What the caller is told.
     pub(super) fn to_caller(&self) -> Farewell {
         match self {
-            Why::Closed(Who::Caller, _) => Farewell::Answer,
-            Why::Closed(Who::Provider, frame) => Farewell::Say(frame.clone()),
-            Why::Gone(Who::Caller) => Farewell::Nothing,
-            Why::Silent(Who::Caller) => say(CloseCode::Away, "no answer to a ping"),
-            Why::Stalled(Who::Caller) => say(CloseCode::Policy, "messages are not read"),
-            Why::Nonsense(Who::Caller, CloseCode::Size) => say(CloseCode::Size, "the message is too large"),
-            Why::Nonsense(Who::Caller, CloseCode::Invalid) => say(CloseCode::Invalid, "the text is not UTF-8"),
-            Why::Nonsense(Who::Caller, code) => say(*code, "not a WebSocket frame"),
-            Why::Gone(Who::Provider) => say(CloseCode::Again, "the connection to the provider was lost"),
-            Why::Silent(Who::Provider) => say(CloseCode::Again, "the provider does not answer"),
-            Why::Stalled(Who::Provider) => say(CloseCode::Again, "the provider does not keep up"),
-            Why::Nonsense(Who::Provider, CloseCode::Size) => {
+            CloseReason::Closed(Who::Caller, _) => Farewell::Answer,
+            CloseReason::Closed(Who::Provider, frame) => Farewell::Say(frame.clone()),
+            CloseReason::Gone(Who::Caller) => Farewell::Nothing,
+            CloseReason::Silent(Who::Caller) => say(CloseCode::Away, "no answer to a ping"),
+            CloseReason::Stalled(Who::Caller) => say(CloseCode::Policy, "messages are not read"),
+            CloseReason::Nonsense(Who::Caller, CloseCode::Size) => say(CloseCode::Size, "the message is too large"),
+            CloseReason::Nonsense(Who::Caller, CloseCode::Invalid) => say(CloseCode::Invalid, "the text is not UTF-8"),
+            CloseReason::Nonsense(Who::Caller, code) => say(*code, "not a WebSocket frame"),
+            CloseReason::Gone(Who::Provider) => say(CloseCode::Again, "the connection to the provider was lost"),
+            CloseReason::Silent(Who::Provider) => say(CloseCode::Again, "the provider does not answer"),
+            CloseReason::Stalled(Who::Provider) => say(CloseCode::Again, "the provider does not keep up"),
+            CloseReason::Nonsense(Who::Provider, CloseCode::Size) => {
                 say(CloseCode::Again, "the provider sent a message that is too large")
             }
-            Why::Nonsense(Who::Provider, _) => say(CloseCode::Again, "the provider sent something broken"),
-            Why::Idle => say(CloseCode::Away, "nothing was said for too long"),
-            Why::Old => say(CloseCode::Away, "the connection has reached its lifetime"),
-            Why::Leaving => say(CloseCode::Away, "the gateway is shutting down"),
+            CloseReason::Nonsense(Who::Provider, _) => say(CloseCode::Again, "the provider sent something broken"),
+            CloseReason::Idle => say(CloseCode::Away, "nothing was said for too long"),
+            CloseReason::Old => say(CloseCode::Away, "the connection has reached its lifetime"),
+            CloseReason::Leaving => say(CloseCode::Away, "the gateway is shutting down"),
         }
     }
 
     /// What the provider is told.
     pub(super) fn to_provider(&self) -> Farewell {
         match self {
-            Why::Closed(Who::Provider, _) => Farewell::Answer,
-            Why::Closed(Who::Caller, frame) => Farewell::Say(frame.clone()),
-            Why::Gone(Who::Provider) => Farewell::Nothing,
-            Why::Nonsense(Who::Provider, code) => say(*code, ""),
-            Why::Silent(Who::Provider) => say(CloseCode::Away, "no answer to a ping"),
-            Why::Stalled(Who::Provider) => say(CloseCode::Policy, "messages are not read"),
-            Why::Gone(Who::Caller)
-            | Why::Silent(Who::Caller)
-            | Why::Stalled(Who::Caller)
-            | Why::Nonsense(Who::Caller, _) => say(CloseCode::Away, AWAY),
-            Why::Idle => say(CloseCode::Away, "nothing was said for too long"),
-            Why::Old => say(CloseCode::Away, "the connection has reached its lifetime"),
-            Why::Leaving => say(CloseCode::Away, "the gateway is shutting down"),
+            CloseReason::Closed(Who::Provider, _) => Farewell::Answer,
+            CloseReason::Closed(Who::Caller, frame) => Farewell::Say(frame.clone()),
+            CloseReason::Gone(Who::Provider) => Farewell::Nothing,
+            CloseReason::Nonsense(Who::Provider, code) => say(*code, ""),
+            CloseReason::Silent(Who::Provider) => say(CloseCode::Away, "no answer to a ping"),
+            CloseReason::Stalled(Who::Provider) => say(CloseCode::Policy, "messages are not read"),
+            CloseReason::Gone(Who::Caller)
+            | CloseReason::Silent(Who::Caller)
+            | CloseReason::Stalled(Who::Caller)
+            | CloseReason::Nonsense(Who::Caller, _) => say(CloseCode::Away, AWAY),
+            CloseReason::Idle => say(CloseCode::Away, "nothing was said for too long"),
+            CloseReason::Old => say(CloseCode::Away, "the connection has reached its lifetime"),
+            CloseReason::Leaving => say(CloseCode::Away, "the gateway is shutting down"),
         }
     }
 
     /// The code with which the caller's end is closed.
     pub(super) fn close_code(&self) -> Option<u16> {
         let frame = match (self, self.to_caller()) {
-            (Why::Closed(Who::Caller, frame), _) => frame.clone(),
+            (CloseReason::Closed(Who::Caller, frame), _) => frame.clone(),
             (_, Farewell::Say(frame)) => frame,
             _ => None,
         };

@@ -21,11 +21,11 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role};
 use tokio_util::sync::CancellationToken;
 
-use self::end::{Farewell, Why};
-use self::over::Over;
-use self::relay::{Passed, Relay};
+use self::end::{CloseReason, Farewell};
+use self::over::RefusedSocket;
+use self::relay::{MessageCounts, Relay};
 use crate::config::plan::{CallerKind, TunnelPlan};
-use crate::model::call::Tunnel as Wish;
+use crate::model::call::Tunnel as TunnelRequest;
 use crate::model::fault::Fault;
 use crate::model::reply::{End, Framed, Socket, Talk, Terms};
 use crate::model::trail::TunnelFact;
@@ -79,7 +79,7 @@ impl Tunnel {
         let why = tokio::select! {
             biased;
             why = relay.run() => why,
-            () = leaving.cancelled() => Why::Leaving,
+            () = leaving.cancelled() => CloseReason::Leaving,
         };
         let (caller, mut socket, passed) = relay.into_ends();
         conclude(&mut socket, &mut self.watch, &why);
@@ -93,7 +93,7 @@ impl Tunnel {
 }
 
 /// Tells those who hold something for the tunnel that it is over: another one may take its place now.
-fn conclude(socket: &mut Socket, watch: &mut Watch, why: &Why) {
+fn conclude(socket: &mut Socket, watch: &mut Watch, why: &CloseReason) {
     let fault = why.provider_fault().map(|detail| Fault::Incomplete { provider: socket.provider.clone(), detail });
     match &fault {
         Some(fault) => {
@@ -108,21 +108,21 @@ fn conclude(socket: &mut Socket, watch: &mut Watch, why: &Why) {
     }
 }
 
-fn note(watch: &mut Watch, why: &Why, passed: Passed) {
+fn note(watch: &mut Watch, why: &CloseReason, passed: MessageCounts) {
     watch.sent(usize::try_from(passed.bytes_out).unwrap_or(usize::MAX));
     let mut facts = watch.trail.facts();
     facts.bytes_in = passed.bytes_in;
     // A refusal has been noted, and its word is the better one.
     let ended_by = facts.fault.is_none_or(|_| passed.chunks_in + passed.chunks_out > 0).then(|| why.word());
     if let Some(tunnel) = &mut facts.tunnel {
-        let Passed { chunks_in, chunks_out, .. } = passed;
+        let MessageCounts { chunks_in, chunks_out, .. } = passed;
         *tunnel = TunnelFact { chunks_in, chunks_out, ended_by, close_code: why.close_code(), ..*tunnel };
     }
 }
 
 /// Says goodbye to a caller, and waits until it has gone too (RFC 6455, 7.1.1): a connection that is closed with something
 /// unread is reset, and the caller might never see why it ended.
-async fn part_from_caller(mut caller: Framed<TokioIo<Upgraded>>, why: &Why) {
+async fn part_from_caller(mut caller: Framed<TokioIo<Upgraded>>, why: &CloseReason) {
     let farewell = why.to_caller();
     let is_there = farewell != Farewell::Nothing;
     part(&mut caller, farewell).await;
@@ -153,9 +153,9 @@ async fn drain(mut bytes: impl AsyncRead + AsyncWrite + Unpin) {
 
 /// What a caller gets for which there is no place: a WebSocket that is closed with a reason, because that is all that a page in a
 /// browser gets to know (it cannot read the status of a refusal).
-pub(super) fn crowded(wish: &Wish, fault: &Fault) -> Socket {
+pub(super) fn crowded(wish: &TunnelRequest, fault: &Fault) -> Socket {
     let protocol = wish.protocols.first().and_then(|offered| http::HeaderValue::from_str(offered).ok());
-    Socket::new(Over(Some(end::crowded(&fault.public()))), NOBODY.into(), protocol)
+    Socket::new(RefusedSocket(Some(end::crowded(&fault.public()))), NOBODY.into(), protocol)
 }
 
 /// What is told when no provider has agreed: 503, whatever went wrong there. But OpenAI's clients are told at once that nobody

@@ -13,15 +13,15 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 use crate::model::reply::Talk;
 
 /// See above.
-pub(super) struct Over(pub(super) Option<CloseFrame>);
+pub(super) struct RefusedSocket(pub(super) Option<CloseFrame>);
 
-impl Talk for Over {
+impl Talk for RefusedSocket {
     fn taken(&self) -> u64 {
         0
     }
 }
 
-impl Stream for Over {
+impl Stream for RefusedSocket {
     type Item = Result<Message, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -29,7 +29,7 @@ impl Stream for Over {
     }
 }
 
-impl Sink<Message> for Over {
+impl Sink<Message> for RefusedSocket {
     type Error = Error;
 
     fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Error>> {

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Bytes, Error};
 
-use super::end::{Who, Why};
+use super::end::{CloseReason, Who};
 use crate::config::plan::TunnelPlan;
 use crate::model::reply::Talk;
 use crate::model::time::later;
@@ -44,7 +44,7 @@ struct Side<S> {
 
 /// What was passed on, in messages and bytes.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Passed {
+pub(super) struct MessageCounts {
     pub(super) chunks_in: u64,
     pub(super) chunks_out: u64,
     pub(super) bytes_in: u64,
@@ -55,7 +55,7 @@ pub(super) struct Passed {
 pub(super) struct Relay<'a, C, P> {
     caller: Side<C>,
     provider: Side<P>,
-    passed: Passed,
+    passed: MessageCounts,
     /// When a message last went either way.
     said: Instant,
     ends: Instant,
@@ -65,9 +65,9 @@ pub(super) struct Relay<'a, C, P> {
 }
 
 /// What is to be done when nothing else happens.
-enum Due {
+enum NextAction {
     Ping(Who),
-    End(Why),
+    End(CloseReason),
 }
 
 impl<'a, C: Talk, P: Talk> Relay<'a, C, P> {
@@ -77,7 +77,7 @@ impl<'a, C: Talk, P: Talk> Relay<'a, C, P> {
         Self {
             caller: Side::new(Who::Caller, caller, now),
             provider: Side::new(Who::Provider, provider, now),
-            passed: Passed::default(),
+            passed: MessageCounts::default(),
             said: now,
             ends,
             plan,
@@ -87,22 +87,22 @@ impl<'a, C: Talk, P: Talk> Relay<'a, C, P> {
     }
 
     /// Passes messages on until it has to end.
-    pub(super) async fn run(&mut self) -> Why {
+    pub(super) async fn run(&mut self) -> CloseReason {
         let why = std::future::poll_fn(|cx| self.poll(cx)).await;
         match why {
-            Why::Nonsense(_, CloseCode::Size) => self.tunnels.overran(Overrun::TooLarge),
-            Why::Stalled(_) => self.tunnels.overran(Overrun::Stalled),
+            CloseReason::Nonsense(_, CloseCode::Size) => self.tunnels.overran(Overrun::TooLarge),
+            CloseReason::Stalled(_) => self.tunnels.overran(Overrun::Stalled),
             _ => {}
         }
         why
     }
 
     /// Both ends, and what was passed on.
-    pub(super) fn into_ends(self) -> (C, P, Passed) {
+    pub(super) fn into_ends(self) -> (C, P, MessageCounts) {
         (self.caller.socket, self.provider.socket, self.passed)
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Why> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         loop {
             let now = Instant::now();
             let before = self.passed;
@@ -115,9 +115,9 @@ impl<'a, C: Talk, P: Talk> Relay<'a, C, P> {
             let (at, due) = self.due();
             if at <= now {
                 let done = match due {
-                    Due::End(why) => Err(why),
-                    Due::Ping(Who::Caller) => self.caller.ping(now),
-                    Due::Ping(Who::Provider) => self.provider.ping(now),
+                    NextAction::End(why) => Err(why),
+                    NextAction::Ping(Who::Caller) => self.caller.ping(now),
+                    NextAction::Ping(Who::Provider) => self.provider.ping(now),
                 };
                 match done {
                     Ok(()) => continue,
@@ -134,7 +134,7 @@ impl<'a, C: Talk, P: Talk> Relay<'a, C, P> {
         }
     }
 
-    fn pass_in(&mut self, now: Instant, cx: &mut Context<'_>) -> Result<(), Why> {
+    fn pass_in(&mut self, now: Instant, cx: &mut Context<'_>) -> Result<(), CloseReason> {
         let (tunnels, passed) = (self.tunnels, &mut self.passed);
         pass(&mut self.caller, &mut self.provider, now, cx, |bytes| {
             passed.chunks_in += 1;
@@ -143,7 +143,7 @@ impl<'a, C: Talk, P: Talk> Relay<'a, C, P> {
         })
     }
 
-    fn pass_out(&mut self, now: Instant, cx: &mut Context<'_>) -> Result<(), Why> {
+    fn pass_out(&mut self, now: Instant, cx: &mut Context<'_>) -> Result<(), CloseReason> {
         let (tunnels, passed) = (self.tunnels, &mut self.passed);
         pass(&mut self.provider, &mut self.caller, now, cx, |bytes| {
             passed.chunks_out += 1;
@@ -153,12 +153,12 @@ impl<'a, C: Talk, P: Talk> Relay<'a, C, P> {
     }
 
     /// What is to be done first if nothing happens, and when.
-    fn due(&self) -> (Instant, Due) {
-        let old = (self.ends, Due::End(Why::Old));
-        let idle = (later(self.said, self.plan.idle_timeout), Due::End(Why::Idle));
+    fn due(&self) -> (Instant, NextAction) {
+        let old = (self.ends, NextAction::End(CloseReason::Old));
+        let idle = (later(self.said, self.plan.idle_timeout), NextAction::End(CloseReason::Idle));
         let sides = [self.caller.due(self.plan), self.provider.due(self.plan)];
         let all = [Some(old), Some(idle)].into_iter().chain(sides.into_iter().flatten()).flatten();
-        all.min_by_key(|(at, _)| *at).unwrap_or((self.ends, Due::End(Why::Old)))
+        all.min_by_key(|(at, _)| *at).unwrap_or((self.ends, NextAction::End(CloseReason::Old)))
     }
 }
 
@@ -174,7 +174,7 @@ impl<S: Talk> Side<S> {
     }
 
     /// True when one more message may be written.
-    fn has_room(&mut self, now: Instant, cx: &mut Context<'_>) -> Result<bool, Why> {
+    fn has_room(&mut self, now: Instant, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
         if self.deaf.is_some() {
             // What it will never get holds nobody up.
             return Ok(true);
@@ -189,14 +189,14 @@ impl<S: Talk> Side<S> {
         }
     }
 
-    fn write(&mut self, message: Message, now: Instant) -> Result<(), Why> {
+    fn write(&mut self, message: Message, now: Instant) -> Result<(), CloseReason> {
         match self.socket.start_send_unpin(message) {
             Ok(()) => Ok(()),
             Err(error) => self.lose(&error, now),
         }
     }
 
-    fn flush(&mut self, now: Instant, cx: &mut Context<'_>) -> Result<(), Why> {
+    fn flush(&mut self, now: Instant, cx: &mut Context<'_>) -> Result<(), CloseReason> {
         if self.deaf.is_some() {
             return Ok(());
         }
@@ -218,9 +218,9 @@ impl<S: Talk> Side<S> {
     }
 
     /// It cannot be written to.
-    fn lose(&mut self, error: &Error, now: Instant) -> Result<(), Why> {
-        match Why::of(self.who, error) {
-            Why::Gone(_) => {
+    fn lose(&mut self, error: &Error, now: Instant) -> Result<(), CloseReason> {
+        match CloseReason::of(self.who, error) {
+            CloseReason::Gone(_) => {
                 self.deaf = self.deaf.or(Some(now));
                 Ok(())
             }
@@ -228,23 +228,23 @@ impl<S: Talk> Side<S> {
         }
     }
 
-    fn ping(&mut self, now: Instant) -> Result<(), Why> {
+    fn ping(&mut self, now: Instant) -> Result<(), CloseReason> {
         self.pinged = Some(now);
         self.write(Message::Ping(Bytes::new()), now)
     }
 
     /// What is to be done about this end when it stays as it is.
-    fn due(&self, plan: &TunnelPlan) -> [Option<(Instant, Due)>; 2] {
+    fn due(&self, plan: &TunnelPlan) -> [Option<(Instant, NextAction)>; 2] {
         if let Some(since) = self.deaf {
-            return [Some((later(since, LAST_WORDS), Due::End(Why::Gone(self.who)))), None];
+            return [Some((later(since, LAST_WORDS), NextAction::End(CloseReason::Gone(self.who)))), None];
         }
-        let stalled = |(since, _)| (later(since, plan.write_timeout), Due::End(Why::Stalled(self.who)));
+        let stalled = |(since, _)| (later(since, plan.write_timeout), NextAction::End(CloseReason::Stalled(self.who)));
         let sign = match self.pinged {
             _ if self.is_paused => None,
-            Some(at) => Some((later(at, plan.pong_timeout), Due::End(Why::Silent(self.who)))),
+            Some(at) => Some((later(at, plan.pong_timeout), NextAction::End(CloseReason::Silent(self.who)))),
             // What cannot be written is no question either.
             None if self.blocked.is_some() => None,
-            None => Some((later(self.heard, plan.ping_after), Due::Ping(self.who))),
+            None => Some((later(self.heard, plan.ping_after), NextAction::Ping(self.who))),
         };
         [self.blocked.map(stalled), sign]
     }
@@ -257,7 +257,7 @@ fn pass<A: Talk, B: Talk>(
     now: Instant,
     cx: &mut Context<'_>,
     mut note: impl FnMut(u64),
-) -> Result<(), Why> {
+) -> Result<(), CloseReason> {
     for turn in 0.. {
         if !to.has_room(now, cx)? {
             from.is_paused = true;
@@ -272,8 +272,8 @@ fn pass<A: Talk, B: Talk>(
         }
         let message = match from.socket.poll_next_unpin(cx) {
             Poll::Ready(Some(Ok(message))) => message,
-            Poll::Ready(Some(Err(error))) => return Err(Why::of(from.who, &error)),
-            Poll::Ready(None) => return Err(Why::Gone(from.who)),
+            Poll::Ready(Some(Err(error))) => return Err(CloseReason::of(from.who, &error)),
+            Poll::Ready(None) => return Err(CloseReason::Gone(from.who)),
             Poll::Pending => break,
         };
         from.hear(now);
@@ -282,7 +282,7 @@ fn pass<A: Talk, B: Talk>(
                 note(message.len() as u64);
                 to.write(message, now)?;
             }
-            Message::Close(frame) => return Err(Why::Closed(from.who, frame)),
+            Message::Close(frame) => return Err(CloseReason::Closed(from.who, frame)),
             Message::Text(_) | Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
     }
@@ -327,8 +327,8 @@ mod tests {
         (outside, inside)
     }
 
-    /// Why the relay ends, and after how many seconds, while `outside` goes on.
-    async fn ended(plan: &TunnelPlan, inside: (End, End), outside: impl Future<Output = ()>) -> (Why, f64) {
+    /// CloseReason the relay ends, and after how many seconds, while `outside` goes on.
+    async fn ended(plan: &TunnelPlan, inside: (End, End), outside: impl Future<Output = ()>) -> (CloseReason, f64) {
         let (tunnels, started) = (Tunnels::default(), Instant::now());
         let mut relay = Relay::new(inside.0, inside.1, plan, &tunnels);
         let outside = async {
@@ -351,7 +351,7 @@ mod tests {
     async fn an_end_is_given_up_exactly_when_it_has_owed_a_sign_of_life_for_too_long() {
         let ((near, mut far), inside) = ends().await;
         let outcome = ended(&plan(), inside, listen(&mut far)).await;
-        assert_eq!(outcome, (Why::Silent(Who::Caller), 30.0));
+        assert_eq!(outcome, (CloseReason::Silent(Who::Caller), 30.0));
         drop(near);
         let ((mut near, far), inside) = ends().await;
         let talking = async {
@@ -360,7 +360,7 @@ mod tests {
             listen(&mut near).await;
         };
         // What the caller says is no sign of its provider.
-        assert_eq!(ended(&plan(), inside, talking).await, (Why::Silent(Who::Provider), 30.0));
+        assert_eq!(ended(&plan(), inside, talking).await, (CloseReason::Silent(Who::Provider), 30.0));
         drop(far);
     }
 
@@ -375,7 +375,7 @@ mod tests {
         let both = async {
             join(talking, listen(&mut far)).await;
         };
-        assert_eq!(ended(&plan(), inside, both).await, (Why::Idle, 400.0));
+        assert_eq!(ended(&plan(), inside, both).await, (CloseReason::Idle, 400.0));
     }
 
     #[tokio::test(start_paused = true)]
@@ -391,14 +391,14 @@ mod tests {
         let both = async {
             join(talking, listen(&mut far)).await;
         };
-        assert_eq!(ended(&plan(), inside, both).await, (Why::Old, 3600.0));
+        assert_eq!(ended(&plan(), inside, both).await, (CloseReason::Old, 3600.0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_end_that_takes_nothing_is_given_up_and_one_that_takes_a_little_is_not() {
         let talk = async |near: &mut End| while near.send(Message::binary(vec![0; 1000])).await.is_ok() {};
         let ((mut near, far), inside) = ends().await;
-        assert_eq!(ended(&plan(), inside, talk(&mut near)).await, (Why::Stalled(Who::Provider), 5.0));
+        assert_eq!(ended(&plan(), inside, talk(&mut near)).await, (CloseReason::Stalled(Who::Provider), 5.0));
         drop(far);
         let ((mut near, mut far), inside) = ends().await;
         let dozing = async {
@@ -410,7 +410,7 @@ mod tests {
         let both = async {
             join(talk(&mut near), dozing).await;
         };
-        assert_eq!(ended(&plan(), inside, both).await, (Why::Stalled(Who::Provider), 405.0));
+        assert_eq!(ended(&plan(), inside, both).await, (CloseReason::Stalled(Who::Provider), 405.0));
     }
 
     proptest! {
@@ -452,7 +452,7 @@ mod tests {
                 let both = async {
                     join(talking, listening).await;
                 };
-                assert_eq!(ended(&plan(), inside, both).await.0, Why::Closed(Who::Caller, None));
+                assert_eq!(ended(&plan(), inside, both).await.0, CloseReason::Closed(Who::Caller, None));
             });
         }
     }

@@ -38,8 +38,8 @@ fn conditions(principal: &Principal) -> Result<Vec<(Dimension, Arc<str>)>, Fault
 
 /// True when callers can be told apart. Otherwise their address has no such endpoint: everybody's numbers would be open to all.
 pub(super) fn is_open(gateway: &Gateway) -> bool {
-    let (auth, door) = (&gateway.plan.auth, &gateway.door);
-    auth.token.is_some() || auth.admin_token.is_some() || door.written_keys().keys().next().is_some()
+    let (auth, authenticator) = (&gateway.plan.auth, &gateway.authenticator);
+    auth.token.is_some() || auth.admin_token.is_some() || authenticator.written_keys().keys().next().is_some()
 }
 
 /// `GET /api/usage`.

@@ -52,8 +52,8 @@ pub(super) fn of(gateway: &Gateway) -> Value {
     let call_history = gateway.state.call_history().latest(LOOKED_THROUGH, |_| true);
     let late = call_history.iter().take_while(|record| record.facts.started.elapsed() < LATELY + record.took);
     let late: Vec<&CallRecord> = late.map(|record| &**record).collect();
-    let providers: Vec<Seen<'_>> =
-        gateway.plan.providers.iter().filter_map(|plan| Seen::of(gateway, plan, &late)).collect();
+    let providers: Vec<ProviderView<'_>> =
+        gateway.plan.providers.iter().filter_map(|plan| ProviderView::of(gateway, plan, &late)).collect();
     let percentiles = |times: Option<[Duration; 3]>| {
         times.map(
             |[p50, p95, p99]| json!({"p50": milliseconds(p50), "p95": milliseconds(p95), "p99": milliseconds(p99)}),
@@ -79,7 +79,7 @@ pub(super) fn of(gateway: &Gateway) -> Value {
             "lookedFor": look.looked_for,
             "costUsd": look.cost,
         },
-        "providers": providers.iter().map(Seen::shown).collect::<Vec<_>>(),
+        "providers": providers.iter().map(ProviderView::shown).collect::<Vec<_>>(),
         "variants": variants::of(gateway),
         "limits": limits(&renderer, &late),
         "budgets": budgets::of(gateway, &late),
@@ -89,7 +89,7 @@ pub(super) fn of(gateway: &Gateway) -> Value {
 }
 
 /// A provider and what is known of it.
-struct Seen<'a> {
+struct ProviderView<'a> {
     plan: &'a ProviderPlan,
     state: &'a ProviderState,
     is_usable: bool,
@@ -99,7 +99,7 @@ struct Seen<'a> {
     failures: usize,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> ProviderView<'a> {
     fn of(gateway: &'a Gateway, plan: &'a ProviderPlan, late: &[&CallRecord]) -> Option<Self> {
         let state = gateway.state.provider(&plan.name)?;
         let (is_usable, health) = (health::is_set_up(plan), health::health_of(gateway, plan));
@@ -184,7 +184,7 @@ fn failure(failure: &RecentFailure) -> Value {
 }
 
 /// What somebody who was woken up should read first.
-fn notices(gateway: &Gateway, providers: &[Seen<'_>], calls: u64, failures: u64) -> Vec<Value> {
+fn notices(gateway: &Gateway, providers: &[ProviderView<'_>], calls: u64, failures: u64) -> Vec<Value> {
     let gateway_state = &gateway.state;
     let mut notices: Vec<(&str, String)> = Vec::new();
     if gateway_state.is_draining() {
@@ -196,7 +196,7 @@ fn notices(gateway: &Gateway, providers: &[Seen<'_>], calls: u64, failures: u64)
         let percent = share * 100.0;
         notices.push((level, format!("{failures} of {calls} calls of the last minute failed ({percent:.1} %).")));
     }
-    notices.extend(providers.iter().filter_map(Seen::trouble));
+    notices.extend(providers.iter().filter_map(ProviderView::trouble));
     if gateway.plan.store.redis_url.is_some() && !gateway_state.store().is_connected() {
         notices.push(("bad", "Redis is unreachable: this gateway counts on its own.".into()));
     }
@@ -226,7 +226,7 @@ fn tripped(gateway: &Gateway) -> impl Iterator<Item = Value> {
 
 /// One key of a rule, lately.
 #[derive(Default)]
-struct Busy {
+struct KeyTraffic {
     calls: u64,
     refused: u64,
     remaining: u64,
@@ -235,11 +235,12 @@ struct Busy {
 /// Each rule with those who ask most, as far as calls are remembered.
 fn limits(renderer: &CallRenderer<'_>, late: &[&CallRecord]) -> Vec<Value> {
     let gateway = renderer.gateway;
-    let mut rules: BTreeMap<&str, BTreeMap<u64, Busy>> = BTreeMap::new();
+    let mut rules: BTreeMap<&str, BTreeMap<u64, KeyTraffic>> = BTreeMap::new();
     // Newest first: the first one has the last word about what is left.
     for fact in late.iter().flat_map(|record| &record.facts.limits) {
         let keys = rules.entry(&fact.rule).or_default();
-        let busy = keys.entry(fact.key).or_insert_with(|| Busy { remaining: fact.remaining, ..Busy::default() });
+        let busy =
+            keys.entry(fact.key).or_insert_with(|| KeyTraffic { remaining: fact.remaining, ..KeyTraffic::default() });
         busy.calls += 1;
         busy.refused += u64::from(matches!(fact.decision, Decision::Refused | Decision::ShadowRefused));
     }
@@ -248,13 +249,13 @@ fn limits(renderer: &CallRenderer<'_>, late: &[&CallRecord]) -> Vec<Value> {
     active.map(|rule| limit(renderer, rule, rules.remove(&*rule.name).unwrap_or_default())).collect()
 }
 
-fn limit(renderer: &CallRenderer<'_>, rule: &LimitPlan, keys: BTreeMap<u64, Busy>) -> Value {
+fn limit(renderer: &CallRenderer<'_>, rule: &LimitPlan, keys: BTreeMap<u64, KeyTraffic>) -> Value {
     let scale = rule.quantity.scale() as f64;
     let (calls, refused) = keys.values().fold((0, 0), |sums, busy| (sums.0 + busy.calls, sums.1 + busy.refused));
-    let mut busiest: Vec<(u64, Busy)> = keys.into_iter().collect();
+    let mut busiest: Vec<(u64, KeyTraffic)> = keys.into_iter().collect();
     busiest.sort_by_key(|(_, busy)| std::cmp::Reverse((busy.refused, busy.calls)));
     busiest.truncate(KEYS);
-    let key = |(key, busy): &(u64, Busy)| {
+    let key = |(key, busy): &(u64, KeyTraffic)| {
         json!({
             "key": renderer.pseudonym(&key.to_string()),
             "calls": busy.calls,
