@@ -8,9 +8,9 @@ use std::sync::Arc;
 use crate::config::engine::document::{Table, Value};
 use crate::config::engine::effective::Effective;
 use crate::config::engine::environment::Variables;
-use crate::config::engine::problem::{Layer, Origin, Problem, Problems, Read, Report};
+use crate::config::engine::problem::{Findings, Layer, Origin, Problem, Problems, Report};
 use crate::config::engine::reader::Section;
-use crate::config::engine::record::Known;
+use crate::config::engine::record::KnownKey;
 use crate::config::engine::{document, environment, remarks, value};
 use crate::config::plan::{Environment, Plan, Prices};
 use crate::config::tables::policies::Policies;
@@ -98,7 +98,7 @@ pub fn load(file: Option<(&str, &str)>, variables: &Variables) -> Result<Plan, P
     }
     environment::overlay(&mut tree, variables, &mut warnings);
     let mut plan = read(&tree, Origin::Whole(name.into()), variables, &report, warnings);
-    let Read { mut problems, known, secrets } = report.into_read();
+    let Findings { mut problems, known, secrets } = report.into_findings();
     plan.effective = Effective::of(&tree, &known, secrets);
     // A value that was repaired after a mistake of syntax is a guess: what is wrong with it is the syntax.
     problems.retain(|problem| !broken.iter().any(|syntax| document::same_line(&syntax.origin, &problem.origin)));
@@ -110,15 +110,15 @@ pub fn load(file: Option<(&str, &str)>, variables: &Variables) -> Result<Plan, P
 }
 
 /// What the readers ask for when they read the default file with all that it shows.
-pub(super) fn known() -> Known {
-    let record = |text: &str, known: Known| {
+pub(super) fn known() -> KnownKey {
+    let record = |text: &str, known: KnownKey| {
         let (tree, _) = document::parse(Layer::Defaults, DEFAULTS_NAME, text);
         let report = Report::after(known);
         // Files that are only shown do not exist; what is wrong with the values does not change which keys there are.
         read(&tree, Origin::Whole(DEFAULTS_NAME.into()), &Variables::default(), &report, Vec::new());
-        report.into_read().known
+        report.into_findings().known
     };
-    let known = record(&remarks::uncommented(DEFAULTS), Known::default());
+    let known = record(&remarks::uncommented(DEFAULTS), KnownKey::default());
     record(&known.bare(), known)
 }
 
@@ -284,7 +284,7 @@ mod tests {
         let (tree, _) = document::parse(Layer::Defaults, DEFAULTS_NAME, &remarks::uncommented(DEFAULTS));
         let report = Report::default();
         read(&tree, Origin::Whole(DEFAULTS_NAME.into()), &Variables::default(), &report, Vec::new());
-        let effective = Effective::of(&tree, &report.into_read().known, []);
+        let effective = Effective::of(&tree, &report.into_findings().known, []);
         let all = serde_json::to_value(effective.dump("")).unwrap();
         let hidden = all.as_object().unwrap().iter().filter(|(_, shown)| shown.is_object()).map(|(key, _)| key);
         let hidden: Vec<&String> = hidden.collect();

@@ -8,7 +8,7 @@ use crate::config::engine::document::Value;
 use crate::config::engine::shape;
 use crate::config::engine::shape::Shape;
 use crate::config::engine::value;
-use crate::config::engine::value::{Parsed, Wanted};
+use crate::config::engine::value::{Expected, Parsed};
 
 /// Millionths in one.
 pub(in crate::config) const MILLION: u64 = 1_000_000;
@@ -19,13 +19,13 @@ const LONGEST: u64 = 31 * 24 * 3600;
 
 /// A rate as it was written: millionths of what is counted, and the period.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::config) struct Written {
+pub(in crate::config) struct WrittenRate {
     pub(in crate::config) millionths: u64,
     pub(in crate::config) period: Duration,
 }
 
 /// `"100/min"`, `"100/15min"`, `"2.50/day"`.
-pub(in crate::config) fn rate(value: &Value) -> Parsed<Written> {
+pub(in crate::config) fn rate(value: &Value) -> Parsed<WrittenRate> {
     let parse = |text: &str| {
         let (count, period) = text.split_once('/')?;
         let millionths = decimal(count.trim())?;
@@ -41,11 +41,11 @@ pub(in crate::config) fn rate(value: &Value) -> Parsed<Written> {
             _ => return None,
         };
         let seconds = number.checked_mul(seconds).filter(|seconds| (1..=LONGEST).contains(seconds))?;
-        Some(Written { millionths, period: Duration::from_secs(seconds) })
+        Some(WrittenRate { millionths, period: Duration::from_secs(seconds) })
     };
     let text = value::text(value).unwrap_or_default();
     parse(&text).ok_or_else(|| {
-        Wanted::new(
+        Expected::new(
             "a rate",
             "an amount and a time up to 31 days, such as \"30/min\", \"100/15min\", \"1000/h\", \"5/day\"",
         )
@@ -62,14 +62,14 @@ pub(in crate::config) fn amount(value: &Value) -> Parsed<u64> {
         Value::Raw(text) => decimal(text.trim()),
         _ => None,
     };
-    let wanted = || Wanted::new("an amount", "a number above 0").shaped(Shape::Number { min: 0.0, max: None });
+    let wanted = || Expected::new("an amount", "a number above 0").shaped(Shape::Number { min: 0.0, max: None });
     millionths.filter(|it| *it <= MOST * MILLION).ok_or_else(wanted)
 }
 
 /// USD per million tokens, in millionths of a dollar; zero or more.
 pub(in crate::config) fn price(value: &Value) -> Parsed<u64> {
     let shape = Shape::Number { min: 0.0, max: None };
-    amount(value).map_err(|_| Wanted::new("a price", "USD per million tokens, 0 or more").shaped(shape))
+    amount(value).map_err(|_| Expected::new("a price", "USD per million tokens, 0 or more").shaped(shape))
 }
 
 /// `2.5` becomes 2500000: at most six decimals.

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 
 use crate::config::engine::document::{Node, Table, Value};
-use crate::config::engine::record::Known;
+use crate::config::engine::record::KnownKey;
 use crate::config::engine::secret::Secret;
 
 /// Hexadecimal digits of a secret's mark. More would help to guess a weak password, and one change in 65,536 that goes
@@ -32,12 +32,12 @@ enum Setting {
 /// The same, fit to be shown. In JSON an object of strings; a secret is `{"secret": MARK}`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct Dump(BTreeMap<String, Shown>);
+pub struct Dump(BTreeMap<String, ShownValue>);
 
 /// A value, fit to be shown.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(untagged)]
-pub enum Shown {
+pub enum ShownValue {
     /// As it is.
     Text(String),
     /// A secret.
@@ -52,8 +52,8 @@ pub enum Shown {
 pub struct Change {
     /// Its full name.
     pub key: String,
-    before: Option<Shown>,
-    after: Option<Shown>,
+    before: Option<ShownValue>,
+    after: Option<ShownValue>,
 }
 
 impl Effective {
@@ -61,7 +61,7 @@ impl Effective {
     /// come beside them, by the full names of their keys: they may be in files and variables.
     pub(in crate::config) fn of(
         tree: &Table,
-        known: &Known,
+        known: &KnownKey,
         secrets: impl IntoIterator<Item = (String, Secret)>,
     ) -> Self {
         let mut all = BTreeMap::new();
@@ -73,8 +73,8 @@ impl Effective {
     /// Everything, fit to be shown. Secrets can be compared with those of another dump under the same salt.
     pub fn dump(&self, salt: &str) -> Dump {
         let shown = |setting: &Setting| match setting {
-            Setting::Text(text) => Shown::Text(text.clone()),
-            Setting::Secret(secret) => Shown::Secret { secret: mark(secret, salt) },
+            Setting::Text(text) => ShownValue::Text(text.clone()),
+            Setting::Secret(secret) => ShownValue::Secret { secret: mark(secret, salt) },
         };
         Dump(self.0.iter().map(|(key, setting)| (key.clone(), shown(setting))).collect())
     }
@@ -103,7 +103,7 @@ impl Dump {
         let change = |key: &String| {
             let (before, after) = (self.0.get(key), after.0.get(key));
             let is_same = match (before, after) {
-                (Some(Shown::Text(before)), Some(Shown::Text(after))) => is_same(before, after),
+                (Some(ShownValue::Text(before)), Some(ShownValue::Text(after))) => is_same(before, after),
                 (before, after) => before == after,
             };
             (!is_same).then(|| Change { key: key.clone(), before: before.cloned(), after: after.cloned() })
@@ -115,10 +115,10 @@ impl Dump {
 impl std::fmt::Display for Change {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (before, after) = match (&self.before, &self.after) {
-            (Some(Shown::Secret { .. }), Some(Shown::Secret { .. })) => {
+            (Some(ShownValue::Secret { .. }), Some(ShownValue::Secret { .. })) => {
                 return write!(out, "{}: a different secret", self.key);
             }
-            (Some(Shown::Text(before)), Some(Shown::Text(after))) => {
+            (Some(ShownValue::Text(before)), Some(ShownValue::Text(after))) => {
                 let same = before.chars().zip(after.chars()).take_while(|(left, right)| left == right).count();
                 (show(before, same), show(after, same))
             }
@@ -128,11 +128,11 @@ impl std::fmt::Display for Change {
     }
 }
 
-fn show_one(value: Option<&Shown>) -> String {
+fn show_one(value: Option<&ShownValue>) -> String {
     match value {
         None => "(not set)".into(),
-        Some(Shown::Secret { .. }) => "***".into(),
-        Some(Shown::Text(text)) => show(text, 0),
+        Some(ShownValue::Secret { .. }) => "***".into(),
+        Some(ShownValue::Text(text)) => show(text, 0),
     }
 }
 
@@ -168,7 +168,7 @@ fn mark(secret: &Secret, salt: &str) -> String {
     hash.to_hex().chars().take(MARK).collect()
 }
 
-fn flatten(table: &Table, path: &str, known: &Known, all: &mut BTreeMap<String, Setting>) {
+fn flatten(table: &Table, path: &str, known: &KnownKey, all: &mut BTreeMap<String, Setting>) {
     for entry in table.entries() {
         let key = format!("{path}{}", quoted(&entry.key));
         if let Value::Table(table) = &entry.node.value {
@@ -196,7 +196,7 @@ fn quoted(key: &str) -> String {
 }
 
 /// A value as text, whether it stood in a file or in a variable.
-fn text(value: &Value, path: &str, known: &Known) -> String {
+fn text(value: &Value, path: &str, known: &KnownKey) -> String {
     match value {
         Value::Text(text) => text.trim().into(),
         // A list of addresses.
@@ -217,7 +217,7 @@ fn text(value: &Value, path: &str, known: &Known) -> String {
 }
 
 /// A value inside a list.
-fn text_inside(value: &Value, path: &str, known: &Known) -> String {
+fn text_inside(value: &Value, path: &str, known: &KnownKey) -> String {
     let Value::Table(table) = value else { return text(value, path, known) };
     let mut line = String::from("{");
     for entry in table.entries() {
@@ -246,7 +246,7 @@ mod tests {
     fn effective(text: &str) -> Effective {
         let (tree, problems) = parse(Layer::File, "x.toml", text);
         assert!(problems.is_empty(), "{problems:?}");
-        let mut known = Known::default();
+        let mut known = KnownKey::default();
         known.add("b", Form::Names);
         for path in ["redis_url", "b.*.c.secret"] {
             known.add(path, Form::One(value::taken(value::secret_text).unwrap()));
@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn a_variable_and_a_file_say_the_same_in_different_words() {
         assert!(is_same("1", "true") && is_same("off", "false") && !is_same("off", "on") && !is_same("1", "on"));
-        let shown = |value: &str| text(&Value::Raw(value.into()), "a", &Known::default());
+        let shown = |value: &str| text(&Value::Raw(value.into()), "a", &KnownKey::default());
         assert_eq!(shown("http://a,http://b "), "http://a, http://b");
         assert_eq!(shown("Yes, please"), "Yes, please");
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::config::engine::record::Known;
+use crate::config::engine::record::KnownKey;
 use crate::config::engine::secret::Secret;
 
 /// Which layer a value comes from; a later one wins.
@@ -150,27 +150,27 @@ impl std::error::Error for Problems {}
 pub(in crate::config) struct Report {
     problems: RefCell<Vec<Problem>>,
     /// What the readers ask for.
-    known: RefCell<Known>,
+    known: RefCell<KnownKey>,
     /// Secrets by the full names of their keys.
     secrets: RefCell<BTreeMap<String, Secret>>,
 }
 
 /// What the readers have left in a report.
 #[derive(Debug)]
-pub(in crate::config) struct Read {
+pub(in crate::config) struct Findings {
     pub(in crate::config) problems: Vec<Problem>,
-    pub(in crate::config) known: Known,
+    pub(in crate::config) known: KnownKey,
     pub(in crate::config) secrets: BTreeMap<String, Secret>,
 }
 
 impl Report {
     /// A report of readers who find beside it what others have asked for.
-    pub(in crate::config) fn after(known: Known) -> Self {
+    pub(in crate::config) fn after(known: KnownKey) -> Self {
         Self { known: RefCell::new(known), ..Self::default() }
     }
 
     /// Notes something about what is asked for.
-    pub(in crate::config) fn note(&self, note: impl FnOnce(&mut Known)) {
+    pub(in crate::config) fn note(&self, note: impl FnOnce(&mut KnownKey)) {
         note(&mut self.known.borrow_mut());
     }
 
@@ -190,9 +190,9 @@ impl Report {
     }
 
     /// What was collected.
-    pub(in crate::config) fn into_read(self) -> Read {
+    pub(in crate::config) fn into_findings(self) -> Findings {
         let Self { problems, known, secrets } = self;
-        Read { problems: problems.into_inner(), known: known.into_inner(), secrets: secrets.into_inner() }
+        Findings { problems: problems.into_inner(), known: known.into_inner(), secrets: secrets.into_inner() }
     }
 }
 
@@ -211,7 +211,7 @@ mod tests {
         report.add(&at(12), "server.port", "late");
         report.add(&at(3), "server.host", "early");
         report.add(&at(3), "server.host", "early");
-        let shown = Problems::new(report.into_read().problems).to_string();
+        let shown = Problems::new(report.into_findings().problems).to_string();
         assert_eq!(
             shown,
             "x.toml:3:5: server.host: early\nx.toml:12:5: server.port: late\nenvironment variable PORT: bad"

@@ -277,7 +277,7 @@ mod tests {
         let mut root = Section::root(&table, Origin::Whole("x.toml".into()), &report);
         read(&mut root);
         root.close();
-        Problems::new(report.into_read().problems).to_string()
+        Problems::new(report.into_findings().problems).to_string()
     }
 
     #[test]

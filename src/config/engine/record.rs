@@ -12,16 +12,16 @@ pub(in crate::config) const ANY: &str = "*";
 
 /// A table or a key, with what is inside it.
 #[derive(Debug, Default)]
-pub(in crate::config) struct Known {
+pub(in crate::config) struct KnownKey {
     /// All ways to write it.
     pub(in crate::config) forms: Vec<Form>,
     /// True when its table makes no sense without it.
     pub(in crate::config) is_required: bool,
     /// What is inside, by key; [`ANY`] in a table of names.
-    pub(in crate::config) inside: BTreeMap<String, Known>,
+    pub(in crate::config) inside: BTreeMap<String, KnownKey>,
 }
 
-impl Known {
+impl KnownKey {
     /// Notes that a key, by its full name, can be written like this.
     pub(in crate::config) fn add(&mut self, path: &str, form: Form) {
         let known = self.at(path);
@@ -41,7 +41,7 @@ impl Known {
     }
 
     /// What is known by this name; names that the user chose all count as [`ANY`].
-    pub(in crate::config) fn find(&self, path: &str) -> Option<&Known> {
+    pub(in crate::config) fn find(&self, path: &str) -> Option<&KnownKey> {
         segments(path).iter().try_fold(self, |known, segment| known.inside.get(known.name_of(segment)))
     }
 
@@ -88,7 +88,7 @@ impl Known {
         names.join(".")
     }
 
-    fn at(&mut self, path: &str) -> &mut Known {
+    fn at(&mut self, path: &str) -> &mut KnownKey {
         segments(path).into_iter().fold(self, |known, segment| {
             let name = known.name_of(segment).to_owned();
             known.inside.entry(name).or_default()
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn names_that_users_choose_are_one_name() {
-        let mut root = Known::default();
+        let mut root = KnownKey::default();
         root.add("price", Form::Names);
         root.add(r#"price."gpt-3.5*".input"#, Form::Table);
         root.add("price.mine.output", Form::Table);

@@ -44,7 +44,7 @@ pub(in crate::config) enum Shape {
 
 /// What a parser takes.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::config) struct Taken {
+pub(in crate::config) struct ValueType {
     /// With its article: `a duration`.
     pub(in crate::config) what: &'static str,
     /// What is allowed, in words.
@@ -58,9 +58,9 @@ pub(in crate::config) struct Taken {
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::config) enum Form {
     /// One value.
-    One(Taken),
+    One(ValueType),
     /// A list, or one value alone.
-    List(Taken),
+    List(ValueType),
     /// A list with tables in it.
     Tables,
     /// A table.

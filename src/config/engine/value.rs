@@ -13,14 +13,14 @@ use url::Url;
 use crate::config::engine::document::Value;
 use crate::config::engine::secret::Secret;
 use crate::config::engine::shape;
-use crate::config::engine::shape::{Shape, Taken};
+use crate::config::engine::shape::{Shape, ValueType};
 use crate::model::names::Wildcard;
 use crate::model::pricing::Pattern;
 use crate::wire::redis_url::{Address, FORMS};
 
-/// What a parser wanted instead of what it got.
+/// What a parser expected instead of what it got.
 #[derive(Debug)]
-pub(in crate::config) struct Wanted {
+pub(in crate::config) struct Expected {
     /// With its article: `a port`.
     what: &'static str,
     /// What is allowed: `1 to 65535`.
@@ -36,9 +36,9 @@ pub(in crate::config) struct Wanted {
 }
 
 /// The outcome of a parser.
-pub(in crate::config) type Parsed<T> = Result<T, Wanted>;
+pub(in crate::config) type Parsed<T> = Result<T, Expected>;
 
-impl Wanted {
+impl Expected {
     pub(in crate::config) fn new(what: &'static str, allowed: impl Into<Cow<'static, str>>) -> Self {
         Self { what, allowed: allowed.into(), nearest: None, is_public: true, is_secret: false, shape: Shape::Text }
     }
@@ -74,15 +74,15 @@ impl Wanted {
 }
 
 /// What a parser takes. It says so when it refuses, and a date is what every parser refuses.
-pub(in crate::config) fn taken<T: 'static>(parse: impl Fn(&Value) -> Parsed<T>) -> Option<Taken> {
-    let Wanted { what, allowed, shape, is_secret, .. } = parse(&Value::Date).err()?;
+pub(in crate::config) fn taken<T: 'static>(parse: impl Fn(&Value) -> Parsed<T>) -> Option<ValueType> {
+    let Expected { what, allowed, shape, is_secret, .. } = parse(&Value::Date).err()?;
     let is_secret = is_secret || TypeId::of::<T>() == TypeId::of::<Secret>();
-    Some(Taken { what, allowed: allowed.into_owned(), shape, is_secret })
+    Some(ValueType { what, allowed: allowed.into_owned(), shape, is_secret })
 }
 
 /// The message for something that stands where a table belongs.
 pub(in crate::config) fn table_wanted(got: &Value) -> String {
-    Wanted::new("a table", "keys with values").message(got)
+    Expected::new("a table", "keys with values").message(got)
 }
 
 /// How much of a wrong value is shown.
@@ -131,12 +131,12 @@ fn text_of(value: &Value) -> Option<&str> {
 /// A text that is not empty.
 pub(in crate::config) fn text(value: &Value) -> Parsed<String> {
     let found = text_of(value).filter(|text| !text.is_empty());
-    found.map(Into::into).ok_or_else(|| Wanted::new("a text", "not empty"))
+    found.map(Into::into).ok_or_else(|| Expected::new("a text", "not empty"))
 }
 
 /// A text that must not be shown.
 pub(in crate::config) fn secret_text(value: &Value) -> Parsed<Secret> {
-    text(value).map(|text| Secret::new(&text)).map_err(|_| Wanted::secret("a text", "not empty"))
+    text(value).map(|text| Secret::new(&text)).map_err(|_| Expected::secret("a text", "not empty"))
 }
 
 /// `true` or `false`; in variables also `1`, `yes`, `on` and their opposites.
@@ -146,11 +146,11 @@ pub(in crate::config) fn boolean(value: &Value) -> Parsed<bool> {
         Value::Raw(text) => match text.trim().to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => return Ok(true),
             "false" | "0" | "no" | "off" => return Ok(false),
-            _ => return Err(Wanted::new("a switch", "true, false, 1, 0, yes, no, on, off")),
+            _ => return Err(Expected::new("a switch", "true, false, 1, 0, yes, no, on, off")),
         },
         _ => {}
     }
-    Err(Wanted::new("a switch", "true or false").shaped(Shape::Switch))
+    Err(Expected::new("a switch", "true or false").shaped(Shape::Switch))
 }
 
 /// A whole number within bounds.
@@ -162,14 +162,14 @@ pub(in crate::config) fn integer(what: &'static str, min: i64, max: i64) -> impl
             _ => None,
         };
         let fits = number.filter(|number| (min..=max).contains(number));
-        fits.ok_or_else(|| Wanted::new(what, format!("{min} to {max}")).shaped(Shape::Whole { min, max }))
+        fits.ok_or_else(|| Expected::new(what, format!("{min} to {max}")).shaped(Shape::Whole { min, max }))
     }
 }
 
 /// A count of things, at least one.
 pub(in crate::config) fn count(value: &Value) -> Parsed<usize> {
     let number = integer("a number", 1, 1_000_000)(value)?;
-    usize::try_from(number).map_err(|_| Wanted::new("a number", "1 to 1000000"))
+    usize::try_from(number).map_err(|_| Expected::new("a number", "1 to 1000000"))
 }
 
 /// Tokens of an answer.
@@ -181,20 +181,20 @@ pub(in crate::config) fn tokens(value: &Value) -> Parsed<u64> {
 pub(in crate::config) fn few(min: i64) -> impl Fn(&Value) -> Parsed<u32> {
     move |value| {
         let number = integer("a number", min, 1000)(value)?;
-        u32::try_from(number).map_err(|_| Wanted::new("a number", format!("{min} to 1000")))
+        u32::try_from(number).map_err(|_| Expected::new("a number", format!("{min} to 1000")))
     }
 }
 
 /// A larger count, at least one.
 pub(in crate::config) fn many(value: &Value) -> Parsed<u32> {
     let number = integer("a number", 1, 100_000)(value)?;
-    u32::try_from(number).map_err(|_| Wanted::new("a number", "1 to 100000"))
+    u32::try_from(number).map_err(|_| Expected::new("a number", "1 to 100000"))
 }
 
 /// A larger count, or none.
 pub(in crate::config) fn many_or_none(value: &Value) -> Parsed<u32> {
     let number = integer("a number", 0, 100_000)(value)?;
-    u32::try_from(number).map_err(|_| Wanted::new("a number", "0 to 100000"))
+    u32::try_from(number).map_err(|_| Expected::new("a number", "0 to 100000"))
 }
 
 /// How many times as much.
@@ -205,7 +205,7 @@ pub(in crate::config) fn factor(value: &Value) -> Parsed<f64> {
         _ => None,
     };
     let shape = Shape::Number { min: 1.1, max: Some(100.0) };
-    let wanted = || Wanted::new("a factor", "1.1 to 100.0").shaped(shape);
+    let wanted = || Expected::new("a factor", "1.1 to 100.0").shaped(shape);
     number.filter(|factor| (1.1..=100.0).contains(factor)).ok_or_else(wanted)
 }
 
@@ -219,14 +219,14 @@ pub(in crate::config) fn share(value: &Value) -> Parsed<f64> {
         _ => None,
     };
     let shape = Shape::Number { min: 0.0, max: Some(1.0) };
-    let wanted = || Wanted::new("a share", "0.0 to 1.0").shaped(shape);
+    let wanted = || Expected::new("a share", "0.0 to 1.0").shaped(shape);
     number.filter(|share| (0.0..=1.0).contains(share)).ok_or_else(wanted)
 }
 
 /// A TCP port.
 pub(in crate::config) fn port(value: &Value) -> Parsed<u16> {
     let shape = || Shape::Whole { min: 0, max: 65_535 };
-    let wanted = || Wanted::new("a port", "1 to 65535 (0 picks a free one)").shaped(shape());
+    let wanted = || Expected::new("a port", "1 to 65535 (0 picks a free one)").shaped(shape());
     let number = integer("a port", 0, 65_535)(value).map_err(|_| wanted())?;
     u16::try_from(number).map_err(|_| wanted())
 }
@@ -237,14 +237,14 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// A duration above zero: `"250ms"`, `"5s"`, `"2m"`, `"1h"`.
 pub(in crate::config) fn duration(value: &Value) -> Parsed<Duration> {
     let allowed = "1ms to 24h with its unit, such as \"250ms\", \"5s\", \"2m\", \"1h\"";
-    let wanted = || Wanted::new("a duration", allowed).shaped(shape::DURATION);
+    let wanted = || Expected::new("a duration", allowed).shaped(shape::DURATION);
     duration_or_zero(value).ok().filter(|it| !it.is_zero()).ok_or_else(wanted)
 }
 
 /// A duration that may be zero.
 pub(in crate::config) fn duration_or_zero(value: &Value) -> Parsed<Duration> {
     let allowed = "0s to 24h with its unit, such as \"250ms\", \"5s\", \"2m\", \"1h\"";
-    let wanted = || Wanted::new("a duration", allowed).shaped(shape::DURATION);
+    let wanted = || Expected::new("a duration", allowed).shaped(shape::DURATION);
     with_unit(value).filter(|it| *it <= LONGEST).ok_or_else(wanted)
 }
 
@@ -253,9 +253,9 @@ pub(in crate::config) fn lifetime(value: &Value) -> Parsed<Duration> {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
     let wanted = || match value {
         Value::Raw(_) => {
-            Wanted::new("a time to live", "0 to 31536000 seconds, or with its unit, such as \"5m\", \"24h\"")
+            Expected::new("a time to live", "0 to 31536000 seconds, or with its unit, such as \"5m\", \"24h\"")
         }
-        _ => Wanted::new("a time to live", "0s to 8760h with its unit, such as \"30s\", \"5m\", \"24h\"")
+        _ => Expected::new("a time to live", "0s to 8760h with its unit, such as \"30s\", \"5m\", \"24h\"")
             .shaped(shape::DURATION),
     };
     let seconds = match value {
@@ -298,7 +298,7 @@ pub(in crate::config) fn size(min: u64, max: u64, range: &'static str) -> impl F
         });
         let fits = parsed.filter(|bytes| (min..=max).contains(bytes)).and_then(|bytes| usize::try_from(bytes).ok());
         let allowed = || format!("{range} with its unit, such as \"512B\", \"32KiB\", \"10MiB\"");
-        fits.ok_or_else(|| Wanted::new("a size", allowed()).shaped(shape::SIZE))
+        fits.ok_or_else(|| Expected::new("a size", allowed()).shaped(shape::SIZE))
     }
 }
 
@@ -327,7 +327,7 @@ pub(in crate::config) fn word<T: Copy>(
         let known = || words.iter().map(|(_, word)| *word);
         let allowed = known().collect::<Vec<_>>().join(", ");
         let shape = Shape::Words(known().collect());
-        Err(Wanted { nearest: nearest(text, known()), shape, ..Wanted::new(what, format!("one of {allowed}")) })
+        Err(Expected { nearest: nearest(text, known()), shape, ..Expected::new(what, format!("one of {allowed}")) })
     }
 }
 
@@ -347,7 +347,7 @@ pub(in crate::config) fn url(value: &Value) -> Parsed<Url> {
         }
         None => {
             let allowed = "http:// or https://, a host, and no user, password, query or fragment";
-            Err(Wanted::new("an address", allowed).shaped(shape::URL))
+            Err(Expected::new("an address", allowed).shaped(shape::URL))
         }
     }
 }
@@ -358,7 +358,7 @@ pub(in crate::config) fn redis_url(value: &Value) -> Parsed<Secret> {
     let is_fine = Address::parse(text).is_some();
     match is_fine {
         true => Ok(Secret::new(text)),
-        false => Err(Wanted::secret("a Redis URL", FORMS)),
+        false => Err(Expected::secret("a Redis URL", FORMS)),
     }
 }
 
@@ -368,7 +368,7 @@ pub(in crate::config) fn path(value: &Value) -> Parsed<String> {
         text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'))
     };
     let found = text_of(value).filter(is_fine);
-    found.map(Into::into).ok_or_else(|| Wanted::new("a path", "ASCII, starting with `/`, without a query"))
+    found.map(Into::into).ok_or_else(|| Expected::new("a path", "ASCII, starting with `/`, without a query"))
 }
 
 /// An HTTP method that a route can have.
@@ -381,13 +381,13 @@ pub(in crate::config) fn method(value: &Value) -> Parsed<Method> {
 /// A model's name or the beginning of one.
 pub(in crate::config) fn pattern(value: &Value) -> Parsed<Pattern> {
     let parsed = text_of(value).and_then(|text| Pattern::parse(text).ok());
-    parsed.ok_or_else(|| Wanted::new("a model", "a name, or a prefix followed by `*`"))
+    parsed.ok_or_else(|| Expected::new("a model", "a name, or a prefix followed by `*`"))
 }
 
 /// A pattern of models' names that may be open at either end.
 pub(in crate::config) fn wildcard(value: &Value) -> Parsed<Wildcard> {
     let parsed = text_of(value).and_then(|text| Wildcard::parse(text).ok());
-    parsed.ok_or_else(|| Wanted::new("a model pattern", "a name, with an optional `*` before or after it"))
+    parsed.ok_or_else(|| Expected::new("a model pattern", "a name, with an optional `*` before or after it"))
 }
 
 /// The name of an environment variable. People put the secret itself here by mistake, so it is not repeated.
@@ -398,7 +398,7 @@ pub(in crate::config) fn variable_name(value: &Value) -> Parsed<String> {
     };
     let found = text_of(value).filter(is_fine);
     found.map(Into::into).ok_or_else(|| {
-        Wanted::unrepeated(
+        Expected::unrepeated(
             "the name of an environment variable",
             "capital letters, digits and `_` (not the secret itself)",
         )
@@ -412,7 +412,7 @@ pub(in crate::config) fn host(value: &Value) -> Parsed<IpAddr> {
         Some(text) => text.trim_start_matches('[').trim_end_matches(']').parse().ok(),
         None => None,
     };
-    parsed.ok_or_else(|| Wanted::new("a listen address", "an IP address such as 0.0.0.0, 127.0.0.1 or ::"))
+    parsed.ok_or_else(|| Expected::new("a listen address", "an IP address such as 0.0.0.0, 127.0.0.1 or ::"))
 }
 
 /// The admin address, or `off`.
@@ -422,7 +422,7 @@ pub(in crate::config) fn admin(value: &Value) -> Parsed<Option<SocketAddr>> {
         return Ok(None);
     }
     let text = text.strip_prefix("localhost:").map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
-    text.parse().map(Some).map_err(|_| Wanted::new("an admin address", "IP:PORT such as 127.0.0.1:9901, or \"off\""))
+    text.parse().map(Some).map_err(|_| Expected::new("an admin address", "IP:PORT such as 127.0.0.1:9901, or \"off\""))
 }
 
 /// The levels of log lines.
@@ -440,7 +440,7 @@ pub(in crate::config) fn log_level(value: &Value) -> Parsed<String> {
         return Ok(text);
     }
     let allowed = format!("one of {}, or a list such as info,tidegate=debug", LEVELS.join(", "));
-    Err(Wanted { nearest: nearest(&text, LEVELS), ..Wanted::new("a log level", allowed) })
+    Err(Expected { nearest: nearest(&text, LEVELS), ..Expected::new("a log level", allowed) })
 }
 
 #[cfg(test)]
@@ -499,7 +499,7 @@ mod tests {
     #[test]
     fn wrong_values_are_shown_on_one_short_line() {
         let long = "x\n".repeat(100);
-        let shown = Wanted::new("a thing", "short").message(&written(&long));
+        let shown = Expected::new("a thing", "short").message(&written(&long));
         assert!(!shown.contains('\n') && shown.len() < 250, "{shown}");
     }
 }

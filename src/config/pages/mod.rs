@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use crate::config::engine::document::Value;
 use crate::config::engine::environment::{Meaning, VARIABLES};
-use crate::config::engine::record::{ANY, Known};
+use crate::config::engine::record::{ANY, KnownKey};
 use crate::config::engine::remarks;
 use crate::config::engine::shape::Form;
 use crate::config::fixed::needs_restart;
@@ -39,7 +39,7 @@ pub(in crate::config) struct Note {
 /// All that is known about the configuration.
 #[derive(Debug)]
 pub(in crate::config) struct Pages {
-    pub(in crate::config) root: Known,
+    pub(in crate::config) root: KnownKey,
     notes: BTreeMap<String, Note>,
 }
 
@@ -96,7 +96,7 @@ impl Pages {
     }
 
     /// The table at the top of the file of which this one changes single keys.
-    pub(in crate::config) fn table_above<'a>(&self, path: &'a str, known: &Known) -> Option<&'a str> {
+    pub(in crate::config) fn table_above<'a>(&self, path: &'a str, known: &KnownKey) -> Option<&'a str> {
         let above = HEIRS.iter().find_map(|heir| path.strip_prefix(heir))?;
         let top = self.root.find(above).filter(|top| top.forms.is_empty() || top.forms.contains(&Form::Table))?;
         let is_heir = !known.inside.is_empty() && known.inside.keys().all(|key| top.inside.contains_key(key));
@@ -105,7 +105,10 @@ impl Pages {
 }
 
 /// The variables that stand for a key, each with the key itself where the general name is not its own.
-pub(in crate::config) fn variables(root: &Known, path: &str) -> Vec<(&'static [&'static str], Option<&'static str>)> {
+pub(in crate::config) fn variables(
+    root: &KnownKey,
+    path: &str,
+) -> Vec<(&'static [&'static str], Option<&'static str>)> {
     let stands_for = |(names, meaning): &(&'static [&'static str], Meaning)| match *meaning {
         Meaning::Key(key) if key == path => Some((*names, None)),
         Meaning::Key(key) if root.general(key) == path => Some((*names, Some(key))),

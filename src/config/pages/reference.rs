@@ -6,8 +6,8 @@
 use std::fmt::Write;
 
 use crate::config::engine::document::Value;
-use crate::config::engine::record::{ANY, Known};
-use crate::config::engine::shape::{Form, Taken};
+use crate::config::engine::record::{ANY, KnownKey};
+use crate::config::engine::shape::{Form, ValueType};
 use crate::config::pages;
 use crate::config::pages::schema;
 use crate::config::pages::{Note, Pages};
@@ -45,12 +45,12 @@ pub fn reference() -> String {
 /// A table of the configuration, under its general name; the root's is empty.
 struct Section<'a> {
     path: String,
-    known: &'a Known,
+    known: &'a KnownKey,
     line: usize,
 }
 
 /// All tables with keys. One of which the file says nothing stands with the one `around` it.
-fn collect<'a>(known: &'a Known, path: &str, around: usize, pages: &Pages, tables: &mut Vec<Section<'a>>) {
+fn collect<'a>(known: &'a KnownKey, path: &str, around: usize, pages: &Pages, tables: &mut Vec<Section<'a>>) {
     let line = pages.note(path).map_or(around, |note| note.line);
     let has_keys = known.inside.values().any(|inside| !is_table_only(inside));
     if has_keys {
@@ -66,7 +66,7 @@ fn inner(path: &str, key: &str) -> String {
 }
 
 /// True for what has a section of its own and no other form.
-fn is_table_only(known: &Known) -> bool {
+fn is_table_only(known: &KnownKey) -> bool {
     known.forms.iter().all(|form| matches!(form, Form::Table | Form::Names))
 }
 
@@ -95,14 +95,15 @@ fn section(text: &mut String, table: &Section<'_>, pages: &Pages) {
         let _ = writeln!(text, "{}\n", cell(&note.comment));
     }
     text.push_str("| key | type | default | variable | meaning |\n| --- | --- | --- | --- | --- |\n");
-    let mut keys: Vec<(&String, &Known)> = known.inside.iter().filter(|(_, inside)| !is_table_only(inside)).collect();
+    let mut keys: Vec<(&String, &KnownKey)> =
+        known.inside.iter().filter(|(_, inside)| !is_table_only(inside)).collect();
     keys.sort_by_key(|(key, _)| pages.note(&inner(path, key)).map_or(usize::MAX, |note| note.line));
     for (key, known) in keys {
         row(text, path, key, known, pages);
     }
 }
 
-fn row(text: &mut String, table: &str, key: &str, known: &Known, pages: &Pages) {
+fn row(text: &mut String, table: &str, key: &str, known: &KnownKey, pages: &Pages) {
     let path = inner(table, key);
     let nothing = Note::default();
     let note = pages.note(&path).unwrap_or(&nothing);
@@ -124,7 +125,7 @@ fn row(text: &mut String, table: &str, key: &str, known: &Known, pages: &Pages) 
 }
 
 /// What a key takes, in words.
-fn takes(known: &Known) -> String {
+fn takes(known: &KnownKey) -> String {
     let words = |form: &Form| match form {
         Form::One(taken) => Some(one(taken)),
         Form::List(taken) => Some(format!("list: {}", one(taken))),
@@ -135,7 +136,7 @@ fn takes(known: &Known) -> String {
 }
 
 /// `duration: 1ms to 24h`.
-fn one(Taken { what, allowed, .. }: &Taken) -> String {
+fn one(ValueType { what, allowed, .. }: &ValueType) -> String {
     let what = what.trim_start_matches("a ").trim_start_matches("an ").trim_start_matches("the ");
     let allowed = allowed.split(" with its unit").next().unwrap_or_default();
     format!("{what}: {allowed}")

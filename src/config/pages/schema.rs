@@ -5,14 +5,14 @@
 use serde_json::{Map, Value as Json, json};
 
 use crate::config::engine::document::Value;
-use crate::config::engine::record::{ANY, Known};
-use crate::config::engine::shape::{Form, Shape, Taken};
+use crate::config::engine::record::{ANY, KnownKey};
+use crate::config::engine::shape::{Form, Shape, ValueType};
 use crate::config::pages::Pages;
 
 /// The schema as it is committed, in JSON with a line feed at its end.
 pub fn schema() -> String {
     let pages = Pages::new();
-    let Known { inside, .. } = &pages.root;
+    let KnownKey { inside, .. } = &pages.root;
     let properties: Map<String, Json> =
         inside.iter().map(|(key, known)| (key.clone(), of(known, key, &pages))).collect();
     let schema = json!({
@@ -26,7 +26,7 @@ pub fn schema() -> String {
     format!("{schema:#}\n")
 }
 
-fn of(known: &Known, path: &str, pages: &Pages) -> Json {
+fn of(known: &KnownKey, path: &str, pages: &Pages) -> Json {
     let mut schema = Map::new();
     if let Some(note) = pages.note(path) {
         if !note.comment.is_empty() {
@@ -63,7 +63,7 @@ fn of(known: &Known, path: &str, pages: &Pages) -> Json {
 }
 
 /// A table with the keys that it can have.
-fn table(known: &Known, path: &str, pages: &Pages) -> Json {
+fn table(known: &KnownKey, path: &str, pages: &Pages) -> Json {
     // Nobody has read such a table with anything in it.
     if known.inside.is_empty() {
         return json!({ "type": "object" });
@@ -75,7 +75,7 @@ fn table(known: &Known, path: &str, pages: &Pages) -> Json {
 }
 
 /// A table whose keys are names.
-fn names(known: &Known, path: &str, pages: &Pages) -> Json {
+fn names(known: &KnownKey, path: &str, pages: &Pages) -> Json {
     let path = format!("{path}.{ANY}");
     let named = known.inside.get(ANY).map(|named| match named.forms.is_empty() {
         // Tables that are read one by one say nothing about themselves.
@@ -85,7 +85,7 @@ fn names(known: &Known, path: &str, pages: &Pages) -> Json {
     json!({ "type": "object", "additionalProperties": named.unwrap_or(Json::Bool(true)) })
 }
 
-fn shape(taken: &Taken) -> Json {
+fn shape(taken: &ValueType) -> Json {
     match &taken.shape {
         Shape::Text => json!({ "type": "string", "minLength": 1 }),
         Shape::Form(form) => json!({ "type": "string", "pattern": form }),

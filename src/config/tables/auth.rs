@@ -16,7 +16,7 @@ use crate::config::engine::problem::{Origin, Report};
 use crate::config::engine::reader::{At, Section};
 use crate::config::engine::secret::Secret;
 use crate::config::engine::shape::Form;
-use crate::config::engine::value::{Parsed, Wanted};
+use crate::config::engine::value::{Expected, Parsed};
 use crate::config::engine::{amounts, value};
 use crate::config::plan::auth::{AuthMethod, AuthPlan, ClaimNames, JwksPlan, RouteAuth, TokenPlan, WORDS};
 use crate::config::plan::public_key::PublicKey;
@@ -317,20 +317,20 @@ fn whole_rate(value: &Value) -> Parsed<Rate> {
     let count = written.millionths / amounts::MILLION;
     match count > 0 && written.millionths % amounts::MILLION == 0 {
         true => Ok(Rate::new(count, written.period)),
-        false => Err(Wanted::new("a rate", "a whole number in a time, such as \"30/min\"")),
+        false => Err(Expected::new("a rate", "a whole number in a time, such as \"30/min\"")),
     }
 }
 
 fn header_name(value: &Value) -> Parsed<HeaderName> {
     let parsed = value::text(value).ok().and_then(|text| HeaderName::from_bytes(text.as_bytes()).ok());
-    parsed.ok_or_else(|| Wanted::new("the name of a header", "such as \"X-Restaurant-ID\""))
+    parsed.ok_or_else(|| Expected::new("the name of a header", "such as \"X-Restaurant-ID\""))
 }
 
 /// People put the key itself here by mistake, so it is not repeated.
 fn key_hash(value: &Value) -> Parsed<Digest> {
     let parsed = value::text(value).ok().and_then(|text| Digest::parse(&text));
     parsed.ok_or_else(|| {
-        Wanted::unrepeated(
+        Expected::unrepeated(
             "the hash of a key",
             "\"sha256:\" and what `printf %s KEY | sha256sum` prints (not the key itself)",
         )
@@ -339,15 +339,15 @@ fn key_hash(value: &Value) -> Parsed<Digest> {
 
 fn key_tenant(value: &Value) -> Parsed<KeyTenant> {
     let parsed = value::text(value).ok().and_then(|text| KeyTenant::parse(&text));
-    parsed.ok_or_else(|| Wanted::new("a tenant", "its id, or \"*\" for the one that each call names"))
+    parsed.ok_or_else(|| Expected::new("a tenant", "its id, or \"*\" for the one that each call names"))
 }
 
 fn plain_id(value: &Value) -> Parsed<String> {
     let parsed = value::text(value).ok().filter(|text| is_plain_id(text));
-    parsed.ok_or_else(|| Wanted::new("a word", "letters, digits, and - _ . : @"))
+    parsed.ok_or_else(|| Expected::new("a word", "letters, digits, and - _ . : @"))
 }
 
 fn timestamp(value: &Value) -> Parsed<jiff::Timestamp> {
     let parsed = value::text(value).ok().and_then(|text| text.parse().ok());
-    parsed.ok_or_else(|| Wanted::new("a time", "a text in RFC 3339, such as \"2030-01-31T00:00:00Z\""))
+    parsed.ok_or_else(|| Expected::new("a time", "a text in RFC 3339, such as \"2030-01-31T00:00:00Z\""))
 }

@@ -11,7 +11,7 @@ use crate::config::engine::reader::{At, Section};
 use crate::config::engine::shape::Shape;
 use crate::config::engine::value;
 use crate::config::engine::value as values;
-use crate::config::engine::value::{Parsed, Wanted};
+use crate::config::engine::value::{Expected, Parsed};
 use crate::config::plan::KeyPlan;
 use crate::config::plan::budget::{BudgetPlan, OnStop, UsagePlan};
 use crate::config::tables::general::model_map;
@@ -110,7 +110,7 @@ fn key_choice(value: &Value) -> Parsed<KeyPlan> {
     match value::text(value) {
         Ok(text) if text == "all" => Ok(KeyPlan(Vec::new())),
         _ => limits::key_choice(value).map_err(|_| {
-            Wanted::new("a key", "all, user, tenant, api_key, address, or several of the last four with `+` between")
+            Expected::new("a key", "all, user, tenant, api_key, address, or several of the last four with `+` between")
         }),
     }
 }
@@ -121,7 +121,7 @@ const MOST: Usd = Usd::from_nanos(1_000_000 * crate::model::money::NANOS);
 fn usd(value: &Value) -> Parsed<Usd> {
     let shape = || Shape::Number { min: 0.0, max: Some(1_000_000.0) };
     let wanted =
-        || Wanted::new("an amount", "USD, above 0 and at most 1000000, with up to six decimals").shaped(shape());
+        || Expected::new("an amount", "USD, above 0 and at most 1000000, with up to six decimals").shaped(shape());
     let millionths = amount(value).map_err(|_| wanted())?;
     let amount = millionths.checked_mul(1_000).map(Usd::from_nanos);
     amount.filter(|amount| *amount > Usd::default() && *amount <= MOST).ok_or_else(wanted)

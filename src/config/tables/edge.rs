@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Method};
 use crate::config::engine::document::Value;
 use crate::config::engine::reader::{At, Section};
 use crate::config::engine::value;
-use crate::config::engine::value::{Parsed, Wanted};
+use crate::config::engine::value::{Expected, Parsed};
 use crate::config::plan::edge::{CompressionPlan, CorsPlan, EdgePlan, HeaderNames, Origins, SecurityPlan};
 
 /// All of it.
@@ -70,7 +70,7 @@ fn compression(root: &mut Section<'_>) -> CompressionPlan {
 fn policy(value: &Value) -> Parsed<HeaderValue> {
     let text = value::text(value).ok().filter(|text| text.is_ascii());
     text.and_then(|text| HeaderValue::try_from(text).ok())
-        .ok_or_else(|| Wanted::new("a policy", "one line of ASCII text"))
+        .ok_or_else(|| Expected::new("a policy", "one line of ASCII text"))
 }
 
 fn origins(section: &mut Section<'_>) -> Origins {
@@ -89,7 +89,7 @@ fn origin(value: &Value) -> Parsed<Box<str>> {
         return Ok("*".into());
     }
     let found = value::url(value).ok().filter(|url| matches!(url.path(), "" | "/"));
-    let wanted = || Wanted::new("an origin", "http(s)://HOST[:PORT] without a path");
+    let wanted = || Expected::new("an origin", "http(s)://HOST[:PORT] without a path");
     found.map(|url| url.origin().ascii_serialization().into()).ok_or_else(wanted)
 }
 
@@ -102,7 +102,7 @@ fn names(section: &mut Section<'_>, key: &'static str) -> HeaderNames {
         if is_fine {
             Ok(text)
         } else {
-            Err(Wanted::new("the name of a header", "letters, digits and `-`; `-*` at its end"))
+            Err(Expected::new("the name of a header", "letters, digits and `-`; `-*` at its end"))
         }
     };
     let mut names = HeaderNames::default();
@@ -125,5 +125,5 @@ fn list(words: &[&str]) -> HeaderValue {
 fn cookie(value: &Value) -> Parsed<String> {
     let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let text = value::text(value).ok().filter(|text| text.len() <= 64 && text.bytes().all(is_fine));
-    text.ok_or_else(|| Wanted::new("the name of a cookie", "1 to 64 ASCII letters, digits, and - _ ."))
+    text.ok_or_else(|| Expected::new("the name of a cookie", "1 to 64 ASCII letters, digits, and - _ ."))
 }

@@ -105,7 +105,7 @@ pub(in crate::config) fn server(root: &mut Section<'_>, report: &Report) -> Serv
 /// How many headers. Browsers behind a few proxies send forty.
 fn headers(value: &crate::config::engine::document::Value) -> value::Parsed<usize> {
     let number = value::integer("a number", 20, 1000)(value)?;
-    usize::try_from(number).map_err(|_| value::Wanted::new("a number", "20 to 1000"))
+    usize::try_from(number).map_err(|_| value::Expected::new("a number", "20 to 1000"))
 }
 
 /// A network such as `10.0.0.0/8`, or one address.
@@ -115,7 +115,7 @@ fn network(value: &crate::config::engine::document::Value) -> value::Parsed<IpNe
     text.parse()
         .ok()
         .or_else(|| one(&text))
-        .ok_or_else(|| value::Wanted::new("a network", "such as \"10.0.0.0/8\", \"fd00::/8\" or one address"))
+        .ok_or_else(|| value::Expected::new("a network", "such as \"10.0.0.0/8\", \"fd00::/8\" or one address"))
 }
 
 /// True when both cannot be listened at. Port 0 is a free one each time.
@@ -175,7 +175,7 @@ pub(in crate::config) fn store(root: &mut Section<'_>, variables: &Variables, re
 fn key_prefix(value: &crate::config::engine::document::Value) -> value::Parsed<String> {
     let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
     let text = value::text(value).ok().filter(|text| text.len() <= 64 && text.bytes().all(is_fine));
-    text.ok_or_else(|| value::Wanted::new("a prefix", "1 to 64 ASCII letters, digits, and - _ . :"))
+    text.ok_or_else(|| value::Expected::new("a prefix", "1 to 64 ASCII letters, digits, and - _ . :"))
 }
 
 /// The secret in a variable that the config names.

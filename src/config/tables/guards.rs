@@ -8,7 +8,7 @@ use crate::config::engine::document::Value;
 use crate::config::engine::problem::Report;
 use crate::config::engine::reader::{Section, note_text};
 use crate::config::engine::value;
-use crate::config::engine::value::{Parsed, Wanted};
+use crate::config::engine::value::{Expected, Parsed};
 use crate::config::plan::guards::{ACTIONS, GuardPlan};
 use crate::config::tables::providers;
 use crate::patterns::{KNOWN, MAX_AUTOMATON, MAX_PATTERNS, MAX_WIDTHS, Pattern, Patterns, known};
@@ -64,7 +64,7 @@ fn guard(name: Arc<str>, mut section: Section<'_>, report: &Report) -> GuardPlan
 
 /// A built-in pattern by its name.
 fn pattern(value: &Value) -> Parsed<Pattern> {
-    let wanted = || Wanted::new("a pattern", KNOWN.join(", "));
+    let wanted = || Expected::new("a pattern", KNOWN.join(", "));
     let name = value::text(value).map_err(|_| wanted())?;
     known(&name).ok_or_else(wanted)
 }

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use crate::config::engine::amounts::{MILLION, Written, amount, rate};
+use crate::config::engine::amounts::{MILLION, WrittenRate, amount, rate};
 use crate::config::engine::document::Value;
 use crate::config::engine::environment::Variables;
 use crate::config::engine::problem::{Origin, Report};
 use crate::config::engine::reader::{At, Section};
 use crate::config::engine::value;
-use crate::config::engine::value::{Parsed, Wanted};
+use crate::config::engine::value::{Expected, Parsed};
 use crate::config::plan::limit::{HEALTH, KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity};
 use crate::config::plan::{CallKind, Environment};
 use crate::config::tables::{providers, routes};
@@ -151,7 +151,7 @@ pub(in crate::config) fn check_routes(
 }
 
 /// The rate of this environment: its own key, unless `rate` was set by a later layer than that.
-fn chosen_rate(section: &mut Section<'_>, environment: Environment) -> Option<Written> {
+fn chosen_rate(section: &mut Section<'_>, environment: Environment) -> Option<WrittenRate> {
     let general = section.located("rate", rate);
     let development = section.located("development_rate", rate);
     let staging = section.located("staging_rate", rate);
@@ -178,10 +178,10 @@ struct ByVariables {
 }
 
 impl ByVariables {
-    fn over(self, rate: Option<Written>) -> Option<Written> {
+    fn over(self, rate: Option<WrittenRate>) -> Option<WrittenRate> {
         let millionths = self.requests.map(|requests| requests * MILLION).or(rate.map(|rate| rate.millionths))?;
         let period = self.window.or(rate.map(|rate| rate.period))?;
-        Some(Written { millionths, period })
+        Some(WrittenRate { millionths, period })
     }
 }
 
@@ -224,12 +224,12 @@ pub(in crate::config) fn key_choice(value: &Value) -> Parsed<KeyPlan> {
     let parts: Option<Vec<KeyPart>> = text.split('+').map(part).collect();
     parts
         .map(KeyPlan)
-        .ok_or_else(|| Wanted::new("a key", "user, tenant, api_key, address, or several with `+` between"))
+        .ok_or_else(|| Expected::new("a key", "user, tenant, api_key, address, or several with `+` between"))
 }
 
 fn header_name(value: &Value) -> Parsed<HeaderName> {
     let text = value::text(value).unwrap_or_default();
-    HeaderName::try_from(text).map_err(|_| Wanted::new("the name of a header", "such as \"X-User-Tier\""))
+    HeaderName::try_from(text).map_err(|_| Expected::new("the name of a header", "such as \"X-User-Tier\""))
 }
 
 #[cfg(test)]

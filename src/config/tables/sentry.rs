@@ -8,7 +8,7 @@ use crate::config::engine::document::Value;
 use crate::config::engine::reader::Section;
 use crate::config::engine::secret::Secret;
 use crate::config::engine::value;
-use crate::config::engine::value::{Parsed, Wanted};
+use crate::config::engine::value::{Expected, Parsed};
 use crate::config::plan::telemetry::{Dsn, SentryPlan};
 
 /// `[sentry]`
@@ -21,7 +21,7 @@ pub(in crate::config) fn read(root: &mut Section<'_>) -> SentryPlan {
 
 fn dsn(value: &Value) -> Parsed<Dsn> {
     let text = value::secret_text(value)?;
-    parse(text.expose()).ok_or_else(|| Wanted::secret("a Sentry address", "https://KEY@HOST/PROJECT"))
+    parse(text.expose()).ok_or_else(|| Expected::secret("a Sentry address", "https://KEY@HOST/PROJECT"))
 }
 
 fn parse(text: &str) -> Option<Dsn> {

@@ -11,7 +11,7 @@ use crate::config::engine::problem::{Origin, Report};
 use crate::config::engine::reader::Section;
 use crate::config::engine::shape::Form;
 use crate::config::engine::value;
-use crate::config::engine::value::Wanted;
+use crate::config::engine::value::Expected;
 use crate::config::plan::{CallKind, ModelMap, Pattern, ProviderKind, ProviderPlan, TargetPlan, Usable};
 use crate::config::tables::providers;
 use crate::config::tables::providers::Providers;
@@ -57,7 +57,7 @@ pub(in crate::config) fn read(
         }
         Some(Node { value: Value::Array(items), .. }) => items,
         Some(node) => {
-            let wanted = Wanted::new("a list of targets", "provider names, or tables with `provider`");
+            let wanted = Expected::new("a list of targets", "provider names, or tables with `provider`");
             context.report.add(&node.origin, path, wanted.message(&node.value));
             return Vec::new();
         }

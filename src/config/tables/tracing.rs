@@ -9,7 +9,7 @@ use crate::config::engine::document::Value;
 use crate::config::engine::reader::Section;
 use crate::config::engine::secret::Secret;
 use crate::config::engine::value;
-use crate::config::engine::value::{Parsed, Wanted};
+use crate::config::engine::value::{Expected, Parsed};
 use crate::config::plan::telemetry::{Propagation, Protocol, TenantShown, TracingPlan};
 
 /// The port at which collectors speak gRPC (IANA: opentelemetry).
@@ -52,7 +52,7 @@ pub(in crate::config) fn read(root: &mut Section<'_>, service: &str) -> TracingP
 
 /// `NAME=VALUE`, the value percent-encoded where it has to be (OpenTelemetry: OTEL_EXPORTER_OTLP_HEADERS).
 fn header(value: &Value) -> Parsed<(HeaderName, Secret)> {
-    let wanted = || Wanted::secret("a header", "NAME=VALUE, with special characters as %XX");
+    let wanted = || Expected::secret("a header", "NAME=VALUE, with special characters as %XX");
     let text = value::secret_text(value)?;
     let (name, value) = text.expose().split_once('=').ok_or_else(wanted)?;
     let name = HeaderName::try_from(name.trim()).map_err(|_| wanted())?;

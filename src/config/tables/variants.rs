@@ -9,7 +9,7 @@ use crate::config::engine::problem::Report;
 use crate::config::engine::reader::Section;
 use crate::config::engine::shape::Shape;
 use crate::config::engine::value;
-use crate::config::engine::value::{Parsed, Wanted};
+use crate::config::engine::value::{Expected, Parsed};
 use crate::config::plan::target::VariantPlan;
 use crate::config::plan::{CallKind, ModelChoice, TargetPlan};
 use crate::config::tables::providers;
@@ -132,5 +132,5 @@ fn percent(value: &Value) -> Parsed<Share> {
         _ => None,
     };
     let shape = Shape::Number { min: 0.0, max: Some(100.0) };
-    number.and_then(Share::of_percent).ok_or_else(|| Wanted::new("a percentage", "0 to 100").shaped(shape))
+    number.and_then(Share::of_percent).ok_or_else(|| Expected::new("a percentage", "0 to 100").shaped(shape))
 }

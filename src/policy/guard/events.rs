@@ -18,7 +18,7 @@ use crate::model::fault::Fault;
 use crate::model::reply::{Beside, Channel, Event, EventKind, EventStream};
 use crate::model::trail::Trail;
 use crate::wire::json::members::Splice;
-use crate::wire::openai::texts::{EventTexts, Found, Place, Voice, rest, said};
+use crate::wire::openai::texts::{EventTexts, Found, TextKey, Voice, rest, said};
 use crate::wire::sse;
 
 /// Texts of one stream that are searched at once. OpenAI gives at most 128 answers to one question.
@@ -39,7 +39,7 @@ pub(super) struct GuardedEvents {
     rules: Arc<[Rule]>,
     provider: Arc<str>,
     trail: Trail,
-    texts: BTreeMap<Place, Text>,
+    texts: BTreeMap<TextKey, Text>,
     ready: VecDeque<Event>,
 }
 
@@ -117,7 +117,7 @@ impl GuardedEvents {
     /// A piece of a text comes, as it stands between quotes: gives what passes on.
     fn push(
         &mut self,
-        place: &Place,
+        place: &TextKey,
         id: Option<&str>,
         piece: &str,
         is_last: bool,
@@ -164,7 +164,7 @@ impl GuardedEvents {
     }
 
     /// Some texts have ended: what is held back of them passes.
-    fn end(&mut self, has_ended: impl Fn(&Place) -> bool) -> Result<(), Fault> {
+    fn end(&mut self, has_ended: impl Fn(&TextKey) -> bool) -> Result<(), Fault> {
         for (place, mut text) in self.texts.extract_if(.., |place, _| has_ended(place)).collect::<Vec<_>>() {
             let mut held_back = String::new();
             for (rule, held) in self.rules.iter().zip(&mut text.held) {
@@ -205,7 +205,7 @@ struct RemainingTexts {
 }
 
 impl RemainingTexts {
-    fn note(&mut self, text: &Place, piece: &str, now: &str) {
+    fn note(&mut self, text: &TextKey, piece: &str, now: &str) {
         match text.voice() {
             None => return,
             Some(Voice::Answer) => self.answer.get_or_insert_default().push_str(now),

@@ -36,7 +36,7 @@ pub(crate) enum Facts {
 
 /// The usual form of an answer, as far as it is read.
 #[derive(Deserialize)]
-struct Usual<'a> {
+struct AnswerBody<'a> {
     #[serde(default, borrow)]
     id: Id<'a>,
     #[serde(default)]
@@ -55,7 +55,7 @@ struct Usual<'a> {
     detail: Option<&'a RawValue>,
 }
 
-impl Usual<'_> {
+impl AnswerBody<'_> {
     /// True when nothing in it could be a failure.
     fn is_sound(&self, has_choices: bool) -> bool {
         let is_error = |value: Option<&RawValue>| value.is_some_and(|value| value.get() == "\"error\"");
@@ -79,7 +79,7 @@ struct Choice<'a> {
 pub(crate) fn read(endpoint: Endpoint, body: &[u8]) -> Facts {
     let has_choices = matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
     let body = parts::without_mark(body);
-    if let Ok(answer) = serde_json::from_slice::<Usual<'_>>(body)
+    if let Ok(answer) = serde_json::from_slice::<AnswerBody<'_>>(body)
         && answer.is_sound(has_choices)
     {
         let usage = answer.usage.read();

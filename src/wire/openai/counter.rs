@@ -21,7 +21,7 @@ const BOM: &[u8] = b"\xEF\xBB\xBF";
 #[derive(Default)]
 pub(crate) struct Counter {
     depth: usize,
-    place: Place,
+    place: Position,
     is_escaped: bool,
     expects_name: bool,
     name: Vec<u8>,
@@ -34,7 +34,7 @@ pub(crate) struct Counter {
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
-enum Place {
+enum Position {
     #[default]
     Between,
     /// Inside a string.
@@ -47,7 +47,7 @@ impl ByteReader for Counter {
     fn read(&mut self, mut piece: &[u8]) {
         while let Some(byte) = piece.first().filter(|_| !self.is_other) {
             // Inside a string only its end is of interest, and what keeps from being one.
-            if self.place == Place::Text && !self.is_escaped {
+            if self.place == Position::Text && !self.is_escaped {
                 let length = memchr2(b'"', b'\\', piece).unwrap_or(piece.len());
                 self.keep(&piece[..length]);
                 piece = &piece[length..];
@@ -82,32 +82,32 @@ impl Counter {
             self.is_other = byte != b'{';
         }
         match (self.place, byte) {
-            (Place::Text | Place::Name, _) if self.is_escaped => self.is_escaped = false,
-            (Place::Text | Place::Name, b'\\') => self.is_escaped = true,
-            (Place::Text | Place::Name, b'"') => self.place = Place::Between,
-            (Place::Name, byte) if self.name.len() <= FIELD.len() => self.name.push(byte),
-            (Place::Text | Place::Name, _) => {}
-            (Place::Between, b'"') if std::mem::take(&mut self.expects_name) => {
+            (Position::Text | Position::Name, _) if self.is_escaped => self.is_escaped = false,
+            (Position::Text | Position::Name, b'\\') => self.is_escaped = true,
+            (Position::Text | Position::Name, b'"') => self.place = Position::Between,
+            (Position::Name, byte) if self.name.len() <= FIELD.len() => self.name.push(byte),
+            (Position::Text | Position::Name, _) => {}
+            (Position::Between, b'"') if std::mem::take(&mut self.expects_name) => {
                 self.name.clear();
-                self.place = Place::Name;
+                self.place = Position::Name;
             }
-            (Place::Between, b'"') => self.place = Place::Text,
-            (Place::Between, b':') if self.depth == 1 && self.name == FIELD => self.value = Some(Vec::new()),
-            (Place::Between, b'{' | b'[') => {
+            (Position::Between, b'"') => self.place = Position::Text,
+            (Position::Between, b':') if self.depth == 1 && self.name == FIELD => self.value = Some(Vec::new()),
+            (Position::Between, b'{' | b'[') => {
                 self.depth += 1;
                 self.expects_name = self.depth == 1 && byte == b'{';
             }
-            (Place::Between, b'}' | b']') => {
+            (Position::Between, b'}' | b']') => {
                 self.depth = self.depth.saturating_sub(1);
                 if self.depth == 1 {
                     self.end();
                 }
             }
-            (Place::Between, b',') if self.depth == 1 => {
+            (Position::Between, b',') if self.depth == 1 => {
                 self.value = None;
                 self.expects_name = true;
             }
-            (Place::Between, _) => {}
+            (Position::Between, _) => {}
         }
     }
 

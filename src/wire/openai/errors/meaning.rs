@@ -10,7 +10,7 @@ use super::lists::{
     ACCOUNT_BEGINNINGS, ACCOUNT_TEXTS, ACCOUNT_TOPICS, ACCOUNT_WORDS, CONTEXT_TEXTS, FLAGGED_TEXTS, FLAGGED_WORDS,
     KEY_BEGINNINGS, KEY_TEXTS, KEY_WORDS, MODEL_PREFIXES, MODEL_TEXTS, MODEL_WORDS, TOO_LONG_TEXTS, TOO_LONG_WORDS,
 };
-use super::said::Said;
+use super::said::ErrorBody;
 use super::words;
 
 /// What an error answer is about.
@@ -30,7 +30,7 @@ pub(super) enum Meaning {
     Other,
 }
 
-impl Said {
+impl ErrorBody {
     /// What an answer with this status is about.
     pub(super) fn means(&self, status: StatusCode) -> Meaning {
         let is_model = || self.is_named(&MODEL_WORDS) || self.is_withheld() || self.has_text(&MODEL_TEXTS);
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     fn means(status: u16, body: &str) -> Meaning {
-        Said::read(body.as_bytes()).means(StatusCode::from_u16(status).unwrap())
+        ErrorBody::read(body.as_bytes()).means(StatusCode::from_u16(status).unwrap())
     }
 
     #[test]

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use self::meaning::Meaning;
-use self::said::Said;
+use self::said::ErrorBody;
 pub(crate) use self::secrets::{repeats_key, without_key};
 use crate::model::fault;
 use crate::model::fault::{Denial, Fault, Refusal};
@@ -37,7 +37,7 @@ pub(crate) fn refused(
         return denied(Denial::Key);
     }
     let body = secrets::without_accounts(without_key(body, key.unwrap_or_default()));
-    let said = Said::read(&body);
+    let said = ErrorBody::read(&body);
     let meaning = said.means(status);
     let is_limit = status == StatusCode::TOO_MANY_REQUESTS;
     let tells_account = (is_limit || status.is_server_error()) && said.speaks_of_account();
@@ -87,7 +87,7 @@ fn known(status: StatusCode) -> StatusCode {
 /// An error event as the error answer that it stands for. `error` is the error object's JSON.
 pub(crate) fn in_event(error: &str) -> Box<Refusal> {
     let body = secrets::without_accounts(Bytes::from(format!("{{\"error\":{error}}}")));
-    let said = Said::read(&body);
+    let said = ErrorBody::read(&body);
     let status = implied(&said);
     let code = if said.means(status) == Meaning::Length { Some(fault::TOO_LONG.into()) } else { said.code };
     Box::new(Refusal {
@@ -103,7 +103,7 @@ pub(crate) fn in_event(error: &str) -> Box<Refusal> {
 
 /// The status that an error inside a 200 stands for.
 pub(crate) fn implied_status(body: &[u8]) -> StatusCode {
-    implied(&Said::read(body))
+    implied(&ErrorBody::read(body))
 }
 
 /// Codes and types, and the statuses that they are sent with.
@@ -119,7 +119,7 @@ const STATUSES: [(u16, &[&str]); 9] = [
     (400, &[fault::TOO_LONG, fault::FLAGGED]),
 ];
 
-fn implied(said: &Said) -> StatusCode {
+fn implied(said: &ErrorBody) -> StatusCode {
     if let Some(status) = said.number {
         return status;
     }

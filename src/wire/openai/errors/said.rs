@@ -11,7 +11,7 @@ use super::{waits, words};
 
 /// What an error body says.
 #[derive(Default)]
-pub(super) struct Said {
+pub(super) struct ErrorBody {
     pub(super) message: Option<String>,
     pub(super) code: Option<Box<str>>,
     pub(super) kind: Option<Box<str>>,
@@ -28,7 +28,7 @@ pub(super) struct Said {
     pub(super) is_openai: bool,
 }
 
-impl Said {
+impl ErrorBody {
     pub(super) fn read(body: &[u8]) -> Self {
         let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
         let Ok(value) = serde_json::from_slice::<Value>(body) else {

@@ -16,7 +16,7 @@ use crate::model::reply::{Beside, Channel};
 
 /// What a chunk says.
 #[derive(Default)]
-pub(super) struct Said<'a> {
+pub(super) struct ChunkContent<'a> {
     /// Bit i: it has something of choice i.
     pub(super) seen: u128,
     /// Bit i: choice i ends with it.
@@ -37,7 +37,7 @@ pub(super) struct Said<'a> {
     pub(super) is_odd: bool,
 }
 
-impl Said<'_> {
+impl ChunkContent<'_> {
     /// The bit of a choice.
     pub(super) fn bit(index: u64) -> u128 {
         1 << index.min(127)
@@ -106,7 +106,7 @@ impl<'a> Chunk<'a> {
     }
 
     /// What it says.
-    pub(super) fn said(self) -> Said<'a> {
+    pub(super) fn said(self) -> ChunkContent<'a> {
         let mut said = self.choices.0;
         said.id = self.id.said().map(Into::into);
         let error = self.error.filter(|error| failures::says_something(error.get()));
@@ -118,7 +118,7 @@ impl<'a> Chunk<'a> {
 }
 
 /// The choices of a chunk, folded while they are read.
-struct Choices<'a>(Said<'a>);
+struct Choices<'a>(ChunkContent<'a>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -131,9 +131,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Choices<'de>, A::Error> {
-                let mut said = Said::default();
+                let mut said = ChunkContent::default();
                 while let Some(choice) = list.next_element::<Choice<'de>>()? {
-                    let bit = Said::bit(choice.index);
+                    let bit = ChunkContent::bit(choice.index);
                     said.seen |= bit;
                     if choice.is_finished {
                         said.finished |= bit;

@@ -8,18 +8,21 @@ use serde_json::{Map, Value};
 
 use super::super::usage::Counted;
 use super::super::{failures, parts};
-use super::chunk::{Said, is_finish, is_more};
+use super::chunk::{ChunkContent, is_finish, is_more};
 use crate::model::reply::Channel;
 
 /// What a chunk says. `data` is JSON; `name` is the event's.
-pub(super) fn said(data: &[u8], name: Option<&str>) -> Said<'static> {
+pub(super) fn said(data: &[u8], name: Option<&str>) -> ChunkContent<'static> {
     let Ok(Value::Object(mut fields)) = parts::value(data) else {
         // It may say anything: a number, a list, a text, or more levels than are read.
-        return Said { is_odd: true, ..Said::default() };
+        return ChunkContent { is_odd: true, ..ChunkContent::default() };
     };
     let id = fields.get("id").and_then(Value::as_str).filter(|id| !id.is_empty());
-    let mut said =
-        Said { id: id.map(|id| id.to_owned().into()), usage: Counted::in_any_place(&fields), ..Said::default() };
+    let mut said = ChunkContent {
+        id: id.map(|id| id.to_owned().into()),
+        usage: Counted::in_any_place(&fields),
+        ..ChunkContent::default()
+    };
     if let Some(error) = failures::of_object(&fields, name) {
         said.error = Some(error.to_string().into());
         return said;
@@ -40,13 +43,13 @@ pub(super) fn said(data: &[u8], name: Option<&str>) -> Said<'static> {
     said
 }
 
-fn choice(said: &mut Said<'static>, at: u64, mut fields: Map<String, Value>) {
+fn choice(said: &mut ChunkContent<'static>, at: u64, mut fields: Map<String, Value>) {
     let index = match fields.get("index") {
         None | Some(Value::Null) => at,
         Some(Value::Number(number)) => number.as_u64().unwrap_or(at),
         Some(_) => at,
     };
-    let bit = Said::bit(index);
+    let bit = ChunkContent::bit(index);
     said.seen |= bit;
     let reason = fields.get("finish_reason").and_then(Value::as_str);
     if reason.is_some_and(is_finish) {
@@ -64,7 +67,7 @@ fn choice(said: &mut Said<'static>, at: u64, mut fields: Map<String, Value>) {
     }
 }
 
-fn delta(said: &mut Said<'static>, is_first: bool, fields: Map<String, Value>) {
+fn delta(said: &mut ChunkContent<'static>, is_first: bool, fields: Map<String, Value>) {
     for (name, value) in fields {
         let channel = match name.as_str() {
             "content" => {
@@ -89,7 +92,7 @@ fn delta(said: &mut Said<'static>, is_first: bool, fields: Map<String, Value>) {
 }
 
 /// The text of a message, or of its parts.
-fn content(said: &mut Said<'static>, is_first: bool, value: &Value) {
+fn content(said: &mut ChunkContent<'static>, is_first: bool, value: &Value) {
     match value {
         Value::Null => {}
         Value::String(_) | Value::Array(_) => match parts::text(value) {

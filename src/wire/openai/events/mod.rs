@@ -11,7 +11,7 @@ mod lenient;
 use serde::de::IgnoredAny;
 
 pub(crate) use self::chunk::is_finish;
-use self::chunk::{Chunk, Said};
+use self::chunk::{Chunk, ChunkContent};
 pub(crate) use self::typed::{Named, Tail};
 use super::errors;
 use super::usage::Counted;
@@ -83,7 +83,7 @@ impl Chunks {
     }
 
     /// What an event is to this audience.
-    fn kind(&self, chunk: Said<'_>) -> EventKind {
+    fn kind(&self, chunk: ChunkContent<'_>) -> EventKind {
         if chunk.is_odd {
             return EventKind::Unknown;
         }

@@ -112,7 +112,7 @@ impl EventReader for Named {
         }
         // A list would be read as the fields in their order.
         let text = std::str::from_utf8(data).ok().filter(|text| text.trim_start().starts_with('{'));
-        let event = text.and_then(|text| serde_json::from_str::<Typed<'_>>(text).ok());
+        let event = text.and_then(|text| serde_json::from_str::<TypedEvent<'_>>(text).ok());
         // One that does not say what it is may be an error that stands for itself.
         let Some(event) = event.filter(|event| event.kind.is_some() || name.is_some() || self.tail == Tail::Any) else {
             return self.odd(name, data);
@@ -183,7 +183,7 @@ fn is_opening(kind: &str, item: Option<&Item<'_>>, delta: Option<&RawValue>) -> 
 }
 
 #[derive(Deserialize)]
-struct Typed<'a> {
+struct TypedEvent<'a> {
     #[serde(default, rename = "type", borrow)]
     kind: Option<Cow<'a, str>>,
     #[serde(default, borrow)]

@@ -17,7 +17,7 @@ use crate::wire::json::members::{Member, items, members, whole};
 
 /// Which text of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Place {
+pub(crate) enum TextKey {
     /// In a choice: its number, and the way from there.
     Choice(u64, Vec<Step>),
     /// In events of a kind, which say what they are a part of.
@@ -33,10 +33,10 @@ pub(crate) enum Step {
     Item(u64, bool, Box<str>),
 }
 
-impl Place {
+impl TextKey {
     /// What a text of the first choice is to callers who get nothing but texts; `None` for any other.
     pub(crate) fn voice(&self) -> Option<Voice> {
-        let Place::Choice(0, path) = self else { return None };
+        let TextKey::Choice(0, path) = self else { return None };
         let name = |step: &Step| if let Step::Field(name) = step { Some(name.to_string()) } else { None };
         let is_text = |kind: &str| matches!(kind, "" | "text" | "output_text");
         let (first, rest) = path.split_first()?;
@@ -73,7 +73,7 @@ pub(crate) enum Found<'a> {
     /// A piece of a text that is said in pieces.
     Piece {
         /// Which text.
-        text: Place,
+        text: TextKey,
         /// Whose text it is, where the event says that. Another name is another text.
         id: Option<&'a str>,
         /// Where it stands.
@@ -93,7 +93,7 @@ enum Ended {
     #[default]
     None,
     Choices(Vec<u64>),
-    One(Place),
+    One(TextKey),
     All,
 }
 
@@ -133,10 +133,10 @@ impl<'a> EventTexts<'a> {
     }
 
     /// True when nothing of a text comes after the event.
-    pub(crate) fn end(&self, text: &Place) -> bool {
+    pub(crate) fn end(&self, text: &TextKey) -> bool {
         match &self.ended {
             Ended::None => false,
-            Ended::Choices(numbers) => matches!(text, Place::Choice(number, _) if numbers.contains(number)),
+            Ended::Choices(numbers) => matches!(text, TextKey::Choice(number, _) if numbers.contains(number)),
             Ended::One(other) => text == other,
             Ended::All => true,
         }
@@ -182,7 +182,7 @@ impl<'a> EventTexts<'a> {
             let names = ["item_id", "output_index", "content_index", "summary_index"];
             names.iter().map(|name| last(data, fields, name).unwrap_or_default().to_owned() + "/").collect::<String>()
         };
-        let place = |begun: &str| Place::Kind(begun.into(), part().into());
+        let place = |begun: &str| TextKey::Kind(begun.into(), part().into());
         if let Some(begun) = kind.strip_suffix(".done") {
             self.ended = Ended::One(place(begun));
         } else if matches!(kind, "response.completed" | "response.incomplete" | "response.failed") {
@@ -248,7 +248,7 @@ impl<'a> Pieces<'a, '_> {
 
     /// A string that is a piece.
     fn piece(&mut self, value: Range<usize>) {
-        let text = Place::Choice(self.choice, self.path.clone());
+        let text = TextKey::Choice(self.choice, self.path.clone());
         let at = value.start + 1..value.end - 1;
         self.texts.found.push(Found::Piece { text, id: self.id, at, is_last: self.is_last });
     }

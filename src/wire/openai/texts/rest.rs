@@ -8,14 +8,14 @@ use std::fmt::Write;
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 
-use super::event::{Place, Step};
+use super::event::{Step, TextKey};
 use super::fields::{LOGPROBS, is_for_programs};
 use crate::wire::json::fields::quoted;
 use crate::wire::json::members::{Member, members, whole};
 
 /// The data of an event like one that had some of a text, with just the rest of it, as it stands between quotes. Other texts
 /// are not said again.
-pub(crate) fn rest(data: &str, text: &Place, id: Option<&str>, rest: &str) -> String {
+pub(crate) fn rest(data: &str, text: &TextKey, id: Option<&str>, rest: &str) -> String {
     let fields: Vec<Member<'_>> = members(data, whole(data)).collect();
     let mut written = String::from("{");
     let mut add = |name: &str, value: &str| {
@@ -27,11 +27,11 @@ pub(crate) fn rest(data: &str, text: &Place, id: Option<&str>, rest: &str) -> St
     for field in &fields {
         let value = &data[field.value.clone()];
         match (&*field.name, text) {
-            ("choices", Place::Choice(number, path)) if !has_said => {
+            ("choices", TextKey::Choice(number, path)) if !has_said => {
                 has_said = true;
                 add("choices", &format!("[{}]", choice(*number, path, id, rest)));
             }
-            ("delta", Place::Kind(..)) if !has_said => {
+            ("delta", TextKey::Kind(..)) if !has_said => {
                 has_said = true;
                 add("delta", &format!("\"{rest}\""));
             }
