@@ -207,6 +207,26 @@ impl Drop for Lease {
     }
 }
 
+/// What metrics show of the instances of providers that have several.
+pub fn sampled(of: Vec<(Arc<str>, Instances)>) -> impl Fn(&mut Samples<'_>) {
+    move |samples| {
+        let of_provider = |(provider, instances): &(Arc<str>, Instances)| {
+            let labels = |index: usize| [provider.to_string(), index.to_string()];
+            let reports = instances.reports().into_iter().enumerate();
+            reports.map(|(index, report)| (labels(index), report)).collect::<Vec<_>>()
+        };
+        let reports: Vec<_> = of.iter().flat_map(of_provider).collect();
+        let each = |number: fn(&InstanceReport) -> u32| {
+            reports.iter().map(move |(labels, report)| (labels.clone(), number(report)))
+        };
+        let labels = ["provider", "instance"];
+        let help = "Calls being answered by an instance";
+        samples.gauges("tidegate_instance_in_flight", help, labels, each(|report| report.in_flight));
+        let help = "1 while an instance is ejected";
+        samples.gauges("tidegate_instance_ejected", help, labels, each(|report| u32::from(report.is_ejected)));
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -303,25 +323,5 @@ mod tests {
                 }
             });
         }
-    }
-}
-
-/// What metrics show of the instances of providers that have several.
-pub fn sampled(of: Vec<(Arc<str>, Instances)>) -> impl Fn(&mut Samples<'_>) {
-    move |samples| {
-        let of_provider = |(provider, instances): &(Arc<str>, Instances)| {
-            let labels = |index: usize| [provider.to_string(), index.to_string()];
-            let reports = instances.reports().into_iter().enumerate();
-            reports.map(|(index, report)| (labels(index), report)).collect::<Vec<_>>()
-        };
-        let reports: Vec<_> = of.iter().flat_map(of_provider).collect();
-        let each = |number: fn(&InstanceReport) -> u32| {
-            reports.iter().map(move |(labels, report)| (labels.clone(), number(report)))
-        };
-        let labels = ["provider", "instance"];
-        let help = "Calls being answered by an instance";
-        samples.gauges("tidegate_instance_in_flight", help, labels, each(|report| report.in_flight));
-        let help = "1 while an instance is ejected";
-        samples.gauges("tidegate_instance_ejected", help, labels, each(|report| u32::from(report.is_ejected)));
     }
 }

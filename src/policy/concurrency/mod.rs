@@ -209,6 +209,25 @@ fn judge(fault: &Fault, took: Took) -> Sample {
     }
 }
 
+/// What metrics show of providers' concurrency limits.
+pub fn sampled(of: Vec<(Arc<str>, Places)>) -> impl Fn(&mut Samples<'_>) {
+    move |samples| {
+        let reports = of.iter().filter_map(|(provider, places)| Some((provider, places.report()?)));
+        let reports: Vec<_> = reports.collect();
+        let each =
+            |number: fn(&PlacesReport) -> u32| reports.iter().map(move |(name, report)| ([name], number(report)));
+        let help = "Concurrent calls that a provider is allowed";
+        samples.gauges("tidegate_concurrency_limit", help, ["provider"], each(|report| report.limit));
+        let help = "Calls that hold a permit of a provider";
+        samples.gauges("tidegate_concurrency_in_flight", help, ["provider"], each(|report| report.in_flight));
+        let help = "Calls waiting for a permit of a provider";
+        samples.gauges("tidegate_concurrency_waiting", help, ["provider"], each(|report| report.waiting));
+        let refused = reports.iter().map(|(provider, report)| ([provider], report.refused));
+        let help = "Calls that got no permit of a provider in time";
+        samples.counters("tidegate_concurrency_refused_total", help, ["provider"], refused);
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -411,24 +430,5 @@ mod tests {
                 assert_eq!(places.report().unwrap().in_flight, 0);
             });
         }
-    }
-}
-
-/// What metrics show of providers' concurrency limits.
-pub fn sampled(of: Vec<(Arc<str>, Places)>) -> impl Fn(&mut Samples<'_>) {
-    move |samples| {
-        let reports = of.iter().filter_map(|(provider, places)| Some((provider, places.report()?)));
-        let reports: Vec<_> = reports.collect();
-        let each =
-            |number: fn(&PlacesReport) -> u32| reports.iter().map(move |(name, report)| ([name], number(report)));
-        let help = "Concurrent calls that a provider is allowed";
-        samples.gauges("tidegate_concurrency_limit", help, ["provider"], each(|report| report.limit));
-        let help = "Calls that hold a permit of a provider";
-        samples.gauges("tidegate_concurrency_in_flight", help, ["provider"], each(|report| report.in_flight));
-        let help = "Calls waiting for a permit of a provider";
-        samples.gauges("tidegate_concurrency_waiting", help, ["provider"], each(|report| report.waiting));
-        let refused = reports.iter().map(|(provider, report)| ([provider], report.refused));
-        let help = "Calls that got no permit of a provider in time";
-        samples.counters("tidegate_concurrency_refused_total", help, ["provider"], refused);
     }
 }

@@ -45,7 +45,11 @@ pub(in crate::server) fn milliseconds(duration: Duration) -> f64 {
 }
 
 /// What is wrong with an operator's request, or why it cannot be fulfilled.
-pub(in crate::server) struct Problem {
+///
+/// Boxed: errors are rare, and answers should not be as large as they are.
+pub(in crate::server) struct Problem(Box<Details>);
+
+struct Details {
     status: StatusCode,
     detail: String,
     header: Option<(HeaderName, HeaderValue)>,
@@ -56,7 +60,7 @@ pub(in crate::server) struct Problem {
 impl Problem {
     /// A problem: what happened, and what to do.
     pub(in crate::server) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), header: None, fault: None }
+        Self(Box::new(Details { status, detail: detail.into(), header: None, fault: None }))
     }
 
     /// A problem with what the operator has sent.
@@ -74,21 +78,19 @@ impl Problem {
     }
 
     /// The same problem with a header.
-    pub(in crate::server) fn with(self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
-        Self { header: Some((name, value.into())), ..self }
+    pub(in crate::server) fn with(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
+        self.0.header = Some((name, value.into()));
+        self
     }
 
     /// The fault behind it, if it is one of the call's.
-    pub(in crate::server) fn into_fault(self) -> Result<Fault, Self> {
-        match self.fault {
-            Some(fault) => Ok(fault),
-            None => Err(self),
-        }
+    pub(in crate::server) fn into_fault(mut self) -> Result<Fault, Self> {
+        self.0.fault.take().ok_or(self)
     }
 
     /// Spells it.
     pub(in crate::server) fn answered(self) -> Answered {
-        let Self { status, detail, header, .. } = self;
+        let Details { status, detail, header, .. } = *self.0;
         let title = status.canonical_reason().unwrap_or("Error");
         let body = json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
         let mut answered = json_answer(status, &body);
@@ -100,6 +102,8 @@ impl Problem {
 
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
-        Self { fault: Some(fault.clone()), ..Self::new(fault.status(), fault.public()) }
+        let mut problem = Self::new(fault.status(), fault.public());
+        problem.0.fault = Some(fault);
+        problem
     }
 }
