@@ -1,7 +1,7 @@
 # `make` alone lists the targets. What is installed is in scripts/setup, and what CI runs in .ci/run.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test soak answers demo lint format clippy rustdoc docs bench bench-breaker bench-cache-hit bench-cache-hit-rate bench-limit fuzz deny check-dockerfile slowhttptest restart-test hold-test frame-latency bench-start generate clean
+.PHONY: help setup test soak answers mutants demo lint format clippy rustdoc docs bench bench-breaker bench-cache-hit bench-cache-hit-rate bench-limit fuzz deny check-dockerfile slowhttptest restart-test hold-test frame-latency bench-start generate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ soak: ## thousands of seeded worlds (SEEDS=5000); SEED=17 plays one of them agai
 answers: MUTANTS ?= 10000000
 answers: ## ten million mutants of good answers (MUTANTS=10000000); SEED=17 plays one of them again
 	MUTANTS=$(MUTANTS) cargo test --locked --test answers -- --nocapture
+
+mutants: ## a hundred small bugs, put in one at a time: which does no test notice? (SAMPLE=100 SEED=1 TIME=7200; needs cargo-mutants)
+	@scripts/mutants
 
 restart-test: ROUNDS ?= 10
 restart-test: ## ten restarts and ten reloads under load (ROUNDS=10): no call may be lost
