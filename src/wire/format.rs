@@ -28,7 +28,7 @@ pub fn is_left_out(wire: &OpenAiRequest, field: &str, knows_model: bool, ignore:
         || ignore.iter().any(|ignored| ignored == field)
 }
 
-/// What is asked; see [`Format::question`].
+/// What is asked, as the format of the request reads it.
 pub fn question(wire: &OpenAiRequest, knows_model: bool, ignore: &[String]) -> Result<Vec<u8>, Keyless> {
     of(wire).question(wire, &|field| is_left_out(wire, field, knows_model, ignore))
 }
