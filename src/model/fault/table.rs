@@ -135,10 +135,10 @@ impl Fault {
             spent.public(),
             say!("budget {}", spent.budget);
         Fault::Guarded { guard, kind, is_in_answer: false } => row("guard_rejected", Status::BAD_REQUEST, Caller),
-            say!("The request was rejected because it contains something that must not be sent here: {kind}."),
+            say!("The request was rejected because it contains content that is not allowed here: {kind}."),
             say!("guard {guard}: {kind}");
         Fault::Guarded { guard, kind, is_in_answer: true } => row("guard_rejected", Status::BAD_GATEWAY, Gateway),
-            say!("The response was withheld because it contains something that must not be passed on: {kind}."),
+            say!("The response was withheld because it contains content that must not be passed on: {kind}."),
             say!("guard {guard}: {kind}");
         // That it is 504 is RFC 9111's (5.2.1.7).
         Fault::NotKept => row("not_kept", Status::GATEWAY_TIMEOUT, Caller),
@@ -284,7 +284,7 @@ fn denied(provider: &str) -> Cow<'static, str> {
 fn because(denial: Denial) -> &'static str {
     match denial {
         Denial::Key => "the provider rejected our key",
-        Denial::Account => "the provider rejected our account until it is paid",
+        Denial::Account => "the provider suspended our account for non-payment",
     }
 }
 

@@ -159,7 +159,7 @@ impl<'a> ProviderView<'a> {
         match (self.breaker, &self.health) {
             _ if self.state.denial() == Some(Denial::Account) => Some((
                 "bad",
-                format!("{name} rejects the gateway's account until it is paid: calls go to the next target."),
+                format!("{name} suspended the gateway's account for non-payment: calls go to the next target."),
             )),
             _ if self.state.is_key_refused() => {
                 Some(("bad", format!("{name} rejects the gateway's key: calls go to the next target.")))
