@@ -92,8 +92,8 @@ enum Command {
     },
     /// Print the configuration's JSON Schema, for editors. `config/gateway.schema.json` is a copy.
     Schema,
-    /// Print a reference in Markdown: every configuration key with its type and default, or every metric.
-    /// `docs/configuration.md` and `docs/metrics.md` are copies.
+    /// Print a reference: every configuration key, every metric or the admin API (Markdown), or its OpenAPI document.
+    /// `docs/configuration.md`, `docs/metrics.md`, `docs/api.md` and `docs/openapi.json` are copies.
     Reference {
         /// What it is about.
         #[arg(value_enum, default_value_t)]
