@@ -36,7 +36,7 @@ impl Viewers {
 
     /// The picture of this second. Drawn once, however many watch, and never when nobody does.
     pub fn picture(&self, draw: impl FnOnce() -> Bytes) -> Bytes {
-        // Held while it is drawn: who asks meanwhile would only draw the same.
+        // Held while it is drawn: another viewer would only draw the same.
         let mut latest = self.latest.lock();
         if let Some((at, picture)) = &*latest
             && at.elapsed() < SAME
