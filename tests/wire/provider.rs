@@ -37,11 +37,15 @@ impl Provider {
         Socket::new(soon("a connection to the provider", self.listener.accept()).await.expect("a connection").0)
     }
 
-    /// The next connection, with the first request on it.
+    /// The next connection that carries a request, with that request. A connection that closes without one does
+    /// not count: the gateway opens one beside waiting for a kept one, and drops it when the kept one comes first.
     pub(crate) async fn request(&self) -> (Socket, Message) {
-        let mut socket = self.connection().await;
-        let request = socket.message().await;
-        (socket, request)
+        loop {
+            let mut socket = self.connection().await;
+            if let Ok(request) = socket.try_message().await {
+                return (socket, request);
+            }
+        }
     }
 
     /// The next request, on a connection that was kept if the gateway took it, else on a new one.
