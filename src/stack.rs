@@ -16,7 +16,7 @@ pub type Outcome = Result<Reply, Fault>;
 /// Whatever comes next on the way inwards.
 pub trait Next: Send + Sync + 'static {
     /// Passes the call on. Dropping the future cancels the work.
-    fn call(&self, call: Call) -> impl Future<Output = Outcome> + Send;
+    fn call(&self, call: Box<Call>) -> impl Future<Output = Outcome> + Send;
 
     /// Appends the names of what is in this stack, outermost first.
     fn describe(&self, names: &mut Vec<&'static str>);
@@ -28,14 +28,14 @@ pub trait Policy: Send + Sync + 'static {
     const NAME: &'static str;
 
     /// Handles the call, usually by passing it on.
-    fn apply<N: Next>(&self, call: Call, next: &N) -> impl Future<Output = Outcome> + Send;
+    fn apply<N: Next>(&self, call: Box<Call>, next: &N) -> impl Future<Output = Outcome> + Send;
 }
 
 /// A disabled policy costs one comparison.
 impl<P: Policy> Policy for Option<P> {
     const NAME: &'static str = P::NAME;
 
-    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, call: Box<Call>, next: &N) -> Outcome {
         match self {
             Some(policy) => policy.apply(call, next).await,
             None => next.call(call).await,
@@ -66,7 +66,7 @@ pub struct Around<P, N> {
 }
 
 impl<P: Policy, N: Next> Next for Around<P, N> {
-    fn call(&self, call: Call) -> impl Future<Output = Outcome> + Send {
+    fn call(&self, call: Box<Call>) -> impl Future<Output = Outcome> + Send {
         self.policy.apply(call, &self.next)
     }
 
@@ -89,7 +89,7 @@ impl Stack {
 }
 
 impl Next for Stack {
-    fn call(&self, call: Call) -> impl Future<Output = Outcome> + Send {
+    fn call(&self, call: Box<Call>) -> impl Future<Output = Outcome> + Send {
         self.0.call(call)
     }
 
@@ -100,12 +100,12 @@ impl Next for Stack {
 
 /// [`Next`] in the form that fits behind a pointer: one allocation a call.
 trait AnyNext: Send + Sync {
-    fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = Outcome> + Send + '_>>;
+    fn call(&self, call: Box<Call>) -> Pin<Box<dyn Future<Output = Outcome> + Send + '_>>;
     fn describe(&self, names: &mut Vec<&'static str>);
 }
 
 impl<N: Next> AnyNext for N {
-    fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = Outcome> + Send + '_>> {
+    fn call(&self, call: Box<Call>) -> Pin<Box<dyn Future<Output = Outcome> + Send + '_>> {
         Box::pin(Next::call(self, call))
     }
 

@@ -36,7 +36,7 @@ const PROVIDER: &str = "provider";
 struct Down;
 
 impl Next for Down {
-    async fn call(&self, _: Call) -> Outcome {
+    async fn call(&self, _: Box<Call>) -> Outcome {
         Err(Fault::Connect { provider: PROVIDER.into(), detail: "down".into() })
     }
 
@@ -52,8 +52,8 @@ fn settings() -> BreakerPlan {
     BreakerPlan { open_for: hour, open_max: hour, ..fixtures::provider(ProviderKind::OpenAi, PROVIDER).breaker }
 }
 
-fn call() -> Call {
-    fixtures::call(fixtures::head("tenant", None), CallRequest::Menu, Some("gpt-4"), None)
+fn call() -> Box<Call> {
+    Box::new(fixtures::call(fixtures::head("tenant", None), CallRequest::Menu, Some("gpt-4"), None))
 }
 
 fn contenders() -> Vec<Contender> {

@@ -186,7 +186,7 @@ impl Admit {
 impl Policy for Admit {
     const NAME: &'static str = "admit";
 
-    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, call: Box<Call>, next: &N) -> Outcome {
         let entered = self.tunnels.enter(&call.head.route, &shares(&self.plan, &call.head), self.plan.max_connections);
         let place = entered.map_err(|limit| Fault::Crowded { limit })?;
         let reply = next.call(call).await?;

@@ -182,7 +182,7 @@ struct CreatedResponse {
 impl Policy for Affinity {
     const NAME: &'static str = "affinity";
 
-    async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, mut call: Box<Call>, next: &N) -> Outcome {
         let CallRequest::OpenAi(wire) = &*call.request else { return next.call(call).await };
         let makes = wire.makes_stored();
         let told = CreatedResponse {

@@ -221,7 +221,7 @@ fn warn(accounts: &[(&Arc<BudgetPlan>, Key)], draws: &[BudgetRequest], drawn: &[
 impl Policy for Budget {
     const NAME: &'static str = "budget";
 
-    async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, mut call: Box<Call>, next: &N) -> Outcome {
         let (held, is_cheaper) = match self.take(&call).await? {
             Decision::On(held) => (held, false),
             Decision::Cheaper(request, held) => {

@@ -37,7 +37,7 @@ impl Deadline {
 impl Policy for Deadline {
     const NAME: &'static str = "deadline";
 
-    async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, mut call: Box<Call>, next: &N) -> Outcome {
         let own = time::Deadline::after(self.total, Phase::Call);
         call.deadline = match call.deadline.phase {
             // It waits for longer than others, and that is how long the call may take.

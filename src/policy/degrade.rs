@@ -47,7 +47,7 @@ impl Degrade {
 impl Policy for Degrade {
     const NAME: &'static str = "degrade";
 
-    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, call: Box<Call>, next: &N) -> Outcome {
         if let Some((provider, _)) = self.first.as_ref().filter(|(_, switch)| !switch.is_on_for(&call.head)) {
             let fault = || Fault::Disabled { provider: provider.clone() };
             match self.when_disabled {

@@ -60,7 +60,7 @@ impl Hedge {
 impl Policy for Hedge {
     const NAME: &'static str = "hedge";
 
-    async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, mut call: Box<Call>, next: &N) -> Outcome {
         let times = self.latency_tracker.times(&call);
         let lock = || times.lock();
         call.hedge_after = lock().percentile(self.percentile).map(|after| after.max(SHORTEST));

@@ -165,7 +165,7 @@ impl Mirror {
             self.count("dropped");
             return "dropped";
         };
-        let (mirror, call) = (self.clone(), self.mirrored(call));
+        let (mirror, call) = (self.clone(), Box::new(self.mirrored(call)));
         self.0.shadow.tasks.spawn(async move {
             let result = tokio::select! {
                 biased;
@@ -179,7 +179,7 @@ impl Mirror {
     }
 
     /// Asks the shadow, and reads its response to the end.
-    async fn ask(&self, call: Call) -> Result<(), Fault> {
+    async fn ask(&self, call: Box<Call>) -> Result<(), Fault> {
         match self.0.shadow.stack.call(call).await?.body {
             Body::Events(events) => discard(events).await,
             Body::Bytes(bytes) => discard(bytes).await,
@@ -231,7 +231,7 @@ impl Drop for Place {
 impl Policy for Mirror {
     const NAME: &'static str = "mirror";
 
-    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, call: Box<Call>, next: &N) -> Outcome {
         if self.picks(&call) {
             call.trail.say(Self::NAME, self.send(&call));
         }

@@ -65,7 +65,7 @@ impl Retry {
 impl Policy for Retry {
     const NAME: &'static str = "retry";
 
-    async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, mut call: Box<Call>, next: &N) -> Outcome {
         match (&call.said, call.reason) {
             // Going on from a partial answer is an extra attempt. Nobody but resume sees this fault.
             (Some(_), _) if !self.budget.withdraw(Instant::now()) => return Err(Fault::Overloaded),

@@ -23,7 +23,7 @@ impl<P> Switched<P> {
 impl<P: Policy> Policy for Switched<P> {
     const NAME: &'static str = P::NAME;
 
-    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, call: Box<Call>, next: &N) -> Outcome {
         match self.switch.is_on_for(&call.head) {
             true => self.policy.apply(call, next).await,
             false => next.call(call).await,

@@ -26,7 +26,7 @@ impl Timeout {
 impl Policy for Timeout {
     const NAME: &'static str = "timeout";
 
-    async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, mut call: Box<Call>, next: &N) -> Outcome {
         let announced = call.patience.whole;
         call.timeouts = self.timeouts.at_least(announced);
         call.deadline = call.deadline.tighten(self.total.max(announced), Phase::Attempt);

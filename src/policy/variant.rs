@@ -62,7 +62,7 @@ impl Variant {
 impl Policy for Variant {
     const NAME: &'static str = "variant";
 
-    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, mut call: Box<Call>, next: &N) -> Outcome {
         let Some(way) = self.way(&call) else {
             call.trail.facts().variant = Some(Taken { name: self.0.control.clone(), has_failed: false });
             return next.call(call).await;
@@ -77,6 +77,7 @@ impl Policy for Variant {
             _ => return outcome,
         };
         call.trail.facts().variant = Some(taken);
-        next.call(Call { reason: Reason::Failover, ..call }).await
+        call.reason = Reason::Failover;
+        next.call(call).await
     }
 }

@@ -411,7 +411,7 @@ impl Exchange {
 }
 
 impl Next for Exchange {
-    async fn call(&self, call: Call) -> stack::Outcome {
+    async fn call(&self, call: Box<Call>) -> stack::Outcome {
         self.attempt(&call).await
     }
 

@@ -117,10 +117,10 @@ impl Stage {
         let call =
             fixtures::call(fixtures::head("r1", None), request, Some("m").filter(|_| kind != CallerKind::OpenAi), None);
         let call = Call { reads_text: who == Who::Same { reads_text: true }, ..call };
-        Some(self.answer(call, (kind, call_kind)).await)
+        Some(self.answer(Box::new(call), (kind, call_kind)).await)
     }
 
-    async fn answer(&self, call: Call, (kind, call_kind): (CallerKind, CallKind)) -> Played {
+    async fn answer(&self, call: Box<Call>, (kind, call_kind): (CallerKind, CallKind)) -> Played {
         let mut reply = match self.exchange.call(call.clone()).await {
             Ok(reply) => reply,
             Err(fault) => return Played { got: Got::Refused(fault), kept: None, usage: None },

@@ -399,7 +399,7 @@ impl Policy for Auth {
     const NAME: &'static str = "auth";
 
     /// The models that a key may be used for, and what a call is about, are known only when the call was read.
-    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, call: Box<Call>, next: &N) -> Outcome {
         let is_asked = !self.asked.methods.is_empty();
         let key = call.head.api_key.as_ref().filter(|_| is_asked);
         let judged = self.may_reach(&call).and_then(|()| key.map_or(Ok(()), |name| self.may_ask(name, &call.request)));

@@ -240,7 +240,7 @@ impl Breaker {
 impl Policy for Breaker {
     const NAME: &'static str = "breaker";
 
-    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, call: Box<Call>, next: &N) -> Outcome {
         let started = Instant::now();
         let guarded = self.breakers.guarded(call.model(), started);
         let digest = guarded.machine.lock().holds_any().then(|| call.request.digest());

@@ -255,7 +255,7 @@ impl Cache {
     /// Asks inside, and has the answer kept.
     async fn ask_inside(&self, call: &Call, question: &Question, lease: Option<Lease>) -> Outcome {
         let asked_ms = self.0.common.entries.now_ms();
-        let reply = self.0.inside.call(call.clone()).await?;
+        let reply = self.0.inside.call(Box::new(call.clone())).await?;
         Ok(self.record(reply, call, question, asked_ms, lease))
     }
 
@@ -374,7 +374,7 @@ impl Cache {
 impl Policy for Cache {
     const NAME: &'static str = "cache";
 
-    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, call: Box<Call>, next: &N) -> Outcome {
         let objection = match Question::of(&call, &self.0) {
             Ok(question) => return self.answer(&call, &question).await,
             Err(objection) => objection,

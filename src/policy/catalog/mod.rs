@@ -76,7 +76,7 @@ impl Source {
             signs: None,
             ..call.clone()
         };
-        match self.stack.call(call).await?.body {
+        match self.stack.call(Box::new(call)).await?.body {
             Body::Whole(body) => Ok(List::of(body)),
             _ => {
                 Err(Fault::Broken { provider: self.plan.provider.name.clone(), detail: "not a list of models".into() })
@@ -143,7 +143,7 @@ impl Catalog {
     }
 
     /// One model: at the target that lists it, where several may have it.
-    async fn one<N: Next>(&self, call: Call, wire: &OpenAiRequest, id: &str, next: &N) -> Outcome {
+    async fn one<N: Next>(&self, call: Box<Call>, wire: &OpenAiRequest, id: &str, next: &N) -> Outcome {
         let having: Vec<_> = self.open(&call).filter(|(_, source)| source.plan.has(Some(id))).collect();
         let mut from_target = call.from_target;
         if having.len() > 1 {
@@ -155,7 +155,7 @@ impl Catalog {
             let found = having.iter().zip(&known).find(|(_, known)| lists_it(known));
             from_target = found.map_or(from_target, |((number, _), _)| *number);
         }
-        let fault = match next.call(Call { from_target, ..call.clone() }).await {
+        let fault = match next.call(Box::new(Call { from_target, ..(*call).clone() })).await {
             Err(fault) if lists_nothing(&fault) && !denies(&fault) => fault,
             outcome => return outcome,
         };
@@ -219,7 +219,7 @@ fn all_failed(mut faults: Vec<Fault>, open: &[&Source]) -> Fault {
 impl Policy for Catalog {
     const NAME: &'static str = "catalog";
 
-    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, call: Box<Call>, next: &N) -> Outcome {
         let request = call.request.clone();
         let CallRequest::OpenAi(wire @ OpenAiRequest { endpoint: Endpoint::Models, .. }) = &*request else {
             return next.call(call).await;

@@ -169,7 +169,7 @@ impl Concurrency {
 impl Policy for Concurrency {
     const NAME: &'static str = "concurrency";
 
-    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, call: Box<Call>, next: &N) -> Outcome {
         let arrived = Instant::now();
         let wait = self.places.0.settings.max_wait.unwrap_or(if call.has_next { WAIT } else { LAST_WAIT });
         let by = later(arrived, wait).min(call.deadline.at);

@@ -185,7 +185,7 @@ impl Failover {
         let has_next = self.is_idempotent && self.choose(choice.number + 1, call, None).is_some();
         let model = choice.model.clone();
         let attempt = Call { model, instruction, reason, has_next, signs: signs.clone(), ..call.clone() };
-        let reply = choice.target.stack.call(attempt).await?;
+        let reply = choice.target.stack.call(Box::new(attempt)).await?;
         if let Some(watch) = watch {
             let facts = call.trail.facts();
             let mut mine = facts.attempts.iter().filter(|attempt| attempt.provider == choice.target.plan.provider.name);
@@ -269,7 +269,7 @@ async fn unless_due<F: Future<Output = Outcome>>(
 }
 
 impl Next for Failover {
-    async fn call(&self, call: Call) -> Outcome {
+    async fn call(&self, call: Box<Call>) -> Outcome {
         if self.pinned(&call).is_some() {
             call.trail.facts().is_pinned = true;
         }

@@ -65,7 +65,7 @@ impl Guardrail {
 impl Policy for Guardrail {
     const NAME: &'static str = "guard";
 
-    async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, mut call: Box<Call>, next: &N) -> Outcome {
         let trail = call.trail.clone();
         for rule in &self.0.request {
             if let Some(request) = request(rule, &call.request, &trail).await? {

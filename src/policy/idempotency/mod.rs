@@ -135,7 +135,7 @@ impl Drop for Execution {
 impl Policy for Idempotency {
     const NAME: &'static str = "idempotency";
 
-    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, call: Box<Call>, next: &N) -> Outcome {
         let Some(once) = call.head.once else { return next.call(call).await };
         let execution = match self.claim(&once).await {
             Claim::Free(execution) => execution,

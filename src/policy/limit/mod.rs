@@ -233,7 +233,7 @@ fn refusal(head: &Head, counted: &[(&Rule, Acquire)], verdicts: &[RuleDecision])
 impl Policy for Limit {
     const NAME: &'static str = "limit";
 
-    async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, mut call: Box<Call>, next: &N) -> Outcome {
         let entries = self.take(&call.head, &call.trail, Some(&call.request)).await?;
         if entries.is_empty() {
             return next.call(call).await;

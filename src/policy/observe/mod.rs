@@ -136,7 +136,7 @@ impl Observe {
 impl Policy for Observe {
     const NAME: &'static str = "observe";
 
-    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, call: Box<Call>, next: &N) -> Outcome {
         let trail = call.trail.clone();
         trail.reckon_by(Reckoning::of(self.reckoning.clone(), &call));
         let is_stream = call.request.wants_stream();

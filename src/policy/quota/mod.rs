@@ -97,7 +97,7 @@ impl Quota {
 impl Policy for Quota {
     const NAME: &'static str = "quota";
 
-    async fn apply<N: Next>(&self, call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, call: Box<Call>, next: &N) -> Outcome {
         let told = self.quotas.told(&account(&call));
         let tokens = self.estimates.usual(&call.head.route, &call.request).total();
         let caller = call.head.caller_digest();

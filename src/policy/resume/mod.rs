@@ -59,7 +59,7 @@ impl Resume {
 impl Policy for Resume {
     const NAME: &'static str = "resume";
 
-    async fn apply<N: Next>(&self, mut call: Call, next: &N) -> Outcome {
+    async fn apply<N: Next>(&self, mut call: Box<Call>, next: &N) -> Outcome {
         if !is_text_stream(&call.request) {
             return next.call(call).await;
         }
@@ -178,7 +178,7 @@ struct Resuming {
     is_over: bool,
     /// The first target that may be asked once the answer goes on by itself after a silence.
     asked_from: usize,
-    call: Call,
+    call: Box<Call>,
     again: Stack,
     continuing: Arc<[bool]>,
     /// The texts that the caller has.
@@ -264,7 +264,7 @@ impl Resuming {
         } else {
             // Beside an answer that may still go on it is an extra request, and has to be paid for as one.
             let reason = if self.answer.is_some() { Reason::Rescue } else { Reason::Resume };
-            self.other = Some(Other::Repeating(self.ask(Call { reason, ..self.call.clone() })));
+            self.other = Some(Other::Repeating(self.ask(Box::new(Call { reason, ..(*self.call).clone() }))));
         }
         Ok(())
     }
@@ -282,12 +282,12 @@ impl Resuming {
     }
 
     fn ask_to_continue(&mut self, target: usize) {
-        let call = Call { said: Some(self.said.text().into()), from_target: target, ..self.call.clone() };
+        let call = Call { said: Some(self.said.text().into()), from_target: target, ..(*self.call).clone() };
         self.call.from_target = target + 1;
-        self.other = Some(Other::Continuing(self.ask(call)));
+        self.other = Some(Other::Continuing(self.ask(Box::new(call))));
     }
 
-    fn ask(&self, call: Call) -> Asking {
+    fn ask(&self, call: Box<Call>) -> Asking {
         let again = self.again.clone();
         Box::pin(async move { again.call(call).await })
     }

@@ -231,7 +231,7 @@ impl RequestContext<'_> {
             is_call: true,
         };
         watch.asked(request.model(), account);
-        route.stack.call(call).await
+        route.stack.call(Box::new(call)).await
     }
 
     async fn call(
