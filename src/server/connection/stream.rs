@@ -165,24 +165,47 @@ impl TimedStream {
 
     /// The next bytes of HTTP/1, and none beyond the end of their message: the rest is kept.
     fn poll_message(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
         let is_fresh = self.ahead.is_empty() && !self.is_overfull;
-        if is_fresh {
-            ready!(self.poll_stream(cx, buffer))?;
+        if !is_fresh {
+            let (fine, stop) = self.hand_over_kept(buffer);
+            // The first bytes of a connection were read to tell its protocol. hyper doubles its buffer for the rest of a head
+            // that comes in two reads, so the rest comes with them.
+            let goes_on = stop == Stop::Empty && fine > 0 && self.ahead.is_empty() && !self.is_overfull;
+            if !goes_on || buffer.remaining() == 0 {
+                return self.stopped(stop, fine, cx, buffer);
+            }
+        }
+        let before = buffer.filled().len();
+        match self.poll_stream(cx, buffer)? {
+            Poll::Pending if is_fresh => return Poll::Pending,
+            Poll::Pending => return Poll::Ready(Ok(())),
+            Poll::Ready(_) => {}
         }
         let Some(framing) = &mut self.framing else { return Poll::Ready(Ok(())) };
-        let (fine, stop) = if is_fresh {
-            let (fine, stop) = framing.accept(&buffer.filled()[before..]);
-            self.ahead.extend_from_slice(&buffer.filled()[before + fine..]);
-            buffer.set_filled(before + fine);
-            (fine, stop)
-        } else {
-            let count = self.ahead.len().min(buffer.remaining());
-            let (fine, stop) = framing.accept(&self.ahead[..count]);
-            buffer.put_slice(&self.ahead[..fine]);
-            self.ahead.advance(fine);
-            (fine, stop)
-        };
+        let (fine, stop) = framing.accept(&buffer.filled()[before..]);
+        self.ahead.extend_from_slice(&buffer.filled()[before + fine..]);
+        buffer.set_filled(before + fine);
+        self.stopped(stop, fine, cx, buffer)
+    }
+
+    /// Hands over kept bytes, up to the end of their message. How many, and why no more.
+    fn hand_over_kept(&mut self, buffer: &mut ReadBuf<'_>) -> (usize, Stop) {
+        let Some(framing) = &mut self.framing else { return (0, Stop::Empty) };
+        let count = self.ahead.len().min(buffer.remaining());
+        let (fine, stop) = framing.accept(&self.ahead[..count]);
+        buffer.put_slice(&self.ahead[..fine]);
+        self.ahead.advance(fine);
+        (fine, stop)
+    }
+
+    /// Notes why no more bytes were handed over.
+    fn stopped(
+        &mut self,
+        stop: Stop,
+        fine: usize,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match stop {
             Stop::Empty => {}
             Stop::Message => {
