@@ -5,7 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
 use tidegate::commands::{against, cache_key, check, demo, explain, health, reference, serve};
+
+// A call allocates boxes of kilobytes (the futures of its policies), which miss glibc's per-thread caches.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// A resilient AI gateway: when a provider misbehaves, the caller still gets the complete answer if anyone can give it.
 #[derive(Parser)]
