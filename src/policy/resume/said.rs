@@ -7,8 +7,12 @@ use crate::model::reply::{Beside, Channel, EventKind};
 /// The most text that is remembered: what is longer is not resumed, and then none of it is kept. Some 16,000 tokens.
 const MAX_TEXT: usize = 64 * 1024;
 
-/// The memory for it grows by as much at a time: an answer that stops anywhere has little room that it does not use.
+/// The memory for it doubles up to this step, and then grows by it: an answer that stops anywhere, and one that has just
+/// begun, have little room that they do not use.
 const STEP: usize = 4 * 1024;
+
+/// The room that a text begins with.
+const FIRST_STEP: usize = 256;
 
 /// The texts of an answer.
 #[derive(Default)]
@@ -126,7 +130,7 @@ impl AnswerTexts {
 
 fn push(own: &mut String, text: &str) {
     if own.capacity() - own.len() < text.len() {
-        own.reserve_exact(text.len().max(STEP));
+        own.reserve_exact(text.len().max(own.len().clamp(FIRST_STEP, STEP)));
     }
     own.push_str(text);
 }
