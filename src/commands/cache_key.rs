@@ -151,6 +151,7 @@ fn head(plan: &Plan, route: &RoutePlan, wanted: &Wanted) -> Head {
         wishes: CacheDirectives::default(),
         is_proven: false,
         once: None,
+        known: None,
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         is_address_shared: false,
         method: http::Method::POST,

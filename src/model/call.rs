@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -64,6 +65,11 @@ pub struct Call {
 }
 
 impl Call {
+    /// What is known of the request, unless it is another one than its caller has sent: a guard has masked it, say.
+    pub fn known(&self) -> Option<&KnownRequest> {
+        self.head.known.as_deref().filter(|known| Arc::ptr_eq(&known.request, &self.request))
+    }
+
     /// The model that the provider will see: the target's, else the caller's.
     pub fn model(&self) -> Option<&str> {
         self.model.as_deref().or_else(|| self.request.model())
@@ -121,6 +127,8 @@ pub struct Head {
     pub account: bool,
     /// What makes it a call that is executed once only; `None` where its caller has given it no `Idempotency-Key`.
     pub once: Option<Once>,
+    /// What is known of the request from when its caller has sent the same before; `None`: nothing.
+    pub known: Option<Arc<KnownRequest>>,
     /// The caller's address: the peer's, or what a trusted proxy says.
     pub address: IpAddr,
     /// True when many callers are known to come from it, and nothing tells which of them this is.
@@ -140,6 +148,44 @@ impl Head {
         let address = customer(self.address);
         (&self.tenant, &self.user, &self.api_key, &self.credential, address).hash(&mut hasher);
         hasher.finish()
+    }
+}
+
+/// A request that was answered from the cache before, and what the cache knows of it since.
+#[derive(Debug)]
+pub struct KnownRequest {
+    /// The request, decoded.
+    pub request: Arc<CallRequest>,
+    key: Mutex<Option<KnownKey>>,
+}
+
+/// A cache key, and what it holds for besides the request and its caller.
+#[derive(Clone, Debug)]
+pub struct KnownKey {
+    /// The cache that made it; each has targets of its own.
+    pub cache: Arc<()>,
+    /// The target that would answer, counted from zero.
+    pub target: usize,
+    /// The key.
+    pub key: [u8; 32],
+    /// What the tenant is called in entries.
+    pub tenant: [u8; 16],
+}
+
+impl KnownRequest {
+    /// A request of which nothing else is known yet.
+    pub fn new(request: Arc<CallRequest>) -> Self {
+        Self { request, key: Mutex::default() }
+    }
+
+    /// Its key in a cache, while this target would answer.
+    pub fn key(&self, cache: &Arc<()>, target: usize) -> Option<KnownKey> {
+        self.key.lock().clone().filter(|known| Arc::ptr_eq(&known.cache, cache) && known.target == target)
+    }
+
+    /// Takes note of its key.
+    pub fn note(&self, key: KnownKey) {
+        *self.key.lock() = Some(key);
     }
 }
 
@@ -534,6 +580,16 @@ pub enum Reach {
 }
 
 impl OpenAiRequest {
+    /// Bytes of memory that it takes besides its body and itself, about.
+    pub fn bytes_beside_body(&self) -> usize {
+        let Contents { other_models, stored, texts, .. } = &self.contents;
+        let names = other_models.iter().map(|name| 2 * size_of::<Box<str>>() + name.len()).sum::<usize>();
+        let model = self.model.as_ref().map_or(0, |model| model.name.len());
+        let content_type = self.content_type.as_ref().map_or(0, HeaderValue::len);
+        let stored = stored.as_ref().map_or(0, |id| id.len());
+        self.path.len() + content_type + model + stored + names + texts.len() * size_of::<Range<usize>>()
+    }
+
     /// How a model's name is written in this body.
     pub fn spelt(&self, model: &str) -> String {
         let start = self.model.as_ref().and_then(|model| model.span.as_ref()).map(|span| span.start);

@@ -248,6 +248,7 @@ mod tests {
             wishes: CacheDirectives::default(),
             is_proven: false,
             once: None,
+            known: None,
             address: IpAddr::V4(Ipv4Addr::from(address)),
             is_address_shared: false,
             method: Method::POST,

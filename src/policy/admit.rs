@@ -240,6 +240,7 @@ mod tests {
             is_proven,
             account: false,
             once: None,
+            known: None,
             address: IpAddr::from([192, 0, 2, 1]),
             is_address_shared,
             method: Method::GET,

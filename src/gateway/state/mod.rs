@@ -163,7 +163,7 @@ impl GatewayState {
         Self {
             common: Arc::new(common),
             providers,
-            entries: Entries::new(plan.cache.max_bytes),
+            entries: Entries::new(plan.cache.max_bytes, chance.apart(6).bits()),
             policies: PolicyStates::default(),
             switches,
             guards,

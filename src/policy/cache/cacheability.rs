@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::flight::Form;
 use super::key::{self, Parts, Scope};
-use super::{EntryKey, Inner};
+use super::{EntryKey, Inner, Keys};
 use crate::config::plan::{CacheScope, CacheWhen, ModelChoice, RouteCachePlan, TargetPlan};
-use crate::model::call::{Call, CallRequest, Head};
+use crate::model::call::{Call, CallRequest, Head, KnownKey};
 use crate::model::switch::Switch;
 use crate::wire::openai::replay;
 
@@ -33,14 +33,18 @@ impl Question {
         if let Some(objection) = asker.objection() {
             return Err(objection);
         }
-        let (target, user) = (asker.target(), asker.user());
-        let parts = asker
-            .parts(&target, user.as_deref())
-            .ok_or("nothing identifies the caller, so its responses cannot be kept apart from others'")?;
-        let key = own.common.keys.of(parts).ok_or("the request body has no canonical form")?;
-        let tenant = own.common.keys.tenant(&call.head.tenant);
-        let form = form(&call.request);
-        Ok(Self { key, form, target: target.number, tenant, is_call: true })
+        let (target, known) = (asker.choice().0, call.known());
+        let (key, tenant) = match known.and_then(|known| known.key(&own.identity, target)) {
+            Some(KnownKey { key, tenant, .. }) => (EntryKey(key), tenant),
+            None => {
+                let (key, tenant) = asker.key(&own.common.keys)?;
+                if let Some(known) = known {
+                    known.note(KnownKey { cache: own.identity.clone(), target, key: key.0, tenant });
+                }
+                (key, tenant)
+            }
+        };
+        Ok(Self { key, form: form(&call.request), target, tenant, is_call: true })
     }
 }
 
@@ -84,17 +88,31 @@ impl Asker<'_> {
         }
     }
 
+    /// The key, and what the tenant is called in entries; or why there is none.
+    fn key(&self, keys: &Keys) -> Result<(EntryKey, [u8; 16]), &'static str> {
+        let (target, user) = (self.target(), self.user());
+        let parts = self
+            .parts(&target, user.as_deref())
+            .ok_or("nothing identifies the caller, so its responses cannot be kept apart from others'")?;
+        let key = keys.of(parts).ok_or("the request body has no canonical form")?;
+        Ok((key, keys.tenant(&self.head.tenant)))
+    }
+
     /// The first target that is switched on and has the model. Where there is none, the model that was asked for: what was
     /// kept before still answers it.
     pub fn target(&self) -> Target {
-        let asked = || self.request.model().map(Arc::from);
+        let (number, choice) = self.choice();
+        let model = match choice {
+            ModelChoice::Replace(model) => Some(model),
+            ModelChoice::AsAsked | ModelChoice::NotHere => self.request.model().map(Arc::from),
+        };
+        Target { number, model }
+    }
+
+    fn choice(&self) -> (usize, ModelChoice) {
         let on = self.targets.iter().enumerate().filter(|(_, (_, switch))| switch.is_on_for(self.head));
-        let mut chosen = on.filter_map(|(number, (plan, _))| match plan.choose(self.request.model()) {
-            ModelChoice::NotHere => None,
-            ModelChoice::AsAsked => Some(Target { number, model: asked() }),
-            ModelChoice::Replace(model) => Some(Target { number, model: Some(model) }),
-        });
-        chosen.next().unwrap_or_else(|| Target { number: usize::MAX, model: asked() })
+        let mut chosen = on.map(|(number, (plan, _))| (number, plan.choose(self.request.model())));
+        chosen.find(|(_, choice)| *choice != ModelChoice::NotHere).unwrap_or((usize::MAX, ModelChoice::NotHere))
     }
 
     /// All that tells one user of a tenant from another, where that matters: the user, the session, the credential and the

@@ -13,9 +13,13 @@ use bytes::Bytes;
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
 
+use super::known::KnownRequests;
 use super::{Entry, EntryKey, Kept};
 use crate::model::time::SteadyClock;
 use crate::policy::cache::identity_hasher::BuildSpread;
+
+/// Of the memory, this part is for the requests that entries answer, so that they are recognised by their bytes.
+const PART_FOR_REQUESTS: usize = 8;
 
 /// Marks of single tenants and keys that are remembered. One more, and everything is purged: rather too much than too little.
 const MARKS: usize = 1_000;
@@ -26,7 +30,9 @@ pub struct Entries(Arc<Shelf>);
 
 struct Shelf {
     max_bytes: usize,
+    seed: u64,
     entries: Cache<EntryKey, Arc<Entry>, BuildSpread>,
+    known: KnownRequests,
     evicted: Arc<AtomicU64>,
     marks: Arc<RwLock<Marks>>,
     clock: SteadyClock,
@@ -74,30 +80,43 @@ pub struct Fill {
     pub bytes: u64,
     /// Entries.
     pub entries: u64,
+    /// Bytes of the requests that they have answered.
+    pub requests: u64,
     /// Entries that had to go for want of memory, since the start.
     pub evicted: u64,
 }
 
 impl Entries {
-    /// An empty memory of this size.
-    pub fn new(max_bytes: usize) -> Self {
-        Self::build(max_bytes, Arc::default(), Arc::default(), SteadyClock::default())
+    /// An empty memory of this size. The seed is for hashes of requests, and should be nobody's to guess.
+    pub fn new(max_bytes: usize, seed: u64) -> Self {
+        Self::build(max_bytes, seed, Arc::default(), Arc::default(), SteadyClock::default())
     }
 
-    /// This one if the size is the same, else an empty one; what was purged and counted stays so.
+    /// This one if the size is the same, else an empty one; what was purged and counted stays so. Requests are known to one
+    /// generation of the configuration only.
     #[must_use]
     pub fn under(&self, max_bytes: usize) -> Self {
+        let Shelf { evicted, marks, clock, seed, .. } = &*self.0;
         if max_bytes == self.0.max_bytes {
+            self.0.known.clear();
             return self.clone();
         }
         // The marks too: what is on its way may have been purged.
-        Self::build(max_bytes, self.0.evicted.clone(), self.0.marks.clone(), self.0.clock)
+        Self::build(max_bytes, *seed, evicted.clone(), marks.clone(), *clock)
     }
 
-    fn build(max_bytes: usize, evicted: Arc<AtomicU64>, marks: Arc<RwLock<Marks>>, clock: SteadyClock) -> Self {
+    fn build(
+        max_bytes: usize,
+        seed: u64,
+        evicted: Arc<AtomicU64>,
+        marks: Arc<RwLock<Marks>>,
+        clock: SteadyClock,
+    ) -> Self {
         let count = evicted.clone();
+        let for_requests = max_bytes / PART_FOR_REQUESTS;
+        let for_entries = max_bytes - for_requests;
         let entries = Cache::builder()
-            .max_capacity(max_bytes as u64)
+            .max_capacity(for_entries as u64)
             .weigher(|_: &EntryKey, entry: &Arc<Entry>| u32::try_from(weight(entry)).unwrap_or(u32::MAX))
             .eviction_listener(move |_, entry: Arc<Entry>, cause| {
                 if cause == RemovalCause::Size && entry.stored_at_ms < LIGHT {
@@ -105,8 +124,14 @@ impl Entries {
                 }
             })
             .build_with_hasher(BuildSpread::default());
-        prime(&entries, max_bytes);
-        Self(Arc::new(Shelf { max_bytes, entries, evicted, marks, clock }))
+        prime(&entries, for_entries);
+        let known = KnownRequests::new(for_requests, seed);
+        Self(Arc::new(Shelf { max_bytes, seed, entries, known, evicted, marks, clock }))
+    }
+
+    /// The requests that entries have answered.
+    pub fn known(&self) -> &KnownRequests {
+        &self.0.known
     }
 
     /// What the clock of entries and purges shows, in milliseconds.
@@ -174,6 +199,8 @@ impl Entries {
             *marks = Marks { all: at_ms.max(marks.all), ..Marks::default() };
             self.0.entries.invalidate_all();
         }
+        // Whatever it is, as they are quickly known again; and last, so that none becomes known by an entry that is gone.
+        self.0.known.clear();
     }
 
     /// How full it is now.
@@ -183,6 +210,7 @@ impl Entries {
         Fill {
             bytes: self.0.entries.weighted_size(),
             entries: self.0.entries.entry_count(),
+            requests: self.0.known.bytes() as u64,
             evicted: self.0.evicted.load(Ordering::Relaxed),
         }
     }
@@ -277,7 +305,7 @@ mod tests {
     #[test]
     fn what_was_purged_is_gone_and_what_was_asked_for_before_is_not_kept() {
         for purge in [Purge::All, Purge::Route("r".into()), Purge::Tenant(TENANT), Purge::Key(key(1))] {
-            let entries = Entries::new(1 << 20);
+            let entries = Entries::new(1 << 20, 1);
             entries.keep(key(1), entry(9, "r", TENANT, 1));
             entries.keep(key(2), entry(9, "other", [2; 16], 1));
             entries.purge(&purge, 10);
@@ -296,7 +324,7 @@ mod tests {
 
     #[test]
     fn more_marks_than_are_remembered_purge_everything() {
-        let entries = Entries::new(1 << 20);
+        let entries = Entries::new(1 << 20, 1);
         entries.keep(key(0), entry(5, "r", TENANT, 1));
         for number in 0..MARKS {
             entries.purge(&Purge::Tenant((number as u128 + 1000).to_le_bytes()), 9);
@@ -310,7 +338,7 @@ mod tests {
 
     #[test]
     fn one_large_entry_does_not_push_out_what_is_asked_for() {
-        let entries = Entries::new(1 << 20);
+        let entries = Entries::new(1 << 20, 1);
         for number in 0..100 {
             entries.keep(key(number), entry(1, "r", TENANT, 5_000));
             for _ in 0..5 {
@@ -329,7 +357,7 @@ mod tests {
     #[test]
     fn what_made_room_for_counts_is_gone_and_counts_as_nothing() {
         for max_bytes in [0, 1, 1 << 10, 1 << 20, 256 << 20, 2 << 30, 64 << 30] {
-            assert_eq!(Entries::new(max_bytes).fill(), Fill::default(), "{max_bytes}");
+            assert_eq!(Entries::new(max_bytes, 1).fill(), Fill::default(), "{max_bytes}");
         }
     }
 
@@ -339,7 +367,7 @@ mod tests {
         /// Whatever comes, the bytes are bounded.
         #[test]
         fn the_memory_is_bounded_by_bytes(sizes in proptest::collection::vec(0usize..200_000, 1..200)) {
-            let entries = Entries::new(1 << 20);
+            let entries = Entries::new(1 << 20, 1);
             for (number, size) in sizes.into_iter().enumerate() {
                 entries.keep(key(number), entry(1, "r", TENANT, size));
                 let fill = entries.fill();

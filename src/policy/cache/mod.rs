@@ -13,6 +13,8 @@ pub mod entry;
 
 pub mod cache_write;
 pub mod flight;
+pub mod known;
+
 pub mod memory;
 
 pub mod cacheability;
@@ -80,6 +82,8 @@ struct Inner {
     total: Duration,
     targets: Vec<(TargetPlan, Switch)>,
     inside: Stack,
+    /// Tells it from the caches of other routes and variants.
+    identity: Arc<()>,
 }
 
 /// Whether a cached response of some age is fresh or stale.
@@ -124,7 +128,8 @@ impl Cache {
         inside: Stack,
     ) -> Self {
         let (name, dialect) = (route.name.clone(), route.caller.as_str());
-        Self(Arc::new(Inner { common, plan, route: name, dialect, total: route.total, targets, inside }))
+        let identity = Arc::new(());
+        Self(Arc::new(Inner { common, plan, route: name, dialect, total: route.total, targets, inside, identity }))
     }
 
     /// What is kept for a question, if it is of any use to this caller now.

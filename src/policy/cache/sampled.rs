@@ -13,6 +13,8 @@ pub fn sampled(entries: Entries, flights: Flights, cluster: Option<Arc<Cluster>>
     move |samples| {
         let fill = entries.fill();
         samples.gauge("tidegate_cache_bytes", "Memory held by cached responses", fill.bytes);
+        let help = "Memory held by requests that were answered from the cache, so that they are recognised when they come again";
+        samples.gauge("tidegate_cache_requests_bytes", help, fill.requests);
         samples.gauge("tidegate_cache_entries", "Cached responses in memory", fill.entries);
         let help = "Cached responses evicted because the cache was full";
         samples.counter("tidegate_cache_evictions_total", help, fill.evicted);

@@ -23,9 +23,12 @@ use crate::policy::idempotency::was_replayed;
 use crate::policy::observe::Watch;
 use crate::server::callers::body_reader::BodyReader;
 use crate::server::callers::head::RequestContext;
+use crate::server::callers::recognition::Recognition;
 use crate::server::callers::response::comeback;
 use crate::server::callers::served_by::ServedBy;
-use crate::server::callers::{cache_control, client_deadline, cors, csrf, idempotency, prompt_rules, security};
+use crate::server::callers::{
+    cache_control, client_deadline, cors, csrf, idempotency, prompt_rules, recognition, security,
+};
 use crate::server::tunnel;
 use crate::server::tunnel::handshake;
 use crate::stack::Next;
@@ -77,12 +80,12 @@ impl RequestContext<'_> {
                 .local(&about, &snapshot)
                 .unwrap_or_else(|fault| self.fail(route, Some(&head), None, &fault, watch));
         }
-        let request = match self.decode(route, body, &mut head, watch).await {
-            Ok(request) => Arc::new(request),
+        let (request, recognition) = match self.decode(route, body, &mut head, watch).await {
+            Ok(decoded) => decoded,
             Err(fault) => return self.fail(route, Some(&head), None, &fault, watch),
         };
         let head = Arc::new(head);
-        match self.call(route, &head, &request, watch).await {
+        match self.call(route, &head, &request, recognition.as_ref(), watch).await {
             Ok(answered) => answered,
             Err(fault) => self.fail(route, Some(&head), Some(&request), &fault, watch),
         }
@@ -151,7 +154,13 @@ impl RequestContext<'_> {
         }
     }
 
-    async fn decode<B>(&self, route: &Route, body: B, head: &mut Head, watch: &Watch) -> Result<CallRequest, Fault>
+    async fn decode<B>(
+        &self,
+        route: &Route,
+        body: B,
+        head: &mut Head,
+        watch: &Watch,
+    ) -> Result<(Arc<CallRequest>, Option<Recognition<'_>>), Fault>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -176,6 +185,10 @@ impl RequestContext<'_> {
         if let Some(once) = &mut head.once {
             once.request = idempotency::fingerprint(self.parts, &body).await;
         }
+        let recognition = recognition::recognise(self.gateway, route, self.parts, head, &body);
+        if let Some(known) = &head.known {
+            return Ok((known.request.clone(), recognition));
+        }
         let path_and_query = self.parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let incoming = Incoming {
             route: &route.plan,
@@ -184,11 +197,12 @@ impl RequestContext<'_> {
             headers: &self.parts.headers,
             body,
         };
-        apart(incoming.body.len(), || {
+        let request = apart(incoming.body.len(), || {
             let request = route.dialect.decode(&incoming)?;
             prompt_rules::check(&route.plan, &request)?;
-            Ok(request)
-        })
+            Ok::<_, Fault>(request)
+        })?;
+        Ok((Arc::new(request), recognition))
     }
 
     /// Has the route's policies answer.
@@ -239,6 +253,7 @@ impl RequestContext<'_> {
         route: &Route,
         head: &Arc<Head>,
         request: &Arc<CallRequest>,
+        recognition: Option<&Recognition<'_>>,
         watch: &Watch,
     ) -> Result<Answered, Fault> {
         let reply = self.ask(route, head, request, watch).await?;
@@ -251,6 +266,9 @@ impl RequestContext<'_> {
             answered.headers.insert(REPLAYED, HeaderValue::from_static("true"));
         }
         if let Some(mark) = cache {
+            if let Some(recognition) = recognition {
+                recognition.settle(mark.result, head, request);
+            }
             cache_control::tell(&mut answered.headers, mark, degraded);
         }
         if is_menu && let AnsweredBody::Full(menu) = &answered.body {

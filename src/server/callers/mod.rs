@@ -11,6 +11,7 @@ pub mod credentials;
 pub mod idempotency;
 pub mod prompt_rules;
 pub mod ratelimit_headers;
+pub mod recognition;
 pub mod response;
 pub mod served_by;
 pub mod target;
