@@ -22,6 +22,7 @@ use crate::gateway::world::World;
 use crate::model::fault::RequestFault;
 use crate::model::switch::FlagKind;
 use crate::model::switch::Switch;
+use crate::model::time::since;
 use crate::model::trail::{Facts, Finish};
 use crate::policy::auth::{Auth, Authenticator};
 use crate::policy::budget::Budget;
@@ -315,7 +316,7 @@ impl Gateway {
 fn ledger(plan: &Plan, gateway_state: &Arc<GatewayState>, world: &Arc<World>) -> Finish {
     let (state, clock, prices) = (gateway_state.clone(), world.clone(), plan.prices.clone());
     Arc::new(move |facts: &Facts| {
-        let began = clock.now().checked_sub(facts.started.elapsed()).unwrap_or_else(|_| clock.now());
+        let began = clock.now().checked_sub(since(facts.started)).unwrap_or_else(|_| clock.now());
         state.ledger().note(began, facts, &prices);
     })
 }

@@ -10,7 +10,6 @@ pub mod calendar;
 pub mod ip_ranges;
 pub mod money;
 pub mod names;
-pub mod offload;
 pub mod operator_paths;
 pub mod rate;
 pub mod rng;
@@ -21,6 +20,7 @@ pub mod usual;
 pub mod fault;
 pub mod log_context;
 pub mod signs;
+pub mod offload;
 
 pub mod reply;
 

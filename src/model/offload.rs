@@ -6,6 +6,8 @@
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
 
+use crate::model::time::refresh;
+
 /// Work on this many bytes takes less than a millisecond, as it takes a few nanoseconds for each.
 const AT_ONCE: usize = 128 * 1024;
 
@@ -14,7 +16,12 @@ const AT_ONCE: usize = 128 * 1024;
 pub fn apart<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let has_threads = || Handle::try_current().is_ok_and(|it| it.runtime_flavor() == RuntimeFlavor::MultiThread);
     match bytes > AT_ONCE && has_threads() {
-        true => block_in_place(work),
+        true => {
+            let outcome = block_in_place(work);
+            // It has taken a while.
+            refresh();
+            outcome
+        }
         false => work(),
     }
 }

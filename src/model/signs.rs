@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::time::later;
+use crate::model::time::{later, now, since};
 
 /// Signs of life of one attempt, and what is thought of it where there are none. Shared by those who wait for it, those who
 /// read what comes, and those who judge its provider.
@@ -30,14 +30,14 @@ impl Signs {
     /// Of an attempt that begins now, and that is overdue after such a silence once its answer has begun.
     pub fn new(silent_after: Duration) -> Self {
         let flag = AtomicBool::default;
-        let (start, last) = (Instant::now(), AtomicU64::new(0));
+        let (start, last) = (now(), AtomicU64::new(0));
         let [has_begun, is_ill, was_left] = [flag(), flag(), flag()];
         Self(Arc::new(Life { start, last, has_begun, is_ill, was_left, silent_after }))
     }
 
     /// A sign of life came that is no part of the answer: its head, or a comment.
     pub fn alive(&self) {
-        let since = self.0.start.elapsed().as_millis();
+        let since = since(self.0.start).as_millis();
         self.0.last.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 

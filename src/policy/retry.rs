@@ -6,14 +6,13 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::config::plan::RetryPlan;
 use crate::model::attempts::RetryBudget;
 use crate::model::call::Call;
 use crate::model::fault;
 use crate::model::fault::Fault;
 use crate::model::rng::SeededRng;
+use crate::model::time;
 use crate::model::trail::{Reason, StepKind};
 use crate::stack::{Next, Outcome, Policy};
 
@@ -57,7 +56,7 @@ impl Retry {
         if !call.attempts.any_left() {
             return Err("the call has no attempts left");
         }
-        let is_paid = call.attempts.pay(&self.budget, Instant::now());
+        let is_paid = call.attempts.pay(&self.budget, time::now());
         is_paid.then_some(()).ok_or("the provider's retry budget is exhausted")
     }
 }
@@ -68,25 +67,25 @@ impl Policy for Retry {
     async fn apply<N: Next>(&self, mut call: Box<Call>, next: &N) -> Outcome {
         match (&call.said, call.reason) {
             // Going on from a partial answer is an extra attempt. Nobody but resume sees this fault.
-            (Some(_), _) if !self.budget.withdraw(Instant::now()) => return Err(Fault::Overloaded),
+            (Some(_), _) if !self.budget.withdraw(time::now()) => return Err(Fault::Overloaded),
             // What is asked beside another is an extra attempt, paid for already: extra attempts must not earn further ones.
             (Some(_), _) | (None, Reason::Hedge | Reason::Rescue) => {}
             // Nor does a call that has failed elsewhere earn any for a provider that fails as well.
-            (None, _) if call.attempts.any_taken() && self.budget.is_failing(Instant::now()) => {}
-            (None, _) => self.budget.deposit(Instant::now()),
+            (None, _) if call.attempts.any_taken() && self.budget.is_failing(time::now()) => {}
+            (None, _) => self.budget.deposit(time::now()),
         }
         call.attempts.set_home(&self.budget);
         let mut number = 1;
         loop {
             let fault = match next.call(call.clone()).await {
                 Ok(reply) => {
-                    self.budget.note(false, Instant::now());
+                    self.budget.note(false, time::now());
                     return Ok(reply);
                 }
                 Err(fault) => fault,
             };
             if fault.is_illness() {
-                self.budget.note(true, Instant::now());
+                self.budget.note(true, time::now());
             }
             number += 1;
             let Some(wait) = self.wait(&fault, number) else { return Err(fault) };

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::config::plan::BalancePlan;
 use crate::model::rng::SeededRng;
+use crate::model::time;
 use crate::model::time::later;
 use crate::telemetry::metrics::sampled::Samples;
 
@@ -61,7 +62,7 @@ impl Instances {
         let Some(mut states) = self.lock() else {
             return (spent & 1 == 0).then(|| self.lease(0));
         };
-        let now = Instant::now();
+        let now = time::now();
         let is_in = |bits: u64, index: usize| bits & (1 << index.min(63)) != 0;
         let fits = |index: usize, may_be_avoided: bool, may_be_out: bool| {
             !is_in(spent, index)
@@ -102,7 +103,7 @@ impl Instances {
     }
 
     fn lease(&self, index: usize) -> Lease {
-        Lease { instances: self.clone(), index, started: Instant::now() }
+        Lease { instances: self.clone(), index, started: time::now() }
     }
 
     fn lock(&self) -> Option<MutexGuard<'_, Vec<State>>> {
@@ -180,7 +181,7 @@ impl Lease {
 
     /// The instance gave a first sign of an answer, whatever it says.
     pub fn answered(&self) {
-        let now = Instant::now();
+        let now = time::now();
         let took = now.saturating_duration_since(self.started);
         self.instances.change(self.index, |state, settings| state.answered(took, now, settings.decay));
     }
@@ -196,7 +197,7 @@ impl Lease {
 
     /// The instance failed.
     pub fn failed(&self) {
-        let now = Instant::now();
+        let now = time::now();
         self.instances.change(self.index, |state, settings| state.failed(now, settings));
     }
 }

@@ -21,7 +21,7 @@ use crate::model::call::Call;
 use crate::model::fault::{Bound, Fault, Refusal};
 use crate::model::reply::{Event, EventKind, Usage};
 use crate::model::signs::Signs;
-use crate::model::time::{Alarm, Deadline, Phase, later};
+use crate::model::time::{Alarm, Deadline, Phase, later, now};
 use crate::model::trail::{AttemptNote, Outcome, Received, Trail};
 use crate::wire::concat;
 use crate::wire::openai::parts::without_mark;
@@ -68,7 +68,7 @@ impl Watchdog {
 
     /// Ready when the current wait has been too long.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Phase> {
-        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        let since = *self.waiting_since.get_or_insert_with(now);
         let idle_at = later(since, self.idle);
         let (due, phase) = match idle_at < self.deadline.at {
             true => (idle_at, Phase::Idle),

@@ -38,7 +38,7 @@ use tokio_util::task::TaskTracker;
 use self::connection::{Held, Overdue, Protocol, Streams, TimedStream};
 use self::current::Current;
 use crate::config::plan::ServerPlan;
-use crate::model::time::later;
+use crate::model::time::{later, once_per_poll};
 use crate::server::callers::address::Peer;
 use crate::server::connection::connection_limits::{ConnectionLimits, ConnectionPermit};
 use crate::server::connection::reserve_fd::ReservedFd;
@@ -232,7 +232,7 @@ impl Server {
             tasks.spawn(async move {
                 tokio::select! {
                     () = server.kill.cancelled() => {}
-                    () = server.connection(stream, peer, place) => {}
+                    () = once_per_poll(server.connection(stream, peer, place)) => {}
                 }
             });
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::model::money::Usd;
+use crate::model::time::{now, since};
 
 /// Seconds that are looked back on. One more is being counted.
 pub const SECONDS: usize = 60;
@@ -148,8 +149,8 @@ pub struct Look {
 
 impl Window {
     fn turn(&mut self) {
-        let start = *self.start.get_or_insert_with(Instant::now);
-        let now = start.elapsed().as_secs();
+        let start = *self.start.get_or_insert_with(now);
+        let now = since(start).as_secs();
         let before = std::mem::replace(&mut self.now, now);
         self.seconds.turn(before, now);
         self.spans.turn(before / SPAN, now / SPAN);

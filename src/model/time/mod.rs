@@ -3,6 +3,8 @@
 //! A deadline travels in the [`Call`](crate::model::call::Call) and is only ever tightened on its way inwards, so
 //! that one timer at the innermost place serves all policies. This file does not know what is being waited for.
 
+mod reading;
+
 mod wall;
 
 use std::future::Future;
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
+pub use self::reading::{now, once_per_poll, refresh, since};
 pub use self::wall::{SystemClock, WallClock};
 
 /// Which limit a wait ran into. Also the `phase` label of timeouts in logs and metrics.
@@ -60,7 +63,7 @@ pub struct Deadline {
 impl Deadline {
     /// `after` from now.
     pub fn after(after: Duration, phase: Phase) -> Self {
-        Self { at: later(Instant::now(), after), phase }
+        Self { at: later(now(), after), phase }
     }
 
     /// The earlier of this one and `after` from now. The older one wins a tie: it has the wider scope.
@@ -77,7 +80,7 @@ impl Deadline {
 
     /// What is left; zero once it has passed.
     pub fn remaining(&self) -> Duration {
-        self.at.saturating_duration_since(Instant::now())
+        self.at.saturating_duration_since(now())
     }
 }
 

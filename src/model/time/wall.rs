@@ -11,6 +11,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
+use super::reading::since;
+
 /// How often the system's clock is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -76,7 +78,7 @@ impl WallClock {
 
     /// What it shows.
     pub fn now(&self) -> Timestamp {
-        let elapsed = nanoseconds(self.0.start.elapsed());
+        let elapsed = nanoseconds(since(self.0.start));
         after(self.0.wall_start, elapsed.saturating_add(self.reading(elapsed).ahead_at(elapsed)))
     }
 
@@ -84,7 +86,7 @@ impl WallClock {
     /// as they were.
     pub fn nanoseconds(&self, at: Instant) -> u64 {
         let now = u64::try_from(self.now().as_nanosecond()).unwrap_or_default();
-        now.saturating_sub(u64::try_from(at.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        now.saturating_sub(u64::try_from(since(at).as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// The last look at the system's clock, or a new one when that is a while ago.

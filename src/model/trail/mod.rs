@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::model::bill::Bill;
 use crate::model::fault::{Blame, Fault};
 use crate::model::reply::{CacheResult, Degraded, Usage};
-use crate::model::time::Phase;
+use crate::model::time::{Phase, now, refresh, since};
 use crate::model::trace::{SpanId, Trace};
 
 pub use self::tokens::{Basis, Received, Reckon, Tokens};
@@ -62,7 +62,8 @@ impl Trail {
     /// after the call that began it has ended.
     pub fn start(finish: Option<Finish>) -> Self {
         Self(Arc::new(Record {
-            facts: Mutex::new(Facts::new(Instant::now())),
+            // Anew, so that it has not begun before it came.
+            facts: Mutex::new(Facts::new(refresh())),
             finish,
             reckon: OnceLock::new(),
             at_end: Mutex::default(),
@@ -84,7 +85,7 @@ impl Trail {
     pub fn note(&self, policy: &'static str, provider: Option<&Arc<str>>, what: StepKind) {
         let mut facts = self.facts();
         if facts.steps.len() < STEPS {
-            let at = facts.started.elapsed();
+            let at = since(facts.started);
             facts.steps.push(Step { at, policy, provider: provider.cloned(), what });
         }
     }
@@ -111,7 +112,7 @@ impl Trail {
             answer_id: None,
             status: None,
             is_unreached: false,
-            started: Instant::now(),
+            started: now(),
             answered: None,
             took: None,
             outcome: Outcome::Pending,
@@ -676,14 +677,14 @@ impl AttemptNote {
     /// Notes that the first event, or the whole answer, is in hand.
     pub fn answered(&self) {
         if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
-            attempt.answered = Some(attempt.started.elapsed());
+            attempt.answered = Some(since(attempt.started));
         }
     }
 
     /// Notes that a conversation may begin. How long it goes on says nothing about how fast its provider is.
     pub fn opened(&self) {
         if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
-            let took = attempt.started.elapsed();
+            let took = since(attempt.started);
             (attempt.answered, attempt.took) = (Some(took), Some(took));
         }
     }
@@ -706,7 +707,7 @@ impl AttemptNote {
         if let Some(attempt) = facts.attempts.get_mut(self.index)
             && attempt.outcome == Outcome::Pending
         {
-            attempt.took.get_or_insert(attempt.started.elapsed());
+            attempt.took.get_or_insert(since(attempt.started));
             attempt.outcome = outcome;
         }
     }
@@ -717,7 +718,7 @@ impl Drop for AttemptNote {
         if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index)
             && attempt.took.is_none()
         {
-            attempt.took = Some(attempt.started.elapsed());
+            attempt.took = Some(since(attempt.started));
         }
     }
 }

@@ -21,6 +21,7 @@ use self::limit::{Sample, Took};
 use crate::config::plan::{ConcurrencyPlan, Priority};
 use crate::model::call::Call;
 use crate::model::fault::Fault;
+use crate::model::time;
 use crate::model::time::{Phase, later};
 use crate::model::trail::StepKind;
 use crate::stack::{Next, Outcome, Policy};
@@ -84,7 +85,7 @@ impl Places {
     async fn take(&self, caller: u64, model: &str, priority: Priority, by: Instant) -> Option<Permit> {
         let (lane, turn) = {
             let mut lanes = self.0.lanes.lock();
-            let lane = lanes.find(model, Instant::now());
+            let lane = lanes.find(model, time::now());
             if lanes.take(lane, caller) {
                 return Some(Permit { places: self.clone(), lane, caller });
             }
@@ -141,7 +142,7 @@ struct Permit {
 
 impl Permit {
     fn note(&self, sample: Sample) {
-        self.places.0.lanes.lock().note(self.lane, self.caller, sample, Instant::now());
+        self.places.0.lanes.lock().note(self.lane, self.caller, sample, time::now());
     }
 }
 
@@ -170,12 +171,12 @@ impl Policy for Concurrency {
     const NAME: &'static str = "concurrency";
 
     async fn apply<N: Next>(&self, call: Box<Call>, next: &N) -> Outcome {
-        let arrived = Instant::now();
+        let arrived = time::now();
         let wait = self.places.0.settings.max_wait.unwrap_or(if call.has_next { WAIT } else { LAST_WAIT });
         let by = later(arrived, wait).min(call.deadline.at);
         let (caller, model) = (call.head.caller_digest(), call.model().unwrap_or_default());
         let place = self.places.take(caller, model, self.priority, by).await;
-        let waited = arrived.elapsed();
+        let waited = time::since(arrived);
         if waited >= WORTH_TELLING {
             call.trail.note(Self::NAME, Some(&self.provider), StepKind::Waited(waited));
         }
@@ -183,9 +184,9 @@ impl Policy for Concurrency {
             call.trail.note(Self::NAME, Some(&self.provider), StepKind::Refused(RETRY_IN));
             return Err(Fault::Saturated { provider: self.provider.clone(), retry_in: RETRY_IN });
         };
-        let (started, is_stream) = (Instant::now(), call.request.wants_stream());
+        let (started, is_stream) = (time::now(), call.request.wants_stream());
         let outcome = next.call(call).await;
-        let took = Took { time: started.elapsed(), is_stream };
+        let took = Took { time: time::since(started), is_stream };
         match outcome {
             Ok(reply) => {
                 place.note(Sample::Answered(took));

@@ -23,6 +23,7 @@ use crate::model::fault::{Fault, Retry, sum_up};
 use crate::model::patience::{WaitTimes, Watch};
 use crate::model::reply::Reply;
 use crate::model::switch::Switch;
+use crate::model::time;
 use crate::model::time::{Phase, later};
 use crate::model::trail::{Reason, StepKind};
 use crate::stack::{Next, Outcome, Stack};
@@ -208,7 +209,7 @@ impl Failover {
         let (number, watch) = (first.number, self.watch(&first, call));
         let chosen = first.clone();
         let mut attempt = pin!(self.ask(&chosen, call, reason, watch.as_ref()));
-        let hedge_at = call.hedge_after.filter(|_| faults.is_empty()).map(|after| later(Instant::now(), after));
+        let hedge_at = call.hedge_after.filter(|_| faults.is_empty()).map(|after| later(time::now(), after));
         let due_at = || watch.as_ref().map(Watch::overdue_at).into_iter().chain(hedge_at).min();
         let outcome = match due_at() {
             None => attempt.await,
@@ -232,7 +233,7 @@ fn pay(choice: &Choice<'_>, call: &Call) -> Payment {
         deny("the call has no attempts left");
         return Payment::NoAttempts;
     }
-    let (retries, now) = (&choice.target.retries, Instant::now());
+    let (retries, now) = (&choice.target.retries, time::now());
     if !call.attempts.any_taken() || !retries.is_failing(now) {
         return Payment::None;
     }
@@ -293,7 +294,7 @@ impl Next for Failover {
                 return Err(Fault::of_deadline(call.deadline.phase));
             }
             // Beside an answer that is silent: an extra attempt, like any that is made beside another.
-            if is_first && call.reason == Reason::Rescue && !choice.target.retries.withdraw(Instant::now()) {
+            if is_first && call.reason == Reason::Rescue && !choice.target.retries.withdraw(time::now()) {
                 let why = StepKind::Denied("the provider's retry budget is exhausted");
                 call.trail.note(NAME, Some(&choice.target.plan.provider.name), why);
                 return Err(Fault::Overloaded);
@@ -309,7 +310,7 @@ impl Next for Failover {
                 return Err(Fault::CallerTimeout);
             }
             if payment == Payment::Paid && fault.is_unasked() && number == chosen {
-                call.attempts.refund(&self.targets[chosen].retries, Instant::now());
+                call.attempts.refund(&self.targets[chosen].retries, time::now());
             }
             let was_asked = !matches!(fault, Fault::Unsupported { .. } | Fault::Quota { .. });
             if fault.retry() == Retry::Never || (was_asked && !self.is_idempotent) {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::model::names::customer;
+use crate::model::time;
 use crate::telemetry::metrics::sampled::Samples;
 
 /// Addresses that are remembered as possible fronts; the one that was silent longest makes place for another.
@@ -114,7 +115,7 @@ pub struct FrontsReport {
 impl Fronts {
     /// True when many callers come through this address of a private network, which names `client` as the one it acts for.
     pub fn has_many(&self, address: IpAddr, client: Option<IpAddr>) -> bool {
-        let (address, now) = (customer(address), Instant::now());
+        let (address, now) = (customer(address), time::now());
         let mut state = self.0.lock();
         if let Some(client) = client {
             state.room_for(address);
@@ -136,7 +137,7 @@ impl Fronts {
     /// Notes a call that is counted by its address, because nothing better is known of its caller. Operators are told when most
     /// of these come from one address.
     pub fn note(&self, address: IpAddr) {
-        let (address, now) = (customer(address), Instant::now());
+        let (address, now) = (customer(address), time::now());
         let mut state = self.0.lock();
         let window = state.window.get_or_insert_with(|| Window::new(now));
         if now.saturating_duration_since(window.began) >= WINDOW {

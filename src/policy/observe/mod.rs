@@ -23,6 +23,7 @@ use crate::config::plan::Prices;
 use crate::model::call::Call;
 use crate::model::fault::Fault;
 use crate::model::log_context::LogContext;
+use crate::model::time::since;
 use crate::model::trace::Parent;
 use crate::model::trail;
 use crate::model::trail::{Account, Attempt, Ending, Facts, Trail, short_model};
@@ -144,7 +145,7 @@ impl Policy for Observe {
         let mut facts = trail.facts();
         facts.is_stream = is_stream;
         match &outcome {
-            Ok(_) => facts.first_token = Some(facts.started.elapsed()),
+            Ok(_) => facts.first_token = Some(since(facts.started)),
             Err(fault) => note_fault(&mut facts, fault),
         }
         drop(facts);

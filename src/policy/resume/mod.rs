@@ -32,6 +32,7 @@ use crate::model::call::{Call, CallRequest};
 use crate::model::fault::Fault;
 use crate::model::reply::{Beside, Body, Channel, Event, EventKind, EventStream, Reply};
 use crate::model::signs::Signs;
+use crate::model::time;
 use crate::model::time::{Alarm, later};
 use crate::model::trail::Reason;
 use crate::stack::{Next, Outcome, Policy, Stack};
@@ -123,12 +124,12 @@ impl Answering {
         if let Poll::Ready(item) = self.events.as_mut().poll_next(cx) {
             if let (Some(since), Some(after)) = (self.waiting_since.take(), &mut self.silent_after) {
                 // It has shown that its silences are as long as this.
-                *after = (*after).max(since.elapsed().saturating_mul(USUAL_SILENCES));
+                *after = (*after).max(time::since(since).saturating_mul(USUAL_SILENCES));
             }
             self.asked_in_vain = None;
             return Poll::Ready(Some(item));
         }
-        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        let since = *self.waiting_since.get_or_insert_with(time::now);
         let Some(after) = self.silent_after.filter(|_| is_alone) else { return Poll::Pending };
         self.alarm.poll(later(self.asked_in_vain.unwrap_or(since), after), cx).map(|()| None)
     }

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::model::buffers;
 use crate::model::buffers::{Buffers, Room};
 use crate::model::fault::{Fault, RequestFault};
-use crate::model::time::later;
+use crate::model::time::{later, now};
 use crate::wire::concat;
 use crate::wire::content_coding;
 use crate::wire::content_coding::{Care, Coding, InTurns, TURN};
@@ -168,13 +168,13 @@ struct ReadDeadline {
 
 impl ReadDeadline {
     fn new(within: Duration, rate: usize) -> Self {
-        Self { at: later(Instant::now(), within), within, rate }
+        Self { at: later(now(), within), within, rate }
     }
 
     fn received(&mut self, bytes: usize) {
         if self.rate > 0 {
             let earned = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
-            self.at = later(self.at, earned).min(later(Instant::now(), self.within));
+            self.at = later(self.at, earned).min(later(now(), self.within));
         }
     }
 }

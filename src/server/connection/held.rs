@@ -19,6 +19,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio::time::Instant;
 
 use super::{Busy, Protocol};
+use crate::model::time::{now, once_per_poll};
 use crate::server::connection::response_body::{Aborted, ResponseBody};
 
 /// The most that is handed over at once for a stream of HTTP/2: as much as a frame holds unless callers say otherwise (RFC
@@ -36,7 +37,7 @@ pub(in crate::server) struct Streams;
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        TokioExecutor::new().execute(SENT.scope(RefCell::default(), async move {
+        TokioExecutor::new().execute(once_per_poll(SENT.scope(RefCell::default(), async move {
             let mut stream = pin!(stream);
             poll_fn(|cx| {
                 let done = stream.as_mut().poll(cx);
@@ -46,7 +47,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
                 done
             })
             .await;
-        }));
+        })));
     }
 }
 
@@ -111,7 +112,7 @@ impl SharedBody {
 
 impl Held {
     pub(super) fn new(body: ResponseBody, busy: Busy) -> (Self, Weak<Mutex<SharedBody>>) {
-        let shared = SharedBody { body: Some(body), rest: Bytes::new(), given: 0, unwanted: Some(Instant::now()) };
+        let shared = SharedBody { body: Some(body), rest: Bytes::new(), given: 0, unwanted: Some(now()) };
         let body = Arc::new(Mutex::new(shared));
         let watched = Arc::downgrade(&body);
         let _ = SENT.try_with(|sent| sent.replace(watched.clone()));
@@ -139,7 +140,7 @@ impl Body for Held {
             true => Pin::new(body).poll_frame(cx),
             false => Poll::Ready(Some(Ok(Frame::data(rest)))),
         };
-        shared.unwanted = frame.is_ready().then(Instant::now);
+        shared.unwanted = frame.is_ready().then(now);
         if !is_http2 {
             if let Poll::Ready(Some(Ok(frame))) = &frame {
                 let size = frame.data_ref().map_or(0, Bytes::len);

@@ -27,7 +27,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::held::SharedBody;
 use crate::config::plan::ServerPlan;
-use crate::model::time::later;
+use crate::model::time::{later, now, refresh};
 use crate::server::connection::response_body::ResponseBody;
 
 mod held;
@@ -198,13 +198,13 @@ impl ConnectionTimer {
     /// Bytes came. In HTTP/2 they need not belong to a request (settings, windows, pings): see [`ConnectionTimer::head_is`].
     fn received(&self) {
         if self.0.protocol == Protocol::Http1 && self.0.running.load(Ordering::Relaxed) == 0 {
-            self.since().head.get_or_insert_with(Instant::now);
+            self.since().head.get_or_insert_with(now);
         }
     }
 
     /// In HTTP/2 another head is on its way, or none is any more.
     fn head_is(&self, on_its_way: bool) {
-        self.since().head = on_its_way.then(Instant::now);
+        self.since().head = on_its_way.then(now);
     }
 
     /// True when enough was handed over to hyper for now, which would take far more. It writes next, and asks again: where
@@ -231,7 +231,7 @@ impl ConnectionTimer {
 
     fn is_blocked(&self, is_blocked: bool) {
         if self.0.is_blocked.swap(is_blocked, Ordering::Relaxed) != is_blocked {
-            self.since().blocked = is_blocked.then(Instant::now);
+            self.since().blocked = is_blocked.then(now);
         }
     }
 
@@ -271,10 +271,11 @@ impl Future for OverdueWait {
         if self.timer.has_just_been_spent() {
             return Poll::Ready(Overdue::Spent);
         }
+        let mut moment = now();
         loop {
             let due = self.timer.due();
             if let Some((at, why)) = due
-                && Instant::now() >= at
+                && moment >= at
             {
                 return Poll::Ready(why);
             }
@@ -286,7 +287,9 @@ impl Future for OverdueWait {
                 self.sleep.as_mut().reset(at);
             }
             std::task::ready!(self.sleep.as_mut().poll(cx));
-            let next = self.timer.due().map_or_else(|| later(Instant::now(), self.timer.0.idle), |(at, _)| at);
+            // It may have fired after the clock was read in this poll.
+            moment = refresh();
+            let next = self.timer.due().map_or_else(|| later(moment, self.timer.0.idle), |(at, _)| at);
             self.sleep.as_mut().reset(next);
         }
     }
@@ -350,7 +353,7 @@ impl Drop for Busy {
             if state.protocol == Protocol::Http1 {
                 since.head = None;
             }
-            since.idle = Instant::now();
+            since.idle = now();
         }
     }
 }
