@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::config::plan::{JwksPlan, ProviderPlan};
-use crate::model::rng::SeededRng;
+use crate::model::rng::{HashKey, SeededRng};
 use crate::model::time::{SystemClock, WallClock};
 use crate::policy::auth::jwks;
 use crate::provider::connector::{Lookup, System};
@@ -36,8 +36,15 @@ impl World {
     pub fn real() -> Self {
         use std::hash::{BuildHasher, Hasher, RandomState};
         // RandomState is seeded by the operating system: enough for request ids, which need to be unique, not secret.
-        let seed = RandomState::new().build_hasher().finish();
-        Self::new(Reach::Network(Arc::new(System)), WallClock::new(Arc::new(jiff::Timestamp::now)), seed)
+        let seed = || RandomState::new().build_hasher().finish();
+        let world = Self::new(Reach::Network(Arc::new(System)), WallClock::new(Arc::new(jiff::Timestamp::now)), seed());
+        let mut bits = [0; 16];
+        // A hash key must be secret: request ids tell what the seed was. RandomState has bits of its own for the case that the
+        // system gives none now.
+        if SystemRandom::new().fill(&mut bits).is_err() {
+            bits = (u128::from(seed()) << 64 | u128::from(seed())).to_le_bytes();
+        }
+        Self { chance: world.chance.with_hash_key(HashKey::new(bits)), ..world }
     }
 
     /// The same world, in which names mean what `lookup` says.

@@ -11,7 +11,6 @@ pub mod ip_ranges;
 pub mod money;
 pub mod names;
 pub mod operator_paths;
-pub mod rate;
 pub mod rng;
 pub mod time;
 pub mod trace;
@@ -19,8 +18,9 @@ pub mod usual;
 
 pub mod fault;
 pub mod log_context;
-pub mod signs;
 pub mod offload;
+pub mod rate;
+pub mod signs;
 
 pub mod reply;
 

@@ -1,29 +1,65 @@
 //! Random numbers, all from one seed. The same seed gives the same numbers, so that a failed test can be repeated.
 //!
-//! They are not for secrets.
+//! They are not for secrets: request ids show enough of them to compute the rest. The one secret here is the
+//! [`HashKey`], which does not come from the same numbers in the real world.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A source of numbers, shared by its clones.
 #[derive(Clone, Debug)]
-pub struct SeededRng(Arc<AtomicU64>);
+pub struct SeededRng {
+    state: Arc<AtomicU64>,
+    hash_key: HashKey,
+}
+
+/// The key of hashes over what callers choose: who does not know it cannot choose two inputs that have one hash. It
+/// holds in one process and is no other's, so that such hashes are never shared.
+#[derive(Clone, Copy)]
+pub struct HashKey(pub(crate) [u64; 2]);
+
+impl HashKey {
+    /// A key of random bytes.
+    pub fn new(bytes: [u8; 16]) -> Self {
+        let bits = u128::from_le_bytes(bytes);
+        Self([bits as u64, (bits >> 64) as u64])
+    }
+}
+
+impl fmt::Debug for HashKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("HashKey")
+    }
+}
 
 impl SeededRng {
-    /// A source that begins at `seed`.
+    /// A source that begins at `seed`, as does its hash key.
     pub fn new(seed: u64) -> Self {
-        Self(Arc::new(AtomicU64::new(mix(seed))))
+        let hash_key = HashKey([mix(!seed), mix(seed.rotate_left(32))]);
+        Self { state: Arc::new(AtomicU64::new(mix(seed))), hash_key }
+    }
+
+    /// The same source with a hash key that its numbers do not tell.
+    #[must_use]
+    pub fn with_hash_key(self, hash_key: HashKey) -> Self {
+        Self { hash_key, ..self }
     }
 
     /// A source of its own for something that is made at the start: what is drawn from it changes nothing here.
     #[must_use]
     pub fn apart(&self, what: u64) -> Self {
-        Self::new(self.0.load(Ordering::Relaxed) ^ mix(what))
+        Self::new(self.state.load(Ordering::Relaxed) ^ mix(what)).with_hash_key(self.hash_key)
+    }
+
+    /// The key of this process's hashes.
+    pub fn hash_key(&self) -> HashKey {
+        self.hash_key
     }
 
     /// 64 random bits.
     pub fn bits(&self) -> u64 {
-        mix(self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed))
+        mix(self.state.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed))
     }
 
     /// A number from 0 up to, but not including, 1.
@@ -53,6 +89,14 @@ mod tests {
         };
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
+    }
+
+    #[test]
+    fn the_hash_key_is_handed_on_and_never_shown() {
+        let chance = SeededRng::new(7).with_hash_key(HashKey::new([3; 16]));
+        assert_eq!(chance.apart(1).hash_key().0, [0x0303_0303_0303_0303; 2]);
+        assert!(!format!("{chance:?}").contains("303"), "{chance:?}");
+        assert_ne!(SeededRng::new(1).hash_key().0, SeededRng::new(2).hash_key().0);
     }
 
     #[test]

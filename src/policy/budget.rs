@@ -14,7 +14,7 @@ use crate::config::plan::{BudgetPlan, KeyPlan, ModelChoice, OnStop, Prices, Rout
 use crate::model::call::{Call, CallRequest, Head};
 use crate::model::fault::{Fault, Spent};
 use crate::model::money::Usd;
-use crate::model::rate::Key;
+use crate::model::rate::{Key, KeyPrefix, KeyScheme};
 use crate::model::reply::{Degraded, Reply};
 use crate::model::trail::{Attempt, Basis, Facts};
 use crate::stack::{Next, Outcome, Policy};
@@ -144,7 +144,7 @@ fn key(plan: &BudgetPlan, head: &Head) -> Option<Key> {
     // A changed amount keeps the account: raising a budget does not reset everyone's spending.
     let start = plan.period.start(head.received).as_second();
     let name = format!("budget {} {} {start}", plan.name, plan.period.as_str());
-    KeyPlan::first(&plan.key, &name, head).map(|counted| counted.key)
+    KeyPlan::first(&plan.key, &KeyPrefix::new(KeyScheme::Shared, &name), head).map(|counted| counted.key)
 }
 
 fn draws(accounts: &[(&Arc<BudgetPlan>, Key)], request: &CallRequest, cost: Usd, now: Timestamp) -> Vec<BudgetRequest> {

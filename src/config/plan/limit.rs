@@ -9,7 +9,7 @@ use crate::config::plan::{CallKind, CallerKind, RoutePlan};
 use crate::model::call::Head;
 use crate::model::ip_ranges;
 use crate::model::names::customer;
-use crate::model::rate::{Key, Rate};
+use crate::model::rate::{Key, KeyParts, KeyPrefix, Rate};
 
 /// `[limits]` and all rules.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,24 +62,22 @@ pub struct LimitPlan {
 pub struct KeyPlan(pub Vec<KeyPart>);
 
 impl KeyPlan {
-    /// Who is counted under `name`: the first of several ways of which every part is known of a caller; `None` when nobody is.
-    pub fn first(ways: &[Self], name: &str, head: &Head) -> Option<Counted> {
+    /// Who is counted under a rule: the first of several ways of which every part is known of a caller; `None` when nobody is.
+    pub fn first(ways: &[Self], rule: &KeyPrefix, head: &Head) -> Option<Counted> {
         // A user, tenant or token that nobody has checked can be made up, a new one for each request. From the internet it
         // tells nobody apart where an address can.
         let believes = head.is_proven || ip_ranges::is_near(head.address) || !ways.iter().any(Self::has_address);
         ways.iter().find_map(|way| {
-            let mut parts = Vec::with_capacity(1 + 2 * way.0.len());
+            let mut parts = rule.begin();
             for part in &way.0 {
-                parts.push((part.as_str(), part.of(head)?));
+                part.add(head, &mut parts)?;
             }
             if !believes && !way.is_address() {
-                let part = KeyPart::Address;
-                parts = vec![(part.as_str(), part.of(head)?)];
+                parts = rule.begin();
+                KeyPart::Address.add(head, &mut parts)?;
             }
-            let words = parts.iter().flat_map(|(name, value)| [*name, &**value]);
-            let key = Key::of(&std::iter::once(name).chain(words).collect::<Vec<_>>());
             let is_unchecked = !head.is_proven && way.0.contains(&KeyPart::ApiKey);
-            Some(Counted { key, is_by_place: !believes || way.has_address() || is_unchecked })
+            Some(Counted { key: parts.key(), is_by_place: !believes || way.has_address() || is_unchecked })
         })
     }
 
@@ -129,14 +127,22 @@ impl KeyPart {
         Self::ALL.iter().find(|(part, _)| *part == self).map_or("address", |(_, word)| word)
     }
 
-    fn of(self, head: &Head) -> Option<Arc<str>> {
-        match self {
-            KeyPart::User => head.user.clone(),
+    /// Adds what is known of a caller to a key; `None`: nothing is.
+    fn add(self, head: &Head, parts: &mut KeyParts<'_>) -> Option<()> {
+        let text = match self {
+            KeyPart::User => head.user.as_ref()?,
             // Everybody who names none has the default one: it is not who they are.
-            KeyPart::Tenant => head.is_tenant_named.then(|| head.tenant.clone()),
-            KeyPart::ApiKey => head.api_key.clone(),
-            KeyPart::Address => Some(customer(head.address).to_string().into()),
-        }
+            KeyPart::Tenant => Some(&head.tenant).filter(|_| head.is_tenant_named)?,
+            KeyPart::ApiKey => head.api_key.as_ref()?,
+            KeyPart::Address => {
+                parts.text(self.as_str());
+                parts.address(customer(head.address));
+                return Some(());
+            }
+        };
+        parts.text(self.as_str());
+        parts.text(text);
+        Some(())
     }
 }
 

@@ -438,13 +438,11 @@ pub struct Taken {
     pub has_failed: bool,
 }
 
-/// What one rule said.
-#[derive(Clone, Debug)]
-pub struct LimitFact {
+/// What a rule allows, the same for all calls.
+#[derive(Debug)]
+pub struct LimitTerms {
     /// The rule's name.
     pub rule: Arc<str>,
-    /// Who is counted, as a number that tells nobody's name.
-    pub key: u64,
     /// What it counts: `requests`, `tokens` or `usd`.
     pub quantity: &'static str,
     /// Units of that in one of what people count in (a million in a dollar).
@@ -455,6 +453,17 @@ pub struct LimitFact {
     pub window: Duration,
     /// Units allowed at once.
     pub burst: u64,
+    /// How callers are told of it, once they were: whoever tells them knows the form.
+    pub announced: OnceLock<Box<str>>,
+}
+
+/// What one rule said.
+#[derive(Clone, Debug)]
+pub struct LimitFact {
+    /// The rule.
+    pub terms: Arc<LimitTerms>,
+    /// Who is counted, as a number that tells nobody's name.
+    pub key: u64,
     /// Units that are left.
     pub remaining: u64,
     /// How long until there is more than that.

@@ -10,6 +10,8 @@ mod rule;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 pub use self::fronts::{Fronts, FrontsReport, sampled};
 use self::rule::Rule;
 use crate::config::plan::{Counted, LimitPlan, LimitsPlan, Price, Prices, Quantity, RoutePlan};
@@ -21,7 +23,7 @@ use crate::model::trail::{Attempt, Basis, Decision, Facts, LimitFact, Trail};
 use crate::stack::{Next, Outcome, Policy};
 use crate::state::charge::{Charge, received};
 use crate::state::estimate::Estimates;
-use crate::state::store::{Acquire, RateDecision, RateLimiter, Reservation, RuleDecision};
+use crate::state::store::{Acquire, RateLimiter, Reservation, RuleDecision, Source};
 
 /// What counts, and what was learnt about tokens. Shared, and outlives the gateway that uses it.
 #[derive(Clone)]
@@ -61,7 +63,8 @@ impl Limit {
 
     fn of(plan: &LimitsPlan, limits: Limits, prices: Prices, is_about: impl Fn(&LimitPlan) -> bool) -> Self {
         let chosen = plan.rules.iter().filter(|rule| plan.is_on && is_about(rule));
-        Self { rules: chosen.map(|rule| Rule::new(rule.clone())).collect(), limits, prices }
+        let scheme = limits.meter.key_scheme();
+        Self { rules: chosen.map(|rule| Rule::new(rule.clone(), scheme)).collect(), limits, prices }
     }
 
     /// True when no rule is about it.
@@ -76,62 +79,79 @@ impl Limit {
 
     /// Takes from every rule that matches, or from none. Returns what must be settled later.
     async fn take(&self, head: &Head, trail: &Trail, request: Option<&CallRequest>) -> Result<Vec<Entry>, Fault> {
-        let matching: Vec<&Rule> = self.rules.iter().filter(|rule| rule.matches(head)).collect();
-        let estimate = match request {
-            Some(request) if matching.iter().any(|rule| rule.counts_tokens()) => {
-                self.limits.estimates.usual(&head.route, request)
-            }
-            _ => Usage::default(),
-        };
-        let model = request.and_then(CallRequest::model).unwrap_or_default();
         // Nobody to count: no part of any of a rule's keys is known.
-        let mut known: Vec<(&Rule, Counted)> =
-            matching.into_iter().filter_map(|rule| Some((rule, rule.counted(head)?))).collect();
+        let counted = |rule| Some((rule, Rule::counted(rule, head)?));
+        let mut known: Known<'_> = self.rules.iter().filter(|rule| rule.matches(head)).filter_map(counted).collect();
         replace(&mut known);
         if known.is_empty() {
             return Ok(Vec::new());
         }
+        let estimate = match request {
+            Some(request) if known.iter().any(|(rule, _)| rule.counts_tokens()) => {
+                self.limits.estimates.usual(&head.route, request)
+            }
+            _ => Usage::default(),
+        };
         if request.is_some() && known.iter().any(|(_, counted)| counted.is_by_place) {
             self.limits.fronts.note(head.address);
         }
-        let take = |(rule, counted): (_, Counted)| {
-            let rule: &Rule = rule;
-            // Who will answer is not known yet: the general price is the estimate.
-            let cost = units(rule.plan.quantity, estimate, self.prices.of("", model).price);
+        // Who will answer is not known yet: the general price is the estimate.
+        let price = || self.prices.of("", request.and_then(CallRequest::model).unwrap_or_default()).price;
+        let take = |(rule, counted): &(&Rule, Counted)| Acquire {
+            key: counted.key,
+            rate: rule.plan.rate,
+            cost: units(rule.plan.quantity, estimate, price),
             // Of many callers behind one address nobody has taken too much.
-            let is_enforced = rule.plan.is_enforced && !(counted.is_by_place && head.is_address_shared);
-            (rule, Acquire { key: counted.key, rate: rule.plan.rate, cost, is_enforced })
+            is_enforced: rule.plan.is_enforced && !(counted.is_by_place && head.is_address_shared),
         };
-        let counted: Vec<(&Rule, Acquire)> = known.into_iter().map(take).collect();
-        let takes: Vec<Acquire> = counted.iter().map(|(_, take)| *take).collect();
-        let taken = self.limits.meter.take(&takes).await.map_err(|_| Fault::StoreOut)?;
+        let takes: SmallVec<[Acquire; FEW]> = known.iter().map(take).collect();
+        let rules = known.iter().map(|(rule, _)| *rule);
+        let taken = match self.limits.meter.take_at_once(&takes) {
+            Some(taken) => taken,
+            None => self.limits.meter.take(&takes).await.map_err(|_| Fault::StoreOut)?,
+        };
         let is_admitted = taken.is_admitted(&takes);
-        note(trail, &counted, &taken, is_admitted);
+        let said = rules.zip(&takes).zip(&taken.verdicts).map(|((rule, take), verdict)| Said { rule, take, verdict });
+        let facts = said.clone().map(|said| fact(said, taken.source, is_admitted)).collect();
+        trail.facts().limits = facts;
         if !is_admitted {
-            return Err(refusal(head, &counted, &taken.verdicts));
+            return Err(refusal(head, said));
         }
-        let entry = |((rule, _), verdict): (&(&Rule, Acquire), &RuleDecision)| {
+        let entry = |Said { rule, verdict, .. }: Said<'_>| {
             let hold = verdict.hold.filter(|_| rule.counts_tokens())?;
             Some(Entry { hold, quantity: rule.plan.quantity })
         };
-        Ok(counted.iter().zip(&taken.verdicts).filter_map(entry).collect())
+        Ok(said.filter_map(entry).collect())
     }
 }
 
+/// Rules that a call falls under, as a rule.
+const FEW: usize = 4;
+
+/// The rules that a call falls under, and whom each counts.
+type Known<'r> = SmallVec<[(&'r Rule, Counted); FEW]>;
+
+/// What one rule says of a call.
+struct Said<'t> {
+    rule: &'t Rule,
+    take: &'t Acquire,
+    verdict: &'t RuleDecision,
+}
+
 /// Leaves out the rules for everybody that a rule of the caller's own tier takes the place of.
-fn replace(known: &mut Vec<(&Rule, Counted)>) {
-    let instead: Vec<Quantity> =
+fn replace(known: &mut Known<'_>) {
+    let instead: SmallVec<[Quantity; FEW]> =
         known.iter().filter(|(rule, _)| rule.is_instead()).map(|(rule, _)| rule.plan.quantity).collect();
     known.retain(|(rule, _)| !rule.plan.tiers.is_empty() || !instead.contains(&rule.plan.quantity));
 }
 
 /// How much of a rule's quantity a call takes.
-fn units(quantity: Quantity, usage: Usage, price: Price) -> u64 {
+fn units(quantity: Quantity, usage: Usage, price: impl Fn() -> Price) -> u64 {
     match quantity {
         Quantity::Requests => 1,
         Quantity::Tokens => usage.total(),
         // Dollars are counted in millionths here.
-        Quantity::Usd => price.cost(usage).nanos().div_ceil(1_000),
+        Quantity::Usd => price().cost(usage).nanos().div_ceil(1_000),
     }
 }
 
@@ -139,8 +159,8 @@ fn units(quantity: Quantity, usage: Usage, price: Price) -> u64 {
 fn settle(entries: Vec<Entry>, came: &[(&Attempt, Usage)], meter: &dyn RateLimiter, prices: &Prices) {
     for Entry { hold, quantity } in entries {
         let of_attempt = |(attempt, usage): &(&Attempt, Usage)| {
-            let quote = prices.of(&attempt.provider, attempt.model.as_deref().unwrap_or_default());
-            units(quantity, *usage, quote.price)
+            let price = || prices.of(&attempt.provider, attempt.model.as_deref().unwrap_or_default()).price;
+            units(quantity, *usage, price)
         };
         meter.settle(hold, came.iter().map(of_attempt).fold(0, u64::saturating_add));
     }
@@ -174,47 +194,39 @@ fn came<'f>(
     charged.filter_map(|(_, attempt)| Some((attempt, usage(attempt)?))).collect()
 }
 
-fn note(trail: &Trail, counted: &[(&Rule, Acquire)], taken: &RateDecision, is_admitted: bool) {
-    let fact = |((rule, take), verdict): (&(&Rule, Acquire), &RuleDecision)| {
-        let rate = &rule.plan.rate;
-        let debt = u64::try_from(verdict.debt.as_nanos()).unwrap_or(u64::MAX);
-        let charged = if verdict.fits && !is_admitted { rate.price(take.cost.min(rate.burst), 1) } else { 0 };
-        // What a refused call would have taken was not taken.
-        let debt = debt.saturating_sub(charged);
-        let interval = rate.interval();
-        let decision = match (take.is_enforced, verdict.fits) {
-            (true, false) => Decision::Refused,
-            (true, true) if is_admitted => Decision::Admitted,
-            (true, true) => Decision::NotCharged,
-            (false, true) => Decision::ShadowAdmitted,
-            (false, false) => Decision::ShadowRefused,
-        };
-        LimitFact {
-            rule: rule.plan.name.clone(),
-            key: take.key.0[0],
-            quantity: rule.plan.quantity.as_str(),
-            scale: rule.plan.quantity.scale(),
-            count: rate.count,
-            window: rate.period,
-            burst: rate.burst,
-            remaining: rate.remaining(debt),
-            more_in: match verdict.fits {
-                true if debt == 0 => Duration::ZERO,
-                true => Duration::from_nanos((debt.saturating_sub(1)) % interval + 1),
-                false => verdict.wait,
-            },
-            full_in: Duration::from_nanos(debt),
-            decision,
-            source: taken.source.as_str(),
-        }
+fn fact(Said { rule, take, verdict }: Said<'_>, source: Source, is_admitted: bool) -> LimitFact {
+    let rate = &rule.plan.rate;
+    let debt = u64::try_from(verdict.debt.as_nanos()).unwrap_or(u64::MAX);
+    let charged = if verdict.fits && !is_admitted { rate.price(take.cost.min(rate.burst), 1) } else { 0 };
+    // What a refused call would have taken was not taken.
+    let debt = debt.saturating_sub(charged);
+    let interval = rate.interval();
+    let decision = match (take.is_enforced, verdict.fits) {
+        (true, false) => Decision::Refused,
+        (true, true) if is_admitted => Decision::Admitted,
+        (true, true) => Decision::NotCharged,
+        (false, true) => Decision::ShadowAdmitted,
+        (false, false) => Decision::ShadowRefused,
     };
-    trail.facts().limits = counted.iter().zip(&taken.verdicts).map(fact).collect();
+    LimitFact {
+        terms: rule.terms.clone(),
+        key: take.key.0[0],
+        remaining: rate.remaining(debt),
+        more_in: match verdict.fits {
+            true if debt == 0 => Duration::ZERO,
+            true => Duration::from_nanos((debt.saturating_sub(1)) % interval + 1),
+            false => verdict.wait,
+        },
+        full_in: Duration::from_nanos(debt),
+        decision,
+        source: source.as_str(),
+    }
 }
 
 /// The refusal of the rule that makes the caller wait longest: after that, all of them admit.
-fn refusal(head: &Head, counted: &[(&Rule, Acquire)], verdicts: &[RuleDecision]) -> Fault {
-    let refused = counted.iter().zip(verdicts).filter(|((_, take), verdict)| take.is_enforced && !verdict.fits);
-    let Some(((rule, _), verdict)) = refused.max_by_key(|(_, verdict)| verdict.wait) else {
+fn refusal<'t>(head: &Head, said: impl Iterator<Item = Said<'t>>) -> Fault {
+    let refused = said.filter(|said| said.take.is_enforced && !said.verdict.fits);
+    let Some(Said { rule, verdict, .. }) = refused.max_by_key(|said| said.verdict.wait) else {
         return Fault::Internal { detail: "not refused by a rule".into() };
     };
     let plan = &rule.plan;

@@ -2,22 +2,35 @@
 //!
 //! It does not know how much is used.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::config::plan::{Counted, KeyPlan, LimitPlan, Quantity};
 use crate::model::call::Head;
+use crate::model::rate::{KeyPrefix, KeyScheme};
+use crate::model::trail::LimitTerms;
 
 /// One rule.
 #[derive(Clone)]
 pub(super) struct Rule {
     pub(super) plan: Arc<LimitPlan>,
-    fingerprint: Arc<str>,
+    /// What is told of it.
+    pub(super) terms: Arc<LimitTerms>,
+    prefix: KeyPrefix,
 }
 
 impl Rule {
-    pub(super) fn new(plan: Arc<LimitPlan>) -> Self {
-        let fingerprint = plan.fingerprint().into();
-        Self { plan, fingerprint }
+    pub(super) fn new(plan: Arc<LimitPlan>, scheme: KeyScheme) -> Self {
+        let prefix = KeyPrefix::new(scheme, &plan.fingerprint());
+        let terms = Arc::new(LimitTerms {
+            rule: plan.name.clone(),
+            quantity: plan.quantity.as_str(),
+            scale: plan.quantity.scale(),
+            count: plan.rate.count,
+            window: plan.rate.period,
+            burst: plan.rate.burst,
+            announced: OnceLock::new(),
+        });
+        Self { plan, terms, prefix }
     }
 
     /// True when the rule is about this request. That it is about the request's route is known.
@@ -40,6 +53,6 @@ impl Rule {
 
     /// Who is counted: the first of the rule's keys of which every part is known.
     pub(super) fn counted(&self, head: &Head) -> Option<Counted> {
-        KeyPlan::first(&self.plan.key, &self.fingerprint, head)
+        KeyPlan::first(&self.plan.key, &self.prefix, head)
     }
 }

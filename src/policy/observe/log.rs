@@ -109,7 +109,7 @@ impl std::fmt::Display for AttemptList<'_> {
 
 /// The first rule that decided so.
 fn rule_that(facts: &Facts, decision: Decision) -> Option<&str> {
-    facts.limits.iter().find(|fact| fact.decision == decision).map(|fact| &*fact.rule)
+    facts.limits.iter().find(|fact| fact.decision == decision).map(|fact| &*fact.terms.rule)
 }
 
 /// What guards found, as `pii:request:email:2`.

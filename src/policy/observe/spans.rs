@@ -134,7 +134,7 @@ impl Tracing {
         add(&mut attributes, "tidegate.tenant", ending.tenant.as_deref().and_then(|tenant| self.tenant(tenant)));
         add(&mut attributes, "tidegate.cache", facts.cache.map(CacheResult::as_str));
         add(&mut attributes, "tidegate.degraded", facts.degraded.map(Degraded::as_str));
-        add(&mut attributes, "tidegate.limited_by", limited_by.map(|fact| fact.rule.clone()));
+        add(&mut attributes, "tidegate.limited_by", limited_by.map(|fact| fact.terms.rule.clone()));
         add(&mut attributes, "tidegate.time_to_first_token", facts.first_token.map(|time| time.as_secs_f64()));
         let name = format!("{} {}", ending.method, words.path.as_ref().unwrap_or(&ending.route));
         Span {

@@ -3,12 +3,12 @@
 //!
 //! It does not know how rate limits are counted. Rules in shadow mode are not shown to callers.
 
-use std::fmt::Write;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::model::trail::{Decision, LimitFact};
+use crate::model::trail::{Decision, LimitFact, LimitTerms};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");
@@ -18,47 +18,140 @@ const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// Adds the headers of a limited request.
 pub(in crate::server) fn tell(headers: &mut HeaderMap, facts: &[LimitFact], now: jiff::Timestamp) {
-    let (mut policies, mut states) = (String::new(), String::new());
     let shown = || facts.iter().filter(|fact| !fact.decision.is_shadow());
-    for fact in shown() {
-        let comma = if policies.is_empty() { "" } else { ", " };
-        // Rules' names are letters, digits, `-` and `_`: they need no escaping. Writing to a String cannot fail.
-        let _ = write!(policies, "{comma}\"{}\";q={};w={}", fact.rule, fact.count, seconds(fact.window));
-        if fact.quantity != "requests" {
-            let unit = if fact.scale == 1 { fact.quantity } else { "micro-usd" };
-            let _ = write!(policies, ";qu=\"{unit}\"");
-        }
-        if fact.burst != fact.count {
-            let _ = write!(policies, ";tidegate-burst={}", fact.burst);
-        }
-        let _ = write!(states, "{comma}\"{}\";r={};t={}", fact.rule, fact.remaining, seconds(fact.more_in));
-    }
     // The rule that a client with one number should know: the one that refused, else the one with least left.
     let tightness = |fact: &&LimitFact| {
-        let left = fact.remaining as f64 / fact.burst.max(1) as f64;
+        let left = fact.remaining as f64 / fact.terms.burst.max(1) as f64;
         if fact.decision == Decision::Refused { left - 1.0 } else { left }
     };
     let Some(tightest) = shown().min_by(|left, right| tightness(left).total_cmp(&tightness(right))) else { return };
+    // All values one after the other: they share one piece of memory.
+    let (mut text, mut ends) = (Vec::with_capacity(256), [0; 5]);
+    for fact in shown() {
+        comma(&mut text, 0);
+        text.extend_from_slice(fact.terms.announced.get_or_init(|| policy(&fact.terms)).as_bytes());
+    }
+    ends[0] = text.len();
+    for fact in shown() {
+        comma(&mut text, ends[0]);
+        text.push(b'"');
+        text.extend_from_slice(fact.terms.rule.as_bytes());
+        text.extend_from_slice(b"\";r=");
+        number(&mut text, fact.remaining);
+        text.extend_from_slice(b";t=");
+        number(&mut text, seconds(fact.more_in));
+    }
+    ends[1] = text.len();
+    amount(&mut text, tightest.terms.burst, tightest.terms.scale);
+    ends[2] = text.len();
+    amount(&mut text, tightest.remaining, tightest.terms.scale);
+    ends[3] = text.len();
     let reset = now.as_second().saturating_add_unsigned(seconds(tightest.full_in));
-    let shown = |units: u64| match tightest.scale {
-        1 => units.to_string(),
-        scale => (units as f64 / scale as f64).to_string(),
-    };
-    let values = [
-        (POLICY, policies),
-        (STATE, states),
-        (X_LIMIT, shown(tightest.burst)),
-        (X_REMAINING, shown(tightest.remaining)),
-        (X_RESET, reset.to_string()),
-    ];
-    for (name, value) in values {
-        if let Ok(value) = HeaderValue::try_from(value) {
+    text.extend_from_slice(itoa::Buffer::new().format(reset).as_bytes());
+    ends[4] = text.len();
+    let (text, mut start) = (Bytes::from(text), 0);
+    headers.reserve(ends.len());
+    for (name, end) in [POLICY, STATE, X_LIMIT, X_REMAINING, X_RESET].into_iter().zip(ends) {
+        if let Ok(value) = HeaderValue::from_maybe_shared(text.slice(start..end)) {
             headers.insert(name, value);
         }
+        start = end;
+    }
+}
+
+/// What a rule allows, as an item of `RateLimit-Policy`. Rules' names are letters, digits, `-` and `_`: they need no escaping.
+fn policy(terms: &LimitTerms) -> Box<str> {
+    let LimitTerms { rule, count, .. } = terms;
+    let unit = match terms.quantity {
+        "requests" => String::new(),
+        _ => format!(";qu=\"{}\"", if terms.scale == 1 { terms.quantity } else { "micro-usd" }),
+    };
+    let burst = if terms.burst == terms.count { String::new() } else { format!(";tidegate-burst={}", terms.burst) };
+    format!("\"{rule}\";q={count};w={}{unit}{burst}", seconds(terms.window)).into()
+}
+
+/// Separates items of a list that begins at `start`.
+fn comma(text: &mut Vec<u8>, start: usize) {
+    if text.len() > start {
+        text.extend_from_slice(b", ");
+    }
+}
+
+fn number(text: &mut Vec<u8>, number: u64) {
+    text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Units as people count them.
+fn amount(text: &mut Vec<u8>, units: u64, scale: u64) {
+    match scale {
+        1 => number(text, units),
+        scale => text.extend_from_slice((units as f64 / scale as f64).to_string().as_bytes()),
     }
 }
 
 /// Whole seconds, rounded up: nobody must come too early.
 fn seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, OnceLock};
+
+    use super::*;
+
+    fn said(name: &str, quantity: &'static str, scale: u64, (count, burst, remaining): (u64, u64, u64)) -> LimitFact {
+        let window = Duration::from_secs(60);
+        let rule = Arc::from(name);
+        LimitFact {
+            terms: Arc::new(LimitTerms { rule, quantity, scale, count, window, burst, announced: OnceLock::new() }),
+            key: 1,
+            remaining,
+            more_in: Duration::from_millis(1_001),
+            full_in: Duration::from_millis(29_001),
+            decision: Decision::Admitted,
+            source: "memory",
+        }
+    }
+
+    #[test]
+    fn all_rules_are_told_in_order_and_of_the_tightest_one_more() {
+        let mut facts = vec![
+            said("calls", "requests", 1, (600, 600, 599)),
+            said("tokens", "tokens", 1, (90_000, 20_000, 100)),
+            said("usd", "usd", 1_000_000, (2_500_000, 2_500_000, 1_250_000)),
+            LimitFact { decision: Decision::ShadowRefused, ..said("watched", "requests", 1, (1, 1, 0)) },
+        ];
+        let now = jiff::Timestamp::from_second(1_000).unwrap();
+        // Twice: what is fixed is written once.
+        for _ in 0..2 {
+            let mut headers = HeaderMap::new();
+            tell(&mut headers, &facts, now);
+            let of = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+            let policies = "\"calls\";q=600;w=60, \"tokens\";q=90000;w=60;qu=\"tokens\";tidegate-burst=20000, \
+                            \"usd\";q=2500000;w=60;qu=\"micro-usd\"";
+            assert_eq!(of(POLICY).as_deref(), Some(policies));
+            let states = "\"calls\";r=599;t=2, \"tokens\";r=100;t=2, \"usd\";r=1250000;t=2";
+            assert_eq!(of(STATE).as_deref(), Some(states));
+            assert_eq!(of(X_LIMIT).as_deref(), Some("20000"));
+            assert_eq!(of(X_REMAINING).as_deref(), Some("100"));
+            assert_eq!(of(X_RESET).as_deref(), Some("1030"));
+            assert_eq!(headers.len(), 5);
+        }
+        facts[2].decision = Decision::Refused;
+        let mut headers = HeaderMap::new();
+        tell(&mut headers, &facts, now);
+        assert_eq!((&headers[X_LIMIT], &headers[X_REMAINING]), (&"2.5".parse().unwrap(), &"1.25".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_request_under_no_rule_is_told_nothing() {
+        let (mut headers, now) = (HeaderMap::new(), jiff::Timestamp::UNIX_EPOCH);
+        tell(
+            &mut headers,
+            &[LimitFact { decision: Decision::ShadowAdmitted, ..said("a", "requests", 1, (1, 1, 1)) }],
+            now,
+        );
+        assert!(headers.is_empty());
+    }
 }

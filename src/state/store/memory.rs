@@ -11,12 +11,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{self, BoxFuture};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::{
     Acquire, Key, Place, RateDecision, RateLimiter, Reservation, RuleDecision, Source, StoreFault, Tally, gcra,
 };
-use crate::model::rng::SeededRng;
+use crate::model::rate::KeyScheme;
+use crate::model::rng::{HashKey, SeededRng};
+use crate::model::time::since;
 
 /// Shards; a power of two. Sixty-four locks are rarely waited for by the threads of one process.
 const SHARDS: usize = 64;
@@ -31,7 +34,11 @@ pub struct Memory {
     /// Keys a shard may hold.
     room: usize,
     evicted: AtomicU64,
+    hash_key: HashKey,
 }
+
+/// The shards that a call needs, each with its number. A call has few rules.
+type Locked<'m> = SmallVec<[(usize, MutexGuard<'m, Shard>); 4]>;
 
 impl Memory {
     /// An empty meter for at most this many keys.
@@ -43,12 +50,13 @@ impl Memory {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             room: max_keys.div_ceil(SHARDS).max(1),
             evicted: AtomicU64::new(0),
+            hash_key: chance.hash_key(),
         }
     }
 
     /// Nanoseconds since the start, and one: zero is before everything.
     pub(super) fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX).saturating_add(1)
+        u64::try_from(since(self.start).as_nanos()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
     fn shard_of(&self, key: Key) -> usize {
@@ -60,8 +68,8 @@ impl Memory {
     }
 
     /// Locks every shard that the takes need, each once and in one order, so that two calls never wait for each other.
-    fn lock_all(&self, takes: &[Acquire]) -> Vec<(usize, MutexGuard<'_, Shard>)> {
-        let mut needed: Vec<usize> = takes.iter().map(|take| self.shard_of(take.key)).collect();
+    fn lock_all(&self, takes: &[Acquire]) -> Locked<'_> {
+        let mut needed: SmallVec<[usize; 8]> = takes.iter().map(|take| self.shard_of(take.key)).collect();
         needed.sort_unstable();
         needed.dedup();
         needed.into_iter().map(|shard| (shard, self.lock(shard))).collect()
@@ -71,15 +79,13 @@ impl Memory {
     pub(super) fn take_now(&self, takes: &[Acquire], gateways: u32, source: Source) -> RateDecision {
         let mut locked = self.lock_all(takes);
         let now = self.now();
-        let mut verdicts: Vec<RuleDecision> = Vec::with_capacity(takes.len());
+        let mut taken = RateDecision { verdicts: SmallVec::new(), source };
         for take in takes {
             let paid = find(&mut locked, self.shard_of(take.key)).map_or(0, |shard| shard.paid(take.key));
-            verdicts.push(judge(take, paid, now, gateways));
+            taken.verdicts.push(judge(take, paid, now, gateways));
         }
-        let taken = RateDecision { verdicts, source };
         let is_admitted = taken.is_admitted(takes);
-        let mut verdicts = taken.verdicts;
-        for verdict in &mut verdicts {
+        for verdict in &mut taken.verdicts {
             let Some(Reservation { key, place: Place::Local(end), .. }) = verdict.hold else { continue };
             match find(&mut locked, self.shard_of(key)) {
                 Some(shard) if is_admitted => {
@@ -89,7 +95,7 @@ impl Memory {
                 _ => verdict.hold = None,
             }
         }
-        RateDecision { verdicts, source }
+        taken
     }
 
     pub(super) fn settle_now(&self, hold: Reservation, used: u64) {
@@ -175,6 +181,14 @@ fn judge(take: &Acquire, paid: u64, now: u64, gateways: u32) -> RuleDecision {
 impl RateLimiter for Memory {
     fn take<'a>(&'a self, takes: &'a [Acquire]) -> BoxFuture<'a, Result<RateDecision, StoreFault>> {
         Box::pin(future::ready(Ok(self.take_now(takes, 1, Source::Memory))))
+    }
+
+    fn take_at_once(&self, takes: &[Acquire]) -> Option<RateDecision> {
+        Some(self.take_now(takes, 1, Source::Memory))
+    }
+
+    fn key_scheme(&self) -> KeyScheme {
+        KeyScheme::Alone(self.hash_key)
     }
 
     fn settle(&self, hold: Reservation, used: u64) {

@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use smallvec::SmallVec;
 
-use crate::model::rate::{Key, Rate};
+use crate::model::rate::{Key, KeyScheme, Rate};
 
 /// One rule's part of a check: this amount, from this key, at this rate.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +38,7 @@ pub struct Acquire {
 #[derive(Clone, Debug)]
 pub struct RateDecision {
     /// One for each [`Acquire`], in its order.
-    pub verdicts: Vec<RuleDecision>,
+    pub verdicts: SmallVec<[RuleDecision; 2]>,
     /// Who counted.
     pub source: Source,
 }
@@ -115,6 +116,14 @@ pub trait RateLimiter: Send + Sync {
     /// Takes from all keys or from none: when an enforced rule refuses, no key is charged. An error says that the shared
     /// store is out and that the config wants calls refused then.
     fn take<'a>(&'a self, takes: &'a [Acquire]) -> BoxFuture<'a, Result<RateDecision, StoreFault>>;
+
+    /// The same without a wait, where nobody else has to be asked; `None` where somebody has.
+    fn take_at_once(&self, _takes: &[Acquire]) -> Option<RateDecision> {
+        None
+    }
+
+    /// How its keys are made.
+    fn key_scheme(&self) -> KeyScheme;
 
     /// Says how much a hold came to: less is given back as far as it is still owed, more is charged and refuses later calls.
     fn settle(&self, hold: Reservation, used: u64);

@@ -13,12 +13,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
 use super::memory::Memory;
 use super::redis::{Redis, Script};
 use super::{Acquire, Place, RateDecision, RateLimiter, Reservation, RuleDecision, Source, StoreFault, Tally};
-use crate::model::rate::OnStoreError;
+use crate::model::rate::{KeyScheme, OnStoreError};
 
 /// Settlements that may wait for the store; more are counted as unsettled.
 const WAITING: usize = 4096;
@@ -82,7 +83,7 @@ impl SharedLimiter {
             return Err(StoreFault::Broken("a reply of unexpected length".into()));
         };
         self.redis.note_all_spoilt(keys.iter().zip(rows.chunks_exact(ROW).map(|row| row[3])));
-        let mut verdicts: Vec<RuleDecision> = Vec::with_capacity(takes.len());
+        let mut verdicts = SmallVec::with_capacity(takes.len());
         for (take, row) in takes.iter().zip(rows.chunks_exact(ROW)) {
             let (fits, debt, wait) = (row[0] == 1, row[1], row[2]);
             self.local.note(take.key, asked, debt.saturating_mul(1000));
@@ -147,6 +148,10 @@ impl RateLimiter for SharedLimiter {
                 Err(fault) => self.alone(takes, fault),
             }
         })
+    }
+
+    fn key_scheme(&self) -> KeyScheme {
+        KeyScheme::Shared
     }
 
     fn settle(&self, hold: Reservation, used: u64) {

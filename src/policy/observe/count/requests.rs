@@ -197,7 +197,7 @@ impl Requests {
     fn count(&self, facts: &Facts) {
         for fact in &facts.limits {
             let labels = |key: &(Arc<str>, &'static str)| DecisionLabels { limit: key.0.clone(), decision: key.1 };
-            let key = (fact.rule.clone(), fact.decision.as_str());
+            let key = (fact.terms.rule.clone(), fact.decision.as_str());
             self.usual_decisions.get(key, |key| self.decisions.get_or_create_owned(&labels(key))).inc();
         }
         if let Some(first) = facts.limits.first() {

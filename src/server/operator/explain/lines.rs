@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{CallRenderer, ended, instances, milliseconds, offset};
 use crate::model::names::display_name;
 use crate::model::time::in_words;
-use crate::model::trail::{Attempt, LimitFact, Step, StepKind};
+use crate::model::trail::{Attempt, LimitFact, LimitTerms, Step, StepKind};
 use crate::telemetry::explain::CallRecord;
 
 /// One call in a list.
@@ -75,9 +75,10 @@ pub(super) fn all(renderer: &CallRenderer<'_>, record: &CallRecord) -> String {
 }
 
 fn limit(fact: &LimitFact) -> String {
-    let shown = |units: u64| units as f64 / fact.scale as f64;
-    let LimitFact { rule, decision, quantity, source, .. } = fact;
-    let (left, count, window) = (shown(fact.remaining), shown(fact.count), in_words(fact.window));
+    let LimitFact { terms, decision, source, .. } = fact;
+    let LimitTerms { rule, quantity, .. } = &**terms;
+    let shown = |units: u64| units as f64 / terms.scale as f64;
+    let (left, count, window) = (shown(fact.remaining), shown(terms.count), in_words(terms.window));
     format!("limit        {rule}: {}, {left} of {count} {quantity} in {window} left ({source})", decision.as_str())
 }
 

@@ -219,14 +219,14 @@ impl CallRenderer<'_> {
 }
 
 fn limit(fact: &LimitFact) -> Value {
-    let in_units = |units: u64| units as f64 / fact.scale as f64;
+    let in_units = |units: u64| units as f64 / fact.terms.scale as f64;
     json!({
-        "rule": &*fact.rule,
+        "rule": &*fact.terms.rule,
         "decision": fact.decision.as_str(),
-        "quantity": fact.quantity,
-        "count": in_units(fact.count),
-        "windowSeconds": fact.window.as_secs_f64(),
-        "burst": in_units(fact.burst),
+        "quantity": fact.terms.quantity,
+        "count": in_units(fact.terms.count),
+        "windowSeconds": fact.terms.window.as_secs_f64(),
+        "burst": in_units(fact.terms.burst),
         "remaining": in_units(fact.remaining),
         "moreInMs": milliseconds(fact.more_in),
         "source": fact.source,

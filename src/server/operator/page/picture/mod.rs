@@ -238,7 +238,7 @@ fn limits(renderer: &CallRenderer<'_>, late: &[&CallRecord]) -> Vec<Value> {
     let mut rules: BTreeMap<&str, BTreeMap<u64, KeyTraffic>> = BTreeMap::new();
     // Newest first: the first one has the last word about what is left.
     for fact in late.iter().flat_map(|record| &record.facts.limits) {
-        let keys = rules.entry(&fact.rule).or_default();
+        let keys = rules.entry(&fact.terms.rule).or_default();
         let busy =
             keys.entry(fact.key).or_insert_with(|| KeyTraffic { remaining: fact.remaining, ..KeyTraffic::default() });
         busy.calls += 1;
