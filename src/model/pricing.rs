@@ -169,13 +169,13 @@ impl Prices {
 
     /// What a model costs at a provider; nothing when no price fits.
     pub fn of(&self, provider: &str, model: &str) -> Quote {
-        let find = |entries: &[(Pattern, Price)]| entries.iter().find(|(pattern, _)| pattern.matches(model)).cloned();
-        let own = self.own.iter().find(|(name, _)| **name == *provider).and_then(|(_, entries)| find(entries));
-        if let Some((_, price)) = own {
-            return Quote { price, is_default: false };
+        let fits = |(pattern, _): &&(Pattern, Price)| pattern.matches(model);
+        let own = self.own.iter().find(|(name, _)| **name == *provider);
+        if let Some((_, price)) = own.and_then(|(_, entries)| entries.iter().find(fits)) {
+            return Quote { price: *price, is_default: false };
         }
-        match find(&self.general) {
-            Some((pattern, price)) => Quote { price, is_default: pattern.fits_anything() },
+        match self.general.iter().find(fits) {
+            Some((pattern, price)) => Quote { price: *price, is_default: pattern.fits_anything() },
             None => Quote { price: Price::default(), is_default: true },
         }
     }

@@ -39,24 +39,54 @@ pub struct Book {
     pages: BTreeMap<(Period, Timestamp), Page>,
     rows: usize,
     max_rows: usize,
+    current: Option<Hour>,
+}
+
+/// An hour, and where the hour, the day and the month begin that it is in. All of them end at the end of an hour.
+#[derive(Clone, Copy, Debug)]
+struct Hour {
+    starts: [Timestamp; Period::ALL.len()],
+    end: Timestamp,
+}
+
+impl Hour {
+    fn of(moment: Timestamp) -> Self {
+        Self { starts: Period::ALL.map(|(period, _)| period.start(moment)), end: Period::Hour.end(moment) }
+    }
+
+    fn contains(&self, moment: Timestamp) -> bool {
+        self.starts[0] <= moment && moment < self.end
+    }
 }
 
 impl Book {
     /// An empty book for about this many rows.
     pub fn new(max_rows: usize) -> Self {
-        Self { pages: BTreeMap::new(), rows: 0, max_rows }
+        Self { pages: BTreeMap::new(), rows: 0, max_rows, current: None }
     }
 
     /// Adds to the hour, the day and the month in which a call began.
     pub fn add(&mut self, moment: Timestamp, row: &Row, sums: Sums) {
-        for (period, _) in Period::ALL {
-            let start = period.start(moment);
+        let (hour, is_new) = match self.current.filter(|hour| hour.contains(moment)) {
+            Some(hour) => (hour, false),
+            None => (Hour::of(moment), true),
+        };
+        self.current = Some(hour);
+        let (pages, rows) = (self.pages.len(), self.rows);
+        for ((period, _), start) in Period::ALL.into_iter().zip(hour.starts) {
             let page = self.pages.entry((period, start)).or_default();
+            if let Some(known) = page.get_mut(row) {
+                *known += sums;
+                continue;
+            }
             let before = page.len();
             *page.entry(fitting(page, row, self.max_rows / PART)).or_default() += sums;
             self.rows += page.len() - before;
         }
-        self.make_room(moment);
+        // What is past its time depends on the hour alone.
+        if is_new || self.pages.len() > pages || self.rows > rows {
+            self.make_room(moment);
+        }
     }
 
     /// A period's rows.
@@ -87,11 +117,8 @@ impl Book {
     }
 }
 
-/// The row, with as few details dropped as necessary.
+/// A new row, with as few details dropped as necessary.
 fn fitting(page: &Page, row: &Row, rows: usize) -> Row {
-    if page.contains_key(row) {
-        return row.clone();
-    }
     for (step, room) in room(rows).into_iter().enumerate() {
         let folded = row.folded(step);
         if page.len() < room || page.contains_key(&folded) {
@@ -140,6 +167,30 @@ mod tests {
             }
             let rows: usize = book.pages.values().map(Page::len).sum();
             prop_assert_eq!(book.rows, rows);
+        }
+    }
+
+    proptest! {
+        /// The clock may go back, and stand at an end of an hour.
+        #[test]
+        fn a_call_counts_in_the_periods_of_its_moment_whatever_came_before(
+            steps in prop::collection::vec((-200..200_i64, -1..2_i64), 1..60),
+        ) {
+            let mut book = Book::new(1_000);
+            for (hours, nanos) in steps {
+                let hour = Timestamp::from_second(1_767_225_600 + hours * 3600).unwrap();
+                let moment = hour + SignedDuration::from_nanos(nanos);
+                let sum = |book: &Book, period: Period| {
+                    let page = book.page(period, period.start(moment)).into_iter().flatten();
+                    page.map(|(_, sums)| sums.calls).sum::<u64>()
+                };
+                let before = Period::ALL.map(|(period, _)| sum(&book, period));
+                book.add(moment, &row([1; DIMENSIONS]), Sums { calls: 1, ..Sums::default() });
+                prop_assert_eq!(Period::ALL.map(|(period, _)| sum(&book, period)), before.map(|calls| calls + 1));
+                let hours = Period::Hour.back(moment, kept(Period::Hour) - 1);
+                let oldest = book.pages.keys().find(|(period, _)| *period == Period::Hour);
+                prop_assert!(oldest.is_some_and(|(_, start)| *start >= hours));
+            }
         }
     }
 

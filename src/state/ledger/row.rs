@@ -2,10 +2,12 @@
 //!
 //! It does not know when anything happened.
 
+use std::cmp::Ordering;
 use std::ops::AddAssign;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::Serialize;
+use smallvec::{SmallVec, smallvec};
 
 use crate::config::plan::Prices;
 use crate::model::money::Usd;
@@ -59,8 +61,33 @@ impl Dimension {
 }
 
 /// A value for each dimension, in the order of [`Dimension::ALL`]; empty where there is none.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug)]
 pub struct Row(pub [Arc<str>; DIMENSIONS]);
+
+impl Ord for Row {
+    /// By the texts, which are mostly the same ones: those of the config, and those that an earlier call has brought.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let pairs = self.0.iter().zip(&other.0).filter(|(left, right)| !Arc::ptr_eq(left, right));
+        pairs.map(|(left, right)| left.cmp(right)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+    }
+}
+
+impl PartialOrd for Row {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Row {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Row {}
+
+/// The value of a dimension that a call has none of.
+static NONE: LazyLock<Arc<str>> = LazyLock::new(|| "".into());
 
 impl Row {
     /// A dimension's value.
@@ -185,10 +212,10 @@ pub fn cost(facts: &Facts, prices: &Prices) -> Option<Cost> {
 
 /// The rows that a call adds to, and what it adds: first that of who answered, then those of others that were asked. None for calls
 /// of nobody, and for those that neither asked a provider nor were answered.
-pub fn entries(facts: &Facts, prices: &Prices) -> Vec<(Row, Sums)> {
-    let Some(account) = facts.account.as_ref() else { return Vec::new() };
+pub fn entries(facts: &Facts, prices: &Prices) -> Entries {
+    let Some(account) = facts.account.as_ref() else { return Entries::new() };
     if facts.attempts.is_empty() && facts.fault.is_some() {
-        return Vec::new();
+        return Entries::new();
     }
     let kept = facts.kept.as_ref().filter(|_| facts.cache.is_some_and(CacheResult::is_kept));
     let served = facts.telling();
@@ -201,10 +228,10 @@ pub fn entries(facts: &Facts, prices: &Prices) -> Vec<(Row, Sums)> {
         sums.saved_usd = quote.price.cost(usage);
         sums.default_priced_calls = quote.is_default.into();
     }
-    let mut entries = vec![(first, sums)];
+    let mut entries: Entries = smallvec![(first, sums)];
     for (attempt, Tokens { usage, basis }) in facts.spent() {
-        let row = row(account, attempt.model.as_ref(), Some(&attempt.provider));
-        let quote = prices.of(&attempt.provider, attempt.model.as_deref().unwrap_or_default());
+        let model = attempt.model.as_deref().unwrap_or_default();
+        let quote = prices.of(&attempt.provider, model);
         let sums = Sums {
             input_tokens: usage.input,
             cached_input_tokens: usage.cached,
@@ -213,9 +240,13 @@ pub fn entries(facts: &Facts, prices: &Prices) -> Vec<(Row, Sums)> {
             cost_usd: quote.price.cost(usage),
             ..Sums::default()
         };
-        match entries.iter().position(|(known, _)| *known == row) {
+        // The rest of the rows of one call is the same.
+        let is_its = |row: &Row| {
+            **row.of(Dimension::Model) == *short(model) && **row.of(Dimension::Provider) == *short(&attempt.provider)
+        };
+        match entries.iter().position(|(known, _)| is_its(known)) {
             Some(at) => entries[at].1 += sums,
-            None => entries.push((row, sums)),
+            None => entries.push((row(account, attempt.model.as_ref(), Some(&attempt.provider)), sums)),
         }
         // A call is one call, however often it was tried.
         let called = &mut entries[0].1;
@@ -224,8 +255,11 @@ pub fn entries(facts: &Facts, prices: &Prices) -> Vec<(Row, Sums)> {
     entries
 }
 
+/// What a call adds to the ledger: mostly to one row.
+type Entries = SmallVec<[(Row, Sums); 1]>;
+
 fn row(account: &Account, model: Option<&Arc<str>>, provider: Option<&Arc<str>>) -> Row {
-    let known = |value: Option<&Arc<str>>| value.map_or_else(|| "".into(), bounded);
+    let known = |value: Option<&Arc<str>>| value.map_or_else(|| NONE.clone(), bounded);
     Row([
         bounded(&account.tenant),
         known(account.user.as_ref()),
@@ -237,9 +271,14 @@ fn row(account: &Account, model: Option<&Arc<str>>, provider: Option<&Arc<str>>)
     ])
 }
 
+/// As much of a value as is kept.
+fn short(value: &str) -> &str {
+    &value[..value.floor_char_boundary(LONGEST)]
+}
+
 fn bounded(value: &Arc<str>) -> Arc<str> {
     match value.len() > LONGEST {
-        true => value[..value.floor_char_boundary(LONGEST)].into(),
+        true => short(value).into(),
         false => value.clone(),
     }
 }
