@@ -17,7 +17,7 @@ use crate::config;
 use crate::config::plan::{CacheScope, Plan, RouteCachePlan, RoutePlan, TargetPlan};
 use crate::gateway::cache_keys;
 use crate::gateway::state::GatewayState;
-use crate::model::call::{CacheDirectives, CallRequest, Endpoint, Head, OpenAiRequest};
+use crate::model::call::{CacheDirectives, CallRequest, CallerDigest, Endpoint, Head, OpenAiRequest};
 use crate::model::rng::SeededRng;
 use crate::model::switch::Switch;
 use crate::policy::cache::cacheability::Asker;
@@ -157,6 +157,7 @@ fn head(plan: &Plan, route: &RoutePlan, wanted: &Wanted) -> Head {
         method: http::Method::POST,
         headers: HeaderMap::new(),
         received: jiff::Timestamp::UNIX_EPOCH,
+        digest: CallerDigest::default(),
     }
 }
 

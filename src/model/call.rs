@@ -5,7 +5,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -74,6 +74,15 @@ impl Call {
     pub fn model(&self) -> Option<&str> {
         self.model.as_deref().or_else(|| self.request.model())
     }
+
+    /// The same, to be kept.
+    pub fn model_name(&self) -> Option<Arc<str>> {
+        match (&self.model, &*self.request) {
+            (Some(model), _) => Some(model.clone()),
+            (None, CallRequest::OpenAi(wire)) => wire.model.as_ref().map(|model| model.name.clone()),
+            (None, request) => request.model().map(Into::into),
+        }
+    }
 }
 
 /// The only provider that can answer a call, because it has what the call is about.
@@ -139,15 +148,23 @@ pub struct Head {
     pub headers: HeaderMap,
     /// Wall-clock time of arrival.
     pub received: jiff::Timestamp,
+    /// See [`Head::caller_digest`].
+    pub digest: CallerDigest,
 }
+
+/// A digest of a caller, once somebody has asked for it: several policies do, for each attempt.
+#[derive(Debug, Default)]
+pub struct CallerDigest(OnceLock<u64>);
 
 impl Head {
     /// A number that tells this caller from others, as far as anything is known of it.
     pub fn caller_digest(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        let address = customer(self.address);
-        (&self.tenant, &self.user, &self.api_key, &self.credential, address).hash(&mut hasher);
-        hasher.finish()
+        *self.digest.0.get_or_init(|| {
+            let mut hasher = DefaultHasher::new();
+            let address = customer(self.address);
+            (&self.tenant, &self.user, &self.api_key, &self.credential, address).hash(&mut hasher);
+            hasher.finish()
+        })
     }
 }
 
@@ -633,7 +650,7 @@ impl OpenAiRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedModel {
     /// The name.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// The bytes of the body that hold it (in JSON with its quotes), where they are known.
     pub span: Option<Range<usize>>,
 }

@@ -9,6 +9,7 @@ pub mod buffers;
 pub mod calendar;
 pub mod ip_ranges;
 pub mod money;
+pub mod name_map;
 pub mod names;
 pub mod operator_paths;
 pub mod rng;

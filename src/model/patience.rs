@@ -9,20 +9,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use moka::sync::Cache;
 use tokio::time::Instant;
 
 use crate::model::call::{Call, CallRequest};
+use crate::model::name_map::NameMap;
 use crate::model::names::{Wildcard, family};
 use crate::model::signs::Signs;
 use crate::model::time::{Phase, later};
 
 /// Model families per provider; callers choose model names, and must not choose how much memory they take.
-const FAMILIES: u64 = 256;
+const FAMILIES: usize = 256;
 /// Answer times that are remembered: enough for a percentile of 99, few enough to follow a change within minutes.
 const REMEMBERED: usize = 200;
-/// The percentile is computed again after this many responses.
-const REFRESH: usize = 8;
 /// Before this many answers of a model nobody knows how long it usually takes. Few, as it only ever makes patience longer.
 const ENOUGH: usize = 5;
 /// The percentile of a model's answer times that is usual.
@@ -63,7 +61,7 @@ pub struct WaitTimes(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     plan: PatiencePlan,
-    families: Cache<Box<str>, Arc<Model>>,
+    families: NameMap<Model>,
 }
 
 /// One model family.
@@ -87,7 +85,7 @@ struct AnswerTimes {
 impl WaitTimes {
     /// Nothing is known yet.
     pub fn new(plan: PatiencePlan) -> Self {
-        Self(Arc::new(Shared { plan, families: Cache::new(FAMILIES) }))
+        Self(Arc::new(Shared { plan, families: NameMap::new(FAMILIES) }))
     }
 
     /// What is known of a model; `None` where nothing is ever overdue.
@@ -97,11 +95,9 @@ impl WaitTimes {
             return None;
         }
         let family = family(model.unwrap_or_default());
-        Some(self.0.families.get(family).unwrap_or_else(|| {
-            self.0.families.get_with(family.into(), || {
-                let is_reasoning = self.0.plan.reasoning_models.iter().any(|pattern| pattern.matches(family));
-                Arc::new(Model { is_reasoning, ..Model::default() })
-            })
+        Some(self.0.families.get_or(family, || {
+            let is_reasoning = self.0.plan.reasoning_models.iter().any(|pattern| pattern.matches(family));
+            Model { is_reasoning, ..Model::default() }
         }))
     }
 
@@ -146,32 +142,42 @@ impl AnswerTimes {
 /// The latest answer times of one kind of call.
 #[derive(Debug, Default)]
 pub struct Times {
+    /// In the order in which they came, the oldest at `next` once there are as many as are remembered.
     times: Vec<Duration>,
     next: usize,
-    until_refresh: usize,
+    /// The same, the shortest first.
     sorted: Vec<Duration>,
+    are_enough: bool,
 }
 
 impl Times {
     /// Remembers one. Percentiles are known from `enough` on.
     pub fn note(&mut self, took: Duration, enough: usize) {
+        let to = self.sorted.partition_point(|time| *time < took);
         match self.times.get_mut(self.next) {
-            Some(oldest) => *oldest = took,
-            None => self.times.push(took),
+            Some(oldest) => {
+                let from = self.sorted.partition_point(|time| *time < *oldest);
+                *oldest = took;
+                // It takes the place of the oldest, and those between them move by one.
+                match from < to {
+                    true => self.sorted[from..to].rotate_left(1),
+                    false => self.sorted[to..=from].rotate_right(1),
+                }
+                self.sorted[if from < to { to - 1 } else { to }] = took;
+            }
+            None => {
+                self.times.push(took);
+                self.sorted.insert(to, took);
+            }
         }
         self.next = (self.next + 1) % REMEMBERED;
-        if self.until_refresh == 0 && self.times.len() >= enough {
-            self.until_refresh = REFRESH;
-            self.sorted.clone_from(&self.times);
-            self.sorted.sort_unstable();
-        }
-        self.until_refresh = self.until_refresh.saturating_sub(1);
+        self.are_enough = self.times.len() >= enough;
     }
 
     /// The time within which this share of the answers came, once that is known.
     pub fn percentile(&self, share: f64) -> Option<Duration> {
         let rank = (self.sorted.len() as f64 * share).ceil() as usize;
-        self.sorted.get(rank.saturating_sub(1)).copied().filter(|_| !self.sorted.is_empty())
+        self.sorted.get(rank.saturating_sub(1)).copied().filter(|_| self.are_enough)
     }
 }
 
@@ -220,6 +226,8 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -231,11 +239,25 @@ mod tests {
         }
         times.note(Duration::from_millis(20), 20);
         assert_eq!(times.percentile(0.95), Some(Duration::from_millis(19)));
-        for _ in 0..REMEMBERED + REFRESH {
+        for _ in 0..REMEMBERED {
             times.note(Duration::from_secs(1), 20);
         }
         assert_eq!(times.percentile(0.5), Some(Duration::from_secs(1)));
         assert_eq!(times.times.len(), REMEMBERED);
+    }
+
+    proptest! {
+        #[test]
+        fn the_latest_times_are_always_sorted(all in proptest::collection::vec(0u64..50, 1..3 * REMEMBERED)) {
+            let mut times = Times::default();
+            for (index, time) in all.iter().enumerate() {
+                times.note(Duration::from_millis(*time), 1);
+                let mut latest = all[(index + 1).saturating_sub(REMEMBERED)..=index].to_vec();
+                latest.sort_unstable();
+                let sorted: Vec<u64> = times.sorted.iter().map(|time| time.as_millis() as u64).collect();
+                prop_assert_eq!(sorted, latest);
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -231,7 +231,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::call::CacheDirectives;
+    use crate::model::call::{CacheDirectives, CallerDigest};
 
     fn caller(user: Option<&str>, tenant: &str, is_tenant_named: bool, address: [u8; 4]) -> Head {
         Head {
@@ -254,6 +254,7 @@ mod tests {
             method: Method::POST,
             headers: HeaderMap::new(),
             received: jiff::Timestamp::UNIX_EPOCH,
+            digest: CallerDigest::default(),
         }
     }
 

@@ -216,7 +216,7 @@ mod tests {
 
     use super::*;
     use crate::config::{self, Variables};
-    use crate::model::call::CacheDirectives;
+    use crate::model::call::{CacheDirectives, CallerDigest};
 
     fn plan(user: usize, address: usize) -> TunnelPlan {
         let text = format!("[tunnel]\nmax_per_user = {user}\nmax_per_address = {address}\n[route.openai-realtime]\n");
@@ -246,6 +246,7 @@ mod tests {
             method: Method::GET,
             headers: HeaderMap::new(),
             received: jiff::Timestamp::UNIX_EPOCH,
+            digest: CallerDigest::default(),
         }
     }
 

@@ -8,17 +8,17 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moka::sync::Cache;
 use tokio::time::Instant;
 
 use crate::model::call::Call;
+use crate::model::name_map::NameMap;
 use crate::model::names::family;
 use crate::model::patience::Times;
 use crate::model::trail;
 use crate::stack::{Next, Outcome, Policy};
 
 /// Model families per route; callers choose model names, and must not choose how much memory they take.
-const FAMILIES: u64 = 64;
+const FAMILIES: usize = 64;
 /// Before this many answers there is no second attempt: nobody knows what is slow.
 const ENOUGH: usize = 20;
 /// Never sooner than this: a second attempt costs more than it saves.
@@ -26,20 +26,18 @@ const SHORTEST: Duration = Duration::from_millis(10);
 
 /// How fast a route's first attempts answer, by model. Shared, and outlives the gateway that uses it.
 #[derive(Clone)]
-pub struct LatencyTracker(Cache<Box<str>, Arc<Mutex<Times>>>);
+pub struct LatencyTracker(NameMap<[Mutex<Times>; 2]>);
 
 impl Default for LatencyTracker {
     fn default() -> Self {
-        Self(Cache::new(FAMILIES))
+        Self(NameMap::new(FAMILIES))
     }
 }
 
 impl LatencyTracker {
-    fn times(&self, call: &Call) -> Arc<Mutex<Times>> {
-        // A whole answer takes longer than a first event: they are different things to wait for.
-        let kind = if call.request.wants_stream() { "stream" } else { "whole" };
-        let key = format!("{kind} {}", family(call.request.model().unwrap_or_default()));
-        self.0.get_with(key.into_boxed_str(), Arc::default)
+    /// Of streams and of whole answers: those take longer than a first event, and are different things to wait for.
+    fn times(&self, call: &Call) -> Arc<[Mutex<Times>; 2]> {
+        self.0.get_or(family(call.request.model().unwrap_or_default()), Default::default)
     }
 }
 
@@ -62,7 +60,8 @@ impl Policy for Hedge {
 
     async fn apply<N: Next>(&self, mut call: Box<Call>, next: &N) -> Outcome {
         let times = self.latency_tracker.times(&call);
-        let lock = || times.lock();
+        let kind = usize::from(call.request.wants_stream());
+        let lock = || times[kind].lock();
         call.hedge_after = lock().percentile(self.percentile).map(|after| after.max(SHORTEST));
         let trail = call.trail.clone();
         let outcome = next.call(call).await;

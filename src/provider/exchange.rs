@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::time::{Instant, timeout_at};
 
 use super::balance::{Instances, Lease};
@@ -28,6 +28,9 @@ use crate::model::trail::{AttemptNote, Outcome, Received};
 use crate::stack::{self, Next};
 use crate::wire::concat;
 use crate::wire::headers;
+
+/// The id that the provider gave the request.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The most that is read of an error answer.
 const MAX_ERROR_BODY: usize = 256 * 1024;
@@ -69,7 +72,7 @@ impl Exchange {
         let only = call.pin.as_ref().and_then(|pin| pin.instance_of(&self.provider.name, self.provider.urls.len()));
         let barred = only.map_or(0, |only| !(1 << only));
         let tried = call.trail.facts().instances_tried(&self.provider.name);
-        let note = call.trail.begin_attempt(&self.provider.name, call.model().map(Into::into), call.reason);
+        let note = call.trail.begin_attempt(&self.provider.name, call.model_name(), call.reason);
         self.pass_on(&note, &mut request.headers);
         // The first sign of life: of a stream its first event, of a plain answer its head, as the whole may take long.
         let first_by = match call.request.wants_stream() {
@@ -156,7 +159,7 @@ impl Exchange {
     async fn receive(&self, call: &Call, first_by: Deadline, response: Response, note: AttemptNote) -> stack::Outcome {
         let Response { head, body } = response;
         note.status(head.status.as_u16());
-        if let Some(id) = head.headers.get("x-request-id").and_then(|id| id.to_str().ok()) {
+        if let Some(id) = head.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()) {
             note.request_id(id);
         }
         let mut body = Bodies::new(body, Watchdog::new(call.deadline, call.timeouts.idle));
@@ -380,7 +383,7 @@ impl Exchange {
             status: head.status,
             headers: headers::to_caller(&head.headers),
             provider: self.provider.name.clone(),
-            model: call.model().map(Into::into),
+            model: call.model_name(),
             target: 0,
             signs: None,
             degraded: None,

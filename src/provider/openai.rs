@@ -8,6 +8,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
+use smallvec::SmallVec;
 use url::form_urlencoded;
 
 use super::{ByteReader, Decoded, EventReader, Expect, Provider, Request, ResponseHead};
@@ -163,7 +164,6 @@ fn idempotency_key(call: &Call, provider: &ProviderPlan) -> Option<HeaderValue> 
         Some(once) => (&once.key[..], &[][..]),
         None => (call.head.id.as_bytes(), &received[..]),
     };
-    let mut hasher = blake3::Hasher::new();
     let parts: [&[u8]; 7] = [
         key,
         received,
@@ -173,12 +173,13 @@ fn idempotency_key(call: &Call, provider: &ProviderPlan) -> Option<HeaderValue> 
         call.said.as_deref().unwrap_or_default().as_bytes(),
         &[is_hedge.into()],
     ];
+    let mut whole = SmallVec::<[u8; 256]>::new();
     for part in parts {
         // With their lengths: otherwise two lists of parts could read the same.
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
+        whole.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        whole.extend_from_slice(part);
     }
-    HeaderValue::from_str(&hasher.finalize().to_hex()[..32]).ok()
+    HeaderValue::from_str(&blake3::hash(&whole).to_hex()[..32]).ok()
 }
 
 /// A reply with what a caller may see of the response's head.
@@ -187,7 +188,7 @@ fn reply(call: &Call, provider: &ProviderPlan, head: &ResponseHead, body: Body) 
         status: head.status,
         headers: headers::to_caller(&head.headers),
         provider: provider.name.clone(),
-        model: call.model().map(Into::into),
+        model: call.model_name(),
         target: 0,
         signs: None,
         degraded: None,

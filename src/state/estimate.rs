@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 
 use memchr::memmem;
-use moka::sync::Cache;
 
 use crate::model::call::{CallRequest, Endpoint};
+use crate::model::name_map::NameMap;
 use crate::model::names::family;
 use crate::model::offload::apart;
 use crate::model::reply::Usage;
@@ -19,7 +19,7 @@ use crate::wire::format::{self, Writes};
 use crate::wire::json::string_end::end_of_string;
 
 /// Models and routes that are remembered; callers choose model names.
-const REMEMBERED: u64 = 1000;
+const REMEMBERED: usize = 1000;
 
 /// Bytes of a token until the model's own are known: OpenAI's rule of thumb for English text.
 const BYTES_PER_TOKEN: f64 = 4.0;
@@ -46,13 +46,13 @@ const NEWEST: f64 = 0.05;
 /// What was learnt, shared by its clones.
 #[derive(Clone)]
 pub struct Estimates {
-    bytes_per_token: Cache<Box<str>, Arc<Average>>,
-    answers: Cache<Arc<str>, Arc<Average>>,
+    bytes_per_token: NameMap<Average>,
+    answers: NameMap<Average>,
 }
 
 impl Default for Estimates {
     fn default() -> Self {
-        Self { bytes_per_token: Cache::new(REMEMBERED), answers: Cache::new(REMEMBERED) }
+        Self { bytes_per_token: NameMap::new(REMEMBERED), answers: NameMap::new(REMEMBERED) }
     }
 }
 
@@ -96,11 +96,11 @@ impl Estimates {
         let ratio = prompt_bytes(request) as f64 / usage.input.max(1) as f64;
         if PLAUSIBLE.contains(&ratio) {
             let model = family(request.model().unwrap_or_default());
-            self.bytes_per_token.get_with(model.into(), Arc::default).note(ratio);
+            self.bytes_per_token.get_or(model, Average::default).note(ratio);
         }
         if writes_text(request) {
             let choices = request.bounds().choices.max(1);
-            self.answers.get_with(route.clone(), Arc::default).note(usage.output as f64 / choices as f64);
+            self.answers.get_or(route, Average::default).note(usage.output as f64 / choices as f64);
         }
     }
 }

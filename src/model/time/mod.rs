@@ -164,6 +164,24 @@ pub fn in_words(wait: Duration) -> String {
 
 /// A span of time as headers about rate limits spell it: `1s`, `6m0s`, `20ms`, `1.5s`, or plain seconds.
 pub fn span(text: &str) -> Option<Duration> {
+    short_span(text.as_bytes()).or_else(|| any_span(text))
+}
+
+/// The same for what most of them are: one number of a few digits with a unit of milliseconds, seconds or minutes, in whole
+/// numbers throughout.
+fn short_span(text: &[u8]) -> Option<Duration> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, unit) = text.split_at_checked(digits).filter(|_| (1..=9).contains(&digits))?;
+    let number = number.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+    match unit {
+        b"ms" => Some(Duration::from_millis(number)),
+        b"s" | b"" => Some(Duration::from_secs(number)),
+        b"m" => Some(Duration::from_secs(number * 60)),
+        _ => None,
+    }
+}
+
+fn any_span(text: &str) -> Option<Duration> {
     if let Ok(plain) = text.parse() {
         return Duration::try_from_secs_f64(plain).ok();
     }
@@ -227,6 +245,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_short_span_is_read_as_any_other(text in "[0-9]{0,10}(ms|s|m|h|x|)( |)") {
+            if let Some(read) = short_span(text.as_bytes()) {
+                prop_assert_eq!(Some(read), any_span(&text), "{}", text);
+            }
+        }
+
         #[test]
         fn words_of_a_wait_are_never_too_short_and_hardly_too_long(wait in 0u64..4_000_000_000) {
             let wait = Duration::from_millis(wait);

@@ -30,6 +30,7 @@ use crate::model::names::display_name;
 use crate::model::reply::{Body, End};
 use crate::model::rng::SeededRng;
 use crate::model::signs::Signs;
+use crate::model::time;
 use crate::model::trail::{Facts, StepKind};
 use crate::stack::{Next, Outcome, Policy};
 use crate::telemetry::metrics::sampled::Samples;
@@ -120,7 +121,7 @@ impl Breakers {
 
     /// Every breaker that was used lately.
     pub fn reports(&self) -> Vec<Report> {
-        let now = Instant::now();
+        let now = time::now();
         let report = |guarded: Arc<FamilyBreaker>| {
             let machine = guarded.machine.lock();
             Report {
@@ -156,7 +157,7 @@ impl Breakers {
     pub fn note_probe(&self, is_healthy: bool) {
         let before = self.0.probe.swap(if is_healthy { HEALTHY } else { FAILING }, Ordering::Relaxed);
         if is_healthy {
-            let now = Instant::now();
+            let now = time::now();
             let tell = |guarded: &Arc<FamilyBreaker>| guarded.change(|machine| machine.probed(before == FAILING, now));
             self.0.families.all().iter().for_each(tell);
         }
@@ -194,7 +195,7 @@ struct FamilyBreaker {
 impl FamilyBreaker {
     fn is_slow(&self, measured: ResponseTime, settings: &BreakerPlan) -> bool {
         let mut slowness = self.slowness.lock();
-        slowness.note(measured, settings, Instant::now())
+        slowness.note(measured, settings, time::now())
     }
 
     /// Does something with the machine, and says so in the log when that changed its state.
@@ -210,7 +211,7 @@ impl FamilyBreaker {
             return result;
         }
         self.totals.transitions.fetch_add(transitions, Ordering::Relaxed);
-        let (state, reason) = (machine.state(Instant::now()), machine.reason());
+        let (state, reason) = (machine.state(time::now()), machine.reason());
         drop(machine);
         let (name, models, word) = (display_name(&self.provider), &*self.family, state.as_str());
         match state {
@@ -241,13 +242,19 @@ impl Policy for Breaker {
     const NAME: &'static str = "breaker";
 
     async fn apply<N: Next>(&self, call: Box<Call>, next: &N) -> Outcome {
-        let started = Instant::now();
+        let started = time::now();
         let guarded = self.breakers.guarded(call.model(), started);
-        let digest = guarded.machine.lock().holds_any().then(|| call.request.digest());
-        let admitted = guarded.change(|machine| {
-            digest.map_or(Ok(()), |digest| machine.hold_back(digest, started))?;
-            machine.admit(started)
-        });
+        let admitted = guarded.change(|machine| (!machine.holds_any()).then(|| machine.admit(started)));
+        let (digest, admitted) = match admitted {
+            Some(admitted) => (None, admitted),
+            None => {
+                // A request is held back, perhaps this one. Its digest takes its time, and others must not wait for it.
+                let digest = call.request.digest();
+                let admit =
+                    |machine: &mut Machine| machine.hold_back(digest, started).and_then(|()| machine.admit(started));
+                (Some(digest), guarded.change(admit))
+            }
+        };
         let mut permit = match admitted {
             Ok(pass) => Permit { guarded, pass: Some(pass) },
             Err(Refused { retry_in }) => {
@@ -282,10 +289,8 @@ impl Policy for Breaker {
         let breakers = self.breakers.clone();
         Ok(reply.on_end(move |end| match end {
             End::Complete => {
-                permit.clear(digest);
                 permit.guarded.denial.set(None);
-                permit.note_caller(&head);
-                permit.settle(Some(if is_slow { CallResult::Slow } else { CallResult::Success }));
+                permit.answered(&head, digest, if is_slow { CallResult::Slow } else { CallResult::Success });
             }
             End::Failed(fault) => permit.settle(breakers.judge(fault, &head, &request)),
             // Another went on with the same answer while this one was silent.
@@ -326,13 +331,13 @@ struct Permit {
 impl Permit {
     /// Opens the breaker: several calls wait for their first sign of life, and nobody was answered meanwhile.
     fn is_silent(&self) {
-        self.guarded.change(|machine| machine.trip("silent", Instant::now()));
+        self.guarded.change(|machine| machine.trip("silent", time::now()));
     }
 
     /// Notes that the answer has begun well; what is left can only tell that it ended badly after all.
     fn begin(&mut self) {
         if let Some(pass) = &mut self.pass {
-            self.guarded.change(|machine| machine.begin(pass, Instant::now()));
+            self.guarded.change(|machine| machine.begin(pass, time::now()));
         }
     }
 
@@ -351,22 +356,22 @@ impl Permit {
         }
     }
 
-    /// Notes that a request was answered which may have been suspected.
-    fn clear(&self, request: Option<u64>) {
-        if let Some(request) = request {
-            self.guarded.machine.lock().clear(request);
-        }
-    }
-
-    /// Notes who was answered: while others are, one caller's failures say little about the provider.
-    fn note_caller(&self, head: &Head) {
-        let caller = head.caller_digest();
-        self.guarded.machine.lock().answered(caller, Instant::now());
+    /// Notes that a caller was answered: while others are, one caller's failures say little about the provider. The request
+    /// may have been suspected.
+    fn answered(mut self, head: &Head, request: Option<u64>, result: CallResult) {
+        let (caller, pass, now) = (head.caller_digest(), self.pass.take(), time::now());
+        self.guarded.change(|machine| {
+            request.into_iter().for_each(|request| machine.clear(request));
+            machine.answered(caller, now);
+            if let Some(pass) = pass {
+                machine.settle(pass, Some(result), now);
+            }
+        });
     }
 
     fn settle(mut self, ended: Option<CallResult>) {
         if let Some(pass) = self.pass.take() {
-            self.guarded.change(|machine| machine.settle(pass, ended, Instant::now()));
+            self.guarded.change(|machine| machine.settle(pass, ended, time::now()));
         }
     }
 }
@@ -374,7 +379,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(pass) = self.pass.take() {
-            self.guarded.change(|machine| machine.settle(pass, None, Instant::now()));
+            self.guarded.change(|machine| machine.settle(pass, None, time::now()));
         }
     }
 }

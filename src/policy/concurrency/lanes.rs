@@ -7,6 +7,7 @@
 //! Nothing here waits. Callers choose model names but must not control the memory used: with too many families an
 //! idle one is evicted, and if none is idle, new families share one.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use tokio::sync::oneshot;
@@ -90,10 +91,10 @@ impl Lane {
 
     fn give_back(&mut self, caller: u64) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        if let Some(held) = self.held.get_mut(&caller) {
-            *held = held.saturating_sub(1);
-            if *held == 0 {
-                self.held.remove(&caller);
+        if let Entry::Occupied(mut held) = self.held.entry(caller) {
+            match held.get().saturating_sub(1) {
+                0 => drop(held.remove()),
+                left => *held.get_mut() = left,
             }
         }
     }
@@ -110,8 +111,10 @@ impl Lane {
     /// Learns from a caller's call that holds a place.
     fn note(&mut self, caller: u64, sample: Sample, settings: &ConcurrencyPlan, now: Instant) {
         self.advance(now);
-        let held = self.held(caller);
-        if !self.limit.may_be_of_caller(sample) {
+        let is_accused = self.accused.as_ref().is_some_and(|accused| accused.caller == caller);
+        let is_of_caller = self.limit.may_be_of_caller(sample);
+        let held = if is_accused || is_of_caller { self.held(caller) } else { 0 };
+        if !is_of_caller {
             self.limit.note(sample, self.in_flight, now);
             if let Some(accused) = self.accused.as_mut().filter(|accused| accused.caller == caller) {
                 accused.limit.note(sample, held, now);

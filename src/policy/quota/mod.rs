@@ -17,39 +17,38 @@ use std::sync::Arc;
 
 use http::Method;
 
-use moka::sync::Cache;
-use tokio::time::Instant;
-
 use self::provider_quota::{ProviderQuota, said};
 use crate::config::plan::QuotaPlan;
 use crate::model::call::{Call, CallRequest};
 use crate::model::fault::Fault;
+use crate::model::name_map::NameMap;
 use crate::model::names::family;
+use crate::model::time;
 use crate::model::trail::StepKind;
 use crate::stack::{Next, Outcome, Policy};
 use crate::state::estimate::Estimates;
 
 /// Accounts per provider; callers choose model names, and must not choose how much memory they take.
-const ACCOUNTS: u64 = 256;
+const ACCOUNTS: usize = 256;
 
 /// What one provider allows. Shared, and outlives the gateway that uses it.
 #[derive(Clone)]
-pub struct Quotas(Cache<Box<str>, Arc<Mutex<ProviderQuota>>>);
+pub struct Quotas(NameMap<Mutex<ProviderQuota>>);
 
 impl Default for Quotas {
     fn default() -> Self {
-        Self(Cache::new(ACCOUNTS))
+        Self(NameMap::new(ACCOUNTS))
     }
 }
 
 impl Quotas {
     /// Forgets what the provider has said.
     pub fn forget(&self) {
-        self.0.invalidate_all();
+        self.0.clear();
     }
 
     fn told(&self, account: &str) -> Arc<Mutex<ProviderQuota>> {
-        self.0.get(account).unwrap_or_else(|| self.0.get_with(account.into(), Arc::default))
+        self.0.get_or(account, Mutex::default)
     }
 }
 
@@ -101,7 +100,7 @@ impl Policy for Quota {
         let told = self.quotas.told(&account(&call));
         let tokens = self.estimates.usual(&call.head.route, &call.request).total();
         let caller = call.head.caller_digest();
-        let sent = match told.lock().send(caller, tokens, Instant::now()) {
+        let sent = match told.lock().send(caller, tokens, time::now()) {
             Ok(sent) => sent,
             Err(retry_in) => {
                 call.trail.note(Self::NAME, Some(&self.provider), StepKind::Refused(retry_in));
@@ -109,7 +108,7 @@ impl Policy for Quota {
             }
         };
         let outcome = next.call(call).await;
-        let now = Instant::now();
+        let now = time::now();
         match &outcome {
             Ok(reply) => {
                 let mut told = told.lock();

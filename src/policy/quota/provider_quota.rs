@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 use crate::model::time::span;
@@ -141,18 +141,36 @@ pub(super) struct AnnouncedLimit {
 /// A longer time until a limit is there again is a moment in truth: seconds since 1970.
 const MOMENT: Duration = Duration::from_secs(1_000_000_000);
 
+fn text(value: &HeaderValue) -> Option<&str> {
+    value.to_str().ok().map(str::trim)
+}
+
 /// What headers say about requests and tokens. Together.ai and others have one limit, which they do not name.
 pub(super) fn said(headers: &HeaderMap) -> (AnnouncedLimit, AnnouncedLimit) {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let of = |remaining: &str, reset: &str| AnnouncedLimit {
-        remaining: text(remaining).and_then(|text| text.parse().ok()),
-        reset: text(reset).and_then(span).filter(|reset| *reset < MOMENT),
+    // By kind, remaining and reset of each: one walk, instead of a search for each name.
+    let mut found: [[Option<&HeaderValue>; 2]; 3] = Default::default();
+    for (name, value) in headers {
+        let (kind, which) = match name.as_str().strip_prefix("x-ratelimit-") {
+            Some("remaining-requests") => (0, 0),
+            Some("reset-requests") => (0, 1),
+            Some("remaining-tokens") => (1, 0),
+            Some("reset-tokens") => (1, 1),
+            Some("remaining") => (2, 0),
+            Some("reset") => (2, 1),
+            _ => continue,
+        };
+        // Of several values of one name the first counts.
+        found[kind][which].get_or_insert(value);
+    }
+    let of = |[remaining, reset]: [Option<&HeaderValue>; 2]| AnnouncedLimit {
+        remaining: remaining.and_then(text).and_then(|text| text.parse().ok()),
+        reset: reset.and_then(text).and_then(span).filter(|reset| *reset < MOMENT),
     };
-    let requests = of("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests");
-    let tokens = of("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens");
+    let [requests, tokens, unnamed] = found;
+    let (requests, tokens) = (of(requests), of(tokens));
     match requests.remaining.or(tokens.remaining) {
         Some(_) => (requests, tokens),
-        None => (of("x-ratelimit-remaining", "x-ratelimit-reset"), tokens),
+        None => (of(unnamed), tokens),
     }
 }
 

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http::request::Parts;
 
 use crate::gateway::{Gateway, Route};
-use crate::model::call::{CacheDirectives, Head, Once, Principal};
+use crate::model::call::{CacheDirectives, CallerDigest, Head, Once, Principal};
 use crate::model::fault::Fault;
 use crate::model::ip_ranges;
 use crate::model::names::is_plain_id;
@@ -65,6 +65,7 @@ impl RequestContext<'_> {
             is_address_shared: self.is_address_shared(),
             headers: HeaderMap::new(),
             received: self.gateway.world.now(),
+            digest: CallerDigest::default(),
         }
     }
 
@@ -110,6 +111,7 @@ impl RequestContext<'_> {
             is_address_shared: self.is_address_shared(),
             headers: headers::to_provider(headers),
             received: self.gateway.world.now(),
+            digest: CallerDigest::default(),
         })
     }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::call::{
-    AnswerBounds, CacheDirectives, Chat, Contents, Endpoint, KnownKey, NamedModel, OpenAiRequest,
+    AnswerBounds, CacheDirectives, CallerDigest, Chat, Contents, Endpoint, KnownKey, NamedModel, OpenAiRequest,
 };
 
 const BODY: &str = r#"{"model":"gpt-4","messages":[{"role":"user","content":"Hi"}]}"#;
@@ -34,6 +34,7 @@ fn head() -> Head {
         method: Method::POST,
         headers: HeaderMap::new(),
         received: jiff::Timestamp::UNIX_EPOCH,
+        digest: CallerDigest::default(),
     }
 }
 
