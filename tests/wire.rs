@@ -89,6 +89,8 @@ mod packed_requests;
 mod passthrough;
 #[path = "wire/policies.rs"]
 mod policies;
+#[path = "wire/pooled.rs"]
+mod pooled;
 #[path = "wire/reload.rs"]
 mod reload;
 #[path = "wire/reports.rs"]

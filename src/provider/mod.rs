@@ -5,7 +5,6 @@
 
 pub mod balance;
 pub mod buildpanel;
-mod idle;
 pub mod openai;
 pub mod transport;
 

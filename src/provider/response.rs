@@ -4,11 +4,9 @@
 
 use std::error::Error;
 
-use futures_util::TryStreamExt;
+use bytes::Bytes;
+use futures_util::Stream;
 use http::{HeaderMap, header};
-use http_body::Body;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
 use super::ResponseHead;
 use super::decompress::decompress;
@@ -18,14 +16,15 @@ use super::transport::{Response, SendFault};
 /// is read at once of a body in HTTP/1, and waits here when its caller does not read.
 pub(super) const MAX_HEAD: usize = 16 * 1024;
 
-/// A response as its head has come.
-pub(super) fn received(response: http::Response<Incoming>) -> Result<Response, SendFault> {
+/// A response as its head has come. `is_over` tells whether nothing is left of its body.
+pub(super) fn received<B>(response: http::Response<B>, is_over: impl Fn(&B) -> bool) -> Result<Response, SendFault>
+where
+    B: Stream<Item = Result<Bytes, SendFault>> + Send + 'static,
+{
     check(response.headers())?;
     let (parts, body) = response.into_parts();
-    let is_empty = body.is_end_stream();
     let mut headers = parts.headers;
-    let pieces = body.into_data_stream().map_err(|fault| SendFault::Broken(chain(&fault)));
-    let body = if is_empty { Box::pin(pieces) } else { decompress(&mut headers, pieces) };
+    let body = if is_over(&body) { Box::pin(body) } else { decompress(&mut headers, body) };
     Ok(Response { head: ResponseHead { status: parts.status, headers }, body })
 }
 

@@ -6,12 +6,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use futures_util::{Sink, SinkExt, Stream, StreamExt, TryStreamExt};
 use http::header::{
     self, CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
+use http_body::Body;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
@@ -19,7 +21,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role};
 use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
 
-use super::response::received;
+use super::response::{chain, received};
 use super::transport::{Opened, SendFault};
 use crate::config::engine::secret::Secret;
 use crate::model::call::Tunnel;
@@ -57,7 +59,9 @@ pub(super) async fn take(
     secret: Option<&Secret>,
 ) -> Result<Opened, SendFault> {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(Opened::Refused(received(response)?));
+        let is_over = response.body().is_end_stream();
+        let body = |body: Incoming| body.into_data_stream().map_err(|fault| SendFault::Broken(chain(&fault)));
+        return Ok(Opened::Refused(received(response.map(body), |_| is_over)?));
     }
     let protocol = check(response.headers(), tunnel, key).map_err(|wrong| SendFault::Broken(wrong.into()))?;
     let stream = hyper::upgrade::on(response).await.map_err(|fault| SendFault::Broken(fault.to_string()))?;

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -37,13 +38,19 @@ impl Provider {
         Socket::new(soon("a connection to the provider", self.listener.accept()).await.expect("a connection").0)
     }
 
-    /// The next connection that carries a request, with that request. A connection that closes without one does
-    /// not count: the gateway opens one beside waiting for a kept one, and drops it when the kept one comes first.
+    /// The next connection that carries a request, with that request. One that carries none does not count: a call that was
+    /// given a kept connection leaves the one that it had begun to the next call.
     pub(crate) async fn request(&self) -> (Socket, Message) {
+        let mut open = FuturesUnordered::new();
         loop {
-            let mut socket = self.connection().await;
-            if let Ok(request) = socket.try_message().await {
-                return (socket, request);
+            tokio::select! {
+                Some((socket, request)) = open.next() => if let Ok(request) = request {
+                    return (socket, request);
+                },
+                mut socket = self.connection() => open.push(async move {
+                    let request = socket.try_message().await;
+                    (socket, request)
+                }),
             }
         }
     }

@@ -58,6 +58,32 @@ async fn until_refused(operator: &mut Socket, times: u64) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_is_replaced_loses_all_connections_when_the_last_call_to_it_has_ended() {
+    let (first, second) = (Provider::start().await, says("second").await);
+    let folder = Folder::new("reload-connections");
+    folder.write("gateway.toml", &config(first.address));
+    let program = serve(&folder).await;
+    let (mut caller, mut stays) = (program.connect().await, program.connect().await);
+    stays.send(chat_stream()).await;
+    let (mut running, _) = first.request().await;
+    running.send(STREAM).await;
+    running.send(chunk(event("first"))).await;
+    stays.head().await;
+    stays.receive(event("first")).await;
+    caller.send(chat()).await;
+    let (mut idle, _) = first.request().await;
+    idle.send(plain(&completion("first"))).await;
+    assert_eq!(caller.message().await.text(), completion("first"));
+
+    folder.write("gateway.toml", &config(second.address));
+    until_generation(&mut caller, 2).await;
+    running.send([chunk(FINISH), chunk(DONE), LAST_CHUNK.into()].concat()).await;
+    assert_eq!(stays.body().await, format!("{FINISH}{DONE}"));
+    assert_eq!(running.closed().await, "");
+    assert_eq!(idle.closed().await, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edited_file_applies_on_the_connections_that_are_open_and_a_bad_one_changes_nothing() {
     let (first, second) = (says("first").await, says("second").await);
     let folder = Folder::new("reload-edit");

@@ -113,9 +113,14 @@ pub(crate) struct SecureProvider {
 }
 
 impl SecureProvider {
+    /// The next connection that the gateway makes, before a word of it.
+    pub(crate) async fn accept(&self) -> TcpStream {
+        soon("a connection to the provider", self.listener.accept()).await.expect("a connection").0
+    }
+
     /// The next connection that the gateway makes, or why there is none: the gateway did not like the certificate.
     pub(crate) async fn try_connection(&self) -> std::io::Result<TlsStream<TcpStream>> {
-        let (stream, _) = soon("a connection to the provider", self.listener.accept()).await?;
+        let stream = self.accept().await;
         stream.set_nodelay(true)?;
         soon("a handshake", self.acceptor.accept(stream)).await
     }
