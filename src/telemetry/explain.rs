@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::config::plan::ExplainPlan;
 use crate::model::money::Usd;
-use crate::model::trail::{Attempt, Facts, LimitFact, Step, short_model};
+use crate::model::trail::{Attempt, Facts, LONGEST_MODEL, LimitFact, Step, short_model};
 
 /// Stories that are looked at before others get their turn at the ring.
 const AT_ONCE: u64 = 256;
@@ -65,9 +65,9 @@ impl CallRecord {
             ids.sum(),
         ];
         size_of::<Self>()
-            + attempts.len() * size_of::<Attempt>()
-            + steps.len() * size_of::<Step>()
-            + limits.len() * size_of::<LimitFact>()
+            + attempts.capacity() * size_of::<Attempt>()
+            + steps.capacity() * size_of::<Step>()
+            + limits.capacity() * size_of::<LimitFact>()
             + models.sum::<usize>()
             + texts.iter().sum::<usize>()
     }
@@ -117,9 +117,8 @@ impl CallHistory {
     /// Adds the story of a call that is over.
     pub fn tell(&self, mut story: CallRecord) {
         for model in story.facts.attempts.iter_mut().filter_map(|attempt| attempt.model.as_mut()) {
-            let short = short_model(model);
-            if short.len() < model.len() {
-                *model = short;
+            if model.len() > LONGEST_MODEL {
+                *model = short_model(model);
             }
         }
         let (size, story) = (story.size(), Arc::new(story));
@@ -127,8 +126,12 @@ impl CallHistory {
         ring.bytes += size;
         ring.told += 1;
         ring.call_history.push_back(story);
+        // Usually one makes place for one.
+        let oldest = ring.shed();
         drop(ring);
-        self.shed();
+        if oldest.is_some() {
+            self.shed();
+        }
     }
 
     /// Forgets what there is no room for. Freed outside the lock: others have stories to tell.

@@ -36,18 +36,26 @@ struct Record {
     at_end: Mutex<Vec<AtEnd>>,
 }
 
-impl Drop for Record {
-    fn drop(&mut self) {
+impl Record {
+    /// Does what is to be done when nobody can add to the facts any more. Once.
+    fn end(&mut self) -> &mut Facts {
         let facts = self.facts.get_mut();
-        if let Some(reckon) = self.reckon.get() {
-            facts.reckon(reckon);
+        if let Some(reckon) = self.reckon.take() {
+            facts.reckon(&reckon);
         }
-        if let Some(finish) = &self.finish {
+        if let Some(finish) = self.finish.take() {
             finish(facts);
         }
         for at_end in self.at_end.get_mut().drain(..) {
             at_end(facts);
         }
+        facts
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -76,6 +84,14 @@ impl Trail {
         self.0.facts.lock()
     }
 
+    /// Ends the trail, if this is its last holder: what is done with the facts at its end is done now, and then they are the
+    /// holder's. `None`: others may still add to them.
+    pub fn end(&mut self) -> Option<Facts> {
+        let facts = Arc::get_mut(&mut self.0)?.end();
+        let nothing = Facts::new(facts.started);
+        Some(std::mem::replace(facts, nothing))
+    }
+
     /// Has something done with the facts when nobody can add to them any more. It must not hold the trail.
     pub fn at_end(&self, work: impl FnOnce(&Facts) + Send + 'static) {
         self.0.at_end.lock().push(Box::new(work));
@@ -102,6 +118,10 @@ impl Trail {
     /// Notes that an attempt begins, and returns the means to note how it ended.
     pub fn begin_attempt(&self, provider: &Arc<str>, model: Option<Arc<str>>, reason: Reason) -> AttemptNote {
         let mut facts = self.facts();
+        if facts.attempts.is_empty() {
+            // Most calls need one.
+            facts.attempts.reserve_exact(1);
+        }
         facts.attempts.push(Attempt {
             provider: provider.clone(),
             model,
@@ -291,7 +311,7 @@ impl Facts {
 }
 
 /// Callers choose the names of models; of longer ones the beginning has to do.
-const LONGEST_MODEL: usize = 128;
+pub const LONGEST_MODEL: usize = 128;
 
 /// Providers choose their ids.
 const LONGEST_ID: usize = 128;

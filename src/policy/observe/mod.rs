@@ -45,9 +45,15 @@ const CANCELLED: &str = "cancelled";
 /// The policy, and the only writer of request metrics.
 #[derive(Clone)]
 pub struct Observe {
+    all: Arc<Observing>,
+    reckoning: Arc<Reckoning>,
+}
+
+/// What is the same for all routes, and for each request that is watched.
+#[derive(Clone)]
+struct Observing {
     metrics: Arc<CallMetrics>,
     prices: Prices,
-    reckoning: Arc<Reckoning>,
     finish: trail::Finish,
     /// `None`: calls are not traced.
     tracing: Option<Arc<Tracing>>,
@@ -79,12 +85,12 @@ impl Observe {
         });
         let prices = plan.prices.clone();
         let reckoning = Arc::new(Reckoning { estimates, prices: prices.clone(), max_answer: None });
-        Self { metrics, prices, reckoning, finish, tracing, reports, telling: None }
+        Self { all: Arc::new(Observing { metrics, prices, finish, tracing, reports, telling: None }), reckoning }
     }
 
     /// What is counted of a route's requests.
     pub fn route_metrics(&self, route: &Arc<str>) -> Arc<RouteMetrics> {
-        Arc::new(RouteMetrics::new(&self.metrics.requests, route.clone()))
+        self.all.route_metrics(route)
     }
 
     /// The same for a route that may bound its answers.
@@ -96,33 +102,34 @@ impl Observe {
     /// Tells others of each call too, once it is over.
     #[must_use]
     pub fn telling(self, telling: Telling) -> Self {
-        Self { telling: Some(telling), ..self }
+        let all = Observing { telling: Some(telling), ..Observing::clone(&self.all) };
+        Self { all: Arc::new(all), ..self }
     }
 
     /// A trail for work that no caller waits for. What happens on it is counted like that of any call, and is a trace of its
     /// own.
     pub fn trail(&self) -> Trail {
         let trail = self.silent_trail();
-        if let Some(tracing) = &self.tracing {
+        if let Some(tracing) = &self.all.tracing {
             trail.facts().trace = Some(Box::new(tracing.begin(None)));
         }
         trail
     }
 
     fn silent_trail(&self) -> Trail {
-        Trail::start(Some(self.finish.clone()))
+        Trail::start(Some(self.all.finish.clone()))
     }
 
     /// Begins to watch a request. The watch belongs to the response's body: when it is dropped, the request has ended.
     pub fn watch(&self, id: Arc<str>, method: &http::Method, path: &str) -> Watch {
-        self.metrics.requests.in_flight.inc();
+        self.all.metrics.requests.in_flight.inc();
         Watch {
-            observe: self.clone(),
+            observe: self.all.clone(),
             trail: self.silent_trail(),
             subject: LogContext::new(id),
             method: known_method(method),
             path: path[..path.floor_char_boundary(200)].into(),
-            route: self.metrics.none.clone(),
+            route: self.all.metrics.none.clone(),
             caller: "none",
             tenant: None,
             api_key: None,
@@ -131,6 +138,12 @@ impl Observe {
             events: 0,
             is_complete: false,
         }
+    }
+}
+
+impl Observing {
+    fn route_metrics(&self, route: &Arc<str>) -> Arc<RouteMetrics> {
+        Arc::new(RouteMetrics::new(&self.metrics.requests, route.clone()))
     }
 }
 
@@ -161,7 +174,7 @@ fn note_fault(facts: &mut Facts, fault: &Fault) {
 
 /// One request being watched. Dropping it records how the request ended.
 pub struct Watch {
-    observe: Observe,
+    observe: Arc<Observing>,
     /// The request's trail.
     pub trail: Trail,
     subject: Arc<LogContext>,
@@ -270,9 +283,9 @@ impl Watch {
         Ended::of(self.status)
     }
 
-    fn ending(&self, facts: &Facts) -> Ending {
+    fn ending(&self, facts: &Facts, at: Instant) -> Ending {
         Ending {
-            at: Instant::now(),
+            at,
             id: self.subject.id.clone(),
             method: self.method,
             path: self.path.clone(),
@@ -292,18 +305,22 @@ impl Drop for Watch {
             self.observe.metrics.callers.streams.dec();
         }
         self.trail.reckon();
+        // Once for all who want to know, as is its cost.
+        let ended = Instant::now();
         let mut facts = self.trail.facts();
         if facts.trace.is_some() {
-            facts.ending = Some(Box::new(self.ending(&facts)));
+            facts.ending = Some(Box::new(self.ending(&facts, ended)));
         }
-        // Once for all who want to know.
+        let took = ended.saturating_duration_since(facts.started);
         let cost = cost(&facts, &self.observe.prices);
-        self.count(&facts, cost);
+        self.count(&facts, cost, took);
         self.report(&facts);
         if tracing::enabled!(target: "tidegate::access", tracing::Level::WARN) {
-            self.log(&facts, cost);
+            self.log(&facts, cost, took);
         }
-        self.tell(facts, cost);
+        let (sample, outcome) = (self.sample(&facts, cost, took), self.outcome(&facts));
+        drop(facts);
+        self.tell(&sample, outcome, cost);
     }
 }
 

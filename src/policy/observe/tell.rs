@@ -3,7 +3,7 @@
 //!
 //! It does not know what they do with it.
 
-use parking_lot::MutexGuard;
+use std::time::Duration;
 
 use super::{CANCELLED, OK, OPERATOR, Watch};
 use crate::model::fault::{Blame, Fault};
@@ -27,22 +27,33 @@ pub struct Telling {
 
 impl Watch {
     /// Tells who wants to know. Probes and scrapes are nobody's call, and would push those out.
-    pub(super) fn tell(&self, facts: MutexGuard<'_, Facts>, cost: Option<Cost>) {
+    pub(super) fn tell(&mut self, sample: &Sample, outcome: &'static str, cost: Option<Cost>) {
         let Some(telling) = self.observe.telling.as_ref().filter(|_| self.caller != OPERATOR) else { return };
-        let sample = self.sample(&facts, cost);
-        let story = telling
-            .call_history
-            .as_ref()
-            .map(|call_history| (call_history, self.story(&facts, cost, telling.generation)));
-        drop(facts);
-        telling.traffic.note(&sample);
-        if let Some((call_history, story)) = story {
-            call_history.tell(story);
-        }
+        telling.traffic.note(sample);
+        let Some(call_history) = &telling.call_history else { return };
+        // Nearly always nobody can add to the facts any more, and they need not be copied.
+        let facts = self.trail.end().unwrap_or_else(|| self.trail.facts().clone());
+        call_history.tell(CallRecord {
+            id: self.subject.id.clone(),
+            route: self.route.route.clone(),
+            caller: self.caller,
+            method: self.method,
+            path: std::mem::take(&mut self.path),
+            tenant: self.tenant.take(),
+            api_key: self.api_key.take(),
+            generation: telling.generation,
+            status: self.status,
+            outcome,
+            took: sample.took,
+            bytes_out: self.bytes_out,
+            events: self.events,
+            cost: cost.map(|cost| cost.usd),
+            facts,
+        });
     }
 
     /// The call in numbers.
-    fn sample(&self, facts: &Facts, cost: Option<Cost>) -> Sample {
+    pub(super) fn sample(&self, facts: &Facts, cost: Option<Cost>, took: Duration) -> Sample {
         Sample {
             ended: match (self.ended(), self.outcome(facts)) {
                 (Ended::Well, CANCELLED) => Ended::Left,
@@ -50,30 +61,10 @@ impl Watch {
                 (Ended::Well, word) if word != OK => Ended::Failed,
                 (ended, _) => ended,
             },
-            took: facts.started.elapsed(),
+            took,
             first_token: facts.first_token,
             is_kept: facts.cache.and_then(CacheResult::has_served),
             cost: cost.map(|cost| cost.usd).unwrap_or_default(),
-        }
-    }
-
-    fn story(&self, facts: &Facts, cost: Option<Cost>, generation: u64) -> CallRecord {
-        CallRecord {
-            id: self.subject.id.clone(),
-            route: self.route(),
-            caller: self.caller,
-            method: self.method,
-            path: self.path.clone(),
-            tenant: self.tenant.clone(),
-            api_key: self.api_key.clone(),
-            generation,
-            status: self.status,
-            outcome: self.outcome(facts),
-            took: facts.started.elapsed(),
-            bytes_out: self.bytes_out,
-            events: self.events,
-            cost: cost.map(|cost| cost.usd),
-            facts: facts.clone(),
         }
     }
 

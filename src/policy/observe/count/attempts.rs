@@ -10,6 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
+use super::gen_ai::Models;
 use crate::model::trail::{Basis, Reason, Tokens};
 use crate::telemetry::metrics::handles::Handles;
 use crate::telemetry::metrics::{Group, Histograms, Registrar, seconds};
@@ -87,6 +88,8 @@ pub(super) struct ProviderMetrics {
     events: Handles<&'static str, Counter, 2>,
     tokens: Handles<&'static str, Counter, 2>,
     estimated: Handles<&'static str, Counter, 2>,
+    /// What is counted of its models.
+    pub(super) models: Models,
 }
 
 impl ProviderMetrics {
@@ -100,6 +103,7 @@ impl ProviderMetrics {
             events: Handles::default(),
             tokens: Handles::default(),
             estimated: Handles::default(),
+            models: Models::default(),
         }
     }
 

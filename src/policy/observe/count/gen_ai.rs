@@ -1,10 +1,10 @@
 //! Metrics of model calls, named after OpenTelemetry's semantic conventions for generative AI (v1.41.0) in
 //! Prometheus' form: dots become underscores, and the name ends with the unit.
 //!
-//! It does not know the content. Names of models come from requests: [`Bounded`] decides which become labels, and
-//! the metrics are looked up per attempt.
+//! It does not know the content. Names of models come from requests: [`Bounded`] decides which become labels. The metrics of
+//! a provider's first models are kept at hand.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -54,15 +54,20 @@ struct UsageLabels {
     gen_ai_token_type: &'static str,
 }
 
-/// One attempt at a provider, as it is counted.
-#[derive(Debug)]
-pub(super) struct Operation<'a> {
+/// What a provider was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
     /// The provider's name.
     pub(super) provider: &'a Arc<str>,
-    /// The model that it was asked for.
+    /// The model; `None`: the provider chooses.
     pub(super) model: Option<&'a str>,
-    /// What it was asked for.
+    /// See [`operation`].
     pub(super) name: &'static str,
+}
+
+/// One attempt at a provider, as it is counted.
+#[derive(Debug)]
+pub(super) struct Operation {
     /// What went wrong; empty: nothing.
     pub(super) error: &'static str,
     /// How long it took, to the end.
@@ -103,6 +108,48 @@ impl Group for GenAi {
     }
 }
 
+/// How many models of a provider have their metrics at hand. Those of others are looked up.
+const AT_HAND: usize = 8;
+
+/// The metrics of a provider's models, as far as they were counted: of calls that went well.
+#[derive(Debug, Default)]
+pub(super) struct Models([OnceLock<OneModel>; AT_HAND]);
+
+/// The metrics of what one model was asked for.
+#[derive(Debug)]
+struct OneModel {
+    label: Arc<str>,
+    name: &'static str,
+    durations: OnceLock<Histogram>,
+    first_chunks: OnceLock<Histogram>,
+    /// Of prompts and of answers.
+    usage: [OnceLock<Histogram>; 2],
+}
+
+impl Models {
+    /// The metrics of a model; `label` says by which name it is counted. `None`: they are looked up.
+    fn find(&self, asked: &Asked<'_>, label: impl FnOnce() -> Arc<str>) -> Option<&OneModel> {
+        // An empty name is no label, and would look like none.
+        let model = asked.model.filter(|name| !name.is_empty()).or(asked.model.is_none().then_some(""))?;
+        let is_it = |own: &OneModel| own.name == asked.name && *own.label == *model;
+        let free = match self.0.iter().map_while(OnceLock::get).position(is_it) {
+            Some(at) => return self.0[at].get(),
+            None => self.0.iter().find(|slot| slot.get().is_none())?,
+        };
+        // A name that has no label of its own may get one.
+        let label = Some(label()).filter(|label| **label == *model)?;
+        let new = || OneModel {
+            label,
+            name: asked.name,
+            durations: OnceLock::new(),
+            first_chunks: OnceLock::new(),
+            usage: Default::default(),
+        };
+        // Somebody else may have taken the slot meanwhile, for another model.
+        Some(free.get_or_init(new)).filter(|own| is_it(own))
+    }
+}
+
 /// What a kind of call is called in the conventions; a kind that they do not know keeps its word. `None`: no model is asked,
 /// or nobody knows what it is asked for.
 pub(super) fn operation(call: &'static str) -> Option<&'static str> {
@@ -115,41 +162,52 @@ pub(super) fn operation(call: &'static str) -> Option<&'static str> {
 }
 
 impl GenAi {
-    /// Counts an attempt.
-    pub(super) fn attempted(&self, operation: &Operation<'_>) {
-        let labels = OperationLabels {
-            gen_ai_provider_name: operation.provider.clone(),
-            gen_ai_request_model: self.model(operation.model, operation.error.is_empty()),
-            gen_ai_operation_name: operation.name,
+    /// Counts an attempt. `models` are those of its provider.
+    pub(super) fn attempted(&self, models: &Models, asked: &Asked<'_>, operation: &Operation) {
+        let is_real = operation.error.is_empty();
+        let label = || self.label(asked.model, is_real);
+        let at_hand = if is_real { models.find(asked, label) } else { None };
+        let labels = || OperationLabels {
+            gen_ai_provider_name: asked.provider.clone(),
+            gen_ai_request_model: at_hand.map_or_else(label, |model| model.label.clone()),
+            gen_ai_operation_name: asked.name,
             error_type: operation.error,
         };
-        self.durations.get_or_create(&labels).observe(operation.took.as_secs_f64());
+        let count = |family: &Histograms<OperationLabels>, at_hand: Option<&OnceLock<Histogram>>, took: Duration| {
+            let find = || family.get_or_create_owned(&labels());
+            match at_hand {
+                Some(own) => own.get_or_init(find).observe(took.as_secs_f64()),
+                None => find().observe(took.as_secs_f64()),
+            }
+        };
+        count(&self.durations, at_hand.map(|model| &model.durations), operation.took);
         if let Some(first) = operation.first_chunk {
-            self.first_chunks.get_or_create(&labels).observe(first.as_secs_f64());
+            count(&self.first_chunks, at_hand.map(|model| &model.first_chunks), first);
         }
     }
 
-    /// Counts the tokens of an answer.
-    pub(super) fn used(
-        &self,
-        provider: &Arc<str>,
-        model: Option<&str>,
-        name: &'static str,
-        tokens: [(&'static str, u64); 2],
-    ) {
-        let model = self.model(model, true);
-        for (kind, count) in tokens {
-            let labels = UsageLabels {
-                gen_ai_provider_name: provider.clone(),
-                gen_ai_request_model: model.clone(),
-                gen_ai_operation_name: name,
-                gen_ai_token_type: kind,
+    /// Counts the tokens of an answer: those of its prompt, and its own.
+    pub(super) fn used(&self, models: &Models, asked: &Asked<'_>, tokens: [(&'static str, u64); 2]) {
+        let label = || self.label(asked.model, true);
+        let at_hand = models.find(asked, label);
+        for (place, (kind, count)) in tokens.into_iter().enumerate() {
+            let find = || {
+                self.usage.get_or_create_owned(&UsageLabels {
+                    gen_ai_provider_name: asked.provider.clone(),
+                    gen_ai_request_model: at_hand.map_or_else(label, |model| model.label.clone()),
+                    gen_ai_operation_name: asked.name,
+                    gen_ai_token_type: kind,
+                })
             };
-            self.usage.get_or_create(&labels).observe(count as f64);
+            match at_hand.and_then(|model| model.usage.get(place)) {
+                Some(own) => own.get_or_init(find).observe(count as f64),
+                None => find().observe(count as f64),
+            }
         }
     }
 
-    fn model(&self, name: Option<&str>, is_real: bool) -> Arc<str> {
+    /// The label of a model's name; none where the provider chooses.
+    fn label(&self, name: Option<&str>, is_real: bool) -> Arc<str> {
         name.map(|name| self.models.label(name, is_real)).unwrap_or_default()
     }
 }

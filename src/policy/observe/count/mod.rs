@@ -3,23 +3,25 @@
 //! It reads facts. Each file registers the metrics that it counts, with their labels, and finds those that depend on the route
 //! or the provider alone when a gateway is built.
 
+mod gen_ai;
+
 mod attempts;
 pub(super) mod callers;
-mod gen_ai;
 pub(super) mod requests;
 mod variants;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::attempts::{Attempts, ProviderMetrics};
 use self::callers::Callers;
-use self::gen_ai::{GenAi, Operation};
+use self::gen_ai::{Asked, GenAi, Operation};
 use self::requests::{Requests, RouteMetrics, TraceLabel};
 use self::variants::{VariantCall, Variants};
 use super::{CANCELLED, OK, Watch, outcome_word, spans};
 use crate::config::plan::MetricsPlan;
 use crate::model::fault::Blame;
-use crate::model::trail::{Facts, Taken};
+use crate::model::trail::{Attempt, Facts, Taken};
 use crate::state::ledger::row::Cost;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traffic::Ended;
@@ -68,28 +70,29 @@ impl CallMetrics {
         for attempt in &facts.attempts {
             let took = attempt.took.unwrap_or_else(|| attempt.started.elapsed());
             let outcome = outcome_word(attempt);
-            self.of_provider(&attempt.provider, |provider| provider.attempted(outcome, attempt.reason, took));
-            if let Some(name) = operation {
-                self.gen_ai.attempted(&Operation {
-                    provider: &attempt.provider,
-                    model: attempt.model.as_deref(),
-                    name,
+            self.of_provider(&attempt.provider, |provider| {
+                provider.attempted(outcome, attempt.reason, took);
+                let Some(asked) = asked(attempt, operation) else { return };
+                let operation = Operation {
                     error: Some(outcome).filter(|word| *word != OK).unwrap_or_default(),
                     took,
                     first_chunk: attempt.answered.filter(|_| facts.is_stream),
-                });
-            }
+                };
+                self.gen_ai.attempted(&provider.models, &asked, &operation);
+            });
         }
         let Some(last) = facts.telling() else { return };
         if facts.events_dropped > 0 {
             self.of_provider(&last.provider, |provider| provider.streamed("dropped", facts.events_dropped));
         }
         for (attempt, tokens) in facts.spent() {
-            self.of_provider(&attempt.provider, |provider| provider.used(tokens));
-            if let Some(name) = operation {
-                let usage = [("input", tokens.usage.input), ("output", tokens.usage.output)];
-                self.gen_ai.used(&attempt.provider, attempt.model.as_deref(), name, usage);
-            }
+            self.of_provider(&attempt.provider, |provider| {
+                provider.used(tokens);
+                if let Some(asked) = asked(attempt, operation) {
+                    let usage = [("input", tokens.usage.input), ("output", tokens.usage.output)];
+                    self.gen_ai.used(&provider.models, &asked, usage);
+                }
+            });
         }
         if let (Some(account), Some(usage)) = (&facts.account, facts.tokens()) {
             self.callers.used(&account.tenant, [("input", usage.input), ("output", usage.output)]);
@@ -97,16 +100,21 @@ impl CallMetrics {
     }
 }
 
+/// What a provider was asked for by an attempt; `None`: that has no name in the conventions.
+fn asked<'a>(attempt: &'a Attempt, operation: Option<&'static str>) -> Option<Asked<'a>> {
+    Some(Asked { provider: &attempt.provider, model: attempt.model.as_deref(), name: operation? })
+}
+
 impl Watch {
-    pub(super) fn count(&self, facts: &Facts, cost: Option<Cost>) {
+    pub(super) fn count(&self, facts: &Facts, cost: Option<Cost>, whole: Duration) {
         let metrics = &self.observe.metrics;
         // How long people talk says nothing about how fast they were answered.
-        let took = facts.tunnel.map_or_else(|| facts.started.elapsed(), |tunnel| tunnel.opened);
+        let took = facts.tunnel.map_or(whole, |tunnel| tunnel.opened);
         let example = facts.trace.as_ref().filter(|_| spans::is_kept(facts));
         let example = example.map(|trace| TraceLabel { trace_id: trace.id.to_string().into() });
         self.route.count((self.method, self.status), facts, took, example);
         if let Some(taken) = &facts.variant {
-            metrics.variants.count(&self.route.route, &taken.name, self.variant_call(facts, taken, cost));
+            metrics.variants.count(&self.route.route, &taken.name, self.variant_call(facts, taken, cost, whole));
         }
         if self.events > 0
             && let Some(served) = facts.telling()
@@ -124,7 +132,7 @@ impl Watch {
         metrics.callers.requested(self.tenant.as_deref(), outcome);
     }
 
-    fn variant_call(&self, facts: &Facts, taken: &Taken, cost: Option<Cost>) -> VariantCall {
+    fn variant_call(&self, facts: &Facts, taken: &Taken, cost: Option<Cost>, took: Duration) -> VariantCall {
         let outcome = match facts.blame {
             Some(Blame::Caller) => "rejected",
             Some(_) => "failed",
@@ -134,7 +142,7 @@ impl Watch {
         };
         VariantCall {
             outcome,
-            took: facts.started.elapsed().as_secs_f64(),
+            took: took.as_secs_f64(),
             first_token: facts.first_token.map(|first| first.as_secs_f64()),
             cost: cost.map(|cost| cost.usd.as_f64()),
         }

@@ -1,34 +1,42 @@
 //! Log output: where log lines go and their format. JSON for machines, with the fields that existing queries read;
 //! short lines for people.
 //!
-//! A thread of its own writes the lines; if it cannot keep up they are dropped, because a full disk must not block
-//! a response. What is logged is decided elsewhere.
+//! Most lines are events of `tracing`. What is written for every call need not be one where lines are JSON: see [`json`].
+//! What is logged is decided elsewhere.
 
-use std::fmt::{self, Write};
+pub mod json_line;
+mod writer;
+
+use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use serde_json::Value;
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{Compact, Format, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
+use self::json_line::{Heads, JsonLine};
+use self::writer::{LastLines, LogWriter};
 use crate::config::plan::{Environment, LogFormat, LogPlan};
 use crate::model::log_context::LogContext;
 use crate::telemetry::log_level::Apply;
 use crate::telemetry::repeats::Repeats;
 
-/// How many lines may wait to be written.
-const WAITING: usize = 16 * 1024;
+/// How often it is said how many lines were dropped.
+const PERIOD: Duration = Duration::from_secs(60);
 
-/// Room for an access line.
+/// Room for a line for people.
 const LINE: usize = 1024;
+
+/// The process's log, where it is written as JSON.
+static JSON_LOG: OnceLock<JsonLog> = OnceLock::new();
 
 /// Makes a subscriber the process's own, and returns what changes its filter. Its type has the format in it, and no short
 /// name.
@@ -44,18 +52,24 @@ macro_rules! begin {
 
 type Refilter = Arc<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
 
-/// Running logs. Lines are flushed when it is dropped.
+/// Running logs. The last lines are written when it is dropped.
 pub struct Telemetry {
     refilter: Refilter,
     repeats: Repeats,
-    _lines: WorkerGuard,
+    writer: LogWriter,
+    _last: LastLines,
 }
 
 impl Telemetry {
     /// What has to be done for it while the gateway runs.
     pub fn apart(&self) -> Apart {
-        let refilter = self.refilter.clone();
-        Apart { level: Box::new(move |level| refilter(filter(level)?)), repeats: Box::pin(self.repeats.clone().run()) }
+        let (refilter, repeats, writer) = (self.refilter.clone(), self.repeats.clone(), self.writer.clone());
+        Apart {
+            level: Box::new(move |level| refilter(filter(level)?)),
+            repeats: Box::pin(async move {
+                tokio::join!(repeats.run(), say_dropped(writer));
+            }),
+        }
     }
 }
 
@@ -63,20 +77,22 @@ impl Telemetry {
 pub struct Apart {
     /// Changes what is logged from now on: a `tracing` filter, as in the config.
     pub level: Apply,
-    /// Logs periodically what was suppressed. Runs until dropped.
+    /// Logs periodically what was suppressed, and what was dropped. Runs until dropped.
     pub repeats: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// Starts logging to standard output.
 pub fn start(plan: &LogPlan, environment: Environment) -> Result<Telemetry, String> {
-    let (writer, lines) = NonBlockingBuilder::default().buffered_lines_limit(WAITING).lossy(true).finish(io::stdout());
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter(&plan.level)?).with_writer(writer);
+    let (writer, last) = LogWriter::start(io::stdout()).map_err(|fault| format!("could not start the log: {fault}"))?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter(&plan.level)?).with_writer(writer.clone());
     let repeats = Repeats::new(plan.repeats);
     let refilter: Refilter = match plan.format {
         LogFormat::Json => {
-            let json =
-                Json { service: Value::from(plan.service.as_str()).to_string(), environment: environment.as_str() };
-            begin!(subscriber.event_format(json), repeats)
+            let heads = Arc::new(Heads::new(&plan.service, environment.as_str()));
+            let refilter = begin!(subscriber.event_format(Json(heads.clone())), repeats);
+            // A process has one log: the subscriber has just become its own.
+            let _ = JSON_LOG.set(JsonLog { heads, writer: writer.clone() });
+            refilter
         }
         LogFormat::Pretty => {
             let is_terminal = io::IsTerminal::is_terminal(&io::stdout());
@@ -84,73 +100,75 @@ pub fn start(plan: &LogPlan, environment: Environment) -> Result<Telemetry, Stri
             begin!(subscriber.with_ansi(is_terminal).event_format(Pretty(lines)), repeats)
         }
     };
-    Ok(Telemetry { refilter, repeats, _lines: lines })
+    Ok(Telemetry { refilter, repeats, writer, _last: last })
+}
+
+/// Logs each minute how many lines were dropped because they could not be written. Runs until dropped.
+async fn say_dropped(writer: LogWriter) {
+    let mut ticks = interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let lines = writer.take_dropped();
+        if lines > 0 {
+            tracing::warn!(target: "tidegate::repeats", lines, "dropped log lines that could not be written");
+        }
+    }
+}
+
+/// The process's log, where lines are JSON: for lines that are written for every call, without an event of `tracing`. Whoever
+/// writes one asks first whether its target and level are logged. `None`: an event it is.
+pub fn json() -> Option<&'static JsonLog> {
+    JSON_LOG.get()
+}
+
+/// See [`json`].
+pub struct JsonLog {
+    heads: Arc<Heads>,
+    writer: LogWriter,
+}
+
+impl JsonLog {
+    /// Writes a line.
+    pub fn write(&self, level: Level, fields: impl FnOnce(&mut JsonLine)) {
+        let mut line = JsonLine::begin(&self.heads, level, now());
+        fields(&mut line);
+        line.end(|line| self.writer.push(line.as_bytes()));
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "log lines carry the machine's own wall clock")]
+fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
 }
 
 fn filter(level: &str) -> Result<EnvFilter, String> {
     EnvFilter::try_new(level).map_err(|fault| format!("log.level {level:?}: {fault}"))
 }
 
-/// One JSON object a line, all fields at the top.
-struct Json {
-    service: String,
-    environment: &'static str,
-}
+/// One JSON object a line.
+struct Json(Arc<Heads>);
 
 impl<S, N> FormatEvent<S, N> for Json
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    #[expect(clippy::disallowed_methods, reason = "log lines carry the machine's own wall clock")]
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let level = match *event.metadata().level() {
-            tracing::Level::ERROR => "error",
-            tracing::Level::WARN => "warn",
-            tracing::Level::INFO => "info",
-            tracing::Level::DEBUG => "debug",
-            tracing::Level::TRACE => "trace",
-        };
-        let now = jiff::Timestamp::now();
-        let (service, environment) = (&self.service, self.environment);
-        // Put together here, and handed on in one piece: an access line has some twenty fields.
-        let mut line = String::with_capacity(LINE);
-        let head = format_args!(
-            "{{\"timestamp\":\"{now:.3}\",\"level\":\"{level}\",\"service\":{service},\"environment\":\"{environment}\""
-        );
-        line.write_fmt(head)?;
-        event.record(&mut Fields { line: &mut line });
+        let mut line = JsonLine::begin(&self.0, *event.metadata().level(), now());
+        event.record(&mut Fields(&mut line));
         if !names_its_call(event) {
             LogContext::current(|subject| {
-                quote(begin_member(&mut line, "req_id"), &subject.id);
-                if let Some((trace, _)) = subject.trace.get() {
-                    quote(begin_member(&mut line, "trace_id"), &trace.to_string());
-                }
+                line.field("req_id", &*subject.id);
+                line.field("trace_id", subject.trace.get().map(|(trace, _)| *trace));
             });
         }
-        line.push_str("}\n");
-        out.write_str(&line)
+        line.end(|line| out.write_str(line))
     }
 }
 
 /// Writes fields as JSON members.
-struct Fields<'a> {
-    line: &'a mut String,
-}
-
-impl Fields<'_> {
-    /// Begins a member; its value follows.
-    fn name(&mut self, field: &Field) -> &mut String {
-        begin_member(self.line, field.name())
-    }
-}
-
-fn begin_member<'a>(line: &'a mut String, name: &str) -> &'a mut String {
-    line.push_str(",\"");
-    line.push_str(name);
-    line.push_str("\":");
-    line
-}
+struct Fields<'a>(&'a mut JsonLine);
 
 /// True for lines that say for which call they are, as the access line does.
 fn names_its_call(event: &Event<'_>) -> bool {
@@ -176,65 +194,26 @@ where
 
 impl Visit for Fields<'_> {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        if value.is_finite() {
-            // Writing to a String cannot fail.
-            let _ = write!(self.name(field), "{value}");
-        }
+        self.0.field(field.name(), value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.name(field).push_str(itoa::Buffer::new().format(value));
+        self.0.field(field.name(), value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.name(field).push_str(itoa::Buffer::new().format(value));
+        self.0.field(field.name(), value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.name(field).push_str(if value { "true" } else { "false" });
+        self.0.field(field.name(), value);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        quote(self.name(field), value);
+        self.0.field(field.name(), value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.record_str(field, &format!("{value:?}"));
-    }
-}
-
-/// A JSON string (RFC 8259, section 7).
-fn quote(line: &mut String, text: &str) {
-    line.push('"');
-    let mut plain = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        if byte >= b' ' && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        line.push_str(&text[plain..at]);
-        match byte {
-            b'"' | b'\\' => line.extend(['\\', char::from(byte)]),
-            // Writing to a String cannot fail.
-            _ => drop(write!(line, "\\u{byte:04x}")),
-        }
-        plain = at + 1;
-    }
-    line.push_str(&text[plain..]);
-    line.push('"');
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn any_text_is_quoted_as_json(text in any::<String>()) {
-            let mut quoted = String::new();
-            quote(&mut quoted, &text);
-            prop_assert_eq!(serde_json::from_str::<String>(&quoted).unwrap(), text);
-        }
     }
 }
