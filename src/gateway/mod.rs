@@ -42,7 +42,7 @@ use crate::stack::{Next, Stack};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::sampled::Sampled;
 
-use self::router::PathRoutes;
+use self::router::{PathRoutes, Router};
 
 /// A complete gateway: one generation of the configuration.
 pub struct Gateway {
@@ -69,7 +69,7 @@ pub struct Gateway {
     /// How its providers are reached, in the plan's order.
     pub transports: Vec<Arc<dyn Transport>>,
     routes: Vec<Route>,
-    router: matchit::Router<PathRoutes>,
+    router: Router,
 }
 
 /// One route, ready.
@@ -259,10 +259,9 @@ impl Gateway {
 
     /// The route for a method and a path.
     pub fn find(&self, method: &Method, path: &str) -> Result<&Route, RequestFault> {
-        let Ok(place) = self.router.at(path) else {
+        let Some(place) = self.router.at(path) else {
             return Err(RequestFault::NotFound { path: path.chars().take(200).collect() });
         };
-        let place = place.value;
         if !place.is_exact && self.is_misspelt(path, place) {
             return Err(RequestFault::NotFound { path: path.chars().take(200).collect() });
         }
@@ -278,7 +277,7 @@ impl Gateway {
     /// and what passes through must not pass by that route's rules.
     fn is_misspelt(&self, path: &str, place: &PathRoutes) -> bool {
         path.bytes().any(|byte| byte.is_ascii_uppercase())
-            && self.router.at(&path.to_ascii_lowercase()).is_ok_and(|other| !std::ptr::eq(other.value, place))
+            && self.router.at(&path.to_ascii_lowercase()).is_some_and(|other| !std::ptr::eq(other, place))
     }
 
     /// The dialect to refuse a path in that no route has: that of the routes which share most of its beginning.

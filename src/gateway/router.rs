@@ -2,6 +2,7 @@
 //!
 //! It does not know how a route responds.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::Method;
@@ -17,6 +18,23 @@ pub(super) struct PathRoutes {
     pub(super) is_exact: bool,
 }
 
+/// The routes of every path.
+pub(super) struct Router {
+    places: Vec<PathRoutes>,
+    /// The places of paths without parameters, which come before all others.
+    exact: BTreeMap<Box<str>, usize>,
+    /// The places of all.
+    all: matchit::Router<usize>,
+}
+
+impl Router {
+    /// The routes at a path, if there are any.
+    pub(super) fn at(&self, path: &str) -> Option<&PathRoutes> {
+        let place = self.exact.get(path).copied().or_else(|| Some(*self.all.at(path).ok()?.value))?;
+        self.places.get(place)
+    }
+}
+
 /// The methods of the route that passes on whatever nobody else takes at this path.
 fn rest_of(path: &str, places: &[(&str, Vec<(Method, usize)>)], routes: &[Route]) -> Vec<(Method, usize)> {
     let covers = |rest: &str| {
@@ -30,8 +48,8 @@ fn rest_of(path: &str, places: &[(&str, Vec<(Method, usize)>)], routes: &[Route]
     found.max_by_key(|(rest, _)| rest.len()).map(|(_, methods)| methods.clone()).unwrap_or_default()
 }
 
-/// The routes of every path.
-pub(super) fn build(routes: &[Route]) -> Result<matchit::Router<PathRoutes>, String> {
+/// Finds the routes of every path.
+pub(super) fn build(routes: &[Route]) -> Result<Router, String> {
     let mut places: Vec<(&str, Vec<(Method, usize)>)> = Vec::new();
     for (index, route) in routes.iter().enumerate() {
         for path in &route.plan.paths {
@@ -43,7 +61,7 @@ pub(super) fn build(routes: &[Route]) -> Result<matchit::Router<PathRoutes>, Str
         }
     }
     let others = places.clone();
-    let mut router = matchit::Router::new();
+    let mut router = Router { places: Vec::new(), exact: BTreeMap::new(), all: matchit::Router::new() };
     for (path, mut methods) in places {
         // A method that a path's own routes do not have is for the route that takes all else below it.
         for rest in rest_of(path, &others, routes) {
@@ -53,9 +71,10 @@ pub(super) fn build(routes: &[Route]) -> Result<matchit::Router<PathRoutes>, Str
         }
         let allow = methods.iter().map(|(method, _)| method.as_str()).collect::<Vec<_>>().join(", ").into();
         let is_exact = !path.contains('{');
-        router
-            .insert(path, PathRoutes { methods, allow, is_exact })
-            .map_err(|fault| format!("path {path}: {fault}"))?;
+        let place = router.places.len();
+        router.all.insert(path, place).map_err(|fault| format!("path {path}: {fault}"))?;
+        router.exact.extend(is_exact.then(|| (path.into(), place)));
+        router.places.push(PathRoutes { methods, allow, is_exact });
     }
     Ok(router)
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::config::plan::{JwksPlan, ProviderPlan};
@@ -133,7 +134,11 @@ impl World {
 
     /// A request id that is unique in this process, and different in another.
     pub fn next_id(&self) -> Arc<str> {
-        format!("{:016x}{:016x}", self.chance.bits(), self.chance.bits()).into()
+        let bits = u128::from(self.chance.bits()) << 64 | u128::from(self.chance.bits());
+        let mut digits = [0; 32];
+        HEXLOWER.encode_mut(&bits.to_be_bytes(), &mut digits);
+        // Hexadecimal digits are text.
+        std::str::from_utf8(&digits).unwrap_or_default().into()
     }
 
     /// What the marks of secrets are made with: the same for the whole life of the process, another in the next.

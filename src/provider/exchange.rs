@@ -223,7 +223,7 @@ impl Exchange {
 
     fn agreed(&self, call: &Call, socket: Socket) -> Reply {
         let head = ResponseHead { status: StatusCode::SWITCHING_PROTOCOLS, headers: http::HeaderMap::new() };
-        self.raw(call, &head, Body::Socket(socket))
+        self.raw(call, head, Body::Socket(socket))
     }
 
     async fn refusal(&self, call: &Call, mut head: ResponseHead, body: &mut Bodies) -> Fault {
@@ -247,7 +247,7 @@ impl Exchange {
     async fn whole(&self, call: &Call, head: ResponseHead, body: &mut Bodies, note: &AttemptNote) -> stack::Outcome {
         let bytes = self.collect(body, self.provider.max_reply, call.signs.as_ref()).await?;
         if is_empty(head.status) {
-            return Ok(self.raw(call, &head, Body::Whole(Bytes::new())));
+            return Ok(self.raw(call, head, Body::Whole(Bytes::new())));
         }
         let Decoded { reply, usage, id } =
             apart(bytes.len(), || self.dialect.decode(call, &self.provider, head, bytes))?;
@@ -301,10 +301,10 @@ impl Exchange {
         note.answered();
         let rest = body.into_bytes(first, self.provider.name.clone(), note);
         let Some(reader) = self.dialect.bytes(call) else {
-            return Ok(self.raw(call, &head, Body::Bytes(Box::pin(rest))));
+            return Ok(self.raw(call, head, Body::Bytes(Box::pin(rest))));
         };
         let counted = CountedBytes { bytes: rest, reader, bill: call.bill.clone(), counted: None };
-        Ok(self.raw(call, &head, Body::Bytes(Box::pin(counted))))
+        Ok(self.raw(call, head, Body::Bytes(Box::pin(counted))))
     }
 
     /// What kind of body comes, which may take its first bytes to know.
@@ -375,13 +375,13 @@ impl Exchange {
         let mut events = Events::new(body, reader, (self.dialect, self.provider.clone()), call, note);
         events.first(first_by, call.signs.as_ref()).await?;
         events.answered();
-        Ok(self.raw(call, &head, Body::Events(Box::pin(events))))
+        Ok(self.raw(call, head, Body::Events(Box::pin(events))))
     }
 
-    fn raw(&self, call: &Call, head: &ResponseHead, body: Body) -> Reply {
+    fn raw(&self, call: &Call, head: ResponseHead, body: Body) -> Reply {
         Reply {
             status: head.status,
-            headers: headers::to_caller(&head.headers),
+            headers: headers::to_caller(head.headers),
             provider: self.provider.name.clone(),
             model: call.model_name(),
             target: 0,

@@ -127,7 +127,7 @@ impl Provider for OpenAi {
                 answer::said(&body, usage).ok_or_else(|| Fault::Wordless { provider: provider.name.clone() })?,
             ),
         };
-        Ok(Decoded { reply: reply(call, provider, &head, body), usage, id })
+        Ok(Decoded { reply: reply(call, provider, head, body), usage, id })
     }
 
     fn refusal(&self, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Fault {
@@ -183,10 +183,10 @@ fn idempotency_key(call: &Call, provider: &ProviderPlan) -> Option<HeaderValue> 
 }
 
 /// A reply with what a caller may see of the response's head.
-fn reply(call: &Call, provider: &ProviderPlan, head: &ResponseHead, body: Body) -> Reply {
+fn reply(call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Body) -> Reply {
     Reply {
         status: head.status,
-        headers: headers::to_caller(&head.headers),
+        headers: headers::to_caller(head.headers),
         provider: provider.name.clone(),
         model: call.model_name(),
         target: 0,

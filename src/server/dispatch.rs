@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
 use hyper::upgrade::OnUpgrade;
 
@@ -19,6 +19,7 @@ use crate::model::fault::Fault;
 use crate::policy::observe::Watch;
 use crate::server::callers::address::Peer;
 use crate::server::callers::head::RequestContext;
+use crate::server::callers::present::{Present, Sought};
 use crate::server::callers::response::{assemble, request_id, respond, set_retry_after};
 use crate::server::callers::{address, compress, cors, ratelimit_headers, security, target};
 use crate::server::connection::linger;
@@ -61,15 +62,20 @@ where
     let (peer, (mut parts, mut body)) = (peer.into(), request.into_parts());
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let target = target::normalize(&mut parts);
-    if handshake::is_asked(&parts) {
+    let mut present = Present::of(&parts.headers);
+    if (present.has(Sought::Upgrade) || parts.method == Method::CONNECT) && handshake::is_asked(&parts) {
         handshake::unveil(&mut parts);
+        present = Present::of(&parts.headers);
     }
-    let asked_id = request_id(&parts.headers);
+    let asked_id = present.has(Sought::RequestId).then(|| request_id(&parts.headers)).flatten();
     let id = asked_id.clone().unwrap_or_else(|| gateway.world.next_id());
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
-    let context = RequestContext { gateway, peer, id: &id, parts: &parts, target };
+    let subject = watch.subject().clone();
+    let context = RequestContext { gateway, peer, id: &id, parts: &parts, present, target };
     // A mistake in the code ends this request, not the connection that it shares with others.
-    let work = watch.subject().clone().during(AssertUnwindSafe(answer(&context, &mut body, &mut watch)).catch_unwind());
+    // Boxed, and so moved once: what waits for a provider is large, and what holds it is moved by whoever does.
+    let work = AssertUnwindSafe(Box::pin(answer(&context, &mut body, &mut watch))).catch_unwind();
+    let work = subject.during(work);
     let mut answered = work.await.unwrap_or_else(|_| {
         let fault = Fault::Internal { detail: Fault::PANIC.into() };
         watch.failed(&fault);
@@ -81,7 +87,8 @@ where
     ratelimit_headers::tell(&mut answered.headers, &watch.trail.facts().limits, gateway.world.now());
     set_retry_after(gateway, &mut answered);
     cors::tell(&gateway.plan.edge.cors, &parts.headers, &mut answered.headers);
-    let answered = compress::compress(gateway.plan.edge.compression, &parts.headers, answered);
+    let accepts = present.has(Sought::AcceptEncoding).then_some(&parts.headers);
+    let answered = compress::compress(gateway.plan.edge.compression, accepts, answered);
     let was_asked = asked_id.is_some();
     match answered.body {
         AnsweredBody::Socket(socket, plan) => {
@@ -134,14 +141,15 @@ where
 {
     let (mut parts, mut body) = request.into_parts();
     let target = target::normalize(&mut parts);
-    let id = gateway.world.next_id();
+    let (present, id) = (Present::of(&parts.headers), gateway.world.next_id());
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
-    let context = RequestContext { gateway, peer: peer.into(), id: &id, parts: &parts, target };
+    let context = RequestContext { gateway, peer: peer.into(), id: &id, parts: &parts, present, target };
     let mut answered =
         watch.subject().clone().during(serve::at_operators(&context, current, &mut body, &mut watch)).await;
     linger::before_refusal(&mut body, &parts, answered.status).await;
     set_retry_after(gateway, &mut answered);
     security::tell(&gateway.plan.edge.security, false, &mut answered.headers);
-    let answered = compress::compress(gateway.plan.edge.compression, &parts.headers, answered);
+    let accepts = present.has(Sought::AcceptEncoding).then_some(&parts.headers);
+    let answered = compress::compress(gateway.plan.edge.compression, accepts, answered);
     respond(answered, watch, &id, false)
 }

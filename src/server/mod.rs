@@ -231,8 +231,9 @@ impl Server {
             let server = self.clone();
             tasks.spawn(async move {
                 tokio::select! {
-                    () = server.kill.cancelled() => {}
+                    biased;
                     () = once_per_poll(server.connection(stream, peer, place)) => {}
+                    () = server.kill.cancelled() => {}
                 }
             });
         }

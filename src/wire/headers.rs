@@ -22,16 +22,50 @@ const TO_CALLER: [HeaderName; 5] = [
     HeaderName::from_static("x-request-id"),
 ];
 
+/// Headers that the gateway adds to a response, about: of rate limits, security, its ids, and of who answered.
+const OWN: usize = 16;
+
 /// The headers of a caller's request that may reach a provider of the same dialect.
 ///
 /// `Content-Type` is not among them: it belongs to the body and is set with it.
 pub fn to_provider(headers: &HeaderMap) -> HeaderMap {
-    pass(headers, |name| TO_PROVIDER.contains(name) || name.as_str().starts_with("x-stainless-") || is_of_openai(name))
+    let nominated = nominated(headers);
+    let may_pass = |name: &HeaderName| {
+        let is_of_family = match name.as_str().as_bytes() {
+            [b'a' | b'u' | b't', ..] => TO_PROVIDER.contains(name),
+            [b'x', ..] => name.as_str().starts_with("x-stainless-"),
+            [b'o', ..] => is_of_openai(name),
+            _ => false,
+        };
+        is_of_family && !nominated.contains(name)
+    };
+    // Counted first: a map that grows is made anew.
+    let mut passed = HeaderMap::with_capacity(headers.iter().filter(|(name, _)| may_pass(name)).count());
+    for (name, value) in headers.iter().filter(|(name, _)| may_pass(name)) {
+        passed.append(name, value.clone());
+    }
+    passed
 }
 
-/// The headers of a provider's response that may reach the caller.
-pub fn to_caller(headers: &HeaderMap) -> HeaderMap {
-    pass(headers, |name| TO_CALLER.contains(name) || name.as_str().starts_with("x-ratelimit-") || is_of_openai(name))
+/// The headers of a provider's response that may reach the caller, and room for as many of the gateway's own.
+pub fn to_caller(mut headers: HeaderMap) -> HeaderMap {
+    let nominated = nominated(&headers);
+    let may_pass = |name: &HeaderName| {
+        let is_of_family = match name.as_str().as_bytes() {
+            [b'x', ..] => name.as_str().starts_with("x-ratelimit-") || TO_CALLER.contains(name),
+            [b'c' | b'r', ..] => TO_CALLER.contains(name),
+            [b'o', ..] => is_of_openai(name),
+            _ => false,
+        };
+        is_of_family && !nominated.contains(name)
+    };
+    // Most may pass, so what may not is taken away.
+    let others: Vec<HeaderName> = headers.keys().filter(|name| !may_pass(name)).cloned().collect();
+    for name in others {
+        headers.remove(name);
+    }
+    headers.reserve(OWN);
+    headers
 }
 
 /// True for OpenAI's own headers, but for those that name an account.
@@ -40,23 +74,14 @@ fn is_of_openai(name: &HeaderName) -> bool {
     name.starts_with("openai-") && !ACCOUNT.iter().any(|account| name.starts_with(account))
 }
 
-fn pass(headers: &HeaderMap, may_pass: impl Fn(&HeaderName) -> bool) -> HeaderMap {
-    let nominated = nominated(headers);
-    let mut passed = HeaderMap::with_capacity(8);
-    for (name, value) in headers {
-        if may_pass(name) && !nominated.iter().any(|item| item.eq_ignore_ascii_case(name.as_str())) {
-            passed.append(name.clone(), value.clone());
-        }
-    }
-    passed
-}
-
 /// The headers that `Connection` names, which makes them hop-by-hop (RFC 9110, 7.6.1). Nearly always there are none: the
 /// usual options are about the connection itself.
-fn nominated(headers: &HeaderMap) -> Vec<&str> {
-    let lists = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let names = lists.flat_map(|list| list.split(',')).map(str::trim);
-    names.filter(|name| !name.eq_ignore_ascii_case("keep-alive") && !name.eq_ignore_ascii_case("close")).collect()
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lists = headers.iter().filter(|(name, _)| **name == header::CONNECTION);
+    let names = lists.filter_map(|(_, value)| value.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim);
+    let names = names.filter(|name| !["keep-alive", "close"].iter().any(|usual| name.eq_ignore_ascii_case(usual)));
+    // What is no name is nobody's.
+    names.filter_map(|name| name.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -93,7 +118,7 @@ mod tests {
 
     #[test]
     fn what_openai_says_of_its_answer_passes_and_whose_account_it_was_does_not() {
-        let passed = to_caller(&map(&[
+        let passed = to_caller(map(&[
             ("openai-processing-ms", "7"),
             ("openai-version", "2020-10-01"),
             ("openai-organization", "canary"),
@@ -115,7 +140,7 @@ mod tests {
             ("set-cookie", "canary"),
         ]);
         assert_eq!(
-            to_caller(&headers).keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+            to_caller(headers.clone()).keys().map(HeaderName::as_str).collect::<Vec<_>>(),
             ["x-ratelimit-remaining-requests"]
         );
         assert!(to_provider(&headers).is_empty());

@@ -9,8 +9,18 @@ pub fn essence(headers: &HeaderMap) -> String {
 
 /// The media type that the value of a Content-Type names, in lower case and without parameters.
 pub fn media_type(content_type: impl AsRef<[u8]>) -> String {
-    let value = content_type.as_ref().split(|byte| *byte == b';').next().unwrap_or_default();
-    String::from_utf8_lossy(value.trim_ascii()).to_ascii_lowercase()
+    String::from_utf8_lossy(essence_of(&content_type)).to_ascii_lowercase()
+}
+
+/// The same as it is spelt there.
+pub fn essence_of(content_type: &(impl AsRef<[u8]> + ?Sized)) -> &[u8] {
+    let value = content_type.as_ref();
+    value[..memchr::memchr(b';', value).unwrap_or(value.len())].trim_ascii()
+}
+
+/// True for what is written in JSON, by the end of its name (`+json`, RFC 6839).
+pub fn is_json_suffixed(essence: &[u8]) -> bool {
+    essence.last_chunk().is_some_and(|end: &[u8; 5]| end.eq_ignore_ascii_case(b"+json"))
 }
 
 /// What a message claims to be, for people.
@@ -21,13 +31,16 @@ pub fn named(headers: &HeaderMap) -> String {
 
 /// True for server-sent events.
 pub fn is_events(headers: &HeaderMap) -> bool {
-    essence(headers) == "text/event-stream"
+    let content_type = headers.get(header::CONTENT_TYPE);
+    content_type.is_some_and(|value| essence_of(value).eq_ignore_ascii_case(b"text/event-stream"))
 }
 
-/// True for JSON and what is written in it (`+json`, RFC 6839), and where nothing is claimed.
+/// True for JSON and what is written in it, and where nothing is claimed.
 pub fn is_json(headers: &HeaderMap) -> bool {
-    let essence = essence(headers);
-    essence.is_empty() || essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
+    let Some(content_type) = headers.get(header::CONTENT_TYPE) else { return true };
+    let essence = essence_of(content_type);
+    let is = |other: &str| essence.eq_ignore_ascii_case(other.as_bytes());
+    is("application/json") || is("text/json") || is("") || is_json_suffixed(essence)
 }
 
 #[cfg(test)]

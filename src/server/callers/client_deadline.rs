@@ -21,13 +21,17 @@ const WHOLE: &str = "x-request-timeout-ms";
 /// What OpenAI-style SDKs announce: seconds that they wait between two reads.
 const READ: &str = "x-stainless-read-timeout";
 
-/// The caller's own limits, none longer than `longest`. A read timeout is a deadline for an answer that comes in one piece, and
+/// The caller's own limits, none longer than `longest`; `None`: no header announces one. A read timeout is a deadline for an answer that comes in one piece, and
 /// a limit to each silence of one that does not.
 pub(in crate::server) fn read(
-    headers: &HeaderMap,
+    headers: Option<&HeaderMap>,
     comes_in_pieces: bool,
     longest: Duration,
 ) -> Result<(Deadline, ClientDeadline), Fault> {
+    let Some(headers) = headers else {
+        let patience = ClientDeadline { whole: Duration::ZERO, silence: None };
+        return Ok((Deadline::after(FAR, Phase::Call), patience));
+    };
     let whole = whole(headers)?;
     // Not asked for by the caller but sent by its SDK: what cannot be read is no mistake of the caller's.
     let seconds = headers.get(READ).and_then(|value| value.to_str().ok()).and_then(|text| text.trim().parse().ok());
@@ -60,8 +64,15 @@ fn whole(headers: &HeaderMap) -> Result<Option<Duration>, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::callers::present::{Present, Sought};
 
     const LONGEST: Duration = Duration::from_secs(1800);
+
+    /// As they are read where they are there.
+    fn read(headers: &HeaderMap, comes_in_pieces: bool) -> Result<(Deadline, ClientDeadline), Fault> {
+        let announced = Present::of(headers).has(Sought::Timeout).then_some(headers);
+        super::read(announced, comes_in_pieces, LONGEST)
+    }
 
     fn headers(name: &'static str, value: &str) -> HeaderMap {
         HeaderMap::from_iter([(http::HeaderName::from_static(name), value.parse().unwrap())])
@@ -69,29 +80,29 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_callers_own_timeout_is_its_deadline() {
-        let (deadline, patience) = read(&headers(WHOLE, "1500"), true, LONGEST).unwrap();
+        let (deadline, patience) = read(&headers(WHOLE, "1500"), true).unwrap();
         assert_eq!((deadline.remaining(), deadline.phase), (Duration::from_millis(1500), Phase::Caller));
         assert_eq!(patience, ClientDeadline { whole: Duration::from_millis(1500), silence: None });
         for wrong in ["0", "-1", "soon", "1.5"] {
-            assert!(read(&headers(WHOLE, wrong), true, LONGEST).is_err(), "{wrong}");
+            assert!(read(&headers(WHOLE, wrong), true).is_err(), "{wrong}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_sdks_read_timeout_ends_a_plain_call_and_only_a_silence_of_a_stream() {
         let announced = Duration::from_millis(2500);
-        let (deadline, patience) = read(&headers(READ, "2.5"), false, LONGEST).unwrap();
+        let (deadline, patience) = read(&headers(READ, "2.5"), false).unwrap();
         assert_eq!((deadline.remaining(), patience.silence), (announced, None));
-        let (deadline, patience) = read(&headers(READ, "2.5"), true, LONGEST).unwrap();
+        let (deadline, patience) = read(&headers(READ, "2.5"), true).unwrap();
         assert_eq!((deadline.remaining(), patience.silence), (FAR, Some(announced)));
         for ignored in ["none", "0", "-3", "inf", "NaN"] {
-            assert_eq!(read(&headers(READ, ignored), false, LONGEST).unwrap().0.remaining(), FAR, "{ignored}");
+            assert_eq!(read(&headers(READ, ignored), false).unwrap().0.remaining(), FAR, "{ignored}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_waits_no_longer_than_is_allowed() {
-        let (deadline, patience) = read(&headers(WHOLE, "7200000"), true, LONGEST).unwrap();
+        let (deadline, patience) = read(&headers(WHOLE, "7200000"), true).unwrap();
         assert_eq!((deadline.remaining(), patience.whole), (LONGEST, LONGEST));
     }
 }

@@ -19,7 +19,7 @@ use crate::model::fault::Fault;
 use crate::model::reply::ByteStream;
 use crate::server::callers::cors::vary;
 use crate::wire::content_coding::InTurns;
-use crate::wire::media::essence;
+use crate::wire::media;
 
 /// Up to this size a text is compressed in one go, so that its length is known; a larger one piece by piece, because a thread that
 /// compresses megabytes serves nobody else meanwhile.
@@ -39,12 +39,18 @@ enum Coding {
 const CODINGS: [(Coding, &str); 3] = [(Coding::Zstd, "zstd"), (Coding::Brotli, "br"), (Coding::Gzip, "gzip")];
 
 /// Compresses a response, if its caller accepts that and it is worth it.
-pub(in crate::server) fn compress(plan: CompressionPlan, request: &HeaderMap, mut answered: Answered) -> Answered {
+///
+/// The request's headers are `None` where it says nothing of that.
+pub(in crate::server) fn compress(
+    plan: CompressionPlan,
+    request: Option<&HeaderMap>,
+    mut answered: Answered,
+) -> Answered {
     if !plan.is_on || !is_text(&answered) {
         return answered;
     }
     vary(&mut answered.headers, header::ACCEPT_ENCODING);
-    let AnsweredBody::Full(text) = &answered.body else { return answered };
+    let (AnsweredBody::Full(text), Some(request)) = (&answered.body, request) else { return answered };
     let wanted = Wanted::read(request);
     let is_worth_it = text.len() > plan.min_size || (wanted.must_be_compressed && !text.is_empty());
     let Some(coding) = wanted.coding.filter(|_| is_worth_it) else { return answered };
@@ -79,11 +85,12 @@ fn is_text(answered: &Answered) -> bool {
     if answered.status == StatusCode::NOT_MODIFIED {
         return true;
     }
-    let essence = essence(&answered.headers);
-    let is_json = essence == "application/json" || essence.ends_with("+json");
-    is_json
-        || essence == "application/openmetrics-text"
-        || (essence.starts_with("text/") && essence != "text/event-stream")
+    let Some(content_type) = answered.headers.get(header::CONTENT_TYPE) else { return false };
+    let essence = media::essence_of(content_type);
+    let is = |other: &str| essence.eq_ignore_ascii_case(other.as_bytes());
+    let begins = |with: &[u8]| essence.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
+    let is_json = is("application/json") || media::is_json_suffixed(essence);
+    is_json || is("application/openmetrics-text") || (begins(b"text/") && !is("text/event-stream"))
 }
 
 /// What a caller wants.
@@ -233,7 +240,7 @@ mod tests {
     #[test]
     fn only_texts_that_are_worth_it_are_packed() {
         let compressed = |content_type, length, accepts| {
-            let answered = compress(PLAN, &accepting(&[accepts]), answer(content_type, &vec![b'a'; length]));
+            let answered = compress(PLAN, Some(&accepting(&[accepts])), answer(content_type, &vec![b'a'; length]));
             answered.headers.contains_key(header::CONTENT_ENCODING)
         };
         assert!(compressed("application/json", 1025, "gzip"));
@@ -247,18 +254,18 @@ mod tests {
         let mut encoded = answer("application/json", &[b'a'; 2000]);
         encoded.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         assert!(
-            matches!(compress(PLAN, &accepting(&["br"]), encoded).body, AnsweredBody::Full(text) if text.len() == 2000)
+            matches!(compress(PLAN, Some(&accepting(&["br"])), encoded).body, AnsweredBody::Full(text) if text.len() == 2000)
         );
     }
 
     #[test]
     fn caches_are_told_that_the_answer_varies_and_that_its_tag_means_the_text_and_not_the_bytes() {
-        let compressed = compress(PLAN, &accepting(&["gzip"]), answer("application/json", &[b'a'; 2000]));
+        let compressed = compress(PLAN, Some(&accepting(&["gzip"])), answer("application/json", &[b'a'; 2000]));
         assert_eq!(
             (&compressed.headers[header::ETAG], &compressed.headers[header::VARY]),
             (&"W/\"1\"".parse().unwrap(), &"accept-encoding".parse().unwrap())
         );
-        let plain = compress(PLAN, &accepting(&[]), answer("application/json", &[b'a'; 2000]));
+        let plain = compress(PLAN, Some(&accepting(&[])), answer("application/json", &[b'a'; 2000]));
         assert_eq!(
             (&plain.headers[header::ETAG], &plain.headers[header::VARY]),
             (&"\"1\"".parse().unwrap(), &"accept-encoding".parse().unwrap())
@@ -285,7 +292,7 @@ mod tests {
             word in proptest::collection::vec(any::<u8>(), 1..200), times in 1_usize..2000, coding in 0_usize..3,
         ) {
             let (text, coding) = (word.repeat(times), CODINGS[coding].1);
-            let compressed = compress(PLAN, &accepting(&[coding]), answer("application/json", &text));
+            let compressed = compress(PLAN, Some(&accepting(&[coding])), answer("application/json", &text));
             let compressed = match compressed.body {
                 AnsweredBody::Full(bytes) if text.len() <= PLAN.min_size => {
                     prop_assert_eq!(&bytes[..], &text[..]);

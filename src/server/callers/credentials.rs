@@ -2,13 +2,14 @@
 //!
 //! `tunnel/handshake` has put a WebSocket's token there. Nothing is verified here: the `auth` policy does that.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use http::{HeaderMap, HeaderName, header};
 
 use crate::model::fault::{Fault, RequestFault};
 use crate::model::names::is_plain_id;
 use crate::policy::auth::Shown;
+use crate::server::callers::present::{Present, Sought};
 
 /// Where API keys stand that are not bearer tokens.
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -23,16 +24,18 @@ const CREDENTIALS: [HeaderName; 5] = [
     HeaderName::from_static("x-goog-api-key"),
 ];
 
-/// The purpose of fingerprints (BLAKE3's key derivation): they are never equal to a digest made elsewhere.
-const SHOWN: &str = "tidegate 2026 credentials: what a request shows";
+/// Makes fingerprints, for one purpose (BLAKE3's key derivation): they are never equal to a digest made elsewhere.
+static SHOWN: LazyLock<blake3::Hasher> =
+    LazyLock::new(|| blake3::Hasher::new_derive_key("tidegate 2026 credentials: what a request shows"));
 
 /// Where callers name their users.
 pub(in crate::server) const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 
 /// What a request shows in its headers. Another scheme than `Bearer` shows nothing; a header that is there twice, or is not
 /// text, shows something that cannot be trusted.
-pub(in crate::server) fn shown(headers: &HeaderMap) -> Shown<'_> {
-    let (Ok(authorization), Ok(key)) = (only(headers, &header::AUTHORIZATION), only(headers, &API_KEY)) else {
+pub(in crate::server) fn shown(headers: &HeaderMap, present: Present) -> Shown<'_> {
+    let key = if present.has(Sought::ApiKey) { only(headers, &API_KEY) } else { Ok(None) };
+    let (Ok(authorization), Ok(key)) = (only(headers, &header::AUTHORIZATION), key) else {
         return Shown { is_broken: true, ..Shown::default() };
     };
     Shown { bearer: authorization.and_then(bearer), key, is_broken: false }
@@ -40,11 +43,12 @@ pub(in crate::server) fn shown(headers: &HeaderMap) -> Shown<'_> {
 
 /// What tells the credentials of one request from those of another, and reveals neither; `None` where none is shown. Every
 /// header counts, and every value of it: whoever shows one credential more is somebody else.
-pub(in crate::server) fn fingerprint(headers: &HeaderMap) -> Option<[u8; 32]> {
+pub(in crate::server) fn fingerprint(headers: &HeaderMap, present: Present) -> Option<[u8; 32]> {
+    let has_keys = present.has(Sought::ApiKey) || present.has(Sought::OtherKey);
     let mut hasher = None;
-    for name in &CREDENTIALS {
+    for name in CREDENTIALS.iter().filter(|name| has_keys || **name == header::AUTHORIZATION) {
         for value in headers.get_all(name) {
-            let hasher = hasher.get_or_insert_with(|| blake3::Hasher::new_derive_key(SHOWN));
+            let hasher = hasher.get_or_insert_with(|| SHOWN.clone());
             for part in [name.as_str().as_bytes(), value.as_bytes()] {
                 // With their lengths: otherwise two lists of parts could read the same.
                 hasher.update(&(part.len() as u64).to_le_bytes());
@@ -57,8 +61,8 @@ pub(in crate::server) fn fingerprint(headers: &HeaderMap) -> Option<[u8; 32]> {
 
 /// The name under which an API key is counted that nobody has checked: a digest of it, short enough to be no secret. The same
 /// key counts as one wherever it stands; a request with two different ones is known by both.
-pub(in crate::server) fn unchecked_key(headers: &HeaderMap) -> Option<Arc<str>> {
-    let Shown { bearer, key, .. } = shown(headers);
+pub(in crate::server) fn unchecked_key(shown: &Shown<'_>) -> Option<Arc<str>> {
+    let Shown { bearer, key, .. } = *shown;
     let digest = match (bearer, key) {
         (Some(bearer), Some(key)) if bearer != key => blake3::hash(format!("{bearer} {key}").as_bytes()),
         (Some(one), _) | (None, Some(one)) => blake3::hash(one.as_bytes()),
@@ -124,6 +128,10 @@ mod tests {
 
     use super::*;
 
+    fn print(headers: &HeaderMap) -> Option<[u8; 32]> {
+        fingerprint(headers, Present::of(headers))
+    }
+
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
@@ -136,7 +144,7 @@ mod tests {
     fn a_token_is_shown_as_a_bearer_and_a_key_either_way() {
         let shown = |pairs: &[(&'static str, &'static str)]| {
             let headers = headers(pairs);
-            let Shown { bearer, key, is_broken } = shown(&headers);
+            let Shown { bearer, key, is_broken } = shown(&headers, Present::of(&headers));
             (bearer.map(str::to_owned), key.map(str::to_owned), is_broken)
         };
         let text = |text: &str| Some(text.to_owned());
@@ -150,28 +158,32 @@ mod tests {
 
     #[test]
     fn whoever_shows_another_credential_is_another_caller() {
-        let requests: [&[(&'static str, &'static str)]; 9] = [
+        let requests: [&[(&'static str, &'static str)]; 10] = [
             &[("authorization", "Bearer a")],
             &[("authorization", "Basic a")],
             &[("x-api-key", "a")],
             &[("x-api-key", "b")],
             &[("api-key", "a")],
             &[("apikey", "a")],
+            &[("x-goog-api-key", "a")],
             &[("authorization", "Bearer a"), ("x-api-key", "a")],
             &[("authorization", "Bearer a"), ("x-api-key", "b")],
             &[("x-api-key", "a"), ("x-api-key", "b")],
         ];
-        let fingerprints: Vec<_> = requests.iter().map(|pairs| fingerprint(&headers(pairs)).unwrap()).collect();
+        let fingerprints: Vec<_> = requests.iter().map(|pairs| print(&headers(pairs)).unwrap()).collect();
         for (at, one) in fingerprints.iter().enumerate() {
             assert!(!fingerprints[at + 1..].contains(one), "{:?}", requests[at]);
-            assert_eq!(fingerprint(&headers(requests[at])).as_ref(), Some(one));
+            assert_eq!(print(&headers(requests[at])).as_ref(), Some(one));
         }
-        assert_eq!(fingerprint(&headers(&[("cookie", "a")])), None);
+        assert_eq!(print(&headers(&[("cookie", "a")])), None);
     }
 
     #[test]
     fn an_unchecked_key_counts_as_one_wherever_it_stands() {
-        let key = |pairs: &[(&'static str, &'static str)]| unchecked_key(&headers(pairs));
+        let key = |pairs: &[(&'static str, &'static str)]| {
+            let headers = headers(pairs);
+            unchecked_key(&shown(&headers, Present::of(&headers)))
+        };
         let own = key(&[("x-api-key", "k")]);
         assert!(own.is_some());
         assert_eq!(key(&[("authorization", "Bearer k")]), own);
@@ -201,8 +213,9 @@ mod tests {
         fn no_bytes_make_it_panic(value in any::<Vec<u8>>()) {
             if let Ok(value) = http::HeaderValue::from_bytes(&value) {
                 let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.clone()), (API_KEY, value)]);
-                let _ = (shown(&headers).bearer, named(&headers, &API_KEY));
-                let _ = (fingerprint(&headers), unchecked_key(&headers));
+                let shown = shown(&headers, Present::of(&headers));
+                let _ = (shown.bearer, named(&headers, &API_KEY));
+                let _ = (print(&headers), unchecked_key(&shown));
             }
         }
     }

@@ -3,7 +3,7 @@
 //! It does not know what is requested, nor whether a credential is valid: the `auth` policy verifies it.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use http::HeaderMap;
 use http::request::Parts;
@@ -16,11 +16,15 @@ use crate::model::names::is_plain_id;
 use crate::policy::auth::{Shown, Visitor};
 use crate::policy::observe::Watch;
 use crate::server::callers::address::Peer;
+use crate::server::callers::present::{Present, Sought};
 use crate::server::callers::{address, authority, cache_control, credentials, idempotency};
 use crate::wire::headers;
 
 /// The tier of callers that name no user, and of those from the internet that have not shown who they are.
-const ANONYMOUS: &str = "anonymous";
+static ANONYMOUS: LazyLock<Arc<str>> = LazyLock::new(|| "anonymous".into());
+
+/// What stands for a route where none is known.
+static NO_ROUTE: LazyLock<Arc<str>> = LazyLock::new(|| "none".into());
 
 /// One request that is being answered, at either listener.
 pub(in crate::server) struct RequestContext<'a> {
@@ -32,6 +36,8 @@ pub(in crate::server) struct RequestContext<'a> {
     pub(in crate::server) id: &'a Arc<str>,
     /// Its head.
     pub(in crate::server) parts: &'a Parts,
+    /// Which headers it has.
+    pub(in crate::server) present: Present,
     /// Whether its path can be read in one way only.
     pub(in crate::server) target: Result<(), Fault>,
 }
@@ -47,12 +53,12 @@ impl RequestContext<'_> {
     pub(in crate::server) fn anonymous(&self) -> Head {
         Head {
             id: self.id.clone(),
-            route: "none".into(),
+            route: NO_ROUTE.clone(),
             tenant: self.gateway.plan.default_tenant.clone(),
             user: None,
             is_tenant_named: false,
             role: None,
-            tier: ANONYMOUS.into(),
+            tier: ANONYMOUS.clone(),
             api_key: None,
             account: false,
             method: self.parts.method.clone(),
@@ -71,14 +77,17 @@ impl RequestContext<'_> {
 
     /// Who calls, and what is known of the request before its body is read.
     pub(super) async fn head(&self, route: &Route, watch: &Watch) -> Result<Head, Fault> {
-        let headers = &self.parts.headers;
-        let shown = credentials::shown(headers);
+        let (headers, present) = (&self.parts.headers, self.present);
+        let shown = credentials::shown(headers, present);
         let principal = route.auth.admit(self.visitor(shown), &watch.trail).await?;
         let is_asked = !route.plan.auth.methods.is_empty();
         let is_named = principal.user.is_some() || principal.api_key.is_some();
         // On the internet anybody can make up a user.
         let is_known = is_named && (is_asked || ip_ranges::is_near(self.address()));
-        let key = idempotency::shown(&self.parts.method, headers)?;
+        let key = match present.has(Sought::IdempotencyKey) {
+            true => idempotency::shown(&self.parts.method, headers)?,
+            false => None,
+        };
         let needs_credential = route.plan.cache.is_some() || key.is_some();
         let credential = needs_credential.then(|| self.credential(&principal, is_asked)).flatten();
         let once = key.map(|key| {
@@ -99,11 +108,16 @@ impl RequestContext<'_> {
             user: principal.user,
             role: principal.role,
             tier: principal.tier.unwrap_or_else(|| self.tier(is_asked, is_known)),
-            api_key: principal.api_key.or_else(|| credentials::unchecked_key(headers).filter(|_| !is_asked)),
+            api_key: principal
+                .api_key
+                .or_else(|| Some(&shown).filter(|_| !is_asked).and_then(credentials::unchecked_key)),
             account: principal.account || route.opens_account(self.parts.uri.path()),
             method: self.parts.method.clone(),
             credential,
-            wishes: cache_control::read(headers),
+            wishes: match present.has(Sought::CacheControl) {
+                true => cache_control::read(headers),
+                false => CacheDirectives::default(),
+            },
             is_proven: is_asked,
             once,
             known: None,
@@ -121,7 +135,10 @@ impl RequestContext<'_> {
         Visitor {
             shown,
             tenant: credentials::named(headers, &self.gateway.plan.auth.tenant_header),
-            user: credentials::named(headers, &credentials::USER_ID),
+            user: match self.present.has(Sought::User) {
+                true => credentials::named(headers, &credentials::USER_ID),
+                false => Ok(None),
+            },
             address: self.address(),
             now: self.gateway.world.now(),
         }
@@ -136,7 +153,7 @@ impl RequestContext<'_> {
         match said.and_then(|value| value.to_str().ok()).filter(|text| is_plain_id(text)) {
             Some(word) => word.into(),
             None if is_known => plan.tier.clone(),
-            None => ANONYMOUS.into(),
+            None => ANONYMOUS.clone(),
         }
     }
 
@@ -146,7 +163,7 @@ impl RequestContext<'_> {
         match (&principal.api_key, &principal.user) {
             (Some(name), _) if is_asked => Some(digest(format!("API key {name}").as_bytes())),
             (None, Some(user)) if is_asked => Some(digest(format!("user {user}").as_bytes())),
-            _ => credentials::fingerprint(&self.parts.headers),
+            _ => credentials::fingerprint(&self.parts.headers, self.present),
         }
     }
 
@@ -155,7 +172,12 @@ impl RequestContext<'_> {
         let (peer, fronts) = (self.peer.address, &self.gateway.state.limits().fronts);
         self.gateway.plan.server.trusted_proxies.is_empty()
             && ip_ranges::is_near(peer)
-            && fronts.has_many(peer, address::of_client(&self.parts.headers))
+            && fronts.has_many(peer, self.client())
+    }
+
+    /// The client that a proxy names, whoever that proxy is.
+    fn client(&self) -> Option<IpAddr> {
+        self.present.has(Sought::Forwarded).then(|| address::of_client(&self.parts.headers)).flatten()
     }
 
     /// The caller's address: the peer's, or the one that trusted proxies name.

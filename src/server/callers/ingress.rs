@@ -23,6 +23,7 @@ use crate::policy::idempotency::was_replayed;
 use crate::policy::observe::Watch;
 use crate::server::callers::body_reader::BodyReader;
 use crate::server::callers::head::RequestContext;
+use crate::server::callers::present::Sought;
 use crate::server::callers::recognition::Recognition;
 use crate::server::callers::response::comeback;
 use crate::server::callers::served_by::ServedBy;
@@ -173,11 +174,11 @@ impl RequestContext<'_> {
             rate: server.body_rate,
             room,
         };
-        let codings = match content_coding::of(&self.parts.headers) {
-            // Of no body there is nothing to say.
-            _ if body.is_end_stream() => Vec::new(),
-            Ok(codings) => codings,
-            Err(Unknown { said }) => return Err(RequestFault::Coding { said, known: content_coding::KNOWN }.into()),
+        // Of no body there is nothing to say.
+        let codings = match !body.is_end_stream() && self.present.has(Sought::ContentEncoding) {
+            true => content_coding::of(&self.parts.headers)
+                .map_err(|Unknown { said }| RequestFault::Coding { said, known: content_coding::KNOWN })?,
+            false => Vec::new(),
         };
         let body = reader.read(body).await?;
         watch.trail.facts().bytes_in = body.len() as u64;
@@ -215,7 +216,8 @@ impl RequestContext<'_> {
     ) -> Result<Reply, Fault> {
         // Policies and targets tighten these.
         let longest = self.gateway.plan.longest_wait;
-        let (deadline, patience) = client_deadline::read(&self.parts.headers, request.comes_in_pieces(), longest)?;
+        let announced = self.present.has(Sought::Timeout).then_some(&self.parts.headers);
+        let (deadline, patience) = client_deadline::read(announced, request.comes_in_pieces(), longest)?;
         let call = Call {
             head: head.clone(),
             request: request.clone(),

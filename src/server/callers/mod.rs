@@ -1,6 +1,8 @@
 //! Callers: the public listener's side of HTTP: credentials, bodies, headers and CORS, and `ingress`, which makes a call of a
 //! request and an answer of its outcome. The operators' listener uses what both need: targets, bodies, responses.
 
+pub mod present;
+
 pub mod address;
 pub mod authority;
 pub mod body_reader;

@@ -56,8 +56,9 @@ pub(in crate::server) fn assemble(
     // Ids are checked to be visible ASCII, or made of hexadecimal digits.
     if let Ok(id) = HeaderValue::from_str(id) {
         // Who sends an id finds it in the answer; who does not gets the provider's, which its support asks for.
-        if was_asked || !headers.contains_key(&REQUEST_ID) {
-            headers.insert(REQUEST_ID, id.clone());
+        match was_asked {
+            true => drop(headers.insert(REQUEST_ID, id.clone())),
+            false => drop(headers.entry(REQUEST_ID).or_insert_with(|| id.clone())),
         }
         headers.insert(TIDEGATE_REQUEST_ID, id);
     }

@@ -78,28 +78,37 @@ impl ServedBy {
     fn is_first(&self, route: &RoutePlan, asked: Option<&str>) -> bool {
         let is_there =
             |target: &&TargetPlan| target.provider.usable == Usable::Yes || target.provider.name == self.provider;
-        let first = route.targets.iter().filter(is_there).find_map(|target| match target.choose(asked) {
-            ModelChoice::NotHere => None,
-            ModelChoice::AsAsked => Some((&target.provider.name, asked.map(Arc::from))),
-            ModelChoice::Replace(model) => Some((&target.provider.name, Some(model))),
-        });
-        first.is_none_or(|(provider, model)| {
-            *provider == self.provider && (self.model.is_none() || model.is_none() || model == self.model)
-        })
+        for target in route.targets.iter().filter(is_there) {
+            let would_give = |model: Option<&str>| {
+                let own = self.model.as_deref();
+                target.provider.name == self.provider && (own.is_none() || model.is_none() || model == own)
+            };
+            match target.choose(asked) {
+                ModelChoice::NotHere => {}
+                ModelChoice::AsAsked => return would_give(asked),
+                ModelChoice::Replace(model) => return would_give(Some(&model)),
+            }
+        }
+        true
     }
 
     /// Tells the caller. A text that was written beforehand is no provider's.
     pub(in crate::server) fn tell(&self, headers: &mut HeaderMap, facts: &Facts, fallback: Option<&Fallback>) {
-        let degraded = self.degraded.map(Degraded::as_str).or(fallback.map(|_| ANOTHER));
-        headers.extend(degraded.map(|word| (DEGRADED, HeaderValue::from_static(word))));
+        if let Some(word) = self.degraded.map(Degraded::as_str).or(fallback.map(|_| ANOTHER)) {
+            headers.insert(DEGRADED, HeaderValue::from_static(word));
+        }
         if self.degraded == Some(Degraded::Canned) {
             return;
         }
-        headers.extend(fallback.map(|fallback| (FALLBACK, HeaderValue::from_static(fallback.why))));
+        if let Some(fallback) = fallback {
+            headers.insert(FALLBACK, HeaderValue::from_static(fallback.why));
+        }
         headers.insert(ATTEMPTS, facts.attempts.len().into());
-        let said = [(PROVIDER, Some(&self.provider)), (MODEL, self.model.as_ref())];
-        // A model's name that a header cannot hold stays out of it; the log has it.
-        let values = said.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::from_str(value?).ok()?)));
-        headers.extend(values);
+        for (name, said) in [(PROVIDER, Some(&self.provider)), (MODEL, self.model.as_ref())] {
+            // A model's name that a header cannot hold stays out of it; the log has it.
+            if let Some(value) = said.and_then(|said| HeaderValue::from_str(said).ok()) {
+                headers.insert(name, value);
+            }
+        }
     }
 }

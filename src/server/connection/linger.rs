@@ -45,8 +45,11 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     let is_refused = status.is_client_error() || status.is_server_error();
+    if !is_refused || status == StatusCode::REQUEST_TIMEOUT {
+        return;
+    }
     let is_asked = parts.headers.contains_key(header::EXPECT);
-    if is_refused && status != StatusCode::REQUEST_TIMEOUT && !is_asked && parts.method != Method::CONNECT {
+    if !is_asked && parts.method != Method::CONNECT {
         discard(body, if parts.version == Version::HTTP_2 { BEFORE_HTTP2 } else { BEFORE }).await;
     }
 }

@@ -13,6 +13,7 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::gateway::Gateway;
 use crate::model::api_key::Digest;
 use crate::server::callers::credentials;
+use crate::server::callers::present::Present;
 use crate::server::callers::response::comeback;
 use crate::server::operator::answer::Problem;
 use crate::server::operator::endpoint::Access;
@@ -84,7 +85,7 @@ pub(super) async fn admit_token(gateway: &Gateway, from: IpAddr, headers: &Heade
     if shows_token(gateway, headers) {
         return Ok(());
     }
-    let shown = credentials::shown(headers);
+    let shown = credentials::shown(headers, Present::of(headers));
     let is_guess = shown.is_broken || shown.bearer.is_some();
     if is_guess && let Some(wait) = gateway.authenticator.note_failure(from) {
         let refusal = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many wrong admin tokens from this address");
@@ -103,7 +104,7 @@ pub(super) fn shows_token(gateway: &Gateway, headers: &HeaderMap) -> bool {
     let Some(token) = &gateway.plan.auth.admin_token else { return false };
     // Hashes, so that not even the length of the token can be measured.
     let is_token = |shown: &str| Digest::of(shown).is(&Digest::of(token.expose()));
-    credentials::shown(headers).bearer.is_some_and(is_token)
+    credentials::shown(headers, Present::of(headers)).bearer.is_some_and(is_token)
 }
 
 /// True when a request from this machine was made for somebody else.

@@ -147,7 +147,7 @@ async fn identify(context: &RequestContext<'_>, section: Section, watch: &Watch)
         return Ok(None);
     }
     let auth = Auth::of_anybody(gateway.authenticator.clone());
-    let principal = auth.admit(context.visitor(credentials::shown(headers)), &watch.trail).await?;
+    let principal = auth.admit(context.visitor(credentials::shown(headers, context.present)), &watch.trail).await?;
     // It is no call for a provider, and no reason to read the store without end.
     let head = Head {
         route: section.name().clone(),

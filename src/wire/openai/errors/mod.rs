@@ -43,7 +43,7 @@ pub(crate) fn refused(
     let tells_account = (is_limit || status.is_server_error()) && said.speaks_of_account();
     let mut refusal = Refusal {
         status: known(status),
-        headers: headers::to_caller(&headers),
+        headers: headers::to_caller(headers.clone()),
         is_openai: said.is_openai,
         body,
         message: format!("The AI provider {provider} returned status {}.", status.as_u16()),
