@@ -6,8 +6,6 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use crate::model::call::AnswerBounds;
 
 /// No model writes more tokens than this in one choice.
@@ -17,18 +15,14 @@ const MAX_TOKENS: u64 = 10_000_000;
 const MAX_CHOICES: u64 = 10_000;
 
 /// Reads the limits in tokens, the numbers of choices, and the prompt, of which a list asks for as many answers.
-pub(super) fn read(
-    limits: &[Option<&RawValue>],
-    choices: &[Option<&RawValue>],
-    prompt: Option<&RawValue>,
-) -> AnswerBounds {
-    let said = |value: &Option<&RawValue>| value.map(RawValue::get).filter(|raw| *raw != "null").map(number);
+pub(super) fn read(limits: &[Option<&str>], choices: &[Option<&str>], prompt: Option<&str>) -> AnswerBounds {
+    let said = |value: &Option<&str>| value.filter(|raw| *raw != "null").map(number);
     let limits = || limits.iter().filter_map(said);
     let tokens = limits().flatten().max().unwrap_or(0).min(MAX_TOKENS);
     // One that is no positive number may be ignored, or mean "as long as you like".
     let is_open = limits().next().is_none() || limits().any(|limit| limit.is_none());
     let choices = choices.iter().filter_map(said).flatten().max().unwrap_or(1).min(MAX_CHOICES);
-    let prompts = prompt.map_or(1, |prompt| prompts(prompt.get()));
+    let prompts = prompt.map_or(1, prompts);
     AnswerBounds { tokens, is_open, choices: choices.saturating_mul(prompts) }
 }
 
@@ -61,18 +55,11 @@ mod tests {
 
     use super::*;
 
-    fn raw(value: &str) -> Box<RawValue> {
-        RawValue::from_string(value.to_owned()).unwrap()
-    }
-
-    fn all(held: &[Box<RawValue>]) -> Vec<Option<&RawValue>> {
-        held.iter().map(|value| Some(&**value)).collect()
-    }
-
     fn bounds(limits: &[&str], choices: &[&str], prompt: Option<&str>) -> AnswerBounds {
-        let held = |values: &[&str]| values.iter().map(|value| raw(value)).collect::<Vec<_>>();
-        let (limits, choices, prompt) = (held(limits), held(choices), prompt.map(raw));
-        read(&all(&limits), &all(&choices), prompt.as_deref())
+        fn all<'a>(values: &[&'a str]) -> Vec<Option<&'a str>> {
+            values.iter().copied().map(Some).collect()
+        }
+        read(&all(limits), &all(choices), prompt)
     }
 
     #[test]

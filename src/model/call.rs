@@ -367,6 +367,9 @@ impl CallRequest {
             user_id: Option<&'a RawValue>,
         }
         let CallRequest::OpenAi(wire) = self else { return Vec::new() };
+        if wire.contents.asked_for.is_some_and(|seen| !seen.may_name_user) {
+            return Vec::new();
+        }
         // What cannot be read names nobody; a body that names somebody twice has no key at all.
         let named = apart(wire.body.len(), || serde_json::from_slice::<Named<'_>>(&wire.body));
         let Ok(named) = named else { return Vec::new() };
@@ -582,6 +585,17 @@ pub struct Contents {
     pub has_stream_options: bool,
     /// True when thought is asked for before the answer (`reasoning_effort`, `reasoning`, `thinking`).
     pub thinks: bool,
+    /// What else was seen when the body was read; `None`: whoever wants to know reads it.
+    pub asked_for: Option<AskedFor>,
+}
+
+/// What a body in its usual form says beyond routing. A guard that masks its texts changes none of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AskedFor {
+    /// True when the same body gets the same answer: its temperature is zero, or it gives a seed.
+    pub is_deterministic: bool,
+    /// False when it names no end user, under any of the names for that.
+    pub may_name_user: bool,
 }
 
 /// How far beyond itself a call reaches at its provider.

@@ -8,7 +8,6 @@ use http::Method;
 use memchr::memmem;
 use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use crate::model::call::Reach;
 
@@ -29,8 +28,19 @@ const OPEN: [&str; 9] = [
 /// Words of paths that are about the organization that owns the account.
 const ORGANIZATION: [&str; 3] = ["organization", "organizations", "dashboard"];
 
-/// Fields whose value names something that the account keeps.
-const NAMES: [&str; 4] = ["file_id", "file_ids", "vector_store_id", "vector_store_ids"];
+/// True for a field whose value names something that the account keeps.
+fn is_name(field: &[u8]) -> bool {
+    matches!(field, b"file_id" | b"file_ids" | b"vector_store_id" | b"vector_store_ids")
+}
+
+/// True for a field that may be a reason why [`is_named_in`] finds something. `value` is as it stands in the body.
+pub(super) fn may_name(field: &[u8], value: &[u8]) -> bool {
+    match field {
+        b"type" => value == b"\"item_reference\"" || value.contains(&b'\\'),
+        b"container" => value.starts_with(b"\"cntr_") || value.contains(&b'\\'),
+        field => is_name(field),
+    }
+}
 
 /// Fields that hold what callers' own programs say, and definitions, whose fields are named by them.
 const FOREIGN: [&str; 5] = ["parameters", "schema", "json_schema", "arguments", "metadata"];
@@ -54,14 +64,14 @@ pub(super) fn stored_in(path: &str) -> Option<&str> {
 }
 
 /// The id that a field holds: as a text, or inside an object.
-pub(super) fn id(field: &RawValue) -> Option<Box<str>> {
+pub(super) fn id(field: &str) -> Option<Box<str>> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Named {
         Text(Box<str>),
         Object { id: Box<str> },
     }
-    match serde_json::from_str(field.get()).ok()? {
+    match serde_json::from_str(field).ok()? {
         Named::Text(id) | Named::Object { id } => Some(id),
     }
 }
@@ -82,7 +92,7 @@ pub(super) fn is_named_in(body: &[u8]) -> bool {
 fn names(value: &Value) -> bool {
     let is_text = |value: &Value| matches!(value, Value::String(text) if !text.is_empty());
     let is_kept = |(name, value): (&String, &Value)| match (&**name, value) {
-        (name, Value::String(_) | Value::Array(_)) if NAMES.contains(&name) => {
+        (name, Value::String(_) | Value::Array(_)) if is_name(name.as_bytes()) => {
             is_text(value) || value.as_array().is_some_and(|items| items.iter().any(is_text))
         }
         ("container", Value::String(id)) => id.starts_with("cntr_"),
@@ -160,8 +170,7 @@ mod tests {
             ("{}", None),
             (r#"["resp_1"]"#, None),
         ] {
-            let field: Box<RawValue> = serde_json::from_str(field).unwrap();
-            assert_eq!(id(&field).as_deref(), found, "{field}");
+            assert_eq!(id(field).as_deref(), found, "{field}");
         }
     }
 

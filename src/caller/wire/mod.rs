@@ -8,18 +8,19 @@ mod account;
 mod form;
 mod models;
 
+mod fields;
+
 use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method};
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
+use self::fields::Read;
 use self::form::Part;
-use super::{Incoming, bounds, json};
+use super::{Incoming, json};
 use crate::model::call::{AnswerBounds, Contents, Endpoint, NamedModel, OpenAiRequest, Reach};
 use crate::model::fault::{Fault, RequestFault};
 use crate::wire::media::{essence, media_type};
@@ -79,18 +80,18 @@ fn other(incoming: &Incoming<'_>, wire: &mut OpenAiRequest) -> Result<(), Fault>
 
 /// Reads the body of an endpoint whose fields are not known.
 fn any_object(incoming: &Incoming<'_>, wire: &mut OpenAiRequest) -> Result<(), Fault> {
-    let fields = fields(incoming)?;
-    wire.stream = fields.stream.is_some_and(|stream| stream.get() == "true");
+    let read = fields::read(incoming)?;
+    let fields = &read.fields;
+    wire.stream = fields.stream == Some("true");
     wire.bounds = fields.bounds();
     wire.model = match fields.model {
         None => None,
-        Some(model) if model.get() == "null" => None,
         Some(model) => {
             require("model", Some(model), &["a string"])?;
             named(&incoming.body, model)
         }
     };
-    note_contents(&fields, wire)
+    note_contents(&read, wire)
 }
 
 fn looks_like_json(body: &[u8]) -> bool {
@@ -107,143 +108,38 @@ fn model_in_path(path: &str) -> Option<NamedModel> {
     Some(NamedModel { name: decoded(name).into(), span: None })
 }
 
-/// The fields that matter of any JSON body; each is looked at by its own type.
-#[derive(Deserialize)]
-struct Fields<'a> {
-    #[serde(default, borrow)]
-    model: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    stream: Option<&'a RawValue>,
-    #[serde(default)]
-    stream_options: IsThere,
-    #[serde(default, borrow)]
-    messages: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    prompt: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    input: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    max_tokens: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    max_completion_tokens: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    max_output_tokens: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    max_new_tokens: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    n: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    best_of: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    models: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    previous_response_id: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    conversation: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    background: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    reasoning_effort: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    reasoning: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    thinking: Option<&'a RawValue>,
-}
-
-/// Whether a field is there, whatever it says: `null` too.
-#[derive(Default)]
-struct IsThere(bool);
-
-impl<'de> Deserialize<'de> for IsThere {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|_| Self(true))
-    }
-}
-
-impl Fields<'_> {
-    /// True when thought is asked for, in the words of any provider: an effort, or an object that does not switch it off.
-    fn thinks(&self) -> bool {
-        const OFF: [&str; 3] = ["\"none\"", "\"minimal\"", "\"disabled\""];
-        let is_off = |value: &RawValue| {
-            let text = value.get();
-            let is_object = text.starts_with('{');
-            matches!(text, "null" | "false")
-                || OFF.iter().any(|word| text == *word || (is_object && text.contains(word)))
-        };
-        [self.reasoning_effort, self.reasoning, self.thinking].into_iter().flatten().any(|value| !is_off(value))
-    }
-
-    /// How long the answer may become. Providers differ in which of these names they read.
-    fn bounds(&self) -> AnswerBounds {
-        let limits = [self.max_tokens, self.max_completion_tokens, self.max_output_tokens, self.max_new_tokens];
-        bounds::read(&limits, &[self.n, self.best_of], self.prompt)
-    }
-}
-
-/// The fields of a body that must be one JSON object, and must say the same to whoever reads it.
-fn fields<'a>(incoming: &'a Incoming<'_>) -> Result<Fields<'a>, Fault> {
-    json::check_json_content_type(incoming.headers)?;
-    check_charset(incoming.headers)?;
-    json::check_depth(&incoming.body)?;
-    if incoming.body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(Fault::invalid(None, "the body must be a JSON object"));
-    }
-    let fields: Fields<'_> = serde_json::from_slice(&incoming.body).map_err(|fault| {
-        let (line, column) = (fault.line(), fault.column());
-        let what = match fault.classify() {
-            serde_json::error::Category::Data => "a field appears twice",
-            serde_json::error::Category::Eof => "it ends too early",
-            _ => "it is not valid JSON",
-        };
-        Fault::invalid(None, format!("the body cannot be parsed: {what} (line {line}, column {column})"))
-    })?;
-    json::check_strictly(&incoming.body)?;
-    Ok(fields)
-}
-
-/// JSON is UTF-8 (RFC 8259, 8.1). In another alphabet the same bytes may say something else.
-fn check_charset(headers: &HeaderMap) -> Result<(), Fault> {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let params = value.split(';').skip(1).filter_map(|param| param.split_once('='));
-    let charset = params.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
-    // ISO-8859-1 is what older libraries call what they send as UTF-8.
-    let mut charset = charset.map(|(_, value)| value.trim().trim_matches('"').to_ascii_lowercase());
-    match charset.all(|name| matches!(&*name, "utf-8" | "utf8" | "us-ascii" | "iso-8859-1")) {
-        true => Ok(()),
-        false => Err(RequestFault::MediaType { allowed: "application/json in UTF-8" }.into()),
-    }
-}
-
 /// Notes what a body names besides its model, and of what the account keeps.
-fn note_contents(fields: &Fields<'_>, wire: &mut OpenAiRequest) -> Result<(), Fault> {
-    let is_there = |value: Option<&RawValue>| value.is_some_and(|value| value.get() != "null");
-    if let Some(models) = fields.models.filter(|_| is_there(fields.models)) {
-        let names: Result<Box<[Box<str>]>, _> = serde_json::from_str(models.get());
+fn note_contents(read: &Read<'_>, wire: &mut OpenAiRequest) -> Result<(), Fault> {
+    let fields = &read.fields;
+    if let Some(models) = fields.models {
+        let names: Result<Box<[Box<str>]>, _> = serde_json::from_str(models);
         wire.contents.other_models =
             names.map_err(|_| Fault::invalid("models", "`models` must be an array of strings"))?;
     }
-    let inside = models::named_inside(&wire.body);
+    let inside = if read.may_name_models { models::named_inside(&wire.body) } else { Vec::new() };
     if !inside.is_empty() {
         let others = std::mem::take(&mut wire.contents.other_models);
         wire.contents.other_models = others.into_iter().chain(inside).collect();
     }
     // A prompt that is an object is a stored one.
-    let has_stored_prompt = fields.prompt.is_some_and(|prompt| prompt.get().starts_with('{'));
-    let goes_on = is_there(fields.previous_response_id) || is_there(fields.conversation);
+    let has_stored_prompt = fields.prompt.is_some_and(|prompt| prompt.starts_with('{'));
+    let goes_on = fields.previous_response_id.or(fields.conversation).is_some();
     wire.contents.thinks = fields.thinks();
     wire.contents.has_stream_options = fields.stream_options.0;
-    wire.contents.is_background = fields.background.is_some_and(|value| value.get() == "true");
+    wire.contents.is_background = fields.background == Some("true");
+    wire.contents.asked_for = read.asked_for;
     let named = fields.previous_response_id.and_then(account::id).or(fields.conversation.and_then(account::id));
     wire.contents.stored = named.or(wire.contents.stored.take());
-    if has_stored_prompt || goes_on || account::is_named_in(&wire.body) {
+    if has_stored_prompt || goes_on || (read.may_name_kept && account::is_named_in(&wire.body)) {
         wire.contents.reach = wire.contents.reach.max(Reach::Account);
     }
     Ok(())
 }
 
 fn object(incoming: &Incoming<'_>, wire: &mut OpenAiRequest) -> Result<(), Fault> {
-    let fields = fields(incoming)?;
-    note_contents(&fields, wire)?;
+    let read = fields::read(incoming)?;
+    note_contents(&read, wire)?;
+    let fields = &read.fields;
     match wire.endpoint {
         Endpoint::ChatCompletions => require("messages", fields.messages, &["an array"])?,
         Endpoint::Completions => require("prompt", fields.prompt, &["a string", "an array"])?,
@@ -252,8 +148,8 @@ fn object(incoming: &Incoming<'_>, wire: &mut OpenAiRequest) -> Result<(), Fault
         _ => {}
     }
     wire.bounds = fields.bounds();
-    match fields.stream.map(RawValue::get) {
-        None | Some("null" | "false") => {}
+    match fields.stream {
+        None | Some("false") => {}
         Some("true") => wire.stream = true,
         Some(other) => {
             return Err(Fault::invalid("stream", format!("`stream` must be true or false, got {}", kind(other))));
@@ -275,13 +171,13 @@ fn object(incoming: &Incoming<'_>, wire: &mut OpenAiRequest) -> Result<(), Fault
     Ok(())
 }
 
-fn require(field: &'static str, value: Option<&RawValue>, allowed: &[&str]) -> Result<(), Fault> {
+fn require(field: &'static str, value: Option<&str>, allowed: &[&str]) -> Result<(), Fault> {
     let Some(value) = value else { return Err(Fault::invalid(field, format!("`{field}` is required"))) };
-    let got = kind(value.get());
+    let got = kind(value);
     if !allowed.contains(&got) {
         return Err(Fault::invalid(field, format!("`{field}` must be {}, got {got}", allowed.join(" or "))));
     }
-    match field == "messages" && value.get()[1..].trim_start().starts_with(']') {
+    match field == "messages" && value[1..].trim_start().starts_with(']') {
         true => Err(Fault::invalid(field, format!("`{field}` must not be empty"))),
         false => Ok(()),
     }
@@ -300,11 +196,15 @@ fn kind(raw: &str) -> &'static str {
 }
 
 /// The model's name and where it stands. A raw value borrows from the body, so its place is the distance between the two.
-fn named(body: &Bytes, raw: &RawValue) -> Option<NamedModel> {
-    let name: Cow<'_, str> = serde_json::from_str(raw.get()).ok()?;
-    let start = (raw.get().as_ptr() as usize).checked_sub(body.as_ptr() as usize)?;
-    let span = start..start + raw.get().len();
-    (body.get(span.clone())? == raw.get().as_bytes()).then(|| NamedModel { name: name.into(), span: Some(span) })
+fn named(body: &Bytes, raw: &str) -> Option<NamedModel> {
+    let bare = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"'));
+    let name = match bare.filter(|name| !name.contains('\\')) {
+        Some(name) => name.into(),
+        None => serde_json::from_str::<String>(raw).ok()?.into(),
+    };
+    let start = (raw.as_ptr() as usize).checked_sub(body.as_ptr() as usize)?;
+    let span = start..start + raw.len();
+    (body.get(span.clone())? == raw.as_bytes()).then_some(NamedModel { name, span: Some(span) })
 }
 
 /// Gives a body without a model the route's own, in front of its other fields.

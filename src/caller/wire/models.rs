@@ -23,9 +23,13 @@ const FOREIGN: [&str; 14] = [
     "logit_bias",
 ];
 
-/// Fields whose texts are names of models, also in lists and objects.
-const NAMES: [&str; 7] =
-    ["model", "models", "model_id", "model_name", "fallbacks", "fallback_model", "fallback_models"];
+/// True for a field whose texts are names of models, also in lists and objects.
+pub(super) fn is_name(field: &[u8]) -> bool {
+    matches!(
+        field,
+        b"model" | b"models" | b"model_id" | b"model_name" | b"fallbacks" | b"fallback_model" | b"fallback_models"
+    )
+}
 
 /// The models that a body names elsewhere than in its own `model` and `models`. `body` is known to be JSON that no two readers
 /// read differently.
@@ -52,7 +56,7 @@ pub(super) fn named_inside(body: &[u8]) -> Vec<Box<str>> {
 /// It is no deeper than the decoders let through.
 fn look(name: &str, value: &Value, found: &mut Vec<Box<str>>) {
     match value {
-        Value::String(text) if NAMES.contains(&name) => found.push(text.as_str().into()),
+        Value::String(text) if is_name(name.as_bytes()) => found.push(text.as_str().into()),
         Value::Array(items) => items.iter().for_each(|item| look(name, item, found)),
         Value::Object(fields) => all(fields, found),
         _ => {}

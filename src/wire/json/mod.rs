@@ -5,7 +5,11 @@
 
 pub mod canonical;
 pub mod fields;
+pub(crate) mod scan;
 pub mod string_end;
 
 pub mod members;
 pub mod strict;
+
+#[cfg(test)]
+pub(crate) mod mutated;

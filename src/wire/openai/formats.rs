@@ -53,7 +53,7 @@ impl Format for Completions {
     }
 
     fn is_deterministic(&self, wire: &OpenAiRequest) -> bool {
-        question::is_deterministic(&wire.body)
+        question::is_deterministic(wire)
     }
 
     fn recorder(&self, wire: &OpenAiRequest, max: usize) -> Recorder {
@@ -124,7 +124,7 @@ impl Format for Responses {
     }
 
     fn is_deterministic(&self, wire: &OpenAiRequest) -> bool {
-        question::is_deterministic(&wire.body)
+        question::is_deterministic(wire)
     }
 
     fn recorder(&self, _wire: &OpenAiRequest, max: usize) -> Recorder {

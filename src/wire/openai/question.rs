@@ -69,8 +69,21 @@ pub(crate) fn refuse_effects(body: &[u8]) -> Result<(), Keyless> {
     }
 }
 
-/// True when the same body gets the same answer, as far as a caller can ask for that: its temperature is zero, or it gives a seed.
-pub(crate) fn is_deterministic(body: &[u8]) -> bool {
+/// True when the same request gets the same answer, as far as a caller can ask for that: its temperature is zero, or it gives a
+/// seed.
+pub(crate) fn is_deterministic(wire: &OpenAiRequest) -> bool {
+    match wire.contents.asked_for {
+        Some(seen) => seen.is_deterministic,
+        None => is_deterministic_body(&wire.body),
+    }
+}
+
+/// True for a number that is zero, however it is spelt.
+pub(crate) fn is_zero(value: &str) -> bool {
+    value.parse() == Ok(0.0)
+}
+
+fn is_deterministic_body(body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Sampling<'a> {
         #[serde(default, borrow)]
@@ -79,7 +92,7 @@ pub(crate) fn is_deterministic(body: &[u8]) -> bool {
         seed: Option<&'a RawValue>,
     }
     serde_json::from_slice::<Sampling<'_>>(body).is_ok_and(|sampling| {
-        let is_zero = |value: &RawValue| value.get().parse() == Ok(0.0);
-        sampling.temperature.is_some_and(is_zero) || sampling.seed.is_some_and(|seed| seed.get() != "null")
+        sampling.temperature.is_some_and(|value| is_zero(value.get()))
+            || sampling.seed.is_some_and(|seed| seed.get() != "null")
     })
 }
