@@ -15,6 +15,7 @@ use super::usage::Counted;
 use super::{failures, parts};
 use crate::model::call::Endpoint;
 use crate::model::reply::{Answer, Transcript, Usage};
+use crate::wire::json::scan::{Quoted, Scan};
 
 /// What is read of every whole answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,7 +59,7 @@ struct AnswerBody<'a> {
 impl AnswerBody<'_> {
     /// True when nothing in it could be a failure.
     fn is_sound(&self, has_choices: bool) -> bool {
-        let is_error = |value: Option<&RawValue>| value.is_some_and(|value| value.get() == "\"error\"");
+        let is_error = |value: Option<&RawValue>| value.is_some_and(|value| value.get() == FAILED);
         let has_all = || self.choices.as_ref().is_some_and(|all| !all.is_empty() && all.iter().all(Choice::is_sound));
         self.error.or(self.message).or(self.detail).is_none()
             && !is_error(self.object)
@@ -75,10 +76,70 @@ struct Choice<'a> {
     finish_reason: Option<&'a RawValue>,
 }
 
+/// Reads an answer in its usual form, in one pass; `None` says nothing about it.
+fn at_once(has_choices: bool, body: &[u8]) -> Option<Facts> {
+    let (mut id, mut usage, mut choices, mut known) = (None, Counted::default(), 0, 0);
+    Scan::whole(body, |scan| {
+        scan.object(|scan, name| match name {
+            b"id" => {
+                once(&mut known, 1)?;
+                id = if scan.null() { None } else { Some(scan.quoted().filter(Quoted::is_plain)?.raw) };
+                Some(())
+            }
+            b"usage" => {
+                once(&mut known, 2)?;
+                usage = Counted::scan(scan)?;
+                Some(())
+            }
+            b"choices" => {
+                once(&mut known, 4)?;
+                scan.list(|scan| {
+                    choices += 1;
+                    sound_choice(scan)
+                })
+            }
+            b"error" => once(&mut known, 8).filter(|()| scan.null()),
+            b"message" => once(&mut known, 16).filter(|()| scan.null()),
+            b"detail" => once(&mut known, 32).filter(|()| scan.null()),
+            b"object" => once(&mut known, 64).filter(|()| scan.value().is_some_and(|value| value != FAILED)),
+            b"type" => once(&mut known, 128).filter(|()| scan.value().is_some_and(|value| value != FAILED)),
+            _ => scan.skip(),
+        })
+    })?;
+    let usage = usage.read();
+    let is_sound = !has_choices || (choices > 0 && usage.is_some());
+    is_sound.then(|| Facts::Sound { usage, id: id.filter(|id| !id.is_empty()).map(Into::into) })
+}
+
+/// Goes past a choice that reports no failure.
+fn sound_choice(scan: &mut Scan<'_>) -> Option<()> {
+    let mut known = 0;
+    scan.object(|scan, name| match name {
+        b"error" => once(&mut known, 1).filter(|()| scan.null()),
+        b"finish_reason" => once(&mut known, 2).filter(|()| scan.value().is_some_and(|value| value != FAILED)),
+        _ => scan.skip(),
+    })
+}
+
+/// Notes a field by its bit; `None` for one that is there twice, which says nothing for sure.
+fn once(known: &mut u8, bit: u8) -> Option<()> {
+    let is_first = *known & bit == 0;
+    *known |= bit;
+    is_first.then_some(())
+}
+
+/// The word for a failure, as it stands in a text.
+const FAILED: &str = "\"error\"";
+
 /// Reads an answer of this endpoint; of one that the gateway does not know where that is `None`.
 pub(crate) fn read(endpoint: Endpoint, body: &[u8]) -> Facts {
     let has_choices = matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
     let body = parts::without_mark(body);
+    at_once(has_choices, body).unwrap_or_else(|| exactly(has_choices, body))
+}
+
+/// Reads an answer in any form.
+fn exactly(has_choices: bool, body: &[u8]) -> Facts {
     if let Ok(answer) = serde_json::from_slice::<AnswerBody<'_>>(body)
         && answer.is_sound(has_choices)
     {
@@ -109,7 +170,7 @@ pub(crate) fn read(endpoint: Endpoint, body: &[u8]) -> Facts {
 
 impl Choice<'_> {
     fn is_sound(&self) -> bool {
-        self.error.is_none() && self.finish_reason.is_none_or(|reason| reason.get() != "\"error\"")
+        self.error.is_none() && self.finish_reason.is_none_or(|reason| reason.get() != FAILED)
     }
 }
 
@@ -177,7 +238,10 @@ pub(crate) fn listed(body: &[u8]) -> Option<Cow<'_, [u8]>> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::wire::json::mutated::mutated;
 
     fn read_chat(body: &str) -> Facts {
         read(Endpoint::ChatCompletions, body.as_bytes())
@@ -204,6 +268,48 @@ mod tests {
         }
         let in_choice = r#"{"choices":[{"message":{},"usage":{"prompt_tokens":9,"completion_tokens":4}}]}"#;
         assert!(matches!(read_chat(in_choice), Facts::Sound { usage: Some(_), .. }));
+    }
+
+    const USUAL: [&str; 6] = [
+        r#"{"id":"chatcmpl-1","object":"chat.completion","created":1700000000,"model":"gpt-4o","choices":[{"index":0,"message":{"role":"assistant","content":"a \"b\"\n","refusal":null},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":200,"completion_tokens":230,"total_tokens":430,"prompt_tokens_details":{"cached_tokens":0}},"service_tier":"default","error":null}"#,
+        r#"{"choices":[{"text":" one","index":0,"logprobs":{"tokens":[" one"],"token_logprobs":[-1.2e-05]},"finish_reason":"length"},{"text":"x","index":1,"finish_reason":null}],"id":"cmpl-1","usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12},"type":"x"}"#,
+        r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.1,-0.2]}],"model":"m","usage":{"prompt_tokens":8,"total_tokens":8}}"#,
+        r#"{"id":"resp_1","object":"response","error":null,"output":[{"type":"message","content":[{"type":"output_text","text":"hi"}]}],"usage":{"input_tokens":3,"output_tokens":2}}"#,
+        r#"{"text":"what was heard","usage":{"type":"duration","seconds":3}}"#,
+        r#"{"id":null,"choices":[{"error":null,"message":{"content":"x"},"usage":{"prompt_tokens":4}}],"x_groq":{"usage":{"prompt_tokens":9}},"message":null,"detail":null}"#,
+    ];
+
+    const NAMES: [&str; 12] = [
+        "id",
+        "usage",
+        "error",
+        "choices",
+        "object",
+        "type",
+        "message",
+        "detail",
+        "finish_reason",
+        "prompt_tokens",
+        "x_groq",
+        "code",
+    ];
+
+    #[test]
+    fn answers_as_servers_write_them_are_read_at_once() {
+        for (body, has_choices) in USUAL.into_iter().zip([true, true, false, false, false, false]) {
+            let read = at_once(has_choices, body.as_bytes());
+            assert_eq!(read, Some(exactly(has_choices, body.as_bytes())), "{body}");
+        }
+        assert!(matches!(at_once(true, USUAL[0].as_bytes()), Some(Facts::Sound { usage: Some(_), id: Some(_) })));
+    }
+
+    proptest! {
+        #[test]
+        fn both_readers_agree_on_every_answer(body in mutated(&USUAL, &NAMES), has_choices in any::<bool>()) {
+            if let Some(read) = at_once(has_choices, &body) {
+                prop_assert_eq!(read, exactly(has_choices, &body));
+            }
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::model::reply::Usage;
+use crate::wire::json::scan::Scan;
 
 /// What a visitor makes of values that are neither objects nor lists.
 macro_rules! nothing {
@@ -53,6 +54,31 @@ impl Counted {
     /// The tokens that a value counts.
     pub(crate) fn of(value: &Value) -> Self {
         Self::deserialize(value).unwrap_or_default()
+    }
+
+    /// Reads what comes next in a text: an object of counts as nearly all servers write it, or `null`. `None` says nothing about it.
+    pub(crate) fn scan(scan: &mut Scan<'_>) -> Option<Self> {
+        let mut counted = Self::default();
+        if scan.null() {
+            return Some(counted);
+        }
+        scan.object(|scan, name| {
+            let field = match name {
+                b"prompt_tokens" | b"input_tokens" => &mut counted.prompt,
+                b"completion_tokens" | b"output_tokens" => &mut counted.completion,
+                b"total_tokens" => &mut counted.total,
+                b"cached_tokens" | b"prompt_cache_hit_tokens" => &mut counted.cached,
+                b"prompt_tokens_details" | b"input_tokens_details" => {
+                    counted.cached = counted.cached.max(Self::scan(scan)?.cached);
+                    return Some(());
+                }
+                _ => return scan.skip(),
+            };
+            let said = if scan.null() { None } else { Some(scan.whole_number()?) };
+            *field = (*field).max(said.filter(|number| *number <= MOST));
+            Some(())
+        })?;
+        Some(counted)
     }
 
     /// The tokens that an answer or a chunk counts, in any of the places that servers have for them.
@@ -224,7 +250,29 @@ fn drain<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<(), A::Error> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::wire::json::mutated::mutated;
+
+    const USUAL: [&str; 5] = [
+        r#"{"prompt_tokens":200,"completion_tokens":230,"total_tokens":430,"prompt_tokens_details":{"cached_tokens":7,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}"#,
+        r#"{"input_tokens":9,"input_tokens_details":{"cached_tokens":5},"output_tokens":4,"total_tokens":null,"queue_time":1.5e-3}"#,
+        r#"{ "prompt_tokens" : 9, "prompt_cache_hit_tokens": 3, "completion_tokens": 2000000000, "input_tokens": 4, "x": ["y", {}] }"#,
+        "{}",
+        "null",
+    ];
+
+    const NAMES: [&str; 8] = [
+        "prompt_tokens",
+        "input_tokens",
+        "completion_tokens",
+        "output_tokens",
+        "total_tokens",
+        "cached_tokens",
+        "prompt_tokens_details",
+        "input_tokens_details",
+    ];
 
     fn read(json: &str) -> Option<(u64, u64, u64)> {
         let usage = serde_json::from_str::<Counted>(json).unwrap().read()?;
@@ -253,6 +301,26 @@ mod tests {
             (r#"{"prompt_tokens":9,"cached_tokens":true,"prompt_tokens_details":"x","completion_tokens":4}"#, 0),
         ] {
             assert_eq!(read(json), Some((9, cached, 4)), "{json}");
+        }
+    }
+
+    fn at_once(json: &[u8]) -> Option<Counted> {
+        Scan::whole(json, Counted::scan)
+    }
+
+    #[test]
+    fn what_is_usual_is_read_at_once() {
+        for json in USUAL {
+            assert_eq!(at_once(json.as_bytes()), serde_json::from_str(json).ok(), "{json}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_at_once_is_what_serde_reads(json in mutated(&USUAL, &NAMES)) {
+            if let Some(counted) = at_once(&json) {
+                prop_assert_eq!(Some(counted), serde_json::from_slice(&json).ok());
+            }
         }
     }
 

@@ -13,9 +13,10 @@ use super::super::failures;
 use super::super::id::Id;
 use super::super::usage::Counted;
 use crate::model::reply::{Beside, Channel};
+use crate::wire::json::scan::{Escapes, Quoted, Scan};
 
 /// What a chunk says.
-#[derive(Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ChunkContent<'a> {
     /// Bit i: it has something of choice i.
     pub(super) seen: u128,
@@ -37,15 +38,31 @@ pub(super) struct ChunkContent<'a> {
     pub(super) is_odd: bool,
 }
 
-impl ChunkContent<'_> {
+impl<'a> ChunkContent<'a> {
     /// The bit of a choice.
     pub(super) fn bit(index: u64) -> u128 {
         1 << index.min(127)
     }
+
+    /// Adds a choice.
+    fn fold(&mut self, choice: Choice<'a>) {
+        let bit = Self::bit(choice.index);
+        self.seen |= bit;
+        if choice.is_finished {
+            self.finished |= bit;
+        }
+        self.is_more_than_text |= choice.delta.is_more_than_text;
+        self.usage = self.usage.or(choice.usage);
+        self.error = self.error.take().or(choice.error);
+        if choice.index == 0 {
+            self.text = choice.delta.content;
+            self.beside = choice.delta.beside;
+        }
+    }
 }
 
 /// Texts beside the answer's own, by their channel.
-#[derive(Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Asides<'a>(Vec<(Channel, Cow<'a, str>)>);
 
 impl<'a> Asides<'a> {
@@ -68,6 +85,109 @@ impl<'a> Asides<'a> {
 impl From<Asides<'_>> for Box<[Beside]> {
     fn from(asides: Asides<'_>) -> Self {
         asides.0.into_iter().map(|(channel, text)| Beside { channel, text: text.into() }).collect()
+    }
+}
+
+/// Reads a chunk in the form in which nearly all come, in one pass; `None` says nothing about it. Where nobody `wants_text`, a text
+/// with escapes in it stays as it stands.
+pub(super) fn at_once(data: &[u8], wants_text: bool) -> Option<ChunkContent<'_>> {
+    let (mut said, mut known) = (ChunkContent::default(), 0_u8);
+    let (mut id, mut usage) = (None, Counted::default());
+    Scan::whole(data, |scan| {
+        scan.object(|scan, name| {
+            let bit = match name {
+                b"choices" => 1,
+                b"id" => 2,
+                b"usage" => 4,
+                b"error" => 8,
+                b"x_groq" => 16,
+                _ => return scan.skip(),
+            };
+            // A field that is there twice says nothing for sure.
+            if known & bit != 0 {
+                return None;
+            }
+            known |= bit;
+            match name {
+                b"choices" => scan.list(|scan| scan_choice(scan, wants_text).map(|choice| said.fold(choice))),
+                b"id" if scan.null() => Some(()),
+                b"id" => {
+                    id = Some(scan.quoted().filter(Quoted::is_plain)?.raw);
+                    Some(())
+                }
+                b"usage" => {
+                    usage = Counted::scan(scan)?;
+                    Some(())
+                }
+                b"error" => scan.value().filter(|error| !failures::says_something(error)).map(drop),
+                _ => scan.null().then_some(()),
+            }
+        })
+    })?;
+    said.id = id.filter(|id| !id.is_empty()).map(Cow::Borrowed);
+    said.usage = usage.or(said.usage);
+    (known & 1 != 0).then_some(said)
+}
+
+fn scan_choice<'a>(scan: &mut Scan<'a>, wants_text: bool) -> Option<Choice<'a>> {
+    let mut choice = Choice::default();
+    scan.object(|scan, name| {
+        match name {
+            b"index" => choice.index = scan.whole_number()?,
+            b"finish_reason" if scan.null() => choice.is_finished = false,
+            b"finish_reason" => {
+                let reason = scan.quoted().filter(Quoted::is_plain)?.raw;
+                if reason == failures::FAILED {
+                    return None;
+                }
+                choice.is_finished = is_finish(reason);
+            }
+            b"delta" if scan.null() => choice.delta = Delta::default(),
+            b"delta" => choice.delta = scan_delta(scan, wants_text)?,
+            b"text" => choice.delta.content = scan_text(scan, wants_text)?,
+            b"usage" => choice.usage = Counted::scan(scan)?,
+            b"error" => scan.value().filter(|error| !failures::says_something(error)).map(drop)?,
+            _ => scan.skip()?,
+        }
+        Some(())
+    })?;
+    Some(choice)
+}
+
+fn scan_delta<'a>(scan: &mut Scan<'a>, wants_text: bool) -> Option<Delta<'a>> {
+    let mut delta = Delta::default();
+    scan.object(|scan, name| {
+        let channel = match name {
+            b"content" => {
+                delta.content = scan_text(scan, wants_text)?;
+                return Some(());
+            }
+            b"role" | b"name" | b"token_id" | b"channel" | b"id" | b"object" | b"type" => return scan.skip(),
+            b"refusal" => Channel::Refusal,
+            b"reasoning" => Channel::Reasoning,
+            b"reasoning_content" => Channel::ReasoningContent,
+            _ => {
+                delta.is_more_than_text |= is_more(scan.value()?);
+                return Some(());
+            }
+        };
+        if let Some(text) = scan_text(scan, wants_text)? {
+            delta.beside.push(channel, text);
+        }
+        Some(())
+    })?;
+    Some(delta)
+}
+
+/// A text, or `null`.
+fn scan_text<'a>(scan: &mut Scan<'a>, wants_text: bool) -> Option<Option<Cow<'a, str>>> {
+    if scan.null() {
+        return Some(None);
+    }
+    let text = scan.quoted()?;
+    match text.escapes {
+        Escapes::Sound if !wants_text => Some(Some(Cow::Borrowed(text.raw))),
+        _ => text.text().map(Some),
     }
 }
 
@@ -133,18 +253,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Choices<'de>, A::Error> {
                 let mut said = ChunkContent::default();
                 while let Some(choice) = list.next_element::<Choice<'de>>()? {
-                    let bit = ChunkContent::bit(choice.index);
-                    said.seen |= bit;
-                    if choice.is_finished {
-                        said.finished |= bit;
-                    }
-                    said.is_more_than_text |= choice.delta.is_more_than_text;
-                    said.usage = said.usage.or(choice.usage);
-                    said.error = said.error.or(choice.error);
-                    if choice.index == 0 {
-                        said.text = choice.delta.content;
-                        said.beside = choice.delta.beside;
-                    }
+                    said.fold(choice);
                 }
                 Ok(Choices(said))
             }
@@ -296,4 +405,78 @@ impl<'de> Deserialize<'de> for Delta<'de> {
 /// True for a value with something in it.
 pub(super) fn is_more(json: &str) -> bool {
     !matches!(json, "null" | "false" | "\"\"" | "[]" | "{}" | "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::json::mutated::mutated;
+
+    const USUAL: [&str; 9] = [
+        r#"{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4o-mini","service_tier":"default","system_fingerprint":"fp_44709d6fcb","choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],"usage":null}"#,
+        r#"{"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":" word"},"logprobs":null,"finish_reason":null}],"obfuscation":"abc"}"#,
+        r#"{"id":"chatcmpl-1","choices":[{"index":0,"delta":{"content":" a\n\"b\" \u00e9 \ud83d\ude00"},"finish_reason":null},{"index":1,"delta":{"content":"x"},"finish_reason":"stop"}]}"#,
+        r#"{"id":"chatcmpl-1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"error":null,"x_groq":null}"#,
+        r#"{"id":"chatcmpl-1","choices":[],"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12}}"#,
+        r#"{"id":"chatcmpl-1","choices":[{"index":0,"delta":{"reasoning_content":"so","refusal":null,"content":null,"tool_calls":null},"finish_reason":null}]}"#,
+        r#"{"id":"chatcmpl-1","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{"}}]},"finish_reason":null}]}"#,
+        r#"{"id":"x","object":"completion.chunk","choices":[{"index":0,"text":" hi","logprobs":{"tokens":[" hi"],"token_logprobs":[-1.2e-05]},"finish_reason":"","delta":{"token_id":1,"role":"assistant","content":" hi"}}],"error":"","usage":{"prompt_tokens":5}}"#,
+        r#"{"id":"x","choices":[{"text":"one","index":0,"usage":{"total_tokens":4},"error":{},"finish_reason":"length"}]}"#,
+    ];
+
+    const NAMES: [&str; 20] = [
+        "id",
+        "choices",
+        "usage",
+        "error",
+        "x_groq",
+        "index",
+        "delta",
+        "text",
+        "content",
+        "finish_reason",
+        "refusal",
+        "reasoning",
+        "reasoning_content",
+        "role",
+        "tool_calls",
+        "prompt_tokens",
+        "total_tokens",
+        "message",
+        "name",
+        "stop",
+    ];
+
+    fn exactly(data: &[u8]) -> Option<ChunkContent<'_>> {
+        Chunk::read(data).map(Chunk::said)
+    }
+
+    #[test]
+    fn chunks_as_servers_write_them_are_read_at_once() {
+        for data in USUAL {
+            let read = at_once(data.as_bytes(), true);
+            assert!(read.is_some(), "{data}");
+            assert_eq!(read, exactly(data.as_bytes()), "{data}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn both_readers_agree_on_every_chunk(data in mutated(&USUAL, &NAMES)) {
+            if let Some(read) = at_once(&data, true) {
+                let exact = exactly(&data);
+                prop_assert_eq!(Some(&read), exact.as_ref());
+                let unread = at_once(&data, false);
+                let (is_empty, facts) = (unread.as_ref().and_then(|it| it.text.as_deref()).map(str::is_empty), &read.text);
+                prop_assert_eq!(is_empty, facts.as_deref().map(str::is_empty));
+                let same = unread.is_some_and(|it| {
+                    (it.seen, it.finished, it.usage, it.is_more_than_text, it.beside.is_empty())
+                        == (read.seen, read.finished, read.usage, read.is_more_than_text, read.beside.is_empty())
+                });
+                prop_assert!(same);
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The events of OpenAI's streams: what each says, and when the response is complete.
 //!
-//! An event is parsed once, borrowed, and only as far as needed: nearly all of a stream's cost is here. Unusual
-//! forms are read again by `lenient`, field by field. It does not know how events are framed.
+//! An event is read once, borrowed, and only as far as needed. One that is not in its usual form is read again by
+//! `serde`, and unusual forms by `lenient`, field by field. It does not know how events are framed.
 
 mod chunk;
 mod typed;
@@ -113,8 +113,10 @@ impl EventReader for Chunks {
             self.done = true;
             return if self.has_spoken { Read::Event(EventKind::Done) } else { Read::Nothing };
         }
-        let chunk = match Chunk::read(data) {
-            Some(chunk) if name != Some("error") => chunk.said(),
+        let wants_text = self.audience != Audience::Same;
+        let read = chunk::at_once(data, wants_text).or_else(|| Chunk::read(data).map(Chunk::said));
+        let chunk = match read {
+            Some(chunk) if name != Some("error") => chunk,
             _ if is_blank(data) => return Read::Event(EventKind::Comment),
             _ if !is_json(data) => {
                 self.is_uncertain = true;
