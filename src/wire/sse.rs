@@ -2,7 +2,6 @@
 //!
 //! Framing follows the WHATWG HTML standard, section 9.2.6. It does not know what an event's data means.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -11,11 +10,13 @@ use crate::model::reply::{Event, EventData, EventKind};
 use crate::wire::concat;
 use crate::wire::json::fields::compact;
 
-/// Cuts a byte stream into events. An event's bytes are never copied unless a chunk boundary runs through it.
+/// Cuts a byte stream into events. An event's bytes are never copied unless a chunk boundary runs through it, and each of its
+/// lines is looked at once.
 pub struct Decoder {
     pending: Bytes,
-    /// Where the first line that may still be incomplete starts in `pending`.
+    /// Where the first line that may still be incomplete starts in `pending`, and what the lines before it say.
     line: usize,
+    fields: Fields,
     is_start: bool,
     /// True once no more bytes come.
     is_over: bool,
@@ -31,6 +32,22 @@ pub struct Frame {
     data: EventData,
 }
 
+/// What the lines of one event say.
+#[derive(Debug, Default)]
+struct Fields {
+    name: Option<Range<usize>>,
+    data: Data,
+}
+
+/// The data of an event whose lines are still coming.
+#[derive(Debug, Default)]
+enum Data {
+    #[default]
+    None,
+    At(Range<usize>),
+    Joined(Vec<u8>),
+}
+
 /// An event grew beyond the limit.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooLong;
@@ -38,7 +55,7 @@ pub struct TooLong;
 impl Decoder {
     /// A decoder that accepts events of up to `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { pending: Bytes::new(), line: 0, is_start: true, is_over: false, limit }
+        Self { pending: Bytes::new(), line: 0, fields: Fields::default(), is_start: true, is_over: false, limit }
     }
 
     /// Adds what came from the network.
@@ -60,32 +77,27 @@ impl Decoder {
     /// The next whole event, if there is one.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, TooLong> {
         while let Some((text, next)) = line_at(&self.pending, self.line).or_else(|| self.last_line()) {
-            self.line = next;
             if text.is_empty() {
-                self.line = 0;
-                let frame = Frame::parse(self.pending.split_to(next), self.is_start);
-                self.is_start = false;
-                return Ok(Some(frame));
+                (self.line, self.is_start) = (0, false);
+                return Ok(Some(std::mem::take(&mut self.fields).of(self.pending.split_to(next))));
             }
+            let is_marked = self.is_start && self.line == 0;
+            self.line = next;
+            self.fields.note(&self.pending, if is_marked { unmarked(&self.pending, text) } else { text });
         }
         if self.pending.len() > self.limit { Err(TooLong) } else { Ok(None) }
     }
 }
 
 impl Frame {
-    fn parse(raw: Bytes, is_start: bool) -> Self {
-        let mut at = if is_start && raw.starts_with(BOM) { BOM.len() } else { 0 };
-        let (mut name, mut data) = (None, EventData::None);
+    fn parse(raw: Bytes) -> Self {
+        let mut at = if raw.starts_with(BOM) { BOM.len() } else { 0 };
+        let mut fields = Fields::default();
         while let Some((text, next)) = line_at(&raw, at) {
             at = next;
-            let (field, value) = split_field(&raw, text);
-            match &raw[field] {
-                b"data" => data = and(data, &raw, value),
-                b"event" => name = Some(value),
-                _ => {}
-            }
+            fields.note(&raw, text);
         }
-        Self { raw, name, data }
+        fields.of(raw)
     }
 
     /// The `event:` name.
@@ -104,14 +116,53 @@ impl Frame {
     }
 }
 
+impl Fields {
+    /// Notes what one more line says.
+    fn note(&mut self, raw: &[u8], line: Range<usize>) {
+        let (field, value) = split_field(raw, line);
+        match &raw[field] {
+            b"data" => self.data.add(raw, value),
+            b"event" => self.name = Some(value),
+            _ => {}
+        }
+    }
+
+    /// The event with these bytes.
+    fn of(self, raw: Bytes) -> Frame {
+        let data = match self.data {
+            Data::None => EventData::None,
+            Data::At(range) => EventData::At(range),
+            Data::Joined(bytes) => EventData::Joined(bytes.into()),
+        };
+        Frame { raw, name: self.name, data }
+    }
+}
+
+impl Data {
+    /// Adds one more line.
+    fn add(&mut self, raw: &[u8], value: Range<usize>) {
+        let mut joined = match std::mem::take(self) {
+            Data::None => {
+                *self = Data::At(value);
+                return;
+            }
+            Data::At(first) => raw[first].to_vec(),
+            Data::Joined(bytes) => bytes,
+        };
+        joined.push(b'\n');
+        joined.extend_from_slice(&raw[value]);
+        *self = Data::Joined(joined);
+    }
+}
+
 /// The event that these bytes are: one whole event, as it stood on the wire.
 pub fn event(raw: Bytes, kind: EventKind) -> Event {
-    Frame::parse(raw, true).into_event(kind)
+    Frame::parse(raw).into_event(kind)
 }
 
 /// The `event:` name of an event.
 pub fn name(event: &Event) -> Option<String> {
-    Frame::parse(event.raw.clone(), true).name().map(str::to_owned)
+    Frame::parse(event.raw.clone()).name().map(str::to_owned)
 }
 
 /// True when a body begins like a stream of events: with a field's name, or a comment.
@@ -150,14 +201,9 @@ fn other_lines(event: &[u8]) -> Vec<u8> {
 /// The mark that a text in UTF-8 may begin with.
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
-/// The data with one more line.
-fn and(data: EventData, raw: &[u8], value: Range<usize>) -> EventData {
-    let first: Cow<'_, [u8]> = match data {
-        EventData::None => return EventData::At(value),
-        EventData::At(range) => Cow::Borrowed(&raw[range]),
-        EventData::Joined(bytes) => Cow::Owned(bytes.into()),
-    };
-    EventData::Joined([&first, &b"\n"[..], &raw[value]].concat().into())
+/// A text's first line without that mark.
+fn unmarked(raw: &[u8], line: Range<usize>) -> Range<usize> {
+    if raw.starts_with(BOM) { line.start + BOM.len()..line.end } else { line }
 }
 
 /// The line that begins at `start` and where the next one begins; `None` while its end has not come.
@@ -165,6 +211,9 @@ fn and(data: EventData, raw: &[u8], value: Range<usize>) -> EventData {
 /// A carriage return at the very end may be half of a CRLF, so it does not count as an end yet: otherwise the line feed
 /// to come would look like a blank line.
 fn line_at(bytes: &[u8], start: usize) -> Option<(Range<usize>, usize)> {
+    if bytes.get(start) == Some(&b'\n') {
+        return Some((start..start, start + 1));
+    }
     let end = start + memchr::memchr2(b'\n', b'\r', bytes.get(start..)?)?;
     match (bytes[end], bytes.get(end + 1)) {
         (b'\n', _) => Some((start..end, end + 1)),
@@ -177,6 +226,10 @@ fn line_at(bytes: &[u8], start: usize) -> Option<(Range<usize>, usize)> {
 /// `field: value`, without one space after the colon; a line without a colon is a field without a value.
 fn split_field(raw: &[u8], line: Range<usize>) -> (Range<usize>, Range<usize>) {
     let text = &raw[line.clone()];
+    // Nearly all lines are data.
+    if text.starts_with(b"data: ") {
+        return (line.start..line.start + 4, line.start + 6..line.end);
+    }
     let Some(colon) = memchr::memchr(b':', text) else { return (line.clone(), line.end..line.end) };
     let space = usize::from(text.get(colon + 1) == Some(&b' '));
     (line.start..line.start + colon, line.start + colon + 1 + space..line.end)
@@ -286,6 +339,21 @@ mod tests {
             prop_assert_eq!(texts(&whole), texts(&cut));
             let joined: Vec<u8> = cut.iter().flat_map(|frame| frame.raw.to_vec()).collect();
             prop_assert!(bytes.starts_with(&joined), "{:?} became {:?}", text, String::from_utf8_lossy(&joined));
+        }
+
+        /// However an event comes, its lines say what they say to whoever reads it as a whole.
+        #[test]
+        fn an_event_says_the_same_as_when_it_is_read_again(
+            pieces in proptest::collection::vec("(data|event|id|\u{feff}|:| |x|\n|\r|\r\n|\n\n|\r\r){1,6}", 0..12),
+        ) {
+            let chunks: Vec<&[u8]> = pieces.iter().map(String::as_bytes).collect();
+            for (index, frame) in frames(&chunks).into_iter().enumerate() {
+                if index == 0 || !frame.raw.starts_with(BOM) {
+                    let again = Frame::parse(frame.raw.clone());
+                    prop_assert_eq!((frame.name(), frame.data()), (again.name(), again.data()));
+                    prop_assert_eq!(frame.data, again.data);
+                }
+            }
         }
 
         #[test]
