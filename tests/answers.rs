@@ -25,6 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate::config::plan::CallerKind;
+use tidegate::model::call::TextUse;
 
 use self::golden::Golden;
 use self::play::{Got, Stage, Who};
@@ -43,10 +44,13 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
 }
 
+/// All that may be wanted of an answer's texts.
+const TEXT_USES: [TextUse; 3] = [TextUse::Ignored, TextUse::Counted, TextUse::Read];
+
 /// Each mutant is played to a caller of the provider's dialect, and the answers to conversations to one of the house's too.
 fn audience(seed: u64) -> [Who; 2] {
     let house = [CallerKind::Restaurant, CallerKind::Canvas, CallerKind::Widget];
-    [Who::Same { reads_text: seed & 1 == 1 }, Who::House(house[(seed / 2 % 3) as usize])]
+    [Who::Same { text_use: TEXT_USES[(seed % 3) as usize] }, Who::House(house[(seed / 2 % 3) as usize])]
 }
 
 /// What is wrong with the mutant of a seed.
@@ -96,9 +100,9 @@ fn a_good_answer_passes_whatever_it_is_called_and_wherever_the_network_cuts() {
     ];
     for golden in goldens() {
         for (content_type, size) in types.into_iter().flat_map(|it| [1, 2, 3, 7, 100_000].map(|size| (it, size))) {
-            for reads_text in [false, true] {
+            for text_use in TEXT_USES {
                 let (mutant, who) =
-                    (mutate::unchanged(&golden, content_type, size, usize::MAX), Who::Same { reads_text });
+                    (mutate::unchanged(&golden, content_type, size, usize::MAX), Who::Same { text_use });
                 let Some(played) = runtime.block_on(stage.play(&mutant, who)) else { continue };
                 let told = format!("{} as {content_type:?} in pieces of {size} bytes", golden.name);
                 judge::judge(&mutant, who, &played).unwrap_or_else(|problem| panic!("{told}: {problem}"));

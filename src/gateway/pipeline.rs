@@ -145,9 +145,10 @@ fn asking(
         ResumeMode::Replay | ResumeMode::Off => Arc::default(),
     };
     let choices = targets.iter().map(|target| (target.plan.clone(), target.switch.clone())).collect();
+    let count = targets.len();
     let catalog = (plan.call == CallKind::Models).then(|| catalog(plan, gateway_state, &targets));
     let failover = Stack::new(Failover::new(targets, plan.is_idempotent));
-    let resume = (plan.resume != ResumeMode::Off).then(|| Resume::new(failover.clone(), continuing));
+    let resume = (plan.resume != ResumeMode::Off).then(|| Resume::new(failover.clone(), count, continuing));
     let hedge = plan.hedge.map(|percentile| Hedge::new(percentile, latency_tracker));
     let switch = |name| gateway_state.switches().of_subject(FlagKind::Policy, name);
     let asking = ServiceBuilder::new()

@@ -42,8 +42,8 @@ pub struct Call {
     pub bill: Option<Arc<Bill>>,
     /// What of the answer the caller has already: the target is asked to go on from there.
     pub said: Option<Arc<str>>,
-    /// True when each event's text is wanted beside its bytes.
-    pub reads_text: bool,
+    /// What is wanted of the text of each event beside its bytes.
+    pub text_use: TextUse,
     /// Why the next attempt is made.
     pub reason: Reason,
     /// True when another target may be asked if this one cannot answer.
@@ -83,6 +83,18 @@ impl Call {
             (None, request) => request.model().map(Into::into),
         }
     }
+}
+
+/// What is wanted of the texts of an answer that comes in events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TextUse {
+    /// Nothing.
+    #[default]
+    Ignored,
+    /// Their length, by which tokens are estimated that nobody counts.
+    Counted,
+    /// The texts themselves, which may have to be compared with those of another answer.
+    Read,
 }
 
 /// The only provider that can answer a call, because it has what the call is about.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::config::plan::{BudgetPlan, KeyPlan, ModelChoice, OnStop, Prices, RoutePlan, TargetPlan};
-use crate::model::call::{Call, CallRequest, Head};
+use crate::model::call::{Call, CallRequest, Head, TextUse};
 use crate::model::fault::{Fault, Spent};
 use crate::model::money::Usd;
 use crate::model::rate::{Key, KeyPrefix, KeyScheme};
@@ -235,7 +235,9 @@ impl Policy for Budget {
         // From here on whoever leaves, however, settles by dropping it.
         let charge = self.charge(&call, held);
         // What was delivered is judged by its text when nobody counts tokens.
-        call.reads_text |= call.request.wants_stream();
+        if call.request.wants_stream() {
+            call.text_use = call.text_use.max(TextUse::Counted);
+        }
         let trail = call.trail.clone();
         let reply = charge.follow(next.call(call).await?);
         if !is_cheaper || reply.degraded.is_some() {

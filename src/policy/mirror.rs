@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::plan::route::MirrorPlan;
 use crate::config::plan::{ModelChoice, Prices};
 use crate::model::attempts::Attempts;
-use crate::model::call::{Call, CallRequest, ClientDeadline, Endpoint, Reach};
+use crate::model::call::{Call, CallRequest, ClientDeadline, Endpoint, Reach, TextUse};
 use crate::model::fault::Fault;
 use crate::model::reply::Body;
 use crate::model::rng::SeededRng;
@@ -141,7 +141,7 @@ impl Mirror {
             model,
             instruction: plan.target.instruction.clone(),
             from_target: 0,
-            reads_text: false,
+            text_use: TextUse::Ignored,
             reason: Reason::First,
             has_next: false,
             hedge_after: None,

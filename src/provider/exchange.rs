@@ -17,7 +17,7 @@ use super::stream::{Bodies, BodyEnd, CountedBytes, Events, Watchdog, late};
 use super::transport::{Opened, Response, Reuse, SendFault, Transport};
 use super::{Decoded, Expect, Gathering, Provider, Request, ResponseHead};
 use crate::config::plan::{Propagation, ProviderPlan};
-use crate::model::call::{Call, CallRequest, Endpoint, OpenAiRequest};
+use crate::model::call::{Call, CallRequest, Endpoint, OpenAiRequest, TextUse};
 use crate::model::fault::{Bound, Fault};
 use crate::model::offload::apart;
 use crate::model::reply::{Body, End, Reply, Socket};
@@ -344,7 +344,7 @@ impl Exchange {
         note: AttemptNote,
         mut gathering: Gathering,
     ) -> stack::Outcome {
-        let reader = self.dialect.events(&Call { reads_text: false, ..call.clone() }, &self.provider);
+        let reader = self.dialect.events(&Call { text_use: TextUse::Ignored, ..call.clone() }, &self.provider);
         let mut events = Events::new(body, reader, (self.dialect, self.provider.clone()), call, note);
         events.first(first_by, call.signs.as_ref()).await?;
         events.answered();

@@ -13,7 +13,9 @@ use url::form_urlencoded;
 
 use super::{ByteReader, Decoded, EventReader, Expect, Provider, Request, ResponseHead};
 use crate::config::plan::{ProviderPlan, StreamUsage};
-use crate::model::call::{Call, CallRequest, Chat, Endpoint, Message, OpenAiRequest, Role, Tunnel, Voice, VoiceWanted};
+use crate::model::call::{
+    Call, CallRequest, Chat, Endpoint, Message, OpenAiRequest, Role, TextUse, Tunnel, Voice, VoiceWanted,
+};
 use crate::model::fault::Fault;
 use crate::model::reply::{Body, Event, Reply};
 use crate::model::trail::Reason;
@@ -137,7 +139,11 @@ impl Provider for OpenAi {
     fn events(&self, call: &Call, provider: &ProviderPlan) -> Box<dyn EventReader> {
         match &*call.request {
             CallRequest::OpenAi(wire) => {
-                let audience = if call.reads_text { Audience::SameWithText } else { Audience::Same };
+                let audience = match call.text_use {
+                    TextUse::Ignored => Audience::Same,
+                    TextUse::Counted => Audience::SameWithLength,
+                    TextUse::Read => Audience::SameWithText,
+                };
                 format::of(wire).reader(wire, Reading { audience, leaves_usage_out: asks_usage(wire, provider) })
             }
             CallRequest::Chat(_) | CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => {

@@ -440,11 +440,11 @@ impl Events {
         let Some(data) = frame.data() else { return Step::Event(frame.into_event(EventKind::Comment)) };
         match self.reader.read(frame.name(), data) {
             Read::Event(kind) => {
-                self.received.add(&kind);
+                self.received.add(&kind, self.reader.text_length());
                 Step::Event(frame.into_event(kind))
             }
             Read::Prelude(kind) => {
-                self.received.add(&kind);
+                self.received.add(&kind, self.reader.text_length());
                 Step::Prelude(frame.into_event(kind))
             }
             Read::Silent => Step::Silent,
@@ -452,7 +452,7 @@ impl Events {
             Read::Error(refusal) => Step::Refused(refusal),
             Read::Malformed => {
                 self.dropped += 1;
-                self.received.add(&EventKind::Unknown);
+                self.received.add(&EventKind::Unknown, None);
                 // Whoever puts the answer together must know that there is a hole in it.
                 Step::Event(Event::unwritten(EventKind::Unknown))
             }

@@ -10,6 +10,11 @@ pub trait EventReader: Send {
     /// Reads one event's data (its `data:` lines joined) and its `event:` name.
     fn read(&mut self, name: Option<&str>, data: &[u8]) -> Read;
 
+    /// Bytes of text that the event read last adds to the answer, where they are counted and the text itself is not wanted.
+    fn text_length(&self) -> Option<usize> {
+        None
+    }
+
     /// True once an event has said something to those who get the answer.
     fn has_spoken(&self) -> bool {
         true

@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 use tidegate::caller::{self, AnsweredBody, Incoming};
 use tidegate::config::plan::{CallKind, CallerKind, Prices, ProviderKind};
-use tidegate::model::call::{Call, CallRequest, Tunnel};
+use tidegate::model::call::{Call, CallRequest, TextUse, Tunnel};
 use tidegate::model::fault::Fault;
 use tidegate::model::reply::{Body, Usage};
 use tidegate::model::rng::SeededRng;
@@ -83,7 +83,7 @@ impl Transport for Scripted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Who {
     /// A caller of the provider's dialect; the texts of its stream may be wanted beside it.
-    Same { reads_text: bool },
+    Same { text_use: TextUse },
     /// One of the house's callers.
     House(CallerKind),
 }
@@ -116,7 +116,8 @@ impl Stage {
         *self.scripted.0.lock() = Some(Response { head, body: Box::pin(stream::iter(pieces)) });
         let call =
             fixtures::call(fixtures::head("r1", None), request, Some("m").filter(|_| kind != CallerKind::OpenAi), None);
-        let call = Call { reads_text: who == Who::Same { reads_text: true }, ..call };
+        let text_use = if let Who::Same { text_use } = who { text_use } else { TextUse::Ignored };
+        let call = Call { text_use, ..call };
         Some(self.answer(Box::new(call), (kind, call_kind)).await)
     }
 

@@ -5,9 +5,10 @@ use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method, StatusCode};
 use tidegate::caller::{self, Incoming};
 use tidegate::config::plan::{CallKind, CallerKind, ProviderKind};
-use tidegate::model::call::{CallRequest, Endpoint};
+use tidegate::model::call::{CallRequest, Contents, Endpoint, TextUse};
 use tidegate::model::fault::Fault;
 use tidegate::model::reply::{Body, EventKind};
+use tidegate::policy::cache::key::is_deterministic;
 use tidegate::provider::{self, Read, ResponseHead};
 use tidegate::wire::sse::Decoder;
 
@@ -131,4 +132,75 @@ pub(super) fn stream(data: &[u8]) {
         assert!(!has_counted || reader.usage().is_some(), "what was counted is forgotten");
         has_counted = reader.usage().is_some();
     }
+}
+
+/// A JSON body of which nothing but the spelling of its first name has changed: `{"id":1}` is `{"\u0069d":1}`. The readers of
+/// usual texts leave that to the exact ones.
+fn respelt(data: &[u8]) -> Option<Bytes> {
+    let brace = data.iter().position(|byte| *byte == b'{')?;
+    let quote = data[brace + 1..].iter().position(|byte| !byte.is_ascii_whitespace())? + brace + 1;
+    let first = data.get(quote + 1).filter(|byte| data[quote] == b'"' && byte.is_ascii_alphanumeric())?;
+    Some([&data[..=quote], format!("\\u{first:04x}").as_bytes(), &data[quote + 2..]].concat().into())
+}
+
+/// What is read of a text at once is what the exact readers read of it, whatever it is: a request, an answer, an event.
+pub(super) fn json(data: &[u8]) {
+    let (which, data) = choose(data);
+    let body = Bytes::copy_from_slice(data);
+    let Some(respelt) = respelt(data) else { return };
+    match which % 3 {
+        0 => {
+            for call in [CallKind::Chat, CallKind::Completions, CallKind::Embeddings, CallKind::Responses] {
+                assert_eq!(asked(call, &body), asked(call, &respelt), "two readers of a request differ");
+            }
+        }
+        1 => assert_eq!(answered(&body), answered(&respelt), "two readers of an answer differ"),
+        _ => assert_eq!(streamed(&body), streamed(&respelt), "two readers of an event differ"),
+    }
+}
+
+/// What is read of a request.
+fn asked(call: CallKind, body: &Bytes) -> Option<String> {
+    let request = decode(CallerKind::OpenAi, call, "application/json", body).ok()?;
+    let (is_deterministic, users) = (is_deterministic(&request), format!("{:?}", request.end_users()));
+    let CallRequest::OpenAi(wire) = request else { return None };
+    let model = wire.model.map(|model| model.name);
+    let contents = Contents { asked_for: None, ..wire.contents };
+    Some(format!("{model:?} {} {:?} {contents:?} {is_deterministic} {users}", wire.stream, wire.bounds))
+}
+
+/// What is read of an answer, to each kind of call.
+fn answered(body: &Bytes) -> Vec<String> {
+    let (dialect, plan) = (provider::dialect(ProviderKind::OpenAi), fixtures::provider(ProviderKind::OpenAi, "openai"));
+    let read = |request| {
+        let call = fixtures::call(fixtures::head("r1", None), request, None, None);
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        match dialect.decode(&call, &plan, ResponseHead { status: StatusCode::OK, headers }, body.clone()) {
+            Ok(decoded) => format!("{:?} {:?}", decoded.usage, decoded.id),
+            Err(fault) => fault.code().to_owned(),
+        }
+    };
+    fixtures::asks().into_iter().map(read).collect()
+}
+
+/// What is read of an event of a stream, with its text and without.
+fn streamed(data: &Bytes) -> Vec<String> {
+    let plan = fixtures::provider(ProviderKind::OpenAi, "openai");
+    let read = |(request, text_use)| {
+        let mut call = fixtures::call(fixtures::head("r1", None), request, None, None);
+        call.text_use = text_use;
+        let mut reader = provider::dialect(ProviderKind::OpenAi).events(&call, &plan);
+        let read = match reader.read(None, data) {
+            Read::Event(kind) => format!("{kind:?}"),
+            Read::Prelude(kind) => format!("prelude {kind:?}"),
+            Read::Silent => "silent".into(),
+            Read::Nothing => "nothing".into(),
+            Read::Malformed => "malformed".into(),
+            Read::Error(refusal) => format!("error {}", refusal.status),
+        };
+        let is_complete = (reader.is_complete(), reader.has_spoken());
+        format!("{read} {:?} {:?} {:?} {is_complete:?}", reader.text_length(), reader.usage(), reader.id())
+    };
+    let asks = |text_use| fixtures::asks().into_iter().map(move |request| (request, text_use));
+    [TextUse::Ignored, TextUse::Counted, TextUse::Read].into_iter().flat_map(asks).map(read).collect()
 }

@@ -12,13 +12,14 @@ mod documents;
 pub(crate) type Law = fn(&[u8]);
 
 /// Every reader's law, by the name of its folder under `fuzz/corpus/`.
-pub(crate) const LAWS: [(&str, Law); 8] = [
+pub(crate) const LAWS: [(&str, Law); 9] = [
     ("sse", cut::sse),
     ("framing", cut::framing),
     ("upload", dialects::upload),
     ("caller", dialects::caller),
     ("provider", dialects::provider),
     ("stream", dialects::stream),
+    ("json", dialects::json),
     ("config", documents::config),
     ("entry", documents::entry),
 ];

@@ -22,8 +22,12 @@ impl Received {
         Self { bytes: bytes as u64, pieces: 0 }
     }
 
-    /// Adds an event.
-    pub fn add(&mut self, event: &EventKind) {
+    /// Adds an event. `length` is that of its text, where that is known and the text itself is not.
+    pub fn add(&mut self, event: &EventKind, length: Option<usize>) {
+        if let Some(length) = length {
+            self.bytes += length as u64;
+            return;
+        }
         match event {
             EventKind::Text(text) => self.bytes += text.len() as u64,
             EventKind::Piece | EventKind::Beside(_) | EventKind::Other | EventKind::Unknown => self.pieces += 1,

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 pub use self::fronts::{Fronts, FrontsReport, sampled};
 use self::rule::Rule;
 use crate::config::plan::{Counted, LimitPlan, LimitsPlan, Price, Prices, Quantity, RoutePlan};
-use crate::model::call::{Call, CallRequest, Head};
+use crate::model::call::{Call, CallRequest, Head, TextUse};
 use crate::model::fault::{Fault, Limited};
 use crate::model::reply::Usage;
 use crate::model::trail;
@@ -258,7 +258,9 @@ impl Policy for Limit {
             settle(entries, &came(facts, &request, &route, &estimates), &*meter, &prices);
         });
         // What was delivered is judged by its text when nobody counts tokens.
-        call.reads_text |= call.request.wants_stream();
+        if call.request.wants_stream() {
+            call.text_use = call.text_use.max(TextUse::Counted);
+        }
         Ok(charge.follow(next.call(call).await?))
     }
 }

@@ -28,7 +28,7 @@ use futures_util::Stream;
 use tokio::time::Instant;
 
 use self::said::{AnswerTexts, Comparison};
-use crate::model::call::{Call, CallRequest};
+use crate::model::call::{Call, CallRequest, TextUse};
 use crate::model::fault::Fault;
 use crate::model::reply::{Beside, Body, Channel, Event, EventKind, EventStream, Reply};
 use crate::model::signs::Signs;
@@ -43,6 +43,7 @@ use crate::wire::openai::stitch::{self, Changes, Identity};
 #[derive(Clone)]
 pub struct Resume {
     again: Stack,
+    targets: usize,
     continuing: Arc<[bool]>,
 }
 
@@ -50,10 +51,15 @@ pub struct Resume {
 const USUAL_SILENCES: u32 = 3;
 
 impl Resume {
-    /// Resumes at the targets of `again`. `continuing` says of each of them whether it can go on from a partial answer; it is
+    /// Resumes at the targets of `again`, of which there are `targets`. `continuing` says of each of them whether it can go on from a partial answer; it is
     /// empty where that is not wanted.
-    pub fn new(again: Stack, continuing: Arc<[bool]>) -> Self {
-        Self { again, continuing }
+    pub fn new(again: Stack, targets: usize, continuing: Arc<[bool]>) -> Self {
+        Self { again, targets, continuing }
+    }
+
+    /// True when targets are left that could go on with the answer of this one. Of any other nothing is kept.
+    fn has_next(&self, target: usize) -> bool {
+        target + 1 < self.targets
     }
 }
 
@@ -61,11 +67,14 @@ impl Policy for Resume {
     const NAME: &'static str = "resume";
 
     async fn apply<N: Next>(&self, mut call: Box<Call>, next: &N) -> Outcome {
-        if !is_text_stream(&call.request) {
+        if !is_text_stream(&call.request) || !self.has_next(call.from_target) {
             return next.call(call).await;
         }
-        call.reads_text = true;
+        call.text_use = TextUse::Read;
         let reply = next.call(call.clone()).await?;
+        if !self.has_next(reply.target) {
+            return Ok(reply);
+        }
         let Body::Events(events) = reply.body else { return Ok(reply) };
         call.from_target = reply.target + 1;
         call.reason = Reason::Resume;
@@ -129,8 +138,11 @@ impl Answering {
             self.asked_in_vain = None;
             return Poll::Ready(Some(item));
         }
+        let Some(after) = self.silent_after else { return Poll::Pending };
         let since = *self.waiting_since.get_or_insert_with(time::now);
-        let Some(after) = self.silent_after.filter(|_| is_alone) else { return Poll::Pending };
+        if !is_alone {
+            return Poll::Pending;
+        }
         self.alarm.poll(later(self.asked_in_vain.unwrap_or(since), after), cx).map(|()| None)
     }
 }

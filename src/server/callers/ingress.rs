@@ -13,7 +13,7 @@ use crate::caller::{About, Answered, AnsweredBody, Comeback, Incoming, unspellab
 use crate::config::plan::{CallKind, TunnelPlan};
 use crate::gateway::{Route, health};
 use crate::model::attempts::Attempts;
-use crate::model::call::{Call, CallRequest, Head, Timeouts};
+use crate::model::call::{Call, CallRequest, Head, TextUse, Timeouts};
 use crate::model::fault::{Fault, RequestFault};
 use crate::model::offload::apart;
 use crate::model::reply;
@@ -231,7 +231,7 @@ impl RequestContext<'_> {
             pin: None,
             bill: None,
             said: None,
-            reads_text: false,
+            text_use: TextUse::Ignored,
             reason: Reason::First,
             has_next: false,
             hedge_after: None,

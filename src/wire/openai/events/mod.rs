@@ -25,6 +25,8 @@ const DONE: &[u8] = b"[DONE]";
 pub enum Audience {
     /// A caller of the same dialect, who gets the events as they are.
     Same,
+    /// The same, and the length of each event's text is wanted.
+    SameWithLength,
     /// The same, and each event's text is wanted beside it.
     SameWithText,
     /// Callers who get nothing but the text.
@@ -56,6 +58,8 @@ pub(crate) struct Chunks {
     leaves_usage_out: bool,
     has_spoken: bool,
     done: bool,
+    /// The length of the text that was read last, where that is counted.
+    length: Option<usize>,
     usage: Counted,
     id: Option<Box<str>>,
 }
@@ -72,6 +76,7 @@ impl Chunks {
             leaves_usage_out: false,
             has_spoken: false,
             done: false,
+            length: None,
             usage: Counted::default(),
             id: None,
         }
@@ -83,7 +88,7 @@ impl Chunks {
     }
 
     /// What an event is to this audience.
-    fn kind(&self, chunk: ChunkContent<'_>) -> EventKind {
+    fn kind(&mut self, chunk: ChunkContent<'_>) -> EventKind {
         if chunk.is_odd {
             return EventKind::Unknown;
         }
@@ -95,6 +100,12 @@ impl Chunks {
                 Some(text) => EventKind::Text(text.into()),
                 None => EventKind::Piece,
             },
+            // What is not just the text of one answer is counted as a piece.
+            Audience::SameWithLength => {
+                let is_alone = chunk.beside.is_empty() && !chunk.is_more_than_text && chunk.seen <= 1;
+                self.length = text.filter(|_| is_alone).map(|text| text.len());
+                EventKind::Piece
+            }
             Audience::SameWithText => match (text, chunk.beside.is_empty()) {
                 // Texts of several choices are not compared with those of another answer.
                 _ if chunk.is_more_than_text || chunk.seen > 1 => EventKind::Other,
@@ -109,6 +120,7 @@ impl Chunks {
 
 impl EventReader for Chunks {
     fn read(&mut self, name: Option<&str>, data: &[u8]) -> Read {
+        self.length = None;
         if data.trim_ascii() == DONE {
             self.done = true;
             return if self.has_spoken { Read::Event(EventKind::Done) } else { Read::Nothing };
@@ -142,19 +154,23 @@ impl EventReader for Chunks {
         let kind = self.kind(chunk);
         let has_spoken = match self.audience {
             Audience::TextOnly => matches!(kind, EventKind::Text(_)),
-            Audience::Same | Audience::SameWithText => !is_empty,
+            Audience::Same | Audience::SameWithLength | Audience::SameWithText => !is_empty,
         };
         self.has_spoken |= has_spoken;
         match self.audience {
             _ if self.has_spoken => Read::Event(kind),
             Audience::TextOnly => Read::Silent,
-            Audience::Same | Audience::SameWithText => Read::Prelude(kind),
+            Audience::Same | Audience::SameWithLength | Audience::SameWithText => Read::Prelude(kind),
         }
     }
 
     fn is_complete(&self) -> bool {
         let have_finished = self.seen == self.finished && self.finished.count_ones() >= self.wanted;
         self.done || (have_finished && !self.is_uncertain)
+    }
+
+    fn text_length(&self) -> Option<usize> {
+        self.length
     }
 
     fn has_spoken(&self) -> bool {
