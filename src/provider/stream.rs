@@ -68,12 +68,18 @@ impl Watchdog {
 
     /// Ready when the current wait has been too long.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Phase> {
-        let since = *self.waiting_since.get_or_insert_with(now);
+        let began = self.waiting_since;
+        let since = began.unwrap_or_else(now);
+        self.waiting_since = Some(since);
         let idle_at = later(since, self.idle);
         let (due, phase) = match idle_at < self.deadline.at {
             true => (idle_at, Phase::Idle),
             false => (self.deadline.at, self.deadline.phase),
         };
+        // A wait that begins just now: most alarms have been set for an earlier one already.
+        if began.is_none() && self.alarm.is_set(since, due, cx) {
+            return Poll::Pending;
+        }
         self.alarm.poll(due, cx).map(|()| phase)
     }
 }

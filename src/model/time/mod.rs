@@ -9,9 +9,10 @@ mod wall;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use tokio::task::coop;
 use tokio::time::{Instant, Sleep};
 
 pub use self::reading::{now, once_per_poll, refresh, since};
@@ -87,18 +88,36 @@ impl Deadline {
 /// A timer for one wait after another, each with its own end. It is set at the first wait that lasts, and moved only when it
 /// fires or would fire too late.
 #[derive(Debug, Default)]
-pub struct Alarm(Option<Pin<Box<Sleep>>>);
+pub struct Alarm {
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// Who was to be woken when it was set.
+    waker: Option<Waker>,
+}
 
 impl Alarm {
+    /// True when it is set already, and wakes this task, at `due` or before that, but after `now`: then it need not be polled.
+    pub fn is_set(&self, now: Instant, due: Instant, cx: &Context<'_>) -> bool {
+        let is_in_time = |sleep: &Pin<Box<Sleep>>| sleep.deadline() > now && sleep.deadline() <= due;
+        self.sleep.as_ref().is_some_and(is_in_time) && self.waker.as_ref().is_some_and(|it| it.will_wake(cx.waker()))
+    }
+
     /// Ready once `due` has come.
     pub fn poll(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
             // One set for an earlier wait fires too early, which the next round corrects.
             if sleep.deadline() > due {
                 sleep.as_mut().reset(due);
             }
-            ready!(sleep.as_mut().poll(cx));
+            // A task that has had its turn is woken again by tokio itself, and nothing is set for it.
+            let is_set = coop::has_budget_remaining();
+            if sleep.as_mut().poll(cx).is_pending() {
+                match &mut self.waker {
+                    Some(waker) if is_set => waker.clone_from(cx.waker()),
+                    waker => *waker = is_set.then(|| cx.waker().clone()),
+                }
+                return Poll::Pending;
+            }
             if Instant::now() >= due {
                 return Poll::Ready(());
             }
@@ -266,6 +285,46 @@ mod tests {
             let seconds = |wait| read(&in_words(Duration::from_secs(wait)));
             prop_assert!(seconds(wait) <= seconds(wait + more));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alarm_that_is_set_for_a_task_need_not_be_polled_again_and_wakes_it() {
+        let (mut alarm, begin) = (Alarm::default(), Instant::now());
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let other = std::task::Waker::noop();
+        std::future::poll_fn(|cx| {
+            assert!(!alarm.is_set(begin, at(9), cx), "before it was polled");
+            assert!(alarm.poll(at(2), cx).is_pending());
+            assert!(alarm.is_set(begin, at(2), cx) && alarm.is_set(begin, at(9), cx));
+            assert!(!alarm.is_set(begin, at(1), cx), "it would be late");
+            assert!(!alarm.is_set(at(2), at(9), cx), "it has fired");
+            assert!(!alarm.is_set(begin, at(9), &Context::from_waker(other)), "it wakes another");
+            Poll::Ready(())
+        })
+        .await;
+        let mut polls = 0;
+        std::future::poll_fn(|cx| {
+            polls += 1;
+            // Not polled for the new wait: the alarm of the earlier one wakes the task all the same.
+            if polls == 1 && alarm.is_set(Instant::now(), at(9), cx) { Poll::Pending } else { alarm.poll(at(9), cx) }
+        })
+        .await;
+        assert_eq!((Instant::now(), polls), (at(9), 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alarm_that_was_polled_too_late_in_a_turn_is_not_set() {
+        let mut alarm = Alarm::default();
+        let due = Instant::now() + Duration::from_secs(2);
+        std::future::poll_fn(|cx| {
+            while coop::has_budget_remaining() {
+                let _ = std::pin::pin!(coop::consume_budget()).poll(cx);
+            }
+            assert!(alarm.poll(due, cx).is_pending());
+            assert!(!alarm.is_set(Instant::now(), due, cx));
+            Poll::Ready(())
+        })
+        .await;
     }
 
     #[tokio::test(start_paused = true)]
