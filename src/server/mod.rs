@@ -19,8 +19,11 @@ pub mod operator;
 pub mod dispatch;
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use http::header::{self, HeaderValue};
@@ -233,7 +236,7 @@ impl Server {
                 tokio::select! {
                     biased;
                     () = once_per_poll(server.connection(stream, peer, place)) => {}
-                    () = server.kill.cancelled() => {}
+                    () = until(&server.kill) => {}
                 }
             });
         }
@@ -278,7 +281,7 @@ impl Server {
                 _ = &mut connection => return,
                 why = &mut overdue => break why,
                 // Until then the answers say that they are the last.
-                () = self.retire.cancelled(), if !is_leaving => {
+                () = until(&self.retire), if !is_leaving => {
                     is_leaving = true;
                     Pin::new(&mut connection).graceful_shutdown();
                 }
@@ -318,14 +321,14 @@ impl Server {
                     _ => break,
                 },
                 _ = unread.tick() => if timer.cut_unread() { return },
-                () = self.drain.cancelled(), if !is_leaving => {
+                () = until(&self.drain), if !is_leaving => {
                     is_leaving = true;
                     Pin::new(&mut connection).graceful_shutdown();
                 }
             }
         }
         // GOAWAY first: a request that is on its way is then known not to have been taken.
-        std::pin::Pin::new(&mut connection).graceful_shutdown();
+        Pin::new(&mut connection).graceful_shutdown();
         let _ = tokio::time::timeout(GOODBYE, connection).await;
     }
 
@@ -383,4 +386,18 @@ impl Server {
             }
         })
     }
+}
+
+/// Waits for a token. It is asked for each piece of a stream, and by then the token mostly knows whom to wake.
+async fn until(token: &CancellationToken) {
+    let (mut cancelled, mut waker) = (pin!(token.cancelled()), None::<Waker>);
+    poll_fn(|cx| {
+        let knows = waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if knows && !token.is_cancelled() {
+            return Poll::Pending;
+        }
+        waker = Some(cx.waker().clone());
+        cancelled.as_mut().poll(cx)
+    })
+    .await;
 }

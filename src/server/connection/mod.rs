@@ -254,7 +254,8 @@ impl ConnectionTimer {
     /// Resolves when the connection is overdue. To be polled after the connection, in the same task: whatever changes the
     /// pace happens there.
     pub(super) fn overdue(&self) -> OverdueWait {
-        OverdueWait { timer: self.clone(), sleep: Box::pin(sleep_until(later(Instant::now(), self.0.header))) }
+        let sleep = Box::pin(sleep_until(later(Instant::now(), self.0.header)));
+        OverdueWait { timer: self.clone(), sleep, waker: None }
     }
 }
 
@@ -262,6 +263,8 @@ impl ConnectionTimer {
 pub(super) struct OverdueWait {
     timer: ConnectionTimer,
     sleep: Pin<Box<Sleep>>,
+    /// Whom the timer wakes, once it knows.
+    waker: Option<Waker>,
 }
 
 impl Future for OverdueWait {
@@ -285,8 +288,18 @@ impl Future for OverdueWait {
                 && self.sleep.deadline() > at
             {
                 self.sleep.as_mut().reset(at);
+                self.waker = None;
             }
-            std::task::ready!(self.sleep.as_mut().poll(cx));
+            // Until then it has nothing to say, and it is looked at for each piece of a stream.
+            let knows = self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+            if knows && moment < self.sleep.deadline() {
+                return Poll::Pending;
+            }
+            if self.sleep.as_mut().poll(cx).is_pending() {
+                self.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            self.waker = None;
             // It may have fired after the clock was read in this poll.
             moment = refresh();
             let next = self.timer.due().map_or_else(|| later(moment, self.timer.0.idle), |(at, _)| at);
