@@ -3,65 +3,60 @@
 //! Both are allow lists: every other header stays behind, credentials, cookies and hop-by-hop headers included.
 //! Nothing here knows a dialect.
 
-use http::{HeaderMap, HeaderName, header};
-
-/// Request headers that may reach a provider of the caller's own dialect, besides the families below.
-const TO_PROVIDER: [HeaderName; 4] =
-    [header::ACCEPT, header::USER_AGENT, HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// The headers that name an account: a caller's must not decide whose account is used, as the gateway's key does that, and
 /// the operator's is none of a caller's business.
 const ACCOUNT: [&str; 2] = ["openai-organization", "openai-project"];
 
-/// Response headers that may reach the caller, besides the families below.
-const TO_CALLER: [HeaderName; 5] = [
-    header::CONTENT_TYPE,
-    header::CONTENT_DISPOSITION,
-    header::RETRY_AFTER,
-    HeaderName::from_static("retry-after-ms"),
-    HeaderName::from_static("x-request-id"),
-];
-
 /// Headers that the gateway adds to a response, about: of rate limits, security, its ids, and of who answered.
 const OWN: usize = 16;
+
+/// True for a request header that may reach a provider of the caller's own dialect.
+fn may_reach_provider(name: &str) -> bool {
+    match name.as_bytes() {
+        [b'a', ..] => name == "accept",
+        [b'u', ..] => name == "user-agent",
+        [b't', ..] => matches!(name, "traceparent" | "tracestate"),
+        [b'x', ..] => name.starts_with("x-stainless-"),
+        [b'o', ..] => is_of_openai(name),
+        _ => false,
+    }
+}
+
+/// True for a response header that may reach the caller.
+fn may_reach_caller(name: &str) -> bool {
+    match name.as_bytes() {
+        [b'c', ..] => matches!(name, "content-type" | "content-disposition"),
+        [b'r', ..] => matches!(name, "retry-after" | "retry-after-ms"),
+        [b'x', ..] => name.starts_with("x-ratelimit-") || name == "x-request-id",
+        [b'o', ..] => is_of_openai(name),
+        _ => false,
+    }
+}
 
 /// The headers of a caller's request that may reach a provider of the same dialect.
 ///
 /// `Content-Type` is not among them: it belongs to the body and is set with it.
 pub fn to_provider(headers: &HeaderMap) -> HeaderMap {
+    let mut passing: Vec<(&HeaderName, &HeaderValue)> = Vec::with_capacity(headers.len());
+    passing.extend(headers.iter().filter(|(name, _)| may_reach_provider(name.as_str())));
     let nominated = nominated(headers);
-    let may_pass = |name: &HeaderName| {
-        let is_of_family = match name.as_str().as_bytes() {
-            [b'a' | b'u' | b't', ..] => TO_PROVIDER.contains(name),
-            [b'x', ..] => name.as_str().starts_with("x-stainless-"),
-            [b'o', ..] => is_of_openai(name),
-            _ => false,
-        };
-        is_of_family && !nominated.contains(name)
-    };
-    // Counted first: a map that grows is made anew.
-    let mut passed = HeaderMap::with_capacity(headers.iter().filter(|(name, _)| may_pass(name)).count());
-    for (name, value) in headers.iter().filter(|(name, _)| may_pass(name)) {
+    passing.retain(|(name, _)| !nominated.contains(name));
+    // A map that grows is made anew.
+    let mut passed = HeaderMap::with_capacity(passing.len());
+    for (name, value) in passing {
         passed.append(name, value.clone());
     }
     passed
 }
 
-/// The headers of a provider's response that may reach the caller, and room for as many of the gateway's own.
+/// The headers of a provider's response that may reach the caller, and room for as many of the gateway's own. Most may, so
+/// what may not is taken away.
 pub fn to_caller(mut headers: HeaderMap) -> HeaderMap {
-    let nominated = nominated(&headers);
-    let may_pass = |name: &HeaderName| {
-        let is_of_family = match name.as_str().as_bytes() {
-            [b'x', ..] => name.as_str().starts_with("x-ratelimit-") || TO_CALLER.contains(name),
-            [b'c' | b'r', ..] => TO_CALLER.contains(name),
-            [b'o', ..] => is_of_openai(name),
-            _ => false,
-        };
-        is_of_family && !nominated.contains(name)
-    };
-    // Most may pass, so what may not is taken away.
-    let others: Vec<HeaderName> = headers.keys().filter(|name| !may_pass(name)).cloned().collect();
-    for name in others {
+    let others: Vec<HeaderName> = headers.keys().filter(|name| !may_reach_caller(name.as_str())).cloned().collect();
+    // `Connection` is one of them, so it is read before.
+    for name in nominated(&headers).into_iter().chain(others) {
         headers.remove(name);
     }
     headers.reserve(OWN);
@@ -69,16 +64,15 @@ pub fn to_caller(mut headers: HeaderMap) -> HeaderMap {
 }
 
 /// True for OpenAI's own headers, but for those that name an account.
-fn is_of_openai(name: &HeaderName) -> bool {
-    let name = name.as_str();
+fn is_of_openai(name: &str) -> bool {
     name.starts_with("openai-") && !ACCOUNT.iter().any(|account| name.starts_with(account))
 }
 
 /// The headers that `Connection` names, which makes them hop-by-hop (RFC 9110, 7.6.1). Nearly always there are none: the
 /// usual options are about the connection itself.
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
-    let lists = headers.iter().filter(|(name, _)| **name == header::CONNECTION);
-    let names = lists.filter_map(|(_, value)| value.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim);
+    let lists = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let names = lists.flat_map(|list| list.split(',')).map(str::trim);
     let names = names.filter(|name| !["keep-alive", "close"].iter().any(|usual| name.eq_ignore_ascii_case(usual)));
     // What is no name is nobody's.
     names.filter_map(|name| name.parse().ok()).collect()
@@ -86,7 +80,70 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Names of headers, some of which may pass in a direction, and some nearly.
+    const NAMES: [&str; 24] = [
+        "accept",
+        "accept-encoding",
+        "user-agent",
+        "upgrade",
+        "traceparent",
+        "tracestate",
+        "te",
+        "x-stainless-lang",
+        "x-stainles",
+        "x-api-key",
+        "openai-beta",
+        "openai-organization",
+        "openai-project-name",
+        "openai",
+        "content-type",
+        "content-length",
+        "content-disposition",
+        "connection",
+        "retry-after",
+        "retry-after-ms",
+        "retry-after-s",
+        "x-ratelimit-limit-requests",
+        "x-request-id",
+        "x-request-ids",
+    ];
+
+    /// What passes, header by header.
+    fn passed(headers: &HeaderMap, may_pass: &[&str]) -> HeaderMap {
+        let nominated = nominated(headers);
+        let may = |name: &HeaderName| may_pass.contains(&name.as_str()) && !nominated.contains(name);
+        let mut passed = HeaderMap::new();
+        for (name, value) in headers.iter().filter(|(name, _)| may(name)) {
+            passed.append(name, value.clone());
+        }
+        passed
+    }
+
+    proptest! {
+        #[test]
+        fn exactly_what_may_pass_does(
+            pairs in prop::collection::vec((0..NAMES.len(), 0..NAMES.len()), 0..30), nominates in any::<bool>(),
+        ) {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                if NAMES[name] != "connection" || nominates {
+                    headers.append(NAMES[name], HeaderValue::from_static(NAMES[value]));
+                }
+            }
+            let requests = ["accept", "user-agent", "traceparent", "tracestate", "x-stainless-lang", "openai-beta"];
+            prop_assert_eq!(to_provider(&headers), passed(&headers, &requests));
+            let responses = [
+                "content-type", "content-disposition", "retry-after", "retry-after-ms", "x-ratelimit-limit-requests",
+                "x-request-id", "openai-beta",
+            ];
+            let wanted = passed(&headers, &responses);
+            prop_assert_eq!(to_caller(headers), wanted);
+        }
+    }
 
     fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();

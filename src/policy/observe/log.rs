@@ -93,8 +93,8 @@ impl Watch {
         }
         macro_rules! members {
             ($line:expr, $($name:ident = $value:expr,)*) => {{
-                $line.field("message", MESSAGE);
-                $($line.field(stringify!($name), $value);)*
+                $line.member(",\"message\":", MESSAGE);
+                $($line.member(concat!(",\"", stringify!($name), "\":"), $value);)*
             }};
         }
         macro_rules! warn {

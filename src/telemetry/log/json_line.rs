@@ -71,18 +71,22 @@ impl JsonLine {
     }
 
     /// Adds a field, if it has a value.
-    #[inline]
-    pub fn field(&mut self, name: &'static str, value: impl LogValue) {
-        value.add(name, self);
+    pub(super) fn field(&mut self, name: &str, value: impl LogValue) {
+        if value.is_there() {
+            for part in [",\"", name, "\":"] {
+                self.text.push_str(part);
+            }
+            value.write(&mut self.text);
+        }
     }
 
-    /// Begins a member; its value follows.
+    /// The same for a field whose name is known when the program is built: `begin` is `,"NAME":`.
     #[inline]
-    fn name(&mut self, name: &str) -> &mut String {
-        self.text.push_str(",\"");
-        self.text.push_str(name);
-        self.text.push_str("\":");
-        &mut self.text
+    pub fn member(&mut self, begin: &'static str, value: impl LogValue) {
+        if value.is_there() {
+            self.text.push_str(begin);
+            value.write(&mut self.text);
+        }
     }
 
     /// Ends the line, and hands it over.
@@ -143,8 +147,13 @@ pub trait LogValue {
     /// The same for an event of `tracing`.
     fn traced(self) -> Self::Traced;
 
-    /// Adds it to a line as a member of this name.
-    fn add(self, name: &str, line: &mut JsonLine);
+    /// True where there is a value.
+    fn is_there(&self) -> bool {
+        true
+    }
+
+    /// Writes it as JSON.
+    fn write(self, text: &mut String);
 }
 
 impl<T: LogValue> LogValue for Option<T> {
@@ -155,9 +164,14 @@ impl<T: LogValue> LogValue for Option<T> {
     }
 
     #[inline]
-    fn add(self, name: &str, line: &mut JsonLine) {
+    fn is_there(&self) -> bool {
+        self.as_ref().is_some_and(T::is_there)
+    }
+
+    #[inline]
+    fn write(self, text: &mut String) {
         if let Some(value) = self {
-            value.add(name, line);
+            value.write(text);
         }
     }
 }
@@ -169,8 +183,8 @@ impl<'a> LogValue for &'a str {
         self
     }
 
-    fn add(self, name: &str, line: &mut JsonLine) {
-        quote(line.name(name), self);
+    fn write(self, text: &mut String) {
+        quote(text, self);
     }
 }
 
@@ -183,8 +197,8 @@ macro_rules! whole_numbers {
                 self
             }
 
-            fn add(self, name: &str, line: &mut JsonLine) {
-                line.name(name).push_str(itoa::Buffer::new().format(self));
+            fn write(self, text: &mut String) {
+                text.push_str(itoa::Buffer::new().format(self));
             }
         }
     )*};
@@ -199,8 +213,8 @@ impl LogValue for bool {
         self
     }
 
-    fn add(self, name: &str, line: &mut JsonLine) {
-        line.name(name).push_str(if self { "true" } else { "false" });
+    fn write(self, text: &mut String) {
+        text.push_str(if self { "true" } else { "false" });
     }
 }
 
@@ -212,11 +226,13 @@ impl LogValue for f64 {
         self
     }
 
-    fn add(self, name: &str, line: &mut JsonLine) {
-        if self.is_finite() {
-            // Writing to a String cannot fail.
-            let _ = write!(line.name(name), "{self}");
-        }
+    fn is_there(&self) -> bool {
+        self.is_finite()
+    }
+
+    fn write(self, text: &mut String) {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{self}");
     }
 }
 
@@ -227,9 +243,11 @@ impl LogValue for Milliseconds {
         self.0.as_micros() as f64 / 1000.0
     }
 
-    fn add(self, name: &str, line: &mut JsonLine) {
-        let Ok(micros) = u64::try_from(self.0.as_micros()) else { return self.traced().add(name, line) };
-        decimal(line.name(name), micros, 3);
+    fn write(self, text: &mut String) {
+        match u64::try_from(self.0.as_micros()) {
+            Ok(micros) => decimal(text, micros, 3),
+            Err(_) => self.traced().write(text),
+        }
     }
 }
 
@@ -240,8 +258,8 @@ impl LogValue for Usd {
         self.as_f64()
     }
 
-    fn add(self, name: &str, line: &mut JsonLine) {
-        decimal(line.name(name), self.nanos(), 9);
+    fn write(self, text: &mut String) {
+        decimal(text, self.nanos(), 9);
     }
 }
 
@@ -252,9 +270,9 @@ impl LogValue for TraceId {
         tracing::field::display(self)
     }
 
-    fn add(self, name: &str, line: &mut JsonLine) {
+    fn write(self, text: &mut String) {
         // Writing to a String cannot fail.
-        let _ = write!(line.name(name), "\"{self}\"");
+        let _ = write!(text, "\"{self}\"");
     }
 }
 
@@ -279,7 +297,7 @@ pub(super) fn quote(line: &mut String, text: &str) {
     line.push('"');
     let mut plain = 0;
     // Names and ids, which most texts are, have nothing to escape.
-    if !text.bytes().fold(true, |is_plain, byte| is_plain & is_as_it_is(byte)) {
+    if !stands_as_it_is(text.as_bytes()) {
         for (at, byte) in text.bytes().enumerate() {
             if is_as_it_is(byte) {
                 continue;
@@ -295,6 +313,21 @@ pub(super) fn quote(line: &mut String, text: &str) {
     }
     line.push_str(&text[plain..]);
     line.push('"');
+}
+
+/// True for a text that stands in a JSON string as it is. It looks at eight bytes at a time.
+fn stands_as_it_is(text: &[u8]) -> bool {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // A byte's highest bit is set where `byte - less` is below zero and `byte` is below 128: exact for the lowest such byte, and
+    // that is enough to know whether there is one.
+    let is_below = |word: u64, less: u8| word.wrapping_sub(LOW * u64::from(less)) & !word & HIGH;
+    let has_odd = |word: u64| {
+        let is = |byte: u8| is_below(word ^ (LOW * u64::from(byte)), 1);
+        is_below(word, b' ') | is(b'"') | is(b'\\') != 0
+    };
+    let (words, rest) = text.as_chunks();
+    !words.iter().any(|word| has_odd(u64::from_le_bytes(*word))) && rest.iter().all(|byte| is_as_it_is(*byte))
 }
 
 /// True for a byte that stands in a JSON string as it is.
@@ -317,7 +350,7 @@ mod tests {
     use super::*;
 
     fn member(value: impl LogValue) -> Value {
-        let line = written(Level::INFO, |line| line.field("it", value));
+        let line = written(Level::INFO, |line| line.member(",\"it\":", value));
         serde_json::from_str::<Value>(&line).unwrap()["it"].take()
     }
 
@@ -327,6 +360,11 @@ mod tests {
             let mut quoted = String::new();
             quote(&mut quoted, &text);
             prop_assert_eq!(serde_json::from_str::<String>(&quoted).unwrap(), text);
+        }
+
+        #[test]
+        fn a_text_stands_as_it_is_if_each_byte_does(text in prop::collection::vec(prop_oneof![9 => 32_u8..=255, 1 => any::<u8>()], 0..40)) {
+            prop_assert_eq!(stands_as_it_is(&text), text.iter().all(|byte| is_as_it_is(*byte)));
         }
 
         #[test]
