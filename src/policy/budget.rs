@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use crate::config::plan::{BudgetPlan, KeyPlan, ModelChoice, OnStop, Prices, RoutePlan, TargetPlan};
 use crate::model::call::{Call, CallRequest, Head, TextUse};
@@ -25,13 +26,65 @@ use crate::state::store::budget_account::{BudgetAccounts, BudgetDecision, Budget
 /// The policy: the budgets of one route.
 #[derive(Clone)]
 pub struct Budget {
-    plans: Arc<[Arc<BudgetPlan>]>,
+    budgets: Arc<[PeriodicBudget]>,
     targets: Arc<[TargetPlan]>,
     /// The most tokens of an answer on this route to a request without a limit.
     max_answer: Option<u64>,
     accounts: Arc<BudgetAccounts>,
     estimates: Estimates,
     prices: Prices,
+}
+
+/// A budget, and the period that calls fall into at present.
+struct PeriodicBudget {
+    plan: Arc<BudgetPlan>,
+    current: Mutex<Option<Current>>,
+}
+
+/// A period, and the keys of a budget's accounts in it.
+#[derive(Clone)]
+struct Current {
+    start: Timestamp,
+    end: Timestamp,
+    keys: KeyPrefix,
+}
+
+/// A caller's account of one budget.
+#[derive(Clone, Copy)]
+struct Account<'p> {
+    plan: &'p Arc<BudgetPlan>,
+    key: Key,
+    ends: Timestamp,
+}
+
+impl PeriodicBudget {
+    fn new(plan: Arc<BudgetPlan>) -> Self {
+        Self { plan, current: Mutex::default() }
+    }
+
+    /// The period of a moment. It is kept until a call comes outside it: later, or earlier, as the clock may be set back.
+    fn period(&self, moment: Timestamp) -> Current {
+        let mut current = self.current.lock();
+        if let Some(known) = current.as_ref().filter(|known| known.start <= moment && moment < known.end) {
+            return known.clone();
+        }
+        let BudgetPlan { name, period, .. } = &*self.plan;
+        let (start, end) = (period.start(moment), period.end(moment));
+        // A changed amount keeps the account: raising a budget does not reset everyone's spending.
+        let name = format!("budget {name} {} {}", period.as_str(), start.as_second());
+        let keys = KeyPrefix::new(KeyScheme::Shared, &name);
+        current.insert(Current { start, end, keys }).clone()
+    }
+
+    /// The account of a caller; `None`: the budget is not about it, or no part of any of the budget's keys is known.
+    fn account(&self, head: &Head) -> Option<Account<'_>> {
+        if !self.plan.matches(head) {
+            return None;
+        }
+        let Current { end, keys, .. } = self.period(head.received);
+        let counted = KeyPlan::first(&self.plan.key, &keys, head)?;
+        Some(Account { plan: &self.plan, key: counted.key, ends: end })
+    }
 }
 
 /// What becomes of a call.
@@ -51,14 +104,14 @@ impl Budget {
         estimates: Estimates,
         prices: Prices,
     ) -> Self {
-        let plans = plans.iter().filter(|plan| plan.is_about(&route.name)).cloned().collect();
-        let targets = route.targets.as_slice().into();
-        Self { plans, targets, max_answer: route.max_answer, accounts, estimates, prices }
+        let plans = plans.iter().filter(|plan| plan.is_about(&route.name)).cloned();
+        let (budgets, targets) = (plans.map(PeriodicBudget::new).collect(), route.targets.as_slice().into());
+        Self { budgets, targets, max_answer: route.max_answer, accounts, estimates, prices }
     }
 
     /// True when no budget is about it.
     pub fn is_empty(&self) -> bool {
-        self.plans.is_empty()
+        self.budgets.is_empty()
     }
 
     /// What a call may cost: at the dearest of the route's targets, since any of them may have to answer.
@@ -83,14 +136,12 @@ impl Budget {
     /// Takes what a call may cost from every budget that is about it, or refuses it.
     async fn take(&self, call: &Call) -> Result<Decision, Fault> {
         let head = &call.head;
-        let matching = || self.plans.iter().filter(|plan| plan.matches(head));
-        let accounts: Vec<(&Arc<BudgetPlan>, Key)> =
-            matching().filter_map(|plan| Some((plan, key(plan, head)?))).collect();
+        let accounts: Vec<Account<'_>> = self.budgets.iter().filter_map(|budget| budget.account(head)).collect();
         if accounts.is_empty() {
             return Ok(Decision::On(Vec::new()));
         }
         let now = head.received;
-        let mut draws = draws(&accounts, &call.request, self.estimate(&call.request), now);
+        let mut draws = draws(&accounts, &call.request, self.estimate(&call.request));
         let (drawn, held) = self.accounts.draw(&draws, now).await.map_err(|_| Fault::StoreOut)?;
         warn(&accounts, &draws, &drawn);
         let refusing: Vec<&BudgetPlan> = refusing(&accounts, &draws, &drawn);
@@ -100,7 +151,7 @@ impl Budget {
         if let Some(request) = cheaper(&refusing, &call.request) {
             // The others still have to agree to what the cheaper model costs.
             let cost = self.estimate(&request);
-            for ((plan, _), draw) in accounts.iter().zip(&mut draws) {
+            for (Account { plan, .. }, draw) in accounts.iter().zip(&mut draws) {
                 draw.cost = cost;
                 draw.is_enforced &= !matches!(plan.on_stop, OnStop::Cheaper(_));
             }
@@ -139,21 +190,13 @@ fn settle(held: &[Reservation], facts: &Facts, accounts: &Arc<BudgetAccounts>, p
     }
 }
 
-/// The account of a caller in the period that is now; `None`: no part of any of the budget's keys is known.
-fn key(plan: &BudgetPlan, head: &Head) -> Option<Key> {
-    // A changed amount keeps the account: raising a budget does not reset everyone's spending.
-    let start = plan.period.start(head.received).as_second();
-    let name = format!("budget {} {} {start}", plan.name, plan.period.as_str());
-    KeyPlan::first(&plan.key, &KeyPrefix::new(KeyScheme::Shared, &name), head).map(|counted| counted.key)
-}
-
-fn draws(accounts: &[(&Arc<BudgetPlan>, Key)], request: &CallRequest, cost: Usd, now: Timestamp) -> Vec<BudgetRequest> {
+fn draws(accounts: &[Account<'_>], request: &CallRequest, cost: Usd) -> Vec<BudgetRequest> {
     // A caller that asks for several choices can ask for fewer.
     let may_exceed = request.bounds().choices <= 1;
-    let draw = |(plan, key): &(&Arc<BudgetPlan>, Key)| BudgetRequest {
+    let draw = |Account { plan, key, ends }: &Account<'_>| BudgetRequest {
         key: *key,
         budget: plan.name.clone(),
-        ends: plan.period.end(now),
+        ends: *ends,
         amount: plan.amount,
         cost,
         may_exceed,
@@ -163,13 +206,9 @@ fn draws(accounts: &[(&Arc<BudgetPlan>, Key)], request: &CallRequest, cost: Usd,
     accounts.iter().map(draw).collect()
 }
 
-fn refusing<'p>(
-    accounts: &[(&'p Arc<BudgetPlan>, Key)],
-    draws: &[BudgetRequest],
-    drawn: &[BudgetDecision],
-) -> Vec<&'p BudgetPlan> {
+fn refusing<'p>(accounts: &[Account<'p>], draws: &[BudgetRequest], drawn: &[BudgetDecision]) -> Vec<&'p BudgetPlan> {
     let all = accounts.iter().zip(draws.iter().zip(drawn));
-    all.filter(|(_, (draw, drawn))| draw.is_enforced && !drawn.fits).map(|((plan, _), _)| &***plan).collect()
+    all.filter(|(_, (draw, drawn))| draw.is_enforced && !drawn.fits).map(|(account, _)| &**account.plan).collect()
 }
 
 /// The same with a cheaper model, if all that refuse it know one for it: the first one's.
@@ -203,8 +242,8 @@ fn refusal(refusing: &[&BudgetPlan], call: &Call) -> Fault {
 }
 
 /// Warns operators once per period of each account above its `warn` share. The account appears as a hash.
-fn warn(accounts: &[(&Arc<BudgetPlan>, Key)], draws: &[BudgetRequest], drawn: &[BudgetDecision]) {
-    for ((plan, key), (draw, drawn)) in accounts.iter().zip(draws.iter().zip(drawn)) {
+fn warn(accounts: &[Account<'_>], draws: &[BudgetRequest], drawn: &[BudgetDecision]) {
+    for (Account { plan, key, .. }, (draw, drawn)) in accounts.iter().zip(draws.iter().zip(drawn)) {
         if drawn.is_news {
             tracing::warn!(
                 budget = &*plan.name,
@@ -245,5 +284,46 @@ impl Policy for Budget {
         }
         trail.facts().degraded = Some(Degraded::Cheaper);
         Ok(Reply { degraded: Some(Degraded::Cheaper), ..reply })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::calendar::Period;
+
+    proptest! {
+        /// The clock may go back, and calls come at the ends of periods.
+        #[test]
+        fn a_call_falls_into_the_period_of_its_moment_whatever_came_before(
+            moments in proptest::collection::vec((-100..100_i64, -1..2_i32), 1..50),
+        ) {
+            for (period, _) in Period::ALL {
+                let plan = BudgetPlan {
+                    name: "a".into(),
+                    routes: Vec::new(),
+                    tenants: Vec::new(),
+                    tiers: Vec::new(),
+                    key: Vec::new(),
+                    amount: Usd::default(),
+                    period,
+                    on_stop: OnStop::Report,
+                    warn: 0.8,
+                    message: None,
+                };
+                let budget = PeriodicBudget::new(Arc::new(plan));
+                for (hours, nanos) in &moments {
+                    let hour = Timestamp::from_second(1_767_225_600 + hours * 3600).unwrap();
+                    let moment = hour.checked_add(jiff::SignedDuration::from_nanos((*nanos).into())).unwrap();
+                    let found = budget.period(moment);
+                    prop_assert_eq!((found.start, found.end), (period.start(moment), period.end(moment)));
+                    let name = format!("budget a {} {}", period.as_str(), period.start(moment).as_second());
+                    let wanted = KeyPrefix::new(KeyScheme::Shared, &name);
+                    prop_assert_eq!(found.keys.begin().key(), wanted.begin().key());
+                }
+            }
+        }
     }
 }

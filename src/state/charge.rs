@@ -109,7 +109,7 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// `settle` is told once, when all attempts that were made are over and reckoned.
+    /// `settle` is told once, when all attempts that were made are over and reckoned. It must not ask the trail.
     pub fn new(trail: &Trail, settle: impl FnOnce(&Facts) + Send + 'static) -> Self {
         Self { settle: Some(Box::new(settle)), trail: trail.clone() }
     }
@@ -138,8 +138,7 @@ impl Drop for Charge {
         }
         drop(facts);
         self.trail.reckon();
-        let facts = self.trail.facts().clone();
-        settle(&facts);
+        settle(&self.trail.facts());
     }
 }
 
