@@ -13,6 +13,8 @@ use http::{HeaderMap, HeaderValue, Method};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use siphasher::sip::SipHasher13;
+use smallvec::SmallVec;
 
 use crate::model::attempts::Attempts;
 use crate::model::bill::Bill;
@@ -172,10 +174,19 @@ impl Head {
     /// A number that tells this caller from others, as far as anything is known of it.
     pub fn caller_digest(&self) -> u64 {
         *self.digest.0.get_or_init(|| {
-            let mut hasher = DefaultHasher::new();
-            let address = customer(self.address);
-            (&self.tenant, &self.user, &self.api_key, &self.credential, address).hash(&mut hasher);
-            hasher.finish()
+            let mut bytes = SmallVec::<[u8; 256]>::new();
+            for part in [Some(&self.tenant), self.user.as_ref(), self.api_key.as_ref()] {
+                // One more than its length, so that none is not an empty one.
+                bytes.extend_from_slice(&part.map_or(0, |part| part.len() as u64 + 1).to_le_bytes());
+                bytes.extend_from_slice(part.map_or(&[], |part| part.as_bytes()));
+            }
+            bytes.push(self.credential.is_some().into());
+            bytes.extend_from_slice(self.credential.as_ref().map_or(&[], |credential| &credential[..]));
+            match customer(self.address) {
+                IpAddr::V4(address) => bytes.extend_from_slice(&address.octets()),
+                IpAddr::V6(address) => bytes.extend_from_slice(&address.octets()),
+            }
+            SipHasher13::new().hash(&bytes)
         })
     }
 }

@@ -39,7 +39,7 @@ impl Key {
     }
 }
 
-/// The parts of a key, each after its length; as a rule there are no more bytes than these.
+/// The parts of a key, each with its length; as a rule there are no more bytes than these.
 type Bytes = SmallVec<[u8; 256]>;
 
 fn push(bytes: &mut Bytes, part: &[u8]) {
@@ -101,18 +101,37 @@ impl KeyPrefix {
 }
 
 impl KeyParts<'_> {
-    /// Adds a part.
-    pub fn text(&mut self, part: &str) {
-        push(&mut self.bytes, part.as_bytes());
+    /// Adds a part of some kind, which has this number and this word.
+    pub fn text(&mut self, (number, word): (u8, &str), part: &str) {
+        match self.prefix {
+            Prefix::Alone(_) => self.add(number, part.as_bytes()),
+            Prefix::Shared(_) => {
+                push(&mut self.bytes, word.as_bytes());
+                push(&mut self.bytes, part.as_bytes());
+            }
+        }
     }
 
-    /// Adds an address. A part before it has to say that it is one.
-    pub fn address(&mut self, address: IpAddr) {
+    /// Adds an address. No kind of texts has its number and its word.
+    pub fn address(&mut self, kind: (u8, &str), address: IpAddr) {
         match (self.prefix, address) {
-            (Prefix::Shared(_), address) => self.text(&address.to_string()),
-            (Prefix::Alone(_), IpAddr::V4(address)) => push(&mut self.bytes, &address.octets()),
-            (Prefix::Alone(_), IpAddr::V6(address)) => push(&mut self.bytes, &address.octets()),
+            (Prefix::Shared(_), address) => self.text(kind, &address.to_string()),
+            (Prefix::Alone(_), IpAddr::V4(address)) => self.add(kind.0, &address.octets()),
+            (Prefix::Alone(_), IpAddr::V6(address)) => self.add(kind.0, &address.octets()),
         }
+    }
+
+    /// Kind and length in four bytes: of an address there are one or three words then to be hashed.
+    fn add(&mut self, number: u8, part: &[u8]) {
+        let [a, b, c, d, high @ ..] = (part.len() as u64).to_le_bytes();
+        if d == 0 && high == [0; 4] {
+            self.bytes.extend_from_slice(&[number, a, b, c]);
+        } else {
+            // Nobody has such a name.
+            self.bytes.extend_from_slice(&[u8::MAX, number]);
+            self.bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        }
+        self.bytes.extend_from_slice(part);
     }
 
     /// The key.
@@ -187,9 +206,13 @@ pub enum OnStoreError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const SECRET: HashKey = HashKey([1, 2]);
+
+    const ADDRESS: (u8, &str) = (3, "address");
 
     /// The key of a rule for a caller, as all gateways that share a store have always computed it.
     #[test]
@@ -197,34 +220,52 @@ mod tests {
         for (address, wanted) in
             [("192.0.2.1", "ecbfd5ab752fec446080d56ae1744870"), ("2001:db8::", "33da192b9650a86e71fcb7e192b79829")]
         {
-            let prefix = KeyPrefix::new(KeyScheme::Shared, "general [KeyPlan([Address])] requests 600 60000000000 600");
+            let rule = "general [KeyPlan([Address])] requests 600 60000000000 600";
+            let prefix = KeyPrefix::new(KeyScheme::Shared, rule);
             let mut parts = prefix.begin();
-            parts.text("address");
-            parts.address(address.parse().unwrap());
+            parts.address(ADDRESS, address.parse().unwrap());
             assert_eq!(parts.key().to_string(), wanted);
+            assert_eq!(parts.key(), Key::of(&[rule, "address", address]));
+        }
+    }
+
+    /// Some parts: each a kind, and a text or an address.
+    fn parts() -> impl Strategy<Value = Vec<(u8, Result<String, IpAddr>)>> {
+        let text = ".{0,3}".prop_map(Ok);
+        let part = prop_oneof![(0u8..3, text), (Just(3), any::<[u8; 4]>().prop_map(|it| Err(it.into())))];
+        proptest::collection::vec(part, 0..4)
+    }
+
+    fn key(scheme: KeyScheme, name: &str, all: &[(u8, Result<String, IpAddr>)]) -> Key {
+        let prefix = KeyPrefix::new(scheme, name);
+        let mut parts = prefix.begin();
+        for (kind, part) in all {
+            let kind = (*kind, ["user", "tenant", "api_key", "address"][usize::from(*kind)]);
+            match part {
+                Ok(text) => parts.text(kind, text),
+                Err(address) => parts.address(kind, *address),
+            }
+        }
+        parts.key()
+    }
+
+    proptest! {
+        #[test]
+        fn keys_are_the_same_where_rule_and_parts_are(
+            (name, one) in ("[ab]{0,9}", parts()), (other_name, other) in ("[ab]{0,9}", parts()),
+        ) {
+            for scheme in [KeyScheme::Alone(SECRET), KeyScheme::Shared] {
+                let is_same = name == other_name && one == other;
+                prop_assert_eq!(key(scheme, &name, &one) == key(scheme, &other_name, &other), is_same);
+                prop_assert_eq!(key(scheme, &name, &one), key(scheme, &name, &one));
+            }
         }
     }
 
     #[test]
-    fn keys_of_one_process_depend_on_rule_parts_and_secret() {
-        let key = |secret, name, words: &[&str], address: &str| {
-            let prefix = KeyPrefix::new(KeyScheme::Alone(secret), name);
-            let mut parts = prefix.begin();
-            words.iter().for_each(|word| parts.text(word));
-            parts.address(address.parse().unwrap());
-            parts.key()
-        };
-        let one = key(SECRET, "a", &["address"], "192.0.2.1");
-        assert_eq!(one, key(SECRET, "a", &["address"], "192.0.2.1"));
-        for other in [
-            key(HashKey([1, 3]), "a", &["address"], "192.0.2.1"),
-            key(SECRET, "b", &["address"], "192.0.2.1"),
-            key(SECRET, "a", &["address"], "192.0.2.2"),
-            key(SECRET, "a", &["address"], "::c000:201"),
-            key(SECRET, "a", &["addres", "s"], "192.0.2.1"),
-            key(SECRET, "a", &["address", ""], "192.0.2.1"),
-        ] {
-            assert_ne!(one, other);
-        }
+    fn another_process_makes_other_keys() {
+        let all = [(3, Err([192, 0, 2, 1].into()))];
+        let keys = [SECRET, HashKey([1, 3]), HashKey([2, 2])].map(|secret| key(KeyScheme::Alone(secret), "a", &all));
+        assert!(keys[0] != keys[1] && keys[0] != keys[2]);
     }
 }

@@ -121,15 +121,14 @@ impl Exchange {
         (barred, tried): (u64, u64),
         send: impl Fn(usize, Request) -> F,
     ) -> Result<(T, Lease), Fault> {
-        let mut fault = self.broken("the provider has no instance".into());
-        let mut spent = barred;
+        let (mut fault, mut spent) = (None, barred);
         // The last one gets the request itself: most providers have one instance, and a request is not copied then.
         for request in std::iter::repeat_n(request, self.provider.urls.len()) {
             let Some(lease) = self.instances.pick(spent, tried) else { break };
             let instance = lease.index();
             spent |= 1 << instance.min(63);
             note.sent_to(instance);
-            fault = match timeout_at(by.at, send(instance, request)).await {
+            fault = Some(match timeout_at(by.at, send(instance, request)).await {
                 Ok(Ok(answer)) => return Ok((answer, lease)),
                 Ok(Err(SendFault::Connect(detail))) => Fault::Connect { provider: self.provider.name.clone(), detail },
                 Ok(Err(SendFault::ConnectTimeout)) => self.late(Phase::Connect),
@@ -150,10 +149,10 @@ impl Exchange {
                     }
                     return Err(self.late(by.phase));
                 }
-            };
+            });
             lease.failed();
         }
-        Err(fault)
+        Err(fault.unwrap_or_else(|| self.broken("the provider has no instance".into())))
     }
 
     async fn receive(&self, call: &Call, first_by: Deadline, response: Response, note: AttemptNote) -> stack::Outcome {

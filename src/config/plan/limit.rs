@@ -124,24 +124,28 @@ impl KeyPart {
 
     /// The word in the config.
     pub fn as_str(self) -> &'static str {
-        Self::ALL.iter().find(|(part, _)| *part == self).map_or("address", |(_, word)| word)
+        match self {
+            KeyPart::User => "user",
+            KeyPart::Tenant => "tenant",
+            KeyPart::ApiKey => "api_key",
+            KeyPart::Address => "address",
+        }
     }
 
     /// Adds what is known of a caller to a key; `None`: nothing is.
     fn add(self, head: &Head, parts: &mut KeyParts<'_>) -> Option<()> {
+        let kind = (self as u8, self.as_str());
         let text = match self {
             KeyPart::User => head.user.as_ref()?,
             // Everybody who names none has the default one: it is not who they are.
             KeyPart::Tenant => Some(&head.tenant).filter(|_| head.is_tenant_named)?,
             KeyPart::ApiKey => head.api_key.as_ref()?,
             KeyPart::Address => {
-                parts.text(self.as_str());
-                parts.address(customer(head.address));
+                parts.address(kind, customer(head.address));
                 return Some(());
             }
         };
-        parts.text(self.as_str());
-        parts.text(text);
+        parts.text(kind, text);
         Some(())
     }
 }

@@ -2,7 +2,7 @@
 //! names, so they must control neither the memory used nor the eviction of a breaker that still holds state.
 
 use parking_lot::RwLock;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -25,7 +25,7 @@ pub(super) struct Families {
 
 #[derive(Default)]
 struct All {
-    own: HashMap<Box<str>, Arc<FamilyBreaker>>,
+    own: BTreeMap<Box<str>, Arc<FamilyBreaker>>,
     others: Option<Arc<FamilyBreaker>>,
 }
 

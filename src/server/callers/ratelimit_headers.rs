@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::model::trail::{Decision, LimitFact, LimitTerms};
@@ -26,7 +26,7 @@ pub(in crate::server) fn tell(headers: &mut HeaderMap, facts: &[LimitFact], now:
     };
     let Some(tightest) = shown().min_by(|left, right| tightness(left).total_cmp(&tightness(right))) else { return };
     // All values one after the other: they share one piece of memory.
-    let (mut text, mut ends) = (Vec::with_capacity(256), [0; 5]);
+    let (mut text, mut ends) = (BytesMut::with_capacity(256), [0; 5]);
     for fact in shown() {
         comma(&mut text, 0);
         text.extend_from_slice(fact.terms.announced.get_or_init(|| policy(&fact.terms)).as_bytes());
@@ -34,7 +34,7 @@ pub(in crate::server) fn tell(headers: &mut HeaderMap, facts: &[LimitFact], now:
     ends[0] = text.len();
     for fact in shown() {
         comma(&mut text, ends[0]);
-        text.push(b'"');
+        text.extend_from_slice(b"\"");
         text.extend_from_slice(fact.terms.rule.as_bytes());
         text.extend_from_slice(b"\";r=");
         number(&mut text, fact.remaining);
@@ -49,7 +49,7 @@ pub(in crate::server) fn tell(headers: &mut HeaderMap, facts: &[LimitFact], now:
     let reset = now.as_second().saturating_add_unsigned(seconds(tightest.full_in));
     text.extend_from_slice(itoa::Buffer::new().format(reset).as_bytes());
     ends[4] = text.len();
-    let (text, mut start) = (Bytes::from(text), 0);
+    let (text, mut start) = (text.freeze(), 0);
     headers.reserve(ends.len());
     for (name, end) in [POLICY, STATE, X_LIMIT, X_REMAINING, X_RESET].into_iter().zip(ends) {
         if let Ok(value) = HeaderValue::from_maybe_shared(text.slice(start..end)) {
@@ -71,18 +71,18 @@ fn policy(terms: &LimitTerms) -> Box<str> {
 }
 
 /// Separates items of a list that begins at `start`.
-fn comma(text: &mut Vec<u8>, start: usize) {
+fn comma(text: &mut BytesMut, start: usize) {
     if text.len() > start {
         text.extend_from_slice(b", ");
     }
 }
 
-fn number(text: &mut Vec<u8>, number: u64) {
+fn number(text: &mut BytesMut, number: u64) {
     text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Units as people count them.
-fn amount(text: &mut Vec<u8>, units: u64, scale: u64) {
+fn amount(text: &mut BytesMut, units: u64, scale: u64) {
     match scale {
         1 => number(text, units),
         scale => text.extend_from_slice((units as f64 / scale as f64).to_string().as_bytes()),
