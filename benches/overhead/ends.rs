@@ -6,22 +6,26 @@
 
 use std::io::BufRead;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use crate::arrivals::Arrivals;
+use crate::contender::Contender;
 use crate::load::{self, Measured};
-use crate::wire::Workload;
+use crate::workload::Workload;
 use crate::{Fault, process, upstream};
 
 /// One measurement to make.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Order {
-    /// Whom to ask; the provider itself when there is nobody in between.
+    pub(crate) contender: Contender,
+    /// Where it is; the provider itself when there is nobody in between.
     pub(crate) address: SocketAddr,
-    /// The process whose CPU time counts.
+    /// The process whose CPU time and memory count.
     pub(crate) process: Option<u32>,
     pub(crate) workload: Workload,
     pub(crate) warm: Duration,
@@ -33,19 +37,20 @@ pub(crate) fn run() -> Result<(), Fault> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let listener = process::listen().await?;
-        tokio::task::spawn_local(upstream::accept(listener));
+        let arrivals: Rc<Arrivals> = Rc::default();
+        tokio::task::spawn_local(upstream::accept(listener, arrivals.clone()));
         let mut orders = orders();
         while let Some(order) = orders.recv().await {
-            let measured = measure(serde_json::from_str(&order)?).await?;
+            let measured = measure(serde_json::from_str(&order)?, &arrivals).await?;
             println!("{}", serde_json::to_string(&measured)?);
         }
         Ok(())
     })
 }
 
-async fn measure(order: Order) -> Result<Measured, Fault> {
+async fn measure(order: Order, arrivals: &Rc<Arrivals>) -> Result<Measured, Fault> {
     tokio::select! {
-        measured = load::run(&order) => measured,
+        measured = load::run(&order, arrivals) => measured,
         never = stay_awake() => never,
     }
 }

@@ -1,17 +1,22 @@
-//! What the gateway costs a request: measured beside a bare proxy and beside no proxy, in one run on one machine.
+//! What the gateway costs as it is run in production: measured beside nginx, bare hyper and no proxy, in one run on one
+//! machine.
 //!
-//! A table of modes: this program is also the reference proxies and what stands at both ends of them, each a process of its
-//! own, so that the kernel counts their CPU time apart. It knows no measure; `bench` does.
+//! A table of modes: this program is also the bare references and what stands at both ends of all, each a process of its own,
+//! so that the kernel counts their CPU time apart. It knows no measure; `bench` does.
 
+mod arrivals;
 mod bench;
 mod contender;
 mod ends;
 mod load;
+mod nginx;
 mod process;
 mod proxy;
 mod report;
+mod server;
 mod upstream;
 mod wire;
+mod workload;
 
 use std::process::ExitCode;
 
@@ -25,7 +30,8 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["ends"] => ends::run(),
-        ["proxy", client, upstream] => proxy::run(client, upstream),
+        ["proxy", upstream] => proxy::run(upstream),
+        ["server"] => server::run(),
         // cargo adds `--bench` to the arguments of its own.
         words if words.contains(&"--quick") => bench::run(&bench::QUICK),
         words if words.contains(&"--bench") => bench::run(&bench::FULL),

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdout, Command};
@@ -149,6 +150,27 @@ pub(crate) async fn listen() -> Result<TcpListener, Fault> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     println!("{}", listener.local_addr()?);
     Ok(listener)
+}
+
+/// Lets this process, and all that it starts, open as many files as it may: a stream takes two.
+pub(crate) fn open_many_files() -> Result<(), Fault> {
+    let most = getrlimit(Resource::Nofile).maximum;
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most })?)
+}
+
+/// Ends this process with its parent, when its standard input is closed. Nobody else would.
+pub(crate) fn end_with_parent() {
+    std::thread::spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        std::process::exit(0);
+    });
+}
+
+/// KiB of a process's memory: `VmRSS` is what it has now, `VmHWM` the most that it has had.
+pub(crate) fn resident(process: u32, which: &str) -> Result<u64, Fault> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(which)).ok_or("no such memory")?;
+    Ok(line.trim_matches(|it: char| !it.is_ascii_digit()).parse()?)
 }
 
 /// The CPU time of all threads of a process, user and kernel, in nanoseconds.

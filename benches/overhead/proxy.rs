@@ -1,14 +1,14 @@
-//! The reference proxies: hyper's server and a pooled client, and nothing in between. The least that a proxy on these
+//! The bare proxy: hyper's server and hyper-util's pooled client, and nothing in between. The least that a proxy on these
 //! libraries can cost.
 //!
-//! They check nothing, limit nothing and log nothing.
+//! It checks nothing, limits nothing and logs nothing.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 
 use http::uri::{Authority, Scheme, Uri};
-use http::{HeaderValue, Request, Response, header};
+use http::{Request, Response, header};
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
 use hyper::body::{Bytes, Incoming};
@@ -22,49 +22,23 @@ use tokio::task::JoinSet;
 
 use crate::{Fault, process};
 
-/// Proxies to `upstream` (host and port) until its parent ends, with the client of this name.
-pub(crate) fn run(client: &str, upstream: &str) -> Result<(), Fault> {
+/// Proxies to `upstream` (host and port) until its parent ends.
+pub(crate) fn run(upstream: &str) -> Result<(), Fault> {
     let upstream: Authority = upstream.parse()?;
     // The gateway's own flavour of runtime.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    // Nobody else would end this process when its parent is gone, whose end of standard input is closed then.
-    std::thread::spawn(|| {
-        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-        std::process::exit(0);
-    });
-    runtime.block_on(proxy(client, upstream))
-}
-
-async fn proxy(client: &str, upstream: Authority) -> Result<(), Fault> {
-    let listener = process::listen().await?;
-    match client {
-        "hyper" => {
-            let mut connector = HttpConnector::new();
-            connector.set_nodelay(true);
-            let client = Client::builder(TokioExecutor::new()).build::<_, Incoming>(connector);
-            accept(listener, move |request| {
-                let answer = client.request(towards(&upstream, request));
-                async move { Ok::<_, Fault>(answer.await?.map(|body| body.map_err(Fault::from).boxed())) }
-            })
-            .await
-        }
-        "reqwest" => {
-            // As the gateway builds it.
-            let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
-            let _ = rustls::crypto::ring::default_provider().install_default();
-            let client = builder.tcp_nodelay(true).retry(reqwest::retry::never()).build()?;
-            accept(listener, move |request| {
-                let (client, mut request) = (client.clone(), towards(&upstream, request).map(reqwest::Body::wrap));
-                request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-                async move {
-                    let answer = client.execute(request.try_into()?).await?;
-                    Ok(Response::<reqwest::Body>::from(answer).map(|body| body.map_err(Fault::from).boxed()))
-                }
-            })
-            .await
-        }
-        other => Err(format!("no client {other}").into()),
-    }
+    process::end_with_parent();
+    runtime.block_on(async {
+        let listener = process::listen().await?;
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new()).build::<_, Incoming>(connector);
+        accept(listener, move |request| {
+            let answer = client.request(towards(&upstream, request));
+            async move { Ok::<_, Fault>(answer.await?.map(|body| body.map_err(Fault::from).boxed())) }
+        })
+        .await
+    })
 }
 
 /// The request as it goes on to the upstream.
@@ -100,7 +74,7 @@ where
 }
 
 fn refusal(fault: &Fault) -> Response<BoxBody<Bytes, Fault>> {
-    eprintln!("overhead: a reference proxy failed: {fault}");
+    eprintln!("overhead: the bare proxy failed: {fault}");
     let mut response = Response::new(http_body_util::Empty::new().map_err(|never| match never {}).boxed());
     *response.status_mut() = http::StatusCode::BAD_GATEWAY;
     response

@@ -1,113 +1,167 @@
-//! The report: medians over the rounds with their spread, beside the bare proxy, as a table for the README.
+//! The report: medians over the rounds with their spread, beside nginx and the bare references of the same round, as tables
+//! for the documents, and what became of the aims.
 //!
 //! It measures nothing.
 
 use std::fmt::Write;
-use std::time::Duration;
 
-use crate::bench::Series;
+use crate::bench::{Extent, Memory, Series};
 use crate::contender::Contender;
 use crate::load::Measured;
-use crate::wire::{PACE, Workload};
+use crate::workload::Workload;
 
-/// The most CPU time that a chat call may cost, as a multiple of the bare proxy's.
-const CHAT_AIM: f64 = 1.8;
+/// The most CPU time that each may cost, as a multiple of nginx's.
+const AIMS: [(Workload, f64); 4] =
+    [(Workload::Chat, 2.0), (Workload::Events, 1.05), (Workload::Slow, 1.2), (Workload::Hit, 1.3)];
 
-/// The same for one event of a stream.
-const EVENT_AIM: f64 = 1.15;
+/// The most memory that an open stream may take, in KiB.
+const STREAM_AIM: f64 = 32.0;
+
+/// The most that the median of a call over one connection may be above the bare proxy's, in microseconds.
+const ADDED_AIM: f64 = 25.0;
 
 /// The report in Markdown.
-pub(crate) fn render(series: &[Series], cores: &str, rounds: usize, measure: Duration) -> String {
+pub(crate) fn render(all: &[Series], memories: &[Memory], cores: &str, extent: &Extent) -> String {
     let mut out = String::new();
-    for workload in [Workload::Chat, Workload::Stream] {
-        let find =
-            |contender| series.iter().find(|series| series.workload == workload && series.contender == contender);
-        let Some(bare) = find(Contender::Bare) else { continue };
-        let _ = write!(out, "\n{}", header(workload));
-        for series in Contender::ALL.into_iter().filter_map(find) {
-            let _ = writeln!(out, "{}", row(series, bare));
+    for workload in Workload::ALL {
+        let field = Field { all, workload };
+        let unit = if workload.is_stream() { "event" } else { "call" };
+        let time = if workload.is_stream() { "delay" } else { "time" };
+        let _ = writeln!(
+            out,
+            "\n| {} | per second | {time} p50 | p99 | CPU per {unit} | nginx = 1 | hyper = 1 |",
+            workload.title()
+        );
+        out.push_str("| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+        for contender in workload.contenders() {
+            out.extend(field.of(*contender).map(|series| field.row(series)));
         }
     }
+    out.push_str(&memory_table(memories));
     let _ = write!(
         out,
-        "\nMedians of {rounds} rounds of {} s, in brackets the ratio to the bare proxy with the spread over the rounds; \
-         {} chat calls at once, {} streams at once with an event every {} ms.\n{}; {cores}.\n\
-         To repeat: `cargo bench --bench overhead`.\n",
-        measure.as_secs_f64(),
-        Workload::Chat.concurrency(),
-        Workload::Stream.concurrency(),
-        PACE.as_millis(),
+        "\nMedians of {} rounds of {} s ({} s of slow streams), all interleaved; beside CPU times the ratio to nginx's and \
+         hyper's of the same round with its spread. nginx, bare hyper and the gateway each in one process; nginx and the \
+         gateway write an access line for each call to `/dev/null`, one write a line; the gateway runs in staging with its \
+         default policies and two rate limits.\n{}; {cores}.\nTo repeat: `make bench`.\n\n",
+        extent.rounds,
+        extent.measure.as_secs_f64(),
+        extent.slow.1.as_secs_f64(),
         machine(),
     );
-    for (workload, aim, what) in
-        [(Workload::Chat, CHAT_AIM, "a chat call"), (Workload::Stream, EVENT_AIM, "a stream's event")]
-    {
-        let find =
-            |contender| series.iter().find(|series| series.workload == workload && series.contender == contender);
-        if let (Some(gateway), Some(bare)) = (find(Contender::Gateway), find(Contender::Bare)) {
-            let ratio = Spread::of(ratios(gateway, bare, cpu)).median;
-            let verdict = if ratio <= aim { "met" } else { "missed" };
-            let _ =
-                writeln!(out, "Aim for {what}: at most {aim} times the bare proxy's CPU time: {verdict}, {ratio:.2}.");
-        }
+    for (name, aim, reached) in aims(all, memories) {
+        let verdict = if reached.is_nan() {
+            "not measured".to_owned()
+        } else {
+            format!("{}, {reached:.2}", if reached <= aim { "met" } else { "missed" })
+        };
+        let _ = writeln!(out, "Aim: {name}: at most {aim}: {verdict}.");
     }
     out
 }
 
-fn header(workload: Workload) -> String {
-    let columns = match workload {
-        Workload::Chat => ["chat call, 1 KB each way", "calls/s", "p50", "p99", "CPU per call"],
-        Workload::Stream => ["stream of 100 events", "events/s", "delay p50", "delay p99", "CPU per event"],
-    };
-    format!("| {} |\n| --- | ---: | ---: | ---: | ---: |\n", columns.join(" | "))
+/// What is aimed at, and what was reached; no number where it was not measured.
+fn aims(all: &[Series], memories: &[Memory]) -> Vec<(String, f64, f64)> {
+    let mut aims = Vec::new();
+    for (workload, aim) in AIMS {
+        let field = Field { all, workload };
+        let ratio = field.gateway_beside(Contender::is_nginx, cpu, |one, other| one / other);
+        aims.push((format!("CPU time beside nginx, {}", workload.title()), aim, ratio));
+    }
+    let field = Field { all, workload: Workload::Alone };
+    let added = field.gateway_beside(Contender::is_hyper, p50, |one, other| one - other);
+    aims.push(("microseconds added to bare hyper's p50 with one connection".into(), ADDED_AIM, added));
+    let gateway = memories.iter().find(|memory| memory.contender == Contender::Gateway);
+    let each = gateway.map_or(f64::NAN, |memory| median(memory.processes.iter().map(|process| process.1)));
+    aims.push(("KiB of an open stream".into(), STREAM_AIM, each));
+    aims
 }
 
-fn row(series: &Series, bare: &Series) -> String {
-    let median = |figure: fn(&Measured) -> f64| Spread::of(series.rounds.iter().map(figure).collect()).median;
-    let beside = |figure| Spread::of(ratios(series, bare, figure)).median;
-    let cell = |figure: fn(&Measured) -> f64, text: String| format!("{text} ({:.2})", beside(figure));
-    let cpu_cell = match series.contender {
-        Contender::Direct => String::from("-"),
-        _ => {
-            let ratio = Spread::of(ratios(series, bare, cpu));
-            format!("{:.1} us (**{:.2}**, {:.2} to {:.2})", median(cpu), ratio.median, ratio.low, ratio.high)
+/// All who were asked the same.
+struct Field<'all> {
+    all: &'all [Series],
+    workload: Workload,
+}
+
+impl<'all> Field<'all> {
+    fn find(&self, is_one: impl Fn(Contender) -> bool) -> Option<&'all Series> {
+        self.all.iter().find(|series| series.workload == self.workload && is_one(series.contender))
+    }
+
+    fn of(&self, contender: Contender) -> Option<&'all Series> {
+        self.find(|one| one == contender)
+    }
+
+    fn row(&self, series: &Series) -> String {
+        let middle = |figure: fn(&Measured) -> f64| median(series.rounds.iter().map(figure));
+        let beside = |is_one: fn(Contender) -> bool| match self.find(is_one) {
+            Some(other) if series.contender != Contender::Direct => {
+                let ratio = Spread::of(pairs(series, other, cpu, |one, other| one / other));
+                match is_one(series.contender) {
+                    true => "1.00".into(),
+                    false => format!("**{:.2}** ({:.2} to {:.2})", ratio.median, ratio.low, ratio.high),
+                }
+            }
+            _ => "-".to_owned(),
+        };
+        let spent = if series.contender == Contender::Direct { "-".into() } else { format!("{:.1} us", middle(cpu)) };
+        format!(
+            "| {} | {:.0} | {:.0} us | {:.0} us | {spent} | {} | {} |\n",
+            series.contender.name(),
+            middle(rate),
+            middle(p50),
+            middle(|measured| measured.p99),
+            beside(Contender::is_nginx),
+            beside(Contender::is_hyper),
+        )
+    }
+
+    /// The median of the gateway's figure beside that of another of the same round.
+    fn gateway_beside(&self, is_one: fn(Contender) -> bool, figure: Figure, by: fn(f64, f64) -> f64) -> f64 {
+        match (self.of(Contender::Gateway), self.find(is_one)) {
+            (Some(gateway), Some(other)) => Spread::of(pairs(gateway, other, figure, by)).median,
+            _ => f64::NAN,
         }
-    };
-    let cells = [
-        series.contender.name().to_owned(),
-        cell(rate, format!("{:.0}", median(rate))),
-        cell(p50, format!("{:.0} us", median(p50))),
-        cell(p99, format!("{:.0} us", median(p99))),
-        cpu_cell,
-    ];
-    format!("| {} |", cells.join(" | "))
+    }
 }
 
-/// Calls or events: what the workload counts.
-fn count(measured: &Measured) -> f64 {
-    (if measured.events > 0 { measured.events } else { measured.calls }) as f64
+fn memory_table(memories: &[Memory]) -> String {
+    let mut out = String::from("\n| memory | idle | each open stream | peak |\n| --- | ---: | ---: | ---: |\n");
+    for memory in memories.iter().filter(|memory| !memory.processes.is_empty()) {
+        let _ = writeln!(
+            out,
+            "| {} | {:.1} MiB | {:.1} KiB | {:.1} MiB |",
+            memory.contender.name(),
+            median(memory.processes.iter().map(|process| process.0)) / 1024.0,
+            median(memory.processes.iter().map(|process| process.1)),
+            memory.peak / 1024.0,
+        );
+    }
+    out
 }
+
+type Figure = fn(&Measured) -> f64;
 
 fn rate(measured: &Measured) -> f64 {
-    count(measured) / measured.seconds
+    measured.count as f64 / measured.seconds
 }
 
 /// Microseconds of CPU time for each.
 fn cpu(measured: &Measured) -> f64 {
-    measured.cpu as f64 / 1000.0 / count(measured)
+    measured.cpu as f64 / 1000.0 / measured.count as f64
 }
 
 fn p50(measured: &Measured) -> f64 {
     measured.p50
 }
 
-fn p99(measured: &Measured) -> f64 {
-    measured.p99
+/// A figure beside that of the same round of another.
+fn pairs(one: &Series, other: &Series, figure: Figure, by: fn(f64, f64) -> f64) -> Vec<f64> {
+    one.rounds.iter().zip(&other.rounds).map(|(one, other)| by(figure(one), figure(other))).collect()
 }
 
-/// A figure beside the bare proxy's of the same round.
-fn ratios(series: &Series, bare: &Series, figure: fn(&Measured) -> f64) -> Vec<f64> {
-    series.rounds.iter().zip(&bare.rounds).map(|(one, other)| figure(one) / figure(other)).collect()
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    Spread::of(figures.collect()).median
 }
 
 /// A figure over the rounds.

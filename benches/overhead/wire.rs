@@ -1,36 +1,41 @@
-//! The two workloads byte for byte, and as much of HTTP/1.1 as their two ends need.
+//! What is asked and answered, byte for byte, and as much of HTTP/1.1 as their two ends need.
 //!
 //! The ends of the bench speak it by hand because they share a core: what they save, the measured proxy can use. It knows
 //! no socket.
 
 use std::fmt::Write;
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 use crate::Fault;
 
 /// What is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Workload {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
     /// A chat call: about 1 KB of JSON each way.
     Chat,
-    /// A chat call answered by a stream of [`EVENTS`] events.
-    Stream,
+    /// The same, so that its answer may be cached.
+    Repeated,
+    /// A chat call answered by a stream of [`EVENTS`] events, which leave at this pace. The number tells streams apart.
+    Stream(Pace, usize),
+}
+
+/// When the next event of a stream leaves. Either way no event waits for another in a buffer: each is one read and one write
+/// of a proxy, as with a real model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// When the caller has the one before it.
+    Arrival,
+    /// A second after the one before it.
+    Second,
 }
 
 /// The events of a stream, its terminator included.
 pub(crate) const EVENTS: usize = 100;
 
-/// The time between two events of a stream. With it no event waits for another in a buffer: each is one read and one
-/// write of a proxy, as with a real model, only faster.
-pub(crate) const PACE: Duration = Duration::from_millis(1);
-
 /// A stream's last event.
 pub(crate) const TERMINATOR: &[u8] = b"data: [DONE]\n\n";
 
-/// How a request asks for a stream.
-pub(crate) const STREAM_FLAG: &[u8] = b"\"stream\":true";
+/// What comes before a stream's pace and number in its request.
+const USER: &str = ",\"user\":\"";
 
 /// What comes before an event's time of departure.
 pub(crate) const STAMP: &[u8] = b"\"obfuscation\":\"";
@@ -38,19 +43,18 @@ pub(crate) const STAMP: &[u8] = b"\"obfuscation\":\"";
 /// Digits of a departure, in nanoseconds since 1970.
 pub(crate) const STAMP_DIGITS: usize = 19;
 
-impl Workload {
-    /// Requests at once.
-    pub(crate) fn concurrency(self) -> usize {
-        match self {
-            Workload::Chat => 16,
-            // Streams are paced: with this many the core of the proxy is about as busy as with chat calls.
-            Workload::Stream => 64,
-        }
-    }
+impl Pace {
+    const ALL: [(Self, &str); 2] = [(Self::Arrival, "arrival"), (Self::Second, "second")];
 
+    fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|(pace, _)| *pace == self).map_or("", |(_, name)| name)
+    }
+}
+
+impl Question {
     /// A request as the OpenAI SDK for Python sends it.
     pub(crate) fn request(self, authority: &str) -> Vec<u8> {
-        let body = self.request_body();
+        let body = self.body();
         let head = format!(
             "POST /v1/chat/completions HTTP/1.1\r\nhost: {authority}\r\naccept-encoding: gzip, deflate\r\n\
              connection: keep-alive\r\naccept: application/json\r\ncontent-type: application/json\r\n\
@@ -63,14 +67,26 @@ impl Workload {
         (head + &body).into_bytes()
     }
 
-    fn request_body(self) -> String {
-        let flag = if self == Workload::Stream { ",\"stream\":true" } else { "" };
+    fn body(self) -> String {
         let question = prose(820);
+        let temperature = if self == Self::Repeated { "0.0" } else { "0.7" };
+        let stream = match self {
+            Self::Stream(pace, number) => format!(",\"stream\":true{USER}{}-{number:08}\"", pace.name()),
+            Self::Chat | Self::Repeated => String::new(),
+        };
         format!(
             "{{\"model\":\"gpt-4o-mini\",\"messages\":[{{\"role\":\"system\",\"content\":\"You take orders at a restaurant \
-             and answer in one paragraph.\"}},{{\"role\":\"user\",\"content\":\"{question}\"}}],\"temperature\":0.7,\
-             \"max_tokens\":256{flag}}}"
+             and answer in one paragraph.\"}},{{\"role\":\"user\",\"content\":\"{question}\"}}],\"temperature\":{temperature},\
+             \"max_tokens\":256{stream}}}"
         )
+    }
+
+    /// The stream that a request asks for; `None` for a whole answer.
+    pub(crate) fn stream(request: &[u8]) -> Option<(Pace, usize)> {
+        let at = memchr::memmem::find(request, USER.as_bytes())? + USER.len();
+        let (name, rest) = std::str::from_utf8(&request[at..]).ok()?.split_once('-')?;
+        let pace = Pace::ALL.into_iter().find(|(_, known)| *known == name)?.0;
+        Some((pace, rest.split('"').next()?.parse().ok()?))
     }
 }
 
@@ -93,9 +109,9 @@ pub(crate) fn chat_response() -> Vec<u8> {
     format!("{}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", head(), body.len()).into_bytes()
 }
 
-/// The head of a stream.
+/// The head of a stream. nginx passes one on as it comes only if it is told to.
 pub(crate) fn stream_head() -> Vec<u8> {
-    format!("{}content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n", head())
+    format!("{}content-type: text/event-stream; charset=utf-8\r\nx-accel-buffering: no\r\ntransfer-encoding: chunked\r\n\r\n", head())
         .into_bytes()
 }
 

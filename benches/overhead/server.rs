@@ -1,5 +1,4 @@
-//! The bare server: hyper, and one answer to everything. The least that an answer over this library can cost. It is the
-//! gateway's provider as well.
+//! The bare server: hyper, and one answer to everything. The least that an answer over this library can cost.
 //!
 //! It reads a request's body and looks at nothing.
 
@@ -20,11 +19,7 @@ use crate::{Fault, process};
 pub(crate) fn run() -> Result<(), Fault> {
     // The gateway's own flavour of runtime.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    // Nobody else would end this process when its parent is gone, whose end of standard input is closed then.
-    std::thread::spawn(|| {
-        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-        std::process::exit(0);
-    });
+    process::end_with_parent();
     runtime.block_on(async {
         let listener = process::listen().await?;
         let body = Bytes::from(chat_body());
