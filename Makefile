@@ -1,7 +1,7 @@
 # `make` alone lists the targets. What is installed is in scripts/setup, and what CI runs in .ci/run.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test soak answers mutants demo lint format clippy rustdoc docs bench bench-breaker bench-cache-hit bench-cache-hit-rate bench-limit fuzz deny check-dockerfile slowhttptest restart-test hold-test frame-latency bench-start generate clean
+.PHONY: help setup test soak answers mutants demo lint format clippy rustdoc docs bench bench-instructions bench-breaker bench-cache-hit-rate bench-limit fuzz deny check-dockerfile slowhttptest restart-test hold-test frame-latency bench-start generate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,8 +47,13 @@ rustdoc: ## does the documentation build without a warning?
 docs: ## links, anchors, headings and line lengths
 	@scripts/check-docs
 
-bench: ## what the gateway costs a request, beside a bare proxy
-	cargo bench --locked --bench overhead
+bench: setup ## what the gateway costs in production, beside nginx, bare hyper and no proxy; memory too (QUICK=1; BINARY=path of another build)
+	TIDEGATE_BINARY=$(abspath $(BINARY)) cargo bench --locked --bench overhead -- $(if $(QUICK),--quick)
+
+bench-instructions: BINARY ?= target/dist/tidegate
+bench-instructions: setup ## instructions, allocations and copies of a call, against the committed budget (BLESS=1 writes it anew; BINARY=path of another build)
+	$(if $(filter target/dist/tidegate,$(BINARY)),cargo build --locked --profile dist --bin tidegate)
+	TIDEGATE_BINARY=$(abspath $(BINARY)) TIDEGATE_BLESS=$(BLESS) cargo test --locked --test instructions -- --ignored --nocapture
 
 bench-breaker: ## what an open breaker and a spent retry budget cost to consult
 	cargo bench --locked --bench breaker
@@ -58,9 +63,6 @@ bench-limit: setup ## what a rate limit costs, here and in Redis
 
 bench-start: ## how long a start takes, beside a bare server
 	cargo bench --locked --bench start
-
-bench-cache-hit: ## what a hit costs, beside a bare server that returns the same body
-	cargo bench --locked --bench cache_hit
 
 bench-cache-hit-rate: ## how often the cache has the answer, beside LRU and the best possible (TRACE=file.csv)
 	cargo bench --locked --bench cache_hit_rate -- $(TRACE)
