@@ -4,11 +4,14 @@
 //! It does not know what a body contains, except for forms: they are copied on the way to a provider, so they count
 //! twice.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use http_body::Body;
+use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -85,7 +88,7 @@ impl BodyReader<'_> {
             held.reserve(usize::try_from(length).unwrap_or(usize::MAX), self.limit).await?;
         }
         let mut count = 0;
-        while let Some(frame) = timeout_at(due.at, body.frame()).await.map_err(|_| Fault::from(RequestFault::Slow))? {
+        while let Some(frame) = next(body, due.at).await? {
             let broken =
                 |_| Fault::invalid(None, "the request body is broken: it ended early or its framing is invalid");
             let Ok(piece) = frame.map_err(broken)?.into_data() else { continue };
@@ -176,6 +179,18 @@ impl ReadDeadline {
             let earned = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
             self.at = later(self.at, earned).min(later(now(), self.within));
         }
+    }
+}
+
+/// The next frame of a body: without a timer where it is there.
+async fn next<B>(body: &mut B, by: Instant) -> Result<Option<Result<Frame<Bytes>, B::Error>>, Fault>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut frame = body.frame();
+    match poll_fn(|cx| Poll::Ready(Pin::new(&mut frame).poll(cx))).await {
+        Poll::Ready(frame) => Ok(frame),
+        Poll::Pending => timeout_at(by, frame).await.map_err(|_| RequestFault::Slow.into()),
     }
 }
 

@@ -85,6 +85,13 @@ impl Framing {
                     };
                     let end = at + length;
                     at = end + 1;
+                    if let Some(field) = self.whole_field(&bytes[end - length..end]) {
+                        if self.head.read_field(field).is_err() {
+                            self.position = Position::Lost;
+                            return (end, Stop::Unclear);
+                        }
+                        continue;
+                    }
                     match self.end_line(&bytes[end - length..end]) {
                         Ok(false) => {}
                         Ok(true) => return (at, Stop::Message),
@@ -102,6 +109,12 @@ impl Framing {
     /// True between messages.
     pub fn is_between(&self) -> bool {
         matches!(self.position, Position::Head) && !self.head.has_begun && self.line.is_empty()
+    }
+
+    /// The header in a line that came whole, as nearly all do: it changes nothing but the head.
+    fn whole_field<'a>(&self, line: &'a [u8]) -> Option<&'a [u8]> {
+        let is_field = matches!(self.position, Position::Head) && self.head.has_begun && self.line.is_empty();
+        line.strip_suffix(b"\r").filter(|line| is_field && !line.is_empty())
     }
 
     /// A line has ended in a line feed; these are its last bytes. True: so has its message.
@@ -151,15 +164,19 @@ impl Head {
             self.is_old = line.ends_with(b"HTTP/1.0");
             return Ok(());
         }
+        self.read_field(line)
+    }
+
+    fn read_field(&mut self, line: &[u8]) -> Result<(), Unclear> {
         let colon = memchr::memchr(b':', line).ok_or(Unclear)?;
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        let (name, value) = (&line[..colon], || line[colon + 1..].trim_ascii());
         if name.eq_ignore_ascii_case(b"content-length") {
-            let is_second = self.length.replace(number(value, 10)?).is_some();
+            let is_second = self.length.replace(number(value(), 10)?).is_some();
             return if is_second { Err(Unclear) } else { Ok(()) };
         }
         if name.eq_ignore_ascii_case(b"transfer-encoding") {
             let is_second = std::mem::replace(&mut self.is_chunked, true);
-            return if is_second || !value.eq_ignore_ascii_case(b"chunked") { Err(Unclear) } else { Ok(()) };
+            return if is_second || !value().eq_ignore_ascii_case(b"chunked") { Err(Unclear) } else { Ok(()) };
         }
         self.hosts += usize::from(name.eq_ignore_ascii_case(b"host"));
         Ok(())
