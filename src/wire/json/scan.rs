@@ -179,25 +179,37 @@ impl<'a> Scan<'a> {
 
     /// What stands behind a value: the end of what it is in, or a comma.
     fn is_last(&mut self, bracket: u8) -> Option<bool> {
-        self.space();
-        let (first, rest) = self.rest.split_first()?;
-        self.rest = rest;
-        if *first == b',' {
-            self.space();
-            return Some(false);
+        loop {
+            match self.rest {
+                [b',', rest @ ..] => {
+                    self.rest = rest;
+                    self.space();
+                    return Some(false);
+                }
+                [first, rest @ ..] if *first == bracket => {
+                    self.rest = rest;
+                    return Some(true);
+                }
+                [b' ' | b'\n' | b'\r' | b'\t', rest @ ..] => self.rest = rest,
+                _ => return None,
+            }
         }
-        (*first == bracket).then_some(true)
     }
 
     /// A name and its colon.
     fn name(&mut self) -> Option<&'a [u8]> {
         let [b'"', rest @ ..] = self.rest else { return None };
         let (name, rest) = rest.split_at_checked(special(rest)?)?;
-        // Anything but the closing mark is an escape, or a control character.
-        let [b'"', rest @ ..] = rest else { return None };
-        self.rest = rest;
-        self.space();
-        self.expect(b':')?;
+        match rest {
+            [b'"', b':', rest @ ..] => self.rest = rest,
+            // Anything but the closing mark is an escape, or a control character.
+            [b'"', rest @ ..] => {
+                self.rest = rest;
+                self.space();
+                self.expect(b':')?;
+            }
+            _ => return None,
+        }
         self.space();
         Some(name)
     }
@@ -359,16 +371,17 @@ impl<'a> Scan<'a> {
 #[inline(always)]
 fn special(text: &[u8]) -> Option<usize> {
     // Names and most strings end after a few bytes.
-    match text.first_chunk().map(|word| marks(*word)) {
-        Some(found) if found != 0 => Some(found.trailing_zeros() as usize / 8),
-        _ => special_far(text),
+    let Some((word, after)) = text.split_first_chunk() else { return one_by_one(text) };
+    match marks(*word) {
+        0 => special_far(after).map(|at| word.len() + at),
+        found => Some(found.trailing_zeros() as usize / 8),
     }
 }
 
 #[inline(never)]
 fn special_far(text: &[u8]) -> Option<usize> {
     /// As much as most strings have at most.
-    const SHORT: usize = 48;
+    const SHORT: usize = 40;
     let mut rest = text;
     while let Some((word, after)) = rest.split_first_chunk() {
         let found = marks(*word);
@@ -380,12 +393,17 @@ fn special_far(text: &[u8]) -> Option<usize> {
             rest = without_plain_blocks(rest);
         }
     }
-    let found = rest.iter().position(|byte| is_special(*byte))?;
-    Some(text.len() - rest.len() + found)
+    one_by_one(rest).map(|at| text.len() - rest.len() + at)
+}
+
+#[inline(never)]
+fn one_by_one(text: &[u8]) -> Option<usize> {
+    text.iter().position(|byte| is_special(*byte))
 }
 
 /// A long text is read by as many bytes as the processor compares at once: this compiles to a few vector instructions for each
 /// block.
+#[inline(never)]
 fn without_plain_blocks(mut text: &[u8]) -> &[u8] {
     while let Some((block, after)) = text.split_first_chunk::<64>() {
         // The distance of a byte from each that is special; control characters have none of the upper bits.
