@@ -51,7 +51,7 @@ impl Lookup for System {
 }
 
 /// What is read from and written to.
-pub(super) type Connected = Either<TcpStream, TlsStream<TcpStream>>;
+pub(super) type Connected = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// Where one URL leads: what two URLs share that share connections.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,7 +145,7 @@ impl Connector {
         let tls = if offers_http2 { &tls.any } else { &tls.http1 };
         let stream = tls.connect(name.clone(), stream).await.map_err(|fault| failed("TLS handshake", &fault))?;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        Ok((Either::Right(stream), is_http2))
+        Ok((Either::Right(Box::new(stream)), is_http2))
     }
 
     /// Finds addresses, without those that are not public where the config wants that. One that the config names was

@@ -166,7 +166,8 @@ impl Network {
             // A provider may be closing a connection that was used before.
             let line = match reuse {
                 Reuse::Allowed => pool.line().await?,
-                Reuse::Never => pool.fresh().await?,
+                // In a box, as most calls have no need of it.
+                Reuse::Never => Box::pin(pool.fresh()).await?,
             };
             let (sent, is_new) = match line {
                 Line::Http1(connection, rested) => {
@@ -246,7 +247,28 @@ impl Transport for Network {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, Method};
+
     use super::*;
+
+    /// It is moved to where it is awaited, and held for as long as a provider takes.
+    #[tokio::test]
+    async fn what_waits_for_a_response_is_small() {
+        let access = Access {
+            name: "p".into(),
+            urls: vec![Url::parse("http://127.0.0.1:1/v1").unwrap()],
+            key: None,
+            roots: Vec::new(),
+            connect: Duration::from_secs(1),
+            connection_age: Duration::from_secs(1),
+            denies_private: false,
+        };
+        let network = Network::new(&access, Arc::new(crate::provider::connector::System)).unwrap();
+        let (headers, body) = (HeaderMap::new(), Bytes::new());
+        let request = Request { method: Method::GET, path: "/models".into(), headers, body };
+        assert!(size_of_val(&network.exchange(0, request, Reuse::Allowed)) <= 1536);
+        assert!(size_of::<http1::Connection>() <= 1024);
+    }
 
     #[test]
     fn a_provider_says_how_long_it_keeps_idle_connections() {

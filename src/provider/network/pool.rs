@@ -156,7 +156,7 @@ impl Pool {
     pub(super) async fn fresh(&self) -> Result<Line, SendFault> {
         let (stream, is_http2) = self.connector.connect(&self.origin, true).await?;
         if is_http2 {
-            let connection = http2::Connection::begin(stream, Weak::<Self>::new()).await?;
+            let connection = Box::pin(http2::Connection::begin(stream, Weak::<Self>::new())).await?;
             return Ok(Line::Http2(connection.stream(), true));
         }
         Ok(Line::Http1(http1::Connection::begin(stream, Weak::<Self>::new()).await?, None))
@@ -228,7 +228,8 @@ impl Pool {
         let connected = match self.connector.connect(&self.origin, true).await {
             Ok((stream, true)) => {
                 let own: Weak<dyn http2::Waiting> = self.own.clone();
-                http2::Connection::begin(stream, own).await.map(|connection| {
+                // In a box, as HTTP/1.1 needs far less.
+                Box::pin(http2::Connection::begin(stream, own)).await.map(|connection| {
                     let room = connection.stream();
                     let mut state = self.state.lock();
                     state.protocol = Protocol::Http2(connection.load().1);
