@@ -28,10 +28,15 @@ where
     Ok(Response { head: ResponseHead { status: parts.status, headers }, body })
 }
 
+/// True for a head that says the length of its body in two ways.
+pub(super) fn has_two_lengths(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH)
+}
+
 /// Refuses heads that no provider sends who means well. What two lengths of one body mean depends on who reads them
 /// (RFC 9112, 6.3), and a caller must not be sent a head without bounds.
 fn check(headers: &HeaderMap) -> Result<(), SendFault> {
-    if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
+    if has_two_lengths(headers) {
         return Err(SendFault::Broken("both Transfer-Encoding and Content-Length in the response".into()));
     }
     let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum();

@@ -202,6 +202,20 @@ async fn what_a_provider_says_on_an_idle_connection_answers_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_with_two_lengths_is_the_last_one_of_its_connection_though_it_has_no_body() {
+    let provider = Provider::start().await;
+    let gateway = Setup::over(&[provider.address]).start().await;
+    let mut caller = gateway.connect().await;
+    for head in ["204 No Content", "200 OK"] {
+        caller.send(chat()).await;
+        let (mut there, _) = provider.request().await;
+        there.send(format!("HTTP/1.1 {head}\r\ntransfer-encoding: chunked\r\ncontent-length: 0\r\n\r\n")).await;
+        assert_eq!(caller.message().await.status(), 502, "{head}");
+        assert_eq!(there.closed().await, "", "{head}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_were_closed_while_they_were_idle_cost_no_call() {
     let provider = Provider::start().await;
     let gateway = Setup::over(&[provider.address]).start().await;

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::faults::send_fault;
 use crate::provider::connector::Connected;
-use crate::provider::response::{MAX_HEAD, chain};
+use crate::provider::response::{MAX_HEAD, chain, has_two_lengths};
 use crate::provider::transport::SendFault;
 
 /// Takes back connections that can be used again.
@@ -41,6 +41,8 @@ pub(super) struct Connection {
     waker: Waker,
     since: Instant,
     home: Weak<dyn Home>,
+    /// The provider has said how long its response is in two ways: what follows may be a part of it.
+    is_ambiguous: bool,
 }
 
 /// Why there is no response.
@@ -58,7 +60,15 @@ impl Connection {
         let (sender, driver) = begun.map_err(|fault| send_fault(&fault))?;
         let relay = Arc::new(Relay::default());
         let waker = Waker::from(relay.clone());
-        Ok(Box::new(Self { driver: Some(driver), sender, relay, waker, since: Instant::now(), home }))
+        Ok(Box::new(Self {
+            driver: Some(driver),
+            sender,
+            relay,
+            waker,
+            since: Instant::now(),
+            home,
+            is_ambiguous: false,
+        }))
     }
 
     /// When it was made.
@@ -81,7 +91,10 @@ impl Connection {
             sent.as_mut().poll(&mut Context::from_waker(Waker::noop()))
         });
         match answer.await {
-            Ok(response) => Ok(response.map(|incoming| Body::new(self, incoming))),
+            Ok(response) => {
+                self.is_ambiguous = has_two_lengths(response.headers());
+                Ok(response.map(|incoming| Body::new(self, incoming)))
+            }
             Err(mut fault) => Err(match fault.take_message() {
                 Some(request) => Lost::Unsent(Box::new(request)),
                 None => Lost::Fault(send_fault(&fault.into_error())),
@@ -107,8 +120,10 @@ impl Connection {
     fn finish(mut self: Box<Self>) {
         // Nobody waits, and a task that has ended is freed.
         drop(self.relay.task.take());
-        let is_ready =
-            self.driver.is_some() && (self.sender.is_ready() || (self.is_going_on() && self.sender.is_ready()));
+        if self.is_ambiguous || self.driver.is_none() {
+            return;
+        }
+        let is_ready = self.sender.is_ready() || (self.is_going_on() && self.sender.is_ready());
         if is_ready && let Some(home) = self.home.upgrade() {
             home.take_back(self);
         }
