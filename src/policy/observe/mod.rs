@@ -23,7 +23,7 @@ use crate::config::plan::Prices;
 use crate::model::call::Call;
 use crate::model::fault::Fault;
 use crate::model::log_context::LogContext;
-use crate::model::time::since;
+use crate::model::time::{refresh, since};
 use crate::model::trace::Parent;
 use crate::model::trail;
 use crate::model::trail::{Account, Attempt, Ending, Facts, Trail, short_model};
@@ -305,8 +305,8 @@ impl Drop for Watch {
             self.observe.metrics.callers.streams.dec();
         }
         self.trail.reckon();
-        // Once for all who want to know, as is its cost.
-        let ended = Instant::now();
+        // Anew, as its beginning was, and once for all who want to know, as is its cost.
+        let ended = refresh();
         let mut facts = self.trail.facts();
         if facts.trace.is_some() {
             facts.ending = Some(Box::new(self.ending(&facts, ended)));

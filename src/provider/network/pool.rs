@@ -22,7 +22,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::idle::{IdleTimes, LONGEST};
 use super::{http1, http2};
-use crate::model::time::later;
+use crate::model::time::{later, now};
 use crate::provider::connector::{Connector, Origin};
 use crate::provider::transport::SendFault;
 
@@ -168,7 +168,7 @@ impl Pool {
         let mut closed = Vec::new();
         let mut state = self.state.lock();
         while let Some(Idle { connection, since }) = state.idle.pop_back() {
-            let now = Instant::now();
+            let now = now();
             let rested = now.saturating_duration_since(since);
             if rested <= usable && !self.is_old(connection.since(), now) {
                 tracing::trace!(host = self.origin.host(), ?rested, "using an idle connection");
@@ -364,7 +364,7 @@ fn enqueue(queue: &mut VecDeque<oneshot::Sender<Offer>>, offers: oneshot::Sender
 
 impl http1::Home for Pool {
     fn take_back(&self, mut connection: Box<http1::Connection>) {
-        let since = Instant::now();
+        let since = now();
         let usable = self.times.usable();
         if usable < LONGEST {
             self.times.forget_in_time(since);

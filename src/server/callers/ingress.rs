@@ -18,6 +18,7 @@ use crate::model::fault::{Fault, RequestFault};
 use crate::model::offload::apart;
 use crate::model::reply;
 use crate::model::reply::Reply;
+use crate::model::time::since;
 use crate::model::trail::{Account, Reason};
 use crate::policy::idempotency::was_replayed;
 use crate::policy::observe::Watch;
@@ -332,7 +333,7 @@ impl RequestContext<'_> {
         let (now, prices) = (self.gateway.world.now(), &self.gateway.plan.prices);
         // Chance is asked only where somebody is refused.
         let comeback = Comeback { longest: self.gateway.plan.longest_comeback, fraction: 0.0 };
-        About { call, head, request, now, elapsed: watch.started().elapsed(), prices, comeback }
+        About { call, head, request, now, elapsed: since(watch.started()), prices, comeback }
     }
 }
 

@@ -21,6 +21,7 @@ use self::variants::{VariantCall, Variants};
 use super::{CANCELLED, OK, Watch, outcome_word, spans};
 use crate::config::plan::MetricsPlan;
 use crate::model::fault::Blame;
+use crate::model::time::since;
 use crate::model::trail::{Attempt, Facts, Taken};
 use crate::state::ledger::row::Cost;
 use crate::telemetry::metrics::Metrics;
@@ -68,7 +69,7 @@ impl CallMetrics {
     pub(super) fn count_attempts(&self, facts: &Facts) {
         let operation = facts.call.and_then(gen_ai::operation);
         for attempt in &facts.attempts {
-            let took = attempt.took.unwrap_or_else(|| attempt.started.elapsed());
+            let took = attempt.took.unwrap_or_else(|| since(attempt.started));
             let outcome = outcome_word(attempt);
             self.of_provider(&attempt.provider, |provider| {
                 provider.attempted(outcome, attempt.reason, took);
