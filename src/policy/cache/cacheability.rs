@@ -30,13 +30,16 @@ impl Question {
     pub(super) fn of(call: &Call, own: &Inner) -> Result<Self, &'static str> {
         let Inner { plan, route, dialect, targets, .. } = own;
         let asker = Asker { plan, route, dialect, targets, head: &call.head, request: &call.request };
-        if let Some(objection) = asker.objection() {
+        if let Some(objection) = asker.objection_to_head() {
             return Err(objection);
         }
         let (target, known) = (asker.choice().0, call.known());
         let (key, tenant) = match known.and_then(|known| known.key(&own.identity, target)) {
             Some(KnownKey { key, tenant, .. }) => (EntryKey(key), tenant),
             None => {
+                if let Some(objection) = asker.objection_to_body() {
+                    return Err(objection);
+                }
                 let (key, tenant) = asker.key(&own.common.keys)?;
                 if let Some(known) = known {
                     known.note(KnownKey { cache: own.identity.clone(), target, key: key.0, tenant });
@@ -76,16 +79,21 @@ pub struct Target {
 impl Asker<'_> {
     /// Why the answer is neither looked for nor kept, whatever the question is.
     pub fn objection(&self) -> Option<&'static str> {
-        let is_beta = |head: &Head| head.headers.keys().any(|name| name.as_str().starts_with("openai-"));
-        match self.plan.when {
-            _ if self.head.wishes.leaves_no_trace => Some("the caller refuses caching (`no-store`)"),
-            CacheWhen::Deterministic if !key::is_deterministic(self.request) => {
-                Some("the route caches responses only where `temperature` is 0 or a `seed` is given")
-            }
-            // Those ask for what is not in the body: a beta of the API, say.
-            _ if is_beta(self.head) => Some("a header (`openai-...`) may change the response"),
-            _ => None,
+        self.objection_to_head().or_else(|| self.objection_to_body())
+    }
+
+    fn objection_to_head(&self) -> Option<&'static str> {
+        if self.head.wishes.leaves_no_trace {
+            return Some("the caller refuses caching (`no-store`)");
         }
+        // Those ask for what is not in the body: a beta of the API, say.
+        let is_beta = self.head.headers.keys().any(|name| name.as_str().starts_with("openai-"));
+        is_beta.then_some("a header (`openai-...`) may change the response")
+    }
+
+    fn objection_to_body(&self) -> Option<&'static str> {
+        let is_fit = self.plan.when != CacheWhen::Deterministic || key::is_deterministic(self.request);
+        (!is_fit).then_some("the route caches responses only where `temperature` is 0 or a `seed` is given")
     }
 
     /// The key, and what the tenant is called in entries; or why there is none.

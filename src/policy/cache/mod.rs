@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use http::HeaderMap;
 use tokio_util::task::TaskTracker;
 
 use self::cluster::{FetchResult, Lease, SharedCache};
@@ -49,6 +50,9 @@ pub use crate::wire::recording::Kept;
 
 /// Of the memory for entries, this part may be taken by answers on their way, for those who come late.
 const PART_FOR_FLIGHTS: usize = 4;
+
+/// A response is given this number of headers on its way, and a few more, so that their map need not grow.
+const HEADERS: usize = 24;
 
 /// What the caches of all routes have in common.
 pub struct CacheShared {
@@ -161,10 +165,11 @@ impl Cache {
         let Entry { provider, model, usage, .. } = &*found.entry;
         call.trail.facts().kept = Some(KeptFact { provider: provider.clone(), model: model.clone(), usage: *usage });
         let content_type = found.entry.content_type.clone().filter(|_| matches!(body, Body::Whole(_)));
+        let headers = HeaderMap::with_capacity(HEADERS);
         Some(Reply {
             model: model.clone(),
             cache: Some(CacheMark { result, age: found.age, ttl: self.0.plan.ttl }),
-            ..Reply::new(provider.clone(), body).of_type(content_type)
+            ..Reply { headers, ..Reply::new(provider.clone(), body) }.of_type(content_type)
         })
     }
 

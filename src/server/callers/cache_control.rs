@@ -40,14 +40,16 @@ pub(in crate::server) fn tell(headers: &mut HeaderMap, mark: CacheMark, degraded
     let ttl = seconds(mark.ttl) - seconds(mark.age);
     let status = match mark.result {
         // An attempt to get a newer one was made, and failed.
-        CacheResult::Stale if degraded == Some(Degraded::Stale) => "tidegate; fwd=stale".into(),
-        CacheResult::Hit | CacheResult::Stale => format!("tidegate; hit; ttl={ttl}"),
-        CacheResult::Miss => "tidegate; fwd=miss".into(),
-        CacheResult::Collapsed => "tidegate; fwd=miss; collapsed".into(),
-        CacheResult::Bypass => "tidegate; fwd=bypass".into(),
+        CacheResult::Stale if degraded == Some(Degraded::Stale) => Ok(HeaderValue::from_static("tidegate; fwd=stale")),
+        CacheResult::Hit | CacheResult::Stale => {
+            HeaderValue::try_from(["tidegate; hit; ttl=", itoa::Buffer::new().format(ttl)].concat())
+        }
+        CacheResult::Miss => Ok(HeaderValue::from_static("tidegate; fwd=miss")),
+        CacheResult::Collapsed => Ok(HeaderValue::from_static("tidegate; fwd=miss; collapsed")),
+        CacheResult::Bypass => Ok(HeaderValue::from_static("tidegate; fwd=bypass")),
         CacheResult::Refused => return,
     };
-    if let Ok(status) = HeaderValue::try_from(status) {
+    if let Ok(status) = status {
         headers.insert(CACHE_STATUS, status);
     }
     if mark.result.is_kept() {

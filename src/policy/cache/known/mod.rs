@@ -101,7 +101,8 @@ impl Slot {
 }
 
 impl KnownRequests {
-    /// Room for this many bytes of requests. The seed should be nobody's to guess.
+    /// Room for this many bytes of requests. With a seed of its own for each process, nobody happens on two requests with one
+    /// hash; who computes some has gained that each displaces the other.
     pub fn new(most: usize, seed: u64) -> Self {
         Self { most, hasher: FixedState::with_seed(seed), state: RwLock::default() }
     }
