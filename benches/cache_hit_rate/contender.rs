@@ -3,6 +3,8 @@
 //! They know keys and sizes, and no answers.
 
 use std::collections::BTreeSet;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,6 +18,10 @@ use crate::load::Load;
 pub(crate) enum Contender {
     /// The gateway's memory of answers, as the gateway makes it.
     Gateway,
+    /// The library `moka`, weighing entries by their bytes.
+    Moka,
+    /// A queue with a hand that passes over what was wanted since it last came by (Zhang et al., 2024).
+    Sieve,
     /// Whatever was not wanted for the longest time goes.
     Lru,
     /// Counts every question ever asked, without a limit, and keeps those that were asked most often.
@@ -28,13 +34,26 @@ pub(crate) enum Contender {
 }
 
 impl Contender {
-    pub(crate) const ALL: [Contender; 5] =
+    pub(crate) const ALL: [Contender; 7] = [
+        Contender::Gateway,
+        Contender::Moka,
+        Contender::Sieve,
+        Contender::Lru,
+        Contender::Counted,
+        Contender::Popular,
+        Contender::Belady,
+    ];
+
+    /// Those that are in the picture.
+    pub(crate) const PICTURED: [Contender; 5] =
         [Contender::Gateway, Contender::Lru, Contender::Counted, Contender::Popular, Contender::Belady];
 
     /// Its name in tables.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Contender::Gateway => "Tidegate (moka)",
+            Contender::Gateway => "Tidegate",
+            Contender::Moka => "moka",
+            Contender::Sieve => "SIEVE",
             Contender::Lru => "LRU",
             Contender::Counted => "counts everything",
             Contender::Popular => "knows popularity",
@@ -46,6 +65,8 @@ impl Contender {
     pub(crate) fn play(self, load: &Load, bytes: u64) -> Vec<bool> {
         match self {
             Contender::Gateway => gateway(load, bytes),
+            Contender::Moka => moka(load, bytes),
+            Contender::Sieve => sieve(load, bytes),
             Contender::Lru => lru(load, bytes),
             Contender::Counted => counted(load, bytes),
             Contender::Popular => popular(load, bytes),
@@ -56,7 +77,7 @@ impl Contender {
 
 fn gateway(load: &Load, bytes: u64) -> Vec<bool> {
     // An eighth of its memory is for requests; what is compared is the part for responses.
-    let entries = Entries::new(bytes as usize / 7 * 8, 1);
+    let entries = Entries::new((bytes as usize).div_ceil(7) * 8, 1);
     let body = Bytes::from(vec![b'x'; load.sizes.iter().copied().max().unwrap_or(0) as usize]);
     let beside = beside();
     let kept = (0..).zip(&load.sizes).map(|(number, size)| {
@@ -69,8 +90,6 @@ fn gateway(load: &Load, bytes: u64) -> Vec<bool> {
         let is_hit = entries.find(key).is_some();
         if !is_hit {
             entries.keep(*key, entry.clone());
-            // What is too much goes a little later than it should otherwise, and a small cache would hold twice its size.
-            entries.fill();
         }
         is_hit
     };
@@ -101,6 +120,52 @@ fn entry(body: Bytes) -> Entry {
         content_type: None,
         kept: Kept::Bytes(body),
     }
+}
+
+fn moka(load: &Load, bytes: u64) -> Vec<bool> {
+    let builder = moka::sync::Cache::builder().max_capacity(bytes).weigher(|_: &EntryKey, size: &u32| *size);
+    let cache = builder.build_with_hasher(BuildHasherDefault::<DefaultHasher>::default());
+    let play = |draw: &u32| {
+        let key = key(*draw);
+        let is_hit = cache.get(&key).is_some();
+        if !is_hit {
+            cache.insert(key, load.sizes[*draw as usize]);
+            // What is too much goes a little later than it should otherwise, and a small cache would hold twice its size.
+            cache.run_pending_tasks();
+        }
+        is_hit
+    };
+    load.draws.iter().map(play).collect()
+}
+
+fn sieve(load: &Load, bytes: u64) -> Vec<bool> {
+    let (mut queue, mut free) = (Used::new(load.sizes.len()), bytes);
+    let mut was_wanted = vec![false; load.sizes.len()];
+    let mut hand = queue.edge;
+    let size = |key: usize| u64::from(load.sizes[key]);
+    let mut play = |draw: &u32| {
+        let key = *draw as usize;
+        let is_hit = queue.is_kept[key];
+        if is_hit {
+            was_wanted[key] = true;
+        } else if size(key) <= bytes {
+            while free < size(key) {
+                // From the oldest to the newest, and round again.
+                while hand == queue.edge || std::mem::take(&mut was_wanted[hand]) {
+                    hand = queue.after[hand] as usize;
+                }
+                let next = queue.after[hand] as usize;
+                queue.take_out(hand);
+                free += size(hand);
+                hand = next;
+            }
+            free -= size(key);
+            queue.put_last(key);
+            was_wanted[key] = false;
+        }
+        is_hit
+    };
+    load.draws.iter().map(&mut play).collect()
 }
 
 /// Entries in a list by last use: for each, who was used just before and just after.

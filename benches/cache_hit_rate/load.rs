@@ -9,6 +9,12 @@ use tidegate::model::rng::SeededRng;
 /// The same draws in every run.
 const SEED: u64 = 1;
 
+/// After this many draws some prompts are popular that were not.
+const DRIFT_EVERY: usize = 50_000;
+
+/// Of the hundred most popular prompts ten change places with any each time; of all others one in a hundred.
+const DRIFT_TOP: (usize, usize) = (100, 10);
+
 /// What an entry of drawn prompts takes in memory: a completion of some 400 tokens with all that is kept beside it. One size
 /// for all, because only then is the best possible known exactly.
 const ENTRY: u32 = 2048;
@@ -28,6 +34,11 @@ pub(crate) struct Load {
 impl Load {
     /// Independent draws, the k-th prompt in proportion to 1/k^skew. The cache begins empty, and that counts.
     pub(crate) fn zipf(prompts: usize, draws: usize, skew: f64) -> Self {
+        Self::drawn(prompts, draws, skew, SEED, false)
+    }
+
+    /// The same with other draws; `drifts` where what is popular changes now and then.
+    pub(crate) fn drawn(prompts: usize, draws: usize, skew: f64, seed: u64, drifts: bool) -> Self {
         let mut sum = 0.0;
         let sums: Vec<f64> = (1..=prompts)
             .map(|rank| {
@@ -35,13 +46,21 @@ impl Load {
                 sum
             })
             .collect();
-        let chance = SeededRng::new(SEED);
-        let draw = |_| {
+        let chance = SeededRng::new(seed);
+        let any = |below: usize| (chance.fraction() * below as f64) as usize;
+        let mut prompt: Vec<u32> = (0..prompts as u32).collect();
+        let draw = |number: usize| {
+            if drifts && number % DRIFT_EVERY == DRIFT_EVERY - 1 {
+                let (top, count) = DRIFT_TOP;
+                (0..count).for_each(|_| prompt.swap(any(top), any(prompts)));
+                (0..prompts / 100).for_each(|_| prompt.swap(any(prompts), any(prompts)));
+            }
             let point = chance.fraction() * sum;
-            sums.partition_point(|so_far| *so_far <= point).min(prompts - 1) as u32
+            prompt[sums.partition_point(|so_far| *so_far <= point).min(prompts - 1)]
         };
+        let drift = if drifts { ", and what is popular changes" } else { "" };
         Self {
-            name: format!("{draws} draws of {prompts} prompts, Zipf s = {skew}"),
+            name: format!("{draws} draws of {prompts} prompts, Zipf s = {skew}{drift} (seed {seed})"),
             draws: (0..draws).map(draw).collect(),
             sizes: vec![ENTRY; prompts],
             warm_up: 0,

@@ -52,7 +52,7 @@ pub(crate) fn draw(panels: &[(f64, Vec<Measured>)]) -> String {
 fn look(contender: Contender) -> (&'static str, &'static str, f64) {
     match contender {
         Contender::Gateway => ("#0b6bcb", "none", 3.0),
-        Contender::Lru => ("#d9730d", "none", 2.0),
+        Contender::Moka | Contender::Sieve | Contender::Lru => ("#d9730d", "none", 2.0),
         Contender::Counted => ("#2a9d5c", "2 3", 1.5),
         Contender::Popular => ("#555", "6 4", 1.5),
         Contender::Belady => ("#999", "2 3", 1.5),
@@ -61,7 +61,7 @@ fn look(contender: Contender) -> (&'static str, &'static str, f64) {
 
 fn legend(out: &mut String) {
     let mut x = LEFT;
-    for contender in Contender::ALL {
+    for contender in Contender::PICTURED {
         let (colour, dashes, width) = look(contender);
         let _ = writeln!(
             out,
@@ -96,7 +96,7 @@ fn panel(out: &mut String, left: f64, is_first: bool, skew: f64, measured: &[Mea
             writeln!(out, "<text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{percent}</text>", TOP + HEIGHT + 16.0);
     }
     // The real ones last, so that they lie on top.
-    for contender in Contender::ALL.into_iter().rev() {
+    for contender in Contender::PICTURED.into_iter().rev() {
         let (colour, dashes, width) = look(contender);
         let points: Vec<String> = measured
             .iter()

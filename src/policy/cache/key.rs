@@ -48,13 +48,6 @@ impl fmt::Debug for EntryKey {
 }
 
 impl EntryKey {
-    /// A key that no call has: a number, and zeros where a call's key has a hash.
-    pub(super) fn numbered(number: u64) -> Self {
-        let mut key = [0; 32];
-        key[..8].copy_from_slice(&number.to_le_bytes());
-        Self(key)
-    }
-
     /// Reads what `Display` writes: 64 hexadecimal digits.
     pub fn parse(text: &str) -> Option<Self> {
         blake3::Hash::from_hex(text).ok().map(|hash| Self(*hash.as_bytes()))

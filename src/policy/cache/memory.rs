@@ -1,7 +1,7 @@
 //! The in-memory cache: entries bounded by their total size, and the marks left by purges.
 //!
-//! Whoever reads an entry decides whether it is fresh: freshness follows the process's steady clock, which `moka`
-//! does not know and which no change of the wall clock affects. `moka` only bounds the memory and evicts.
+//! Whoever reads an entry decides whether it is fresh: freshness follows the process's steady clock, which no change of
+//! the wall clock affects. Which entries stay when not all fit is decided in `bounded`, which knows no time.
 
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
@@ -9,16 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use moka::notification::RemovalCause;
-use moka::sync::Cache;
-
+use super::bounded::Bounded;
 use super::known::KnownRequests;
-use super::{Entry, EntryKey, Kept};
+use super::{Entry, EntryKey};
 use crate::model::time::SteadyClock;
-use crate::policy::cache::identity_hasher::BuildSpread;
 
-/// Of the memory, this part is for the requests that entries answer, so that they are recognised by their bytes.
+/// Of the memory, this part is for counts of what is asked for, and for the requests that entries answer, so that they are
+/// recognised by their bytes.
 const PART_FOR_REQUESTS: usize = 8;
 
 /// Marks of single tenants and keys that are remembered. One more, and everything is purged: rather too much than too little.
@@ -31,7 +28,7 @@ pub struct Entries(Arc<Shelf>);
 struct Shelf {
     max_bytes: usize,
     seed: u64,
-    entries: Cache<EntryKey, Arc<Entry>, BuildSpread>,
+    entries: Bounded<EntryKey, Arc<Entry>>,
     known: KnownRequests,
     evicted: Arc<AtomicU64>,
     marks: Arc<RwLock<Marks>>,
@@ -87,7 +84,7 @@ pub struct Fill {
 }
 
 impl Entries {
-    /// An empty memory of this size. The seed is for hashes of requests, and should be nobody's to guess.
+    /// An empty memory of this size. The seed is for hashes of requests.
     pub fn new(max_bytes: usize, seed: u64) -> Self {
         Self::build(max_bytes, seed, Arc::default(), Arc::default(), SteadyClock::default())
     }
@@ -112,20 +109,9 @@ impl Entries {
         marks: Arc<RwLock<Marks>>,
         clock: SteadyClock,
     ) -> Self {
-        let count = evicted.clone();
         let for_requests = max_bytes / PART_FOR_REQUESTS;
-        let for_entries = max_bytes - for_requests;
-        let entries = Cache::builder()
-            .max_capacity(for_entries as u64)
-            .weigher(|_: &EntryKey, entry: &Arc<Entry>| u32::try_from(weight(entry)).unwrap_or(u32::MAX))
-            .eviction_listener(move |_, entry: Arc<Entry>, cause| {
-                if cause == RemovalCause::Size && entry.stored_at_ms < LIGHT {
-                    count.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-            .build_with_hasher(BuildSpread::default());
-        prime(&entries, for_entries);
-        let known = KnownRequests::new(for_requests, seed);
+        let entries = Bounded::new(max_bytes - for_requests);
+        let known = KnownRequests::new(for_requests.saturating_sub(entries.bytes_of_counts()), seed);
         Self(Arc::new(Shelf { max_bytes, seed, entries, known, evicted, marks, clock }))
     }
 
@@ -146,9 +132,17 @@ impl Entries {
 
     /// An entry, unless it was purged.
     pub fn find(&self, key: &EntryKey) -> Option<Arc<Entry>> {
-        let entry = self.0.entries.get(key)?;
+        self.unless_purged(key, self.0.entries.get(key)?)
+    }
+
+    /// The same for a call that has looked for it before: what is asked for often stays, and that call counts once.
+    pub fn find_again(&self, key: &EntryKey) -> Option<Arc<Entry>> {
+        self.unless_purged(key, self.0.entries.get_again(key)?)
+    }
+
+    fn unless_purged(&self, key: &EntryKey, entry: Arc<Entry>) -> Option<Arc<Entry>> {
         if self.is_purged(key, &entry) {
-            self.0.entries.invalidate(key);
+            self.0.entries.remove(key);
             return None;
         }
         Some(entry)
@@ -157,7 +151,9 @@ impl Entries {
     /// Keeps an entry, unless it was purged since it was asked for.
     pub fn keep(&self, key: EntryKey, entry: Arc<Entry>) {
         if !self.is_purged(&key, &entry) {
-            self.0.entries.insert(key, entry);
+            let weight = weight(&entry);
+            let evicted = self.0.entries.insert(key, entry, weight);
+            self.0.evicted.fetch_add(evicted as u64, Ordering::Relaxed);
         }
     }
 
@@ -168,7 +164,7 @@ impl Entries {
 
     /// Forgets an entry.
     pub fn forget(&self, key: &EntryKey) {
-        self.0.entries.invalidate(key);
+        self.0.entries.remove(key);
     }
 
     /// When what answers this was last purged; zero: never.
@@ -192,12 +188,12 @@ impl Entries {
             Purge::Tenant(tenant) => later(marks.tenants.entry(*tenant).or_default()),
             Purge::Key(key) => {
                 later(marks.keys.entry(*key).or_default());
-                self.0.entries.invalidate(key);
+                self.0.entries.remove(key);
             }
         }
         if *what == Purge::All || marks.tenants.len() + marks.keys.len() > MARKS {
             *marks = Marks { all: at_ms.max(marks.all), ..Marks::default() };
-            self.0.entries.invalidate_all();
+            self.0.entries.clear();
         }
         // Whatever it is, as they are quickly known again; and last, so that none becomes known by an entry that is gone.
         self.0.known.clear();
@@ -205,73 +201,19 @@ impl Entries {
 
     /// How full it is now.
     pub fn fill(&self) -> Fill {
-        // Otherwise what has just come or gone may not be counted yet.
-        self.0.entries.run_pending_tasks();
+        let (entries, bytes) = self.0.entries.fill();
         Fill {
-            bytes: self.0.entries.weighted_size(),
-            entries: self.0.entries.entry_count(),
+            bytes: bytes as u64,
+            entries: entries as u64,
             requests: self.0.known.bytes() as u64,
             evicted: self.0.evicted.load(Ordering::Relaxed),
         }
     }
 }
 
-/// The times of entries that are none: see [`prime`].
-const LIGHT: u64 = u64::MAX - 1;
-const HEAVY: u64 = u64::MAX;
-
-/// Has `moka` remember how often it was asked for about twice as many keys as there may be entries.
-///
-/// What goes is decided by how often it was asked for lately. `moka` reserves room for such counts once, when it is first half
-/// full, and where entries have weights it reserves a quarter of what it does otherwise (0.12.16): for the entries of that
-/// moment, times their share of the capacity. Counts of so few keys are worn out before they tell anything: with a tenth of
-/// the prompts held, three to five of a hundred calls more would miss. So a few entries come that weigh too much, for the
-/// moment when the room is reserved, and go again.
-fn prime(entries: &Cache<EntryKey, Arc<Entry>, BuildSpread>, max_bytes: usize) {
-    /// What an entry weighs, about.
-    const TYPICAL: f64 = 2048.0;
-    /// Fewer than `moka` takes in before it looks what has to go.
-    const MOST_HEAVY: f64 = 32.0;
-    /// More would be felt at the start. It is enough for 2 GiB.
-    const MOST: f64 = 32_768.0;
-    let (max_bytes, heaviest) = (max_bytes as f64, f64::from(u32::MAX));
-    // The room is for `all * heavy * heaviest / max_bytes` keys.
-    let product = 2.0 * max_bytes / TYPICAL * max_bytes / heaviest;
-    let heavy = product.sqrt().ceil().min(MOST_HEAVY);
-    let all = if heavy > 0.0 { (product / heavy).ceil().clamp(heavy, MOST) } else { 0.0 };
-    for (stored_at_ms, number) in [(LIGHT, all), (HEAVY, heavy)] {
-        let entry = Arc::new(Entry {
-            asked_ms: stored_at_ms,
-            stored_at_ms,
-            route: "".into(),
-            tenant: [0; 16],
-            provider: "".into(),
-            model: None,
-            usage: None,
-            content_type: None,
-            kept: Kept::Bytes(Bytes::new()),
-        });
-        (0..number as u64).for_each(|number| entries.insert(EntryKey::numbered(number), entry.clone()));
-        entries.run_pending_tasks();
-    }
-    entries.invalidate_all();
-    // A round of work ends after a while, done or not: on a busy machine it may take several.
-    for _ in 0..1000 {
-        entries.run_pending_tasks();
-        if entries.entry_count() == 0 {
-            break;
-        }
-    }
-}
-
-/// What keeping an entry takes: its own bytes, and an estimate of what `moka` holds for each besides.
+/// What keeping an entry takes: its own bytes, and an estimate of what is held for each besides.
 fn weight(entry: &Entry) -> usize {
     const OWN: usize = 200;
-    match entry.stored_at_ms {
-        HEAVY => return usize::MAX,
-        LIGHT => return 1,
-        _ => {}
-    }
     entry.weight() + size_of::<EntryKey>() + OWN
 }
 
@@ -352,13 +294,6 @@ mod tests {
         let left = (0..100).filter(|number| entries.find(&key(*number)).is_some()).count();
         assert!(left >= 95, "{left} of 100 are left");
         assert!(entries.fill().evicted > 0);
-    }
-
-    #[test]
-    fn what_made_room_for_counts_is_gone_and_counts_as_nothing() {
-        for max_bytes in [0, 1, 1 << 10, 1 << 20, 256 << 20, 2 << 30, 64 << 30] {
-            assert_eq!(Entries::new(max_bytes, 1).fill(), Fill::default(), "{max_bytes}");
-        }
     }
 
     proptest! {

@@ -11,6 +11,7 @@ pub mod key;
 
 pub mod entry;
 
+mod bounded;
 pub mod cache_write;
 pub mod flight;
 pub mod known;
@@ -237,7 +238,7 @@ impl Cache {
         let is_good = |entry: &Arc<Entry>| {
             self.judge(entry.clone()).freshness == Freshness::Fresh && entry.kept.replay(&call.request).is_some()
         };
-        if may_find && let Some(entry) = common.entries.find(&question.key).filter(&is_good) {
+        if may_find && let Some(entry) = common.entries.find_again(&question.key).filter(&is_good) {
             return FetchResult::Entry(entry);
         }
         let Some(shared) = common.shared.as_ref().filter(|_| may_find) else { return FetchResult::Missing(None) };
