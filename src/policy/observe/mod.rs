@@ -23,7 +23,7 @@ use crate::config::plan::Prices;
 use crate::model::call::Call;
 use crate::model::fault::Fault;
 use crate::model::log_context::LogContext;
-use crate::model::time::{refresh, since};
+use crate::model::time::refresh;
 use crate::model::trace::Parent;
 use crate::model::trail;
 use crate::model::trail::{Account, Attempt, Ending, Facts, Trail, short_model};
@@ -158,7 +158,8 @@ impl Policy for Observe {
         let mut facts = trail.facts();
         facts.is_stream = is_stream;
         match &outcome {
-            Ok(_) => facts.first_token = Some(since(facts.started)),
+            // Anew: an answer from the cache begins in the poll in which the call came.
+            Ok(_) => facts.first_token = Some(refresh().saturating_duration_since(facts.started)),
             Err(fault) => note_fault(&mut facts, fault),
         }
         drop(facts);
