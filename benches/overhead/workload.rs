@@ -35,7 +35,7 @@ impl Workload {
             Self::Crowd => "chat call, 64 connections",
             Self::Alone => "chat call, one connection",
             Self::Hit => "cache hit of 1 KB, 16 connections",
-            Self::Events => "event of a stream, back to back, 16 streams",
+            Self::Events => "event of a stream, back to back, 64 streams",
             Self::Slow => "event of a stream, one a second, 1,000 streams",
         }
     }
@@ -43,8 +43,8 @@ impl Workload {
     /// Requests at once.
     pub(crate) fn concurrency(self) -> usize {
         match self {
-            Self::Chat | Self::Hit | Self::Events => 16,
-            Self::Crowd => 64,
+            Self::Chat | Self::Hit => 16,
+            Self::Crowd | Self::Events => 64,
             Self::Alone => 1,
             Self::Slow => 1000,
         }
