@@ -10,8 +10,8 @@ use crate::model::call::Call;
 use crate::model::fault::Fault;
 use crate::model::reply::Reply;
 
-/// What becomes of a call.
-pub type Outcome = Result<Reply, Fault>;
+/// What becomes of a call. A reply is in a box: each policy on its way out moves it.
+pub type Outcome = Result<Box<Reply>, Fault>;
 
 /// Whatever comes next on the way inwards.
 pub trait Next: Send + Sync + 'static {

@@ -169,7 +169,7 @@ fn reply(kind: ProviderKind, case: &Case<'_>) -> Value {
         Expect::Events => json!({ "expect": "events" }),
         Expect::Bytes => json!({ "expect": "bytes" }),
         Expect::Whole => match dialect.decode(&call, &plan(kind, case), head, case.body("body")) {
-            Ok(decoded) => json!({ "reply": render::reply(decoded.reply), "usage": render::usage(decoded.usage) }),
+            Ok(decoded) => json!({ "reply": render::reply(*decoded.reply), "usage": render::usage(decoded.usage) }),
             Err(fault) => json!({ "fault": render::fault(&fault) }),
         },
     }

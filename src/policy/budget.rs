@@ -16,7 +16,7 @@ use crate::model::call::{Call, CallRequest, Head, TextUse};
 use crate::model::fault::{Fault, Spent};
 use crate::model::money::Usd;
 use crate::model::rate::{Key, KeyPrefix, KeyScheme};
-use crate::model::reply::{Degraded, Reply};
+use crate::model::reply::Degraded;
 use crate::model::trail::{Attempt, Basis, Facts};
 use crate::stack::{Next, Outcome, Policy};
 use crate::state::charge::Charge;
@@ -278,12 +278,13 @@ impl Policy for Budget {
             call.text_use = call.text_use.max(TextUse::Counted);
         }
         let trail = call.trail.clone();
-        let reply = charge.follow(next.call(call).await?);
+        let mut reply = charge.follow(next.call(call).await?);
         if !is_cheaper || reply.degraded.is_some() {
             return Ok(reply);
         }
         trail.facts().degraded = Some(Degraded::Cheaper);
-        Ok(Reply { degraded: Some(Degraded::Cheaper), ..reply })
+        reply.degraded = Some(Degraded::Cheaper);
+        Ok(reply)
     }
 }
 

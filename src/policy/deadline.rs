@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::model::call::Call;
 use crate::model::fault::Fault;
-use crate::model::reply::{Body, Reply};
+use crate::model::reply::Body;
 use crate::model::time;
 use crate::model::time::{Alarm, Phase, later};
 use crate::stack::{Next, Outcome, Policy};
@@ -48,13 +48,13 @@ impl Policy for Deadline {
         let Some(patience) = call.patience.silence.filter(|patience| *patience < self.silence) else {
             return next.call(call).await;
         };
-        let reply = timeout(patience, next.call(call)).await.map_err(|_| Fault::CallerTimeout)??;
-        let body = match reply.body {
+        let mut reply = timeout(patience, next.call(call)).await.map_err(|_| Fault::CallerTimeout)??;
+        reply.body = match reply.body {
             Body::Events(events) => Body::Events(Box::pin(Impatient::new(events, patience))),
             Body::Bytes(bytes) => Body::Bytes(Box::pin(Impatient::new(bytes, patience))),
             whole => whole,
         };
-        Ok(Reply { body, ..reply })
+        Ok(reply)
     }
 }
 

@@ -40,7 +40,7 @@ impl Degrade {
         facts.degraded = Some(Degraded::Canned);
         drop(facts);
         let answer = Answer { text: canned.to_string(), usage: Some(Usage::default()), ..Answer::default() };
-        Ok(Reply { degraded: Some(Degraded::Canned), ..Reply::new(GATEWAY, Body::Answer(answer)) })
+        Ok(Box::new(Reply { degraded: Some(Degraded::Canned), ..Reply::new(GATEWAY, Body::Answer(answer)) }))
     }
 }
 

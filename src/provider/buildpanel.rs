@@ -93,7 +93,7 @@ impl Provider for BuildPanel {
             }
             CallRequest::Tunnel(_) => return Err(broken("an answer instead of a conversation")),
         };
-        let reply = Reply {
+        let reply = Box::new(Reply {
             status: head.status,
             headers,
             provider: provider.name.clone(),
@@ -103,7 +103,7 @@ impl Provider for BuildPanel {
             degraded: None,
             cache: None,
             body,
-        };
+        });
         Ok(Decoded { reply, usage: None, id: None })
     }
 

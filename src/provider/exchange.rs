@@ -220,7 +220,7 @@ impl Exchange {
         failed(&note, fault)
     }
 
-    fn agreed(&self, call: &Call, socket: Socket) -> Reply {
+    fn agreed(&self, call: &Call, socket: Socket) -> Box<Reply> {
         let head = ResponseHead { status: StatusCode::SWITCHING_PROTOCOLS, headers: http::HeaderMap::new() };
         self.raw(call, head, Body::Socket(socket))
     }
@@ -322,7 +322,7 @@ impl Exchange {
     }
 
     /// A whole answer in the form that was asked for.
-    fn in_form(&self, call: &Call, reply: Reply) -> stack::Outcome {
+    fn in_form(&self, call: &Call, mut reply: Box<Reply>) -> stack::Outcome {
         let Body::Whole(body) = &reply.body else { return Ok(reply) };
         if !call.request.wants_stream() || is_empty(reply.status) {
             return Ok(reply);
@@ -330,7 +330,8 @@ impl Exchange {
         let events = self.dialect.events_of(call, body);
         let events = events
             .ok_or_else(|| self.broken("a body instead of a stream, and it cannot be converted to one".into()))?;
-        Ok(Reply { body: Body::Events(Box::pin(stream::iter(events.into_iter().map(Ok)))), ..reply })
+        reply.body = Body::Events(Box::pin(stream::iter(events.into_iter().map(Ok))));
+        Ok(reply)
     }
 
     /// The whole of an answer that comes as events, though none were asked for.
@@ -377,8 +378,8 @@ impl Exchange {
         Ok(self.raw(call, head, Body::Events(Box::pin(events))))
     }
 
-    fn raw(&self, call: &Call, head: ResponseHead, body: Body) -> Reply {
-        Reply {
+    fn raw(&self, call: &Call, head: ResponseHead, body: Body) -> Box<Reply> {
+        Box::new(Reply {
             status: head.status,
             headers: headers::to_caller(head.headers),
             provider: self.provider.name.clone(),
@@ -388,7 +389,7 @@ impl Exchange {
             degraded: None,
             cache: None,
             body,
-        }
+        })
     }
 
     fn late(&self, phase: Phase) -> Fault {

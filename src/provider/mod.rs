@@ -137,7 +137,7 @@ pub enum Expect {
 /// A reply with what it says about itself.
 pub struct Decoded {
     /// The reply.
-    pub reply: Reply,
+    pub reply: Box<Reply>,
     /// Tokens, when the provider counted them.
     pub usage: Option<Usage>,
     /// The answer's own id, when it has one.

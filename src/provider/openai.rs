@@ -189,8 +189,8 @@ fn idempotency_key(call: &Call, provider: &ProviderPlan) -> Option<HeaderValue> 
 }
 
 /// A reply with what a caller may see of the response's head.
-fn reply(call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Body) -> Reply {
-    Reply {
+fn reply(call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Body) -> Box<Reply> {
+    Box::new(Reply {
         status: head.status,
         headers: headers::to_caller(head.headers),
         provider: provider.name.clone(),
@@ -200,7 +200,7 @@ fn reply(call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Body) -
         degraded: None,
         cache: None,
         body,
-    }
+    })
 }
 
 /// True for a stream whose tokens the gateway asks for, because its caller does not.

@@ -115,14 +115,15 @@ impl Charge {
     }
 
     /// Follows an answer to its end.
-    pub fn follow(self, reply: Reply) -> Reply {
-        match reply.body {
-            Body::Events(events) => {
-                Reply { body: Body::Events(Box::pin(ChargedEvents { events, _charge: self })), ..reply }
-            }
-            Body::Bytes(_) | Body::Socket(_) => reply.on_end(move |_| drop(self)),
-            _ => reply,
+    pub fn follow(self, mut reply: Box<Reply>) -> Box<Reply> {
+        if matches!(reply.body, Body::Bytes(_) | Body::Socket(_)) {
+            return reply.on_end(move |_| drop(self));
         }
+        reply.body = match reply.body {
+            Body::Events(events) => Body::Events(Box::pin(ChargedEvents { events, _charge: self })),
+            whole => whole,
+        };
+        reply
     }
 }
 

@@ -141,7 +141,7 @@ impl Stage {
             reply.body = Body::Events(Box::pin(noted));
         }
         let about = fixtures::about(call_kind, &call.head, Some(&call.request), &self.prices);
-        let got = match caller::dialect(kind).encode(&about, reply) {
+        let got = match caller::dialect(kind).encode(&about, *reply) {
             Err(fault) => Got::Refused(fault),
             Ok(answered) => match answered.body {
                 AnsweredBody::Full(bytes) => Got::Full(bytes),

@@ -223,7 +223,7 @@ fn an_answer_is_searched_by_what_it_is_whatever_type_it_says() {
                 cache: None,
                 body: answered,
             };
-            let reply = answer(&masking(), reply, &trail()).now_or_never().unwrap().unwrap();
+            let reply = answer(&masking(), Box::new(reply), &trail()).now_or_never().unwrap().unwrap();
             let got = match reply.body {
                 Body::Whole(bytes) => bytes.to_vec(),
                 Body::Bytes(pieces) => {

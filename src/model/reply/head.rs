@@ -39,8 +39,8 @@ impl ReplyHead {
     }
 
     /// A reply with this head. It has no signs of life, and says nothing of a cache.
-    pub fn with(self, body: Body) -> Reply {
+    pub fn with(self, body: Body) -> Box<Reply> {
         let Self { status, headers, provider, model, target, degraded } = self;
-        Reply { status, headers, provider, model, target, signs: None, degraded, cache: None, body }
+        Box::new(Reply { status, headers, provider, model, target, signs: None, degraded, cache: None, body })
     }
 }

@@ -184,7 +184,7 @@ impl Reply {
 
     /// Has `then` told how the answer ends, once: at the end of its body, or when that is dropped.
     #[must_use]
-    pub fn on_end(mut self, then: impl FnOnce(End<'_>) + Send + 'static) -> Self {
+    pub fn on_end(mut self: Box<Self>, then: impl FnOnce(End<'_>) + Send + 'static) -> Box<Self> {
         self.body = match self.body {
             Body::Events(events) => Body::Events(Box::pin(Ending { inner: events, then: Some(Box::new(then)) })),
             Body::Bytes(bytes) => Body::Bytes(Box::pin(Ending { inner: bytes, then: Some(Box::new(then)) })),

@@ -15,11 +15,12 @@ pub(super) fn is_asked(request: &CallRequest) -> bool {
 }
 
 /// A list without the models that its reader may not name.
-pub(super) fn only(reply: Reply, allowed: &[Pattern]) -> Reply {
+pub(super) fn only(mut reply: Box<Reply>, allowed: &[Pattern]) -> Box<Reply> {
     let body = match reply.body {
         Body::Whole(list) => models::only(&list, |id| allowed.iter().any(|known| known.matches(id))),
         // What is no whole list is none that could be looked through.
         _ => models::only(&Bytes::new(), |_| false),
     };
-    Reply { body: Body::Whole(body), ..reply }
+    reply.body = Body::Whole(body);
+    reply
 }

@@ -46,7 +46,7 @@ pub struct Keeping {
 
 impl Keeping {
     /// Keeps a reply now, or when its stream has ended as it should.
-    pub fn watch(self, reply: Reply, request: &CallRequest) -> Reply {
+    pub fn watch(self, mut reply: Box<Reply>, request: &CallRequest) -> Box<Reply> {
         let events = match reply.body {
             Body::Events(events) => events,
             body => {
@@ -54,14 +54,16 @@ impl Keeping {
                     let content_type = reply.headers.get(header::CONTENT_TYPE).cloned();
                     self.keep(kept, content_type, reply.provider.clone(), reply.model.clone());
                 }
-                return Reply { body, ..reply };
+                reply.body = body;
+                return reply;
             }
         };
         let recorder = format::recorder(request, self.max_bytes);
         let (provider, model) = (reply.provider.clone(), reply.model.clone());
         let attempts = self.trail.facts().attempts.len();
         let recording = Recording { events, recorded: Some((recorder, self)), attempts, provider, model };
-        Reply { body: Body::Events(Box::pin(recording)), ..reply }
+        reply.body = Body::Events(Box::pin(recording));
+        reply
     }
 
     fn keep(self, kept: Kept, content_type: Option<HeaderValue>, provider: Arc<str>, model: Option<Arc<str>>) {

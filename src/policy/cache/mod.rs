@@ -155,7 +155,7 @@ impl Cache {
     }
 
     /// The reply made from a cached response; `None` if it lacks what this caller asked for.
-    fn give(&self, found: &Lookup, result: CacheResult, question: &Question, call: &Call) -> Option<Reply> {
+    fn give(&self, found: &Lookup, result: CacheResult, question: &Question, call: &Call) -> Option<Box<Reply>> {
         let body = match found.entry.kept.replay(&call.request)? {
             Body::Events(events) if !self.0.plan.pace.is_zero() => {
                 Body::Events(Box::pin(cache_write::paced(events, self.0.plan.pace)))
@@ -167,11 +167,11 @@ impl Cache {
         call.trail.facts().kept = Some(KeptFact { provider: provider.clone(), model: model.clone(), usage: *usage });
         let content_type = found.entry.content_type.clone().filter(|_| matches!(body, Body::Whole(_)));
         let headers = HeaderMap::with_capacity(HEADERS);
-        Some(Reply {
+        Some(Box::new(Reply {
             model: model.clone(),
             cache: Some(CacheMark { result, age: found.age, ttl: self.0.plan.ttl }),
             ..Reply { headers, ..Reply::new(provider.clone(), body) }.of_type(content_type)
-        })
+        }))
     }
 
     /// Asks inside, together with whoever asks the same. When another's call fails, one more is made or joined.
@@ -270,13 +270,21 @@ impl Cache {
         Ok(self.record(reply, call, question, asked_ms, lease))
     }
 
-    fn mark(&self, reply: Reply, result: CacheResult) -> Reply {
-        Reply { cache: Some(CacheMark { result, age: Duration::ZERO, ttl: self.0.plan.ttl }), ..reply }
+    fn mark(&self, mut reply: Box<Reply>, result: CacheResult) -> Box<Reply> {
+        reply.cache = Some(CacheMark { result, age: Duration::ZERO, ttl: self.0.plan.ttl });
+        reply
     }
 
     /// Keeps an answer when it is complete, if it is the key's: another target's is the same only with the same model and
     /// instruction.
-    fn record(&self, reply: Reply, call: &Call, question: &Question, asked_ms: u64, lease: Option<Lease>) -> Reply {
+    fn record(
+        &self,
+        reply: Box<Reply>,
+        call: &Call,
+        question: &Question,
+        asked_ms: u64,
+        lease: Option<Lease>,
+    ) -> Box<Reply> {
         let own = &*self.0;
         let target = |number: usize| own.targets.get(number).map(|(plan, _)| plan);
         let is_same = |plan: &TargetPlan, other: &TargetPlan| {
@@ -329,7 +337,9 @@ impl Cache {
         let call = Call { deadline, patience: ClientDeadline::default(), attempts, trail, ..call.clone() };
         let (cache, question) = (self.clone(), Question { is_call: false, ..question.clone() });
         common.tasks.spawn(async move {
-            if let Ok(Reply { body: Body::Events(mut events), .. }) = cache.ask(&call, &question, true).await {
+            if let Ok(reply) = cache.ask(&call, &question, true).await
+                && let Body::Events(mut events) = reply.body
+            {
                 while let Some(Ok(_)) = events.next().await {}
             }
             drop(renewal);
@@ -370,7 +380,7 @@ impl Cache {
     fn spare(&self, call: &Call, question: &Question, fault: Fault) -> Outcome {
         // Looked up again: failing has taken some time.
         let found = self.find(question, call);
-        let Some(reply) = found.and_then(|found| self.give(&found, CacheResult::Stale, question, call)) else {
+        let Some(mut reply) = found.and_then(|found| self.give(&found, CacheResult::Stale, question, call)) else {
             return Err(fault);
         };
         let mut facts = call.trail.facts();
@@ -378,7 +388,8 @@ impl Cache {
         facts.fault_detail = Some(fault.to_string());
         facts.degraded = Some(Degraded::Stale);
         drop(facts);
-        Ok(Reply { degraded: Some(Degraded::Stale), ..reply })
+        reply.degraded = Some(Degraded::Stale);
+        Ok(reply)
     }
 }
 

@@ -197,9 +197,9 @@ impl<'a> Merged<'a> {
     }
 }
 
-fn reply(source: &Source, body: Bytes, degraded: Option<Degraded>) -> Reply {
+fn reply(source: &Source, body: Bytes, degraded: Option<Degraded>) -> Box<Reply> {
     let reply = Reply::new(source.plan.provider.name.clone(), Body::Whole(body));
-    Reply { degraded, ..reply.of_type(Some(HeaderValue::from_static("application/json"))) }
+    Box::new(Reply { degraded, ..reply.of_type(Some(HeaderValue::from_static("application/json"))) })
 }
 
 /// True when a provider says that there is no such model, and not that it knows of no such path.

@@ -21,7 +21,6 @@ use crate::model::attempts::RetryBudget;
 use crate::model::call::Call;
 use crate::model::fault::{Fault, Retry, sum_up};
 use crate::model::patience::{WaitTimes, Watch};
-use crate::model::reply::Reply;
 use crate::model::switch::Switch;
 use crate::model::time;
 use crate::model::time::{Phase, later};
@@ -186,7 +185,7 @@ impl Failover {
         let has_next = self.is_idempotent && self.choose(choice.number + 1, call, None).is_some();
         let model = choice.model.clone();
         let attempt = Call { model, instruction, reason, has_next, signs: signs.clone(), ..call.clone() };
-        let reply = choice.target.stack.call(Box::new(attempt)).await?;
+        let mut reply = choice.target.stack.call(Box::new(attempt)).await?;
         if let Some(watch) = watch {
             let facts = call.trail.facts();
             let mut mine = facts.attempts.iter().filter(|attempt| attempt.provider == choice.target.plan.provider.name);
@@ -195,7 +194,8 @@ impl Failover {
                 .into_iter()
                 .for_each(|took| watch.answered(took));
         }
-        Ok(Reply { target: choice.number, signs, ..reply })
+        (reply.target, reply.signs) = (choice.number, signs);
+        Ok(reply)
     }
 
     /// Asks a target, and others beside it when it is slower than most, or overdue.

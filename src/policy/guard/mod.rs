@@ -181,7 +181,7 @@ async fn plain_or_json(rule: &Rule, text: &[u8], trail: &Trail) -> Result<Option
     Ok(rule.whole(text, trail).await?.map(String::into_bytes))
 }
 
-async fn answer(rules: &Arc<[Rule]>, mut reply: Reply, trail: &Trail) -> Outcome {
+async fn answer(rules: &Arc<[Rule]>, mut reply: Box<Reply>, trail: &Trail) -> Outcome {
     let is_text = is_text(&reply.headers);
     reply.body = match reply.body {
         Body::Answer(mut said) => {

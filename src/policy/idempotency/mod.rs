@@ -167,7 +167,7 @@ impl Policy for Idempotency {
 
 impl Idempotency {
     /// Keeps an answer when it is complete.
-    fn follow(&self, reply: Reply, execution: Execution) -> Reply {
+    fn follow(&self, reply: Box<Reply>, execution: Execution) -> Box<Reply> {
         recorded(reply, self.max_entry, execution)
     }
 }

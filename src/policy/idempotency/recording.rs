@@ -18,7 +18,7 @@ use crate::model::reply::{Body, Degraded, Event, EventKind, Reply, ReplyHead};
 const PIECE: usize = size_of::<Event>();
 
 /// The same reply, of which `execution` hears when it is complete.
-pub(super) fn recorded(reply: Reply, max_bytes: usize, execution: Execution) -> Reply {
+pub(super) fn recorded(mut reply: Box<Reply>, max_bytes: usize, execution: Execution) -> Box<Reply> {
     // What stands in for an answer is not the one that was asked for: whoever asks again may get that.
     if matches!(reply.degraded, Some(Degraded::Canned | Degraded::Stale)) {
         return reply;
@@ -29,12 +29,12 @@ pub(super) fn recorded(reply: Reply, max_bytes: usize, execution: Execution) -> 
         Body::Transcript(transcript) => KeptBody::Transcript(transcript.clone()),
         Body::Whole(bytes) => KeptBody::Whole(bytes.clone()),
         Body::Events(_) | Body::Bytes(_) | Body::Socket(_) => {
-            let body = match reply.body {
+            reply.body = match reply.body {
                 Body::Events(inner) => Body::Events(Box::pin(Recording::new(inner, head, max_bytes, execution))),
                 Body::Bytes(inner) => Body::Bytes(Box::pin(Recording::new(inner, head, max_bytes, execution))),
                 other => other,
             };
-            return Reply { body, ..reply };
+            return reply;
         }
     };
     if whole.bytes() <= max_bytes {

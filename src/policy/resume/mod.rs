@@ -71,11 +71,17 @@ impl Policy for Resume {
             return next.call(call).await;
         }
         call.text_use = TextUse::Read;
-        let reply = next.call(call.clone()).await?;
+        let mut reply = next.call(call.clone()).await?;
         if !self.has_next(reply.target) {
             return Ok(reply);
         }
-        let Body::Events(events) = reply.body else { return Ok(reply) };
+        let events = match reply.body {
+            Body::Events(events) => events,
+            whole => {
+                reply.body = whole;
+                return Ok(reply);
+            }
+        };
         call.from_target = reply.target + 1;
         call.reason = Reason::Resume;
         call.hedge_after = None;
@@ -94,7 +100,8 @@ impl Policy for Resume {
             continuation: None,
             is_mixed: false,
         };
-        Ok(Reply { body: Body::Events(Box::pin(resuming)), ..reply })
+        reply.body = Body::Events(Box::pin(resuming));
+        Ok(reply)
     }
 }
 
@@ -319,7 +326,7 @@ impl Resuming {
         self.call.from_target = reply.target + 1;
         match reply.body {
             Body::Events(events) => {
-                let Reply { target, provider, signs, .. } = reply;
+                let Reply { target, provider, signs, .. } = *reply;
                 let so_far = AnswerTexts::default();
                 self.other = Some(Other::CatchingUp(Repeat { events, so_far, target, provider, signs }));
                 Ok(())
@@ -331,7 +338,8 @@ impl Resuming {
 
     /// A target was asked to go on.
     fn continued(&mut self, outcome: Outcome) -> Result<(), Fault> {
-        let Ok(Reply { body: Body::Events(events), provider, signs, .. }) = outcome else { return self.ask_next() };
+        let reply = outcome.map(|reply| *reply);
+        let Ok(Reply { body: Body::Events(events), provider, signs, .. }) = reply else { return self.ask_next() };
         let continuation = Continuation { texts_before: self.said.pieces, has_spoken: false };
         self.goes_on(Answering::new(events, provider, signs), Some(continuation));
         Ok(())

@@ -17,7 +17,6 @@ use crate::model::call::{Call, CallRequest, Head, TextUse, Timeouts};
 use crate::model::fault::{Fault, RequestFault};
 use crate::model::offload::apart;
 use crate::model::reply;
-use crate::model::reply::Reply;
 use crate::model::time::since;
 use crate::model::trail::{Account, Reason};
 use crate::policy::idempotency::was_replayed;
@@ -33,7 +32,7 @@ use crate::server::callers::{
 };
 use crate::server::tunnel;
 use crate::server::tunnel::handshake;
-use crate::stack::Next;
+use crate::stack::{Next, Outcome};
 use crate::wire::content_coding;
 use crate::wire::content_coding::Unknown;
 
@@ -208,13 +207,7 @@ impl RequestContext<'_> {
     }
 
     /// Has the route's policies answer.
-    async fn ask(
-        &self,
-        route: &Route,
-        head: &Arc<Head>,
-        request: &Arc<CallRequest>,
-        watch: &Watch,
-    ) -> Result<Reply, Fault> {
+    async fn ask(&self, route: &Route, head: &Arc<Head>, request: &Arc<CallRequest>, watch: &Watch) -> Outcome {
         // Policies and targets tighten these.
         let longest = self.gateway.plan.longest_wait;
         let announced = self.present.has(Sought::Timeout).then_some(&self.parts.headers);
@@ -263,7 +256,7 @@ impl RequestContext<'_> {
         let about = self.about(route.plan.call, head, Some(request), watch);
         let is_menu = route.plan.call == CallKind::Menu;
         let (degraded, cache, served) = (reply.degraded, reply.cache, ServedBy::of(&reply));
-        let mut answered = route.dialect.encode(&about, reply)?;
+        let mut answered = route.dialect.encode(&about, *reply)?;
         self.mark(route, request, &served, watch, &mut answered);
         if was_replayed(&watch.trail) {
             answered.headers.insert(REPLAYED, HeaderValue::from_static("true"));

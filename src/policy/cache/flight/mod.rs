@@ -43,10 +43,9 @@ const SLACK: Duration = Duration::from_millis(10);
 const RENEWALS: usize = 64;
 
 /// What comes of asking.
-#[expect(clippy::large_enum_variant, reason = "it is nearly always the large one, and passed on at once")]
 pub enum Arrival {
     /// A new answer.
-    Reply(Reply),
+    Reply(Box<Reply>),
     /// One that is kept, and turned up meanwhile.
     Entry(Arc<Entry>),
 }

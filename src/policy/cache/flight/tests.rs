@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, stream};
-use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 
 use super::*;
@@ -63,17 +62,7 @@ fn asking(plan: Plan, alive: &Arc<AtomicUsize>) -> Asking {
             };
             Some((item, (number + 1, guard)))
         });
-        Ok(Arrival::Reply(Reply {
-            status: StatusCode::OK,
-            headers: HeaderMap::new(),
-            provider: "p".into(),
-            model: None,
-            target: 0,
-            signs: None,
-            degraded: None,
-            cache: None,
-            body: Body::Events(Box::pin(events)),
-        }))
+        Ok(Arrival::Reply(Box::new(Reply::new("p", Body::Events(Box::pin(events))))))
     }
     .boxed()
 }
@@ -239,18 +228,8 @@ fn silent(then: fn() -> Option<Result<Event, Fault>>) -> Asking {
             _ => Poll::Ready(None),
         }
     });
-    let reply = Reply {
-        status: StatusCode::OK,
-        headers: HeaderMap::new(),
-        provider: "p".into(),
-        model: None,
-        target: 0,
-        signs: None,
-        degraded: None,
-        cache: None,
-        body: Body::Events(Box::pin(events)),
-    };
-    async { Ok(Arrival::Reply(reply)) }.boxed()
+    let reply = Reply::new("p", Body::Events(Box::pin(events)));
+    async { Ok(Arrival::Reply(Box::new(reply))) }.boxed()
 }
 
 #[tokio::test(start_paused = true)]
