@@ -289,7 +289,7 @@ mod tests {
         let Some(read) = at_once(body) else { return Ok(()) };
         let exact = exactly(body).map_err(|fault| TestCaseError::fail(fault.public().into_owned()))?;
         prop_assert_eq!(&read.fields, &exact.fields);
-        prop_assert!(read.may_name_models || models::named_inside(body).is_empty());
+        prop_assert!(read.may_name_models || models::named_inside(body, false).is_empty());
         prop_assert!(read.may_name_kept || !account::is_named_in(body));
         prop_assert_eq!(ends(body, read.asked_for), ends(body, None));
         Ok(())

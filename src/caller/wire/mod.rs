@@ -116,7 +116,7 @@ fn note_contents(read: &Read<'_>, wire: &mut OpenAiRequest) -> Result<(), Fault>
         wire.contents.other_models =
             names.map_err(|_| Fault::invalid("models", "`models` must be an array of strings"))?;
     }
-    let inside = if read.may_name_models { models::named_inside(&wire.body) } else { Vec::new() };
+    let inside = if read.may_name_models { models::named_inside(&wire.body, fields.model.is_some()) } else { Vec::new() };
     if !inside.is_empty() {
         let others = std::mem::take(&mut wire.contents.other_models);
         wire.contents.other_models = others.into_iter().chain(inside).collect();
@@ -329,7 +329,7 @@ fn models_of_batch(wire: &OpenAiRequest, parts: &[Part]) -> Result<Box<[Box<str>
             let read: BatchLine<'_> = serde_json::from_slice(line)
                 .map_err(|_| wrong("must be an object with a `body` that names its `model`"))?;
             json::check_strictly(line).map_err(|_| wrong("is ambiguous JSON"))?;
-            for model in models::named_inside(line).into_iter().chain([read.body.model.into()]) {
+            for model in models::named_inside(line, true).into_iter().chain([read.body.model.into()]) {
                 if !models.contains(&model) {
                     models.push(model);
                 }

@@ -32,10 +32,10 @@ pub(super) fn is_name(field: &[u8]) -> bool {
 }
 
 /// The models that a body names elsewhere than in its own `model` and `models`. `body` is known to be JSON that no two readers
-/// read differently.
-pub(super) fn named_inside(body: &[u8]) -> Vec<Box<str>> {
-    // Most bodies have one such field, at the top. In a text its quote would be escaped.
-    let is_named = |name: &str| memmem::find_iter(body, name.as_bytes()).nth(1).is_some();
+/// read differently, and `has_own` says that it has a `model` of its own.
+pub(super) fn named_inside(body: &[u8], has_own: bool) -> Vec<Box<str>> {
+    // Most bodies have one such field, their own. In a text its quote would be escaped.
+    let is_named = |name: &str| memmem::find_iter(body, name.as_bytes()).nth(usize::from(has_own)).is_some();
     let has = |name: &str| memmem::find(body, name.as_bytes()).is_some();
     let may_hide = memmem::find_iter(body, b"\\u00").any(|at| matches!(body.get(at + 4), Some(b'2'..=b'7')));
     if !may_hide && !is_named("model\"") && !has("models\"") && !has("\"model_") && !has("\"fallback") {
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     fn found(body: &str) -> Vec<String> {
-        named_inside(body.as_bytes()).into_iter().map(String::from).collect()
+        named_inside(body.as_bytes(), body.starts_with(r#"{"model":"#)).into_iter().map(String::from).collect()
     }
 
     #[test]
@@ -86,6 +86,8 @@ mod tests {
             (r#"{"model":"a","fallback_models":["b"]}"#, &["b"]),
             (r#"{"model":"a","extra_body":{"model":"b","models":["c"]}}"#, &["b", "c"]),
             (r#"{"tools":[{"x":{"model_id":"b"}}]}"#, &["b"]),
+            // A route may have the model of such a body.
+            (r#"{"tools":[{"type":"image_generation","model":"b"}]}"#, &["b"]),
         ] {
             assert_eq!(found(body), models, "{body}");
         }
