@@ -116,7 +116,8 @@ fn note_contents(read: &Read<'_>, wire: &mut OpenAiRequest) -> Result<(), Fault>
         wire.contents.other_models =
             names.map_err(|_| Fault::invalid("models", "`models` must be an array of strings"))?;
     }
-    let inside = if read.may_name_models { models::named_inside(&wire.body, fields.model.is_some()) } else { Vec::new() };
+    let inside =
+        if read.may_name_models { models::named_inside(&wire.body, fields.model.is_some()) } else { Vec::new() };
     if !inside.is_empty() {
         let others = std::mem::take(&mut wire.contents.other_models);
         wire.contents.other_models = others.into_iter().chain(inside).collect();
