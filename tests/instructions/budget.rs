@@ -14,8 +14,12 @@ use crate::Fault;
 /// them by up to 1 %.
 pub(crate) const SLACK: f64 = 0.015;
 
-/// The same for copied bytes. They are the difference of two whole lives, of which no two are the same.
-const SLACK_OF_BYTES: f64 = 0.05;
+/// The same for copies and their bytes. Which of them are calls of the C library depends on what the compiler inlines: two
+/// builds of nearly the same code differed by two copies of a kilobyte in each call, and by 0.3 % of its instructions.
+const SLACK_OF_COPIES: f64 = 0.1;
+
+/// The same for clock reads. How often a runtime looks depends on how its two ends take turns.
+const SLACK_OF_READS: f64 = 0.05;
 
 /// Fewer calls or reads than this are none.
 const LEAST: f64 = 0.1;
@@ -44,9 +48,9 @@ impl Cost {
         [
             ("instructions", self.instructions, SLACK),
             ("allocations", self.allocations, SLACK),
-            ("copies", self.copies, SLACK),
-            ("copied_bytes", self.copied_bytes, SLACK_OF_BYTES),
-            ("clock_reads", self.clock_reads, SLACK),
+            ("copies", self.copies, SLACK_OF_COPIES),
+            ("copied_bytes", self.copied_bytes, SLACK_OF_COPIES),
+            ("clock_reads", self.clock_reads, SLACK_OF_READS),
         ]
     }
 }
@@ -185,7 +189,7 @@ mod tests {
         assert_eq!(judge(2.09, 2.0, SLACK), Verdict::Within);
         assert_eq!(judge(2.2, 2.0, SLACK), Verdict::Above);
         assert_eq!(judge(0.0, 0.0, SLACK), Verdict::Within);
-        assert_eq!(judge(105_000.0, 100_000.0, SLACK_OF_BYTES), Verdict::Within);
+        assert_eq!(judge(110_000.0, 100_000.0, SLACK_OF_COPIES), Verdict::Within);
     }
 
     #[test]
