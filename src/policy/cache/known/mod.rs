@@ -163,6 +163,7 @@ impl KnownRequests {
         let mut state = self.state.write();
         if state.slots.get(&hash).is_some_and(|slot| slot.is(raw)) {
             state.remove(hash);
+            state.drop_old_places();
         }
     }
 
@@ -208,7 +209,11 @@ impl State {
         self.bytes += slot.bytes;
         self.order.push_back((hash, number));
         self.slots.insert(hash, Slot { number, ..slot });
-        // Places of those that were forgotten meanwhile.
+        self.drop_old_places();
+    }
+
+    /// Drops places in the order whose requests are gone, when they are more than those that are there.
+    fn drop_old_places(&mut self) {
         if self.order.len() > 2 * self.slots.len() + SECOND_CHANCES {
             let slots = &self.slots;
             self.order.retain(|(hash, number)| slots.get(hash).is_some_and(|slot| slot.number == *number));

@@ -197,7 +197,7 @@ proptest! {
             let state = known.state.read();
             prop_assert!(state.bytes <= ROOM);
             prop_assert_eq!(state.bytes, state.slots.values().map(|slot| slot.bytes).sum::<usize>());
-            prop_assert!(state.order.len() <= 2 * state.slots.len() + SECOND_CHANCES + 1);
+            prop_assert!(state.order.len() <= 2 * state.slots.len() + SECOND_CHANCES);
         }
     }
 }
