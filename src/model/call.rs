@@ -72,6 +72,13 @@ impl Call {
         self.head.known.as_deref().filter(|known| Arc::ptr_eq(&known.request, &self.request))
     }
 
+    /// Has the text of a stream counted: what was delivered is judged by it when nobody counts tokens.
+    pub fn count_text(&mut self) {
+        if self.request.wants_stream() {
+            self.text_use = self.text_use.max(TextUse::Counted);
+        }
+    }
+
     /// The model that the provider will see: the target's, else the caller's.
     pub fn model(&self) -> Option<&str> {
         self.model.as_deref().or_else(|| self.request.model())

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use crate::config::plan::{BudgetPlan, KeyPlan, ModelChoice, OnStop, Prices, RoutePlan, TargetPlan};
-use crate::model::call::{Call, CallRequest, Head, TextUse};
+use crate::model::call::{Call, CallRequest, Head};
 use crate::model::fault::{Fault, Spent};
 use crate::model::money::Usd;
 use crate::model::rate::{Key, KeyPrefix, KeyScheme};
@@ -273,10 +273,7 @@ impl Policy for Budget {
         }
         // From here on whoever leaves, however, settles by dropping it.
         let charge = self.charge(&call, held);
-        // What was delivered is judged by its text when nobody counts tokens.
-        if call.request.wants_stream() {
-            call.text_use = call.text_use.max(TextUse::Counted);
-        }
+        call.count_text();
         let trail = call.trail.clone();
         let mut reply = charge.follow(next.call(call).await?);
         if !is_cheaper || reply.degraded.is_some() {

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 pub use self::fronts::{Fronts, FrontsReport, sampled};
 use self::rule::Rule;
 use crate::config::plan::{Counted, LimitPlan, LimitsPlan, Price, Prices, Quantity, RoutePlan};
-use crate::model::call::{Call, CallRequest, Head, TextUse};
+use crate::model::call::{Call, CallRequest, Head};
 use crate::model::fault::{Fault, Limited};
 use crate::model::reply::Usage;
 use crate::model::trail;
@@ -257,10 +257,7 @@ impl Policy for Limit {
         let charge = Charge::new(&call.trail, move |facts| {
             settle(entries, &came(facts, &request, &route, &estimates), &*meter, &prices);
         });
-        // What was delivered is judged by its text when nobody counts tokens.
-        if call.request.wants_stream() {
-            call.text_use = call.text_use.max(TextUse::Counted);
-        }
+        call.count_text();
         Ok(charge.follow(next.call(call).await?))
     }
 }
