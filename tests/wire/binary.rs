@@ -198,6 +198,28 @@ async fn a_refused_key_is_an_error_in_the_log_once_and_says_where_it_comes_from(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_call_is_logged_where_its_level_is_wanted() {
+    for (level, times) in [("info,tidegate::access=warn", 1), ("info,tidegate::access=error", 0)] {
+        let folder = Folder::new("failed-call");
+        let nobody = Provider::start().await.address;
+        let config = format!(
+            "defaults = false\n[server]\nhost = \"127.0.0.1\"\nport = 0\nadmin = \"off\"\n\
+             [log]\nlevel = \"{level}\"\nformat = \"json\"\n\
+             [provider.p]\nkind = \"openai\"\nurl = \"http://{nobody}/v1\"\nkey_env = \"P_KEY\"\n\
+             [route.chat]\npaths = [\"/v1/chat/completions\"]\nmethods = [\"POST\"]\ncaller = \"openai\"\n\
+             call = \"chat\"\ntargets = [\"p\"]\n"
+        );
+        folder.write("gateway.toml", &config);
+        let program = Program::start(&folder, &["serve", "--config", "gateway.toml"], &[("P_KEY", "sk-p")]).await;
+        assert!(program.connect().await.ask(chat()).await.status() >= 500);
+        program.terminate().await;
+        let (_, written) = program.ended().await;
+        let lines = written.lines().filter(|line| line.contains("\"message\":\"request\""));
+        assert_eq!(lines.count(), times, "{level}: {written}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recording_leaves_nothing_on_the_disk() {
     let folder = Folder::new("recording");
     let (addresses, [mut buildpanel, ..]) = three().await;
