@@ -37,6 +37,39 @@ fn files(place: &Path, all: &mut Vec<PathBuf>) {
     }
 }
 
+/// A word, or two, that a line has twice in a row: an edit gone wrong.
+fn repeated(line: &str) -> Option<String> {
+    let words: Vec<&str> = line.split([' ', '"']).filter(|word| !word.is_empty()).collect();
+    let is_word = |word: &&str| word.chars().all(char::is_alphabetic);
+    (1..=2).find_map(|length| {
+        let twice = words.windows(length * 2).find(|window| {
+            window.iter().all(is_word) && window[..length] == window[length..] && window.concat().len() > 2
+        });
+        twice.map(|window| window.join(" "))
+    })
+}
+
+#[test]
+fn no_word_is_written_twice_in_a_row() {
+    assert_eq!(repeated("said: \"The method The method PUT\""), Some("The method The method".into()));
+    assert_eq!(repeated("so the the test"), Some("the the".into()));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut all = vec![root.join("README.md"), root.join("ARCHITECTURE.md")];
+    for place in ["src", "docs", "config"] {
+        files(&root.join(place), &mut all);
+    }
+    let mut found = Vec::new();
+    for path in all.iter().filter(|path| path.extension().is_some_and(|kind| kind == "rs" || kind == "md")) {
+        for (number, line) in std::fs::read_to_string(path).unwrap().lines().enumerate() {
+            if let Some(twice) = repeated(line) {
+                let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
+                found.push(format!("{name}:{}: `{twice}`", number + 1));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 #[test]
 fn what_readers_see_is_said_in_the_fields_words() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

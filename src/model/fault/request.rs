@@ -115,7 +115,7 @@ impl RequestFault {
         Self::NoModel { model, known } => NO_MODEL, Status::NOT_FOUND,
             say!("This route does not serve the model `{model}`. {known}");
         Self::Method { method, allow } => "method_not_allowed", Status::METHOD_NOT_ALLOWED,
-            say!("The method The method The method {method} is not allowed here; allowed: {allow}.");
+            say!("The method {method} is not allowed here; allowed: {allow}.");
         Self::TooLarge { limit } => "request_too_large", Status::PAYLOAD_TOO_LARGE,
             say!("The request body is larger than the limit of {limit} bytes.");
         Self::TooLargeDecompressed { limit } => "request_too_large", Status::PAYLOAD_TOO_LARGE,

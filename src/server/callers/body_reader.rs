@@ -281,7 +281,7 @@ mod tests {
     async fn a_sender_slower_than_the_rate_is_cut_off_when_it_has_fallen_behind_too_far() {
         let start = Instant::now();
         assert!(is_slow(read(steady(1 << 10, Duration::from_millis(250)), 8 << 10).await));
-        // Half as fast as it should be: it loses half a second a second.
+        // Half as fast as it should be: it loses half a second in each.
         assert_eq!(start.elapsed().as_secs_f64().round(), 60.0);
         let start = Instant::now();
         assert!(is_slow(read(steady(1 << 10, Duration::from_secs(29)), 8 << 10).await));
