@@ -45,6 +45,14 @@ pub(crate) enum Escapes {
 }
 
 impl<'a> Quoted<'a> {
+    /// The string that a text begins with, and what follows it, of which nothing is known.
+    pub(crate) fn first_of(text: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let mut scan = Scan { text: "", rest: text, depth: 0, is_strict: false, names: Vec::new() };
+        let escapes = scan.string()?;
+        let raw = text.get(1..text.len() - scan.rest.len() - 1)?;
+        Some((Self { raw: std::str::from_utf8(raw).ok()?, escapes }, scan.rest))
+    }
+
     /// True where it says what stands there.
     pub(crate) fn is_plain(&self) -> bool {
         self.escapes == Escapes::None
@@ -551,6 +559,11 @@ mod tests {
                 let exact = serde_json::from_slice::<String>(&text).ok();
                 prop_assert_eq!(quoted.text().map(Cow::into_owned), exact);
                 prop_assert!(quoted.escapes == Escapes::Halves || quoted.text().is_some());
+                prop_assert_eq!(Quoted::first_of(text.trim_ascii()), Some((quoted, &b""[..])));
+            }
+            if let Some((quoted, rest)) = Quoted::first_of(&text) {
+                let string = text.strip_suffix(rest).unwrap();
+                prop_assert_eq!(Scan::whole(string, Scan::quoted), Some(quoted));
             }
             if let Some(number) = Scan::whole(&text, Scan::whole_number) {
                 prop_assert_eq!(serde_json::from_slice::<u64>(&text).ok(), Some(number));

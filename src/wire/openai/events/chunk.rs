@@ -59,6 +59,12 @@ impl<'a> ChunkContent<'a> {
             self.beside = choice.delta.beside;
         }
     }
+
+    /// True when it adds text to the first choice's, perhaps none, and nothing else.
+    pub(super) fn is_only_text(&self) -> bool {
+        let is_first = self.seen == Self::bit(0) && self.finished == 0 && self.usage == Counted::default();
+        is_first && self.text.is_some() && self.beside.is_empty() && !self.is_more_than_text && !self.is_odd
+    }
 }
 
 /// Texts beside the answer's own, by their channel.
@@ -89,9 +95,9 @@ impl From<Asides<'_>> for Box<[Beside]> {
 }
 
 /// Reads a chunk in the form in which nearly all come, in one pass; `None` says nothing about it. Where nobody `wants_text`, a text
-/// with escapes in it stays as it stands.
-pub(super) fn at_once(data: &[u8], wants_text: bool) -> Option<ChunkContent<'_>> {
-    let (mut said, mut known) = (ChunkContent::default(), 0_u8);
+/// with escapes in it stays as it stands. The second is the string that pads the chunk, if there is one.
+pub(super) fn at_once(data: &[u8], wants_text: bool) -> Option<(ChunkContent<'_>, Option<&str>)> {
+    let (mut said, mut known, mut padding) = (ChunkContent::default(), 0_u8, None);
     let (mut id, mut usage) = (None, Counted::default());
     Scan::whole(data, |scan| {
         scan.object(|scan, name| {
@@ -101,6 +107,11 @@ pub(super) fn at_once(data: &[u8], wants_text: bool) -> Option<ChunkContent<'_>>
                 b"usage" => 4,
                 b"error" => 8,
                 b"x_groq" => 16,
+                b"obfuscation" => {
+                    let value = scan.value()?;
+                    padding = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+                    return Some(());
+                }
                 _ => return scan.skip(),
             };
             // A field that is there twice says nothing for sure.
@@ -126,7 +137,7 @@ pub(super) fn at_once(data: &[u8], wants_text: bool) -> Option<ChunkContent<'_>>
     })?;
     said.id = id.filter(|id| !id.is_empty()).map(Cow::Borrowed);
     said.usage = usage.or(said.usage);
-    (known & 1 != 0).then_some(said)
+    (known & 1 != 0).then_some((said, padding))
 }
 
 fn scan_choice<'a>(scan: &mut Scan<'a>, wants_text: bool) -> Option<Choice<'a>> {
@@ -184,10 +195,14 @@ fn scan_text<'a>(scan: &mut Scan<'a>, wants_text: bool) -> Option<Option<Cow<'a,
     if scan.null() {
         return Some(None);
     }
-    let text = scan.quoted()?;
+    said(scan.quoted()?, wants_text).map(Some)
+}
+
+/// What a string says; as it stands where nobody `wants_text`.
+pub(super) fn said(text: Quoted<'_>, wants_text: bool) -> Option<Cow<'_, str>> {
     match text.escapes {
-        Escapes::Sound if !wants_text => Some(Some(Cow::Borrowed(text.raw))),
-        _ => text.text().map(Some),
+        Escapes::Sound if !wants_text => Some(Cow::Borrowed(text.raw)),
+        _ => text.text(),
     }
 }
 
@@ -408,7 +423,7 @@ pub(super) fn is_more(json: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -426,7 +441,7 @@ mod tests {
         r#"{"id":"x","choices":[{"text":"one","index":0,"usage":{"total_tokens":4},"error":{},"finish_reason":"length"}]}"#,
     ];
 
-    const NAMES: [&str; 20] = [
+    pub(in super::super) const NAMES: [&str; 21] = [
         "id",
         "choices",
         "usage",
@@ -447,6 +462,7 @@ mod tests {
         "message",
         "name",
         "stop",
+        "obfuscation",
     ];
 
     fn exactly(data: &[u8]) -> Option<ChunkContent<'_>> {
@@ -456,7 +472,7 @@ mod tests {
     #[test]
     fn chunks_as_servers_write_them_are_read_at_once() {
         for data in USUAL {
-            let read = at_once(data.as_bytes(), true);
+            let read = at_once(data.as_bytes(), true).map(|(read, _)| read);
             assert!(read.is_some(), "{data}");
             assert_eq!(read, exactly(data.as_bytes()), "{data}");
         }
@@ -465,10 +481,10 @@ mod tests {
     proptest! {
         #[test]
         fn both_readers_agree_on_every_chunk(data in mutated(&USUAL, &NAMES)) {
-            if let Some(read) = at_once(&data, true) {
+            if let Some((read, _)) = at_once(&data, true) {
                 let exact = exactly(&data);
                 prop_assert_eq!(Some(&read), exact.as_ref());
-                let unread = at_once(&data, false);
+                let unread = at_once(&data, false).map(|(read, _)| read);
                 let (is_empty, facts) = (unread.as_ref().and_then(|it| it.text.as_deref()).map(str::is_empty), &read.text);
                 prop_assert_eq!(is_empty, facts.as_deref().map(str::is_empty));
                 let same = unread.is_some_and(|it| {

@@ -1,17 +1,21 @@
 //! The events of OpenAI's streams: what each says, and when the response is complete.
 //!
-//! An event is read once, borrowed, and only as far as needed. One that is not in its usual form is read again by
-//! `serde`, and unusual forms by `lenient`, field by field. It does not know how events are framed.
+//! An event is read once, borrowed, and only as far as needed: where it differs from the one before in its text alone, just that
+//! text. One that is not in its usual form is read again by `serde`, and unusual forms by `lenient`, field by field. It does not
+//! know how events are framed.
 
 mod chunk;
+mod lenient;
+mod template;
 mod typed;
 
-mod lenient;
+use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
 pub(crate) use self::chunk::is_finish;
 use self::chunk::{Chunk, ChunkContent};
+use self::template::Template;
 pub(crate) use self::typed::{Named, Tail};
 use super::errors;
 use super::usage::Counted;
@@ -62,6 +66,8 @@ pub(crate) struct Chunks {
     length: Option<usize>,
     usage: Counted,
     id: Option<Box<str>>,
+    /// The form of the last chunk with nothing but text.
+    template: Template,
 }
 
 impl Chunks {
@@ -79,6 +85,7 @@ impl Chunks {
             length: None,
             usage: Counted::default(),
             id: None,
+            template: Template::default(),
         }
     }
 
@@ -116,19 +123,64 @@ impl Chunks {
             },
         }
     }
+
+    /// The same of an event that adds this to the first choice's text, and nothing else.
+    fn kind_of_text(&mut self, text: Cow<'_, str>) -> EventKind {
+        match self.audience {
+            _ if text.is_empty() => EventKind::Piece,
+            Audience::Same => EventKind::Piece,
+            Audience::SameWithLength => {
+                self.length = Some(text.len());
+                EventKind::Piece
+            }
+            Audience::TextOnly | Audience::SameWithText => EventKind::Text(text.into()),
+        }
+    }
+
+    /// An event of this kind has come, which may have said nothing of any choice.
+    fn came(&mut self, kind: EventKind, is_empty: bool) -> Read {
+        let has_spoken = match self.audience {
+            Audience::TextOnly => matches!(kind, EventKind::Text(_)),
+            Audience::Same | Audience::SameWithLength | Audience::SameWithText => !is_empty,
+        };
+        self.has_spoken |= has_spoken;
+        match self.audience {
+            _ if self.has_spoken => Read::Event(kind),
+            Audience::TextOnly => Read::Silent,
+            Audience::Same | Audience::SameWithLength | Audience::SameWithText => Read::Prelude(kind),
+        }
+    }
 }
 
 impl EventReader for Chunks {
     fn read(&mut self, name: Option<&str>, data: &[u8]) -> Read {
         self.length = None;
+        let wants_text = self.audience != Audience::Same;
+        let is_error = name == Some("error");
+        let known = self.template.text_of(data).filter(|_| !is_error);
+        if let Some(text) = known.and_then(|text| chunk::said(text, wants_text)) {
+            let kind = self.kind_of_text(text);
+            return self.came(kind, false);
+        }
         if data.trim_ascii() == DONE {
             self.done = true;
             return if self.has_spoken { Read::Event(EventKind::Done) } else { Read::Nothing };
         }
-        let wants_text = self.audience != Audience::Same;
-        let read = chunk::at_once(data, wants_text).or_else(|| Chunk::read(data).map(Chunk::said));
+        let read = match chunk::at_once(data, wants_text) {
+            Some((chunk, padding)) => {
+                // What comes as an error is read otherwise, whatever it says.
+                if !is_error
+                    && chunk.is_only_text()
+                    && let Some(Cow::Borrowed(text)) = chunk.text
+                {
+                    self.template.learn(data, text, padding);
+                }
+                Some(chunk)
+            }
+            None => Chunk::read(data).map(Chunk::said),
+        };
         let chunk = match read {
-            Some(chunk) if name != Some("error") => chunk,
+            Some(chunk) if !is_error => chunk,
             _ if is_blank(data) => return Read::Event(EventKind::Comment),
             _ if !is_json(data) => {
                 self.is_uncertain = true;
@@ -152,16 +204,7 @@ impl EventReader for Chunks {
             return Read::Silent;
         }
         let kind = self.kind(chunk);
-        let has_spoken = match self.audience {
-            Audience::TextOnly => matches!(kind, EventKind::Text(_)),
-            Audience::Same | Audience::SameWithLength | Audience::SameWithText => !is_empty,
-        };
-        self.has_spoken |= has_spoken;
-        match self.audience {
-            _ if self.has_spoken => Read::Event(kind),
-            Audience::TextOnly => Read::Silent,
-            Audience::Same | Audience::SameWithLength | Audience::SameWithText => Read::Prelude(kind),
-        }
+        self.came(kind, is_empty)
     }
 
     fn is_complete(&self) -> bool {
@@ -203,8 +246,10 @@ fn is_json(data: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use proptest::sample::{Index, select};
 
     use super::*;
+    use crate::wire::json::mutated::mutated;
 
     fn read_all(reader: &mut dyn EventReader, events: &[&str]) -> Vec<&'static str> {
         events
@@ -474,7 +519,99 @@ mod tests {
         }
     }
 
+    fn replaced(data: &[u8], what: &[u8], with: &[u8]) -> Vec<u8> {
+        let (mut all, mut rest) = (Vec::new(), data);
+        while let Some(at) = memchr::memmem::find(rest, what) {
+            all.extend_from_slice(&rest[..at]);
+            all.extend_from_slice(with);
+            rest = &rest[at + what.len()..];
+        }
+        [&all, rest].concat()
+    }
+
+    /// Texts in the place of which others are put.
+    const FORMS: [&str; 6] = [
+        r#"{"id":"chatcmpl-1","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":"TEXT"},"logprobs":null,"finish_reason":null}],"obfuscation":"PAD"}"#,
+        r#"{"obfuscation":"PAD","choices":[{"index":0,"delta":{"role":"assistant","content":"TEXT"},"finish_reason":null}],"usage":null}"#,
+        r#"{"id":"x","choices":[{"index":0,"delta":{"content":"TEXT"}},{"index":1,"delta":{"content":"TEXT"}}],"obfuscation":"PAD"}"#,
+        r#"{"id":"x","choices":[{"text":"TEXT","index":0,"delta":{"content":"TEXT","reasoning":"PAD"},"finish_reason":"TEXT"}]}"#,
+        r#"{"choices":[{"delta":{"content":"TEXT","content":"TEXT"},"error":"PAD"}],"obfuscation":"PAD","obfuscation":"PAD"}"#,
+        r#"{"id":"PAD","choices":[{"index":0,"delta":{"content":"TEXT"},"finish_reason":null}],"usage":{"prompt_tokens":1}}"#,
+    ];
+
+    /// What is put there: also what ends a string too early, or never.
+    const STRINGS: [&str; 22] = [
+        "",
+        " word",
+        "one",
+        "é",
+        "😀",
+        r"\n",
+        r"\\",
+        r#"\""#,
+        r"\u00e9",
+        r"\ud83d\ude00",
+        r"\ud83d",
+        r"\",
+        r"\x",
+        r"\u12",
+        "\n",
+        "\0",
+        "\"",
+        r#"","content":"b"#,
+        r#""},"logprobs":null,"finish_reason":"stop"}],"obfuscation":""#,
+        r#""},"logprobs":null,"finish_reason":null}],"obfuscation":"PAD"}"#,
+        "TEXT",
+        "a text of some length, as long as those of servers that send several words at a time, or the whole answer",
+    ];
+
+    /// What a reader says of an event, and what it knows then.
+    fn verdict(reader: &mut Chunks, name: Option<&str>, data: &[u8]) -> String {
+        let read = match reader.read(name, data) {
+            Read::Event(kind) => format!("event {kind:?}"),
+            Read::Prelude(kind) => format!("prelude {kind:?}"),
+            Read::Silent => "silent".into(),
+            Read::Nothing => "nothing".into(),
+            Read::Malformed => "malformed".into(),
+            Read::Error(refusal) => format!("{:?} {:?}", refusal.status, refusal.body),
+        };
+        let said = (reader.text_length(), reader.has_spoken(), reader.is_complete(), reader.usage(), reader.id());
+        format!("{read} {said:?} {:?}", (reader.seen, reader.finished, reader.is_uncertain))
+    }
+
+    #[test]
+    fn of_most_chunks_only_the_text_is_read() {
+        let chunk = |text: &str, padding: &str| FORMS[0].replace("TEXT", text).replace("PAD", padding);
+        let mut reader = Chunks::new(Audience::SameWithText, 1);
+        read_all(&mut reader, &[&chunk("one", "abc")]);
+        let second = chunk("two", "abcdef");
+        assert_eq!(reader.template.text_of(second.as_bytes()).map(|text| text.raw), Some("two"));
+        assert!(matches!(reader.read(None, second.as_bytes()), Read::Event(EventKind::Text(text)) if &*text == "two"));
+        assert_eq!(read_all(&mut reader, &[&chunk("", "a"), r#"{"error":{"message":"no"}}"#]), ["piece", "error"]);
+        assert!(matches!(reader.read(Some("error"), second.as_bytes()), Read::Error(_)), "its name says what it is");
+    }
+
     proptest! {
+        #[test]
+        fn a_reader_that_knows_the_form_of_chunks_says_the_same(
+            forms in proptest::collection::vec(mutated(&FORMS, &chunk::tests::NAMES), 1..3),
+            events in proptest::collection::vec((any::<Index>(), select(&STRINGS[..]), select(&STRINGS[..]), 0..40_u8), 1..9),
+            audience in select(&[Audience::Same, Audience::SameWithLength, Audience::SameWithText, Audience::TextOnly][..]),
+            leaves_usage_out in any::<bool>(),
+            wanted in 1..3_u64,
+        ) {
+            let reading = Reading { audience, leaves_usage_out };
+            let (mut reader, mut exact) = (Chunks::reading(reading, wanted), Chunks::reading(reading, wanted));
+            for (form, text, padding, name) in events {
+                let form = form.get(&forms);
+                let data = replaced(&replaced(form, b"TEXT", text.as_bytes()), b"PAD", padding.as_bytes());
+                let name = (name == 0).then_some("error");
+                exact.template = Template::default();
+                let wanted = verdict(&mut exact, name, &data);
+                prop_assert_eq!(verdict(&mut reader, name, &data), wanted, "{}", String::from_utf8_lossy(&data));
+            }
+        }
+
         #[test]
         fn no_data_makes_a_reader_panic(data in proptest::collection::vec(any::<u8>(), 0..200), text in any::<bool>()) {
             let _ = Chunks::new(if text { Audience::TextOnly } else { Audience::Same }, 1).read(None, &data);
