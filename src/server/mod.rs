@@ -278,7 +278,7 @@ impl Server {
             tokio::select! {
                 biased;
                 // Errors here are callers that left or spoke nonsense; hyper has answered what could be answered.
-                _ = &mut connection => return,
+                _ = poll_fn(|cx| { timer.polled(); Pin::new(&mut connection).poll(cx) }) => return,
                 why = &mut overdue => break why,
                 // Until then the answers say that they are the last.
                 () = until(&self.retire), if !is_leaving => {

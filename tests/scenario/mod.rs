@@ -330,7 +330,7 @@ struct Planned {
     /// It is made at the operators' address.
     #[serde(default)]
     operators: bool,
-    /// The caller pauses for so long after each piece that it reads.
+    /// The caller pauses for so long after each event that it reads, or piece of another answer.
     #[serde(default)]
     reads_every_ms: u64,
     /// The caller hangs up after this time.
@@ -611,12 +611,15 @@ impl Planned {
         let (mut bytes, mut aborted, mut first) = (Vec::new(), false, None);
         while let Some(frame) = body.frame().await {
             first.get_or_insert_with(|| start.elapsed());
+            let before = bytes.len();
             match frame {
                 Ok(frame) => bytes.extend_from_slice(frame.data_ref().unwrap()),
                 Err(_) => aborted = true,
             }
             if self.reads_every_ms > 0 {
-                tokio::time::sleep(Duration::from_millis(self.reads_every_ms)).await;
+                // Several events may come in one piece.
+                let events = memchr::memmem::find_iter(&bytes[before..], "\n\n").count().max(1);
+                tokio::time::sleep(Duration::from_millis(self.reads_every_ms * events as u64)).await;
             }
         }
         let (status, body) = (parts.status.as_u16(), String::from_utf8(bytes).unwrap());

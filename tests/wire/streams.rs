@@ -1,8 +1,10 @@
 //! Event streams: their bytes do not change, and no event waits for the next.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::gateway::Setup;
 use crate::provider::{Following, Provider};
-use crate::socket::Socket;
+use crate::socket::{Socket, soon};
 use crate::words::{DONE, FINISH, LAST_CHUNK, STREAM, chat_stream, chunk, event};
 
 /// A stream with everything that the format allows: comments, names, ids, delays, data in several lines, no space after
@@ -119,5 +121,31 @@ async fn on_kept_connections_too_an_event_leaves_at_once() {
         caller.send(chat_stream()).await;
         provider.next_request(&mut there).await;
         lock_step(&mut caller, &mut there).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_events_that_come_at_once_are_passed_on_in_one_piece_and_a_large_one_by_itself() {
+    let large = event(&"x".repeat(8 * 1024));
+    let small = event("one") + &event("two");
+    for (body, pieces) in [
+        (format!("{small}{FINISH}{DONE}"), vec![format!("{small}{FINISH}{DONE}")]),
+        (format!("{small}{large}{FINISH}{DONE}"), vec![small.clone(), large.clone(), format!("{FINISH}{DONE}")]),
+    ] {
+        let provider = Provider::start().await;
+        let gateway = Setup::over(&[provider.address]).start().await;
+        let mut caller = tokio::net::TcpStream::connect(gateway.address).await.unwrap();
+        caller.write_all(chat_stream().as_ref()).await.unwrap();
+        let (mut there, _) = provider.request().await;
+        there.send([STREAM.as_bytes(), &chunk(&body), LAST_CHUNK.as_bytes()].concat()).await;
+        let mut wanted: Vec<u8> = pieces.iter().flat_map(chunk).collect();
+        wanted.extend_from_slice(LAST_CHUNK.as_bytes());
+        let mut answer = Vec::new();
+        while !answer.ends_with(LAST_CHUNK.as_bytes()) {
+            assert_ne!(soon("the answer", caller.read_buf(&mut answer)).await.unwrap(), 0);
+        }
+        let body = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_lowercase();
+        assert_eq!(text(&answer[body..]), text(&wanted));
     }
 }

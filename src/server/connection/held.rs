@@ -129,22 +129,30 @@ impl Body for Held {
     type Error = Aborted;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        let is_http2 = self.busy.timer.0.protocol == Protocol::Http2;
-        if self.busy.timer.is_full(cx) {
+        let state = &self.busy.timer.0;
+        let is_http2 = state.protocol == Protocol::Http2;
+        // hyper asks twice more in the same poll. Whatever comes meanwhile wakes the task.
+        let is_waiting = state.is_waiting.load(Ordering::Relaxed);
+        if is_waiting || self.busy.timer.is_full(cx) {
+            if is_waiting {
+                self.body().unwanted = None;
+            }
             return Poll::Pending;
         }
         let mut shared = self.body();
         let rest = std::mem::take(&mut shared.rest);
         let Some(body) = &mut shared.body else { return Poll::Ready(Some(Err(Aborted))) };
         let frame = match rest.is_empty() {
-            true => Pin::new(body).poll_frame(cx),
+            true => Pin::new(&mut *body).poll_frame(cx),
             false => Poll::Ready(Some(Ok(Frame::data(rest)))),
         };
+        let is_waiting = body.is_waiting();
         shared.unwanted = frame.is_ready().then(now);
         if !is_http2 {
+            state.is_waiting.store(is_waiting, Ordering::Relaxed);
             if let Poll::Ready(Some(Ok(frame))) = &frame {
                 let size = frame.data_ref().map_or(0, Bytes::len);
-                self.busy.timer.0.unwritten.fetch_add(size, Ordering::Relaxed);
+                state.unwritten.fetch_add(size, Ordering::Relaxed);
             }
             return frame;
         }

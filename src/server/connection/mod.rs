@@ -74,6 +74,8 @@ struct TimerState {
     is_blocked: AtomicBool,
     /// How much of an answer was handed over and has not been written yet, about; in HTTP/1 only.
     unwritten: AtomicUsize,
+    /// The answer has nothing to give before the connection is polled again; in HTTP/1 only.
+    is_waiting: AtomicBool,
     /// Its bytes are no messages of HTTP/1 any more.
     is_tunnel: AtomicBool,
     /// It is closed, and has its own time to end.
@@ -125,6 +127,7 @@ impl ConnectionTimer {
             sent: Mutex::default(),
             is_blocked: AtomicBool::new(false),
             unwritten: AtomicUsize::new(0),
+            is_waiting: AtomicBool::new(false),
             is_tunnel: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
             since: Mutex::new(Since { head, idle: now, blocked: None }),
@@ -183,6 +186,11 @@ impl ConnectionTimer {
         // Dropped here, and not under a lock: with its body a call is cancelled.
         drop(cut);
         unread > 0 && unread == self.0.running.load(Ordering::Relaxed)
+    }
+
+    /// The connection is polled: whatever it waits for may have come. Said before hyper polls it, in HTTP/1.
+    pub(super) fn polled(&self) {
+        self.0.is_waiting.store(false, Ordering::Relaxed);
     }
 
     /// Reads ahead what hyper has no room for, in HTTP/1. To be polled after the connection, in the same task. It never ends.

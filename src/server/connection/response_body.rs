@@ -9,7 +9,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http_body::{Body, Frame, SizeHint};
 
@@ -22,6 +22,9 @@ use crate::policy::observe::Watch;
 /// hundred tokens fits.
 const READ_AHEAD: usize = 16 * 1024;
 
+/// The most that several events have together that are passed on in one piece. Larger ones are not copied for that.
+const TOGETHER: usize = 4 * 1024;
+
 /// What an item costs beside its bytes, in the queue and where its bytes are: an event of a few bytes is not free.
 const ITEM: usize = size_of::<Item>() + 32;
 
@@ -33,6 +36,8 @@ pub struct ResponseBody {
     ahead: VecDeque<Item>,
     /// How much that is.
     size: usize,
+    /// The last piece was all that there was, and the task is woken when there is more.
+    is_waiting: bool,
     watch: Option<Watch>,
 }
 
@@ -94,16 +99,21 @@ impl ResponseBody {
             // What is said follows the answer, and has a watch of its own.
             AnsweredBody::Socket(..) => Content::Over,
         };
-        let mut body = Self { content, ahead: VecDeque::new(), size: 0, watch: Some(watch) };
+        let mut body = Self { content, ahead: VecDeque::new(), size: 0, is_waiting: false, watch: Some(watch) };
         if matches!(&body.content, Content::Full(bytes) if bytes.is_empty()) {
             body.end();
         }
         body
     }
 
+    /// True when it has given all that there is, and the task that asked for it is woken when there is more.
+    pub(in crate::server) fn is_waiting(&self) -> bool {
+        self.is_waiting
+    }
+
     /// None: what follows the answer is no body of it.
     pub(in crate::server) fn none() -> Self {
-        Self { content: Content::Over, ahead: VecDeque::new(), size: 0, watch: None }
+        Self { content: Content::Over, ahead: VecDeque::new(), size: 0, is_waiting: false, watch: None }
     }
 
     /// Reads on while nobody wants more of it, as far as that is bounded; `given` bytes of it wait elsewhere. What is read is
@@ -168,14 +178,9 @@ impl ResponseBody {
     }
 
     /// Passes on what came, and notes it.
-    fn pass(&mut self, item: Item) -> Option<Result<Frame<Bytes>, Aborted>> {
+    fn pass(&mut self, item: Item, cx: &mut Context<'_>) -> Option<Result<Frame<Bytes>, Aborted>> {
         let bytes = match item {
-            Item::Event(bytes) => {
-                if let Some(watch) = &mut self.watch {
-                    watch.sent_event(bytes.len());
-                }
-                return Some(Ok(Frame::data(bytes)));
-            }
+            Item::Event(bytes) => return Some(Ok(Frame::data(self.events(bytes, cx)))),
             Item::Cut => {
                 self.watch = None;
                 return Some(Err(Aborted));
@@ -191,6 +196,48 @@ impl ResponseBody {
         (!bytes.is_empty()).then(|| Ok(Frame::data(bytes)))
     }
 
+    /// An event, and those that follow it and have come already: who reads them does not see the difference, and each piece costs
+    /// about as much as an event.
+    fn events(&mut self, first: Bytes, cx: &mut Context<'_>) -> Bytes {
+        self.sent_event(&first);
+        if first.len() >= TOGETHER {
+            return first;
+        }
+        let mut joined = None::<BytesMut>;
+        loop {
+            match self.take(cx) {
+                Poll::Ready(Item::Event(next))
+                    if joined.as_ref().map_or(first.len(), BytesMut::len) + next.len() <= TOGETHER =>
+                {
+                    self.sent_event(&next);
+                    let joined = joined.get_or_insert_with(|| {
+                        // Half of it is used at least, however many wait to be read.
+                        let mut joined = BytesMut::with_capacity(2 * (first.len() + next.len()));
+                        joined.extend_from_slice(&first);
+                        joined
+                    });
+                    joined.extend_from_slice(&next);
+                }
+                Poll::Ready(item) => {
+                    self.size += item.size();
+                    self.ahead.push_front(item);
+                    break;
+                }
+                Poll::Pending => {
+                    self.is_waiting = true;
+                    break;
+                }
+            }
+        }
+        joined.map_or(first, BytesMut::freeze)
+    }
+
+    fn sent_event(&mut self, bytes: &Bytes) {
+        if let Some(watch) = &mut self.watch {
+            watch.sent_event(bytes.len());
+        }
+    }
+
     fn sent(&mut self, bytes: &Bytes) {
         if let Some(watch) = &mut self.watch {
             watch.sent(bytes.len());
@@ -198,14 +245,17 @@ impl ResponseBody {
     }
 
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        let item = match self.ahead.pop_front() {
-            Some(item) => {
-                self.size -= item.size();
-                item
-            }
-            None => ready!(self.produce(cx)),
-        };
-        Poll::Ready(self.pass(item))
+        self.is_waiting = true;
+        let item = ready!(self.take(cx));
+        self.is_waiting = false;
+        Poll::Ready(self.pass(item, cx))
+    }
+
+    /// What comes next, read before or just now.
+    fn take(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
+        let Some(item) = self.ahead.pop_front() else { return self.produce(cx) };
+        self.size -= item.size();
+        Poll::Ready(item)
     }
 }
 
