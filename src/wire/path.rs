@@ -103,18 +103,38 @@ fn is_plain(path: &str) -> bool {
     if bytes.first() != Some(&b'/') {
         return false;
     }
-    let is_fine = |byte: u8| byte == b'/' || stands_for_itself(byte);
     // A segment that begins or ends with a dot is looked at closely: it may be no segment.
-    let is_odd = |pair: &[u8]| matches!(pair, b"//" | b"/." | b"./");
-    bytes.iter().all(|byte| is_fine(*byte))
-        && !bytes.windows(2).any(is_odd)
-        && (bytes.len() == 1 || !matches!(bytes.last(), Some(b'/' | b'.')))
+    let is_edge = |byte: u8| matches!(byte, b'/' | b'.');
+    let mut before = b'a';
+    for &byte in bytes {
+        let is_odd = is_edge(byte) && is_edge(before) && (byte, before) != (b'.', b'.');
+        if is_odd || !(byte == b'/' || stands_for_itself(byte)) {
+            return false;
+        }
+        before = byte;
+    }
+    bytes.len() == 1 || !is_edge(before)
 }
 
 /// Characters of a segment that are written as they are (RFC 3986, 3.3), but for `;`.
 fn stands_for_itself(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@".contains(&byte)
+    STANDS_FOR_ITSELF[usize::from(byte)]
 }
+
+/// A table, because it is asked for each byte of a path.
+static STANDS_FOR_ITSELF: [bool; 256] = {
+    let (mut table, mut byte, mut place) = ([false; 256], 0, 0);
+    while byte < table.len() {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"-._~!$&'()*+,=:@";
+    while place < others.len() {
+        table[others[place] as usize] = true;
+        place += 1;
+    }
+    table
+};
 
 /// The bytes of a path without its escapes. Those that must not be decoded are refused.
 fn unescaped(path: &str) -> Result<Vec<u8>, Ambiguous> {
