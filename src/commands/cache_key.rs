@@ -18,6 +18,7 @@ use crate::config::plan::{CacheScope, Plan, RouteCachePlan, RoutePlan, TargetPla
 use crate::gateway::cache_keys;
 use crate::gateway::state::GatewayState;
 use crate::model::call::{CacheDirectives, CallRequest, CallerDigest, Endpoint, Head, OpenAiRequest};
+use crate::model::caller_headers::CallerHeaders;
 use crate::model::rng::SeededRng;
 use crate::model::switch::Switch;
 use crate::policy::cache::cacheability::Asker;
@@ -155,7 +156,7 @@ fn head(plan: &Plan, route: &RoutePlan, wanted: &Wanted) -> Head {
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         is_address_shared: false,
         method: http::Method::POST,
-        headers: HeaderMap::new(),
+        headers: CallerHeaders::default(),
         received: jiff::Timestamp::UNIX_EPOCH,
         digest: CallerDigest::default(),
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderValue, Method};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 
 use crate::model::attempts::Attempts;
 use crate::model::bill::Bill;
+use crate::model::caller_headers::CallerHeaders;
 use crate::model::names::customer;
 use crate::model::offload::apart;
 use crate::model::reply::Terms;
@@ -165,8 +166,8 @@ pub struct Head {
     pub is_address_shared: bool,
     /// The request's method.
     pub method: Method,
-    /// Headers that may reach a provider of the caller's own dialect. Credentials and hop-by-hop headers are not among them.
-    pub headers: HeaderMap,
+    /// The request's headers, some of which may reach a provider of the caller's own dialect.
+    pub headers: CallerHeaders,
     /// Wall-clock time of arrival.
     pub received: jiff::Timestamp,
     /// See [`Head::caller_digest`].

@@ -7,6 +7,7 @@ pub mod attempts;
 pub mod bill;
 pub mod buffers;
 pub mod calendar;
+pub mod caller_headers;
 pub mod ip_ranges;
 pub mod money;
 pub mod name_map;

@@ -227,11 +227,12 @@ impl FlagKind {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use http::{HeaderMap, Method};
+    use http::Method;
     use proptest::prelude::*;
 
     use super::*;
     use crate::model::call::{CacheDirectives, CallerDigest};
+    use crate::model::caller_headers::CallerHeaders;
 
     fn caller(user: Option<&str>, tenant: &str, is_tenant_named: bool, address: [u8; 4]) -> Head {
         Head {
@@ -252,7 +253,7 @@ mod tests {
             address: IpAddr::V4(Ipv4Addr::from(address)),
             is_address_shared: false,
             method: Method::POST,
-            headers: HeaderMap::new(),
+            headers: CallerHeaders::default(),
             received: jiff::Timestamp::UNIX_EPOCH,
             digest: CallerDigest::default(),
         }

@@ -211,12 +211,13 @@ pub fn sampled(tunnels: Tunnels) -> impl Fn(&mut Samples<'_>) {
 mod tests {
     use std::net::IpAddr;
 
-    use http::{HeaderMap, Method};
+    use http::Method;
     use proptest::prelude::*;
 
     use super::*;
     use crate::config::{self, Variables};
     use crate::model::call::{CacheDirectives, CallerDigest};
+    use crate::model::caller_headers::CallerHeaders;
 
     fn plan(user: usize, address: usize) -> TunnelPlan {
         let text = format!("[tunnel]\nmax_per_user = {user}\nmax_per_address = {address}\n[route.openai-realtime]\n");
@@ -244,7 +245,7 @@ mod tests {
             address: IpAddr::from([192, 0, 2, 1]),
             is_address_shared,
             method: Method::GET,
-            headers: HeaderMap::new(),
+            headers: CallerHeaders::default(),
             received: jiff::Timestamp::UNIX_EPOCH,
             digest: CallerDigest::default(),
         }

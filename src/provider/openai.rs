@@ -213,7 +213,7 @@ fn asks_usage(wire: &OpenAiRequest, provider: &ProviderPlan) -> bool {
 
 /// The caller's own bytes, with another model, one more message and the question for its tokens where these are wanted.
 fn encode_wire(call: &Call, wire: &OpenAiRequest, provider: &ProviderPlan) -> Result<Request, &'static str> {
-    let mut headers = call.head.headers.clone();
+    let mut headers = passing(call);
     if let Some(content_type) = &wire.content_type {
         headers.insert(header::CONTENT_TYPE, content_type.clone());
     }
@@ -305,7 +305,12 @@ fn encode_tunnel(call: &Call, tunnel: &Tunnel) -> Request {
         path.push(if number == 0 { '?' } else { '&' });
         path.push_str(&pair);
     }
-    Request { method: Method::GET, path, headers: call.head.headers.clone(), body: Bytes::new() }
+    Request { method: Method::GET, path, headers: passing(call), body: Bytes::new() }
+}
+
+/// The caller's own headers, as far as they may reach a provider.
+fn passing(call: &Call) -> HeaderMap {
+    call.head.headers.all().map(headers::to_provider).unwrap_or_default()
 }
 
 fn content_type(value: HeaderValue) -> HeaderMap {

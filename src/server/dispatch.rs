@@ -71,6 +71,8 @@ where
     let id = asked_id.clone().unwrap_or_else(|| gateway.world.next_id());
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
     let subject = watch.subject().clone();
+    // Shared with the call, which may still send them when this is answered.
+    let parts = Arc::new(parts);
     let context = RequestContext { gateway, peer, id: &id, parts: &parts, present, target };
     // A mistake in the code ends this request, not the connection that it shares with others.
     // Boxed, and so moved once: what waits for a provider is large, and what holds it is moved by whoever does.
@@ -143,6 +145,7 @@ where
     let target = target::normalize(&mut parts);
     let (present, id) = (Present::of(&parts.headers), gateway.world.next_id());
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
+    let parts = Arc::new(parts);
     let context = RequestContext { gateway, peer: peer.into(), id: &id, parts: &parts, present, target };
     let mut answered =
         watch.subject().clone().during(serve::at_operators(&context, current, &mut body, &mut watch)).await;

@@ -3,7 +3,7 @@
 //! Both are allow lists: every other header stays behind, credentials, cookies and hop-by-hop headers included.
 //! Nothing here knows a dialect.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, header};
 
 /// The headers that name an account: a caller's must not decide whose account is used, as the gateway's key does that, and
 /// the operator's is none of a caller's business.
@@ -11,6 +11,22 @@ const ACCOUNT: [&str; 2] = ["openai-organization", "openai-project"];
 
 /// Headers that the gateway adds to a response, about: of rate limits, security, its ids, and of who answered.
 const OWN: usize = 16;
+
+/// Headers that a request to a provider gets beside its caller's: of its body, its address and its account.
+const OWN_OF_REQUEST: usize = 8;
+
+/// What OpenAI's SDKs say of themselves, as they write it: a name of our own is shared and needs no memory.
+static OF_SDKS: [HeaderName; 9] = [
+    HeaderName::from_static("x-stainless-lang"),
+    HeaderName::from_static("x-stainless-package-version"),
+    HeaderName::from_static("x-stainless-os"),
+    HeaderName::from_static("x-stainless-arch"),
+    HeaderName::from_static("x-stainless-runtime"),
+    HeaderName::from_static("x-stainless-runtime-version"),
+    HeaderName::from_static("x-stainless-async"),
+    HeaderName::from_static("x-stainless-retry-count"),
+    HeaderName::from_static("x-stainless-read-timeout"),
+];
 
 /// True for a request header that may reach a provider of the caller's own dialect.
 fn may_reach_provider(name: &str) -> bool {
@@ -35,20 +51,27 @@ fn may_reach_caller(name: &str) -> bool {
     }
 }
 
-/// The headers of a caller's request that may reach a provider of the same dialect.
+/// The headers of a caller's request that may reach a provider of the same dialect, and room for as many of the gateway's own.
 ///
 /// `Content-Type` is not among them: it belongs to the body and is set with it.
 pub fn to_provider(headers: &HeaderMap) -> HeaderMap {
-    let mut passing: Vec<(&HeaderName, &HeaderValue)> = Vec::with_capacity(headers.len());
-    passing.extend(headers.iter().filter(|(name, _)| may_reach_provider(name.as_str())));
     let nominated = nominated(headers);
-    passing.retain(|(name, _)| !nominated.contains(name));
     // A map that grows is made anew.
-    let mut passed = HeaderMap::with_capacity(passing.len());
-    for (name, value) in passing {
-        passed.append(name, value.clone());
+    let mut passed = HeaderMap::with_capacity(headers.len() + OWN_OF_REQUEST);
+    for (name, value) in headers {
+        if may_reach_provider(name.as_str()) && !nominated.contains(name) {
+            let shared = OF_SDKS.iter().find(|known| known.as_str() == name.as_str()).unwrap_or(name);
+            passed.append(shared, value.clone());
+        }
     }
     passed
+}
+
+/// True where a header of a caller's may make a provider give another response to the same body: those ask for a beta of its
+/// API, say.
+pub fn may_change_response(headers: &HeaderMap) -> bool {
+    let of_openai = |name: &&HeaderName| name.as_str().starts_with("openai-");
+    headers.keys().filter(of_openai).any(|name| may_reach_provider(name.as_str()) && !nominated(headers).contains(name))
 }
 
 /// The headers of a provider's response that may reach the caller, and room for as many of the gateway's own. Most may, so
@@ -80,6 +103,7 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
@@ -135,7 +159,9 @@ mod tests {
                 }
             }
             let requests = ["accept", "user-agent", "traceparent", "tracestate", "x-stainless-lang", "openai-beta"];
-            prop_assert_eq!(to_provider(&headers), passed(&headers, &requests));
+            let reaching = passed(&headers, &requests);
+            prop_assert_eq!(may_change_response(&headers), reaching.contains_key("openai-beta"));
+            prop_assert_eq!(to_provider(&headers), reaching);
             let responses = [
                 "content-type", "content-disposition", "retry-after", "retry-after-ms", "x-ratelimit-limit-requests",
                 "x-request-id", "openai-beta",

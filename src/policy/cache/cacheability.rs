@@ -10,6 +10,7 @@ use super::{EntryKey, Inner, Keys};
 use crate::config::plan::{CacheScope, CacheWhen, ModelChoice, RouteCachePlan, TargetPlan};
 use crate::model::call::{Call, CallRequest, Head, KnownKey};
 use crate::model::switch::Switch;
+use crate::wire::headers;
 use crate::wire::openai::replay;
 
 /// A call whose answer may be kept.
@@ -86,8 +87,7 @@ impl Asker<'_> {
         if self.head.wishes.leaves_no_trace {
             return Some("the caller refuses caching (`no-store`)");
         }
-        // Those ask for what is not in the body: a beta of the API, say.
-        let is_beta = self.head.headers.keys().any(|name| name.as_str().starts_with("openai-"));
+        let is_beta = self.head.headers.all().is_some_and(headers::may_change_response);
         is_beta.then_some("a header (`openai-...`) may change the response")
     }
 

@@ -5,11 +5,11 @@
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
-use http::HeaderMap;
 use http::request::Parts;
 
 use crate::gateway::{Gateway, Route};
 use crate::model::call::{CacheDirectives, CallerDigest, Head, Once, Principal};
+use crate::model::caller_headers::CallerHeaders;
 use crate::model::fault::Fault;
 use crate::model::ip_ranges;
 use crate::model::names::is_plain_id;
@@ -18,7 +18,6 @@ use crate::policy::observe::Watch;
 use crate::server::callers::address::Peer;
 use crate::server::callers::present::{Present, Sought};
 use crate::server::callers::{address, authority, cache_control, credentials, idempotency};
-use crate::wire::headers;
 
 /// The tier of callers that name no user, and of those from the internet that have not shown who they are.
 static ANONYMOUS: LazyLock<Arc<str>> = LazyLock::new(|| "anonymous".into());
@@ -35,7 +34,7 @@ pub(in crate::server) struct RequestContext<'a> {
     /// Its id.
     pub(in crate::server) id: &'a Arc<str>,
     /// Its head.
-    pub(in crate::server) parts: &'a Parts,
+    pub(in crate::server) parts: &'a Arc<Parts>,
     /// Which headers it has.
     pub(in crate::server) present: Present,
     /// Whether its path can be read in one way only.
@@ -69,7 +68,7 @@ impl RequestContext<'_> {
             known: None,
             address: self.address(),
             is_address_shared: self.is_address_shared(),
-            headers: HeaderMap::new(),
+            headers: CallerHeaders::default(),
             received: self.gateway.world.now(),
             digest: CallerDigest::default(),
         }
@@ -123,7 +122,7 @@ impl RequestContext<'_> {
             known: None,
             address: self.address(),
             is_address_shared: self.is_address_shared(),
-            headers: headers::to_provider(headers),
+            headers: self.parts.clone().into(),
             received: self.gateway.world.now(),
             digest: CallerDigest::default(),
         })

@@ -2,13 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::HeaderMap;
 use proptest::prelude::*;
 
 use super::*;
 use crate::model::call::{
     AnswerBounds, CacheDirectives, CallerDigest, Chat, Contents, Endpoint, KnownKey, NamedModel, OpenAiRequest,
 };
+use crate::model::caller_headers::CallerHeaders;
 
 const BODY: &str = r#"{"model":"gpt-4","messages":[{"role":"user","content":"Hi"}]}"#;
 static JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -32,7 +32,7 @@ fn head() -> Head {
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         is_address_shared: false,
         method: Method::POST,
-        headers: HeaderMap::new(),
+        headers: CallerHeaders::default(),
         received: jiff::Timestamp::UNIX_EPOCH,
         digest: CallerDigest::default(),
     }
