@@ -18,6 +18,7 @@ use crate::gateway::Gateway;
 use crate::model::fault::Fault;
 use crate::policy::observe::Watch;
 use crate::server::callers::address::Peer;
+use crate::server::callers::credentials::LastShown;
 use crate::server::callers::head::RequestContext;
 use crate::server::callers::present::{Present, Sought};
 use crate::server::callers::response::{assemble, request_id, respond, set_retry_after};
@@ -43,7 +44,7 @@ pub async fn handle<B>(gateway: &Gateway, peer: impl Into<Peer>, request: Reques
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    callers(gateway, peer, request).await.response
+    callers(gateway, peer, &LastShown::default(), request).await.response
 }
 
 /// Answers one request at the operators' address, where nothing outlives this gateway.
@@ -55,7 +56,12 @@ where
 }
 
 /// Answers one request of a caller's connection.
-pub(in crate::server) async fn callers<B>(gateway: &Gateway, peer: impl Into<Peer>, request: Request<B>) -> Outcome<B>
+pub(in crate::server) async fn callers<B>(
+    gateway: &Gateway,
+    peer: impl Into<Peer>,
+    last_shown: &LastShown,
+    request: Request<B>,
+) -> Outcome<B>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -73,7 +79,7 @@ where
     let subject = watch.subject().clone();
     // Shared with the call, which may still send them when this is answered.
     let parts = Arc::new(parts);
-    let context = RequestContext { gateway, peer, id: &id, parts: &parts, present, target };
+    let context = RequestContext { gateway, peer, last_shown, id: &id, parts: &parts, present, target };
     // A mistake in the code ends this request, not the connection that it shares with others.
     // Boxed, and so moved once: what waits for a provider is large, and what holds it is moved by whoever does.
     let work = AssertUnwindSafe(Box::pin(answer(&context, &mut body, &mut watch))).catch_unwind();
@@ -146,7 +152,8 @@ where
     let (present, id) = (Present::of(&parts.headers), gateway.world.next_id());
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
     let parts = Arc::new(parts);
-    let context = RequestContext { gateway, peer: peer.into(), id: &id, parts: &parts, present, target };
+    let (peer, last_shown) = (peer.into(), &LastShown::default());
+    let context = RequestContext { gateway, peer, last_shown, id: &id, parts: &parts, present, target };
     let mut answered =
         watch.subject().clone().during(serve::at_operators(&context, current, &mut body, &mut watch)).await;
     linger::before_refusal(&mut body, &parts, answered.status).await;

@@ -43,6 +43,7 @@ use self::current::Current;
 use crate::config::plan::ServerPlan;
 use crate::model::time::{later, once_per_poll};
 use crate::server::callers::address::Peer;
+use crate::server::callers::credentials::LastShown;
 use crate::server::connection::connection_limits::{ConnectionLimits, ConnectionPermit};
 use crate::server::connection::reserve_fd::ReservedFd;
 use crate::server::dispatch::Outcome;
@@ -345,13 +346,15 @@ impl Server {
     > + Send
     + 'static {
         let (server, has_streams) = (self.clone(), timer.has_streams());
+        let last_shown = Arc::new(LastShown::default());
         service_fn(move |request| {
             let (server, place, busy) = (server.clone(), place.clone(), timer.begin());
+            let last_shown = last_shown.clone();
             async move {
                 // Once a request: it must not see half of one configuration and half of the next.
                 let gateway = server.current.gateway();
                 let Outcome { mut response, tunnel, rest } = match server.kind {
-                    Listener::Public => dispatch::callers(&gateway, peer, request).await,
+                    Listener::Public => dispatch::callers(&gateway, peer, &last_shown, request).await,
                     Listener::Admin => {
                         let current = Some(&server.current);
                         let response = dispatch::operators(&gateway, current, peer.address, request).await;

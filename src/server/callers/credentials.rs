@@ -4,7 +4,9 @@
 
 use std::sync::{Arc, LazyLock};
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use parking_lot::Mutex;
+use zeroize::Zeroizing;
 
 use crate::model::fault::{Fault, RequestFault};
 use crate::model::names::is_plain_id;
@@ -28,6 +30,9 @@ const CREDENTIALS: [HeaderName; 5] = [
 static SHOWN: LazyLock<blake3::Hasher> =
     LazyLock::new(|| blake3::Hasher::new_derive_key("tidegate 2026 credentials: what a request shows"));
 
+/// A longer header is not kept with its connection.
+const LONGEST_KEPT: usize = 4096;
+
 /// Where callers name their users.
 pub(in crate::server) const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 
@@ -43,7 +48,7 @@ pub(in crate::server) fn shown(headers: &HeaderMap, present: Present) -> Shown<'
 
 /// What tells the credentials of one request from those of another, and reveals neither; `None` where none is shown. Every
 /// header counts, and every value of it: whoever shows one credential more is somebody else.
-pub(in crate::server) fn fingerprint(headers: &HeaderMap, present: Present) -> Option<[u8; 32]> {
+fn fingerprint(headers: &HeaderMap, present: Present) -> Option<[u8; 32]> {
     let has_keys = present.has(Sought::ApiKey) || present.has(Sought::OtherKey);
     let mut hasher = None;
     for name in CREDENTIALS.iter().filter(|name| has_keys || **name == header::AUTHORIZATION) {
@@ -61,7 +66,7 @@ pub(in crate::server) fn fingerprint(headers: &HeaderMap, present: Present) -> O
 
 /// The name under which an API key is counted that nobody has checked: a digest of it, short enough to be no secret. The same
 /// key counts as one wherever it stands; a request with two different ones is known by both.
-pub(in crate::server) fn unchecked_key(shown: &Shown<'_>) -> Option<Arc<str>> {
+fn unchecked_key(shown: &Shown<'_>) -> Option<Arc<str>> {
     let Shown { bearer, key, .. } = *shown;
     let digest = match (bearer, key) {
         (Some(bearer), Some(key)) if bearer != key => blake3::hash(format!("{bearer} {key}").as_bytes()),
@@ -69,6 +74,66 @@ pub(in crate::server) fn unchecked_key(shown: &Shown<'_>) -> Option<Arc<str>> {
         (None, None) => return None,
     };
     Some(digest.to_hex()[..32].into())
+}
+
+/// What was made of the `Authorization` that a connection's last request has shown. Nearly all requests of a connection show
+/// the same one and nothing else: then they are told from others by comparing it, which is cheaper than another digest.
+#[derive(Default)]
+pub(in crate::server) struct LastShown(Mutex<Digests>);
+
+#[derive(Default)]
+struct Digests {
+    authorization: Zeroizing<Vec<u8>>,
+    fingerprint: Option<[u8; 32]>,
+    unchecked_key: Option<Arc<str>>,
+}
+
+impl LastShown {
+    /// See [`fingerprint`].
+    pub(in crate::server) fn fingerprint(&self, headers: &HeaderMap, present: Present) -> Option<[u8; 32]> {
+        let Some(value) = only_authorization(headers, present) else { return fingerprint(headers, present) };
+        let mut digests = self.0.lock();
+        digests.are_of(value);
+        if digests.fingerprint.is_none() {
+            digests.fingerprint = fingerprint(headers, present);
+        }
+        digests.fingerprint
+    }
+
+    /// See [`unchecked_key`].
+    pub(in crate::server) fn unchecked_key(
+        &self,
+        headers: &HeaderMap,
+        present: Present,
+        shown: &Shown<'_>,
+    ) -> Option<Arc<str>> {
+        let Some(value) = only_authorization(headers, present) else { return unchecked_key(shown) };
+        let mut digests = self.0.lock();
+        digests.are_of(value);
+        if digests.unchecked_key.is_none() {
+            digests.unchecked_key = unchecked_key(shown);
+        }
+        digests.unchecked_key.clone()
+    }
+}
+
+impl Digests {
+    /// Forgets them, unless they are of this header.
+    fn are_of(&mut self, value: &HeaderValue) {
+        if *self.authorization != value.as_bytes() {
+            *self = Self { authorization: Zeroizing::new(value.as_bytes().into()), ..Self::default() };
+        }
+    }
+}
+
+/// The header, where it is the only one that shows a credential, and short enough to be kept.
+fn only_authorization(headers: &HeaderMap, present: Present) -> Option<&HeaderValue> {
+    if present.has(Sought::ApiKey) || present.has(Sought::OtherKey) {
+        return None;
+    }
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next()?;
+    (values.next().is_none() && value.len() <= LONGEST_KEPT).then_some(value)
 }
 
 /// The token of `Bearer TOKEN` (RFC 6750, 2.1), whatever it is.
@@ -194,6 +259,27 @@ mod tests {
         assert_ne!(both, key(&[("authorization", "Bearer shared"), ("x-api-key", "l")]));
         for none in [&[][..], &[("authorization", "Basic k")], &[("x-api-key", "k"), ("x-api-key", "l")]] {
             assert_eq!(key(none), None, "{none:?}");
+        }
+    }
+
+    proptest! {
+        /// Whatever the requests of a connection have shown before.
+        #[test]
+        fn a_connection_makes_no_difference(
+            requests in prop::collection::vec(prop::collection::vec((0..4usize, "(Bearer )?[ab]{0,2}"), 0..3), 1..12),
+        ) {
+            let last = LastShown::default();
+            for pairs in requests {
+                let mut headers = HeaderMap::new();
+                for (name, value) in pairs {
+                    // Mostly the one that counts.
+                    headers.append(CREDENTIALS[[0, 0, 1, 2][name]].clone(), value.parse().unwrap());
+                }
+                let present = Present::of(&headers);
+                let shown = shown(&headers, present);
+                prop_assert_eq!(last.fingerprint(&headers, present), fingerprint(&headers, present));
+                prop_assert_eq!(last.unchecked_key(&headers, present, &shown), unchecked_key(&shown));
+            }
         }
     }
 

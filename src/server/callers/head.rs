@@ -16,6 +16,7 @@ use crate::model::names::is_plain_id;
 use crate::policy::auth::{Shown, Visitor};
 use crate::policy::observe::Watch;
 use crate::server::callers::address::Peer;
+use crate::server::callers::credentials::LastShown;
 use crate::server::callers::present::{Present, Sought};
 use crate::server::callers::{address, authority, cache_control, credentials, idempotency};
 
@@ -31,6 +32,8 @@ pub(in crate::server) struct RequestContext<'a> {
     pub(in crate::server) gateway: &'a Gateway,
     /// The other end of its connection.
     pub(in crate::server) peer: Peer,
+    /// What its connection's requests have shown before it.
+    pub(in crate::server) last_shown: &'a LastShown,
     /// Its id.
     pub(in crate::server) id: &'a Arc<str>,
     /// Its head.
@@ -109,7 +112,7 @@ impl RequestContext<'_> {
             tier: principal.tier.unwrap_or_else(|| self.tier(is_asked, is_known)),
             api_key: principal
                 .api_key
-                .or_else(|| Some(&shown).filter(|_| !is_asked).and_then(credentials::unchecked_key)),
+                .or_else(|| if is_asked { None } else { self.last_shown.unchecked_key(headers, present, &shown) }),
             account: principal.account || route.opens_account(self.parts.uri.path()),
             method: self.parts.method.clone(),
             credential,
@@ -162,7 +165,7 @@ impl RequestContext<'_> {
         match (&principal.api_key, &principal.user) {
             (Some(name), _) if is_asked => Some(digest(format!("API key {name}").as_bytes())),
             (None, Some(user)) if is_asked => Some(digest(format!("user {user}").as_bytes())),
-            _ => credentials::fingerprint(&self.parts.headers, self.present),
+            _ => self.last_shown.fingerprint(&self.parts.headers, self.present),
         }
     }
 
