@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::{Method, Request, Response};
 use http_body::Body;
@@ -16,18 +16,22 @@ use hyper::upgrade::OnUpgrade;
 use crate::caller::{Answered, AnsweredBody};
 use crate::gateway::Gateway;
 use crate::model::fault::Fault;
+use crate::model::time::since;
 use crate::policy::observe::Watch;
 use crate::server::callers::address::Peer;
 use crate::server::callers::credentials::LastShown;
 use crate::server::callers::head::RequestContext;
 use crate::server::callers::present::{Present, Sought};
-use crate::server::callers::response::{assemble, request_id, respond, set_retry_after};
+use crate::server::callers::response::{assemble, id_value, request_id, respond, set_retry_after};
 use crate::server::callers::{address, compress, cors, ratelimit_headers, security, target};
 use crate::server::connection::linger;
 use crate::server::connection::response_body::ResponseBody;
 use crate::server::current::Current;
 use crate::server::operator::serve;
 use crate::server::tunnel::{Tunnel, handshake};
+
+/// Bytes of the values that a response gets of its own: of two rate limits and its id, about.
+const VALUES: usize = 256;
 
 /// What a request of a connection leads to.
 pub(in crate::server) struct Outcome<B> {
@@ -76,10 +80,11 @@ where
     let asked_id = present.has(Sought::RequestId).then(|| request_id(&parts.headers)).flatten();
     let id = asked_id.clone().unwrap_or_else(|| gateway.world.next_id());
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
+    let received = gateway.world.now();
     let subject = watch.subject().clone();
     // Shared with the call, which may still send them when this is answered.
     let parts = Arc::new(parts);
-    let context = RequestContext { gateway, peer, last_shown, id: &id, parts: &parts, present, target };
+    let context = RequestContext { gateway, peer, last_shown, received, id: &id, parts: &parts, present, target };
     // A mistake in the code ends this request, not the connection that it shares with others.
     // Boxed, and so moved once: what waits for a provider is large, and what holds it is moved by whoever does.
     let work = AssertUnwindSafe(Box::pin(answer(&context, &mut body, &mut watch))).catch_unwind();
@@ -92,7 +97,10 @@ where
     linger::before_refusal(&mut body, &parts, answered.status).await;
     let is_secure = address::is_secure(peer, &parts.headers, &gateway.plan.server);
     security::tell(&gateway.plan.edge.security, is_secure, &mut answered.headers);
-    ratelimit_headers::tell(&mut answered.headers, &watch.trail.facts().limits, gateway.world.now());
+    // The values that are made for this response, which share one piece of memory.
+    let mut text = BytesMut::with_capacity(VALUES);
+    let now = context.after(since(watch.started()));
+    ratelimit_headers::tell(&mut answered.headers, &watch.trail.facts().limits, now, &mut text);
     set_retry_after(gateway, &mut answered);
     cors::tell(&gateway.plan.edge.cors, &parts.headers, &mut answered.headers);
     let accepts = present.has(Sought::AcceptEncoding).then_some(&parts.headers);
@@ -103,11 +111,11 @@ where
             let answered = Answered { body: AnsweredBody::Full(Bytes::new()), ..answered };
             watch.answered(answered.status);
             let tunnel = Tunnel::new(upgrade, socket, plan, gateway.state.tunnels().clone(), watch);
-            let response = assemble(answered, &id, was_asked, |_| ResponseBody::none());
+            let response = assemble(answered, id_value(&id, text), was_asked, |_| ResponseBody::none());
             Outcome { response, tunnel: Some(tunnel), rest: None }
         }
         _ => Outcome {
-            response: respond(answered, watch, &id, was_asked),
+            response: respond(answered, watch, id_value(&id, text), was_asked),
             tunnel: None,
             rest: (!body.is_end_stream()).then_some(body),
         },
@@ -152,8 +160,8 @@ where
     let (present, id) = (Present::of(&parts.headers), gateway.world.next_id());
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
     let parts = Arc::new(parts);
-    let (peer, last_shown) = (peer.into(), &LastShown::default());
-    let context = RequestContext { gateway, peer, last_shown, id: &id, parts: &parts, present, target };
+    let (peer, last_shown, received) = (peer.into(), &LastShown::default(), gateway.world.now());
+    let context = RequestContext { gateway, peer, last_shown, received, id: &id, parts: &parts, present, target };
     let mut answered =
         watch.subject().clone().during(serve::at_operators(&context, current, &mut body, &mut watch)).await;
     linger::before_refusal(&mut body, &parts, answered.status).await;
@@ -161,5 +169,5 @@ where
     security::tell(&gateway.plan.edge.security, false, &mut answered.headers);
     let accepts = present.has(Sought::AcceptEncoding).then_some(&parts.headers);
     let answered = compress::compress(gateway.plan.edge.compression, accepts, answered);
-    respond(answered, watch, &id, false)
+    respond(answered, watch, id_value(&id, BytesMut::new()), false)
 }

@@ -3,7 +3,8 @@
 //! Both are allow lists: every other header stays behind, credentials, cookies and hop-by-hop headers included.
 //! Nothing here knows a dialect.
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use smallvec::SmallVec;
 
 /// The headers that name an account: a caller's must not decide whose account is used, as the gateway's key does that, and
 /// the operator's is none of a caller's business.
@@ -12,11 +13,12 @@ const ACCOUNT: [&str; 2] = ["openai-organization", "openai-project"];
 /// Headers that the gateway adds to a response, about: of rate limits, security, its ids, and of who answered.
 const OWN: usize = 16;
 
-/// Headers that a request to a provider gets beside its caller's: of its body, its address and its account.
-const OWN_OF_REQUEST: usize = 8;
+/// Room in the map of a request to a provider. hyper keeps the map for the response, which gets more headers than the request.
+const ROOM: usize = 32;
 
-/// What OpenAI's SDKs say of themselves, as they write it: a name of our own is shared and needs no memory.
-static OF_SDKS: [HeaderName; 9] = [
+/// What OpenAI's SDKs say of themselves, and what OpenAI says that stays behind: names of other headers than the usual ones
+/// take memory for each message.
+static SHARED: [HeaderName; 10] = [
     HeaderName::from_static("x-stainless-lang"),
     HeaderName::from_static("x-stainless-package-version"),
     HeaderName::from_static("x-stainless-os"),
@@ -26,6 +28,7 @@ static OF_SDKS: [HeaderName; 9] = [
     HeaderName::from_static("x-stainless-async"),
     HeaderName::from_static("x-stainless-retry-count"),
     HeaderName::from_static("x-stainless-read-timeout"),
+    HeaderName::from_static("openai-organization"),
 ];
 
 /// True for a request header that may reach a provider of the caller's own dialect.
@@ -57,14 +60,20 @@ fn may_reach_caller(name: &str) -> bool {
 pub fn to_provider(headers: &HeaderMap) -> HeaderMap {
     let nominated = nominated(headers);
     // A map that grows is made anew.
-    let mut passed = HeaderMap::with_capacity(headers.len() + OWN_OF_REQUEST);
+    let mut passed = HeaderMap::with_capacity(ROOM.max(headers.len()));
     for (name, value) in headers {
         if may_reach_provider(name.as_str()) && !nominated.contains(name) {
-            let shared = OF_SDKS.iter().find(|known| known.as_str() == name.as_str()).unwrap_or(name);
-            passed.append(shared, value.clone());
+            passed.append(shared(name), value.clone());
         }
     }
     passed
+}
+
+/// The same name, whose clone needs no memory where it is known.
+fn shared(name: &HeaderName) -> &HeaderName {
+    let text = name.as_str();
+    let may_be = text.starts_with("x-stainless-") || text.starts_with("openai-");
+    SHARED.iter().filter(|_| may_be).find(|known| known.as_str() == text).unwrap_or(name)
 }
 
 /// True where a header of a caller's may make a provider give another response to the same body: those ask for a beta of its
@@ -77,13 +86,21 @@ pub fn may_change_response(headers: &HeaderMap) -> bool {
 /// The headers of a provider's response that may reach the caller, and room for as many of the gateway's own. Most may, so
 /// what may not is taken away.
 pub fn to_caller(mut headers: HeaderMap) -> HeaderMap {
-    let others: Vec<HeaderName> = headers.keys().filter(|name| !may_reach_caller(name.as_str())).cloned().collect();
+    let others = headers.keys().filter(|name| !may_reach_caller(name.as_str())).map(shared).cloned();
+    let others: SmallVec<[HeaderName; 8]> = others.collect();
     // `Connection` is one of them, so it is read before.
     for name in nominated(&headers).into_iter().chain(others) {
         headers.remove(name);
     }
     headers.reserve(OWN);
     headers
+}
+
+/// A number as a header's value. Most are small, and these need no memory.
+pub fn number(number: u64) -> HeaderValue {
+    const SMALL: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+    let small = usize::try_from(number).ok().and_then(|number| SMALL.get(number));
+    small.map_or_else(|| number.into(), |digit| HeaderValue::from_static(digit))
 }
 
 /// True for OpenAI's own headers, but for those that name an account.
@@ -103,7 +120,6 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;

@@ -60,7 +60,7 @@ impl BodyReader<'_> {
         let mut due = ReadDeadline::new(self.within, self.rate);
         let said = body.size_hint();
         let mut held = match self.room {
-            Some((buffers, wait)) if self.is_form() || said.exact().is_none_or(|length| length > SMALL as u64) => {
+            Some((buffers, wait)) if said.exact().is_none_or(|length| length > SMALL as u64) || self.is_form() => {
                 Some(BufferedBody::new(buffers, wait, self.is_form()))
             }
             _ => None,

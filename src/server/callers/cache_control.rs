@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::model::call::CacheDirectives;
 use crate::model::reply::{CacheMark, CacheResult, Degraded};
+use crate::wire::headers::number;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
@@ -53,7 +54,7 @@ pub(in crate::server) fn tell(headers: &mut HeaderMap, mark: CacheMark, degraded
         headers.insert(CACHE_STATUS, status);
     }
     if mark.result.is_kept() {
-        headers.insert(AGE, mark.age.as_secs().into());
+        headers.insert(AGE, number(mark.age.as_secs()));
     }
 }
 

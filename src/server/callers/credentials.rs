@@ -138,9 +138,9 @@ fn only_authorization(headers: &HeaderMap, present: Present) -> Option<&HeaderVa
 
 /// The token of `Bearer TOKEN` (RFC 6750, 2.1), whatever it is.
 pub(in crate::server) fn bearer(authorization: &str) -> Option<&str> {
-    let (scheme, token) = authorization.trim().split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    let (scheme, token) = authorization.trim_ascii().split_at_checked("bearer".len())?;
+    let after = token.trim_ascii();
+    (scheme.eq_ignore_ascii_case("bearer") && token.starts_with(' ') && !after.is_empty()).then_some(after)
 }
 
 /// A header's text; an error when there are two of it, or it is none.
@@ -149,7 +149,7 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(value), None) => {
-            value.to_str().map(|text| Some(text.trim()).filter(|text| !text.is_empty())).map_err(drop)
+            value.to_str().map(|text| Some(text.trim_ascii()).filter(|text| !text.is_empty())).map_err(drop)
         }
         (Some(_), Some(_)) => Err(()),
     }

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use http::request::Parts;
 
@@ -34,6 +35,8 @@ pub(in crate::server) struct RequestContext<'a> {
     pub(in crate::server) peer: Peer,
     /// What its connection's requests have shown before it.
     pub(in crate::server) last_shown: &'a LastShown,
+    /// When it came, by the wall clock.
+    pub(in crate::server) received: jiff::Timestamp,
     /// Its id.
     pub(in crate::server) id: &'a Arc<str>,
     /// Its head.
@@ -49,6 +52,11 @@ impl RequestContext<'_> {
     pub(in crate::server) fn check_target(&self) -> Result<(), Fault> {
         self.target.clone()?;
         authority::check(self.parts)
+    }
+
+    /// What the wall clock shows so long after the request came: it is looked at once for each.
+    pub(in crate::server) fn after(&self, elapsed: Duration) -> jiff::Timestamp {
+        self.received.checked_add(elapsed).unwrap_or(self.received)
     }
 
     /// The head of a request whose caller is not known yet, or need not be.
@@ -72,7 +80,7 @@ impl RequestContext<'_> {
             address: self.address(),
             is_address_shared: self.is_address_shared(),
             headers: CallerHeaders::default(),
-            received: self.gateway.world.now(),
+            received: self.received,
             digest: CallerDigest::default(),
         }
     }
@@ -126,7 +134,7 @@ impl RequestContext<'_> {
             address: self.address(),
             is_address_shared: self.is_address_shared(),
             headers: self.parts.clone().into(),
-            received: self.gateway.world.now(),
+            received: self.received,
             digest: CallerDigest::default(),
         })
     }
@@ -142,7 +150,7 @@ impl RequestContext<'_> {
                 false => Ok(None),
             },
             address: self.address(),
-            now: self.gateway.world.now(),
+            now: self.received,
         }
     }
 

@@ -270,7 +270,10 @@ impl RequestContext<'_> {
         if is_menu && let AnsweredBody::Full(menu) = &answered.body {
             self.gateway.state.note_menu(&head.tenant, health::menu_items(menu));
         }
-        Ok(not_modified(&self.parts.method, &self.parts.headers, answered))
+        match self.parts.method {
+            Method::GET | Method::HEAD => Ok(not_modified(&self.parts.headers, answered)),
+            _ => Ok(answered),
+        }
     }
 
     /// Tells the caller who has answered, and notes for operators that it was another target or model than was asked for.
@@ -323,10 +326,10 @@ impl RequestContext<'_> {
         request: Option<&'b CallRequest>,
         watch: &Watch,
     ) -> About<'b> {
-        let (now, prices) = (self.gateway.world.now(), &self.gateway.plan.prices);
+        let (elapsed, prices) = (since(watch.started()), &self.gateway.plan.prices);
         // Chance is asked only where somebody is refused.
         let comeback = Comeback { longest: self.gateway.plan.longest_comeback, fraction: 0.0 };
-        About { call, head, request, now, elapsed: since(watch.started()), prices, comeback }
+        About { call, head, request, now: self.after(elapsed), elapsed, prices, comeback }
     }
 }
 
@@ -336,11 +339,8 @@ fn is_open(route: &Route, head: Head) -> Result<Head, Fault> {
 }
 
 /// A GET whose caller has the current version gets 304 (RFC 9110, 13.1.2).
-fn not_modified(method: &Method, request: &HeaderMap, mut answered: Answered) -> Answered {
-    let Some(etag) = answered.headers.get(header::ETAG).filter(|_| method == Method::GET || method == Method::HEAD)
-    else {
-        return answered;
-    };
+fn not_modified(request: &HeaderMap, mut answered: Answered) -> Answered {
+    let Some(etag) = answered.headers.get(header::ETAG) else { return answered };
     let known = |value: &HeaderValue| {
         value.to_str().is_ok_and(|list| {
             list.split(',')

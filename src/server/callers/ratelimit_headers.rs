@@ -16,8 +16,8 @@ const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// Adds the headers of a limited request.
-pub(in crate::server) fn tell(headers: &mut HeaderMap, facts: &[LimitFact], now: jiff::Timestamp) {
+/// Adds the headers of a limited request. Their values are written one after the other into `text`: they share its memory.
+pub(in crate::server) fn tell(headers: &mut HeaderMap, facts: &[LimitFact], now: jiff::Timestamp, text: &mut BytesMut) {
     let shown = || facts.iter().filter(|fact| !fact.decision.is_shadow());
     // The rule that a client with one number should know: the one that refused, else the one with least left.
     let tightness = |fact: &&LimitFact| {
@@ -25,37 +25,35 @@ pub(in crate::server) fn tell(headers: &mut HeaderMap, facts: &[LimitFact], now:
         if fact.decision == Decision::Refused { left - 1.0 } else { left }
     };
     let Some(tightest) = shown().min_by(|left, right| tightness(left).total_cmp(&tightness(right))) else { return };
-    // All values one after the other: they share one piece of memory.
-    let (mut text, mut ends) = (BytesMut::with_capacity(256), [0; 5]);
+    headers.reserve(5);
     for fact in shown() {
-        comma(&mut text, 0);
+        comma(text);
         text.extend_from_slice(fact.terms.announced.get_or_init(|| policy(&fact.terms)).as_bytes());
     }
-    ends[0] = text.len();
+    say(headers, POLICY, text);
     for fact in shown() {
-        comma(&mut text, ends[0]);
+        comma(text);
         text.extend_from_slice(b"\"");
         text.extend_from_slice(fact.terms.rule.as_bytes());
         text.extend_from_slice(b"\";r=");
-        number(&mut text, fact.remaining);
+        number(text, fact.remaining);
         text.extend_from_slice(b";t=");
-        number(&mut text, seconds(fact.more_in));
+        number(text, seconds(fact.more_in));
     }
-    ends[1] = text.len();
-    amount(&mut text, tightest.terms.burst, tightest.terms.scale);
-    ends[2] = text.len();
-    amount(&mut text, tightest.remaining, tightest.terms.scale);
-    ends[3] = text.len();
+    say(headers, STATE, text);
+    amount(text, tightest.terms.burst, tightest.terms.scale);
+    say(headers, X_LIMIT, text);
+    amount(text, tightest.remaining, tightest.terms.scale);
+    say(headers, X_REMAINING, text);
     let reset = now.as_second().saturating_add_unsigned(seconds(tightest.full_in));
     text.extend_from_slice(itoa::Buffer::new().format(reset).as_bytes());
-    ends[4] = text.len();
-    let (text, mut start) = (text.freeze(), 0);
-    headers.reserve(ends.len());
-    for (name, end) in [POLICY, STATE, X_LIMIT, X_REMAINING, X_RESET].into_iter().zip(ends) {
-        if let Ok(value) = HeaderValue::from_maybe_shared(text.slice(start..end)) {
-            headers.insert(name, value);
-        }
-        start = end;
+    say(headers, X_RESET, text);
+}
+
+/// Adds the header whose value was written.
+fn say(headers: &mut HeaderMap, name: HeaderName, text: &mut BytesMut) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(text.split().freeze()) {
+        headers.insert(name, value);
     }
 }
 
@@ -70,9 +68,9 @@ fn policy(terms: &LimitTerms) -> Box<str> {
     format!("\"{rule}\";q={count};w={}{unit}{burst}", seconds(terms.window)).into()
 }
 
-/// Separates items of a list that begins at `start`.
-fn comma(text: &mut BytesMut, start: usize) {
-    if text.len() > start {
+/// Separates items of a list.
+fn comma(text: &mut BytesMut) {
+    if !text.is_empty() {
         text.extend_from_slice(b", ");
     }
 }
@@ -126,7 +124,7 @@ mod tests {
         // Twice: what is fixed is written once.
         for _ in 0..2 {
             let mut headers = HeaderMap::new();
-            tell(&mut headers, &facts, now);
+            tell(&mut headers, &facts, now, &mut BytesMut::new());
             let of = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
             let policies = "\"calls\";q=600;w=60, \"tokens\";q=90000;w=60;qu=\"tokens\";tidegate-burst=20000, \
                             \"usd\";q=2500000;w=60;qu=\"micro-usd\"";
@@ -140,7 +138,7 @@ mod tests {
         }
         facts[2].decision = Decision::Refused;
         let mut headers = HeaderMap::new();
-        tell(&mut headers, &facts, now);
+        tell(&mut headers, &facts, now, &mut BytesMut::new());
         assert_eq!((&headers[X_LIMIT], &headers[X_REMAINING]), (&"2.5".parse().unwrap(), &"1.25".parse().unwrap()));
     }
 
@@ -151,6 +149,7 @@ mod tests {
             &mut headers,
             &[LimitFact { decision: Decision::ShadowAdmitted, ..said("a", "requests", 1, (1, 1, 1)) }],
             now,
+            &mut BytesMut::new(),
         );
         assert!(headers.is_empty());
     }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response};
 
@@ -38,23 +39,28 @@ pub(in crate::server) fn set_retry_after(gateway: &Gateway, answered: &mut Answe
 pub(in crate::server) fn respond(
     answered: Answered,
     mut watch: Watch,
-    id: &str,
+    id: Option<HeaderValue>,
     was_asked: bool,
 ) -> Response<ResponseBody> {
     watch.answered(answered.status);
     assemble(answered, id, was_asked, |body| ResponseBody::new(body, watch))
 }
 
+/// A request's id as a value, in the memory of other values. Ids are checked to be visible ASCII, or made of hexadecimal digits.
+pub(in crate::server) fn id_value(id: &str, mut text: BytesMut) -> Option<HeaderValue> {
+    text.extend_from_slice(id.as_bytes());
+    HeaderValue::from_maybe_shared(text.split().freeze()).ok()
+}
+
 /// The response with the body that `watched` makes of the answer's.
 pub(in crate::server) fn assemble(
     answered: Answered,
-    id: &str,
+    id: Option<HeaderValue>,
     was_asked: bool,
     watched: impl FnOnce(AnsweredBody) -> ResponseBody,
 ) -> Response<ResponseBody> {
     let Answered { status, mut headers, body } = answered;
-    // Ids are checked to be visible ASCII, or made of hexadecimal digits.
-    if let Ok(id) = HeaderValue::from_str(id) {
+    if let Some(id) = id {
         // Who sends an id finds it in the answer; who does not gets the provider's, which its support asks for.
         match was_asked {
             true => drop(headers.insert(REQUEST_ID, id.clone())),

@@ -13,6 +13,7 @@ use crate::model::fault::Fault;
 use crate::model::reply::{Degraded, Reply};
 use crate::model::trail::{Facts, Fallback, Reason};
 use crate::policy::variant::CONTROL;
+use crate::wire::headers::number;
 
 const FALLBACK: HeaderName = HeaderName::from_static("x-tidegate-fallback");
 const PROVIDER: HeaderName = HeaderName::from_static("x-tidegate-provider");
@@ -103,7 +104,7 @@ impl ServedBy {
         if let Some(fallback) = fallback {
             headers.insert(FALLBACK, HeaderValue::from_static(fallback.why));
         }
-        headers.insert(ATTEMPTS, facts.attempts.len().into());
+        headers.insert(ATTEMPTS, number(facts.attempts.len() as u64));
         for (name, said) in [(PROVIDER, Some(&self.provider)), (MODEL, self.model.as_ref())] {
             // A model's name that a header cannot hold stays out of it; the log has it.
             if let Some(value) = said.and_then(|said| HeaderValue::from_str(said).ok()) {
