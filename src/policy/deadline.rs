@@ -48,7 +48,9 @@ impl Policy for Deadline {
         let Some(patience) = call.patience.silence.filter(|patience| *patience < self.silence) else {
             return next.call(call).await;
         };
-        let mut reply = timeout(patience, next.call(call)).await.map_err(|_| Fault::CallerTimeout)??;
+        // Boxed: few calls need it, and all would hold the room for it.
+        let outcome = Box::pin(timeout(patience, next.call(call))).await;
+        let mut reply = outcome.map_err(|_| Fault::CallerTimeout)??;
         reply.body = match reply.body {
             Body::Events(events) => Body::Events(Box::pin(Impatient::new(events, patience))),
             Body::Bytes(bytes) => Body::Bytes(Box::pin(Impatient::new(bytes, patience))),

@@ -26,10 +26,10 @@ impl Timeout {
 impl Policy for Timeout {
     const NAME: &'static str = "timeout";
 
-    async fn apply<N: Next>(&self, mut call: Box<Call>, next: &N) -> Outcome {
+    fn apply<N: Next>(&self, mut call: Box<Call>, next: &N) -> impl Future<Output = Outcome> + Send {
         let announced = call.patience.whole;
         call.timeouts = self.timeouts.at_least(announced);
         call.deadline = call.deadline.tighten(self.total.max(announced), Phase::Attempt);
-        next.call(call).await
+        next.call(call)
     }
 }

@@ -17,7 +17,7 @@ use super::stream::{Bodies, BodyEnd, CountedBytes, Events, Watchdog, late};
 use super::transport::{Opened, Response, Reuse, SendFault, Transport};
 use super::{Decoded, Expect, Gathering, Provider, Request, ResponseHead};
 use crate::config::plan::{Propagation, ProviderPlan};
-use crate::model::call::{Call, CallRequest, Endpoint, OpenAiRequest, TextUse};
+use crate::model::call::{Call, CallRequest, Endpoint, OpenAiRequest, TextUse, Tunnel};
 use crate::model::fault::{Bound, Fault};
 use crate::model::offload::apart;
 use crate::model::reply::{Body, End, Reply, Socket};
@@ -79,16 +79,30 @@ impl Exchange {
             true => call.deadline.tighten(call.timeouts.first_token, Phase::FirstToken),
             false => call.deadline.tighten(call.timeouts.first_byte, Phase::FirstByte),
         };
+        // Boxed, like all that few calls need: each call would hold the room for it.
         if let CallRequest::Tunnel(tunnel) = &*call.request {
-            let open = |instance, request| self.transport.open(instance, request, tunnel);
-            return match self.send(first_by, request, &note, (barred, tried), open).await {
-                Ok((opened, lease)) => settle(self.converse(call, opened, note).await, lease),
-                Err(fault) => failed(&note, fault),
-            };
+            return Box::pin(self.open(call, tunnel, first_by, request, note, (barred, tried))).await;
         }
         let send = |instance, request| self.transport.send(instance, request, self.reuse);
         match self.send(first_by, request, &note, (barred, tried), send).await {
             Ok((response, lease)) => settle(self.receive(call, first_by, response, note).await, lease),
+            Err(fault) => failed(&note, fault),
+        }
+    }
+
+    /// Opens a WebSocket.
+    async fn open(
+        &self,
+        call: &Call,
+        tunnel: &Tunnel,
+        by: Deadline,
+        request: Request,
+        note: AttemptNote,
+        instances: (u64, u64),
+    ) -> stack::Outcome {
+        let open = |instance, request| self.transport.open(instance, request, tunnel);
+        match self.send(by, request, &note, instances, open).await {
+            Ok((opened, lease)) => settle(self.converse(call, opened, note).await, lease),
             Err(fault) => failed(&note, fault),
         }
     }
@@ -167,7 +181,7 @@ impl Exchange {
             signs.alive();
         }
         let result = if !head.status.is_success() {
-            Err(self.refusal(call, head, &mut body).await)
+            Err(Box::pin(self.refusal(call, head, &mut body)).await)
         } else if !is_whole(&call.request, head.status) {
             Err(self.broken(format!("status {}, which is not a complete response", head.status.as_u16())))
         } else if is_empty(head.status) {
@@ -177,12 +191,12 @@ impl Exchange {
                 Ok(Expect::Whole) => {
                     self.whole(call, head, &mut body, &note).await.and_then(|reply| self.in_form(call, reply))
                 }
-                Ok(Expect::Bytes) => return self.bytes(call, head, body, note).await,
+                Ok(Expect::Bytes) => return Box::pin(self.bytes(call, head, body, note)).await,
                 Ok(Expect::Events) => match self.dialect.gather(call, self.provider.max_reply) {
                     Some(gathering) if !call.request.wants_stream() => {
-                        return self.gather(call, first_by, head, body, note, gathering).await;
+                        return Box::pin(self.gather(call, first_by, head, body, note, gathering)).await;
                     }
-                    _ => return self.events(call, first_by, head, body, note).await,
+                    _ => return Box::pin(self.events(call, first_by, head, body, note)).await,
                 },
                 Err(fault) => Err(fault),
             }

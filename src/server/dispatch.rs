@@ -130,7 +130,8 @@ where
     let endpoint = serve::find_at_callers(context.parts.uri.path());
     let answered = match context.screen(endpoint.is_some_and(|(_, here)| here.is_monitored)) {
         Ok(None) => match endpoint.filter(|(_, here)| (here.is_open)(context.gateway)) {
-            Some(endpoint) => serve::at_callers(endpoint, context, body, watch).await,
+            // Boxed: otherwise each call would hold the room for it.
+            Some(endpoint) => Box::pin(serve::at_callers(endpoint, context, body, watch)).await,
             None => return context.answer(body, watch).await,
         },
         Ok(Some((answered, route))) => {

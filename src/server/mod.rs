@@ -357,7 +357,8 @@ impl Server {
                     Listener::Public => dispatch::callers(&gateway, peer, &last_shown, request).await,
                     Listener::Admin => {
                         let current = Some(&server.current);
-                        let response = dispatch::operators(&gateway, current, peer.address, request).await;
+                        // Boxed: otherwise each caller's request would hold the room for it.
+                        let response = Box::pin(dispatch::operators(&gateway, current, peer.address, request)).await;
                         Outcome { response, tunnel: None, rest: None }
                     }
                 };

@@ -12,7 +12,7 @@ pub mod machine;
 
 use parking_lot::Mutex;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -264,9 +264,13 @@ impl Policy for Breaker {
         };
         let (head, request, trail) = (call.head.clone(), call.request.clone(), call.trail.clone());
         let signs = call.signs.clone();
-        let outcome = match &signs {
-            Some(signs) => attentive(next.call(call), signs, || permit.is_silent()).await,
-            None => next.call(call).await,
+        let outcome = {
+            // In its place from the beginning: it is large, and would be copied into the future that awaits it.
+            let attempt = pin!(next.call(call));
+            match &signs {
+                Some(signs) => attentive(attempt, signs, || permit.is_silent()).await,
+                None => attempt.await,
+            }
         };
         let reply = match outcome {
             Ok(reply) => reply,
@@ -303,9 +307,13 @@ impl Policy for Breaker {
 }
 
 /// Waits for an attempt, and tells once when it shows that its provider is silent.
-async fn attentive(attempt: impl Future<Output = Outcome>, signs: &Signs, is_silent: impl Fn()) -> Outcome {
+async fn attentive(
+    mut attempt: Pin<&mut impl Future<Output = Outcome>>,
+    signs: &Signs,
+    is_silent: impl Fn(),
+) -> Outcome {
     signs.renew();
-    let (mut attempt, mut is_told) = (pin!(attempt), false);
+    let mut is_told = false;
     poll_fn(|cx| {
         if !is_told && signs.is_ill() {
             is_told = true;

@@ -10,6 +10,7 @@ pub mod limit;
 mod lanes;
 
 use parking_lot::Mutex;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -185,7 +186,8 @@ impl Policy for Concurrency {
             return Err(Fault::Saturated { provider: self.provider.clone(), retry_in: RETRY_IN });
         };
         let (started, is_stream) = (time::now(), call.request.wants_stream());
-        let outcome = next.call(call).await;
+        // In its place from the beginning: it is large, and would be copied into what awaits it.
+        let outcome = pin!(next.call(call)).await;
         let took = Took { time: time::since(started), is_stream };
         match outcome {
             Ok(reply) => {
