@@ -4,14 +4,16 @@
 //! It does not know where the system's time comes from.
 
 use parking_lot::RwLock;
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use super::reading::since;
+use super::reading::{now, since};
 
 /// How often the system's clock is looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -19,6 +21,22 @@ const LOOK: Duration = Duration::from_millis(250);
 /// A smaller difference is made up for gradually, so that the clock never goes back for it: a second within ten.
 const STEP: i64 = 1_000_000_000;
 const SLEW: i64 = 10;
+
+/// How many clocks there have been.
+static CLOCKS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// What was last shown to this thread: most of a poll asks at the same moment.
+    static SHOWN: Cell<Option<Shown>> = const { Cell::new(None) };
+}
+
+/// What a clock showed at a moment of tokio's.
+#[derive(Clone, Copy)]
+struct Shown {
+    clock: u64,
+    at: Instant,
+    time: Timestamp,
+}
 
 /// What the system's clock shows.
 pub type SystemClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -28,6 +46,8 @@ pub type SystemClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct WallClock(Arc<Wall>);
 
 struct Wall {
+    /// Tells it from all others.
+    number: u64,
     start: Instant,
     wall_start: Timestamp,
     system: SystemClock,
@@ -62,7 +82,8 @@ impl WallClock {
     /// A clock that begins with what the system's shows now, and follows it.
     pub fn new(system: SystemClock) -> Self {
         let reading = RwLock::new(Reading { at: 0, ahead: 0, system_ahead: 0 });
-        Self(Arc::new(Wall { start: Instant::now(), wall_start: system(), system, reading }))
+        let number = CLOCKS.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::new(Wall { number, start: Instant::now(), wall_start: system(), system, reading }))
     }
 
     /// A clock whose system's clock is tokio's: it shows `wall_start` now.
@@ -78,8 +99,14 @@ impl WallClock {
 
     /// What it shows.
     pub fn now(&self) -> Timestamp {
-        let elapsed = nanoseconds(since(self.0.start));
-        after(self.0.wall_start, elapsed.saturating_add(self.reading(elapsed).ahead_at(elapsed)))
+        let (at, clock) = (now(), self.0.number);
+        if let Some(shown) = SHOWN.get().filter(|shown| shown.at == at && shown.clock == clock) {
+            return shown.time;
+        }
+        let elapsed = nanoseconds(at.saturating_duration_since(self.0.start));
+        let time = after(self.0.wall_start, elapsed.saturating_add(self.reading(elapsed).ahead_at(elapsed)));
+        SHOWN.set(Some(Shown { clock, at, time }));
+        time
     }
 
     /// What it would have shown at a moment of the past as it goes now, in nanoseconds since 1970: two moments are as far apart
