@@ -3,6 +3,7 @@
 //! Whatever a request's path holds, and however the provider reads it, it stays below the base.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use http::header::HOST;
@@ -13,6 +14,10 @@ use url::{Position, Url};
 use crate::provider::transport::SendFault;
 use crate::wire::path;
 
+/// How many paths a target keeps joined, and how long one may be: most calls ask for the same few.
+const KNOWN: usize = 4;
+const LONGEST: usize = 128;
+
 /// One instance of a provider.
 pub(super) struct Target {
     base: Url,
@@ -21,6 +26,8 @@ pub(super) struct Target {
     scheme: Scheme,
     authority: Authority,
     host: HeaderValue,
+    /// The first paths that were asked for, and what they are joined to the base.
+    known: [OnceLock<(Box<str>, PathAndQuery)>; KNOWN],
 }
 
 impl Target {
@@ -30,11 +37,30 @@ impl Target {
         let host = HeaderValue::try_from(&authority).map_err(|fault| fault.to_string())?;
         let authority = Authority::try_from(authority).map_err(|fault| fault.to_string())?;
         let scheme = if base.scheme() == "https" { Scheme::HTTPS } else { Scheme::HTTP };
-        Ok(Self { base: base.clone(), prefix: base.path().trim_end_matches('/').into(), scheme, authority, host })
+        let prefix = base.path().trim_end_matches('/').into();
+        Ok(Self { base: base.clone(), prefix, scheme, authority, host, known: Default::default() })
     }
 
     /// The base URL's path with the request's path and query after it.
     pub(super) fn join(&self, path: &str) -> Result<PathAndQuery, SendFault> {
+        for place in &self.known {
+            match place.get() {
+                Some((known, joined)) if **known == *path => return Ok(joined.clone()),
+                Some(_) => {}
+                None => {
+                    let joined = self.joined(path)?;
+                    if path.len() <= LONGEST {
+                        // Where somebody else took the place meanwhile, it is theirs.
+                        let _ = place.set((path.into(), joined.clone()));
+                    }
+                    return Ok(joined);
+                }
+            }
+        }
+        self.joined(path)
+    }
+
+    fn joined(&self, path: &str) -> Result<PathAndQuery, SendFault> {
         let text = match is_its_own_spelling(path) {
             true => [&*self.prefix, path].concat(),
             false => {
@@ -131,6 +157,21 @@ mod tests {
             assert_eq!(request.uri().to_string(), format!("{scheme}://{host}/v1/models?x=1"));
             assert!(request.headers().is_empty());
         }
+    }
+
+    #[test]
+    fn a_path_is_joined_the_same_whether_it_is_known_or_not() {
+        let target = Target::new(&Url::parse("http://h/v1").unwrap()).unwrap();
+        let long = format!("/models/{}", "x".repeat(LONGEST));
+        let paths = ["/a", "/b?x", &long, "/b", "/../c", "/d/%2e%2e%2fe", "/f", "/g"];
+        for _ in 0..3 {
+            for path in paths {
+                let (joined, closely) = (target.join(path).ok(), target.joined(path).ok());
+                assert_eq!(joined, closely, "{path}");
+            }
+        }
+        let known: Vec<_> = target.known.iter().filter_map(|place| Some(&*place.get()?.0)).collect();
+        assert_eq!(known, ["/a", "/b?x", "/b", "/../c"]);
     }
 
     proptest! {
