@@ -326,8 +326,14 @@ fn stands_as_it_is(text: &[u8]) -> bool {
         let is = |byte: u8| is_below(word ^ (LOW * u64::from(byte)), 1);
         is_below(word, b' ') | is(b'"') | is(b'\\') != 0
     };
-    let (words, rest) = text.as_chunks();
-    !words.iter().any(|word| has_odd(u64::from_le_bytes(*word))) && rest.iter().all(|byte| is_as_it_is(*byte))
+    match text.last_chunk() {
+        // What is left behind the last whole word is looked at with the bytes before it.
+        Some(last) => {
+            let (words, _) = text.as_chunks();
+            !words.iter().chain([last]).any(|word| has_odd(u64::from_le_bytes(*word)))
+        }
+        None => text.iter().all(|byte| is_as_it_is(*byte)),
+    }
 }
 
 /// True for a byte that stands in a JSON string as it is.
