@@ -40,7 +40,7 @@ impl Key {
 }
 
 /// The parts of a key, each with its length; as a rule there are no more bytes than these.
-type Bytes = SmallVec<[u8; 256]>;
+type Bytes = SmallVec<[u8; 96]>;
 
 fn push(bytes: &mut Bytes, part: &[u8]) {
     bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
