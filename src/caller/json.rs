@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::model::fault::{Fault, RequestFault};
 use crate::wire::json::strict;
-use crate::wire::media::media_type;
+use crate::wire::media::{essence_of, is_json_suffixed};
 
 /// This many nested arrays and objects are too many. `serde_json` draws the line at the same place.
 const TOO_DEEP: usize = 128;
@@ -21,12 +21,11 @@ const TOO_DEEP: usize = 128;
 /// Refuses a body that does not claim to be JSON. No claim at all is fine: many small clients make none.
 pub(crate) fn check_json_content_type(headers: &HeaderMap) -> Result<(), Fault> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
-    let essence = value.to_str().map(media_type).unwrap_or_default();
-    let is_json = essence == "application/json"
-        || essence
-            .strip_suffix("+json")
-            .and_then(|front| front.split_once('/'))
-            .is_some_and(|(_, name)| !name.is_empty());
+    let essence = value.to_str().map(essence_of).unwrap_or_default();
+    // Something stands between the slash and the suffix.
+    let has_name =
+        || essence.iter().position(|byte| *byte == b'/').is_some_and(|at| at + 1 + b"+json".len() < essence.len());
+    let is_json = essence.eq_ignore_ascii_case(b"application/json") || (is_json_suffixed(essence) && has_name());
     match is_json {
         true => Ok(()),
         false => Err(RequestFault::MediaType { allowed: "application/json" }.into()),

@@ -264,7 +264,7 @@ impl Exchange {
         }
         let Decoded { reply, usage, id } =
             apart(bytes.len(), || self.dialect.decode(call, &self.provider, head, bytes))?;
-        id.into_iter().for_each(|id| note.answer_id(&id));
+        id.into_iter().for_each(|id| note.answer_id(id));
         if let Some(usage) = usage {
             note.usage(usage, call.bill.as_ref());
         }

@@ -21,6 +21,8 @@ mod socket;
 
 pub mod network;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
@@ -141,5 +143,5 @@ pub struct Decoded {
     /// Tokens, when the provider counted them.
     pub usage: Option<Usage>,
     /// The answer's own id, when it has one.
-    pub id: Option<Box<str>>,
+    pub id: Option<Arc<str>>,
 }

@@ -663,9 +663,11 @@ impl AttemptNote {
     }
 
     /// Notes the id that the answer itself has.
-    pub fn answer_id(&self, id: &str) {
+    pub fn answer_id(&self, id: impl Into<Arc<str>>) {
+        let id = id.into();
+        let end = id.floor_char_boundary(LONGEST_ID);
         if let Some(attempt) = self.trail.facts().attempts.get_mut(self.index) {
-            attempt.answer_id = Some(id[..id.floor_char_boundary(LONGEST_ID)].into());
+            attempt.answer_id = Some(if end < id.len() { id[..end].into() } else { id });
         }
     }
 

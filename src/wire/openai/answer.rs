@@ -4,6 +4,7 @@
 //! response is still passed on. It does not know what is done with it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -25,7 +26,7 @@ pub(crate) enum Facts {
         /// The tokens that it counts.
         usage: Option<Usage>,
         /// Its id.
-        id: Option<Box<str>>,
+        id: Option<Arc<str>>,
     },
     /// It reports a failure: the error object, in JSON.
     Error(String),
