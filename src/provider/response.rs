@@ -11,10 +11,7 @@ use http::{HeaderMap, header};
 use super::ResponseHead;
 use super::decompress::decompress;
 use super::transport::{Response, SendFault};
-
-/// The most that is accepted of a response's head: as much as Node.js accepts, five times what OpenAI's edge sends. As much
-/// is read at once of a body in HTTP/1, and waits here when its caller does not read.
-pub(super) const MAX_HEAD: usize = 16 * 1024;
+use crate::wire::http1::MAX_HEAD;
 
 /// A response as its head has come. `is_over` tells whether nothing is left of its body.
 pub(super) fn received<B>(response: http::Response<B>, is_over: impl Fn(&B) -> bool) -> Result<Response, SendFault>
@@ -28,15 +25,10 @@ where
     Ok(Response { head: ResponseHead { status: parts.status, headers }, body })
 }
 
-/// True for a head that says the length of its body in two ways.
-pub(super) fn has_two_lengths(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH)
-}
-
 /// Refuses heads that no provider sends who means well. What two lengths of one body mean depends on who reads them
 /// (RFC 9112, 6.3), and a caller must not be sent a head without bounds.
 fn check(headers: &HeaderMap) -> Result<(), SendFault> {
-    if has_two_lengths(headers) {
+    if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
         return Err(SendFault::Broken("both Transfer-Encoding and Content-Length in the response".into()));
     }
     let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum();

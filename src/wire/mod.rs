@@ -6,6 +6,7 @@
 pub mod concat;
 pub mod content_coding;
 pub mod headers;
+pub mod http1;
 pub mod json;
 pub mod media;
 pub mod multipart;

@@ -1,7 +1,9 @@
 //! Laws of readers that get their bytes in pieces: where the network cuts must not matter.
 
 use bytes::Bytes;
+use http::{HeaderMap, Method};
 use tidegate::server::connection::framing::{Framing, Stop};
+use tidegate::wire::http1::Heads;
 use tidegate::wire::sse::{Decoder, Frame};
 
 use super::choose;
@@ -93,4 +95,55 @@ pub(super) fn framing(data: &[u8]) {
         }
     }
     assert_eq!(fine, passed, "in pieces of {} bytes", size.max(1));
+}
+
+/// What a response is, however it came.
+#[derive(Debug, PartialEq)]
+struct Answer {
+    /// Its status, headers, content, and whether another may follow it.
+    read: Option<(u16, HeaderMap, Vec<u8>, bool)>,
+    wrong: Option<&'static str>,
+    /// How many bytes are its own.
+    used: usize,
+}
+
+fn answer<'a>(method: &Method, pieces: impl Iterator<Item = &'a [u8]>) -> Answer {
+    let mut heads = Heads::new(method, HeaderMap::new());
+    let (mut head, mut content, mut wrong, mut used) = (None, Vec::new(), None, 0);
+    for piece in pieces {
+        let mut bytes = piece.to_vec();
+        if head.is_none() {
+            match heads.read(&bytes) {
+                Ok(None) => used += bytes.len(),
+                Ok(Some((found, from))) => {
+                    head = Some(found);
+                    used += from;
+                    bytes.drain(..from);
+                }
+                Err(wrong) => return Answer { read: None, wrong: Some(wrong), used: 0 },
+            }
+        }
+        if let Some(head) = head.as_mut().filter(|_| wrong.is_none()) {
+            let piece = head.body.read(&mut bytes);
+            content.extend_from_slice(&bytes[piece.content]);
+            used += piece.used;
+            wrong = piece.wrong;
+        }
+    }
+    let Some(head) = head else { return Answer { read: None, wrong: heads.end(), used: 0 } };
+    let wrong = wrong.or(head.body.end().err());
+    Answer { read: Some((head.status.as_u16(), head.headers, content, head.is_kept)), wrong, used }
+}
+
+/// Bytes cut anywhere are the same response, and what follows it is not a part of it.
+pub(super) fn response(data: &[u8]) {
+    let (size, data) = choose(data);
+    let method = if size % 8 == 7 { Method::HEAD } else { Method::POST };
+    let whole = answer(&method, std::iter::once(data));
+    assert_eq!(whole, answer(&method, data.chunks(size.max(1))), "in pieces of {} bytes", size.max(1));
+    let content = whole.read.as_ref().map_or(0, |(_, _, content, _)| content.len());
+    assert!(content <= whole.used && whole.used <= data.len(), "{content} of {}", whole.used);
+    if whole.wrong.is_none() && whole.used < data.len() && whole.read.is_some() {
+        assert_eq!(whole, answer(&method, std::iter::once(&data[..whole.used])), "what follows changes it");
+    }
 }

@@ -12,9 +12,10 @@ mod documents;
 pub(crate) type Law = fn(&[u8]);
 
 /// Every reader's law, by the name of its folder under `fuzz/corpus/`.
-pub(crate) const LAWS: [(&str, Law); 9] = [
+pub(crate) const LAWS: [(&str, Law); 10] = [
     ("sse", cut::sse),
     ("framing", cut::framing),
+    ("response", cut::response),
     ("upload", dialects::upload),
     ("caller", dialects::caller),
     ("provider", dialects::provider),

@@ -140,11 +140,12 @@ pub(super) struct Room {
 
 impl Room {
     /// Sends a request and waits for the head of its response.
-    pub(super) async fn send(mut self, request: Request<Full<Bytes>>) -> Result<Response<Body>, Lost> {
-        match self.sender.try_send_request(request).await {
+    pub(super) async fn send(mut self, request: Request<Bytes>) -> Result<Response<Body>, Lost> {
+        let body = request.body().clone();
+        match self.sender.try_send_request(request.map(Full::new)).await {
             Ok(response) => Ok(response.map(|incoming| Body { incoming, place: Some(self.place) })),
             Err(mut fault) => Err(match fault.take_message() {
-                Some(request) => Lost::Unsent(Box::new(request)),
+                Some(request) => Lost::Unsent(Box::new(request.map(|_| body))),
                 None => Lost::Fault(send_fault(&fault.into_error())),
             }),
         }

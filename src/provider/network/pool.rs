@@ -159,7 +159,7 @@ impl Pool {
             let connection = Box::pin(http2::Connection::begin(stream, Weak::<Self>::new())).await?;
             return Ok(Line::Http2(connection.stream(), true));
         }
-        Ok(Line::Http1(http1::Connection::begin(stream, Weak::<Self>::new()).await?, None))
+        Ok(Line::Http1(http1::Connection::begin(stream, Weak::<Self>::new()), None))
     }
 
     fn look(&self) -> Found {
@@ -240,10 +240,8 @@ impl Pool {
             }
             Ok((stream, false)) => {
                 let own: Weak<dyn http1::Home> = self.own.clone();
-                http1::Connection::begin(stream, own).await.map(|connection| {
-                    self.state.lock().protocol = Protocol::Http1;
-                    Line::Http1(connection, None)
-                })
+                self.state.lock().protocol = Protocol::Http1;
+                Ok(Line::Http1(http1::Connection::begin(stream, own), None))
             }
             Err(fault) => Err(fault),
         };
