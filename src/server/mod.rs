@@ -234,9 +234,11 @@ impl Server {
             let place = Arc::new(Counted::new(place, &self.metrics));
             let server = self.clone();
             tasks.spawn(async move {
+                // Boxed, because each future that holds it would hold it twice.
+                let connection = Box::pin(server.connection(stream, peer, place));
                 tokio::select! {
                     biased;
-                    () = once_per_poll(server.connection(stream, peer, place)) => {}
+                    () = once_per_poll(connection) => {}
                     () = until(&server.kill) => {}
                 }
             });
@@ -350,7 +352,8 @@ impl Server {
         service_fn(move |request| {
             let (server, place, busy) = (server.clone(), place.clone(), timer.begin());
             let last_shown = last_shown.clone();
-            async move {
+            // Boxed, because hyper keeps its room until the answer's body has ended.
+            Box::pin(async move {
                 // Once a request: it must not see half of one configuration and half of the next.
                 let gateway = server.current.gateway();
                 let Outcome { mut response, tunnel, rest } = match server.kind {
@@ -387,7 +390,7 @@ impl Server {
                     None => {}
                 }
                 Ok(response.map(|body| busy.hold(body)))
-            }
+            })
         })
     }
 }

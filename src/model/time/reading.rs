@@ -8,7 +8,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -48,14 +48,13 @@ pub fn refresh() -> Instant {
     now
 }
 
-/// Does work with one reading of the clock a poll.
-pub async fn once_per_poll<T>(work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    poll_fn(|cx| {
+/// Does work with one reading of the clock a poll. It is pinned already, as an async function would hold it twice: once as it
+/// was given, and once where it is polled.
+pub fn once_per_poll<T>(mut work: impl Future<Output = T> + Unpin) -> impl Future<Output = T> + Unpin {
+    poll_fn(move |cx| {
         let _poll = Poll::begin();
-        work.as_mut().poll(cx)
+        Pin::new(&mut work).poll(cx)
     })
-    .await
 }
 
 /// A poll, until it is dropped. One within another goes by the reading of that.
@@ -93,11 +92,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_poll_has_one_reading_and_the_next_has_another() {
-        once_per_poll(async {
+        once_per_poll(Box::pin(async {
             let first = now();
             work(2);
             assert_eq!(now(), first);
-            once_per_poll(async { assert_eq!(now(), first) }).await;
+            once_per_poll(Box::pin(async { assert_eq!(now(), first) })).await;
             assert_eq!(now(), first, "the inner one has ended, and the outer one has not");
             tokio::task::yield_now().await;
             let second = now();
@@ -105,7 +104,7 @@ mod tests {
             work(2);
             assert!(refresh() >= second + Duration::from_millis(2));
             assert!(now() > second);
-        })
+        }))
         .await;
         let outside = now();
         work(1);
@@ -114,10 +113,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_poll_that_panics_leaves_no_reading() {
-        let panics = once_per_poll(async {
+        let panics = once_per_poll(Box::pin(async {
             now();
             panic!("on purpose");
-        });
+        }));
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(panics);
         assert!(tasks.join_next().await.is_some_and(|ended| ended.is_err()));
@@ -128,11 +127,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_is_tokios_clock() {
-        once_per_poll(async {
+        once_per_poll(Box::pin(async {
             let first = now();
             tokio::time::sleep(Duration::from_secs(60)).await;
             assert_eq!(since(first), Duration::from_secs(60));
-        })
+        }))
         .await;
     }
 }

@@ -7,7 +7,7 @@
 use parking_lot::{Mutex, MutexGuard};
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
@@ -37,17 +37,16 @@ pub(in crate::server) struct Streams;
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        TokioExecutor::new().execute(once_per_poll(SENT.scope(RefCell::default(), async move {
-            let mut stream = pin!(stream);
-            poll_fn(|cx| {
-                let done = stream.as_mut().poll(cx);
-                if done.is_pending() {
-                    read_ahead(&SENT.with(|sent| sent.borrow().clone()), 0, cx);
-                }
-                done
-            })
-            .await;
-        })));
+        // Boxed, because each future that holds it would hold it twice.
+        let mut stream = Box::pin(stream);
+        let work = poll_fn(move |cx| {
+            let done = stream.as_mut().poll(cx);
+            if done.is_pending() {
+                read_ahead(&SENT.with(|sent| sent.borrow().clone()), 0, cx);
+            }
+            done
+        });
+        TokioExecutor::new().execute(SENT.scope(RefCell::default(), once_per_poll(work)));
     }
 }
 
