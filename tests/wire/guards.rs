@@ -29,10 +29,9 @@ async fn only_the_word_that_is_being_said_waits_for_the_next_event() {
     there.send(chunk(event("now"))).await;
     caller.receive(event("")).await;
     there.send(chunk(FINISH)).await;
-    caller
-        .receive("data: {\"choices\":[{\"index\":0,\"finish_reason\":null,\"delta\":{\"content\":\"now\"}}]}\n\n")
-        .await;
-    caller.receive(FINISH).await;
+    // The word and what shows that it has been said are in hand at once.
+    let word = "data: {\"choices\":[{\"index\":0,\"finish_reason\":null,\"delta\":{\"content\":\"now\"}}]}\n\n";
+    caller.receive([word, FINISH].concat()).await;
     there.send(chunk(DONE)).await;
     there.send(LAST_CHUNK).await;
     caller.receive(DONE).await;
