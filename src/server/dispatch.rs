@@ -38,7 +38,7 @@ pub(in crate::server) struct Outcome<B> {
     /// The response.
     pub(in crate::server) response: Response<ResponseBody>,
     /// What goes on through the connection after it.
-    pub(in crate::server) tunnel: Option<Tunnel>,
+    pub(in crate::server) tunnel: Option<Box<Tunnel>>,
     /// The rest of the request, which was answered without it.
     pub(in crate::server) rest: Option<B>,
 }
@@ -112,7 +112,7 @@ where
             watch.answered(answered.status);
             let tunnel = Tunnel::new(upgrade, socket, plan, gateway.state.tunnels().clone(), watch);
             let response = assemble(answered, id_value(&id, text), was_asked, |_| ResponseBody::none());
-            Outcome { response, tunnel: Some(tunnel), rest: None }
+            Outcome { response, tunnel: Some(Box::new(tunnel)), rest: None }
         }
         _ => Outcome {
             response: respond(answered, watch, id_value(&id, text), was_asked),

@@ -85,7 +85,7 @@ impl RequestContext<'_> {
         }
     }
 
-    /// Who calls, and what is known of the request before its body is read.
+    /// Who calls, and what is known of the request before its body is read. A route that is switched off for who calls is none.
     pub(super) async fn head(&self, route: &Route, watch: &Watch) -> Result<Head, Fault> {
         let (headers, present) = (&self.parts.headers, self.present);
         let shown = credentials::shown(headers, present);
@@ -110,7 +110,7 @@ impl RequestContext<'_> {
             };
             Once { key: idempotency::scoped(key, &owner), request: [0; 32] }
         });
-        Ok(Head {
+        let head = Head {
             id: self.id.clone(),
             route: route.plan.name.clone(),
             tenant: principal.tenant,
@@ -136,15 +136,19 @@ impl RequestContext<'_> {
             headers: self.parts.clone().into(),
             received: self.received,
             digest: CallerDigest::default(),
-        })
+        };
+        if route.switch.is_on_for(&head) { Ok(head) } else { Err(Fault::RouteDisabled) }
     }
 
     /// The caller as the authenticator sees it: with these credentials.
     pub(in crate::server) fn visitor<'s>(&self, shown: Shown<'s>) -> Visitor<'s> {
-        let headers = &self.parts.headers;
+        let (headers, tenant_header) = (&self.parts.headers, &self.gateway.plan.auth.tenant_header);
         Visitor {
             shown,
-            tenant: credentials::named(headers, &self.gateway.plan.auth.tenant_header),
+            tenant: match self.present.may_have(tenant_header) {
+                true => credentials::named(headers, tenant_header),
+                false => Ok(None),
+            },
             user: match self.present.has(Sought::User) {
                 true => credentials::named(headers, &credentials::USER_ID),
                 false => Ok(None),

@@ -62,7 +62,7 @@ impl RequestContext<'_> {
             return self.fail(route, None, None, &fault, watch);
         }
         // Before the body: what an unknown caller sends is not worth waiting for, nor what nobody will answer.
-        let mut head = match self.head(route, watch).await.and_then(|head| is_open(route, head)) {
+        let mut head = match self.head(route, watch).await {
             Ok(head) => head,
             Err(fault) => return self.fail(route, None, None, &fault, watch),
         };
@@ -331,11 +331,6 @@ impl RequestContext<'_> {
         let comeback = Comeback { longest: self.gateway.plan.longest_comeback, fraction: 0.0 };
         About { call, head, request, now: self.after(elapsed), elapsed, prices, comeback }
     }
-}
-
-/// The head of a call to a route that is switched on for who calls.
-fn is_open(route: &Route, head: Head) -> Result<Head, Fault> {
-    if route.switch.is_on_for(&head) { Ok(head) } else { Err(Fault::RouteDisabled) }
 }
 
 /// A GET whose caller has the current version gets 304 (RFC 9110, 13.1.2).

@@ -38,18 +38,34 @@ pub(in crate::server) enum Sought {
 
 /// Which of them a request has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::server) struct Present(u16);
+pub(in crate::server) struct Present {
+    sought: u16,
+    /// How long the names of headers are, by a bit for each length.
+    lengths: u64,
+}
 
 impl Present {
     /// Looks through the headers of a request.
     pub(in crate::server) fn of(headers: &HeaderMap) -> Self {
-        Self(headers.keys().filter_map(sought).fold(0, |all, it| all | 1 << it as u16))
+        headers.keys().fold(Self::default(), |present, name| Self {
+            sought: present.sought | sought(name).map_or(0, |it| 1 << it as u16),
+            lengths: present.lengths | length(name),
+        })
     }
 
     /// True when there may be such a header.
     pub(in crate::server) fn has(self, sought: Sought) -> bool {
-        self.0 & 1 << sought as u16 != 0
+        self.sought & 1 << sought as u16 != 0
     }
+
+    /// The same of a header that the config names.
+    pub(in crate::server) fn may_have(self, name: &HeaderName) -> bool {
+        self.lengths & length(name) != 0
+    }
+}
+
+fn length(name: &HeaderName) -> u64 {
+    1 << name.as_str().len().min(63)
 }
 
 /// What a header is looked for as.
