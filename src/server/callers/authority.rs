@@ -44,7 +44,8 @@ fn is_host(host: &[u8]) -> bool {
         },
         None => host.split_at(memchr::memchr(b':', host).unwrap_or(host.len())),
     };
-    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(byte);
+    let is_name =
+        |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'A'..=b'Z' | b'-' | b'.' | b'_' | b'~' | b':');
     let is_port = |port: &[u8]| port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
     !name.is_empty() && name.iter().all(is_name) && (port.is_empty() || port.strip_prefix(b":").is_some_and(is_port))
 }

@@ -93,7 +93,10 @@ impl BodyReader<'_> {
                 |_| Fault::invalid(None, "the request body is broken: it ended early or its framing is invalid");
             let Ok(piece) = frame.map_err(broken)?.into_data() else { continue };
             count += piece.len();
-            due.received(piece.len());
+            let was_last = body.is_end_stream();
+            if !was_last {
+                due.received(piece.len());
+            }
             if count > self.limit {
                 return Err(self.too_large());
             }
@@ -103,6 +106,9 @@ impl BodyReader<'_> {
                     held.reserve(count, self.limit).await?;
                     held.bytes.extend_from_slice(&piece);
                 }
+            }
+            if was_last {
+                break;
             }
         }
         Ok(whole)
