@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use rustls::pki_types::CertificateDer;
 use url::Url;
 
@@ -18,6 +19,8 @@ use crate::model::patience::PatiencePlan;
 pub struct ProviderPlan {
     /// Its name.
     pub name: Arc<str>,
+    /// The same as the value of a header.
+    pub name_value: Option<HeaderValue>,
     /// The dialect it speaks.
     pub kind: ProviderKind,
     /// Its instances, at least one. No trailing slash in the path.

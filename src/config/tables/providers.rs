@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use crate::config::engine::environment::{Meaning, VARIABLES, Variables};
 use crate::config::engine::problem::Report;
 use crate::config::engine::reader::{At, Section};
@@ -137,6 +139,7 @@ fn provider(
         _ => Usable::Yes,
     };
     let plan = ProviderPlan {
+        name_value: HeaderValue::from_str(&name).ok(),
         name,
         kind,
         urls: values(urls?),

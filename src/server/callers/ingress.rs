@@ -280,7 +280,7 @@ impl RequestContext<'_> {
     fn mark(&self, route: &Route, request: &CallRequest, served: &ServedBy, watch: &Watch, answered: &mut Answered) {
         let mut facts = watch.trail.facts();
         let fallback = served.fallback(&route.plan, request.model(), &facts);
-        served.tell(&mut answered.headers, &facts, fallback.as_ref());
+        served.tell(&route.plan, &mut answered.headers, &facts, fallback.as_ref());
         facts.fallback = fallback;
     }
 

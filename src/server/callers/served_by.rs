@@ -94,7 +94,13 @@ impl ServedBy {
     }
 
     /// Tells the caller. A text that was written beforehand is no provider's.
-    pub(in crate::server) fn tell(&self, headers: &mut HeaderMap, facts: &Facts, fallback: Option<&Fallback>) {
+    pub(in crate::server) fn tell(
+        &self,
+        route: &RoutePlan,
+        headers: &mut HeaderMap,
+        facts: &Facts,
+        fallback: Option<&Fallback>,
+    ) {
         if let Some(word) = self.degraded.map(Degraded::as_str).or(fallback.map(|_| ANOTHER)) {
             headers.insert(DEGRADED, HeaderValue::from_static(word));
         }
@@ -105,11 +111,19 @@ impl ServedBy {
             headers.insert(FALLBACK, HeaderValue::from_static(fallback.why));
         }
         headers.insert(ATTEMPTS, number(facts.attempts.len() as u64));
-        for (name, said) in [(PROVIDER, Some(&self.provider)), (MODEL, self.model.as_ref())] {
-            // A model's name that a header cannot hold stays out of it; the log has it.
-            if let Some(value) = said.and_then(|said| HeaderValue::from_str(said).ok()) {
+        // A model's name that a header cannot hold stays out of it; the log has it.
+        let model = self.model.as_ref().and_then(|model| HeaderValue::from_str(model).ok());
+        for (name, value) in [(PROVIDER, self.provider_value(route)), (MODEL, model)] {
+            if let Some(value) = value {
                 headers.insert(name, value);
             }
         }
+    }
+
+    /// The provider as a header's value, which its plan has. An answer that was kept may name one that is there no more.
+    fn provider_value(&self, route: &RoutePlan) -> Option<HeaderValue> {
+        let plan = route.targets.iter().find(|target| Arc::ptr_eq(&target.provider.name, &self.provider));
+        plan.and_then(|target| target.provider.name_value.clone())
+            .or_else(|| HeaderValue::from_str(&self.provider).ok())
     }
 }
