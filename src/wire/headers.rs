@@ -3,6 +3,8 @@
 //! Both are allow lists: every other header stays behind, credentials, cookies and hop-by-hop headers included.
 //! Nothing here knows a dialect.
 
+use std::sync::LazyLock;
+
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
 
@@ -13,23 +15,25 @@ const ACCOUNT: [&str; 2] = ["openai-organization", "openai-project"];
 /// Headers that the gateway adds to a response, about: of rate limits, security, its ids, and of who answered.
 const OWN: usize = 16;
 
-/// Room in the map of a request to a provider. hyper keeps the map for the response, which gets more headers than the request.
+/// Room in the map of a request to a provider. The same map takes the response's headers, and the gateway's own.
 const ROOM: usize = 32;
 
-/// What OpenAI's SDKs say of themselves, and what OpenAI says that stays behind: names of other headers than the usual ones
-/// take memory for each message.
-static SHARED: [HeaderName; 10] = [
-    HeaderName::from_static("x-stainless-lang"),
-    HeaderName::from_static("x-stainless-package-version"),
-    HeaderName::from_static("x-stainless-os"),
-    HeaderName::from_static("x-stainless-arch"),
-    HeaderName::from_static("x-stainless-runtime"),
-    HeaderName::from_static("x-stainless-runtime-version"),
-    HeaderName::from_static("x-stainless-async"),
-    HeaderName::from_static("x-stainless-retry-count"),
-    HeaderName::from_static("x-stainless-read-timeout"),
-    HeaderName::from_static("openai-organization"),
+/// What OpenAI's SDKs say of themselves, and what OpenAI says that stays behind.
+const OFTEN: [&str; 10] = [
+    "x-stainless-lang",
+    "x-stainless-package-version",
+    "x-stainless-os",
+    "x-stainless-arch",
+    "x-stainless-runtime",
+    "x-stainless-runtime-version",
+    "x-stainless-async",
+    "x-stainless-retry-count",
+    "x-stainless-read-timeout",
+    "openai-organization",
 ];
+
+/// The same as names that are shared: any other copy of a name that HTTP's standards do not have takes memory.
+static SHARED: LazyLock<[HeaderName; OFTEN.len()]> = LazyLock::new(|| OFTEN.map(HeaderName::from_static));
 
 /// True for a request header that may reach a provider of the caller's own dialect.
 fn may_reach_provider(name: &str) -> bool {
@@ -72,8 +76,7 @@ pub fn to_provider(headers: &HeaderMap) -> HeaderMap {
 /// The same name, whose clone needs no memory where it is known.
 fn shared(name: &HeaderName) -> &HeaderName {
     let text = name.as_str();
-    let may_be = text.starts_with("x-stainless-") || text.starts_with("openai-");
-    SHARED.iter().filter(|_| may_be).find(|known| known.as_str() == text).unwrap_or(name)
+    OFTEN.iter().position(|known| *known == text).map_or(name, |place| &SHARED[place])
 }
 
 /// True where a header of a caller's may make a provider give another response to the same body: those ask for a beta of its
