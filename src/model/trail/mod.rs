@@ -6,9 +6,10 @@ mod tokens;
 
 use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio::time::Instant;
 
 use crate::model::bill::Bill;
@@ -473,8 +474,28 @@ pub struct LimitTerms {
     pub window: Duration,
     /// Units allowed at once.
     pub burst: u64,
-    /// How callers are told of it, once they were: whoever tells them knows the form.
-    pub announced: OnceLock<Box<str>>,
+    /// How callers are told of it, once they were.
+    pub announced: OnceLock<Announced>,
+}
+
+/// How callers are told of a rule. It is the same for all of them; whoever tells them knows the form.
+#[derive(Debug)]
+pub struct Announced {
+    /// What it allows.
+    pub item: Box<str>,
+    /// How much that is.
+    pub limit: Option<HeaderValue>,
+    /// The list that it was first told with, of which it was the first one.
+    pub list: OnceLock<AnnouncedList>,
+}
+
+/// Rules that callers are told of together.
+#[derive(Debug)]
+pub struct AnnouncedList {
+    /// The rules.
+    pub rules: Box<[Weak<LimitTerms>]>,
+    /// What all of them allow.
+    pub value: Option<HeaderValue>,
 }
 
 /// What one rule said.

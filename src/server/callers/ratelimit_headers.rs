@@ -3,12 +3,13 @@
 //!
 //! It does not know how rate limits are counted. Rules in shadow mode are not shown to callers.
 
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::model::trail::{Decision, LimitFact, LimitTerms};
+use crate::model::trail::{Announced, AnnouncedList, Decision, LimitFact, LimitTerms};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");
@@ -26,11 +27,7 @@ pub(in crate::server) fn tell(headers: &mut HeaderMap, facts: &[LimitFact], now:
     };
     let Some(tightest) = shown().min_by(|left, right| tightness(left).total_cmp(&tightness(right))) else { return };
     headers.reserve(5);
-    for fact in shown() {
-        comma(text);
-        text.extend_from_slice(fact.terms.announced.get_or_init(|| policy(&fact.terms)).as_bytes());
-    }
-    say(headers, POLICY, text);
+    say(headers, POLICY, policies(shown()));
     for fact in shown() {
         comma(text);
         text.extend_from_slice(b"\"");
@@ -40,21 +37,51 @@ pub(in crate::server) fn tell(headers: &mut HeaderMap, facts: &[LimitFact], now:
         text.extend_from_slice(b";t=");
         number(text, seconds(fact.more_in));
     }
-    say(headers, STATE, text);
-    amount(text, tightest.terms.burst, tightest.terms.scale);
-    say(headers, X_LIMIT, text);
+    say(headers, STATE, value(text));
+    say(headers, X_LIMIT, announced(&tightest.terms).limit.clone());
     amount(text, tightest.remaining, tightest.terms.scale);
-    say(headers, X_REMAINING, text);
+    say(headers, X_REMAINING, value(text));
     let reset = now.as_second().saturating_add_unsigned(seconds(tightest.full_in));
     text.extend_from_slice(itoa::Buffer::new().format(reset).as_bytes());
-    say(headers, X_RESET, text);
+    say(headers, X_RESET, value(text));
 }
 
-/// Adds the header whose value was written.
-fn say(headers: &mut HeaderMap, name: HeaderName, text: &mut BytesMut) {
-    if let Ok(value) = HeaderValue::from_maybe_shared(text.split().freeze()) {
+/// Adds a header.
+fn say(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+    if let Some(value) = value {
         headers.insert(name, value);
     }
+}
+
+/// What was written.
+fn value(text: &mut BytesMut) -> Option<HeaderValue> {
+    HeaderValue::from_maybe_shared(text.split().freeze()).ok()
+}
+
+/// What these rules allow. Nearly all requests to a route are under the same ones, and their list is kept.
+fn policies<'f>(facts: impl Iterator<Item = &'f LimitFact> + Clone) -> Option<HeaderValue> {
+    let first = announced(&facts.clone().next()?.terms);
+    let written = || {
+        let mut text = BytesMut::new();
+        for fact in facts.clone() {
+            comma(&mut text);
+            text.extend_from_slice(announced(&fact.terms).item.as_bytes());
+        }
+        value(&mut text)
+    };
+    let list = || facts.clone().map(|fact| &fact.terms);
+    let kept =
+        first.list.get_or_init(|| AnnouncedList { rules: list().map(Arc::downgrade).collect(), value: written() });
+    let is_same = kept.rules.iter().map(Weak::as_ptr).eq(list().map(Arc::as_ptr));
+    if is_same { kept.value.clone() } else { written() }
+}
+
+fn announced(terms: &LimitTerms) -> &Announced {
+    terms.announced.get_or_init(|| {
+        let mut text = BytesMut::new();
+        amount(&mut text, terms.burst, terms.scale);
+        Announced { item: policy(terms), limit: value(&mut text), list: OnceLock::new() }
+    })
 }
 
 /// What a rule allows, as an item of `RateLimit-Policy`. Rules' names are letters, digits, `-` and `_`: they need no escaping.
@@ -94,8 +121,6 @@ fn seconds(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, OnceLock};
-
     use super::*;
 
     fn said(name: &str, quantity: &'static str, scale: u64, (count, burst, remaining): (u64, u64, u64)) -> LimitFact {
@@ -136,6 +161,10 @@ mod tests {
             assert_eq!(of(X_RESET).as_deref(), Some("1030"));
             assert_eq!(headers.len(), 5);
         }
+        // The list of others that begins with the same rule is another one.
+        let mut headers = HeaderMap::new();
+        tell(&mut headers, &facts[..1], now, &mut BytesMut::new());
+        assert_eq!(headers[POLICY], "\"calls\";q=600;w=60");
         facts[2].decision = Decision::Refused;
         let mut headers = HeaderMap::new();
         tell(&mut headers, &facts, now, &mut BytesMut::new());
