@@ -5,12 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mimalloc::MiMalloc;
+// It replaces `malloc`: see docs/decisions/0019-allocator.md.
+use mimalloc as _;
 use tidegate::commands::{against, cache_key, check, demo, explain, health, reference, serve};
-
-// A call allocates boxes of kilobytes (the futures of its policies), which miss glibc's per-thread caches.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// A resilient AI gateway: when a provider misbehaves, the caller still gets the complete answer if anyone can give it.
 #[derive(Parser)]
