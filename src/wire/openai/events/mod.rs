@@ -5,6 +5,7 @@
 //! know how events are framed.
 
 mod chunk;
+
 mod lenient;
 mod template;
 mod typed;
