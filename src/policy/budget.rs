@@ -261,7 +261,8 @@ impl Policy for Budget {
     const NAME: &'static str = "budget";
 
     async fn apply<N: Next>(&self, mut call: Box<Call>, next: &N) -> Outcome {
-        let (held, is_cheaper) = match self.take(&call).await? {
+        // Boxed: where there are no budgets each call would hold the room for it.
+        let (held, is_cheaper) = match Box::pin(self.take(&call)).await? {
             Decision::On(held) => (held, false),
             Decision::Cheaper(request, held) => {
                 call.request = request;

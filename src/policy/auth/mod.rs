@@ -227,7 +227,8 @@ impl Auth {
                 return Err(Fault::Unauthenticated { reason: "no_credential", has_credential: false });
             }
             None => Invalid { reason: "credential_unreadable", is_signed: false }.into(),
-            Some((AuthMethod::Jwt, shown)) => match self.door.token(shown, now).await {
+            // Boxed: callers without a token would hold the room for it.
+            Some((AuthMethod::Jwt, shown)) => match Box::pin(self.door.token(shown, now)).await {
                 Ok(claims) => return self.holder_of_token(claims, visitor),
                 Err(refused) => refused,
             },

@@ -226,9 +226,10 @@ impl Policy for Catalog {
         };
         let is_list = wire.path.split('?').next() == Some(PATH);
         match &wire.model {
-            Some(model) => self.one(call, wire, &model.name, next).await,
+            // Boxed, as below: other calls would hold the room for it.
+            Some(model) => Box::pin(self.one(call, wire, &model.name, next)).await,
             // Who is disabled, and that there is nobody, is failover's to say.
-            None if is_list && self.open(&call).next().is_some() => self.all(&call, wire).await,
+            None if is_list && self.open(&call).next().is_some() => Box::pin(self.all(&call, wire)).await,
             None => next.call(call).await,
         }
     }

@@ -68,14 +68,15 @@ impl Policy for Guardrail {
     async fn apply<N: Next>(&self, mut call: Box<Call>, next: &N) -> Outcome {
         let trail = call.trail.clone();
         for rule in &self.0.request {
-            if let Some(request) = request(rule, &call.request, &trail).await? {
+            // Boxed, as below: where nothing is guarded each call would hold the room for it.
+            if let Some(request) = Box::pin(request(rule, &call.request, &trail)).await? {
                 call.request = Arc::new(request);
             }
         }
         let reply = next.call(call).await?;
         match self.0.answer.is_empty() {
             true => Ok(reply),
-            false => answer(&self.0.answer, reply, &trail).await,
+            false => Box::pin(answer(&self.0.answer, reply, &trail)).await,
         }
     }
 }

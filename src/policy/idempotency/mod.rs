@@ -137,7 +137,8 @@ impl Policy for Idempotency {
 
     async fn apply<N: Next>(&self, call: Box<Call>, next: &N) -> Outcome {
         let Some(once) = call.head.once else { return next.call(call).await };
-        let execution = match self.claim(&once).await {
+        // Boxed: few calls have a key, and all would hold the room for it.
+        let execution = match Box::pin(self.claim(&once)).await {
             Claim::Free(execution) => execution,
             Claim::Kept(kept) => {
                 self.note(&call, "replayed");

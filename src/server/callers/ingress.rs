@@ -184,7 +184,8 @@ impl RequestContext<'_> {
         watch.trail.facts().bytes_in = body.len() as u64;
         let body = reader.decompress(&codings, body).await?;
         if let Some(once) = &mut head.once {
-            once.request = idempotency::fingerprint(self.parts, &body).await;
+            // Boxed: few requests have a key, and all would hold the room for it.
+            once.request = Box::pin(idempotency::fingerprint(self.parts, &body)).await;
         }
         let recognition = recognition::recognise(self.gateway, route, self.parts, head, &body);
         if let Some(known) = &head.known {
