@@ -183,8 +183,11 @@ fn has_empty_line(bytes: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', bytes).any(|at| matches!(bytes[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
 }
 
-/// Where a part of the bytes lies in them.
+/// Where a part of the bytes lies in them. An empty one may lie anywhere.
 fn place(part: &[u8], bytes: &[u8]) -> std::ops::Range<usize> {
+    if part.is_empty() {
+        return 0..0;
+    }
     let start = part.as_ptr().addr().saturating_sub(bytes.as_ptr().addr());
     start..start + part.len()
 }
