@@ -481,6 +481,20 @@ impl CallRequest {
         hasher.finish()
     }
 
+    /// Gives a small body memory of its own. Otherwise it keeps all that its connection has read with it, for as long as the
+    /// call takes.
+    pub fn detach(&mut self) {
+        /// A larger one came in pieces, and was put together, or has nearly all of that memory for itself.
+        const SMALL: usize = 8 * 1024;
+        if let CallRequest::OpenAi(wire) = self
+            && wire.body.len() <= SMALL
+        {
+            wire.body = Bytes::copy_from_slice(&wire.body);
+            wire.content_type =
+                wire.content_type.take().and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+        }
+    }
+
     /// True when the caller wants the answer as a stream of events.
     pub fn wants_stream(&self) -> bool {
         match self {
@@ -765,4 +779,33 @@ pub struct Audio {
     pub file_name: Box<str>,
     /// The declared media type.
     pub content_type: Box<str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detached_request_keeps_nothing_that_was_read_with_it() {
+        let read = Bytes::from([&br#"content-type: application/json {"model":"m"}"#[..], &[b'x'; 9000]].concat());
+        for (size, is_kept) in [(13, false), (9000, true)] {
+            let content_type = HeaderValue::from_maybe_shared(read.slice(14..30)).unwrap();
+            let mut request = CallRequest::OpenAi(OpenAiRequest {
+                endpoint: Endpoint::ChatCompletions,
+                method: Method::POST,
+                path: "/chat/completions".into(),
+                content_type: Some(content_type.clone()),
+                body: read.slice(31..31 + size),
+                model: None,
+                stream: true,
+                bounds: AnswerBounds::default(),
+                contents: Contents::default(),
+            });
+            let body = read.slice(31..31 + size);
+            request.detach();
+            let CallRequest::OpenAi(wire) = &request else { panic!() };
+            assert_eq!((&wire.body, wire.content_type.as_ref()), (&body, Some(&content_type)));
+            assert_eq!(wire.body.as_ptr() == body.as_ptr(), is_kept, "{size}");
+        }
+    }
 }

@@ -8,20 +8,38 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::request::Parts;
 
-/// The headers of a caller's request. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct CallerHeaders(Option<Arc<Parts>>);
+/// The headers of a caller's request: those of the request itself, or copies of those that may be sent.
+#[derive(Default)]
+pub struct CallerHeaders(Source);
+
+#[derive(Default)]
+enum Source {
+    #[default]
+    None,
+    Request(Arc<Parts>),
+    Copied(Box<HeaderMap>),
+}
 
 impl CallerHeaders {
-    /// All of them, with whatever must not leave the gateway; `None` where nobody sent a request.
+    /// All that are kept, with whatever must not leave the gateway; `None` where nobody sent a request.
     pub fn all(&self) -> Option<&HeaderMap> {
-        self.0.as_ref().map(|parts| &parts.headers)
+        match &self.0 {
+            Source::None => None,
+            Source::Request(parts) => Some(&parts.headers),
+            Source::Copied(headers) => Some(headers),
+        }
     }
 }
 
 impl From<Arc<Parts>> for CallerHeaders {
     fn from(parts: Arc<Parts>) -> Self {
-        Self(Some(parts))
+        Self(Source::Request(parts))
+    }
+}
+
+impl From<HeaderMap> for CallerHeaders {
+    fn from(headers: HeaderMap) -> Self {
+        Self(Source::Copied(Box::new(headers)))
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::sync::LazyLock;
 
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
 
@@ -62,15 +63,34 @@ fn may_reach_caller(name: &str) -> bool {
 ///
 /// `Content-Type` is not among them: it belongs to the body and is set with it.
 pub fn to_provider(headers: &HeaderMap) -> HeaderMap {
-    let nominated = nominated(headers);
     // A map that grows is made anew.
     let mut passed = HeaderMap::with_capacity(ROOM.max(headers.len()));
-    for (name, value) in headers {
-        if may_reach_provider(name.as_str()) && !nominated.contains(name) {
-            passed.append(shared(name), value.clone());
-        }
+    for (name, value) in reaching_provider(headers) {
+        passed.append(shared(name), value.clone());
     }
     passed
+}
+
+/// The same headers, to be kept for long: they have memory of their own, and do not keep all that their connection has read with
+/// them.
+pub fn detached(headers: &HeaderMap) -> HeaderMap {
+    let (count, bytes) =
+        reaching_provider(headers).fold((0, 0), |(count, bytes), (_, value)| (count + 1, bytes + value.len()));
+    let (mut kept, mut text) = (HeaderMap::with_capacity(count), BytesMut::with_capacity(bytes));
+    for (name, value) in reaching_provider(headers) {
+        text.extend_from_slice(value.as_bytes());
+        // A copy of a value is one.
+        if let Ok(value) = HeaderValue::from_maybe_shared(text.split().freeze()) {
+            kept.append(shared(name), value);
+        }
+    }
+    kept
+}
+
+/// Those that may pass.
+fn reaching_provider(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    let nominated = nominated(headers);
+    headers.iter().filter(move |(name, _)| may_reach_provider(name.as_str()) && !nominated.contains(name))
 }
 
 /// The same name, whose clone needs no memory where it is known.
@@ -180,7 +200,10 @@ mod tests {
             let requests = ["accept", "user-agent", "traceparent", "tracestate", "x-stainless-lang", "openai-beta"];
             let reaching = passed(&headers, &requests);
             prop_assert_eq!(may_change_response(&headers), reaching.contains_key("openai-beta"));
-            prop_assert_eq!(to_provider(&headers), reaching);
+            prop_assert_eq!(&to_provider(&headers), &reaching);
+            let kept = detached(&headers);
+            prop_assert_eq!(&kept, &reaching);
+            prop_assert_eq!(to_provider(&kept), reaching);
             let responses = [
                 "content-type", "content-disposition", "retry-after", "retry-after-ms", "x-ratelimit-limit-requests",
                 "x-request-id", "openai-beta",

@@ -35,6 +35,7 @@ use crate::server::tunnel::handshake;
 use crate::stack::{Next, Outcome};
 use crate::wire::content_coding;
 use crate::wire::content_coding::Unknown;
+use crate::wire::headers;
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
@@ -200,10 +201,17 @@ impl RequestContext<'_> {
             body,
         };
         let request = apart(incoming.body.len(), || {
-            let request = route.dialect.decode(&incoming)?;
+            let mut request = route.dialect.decode(&incoming)?;
             prompt_rules::check(&route.plan, &request)?;
+            // A stream lasts, and there may be thousands of them.
+            if request.wants_stream() {
+                request.detach();
+            }
             Ok::<_, Fault>(request)
         })?;
+        if request.wants_stream() {
+            head.headers = headers::detached(&self.parts.headers).into();
+        }
         Ok((Arc::new(request), recognition))
     }
 

@@ -68,6 +68,12 @@ pub(in crate::server) fn assemble(
         }
         headers.insert(TIDEGATE_REQUEST_ID, id);
     }
+    if matches!(body, AnsweredBody::Events(..)) {
+        // A stream lasts, and its connection keeps the map. There was room for more.
+        let mut tight = HeaderMap::with_capacity(headers.len());
+        tight.extend(headers);
+        headers = tight;
+    }
     let mut response = Response::new(watched(body));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
