@@ -96,7 +96,7 @@ fn call(script: &Script, played: &Played, planned: &Planned, tally: &mut Tally, 
     }
     let complete = complete_ones(planned, played);
     let is_complete = match (planned.kind.is_stream(), answered.is_aborted) {
-        (true, _) => stream(planned, &complete, answered, &body, problems),
+        (true, _) => stream(planned, script, &complete, answered, &body, problems),
         (false, false) => plain(script, planned, &complete, &body, problems),
         (false, true) => {
             if !planned.kind.is_opaque() {
@@ -175,6 +175,7 @@ fn plain(
 /// A stream is one provider's whole answer with its end, or the beginning of one with an error.
 fn stream(
     planned: &Planned,
+    script: &Script,
     complete: &BTreeSet<String>,
     answered: &Answered,
     body: &str,
@@ -189,6 +190,9 @@ fn stream(
         (true, _) => problems.push(format!("it ends cleanly, and is not complete: {body}")),
         // Who shares an answer with others and has less time than they is told so, wherever it stands.
         (false, true) if said.is_finished && planned.patience.is_some() && body.contains("\"caller_timeout\"") => {}
+        // Something was lost of it. Only its terminator says that this was nothing of the answer.
+        (false, true)
+            if said.is_finished && script.has(&[FaultKind::Garbage]) && body.contains("\"deadline_exceeded\"") => {}
         (false, true) if said.is_finished => problems.push(format!("it is finished, and broken: {body}")),
         (false, true) if complete.iter().any(|complete| complete.starts_with(&said.text)) => {}
         (false, true) => problems.push(format!("its beginning is nobody's: {body}")),
