@@ -447,7 +447,8 @@ impl Events {
         match self.reader.read(frame.name(), data) {
             Read::Event(kind) => {
                 self.received.add(&kind, self.reader.text_length());
-                Step::Event(frame.into_event(kind))
+                let rest = self.reader.is_complete().then(|| self.reader.missing_terminator());
+                Step::Event(Event { rest, ..frame.into_event(kind) })
             }
             Read::Prelude(kind) => {
                 self.received.add(&kind, self.reader.text_length());

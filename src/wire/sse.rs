@@ -112,7 +112,7 @@ impl Frame {
 
     /// The event that these bytes are.
     pub fn into_event(self, kind: EventKind) -> Event {
-        Event { raw: self.raw, data: self.data, kind }
+        Event { raw: self.raw, data: self.data, kind, rest: None }
     }
 }
 
@@ -179,7 +179,7 @@ pub fn with_data(event: &Event, data: &str, kind: EventKind) -> Event {
         EventData::None | EventData::Joined(_) => (other_lines(&event.raw), Bytes::from_static(b"\n\n")),
     };
     let at = before.len()..before.len() + data.len();
-    Event { raw: [&before, data.as_bytes(), &after].concat().into(), data: EventData::At(at), kind }
+    Event { raw: [&before, data.as_bytes(), &after].concat().into(), data: EventData::At(at), kind, rest: event.rest }
 }
 
 /// The lines of an event that hold no data, and the beginning of one that will.

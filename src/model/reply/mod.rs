@@ -337,6 +337,8 @@ pub struct Event {
     pub data: EventData,
     /// What it means.
     pub kind: EventKind,
+    /// Where the response is complete with it: what its stream may still have behind it, to be complete in form.
+    pub rest: Option<&'static [u8]>,
 }
 
 impl Event {
@@ -344,18 +346,18 @@ impl Event {
     pub fn of(data: impl Display, kind: EventKind) -> Self {
         const FIELD: &str = "data: ";
         let raw = Bytes::from(format!("{FIELD}{data}\n\n"));
-        Self { data: EventData::At(FIELD.len()..raw.len() - 2), raw, kind }
+        Self { data: EventData::At(FIELD.len()..raw.len() - 2), raw, kind, rest: None }
     }
 
     /// The terminator of a stream.
     pub fn done() -> Self {
         let raw = Bytes::from_static(b"data: [DONE]\n\n");
-        Self { data: EventData::At(6..raw.len() - 2), raw, kind: EventKind::Done }
+        Self { data: EventData::At(6..raw.len() - 2), raw, kind: EventKind::Done, rest: None }
     }
 
     /// What an event means that was never on the wire.
     pub fn unwritten(kind: EventKind) -> Self {
-        Self { raw: Bytes::new(), data: EventData::None, kind }
+        Self { raw: Bytes::new(), data: EventData::None, kind, rest: None }
     }
 
     /// Its data: the `data:` lines joined. Empty for an event that has none.

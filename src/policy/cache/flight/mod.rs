@@ -24,6 +24,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, Sleep};
@@ -32,9 +33,10 @@ use self::landed::FollowerReply;
 use self::shared::{FIRST, Flight};
 use super::{Entry, EntryKey};
 use crate::model::fault::Fault;
-use crate::model::reply::{Body, Event, Reply};
+use crate::model::reply::{Body, Event, EventKind, Reply};
 use crate::model::time::{Deadline, Phase, later};
 use crate::policy::cache::identity_hasher::BuildSpread;
+use crate::wire::sse;
 
 /// A caller whose time ends this shortly before the flight's needs no clock of its own.
 const SLACK: Duration = Duration::from_millis(10);
@@ -205,7 +207,7 @@ impl Follower {
             FollowerReply::Reply(head, Some(body)) => Arrival::Reply(head.with(body)),
             FollowerReply::Reply(head, None) => {
                 let own_end = own_end.map(|by| Box::pin(tokio::time::sleep_until(by)));
-                let following = Following { follower: Some(self), own_end, phase };
+                let following = Following { follower: Some(self), own_end, phase, rest: None };
                 Arrival::Reply(head.with(Body::Events(Box::pin(following))))
             }
         }))
@@ -220,6 +222,8 @@ struct Following {
     own_end: Option<Pin<Box<Sleep>>>,
     /// Whose limit that is.
     phase: Phase,
+    /// What may still come of the form of a response that is complete.
+    rest: Option<&'static [u8]>,
 }
 
 impl Stream for Following {
@@ -233,9 +237,20 @@ impl Stream for Following {
             Poll::Pending => {
                 let Some(end) = &mut this.own_end else { return Poll::Pending };
                 ready!(end.as_mut().poll(cx));
-                Some(Err(Fault::of_deadline(this.phase)))
+                this.follower = None;
+                // All of the response has come: it is not broken because the others wait for its terminator.
+                return Poll::Ready(match this.rest {
+                    None => Some(Err(Fault::of_deadline(this.phase))),
+                    Some([]) => None,
+                    Some(terminator) => Some(Ok(sse::event(Bytes::from_static(terminator), EventKind::Done))),
+                });
             }
         };
+        if let Some(Ok(event)) = &item
+            && event.kind != EventKind::Comment
+        {
+            this.rest = event.rest;
+        }
         if !matches!(item, Some(Ok(_))) {
             this.follower = None;
         }

@@ -305,3 +305,32 @@ fn a_key_is_renewed_by_one_at_a_time_and_only_so_many_at_once() {
     drop(held);
     assert!(flights.renew(key(0)).is_some());
 }
+
+#[test]
+fn a_response_that_has_come_whole_is_not_broken_by_the_end_of_its_callers_time() {
+    const DONE: &[u8] = b"data: [DONE]\n\n";
+    let cases: [(Option<&'static [u8]>, &[&str]); 3] = [
+        (None, &["data: 0\n\n", ": ping\n\n", "deadline_exceeded"]),
+        (Some(b""), &["data: 0\n\n", ": ping\n\n"]),
+        (Some(DONE), &["data: 0\n\n", ": ping\n\n", "data: [DONE]\n\n"]),
+    ];
+    for (rest, wanted) in cases {
+        let seen = in_virtual_time(async {
+            let asking = async move {
+                let ping = sse::event(Bytes::from_static(b": ping\n\n"), EventKind::Comment);
+                let come = stream::iter([Ok(Event { rest, ..event(0) }), Ok(ping)]).chain(stream::pending());
+                Ok(Arrival::Reply(Box::new(Reply::new("p", Body::Events(Box::pin(come))))))
+            };
+            let follower = Flights::default().join(course(), 1, ANY, limits(1 << 20), || asking.boxed());
+            let arrival = follower.follow(Deadline::after(Duration::from_secs(1), Phase::Call)).await;
+            let Ok(Some(Arrival::Reply(reply))) = arrival else { panic!("no reply") };
+            let Body::Events(events) = reply.body else { panic!("no events") };
+            let said = |item: Result<Event, Fault>| match item {
+                Ok(event) => String::from_utf8(event.raw.to_vec()).unwrap(),
+                Err(fault) => fault.code().into(),
+            };
+            events.map(said).collect::<Vec<_>>().await
+        });
+        assert_eq!(seen, wanted, "{rest:?}");
+    }
+}
