@@ -3,6 +3,8 @@
 //!
 //! Pure: no I/O, no clock, no configuration. It does not know who calls, who responds, or what is done about it.
 
+pub(crate) mod span;
+
 pub mod concat;
 pub mod content_coding;
 pub mod headers;

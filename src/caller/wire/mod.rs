@@ -25,6 +25,7 @@ use crate::model::call::{AnswerBounds, Contents, Endpoint, NamedModel, OpenAiReq
 use crate::model::fault::{Fault, RequestFault};
 use crate::wire::media::{essence, media_type};
 use crate::wire::path::decoded;
+use crate::wire::span::span;
 
 /// Reads a request to `endpoint`.
 pub(super) fn read(incoming: &Incoming<'_>, endpoint: Endpoint) -> Result<OpenAiRequest, Fault> {
@@ -196,15 +197,14 @@ fn kind(raw: &str) -> &'static str {
     }
 }
 
-/// The model's name and where it stands. A raw value borrows from the body, so its place is the distance between the two.
+/// The model's name and where it stands.
 fn named(body: &Bytes, raw: &str) -> Option<NamedModel> {
     let bare = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"'));
     let name = match bare.filter(|name| !name.contains('\\')) {
         Some(name) => name.into(),
         None => serde_json::from_str::<String>(raw).ok()?.into(),
     };
-    let start = (raw.as_ptr() as usize).checked_sub(body.as_ptr() as usize)?;
-    let span = start..start + raw.len();
+    let span = span(raw.as_bytes(), body)?;
     (body.get(span.clone())? == raw.as_bytes()).then_some(NamedModel { name, span: Some(span) })
 }
 

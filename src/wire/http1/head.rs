@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use httparse::{ParserConfig, Status};
 
 use super::{Length, MAX_HEAD, MAX_HEADERS};
+use crate::wire::span::span;
 
 /// The most that interim responses may say before the response comes.
 const MAX_INTERIM: usize = 16 * MAX_HEAD;
@@ -121,7 +122,8 @@ impl Heads {
             says.coding |= name == TRANSFER_ENCODING;
             says.length |= name == CONTENT_LENGTH;
             says.connection |= name == CONNECTION;
-            let value = block.slice(place(field.value, bytes));
+            // An empty one may lie anywhere.
+            let value = block.slice(span(field.value, &bytes[..length]).unwrap_or_default());
             headers.append(name, HeaderValue::from_maybe_shared(value).map_err(|_| INVALID)?);
         }
         let body = self.length(status, is_old, says, &headers)?;
@@ -181,15 +183,6 @@ struct Says {
 /// True where a line ends and the next one is empty.
 fn has_empty_line(bytes: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', bytes).any(|at| matches!(bytes[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
-}
-
-/// Where a part of the bytes lies in them. An empty one may lie anywhere.
-fn place(part: &[u8], bytes: &[u8]) -> std::ops::Range<usize> {
-    if part.is_empty() {
-        return 0..0;
-    }
-    let start = part.as_ptr().addr().saturating_sub(bytes.as_ptr().addr());
-    start..start + part.len()
 }
 
 fn text(fault: httparse::Error) -> &'static str {

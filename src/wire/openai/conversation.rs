@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::wire::span::span;
+
 /// The field with which a stream tells its tokens in an event of its own, to be put in front of others.
 pub(crate) const WITH_USAGE: &str = "\"stream_options\":{\"include_usage\":true},";
 
@@ -26,9 +28,8 @@ pub(crate) fn end_of_messages(body: &[u8]) -> Option<usize> {
     let asked: Asked<'_> = serde_json::from_slice(body).ok()?;
     let list = asked.messages.get();
     let is_empty = list.strip_prefix('[')?.strip_suffix(']')?.trim().is_empty();
-    // A raw value borrows from the body, so its place is the distance between the two.
-    let start = (list.as_ptr() as usize).checked_sub(body.as_ptr() as usize)?;
-    (!is_empty).then_some(start + list.len() - 1)
+    let end = span(list.as_bytes(), body)?.end;
+    (!is_empty).then_some(end - 1)
 }
 
 /// The last thing the user says in an OpenAI-style request, or what in it such a provider cannot do.

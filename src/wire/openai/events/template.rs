@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use crate::wire::json::scan::Quoted;
+use crate::wire::span::span;
 
 /// The most that is kept of a chunk. Those with nothing but text have some 300 bytes.
 const MOST: usize = 1024;
@@ -57,8 +58,8 @@ impl Template {
 
 /// Where a string of these bytes stands in them, with its quotation marks.
 fn quoted(string: &str, bytes: &[u8]) -> Option<Range<usize>> {
-    let start = string.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?.checked_sub(1)?;
-    let range = start..start + string.len() + 2;
+    let inner = span(string.as_bytes(), bytes)?;
+    let range = inner.start.checked_sub(1)?..inner.end + 1;
     let inside = bytes.get(range.clone())?.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     (inside == string.as_bytes()).then_some(range)
 }
