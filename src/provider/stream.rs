@@ -470,13 +470,10 @@ impl Events {
     fn complete(&mut self) -> Option<Result<Event, Fault>> {
         self.note_tokens();
         self.note.end(Outcome::Succeeded);
-        let missing = self.reader.missing_terminator();
-        if self.is_done || missing.is_empty() {
-            self.is_done = true;
-            return None;
+        match std::mem::replace(&mut self.is_done, true) {
+            true => None,
+            false => sse::terminator(self.reader.missing_terminator()).map(Ok),
         }
-        self.is_done = true;
-        Some(Ok(sse::event(Bytes::from_static(missing), EventKind::Done)))
     }
 
     fn fail(&mut self, fault: Fault) -> Option<Result<Event, Fault>> {

@@ -160,6 +160,11 @@ pub fn event(raw: Bytes, kind: EventKind) -> Event {
     Frame::parse(raw).into_event(kind)
 }
 
+/// The event that ends a stream with these bytes; `None` where there are none.
+pub fn terminator(bytes: &'static [u8]) -> Option<Event> {
+    (!bytes.is_empty()).then(|| event(Bytes::from_static(bytes), EventKind::Done))
+}
+
 /// The `event:` name of an event.
 pub fn name(event: &Event) -> Option<String> {
     Frame::parse(event.raw.clone()).name().map(str::to_owned)

@@ -24,7 +24,6 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, Sleep};
@@ -241,8 +240,7 @@ impl Stream for Following {
                 // All of the response has come: it is not broken because the others wait for its terminator.
                 return Poll::Ready(match this.rest {
                     None => Some(Err(Fault::of_deadline(this.phase))),
-                    Some([]) => None,
-                    Some(terminator) => Some(Ok(sse::event(Bytes::from_static(terminator), EventKind::Done))),
+                    Some(missing) => sse::terminator(missing).map(Ok),
                 });
             }
         };
