@@ -200,16 +200,14 @@ impl RequestContext<'_> {
             headers: &self.parts.headers,
             body,
         };
-        let request = apart(incoming.body.len(), || {
-            let mut request = route.dialect.decode(&incoming)?;
+        let mut request = apart(incoming.body.len(), || {
+            let request = route.dialect.decode(&incoming)?;
             prompt_rules::check(&route.plan, &request)?;
-            // A stream lasts, and there may be thousands of them.
-            if request.wants_stream() {
-                request.detach();
-            }
             Ok::<_, Fault>(request)
         })?;
+        // A stream lasts, and there may be thousands of them.
         if request.wants_stream() {
+            request.detach();
             head.headers = headers::detached(&self.parts.headers).into();
         }
         Ok((Arc::new(request), recognition))
