@@ -31,3 +31,5 @@ mod poison;
 mod shapes;
 #[path = "store/tls.rs"]
 mod tls;
+#[path = "store/transactions.rs"]
+mod transactions;

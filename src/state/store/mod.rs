@@ -170,6 +170,8 @@ pub enum StoreFault {
     Broken(String),
     /// What was asked for holds something else than the gateway's. The store itself works.
     Spoilt,
+    /// A stream has no such consumer group: it was not made yet, or is gone. The store itself works.
+    NoGroup,
 }
 
 impl fmt::Display for StoreFault {
@@ -180,6 +182,7 @@ impl fmt::Display for StoreFault {
             StoreFault::Busy => out.write_str("busy"),
             StoreFault::Broken(kind) => out.write_str(kind),
             StoreFault::Spoilt => out.write_str("a key has the wrong type"),
+            StoreFault::NoGroup => out.write_str("a stream has no consumer group"),
         }
     }
 }

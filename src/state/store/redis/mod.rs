@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
-use redis::{AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, ServerErrorKind, Value};
+use redis::{AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, Pipeline, ServerErrorKind, Value};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout};
 
@@ -154,6 +154,13 @@ impl Link {
             Link::Cluster(connection) => command.query_async(connection).await,
         }
     }
+
+    async fn query_all(&mut self, commands: &Pipeline) -> redis::RedisResult<Value> {
+        match self {
+            Link::Server(connection) => commands.query_async(connection).await,
+            Link::Cluster(connection) => commands.query_async(connection).await,
+        }
+    }
 }
 
 impl Redis {
@@ -189,6 +196,14 @@ impl Redis {
         T::from_redis_value(result).map_err(|_| StoreFault::Broken("a reply of unexpected type".into()))
     }
 
+    /// Sends several commands at once and waits for all answers, but never longer than the timeout; as one transaction where
+    /// the pipeline is atomic. In a Cluster the first key decides which node gets them all, commands without a key included.
+    pub async fn run_all<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, StoreFault> {
+        let time = self.settings.timeout;
+        let result = self.within(time, async |link| link.query_all(commands).await).await?;
+        T::from_redis_value(result).map_err(|_| StoreFault::Broken("a reply of unexpected type".into()))
+    }
+
     /// Runs a script, in one round trip; a second one when the server does not have it (any more).
     pub async fn run_script<T: FromRedisValue>(
         &self,
@@ -215,6 +230,7 @@ impl Redis {
         let fault = match timeout(time, ask(&mut link)).await {
             Ok(Ok(value)) => return Ok(value),
             // Whether the store itself works is for the heartbeat to say.
+            Ok(Err(fault)) if says(&fault, "NOGROUP") => return Err(StoreFault::NoGroup),
             Ok(Err(fault)) if is_about_a_key(&fault) => {
                 self.failures.fetch_add(1, Ordering::Relaxed);
                 return Err(StoreFault::Spoilt);
@@ -409,7 +425,18 @@ async fn evaluate(
 
 /// True for what is said about a single key, or the script that used it: the rest of the store is as good as before.
 fn is_about_a_key(fault: &redis::RedisError) -> bool {
-    fault.kind() == ErrorKind::Server(ServerErrorKind::ResponseError) || fault.code() == Some("WRONGTYPE")
+    fault.kind() == ErrorKind::Server(ServerErrorKind::ResponseError) || says(fault, "WRONGTYPE")
+}
+
+/// True where this is the code of an error, or of the first one in a pipeline.
+fn says(fault: &redis::RedisError, code: &str) -> bool {
+    code_of(fault).as_deref() == Some(code)
+}
+
+/// The code of an error, or of the first one in a pipeline: what refused a transaction says more than EXECABORT.
+fn code_of(fault: &redis::RedisError) -> Option<String> {
+    let errors = fault.clone().into_server_errors()?;
+    errors.first().map(|(_, error)| error.code().to_owned())
 }
 
 /// The fault's kind and not its text: that may name the URL, password included.
@@ -421,9 +448,9 @@ fn broken(fault: &redis::RedisError) -> StoreFault {
         _ if fault.is_connection_refusal() => "not reachable".to_owned(),
         ErrorKind::Io => "the connection broke".to_owned(),
         ErrorKind::AuthenticationFailed => "authentication failed".to_owned(),
-        kind => match fault.code() {
+        kind => match code_of(fault) {
             // A code is a word in capitals: LOADING, READONLY, NOAUTH, OOM, CLUSTERDOWN.
-            Some(code) if code.bytes().all(|byte| byte.is_ascii_uppercase()) => code.to_owned(),
+            Some(code) if code.bytes().all(|byte| byte.is_ascii_uppercase()) => code,
             _ => format!("{kind:?}"),
         },
     };
