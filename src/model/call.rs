@@ -21,6 +21,7 @@ use crate::model::bill::Bill;
 use crate::model::caller_headers::CallerHeaders;
 use crate::model::names::customer;
 use crate::model::offload::apart;
+use crate::model::prompt::PromptRequest;
 use crate::model::reply::Terms;
 use crate::model::signs::Signs;
 use crate::model::time::Deadline;
@@ -518,8 +519,10 @@ fn hash_ends(bytes: &[u8], hasher: &mut DefaultHasher) {
 pub struct Chat {
     /// The model the caller named, if any.
     pub model: Option<Box<str>>,
-    /// The conversation, oldest first; never empty.
+    /// The conversation, oldest first. Empty only as long as `prompt` is there.
     pub messages: Vec<Message>,
+    /// The prompt that becomes the messages, and what else it sets, before the first policy sees the call; `None` from then on.
+    pub prompt: Option<Box<PromptRequest>>,
     /// Sampling temperature, when the caller set one.
     pub temperature: Option<f64>,
     /// The most tokens to generate, when the caller set a limit.

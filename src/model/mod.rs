@@ -13,6 +13,7 @@ pub mod money;
 pub mod name_map;
 pub mod names;
 pub mod operator_paths;
+pub mod prompt;
 pub mod rng;
 pub mod time;
 pub mod trace;

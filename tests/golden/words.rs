@@ -120,6 +120,7 @@ impl Case<'_> {
             stream: self.flag("stream"),
             menu: self.0.get("menu").cloned(),
             session: self.optional_text("session").map(Into::into),
+            ..Chat::default()
         }
     }
 
