@@ -18,6 +18,7 @@ pub mod rng;
 pub mod time;
 pub mod trace;
 pub mod usual;
+pub mod uuid;
 
 pub mod fault;
 pub mod log_context;
@@ -33,5 +34,6 @@ pub mod trail;
 pub mod api_key;
 pub mod call;
 
+pub mod job;
 pub mod patience;
 pub mod switch;

@@ -7,4 +7,5 @@ pub mod store;
 pub mod charge;
 pub mod flags;
 pub mod issued_keys;
+pub mod jobs;
 pub mod ledger;
