@@ -8,6 +8,8 @@ pub mod connection;
 
 pub mod tunnel;
 
+pub mod calls;
+
 pub mod callers;
 
 pub mod probes;

@@ -12,13 +12,11 @@ use http_body::Body;
 use crate::caller::{About, Answered, AnsweredBody, Comeback, Incoming, unspellable};
 use crate::config::plan::{CallKind, TunnelPlan};
 use crate::gateway::{Route, health};
-use crate::model::attempts::Attempts;
-use crate::model::call::{Call, CallRequest, Head, TextUse, Timeouts};
+use crate::model::call::{CallRequest, Head};
 use crate::model::fault::{Fault, RequestFault};
 use crate::model::offload::apart;
 use crate::model::reply;
 use crate::model::time::since;
-use crate::model::trail::{Account, Reason};
 use crate::policy::idempotency::was_replayed;
 use crate::policy::observe::Watch;
 use crate::server::callers::body_reader::BodyReader;
@@ -30,6 +28,7 @@ use crate::server::callers::served_by::ServedBy;
 use crate::server::callers::{
     cache_control, client_deadline, cors, csrf, idempotency, prompt_rules, recognition, security,
 };
+use crate::server::calls;
 use crate::server::tunnel;
 use crate::server::tunnel::handshake;
 use crate::stack::{Next, Outcome};
@@ -215,40 +214,10 @@ impl RequestContext<'_> {
 
     /// Has the route's policies answer.
     async fn ask(&self, route: &Route, head: &Arc<Head>, request: &Arc<CallRequest>, watch: &Watch) -> Outcome {
-        // Policies and targets tighten these.
         let longest = self.gateway.plan.longest_wait;
         let announced = self.present.has(Sought::Timeout).then_some(&self.parts.headers);
-        let (deadline, patience) = client_deadline::read(announced, request.comes_in_pieces(), longest)?;
-        let call = Call {
-            head: head.clone(),
-            request: request.clone(),
-            model: None,
-            instruction: None,
-            deadline,
-            timeouts: Timeouts::UNLIMITED,
-            patience,
-            signs: None,
-            from_target: 0,
-            pin: None,
-            bill: None,
-            said: None,
-            text_use: TextUse::Ignored,
-            reason: Reason::First,
-            has_next: false,
-            hedge_after: None,
-            attempts: Attempts::new(self.gateway.plan.attempts),
-            trail: watch.trail.clone(),
-        };
-        let account = Account {
-            tenant: head.tenant.clone(),
-            user: head.user.clone(),
-            api_key: head.api_key.clone(),
-            session: request.session().map(Arc::from),
-            route: head.route.clone(),
-            is_call: true,
-        };
-        watch.asked(request.model(), account);
-        route.stack.call(Box::new(call)).await
+        let limits = client_deadline::read(announced, request.comes_in_pieces(), longest)?;
+        route.stack.call(calls::begin(self.gateway, head, request, limits, watch)).await
     }
 
     async fn call(

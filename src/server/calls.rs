@@ -1,0 +1,53 @@
+//! Calls: a call from who asks and what is asked, as the policies of its route take it.
+//!
+//! It does not know where the request came from, nor what becomes of the answer.
+
+use std::sync::Arc;
+
+use crate::gateway::Gateway;
+use crate::model::attempts::Attempts;
+use crate::model::call::{Call, CallRequest, ClientDeadline, Head, TextUse, Timeouts};
+use crate::model::time::Deadline;
+use crate::model::trail::{Account, Reason};
+use crate::policy::observe::Watch;
+
+/// A new call, of which the watch now knows what is asked and on whose account. Policies and targets tighten the deadline.
+#[inline]
+pub(in crate::server) fn begin(
+    gateway: &Gateway,
+    head: &Arc<Head>,
+    request: &Arc<CallRequest>,
+    (deadline, patience): (Deadline, ClientDeadline),
+    watch: &Watch,
+) -> Box<Call> {
+    let call = Call {
+        head: head.clone(),
+        request: request.clone(),
+        model: None,
+        instruction: None,
+        deadline,
+        timeouts: Timeouts::UNLIMITED,
+        patience,
+        signs: None,
+        from_target: 0,
+        pin: None,
+        bill: None,
+        said: None,
+        text_use: TextUse::Ignored,
+        reason: Reason::First,
+        has_next: false,
+        hedge_after: None,
+        attempts: Attempts::new(gateway.plan.attempts),
+        trail: watch.trail.clone(),
+    };
+    let account = Account {
+        tenant: head.tenant.clone(),
+        user: head.user.clone(),
+        api_key: head.api_key.clone(),
+        session: request.session().map(Arc::from),
+        route: head.route.clone(),
+        is_call: true,
+    };
+    watch.asked(request.model(), account);
+    Box::new(call)
+}
