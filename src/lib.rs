@@ -4,13 +4,13 @@
 //! Every `mod.rs` does the same for its folder: modules in one group know nothing of each other, and an empty line begins the
 //! next storey. `tests/tidy.rs` holds all of them to it.
 
-pub mod prompts;
-
 pub mod model;
 
 pub mod wire;
 
 pub mod patterns;
+
+pub mod prompts;
 
 pub mod config;
 

@@ -15,6 +15,7 @@ pub mod names;
 pub mod operator_paths;
 pub mod prompt;
 pub mod rng;
+pub mod shape;
 pub mod time;
 pub mod trace;
 pub mod usual;
