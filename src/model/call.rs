@@ -23,6 +23,7 @@ use crate::model::names::customer;
 use crate::model::offload::apart;
 use crate::model::prompt::PromptRequest;
 use crate::model::reply::Terms;
+use crate::model::shape::Shape;
 use crate::model::signs::Signs;
 use crate::model::time::Deadline;
 use crate::model::trail::{Reason, Trail};
@@ -523,6 +524,8 @@ pub struct Chat {
     pub messages: Vec<Message>,
     /// The prompt that becomes the messages, and what else it sets, before the first policy sees the call; `None` from then on.
     pub prompt: Option<Box<PromptRequest>>,
+    /// What the answer must look like; `None`: it is free.
+    pub schema: Option<Shape>,
     /// Sampling temperature, when the caller set one.
     pub temperature: Option<f64>,
     /// The most tokens to generate, when the caller set a limit.

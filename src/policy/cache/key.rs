@@ -169,16 +169,20 @@ pub fn question(parts: &Parts<'_>) -> Result<Vec<u8>, Keyless> {
 
 fn chat_question(chat: &Chat) -> Result<Vec<u8>, Keyless> {
     #[derive(Serialize)]
-    struct Shape<'a> {
+    struct Asked<'a> {
         messages: Vec<(&'static str, &'a str)>,
         temperature: Option<f64>,
         max_tokens: Option<u32>,
         menu: Option<&'a Value>,
+        // Left out where there is none, so that all other questions keep the keys that they had before there were schemas.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        schema: Option<&'a str>,
     }
     let messages = chat.messages.iter().map(|message| (message.role.as_str(), message.text.as_str())).collect();
     let Chat { temperature, max_tokens, .. } = *chat;
-    let shape = Shape { messages, temperature, max_tokens, menu: chat.menu.as_ref() };
-    let text = serde_json::to_vec(&shape).map_err(|_| Keyless::Odd(Odd::NotJson))?;
+    let schema = chat.schema.as_ref().map(|it| it.schema());
+    let asked = Asked { messages, temperature, max_tokens, menu: chat.menu.as_ref(), schema };
+    let text = serde_json::to_vec(&asked).map_err(|_| Keyless::Odd(Odd::NotJson))?;
     let body = canonical::object(&text, |_| false).map_err(Keyless::Odd)?;
     Ok([b"chat ", body.as_slice()].concat())
 }
@@ -323,7 +327,9 @@ mod tests {
         let own = chat(&|_| {});
         assert_eq!(own, chat(&|chat| chat.stream = true));
         assert_eq!(own, chat(&|chat| chat.session = Some("s".into())));
-        let others: [&dyn Fn(&mut Chat); 6] = [
+        let schema = crate::prompts::schema::read("x", &serde_json::json!({"type": "object"})).unwrap();
+        let others: [&dyn Fn(&mut Chat); 7] = [
+            &|chat| chat.schema = Some(schema.clone()),
             &|chat| chat.temperature = None,
             &|chat| chat.max_tokens = Some(5),
             &|chat| chat.menu = Some(serde_json::json!({"a": 1})),
