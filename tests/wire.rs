@@ -105,6 +105,8 @@ mod streams;
 mod tls;
 #[path = "wire/traces.rs"]
 mod traces;
+#[path = "wire/webhooks.rs"]
+mod webhooks;
 #[path = "wire/websocket.rs"]
 mod websocket;
 #[path = "wire/websocket_doors.rs"]

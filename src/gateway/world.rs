@@ -13,10 +13,10 @@ use crate::model::rng::{HashKey, SeededRng};
 use crate::model::time::{SystemClock, WallClock};
 use crate::policy::auth::jwks;
 use crate::provider::connector::{Lookup, System};
-use crate::provider::document;
-use crate::provider::network::{Access, Network};
+use crate::provider::network::{Access, Network, Post};
 use crate::provider::simulated::Simulation;
 use crate::provider::transport::Transport;
+use crate::provider::{document, webhook};
 
 /// One world.
 pub struct World {
@@ -90,6 +90,14 @@ impl World {
             Reach::Simulated(simulation) => simulation.publisher(&self.chance),
         };
         Ok(Arc::new(move || Box::pin(document::read(transport.clone()))))
+    }
+
+    /// How webhooks are sent, to public addresses only where `denies_private`.
+    pub fn webhooks(&self, denies_private: bool) -> Result<webhook::Sender, String> {
+        match &self.reach {
+            Reach::Network(lookup) => Post::new(lookup, denies_private).map(webhook::over),
+            Reach::Simulated(simulation) => Ok(webhook::to(simulation.receiver(&self.chance))),
+        }
     }
 
     /// Bits that nobody can guess, for new API keys; in a simulated world they are part of what can be repeated.

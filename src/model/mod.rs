@@ -26,6 +26,7 @@ pub mod log_context;
 pub mod offload;
 pub mod rate;
 pub mod signs;
+pub mod webhook_url;
 
 pub mod reply;
 

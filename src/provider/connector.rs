@@ -158,7 +158,7 @@ impl Connector {
         if self.denies_private {
             found.retain(|address| is_public(*address));
             if found.is_empty() {
-                return Err(io::Error::other("the name has no public address, and deny_private is set"));
+                return Err(io::Error::other("the name has no public address, and others are denied"));
             }
         }
         Ok(found)

@@ -19,25 +19,17 @@ const MAX_DOCUMENT: usize = 256 * 1024;
 pub async fn read(transport: Arc<dyn Transport>) -> Result<Bytes, String> {
     let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]);
     let request = Request { method: Method::GET, path: String::new(), headers, body: Bytes::new() };
-    let response = transport.send(0, request, Reuse::Allowed).await.map_err(described)?;
+    let response = transport.send(0, request, Reuse::Allowed).await.map_err(SendFault::described)?;
     if response.head.status != StatusCode::OK {
         return Err(format!("status {}", response.head.status.as_u16()));
     }
     let (mut whole, mut body) = (Bytes::new(), response.body);
     while let Some(piece) = body.next().await {
-        let piece = piece.map_err(described)?;
+        let piece = piece.map_err(SendFault::described)?;
         if whole.len() + piece.len() > MAX_DOCUMENT {
             return Err(format!("more than {MAX_DOCUMENT} bytes"));
         }
         whole = concat::join(whole, piece);
     }
     Ok(whole)
-}
-
-fn described(fault: SendFault) -> String {
-    match fault {
-        SendFault::Connect(detail) => format!("no connection: {detail}"),
-        SendFault::ConnectTimeout => "no connection in time".into(),
-        SendFault::Closed(detail) | SendFault::Broken(detail) => detail,
-    }
 }

@@ -21,6 +21,8 @@ mod socket;
 
 pub mod network;
 
+pub mod webhook;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -72,3 +72,14 @@ pub enum SendFault {
     /// The answer broke off, or what came is not HTTP.
     Broken(String),
 }
+
+impl SendFault {
+    /// What happened, in words.
+    pub fn described(self) -> String {
+        match self {
+            SendFault::Connect(detail) => format!("no connection: {detail}"),
+            SendFault::ConnectTimeout => "no connection in time".into(),
+            SendFault::Closed(detail) | SendFault::Broken(detail) => detail,
+        }
+    }
+}

@@ -16,6 +16,7 @@ pub mod path;
 pub mod recording;
 pub mod redis_url;
 pub mod stream;
+pub mod webhook;
 
 pub mod sse;
 

@@ -12,6 +12,8 @@ mod http2;
 
 mod pool;
 
+mod post;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use url::Url;
 use self::http1::Lost;
 use self::idle::IdleTimes;
 use self::pool::{Line, Pool};
+pub use self::post::Post;
 use self::target::Target;
 use super::connector::{Connector, Lookup, Origin, Terms};
 use super::response::received;

@@ -59,17 +59,26 @@ impl Simulation {
 
     /// The transport to the simulated publisher of keys: a provider called `jwks`, which has what it is told to publish.
     pub fn publisher(&self, chance: &SeededRng) -> Arc<Handle> {
-        let name: Arc<str> = "jwks".into();
+        self.page("jwks", chance)
+    }
+
+    /// The transport to the simulated receiver of webhooks, whatever their URL: a provider called `webhook`, which answers 200.
+    pub fn receiver(&self, chance: &SeededRng) -> Arc<Handle> {
+        self.page("webhook", chance)
+    }
+
+    /// What is no provider, and answers with a document.
+    fn page(&self, name: &str, chance: &SeededRng) -> Arc<Handle> {
         let make = || {
             Arc::new(Simulated {
-                name: name.clone(),
+                name: name.into(),
                 kind: None,
                 connect: Duration::from_secs(2),
                 chance: SeededRng::new(chance.bits()),
                 state: Mutex::new(State::new(Behaviour::default())),
             })
         };
-        Arc::new(Handle(self.providers.lock().entry(name.clone()).or_insert_with(make).clone()))
+        Arc::new(Handle(self.providers.lock().entry(name.into()).or_insert_with(make).clone()))
     }
 
     /// A simulated provider by name.
