@@ -12,6 +12,9 @@ use tidegate::config::plan::{
 };
 use tidegate::config::{Variables, load, load_from};
 
+#[path = "config/prompts.rs"]
+mod prompts;
+
 const GATEWAY: &str = include_str!("../config/gateway.toml");
 const DEMO: &str = include_str!("../config/demo.toml");
 

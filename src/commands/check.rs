@@ -1,5 +1,5 @@
 //! `tidegate check`: prints every problem of a configuration at once, or the routes with their policies and
-//! targets.
+//! targets, and the prompts.
 //!
 //! It opens no socket.
 
@@ -72,7 +72,20 @@ pub fn describe(gateway: &Gateway, source: &str) -> String {
         limits(&mut text, gateway, route);
         tunnel(&mut text, route);
     }
+    prompts(&mut text, gateway);
     text
+}
+
+/// The prompts, each with the versions that callers get.
+fn prompts(text: &mut String, gateway: &Gateway) {
+    for prompt in gateway.plan.prompts.iter() {
+        let active = prompt.active().map_or("no active version".to_owned(), |it| format!("version {}", it.number));
+        let tested = prompt.testing().map(|it| format!(", version {} for {} %", it.number, it.share.percent()));
+        let variables = prompt.active().map(|it| it.variables().into_iter().collect::<Vec<_>>().join(", "));
+        let tested: String = tested.collect();
+        let _ = writeln!(text, "\nprompt {}: {active}{tested}", prompt.key);
+        let _ = writeln!(text, "  variables: {}", variables.filter(|it| !it.is_empty()).unwrap_or("none".into()));
+    }
 }
 
 /// How many WebSockets a route may have, and what bounds each.

@@ -13,12 +13,13 @@ use crate::config::engine::reader::Section;
 use crate::config::engine::record::KnownKey;
 use crate::config::engine::{document, environment, remarks, value};
 use crate::config::plan::{Environment, Plan, Prices};
+use crate::config::prompt_files;
 use crate::config::tables::policies::Policies;
 use crate::config::tables::routes::Context;
 use crate::config::tables::targets::TargetContext;
 use crate::config::tables::{
-    auth, caching, costs, edge, explaining, flags, general, guards, idempotency, labels, limits, listing, providers,
-    routes, sentry, tracing, tunnels, variants,
+    auth, caching, costs, edge, explaining, flags, general, guards, idempotency, labels, limits, listing, prompts,
+    providers, routes, sentry, tracing, tunnels, variants,
 };
 use crate::model::switch::FlagKind;
 
@@ -29,11 +30,14 @@ const DEFAULTS_NAME: &str = "built-in config/gateway.toml";
 /// Read when no file is named, if it exists.
 pub(super) const USUAL_FILE: &str = "config/gateway.toml";
 
+/// The folder of prompts where the config names none, beside it.
+pub(super) const USUAL_PROMPTS: &str = "prompts";
+
 /// The variables' file.
 pub(super) const DOTENV: &str = "./.env";
 
 /// The tables that `defaults = false` takes away.
-const OPTIONAL_DEFAULTS: [&str; 5] = ["provider", "route", "model_map", "price", "limit"];
+const OPTIONAL_DEFAULTS: [&str; 6] = ["provider", "route", "model_map", "price", "limit", "prompt"];
 
 /// A plan and where it came from.
 #[derive(Debug)]
@@ -48,12 +52,15 @@ pub struct Loaded {
 /// file must exist; without one, `config/gateway.toml` is read if it is there.
 pub fn load_from(path: Option<&Path>) -> Result<Loaded, Problems> {
     let variables = Variables::from_process(Path::new(DOTENV));
-    let Some(path) = file_for(path) else {
-        return load(None, &variables).map(|plan| Loaded { plan, source: "built-in defaults".into() });
+    let path = file_for(path);
+    let beside = beside(path);
+    let Some(path) = path else {
+        return load_beside(None, Some(beside), &variables)
+            .map(|plan| Loaded { plan, source: "built-in defaults".into() });
     };
     let source = path.display().to_string();
     match std::fs::read_to_string(path) {
-        Ok(text) => load(Some((&source, &text)), &variables).map(|plan| Loaded { plan, source }),
+        Ok(text) => load_beside(Some((&source, &text)), Some(beside), &variables).map(|plan| Loaded { plan, source }),
         Err(error) => {
             let origin = Origin::Whole(source.into());
             Err(Problems::new(vec![Problem {
@@ -71,20 +78,32 @@ pub(super) fn file_for(named: Option<&Path>) -> Option<&Path> {
     named.or_else(|| usual.exists().then_some(usual))
 }
 
+/// The folder of the file that is read, at which the paths of prompts begin; the usual file's where none is read.
+pub(super) fn beside(file: Option<&Path>) -> &Path {
+    file.unwrap_or(Path::new(USUAL_FILE)).parent().unwrap_or(Path::new(""))
+}
+
 /// Reads a configuration: a file by its name and text, if there is one, and variables. Everything that is wrong is
 /// reported at once.
 ///
 /// Files named by keys that end in `_file` are read on the way; nothing else outside the arguments is.
 pub fn load(file: Option<(&str, &str)>, variables: &Variables) -> Result<Plan, Problems> {
+    load_beside(file, None, variables)
+}
+
+/// The same with the prompts in the folder that the configuration names, whose path begins at `beside`.
+fn load_beside(file: Option<(&str, &str)>, beside: Option<&Path>, variables: &Variables) -> Result<Plan, Problems> {
     let report = Report::default();
     report.extend(variables.problems().iter().cloned());
     let mut warnings = Vec::new();
     let (mut tree, mut broken) = document::parse(Layer::Defaults, DEFAULTS_NAME, DEFAULTS);
+    broken.extend(prompt_files::ship(&mut tree));
     let name = file.map_or(DEFAULTS_NAME, |(name, _)| name);
     if let Some((name, text)) = file {
         let (mut user, problems) = document::parse(Layer::File, name, text);
         broken.extend(problems);
         auth::unfold(&mut user);
+        report.extend(prompt_files::fold(&mut user, beside.unwrap_or(Path::new(""))));
         if matches!(user.find("defaults").map(|node| &node.value), Some(Value::Bool(false))) {
             for key in OPTIONAL_DEFAULTS {
                 tree.remove(key);
@@ -95,6 +114,9 @@ pub fn load(file: Option<(&str, &str)>, variables: &Variables) -> Result<Plan, P
         for (key, node) in clashes {
             report.add(&node.origin, key, value::table_wanted(&node.value));
         }
+    }
+    if let Some(beside) = beside {
+        broken.extend(prompt_files::graft(&mut tree, beside));
     }
     environment::overlay(&mut tree, variables, &mut warnings);
     let mut plan = read(&tree, Origin::Whole(name.into()), variables, &report, warnings);
@@ -168,6 +190,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let idempotency = idempotency::read(&mut root);
     let guarded = providers.plans.iter().map(|provider| FlagKind::Provider.key(&provider.name));
     let guarded: Vec<Arc<str>> = guarded.chain(variants.names().map(|name| FlagKind::Variant.key(name))).collect();
+    let prompts = prompts::read(&mut root, report, &mut warnings);
     let flags = flags::read(&mut root, &guarded, report);
     let usage = costs::usage(&mut root);
     let budgets = costs::budgets(&mut root, report);
@@ -194,6 +217,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         idempotency,
         limits,
         prices,
+        prompts,
         flags,
         usage,
         tracing,

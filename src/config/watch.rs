@@ -1,4 +1,4 @@
-//! Watch: notices changed files: the config, `.env`, and the files with keys and certificates that they name.
+//! Watch: notices changed files: the config, `.env`, prompts, and the files with keys and certificates that they name.
 //!
 //! It reads them twice a second and compares their contents, so that an editor's rename, a swapped symlink and a
 //! file on a network disk all work, and nothing depends on kernel notifications (docs/decisions/0006). It does not
@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::load;
+use super::prompt_files;
+use super::prompt_files::PromptFile;
 use crate::config::engine::document;
 use crate::config::engine::document::{Table, Value};
 use crate::config::engine::problem::Layer;
@@ -20,7 +22,7 @@ const EVERY: Duration = Duration::from_millis(400);
 /// Two readings this far apart must agree: a file that is being written is ignored until it is complete.
 const SETTLED: Duration = Duration::from_millis(150);
 
-/// The files of one configuration: the config file, `.env`, and the files that it names: of secrets and certificates.
+/// The files of one configuration: the config file, `.env`, those of prompts, and the files that these name.
 pub struct Watch {
     /// The file that was named.
     named: Option<PathBuf>,
@@ -107,11 +109,23 @@ impl Seen {
         let text = path.and_then(|path| add(&mut hasher, path));
         add(&mut hasher, Path::new(load::DOTENV));
         let mut others = Vec::new();
+        let beside = load::beside(path);
+        let mut folder = beside.join(load::USUAL_PROMPTS);
         if let Some(text) = text.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok()) {
-            named_files(&document::parse(Layer::File, "", text).0, &mut others);
+            let tree = document::parse(Layer::File, "", text).0;
+            named_files(&tree, beside, &mut others);
+            folder = prompt_files::folder(&tree, beside).map_or(folder, |(folder, _)| folder);
+        }
+        let prompts = prompt_files::list(&folder).map_or_else(|_| Vec::new(), |(files, _)| files);
+        for PromptFile { path, .. } in &prompts {
+            let text = add(&mut hasher, path);
+            if let Some(text) = text.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok()) {
+                let beside = path.parent().unwrap_or(beside);
+                named_files(&document::parse(Layer::File, "", text).0, beside, &mut others);
+            }
         }
         for path in others {
-            add(&mut hasher, Path::new(path.trim()));
+            add(&mut hasher, &path);
         }
         let file = match &text {
             None if path.is_some_and(is_pipe) => Presence::Once,
@@ -151,16 +165,19 @@ fn is_pipe(path: &Path) -> bool {
 }
 
 /// The files that hold what a config does not say itself: `key_file`, `redis_url_file`, `ca_file`, several `public_key_file`.
-fn named_files(table: &Table, found: &mut Vec<String>) {
+/// The path of a schema begins at the file that names it.
+fn named_files(table: &Table, beside: &Path, found: &mut Vec<PathBuf>) {
     for entry in table.entries() {
+        let is_beside = entry.key == prompt_files::SCHEMA_FILE;
+        let mut add = |value: &Value| {
+            if let Value::Text(path) = value {
+                found.push(if is_beside { beside.join(path.trim()) } else { path.trim().into() });
+            }
+        };
         match &entry.node.value {
-            Value::Table(table) => named_files(table, found),
-            Value::Text(path) if entry.key.ends_with("_file") => found.push(path.clone()),
-            Value::Array(paths) if entry.key.ends_with("_file") => found.extend(
-                paths
-                    .iter()
-                    .filter_map(|node| if let Value::Text(path) = &node.value { Some(path.clone()) } else { None }),
-            ),
+            Value::Table(table) => named_files(table, beside, found),
+            Value::Array(paths) if entry.key.ends_with("_file") => paths.iter().for_each(|node| add(&node.value)),
+            path if entry.key.ends_with("_file") => add(path),
             _ => {}
         }
     }

@@ -200,6 +200,8 @@ pub enum FlagKind {
     Policy,
     /// Who gets a variant: `variant_NAME`.
     Variant,
+    /// Whether versions of a prompt are tested, and who gets one: `prompt_KEY`, `prompt_KEY_VERSION`.
+    Prompt,
 }
 
 impl FlagKind {
@@ -210,16 +212,17 @@ impl FlagKind {
             FlagKind::Route => "route",
             FlagKind::Policy => "policy",
             FlagKind::Variant => "variant",
+            FlagKind::Prompt => "prompt",
         }
     }
 
-    /// The key of the flag that switches the one of this name. Two names that differ only in `-` and `_` share a flag.
+    /// The key of the flag that switches the one of this name. Two names that differ only in `-`, `.` and `_` share a flag.
     pub fn key(self, name: &str) -> Arc<str> {
         let prefix = match self {
             FlagKind::Provider => "use",
             other => other.as_str(),
         };
-        format!("{prefix}_{}", name.replace('-', "_")).into()
+        format!("{prefix}_{}", name.replace(['-', '.'], "_")).into()
     }
 }
 

@@ -9,6 +9,7 @@ use crate::config::engine::shape;
 use crate::config::engine::shape::Shape;
 use crate::config::engine::value;
 use crate::config::engine::value::{Expected, Parsed};
+use crate::model::switch::Share;
 
 /// Millionths in one.
 pub(in crate::config) const MILLION: u64 = 1_000_000;
@@ -51,6 +52,17 @@ pub(in crate::config) fn rate(value: &Value) -> Parsed<WrittenRate> {
         )
         .shaped(shape::RATE)
     })
+}
+
+/// A percentage of callers.
+pub(in crate::config) fn percent(value: &Value) -> Parsed<Share> {
+    let number = match value {
+        Value::Float(number) => Some(*number),
+        Value::Integer(number @ 0..=100) => Some(*number as f64),
+        _ => None,
+    };
+    let shape = Shape::Number { min: 0.0, max: Some(100.0) };
+    number.and_then(Share::of_percent).ok_or_else(|| Expected::new("a percentage", "0 to 100").shaped(shape))
 }
 
 /// An amount in millionths.

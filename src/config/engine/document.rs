@@ -78,6 +78,16 @@ impl Table {
         }
     }
 
+    /// The value of a key, to be changed.
+    pub(in crate::config) fn value_mut(&mut self, key: &str) -> Option<&mut Value> {
+        self.0.iter_mut().find(|entry| entry.key == key).map(|entry| &mut entry.node.value)
+    }
+
+    /// All keys in order, with values to be changed.
+    pub(in crate::config) fn values_mut(&mut self) -> impl Iterator<Item = (&str, &mut Value)> {
+        self.0.iter_mut().map(|entry| (entry.key.as_str(), &mut entry.node.value))
+    }
+
     /// Sets a key, whatever stood there.
     pub(in crate::config) fn set(&mut self, entry: Entry) {
         match self.0.iter_mut().find(|old| old.key == entry.key) {
@@ -173,8 +183,17 @@ impl Source<'_> {
         Table(entries)
     }
 
+    /// Where a value begins. A text of several lines begins with its first line, so that others can be counted from there.
+    fn first_letter(&self, value: &Spanned<DeValue<'_>>) -> usize {
+        let start = value.span().start;
+        let text = self.text.get(start..).unwrap_or_default();
+        let inside = text.strip_prefix("\"\"\"").or_else(|| text.strip_prefix("'''"));
+        let lines = inside.and_then(|inside| inside.strip_prefix('\n').or_else(|| inside.strip_prefix("\r\n")));
+        lines.map_or(start, |lines| start + text.len() - lines.len())
+    }
+
     fn node(&self, value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Node {
-        let origin = self.origin(value.span().start);
+        let origin = self.origin(self.first_letter(value));
         let mut number = |wrong: &str| {
             problems.push(Problem { origin: origin.clone(), key: String::new(), message: wrong.into() });
         };
@@ -218,6 +237,13 @@ mod tests {
         let Value::Array(d) = &b.find("d").unwrap().value else { panic!("d is a list") };
         assert_eq!(d[0].origin.to_string(), "x.toml:4:7");
         assert_eq!(table.find("b").unwrap().origin.to_string(), "x.toml:2:2");
+    }
+
+    #[test]
+    fn a_text_of_several_lines_begins_where_its_first_line_does() {
+        let table = tree("a = \"\"\"\nx\"\"\"\nb = '''y\n'''\nc = \"\"\"\r\nz\"\"\"\n");
+        let places: Vec<String> = table.entries().map(|entry| entry.node.origin.to_string()).collect();
+        assert_eq!(places, ["x.toml:2:1", "x.toml:3:5", "x.toml:6:1"]);
     }
 
     #[test]

@@ -190,7 +190,7 @@ fn holds_password(text: &str) -> bool {
 }
 
 /// A key as it would be written in the file.
-fn quoted(key: &str) -> String {
+pub(in crate::config) fn quoted(key: &str) -> String {
     let is_bare = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     if is_bare { key.into() } else { format!("\"{}\"", key.escape_debug()) }
 }

@@ -70,9 +70,9 @@ fn is_table_only(known: &KnownKey) -> bool {
     known.forms.iter().all(|form| matches!(form, Form::Table | Form::Names))
 }
 
-/// `provider.*.url` as people read it.
+/// `provider.*.url` as people read it. What has two names is a prompt, whose second one is its version.
 fn shown(path: &str) -> String {
-    path.replace(ANY, "NAME")
+    path.replace("*.*", "NAME.VERSION").replace(ANY, "NAME")
 }
 
 fn section(text: &mut String, table: &Section<'_>, pages: &Pages) {

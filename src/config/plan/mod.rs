@@ -10,6 +10,7 @@ pub mod guards;
 pub mod idempotency;
 pub mod metrics;
 pub mod policies;
+pub mod prompts;
 pub mod public_key;
 pub mod server;
 pub mod telemetry;
@@ -49,6 +50,7 @@ pub use crate::config::plan::idempotency::IdempotencyPlan;
 pub use crate::config::plan::limit::{Counted, KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity};
 pub use crate::config::plan::metrics::MetricsPlan;
 pub use crate::config::plan::policies::{BalancePlan, BreakerPlan, ConcurrencyPlan, QuotaPlan, RetryPlan};
+pub use crate::config::plan::prompts::{PromptPlan, PromptStatus, PromptVersion, PromptsPlan};
 pub use crate::config::plan::route::InputPlan;
 use crate::config::plan::server::LeavingPlan;
 pub use crate::config::plan::server::{ExplainPlan, TlsPlan};
@@ -98,6 +100,8 @@ pub struct Plan {
     pub idempotency: IdempotencyPlan,
     /// What tokens cost.
     pub prices: Prices,
+    /// Which prompts there are.
+    pub prompts: PromptsPlan,
     /// Where flags outlive a restart.
     pub flags: FlagsPlan,
     /// How it is counted.

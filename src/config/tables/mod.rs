@@ -9,6 +9,7 @@ pub mod leaving;
 pub mod listing;
 pub mod policies;
 pub mod private;
+pub mod prompts;
 pub mod roots;
 pub mod sentry;
 pub mod tls;

@@ -4,12 +4,11 @@
 
 use std::sync::Arc;
 
-use crate::config::engine::document::{Node, Value};
+use crate::config::engine::amounts;
+use crate::config::engine::document::Node;
 use crate::config::engine::problem::Report;
 use crate::config::engine::reader::Section;
-use crate::config::engine::shape::Shape;
 use crate::config::engine::value;
-use crate::config::engine::value::{Expected, Parsed};
 use crate::config::plan::target::VariantPlan;
 use crate::config::plan::{CallKind, ModelChoice, TargetPlan};
 use crate::config::tables::providers;
@@ -43,7 +42,7 @@ pub(in crate::config) fn read<'a>(root: &mut Section<'a>, report: &Report) -> Va
         }
         let mut section = Section::at(node, format!("variant.{}", name.value), report);
         let is_on = section.optional("enabled", value::boolean).unwrap_or(true);
-        let share = section.required("percent", percent).unwrap_or(Share::NONE);
+        let share = section.required("percent", amounts::percent).unwrap_or(Share::NONE);
         let routes = section.required_list("routes", value::text).unwrap_or_default();
         for route in &routes {
             if !names.iter().any(|name| fits(&route.value, name)) {
@@ -122,15 +121,4 @@ fn with_model(targets: &[TargetPlan], model: &Arc<str>) -> Vec<TargetPlan> {
 
 fn fits(wanted: &str, name: &str) -> bool {
     wanted.strip_suffix('*').map_or(wanted == name, |beginning| name.starts_with(beginning))
-}
-
-/// A percentage.
-fn percent(value: &Value) -> Parsed<Share> {
-    let number = match value {
-        Value::Float(number) => Some(*number),
-        Value::Integer(number @ 0..=100) => Some(*number as f64),
-        _ => None,
-    };
-    let shape = Shape::Number { min: 0.0, max: Some(100.0) };
-    number.and_then(Share::of_percent).ok_or_else(|| Expected::new("a percentage", "0 to 100").shaped(shape))
 }
