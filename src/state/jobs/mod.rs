@@ -5,6 +5,9 @@
 
 pub mod seal;
 pub mod turns;
+pub mod watchers;
+
+pub mod file;
 
 use std::fmt;
 use std::sync::Arc;
@@ -97,7 +100,7 @@ pub trait JobStore: Send + Sync {
     /// Ends a webhook, or has it tried again. Atomic and durable.
     fn settle_hook<'a>(&'a self, id: &'a JobId, then: HookEnd) -> BoxFuture<'a, Result<(), JobStoreFault>>;
 
-    /// Changes when there may be something to take, for runners. It may change for no reason, and a change elsewhere may go
+    /// Changes when there may be something to take, or a webhook to send, for runners. It may change for no reason, and a change elsewhere may go
     /// unseen: look every few seconds as well.
     fn news(&self) -> watch::Receiver<u64>;
 
@@ -360,6 +363,13 @@ pub struct JobCounts {
     pub hooks: u64,
     /// Since when the oldest queued job is queued.
     pub oldest: Option<Timestamp>,
+}
+
+impl JobCounts {
+    /// Jobs that are queued or delayed.
+    pub fn waiting(&self) -> u64 {
+        self.queued.iter().sum::<u64>() + self.delayed
+    }
 }
 
 /// A webhook that is due.
