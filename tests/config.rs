@@ -240,7 +240,9 @@ fn instructions_of_a_route_are_for_openai_kinds_only() {
     let has: Vec<_> = chat.targets.iter().map(|target| target.instruction.is_some()).collect();
     assert_eq!(has, [false, true, true]);
     let order = route(&plan, "restaurant-parse-order");
-    assert!(order.targets.iter().all(|target| target.instruction.as_ref().unwrap().contains("orderData")));
+    // Models get theirs with the prompt.
+    let has: Vec<_> = order.targets.iter().map(|target| target.instruction.is_some()).collect();
+    assert_eq!((has, order.prompt.as_deref()), (vec![true, false, false], Some("order.parse")));
 }
 
 #[test]
@@ -735,9 +737,9 @@ fn the_commented_templates_are_valid() {
         "# [flag_guard.NAME]",
     ] {
         let lines = GATEWAY.lines().skip_while(|line| *line != title).take_while(|line| line.starts_with('#'));
-        let bare = lines
-            .map(|line| line.trim_start_matches("# "))
-            .filter(|line| !["key_file", "ca_file", "model = \"gpt-4o-mini\""].iter().any(|key| line.starts_with(key)));
+        let bare = lines.map(|line| line.trim_start_matches("# ")).filter(|line| {
+            !["key_file", "ca_file", "model = \"gpt-4o-mini\"", "prompt = "].iter().any(|key| line.starts_with(key))
+        });
         text.extend(bare.map(|line| format!("{line}\n")));
     }
     let plan = plan(&text, &[("NAME_API_KEY", "k"), ("OPENAI_API_KEY", "k")]);

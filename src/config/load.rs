@@ -172,6 +172,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let auth = auth::read(&mut root, variables, report, &mut warnings);
     let guards = guards::read(&mut root, report);
     let variants = variants::read(&mut root, report);
+    let prompts = prompts::read(&mut root, report, &mut warnings);
     let listing = listing::providers(&mut root);
     let context = Context {
         timeouts,
@@ -181,6 +182,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         auth: &auth,
         guards: &guards,
         variants: &variants,
+        prompts: &prompts,
         report,
     };
     let routes = routes::read(&mut root, &context);
@@ -190,7 +192,6 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let idempotency = idempotency::read(&mut root);
     let guarded = providers.plans.iter().map(|provider| FlagKind::Provider.key(&provider.name));
     let guarded: Vec<Arc<str>> = guarded.chain(variants.names().map(|name| FlagKind::Variant.key(name))).collect();
-    let prompts = prompts::read(&mut root, report, &mut warnings);
     let flags = flags::read(&mut root, &guarded, report);
     let usage = costs::usage(&mut root);
     let budgets = costs::budgets(&mut root, report);

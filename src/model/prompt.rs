@@ -13,4 +13,7 @@ pub struct PromptRequest {
     pub key: Arc<str>,
     /// A value for each variable. They are data, whatever is in them.
     pub variables: Map<String, Value>,
+    /// True when a caller has named both: then a name that the prompt does not know is a mistake, and is told under the caller's
+    /// own fields. False when an endpoint has a prompt of its own, which may do without what the endpoint gives.
+    pub is_callers: bool,
 }

@@ -108,6 +108,20 @@ pub fn place(key: &str, head: &Head) -> u16 {
     (u64::from_le_bytes(first) % u64::from(Share::ALL.0)) as u16
 }
 
+/// Which of several ways a caller gets, each in its position. They take their shares one after the other from one order of all
+/// callers, so that they add up. One that is off keeps its place in the order: who was in its share gets none of them, and
+/// nobody changes over to another. `None`: what all others get.
+pub fn choose<T>(order: &str, head: &Head, ways: impl IntoIterator<Item = (T, Arc<Position>)>) -> Option<T> {
+    let place = u32::from(place(order, head));
+    let mut end = 0;
+    let taken = ways.into_iter().find(|(_, position)| {
+        let start = end;
+        end += u32::from(position.share.places());
+        (start..end).contains(&place) && position.is_aimed_at(head)
+    });
+    taken.map(|(way, _)| way)
+}
+
 /// A switch, shared by all who ask it. For whom it is on or off for everybody, asking is one atomic load.
 #[derive(Clone, Debug)]
 pub struct Switch(Arc<State>);
@@ -306,6 +320,24 @@ mod tests {
             prop_assert_eq!(is_on(Some("u"), true, one), is_on(Some("u"), false, other));
             prop_assert_eq!(is_on(None, true, one), is_on(None, true, other));
             prop_assert_eq!(is_on(None, false, one), is_on(None, false, one));
+        }
+    }
+
+    #[test]
+    fn ways_share_one_order_and_one_that_is_off_keeps_its_place() {
+        let share = |percent, is_on| {
+            Arc::new(Position { share: Share::of_percent(percent).unwrap(), ..Position::plain(is_on) })
+        };
+        let chosen = |ways: [(char, Arc<Position>); 2]| {
+            let callers = (0..2000).map(|number| caller(Some(&format!("user-{number}")), "t", true, [0; 4]));
+            callers.map(|caller| choose("order", &caller, ways.clone())).collect::<Vec<_>>()
+        };
+        let both = chosen([('a', share(20.0, true)), ('b', share(30.0, true))]);
+        let part = |all: &[Option<char>], way| all.iter().filter(|taken| **taken == way).count() as f64 / 20.0;
+        assert!((part(&both, Some('a')) - 20.0).abs() < 4.0 && (part(&both, Some('b')) - 30.0).abs() < 4.0);
+        let without = chosen([('a', share(20.0, false)), ('b', share(30.0, true))]);
+        for (before, now) in both.iter().zip(&without) {
+            assert_eq!(*now, before.filter(|way| *way == 'b'));
         }
     }
 

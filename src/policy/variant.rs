@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::model::call::Call;
-use crate::model::switch::{Switch, place};
+use crate::model::switch::{Switch, choose};
 use crate::model::trail::{Reason, Taken};
 use crate::stack::{Next, Outcome, Policy, Stack};
 
@@ -25,7 +25,7 @@ pub struct Way {
     pub inside: Stack,
 }
 
-/// The policy. Its ways take their shares one after the other from one order of all callers, so that they add up.
+/// The policy.
 #[derive(Clone)]
 pub struct Variant(Arc<Inner>);
 
@@ -43,17 +43,9 @@ impl Variant {
         Self(Arc::new(Inner { ways, order: format!("variants of {route}"), control: CONTROL.into(), is_idempotent }))
     }
 
-    /// The way for this call. One that is disabled keeps its place in the order: who was in its share gets what all get,
-    /// and nobody changes over to another.
+    /// The way for this call.
     fn way(&self, call: &Call) -> Option<&Way> {
-        let place = u32::from(place(&self.0.order, &call.head));
-        let mut end = 0;
-        let way = self.0.ways.iter().find(|way| {
-            let position = way.switch.position();
-            let start = end;
-            end += u32::from(position.share.places());
-            (start..end).contains(&place) && position.is_aimed_at(&call.head)
-        });
+        let way = choose(&self.0.order, &call.head, self.0.ways.iter().map(|way| (way, way.switch.position())));
         // What only one provider can answer is for another to refuse.
         way.filter(|way| call.pin.as_ref().is_none_or(|pin| way.providers.contains(&pin.provider)))
     }

@@ -113,9 +113,9 @@ fn a_config_without_the_defaults_has_no_prompts() {
 
 #[test]
 fn an_active_version_of_the_users_takes_the_place_of_a_shipped_one() {
-    let plan = plan(&format!("[prompt.'order.parse'.2]\n{ACTIVE}"), &[]);
-    assert_eq!(statuses(&plan, "order.parse"), [(1, PromptStatus::Deprecated), (2, PromptStatus::Active)]);
-    assert_eq!(prompt(&plan, "order.parse").active().unwrap().number, 2);
+    let plan = plan(&format!("[prompt.'canvas.refine'.2]\n{ACTIVE}"), &[]);
+    assert_eq!(statuses(&plan, "canvas.refine"), [(1, PromptStatus::Deprecated), (2, PromptStatus::Active)]);
+    assert_eq!(prompt(&plan, "canvas.refine").active().unwrap().number, 2);
 }
 
 #[test]
@@ -189,6 +189,21 @@ fn what_is_wrong_is_told_with_its_place() {
     let version = |number, status: &str| format!("[prompt.a.{number}]\ntemplate = 'x'\nstatus = {status}\n");
     let text = [version(1, "'active'"), version(2, "'testing'\npercent = 60"), version(3, "'testing'\npercent = 41")];
     assert!(problems(&text.concat(), &[]).contains("prompt.a: the versions that are tested add up to more than 100"));
+}
+
+#[test]
+fn a_route_can_have_a_prompt_for_all_that_its_callers_say() {
+    let of = |key: &str| format!("[route.canvas-chat]\nprompt = '{key}'\n[prompt.a.1]\n{ACTIVE}");
+    assert!(
+        problems(&of("a"), &[]).contains("x.toml:2:10: route.canvas-chat.prompt: `a` needs `what`; a route's prompt")
+    );
+    let told = problems(&of("order.prase"), &[]);
+    let expected =
+        "there is no active prompt \"order.prase\", did you mean `order.parse`? (there are: a, canvas.generate,";
+    assert!(told.contains(expected), "{told}");
+    let told = problems("[route.openai-chat]\nprompt = 'order.parse'\n", &[]);
+    assert!(told.contains("only calls of kind `chat` and `parse-order` can have a prompt"), "{told}");
+    assert_eq!(super::route(&plan("", &[]), "restaurant-parse-order").prompt.as_deref(), Some("order.parse"));
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn show(value: &Value) -> String {
 }
 
 /// The known word that looks most like `word`, when one looks similar enough to be meant.
-pub(in crate::config) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     // 0.6 lets through two slips in a word of five letters and keeps out words that share a beginning only.
     let likeness = |other: &str| strsim::normalized_damerau_levenshtein(&word.to_lowercase(), other);
     let scored = known.into_iter().map(|other| (likeness(other).max(0.99 * contained(word, other)), other));

@@ -38,6 +38,8 @@ pub struct RoutePlan {
     pub max_answer: Option<u64>,
     /// The model of callers that name none.
     pub model: Option<Arc<str>>,
+    /// The prompt that what callers say is put into, as its variable `text`; `None`: models get what they say.
+    pub prompt: Option<Arc<str>>,
     /// What is done about a stream that breaks after its first event.
     pub resume: ResumeMode,
     /// False: the call is tried once, at one target.

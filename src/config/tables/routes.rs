@@ -9,7 +9,9 @@ use http::Method;
 use crate::config::engine::problem::{Origin, Report};
 use crate::config::engine::reader::{At, Section};
 use crate::config::engine::value;
-use crate::config::plan::{AuthPlan, CallKind, CallerKind, Priority, ResumeMode, RoutePlan, TunnelPlan, WhenDisabled};
+use crate::config::plan::{
+    AuthPlan, CallKind, CallerKind, Priority, PromptsPlan, ResumeMode, RoutePlan, TunnelPlan, WhenDisabled,
+};
 use crate::config::tables::auth;
 use crate::config::tables::caching;
 use crate::config::tables::caching::Caching;
@@ -54,6 +56,7 @@ pub(in crate::config) struct Context<'a> {
     pub(in crate::config) auth: &'a AuthPlan,
     pub(in crate::config) guards: &'a Guards,
     pub(in crate::config) variants: &'a Variants<'a>,
+    pub(in crate::config) prompts: &'a PromptsPlan,
     pub(in crate::config) report: &'a Report,
 }
 
@@ -106,6 +109,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
     times.close();
     let instruction = section.optional("instruction", value::text).map(Arc::from);
     let model = section.optional("model", value::text).map(Arc::from);
+    let prompt = prompt(&mut section, caller, call, context.prompts);
     let max_answer = section.optional("max_answer", value::tokens);
     let max_body = section.optional("max_body", value::body_size).unwrap_or(MAX_BODY);
     let is_idempotent = section.optional("idempotent", value::boolean).unwrap_or(true);
@@ -143,6 +147,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
         max_body,
         max_answer,
         model,
+        prompt,
         resume,
         is_idempotent,
         canned,
@@ -157,6 +162,35 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
         variants,
         mirror,
     })
+}
+
+/// The prompt that what callers say is put into. Those of OpenAI's dialect write their own.
+fn prompt(
+    section: &mut Section<'_>,
+    caller: Option<CallerKind>,
+    call: Option<CallKind>,
+    prompts: &PromptsPlan,
+) -> Option<Arc<str>> {
+    let key: Arc<str> = section.optional("prompt", value::text)?.into();
+    if caller == Some(CallerKind::OpenAi)
+        || call.is_some_and(|it| ![CallKind::Chat, CallKind::ParseOrder].contains(&it))
+    {
+        section.problem(
+            "prompt",
+            "only calls of kind `chat` and `parse-order` can have a prompt, and no `openai` callers",
+        );
+    }
+    let Some(active) = prompts.find(&key).and_then(|prompt| prompt.active()) else {
+        let known = || prompts.iter().filter(|prompt| prompt.active().is_some()).map(|prompt| &*prompt.key);
+        let hint = value::nearest(&key, known()).map(|word| format!(", did you mean `{word}`?")).unwrap_or_default();
+        let known = known().collect::<Vec<_>>().join(", ");
+        section.problem("prompt", format!("there is no active prompt {key:?}{hint} (there are: {known})"));
+        return None;
+    };
+    if let Some(other) = active.variables().into_iter().find(|name| *name != "text") {
+        section.problem("prompt", format!("`{key}` needs `{other}`; a route's prompt has one variable, `text`"));
+    }
+    Some(key)
 }
 
 /// What callers get when nobody answers. Only a conversation has an answer that can be written beforehand.

@@ -184,6 +184,8 @@ pub struct Facts {
     pub is_pinned: bool,
     /// Which variant the call was given; `None` where its route has none.
     pub variant: Option<Taken>,
+    /// Which prompt was rendered; `None`: the caller has written what is asked.
+    pub prompt: Option<Box<PromptFact>>,
     /// In what way the answer was less than what was asked for.
     pub degraded: Option<Degraded>,
     /// That another target or model answered than was asked for, as far as it was known when the answer began.
@@ -256,6 +258,7 @@ impl Facts {
             account: None,
             is_pinned: false,
             variant: None,
+            prompt: None,
             degraded: None,
             fallback: None,
             limits: Vec::new(),
@@ -448,6 +451,15 @@ pub struct Fallback {
     pub provider: Arc<str>,
     /// With which model.
     pub model: Option<Arc<str>>,
+}
+
+/// A prompt in the version that a call was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PromptFact {
+    /// Its key.
+    pub key: Arc<str>,
+    /// The version.
+    pub version: u32,
 }
 
 /// A variant that a call was given.

@@ -78,6 +78,8 @@ impl Watch {
                     answer_id = last.and_then(|attempt| attempt.answer_id.as_deref()),
                     cache = facts.cache.map(CacheResult::as_str),
                     variant = facts.variant.as_ref().map(|taken| &*taken.name),
+                    prompt = facts.prompt.as_ref().map(|prompt| &*prompt.key),
+                    prompt_version = facts.prompt.as_ref().map(|prompt| u64::from(prompt.version)),
                     degraded = facts.degraded.map(Degraded::as_str),
                     fallback = facts.fallback(),
                     model_asked = facts.model_asked.as_deref(),
@@ -172,7 +174,7 @@ mod tests {
     use crate::model::money::Usd;
     use crate::model::reply::Usage;
     use crate::model::trace::Trace;
-    use crate::model::trail::{Direction, LimitFact, LimitTerms, Reason, Taken, Trail, TunnelFact};
+    use crate::model::trail::{Direction, LimitFact, LimitTerms, PromptFact, Reason, Taken, Trail, TunnelFact};
     use crate::policy::observe::Observe;
     use crate::state::estimate::Estimates;
     use crate::telemetry::metrics::Metrics;
@@ -239,6 +241,8 @@ mod tests {
         facts.cache = has(9).then_some(CacheResult::Hit);
         facts.degraded = has(10).then_some(Degraded::Canned);
         facts.variant = has(11).then(|| Taken { name: name.clone(), has_failed: false });
+        let version = (number % 1000) as u32;
+        facts.prompt = has(23).then(|| Box::new(PromptFact { key: name.clone(), version }));
         facts.fault_detail = has(12).then(|| text.to_owned());
         facts.trace = has(13).then(|| Box::new(Trace::begin([number, 2, 3], |_| true)));
         let (opened, ended_by) = (Duration::from_micros(number), Some("caller"));

@@ -26,7 +26,7 @@ use crate::server::callers::recognition::Recognition;
 use crate::server::callers::response::comeback;
 use crate::server::callers::served_by::ServedBy;
 use crate::server::callers::{
-    cache_control, client_deadline, cors, csrf, idempotency, prompt_rules, recognition, security,
+    cache_control, client_deadline, cors, csrf, idempotency, prompt_rules, prompted, recognition, security,
 };
 use crate::server::calls;
 use crate::server::tunnel;
@@ -130,7 +130,7 @@ impl RequestContext<'_> {
         }
         let wish = handshake::wish(self.parts, route.plan.call, plan, route.plan.model.as_deref());
         let request = Arc::new(CallRequest::Tunnel(wish.clone()));
-        let reply = match prompt_rules::check(&route.plan, &request) {
+        let reply = match prompt_rules::check_model(&route.plan, &request) {
             Ok(()) => self.ask(route, &head, &request, watch).await,
             Err(fault) => Err(fault),
         };
@@ -200,10 +200,16 @@ impl RequestContext<'_> {
             body,
         };
         let mut request = apart(incoming.body.len(), || {
-            let request = route.dialect.decode(&incoming)?;
-            prompt_rules::check(&route.plan, &request)?;
+            let mut request = route.dialect.decode(&incoming)?;
+            prompt_rules::check_model(&route.plan, &request)?;
+            if let CallRequest::Chat(chat) = &mut request {
+                prompted::render(self.gateway, &route.plan, head, chat, &watch.trail)?;
+            }
+            prompt_rules::check_text(&route.plan, &request)?;
             Ok::<_, Fault>(request)
         })?;
+        // The same body may become another request, as soon as a flag or the configuration changes.
+        let recognition = recognition.filter(|_| watch.trail.facts().prompt.is_none());
         // A stream lasts, and there may be thousands of them.
         if request.wants_stream() {
             request.detach();

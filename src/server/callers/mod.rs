@@ -12,6 +12,7 @@ pub mod cors;
 pub mod credentials;
 pub mod idempotency;
 pub mod prompt_rules;
+pub mod prompted;
 pub mod ratelimit_headers;
 pub mod recognition;
 pub mod response;

@@ -7,14 +7,20 @@ use crate::model::call::{CallRequest, Endpoint};
 use crate::model::fault::Fault;
 use crate::wire::openai::texts;
 
-/// Refuses what the route does not take.
-pub(in crate::server) fn check(route: &RoutePlan, request: &CallRequest) -> Result<(), Fault> {
+/// Refuses a model that the route does not take.
+pub(in crate::server) fn check_model(route: &RoutePlan, request: &CallRequest) -> Result<(), Fault> {
     let plan = &route.input;
     let is_own = |name: &str| plan.models.iter().any(|pattern| pattern.matches(name));
     if !plan.models.is_empty() && asks_a_model(request) && (request.hides_model() || !request.models().all(is_own)) {
         let allowed = plan.models.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         return Err(Fault::invalid("model", format!("`model` must be one of those that this route takes: {allowed}")));
     }
+    Ok(())
+}
+
+/// Refuses a text that the route does not take: the caller's, or what a prompt has made of it.
+pub(in crate::server) fn check_text(route: &RoutePlan, request: &CallRequest) -> Result<(), Fault> {
+    let plan = &route.input;
     if plan.max_prompt.is_none() && !plan.is_plain {
         return Ok(());
     }

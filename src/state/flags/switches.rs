@@ -47,6 +47,13 @@ impl Switches {
                 switches.add(flags, FlagKind::Variant, &variant.name, variant.meant(), obstacle);
             }
         }
+        for prompt in plan.prompts.iter() {
+            switches.add(flags, FlagKind::Prompt, &prompt.key, Position::plain(true), None);
+            for version in prompt.testing() {
+                let meant = Position { share: version.share, ..Position::plain(true) };
+                switches.add(flags, FlagKind::Prompt, &prompt.name_of(version), meant, None);
+            }
+        }
         for policy in POLICIES {
             switches.add(flags, FlagKind::Policy, policy, Position::plain(true), None);
         }
@@ -69,7 +76,7 @@ impl Switches {
         self.0.iter()
     }
 
-    /// The switch of the provider, route, policy or variant of this name; one that is on where there is none.
+    /// The switch of the provider, route, policy, variant or prompt of this name; one that is on where there is none.
     pub fn of_subject(&self, subject: FlagKind, name: &str) -> Switch {
         let key = subject.key(name);
         match self.0.get(&key) {

@@ -7,6 +7,7 @@ mod gen_ai;
 
 mod attempts;
 pub(super) mod callers;
+mod prompts;
 pub(super) mod requests;
 mod variants;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 use self::attempts::{Attempts, ProviderMetrics};
 use self::callers::Callers;
 use self::gen_ai::{Asked, GenAi, Operation};
+use self::prompts::Prompts;
 use self::requests::{Requests, RouteMetrics, TraceLabel};
 use self::variants::{VariantCall, Variants};
 use super::{CANCELLED, OK, Watch, outcome_word, spans};
@@ -34,6 +36,7 @@ pub(super) struct CallMetrics {
     attempts: Arc<Attempts>,
     gen_ai: Arc<GenAi>,
     variants: Arc<Variants>,
+    prompts: Arc<Prompts>,
     providers: Vec<ProviderMetrics>,
     /// Of requests for which no route was found.
     pub(super) none: Arc<RouteMetrics>,
@@ -54,6 +57,7 @@ impl CallMetrics {
             attempts,
             gen_ai,
             variants: metrics.group(),
+            prompts: metrics.group(),
         }
     }
 
@@ -117,6 +121,9 @@ impl Watch {
         if let Some(taken) = &facts.variant {
             metrics.variants.count(&self.route.route, &taken.name, self.variant_call(facts, taken, cost, whole));
         }
+        if let Some(prompt) = &facts.prompt {
+            metrics.prompts.count(prompt, self.verdict(facts), took, cost);
+        }
         if self.events > 0
             && let Some(served) = facts.telling()
         {
@@ -133,13 +140,20 @@ impl Watch {
         metrics.callers.requested(self.tenant.as_deref(), outcome);
     }
 
-    fn variant_call(&self, facts: &Facts, taken: &Taken, cost: Option<Cost>, took: Duration) -> VariantCall {
-        let outcome = match facts.blame {
+    /// How the call ended, for those who compare: `ok`, `failed`, `rejected` (the caller's mistake) or `cancelled`.
+    fn verdict(&self, facts: &Facts) -> &'static str {
+        match facts.blame {
             Some(Blame::Caller) => "rejected",
             Some(_) => "failed",
             None if !self.is_complete => "cancelled",
-            None if taken.has_failed => "fell_back",
             None => "ok",
+        }
+    }
+
+    fn variant_call(&self, facts: &Facts, taken: &Taken, cost: Option<Cost>, took: Duration) -> VariantCall {
+        let outcome = match self.verdict(facts) {
+            "ok" if taken.has_failed => "fell_back",
+            outcome => outcome,
         };
         VariantCall {
             outcome,

@@ -180,6 +180,7 @@ impl CallRenderer<'_> {
             "attempts": facts.attempts.len(),
             "cache": facts.cache.map(CacheResult::as_str),
             "variant": facts.variant.as_ref().map(|taken| &*taken.name),
+            "prompt": facts.prompt.as_ref().map(|prompt| format!("{}@{}", prompt.key, prompt.version)),
             "degraded": facts.degraded.map(Degraded::as_str),
             "fallback": facts.fallback(),
             "modelAsked": facts.model_asked.as_deref(),

@@ -1,5 +1,5 @@
 //! Variants on the live page: for each route with variants, the recent calls of each, and of all others, side by
-//! side.
+//! side; and so the versions of each prompt of which one is tested.
 //!
 //! It reads the call history, so it covers as much time as that does. It does not know which caller gets which
 //! variant.
@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::LOOKED_THROUGH;
-use crate::config::plan::RoutePlan;
+use crate::config::plan::{PromptPlan, RoutePlan};
 use crate::gateway::Gateway;
 use crate::model::fault::Blame;
 use crate::model::money::Usd;
@@ -20,31 +20,48 @@ use crate::telemetry::explain::CallRecord;
 /// What calls get that get no variant.
 const CONTROL: &str = "control";
 
-/// The variants of each route, and how far back this looks; nothing where no route has any.
+/// The variants of each route and the versions of each prompt, and how far back this looks; nothing where nothing is compared.
 pub(super) fn of(gateway: &Gateway) -> Option<Value> {
-    let routes: Vec<&RoutePlan> = gateway.plan.routes.iter().map(|route| &**route).filter(has_variants).collect();
-    if routes.is_empty() {
+    let plan = &gateway.plan;
+    let routes: Vec<&RoutePlan> = plan.routes.iter().map(|route| &**route).filter(has_variants).collect();
+    let prompts: Vec<&PromptPlan> =
+        plan.prompts.iter().map(|prompt| &**prompt).filter(|prompt| prompt.testing().next().is_some()).collect();
+    if routes.is_empty() && prompts.is_empty() {
         return None;
     }
-    let call_history = gateway.state.call_history().latest(LOOKED_THROUGH, |record| record.facts.variant.is_some());
-    let rows = routes.iter().flat_map(|route| {
+    let is_compared = |record: &CallRecord| record.facts.variant.is_some() || record.facts.prompt.is_some();
+    let call_history = gateway.state.call_history().latest(LOOKED_THROUGH, is_compared);
+    let of_routes = routes.iter().flat_map(|route| {
         let names = std::iter::once(CONTROL).chain(route.variants.iter().map(|variant| &*variant.name));
-        names.map(|name| row(route, name, &call_history))
+        names.map(|name| {
+            let is_its = |record: &CallRecord| {
+                *record.route == *route.name && record.facts.variant.as_ref().is_some_and(|taken| *taken.name == *name)
+            };
+            row(&route.name, name, call_history.iter().filter(|record| is_its(record)))
+        })
     });
+    let of_prompts = prompts.iter().flat_map(|prompt| {
+        prompt.active().into_iter().chain(prompt.testing()).map(|version| {
+            let is_its = |record: &CallRecord| {
+                let taken = record.facts.prompt.as_ref();
+                taken.is_some_and(|taken| taken.key == prompt.key && taken.version == version.number)
+            };
+            let name = format!("version {}", version.number);
+            row(&format!("prompt {}", prompt.key), &name, call_history.iter().filter(|record| is_its(record)))
+        })
+    });
+    let rows: Vec<Value> = of_routes.chain(of_prompts).collect();
     let oldest = call_history.last().map(|record| record.facts.started.elapsed().as_secs());
-    Some(json!({"rows": rows.collect::<Vec<_>>(), "calls": call_history.len(), "sinceSeconds": oldest}))
+    Some(json!({"rows": rows, "calls": call_history.len(), "sinceSeconds": oldest}))
 }
 
 fn has_variants(route: &&RoutePlan) -> bool {
     !route.variants.is_empty()
 }
 
-fn row(route: &RoutePlan, variant: &str, call_history: &[Arc<CallRecord>]) -> Value {
-    let is_its = |record: &&Arc<CallRecord>| {
-        *record.route == *route.name && record.facts.variant.as_ref().is_some_and(|taken| *taken.name == *variant)
-    };
+fn row<'a>(of: &str, name: &str, its: impl Iterator<Item = &'a Arc<CallRecord>>) -> Value {
     let (mut calls, mut well, mut took, mut costs) = (0_usize, 0_usize, Vec::new(), Vec::new());
-    for record in call_history.iter().filter(is_its) {
+    for record in its {
         calls += 1;
         let Some(is_well) = verdict(record) else { continue };
         well += usize::from(is_well);
@@ -54,8 +71,8 @@ fn row(route: &RoutePlan, variant: &str, call_history: &[Arc<CallRecord>]) -> Va
     took.sort_unstable();
     let cost = costs.iter().copied().sum::<Usd>().as_f64() / costs.len().max(1) as f64;
     json!({
-        "route": &*route.name,
-        "variant": variant,
+        "route": of,
+        "variant": name,
         "calls": calls,
         "success": (!took.is_empty()).then(|| well as f64 / took.len() as f64),
         "p50Ms": within(&took, 50).map(milliseconds),

@@ -1,0 +1,248 @@
+//! Prompted: from a prompt that a call names to what it asks: messages, model, parameters and the schema of the answer.
+//!
+//! It chooses the version, for one caller always the same. It happens before the first policy, so that limits and budgets
+//! estimate from the text, guards search it and caches know it. It does not know who named the prompt: a caller, an endpoint
+//! or a job.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::config::engine::value::nearest;
+use crate::config::plan::{PromptPlan, PromptVersion, RoutePlan};
+use crate::gateway::Gateway;
+use crate::model::call::{Chat, Head, Message, Role};
+use crate::model::fault::{Fault, RequestFault};
+use crate::model::prompt::PromptRequest;
+use crate::model::switch::{FlagKind, Position, choose};
+use crate::model::trail::{PromptFact, Trail};
+use crate::prompts::template::RenderError;
+
+/// What a caller calls the prompt that it names, and the values that it gives.
+const KEY: &str = "promptKey";
+const VARIABLES: &str = "promptVariables";
+
+/// The variable of a route's own prompt: what its caller says.
+const TEXT: &str = "text";
+
+/// Puts the text of its prompt into a conversation that has one, or whose route has. The trail is told which prompt it is.
+///
+/// # Errors
+/// `RequestFault::Invalid` names the field: the prompt or a variable is unknown, or a value is missing or of the wrong kind.
+pub(in crate::server) fn render(
+    gateway: &Gateway,
+    route: &RoutePlan,
+    head: &Head,
+    chat: &mut Chat,
+    trail: &Trail,
+) -> Result<(), Fault> {
+    let Some(asked) = chat.prompt.take().or_else(|| of_route(route, chat)) else { return Ok(()) };
+    let (prompt, version) = find(gateway, head, &asked)?;
+    trail.facts().prompt = Some(Box::new(PromptFact { key: prompt.key.clone(), version: version.number }));
+    chat.messages = messages(prompt, version, &asked)?;
+    // What the prompt says of the model is part of what is tried with it. What the caller says of the answer's length and
+    // temperature is the caller's own.
+    if let Some(model) = &version.model {
+        chat.model = Some((&**model).into());
+    }
+    chat.max_tokens = chat.max_tokens.or(version.max_tokens);
+    chat.temperature = chat.temperature.or(version.temperature);
+    if let Some(shape) = &version.shape {
+        chat.schema = Some(shape.clone());
+    }
+    Ok(())
+}
+
+/// The prompt of a route that has one for all its calls.
+fn of_route(route: &RoutePlan, chat: &Chat) -> Option<Box<PromptRequest>> {
+    let key = route.prompt.clone()?;
+    let said = chat.messages.iter().rev().find(|message| message.role == Role::User)?;
+    let variables = [(TEXT.to_owned(), said.text.as_str().into())].into_iter().collect();
+    Some(Box::new(PromptRequest { key, variables, is_callers: false }))
+}
+
+/// The version for this caller.
+fn find<'g>(
+    gateway: &'g Gateway,
+    head: &Head,
+    asked: &PromptRequest,
+) -> Result<(&'g PromptPlan, &'g PromptVersion), Fault> {
+    let prompts = &gateway.plan.prompts;
+    let found = prompts.find(&asked.key).and_then(|prompt| Some((prompt, prompt.active()?)));
+    let Some((prompt, active)) = found else {
+        if !asked.is_callers {
+            return Err(Fault::Internal { detail: format!("no version of the prompt `{}` is active", asked.key) });
+        }
+        let known = || prompts.iter().filter(|prompt| prompt.active().is_some()).map(|prompt| &*prompt.key);
+        let hint = nearest(&asked.key, known()).map(|key| format!(", did you mean `{key}`?")).unwrap_or_default();
+        let allowed = known().collect::<Vec<_>>().join(", ");
+        let key: String = asked.key.chars().take(64).collect();
+        let message = format!("`{KEY}` is {:?}, which is no prompt{hint} (there are: {allowed})", key);
+        return Err(Fault::invalid(KEY, message));
+    };
+    let switches = gateway.state.switches();
+    if !switches.of_subject(FlagKind::Prompt, &prompt.key).is_on_for(head) {
+        return Ok((prompt, active));
+    }
+    let position = |version: &Arc<PromptVersion>| -> Arc<Position> {
+        switches.of_subject(FlagKind::Prompt, &prompt.name_of(version)).position()
+    };
+    let tested = prompt.testing().map(|version| (version, position(version)));
+    let version = choose(&format!("versions of {}", prompt.key), head, tested).unwrap_or(active);
+    Ok((prompt, version))
+}
+
+/// What a model is asked.
+fn messages(prompt: &PromptPlan, version: &PromptVersion, asked: &PromptRequest) -> Result<Vec<Message>, Fault> {
+    let known = version.variables();
+    if let Some(name) = asked.variables.keys().find(|name| asked.is_callers && !known.contains(&***name)) {
+        let hint = nearest(name, known.iter().copied()).map(|it| format!(", did you mean `{it}`?")).unwrap_or_default();
+        let allowed = known.into_iter().collect::<Vec<_>>().join(", ");
+        let name: String = name.chars().take(64).collect();
+        let field = format!("{VARIABLES}.{name}");
+        let message = format!(
+            "`{}` is no variable of the prompt `{}`{hint} (it has: {allowed})",
+            field.escape_debug(),
+            prompt.key
+        );
+        return Err(invalid(field, message));
+    }
+    let system = version.instruction.as_ref().map(|template| (Role::System, template));
+    let all = system.into_iter().chain([(Role::User, &version.template)]);
+    let render = |(role, template): (Role, &crate::prompts::template::Template)| {
+        let text = template.render(&asked.variables).map_err(|wrong| unrendered(prompt, asked, &wrong))?;
+        Ok(Message { role, text })
+    };
+    all.map(render).collect()
+}
+
+/// What a caller is told of values that do not fit.
+fn unrendered(prompt: &PromptPlan, asked: &PromptRequest, wrong: &RenderError) -> Fault {
+    let field = match wrong {
+        RenderError::Undefined { name: Some(name), .. } if asked.is_callers => format!("{VARIABLES}.{name}"),
+        RenderError::Undefined { name: Some(name), .. } => name.clone(),
+        _ if asked.is_callers => VARIABLES.to_owned(),
+        _ => asked.variables.keys().next().cloned().unwrap_or_default(),
+    };
+    let message = match wrong {
+        RenderError::Undefined { name: Some(_), .. } => {
+            format!("`{field}` is required by the prompt `{}`", prompt.key)
+        }
+        wrong => format!("the prompt `{}` cannot be made of `{field}`: {wrong}", prompt.key),
+    };
+    invalid(field, message)
+}
+
+fn invalid(field: String, message: String) -> Fault {
+    RequestFault::Invalid { field: Some(Cow::Owned(field)), message }.into()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use http::Method;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::{self, Variables};
+    use crate::gateway::state::GatewayState;
+    use crate::gateway::world::World;
+    use crate::model::call::{CacheDirectives, CallerDigest};
+    use crate::model::caller_headers::CallerHeaders;
+
+    const CONFIG: &str = "[prompt.greet.1]\nstatus = 'active'\ntemplate = 'Hello {{ name }}{{ note | default }}'\n\
+                          temperature = 0.2\nmax_tokens = 7\nmodel = 'm'\ninstruction = 'Be kind to {{ name }}.'\n\
+                          [prompt.old.1]\nstatus = 'deprecated'\ntemplate = 'x'\n";
+
+    fn gateway() -> Gateway {
+        let plan = config::load(Some(("x.toml", CONFIG)), &Variables::default()).unwrap();
+        let world = World::real();
+        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        Gateway::new(plan, state, Arc::new(world)).unwrap()
+    }
+
+    fn head() -> Head {
+        Head {
+            id: "i".into(),
+            route: "r".into(),
+            tenant: "t".into(),
+            is_tenant_named: true,
+            user: None,
+            role: None,
+            tier: "free".into(),
+            api_key: None,
+            account: false,
+            credential: None,
+            wishes: CacheDirectives::default(),
+            is_proven: false,
+            once: None,
+            known: None,
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            is_address_shared: false,
+            method: Method::POST,
+            headers: CallerHeaders::default(),
+            received: jiff::Timestamp::UNIX_EPOCH,
+            digest: CallerDigest::default(),
+        }
+    }
+
+    fn rendered(key: &str, variables: Value, chat: Chat) -> Result<Chat, String> {
+        let gateway = gateway();
+        let route = gateway.plan.routes.iter().find(|route| &*route.name == "canvas-chat").unwrap();
+        let variables = variables.as_object().unwrap().clone();
+        let prompt = Some(Box::new(PromptRequest { key: key.into(), variables, is_callers: true }));
+        let mut chat = Chat { prompt, ..chat };
+        let trail = Trail::start(None);
+        match render(&gateway, route, &head(), &mut chat, &trail) {
+            Ok(()) => {
+                let fact = trail.facts().prompt.clone().unwrap();
+                assert_eq!((&*fact.key, fact.version), (key, 1));
+                Ok(chat)
+            }
+            Err(Fault::Request(fault)) => match *fault {
+                RequestFault::Invalid { field, message } => Err(format!("{}: {message}", field.unwrap())),
+                fault => panic!("{fault:?}"),
+            },
+            Err(fault) => panic!("{fault:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_prompt_becomes_messages_and_parameters() {
+        let chat = rendered("greet", json!({"name": "{{ note }}"}), Chat::default()).unwrap();
+        let said: Vec<(Role, &str)> = chat.messages.iter().map(|message| (message.role, &*message.text)).collect();
+        assert_eq!(said, [(Role::System, "Be kind to {{ note }}."), (Role::User, "Hello {{ note }}")]);
+        assert_eq!((chat.model.as_deref(), chat.max_tokens, chat.temperature), (Some("m"), Some(7), Some(0.2)));
+        assert!(chat.prompt.is_none() && chat.schema.is_none());
+        let own = Chat { model: Some("own".into()), max_tokens: Some(9), temperature: Some(1.0), ..Chat::default() };
+        let chat = rendered("greet", json!({"name": "A"}), own).unwrap();
+        assert_eq!((chat.model.as_deref(), chat.max_tokens, chat.temperature), (Some("m"), Some(9), Some(1.0)));
+        let chat = rendered("canvas.generate", json!({"businessDescription": "A bakery"}), Chat::default()).unwrap();
+        assert!(chat.schema.is_some());
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_is_told_by_its_field() {
+        let wrong = |key, variables| rendered(key, variables, Chat::default()).unwrap_err();
+        assert_eq!(
+            wrong("great", json!({})),
+            "promptKey: `promptKey` is \"great\", which is no prompt, did you mean `greet`? (there are: \
+             canvas.generate, canvas.refine, greet, order.parse)"
+        );
+        assert!(wrong("old", json!({})).contains("which is no prompt"));
+        assert_eq!(
+            wrong("greet", json!({"name": "A", "nmae": "B"})),
+            "promptVariables.nmae: `promptVariables.nmae` is no variable of the prompt `greet`, did you mean `name`? (it \
+             has: name, note)"
+        );
+        assert_eq!(
+            wrong("greet", json!({})),
+            "promptVariables.name: `promptVariables.name` is required by the prompt `greet`"
+        );
+        assert_eq!(
+            wrong("greet", json!({"name": "x".repeat(300_000)})),
+            "promptVariables: the prompt `greet` cannot be made of `promptVariables`: the prompt would be longer than 256 KiB"
+        );
+    }
+}
