@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 // It replaces `malloc`: see docs/decisions/0019-allocator.md.
 use mimalloc as _;
-use tidegate::commands::{against, cache_key, check, demo, explain, health, reference, serve};
+use tidegate::commands::{against, cache_key, check, demo, explain, health, prompt, reference, serve};
 
 /// A resilient AI gateway: when a provider misbehaves, the caller still gets the complete answer if anyone can give it.
 #[derive(Parser)]
@@ -79,6 +79,16 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Show the prompts of a configuration, what a model is asked by one, or what two versions differ in.
+    ///
+    /// Exit code 0: done (diff: no differences); 1: error; 2: the versions differ.
+    Prompt {
+        #[command(subcommand)]
+        what: Prompt,
+        /// The configuration, in TOML; without it, what `serve` would use.
+        #[arg(long, value_name = "FILE", global = true)]
+        config: Option<PathBuf>,
+    },
     /// Show what happened to a call: attempts, waits, refusals, rate limits, cache and cost, but no content. Exit code 1: the
     /// gateway does not know the call.
     ///
@@ -109,6 +119,46 @@ enum Command {
     },
 }
 
+#[derive(Subcommand)]
+enum Prompt {
+    /// List all prompts with their versions, shares, models and variables.
+    List,
+    /// Print the messages that a prompt becomes.
+    Render {
+        /// The prompt, and perhaps a version (`canvas.generate@2`); without one, the active version.
+        #[arg(value_name = "KEY[@VERSION]")]
+        prompt: String,
+        /// A variable's value.
+        #[arg(long = "var", value_name = "NAME=TEXT")]
+        variables: Vec<String>,
+        /// Variables' values, a JSON object; `-` reads it from the standard input.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Print what two versions of a prompt differ in.
+    Diff {
+        /// The prompt.
+        #[arg(value_name = "KEY")]
+        key: String,
+        /// A version.
+        #[arg(value_name = "VERSION")]
+        from: u32,
+        /// Another one.
+        #[arg(value_name = "VERSION")]
+        to: u32,
+    },
+}
+
+impl From<Prompt> for prompt::Wanted {
+    fn from(what: Prompt) -> Self {
+        match what {
+            Prompt::List => Self::List,
+            Prompt::Render { prompt, variables, json } => Self::Render { prompt, variables, json },
+            Prompt::Diff { key, from, to } => Self::Diff { key, from, to },
+        }
+    }
+}
+
 /// This machine, on the port that the gateway would use here.
 fn default_url() -> String {
     format!("http://127.0.0.1:{}", std::env::var("PORT").unwrap_or_else(|_| "3001".into()))
@@ -128,6 +178,7 @@ fn main() -> ExitCode {
         Command::CacheKey { file, route, tenant, user, config } => {
             cache_key::run(&cache_key::Wanted { file, route, tenant, user, config })
         }
+        Command::Prompt { what, config } => prompt::run(config.as_deref(), &what.into()),
         Command::Explain { id, url } => explain::run(id.as_deref(), &url),
         Command::Schema => reference::schema(),
         Command::Reference { subject } => reference::run(subject),

@@ -69,17 +69,22 @@ fn every_command_and_option_that_the_documents_name_is_one_of_the_programs() {
     let texts = texts();
     let named = commands(&texts, "tidegate");
     assert!(named.len() > 10, "only {} were found", named.len());
-    let mut helps: BTreeMap<&str, String> = BTreeMap::new();
+    let mut helps: BTreeMap<Vec<&str>, String> = BTreeMap::new();
     for (path, words) in named {
         let command = words[0];
         if !command.starts_with(|first: char| first.is_ascii_lowercase()) {
             continue;
         }
-        let help = helps.entry(command).or_insert_with(|| {
-            let told = Command::new(env!("CARGO_BIN_EXE_tidegate")).args([command, "--help"]).output().unwrap();
-            assert!(told.status.success(), "{}: there is no `tidegate {command}`", path.display());
+        // Some have commands of their own.
+        let inner = words.get(1).filter(|word| command == "prompt" && !word.starts_with('-'));
+        let command: Vec<&str> = [command].into_iter().chain(inner.copied()).collect();
+        let command = if command.iter().any(|word| word.contains('|')) { command[..1].to_vec() } else { command };
+        let help = helps.entry(command.clone()).or_insert_with(|| {
+            let told = Command::new(env!("CARGO_BIN_EXE_tidegate")).args(&command).arg("--help").output().unwrap();
+            assert!(told.status.success(), "{}: there is no `tidegate {}`", path.display(), command.join(" "));
             String::from_utf8(told.stdout).unwrap()
         });
+        let command = command.join(" ");
         for option in words.iter().map(|word| word.trim_matches(['[', ']'])).filter(|word| word.starts_with("--")) {
             let option = option.split('=').next().unwrap_or(option);
             assert!(help.contains(option), "{}: `tidegate {command}` has no {option}", path.display());

@@ -19,3 +19,4 @@ pub mod check;
 pub mod demo;
 pub mod explain;
 pub mod health;
+pub mod prompt;
