@@ -19,10 +19,13 @@ use crate::gateway::cache_keys;
 use crate::gateway::state::GatewayState;
 use crate::model::call::{CacheDirectives, CallRequest, CallerDigest, Endpoint, Head, OpenAiRequest};
 use crate::model::caller_headers::CallerHeaders;
+use crate::model::fault::Fault;
 use crate::model::rng::SeededRng;
 use crate::model::switch::Switch;
+use crate::model::trail::PromptFact;
 use crate::policy::cache::cacheability::Asker;
 use crate::policy::cache::key::{is_left_out, question};
+use crate::server::callers::prompted;
 
 /// What is asked of the command.
 #[derive(Debug, Default)]
@@ -72,9 +75,16 @@ fn read(file: &Path) -> Result<Bytes, String> {
 
 /// The explanation, and whether the call has a key.
 pub fn explain(plan: &Plan, wanted: &Wanted, body: Bytes) -> Result<(String, bool), String> {
-    let (route, request) = find(plan, wanted, &body)?;
+    let (route, (request, prompt)) = find(plan, wanted, &body)?;
     let mut text = String::new();
     line(&mut text, "route", &format!("{} ({} {})", route.name, route.caller.as_str(), route.call.as_str()));
+    if let Some(PromptFact { key, version }) = prompt {
+        line(
+            &mut text,
+            "prompt",
+            &format!("{key}@{version} (the active version; callers with whom another is tested get its key)"),
+        );
+    }
     let Some(kept) = &route.cache else {
         let reason = match plan.cache.is_on {
             true => "this route caches no responses: it has no `cache` table, or its `ttl` is 0",
@@ -99,15 +109,26 @@ pub fn explain(plan: &Plan, wanted: &Wanted, body: Bytes) -> Result<(String, boo
     Ok((text, has_key))
 }
 
+/// A call as its route reads it, with the prompt that it was made of.
+type Decoded = (CallRequest, Option<PromptFact>);
+
 /// The route, and the call as it reads it.
-fn find<'a>(plan: &'a Plan, wanted: &Wanted, body: &Bytes) -> Result<(&'a RoutePlan, CallRequest), String> {
+fn find<'a>(plan: &'a Plan, wanted: &Wanted, body: &Bytes) -> Result<(&'a RoutePlan, Decoded), String> {
     let decode = |route: &RoutePlan| {
         let (Some(method), Some(path)) = (route.methods.first(), route.paths.first()) else {
             return Err(format!("route {} has no path", route.name));
         };
         let headers = HeaderMap::new();
         let incoming = Incoming { route, method, path_and_query: path, headers: &headers, body: body.clone() };
-        caller::dialect(route.caller).decode(&incoming).map_err(|fault| fault.public().into_owned())
+        let decoded = || {
+            let mut request = caller::dialect(route.caller).decode(&incoming)?;
+            let prompt = match &mut request {
+                CallRequest::Chat(chat) => prompted::render_active(&plan.prompts, route, chat)?,
+                _ => None,
+            };
+            Ok((request, prompt))
+        };
+        decoded().map_err(|fault: Fault| fault.public().into_owned())
     };
     let provided = || plan.routes.iter().filter(|route| !route.call.is_local());
     if let Some(name) = &wanted.route {
@@ -123,7 +144,7 @@ fn find<'a>(plan: &'a Plan, wanted: &Wanted, body: &Bytes) -> Result<(&'a RouteP
     let in_order = provided().filter(|route| route.cache.is_some()).chain(provided());
     let mut understood = in_order.filter_map(|route| decode(route).ok().map(|request| (&**route, request)));
     understood
-        .find(|(_, request)| reads_body(request))
+        .find(|(_, (request, _))| reads_body(request))
         .ok_or_else(|| "no route accepts the body; --route NAME says why a route rejects it".into())
 }
 
@@ -272,6 +293,15 @@ mod tests {
         let spelt = r#"{"temperature":0, "messages":[{"content":"Hi","role":"user"}],"model":"gpt-4","stream":true}"#;
         let (other, _) = told("", true, &wanted, spelt).unwrap();
         assert_eq!(value(&other, "key "), value(&text, "key "));
+    }
+
+    #[test]
+    fn the_key_of_a_prompt_is_that_of_its_text() {
+        let settings = "[prompt.greet.1]\nstatus = 'active'\ntemplate = 'One: {{ text }}'\n[route.canvas-chat]\nprompt = 'greet'\n";
+        let wanted = Wanted { route: Some("canvas-chat".into()), tenant: Some("r1".into()), ..Wanted::default() };
+        let (text, has_key) = told(settings, true, &wanted, r#"{"prompt":"Hi","model":"m"}"#).unwrap();
+        assert!(has_key && value(&text, "prompt").starts_with("greet@1 (the active version;"), "{text}");
+        assert!(value(&text, "request").contains("\"One: Hi\""), "{text}");
     }
 
     #[test]

@@ -112,6 +112,12 @@ pub(super) fn graft(tree: &mut Table, beside: &Path) -> Vec<Problem> {
                 continue;
             }
         };
+        // A copy of the shipped prompts beside the config, as in the image, is still what is shipped.
+        let is_shipped = SHIPPED.contains(&(&*key, &*version, &*text));
+        let found = find(tree, &key, &version).map(|node| node.origin.layer());
+        if is_shipped && found.is_some_and(|layer| layer == Layer::Defaults) {
+            continue;
+        }
         let name = path.display().to_string();
         let (mut table, wrong) = document::parse(Layer::File, &name, &text);
         problems.extend(wrong);

@@ -242,6 +242,17 @@ fn a_file_takes_the_whole_place_of_a_shipped_version() {
     assert!(version.shape.is_none() && version.max_tokens.is_none());
 }
 
+/// As in the image, which has a copy of the default configuration's folder.
+#[test]
+fn a_copy_of_a_shipped_file_is_not_the_users() {
+    let place = Place::new("copy");
+    place.write("prompts/order.parse/1.toml", include_str!("../../config/prompts/order.parse/1.toml"));
+    place.write("gateway.toml", "[prompt.'order.parse'.2]\nstatus = 'active'\ntemplate = '{{ text }}'\n");
+    assert_eq!(prompt(&place.load().unwrap(), "order.parse").active().unwrap().number, 2);
+    place.write("prompts/order.parse/1.toml", "status = 'active'\ntemplate = '{{ text }}'\n");
+    assert!(place.problems().contains("versions 1, 2 are all `active`"));
+}
+
 #[test]
 fn what_is_wrong_with_a_file_is_told_with_its_name_and_line() {
     let place = Place::new("wrong");

@@ -199,17 +199,18 @@ impl RequestContext<'_> {
             headers: &self.parts.headers,
             body,
         };
-        let mut request = apart(incoming.body.len(), || {
+        let (mut request, has_prompt) = apart(incoming.body.len(), || {
             let mut request = route.dialect.decode(&incoming)?;
             prompt_rules::check_model(&route.plan, &request)?;
-            if let CallRequest::Chat(chat) = &mut request {
-                prompted::render(self.gateway, &route.plan, head, chat, &watch.trail)?;
-            }
+            let has_prompt = match &mut request {
+                CallRequest::Chat(chat) => prompted::render(self.gateway, &route.plan, head, chat, &watch.trail)?,
+                _ => false,
+            };
             prompt_rules::check_text(&route.plan, &request)?;
-            Ok::<_, Fault>(request)
+            Ok::<_, Fault>((request, has_prompt))
         })?;
         // The same body may become another request, as soon as a flag or the configuration changes.
-        let recognition = recognition.filter(|_| watch.trail.facts().prompt.is_none());
+        let recognition = recognition.filter(|_| !has_prompt);
         // A stream lasts, and there may be thousands of them.
         if request.wants_stream() {
             request.detach();

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::config::engine::value::nearest;
-use crate::config::plan::{PromptPlan, PromptVersion, RoutePlan};
+use crate::config::plan::{PromptPlan, PromptVersion, PromptsPlan, RoutePlan};
 use crate::gateway::Gateway;
 use crate::model::call::{Chat, Head, Message, Role};
 use crate::model::fault::{Fault, RequestFault};
@@ -24,7 +24,8 @@ const VARIABLES: &str = "promptVariables";
 /// The variable of a route's own prompt: what its caller says.
 const TEXT: &str = "text";
 
-/// Puts the text of its prompt into a conversation that has one, or whose route has. The trail is told which prompt it is.
+/// Puts the text of its prompt into a conversation that has one, or whose route has; true where there was one. The trail is told
+/// which prompt it is.
 ///
 /// # Errors
 /// `RequestFault::Invalid` names the field: the prompt or a variable is unknown, or a value is missing or of the wrong kind.
@@ -34,11 +35,29 @@ pub(in crate::server) fn render(
     head: &Head,
     chat: &mut Chat,
     trail: &Trail,
-) -> Result<(), Fault> {
-    let Some(asked) = chat.prompt.take().or_else(|| of_route(route, chat)) else { return Ok(()) };
-    let (prompt, version) = find(gateway, head, &asked)?;
+) -> Result<bool, Fault> {
+    let Some(asked) = chat.prompt.take().or_else(|| of_route(route, chat)) else { return Ok(false) };
+    let (prompt, active) = find(&gateway.plan.prompts, &asked)?;
+    let version = chosen(gateway, head, prompt).unwrap_or(active);
     trail.facts().prompt = Some(Box::new(PromptFact { key: prompt.key.clone(), version: version.number }));
-    chat.messages = messages(prompt, version, &asked)?;
+    fill(chat, prompt, version, &asked)?;
+    Ok(true)
+}
+
+/// The same for callers who get the active version, whatever flags say: which prompt it was, if there was one.
+///
+/// # Errors
+/// As those of a call.
+pub fn render_active(prompts: &PromptsPlan, route: &RoutePlan, chat: &mut Chat) -> Result<Option<PromptFact>, Fault> {
+    let Some(asked) = chat.prompt.take().or_else(|| of_route(route, chat)) else { return Ok(None) };
+    let (prompt, active) = find(prompts, &asked)?;
+    fill(chat, prompt, active, &asked)?;
+    Ok(Some(PromptFact { key: prompt.key.clone(), version: active.number }))
+}
+
+/// Makes a conversation of a version.
+fn fill(chat: &mut Chat, prompt: &PromptPlan, version: &PromptVersion, asked: &PromptRequest) -> Result<(), Fault> {
+    chat.messages = messages(prompt, version, asked)?;
     // What the prompt says of the model is part of what is tried with it. What the caller says of the answer's length and
     // temperature is the caller's own.
     if let Some(model) = &version.model {
@@ -60,13 +79,8 @@ fn of_route(route: &RoutePlan, chat: &Chat) -> Option<Box<PromptRequest>> {
     Some(Box::new(PromptRequest { key, variables, is_callers: false }))
 }
 
-/// The version for this caller.
-fn find<'g>(
-    gateway: &'g Gateway,
-    head: &Head,
-    asked: &PromptRequest,
-) -> Result<(&'g PromptPlan, &'g PromptVersion), Fault> {
-    let prompts = &gateway.plan.prompts;
+/// The prompt that is asked for, and its active version.
+fn find<'p>(prompts: &'p PromptsPlan, asked: &PromptRequest) -> Result<(&'p PromptPlan, &'p PromptVersion), Fault> {
     let found = prompts.find(&asked.key).and_then(|prompt| Some((prompt, prompt.active()?)));
     let Some((prompt, active)) = found else {
         if !asked.is_callers {
@@ -79,16 +93,20 @@ fn find<'g>(
         let message = format!("`{KEY}` is {:?}, which is no prompt{hint} (there are: {allowed})", key);
         return Err(Fault::invalid(KEY, message));
     };
+    Ok((prompt, active))
+}
+
+/// The version that is tested with this caller, if one is.
+fn chosen<'g>(gateway: &'g Gateway, head: &Head, prompt: &'g PromptPlan) -> Option<&'g PromptVersion> {
     let switches = gateway.state.switches();
     if !switches.of_subject(FlagKind::Prompt, &prompt.key).is_on_for(head) {
-        return Ok((prompt, active));
+        return None;
     }
-    let position = |version: &Arc<PromptVersion>| -> Arc<Position> {
+    let position = |version: &PromptVersion| -> Arc<Position> {
         switches.of_subject(FlagKind::Prompt, &prompt.name_of(version)).position()
     };
-    let tested = prompt.testing().map(|version| (version, position(version)));
-    let version = choose(&format!("versions of {}", prompt.key), head, tested).unwrap_or(active);
-    Ok((prompt, version))
+    let tested = prompt.testing().map(|version| (&**version, position(version)));
+    choose(&format!("versions of {}", prompt.key), head, tested)
 }
 
 /// What a model is asked.
@@ -195,7 +213,8 @@ mod tests {
         let mut chat = Chat { prompt, ..chat };
         let trail = Trail::start(None);
         match render(&gateway, route, &head(), &mut chat, &trail) {
-            Ok(()) => {
+            Ok(has_prompt) => {
+                assert!(has_prompt);
                 let fact = trail.facts().prompt.clone().unwrap();
                 assert_eq!((&*fact.key, fact.version), (key, 1));
                 Ok(chat)
