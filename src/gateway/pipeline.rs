@@ -32,6 +32,7 @@ use crate::policy::observe::Observe;
 use crate::policy::quota::Quota;
 use crate::policy::resume::Resume;
 use crate::policy::retry::Retry;
+use crate::policy::structured::Structured;
 use crate::policy::switched::Switched;
 use crate::policy::timeout::Timeout;
 use crate::policy::variant::{Variant, Way};
@@ -147,6 +148,11 @@ fn asking(
     let choices = targets.iter().map(|target| (target.plan.clone(), target.switch.clone())).collect();
     let count = targets.len();
     let catalog = (plan.call == CallKind::Models).then(|| catalog(plan, gateway_state, &targets));
+    let structured = may_have_shape(plan).then(|| {
+        let metrics = gateway_state.metrics().group();
+        let plans = targets.iter().map(|target| &target.plan);
+        Structured::new(plan.name.clone(), plans, plan.is_idempotent, metrics)
+    });
     let failover = Stack::new(Failover::new(targets, plan.is_idempotent));
     let resume = (plan.resume != ResumeMode::Off).then(|| Resume::new(failover.clone(), count, continuing));
     let hedge = plan.hedge.map(|percentile| Hedge::new(percentile, latency_tracker));
@@ -155,6 +161,8 @@ fn asking(
         // Inside the cache: a cached response is no work for the shadow either. Around everything else that asks providers: a call
         // is mirrored once, whatever becomes of it.
         .layer(policy(mirror))
+        // Inside the cache: a wrong answer is never kept. Around everything that asks providers: what is wrong is asked for again.
+        .layer(policy(structured))
         // Around failover: a stream that breaks after the commit point is asked for again at the remaining targets.
         .layer(policy(resume.map(|resume| Switched::new(resume, switch(Resume::NAME)))))
         // Around failover, which knows where a second attempt can go. Inside resume: a resumed stream is late already.
@@ -165,6 +173,11 @@ fn asking(
     let asking = Stack::new(asking);
     let cache = plan.cache.clone().map(|kept| Cache::new(caches.clone(), plan, kept, choices, asking.clone()));
     (cache.map(|cache| Switched::new(cache, switch(Cache::NAME))), asking)
+}
+
+/// True for routes whose answers may have to have a shape.
+fn may_have_shape(plan: &RoutePlan) -> bool {
+    plan.caller != CallerKind::OpenAi && matches!(plan.call, CallKind::Chat | CallKind::ParseOrder)
 }
 
 /// What sends calls of a route to its shadow as well, if it has one.

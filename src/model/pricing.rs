@@ -49,7 +49,7 @@ impl Pattern {
     }
 
     /// How exact it is: an exact name beats a prefix, a longer prefix a shorter one.
-    fn rank(&self) -> (bool, usize) {
+    pub fn rank(&self) -> (bool, usize) {
         (!self.is_prefix, self.text.len())
     }
 }

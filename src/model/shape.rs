@@ -17,8 +17,8 @@ pub trait Check: Send + Sync {
     /// The JSON Schema, as compact JSON.
     fn schema(&self) -> &str;
 
-    /// True when the schema allows no field that it does not name, and requires each that it does: providers that enforce a
-    /// schema strictly take no other.
+    /// True when the schema allows no field that it does not name, requires each that it does, and has no rare keyword:
+    /// providers that enforce a schema strictly take no other.
     fn is_closed(&self) -> bool;
 
     /// Finds the answer of this shape in what a model said, which may have words or a fence around it: compact JSON.

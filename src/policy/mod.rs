@@ -21,6 +21,7 @@ pub mod observe;
 pub mod quota;
 pub mod resume;
 pub mod retry;
+pub mod structured;
 pub mod switched;
 pub mod timeout;
 pub mod variant;

@@ -70,6 +70,9 @@ impl Policy for Retry {
             (Some(_), _) if !self.budget.withdraw(time::now()) => return Err(Fault::Overloaded),
             // What is asked beside another is an extra attempt, paid for already: extra attempts must not earn further ones.
             (Some(_), _) | (None, Reason::Hedge | Reason::Rescue) => {}
+            // So is asking again because the answer was wrong. Nobody but structured sees this fault.
+            (None, Reason::Repair) if !call.attempts.pay(&self.budget, time::now()) => return Err(Fault::Overloaded),
+            (None, Reason::Repair) => {}
             // Nor does a call that has failed elsewhere earn any for a provider that fails as well.
             (None, _) if call.attempts.any_taken() && self.budget.is_failing(time::now()) => {}
             (None, _) => self.budget.deposit(time::now()),

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use jsonschema::{Draft, PatternOptions, ValidationError, Validator};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::model::offload::apart;
 use crate::model::shape::{Check, Mismatch, Shape};
@@ -201,23 +201,51 @@ fn check_names(schema: &Value, at: &str, depth: usize) -> Result<(), Refused> {
     }
 }
 
-/// True when no object of the schema allows a field that it does not name, and each requires all that it does.
+/// The keywords that OpenAI's strict mode knows (guide "Structured model outputs", supported schemas). It refuses others.
+const STRICT: [&str; 20] = [
+    "type",
+    "properties",
+    "required",
+    "additionalProperties",
+    "items",
+    "anyOf",
+    "enum",
+    "const",
+    "$ref",
+    "$defs",
+    "title",
+    "description",
+    "pattern",
+    "multipleOf",
+    "maximum",
+    "exclusiveMaximum",
+    "minimum",
+    "exclusiveMinimum",
+    "minItems",
+    "maxItems",
+];
+
+/// True for a schema that OpenAI's strict mode takes: an object, and none in it allows a field that it does not name, nor
+/// leaves one out that it does.
 fn is_closed(schema: &Value) -> bool {
-    match schema {
-        Value::Object(object) => {
-            let is_object = object.get("type").is_some_and(|it| it == "object") || object.contains_key("properties");
-            let is_closed_itself = || {
-                let empty = Map::new();
-                let fields = object.get("properties").and_then(Value::as_object).unwrap_or(&empty);
-                let required = object.get("required").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-                object.get("additionalProperties") == Some(&Value::Bool(false))
-                    && fields.keys().all(|name| required.iter().any(|it| it == name))
-            };
-            (!is_object || is_closed_itself()) && object.values().all(is_closed)
-        }
-        Value::Array(items) => items.iter().all(is_closed),
-        _ => true,
-    }
+    let is_object = schema.get("type").is_some_and(|it| it == "object");
+    is_object && schema.get("anyOf").is_none() && is_closed_inside(schema)
+}
+
+fn is_closed_inside(schema: &Value) -> bool {
+    let Value::Object(object) = schema else { return false };
+    let fields = object.get("properties").and_then(Value::as_object);
+    let required = object.get("required").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let is_object = fields.is_some() || object.get("type").is_some_and(|it| it == "object");
+    let names_all = || fields.is_none_or(|fields| fields.keys().all(|name| required.iter().any(|it| it == name)));
+    let is_whole = !is_object || (object.get("additionalProperties") == Some(&Value::Bool(false)) && names_all());
+    is_whole
+        && object.iter().all(|(keyword, value)| match (keyword.as_str(), value) {
+            ("properties" | "$defs", Value::Object(schemas)) => schemas.values().all(is_closed_inside),
+            ("anyOf", Value::Array(schemas)) => schemas.iter().all(is_closed_inside),
+            ("items", schema) => is_closed_inside(schema),
+            (keyword, _) => STRICT.contains(&keyword),
+        })
 }
 
 /// How much there is to check.
@@ -254,7 +282,7 @@ impl Size {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Map, json};
 
     use super::*;
 
@@ -416,5 +444,12 @@ mod tests {
         let inside = json!({"type": "object", "properties": {"a": object(&[], json!(false))}, "required": ["a"],
             "additionalProperties": false});
         assert!(!is_closed(&inside));
+        assert!(!is_closed(&json!({"type": "array", "items": {"type": "string"}})), "an object is wanted");
+        let with = |field: Value| {
+            json!({"type": "object", "properties": {"a": field}, "required": ["a"],
+            "additionalProperties": false})
+        };
+        assert!(is_closed(&with(json!({"type": ["string", "null"], "description": "x", "pattern": "^a"}))));
+        assert!(!is_closed(&with(json!({"allOf": [{"type": "string"}]}))), "a keyword that strict mode refuses");
     }
 }

@@ -12,12 +12,13 @@ use smallvec::SmallVec;
 use url::form_urlencoded;
 
 use super::{ByteReader, Decoded, EventReader, Expect, Provider, Request, ResponseHead};
-use crate::config::plan::{ProviderPlan, StreamUsage};
+use crate::config::plan::{ProviderPlan, StreamUsage, StructuredOutput};
 use crate::model::call::{
     Call, CallRequest, Chat, Endpoint, Message, OpenAiRequest, Role, TextUse, Tunnel, Voice, VoiceWanted,
 };
 use crate::model::fault::Fault;
 use crate::model::reply::{Body, Event, Reply};
+use crate::model::shape::Shape;
 use crate::model::trail::Reason;
 use crate::wire::headers;
 use crate::wire::multipart::Form;
@@ -28,6 +29,7 @@ use crate::wire::openai::errors::{implied_status, refused};
 use crate::wire::openai::events::{Audience, Chunks, Reading};
 use crate::wire::openai::failures;
 use crate::wire::openai::forms::Gathering;
+use crate::wire::openai::structured;
 use crate::wire::sse;
 use crate::wire::{format, media};
 
@@ -41,7 +43,9 @@ impl Provider for OpenAi {
         let unsupported = |what| Fault::Unsupported { provider: provider.name.clone(), what };
         let mut request = match &*call.request {
             CallRequest::OpenAi(wire) => encode_wire(call, wire, provider).map_err(unsupported),
-            CallRequest::Chat(chat) => encode_chat(call, chat).ok_or_else(|| unsupported("calls that name no model")),
+            CallRequest::Chat(chat) => {
+                encode_chat(call, chat, provider).ok_or_else(|| unsupported("calls that name no model"))
+            }
             CallRequest::Voice(Voice { wanted: VoiceWanted::Speech, .. }) => Err(unsupported("audio output")),
             CallRequest::Voice(voice) => {
                 encode_voice(call, voice).ok_or_else(|| unsupported("calls that name no model"))
@@ -170,7 +174,10 @@ fn idempotency_key(call: &Call, provider: &ProviderPlan) -> Option<HeaderValue> 
         Some(once) => (&once.key[..], &[][..]),
         None => (call.head.id.as_bytes(), &received[..]),
     };
-    let parts: [&[u8]; 7] = [
+    // An answer of another shape may be asked for again, with more words.
+    let request = call.request.schema().map(|_| call.request.digest().to_le_bytes());
+    let parts: [&[u8]; 8] = [
+        request.as_ref().map_or(&[], |digest| &digest[..]),
         key,
         received,
         provider.name.as_bytes(),
@@ -253,11 +260,18 @@ fn splice(body: &[u8], mut edits: Vec<(Range<usize>, String)>) -> Bytes {
     spliced.into()
 }
 
-fn encode_chat(call: &Call, chat: &Chat) -> Option<Request> {
+fn encode_chat(call: &Call, chat: &Chat, provider: &ProviderPlan) -> Option<Request> {
     let model = call.model()?;
-    let instruction = call.instruction.as_ref().map(|text| Message { role: Role::System, text: text.to_string() });
-    let messages: Vec<Value> = instruction
-        .iter()
+    let (format, words) = match &chat.schema {
+        Some(shape) => shaped(shape, provider.structured_output(model)),
+        None => (None, None),
+    };
+    // Before the conversation: what the model is told to be, and what its answer must look like.
+    let before: Vec<&str> = call.instruction.as_deref().into_iter().chain(words.as_deref()).collect();
+    let instruction = Message { role: Role::System, text: before.join("\n\n") };
+    let messages: Vec<Value> = Some(&instruction)
+        .filter(|_| !before.is_empty())
+        .into_iter()
         .chain(&chat.messages)
         .map(|message| json!({"role": message.role.as_str(), "content": message.text}))
         .chain(call.said.as_deref().map(conversation::said))
@@ -271,6 +285,9 @@ fn encode_chat(call: &Call, chat: &Chat) -> Option<Request> {
     if let (Some(temperature), false) = (chat.temperature, is_reasoning) {
         body["temperature"] = temperature.into();
     }
+    if let Some(format) = format {
+        body[structured::FIELD] = format;
+    }
     if chat.stream {
         body["stream"] = true.into();
         body["stream_options"] = json!({"include_usage": true});
@@ -281,6 +298,15 @@ fn encode_chat(call: &Call, chat: &Chat) -> Option<Request> {
         headers: content_type(HeaderValue::from_static("application/json")),
         body: body.to_string().into(),
     })
+}
+
+/// How an answer of a shape is asked for: in the field for that, in words, or both.
+fn shaped(shape: &Shape, how: StructuredOutput) -> (Option<Value>, Option<String>) {
+    match how {
+        StructuredOutput::Schema => (Some(structured::of_shape(shape)), None),
+        StructuredOutput::Json => (Some(structured::any_object()), Some(structured::in_words(shape))),
+        StructuredOutput::Words => (None, Some(structured::in_words(shape))),
+    }
 }
 
 fn encode_voice(call: &Call, voice: &Voice) -> Option<Request> {

@@ -37,8 +37,8 @@ impl Reckoning {
         Box::new(move |facts, index| {
             let attempt = &facts.attempts[index];
             if let Some(usage) = attempt.usage {
-                // What goes on from a partial answer is another request.
-                if attempt.reason != Reason::Resume {
+                // What goes on from a partial answer, or is asked again with a wrong one, is another request.
+                if !matches!(attempt.reason, Reason::Resume | Reason::Repair) {
                     self.estimates.learn(&route, &request, usage);
                 }
                 return Some(Tokens { usage, basis: Basis::Counted });

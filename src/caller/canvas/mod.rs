@@ -48,6 +48,7 @@ impl Caller for Canvas {
             messages: vec![Message { role: Role::User, text }],
             temperature: Some(temperature),
             max_tokens: Some(max_tokens),
+            schema: incoming.route.schema.clone(),
             ..Chat::default()
         }))
     }

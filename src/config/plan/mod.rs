@@ -35,7 +35,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::kinds::{CallKind, CallerKind, Priority};
-pub use self::provider::{Endpoints, ProbePlan, ProviderKind, ProviderPlan, StreamUsage, Usable};
+pub use self::provider::{Endpoints, ProbePlan, ProviderKind, ProviderPlan, StreamUsage, StructuredOutput, Usable};
 pub use self::route::{ResumeMode, RoutePlan, WhenDisabled};
 pub use self::target::{ModelChoice, TargetPlan};
 use crate::config::engine::effective::Effective;

@@ -67,6 +67,8 @@ pub struct ProviderPlan {
     pub trace_context: Propagation,
     /// How the tokens of a stream are counted whose caller does not ask for them.
     pub stream_usage: StreamUsage,
+    /// How answers of some shape are asked for, by model, the most exact pattern first.
+    pub structured: Vec<(Pattern, StructuredOutput)>,
 }
 
 impl ProviderPlan {
@@ -75,6 +77,12 @@ impl ProviderPlan {
     pub fn is_same_place(&self, other: &Self) -> bool {
         let shares_a_server = self.urls.iter().any(|url| other.urls.contains(url));
         self.kind == other.kind && self.key == other.key && shares_a_server
+    }
+
+    /// How a model of its is asked for an answer of some shape.
+    pub fn structured_output(&self, model: &str) -> StructuredOutput {
+        let fits = self.structured.iter().find(|(pattern, _)| pattern.matches(model));
+        fits.map_or(StructuredOutput::Words, |(_, how)| *how)
     }
 
     /// True when it answers, or would once it is switched on: it lacks no key. BuildPanel wants none.
@@ -118,6 +126,17 @@ pub enum StreamUsage {
     Ask,
     /// They are estimated by what came.
     Estimate,
+}
+
+/// How a model is asked for an answer of some shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StructuredOutput {
+    /// By `response_format` with the JSON Schema, which the provider enforces.
+    Schema,
+    /// By `response_format` for any JSON object, and the schema in words.
+    Json,
+    /// In words.
+    Words,
 }
 
 /// Paths of BuildPanel's endpoints, each beginning with `/`.

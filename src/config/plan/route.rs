@@ -12,6 +12,7 @@ use crate::config::plan::{
     VariantPlan,
 };
 use crate::model::pricing::Pattern;
+use crate::model::shape::Shape;
 
 /// `[route.NAME]`
 #[derive(Debug)]
@@ -66,6 +67,8 @@ pub struct RoutePlan {
     pub variants: Vec<VariantPlan>,
     /// Who gets a share of its calls too; `None`: nobody.
     pub mirror: Option<MirrorPlan>,
+    /// What all its answers must look like, where no prompt says so; `None`: they are free.
+    pub schema: Option<Shape>,
 }
 
 /// `[route.NAME.mirror]`

@@ -12,6 +12,7 @@ pub mod private;
 pub mod prompts;
 pub mod roots;
 pub mod sentry;
+pub mod shapes;
 pub mod tls;
 pub mod tracing;
 pub mod tunnels;

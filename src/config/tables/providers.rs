@@ -11,9 +11,11 @@ use crate::config::engine::environment::{Meaning, VARIABLES, Variables};
 use crate::config::engine::problem::Report;
 use crate::config::engine::reader::{At, Section};
 use crate::config::engine::secret::Secret;
+use crate::config::engine::shape::Form;
 use crate::config::engine::value;
 use crate::config::plan::{
-    Endpoints, PriceList, ProbePlan, Propagation, ProviderKind, ProviderPlan, StreamUsage, Usable,
+    Endpoints, Pattern, PriceList, ProbePlan, Propagation, ProviderKind, ProviderPlan, StreamUsage, StructuredOutput,
+    Usable,
 };
 use crate::config::tables::general;
 use crate::config::tables::general::TimeoutTable;
@@ -27,6 +29,10 @@ const KINDS: &[(ProviderKind, &str)] = &[(ProviderKind::OpenAi, "openai"), (Prov
 
 /// The words for [`StreamUsage`].
 const STREAM_USAGES: &[(StreamUsage, &str)] = &[(StreamUsage::Ask, "ask"), (StreamUsage::Estimate, "estimate")];
+
+/// The words for [`StructuredOutput`].
+const STRUCTURED: &[(StructuredOutput, &str)] =
+    &[(StructuredOutput::Schema, "schema"), (StructuredOutput::Json, "json"), (StructuredOutput::Words, "words")];
 
 /// What holds for a provider of the user's own that says nothing. The providers of the default file say all of it.
 const MAX_REPLY: usize = 32 << 20;
@@ -130,6 +136,7 @@ fn provider(
     let probe = probe(&mut section, kind);
     let trace_context = section.optional("trace_context", value::word("a choice", PROPAGATIONS));
     let stream_usage = stream_usage(&mut section, kind);
+    let structured = structured(&mut section, kind, report);
     section.close();
     let kind = kind?;
     let usable = match is_enabled {
@@ -168,6 +175,7 @@ fn provider(
             ProviderKind::OpenAi => Propagation::Parent,
         }),
         stream_usage,
+        structured,
     };
     Some((plan, KeySource { variable, is_enabled }))
 }
@@ -245,6 +253,35 @@ fn stream_usage(section: &mut Section<'_>, kind: Option<ProviderKind>) -> Stream
         section.problem("stream_usage", "providers of kind `buildpanel` have no streams; remove it");
     }
     section.optional("stream_usage", value::word("a choice", STREAM_USAGES)).unwrap_or(StreamUsage::Estimate)
+}
+
+/// How answers of some shape are asked for. A server that nobody knows is asked in words.
+fn structured(
+    section: &mut Section<'_>,
+    kind: Option<ProviderKind>,
+    report: &Report,
+) -> Vec<(Pattern, StructuredOutput)> {
+    if kind == Some(ProviderKind::BuildPanel) && section.has("structured") {
+        section.problem("structured", "providers of kind `buildpanel` are not asked for a shape; remove it");
+    }
+    let path = section.path_of("structured");
+    let parse = value::word("a choice", STRUCTURED);
+    let names = section.names("structured");
+    report.note(|known| {
+        if let Some(word) = value::taken(&parse) {
+            known.add(&format!("{path}.x"), Form::One(word));
+        }
+    });
+    let mut ways: Vec<(Pattern, StructuredOutput)> = Vec::new();
+    for (name, node) in names {
+        let path = format!("{path}.{:?}", name.value);
+        let pattern = Pattern::parse(&name.value)
+            .map_err(|wrong| report.add(&name.origin, &*path, format!("not a model pattern: {wrong}")));
+        let way = parse(&node.value).map_err(|wanted| report.add(&node.origin, &*path, wanted.message(&node.value)));
+        ways.extend(pattern.ok().zip(way.ok()));
+    }
+    ways.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.rank()));
+    ways
 }
 
 /// A provider is asked for its health when its table says so.

@@ -21,6 +21,7 @@ use crate::config::tables::guards::Guards;
 use crate::config::tables::input;
 use crate::config::tables::mirror;
 use crate::config::tables::providers;
+use crate::config::tables::shapes;
 use crate::config::tables::targets;
 use crate::config::tables::targets::TargetContext;
 use crate::config::tables::tunnels;
@@ -134,6 +135,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
     let mirror = mirror::of_route(&mut section, call, is_idempotent, &context.targets, &silences);
     let cache = caching::route(&mut section, call, is_idempotent, context.caching);
     let guards = context.guards.of_route(&mut section, tunnel.is_some());
+    let schema = shapes::of_route(&mut section, &name, call, context.report);
     section.close();
     Some(RoutePlan {
         name,
@@ -161,6 +163,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
         guards,
         variants,
         mirror,
+        schema,
     })
 }
 

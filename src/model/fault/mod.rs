@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::model::shape::Mismatch;
 use crate::model::time::Phase;
 
 pub use self::bound::Bound;
@@ -84,6 +85,13 @@ pub enum Fault {
     Wordless {
         /// Who.
         provider: Arc<str>,
+    },
+    /// A model answered, more than once as far as that was possible, and never in the shape that was asked for.
+    InvalidOutput {
+        /// Whose model gave the last such answer.
+        provider: Arc<str>,
+        /// What is wrong with it.
+        mismatch: Box<Mismatch>,
     },
     /// A stream ended before its answer was complete.
     Incomplete {
@@ -447,9 +455,9 @@ impl Fault {
     }
 
     /// True for an outage: nobody could respond, whoever is to blame. What is wrong with the request itself, and what only the
-    /// gateway got wrong, is not among it.
+    /// gateway got wrong, is not among it; nor is a model that responded in the wrong shape.
     pub fn is_outage(&self) -> bool {
-        self.blame() == Blame::Provider || self.is(Nature::Outage)
+        (self.blame() == Blame::Provider && !matches!(self, Fault::InvalidOutput { .. })) || self.is(Nature::Outage)
     }
 }
 

@@ -230,6 +230,12 @@ impl Fault {
             row("empty_answer", Status::BAD_GATEWAY, Provider).of(provider).retry(Retry::NextTarget),
             say!("The AI provider {provider} returned an empty response. Please try again."),
             say!("{provider}: an empty response, with neither text nor a refusal");
+        // The provider is well: no circuit breaker opens because of it.
+        Fault::InvalidOutput { provider, mismatch } =>
+            row("invalid_model_output", Status::BAD_GATEWAY, Provider).of(provider).after(USUAL),
+            say!("The model's answer does not have the shape that was asked for: {}. Please try again, or ask another model.",
+                 mismatch.what),
+            say!("{provider}: the answer does not match its schema ({})", mismatch.keywords);
         Fault::Oversized { provider, bound } =>
             row("answer_too_large", Status::BAD_GATEWAY, Gateway).of(provider).is(&[Final]),
             say!("The gateway cannot pass on the response from the AI provider {provider}: {}. Retrying will not help.",

@@ -640,6 +640,8 @@ pub enum Reason {
     Rescue,
     /// A stream broke after its first event.
     Resume,
+    /// The answer did not have the shape that was asked for.
+    Repair,
 }
 
 impl Reason {
@@ -657,6 +659,7 @@ impl Reason {
             Reason::Hedge => "hedge",
             Reason::Rescue => "rescue",
             Reason::Resume => "resume",
+            Reason::Repair => "repair",
         }
     }
 }

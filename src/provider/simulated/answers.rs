@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::Behaviour;
+use super::{Behaviour, FaultKind, shaped};
 use crate::provider::Request;
 use crate::wire::openai::completion::Identity;
 use crate::wire::openai::forms::DELTA;
@@ -124,7 +124,7 @@ pub(super) fn openai(name: &str, behaviour: &Behaviour, request: &Request) -> An
         return error(StatusCode::FORBIDDEN, &message, "model_not_found", None);
     }
     match path {
-        "/chat/completions" => chat(name, &body),
+        "/chat/completions" => chat(name, behaviour, &body),
         "/completions" => completion(name, &body),
         "/embeddings" => embeddings(&body),
         "/responses" => response(name, &body),
@@ -139,7 +139,7 @@ pub(super) fn openai(name: &str, behaviour: &Behaviour, request: &Request) -> An
             "usage": {"input_tokens": 1000, "output_tokens": 4000, "total_tokens": 5000},
         })),
         // A route may have a path of its own.
-        _ if body["messages"].is_array() => chat(name, &body),
+        _ if body["messages"].is_array() => chat(name, behaviour, &body),
         _ => echo(),
     }
 }
@@ -211,13 +211,15 @@ fn question(body: &Value) -> String {
     }
 }
 
-fn chat(name: &str, body: &Value) -> Answer {
+fn chat(name: &str, behaviour: &Behaviour, body: &Value) -> Answer {
     let asked = question(body);
     let wants_order =
         body["messages"][0]["role"] == "system" && body["messages"][0]["content"].to_string().contains("orderData");
-    let text = match wants_order {
-        true => json!({"orderData": {"items": [{"name": asked, "quantity": 1}]}}).to_string(),
-        false => format!("{name} (simulated) answers: {asked}"),
+    let said = behaviour.body.as_ref().filter(|_| behaviour.fault == FaultKind::Says);
+    let text = match said.cloned().or_else(|| shaped::answer(body, &asked)) {
+        Some(text) => text,
+        None if wants_order => json!({"orderData": {"items": [{"name": asked, "quantity": 1}]}}).to_string(),
+        None => format!("{name} (simulated) answers: {asked}"),
     };
     // A partial answer that stands last is gone on from, word by word, whoever began it.
     let last = body["messages"].as_array().and_then(|messages| messages.last());

@@ -29,7 +29,7 @@ pub struct Behaviour {
     /// What `context_length` says instead of OpenAI's words; like many servers, it has no code for it then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// The body of `fault = "status"` instead of OpenAI's or BuildPanel's; the data of `error_event`.
+    /// The body of `fault = "status"` instead of OpenAI's or BuildPanel's; the data of `error_event`; the text of `says`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
     /// How many events come before `cut`, `error_event`, `stall`, `early_end` and `garbage`.
@@ -143,6 +143,8 @@ pub enum FaultKind {
     NoDone,
     /// Redirects to another host.
     Redirect,
+    /// A chat is answered with the text in `body`, whatever was asked for.
+    Says,
 }
 
 /// A fault that comes and goes: first all is well, then it is not, and so on, from the moment this was asked for.

@@ -6,6 +6,7 @@
 
 mod behaviour;
 mod echo;
+mod shaped;
 
 mod answers;
 

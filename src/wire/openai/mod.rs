@@ -9,6 +9,7 @@ pub(crate) mod id;
 pub mod models;
 pub(crate) mod parts;
 pub mod question;
+pub(crate) mod structured;
 pub(crate) mod usage;
 
 pub mod counter;

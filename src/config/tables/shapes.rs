@@ -1,0 +1,37 @@
+//! Shapes: reads what a route says of the shape of its answers.
+//!
+//! It does not know how an answer is checked, nor the schemas of prompts, which have tables of their own.
+
+use std::sync::Arc;
+
+use crate::config::engine::problem::Report;
+use crate::config::engine::reader::Section;
+use crate::config::engine::value;
+use crate::config::plan::CallKind;
+use crate::model::shape::Shape;
+use crate::prompts::schema;
+use crate::prompts::schema::Refused;
+
+/// What all answers of a route must look like.
+pub(in crate::config) fn of_route(
+    section: &mut Section<'_>,
+    name: &Arc<str>,
+    call: Option<CallKind>,
+    report: &Report,
+) -> Option<Shape> {
+    let text = section.located("output_schema", value::text)?;
+    if call.is_some_and(|call| call != CallKind::Chat) {
+        section.problem("output_schema", "only calls of kind `chat` have answers of a shape");
+        return None;
+    }
+    let refused = |message: String| report.add(&text.origin, section.path_of("output_schema"), message);
+    let json = match serde_json::from_str(&text.value) {
+        Ok(json) => json,
+        Err(fault) => {
+            refused(format!("not JSON: {fault}"));
+            return None;
+        }
+    };
+    let told = |Refused { at, what }| if at.is_empty() { what } else { format!("{at}: {what}") };
+    schema::read(name, &json).map_err(|wrong| refused(told(wrong))).ok()
+}
