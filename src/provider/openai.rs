@@ -176,8 +176,7 @@ fn idempotency_key(call: &Call, provider: &ProviderPlan) -> Option<HeaderValue> 
     };
     // An answer of another shape may be asked for again, with more words.
     let request = call.request.schema().map(|_| call.request.digest().to_le_bytes());
-    let parts: [&[u8]; 8] = [
-        request.as_ref().map_or(&[], |digest| &digest[..]),
+    let parts: [&[u8]; 7] = [
         key,
         received,
         provider.name.as_bytes(),
@@ -187,7 +186,7 @@ fn idempotency_key(call: &Call, provider: &ProviderPlan) -> Option<HeaderValue> 
         &[is_hedge.into()],
     ];
     let mut whole = SmallVec::<[u8; 256]>::new();
-    for part in parts {
+    for part in parts.into_iter().chain(request.as_ref().map(|digest| &digest[..])) {
         // With their lengths: otherwise two lists of parts could read the same.
         whole.extend_from_slice(&(part.len() as u64).to_le_bytes());
         whole.extend_from_slice(part);
