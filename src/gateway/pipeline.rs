@@ -177,7 +177,9 @@ fn asking(
 
 /// True for routes whose answers may have to have a shape.
 fn may_have_shape(plan: &RoutePlan) -> bool {
-    plan.caller != CallerKind::OpenAi && matches!(plan.call, CallKind::Chat | CallKind::ParseOrder)
+    use CallKind as K;
+    let has_words = matches!(plan.call, K::Chat | K::ParseOrder | K::CanvasGenerate | K::CanvasRefine);
+    plan.caller != CallerKind::OpenAi && has_words
 }
 
 /// What sends calls of a route to its shadow as well, if it has one.

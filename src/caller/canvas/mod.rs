@@ -3,6 +3,8 @@
 //!
 //! It does not know what a circuit breaker is, only how its state is spelled here.
 
+mod generate;
+
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -14,7 +16,7 @@ use crate::config::plan::CallKind;
 use crate::model::call::{CallRequest, Chat, Message, Role};
 use crate::model::fault::{Fault, Limited};
 use crate::model::money::Usd;
-use crate::model::reply::{Body, CacheResult, Reply};
+use crate::model::reply::{Body, CacheResult, Reply, Usage};
 
 /// The longest prompt.
 const MAX_PROMPT: Limit = Limit::Bytes(100 * 1024);
@@ -31,6 +33,9 @@ pub(crate) struct Canvas;
 
 impl Caller for Canvas {
     fn decode(&self, incoming: &Incoming<'_>) -> Result<CallRequest, Fault> {
+        if matches!(incoming.route.call, CallKind::CanvasGenerate | CallKind::CanvasRefine) {
+            return generate::decode(incoming);
+        }
         if incoming.route.call != CallKind::Chat {
             let what = incoming.route.call.as_str();
             return Err(Fault::Internal { detail: format!("routes for `canvas` callers do not support {what}") });
@@ -54,31 +59,26 @@ impl Caller for Canvas {
     }
 
     fn encode(&self, about: &About<'_>, reply: Reply) -> Result<Answered, Fault> {
+        if matches!(about.call, CallKind::CanvasGenerate | CallKind::CanvasRefine) {
+            return generate::encode(about, &reply);
+        }
         let Body::Answer(said) = &reply.body else { return Err(unspellable(&reply.body)) };
-        let model = reply.model.as_deref().or_else(|| about.request.and_then(CallRequest::model)).unwrap_or_default();
         let usage = said.usage.unwrap_or_default();
-        let price = about.prices.of(&reply.provider, model).price;
-        let result = reply.cache.map(|mark| mark.result);
-        let is_kept = result.is_some_and(CacheResult::is_kept);
-        // Nothing is paid for what was kept, nor twice for what several callers share.
-        let paid = match is_kept || result == Some(CacheResult::Collapsed) {
-            true => Usd::default(),
-            false => price.cost(usage),
-        };
+        let Served { provider, model, cost, latency, cached } = served(about, &reply, usage);
         let shape = Success {
             success: true,
             data: Completion {
                 content: &said.text,
-                provider: if is_kept { "cache" } else { provider_word(&reply.provider) },
+                provider,
                 model,
                 usage: Tokens {
                     prompt_tokens: usage.input,
                     completion_tokens: usage.output,
                     total_tokens: usage.total(),
                 },
-                cost: paid,
-                latency: u64::try_from(about.elapsed.as_millis()).unwrap_or(u64::MAX),
-                cached: is_kept,
+                cost,
+                latency,
+                cached,
                 degraded: reply.degraded.is_some(),
             },
         };
@@ -120,6 +120,34 @@ impl Caller for Canvas {
             _ => Err(Fault::Internal { detail: "routes for `canvas` callers have no such report".into() }),
         }
     }
+}
+
+/// What the application is told of who answered, and for how much.
+struct Served<'a> {
+    /// Its word for the provider; `cache` for a cached response.
+    provider: &'a str,
+    /// The model that answered, else the one that was asked for.
+    model: &'a str,
+    /// What the caller's call has cost: nothing for a cached response.
+    cost: Usd,
+    /// Milliseconds since the request arrived.
+    latency: u64,
+    /// True for a cached response.
+    cached: bool,
+}
+
+fn served<'a>(about: &About<'a>, reply: &'a Reply, usage: Usage) -> Served<'a> {
+    let model = reply.model.as_deref().or_else(|| about.request.and_then(CallRequest::model)).unwrap_or_default();
+    let result = reply.cache.map(|mark| mark.result);
+    let cached = result.is_some_and(CacheResult::is_kept);
+    // Nothing is paid for what was kept, nor twice for what several callers share.
+    let cost = match cached || result == Some(CacheResult::Collapsed) {
+        true => Usd::default(),
+        false => about.prices.of(&reply.provider, model).price.cost(usage),
+    };
+    let provider = if cached { "cache" } else { provider_word(&reply.provider) };
+    let latency = u64::try_from(about.elapsed.as_millis()).unwrap_or(u64::MAX);
+    Served { provider, model, cost, latency, cached }
 }
 
 /// What only the gateway's own limits know.

@@ -49,6 +49,8 @@ pub(in crate::config) const VARIABLES: &[(&[&str], Meaning)] = &[
     (&["CACHE_TTL_SECONDS"], Meaning::Key("cache.ttl")),
     (&["LLM_CACHE_ENABLED", "ENABLE_LLM_CACHE"], Meaning::Key("cache.enabled")),
     (&["LLM_CACHE_TTL"], Meaning::Key("route.canvas-chat.cache.ttl")),
+    (&["LLM_CACHE_TTL"], Meaning::Key("route.canvas-generate.cache.ttl")),
+    (&["LLM_CACHE_TTL"], Meaning::Key("route.canvas-refine.cache.ttl")),
     (&["RATE_LIMIT_WINDOW_MS"], Meaning::Limit),
     (&["RATE_LIMIT_MAX_REQUESTS"], Meaning::Limit),
     (&["DISABLE_RATE_LIMITING"], Meaning::Limit),

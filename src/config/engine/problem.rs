@@ -111,7 +111,9 @@ impl Problems {
     /// Sorts the problems and drops repetitions.
     pub fn new(mut problems: Vec<Problem>) -> Self {
         problems.sort();
-        problems.dedup();
+        // A variable that several keys read is wrong once.
+        let is_variable = |problem: &Problem| matches!(problem.origin, Origin::Variable { .. } | Origin::Line { .. });
+        problems.dedup_by(|a, b| a.origin == b.origin && a.message == b.message && (a.key == b.key || is_variable(a)));
         Self(problems)
     }
 

@@ -37,6 +37,10 @@ pub enum CallKind {
     Chat,
     /// An order in words, to be understood.
     ParseOrder,
+    /// A business model canvas, made from a description.
+    CanvasGenerate,
+    /// A business model canvas, changed as its owner asks.
+    CanvasRefine,
     /// Speech to speech.
     Voice,
     /// Speech to text.
@@ -71,9 +75,11 @@ pub enum CallKind {
 
 impl CallKind {
     /// All of them with their words, in the order of documentation.
-    pub const ALL: [(CallKind, &'static str); 17] = [
+    pub const ALL: [(CallKind, &'static str); 19] = [
         (CallKind::Chat, "chat"),
         (CallKind::ParseOrder, "parse-order"),
+        (CallKind::CanvasGenerate, "canvas-generate"),
+        (CallKind::CanvasRefine, "canvas-refine"),
         (CallKind::Voice, "voice"),
         (CallKind::VoiceMetadata, "voice-metadata"),
         (CallKind::VoiceOrder, "voice-order"),
@@ -129,7 +135,9 @@ impl CallKind {
                     | K::Health
                     | K::VoiceStream
             ),
-            CallerKind::Canvas => matches!(self, K::Chat | K::Health | K::Stats),
+            CallerKind::Canvas => {
+                matches!(self, K::Chat | K::CanvasGenerate | K::CanvasRefine | K::Health | K::Stats)
+            }
             CallerKind::Widget => matches!(self, K::Chat),
         }
     }

@@ -20,8 +20,15 @@ const SCOPES: &[(CacheScope, &str)] =
 const WHEN: &[(CacheWhen, &str)] = &[(CacheWhen::Always, "always"), (CacheWhen::Deterministic, "deterministic")];
 
 /// The calls whose answers can be kept.
-const KEPT: [CallKind; 5] =
-    [CallKind::Chat, CallKind::Completions, CallKind::Embeddings, CallKind::Responses, CallKind::Menu];
+const KEPT: [CallKind; 7] = [
+    CallKind::Chat,
+    CallKind::CanvasGenerate,
+    CallKind::CanvasRefine,
+    CallKind::Completions,
+    CallKind::Embeddings,
+    CallKind::Responses,
+    CallKind::Menu,
+];
 
 /// One entry may take at most this part of all the memory for entries, so that it cannot push many others out.
 const LARGEST_PART: usize = 8;

@@ -59,6 +59,8 @@ fn field(route: &RoutePlan, request: &CallRequest) -> &'static str {
     match (route.caller, route.call, request) {
         (CallerKind::OpenAi, CallKind::Chat, _) => "messages",
         (CallerKind::OpenAi, CallKind::Embeddings | CallKind::Responses | CallKind::Speech, _) => "input",
+        (CallerKind::Canvas, CallKind::CanvasGenerate, _) => "businessDescription",
+        (CallerKind::Canvas, CallKind::CanvasRefine, _) => "instruction",
         (CallerKind::OpenAi | CallerKind::Canvas, ..) => "prompt",
         (CallerKind::Restaurant, CallKind::ParseOrder, _) => "text",
         (CallerKind::Widget, _, CallRequest::Chat(chat)) if chat.messages.len() > 1 => "messages",

@@ -79,6 +79,14 @@ fn canvas(call: CallKind) -> Option<Dialect> {
         CallKind::Chat => {
             dialect("Complete a prompt", Some((JSON, "CanvasChatRequest")), &[(200, JSON, "CanvasChatAnswer")])
         }
+        CallKind::CanvasGenerate => {
+            let body = Some((JSON, "CanvasGenerateRequest"));
+            dialect("Make a canvas from a description", body, &[(200, JSON, "CanvasAnswer")])
+        }
+        CallKind::CanvasRefine => {
+            let body = Some((JSON, "CanvasRefineRequest"));
+            dialect("Change a canvas as its owner asks", body, &[(200, JSON, "CanvasAnswer")])
+        }
         CallKind::Stats => dialect("Counts by provider, and of the cache", None, &[(200, JSON, "CanvasStats")]),
         CallKind::Health => {
             let answers = &[(200, JSON, "CanvasHealth"), (503, JSON, "CanvasHealth")];
