@@ -345,8 +345,7 @@ impl CallRequest {
     pub fn schema(&self) -> Option<&Shape> {
         match self {
             CallRequest::Chat(chat) => chat.schema.as_ref(),
-            CallRequest::OpenAi(wire) => wire.contents.schema.as_ref(),
-            CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => None,
+            CallRequest::OpenAi(_) | CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => None,
         }
     }
 
@@ -647,8 +646,6 @@ pub struct Contents {
     pub thinks: bool,
     /// What else was seen when the body was read; `None`: whoever wants to know reads it.
     pub asked_for: Option<AskedFor>,
-    /// What the answer must look like, where the route has the gateway see to it.
-    pub schema: Option<Shape>,
 }
 
 /// What a body in its usual form says beyond routing. A guard that masks its texts changes none of it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::config::engine::problem::Report;
 use crate::config::engine::reader::Section;
 use crate::config::engine::value;
-use crate::config::plan::CallKind;
+use crate::config::plan::{CallKind, CallerKind};
 use crate::model::shape::Shape;
 use crate::prompts::schema;
 use crate::prompts::schema::Refused;
@@ -16,12 +16,12 @@ use crate::prompts::schema::Refused;
 pub(in crate::config) fn of_route(
     section: &mut Section<'_>,
     name: &Arc<str>,
-    call: Option<CallKind>,
+    (caller, call): (Option<CallerKind>, Option<CallKind>),
     report: &Report,
 ) -> Option<Shape> {
     let text = section.located("output_schema", value::text)?;
-    if call.is_some_and(|call| call != CallKind::Chat) {
-        section.problem("output_schema", "only calls of kind `chat` have answers of a shape");
+    if call.is_some_and(|call| call != CallKind::Chat) || caller == Some(CallerKind::OpenAi) {
+        section.problem("output_schema", "only calls of kind `chat` can have a schema, and no `openai` callers");
         return None;
     }
     let refused = |message: String| report.add(&text.origin, section.path_of("output_schema"), message);
