@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use serde_json::{Map, Value};
 
 use crate::config;
-use crate::config::engine::value::nearest;
+use crate::config::engine::value::hint;
 use crate::config::plan::{Plan, PromptPlan, PromptVersion, PromptsPlan};
 
 /// What is asked of the command.
@@ -121,7 +121,7 @@ fn find<'p>(prompts: &'p PromptsPlan, wanted: &str) -> Result<(&'p PromptPlan, &
     };
     let Some(prompt) = prompts.find(key) else {
         let known = || prompts.iter().map(|prompt| &*prompt.key);
-        let hint = nearest(key, known()).map(|it| format!(", did you mean `{it}`?")).unwrap_or_default();
+        let hint = hint(key, known());
         return Err(format!(
             "there is no prompt {key:?}{hint} (there are: {})",
             known().collect::<Vec<_>>().join(", ")

@@ -230,8 +230,7 @@ impl<'a> Section<'a> {
         let Some(table) = self.table else { return };
         for entry in table.entries().filter(|entry| !self.known.contains(&entry.key.as_str())) {
             let key: String = entry.key.escape_debug().collect();
-            let nearest = value::nearest(&entry.key, self.known.iter().copied());
-            let hint = nearest.map(|word| format!(", did you mean `{word}`?")).unwrap_or_default();
+            let hint = value::hint(&entry.key, self.known.iter().copied());
             let message = format!("unknown key{hint} (known here: {})", self.known.join(", "));
             self.report.add(&entry.key_origin, self.path_of(&key), message);
         }

@@ -65,10 +65,10 @@ impl Expected {
             true => show(got),
             false => "***".into(),
         };
-        let nearest = self.nearest.as_ref().map(|word| format!(", did you mean `{word}`?")).unwrap_or_default();
+        let hint = self.nearest.as_deref().map(meant).unwrap_or_default();
         match got {
-            Value::Raw(_) => format!("{shown} is not {what}: allowed {allowed}{nearest}"),
-            _ => format!("expected {what}, {allowed}, got {shown}{nearest}"),
+            Value::Raw(_) => format!("{shown} is not {what}: allowed {allowed}{hint}"),
+            _ => format!("expected {what}, {allowed}, got {shown}{hint}"),
         }
     }
 }
@@ -107,11 +107,20 @@ fn show(value: &Value) -> String {
 }
 
 /// The known word that looks most like `word`, when one looks similar enough to be meant.
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     // 0.6 lets through two slips in a word of five letters and keeps out words that share a beginning only.
     let likeness = |other: &str| strsim::normalized_damerau_levenshtein(&word.to_lowercase(), other);
     let scored = known.into_iter().map(|other| (likeness(other).max(0.99 * contained(word, other)), other));
     scored.filter(|(score, _)| *score >= 0.6).max_by(|left, right| left.0.total_cmp(&right.0)).map(|(_, it)| it.into())
+}
+
+/// What a message adds where a known word looks much like `word`; else nothing.
+pub fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(word, known).as_deref().map(meant).unwrap_or_default()
+}
+
+fn meant(word: &str) -> String {
+    format!(", did you mean `{word}`?")
 }
 
 /// 0.7 when one word is the other with something added (`first_token_timeout`), else 0.

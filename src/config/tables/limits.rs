@@ -141,10 +141,8 @@ pub(in crate::config) fn check_routes(
             None => known().chain(besides.iter().copied()).any(|known| *known == *route.value),
         };
         if !is_known {
-            let hint = value::nearest(&route.value, known().chain(besides.iter().copied()))
-                .map(|word| format!(", did you mean `{word}`?"));
-            let message =
-                format!("there is no route named \"{}\"{}", route.value.escape_debug(), hint.unwrap_or_default());
+            let hint = value::hint(&route.value, known().chain(besides.iter().copied()));
+            let message = format!("there is no route named \"{}\"{hint}", route.value.escape_debug());
             report.add(&route.origin, section.path_of("routes"), message);
         }
     }

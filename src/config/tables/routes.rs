@@ -185,7 +185,7 @@ fn prompt(
     }
     let Some(active) = prompts.find(&key).and_then(|prompt| prompt.active()) else {
         let known = || prompts.iter().filter(|prompt| prompt.active().is_some()).map(|prompt| &*prompt.key);
-        let hint = value::nearest(&key, known()).map(|word| format!(", did you mean `{word}`?")).unwrap_or_default();
+        let hint = value::hint(&key, known());
         let known = known().collect::<Vec<_>>().join(", ");
         section.problem("prompt", format!("there is no active prompt {key:?}{hint} (there are: {known})"));
         return None;

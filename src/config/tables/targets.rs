@@ -232,8 +232,7 @@ fn provider(
 
 fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a Arc<str>>) -> String {
     let known: Vec<&str> = known.into_iter().map(|name| &**name).collect();
-    let hint = value::nearest(name, known.iter().copied()).map(|word| format!(", did you mean `{word}`?"));
-    let hint = hint.unwrap_or_default();
+    let hint = value::hint(name, known.iter().copied());
     match known.is_empty() {
         true => format!("there is no {what} named \"{}\", nor any other", name.escape_debug()),
         false => {

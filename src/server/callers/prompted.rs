@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::config::engine::value::nearest;
+use crate::config::engine::value::hint;
 use crate::config::plan::{PromptPlan, PromptVersion, PromptsPlan, RoutePlan};
 use crate::gateway::Gateway;
 use crate::model::call::{Chat, Head, Message, Role};
@@ -87,7 +87,7 @@ fn find<'p>(prompts: &'p PromptsPlan, asked: &PromptRequest) -> Result<(&'p Prom
             return Err(Fault::Internal { detail: format!("no version of the prompt `{}` is active", asked.key) });
         }
         let known = || prompts.iter().filter(|prompt| prompt.active().is_some()).map(|prompt| &*prompt.key);
-        let hint = nearest(&asked.key, known()).map(|key| format!(", did you mean `{key}`?")).unwrap_or_default();
+        let hint = hint(&asked.key, known());
         let allowed = known().collect::<Vec<_>>().join(", ");
         let key: String = asked.key.chars().take(64).collect();
         let message = format!("`{KEY}` is {:?}, which is no prompt{hint} (there are: {allowed})", key);
@@ -113,7 +113,7 @@ fn chosen<'g>(gateway: &'g Gateway, head: &Head, prompt: &'g PromptPlan) -> Opti
 fn messages(prompt: &PromptPlan, version: &PromptVersion, asked: &PromptRequest) -> Result<Vec<Message>, Fault> {
     let known = version.variables();
     if let Some(name) = asked.variables.keys().find(|name| asked.is_callers && !known.contains(&***name)) {
-        let hint = nearest(name, known.iter().copied()).map(|it| format!(", did you mean `{it}`?")).unwrap_or_default();
+        let hint = hint(name, known.iter().copied());
         let allowed = known.into_iter().collect::<Vec<_>>().join(", ");
         let name: String = name.chars().take(64).collect();
         let field = format!("{VARIABLES}.{name}");
