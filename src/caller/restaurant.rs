@@ -124,7 +124,6 @@ fn asked(incoming: &Incoming<'_>, text: String, menu: Option<Value>) -> CallRequ
         model: incoming.route.model.as_deref().map(Into::into),
         messages: vec![Message { role: Role::User, text }],
         menu,
-        schema: incoming.route.schema.clone(),
         ..Chat::default()
     })
 }

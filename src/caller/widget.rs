@@ -52,7 +52,6 @@ impl Caller for Widget {
             messages,
             stream: object.flag("stream")?.unwrap_or(false),
             session: session.map(Into::into),
-            schema: incoming.route.schema.clone(),
             ..Chat::default()
         }))
     }

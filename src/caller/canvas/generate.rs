@@ -99,7 +99,7 @@ pub(super) fn decode(incoming: &Incoming<'_>) -> Result<CallRequest, Fault> {
     Ok(CallRequest::Chat(Chat {
         model: model.or_else(|| incoming.route.model.as_deref().map(Into::into)),
         prompt: Some(Box::new(PromptRequest { key: key.into(), variables, is_callers: false })),
-        schema: incoming.route.schema.clone().or_else(|| SHAPE.clone()),
+        schema: SHAPE.clone(),
         ..Chat::default()
     }))
 }

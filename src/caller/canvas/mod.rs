@@ -53,7 +53,6 @@ impl Caller for Canvas {
             messages: vec![Message { role: Role::User, text }],
             temperature: Some(temperature),
             max_tokens: Some(max_tokens),
-            schema: incoming.route.schema.clone(),
             ..Chat::default()
         }))
     }

@@ -25,7 +25,7 @@ const VARIABLES: &str = "promptVariables";
 const TEXT: &str = "text";
 
 /// Puts the text of its prompt into a conversation that has one, or whose route has; true where there was one. The trail is told
-/// which prompt it is.
+/// which prompt it is. The schema is the prompt's, else the route's, else what the conversation had.
 ///
 /// # Errors
 /// `RequestFault::Invalid` names the field: the prompt or a variable is unknown, or a value is missing or of the wrong kind.
@@ -36,7 +36,7 @@ pub(in crate::server) fn render(
     chat: &mut Chat,
     trail: &Trail,
 ) -> Result<bool, Fault> {
-    let Some(asked) = chat.prompt.take().or_else(|| of_route(route, chat)) else { return Ok(false) };
+    let Some(asked) = asked(route, chat) else { return Ok(false) };
     let (prompt, active) = find(&gateway.plan.prompts, &asked)?;
     let version = chosen(gateway, head, prompt).unwrap_or(active);
     trail.facts().prompt = Some(Box::new(PromptFact { key: prompt.key.clone(), version: version.number }));
@@ -49,7 +49,7 @@ pub(in crate::server) fn render(
 /// # Errors
 /// As those of a call.
 pub fn render_active(prompts: &PromptsPlan, route: &RoutePlan, chat: &mut Chat) -> Result<Option<PromptFact>, Fault> {
-    let Some(asked) = chat.prompt.take().or_else(|| of_route(route, chat)) else { return Ok(None) };
+    let Some(asked) = asked(route, chat) else { return Ok(None) };
     let (prompt, active) = find(prompts, &asked)?;
     fill(chat, prompt, active, &asked)?;
     Ok(Some(PromptFact { key: prompt.key.clone(), version: active.number }))
@@ -69,6 +69,14 @@ fn fill(chat: &mut Chat, prompt: &PromptPlan, version: &PromptVersion, asked: &P
         chat.schema = Some(shape.clone());
     }
     Ok(())
+}
+
+/// The prompt that a call names, else its route's. What a route says of its answers' shape holds with and without one.
+fn asked(route: &RoutePlan, chat: &mut Chat) -> Option<Box<PromptRequest>> {
+    if let Some(shape) = &route.schema {
+        chat.schema = Some(shape.clone());
+    }
+    chat.prompt.take().or_else(|| of_route(route, chat))
 }
 
 /// The prompt of a route that has one for all its calls.
