@@ -5,6 +5,7 @@
 //! keyword means, only to which value its subschemas are applied: the same one, or one inside it.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use serde_json::{Map, Value};
 
@@ -36,6 +37,15 @@ pub struct Refused {
     pub at: String,
     /// What is wrong there.
     pub what: String,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.at.is_empty() {
+            true => out.write_str(&self.what),
+            false => write!(out, "{}: {}", self.at, self.what),
+        }
+    }
 }
 
 /// Counts.

@@ -184,8 +184,7 @@ fn output_schema(section: &mut Section<'_>, report: &Report) -> Option<Shape> {
         }
     };
     let name = path.trim_start_matches("prompt.").trim_end_matches(".output_schema").replace('"', "");
-    let told = |schema::Refused { at, what }| if at.is_empty() { what } else { format!("{at}: {what}") };
-    schema::read(&name, &json).map_err(|wrong| report.add(&node.origin, path, told(wrong))).ok()
+    schema::read(&name, &json).map_err(|wrong| report.add(&node.origin, path, wrong.to_string())).ok()
 }
 
 /// A text with all its lines and spaces.

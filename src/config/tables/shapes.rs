@@ -10,7 +10,6 @@ use crate::config::engine::value;
 use crate::config::plan::{CallKind, CallerKind};
 use crate::model::shape::Shape;
 use crate::prompts::schema;
-use crate::prompts::schema::Refused;
 
 /// What all answers of a route must look like.
 pub(in crate::config) fn of_route(
@@ -32,6 +31,5 @@ pub(in crate::config) fn of_route(
             return None;
         }
     };
-    let told = |Refused { at, what }| if at.is_empty() { what } else { format!("{at}: {what}") };
-    schema::read(name, &json).map_err(|wrong| refused(told(wrong))).ok()
+    schema::read(name, &json).map_err(|wrong| refused(wrong.to_string())).ok()
 }
