@@ -183,10 +183,16 @@ impl<'t> Batch<'t> {
         };
         self.shift(id, row, state, keep)?;
         if row.has_webhook {
-            self.hooks.insert(key(id), (&**row.tenant(), 0, self.now, self.now))?;
-            self.hooks_due.insert((self.now, key(id)), ())?;
+            self.hook(key(id), row.tenant(), 0, self.now, self.now)?;
             self.news.is_work = true;
         }
+        Ok(())
+    }
+
+    /// Writes a webhook, how often it was tried, since when it waits and when it is due.
+    pub(super) fn hook(&mut self, key: u128, tenant: &str, attempts: u32, since: i64, due: i64) -> Result<(), Error> {
+        self.hooks.insert(key, (tenant, attempts, since, due))?;
+        self.hooks_due.insert((due, key), ())?;
         Ok(())
     }
 

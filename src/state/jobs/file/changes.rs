@@ -206,8 +206,7 @@ pub(super) fn take_hooks(batch: &mut Batch<'_>, most: usize, hold: Duration) -> 
             continue;
         };
         let again = batch.now.saturating_add(milliseconds(hold).max(1));
-        batch.hooks.insert(key, (&*tenant, attempts, since, again))?;
-        batch.hooks_due.insert((again, key), ())?;
+        batch.hook(key, &tenant, attempts, since, again)?;
         hooks.push(Hook { id: id(key), tenant, url, attempts, since: moment(since) });
     }
     Ok(hooks)
@@ -222,10 +221,7 @@ pub(super) fn settle_hook(batch: &mut Batch<'_>, id: &JobId, then: HookEnd) -> R
     });
     let Some((tenant, attempts, since, due)) = row else { return Ok(()) };
     batch.hooks_due.remove((due, key(id)))?;
-    let due = batch.now.saturating_add(milliseconds(delay));
-    batch.hooks.insert(key(id), (&*tenant, attempts, since, due))?;
-    batch.hooks_due.insert((due, key(id)), ())?;
-    Ok(())
+    batch.hook(key(id), &tenant, attempts, since, batch.now.saturating_add(milliseconds(delay)))
 }
 
 impl Batch<'_> {

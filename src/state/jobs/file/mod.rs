@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use redb::ReadTransaction;
+use redb::{Error, ReadTransaction};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -47,6 +47,20 @@ impl FileStore {
     /// A store that is gone with the process.
     pub fn in_memory(clock: WallClock, terms: JobTerms) -> Self {
         Self { writer: Writer::new(Medium::Memory, clock, terms) }
+    }
+
+    /// Makes the change with which a worker lets go of a job; false: its claim was no longer the newest one.
+    async fn let_go(
+        &self,
+        lease: Lease,
+        change: impl FnOnce(&mut Batch<'_>, &Lease) -> Result<bool, Error> + Send + 'static,
+    ) -> Result<bool, JobStoreFault> {
+        let change = move |batch: &mut Batch<'_>, shared: &Shared| {
+            let is_done = change(batch, &lease)?;
+            shared.watchers.release(&lease.id, lease.fence);
+            Ok(is_done)
+        };
+        self.writer.write(false, change).await.map(Option::unwrap_or_default)
     }
 }
 
@@ -120,27 +134,11 @@ impl JobStore for FileStore {
     }
 
     fn finish<'a>(&'a self, lease: &'a Lease, end: JobEnd) -> BoxFuture<'a, Result<bool, JobStoreFault>> {
-        let lease = lease.clone();
-        Box::pin(async move {
-            let finish = move |batch: &mut Batch<'_>, shared: &Shared| {
-                let is_done = changes::finish(batch, &lease, end)?;
-                shared.watchers.release(&lease.id, lease.fence);
-                Ok(is_done)
-            };
-            self.writer.write(false, finish).await.map(Option::unwrap_or_default)
-        })
+        Box::pin(self.let_go(lease.clone(), |batch, lease| changes::finish(batch, lease, end)))
     }
 
     fn put_back<'a>(&'a self, lease: &'a Lease, again: Again) -> BoxFuture<'a, Result<bool, JobStoreFault>> {
-        let lease = lease.clone();
-        Box::pin(async move {
-            let put_back = move |batch: &mut Batch<'_>, shared: &Shared| {
-                let is_done = changes::put_back(batch, &lease, again)?;
-                shared.watchers.release(&lease.id, lease.fence);
-                Ok(is_done)
-            };
-            self.writer.write(false, put_back).await.map(Option::unwrap_or_default)
-        })
+        Box::pin(self.let_go(lease.clone(), |batch, lease| changes::put_back(batch, lease, again)))
     }
 
     fn cancel<'a>(&'a self, scope: &'a Scope, id: &'a JobId) -> BoxFuture<'a, Result<Cancelled, JobStoreFault>> {
