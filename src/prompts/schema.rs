@@ -2,7 +2,7 @@
 //!
 //! A schema may come from a caller: what it refers to is never read from elsewhere, and how much work it may make is bounded
 //! before it is used (`prompts/cost`), as is the size of an answer. What is told about an answer holds none of its values. It
-//! does not know who asks for the answer, nor what happens when it is wrong.
+//! does not know the caller, nor what happens when an answer is wrong.
 
 use std::fmt::Write as _;
 

@@ -120,7 +120,7 @@ impl Template {
     }
 }
 
-/// Finds unknown filters, tests and functions, which are looked up only when a rendering comes to them: it tries one without
+/// Finds unknown filters, tests and functions, which are looked up only when a rendering reaches them: it tries one without
 /// any variable and one with all of them. Other mistakes of these two are no mistakes of the template.
 fn try_names(environment: &mut Environment<'_>, variables: &BTreeSet<Box<str>>) -> Result<(), TemplateError> {
     environment.set_undefined_behavior(UndefinedBehavior::Chainable);

@@ -1,4 +1,4 @@
-//! Calls: a call from who asks and what is asked, as the policies of its route take it.
+//! Calls: a call from its caller and its request, as the policies of its route take it.
 //!
 //! It does not know where the request came from, nor what becomes of the answer.
 
