@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::serve::{Beginning, end, in_runtime, until_stopped};
+use super::serve::{Beginning, Process, end, in_runtime, until_stopped};
 use crate::config::engine::secret::Secret;
 use crate::config::{self, Variables};
 use crate::gateway::Gateway;
@@ -43,7 +43,13 @@ fn demonstrate(listen: Option<SocketAddr>, beginning: &mut Beginning) -> Result<
         let world = World::simulated(Arc::new(Simulation::default()), jiff::Timestamp::now(), 1);
         let state = Arc::new(GatewayState::new(&plan, world.chance()));
         let gateway = Gateway::new(plan, state, Arc::new(world))?;
-        until_stopped(gateway, beginning, apart, None, |address| introduce(address, admin)).await
+        let process = Process { log: apart, reloading: None, has_callers: true };
+        let ready = |address| {
+            if let Some(address) = address {
+                introduce(address, admin);
+            }
+        };
+        until_stopped(gateway, beginning, process, ready).await
     })
 }
 

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -53,8 +54,13 @@ fn serve(file: Option<&Path>, beginning: &mut Beginning) -> Result<(), String> {
         let state = Arc::new(GatewayState::new(&loaded.plan, world.chance()));
         let gateway = Gateway::new(loaded.plan, state, Arc::new(world))?;
         let reloading = Reloading::listen(file, watch)?;
-        let ready = |address| tracing::info!("listening on {scheme}://{address}");
-        until_stopped(gateway, beginning, apart, Some(reloading), ready).await
+        let process = Process { log: apart, reloading: Some(reloading), has_callers: true };
+        let ready = |address| {
+            if let Some(address) = address {
+                tracing::info!("listening on {scheme}://{address}");
+            }
+        };
+        until_stopped(gateway, beginning, process, ready).await
     })
 }
 
@@ -113,21 +119,31 @@ pub(super) fn in_runtime<T>(future: impl Future<Output = Result<T, String>>) -> 
     runtime.block_on(future)
 }
 
-/// Serves until a signal comes, then drains; until then the configuration may be reloaded. `ready` is told the callers'
-/// address.
+/// What a process is besides its gateway.
+pub(super) struct Process {
+    pub(super) log: Apart,
+    /// Why its configuration may change while it runs; `None`: it does not.
+    pub(super) reloading: Option<Reloading>,
+    /// False: it listens for operators only.
+    pub(super) has_callers: bool,
+}
+
+/// Serves until a signal comes, then drains. `ready` is told the callers' address, where there are any.
 pub(super) async fn until_stopped(
     gateway: Gateway,
     beginning: &mut Beginning,
-    log: Apart,
-    reloading: Option<Reloading>,
-    ready: impl FnOnce(SocketAddr),
+    process: Process,
+    ready: impl FnOnce(Option<SocketAddr>),
 ) -> Result<(), String> {
     let plan = gateway.plan.server.clone();
     let mut sockets = std::mem::take(&mut beginning.sockets);
-    let listener = sockets.listen(CALLERS, plan.listen).await?;
+    let listener = match process.has_callers {
+        true => Some(sockets.listen(CALLERS, plan.listen).await?),
+        false => None,
+    };
     let shutdown = CancellationToken::new();
     let tasks = TaskTracker::new();
-    keep_log(&gateway, log, &tasks, &shutdown);
+    keep_log(&gateway, process.log, &tasks, &shutdown);
     let current = Current::probed(gateway, &tasks, &shutdown);
     if !current.gateway().state.flags().known(FLAGS_PATIENCE).await {
         tracing::warn!("could not load flags from Redis; using the last known flags until it responds");
@@ -140,7 +156,7 @@ pub(super) async fn until_stopped(
         tasks.spawn(server::run(admin, Listener::Admin, current.clone(), shutdown.clone()));
     }
     sockets.close_rest();
-    if let Some(reloading) = reloading {
+    if let Some(reloading) = process.reloading {
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(reloading.run(current.clone())));
     }
     tasks.spawn(shutdown.clone().run_until_cancelled_owned(supervisor::stay_alive()));
@@ -148,13 +164,25 @@ pub(super) async fn until_stopped(
     let flush = CancellationToken::new();
     let telling = TaskTracker::new();
     tell(&current.gateway(), &telling, &flush);
-    ready(listener.local_addr().map_err(|fault| fault.to_string())?);
+    ready(listener.as_ref().map(TcpListener::local_addr).transpose().map_err(|fault| fault.to_string())?);
     supervisor::ready();
     if let Some(predecessor) = beginning.predecessor.take() {
         predecessor.relieve();
     }
+    let served = async {
+        match listener {
+            Some(listener) => server::run(listener, Listener::Public, current.clone(), shutdown.clone()).await,
+            None => {
+                // All that runs ends by then, and a second signal ends the wait for it.
+                shutdown.cancelled().await;
+                tasks.close();
+                tasks.wait().await;
+                true
+            }
+        }
+    };
     let is_clean = tokio::select! {
-        is_clean = server::run(listener, Listener::Public, current.clone(), shutdown.clone()) => is_clean,
+        is_clean = served => is_clean,
         () = signals.leave(&current, sockets, &shutdown) => false,
     };
     tasks.close();
