@@ -37,8 +37,9 @@ const FOR_TESTS: [(&str, &str); 4] = [
 ];
 
 /// Public things of jobs that the endpoints and the runner will name. Whoever builds these empties the list.
-const FOR_JOBS: [&str; 6] = [
+const FOR_JOBS: [&str; 7] = [
     "model::webhook_url::WebhookUrls",
+    "server::job_metrics::taken_over",
     "state::jobs::file::FileStore",
     "state::jobs::file::in_memory",
     "state::jobs::seal::Seal",

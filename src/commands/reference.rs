@@ -12,6 +12,7 @@ use crate::gateway::state::GatewayState;
 use crate::gateway::world::World;
 use crate::provider::simulated::Simulation;
 use crate::server::ConnectionMetrics;
+use crate::server::job_metrics::JobMetrics;
 use crate::server::operator::reference;
 
 /// Prints the schema of the configuration.
@@ -52,6 +53,7 @@ pub fn metrics() -> String {
         let state = Arc::new(GatewayState::new(&plan, world.chance()));
         let gateway = Gateway::new(plan, state, Arc::new(world))?;
         gateway.metrics.group::<ConnectionMetrics>();
+        gateway.metrics.group::<JobMetrics>();
         Ok(gateway.metrics_reference())
     };
     registered().unwrap_or_else(|problem| problem)

@@ -9,6 +9,7 @@ pub mod connection;
 pub mod tunnel;
 
 pub mod calls;
+pub mod job_metrics;
 
 pub mod callers;
 
