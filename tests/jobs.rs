@@ -22,3 +22,11 @@ mod kill;
 mod laws;
 #[path = "jobs/model.rs"]
 mod model;
+#[path = "jobs/redis.rs"]
+mod redis;
+
+#[path = "store/groups.rs"]
+mod groups;
+#[allow(dead_code, reason = "the tests of limits need all of it")]
+#[path = "store/server.rs"]
+mod server;

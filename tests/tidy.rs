@@ -42,8 +42,8 @@ const FOR_JOBS: [&str; 7] = [
     "server::job_metrics::taken_over",
     "state::jobs::file::FileStore",
     "state::jobs::file::in_memory",
+    "state::jobs::redis::RedisJobs",
     "state::jobs::seal::Seal",
-    "state::store::redis::run_all",
     "wire::webhook::of_tenant",
 ];
 

@@ -8,6 +8,7 @@ pub mod turns;
 pub mod watchers;
 
 pub mod file;
+pub mod redis;
 
 use std::fmt;
 use std::sync::Arc;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
-use redis::{AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, Pipeline, ServerErrorKind, Value};
+use redis::{AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, Pipeline, ServerErrorKind, ToRedisArgs, Value};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout};
 
@@ -130,7 +130,7 @@ impl Script {
         Self { code, hash: redis::Script::new(code).get_hash().to_owned() }
     }
 
-    fn command(&self, by_hash: bool, keys: &[String], arguments: &[String]) -> Cmd {
+    fn command(&self, by_hash: bool, keys: &[String], arguments: &[impl ToRedisArgs]) -> Cmd {
         let mut command = match by_hash {
             true => redis::cmd("EVALSHA"),
             false => redis::cmd("EVAL"),
@@ -209,7 +209,7 @@ impl Redis {
         &self,
         script: &Script,
         keys: &[String],
-        arguments: &[String],
+        arguments: &[impl ToRedisArgs],
     ) -> Result<T, StoreFault> {
         let time = self.settings.timeout;
         let result = self.within(time, async |link| evaluate(link, script, keys, arguments).await).await?;
@@ -413,7 +413,7 @@ async fn evaluate(
     link: &mut Link,
     script: &Script,
     keys: &[String],
-    arguments: &[String],
+    arguments: &[impl ToRedisArgs],
 ) -> redis::RedisResult<Value> {
     match link.query(&script.command(true, keys, arguments)).await {
         Err(fault) if fault.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
@@ -425,7 +425,10 @@ async fn evaluate(
 
 /// True for what is said about a single key, or the script that used it: the rest of the store is as good as before.
 fn is_about_a_key(fault: &redis::RedisError) -> bool {
-    fault.kind() == ErrorKind::Server(ServerErrorKind::ResponseError) || says(fault, "WRONGTYPE")
+    fault.kind() == ErrorKind::Server(ServerErrorKind::ResponseError)
+        || says(fault, "WRONGTYPE")
+        // A consumer group that is to be made is there already.
+        || says(fault, "BUSYGROUP")
 }
 
 /// True where this is the code of an error, or of the first one in a pipeline.
