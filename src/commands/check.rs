@@ -52,9 +52,12 @@ pub fn describe(gateway: &Gateway, source: &str) -> String {
         let methods = route.methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join("|");
         let _ = writeln!(
             text,
-            "\n{}  {methods} {}  ({} {})",
+            "\n{}  {}  ({} {})",
             route.name,
-            route.paths.join(" "),
+            match route.paths.is_empty() {
+                true => "for jobs only".to_owned(),
+                false => format!("{methods} {}", route.paths.join(" ")),
+            },
             route.caller.as_str(),
             route.call.as_str()
         );

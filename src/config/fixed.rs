@@ -9,9 +9,11 @@ type Keep = fn(&mut Plan, &Plan) -> bool;
 
 /// The keys whose new values wait for a restart, each with what keeps its value until then. There is one list, so that no
 /// key can be reported as waiting while its value is taken, or the other way round.
-const FIXED: [(&str, Keep); 23] = [
+const FIXED: [(&str, Keep); 25] = [
     ("environment", |new, old| keep(&mut new.environment, &old.environment)),
     ("flags.state_file", |new, old| keep(&mut new.flags.state_file, &old.flags.state_file)),
+    ("jobs.secret", |new, old| keep(&mut new.jobs.secret, &old.jobs.secret)),
+    ("jobs.state_file", |new, old| keep(&mut new.jobs.state_file, &old.jobs.state_file)),
     ("limits.max_keys", |new, old| keep(&mut new.limits.max_keys, &old.limits.max_keys)),
     ("log.format", |new, old| keep(&mut new.log.format, &old.log.format)),
     ("log.repeats", |new, old| keep(&mut new.log.repeats, &old.log.repeats)),
@@ -83,6 +85,7 @@ mod tests {
     const RUNNING: &str = "
         environment = 'development'
         flags = { state_file = '/tmp/a' }
+        jobs = { state_file = '/tmp/c', secret_env = 'ONE' }
         limits = { max_keys = 1000 }
         log = { format = 'json', repeats = 5, service = 'a' }
         sentry = { dsn = 'https://a@sentry.example/1' }
@@ -108,7 +111,7 @@ mod tests {
     ";
 
     fn plan(text: &str) -> Plan {
-        let keys = [("OPENAI_API_KEY", "k"), ("TOGETHER_API_KEY", "k")];
+        let keys = [("OPENAI_API_KEY", "k"), ("TOGETHER_API_KEY", "k"), ("ONE", "1"), ("TWO", "2")];
         let keys = keys.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         load(Some(("x.toml", text)), &Variables::new(keys, BTreeMap::new())).unwrap_or_else(|wrong| panic!("{wrong}"))
     }
@@ -118,8 +121,9 @@ mod tests {
         let headers = plan.tracing.headers.iter().map(|(name, value)| format!("{name}={}", value.expose()));
         let headers = headers.collect::<Vec<_>>().join(",");
         let redis = plan.store.redis_url.as_ref().map(|url| url.expose().to_owned());
+        let jobs = plan.jobs.secret.as_ref().map(|secret| secret.expose().to_owned());
         let sentry = plan.sentry.dsn.as_ref().map(|dsn| dsn.key.expose().to_owned());
-        format!("{plan:?} {headers} {redis:?} {sentry:?}")
+        format!("{plan:?} {headers} {redis:?} {sentry:?} {jobs:?}")
     }
 
     /// Where two texts differ first, with a little around it: a whole plan fills the screen.
@@ -136,6 +140,8 @@ mod tests {
         let changes = [
             ("environment", "'development'", "'staging'"),
             ("flags.state_file", "'/tmp/a'", "'/tmp/b'"),
+            ("jobs.secret", "'ONE'", "'TWO'"),
+            ("jobs.state_file", "'/tmp/c'", "'/tmp/d'"),
             ("limits.max_keys", "max_keys = 1000", "max_keys = 2000"),
             ("log.format", "format = 'json'", "format = 'pretty'"),
             ("log.repeats", "repeats = 5", "repeats = 6"),
@@ -168,6 +174,12 @@ mod tests {
             if key == "environment" {
                 // Its name waits. Defaults that depend on it, such as `cache.enabled`, are keys of their own and apply.
                 assert_eq!(new.environment, running.environment);
+                continue;
+            }
+            if key == "jobs.secret" {
+                // Which variable has it is a key of its own.
+                let secret = |plan: &Plan| plan.jobs.secret.as_ref().map(|secret| secret.expose().to_owned());
+                assert_eq!(secret(&new), secret(&running));
                 continue;
             }
             assert!(told(&new) == told(&running), "{key}: {}", difference(&told(&new), &told(&running)));

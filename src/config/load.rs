@@ -18,8 +18,8 @@ use crate::config::tables::policies::Policies;
 use crate::config::tables::routes::Context;
 use crate::config::tables::targets::TargetContext;
 use crate::config::tables::{
-    auth, caching, costs, edge, explaining, flags, general, guards, idempotency, labels, limits, listing, prompts,
-    providers, routes, sentry, tracing, tunnels, variants,
+    auth, caching, costs, edge, explaining, flags, general, guards, idempotency, jobs, labels, limits, listing,
+    prompts, providers, routes, sentry, tracing, tunnels, variants,
 };
 use crate::model::switch::FlagKind;
 
@@ -174,6 +174,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let variants = variants::read(&mut root, report);
     let prompts = prompts::read(&mut root, report, &mut warnings);
     let listing = listing::providers(&mut root);
+    let jobs = jobs::read(&mut root, caching.plan.secret.as_ref(), variables, report);
     let context = Context {
         timeouts,
         tunnel: &tunnel,
@@ -183,10 +184,12 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         guards: &guards,
         variants: &variants,
         prompts: &prompts,
+        jobs: &jobs,
         report,
     };
     let routes = routes::read(&mut root, &context);
     auth::check_doors(&auth, environment, &server, &routes, &production, report, &mut warnings);
+    let jobs = jobs.settle(&routes, store.address.is_some(), report);
     let limits = limits::read(&mut root, variables, environment, report);
     let explain = explaining::read(&mut root);
     let idempotency = idempotency::read(&mut root);
@@ -216,6 +219,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         cache: caching.plan,
         explain,
         idempotency,
+        jobs,
         limits,
         prices,
         prompts,

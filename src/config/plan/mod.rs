@@ -8,6 +8,7 @@ pub mod edge;
 pub mod flags;
 pub mod guards;
 pub mod idempotency;
+pub mod jobs;
 pub mod metrics;
 pub mod policies;
 pub mod prompts;
@@ -47,6 +48,7 @@ pub use crate::config::plan::edge::{CompressionPlan, CorsPlan, EdgePlan, HeaderN
 pub use crate::config::plan::flags::{FlagGuardPlan, FlagsPlan};
 pub use crate::config::plan::guards::{GuardAction, GuardPlan};
 pub use crate::config::plan::idempotency::IdempotencyPlan;
+pub use crate::config::plan::jobs::{JobsPlan, OnBudget};
 pub use crate::config::plan::limit::{Counted, KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity};
 pub use crate::config::plan::metrics::MetricsPlan;
 pub use crate::config::plan::policies::{BalancePlan, BreakerPlan, ConcurrencyPlan, QuotaPlan, RetryPlan};
@@ -98,6 +100,8 @@ pub struct Plan {
     pub explain: ExplainPlan,
     /// Keys under which calls are executed once.
     pub idempotency: IdempotencyPlan,
+    /// Work that callers do not wait for.
+    pub jobs: JobsPlan,
     /// What tokens cost.
     pub prices: Prices,
     /// Which prompts there are.

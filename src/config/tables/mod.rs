@@ -20,6 +20,7 @@ pub mod tunnels;
 pub mod general;
 
 pub mod caching;
+pub mod jobs;
 pub mod providers;
 
 pub mod auth;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use crate::config::engine::problem::{Origin, Report};
+use crate::config::engine::problem::{Layer, Origin, Report};
 use crate::config::engine::reader::{At, Section};
 use crate::config::engine::value;
 use crate::config::plan::{
@@ -19,6 +19,7 @@ use crate::config::tables::general;
 use crate::config::tables::general::TimeoutTable;
 use crate::config::tables::guards::Guards;
 use crate::config::tables::input;
+use crate::config::tables::jobs::JobsTable;
 use crate::config::tables::mirror;
 use crate::config::tables::providers;
 use crate::config::tables::shapes;
@@ -58,6 +59,7 @@ pub(in crate::config) struct Context<'a> {
     pub(in crate::config) guards: &'a Guards,
     pub(in crate::config) variants: &'a Variants<'a>,
     pub(in crate::config) prompts: &'a PromptsPlan,
+    pub(in crate::config) jobs: &'a JobsTable,
     pub(in crate::config) report: &'a Report,
 }
 
@@ -94,7 +96,13 @@ fn resume(section: &mut Section<'_>, call: Option<CallKind>, is_idempotent: bool
 }
 
 fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table: &mut PathTable) -> Option<RoutePlan> {
-    let paths = section.required_list("paths", value::path).unwrap_or_default();
+    // What only jobs ask for has no path. A default route that they do not take any more is not the user's mistake.
+    let is_default = section.node("paths").is_some_and(|node| node.origin.layer() == Layer::Defaults);
+    let paths = match is_default || context.jobs.names(&name) {
+        true => section.list("paths", value::path),
+        false => section.required_list("paths", value::path),
+    };
+    let paths = paths.unwrap_or_default();
     let methods = match section.has("methods") {
         true => section.required_list("methods", value::method).unwrap_or_default(),
         false => vec![At { value: Method::POST, origin: section.origin().clone() }],
