@@ -7,6 +7,7 @@ pub mod state;
 pub mod world;
 
 pub mod health;
+mod jobs;
 pub mod pipeline;
 mod sampled;
 
@@ -39,6 +40,7 @@ use crate::provider::exchange::Exchange;
 use crate::provider::network::Access;
 use crate::provider::transport::Transport;
 use crate::stack::{Next, Stack};
+use crate::state::jobs::process::Jobs;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::sampled::Sampled;
 
@@ -54,6 +56,8 @@ pub struct Gateway {
     pub state: Arc<GatewayState>,
     /// Where it runs.
     pub world: Arc<World>,
+    /// Work that callers do not wait for, and the store that keeps it; the same for every generation.
+    pub jobs: Arc<Jobs>,
     /// What it counts.
     pub metrics: Arc<Metrics>,
     /// What is sampled for a page of metrics.
@@ -123,6 +127,8 @@ impl Gateway {
         before: Option<&Self>,
     ) -> Result<Self, String> {
         let metrics = gateway_state.metrics().clone();
+        let jobs = gateway_state.jobs(|| jobs::open(&plan, &world)).clone();
+        jobs.store().configure(jobs::terms(&plan.jobs));
         let generation = before.map_or(1, |before| before.generation + 1);
         let ledger = ledger(&plan, &gateway_state, &world);
         let (counter, clock, prices, note) =
@@ -233,11 +239,12 @@ impl Gateway {
         let health_limit = Limit::of_health(&plan.limits, gateway_state.limits().clone(), plan.prices.clone());
         let plan = Arc::new(plan);
         let published = authenticator.published().cloned();
-        let sampled = Arc::new(sampled::sampled(generation, &plan, &gateway_state, &world, published));
+        let sampled = Arc::new(sampled::sampled(generation, &plan, &gateway_state, &world, &jobs, published));
         Ok(Self {
             generation,
             plan,
             state: gateway_state,
+            jobs,
             world,
             metrics,
             sampled,

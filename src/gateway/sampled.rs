@@ -7,9 +7,11 @@ use crate::config::plan::Plan;
 use crate::gateway::state::{GatewayState, Health, ProviderState};
 use crate::gateway::world::World;
 use crate::model::calendar::Period;
+use crate::model::job::JobPriority;
 use crate::policy::auth::jwks::{self, KeySet};
 use crate::policy::{admit, breaker, cache, concurrency, limit};
 use crate::provider::balance;
+use crate::state::jobs::process::Jobs;
 use crate::telemetry::metrics::process;
 use crate::telemetry::metrics::sampled::{Sampled, Samples};
 
@@ -19,6 +21,7 @@ pub(super) fn sampled(
     plan: &Arc<Plan>,
     state: &Arc<GatewayState>,
     world: &Arc<World>,
+    jobs: &Arc<Jobs>,
     published: Option<KeySet>,
 ) -> Sampled {
     let mut sampled = Sampled::default();
@@ -35,6 +38,7 @@ pub(super) fn sampled(
     sampled.add(admit::sampled(state.tunnels().clone()));
     sampled.add(jwks::sampled(published));
     sampled.add(flags(state.clone()));
+    sampled.add(queue(jobs.clone(), world.clone()));
     let (spans, reports) = (state.spans().clone(), state.reports().clone());
     sampled.add(move |samples| {
         spans.sample(samples);
@@ -128,5 +132,25 @@ fn flags(state: Arc<GatewayState>) -> impl Fn(&mut Samples<'_>) {
         let trips = state.flags().trips().into_iter().map(|((flag, reason), count)| ([flag, reason.into()], count));
         let help = "Automatic disables of a flag by its guard, by reason";
         samples.counters("tidegate_flag_trips_total", help, ["flag", "reason"], trips);
+    }
+}
+
+/// Jobs, as the store counted them last. They are those of all gateways that share it.
+fn queue(jobs: Arc<Jobs>, world: Arc<World>) -> impl Fn(&mut Samples<'_>) {
+    move |samples| {
+        let counts = jobs.counts();
+        let queued =
+            JobPriority::ALL.into_iter().zip(counts.queued).map(|(priority, count)| ([priority.as_str()], count));
+        let help = "Jobs that wait for their turn, by priority";
+        samples.gauges("tidegate_jobs_waiting", help, ["priority"], queued);
+        let help = "Jobs that wait for a time: their own delay, the next attempt, room, limits or budgets";
+        samples.gauge("tidegate_jobs_delayed", help, counts.delayed);
+        samples.gauge("tidegate_jobs_running", "Jobs that workers have", counts.active);
+        samples.gauge("tidegate_jobs_dead", "Jobs that have failed and are still kept (dead letters)", counts.failed);
+        let help = "How long the oldest queued job has been queued; 0 if none is";
+        samples.gauge("tidegate_jobs_oldest_seconds", help, counts.oldest_age(world.now()).as_secs_f64());
+        samples.gauge("tidegate_jobs_webhooks_due", "Webhooks that are not delivered yet", counts.hooks);
+        let help = "1 while jobs can be submitted, as far as is known";
+        samples.gauge("tidegate_jobs_store_up", help, u32::from(jobs.store().outage().is_none()));
     }
 }

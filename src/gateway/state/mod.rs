@@ -21,8 +21,8 @@ mod store;
 mod tests;
 
 use parking_lot::Mutex;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use moka::sync::Cache;
@@ -45,6 +45,7 @@ use crate::state::flags::Flags;
 use crate::state::flags::guard::AutoDisables;
 use crate::state::flags::switches::Switches;
 use crate::state::issued_keys::Issued;
+use crate::state::jobs::process::Jobs;
 use crate::state::ledger::Ledger;
 use crate::state::store::budget_account::BudgetAccounts;
 use crate::telemetry::explain::CallHistory;
@@ -104,6 +105,8 @@ struct Process {
     flags: Arc<Flags>,
     ledger: Arc<Ledger>,
     accounts: Arc<BudgetAccounts>,
+    /// Made by the first gateway, which knows the world.
+    jobs: OnceLock<Arc<Jobs>>,
 }
 
 /// What callers are known by, whatever the configuration says of it.
@@ -154,6 +157,7 @@ impl GatewayState {
             trust,
             flags,
             accounts: Arc::new(BudgetAccounts::new(plan.limits.max_keys, shared)),
+            jobs: OnceLock::new(),
             ledger: Arc::new(Ledger::new(plan.usage.max_rows, store::apart(plan, "usage", chance).map(Arc::new))),
         };
         common.call_history.bound(plan.explain);
@@ -251,6 +255,11 @@ impl GatewayState {
             let flags = self.flags().clone();
             self.tasks().spawn_on(async move { flags.trip(trip, at_ms).await }, &runtime);
         }
+    }
+
+    /// Jobs, and the store that keeps them, which `open` makes for the first gateway.
+    pub fn jobs(&self, open: impl FnOnce() -> Jobs) -> &Arc<Jobs> {
+        self.common.jobs.get_or_init(|| Arc::new(open()))
     }
 
     /// Every switch that can be thrown while the gateway runs, by its flag's key: `use_buildpanel`, and so on.

@@ -10,6 +10,8 @@ pub mod watchers;
 pub mod file;
 pub mod redis;
 
+pub mod process;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,69 @@
+//! Jobs of a process: its store, the seal of their contents, and how many there were lately.
+//!
+//! Scrapes and the live page read the numbers from here, so that no reader of them makes work for a store. It does not
+//! know who works.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+
+use super::seal::Seal;
+use super::{JobCounts, JobStore, Scope};
+
+/// How often the store is asked for its counts.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// What a process has for jobs.
+pub struct Jobs {
+    store: Arc<dyn JobStore>,
+    seal: Seal,
+    latest: Mutex<JobCounts>,
+}
+
+impl Jobs {
+    /// Jobs in this store, whose contents this seals.
+    pub fn new(store: Arc<dyn JobStore>, seal: Seal) -> Self {
+        Self { store, seal, latest: Mutex::default() }
+    }
+
+    /// Where they are kept.
+    pub fn store(&self) -> &Arc<dyn JobStore> {
+        &self.store
+    }
+
+    /// What seals and opens their contents.
+    pub fn seal(&self) -> &Seal {
+        &self.seal
+    }
+
+    /// How many there were when the store was asked last; none before that.
+    pub fn counts(&self) -> JobCounts {
+        *self.latest.lock()
+    }
+
+    /// Does the store's work in the background, and asks for its counts. Runs until dropped.
+    pub async fn run(&self) {
+        let counts = async {
+            loop {
+                // While the store is out the last numbers stay: that it is out is told by another.
+                if let Ok(counts) = self.store.counts(&Scope::Operator).await {
+                    *self.latest.lock() = counts;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        tokio::select! {
+            () = self.store.run() => {}
+            () = counts => {}
+        }
+    }
+}
+
+impl JobCounts {
+    /// How long the oldest queued job has been queued.
+    pub fn oldest_age(&self, now: Timestamp) -> Duration {
+        self.oldest.and_then(|oldest| now.duration_since(oldest).try_into().ok()).unwrap_or_default()
+    }
+}
