@@ -26,7 +26,7 @@ use crate::gateway::state::GatewayState;
 use crate::gateway::world::World;
 use crate::model::time::in_words;
 use crate::server::current::Current;
-use crate::server::{self, Listener};
+use crate::server::{self, Listener, jobs};
 use crate::telemetry::export::sentry::Reporter;
 use crate::telemetry::export::traces::Exporter;
 use crate::telemetry::log::Apart;
@@ -107,6 +107,9 @@ const FLAGS_PATIENCE: Duration = Duration::from_millis(200);
 /// How long work that no caller waits for may go on after the last call.
 const LAST_TASKS: Duration = Duration::from_secs(2);
 
+/// How long the store of jobs may take to get back those that are not done.
+const LAST_JOBS: Duration = Duration::from_secs(3);
+
 /// How long collectors may take for the last spans and reports, and the store for what the last calls cost.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
@@ -160,6 +163,9 @@ pub(super) async fn until_stopped(
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(reloading.run(current.clone())));
     }
     tasks.spawn(shutdown.clone().run_until_cancelled_owned(supervisor::stay_alive()));
+    let workers = Arc::new(jobs::start(&current, &shutdown));
+    let working = workers.clone();
+    tasks.spawn(async move { working.stopped().await });
     let signals = Signals::listen()?;
     let flush = CancellationToken::new();
     let telling = TaskTracker::new();
@@ -193,6 +199,9 @@ pub(super) async fn until_stopped(
         // Nobody waits for the result any more; what is half done is worth a moment, not a hang.
         let _ = tokio::time::timeout(LAST_TASKS, gateway.state.tasks().wait()).await;
     }
+    // After the last caller, who may have submitted one. Jobs that still run are given back, for other workers.
+    workers.hurry();
+    let _ = tokio::time::timeout(LAST_JOBS, workers.close()).await;
     let grace = current.gateway().plan.server.leaving.drain;
     flush.cancel();
     telling.close();

@@ -17,6 +17,7 @@ pub mod probes;
 
 pub mod current;
 
+pub mod jobs;
 pub mod operator;
 
 pub mod dispatch;

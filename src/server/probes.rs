@@ -1,5 +1,5 @@
 //! Background probes: check the health of every provider and refresh the JWKS. The results are kept in the
-//! gateway's state; the stores, that of jobs included, watch themselves.
+//! gateway's state; the store watches its own connection.
 //!
 //! No request ever waits for a probe.
 
@@ -23,8 +23,6 @@ pub fn start(gateway: &Gateway, tasks: &TaskTracker, shutdown: &CancellationToke
         let gateway_state = gateway.state.common();
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(async move { gateway_state.keep_store().await }));
     }
-    let jobs = gateway.jobs.clone();
-    tasks.spawn(shutdown.clone().run_until_cancelled_owned(async move { jobs.run().await }));
     let (tasks, shutdown) = (tasks.clone(), shutdown.clone());
     let mut probes = Probes { tasks, shutdown, providers: Vec::new(), published: None };
     probes.follow(gateway);

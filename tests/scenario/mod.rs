@@ -23,6 +23,7 @@ use tidegate::model::time::SystemClock;
 use tidegate::provider::simulated::{Behaviour, Simulation};
 use tidegate::server::current::Current;
 use tidegate::server::dispatch;
+use tidegate::server::jobs::Workers;
 use tidegate::state::flags::record;
 use tidegate::state::flags::record::{Record, What};
 use tokio::time::Instant;
@@ -434,6 +435,8 @@ impl Scenario {
         self.jwks.iter().filter(|it| it.at_ms == 0).for_each(|it| it.publish(&simulation));
         let (probing, over) = (TaskTracker::new(), CancellationToken::new());
         let current = Current::probed(gateway, &probing, &over);
+        let leaving = CancellationToken::new();
+        let workers = Workers::keep(&current, &leaving);
         let mut tasks = tokio::task::JoinSet::new();
         for change in self.change.clone() {
             let simulation = simulation.clone();
@@ -467,10 +470,11 @@ impl Scenario {
             });
         }
         if let Some(at_ms) = self.drains_at_ms {
-            let current = current.clone();
+            let (current, leaving) = (current.clone(), leaving.clone());
             tasks.spawn(async move {
                 tokio::time::sleep(Duration::from_millis(at_ms)).await;
                 current.gateway().state.drain();
+                leaving.cancel();
                 Vec::new()
             });
         }
@@ -502,6 +506,8 @@ impl Scenario {
             }
         }
         let mut problems: Vec<String> = tasks.join_all().await.into_iter().flatten().collect();
+        workers.hurry();
+        workers.close().await;
         let background = current.gateway().state.tasks().clone();
         background.close();
         background.wait().await;

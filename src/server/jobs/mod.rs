@@ -1,0 +1,86 @@
+//! Jobs: who works on them in this process, and what the store needs done meanwhile. Begun once, and ended in order: no job
+//! is begun any more, those that run may end within the drain's time, and the rest is given back before the store closes.
+//!
+//! It does not know what a job asks, nor who submits one.
+
+use std::sync::Arc;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::server::current::Current;
+use crate::state::jobs::process::Jobs;
+
+/// What this process does for jobs, from the start to the end of its store.
+pub struct Workers {
+    jobs: Arc<Jobs>,
+    /// The store's own work, which goes on until the last job is given back.
+    keeping: TaskTracker,
+    closed: CancellationToken,
+    /// What ends before that.
+    working: TaskTracker,
+    /// Nothing new is begun.
+    stop: CancellationToken,
+    /// What still runs is given back.
+    give_back: CancellationToken,
+}
+
+/// Begins to work on jobs, as many at once as the config says; with `jobs.concurrency = 0` this process only accepts them.
+/// When the process leaves no job is begun any more, and `shutdown` begins the drain's time.
+pub fn start(current: &Arc<Current>, shutdown: &CancellationToken) -> Workers {
+    Workers::keep(current, shutdown)
+}
+
+impl Workers {
+    /// Does the store's own work, and nobody's jobs.
+    pub fn keep(current: &Arc<Current>, shutdown: &CancellationToken) -> Self {
+        let gateway = current.gateway();
+        let workers = Self {
+            jobs: gateway.jobs.clone(),
+            keeping: TaskTracker::new(),
+            closed: CancellationToken::new(),
+            working: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            give_back: CancellationToken::new(),
+        };
+        let (jobs, closed) = (workers.jobs.clone(), workers.closed.clone());
+        workers.keeping.spawn(closed.run_until_cancelled_owned(async move { jobs.run().await }));
+        let (current, leaving, shutdown) = (current.clone(), gateway.state.leaving().clone(), shutdown.clone());
+        let (stop, give_back, closed) = (workers.stop.clone(), workers.give_back.clone(), workers.closed.clone());
+        workers.keeping.spawn(closed.run_until_cancelled_owned(async move {
+            tokio::select! {
+                () = leaving.cancelled() => {}
+                () = shutdown.cancelled() => {}
+            }
+            stop.cancel();
+            shutdown.cancelled().await;
+            let grace = current.gateway().plan.server.leaving.drain;
+            sleep(grace).await;
+            give_back.cancel();
+        }));
+        workers
+    }
+
+    /// Has all jobs given back that still run: there is no time for them any more.
+    pub fn hurry(&self) {
+        self.stop.cancel();
+        self.give_back.cancel();
+    }
+
+    /// Waits until the process leaves, and then until no job runs here any more.
+    pub async fn stopped(&self) {
+        self.stop.cancelled().await;
+        self.working.close();
+        self.working.wait().await;
+    }
+
+    /// The same, and then closes the store: what is asked of it from then on is refused, and another process may open it.
+    pub async fn close(&self) {
+        self.stopped().await;
+        self.jobs.store().close().await;
+        self.closed.cancel();
+        self.keeping.close();
+        self.keeping.wait().await;
+    }
+}
