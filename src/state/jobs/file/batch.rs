@@ -50,7 +50,7 @@ pub(super) struct News {
     pub(super) changed: Vec<JobId>,
     /// Claims that are over. Not before the commit: if it fails, their workers still have the jobs.
     pub(super) released: Vec<(JobId, u64)>,
-    pub(super) stopped: Vec<(JobId, Stop)>,
+    pub(super) stopped: Vec<(JobId, u64, Stop)>,
 }
 
 /// One write transaction.
@@ -66,14 +66,7 @@ pub(super) struct Batch<'t> {
     pub(super) hooks: Table<'t, u128, (&'static str, u32, i64, i64)>,
     pub(super) hooks_due: Table<'t, (i64, u128), ()>,
     pub(super) numbers: Table<'t, &'static str, u64>,
-    pub(super) known: &'t mut Known,
-    pub(super) tally: &'t Mutex<Tally>,
-    pub(super) claims: &'t Mutex<Claims>,
-    pub(super) terms: JobTerms,
-    /// Milliseconds since 1970, by the wall clock.
-    pub(super) now: i64,
-    /// The same moment for leases.
-    pub(super) at: Instant,
+    pub(super) start: Start<'t>,
     pub(super) news: News,
 }
 
@@ -83,13 +76,14 @@ pub(super) struct Start<'t> {
     pub(super) tally: &'t Mutex<Tally>,
     pub(super) claims: &'t Mutex<Claims>,
     pub(super) terms: JobTerms,
+    /// Milliseconds since 1970, by the wall clock.
     pub(super) now: i64,
+    /// The same moment for leases.
     pub(super) at: Instant,
 }
 
 impl<'t> Batch<'t> {
     pub(super) fn new(transaction: &'t WriteTransaction, start: Start<'t>) -> Result<Self, Error> {
-        let Start { known, tally, claims, terms, now, at } = start;
         Ok(Self {
             jobs: transaction.open_table(JOBS)?,
             contents: transaction.open_table(CONTENTS)?,
@@ -102,19 +96,14 @@ impl<'t> Batch<'t> {
             hooks: transaction.open_table(HOOKS)?,
             hooks_due: transaction.open_table(HOOKS_DUE)?,
             numbers: transaction.open_table(NUMBERS)?,
-            known,
-            tally,
-            claims,
-            terms,
-            now,
-            at,
+            start,
             news: News::default(),
         })
     }
 
     /// Writes what is kept in numbers; the last thing before the commit.
     pub(super) fn finish(mut self) -> Result<(News, Option<i64>), Error> {
-        self.numbers.insert("seq", self.known.seq)?;
+        self.numbers.insert("seq", self.start.known.seq)?;
         let next = self.next_moment()?;
         Ok((self.news, next))
     }
@@ -125,8 +114,8 @@ impl<'t> Batch<'t> {
 
     /// The next place in any queue.
     pub(super) fn next_seq(&mut self) -> u64 {
-        self.known.seq += 1;
-        self.known.seq
+        self.start.known.seq += 1;
+        self.start.known.seq
     }
 
     /// Takes a job out of the index of its state.
@@ -140,7 +129,7 @@ impl<'t> Batch<'t> {
             }
         }
         self.states.remove((row.state as u8, row.since, key(id)))?;
-        self.tally.lock().remove(row);
+        self.start.tally.lock().remove(row);
         Ok(())
     }
 
@@ -150,7 +139,7 @@ impl<'t> Batch<'t> {
         match row.state {
             JobState::Queued => {
                 self.waiting.insert((&**tenant, row.facts.priority as u8, row.seq), key(id))?;
-                self.known.turns.join(tenant);
+                self.start.known.turns.join(tenant);
                 self.news.is_work = true;
             }
             JobState::Delayed => drop(self.later.insert((row.until, row.seq), key(id))?),
@@ -161,7 +150,7 @@ impl<'t> Batch<'t> {
         }
         self.states.insert((row.state as u8, row.since, key(id)), &**tenant)?;
         self.jobs.insert(key(id), &*row.write()?)?;
-        self.tally.lock().add(row);
+        self.start.tally.lock().add(row);
         self.news.changed.push(*id);
         Ok(())
     }
@@ -170,20 +159,20 @@ impl<'t> Batch<'t> {
     pub(super) fn shift(&mut self, id: &JobId, row: &mut Row, state: JobState, after: Duration) -> Result<(), Error> {
         self.leave(id, row)?;
         row.state = state;
-        row.since = self.now;
-        row.until = self.now.saturating_add(milliseconds(after));
+        row.since = self.start.now;
+        row.until = self.start.now.saturating_add(milliseconds(after));
         self.enter(id, row)
     }
 
     /// Ends a job without more ado than its state and webhook.
     pub(super) fn end(&mut self, id: &JobId, row: &mut Row, state: JobState) -> Result<(), Error> {
         let keep = match state {
-            JobState::Completed => self.terms.keep_results,
-            _ => self.terms.keep_failures,
+            JobState::Completed => self.start.terms.keep_results,
+            _ => self.start.terms.keep_failures,
         };
         self.shift(id, row, state, keep)?;
         if row.has_webhook {
-            self.hook(key(id), row.tenant(), 0, self.now, self.now)?;
+            self.hook(key(id), row.tenant(), 0, self.start.now, self.start.now)?;
             self.news.is_work = true;
         }
         Ok(())
@@ -220,23 +209,23 @@ impl<'t> Batch<'t> {
     /// Does what time has brought: delays that are over, leases that have passed, what has expired.
     pub(super) fn tick(&mut self) -> Result<(), Error> {
         self.sweep()?;
-        let due = self.later.range(..=(self.now, u64::MAX))?.take(AT_ONCE);
+        let due = self.later.range(..=(self.start.now, u64::MAX))?.take(AT_ONCE);
         let due = due.map(|entry| entry.map(|(_, id)| id.value())).collect::<Result<Vec<_>, _>>()?;
         for id in due.into_iter().map(id) {
             if let Some(mut row) = self.row(&id)? {
                 self.leave(&id, &row)?;
-                (row.state, row.since, row.seq) = (JobState::Queued, self.now, self.next_seq());
+                (row.state, row.since, row.seq) = (JobState::Queued, self.start.now, self.next_seq());
                 self.enter(&id, &row)?;
             }
         }
-        let over = self.ended.range(..=(self.now, u128::MAX))?.take(AT_ONCE);
+        let over = self.ended.range(..=(self.start.now, u128::MAX))?.take(AT_ONCE);
         let over = over.map(|entry| entry.map(|(key, _)| key.value().1)).collect::<Result<Vec<_>, _>>()?;
         for id in over.into_iter().map(id) {
             if let Some(row) = self.row(&id)? {
                 self.delete(&id, &row)?;
             }
         }
-        let over = self.once_ended.range(..=(self.now, &[255; 32]))?.take(AT_ONCE);
+        let over = self.once_ended.range(..=(self.start.now, &[255; 32]))?.take(AT_ONCE);
         let over = over.map(|entry| entry.map(|(key, _)| (key.value().0, *key.value().1)));
         for (until, key) in over.collect::<Result<Vec<_>, _>>()? {
             self.once_ended.remove((until, &key))?;
@@ -245,15 +234,15 @@ impl<'t> Batch<'t> {
                 self.once.remove(&key)?;
             }
         }
-        let is_hook_due = self.hooks_due.first()?.is_some_and(|(key, _)| key.value().0 <= self.now);
+        let is_hook_due = self.hooks_due.first()?.is_some_and(|(key, _)| key.value().0 <= self.start.now);
         self.news.is_work |= is_hook_due;
         Ok(())
     }
 
     /// Queues the jobs again whose leases have passed.
     fn sweep(&mut self) -> Result<(), Error> {
-        let passed = |(id, held): (&JobId, &Held)| (held.until <= self.at).then_some((held.until, *id));
-        let mut lost: Vec<_> = self.claims.lock().iter().filter_map(passed).collect();
+        let passed = |(id, held): (&JobId, &Held)| (held.until <= self.start.at).then_some((held.until, *id));
+        let mut lost: Vec<_> = self.start.claims.lock().iter().filter_map(passed).collect();
         lost.sort_unstable();
         lost.into_iter().try_for_each(|(_, id)| self.orphan(&id))
     }
@@ -261,16 +250,15 @@ impl<'t> Batch<'t> {
     /// Queues an active job again, at its place, because its worker is lost.
     pub(super) fn orphan(&mut self, id: &JobId) -> Result<(), Error> {
         let Some(mut row) = self.row(id)?.filter(|row| row.state == JobState::Active) else {
-            self.claims.lock().remove(id);
+            self.start.claims.lock().remove(id);
             return Ok(());
         };
         self.leave(id, &row)?;
+        self.news.stopped.push((*id, row.fence, Stop::Lost));
         // The claim is void from now on, whether or not somebody else takes the job.
         row.fence += 1;
-        (row.is_orphan, row.state, row.since) = (true, JobState::Queued, self.now);
-        self.enter(id, &row)?;
-        self.news.stopped.push((*id, Stop::Lost));
-        Ok(())
+        (row.is_orphan, row.state, row.since) = (true, JobState::Queued, self.start.now);
+        self.enter(id, &row)
     }
 
     /// When time will bring something next; `None`: never, as things are.
@@ -279,7 +267,7 @@ impl<'t> Batch<'t> {
         let ended = self.ended.first()?.map(|(key, _)| key.value().0);
         let once = self.once_ended.first()?.map(|(key, _)| key.value().0);
         // One that is due already was told of: its time comes again when somebody has tried it.
-        let hook = self.hooks_due.range((self.now.saturating_add(1), 0)..)?.next().transpose()?;
+        let hook = self.hooks_due.range((self.start.now.saturating_add(1), 0)..)?.next().transpose()?;
         let hook = hook.map(|(key, _)| key.value().0);
         Ok([later, ended, once, hook].into_iter().flatten().min())
     }
@@ -287,7 +275,7 @@ impl<'t> Batch<'t> {
 
 /// Queues again, at the opening of the file, what no worker of this process has, and learns what the tables hold.
 pub(super) fn recover(batch: &mut Batch<'_>) -> Result<(), Error> {
-    batch.known.seq = batch.numbers.get("seq")?.map_or(0, |seq| seq.value());
+    batch.start.known.seq = batch.numbers.get("seq")?.map_or(0, |seq| seq.value());
     let mut active = Vec::new();
     let mut tally = Tally::default();
     for entry in batch.jobs.iter()? {
@@ -298,21 +286,21 @@ pub(super) fn recover(batch: &mut Batch<'_>) -> Result<(), Error> {
             active.push((row.seq, row.fence, id(key.value())));
         }
     }
-    *batch.tally.lock() = tally;
+    *batch.start.tally.lock() = tally;
     let mut last: Option<Arc<str>> = None;
     for entry in batch.waiting.iter()? {
         let tenant = entry?.0;
         let tenant = tenant.value().0;
         if last.as_deref() != Some(tenant) {
             let tenant: Arc<str> = tenant.into();
-            batch.known.turns.join(&tenant);
+            batch.start.known.turns.join(&tenant);
             last = Some(tenant);
         }
     }
     active.sort_unstable();
-    let held = |id: &JobId, fence| batch.claims.lock().get(id).is_some_and(|held| held.fence == fence);
+    let held = |id: &JobId, fence| batch.start.claims.lock().get(id).is_some_and(|held| held.fence == fence);
     let (ours, lost): (Vec<_>, Vec<_>) = active.into_iter().partition(|(_, fence, id)| held(id, *fence));
-    batch.claims.lock().retain(|id, _| ours.iter().any(|(_, _, ours)| ours == id));
+    batch.start.claims.lock().retain(|id, _| ours.iter().any(|(_, _, ours)| ours == id));
     lost.into_iter().try_for_each(|(_, _, id)| batch.orphan(&id))?;
     batch.news.is_work = true;
     Ok(())

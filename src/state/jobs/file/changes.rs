@@ -32,12 +32,12 @@ pub(super) fn submit(batch: &mut Batch<'_>, submission: Submission) -> Result<Su
         return Ok(Submitted::Accepted);
     };
     let (all, own) = {
-        let tally = batch.tally.lock();
+        let tally = batch.start.tally.lock();
         (tally.of(&Scope::Operator).waiting(), tally.of(&Scope::Tenant(tenant)).waiting())
     };
     let more = fresh.len() as u64;
     for (waiting, most, is_tenants) in
-        [(own, batch.terms.max_waiting_per_tenant, true), (all, batch.terms.max_waiting, false)]
+        [(own, batch.start.terms.max_waiting_per_tenant, true), (all, batch.start.terms.max_waiting, false)]
     {
         if more > 0 && waiting.saturating_add(more) > most {
             return Ok(Submitted::Full { most, is_tenants });
@@ -45,7 +45,7 @@ pub(super) fn submit(batch: &mut Batch<'_>, submission: Submission) -> Result<Su
     }
     fresh.into_iter().try_for_each(|job| batch.add(job))?;
     if let Some(once) = submission.once {
-        let until = batch.now.saturating_add(milliseconds(once.keep));
+        let until = batch.start.now.saturating_add(milliseconds(once.keep));
         let ids: Vec<u8> = submission.jobs.iter().flat_map(|job| *job.id.bytes()).collect();
         batch.once.insert(&once.key, (&once.request, until, &*ids))?;
         batch.once_ended.insert((until, &once.key), ())?;
@@ -63,14 +63,14 @@ pub(super) fn take(
     batch.tick()?;
     let mut taken = Vec::new();
     while taken.len() < most {
-        let Some(tenant) = batch.known.turns.serve() else { break };
+        let Some(tenant) = batch.start.known.turns.serve() else { break };
         let (next, has_more) = {
             let mut queue = batch.waiting.range((&*tenant, 0, 0)..=(&*tenant, u8::MAX, u64::MAX))?;
             let next = queue.next().transpose()?.map(|(_, key)| id(key.value()));
             (next, queue.next().is_some())
         };
         if has_more {
-            batch.known.turns.join(&tenant);
+            batch.start.known.turns.join(&tenant);
         }
         let Some(id) = next else { continue };
         if let Some(job) = claim(batch, worker, &id, watchers)? {
@@ -85,10 +85,10 @@ fn claim(batch: &mut Batch<'_>, worker: &WorkerId, id: &JobId, watchers: &Watche
     let is_takeover = std::mem::take(&mut row.is_orphan);
     row.fence += 1;
     row.attempts = row.attempts.saturating_add(1);
-    row.started = Some(batch.now);
+    row.started = Some(batch.start.now);
     batch.shift(id, &mut row, JobState::Active, Duration::ZERO)?;
-    let until = batch.at + batch.terms.lease;
-    batch.claims.lock().insert(*id, Held { fence: row.fence, until, progress: None });
+    let until = batch.start.at + batch.start.terms.lease;
+    batch.start.claims.lock().insert(*id, Held { fence: row.fence, until, progress: None });
     let lease = Lease {
         id: *id,
         tenant: row.tenant().clone(),
@@ -154,7 +154,7 @@ pub(super) fn cancel(batch: &mut Batch<'_>, scope: &Scope, id: &JobId) -> Result
     match row.state {
         JobState::Completed | JobState::Failed => return Ok(Cancelled::Over(row.state)),
         JobState::Cancelled => return Ok(Cancelled::Done),
-        JobState::Active => batch.news.stopped.push((*id, Stop::Cancelled)),
+        JobState::Active => batch.news.stopped.push((*id, row.fence, Stop::Cancelled)),
         JobState::Queued | JobState::Delayed => {}
     }
     let by = match scope {
@@ -177,7 +177,7 @@ pub(super) fn requeue(batch: &mut Batch<'_>, scope: &Scope, id: &JobId) -> Resul
     // The last claim could otherwise be taken for one of the new life.
     row.fence += 1;
     row.attempts = 0;
-    (row.state, row.since, row.seq) = (JobState::Queued, batch.now, batch.next_seq());
+    (row.state, row.since, row.seq) = (JobState::Queued, batch.start.now, batch.next_seq());
     batch.enter(id, &row)?;
     Ok(Requeued::Done)
 }
@@ -191,7 +191,7 @@ pub(super) fn purge(batch: &mut Batch<'_>, scope: &Scope, filter: &JobFilter) ->
 
 /// See [`JobStore::take_hooks`](super::super::JobStore::take_hooks).
 pub(super) fn take_hooks(batch: &mut Batch<'_>, most: usize, hold: Duration) -> Result<Vec<Hook>, Error> {
-    let due = batch.hooks_due.range(..=(batch.now, u128::MAX))?.take(most);
+    let due = batch.hooks_due.range(..=(batch.start.now, u128::MAX))?.take(most);
     let due = due.map(|entry| entry.map(|(key, _)| key.value())).collect::<Result<Vec<_>, _>>()?;
     let mut hooks = Vec::new();
     for (when, key) in due {
@@ -205,7 +205,7 @@ pub(super) fn take_hooks(batch: &mut Batch<'_>, most: usize, hold: Duration) -> 
             batch.hooks.remove(key)?;
             continue;
         };
-        let again = batch.now.saturating_add(milliseconds(hold).max(1));
+        let again = batch.start.now.saturating_add(milliseconds(hold).max(1));
         batch.hook(key, &tenant, attempts, since, again)?;
         hooks.push(Hook { id: id(key), tenant, url, attempts, since: moment(since) });
     }
@@ -221,7 +221,7 @@ pub(super) fn settle_hook(batch: &mut Batch<'_>, id: &JobId, then: HookEnd) -> R
     });
     let Some((tenant, attempts, since, due)) = row else { return Ok(()) };
     batch.hooks_due.remove((due, key(id)))?;
-    batch.hook(key(id), &tenant, attempts, since, batch.now.saturating_add(milliseconds(delay)))
+    batch.hook(key(id), &tenant, attempts, since, batch.start.now.saturating_add(milliseconds(delay)))
 }
 
 impl Batch<'_> {
@@ -230,7 +230,7 @@ impl Batch<'_> {
         let Some(once) = once else { return Ok(None) };
         let Some(known) = self.once.get(&once.key)? else { return Ok(None) };
         let (request, until, ids) = known.value();
-        if until <= self.now {
+        if until <= self.start.now {
             return Ok(None);
         }
         if *request != once.request {
@@ -248,8 +248,8 @@ impl Batch<'_> {
             fence: 0,
             attempts: 0,
             seq: self.next_seq(),
-            since: self.now,
-            until: self.now.saturating_add(delay),
+            since: self.start.now,
+            until: self.start.now.saturating_add(delay),
             started: None,
             fault: None,
             has_webhook: job.webhook.is_some(),

@@ -12,7 +12,7 @@ use redb::{Database, Error, ReadTransaction, ReadableDatabase};
 use tokio::sync::{Notify, OwnedMutexGuard, oneshot, watch};
 use tokio::time::Instant;
 
-use super::super::watchers::Watchers;
+use super::super::watchers::{Watchers, bump};
 use super::super::{JobStoreFault, JobTerms};
 use super::batch::{Batch, Claims, Known, News, Start, recover};
 use super::medium::{Medium, Refusal};
@@ -299,10 +299,10 @@ impl Shared {
                 claims.remove(id);
             }
         }
-        news.stopped.iter().for_each(|(id, why)| self.watchers.stop(id, *why));
+        news.stopped.iter().for_each(|(id, fence, why)| self.watchers.stop(id, *fence, *why));
         news.changed.iter().for_each(|id| self.watchers.changed(id));
         if news.is_work {
-            self.news.send_modify(|count| *count += 1);
+            self.news.send_modify(bump);
         }
         self.committed.notify_one();
     }

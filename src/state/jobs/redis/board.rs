@@ -10,7 +10,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::model::job::JobId;
-use crate::state::jobs::{Signal, Stop};
+use crate::state::jobs::Stop;
+use crate::state::jobs::watchers::{Watchers, bump};
 
 /// How often it is told that somebody watches, and how long that counts: one message may get lost.
 const TELL: Duration = Duration::from_secs(1);
@@ -59,138 +60,71 @@ impl News {
     }
 }
 
-/// A job that a worker here has.
-struct Held {
-    fence: u64,
-    signal: watch::Sender<Signal>,
-    /// Until when somebody watches.
-    watched: Option<Instant>,
-}
-
 /// Who wants to know.
+#[derive(Default)]
 pub(super) struct Board {
-    news: watch::Sender<u64>,
-    watched: Mutex<BTreeMap<JobId, Watched>>,
-    held: Mutex<BTreeMap<JobId, Held>>,
-    /// Wakes who tells the others that somebody watches.
+    work: watch::Sender<u64>,
+    pub(super) watchers: Watchers,
+    /// When the others were told of each job that is watched here.
+    told: Mutex<BTreeMap<JobId, Instant>>,
+    /// Wakes who tells them.
     pub(super) tell: Notify,
 }
 
-struct Watched {
-    changes: watch::Sender<u64>,
-    told: Option<Instant>,
-}
-
 impl Board {
-    pub(super) fn new() -> Self {
-        Self { news: watch::Sender::new(0), watched: Mutex::default(), held: Mutex::default(), tell: Notify::new() }
-    }
-
+    /// See [`JobStore::news`](crate::state::jobs::JobStore::news).
     pub(super) fn news(&self) -> watch::Receiver<u64> {
-        self.news.subscribe()
+        self.work.subscribe()
     }
 
     /// See [`JobStore::watch`](crate::state::jobs::JobStore::watch).
     pub(super) fn watch(&self, id: &JobId) -> watch::Receiver<u64> {
-        let mut watched = self.watched.lock();
-        let entry = watched.entry(*id).or_insert_with(|| Watched { changes: watch::Sender::new(0), told: None });
         // Whoever comes anew wants the text so far soon.
-        entry.told = None;
-        let receiver = entry.changes.subscribe();
-        drop(watched);
+        self.told.lock().remove(id);
+        let receiver = self.watchers.watch(id);
         self.tell.notify_one();
         receiver
-    }
-
-    /// A worker here has a job from now on.
-    pub(super) fn hold(&self, id: &JobId, fence: u64) -> watch::Receiver<Signal> {
-        let is_watched = self.watched.lock().contains_key(id);
-        let signal = watch::Sender::new(Signal { stop: None, is_watched });
-        let receiver = signal.subscribe();
-        let watched = is_watched.then(|| Instant::now() + COUNTS);
-        self.held.lock().insert(*id, Held { fence, signal, watched });
-        receiver
-    }
-
-    /// It has not any more.
-    pub(super) fn release(&self, id: &JobId, fence: u64) {
-        let mut held = self.held.lock();
-        if held.get(id).is_some_and(|it| it.fence == fence) {
-            held.remove(id);
-        }
-    }
-
-    /// True while somebody watches a job that a worker here has.
-    pub(super) fn is_watched(&self, id: &JobId) -> bool {
-        self.held.lock().get(id).is_some_and(|held| held.signal.borrow().is_watched)
     }
 
     /// Takes in a message.
     pub(super) fn hear(&self, message: News) {
         match message {
-            News::Queued => self.news.send_modify(bump),
-            News::Changed(id) => self.changed(&id),
+            News::Queued => self.work.send_modify(bump),
+            News::Changed(id) => self.watchers.changed(&id),
             News::Cancelled(id, fence) => {
-                self.stop(&id, fence, Stop::Cancelled);
-                self.changed(&id);
+                self.watchers.stop(&id, fence, Stop::Cancelled);
+                self.watchers.changed(&id);
             }
             News::Lost(id, fence) => {
-                self.stop(&id, fence, Stop::Lost);
-                self.changed(&id);
-                self.news.send_modify(bump);
+                self.watchers.stop(&id, fence, Stop::Lost);
+                self.watchers.changed(&id);
+                self.work.send_modify(bump);
             }
-            News::Watched(id) => {
-                if let Some(held) = self.held.lock().get_mut(&id) {
-                    held.watched = Some(Instant::now() + COUNTS);
-                    held.signal.send_if_modified(|signal| !std::mem::replace(&mut signal.is_watched, true));
-                }
-            }
+            News::Watched(id) => self.watchers.watch_elsewhere(&id, Instant::now() + COUNTS),
         }
     }
 
     /// Something may have been missed: everybody looks.
     pub(super) fn missed(&self) {
-        self.news.send_modify(bump);
-        self.watched.lock().values().for_each(|watched| watched.changes.send_modify(bump));
-    }
-
-    fn changed(&self, id: &JobId) {
-        if let Some(watched) = self.watched.lock().get(id) {
-            watched.changes.send_modify(bump);
-        }
-    }
-
-    fn stop(&self, id: &JobId, fence: u64, stop: Stop) {
-        if let Some(held) = self.held.lock().get(id).filter(|held| held.fence == fence) {
-            held.signal.send_modify(|signal| signal.stop = signal.stop.or(Some(stop)));
-        }
+        self.work.send_modify(bump);
+        self.watchers.missed();
     }
 
     /// Forgets who wants to know nothing any more. Returns the jobs of which to tell the others that somebody watches them.
-    pub(super) fn tidy(&self) -> Vec<JobId> {
-        let now = Instant::now();
-        self.held.lock().retain(|_, held| {
-            if held.watched.is_some_and(|until| until <= now) {
-                held.watched = None;
-                held.signal.send_modify(|signal| signal.is_watched = false);
-            }
-            held.signal.receiver_count() > 0
-        });
-        let mut watched = self.watched.lock();
-        watched.retain(|_, watched| watched.changes.receiver_count() > 0);
+    pub(super) fn sweep(&self) -> Vec<JobId> {
+        let (now, watched) = (Instant::now(), self.watchers.sweep());
+        let mut told = self.told.lock();
+        let mut before = std::mem::take(&mut *told);
         let mut due = Vec::new();
-        for (id, watched) in watched.iter_mut() {
-            if watched.told.is_none_or(|told| told + TELL <= now) {
-                watched.told = Some(now);
-                due.push(*id);
+        for id in watched {
+            let at = before.remove(&id).filter(|at| *at + TELL > now);
+            if at.is_none() {
+                due.push(id);
             }
+            told.insert(id, at.unwrap_or(now));
         }
         due
     }
-}
-
-fn bump(count: &mut u64) {
-    *count = count.wrapping_add(1);
 }
 
 #[cfg(test)]
@@ -210,29 +144,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_worker_learns_that_somebody_watches_and_that_nobody_does_any_more() {
-        let (board, id) = (Board::new(), JobId::new([7; 16]));
-        let signal = board.hold(&id, 1);
-        let watcher = board.watch(&id);
-        assert!(!signal.borrow().is_watched);
-        assert_eq!(board.tidy(), [id], "the others are told at once");
-        assert_eq!(board.tidy(), [], "and not again at once");
-        board.hear(News::Watched(id));
-        assert!(signal.borrow().is_watched && board.is_watched(&id));
+    async fn a_worker_learns_that_somebody_elsewhere_watches_and_that_nobody_does_any_more() {
+        let ([here, there], id) = ([Board::default(), Board::default()], JobId::new([7; 16]));
+        let signal = here.watchers.hold(&id, 1);
+        let watcher = there.watch(&id);
+        assert_eq!(there.sweep(), [id], "the others are told at once");
+        assert_eq!(there.sweep(), [], "and not again at once");
+        here.hear(News::Watched(id));
+        assert!(signal.borrow().is_watched && here.watchers.is_watched(&id));
+        assert_eq!(here.sweep(), [], "that is for those to tell who have the watcher");
         tokio::time::advance(TELL).await;
-        assert_eq!(board.tidy(), [id]);
+        assert_eq!(there.sweep(), [id]);
+        let _another = there.watch(&id);
+        assert_eq!(there.sweep(), [id], "who comes anew wants the text soon");
         drop(watcher);
         tokio::time::advance(COUNTS).await;
-        assert_eq!(board.tidy(), []);
-        assert!(!signal.borrow().is_watched && !board.is_watched(&id));
+        here.sweep();
+        assert!(!signal.borrow().is_watched && !here.watchers.is_watched(&id));
+    }
+
+    #[test]
+    fn a_worker_learns_that_its_claim_is_over() {
+        let (board, id) = (Board::default(), JobId::new([7; 16]));
+        let signal = board.watchers.hold(&id, 1);
         board.hear(News::Lost(id, 0));
         assert_eq!(signal.borrow().stop, None, "that was an older claim");
         board.hear(News::Cancelled(id, 1));
         board.hear(News::Lost(id, 1));
         assert_eq!(signal.borrow().stop, Some(Stop::Cancelled), "the first reason stays");
-        board.release(&id, 2);
-        assert_eq!(board.held.lock().len(), 1, "an older claim releases nothing");
-        board.release(&id, 1);
-        assert_eq!(board.held.lock().len(), 0);
     }
 }

@@ -210,7 +210,7 @@ impl RedisJobs {
     }
 
     fn taken(&self, lease: Lease, record: Record, now: u64) -> TakenJob {
-        let signal = self.board.hold(&lease.id, lease.fence);
+        let signal = self.board.watchers.hold(&lease.id, lease.fence);
         let mut job = record.job;
         (job.state, job.attempts) = (JobState::Active, job.attempts.saturating_add(1));
         (job.since, job.started) = (at(now).unwrap_or(job.since), at(now));

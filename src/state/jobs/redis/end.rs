@@ -40,12 +40,12 @@ impl RedisJobs {
             if progress.text.is_none() {
                 when = when.then(&self.without(&lease.id, &["text"]));
             }
-            if self.board.is_watched(&lease.id) {
+            if self.board.watchers.is_watched(&lease.id) {
                 when = when.then(&self.publish(News::Changed(lease.id)));
             }
         }
         let Some(said) = self.run_when(when).await? else { return Ok(None) };
-        self.board.release(&lease.id, lease.fence);
+        self.board.watchers.release(&lease.id, lease.fence);
         let is_cancelled =
             Word::parse(&said).is_some_and(|word| word.state == JobState::Cancelled && word.fence == lease.fence);
         Ok(Some(if is_cancelled { Stop::Cancelled } else { Stop::Lost }))
@@ -72,7 +72,7 @@ impl RedisJobs {
         when = self.drop_entry(when, &queue, &lease.ticket);
         when = self.hook(self.expire(when, subject, state, now), id, &lease.tenant, url.as_deref(), now);
         let said = self.run_when(when.then(&self.publish(News::Changed(*id)))).await?;
-        self.board.release(id, lease.fence);
+        self.board.watchers.release(id, lease.fence);
         let ends = [JobState::Completed, JobState::Failed].map(|state| Word::of(state, lease).to_string());
         Ok(said.is_none_or(|said| ends.contains(&said)))
     }
@@ -100,7 +100,7 @@ impl RedisJobs {
             }
         };
         let said = self.run_when(when.then(&self.publish(News::Changed(*id)))).await?;
-        self.board.release(id, lease.fence);
+        self.board.watchers.release(id, lease.fence);
         let given_back = [JobState::Queued, JobState::Delayed].map(|state| Word::of(state, lease).to_string());
         Ok(said.is_none_or(|said| given_back.contains(&said)))
     }

@@ -79,7 +79,7 @@ impl RedisJobs {
     async fn tick(&self) {
         let mut watch = Watch::default();
         loop {
-            for id in self.board.tidy() {
+            for id in self.board.sweep() {
                 let _ = self.redis.publish("jobs", News::Watched(id).text().as_bytes()).await;
             }
             if self.redis.is_out() || self.open().is_err() {

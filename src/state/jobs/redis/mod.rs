@@ -82,7 +82,7 @@ impl RedisJobs {
             keepers: Leases::new(redis.clone(), "jobs-keeper"),
             terms: watch::Sender::new(terms),
             round: Mutex::default(),
-            board: Board::new(),
+            board: Board::default(),
             medium: Medium::default(),
             latest: AtomicU64::new(0),
             delayed: AtomicU64::new(0),

@@ -37,14 +37,11 @@ impl RedisJobs {
         {
             if more > 0 && waiting.saturating_add(more) > most {
                 let known = self.known(redis, submission.once.as_ref()).await?;
-                return Ok(known.unwrap_or(Submitted::Full { most, is_tenants }));
+                return self.replicate(known.unwrap_or(Submitted::Full { most, is_tenants }), terms.replicas).await;
             }
         }
         let submitted = self.write(redis, &submission, &fresh, &tenant).await?;
-        if terms.replicas > 0 {
-            self.wait_for_replicas(terms.replicas).await?;
-        }
-        Ok(submitted)
+        self.replicate(submitted, terms.replicas).await
     }
 
     /// How many jobs wait, of the tenant and of all, and which of these jobs are known already.
@@ -133,15 +130,18 @@ impl RedisJobs {
         }
     }
 
-    /// Waits until enough replicas have all that was written so far.
-    async fn wait_for_replicas(&self, replicas: u32) -> Result<(), JobStoreFault> {
+    /// Answers when enough replicas have all that was written so far, by a submission whose answer was lost too.
+    async fn replicate(&self, submitted: Submitted, replicas: u32) -> Result<Submitted, JobStoreFault> {
+        if replicas == 0 || !matches!(submitted, Submitted::Accepted | Submitted::Known(_)) {
+            return Ok(submitted);
+        }
         let patience = self.replicated.timeout().mul_f64(REPLICAS);
         let mut commands = pipe();
         // The key says which node of a Cluster has to wait.
         commands.cmd("EXISTS").arg(&self.keys.waiting).ignore();
         commands.cmd("WAIT").arg(replicas).arg(milliseconds(patience).max(1));
         let (confirmed,): (u32,) = self.replicated.run_all(&commands).await?;
-        if confirmed < replicas { Err(JobStoreFault::Unreplicated) } else { Ok(()) }
+        if confirmed < replicas { Err(JobStoreFault::Unreplicated) } else { Ok(submitted) }
     }
 }
 
