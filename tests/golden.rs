@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod fixtures;
+#[path = "golden/jobs.rs"]
+mod jobs;
 #[path = "golden/render.rs"]
 mod render;
 #[path = "golden/words.rs"]
@@ -108,13 +110,20 @@ fn decode(kind: CallerKind, case: &Case<'_>) -> Value {
         headers: &headers,
         body: case.body("body"),
     };
-    match caller::dialect(kind).decode(&incoming) {
-        Ok(request) => json!({ "asked": render::ask(&request) }),
+    let decoded = match route.call.is_about_jobs() {
+        true => jobs::decode(kind, case, &incoming).map(|request| json!({ "jobs": request })),
+        false => caller::dialect(kind).decode(&incoming).map(|request| json!({ "asked": render::ask(&request) })),
+    };
+    match decoded {
+        Ok(read) => read,
         Err(fault) => json!({ "refused": refused(kind, route.call, &fault) }),
     }
 }
 
 fn encode(kind: CallerKind, case: &Case<'_>) -> Value {
+    if call_kind(case).is_about_jobs() {
+        return jobs::encode(kind, case);
+    }
     let (head, prices, request) = (fixtures::head("r1", Some("u1")), fixtures::prices(), case.asked());
     let about = fixtures::about(call_kind(case), &head, request.as_ref(), &prices);
     or_fault(caller::dialect(kind).encode(&about, case.reply()))

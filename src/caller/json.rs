@@ -98,6 +98,11 @@ impl Object {
         Ok(read)
     }
 
+    /// An object within a body that was read.
+    pub(crate) fn of(fields: Map<String, Value>) -> Self {
+        Self(fields)
+    }
+
     /// Takes a value of any type; `null` counts as absent.
     pub(crate) fn take(&mut self, field: &'static str) -> Option<Value> {
         self.0.remove(field).filter(|value| !value.is_null())

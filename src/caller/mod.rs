@@ -8,6 +8,7 @@ pub(crate) mod comeback;
 mod json;
 
 mod answer;
+pub mod jobs;
 mod upload;
 mod wire;
 
@@ -42,6 +43,11 @@ pub trait Caller: Send + Sync {
     fn local(&self, about: &About<'_>, snapshot: &Snapshot) -> Result<Answered, Fault> {
         let _ = (about, snapshot);
         Err(Fault::Internal { detail: "this dialect answers no call by itself".into() })
+    }
+
+    /// Its endpoints for jobs ([`CallKind::is_about_jobs`]); `None`: it has none.
+    fn jobs(&self) -> Option<&dyn JobCaller> {
+        None
     }
 }
 
@@ -157,3 +163,4 @@ pub struct ProviderSnapshot {
 
 pub(crate) use self::answer::unspellable;
 pub use self::comeback::Comeback;
+use self::jobs::JobCaller;

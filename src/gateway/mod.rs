@@ -280,6 +280,16 @@ impl Gateway {
         })
     }
 
+    /// What stands in a path where the pattern of its route has this name.
+    pub fn parameter<'p>(&self, path: &'p str, name: &str) -> Option<&'p str> {
+        self.router.parameter(path, name)
+    }
+
+    /// The route of a name, whatever its paths are.
+    pub fn route(&self, name: &str) -> Option<&Route> {
+        self.routes.iter().find(|route| &*route.plan.name == name)
+    }
+
     /// True for a path that only the case of its letters keeps from another route. A provider may make no difference there,
     /// and what passes through must not pass by that route's rules.
     fn is_misspelt(&self, path: &str, place: &PathRoutes) -> bool {

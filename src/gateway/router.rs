@@ -33,6 +33,11 @@ impl Router {
         let place = self.exact.get(path).copied().or_else(|| Some(*self.all.at(path).ok()?.value))?;
         self.places.get(place)
     }
+
+    /// What stands in a path where its pattern has this name.
+    pub(super) fn parameter<'p>(&self, path: &'p str, name: &str) -> Option<&'p str> {
+        self.all.at(path).ok()?.params.get(name)
+    }
 }
 
 /// The methods of the route that passes on whatever nobody else takes at this path.

@@ -92,6 +92,18 @@ impl World {
         Ok(Arc::new(move || Box::pin(document::read(transport.clone()))))
     }
 
+    /// Bytes for a name that nobody can guess, whatever else this process has shown.
+    pub fn secret_bits(&self) -> [u8; 16] {
+        let HashKey(key) = self.chance.hash_key();
+        let mut hasher = blake3::Hasher::new_derive_key("tidegate 2026 names that nobody can guess");
+        for word in key.into_iter().chain([self.chance.bits(), self.chance.bits()]) {
+            hasher.update(&word.to_le_bytes());
+        }
+        let mut bits = [0; 16];
+        hasher.finalize_xof().fill(&mut bits);
+        bits
+    }
+
     /// How webhooks are sent, to public addresses only where `denies_private`.
     pub fn webhooks(&self, denies_private: bool) -> Result<webhook::Sender, String> {
         match &self.reach {

@@ -52,7 +52,7 @@ pub(crate) fn fault(fault: &Fault) -> Value {
 }
 
 /// An object without its `null`s.
-fn compact(mut value: Value) -> Value {
+pub(crate) fn compact(mut value: Value) -> Value {
     if let Value::Object(fields) = &mut value {
         fields.retain(|_, field| !field.is_null());
     }

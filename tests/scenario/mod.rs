@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -331,6 +331,10 @@ struct Planned {
     /// It is made at the operators' address.
     #[serde(default)]
     operators: bool,
+    /// What is remembered of the JSON that answers it, by a word: a JSON pointer. `{word}` in what later calls send and expect
+    /// is then what stood there.
+    #[serde(default)]
+    remember: BTreeMap<String, String>,
     /// The caller pauses for so long after each event that it reads, or piece of another answer.
     #[serde(default)]
     reads_every_ms: u64,
@@ -491,13 +495,14 @@ impl Scenario {
                 }
             });
         }
+        let memory = Memory::default();
         for (number, planned) in self.call.iter().cloned().enumerate() {
             for turn in 0..planned.times as u64 {
-                let (current, planned) = (current.clone(), planned.clone());
+                let (current, planned, memory) = (current.clone(), planned.clone(), memory.clone());
                 tasks.spawn(async move {
                     tokio::time::sleep(Duration::from_millis(planned.at_ms + turn * planned.every_ms)).await;
                     planned
-                        .happen(&current.gateway(), turn + 1)
+                        .happen(&current.gateway(), turn + 1, &memory)
                         .await
                         .into_iter()
                         .map(|problem| format!("call {}: {problem}", number + 1))
@@ -575,13 +580,28 @@ impl Scenario {
     }
 }
 
+/// What calls have remembered, by its word.
+type Memory = Arc<Mutex<BTreeMap<String, String>>>;
+
+/// The text with what is remembered in the place of its words.
+fn recalled(text: &str, memory: &BTreeMap<String, String>) -> String {
+    memory.iter().fold(text.to_owned(), |text, (word, value)| text.replace(&format!("{{{word}}}"), value))
+}
+
 impl Planned {
-    async fn happen(&self, gateway: &Gateway, turn: u64) -> Vec<String> {
+    /// Makes the call, and says what was not as expected.
+    async fn happen(mut self, gateway: &Gateway, turn: u64, memory: &Memory) -> Vec<String> {
+        let known = memory.lock().unwrap().clone();
+        let recall = |text: &mut String| *text = recalled(text, &known);
+        recall(&mut self.path);
+        let expect = &mut self.expect;
+        expect.has.iter_mut().chain(&mut expect.lacks).chain(expect.headers.values_mut()).for_each(recall);
         let body = match (&self.raw, &self.body) {
             (Some(raw), _) => raw.clone(),
             (None, Some(body)) => serde_json::to_string(body).unwrap().replace("$n", &turn.to_string()),
             (None, None) => String::new(),
         };
+        let body = recalled(&body, &known);
         let mut request = Request::builder().method(self.method.as_str()).uri(&self.path);
         if self.body.is_some() && !self.headers.contains_key("content-type") {
             request = request.header("content-type", "application/json");
@@ -595,7 +615,20 @@ impl Planned {
         let request = request.body(Posted { body: Full::new(Bytes::from(body)), is_read: Arc::default() }).unwrap();
         let call = self.call(gateway, request);
         match self.leaves_after_ms {
-            None => self.expect.compare(&call.await),
+            None => {
+                let seen = call.await;
+                let mut problems = self.expect.compare(&seen);
+                let said: serde_json::Value = serde_json::from_str(&seen.body).unwrap_or_default();
+                for (word, pointer) in &self.remember {
+                    match said.pointer(pointer).map(|it| it.as_str().map_or_else(|| it.to_string(), str::to_owned)) {
+                        Some(value) => {
+                            memory.lock().unwrap().insert(word.replace("$n", &turn.to_string()), value);
+                        }
+                        None => problems.push(format!("there is no {pointer} to remember: {}", seen.body)),
+                    }
+                }
+                problems
+            }
             Some(after) => match tokio::time::timeout(Duration::from_millis(after), call).await {
                 Ok(seen) => vec![format!("the answer was over after {:?}, before the caller left", seen.took)],
                 Err(_) => Vec::new(),

@@ -42,7 +42,7 @@ const MAX_ENTRIES: usize = 100;
 const MAX_ENTRY: usize = 4 * 1024;
 
 /// What every canvas looks like, also where an operator's own prompt says nothing of it.
-static SHAPE: LazyLock<Option<Shape>> = LazyLock::new(|| {
+pub(super) static SHAPE: LazyLock<Option<Shape>> = LazyLock::new(|| {
     let entries = json!({"type": "array", "items": {"type": "string"}});
     let fields: Map<String, Value> = FIELDS.map(|field| (field.to_owned(), entries.clone())).into_iter().collect();
     let canvas = json!({"type": "object", "properties": fields, "required": FIELDS, "additionalProperties": false});

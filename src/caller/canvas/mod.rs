@@ -5,11 +5,14 @@
 
 mod generate;
 
+mod jobs;
+
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::answer::{self, unspellable};
+use super::jobs::JobCaller;
 use super::json::{Limit, Object};
 use super::{About, Answered, Caller, Incoming, ProviderSnapshot, Snapshot};
 use crate::config::plan::CallKind;
@@ -118,6 +121,10 @@ impl Caller for Canvas {
             CallKind::Health => Ok(health(snapshot)),
             _ => Err(Fault::Internal { detail: "routes for `canvas` callers have no such report".into() }),
         }
+    }
+
+    fn jobs(&self) -> Option<&dyn JobCaller> {
+        Some(&jobs::Jobs)
     }
 }
 

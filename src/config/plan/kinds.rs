@@ -53,6 +53,20 @@ pub enum CallKind {
     Health,
     /// The caller's own statistics, answered by the gateway.
     Stats,
+    /// A job to be accepted.
+    JobSubmit,
+    /// Several jobs to be accepted, or none of them.
+    JobBatch,
+    /// How a job is.
+    JobStatus,
+    /// What came of a job.
+    JobResult,
+    /// How a job is, as a stream of events.
+    JobEvents,
+    /// A job to be cancelled.
+    JobCancel,
+    /// How many jobs there are.
+    JobMetrics,
     /// OpenAI's text completions.
     Completions,
     /// OpenAI's embeddings.
@@ -75,7 +89,7 @@ pub enum CallKind {
 
 impl CallKind {
     /// All of them with their words, in the order of documentation.
-    pub const ALL: [(CallKind, &'static str); 19] = [
+    pub const ALL: [(CallKind, &'static str); 26] = [
         (CallKind::Chat, "chat"),
         (CallKind::ParseOrder, "parse-order"),
         (CallKind::CanvasGenerate, "canvas-generate"),
@@ -86,6 +100,13 @@ impl CallKind {
         (CallKind::Menu, "menu"),
         (CallKind::Health, "health"),
         (CallKind::Stats, "stats"),
+        (CallKind::JobSubmit, "job-submit"),
+        (CallKind::JobBatch, "job-batch"),
+        (CallKind::JobStatus, "job-status"),
+        (CallKind::JobResult, "job-result"),
+        (CallKind::JobEvents, "job-events"),
+        (CallKind::JobCancel, "job-cancel"),
+        (CallKind::JobMetrics, "job-metrics"),
         (CallKind::Completions, "completions"),
         (CallKind::Embeddings, "embeddings"),
         (CallKind::Models, "models"),
@@ -137,6 +158,7 @@ impl CallKind {
             ),
             CallerKind::Canvas => {
                 matches!(self, K::Chat | K::CanvasGenerate | K::CanvasRefine | K::Health | K::Stats)
+                    || self.is_about_jobs()
             }
             CallerKind::Widget => matches!(self, K::Chat),
         }
@@ -153,7 +175,7 @@ impl CallKind {
                 )
             }
             ProviderKind::OpenAi => {
-                !matches!(self, K::Voice | K::VoiceOrder | K::Menu | K::Health | K::Stats | K::VoiceStream)
+                !matches!(self, K::Voice | K::VoiceOrder | K::Menu | K::VoiceStream) && !self.is_local()
             }
         }
     }
@@ -171,7 +193,19 @@ impl CallKind {
 
     /// True when the gateway answers by itself, without a provider.
     pub fn is_local(self) -> bool {
-        matches!(self, CallKind::Health | CallKind::Stats)
+        matches!(self, CallKind::Health | CallKind::Stats) || self.is_about_jobs()
+    }
+
+    /// True when it is about jobs, which callers do not wait for: what is asked of a model is another call.
+    pub fn is_about_jobs(self) -> bool {
+        use CallKind as K;
+        self.names_a_job() || matches!(self, K::JobSubmit | K::JobBatch | K::JobMetrics)
+    }
+
+    /// True when it is about one job, whose id is `{id}` in the path.
+    pub fn names_a_job(self) -> bool {
+        use CallKind as K;
+        matches!(self, K::JobStatus | K::JobResult | K::JobEvents | K::JobCancel)
     }
 
     /// True when it is a WebSocket.

@@ -111,6 +111,10 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
     let caller = section.required("caller", value::word("a caller", CALLERS));
     let call = section.required("call", value::word("a call", &CallKind::ALL));
     check_call(&mut section, caller, call);
+    let has_id = |path: &At<String>| path.value.split('/').any(|segment| segment == "{id}");
+    if call.is_some_and(CallKind::names_a_job) && !paths.iter().all(has_id) {
+        section.problem("paths", "the call is about one job: each path needs a segment `{id}`");
+    }
     let auth = auth::of_route(&mut section, caller, context.auth);
     let mut times = section.section("timeout");
     let silences = general::silences(&mut times);

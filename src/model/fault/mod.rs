@@ -207,6 +207,20 @@ pub enum Fault {
     Spent(Box<Spent>),
     /// The shared store is down, and the config wants limited calls refused then.
     StoreOut,
+    /// Jobs are kept in a store that is down.
+    JobsOut {
+        /// Why, for the log.
+        detail: String,
+    },
+    /// Jobs are not accepted, because their store would lose them.
+    JobsVolatile,
+    /// The tenant, or all tenants together, have as many waiting jobs as they may have.
+    JobsFull {
+        /// How many that is.
+        limit: u64,
+        /// True when it is the tenant's own limit.
+        is_tenants: bool,
+    },
     /// The gateway itself cannot take the call now.
     Overloaded,
     /// The caller, or all callers together, have as many connections of this kind as they may have.

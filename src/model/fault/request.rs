@@ -75,6 +75,23 @@ pub enum RequestFault {
     StillRunning,
     /// Its idempotency key was used for another request (422).
     KeyReused,
+    /// There is no such job, or it is another tenant's (404).
+    UnknownJob,
+    /// A job has no result yet (409).
+    JobNotOver {
+        /// Where it is.
+        state: &'static str,
+    },
+    /// A job has no result and will have none (409).
+    JobFailed {
+        /// Why, in words.
+        why: Box<str>,
+    },
+    /// A job has ended and cannot be cancelled any more (409).
+    JobOver {
+        /// How it has ended.
+        state: &'static str,
+    },
     /// It came in the clear, and must not (403).
     Insecure,
     /// Another website's page may have made a browser send it (403).
@@ -134,6 +151,14 @@ impl RequestFault {
             say!("A request with this Idempotency-Key is still running. Repeat it later to get its response.");
         Self::KeyReused => "idempotency_key_reused", Status::UNPROCESSABLE_ENTITY,
             say!("This Idempotency-Key was used for another request. Use a new key for a new request.");
+        Self::UnknownJob => "unknown_job", Status::NOT_FOUND,
+            say!("There is no job with this id, or it has expired.");
+        Self::JobNotOver { state } => "job_not_over", Status::CONFLICT,
+            say!("The job is {state}. It has a result once it is completed.");
+        Self::JobFailed { why } => "job_failed", Status::CONFLICT,
+            say!("The job has failed, so it has no result: {why}");
+        Self::JobOver { state } => "job_over", Status::CONFLICT,
+            say!("The job is {state} already, so it cannot be cancelled.");
         Self::Insecure => "https_required", Status::FORBIDDEN,
             say!("This service requires HTTPS.");
         Self::CrossSite { what } => "cross_site_request", Status::FORBIDDEN,
@@ -146,7 +171,7 @@ impl RequestFault {
         let (code, status) = self.said();
         let row = row(code, status, Blame::Caller);
         match self {
-            RequestFault::StillRunning => row.after(Duration::from_secs(1)),
+            RequestFault::StillRunning | RequestFault::JobNotOver { .. } => row.after(Duration::from_secs(1)),
             RequestFault::NoModel { .. } => row.is(&[Nature::UnknownModel]),
             _ => row,
         }

@@ -150,6 +150,18 @@ impl Fault {
         // The gateway.
         Fault::StoreOut => row("store_unavailable", Status::SERVICE_UNAVAILABLE, Gateway).after(MOMENT),
             say!("The gateway cannot check rate limits at the moment. Please try again.");
+        Fault::JobsOut { detail } => row("jobs_unavailable", Status::SERVICE_UNAVAILABLE, Gateway).after(MOMENT),
+            say!("The store of jobs is not available at the moment. Please try again, with the same Idempotency-Key if there was one."),
+            detail.into();
+        Fault::JobsVolatile => row("jobs_unavailable", Status::SERVICE_UNAVAILABLE, Gateway).after(OPERATOR),
+            say!("Jobs are not accepted, because their store (Redis) does not write to disk and would lose them. The operator \
+                  must set `appendonly yes` there, or `jobs.volatile = true` here."),
+            say!("Redis has `appendonly no`, and `jobs.volatile` is not set");
+        Fault::JobsFull { limit, is_tenants: true } => row("too_many_jobs", Status::TOO_MANY_REQUESTS, Caller).after(USUAL),
+            say!("Too many jobs are waiting: the limit is {limit}. Please try again when some of them have ended.");
+        Fault::JobsFull { limit, is_tenants: false } => row("too_many_jobs", Status::TOO_MANY_REQUESTS, Gateway).after(USUAL),
+            say!("Too many jobs are waiting, those of others included. Please try again later."),
+            say!("`jobs.max_waiting` is {limit}");
         Fault::Overloaded => row("overloaded", Status::SERVICE_UNAVAILABLE, Gateway).after(MOMENT),
             say!("The gateway is at capacity. Please try again.");
         Fault::Crowded { limit } => row("too_many_connections", Status::TOO_MANY_REQUESTS, Caller).after(USUAL),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::request::Parts;
 
 use crate::gateway::{Gateway, Route};
-use crate::model::call::{CacheDirectives, CallerDigest, Head, Once, Principal};
+use crate::model::call::{CacheDirectives, CallerDigest, Head, Once};
 use crate::model::caller_headers::CallerHeaders;
 use crate::model::fault::Fault;
 use crate::model::ip_ranges;
@@ -99,7 +99,9 @@ impl RequestContext<'_> {
             false => None,
         };
         let needs_credential = route.plan.cache.is_some() || key.is_some();
-        let credential = needs_credential.then(|| self.credential(&principal, is_asked)).flatten();
+        let credential = needs_credential
+            .then(|| self.credential(principal.api_key.as_ref(), principal.user.as_ref(), is_asked))
+            .flatten();
         let once = key.map(|key| {
             let owner = idempotency::Owner {
                 route: &route.plan.name,
@@ -173,8 +175,13 @@ impl RequestContext<'_> {
 
     /// What tells a caller from others where no tenant does: its key, whichever secret of it was shown, or its user, so that a
     /// new token finds what the last one kept; else all credentials that it shows.
-    fn credential(&self, principal: &Principal, is_asked: bool) -> Option<[u8; 32]> {
-        match (&principal.api_key, &principal.user) {
+    pub(super) fn credential(
+        &self,
+        api_key: Option<&Arc<str>>,
+        user: Option<&Arc<str>>,
+        is_asked: bool,
+    ) -> Option<[u8; 32]> {
+        match (api_key, user) {
             (Some(name), _) if is_asked => Some(digest(format!("API key {name}").as_bytes())),
             (None, Some(user)) if is_asked => Some(digest(format!("user {user}").as_bytes())),
             _ => self.last_shown.fingerprint(&self.parts.headers, self.present),

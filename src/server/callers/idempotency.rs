@@ -16,6 +16,9 @@ use crate::wire::media::media_type;
 /// Where callers show a key (draft-ietf-httpapi-idempotency-key-header).
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// What tells a caller that its request was executed before.
+pub(in crate::server) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
 /// The longest key, in bytes.
 const LONGEST: usize = 255;
 

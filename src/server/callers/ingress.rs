@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Body;
 
@@ -33,10 +33,8 @@ use crate::server::tunnel;
 use crate::server::tunnel::handshake;
 use crate::stack::{Next, Outcome};
 use crate::wire::content_coding;
-use crate::wire::content_coding::Unknown;
+use crate::wire::content_coding::{Coding, Unknown};
 use crate::wire::headers;
-
-const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 impl RequestContext<'_> {
     /// Answers a call, by the policies of its path's route.
@@ -73,6 +71,10 @@ impl RequestContext<'_> {
         if route.plan.call.is_local() {
             if let Err(fault) = route.limit.admit(&head, &watch.trail).await {
                 return self.fail(route, Some(&head), None, &fault, watch);
+            }
+            if route.plan.call.is_about_jobs() {
+                // Boxed: otherwise each call would hold the room for it.
+                return Box::pin(self.queue(route, body, head, watch)).await;
             }
             let about = self.about(route.plan.call, &head, None, watch);
             let snapshot = health::snapshot(self.gateway, &head.tenant);
@@ -165,21 +167,7 @@ impl RequestContext<'_> {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let server = &self.gateway.plan.server;
-        let room = Some((self.gateway.state.buffers(), server.buffer_wait));
-        let reader = BodyReader {
-            headers: &self.parts.headers,
-            limit: route.plan.max_body,
-            within: server.body_timeout,
-            rate: server.body_rate,
-            room,
-        };
-        // Of no body there is nothing to say.
-        let codings = match !body.is_end_stream() && self.present.has(Sought::ContentEncoding) {
-            true => content_coding::of(&self.parts.headers)
-                .map_err(|Unknown { said }| RequestFault::Coding { said, known: content_coding::KNOWN })?,
-            false => Vec::new(),
-        };
+        let (reader, codings) = self.reader(route, !body.is_end_stream())?;
         let body = reader.read(body).await?;
         watch.trail.facts().bytes_in = body.len() as u64;
         let body = reader.decompress(&codings, body).await?;
@@ -219,6 +207,25 @@ impl RequestContext<'_> {
         Ok((Arc::new(request), recognition))
     }
 
+    /// What reads the body of a request, and the codings to undo then.
+    pub(super) fn reader(&self, route: &Route, has_body: bool) -> Result<(BodyReader<'_>, Vec<Coding>), Fault> {
+        let server = &self.gateway.plan.server;
+        let reader = BodyReader {
+            headers: &self.parts.headers,
+            limit: route.plan.max_body,
+            within: server.body_timeout,
+            rate: server.body_rate,
+            room: Some((self.gateway.state.buffers(), server.buffer_wait)),
+        };
+        // Of no body there is nothing to say.
+        let codings = match has_body && self.present.has(Sought::ContentEncoding) {
+            true => content_coding::of(&self.parts.headers)
+                .map_err(|Unknown { said }| RequestFault::Coding { said, known: content_coding::KNOWN })?,
+            false => Vec::new(),
+        };
+        Ok((reader, codings))
+    }
+
     /// Has the route's policies answer.
     async fn ask(&self, route: &Route, head: &Arc<Head>, request: &Arc<CallRequest>, watch: &Watch) -> Outcome {
         let longest = self.gateway.plan.longest_wait;
@@ -242,7 +249,7 @@ impl RequestContext<'_> {
         let mut answered = route.dialect.encode(&about, *reply)?;
         self.mark(route, request, &served, watch, &mut answered);
         if was_replayed(&watch.trail) {
-            answered.headers.insert(REPLAYED, HeaderValue::from_static("true"));
+            answered.headers.insert(idempotency::REPLAYED, HeaderValue::from_static("true"));
         }
         if let Some(mark) = cache {
             if let Some(recognition) = recognition {
@@ -268,7 +275,7 @@ impl RequestContext<'_> {
     }
 
     /// Refuses with a fault that may not have been noted yet.
-    fn fail(
+    pub(super) fn fail(
         &self,
         route: &Route,
         head: Option<&Head>,

@@ -25,3 +25,4 @@ pub mod head;
 pub mod security;
 
 pub mod ingress;
+pub mod queue;

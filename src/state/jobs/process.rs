@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
 
-use super::seal::Seal;
+use super::seal::{Content, Seal};
 use super::{JobCounts, JobStore, Scope};
+use crate::model::job::{JobInput, JobRecord, JobResult};
 
 /// How often the store is asked for its counts.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -36,6 +38,21 @@ impl Jobs {
     /// What seals and opens their contents.
     pub fn seal(&self) -> &Seal {
         &self.seal
+    }
+
+    /// What a job asks; `None`: it was not fetched with the job, or cannot be opened, as it was sealed with another secret.
+    pub fn input(&self, job: &JobRecord) -> Option<JobInput> {
+        self.read(job, Content::Input, job.input.as_deref()?)
+    }
+
+    /// What came of a job; `None`: nothing yet, or as for [`input`](Self::input).
+    pub fn result(&self, job: &JobRecord) -> Option<JobResult> {
+        self.read(job, Content::Result, job.result.as_deref()?)
+    }
+
+    fn read<T: DeserializeOwned>(&self, job: &JobRecord, content: Content, sealed: &[u8]) -> Option<T> {
+        let opened = self.seal.open(&job.id, &job.facts.submitter.tenant, content, sealed)?;
+        serde_json::from_slice(&opened).ok()
     }
 
     /// How many there were when the store was asked last; none before that.
