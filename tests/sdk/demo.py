@@ -20,7 +20,7 @@ URL = os.environ["TIDEGATE_URL"].rstrip("/")
 
 PROVIDERS = ("buildpanel", "together", "openai")
 
-# Seconds. Longer than the gateway's own patience for a provider that is silent, so that its answer is what we see.
+# Seconds. SDKs announce it, and the gateway answers a little before it ends.
 PATIENCE = 40
 
 # A model with one target, OpenAI: what that provider does is what the caller sees.
