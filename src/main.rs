@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 // It replaces `malloc`: see docs/decisions/0019-allocator.md.
 use mimalloc as _;
-use tidegate::commands::{against, cache_key, check, demo, explain, health, prompt, reference, serve};
+use tidegate::commands::{against, cache_key, check, demo, explain, health, jobs, prompt, reference, serve};
 
 /// A resilient AI gateway: when a provider misbehaves, the caller still gets the complete answer if anyone can give it.
 #[derive(Parser)]
@@ -102,6 +102,16 @@ enum Command {
         #[arg(long, value_name = "URL", default_value_t = default_admin_url())]
         url: String,
     },
+    /// List, show, retry, cancel and purge the jobs of a running gateway.
+    ///
+    /// Every change requires ADMIN_TOKEN; so does every answer of a gateway whose admin address is not on loopback.
+    Jobs {
+        #[command(subcommand)]
+        action: jobs::Action,
+        /// The admin address of the gateway.
+        #[arg(long, value_name = "URL", default_value_t = default_admin_url(), global = true)]
+        url: String,
+    },
     /// Print the configuration's JSON Schema, for editors. `config/gateway.schema.json` is a copy.
     Schema,
     /// Print a reference: every configuration key, every metric or the admin API (Markdown), or its OpenAPI document.
@@ -180,6 +190,7 @@ fn main() -> ExitCode {
         }
         Command::Prompt { what, config } => prompt::run(config.as_deref(), &what.into()),
         Command::Explain { id, url } => explain::run(id.as_deref(), &url),
+        Command::Jobs { action, url } => jobs::run(&action, &url),
         Command::Schema => reference::schema(),
         Command::Reference { subject } => reference::run(subject),
         Command::Health { url } => health::run(&url),

@@ -22,6 +22,8 @@ mod kill;
 mod laws;
 #[path = "jobs/model.rs"]
 mod model;
+#[path = "jobs/operators.rs"]
+mod operators;
 #[path = "jobs/redis.rs"]
 mod redis;
 

@@ -7,6 +7,7 @@ mod reload;
 mod remote;
 mod sockets;
 mod supervisor;
+mod table;
 
 mod handover;
 
@@ -19,4 +20,5 @@ pub mod check;
 pub mod demo;
 pub mod explain;
 pub mod health;
+pub mod jobs;
 pub mod prompt;

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value};
 
+use super::table::aligned;
 use crate::config;
 use crate::config::engine::value::hint;
 use crate::config::plan::{Plan, PromptPlan, PromptVersion, PromptsPlan};
@@ -100,17 +101,7 @@ fn list(prompts: &PromptsPlan) -> String {
             ]);
         }
     }
-    let mut widths = [0; 7];
-    for row in &rows {
-        row.iter().zip(&mut widths).for_each(|(cell, width)| *width = (*width).max(cell.chars().count()));
-    }
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        // Writing to a String cannot fail, here and below.
-        let _ = writeln!(text, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
-    }
-    text
+    aligned(&rows)
 }
 
 /// The version that `KEY` or `KEY@VERSION` names.

@@ -33,6 +33,14 @@ pub const KEYS: &str = "/admin/keys";
 pub const KEY: &str = "/admin/keys/{name}";
 /// Gives an API key a new secret.
 pub const KEY_ROTATE: &str = "/admin/keys/{name}/rotate";
+/// Jobs, as operators see them.
+pub const JOBS: &str = "/admin/jobs";
+/// One job.
+pub const JOB: &str = "/admin/jobs/{id}";
+/// Has a job tried again.
+pub const JOB_RETRY: &str = "/admin/jobs/{id}/retry";
+/// Deletes jobs that are over.
+pub const JOBS_PURGE: &str = "/admin/jobs/purge";
 /// The latest calls.
 pub const EXPLAIN: &str = "/admin/explain";
 /// What happened to one call.

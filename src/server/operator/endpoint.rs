@@ -24,6 +24,8 @@ pub enum Section {
     Health,
     /// What operators change: flags, keys, cached responses, the log's level.
     Admin,
+    /// Work that callers do not wait for.
+    Jobs,
     /// What happened to calls.
     Explain,
     /// What calls cost.
@@ -36,9 +38,10 @@ pub enum Section {
 
 impl Section {
     /// Every section with its name.
-    pub const ALL: [(Section, &str); 6] = [
+    pub const ALL: [(Section, &str); 7] = [
         (Section::Health, "health"),
         (Section::Admin, "admin"),
+        (Section::Jobs, "jobs"),
         (Section::Explain, "explain"),
         (Section::Usage, "usage"),
         (Section::Page, "page"),
@@ -47,7 +50,7 @@ impl Section {
 
     /// Its name.
     pub fn name(self) -> &'static Arc<str> {
-        static NAMES: LazyLock<[Arc<str>; 6]> = LazyLock::new(|| Section::ALL.map(|(_, name)| name.into()));
+        static NAMES: LazyLock<[Arc<str>; 7]> = LazyLock::new(|| Section::ALL.map(|(_, name)| name.into()));
         &NAMES[self as usize]
     }
 }

@@ -17,6 +17,7 @@ pub mod purge;
 pub mod usage;
 
 pub mod health;
+pub mod jobs;
 pub mod page;
 
 pub mod routes;

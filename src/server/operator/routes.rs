@@ -17,7 +17,7 @@ use crate::server::operator::endpoint::{
     Access, AtCallers, Docs, Endpoint, Found, Handler, Operation, Response, Section, Verb,
 };
 use crate::server::operator::{
-    configuration, demo, explain, flags, health, keys, log_level, openapi, page, purge, usage,
+    configuration, demo, explain, flags, health, jobs, keys, log_level, openapi, page, purge, usage,
 };
 
 /// The largest body of most endpoints, in bytes.
@@ -32,6 +32,7 @@ const TEXT: &str = "text/plain";
 
 const EXPLAIN_FORMAT: &str = "format";
 const EXPLAIN_QUERY: &[&str] = &["format", "limit", "callRoute", "outcome", "callTenant", "slow"];
+const JOBS_QUERY: &[&str] = &["jobState", "jobTenant", "jobKind", "jobBefore", "jobLimit"];
 const USAGE_QUERY: &[&str] = &[
     "period",
     "from",
@@ -288,6 +289,63 @@ pub static ENDPOINTS: &[Endpoint] = &[
             )
             .optional_body("KeyRotation")
             .problems(&[409, 503]),
+        )],
+    ),
+    endpoint(
+        paths::JOBS,
+        Section::Jobs,
+        None,
+        &[get(
+            Reader,
+            Later(|request| Box::pin(jobs::list(request))),
+            docs("listJobs", "Jobs, the last to change first, and how many there are", &[(200, JSON, "Jobs")])
+                .parameters(JOBS_QUERY)
+                .problems(&[400, 404, 503]),
+        )],
+    ),
+    endpoint(
+        paths::JOB,
+        Section::Jobs,
+        None,
+        &[
+            get(
+                Reader,
+                Later(|request| Box::pin(jobs::show(request))),
+                docs("getJob", "One job; its content only if asked for with the admin token", &[(200, JSON, "Job")])
+                    .parameters(&["jobContent"])
+                    .problems(&[400, 401, 403, 404, 409, 429, 503]),
+            ),
+            change(
+                Verb::Delete,
+                SMALL_BODY,
+                Later(|request| Box::pin(jobs::cancel(request))),
+                docs("cancelJob", "Cancel a job that has not ended", &[(200, JSON, "Job")]).problems(&[404, 409, 503]),
+            ),
+        ],
+    ),
+    endpoint(
+        paths::JOB_RETRY,
+        Section::Jobs,
+        None,
+        &[change(
+            Verb::Post,
+            SMALL_BODY,
+            Later(|request| Box::pin(jobs::retry(request))),
+            docs("retryJob", "Queue a failed or cancelled job again, from its first attempt", &[(200, JSON, "Job")])
+                .problems(&[404, 409, 503]),
+        )],
+    ),
+    endpoint(
+        paths::JOBS_PURGE,
+        Section::Jobs,
+        None,
+        &[change(
+            Verb::Post,
+            SMALL_BODY,
+            Later(|request| Box::pin(jobs::purge(request))),
+            docs("purgeJobs", "Delete jobs that have ended", &[(200, JSON, "PurgedJobs")])
+                .body("JobPurge")
+                .problems(&[404, 503]),
         )],
     ),
     endpoint(

@@ -296,6 +296,14 @@ function showVariants(variants, remembers) {
   keep(at("variants"), rows, (row) => `${row.route} ${row.variant}`, buildVariant, showVariant);
 }
 
+function showJobs(jobs) {
+  at("jobs-section").hidden = !jobs;
+  if (!jobs) return;
+  const counts = [jobs.queued, jobs.delayed, jobs.active, jobs.completed, jobs.failed, jobs.cancelled, jobs.webhooks];
+  [...at("jobs").children].forEach((cell, place) => say(cell, counts[place]));
+  say(at("jobs-oldest"), jobs.oldestSeconds == null ? "" : `the oldest has been queued for ${age(jobs.oldestSeconds)}`);
+}
+
 function show(picture) {
   showHead(picture);
   showNotices(picture.notices);
@@ -307,6 +315,7 @@ function show(picture) {
   keep(at("limits"), picture.limits, (limit) => limit.rule, buildLimit, showLimit);
   at("limits-empty").hidden = picture.limits.length > 0;
   showVariants(picture.variants, picture.remembers);
+  showJobs(picture.jobs);
   keep(at("budgets"), picture.budgets, (budget) => budget.budget, buildBudget, showBudget);
   at("budgets-section").hidden = picture.budgets.length === 0;
 }

@@ -1,9 +1,10 @@
 //! The data of the live page, as JSON: current problems first, then traffic, providers, variants, rate limits,
-//! budgets and the latest calls.
+//! budgets, jobs and the latest calls.
 //!
 //! Everything is read from the gateway's state. It does not know who views the page.
 
 mod budgets;
+mod jobs;
 mod variants;
 
 use std::collections::BTreeMap;
@@ -83,6 +84,7 @@ pub(super) fn of(gateway: &Gateway) -> Value {
         "variants": variants::of(gateway),
         "limits": limits(&renderer, &late),
         "budgets": budgets::of(gateway, &late),
+        "jobs": jobs::of(gateway),
         "remembers": gateway.plan.explain.keep > 0,
         "recent": call_history.iter().take(CALLS).map(|record| renderer.short(record)).collect::<Vec<_>>(),
     })
@@ -206,6 +208,7 @@ fn notices(gateway: &Gateway, providers: &[ProviderView<'_>], calls: u64, failur
     if gateway_state.serves_from_fallbacks() {
         notices.push(("warn", "Some calls are served by fallback targets.".into()));
     }
+    notices.extend(jobs::notices(gateway));
     notices.sort_by_key(|(level, _)| *level != "bad");
     let shown = notices.into_iter().map(|(level, text)| json!({"level": level, "text": text}));
     shown.chain(tripped(gateway)).collect()

@@ -1,0 +1,318 @@
+//! `tidegate jobs list|show|retry|cancel|purge`: asks a running gateway for its jobs, and tells it what to do with them.
+//!
+//! It prints the gateway's responses as lines for a terminal. It does not know where jobs are kept.
+
+mod lines;
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use http::{Method, StatusCode};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use self::lines::{count, text};
+use super::remote::{Refusal, Remote};
+use super::serve::in_runtime;
+use crate::model::job::JobId;
+use crate::model::operator_paths as paths;
+use crate::model::time::span;
+
+/// The most jobs that a gateway lists at once.
+const PAGE: u64 = 1000;
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Action {
+    /// List jobs, the last to change first, and count all jobs by state.
+    List {
+        /// Which jobs.
+        #[command(flatten)]
+        which: Which,
+        /// Jobs in these states, separated by commas.
+        #[arg(long, value_name = "STATE", value_delimiter = ',',
+              value_parser = ["queued", "delayed", "active", "completed", "failed", "cancelled"])]
+        state: Vec<String>,
+        /// Jobs whose error has this code, such as `upstream_error`.
+        #[arg(long, value_name = "CODE")]
+        code: Option<String>,
+        /// The most jobs.
+        #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+        limit: u64,
+    },
+    /// Show one job: its state, its attempts, and why it failed.
+    Show {
+        /// The job.
+        #[arg(value_name = "ID")]
+        id: String,
+        /// Show what it asks and its result too. Requires ADMIN_TOKEN, and leaves a line in the audit log.
+        #[arg(long)]
+        content: bool,
+    },
+    /// Queue failed or cancelled jobs again, from their first attempt, in the order of their submission. Requires ADMIN_TOKEN.
+    Retry {
+        /// The jobs.
+        #[arg(value_name = "ID", required_unless_present = "state", conflicts_with = "state")]
+        ids: Vec<String>,
+        /// All jobs in these states, separated by commas.
+        #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = ["failed", "cancelled"])]
+        state: Vec<String>,
+        /// Of those, the ones whose error has this code.
+        #[arg(long, value_name = "CODE", requires = "state")]
+        code: Option<String>,
+        /// Which jobs.
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Cancel jobs that have not ended; work at providers is cancelled too. Requires ADMIN_TOKEN.
+    Cancel {
+        /// The jobs.
+        #[arg(value_name = "ID", required_unless_present = "state", conflicts_with = "state")]
+        ids: Vec<String>,
+        /// All jobs in these states, separated by commas.
+        #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = ["queued", "delayed", "active"])]
+        state: Vec<String>,
+        /// Of those, the ones whose last error has this code.
+        #[arg(long, value_name = "CODE", requires = "state")]
+        code: Option<String>,
+        /// Which jobs.
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Delete jobs that have ended, their results included. Requires ADMIN_TOKEN.
+    Purge {
+        /// Which jobs.
+        #[command(flatten)]
+        which: Which,
+        /// Jobs in these states, separated by commas.
+        #[arg(long, value_name = "STATE", value_delimiter = ',', required = true,
+              value_parser = ["completed", "failed", "cancelled"])]
+        state: Vec<String>,
+        /// Jobs that ended at least this long ago, such as 90m or 24h.
+        #[arg(long, value_name = "TIME", default_value = "0s", value_parser = age)]
+        older_than: Duration,
+    },
+}
+
+/// Which jobs.
+#[derive(Args)]
+pub struct Which {
+    /// Jobs of this tenant, by its name.
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    /// Jobs of this kind.
+    #[arg(long, value_name = "KIND", value_parser = ["canvas_generation", "canvas_refinement", "custom_prompt"])]
+    kind: Option<String>,
+}
+
+impl Which {
+    fn names(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [("tenant", self.tenant.as_deref()), ("kind", self.kind.as_deref())]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+    }
+}
+
+fn age(text: &str) -> Result<Duration, String> {
+    span(text).ok_or_else(|| "expected a time with its unit, such as 90m or 24h".into())
+}
+
+/// Asks the admin address at `url`. Exit code 1: the gateway cannot be asked, or it refuses something.
+pub fn run(action: &Action, url: &str) -> ExitCode {
+    let (mut out, result) = (String::new(), Remote::new(url));
+    let result = result.and_then(|remote| in_runtime(act(&remote, action, &mut out)));
+    // What was done before something went wrong is done.
+    print!("{out}");
+    super::serve::end(result)
+}
+
+async fn act(remote: &Remote<'_>, action: &Action, out: &mut String) -> Result<(), String> {
+    match action {
+        Action::List { which, state, code, limit } => {
+            let search = Search { which, states: state, code: code.as_deref() };
+            let (jobs, last) = search.find(remote, *limit).await?;
+            out.push_str(&lines::list(&jobs, &last, *limit));
+        }
+        Action::Show { id, content } => {
+            let query = if *content { "?content=true" } else { "" };
+            let path = format!("{}/{}{query}", paths::JOBS, checked(id)?);
+            out.push_str(&lines::one(&ask(remote, &path).await?));
+        }
+        Action::Retry { ids, state, code, which } => {
+            let search = Search { which, states: state, code: code.as_deref() };
+            change(remote, ids, search, RETRY, out).await?;
+        }
+        Action::Cancel { ids, state, code, which } => {
+            let search = Search { which, states: state, code: code.as_deref() };
+            change(remote, ids, search, CANCEL, out).await?;
+        }
+        Action::Purge { which, state, older_than } => {
+            let mut body = json!({"states": state, "olderThan": older_than.as_secs()});
+            which.names().for_each(|(name, value)| body[name] = value.into());
+            let mut purged = 0;
+            loop {
+                let answer = remote.ask(Method::POST, paths::JOBS_PURGE, Some(&body)).await;
+                let answer = answer.map_err(|refusal| match purged {
+                    0 => refusal.text,
+                    _ => format!("{} deleted, then: {}", count(purged), refusal.text),
+                })?;
+                let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
+                purged += answer["purged"].as_u64().unwrap_or_default();
+                if answer["isDone"] != false {
+                    break;
+                }
+            }
+            let _ = writeln!(out, "{} deleted", count(purged));
+        }
+    }
+    Ok(())
+}
+
+/// A change of single jobs.
+struct Change {
+    method: Method,
+    /// What follows the job's path.
+    path: &'static str,
+    /// What became of a job.
+    done: &'static str,
+}
+
+const RETRY: Change = Change { method: Method::POST, path: "/retry", done: "queued again" };
+const CANCEL: Change = Change { method: Method::DELETE, path: "", done: "cancelled" };
+
+/// Changes these jobs, or those that are found.
+async fn change(
+    remote: &Remote<'_>,
+    ids: &[String],
+    search: Search<'_>,
+    change: Change,
+    out: &mut String,
+) -> Result<(), String> {
+    let ask = async |id: &str| {
+        let path = format!("{}/{id}{}", paths::JOBS, change.path);
+        remote.ask(change.method.clone(), &path, None).await
+    };
+    if !ids.is_empty() {
+        if search.which.names().next().is_some() {
+            return Err("--tenant and --kind select among the jobs of --state; they mean nothing beside ids".into());
+        }
+        // All that cannot be an id, before anything is changed.
+        ids.iter().try_for_each(|id| checked(id).map(drop))?;
+        let mut refused = Vec::new();
+        for id in ids {
+            match ask(id).await {
+                Ok(_) => {
+                    let _ = writeln!(out, "{id}  {}", change.done);
+                }
+                Err(Refusal { status: Some(StatusCode::NOT_FOUND | StatusCode::CONFLICT), text }) => {
+                    refused.push(format!("{id}: {text}"));
+                }
+                Err(refusal) => return Err(format!("{id}: {}", refusal.text)),
+            }
+        }
+        return if refused.is_empty() { Ok(()) } else { Err(refused.join("\n")) };
+    }
+    let (mut jobs, _) = search.find(remote, u64::MAX).await?;
+    // Times are spelt so that their order is that of the texts.
+    jobs.sort_by(|left, right| text(left, "submittedAt").cmp(text(right, "submittedAt")));
+    let (mut done, mut moved) = (0, 0);
+    for job in &jobs {
+        match ask(text(job, "id")).await {
+            Ok(_) => done += 1,
+            Err(Refusal { status: Some(StatusCode::NOT_FOUND | StatusCode::CONFLICT), .. }) => moved += 1,
+            Err(Refusal { text, .. }) => {
+                return Err(format!("{} of {} {}, then: {text}", done, count(jobs.len() as u64), change.done));
+            }
+        }
+    }
+    let _ = writeln!(out, "{} {}", count(done), change.done);
+    if moved > 0 {
+        let _ = writeln!(out, "{} had changed meanwhile", count(moved));
+    }
+    Ok(())
+}
+
+/// Which jobs are wanted.
+struct Search<'a> {
+    which: &'a Which,
+    states: &'a [String],
+    code: Option<&'a str>,
+}
+
+impl Search<'_> {
+    /// The first jobs that match, the last to change first, and the gateway's last answer, for what else it says.
+    async fn find(&self, remote: &Remote<'_>, limit: u64) -> Result<(Vec<Value>, Value), String> {
+        let (mut found, mut known, mut before) = (Vec::new(), BTreeSet::new(), None);
+        loop {
+            let page = if self.code.is_some() { PAGE } else { limit.min(PAGE) };
+            let mut answer = ask(remote, &self.path(page, before)).await?;
+            let jobs: Vec<Value> = answer["jobs"].as_array_mut().map(std::mem::take).unwrap_or_default();
+            let (is_last, oldest) = ((jobs.len() as u64) < page, jobs.last().and_then(since));
+            let known_before = known.len();
+            for job in jobs {
+                let is_new = job["id"].as_str().is_some_and(|id| known.insert(id.to_owned()));
+                if is_new && self.code.is_none_or(|code| job["error"]["code"] == code) {
+                    found.push(job);
+                }
+            }
+            if is_last || found.len() as u64 >= limit || oldest.is_none() {
+                found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+                return Ok((found, answer));
+            }
+            // Others may have changed in the same millisecond as the last one, unless those fill a page.
+            let step = if known.len() == known_before { 0 } else { 1 };
+            before = oldest.and_then(|time| time.checked_add(jiff::SignedDuration::from_millis(step)).ok());
+        }
+    }
+
+    fn path(&self, limit: u64, before: Option<Timestamp>) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(self.which.names());
+        if !self.states.is_empty() {
+            query.append_pair("state", &self.states.join(","));
+        }
+        if let Some(before) = before {
+            query.append_pair("before", &format!("{before:.3}"));
+        }
+        format!("{}?{}", paths::JOBS, query.append_pair("limit", &limit.to_string()).finish())
+    }
+}
+
+async fn ask(remote: &Remote<'_>, path: &str) -> Result<Value, String> {
+    let body = remote.ask(Method::GET, path, None).await?;
+    serde_json::from_slice(&body).map_err(|_| format!("an answer to {path} that is not JSON"))
+}
+
+/// What goes into a path.
+fn checked(id: &str) -> Result<&str, String> {
+    match JobId::parse(id) {
+        Some(_) => Ok(id),
+        None => Err(format!("{id:?} is not the id of a job: give `jobId` of the response that accepted it")),
+    }
+}
+
+fn since(job: &Value) -> Option<Timestamp> {
+    job["since"].as_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_id_goes_into_no_path() {
+        assert!(checked("../keys").is_err() && checked("01234567-89ab-8def-8123-456789abcdef").is_ok());
+    }
+
+    #[test]
+    fn a_search_asks_for_what_it_is_given() {
+        let which = Which { tenant: Some("a&b".into()), kind: None };
+        let search = Search { which: &which, states: &["failed".into(), "cancelled".into()], code: None };
+        let before = "2026-01-31T12:00:00.5Z".parse().ok();
+        let query = "tenant=a%26b&state=failed%2Ccancelled&before=2026-01-31T12%3A00%3A00.500Z&limit=7";
+        assert_eq!(search.path(7, before), format!("/admin/jobs?{query}"));
+    }
+}
