@@ -37,8 +37,7 @@ const FOR_TESTS: [(&str, &str); 4] = [
 ];
 
 /// Public things of jobs that the endpoints and the runner will name. Whoever builds these empties the list.
-const FOR_JOBS: [&str; 3] =
-    ["model::webhook_url::WebhookUrls", "server::job_metrics::taken_over", "wire::webhook::of_tenant"];
+const FOR_JOBS: [&str; 2] = ["model::webhook_url::WebhookUrls", "wire::webhook::of_tenant"];
 
 fn modules() -> Vec<Source> {
     source::modules(&root().join("src"))

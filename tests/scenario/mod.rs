@@ -1,5 +1,7 @@
 //! One scenario: reading its file, running it under a paused clock, and comparing.
 
+mod jobs;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
@@ -75,7 +77,26 @@ pub(crate) struct Scenario {
     /// When the process begins to drain.
     #[serde(default)]
     drains_at_ms: Option<u64>,
+    /// When the scenario is over, if that is later than its last call.
+    #[serde(default)]
+    lasts_ms: u64,
+    /// Workers on jobs, from the start to the end.
+    #[serde(default)]
+    workers: usize,
+    /// Workers that come later, or do not live as long.
+    #[serde(default)]
+    worker: Vec<jobs::Worker>,
+    /// Jobs that are submitted straight to the store.
+    #[serde(default)]
+    backlog: Vec<jobs::Backlog>,
+    /// From when to when the store of jobs does not answer.
+    #[serde(default)]
+    jobs_out_ms: Vec<[u64; 2]>,
+    /// How many jobs are in which state at the end.
+    #[serde(default)]
+    jobs: BTreeMap<String, u64>,
     /// The calls.
+    #[serde(default)]
     call: Vec<Planned>,
     /// Requests that each provider must have seen at the end.
     #[serde(default)]
@@ -431,6 +452,9 @@ impl Scenario {
         let world = World::simulated(simulation.clone(), START.parse().unwrap(), 7);
         let world = world.with_system_clock(jumping(ahead.clone()));
         let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        if !self.jobs_out_ms.is_empty() {
+            state.jobs(|| jobs::at_times_out(&plan, &world, self.jobs_out_ms.clone()));
+        }
         let gateway = Gateway::new(plan, state, Arc::new(world)).unwrap();
         for (name, behaviour) in &self.provider {
             simulation.find(name).unwrap_or_else(|| panic!("no provider {name}")).behave(behaviour.clone());
@@ -440,8 +464,22 @@ impl Scenario {
         let (probing, over) = (TaskTracker::new(), CancellationToken::new());
         let current = Current::probed(gateway, &probing, &over);
         let leaving = CancellationToken::new();
-        let workers = Workers::keep(&current, &leaving);
+        let workers = Arc::new(Workers::keep(&current, &leaving));
+        let store = current.gateway().jobs.store().clone();
+        (0..self.workers).for_each(|_| drop(workers.begin(store.clone())));
         let mut tasks = tokio::task::JoinSet::new();
+        for worker in self.worker.clone() {
+            tasks.spawn(jobs::work(worker, workers.clone(), current.clone()));
+        }
+        for backlog in self.backlog.clone() {
+            let gateway = current.gateway();
+            tasks.spawn(async move { backlog.submit(&gateway).await });
+        }
+        let lasts = Duration::from_millis(self.lasts_ms);
+        tasks.spawn(async move {
+            tokio::time::sleep(lasts).await;
+            Vec::new()
+        });
         for change in self.change.clone() {
             let simulation = simulation.clone();
             tasks.spawn(async move {
@@ -511,6 +549,7 @@ impl Scenario {
             }
         }
         let mut problems: Vec<String> = tasks.join_all().await.into_iter().flatten().collect();
+        problems.extend(jobs::compare(&current.gateway(), &self.jobs).await);
         workers.hurry();
         workers.close().await;
         let background = current.gateway().state.tasks().clone();

@@ -41,6 +41,8 @@ pub struct LimitPlan {
     pub methods: Vec<Method>,
     /// Tiers; empty means all.
     pub tiers: Vec<Box<str>>,
+    /// Whether it is about the calls that jobs make: `None`: about those too, `true`: about those alone, `false`: not about them.
+    pub is_about_jobs: Option<bool>,
     /// True when a rule for tiers holds beside those that are for all. Otherwise it takes their place.
     pub is_also: bool,
     /// Who is counted: the first of these of which every part is known.
@@ -192,7 +194,9 @@ impl LimitPlan {
         let asks_it = self.calls.is_empty() || self.calls.contains(&route.call);
         let speaks_it = self.callers.is_empty() || self.callers.contains(&route.caller);
         let does_it = self.methods.is_empty() || route.methods.iter().any(|method| self.methods.contains(method));
-        names_it && asks_it && speaks_it && does_it
+        // Nobody but jobs takes a route without a path.
+        let is_for_them = self.is_about_jobs.is_none_or(|jobs| jobs == route.paths.is_empty());
+        names_it && asks_it && speaks_it && does_it && is_for_them
     }
 
     /// True when the rule is about the health pages. Only a rule that names them is.

@@ -82,6 +82,7 @@ fn rule(
     let calls = section.list("calls", value::word("a call", &CallKind::ALL)).unwrap_or_default();
     let callers = section.list("callers", value::word("a caller", routes::CALLERS)).unwrap_or_default();
     let methods = section.list("methods", value::method).unwrap_or_default();
+    let is_about_jobs = section.optional("jobs", value::boolean);
     let tiers = section.list("tiers", value::text).unwrap_or_default();
     let is_also = section.optional("also", value::boolean);
     if is_also.is_some() && tiers.is_empty() {
@@ -116,6 +117,7 @@ fn rule(
         callers: callers.into_iter().map(|at| at.value).collect(),
         methods: methods.into_iter().map(|at| at.value).collect(),
         tiers: values(tiers),
+        is_about_jobs,
         is_also: is_also == Some(true),
         key: key.into_iter().map(|at| at.value).collect(),
         quantity,

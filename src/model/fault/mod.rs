@@ -468,6 +468,12 @@ impl Fault {
         self.blame() == Blame::Caller || self.is(Nature::Final)
     }
 
+    /// True when trying again makes no sense, now or later: the same call would end the same way, or nothing says when it would
+    /// not. A rate limit or a budget is the caller's too and no such fault for whoever can wait: ask for them first.
+    pub fn is_hopeless(&self) -> bool {
+        self.is_definite() || (self.retry() == Retry::Never && self.retry_after().is_none())
+    }
+
     /// True for an outage: nobody could respond, whoever is to blame. What is wrong with the request itself, and what only the
     /// gateway got wrong, is not among it; nor is a model that responded in the wrong shape.
     pub fn is_outage(&self) -> bool {

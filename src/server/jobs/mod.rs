@@ -3,17 +3,28 @@
 //!
 //! It does not know what a job asks, nor who submits one.
 
+mod progress;
+mod verdict;
+
+mod attempt;
+
+mod runner;
+
 use std::sync::Arc;
 
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::runner::Runner;
 use crate::server::current::Current;
+use crate::state::jobs::JobStore;
 use crate::state::jobs::process::Jobs;
 
 /// What this process does for jobs, from the start to the end of its store.
 pub struct Workers {
+    current: Arc<Current>,
     jobs: Arc<Jobs>,
     /// The store's own work, which goes on until the last job is given back.
     keeping: TaskTracker,
@@ -29,7 +40,9 @@ pub struct Workers {
 /// Begins to work on jobs, as many at once as the config says; with `jobs.concurrency = 0` this process only accepts them.
 /// When the process leaves no job is begun any more, and `shutdown` begins the drain's time.
 pub fn start(current: &Arc<Current>, shutdown: &CancellationToken) -> Workers {
-    Workers::keep(current, shutdown)
+    let workers = Workers::keep(current, shutdown);
+    workers.begin(workers.jobs.store().clone());
+    workers
 }
 
 impl Workers {
@@ -37,6 +50,7 @@ impl Workers {
     pub fn keep(current: &Arc<Current>, shutdown: &CancellationToken) -> Self {
         let gateway = current.gateway();
         let workers = Self {
+            current: current.clone(),
             jobs: gateway.jobs.clone(),
             keeping: TaskTracker::new(),
             closed: CancellationToken::new(),
@@ -60,6 +74,13 @@ impl Workers {
             give_back.cancel();
         }));
         workers
+    }
+
+    /// Begins one more worker, which reaches the store in this way. Aborting it is the death of a worker: nothing is given
+    /// back.
+    pub fn begin(&self, store: Arc<dyn JobStore>) -> JoinHandle<()> {
+        let runner = Runner::new(self.current.clone(), store);
+        self.working.spawn(runner.run(self.stop.clone(), self.give_back.clone()))
     }
 
     /// Has all jobs given back that still run: there is no time for them any more.
