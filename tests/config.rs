@@ -299,6 +299,7 @@ const EVERY_VARIABLE: &[(&str, Option<&str>)] = &[
     ("OPENAI_API_KEY", Some("a canary")),
     ("OPENAI_BASE_URL", Some("http://u:canary@h/")),
     ("REDIS_URL", Some("http://u:canary@h/")),
+    ("JOBS_REDIS_URL", Some("http://u:canary@h/")),
     ("CACHE_TTL_SECONDS", Some("abc")),
     ("LLM_CACHE_ENABLED", Some("abc")),
     ("ENABLE_LLM_CACHE", Some("abc")),
@@ -443,13 +444,29 @@ fn secrets_do_not_show_in_a_plan() {
         ("TOGETHER_API_KEY", "canary"),
         ("BUILDPANEL_API_KEY", "canary"),
         ("REDIS_URL", "redis://:canary@localhost:6379"),
+        ("JOBS_REDIS_URL", "redis://:canary@localhost:6380"),
     ];
     let plan = load(None, &process(&variables)).unwrap();
     assert_eq!(provider(&plan, "openai").key.as_ref().unwrap().expose(), "sk-canary");
-    assert!(plan.store.redis_url.is_some());
+    assert!(plan.store.redis_url.is_some() && plan.jobs.redis_url.is_some());
     assert!(!format!("{plan:?}").contains("canary"));
     let shown = problems("[provider.openai]\nkey_env = 'sk-canary'\n[store]\nredis_url='canary'\n", &[]);
     assert!(shown.lines().count() == 2 && !shown.contains("canary"), "{shown}");
+}
+
+#[test]
+fn jobs_are_kept_in_their_own_redis_else_in_the_shared_one_else_in_a_file() {
+    let [own, shared] = [("JOBS_REDIS_URL", "redis+cluster://own:1"), ("REDIS_URL", "redis://shared:2")];
+    let kept = |variables: &[_]| {
+        let plan = load(None, &process(variables)).unwrap();
+        let secret = plan.jobs.secret.as_ref().map(|secret| secret.expose().to_owned());
+        (plan.jobs.address.map(|address| format!("{address:?}")), secret)
+    };
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(kept(&[own, shared]), (text("cluster"), text(shared.1)), "what seals the cache seals jobs");
+    assert_eq!(kept(&[own]), (text("cluster"), text(own.1)));
+    assert_eq!(kept(&[shared]), (text("server"), text(shared.1)));
+    assert_eq!(kept(&[]), (None, None));
 }
 
 #[test]

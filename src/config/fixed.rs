@@ -9,9 +9,13 @@ type Keep = fn(&mut Plan, &Plan) -> bool;
 
 /// The keys whose new values wait for a restart, each with what keeps its value until then. There is one list, so that no
 /// key can be reported as waiting while its value is taken, or the other way round.
-const FIXED: [(&str, Keep); 25] = [
+const FIXED: [(&str, Keep); 26] = [
     ("environment", |new, old| keep(&mut new.environment, &old.environment)),
     ("flags.state_file", |new, old| keep(&mut new.flags.state_file, &old.flags.state_file)),
+    ("jobs.redis_url", |new, old| {
+        new.jobs.address.clone_from(&old.jobs.address);
+        keep(&mut new.jobs.redis_url, &old.jobs.redis_url)
+    }),
     ("jobs.secret", |new, old| keep(&mut new.jobs.secret, &old.jobs.secret)),
     ("jobs.state_file", |new, old| keep(&mut new.jobs.state_file, &old.jobs.state_file)),
     ("limits.max_keys", |new, old| keep(&mut new.limits.max_keys, &old.limits.max_keys)),
@@ -85,7 +89,7 @@ mod tests {
     const RUNNING: &str = "
         environment = 'development'
         flags = { state_file = '/tmp/a' }
-        jobs = { state_file = '/tmp/c', secret_env = 'ONE' }
+        jobs = { state_file = '/tmp/c', secret_env = 'ONE', redis_url = 'redis://127.0.0.1:3' }
         limits = { max_keys = 1000 }
         log = { format = 'json', repeats = 5, service = 'a' }
         sentry = { dsn = 'https://a@sentry.example/1' }
@@ -121,9 +125,10 @@ mod tests {
         let headers = plan.tracing.headers.iter().map(|(name, value)| format!("{name}={}", value.expose()));
         let headers = headers.collect::<Vec<_>>().join(",");
         let redis = plan.store.redis_url.as_ref().map(|url| url.expose().to_owned());
+        let of_jobs = plan.jobs.redis_url.as_ref().map(|url| url.expose().to_owned());
         let jobs = plan.jobs.secret.as_ref().map(|secret| secret.expose().to_owned());
         let sentry = plan.sentry.dsn.as_ref().map(|dsn| dsn.key.expose().to_owned());
-        format!("{plan:?} {headers} {redis:?} {sentry:?} {jobs:?}")
+        format!("{plan:?} {headers} {redis:?} {sentry:?} {jobs:?} {of_jobs:?}")
     }
 
     /// Where two texts differ first, with a little around it: a whole plan fills the screen.
@@ -140,6 +145,7 @@ mod tests {
         let changes = [
             ("environment", "'development'", "'staging'"),
             ("flags.state_file", "'/tmp/a'", "'/tmp/b'"),
+            ("jobs.redis_url", "redis://127.0.0.1:3", "redis://127.0.0.1:4"),
             ("jobs.secret", "'ONE'", "'TWO'"),
             ("jobs.state_file", "'/tmp/c'", "'/tmp/d'"),
             ("limits.max_keys", "max_keys = 1000", "max_keys = 2000"),

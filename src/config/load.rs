@@ -189,7 +189,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     };
     let routes = routes::read(&mut root, &context);
     auth::check_doors(&auth, environment, &server, &routes, &production, report, &mut warnings);
-    let jobs = jobs.settle(&routes, store.address.is_some(), report);
+    let jobs = jobs.settle(&routes, store.address.as_ref(), report);
     let limits = limits::read(&mut root, variables, environment, report);
     let explain = explaining::read(&mut root);
     let idempotency = idempotency::read(&mut root);

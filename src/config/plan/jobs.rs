@@ -9,13 +9,18 @@ use std::time::Duration;
 use crate::config::engine::secret::Secret;
 use crate::model::job::JobKind;
 use crate::model::rate::Rate;
+use crate::wire::redis_url::Address;
 
 /// `[jobs]`
 #[derive(Clone, Debug)]
 pub struct JobsPlan {
     /// False: no job is accepted or worked on. What is stored stays there.
     pub is_on: bool,
-    /// The file that keeps jobs where there is no shared store.
+    /// A Redis that keeps jobs alone; `None`: the shared store keeps them too.
+    pub redis_url: Option<Secret>,
+    /// The Redis that keeps jobs, that of `[store]` included; `None`: the file does.
+    pub address: Option<Address>,
+    /// The file that keeps jobs where no Redis does.
     pub state_file: PathBuf,
     /// Jobs at once in this process; 0: it only accepts them.
     pub concurrency: usize,

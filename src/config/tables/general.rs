@@ -140,25 +140,10 @@ pub(in crate::config) fn log(root: &mut Section<'_>) -> LogPlan {
 /// `[store]`
 pub(in crate::config) fn store(root: &mut Section<'_>, variables: &Variables, report: &Report) -> StorePlan {
     let mut section = root.section("store");
-    let chosen = section.exclusive(&["redis_url", "redis_url_env", "redis_url_file"]);
-    let direct = section.optional("redis_url", value::redis_url);
-    let by_name = section.located("redis_url_env", value::variable_name);
-    let by_file = section.located("redis_url_file", value::text);
-    let redis_url = match chosen {
-        Some("redis_url") => direct,
-        Some("redis_url_env") => by_name.and_then(|name| from_variable(&name, variables)),
-        _ => by_file.and_then(|path| from_file(&path, section.path_of("redis_url_file"), report)),
-    };
-    section.hide("redis_url", redis_url.as_ref());
-    // The first form was checked by its parser; for the other two only the text is known by now.
-    if let Some(url) = &redis_url
-        && value::redis_url(&crate::config::engine::document::Value::Text(url.expose().into())).is_err()
-    {
-        section.problem(chosen.unwrap_or("redis_url"), "its value is not a Redis URL (redis://HOST:PORT)");
-    }
+    let (redis_url, address) = redis(&mut section, variables, report);
     let plan = StorePlan {
-        address: redis_url.as_ref().and_then(|url| Address::parse(url.expose())),
         redis_url,
+        address,
         timeout: section.required("timeout", value::duration).unwrap_or_default(),
         key_prefix: section.required("key_prefix", key_prefix).unwrap_or_default().into(),
         max_in_flight: section.required("max_in_flight", value::count).unwrap_or_default(),
@@ -169,6 +154,32 @@ pub(in crate::config) fn store(root: &mut Section<'_>, variables: &Variables, re
     };
     section.close();
     plan
+}
+
+/// The Redis that a table names in one of three ways: its URL, and the same understood.
+pub(in crate::config) fn redis(
+    section: &mut Section<'_>,
+    variables: &Variables,
+    report: &Report,
+) -> (Option<Secret>, Option<Address>) {
+    let chosen = section.exclusive(&["redis_url", "redis_url_env", "redis_url_file"]);
+    let direct = section.optional("redis_url", value::redis_url);
+    let by_name = section.located("redis_url_env", value::variable_name);
+    let by_file = section.located("redis_url_file", value::text);
+    let url = match chosen {
+        Some("redis_url") => direct,
+        Some("redis_url_env") => by_name.and_then(|name| from_variable(&name, variables)),
+        _ => by_file.and_then(|path| from_file(&path, section.path_of("redis_url_file"), report)),
+    };
+    section.hide("redis_url", url.as_ref());
+    let address = url.as_ref().and_then(|url| Address::parse(url.expose()));
+    // The first form was checked by its parser; for the other two only the text is known by now.
+    if let Some(url) = &url
+        && value::redis_url(&crate::config::engine::document::Value::Text(url.expose().into())).is_err()
+    {
+        section.problem(chosen.unwrap_or("redis_url"), "its value is not a Redis URL (redis://HOST:PORT)");
+    }
+    (url, address)
 }
 
 /// What keys in the store begin with. A brace would decide where a Cluster keeps them.

@@ -17,6 +17,7 @@ use crate::config::plan::{CallKind, RoutePlan};
 use crate::config::tables::general;
 use crate::model::job::JobKind;
 use crate::model::rate::Rate;
+use crate::wire::redis_url::Address;
 
 const ON_BUDGET: &[(OnBudget, &str)] = &[(OnBudget::Wait, "wait"), (OnBudget::Fail, "fail")];
 
@@ -37,10 +38,14 @@ pub(in crate::config) fn read(
     let mut section = root.section("jobs");
     let is_on = section.required("enabled", value::boolean).unwrap_or_default();
     let state_file = section.required("state_file", value::text).map(PathBuf::from).unwrap_or_default();
+    let (redis_url, address) = general::redis(&mut section, variables, report);
     let concurrency = section.node("concurrency").map_or(section.origin(), |node| &node.origin).clone();
     let plan = JobsPlan {
         is_on,
         state_file,
+        secret: own_secret(&mut section, variables, report).or_else(|| secret.or(redis_url.as_ref()).cloned()),
+        redis_url,
+        address,
         concurrency: section.required("concurrency", slots).unwrap_or_default(),
         rate: rate(&mut section),
         lease: lease(&mut section),
@@ -55,7 +60,6 @@ pub(in crate::config) fn read(
         on_budget: section.required("on_budget", value::word("a choice", ON_BUDGET)).unwrap_or(OnBudget::Wait),
         replicas: section.required("replicas", value::few(0)).unwrap_or_default(),
         is_volatile: section.required("volatile", value::boolean).unwrap_or_default(),
-        secret: own_secret(&mut section, variables, report).or_else(|| secret.cloned()),
         routes: Vec::new(),
     };
     let mut table = section.section("routes");
@@ -122,11 +126,17 @@ impl JobsTable {
         self.routes.iter().any(|(_, at)| at.value == route)
     }
 
-    /// The plan, once it is known which routes there are. `has_store` is true where gateways share a store.
-    pub(in crate::config) fn settle(self, routes: &[Arc<RoutePlan>], has_store: bool, report: &Report) -> JobsPlan {
+    /// The plan, once it is known which routes there are, and where the shared store is.
+    pub(in crate::config) fn settle(
+        self,
+        routes: &[Arc<RoutePlan>],
+        store: Option<&Address>,
+        report: &Report,
+    ) -> JobsPlan {
         let mut plan = self.plan;
-        if plan.is_on && plan.concurrency == 0 && !has_store {
-            let message = "nobody would run jobs: without a shared store ([store]) no other process can";
+        plan.address = plan.address.or_else(|| store.cloned());
+        if plan.is_on && plan.concurrency == 0 && plan.address.is_none() {
+            let message = "nobody would run jobs: without Redis (`jobs.redis_url` or [store]) no other process can";
             report.add(&self.concurrency, "jobs.concurrency", message);
         }
         for (kind, at) in self.routes {

@@ -15,7 +15,7 @@ mod viewers;
 
 mod provider;
 
-mod store;
+pub(super) mod store;
 
 #[cfg(test)]
 mod tests;
@@ -130,6 +130,7 @@ impl GatewayState {
         let switches = Switches::of(plan, &flags);
         let shared = store.as_ref().map(|store| (store.redis.clone(), plan.store.on_store_error));
         let guards = AutoDisables::new(&plan.flags.guards, &switches, &AutoDisables::default());
+        let usage = |address| Arc::new(store::apart(&plan.store, address, "usage", chance.apart(8)));
         let tasks = TaskTracker::new();
         let common = Process {
             started: Instant::now(),
@@ -158,7 +159,7 @@ impl GatewayState {
             flags,
             accounts: Arc::new(BudgetAccounts::new(plan.limits.max_keys, shared)),
             jobs: OnceLock::new(),
-            ledger: Arc::new(Ledger::new(plan.usage.max_rows, store::apart(plan, "usage", chance).map(Arc::new))),
+            ledger: Arc::new(Ledger::new(plan.usage.max_rows, plan.store.address.as_ref().map(usage))),
         };
         common.call_history.bound(plan.explain);
         let provider =

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{GatewayState, Health};
-use crate::config::plan::Plan;
+use crate::config::plan::{Plan, StorePlan};
 use crate::model::rng::SeededRng;
 use crate::policy::cache::cluster::Cluster;
 use crate::policy::limit::{Fronts, Limits};
@@ -14,6 +14,7 @@ use crate::state::estimate::Estimates;
 use crate::state::store::memory::Memory;
 use crate::state::store::redis::{Redis, Settings, Standing};
 use crate::state::store::shared::SharedLimiter;
+use crate::wire::redis_url::Address;
 
 /// How long the shared store may take for what no call waits for.
 const BEHIND: Duration = Duration::from_secs(1);
@@ -88,16 +89,20 @@ pub(super) fn limits(plan: &Plan, chance: &SeededRng) -> (Limits, Option<Store>)
     (limits, Some(Store { redis, meter, cluster }))
 }
 
-/// The shared store over a connection of its own, for a use that no call waits for: it may take its time without making
-/// others wait.
-pub(super) fn apart(plan: &Plan, purpose: &'static str, chance: &SeededRng) -> Option<Redis> {
+/// A Redis over a connection of its own, for a use that no call waits for: it may take its time without making others wait.
+pub(in crate::gateway) fn apart(
+    store: &StorePlan,
+    address: &Address,
+    purpose: &'static str,
+    chance: SeededRng,
+) -> Redis {
     let settings = Settings {
         purpose,
-        address: plan.store.address.clone()?,
+        address: address.clone(),
         timeout: BEHIND,
-        max_in_flight: plan.store.max_in_flight,
-        key_prefix: plan.store.key_prefix.clone(),
-        gateways: plan.store.gateways,
+        max_in_flight: store.max_in_flight,
+        key_prefix: store.key_prefix.clone(),
+        gateways: store.gateways,
     };
-    Some(Redis::new(settings, chance.apart(3)))
+    Redis::new(settings, chance)
 }

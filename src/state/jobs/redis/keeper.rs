@@ -24,7 +24,7 @@ const TICK: Duration = Duration::from_millis(200);
 const OFFICE: Duration = Duration::from_secs(3);
 const SAY: Duration = Duration::from_secs(1);
 
-/// How often leases are looked at: so many times in the time of one.
+/// How often leases are looked at while one lasts.
 const LOOKS: u32 = 6;
 
 /// How often what has expired is forgotten.

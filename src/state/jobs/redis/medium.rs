@@ -81,7 +81,7 @@ impl Look {
             tracing::warn!(
                 maxmemory_policy = policy,
                 "the Redis that keeps jobs may evict them and their results when it is full; set `maxmemory-policy \
-                 noeviction` there"
+                 noeviction` there, or name a Redis of their own in jobs.redis_url"
             );
         }
         if self.is_silent && !before.is_silent {
