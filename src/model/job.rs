@@ -187,7 +187,7 @@ impl Submitter {
     }
 }
 
-/// What is known of a job from its submission on and never changes. No content of the caller's is in it.
+/// What is known of a job from its submission on and, but for one moment, never changes. No content of the caller's is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobFacts {
     /// What kind of work it is.
@@ -205,6 +205,9 @@ pub struct JobFacts {
     /// When it was submitted, by the wall clock of the gateway that accepted it, to the millisecond.
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub submitted: Timestamp,
+    /// When its time begins, from which `jobs.max_age` counts: after its own delay, and anew when an operator requeues it.
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub begins: Timestamp,
 }
 
 /// What a job asks. Stores see it sealed, as bytes.

@@ -113,6 +113,7 @@ fn record(job: &Value) -> JobRecord {
         batch: None,
         request_id: "canary".into(),
         submitted: now,
+        begins: now,
     };
     JobRecord {
         id: JobId::parse(ID).unwrap(),

@@ -151,6 +151,7 @@ pub(crate) fn job(tenant: &str, number: u32) -> NewJob {
             batch: None,
             request_id: "request-1".into(),
             submitted: Timestamp::from_millisecond(1_772_366_400_123).unwrap(),
+            begins: Timestamp::from_millisecond(1_772_366_400_123).unwrap(),
         },
         input: Bytes::from(format!("input {number}")),
         webhook: None,

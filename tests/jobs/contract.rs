@@ -370,6 +370,8 @@ pub(crate) async fn failed_and_cancelled_jobs_can_be_requeued(bed: Bed) {
     let again = bed.take(10).await;
     assert_eq!(ids(&again), [waiting, failed, cancelled]);
     assert!(again.iter().all(|taken| taken.job.attempts == 1));
+    let is_new = |taken: &TakenJob| taken.job.facts.begins != taken.job.facts.submitted;
+    assert_eq!(again.iter().map(is_new).collect::<Vec<_>>(), [false, true, true], "their time begins anew");
     assert!(bed.store.finish(&again[1].lease, done("at last")).await.unwrap());
     assert_eq!(requeue(&failed).await, Requeued::Refused(JobState::Completed));
     // What had been written for its end is no more true.

@@ -115,6 +115,7 @@ impl Backlog {
                 batch: None,
                 request_id: "backlog".into(),
                 submitted: gateway.world.now(),
+                begins: gateway.world.now(),
             },
             input: gateway.jobs.seal().seal(&id, &self.tenant, Content::Input, &input).unwrap(),
             webhook: None,

@@ -209,6 +209,7 @@ impl RequestContext<'_> {
                 batch,
                 request_id: head.id.clone(),
                 submitted: head.received,
+                begins: head.received.checked_add(order.delay).unwrap_or(head.received),
             },
             input: seal(Content::Input, &input)?,
             webhook: order.webhook.map(|url| seal(Content::Webhook, url.as_bytes())).transpose()?,

@@ -59,7 +59,7 @@ pub(super) fn judge(fault: &Fault, job: &JobRecord, plan: &JobsPlan, now: Timest
 
 /// Has a job wait for what is in the way, unless it has waited for as long as it may.
 pub(super) fn wait(fault: JobFault, wanted: Duration, job: &JobRecord, plan: &JobsPlan, now: Timestamp) -> Verdict {
-    let age = Duration::try_from(now.duration_since(job.facts.submitted)).unwrap_or_default();
+    let age = Duration::try_from(now.duration_since(job.facts.begins)).unwrap_or_default();
     match plan.max_age.checked_sub(age) {
         // To the end of its time at the latest: then it is known whether what was in the way still is.
         Some(left) if !left.is_zero() => {
@@ -159,9 +159,9 @@ mod tests {
         config::load(Some(("x.toml", &text)), &Variables::default()).unwrap().jobs
     }
 
-    /// A job that was submitted so many seconds ago, at its attempt of this number.
+    /// A job whose time began so many seconds ago, at its attempt of this number.
     fn job(attempts: u32, age: i64) -> (JobRecord, Timestamp) {
-        let submitted = Timestamp::from_second(1_000_000).unwrap();
+        let begins = Timestamp::from_second(1_000_000).unwrap();
         let submitter = Submitter {
             tenant: "t".into(),
             is_tenant_named: true,
@@ -182,14 +182,15 @@ mod tests {
             prompt: None,
             batch: None,
             request_id: "r".into(),
-            submitted,
+            submitted: begins - jiff::SignedDuration::from_hours(100),
+            begins,
         };
         let job = JobRecord {
             id: JobId::new([1; 16]),
             facts: Arc::new(facts),
             state: JobState::Active,
             attempts,
-            since: submitted,
+            since: begins,
             due: None,
             started: None,
             fault: None,
@@ -198,7 +199,7 @@ mod tests {
             input: None,
             result: None,
         };
-        (job, submitted + jiff::SignedDuration::from_secs(age))
+        (job, begins + jiff::SignedDuration::from_secs(age))
     }
 
     fn provider() -> Arc<str> {

@@ -86,7 +86,8 @@ pub trait JobStore: Send + Sync {
         filter: &'a JobFilter,
     ) -> BoxFuture<'a, Result<Vec<JobRecord>, JobStoreFault>>;
 
-    /// Has a failed or cancelled job tried again from its first attempt on, behind those that wait. Atomic and durable.
+    /// Has a failed or cancelled job tried again from its first attempt on, behind those that wait; its time
+    /// ([`JobFacts::begins`](crate::model::job::JobFacts)) begins anew. Atomic and durable.
     fn requeue<'a>(&'a self, scope: &'a Scope, id: &'a JobId) -> BoxFuture<'a, Result<Requeued, JobStoreFault>>;
 
     /// Deletes jobs that are over and match, at most [`JobFilter::limit`] of them, and says how many. States of jobs that

@@ -2,6 +2,7 @@
 //!
 //! It does not know transactions, nor who waits for the answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -177,6 +178,7 @@ pub(super) fn requeue(batch: &mut Batch<'_>, scope: &Scope, id: &JobId) -> Resul
     // The last claim could otherwise be taken for one of the new life.
     row.fence += 1;
     row.attempts = 0;
+    Arc::make_mut(&mut row.facts).begins = moment(batch.start.now);
     (row.state, row.since, row.seq) = (JobState::Queued, batch.start.now, batch.next_seq());
     batch.enter(id, &row)?;
     Ok(Requeued::Done)
@@ -198,7 +200,7 @@ pub(super) fn take_hooks(batch: &mut Batch<'_>, most: usize, hold: Duration) -> 
         batch.hooks_due.remove((when, key))?;
         let row = batch.hooks.get(key)?.map(|row| {
             let (tenant, attempts, since, _) = row.value();
-            (std::sync::Arc::<str>::from(tenant), attempts.saturating_add(1), since)
+            (Arc::<str>::from(tenant), attempts.saturating_add(1), since)
         });
         let url = reads::content(&batch.contents, &id(key), Part::Webhook)?;
         let (Some((tenant, attempts, since)), Some(url)) = (row, url) else {
@@ -217,7 +219,7 @@ pub(super) fn settle_hook(batch: &mut Batch<'_>, id: &JobId, then: HookEnd) -> R
     let HookEnd::Again(delay) = then else { return batch.unhook(key(id)) };
     let row = batch.hooks.get(key(id))?.map(|row| {
         let (tenant, attempts, since, due) = row.value();
-        (std::sync::Arc::<str>::from(tenant), attempts, since, due)
+        (Arc::<str>::from(tenant), attempts, since, due)
     });
     let Some((tenant, attempts, since, due)) = row else { return Ok(()) };
     batch.hooks_due.remove((due, key(id)))?;

@@ -8,10 +8,10 @@ use redis::cmd;
 use super::board::News;
 use super::change::{Subject, command};
 use super::keys::{self, Queue, Ticket, Turn};
-use super::record::{Record, Word};
+use super::record::{Record, Word, at, json};
 use super::when::When;
 use super::{Again, Cancelled, JobStoreFault, Lease, RedisJobs, Renewal, Requeued, Scope, Stop, milliseconds};
-use crate::model::job::{JobEnd, JobFault, JobId, JobState};
+use crate::model::job::{JobEnd, JobFacts, JobFault, JobId, JobState};
 use crate::state::jobs::{Charge, Parts};
 
 /// How often a change is tried again when the job changed meanwhile. Each time that somebody else's change came first.
@@ -167,10 +167,13 @@ impl RedisJobs {
             let fence = record.word.fence.saturating_add(1);
             let to = Word { state: JobState::Queued, fence, worker: None };
             let key = self.keys.job(id);
+            let facts = &record.job.facts;
+            let facts = JobFacts { begins: at(now).unwrap_or(facts.begins), ..JobFacts::clone(facts) };
             let when = self
                 .change(subject, &record.word, &to, now)
                 .then(&command("PERSIST", &[&key]))
                 .then(&self.field(id, "attempts", b"0"))
+                .then(&self.field(id, "facts", &json(&facts)))
                 .then(&self.without(id, &["lost"]))
                 .then(&command("ZREM", &[&self.keys.over, &Self::over_member(state, subject)]));
             let when = self.enqueue(self.unhook(when, id), subject, fence);
