@@ -1,7 +1,7 @@
 # `make` alone lists the targets. What is installed is in scripts/setup, and what CI runs in .ci/run.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test soak answers mutants demo lint format clippy rustdoc docs bench bench-instructions bench-breaker bench-cache-hit-rate bench-limit fuzz deny check-dockerfile slowhttptest restart-test hold-test frame-latency bench-start generate clean
+.PHONY: help setup test soak answers mutants demo lint format clippy rustdoc docs bench bench-instructions bench-breaker bench-cache-hit-rate bench-limit fuzz deny check-dockerfile slowhttptest restart-test jobs-chaos hold-test frame-latency bench-start generate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ mutants: ## a hundred small bugs, put in one at a time: which does no test notic
 restart-test: ROUNDS ?= 10
 restart-test: ## ten restarts and ten reloads under load (ROUNDS=10): no call may be lost
 	ROUNDS=$(ROUNDS) cargo test --locked --test restart -- --nocapture
+
+jobs-chaos: ROUNDS ?= 200
+jobs-chaos: ## kill gateways, workers and Redis at random while jobs run (ROUNDS=200, SEED=1): none may be lost
+	ROUNDS=$(ROUNDS) SEED=$(or $(SEED),1) cargo test --locked --test chaos -- --nocapture
 
 demo: ## the gateway with simulated providers: no keys, no network
 	cargo run --locked --quiet -- demo

@@ -3,12 +3,16 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use tidegate::model::job::{JobEnd, JobState};
 use tidegate::model::time::WallClock;
 use tidegate::state::jobs::file::FileStore;
-use tidegate::state::jobs::{Again, JobStore, JobStoreFault, Parts, Scope, Submission, Submitted, WorkerId};
+use tidegate::state::jobs::{
+    Again, JobStore, JobStoreFault, JobTerms, Parts, Renewal, Scope, Submission, Submitted, WorkerId,
+};
 
 use crate::bed::{Bed, TERMS, eventually, job};
 
@@ -143,4 +147,39 @@ async fn changes_that_come_together_share_a_commit() {
     assert!(all[..100].iter().all(|one| *one == Ok(Submitted::Accepted)));
     assert!(all[100..].iter().all(|one| one.as_ref() == Ok(&full)));
     assert_eq!(store.counts(&Scope::Operator).await.unwrap().queued, [0, 100, 0]);
+}
+
+/// A store in Redis has no wall clock to read.
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_jumps_neither_ends_a_lease_nor_extends_one() {
+    let (start, begun): (Timestamp, _) = ("2026-03-01T12:00:00Z".parse().unwrap(), tokio::time::Instant::now());
+    let hours = Arc::new(AtomicI64::new(0));
+    let ahead = hours.clone();
+    let clock = WallClock::new(Arc::new(move || {
+        let elapsed = SignedDuration::try_from(begun.elapsed()).unwrap();
+        start + elapsed + SignedDuration::from_hours(ahead.load(Ordering::Relaxed))
+    }));
+    // Nothing expires within a jump.
+    let day = Duration::from_secs(86_400);
+    let terms = JobTerms { keep_results: 9 * day, keep_failures: 9 * day, ..TERMS };
+    let store: Arc<dyn JobStore> = Arc::new(FileStore::in_memory(clock.clone(), terms));
+    let bed = Bed::new(store.clone(), store, Box::new(()));
+    for jump in [48, -24, 0] {
+        bed.one("pizza").await;
+        let taken = bed.take_soon().await;
+        hours.store(jump, Ordering::Relaxed);
+        tokio::time::sleep(TERMS.lease / 2).await;
+        let shown = clock.now().duration_since(start) - SignedDuration::from_hours(jump);
+        assert!(shown.unsigned_abs() < Duration::from_secs(60), "the clock has jumped");
+        assert!(bed.other.take(&bed.rival, 1).await.unwrap().is_empty(), "{jump}: the lease is not over");
+        let renewal = [Renewal { lease: taken.lease.clone(), progress: None }];
+        assert_eq!(bed.store.renew(&renewal).await, Ok(vec![None]), "{jump}");
+        tokio::time::sleep(TERMS.lease / 2).await;
+        assert!(bed.other.take(&bed.rival, 1).await.unwrap().is_empty(), "{jump}: it was renewed");
+        tokio::time::sleep(TERMS.lease).await;
+        let again = bed.other.take(&bed.rival, 1).await.unwrap().pop();
+        assert!(again.as_ref().is_some_and(|again| again.is_takeover), "{jump}: it was not renewed");
+        assert_eq!(bed.store.finish(&taken.lease, JobEnd::Completed("late".into())).await, Ok(false));
+        assert_eq!(bed.store.finish(&again.unwrap().lease, JobEnd::Completed("it".into())).await, Ok(true));
+    }
 }
