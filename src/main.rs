@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 // It replaces `malloc`: see docs/decisions/0019-allocator.md.
 use mimalloc as _;
-use tidegate::commands::{against, cache_key, check, demo, explain, health, jobs, prompt, reference, serve};
+use tidegate::commands::{against, cache_key, check, demo, explain, health, jobs, prompt, reference, serve, worker};
 
 /// A resilient AI gateway: when a provider misbehaves, the caller still gets the complete answer if anyone can give it.
 #[derive(Parser)]
@@ -35,6 +35,18 @@ enum Command {
     /// SIGUSR2 restarts the program without downtime: a new process takes over the listening sockets, so a new binary or a
     /// new address takes effect and no connection is refused. If the new process fails to start, this one keeps serving.
     Serve {
+        /// The configuration, in TOML.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Work on jobs that gateways have accepted, until SIGTERM. It shares Redis with them, and listens for operators only.
+    ///
+    /// Any number of workers may run. Each works on `jobs.concurrency` jobs at once and starts no more of them than `jobs.rate`
+    /// allows for all processes together. It reads the same configuration as the gateways, and reloads it as they do.
+    ///
+    /// On SIGTERM it begins no job any more. Jobs that run have `server.drain_timeout` to end; the rest is given back, and
+    /// another worker begins them again.
+    Worker {
         /// The configuration, in TOML.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
@@ -182,6 +194,7 @@ fn default_admin_url() -> String {
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve { config } => serve::run(config.as_deref()),
+        Command::Worker { config } => worker::run(config.as_deref()),
         Command::Check { config, against: None } => check::run(config.as_deref()),
         Command::Check { config, against: Some(other) } => against::run(config.as_deref(), &other.as_str().into()),
         Command::Demo { listen } => demo::run(listen),

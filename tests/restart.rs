@@ -24,6 +24,8 @@ mod socket;
 #[allow(dead_code, reason = "the tests of the wire need all of it")]
 mod words;
 
+#[path = "restart/jobs.rs"]
+mod jobs;
 #[path = "restart/load.rs"]
 mod load;
 

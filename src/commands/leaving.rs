@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::handover::hand_over;
-use super::sockets::Sockets;
+use super::sockets::{CALLERS, Sockets};
 use super::supervisor;
 use crate::model::time::in_words;
 use crate::server::current::Current;
@@ -63,6 +63,7 @@ impl Signals {
     }
 
     async fn reason(&mut self, current: &Current, sockets: &Sockets) {
+        let has_callers = sockets.open().iter().any(|socket| socket.name == CALLERS);
         loop {
             let signal = match self.next().await {
                 Wish::Stop(signal) => signal,
@@ -82,14 +83,17 @@ impl Signals {
                     }
                 }
             };
-            return self.stopping(signal, current).await;
+            return self.stopping(signal, current, has_callers).await;
         }
     }
 
-    async fn stopping(&mut self, signal: &'static str, current: &Current) {
+    async fn stopping(&mut self, signal: &'static str, current: &Current, has_callers: bool) {
         let gateway = current.gateway();
         gateway.state.drain();
         supervisor::stopping();
+        if !has_callers {
+            return tracing::info!(signal, "shutting down: no job is begun any more; those that run may end");
+        }
         let delay = gateway.plan.server.leaving.delay;
         if !delay.is_zero() {
             tracing::info!(

@@ -22,3 +22,4 @@ pub mod explain;
 pub mod health;
 pub mod jobs;
 pub mod prompt;
+pub mod worker;

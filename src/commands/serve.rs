@@ -1,5 +1,5 @@
 //! `tidegate serve`: runs the gateway until SIGTERM or SIGINT, then drains running calls. SIGHUP and changed files
-//! reload, SIGUSR2 hands over to a new process.
+//! reload, SIGUSR2 hands over to a new process. `tidegate worker` is the same process without callers.
 //!
 //! It does not know what a gateway does; it gives one its sockets, a world and the reasons to shut down.
 
@@ -20,6 +20,7 @@ use super::reload::Reloading;
 use super::sockets::{CALLERS, OPERATORS, Sockets};
 use super::supervisor;
 use crate::config;
+use crate::config::plan::Plan;
 use crate::config::watch::Watch;
 use crate::gateway::Gateway;
 use crate::gateway::state::GatewayState;
@@ -34,12 +35,26 @@ use crate::telemetry::{log, panics};
 
 /// Runs the gateway with a config file, or without one.
 pub fn run(file: Option<&Path>) -> ExitCode {
-    end(Beginning::find().and_then(|beginning| beginning.then(|beginning| serve(file, beginning))))
+    run_as(&Role { has_callers: true, check: |_| Ok(()) }, file)
 }
 
-fn serve(file: Option<&Path>, beginning: &mut Beginning) -> Result<(), String> {
+/// What a process is there for.
+pub(super) struct Role {
+    /// False: it listens for operators only.
+    pub(super) has_callers: bool,
+    /// Says why it cannot do so by this plan, and what to set.
+    pub(super) check: fn(&Plan) -> Result<(), String>,
+}
+
+/// Runs a process of the configuration until a signal ends it.
+pub(super) fn run_as(role: &Role, file: Option<&Path>) -> ExitCode {
+    end(Beginning::find().and_then(|beginning| beginning.then(|beginning| serve(role, file, beginning))))
+}
+
+fn serve(role: &Role, file: Option<&Path>, beginning: &mut Beginning) -> Result<(), String> {
     let watch = Watch::new(file);
     let loaded = config::load_from(file).map_err(|problems| format!("the configuration is invalid\n{problems}"))?;
+    (role.check)(&loaded.plan)?;
     let telemetry = log::start(&loaded.plan.log, loaded.plan.environment)?;
     tracing::info!(config = loaded.source.as_str(), version = env!("CARGO_PKG_VERSION"), "starting");
     for warning in &loaded.plan.warnings {
@@ -47,6 +62,7 @@ fn serve(file: Option<&Path>, beginning: &mut Beginning) -> Result<(), String> {
     }
     descriptors::raise(loaded.plan.server.max_connections);
     let scheme = if loaded.plan.server.tls.is_some() { "https" } else { "http" };
+    let concurrency = loaded.plan.jobs.concurrency;
     let apart = telemetry.apart();
     // Last of all, when `telemetry` goes, what it still holds is written.
     in_runtime(async move {
@@ -54,11 +70,10 @@ fn serve(file: Option<&Path>, beginning: &mut Beginning) -> Result<(), String> {
         let state = Arc::new(GatewayState::new(&loaded.plan, world.chance()));
         let gateway = Gateway::new(loaded.plan, state, Arc::new(world))?;
         let reloading = Reloading::listen(file, watch)?;
-        let process = Process { log: apart, reloading: Some(reloading), has_callers: true };
-        let ready = |address| {
-            if let Some(address) = address {
-                tracing::info!("listening on {scheme}://{address}");
-            }
+        let process = Process { log: apart, reloading: Some(reloading), has_callers: role.has_callers };
+        let ready = |address| match address {
+            Some(address) => tracing::info!("listening on {scheme}://{address}"),
+            None => tracing::info!(concurrency, "working on jobs"),
         };
         until_stopped(gateway, beginning, process, ready).await
     })
@@ -103,6 +118,9 @@ pub(super) fn end(result: Result<(), String>) -> ExitCode {
 /// How long a start waits for the flags from the store: no call may go where an operator has disabled something,
 /// and a store that is down must not keep the gateway from starting.
 const FLAGS_PATIENCE: Duration = Duration::from_millis(200);
+
+/// How long it waits for the store of jobs, which has a connection of its own.
+const JOBS_PATIENCE: Duration = Duration::from_millis(200);
 
 /// How long work that no caller waits for may go on after the last call.
 const LAST_TASKS: Duration = Duration::from_secs(2);
@@ -165,7 +183,8 @@ pub(super) async fn until_stopped(
     tasks.spawn(shutdown.clone().run_until_cancelled_owned(supervisor::stay_alive()));
     let workers = Arc::new(jobs::start(&current, &shutdown));
     let working = workers.clone();
-    tasks.spawn(async move { working.stopped().await });
+    tasks.spawn(async move { working.left().await });
+    workers.known(JOBS_PATIENCE).await;
     let signals = Signals::listen()?;
     let flush = CancellationToken::new();
     let telling = TaskTracker::new();
@@ -176,24 +195,25 @@ pub(super) async fn until_stopped(
         predecessor.relieve();
     }
     let served = async {
-        match listener {
+        let is_clean = match listener {
             Some(listener) => server::run(listener, Listener::Public, current.clone(), shutdown.clone()).await,
             None => {
-                // All that runs ends by then, and a second signal ends the wait for it.
                 shutdown.cancelled().await;
-                tasks.close();
-                tasks.wait().await;
                 true
             }
+        };
+        tasks.close();
+        if is_clean {
+            // Jobs that run among them: they have as long as calls.
+            tasks.wait().await;
         }
+        is_clean
     };
     let is_clean = tokio::select! {
         is_clean = served => is_clean,
         () = signals.leave(&current, sockets, &shutdown) => false,
     };
-    tasks.close();
     if is_clean {
-        tasks.wait().await;
         let gateway = current.gateway();
         gateway.state.tasks().close();
         // Nobody waits for the result any more; what is half done is worth a moment, not a hang.
@@ -209,7 +229,8 @@ pub(super) async fn until_stopped(
     let last_words = async { tokio::join!(telling.wait(), state.ledger().flush()) };
     let _ = tokio::time::timeout(LAST_WORDS, last_words).await;
     match is_clean {
-        true => tracing::info!("stopped; all calls completed"),
+        true if process.has_callers => tracing::info!("stopped; all calls completed"),
+        true => tracing::info!("stopped; jobs that ran have ended, or were given back"),
         false => {
             tracing::warn!(
                 "stopped; calls still running were aborted (after {}, or on a second signal)",

@@ -19,6 +19,9 @@ use crate::socket::{PATIENCE, Socket, soon};
 /// The program.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_tidegate");
 
+/// What it says before the address where callers connect.
+const CALLERS: &str = "listening on http";
+
 /// An empty folder, removed in the end.
 pub(crate) struct Folder(PathBuf);
 
@@ -85,7 +88,13 @@ pub(crate) struct Program {
 impl Program {
     /// Starts it and waits until it says where it listens.
     pub(crate) async fn start(folder: &Folder, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        Self::start_by(command(folder, arguments, variables)).await
+        Self::start_by(command(folder, arguments, variables), CALLERS).await
+    }
+
+    /// Starts one that has no callers, and waits until it says where operators connect.
+    #[allow(dead_code, reason = "the tests of processes share this file")]
+    pub(crate) async fn start_for_operators(folder: &Folder, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::start_by(command(folder, arguments, variables), "operators: http").await
     }
 
     /// Starts it with a chat route to a provider at this address, and these keys of `[server]`.
@@ -105,7 +114,7 @@ impl Program {
 
     /// Starts it by a shell, which runs this and has a listening socket as its standard input.
     pub(crate) async fn start_with_socket(folder: &Folder, shell: &str, socket: std::net::TcpListener) -> Self {
-        Self::start_by(by_shell(folder, shell, socket)).await
+        Self::start_by(by_shell(folder, shell, socket), CALLERS).await
     }
 
     /// As [`Program::start_with_socket`], when nothing that it writes can be read.
@@ -115,7 +124,7 @@ impl Program {
         Self { child, address, written: Arc::default(), readers: JoinSet::new() }
     }
 
-    async fn start_by(mut command: Command) -> Self {
+    async fn start_by(mut command: Command, sign: &str) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let written = Arc::new(Mutex::new(String::new()));
         let (said, mut saying) = mpsc::unbounded_channel();
@@ -124,10 +133,7 @@ impl Program {
         readers.spawn(read(child.stderr.take().expect("a pipe"), written.clone(), said));
         let port = soon("the program's address", async {
             while let Some(line) = saying.recv().await {
-                let address = line
-                    .split_once("listening on http")
-                    .and_then(|(_, rest)| rest.split_once("://"))
-                    .map(|(_, rest)| rest);
+                let address = line.split_once(sign).and_then(|(_, rest)| rest.split_once("://")).map(|(_, rest)| rest);
                 let port = address.and_then(|rest| rest.split_once(':')).map(|(_, rest)| rest);
                 let digits = port.map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
                 if let Some(port) = digits.and_then(|digits| digits.parse().ok()) {

@@ -81,7 +81,7 @@ impl Provider {
                 Some(socket)
             })
         });
-        Handed { _following: following, calls }
+        Handed { following, calls }
     }
 
     /// From now on each request gets this answer.
@@ -156,11 +156,17 @@ impl Following {
 
 /// A provider whose calls the test answers, each on a connection of its own.
 pub(crate) struct Handed {
-    _following: Following,
+    following: Following,
     calls: mpsc::UnboundedReceiver<(Socket, Message)>,
 }
 
 impl Handed {
+    /// Where it listens.
+    #[allow(dead_code, reason = "the tests of processes share this file")]
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.following.address
+    }
+
     /// The next call, and the connection on which it came.
     pub(crate) async fn call(&mut self) -> (Socket, Message) {
         soon("a call to the provider", self.calls.recv()).await.expect("the provider is there")

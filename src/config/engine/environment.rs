@@ -37,6 +37,8 @@ pub(in crate::config) const VARIABLES: &[(&[&str], Meaning)] = &[
     (&["LOG_FORMAT"], Meaning::Key("log.format")),
     (&["REDIS_URL"], Meaning::Key("store.redis_url")),
     (&["JOBS_REDIS_URL"], Meaning::Key("jobs.redis_url")),
+    (&["JOBS_CONCURRENCY"], Meaning::Key("jobs.concurrency")),
+    (&["JOBS_STATE_FILE"], Meaning::Key("jobs.state_file")),
     (&["USE_BUILDPANEL"], Meaning::Key("provider.buildpanel.enabled")),
     (&["BUILDPANEL_URL", "BUILDPANEL_BASE_URL"], Meaning::Key("provider.buildpanel.url")),
     (&["BUILDPANEL_CHAT_ENDPOINT"], Meaning::Key("provider.buildpanel.endpoints.chat")),

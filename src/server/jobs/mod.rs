@@ -11,6 +11,7 @@ mod attempt;
 mod runner;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -21,6 +22,9 @@ use self::runner::Runner;
 use crate::server::current::Current;
 use crate::state::jobs::JobStore;
 use crate::state::jobs::process::Jobs;
+
+/// How often a process that begins looks whether its store is there.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What this process does for jobs, from the start to the end of its store.
 pub struct Workers {
@@ -69,8 +73,10 @@ impl Workers {
             }
             stop.cancel();
             shutdown.cancelled().await;
-            let grace = current.gateway().plan.server.leaving.drain;
-            sleep(grace).await;
+            if !is_waited_for(&current) {
+                let grace = current.gateway().plan.server.leaving.drain;
+                sleep(grace).await;
+            }
             give_back.cancel();
         }));
         workers
@@ -81,6 +87,17 @@ impl Workers {
     pub fn begin(&self, store: Arc<dyn JobStore>) -> JoinHandle<()> {
         let runner = Runner::new(self.current.clone(), store);
         self.working.spawn(runner.run(self.stop.clone(), self.give_back.clone()))
+    }
+
+    /// Waits until jobs can be submitted, as far as is known, or this time has passed: a gateway that has just begun should not
+    /// refuse a job because it has not found its store yet.
+    pub async fn known(&self, patience: Duration) {
+        let found = async {
+            while self.jobs.store().outage().is_some() {
+                sleep(LOOK).await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, found).await;
     }
 
     /// Has all jobs given back that still run: there is no time for them any more.
@@ -96,7 +113,16 @@ impl Workers {
         self.working.wait().await;
     }
 
-    /// The same, and then closes the store: what is asked of it from then on is refused, and another process may open it.
+    /// The same; where the next process waits for the store, closes it as well, while calls may still run here.
+    pub async fn left(&self) {
+        self.stopped().await;
+        if is_waited_for(&self.current) {
+            self.close().await;
+        }
+    }
+
+    /// The same as [`stopped`](Self::stopped), and then closes the store: what is asked of it from then on is refused, and
+    /// another process may open it.
     pub async fn close(&self) {
         self.stopped().await;
         self.jobs.store().close().await;
@@ -104,4 +130,11 @@ impl Workers {
         self.keeping.close();
         self.keeping.wait().await;
     }
+}
+
+/// True when another process has taken the place of this one, and cannot have the jobs before this one lets go of them. What is
+/// done here meanwhile nobody would get.
+fn is_waited_for(current: &Current) -> bool {
+    let gateway = current.gateway();
+    gateway.state.is_handed_over() && gateway.jobs.store().is_exclusive()
 }

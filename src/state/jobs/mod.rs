@@ -117,6 +117,11 @@ pub trait JobStore: Send + Sync {
     /// until dropped.
     fn run(&self) -> BoxFuture<'_, ()>;
 
+    /// True when only one process at a time can have the medium: the next one waits until this one has closed it.
+    fn is_exclusive(&self) -> bool {
+        false
+    }
+
     /// Gives up the medium, for a successor: what was asked for before is done, what is asked for later is
     /// [`JobStoreFault::Closed`]. Put jobs back before.
     fn close(&self) -> BoxFuture<'_, ()>;

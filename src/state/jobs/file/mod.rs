@@ -276,6 +276,10 @@ impl JobStore for FileStore {
         })
     }
 
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.writer.close().await;
