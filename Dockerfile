@@ -30,6 +30,11 @@ COPY --from=build /src/target/dist/tidegate /usr/local/bin/tidegate
 WORKDIR /app
 COPY config config
 
+# Accepted jobs, where there is no Redis. It may be written to although the rest is read-only, and a volume outlives the container.
+RUN install -d -o 65532 -g 65532 -m 700 /data
+ENV JOBS_STATE_FILE=/data/tidegate-jobs.redb
+VOLUME /data
+
 # A number, so that an orchestrator can see that it is not root; no account and no home are needed.
 USER 65532:65532
 

@@ -14,7 +14,10 @@ use tidegate::config::plan::Plan;
 use tidegate::config::{self, Variables};
 
 const VENV: &str = "target/test-tools/venv/bin";
-const KUBERNETES: [&str; 4] = ["deployment", "service", "autoscaling", "network"];
+const KUBERNETES: [&str; 5] = ["deployment", "service", "autoscaling", "network", "worker"];
+
+/// Files that hold a Deployment, each with the command that its pods run.
+const DEPLOYMENTS: [(&str, &str); 2] = [("deployment", "serve"), ("worker", "worker")];
 
 fn run(program: &str, arguments: &[&str]) -> Output {
     let output = Command::new(program).args(arguments).output();
@@ -58,8 +61,8 @@ fn plan(file: Option<&str>, variables: &[(&str, &str)]) -> Plan {
 
 /// True when a process that leaves as this plan says has ended within this time.
 fn ends_within(plan: &Plan, seconds: u64) -> bool {
-    // `serve`: what no caller waits for, and what collectors are owed.
-    const LAST: Duration = Duration::from_secs(2 + 3);
+    // `serve`: what no caller waits for, jobs that are given back, and what collectors are owed.
+    const LAST: Duration = Duration::from_secs(2 + 3 + 3);
     let leaving = &plan.server.leaving;
     leaving.delay + leaving.drain + LAST < Duration::from_secs(seconds)
 }
@@ -77,7 +80,7 @@ fn kubernetes_takes_the_manifests() {
     let files: Vec<String> = KUBERNETES.iter().map(|name| format!("deploy/kubernetes/{name}.yaml")).collect();
     let arguments: Vec<&str> = ["--strict"].into_iter().chain(files.iter().map(String::as_str)).collect();
     let said = content(&format!("{VENV}/kubernetes-validate"), &arguments);
-    assert_eq!(said.matches(" passed for resource ").count(), 5, "{said}");
+    assert_eq!(said.matches(" passed for resource ").count(), 9, "{said}");
 }
 
 #[test]
@@ -90,92 +93,154 @@ fn the_kubernetes_manifests_are_of_one_piece() {
         assert!(Path::new("deploy/kubernetes").join(file).exists(), "{file}");
     }
 
-    let deployment = &kubernetes("deployment")[0];
-    let pod = &deployment["spec"]["template"];
-    let labels = &pod["metadata"]["labels"];
-    assert!(labels.is_object() && deployment["spec"]["selector"]["matchLabels"] == *labels);
-    let volume = &pod["spec"]["volumes"][0];
-    assert_eq!(volume["configMap"]["name"], generated["name"], "where the configuration comes from");
-    let container = &pod["spec"]["containers"][0];
-    assert_eq!((&container["volumeMounts"][0]["name"], &volume["name"]), (&volume["name"], &"config".into()));
-    assert_eq!(container["volumeMounts"][0].get("subPath"), None, "a single file would never change");
-    assert_eq!(kustomization["images"][0]["name"], container["image"]);
+    let mut selectors = BTreeSet::new();
+    for (file, _) in DEPLOYMENTS {
+        let deployment = &kubernetes(file)[0];
+        let pod = &deployment["spec"]["template"];
+        let labels = &pod["metadata"]["labels"];
+        assert!(labels.is_object() && deployment["spec"]["selector"]["matchLabels"] == *labels);
+        assert!(selectors.insert(labels.to_string()), "{file}: another Deployment has the same pods");
+        let volume = &pod["spec"]["volumes"][0];
+        assert_eq!(volume["configMap"]["name"], generated["name"], "where the configuration comes from");
+        let container = &pod["spec"]["containers"][0];
+        assert_eq!((&container["volumeMounts"][0]["name"], &volume["name"]), (&volume["name"], &"config".into()));
+        assert_eq!(container["volumeMounts"][0].get("subPath"), None, "a single file would never change");
+        assert_eq!(kustomization["images"][0]["name"], container["image"]);
+        assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], Value::Bool(true));
 
-    let ports: Vec<&str> =
-        container["ports"].as_array().unwrap().iter().map(|port| port["name"].as_str().unwrap()).collect();
-    let service = &kubernetes("service")[0]["spec"];
-    assert_eq!(service["selector"], *labels);
-    let probes = ["livenessProbe", "readinessProbe", "startupProbe"].map(|name| &container[name]["httpGet"]["port"]);
-    for port in probes.into_iter().chain([&service["ports"][0]["targetPort"]]) {
-        assert!(ports.contains(&port.as_str().unwrap()), "no port {port}");
+        let ports = ports_of(container);
+        let probes =
+            ["livenessProbe", "readinessProbe", "startupProbe"].map(|name| &container[name]["httpGet"]["port"]);
+        for port in probes {
+            assert!(ports.contains(&port.as_str().unwrap()), "no port {port}");
+        }
+        // The documents that are about these pods, in whichever file they are.
+        let about = |kind: &str| {
+            let mut all = KUBERNETES.iter().flat_map(|name| kubernetes(name));
+            let is_meant = |it: &Value| it["kind"] == kind && it["metadata"]["labels"] == *labels;
+            all.find(is_meant).unwrap_or_else(|| panic!("{file}: no {kind}"))
+        };
+        let target = &about("HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]["name"];
+        assert_eq!(*target, deployment["metadata"]["name"]);
+        let disrupted = &about("PodDisruptionBudget")["spec"]["selector"]["matchLabels"];
+        assert_eq!(disrupted, labels, "an empty selector is every pod");
+        let network = about("NetworkPolicy");
+        assert_eq!(network["spec"]["podSelector"]["matchLabels"], *labels, "an empty selector is every pod");
+        let open = network["spec"]["ingress"].as_array().unwrap().iter().map(|rule| &rule["ports"][0]["port"]);
+        assert!(open.clone().all(|port| ports.contains(&port.as_str().unwrap())) && open.count() == ports.len());
     }
-    let scaling = kubernetes("autoscaling");
-    assert_eq!(scaling[0]["spec"]["scaleTargetRef"]["name"], deployment["metadata"]["name"]);
-    assert_eq!(scaling[1]["spec"]["selector"]["matchLabels"], *labels, "an empty selector is every pod");
+    let gateway = &kubernetes("deployment")[0]["spec"]["template"];
+    let service = &kubernetes("service")[0]["spec"];
+    assert_eq!(service["selector"], gateway["metadata"]["labels"]);
+    let port = service["ports"][0]["targetPort"].as_str().unwrap();
+    assert!(ports_of(&gateway["spec"]["containers"][0]).contains(&port), "no port {port}");
+}
+
+fn ports_of(container: &Value) -> Vec<&str> {
+    container["ports"].as_array().unwrap().iter().map(|port| port["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn workers_are_scaled_by_a_metric_that_there_is() {
+    let adapter = &yaml("deploy/prometheus/adapter.yml")[0]["rules"]["external"][0];
+    let series = adapter["seriesQuery"].as_str().unwrap();
+    let reference = tidegate::commands::reference::metrics();
+    assert!(reference.contains(&format!("| `{series}` | gauge | `priority` |")), "no gateway has {series}");
+    let metric = &kubernetes("worker")[1]["spec"]["metrics"][0]["external"];
     assert_eq!(
-        kubernetes("network")[0]["spec"]["podSelector"]["matchLabels"],
-        *labels,
-        "an empty selector is every pod"
+        (&metric["metric"]["name"], &metric["target"]["type"]),
+        (&adapter["name"]["as"], &"AverageValue".into())
     );
+    let each: usize = metric["target"]["averageValue"].as_str().unwrap().parse().unwrap();
+    assert_eq!(each, plan(None, &[]).jobs.concurrency, "as many jobs as a worker works on at once");
+    // As the adapter asks it, when it is asked for all.
+    let query =
+        adapter["metricsQuery"].as_str().unwrap().replace("<<.Series>>", series).replace("<<.LabelMatchers>>", "");
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("adapter.yml");
+    fs::write(&file, format!("groups:\n- name: a\n  rules:\n  - record: a\n    expr: {query}\n")).unwrap();
+    content("promtool", &["check", "rules", file.to_str().unwrap()]);
 }
 
 #[test]
 fn the_program_takes_what_the_pods_give_it() {
-    let deployment = &kubernetes("deployment")[0];
-    let pod = &deployment["spec"]["template"]["spec"];
-    let container = &pod["containers"][0];
-    let names: Vec<&str> = container["env"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
-    let value = |name: &str| if name == "REDIS_URL" { "redis://redis:6379" } else { "k" };
-    let variables: Vec<(&str, &str)> = names.iter().map(|name| (*name, value(name))).collect();
-    for name in &names {
-        assert!(is_known(name), "{name} is no variable of the program");
+    for (file, command) in DEPLOYMENTS {
+        let deployment = &kubernetes(file)[0];
+        let pod = &deployment["spec"]["template"]["spec"];
+        let container = &pod["containers"][0];
+        let given = container["env"].as_array().unwrap().iter();
+        let given = given.map(|it| (it["name"].as_str().unwrap(), it["value"].as_str()));
+        let secret = |name: &str| if name.ends_with("REDIS_URL") { "redis://redis:6379" } else { "k" };
+        let variables: Vec<(&str, &str)> = given.map(|(name, value)| (name, value.unwrap_or(secret(name)))).collect();
+        for (name, _) in &variables {
+            assert!(is_known(name), "{name} is no variable of the program");
+        }
+        let plan = plan(Some("deploy/kubernetes/gateway.toml"), &variables);
+        let port = |name: &str| {
+            let port = container["ports"].as_array().unwrap().iter().find(|port| port["name"] == name);
+            port.map(|port| port["containerPort"].as_u64().unwrap())
+        };
+        let callers = (command == "serve").then_some(u64::from(plan.server.listen.port()));
+        assert_eq!(port("callers"), callers, "workers have none");
+        assert_eq!(port("operators"), Some(u64::from(plan.server.admin.unwrap().port())));
+        assert!(plan.server.listen.ip().is_unspecified() && plan.server.admin.unwrap().ip().is_unspecified());
+        assert_eq!(plan.jobs.concurrency == 0, command == "serve", "workers work, and gateways accept");
+        assert!(ends_within(&plan, pod["terminationGracePeriodSeconds"].as_u64().unwrap()));
+        assert!(
+            plan.server.leaving.delay >= Duration::from_secs(2),
+            "readiness must have failed before the port is closed"
+        );
+        let file = format!("{}/gateway.toml", container["volumeMounts"][0]["mountPath"].as_str().unwrap());
+        assert_eq!(texts(&container["args"]), [command, "--config", &*file]);
+        takes(&[command]);
+        // The same file, by the program itself.
+        let mut check = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        check.args(["check", "--config", "deploy/kubernetes/gateway.toml"]).env_clear().envs(variables);
+        let output = check.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    let plan = plan(Some("deploy/kubernetes/gateway.toml"), &variables);
-    let port = |name: &str| {
-        let port = container["ports"].as_array().unwrap().iter().find(|port| port["name"] == name);
-        port.unwrap()["containerPort"].as_u64().unwrap()
-    };
-    assert_eq!(port("callers"), u64::from(plan.server.listen.port()));
-    assert_eq!(port("operators"), u64::from(plan.server.admin.unwrap().port()));
-    assert!(plan.server.listen.ip().is_unspecified() && plan.server.admin.unwrap().ip().is_unspecified());
-    assert!(ends_within(&plan, pod["terminationGracePeriodSeconds"].as_u64().unwrap()));
-    assert!(
-        plan.server.leaving.delay >= Duration::from_secs(2),
-        "readiness must have failed before the port is closed"
-    );
-    let file = format!("{}/gateway.toml", container["volumeMounts"][0]["mountPath"].as_str().unwrap());
-    assert_eq!(texts(&container["args"]), ["serve", "--config", &*file]);
-    // The same file, by the program itself.
-    let mut check = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    check.args(["check", "--config", "deploy/kubernetes/gateway.toml"]).env_clear().envs(variables);
-    let output = check.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The program has a command of this name.
+fn takes(arguments: &[&str]) {
+    let mut tidegate = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    assert!(tidegate.args(arguments).arg("--help").output().unwrap().status.success(), "{arguments:?}");
 }
 
 #[test]
 fn compose_starts_what_belongs_together() {
     let compose = &yaml("deploy/compose.yml")[0];
     let services = compose["services"].as_object().unwrap();
-    let gateway = &services["gateway"];
-    let environment: Vec<(&str, &str)> = gateway["environment"]
-        .as_object()
-        .unwrap()
-        .iter()
-        .map(|(name, value)| (name.as_str(), default_of(value.as_str().unwrap())))
-        .filter(|(_, value)| !value.is_empty())
-        .collect();
-    for name in gateway["environment"].as_object().unwrap().keys() {
-        assert!(is_known(name), "{name} is no variable of the program");
+    for name in ["gateway", "worker"] {
+        let environment = environment_of(&services[name]);
+        for (variable, _) in &environment {
+            assert!(is_known(variable), "{variable} is no variable of the program");
+        }
+        let environment: Vec<_> = environment.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let plan = plan(None, &environment);
+        assert!(ends_within(&plan, seconds(services[name]["stop_grace_period"].as_str().unwrap())));
+        assert_eq!(services[name]["read_only"], Value::Bool(true));
+        assert_eq!(plan.jobs.concurrency == 0, name == "gateway", "workers work, and gateways accept");
+        for (variable, value) in &environment {
+            let host = value.split_once("://").and_then(|(_, rest)| rest.split([':', '/']).next());
+            let is_there = |host: &str| host == "localhost" || services.contains_key(host);
+            assert!(host.is_none_or(is_there), "{variable} names {value}, which is no service");
+        }
     }
-    let plan = plan(None, &environment);
-    let published: Vec<String> = texts(&gateway["ports"]).into_iter().map(str::to_owned).collect();
-    let (callers, operators) = (plan.server.listen.port(), plan.server.admin.unwrap().port());
+    let gateway =
+        plan(None, &[("ADMIN_ADDR", default_of(services["gateway"]["environment"]["ADMIN_ADDR"].as_str().unwrap()))]);
+    let published: Vec<String> = texts(&services["gateway"]["ports"]).into_iter().map(str::to_owned).collect();
+    let (callers, operators) = (gateway.server.listen.port(), gateway.server.admin.unwrap().port());
     assert_eq!(published, [format!("{callers}:{callers}"), format!("127.0.0.1:{operators}:{operators}")]);
-    assert!(ends_within(&plan, seconds(gateway["stop_grace_period"].as_str().unwrap())));
-    for (name, value) in &environment {
-        let host = value.split_once("://").and_then(|(_, rest)| rest.split([':', '/']).next());
-        let is_there = |host: &str| host == "localhost" || services.contains_key(host);
-        assert!(host.is_none_or(is_there), "{name} names {value}, which is no service");
+    takes(&texts(&services["worker"]["command"]));
+    let health = texts(&services["worker"]["healthcheck"]["test"]).concat();
+    assert!(health.contains(&format!("http://127.0.0.1:{operators} ")), "callers cannot connect to a worker");
+    for process in ["gateway", "worker"] {
+        let url = services[process]["environment"]["JOBS_REDIS_URL"].as_str().unwrap();
+        let host = url.trim_start_matches("redis://").split(':').next().unwrap();
+        let redis = texts(&services[host]["command"]);
+        let value = |option: &str| redis.iter().skip_while(|it| **it != option).nth(1).copied();
+        assert_eq!(value("--maxmemory-policy"), Some("noeviction"), "an accepted job may not be evicted");
+        assert_eq!(value("--appendonly"), Some("yes"), "an accepted job must survive a restart");
     }
     for (name, service) in services {
         let volumes = service["volumes"].as_array().into_iter().flatten().map(|volume| volume.as_str().unwrap());
@@ -192,10 +257,18 @@ fn compose_starts_what_belongs_together() {
         (&scrape["job_name"], &scrape["static_configs"][0]["targets"][0]),
         (&"tidegate".into(), &format!("gateway:{operators}").into())
     );
+    let workers = &scrape["dns_sd_configs"][0];
+    assert_eq!((&workers["names"][0], &workers["port"]), (&"worker".into(), &operators.into()));
     let dashboards = &yaml("deploy/grafana/provisioning/dashboards/tidegate.yml")[0]["providers"][0]["options"]["path"];
     let mounted =
         texts(&services["grafana"]["volumes"]).into_iter().any(|it| it.contains(dashboards.as_str().unwrap()));
     assert!(mounted, "the dashboard is not where Grafana looks");
+}
+
+/// The variables of a service, as they are when nothing is set.
+fn environment_of(service: &Value) -> Vec<(&str, &str)> {
+    let environment = service["environment"].as_object().unwrap().iter();
+    environment.map(|(name, value)| (name.as_str(), default_of(value.as_str().unwrap()))).collect()
 }
 
 /// What `${NAME:-default}` is when nothing is set.
