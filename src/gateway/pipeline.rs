@@ -179,7 +179,10 @@ fn asking(
 fn may_have_shape(plan: &RoutePlan) -> bool {
     use CallKind as K;
     let has_words = matches!(plan.call, K::Chat | K::ParseOrder | K::CanvasGenerate | K::CanvasRefine);
-    plan.caller != CallerKind::OpenAi && has_words
+    match plan.caller {
+        CallerKind::OpenAi => plan.structured,
+        _ => has_words,
+    }
 }
 
 /// What sends calls of a route to its shadow as well, if it has one.

@@ -345,7 +345,8 @@ impl CallRequest {
     pub fn schema(&self) -> Option<&Shape> {
         match self {
             CallRequest::Chat(chat) => chat.schema.as_ref(),
-            CallRequest::OpenAi(_) | CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => None,
+            CallRequest::OpenAi(wire) => wire.contents.schema.as_ref(),
+            CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => None,
         }
     }
 
@@ -646,6 +647,10 @@ pub struct Contents {
     pub thinks: bool,
     /// What else was seen when the body was read; `None`: whoever wants to know reads it.
     pub asked_for: Option<AskedFor>,
+    /// What the answer must look like, where the gateway sees to it; `None`: that is between its caller and the provider.
+    pub schema: Option<Shape>,
+    /// True where the gateway would see to it, and cannot: there are tools, or several choices.
+    pub leaves_schema: bool,
 }
 
 /// What a body in its usual form says beyond routing. A guard that masks its texts changes none of it.

@@ -21,11 +21,11 @@ pub trait Check: Send + Sync {
     /// providers that enforce a schema strictly take no other.
     fn is_closed(&self) -> bool;
 
-    /// Finds the answer of this shape in what a model said, which may have words or a fence around it: compact JSON.
+    /// Finds the answer of this shape in what a model said, which may have words or a fence around it: JSON as it stands there.
     ///
     /// # Errors
     /// What is wrong with the answer, when nothing in it has this shape.
-    fn find(&self, said: &str) -> Result<String, Mismatch>;
+    fn find<'a>(&self, said: &'a str) -> Result<&'a str, Mismatch>;
 }
 
 /// Why an answer does not have its shape. It holds none of the answer's values.

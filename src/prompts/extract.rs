@@ -15,15 +15,16 @@ const MOST_STARTS: usize = 256;
 /// What marks a block of code.
 const FENCE: &str = "```";
 
-/// The JSON values in a text that may be its answer, the likeliest first: the whole text; else blocks of code, the last first;
-/// else objects among words, the longest first.
-pub fn candidates(said: &str) -> Vec<Value> {
-    let said = said.trim_start_matches('\u{feff}').trim();
-    if let Some(value) = value(said) {
-        return vec![value];
+/// The JSON values in a text that may be its answer, as they stand there and read, the likeliest first: the whole text; else
+/// blocks of code, the last first; else objects among words, the longest first.
+pub fn candidates(said: &str) -> Vec<(&str, Value)> {
+    // Untouched where every reader takes it as it is: none takes a byte order mark, nor blanks that are not JSON's.
+    let bare = || said.trim_start_matches('\u{feff}').trim();
+    if let Some(whole) = value(said).or_else(|| value(bare())) {
+        return vec![whole];
     }
-    let mut found: Vec<Value> = fenced(said).into_iter().rev().filter_map(value).take(MOST).collect();
-    found.retain(|value| value.is_object() || value.is_array());
+    let mut found: Vec<_> = fenced(said).into_iter().rev().filter_map(value).take(MOST).collect();
+    found.retain(|(_, value)| value.is_object() || value.is_array());
     if found.is_empty() {
         let mut objects = objects(said);
         // Those that are as long as each other stay in their order.
@@ -34,9 +35,9 @@ pub fn candidates(said: &str) -> Vec<Value> {
 }
 
 /// A text that is one JSON value which all readers read in the same way.
-fn value(text: &str) -> Option<Value> {
+fn value(text: &str) -> Option<(&str, Value)> {
     let value = serde_json::from_str(text).ok()?;
-    strict::check(text.as_bytes()).ok().map(|()| value)
+    strict::check(text.as_bytes()).ok().map(|()| (text, value))
 }
 
 /// What is between fences, without the word for its language. A fence that is not closed goes on to the end.
@@ -73,7 +74,7 @@ mod tests {
     use super::*;
 
     fn first(said: &str) -> Option<Value> {
-        candidates(said).into_iter().next()
+        candidates(said).into_iter().next().map(|(_, value)| value)
     }
 
     #[test]
@@ -99,12 +100,16 @@ mod tests {
     #[test]
     fn of_several_blocks_the_last_comes_first() {
         let said = "A draft:\n```json\n{\"a\": 1}\n```\nBetter:\n```json\n{\"a\": 2}\n```\nRun it:\n```sh\nls {}\n```";
-        assert_eq!(candidates(said), [json!({"a": 2}), json!({"a": 1})]);
+        assert_eq!(candidates(said), [("{\"a\": 2}", json!({"a": 2})), ("{\"a\": 1}", json!({"a": 1}))]);
     }
 
     #[test]
     fn an_object_among_words_is_found_and_the_longest_comes_first() {
-        assert_eq!(candidates("{\"a\": 1}, or rather {\"a\": {\"b\": 2}}."), [json!({"a": {"b": 2}}), json!({"a": 1})]);
+        let said = "{\"a\": 1}, or rather {\"a\": {\"b\": 2}}.";
+        assert_eq!(
+            candidates(said),
+            [("{\"a\": {\"b\": 2}}", json!({"a": {"b": 2}})), ("{\"a\": 1}", json!({"a": 1}))]
+        );
         assert_eq!(first("Sure! {\"a\": \"}{\"} I hope {this} helps"), Some(json!({"a": "}{"})));
         assert_eq!(first("{\"broken\": {\"a\": 1}"), Some(json!({"a": 1})), "an inner one of one that is cut off");
     }

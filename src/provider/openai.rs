@@ -29,6 +29,7 @@ use crate::wire::openai::errors::{implied_status, refused};
 use crate::wire::openai::events::{Audience, Chunks, Reading};
 use crate::wire::openai::failures;
 use crate::wire::openai::forms::Gathering;
+use crate::wire::openai::reshaped::{self, Edit};
 use crate::wire::openai::structured;
 use crate::wire::sse;
 use crate::wire::{format, media};
@@ -241,8 +242,27 @@ fn encode_wire(call: &Call, wire: &OpenAiRequest, provider: &ProviderPlan) -> Re
         // There are other fields behind it: that a stream is wanted is one.
         edits.push((brace + 1..brace + 1, conversation::WITH_USAGE.into()));
     }
+    if let Some(shape) = &wire.contents.schema {
+        edits.extend(shaping(call, wire, shape, provider).ok_or("an answer that matches a JSON Schema")?);
+    }
     let body = if edits.is_empty() { wire.body.clone() } else { splice(&wire.body, edits) };
     Ok(Request { method: wire.method.clone(), path: wire.path.to_string(), headers, body })
+}
+
+/// What asks for an answer of a shape, in the way that the model understands. `None`: there is no way.
+fn shaping(call: &Call, wire: &OpenAiRequest, shape: &Shape, provider: &ProviderPlan) -> Option<Vec<Edit>> {
+    let body = std::str::from_utf8(&wire.body).ok()?;
+    let how = provider.structured_output(call.model().unwrap_or_default());
+    // What the caller itself says of it is passed on to whoever understands it.
+    let is_callers = structured::asked(body).is_some_and(|asked| asked.schema.is_some());
+    if how == StructuredOutput::Schema && is_callers {
+        return Some(Vec::new());
+    }
+    let (format, words) = shaped(shape, how);
+    let format = format.map(|format| format.to_string());
+    let words = words.map(|words| reshaped::in_instruction(body, &words)).map(|edit| edit.ok_or(()));
+    let words = words.transpose().ok()?;
+    Some(reshaped::in_field(body, format.as_deref()).into_iter().chain(words).collect())
 }
 
 /// `body` with other bytes in some places, which do not overlap.

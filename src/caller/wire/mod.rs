@@ -9,6 +9,7 @@ mod form;
 mod models;
 
 mod fields;
+mod schema;
 
 use std::borrow::Cow;
 
@@ -150,6 +151,9 @@ fn object(incoming: &Incoming<'_>, wire: &mut OpenAiRequest) -> Result<(), Fault
         _ => {}
     }
     wire.bounds = fields.bounds();
+    if incoming.route.structured {
+        schema::note(incoming.route, wire)?;
+    }
     match fields.stream {
         None | Some("false") => {}
         Some("true") => wire.stream = true,

@@ -69,6 +69,8 @@ pub struct RoutePlan {
     pub mirror: Option<MirrorPlan>,
     /// What all its answers must look like, where no prompt says so; `None`: they are free.
     pub schema: Option<Shape>,
+    /// True when callers of OpenAI's dialect get what they ask for by a JSON Schema, also from models that do not see to it.
+    pub structured: bool,
 }
 
 /// `[route.NAME.mirror]`

@@ -147,7 +147,8 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
     let mirror = mirror::of_route(&mut section, call, is_idempotent, &context.targets, &silences);
     let cache = caching::route(&mut section, call, is_idempotent, context.caching);
     let guards = context.guards.of_route(&mut section, tunnel.is_some());
-    let schema = shapes::of_route(&mut section, &name, (caller, call), context.report);
+    let structured = shapes::is_structured(&mut section, (caller, call));
+    let schema = shapes::of_route(&mut section, &name, (caller, call), structured, context.report);
     section.close();
     Some(RoutePlan {
         name,
@@ -176,6 +177,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
         variants,
         mirror,
         schema,
+        structured,
     })
 }
 

@@ -160,7 +160,15 @@ impl Keys {
 /// endpoint and goes on in JSON.
 pub fn question(parts: &Parts<'_>) -> Result<Vec<u8>, Keyless> {
     match parts.request {
-        CallRequest::OpenAi(wire) => format::question(wire, parts.model.is_some(), parts.ignore),
+        CallRequest::OpenAi(wire) => {
+            let mut question = format::question(wire, parts.model.is_some(), parts.ignore)?;
+            // What was kept before it had to have a shape is no answer.
+            if let Some(shape) = &wire.contents.schema {
+                question.extend_from_slice(b" ");
+                question.extend_from_slice(shape.schema().as_bytes());
+            }
+            Ok(question)
+        }
         CallRequest::Chat(chat) => chat_question(chat),
         CallRequest::Menu => Ok(b"menu".to_vec()),
         CallRequest::Voice(_) | CallRequest::Tunnel(_) => Err(Keyless::Kind),

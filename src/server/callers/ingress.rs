@@ -26,7 +26,7 @@ use crate::server::callers::recognition::Recognition;
 use crate::server::callers::response::comeback;
 use crate::server::callers::served_by::ServedBy;
 use crate::server::callers::{
-    cache_control, client_deadline, cors, csrf, idempotency, prompt_rules, prompted, recognition, security,
+    cache_control, client_deadline, cors, csrf, idempotency, prompt_rules, prompted, recognition, security, structured,
 };
 use crate::server::calls;
 use crate::server::tunnel;
@@ -197,8 +197,8 @@ impl RequestContext<'_> {
             prompt_rules::check_text(&route.plan, &request)?;
             Ok::<_, Fault>((request, has_prompt))
         })?;
-        // The same body may become another request, as soon as a flag or the configuration changes.
-        let recognition = recognition.filter(|_| !has_prompt);
+        // The same body may become another request, as soon as a flag or the configuration changes. A schema takes memory.
+        let recognition = recognition.filter(|_| !has_prompt && request.schema().is_none());
         // A stream lasts, and there may be thousands of them.
         if request.wants_stream() {
             request.detach();
@@ -248,6 +248,7 @@ impl RequestContext<'_> {
         let (degraded, cache, served) = (reply.degraded, reply.cache, ServedBy::of(&reply));
         let mut answered = route.dialect.encode(&about, *reply)?;
         self.mark(route, request, &served, watch, &mut answered);
+        structured::tell(&route.plan, request, degraded, &watch.trail, &mut answered.headers);
         if was_replayed(&watch.trail) {
             answered.headers.insert(idempotency::REPLAYED, HeaderValue::from_static("true"));
         }

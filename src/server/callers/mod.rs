@@ -17,6 +17,7 @@ pub mod ratelimit_headers;
 pub mod recognition;
 pub mod response;
 pub mod served_by;
+pub mod structured;
 pub mod target;
 
 pub mod compress;

@@ -21,6 +21,7 @@ pub(crate) mod answer;
 pub mod events;
 
 pub mod record;
+pub(crate) mod reshaped;
 pub mod stitch;
 pub mod texts;
 

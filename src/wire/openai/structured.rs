@@ -1,13 +1,39 @@
 //! Structured outputs in OpenAI's dialect: how an answer of some shape is asked for, with `response_format` and in words.
 //!
-//! It does not know which models understand which of them, nor how answers are checked.
+//! It does not know which models understand which of them, nor how answers are checked. What a request or an answer says in
+//! its place is changed by `reshaped`.
+
+use std::ops::Range;
 
 use serde_json::{Value, json};
 
 use crate::model::shape::Shape;
+use crate::wire::json::members::{Member, members, whole};
 
 /// The field that asks for a shape.
 pub(crate) const FIELD: &str = "response_format";
+
+/// Where a request says it, and where its schema stands, if it has one of its own.
+pub(crate) struct Asked<'a> {
+    pub(crate) field: Member<'a>,
+    pub(crate) schema: Option<Range<usize>>,
+    pub(crate) name: Option<Range<usize>>,
+}
+
+/// What a request asks of its answer's shape; `None`: nothing.
+pub(crate) fn asked(body: &str) -> Option<Asked<'_>> {
+    let inside = |object: &Range<usize>, name: &str| {
+        let found = members(body, object.clone()).find(|member| member.name == name)?;
+        Some(found.value)
+    };
+    let field = members(body, whole(body)).find(|member| member.name == FIELD)?;
+    let kind = inside(&field.value, "type").is_some_and(|kind| &body[kind] == "\"json_schema\"");
+    let described = inside(&field.value, "json_schema").filter(|_| kind);
+    let is_some = |value: &Range<usize>| &body[value.clone()] != "null";
+    let [schema, name] =
+        ["schema", "name"].map(|part| described.as_ref().and_then(|it| inside(it, part)).filter(is_some));
+    Some(Asked { field, schema, name })
+}
 
 /// What asks for any JSON object. The conversation must have the word JSON in it, which [`in_words`] has.
 pub(crate) fn any_object() -> Value {
