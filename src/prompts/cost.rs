@@ -265,10 +265,25 @@ fn ways(node: &Node, is_inside: impl Fn(usize) -> bool) -> u64 {
     all(Onto::Itself) + fields.max(items)
 }
 
-/// Lists of words that are looked through.
+/// Lists that are looked through: of words many at a time, of other values each with all that is in it.
 fn words(object: &Map<String, Value>) -> u64 {
-    let count = |key: &str| object.get(key).and_then(Value::as_array).map_or(0, Vec::len);
-    ((count("enum") + count("required")) / WORDS) as u64
+    let items = |key: &str| object.get(key).and_then(Value::as_array).into_iter().flatten();
+    let words = items("required").chain(items("enum").filter(|item| !is_nested(item))).count();
+    let nested = items("enum").filter(|item| is_nested(item)).map(values).sum::<usize>();
+    (words / WORDS + nested) as u64
+}
+
+fn is_nested(value: &Value) -> bool {
+    value.is_array() || value.is_object()
+}
+
+/// How many values there are in a value, itself included. A schema is not deep.
+fn values(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(values).sum::<usize>(),
+        Value::Object(fields) => 1 + fields.values().map(values).sum::<usize>(),
+        _ => 1,
+    }
 }
 
 /// A name as JSON pointers have it.
@@ -301,6 +316,7 @@ mod tests {
         assert_eq!(of(&schema), Ok(Cost { steps: 5, circle: 0, patterns: 1 }));
         let words: Vec<String> = (0..160).map(|it| it.to_string()).collect();
         assert_eq!(of(&json!({"enum": words})).map(|it| it.steps), Ok(11));
+        assert_eq!(of(&json!({"enum": [{"a": [1, 2]}, ["b"], 3]})).map(|it| it.steps), Ok(7));
     }
 
     #[test]

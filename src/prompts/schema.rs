@@ -32,8 +32,11 @@ const MAX_NESTING: usize = 64;
 const MAX_PATTERNS: usize = 64;
 const MAX_PATTERN: usize = 512 * 1024;
 
-/// The most work to check one answer: values, each held against as many subschemas as the schema has. It is seconds at worst.
+/// The most work to check one answer: values, each held against as many subschemas as the schema has. It is a second at worst.
 const MAX_WORK: u64 = 4_000_000;
+
+/// The most work for which all mistakes are looked for. Each takes memory, also those of branches that are not told.
+const MAX_TOLD: u64 = 20_000;
 
 /// As many bytes of text are as much work as a value: patterns and lengths look at each.
 const BYTES_OF_VALUE: u64 = 64;
@@ -96,27 +99,41 @@ fn refused(fault: &ValidationError<'_>) -> Refused {
 }
 
 impl Schema {
-    /// Holds one value to the schema.
-    fn check(&self, value: &Value) -> Result<(), Mismatch> {
+    /// Holds one value to the schema. The work is taken from what is left of it.
+    fn check(&self, value: &Value, left: &mut u64) -> Result<(), Mismatch> {
         let size = Size::of(value);
         let values = size.values + size.bytes / BYTES_OF_VALUE;
+        let work = values.saturating_mul(self.cost.steps);
         let is_deep = self.cost.circle > 0 && size.depth * self.cost.circle > MAX_DEPTH;
-        if is_deep || values.saturating_mul(self.cost.steps) > MAX_WORK {
+        if is_deep || work > *left {
             return Err(mismatch("the answer is too large or too deep to be checked against its schema", "size"));
         }
-        let (mut what, mut keywords) = (String::new(), Vec::<String>::new());
-        for mistake in self.validator.iter_errors(value).take(MOST_MISTAKES) {
-            if !what.is_empty() {
-                what.push_str("; ");
-            }
-            tell(&mistake, &mut what);
-            let keyword = mistake.kind().keyword();
-            if !keywords.iter().any(|known| known == keyword) {
-                keywords.push(keyword.to_owned());
-            }
+        *left -= work;
+        if self.validator.is_valid(value) {
+            return Ok(());
         }
-        if what.is_empty() { Ok(()) } else { Err(Mismatch { what, keywords: keywords.join(", ") }) }
+        let first = || self.validator.validate(value).err().into_iter();
+        Err(match work > MAX_TOLD {
+            true => told(first()),
+            false => told(self.validator.iter_errors(value).take(MOST_MISTAKES)),
+        })
     }
+}
+
+/// What is wrong with an answer, in words.
+fn told<'a>(mistakes: impl Iterator<Item = ValidationError<'a>>) -> Mismatch {
+    let (mut what, mut keywords) = (String::new(), Vec::<String>::new());
+    for mistake in mistakes {
+        if !what.is_empty() {
+            what.push_str("; ");
+        }
+        tell(&mistake, &mut what);
+        let keyword = mistake.kind().keyword();
+        if !keywords.iter().any(|known| known == keyword) {
+            keywords.push(keyword.to_owned());
+        }
+    }
+    Mismatch { what, keywords: keywords.join(", ") }
 }
 
 impl Check for Schema {
@@ -138,9 +155,9 @@ impl Check for Schema {
         }
         let work = said.len().saturating_mul(usize::try_from(self.cost.steps / 16).unwrap_or(usize::MAX).max(1));
         apart(work, || {
-            let mut first = None;
+            let (mut first, mut left) = (None, MAX_WORK);
             for (text, value) in extract::candidates(said) {
-                match self.check(&value) {
+                match self.check(&value, &mut left) {
                     Ok(()) => return Ok(text),
                     Err(mismatch) => first = first.or(Some(mismatch)),
                 }
