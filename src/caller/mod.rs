@@ -27,6 +27,7 @@ use crate::config::plan::{CallKind, CallerKind, RoutePlan, TunnelPlan};
 use crate::model::call::{CallRequest, Head};
 use crate::model::fault::Fault;
 use crate::model::reply::{ByteStream, Event, EventStream, Reply, Socket};
+use crate::model::trail::Trail;
 
 /// One caller dialect.
 pub trait Caller: Send + Sync {
@@ -91,6 +92,8 @@ pub struct About<'a> {
     pub prices: &'a crate::config::plan::Prices,
     /// When the caller may come back if it is refused.
     pub comeback: Comeback,
+    /// What happened to the call so far.
+    pub trail: &'a Trail,
 }
 
 /// An answer, spelt.

@@ -20,6 +20,7 @@ use crate::model::call::{CallRequest, Chat, Message, Role};
 use crate::model::fault::{Fault, Limited};
 use crate::model::money::Usd;
 use crate::model::reply::{Body, CacheResult, Reply, Usage};
+use crate::state::ledger;
 
 /// The longest prompt.
 const MAX_PROMPT: Limit = Limit::Bytes(100 * 1024);
@@ -146,10 +147,12 @@ fn served<'a>(about: &About<'a>, reply: &'a Reply, usage: Usage) -> Served<'a> {
     let model = reply.model.as_deref().or_else(|| about.request.and_then(CallRequest::model)).unwrap_or_default();
     let result = reply.cache.map(|mark| mark.result);
     let cached = result.is_some_and(CacheResult::is_kept);
-    // Nothing is paid for what was kept, nor twice for what several callers share.
+    // Nothing is paid for what was kept, nor twice for what several callers share. Otherwise it is what all that was asked for
+    // this answer costs, as the ledger has it.
     let cost = match cached || result == Some(CacheResult::Collapsed) {
         true => Usd::default(),
-        false => about.prices.of(&reply.provider, model).price.cost(usage),
+        false => ledger::row::cost(&about.trail.facts(), about.prices)
+            .map_or_else(|| about.prices.of(&reply.provider, model).price.cost(usage), |cost| cost.usd),
     };
     let provider = if cached { "cache" } else { provider_word(&reply.provider) };
     let latency = u64::try_from(about.elapsed.as_millis()).unwrap_or(u64::MAX);

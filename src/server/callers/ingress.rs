@@ -315,12 +315,12 @@ impl RequestContext<'_> {
         call: CallKind,
         head: &'b Head,
         request: Option<&'b CallRequest>,
-        watch: &Watch,
+        watch: &'b Watch,
     ) -> About<'b> {
         let (elapsed, prices) = (since(watch.started()), &self.gateway.plan.prices);
         // Chance is asked only where somebody is refused.
         let comeback = Comeback { longest: self.gateway.plan.longest_comeback, fraction: 0.0 };
-        About { call, head, request, now: self.after(elapsed), elapsed, prices, comeback }
+        About { call, head, request, now: self.after(elapsed), elapsed, prices, comeback, trail: &watch.trail }
     }
 }
 
