@@ -1,10 +1,13 @@
-//! Laws of documents that are read whole: the configuration, and kept answers from a shared store.
+//! Laws of documents that are read whole: the configuration, kept answers from a shared store, and JSON that models write with the
+//! schemas that it must match.
 
 use std::collections::BTreeMap;
 
 use tidegate::config::{Problems, Variables, load};
 use tidegate::policy::cache::entry::{Entry, VERSION};
 use tidegate::policy::cache::key::{EntryKey, Keys};
+use tidegate::prompts::extract::candidates;
+use tidegate::prompts::schema;
 
 use super::choose;
 
@@ -46,4 +49,44 @@ pub(super) fn entry(data: &[u8]) {
         *last ^= 1;
     }
     assert!(Entry::decode(&sealed, &keys, &key).is_none(), "one bit was changed");
+}
+
+/// What is found in a model's words is a piece of them, is JSON that all readers read in the same way, and is found again at once.
+pub(super) fn extract(data: &[u8]) {
+    let said = String::from_utf8_lossy(data);
+    let found = candidates(&said);
+    assert!(found.len() <= 32, "{} pieces to check", found.len());
+    for (text, value) in found {
+        assert!(said.as_bytes().as_ptr_range().contains(&text.as_ptr()) || text.is_empty(), "it is not of the text");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(text).unwrap(), value);
+        assert_eq!(candidates(text), [(text, value)]);
+    }
+}
+
+/// A schema, which ends with its line, and an answer: the schema is refused with a reason, or the answer is held to it, in bounded
+/// work and words. What is found is of the answer, and matches by itself; the schema reads the same when it is written again.
+pub(super) fn schema(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (schema, said) = text.split_once('\n').unwrap_or((&text, "{}"));
+    let Ok(schema) = serde_json::from_str::<serde_json::Value>(schema) else { return };
+    let shape = match schema::read("a name", &schema) {
+        Ok(shape) => shape,
+        Err(refused) => {
+            let told = refused.to_string();
+            assert!(!told.is_empty() && told.len() < 2048, "{told}");
+            return;
+        }
+    };
+    match shape.find(said) {
+        Ok(found) => {
+            assert!(said.contains(found));
+            assert_eq!(shape.find(found), Ok(found));
+            let again = schema::read("a name", &serde_json::from_str(shape.schema()).unwrap()).unwrap();
+            assert_eq!(again.find(said), Ok(found));
+        }
+        Err(mismatch) => {
+            let is_told = !mismatch.what.is_empty() && !mismatch.keywords.is_empty();
+            assert!(is_told && mismatch.what.len() < 4096, "{mismatch:?}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ mod documents;
 pub(crate) type Law = fn(&[u8]);
 
 /// Every reader's law, by the name of its folder under `fuzz/corpus/`.
-pub(crate) const LAWS: [(&str, Law); 10] = [
+pub(crate) const LAWS: [(&str, Law); 12] = [
     ("sse", cut::sse),
     ("framing", cut::framing),
     ("response", cut::response),
@@ -23,6 +23,8 @@ pub(crate) const LAWS: [(&str, Law); 10] = [
     ("json", dialects::json),
     ("config", documents::config),
     ("entry", documents::entry),
+    ("extract", documents::extract),
+    ("schema", documents::schema),
 ];
 
 /// The law of this name.
