@@ -149,6 +149,7 @@ fn served<'a>(about: &About<'a>, reply: &'a Reply, usage: Usage) -> Served<'a> {
     let cached = result.is_some_and(CacheResult::is_kept);
     // Nothing is paid for what was kept, nor twice for what several callers share. Otherwise it is what all that was asked for
     // this answer costs, as the ledger has it.
+    about.trail.reckon();
     let cost = match cached || result == Some(CacheResult::Collapsed) {
         true => Usd::default(),
         false => ledger::row::cost(&about.trail.facts(), about.prices)

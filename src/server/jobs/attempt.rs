@@ -26,7 +26,6 @@ use crate::server::callers::{prompt_rules, prompted};
 use crate::server::calls;
 use crate::server::jobs::progress::Progress;
 use crate::stack::Next;
-use crate::state::ledger::row::cost;
 
 /// Longer than the time that any route gives a call.
 const FAR: Duration = Duration::from_secs(24 * 3600);
@@ -93,12 +92,8 @@ async fn ask(
     let elapsed = since(watch.started());
     let (now, prices) = (gateway.world.now(), &gateway.plan.prices);
     let comeback = Comeback { longest: gateway.plan.longest_comeback, fraction: 0.0 };
-    let about = About { call: route.plan.call, head, request: Some(&request), now, elapsed, prices, comeback };
-    let result = dialect.result(&about, &reply)?;
-    // All that was asked for the job in this attempt is paid for.
-    watch.trail.reckon();
-    let paid = cost(&watch.trail.facts(), prices).map_or(0, |cost| cost.usd.nanos());
-    Ok(JobResult { cost_nanos: paid, ..result })
+    let (call, request, trail) = (route.plan.call, Some(&*request), &watch.trail);
+    dialect.result(&About { call, head, request, now, elapsed, prices, comeback, trail }, &reply)
 }
 
 /// The dialect of a route, which has to know jobs.
