@@ -16,6 +16,7 @@ use prometheus_client::metrics::family::Family;
 use crate::config::plan::{ProviderKind, TargetPlan};
 use crate::model::call::{Call, CallRequest, Chat, Message, Role};
 use crate::model::fault::Fault;
+use crate::model::offload::apart;
 use crate::model::reply::{Body, Reply, Usage};
 use crate::model::shape::{Mismatch, Shape};
 use crate::model::trail::{Reason, StepKind};
@@ -248,7 +249,7 @@ fn check(
                 }
             }
         }
-        Body::Whole(body) => match reshaped::said(body) {
+        Body::Whole(body) => match apart(body.len(), || reshaped::said(body)) {
             Some(Said::Refusal) => Ok((reply, REFUSED)),
             Some(Said::Text { text, place, is_plain, is_cut }) => match find(shape, &text, is_cut) {
                 Ok((_, VALID)) if is_plain => Ok((reply, VALID)),

@@ -9,11 +9,15 @@ use serde_json::value::RawValue;
 use crate::config::plan::RoutePlan;
 use crate::model::call::OpenAiRequest;
 use crate::model::fault::Fault;
+use crate::model::offload::apart;
 use crate::prompts::schema;
 use crate::wire::openai::structured;
 
 /// Where a caller's own schema stands.
 const FIELD: &str = "response_format.json_schema.schema";
+
+/// A byte of a schema is as much work as this many of other bodies: large schemas take tens of milliseconds.
+const WORK_OF_BYTE: usize = 64;
 
 /// Notes what the answer must look like, or that nobody sees to it: an answer with tool calls, or one of several, may well have
 /// no text.
@@ -34,10 +38,10 @@ pub(super) fn note(route: &RoutePlan, wire: &mut OpenAiRequest) -> Result<(), Fa
         wire.contents.schema = route.schema.clone();
         return Ok(());
     };
-    let value: Value = serde_json::from_str(&body[place])
+    let value: Value = serde_json::from_str(&body[place.clone()])
         .map_err(|_| Fault::invalid(FIELD, format!("`{FIELD}` must be a JSON Schema that can be read")))?;
     let name = name.unwrap_or_default();
-    let shape = schema::read(&name, &value)
+    let shape = apart(place.len() * WORK_OF_BYTE, || schema::read(&name, &value))
         .map_err(|refused| Fault::invalid(FIELD, format!("`{FIELD}` is not supported: {refused}")))?;
     wire.contents.schema = Some(shape);
     Ok(())
