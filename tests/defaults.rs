@@ -39,6 +39,8 @@ struct Burst {
     /// When they arrive, from the start.
     at: Duration,
     callers: usize,
+    path: &'static str,
+    /// `$n` in it is the caller's number.
     body: Value,
     behaviour: Behaviour,
 }
@@ -49,7 +51,7 @@ fn chat(model: &str, stream: bool, words: usize) -> Value {
 }
 
 fn at_once(callers: usize, body: Value, behaviour: Behaviour) -> Vec<Burst> {
-    vec![Burst { at: Duration::ZERO, callers, body, behaviour }]
+    vec![Burst { at: Duration::ZERO, callers, path: "/v1/chat/completions", body, behaviour }]
 }
 
 /// Plays the bursts at each start, and says what a caller would complain about.
@@ -84,12 +86,16 @@ async fn play(environment: &str, keys: &[&str], bursts: &[Burst]) -> String {
     for burst in bursts {
         tokio::time::sleep(burst.at.saturating_sub(elapsed)).await;
         let began = tokio::time::Instant::now();
-        simulation.find("openai").unwrap().behave(burst.behaviour.clone());
-        let body = Bytes::from(burst.body.to_string());
+        for name in ["openai", "together"] {
+            if let Some(provider) = simulation.find(name) {
+                provider.behave(burst.behaviour.clone());
+            }
+        }
+        let (path, body) = (burst.path, burst.body.to_string());
         let mut calls = tokio::task::JoinSet::new();
         for number in 0..burst.callers {
-            let (gateway, body) = (current.gateway(), body.clone());
-            calls.spawn(async move { ask(&gateway, number, body).await });
+            let (gateway, body) = (current.gateway(), body.replace("$n", &number.to_string()));
+            calls.spawn(async move { ask(&gateway, number, path, body.into()).await });
         }
         let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
         for outcome in calls.join_all().await {
@@ -116,8 +122,8 @@ async fn play(environment: &str, keys: &[&str], bursts: &[Burst]) -> String {
 }
 
 /// One caller's call: fine when its answer is whole.
-async fn ask(gateway: &Gateway, number: usize, body: Bytes) -> Result<(), String> {
-    let request = Request::post("/v1/chat/completions")
+async fn ask(gateway: &Gateway, number: usize, path: &str, body: Bytes) -> Result<(), String> {
+    let request = Request::post(path)
         .header("host", "gateway.example")
         .header("content-type", "application/json")
         .body(Full::new(body))
@@ -131,6 +137,7 @@ async fn ask(gateway: &Gateway, number: usize, body: Bytes) -> Result<(), String
     let text = String::from_utf8_lossy(&answer);
     let is_whole = match is_stream {
         true => text.trim_end().ends_with("data: [DONE]") && text.contains("\"finish_reason\":\"stop\""),
+        false if path.starts_with("/api/canvas/") => text.contains("\"revenueStreams\":[\""),
         false => text.contains("\"finish_reason\":\"stop\""),
     };
     if status == 200 && is_whole {
@@ -180,6 +187,7 @@ fn bursts_from_zero_are_served_again_and_again() {
     let burst = |minutes: u64| Burst {
         at: Duration::from_secs(60 * minutes),
         callers: 1_000,
+        path: "/v1/chat/completions",
         body: chat("gpt-4o", true, 8),
         behaviour: steady.clone(),
     };
@@ -192,6 +200,7 @@ fn a_slower_model_is_served_after_quick_ones() {
     let quick = |minute: u64| Burst {
         at: Duration::from_secs(60 * minute),
         callers: 60,
+        path: "/v1/chat/completions",
         body: chat("gpt-4", false, 3),
         behaviour: answers(50),
     };
@@ -210,10 +219,21 @@ fn plain_answers_that_are_always_slow_are_no_sign_of_illness() {
     let burst = |minute: u64| Burst {
         at: Duration::from_secs(60 * minute),
         callers: 13,
+        path: "/v1/chat/completions",
         body: chat("gpt-4", false, 3),
         behaviour: slow.clone(),
     };
     assert_healthy(&[burst(0), burst(2), burst(4)]);
+}
+
+#[test]
+fn canvases_that_take_nine_seconds_are_whole_and_bought_once() {
+    let slow = Behaviour { latency_ms: 9_000, ..Behaviour::default() };
+    let generate = json!({"businessDescription": "Bakery number $n"});
+    let refine = json!({"canvas": {"channels": ["Shop $n"]}, "instruction": "Add a market stall"});
+    for (path, body) in [("/api/canvas/generate", generate), ("/api/canvas/refine", refine)] {
+        assert_healthy(&[Burst { at: Duration::ZERO, callers: 30, path, body, behaviour: slow.clone() }]);
+    }
 }
 
 #[test]

@@ -55,6 +55,27 @@ async fn the_openai_sdk_for_python_raises_the_right_exceptions_for_wrong_keys() 
     assert!(output.status.success(), "{}\n--- gateway\n{log}", String::from_utf8_lossy(&output.stderr));
 }
 
+#[tokio::test]
+async fn the_openai_sdk_for_python_parses_answers_of_every_model() {
+    let (demo, folder) = (Demo::start().await, root().join("target/tmp/sdk-structured"));
+    std::fs::create_dir_all(&folder).expect("a folder can be made");
+    std::fs::write(folder.join("gateway.toml"), "[route.openai-chat]\nstructured = true\n")
+        .expect("a file can be written");
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    serve.args(["serve", "--config", "gateway.toml"]).current_dir(&folder).env_clear();
+    serve.envs([("HOST", "127.0.0.1"), ("PORT", "0"), ("ADMIN_ADDR", "off")]);
+    let url = format!("{}/v1", demo.url);
+    for provider in ["OPENAI", "TOGETHER"] {
+        serve.env(format!("{provider}_API_KEY"), "k").env(format!("{provider}_BASE_URL"), &url);
+    }
+    let gateway = Demo::run(&mut serve).await;
+    let python = python();
+    let script = interpret(&python, "openai_python_structured.py", &gateway.url, &[]);
+    let output = timeout(SCRIPT, script).await.expect("the script ends");
+    let log = gateway.stop().await;
+    assert!(output.status.success(), "{}\n--- gateway\n{log}", String::from_utf8_lossy(&output.stderr));
+}
+
 fn python() -> PathBuf {
     tool("venv/bin/python")
 }
