@@ -50,7 +50,12 @@ impl<'b> Remote<'b> {
         }
         let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
         let detail = problem["detail"].as_str().unwrap_or("is it the admin address (server.admin)?");
-        let text = format!("{} responded with status {}: {detail}", self.base, status.as_u16());
+        let hint = match (status, &self.token) {
+            (StatusCode::UNAUTHORIZED, None) => " (this command sends ADMIN_TOKEN, which is not set here)",
+            (StatusCode::UNAUTHORIZED, Some(_)) => " (ADMIN_TOKEN as it is set here is not the gateway's)",
+            _ => "",
+        };
+        let text = format!("{} responded with status {}: {detail}{hint}", self.base, status.as_u16());
         Err(Refusal { status: Some(status), text })
     }
 

@@ -21,6 +21,9 @@ use crate::model::job::JobId;
 use crate::model::operator_paths as paths;
 use crate::model::time::span;
 
+/// Changes after which the terminal is told how far they are.
+const STEP: usize = 1000;
+
 /// The most jobs that a gateway lists at once.
 const PAGE: u64 = 1000;
 
@@ -219,7 +222,10 @@ async fn change(
     // Times are spelt so that their order is that of the texts.
     jobs.sort_by(|left, right| text(left, "submittedAt").cmp(text(right, "submittedAt")));
     let (mut done, mut moved) = (0, 0);
-    for job in &jobs {
+    for (place, job) in jobs.iter().enumerate() {
+        if place > 0 && place % STEP == 0 {
+            eprintln!("{place} of {} ...", count(jobs.len() as u64));
+        }
         match ask(text(job, "id")).await {
             Ok(_) => done += 1,
             Err(Refusal { status: Some(StatusCode::NOT_FOUND | StatusCode::CONFLICT), .. }) => moved += 1,

@@ -13,12 +13,13 @@ use crate::config::plan::CallKind;
 use crate::gateway::Route;
 use crate::model::call::{CallRequest, Head};
 use crate::model::fault::{Fault, RequestFault};
-use crate::model::job::{JobFacts, JobId, JobPrompt, JobRecord, JobState, NewJob, Submitter};
+use crate::model::job::{JobFacts, JobId, JobKind, JobPriority, JobPrompt, JobRecord, JobState, NewJob, Submitter};
 use crate::model::offload::apart;
 use crate::model::trail::Trail;
 use crate::policy::observe::Watch;
 use crate::server::callers::head::RequestContext;
 use crate::server::callers::{idempotency, prompt_rules, prompted};
+use crate::server::job_metrics::JobMetrics;
 use crate::state::jobs::seal::Content;
 use crate::state::jobs::{Cancelled, JobStoreFault, Once, Parts, Scope, Submission, Submitted};
 
@@ -91,7 +92,10 @@ impl RequestContext<'_> {
             }
             JobRequest::Events(_) => Err(Fault::Internal { detail: "there are no events of jobs".into() }),
             JobRequest::Cancel(id) => match store.cancel(&scope, &id).await.map_err(fault_of)? {
-                Cancelled::Done => Ok(dialect.encode(&JobAnswer::Cancelled)),
+                Cancelled::Done => {
+                    self.gateway.metrics.group::<JobMetrics>().cancelled();
+                    Ok(dialect.encode(&JobAnswer::Cancelled))
+                }
                 Cancelled::Over(state) => Err(RequestFault::JobOver { state: state.as_str() }.into()),
                 Cancelled::Unknown => Err(RequestFault::UnknownJob.into()),
             },
@@ -147,9 +151,14 @@ impl RequestContext<'_> {
         let jobs =
             apart(orders.length, || orders.jobs.into_iter().enumerate().map(make).collect::<Result<Vec<_>, _>>())?;
         let mut told: Vec<(JobId, bool)> = jobs.iter().map(|job| (job.id, !job.delay.is_zero())).collect();
+        let kinds: Vec<(JobKind, JobPriority)> = jobs.iter().map(|job| (job.facts.kind, job.facts.priority)).collect();
         let submitted = self.gateway.jobs.store().submit(Submission { jobs, once }).await.map_err(fault_of)?;
         let is_repeated = match submitted {
-            Submitted::Accepted => false,
+            Submitted::Accepted => {
+                let metrics = self.gateway.metrics.group::<JobMetrics>();
+                kinds.into_iter().for_each(|(kind, priority)| metrics.submitted(kind, priority));
+                false
+            }
             Submitted::Known(ids) => {
                 told.iter_mut().zip(ids).for_each(|(job, id)| job.0 = id);
                 true

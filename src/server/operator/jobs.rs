@@ -23,7 +23,6 @@ use crate::server::operator::access;
 use crate::server::operator::answer::{Problem, ok};
 use crate::server::operator::endpoint::OperatorRequest;
 use crate::server::operator::explain::CallRenderer;
-use crate::state::jobs::seal::Content;
 use crate::state::jobs::{Cancelled, JobCounts, JobFilter, JobStore, JobStoreFault, Parts, Requeued, Scope};
 
 /// Who changes jobs, as the audit log has it.
@@ -237,15 +236,12 @@ fn read_content(request: &OperatorRequest<'_>) -> Result<bool, Problem> {
 
 /// What a job asks, and what came of it.
 fn content(request: &OperatorRequest<'_>, job: &JobRecord) -> Result<Value, Problem> {
-    let open = |content, sealed: Option<&bytes::Bytes>| {
-        let Some(sealed) = sealed else { return Ok(Value::Null) };
-        let opened = request.gateway.jobs.seal().open(&job.id, &job.facts.submitter.tenant, content, sealed);
-        opened.and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or_else(|| {
-            let detail = "the job's content cannot be opened: it was sealed with another secret (`jobs.secret_env`)";
-            Problem::new(StatusCode::CONFLICT, detail)
-        })
-    };
-    let (input, result) = (open(Content::Input, job.input.as_ref())?, open(Content::Result, job.result.as_ref())?);
+    let jobs = &request.gateway.jobs;
+    let (input, result) = (jobs.input(job), jobs.result(job));
+    if input.is_none() && job.input.is_some() || result.is_none() && job.result.is_some() {
+        let detail = "the job's content cannot be opened: it was sealed with another secret (`jobs.secret_env`)";
+        return Err(Problem::new(StatusCode::CONFLICT, detail));
+    }
     Ok(json!({"input": input, "result": result}))
 }
 
