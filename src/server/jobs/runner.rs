@@ -36,8 +36,11 @@ const ROOM: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Who watches a job is told what came of it no more often than this.
+/// Who watches a job is told what came of it no more often than this ...
 const PACE: Duration = Duration::from_millis(250);
+
+/// ... and who asks for it now and then learns no older percentage than this.
+const STEP: Duration = Duration::from_secs(2);
 
 /// How long a job waits for the operator: its kind has no route here, or what it asks cannot be read.
 const OPERATOR: Duration = Duration::from_secs(60);
@@ -229,28 +232,28 @@ impl Runner {
     /// Keeps a lease, and tells those who watch how far the work is, until the store says that the lease is over.
     async fn keep(&self, lease: &Lease, progress: &Progress, mut signal: watch::Receiver<Signal>) -> Stop {
         let mut due = Instant::now() + self.third();
-        let (mut told, mut is_told_to_stop) = (0, false);
+        let (mut told, mut told_percent, mut is_told_to_stop) = (0, 0, false);
         loop {
             let Signal { stop, is_watched } = *signal.borrow_and_update();
             let is_news = stop.is_some() && !std::mem::replace(&mut is_told_to_stop, stop.is_some());
             if !is_news {
-                let until = if is_watched { due.min(Instant::now() + PACE) } else { due };
+                let until = due.min(Instant::now() + if is_watched { PACE } else { STEP });
                 tokio::select! {
                     () = sleep_until(until) => {}
                     Ok(()) = signal.changed() => continue,
                 }
             }
             let text = if is_watched { progress.text_beyond(told) } else { None };
-            if text.is_none() && !is_news && Instant::now() < due {
+            let percent = progress.percent();
+            if text.is_none() && percent == told_percent && !is_news && Instant::now() < due {
                 continue;
             }
-            told = text.as_ref().map_or(told, String::len);
+            (told, told_percent) = (text.as_ref().map_or(told, String::len), percent);
             let text = text.and_then(|text| {
                 let jobs = &self.current.gateway().jobs;
                 jobs.seal().seal(&lease.id, &lease.tenant, Content::Progress, text.as_bytes())
             });
-            let progress = Some(JobProgress { percent: progress.percent(), text });
-            let renewal = Renewal { lease: lease.clone(), progress };
+            let renewal = Renewal { lease: lease.clone(), progress: Some(JobProgress { percent, text }) };
             due = match self.store.renew(slice::from_ref(&renewal)).await {
                 Ok(stops) => match stops.first() {
                     Some(Some(stop)) => return *stop,

@@ -344,6 +344,15 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_cannot_be_read_is_left_to_others_before_it_fails() {
+        let plan = plan("attempts = 2");
+        let read = |attempts| unreadable(60 * SECOND, &job(attempts, 0).0, &plan);
+        let Verdict::Again(Again::After { delay, charge, fault }) = read(1) else { panic!() };
+        assert_eq!((delay, charge, &*fault.code), (60 * SECOND, Charge::Attempt, "unreadable"));
+        assert_eq!(read(2), Verdict::End(fault));
+    }
+
+    #[test]
     fn lost_workers_are_counted_in_words() {
         assert!(worker_lost(1).message.contains("begun once"));
         assert!(worker_lost(3).message.contains("begun 3 times"));
