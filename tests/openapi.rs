@@ -196,6 +196,33 @@ fn gateway(text: &str) -> Gateway {
     Gateway::new(plan, state, Arc::new(world)).unwrap()
 }
 
+/// What is not as the document says of the canvas application's jobs. Nobody works on them here.
+async fn jobs(document: &Value, gateway: &Gateway) -> Vec<String> {
+    const JOB: &str = r#"{"type": "custom_prompt", "prompt": "hello", "metadata": [7]}"#;
+    let (queue, batch) = ("/api/queue/llm", "/api/queue/llm/batch");
+    let mut wrong = Vec::new();
+    let mut check = async |path: &str, method: &str, target: &str, body: &str, status: u16| {
+        let seen = ask(gateway, false, method, target, body).await;
+        wrong.extend(compare(document, path, method, &seen));
+        if seen.0 != status {
+            wrong.push(format!("{method} {target} is {}: {}", seen.0, String::from_utf8_lossy(&seen.2)));
+        }
+        serde_json::from_slice::<Value>(&seen.2).unwrap_or_default()
+    };
+    let accepted = check(queue, "post", queue, JOB, 202).await;
+    check(queue, "post", queue, r#"{"type": "custom_prompt"}"#, 400).await;
+    check(batch, "post", batch, &format!(r#"{{"jobs": [{JOB}, {JOB}]}}"#), 202).await;
+    check(batch, "post", batch, "{}", 400).await;
+    let job = format!("{queue}/{}", accepted["data"]["jobId"].as_str().unwrap());
+    check("/api/queue/llm/{id}", "get", &job, "", 200).await;
+    check("/api/queue/llm/{id}", "get", "/api/queue/llm/nobody", "", 404).await;
+    check("/api/queue/llm/{id}/result", "get", &format!("{job}/result"), "", 409).await;
+    check("/api/queue/llm/{id}", "delete", &job, "", 200).await;
+    check("/api/queue/llm/{id}", "get", &job, "", 200).await;
+    check("/api/queue/metrics", "get", "/api/queue/metrics", "", 200).await;
+    wrong
+}
+
 /// Status, headers and body.
 type Seen = (u16, HeaderMap, Bytes);
 
@@ -278,6 +305,7 @@ async fn what_callers_and_operators_are_answered_is_as_the_document_says() {
             wrong.push(format!("{method} {path} is {}: {}", seen.0, String::from_utf8_lossy(&seen.2)));
         }
     }
+    wrong.extend(jobs(&document, &gateway).await);
     let id = {
         let (.., body) = ask(&gateway, true, "get", "/admin/explain", "").await;
         let calls: Value = serde_json::from_slice(&body).unwrap();

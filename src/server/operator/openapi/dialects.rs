@@ -87,6 +87,23 @@ fn canvas(call: CallKind) -> Option<Dialect> {
             let body = Some((JSON, "CanvasRefineRequest"));
             dialect("Change a canvas as its owner asks", body, &[(200, JSON, "CanvasAnswer")])
         }
+        CallKind::JobSubmit => {
+            let summary = "Have something done later; an Idempotency-Key makes it one job however often it is sent";
+            let answers = &[(202, JSON, "CanvasJobAccepted"), (200, JSON, "CanvasJobAccepted")];
+            dialect(summary, Some((JSON, "CanvasJobRequest")), answers)
+        }
+        CallKind::JobBatch => {
+            let answers = &[(202, JSON, "CanvasBatchAccepted"), (200, JSON, "CanvasBatchAccepted")];
+            dialect("Submit several jobs, all of them or none", Some((JSON, "CanvasBatchRequest")), answers)
+        }
+        CallKind::JobStatus => dialect("How a job is", None, &[(200, JSON, "CanvasJobStatus")]),
+        CallKind::JobResult => {
+            dialect("What came of a job; 409 until it is completed", None, &[(200, JSON, "CanvasJobResult")])
+        }
+        CallKind::JobCancel => {
+            dialect("Cancel a job; 409 if it has ended", None, &[(200, JSON, "CanvasJobCancelled")])
+        }
+        CallKind::JobMetrics => dialect("The tenant's jobs, by state", None, &[(200, JSON, "CanvasJobCounts")]),
         CallKind::Stats => dialect("Counts by provider, and of the cache", None, &[(200, JSON, "CanvasStats")]),
         CallKind::Health => {
             let answers = &[(200, JSON, "CanvasHealth"), (503, JSON, "CanvasHealth")];
