@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::model::fault::{Fault, RequestFault};
@@ -87,7 +87,10 @@ impl Object {
         let read = serde_json::from_slice::<Distinct>(body).map(|Distinct(map)| Self(map)).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             let wrong = match error.classify() {
-                // The only thing that `Distinct` itself can object to.
+                // The only things that `Distinct` and `Plain` themselves can object to.
+                serde_json::error::Category::Data if error.to_string().starts_with(RESERVED) => {
+                    "a field of the body has a reserved name (`$serde_json::private::`)"
+                }
                 serde_json::error::Category::Data => "a field of the body appears twice",
                 serde_json::error::Category::Eof => "the body ends in the middle of its JSON",
                 _ => "the body is not valid JSON",
@@ -225,7 +228,7 @@ impl<'de> Deserialize<'de> for Distinct {
 
             fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Distinct, A::Error> {
                 let mut map = Map::new();
-                while let Some((name, value)) = access.next_entry::<String, Value>()? {
+                while let Some((name, Plain(value))) = access.next_entry::<String, Plain>()? {
                     if map.insert(name, value).is_some() {
                         return Err(A::Error::custom("appears twice"));
                     }
@@ -234,6 +237,75 @@ impl<'de> Deserialize<'de> for Distinct {
             }
         }
         deserializer.deserialize_map(Fields)
+    }
+}
+
+/// How names begin that `serde_json` keeps for itself.
+const RESERVED: &str = "$serde_json::private::";
+
+/// A value without reserved names. `serde_json`'s own [`Value`] takes an object whose first field has one for a text with JSON
+/// inside, which it reads without counting the levels around it: a caller could nest as deep as it likes. Whoever reads the value
+/// again, after it was stored, would do the same.
+struct Plain(Value);
+
+impl<'de> Deserialize<'de> for Plain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Plain;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a value")
+            }
+
+            fn visit_unit<E>(self) -> Result<Plain, E> {
+                Ok(Plain(Value::Null))
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Plain, E> {
+                Ok(Plain(value.into()))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Plain, E> {
+                Ok(Plain(value.into()))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Plain, E> {
+                Ok(Plain(value.into()))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Plain, E> {
+                Ok(Plain(value.into()))
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Plain, E> {
+                Ok(Plain(value.into()))
+            }
+
+            fn visit_string<E>(self, value: String) -> Result<Plain, E> {
+                Ok(Plain(value.into()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Plain, A::Error> {
+                let mut values = Vec::new();
+                while let Some(Plain(value)) = access.next_element()? {
+                    values.push(value);
+                }
+                Ok(Plain(values.into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Plain, A::Error> {
+                let mut fields = Map::new();
+                while let Some((name, Plain(value))) = access.next_entry::<String, Plain>()? {
+                    if name.starts_with(RESERVED) {
+                        return Err(A::Error::custom(RESERVED));
+                    }
+                    fields.insert(name, value);
+                }
+                Ok(Plain(fields.into()))
+            }
+        }
+        deserializer.deserialize_any(Any)
     }
 }
 
@@ -247,6 +319,17 @@ mod tests {
 
     fn read(body: &str) -> Result<Object, Fault> {
         Object::read(&HeaderMap::new(), body.as_bytes())
+    }
+
+    /// `serde_json`'s own reader of values would parse the text, and begin to count levels anew.
+    #[test]
+    fn a_text_is_not_read_as_json_whatever_its_field_is_called() {
+        for name in ["$serde_json::private::RawValue", r"\u0024serde_json::private::RawValue", "$serde_json::private::Number"] {
+            let said = message(read(&format!("{{\"a\":[{{\"{name}\":\"[1]\"}}]}}")));
+            assert!(said.starts_with("a field of the body has a reserved name"), "{name}: {said}");
+        }
+        let mut object = read(r#"{"a":{"$serde_json":"[1]"}}"#).unwrap();
+        assert_eq!(object.take("a").unwrap()["$serde_json"], "[1]");
     }
 
     fn message(result: Result<impl Sized, Fault>) -> String {

@@ -6,8 +6,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tidegate::caller::jobs::{JobAnswer, JobCaller, JobOrder, JobRequest, JobView};
 use tidegate::caller::{self, Incoming};
-use tidegate::config::plan::{CallerKind, JobsPlan};
-use tidegate::config::{self, Variables};
+use tidegate::config::plan::CallerKind;
 use tidegate::model::fault::Fault;
 use tidegate::model::job::{
     JobFacts, JobId, JobInput, JobKind, JobPriority, JobProgress, JobPrompt, JobRecord, JobResult, JobState, Submitter,
@@ -24,15 +23,10 @@ fn dialect(kind: CallerKind) -> &'static dyn JobCaller {
     caller::dialect(kind).jobs().expect("the dialect has endpoints for jobs")
 }
 
-/// The defaults.
-fn plan() -> JobsPlan {
-    config::load(None, &Variables::default()).unwrap_or_else(|wrong| panic!("{wrong}")).jobs
-}
-
 /// What a dialect reads; the id in the path is the case's `id`.
 pub(crate) fn decode(kind: CallerKind, case: &Case<'_>, incoming: &Incoming<'_>) -> Result<Value, Fault> {
     let id = case.optional_text("id").map(|id| id.replace("$id", ID));
-    dialect(kind).decode(incoming, id.as_deref(), &plan()).map(|request| shown(&request))
+    dialect(kind).decode(incoming, id.as_deref(), &fixtures::jobs()).map(|request| shown(&request))
 }
 
 fn shown(request: &JobRequest) -> Value {

@@ -1,12 +1,16 @@
 //! Laws of the dialects: nothing that arrives makes one panic, and a refusal blames who made the mistake.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method, StatusCode};
+use tidegate::caller::jobs::JobRequest;
 use tidegate::caller::{self, Incoming};
 use tidegate::config::plan::{CallKind, CallerKind, ProviderKind};
 use tidegate::model::call::{CallRequest, Contents, Endpoint, TextUse};
 use tidegate::model::fault::Fault;
+use tidegate::model::job::JobInput;
 use tidegate::model::reply::{Body, EventKind};
 use tidegate::policy::cache::key::is_deterministic;
 use tidegate::provider::{self, Read, ResponseHead};
@@ -76,6 +80,36 @@ pub(super) fn caller(data: &[u8]) {
                 assert_eq!(wire.model.as_ref().map(|named| &*named.name), model, "two readers see two models");
             }
         }
+    }
+}
+
+/// What asks for jobs: nothing but a mistake of the caller's is refused. What is accepted is within its bounds, and reads the same
+/// after it was stored.
+pub(super) fn jobs(data: &[u8]) {
+    let (which, data) = choose(data);
+    let call = [CallKind::JobSubmit, CallKind::JobBatch][which % 2];
+    let (dialect, plan) = (caller::dialect(CallerKind::Canvas).jobs().unwrap(), fixtures::jobs());
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+    let incoming = Incoming {
+        route: &fixtures::route(CallerKind::Canvas, call, None),
+        method: &Method::POST,
+        path_and_query: "/api/queue/llm",
+        headers: &headers,
+        body: Bytes::copy_from_slice(data),
+    };
+    match dialect.decode(&incoming, None, &plan) {
+        Ok(JobRequest::Submit { jobs, is_batch }) => {
+            assert!(is_batch == (call == CallKind::JobBatch) && (1..=plan.max_batch).contains(&jobs.len()));
+            for job in jobs {
+                let stored = serde_json::to_vec(&job.input).unwrap();
+                assert_eq!(serde_json::from_slice::<JobInput>(&stored).ok().as_ref(), Some(&job.input), "lost");
+                assert!(job.delay <= Duration::from_secs(7 * 24 * 3600), "{:?}", job.delay);
+                assert!(job.webhook.is_none(), "nothing signs webhooks");
+                let _ = dialect.chat(job.kind, &job.input, &fixtures::route(CallerKind::Canvas, CallKind::Chat, None));
+            }
+        }
+        Ok(other) => panic!("a submission was taken for {other:?}"),
+        Err(fault) => assert!(fault.status().is_client_error(), "blamed another: {fault:?}"),
     }
 }
 

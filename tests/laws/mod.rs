@@ -12,12 +12,13 @@ mod documents;
 pub(crate) type Law = fn(&[u8]);
 
 /// Every reader's law, by the name of its folder under `fuzz/corpus/`.
-pub(crate) const LAWS: [(&str, Law); 12] = [
+pub(crate) const LAWS: [(&str, Law); 13] = [
     ("sse", cut::sse),
     ("framing", cut::framing),
     ("response", cut::response),
     ("upload", dialects::upload),
     ("caller", dialects::caller),
+    ("jobs", dialects::jobs),
     ("provider", dialects::provider),
     ("stream", dialects::stream),
     ("json", dialects::json),

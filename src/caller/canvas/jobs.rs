@@ -100,7 +100,9 @@ impl JobCaller for Jobs {
         let Body::Answer(said) = &reply.body else { return Err(unspellable(&reply.body)) };
         let usage = said.usage.unwrap_or_default();
         let has_shape = matches!(about.request, Some(CallRequest::Chat(chat)) if chat.schema.is_some());
-        let content = has_shape.then(|| serde_json::from_str(&said.text).ok()).flatten();
+        // What could not be read again after it was stored stays a text.
+        let shaped = || serde_json::from_str(&said.text).ok().filter(|content| !is_deeper(content, MAX_NESTING));
+        let content = has_shape.then(shaped).flatten();
         let Served { provider, model, cost, latency, cached } = served(about, reply, usage);
         Ok(JobResult {
             content: content.unwrap_or_else(|| said.text.as_str().into()),
