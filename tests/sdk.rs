@@ -1,4 +1,4 @@
-//! The unmodified SDKs of OpenAI (Python, Node.js) and Together.ai (Python) against the running binary.
+//! The unmodified SDKs of OpenAI (Python, Node.js) and Together.ai (Python), and curl, against the running binary.
 //!
 //! Each test starts `tidegate demo` on a free port and runs one script of `tests/sdk`; what is checked, and against
 //! which simulated fault, is in the scripts. Nothing here knows a dialect.
@@ -33,6 +33,11 @@ async fn the_together_sdk_for_python_works_with_only_its_base_url_changed() {
 async fn the_openai_sdk_for_node_works_with_only_its_base_url_changed() {
     tool("node/node_modules/openai/package.json");
     run("openai_node.mjs", Path::new("node")).await;
+}
+
+#[tokio::test]
+async fn the_canvas_applications_calls_with_curl_work_as_written() {
+    run("canvas_curl.sh", Path::new("sh")).await;
 }
 
 #[tokio::test]

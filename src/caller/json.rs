@@ -324,7 +324,9 @@ mod tests {
     /// `serde_json`'s own reader of values would parse the text, and begin to count levels anew.
     #[test]
     fn a_text_is_not_read_as_json_whatever_its_field_is_called() {
-        for name in ["$serde_json::private::RawValue", r"\u0024serde_json::private::RawValue", "$serde_json::private::Number"] {
+        for name in
+            ["$serde_json::private::RawValue", r"\u0024serde_json::private::RawValue", "$serde_json::private::Number"]
+        {
             let said = message(read(&format!("{{\"a\":[{{\"{name}\":\"[1]\"}}]}}")));
             assert!(said.starts_with("a field of the body has a reserved name"), "{name}: {said}");
         }
