@@ -106,8 +106,15 @@ fn show(value: &Value) -> String {
     }
 }
 
+/// The longest word, in bytes, for which a known one is looked for: all of those are shorter.
+const LONGEST_WORD: usize = 128;
+
 /// The known word that looks most like `word`, when one looks similar enough to be meant.
 fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    // To compare takes time with each letter, and callers write words of megabytes too.
+    if word.len() > LONGEST_WORD {
+        return None;
+    }
     // 0.6 lets through two slips in a word of five letters and keeps out words that share a beginning only.
     let likeness = |other: &str| strsim::normalized_damerau_levenshtein(&word.to_lowercase(), other);
     let scored = known.into_iter().map(|other| (likeness(other).max(0.99 * contained(word, other)), other));
@@ -470,6 +477,15 @@ mod tests {
         }
         assert!(duration(&Value::Integer(5)).is_err());
         assert!(duration_or_zero(&written("0s")).unwrap().is_zero());
+    }
+
+    #[test]
+    fn a_known_word_is_meant_by_one_like_it_and_by_none_of_megabytes() {
+        assert_eq!(hint("town_nmae", ["name", "town_name"]), ", did you mean `town_name`?");
+        assert_eq!(hint("elsewhere", ["name", "town_name"]), "");
+        // All that is like it is longer than the longest that is compared.
+        let long = "name".repeat(1 << 20);
+        assert_eq!(hint(&long, ["name", &long]), "");
     }
 
     #[test]
