@@ -489,8 +489,13 @@ pub(crate) async fn webhooks_are_told_until_they_are_settled(bed: Bed) {
     // Nobody settles it: whoever had it is lost.
     let again = eventually(async || hooks().await.pop()).await;
     assert_eq!((again.id, again.attempts), (due[1].id, 3));
+    // Who has not tried it uses up nothing.
+    bed.store.settle_hook(&due[1].id, HookEnd::Untried(Duration::from_millis(100))).await.unwrap();
+    let again = eventually(async || hooks().await.pop()).await;
+    assert_eq!((again.id, again.attempts, again.since), (due[1].id, 3, due[1].since));
     bed.store.settle_hook(&due[1].id, HookEnd::Settled).await.unwrap();
     bed.store.settle_hook(&due[1].id, HookEnd::Again(Duration::ZERO)).await.unwrap();
+    bed.store.settle_hook(&due[1].id, HookEnd::Untried(Duration::ZERO)).await.unwrap();
     assert!(hooks().await.is_empty(), "settled is settled");
     let cancelled = hooked(&bed);
     let id = cancelled.id;

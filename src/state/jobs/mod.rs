@@ -403,6 +403,8 @@ pub enum HookEnd {
     Settled,
     /// It is tried again after this time.
     Again(Duration),
+    /// It was not tried, which does not count, and may be taken after this time.
+    Untried(Duration),
 }
 
 /// Why a store did not do what it was asked. It names no address and no password.

@@ -216,14 +216,19 @@ pub(super) fn take_hooks(batch: &mut Batch<'_>, most: usize, hold: Duration) -> 
 
 /// See [`JobStore::settle_hook`](super::super::JobStore::settle_hook).
 pub(super) fn settle_hook(batch: &mut Batch<'_>, id: &JobId, then: HookEnd) -> Result<(), Error> {
-    let HookEnd::Again(delay) = then else { return batch.unhook(key(id)) };
+    let (delay, uncounted) = match then {
+        HookEnd::Settled => return batch.unhook(key(id)),
+        HookEnd::Again(delay) => (delay, 0),
+        HookEnd::Untried(delay) => (delay, 1),
+    };
     let row = batch.hooks.get(key(id))?.map(|row| {
         let (tenant, attempts, since, due) = row.value();
         (Arc::<str>::from(tenant), attempts, since, due)
     });
     let Some((tenant, attempts, since, due)) = row else { return Ok(()) };
     batch.hooks_due.remove((due, key(id)))?;
-    batch.hook(key(id), &tenant, attempts, since, batch.start.now.saturating_add(milliseconds(delay)))
+    let due = batch.start.now.saturating_add(milliseconds(delay));
+    batch.hook(key(id), &tenant, attempts.saturating_sub(uncounted), since, due)
 }
 
 impl Batch<'_> {

@@ -231,6 +231,12 @@ impl JobStore for FileStore {
 
     fn take_hooks(&self, most: usize, hold: Duration) -> BoxFuture<'_, Result<Vec<Hook>, JobStoreFault>> {
         Box::pin(async move {
+            // Who looks whether there are any should not make the disk write.
+            let now = self.writer.shared.clock.now().as_millisecond();
+            let has_any = self.writer.read(move |transaction| reads::has_due_hook(transaction, now)).await?;
+            if has_any != Some(true) {
+                return Ok(Vec::new());
+            }
             let taken = self.writer.write(false, move |batch, _| changes::take_hooks(batch, most, hold)).await?;
             Ok(taken.unwrap_or_default())
         })

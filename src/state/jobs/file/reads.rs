@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use redb::{Error, ReadTransaction, ReadableTable, ReadableTableMetadata};
 
 use super::super::{JobFilter, Scope};
-use super::tables::{HOOKS, JOBS, Part, Row, STATES, WAITING, id, key, moment};
+use super::tables::{HOOKS, HOOKS_DUE, JOBS, Part, Row, STATES, WAITING, id, key, moment};
 use crate::model::job::{JobId, JobPriority, JobState};
 
 /// A content of a job.
@@ -53,6 +53,11 @@ pub(super) fn select(
     found.sort_by_key(|(_, row)| std::cmp::Reverse(row.since));
     found.truncate(filter.limit);
     Ok(found)
+}
+
+/// True when a webhook is due at this moment.
+pub(super) fn has_due_hook(transaction: &ReadTransaction, now: i64) -> Result<bool, Error> {
+    Ok(transaction.open_table(HOOKS_DUE)?.first()?.is_some_and(|(key, _)| key.value().0 <= now))
 }
 
 /// Since when the oldest queued job of a scope is queued, and how many webhooks are not settled (operators only).

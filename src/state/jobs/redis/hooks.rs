@@ -74,6 +74,16 @@ impl RedisJobs {
                 let command = command("ZADD", &[&self.keys.hooks, "XX", &due, &name]);
                 self.redis.ask::<u64>(&command).await?;
             }
+            HookEnd::Untried(delay) => {
+                let due_now = command("ZSCORE", &[&self.keys.hooks, &name]);
+                let Some(score) = self.redis.ask::<Option<String>>(&due_now).await? else { return Ok(()) };
+                let due = self.now()?.saturating_add(milliseconds(delay)).to_string();
+                // Nothing happens where another has taken it meanwhile.
+                let when = When::answers(&score, &due_now)
+                    .then(&command("ZADD", &[&self.keys.hooks, &due, &name]))
+                    .then(&command("HINCRBY", &[&self.keys.hook(id), "attempts", "-1"]));
+                self.run_when(when).await?;
+            }
         }
         Ok(())
     }
