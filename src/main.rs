@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 // It replaces `malloc`: see docs/decisions/0019-allocator.md.
 use mimalloc as _;
-use tidegate::commands::{against, cache_key, check, demo, explain, health, jobs, prompt, reference, serve, worker};
+use tidegate::commands::{
+    against, cache_key, check, demo, explain, health, jobs, prompt, reference, serve, webhook_secret, worker,
+};
 
 /// A resilient AI gateway: when a provider misbehaves, the caller still gets the complete answer if anyone can give it.
 #[derive(Parser)]
@@ -124,6 +126,17 @@ enum Command {
         #[arg(long, value_name = "URL", default_value_t = default_admin_url(), global = true)]
         url: String,
     },
+    /// Print the secret with which a tenant checks the signatures of its webhooks (docs/jobs.md).
+    ///
+    /// While secrets are changed it prints one line for each, the newest first; any of them will do.
+    WebhookSecret {
+        /// The tenant's name.
+        #[arg(value_name = "TENANT")]
+        tenant: String,
+        /// The configuration, in TOML; without it, what `serve` would use.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Print the configuration's JSON Schema, for editors. `config/gateway.schema.json` is a copy.
     Schema,
     /// Print a reference: every configuration key, every metric or the admin API (Markdown), or its OpenAPI document.
@@ -204,6 +217,7 @@ fn main() -> ExitCode {
         Command::Prompt { what, config } => prompt::run(config.as_deref(), &what.into()),
         Command::Explain { id, url } => explain::run(id.as_deref(), &url),
         Command::Jobs { action, url } => jobs::run(&action, &url),
+        Command::WebhookSecret { tenant, config } => webhook_secret::run(config.as_deref(), &tenant),
         Command::Schema => reference::schema(),
         Command::Reference { subject } => reference::run(subject),
         Command::Health { url } => health::run(&url),

@@ -636,6 +636,20 @@ struct Refused {
 }
 
 #[test]
+fn webhooks_are_for_public_places_with_tls_and_signed_by_each_secret() {
+    let text = "[jobs]\nwebhook_secret_env = 'HOOKS'\n";
+    let secrets = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw  whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\n";
+    let read = plan(text, &[("HOOKS", secrets)]);
+    let exposed: Vec<_> = read.jobs.webhooks.secrets.iter().map(|secret| secret.expose()).collect();
+    assert_eq!(exposed, secrets.split_whitespace().collect::<Vec<_>>());
+    assert!(read.jobs.webhooks.urls.check("http://shop.example/").is_err());
+    assert!(read.jobs.webhooks.urls.check("https://10.0.0.1/").is_err());
+    let shown = format!("{read:?}");
+    assert!(exposed.iter().all(|secret| !shown.contains(&secret[6..])), "{shown}");
+    assert!(plan(text, &[]).jobs.webhooks.secrets.is_empty());
+}
+
+#[test]
 fn what_a_configuration_must_not_say_is_told_where_it_is() {
     #[derive(serde::Deserialize)]
     struct Table {

@@ -22,4 +22,5 @@ pub mod explain;
 pub mod health;
 pub mod jobs;
 pub mod prompt;
+pub mod webhook_secret;
 pub mod worker;

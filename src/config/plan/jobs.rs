@@ -9,7 +9,9 @@ use std::time::Duration;
 use crate::config::engine::secret::Secret;
 use crate::model::job::JobKind;
 use crate::model::rate::Rate;
+use crate::model::webhook_url::WebhookUrls;
 use crate::wire::redis_url::Address;
+use crate::wire::webhook::SigningSecret;
 
 /// `[jobs]`
 #[derive(Clone, Debug)]
@@ -52,6 +54,8 @@ pub struct JobsPlan {
     pub is_volatile: bool,
     /// What seals the content of jobs where they are kept; `None`: it is stored as it is.
     pub secret: Option<Secret>,
+    /// How the ends of jobs are told.
+    pub webhooks: WebhookPlan,
     /// The kinds of jobs that are accepted, each with the route that its calls take.
     pub routes: Vec<(JobKind, Arc<str>)>,
 }
@@ -61,6 +65,15 @@ impl JobsPlan {
     pub fn route(&self, kind: JobKind) -> Option<&Arc<str>> {
         self.routes.iter().find(|(known, _)| *known == kind).map(|(_, route)| route)
     }
+}
+
+/// `jobs.webhook_*`: how the ends of jobs are told.
+#[derive(Clone, Debug, Default)]
+pub struct WebhookPlan {
+    /// Which URLs callers may name.
+    pub urls: WebhookUrls,
+    /// What each message is signed with, by the tenant's secret of each; none: no job may have a webhook.
+    pub secrets: Vec<SigningSecret>,
 }
 
 /// `jobs.on_budget`: what becomes of a job whose budget is spent.

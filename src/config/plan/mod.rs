@@ -48,7 +48,7 @@ pub use crate::config::plan::edge::{CompressionPlan, CorsPlan, EdgePlan, HeaderN
 pub use crate::config::plan::flags::{FlagGuardPlan, FlagsPlan};
 pub use crate::config::plan::guards::{GuardAction, GuardPlan};
 pub use crate::config::plan::idempotency::IdempotencyPlan;
-pub use crate::config::plan::jobs::{JobsPlan, OnBudget};
+pub use crate::config::plan::jobs::{JobsPlan, OnBudget, WebhookPlan};
 pub use crate::config::plan::limit::{Counted, KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity};
 pub use crate::config::plan::metrics::MetricsPlan;
 pub use crate::config::plan::policies::{BalancePlan, BreakerPlan, ConcurrencyPlan, QuotaPlan, RetryPlan};

@@ -189,6 +189,26 @@ fn key_prefix(value: &crate::config::engine::document::Value) -> value::Parsed<S
     text.ok_or_else(|| value::Expected::new("a prefix", "1 to 64 ASCII letters, digits, and - _ . :"))
 }
 
+/// The secret in the variable or the file that the first or the second of these keys names, with that key. It is noted under the
+/// third.
+pub(in crate::config) fn named_secret(
+    section: &mut Section<'_>,
+    [by_name, by_file, hidden]: [&'static str; 3],
+    variables: &Variables,
+    report: &Report,
+) -> Option<(&'static str, Secret)> {
+    let chosen = section.exclusive(&[by_name, by_file]);
+    let name = section.located(by_name, value::variable_name);
+    let path = section.located(by_file, value::text);
+    let key = chosen?;
+    let secret = match key == by_name {
+        true => name.and_then(|name| from_variable(&name, variables)),
+        false => path.and_then(|path| from_file(&path, section.path_of(by_file), report)),
+    };
+    section.hide(hidden, secret.as_ref());
+    secret.map(|secret| (key, secret))
+}
+
 /// The secret in a variable that the config names.
 pub(in crate::config) fn from_variable(name: &At<String>, variables: &Variables) -> Option<Secret> {
     variables.lookup(&name.value).map(|(text, _)| Secret::new(text))

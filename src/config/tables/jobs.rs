@@ -14,10 +14,13 @@ use crate::config::engine::secret::Secret;
 use crate::config::engine::value;
 use crate::config::plan::jobs::{JobsPlan, OnBudget};
 use crate::config::plan::{CallKind, RoutePlan};
-use crate::config::tables::general;
+use crate::config::tables::{general, webhooks};
 use crate::model::job::JobKind;
 use crate::model::rate::Rate;
 use crate::wire::redis_url::Address;
+
+/// The keys that name where the secret is, and the one under which it is hidden.
+const SECRET: [&str; 3] = ["secret_env", "secret_file", "secret"];
 
 const ON_BUDGET: &[(OnBudget, &str)] = &[(OnBudget::Wait, "wait"), (OnBudget::Fail, "fail")];
 
@@ -39,11 +42,12 @@ pub(in crate::config) fn read(
     let is_on = section.required("enabled", value::boolean).unwrap_or_default();
     let state_file = section.required("state_file", value::text).map(PathBuf::from).unwrap_or_default();
     let (redis_url, address) = general::redis(&mut section, variables, report);
+    let own = general::named_secret(&mut section, SECRET, variables, report);
     let concurrency = section.node("concurrency").map_or(section.origin(), |node| &node.origin).clone();
     let plan = JobsPlan {
         is_on,
         state_file,
-        secret: own_secret(&mut section, variables, report).or_else(|| secret.or(redis_url.as_ref()).cloned()),
+        secret: own.map(|(_, own)| own).or_else(|| secret.or(redis_url.as_ref()).cloned()),
         redis_url,
         address,
         concurrency: section.required("concurrency", slots).unwrap_or_default(),
@@ -60,6 +64,7 @@ pub(in crate::config) fn read(
         on_budget: section.required("on_budget", value::word("a choice", ON_BUDGET)).unwrap_or(OnBudget::Wait),
         replicas: section.required("replicas", value::few(0)).unwrap_or_default(),
         is_volatile: section.required("volatile", value::boolean).unwrap_or_default(),
+        webhooks: webhooks::read(&mut section, variables, report),
         routes: Vec::new(),
     };
     let mut table = section.section("routes");
@@ -106,18 +111,6 @@ fn rate(section: &mut Section<'_>) -> Rate {
         section.problem("rate", "jobs must be a whole number of at least 1");
     }
     Rate::new((count / MILLION).max(1), written.map_or(Duration::from_secs(60), |written| written.period))
-}
-
-fn own_secret(section: &mut Section<'_>, variables: &Variables, report: &Report) -> Option<Secret> {
-    let chosen = section.exclusive(&["secret_env", "secret_file"]);
-    let by_name = section.located("secret_env", value::variable_name);
-    let by_file = section.located("secret_file", value::text);
-    let secret = match chosen {
-        Some("secret_env") => by_name.and_then(|name| general::from_variable(&name, variables)),
-        _ => by_file.and_then(|path| general::from_file(&path, section.path_of("secret_file"), report)),
-    };
-    section.hide("secret", secret.as_ref());
-    secret
 }
 
 impl JobsTable {

@@ -20,12 +20,13 @@ pub mod tunnels;
 pub mod general;
 
 pub mod caching;
-pub mod jobs;
 pub mod providers;
+pub mod webhooks;
 
 pub mod auth;
 pub mod flags;
 pub mod guards;
+pub mod jobs;
 pub mod targets;
 
 pub mod mirror;
