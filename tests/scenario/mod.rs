@@ -456,6 +456,10 @@ impl Scenario {
             state.jobs(|| jobs::at_times_out(&plan, &world, self.jobs_out_ms.clone()));
         }
         let gateway = Gateway::new(plan, state, Arc::new(world)).unwrap();
+        if self.provider.contains_key("webhook") {
+            // Otherwise it is there with the first message.
+            gateway.world.webhooks(true).unwrap();
+        }
         for (name, behaviour) in &self.provider {
             simulation.find(name).unwrap_or_else(|| panic!("no provider {name}")).behave(behaviour.clone());
         }

@@ -217,8 +217,12 @@ fn metadata(body: &mut Object) -> Result<Option<Value>, Fault> {
 fn webhook(body: &mut Object, plan: &JobsPlan) -> Result<Option<Box<str>>, Fault> {
     const FIELD: &str = "webhook";
     let Some(url) = body.optional_text(FIELD, Limit::Bytes(usize::MAX))? else { return Ok(None) };
-    let _ = (url, plan);
-    Err(Fault::invalid(FIELD, "`webhook` cannot be used: this gateway has no secret to sign webhooks with"))
+    if plan.webhooks.secrets.is_empty() {
+        let message = "`webhook` cannot be used: this gateway has no secret to sign webhooks with";
+        return Err(Fault::invalid(FIELD, message));
+    }
+    let url = plan.webhooks.urls.check(&url).map_err(|what| Fault::invalid(FIELD, format!("`{FIELD}` {what}")))?;
+    Ok(Some(String::from(url).into()))
 }
 
 fn too_deep(field: &'static str) -> Fault {

@@ -60,23 +60,23 @@ impl Simulation {
 
     /// The transport to the simulated publisher of keys: a provider called `jwks`, which has what it is told to publish.
     pub fn publisher(&self, chance: &SeededRng) -> Arc<Handle> {
-        self.page("jwks", chance)
+        self.page("jwks", chance, Bytes::new())
     }
 
     /// The transport to the simulated receiver of webhooks, whatever their URL: a provider called `webhook`, which answers 200.
     pub fn receiver(&self, chance: &SeededRng) -> Arc<Handle> {
-        self.page("webhook", chance)
+        self.page("webhook", chance, Bytes::from_static(b"{}"))
     }
 
-    /// What is no provider, and answers with a document.
-    fn page(&self, name: &str, chance: &SeededRng) -> Arc<Handle> {
+    /// What is no provider, and answers with a document; while that is empty, with 404.
+    fn page(&self, name: &str, chance: &SeededRng, document: Bytes) -> Arc<Handle> {
         let make = || {
             Arc::new(Simulated {
                 name: name.into(),
                 kind: None,
                 connect: Duration::from_secs(2),
                 chance: SeededRng::new(chance.bits()),
-                state: Mutex::new(State::new(Behaviour::default())),
+                state: Mutex::new(State { document, ..State::new(Behaviour::default()) }),
             })
         };
         Arc::new(Handle(self.providers.lock().entry(name.into()).or_insert_with(make).clone()))

@@ -5,6 +5,7 @@
 
 mod progress;
 mod verdict;
+mod webhook;
 
 mod attempt;
 
@@ -50,7 +51,7 @@ pub fn start(current: &Arc<Current>, shutdown: &CancellationToken) -> Workers {
 }
 
 impl Workers {
-    /// Does the store's own work, and nobody's jobs.
+    /// Does the store's own work and tells webhooks, and does nobody's jobs.
     pub fn keep(current: &Arc<Current>, shutdown: &CancellationToken) -> Self {
         let gateway = current.gateway();
         let workers = Self {
@@ -64,6 +65,7 @@ impl Workers {
         };
         let (jobs, closed) = (workers.jobs.clone(), workers.closed.clone());
         workers.keeping.spawn(closed.run_until_cancelled_owned(async move { jobs.run().await }));
+        workers.working.spawn(webhook::deliver(current.clone(), workers.stop.clone()));
         let (current, leaving, shutdown) = (current.clone(), gateway.state.leaving().clone(), shutdown.clone());
         let (stop, give_back, closed) = (workers.stop.clone(), workers.give_back.clone(), workers.closed.clone());
         workers.keeping.spawn(closed.run_until_cancelled_owned(async move {
