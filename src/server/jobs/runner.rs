@@ -163,7 +163,7 @@ impl Runner {
                 let wait = if taken.is_empty() { Wait::News } else { Wait::Nothing };
                 (taken, wait)
             }
-            Err(fault) => (Vec::new(), Wait::Time(trouble.next(&fault))),
+            Err(fault) => (Vec::new(), Wait::Time(trouble.tell(&fault))),
         }
     }
 
@@ -283,7 +283,7 @@ impl Runner {
                 match written {
                     Ok(is_ours) => return Ok(is_ours),
                     Err(JobStoreFault::Closed) => return Err(JobStoreFault::Closed),
-                    Err(fault) => sleep(trouble.next(&fault)).await,
+                    Err(_) => sleep(trouble.next()).await,
                 }
             }
         };
@@ -367,26 +367,32 @@ async fn permits(gateway: &Gateway, most: usize) -> Result<(usize, Option<Reserv
     Err(wait)
 }
 
-/// A store that does not answer: the pauses between questions, and that it is told of once.
+/// A store that does not answer: the pauses between questions, and what is told of it.
 #[derive(Default)]
 struct Trouble {
     pause: Option<Duration>,
+    is_told: bool,
 }
 
 impl Trouble {
     /// It did not answer again: the pause before the next time.
-    fn next(&mut self, fault: &JobStoreFault) -> Duration {
-        if self.pause.is_none() {
-            tracing::warn!(%fault, "the store of jobs does not answer; jobs wait until it does");
-        }
+    fn next(&mut self) -> Duration {
         let pause = self.pause.map_or(PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
-        self.pause = Some(pause);
-        pause
+        *self.pause.insert(pause)
+    }
+
+    /// The same, told once: not at the first time, because a process that begins has not found its store yet.
+    fn tell(&mut self, fault: &JobStoreFault) -> Duration {
+        if self.pause.is_some() && !std::mem::replace(&mut self.is_told, true) {
+            tracing::warn!(%fault, "the store of jobs does not answer; no job is begun until it does");
+        }
+        self.next()
     }
 
     /// It answers.
     fn is_over(&mut self) {
-        if self.pause.take().is_some() {
+        self.pause = None;
+        if std::mem::take(&mut self.is_told) {
             tracing::info!("the store of jobs answers again");
         }
     }
