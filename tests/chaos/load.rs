@@ -24,14 +24,15 @@ const ANSWER: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Batches of the tenant with many jobs, and jobs in each.
-const BATCHES: usize = 4;
-const BATCH: usize = 15;
+const BATCHES: usize = 5;
+const BATCH: usize = 16;
 
 /// Jobs of each other tenant, submitted one by one within this time.
 const FEW: usize = 6;
 const SPAN: f64 = 0.7;
 
-const PRIORITIES: [&str; 3] = ["high", "normal", "low"];
+/// Most jobs of a tenant wait in one queue.
+const PRIORITIES: [&str; 8] = ["high", "normal", "normal", "normal", "normal", "normal", "normal", "low"];
 
 /// What is submitted in one request.
 struct Submission {
@@ -69,6 +70,7 @@ pub(crate) struct Totals {
     jobs: usize,
     repeated: usize,
     displaced: usize,
+    most_overtaken: usize,
     turns: usize,
     longest_turn: usize,
 }
@@ -77,9 +79,16 @@ impl fmt::Display for Totals {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "{} rounds, {} events, {} jobs, of which {} were asked for again and {} out of their order; in {} turns of \
-             tenants with few jobs the one with many was asked for {} times at most",
-            self.rounds, self.events, self.jobs, self.repeated, self.displaced, self.turns, self.longest_turn
+            "{} rounds, {} events, {} jobs, of which {} were asked for again; {} were overtaken by more jobs than run at \
+             once, by {} at most; in {} turns of tenants with few jobs the one with many was asked for {} times at most",
+            self.rounds,
+            self.events,
+            self.jobs,
+            self.repeated,
+            self.displaced,
+            self.most_overtaken,
+            self.turns,
+            self.longest_turn
         )
     }
 }
@@ -135,7 +144,9 @@ impl Round {
         let reach: usize = events.iter().map(|(_, event)| fleet.reach(*event)).sum();
         let repeated = asked.values().map(|times| times.len() - 1).sum::<usize>();
         assert!(repeated <= reach, "{repeated} attempts were repeated, and {events:?} explain {reach}");
-        let displaced = self.displaced(&asked);
+        let overtaken = self.overtaken(&asked);
+        totals.most_overtaken = overtaken.iter().map(|(_, by)| *by).fold(totals.most_overtaken, usize::max);
+        let displaced: Vec<_> = overtaken.into_iter().filter(|(_, by)| *by >= self.slots).collect();
         assert!(displaced.len() <= reach, "{displaced:?} were out of order, and {events:?} explain {reach}");
         self.turns(&lines, &asked, totals);
         totals.events += events.len();
@@ -144,22 +155,18 @@ impl Round {
         totals.displaced += displaced.len();
     }
 
-    /// The jobs that were begun after more of those behind them than may be under way together.
-    fn displaced(&self, asked: &BTreeMap<&str, Vec<usize>>) -> Vec<&str> {
+    /// How many of those behind it in its queue were begun before each job.
+    fn overtaken(&self, asked: &BTreeMap<&str, Vec<usize>>) -> Vec<(&str, usize)> {
         let mut lanes: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
         for job in &self.jobs {
             lanes.entry((&job.tenant, job.priority)).or_default().push(&job.name);
         }
-        let mut displaced = Vec::new();
-        for lane in lanes.values() {
-            for (place, name) in lane.iter().enumerate() {
-                let behind = lane[place + 1..].iter().filter(|later| asked[**later][0] < asked[*name][0]);
-                if behind.count() > 2 * self.slots {
-                    displaced.push(*name);
-                }
-            }
-        }
-        displaced
+        let overtaken = |lane: &Vec<&'_ str>, place: usize| {
+            lane[place + 1..].iter().filter(|later| asked[**later][0] < asked[lane[place]][0]).count()
+        };
+        let all =
+            lanes.values().flat_map(|lane| (0..lane.len()).map(move |place| (lane[place], overtaken(lane, place))));
+        all.collect()
     }
 
     /// A tenant with few jobs has its turn, whatever another one has waiting: judged where nothing happened meanwhile.
@@ -208,7 +215,7 @@ impl Accepted {
 fn draw(seed: u64, tenant: u64, chance: &SeededRng) -> Vec<Submission> {
     let name = format!("tenant-{seed}-{tenant}");
     let mut job = |place: usize| {
-        let priority = PRIORITIES[(chance.fraction() * 3.0) as usize];
+        let priority = PRIORITIES[(chance.fraction() * PRIORITIES.len() as f64) as usize];
         (format!("{seed}.{tenant}.{place}"), priority)
     };
     let one = |at, jobs| Submission { tenant: name.clone(), at, jobs };
