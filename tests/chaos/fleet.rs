@@ -97,7 +97,12 @@ impl Fleet {
     async fn begin(&self, is_worker: bool) -> Process {
         let variables: Vec<(&str, &str)> =
             self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let program = Program::start(&self.folder, &["serve", "--config", "gateway.toml"], &variables).await;
+        let program = match is_worker {
+            true => {
+                Program::start_for_operators(&self.folder, &["worker", "--config", "gateway.toml"], &variables).await
+            }
+            false => Program::start(&self.folder, &["serve", "--config", "gateway.toml"], &variables).await,
+        };
         Process { is_worker, program }
     }
 
