@@ -87,7 +87,13 @@ listening on {url}
    for i in $(seq 20); do curl -s {url}/api/llm/chat -H 'Content-Type: application/json' -d '{{"prompt":"A slogan","model":"m"}}'; echo; sleep 0.5; done
    curl -X PUT {url}/demo/providers/together -d '{{"fault":"none"}}'
 
-6. How everything is:
+6. A business model canvas, in its shape or not at all; and a job, for whoever need not wait for the answer:
+   curl {url}/api/canvas/generate -H 'Content-Type: application/json' -d '{{"businessDescription":"A bakery that delivers by bicycle"}}'
+   JOB=$(curl -s {url}/api/queue/llm -H 'Content-Type: application/json' -d '{{"type":"custom_prompt","prompt":"A slogan for a bakery"}}' | sed 's/.*"jobId":"\([^"]*\).*/\1/')
+   curl -N {url}/api/queue/llm/$JOB/events
+   curl {url}/api/queue/llm/$JOB/result
+
+7. How everything is:
    curl {url}/health/status
    curl {url}/metrics
    The state page: {page}
