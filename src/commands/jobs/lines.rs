@@ -108,11 +108,11 @@ pub(super) fn one(job: &Value) -> String {
         }
     }
     row("attempts", &job["attempts"].to_string());
-    if let Some(attempts @ 1..) = job["attempts"].as_u64() {
-        // The id of the attempt's call.
+    if job["startedAt"].is_string() {
+        // An attempt's call has such an id.
         row(
             "explained by",
-            &format!("tidegate explain {}-{attempts}, at the gateway that made the attempt", text(job, "id")),
+            &format!("tidegate explain {}-ATTEMPT, at the gateway that made the attempt", text(job, "id")),
         );
     }
     if let Some(percent) = job["percent"].as_u64() {
@@ -193,7 +193,7 @@ request       r
 submitted     2026-01-31T12:00:00.000Z
 last attempt  2026-01-31T12:00:10.000Z
 attempts      2
-explained by  tidegate explain a-2, at the gateway that made the attempt
+explained by  tidegate explain a-ATTEMPT, at the gateway that made the attempt
 progress      40 %
 error         upstream_error: It did not work.
 webhook       yes

@@ -172,7 +172,8 @@ fn conflict(state: JobState, why: &str) -> Problem {
 }
 
 fn refused(fault: JobStoreFault) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, fault.to_string()).with(header::RETRY_AFTER, 1)
+    let detail = format!("jobs can be neither read nor changed now: {fault}; whatever was asked may be asked again");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).with(header::RETRY_AFTER, 1)
 }
 
 fn read_filter(request: &OperatorRequest<'_>) -> Result<JobFilter, Problem> {
