@@ -3,6 +3,7 @@
 //! It reads facts. Each file registers the metrics that it counts, with their labels, and finds those that depend on the route
 //! or the provider alone when a gateway is built.
 
+mod choices;
 mod gen_ai;
 
 mod attempts;

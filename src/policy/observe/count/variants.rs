@@ -1,22 +1,13 @@
 //! Metrics of the calls of routes with variants.
 //!
-//! Labels are names of routes and variants, which the config bounds, and words of the code. They are looked up per
-//! call, because few routes have variants.
+//! Labels are names of routes and variants, which the config bounds, and words of the code.
 
 use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 
-use crate::telemetry::metrics::{FloatCounter, Group, Histograms, Registrar, seconds};
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CallLabels {
-    route: Arc<str>,
-    variant: Arc<str>,
-    outcome: &'static str,
-}
+use super::choices::Choices;
+use crate::telemetry::metrics::{Group, Histograms, Registrar, seconds};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct VariantLabels {
@@ -41,32 +32,23 @@ pub(super) struct VariantCall {
 
 /// The metrics.
 pub(super) struct Variants {
-    requests: Family<CallLabels, Counter>,
-    durations: Histograms<VariantLabels>,
+    calls: Choices<VariantLabels>,
     first_tokens: Histograms<VariantLabels>,
-    cost: Family<VariantLabels, FloatCounter>,
 }
 
 impl Group for Variants {
     fn register(registrar: &mut Registrar<'_>) -> Self {
         Self {
-            requests: registrar.counters(
-                "tidegate_variant_requests_total",
-                "Requests of routes with variants, by variant and outcome",
-            ),
-            durations: registrar.histograms(
-                "tidegate_variant_duration_seconds",
-                "Time to the end of the response, by variant",
-                seconds,
+            calls: Choices::register(
+                registrar,
+                ("tidegate_variant_requests_total", "Requests of routes with variants, by variant and outcome"),
+                ("tidegate_variant_duration_seconds", "Time to the end of the response, by variant"),
+                ("tidegate_variant_cost_usd_total", "Cost of responses by variant, from the price table"),
             ),
             first_tokens: registrar.histograms(
                 "tidegate_variant_first_token_seconds",
                 "Time to the first event of a stream or to the whole response, by variant",
                 seconds,
-            ),
-            cost: registrar.float_counters(
-                "tidegate_variant_cost_usd_total",
-                "Cost of responses by variant, from the price table",
             ),
         }
     }
@@ -76,14 +58,9 @@ impl Variants {
     /// Counts a call.
     pub(super) fn count(&self, route: &Arc<str>, variant: &Arc<str>, call: VariantCall) {
         let labels = VariantLabels { route: route.clone(), variant: variant.clone() };
-        let ended = CallLabels { route: route.clone(), variant: variant.clone(), outcome: call.outcome };
-        self.requests.get_or_create(&ended).inc();
-        self.durations.get_or_create(&labels).observe(call.took);
+        self.calls.count(&labels, call.outcome, call.took, call.cost);
         if let Some(first) = call.first_token {
             self.first_tokens.get_or_create(&labels).observe(first);
-        }
-        if let Some(cost) = call.cost {
-            self.cost.get_or_create(&labels).inc_by(cost);
         }
     }
 }
