@@ -17,8 +17,7 @@ use crate::config;
 use crate::config::plan::{CacheScope, Plan, RouteCachePlan, RoutePlan, TargetPlan};
 use crate::gateway::cache_keys;
 use crate::gateway::state::GatewayState;
-use crate::model::call::{CacheDirectives, CallRequest, CallerDigest, Endpoint, Head, OpenAiRequest};
-use crate::model::caller_headers::CallerHeaders;
+use crate::model::call::{CallRequest, Endpoint, Head, OpenAiRequest};
 use crate::model::fault::Fault;
 use crate::model::rng::SeededRng;
 use crate::model::switch::Switch;
@@ -159,27 +158,11 @@ fn reads_body(request: &CallRequest) -> bool {
 }
 
 fn head(plan: &Plan, route: &RoutePlan, wanted: &Wanted) -> Head {
+    let tenant = wanted.tenant.as_deref().map_or_else(|| plan.default_tenant.clone(), Arc::from);
     Head {
-        id: "cache-key".into(),
-        route: route.name.clone(),
-        tenant: wanted.tenant.as_deref().map_or_else(|| plan.default_tenant.clone(), Arc::from),
         user: wanted.user.as_deref().map(Arc::from),
         is_tenant_named: wanted.tenant.is_some(),
-        role: None,
-        tier: "anonymous".into(),
-        api_key: None,
-        account: false,
-        credential: None,
-        wishes: CacheDirectives::default(),
-        is_proven: false,
-        once: None,
-        known: None,
-        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        is_address_shared: false,
-        method: http::Method::POST,
-        headers: CallerHeaders::default(),
-        received: jiff::Timestamp::UNIX_EPOCH,
-        digest: CallerDigest::default(),
+        ..Head::anonymous("cache-key".into(), route.name.clone(), tenant, IpAddr::V4(Ipv4Addr::LOCALHOST))
     }
 }
 

@@ -5,7 +5,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -128,6 +128,9 @@ impl Pin {
     }
 }
 
+/// The tier of callers that name no user, and of those from the internet that have not shown who they are.
+pub static ANONYMOUS: LazyLock<Arc<str>> = LazyLock::new(|| "anonymous".into());
+
 /// The parts of a request that stay the same whatever happens to it. Who calls is what the `auth` policy found out, and not
 /// what headers say.
 #[derive(Debug)]
@@ -181,6 +184,32 @@ pub struct Head {
 pub struct CallerDigest(OnceLock<u64>);
 
 impl Head {
+    /// The head of a request without headers, of which nothing is known but this: a POST from the beginning of time.
+    pub fn anonymous(id: Arc<str>, route: Arc<str>, tenant: Arc<str>, address: IpAddr) -> Self {
+        Self {
+            id,
+            route,
+            tenant,
+            is_tenant_named: false,
+            user: None,
+            role: None,
+            tier: ANONYMOUS.clone(),
+            api_key: None,
+            credential: None,
+            wishes: CacheDirectives::default(),
+            is_proven: false,
+            account: false,
+            once: None,
+            known: None,
+            address,
+            is_address_shared: false,
+            method: Method::POST,
+            headers: CallerHeaders::default(),
+            received: jiff::Timestamp::UNIX_EPOCH,
+            digest: CallerDigest::default(),
+        }
+    }
+
     /// A number that tells this caller from others, as far as anything is known of it.
     pub fn caller_digest(&self) -> u64 {
         *self.digest.0.get_or_init(|| {

@@ -244,35 +244,16 @@ impl FlagKind {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use http::Method;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::call::{CacheDirectives, CallerDigest};
-    use crate::model::caller_headers::CallerHeaders;
 
     fn caller(user: Option<&str>, tenant: &str, is_tenant_named: bool, address: [u8; 4]) -> Head {
         Head {
-            id: "i".into(),
-            route: "r".into(),
-            tenant: tenant.into(),
             is_tenant_named,
             user: user.map(Arc::from),
-            role: None,
             tier: "free".into(),
-            api_key: None,
-            account: false,
-            credential: None,
-            wishes: CacheDirectives::default(),
-            is_proven: false,
-            once: None,
-            known: None,
-            address: IpAddr::V4(Ipv4Addr::from(address)),
-            is_address_shared: false,
-            method: Method::POST,
-            headers: CallerHeaders::default(),
-            received: jiff::Timestamp::UNIX_EPOCH,
-            digest: CallerDigest::default(),
+            ..Head::anonymous("i".into(), "r".into(), tenant.into(), IpAddr::V4(Ipv4Addr::from(address)))
         }
     }
 

@@ -211,13 +211,10 @@ pub fn sampled(tunnels: Tunnels) -> impl Fn(&mut Samples<'_>) {
 mod tests {
     use std::net::IpAddr;
 
-    use http::Method;
     use proptest::prelude::*;
 
     use super::*;
     use crate::config::{self, Variables};
-    use crate::model::call::{CacheDirectives, CallerDigest};
-    use crate::model::caller_headers::CallerHeaders;
 
     fn plan(user: usize, address: usize) -> TunnelPlan {
         let text = format!("[tunnel]\nmax_per_user = {user}\nmax_per_address = {address}\n[route.openai-realtime]\n");
@@ -228,26 +225,11 @@ mod tests {
 
     fn head(user: Option<&str>, api_key: Option<&str>, is_proven: bool, is_address_shared: bool) -> Head {
         Head {
-            id: "1".into(),
-            route: "a".into(),
-            tenant: "t".into(),
-            is_tenant_named: false,
             user: user.map(Into::into),
-            role: None,
-            tier: "free".into(),
             api_key: api_key.map(Into::into),
-            credential: None,
-            wishes: CacheDirectives::default(),
             is_proven,
-            account: false,
-            once: None,
-            known: None,
-            address: IpAddr::from([192, 0, 2, 1]),
             is_address_shared,
-            method: Method::GET,
-            headers: CallerHeaders::default(),
-            received: jiff::Timestamp::UNIX_EPOCH,
-            digest: CallerDigest::default(),
+            ..Head::anonymous("1".into(), "a".into(), "t".into(), IpAddr::from([192, 0, 2, 1]))
         }
     }
 

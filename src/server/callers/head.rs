@@ -9,8 +9,7 @@ use std::time::Duration;
 use http::request::Parts;
 
 use crate::gateway::{Gateway, Route};
-use crate::model::call::{CacheDirectives, CallerDigest, Head, Once};
-use crate::model::caller_headers::CallerHeaders;
+use crate::model::call::{ANONYMOUS, CacheDirectives, CallerDigest, Head, Once};
 use crate::model::fault::Fault;
 use crate::model::ip_ranges;
 use crate::model::names::is_plain_id;
@@ -20,9 +19,6 @@ use crate::server::callers::address::Peer;
 use crate::server::callers::credentials::LastShown;
 use crate::server::callers::present::{Present, Sought};
 use crate::server::callers::{address, authority, cache_control, credentials, idempotency};
-
-/// The tier of callers that name no user, and of those from the internet that have not shown who they are.
-static ANONYMOUS: LazyLock<Arc<str>> = LazyLock::new(|| "anonymous".into());
 
 /// What stands for a route where none is known.
 static NO_ROUTE: LazyLock<Arc<str>> = LazyLock::new(|| "none".into());
@@ -61,27 +57,12 @@ impl RequestContext<'_> {
 
     /// The head of a request whose caller is not known yet, or need not be.
     pub(in crate::server) fn anonymous(&self) -> Head {
+        let tenant = self.gateway.plan.default_tenant.clone();
         Head {
-            id: self.id.clone(),
-            route: NO_ROUTE.clone(),
-            tenant: self.gateway.plan.default_tenant.clone(),
-            user: None,
-            is_tenant_named: false,
-            role: None,
-            tier: ANONYMOUS.clone(),
-            api_key: None,
-            account: false,
             method: self.parts.method.clone(),
-            credential: None,
-            wishes: CacheDirectives::default(),
-            is_proven: false,
-            once: None,
-            known: None,
-            address: self.address(),
             is_address_shared: self.is_address_shared(),
-            headers: CallerHeaders::default(),
             received: self.received,
-            digest: CallerDigest::default(),
+            ..Head::anonymous(self.id.clone(), NO_ROUTE.clone(), tenant, self.address())
         }
     }
 

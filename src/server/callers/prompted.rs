@@ -167,15 +167,12 @@ fn invalid(field: String, message: String) -> Fault {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use http::Method;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::config::{self, Variables};
     use crate::gateway::state::GatewayState;
     use crate::gateway::world::World;
-    use crate::model::call::{CacheDirectives, CallerDigest};
-    use crate::model::caller_headers::CallerHeaders;
 
     const CONFIG: &str = "[prompt.greet.1]\nstatus = 'active'\ntemplate = 'Hello {{ name }}{{ note | default }}'\n\
                           temperature = 0.2\nmax_tokens = 7\nmodel = 'm'\ninstruction = 'Be kind to {{ name }}.'\n\
@@ -189,28 +186,8 @@ mod tests {
     }
 
     fn head() -> Head {
-        Head {
-            id: "i".into(),
-            route: "r".into(),
-            tenant: "t".into(),
-            is_tenant_named: true,
-            user: None,
-            role: None,
-            tier: "free".into(),
-            api_key: None,
-            account: false,
-            credential: None,
-            wishes: CacheDirectives::default(),
-            is_proven: false,
-            once: None,
-            known: None,
-            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            is_address_shared: false,
-            method: Method::POST,
-            headers: CallerHeaders::default(),
-            received: jiff::Timestamp::UNIX_EPOCH,
-            digest: CallerDigest::default(),
-        }
+        let head = Head::anonymous("i".into(), "r".into(), "t".into(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        Head { is_tenant_named: true, ..head }
     }
 
     fn rendered(key: &str, variables: Value, chat: Chat) -> Result<Chat, String> {

@@ -15,8 +15,7 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::caller::jobs::JobCaller;
 use crate::caller::{About, Comeback, unspellable};
 use crate::gateway::{Gateway, Route};
-use crate::model::call::{CacheDirectives, CallRequest, CallerDigest, Chat, ClientDeadline, Head};
-use crate::model::caller_headers::CallerHeaders;
+use crate::model::call::{CallRequest, Chat, ClientDeadline, Head};
 use crate::model::fault::{Bound, Fault};
 use crate::model::job::{JobInput, JobRecord, JobResult};
 use crate::model::reply::{Answer, Body, EventKind, EventStream, Reply};
@@ -113,26 +112,17 @@ fn said(chat: &Chat) -> u64 {
 fn head(gateway: &Gateway, route: &Route, job: &JobRecord, id: Arc<str>) -> Head {
     let submitter = job.facts.submitter.clone();
     Head {
-        id,
-        route: route.plan.name.clone(),
-        tenant: submitter.tenant,
         is_tenant_named: submitter.is_tenant_named,
         user: submitter.user,
         role: submitter.role,
         tier: submitter.tier,
         api_key: submitter.api_key,
         credential: submitter.credential,
-        wishes: CacheDirectives::default(),
         is_proven: submitter.is_proven,
         account: submitter.account,
-        once: None,
-        known: None,
-        address: submitter.address,
         is_address_shared: submitter.is_address_shared,
-        method: Method::POST,
-        headers: CallerHeaders::default(),
         received: gateway.world.now(),
-        digest: CallerDigest::default(),
+        ..Head::anonymous(id, route.plan.name.clone(), submitter.tenant, submitter.address)
     }
 }
 

@@ -5,36 +5,18 @@ use std::net::{IpAddr, Ipv4Addr};
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::call::{
-    AnswerBounds, CacheDirectives, CallerDigest, Chat, Contents, Endpoint, KnownKey, NamedModel, OpenAiRequest,
-};
-use crate::model::caller_headers::CallerHeaders;
+use crate::model::call::{AnswerBounds, Chat, Contents, Endpoint, KnownKey, NamedModel, OpenAiRequest};
 
 const BODY: &str = r#"{"model":"gpt-4","messages":[{"role":"user","content":"Hi"}]}"#;
 static JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 fn head() -> Head {
     Head {
-        id: "1".into(),
-        route: "r".into(),
-        tenant: "t".into(),
         is_tenant_named: true,
         user: Some("u".into()),
-        role: None,
-        tier: "free".into(),
-        api_key: None,
         credential: Some([1; 32]),
-        wishes: CacheDirectives::default(),
         is_proven: true,
-        account: false,
-        once: None,
-        known: None,
-        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        is_address_shared: false,
-        method: Method::POST,
-        headers: CallerHeaders::default(),
-        received: jiff::Timestamp::UNIX_EPOCH,
-        digest: CallerDigest::default(),
+        ..Head::anonymous("1".into(), "r".into(), "t".into(), IpAddr::V4(Ipv4Addr::LOCALHOST))
     }
 }
 
