@@ -283,7 +283,7 @@ async fn echo() -> Following {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_job_is_lost_while_processes_pass_a_file_on_and_are_killed() {
+async fn no_job_is_lost_while_processes_pass_a_file_on() {
     let provider = echo().await;
     let folder = Folder::new("jobs-rounds");
     write_config(&folder, provider.address, "5s", "[jobs]\nrate = \"100000/min\"\n[limit.general]\nenabled = false\n");

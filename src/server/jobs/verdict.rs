@@ -159,7 +159,7 @@ mod tests {
         config::load(Some(("x.toml", &text)), &Variables::default()).unwrap().jobs
     }
 
-    /// A job whose time began so many seconds ago, at its attempt of this number.
+    /// A job whose time began this many seconds ago, at its attempt of this number.
     fn job(attempts: u32, age: i64) -> (JobRecord, Timestamp) {
         let begins = Timestamp::from_second(1_000_000).unwrap();
         let submitter = Submitter {
