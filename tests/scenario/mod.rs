@@ -468,12 +468,15 @@ impl Scenario {
         let (probing, over) = (TaskTracker::new(), CancellationToken::new());
         let current = Current::probed(gateway, &probing, &over);
         let leaving = CancellationToken::new();
-        let workers = Arc::new(Workers::keep(&current, &leaving));
+        // Without jobs it would wake up every few seconds, for nothing, and some scenarios last for months.
+        let workers = self.has_jobs().then(|| Arc::new(Workers::keep(&current, &leaving)));
         let store = current.gateway().jobs.store().clone();
-        (0..self.workers).for_each(|_| drop(workers.begin(store.clone())));
+        if let Some(workers) = &workers {
+            (0..self.workers).for_each(|_| drop(workers.begin(store.clone())));
+        }
         let mut tasks = tokio::task::JoinSet::new();
-        for worker in self.worker.clone() {
-            tasks.spawn(jobs::work(worker, workers.clone(), current.clone()));
+        for (worker, workers) in self.worker.iter().zip(workers.iter().cycle()) {
+            tasks.spawn(jobs::work(worker.clone(), workers.clone(), current.clone()));
         }
         for backlog in self.backlog.clone() {
             let gateway = current.gateway();
@@ -554,8 +557,10 @@ impl Scenario {
         }
         let mut problems: Vec<String> = tasks.join_all().await.into_iter().flatten().collect();
         problems.extend(jobs::compare(&current.gateway(), &self.jobs).await);
-        workers.hurry();
-        workers.close().await;
+        if let Some(workers) = workers {
+            workers.hurry();
+            workers.close().await;
+        }
         let background = current.gateway().state.tasks().clone();
         background.close();
         background.wait().await;
@@ -564,6 +569,12 @@ impl Scenario {
         probing.wait().await;
         problems.extend(self.afterwards(&current.gateway(), &simulation));
         problems
+    }
+
+    /// True where there may be jobs.
+    fn has_jobs(&self) -> bool {
+        let is_about_jobs = |call: &Planned| call.path.contains("/queue/") || call.path.contains("/admin/jobs");
+        self.workers > 0 || !self.worker.is_empty() || !self.backlog.is_empty() || self.call.iter().any(is_about_jobs)
     }
 
     /// What must hold when all is over: counts, metrics, and nothing left running.
