@@ -23,6 +23,9 @@ use crate::server::job_metrics::JobMetrics;
 use crate::state::jobs::seal::Content;
 use crate::state::jobs::{Cancelled, JobStoreFault, Once, Parts, Scope, Submission, Submitted};
 
+/// All that is stored of a job.
+const ALL: Parts = Parts { input: true, result: true };
+
 /// What of a path's pattern is a job's id.
 const ID: &str = "id";
 
@@ -68,7 +71,7 @@ impl RequestContext<'_> {
                 self.submit(dialect, orders, head).await
             }
             JobRequest::Status(id) => {
-                let job = self.job(&scope, &id).await?;
+                let job = self.job(&scope, &id, ALL, head).await?;
                 let (input, result) = (jobs.input(&job), jobs.result(&job));
                 if job.state == JobState::Completed && result.is_none() {
                     return Err(unreadable(&job));
@@ -77,7 +80,7 @@ impl RequestContext<'_> {
                 Ok(dialect.encode(&JobAnswer::Status(view)))
             }
             JobRequest::Result(id) => {
-                let job = self.job(&scope, &id).await?;
+                let job = self.job(&scope, &id, ALL, head).await?;
                 match job.state {
                     JobState::Completed => {
                         let result = jobs.result(&job).ok_or_else(|| unreadable(&job))?;
@@ -91,14 +94,17 @@ impl RequestContext<'_> {
                 }
             }
             JobRequest::Events(_) => Err(Fault::Internal { detail: "there are no events of jobs".into() }),
-            JobRequest::Cancel(id) => match store.cancel(&scope, &id).await.map_err(fault_of)? {
-                Cancelled::Done => {
-                    self.gateway.metrics.group::<JobMetrics>().cancelled();
-                    Ok(dialect.encode(&JobAnswer::Cancelled))
+            JobRequest::Cancel(id) => {
+                self.job(&scope, &id, Parts::default(), head).await?;
+                match store.cancel(&scope, &id).await.map_err(fault_of)? {
+                    Cancelled::Done => {
+                        self.gateway.metrics.group::<JobMetrics>().cancelled();
+                        Ok(dialect.encode(&JobAnswer::Cancelled))
+                    }
+                    Cancelled::Over(state) => Err(RequestFault::JobOver { state: state.as_str() }.into()),
+                    Cancelled::Unknown => Err(RequestFault::UnknownJob.into()),
                 }
-                Cancelled::Over(state) => Err(RequestFault::JobOver { state: state.as_str() }.into()),
-                Cancelled::Unknown => Err(RequestFault::UnknownJob.into()),
-            },
+            }
             JobRequest::Metrics => {
                 let counts = store.counts(&scope).await.map_err(fault_of)?;
                 Ok(dialect.encode(&JobAnswer::Metrics(&counts)))
@@ -121,18 +127,27 @@ impl RequestContext<'_> {
         Ok(body)
     }
 
-    /// A job with all that is kept of it.
-    async fn job(&self, scope: &Scope, id: &JobId) -> Result<JobRecord, Fault> {
-        let all = Parts { input: true, result: true };
-        let found = self.gateway.jobs.store().find(scope, id, all).await.map_err(fault_of)?;
-        found.ok_or_else(|| RequestFault::UnknownJob.into())
+    /// A job of the caller's tenant. Where nobody names a tenant all callers have the same one: then it is a job of the user's or
+    /// the API key's own, as far as they are proven.
+    async fn job(&self, scope: &Scope, id: &JobId, parts: Parts, head: &Head) -> Result<JobRecord, Fault> {
+        let found = self.gateway.jobs.store().find(scope, id, parts).await.map_err(fault_of)?;
+        found.filter(|job| self.is_own(&job.facts.submitter, head)).ok_or_else(|| RequestFault::UnknownJob.into())
+    }
+
+    fn is_own(&self, submitter: &Submitter, head: &Head) -> bool {
+        let is_anybodys = !submitter.is_proven && !head.is_proven;
+        (submitter.is_tenant_named && head.is_tenant_named) || is_anybodys || submitter.credential == self.owner(head)
+    }
+
+    /// What tells the caller from others that name no tenant.
+    fn owner(&self, head: &Head) -> Option<[u8; 32]> {
+        head.credential.or_else(|| self.credential(head.api_key.as_ref(), head.user.as_ref(), head.is_proven))
     }
 
     /// Accepts all of these jobs, or none.
     async fn submit(&self, dialect: &dyn JobCaller, orders: Orders, head: &mut Head) -> Result<Answered, Fault> {
         // A job's call may be answered from the cache, where this tells its caller from others.
-        head.credential =
-            head.credential.or_else(|| self.credential(head.api_key.as_ref(), head.user.as_ref(), head.is_proven));
+        head.credential = self.owner(head);
         let is_kept = self.gateway.plan.idempotency.is_on;
         let once = head.once.filter(|_| is_kept).map(|once| Once {
             key: once.key,
