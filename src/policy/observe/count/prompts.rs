@@ -10,7 +10,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use super::choices::Choices;
 use crate::model::trail::PromptFact;
 use crate::state::ledger::row::Cost;
-use crate::telemetry::metrics::{Group, Registrar};
+use crate::telemetry::metrics::{Group, Registrar, seconds};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PromptLabels {
@@ -23,12 +23,19 @@ pub(super) struct Prompts(Choices<PromptLabels>);
 
 impl Group for Prompts {
     fn register(registrar: &mut Registrar<'_>) -> Self {
-        Self(Choices::register(
-            registrar,
-            ("tidegate_prompt_requests_total", "Requests with a prompt, by prompt, version and outcome"),
-            ("tidegate_prompt_duration_seconds", "Time to the end of the response, by prompt and version"),
-            ("tidegate_prompt_cost_usd_total", "Cost of responses by prompt and version, from the price table"),
-        ))
+        Self(Choices {
+            requests: registrar
+                .counters("tidegate_prompt_requests_total", "Requests with a prompt, by prompt, version and outcome"),
+            durations: registrar.histograms(
+                "tidegate_prompt_duration_seconds",
+                "Time to the end of the response, by prompt and version",
+                seconds,
+            ),
+            cost: registrar.float_counters(
+                "tidegate_prompt_cost_usd_total",
+                "Cost of responses by prompt and version, from the price table",
+            ),
+        })
     }
 }
 

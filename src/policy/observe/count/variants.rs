@@ -39,12 +39,21 @@ pub(super) struct Variants {
 impl Group for Variants {
     fn register(registrar: &mut Registrar<'_>) -> Self {
         Self {
-            calls: Choices::register(
-                registrar,
-                ("tidegate_variant_requests_total", "Requests of routes with variants, by variant and outcome"),
-                ("tidegate_variant_duration_seconds", "Time to the end of the response, by variant"),
-                ("tidegate_variant_cost_usd_total", "Cost of responses by variant, from the price table"),
-            ),
+            calls: Choices {
+                requests: registrar.counters(
+                    "tidegate_variant_requests_total",
+                    "Requests of routes with variants, by variant and outcome",
+                ),
+                durations: registrar.histograms(
+                    "tidegate_variant_duration_seconds",
+                    "Time to the end of the response, by variant",
+                    seconds,
+                ),
+                cost: registrar.float_counters(
+                    "tidegate_variant_cost_usd_total",
+                    "Cost of responses by variant, from the price table",
+                ),
+            },
             first_tokens: registrar.histograms(
                 "tidegate_variant_first_token_seconds",
                 "Time to the first event of a stream or to the whole response, by variant",
