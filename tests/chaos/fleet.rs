@@ -56,7 +56,8 @@ struct Process {
 impl Fleet {
     /// Two gateways and two workers that share a Redis which writes to disk.
     pub(crate) async fn on_redis() -> Self {
-        let redis = Server::with(&["--appendonly", "yes"]).await;
+        // With `everysec` Redis answers before it has written while the disk is slow, so that a kill loses what it answered.
+        let redis = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
         Self::start("chaos-redis", Some(redis), &[false, false, true, true]).await
     }
 
