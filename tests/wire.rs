@@ -65,6 +65,8 @@ mod http2;
 mod http2_floods;
 #[path = "wire/http2_provider.rs"]
 mod http2_provider;
+#[path = "wire/job_events.rs"]
+mod job_events;
 #[path = "wire/kept.rs"]
 mod kept;
 #[path = "wire/linger.rs"]

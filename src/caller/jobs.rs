@@ -32,6 +32,9 @@ pub trait JobCaller: Send + Sync {
     /// How a job is, in the words of [`JobAnswer::Status`]: what is told to those who do not ask again and again.
     fn status(&self, view: &JobView<'_>) -> Value;
 
+    /// Spells what those who watch a job are told: the data of a server-sent event.
+    fn event(&self, event: &JobEvent<'_>) -> Value;
+
     /// Spells an answer.
     fn encode(&self, answer: &JobAnswer<'_>) -> Answered;
 }
@@ -94,6 +97,30 @@ pub enum JobAnswer<'a> {
     Cancelled,
     /// How many jobs the tenant has.
     Metrics(&'a JobCounts),
+}
+
+/// What those who watch a job are told.
+pub enum JobEvent<'a> {
+    /// It has entered a state.
+    Status(JobView<'a>),
+    /// How far it is, in percent.
+    Progress(&'a JobId, u8),
+    /// The text of its answer so far.
+    Tokens(&'a JobId, &'a str),
+    /// How it has ended.
+    Result(JobView<'a>),
+}
+
+impl JobEvent<'_> {
+    /// The type of the event.
+    pub fn name(&self) -> &'static str {
+        match self {
+            JobEvent::Status(_) => "status",
+            JobEvent::Progress(..) => "progress",
+            JobEvent::Tokens(..) => "tokens",
+            JobEvent::Result(_) => "result",
+        }
+    }
 }
 
 /// A job as its tenant may see it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tidegate::caller::jobs::{JobAnswer, JobCaller, JobOrder, JobRequest, JobView};
+use tidegate::caller::jobs::{JobAnswer, JobCaller, JobEvent, JobOrder, JobRequest, JobView};
 use tidegate::caller::{self, Incoming};
 use tidegate::config::plan::CallerKind;
 use tidegate::model::fault::Fault;
@@ -57,6 +57,20 @@ pub(crate) fn encode(kind: CallerKind, case: &Case<'_>) -> Value {
     let (dialect, id) = (dialect(kind), JobId::parse(ID).unwrap());
     let of = |name: &str| case.0.get(name);
     let result: Option<JobResult> = of("result").map(|result| serde_json::from_value(result.clone()).unwrap());
+    if let Some(event) = case.optional_text("event") {
+        let job = of("job").map(|job| (record(job), input(job)));
+        let view = || {
+            let (job, input) = job.as_ref().expect("the event is about a `job`");
+            JobView { job, input: Some(input), result: result.as_ref() }
+        };
+        let event = match event {
+            "status" => JobEvent::Status(view()),
+            "progress" => JobEvent::Progress(&id, 42),
+            "tokens" => JobEvent::Tokens(&id, "The text so far"),
+            _ => JobEvent::Result(view()),
+        };
+        return json!({ "event": event.name(), "data": dialect.event(&event) });
+    }
     let answered = if let Some(job) = of("job") {
         let (job, input) = (record(job), input(job));
         dialect.encode(&JobAnswer::Status(JobView { job: &job, input: Some(&input), result: result.as_ref() }))

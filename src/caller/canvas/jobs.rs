@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{
     DEFAULT_TEMPERATURE, DEFAULT_TOKENS, MAX_MODEL, MAX_PROMPT, MAX_TOKENS, Served, Success, generate, served,
 };
-use crate::caller::jobs::{JobAnswer, JobCaller, JobOrder, JobRequest, JobView};
+use crate::caller::jobs::{JobAnswer, JobCaller, JobEvent, JobOrder, JobRequest, JobView};
 use crate::caller::json::{Limit, Object, must_be};
 use crate::caller::{About, Answered, Incoming, answer, unspellable};
 use crate::config::engine::value::hint;
@@ -119,6 +119,14 @@ impl JobCaller for Jobs {
     fn status(&self, view: &JobView<'_>) -> Value {
         // Its keys are texts.
         serde_json::to_value(StatusShape::of(view)).unwrap_or_default()
+    }
+
+    fn event(&self, event: &JobEvent<'_>) -> Value {
+        match event {
+            JobEvent::Status(view) | JobEvent::Result(view) => self.status(view),
+            JobEvent::Progress(id, percent) => json!({ "jobId": id, "progress": percent }),
+            JobEvent::Tokens(id, text) => json!({ "jobId": id, "text": text }),
+        }
     }
 
     fn encode(&self, answer: &JobAnswer<'_>) -> Answered {

@@ -10,6 +10,7 @@ pub mod cache_control;
 pub mod client_deadline;
 pub mod cors;
 pub mod credentials;
+pub mod events;
 pub mod idempotency;
 pub mod prompt_rules;
 pub mod prompted;

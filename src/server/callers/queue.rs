@@ -17,8 +17,9 @@ use crate::model::job::{JobFacts, JobId, JobKind, JobPriority, JobPrompt, JobRec
 use crate::model::offload::apart;
 use crate::model::trail::Trail;
 use crate::policy::observe::Watch;
+use crate::server::callers::events::Watched;
 use crate::server::callers::head::RequestContext;
-use crate::server::callers::{idempotency, prompt_rules, prompted};
+use crate::server::callers::{events, idempotency, prompt_rules, prompted};
 use crate::server::job_metrics::JobMetrics;
 use crate::state::jobs::seal::Content;
 use crate::state::jobs::{Cancelled, JobStoreFault, Once, Parts, Scope, Submission, Submitted};
@@ -93,7 +94,11 @@ impl RequestContext<'_> {
                     state => Err(RequestFault::JobNotOver { state: state.as_str() }.into()),
                 }
             }
-            JobRequest::Events(_) => Err(Fault::Internal { detail: "there are no events of jobs".into() }),
+            JobRequest::Events(id) => {
+                let changes = store.watch(&id);
+                let (tenant, job) = (head.tenant.clone(), self.job(&scope, &id, ALL, head).await?);
+                events::answer(self.gateway, Watched { dialect, tenant, job, changes }, &self.parts.headers)
+            }
             JobRequest::Cancel(id) => {
                 self.job(&scope, &id, Parts::default(), head).await?;
                 match store.cancel(&scope, &id).await.map_err(fault_of)? {

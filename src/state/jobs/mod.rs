@@ -4,6 +4,7 @@
 //! A store reads no wall clock for leases: see [`JobStore::take`].
 
 pub mod seal;
+pub mod seats;
 pub mod turns;
 pub mod watchers;
 

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 
 use super::seal::{Content, Seal};
+use super::seats::Seats;
 use super::{JobCounts, JobStore, Scope};
 use crate::model::job::{JobInput, JobRecord, JobResult};
 
@@ -21,13 +22,14 @@ const PAUSE: Duration = Duration::from_secs(5);
 pub struct Jobs {
     store: Arc<dyn JobStore>,
     seal: Seal,
+    seats: Seats,
     latest: Mutex<JobCounts>,
 }
 
 impl Jobs {
     /// Jobs in this store, whose contents this seals.
     pub fn new(store: Arc<dyn JobStore>, seal: Seal) -> Self {
-        Self { store, seal, latest: Mutex::default() }
+        Self { store, seal, seats: Seats::default(), latest: Mutex::default() }
     }
 
     /// Where they are kept.
@@ -38,6 +40,11 @@ impl Jobs {
     /// What seals and opens their contents.
     pub fn seal(&self) -> &Seal {
         &self.seal
+    }
+
+    /// Places for those who watch jobs.
+    pub fn seats(&self) -> &Seats {
+        &self.seats
     }
 
     /// What a job asks; `None`: it was not fetched with the job, or cannot be opened, as it was sealed with another secret.
