@@ -25,6 +25,13 @@ const FUEL: u64 = 2 * MAX_RENDERED as u64 / 64 + 10_000;
 /// How deep loops, conditions and calls may be nested. Each level takes stack.
 const MAX_NESTING: usize = 50;
 
+/// The longest `{{ .. }}` or `{% .. %}`, in bytes. A chain in one (`not not ..`, `a ~ b ~ ..`) is nested too, once it is read,
+/// and nothing else bounds it.
+const MAX_TAG: usize = 1024;
+
+/// The most `{% elif %}`: each is nested in the one before.
+const MAX_ELIF: usize = 100;
+
 /// The only template of its environment.
 const NAME: &str = "prompt";
 
@@ -73,13 +80,14 @@ impl Template {
     /// Reads a template.
     ///
     /// # Errors
-    /// Its first mistake of syntax, an unknown filter, test or function as far as trying finds one, or a text longer than
-    /// [`MAX_TEMPLATE`].
+    /// Its first mistake of syntax, an unknown filter, test or function as far as trying finds one, a text longer than
+    /// [`MAX_TEMPLATE`], or a tag or a chain of conditions that takes too much stack.
     pub fn new(source: &str) -> Result<Self, TemplateError> {
         if source.len() > MAX_TEMPLATE {
             let message = format!("it has {} bytes; the most is {MAX_TEMPLATE}", source.len());
             return Err(TemplateError { line: 1, message });
         }
+        bound_stack(source)?;
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_recursion_limit(MAX_NESTING);
@@ -118,6 +126,54 @@ impl Template {
             false => Ok(text),
         }
     }
+}
+
+/// Refuses what would take more stack to read and to run than a thread has.
+fn bound_stack(source: &str) -> Result<(), TemplateError> {
+    let (mut rest, mut elifs) = (source, 0);
+    let line = |rest: &str| 1 + source[..source.len() - rest.len()].matches('\n').count();
+    while let Some(start) = rest.find("{{").into_iter().chain(rest.find("{%")).chain(rest.find("{#")).min() {
+        rest = &rest[start..];
+        if rest.starts_with("{#") {
+            rest = rest.find("#}").map_or("", |end| &rest[end + 2..]);
+            continue;
+        }
+        let length = tag(rest);
+        if length > MAX_TAG {
+            let message = format!("the tag that begins here has {length} bytes; the most is {MAX_TAG}");
+            return Err(TemplateError { line: line(rest), message });
+        }
+        let word = rest[2..length].trim_start_matches(['-', '+']).trim_start();
+        elifs += usize::from(rest.starts_with("{%") && word.starts_with("elif"));
+        if elifs > MAX_ELIF {
+            let message = format!("there are more than {MAX_ELIF} `elif`");
+            return Err(TemplateError { line: line(rest), message });
+        }
+        // What stands between these two is text.
+        let is_raw = rest.starts_with("{%") && word.starts_with("raw");
+        rest = &rest[length..];
+        if is_raw {
+            rest = rest.find("endraw").map_or("", |end| &rest[end..]);
+        }
+    }
+    Ok(())
+}
+
+/// How long the tag is that a text begins with, its borders included. What a string holds ends no tag.
+fn tag(text: &str) -> usize {
+    let end = if text.starts_with("{{") { "}}" } else { "%}" };
+    let (mut quote, mut is_escaped) = (None, false);
+    for (at, byte) in text.bytes().enumerate().skip(2) {
+        match (quote, byte) {
+            _ if is_escaped => is_escaped = false,
+            (Some(_), b'\\') => is_escaped = true,
+            (Some(open), close) if open == close => quote = None,
+            (None, b'"' | b'\'') => quote = Some(byte),
+            (None, _) if text.as_bytes()[at..].starts_with(end.as_bytes()) => return at + end.len(),
+            _ => {}
+        }
+    }
+    text.len()
 }
 
 /// Finds unknown filters, tests and functions, which are looked up only when a rendering reaches them: it tries one without
@@ -219,6 +275,38 @@ mod tests {
         Template::new(source).unwrap_err()
     }
 
+    /// What would overflow the stack does so here: a test's thread has as much as the gateway's.
+    #[test]
+    fn chains_are_refused_before_they_take_the_stack() {
+        let many = |piece: &str| piece.repeat(60_000 / piece.len());
+        for (before, chain, after) in [
+            ("{{ ", "not ", "x }}"),
+            ("{{ ", "-", "1 }}"),
+            ("{{ x", " ~ x", " }}"),
+            ("{{ x", " and x", " }}"),
+            ("{{ x", "[0]", " }}"),
+            ("{{ x", "|upper", " }}"),
+            ("{{ '}}' ", "~ x", " }}"),
+            ("{% if ", "not ", "x %}{% endif %}"),
+            ("{% if x %}", "{% elif x %}", "{% endif %}"),
+            ("{% raw %}{% endraw %}{{ ", "not ", "x }}"),
+        ] {
+            let error = wrong(&format!("\n{before}{}{after}", many(chain)));
+            assert_eq!(error.line, 2, "{error}");
+            assert!(error.message.contains("the most is 1024") || error.message.contains("`elif`"), "{error}");
+            // The longest that is read is read, tried and rendered: with an error perhaps.
+            let room =
+                if chain.contains("elif") { MAX_ELIF * chain.len() } else { MAX_TAG - before.len() - after.len() };
+            let longest = format!("{before}{}{after}", chain.repeat(room / chain.len()));
+            let _ = Template::new(&longest).map(|template| template.render(&values(json!({"x": [true]}))));
+        }
+        for text in ["{% raw %}{{ ", "{# {{ "] {
+            let end = if text.starts_with("{#") { " #}" } else { "{% endraw %}" };
+            assert!(Template::new(&format!("{text}{}{end}", many("not "))).is_ok(), "{text}");
+        }
+        assert_eq!(rendered("{{ '}}' }}{\"a\": {}}", json!({})).unwrap(), "}}{\"a\": {}}");
+    }
+
     #[test]
     fn variables_take_their_places() {
         let text = "Sell {{ what }} in {{ towns | join(', ') }}{% if note is defined %} ({{ note }}){% endif %}.";
@@ -311,7 +399,7 @@ mod tests {
     fn nesting_is_bounded_in_templates_and_in_values() {
         let deep = format!("{}x{}", "{% if true %}".repeat(2_000), "{% endif %}".repeat(2_000));
         assert_eq!(wrong(&deep).message, "template exceeds maximum recursion limits");
-        let parens = format!("{{{{ {}1{} }}}}", "(".repeat(20_000), ")".repeat(20_000));
+        let parens = format!("{{{{ {}1{} }}}}", "(".repeat(500), ")".repeat(500));
         assert_eq!(wrong(&parens).message, "template exceeds maximum recursion limits");
         // As deep as JSON may be that was read.
         let mut value = json!("{{ town }}");
