@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use crate::model::fault::{Fault, RequestFault};
@@ -72,6 +73,31 @@ pub(crate) enum Limit {
     Chars(usize),
 }
 
+/// The value that a body is, which is known to be JSON that no two readers read differently. Whoever looks for something in it
+/// must not find nothing because it could not be read.
+///
+/// # Errors
+/// A name that `serde_json` reads otherwise than others, or a number that no computer holds.
+pub(crate) fn plain(body: &[u8]) -> Result<Value, Fault> {
+    serde_json::from_slice::<Plain>(body).map(|Plain(value)| value).map_err(|error| told(&error))
+}
+
+/// What is wrong with a body that could not be read.
+fn told(error: &serde_json::Error) -> Fault {
+    let (line, column) = (error.line(), error.column());
+    let wrong = match error.classify() {
+        // The only things that `Distinct` and `Plain` themselves can object to.
+        Category::Data if error.to_string().starts_with(RESERVED) => {
+            "a field of the body has a reserved name (`$serde_json::private::`)"
+        }
+        Category::Data => "a field of the body appears twice",
+        Category::Eof => "the body ends in the middle of its JSON",
+        _ if error.to_string().starts_with("number out of range") => "a number of the body is too large",
+        _ => "the body is not valid JSON",
+    };
+    Fault::invalid(None, format!("{wrong} (line {line}, column {column})"))
+}
+
 /// The object of a request's body. Fields are taken out; those nobody asks for are ignored.
 #[derive(Debug)]
 pub(crate) struct Object(Map<String, Value>);
@@ -84,19 +110,8 @@ impl Object {
         if body.trim_ascii_start().first() != Some(&b'{') {
             return Err(Fault::invalid(None, "the body must be a JSON object"));
         }
-        let read = serde_json::from_slice::<Distinct>(body).map(|Distinct(map)| Self(map)).map_err(|error| {
-            let (line, column) = (error.line(), error.column());
-            let wrong = match error.classify() {
-                // The only things that `Distinct` and `Plain` themselves can object to.
-                serde_json::error::Category::Data if error.to_string().starts_with(RESERVED) => {
-                    "a field of the body has a reserved name (`$serde_json::private::`)"
-                }
-                serde_json::error::Category::Data => "a field of the body appears twice",
-                serde_json::error::Category::Eof => "the body ends in the middle of its JSON",
-                _ => "the body is not valid JSON",
-            };
-            Fault::invalid(None, format!("{wrong} (line {line}, column {column})"))
-        })?;
+        let read =
+            serde_json::from_slice::<Distinct>(body).map(|Distinct(map)| Self(map)).map_err(|error| told(&error))?;
         check_strictly(body)?;
         Ok(read)
     }
@@ -383,7 +398,7 @@ mod tests {
         let broken = message(read("{\"a\": canary}"));
         assert!(broken.contains("not valid JSON (line 1") && !broken.contains("canary"), "{broken}");
         assert!(message(read("{\"a\":1")).contains("ends in the middle"));
-        assert!(message(read("{\"a\":1e999}")).contains("not valid JSON"));
+        assert!(message(read("{\"a\":1e999}")).contains("a number of the body is too large"));
         assert!(message(read("{} {}")).contains("not valid JSON"));
     }
 

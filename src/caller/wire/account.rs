@@ -9,7 +9,9 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::caller::json;
 use crate::model::call::Reach;
+use crate::model::fault::Fault;
 
 /// Endpoints without a route of their own that answer what they are asked, and show nothing that the account keeps. All take
 /// `POST`. A video that is begun here is kept like a response; whoever wants to see it needs the account.
@@ -78,14 +80,17 @@ pub(super) fn id(field: &str) -> Option<Box<str>> {
 
 /// True when a body names something that the account keeps: a file, a store of vectors, an item of a stored response. `body`
 /// is known to be JSON.
-pub(super) fn is_named_in(body: &[u8]) -> bool {
+///
+/// # Errors
+/// It may name something, and cannot be read to its end.
+pub(super) fn is_named_in(body: &[u8]) -> Result<bool, Fault> {
     // Most bodies have none of these words, nor an escape that could stand for a part of one.
     let has = |word: &str| memmem::find(body, word.as_bytes()).is_some();
     let may_hide = memmem::find_iter(body, b"\\u00").any(|at| matches!(body.get(at + 4), Some(b'2'..=b'7')));
     if !may_hide && !["file_id", "vector_store_id", "item_reference", "\"cntr_"].iter().any(|word| has(word)) {
-        return false;
+        return Ok(false);
     }
-    serde_json::from_slice::<Value>(body).is_ok_and(|value| names(&value))
+    Ok(names(&json::plain(body)?))
 }
 
 /// It is no deeper than the decoders let through.
@@ -194,6 +199,14 @@ mod tests {
     }
 
     #[test]
+    fn what_stops_a_reader_hides_nothing_of_the_account() {
+        for odd in [r#"{"$serde_json::private::RawValue":5}"#, r#"{"$serde_json::private::RawValue":"1"}"#, "1e999"] {
+            let body = format!(r#"{{"x":{odd},"tools":[{{"vector_store_ids":["vs_1"]}}]}}"#);
+            assert!(is_named_in(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+
+    #[test]
     fn what_a_body_names_of_the_account_is_found() {
         for body in [
             r#"{"messages":[{"content":[{"type":"file","file":{"file_id":"file-1"}}]}]}"#,
@@ -203,7 +216,7 @@ mod tests {
             r#"{"tools":[{"type":"code_interpreter","container":{"type":"auto","file_ids":["file-1"]}}]}"#,
             r#"{"tools":[{"type":"code_interpreter","container":"cntr_1"}]}"#,
         ] {
-            assert!(is_named_in(body.as_bytes()), "{body}");
+            assert!(is_named_in(body.as_bytes()).unwrap(), "{body}");
         }
         for body in [
             r#"{"messages":[{"content":"the file_id of a vector_store_id is an item_reference"}]}"#,
@@ -213,7 +226,7 @@ mod tests {
             r#"{"messages":[{"tool_calls":[{"function":{"arguments":"{\"file_id\":\"x\"}"}}]}]}"#,
             r#"{"metadata":{"file_id":"mine"}}"#,
         ] {
-            assert!(!is_named_in(body.as_bytes()), "{body}");
+            assert!(!is_named_in(body.as_bytes()).unwrap(), "{body}");
         }
     }
 }

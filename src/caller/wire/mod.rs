@@ -119,7 +119,7 @@ fn note_contents(read: &Read<'_>, wire: &mut OpenAiRequest) -> Result<(), Fault>
             names.map_err(|_| Fault::invalid("models", "`models` must be an array of strings"))?;
     }
     let inside =
-        if read.may_name_models { models::named_inside(&wire.body, fields.model.is_some()) } else { Vec::new() };
+        if read.may_name_models { models::named_inside(&wire.body, fields.model.is_some())? } else { Vec::new() };
     if !inside.is_empty() {
         let others = std::mem::take(&mut wire.contents.other_models);
         wire.contents.other_models = others.into_iter().chain(inside).collect();
@@ -133,7 +133,7 @@ fn note_contents(read: &Read<'_>, wire: &mut OpenAiRequest) -> Result<(), Fault>
     wire.contents.asked_for = read.asked_for;
     let named = fields.previous_response_id.and_then(account::id).or(fields.conversation.and_then(account::id));
     wire.contents.stored = named.or(wire.contents.stored.take());
-    if has_stored_prompt || goes_on || (read.may_name_kept && account::is_named_in(&wire.body)) {
+    if has_stored_prompt || goes_on || (read.may_name_kept && account::is_named_in(&wire.body)?) {
         wire.contents.reach = wire.contents.reach.max(Reach::Account);
     }
     Ok(())
@@ -334,7 +334,8 @@ fn models_of_batch(wire: &OpenAiRequest, parts: &[Part]) -> Result<Box<[Box<str>
             let read: BatchLine<'_> = serde_json::from_slice(line)
                 .map_err(|_| wrong("must be an object with a `body` that names its `model`"))?;
             json::check_strictly(line).map_err(|_| wrong("is ambiguous JSON"))?;
-            for model in models::named_inside(line, true).into_iter().chain([read.body.model.into()]) {
+            let inside = models::named_inside(line, true).map_err(|_| wrong("is ambiguous JSON"))?;
+            for model in inside.into_iter().chain([read.body.model.into()]) {
                 if !models.contains(&model) {
                     models.push(model);
                 }

@@ -5,6 +5,9 @@
 use memchr::memmem;
 use serde_json::{Map, Value};
 
+use crate::caller::json;
+use crate::model::fault::Fault;
+
 /// Fields that hold what callers say, and what their own programs define: a `model` in there is no model of a provider.
 const FOREIGN: [&str; 14] = [
     "messages",
@@ -33,15 +36,18 @@ pub(super) fn is_name(field: &[u8]) -> bool {
 
 /// The models that a body names elsewhere than in its own `model` and `models`. `body` is known to be JSON that no two readers
 /// read differently, and `has_own` says that it has a `model` of its own.
-pub(super) fn named_inside(body: &[u8], has_own: bool) -> Vec<Box<str>> {
+///
+/// # Errors
+/// It may name one, and cannot be read to its end.
+pub(super) fn named_inside(body: &[u8], has_own: bool) -> Result<Vec<Box<str>>, Fault> {
     // Most bodies have one such field, their own. In a text its quote would be escaped.
     let is_named = |name: &str| memmem::find_iter(body, name.as_bytes()).nth(usize::from(has_own)).is_some();
     let has = |name: &str| memmem::find(body, name.as_bytes()).is_some();
     let may_hide = memmem::find_iter(body, b"\\u00").any(|at| matches!(body.get(at + 4), Some(b'2'..=b'7')));
     if !may_hide && !is_named("model\"") && !has("models\"") && !has("\"model_") && !has("\"fallback") {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let Ok(Value::Object(top)) = serde_json::from_slice(body) else { return Vec::new() };
+    let Value::Object(top) = json::plain(body)? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     let inside = |(name, value): &(&String, &Value)| match &***name {
         "model" => !value.is_string(),
@@ -50,7 +56,7 @@ pub(super) fn named_inside(body: &[u8], has_own: bool) -> Vec<Box<str>> {
     for (name, value) in top.iter().filter(inside) {
         look(name, value, &mut found);
     }
-    found
+    Ok(found)
 }
 
 /// It is no deeper than the decoders let through.
@@ -74,7 +80,7 @@ mod tests {
     use super::*;
 
     fn found(body: &str) -> Vec<String> {
-        named_inside(body.as_bytes(), body.starts_with(r#"{"model":"#)).into_iter().map(String::from).collect()
+        named_inside(body.as_bytes(), body.starts_with(r#"{"model":"#)).unwrap().into_iter().map(String::from).collect()
     }
 
     #[test]
@@ -90,6 +96,14 @@ mod tests {
             (r#"{"tools":[{"type":"image_generation","model":"b"}]}"#, &["b"]),
         ] {
             assert_eq!(found(body), models, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_stops_a_reader_hides_no_model() {
+        for odd in [r#"{"$serde_json::private::RawValue":5}"#, r#"{"$serde_json::private::RawValue":"1"}"#, "1e999"] {
+            let body = format!(r#"{{"model":"a","x":{odd},"fallbacks":["b"]}}"#);
+            assert!(named_inside(body.as_bytes(), true).is_err(), "{body}");
         }
     }
 
