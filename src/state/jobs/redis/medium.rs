@@ -1,4 +1,4 @@
-//! What the Redis that keeps the jobs says of itself: whether it writes to disk, and whether it may evict what it keeps.
+//! What the Redis that keeps the jobs says of itself: whether it writes to disk, when, and whether it may evict what it keeps.
 //!
 //! It does not know what is done about it.
 
@@ -18,11 +18,13 @@ const GOOD: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Medium(Mutex<Look>);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Look {
     at: Option<Instant>,
     /// `None`: it does not say.
     is_volatile: Option<bool>,
+    /// `appendfsync`, where what it has accepted may not be on the disk yet.
+    lag: Option<String>,
     /// The policy by which it evicts, if it may.
     eviction: Option<String>,
     is_silent: bool,
@@ -45,26 +47,33 @@ impl Medium {
         commands.ignore_errors();
         commands.cmd("EXISTS").arg(key);
         commands.cmd("INFO").arg("persistence").cmd("INFO").arg("memory");
-        let answers: Value = redis.run_all(&commands).await?;
-        let texts: Vec<Option<String>> = match answers {
-            Value::Array(answers) => answers.into_iter().map(|it| String::from_redis_value(it).ok()).collect(),
+        commands.cmd("CONFIG").arg("GET").arg("appendfsync");
+        let answers = match redis.run_all(&commands).await? {
+            Value::Array(answers) => answers,
             _ => Vec::new(),
         };
-        let text = |place: usize| texts.get(place).cloned().flatten().unwrap_or_default();
-        let now = Look::read(&text(1), &text(2));
-        now.warn(&std::mem::replace(&mut *self.0.lock(), Look { eviction: now.eviction.clone(), ..now }));
+        // The first is only there for its key.
+        let mut answers = answers.into_iter().skip(1);
+        let mut text = || answers.next().and_then(|it| String::from_redis_value(it).ok()).unwrap_or_default();
+        let (persistence, memory) = (text(), text());
+        let synced = answers.next().and_then(|it| Vec::<String>::from_redis_value(it).ok()?.pop());
+        let now = Look::read(&persistence, &memory, synced.as_deref());
+        now.warn(&std::mem::replace(&mut *self.0.lock(), now.clone()));
         Ok(())
     }
 }
 
 impl Look {
-    fn read(persistence: &str, memory: &str) -> Self {
+    /// `synced`: its `appendfsync`, if it may be asked.
+    fn read(persistence: &str, memory: &str, synced: Option<&str>) -> Self {
         let is_volatile = field(persistence, "aof_enabled").map(|value| value == "0");
+        let lag = synced.filter(|synced| is_volatile == Some(false) && *synced != "always");
         let is_bounded = field(memory, "maxmemory").is_some_and(|value| value != "0");
         let eviction = field(memory, "maxmemory_policy").filter(|policy| is_bounded && *policy != "noeviction");
         Self {
             at: Some(Instant::now()),
             is_volatile,
+            lag: lag.map(str::to_owned),
             eviction: eviction.map(str::to_owned),
             is_silent: is_volatile.is_none(),
         }
@@ -75,6 +84,13 @@ impl Look {
             tracing::warn!(
                 "the Redis that keeps jobs does not write to disk: jobs are refused unless jobs.volatile is set; set \
                  `appendonly yes` there"
+            );
+        }
+        if let Some(appendfsync) = self.lag.as_deref().filter(|_| self.lag != before.lag) {
+            tracing::warn!(
+                appendfsync,
+                "the Redis that keeps jobs answers before they are on the disk: if it is killed, jobs that were accepted in \
+                 the seconds before may be lost; set `appendfsync always` there"
             );
         }
         if let Some(policy) = self.eviction.as_deref().filter(|_| self.eviction != before.eviction) {
@@ -108,13 +124,15 @@ mod tests {
             let look = Look::read(
                 &format!("# Persistence\r\nloading:0\r\naof_enabled:{aof}\r\naof_rewrite_in_progress:0\r\n"),
                 &format!("maxmemory_human:1\r\nmaxmemory:{maximum}\r\nmaxmemory_policy:{policy}\r\n"),
+                Some("everysec"),
             );
-            (look.is_volatile, look.eviction)
+            (look.is_volatile, look.eviction, look.lag.is_some())
         };
-        assert_eq!(read("1", "0", "volatile-lru"), (Some(false), None));
-        assert_eq!(read("0", "268435456", "noeviction"), (Some(true), None));
-        assert_eq!(read("1", "268435456", "allkeys-lru"), (Some(false), Some("allkeys-lru".to_owned())));
-        let silent = Look::read("", "");
+        assert_eq!(read("1", "0", "volatile-lru"), (Some(false), None, true));
+        assert_eq!(read("0", "268435456", "noeviction"), (Some(true), None, false));
+        assert_eq!(read("1", "268435456", "allkeys-lru"), (Some(false), Some("allkeys-lru".to_owned()), true));
+        assert_eq!(Look::read("aof_enabled:1", "", Some("always")).lag, None);
+        let silent = Look::read("", "", None);
         assert_eq!((silent.is_volatile, silent.eviction, silent.is_silent), (None, None, true));
     }
 }
