@@ -100,6 +100,10 @@ fn canvas(call: CallKind) -> Option<Dialect> {
         CallKind::JobResult => {
             dialect("What came of a job; 409 until it is completed", None, &[(200, JSON, "CanvasJobResult")])
         }
+        CallKind::JobEvents => {
+            let answers = &[(200, "text/event-stream", "Text"), (204, "", "")];
+            dialect("How a job is, as server-sent events until it ends; 204 to who has read the last", None, answers)
+        }
         CallKind::JobCancel => dialect("Cancel a job; 409 if it has ended", None, &[(200, JSON, "CanvasJobCancelled")]),
         CallKind::JobMetrics => dialect("The tenant's jobs, by state", None, &[(200, JSON, "CanvasJobCounts")]),
         CallKind::Stats => dialect("Counts by provider, and of the cache", None, &[(200, JSON, "CanvasStats")]),
