@@ -22,6 +22,9 @@ const EVERY: Duration = Duration::from_millis(400);
 /// Two readings this far apart must agree: a file that is being written is ignored until it is complete.
 const SETTLED: Duration = Duration::from_millis(150);
 
+/// The key of files that the gateway writes: flags, jobs.
+const STATE_FILE: &str = "state_file";
+
 /// The files of one configuration: the config file, `.env`, those of prompts, and the files that these name.
 pub struct Watch {
     /// The file that was named.
@@ -167,7 +170,8 @@ fn is_pipe(path: &Path) -> bool {
 /// The files that hold what a config does not say itself: `key_file`, `redis_url_file`, `ca_file`, several `public_key_file`.
 /// The path of a schema begins at the file that names it.
 fn named_files(table: &Table, beside: &Path, found: &mut Vec<PathBuf>) {
-    for entry in table.entries() {
+    // What the gateway itself writes says nothing about the configuration, and may be as large as a disk.
+    for entry in table.entries().filter(|entry| entry.key != STATE_FILE) {
         let is_beside = entry.key == prompt_files::SCHEMA_FILE;
         let mut add = |value: &Value| {
             if let Value::Text(path) = value {
