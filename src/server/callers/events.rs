@@ -159,9 +159,13 @@ impl Watcher {
         }
         if job.state.is_over() {
             self.is_over = true;
+            let result = self.jobs.result(job);
+            if job.state == JobState::Completed && result.is_none() {
+                // Whoever comes back is told why.
+                return events;
+            }
             // An `EventSource` shows it when it comes back.
             let _ = writeln!(events, "id: {}", job.since.as_millisecond());
-            let result = self.jobs.result(job);
             self.push(&mut events, &JobEvent::Result(view(result.as_ref())));
             return events;
         }

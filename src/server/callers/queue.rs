@@ -97,6 +97,9 @@ impl RequestContext<'_> {
             JobRequest::Events(id) => {
                 let changes = store.watch(&id);
                 let (tenant, job) = (head.tenant.clone(), self.job(&scope, &id, ALL, head).await?);
+                if job.state == JobState::Completed && self.gateway.jobs.result(&job).is_none() {
+                    return Err(unreadable(&job));
+                }
                 events::answer(self.gateway, Watched { dialect, tenant, job, changes }, &self.parts.headers)
             }
             JobRequest::Cancel(id) => {

@@ -209,7 +209,9 @@ impl Runner {
             return failed(fault.unwrap_or_else(|| worker_lost(job.attempts - 1)));
         }
         let Some(input) = gateway.jobs.input(job) else {
-            return judged(unreadable(OPERATOR, job, plan));
+            let (id, fault) = (job.id, unreadable());
+            tracing::warn!(job = %id, error = &*fault.message, "cannot do a job");
+            return judged(wait(fault, OPERATOR, job, plan, now));
         };
         let Some(route) = plan.route(job.facts.kind).and_then(|name| gateway.route(name)) else {
             let fault = told(&Fault::RouteDisabled);

@@ -83,15 +83,11 @@ pub(super) fn told(fault: &Fault) -> JobFault {
     JobFault { code: fault.code().into(), message: public[..public.floor_char_boundary(MAX_MESSAGE)].into() }
 }
 
-/// What becomes of a job whose content this worker cannot read. Another one may have the secret.
-pub(super) fn unreadable(pause: Duration, job: &JobRecord, plan: &JobsPlan) -> Verdict {
+/// Why a job waits whose content this worker cannot read. Another one may have the secret.
+pub(super) fn unreadable() -> JobFault {
     let message = "The worker cannot read the job: it was sealed with another secret (jobs.secret_env, jobs.secret_file, or \
                    that of `cache`), or is damaged.";
-    let fault = JobFault { code: "unreadable".into(), message: message.into() };
-    match job.attempts >= plan.attempts {
-        true => Verdict::End(fault),
-        false => Verdict::Again(Again::After { delay: pause, charge: Charge::Attempt, fault }),
-    }
+    JobFault { code: "unreadable".into(), message: message.into() }
 }
 
 /// The fault of a job whose workers died, each with one of its attempts.
@@ -341,15 +337,6 @@ mod tests {
         let Verdict::End(fault) = wait_at(3600) else { panic!() };
         assert_eq!(&*fault.code, "budget_exhausted");
         assert!(fault.message.ends_with("could not be done within 1 h, the longest that jobs may take."), "{fault:?}");
-    }
-
-    #[test]
-    fn a_job_that_cannot_be_read_is_left_to_others_before_it_fails() {
-        let plan = plan("attempts = 2");
-        let read = |attempts| unreadable(60 * SECOND, &job(attempts, 0).0, &plan);
-        let Verdict::Again(Again::After { delay, charge, fault }) = read(1) else { panic!() };
-        assert_eq!((delay, charge, &*fault.code), (60 * SECOND, Charge::Attempt, "unreadable"));
-        assert_eq!(read(2), Verdict::End(fault));
     }
 
     #[test]

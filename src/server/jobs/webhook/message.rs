@@ -32,10 +32,8 @@ pub(super) enum Unsent {
     Void,
     /// The store did not answer.
     StoreOut,
-    /// The configuration does not allow it, and may again.
+    /// The configuration of this process does not allow it. It may again, and another process may have another.
     NotNow(&'static str),
-    /// It can never be sent.
-    Never(&'static str),
 }
 
 #[derive(Serialize)]
@@ -52,9 +50,9 @@ impl Message {
     pub(super) async fn of(gateway: &Gateway, jobs: &Jobs, hook: &Hook) -> Result<Self, Unsent> {
         let plan = &gateway.plan.jobs;
         let url = jobs.seal().open(&hook.id, &hook.tenant, Content::Webhook, &hook.url);
-        let url = url.ok_or(Unsent::Never("its URL was stored under another secret"))?;
+        let url = url.ok_or(Unsent::NotNow("its URL was stored under another secret"))?;
         let url = plan.webhooks.urls.check(&String::from_utf8_lossy(&url));
-        let url = url.map_err(|_| Unsent::Never("its URL is not allowed by the configuration any more"))?;
+        let url = url.map_err(|_| Unsent::NotNow("its URL is not allowed by the configuration any more"))?;
         if plan.webhooks.secrets.is_empty() {
             return Err(Unsent::NotNow("there is no secret to sign it with (jobs.webhook_secret_env)"));
         }

@@ -123,8 +123,6 @@ enum Told {
     Void,
     /// It failed, and may be tried again.
     Failed(String),
-    /// It can never be sent.
-    Hopeless(&'static str),
     /// It was not tried: the store did not answer, or the process leaves.
     Untried(Duration),
 }
@@ -174,7 +172,6 @@ impl Delivery {
             Err(Unsent::Void) => return Told::Void,
             Err(Unsent::StoreOut) => return Told::Untried(LOOK),
             Err(Unsent::NotNow(why)) => return Told::Failed(why.into()),
-            Err(Unsent::Never(why)) => return Told::Hopeless(why),
         };
         let sender = match self.sender(&gateway) {
             Ok(sender) => sender,
@@ -222,7 +219,6 @@ impl Delivery {
             Told::Void => HookEnd::Settled,
             Told::Untried(delay) => HookEnd::Untried(delay),
             Told::Unwanted => given_up("status 410: the receiver wants no more of it"),
-            Told::Hopeless(why) => given_up(why),
             Told::Failed(why) => {
                 let gateway = self.current.gateway();
                 let age = Duration::try_from(gateway.world.now().duration_since(hook.since)).unwrap_or_default();

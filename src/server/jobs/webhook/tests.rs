@@ -325,7 +325,8 @@ async fn what_the_configuration_does_not_allow_is_not_sent() {
     }
     bed.end_all(Some("x")).await;
     sleep(MINUTE).await;
-    assert_eq!((bed.seen().len(), bed.open().await, bed.metrics("given_up")), (0, 0, 4));
+    // A process with another configuration may send them.
+    assert_eq!((bed.seen().len(), bed.open().await, bed.metrics("given_up")), (0, 4, 0));
     let off = format!("{config}enabled = false\n");
     let bed = Bed::with(&off, Behaviour::default());
     bed.end("pizza", 1, Some("x")).await;
