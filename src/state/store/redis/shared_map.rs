@@ -17,6 +17,10 @@ use super::{Redis, Script};
 /// The pause before the store is read again after that failed.
 const AGAIN: Duration = Duration::from_millis(250);
 
+/// The same after the first time; it doubles until it is as long. A start waits for what is read, and its connection takes a
+/// moment.
+const AGAIN_SOON: Duration = Duration::from_millis(10);
+
 /// Puts, replaces or removes one text, if it is as it was read: two operators at once must not undo what the other has done.
 /// A word under the empty name tells that something has changed.
 const CHANGE: &str = "local kind = redis.call('TYPE', KEYS[1]).ok
@@ -124,11 +128,19 @@ impl SharedMap {
     pub async fn follow(&self, apply: impl Fn(HashMap<String, String>) + Sync) {
         let listening = self.redis.listen(self.channel, || self.news.notify_one(), |_| self.news.notify_one());
         let reading = async {
+            let mut again = AGAIN_SOON;
             loop {
                 let pause = match self.read(&apply).await {
-                    Ok(()) => self.look,
+                    Ok(()) => {
+                        again = AGAIN;
+                        self.look
+                    }
                     // What is known stays good.
-                    Err(_) => AGAIN,
+                    Err(_) => {
+                        let pause = again;
+                        again = AGAIN.min(pause * 2);
+                        pause
+                    }
                 };
                 let _ = timeout(pause, self.news.notified()).await;
             }
