@@ -40,9 +40,14 @@ impl fmt::Display for Medium {
 }
 
 impl Medium {
+    /// Whether there is something to open. A file whose folder is not there counts, so that this is known before the first job
+    /// comes.
     pub(super) fn exists(&self) -> bool {
         match self {
-            Medium::File(path) => path.exists(),
+            Medium::File(path) => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                path.exists() || folder.is_some_and(|folder| !folder.is_dir())
+            }
             // Until the first submission there is nothing in it.
             Medium::Memory => false,
         }
