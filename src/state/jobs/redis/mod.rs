@@ -1,7 +1,7 @@
 //! Jobs in Redis: streams with a consumer group, shared by any number of gateways and workers.
 //!
-//! The hash of a job is the truth about it: a change compares and replaces its [`Word`](record::Word), and everything else
-//! that the change means happens in the same transaction ([`when`]). An entry of a stream is the turn of a job in its queue
+//! The hash of a job is the truth about it: a change compares and replaces its `Word` (`record`), and everything else
+//! that the change means happens in the same transaction (`when`). An entry of a stream is the turn of a job in its queue
 //! and, while a worker has the job, its lease: how long ago that was last confirmed is for Redis's clock to say, so that no
 //! gateway's clock can end one. A set of tenants that have jobs waiting is what turns are made of; it is a hint.
 
