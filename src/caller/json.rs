@@ -121,6 +121,16 @@ impl Object {
         Self(fields)
     }
 
+    /// The names of the fields that are not taken yet and not `null`.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name.as_str())
+    }
+
+    /// The fields that are not taken yet.
+    pub(crate) fn into_rest(self) -> Map<String, Value> {
+        self.0
+    }
+
     /// Takes a value of any type; `null` counts as absent.
     pub(crate) fn take(&mut self, field: &'static str) -> Option<Value> {
         self.0.remove(field).filter(|value| !value.is_null())

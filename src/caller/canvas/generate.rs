@@ -9,13 +9,13 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{MAX_MODEL, MAX_PROMPT, Served, Success, served};
+use super::{MAX_PROMPT, Served, Success, model, served};
 use crate::caller::answer::{self, unspellable};
 use crate::caller::json::{Limit, Object, must_be};
 use crate::caller::{About, Answered, Incoming};
 use crate::config::plan::CallKind;
 use crate::model::call::{CallRequest, Chat};
-use crate::model::fault::Fault;
+use crate::model::fault::{Fault, RequestFault};
 use crate::model::money::Usd;
 use crate::model::prompt::PromptRequest;
 use crate::model::reply::{Body, Reply};
@@ -23,6 +23,9 @@ use crate::model::shape::{Mismatch, Shape};
 use crate::model::uuid::Uuid;
 use crate::prompts::schema;
 
+/// The keys of the prompts that make a canvas and change one.
+pub(super) const GENERATE: &str = "canvas.generate";
+pub(super) const REFINE: &str = "canvas.refine";
 /// The longest industry or target market.
 const MAX_WORDS: Limit = Limit::Bytes(4 * 1024);
 /// The fields of a canvas (contract of this application).
@@ -78,30 +81,35 @@ struct Made<'a> {
 /// Reads a request for a canvas.
 pub(super) fn decode(incoming: &Incoming<'_>) -> Result<CallRequest, Fault> {
     let mut object = Object::read(incoming.headers, &incoming.body)?;
-    let mut variables = Map::new();
-    let key = match incoming.route.call {
-        CallKind::CanvasRefine => {
-            variables.insert("canvas".into(), canvas(object.take("canvas"))?);
-            variables.insert("instruction".into(), object.text("instruction", MAX_PROMPT)?.into());
-            "canvas.refine"
-        }
-        _ => {
-            variables.insert("businessDescription".into(), object.text("businessDescription", MAX_PROMPT)?.into());
-            for field in ["industry", "targetMarket"] {
-                if let Some(words) = object.optional_text(field, MAX_WORDS)? {
-                    variables.insert(field.into(), words.into());
-                }
-            }
-            "canvas.generate"
-        }
-    };
-    let model = object.optional_text("model", MAX_MODEL)?.map(String::into_boxed_str);
+    let key = if incoming.route.call == CallKind::CanvasRefine { REFINE } else { GENERATE };
+    let variables = variables(key, &mut object)?;
     Ok(CallRequest::Chat(Chat {
-        model: model.or_else(|| incoming.route.model.as_deref().map(Into::into)),
+        model: model(&mut object)?.or_else(|| incoming.route.model.as_deref().map(Into::into)),
         prompt: Some(Box::new(PromptRequest { key: key.into(), variables, is_callers: false })),
         schema: SHAPE.clone(),
         ..Chat::default()
     }))
+}
+
+/// Takes the variables of one of these prompts out of what a caller sends; other prompts have none that are known here.
+pub(super) fn variables(key: &str, sent: &mut Object) -> Result<Map<String, Value>, Fault> {
+    let mut variables = Map::new();
+    match key {
+        REFINE => {
+            variables.insert("canvas".into(), canvas(sent.take("canvas"))?);
+            variables.insert("instruction".into(), sent.text("instruction", MAX_PROMPT)?.into());
+        }
+        GENERATE => {
+            variables.insert("businessDescription".into(), sent.text("businessDescription", MAX_PROMPT)?.into());
+            for field in ["industry", "targetMarket"] {
+                if let Some(words) = sent.optional_text(field, MAX_WORDS)? {
+                    variables.insert(field.into(), words.into());
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(variables)
 }
 
 /// The canvas that a caller sends; fields that it leaves out are empty.
@@ -121,7 +129,7 @@ fn canvas(sent: Option<Value>) -> Result<Value, Fault> {
         let is_long = |entry: &Value| entry.as_str().is_some_and(|text| text.len() > MAX_ENTRY);
         if entries.len() > MAX_ENTRIES || entries.iter().any(is_long) {
             let message = format!("`canvas.{field}` may have {MAX_ENTRIES} entries of {MAX_ENTRY} bytes at most");
-            return Err(Fault::invalid("canvas", message));
+            return Err(RequestFault::Invalid { field: Some(format!("canvas.{field}").into()), message }.into());
         }
         canvas.insert(field.to_owned(), entries.into());
     }

@@ -8,9 +8,7 @@ use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{
-    DEFAULT_TEMPERATURE, DEFAULT_TOKENS, MAX_MODEL, MAX_PROMPT, MAX_TOKENS, Served, Success, generate, served,
-};
+use super::{DEFAULT_TEMPERATURE, DEFAULT_TOKENS, MAX_PROMPT, MAX_TOKENS, Served, Success, generate, model, served};
 use crate::caller::jobs::{JobAnswer, JobCaller, JobEvent, JobOrder, JobRequest, JobView};
 use crate::caller::json::{Limit, Object, must_be};
 use crate::caller::{About, Answered, Incoming, answer, unspellable};
@@ -24,6 +22,20 @@ use crate::model::prompt::PromptRequest;
 use crate::model::reply::{Body, Reply};
 use crate::state::jobs::JobCounts;
 
+/// What a job may say. Other fields are ignored, as everywhere in this dialect, unless one of these was meant.
+const FIELDS: [&str; 11] = [
+    "type",
+    "prompt",
+    "promptKey",
+    "promptVariables",
+    "model",
+    "maxTokens",
+    "temperature",
+    "metadata",
+    "priority",
+    "delay",
+    "webhook",
+];
 /// The longest key of a prompt; the config allows none that is longer.
 const MAX_KEY: Limit = Limit::Bytes(64);
 /// What a caller may have sent back with its result.
@@ -61,16 +73,7 @@ impl JobCaller for Jobs {
     }
 
     fn within(&self, place: usize, fault: Fault) -> Fault {
-        let Fault::Request(request) = fault else { return fault };
-        match *request {
-            RequestFault::Invalid { field: Some(field), message } => {
-                let full = format!("jobs[{place}].{field}");
-                // Each message names its field, and may name others.
-                let message = message.replacen(&format!("`{field}`"), &format!("`{full}`"), 1);
-                RequestFault::Invalid { field: Some(full.into()), message }.into()
-            }
-            other => other.into(),
-        }
+        within(&format!("jobs[{place}]"), fault)
     }
 
     fn chat(&self, kind: JobKind, input: &JobInput, route: &RoutePlan) -> Chat {
@@ -144,7 +147,28 @@ impl JobCaller for Jobs {
     }
 }
 
+/// The same fault, of a field within another.
+fn within(outer: &str, fault: Fault) -> Fault {
+    let Fault::Request(request) = fault else { return fault };
+    match *request {
+        RequestFault::Invalid { field: Some(field), message } => {
+            let full = format!("{outer}.{field}");
+            // Each message names its field, and may name others.
+            let message = message.replacen(&format!("`{field}`"), &format!("`{full}`"), 1);
+            RequestFault::Invalid { field: Some(full.into()), message }.into()
+        }
+        other => other.into(),
+    }
+}
+
 fn batch(mut body: Object, plan: &JobsPlan) -> Result<Vec<JobOrder>, Fault> {
+    // A webhook or a delay that is ignored would be missed only later.
+    if let Some(name) = body.names().find(|name| *name != "jobs") {
+        return Err(match FIELDS.contains(&name) {
+            true => wrong_name(name, &format!("belongs to each job, as `jobs[0].{name}` (a batch has `jobs` alone)")),
+            false => wrong_name(name, &format!("is no field of a batch{} (allowed: jobs)", hint(name, ["jobs"]))),
+        });
+    }
     let most = plan.max_batch;
     let wanted = format!("an array of 1 to {most} jobs");
     let jobs = match body.take("jobs") {
@@ -163,18 +187,19 @@ fn batch(mut body: Object, plan: &JobsPlan) -> Result<Vec<JobOrder>, Fault> {
 }
 
 fn order(mut body: Object, plan: &JobsPlan) -> Result<JobOrder, Fault> {
+    check_names(&body)?;
     let kinds: Vec<JobKind> = JobKind::ALL.into_iter().filter(|kind| plan.route(*kind).is_some()).collect();
     let kind = choice(&mut body, "type", &kinds, JobKind::as_str)?.ok_or_else(|| {
         let allowed = words(&kinds, JobKind::as_str);
         Fault::invalid("type", format!("`type` is required (allowed: {allowed})"))
     })?;
-    let prompt = prompt(&mut body)?;
+    let prompt = prompt(kind, &mut body)?;
     let priority = choice(&mut body, "priority", &JobPriority::ALL, JobPriority::as_str)?.unwrap_or_default();
     let most = u32::try_from(MAX_DELAY.as_millis()).unwrap_or(u32::MAX);
     let delay = body.whole_number("delay", 0..=most)?.map_or(Duration::ZERO, |ms| Duration::from_millis(ms.into()));
     let input = JobInput {
         prompt,
-        model: body.optional_text("model", MAX_MODEL)?.map(Into::into),
+        model: model(&mut body)?,
         max_tokens: body.whole_number("maxTokens", 1..=MAX_TOKENS)?,
         temperature: body.number("temperature", 0.0..=2.0)?,
         metadata: metadata(&mut body)?,
@@ -182,8 +207,26 @@ fn order(mut body: Object, plan: &JobsPlan) -> Result<JobOrder, Fault> {
     Ok(JobOrder { kind, priority, delay, input, webhook: webhook(&mut body, plan)? })
 }
 
+/// Refuses a field that is meant to be one of a job's, and is misspelt: what it says would be lost.
+fn check_names(job: &Object) -> Result<(), Fault> {
+    for name in job.names().filter(|name| !FIELDS.contains(name)) {
+        let hint = hint(name, FIELDS);
+        if !hint.is_empty() {
+            return Err(wrong_name(name, &format!("is no field of a job{hint} (allowed: {})", FIELDS.join(", "))));
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with the name of a field; names of callers' own are shown as far as they are short.
+fn wrong_name(name: &str, what: &str) -> Fault {
+    let name = name.chars().take(64).flat_map(char::escape_debug).collect::<String>();
+    let message = format!("`{name}` {what}");
+    RequestFault::Invalid { field: Some(name.into()), message }.into()
+}
+
 /// The prompt: the caller's own, or one of the config's.
-fn prompt(body: &mut Object) -> Result<JobPrompt, Fault> {
+fn prompt(kind: JobKind, body: &mut Object) -> Result<JobPrompt, Fault> {
     match (body.has("prompt"), body.has("promptKey")) {
         (false, false) => Err(Fault::invalid("prompt", "`prompt` or `promptKey` is required")),
         (true, true) => Err(Fault::invalid("promptKey", "`promptKey` must not be sent together with `prompt`")),
@@ -192,7 +235,8 @@ fn prompt(body: &mut Object) -> Result<JobPrompt, Fault> {
         }
         (true, false) => Ok(JobPrompt::Text(body.text("prompt", MAX_PROMPT)?)),
         (false, true) => {
-            let key = body.text("promptKey", MAX_KEY)?.into();
+            let key = body.text("promptKey", MAX_KEY)?;
+            check_key(kind, &key)?;
             let variables = match body.take("promptVariables") {
                 None => Map::new(),
                 Some(Value::Object(variables)) => variables,
@@ -201,9 +245,29 @@ fn prompt(body: &mut Object) -> Result<JobPrompt, Fault> {
             if variables.values().any(|value| is_deeper(value, MAX_NESTING)) {
                 return Err(too_deep("promptVariables"));
             }
-            Ok(JobPrompt::Named { key, variables })
+            let mut sent = Object::of(variables);
+            let known = generate::variables(&key, &mut sent).map_err(|fault| within("promptVariables", fault))?;
+            let mut variables = sent.into_rest();
+            variables.extend(known);
+            Ok(JobPrompt::Named { key: key.into(), variables })
         }
     }
+}
+
+/// Refuses a prompt that does not do what jobs of this kind are for.
+fn check_key(kind: JobKind, key: &str) -> Result<(), Fault> {
+    let own = match kind {
+        JobKind::CanvasGeneration => generate::GENERATE,
+        JobKind::CanvasRefinement => generate::REFINE,
+        JobKind::CustomPrompt => return Ok(()),
+    };
+    if key == own {
+        return Ok(());
+    }
+    let kind = kind.as_str();
+    let message =
+        format!("`promptKey` is {key:?} (allowed for `{kind}`: {own}; any other prompt is for `custom_prompt`)");
+    Err(Fault::invalid("promptKey", message))
 }
 
 fn metadata(body: &mut Object) -> Result<Option<Value>, Fault> {

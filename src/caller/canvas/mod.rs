@@ -129,6 +129,12 @@ impl Caller for Canvas {
     }
 }
 
+/// The model that a caller names, where it need not name one.
+fn model(body: &mut Object) -> Result<Option<Box<str>>, Fault> {
+    const FIELD: &str = "model";
+    body.has(FIELD).then(|| body.text(FIELD, MAX_MODEL).map(Into::into)).transpose()
+}
+
 /// What the application is told of who answered, and for how much.
 struct Served<'a> {
     /// Its word for the provider; `cache` for a cached response.
