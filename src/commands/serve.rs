@@ -222,6 +222,13 @@ pub(super) async fn until_stopped(
     // After the last caller, who may have submitted one. Jobs that still run are given back, for other workers.
     workers.hurry();
     let _ = tokio::time::timeout(LAST_JOBS, workers.close()).await;
+    let jobs = workers.given_back();
+    if jobs > 0 {
+        tracing::info!(
+            jobs,
+            "gave back jobs that had not ended: they begin again in another process, or after a restart"
+        );
+    }
     let grace = current.gateway().plan.server.leaving.drain;
     flush.cancel();
     telling.close();

@@ -244,6 +244,7 @@ async fn a_file_of_jobs_passes_to_the_next_process_while_the_old_one_still_has_c
     let (_, written) = program.ended().await;
     assert_eq!(written.matches("stopped; all calls completed").count(), 2, "{written}");
     assert!(!written.contains("took over a job"), "it was given back:\n{written}");
+    assert_eq!(written.matches("gave back jobs that had not ended").count(), 1, "the old process says so:\n{written}");
 }
 
 /// Submits a job where one process takes the place of another: 503 says when to come again, and nothing else may go wrong.

@@ -12,6 +12,7 @@ mod attempt;
 mod runner;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -40,6 +41,8 @@ pub struct Workers {
     stop: CancellationToken,
     /// What still runs is given back.
     give_back: CancellationToken,
+    /// How many were.
+    given_back: Arc<AtomicUsize>,
 }
 
 /// Begins to work on jobs, as many at once as the config says; with `jobs.concurrency = 0` this process only accepts them.
@@ -62,6 +65,7 @@ impl Workers {
             working: TaskTracker::new(),
             stop: CancellationToken::new(),
             give_back: CancellationToken::new(),
+            given_back: Arc::default(),
         };
         let (jobs, closed) = (workers.jobs.clone(), workers.closed.clone());
         workers.keeping.spawn(closed.run_until_cancelled_owned(async move { jobs.run().await }));
@@ -87,7 +91,7 @@ impl Workers {
     /// Begins one more worker, which reaches the store in this way. Aborting it is the death of a worker: nothing is given
     /// back.
     pub fn begin(&self, store: Arc<dyn JobStore>) -> JoinHandle<()> {
-        let runner = Runner::new(self.current.clone(), store);
+        let runner = Runner::new(self.current.clone(), store, self.given_back.clone());
         self.working.spawn(runner.run(self.stop.clone(), self.give_back.clone()))
     }
 
@@ -106,6 +110,11 @@ impl Workers {
     pub fn hurry(&self) {
         self.stop.cancel();
         self.give_back.cancel();
+    }
+
+    /// How many jobs went back to the store because this process leaves.
+    pub fn given_back(&self) -> usize {
+        self.given_back.load(Ordering::Relaxed)
     }
 
     /// Waits until the process leaves, and then until no job runs here any more.

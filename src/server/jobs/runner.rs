@@ -6,6 +6,7 @@
 
 use std::slice;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -54,6 +55,7 @@ pub(super) struct Runner {
     store: Arc<dyn JobStore>,
     id: WorkerId,
     metrics: Arc<JobMetrics>,
+    given_back: Arc<AtomicUsize>,
 }
 
 /// What a worker waits for before it takes more jobs.
@@ -95,11 +97,11 @@ impl Outcome {
 }
 
 impl Runner {
-    /// A worker with a name of its own, which reaches the store in this way.
-    pub(super) fn new(current: Arc<Current>, store: Arc<dyn JobStore>) -> Self {
+    /// A worker with a name of its own, which reaches the store in this way. It counts the jobs that it gives back when it leaves.
+    pub(super) fn new(current: Arc<Current>, store: Arc<dyn JobStore>, given_back: Arc<AtomicUsize>) -> Self {
         let gateway = current.gateway();
         let (id, metrics) = (WorkerId::new(&gateway.world.next_id()), gateway.metrics.group());
-        Self { current, store, id, metrics }
+        Self { current, store, id, metrics, given_back }
     }
 
     /// Works until `stop`, and then until the last job has ended; those that run at `give_back` are given back.
@@ -306,6 +308,9 @@ impl Runner {
                     let code = &*fault.code;
                     tracing::warn!(job = %id, kind, attempts, code, "a job failed, and is not tried again");
                 }
+            }
+            (Some(true), Outcome::Again(Again::AtItsPlace)) => {
+                self.given_back.fetch_add(1, Ordering::Relaxed);
             }
             (Some(true), Outcome::Again(_)) | (_, Outcome::Stopped(Stop::Cancelled)) => {}
             (Some(false), Outcome::End(_)) => {
