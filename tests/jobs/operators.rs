@@ -81,7 +81,7 @@ impl Desk {
         }
         let worker = WorkerId::new("worker");
         let taken = jobs.store().take(&worker, 1).await.unwrap();
-        jobs.store().finish(&taken[0].lease, JobEnd::Failed(fault("upstream_error"))).await.unwrap();
+        jobs.store().finish(&taken[0].lease, JobEnd::Failed(fault("provider_error"))).await.unwrap();
         ids
     }
 }
@@ -96,7 +96,7 @@ async fn operators_see_jobs_and_why_they_failed_but_no_content_and_no_tenant() {
     let known = desk.with_jobs().await;
     let failed = desk.get("/admin/jobs?state=failed").await;
     assert_eq!(ids(&failed), [known[0].to_string()]);
-    assert_eq!(failed["jobs"][0]["error"]["code"], "upstream_error");
+    assert_eq!(failed["jobs"][0]["error"]["code"], "provider_error");
     assert_eq!(failed["counts"]["queued"], json!({"high": 0, "normal": 3, "low": 0}));
     assert_eq!((&failed["counts"]["failed"], &failed["outage"]), (&json!(1), &Value::Null));
     let all = desk.get("/admin/jobs").await;

@@ -147,7 +147,7 @@ mod tests {
                 "tenant": "1f0c2a3b", "attempts": 3, "error": error,
             })
         };
-        let jobs = [job("a", "failed", 90, json!({"code": "upstream_error"})), job("b", "queued", 7200, Value::Null)];
+        let jobs = [job("a", "failed", 90, json!({"code": "provider_error"})), job("b", "queued", 7200, Value::Null)];
         let answer = json!({
             "counts": {
                 "queued": {"high": 1, "normal": 2, "low": 3}, "delayed": 4, "active": 5, "completed": 6, "failed": 7,
@@ -157,10 +157,10 @@ mod tests {
         });
         let expected = "\
 ID  STATE   FOR         KIND           PRIORITY  TENANT    ATTEMPTS  ERROR
-a   failed  1 min 30 s  custom_prompt  normal    1f0c2a3b  3         upstream_error
+a   failed  1 min 30 s  custom_prompt  normal    1f0c2a3b  3         provider_error
 b   queued  2 h         custom_prompt  normal    1f0c2a3b  3
 
-errors listed: 1 upstream_error
+errors listed: 1 provider_error
 there may be more: --limit lists more than 2
 in all: 6 queued (1 high, 2 normal, 3 low), 4 delayed, 5 active, 6 completed, 7 failed, 8 cancelled
 the oldest has been queued for 1 h
@@ -180,7 +180,7 @@ no job can be submitted now: the job store is closed
             "id": "a", "state": "active", "ageSeconds": 30, "kind": "custom_prompt", "priority": "high", "tenant": "1f0c2a3b",
             "prompt": null, "batch": null, "requestId": "r", "submittedAt": "2026-01-31T12:00:00.000Z",
             "startedAt": "2026-01-31T12:00:10.000Z", "dueAt": null, "attempts": 2, "percent": 40, "hasWebhook": true,
-            "error": {"code": "upstream_error", "message": "It did not work."},
+            "error": {"code": "provider_error", "message": "It did not work."},
             "content": {"input": {"prompt": {"text": "Hello"}}, "result": null},
         });
         let expected = "\
@@ -195,7 +195,7 @@ last attempt  2026-01-31T12:00:10.000Z
 attempts      2
 explained by  tidegate explain a-ATTEMPT, at the gateway that made the attempt
 progress      40 %
-error         upstream_error: It did not work.
+error         provider_error: It did not work.
 webhook       yes
 
 input: {

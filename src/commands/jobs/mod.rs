@@ -39,7 +39,7 @@ pub enum Action {
         #[arg(long, value_name = "STATE", value_delimiter = ',',
               value_parser = ["queued", "delayed", "active", "completed", "failed", "cancelled"])]
         state: Vec<String>,
-        /// Jobs whose error has this code, such as `upstream_error`.
+        /// Jobs whose error has this code, such as `provider_error`; a code that no job has matches nothing.
         #[arg(long, value_name = "CODE")]
         code: Option<String>,
         /// The most jobs.
@@ -63,7 +63,7 @@ pub enum Action {
         /// All jobs in these states, separated by commas.
         #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = ["failed", "cancelled"])]
         state: Vec<String>,
-        /// Of those, the ones whose error has this code.
+        /// Of those, the ones whose error has this code; `tidegate jobs list` counts the codes there are.
         #[arg(long, value_name = "CODE", requires = "state")]
         code: Option<String>,
         /// Which jobs.
@@ -78,14 +78,14 @@ pub enum Action {
         /// All jobs in these states, separated by commas.
         #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = ["queued", "delayed", "active"])]
         state: Vec<String>,
-        /// Of those, the ones whose last error has this code.
+        /// Of those, the ones whose last error has this code; `tidegate jobs list` counts the codes there are.
         #[arg(long, value_name = "CODE", requires = "state")]
         code: Option<String>,
         /// Which jobs.
         #[command(flatten)]
         which: Which,
     },
-    /// Delete jobs that have ended, their results included. Requires ADMIN_TOKEN.
+    /// Delete jobs that have ended, with their results and the webhooks that are not delivered yet. Requires ADMIN_TOKEN.
     Purge {
         /// Which jobs.
         #[command(flatten)]
