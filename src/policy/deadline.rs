@@ -16,7 +16,7 @@ use crate::model::call::Call;
 use crate::model::fault::Fault;
 use crate::model::reply::Body;
 use crate::model::time;
-use crate::model::time::{Alarm, Phase, later};
+use crate::model::time::{Alarm, Phase, ahead, later};
 use crate::stack::{Next, Outcome, Policy};
 
 /// The policy.
@@ -49,6 +49,7 @@ impl Policy for Deadline {
             return next.call(call).await;
         };
         // Boxed: few calls need it, and all would hold the room for it.
+        let patience = ahead(patience);
         let outcome = Box::pin(timeout(patience, next.call(call))).await;
         let mut reply = outcome.map_err(|_| Fault::CallerTimeout)??;
         reply.body = match reply.body {

@@ -149,6 +149,15 @@ impl SteadyClock {
     }
 }
 
+/// The most time that an error gets to reach a caller before its read timeout ends.
+const TRAVEL: Duration = Duration::from_millis(250);
+
+/// When to give up on what a caller waits for with this read timeout, so that it reads why instead of nothing: both clocks
+/// start at almost the same moment.
+pub fn ahead(read: Duration) -> Duration {
+    read.saturating_sub((read / 50).min(TRAVEL))
+}
+
 /// `at + after`, or thirty years on where that overflows: a config may say "a million years".
 pub fn later(at: Instant, after: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);

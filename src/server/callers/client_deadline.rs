@@ -10,7 +10,7 @@ use http::HeaderMap;
 
 use crate::model::call::ClientDeadline;
 use crate::model::fault::Fault;
-use crate::model::time::{Deadline, Phase};
+use crate::model::time::{Deadline, Phase, ahead};
 
 /// Longer than any limit that a configuration allows: no limit.
 const FAR: Duration = Duration::from_secs(24 * 3600);
@@ -20,9 +20,6 @@ const WHOLE: &str = "x-request-timeout-ms";
 
 /// What OpenAI-style SDKs announce: seconds that they wait between two reads.
 const READ: &str = "x-stainless-read-timeout";
-
-/// The most time that an error gets to reach a caller before its read timeout ends.
-const TRAVEL: Duration = Duration::from_millis(250);
 
 /// The caller's own limits, none longer than `longest`; `None`: no header announces one. A read timeout is a deadline for
 /// an answer that comes in one piece, and a limit to each silence of one that does not.
@@ -40,23 +37,16 @@ pub(in crate::server) fn read(
     let seconds = headers.get(READ).and_then(|value| value.to_str().ok()).and_then(|text| text.trim().parse().ok());
     let read =
         seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).filter(|patience| !patience.is_zero());
-    let ends = read.map(ahead);
     let patience = ClientDeadline {
         whole: whole.max(read).unwrap_or_default().min(longest),
-        silence: ends.filter(|_| comes_in_pieces),
+        silence: read.filter(|_| comes_in_pieces),
     };
-    let limits = [whole, ends.filter(|_| !comes_in_pieces)];
+    let limits = [whole, read.filter(|_| !comes_in_pieces).map(ahead)];
     let deadline = match limits.into_iter().flatten().min() {
         Some(limit) => Deadline::after(limit.min(longest), Phase::Caller),
         None => Deadline::after(FAR, Phase::Call),
     };
     Ok((deadline, patience))
-}
-
-/// When the gateway has to give up, so that a caller that waits for this long reads why instead of nothing: both clocks
-/// start at almost the same moment.
-fn ahead(read: Duration) -> Duration {
-    read.saturating_sub((read / 50).min(TRAVEL))
 }
 
 fn whole(headers: &HeaderMap) -> Result<Option<Duration>, Fault> {
@@ -105,7 +95,7 @@ mod tests {
         let (deadline, _) = read(&headers(READ, "600"), false).unwrap();
         assert_eq!(deadline.remaining(), Duration::from_millis(599_750), "an error arrives before the SDK gives up");
         let (deadline, patience) = read(&headers(READ, "2.5"), true).unwrap();
-        assert_eq!((deadline.remaining(), patience.silence), (FAR, Some(Duration::from_millis(2450))));
+        assert_eq!((deadline.remaining(), patience.silence), (FAR, Some(Duration::from_millis(2500))));
         for ignored in ["none", "0", "-3", "inf", "NaN"] {
             assert_eq!(read(&headers(READ, ignored), false).unwrap().0.remaining(), FAR, "{ignored}");
         }
