@@ -53,7 +53,7 @@ async fn measure(jobs: usize) -> Result<(), Fault> {
     load::row("size of the file, MB", machine::megabytes(gateway.file().metadata()?.len()));
     drop(gateway);
 
-    println!("Redis, appendfsync everysec");
+    println!("Redis, appendfsync always");
     let redis = redis::Server::start(&folder.0).await?;
     load::row("round trips to it, per s", format!("{:.0}", redis.round_trips().await?));
     let provider = provider::Provider::start().await?;
