@@ -242,9 +242,10 @@ mod tests {
     use super::*;
 
     /// Each key that takes a secret, with one of its form, and what of it may not show.
-    const SECRETS: [(&str, &str, &str); 5] = [
+    const SECRETS: [(&str, &str, &str); 6] = [
         ("auth.admin_token", "canary-0123456789-0123456789-0123", "canary"),
         ("auth.jwt_secret", "canary-0123456789-0123456789-0123", "canary"),
+        ("jobs.redis_url", "redis://:canary@127.0.0.1:6379", "canary"),
         ("sentry.dsn", "https://canary@sentry.example/1", "canary"),
         ("store.redis_url", "redis://:canary@127.0.0.1:6379", "canary"),
         ("tracing.headers", "x-key=canary", "canary"),
