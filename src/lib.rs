@@ -30,4 +30,6 @@ pub mod gateway;
 
 pub mod server;
 
+pub mod simulate;
+
 pub mod commands;

@@ -14,6 +14,7 @@ pub mod name_map;
 pub mod names;
 pub mod operator_paths;
 pub mod prompt;
+pub mod recorded;
 pub mod rng;
 pub mod shape;
 pub mod time;

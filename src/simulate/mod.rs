@@ -1,0 +1,4 @@
+//! Simulate: traffic against a candidate configuration, in virtual time: the production gateway in front of simulated
+//! providers.
+//!
+//! It opens no socket and knows nothing of the command line.
