@@ -78,7 +78,7 @@ async fn play(environment: &str, keys: &[&str], bursts: &[Burst]) -> String {
         .unwrap_or_else(|problems| panic!("{environment}: {problems}"));
     let simulation = Arc::new(Simulation::default());
     let world = World::simulated(simulation.clone(), "2026-01-01T00:00:00Z".parse().unwrap(), 11);
-    let state = Arc::new(GatewayState::new(&plan, world.chance()));
+    let state = Arc::new(GatewayState::new(&plan, &world));
     let gateway = Gateway::new(plan, state, Arc::new(world)).unwrap();
     let (probing, over) = (TaskTracker::new(), CancellationToken::new());
     let current = Current::probed(gateway, &probing, &over);

@@ -53,7 +53,7 @@ fn page() -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let world = World::simulated(Arc::new(Simulation::default()), "2026-01-01T00:00:00Z".parse().unwrap(), 7);
-        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        let state = Arc::new(GatewayState::new(&plan, &world));
         let gateway = Gateway::new(plan, state, Arc::new(world)).unwrap();
         let health = Health::Connected { latency: Duration::from_millis(3) };
         gateway.state.provider("buildpanel").unwrap().note_health(health);

@@ -90,7 +90,7 @@ async fn play(seed: u64) -> Played {
     let plan = config::load(Some(("x.toml", CONFIG)), &Variables::new(variables, BTreeMap::new())).unwrap();
     let simulation = Arc::new(Simulation::default());
     let world = World::simulated(simulation.clone(), "2026-01-01T00:00:00Z".parse().unwrap(), seed);
-    let state = Arc::new(GatewayState::new(&plan, world.chance()));
+    let state = Arc::new(GatewayState::new(&plan, &world));
     let gateway = Gateway::new(plan, state, Arc::new(world)).unwrap();
     let chance = SeededRng::new(seed);
     let (mut chats, mut statuses) = (0, BTreeMap::new());

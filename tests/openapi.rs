@@ -192,7 +192,7 @@ fn gateway(text: &str) -> Gateway {
     let plan = config::load(Some(("test.toml", text)), &Variables::new(variables, BTreeMap::new()))
         .unwrap_or_else(|problems| panic!("{problems}"));
     let world = World::simulated(Arc::new(Simulation::default()), "2026-01-01T00:00:00Z".parse().unwrap(), 7);
-    let state = Arc::new(GatewayState::new(&plan, world.chance()));
+    let state = Arc::new(GatewayState::new(&plan, &world));
     Gateway::new(plan, state, Arc::new(world)).unwrap()
 }
 

@@ -67,7 +67,7 @@ impl Running {
         let plan = config::load(Some(("page.toml", text)), &variables).unwrap_or_else(|problems| panic!("{problems}"));
         #[expect(clippy::disallowed_methods, reason = "a browser compares what it is told with its own clock")]
         let world = World::simulated(Arc::default(), jiff::Timestamp::now(), 1);
-        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        let state = Arc::new(GatewayState::new(&plan, &world));
         let gateway = Gateway::new(plan, state, Arc::new(world)).expect("a gateway can be built");
         let shutdown = CancellationToken::new();
         let current = Current::probed(gateway, &TaskTracker::new(), &shutdown);

@@ -51,7 +51,7 @@ fn provider_of(number: u64) -> &'static str {
 fn begin(plan: Plan) -> (Arc<Current>, Arc<Simulation>, DropGuard) {
     let simulation = Arc::new(Simulation::default());
     let world = World::simulated(simulation.clone(), "2026-01-01T00:00:00Z".parse().unwrap(), 7);
-    let state = Arc::new(GatewayState::new(&plan, world.chance()));
+    let state = Arc::new(GatewayState::new(&plan, &world));
     let (gateway, over) = (Gateway::new(plan, state, Arc::new(world)).unwrap(), CancellationToken::new());
     (Current::probed(gateway, &TaskTracker::new(), &over), simulation, over.drop_guard())
 }

@@ -129,7 +129,7 @@ async fn the_pipeline_in_the_documents_is_the_one_that_runs() {
         Variables::new(keys.map(|(name, value)| (name.to_owned(), value.to_owned())).into(), BTreeMap::new());
     let plan = config::load(None, &variables).unwrap();
     let world = World::real();
-    let state = Arc::new(GatewayState::new(&plan, world.chance()));
+    let state = Arc::new(GatewayState::new(&plan, &world));
     let gateway = Gateway::new(plan, state, Arc::new(world)).unwrap();
     for (word, is_tunnel) in [("route:  ", false), ("tunnel: ", true)] {
         let is_wanted = |plan: &RoutePlan, target: &[&str]| !target.is_empty() && plan.tunnel.is_some() == is_tunnel;

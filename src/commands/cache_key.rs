@@ -17,9 +17,9 @@ use crate::config;
 use crate::config::plan::{CacheScope, Plan, RouteCachePlan, RoutePlan, TargetPlan};
 use crate::gateway::cache_keys;
 use crate::gateway::state::GatewayState;
+use crate::gateway::world::World;
 use crate::model::call::{CallRequest, Endpoint, Head, OpenAiRequest};
 use crate::model::fault::Fault;
-use crate::model::rng::SeededRng;
 use crate::model::switch::Switch;
 use crate::model::trail::PromptFact;
 use crate::policy::cache::cacheability::Asker;
@@ -96,7 +96,8 @@ pub fn explain(plan: &Plan, wanted: &Wanted, body: Bytes) -> Result<(String, boo
         return Ok((text, false));
     };
     let head = head(plan, route, wanted);
-    let state = GatewayState::new(plan, &SeededRng::new(0));
+    let world = World::simulated(Arc::default(), jiff::Timestamp::UNIX_EPOCH, 0);
+    let state = GatewayState::new(plan, &world);
     let targets: Vec<(TargetPlan, Switch)> = route
         .targets
         .iter()

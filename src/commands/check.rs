@@ -27,7 +27,7 @@ pub fn run(file: Option<&Path>) -> ExitCode {
     };
     let built = in_runtime(async {
         let world = World::real();
-        let gateway_state = Arc::new(GatewayState::new(&loaded.plan, world.chance()));
+        let gateway_state = Arc::new(GatewayState::new(&loaded.plan, &world));
         Gateway::new(loaded.plan, gateway_state, Arc::new(world))
     });
     match built {

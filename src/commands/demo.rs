@@ -41,7 +41,7 @@ fn demonstrate(listen: Option<SocketAddr>, beginning: &mut Beginning) -> Result<
     in_runtime(async move {
         #[expect(clippy::disallowed_methods, reason = "the demo's world starts now")]
         let world = World::simulated(Arc::new(Simulation::default()), jiff::Timestamp::now(), 1);
-        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        let state = Arc::new(GatewayState::new(&plan, &world));
         let gateway = Gateway::new(plan, state, Arc::new(world))?;
         let process = Process { log: apart, reloading: None, has_callers: true };
         let ready = |address| {

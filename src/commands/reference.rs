@@ -50,7 +50,7 @@ pub fn metrics() -> String {
     let registered = || -> Result<String, String> {
         let plan = config::load(None, &Variables::default()).map_err(|problems| problems.to_string())?;
         let world = World::simulated(Arc::new(Simulation::default()), jiff::Timestamp::UNIX_EPOCH, 0);
-        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        let state = Arc::new(GatewayState::new(&plan, &world));
         let gateway = Gateway::new(plan, state, Arc::new(world))?;
         gateway.metrics.group::<ConnectionMetrics>();
         gateway.metrics.group::<JobMetrics>();

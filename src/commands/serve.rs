@@ -67,7 +67,7 @@ fn serve(role: &Role, file: Option<&Path>, beginning: &mut Beginning) -> Result<
     // Last of all, when `telemetry` goes, what it still holds is written.
     in_runtime(async move {
         let world = World::real();
-        let state = Arc::new(GatewayState::new(&loaded.plan, world.chance()));
+        let state = Arc::new(GatewayState::new(&loaded.plan, &world));
         let gateway = Gateway::new(loaded.plan, state, Arc::new(world))?;
         let reloading = Reloading::listen(file, watch)?;
         let process = Process { log: apart, reloading: Some(reloading), has_callers: role.has_callers };

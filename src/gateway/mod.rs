@@ -3,8 +3,9 @@
 //! It knows the route of a path, and nothing of connections.
 
 mod router;
-pub mod state;
 pub mod world;
+
+pub mod state;
 
 pub mod health;
 mod jobs;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use data_encoding::HEXLOWER;
 use ring::rand::{SecureRandom, SystemRandom};
 
-use crate::config::plan::{JwksPlan, ProviderPlan};
+use crate::config::plan::{JwksPlan, ProviderPlan, StorePlan};
 use crate::model::rng::{HashKey, SeededRng};
 use crate::model::time::{SystemClock, WallClock};
 use crate::policy::auth::jwks;
@@ -17,10 +17,12 @@ use crate::provider::network::{Access, Network, Post};
 use crate::provider::simulated::Simulation;
 use crate::provider::transport::Transport;
 use crate::provider::{document, webhook};
+use crate::wire::redis_url::Address;
 
 /// One world.
 pub struct World {
     reach: Reach,
+    stores: Stores,
     wall: WallClock,
     chance: SeededRng,
     salt: String,
@@ -29,6 +31,14 @@ pub struct World {
 enum Reach {
     Network(Arc<dyn Lookup>),
     Simulated(Arc<Simulation>),
+}
+
+/// Which stores there are, whatever a plan names.
+enum Stores {
+    /// Those of the network.
+    Network,
+    /// None: each process counts alone.
+    Nowhere,
 }
 
 impl World {
@@ -57,6 +67,12 @@ impl World {
         self
     }
 
+    /// The same world, in which a store that a plan names is the network's: for tests of simulated providers before a real store.
+    #[must_use]
+    pub fn with_network_stores(self) -> Self {
+        Self { stores: Stores::Network, ..self }
+    }
+
     /// The same world, whose system's clock shows something else.
     #[must_use]
     pub fn with_system_clock(self, system: SystemClock) -> Self {
@@ -64,6 +80,7 @@ impl World {
     }
 
     /// Simulated providers under a clock that starts at `wall_start` and goes with tokio's; the same seed gives the same ids.
+    /// Whatever store a plan names, the process keeps everything itself.
     pub fn simulated(simulation: Arc<Simulation>, wall_start: jiff::Timestamp, seed: u64) -> Self {
         Self::new(Reach::Simulated(simulation), WallClock::of_tokio(wall_start), seed)
     }
@@ -72,7 +89,11 @@ impl World {
         // A hash, so that it does not give away the seed.
         let salt = blake3::derive_key("tidegate 2026 marks of secrets", &seed.to_le_bytes());
         let salt = salt.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        Self { reach, wall, chance: SeededRng::new(seed), salt }
+        let stores = match &reach {
+            Reach::Network(_) => Stores::Network,
+            Reach::Simulated(_) => Stores::Nowhere,
+        };
+        Self { reach, stores, wall, chance: SeededRng::new(seed), salt }
     }
 
     /// How to reach a provider.
@@ -80,6 +101,14 @@ impl World {
         match &self.reach {
             Reach::Network(lookup) => Ok(Network::new(&Access::of(provider), lookup.clone())?),
             Reach::Simulated(simulation) => Ok(simulation.provider(provider, &self.chance)),
+        }
+    }
+
+    /// Where the shared store of a plan is in this world, if it names one.
+    pub fn store(&self, plan: &StorePlan) -> Option<Address> {
+        match &self.stores {
+            Stores::Network => plan.address.clone(),
+            Stores::Nowhere => None,
         }
     }
 

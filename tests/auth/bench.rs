@@ -85,7 +85,7 @@ impl Bench {
         let simulation = Arc::new(Simulation::default());
         let start = jiff::Timestamp::from_second(START).unwrap();
         let world = World::simulated(simulation.clone(), start, 11);
-        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        let state = Arc::new(GatewayState::new(&plan, &world));
         let log = Log::default();
         let lines = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
         let (written, gateway) = (log.clone(), Gateway::new(plan, state, Arc::new(world)).unwrap());

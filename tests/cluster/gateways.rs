@@ -95,7 +95,8 @@ impl Member {
         #[expect(clippy::disallowed_methods, reason = "the gateway's own clock, which may be wrong")]
         let now = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours_ahead);
         let world = World::simulated(providers.0.clone(), now, SEED.fetch_add(1, Ordering::Relaxed));
-        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        let world = world.with_network_stores();
+        let state = Arc::new(GatewayState::new(&plan, &world));
         let gateway = Arc::new(Gateway::new(plan, state, Arc::new(world)).unwrap());
         let mut keepers = JoinSet::new();
         let kept = gateway.clone();

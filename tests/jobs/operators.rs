@@ -33,7 +33,7 @@ impl Desk {
         let variables: BTreeMap<_, _> = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let plan = config::load(Some(("test", config)), &Variables::new(variables, BTreeMap::new())).unwrap();
         let world = World::simulated(Arc::new(Simulation::default()), "2026-01-01T00:00:00Z".parse().unwrap(), 7);
-        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        let state = Arc::new(GatewayState::new(&plan, &world));
         Self(Gateway::new(plan, state, Arc::new(world)).unwrap())
     }
 

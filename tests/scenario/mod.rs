@@ -451,7 +451,7 @@ impl Scenario {
         let ahead = Arc::new(AtomicI64::new(0));
         let world = World::simulated(simulation.clone(), START.parse().unwrap(), 7);
         let world = world.with_system_clock(jumping(ahead.clone()));
-        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        let state = Arc::new(GatewayState::new(&plan, &world));
         if !self.jobs_out_ms.is_empty() {
             state.jobs(|| jobs::at_times_out(&plan, &world, self.jobs_out_ms.clone()));
         }

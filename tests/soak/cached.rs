@@ -59,7 +59,7 @@ async fn play_in_runtime(seed: u64, script: &Script) -> Played {
         .unwrap_or_else(|problems| panic!("seed {seed}: {problems}\n{}", script.config));
     let simulation = Arc::new(Simulation::default());
     let world = World::simulated(simulation.clone(), "2026-01-01T00:00:00Z".parse().unwrap(), seed);
-    let state = Arc::new(GatewayState::new(&plan, world.chance()));
+    let state = Arc::new(GatewayState::new(&plan, &world));
     let gateway = Arc::new(Gateway::new(plan, state, Arc::new(world)).unwrap());
     let start = Instant::now();
     let after = move |milliseconds| tokio::time::sleep_until(start + Duration::from_millis(milliseconds));

@@ -126,7 +126,7 @@ async fn play_in_runtime(seed: u64) -> Spent {
     let plan = config::load(Some(("soak", &config)), &variables).unwrap_or_else(|wrong| panic!("{wrong}\n{config}"));
     let simulation = Arc::new(Simulation::default());
     let world = World::simulated(simulation.clone(), "2026-01-01T00:00:00Z".parse().unwrap(), seed);
-    let state = Arc::new(GatewayState::new(&plan, world.chance()));
+    let state = Arc::new(GatewayState::new(&plan, &world));
     let gateway = Arc::new(Gateway::new(plan, state, Arc::new(world)).unwrap());
     for provider in PROVIDERS {
         let fault = *dice.pick(&[FaultKind::None, FaultKind::None, FaultKind::Hang]);

@@ -43,8 +43,9 @@ impl Running {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into();
         let plan = config::load(Some(("test", config)), &Variables::new(variables, BTreeMap::new())).unwrap();
-        let world = World::simulated(Arc::new(Simulation::default()), time.parse().unwrap(), seed);
-        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        let world =
+            World::simulated(Arc::new(Simulation::default()), time.parse().unwrap(), seed).with_network_stores();
+        let state = Arc::new(GatewayState::new(&plan, &world));
         let gateway = Arc::new(Gateway::new(plan, state, Arc::new(world)).unwrap());
         let over = CancellationToken::new();
         probes::start(&gateway, &TaskTracker::new(), &over);

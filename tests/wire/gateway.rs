@@ -162,7 +162,7 @@ impl Gateway {
         let variables = Variables::new(variables, BTreeMap::new());
         let plan = config::load(Some(("wire.toml", text)), &variables)
             .unwrap_or_else(|problems| panic!("{problems}\n---\n{text}"));
-        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        let state = Arc::new(GatewayState::new(&plan, &world));
         let gateway = gateway::Gateway::new(plan, state, Arc::new(world)).expect("a gateway can be built");
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("a bound port");

@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::plan::{AuthPlan, JwksPlan, Plan, ProviderPlan};
+use crate::gateway::world::World;
 use crate::model::buffers::Buffers;
 use crate::model::rng::SeededRng;
 use crate::model::switch::FlagKind;
@@ -117,9 +118,10 @@ struct Identities {
 }
 
 impl GatewayState {
-    /// Fresh state for the providers of a plan.
-    pub fn new(plan: &Plan, chance: &SeededRng) -> Self {
-        let (limits, store) = store::limits(plan, chance);
+    /// Fresh state for the providers of a plan, with the store that it names where the world has such.
+    pub fn new(plan: &Plan, world: &World) -> Self {
+        let (chance, address) = (world.chance(), world.store(&plan.store));
+        let (limits, store) = store::limits(plan, address.as_ref(), chance);
         let trust = Identities {
             failures: Failures::new(&chance.apart(2)),
             issued: Arc::new(Issued::new(store.as_ref().map(|store| store.redis.clone()))),
@@ -159,7 +161,7 @@ impl GatewayState {
             flags,
             accounts: Arc::new(BudgetAccounts::new(plan.limits.max_keys, shared)),
             jobs: OnceLock::new(),
-            ledger: Arc::new(Ledger::new(plan.usage.max_rows, plan.store.address.as_ref().map(usage))),
+            ledger: Arc::new(Ledger::new(plan.usage.max_rows, address.as_ref().map(usage))),
         };
         common.call_history.bound(plan.explain);
         let provider =

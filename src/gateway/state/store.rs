@@ -65,12 +65,12 @@ impl GatewayState {
     }
 }
 
-/// What counts: the shared store where the plan names one, with the process beside it; else the process alone.
-pub(super) fn limits(plan: &Plan, chance: &SeededRng) -> (Limits, Option<Store>) {
+/// What counts: the shared store at this address, with the process beside it; else the process alone.
+pub(super) fn limits(plan: &Plan, address: Option<&Address>, chance: &SeededRng) -> (Limits, Option<Store>) {
     let chance = &chance.apart(1);
     let memory = Memory::new(plan.limits.max_keys, chance);
     let estimates = Estimates::default();
-    let Some(address) = &plan.store.address else {
+    let Some(address) = address else {
         return (Limits { meter: Arc::new(memory), estimates, fronts: Fronts::default() }, None);
     };
     let settings = Settings {

@@ -31,13 +31,13 @@ fn switch(state: &GatewayState, is_on: bool) {
 /// The state after a change of the config from `PROVIDER` to `text`, while `a` is known to be up and disabled.
 fn after(text: &str) -> (GatewayState, GatewayState) {
     let plan = |text: &str| config::load(Some(("x.toml", text)), &Variables::default()).unwrap();
-    let chance = SeededRng::new(1);
-    let before = GatewayState::new(&plan(PROVIDER), &chance);
+    let world = World::simulated(Arc::default(), jiff::Timestamp::UNIX_EPOCH, 1);
+    let before = GatewayState::new(&plan(PROVIDER), &world);
     let a = before.provider("a").unwrap();
     a.note_health(Health::Connected { latency: Duration::ZERO });
     switch(&before, false);
     a.tally.calls.fetch_add(1, Ordering::Relaxed);
-    let after = before.adopt(&plan(text), &chance);
+    let after = before.adopt(&plan(text), world.chance());
     (before, after)
 }
 
@@ -84,4 +84,15 @@ async fn what_the_config_takes_out_stays_out_until_an_operator_who_knows_switche
 async fn a_provider_that_goes_takes_its_state_along() {
     let (before, after) = after("defaults = false\n");
     assert!(after.providers().is_empty() && before.provider("a").is_some());
+}
+
+#[test]
+fn a_simulated_world_has_no_store_whatever_the_plan_names() {
+    let store = format!("{PROVIDER}[store]\nredis_url = \"redis://127.0.0.1:1\"\n");
+    let plan = config::load(Some(("x.toml", &store)), &Variables::default()).unwrap();
+    let world = World::simulated(Arc::default(), jiff::Timestamp::UNIX_EPOCH, 1);
+    let state = GatewayState::new(&plan, &world);
+    assert!(plan.store.address.is_some() && state.redis().is_none() && state.cluster().is_none());
+    let state = GatewayState::new(&plan, &world.with_network_stores());
+    assert!(state.redis().is_some());
 }

@@ -181,7 +181,7 @@ mod tests {
     fn gateway() -> Gateway {
         let plan = config::load(Some(("x.toml", CONFIG)), &Variables::default()).unwrap();
         let world = World::real();
-        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        let state = Arc::new(GatewayState::new(&plan, &world));
         Gateway::new(plan, state, Arc::new(world)).unwrap()
     }
 

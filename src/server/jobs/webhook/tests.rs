@@ -54,7 +54,7 @@ impl Bed {
         world.webhooks(true).unwrap();
         let receiver = simulation.find("webhook").unwrap();
         receiver.behave(behaviour);
-        let state = Arc::new(GatewayState::new(&plan, world.chance()));
+        let state = Arc::new(GatewayState::new(&plan, &world));
         let current = Current::new(Gateway::new(plan, state, Arc::new(world)).unwrap());
         let jobs = current.gateway().jobs.clone();
         let kept = jobs.clone();
