@@ -143,6 +143,8 @@ impl Gateway {
         let telling = Telling {
             call_history: (plan.explain.keep > 0).then(|| gateway_state.call_history().clone()),
             traffic: gateway_state.traffic().clone(),
+            recording: gateway_state.recording().clone(),
+            clock: world.clock(),
             generation,
         };
         let reports = plan.sentry.dsn.is_some().then(|| gateway_state.reports().clone());

@@ -9,6 +9,7 @@ use crate::model::attempts::Attempts;
 use crate::model::call::{Call, CallRequest, ClientDeadline, Head, TextUse, Timeouts};
 use crate::model::time::Deadline;
 use crate::model::trail::{Account, Reason};
+use crate::policy::cache::key;
 use crate::policy::observe::Watch;
 
 /// A new call, of which the watch now knows what is asked and on whose account. Policies and targets tighten the deadline.
@@ -48,6 +49,13 @@ pub(in crate::server) fn begin(
         route: head.route.clone(),
         is_call: true,
     };
-    watch.asked(request.model(), account);
+    watch.asked(request, account);
+    watch.question(|| canonical(gateway, head, request));
     Box::new(call)
+}
+
+/// What is asked, in the form that the route's cache compares, whether or not it has one; `None` where no answer is ever cached.
+fn canonical(gateway: &Gateway, head: &Head, request: &CallRequest) -> Option<Vec<u8>> {
+    let cache = gateway.route(&head.route).and_then(|route| route.plan.cache.as_ref());
+    key::question_of_any(request, cache.map_or(&[], |cache| &cache.ignore))
 }

@@ -5,6 +5,7 @@ pub mod explain;
 pub mod export_queue;
 pub mod log_level;
 pub mod metrics;
+pub mod record;
 pub mod repeats;
 pub mod traffic;
 

@@ -1,6 +1,7 @@
 //! One scenario: reading its file, running it under a paused clock, and comparing.
 
 mod jobs;
+mod rows;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -110,6 +111,9 @@ pub(crate) struct Scenario {
     /// The most requests that each provider may ever have worked on at once.
     #[serde(default)]
     max_in_flight: BTreeMap<String, usize>,
+    /// The rows of a traffic trace, in the order in which calls end. Without any, nothing is recorded.
+    #[serde(default)]
+    row: Vec<serde_json::Map<String, serde_json::Value>>,
     /// Lines that the metrics must have at the end.
     #[serde(default)]
     metrics: Vec<String>,
@@ -465,6 +469,10 @@ impl Scenario {
         }
 
         self.jwks.iter().filter(|it| it.at_ms == 0).for_each(|it| it.publish(&simulation));
+        let rows = Arc::new(rows::Rows::default());
+        if !self.row.is_empty() {
+            gateway.state.recording().set(Some(rows.clone()));
+        }
         let (probing, over) = (TaskTracker::new(), CancellationToken::new());
         let current = Current::probed(gateway, &probing, &over);
         let leaving = CancellationToken::new();
@@ -568,6 +576,7 @@ impl Scenario {
         probing.close();
         probing.wait().await;
         problems.extend(self.afterwards(&current.gateway(), &simulation));
+        problems.extend(rows.compare(&self.row));
         problems
     }
 

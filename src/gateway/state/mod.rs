@@ -51,6 +51,7 @@ use crate::state::ledger::Ledger;
 use crate::state::store::budget_account::BudgetAccounts;
 use crate::telemetry::explain::CallHistory;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::record::Recording;
 use crate::telemetry::reports::Reports;
 use crate::telemetry::spans::Spans;
 use crate::telemetry::traffic::Traffic;
@@ -99,6 +100,7 @@ struct Process {
     reloads: Mutex<Reloads>,
     call_history: CallHistory,
     traffic: Traffic,
+    recording: Recording,
     viewers: Viewers,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
@@ -154,6 +156,7 @@ impl GatewayState {
             reloads: Mutex::default(),
             call_history: CallHistory::default(),
             traffic: Traffic::default(),
+            recording: Recording::default(),
             viewers: Viewers::default(),
             metrics: Arc::new(Metrics::new()),
             tasks,
@@ -392,6 +395,11 @@ impl GatewayState {
     /// What the last minute was like.
     pub fn traffic(&self) -> &Traffic {
         &self.common.traffic
+    }
+
+    /// Who keeps the rows of calls that are over.
+    pub fn recording(&self) -> &Recording {
+        &self.common.recording
     }
 
     /// Who looks at the live page.

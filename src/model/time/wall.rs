@@ -116,6 +116,12 @@ impl WallClock {
         now.saturating_sub(u64::try_from(since(at).as_nanos()).unwrap_or(u64::MAX))
     }
 
+    /// The same to the microsecond, as a timestamp.
+    pub fn at(&self, at: Instant) -> Timestamp {
+        let microseconds = i64::try_from(self.nanoseconds(at) / 1000).unwrap_or(i64::MAX);
+        Timestamp::from_microsecond(microseconds).unwrap_or(Timestamp::MAX)
+    }
+
     /// The last look at the system's clock, or a new one when that is a while ago.
     fn reading(&self, elapsed: i64) -> Reading {
         let last = *self.0.reading.read();

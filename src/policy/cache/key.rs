@@ -156,6 +156,23 @@ impl Keys {
     }
 }
 
+/// What is asked, whoever asks and whichever model answers, in the one form that equal questions have; `None` where the answer
+/// must not be kept. `ignore` as in [`Parts`].
+pub fn question_of_any(request: &CallRequest, ignore: &[String]) -> Option<Vec<u8>> {
+    let bytes = if let CallRequest::OpenAi(wire) = request { wire.body.len() } else { 0 };
+    let anybody = Parts {
+        scope: Scope::Shared,
+        route: "",
+        dialect: "",
+        // A key has the model that would answer apart from the question.
+        model: Some(""),
+        instruction: None,
+        request,
+        ignore,
+    };
+    apart(bytes, || question(&anybody).ok())
+}
+
 /// What is asked, in the one form that equal questions have: the part of a key that people can read. It begins with the
 /// endpoint and goes on in JSON.
 pub fn question(parts: &Parts<'_>) -> Result<Vec<u8>, Keyless> {

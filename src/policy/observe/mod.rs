@@ -1,10 +1,11 @@
 //! Observe: the outermost policy. It sees every exit, including callers that hang up, and turns the Trail into
 //! metrics, counts, spans and one log line.
 //!
-//! What is made of the facts is in `observe/count`, `log`, `spans` and `tell`. It reads facts and never content: no
+//! What is made of the facts is in `observe/count`, `log`, `record`, `spans` and `tell`. It reads facts and never content: no
 //! prompt, no response, no key passes through here.
 
 mod log;
+mod record;
 pub mod spans;
 mod tell;
 
@@ -16,11 +17,12 @@ use tokio::time::Instant;
 
 use self::count::CallMetrics;
 pub use self::count::requests::RouteMetrics;
+use self::record::Recorded;
 use self::spans::Tracing;
 pub use self::tell::Telling;
 use crate::config::plan::Plan;
 use crate::config::plan::Prices;
-use crate::model::call::Call;
+use crate::model::call::{Call, CallRequest, Head};
 use crate::model::fault::Fault;
 use crate::model::log_context::LogContext;
 use crate::model::time::refresh;
@@ -133,6 +135,7 @@ impl Observe {
             caller: "none",
             tenant: None,
             api_key: None,
+            recorded: None,
             status: LEFT,
             bytes_out: 0,
             events: 0,
@@ -153,10 +156,8 @@ impl Policy for Observe {
     async fn apply<N: Next>(&self, call: Box<Call>, next: &N) -> Outcome {
         let trail = call.trail.clone();
         trail.reckon_by(Reckoning::of(self.reckoning.clone(), &call));
-        let is_stream = call.request.wants_stream();
         let outcome = next.call(call).await;
         let mut facts = trail.facts();
-        facts.is_stream = is_stream;
         match &outcome {
             // Anew: an answer from the cache begins in the poll in which the call came.
             Ok(_) => facts.first_token = Some(refresh().saturating_duration_since(facts.started)),
@@ -185,6 +186,8 @@ pub struct Watch {
     caller: &'static str,
     tenant: Option<Arc<str>>,
     api_key: Option<Arc<str>>,
+    /// `None`: its row is written nowhere, or it is not known who calls.
+    recorded: Option<Box<Recorded>>,
     /// The status that was sent; [`LEFT`] while there is none.
     status: u16,
     bytes_out: u64,
@@ -228,16 +231,19 @@ impl Watch {
         }
     }
 
-    /// On whose behalf the call is made, and the name of the API key that was shown, if one was.
-    pub fn on_behalf_of(&mut self, tenant: &Arc<str>, api_key: Option<&Arc<str>>) {
-        self.tenant = Some(tenant.clone());
-        self.api_key = api_key.cloned();
+    /// On whose behalf the call is made.
+    pub fn on_behalf_of(&mut self, head: &Head) {
+        self.tenant = Some(head.tenant.clone());
+        self.api_key.clone_from(&head.api_key);
+        let recorder = self.observe.telling.as_ref().and_then(|telling| telling.recording.recorder());
+        self.recorded = recorder.map(|recorder| Box::new(Recorded::new(recorder, head)));
     }
 
     /// What is asked for, and on whose account.
-    pub fn asked(&self, model: Option<&str>, account: Account) {
+    pub fn asked(&self, request: &CallRequest, account: Account) {
         let mut facts = self.trail.facts();
-        facts.model_asked = model.map(short_model);
+        facts.model_asked = request.model().map(short_model);
+        facts.is_stream = request.wants_stream();
         facts.account = Some(account);
     }
 
@@ -306,6 +312,7 @@ impl Drop for Watch {
             self.observe.metrics.callers.streams.dec();
         }
         self.trail.reckon();
+        let recorded = self.recorded.take();
         // Anew, as its beginning was, and once for all who want to know, as is its cost.
         let ended = refresh();
         let mut facts = self.trail.facts();
@@ -320,6 +327,9 @@ impl Drop for Watch {
             self.log(&facts, cost, took);
         }
         let (sample, outcome) = (self.sample(&facts, cost, took), self.outcome(&facts));
+        if let Some(recorded) = recorded {
+            self.record(*recorded, &facts, took);
+        }
         drop(facts);
         self.tell(&sample, outcome, cost);
     }

@@ -8,9 +8,11 @@ use std::time::Duration;
 use super::{CANCELLED, OK, OPERATOR, Watch};
 use crate::model::fault::{Blame, Fault};
 use crate::model::reply::CacheResult;
+use crate::model::time::WallClock;
 use crate::model::trail::Facts;
 use crate::state::ledger::row::Cost;
 use crate::telemetry::explain::{CallHistory, CallRecord};
+use crate::telemetry::record::Recording;
 use crate::telemetry::reports::Report;
 use crate::telemetry::traffic::{Ended, Sample, Traffic};
 
@@ -21,6 +23,10 @@ pub struct Telling {
     pub call_history: Option<CallHistory>,
     /// What it was like in numbers.
     pub traffic: Traffic,
+    /// Who keeps its row of a traffic trace.
+    pub recording: Recording,
+    /// What it was, by the wall clock, when a call came.
+    pub clock: WallClock,
     /// Which generation of the configuration answers.
     pub generation: u64,
 }

@@ -64,7 +64,7 @@ impl RequestContext<'_> {
             Ok(head) => head,
             Err(fault) => return self.fail(route, None, None, &fault, watch),
         };
-        watch.on_behalf_of(&head.tenant, head.api_key.as_ref());
+        watch.on_behalf_of(&head);
         if let Some(plan) = &route.plan.tunnel {
             return self.converse(route, plan, Arc::new(head), watch).await;
         }

@@ -46,7 +46,7 @@ pub(super) async fn make(
     watch.trace(&HeaderMap::new());
     watch.trail.facts().call = Some(route.plan.call.as_str());
     let head = Arc::new(head(gateway, route, job, id));
-    watch.on_behalf_of(&head.tenant, head.api_key.as_ref());
+    watch.on_behalf_of(&head);
     // A mistake in the code ends this attempt, and not the worker.
     let work = AssertUnwindSafe(ask(gateway, route, (job, input), &head, &watch, progress)).catch_unwind();
     let work = watch.subject().clone().during(work).await;
