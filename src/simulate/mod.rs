@@ -2,3 +2,7 @@
 //! providers.
 //!
 //! It opens no socket and knows nothing of the command line.
+
+pub mod tally;
+
+pub mod report;

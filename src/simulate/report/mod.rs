@@ -1,0 +1,180 @@
+//! Report: what a simulation says: a column for each configuration and for what was recorded, side by side.
+//!
+//! It is the JSON of `--json` as it stands; the table and the page show a part of it. Names of fields stay. Same seed, same
+//! report, byte for byte: no clock, no thread and no hash map decides anything in it. It does not know how a run is played.
+
+pub mod column;
+
+pub mod measure;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use self::column::{Column, Share};
+use self::measure::{Kind, Measure};
+use super::tally::timeline::Timeline;
+use super::tally::who::Who;
+use super::tally::{Ending, Sketch, Tally};
+
+/// How many of those who lead by refusals, by cost and by calls are named, each.
+const MOST_NAMES: usize = 20;
+
+/// What was played.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct About {
+    /// Where the calls come from: a file, or the words of `--generate`.
+    pub trace: String,
+    /// The world's file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub world: Option<String>,
+    /// The seed.
+    pub seed: u64,
+    /// The number of gateways that shared the calls.
+    pub gateways: u32,
+    /// Lines of the trace that could not be read.
+    pub skipped: u64,
+    /// The first of them, each with its line number and what is wrong with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skipped_lines: Vec<String>,
+}
+
+/// One run that is over.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The heading of its column: `A`, `B` or `recorded`.
+    pub name: String,
+    /// The configuration's file.
+    pub config: Option<String>,
+    /// True for the trace's own rows.
+    pub is_recorded: bool,
+    /// What was counted.
+    pub tally: Tally,
+    /// What only the player knows.
+    pub ending: Ending,
+}
+
+/// The whole of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// What was played.
+    pub about: About,
+    /// How far a percentile may be from the exact one, as a share of it. Below 128 ms they are exact.
+    pub percentile_error: f64,
+    /// One for each run.
+    pub columns: Vec<Column>,
+    /// The measures of all columns side by side, the most important first; those that are nothing everywhere are left out.
+    pub compared: Vec<Compared>,
+    /// Who leads by refusals, cost or calls in any of the columns.
+    pub tenants: Names,
+    /// The same of users.
+    pub users: Names,
+    /// The same of API keys.
+    pub keys: Names,
+}
+
+/// A measure of all columns.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Compared {
+    /// The measure.
+    pub measure: Measure,
+    /// What its values count.
+    pub unit: Kind,
+    /// Its value in each column. `null`: there is nothing to measure.
+    pub values: Vec<Option<f64>>,
+    /// The last value less the first of what was played; `null` where only one was.
+    pub change: Option<f64>,
+}
+
+/// Those who lead, and all others.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Names {
+    /// The leaders, those with most refusals first.
+    pub rows: Vec<Named>,
+    /// All others together, in each column.
+    pub others: Vec<Share>,
+    /// How many there are in each column, where that is known.
+    pub count: Vec<Option<usize>>,
+    /// By how much the calls, the refusals and the cost (nanodollars) of a row may be too small in each column; more than zero
+    /// only where more than 4,096 were seen.
+    pub short: Vec<[u64; 3]>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, Serialize)]
+pub struct Named {
+    /// The name, as the trace has it.
+    pub name: Arc<str>,
+    /// What happened to its calls in each column. `null`: it is not there, or has been forgotten for others that lead.
+    pub values: Vec<Option<Share>>,
+}
+
+impl Report {
+    /// The report of these runs, in the order in which they are shown.
+    pub fn of(about: About, mut runs: Vec<Run>) -> Self {
+        // One axis for all pictures of time.
+        let widest = runs.iter().map(|run| &run.tally.timeline).max_by_key(|line| line.width()).cloned();
+        let widest: Timeline = widest.unwrap_or_default();
+        runs.iter_mut().for_each(|run| run.tally.timeline.match_width(&widest));
+        let columns: Vec<Column> = runs
+            .iter()
+            .map(|run| Column::of(&run.name, run.config.as_deref(), run.is_recorded, &run.tally, &run.ending))
+            .collect();
+        let names = |pick: fn(&Tally) -> &Who| Names::of(&runs.iter().map(|run| pick(&run.tally)).collect::<Vec<_>>());
+        Self {
+            about,
+            percentile_error: Sketch::ERROR,
+            compared: Measure::ALL.iter().filter_map(|measure| Compared::of(*measure, &columns)).collect(),
+            tenants: names(|tally| &tally.tenants),
+            users: names(|tally| &tally.users),
+            keys: names(|tally| &tally.keys),
+            columns,
+        }
+    }
+}
+
+impl Compared {
+    fn of(measure: Measure, columns: &[Column]) -> Option<Self> {
+        let values: Vec<_> = columns.iter().map(|column| measure.of(column)).collect();
+        if values.iter().flatten().all(|value| *value == 0.0) && measure != Measure::Calls {
+            return None;
+        }
+        let mut played = columns.iter().zip(&values).filter(|(column, _)| !column.is_recorded);
+        let first = played.next().and_then(|(_, value)| *value);
+        let last = played.next_back().and_then(|(_, value)| *value);
+        let change = last.zip(first).map(|(last, first)| last - first);
+        Some(Self { measure, unit: measure.kind(), values, change })
+    }
+}
+
+impl Names {
+    fn of(tables: &[&Who]) -> Self {
+        // By refusals, cost and calls: the numbers of `Counts::ranks`.
+        let mut names: Vec<Arc<str>> = Vec::new();
+        for rank in [1, 2, 0] {
+            for name in tables.iter().flat_map(|who| who.leaders(rank, MOST_NAMES)) {
+                if !names.contains(name) {
+                    names.push(name.clone());
+                }
+            }
+        }
+        let most = |name: &Arc<str>| {
+            let counts = tables.iter().filter_map(|who| who.get(name));
+            counts.map(|counts| (counts.refused, counts.nanos, counts.calls)).max()
+        };
+        names.sort_by(|left, right| most(right).cmp(&most(left)).then_with(|| left.cmp(right)));
+        let row = |name: &Arc<str>| Named {
+            name: name.clone(),
+            values: tables.iter().map(|who| who.get(name).map(Share::of)).collect(),
+        };
+        Self {
+            rows: names.iter().map(row).collect(),
+            others: tables.iter().map(|who| Share::of(&who.rest(&names))).collect(),
+            count: tables
+                .iter()
+                .map(|who| Some(who.len()).filter(|(_, is_more)| !is_more).map(|(count, _)| count))
+                .collect(),
+            short: tables.iter().map(|who| who.short()).collect(),
+        }
+    }
+}
