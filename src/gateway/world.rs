@@ -100,7 +100,7 @@ impl World {
     pub fn transport(&self, provider: &ProviderPlan) -> Result<Arc<dyn Transport>, String> {
         match &self.reach {
             Reach::Network(lookup) => Ok(Network::new(&Access::of(provider), lookup.clone())?),
-            Reach::Simulated(simulation) => Ok(simulation.provider(provider, &self.chance)),
+            Reach::Simulated(simulation) => Ok(simulation.transport(provider, &self.chance)),
         }
     }
 

@@ -59,15 +59,56 @@ impl SeededRng {
 
     /// 64 random bits.
     pub fn bits(&self) -> u64 {
-        mix(self.state.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed))
+        mix(self.state.fetch_add(GOLDEN, Ordering::Relaxed))
     }
 
     /// A number from 0 up to, but not including, 1.
     pub fn fraction(&self) -> f64 {
-        // 53 bits are what a double holds.
-        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+        unit(self.bits())
     }
 }
+
+/// Numbers that are found by what they are for instead of by turn: one number for each name, whatever else is drawn and in
+/// which order. Two simulations that differ in one thing meet the same luck in all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draws(u64);
+
+impl Draws {
+    /// The numbers of a seed.
+    pub fn new(seed: u64) -> Self {
+        Self(mix(seed.wrapping_add(GOLDEN)))
+    }
+
+    /// Those of one thing among others.
+    #[must_use]
+    pub fn of(self, what: u64) -> Self {
+        Self(mix(self.0.wrapping_mul(GOLDEN) ^ mix(what.wrapping_add(GOLDEN))))
+    }
+
+    /// Those of a thing that has a name.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        name.bytes().fold(self.of(name.len() as u64), |draws, byte| draws.of(byte.into()))
+    }
+
+    /// Its 64 random bits, always the same.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Its number from 0 up to, but not including, 1.
+    pub fn fraction(self) -> f64 {
+        unit(self.0)
+    }
+}
+
+fn unit(bits: u64) -> f64 {
+    // 53 bits are what a double holds.
+    (bits >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// SplitMix64's increment: 2^64 divided by the golden ratio.
+const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// SplitMix64's finaliser (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014): every bit of the
 /// input changes half of the output's.
@@ -104,5 +145,16 @@ mod tests {
         let chance = SeededRng::new(7);
         let below = (0..10_000).filter(|_| chance.fraction() < 0.25).count();
         assert!((2_300..2_700).contains(&below), "{below} of 10000 below a quarter");
+    }
+    #[test]
+    fn numbers_by_name_are_the_same_in_any_order_and_spread_evenly() {
+        let draws = Draws::new(7).named("openai");
+        assert_eq!(draws.of(3).of(1), Draws::new(7).named("openai").of(3).of(1));
+        assert_ne!(draws.of(3).of(1), draws.of(1).of(3));
+        assert_ne!(draws, Draws::new(7).named("openaj"));
+        for what in 0..4 {
+            let below = (0..10_000).filter(|call| draws.of(*call).of(what).fraction() < 0.25).count();
+            assert!((2_300..2_700).contains(&below), "{below} of 10000 below a quarter");
+        }
     }
 }

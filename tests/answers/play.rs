@@ -23,6 +23,7 @@ use tidegate::policy::cache::Kept;
 use tidegate::provider::balance::Instances;
 use tidegate::provider::exchange::Exchange;
 use tidegate::provider::simulated::Simulation;
+use tidegate::provider::simulated::model::{Models, ProviderModel};
 use tidegate::provider::transport::{Opened, Response, Reuse, SendFault, Transport};
 use tidegate::provider::{Request, ResponseHead};
 use tidegate::stack::Next;
@@ -243,9 +244,16 @@ fn ask(caller: CallerKind, call: CallKind, mutant: &Mutant) -> Option<CallReques
 
 /// What the simulated providers answer, as golden answers.
 pub(crate) async fn simulated() -> Vec<Golden> {
-    let simulation = Simulation::default();
+    let providers = [("openai".into(), Arc::new(ProviderModel::default()))].into();
+    let models = Models { providers, seed: 1, start: jiff::Timestamp::UNIX_EPOCH };
+    let mut found = answers_of("scripted", &Simulation::default()).await;
+    found.extend(answers_of("modelled", &Simulation::with_models(models)).await);
+    found
+}
+
+async fn answers_of(kind_of_provider: &str, simulation: &Simulation) -> Vec<Golden> {
     let plan = fixtures::provider(ProviderKind::OpenAi, "openai");
-    let provider = simulation.provider(&plan, &SeededRng::new(1));
+    let provider = simulation.transport(&plan, &SeededRng::new(1));
     let messages = json!([{"role": "user", "content": "one two"}]);
     let tools = json!([{"type": "function", "function": {"name": "weather"}}]);
     let mut found = Vec::new();
@@ -268,7 +276,7 @@ pub(crate) async fn simulated() -> Vec<Golden> {
             };
             let response = provider.send(0, request, Reuse::Allowed).await.unwrap();
             let bytes: Vec<u8> = response.body.map(|piece| piece.unwrap().to_vec()).concat().await;
-            let name = format!("simulated {path}");
+            let name = format!("{kind_of_provider} {path}");
             let text = String::from_utf8(bytes).unwrap();
             let form = match text.starts_with('{') {
                 true => Form::Whole(serde_json::from_str(&text).unwrap()),

@@ -10,24 +10,24 @@ use futures_util::{Sink, Stream};
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::protocol::Message;
 
-use super::RunningResponse;
 use crate::model::reply::Talk;
 
 /// Messages that wait to be heard back, before no more are taken.
 const WAITING: usize = 16;
 
 /// A conversation with an echo.
-pub(super) struct Echo {
+pub(super) struct Echo<G> {
     said: VecDeque<Message>,
     taken: u64,
     /// Who waits for something to be said, or for room.
     waiting: Vec<Waker>,
     is_over: bool,
-    _running: RunningResponse,
+    /// What is held until it is over.
+    _running: G,
 }
 
-impl Echo {
-    pub(super) fn new(running: RunningResponse) -> Self {
+impl<G> Echo<G> {
+    pub(super) fn new(running: G) -> Self {
         Self { said: VecDeque::new(), taken: 0, waiting: Vec::new(), is_over: false, _running: running }
     }
 
@@ -42,13 +42,13 @@ impl Echo {
     }
 }
 
-impl Talk for Echo {
+impl<G: Send + Sync + Unpin> Talk for Echo<G> {
     fn taken(&self) -> u64 {
         self.taken
     }
 }
 
-impl Stream for Echo {
+impl<G: Unpin> Stream for Echo<G> {
     type Item = Result<Message, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -66,7 +66,7 @@ impl Stream for Echo {
     }
 }
 
-impl Sink<Message> for Echo {
+impl<G: Unpin> Sink<Message> for Echo<G> {
     type Error = Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {

@@ -6,11 +6,13 @@
 
 mod behaviour;
 mod echo;
+pub mod mark;
 mod shaped;
 
 mod answers;
 
 mod body;
+pub mod model;
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -28,6 +30,7 @@ use tokio::time::Instant;
 use self::answers::{Answer, Piece};
 pub use self::behaviour::{Behaviour, FaultKind, Flap, OverCapacity};
 use self::echo::Echo;
+use self::model::{Modelled, Models};
 use super::transport::{Opened, Response, Reuse, SendFault, Transport};
 use super::{Request, ResponseHead};
 use crate::config::plan::{ProviderKind, ProviderPlan};
@@ -39,9 +42,31 @@ use crate::model::rng::SeededRng;
 #[derive(Default)]
 pub struct Simulation {
     providers: Mutex<BTreeMap<Arc<str>, Arc<Simulated>>>,
+    modelled: Option<ModelledProviders>,
+}
+
+/// The providers that have a model, and those of them that were asked for.
+struct ModelledProviders {
+    models: Models,
+    began: Instant,
+    made: Mutex<BTreeMap<Arc<str>, Arc<Modelled>>>,
 }
 
 impl Simulation {
+    /// A simulation that begins now, in which these providers behave as their models say.
+    pub fn with_models(models: Models) -> Self {
+        let modelled = ModelledProviders { models, began: Instant::now(), made: Mutex::default() };
+        Self { providers: Mutex::default(), modelled: Some(modelled) }
+    }
+
+    /// The transport to the provider of a plan: the modelled one where there is a model.
+    pub fn transport(&self, plan: &ProviderPlan, chance: &SeededRng) -> Arc<dyn Transport> {
+        match self.modelled.as_ref().and_then(|modelled| modelled.find(plan)) {
+            Some(modelled) => modelled,
+            None => self.provider(plan, chance),
+        }
+    }
+
     /// The transport to the simulated provider of a plan; the same provider for the same name. Its own chances begin
     /// where `chance` is.
     pub fn provider(&self, plan: &ProviderPlan, chance: &SeededRng) -> Arc<Handle> {
@@ -90,6 +115,18 @@ impl Simulation {
     /// All names.
     pub fn names(&self) -> Vec<Arc<str>> {
         self.providers.lock().keys().cloned().collect()
+    }
+}
+
+impl ModelledProviders {
+    fn find(&self, plan: &ProviderPlan) -> Option<Arc<Modelled>> {
+        let mut made = self.made.lock();
+        if let Some(made) = made.get(&plan.name) {
+            return Some(made.clone());
+        }
+        let modelled = Arc::new(Modelled::new(plan, &self.models, self.began)?);
+        made.insert(plan.name.clone(), modelled.clone());
+        Some(modelled)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Everything that knows its field names is here; callers' and providers' dialects, and policies, use it.
 
+pub mod brief;
 pub mod complete;
 pub mod completion;
 pub mod conversation;
