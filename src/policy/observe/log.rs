@@ -171,6 +171,7 @@ mod tests {
 
     use super::*;
     use crate::config::{self, Variables};
+    use crate::model::call::Head;
     use crate::model::money::Usd;
     use crate::model::reply::Usage;
     use crate::model::trace::Trace;
@@ -297,7 +298,9 @@ mod tests {
             let observe = observe();
             let mut watch = observe.watch(text.as_str().into(), &http::Method::POST, &text);
             if bits >> 22 & 1 == 1 {
-                watch.on_behalf_of(&text.as_str().into(), Some(&text.as_str().into()));
+                let name = || Arc::from(text.as_str());
+                let head = Head::anonymous(name(), name(), name(), std::net::Ipv4Addr::LOCALHOST.into());
+                watch.on_behalf_of(&Head { api_key: Some(name()), ..head });
                 watch.sent_event(7);
             }
             watch.answered(status);
