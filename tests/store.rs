@@ -29,6 +29,8 @@ mod keys;
 mod poison;
 #[path = "store/shapes.rs"]
 mod shapes;
+#[path = "store/simulated.rs"]
+mod simulated;
 #[path = "store/tls.rs"]
 mod tls;
 #[path = "store/transactions.rs"]
