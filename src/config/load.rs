@@ -51,16 +51,27 @@ pub struct Loaded {
 /// Reads the configuration of this process: the environment, `.env` in the working directory, and a file. An explicit
 /// file must exist; without one, `config/gateway.toml` is read if it is there.
 pub fn load_from(path: Option<&Path>) -> Result<Loaded, Problems> {
-    let variables = Variables::from_process(Path::new(DOTENV));
+    load_with(path, &Variables::from_process(Path::new(DOTENV)), &[])
+}
+
+/// The same for a world in which nothing is sent to anybody: no secret is missing there. Keys may be set to other values, `limit.ai.rate`
+/// to `20/min`; they win over file and environment.
+pub fn load_assumed(path: Option<&Path>, set: &[(String, String)]) -> Result<Loaded, Problems> {
+    load_with(path, &Variables::from_process(Path::new(DOTENV)).with_all_secrets(), set)
+}
+
+fn load_with(path: Option<&Path>, variables: &Variables, set: &[(String, String)]) -> Result<Loaded, Problems> {
     let path = file_for(path);
     let beside = beside(path);
     let Some(path) = path else {
-        return load_beside(None, Some(beside), &variables)
+        return load_beside(None, Some(beside), variables, set)
             .map(|plan| Loaded { plan, source: "built-in defaults".into() });
     };
     let source = path.display().to_string();
     match std::fs::read_to_string(path) {
-        Ok(text) => load_beside(Some((&source, &text)), Some(beside), &variables).map(|plan| Loaded { plan, source }),
+        Ok(text) => {
+            load_beside(Some((&source, &text)), Some(beside), variables, set).map(|plan| Loaded { plan, source })
+        }
         Err(error) => {
             let origin = Origin::Whole(source.into());
             Err(Problems::new(vec![Problem {
@@ -88,11 +99,16 @@ pub(super) fn beside(file: Option<&Path>) -> &Path {
 ///
 /// Files named by keys that end in `_file` are read on the way; nothing else outside the arguments is.
 pub fn load(file: Option<(&str, &str)>, variables: &Variables) -> Result<Plan, Problems> {
-    load_beside(file, None, variables)
+    load_beside(file, None, variables, &[])
 }
 
 /// The same with the prompts in the folder that the configuration names, whose path begins at `beside`.
-fn load_beside(file: Option<(&str, &str)>, beside: Option<&Path>, variables: &Variables) -> Result<Plan, Problems> {
+fn load_beside(
+    file: Option<(&str, &str)>,
+    beside: Option<&Path>,
+    variables: &Variables,
+    set: &[(String, String)],
+) -> Result<Plan, Problems> {
     let report = Report::default();
     report.extend(variables.problems().iter().cloned());
     let mut warnings = Vec::new();
@@ -119,6 +135,11 @@ fn load_beside(file: Option<(&str, &str)>, beside: Option<&Path>, variables: &Va
         broken.extend(prompt_files::graft(&mut tree, beside));
     }
     environment::overlay(&mut tree, variables, &mut warnings);
+    for (key, text) in set {
+        if let Err(message) = environment::set(&mut tree, key, text) {
+            report.add(&Origin::Set, key.clone(), message);
+        }
+    }
     let mut plan = read(&tree, Origin::Whole(name.into()), variables, &report, warnings);
     let Findings { mut problems, known, secrets } = report.into_findings();
     plan.effective = Effective::of(&tree, &known, secrets);

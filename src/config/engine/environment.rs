@@ -71,6 +71,8 @@ pub struct Variables {
     process: BTreeMap<String, String>,
     dotenv: BTreeMap<String, String>,
     problems: Vec<Problem>,
+    /// True where a secret that is not there is assumed to be.
+    has_all_secrets: bool,
 }
 
 impl fmt::Debug for Variables {
@@ -87,7 +89,18 @@ impl fmt::Debug for Variables {
 impl Variables {
     /// Variables from two maps: the process's win over those of `.env`.
     pub fn new(process: BTreeMap<String, String>, dotenv: BTreeMap<String, String>) -> Self {
-        Self { process, dotenv, problems: Vec::new() }
+        Self { process, dotenv, ..Self::default() }
+    }
+
+    /// The same where every secret that a configuration names is there, whatever it is: nothing is sent to anybody.
+    #[must_use]
+    pub fn with_all_secrets(self) -> Self {
+        Self { has_all_secrets: true, ..self }
+    }
+
+    /// True where a secret that is not there is assumed to be.
+    pub(in crate::config) fn has_all_secrets(&self) -> bool {
+        self.has_all_secrets
     }
 
     /// The variables of this process and of a `.env` file, if it is there.
@@ -202,6 +215,41 @@ pub(in crate::config) fn overlay(tree: &mut Table, variables: &Variables, warnin
             table.set(Entry { key: last.into(), key_origin: origin, node });
         }
     }
+}
+
+/// Sets a key to the value of a text, whatever stood there.
+///
+/// # Errors
+/// A path that leads nowhere: what it would make is no key, or something new that nobody knows.
+pub(in crate::config) fn set(tree: &mut Table, key: &str, text: &str) -> Result<(), String> {
+    let mut path: Vec<&str> = key.split('.').collect();
+    let last = path.pop().filter(|last| !last.is_empty() && path.iter().all(|part| !part.is_empty()));
+    let last = last.ok_or("this is not a key; an example of one: limit.ai.rate")?;
+    // A name is one of those that there are: what is misspelt must not become a new rule or provider.
+    if let [kind, name, ..] = path.as_slice()
+        && let Some(names) = named(tree, kind)
+        && !names.contains(name)
+    {
+        return Err(format!("there is no {kind} named `{name}`; allowed: {}", names.join(", ")));
+    }
+    let mut table = Some(tree);
+    for part in path {
+        table = table.and_then(|table| table.table_mut(part, &Origin::Set));
+    }
+    let table = table.ok_or("it leads through a value that is not a table")?;
+    let node = Node { origin: Origin::Set, value: Value::Raw(text.into()) };
+    table.set(Entry { key: last.into(), key_origin: Origin::Set, node });
+    Ok(())
+}
+
+/// The names in a table of tables, `limit` or `provider`; `None` for a table with values of its own.
+fn named<'t>(tree: &'t Table, kind: &str) -> Option<Vec<&'t str>> {
+    let Value::Table(table) = &tree.find(kind)?.value else { return None };
+    let names: Option<Vec<_>> = table
+        .entries()
+        .map(|entry| matches!(entry.node.value, Value::Table(_)).then_some(entry.key.as_str()))
+        .collect();
+    names.filter(|names| !names.is_empty())
 }
 
 fn has_named(tree: &Table, kind: &str, name: &str) -> bool {

@@ -53,6 +53,8 @@ pub enum Origin {
         /// The process's or that of `.env`.
         layer: Layer,
     },
+    /// A `--set` of the command line.
+    Set,
 }
 
 impl Origin {
@@ -62,6 +64,7 @@ impl Origin {
             Origin::Text { layer, .. } | Origin::Variable { layer, .. } => *layer,
             Origin::Whole(_) => Layer::File,
             Origin::Line { .. } => Layer::DotEnv,
+            Origin::Set => Layer::Process,
         }
     }
 
@@ -79,6 +82,7 @@ impl fmt::Display for Origin {
             Origin::Line { file, line } => write!(out, "{file}:{line}"),
             Origin::Variable { name, layer: Layer::DotEnv } => write!(out, "variable {name} in .env"),
             Origin::Variable { name, .. } => write!(out, "environment variable {name}"),
+            Origin::Set => out.write_str("--set"),
         }
     }
 }

@@ -171,7 +171,7 @@ fn secret(
             }
             found
         }),
-        _ => by_file.and_then(|path| general::from_file(&path, section.path_of(keys[2]), report)),
+        _ => by_file.and_then(|path| general::from_file(&path, section.path_of(keys[2]), variables, report)),
     };
     section.hide(keys[0], found.as_ref());
     found

@@ -59,7 +59,9 @@ pub(in crate::config) fn read(
     let by_file = section.located("secret_file", value::text);
     let secret = match chosen {
         Some("secret_env") => by_name.and_then(|name| general::from_variable(&name, variables)),
-        Some(_) => by_file.and_then(|path| general::from_file(&path, section.path_of("secret_file"), report)),
+        Some(_) => {
+            by_file.and_then(|path| general::from_file(&path, section.path_of("secret_file"), variables, report))
+        }
         // Gateways that share a store know its address, and nobody else does who must not read what is kept there.
         None => redis_url.cloned(),
     };

@@ -168,8 +168,9 @@ pub(in crate::config) fn redis(
     let by_file = section.located("redis_url_file", value::text);
     let url = match chosen {
         Some("redis_url") => direct,
-        Some("redis_url_env") => by_name.and_then(|name| from_variable(&name, variables)),
-        _ => by_file.and_then(|path| from_file(&path, section.path_of("redis_url_file"), report)),
+        Some("redis_url_env") => by_name.and_then(|name| from_variable_or(ASSUMED_REDIS, &name, variables)),
+        _ => by_file
+            .and_then(|path| from_file_or(ASSUMED_REDIS, &path, section.path_of("redis_url_file"), variables, report)),
     };
     section.hide("redis_url", url.as_ref());
     let address = url.as_ref().and_then(|url| Address::parse(url.expose()));
@@ -203,20 +204,46 @@ pub(in crate::config) fn named_secret(
     let key = chosen?;
     let secret = match key == by_name {
         true => name.and_then(|name| from_variable(&name, variables)),
-        false => path.and_then(|path| from_file(&path, section.path_of(by_file), report)),
+        false => path.and_then(|path| from_file(&path, section.path_of(by_file), variables, report)),
     };
     section.hide(hidden, secret.as_ref());
     secret.map(|secret| (key, secret))
 }
 
+/// What stands for a secret that is assumed to be there.
+const ASSUMED: &str = "assumed";
+/// ... and for the address of a Redis.
+const ASSUMED_REDIS: &str = "redis://assumed.invalid";
+
 /// The secret in a variable that the config names.
 pub(in crate::config) fn from_variable(name: &At<String>, variables: &Variables) -> Option<Secret> {
-    variables.lookup(&name.value).map(|(text, _)| Secret::new(text))
+    from_variable_or(ASSUMED, name, variables)
+}
+
+fn from_variable_or(assumed: &str, name: &At<String>, variables: &Variables) -> Option<Secret> {
+    let found = variables.lookup(&name.value).map(|(text, _)| Secret::new(text));
+    found.or_else(|| variables.has_all_secrets().then(|| Secret::new(assumed)))
 }
 
 /// The secret in a file that the config names.
-pub(in crate::config) fn from_file(path: &At<String>, key: String, report: &Report) -> Option<Secret> {
+pub(in crate::config) fn from_file(
+    path: &At<String>,
+    key: String,
+    variables: &Variables,
+    report: &Report,
+) -> Option<Secret> {
+    from_file_or(ASSUMED, path, key, variables, report)
+}
+
+fn from_file_or(
+    assumed: &str,
+    path: &At<String>,
+    key: String,
+    variables: &Variables,
+    report: &Report,
+) -> Option<Secret> {
     match std::fs::read_to_string(&path.value) {
+        Err(_) if variables.has_all_secrets() => Some(Secret::new(assumed)),
         Ok(text) if text.trim().is_empty() => {
             report.add(&path.origin, key, format!("the file {:?} is empty", path.value));
             None

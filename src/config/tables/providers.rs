@@ -206,7 +206,7 @@ fn key(
             secret
         }
         (Some("key_file"), _, Some(path)) => {
-            let secret = general::from_file(&path, section.path_of("key_file"), report);
+            let secret = general::from_file(&path, section.path_of("key_file"), variables, report);
             place = Some(path.origin);
             secret
         }
