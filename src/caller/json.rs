@@ -73,6 +73,14 @@ pub(crate) enum Limit {
     Chars(usize),
 }
 
+impl Limit {
+    /// The beginning of an ASCII text, as far as it is allowed.
+    pub(crate) fn clip(self, text: &str) -> &str {
+        let (Limit::Bytes(most) | Limit::Chars(most)) = self;
+        &text[..text.floor_char_boundary(most)]
+    }
+}
+
 /// The value that a body is, which is known to be JSON that no two readers read differently. Whoever looks for something in it
 /// must not find nothing because it could not be read.
 ///

@@ -46,6 +46,12 @@ pub trait Caller: Send + Sync {
         Err(Fault::Internal { detail: "this dialect answers no call by itself".into() })
     }
 
+    /// The body that asks a question, for simulated callers; `None`: nobody simulates such calls.
+    fn ask(&self, call: CallKind, question: &Question<'_>) -> Option<Bytes> {
+        let _ = (call, question);
+        None
+    }
+
     /// Its endpoints for jobs ([`CallKind::is_about_jobs`]); `None`: it has none.
     fn jobs(&self) -> Option<&dyn JobCaller> {
         None
@@ -74,6 +80,16 @@ pub struct Incoming<'a> {
     pub headers: &'a HeaderMap,
     /// Its whole body.
     pub body: Bytes,
+}
+
+/// What a simulated caller asks.
+pub struct Question<'a> {
+    /// The text: ASCII, without anything that JSON escapes. Of one that is too long for the dialect the beginning has to do.
+    pub text: &'a str,
+    /// The model, for dialects whose callers name one.
+    pub model: &'a str,
+    /// True for an answer in events, where the dialect has such.
+    pub stream: bool,
 }
 
 /// What a dialect may want to mention in an answer.

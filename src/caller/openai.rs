@@ -9,7 +9,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
-use super::{About, Answered, AnsweredBody, Caller, EventEncoder, Incoming, answer, wire};
+use super::{About, Answered, AnsweredBody, Caller, EventEncoder, Incoming, Question, answer, wire};
 use crate::config::plan::CallKind;
 use crate::model::call::{CallRequest, Endpoint};
 use crate::model::fault::{Fault, Refusal, RequestFault};
@@ -27,6 +27,10 @@ pub(crate) struct OpenAi;
 impl Caller for OpenAi {
     fn decode(&self, incoming: &Incoming<'_>) -> Result<CallRequest, Fault> {
         wire::read(incoming, endpoint(incoming.route.call)).map(CallRequest::OpenAi)
+    }
+
+    fn ask(&self, call: CallKind, question: &Question<'_>) -> Option<Bytes> {
+        wire::asked::body(call, question)
     }
 
     fn encode(&self, about: &About<'_>, reply: Reply) -> Result<Answered, Fault> {

@@ -3,6 +3,7 @@
 //!
 //! It does not know who responds, nor the instructions that a model gets for an order.
 
+use bytes::Bytes;
 use http::header::{CACHE_CONTROL, ETAG};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -12,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::answer::{self, unspellable};
 use super::json::{Limit, Object};
 use super::upload::{self, Upload};
-use super::{About, Answered, Caller, Incoming, Snapshot};
+use super::{About, Answered, Caller, Incoming, Question, Snapshot};
 use crate::config::plan::CallKind;
 use crate::model::call::{CallRequest, Chat, Message, Role, Voice, VoiceWanted};
 use crate::model::fault::{Fault, RequestFault};
@@ -42,6 +43,15 @@ impl Caller for Restaurant {
                 detail: format!("routes for `restaurant` callers do not support {}", other.as_str()),
             }),
         }
+    }
+
+    fn ask(&self, call: CallKind, question: &Question<'_>) -> Option<Bytes> {
+        let body = match call {
+            CallKind::Chat => format!(r#"{{"message":"{}"}}"#, MAX_MESSAGE.clip(question.text)),
+            CallKind::ParseOrder => format!(r#"{{"text":"{}"}}"#, MAX_ORDER.clip(question.text)),
+            _ => return None,
+        };
+        Some(body.into())
     }
 
     fn encode(&self, about: &About<'_>, reply: Reply) -> Result<Answered, Fault> {

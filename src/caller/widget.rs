@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::answer::{self, unspellable};
 use super::json::{Limit, Object, must_be};
-use super::{About, Answered, AnsweredBody, Caller, EventEncoder, Incoming};
+use super::{About, Answered, AnsweredBody, Caller, EventEncoder, Incoming, Question};
 use crate::config::plan::CallKind;
 use crate::model::call::{CallRequest, Chat, Message, Role};
 use crate::model::fault::{Fault, RequestFault};
@@ -54,6 +54,11 @@ impl Caller for Widget {
             session: session.map(Into::into),
             ..Chat::default()
         }))
+    }
+
+    fn ask(&self, _: CallKind, question: &Question<'_>) -> Option<Bytes> {
+        let text = Limit::Bytes(MAX_TEXT).clip(question.text);
+        Some(format!(r#"{{"message":"{text}","stream":{}}}"#, question.stream).into())
     }
 
     fn encode(&self, about: &About<'_>, reply: Reply) -> Result<Answered, Fault> {

@@ -15,6 +15,7 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::caller::{Answered, AnsweredBody};
 use crate::gateway::Gateway;
+use crate::model::call::Principal;
 use crate::model::fault::Fault;
 use crate::model::time::since;
 use crate::policy::observe::Watch;
@@ -51,6 +52,20 @@ where
     callers(gateway, peer, &LastShown::default(), request).await.response
 }
 
+/// Answers one request of a simulated caller, who is what `assumed` says: credentials are no part of a trace, and are not
+/// checked.
+pub async fn simulate<B>(
+    gateway: &Gateway,
+    peer: impl Into<Peer>,
+    assumed: &Principal,
+    request: Request<B>,
+) -> Response<ResponseBody>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    known(gateway, peer, Some(assumed), &LastShown::default(), request).await.response
+}
+
 /// Answers one request at the operators' address, where nothing outlives this gateway.
 pub async fn operate<B>(gateway: &Gateway, peer: IpAddr, request: Request<B>) -> Response<ResponseBody>
 where
@@ -63,6 +78,21 @@ where
 pub(in crate::server) async fn callers<B>(
     gateway: &Gateway,
     peer: impl Into<Peer>,
+    last_shown: &LastShown,
+    request: Request<B>,
+) -> Outcome<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    known(gateway, peer, None, last_shown, request).await
+}
+
+/// The same where it may be known beforehand who calls.
+#[inline]
+async fn known<B>(
+    gateway: &Gateway,
+    peer: impl Into<Peer>,
+    assumed: Option<&Principal>,
     last_shown: &LastShown,
     request: Request<B>,
 ) -> Outcome<B>
@@ -84,7 +114,8 @@ where
     let subject = watch.subject().clone();
     // Shared with the call, which may still send them when this is answered.
     let parts = Arc::new(parts);
-    let context = RequestContext { gateway, peer, last_shown, received, id: &id, parts: &parts, present, target };
+    let context =
+        RequestContext { gateway, peer, assumed, last_shown, received, id: &id, parts: &parts, present, target };
     // A mistake in the code ends this request, not the connection that it shares with others.
     // Boxed, and so moved once: what waits for a provider is large, and what holds it is moved by whoever does.
     let work = AssertUnwindSafe(Box::pin(answer(&context, &mut body, &mut watch))).catch_unwind();
@@ -162,7 +193,8 @@ where
     let mut watch = gateway.observe.watch(id.clone(), &parts.method, parts.uri.path());
     let parts = Arc::new(parts);
     let (peer, last_shown, received) = (peer.into(), &LastShown::default(), gateway.world.now());
-    let context = RequestContext { gateway, peer, last_shown, received, id: &id, parts: &parts, present, target };
+    let context =
+        RequestContext { gateway, peer, assumed: None, last_shown, received, id: &id, parts: &parts, present, target };
     let mut answered =
         watch.subject().clone().during(serve::at_operators(&context, current, &mut body, &mut watch)).await;
     linger::before_refusal(&mut body, &parts, answered.status).await;

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{MAX_PROMPT, Served, Success, model, served};
 use crate::caller::answer::{self, unspellable};
 use crate::caller::json::{Limit, Object, must_be};
-use crate::caller::{About, Answered, Incoming};
+use crate::caller::{About, Answered, Incoming, Question};
 use crate::config::plan::CallKind;
 use crate::model::call::{CallRequest, Chat};
 use crate::model::fault::{Fault, RequestFault};
@@ -76,6 +76,16 @@ struct Made<'a> {
     cost: Usd,
     latency: u64,
     cached: bool,
+}
+
+/// The body that asks for a canvas, or for a change of an empty one.
+pub(super) fn ask(call: CallKind, question: &Question<'_>) -> String {
+    let text = MAX_PROMPT.clip(question.text);
+    if call == CallKind::CanvasRefine {
+        let fields = FIELDS.map(|field| format!(r#""{field}":[]"#)).join(",");
+        return format!(r#"{{"canvas":{{{fields}}},"instruction":"{text}"}}"#);
+    }
+    format!(r#"{{"businessDescription":"{text}"}}"#)
 }
 
 /// Reads a request for a canvas.

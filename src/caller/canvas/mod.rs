@@ -7,6 +7,7 @@ mod generate;
 
 mod jobs;
 
+use bytes::Bytes;
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -14,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::answer::{self, unspellable};
 use super::jobs::JobCaller;
 use super::json::{Limit, Object};
-use super::{About, Answered, Caller, Incoming, ProviderSnapshot, Snapshot};
+use super::{About, Answered, Caller, Incoming, ProviderSnapshot, Question, Snapshot};
 use crate::config::plan::CallKind;
 use crate::model::call::{CallRequest, Chat, Message, Role};
 use crate::model::fault::{Fault, Limited};
@@ -59,6 +60,16 @@ impl Caller for Canvas {
             max_tokens: Some(max_tokens),
             ..Chat::default()
         }))
+    }
+
+    fn ask(&self, call: CallKind, question: &Question<'_>) -> Option<Bytes> {
+        let Question { model, .. } = question;
+        let body = match call {
+            CallKind::Chat => format!(r#"{{"prompt":"{}","model":"{model}"}}"#, MAX_PROMPT.clip(question.text)),
+            CallKind::CanvasGenerate | CallKind::CanvasRefine => generate::ask(call, question),
+            _ => return None,
+        };
+        Some(body.into())
     }
 
     fn encode(&self, about: &About<'_>, reply: Reply) -> Result<Answered, Fault> {

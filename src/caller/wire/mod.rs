@@ -5,6 +5,7 @@
 //! provider.
 
 mod account;
+pub(super) mod asked;
 mod form;
 mod models;
 
