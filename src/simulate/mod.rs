@@ -3,6 +3,11 @@
 //!
 //! It opens no socket and knows nothing of the command line.
 
+pub mod arrival;
 pub mod tally;
 
+pub mod caller;
 pub mod report;
+pub mod trace;
+
+pub mod play;

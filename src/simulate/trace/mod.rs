@@ -1,0 +1,111 @@
+//! Trace: the traffic that a simulation plays: the gateway's own records, timestamps with token counts, or traffic that is
+//! generated.
+//!
+//! Each is read while it is played: memory does not depend on its length. It does not know what becomes of the calls.
+
+mod lines;
+mod order;
+pub mod spread;
+
+mod csv;
+pub mod generated;
+mod own;
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use self::generated::{Generated, Traffic};
+use self::lines::{Lines, Rows};
+pub use self::lines::{Skipped, TraceFault};
+use self::order::InOrder;
+use self::spread::Spread;
+use super::arrival::Arrival;
+use crate::model::recorded::RecordedCall;
+
+/// Where traffic comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Files, one after the other; a folder stands for its files in the order of their names.
+    Files(Vec<PathBuf>),
+    /// None: it is made up.
+    Generated(Traffic),
+}
+
+/// What is said of a trace that it does not say itself.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// Who calls and what they ask, where the trace does not say.
+    pub spread: Spread,
+    /// True: a line that does not parse ends it.
+    pub is_strict: bool,
+    /// What chance comes from.
+    pub seed: u64,
+}
+
+/// A trace that is being played.
+pub struct Trace {
+    arrivals: Box<dyn Iterator<Item = Result<Arrival, TraceFault>>>,
+    /// When its first call came; `None` where that is made up.
+    pub start: Option<Timestamp>,
+    /// Lines that did not parse so far.
+    pub skipped: Skipped,
+}
+
+impl Iterator for Trace {
+    type Item = Result<Arrival, TraceFault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.arrivals.next()
+    }
+}
+
+impl Source {
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is no trace, or holds no call.
+    pub fn open(&self, terms: &Terms) -> Result<Trace, TraceFault> {
+        let paths = match self {
+            Source::Files(paths) => paths,
+            Source::Generated(traffic) => {
+                let arrivals = Generated::new(traffic, &terms.spread, terms.seed).map(Ok);
+                return Ok(Trace { arrivals: Box::new(arrivals), start: None, skipped: Skipped::default() });
+            }
+        };
+        let lines = Lines::open(paths)?;
+        let (skipped, first) = (Skipped::default(), lines.first_file().to_owned());
+        let mut timed = match lines.is_csv() {
+            true => InOrder::new(csv::arrivals(Rows::new(lines, terms.is_strict, &skipped, csv::row), terms)),
+            false => InOrder::new(own::arrivals(Rows::new(lines, terms.is_strict, &skipped, own::row), terms)),
+        }
+        .peekable();
+        let start = match timed.next_if(Result::is_err) {
+            Some(Err(fault)) => return Err(fault),
+            _ => timed.peek().and_then(|first| first.as_ref().ok()).map(|(at, _)| *at),
+        };
+        let Some(start) = start else { return Err(TraceFault::Empty(first, skipped)) };
+        let arrivals = timed.map(move |next| {
+            next.map(|(at, arrival)| Arrival { after: at.duration_since(start).unsigned_abs(), ..arrival })
+        });
+        Ok(Trace { arrivals: Box::new(arrivals), start: Some(start), skipped })
+    }
+
+    /// The calls of a trace as they were recorded, in the order in which they ended; `None` where the trace does not say what
+    /// became of its calls.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is no trace.
+    pub fn recorded(
+        &self,
+        is_strict: bool,
+    ) -> Result<Option<impl Iterator<Item = Result<RecordedCall, TraceFault>> + use<>>, TraceFault> {
+        let Source::Files(paths) = self else { return Ok(None) };
+        let lines = Lines::open(paths)?;
+        Ok((!lines.is_csv()).then(|| Rows::new(lines, is_strict, &Skipped::default(), own::row)))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
