@@ -261,7 +261,8 @@ async fn files_that_the_gateway_writes_are_not_watched() {
     let folder = Folder::new("state");
     let state = folder.file("state", "one");
     let state = state.display().to_string();
-    let text = format!("[flags]\nstate_file = {state:?}\n[jobs]\nstate_file = {state:?}\n");
+    let text =
+        format!("[flags]\nstate_file = {state:?}\n[jobs]\nstate_file = {state:?}\n[record]\nfolder = {state:?}\n");
     let mut watch = Watch::new(Some(&folder.file("a.toml", &text)));
     folder.file("state", "two");
     assert!(timeout(LONG, watch.changed()).await.is_err(), "it is no configuration");

@@ -93,6 +93,8 @@ mod passthrough;
 mod policies;
 #[path = "wire/pooled.rs"]
 mod pooled;
+#[path = "wire/record.rs"]
+mod record;
 #[path = "wire/reload.rs"]
 mod reload;
 #[path = "wire/reports.rs"]

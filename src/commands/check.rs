@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::serve::in_runtime;
 use crate::config;
-use crate::config::plan::{LimitPlan, ModelChoice, RoutePlan};
+use crate::config::plan::{LimitPlan, ModelChoice, RecordPlan, RoutePlan};
 use crate::gateway::Gateway;
 use crate::gateway::state::GatewayState;
 use crate::gateway::world::World;
@@ -76,7 +76,17 @@ pub fn describe(gateway: &Gateway, source: &str) -> String {
         tunnel(&mut text, route);
     }
     prompts(&mut text, gateway);
+    record(&mut text, &gateway.plan.record);
     text
+}
+
+/// Where calls are recorded, if they are.
+fn record(text: &mut String, plan: &RecordPlan) {
+    let Some(folder) = &plan.folder else { return };
+    let by = if plan.secret.is_some() { "the secret of the configuration" } else { "a secret of each process" };
+    let (folder, files, bytes) = (folder.display(), plan.max_files, plan.max_bytes);
+    let _ =
+        writeln!(text, "\ncalls are recorded: {folder}, {files} files of up to {bytes} bytes, names hidden by {by}");
 }
 
 /// The prompts, each with the versions that callers get.

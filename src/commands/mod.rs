@@ -2,14 +2,15 @@
 
 pub mod cache_key;
 mod descriptors;
+mod recording;
 pub mod reference;
-mod reload;
 mod remote;
 mod sockets;
 mod supervisor;
 mod table;
 
 mod handover;
+mod reload;
 
 mod leaving;
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::recording::Recorders;
 use crate::config;
 use crate::config::watch::Watch;
 use crate::server::current::Current;
@@ -27,26 +28,26 @@ impl Reloading {
     }
 
     /// Reloads whenever there is a reason, one after the other, until it is dropped.
-    pub(super) async fn run(mut self, current: Arc<Current>) {
+    pub(super) async fn run(mut self, current: Arc<Current>, recorders: Arc<Recorders>) {
         loop {
             tokio::select! {
                 _ = self.hangup.recv() => {
                     tracing::info!(signal = "SIGHUP", "reloading the configuration");
                     // Before it is read, so that what changes meanwhile is noticed.
                     match self.watch.look().await {
-                        Ok(()) => self.reload(&current).await,
+                        Ok(()) => self.reload(&current, &recorders).await,
                         Err(problem) => current.refuse(vec![problem]),
                     }
                 }
                 changed = self.watch.changed() => match changed {
-                    Ok(()) => self.reload(&current).await,
+                    Ok(()) => self.reload(&current, &recorders).await,
                     Err(problem) => current.refuse(vec![problem]),
                 },
             }
         }
     }
 
-    async fn reload(&self, current: &Arc<Current>) {
+    async fn reload(&self, current: &Arc<Current>, recorders: &Recorders) {
         let (file, replaced) = (self.file.clone(), current.clone());
         // Files are read and connection pools built: no work for a thread that answers calls.
         let work = tokio::task::spawn_blocking(move || match config::load_from(file.as_deref()) {
@@ -60,5 +61,6 @@ impl Reloading {
         if let Err(problem) = gateway.state.log().configure(&gateway.plan.log.level) {
             tracing::error!(problem, "could not apply the new log level; keeping the current one");
         }
+        recorders.follow(&gateway);
     }
 }

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::descriptors;
 use super::handover::Predecessor;
 use super::leaving::Signals;
+use super::recording::Recorders;
 use super::reload::Reloading;
 use super::sockets::{CALLERS, OPERATORS, Sockets};
 use super::supervisor;
@@ -128,7 +129,8 @@ const LAST_TASKS: Duration = Duration::from_secs(2);
 /// How long the store of jobs may take to get back those that are not done.
 const LAST_JOBS: Duration = Duration::from_secs(3);
 
-/// How long collectors may take for the last spans and reports, and the store for what the last calls cost.
+/// How long collectors may take for the last spans and reports, the store for what the last calls cost, and the disk for their
+/// rows in the trace.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Runs a future on the multi-threaded runtime.
@@ -177,8 +179,11 @@ pub(super) async fn until_stopped(
         tasks.spawn(server::run(admin, Listener::Admin, current.clone(), shutdown.clone()));
     }
     sockets.close_rest();
+    let (telling, flush) = (TaskTracker::new(), CancellationToken::new());
+    let recorders = Arc::new(Recorders::new(telling.clone(), flush.clone()));
+    recorders.follow(&current.gateway());
     if let Some(reloading) = process.reloading {
-        tasks.spawn(shutdown.clone().run_until_cancelled_owned(reloading.run(current.clone())));
+        tasks.spawn(shutdown.clone().run_until_cancelled_owned(reloading.run(current.clone(), recorders)));
     }
     tasks.spawn(shutdown.clone().run_until_cancelled_owned(supervisor::stay_alive()));
     let workers = Arc::new(jobs::start(&current, &shutdown));
@@ -186,8 +191,6 @@ pub(super) async fn until_stopped(
     tasks.spawn(async move { working.left().await });
     workers.known(JOBS_PATIENCE).await;
     let signals = Signals::listen()?;
-    let flush = CancellationToken::new();
-    let telling = TaskTracker::new();
     tell(&current.gateway(), &telling, &flush);
     ready(listener.as_ref().map(TcpListener::local_addr).transpose().map_err(|fault| fault.to_string())?);
     supervisor::ready();

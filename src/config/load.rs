@@ -19,7 +19,7 @@ use crate::config::tables::routes::Context;
 use crate::config::tables::targets::TargetContext;
 use crate::config::tables::{
     auth, caching, costs, edge, explaining, flags, general, guards, idempotency, jobs, labels, limits, listing,
-    prompts, providers, routes, sentry, tracing, tunnels, variants,
+    prompts, providers, recording, routes, sentry, tracing, tunnels, variants,
 };
 use crate::model::switch::FlagKind;
 
@@ -177,6 +177,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let log = general::log(&mut root);
     let tracing = tracing::read(&mut root, &log.service);
     let sentry = sentry::read(&mut root);
+    let record = recording::read(&mut root, variables, report);
     let store = general::store(&mut root, variables, report);
     let health = general::health(&mut root);
     let edge = edge::read(&mut root);
@@ -247,6 +248,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         flags,
         usage,
         tracing,
+        record,
         sentry,
         budgets,
         metrics,

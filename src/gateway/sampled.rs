@@ -39,10 +39,11 @@ pub(super) fn sampled(
     sampled.add(jwks::sampled(published));
     sampled.add(flags(state.clone()));
     sampled.add(queue(jobs.clone(), world.clone()));
-    let (spans, reports) = (state.spans().clone(), state.reports().clone());
+    let (spans, reports, recording) = (state.spans().clone(), state.reports().clone(), state.recording().clone());
     sampled.add(move |samples| {
         spans.sample(samples);
         reports.sample(samples);
+        recording.sample(samples);
     });
     sampled
 }

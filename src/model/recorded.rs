@@ -81,6 +81,29 @@ pub struct RecordedCall {
     pub attempts: Vec<RecordedAttempt>,
 }
 
+/// The first line of a file of rows.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct TraceHeader {
+    /// The version of the rows' form; see [`TraceHeader::FORMAT`].
+    pub trace: u32,
+    /// The version of the gateway that wrote it.
+    pub version: Box<str>,
+    /// When the file was begun.
+    pub start: Timestamp,
+    /// A digest of the secret that names are hidden with: names of two files are the same only where this is.
+    pub secret: Arc<str>,
+}
+
+impl TraceHeader {
+    /// The form of rows that this version writes. It changes when a member that readers know changes its meaning.
+    pub const FORMAT: u32 = 1;
+
+    /// The first line of a file that begins now.
+    pub fn new(start: Timestamp, secret: Arc<str>) -> Self {
+        Self { trace: Self::FORMAT, version: env!("CARGO_PKG_VERSION").into(), start, secret }
+    }
+}
+
 /// One attempt at one provider.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct RecordedAttempt {
@@ -120,4 +143,110 @@ fn is_false(value: &bool) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn is_zero(value: &u64) -> bool {
     *value == 0
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn word() -> impl Strategy<Value = Arc<str>> {
+        ".{0,12}".prop_map(Arc::from)
+    }
+
+    fn name() -> impl Strategy<Value = Option<Arc<str>>> {
+        prop::option::of(word())
+    }
+
+    /// Mostly small numbers, as rows have them, and zero, which is left out.
+    fn number() -> impl Strategy<Value = u64> {
+        prop_oneof![Just(0), 1..100_000_u64, any::<u64>()]
+    }
+
+    fn attempt() -> impl Strategy<Value = RecordedAttempt> {
+        let numbers = (number(), prop::option::of(number()), number(), number(), number());
+        (word(), name(), word(), word(), prop::option::of(any::<u16>()), numbers).prop_map(
+            |(provider, model, reason, outcome, status, (start_ms, first_ms, took_ms, tokens_in, tokens_out))| {
+                RecordedAttempt {
+                    provider,
+                    model,
+                    reason,
+                    start_ms,
+                    first_ms,
+                    took_ms,
+                    status,
+                    outcome,
+                    tokens_in,
+                    tokens_out,
+                }
+            },
+        )
+    }
+
+    fn call() -> impl Strategy<Value = RecordedCall> {
+        let who = (name(), name(), name(), name(), name(), any::<bool>());
+        let what = (word(), name(), name(), number(), any::<bool>());
+        let became =
+            (any::<u16>(), word(), prop::collection::vec(word(), 0..3), name(), prop::option::of(0..1_u64 << 50));
+        let numbers = (number(), prop::option::of(number()), number(), number(), number(), number());
+        let microseconds = 0..4_000_000_000_000_000_i64;
+        let attempts = prop::collection::vec(attempt(), 0..4);
+        (microseconds, who, what, became, numbers, attempts).prop_map(
+            |(at, (tenant, user, key, address, tier, near), what, became, numbers, attempts)| {
+                let (route, question, model, bytes_in, stream) = what;
+                let (status, outcome, refused_by, cache, nanodollars) = became;
+                let (saved, first_ms, took_ms, waited_ms, tokens_in, tokens_out) = numbers;
+                RecordedCall {
+                    at: Timestamp::from_microsecond(at).unwrap(),
+                    route,
+                    tenant,
+                    user,
+                    key,
+                    address,
+                    near,
+                    tier,
+                    question,
+                    model,
+                    bytes_in,
+                    stream,
+                    status,
+                    outcome,
+                    refused_by,
+                    cache,
+                    saved,
+                    first_ms,
+                    took_ms,
+                    waited_ms,
+                    tokens_in,
+                    tokens_out,
+                    cost: nanodollars.map(|cost| cost as f64 / 1e9),
+                    attempts,
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_row_is_read_as_it_is_written_and_is_one_line(call in call()) {
+            let line = serde_json::to_string(&call).unwrap();
+            prop_assert!(!line.contains('\n'), "{line}");
+            prop_assert_eq!(serde_json::from_str::<RecordedCall>(&line).unwrap(), call);
+        }
+    }
+
+    #[test]
+    fn what_a_row_does_not_say_is_nothing() {
+        let short = r#"{"at":"2026-01-01T00:00:00Z","route":"chat","status":200,"outcome":"ok","took_ms":7}"#;
+        let call: RecordedCall = serde_json::from_str(short).unwrap();
+        let written = serde_json::to_string(&call).unwrap();
+        assert_eq!(written, short.replace("\"status\"", "\"bytes_in\":0,\"status\""));
+        let header = TraceHeader::new(call.at, "0123456789abcdef".into());
+        let line = serde_json::to_string(&header).unwrap();
+        assert!(line.starts_with("{\"trace\":1,"), "{line}");
+        assert_eq!(serde_json::from_str::<TraceHeader>(&line).unwrap(), header);
+        assert!(serde_json::from_str::<RecordedCall>(&line).is_err(), "no row is taken for it, nor it for a row");
+    }
 }

@@ -57,7 +57,7 @@ pub use crate::config::plan::route::InputPlan;
 use crate::config::plan::server::LeavingPlan;
 pub use crate::config::plan::server::{ExplainPlan, TlsPlan};
 pub use crate::config::plan::target::VariantPlan;
-pub use crate::config::plan::telemetry::{Propagation, Protocol, SentryPlan, TenantShown, TracingPlan};
+pub use crate::config::plan::telemetry::{Propagation, Protocol, RecordPlan, SentryPlan, TenantShown, TracingPlan};
 pub use crate::config::plan::tunnel::TunnelPlan;
 pub use crate::model::pricing::{ModelMap, Pattern, Price, PriceList, Prices, Quote};
 use crate::model::rate::OnStoreError;
@@ -112,6 +112,8 @@ pub struct Plan {
     pub usage: UsagePlan,
     /// Where spans go.
     pub tracing: TracingPlan,
+    /// Where calls are recorded.
+    pub record: RecordPlan,
     /// Where faults of the gateway's own are reported.
     pub sentry: SentryPlan,
     /// How much may be spent.

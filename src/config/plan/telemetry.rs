@@ -1,5 +1,6 @@
-//! Telemetry: where spans and reports are exported.
+//! Telemetry: where spans and reports are exported, and calls recorded.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,21 @@ pub struct Dsn {
     pub envelope: Url,
     /// The key that it shows.
     pub key: Secret,
+}
+
+/// `[record]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordPlan {
+    /// The folder of the files; `None`: nothing is recorded.
+    pub folder: Option<PathBuf>,
+    /// What names are hidden with; `None`: each process has a secret of its own.
+    pub secret: Option<Secret>,
+    /// Bytes of one file.
+    pub max_bytes: u64,
+    /// How many files there may be.
+    pub max_files: usize,
+    /// Calls that may wait to be written.
+    pub queue: usize,
 }
 
 /// `[tracing]`

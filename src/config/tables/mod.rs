@@ -21,6 +21,7 @@ pub mod general;
 
 pub mod caching;
 pub mod providers;
+pub mod recording;
 pub mod webhooks;
 
 pub mod auth;

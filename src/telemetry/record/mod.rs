@@ -3,11 +3,21 @@
 //! `policy/observe` makes the rows. It does not know what is in them, and holds no content: of a question a recorder keeps a
 //! digest, if it keeps anything.
 
+pub mod digest;
+mod folder;
+
+pub mod writer;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 use parking_lot::RwLock;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::model::recorded::RecordedCall;
+use crate::telemetry::metrics::sampled::Samples;
 
 /// Who keeps rows.
 pub trait Recorder: Send + Sync {
@@ -29,6 +39,17 @@ struct Slot {
     /// What a call asks first, so that it pays for no more where nobody records.
     is_on: AtomicBool,
     recorder: RwLock<Option<Arc<dyn Recorder>>>,
+    counts: Arc<Counts>,
+}
+
+/// What became of rows since the start of the process, and the bytes that were written of them.
+#[derive(Debug, Default)]
+struct Counts {
+    written: AtomicU64,
+    queue_full: AtomicU64,
+    unwritable: AtomicU64,
+    shutdown: AtomicU64,
+    bytes: AtomicU64,
 }
 
 impl Recording {
@@ -45,5 +66,21 @@ impl Recording {
         let is_on = recorder.is_some();
         *self.0.recorder.write() = recorder;
         self.0.is_on.store(is_on, Ordering::Relaxed);
+    }
+
+    fn counts(&self) -> &Arc<Counts> {
+        &self.0.counts
+    }
+
+    /// What metrics show of it.
+    pub fn sample(&self, samples: &mut Samples<'_>) {
+        let Counts { written, queue_full, unwritable, shutdown, bytes } = &*self.0.counts;
+        let rows =
+            [("written", written), ("queue_full", queue_full), ("unwritable", unwritable), ("shutdown", shutdown)];
+        let rows = rows.map(|(result, count)| ([result], count.load(Ordering::Relaxed)));
+        let help = "Calls recorded in the trace by result: written, or why they are missing in it";
+        samples.counters("tidegate_record_rows_total", help, ["result"], rows);
+        let help = "Bytes written to the trace of calls";
+        samples.counter("tidegate_record_bytes_total", help, bytes.load(Ordering::Relaxed));
     }
 }
