@@ -25,6 +25,8 @@ mod failures;
 mod gateway;
 #[path = "store/keys.rs"]
 mod keys;
+#[path = "store/partitions.rs"]
+mod partitions;
 #[path = "store/poison.rs"]
 mod poison;
 #[path = "store/shapes.rs"]
