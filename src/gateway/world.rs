@@ -17,8 +17,7 @@ use crate::provider::network::{Access, Network, Post};
 use crate::provider::simulated::Simulation;
 use crate::provider::transport::Transport;
 use crate::provider::{document, webhook};
-use crate::state::store::redis;
-use crate::state::store::redis::simulated::Door;
+use crate::wire::redis_url::Address;
 
 /// One world.
 pub struct World {
@@ -40,8 +39,6 @@ enum Stores {
     Network,
     /// None: each process counts alone.
     Nowhere,
-    /// One in this process.
-    Simulated(Door),
 }
 
 impl World {
@@ -76,12 +73,6 @@ impl World {
         Self { stores: Stores::Network, ..self }
     }
 
-    /// The same world, in which the store that a plan names is the one behind this door.
-    #[must_use]
-    pub fn with_simulated_store(self, door: Door) -> Self {
-        Self { stores: Stores::Simulated(door), ..self }
-    }
-
     /// The same world, whose system's clock shows something else.
     #[must_use]
     pub fn with_system_clock(self, system: SystemClock) -> Self {
@@ -113,12 +104,10 @@ impl World {
         }
     }
 
-    /// How the shared store of a plan is reached in this world, if it names one.
-    pub fn store(&self, plan: &StorePlan) -> Option<redis::Reach> {
-        let address = plan.address.as_ref()?;
+    /// Where the shared store of a plan is in this world, if it names one.
+    pub fn store(&self, plan: &StorePlan) -> Option<Address> {
         match &self.stores {
-            Stores::Network => Some(redis::Reach::Network(address.clone())),
-            Stores::Simulated(door) => Some(redis::Reach::Simulated(door.clone())),
+            Stores::Network => plan.address.clone(),
             Stores::Nowhere => None,
         }
     }

@@ -5,6 +5,7 @@
 
 pub mod arrival;
 pub mod tally;
+pub mod world;
 
 pub mod caller;
 pub mod report;

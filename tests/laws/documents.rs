@@ -2,12 +2,14 @@
 //! schemas that it must match.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tidegate::config::{Problems, Variables, load};
 use tidegate::policy::cache::entry::{Entry, VERSION};
 use tidegate::policy::cache::key::{EntryKey, Keys};
 use tidegate::prompts::extract::candidates;
 use tidegate::prompts::schema;
+use tidegate::simulate::world;
 
 use super::choose;
 
@@ -30,6 +32,27 @@ pub(super) fn config(data: &[u8]) {
             assert_eq!(told(&one), told(&other));
         }
         (one, other) => panic!("once {}, once {}", one.is_ok(), other.is_ok()),
+    }
+}
+
+/// Any text is a world or gets told what is wrong with it; what is read is written as something that reads the same.
+pub(super) fn world(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let world = match world::read("some.toml", text) {
+        Ok(world) => world,
+        Err(problems) => {
+            assert!(problems.iter().next().is_some(), "refused without a reason");
+            return assert_eq!(world::read("some.toml", text), Err(problems));
+        }
+    };
+    let written: String = world.named().map(|(name, model)| world::write(name, model, &[])).collect();
+    let again = world::read("written.toml", &written).unwrap_or_else(|problems| panic!("{problems}\n{written}"));
+    assert!(again.named().eq(world.named()), "{written}");
+    for (_, model) in again.named() {
+        for distribution in [&model.first_token, &model.per_token, &model.error_after] {
+            let drawn = [0.0, 0.1, 0.5, 0.99, 1.0].map(|rank| distribution.at(rank));
+            assert!(drawn.is_sorted() && drawn[4] <= Duration::from_secs(24 * 3600), "{distribution:?}: {drawn:?}");
+        }
     }
 }
 

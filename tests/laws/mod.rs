@@ -12,7 +12,7 @@ mod documents;
 pub(crate) type Law = fn(&[u8]);
 
 /// Every reader's law, by the name of its folder under `fuzz/corpus/`.
-pub(crate) const LAWS: [(&str, Law); 13] = [
+pub(crate) const LAWS: [(&str, Law); 14] = [
     ("sse", cut::sse),
     ("framing", cut::framing),
     ("response", cut::response),
@@ -26,6 +26,7 @@ pub(crate) const LAWS: [(&str, Law); 13] = [
     ("entry", documents::entry),
     ("extract", documents::extract),
     ("schema", documents::schema),
+    ("world", documents::world),
 ];
 
 /// The law of this name.

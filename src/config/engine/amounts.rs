@@ -12,7 +12,7 @@ use crate::config::engine::value::{Expected, Parsed};
 use crate::model::switch::Share;
 
 /// Millionths in one.
-pub(in crate::config) const MILLION: u64 = 1_000_000;
+pub(crate) const MILLION: u64 = 1_000_000;
 
 /// Beyond these a rule limits nothing, or is a slip.
 const MOST: u64 = 1_000_000_000_000;
@@ -20,13 +20,13 @@ const LONGEST: u64 = 31 * 24 * 3600;
 
 /// A rate as it was written: millionths of what is counted, and the period.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::config) struct WrittenRate {
-    pub(in crate::config) millionths: u64,
-    pub(in crate::config) period: Duration,
+pub(crate) struct WrittenRate {
+    pub(crate) millionths: u64,
+    pub(crate) period: Duration,
 }
 
 /// `"100/min"`, `"100/15min"`, `"2.50/day"`.
-pub(in crate::config) fn rate(value: &Value) -> Parsed<WrittenRate> {
+pub(crate) fn rate(value: &Value) -> Parsed<WrittenRate> {
     let parse = |text: &str| {
         let (count, period) = text.split_once('/')?;
         let millionths = decimal(count.trim())?;
@@ -55,7 +55,7 @@ pub(in crate::config) fn rate(value: &Value) -> Parsed<WrittenRate> {
 }
 
 /// A percentage of callers.
-pub(in crate::config) fn percent(value: &Value) -> Parsed<Share> {
+pub(crate) fn percent(value: &Value) -> Parsed<Share> {
     let number = match value {
         Value::Float(number) => Some(*number),
         Value::Integer(number @ 0..=100) => Some(*number as f64),
@@ -66,7 +66,7 @@ pub(in crate::config) fn percent(value: &Value) -> Parsed<Share> {
 }
 
 /// An amount in millionths.
-pub(in crate::config) fn amount(value: &Value) -> Parsed<u64> {
+pub(crate) fn amount(value: &Value) -> Parsed<u64> {
     let millionths = match value {
         Value::Integer(number) => u64::try_from(*number).ok().and_then(|number| number.checked_mul(MILLION)),
         // Six decimals are all that is counted.
@@ -79,7 +79,7 @@ pub(in crate::config) fn amount(value: &Value) -> Parsed<u64> {
 }
 
 /// USD per million tokens, in millionths of a dollar; zero or more.
-pub(in crate::config) fn price(value: &Value) -> Parsed<u64> {
+pub(crate) fn price(value: &Value) -> Parsed<u64> {
     let shape = Shape::Number { min: 0.0, max: None };
     amount(value).map_err(|_| Expected::new("a price", "USD per million tokens, 0 or more").shaped(shape))
 }

@@ -11,14 +11,14 @@ use crate::config::engine::problem::{Layer, Origin, Problem};
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
-pub(in crate::config) struct Node {
-    pub(in crate::config) origin: Origin,
-    pub(in crate::config) value: Value,
+pub(crate) struct Node {
+    pub(crate) origin: Origin,
+    pub(crate) value: Value,
 }
 
 /// A value of a file or of the environment.
 #[derive(Clone, Debug)]
-pub(in crate::config) enum Value {
+pub(crate) enum Value {
     /// A string of a file.
     Text(String),
     /// The text of an environment variable; its type is what the reader asks for.
@@ -39,35 +39,35 @@ pub(in crate::config) enum Value {
 
 /// A table in the order of its text.
 #[derive(Clone, Debug, Default)]
-pub(in crate::config) struct Table(Vec<Entry>);
+pub(crate) struct Table(Vec<Entry>);
 
 /// A key with its value.
 #[derive(Clone, Debug)]
-pub(in crate::config) struct Entry {
-    pub(in crate::config) key: String,
-    pub(in crate::config) key_origin: Origin,
-    pub(in crate::config) node: Node,
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) key_origin: Origin,
+    pub(crate) node: Node,
 }
 
 impl Table {
     /// The value of a key.
-    pub(in crate::config) fn find(&self, key: &str) -> Option<&Node> {
+    pub(crate) fn find(&self, key: &str) -> Option<&Node> {
         self.0.iter().find(|entry| entry.key == key).map(|entry| &entry.node)
     }
 
     /// All keys in order.
-    pub(in crate::config) fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.0.iter()
     }
 
     /// Takes a key out.
-    pub(in crate::config) fn remove(&mut self, key: &str) -> Option<Node> {
+    pub(crate) fn remove(&mut self, key: &str) -> Option<Node> {
         let index = self.0.iter().position(|entry| entry.key == key)?;
         Some(self.0.remove(index).node)
     }
 
     /// The table under a key; made when missing. `None` when something else stands there.
-    pub(in crate::config) fn table_mut(&mut self, key: &str, origin: &Origin) -> Option<&mut Table> {
+    pub(crate) fn table_mut(&mut self, key: &str, origin: &Origin) -> Option<&mut Table> {
         if self.find(key).is_none() {
             let node = Node { origin: origin.clone(), value: Value::Table(Table::default()) };
             self.0.push(Entry { key: key.into(), key_origin: origin.clone(), node });
@@ -79,17 +79,17 @@ impl Table {
     }
 
     /// The value of a key, to be changed.
-    pub(in crate::config) fn value_mut(&mut self, key: &str) -> Option<&mut Value> {
+    pub(crate) fn value_mut(&mut self, key: &str) -> Option<&mut Value> {
         self.0.iter_mut().find(|entry| entry.key == key).map(|entry| &mut entry.node.value)
     }
 
     /// All keys in order, with values to be changed.
-    pub(in crate::config) fn values_mut(&mut self) -> impl Iterator<Item = (&str, &mut Value)> {
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = (&str, &mut Value)> {
         self.0.iter_mut().map(|entry| (entry.key.as_str(), &mut entry.node.value))
     }
 
     /// Sets a key, whatever stood there.
-    pub(in crate::config) fn set(&mut self, entry: Entry) {
+    pub(crate) fn set(&mut self, entry: Entry) {
         match self.0.iter_mut().find(|old| old.key == entry.key) {
             Some(old) => *old = entry,
             None => self.0.push(entry),
@@ -98,7 +98,7 @@ impl Table {
 
     /// Lays `over` on top: tables merge key by key, everything else replaces. What is no table and stands where a table
     /// belongs is put into `clashes` with its full name; the table stays, so that one mistake does not look like many.
-    pub(in crate::config) fn merge(&mut self, over: Table, path: &str, clashes: &mut Vec<(String, Node)>) {
+    pub(crate) fn merge(&mut self, over: Table, path: &str, clashes: &mut Vec<(String, Node)>) {
         for entry in over.0 {
             let Some(base) = self.0.iter_mut().find(|base| base.key == entry.key) else {
                 self.0.push(entry);
@@ -122,7 +122,7 @@ impl Table {
 
 /// Reads a text. What could be understood comes back even when something could not; mistakes of syntax are reported
 /// once a line, because one mistake often makes the rest of its line look wrong too.
-pub(in crate::config) fn parse(layer: Layer, file: &str, text: &str) -> (Table, Vec<Problem>) {
+pub(crate) fn parse(layer: Layer, file: &str, text: &str) -> (Table, Vec<Problem>) {
     let (root, errors) = DeTable::parse_recoverable(text);
     let source = Source { layer, file: file.into(), lines: line_starts(text), text };
     let mut problems: Vec<Problem> = Vec::new();
@@ -139,7 +139,7 @@ pub(in crate::config) fn parse(layer: Layer, file: &str, text: &str) -> (Table, 
 }
 
 /// True when both stand in the same line of the same file.
-pub(in crate::config) fn same_line(left: &Origin, right: &Origin) -> bool {
+pub(crate) fn same_line(left: &Origin, right: &Origin) -> bool {
     match (left, right) {
         (Origin::Text { file, line, .. }, Origin::Text { file: other, line: at, .. }) => file == other && line == at,
         _ => false,

@@ -59,11 +59,7 @@ pub struct Change {
 impl Effective {
     /// The values of a tree: shown where `known` says that readers take no secret there, and hidden everywhere else. Secrets
     /// come beside them, by the full names of their keys: they may be in files and variables.
-    pub(in crate::config) fn of(
-        tree: &Table,
-        known: &KnownKey,
-        secrets: impl IntoIterator<Item = (String, Secret)>,
-    ) -> Self {
+    pub(crate) fn of(tree: &Table, known: &KnownKey, secrets: impl IntoIterator<Item = (String, Secret)>) -> Self {
         let mut all = BTreeMap::new();
         flatten(tree, "", known, &mut all);
         all.extend(secrets.into_iter().map(|(key, secret)| (key, Setting::Secret(secret))));
@@ -86,7 +82,7 @@ impl Effective {
     }
 
     /// Sets a key as it is elsewhere.
-    pub(in crate::config) fn keep(&mut self, key: &str, other: &Self) {
+    pub(crate) fn keep(&mut self, key: &str, other: &Self) {
         match other.0.get(key) {
             Some(setting) => drop(self.0.insert(key.into(), setting.clone())),
             None => drop(self.0.remove(key)),
@@ -190,7 +186,7 @@ fn holds_password(text: &str) -> bool {
 }
 
 /// A key as it would be written in the file.
-pub(in crate::config) fn quoted(key: &str) -> String {
+pub(crate) fn quoted(key: &str) -> String {
     let is_bare = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     if is_bare { key.into() } else { format!("\"{}\"", key.escape_debug()) }
 }

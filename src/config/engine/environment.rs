@@ -12,7 +12,7 @@ use crate::config::engine::problem::{Layer, Origin, Problem};
 
 /// What a variable is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::config) enum Meaning {
+pub(crate) enum Meaning {
     /// It stands for a key of the config.
     Key(&'static str),
     /// It holds a provider's key; `key_env` of a provider names it.
@@ -22,7 +22,7 @@ pub(in crate::config) enum Meaning {
 }
 
 /// Every variable of the deployments. Names in one row are aliases; the first one set wins.
-pub(in crate::config) const VARIABLES: &[(&[&str], Meaning)] = &[
+pub(crate) const VARIABLES: &[(&[&str], Meaning)] = &[
     (&["PORT"], Meaning::Key("server.port")),
     (&["HOST"], Meaning::Key("server.host")),
     (&["ADMIN_ADDR"], Meaning::Key("server.admin")),
@@ -165,12 +165,12 @@ impl Variables {
     }
 
     /// What went wrong while the variables were read.
-    pub(in crate::config) fn problems(&self) -> &[Problem] {
+    pub(crate) fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
     /// The first of some aliases that is set: the process's before those of `.env`.
-    pub(in crate::config) fn first_of<'n>(&self, names: &[&'n str]) -> Option<(&'n str, &str, Origin)> {
+    pub(crate) fn first_of<'n>(&self, names: &[&'n str]) -> Option<(&'n str, &str, Origin)> {
         let places = [(Layer::Process, &self.process), (Layer::DotEnv, &self.dotenv)];
         for (layer, map) in places {
             for name in names {
@@ -188,7 +188,7 @@ fn is_known(name: &str) -> bool {
 }
 
 /// Lays the variables over the tree. Settings of a provider or route that the config does not have become warnings.
-pub(in crate::config) fn overlay(tree: &mut Table, variables: &Variables, warnings: &mut Vec<String>) {
+pub(crate) fn overlay(tree: &mut Table, variables: &Variables, warnings: &mut Vec<String>) {
     for (names, meaning) in VARIABLES {
         let Meaning::Key(path) = meaning else { continue };
         let Some((name, value, origin)) = variables.first_of(names) else { continue };

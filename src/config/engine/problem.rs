@@ -153,7 +153,7 @@ impl std::error::Error for Problems {}
 
 /// Collects problems while a tree is read; shared by all its readers, on one thread.
 #[derive(Debug, Default)]
-pub(in crate::config) struct Report {
+pub(crate) struct Report {
     problems: RefCell<Vec<Problem>>,
     /// What the readers ask for.
     known: RefCell<KnownKey>,
@@ -163,40 +163,40 @@ pub(in crate::config) struct Report {
 
 /// What the readers have left in a report.
 #[derive(Debug)]
-pub(in crate::config) struct Findings {
-    pub(in crate::config) problems: Vec<Problem>,
-    pub(in crate::config) known: KnownKey,
-    pub(in crate::config) secrets: BTreeMap<String, Secret>,
+pub(crate) struct Findings {
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) known: KnownKey,
+    pub(crate) secrets: BTreeMap<String, Secret>,
 }
 
 impl Report {
     /// A report of readers who find beside it what others have asked for.
-    pub(in crate::config) fn after(known: KnownKey) -> Self {
+    pub(crate) fn after(known: KnownKey) -> Self {
         Self { known: RefCell::new(known), ..Self::default() }
     }
 
     /// Notes something about what is asked for.
-    pub(in crate::config) fn note(&self, note: impl FnOnce(&mut KnownKey)) {
+    pub(crate) fn note(&self, note: impl FnOnce(&mut KnownKey)) {
         note(&mut self.known.borrow_mut());
     }
 
     /// Notes the secret of a key, by its full name.
-    pub(in crate::config) fn hide(&self, key: String, secret: Secret) {
+    pub(crate) fn hide(&self, key: String, secret: Secret) {
         self.secrets.borrow_mut().insert(key, secret);
     }
 
     /// Notes a problem.
-    pub(in crate::config) fn add(&self, origin: &Origin, key: impl Into<String>, message: impl Into<String>) {
+    pub(crate) fn add(&self, origin: &Origin, key: impl Into<String>, message: impl Into<String>) {
         self.problems.borrow_mut().push(Problem { origin: origin.clone(), key: key.into(), message: message.into() });
     }
 
     /// Notes problems found elsewhere.
-    pub(in crate::config) fn extend(&self, problems: impl IntoIterator<Item = Problem>) {
+    pub(crate) fn extend(&self, problems: impl IntoIterator<Item = Problem>) {
         self.problems.borrow_mut().extend(problems);
     }
 
     /// What was collected.
-    pub(in crate::config) fn into_findings(self) -> Findings {
+    pub(crate) fn into_findings(self) -> Findings {
         let Self { problems, known, secrets } = self;
         Findings { problems: problems.into_inner(), known: known.into_inner(), secrets: secrets.into_inner() }
     }

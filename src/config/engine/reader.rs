@@ -13,14 +13,14 @@ use crate::config::engine::value::Parsed;
 
 /// A value that a later check may have to point at.
 #[derive(Clone, Debug)]
-pub(in crate::config) struct At<T> {
-    pub(in crate::config) value: T,
-    pub(in crate::config) origin: Origin,
+pub(crate) struct At<T> {
+    pub(crate) value: T,
+    pub(crate) origin: Origin,
 }
 
 /// A table that is being read. [`Section::close`] reports the keys that nobody took.
 #[derive(Debug)]
-pub(in crate::config) struct Section<'a> {
+pub(crate) struct Section<'a> {
     path: String,
     origin: Origin,
     table: Option<&'a Table>,
@@ -32,12 +32,12 @@ pub(in crate::config) struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// The whole tree.
-    pub(in crate::config) fn root(table: &'a Table, origin: Origin, report: &'a Report) -> Self {
+    pub(crate) fn root(table: &'a Table, origin: Origin, report: &'a Report) -> Self {
         Self { path: String::new(), origin, table: Some(table), is_broken: false, known: Vec::new(), report }
     }
 
     /// A table that stands at `node`, which is called `path` in messages.
-    pub(in crate::config) fn at(node: &'a Node, path: String, report: &'a Report) -> Self {
+    pub(crate) fn at(node: &'a Node, path: String, report: &'a Report) -> Self {
         let table = match &node.value {
             Value::Table(table) => Some(table),
             other => {
@@ -49,12 +49,12 @@ impl<'a> Section<'a> {
     }
 
     /// Where the section stands.
-    pub(in crate::config) fn origin(&self) -> &Origin {
+    pub(crate) fn origin(&self) -> &Origin {
         &self.origin
     }
 
     /// The full name of a key.
-    pub(in crate::config) fn path_of(&self, key: &str) -> String {
+    pub(crate) fn path_of(&self, key: &str) -> String {
         match self.path.is_empty() {
             true => key.into(),
             false => format!("{}.{key}", self.path),
@@ -62,7 +62,7 @@ impl<'a> Section<'a> {
     }
 
     /// Takes a key as it stands.
-    pub(in crate::config) fn node(&mut self, key: &'static str) -> Option<&'a Node> {
+    pub(crate) fn node(&mut self, key: &'static str) -> Option<&'a Node> {
         if !self.known.contains(&key) {
             self.known.push(key);
             self.report.note(|known| known.meet(&self.path_of(key)));
@@ -71,16 +71,12 @@ impl<'a> Section<'a> {
     }
 
     /// Takes a value that may be missing. A wrong value is reported and counts as missing.
-    pub(in crate::config) fn optional<T: 'static>(
-        &mut self,
-        key: &'static str,
-        parse: impl Fn(&Value) -> Parsed<T>,
-    ) -> Option<T> {
+    pub(crate) fn optional<T: 'static>(&mut self, key: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> Option<T> {
         self.located(key, parse).map(|at| at.value)
     }
 
     /// Takes a value that may be missing, with its place.
-    pub(in crate::config) fn located<T: 'static>(
+    pub(crate) fn located<T: 'static>(
         &mut self,
         key: &'static str,
         parse: impl Fn(&Value) -> Parsed<T>,
@@ -91,17 +87,13 @@ impl<'a> Section<'a> {
     }
 
     /// Takes a value that must be there.
-    pub(in crate::config) fn required<T: 'static>(
-        &mut self,
-        key: &'static str,
-        parse: impl Fn(&Value) -> Parsed<T>,
-    ) -> Option<T> {
+    pub(crate) fn required<T: 'static>(&mut self, key: &'static str, parse: impl Fn(&Value) -> Parsed<T>) -> Option<T> {
         self.expect_key(key);
         self.optional(key, parse)
     }
 
     /// Takes a value that may be missing where there is one to inherit, and must be there otherwise.
-    pub(in crate::config) fn inherited<T: Default + 'static>(
+    pub(crate) fn inherited<T: Default + 'static>(
         &mut self,
         key: &'static str,
         parse: impl Fn(&Value) -> Parsed<T>,
@@ -114,7 +106,7 @@ impl<'a> Section<'a> {
     }
 
     /// Takes a list that may be missing. One value alone is a list of one; in a variable, commas separate.
-    pub(in crate::config) fn list<T: 'static>(
+    pub(crate) fn list<T: 'static>(
         &mut self,
         key: &'static str,
         parse: impl Fn(&Value) -> Parsed<T>,
@@ -136,7 +128,7 @@ impl<'a> Section<'a> {
     }
 
     /// Takes a list that must be there and hold something.
-    pub(in crate::config) fn required_list<T: 'static>(
+    pub(crate) fn required_list<T: 'static>(
         &mut self,
         key: &'static str,
         parse: impl Fn(&Value) -> Parsed<T>,
@@ -154,7 +146,7 @@ impl<'a> Section<'a> {
     }
 
     /// Takes a table; an absent one is an empty one.
-    pub(in crate::config) fn section(&mut self, key: &'static str) -> Section<'a> {
+    pub(crate) fn section(&mut self, key: &'static str) -> Section<'a> {
         let path = self.path_of(key);
         self.note(key, || Some(Form::Table));
         match self.node(key) {
@@ -170,8 +162,24 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Takes a list of tables, `[[key]]`, that may be missing.
+    pub(crate) fn tables(&mut self, key: &'static str) -> Option<Vec<Section<'a>>> {
+        let node = self.node(key)?;
+        let path = self.path_of(key);
+        match &node.value {
+            Value::Array(items) => {
+                Some(items.iter().map(|item| Section::at(item, path.clone(), self.report)).collect())
+            }
+            other => {
+                let wanted = value::Expected::new("a list of tables", format!("written as [[{path}]]"));
+                self.report.add(&node.origin, path, wanted.message(other));
+                None
+            }
+        }
+    }
+
     /// Takes a table whose keys are names that the user chose, each with its place and value.
-    pub(in crate::config) fn names(&mut self, key: &'static str) -> Vec<(At<Arc<str>>, &'a Node)> {
+    pub(crate) fn names(&mut self, key: &'static str) -> Vec<(At<Arc<str>>, &'a Node)> {
         self.note(key, || Some(Form::Names));
         let path = self.path_of(key);
         let table = self.node(key).and_then(|node| Section::at(node, path, self.report).table);
@@ -183,7 +191,7 @@ impl<'a> Section<'a> {
     }
 
     /// Notes one way to write a key, for the generated pages. Readers that take a node and look at it themselves say so here.
-    pub(in crate::config) fn note(&self, key: &'static str, form: impl FnOnce() -> Option<Form>) {
+    pub(crate) fn note(&self, key: &'static str, form: impl FnOnce() -> Option<Form>) {
         self.report.note(|known| {
             if let Some(form) = form() {
                 known.add(&self.path_of(key), form);
@@ -192,20 +200,20 @@ impl<'a> Section<'a> {
     }
 
     /// Notes the secret under a key, whether it is written there or in a file or a variable that another key names.
-    pub(in crate::config) fn hide(&self, key: &'static str, secret: Option<&Secret>) {
+    pub(crate) fn hide(&self, key: &'static str, secret: Option<&Secret>) {
         if let Some(secret) = secret {
             self.report.hide(self.path_of(key), secret.clone());
         }
     }
 
     /// True when the key is there, right or wrong.
-    pub(in crate::config) fn has(&mut self, key: &'static str) -> bool {
+    pub(crate) fn has(&mut self, key: &'static str) -> bool {
         self.node(key).is_some()
     }
 
     /// Of several keys that exclude each other, the one that counts: a later layer's beats an earlier one's, and two
     /// of the same layer are a problem.
-    pub(in crate::config) fn exclusive(&mut self, keys: &[&'static str]) -> Option<&'static str> {
+    pub(crate) fn exclusive(&mut self, keys: &[&'static str]) -> Option<&'static str> {
         let mut found: Vec<(&'static str, Origin)> = Vec::new();
         for key in keys {
             found.extend(self.node(key).map(|node| (*key, node.origin.clone())));
@@ -220,13 +228,13 @@ impl<'a> Section<'a> {
     }
 
     /// Reports something about a key: at its value, or at the table where it is missing.
-    pub(in crate::config) fn problem(&mut self, key: &'static str, message: impl Into<String>) {
+    pub(crate) fn problem(&mut self, key: &'static str, message: impl Into<String>) {
         let origin = self.node(key).map_or(&self.origin, |node| &node.origin).clone();
         self.report.add(&origin, self.path_of(key), message);
     }
 
     /// Reports the keys that nobody took.
-    pub(in crate::config) fn close(self) {
+    pub(crate) fn close(self) {
         let Some(table) = self.table else { return };
         for entry in table.entries().filter(|entry| !self.known.contains(&entry.key.as_str())) {
             let key: String = entry.key.escape_debug().collect();
@@ -255,7 +263,7 @@ impl<'a> Section<'a> {
 }
 
 /// Notes that a key takes a text, where it stands under a name that the user chose and no section reads it.
-pub(in crate::config) fn note_text(report: &Report, path: &str) {
+pub(crate) fn note_text(report: &Report, path: &str) {
     report.note(|known| {
         if let Some(text) = value::taken(value::text) {
             known.add(path, Form::One(text));

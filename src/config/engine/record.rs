@@ -8,22 +8,22 @@ use std::collections::BTreeMap;
 use crate::config::engine::shape::Form;
 
 /// Stands for a name that the user chooses.
-pub(in crate::config) const ANY: &str = "*";
+pub(crate) const ANY: &str = "*";
 
 /// A table or a key, with what is inside it.
 #[derive(Debug, Default)]
-pub(in crate::config) struct KnownKey {
+pub(crate) struct KnownKey {
     /// All ways to write it.
-    pub(in crate::config) forms: Vec<Form>,
+    pub(crate) forms: Vec<Form>,
     /// True when its table makes no sense without it.
-    pub(in crate::config) is_required: bool,
+    pub(crate) is_required: bool,
     /// What is inside, by key; [`ANY`] in a table of names.
-    pub(in crate::config) inside: BTreeMap<String, KnownKey>,
+    pub(crate) inside: BTreeMap<String, KnownKey>,
 }
 
 impl KnownKey {
     /// Notes that a key, by its full name, can be written like this.
-    pub(in crate::config) fn add(&mut self, path: &str, form: Form) {
+    pub(crate) fn add(&mut self, path: &str, form: Form) {
         let known = self.at(path);
         if !known.forms.contains(&form) {
             known.forms.push(form);
@@ -31,29 +31,29 @@ impl KnownKey {
     }
 
     /// Notes that there is a key. What it takes is noted by whoever reads it.
-    pub(in crate::config) fn meet(&mut self, path: &str) {
+    pub(crate) fn meet(&mut self, path: &str) {
         self.at(path);
     }
 
     /// Notes that a key has to be there.
-    pub(in crate::config) fn require(&mut self, path: &str) {
+    pub(crate) fn require(&mut self, path: &str) {
         self.at(path).is_required = true;
     }
 
     /// What is known by this name; names that the user chose all count as [`ANY`].
-    pub(in crate::config) fn find(&self, path: &str) -> Option<&KnownKey> {
+    pub(crate) fn find(&self, path: &str) -> Option<&KnownKey> {
         segments(path).iter().try_fold(self, |known, segment| known.inside.get(known.name_of(segment)))
     }
 
     /// True for a key of which nobody has said that it may be shown.
-    pub(in crate::config) fn is_hidden(&self, path: &str) -> bool {
+    pub(crate) fn is_hidden(&self, path: &str) -> bool {
         let Some(known) = self.find(path) else { return true };
         known.forms.is_empty() || known.forms.iter().any(Form::is_secret)
     }
 
     /// The names of all keys that take secrets, below `path`.
     #[cfg(test)]
-    pub(in crate::config) fn secret_keys(&self, path: &str) -> Vec<String> {
+    pub(crate) fn secret_keys(&self, path: &str) -> Vec<String> {
         let mut found = Vec::new();
         for (key, known) in &self.inside {
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
@@ -66,7 +66,7 @@ impl KnownKey {
     }
 
     /// What a user's own tables look like with nothing in them: `[provider.NAME]`. Whoever reads this misses what they need.
-    pub(in crate::config) fn bare(&self) -> String {
+    pub(crate) fn bare(&self) -> String {
         let mut text = String::new();
         for (key, known) in self.inside.iter().filter(|(_, known)| known.forms.contains(&Form::Names)) {
             text.push_str(&format!("[{key}.NAME]\n"));
@@ -78,7 +78,7 @@ impl KnownKey {
     }
 
     /// The general name of a key: `provider.*.url` of `provider.openai.url`.
-    pub(in crate::config) fn general(&self, path: &str) -> String {
+    pub(crate) fn general(&self, path: &str) -> String {
         let (mut known, mut names) = (Some(self), Vec::new());
         for segment in segments(path) {
             let name = known.map_or(segment, |known| known.name_of(segment));

@@ -12,16 +12,16 @@ const INDENT: usize = 10;
 
 /// What the file says about a key.
 #[derive(Debug)]
-pub(in crate::config) struct Remark {
+pub(crate) struct Remark {
     /// Its full name.
-    pub(in crate::config) path: String,
+    pub(crate) path: String,
     /// Empty where there is none.
-    pub(in crate::config) comment: String,
-    pub(in crate::config) value: Value,
+    pub(crate) comment: String,
+    pub(crate) value: Value,
     /// False when it stands behind a `#`.
-    pub(in crate::config) is_set: bool,
+    pub(crate) is_set: bool,
     /// From 1.
-    pub(in crate::config) line: usize,
+    pub(crate) line: usize,
 }
 
 /// The file with all keys that it only shows. Every line stays where it is.
@@ -42,7 +42,7 @@ fn is_toml(line: &str) -> bool {
 }
 
 /// All remarks of a file, in its order.
-pub(in crate::config) fn read(text: &str) -> Vec<Remark> {
+pub(crate) fn read(text: &str) -> Vec<Remark> {
     let all = uncommented(text);
     let (tree, _) = document::parse(Layer::Defaults, "defaults", &all);
     let file = File { set: text.lines().collect(), all: all.lines().collect() };

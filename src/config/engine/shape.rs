@@ -3,21 +3,21 @@
 //! It does not know which key it is about. It is for editors and readers; the parsers in `value` decide.
 
 /// A length of time, as the parsers of durations take it.
-pub(in crate::config) const DURATION: Shape = Shape::Form(r"^ *[0-9]+ *(ms|s|m|h) *$");
+pub(crate) const DURATION: Shape = Shape::Form(r"^ *[0-9]+ *(ms|s|m|h) *$");
 
 /// A number of bytes.
-pub(in crate::config) const SIZE: Shape = Shape::Form(r"^ *[0-9]+ *(B|KiB|MiB|GiB) *$");
+pub(crate) const SIZE: Shape = Shape::Form(r"^ *[0-9]+ *(B|KiB|MiB|GiB) *$");
 
 /// An amount in a time.
-pub(in crate::config) const RATE: Shape =
+pub(crate) const RATE: Shape =
     Shape::Form(r"^ *[0-9]+([.][0-9]+)? */ *[0-9]* *(s|sec|second|m|min|minute|h|hour|d|day) *$");
 
 /// An address on the web.
-pub(in crate::config) const URL: Shape = Shape::Form(r"^ *https?://[^?#@]+$");
+pub(crate) const URL: Shape = Shape::Form(r"^ *https?://[^?#@]+$");
 
 /// What can be said of a value without knowing what it is for.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::config) enum Shape {
+pub(crate) enum Shape {
     /// A text that is not empty.
     Text,
     /// A text of this form: a regular expression that every dialect of them understands.
@@ -44,19 +44,19 @@ pub(in crate::config) enum Shape {
 
 /// What a parser takes.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::config) struct ValueType {
+pub(crate) struct ValueType {
     /// With its article: `a duration`.
-    pub(in crate::config) what: &'static str,
+    pub(crate) what: &'static str,
     /// What is allowed, in words.
-    pub(in crate::config) allowed: String,
-    pub(in crate::config) shape: Shape,
+    pub(crate) allowed: String,
+    pub(crate) shape: Shape,
     /// True for what is shown to nobody.
-    pub(in crate::config) is_secret: bool,
+    pub(crate) is_secret: bool,
 }
 
 /// One way to write a key.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::config) enum Form {
+pub(crate) enum Form {
     /// One value.
     One(ValueType),
     /// A list, or one value alone.
@@ -71,7 +71,7 @@ pub(in crate::config) enum Form {
 
 impl Form {
     /// True for what is shown to nobody.
-    pub(in crate::config) fn is_secret(&self) -> bool {
+    pub(crate) fn is_secret(&self) -> bool {
         matches!(self, Form::One(taken) | Form::List(taken) if taken.is_secret)
     }
 }

@@ -20,7 +20,7 @@ use crate::wire::redis_url::{Address, FORMS};
 
 /// What a parser expected instead of what it got.
 #[derive(Debug)]
-pub(in crate::config) struct Expected {
+pub(crate) struct Expected {
     /// With its article: `a port`.
     what: &'static str,
     /// What is allowed: `1 to 65535`.
@@ -36,30 +36,30 @@ pub(in crate::config) struct Expected {
 }
 
 /// The outcome of a parser.
-pub(in crate::config) type Parsed<T> = Result<T, Expected>;
+pub(crate) type Parsed<T> = Result<T, Expected>;
 
 impl Expected {
-    pub(in crate::config) fn new(what: &'static str, allowed: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(what: &'static str, allowed: impl Into<Cow<'static, str>>) -> Self {
         Self { what, allowed: allowed.into(), nearest: None, is_public: true, is_secret: false, shape: Shape::Text }
     }
 
     /// Something else than a text.
-    pub(in crate::config) fn shaped(self, shape: Shape) -> Self {
+    pub(crate) fn shaped(self, shape: Shape) -> Self {
         Self { shape, ..self }
     }
 
     /// A secret.
-    pub(in crate::config) fn secret(what: &'static str, allowed: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn secret(what: &'static str, allowed: impl Into<Cow<'static, str>>) -> Self {
         Self { is_secret: true, ..Self::unrepeated(what, allowed) }
     }
 
     /// No secret, in whose place people write one by mistake.
-    pub(in crate::config) fn unrepeated(what: &'static str, allowed: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn unrepeated(what: &'static str, allowed: impl Into<Cow<'static, str>>) -> Self {
         Self { is_public: false, ..Self::new(what, allowed) }
     }
 
     /// The message for a value that was refused.
-    pub(in crate::config) fn message(&self, got: &Value) -> String {
+    pub(crate) fn message(&self, got: &Value) -> String {
         let Self { what, allowed, .. } = self;
         let shown = match self.is_public {
             true => show(got),
@@ -74,14 +74,14 @@ impl Expected {
 }
 
 /// What a parser takes. It says so when it refuses, and a date is what every parser refuses.
-pub(in crate::config) fn taken<T: 'static>(parse: impl Fn(&Value) -> Parsed<T>) -> Option<ValueType> {
+pub(crate) fn taken<T: 'static>(parse: impl Fn(&Value) -> Parsed<T>) -> Option<ValueType> {
     let Expected { what, allowed, shape, is_secret, .. } = parse(&Value::Date).err()?;
     let is_secret = is_secret || TypeId::of::<T>() == TypeId::of::<Secret>();
     Some(ValueType { what, allowed: allowed.into_owned(), shape, is_secret })
 }
 
 /// The message for something that stands where a table belongs.
-pub(in crate::config) fn table_wanted(got: &Value) -> String {
+pub(crate) fn table_wanted(got: &Value) -> String {
     Expected::new("a table", "keys with values").message(got)
 }
 
@@ -145,18 +145,18 @@ fn text_of(value: &Value) -> Option<&str> {
 }
 
 /// A text that is not empty.
-pub(in crate::config) fn text(value: &Value) -> Parsed<String> {
+pub(crate) fn text(value: &Value) -> Parsed<String> {
     let found = text_of(value).filter(|text| !text.is_empty());
     found.map(Into::into).ok_or_else(|| Expected::new("a text", "not empty"))
 }
 
 /// A text that must not be shown.
-pub(in crate::config) fn secret_text(value: &Value) -> Parsed<Secret> {
+pub(crate) fn secret_text(value: &Value) -> Parsed<Secret> {
     text(value).map(|text| Secret::new(&text)).map_err(|_| Expected::secret("a text", "not empty"))
 }
 
 /// `true` or `false`; in variables also `1`, `yes`, `on` and their opposites.
-pub(in crate::config) fn boolean(value: &Value) -> Parsed<bool> {
+pub(crate) fn boolean(value: &Value) -> Parsed<bool> {
     match value {
         Value::Bool(bool) => return Ok(*bool),
         Value::Raw(text) => match text.trim().to_ascii_lowercase().as_str() {
@@ -170,7 +170,7 @@ pub(in crate::config) fn boolean(value: &Value) -> Parsed<bool> {
 }
 
 /// A whole number within bounds.
-pub(in crate::config) fn integer(what: &'static str, min: i64, max: i64) -> impl Fn(&Value) -> Parsed<i64> {
+pub(crate) fn integer(what: &'static str, min: i64, max: i64) -> impl Fn(&Value) -> Parsed<i64> {
     move |value| {
         let number = match value {
             Value::Integer(number) => Some(*number),
@@ -183,18 +183,18 @@ pub(in crate::config) fn integer(what: &'static str, min: i64, max: i64) -> impl
 }
 
 /// A count of things, at least one.
-pub(in crate::config) fn count(value: &Value) -> Parsed<usize> {
+pub(crate) fn count(value: &Value) -> Parsed<usize> {
     let number = integer("a number", 1, 1_000_000)(value)?;
     usize::try_from(number).map_err(|_| Expected::new("a number", "1 to 1000000"))
 }
 
 /// Tokens of an answer.
-pub(in crate::config) fn tokens(value: &Value) -> Parsed<u64> {
+pub(crate) fn tokens(value: &Value) -> Parsed<u64> {
     integer("a number of tokens", 1, 10_000_000)(value).map(i64::unsigned_abs)
 }
 
 /// A small count: attempts, probes. Zero only where `min` says so.
-pub(in crate::config) fn few(min: i64) -> impl Fn(&Value) -> Parsed<u32> {
+pub(crate) fn few(min: i64) -> impl Fn(&Value) -> Parsed<u32> {
     move |value| {
         let number = integer("a number", min, 1000)(value)?;
         u32::try_from(number).map_err(|_| Expected::new("a number", format!("{min} to 1000")))
@@ -202,19 +202,19 @@ pub(in crate::config) fn few(min: i64) -> impl Fn(&Value) -> Parsed<u32> {
 }
 
 /// A larger count, at least one.
-pub(in crate::config) fn many(value: &Value) -> Parsed<u32> {
+pub(crate) fn many(value: &Value) -> Parsed<u32> {
     let number = integer("a number", 1, 100_000)(value)?;
     u32::try_from(number).map_err(|_| Expected::new("a number", "1 to 100000"))
 }
 
 /// A larger count, or none.
-pub(in crate::config) fn many_or_none(value: &Value) -> Parsed<u32> {
+pub(crate) fn many_or_none(value: &Value) -> Parsed<u32> {
     let number = integer("a number", 0, 100_000)(value)?;
     u32::try_from(number).map_err(|_| Expected::new("a number", "0 to 100000"))
 }
 
 /// How many times as much.
-pub(in crate::config) fn factor(value: &Value) -> Parsed<f64> {
+pub(crate) fn factor(value: &Value) -> Parsed<f64> {
     let number = match value {
         Value::Float(number) => Some(*number),
         Value::Integer(number) => Some(*number as f64),
@@ -226,7 +226,7 @@ pub(in crate::config) fn factor(value: &Value) -> Parsed<f64> {
 }
 
 /// A part of a whole.
-pub(in crate::config) fn share(value: &Value) -> Parsed<f64> {
+pub(crate) fn share(value: &Value) -> Parsed<f64> {
     let number = match value {
         Value::Float(number) => Some(*number),
         Value::Integer(0) => Some(0.0),
@@ -240,7 +240,7 @@ pub(in crate::config) fn share(value: &Value) -> Parsed<f64> {
 }
 
 /// A TCP port.
-pub(in crate::config) fn port(value: &Value) -> Parsed<u16> {
+pub(crate) fn port(value: &Value) -> Parsed<u16> {
     let shape = || Shape::Whole { min: 0, max: 65_535 };
     let wanted = || Expected::new("a port", "1 to 65535 (0 picks a free one)").shaped(shape());
     let number = integer("a port", 0, 65_535)(value).map_err(|_| wanted())?;
@@ -251,21 +251,21 @@ pub(in crate::config) fn port(value: &Value) -> Parsed<u16> {
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// A duration above zero: `"250ms"`, `"5s"`, `"2m"`, `"1h"`.
-pub(in crate::config) fn duration(value: &Value) -> Parsed<Duration> {
+pub(crate) fn duration(value: &Value) -> Parsed<Duration> {
     let allowed = "1ms to 24h with its unit, such as \"250ms\", \"5s\", \"2m\", \"1h\"";
     let wanted = || Expected::new("a duration", allowed).shaped(shape::DURATION);
     duration_or_zero(value).ok().filter(|it| !it.is_zero()).ok_or_else(wanted)
 }
 
 /// A duration that may be zero.
-pub(in crate::config) fn duration_or_zero(value: &Value) -> Parsed<Duration> {
+pub(crate) fn duration_or_zero(value: &Value) -> Parsed<Duration> {
     let allowed = "0s to 24h with its unit, such as \"250ms\", \"5s\", \"2m\", \"1h\"";
     let wanted = || Expected::new("a duration", allowed).shaped(shape::DURATION);
     with_unit(value).filter(|it| *it <= LONGEST).ok_or_else(wanted)
 }
 
 /// How long something is kept: a duration, up to a year. A variable's plain number is in seconds; zero means not at all.
-pub(in crate::config) fn lifetime(value: &Value) -> Parsed<Duration> {
+pub(crate) fn lifetime(value: &Value) -> Parsed<Duration> {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
     let wanted = || match value {
         Value::Raw(_) => {
@@ -295,12 +295,12 @@ fn with_unit(value: &Value) -> Option<Duration> {
 }
 
 /// Memory that is used for one purpose: 1 MiB to 1 TiB.
-pub(in crate::config) fn memory(value: &Value) -> Parsed<usize> {
+pub(crate) fn memory(value: &Value) -> Parsed<usize> {
     size(1 << 20, 1 << 40, "1MiB to 1024GiB")(value)
 }
 
 /// Bytes within bounds: `"512B"`, `"32KiB"`, `"10MiB"`.
-pub(in crate::config) fn size(min: u64, max: u64, range: &'static str) -> impl Fn(&Value) -> Parsed<usize> {
+pub(crate) fn size(min: u64, max: u64, range: &'static str) -> impl Fn(&Value) -> Parsed<usize> {
     move |value| {
         let parsed = text_of(value).and_then(split_unit).and_then(|(number, unit)| {
             let bytes = match unit {
@@ -319,7 +319,7 @@ pub(in crate::config) fn size(min: u64, max: u64, range: &'static str) -> impl F
 }
 
 /// A body or an answer: 1 byte to 1 GiB.
-pub(in crate::config) fn body_size(value: &Value) -> Parsed<usize> {
+pub(crate) fn body_size(value: &Value) -> Parsed<usize> {
     size(1, 1 << 30, "1B to 1GiB")(value)
 }
 
@@ -331,10 +331,7 @@ fn split_unit(text: &str) -> Option<(u64, &str)> {
 }
 
 /// One of the allowed words, in any case.
-pub(in crate::config) fn word<T: Copy>(
-    what: &'static str,
-    words: &'static [(T, &'static str)],
-) -> impl Fn(&Value) -> Parsed<T> {
+pub(crate) fn word<T: Copy>(what: &'static str, words: &'static [(T, &'static str)]) -> impl Fn(&Value) -> Parsed<T> {
     move |value| {
         let text = text_of(value).unwrap_or_default();
         if let Some((found, _)) = words.iter().find(|(_, word)| word.eq_ignore_ascii_case(text)) {
@@ -348,7 +345,7 @@ pub(in crate::config) fn word<T: Copy>(
 }
 
 /// An `http` or `https` address to which paths are appended.
-pub(in crate::config) fn url(value: &Value) -> Parsed<Url> {
+pub(crate) fn url(value: &Value) -> Parsed<Url> {
     let text = text_of(value).unwrap_or_default();
     let parsed = Url::parse(text).ok().filter(|url| {
         let is_plain = url.username().is_empty() && url.password().is_none();
@@ -369,7 +366,7 @@ pub(in crate::config) fn url(value: &Value) -> Parsed<Url> {
 }
 
 /// The address of a Redis server.
-pub(in crate::config) fn redis_url(value: &Value) -> Parsed<Secret> {
+pub(crate) fn redis_url(value: &Value) -> Parsed<Secret> {
     let text = text_of(value).unwrap_or_default();
     let is_fine = Address::parse(text).is_some();
     match is_fine {
@@ -379,7 +376,7 @@ pub(in crate::config) fn redis_url(value: &Value) -> Parsed<Secret> {
 }
 
 /// A path on a provider.
-pub(in crate::config) fn path(value: &Value) -> Parsed<String> {
+pub(crate) fn path(value: &Value) -> Parsed<String> {
     let is_fine = |text: &&str| {
         text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'))
     };
@@ -388,26 +385,26 @@ pub(in crate::config) fn path(value: &Value) -> Parsed<String> {
 }
 
 /// An HTTP method that a route can have.
-pub(in crate::config) fn method(value: &Value) -> Parsed<Method> {
+pub(crate) fn method(value: &Value) -> Parsed<Method> {
     const WORDS: &[(usize, &str)] = &[(0, "GET"), (1, "POST"), (2, "PUT"), (3, "PATCH"), (4, "DELETE")];
     let index = word("a method", WORDS)(value)?;
     Ok([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE][index].clone())
 }
 
 /// A model's name or the beginning of one.
-pub(in crate::config) fn pattern(value: &Value) -> Parsed<Pattern> {
+pub(crate) fn pattern(value: &Value) -> Parsed<Pattern> {
     let parsed = text_of(value).and_then(|text| Pattern::parse(text).ok());
     parsed.ok_or_else(|| Expected::new("a model", "a name, or a prefix followed by `*`"))
 }
 
 /// A pattern of models' names that may be open at either end.
-pub(in crate::config) fn wildcard(value: &Value) -> Parsed<Wildcard> {
+pub(crate) fn wildcard(value: &Value) -> Parsed<Wildcard> {
     let parsed = text_of(value).and_then(|text| Wildcard::parse(text).ok());
     parsed.ok_or_else(|| Expected::new("a model pattern", "a name, with an optional `*` before or after it"))
 }
 
 /// The name of an environment variable. People put the secret itself here by mistake, so it is not repeated.
-pub(in crate::config) fn variable_name(value: &Value) -> Parsed<String> {
+pub(crate) fn variable_name(value: &Value) -> Parsed<String> {
     let is_fine = |text: &&str| {
         let is_letter = |byte: u8| byte.is_ascii_uppercase() || byte == b'_';
         text.bytes().next().is_some_and(is_letter) && text.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit())
@@ -422,7 +419,7 @@ pub(in crate::config) fn variable_name(value: &Value) -> Parsed<String> {
 }
 
 /// An address to listen at: an IP address or `localhost`.
-pub(in crate::config) fn host(value: &Value) -> Parsed<IpAddr> {
+pub(crate) fn host(value: &Value) -> Parsed<IpAddr> {
     let parsed = match text_of(value) {
         Some("localhost") => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         Some(text) => text.trim_start_matches('[').trim_end_matches(']').parse().ok(),
@@ -432,7 +429,7 @@ pub(in crate::config) fn host(value: &Value) -> Parsed<IpAddr> {
 }
 
 /// The admin address, or `off`.
-pub(in crate::config) fn admin(value: &Value) -> Parsed<Option<SocketAddr>> {
+pub(crate) fn admin(value: &Value) -> Parsed<Option<SocketAddr>> {
     let text = text_of(value).unwrap_or_default();
     if text.eq_ignore_ascii_case("off") {
         return Ok(None);
@@ -445,7 +442,7 @@ pub(in crate::config) fn admin(value: &Value) -> Parsed<Option<SocketAddr>> {
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// A log filter: a level, or a list such as `info,tidegate::policy=debug`.
-pub(in crate::config) fn log_level(value: &Value) -> Parsed<String> {
+pub(crate) fn log_level(value: &Value) -> Parsed<String> {
     let text = text_of(value).unwrap_or_default().to_ascii_lowercase();
     // The filter's own parser takes any word for a module's name; a mistyped level would then log nothing.
     let is_directive = |part: &str| match part.trim().split_once('=') {
