@@ -1,5 +1,5 @@
-//! Laws of documents that are read whole: the configuration, kept answers from a shared store, and JSON that models write with the
-//! schemas that it must match.
+//! Laws of documents that are read whole: the configuration, kept answers from a shared store, JSON that models write with the
+//! schemas that it must match, and goals of simulations.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use tidegate::policy::cache::entry::{Entry, VERSION};
 use tidegate::policy::cache::key::{EntryKey, Keys};
 use tidegate::prompts::extract::candidates;
 use tidegate::prompts::schema;
+use tidegate::simulate::report::goals::Goals;
 use tidegate::simulate::world;
 
 use super::choose;
@@ -110,6 +111,24 @@ pub(super) fn schema(data: &[u8]) {
         Err(mismatch) => {
             let is_told = !mismatch.what.is_empty() && !mismatch.keywords.is_empty();
             assert!(is_told && mismatch.what.len() < 4096, "{mismatch:?}");
+        }
+    }
+}
+
+/// Any text states goals or is told where it does not; what was read is written as something that reads the same.
+pub(super) fn goals(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match Goals::parse(text) {
+        Ok(goals) => {
+            let written = goals.to_string();
+            let again = Goals::parse(&written).unwrap_or_else(|error| panic!("{written}: {error}"));
+            assert_eq!(again.to_string(), written);
+            assert_eq!(again.iter().count(), goals.iter().count());
+        }
+        Err(error) => {
+            let told = error.to_string();
+            let caret = told.lines().last().and_then(|line| line.strip_suffix('^'));
+            assert!(caret.is_some_and(|spaces| spaces.chars().count() <= text.chars().count() + 2), "{told}");
         }
     }
 }

@@ -12,7 +12,7 @@ mod documents;
 pub(crate) type Law = fn(&[u8]);
 
 /// Every reader's law, by the name of its folder under `fuzz/corpus/`.
-pub(crate) const LAWS: [(&str, Law); 14] = [
+pub(crate) const LAWS: [(&str, Law); 15] = [
     ("sse", cut::sse),
     ("framing", cut::framing),
     ("response", cut::response),
@@ -27,6 +27,7 @@ pub(crate) const LAWS: [(&str, Law); 14] = [
     ("extract", documents::extract),
     ("schema", documents::schema),
     ("world", documents::world),
+    ("goals", documents::goals),
 ];
 
 /// The law of this name.

@@ -83,8 +83,8 @@ measures! {
     FirstP90 "ttft_p90" Time LESS, "first token p90";
     FirstP95 "ttft_p95" Time LESS, "first token p95";
     FirstP99 "ttft_p99" Time LESS, "first token p99";
-    Cost "cost" Money LESS, "cost";
-    CostPerDay "cost/day" MoneyPerDay LESS, "cost in a day";
+    Cost "cost" Money LESS, "cost, USD";
+    CostPerDay "cost/day" MoneyPerDay LESS, "cost in a day, USD";
     Hits "hits" Share MORE, "cache hits";
     Saved "saved" Count MORE, "tokens saved by the cache";
     Collapsed "collapsed" Share MORE, "calls that shared an answer";

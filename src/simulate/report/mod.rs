@@ -7,11 +7,19 @@ pub mod column;
 
 pub mod measure;
 
+pub mod goals;
+pub mod words;
+
+pub mod blocks;
+
+pub mod table;
+
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use self::column::{Column, Share};
+use self::goals::{Goal, Goals, Judgement};
 use self::measure::{Kind, Measure};
 use super::tally::timeline::Timeline;
 use super::tally::who::Who;
@@ -65,12 +73,25 @@ pub struct Report {
     pub columns: Vec<Column>,
     /// The measures of all columns side by side, the most important first; those that are nothing everywhere are left out.
     pub compared: Vec<Compared>,
+    /// The stated goals, and whether they hold.
+    pub goals: Vec<Judged>,
+    /// What was stated to be a failure, and whether it is so.
+    pub fail_if: Vec<Judged>,
     /// Who leads by refusals, cost or calls in any of the columns.
     pub tenants: Names,
     /// The same of users.
     pub users: Names,
     /// The same of API keys.
     pub keys: Names,
+}
+
+/// A comparison that was stated, and what it says of each column.
+#[derive(Clone, Debug, Serialize)]
+pub struct Judged {
+    /// The comparison, as it is written.
+    pub goal: Goal,
+    /// One for each column.
+    pub columns: Vec<Judgement>,
 }
 
 /// A measure of all columns.
@@ -111,7 +132,9 @@ pub struct Named {
 
 impl Report {
     /// The report of these runs, in the order in which they are shown.
-    pub fn of(about: About, mut runs: Vec<Run>) -> Self {
+    ///
+    /// `fail_if` is written like a goal, and states what must not be.
+    pub fn of(about: About, mut runs: Vec<Run>, goals: &Goals, fail_if: &Goals) -> Self {
         // One axis for all pictures of time.
         let widest = runs.iter().map(|run| &run.tally.timeline).max_by_key(|line| line.width()).cloned();
         let widest: Timeline = widest.unwrap_or_default();
@@ -120,16 +143,37 @@ impl Report {
             .iter()
             .map(|run| Column::of(&run.name, run.config.as_deref(), run.is_recorded, &run.tally, &run.ending))
             .collect();
+        let judged = |goals: &Goals| {
+            let judge = |goal: &Goal| columns.iter().map(|column| goal.judge(column)).collect();
+            goals.iter().map(|goal| Judged { goal: goal.clone(), columns: judge(goal) }).collect()
+        };
         let names = |pick: fn(&Tally) -> &Who| Names::of(&runs.iter().map(|run| pick(&run.tally)).collect::<Vec<_>>());
         Self {
             about,
             percentile_error: Sketch::ERROR,
             compared: Measure::ALL.iter().filter_map(|measure| Compared::of(*measure, &columns)).collect(),
+            goals: judged(goals),
+            fail_if: judged(fail_if),
             tenants: names(|tally| &tally.tenants),
             users: names(|tally| &tally.users),
             keys: names(|tally| &tally.keys),
             columns,
         }
+    }
+
+    /// What was stated to be a failure and is so, of the last configuration: the candidate, where two were played. Each with
+    /// the value that was measured. Empty: the command succeeds.
+    pub fn failures(&self) -> Vec<String> {
+        let candidate = self.columns.iter().rposition(|column| !column.is_recorded);
+        let Some(at) = candidate.or(self.columns.len().checked_sub(1)) else { return Vec::new() };
+        let name = self.columns.get(at).map_or("", |column| &column.name);
+        let is_met = |judged: &&Judged| judged.columns.get(at).is_some_and(|judgement| judgement.holds == Some(true));
+        let line = |judged: &Judged| {
+            let measured = judged.columns.get(at).and_then(|judgement| judgement.measured);
+            let measure = judged.goal.measure;
+            format!("{}: {} is {} in {name}", judged.goal, measure.name(), words::value(measure.kind(), measured))
+        };
+        self.fail_if.iter().filter(is_met).map(line).collect()
     }
 }
 

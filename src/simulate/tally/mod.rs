@@ -254,6 +254,12 @@ impl Tally {
         counts.nanos = counts.nanos.saturating_add(call.cost.map_or(0, nanos));
     }
 
+    /// The circuit breaker of a provider changed its state (`closed`, `open` or `half-open`), in a gateway of a fleet or in the
+    /// only one. To be told in the order of time, for each breaker.
+    pub fn breaker(&mut self, provider: &Arc<str>, gateway: Option<&Arc<str>>, at: Timestamp, state: &str) {
+        self.breakers.change(provider, gateway, at, state);
+    }
+
     fn attempts(&mut self, attempts: &[RecordedAttempt]) {
         for (at, attempt) in attempts.iter().enumerate() {
             let provider = self.providers.of(&attempt.provider, Attempts::default);
