@@ -31,6 +31,8 @@ mod partitions;
 mod poison;
 #[path = "store/shapes.rs"]
 mod shapes;
+#[path = "store/simulated.rs"]
+mod simulated;
 #[path = "store/tls.rs"]
 mod tls;
 #[path = "store/transactions.rs"]

@@ -8,7 +8,7 @@ use tidegate::model::rate::Key;
 use tidegate::model::rate::{OnStoreError, Rate};
 use tidegate::model::rng::SeededRng;
 use tidegate::state::store::memory::Memory;
-use tidegate::state::store::redis::{Redis, Settings};
+use tidegate::state::store::redis::{Reach, Redis, Settings};
 use tidegate::state::store::shared::SharedLimiter;
 use tidegate::state::store::{Acquire, RateLimiter, Source};
 use tidegate::wire::redis_url::Address;
@@ -31,7 +31,7 @@ impl Gateway {
     async fn join(server: &Server) -> Result<Self, Fault> {
         let settings = Settings {
             purpose: "limit",
-            address: Address::parse(&server.url()).ok_or("no address")?,
+            reach: Reach::Network(Address::parse(&server.url()).ok_or("no address")?),
             timeout: Duration::from_millis(50),
             max_in_flight: 1024,
             key_prefix: "bench".into(),

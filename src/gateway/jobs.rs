@@ -12,17 +12,21 @@ use crate::state::jobs::process::Jobs;
 use crate::state::jobs::redis::RedisJobs;
 use crate::state::jobs::seal::Seal;
 use crate::state::jobs::{JobStore, JobTerms};
+use crate::state::store::redis::Reach;
 
 /// The jobs of a process. No file is opened and no connection is made yet.
 pub(super) fn open(plan: &Plan, world: &World) -> Jobs {
     let (shared, plan, chance) = (&plan.store, &plan.jobs, world.chance().apart(7));
     let store: Arc<dyn JobStore> = match (world.simulation(), &plan.address) {
         (Some(_), _) => Arc::new(FileStore::in_memory(world.clock(), terms(plan))),
-        (None, Some(address)) => Arc::new(RedisJobs::new(
-            store::apart(shared, address, "jobs", chance.apart(1)),
-            store::apart(shared, address, "jobs-replicated", chance.apart(2)),
-            terms(plan),
-        )),
+        (None, Some(address)) => {
+            let reach = Reach::Network(address.clone());
+            Arc::new(RedisJobs::new(
+                store::apart(shared, &reach, "jobs", chance.apart(1)),
+                store::apart(shared, &reach, "jobs-replicated", chance.apart(2)),
+                terms(plan),
+            ))
+        }
         (None, None) => Arc::new(FileStore::new(plan.state_file.clone(), world.clock(), terms(plan))),
     };
     Jobs::new(store, Seal::new(plan.secret.as_ref().map(|secret| secret.expose().as_bytes()), chance))

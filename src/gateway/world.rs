@@ -17,7 +17,8 @@ use crate::provider::network::{Access, Network, Post};
 use crate::provider::simulated::Simulation;
 use crate::provider::transport::Transport;
 use crate::provider::{document, webhook};
-use crate::wire::redis_url::Address;
+use crate::state::store::redis;
+use crate::state::store::redis::simulated::Door;
 
 /// One world.
 pub struct World {
@@ -39,6 +40,8 @@ enum Stores {
     Network,
     /// None: each process counts alone.
     Nowhere,
+    /// One in this process.
+    Simulated(Door),
 }
 
 impl World {
@@ -73,6 +76,12 @@ impl World {
         Self { stores: Stores::Network, ..self }
     }
 
+    /// The same world, in which the store that a plan names is the one behind this door.
+    #[must_use]
+    pub fn with_simulated_store(self, door: Door) -> Self {
+        Self { stores: Stores::Simulated(door), ..self }
+    }
+
     /// The same world, whose system's clock shows something else.
     #[must_use]
     pub fn with_system_clock(self, system: SystemClock) -> Self {
@@ -104,10 +113,12 @@ impl World {
         }
     }
 
-    /// Where the shared store of a plan is in this world, if it names one.
-    pub fn store(&self, plan: &StorePlan) -> Option<Address> {
+    /// How the shared store of a plan is reached in this world, if it names one.
+    pub fn store(&self, plan: &StorePlan) -> Option<redis::Reach> {
+        let address = plan.address.as_ref()?;
         match &self.stores {
-            Stores::Network => plan.address.clone(),
+            Stores::Network => Some(redis::Reach::Network(address.clone())),
+            Stores::Simulated(door) => Some(redis::Reach::Simulated(door.clone())),
             Stores::Nowhere => None,
         }
     }

@@ -11,7 +11,7 @@ use tidegate::model::job::{JobEnd, JobState};
 use tidegate::model::rng::SeededRng;
 use tidegate::state::jobs::redis::RedisJobs;
 use tidegate::state::jobs::{JobStore, JobStoreFault, JobTerms, Renewal, Submission, Submitted};
-use tidegate::state::store::redis::{Redis, Settings};
+use tidegate::state::store::redis::{Reach, Redis, Settings};
 use tidegate::wire::redis_url::Address;
 
 use crate::bed::{Bed, TERMS, job};
@@ -27,7 +27,7 @@ fn store(url: &str, terms: JobTerms) -> Arc<RedisJobs> {
     let redis = |purpose, chance| {
         let settings = Settings {
             purpose,
-            address: Address::parse(url).unwrap(),
+            reach: Reach::Network(Address::parse(url).unwrap()),
             timeout: Duration::from_secs(1),
             max_in_flight: 1024,
             key_prefix: "test".into(),

@@ -10,7 +10,7 @@ use tidegate::model::rate::Key;
 use tidegate::model::rate::{OnStoreError, Rate};
 use tidegate::model::rng::SeededRng;
 use tidegate::state::store::memory::Memory;
-use tidegate::state::store::redis::{Redis, Settings};
+use tidegate::state::store::redis::{Reach, Redis, Settings};
 use tidegate::state::store::shared::SharedLimiter;
 use tidegate::state::store::{Acquire, RateLimiter, Source};
 use tidegate::wire::redis_url::Address;
@@ -49,7 +49,7 @@ impl Member {
         let chance = SeededRng::new(SEED.fetch_add(1, Ordering::Relaxed));
         let settings = Settings {
             purpose: "limit",
-            address: Address::parse(url).unwrap(),
+            reach: Reach::Network(Address::parse(url).unwrap()),
             timeout: wishes.timeout,
             max_in_flight: wishes.max_in_flight,
             key_prefix: "test".into(),

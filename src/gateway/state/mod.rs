@@ -122,8 +122,8 @@ struct Identities {
 impl GatewayState {
     /// Fresh state for the providers of a plan, with the store that it names where the world has such.
     pub fn new(plan: &Plan, world: &World) -> Self {
-        let (chance, address) = (world.chance(), world.store(&plan.store));
-        let (limits, store) = store::limits(plan, address.as_ref(), chance);
+        let (chance, reach) = (world.chance(), world.store(&plan.store));
+        let (limits, store) = store::limits(plan, reach.as_ref(), chance);
         let trust = Identities {
             failures: Failures::new(&chance.apart(2)),
             issued: Arc::new(Issued::new(store.as_ref().map(|store| store.redis.clone()))),
@@ -134,7 +134,7 @@ impl GatewayState {
         let switches = Switches::of(plan, &flags);
         let shared = store.as_ref().map(|store| (store.redis.clone(), plan.store.on_store_error));
         let guards = AutoDisables::new(&plan.flags.guards, &switches, &AutoDisables::default());
-        let usage = |address| Arc::new(store::apart(&plan.store, address, "usage", chance.apart(8)));
+        let usage = |reach| Arc::new(store::apart(&plan.store, reach, "usage", chance.apart(8)));
         let tasks = TaskTracker::new();
         let common = Process {
             started: Instant::now(),
@@ -164,7 +164,7 @@ impl GatewayState {
             flags,
             accounts: Arc::new(BudgetAccounts::new(plan.limits.max_keys, shared)),
             jobs: OnceLock::new(),
-            ledger: Arc::new(Ledger::new(plan.usage.max_rows, address.as_ref().map(usage))),
+            ledger: Arc::new(Ledger::new(plan.usage.max_rows, reach.as_ref().map(usage))),
         };
         common.call_history.bound(plan.explain);
         let provider =

@@ -12,9 +12,8 @@ use crate::policy::cache::cluster::Cluster;
 use crate::policy::limit::{Fronts, Limits};
 use crate::state::estimate::Estimates;
 use crate::state::store::memory::Memory;
-use crate::state::store::redis::{Redis, Settings, Standing};
+use crate::state::store::redis::{Reach, Redis, Settings, Standing};
 use crate::state::store::shared::SharedLimiter;
-use crate::wire::redis_url::Address;
 
 /// How long the shared store may take for what no call waits for.
 const BEHIND: Duration = Duration::from_secs(1);
@@ -65,17 +64,17 @@ impl GatewayState {
     }
 }
 
-/// What counts: the shared store at this address, with the process beside it; else the process alone.
-pub(super) fn limits(plan: &Plan, address: Option<&Address>, chance: &SeededRng) -> (Limits, Option<Store>) {
+/// What counts: the shared store that is reached so, with the process beside it; else the process alone.
+pub(super) fn limits(plan: &Plan, reach: Option<&Reach>, chance: &SeededRng) -> (Limits, Option<Store>) {
     let chance = &chance.apart(1);
     let memory = Memory::new(plan.limits.max_keys, chance);
     let estimates = Estimates::default();
-    let Some(address) = address else {
+    let Some(reach) = reach else {
         return (Limits { meter: Arc::new(memory), estimates, fronts: Fronts::default() }, None);
     };
     let settings = Settings {
         purpose: "limit",
-        address: address.clone(),
+        reach: reach.clone(),
         timeout: plan.store.timeout,
         max_in_flight: plan.store.max_in_flight,
         key_prefix: plan.store.key_prefix.clone(),
@@ -90,15 +89,10 @@ pub(super) fn limits(plan: &Plan, address: Option<&Address>, chance: &SeededRng)
 }
 
 /// A Redis over a connection of its own, for a use that no call waits for: it may take its time without making others wait.
-pub(in crate::gateway) fn apart(
-    store: &StorePlan,
-    address: &Address,
-    purpose: &'static str,
-    chance: SeededRng,
-) -> Redis {
+pub(in crate::gateway) fn apart(store: &StorePlan, reach: &Reach, purpose: &'static str, chance: SeededRng) -> Redis {
     let settings = Settings {
         purpose,
-        address: address.clone(),
+        reach: reach.clone(),
         timeout: BEHIND,
         max_in_flight: store.max_in_flight,
         key_prefix: store.key_prefix.clone(),

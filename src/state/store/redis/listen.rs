@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use tokio::time::timeout;
 
-use super::{CONNECT, LONGEST_PAUSE, PAUSE, Redis, StoreFault};
+use super::{CONNECT, LONGEST_PAUSE, PAUSE, Reach, Redis, StoreFault};
 use crate::wire::redis_url::Kind;
 
 impl Redis {
@@ -23,12 +24,11 @@ impl Redis {
         let channel = self.key("channel", channel);
         let mut pause = PAUSE;
         loop {
-            if let Ok(Ok(mut connection)) = timeout(CONNECT, self.subscribed(&channel)).await {
+            if let Ok(Ok(mut messages)) = timeout(CONNECT, self.subscribed(&channel)).await {
                 pause = PAUSE;
                 connected();
-                let mut messages = connection.on_message();
                 while let Some(message) = messages.next().await {
-                    each(Bytes::copy_from_slice(message.get_payload_bytes()));
+                    each(message);
                 }
             }
             tokio::time::sleep(self.jittered(pause)).await;
@@ -36,8 +36,12 @@ impl Redis {
         }
     }
 
-    async fn subscribed(&self, channel: &str) -> redis::RedisResult<redis::aio::PubSub> {
-        let client = match &self.settings.address.0 {
+    async fn subscribed(&self, channel: &str) -> redis::RedisResult<BoxStream<'static, Bytes>> {
+        let address = match &self.settings.reach {
+            Reach::Network(address) => address,
+            Reach::Simulated(door) => return door.subscribe(channel).await,
+        };
+        let client = match &address.0 {
             Kind::Server(info) => redis::Client::open(info.clone())?,
             Kind::Sentinel { sentinels, name, node } => {
                 let kind = redis::sentinel::SentinelServerType::Master;
@@ -54,6 +58,7 @@ impl Redis {
         };
         let mut connection = client.get_async_pubsub().await?;
         connection.subscribe(channel).await?;
-        Ok(connection)
+        let bytes = |message: redis::Msg| Bytes::copy_from_slice(message.get_payload_bytes());
+        Ok(connection.into_on_message().map(bytes).boxed())
     }
 }

@@ -4,6 +4,8 @@
 //! breaker, and only the keeper ([`Redis::run`]) reconnects, in the background. A key of the wrong type is no
 //! outage: the scripts replace it and the log names it. It does not know what is counted or stored there.
 
+pub mod simulated;
+
 pub mod invalidations;
 pub mod leases;
 mod listen;
@@ -21,6 +23,7 @@ use redis::{AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, Pipeline, Ser
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout};
 
+use self::simulated::{Connection, Door};
 use super::StoreFault;
 use crate::model::rng::SeededRng;
 use crate::wire::redis_url::{Address, Kind};
@@ -43,7 +46,7 @@ pub struct Settings {
     /// What it is used for: a word in logs, and in the names of what is kept for that use as a whole.
     pub purpose: &'static str,
     /// Where it is.
-    pub address: Address,
+    pub reach: Reach,
     /// The longest that anybody waits for one answer.
     pub timeout: Duration,
     /// Operations that may wait for an answer at once; more are refused at once.
@@ -52,6 +55,16 @@ pub struct Settings {
     pub key_prefix: Arc<str>,
     /// Gateways that share it, until their heartbeats say.
     pub gateways: u32,
+}
+
+/// Where a store is, and by what it is reached.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a process has a handful of them")]
+pub enum Reach {
+    /// At an address, through the network.
+    Network(Address),
+    /// In this process.
+    Simulated(Door),
 }
 
 /// A shared Redis. It connects when [`Redis::run`] runs.
@@ -145,6 +158,7 @@ impl Script {
 enum Link {
     Server(MultiplexedConnection),
     Cluster(ClusterConnection),
+    Simulated(Connection),
 }
 
 impl Link {
@@ -152,6 +166,7 @@ impl Link {
         match self {
             Link::Server(connection) => command.query_async(connection).await,
             Link::Cluster(connection) => command.query_async(connection).await,
+            Link::Simulated(connection) => command.query_async(connection).await,
         }
     }
 
@@ -159,6 +174,7 @@ impl Link {
         match self {
             Link::Server(connection) => commands.query_async(connection).await,
             Link::Cluster(connection) => commands.query_async(connection).await,
+            Link::Simulated(connection) => commands.query_async(connection).await,
         }
     }
 }
@@ -364,7 +380,11 @@ impl Redis {
                 .set_response_timeout(Some(CONNECT))
                 .set_pipeline_buffer_size(self.settings.max_in_flight)
         };
-        match &self.settings.address.0 {
+        let address = match &self.settings.reach {
+            Reach::Network(address) => address,
+            Reach::Simulated(door) => return door.connect().await.map(Link::Simulated),
+        };
+        match &address.0 {
             Kind::Server(info) => {
                 let client = redis::Client::open(info.clone())?;
                 client.get_multiplexed_async_connection_with_config(&config()).await.map(Link::Server)

@@ -21,34 +21,7 @@ const AGAIN: Duration = Duration::from_millis(250);
 /// moment.
 const AGAIN_SOON: Duration = Duration::from_millis(10);
 
-/// Puts, replaces or removes one text, if it is as it was read: two operators at once must not undo what the other has done.
-/// A word under the empty name tells that something has changed.
-const CHANGE: &str = "local kind = redis.call('TYPE', KEYS[1]).ok
-if kind ~= 'hash' and kind ~= 'none' then return 2 end
-local now = redis.call('HGET', KEYS[1], ARGV[1]) or ''
-if now ~= ARGV[2] then return 0 end
-if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1])
-else redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
-redis.call('HSET', KEYS[1], '', ARGV[4])
-return 1";
-
-/// Answers what there is: whether the key is of another type, the word, and, if that is not the one that is known, names and texts
-/// in turns.
-const READ: &str = "local kind = redis.call('TYPE', KEYS[1]).ok
-if kind ~= 'hash' and kind ~= 'none' then return { 1, '', {} } end
-local word = redis.call('HGET', KEYS[1], '') or ''
-if ARGV[1] == 'true' and word == ARGV[2] then return { 0, word, {} } end
-return { 0, word, redis.call('HGETALL', KEYS[1]) }";
-
-/// Puts all texts back where the key is of another type.
-const RESTORE: &str = "local kind = redis.call('TYPE', KEYS[1]).ok
-if kind == 'hash' or kind == 'none' then return 0 end
-redis.call('DEL', KEYS[1])
-for i = 2, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
-redis.call('HSET', KEYS[1], '', ARGV[1])
-return 1";
-
-/// What [`CHANGE`] answers where the key is of another type.
+/// What `change.lua` answers where the key is of another type.
 const SPOILT: u8 = 2;
 
 /// Names and texts as they stand in the store.
@@ -79,9 +52,9 @@ impl SharedMap {
             name: redis.key(group, name),
             channel,
             look,
-            change: Script::new(CHANGE),
-            read: Script::new(READ),
-            restore: Script::new(RESTORE),
+            change: Script::new(include_str!("change.lua")),
+            read: Script::new(include_str!("read.lua")),
+            restore: Script::new(include_str!("restore.lua")),
             news: Notify::new(),
             known: Mutex::default(),
             changes: Mutex::default(),
