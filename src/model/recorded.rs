@@ -34,6 +34,10 @@ pub struct RecordedCall {
     /// The tier, a word of the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<Arc<str>>,
+    /// True for what the gateway asked by itself, to renew a cached response: it is no call of anybody, and only its attempts and
+    /// their cost count.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub renewal: bool,
     /// What was asked: the same for what the cache takes for the same question. `None`: nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<Arc<str>>,
@@ -187,7 +191,7 @@ mod tests {
 
     fn call() -> impl Strategy<Value = RecordedCall> {
         let who = (name(), name(), name(), name(), name(), any::<bool>());
-        let what = (word(), name(), name(), number(), any::<bool>());
+        let what = (word(), name(), name(), number(), any::<bool>(), any::<bool>());
         let became =
             (any::<u16>(), word(), prop::collection::vec(word(), 0..3), name(), prop::option::of(0..1_u64 << 50));
         let numbers = (number(), prop::option::of(number()), number(), number(), number(), number());
@@ -195,7 +199,7 @@ mod tests {
         let attempts = prop::collection::vec(attempt(), 0..4);
         (microseconds, who, what, became, numbers, attempts).prop_map(
             |(at, (tenant, user, key, address, tier, near), what, became, numbers, attempts)| {
-                let (route, question, model, bytes_in, stream) = what;
+                let (route, question, model, bytes_in, stream, renewal) = what;
                 let (status, outcome, refused_by, cache, nanodollars) = became;
                 let (saved, first_ms, took_ms, waited_ms, tokens_in, tokens_out) = numbers;
                 RecordedCall {
@@ -207,6 +211,7 @@ mod tests {
                     address,
                     near,
                     tier,
+                    renewal,
                     question,
                     model,
                     bytes_in,

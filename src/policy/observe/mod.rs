@@ -115,6 +115,7 @@ impl Observe {
         if let Some(tracing) = &self.all.tracing {
             trail.facts().trace = Some(Box::new(tracing.begin(None)));
         }
+        self.record_renewal(&trail);
         trail
     }
 
@@ -235,8 +236,7 @@ impl Watch {
     pub fn on_behalf_of(&mut self, head: &Head) {
         self.tenant = Some(head.tenant.clone());
         self.api_key.clone_from(&head.api_key);
-        let recorder = self.observe.telling.as_ref().and_then(|telling| telling.recording.recorder());
-        self.recorded = recorder.map(|recorder| Box::new(Recorded::new(recorder, head)));
+        self.recorded = self.observe.recorder().map(|recorder| Box::new(Recorded::new(recorder, head)));
     }
 
     /// What is asked for, and on whose account.

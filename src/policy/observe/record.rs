@@ -5,14 +5,14 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::{Observing, Watch, outcome_word};
+use super::{Observe, Observing, Watch, outcome_word};
 use crate::model::call::Head;
 use crate::model::ip_ranges::is_near;
 use crate::model::names::customer;
 use crate::model::recorded::{RecordedAttempt, RecordedCall};
 use crate::model::reply::{CacheResult, Usage};
 use crate::model::time::since;
-use crate::model::trail::{Attempt, Basis, Decision, Facts, StepKind};
+use crate::model::trail::{Attempt, Basis, Decision, Facts, StepKind, Trail};
 use crate::state::ledger::row::cost;
 use crate::telemetry::record::Recorder;
 
@@ -74,7 +74,25 @@ impl Watch {
     }
 }
 
+impl Observe {
+    /// Has a row written of work that no caller waits for, if anybody is asked for it.
+    pub(super) fn record_renewal(&self, trail: &Trail) {
+        let Some(recorder) = self.all.recorder() else { return };
+        let observing = self.all.clone();
+        trail.at_end(move |facts| {
+            if let Some(row) = renewal(facts) {
+                recorder.note(observing.completed(row, facts));
+            }
+        });
+    }
+}
+
 impl Observing {
+    /// Who keeps the rows of calls that begin now.
+    pub(super) fn recorder(&self) -> Option<Arc<dyn Recorder>> {
+        self.telling.as_ref()?.recording.recorder()
+    }
+
     /// A row with what is known only when all attempts are over.
     fn completed(&self, row: RecordedCall, facts: &Facts) -> RecordedCall {
         let tokens = facts.tokens().unwrap_or_default();
@@ -90,6 +108,20 @@ impl Observing {
             ..row
         }
     }
+}
+
+/// The row of a cached response that is renewed.
+fn renewal(facts: &Facts) -> Option<RecordedCall> {
+    let (account, last) = (facts.account.as_ref()?, facts.telling()?);
+    Some(RecordedCall {
+        route: account.route.clone(),
+        renewal: true,
+        stream: facts.is_stream,
+        status: last.status.unwrap_or_default(),
+        outcome: outcome_word(last).into(),
+        took_ms: milliseconds(since(facts.started)),
+        ..RecordedCall::default()
+    })
 }
 
 fn attempt(attempt: &Attempt, facts: &Facts) -> RecordedAttempt {

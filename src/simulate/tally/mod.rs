@@ -211,6 +211,9 @@ pub struct Tally {
 impl Tally {
     /// Counts a call that is over.
     pub fn note(&mut self, call: &RecordedCall) {
+        if call.renewal {
+            return self.renewal(call);
+        }
         let fate = Fate::of(call);
         let counts = Counts {
             calls: 1,
@@ -244,13 +247,25 @@ impl Tally {
         self.between = Some((from.min(call.at), to.max(end)));
     }
 
+    /// Counts what a cached response cost that was renewed for nobody.
+    fn renewal(&mut self, call: &RecordedCall) {
+        let nanos = call.cost.map_or(0, nanos);
+        self.all.spent(call, nanos);
+        self.routes.of(&call.route, Calls::default).spent(call, nanos);
+        self.attempts(&call.attempts);
+        let bucket = self.timeline.at(call.at);
+        bucket.nanos = bucket.nanos.saturating_add(nanos);
+    }
+
     /// Counts a call that is over, and by which gateway of a fleet it was served.
     pub fn note_at(&mut self, gateway: &Arc<str>, call: &RecordedCall) {
         self.note(call);
         let (fate, counts) = (Fate::of(call), self.gateways.of(gateway, Counts::default));
-        counts.calls += 1;
-        counts.refused += u64::from(fate == Fate::Refused);
-        counts.errors += u64::from(fate == Fate::Failed);
+        if !call.renewal {
+            counts.calls += 1;
+            counts.refused += u64::from(fate == Fate::Refused);
+            counts.errors += u64::from(fate == Fate::Failed);
+        }
         counts.nanos = counts.nanos.saturating_add(call.cost.map_or(0, nanos));
     }
 
@@ -299,14 +314,7 @@ impl Calls {
             self.collapsed += u64::from(call.cache.as_deref() == Some("collapsed"));
         }
         self.saved = self.saved.saturating_add(call.saved);
-        self.tokens_in = self.tokens_in.saturating_add(call.tokens_in);
-        self.tokens_out = self.tokens_out.saturating_add(call.tokens_out);
-        self.nanos = self.nanos.saturating_add(nanos);
-        self.unpriced += u64::from(call.cost.is_none() && !call.attempts.is_empty());
-        self.attempts += call.attempts.len() as u64;
-        for attempt in &call.attempts {
-            *self.reasons.of(&attempt.reason, u64::default) += 1;
-        }
+        self.spent(call, nanos);
         if fate == Fate::Answered {
             self.latency.add(call.took_ms);
             call.first_ms.into_iter().for_each(|ms| self.first.add(ms));
@@ -324,6 +332,20 @@ impl Calls {
         }
         if matches!(fate, Fate::Failed | Fate::Invalid) {
             *self.codes.of(&call.outcome, u64::default) += 1;
+        }
+    }
+}
+
+impl Calls {
+    /// Counts what the attempts of a call came to.
+    fn spent(&mut self, call: &RecordedCall, nanos: u64) {
+        self.tokens_in = self.tokens_in.saturating_add(call.tokens_in);
+        self.tokens_out = self.tokens_out.saturating_add(call.tokens_out);
+        self.nanos = self.nanos.saturating_add(nanos);
+        self.unpriced += u64::from(call.cost.is_none() && !call.attempts.is_empty());
+        self.attempts += call.attempts.len() as u64;
+        for attempt in &call.attempts {
+            *self.reasons.of(&attempt.reason, u64::default) += 1;
         }
     }
 }
@@ -350,6 +372,17 @@ mod tests {
             first_ms: Some(300),
             ..RecordedCall::default()
         }
+    }
+
+    #[test]
+    fn what_is_renewed_for_nobody_costs_and_is_no_call() {
+        let mut tally = Tally::default();
+        let attempts = vec![attempt("a", "first", "ok")];
+        let row = RecordedCall { renewal: true, cost: Some(0.5), tokens_out: 7, attempts, ..call(0, "ok") };
+        tally.note_at(&"gateway".into(), &row);
+        assert_eq!((tally.all.calls, tally.all.attempts, tally.all.tokens_out), (0, 1, 7));
+        assert_eq!(tally.all.nanos, 500_000_000);
+        assert_eq!(tally.between, None);
     }
 
     fn attempt(provider: &str, reason: &str, outcome: &str) -> RecordedAttempt {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Terms;
 use super::lines::{Line, Rows, TraceFault};
 use super::order::Timed;
-use crate::model::recorded::RecordedCall;
+use crate::model::recorded::{RecordedCall, TraceHeader};
 use crate::model::rng::Draws;
 use crate::simulate::arrival::{self, Arrival};
 
@@ -24,11 +24,18 @@ const ROUTES: usize = 256;
 
 /// Reads a line.
 pub(super) fn row(line: &str) -> Line<RecordedCall> {
-    match serde_json::from_str(line) {
+    match serde_json::from_str::<RecordedCall>(line) {
+        // Nobody asked for it: what is played renews by its own configuration.
+        Ok(call) if call.renewal => Line::Heading,
         Ok(call) => Line::Row(call),
-        // What a file says of itself.
-        Err(_) if line.starts_with("{\"tidegate_trace\"") => Line::Heading,
-        Err(error) => Line::Wrong(format!("not a recorded call ({error})")),
+        Err(error) => match serde_json::from_str(line) {
+            Ok(TraceHeader { trace: TraceHeader::FORMAT, .. }) => Line::Heading,
+            Ok(TraceHeader { trace, version, .. }) => {
+                let own = TraceHeader::FORMAT;
+                Line::Wrong(format!("rows of form {trace}, written by version {version}; this one reads form {own}"))
+            }
+            Err(_) => Line::Wrong(format!("not a recorded call ({error})")),
+        },
     }
 }
 

@@ -10,8 +10,15 @@ use data_encoding::HEXLOWER;
 use crate::model::recorded::RecordedCall;
 use crate::model::rng::HashKey;
 
-/// The purposes of the secret (BLAKE3's key derivation).
-const NAMES: &str = "tidegate 2026 record: names in a trace";
+/// The purposes of the secret, by what has a name; each has a key of its own (BLAKE3's key derivation).
+const PURPOSES: [&str; 6] = [
+    "tidegate 2026 record: tenants",
+    "tidegate 2026 record: users",
+    "tidegate 2026 record: API keys",
+    "tidegate 2026 record: addresses",
+    "tidegate 2026 record: questions",
+    "tidegate 2026 record: the secret itself",
+];
 const OWN: &str = "tidegate 2026 record: the secret of a process";
 
 /// Bytes of a digest: few enough for a short line, and enough that two of a million names are the same once in 30 million
@@ -37,12 +44,16 @@ pub enum NameKind {
 
 /// Makes digests with one secret.
 #[derive(Clone)]
-pub struct Digests([u8; 32]);
+pub struct Digests(Arc<[[u8; 32]; PURPOSES.len()]>);
 
 impl Digests {
     /// Digests by a secret that the configuration names: all processes that have it make the same ones.
     pub fn new(secret: &str) -> Self {
-        Self(blake3::derive_key(NAMES, secret.as_bytes()))
+        Self::of_secret(secret.as_bytes())
+    }
+
+    fn of_secret(secret: &[u8]) -> Self {
+        Self(Arc::new(PURPOSES.map(|purpose| blake3::derive_key(purpose, secret))))
     }
 
     /// Digests by a secret that dies with its process.
@@ -50,7 +61,7 @@ impl Digests {
         let HashKey([low, high]) = key;
         let mut secret = blake3::Hasher::new_derive_key(OWN);
         secret.update(&low.to_le_bytes()).update(&high.to_le_bytes());
-        Self(blake3::derive_key(NAMES, secret.finalize().as_bytes()))
+        Self::of_secret(secret.finalize().as_bytes())
     }
 
     /// The digest of a name: 16 hexadecimal digits. Equal names of two kinds have two.
@@ -84,10 +95,9 @@ impl Digests {
     }
 
     fn of(&self, kind: NameKind, bytes: &[u8]) -> Arc<str> {
-        let mut digest = [0; LENGTH];
-        blake3::Hasher::new_keyed(&self.0).update(&[kind as u8]).update(bytes).finalize_xof().fill(&mut digest);
+        let hash = blake3::keyed_hash(&self.0[kind as usize], bytes);
         let mut digits = [0; 2 * LENGTH];
-        HEXLOWER.encode_mut(&digest, &mut digits);
+        HEXLOWER.encode_mut(&hash.as_bytes()[..LENGTH], &mut digits);
         // Hexadecimal digits are text.
         std::str::from_utf8(&digits).unwrap_or_default().into()
     }
