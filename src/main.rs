@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 // It replaces `malloc`: see docs/decisions/0019-allocator.md.
 use mimalloc as _;
 use tidegate::commands::{
-    against, cache_key, check, demo, explain, health, jobs, prompt, reference, serve, webhook_secret, worker,
+    against, cache_key, check, demo, explain, health, jobs, prompt, reference, serve, simulate, webhook_secret, worker,
 };
 
 /// A resilient AI gateway: when a provider misbehaves, the caller still gets the complete answer if anyone can give it.
@@ -103,6 +103,12 @@ enum Command {
         #[arg(long, value_name = "FILE", global = true)]
         config: Option<PathBuf>,
     },
+    /// Play recorded traffic through a configuration in virtual time, and say what would happen: who is refused, what it costs, how
+    /// long callers wait (docs/simulate.md).
+    ///
+    /// `--set limit.ai.rate=20/min` compares the configuration with what it would be after that change; two `--config` compare
+    /// two files. It sends nothing to anybody. Exit code 0: done; 1: a goal is not kept, or --fail-if applies; 2: error.
+    Simulate(simulate::Arguments),
     /// Show what happened to a call: attempts, waits, refusals, rate limits, cache and cost, but no content. Exit code 1: the
     /// gateway does not know the call.
     ///
@@ -215,6 +221,7 @@ fn main() -> ExitCode {
             cache_key::run(&cache_key::Wanted { file, route, tenant, user, config })
         }
         Command::Prompt { what, config } => prompt::run(config.as_deref(), &what.into()),
+        Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Explain { id, url } => explain::run(id.as_deref(), &url),
         Command::Jobs { action, url } => jobs::run(&action, &url),
         Command::WebhookSecret { tenant, config } => webhook_secret::run(config.as_deref(), &tenant),

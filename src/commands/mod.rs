@@ -23,5 +23,6 @@ pub mod explain;
 pub mod health;
 pub mod jobs;
 pub mod prompt;
+pub mod simulate;
 pub mod webhook_secret;
 pub mod worker;

@@ -19,7 +19,7 @@ pub use crate::config::engine::problem::{Layer, Origin, Problem, Problems};
 pub use crate::config::engine::remarks::uncommented;
 pub use crate::config::pages::reference::reference;
 pub use crate::config::pages::schema::schema;
-pub use load::{Loaded, load, load_from};
+pub use load::{Loaded, load, load_assumed, load_from};
 
 /// A duration, written as in the config: `10m`.
 pub fn duration(text: &str) -> Result<std::time::Duration, String> {

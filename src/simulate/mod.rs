@@ -4,6 +4,7 @@
 //! It opens no socket and knows nothing of the command line.
 
 pub mod arrival;
+pub mod names;
 pub mod tally;
 pub mod world;
 
@@ -12,3 +13,5 @@ pub mod report;
 pub mod trace;
 
 pub mod play;
+
+pub mod run;

@@ -164,16 +164,26 @@ impl Report {
     /// What was stated to be a failure and is so, of the last configuration: the candidate, where two were played. Each with
     /// the value that was measured. Empty: the command succeeds.
     pub fn failures(&self) -> Vec<String> {
+        self.told(&self.fail_if, |judgement| judgement.holds == Some(true))
+    }
+
+    /// The stated goals that the last configuration does not keep, each with the value that was measured.
+    pub fn broken_goals(&self) -> Vec<String> {
+        self.told(&self.goals, |judgement| judgement.holds != Some(true))
+    }
+
+    /// Those of `judged` of which this is true for the last configuration, in words.
+    fn told(&self, judged: &[Judged], is_met: impl Fn(&Judgement) -> bool) -> Vec<String> {
         let candidate = self.columns.iter().rposition(|column| !column.is_recorded);
         let Some(at) = candidate.or(self.columns.len().checked_sub(1)) else { return Vec::new() };
         let name = self.columns.get(at).map_or("", |column| &column.name);
-        let is_met = |judged: &&Judged| judged.columns.get(at).is_some_and(|judgement| judgement.holds == Some(true));
+        let is_met = |judged: &&Judged| judged.columns.get(at).is_some_and(&is_met);
         let line = |judged: &Judged| {
             let measured = judged.columns.get(at).and_then(|judgement| judgement.measured);
             let measure = judged.goal.measure;
             format!("{}: {} is {} in {name}", judged.goal, measure.name(), words::value(measure.kind(), measured))
         };
-        self.fail_if.iter().filter(is_met).map(line).collect()
+        judged.iter().filter(is_met).map(line).collect()
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! It does not know what a line says.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// How a trace of timestamps begins.
 pub(super) const CSV_HEADER: &str = "TIMESTAMP,ContextTokens,GeneratedTokens";
@@ -62,7 +63,7 @@ impl fmt::Display for TraceFault {
 
 /// Lines that did not parse, so far. Clones share one count.
 #[derive(Clone, Debug, Default)]
-pub struct Skipped(Rc<RefCell<Named>>);
+pub struct Skipped(Arc<Mutex<Named>>);
 
 #[derive(Debug, Default)]
 struct Named {
@@ -73,16 +74,16 @@ struct Named {
 impl Skipped {
     /// How many.
     pub fn count(&self) -> u64 {
-        self.0.borrow().count
+        self.0.lock().count
     }
 
     /// The first ten, each with its file, its line and what is wrong.
     pub fn first(&self) -> Vec<String> {
-        self.0.borrow().first.clone()
+        self.0.lock().first.clone()
     }
 
     fn add(&self, what: String) {
-        let mut named = self.0.borrow_mut();
+        let mut named = self.0.lock();
         named.count += 1;
         if named.first.len() < NAMED {
             named.first.push(what);
@@ -92,7 +93,7 @@ impl Skipped {
 
 impl fmt::Display for Skipped {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = self.0.borrow();
+        let named = self.0.lock();
         let plural = if named.count == 1 { "line does" } else { "lines do" };
         write!(out, "{} {plural} not parse", named.count)?;
         named.first.iter().try_for_each(|line| write!(out, "\n  {line}"))?;

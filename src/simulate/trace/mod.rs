@@ -12,6 +12,7 @@ pub mod generated;
 mod own;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -21,6 +22,7 @@ pub use self::lines::{Skipped, TraceFault};
 use self::order::InOrder;
 use self::spread::Spread;
 use super::arrival::Arrival;
+use super::names::Names;
 use crate::model::recorded::RecordedCall;
 
 /// Where traffic comes from.
@@ -37,6 +39,8 @@ pub enum Source {
 pub struct Terms {
     /// Who calls and what they ask, where the trace does not say.
     pub spread: Spread,
+    /// What digests stand for.
+    pub names: Arc<Names>,
     /// True: a line that does not parse ends it.
     pub is_strict: bool,
     /// What chance comes from.
@@ -98,11 +102,14 @@ impl Source {
     /// A file that cannot be read, or is no trace.
     pub fn recorded(
         &self,
-        is_strict: bool,
+        terms: &Terms,
     ) -> Result<Option<impl Iterator<Item = Result<RecordedCall, TraceFault>> + use<>>, TraceFault> {
         let Source::Files(paths) = self else { return Ok(None) };
         let lines = Lines::open(paths)?;
-        Ok((!lines.is_csv()).then(|| Rows::new(lines, is_strict, &Skipped::default(), own::row)))
+        let is_csv = lines.is_csv();
+        let (is_strict, names) = (terms.is_strict, terms.names.clone());
+        let rows = || Rows::new(lines, is_strict, &Skipped::default(), own::row);
+        Ok((!is_csv).then(|| rows().map(move |row| row.map(|row| names.told(row)))))
     }
 }
 

@@ -44,9 +44,10 @@ pub(super) fn arrivals(
     rows: Rows<RecordedCall>,
     terms: &Terms,
 ) -> impl Iterator<Item = Result<Timed, TraceFault>> + use<> {
-    let draws = Draws::new(terms.seed).named("answers");
+    let (draws, names) = (Draws::new(terms.seed).named("answers"), terms.names.clone());
     let mut answers = Answers::default();
-    rows.zip(0..).map(move |(row, index)| row.map(|row| (row.at, arrival(row, &mut answers, draws.of(index)))))
+    rows.zip(0..)
+        .map(move |(row, index)| row.map(|row| (row.at, arrival(names.told(row), &mut answers, draws.of(index)))))
 }
 
 fn arrival(row: RecordedCall, answers: &mut Answers, draws: Draws) -> Arrival {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 
-const TERMS: fn() -> Terms = || Terms { spread: Spread::default(), is_strict: false, seed: 1 };
+const TERMS: fn() -> Terms = || Terms { spread: Spread::default(), names: Arc::default(), is_strict: false, seed: 1 };
 
 fn csv(text: &'static str, is_strict: bool) -> (Vec<Result<order::Timed, TraceFault>>, Skipped) {
     let skipped = Skipped::default();
@@ -104,7 +104,7 @@ fn the_same_question_is_the_same_and_an_unknown_one_is_nobodys() {
 fn generated_traffic_begins_at_the_seed() {
     let (traffic, spread) = generated::parse("rate=2/s for=1m callers=5").unwrap();
     let play = |seed| {
-        let terms = Terms { spread: spread.clone(), is_strict: false, seed };
+        let terms = Terms { spread: spread.clone(), names: Arc::default(), is_strict: false, seed };
         let calls = Source::Generated(traffic.clone()).open(&terms).unwrap();
         calls.map(Result::unwrap).collect::<Vec<_>>()
     };

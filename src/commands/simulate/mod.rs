@@ -1,0 +1,249 @@
+//! `tidegate simulate`: plays traffic through configurations in virtual time, and says what would happen.
+//!
+//! It opens no socket: everything is simulated but the gateway.
+
+mod progress;
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+
+use self::progress::Progress;
+use crate::simulate::names::Names;
+use crate::simulate::report::goals::Goals;
+use crate::simulate::report::{About, Report, Run, table};
+use crate::simulate::run::{Candidate, Outcome, RunFault, Stage};
+use crate::simulate::tally::{Ending, Tally};
+use crate::simulate::trace::generated;
+use crate::simulate::trace::spread::Spread;
+use crate::simulate::trace::{Source, Terms};
+use crate::simulate::world::{self, WorldFile};
+
+/// Exit code where a goal is not kept, or `--fail-if` applies.
+const FAILED: u8 = 1;
+/// ... and for errors.
+const ERROR: u8 = 2;
+
+/// What is to be simulated.
+#[derive(Args)]
+pub struct Arguments {
+    /// Traffic: files or folders that `[record]` wrote, or CSV (TIMESTAMP,ContextTokens,GeneratedTokens); `-` reads the standard
+    /// input.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "generate", required_unless_present = "generate")]
+    trace: Vec<PathBuf>,
+    /// Traffic that is made up: `rate=5/s for=1h burst=5 in=300 out=120 callers=200 questions=1000 streams=50%`.
+    #[arg(long, value_name = "WORDS")]
+    generate: Option<String>,
+    /// Who calls in a CSV trace: `callers=200 tenants=10 questions=1000 zipf=1.0 streams=50% route=openai-chat model=gpt-4`.
+    #[arg(long, value_name = "WORDS", conflicts_with = "generate")]
+    callers: Option<String>,
+    /// The configuration, in TOML; given twice, the second is the candidate. Without it, what `serve` would use.
+    #[arg(long, value_name = "FILE")]
+    config: Vec<PathBuf>,
+    /// A key of the candidate with another value: `limit.ai.rate=20/min`. With one configuration, that is compared with itself
+    /// before the change.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// How providers behave, in TOML (docs/worlds.md). Without it, every provider is a usual one.
+    #[arg(long, value_name = "FILE")]
+    world: Option<PathBuf>,
+    /// Names of tenants, users and keys, one a line, to be shown in the place of a trace's digests. It needs the secret of
+    /// `[record]`, with which the trace was made.
+    #[arg(long, value_name = "FILE")]
+    names: Option<PathBuf>,
+    /// What all chance comes from: the same seed gives the same report.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// End at the first line of the trace that does not parse.
+    #[arg(long)]
+    strict: bool,
+    /// What the candidate must keep: `p95<5s, refused<1%, cost<100/day`. The world file may state more.
+    #[arg(long, value_name = "GOALS")]
+    goal: Vec<String>,
+    /// Exit with code 1 if one of these is true of the candidate: `refused>1%, errors>0.1%`.
+    #[arg(long, value_name = "CONDITIONS")]
+    fail_if: Vec<String>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Write the report as one HTML page, too.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+/// Simulates.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    match simulate(arguments) {
+        Ok(code) => code,
+        Err(problem) => {
+            eprintln!("tidegate simulate: {problem}");
+            ExitCode::from(ERROR)
+        }
+    }
+}
+
+fn simulate(arguments: &Arguments) -> Result<ExitCode, String> {
+    let candidates = candidates(arguments)?;
+    let mut stage = stage(arguments)?;
+    let listed = listed(arguments.names.as_deref())?;
+    let mut names = Names::default();
+    let goals = goals(arguments, &stage.world)?;
+    let fail_if = together(&parsed(&arguments.fail_if, "--fail-if")?)?;
+    // What is wrong with a configuration is told before anything runs.
+    for candidate in &candidates {
+        let plan = candidate.load().map_err(|problems| problems.to_string())?;
+        let routes: Vec<_> = plan.routes.iter().map(|route| route.name.clone()).collect();
+        goals.check(&routes).map_err(|wrong| format!("a goal: {wrong}"))?;
+        fail_if.check(&routes).map_err(|wrong| format!("--fail-if: {wrong}"))?;
+        stage.world.for_plan(&plan).map_err(|problems| problems.to_string())?;
+        names.add(&plan, &listed);
+    }
+    stage.terms.names = Arc::new(names);
+    let progress = Progress::start(&stage, candidates.len());
+    let outcomes = stage.play_all(&candidates, |index, at| progress.tell(index, at));
+    progress.end();
+    let outcomes: Vec<Outcome> =
+        outcomes.into_iter().collect::<Result<_, RunFault>>().map_err(|fault| fault.to_string())?;
+    let (about, runs) = runs(arguments, &stage, &candidates, outcomes)?;
+    let report = Report::of(about, runs, &goals, &fail_if);
+    show(arguments, &report)?;
+    let broken = report.broken_goals().into_iter().map(|goal| format!("goal not kept: {goal}"));
+    let failures = report.failures().into_iter().map(|failure| format!("--fail-if applies: {failure}"));
+    let told = broken.chain(failures).inspect(|line| eprintln!("{line}")).count();
+    Ok(if told > 0 { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+}
+
+/// The configurations that are compared.
+fn candidates(arguments: &Arguments) -> Result<Vec<Candidate>, String> {
+    let set = arguments.set.iter().map(|text| {
+        let pair = text.split_once('=').map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()));
+        pair.ok_or_else(|| format!("--set {text}: expected KEY=VALUE, as in limit.ai.rate=20/min"))
+    });
+    let set: Vec<_> = set.collect::<Result<_, _>>()?;
+    let plain = |file: Option<&PathBuf>| Candidate { file: file.cloned(), set: Vec::new() };
+    match (&*arguments.config, set.is_empty()) {
+        ([], true) => Ok(vec![plain(None)]),
+        ([file], true) => Ok(vec![plain(Some(file))]),
+        ([], false) => Ok(vec![plain(None), Candidate { file: None, set }]),
+        ([file], false) => Ok(vec![plain(Some(file)), Candidate { file: Some(file.clone()), set }]),
+        ([before, after], _) => Ok(vec![plain(Some(before)), Candidate { file: Some(after.clone()), set }]),
+        (more, _) => Err(format!("--config was given {} times; allowed: once or twice", more.len())),
+    }
+}
+
+/// The names in a file, one a line.
+fn listed(file: Option<&Path>) -> Result<Vec<Arc<str>>, String> {
+    let Some(path) = file else { return Ok(Vec::new()) };
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    Ok(text.lines().map(str::trim).filter(|name| !name.is_empty()).map(Arc::from).collect())
+}
+
+fn stage(arguments: &Arguments) -> Result<Stage, String> {
+    let words = arguments.generate.as_deref().or(arguments.callers.as_deref());
+    let (traffic, spread) = match words {
+        Some(words) => {
+            let flag = if arguments.generate.is_some() { "--generate" } else { "--callers" };
+            generated::parse(words).map_err(|wrong| format!("{flag}: {wrong}"))?
+        }
+        None => (generated::Traffic::default(), Spread::default()),
+    };
+    let source = match arguments.generate {
+        Some(_) => Source::Generated(traffic),
+        None => Source::Files(arguments.trace.clone()),
+    };
+    let world = match &arguments.world {
+        None => WorldFile::default(),
+        Some(path) => {
+            let name = path.display().to_string();
+            let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+            world::read(&name, &text).map_err(|problems| problems.to_string())?
+        }
+    };
+    let terms = Terms { spread, names: Arc::default(), is_strict: arguments.strict, seed: arguments.seed };
+    Ok(Stage { source, terms, world })
+}
+
+/// The stated goals: the command line's, then the world file's.
+fn goals(arguments: &Arguments, world: &WorldFile) -> Result<Goals, String> {
+    let mut texts = parsed(&arguments.goal, "--goal")?;
+    for goal in &world.goals {
+        texts.push(Goals::parse(&goal.text).map_err(|wrong| format!("{}: goals: {wrong}", goal.place))?);
+    }
+    together(&texts)
+}
+
+/// Goals that parse, each by itself: an error shows the text in which it is.
+fn parsed(texts: &[String], flag: &str) -> Result<Vec<Goals>, String> {
+    texts.iter().map(|text| Goals::parse(text).map_err(|wrong| format!("{flag}: {wrong}"))).collect()
+}
+
+fn together(goals: &[Goals]) -> Result<Goals, String> {
+    match goals {
+        [] => Ok(Goals::default()),
+        goals => {
+            let texts: Vec<_> = goals.iter().map(ToString::to_string).collect();
+            Goals::parse(&texts.join(", ")).map_err(|wrong| wrong.to_string())
+        }
+    }
+}
+
+fn runs(
+    arguments: &Arguments,
+    stage: &Stage,
+    candidates: &[Candidate],
+    outcomes: Vec<Outcome>,
+) -> Result<(About, Vec<Run>), String> {
+    let (skipped, skipped_lines) = outcomes.first().map(|outcome| outcome.skipped.clone()).unwrap_or_default();
+    let shown = |path: &PathBuf| path.display().to_string();
+    let about = About {
+        trace: match &arguments.generate {
+            Some(words) => format!("generated: {words}"),
+            None => arguments.trace.iter().map(shown).collect::<Vec<_>>().join(", "),
+        },
+        world: arguments.world.as_ref().map(shown),
+        seed: arguments.seed,
+        gateways: 1,
+        skipped,
+        skipped_lines,
+    };
+    let mut runs = Vec::new();
+    if let Some(tally) = recorded(stage)? {
+        let (name, ending) = ("recorded".to_owned(), Ending::default());
+        runs.push(Run { name, config: None, is_recorded: true, tally, ending });
+    }
+    for ((candidate, outcome), name) in candidates.iter().zip(outcomes).zip(["A", "B"]) {
+        let Outcome { tally, ending, .. } = outcome;
+        runs.push(Run { name: name.into(), config: Some(candidate.to_string()), is_recorded: false, tally, ending });
+    }
+    Ok((about, runs))
+}
+
+/// What happened, where the trace says it.
+fn recorded(stage: &Stage) -> Result<Option<Tally>, String> {
+    let rows = stage.source.recorded(&stage.terms).map_err(|fault| fault.to_string())?;
+    let Some(rows) = rows else { return Ok(None) };
+    let mut tally = Tally::default();
+    for row in rows {
+        tally.note(&row.map_err(|fault| fault.to_string())?);
+    }
+    Ok(Some(tally))
+}
+
+fn show(arguments: &Arguments, report: &Report) -> Result<(), String> {
+    let mut out = std::io::stdout().lock();
+    let written = match arguments.json {
+        true => {
+            serde_json::to_string_pretty(report).map_err(std::io::Error::from).and_then(|text| writeln!(out, "{text}"))
+        }
+        false => write!(out, "{}", table::table(report, std::io::stdout().is_terminal())),
+    };
+    written.map_err(|error| format!("cannot write the report: {error}"))?;
+    arguments.report.as_deref().map_or(Ok(()), |path| page(path, report))
+}
+
+fn page(path: &Path, _report: &Report) -> Result<(), String> {
+    std::fs::write(path, "").map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
