@@ -9,6 +9,7 @@ pub mod tally;
 pub mod world;
 
 pub mod caller;
+pub mod fleet;
 pub mod report;
 pub mod trace;
 

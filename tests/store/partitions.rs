@@ -96,12 +96,10 @@ fn rate(count: u64) -> Rate {
     Rate::new(count, Duration::from_secs(10))
 }
 
-const NO_LATENCY: Latency = Latency { p50: Duration::ZERO, p99: Duration::ZERO };
-
 #[test]
 fn with_the_store_gateways_decide_each_call_as_one_would() {
     worlds(async |seed| {
-        let group = Group::meet(seed, 2 + seed as usize % 4, NO_LATENCY).await;
+        let group = Group::meet(seed, 2 + seed as usize % 4, Latency::NONE).await;
         // A call's price is a whole number of microseconds: the store is exact to a hundredth of one.
         let takes = takes(rate([5, 8, 10, 16, 20, 25][group.below(6) as usize]));
         let alone = Memory::new(1_000, &SeededRng::new(1));

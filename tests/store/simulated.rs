@@ -363,9 +363,8 @@ fn sorted(answer: Value) -> Value {
 
 /// A server that takes no time, and a connection to it.
 async fn simulated() -> (Arc<SimulatedRedis>, Connection) {
-    let latency = Latency { p50: std::time::Duration::ZERO, p99: std::time::Duration::ZERO };
     let clock = WallClock::of_tokio("2026-11-01T00:00:00Z".parse().unwrap());
-    let server = SimulatedRedis::new(clock, latency, SeededRng::new(1)).unwrap();
+    let server = SimulatedRedis::new(clock, Latency::NONE, SeededRng::new(1)).unwrap();
     let connection = Door::new(server.clone(), 0).connect().await.unwrap();
     (server, connection)
 }

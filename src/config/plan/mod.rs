@@ -64,7 +64,7 @@ use crate::model::rate::OnStoreError;
 use crate::wire::redis_url::Address;
 
 /// Everything a gateway needs to know.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// Listening and connections.
     pub server: ServerPlan,

@@ -321,6 +321,9 @@ impl Flags {
 
     /// Keeps in the file what the store says, for a start while the store is down.
     async fn save(self: &Arc<Self>) {
+        if self.file.is_none() {
+            return;
+        }
         loop {
             self.unsaved.notified().await;
             let flags = self.clone();

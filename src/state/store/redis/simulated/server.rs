@@ -40,6 +40,11 @@ pub struct Latency {
     pub p99: Duration,
 }
 
+impl Latency {
+    /// No time at all.
+    pub const NONE: Self = Self { p50: Duration::ZERO, p99: Duration::ZERO };
+}
+
 impl Default for Latency {
     /// A Redis in the same data centre.
     fn default() -> Self {
@@ -63,7 +68,7 @@ impl Latency {
 /// A Redis that exists in this process only.
 pub struct SimulatedRedis {
     clock: WallClock,
-    latency: Latency,
+    latency: Mutex<Latency>,
     chance: SeededRng,
     state: Mutex<State>,
     /// Told whenever somebody may be reached again, or is not.
@@ -76,6 +81,8 @@ struct State {
     life: u64,
     /// Gateways that do not reach it.
     cut: BTreeSet<usize>,
+    /// Gateways that are no more.
+    gone: BTreeSet<usize>,
     data: Arc<Mutex<Data>>,
     scripts: Scripts,
     channels: BTreeMap<Vec<u8>, Vec<Subscriber>>,
@@ -110,12 +117,19 @@ impl SimulatedRedis {
             is_running: true,
             life: 1,
             cut: BTreeSet::new(),
+            gone: BTreeSet::new(),
             data,
             scripts,
             channels: BTreeMap::new(),
             late: Vec::new(),
         };
-        Ok(Arc::new(Self { clock, latency, chance, state: Mutex::new(state), changes: watch::Sender::new(()) }))
+        let (latency, state) = (Mutex::new(latency), Mutex::new(state));
+        Ok(Arc::new(Self { clock, latency, chance, state, changes: watch::Sender::new(()) }))
+    }
+
+    /// How long ways take from now on.
+    pub fn set_latency(&self, latency: Latency) {
+        *self.latency.lock() = latency;
     }
 
     /// Cuts a gateway off: nothing passes, and neither side is told. What was on its way arrives when it ends.
@@ -131,6 +145,16 @@ impl SimulatedRedis {
         let now = Instant::now();
         let waiting = state.late.iter_mut().filter(|late| late.way.gateway == gateway);
         waiting.for_each(|late| late.at = late.at.max(now));
+        drop(state);
+        self.changes.send_replace(());
+    }
+
+    /// A gateway is no more: nothing comes from it, whatever of it still runs here.
+    pub fn vanish(&self, gateway: usize) {
+        let mut state = self.state.lock();
+        state.run_late(self);
+        state.gone.insert(gateway);
+        state.late.retain(|late| late.way.gateway != gateway);
         drop(state);
         self.changes.send_replace(());
     }
@@ -179,7 +203,7 @@ impl SimulatedRedis {
         pause(there + back).await;
         let life = {
             let state = self.state.lock();
-            if !state.is_running {
+            if !state.is_running || state.gone.contains(&gateway) {
                 return Err(broken(ErrorKind::ConnectionRefused));
             }
             state.life
@@ -215,7 +239,7 @@ impl SimulatedRedis {
     /// Has commands arrive at a later moment, though nobody waits for the answer.
     pub(super) fn leave_behind(&self, way: Way, at: Instant, commands: Vec<Command>) {
         let mut state = self.state.lock();
-        if state.is_running && way.life == state.life {
+        if state.is_alive(way) {
             state.late.push(Late { way, at, commands });
         }
     }
@@ -231,7 +255,7 @@ impl SimulatedRedis {
 
     /// How long a command is under way, and its answer.
     pub(super) fn ways(&self) -> (Duration, Duration) {
-        let milliseconds = self.latency.draw(&self.chance).as_secs_f64() * 1_000.0;
+        let milliseconds = self.latency.lock().draw(&self.chance).as_secs_f64() * 1_000.0;
         let whole = milliseconds.floor() + f64::from(u8::from(self.chance.fraction() < milliseconds.fract()));
         if whole == 0.0 {
             return (Duration::ZERO, Duration::ZERO);
@@ -254,8 +278,12 @@ pub(super) async fn pause(time: Duration) {
 }
 
 impl State {
+    fn is_alive(&self, way: Way) -> bool {
+        self.is_running && way.life == self.life && !self.gone.contains(&way.gateway)
+    }
+
     fn is_free(&self, way: Way) -> RedisResult<bool> {
-        match self.is_running && way.life == self.life {
+        match self.is_alive(way) {
             true => Ok(!self.cut.contains(&way.gateway)),
             false => Err(broken(ErrorKind::ConnectionReset)),
         }
