@@ -167,14 +167,7 @@ impl RequestContext<'_> {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let (reader, codings) = self.reader(route, !body.is_end_stream())?;
-        let body = reader.read(body).await?;
-        watch.trail.facts().bytes_in = body.len() as u64;
-        let body = reader.decompress(&codings, body).await?;
-        if let Some(once) = &mut head.once {
-            // Boxed: few requests have a key, and all would hold the room for it.
-            once.request = Box::pin(idempotency::fingerprint(self.parts, &body)).await;
-        }
+        let body = self.whole_body(route, body, head, watch).await?;
         let recognition = recognition::recognise(self.gateway, route, self.parts, head, &body);
         if let Some(known) = &head.known {
             return Ok((known.request.clone(), recognition));
@@ -207,8 +200,30 @@ impl RequestContext<'_> {
         Ok((Arc::new(request), recognition))
     }
 
+    /// Reads the body of a request, and makes what tells whether another one is the same.
+    pub(super) async fn whole_body<B>(
+        &self,
+        route: &Route,
+        body: B,
+        head: &mut Head,
+        watch: &Watch,
+    ) -> Result<Bytes, Fault>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let (reader, codings) = self.reader(route, !body.is_end_stream())?;
+        let body = reader.read(body).await?;
+        watch.trail.facts().bytes_in = body.len() as u64;
+        let body = reader.decompress(&codings, body).await?;
+        if let Some(once) = &mut head.once {
+            // Boxed: few requests have a key, and all would hold the room for it.
+            once.request = Box::pin(idempotency::fingerprint(self.parts, &body)).await;
+        }
+        Ok(body)
+    }
+
     /// What reads the body of a request, and the codings to undo then.
-    pub(super) fn reader(&self, route: &Route, has_body: bool) -> Result<(BodyReader<'_>, Vec<Coding>), Fault> {
+    fn reader(&self, route: &Route, has_body: bool) -> Result<(BodyReader<'_>, Vec<Coding>), Fault> {
         let server = &self.gateway.plan.server;
         let reader = BodyReader {
             headers: &self.parts.headers,

@@ -52,7 +52,7 @@ impl RequestContext<'_> {
         let plan = &self.gateway.plan.jobs;
         let body = match route.plan.call {
             CallKind::JobSubmit | CallKind::JobBatch if !plan.is_on => return Err(Fault::RouteDisabled),
-            CallKind::JobSubmit | CallKind::JobBatch => self.job_body(route, body, head, watch).await?,
+            CallKind::JobSubmit | CallKind::JobBatch => self.whole_body(route, body, head, watch).await?,
             _ => Bytes::new(),
         };
         let incoming = Incoming {
@@ -118,21 +118,6 @@ impl RequestContext<'_> {
                 Ok(dialect.encode(&JobAnswer::Metrics(&counts)))
             }
         }
-    }
-
-    /// Reads the body of a submission, and makes what tells whether another one is the same.
-    async fn job_body<B>(&self, route: &Route, body: B, head: &mut Head, watch: &Watch) -> Result<Bytes, Fault>
-    where
-        B: Body<Data = Bytes> + Unpin,
-    {
-        let (reader, codings) = self.reader(route, !body.is_end_stream())?;
-        let body = reader.read(body).await?;
-        watch.trail.facts().bytes_in = body.len() as u64;
-        let body = reader.decompress(&codings, body).await?;
-        if let Some(once) = &mut head.once {
-            once.request = idempotency::fingerprint(self.parts, &body).await;
-        }
-        Ok(body)
     }
 
     /// A job of the caller's tenant. Where nobody names a tenant all callers have the same one: then it is a job of the user's or
