@@ -21,6 +21,11 @@ const WHOLE: &str = "x-request-timeout-ms";
 /// What OpenAI-style SDKs announce: seconds that they wait between two reads.
 const READ: &str = "x-stainless-read-timeout";
 
+/// Those of a call whose caller sets none.
+pub(in crate::server) fn none() -> (Deadline, ClientDeadline) {
+    (Deadline::after(FAR, Phase::Call), ClientDeadline::default())
+}
+
 /// The caller's own limits, none longer than `longest`; `None`: no header announces one. A read timeout is a deadline for
 /// an answer that comes in one piece, and a limit to each silence of one that does not.
 pub(in crate::server) fn read(
@@ -28,10 +33,7 @@ pub(in crate::server) fn read(
     comes_in_pieces: bool,
     longest: Duration,
 ) -> Result<(Deadline, ClientDeadline), Fault> {
-    let Some(headers) = headers else {
-        let patience = ClientDeadline { whole: Duration::ZERO, silence: None };
-        return Ok((Deadline::after(FAR, Phase::Call), patience));
-    };
+    let Some(headers) = headers else { return Ok(none()) };
     let whole = whole(headers)?;
     // Not asked for by the caller but sent by its SDK: what cannot be read is no mistake of the caller's.
     let seconds = headers.get(READ).and_then(|value| value.to_str().ok()).and_then(|text| text.trim().parse().ok());

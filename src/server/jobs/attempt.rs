@@ -6,7 +6,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
@@ -15,19 +14,16 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::caller::jobs::JobCaller;
 use crate::caller::{About, Comeback, unspellable};
 use crate::gateway::{Gateway, Route};
-use crate::model::call::{CallRequest, Chat, ClientDeadline, Head};
+use crate::model::call::{CallRequest, Chat, Head};
 use crate::model::fault::{Bound, Fault};
 use crate::model::job::{JobInput, JobRecord, JobResult};
 use crate::model::reply::{Answer, Body, EventKind, EventStream, Reply};
-use crate::model::time::{Deadline, Phase, since};
+use crate::model::time::since;
 use crate::policy::observe::Watch;
-use crate::server::callers::{prompt_rules, prompted};
+use crate::server::callers::{client_deadline, prompt_rules, prompted};
 use crate::server::calls;
 use crate::server::jobs::progress::Progress;
 use crate::stack::Next;
-
-/// Longer than the time that any route gives a call.
-const FAR: Duration = Duration::from_secs(24 * 3600);
 
 /// What stands for the path in logs and metrics: no request has brought the call.
 const PATH: &str = "/api/queue/llm";
@@ -85,8 +81,7 @@ async fn ask(
     let request = Arc::new(CallRequest::Chat(chat));
     prompt_rules::check_model(&route.plan, &request)?;
     prompt_rules::check_text(&route.plan, &request)?;
-    let limits = (Deadline::after(FAR, Phase::Call), ClientDeadline::default());
-    let reply = route.stack.call(calls::begin(gateway, head, &request, limits, watch)).await?;
+    let reply = route.stack.call(calls::begin(gateway, head, &request, client_deadline::none(), watch)).await?;
     let reply = whole(gateway, *reply, watch, progress).await?;
     let elapsed = since(watch.started());
     let (now, prices) = (gateway.world.now(), &gateway.plan.prices);
