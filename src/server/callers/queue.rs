@@ -13,7 +13,9 @@ use crate::config::plan::CallKind;
 use crate::gateway::Route;
 use crate::model::call::{CallRequest, Head};
 use crate::model::fault::{Fault, RequestFault};
-use crate::model::job::{JobFacts, JobId, JobKind, JobPriority, JobPrompt, JobRecord, JobState, NewJob, Submitter};
+use crate::model::job::{
+    JobFacts, JobId, JobKind, JobPriority, JobPrompt, JobRecord, JobResult, JobState, NewJob, Submitter,
+};
 use crate::model::offload::apart;
 use crate::model::trail::Trail;
 use crate::policy::observe::Watch;
@@ -73,33 +75,25 @@ impl RequestContext<'_> {
             }
             JobRequest::Status(id) => {
                 let job = self.job(&scope, &id, ALL, head).await?;
-                let (input, result) = (jobs.input(&job), jobs.result(&job));
-                if job.state == JobState::Completed && result.is_none() {
-                    return Err(unreadable(&job));
-                }
+                let (input, result) = (jobs.input(&job), self.result(&job)?);
                 let view = JobView { job: &job, input: input.as_ref(), result: result.as_ref() };
                 Ok(dialect.encode(&JobAnswer::Status(view)))
             }
             JobRequest::Result(id) => {
                 let job = self.job(&scope, &id, ALL, head).await?;
-                match job.state {
-                    JobState::Completed => {
-                        let result = jobs.result(&job).ok_or_else(|| unreadable(&job))?;
-                        Ok(dialect.encode(&JobAnswer::Result(&result)))
-                    }
-                    JobState::Failed | JobState::Cancelled => {
+                match (job.state, self.result(&job)?) {
+                    (_, Some(result)) => Ok(dialect.encode(&JobAnswer::Result(&result))),
+                    (JobState::Failed | JobState::Cancelled, None) => {
                         let why = job.fault.map(|fault| fault.message).unwrap_or_default();
                         Err(RequestFault::JobFailed { why }.into())
                     }
-                    state => Err(RequestFault::JobNotOver { state: state.as_str() }.into()),
+                    (state, None) => Err(RequestFault::JobNotOver { state: state.as_str() }.into()),
                 }
             }
             JobRequest::Events(id) => {
                 let changes = store.watch(&id);
                 let (tenant, job) = (head.tenant.clone(), self.job(&scope, &id, ALL, head).await?);
-                if job.state == JobState::Completed && self.gateway.jobs.result(&job).is_none() {
-                    return Err(unreadable(&job));
-                }
+                self.result(&job)?;
                 events::answer(self.gateway, Watched { dialect, tenant, job, changes }, &self.parts.headers)
             }
             JobRequest::Cancel(id) => {
@@ -125,6 +119,14 @@ impl RequestContext<'_> {
     async fn job(&self, scope: &Scope, id: &JobId, parts: Parts, head: &Head) -> Result<JobRecord, Fault> {
         let found = self.gateway.jobs.store().find(scope, id, parts).await.map_err(fault_of)?;
         found.filter(|job| self.is_own(&job.facts.submitter, head)).ok_or_else(|| RequestFault::UnknownJob.into())
+    }
+
+    /// What came of a job, which was fetched with it; `None`: nothing, or not yet.
+    fn result(&self, job: &JobRecord) -> Result<Option<JobResult>, Fault> {
+        match (job.state, self.gateway.jobs.result(job)) {
+            (JobState::Completed, None) => Err(unreadable(job)),
+            (_, result) => Ok(result),
+        }
     }
 
     fn is_own(&self, submitter: &Submitter, head: &Head) -> bool {
