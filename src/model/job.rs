@@ -135,6 +135,11 @@ impl JobState {
         }
     }
 
+    /// The state of a word for operators.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+
     /// True when nothing happens to the job any more, unless an operator requeues it.
     pub fn is_over(self) -> bool {
         matches!(self, JobState::Completed | JobState::Failed | JobState::Cancelled)

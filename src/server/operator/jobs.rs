@@ -205,9 +205,9 @@ fn read_filter(request: &OperatorRequest<'_>) -> Result<JobFilter, Problem> {
 }
 
 fn read_state(word: &str, is_allowed: impl Fn(JobState) -> bool) -> Result<JobState, Problem> {
-    let allowed = || JobState::ALL.into_iter().filter(|state| is_allowed(*state));
-    allowed().find(|state| state.as_str() == word).ok_or_else(|| {
-        let words: Vec<&str> = allowed().map(JobState::as_str).collect();
+    JobState::parse(word).filter(|state| is_allowed(*state)).ok_or_else(|| {
+        let allowed = JobState::ALL.into_iter().filter(|state| is_allowed(*state));
+        let words: Vec<&str> = allowed.map(JobState::as_str).collect();
         Problem::bad_request(format!("{word:?} is not a state that is allowed here; allowed: {}", words.join(", ")))
     })
 }

@@ -12,6 +12,9 @@ use super::{JobStoreFault, RedisJobs, milliseconds, record::Record};
 use crate::model::job::{JobFault, JobId, JobState};
 use crate::state::jobs::Parts;
 
+/// Where gateways tell each other what happens to jobs.
+pub(super) const CHANNEL: &str = "jobs";
+
 /// One job that changes.
 #[derive(Clone, Copy)]
 pub(super) struct Subject<'s> {
@@ -37,21 +40,36 @@ impl RedisJobs {
         Ok(read(id, self.redis.ask(&ask(&self.keys.job(id), parts)).await?))
     }
 
+    /// A transaction that happens only while a job has this word.
+    pub(super) fn while_it_is(&self, id: &JobId, word: &str) -> When {
+        When::answers(word, &command("HGET", &[&self.keys.job(id), "state"]))
+    }
+
+    /// Enters a job into the indices of a state: its tenant's and that of all.
+    pub(super) fn index(&self, when: When, subject: Subject<'_>, state: JobState, now: u64) -> When {
+        let (now, name) = (now.to_string(), subject.id.to_string());
+        self.indices_of(subject, state).fold(when, |when, index| when.then(&command("ZADD", &[&index, &now, &name])))
+    }
+
+    /// Takes a job out of them.
+    pub(super) fn unindex(&self, when: When, subject: Subject<'_>, state: JobState) -> When {
+        let name = subject.id.to_string();
+        self.indices_of(subject, state).fold(when, |when, index| when.then(&command("ZREM", &[&index, &name])))
+    }
+
+    fn indices_of<'s>(&'s self, subject: Subject<'s>, state: JobState) -> impl Iterator<Item = String> + 's {
+        let queue = subject.queue;
+        [&*queue.tenant, keys::ALL].into_iter().map(move |scope| self.keys.index(scope, state, queue.priority))
+    }
+
     /// A change from one word to another: nothing happens unless the job has the first.
     pub(super) fn change(&self, subject: Subject<'_>, from: &Word, to: &Word, now: u64) -> When {
-        let Subject { id, queue } = subject;
-        let (job, name) = (self.keys.job(id), id.to_string());
-        let mut when = When::answers(&from.to_string(), &command("HGET", &[&job, "state"]));
+        let when = self.while_it_is(subject.id, &from.to_string());
         // What takes no memory comes first: a transaction that has begun goes on where Redis is full, so jobs can end then.
-        for scope in [&*queue.tenant, keys::ALL] {
-            when = when.then(&command("ZREM", &[&self.keys.index(scope, from.state, queue.priority), &name]));
-        }
-        when = when.then(&command("HSET", &[&job, "state", &to.to_string(), "since", &now.to_string()]));
-        for scope in [&*queue.tenant, keys::ALL] {
-            let index = self.keys.index(scope, to.state, queue.priority);
-            when = when.then(&command("ZADD", &[&index, &now.to_string(), &name]));
-        }
-        when
+        let when = self.unindex(when, subject, from.state);
+        let job = self.keys.job(subject.id);
+        let when = when.then(&command("HSET", &[&job, "state", &to.to_string(), "since", &now.to_string()]));
+        self.index(when, subject, to.state, now)
     }
 
     /// Sets a field of the record.
@@ -77,7 +95,7 @@ impl RedisJobs {
     }
 
     pub(super) fn channel(&self) -> String {
-        self.redis.key("channel", "jobs")
+        self.redis.key("channel", CHANNEL)
     }
 
     /// Has a job, whose newest claim has this number, wait behind all that wait: a new entry in its stream.
@@ -108,14 +126,13 @@ impl RedisJobs {
 
     /// Has a job expire, as one that is over.
     pub(super) fn expire(&self, when: When, subject: Subject<'_>, state: JobState, now: u64) -> When {
-        let Subject { id, queue } = subject;
         let terms = self.terms();
         let keep = match state {
             JobState::Completed => terms.keep_results,
             _ => terms.keep_failures,
         };
-        let (job, keep) = (self.keys.job(id), milliseconds(keep).max(1));
-        let member = format!("{} {queue} {id}", state.as_str());
+        let (job, keep) = (self.keys.job(subject.id), milliseconds(keep).max(1));
+        let member = Self::over_member(state, subject);
         when.then(&command("PEXPIRE", &[&job, &keep.to_string()]))
             .then(&command("ZADD", &[&self.keys.over, &now.saturating_add(keep).to_string(), &member]))
     }

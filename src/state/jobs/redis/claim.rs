@@ -224,7 +224,7 @@ impl RedisJobs {
         let fields: (Option<String>, Option<String>) =
             self.redis.ask(&command("HMGET", &[&key, "state", "ticket"])).await?;
         let word = fields.0.unwrap_or_default();
-        let mut when = When::answers(&word, &command("HGET", &[&key, "state"]));
+        let mut when = self.while_it_is(&ticket.id, &word);
         if let Some(member) = ticket.member() {
             when = when.then(&command("ZREM", &[&self.keys.lane(queue), &member]));
         }

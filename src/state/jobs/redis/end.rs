@@ -28,8 +28,7 @@ impl RedisJobs {
         let Renewal { lease, progress } = renewal;
         let word = Word::of(JobState::Active, lease).to_string();
         let key = self.keys.job(&lease.id);
-        let mut when =
-            When::answers(&word, &command("HGET", &[&key, "state"])).then(&self.confirm(&queue(lease), &lease.ticket));
+        let mut when = self.while_it_is(&lease.id, &word).then(&self.confirm(&queue(lease), &lease.ticket));
         if let Some(progress) = progress {
             let mut row = cmd("HSET");
             row.arg(&key).arg("percent").arg(progress.percent);

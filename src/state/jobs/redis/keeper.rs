@@ -7,7 +7,7 @@ use redis::cmd;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::board::News;
-use super::change::{Subject, command};
+use super::change::{CHANNEL, Subject, command};
 use super::claim::read_ticket;
 use super::keys::{self, CONSUMER, GROUP, Queue, Ticket};
 use super::record::Word;
@@ -53,12 +53,11 @@ struct Watch {
 
 impl RedisJobs {
     pub(super) async fn keep(&self) {
-        let channel = "jobs";
         let hear = |message: bytes::Bytes| News::parse(&message).into_iter().for_each(|news| self.board.hear(news));
         tokio::join!(
             self.redis.run(),
             self.keep_replicated(),
-            self.redis.listen(channel, || self.board.missed(), hear),
+            self.redis.listen(CHANNEL, || self.board.missed(), hear),
             self.tick()
         );
     }
@@ -80,7 +79,7 @@ impl RedisJobs {
         let mut watch = Watch::default();
         loop {
             for id in self.board.sweep() {
-                let _ = self.redis.publish("jobs", News::Watched(id).text().as_bytes()).await;
+                let _ = self.redis.publish(CHANNEL, News::Watched(id).text().as_bytes()).await;
             }
             if self.redis.is_out() || self.open().is_err() {
                 watch = Watch::default();
@@ -242,7 +241,7 @@ impl RedisJobs {
         let (id, subject) = (&ticket.id, Subject { id: &ticket.id, queue });
         let record = self.read(id, Parts::default()).await?;
         let Some(record) = record else { return self.drop_ticket(queue, ticket).await };
-        let (word, key) = (&record.word, self.keys.job(id));
+        let word = &record.word;
         let when = if word.state == JobState::Active && record.ticket.as_ref() == Some(&ticket.entry) {
             let fault = JobFault {
                 code: "worker_lost".into(),
@@ -255,11 +254,7 @@ impl RedisJobs {
                 .then(&self.publish(News::Lost(*id, word.fence)))
         } else if record.waits_by(ticket) {
             // A worker has read it and was lost before it could claim it.
-            When::answers(&word.to_string(), &command("HGET", &[&key, "state"])).then(&self.field(
-                id,
-                "ticket",
-                ticket.entry.as_bytes(),
-            ))
+            self.while_it_is(id, &word.to_string()).then(&self.field(id, "ticket", ticket.entry.as_bytes()))
         } else {
             return self.drop_ticket(queue, ticket).await;
         };
@@ -278,7 +273,7 @@ impl RedisJobs {
             for member in &expired {
                 commands.cmd("ZREM").arg(&self.keys.over).arg(member).ignore();
                 let mut words = member.split(' ');
-                let state = words.next().and_then(|it| JobState::ALL.into_iter().find(|state| state.as_str() == it));
+                let state = words.next().and_then(JobState::parse);
                 let (queue, id) = (words.next().and_then(Queue::parse), words.next());
                 if let (Some(state), Some(queue), Some(id)) = (state, queue, id) {
                     for scope in [&*queue.tenant, keys::ALL] {

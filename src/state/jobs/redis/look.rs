@@ -1,6 +1,6 @@
 //! Looking at jobs: one, a list, how many; and deleting what is over.
 //!
-//! It does not know who asks, beyond the scope that it is given.
+//! It knows nothing of its caller beyond the scope that it is given.
 
 use redis::{cmd, pipe};
 
@@ -102,14 +102,12 @@ impl RedisJobs {
         let mut count = 0;
         for record in self.select(scope, filter, JobState::is_over).await? {
             let (id, queue, state) = (&record.job.id, record.queue(), record.word.state);
-            let (key, subject) = (self.keys.job(id), Subject { id, queue: &queue });
-            let mut when = super::when::When::answers(&record.word.to_string(), &command("HGET", &[&key, "state"]))
-                .then(&command("DEL", &[&key]))
+            let subject = Subject { id, queue: &queue };
+            let when = self
+                .while_it_is(id, &record.word.to_string())
+                .then(&command("DEL", &[&self.keys.job(id)]))
                 .then(&command("ZREM", &[&self.keys.over, &Self::over_member(state, subject)]));
-            for scope in [&*queue.tenant, keys::ALL] {
-                let index = self.keys.index(scope, state, queue.priority);
-                when = when.then(&command("ZREM", &[&index, &id.to_string()]));
-            }
+            let when = self.unindex(when, subject, state);
             count += u64::from(self.run_when(self.unhook(when, id)).await?.is_none());
         }
         Ok(count)

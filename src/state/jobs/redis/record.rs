@@ -44,8 +44,7 @@ impl Word {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(' ');
         let (state, fence) = (parts.next()?, parts.next()?);
-        let state = JobState::ALL.into_iter().find(|it| it.as_str() == state)?;
-        Some(Self { state, fence: fence.parse().ok()?, worker: parts.next().map(Into::into) })
+        Some(Self { state: JobState::parse(state)?, fence: fence.parse().ok()?, worker: parts.next().map(Into::into) })
     }
 }
 

@@ -89,7 +89,7 @@ impl RedisJobs {
                 When::answers("", &command("GET", &[&key])).then(&command("SET", &[&key, &text, "PX", &keep]))
             }
             // Somebody who submits the same at the same moment has written all of it, or nothing.
-            (None, Some(job)) => When::answers("", &command("HGET", &[&self.keys.job(&job.id), "state"])),
+            (None, Some(job)) => self.while_it_is(&job.id, ""),
             (None, None) => return Ok(Submitted::Accepted),
         };
         let now = self.now()?;
@@ -118,12 +118,8 @@ impl RedisJobs {
         if let Some(url) = &job.webhook {
             row.arg("webhook").arg(&url[..]);
         }
-        let mut when = when.then(&row);
-        for scope in [tenant, keys::ALL] {
-            let index = self.keys.index(scope, state, queue.priority);
-            when = when.then(&command("ZADD", &[&index, &now.to_string(), &job.id.to_string()]));
-        }
         let subject = Subject { id: &job.id, queue: &queue };
+        let when = self.index(when.then(&row), subject, state, now);
         match state {
             JobState::Delayed => self.delay(when, subject, now.saturating_add(milliseconds(job.delay))),
             _ => self.enqueue(when, subject, 0),
