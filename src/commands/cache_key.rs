@@ -12,8 +12,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 
+use super::loading::load;
 use crate::caller::{self, Incoming};
-use crate::config;
 use crate::config::plan::{CacheScope, Plan, RouteCachePlan, RoutePlan, TargetPlan};
 use crate::gateway::cache_keys;
 use crate::gateway::state::GatewayState;
@@ -43,14 +43,8 @@ pub struct Wanted {
 
 /// Prints the explanation. Exit code 0: the call has a key; 1: it has none; 2: something is wrong.
 pub fn run(wanted: &Wanted) -> ExitCode {
-    let plan = match config::load_from(wanted.config.as_deref()) {
-        Ok(loaded) => loaded.plan,
-        Err(problems) => {
-            eprintln!("{problems}");
-            return ExitCode::from(2);
-        }
-    };
-    match read(&wanted.file).and_then(|body| explain(&plan, wanted, body)) {
+    let Some(loaded) = load(wanted.config.as_deref()) else { return ExitCode::from(2) };
+    match read(&wanted.file).and_then(|body| explain(&loaded.plan, wanted, body)) {
         Ok((text, has_key)) => {
             print!("{text}");
             if has_key { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -241,7 +235,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::config::Variables;
+    use crate::config::{self, Variables};
 
     fn told(settings: &str, is_on: bool, wanted: &Wanted, body: &str) -> Result<(String, bool), String> {
         let variables = [

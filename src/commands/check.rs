@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::loading::load;
 use super::serve::in_runtime;
-use crate::config;
 use crate::config::plan::{LimitPlan, ModelChoice, RecordPlan, RoutePlan};
 use crate::gateway::Gateway;
 use crate::gateway::state::GatewayState;
@@ -18,13 +18,7 @@ use crate::model::time::in_words;
 
 /// Checks a config file, or what `serve` would use without one.
 pub fn run(file: Option<&Path>) -> ExitCode {
-    let loaded = match config::load_from(file) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            eprintln!("{problems}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let Some(loaded) = load(file) else { return ExitCode::FAILURE };
     let built = in_runtime(async {
         let world = World::real();
         let gateway_state = Arc::new(GatewayState::new(&loaded.plan, &world));

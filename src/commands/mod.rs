@@ -1,5 +1,7 @@
 //! The commands, one file each. `main` is the table of them.
 
+mod loading;
+
 pub mod cache_key;
 mod descriptors;
 mod recording;

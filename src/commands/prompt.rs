@@ -10,8 +10,8 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value};
 
+use super::loading::load;
 use super::table::aligned;
-use crate::config;
 use crate::config::engine::value::hint;
 use crate::config::plan::{Plan, PromptPlan, PromptVersion, PromptsPlan};
 
@@ -48,14 +48,8 @@ const AROUND: usize = 2;
 
 /// Prints it. Exit code 0: done (`diff`: both are the same); 2: they differ; 1: something is wrong.
 pub fn run(file: Option<&Path>, wanted: &Wanted) -> ExitCode {
-    let plan = match config::load_from(file) {
-        Ok(loaded) => loaded.plan,
-        Err(problems) => {
-            eprintln!("{problems}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match show(&plan, wanted) {
+    let Some(loaded) = load(file) else { return ExitCode::FAILURE };
+    match show(&loaded.plan, wanted) {
         Ok((text, differs)) => {
             print!("{text}");
             if differs { ExitCode::from(2) } else { ExitCode::SUCCESS }

@@ -5,28 +5,14 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::config;
+use super::loading::load;
+use super::serve::end;
 use crate::config::plan::WebhookPlan;
 
 /// Prints the tenant's secret; while secrets are changed one line for each, the newest first.
 pub fn run(file: Option<&Path>, tenant: &str) -> ExitCode {
-    let plan = match config::load_from(file) {
-        Ok(loaded) => loaded.plan,
-        Err(problems) => {
-            eprintln!("{problems}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match secrets(&plan.jobs.webhooks, tenant) {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Err(problem) => {
-            eprintln!("tidegate: {problem}");
-            ExitCode::FAILURE
-        }
-    }
+    let Some(loaded) = load(file) else { return ExitCode::FAILURE };
+    end(secrets(&loaded.plan.jobs.webhooks, tenant).map(|text| print!("{text}")).map_err(Into::into))
 }
 
 fn secrets(plan: &WebhookPlan, tenant: &str) -> Result<String, &'static str> {
