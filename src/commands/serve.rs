@@ -28,7 +28,8 @@ use crate::gateway::state::GatewayState;
 use crate::gateway::world::World;
 use crate::model::time::in_words;
 use crate::server::current::Current;
-use crate::server::{self, Listener, jobs};
+use crate::server::jobs::Workers;
+use crate::server::{self, Listener};
 use crate::telemetry::export::sentry::Reporter;
 use crate::telemetry::export::traces::Exporter;
 use crate::telemetry::log::Apart;
@@ -116,12 +117,10 @@ pub(super) fn end(result: Result<(), String>) -> ExitCode {
     }
 }
 
-/// How long a start waits for the flags from the store: no call may go where an operator has disabled something,
-/// and a store that is down must not keep the gateway from starting.
-const FLAGS_PATIENCE: Duration = Duration::from_millis(200);
-
-/// How long it waits for the store of jobs, which has a connection of its own.
-const JOBS_PATIENCE: Duration = Duration::from_millis(200);
+/// How long a start waits for the flags from the store and for the store of jobs: no call may go where an operator has
+/// disabled something, no job should be refused for nothing, and a store that is down must not keep the gateway from
+/// starting.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// How long work that no caller waits for may go on after the last call.
 const LAST_TASKS: Duration = Duration::from_secs(2);
@@ -168,7 +167,11 @@ pub(super) async fn until_stopped(
     let tasks = TaskTracker::new();
     keep_log(&gateway, process.log, &tasks, &shutdown);
     let current = Current::probed(gateway, &tasks, &shutdown);
-    if !current.gateway().state.flags().known(FLAGS_PATIENCE).await {
+    let workers = Arc::new(Workers::keep(&current, &shutdown));
+    let gateway = current.gateway();
+    // At once: each has a connection of its own, and a start should wait for one of them at the longest.
+    let (has_flags, ()) = tokio::join!(gateway.state.flags().known(PATIENCE), workers.known(PATIENCE));
+    if !has_flags {
         tracing::warn!("could not load flags from Redis; using the last known flags until it responds");
     }
     if let Some(address) = plan.admin {
@@ -186,10 +189,10 @@ pub(super) async fn until_stopped(
         tasks.spawn(shutdown.clone().run_until_cancelled_owned(reloading.run(current.clone(), recorders)));
     }
     tasks.spawn(shutdown.clone().run_until_cancelled_owned(supervisor::stay_alive()));
-    let workers = Arc::new(jobs::start(&current, &shutdown));
+    workers.begin(gateway.jobs.store().clone());
+    drop(gateway);
     let working = workers.clone();
     tasks.spawn(async move { working.left().await });
-    workers.known(JOBS_PATIENCE).await;
     let signals = Signals::listen()?;
     tell(&current.gateway(), &telling, &flush);
     ready(listener.as_ref().map(TcpListener::local_addr).transpose().map_err(|fault| fault.to_string())?);

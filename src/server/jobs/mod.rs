@@ -45,16 +45,9 @@ pub struct Workers {
     given_back: Arc<AtomicUsize>,
 }
 
-/// Begins to work on jobs, as many at once as the config says; with `jobs.concurrency = 0` this process only accepts them.
-/// When the process leaves no job is begun any more, and `shutdown` begins the drain's time.
-pub fn start(current: &Arc<Current>, shutdown: &CancellationToken) -> Workers {
-    let workers = Workers::keep(current, shutdown);
-    workers.begin(workers.jobs.store().clone());
-    workers
-}
-
 impl Workers {
-    /// Does the store's own work and tells webhooks, and does nobody's jobs.
+    /// Does the store's own work and tells webhooks, and does nobody's jobs yet. When the process leaves no job is begun any
+    /// more, and `shutdown` begins the drain's time.
     pub fn keep(current: &Arc<Current>, shutdown: &CancellationToken) -> Self {
         let gateway = current.gateway();
         let workers = Self {
@@ -88,8 +81,8 @@ impl Workers {
         workers
     }
 
-    /// Begins one more worker, which reaches the store in this way. Aborting it is the death of a worker: nothing is given
-    /// back.
+    /// Begins one more worker, which reaches the store in this way. It works on as many jobs at once as the config says, with
+    /// `jobs.concurrency = 0` on none. Aborting it is the death of a worker: nothing is given back.
     pub fn begin(&self, store: Arc<dyn JobStore>) -> JoinHandle<()> {
         let runner = Runner::new(self.current.clone(), store, self.given_back.clone());
         self.working.spawn(runner.run(self.stop.clone(), self.give_back.clone()))
