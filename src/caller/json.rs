@@ -222,7 +222,7 @@ impl Object {
 pub(crate) fn must_be(field: impl Into<Cow<'static, str>>, wanted: &str, got: &Value) -> Fault {
     let field = field.into();
     let message = format!("`{field}` must be {wanted}, got {}", kind_of(got));
-    RequestFault::Invalid { field: Some(field), message }.into()
+    Fault::invalid_in(field, message)
 }
 
 /// The fault of a value that is no number, or one outside the range: then it is shown, as nothing explains the range

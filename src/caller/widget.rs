@@ -14,7 +14,7 @@ use super::json::{Limit, Object, must_be};
 use super::{About, Answered, AnsweredBody, Caller, EventEncoder, Incoming, Question};
 use crate::config::plan::CallKind;
 use crate::model::call::{CallRequest, Chat, Message, Role};
-use crate::model::fault::{Fault, RequestFault};
+use crate::model::fault::Fault;
 use crate::model::reply::{Answer, Body, Event, EventKind, EventStream, Reply};
 
 /// The most text of a whole conversation.
@@ -107,7 +107,7 @@ fn message(at: usize, value: &Value) -> Result<Message, Fault> {
         _ => {
             let field = format!("messages[{at}].role");
             let message = format!("`{field}` must be \"user\" or \"assistant\"");
-            return Err(RequestFault::Invalid { field: Some(field.into()), message }.into());
+            return Err(Fault::invalid_in(field, message));
         }
     };
     match field("content") {

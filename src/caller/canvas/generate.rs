@@ -15,7 +15,7 @@ use crate::caller::json::{Limit, Object, must_be};
 use crate::caller::{About, Answered, Incoming, Question};
 use crate::config::plan::CallKind;
 use crate::model::call::{CallRequest, Chat};
-use crate::model::fault::{Fault, RequestFault};
+use crate::model::fault::Fault;
 use crate::model::money::Usd;
 use crate::model::prompt::PromptRequest;
 use crate::model::reply::{Body, Reply};
@@ -139,7 +139,7 @@ fn canvas(sent: Option<Value>) -> Result<Value, Fault> {
         let is_long = |entry: &Value| entry.as_str().is_some_and(|text| text.len() > MAX_ENTRY);
         if entries.len() > MAX_ENTRIES || entries.iter().any(is_long) {
             let message = format!("`canvas.{field}` may have {MAX_ENTRIES} entries of {MAX_ENTRY} bytes at most");
-            return Err(RequestFault::Invalid { field: Some(format!("canvas.{field}").into()), message }.into());
+            return Err(Fault::invalid_in(format!("canvas.{field}"), message));
         }
         canvas.insert(field.to_owned(), entries.into());
     }

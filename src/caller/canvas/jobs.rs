@@ -149,16 +149,7 @@ impl JobCaller for Jobs {
 
 /// The same fault, of a field within another.
 fn within(outer: &str, fault: Fault) -> Fault {
-    let Fault::Request(request) = fault else { return fault };
-    match *request {
-        RequestFault::Invalid { field: Some(field), message } => {
-            let full = format!("{outer}.{field}");
-            // Each message names its field, and may name others.
-            let message = message.replacen(&format!("`{field}`"), &format!("`{full}`"), 1);
-            RequestFault::Invalid { field: Some(full.into()), message }.into()
-        }
-        other => other.into(),
-    }
+    fault.renamed(|field| format!("{outer}.{field}"))
 }
 
 fn batch(mut body: Object, plan: &JobsPlan) -> Result<Vec<JobOrder>, Fault> {
@@ -222,7 +213,7 @@ fn check_names(job: &Object) -> Result<(), Fault> {
 fn wrong_name(name: &str, what: &str) -> Fault {
     let name = name.chars().take(64).flat_map(char::escape_debug).collect::<String>();
     let message = format!("`{name}` {what}");
-    RequestFault::Invalid { field: Some(name.into()), message }.into()
+    Fault::invalid_in(name, message)
 }
 
 /// The prompt: the caller's own, or one of the config's.

@@ -343,6 +343,25 @@ impl Fault {
         RequestFault::Invalid { field: field.into().map(Cow::Borrowed), message: message.into() }.into()
     }
 
+    /// The same, in a field whose name is known only now.
+    pub fn invalid_in(field: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        RequestFault::Invalid { field: Some(field.into()), message: message.into() }.into()
+    }
+
+    /// The same fault, of a field that has another name for the caller; other faults stay as they are.
+    pub fn renamed(self, name: impl FnOnce(&str) -> String) -> Self {
+        let Fault::Request(request) = self else { return self };
+        match *request {
+            RequestFault::Invalid { field: Some(field), message } => {
+                let name = name(&field);
+                // Each message names its field, and may name others.
+                let message = message.replacen(&format!("`{field}`"), &format!("`{name}`"), 1);
+                Fault::invalid_in(name, message)
+            }
+            other => other.into(),
+        }
+    }
+
     /// The whole call's time is over: the route's, or what the caller has announced.
     pub fn of_deadline(phase: Phase) -> Self {
         if phase == Phase::Caller { Fault::CallerTimeout } else { Fault::Deadline }

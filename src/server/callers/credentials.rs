@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
-use crate::model::fault::{Fault, RequestFault};
+use crate::model::fault::Fault;
 use crate::model::names::is_plain_id;
 use crate::policy::auth::Shown;
 use crate::server::callers::present::{Present, Sought};
@@ -167,7 +167,7 @@ pub(in crate::server) fn named(headers: &HeaderMap, name: &HeaderName) -> Result
             let message = format!(
                 "the header `{name}` must be there once, with 1 to 128 characters: letters, digits, and - _ . : @"
             );
-            Err(RequestFault::Invalid { field: Some(name.into()), message }.into())
+            Err(Fault::invalid_in(name, message))
         }
     }
 }

@@ -9,7 +9,7 @@ use http::header::{self, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
-use crate::model::fault::{Fault, RequestFault};
+use crate::model::fault::Fault;
 use crate::model::names::customer;
 use crate::wire::media::media_type;
 
@@ -56,7 +56,7 @@ pub(in crate::server) fn shown<'h>(method: &Method, headers: &'h HeaderMap) -> R
             let message = format!(
                 "the header `Idempotency-Key` must be there once, with 1 to {LONGEST} visible characters of ASCII"
             );
-            Err(RequestFault::Invalid { field: Some("Idempotency-Key".into()), message }.into())
+            Err(Fault::invalid("Idempotency-Key", message))
         }
     }
 }

@@ -4,14 +4,13 @@
 //! estimate from the text, guards search it and caches know it. It does not know who named the prompt: a caller, an endpoint
 //! or a job.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::config::engine::value::hint;
 use crate::config::plan::{PromptPlan, PromptVersion, PromptsPlan, RoutePlan};
 use crate::gateway::Gateway;
 use crate::model::call::{Chat, Head, Message, Role};
-use crate::model::fault::{Fault, RequestFault};
+use crate::model::fault::Fault;
 use crate::model::prompt::PromptRequest;
 use crate::model::switch::{FlagKind, Position, choose};
 use crate::model::trail::{PromptFact, Trail};
@@ -19,7 +18,7 @@ use crate::prompts::template::RenderError;
 
 /// What a caller calls the prompt that it names, and the values that it gives.
 const KEY: &str = "promptKey";
-const VARIABLES: &str = "promptVariables";
+pub(in crate::server) const VARIABLES: &str = "promptVariables";
 
 /// The variable of a route's own prompt: what its caller says.
 const TEXT: &str = "text";
@@ -130,7 +129,7 @@ fn messages(prompt: &PromptPlan, version: &PromptVersion, asked: &PromptRequest)
             field.escape_debug(),
             prompt.key
         );
-        return Err(invalid(field, message));
+        return Err(Fault::invalid_in(field, message));
     }
     let system = version.instruction.as_ref().map(|template| (Role::System, template));
     let all = system.into_iter().chain([(Role::User, &version.template)]);
@@ -155,11 +154,7 @@ fn unrendered(prompt: &PromptPlan, asked: &PromptRequest, wrong: &RenderError) -
         }
         wrong => format!("the prompt `{}` cannot be made of `{field}`: {wrong}", prompt.key),
     };
-    invalid(field, message)
-}
-
-fn invalid(field: String, message: String) -> Fault {
-    RequestFault::Invalid { field: Some(Cow::Owned(field)), message }.into()
+    Fault::invalid_in(field, message)
 }
 
 #[cfg(test)]
@@ -173,6 +168,7 @@ mod tests {
     use crate::config::{self, Variables};
     use crate::gateway::state::GatewayState;
     use crate::gateway::world::World;
+    use crate::model::fault::RequestFault;
 
     const CONFIG: &str = "[prompt.greet.1]\nstatus = 'active'\ntemplate = 'Hello {{ name }}{{ note | default }}'\n\
                           temperature = 0.2\nmax_tokens = 7\nmodel = 'm'\ninstruction = 'Be kind to {{ name }}.'\n\

@@ -201,7 +201,8 @@ impl RequestContext<'_> {
         }
         prompt_rules::check_text(&route.plan, &request).map_err(|fault| match &order.input.prompt {
             JobPrompt::Text(_) => fault,
-            JobPrompt::Named { .. } => in_variables(fault),
+            // The text was made of these.
+            JobPrompt::Named { .. } => fault.renamed(|_| prompted::VARIABLES.to_owned()),
         })
     }
 
@@ -252,18 +253,6 @@ fn batch_of(once: &Once) -> JobId {
     let mut bits = [0; 16];
     hasher.finalize_xof().fill(&mut bits);
     JobId::new(bits)
-}
-
-/// What is wrong with a text that was made of a prompt's variables.
-fn in_variables(fault: Fault) -> Fault {
-    const VARIABLES: &str = "promptVariables";
-    let Fault::Request(request) = fault else { return fault };
-    match *request {
-        RequestFault::Invalid { field: Some(field), message } => {
-            Fault::invalid(VARIABLES, message.replacen(&format!("`{field}`"), &format!("`{VARIABLES}`"), 1))
-        }
-        other => other.into(),
-    }
 }
 
 /// What is kept of a job was sealed with another secret, or is damaged.
