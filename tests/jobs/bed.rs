@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use tidegate::model::call::Head;
 use tidegate::model::job::{JobFacts, JobFault, JobId, JobKind, JobPriority, JobRecord, JobState, NewJob, Submitter};
 use tidegate::model::time::WallClock;
 use tidegate::state::jobs::file::FileStore;
@@ -129,23 +130,19 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHa
 pub(crate) fn job(tenant: &str, number: u32) -> NewJob {
     let mut bytes = [7; 16];
     bytes[..4].copy_from_slice(&number.to_be_bytes());
+    let head = Head::anonymous("r".into(), "jobs".into(), tenant.into(), "192.0.2.7".parse().unwrap());
     NewJob {
         id: JobId::new(bytes),
         facts: JobFacts {
             kind: JobKind::CustomPrompt,
             priority: JobPriority::Normal,
             submitter: Submitter {
-                tenant: tenant.into(),
                 is_tenant_named: true,
                 user: Some("user-1".into()),
-                role: None,
                 tier: "free".into(),
-                api_key: None,
                 credential: Some([3; 32]),
                 is_proven: true,
-                account: false,
-                address: "192.0.2.7".parse().unwrap(),
-                is_address_shared: false,
+                ..Submitter::of(&head)
             },
             prompt: Some("canvas.generate".into()),
             batch: None,

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use tidegate::config::plan::Plan;
 use tidegate::gateway::Gateway;
 use tidegate::gateway::world::World;
+use tidegate::model::call::Head;
 use tidegate::model::job::{
     JobEnd, JobFacts, JobId, JobInput, JobKind, JobPriority, JobPrompt, JobRecord, NewJob, Submitter,
 };
@@ -93,24 +94,14 @@ impl Backlog {
             metadata: None,
         };
         let input = serde_json::to_vec(&input).unwrap();
+        let head =
+            Head::anonymous("r".into(), "jobs".into(), self.tenant.clone(), std::net::Ipv4Addr::LOCALHOST.into());
         NewJob {
             id,
             facts: JobFacts {
                 kind: JobKind::CustomPrompt,
                 priority: self.priority,
-                submitter: Submitter {
-                    tenant: self.tenant.clone(),
-                    is_tenant_named: true,
-                    user: None,
-                    role: None,
-                    tier: "anonymous".into(),
-                    api_key: None,
-                    credential: None,
-                    is_proven: false,
-                    account: false,
-                    address: "127.0.0.1".parse().unwrap(),
-                    is_address_shared: false,
-                },
+                submitter: Submitter { is_tenant_named: true, ..Submitter::of(&head) },
                 prompt: None,
                 batch: None,
                 request_id: "backlog".into(),

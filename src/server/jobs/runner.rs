@@ -40,7 +40,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Who watches a job is told what came of it no more often than this ...
 const PACE: Duration = Duration::from_millis(250);
 
-/// ... and who asks for it now and then learns no older percentage than this.
+/// ... and a caller that asks now and then learns a percentage that is no older than this.
 const STEP: Duration = Duration::from_secs(2);
 
 /// How long a job waits for the operator: its kind has no route here, or what it asks cannot be read.

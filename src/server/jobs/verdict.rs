@@ -142,6 +142,7 @@ mod tests {
     use super::*;
     use crate::config::{self, Variables};
     use crate::model::calendar::Period;
+    use crate::model::call::Head;
     use crate::model::fault::{Denial, Limited, Refusal, Spent};
     use crate::model::job::{JobFacts, JobId, JobKind, JobPriority, JobState, Submitter};
     use crate::model::money::Usd;
@@ -158,19 +159,8 @@ mod tests {
     /// A job whose time began this many seconds ago, at its attempt of this number.
     fn job(attempts: u32, age: i64) -> (JobRecord, Timestamp) {
         let begins = Timestamp::from_second(1_000_000).unwrap();
-        let submitter = Submitter {
-            tenant: "t".into(),
-            is_tenant_named: true,
-            user: None,
-            role: None,
-            tier: "free".into(),
-            api_key: None,
-            credential: None,
-            is_proven: false,
-            account: false,
-            address: "192.0.2.7".parse().unwrap(),
-            is_address_shared: false,
-        };
+        let head = Head::anonymous("r".into(), "jobs".into(), "t".into(), "192.0.2.7".parse().unwrap());
+        let submitter = Submitter { is_tenant_named: true, ..Submitter::of(&head) };
         let facts = JobFacts {
             kind: JobKind::CustomPrompt,
             priority: JobPriority::Normal,

@@ -12,6 +12,7 @@ use super::*;
 use crate::config::{self, Variables};
 use crate::gateway::state::GatewayState;
 use crate::gateway::world::World;
+use crate::model::call::Head;
 use crate::model::job::{
     JobEnd, JobFacts, JobFault, JobId, JobKind, JobPriority, JobResult, JobState, NewJob, Submitter,
 };
@@ -73,22 +74,11 @@ impl Bed {
             let id = JobId::new(id);
             let seal = |content, bytes: &[u8]| self.jobs.seal().seal(&id, tenant, content, bytes).unwrap();
             let input = json!({ "prompt": { "text": "Hello" }, "metadata": { "order": 7 } }).to_string();
+            let head = Head::anonymous("r".into(), "jobs".into(), tenant.into(), "192.0.2.7".parse().unwrap());
             let facts = JobFacts {
                 kind: JobKind::CustomPrompt,
                 priority: JobPriority::Normal,
-                submitter: Submitter {
-                    tenant: tenant.into(),
-                    is_tenant_named: true,
-                    user: None,
-                    role: None,
-                    tier: "free".into(),
-                    api_key: None,
-                    credential: None,
-                    is_proven: true,
-                    account: false,
-                    address: "192.0.2.7".parse().unwrap(),
-                    is_address_shared: false,
-                },
+                submitter: Submitter { is_tenant_named: true, is_proven: true, ..Submitter::of(&head) },
                 prompt: None,
                 batch: None,
                 request_id: "request-1".into(),
