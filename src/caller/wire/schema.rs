@@ -3,9 +3,9 @@
 //! What is odd about the field is left to the provider, and how an answer is checked is not known here.
 
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::caller::json;
 use crate::config::plan::RoutePlan;
 use crate::model::call::OpenAiRequest;
 use crate::model::fault::Fault;
@@ -38,7 +38,7 @@ pub(super) fn note(route: &RoutePlan, wire: &mut OpenAiRequest) -> Result<(), Fa
         wire.contents.schema = route.schema.clone();
         return Ok(());
     };
-    let value: Value = serde_json::from_str(&body[place.clone()])
+    let value = json::plain(body[place.clone()].as_bytes())
         .map_err(|_| Fault::invalid(FIELD, format!("`{FIELD}` must be a JSON Schema that can be read")))?;
     let name = name.unwrap_or_default();
     let shape = apart(place.len() * WORK_OF_BYTE, || schema::read(&name, &value))
