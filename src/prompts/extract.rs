@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use crate::wire::json::plain::Plain;
 use crate::wire::json::strict;
 
 /// As many places of a text are tried: a schema is checked against each.
@@ -50,7 +51,7 @@ fn is_nested(value: &Value) -> bool {
 
 /// A text that is one JSON value which all readers read in the same way.
 fn value(text: &str) -> Option<(&str, Value)> {
-    let value = serde_json::from_str(text).ok()?;
+    let Plain(value) = serde_json::from_str(text).ok()?;
     strict::check(text.as_bytes()).ok().map(|()| (text, value))
 }
 
@@ -110,6 +111,8 @@ mod tests {
         assert_eq!(first(" {\"a\": [1]}\n"), Some(json!({"a": [1]})));
         assert_eq!(first("\u{feff}[1]"), Some(json!([1])));
         assert_eq!(first("\"{}\""), Some(json!("{}")), "a text that is a string holds no object");
+        let odd = r#"{"$serde_json::private::RawValue": "{\"a\": 1}"}"#;
+        assert_eq!(first(odd), None, "nobody else reads the text of a field as JSON");
     }
 
     #[test]

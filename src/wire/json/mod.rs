@@ -5,6 +5,7 @@
 
 pub mod canonical;
 pub mod fields;
+pub mod plain;
 pub(crate) mod scan;
 pub mod string_end;
 
