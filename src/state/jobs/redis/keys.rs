@@ -23,7 +23,7 @@ pub(super) const ALL: &str = "all";
 pub(super) struct Keys {
     /// What all of them begin with.
     base: String,
-    /// Tenants and priorities that may have jobs to take, each with where they are: a set of [`Hint`]s.
+    /// Tenants and priorities that may have jobs to take, each with where its stream is.
     pub(super) waiting: String,
     /// Tenants and priorities that have a stream: a set of [`Queue`]s.
     pub(super) queues: String,
