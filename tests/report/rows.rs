@@ -58,7 +58,7 @@ pub(crate) fn run(name: &str, per_minute: u64) -> Run {
                 at,
                 route: word(if is_menu { "canvas-menu" } else { "openai-chat" }),
                 user: Some(word(&format!("{tenant}/u{}", dice.below(3)))),
-                key: (number % 2 == 0).then(|| word(&format!("key-{}", number % 4))),
+                key: number.is_multiple_of(2).then(|| word(&format!("key-{}", number % 4))),
                 stream: !is_menu,
                 status: 200,
                 outcome: word("ok"),
