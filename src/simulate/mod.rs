@@ -5,6 +5,7 @@
 
 pub mod arrival;
 pub mod names;
+pub mod picture;
 pub mod tally;
 pub mod world;
 

@@ -14,7 +14,7 @@ use clap::Args;
 use self::progress::Progress;
 use crate::simulate::names::Names;
 use crate::simulate::report::goals::Goals;
-use crate::simulate::report::{About, Report, Run, table};
+use crate::simulate::report::{About, Report, Run, page, table};
 use crate::simulate::run::{Candidate, Outcome, RunFault, Stage};
 use crate::simulate::tally::{Ending, Tally};
 use crate::simulate::trace::generated;
@@ -241,9 +241,6 @@ fn show(arguments: &Arguments, report: &Report) -> Result<(), String> {
         false => write!(out, "{}", table::table(report, std::io::stdout().is_terminal())),
     };
     written.map_err(|error| format!("cannot write the report: {error}"))?;
-    arguments.report.as_deref().map_or(Ok(()), |path| page(path, report))
-}
-
-fn page(path: &Path, _report: &Report) -> Result<(), String> {
-    std::fs::write(path, "").map_err(|error| format!("cannot write {}: {error}", path.display()))
+    let Some(path) = &arguments.report else { return Ok(()) };
+    std::fs::write(path, page::page(report)).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }

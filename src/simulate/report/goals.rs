@@ -237,6 +237,11 @@ impl Goal {
         Ok(Self { route, measure, operator, bound, at: begin })
     }
 
+    /// The bound, in the unit of the measure.
+    pub fn bound(&self) -> f64 {
+        self.bound.value()
+    }
+
     /// Whether it holds for a run.
     pub fn judge(&self, column: &Column) -> Judgement {
         let measured = match &self.route {

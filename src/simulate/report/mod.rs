@@ -12,6 +12,7 @@ pub mod words;
 
 pub mod blocks;
 
+pub mod page;
 pub mod table;
 
 use std::sync::Arc;
@@ -161,6 +162,12 @@ impl Report {
         }
     }
 
+    /// The column that is judged: the last configuration that was played, or what was recorded where none was.
+    fn candidate(&self) -> Option<usize> {
+        let played = self.columns.iter().rposition(|column| !column.is_recorded);
+        played.or(self.columns.len().checked_sub(1))
+    }
+
     /// What was stated to be a failure and is so, of the last configuration: the candidate, where two were played. Each with
     /// the value that was measured. Empty: the command succeeds.
     pub fn failures(&self) -> Vec<String> {
@@ -174,8 +181,7 @@ impl Report {
 
     /// Those of `judged` of which this is true for the last configuration, in words.
     fn told(&self, judged: &[Judged], is_met: impl Fn(&Judgement) -> bool) -> Vec<String> {
-        let candidate = self.columns.iter().rposition(|column| !column.is_recorded);
-        let Some(at) = candidate.or(self.columns.len().checked_sub(1)) else { return Vec::new() };
+        let Some(at) = self.candidate() else { return Vec::new() };
         let name = self.columns.get(at).map_or("", |column| &column.name);
         let is_met = |judged: &&Judged| judged.columns.get(at).is_some_and(&is_met);
         let line = |judged: &Judged| {
