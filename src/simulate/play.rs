@@ -1,4 +1,4 @@
-//! Play: lets the calls of a trace come to a gateway in a virtual time of its own, and counts what happens.
+//! Play: lets the calls of a trace come to a gateway, or to several, in a virtual time of their own, and counts what happens.
 //!
 //! It does not know where arrivals come from, nor how a report looks.
 
@@ -14,17 +14,15 @@ use tokio_util::task::TaskTracker;
 
 use super::arrival::Arrival;
 use super::caller::{NotSimulated, Visit};
+use super::fleet::{self, Fleet};
 use super::tally::{Account, Ending, Tally};
+use super::world::FleetEvents;
 use crate::config::plan::{BudgetPlan, Plan};
-use crate::gateway::Gateway;
-use crate::gateway::state::GatewayState;
-use crate::gateway::world::World;
 use crate::model::money::Usd;
 use crate::model::recorded::RecordedCall;
-use crate::model::time::once_per_poll;
+use crate::model::time::{WallClock, once_per_poll};
 use crate::provider::simulated::Simulation;
 use crate::provider::simulated::model::Models;
-use crate::server::probes;
 use crate::telemetry::record::Recorder;
 
 /// How often circuit breakers are looked at.
@@ -36,6 +34,10 @@ pub struct Setup {
     pub plan: Plan,
     /// Its providers, and the wall clock's time when the first call comes.
     pub models: Models,
+    /// How many gateways share the calls.
+    pub gateways: usize,
+    /// What happens to them, and to their Redis.
+    pub events: FleetEvents,
 }
 
 /// What happened.
@@ -77,16 +79,23 @@ async fn run<E: From<String>>(
     arrivals: impl Iterator<Item = Result<Arrival, E>>,
     mut progress: impl FnMut(Duration),
 ) -> Result<Played, E> {
-    let Setup { plan, models } = setup;
+    let Setup { plan, models, gateways, events } = setup;
     let (start, seed) = (models.start, models.seed);
-    let world = World::simulated(Arc::new(Simulation::with_models(models)), start, seed);
-    let state = Arc::new(GatewayState::new(&plan, &world));
+    let routes = plan.routes.iter().map(|route| route.name.clone()).collect();
+    let providers = plan.providers.iter().map(|provider| provider.name.clone()).collect();
+    let budgets = plan.budgets.clone();
     let tally = Arc::new(Mutex::new(Tally::default()));
-    state.recording().set(Some(Arc::new(Counting(tally.clone()))));
-    let gateway = Arc::new(Gateway::new(plan, state, Arc::new(world))?);
-    let (tasks, over) = (TaskTracker::new(), CancellationToken::new());
-    probes::start(&gateway, &tasks, &over);
-    tasks.spawn(over.clone().run_until_cancelled_owned(watch(gateway.clone(), tally.clone())));
+    let (counted, is_alone) = (tally.clone(), gateways == 1);
+    let records = move |gateway: &Arc<str>| -> Arc<dyn Recorder> {
+        Arc::new(Counting { tally: counted.clone(), gateway: (!is_alone).then(|| gateway.clone()) })
+    };
+    let simulation = Arc::new(Simulation::with_models(models));
+    let terms = fleet::Terms { plan, size: gateways, events, simulation, start, seed };
+    let fleet = Fleet::start(terms, Box::new(records)).await?;
+    let (watching, over) = (TaskTracker::new(), CancellationToken::new());
+    let clock = WallClock::of_tokio(start);
+    let watched = watch(fleet.clone(), clock.clone(), tally.clone(), is_alone);
+    watching.spawn(over.clone().run_until_cancelled_owned(watched));
     let calling = TaskTracker::new();
     let began = Instant::now();
     let mut not_simulated = BTreeMap::<NotSimulated, u64>::new();
@@ -94,36 +103,44 @@ async fn run<E: From<String>>(
         let arrival = arrival?;
         progress(arrival.after);
         sleep_until(began + arrival.after).await;
-        match Visit::new(&gateway, &arrival) {
-            Ok(visit) => {
-                let gateway = gateway.clone();
-                calling.spawn(once_per_poll(Box::pin(async move { visit.call(&gateway).await })));
-            }
+        let Some(seat) = fleet.pick() else {
+            tally.lock().note(&unanswered(arrival, clock.now()));
+            continue;
+        };
+        match Visit::new(&seat.gateway, &arrival) {
+            Ok(visit) => drop(calling.spawn(once_per_poll(Box::pin(async move {
+                seat.hold(visit.call(&seat.gateway)).await;
+            })))),
             Err(reason) => *not_simulated.entry(reason).or_default() += 1,
         }
     }
     calling.close();
     calling.wait().await;
-    gateway.state.tasks().close();
-    gateway.state.tasks().wait().await;
     over.cancel();
-    tasks.close();
-    tasks.wait().await;
-    let end = gateway.world.now();
+    watching.close();
+    watching.wait().await;
+    let end = clock.now();
+    let budgets = spent(&fleet, &budgets, end);
+    fleet.end().await;
     let mut tally = std::mem::take(&mut *tally.lock());
     tally.breakers.end(end);
-    let ending = Ending {
-        between: Some((start, end)),
-        routes: gateway.plan.routes.iter().map(|route| route.name.clone()).collect(),
-        providers: gateway.plan.providers.iter().map(|provider| provider.name.clone()).collect(),
-        budgets: budgets(&gateway, end),
-        unplayed: not_simulated.into_iter().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect(),
-    };
-    Ok(Played { tally, ending })
+    let unplayed = not_simulated.into_iter().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect();
+    Ok(Played { tally, ending: Ending { between: Some((start, end)), routes, providers, budgets, unplayed } })
 }
 
-/// Counts what the gateway records.
-struct Counting(Arc<Mutex<Tally>>);
+/// What is told of a call that comes while no gateway is up: a proxy before them answers so.
+fn unanswered(arrival: Arrival, at: Timestamp) -> RecordedCall {
+    let Arrival { route, tenant, user, key, tier, model, stream, .. } = arrival;
+    let (status, outcome) = (502, "no_gateway".into());
+    RecordedCall { at, route, tenant, user, key, tier, model, stream, status, outcome, ..RecordedCall::default() }
+}
+
+/// Counts what a gateway records.
+struct Counting {
+    tally: Arc<Mutex<Tally>>,
+    /// Its name, where there are several.
+    gateway: Option<Arc<str>>,
+}
 
 impl Recorder for Counting {
     fn question(&self, _: &dyn Fn() -> Option<Vec<u8>>) -> Option<Arc<str>> {
@@ -131,31 +148,34 @@ impl Recorder for Counting {
     }
 
     fn note(&self, call: RecordedCall) {
-        self.0.lock().note(&call);
+        match &self.gateway {
+            None => self.tally.lock().note(&call),
+            Some(gateway) => self.tally.lock().note_at(gateway, &call),
+        }
     }
 }
 
 /// Tells of the states of circuit breakers.
-async fn watch(gateway: Arc<Gateway>, tally: Arc<Mutex<Tally>>) {
+async fn watch(fleet: Arc<Fleet>, clock: WallClock, tally: Arc<Mutex<Tally>>, is_alone: bool) {
     loop {
-        for provider in gateway.state.providers() {
-            let state = provider.breakers.worst();
-            tally.lock().breakers.change(&provider.name, None, gateway.world.now(), state.as_str());
+        for (name, gateway) in fleet.gateways() {
+            let name = (!is_alone).then_some(&name);
+            for provider in gateway.state.providers() {
+                let state = provider.breakers.worst();
+                tally.lock().breakers.change(&provider.name, name, clock.now(), state.as_str());
+            }
         }
         sleep(LOOK).await;
     }
 }
 
-/// The fullest account of each budget.
-fn budgets(gateway: &Gateway, now: Timestamp) -> Vec<Account> {
-    let shares = gateway.state.accounts().shares(now);
-    let account = |plan: &Arc<BudgetPlan>| Account {
-        budget: plan.name.clone(),
-        key: "fullest account".into(),
-        spent: Usd::from_nanos(
-            (plan.amount.nanos() as f64 * shares.get(&plan.name).copied().unwrap_or_default()) as u64,
-        ),
-        of: plan.amount,
+/// The fullest account of each budget, as the gateway sees it that has counted most.
+fn spent(fleet: &Fleet, budgets: &[Arc<BudgetPlan>], now: Timestamp) -> Vec<Account> {
+    let shares: Vec<_> = fleet.gateways().iter().map(|(_, gateway)| gateway.state.accounts().shares(now)).collect();
+    let account = |plan: &Arc<BudgetPlan>| {
+        let share = shares.iter().filter_map(|shares| shares.get(&plan.name).copied()).fold(0.0, f64::max);
+        let spent = Usd::from_nanos((plan.amount.nanos() as f64 * share) as u64);
+        Account { budget: plan.name.clone(), key: "fullest account".into(), spent, of: plan.amount }
     };
-    gateway.plan.budgets.iter().map(account).collect()
+    budgets.iter().map(account).collect()
 }

@@ -31,6 +31,8 @@ pub struct Stage {
     pub terms: Terms,
     /// The providers, and what else happens.
     pub world: WorldFile,
+    /// How many gateways share the calls.
+    pub gateways: usize,
 }
 
 /// A configuration to be played.
@@ -124,8 +126,9 @@ impl Stage {
         let start = trace.start.or(self.world.start).unwrap_or_else(usual);
         let skipped = trace.skipped.clone();
         let models = Models { providers, seed: self.terms.seed, start };
+        let setup = Setup { plan, models, gateways: self.gateways, events: self.world.fleet.clone() };
         let arrivals = trace.map(|arrival| arrival.map_err(RunFault::Trace));
-        let Played { tally, ending } = play::play(Setup { plan, models }, arrivals, progress)?;
+        let Played { tally, ending } = play::play(setup, arrivals, progress)?;
         Ok(Outcome { tally, ending, skipped: (skipped.count(), skipped.first()) })
     }
 

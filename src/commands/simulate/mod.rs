@@ -20,7 +20,7 @@ use crate::simulate::tally::{Ending, Tally};
 use crate::simulate::trace::generated;
 use crate::simulate::trace::spread::Spread;
 use crate::simulate::trace::{Source, Terms};
-use crate::simulate::world::{self, WorldFile};
+use crate::simulate::world::{self, MOST_GATEWAYS, WorldFile};
 
 /// Exit code where a goal is not kept, or `--fail-if` applies.
 const FAILED: u8 = 1;
@@ -54,6 +54,9 @@ pub struct Arguments {
     /// `[record]`, with which the trace was made.
     #[arg(long, value_name = "FILE")]
     names: Option<PathBuf>,
+    /// How many gateways share the calls, and a simulated Redis where the configuration names one.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=MOST_GATEWAYS as i64))]
+    gateways: u8,
     /// What all chance comes from: the same seed gives the same report.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -163,7 +166,9 @@ fn stage(arguments: &Arguments) -> Result<Stage, String> {
         }
     };
     let terms = Terms { spread, names: Arc::default(), is_strict: arguments.strict, seed: arguments.seed };
-    Ok(Stage { source, terms, world })
+    let gateways = usize::from(arguments.gateways);
+    world.check_gateways(gateways).map_err(|problems| problems.to_string())?;
+    Ok(Stage { source, terms, world, gateways })
 }
 
 /// The stated goals: the command line's, then the world file's.
@@ -205,7 +210,7 @@ fn runs(
         },
         world: arguments.world.as_ref().map(shown),
         seed: arguments.seed,
-        gateways: 1,
+        gateways: arguments.gateways.into(),
         skipped,
         skipped_lines,
     };
