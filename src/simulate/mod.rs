@@ -11,6 +11,7 @@ pub mod world;
 
 pub mod caller;
 pub mod fleet;
+pub mod learn;
 pub mod report;
 pub mod trace;
 

@@ -17,6 +17,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use self::fleet::{FleetEvents, FleetSpan, GatewayEvent, MOST_GATEWAYS};
+pub(in crate::simulate) use self::provider::QUANTILES;
 pub use self::write::write;
 use crate::config::engine::document;
 use crate::config::engine::problem::{Layer, Origin, Problem, Problems, Report};

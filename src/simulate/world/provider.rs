@@ -44,8 +44,8 @@ const OUTAGES: &[(Kind, &str)] = &[
     (Kind::Hang, "hang"),
 ];
 
-/// The quantiles that a distribution may be written with, the lowest first.
-pub(super) const QUANTILES: [(&str, f64); 12] = [
+/// The quantiles that a distribution may be written with, the lowest first, and the shares that stay below them.
+pub(in crate::simulate) const QUANTILES: [(&str, f64); 12] = [
     ("min", 0.0),
     ("p1", 0.01),
     ("p5", 0.05),
