@@ -2,6 +2,7 @@
 //!
 //! It opens no socket: everything is simulated but the gateway.
 
+mod learn;
 mod progress;
 
 use std::io::{IsTerminal, Write};
@@ -32,7 +33,7 @@ const ERROR: u8 = 2;
 pub struct Arguments {
     /// Traffic: files or folders that `[record]` wrote, or CSV (TIMESTAMP,ContextTokens,GeneratedTokens); `-` reads the standard
     /// input.
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "generate", required_unless_present = "generate")]
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "generate", required_unless_present_any = ["generate", "learn"])]
     trace: Vec<PathBuf>,
     /// Traffic that is made up: `rate=5/s for=1h burst=5 in=300 out=120 callers=200 questions=1000 streams=50%`.
     #[arg(long, value_name = "WORDS")]
@@ -50,6 +51,10 @@ pub struct Arguments {
     /// How providers behave, in TOML (docs/worlds.md). Without it, every provider is a usual one.
     #[arg(long, value_name = "FILE")]
     world: Option<PathBuf>,
+    /// Print the world that a trace shows, in TOML, and how well it fits, instead of a simulation: files or folders that `[record]`
+    /// wrote.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["trace", "generate", "callers", "config", "set", "world", "names", "goal", "fail_if", "report"])]
+    learn: Vec<PathBuf>,
     /// Names of tenants, users and keys, one a line, to be shown in the place of a trace's digests. It needs the secret of
     /// `[record]`, with which the trace was made.
     #[arg(long, value_name = "FILE")]
@@ -89,6 +94,10 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn simulate(arguments: &Arguments) -> Result<ExitCode, String> {
+    if !arguments.learn.is_empty() {
+        learn::learn(&arguments.learn, arguments.seed, arguments.strict, arguments.json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let candidates = candidates(arguments)?;
     let mut stage = stage(arguments)?;
     let listed = listed(arguments.names.as_deref())?;

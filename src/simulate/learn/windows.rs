@@ -157,10 +157,14 @@ pub(super) fn brownouts(
             stretch.late.push(late(sample));
         }
     }
-    let usual = usual_of(&stretches);
+    let mut usual = usual_of(&stretches);
     let mut total = Slot::default();
     stretches.iter().for_each(|stretch| total.add(&stretch.slot));
     let levels = levels(&stretches, &usual);
+    let calm = stretches.iter().zip(&levels).filter(|(_, level)| **level == Odd::No);
+    let mut calm: Vec<f64> = calm.flat_map(|(stretch, _)| &stretch.late).copied().collect();
+    calm.sort_unstable_by(f64::total_cmp);
+    usual.late = super::latency::quantile(&calm, 0.5);
     let mut found = Vec::new();
     let mut place = 0;
     while place < levels.len() {

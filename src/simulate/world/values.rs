@@ -48,11 +48,14 @@ fn time(text: &str) -> Option<Duration> {
 /// The same as text, exactly.
 pub(super) fn in_units(time: Duration) -> String {
     let nanoseconds = time.as_nanos();
-    let exact = UNITS.iter().skip(3).find(|(_, unit)| nanoseconds.is_multiple_of(*unit));
-    match exact {
-        Some((name, unit)) => format!("{}{name}", nanoseconds / unit),
-        None => format!("{}.{:03}us", nanoseconds / 1000, nanoseconds % 1000),
+    if nanoseconds.is_multiple_of(1_000_000_000) {
+        return format!("{}s", nanoseconds / 1_000_000_000);
     }
+    let (unit, size) = if nanoseconds.is_multiple_of(1000) { ("ms", 1_000_000) } else { ("us", 1_000) };
+    let fraction = format!("{:06}", nanoseconds % size * (1_000_000 / size));
+    let fraction = fraction.trim_end_matches('0');
+    let point = if fraction.is_empty() { "" } else { "." };
+    format!("{}{point}{fraction}{unit}", nanoseconds / size)
 }
 
 fn text(value: &Value) -> &str {
@@ -166,7 +169,7 @@ mod tests {
 
     #[test]
     fn times_are_written_as_they_are_read() {
-        for text in ["0s", "90s", "1500ms", "250us", "12.345us"] {
+        for text in ["0s", "90s", "1500ms", "0.25ms", "122.36ms", "12.345us", "0.007us"] {
             assert_eq!(in_units(time(text).unwrap()), text);
         }
         assert_eq!(in_units(time("0.5h").unwrap()), "1800s");

@@ -1,0 +1,42 @@
+//! `tidegate simulate --learn`: prints the world that a trace shows, and how well it fits.
+//!
+//! It does not know how a world is learnt.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::simulate::learn::fit::Fit;
+use crate::simulate::learn::{Learned, Learner};
+use crate::simulate::trace::spread::Spread;
+use crate::simulate::trace::{Source, Terms};
+
+/// The same for programs.
+#[derive(Serialize)]
+struct Shown<'a> {
+    world: &'a str,
+    fit: &'a Fit,
+}
+
+/// Prints the world file to the standard output, and how well it fits to the standard error; as JSON both go to the standard
+/// output.
+pub(super) fn learn(files: &[PathBuf], seed: u64, is_strict: bool, is_json: bool) -> Result<(), String> {
+    let terms = Terms { spread: Spread::default(), names: Arc::default(), is_strict, seed };
+    let rows = Source::Files(files.to_vec()).recorded(&terms).map_err(|fault| fault.to_string())?;
+    let rows = rows.ok_or("--learn: a CSV trace says nothing of providers; learn from files that `[record]` wrote")?;
+    let mut learner = Learner::new(seed);
+    for row in rows {
+        learner.note(&row.map_err(|fault| fault.to_string())?);
+    }
+    let Learned { toml, fit } = learner.finish()?;
+    let mut out = std::io::stdout().lock();
+    let written = match is_json {
+        true => serde_json::to_string_pretty(&Shown { world: &toml, fit: &fit })
+            .map_err(std::io::Error::from)
+            .and_then(|text| writeln!(out, "{text}")),
+        false => write!(out, "{toml}").and_then(|()| write!(std::io::stderr().lock(), "{fit}")),
+    };
+    written.map_err(|error| format!("cannot write the world: {error}"))
+}
