@@ -5,11 +5,11 @@ pub mod explain;
 pub mod export_queue;
 pub mod log_level;
 pub mod metrics;
-pub mod record;
 pub mod repeats;
 pub mod traffic;
 
 pub mod log;
+pub mod record;
 pub mod reports;
 pub mod spans;
 
