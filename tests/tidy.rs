@@ -29,12 +29,11 @@ fn root() -> PathBuf {
 }
 
 /// Public things that only tests name.
-const FOR_TESTS: [(&str, &str); 6] = [
+const FOR_TESTS: [(&str, &str); 5] = [
     ("gateway::world::with_names", "a test cannot ask the system for names that are not there"),
     ("gateway::world::with_system_clock", "a test cannot set the system's clock"),
     ("gateway::world::with_network_stores", "simulated providers before a real store are tried nowhere else"),
     ("state::store::redis::simulated::server::lose_data", "what a store without its data is told is a law"),
-    ("policy::cache::cluster::is_informed", "what a gateway has heard of purges shows nowhere else"),
     ("server::dispatch::operate", "scenarios ask operators' endpoints without a connection"),
 ];
 

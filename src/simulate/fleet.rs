@@ -177,11 +177,6 @@ impl Fleet {
         }
     }
 
-    /// True where the gateways share a store.
-    pub fn is_shared(&self) -> bool {
-        self.redis.is_some()
-    }
-
     /// The gateway for the next call: one after the other of those that are up. `None`: there is none.
     pub fn pick(&self) -> Option<Seat> {
         let mut members = self.members.lock();
