@@ -80,6 +80,9 @@ pub struct Arguments {
     /// Write the report as one HTML page, too.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Write the pictures of the report into this folder, too, as SVG.
+    #[arg(long, value_name = "FOLDER")]
+    pictures: Option<PathBuf>,
 }
 
 /// Simulates.
