@@ -1,4 +1,4 @@
-//! Who: what happened to the calls of each tenant, user or key, in a table that holds only so many thousand of them.
+//! Who: what happened to the calls of each tenant, user or key, in a table that holds a few thousand of them.
 //!
 //! A full table forgets all but those who lead by calls, refusals or cost, and adds what they had to the others'. So sums are
 //! exact, whoever leads is there, and a number is too small by at most what is stated, never too large. It does not know

@@ -4,8 +4,9 @@
 //! Each is read while it is played: memory does not depend on its length. It does not know what becomes of the calls.
 
 mod lines;
-mod order;
 pub mod spread;
+
+mod order;
 
 mod csv;
 pub mod generated;

@@ -18,7 +18,7 @@ const BYTES_A_TOKEN: u64 = 4;
 /// Tokens of an answer, where nobody has counted one of the route yet.
 const USUAL_ANSWER: u64 = 200;
 
-/// So many lengths of answers are remembered for each route, and for so many routes.
+/// How many lengths of answers are remembered for each route, and for how many routes.
 const REMEMBERED: usize = 256;
 const ROUTES: usize = 256;
 
