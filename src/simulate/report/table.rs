@@ -95,7 +95,14 @@ fn heading(report: &Report) -> String {
             column.config.as_deref().unwrap_or(if column.is_recorded { "the trace's own outcomes" } else { "" });
         let span = words::seconds(column.seconds);
         let (calls, from) = (words::count(column.all.calls as f64), column.from.strftime("%Y-%m-%d %H:%M:%S"));
-        line(&column.name, &format!("{calls} calls in {span} from {from} UTC  {config}"));
+        let played = format!("{calls} calls in {span} from {from} UTC");
+        let whole = format!("{played}  {config}");
+        if width(&whole) <= WIDTH - 10 {
+            line(&column.name, &whole);
+        } else {
+            line(&column.name, &played);
+            line("", config);
+        }
     }
     let gateways = if about.gateways > 1 { format!(", {} gateways", about.gateways) } else { String::new() };
     line("seed", &format!("{}{gateways}", about.seed));
