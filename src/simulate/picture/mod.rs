@@ -8,10 +8,11 @@ mod scale;
 
 mod canvas;
 
+pub mod lines;
+
 pub mod bars;
 pub mod heat;
 pub mod lanes;
-pub mod lines;
 
 pub use self::canvas::{Ink, Svg};
 pub use self::escape::escape;
