@@ -57,30 +57,7 @@ impl Visit {
     /// The request of an arrival.
     pub fn new(gateway: &Gateway, arrival: &Arrival) -> Result<Self, NotSimulated> {
         let route = gateway.route(&arrival.route).ok_or(NotSimulated::NoRoute)?;
-        let plan = &*route.plan;
-        let path = plan.paths.iter().find(|path| !path.contains('{')).ok_or(NotSimulated::Kind)?;
-        let method = plan.methods.first().ok_or(NotSimulated::Kind)?;
-        let mut text = mark::write(Mark {
-            tokens_in: arrival.tokens_in,
-            tokens_out: arrival.tokens_out,
-            question: arrival.question,
-        });
-        let length = match arrival.bytes_in {
-            0 => arrival.tokens_in.saturating_mul(BYTES_A_TOKEN),
-            bytes => bytes,
-        };
-        let missing = usize::try_from(length).unwrap_or(LONGEST).min(LONGEST).saturating_sub(text.len());
-        text.push_str(&FILL[..missing]);
-        let model = match &arrival.model {
-            Some(model) => model.clone(),
-            None => usual_model(plan),
-        };
-        let question = Question { text: &text, model: &model, stream: arrival.stream };
-        let body = caller::dialect(plan.caller).ask(plan.call, &question).ok_or(NotSimulated::Kind)?;
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method.clone();
-        *request.uri_mut() = path.parse().map_err(|_| NotSimulated::Kind)?;
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let request = request(&route.plan, arrival)?;
         let principal = Principal {
             tenant: arrival.tenant.clone().unwrap_or_else(|| gateway.plan.default_tenant.clone()),
             is_tenant_named: arrival.tenant.is_some(),
@@ -99,6 +76,34 @@ impl Visit {
         let mut body = response.into_body();
         while let Some(Ok(_)) = body.frame().await {}
     }
+}
+
+/// The request of an arrival: in the dialect of its route's callers, at the first path that is one.
+///
+/// # Errors
+/// Why nobody can make it up.
+pub fn request(route: &RoutePlan, arrival: &Arrival) -> Result<Request<Full<Bytes>>, NotSimulated> {
+    let path = route.paths.iter().find(|path| !path.contains('{')).ok_or(NotSimulated::Kind)?;
+    let method = route.methods.first().ok_or(NotSimulated::Kind)?;
+    let mut text =
+        mark::write(Mark { tokens_in: arrival.tokens_in, tokens_out: arrival.tokens_out, question: arrival.question });
+    let length = match arrival.bytes_in {
+        0 => arrival.tokens_in.saturating_mul(BYTES_A_TOKEN),
+        bytes => bytes,
+    };
+    let missing = usize::try_from(length).unwrap_or(LONGEST).min(LONGEST).saturating_sub(text.len());
+    text.push_str(&FILL[..missing]);
+    let model = match &arrival.model {
+        Some(model) => model.clone(),
+        None => usual_model(route),
+    };
+    let question = Question { text: &text, model: &model, stream: arrival.stream };
+    let body = caller::dialect(route.caller).ask(route.call, &question).ok_or(NotSimulated::Kind)?;
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = method.clone();
+    *request.uri_mut() = path.parse().map_err(|_| NotSimulated::Kind)?;
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(request)
 }
 
 /// The model that callers of a route ask for when a trace does not say: the first target's own, else the first that the

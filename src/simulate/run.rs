@@ -128,7 +128,8 @@ impl Stage {
         let models = Models { providers, seed: self.terms.seed, start };
         let setup = Setup { plan, models, gateways: self.gateways, events: self.world.fleet.clone() };
         let arrivals = trace.map(|arrival| arrival.map_err(RunFault::Trace));
-        let Played { tally, ending } = play::play(setup, arrivals, progress)?;
+        let played = play::play(setup, arrivals, progress)?;
+        let Played { tally, ending } = check_played(played)?;
         Ok(Outcome { tally, ending, skipped: (skipped.count(), skipped.first()) })
     }
 
@@ -154,4 +155,16 @@ impl Stage {
         results.sort_by_key(|(index, _)| *index);
         results.into_iter().map(|(_, result)| result).collect()
     }
+}
+
+/// No goal could fail where no call was played: whoever asks for one must not take that for a success.
+fn check_played(played: Played) -> Result<Played, RunFault> {
+    let ending = &played.ending;
+    if played.tally.all.calls > 0 || ending.unplayed.is_empty() {
+        return Ok(played);
+    }
+    let reasons: Vec<_> = ending.unplayed.iter().map(|(reason, calls)| format!("{reason} ({calls})")).collect();
+    let (reasons, routes) = (reasons.join("; "), ending.routes.join(", "));
+    let why = format!("no call of the trace can be simulated: {reasons}; routes of the configuration: {routes}");
+    Err(RunFault::Other(why))
 }

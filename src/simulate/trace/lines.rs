@@ -241,6 +241,18 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>, TraceFault> {
     Ok(files)
 }
 
+/// A text as a terminal may show it: what is no visible letter is escaped.
+fn printable(text: &str) -> String {
+    let mut shown = String::new();
+    for letter in text.chars() {
+        match letter {
+            '"' | '\'' | '\\' => shown.push(letter),
+            letter => shown.extend(letter.escape_debug()),
+        }
+    }
+    shown
+}
+
 /// The rows of lines. Those that do not parse are counted, or end it.
 pub(super) struct Rows<T> {
     lines: Lines,
@@ -284,7 +296,7 @@ impl<T> Iterator for Rows<T> {
             let place = format!("{}:{}", self.lines.path.display(), self.lines.number);
             let what = match shown {
                 "" => format!("{place}: {wrong}"),
-                shown => format!("{place}: {wrong}: {}{more}", shown.escape_debug()),
+                shown => format!("{place}: {wrong}: {}{more}", printable(shown)),
             };
             if self.is_strict {
                 self.is_over = true;

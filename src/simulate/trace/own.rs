@@ -34,7 +34,11 @@ pub(super) fn row(line: &str) -> Line<RecordedCall> {
                 let own = TraceHeader::FORMAT;
                 Line::Wrong(format!("rows of form {trace}, written by version {version}; this one reads form {own}"))
             }
-            Err(_) => Line::Wrong(format!("not a recorded call ({error})")),
+            Err(_) => {
+                // Which line it is in the file is told with it.
+                let error = error.to_string().replace(" at line 1 column ", " at column ");
+                Line::Wrong(format!("not a recorded call ({error})"))
+            }
         },
     }
 }
