@@ -10,7 +10,7 @@ COPY Cargo.toml Cargo.lock ./
 RUN mkdir src benches \
     && touch src/lib.rs \
     && echo 'fn main() {}' > src/main.rs \
-    && for bench in overhead breaker limit jobs cache_hit_rate start; do echo 'fn main() {}' > benches/$bench.rs; done \
+    && for bench in overhead breaker limit jobs cache_hit_rate start simulate; do echo 'fn main() {}' > benches/$bench.rs; done \
     && cargo build --profile dist --locked \
     && rm -r src
 

@@ -1,7 +1,7 @@
 # `make` alone lists the targets. What is installed is in scripts/setup, and what CI runs in .ci/run.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test soak answers mutants demo lint format clippy rustdoc docs bench bench-instructions bench-breaker bench-cache-hit-rate bench-jobs bench-limit fuzz deny check-dockerfile slowhttptest restart-test jobs-chaos hold-test frame-latency bench-start generate clean
+.PHONY: help setup test soak answers mutants demo lint format clippy rustdoc docs bench bench-instructions bench-breaker bench-cache-hit-rate bench-jobs bench-limit bench-simulate fuzz deny check-dockerfile slowhttptest restart-test jobs-chaos hold-test frame-latency bench-start generate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ bench-limit: setup ## what a rate limit costs, here and in Redis
 
 bench-jobs: setup ## what a queue of 100,000 jobs costs, in a file and in Redis (QUICK=1)
 	cargo bench --locked --bench jobs -- $(if $(QUICK),--quick)
+
+bench-simulate: ## how many calls a second are simulated on one core (QUICK=1)
+	cargo bench --locked --bench simulate -- $(if $(QUICK),--quick)
 
 bench-start: ## how long a start takes, beside a bare server
 	cargo bench --locked --bench start
