@@ -107,8 +107,10 @@ enum Command {
     /// long callers wait (docs/simulate.md).
     ///
     /// `--set limit.ai.rate=20/min` compares the configuration with what it would be after that change; two `--config` compare
-    /// two files. It sends nothing to anybody. Exit code 0: done; 1: a goal is not kept, or --fail-if applies; 2: error.
-    Simulate(simulate::Arguments),
+    /// two files; `--sweep limit.ai.rate=10/min..120/min` tries many values, and `--find 'p95<5s, refused<1%'` with it says which
+    /// of them keep goals. It sends nothing to anybody. Exit code 0: done; 1: a goal is not kept, --fail-if applies, or no value
+    /// is found; 2: error.
+    Simulate(Box<simulate::Arguments>),
     /// Show what happened to a call: attempts, waits, refusals, rate limits, cache and cost, but no content. Exit code 1: the
     /// gateway does not know the call.
     ///

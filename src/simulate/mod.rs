@@ -18,3 +18,4 @@ pub mod trace;
 pub mod play;
 
 pub mod run;
+pub mod sweep;

@@ -133,19 +133,21 @@ impl Stage {
         Ok(Outcome { tally, ending, skipped: (skipped.count(), skipped.first()) })
     }
 
-    /// Plays all candidates, as many at once as the machine has cores. The results come in the order of the candidates.
-    pub fn play_all(
+    /// Plays all candidates, as many at once as the machine has cores. The results come in the order of the candidates; `keep`
+    /// makes of each what is kept.
+    pub fn play_all<T: Send>(
         &self,
         candidates: &[Candidate],
+        keep: impl Fn(Outcome) -> T + Sync,
         progress: impl Fn(usize, Duration) + Sync,
-    ) -> Vec<Result<Outcome, RunFault>> {
+    ) -> Vec<Result<T, RunFault>> {
         let next = AtomicUsize::new(0);
         let results = Mutex::new(Vec::new());
         let work = || {
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(candidate) = candidates.get(index) else { return };
-                let result = self.play(candidate, |at| progress(index, at));
+                let result = self.play(candidate, |at| progress(index, at)).map(&keep);
                 results.lock().push((index, result));
             }
         };

@@ -4,6 +4,7 @@
 
 mod learn;
 mod progress;
+mod sweep;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use self::progress::Progress;
+use self::sweep::SweepArguments;
 use crate::simulate::names::Names;
 use crate::simulate::report::goals::Goals;
 use crate::simulate::report::{About, Report, Run, page, table};
@@ -74,6 +76,8 @@ pub struct Arguments {
     /// Exit with code 1 if one of these is true of the candidate: `refused>1%, errors>0.1%`.
     #[arg(long, value_name = "CONDITIONS")]
     fail_if: Vec<String>,
+    #[command(flatten)]
+    sweep: SweepArguments,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
@@ -87,7 +91,8 @@ pub struct Arguments {
 
 /// Simulates.
 pub fn run(arguments: &Arguments) -> ExitCode {
-    match simulate(arguments) {
+    let done = if arguments.sweep.sweep.is_empty() { simulate(arguments) } else { sweep::run(arguments) };
+    match done {
         Ok(code) => code,
         Err(problem) => {
             eprintln!("tidegate simulate: {problem}");
@@ -118,7 +123,7 @@ fn simulate(arguments: &Arguments) -> Result<ExitCode, String> {
     }
     stage.terms.names = Arc::new(names);
     let progress = Progress::start(&stage, candidates.len());
-    let outcomes = stage.play_all(&candidates, |index, at| progress.tell(index, at));
+    let outcomes = stage.play_all(&candidates, |outcome| outcome, |index, at| progress.tell(index, at));
     progress.end();
     let outcomes: Vec<Outcome> =
         outcomes.into_iter().collect::<Result<_, RunFault>>().map_err(|fault| fault.to_string())?;
@@ -133,11 +138,7 @@ fn simulate(arguments: &Arguments) -> Result<ExitCode, String> {
 
 /// The configurations that are compared.
 fn candidates(arguments: &Arguments) -> Result<Vec<Candidate>, String> {
-    let set = arguments.set.iter().map(|text| {
-        let pair = text.split_once('=').map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()));
-        pair.ok_or_else(|| format!("--set {text}: expected KEY=VALUE, as in limit.ai.rate=20/min"))
-    });
-    let set: Vec<_> = set.collect::<Result<_, _>>()?;
+    let set = pairs(&arguments.set)?;
     let plain = |file: Option<&PathBuf>| Candidate { file: file.cloned(), set: Vec::new() };
     match (&*arguments.config, set.is_empty()) {
         ([], true) => Ok(vec![plain(None)]),
@@ -147,6 +148,15 @@ fn candidates(arguments: &Arguments) -> Result<Vec<Candidate>, String> {
         ([before, after], _) => Ok(vec![plain(Some(before)), Candidate { file: Some(after.clone()), set }]),
         (more, _) => Err(format!("--config was given {} times; allowed: once or twice", more.len())),
     }
+}
+
+/// What `--set` says.
+fn pairs(set: &[String]) -> Result<Vec<(String, String)>, String> {
+    let pair = |text: &String| {
+        let pair = text.split_once('=').map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()));
+        pair.ok_or_else(|| format!("--set {text}: expected KEY=VALUE, as in limit.ai.rate=20/min"))
+    };
+    set.iter().map(pair).collect()
 }
 
 /// The names in a file, one a line.
@@ -185,11 +195,12 @@ fn stage(arguments: &Arguments) -> Result<Stage, String> {
 
 /// The stated goals: the command line's, then the world file's.
 fn goals(arguments: &Arguments, world: &WorldFile) -> Result<Goals, String> {
-    let mut texts = parsed(&arguments.goal, "--goal")?;
-    for goal in &world.goals {
-        texts.push(Goals::parse(&goal.text).map_err(|wrong| format!("{}: goals: {wrong}", goal.place))?);
-    }
-    together(&texts)
+    together(&[parsed(&arguments.goal, "--goal")?, world_goals(world)?].concat())
+}
+
+fn world_goals(world: &WorldFile) -> Result<Vec<Goals>, String> {
+    let goals = world.goals.iter();
+    goals.map(|goal| Goals::parse(&goal.text).map_err(|wrong| format!("{}: goals: {wrong}", goal.place))).collect()
 }
 
 /// Goals that parse, each by itself: an error shows the text in which it is.
@@ -213,19 +224,7 @@ fn runs(
     candidates: &[Candidate],
     outcomes: Vec<Outcome>,
 ) -> Result<(About, Vec<Run>), String> {
-    let (skipped, skipped_lines) = outcomes.first().map(|outcome| outcome.skipped.clone()).unwrap_or_default();
-    let shown = |path: &PathBuf| path.display().to_string();
-    let about = About {
-        trace: match &arguments.generate {
-            Some(words) => format!("generated: {words}"),
-            None => arguments.trace.iter().map(shown).collect::<Vec<_>>().join(", "),
-        },
-        world: arguments.world.as_ref().map(shown),
-        seed: arguments.seed,
-        gateways: arguments.gateways.into(),
-        skipped,
-        skipped_lines,
-    };
+    let about = about(arguments, outcomes.first().map(|outcome| outcome.skipped.clone()).unwrap_or_default());
     let mut runs = Vec::new();
     if let Some(tally) = recorded(stage)? {
         let (name, ending) = ("recorded".to_owned(), Ending::default());
@@ -236,6 +235,22 @@ fn runs(
         runs.push(Run { name: name.into(), config: Some(candidate.to_string()), is_recorded: false, tally, ending });
     }
     Ok((about, runs))
+}
+
+/// What is played; with the lines of the trace that did not parse, and the first of them.
+fn about(arguments: &Arguments, (skipped, skipped_lines): (u64, Vec<String>)) -> About {
+    let shown = |path: &PathBuf| path.display().to_string();
+    About {
+        trace: match &arguments.generate {
+            Some(words) => format!("generated: {words}"),
+            None => arguments.trace.iter().map(shown).collect::<Vec<_>>().join(", "),
+        },
+        world: arguments.world.as_ref().map(shown),
+        seed: arguments.seed,
+        gateways: arguments.gateways.into(),
+        skipped,
+        skipped_lines,
+    }
 }
 
 /// What happened, where the trace says it.

@@ -59,6 +59,7 @@ pub(crate) fn percent(value: &Value) -> Parsed<Share> {
     let number = match value {
         Value::Float(number) => Some(*number),
         Value::Integer(number @ 0..=100) => Some(*number as f64),
+        Value::Raw(text) => text.trim().parse().ok().filter(|number| (0.0..=100.0).contains(number)),
         _ => None,
     };
     let shape = Shape::Number { min: 0.0, max: Some(100.0) };

@@ -81,6 +81,19 @@ impl Effective {
         self.dump(salt).changes(&after.dump(salt)).into_iter().map(|change| change.key).collect()
     }
 
+    /// The full names of all keys that are set, in their order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// The value of a key, as it was written; `None`: it is not set, or a secret.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        match self.0.get(key)? {
+            Setting::Text(text) => Some(text),
+            Setting::Secret(_) => None,
+        }
+    }
+
     /// Sets a key as it is elsewhere.
     pub(crate) fn keep(&mut self, key: &str, other: &Self) {
         match other.0.get(key) {

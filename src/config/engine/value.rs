@@ -218,6 +218,7 @@ pub(crate) fn factor(value: &Value) -> Parsed<f64> {
     let number = match value {
         Value::Float(number) => Some(*number),
         Value::Integer(number) => Some(*number as f64),
+        Value::Raw(text) => text.trim().parse().ok(),
         _ => None,
     };
     let shape = Shape::Number { min: 1.1, max: Some(100.0) };

@@ -17,7 +17,7 @@ use super::{Judged, Report, words};
 use crate::simulate::picture::{Ink, STYLE, escape};
 
 /// The logo of the live page.
-const WAVES: &str = "<svg width=\"26\" height=\"26\" viewBox=\"0 0 24 24\" aria-hidden=\"true\">\
+pub const WAVES: &str = "<svg width=\"26\" height=\"26\" viewBox=\"0 0 24 24\" aria-hidden=\"true\">\
                      <path d=\"M2 8c3.3-3 6.7-3 10 0s6.7 3 10 0M2 15c3.3-3 6.7-3 10 0s6.7 3 10 0\"/></svg>";
 
 /// What is said first, large.
@@ -28,8 +28,6 @@ const PARTS: [&str; 2] = ["Route ", "Provider "];
 
 /// The page.
 pub fn page(report: &Report) -> String {
-    let style = format!("{STYLE}{}", include_str!("page.css"));
-    let hash = BASE64.encode(digest(&SHA256, style.as_bytes()).as_ref());
     let blocks = blocks(report);
     let of = |block: &&Block| PARTS.iter().any(|part| block.title.starts_with(part));
     let (parts, main): (Vec<&Block>, Vec<&Block>) = blocks.iter().filter(|block| !is_verdict(block)).partition(of);
@@ -51,17 +49,23 @@ pub fn page(report: &Report) -> String {
         }
         body.push_str("</div>\n");
     }
-    let error = words::share(report.percentile_error);
+    frame(&format!("What if: {}", report.about.trace), &body, report.percentile_error)
+}
+
+/// A whole page of this body; percentiles in it are as exact as said.
+pub fn frame(title: &str, body: &str, percentile_error: f64) -> String {
+    let style = format!("{STYLE}{}", include_str!("page.css"));
+    let hash = BASE64.encode(digest(&SHA256, style.as_bytes()).as_ref());
+    let (title, error) = (escape(title), words::share(percentile_error));
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-{hash}'; \
          base-uri 'none'; form-action 'none'\"/>\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
          <meta name=\"color-scheme\" content=\"light dark\"/>\n\
-         <title>What if: {}</title>\n<style>{style}</style>\n</head>\n<body>\n{body}\
+         <title>{title}</title>\n<style>{style}</style>\n</head>\n<body>\n{body}\
          <footer>Percentiles are exact below 128 ms, and within {error} above. Latency is of answered calls. \
-         Of the same trace, world and seed this page is the same, byte for byte.</footer>\n</body>\n</html>\n",
-        escape(&report.about.trace)
+         Of the same trace, world and seed this page is the same, byte for byte.</footer>\n</body>\n</html>\n"
     )
 }
 
