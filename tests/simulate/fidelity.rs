@@ -7,7 +7,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use tidegate::config::plan::Plan;
@@ -114,7 +113,7 @@ impl Minute {
 
         let program = Program::start(&folder, &SERVE, &KEYS).await;
         let (_, plan, _) = self.stage(&folder, &providers);
-        let simulation = Simulation::with_models(Models { start: Timestamp::now(), ..models });
+        let simulation = Simulation::with_models(models);
         for ((name, _), behind) in PROVIDERS.iter().zip(&providers) {
             let provider = plan.providers.iter().find(|provider| &*provider.name == *name).expect("it is configured");
             behind.begin(simulation.transport(provider, &SeededRng::new(SEED)));
