@@ -50,6 +50,10 @@ pub struct Arguments {
     /// before the change.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// The environment of all configurations: development, staging or production, which limits depend on. Without it, what they
+    /// and NODE_ENV say.
+    #[arg(long, value_name = "NAME")]
+    environment: Option<String>,
     /// How providers behave, in TOML (docs/worlds.md). Without it, every provider is a usual one.
     #[arg(long, value_name = "FILE")]
     world: Option<PathBuf>,
@@ -136,16 +140,23 @@ fn simulate(arguments: &Arguments) -> Result<ExitCode, String> {
     Ok(if told > 0 { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 
+/// The environment of all configurations, where it is said.
+fn environment(arguments: &Arguments) -> impl Iterator<Item = (String, String)> {
+    arguments.environment.iter().map(|name| ("environment".to_owned(), name.clone()))
+}
+
 /// The configurations that are compared.
 fn candidates(arguments: &Arguments) -> Result<Vec<Candidate>, String> {
     let set = pairs(&arguments.set)?;
-    let plain = |file: Option<&PathBuf>| Candidate { file: file.cloned(), set: Vec::new() };
+    let both: Vec<_> = environment(arguments).collect();
+    let plain = |file: Option<&PathBuf>| Candidate { file: file.cloned(), set: both.clone() };
+    let changed = |file: Option<&PathBuf>| Candidate { set: [both.clone(), set.clone()].concat(), ..plain(file) };
     match (&*arguments.config, set.is_empty()) {
         ([], true) => Ok(vec![plain(None)]),
         ([file], true) => Ok(vec![plain(Some(file))]),
-        ([], false) => Ok(vec![plain(None), Candidate { file: None, set }]),
-        ([file], false) => Ok(vec![plain(Some(file)), Candidate { file: Some(file.clone()), set }]),
-        ([before, after], _) => Ok(vec![plain(Some(before)), Candidate { file: Some(after.clone()), set }]),
+        ([], false) => Ok(vec![plain(None), changed(None)]),
+        ([file], false) => Ok(vec![plain(Some(file)), changed(Some(file))]),
+        ([before, after], _) => Ok(vec![plain(Some(before)), changed(Some(after))]),
         (more, _) => Err(format!("--config was given {} times; allowed: once or twice", more.len())),
     }
 }

@@ -11,7 +11,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 
-use super::{Arguments, FAILED, about, listed, pairs, parsed, stage, together, world_goals};
+use super::{Arguments, FAILED, about, environment, listed, pairs, parsed, stage, together, world_goals};
 use crate::simulate::names::Names;
 use crate::simulate::report::goals::Goal;
 use crate::simulate::run::{Candidate, Outcome, RunFault, Stage};
@@ -92,7 +92,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
 fn base(arguments: &Arguments) -> Result<Candidate, String> {
     match &*arguments.config {
         [_, _, ..] => Err("--sweep plays one configuration: give --config once".to_owned()),
-        files => Ok(Candidate { file: files.first().cloned(), set: pairs(&arguments.set)? }),
+        files => {
+            let set = environment(arguments).chain(pairs(&arguments.set)?).collect();
+            Ok(Candidate { file: files.first().cloned(), set })
+        }
     }
 }
 
