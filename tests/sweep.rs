@@ -8,10 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use tidegate::simulate::report::About;
 use tidegate::simulate::report::column::Column;
 use tidegate::simulate::report::goals::Goals;
 use tidegate::simulate::run::{Candidate, Outcome, Stage};
-use tidegate::simulate::sweep::{Played, Row, Set, Sweep, effect};
+use tidegate::simulate::sweep::{Played, Row, Set, Sweep, Swept, effect, page, picture, table};
 use tidegate::simulate::trace::{Source, Terms, generated};
 use tidegate::simulate::world::WorldFile;
 
@@ -152,4 +153,36 @@ fn a_sweep_that_changes_nothing_or_is_not_allowed_is_refused_before_anything_is_
     // The other key has an effect, so that the first one is named.
     let said = refused(&["limit.only.rate=5/min..50/min:2", "limit.disabled.burst=5..50:2"]);
     assert!(said.starts_with("--sweep limit.disabled.burst: it has no effect here"), "{said}");
+}
+
+#[test]
+fn a_sweep_is_shown_as_a_table_and_as_a_page_that_needs_nothing_beside_it() {
+    let stage = stage("rate=2/s for=1m callers=3", 5);
+    let shown = |texts: &[&str], goals: Option<&str>| {
+        let sweep = Sweep::parse(&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>()).unwrap();
+        let Played { unchanged, points, found } = swept(&stage, texts, goals);
+        let goals = goals.map(|text| Goals::parse(text).unwrap()).iter().flat_map(Goals::iter).cloned().collect();
+        let about = About { trace: "<b>a trace</b>".into(), seed: 5, ..About::default() };
+        Swept { about, config: "sweep.toml".into(), sweep: sweep.axes().to_vec(), goals, unchanged, points, found }
+    };
+    let one = shown(&["limit.only.rate=5/min..20/min:2"], Some("refused<1%"));
+    let text = table::table(&one, false);
+    for wanted in [
+        "\nsweep     limit.only.rate, 2 values from 5/min to 20/min\n",
+        "\nNo value of limit.only.rate keeps all goals.\n",
+        "\nlimit.only.rate   refused   errors   hits",
+        "\nas it is  ",
+        "   no: refused<1% (",
+    ] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+    let html = page::page(&one);
+    assert!(
+        html.contains("&lt;b&gt;a trace&lt;/b&gt;") && html.contains("<svg class=\"tg\"") && html.contains("20/min")
+    );
+    assert!(["<script", "<b>a", "http://", "https://"].iter().all(|bad| !html.contains(bad)), "{html}");
+    let names = |swept: &Swept| picture::pictures(swept).iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    assert_eq!(names(&one), ["sweep"]);
+    let two = shown(&["limit.only.rate=5/min,20/min", "cache.max_bytes=1MiB,64MiB"], None);
+    assert!(names(&two).starts_with(&["refused", "p95"]) && names(&two).ends_with(&["cost"]), "{:?}", names(&two));
 }
