@@ -41,7 +41,7 @@ fn swept(stage: &Stage, texts: &[&str], goals: Option<&str>) -> Played {
     let sweep = Sweep::parse(&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>()).unwrap();
     let parsed: Vec<_> = goals.map(|text| Goals::parse(text).unwrap()).iter().flat_map(Goals::iter).cloned().collect();
     let play = |sets: Vec<Set>| {
-        let candidates: Vec<_> = sets.iter().map(|set| with(set)).collect();
+        let candidates: Vec<_> = sets.iter().map(with).collect();
         let row = |outcome: Outcome| Row::of(&outcome.tally, &outcome.ending, &parsed);
         stage.play_all(&candidates, row, |_, _| {}).into_iter().collect::<Result<Vec<_>, _>>()
     };
