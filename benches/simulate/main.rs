@@ -28,7 +28,12 @@ const RATE: u64 = 200;
 
 /// Limits that refuse nobody, and are asked all the same.
 const WIDE: [(&str, &str); 2] = [("limit.general.rate", "100000/s"), ("limit.ai.rate", "100000/s")];
-const CACHED: (&str, &str) = ("route.openai-chat.cache", "{ when = \"always\", scope = \"shared\", ttl = \"1h\" }");
+const CACHED: [(&str, &str); 4] = [
+    ("cache.enabled", "true"),
+    ("route.openai-chat.cache.when", "always"),
+    ("route.openai-chat.cache.scope", "shared"),
+    ("route.openai-chat.cache.ttl", "1h"),
+];
 
 /// One kind of traffic.
 struct Kind {
@@ -42,8 +47,8 @@ struct Kind {
 const KINDS: [Kind; 5] = [
     Kind { name: "plain", traffic: "questions=0 streams=0%", set: &[], count: |tally| tally.all.answered },
     Kind { name: "stream", traffic: "questions=0 streams=100%", set: &[], count: |tally| tally.all.answered },
-    Kind { name: "hit", traffic: "questions=50 streams=0%", set: &[CACHED], count: |tally| tally.all.hits },
-    Kind { name: "stream-hit", traffic: "questions=50 streams=100%", set: &[CACHED], count: |tally| tally.all.hits },
+    Kind { name: "hit", traffic: "questions=50 streams=0%", set: &CACHED, count: |tally| tally.all.hits },
+    Kind { name: "stream-hit", traffic: "questions=50 streams=100%", set: &CACHED, count: |tally| tally.all.hits },
     Kind {
         name: "refused",
         traffic: "questions=0 streams=0%",

@@ -96,8 +96,10 @@ fn played(folder: &Folder, source: &Source, seed: u64, sets: &[&str]) -> (Vec<se
         set: vec![("limit.ai.development_rate".to_owned(), (*rate).to_owned())],
     };
     let candidates: Vec<Candidate> = sets.iter().map(candidate).collect();
-    let outcomes =
-        stage.play_all(&candidates, |_, _| {}).into_iter().map(|outcome| outcome.map_err(|fault| fault.to_string()));
+    let outcomes = stage
+        .play_all(&candidates, |outcome| outcome, |_, _| {})
+        .into_iter()
+        .map(|outcome| outcome.map_err(|fault| fault.to_string()));
     let run = |outcome: Result<_, String>| {
         let outcome: tidegate::simulate::run::Outcome = outcome.unwrap();
         Run { name: "A".into(), config: None, is_recorded: false, tally: outcome.tally, ending: outcome.ending }
@@ -127,5 +129,43 @@ fn one_process_says_the_same_twice_on_as_many_threads_as_there_are_configuration
             column.as_object_mut().unwrap().remove("timeline");
         }
         assert_eq!(alone, first);
+    }
+}
+
+/// Whatever a trace says of their lengths: rows of one question differ in what was counted, and made-up lengths by the call.
+#[test]
+fn a_question_that_comes_again_is_the_same_request_and_is_found_in_the_cache() {
+    let folder = folder("same-questions");
+    let config = "environment = \"development\"\n[limits]\nenabled = false\n[cache]\nenabled = true\n\
+                  [route.openai-chat.cache]\nwhen = \"always\"\nscope = \"shared\"\n";
+    folder.write("cached.toml", config);
+    let row = |second: u32, more: &str| {
+        format!(
+            "{{\"at\":\"2026-01-05T00:00:{second:02}Z\",\"route\":\"openai-chat\",\"question\":\"q\",\"status\":200,\
+             \"outcome\":\"ok\",\"took_ms\":9,{more}}}\n"
+        )
+    };
+    let rows = [
+        row(0, "\"bytes_in\":800,\"tokens_in\":190,\"tokens_out\":60"),
+        row(20, "\"bytes_in\":815,\"stream\":true,\"cache\":\"hit\",\"saved\":250"),
+        row(40, "\"bytes_in\":800,\"tokens_in\":200,\"tokens_out\":70"),
+    ];
+    folder.write("three.jsonl", &rows.concat());
+    let (traffic, spread) =
+        generated::parse("rate=5/s for=1m questions=4 zipf=0 streams=0% route=openai-chat").unwrap();
+    let sources = [(Source::Generated(traffic), 4), (Source::Files(vec![folder.path_of("three.jsonl").into()]), 1)];
+    for (source, questions) in sources {
+        let terms = Terms { spread: spread.clone(), names: Default::default(), is_strict: true, seed: 3 };
+        let world = world::read("world.toml", "[defaults]\nerror = []\n").unwrap();
+        let stage = Stage { gateways: 1, source, terms, world };
+        let file = Some(PathBuf::from(folder.path_of("cached.toml")));
+        let all = stage
+            .play(&Candidate { file, set: Vec::new() }, |_| {})
+            .map_err(|fault| fault.to_string())
+            .unwrap()
+            .tally
+            .all;
+        assert!(all.calls >= 3 && all.hits > 0);
+        assert_eq!(all.attempts, questions, "{} hits, {} collapsed of {}", all.hits, all.collapsed, all.calls);
     }
 }

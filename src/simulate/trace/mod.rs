@@ -4,6 +4,7 @@
 //! Each is read while it is played: memory does not depend on its length. It does not know what becomes of the calls.
 
 mod lines;
+mod sizes;
 pub mod spread;
 
 mod order;
@@ -21,6 +22,7 @@ use self::generated::{Generated, Traffic};
 use self::lines::{Lines, Rows};
 pub use self::lines::{Skipped, TraceFault};
 use self::order::InOrder;
+use self::sizes::Sizes;
 use self::spread::Spread;
 use super::arrival::Arrival;
 use super::names::Names;
@@ -71,10 +73,12 @@ impl Source {
     /// # Errors
     /// A file that cannot be read, is no trace, or holds no call.
     pub fn open(&self, terms: &Terms) -> Result<Trace, TraceFault> {
+        let mut sizes = Sizes::new();
         let paths = match self {
             Source::Files(paths) => paths,
             Source::Generated(traffic) => {
-                let arrivals = Generated::new(traffic, &terms.spread, terms.seed).map(Ok);
+                let arrivals =
+                    Generated::new(traffic, &terms.spread, terms.seed).map(move |arrival| Ok(sizes.of(arrival)));
                 return Ok(Trace { arrivals: Box::new(arrivals), start: None, skipped: Skipped::default() });
             }
         };
@@ -91,7 +95,7 @@ impl Source {
         };
         let Some(start) = start else { return Err(TraceFault::Empty(first, skipped)) };
         let arrivals = timed.map(move |next| {
-            next.map(|(at, arrival)| Arrival { after: at.duration_since(start).unsigned_abs(), ..arrival })
+            next.map(|(at, arrival)| Arrival { after: at.duration_since(start).unsigned_abs(), ..sizes.of(arrival) })
         });
         Ok(Trace { arrivals: Box::new(arrivals), start: Some(start), skipped })
     }
