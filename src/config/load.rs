@@ -346,4 +346,17 @@ mod tests {
         let hidden: Vec<&String> = hidden.collect();
         assert_eq!(hidden, SECRETS.map(|(key, ..)| key));
     }
+
+    #[test]
+    fn a_rate_that_is_set_wins_over_those_of_environments_and_variables() {
+        let variables = Variables::new([("RATE_LIMIT_MAX_REQUESTS".to_owned(), "9".to_owned())].into(), [].into());
+        let rates = |set: &[(String, String)]| {
+            let plan = load_beside(None, None, &variables, set).unwrap();
+            let rate = |name: &str| plan.limits.rules.iter().find(|rule| &*rule.name == name).unwrap().rate.count;
+            [rate("general"), rate("ai")]
+        };
+        let set = ["general", "ai"].map(|name| (format!("limit.{name}.rate"), "7/min".to_owned()));
+        assert_eq!(rates(&[]), [9, 300]);
+        assert_eq!(rates(&set), [7, 7]);
+    }
 }

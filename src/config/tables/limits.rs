@@ -96,7 +96,11 @@ fn rule(
     let is_enforced = section.optional("mode", value::word("a mode", MODES)).unwrap_or(true);
     let message = section.optional("message", value::text).map(Arc::from);
     let upgrade_url = section.optional("upgrade_url", value::url).map(|url| url.as_str().into());
-    let rate = by_variables.over(rate);
+    // What is assumed wins over variables, too.
+    let rate = match rate {
+        Some(At { value, origin: Origin::Set }) => Some(value),
+        rate => by_variables.over(rate.map(|rate| rate.value)),
+    };
     let units = |millionths| quantity.units(millionths);
     for (key, millionths) in [("rate", rate.map(|rate| rate.millionths)), ("burst", burst.as_ref().map(|at| at.value))]
     {
@@ -151,7 +155,7 @@ pub(in crate::config) fn check_routes(
 }
 
 /// The rate of this environment: its own key, unless `rate` was set by a later layer than that.
-fn chosen_rate(section: &mut Section<'_>, environment: Environment) -> Option<WrittenRate> {
+fn chosen_rate(section: &mut Section<'_>, environment: Environment) -> Option<At<WrittenRate>> {
     let general = section.located("rate", rate);
     let development = section.located("development_rate", rate);
     let staging = section.located("staging_rate", rate);
@@ -161,11 +165,11 @@ fn chosen_rate(section: &mut Section<'_>, environment: Environment) -> Option<Wr
         Environment::Production => None,
     };
     match (general, special) {
-        (Some(general), Some(special)) if special.origin.layer() >= general.origin.layer() => Some(special.value),
-        (Some(general), _) => Some(general.value),
+        (Some(general), Some(special)) if special.origin.layer() >= general.origin.layer() => Some(special),
+        (Some(general), _) => Some(general),
         (None, special) => {
             section.required("rate", rate);
-            special.map(|special| special.value)
+            special
         }
     }
 }
