@@ -2,19 +2,24 @@
 //!
 //! It opens no socket: everything is simulated but the gateway.
 
+mod background;
 mod learn;
 mod progress;
 mod sweep;
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
 use self::progress::Progress;
 use self::sweep::SweepArguments;
+use crate::config;
+use crate::model::time::in_words;
 use crate::simulate::names::Names;
 use crate::simulate::report::goals::Goals;
 use crate::simulate::report::{About, Report, Run, page, table};
@@ -37,6 +42,9 @@ pub struct Arguments {
     /// input.
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "generate", required_unless_present_any = ["generate", "learn"])]
     trace: Vec<PathBuf>,
+    /// Only the end of a recorded trace: calls that came within this time before the last call ended, such as `1h`.
+    #[arg(long, value_name = "TIME", value_parser = config::duration, conflicts_with_all = ["generate", "learn"])]
+    last: Option<Duration>,
     /// Traffic that is made up: `rate=5/s for=1h burst=5 in=300 out=120 callers=200 questions=1000 streams=50%`.
     #[arg(long, value_name = "WORDS")]
     generate: Option<String>,
@@ -57,6 +65,9 @@ pub struct Arguments {
     /// How providers behave, in TOML (docs/worlds.md). Without it, every provider is a usual one.
     #[arg(long, value_name = "FILE")]
     world: Option<PathBuf>,
+    /// Providers behave as the recorded trace shows (`--learn` prints how). One that it does not show is a usual one.
+    #[arg(long, conflicts_with_all = ["generate", "learn", "world", "sweep"])]
+    learned: bool,
     /// Print the world that a trace shows, in TOML, and how well it fits, instead of a simulation: files or folders that `[record]`
     /// wrote.
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["trace", "generate", "callers", "config", "set", "world", "names", "goal", "fail_if", "report"])]
@@ -91,10 +102,16 @@ pub struct Arguments {
     /// Write the pictures of the report into this folder, too, as SVG.
     #[arg(long, value_name = "FOLDER")]
     pictures: Option<PathBuf>,
+    /// At the lowest priority, one configuration after the other.
+    #[arg(long, hide = true)]
+    background: bool,
 }
 
 /// Simulates.
 pub fn run(arguments: &Arguments) -> ExitCode {
+    if arguments.background {
+        background::step_back();
+    }
     let done = if arguments.sweep.sweep.is_empty() { simulate(arguments) } else { sweep::run(arguments) };
     match done {
         Ok(code) => code,
@@ -116,6 +133,7 @@ fn simulate(arguments: &Arguments) -> Result<ExitCode, String> {
     let mut names = Names::default();
     let goals = goals(arguments, &stage.world)?;
     let fail_if = together(&parsed(&arguments.fail_if, "--fail-if")?)?;
+    let mut providers = BTreeSet::new();
     // What is wrong with a configuration is told before anything runs.
     for candidate in &candidates {
         let plan = candidate.load().map_err(|problems| problems.to_string())?;
@@ -124,10 +142,18 @@ fn simulate(arguments: &Arguments) -> Result<ExitCode, String> {
         fail_if.check(&routes).map_err(|wrong| format!("--fail-if: {wrong}"))?;
         stage.world.for_plan(&plan).map_err(|problems| problems.to_string())?;
         names.add(&plan, &listed);
+        providers.extend(plan.providers.iter().map(|provider| provider.name.clone()));
     }
     stage.terms.names = Arc::new(names);
+    if arguments.learned {
+        stage.world = learn::world(&stage.source, &stage.terms, &providers)?;
+    }
     let progress = Progress::start(&stage, candidates.len());
-    let outcomes = stage.play_all(&candidates, |outcome| outcome, |index, at| progress.tell(index, at));
+    let outcomes = match arguments.background {
+        // One processor is enough.
+        true => candidates.iter().map(|candidate| stage.play(candidate, |_| {})).collect(),
+        false => stage.play_all(&candidates, |outcome| outcome, |index, at| progress.tell(index, at)),
+    };
     progress.end();
     let outcomes: Vec<Outcome> =
         outcomes.into_iter().collect::<Result<_, RunFault>>().map_err(|fault| fault.to_string())?;
@@ -188,7 +214,10 @@ fn stage(arguments: &Arguments) -> Result<Stage, String> {
     };
     let source = match arguments.generate {
         Some(_) => Source::Generated(traffic),
-        None => Source::Files(arguments.trace.clone()),
+        None => match arguments.last {
+            Some(length) => Source::last(&arguments.trace, length).map_err(|fault| fault.to_string())?,
+            None => Source::Files(arguments.trace.clone()),
+        },
     };
     let world = match &arguments.world {
         None => WorldFile::default(),
@@ -254,7 +283,10 @@ fn about(arguments: &Arguments, (skipped, skipped_lines): (u64, Vec<String>)) ->
     About {
         trace: match &arguments.generate {
             Some(words) => format!("generated: {words}"),
-            None => arguments.trace.iter().map(shown).collect::<Vec<_>>().join(", "),
+            None => {
+                let files = arguments.trace.iter().map(shown).collect::<Vec<_>>().join(", ");
+                arguments.last.map_or(files.clone(), |length| format!("{files}, the last {}", in_words(length)))
+            }
         },
         world: arguments.world.as_ref().map(shown),
         seed: arguments.seed,

@@ -21,7 +21,7 @@ impl Progress {
         let all = MultiProgress::new();
         let length = match &stage.source {
             Source::Generated(traffic) => Some(traffic.duration.as_secs()),
-            Source::Files(_) => None,
+            Source::Files(_) | Source::Last(..) => None,
         };
         let bar = |index: usize| {
             let bar = match length {

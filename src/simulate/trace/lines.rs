@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 pub(super) const CSV_HEADER: &str = "TIMESTAMP,ContextTokens,GeneratedTokens";
 
 /// The longest line, in bytes: a record with as many attempts as a call may have is far shorter.
-const LONGEST: u64 = 256 * 1024;
+pub(super) const LONGEST: u64 = 256 * 1024;
 
 /// As many of the lines that do not parse are named.
 const NAMED: usize = 10;
@@ -31,6 +31,8 @@ pub enum TraceFault {
     UnknownForm(PathBuf),
     /// Files of both forms do not make one trace.
     Mixed(PathBuf),
+    /// Only records say when calls ended, and only a file can be read from its end.
+    NoLast(PathBuf),
     /// No call is in it.
     Empty(PathBuf, Skipped),
     /// A line does not parse, and all must.
@@ -52,6 +54,9 @@ impl fmt::Display for TraceFault {
                 "{} has another form than the files before it; a trace is either all records or all CSV",
                 path.display()
             ),
+            TraceFault::NoLast(path) => {
+                write!(out, "--last needs a trace that `[record]` wrote, in a file; {} is none", path.display())
+            }
             TraceFault::Empty(path, skipped) if skipped.count() > 0 => {
                 write!(out, "the trace {} has no call that can be read: {skipped}", path.display())
             }
@@ -125,16 +130,8 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Opens the first of these files; a folder stands for the files in it, in the order of their names, and `-` for the standard
-    /// input.
-    pub(super) fn open(paths: &[PathBuf]) -> Result<Self, TraceFault> {
-        let mut files = Vec::new();
-        for path in paths {
-            match path.is_dir() {
-                true => files.extend(files_of(path)?),
-                false => files.push(path.clone()),
-            }
-        }
+    /// Opens the first of these files; `-` stands for the standard input. `paths` is what was asked for.
+    pub(super) fn open(files: Vec<PathBuf>, paths: &[PathBuf]) -> Result<Self, TraceFault> {
         let nothing = || TraceFault::Empty(paths.first().cloned().unwrap_or_default(), Skipped::default());
         let mut files = files.into_iter();
         let first = files.next().ok_or_else(nothing)?;
@@ -224,6 +221,18 @@ fn opened(path: &Path) -> Result<Box<dyn BufRead>, TraceFault> {
     }
     let file = File::open(path).map_err(|error| TraceFault::Unreadable(path.into(), error.to_string()))?;
     Ok(Box::new(BufReader::with_capacity(1 << 16, file)))
+}
+
+/// The files at these paths: a folder stands for the files in it, in the order of their names.
+pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, TraceFault> {
+    let mut files = Vec::new();
+    for path in paths {
+        match path.is_dir() {
+            true => files.extend(files_of(path)?),
+            false => files.push(path.clone()),
+        }
+    }
+    Ok(files)
 }
 
 /// The files in a folder by their names. Hidden ones are somebody else's.

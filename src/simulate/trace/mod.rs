@@ -11,14 +11,17 @@ mod order;
 
 mod csv;
 pub mod generated;
+mod last;
 mod own;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use self::generated::{Generated, Traffic};
+use self::last::Last;
 use self::lines::{Lines, Rows};
 pub use self::lines::{Skipped, TraceFault};
 use self::order::InOrder;
@@ -33,6 +36,8 @@ use crate::model::recorded::RecordedCall;
 pub enum Source {
     /// Files, one after the other; a folder stands for its files in the order of their names.
     Files(Vec<PathBuf>),
+    /// The end of such files, as [`Source::last`] has found it.
+    Last(Last),
     /// None: it is made up.
     Generated(Traffic),
 }
@@ -68,25 +73,40 @@ impl Iterator for Trace {
 }
 
 impl Source {
+    /// The end of a recorded trace: calls that came within this time before the last call ended.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or not from its end.
+    pub fn last(paths: &[PathBuf], length: Duration) -> Result<Self, TraceFault> {
+        match paths.iter().find(|path| path.as_os_str() == "-") {
+            Some(input) => Err(TraceFault::NoLast(input.clone())),
+            None => {
+                let files = lines::files(paths)?;
+                let nothing = || TraceFault::Empty(paths.first().cloned().unwrap_or_default(), Skipped::default());
+                if files.is_empty() { Err(nothing()) } else { Last::of(files, length).map(Self::Last) }
+            }
+        }
+    }
+
     /// Begins to read.
     ///
     /// # Errors
     /// A file that cannot be read, is no trace, or holds no call.
     pub fn open(&self, terms: &Terms) -> Result<Trace, TraceFault> {
         let mut sizes = Sizes::new();
-        let paths = match self {
-            Source::Files(paths) => paths,
+        let (lines, last) = match self {
             Source::Generated(traffic) => {
                 let arrivals =
                     Generated::new(traffic, &terms.spread, terms.seed).map(move |arrival| Ok(sizes.of(arrival)));
                 return Ok(Trace { arrivals: Box::new(arrivals), start: None, skipped: Skipped::default() });
             }
+            Source::Files(paths) => (Lines::open(lines::files(paths)?, paths)?, None),
+            Source::Last(last) => recorded_lines(last)?,
         };
-        let lines = Lines::open(paths)?;
         let (skipped, first) = (Skipped::default(), lines.first_file().to_owned());
         let mut timed = match lines.is_csv() {
             true => InOrder::new(csv::arrivals(Rows::new(lines, terms.is_strict, &skipped, csv::row), terms)),
-            false => InOrder::new(own::arrivals(Rows::new(lines, terms.is_strict, &skipped, own::row), terms)),
+            false => InOrder::new(own::arrivals(rows(lines, last, terms.is_strict, &skipped), terms)),
         }
         .peekable();
         let start = match timed.next_if(Result::is_err) {
@@ -109,13 +129,35 @@ impl Source {
         &self,
         terms: &Terms,
     ) -> Result<Option<impl Iterator<Item = Result<RecordedCall, TraceFault>> + use<>>, TraceFault> {
-        let Source::Files(paths) = self else { return Ok(None) };
-        let lines = Lines::open(paths)?;
-        let is_csv = lines.is_csv();
-        let (is_strict, names) = (terms.is_strict, terms.names.clone());
-        let rows = || Rows::new(lines, is_strict, &Skipped::default(), own::row);
+        let (lines, last) = match self {
+            Source::Generated(_) => return Ok(None),
+            Source::Files(paths) => (Lines::open(lines::files(paths)?, paths)?, None),
+            Source::Last(last) => recorded_lines(last)?,
+        };
+        let (is_csv, names) = (lines.is_csv(), terms.names.clone());
+        let rows = || rows(lines, last, terms.is_strict, &Skipped::default());
         Ok((!is_csv).then(|| rows().map(move |row| row.map(|row| names.told(row)))))
     }
+}
+
+/// The lines of the files that hold the end of a recorded trace.
+fn recorded_lines(last: &Last) -> Result<(Lines, Option<Last>), TraceFault> {
+    let lines = Lines::open(last.files.clone(), &last.files)?;
+    match lines.is_csv() {
+        true => Err(TraceFault::NoLast(lines.first_file().to_owned())),
+        false => Ok((lines, Some(last.clone()))),
+    }
+}
+
+/// The calls that were recorded, or those of the trace's end.
+fn rows(
+    lines: Lines,
+    last: Option<Last>,
+    is_strict: bool,
+    skipped: &Skipped,
+) -> impl Iterator<Item = Result<RecordedCall, TraceFault>> + use<> {
+    let is_meant = move |call: &RecordedCall| last.as_ref().is_none_or(|last| last.has(call));
+    Rows::new(lines, is_strict, skipped, own::row).filter(move |row| row.as_ref().map_or(true, &is_meant))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Terms;
-use super::lines::{Line, Rows, TraceFault};
+use super::lines::{Line, TraceFault};
 use super::order::Timed;
 use crate::model::recorded::{RecordedCall, TraceHeader};
 use crate::model::rng::Draws;
@@ -44,10 +44,10 @@ pub(super) fn row(line: &str) -> Line<RecordedCall> {
 }
 
 /// The calls of the records.
-pub(super) fn arrivals(
-    rows: Rows<RecordedCall>,
-    terms: &Terms,
-) -> impl Iterator<Item = Result<Timed, TraceFault>> + use<> {
+pub(super) fn arrivals<R>(rows: R, terms: &Terms) -> impl Iterator<Item = Result<Timed, TraceFault>> + use<R>
+where
+    R: Iterator<Item = Result<RecordedCall, TraceFault>>,
+{
     let (draws, names) = (Draws::new(terms.seed).named("answers"), terms.names.clone());
     let mut answers = Answers::default();
     rows.zip(0..)
