@@ -15,7 +15,9 @@ use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
 use tidegate::gateway::state::GatewayState;
 use tidegate::gateway::world::World;
+use tidegate::model::recorded::RecordedCall;
 use tidegate::server::current::Current;
+use tidegate::server::what_if::Simulator;
 use tidegate::server::{self, Listener};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -114,6 +116,41 @@ async fn where_others_can_reach_it_the_page_asks_for_the_token() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn variants_stand_side_by_side_with_budgets_and_what_a_guard_switched_off() {
     browse("beside", &Running::start(BESIDE).await).await;
+}
+
+/// Ten calls of one user in ten seconds, and two of another, as `[record]` writes them.
+fn recorded() -> String {
+    let calls = (0..10).map(|second| (second, "ann")).chain([(11, "bob"), (12, "bob")]);
+    let line = |(second, user): (u32, &str)| {
+        let call = RecordedCall {
+            at: format!("2026-03-02T09:00:{second:02}Z").parse().expect("a time"),
+            route: "openai-chat".into(),
+            user: Some(user.into()),
+            near: true,
+            bytes_in: 400,
+            status: 200,
+            outcome: "ok".into(),
+            took_ms: 20,
+            ..RecordedCall::default()
+        };
+        serde_json::to_string(&call).expect("a row") + "\n"
+    };
+    calls.map(line).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_rate_of_a_limit_would_have_refused_is_simulated_from_the_page() {
+    let folder = root().join(format!("target/tmp/what-if-{}", std::process::id()));
+    let (trace, file) = (folder.join("trace"), folder.join("gateway.toml"));
+    let write = |path: &Path, text: &str| std::fs::write(path, text).expect("a file can be written");
+    std::fs::create_dir_all(&trace).expect("a folder can be made");
+    write(&trace.join("trace-1.jsonl"), &recorded());
+    let text = format!("{CONFIG}[record]\nfolder = {trace:?}\n");
+    write(&file, &text);
+    let gateway = Running::start(&text).await;
+    gateway.current.what_if().offer(Simulator::new(env!("CARGO_BIN_EXE_tidegate").into(), Some(&file)));
+    browse("whatIf", &gateway).await;
+    let _ = std::fs::remove_dir_all(folder);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -121,3 +121,5 @@ mod websocket_ends;
 mod websocket_limits;
 #[path = "wire/websocket_pace.rs"]
 mod websocket_pace;
+#[path = "wire/what_if.rs"]
+mod what_if;

@@ -43,7 +43,7 @@ fn demonstrate(listen: Option<SocketAddr>, beginning: &mut Beginning) -> Result<
         let world = World::simulated(Arc::new(Simulation::default()), jiff::Timestamp::now(), 1);
         let state = Arc::new(GatewayState::new(&plan, &world));
         let gateway = Gateway::new(plan, state, Arc::new(world))?;
-        let process = Process { log: apart, reloading: None, has_callers: true };
+        let process = Process { log: apart, reloading: None, simulator: None, has_callers: true };
         let ready = |address| {
             if let Some(address) = address {
                 introduce(address, admin);

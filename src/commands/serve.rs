@@ -29,6 +29,7 @@ use crate::gateway::world::World;
 use crate::model::time::in_words;
 use crate::server::current::Current;
 use crate::server::jobs::Workers;
+use crate::server::what_if::Simulator;
 use crate::server::{self, Listener};
 use crate::telemetry::export::sentry::Reporter;
 use crate::telemetry::export::traces::Exporter;
@@ -72,7 +73,9 @@ fn serve(role: &Role, file: Option<&Path>, beginning: &mut Beginning) -> Result<
         let state = Arc::new(GatewayState::new(&loaded.plan, &world));
         let gateway = Gateway::new(loaded.plan, state, Arc::new(world))?;
         let reloading = Reloading::listen(file, watch)?;
-        let process = Process { log: apart, reloading: Some(reloading), has_callers: role.has_callers };
+        let simulator =
+            Simulator::of_process(file).inspect_err(|problem| tracing::warn!(problem, "what-if is off")).ok();
+        let process = Process { log: apart, reloading: Some(reloading), simulator, has_callers: role.has_callers };
         let ready = |address| match address {
             Some(address) => tracing::info!("listening on {scheme}://{address}"),
             None => tracing::info!(concurrency, "working on jobs"),
@@ -146,6 +149,8 @@ pub(super) struct Process {
     pub(super) log: Apart,
     /// Why its configuration may change while it runs; `None`: it does not.
     pub(super) reloading: Option<Reloading>,
+    /// What plays its configuration; `None`: nobody can.
+    pub(super) simulator: Option<Simulator>,
     /// False: it listens for operators only.
     pub(super) has_callers: bool,
 }
@@ -167,6 +172,9 @@ pub(super) async fn until_stopped(
     let tasks = TaskTracker::new();
     keep_log(&gateway, process.log, &tasks, &shutdown);
     let current = Current::probed(gateway, &tasks, &shutdown);
+    if let Some(simulator) = process.simulator {
+        current.what_if().offer(simulator);
+    }
     let workers = Arc::new(Workers::keep(&current, &shutdown));
     let gateway = current.gateway();
     // At once: each has a connection of its own, and a start should wait for one of them at the longest.

@@ -26,6 +26,15 @@ pub fn duration(text: &str) -> Result<std::time::Duration, String> {
     read(text, engine::value::duration)
 }
 
+/// Whether a limit may have this rate, written as in the config: `20/min`; an error says what is allowed.
+pub fn check_rate(limit: &plan::limit::LimitPlan, text: &str) -> Result<(), String> {
+    let rate = read(text, engine::amounts::rate)?;
+    match limit.quantity.units(rate.millionths) {
+        Some(_) => Ok(()),
+        None => Err(format!("{} must be a whole number of at least 1", limit.quantity.as_str())),
+    }
+}
+
 /// A log filter, written as `log.level` in the config: `info,tidegate=debug`.
 pub fn log_level(text: &str) -> Result<String, String> {
     read(text, engine::value::log_level)

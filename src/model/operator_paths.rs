@@ -49,6 +49,8 @@ pub const EXPLAIN_CALL: &str = "/admin/explain/{id}";
 pub const LOG: &str = "/admin/log";
 /// What the live page shows, as events.
 pub const LIVE: &str = "/admin/live";
+/// What the last recorded hour would have been like.
+pub const WHAT_IF: &str = "/admin/what-if";
 /// Removes cached responses.
 pub const PURGE: &str = "/cache/purge";
 /// Closes all circuit breakers.

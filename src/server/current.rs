@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::probes::{self, Probes};
+use super::what_if::WhatIf;
 use crate::config::plan::Plan;
 use crate::gateway::Gateway;
 use crate::gateway::state::Reload;
@@ -23,18 +24,29 @@ pub struct Current {
     gateway: ArcSwap<Gateway>,
     /// Held while one gateway takes the place of another, so that no generation is built on one that is gone.
     probes: Mutex<Option<Probes>>,
+    what_if: WhatIf,
 }
 
 impl Current {
     /// Begins with a gateway whose providers nobody probes.
     pub fn new(gateway: Gateway) -> Arc<Self> {
-        Arc::new(Self { gateway: ArcSwap::from_pointee(gateway), probes: Mutex::new(None) })
+        Self::begin(gateway, None)
     }
 
     /// Begins with a gateway, and starts its probes; they end with `shutdown`.
     pub fn probed(gateway: Gateway, tasks: &TaskTracker, shutdown: &CancellationToken) -> Arc<Self> {
         let probes = probes::start(&gateway, tasks, shutdown);
-        Arc::new(Self { gateway: ArcSwap::from_pointee(gateway), probes: Mutex::new(Some(probes)) })
+        Self::begin(gateway, Some(probes))
+    }
+
+    fn begin(gateway: Gateway, probes: Option<Probes>) -> Arc<Self> {
+        let what_if = WhatIf::default();
+        Arc::new(Self { gateway: ArcSwap::from_pointee(gateway), probes: Mutex::new(probes), what_if })
+    }
+
+    /// What operators ask about other limits.
+    pub fn what_if(&self) -> &WhatIf {
+        &self.what_if
     }
 
     /// The gateway that answers now. To be kept for one request, not for a connection.

@@ -14,6 +14,7 @@ pub mod job_metrics;
 pub mod callers;
 
 pub mod probes;
+pub mod what_if;
 
 pub mod current;
 

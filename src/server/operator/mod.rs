@@ -15,6 +15,7 @@ pub mod log_level;
 pub mod openapi;
 pub mod purge;
 pub mod usage;
+pub mod what_if;
 
 pub mod health;
 pub mod jobs;

@@ -17,7 +17,7 @@ use crate::server::operator::endpoint::{
     Access, AtCallers, Docs, Endpoint, Found, Handler, Operation, Response, Section, Verb,
 };
 use crate::server::operator::{
-    configuration, demo, explain, flags, health, jobs, keys, log_level, openapi, page, purge, usage,
+    configuration, demo, explain, flags, health, jobs, keys, log_level, openapi, page, purge, usage, what_if,
 };
 
 /// The largest body of most endpoints, in bytes.
@@ -394,6 +394,30 @@ pub static ENDPOINTS: &[Endpoint] = &[
                 BODY,
                 Now(log_level::reset),
                 docs("resetLogLevel", "Go back to the configured log level", &[(200, JSON, "LogLevel")]),
+            ),
+        ],
+    ),
+    endpoint(
+        paths::WHAT_IF,
+        Section::Admin,
+        None,
+        &[
+            get(
+                Reader,
+                Now(what_if::show),
+                docs("getWhatIf", "The limits that can be asked about, and the last answer", &[(200, JSON, "WhatIf")]),
+            ),
+            change(
+                Verb::Post,
+                SMALL_BODY,
+                Now(what_if::begin),
+                docs(
+                    "askWhatIf",
+                    "Simulate the last recorded hour with another rate of one limit, in the background",
+                    &[(202, JSON, "WhatIf")],
+                )
+                .body("WhatIfQuestion")
+                .problems(&[409, 503]),
             ),
         ],
     ),
