@@ -120,8 +120,8 @@ async fn an_operator_learns_what_another_rate_would_have_refused_and_whom() {
         {"kind": "user", "name": name("ann"), "calls": 5, "recorded": 0, "configured": 0, "asked": 4},
         {"kind": "user", "name": name("bob"), "calls": 2, "recorded": 0, "configured": 0, "asked": 1},
     ]);
-    let users: Vec<_> = answer["outcome"]["refused"].as_array().expect("callers").iter().collect();
-    let users: Vec<_> = users.into_iter().filter(|refused| refused["kind"] == "user").cloned().collect();
+    let refused = answer["outcome"]["refused"].as_array().expect("callers").iter();
+    let users: Vec<_> = refused.filter(|refused| refused["kind"] == "user").cloned().collect();
     assert_eq!(Value::from(users), whom, "{answer}");
 
     // A limit that only watches is asked about as if it were enforced.
