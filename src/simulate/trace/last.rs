@@ -86,7 +86,7 @@ mod tests {
         }
 
         fn source(&self) -> Source {
-            Source::last(&[self.0.clone()], HOUR).unwrap()
+            Source::last(std::slice::from_ref(&self.0), HOUR).unwrap()
         }
     }
 
@@ -159,7 +159,7 @@ mod tests {
     fn a_trace_without_calls_and_one_of_timestamps_are_told() {
         let told = |test, text: &str| {
             let folder = Folder::of(test, &[("a", text.to_owned())]);
-            let source = Source::last(&[folder.0.clone()], HOUR);
+            let source = Source::last(std::slice::from_ref(&folder.0), HOUR);
             source.and_then(|source| source.open(&terms())).err().map(|fault| fault.to_string()).unwrap_or_default()
         };
         let header = "{\"trace\":1,\"version\":\"0\",\"start\":\"2026-03-02T00:00:00Z\",\"secret\":\"s\"}\n";
