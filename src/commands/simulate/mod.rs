@@ -38,8 +38,7 @@ const ERROR: u8 = 2;
 /// What is to be simulated.
 #[derive(Args)]
 pub struct Arguments {
-    /// Traffic: files or folders that `[record]` wrote, or CSV (TIMESTAMP,ContextTokens,GeneratedTokens); `-` reads the standard
-    /// input.
+    /// Traffic: files or folders that `[record]` wrote, or CSV (TIMESTAMP,ContextTokens,GeneratedTokens).
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "generate", required_unless_present_any = ["generate", "learn"])]
     trace: Vec<PathBuf>,
     /// Only the end of a recorded trace: calls that came within this time before the last call ended, such as `1h`.
@@ -316,6 +315,15 @@ fn show(arguments: &Arguments, report: &Report) -> Result<(), String> {
         false => write!(out, "{}", table::table(report, std::io::stdout().is_terminal())),
     };
     written.map_err(|error| format!("cannot write the report: {error}"))?;
-    let Some(path) = &arguments.report else { return Ok(()) };
-    std::fs::write(path, page::page(report)).map_err(|error| format!("cannot write {}: {error}", path.display()))
+    if let Some(path) = &arguments.report {
+        save(path, &page::page(report))?;
+    }
+    let Some(folder) = &arguments.pictures else { return Ok(()) };
+    std::fs::create_dir_all(folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+    let mut pictures = page::pictures::pictures(report).into_iter();
+    pictures.try_for_each(|(name, svg)| save(&folder.join(format!("{name}.svg")), &svg.file()))
+}
+
+fn save(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }

@@ -130,7 +130,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Opens the first of these files; `-` stands for the standard input. `paths` is what was asked for.
+    /// Opens the first of these files. `paths` is what was asked for.
     pub(super) fn open(files: Vec<PathBuf>, paths: &[PathBuf]) -> Result<Self, TraceFault> {
         let nothing = || TraceFault::Empty(paths.first().cloned().unwrap_or_default(), Skipped::default());
         let mut files = files.into_iter();
@@ -216,9 +216,6 @@ impl Lines {
 }
 
 fn opened(path: &Path) -> Result<Box<dyn BufRead>, TraceFault> {
-    if path == Path::new("-") {
-        return Ok(Box::new(BufReader::new(std::io::stdin())));
-    }
     let file = File::open(path).map_err(|error| TraceFault::Unreadable(path.into(), error.to_string()))?;
     Ok(Box::new(BufReader::with_capacity(1 << 16, file)))
 }
