@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+// As in the program: see docs/decisions/0019-allocator.md.
+use mimalloc as _;
 use tidegate::simulate::run::{Candidate, Stage};
 use tidegate::simulate::tally::Tally;
 use tidegate::simulate::trace::{Source, Terms, generated};
