@@ -86,7 +86,7 @@ pub struct Incoming<'a> {
 pub struct Question<'a> {
     /// The text: ASCII, without anything that JSON escapes. Of one that is too long for the dialect the beginning has to do.
     pub text: &'a str,
-    /// The model, for dialects whose callers name one.
+    /// The model, for dialects whose callers name one; as it stands within a JSON string.
     pub model: &'a str,
     /// True for an answer in events, where the dialect has such.
     pub stream: bool,

@@ -97,7 +97,10 @@ pub fn request(route: &RoutePlan, arrival: &Arrival) -> Result<Request<Full<Byte
         Some(model) => model.clone(),
         None => usual_model(route),
     };
-    let question = Question { text: &text, model: &model, stream: arrival.stream };
+    // Callers choose the names of models, and a trace has them as they were sent.
+    let model = serde_json::Value::from(&*model).to_string();
+    let model = model.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
+    let question = Question { text: &text, model, stream: arrival.stream };
     let body = caller::dialect(route.caller).ask(route.call, &question).ok_or(NotSimulated::Kind)?;
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = method.clone();
@@ -117,4 +120,41 @@ fn usual_model(route: &RoutePlan) -> Arc<str> {
     let named =
         || targets().flat_map(|target| target.named_models()).find_map(|pattern| pattern.exact()).map(Arc::from);
     fixed.or_else(named).unwrap_or_else(|| "gpt-4".into())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{self, Variables};
+    use crate::simulate::arrival;
+
+    #[tokio::test]
+    async fn a_model_with_an_odd_name_is_asked_for_by_that_name() {
+        let plan = config::load(None, &Variables::default().with_all_secrets()).unwrap();
+        let asked = r#"odd "name" \ of a model"#;
+        for route in ["openai-chat", "openai-responses", "canvas-chat"] {
+            let arrival = Arrival {
+                after: Duration::ZERO,
+                route: route.into(),
+                tenant: None,
+                user: None,
+                key: None,
+                address: arrival::address("1", true),
+                tier: None,
+                question: 7,
+                model: Some(asked.into()),
+                stream: false,
+                tokens_in: 30,
+                tokens_out: 5,
+                bytes_in: 0,
+            };
+            let route = plan.routes.iter().find(|it| &*it.name == route).unwrap();
+            let body = request(route, &arrival).unwrap().into_body().collect().await.unwrap().to_bytes();
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body["model"], asked);
+        }
+    }
 }
