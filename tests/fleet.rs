@@ -35,7 +35,10 @@ const CACHE: &str = "[cache]\nenabled = true\nredis_timeout = \"50ms\"\n[route.c
 
 /// What gateways record, each row with the name of its gateway.
 #[derive(Clone, Default)]
-struct Rows(Arc<Mutex<Vec<(Arc<str>, RecordedCall)>>>);
+struct Rows(Arc<Mutex<Vec<Row>>>);
+
+/// The gateway's name, and what it recorded.
+type Row = (Arc<str>, RecordedCall);
 
 struct Of(Rows, Arc<str>);
 
@@ -87,7 +90,7 @@ fn call(after: Duration, question: u64) -> Arrival {
         tier: None,
         question,
         model: Some("m".into()),
-        stream: question % 2 == 0,
+        stream: question.is_multiple_of(2),
         tokens_in: 20,
         tokens_out: 10,
         bytes_in: 0,

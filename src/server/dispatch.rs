@@ -74,21 +74,20 @@ where
     operators(gateway, None, peer, request).await
 }
 
-/// Answers one request of a caller's connection.
-pub(in crate::server) async fn callers<B>(
+/// Answers one request of a caller's connection. The work itself, and not a future around it, which would be moved once more.
+pub(in crate::server) fn callers<B>(
     gateway: &Gateway,
     peer: impl Into<Peer>,
     last_shown: &LastShown,
     request: Request<B>,
-) -> Outcome<B>
+) -> impl Future<Output = Outcome<B>>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    known(gateway, peer, None, last_shown, request).await
+    known(gateway, peer, None, last_shown, request)
 }
 
 /// The same where it may be known beforehand who calls.
-#[inline]
 async fn known<B>(
     gateway: &Gateway,
     peer: impl Into<Peer>,

@@ -61,8 +61,7 @@ mod tests {
     #[test]
     fn digests_are_told_where_the_secret_is_the_traces() {
         let named = |secret: &str| {
-            let text =
-                "[record]\nsecret_env = \"S\"\n[budget.small]\namount = 1\nper = \"day\"\ntenants = [\"bakery\"]\n";
+            let text = "[record]\nsecret_env = \"S\"\n[budget.small]\namount = 1\nper = \"day\"\nkey = [\"tenant\"]\ntenants = [\"bakery\"]\n";
             let variables = Variables::new([("S".to_owned(), secret.to_owned())].into(), [].into());
             let plan = config::load(Some(("x.toml", text)), &variables).unwrap();
             let mut names = Names::default();

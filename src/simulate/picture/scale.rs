@@ -89,11 +89,14 @@ impl Range {
 
     fn powers(&self, about: f64) -> Vec<(f64, String)> {
         let (from, to) = (self.low.log10().floor() as i32, self.high.log10().ceil() as i32);
-        let of = |digits: &[f64]| -> Vec<f64> {
-            let all = (from..=to).flat_map(|power| digits.iter().map(move |digit| digit * 10_f64.powi(power)));
+        let of = |(digits, stride): (&[f64], usize)| -> Vec<f64> {
+            let powers = (from..=to).step_by(stride);
+            let all = powers.flat_map(|power| digits.iter().map(move |digit| digit * 10_f64.powi(power)));
             all.filter(|at| (self.low..=self.high).contains(at)).collect()
         };
-        let some = [&[1.0, 2.0, 5.0][..], &[1.0, 3.0], &[1.0]].map(of);
+        // Over very many powers not each has a tick.
+        let stride = (f64::from(to - from) / about.max(1.0)).ceil().max(1.0) as usize;
+        let some = [(&[1.0, 2.0, 5.0][..], 1), (&[1.0, 3.0], 1), (&[1.0], 1), (&[1.0], stride)].map(of);
         let fits = some.iter().find(|ticks| ticks.len() as f64 <= about).or(some.last());
         fits.into_iter().flatten().map(|at| (*at, (self.axis.words)(*at))).collect()
     }
