@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use serde::Serialize;
 
 use self::progress::Progress;
 use self::sweep::SweepArguments;
@@ -307,14 +308,7 @@ fn recorded(stage: &Stage) -> Result<Option<Tally>, String> {
 }
 
 fn show(arguments: &Arguments, report: &Report) -> Result<(), String> {
-    let mut out = std::io::stdout().lock();
-    let written = match arguments.json {
-        true => {
-            serde_json::to_string_pretty(report).map_err(std::io::Error::from).and_then(|text| writeln!(out, "{text}"))
-        }
-        false => write!(out, "{}", table::table(report, std::io::stdout().is_terminal())),
-    };
-    written.map_err(|error| format!("cannot write the report: {error}"))?;
+    print(arguments.json, report, table::table).map_err(|error| format!("cannot write the report: {error}"))?;
     if let Some(path) = &arguments.report {
         save(path, &page::page(report))?;
     }
@@ -322,6 +316,15 @@ fn show(arguments: &Arguments, report: &Report) -> Result<(), String> {
     std::fs::create_dir_all(folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
     let mut pictures = page::pictures::pictures(report).into_iter();
     pictures.try_for_each(|(name, svg)| save(&folder.join(format!("{name}.svg")), &svg.file()))
+}
+
+/// Prints a result: as JSON, or as a table, with colours where a person reads it.
+fn print<T: Serialize>(is_json: bool, result: &T, table: impl FnOnce(&T, bool) -> String) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match is_json {
+        true => writeln!(out, "{}", serde_json::to_string_pretty(result)?),
+        false => write!(out, "{}", table(result, std::io::stdout().is_terminal())),
+    }
 }
 
 fn save(path: &Path, text: &str) -> Result<(), String> {

@@ -2,7 +2,6 @@
 //!
 //! It does not know how a sweep is played or shown.
 
-use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 
-use super::{Arguments, FAILED, about, environment, listed, pairs, parsed, stage, together, world_goals};
+use super::{Arguments, FAILED, about, environment, listed, pairs, parsed, print, save, stage, together, world_goals};
 use crate::simulate::names::Names;
 use crate::simulate::report::goals::Goal;
 use crate::simulate::run::{Candidate, Outcome, RunFault, Stage};
@@ -125,26 +124,15 @@ fn style() -> ProgressStyle {
 }
 
 fn show(arguments: &Arguments, swept: &Swept) -> Result<(), String> {
-    let mut out = std::io::stdout().lock();
-    let written = match arguments.json {
-        true => {
-            serde_json::to_string_pretty(swept).map_err(std::io::Error::from).and_then(|text| writeln!(out, "{text}"))
-        }
-        false => write!(out, "{}", table::table(swept, std::io::stdout().is_terminal())),
-    };
-    written.map_err(|error| format!("cannot write the result: {error}"))?;
+    print(arguments.json, swept, table::table).map_err(|error| format!("cannot write the result: {error}"))?;
     if let Some(path) = &arguments.report {
-        write(path, &page::page(swept))?;
+        save(path, &page::page(swept))?;
     }
     let Some(path) = &arguments.sweep.svg else { return Ok(()) };
     match &*picture::pictures(swept) {
-        [(_, svg)] => write(path, &svg.file()),
-        several => several.iter().try_for_each(|(name, svg)| write(&named(path, name), &svg.file())),
+        [(_, svg)] => save(path, &svg.file()),
+        several => several.iter().try_for_each(|(name, svg)| save(&named(path, name), &svg.file())),
     }
-}
-
-fn write(path: &Path, text: &str) -> Result<(), String> {
-    std::fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
 /// The path with a name before its ending: `sweep-cost.svg` of `sweep.svg`.

@@ -78,14 +78,9 @@ impl Source {
     /// # Errors
     /// A file that cannot be read, or not from its end.
     pub fn last(paths: &[PathBuf], length: Duration) -> Result<Self, TraceFault> {
-        match paths.iter().find(|path| path.as_os_str() == "-") {
-            Some(input) => Err(TraceFault::NoLast(input.clone())),
-            None => {
-                let files = lines::files(paths)?;
-                let nothing = || TraceFault::Empty(paths.first().cloned().unwrap_or_default(), Skipped::default());
-                if files.is_empty() { Err(nothing()) } else { Last::of(files, length).map(Self::Last) }
-            }
-        }
+        let files = lines::files(paths)?;
+        let nothing = || TraceFault::Empty(paths.first().cloned().unwrap_or_default(), Skipped::default());
+        if files.is_empty() { Err(nothing()) } else { Last::of(files, length).map(Self::Last) }
     }
 
     /// Begins to read.
@@ -106,7 +101,7 @@ impl Source {
         let (skipped, first) = (Skipped::default(), lines.first_file().to_owned());
         let mut timed = match lines.is_csv() {
             true => InOrder::new(csv::arrivals(Rows::new(lines, terms.is_strict, &skipped, csv::row), terms)),
-            false => InOrder::new(own::arrivals(rows(lines, last, terms.is_strict, &skipped), terms)),
+            false => InOrder::new(own::arrivals(rows(lines, last, terms, &skipped), terms.seed)),
         }
         .peekable();
         let start = match timed.next_if(Result::is_err) {
@@ -134,9 +129,7 @@ impl Source {
             Source::Files(paths) => (Lines::open(lines::files(paths)?, paths)?, None),
             Source::Last(last) => recorded_lines(last)?,
         };
-        let (is_csv, names) = (lines.is_csv(), terms.names.clone());
-        let rows = || rows(lines, last, terms.is_strict, &Skipped::default());
-        Ok((!is_csv).then(|| rows().map(move |row| row.map(|row| names.told(row)))))
+        Ok((!lines.is_csv()).then(|| rows(lines, last, terms, &Skipped::default())))
     }
 }
 
@@ -149,15 +142,17 @@ fn recorded_lines(last: &Last) -> Result<(Lines, Option<Last>), TraceFault> {
     }
 }
 
-/// The calls that were recorded, or those of the trace's end.
+/// The calls that were recorded, or those of the trace's end, with names in the place of the digests that are known.
 fn rows(
     lines: Lines,
     last: Option<Last>,
-    is_strict: bool,
+    terms: &Terms,
     skipped: &Skipped,
 ) -> impl Iterator<Item = Result<RecordedCall, TraceFault>> + use<> {
     let is_meant = move |call: &RecordedCall| last.as_ref().is_none_or(|last| last.has(call));
-    Rows::new(lines, is_strict, skipped, own::row).filter(move |row| row.as_ref().map_or(true, &is_meant))
+    let names = terms.names.clone();
+    let rows = Rows::new(lines, terms.is_strict, skipped, own::row);
+    rows.filter(move |row| row.as_ref().map_or(true, &is_meant)).map(move |row| row.map(|row| names.told(row)))
 }
 
 #[cfg(test)]

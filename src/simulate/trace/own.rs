@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Terms;
 use super::lines::{Line, TraceFault};
 use super::order::Timed;
 use crate::model::recorded::{RecordedCall, TraceHeader};
@@ -44,14 +43,13 @@ pub(super) fn row(line: &str) -> Line<RecordedCall> {
 }
 
 /// The calls of the records.
-pub(super) fn arrivals<R>(rows: R, terms: &Terms) -> impl Iterator<Item = Result<Timed, TraceFault>> + use<R>
+pub(super) fn arrivals<R>(rows: R, seed: u64) -> impl Iterator<Item = Result<Timed, TraceFault>> + use<R>
 where
     R: Iterator<Item = Result<RecordedCall, TraceFault>>,
 {
-    let (draws, names) = (Draws::new(terms.seed).named("answers"), terms.names.clone());
+    let draws = Draws::new(seed).named("answers");
     let mut answers = Answers::default();
-    rows.zip(0..)
-        .map(move |(row, index)| row.map(|row| (row.at, arrival(names.told(row), &mut answers, draws.of(index)))))
+    rows.zip(0..).map(move |(row, index)| row.map(|row| (row.at, arrival(row, &mut answers, draws.of(index)))))
 }
 
 fn arrival(row: RecordedCall, answers: &mut Answers, draws: Draws) -> Arrival {

@@ -15,7 +15,7 @@ fn csv(text: &'static str, is_strict: bool) -> (Vec<Result<order::Timed, TraceFa
 fn own(text: &'static str) -> (Vec<order::Timed>, Skipped) {
     let skipped = Skipped::default();
     let rows = Rows::new(Lines::of(text), false, &skipped, own::row);
-    (InOrder::new(own::arrivals(rows, &TERMS())).map(Result::unwrap).collect(), skipped)
+    (InOrder::new(own::arrivals(rows, TERMS().seed)).map(Result::unwrap).collect(), skipped)
 }
 
 #[test]

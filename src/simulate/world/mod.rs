@@ -24,7 +24,6 @@ use crate::config::engine::problem::{Layer, Origin, Problem, Problems, Report};
 use crate::config::engine::reader::Section;
 use crate::config::engine::value;
 use crate::config::plan::Plan;
-use crate::provider::simulated::OverCapacity;
 use crate::provider::simulated::model::{Distribution, ErrorShare, ProviderModel, Trouble};
 
 /// What a world file says.
@@ -83,13 +82,7 @@ pub fn usual() -> ProviderModel {
         per_token: Distribution::LogNormal { p50: ms(12), p99: ms(40) },
         error_after: Distribution::LogNormal { p50: ms(200), p99: ms(1000) },
         errors: vec![ErrorShare { share: 0.001, trouble: Trouble::Status { status: 500, retry_after: None } }],
-        capacity: None,
-        over_capacity: OverCapacity::Refuse,
-        requests_per_minute: None,
-        tokens_per_minute: None,
-        repeats: false,
-        outages: Vec::new(),
-        brownouts: Vec::new(),
+        ..ProviderModel::default()
     }
 }
 

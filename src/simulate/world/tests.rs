@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::config::{self, Variables};
+use crate::provider::simulated::OverCapacity;
 use crate::provider::simulated::model::{Brownout, Outage, Window};
 
 const fn ms(milliseconds: u64) -> Duration {
