@@ -289,10 +289,34 @@ mod tests {
         let Some(read) = at_once(body) else { return Ok(()) };
         let exact = exactly(body).map_err(|fault| TestCaseError::fail(fault.public().into_owned()))?;
         prop_assert_eq!(&read.fields, &exact.fields);
-        prop_assert!(read.may_name_models || models::named_inside(body, false).is_ok_and(|found| found.is_empty()));
-        prop_assert!(read.may_name_kept || account::is_named_in(body).is_ok_and(|is_named| !is_named));
+        // A text with half a surrogate pair ends the exact reader. It names nothing by that.
+        prop_assert!(
+            read.may_name_models
+                || models::named_inside(body, false).is_ok_and(|found| found.is_empty())
+                || has_halves(body)
+        );
+        prop_assert!(
+            read.may_name_kept || account::is_named_in(body).is_ok_and(|is_named| !is_named) || has_halves(body)
+        );
         prop_assert_eq!(ends(body, read.asked_for), ends(body, None));
         Ok(())
+    }
+
+    /// True for a body that is JSON only to a reader that looks at no text, since one has half a surrogate pair.
+    fn has_halves(body: &[u8]) -> bool {
+        serde_json::from_slice::<serde_json::Value>(body).is_err() && serde_json::from_slice::<IgnoredAny>(body).is_ok()
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_ends_only_the_exact_reader() {
+        for body in
+            [r#"{"model":"a\ud83d","input":[]}"#, r#"{"model":"a","input":"the \"model\" \ude00","x":["file_id"]}"#]
+        {
+            let (read, body) = (at_once(body.as_bytes()).unwrap(), body.as_bytes());
+            assert!(!read.may_name_models && !read.may_name_kept);
+            assert!(models::named_inside(body, false).is_err());
+            agrees(body).unwrap();
+        }
     }
 
     #[test]
