@@ -26,7 +26,7 @@ pub(crate) struct OpenAi;
 
 impl Caller for OpenAi {
     fn decode(&self, incoming: &Incoming<'_>) -> Result<CallRequest, Fault> {
-        wire::read(incoming, endpoint(incoming.route.call)).map(CallRequest::OpenAi)
+        wire::read(incoming, endpoint(incoming.route.call)).map(CallRequest::Wire)
     }
 
     fn ask(&self, call: CallKind, question: &Question<'_>) -> Option<Bytes> {

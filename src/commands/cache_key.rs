@@ -18,7 +18,7 @@ use crate::config::plan::{CacheScope, Plan, RouteCachePlan, RoutePlan, TargetPla
 use crate::gateway::cache_keys;
 use crate::gateway::state::GatewayState;
 use crate::gateway::world::World;
-use crate::model::call::{CallRequest, Endpoint, Head, OpenAiRequest};
+use crate::model::call::{CallRequest, Endpoint, Head, WireRequest};
 use crate::model::fault::Fault;
 use crate::model::switch::Switch;
 use crate::model::trail::PromptFact;
@@ -147,7 +147,7 @@ fn reads_body(request: &CallRequest) -> bool {
     use Endpoint::{ChatCompletions, Completions, Embeddings, Responses};
     match request {
         CallRequest::Chat(_) => true,
-        CallRequest::OpenAi(wire) => matches!(wire.endpoint, ChatCompletions | Completions | Embeddings | Responses),
+        CallRequest::Wire(wire) => matches!(wire.endpoint, ChatCompletions | Completions | Embeddings | Responses),
         CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => false,
     }
 }
@@ -179,7 +179,7 @@ fn describe(text: &mut String, plan: &Plan, asker: &Asker<'_>) -> bool {
     if let Some(instruction) = parts.instruction {
         line(text, "instruction", instruction);
     }
-    if let CallRequest::OpenAi(wire) = asker.request {
+    if let CallRequest::Wire(wire) = asker.request {
         line(text, "ignored", &left_out(wire, asker.plan, parts.model.is_some()));
     }
     let asked = match question(&parts) {
@@ -216,7 +216,7 @@ fn shared_by(asker: &Asker<'_>) -> String {
 }
 
 /// The fields of the body that do not count.
-fn left_out(wire: &OpenAiRequest, plan: &RouteCachePlan, knows_model: bool) -> String {
+fn left_out(wire: &WireRequest, plan: &RouteCachePlan, knows_model: bool) -> String {
     let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&wire.body).unwrap_or_default();
     let out = fields.keys().filter(|field| is_left_out(wire, field, knows_model, &plan.ignore));
     let names: Vec<&str> = out.map(String::as_str).collect();

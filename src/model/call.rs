@@ -91,7 +91,7 @@ impl Call {
     pub fn model_name(&self) -> Option<Arc<str>> {
         match (&self.model, &*self.request) {
             (Some(model), _) => Some(model.clone()),
-            (None, CallRequest::OpenAi(wire)) => wire.model.as_ref().map(|model| model.name.clone()),
+            (None, CallRequest::Wire(wire)) => wire.model.as_ref().map(|model| model.name.clone()),
             (None, request) => request.model().map(Into::into),
         }
     }
@@ -350,7 +350,7 @@ pub enum CallRequest {
     /// A conversation in the house's own words, from a caller that does not speak OpenAI's dialect.
     Chat(Chat),
     /// A request in OpenAI's dialect, kept as the caller wrote it.
-    OpenAi(OpenAiRequest),
+    Wire(WireRequest),
     /// Speech.
     Voice(Voice),
     /// The tenant's menu.
@@ -364,7 +364,7 @@ impl CallRequest {
     pub fn model(&self) -> Option<&str> {
         match self {
             CallRequest::Chat(chat) => chat.model.as_deref(),
-            CallRequest::OpenAi(wire) => wire.model.as_ref().map(|model| &*model.name),
+            CallRequest::Wire(wire) => wire.model.as_ref().map(|model| &*model.name),
             CallRequest::Tunnel(tunnel) => tunnel.model.as_deref(),
             CallRequest::Voice(_) | CallRequest::Menu => None,
         }
@@ -374,7 +374,7 @@ impl CallRequest {
     pub fn schema(&self) -> Option<&Shape> {
         match self {
             CallRequest::Chat(chat) => chat.schema.as_ref(),
-            CallRequest::OpenAi(wire) => wire.contents.schema.as_ref(),
+            CallRequest::Wire(wire) => wire.contents.schema.as_ref(),
             CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => None,
         }
     }
@@ -397,7 +397,7 @@ impl CallRequest {
 
     fn contents(&self) -> Option<&Contents> {
         match self {
-            CallRequest::OpenAi(wire) => Some(&wire.contents),
+            CallRequest::Wire(wire) => Some(&wire.contents),
             CallRequest::Tunnel(tunnel) => Some(&tunnel.contents),
             CallRequest::Chat(_) | CallRequest::Voice(_) | CallRequest::Menu => None,
         }
@@ -407,7 +407,7 @@ impl CallRequest {
     pub fn with_model(&self, name: &str) -> Option<CallRequest> {
         match self {
             CallRequest::Chat(chat) => Some(CallRequest::Chat(Chat { model: Some(name.into()), ..chat.clone() })),
-            CallRequest::OpenAi(wire) => wire.with_model(name).map(CallRequest::OpenAi),
+            CallRequest::Wire(wire) => wire.with_model(name).map(CallRequest::Wire),
             CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => None,
         }
     }
@@ -416,7 +416,7 @@ impl CallRequest {
     pub fn session(&self) -> Option<&str> {
         match self {
             CallRequest::Chat(chat) => chat.session.as_deref(),
-            CallRequest::OpenAi(_) | CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => None,
+            CallRequest::Wire(_) | CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => None,
         }
     }
 
@@ -437,7 +437,7 @@ impl CallRequest {
             #[serde(default, borrow)]
             user_id: Option<&'a RawValue>,
         }
-        let CallRequest::OpenAi(wire) = self else { return Vec::new() };
+        let CallRequest::Wire(wire) = self else { return Vec::new() };
         if wire.contents.asked_for.is_some_and(|seen| !seen.may_name_user) {
             return Vec::new();
         }
@@ -465,21 +465,21 @@ impl CallRequest {
                 is_open: false,
                 ..AnswerBounds::default()
             }),
-            CallRequest::OpenAi(wire) => wire.bounds,
+            CallRequest::Wire(wire) => wire.bounds,
             CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => AnswerBounds::default(),
         }
     }
 
     /// True when the body asks for a model that thinks before it speaks.
     pub fn thinks(&self) -> bool {
-        matches!(self, CallRequest::OpenAi(wire) if wire.contents.thinks)
+        matches!(self, CallRequest::Wire(wire) if wire.contents.thinks)
     }
 
     /// True for an answer that a model writes, and that comes in one piece: its first byte comes after its last word.
     pub fn is_written_whole(&self) -> bool {
         match self {
             CallRequest::Chat(chat) => !chat.stream,
-            CallRequest::OpenAi(wire) => {
+            CallRequest::Wire(wire) => {
                 let is_written = matches!(
                     wire.endpoint,
                     Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Responses | Endpoint::Transcriptions
@@ -494,7 +494,7 @@ impl CallRequest {
     /// True for an answer that is passed on as it comes.
     pub fn comes_in_pieces(&self) -> bool {
         match self {
-            CallRequest::OpenAi(wire) => wire.stream || wire.endpoint == Endpoint::Speech,
+            CallRequest::Wire(wire) => wire.stream || wire.endpoint == Endpoint::Speech,
             request => request.wants_stream(),
         }
     }
@@ -510,7 +510,7 @@ impl CallRequest {
                 (chat.stream, chat.max_tokens, chat.messages.len()).hash(&mut hasher);
                 chat.messages.iter().for_each(|message| hash_ends(message.text.as_bytes(), &mut hasher));
             }
-            CallRequest::OpenAi(wire) => {
+            CallRequest::Wire(wire) => {
                 (&wire.method, &wire.path).hash(&mut hasher);
                 hash_ends(&wire.body, &mut hasher);
             }
@@ -526,7 +526,7 @@ impl CallRequest {
     pub fn detach(&mut self) {
         /// A larger one came in pieces, and was put together, or has nearly all of that memory for itself.
         const SMALL: usize = 8 * 1024;
-        if let CallRequest::OpenAi(wire) = self
+        if let CallRequest::Wire(wire) = self
             && wire.body.len() <= SMALL
         {
             wire.body = Bytes::copy_from_slice(&wire.body);
@@ -539,7 +539,7 @@ impl CallRequest {
     pub fn wants_stream(&self) -> bool {
         match self {
             CallRequest::Chat(chat) => chat.stream,
-            CallRequest::OpenAi(wire) => wire.stream,
+            CallRequest::Wire(wire) => wire.stream,
             CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => false,
         }
     }
@@ -609,7 +609,7 @@ impl Role {
 
 /// A request in OpenAI's dialect. The body is the caller's own bytes.
 #[derive(Clone, Debug)]
-pub struct OpenAiRequest {
+pub struct WireRequest {
     /// Which endpoint.
     pub endpoint: Endpoint,
     /// HTTP method.
@@ -703,7 +703,7 @@ pub enum Reach {
     Organization,
 }
 
-impl OpenAiRequest {
+impl WireRequest {
     /// Bytes of memory that it takes besides its body and itself, about.
     pub fn bytes_beside_body(&self) -> usize {
         let Contents { other_models, stored, texts, .. } = &self.contents;
@@ -740,7 +740,7 @@ impl OpenAiRequest {
     }
 
     /// The same body with another model in it; `None` where it is not known where the model stands.
-    fn with_model(&self, name: &str) -> Option<OpenAiRequest> {
+    fn with_model(&self, name: &str) -> Option<WireRequest> {
         let span = self.model.as_ref()?.span.clone()?;
         let (before, after) = (self.body.get(..span.start)?, self.body.get(span.end..)?);
         let spelt = self.spelt(name);
@@ -749,7 +749,7 @@ impl OpenAiRequest {
         let texts = self.contents.texts.iter().map(|text| moved(text.start)..moved(text.end)).collect();
         let contents = Contents { texts, ..self.contents.clone() };
         let span = Some(span.start..span.start + spelt.len());
-        Some(OpenAiRequest { body, model: Some(NamedModel { name: name.into(), span }), contents, ..self.clone() })
+        Some(WireRequest { body, model: Some(NamedModel { name: name.into(), span }), contents, ..self.clone() })
     }
 }
 
@@ -838,7 +838,7 @@ mod tests {
         let read = Bytes::from([&br#"content-type: application/json {"model":"m"}"#[..], &[b'x'; 9000]].concat());
         for (size, is_kept) in [(13, false), (9000, true)] {
             let content_type = HeaderValue::from_maybe_shared(read.slice(14..30)).unwrap();
-            let mut request = CallRequest::OpenAi(OpenAiRequest {
+            let mut request = CallRequest::Wire(WireRequest {
                 endpoint: Endpoint::ChatCompletions,
                 method: Method::POST,
                 path: "/chat/completions".into(),
@@ -851,7 +851,7 @@ mod tests {
             });
             let body = read.slice(31..31 + size);
             request.detach();
-            let CallRequest::OpenAi(wire) = &request else { panic!() };
+            let CallRequest::Wire(wire) = &request else { panic!() };
             assert_eq!((&wire.body, wire.content_type.as_ref()), (&body, Some(&content_type)));
             assert_eq!(wire.body.as_ptr() == body.as_ptr(), is_kept, "{size}");
         }

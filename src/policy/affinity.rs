@@ -183,7 +183,7 @@ impl Policy for Affinity {
     const NAME: &'static str = "affinity";
 
     async fn apply<N: Next>(&self, mut call: Box<Call>, next: &N) -> Outcome {
-        let CallRequest::OpenAi(wire) = &*call.request else { return next.call(call).await };
+        let CallRequest::Wire(wire) = &*call.request else { return next.call(call).await };
         let makes = wire.makes_stored();
         let told = CreatedResponse {
             tenant: call.head.tenant.clone(),

@@ -201,7 +201,7 @@ async fn discard<T>(pieces: impl Stream<Item = Result<T, Fault>>) -> Result<(), 
 fn leaves_nothing(call: &Call) -> bool {
     let is_plain = match &*call.request {
         CallRequest::Chat(_) => true,
-        CallRequest::OpenAi(wire) => {
+        CallRequest::Wire(wire) => {
             let is_known =
                 matches!(wire.endpoint, Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Embeddings);
             is_known && wire.contents.reach == Reach::Call && !wire.contents.is_background

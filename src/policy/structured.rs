@@ -159,7 +159,7 @@ impl Policy for Structured {
 
     async fn apply<N: Next>(&self, mut call: Box<Call>, next: &N) -> Outcome {
         let Some(shape) = call.request.schema().cloned() else {
-            if matches!(&*call.request, CallRequest::OpenAi(wire) if wire.contents.leaves_schema) {
+            if matches!(&*call.request, CallRequest::Wire(wire) if wire.contents.leaves_schema) {
                 self.note(&call, SKIPPED);
             }
             return next.call(call).await;
@@ -187,14 +187,14 @@ impl Policy for Structured {
 fn unstreamed(request: &CallRequest) -> Option<CallRequest> {
     match request {
         CallRequest::Chat(chat) => Some(CallRequest::Chat(Chat { stream: false, ..chat.clone() })),
-        CallRequest::OpenAi(wire) => reshaped::unstreamed(wire).map(CallRequest::OpenAi),
+        CallRequest::Wire(wire) => reshaped::unstreamed(wire).map(CallRequest::Wire),
         CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => None,
     }
 }
 
 /// An answer in OpenAI's dialect as the events that its caller has asked for. Others are spelt by their callers' dialects.
 fn in_events(request: &CallRequest, mut reply: Box<Reply>) -> Outcome {
-    if let (CallRequest::OpenAi(wire), Body::Whole(body)) = (request, &reply.body) {
+    if let (CallRequest::Wire(wire), Body::Whole(body)) = (request, &reply.body) {
         let events = format::of(wire).events(wire, body).ok_or_else(|| Fault::Broken {
             provider: reply.provider.clone(),
             detail: "an answer that cannot be converted to a stream".into(),
@@ -296,7 +296,7 @@ fn repaired(request: &CallRequest, wrong: &WrongAnswer) -> Option<CallRequest> {
             chat.messages.push(Message { role: Role::User, text: told });
             Some(CallRequest::Chat(chat))
         }
-        CallRequest::OpenAi(wire) => reshaped::repaired(wire, shown, &told).map(CallRequest::OpenAi),
+        CallRequest::Wire(wire) => reshaped::repaired(wire, shown, &told).map(CallRequest::Wire),
         CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => None,
     }
 }

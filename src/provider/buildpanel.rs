@@ -42,11 +42,11 @@ impl Provider for BuildPanel {
                 let text = last_said(chat).ok_or_else(|| unsupported("a conversation without a last user message"))?;
                 chat_request(call, provider, text, chat.menu.as_ref())
             }
-            CallRequest::OpenAi(wire) if wire.endpoint == Endpoint::ChatCompletions => {
+            CallRequest::Wire(wire) if wire.endpoint == Endpoint::ChatCompletions => {
                 let text = conversation::last_said(&wire.body).map_err(unsupported)?;
                 chat_request(call, provider, &text, None)
             }
-            CallRequest::OpenAi(_) => Err(unsupported("this endpoint")),
+            CallRequest::Wire(_) => Err(unsupported("this endpoint")),
             CallRequest::Voice(voice) => voice_request(call, provider, voice),
             CallRequest::Menu => Ok(Request {
                 method: Method::GET,
@@ -79,7 +79,7 @@ impl Provider for BuildPanel {
             return Err(refused(provider, StatusCode::BAD_GATEWAY, headers, body, failed_message(provider)));
         }
         let body = match &*call.request {
-            CallRequest::Chat(_) | CallRequest::OpenAi(_) => Body::Answer(answer(&body).map_err(broken)?),
+            CallRequest::Chat(_) | CallRequest::Wire(_) => Body::Answer(answer(&body).map_err(broken)?),
             CallRequest::Voice(Voice { wanted: VoiceWanted::Transcript, .. }) => {
                 Body::Transcript(transcript(&body).map_err(broken)?)
             }

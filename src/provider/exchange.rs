@@ -17,7 +17,7 @@ use super::stream::{Bodies, BodyEnd, CountedBytes, Events, Watchdog, late};
 use super::transport::{Opened, Response, Reuse, SendFault, Transport};
 use super::{Decoded, Expect, Gathering, Provider, Request, ResponseHead};
 use crate::config::plan::{Propagation, ProviderPlan};
-use crate::model::call::{Call, CallRequest, Endpoint, OpenAiRequest, TextUse, Tunnel};
+use crate::model::call::{Call, CallRequest, Endpoint, TextUse, Tunnel, WireRequest};
 use crate::model::fault::{Bound, Fault};
 use crate::model::offload::apart;
 use crate::model::reply::{Body, End, Reply, Socket};
@@ -442,9 +442,9 @@ impl Next for Exchange {
 /// of them but 206: no part was asked for, as `Range` is not passed on.
 fn is_whole(request: &CallRequest, status: StatusCode) -> bool {
     match request {
-        CallRequest::OpenAi(OpenAiRequest { endpoint: Endpoint::Other, .. }) => status != StatusCode::PARTIAL_CONTENT,
+        CallRequest::Wire(WireRequest { endpoint: Endpoint::Other, .. }) => status != StatusCode::PARTIAL_CONTENT,
         // Something was removed or changed: there may be nothing to say about it.
-        CallRequest::OpenAi(wire) if is_empty(status) => {
+        CallRequest::Wire(wire) if is_empty(status) => {
             [Method::DELETE, Method::PUT, Method::PATCH].contains(&wire.method)
         }
         // 203: a proxy on the way has changed something. It is complete, and not kept.

@@ -14,7 +14,7 @@ use url::form_urlencoded;
 use super::{ByteReader, Decoded, EventReader, Expect, Provider, Request, ResponseHead};
 use crate::config::plan::{ProviderPlan, StreamUsage, StructuredOutput};
 use crate::model::call::{
-    Call, CallRequest, Chat, Endpoint, Message, OpenAiRequest, Role, TextUse, Tunnel, Voice, VoiceWanted,
+    Call, CallRequest, Chat, Endpoint, Message, Role, TextUse, Tunnel, Voice, VoiceWanted, WireRequest,
 };
 use crate::model::fault::Fault;
 use crate::model::reply::{Body, Event, Reply};
@@ -43,7 +43,7 @@ impl Provider for OpenAi {
     fn encode(&self, call: &Call, provider: &ProviderPlan) -> Result<Request, Fault> {
         let unsupported = |what| Fault::Unsupported { provider: provider.name.clone(), what };
         let mut request = match &*call.request {
-            CallRequest::OpenAi(wire) => encode_wire(call, wire, provider).map_err(unsupported),
+            CallRequest::Wire(wire) => encode_wire(call, wire, provider).map_err(unsupported),
             CallRequest::Chat(chat) => {
                 encode_chat(call, chat, provider).ok_or_else(|| unsupported("calls that name no model"))
             }
@@ -85,7 +85,7 @@ impl Provider for OpenAi {
 
     fn events_of(&self, call: &Call, body: &[u8]) -> Option<Vec<Event>> {
         match &*call.request {
-            CallRequest::OpenAi(wire) => format::of(wire).events(wire, body),
+            CallRequest::Wire(wire) => format::of(wire).events(wire, body),
             _ => None,
         }
     }
@@ -97,7 +97,7 @@ impl Provider for OpenAi {
     fn bytes(&self, call: &Call) -> Option<Box<dyn ByteReader>> {
         // What is only looked at again was paid before, or has a bill.
         let is_new =
-            matches!(&*call.request, CallRequest::OpenAi(wire) if wire.method != Method::GET) || call.bill.is_some();
+            matches!(&*call.request, CallRequest::Wire(wire) if wire.method != Method::GET) || call.bill.is_some();
         // Whatever type it says: a counter sees at once what is no JSON.
         is_new.then(|| -> Box<dyn ByteReader> { Box::<Counter>::default() })
     }
@@ -123,10 +123,10 @@ impl Provider for OpenAi {
             head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         let body = match &*call.request {
-            CallRequest::OpenAi(OpenAiRequest { endpoint: Endpoint::Models, .. }) => {
+            CallRequest::Wire(WireRequest { endpoint: Endpoint::Models, .. }) => {
                 Body::Whole(answer::listed(&body).map_or_else(|| body.clone(), |listed| listed.into_owned().into()))
             }
-            CallRequest::OpenAi(_) => Body::Whole(body),
+            CallRequest::Wire(_) => Body::Whole(body),
             CallRequest::Voice(_) => {
                 Body::Transcript(answer::heard(&body).ok_or_else(|| broken("a transcription without text"))?)
             }
@@ -143,7 +143,7 @@ impl Provider for OpenAi {
 
     fn events(&self, call: &Call, provider: &ProviderPlan) -> Box<dyn EventReader> {
         match &*call.request {
-            CallRequest::OpenAi(wire) => {
+            CallRequest::Wire(wire) => {
                 let audience = match call.text_use {
                     TextUse::Ignored => Audience::Same,
                     TextUse::Counted => Audience::SameWithLength,
@@ -211,7 +211,7 @@ fn reply(call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Body) -
 }
 
 /// True for a stream whose tokens the gateway asks for, because its caller does not.
-fn asks_usage(wire: &OpenAiRequest, provider: &ProviderPlan) -> bool {
+fn asks_usage(wire: &WireRequest, provider: &ProviderPlan) -> bool {
     provider.stream_usage == StreamUsage::Ask
         && wire.stream
         && matches!(wire.endpoint, Endpoint::ChatCompletions | Endpoint::Completions)
@@ -219,7 +219,7 @@ fn asks_usage(wire: &OpenAiRequest, provider: &ProviderPlan) -> bool {
 }
 
 /// The caller's own bytes, with another model, one more message and the question for its tokens where these are wanted.
-fn encode_wire(call: &Call, wire: &OpenAiRequest, provider: &ProviderPlan) -> Result<Request, &'static str> {
+fn encode_wire(call: &Call, wire: &WireRequest, provider: &ProviderPlan) -> Result<Request, &'static str> {
     let mut headers = passing(call);
     if let Some(content_type) = &wire.content_type {
         headers.insert(header::CONTENT_TYPE, content_type.clone());
@@ -250,7 +250,7 @@ fn encode_wire(call: &Call, wire: &OpenAiRequest, provider: &ProviderPlan) -> Re
 }
 
 /// What asks for an answer of a shape, in the way that the model understands. `None`: there is no way.
-fn shaping(call: &Call, wire: &OpenAiRequest, shape: &Shape, provider: &ProviderPlan) -> Option<Vec<Edit>> {
+fn shaping(call: &Call, wire: &WireRequest, shape: &Shape, provider: &ProviderPlan) -> Option<Vec<Edit>> {
     let body = std::str::from_utf8(&wire.body).ok()?;
     let how = provider.structured_output(call.model().unwrap_or_default());
     // What the caller itself says of it is passed on to whoever understands it.
@@ -364,13 +364,13 @@ fn content_type(value: HeaderValue) -> HeaderMap {
 
 /// True for a call whose answer is passed on as it comes, whatever it is.
 fn passes_through(request: &CallRequest) -> bool {
-    matches!(request, CallRequest::OpenAi(wire) if matches!(wire.endpoint, Endpoint::Speech | Endpoint::Other) && !wire.makes_stored())
+    matches!(request, CallRequest::Wire(wire) if matches!(wire.endpoint, Endpoint::Speech | Endpoint::Other) && !wire.makes_stored())
 }
 
 /// The endpoint whose answer a call gets; `None` for a call that gets none of this dialect.
 fn answered(request: &CallRequest) -> Option<Endpoint> {
     match request {
-        CallRequest::OpenAi(wire) => Some(wire.endpoint),
+        CallRequest::Wire(wire) => Some(wire.endpoint),
         CallRequest::Chat(_) => Some(Endpoint::ChatCompletions),
         CallRequest::Voice(_) => Some(Endpoint::Transcriptions),
         CallRequest::Menu | CallRequest::Tunnel(_) => None,

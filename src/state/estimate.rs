@@ -109,11 +109,11 @@ impl Estimates {
 fn prompt_bytes(request: &CallRequest) -> usize {
     match request {
         CallRequest::Chat(chat) => chat.messages.iter().map(|message| message.text.len()).sum(),
-        CallRequest::OpenAi(wire) if matches!(wire.endpoint, Endpoint::Transcriptions | Endpoint::Models) => 0,
-        CallRequest::OpenAi(wire) if wire.makes_nothing() => 0,
-        CallRequest::OpenAi(wire) if wire.is_form() => wire.contents.texts.iter().map(|text| text.len()).sum(),
-        CallRequest::OpenAi(wire) if wire.body.trim_ascii_start().first() != Some(&b'{') => 0,
-        CallRequest::OpenAi(wire) => wire.body.len() - apart(wire.body.len() / 16, || beyond_pictures(&wire.body)),
+        CallRequest::Wire(wire) if matches!(wire.endpoint, Endpoint::Transcriptions | Endpoint::Models) => 0,
+        CallRequest::Wire(wire) if wire.makes_nothing() => 0,
+        CallRequest::Wire(wire) if wire.is_form() => wire.contents.texts.iter().map(|text| text.len()).sum(),
+        CallRequest::Wire(wire) if wire.body.trim_ascii_start().first() != Some(&b'{') => 0,
+        CallRequest::Wire(wire) => wire.body.len() - apart(wire.body.len() / 16, || beyond_pictures(&wire.body)),
         CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => 0,
     }
 }
@@ -136,7 +136,7 @@ fn beyond_pictures(body: &[u8]) -> usize {
 fn written(request: &CallRequest) -> Writes {
     match request {
         CallRequest::Chat(_) => Writes::Text,
-        CallRequest::OpenAi(wire) => format::of(wire).writes(wire),
+        CallRequest::Wire(wire) => format::of(wire).writes(wire),
         CallRequest::Voice(_) => Writes::Unknown,
         CallRequest::Menu | CallRequest::Tunnel(_) => Writes::Nothing,
     }
@@ -169,7 +169,7 @@ mod tests {
     use http::Method;
 
     use super::*;
-    use crate::model::call::{AnswerBounds, Chat, Message, OpenAiRequest, Role};
+    use crate::model::call::{AnswerBounds, Chat, Message, Role, WireRequest};
 
     fn ask(bytes: usize, max_tokens: Option<u32>) -> CallRequest {
         let messages = vec![Message { role: Role::User, text: "x".repeat(bytes) }];
@@ -195,7 +195,7 @@ mod tests {
     }
 
     fn wire(endpoint: Endpoint, body: String, bounds: AnswerBounds) -> CallRequest {
-        CallRequest::OpenAi(OpenAiRequest {
+        CallRequest::Wire(WireRequest {
             endpoint,
             method: Method::POST,
             path: "/".into(),

@@ -12,16 +12,16 @@ use super::openai::forms::Gathering;
 use super::openai::question::Keyless;
 use super::openai::record::Recorder;
 use super::recording::Kept;
-use crate::model::call::{CallRequest, OpenAiRequest};
+use crate::model::call::{CallRequest, WireRequest};
 use crate::model::reply::Body;
 
 /// The format of a request.
-pub fn of(wire: &OpenAiRequest) -> &'static dyn Format {
+pub fn of(wire: &WireRequest) -> &'static dyn Format {
     formats::of(wire.endpoint)
 }
 
 /// True when a field of a request's body does not count for what is answered.
-pub fn is_left_out(wire: &OpenAiRequest, field: &str, knows_model: bool, ignore: &[String]) -> bool {
+pub fn is_left_out(wire: &WireRequest, field: &str, knows_model: bool, ignore: &[String]) -> bool {
     of(wire).is_about_form(field)
         // The model that answers counts, by whatever name it was asked for.
         || (field == "model" && knows_model)
@@ -29,7 +29,7 @@ pub fn is_left_out(wire: &OpenAiRequest, field: &str, knows_model: bool, ignore:
 }
 
 /// What is asked, as the format of the request reads it.
-pub fn question(wire: &OpenAiRequest, knows_model: bool, ignore: &[String]) -> Result<Vec<u8>, Keyless> {
+pub fn question(wire: &WireRequest, knows_model: bool, ignore: &[String]) -> Result<Vec<u8>, Keyless> {
     of(wire).question(wire, &|field| is_left_out(wire, field, knows_model, ignore))
 }
 
@@ -37,7 +37,7 @@ pub fn question(wire: &OpenAiRequest, knows_model: bool, ignore: &[String]) -> R
 pub fn recorder(request: &CallRequest, max: usize) -> Recorder {
     match request {
         CallRequest::Chat(_) => Recorder::answer(max),
-        CallRequest::OpenAi(wire) => of(wire).recorder(wire, max),
+        CallRequest::Wire(wire) => of(wire).recorder(wire, max),
         CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => Recorder::nothing(max),
     }
 }
@@ -45,7 +45,7 @@ pub fn recorder(request: &CallRequest, max: usize) -> Recorder {
 /// Makes a whole body of no more than `max` bytes from the events that answer a request; `None` where nobody knows how.
 pub fn gathering(request: &CallRequest, max: usize) -> Option<Gathering> {
     match request {
-        CallRequest::OpenAi(wire) => of(wire).gathering(max),
+        CallRequest::Wire(wire) => of(wire).gathering(max),
         CallRequest::Chat(_) => Some(Gathering::completion(Choices::Messages, max)),
         CallRequest::Voice(_) => Some(Gathering::transcript()),
         CallRequest::Menu | CallRequest::Tunnel(_) => None,
@@ -56,11 +56,11 @@ pub fn gathering(request: &CallRequest, max: usize) -> Option<Gathering> {
 /// filtered, or not what was asked for.
 pub fn kept(request: &CallRequest, body: &Body, max: usize) -> Option<Kept> {
     let kept = match (request, body) {
-        (CallRequest::Chat(_) | CallRequest::OpenAi(_), Body::Answer(answer)) => {
+        (CallRequest::Chat(_) | CallRequest::Wire(_), Body::Answer(answer)) => {
             let is_complete = answer.finish.as_deref().is_none_or(|finish| matches!(finish, "stop" | "eos"));
             let says_something = !answer.text.is_empty() || answer.order.is_some();
             let is_alone = match request {
-                CallRequest::OpenAi(wire) => Choices::Messages.wanted(wire) == Some(1),
+                CallRequest::Wire(wire) => Choices::Messages.wanted(wire) == Some(1),
                 _ => true,
             };
             (is_complete && says_something && is_alone).then(|| Kept::Answer(answer.clone()))
@@ -68,7 +68,7 @@ pub fn kept(request: &CallRequest, body: &Body, max: usize) -> Option<Kept> {
         // Before it is looked at: that takes its time.
         (_, Body::Whole(body)) if body.len() > max => None,
         (CallRequest::Menu, Body::Whole(body)) => complete::menu(body).then(|| Kept::Bytes(body.clone())),
-        (CallRequest::OpenAi(wire), Body::Whole(body)) => of(wire).recording(wire, body),
+        (CallRequest::Wire(wire), Body::Whole(body)) => of(wire).recording(wire, body),
         _ => None,
     };
     kept.filter(|kept| kept.bytes() <= max)

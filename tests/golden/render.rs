@@ -73,7 +73,7 @@ pub(crate) fn ask(request: &CallRequest) -> Value {
             });
             json!({ "chat": compact(shown) })
         }
-        CallRequest::OpenAi(wire) => {
+        CallRequest::Wire(wire) => {
             let span = wire.model.as_ref().and_then(|model| model.span.clone());
             let shown = json!({
                 "endpoint": ENDPOINTS.iter().find(|(known, _)| *known == wire.endpoint).unwrap().1,

@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tidegate::caller::{ProviderSnapshot, Snapshot};
 use tidegate::model::call::{
-    AnswerBounds, Audio, CallRequest, Chat, Contents, Endpoint, Message, NamedModel, OpenAiRequest, Role, Tunnel,
-    Voice, VoiceWanted,
+    AnswerBounds, Audio, CallRequest, Chat, Contents, Endpoint, Message, NamedModel, Role, Tunnel, Voice, VoiceWanted,
+    WireRequest,
 };
 use tidegate::model::fault::{Bound, Denial, Fault, Limited, Refusal, RequestFault};
 use tidegate::model::reply::{Answer, Body, CacheMark, CacheResult, Event, EventKind, Reply, Terms, Transcript, Usage};
@@ -92,7 +92,7 @@ impl Case<'_> {
         Some(if let Some(chat) = of("chat") {
             CallRequest::Chat(chat.chat())
         } else if let Some(wire) = of("wire") {
-            CallRequest::OpenAi(wire.wire())
+            CallRequest::Wire(wire.wire())
         } else if let Some(voice) = of("voice") {
             CallRequest::Voice(voice.voice())
         } else if let Some(tunnel) = of("tunnel") {
@@ -124,7 +124,7 @@ impl Case<'_> {
         }
     }
 
-    fn wire(&self) -> OpenAiRequest {
+    fn wire(&self) -> WireRequest {
         let (word, body) = (self.text("endpoint"), self.body("body"));
         // The first occurrence of the name in quotes is where a body in a test names its model.
         let model = self.optional_text("model").map(|name| {
@@ -132,7 +132,7 @@ impl Case<'_> {
             let span = text.find(&quoted).map(|at| at..at + quoted.len());
             NamedModel { name: name.into(), span }
         });
-        OpenAiRequest {
+        WireRequest {
             endpoint: ENDPOINTS.iter().find(|(_, known)| *known == word).expect("an endpoint").0,
             method: self.optional_text("method").unwrap_or("POST").parse().unwrap(),
             path: self.optional_text("path").unwrap_or("/chat/completions").into(),

@@ -70,7 +70,7 @@ pub(super) fn caller(data: &[u8]) {
         if !call.known_to(kind) || call.is_local() || call.is_tunnel() {
             continue;
         }
-        if let Ok(CallRequest::OpenAi(wire)) = decode(kind, call, "application/json", &body) {
+        if let Ok(CallRequest::Wire(wire)) = decode(kind, call, "application/json", &body) {
             assert_eq!(wire.body, body);
             if wire.endpoint == Endpoint::ChatCompletions {
                 assert!(std::str::from_utf8(&body).is_ok(), "readers differ on what is no UTF-8");
@@ -135,7 +135,7 @@ pub(super) fn provider(data: &[u8]) {
         let _ = dialect.expect(&call, &head(), data);
         let _ = dialect.refusal(&plan, head(), body.clone());
         let decoded = dialect.decode(&call, &plan, head(), body.clone());
-        if let (Ok(decoded), CallRequest::OpenAi(_), ProviderKind::OpenAi) = (decoded, &*call.request, kind) {
+        if let (Ok(decoded), CallRequest::Wire(_), ProviderKind::OpenAi) = (decoded, &*call.request, kind) {
             let Body::Whole(passed) = decoded.reply.body else { panic!("a whole answer is none any more") };
             assert_eq!(passed, body, "an answer was changed");
         }
@@ -202,7 +202,7 @@ pub(super) fn json(data: &[u8]) {
 fn asked(call: CallKind, body: &Bytes) -> Option<String> {
     let request = decode(CallerKind::OpenAi, call, "application/json", body).ok()?;
     let (is_deterministic, users) = (is_deterministic(&request), format!("{:?}", request.end_users()));
-    let CallRequest::OpenAi(wire) = request else { return None };
+    let CallRequest::Wire(wire) = request else { return None };
     let model = wire.model.map(|model| model.name);
     let contents = Contents { asked_for: None, ..wire.contents };
     Some(format!("{model:?} {} {:?} {contents:?} {is_deterministic} {users}", wire.stream, wire.bounds))

@@ -114,14 +114,14 @@ async fn a_paused_store_comes_back_by_itself() {
 }
 
 /// A way to a server on which connections can be made to fall silent without a word, as a network partition does.
-struct OpenAiRequest {
+struct WireRequest {
     port: u16,
     /// The connections made so far.
     connections: Arc<Mutex<Vec<CancellationToken>>>,
     _accepting: JoinSet<()>,
 }
 
-impl OpenAiRequest {
+impl WireRequest {
     async fn to(server: &Server) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (port, to) = (listener.local_addr().unwrap().port(), server.port);
@@ -154,7 +154,7 @@ impl OpenAiRequest {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_fell_silent_is_replaced() {
     let server = Server::start().await;
-    let wire = OpenAiRequest::to(&server).await;
+    let wire = WireRequest::to(&server).await;
     let wishes = CacheDirectives { timeout: Duration::from_millis(100), ..CacheDirectives::default() };
     let members = fleet(&format!("redis://127.0.0.1:{}", wire.port), 1, &wishes).await;
     let takes = [one("user", in_a_month(100_000))];

@@ -223,7 +223,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::call::{CallRequest, Contents, Endpoint, OpenAiRequest};
+    use crate::model::call::{CallRequest, Contents, Endpoint, WireRequest};
     use crate::wire::json::mutated::mutated;
 
     const BODIES: [&str; 9] = [
@@ -268,7 +268,7 @@ mod tests {
     ];
 
     fn ends(body: &[u8], asked_for: Option<AskedFor>) -> (bool, Vec<String>) {
-        let wire = OpenAiRequest {
+        let wire = WireRequest {
             endpoint: Endpoint::ChatCompletions,
             method: Method::POST,
             path: "/chat/completions".into(),
@@ -280,7 +280,7 @@ mod tests {
             contents: Contents { asked_for, ..Contents::default() },
         };
         let is_deterministic = question::is_deterministic(&wire);
-        let users = CallRequest::OpenAi(wire).end_users().into_iter().map(str::to_owned).collect();
+        let users = CallRequest::Wire(wire).end_users().into_iter().map(str::to_owned).collect();
         (is_deterministic, users)
     }
 

@@ -23,16 +23,16 @@ use serde_json::Value;
 use self::fields::Read;
 use self::form::Part;
 use super::{Incoming, json};
-use crate::model::call::{AnswerBounds, Contents, Endpoint, NamedModel, OpenAiRequest, Reach};
+use crate::model::call::{AnswerBounds, Contents, Endpoint, NamedModel, Reach, WireRequest};
 use crate::model::fault::{Fault, RequestFault};
 use crate::wire::media::{essence, media_type};
 use crate::wire::path::decoded;
 use crate::wire::span::span;
 
 /// Reads a request to `endpoint`.
-pub(super) fn read(incoming: &Incoming<'_>, endpoint: Endpoint) -> Result<OpenAiRequest, Fault> {
+pub(super) fn read(incoming: &Incoming<'_>, endpoint: Endpoint) -> Result<WireRequest, Fault> {
     let path = below_v1(incoming.path_and_query);
-    let mut wire = OpenAiRequest {
+    let mut wire = WireRequest {
         endpoint,
         method: if incoming.method == Method::HEAD { Method::GET } else { incoming.method.clone() },
         path: path.into(),
@@ -58,7 +58,7 @@ fn below_v1(path: &str) -> &str {
 }
 
 /// Reads a request to an endpoint that has no route of its own. What is not understood may name a model all the same.
-fn other(incoming: &Incoming<'_>, wire: &mut OpenAiRequest) -> Result<(), Fault> {
+fn other(incoming: &Incoming<'_>, wire: &mut WireRequest) -> Result<(), Fault> {
     wire.contents.reach = account::reach_of(incoming.method, &wire.path);
     wire.contents.stored = account::stored_in(&wire.path).map(Into::into);
     if !incoming.body.is_empty() {
@@ -82,7 +82,7 @@ fn other(incoming: &Incoming<'_>, wire: &mut OpenAiRequest) -> Result<(), Fault>
 }
 
 /// Reads the body of an endpoint whose fields are not known.
-fn any_object(incoming: &Incoming<'_>, wire: &mut OpenAiRequest) -> Result<(), Fault> {
+fn any_object(incoming: &Incoming<'_>, wire: &mut WireRequest) -> Result<(), Fault> {
     let read = fields::read(incoming)?;
     let fields = &read.fields;
     wire.stream = fields.stream == Some("true");
@@ -112,7 +112,7 @@ fn model_in_path(path: &str) -> Option<NamedModel> {
 }
 
 /// Notes what a body names besides its model, and of what the account keeps.
-fn note_contents(read: &Read<'_>, wire: &mut OpenAiRequest) -> Result<(), Fault> {
+fn note_contents(read: &Read<'_>, wire: &mut WireRequest) -> Result<(), Fault> {
     let fields = &read.fields;
     if let Some(models) = fields.models {
         let names: Result<Box<[Box<str>]>, _> = serde_json::from_str(models);
@@ -140,7 +140,7 @@ fn note_contents(read: &Read<'_>, wire: &mut OpenAiRequest) -> Result<(), Fault>
     Ok(())
 }
 
-fn object(incoming: &Incoming<'_>, wire: &mut OpenAiRequest) -> Result<(), Fault> {
+fn object(incoming: &Incoming<'_>, wire: &mut WireRequest) -> Result<(), Fault> {
     let read = fields::read(incoming)?;
     note_contents(&read, wire)?;
     let fields = &read.fields;
@@ -214,7 +214,7 @@ fn named(body: &Bytes, raw: &str) -> Option<NamedModel> {
 }
 
 /// Gives a body without a model the route's own, in front of its other fields.
-fn insert_model(wire: &mut OpenAiRequest, model: &str) {
+fn insert_model(wire: &mut WireRequest, model: &str) {
     let Some(brace) = memchr::memchr(b'{', &wire.body) else { return };
     let name = Value::from(model).to_string();
     let rest = &wire.body[brace + 1..];
@@ -231,7 +231,7 @@ fn insert_model(wire: &mut OpenAiRequest, model: &str) {
 }
 
 /// Finds the model in a recording's form.
-fn transcription(wire: &mut OpenAiRequest) -> Result<(), Fault> {
+fn transcription(wire: &mut WireRequest) -> Result<(), Fault> {
     let parts = form(wire)?;
     match (parts.iter().any(|part| part.name == "file"), &wire.model) {
         (false, _) => Err(Fault::invalid("file", "`file` is required")),
@@ -241,7 +241,7 @@ fn transcription(wire: &mut OpenAiRequest) -> Result<(), Fault> {
 }
 
 /// Reads a form as far as routing and guards need. Recordings and pictures are not looked at.
-fn form(wire: &mut OpenAiRequest) -> Result<Vec<Part>, Fault> {
+fn form(wire: &mut WireRequest) -> Result<Vec<Part>, Fault> {
     let content_type = wire.content_type.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default();
     if media_type(content_type) != "multipart/form-data" {
         return Err(RequestFault::MediaType { allowed: "multipart/form-data" }.into());
@@ -303,7 +303,7 @@ fn check_name(name: &str) -> Result<(), Fault> {
 }
 
 /// True for a file of calls that are made later.
-fn is_batch(wire: &OpenAiRequest, parts: &[Part]) -> bool {
+fn is_batch(wire: &WireRequest, parts: &[Part]) -> bool {
     let is_purpose = |part: &&Part| part.name == "purpose" && wire.body[part.content.clone()].trim_ascii() == b"batch";
     parts.iter().any(|part| is_purpose(&part))
 }
@@ -322,7 +322,7 @@ struct BatchBody<'a> {
 }
 
 /// The models that the calls of a batch name: every line must name one.
-fn models_of_batch(wire: &OpenAiRequest, parts: &[Part]) -> Result<Box<[Box<str>]>, Fault> {
+fn models_of_batch(wire: &WireRequest, parts: &[Part]) -> Result<Box<[Box<str>]>, Fault> {
     let mut models: Vec<Box<str>> = Vec::new();
     for part in parts.iter().filter(|part| part.is_file) {
         for (number, line) in (1..).zip(wire.body[part.content.clone()].split(|byte| *byte == b'\n')) {

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::caller::json;
 use crate::config::plan::RoutePlan;
-use crate::model::call::OpenAiRequest;
+use crate::model::call::WireRequest;
 use crate::model::fault::Fault;
 use crate::model::offload::apart;
 use crate::prompts::schema;
@@ -21,7 +21,7 @@ const WORK_OF_BYTE: usize = 64;
 
 /// Notes what the answer must look like, or that nobody sees to it: an answer with tool calls, or one of several, may well have
 /// no text.
-pub(super) fn note(route: &RoutePlan, wire: &mut OpenAiRequest) -> Result<(), Fault> {
+pub(super) fn note(route: &RoutePlan, wire: &mut WireRequest) -> Result<(), Fault> {
     let Ok(body) = std::str::from_utf8(&wire.body) else { return Ok(()) };
     let own = structured::asked(body).and_then(|asked| {
         let name = asked.name.and_then(|name| serde_json::from_str::<String>(&body[name]).ok());

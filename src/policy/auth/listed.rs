@@ -5,13 +5,13 @@
 use bytes::Bytes;
 
 use crate::config::plan::Pattern;
-use crate::model::call::{CallRequest, Endpoint, OpenAiRequest};
+use crate::model::call::{CallRequest, Endpoint, WireRequest};
 use crate::model::reply::{Body, Reply};
 use crate::wire::openai::models;
 
 /// True for a call that is answered by a list of models.
 pub(super) fn is_asked(request: &CallRequest) -> bool {
-    matches!(request, CallRequest::OpenAi(OpenAiRequest { endpoint: Endpoint::Models, model: None, .. }))
+    matches!(request, CallRequest::Wire(WireRequest { endpoint: Endpoint::Models, model: None, .. }))
 }
 
 /// A list without the models that its reader may not name.

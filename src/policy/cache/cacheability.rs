@@ -163,7 +163,7 @@ impl Asker<'_> {
 
 fn form(request: &CallRequest) -> Form {
     match request {
-        CallRequest::OpenAi(wire) if wire.stream => Form::Events { has_usage: replay::wants_usage(wire) },
+        CallRequest::Wire(wire) if wire.stream => Form::Events { has_usage: replay::wants_usage(wire) },
         request if request.wants_stream() => Form::Events { has_usage: false },
         _ => Form::Whole,
     }

@@ -108,7 +108,7 @@ impl Keys {
 
     /// The key of a call, or `None` where its answer must not be kept.
     pub fn of(&self, parts: Parts<'_>) -> Option<EntryKey> {
-        let bytes = if let CallRequest::OpenAi(wire) = parts.request { wire.body.len() } else { 0 };
+        let bytes = if let CallRequest::Wire(wire) = parts.request { wire.body.len() } else { 0 };
         apart(bytes, || question(&parts).ok().map(|question| self.name(&parts, &question)))
     }
 
@@ -159,7 +159,7 @@ impl Keys {
 /// What is asked, whoever asks and whichever model answers, in the one form that equal questions have; `None` where the answer
 /// must not be kept. `ignore` as in [`Parts`].
 pub fn question_of_any(request: &CallRequest, ignore: &[String]) -> Option<Vec<u8>> {
-    let bytes = if let CallRequest::OpenAi(wire) = request { wire.body.len() } else { 0 };
+    let bytes = if let CallRequest::Wire(wire) = request { wire.body.len() } else { 0 };
     let anybody = Parts {
         scope: Scope::Shared,
         route: "",
@@ -177,7 +177,7 @@ pub fn question_of_any(request: &CallRequest, ignore: &[String]) -> Option<Vec<u
 /// endpoint and goes on in JSON.
 pub fn question(parts: &Parts<'_>) -> Result<Vec<u8>, Keyless> {
     match parts.request {
-        CallRequest::OpenAi(wire) => {
+        CallRequest::Wire(wire) => {
             let mut question = format::question(wire, parts.model.is_some(), parts.ignore)?;
             // What was kept before it had to have a shape is no answer.
             if let Some(shape) = &wire.contents.schema {
@@ -217,7 +217,7 @@ pub fn is_deterministic(request: &CallRequest) -> bool {
     match request {
         CallRequest::Menu => true,
         CallRequest::Chat(chat) => chat.temperature == Some(0.0),
-        CallRequest::OpenAi(wire) => format::of(wire).is_deterministic(wire),
+        CallRequest::Wire(wire) => format::of(wire).is_deterministic(wire),
         CallRequest::Voice(_) | CallRequest::Tunnel(_) => false,
     }
 }
@@ -230,10 +230,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::call::{AnswerBounds, Endpoint, Message, OpenAiRequest, Role};
+    use crate::model::call::{AnswerBounds, Endpoint, Message, Role, WireRequest};
 
     fn wire(endpoint: Endpoint, path: &str, body: &str) -> CallRequest {
-        CallRequest::OpenAi(OpenAiRequest {
+        CallRequest::Wire(WireRequest {
             endpoint,
             method: Method::POST,
             path: path.into(),

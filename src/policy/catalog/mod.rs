@@ -18,7 +18,7 @@ pub use self::lists::Lists;
 use self::lists::{List, ModelList, lists_nothing};
 use crate::config::plan::{Pattern, TargetPlan};
 use crate::model::attempts::Attempts;
-use crate::model::call::{Call, CallRequest, ClientDeadline, Endpoint, OpenAiRequest};
+use crate::model::call::{Call, CallRequest, ClientDeadline, Endpoint, WireRequest};
 use crate::model::fault::{Fault, NO_MODEL, sum_up};
 use crate::model::reply::{Body, Degraded, Reply};
 use crate::model::switch::Switch;
@@ -57,15 +57,15 @@ pub struct Source {
 
 impl Source {
     /// What is known of its list; asked for where that is too old. What is asked for in another way is asked each time.
-    async fn list(&self, call: &Call, wire: &OpenAiRequest, path: &str) -> ModelList {
+    async fn list(&self, call: &Call, wire: &WireRequest, path: &str) -> ModelList {
         match path == PATH {
             true => self.lists.get(call.deadline, || self.ask(call, wire, path)).await,
             false => ModelList::new(self.ask(call, wire, path).await),
         }
     }
 
-    async fn ask(&self, call: &Call, wire: &OpenAiRequest, path: &str) -> Result<List, Fault> {
-        let request = CallRequest::OpenAi(OpenAiRequest { path: path.into(), model: None, ..wire.clone() });
+    async fn ask(&self, call: &Call, wire: &WireRequest, path: &str) -> Result<List, Fault> {
+        let request = CallRequest::Wire(WireRequest { path: path.into(), model: None, ..wire.clone() });
         let call = Call {
             request: Arc::new(request),
             model: None,
@@ -106,7 +106,7 @@ impl Catalog {
     }
 
     /// The models of all.
-    async fn all(&self, call: &Call, wire: &OpenAiRequest) -> Outcome {
+    async fn all(&self, call: &Call, wire: &WireRequest) -> Outcome {
         let open: Vec<&Source> = self.open(call).map(|(_, source)| source).collect();
         let known = join_all(open.iter().map(|source| source.list(call, wire, &wire.path))).await;
         let own: Vec<Vec<Model>> = open.iter().zip(&known).map(|(source, known)| source.own(known)).collect();
@@ -143,7 +143,7 @@ impl Catalog {
     }
 
     /// One model: at the target that lists it, where several may have it.
-    async fn one<N: Next>(&self, call: Box<Call>, wire: &OpenAiRequest, id: &str, next: &N) -> Outcome {
+    async fn one<N: Next>(&self, call: Box<Call>, wire: &WireRequest, id: &str, next: &N) -> Outcome {
         let having: Vec<_> = self.open(&call).filter(|(_, source)| source.plan.has(Some(id))).collect();
         let mut from_target = call.from_target;
         if having.len() > 1 {
@@ -221,7 +221,7 @@ impl Policy for Catalog {
 
     async fn apply<N: Next>(&self, call: Box<Call>, next: &N) -> Outcome {
         let request = call.request.clone();
-        let CallRequest::OpenAi(wire @ OpenAiRequest { endpoint: Endpoint::Models, .. }) = &*request else {
+        let CallRequest::Wire(wire @ WireRequest { endpoint: Endpoint::Models, .. }) = &*request else {
             return next.call(call).await;
         };
         let is_list = wire.path.split('?').next() == Some(PATH);

@@ -28,7 +28,7 @@ use http::{HeaderMap, header};
 use self::events::GuardedEvents;
 use self::text::Rule;
 use crate::config::plan::GuardPlan;
-use crate::model::call::{Call, CallRequest, Chat, Contents, NamedModel, OpenAiRequest, Voice};
+use crate::model::call::{Call, CallRequest, Chat, Contents, NamedModel, Voice, WireRequest};
 use crate::model::fault::Fault;
 use crate::model::offload::apart;
 use crate::model::reply::{Answer, Body, ByteStream, Reply, Transcript};
@@ -98,7 +98,7 @@ async fn request(rule: &Rule, request: &CallRequest, trail: &Trail) -> Result<Op
             }
             masked.map(CallRequest::Chat)
         }
-        CallRequest::OpenAi(wire) => wire_body(rule, wire, trail).await?.map(CallRequest::OpenAi),
+        CallRequest::Wire(wire) => wire_body(rule, wire, trail).await?.map(CallRequest::Wire),
         CallRequest::Voice(voice) => match &voice.menu_context {
             Some(menu) => plain_or_json(rule, menu.as_bytes(), trail).await?.map(|menu| {
                 let menu = String::from_utf8_lossy(&menu).into_owned();
@@ -112,7 +112,7 @@ async fn request(rule: &Rule, request: &CallRequest, trail: &Trail) -> Result<Op
 }
 
 /// A body in OpenAI's dialect.
-async fn wire_body(rule: &Rule, wire: &OpenAiRequest, trail: &Trail) -> Result<Option<OpenAiRequest>, Fault> {
+async fn wire_body(rule: &Rule, wire: &WireRequest, trail: &Trail) -> Result<Option<WireRequest>, Fault> {
     if wire.is_form() {
         return form_body(rule, wire, trail).await;
     }
@@ -129,11 +129,11 @@ async fn wire_body(rule: &Rule, wire: &OpenAiRequest, trail: &Trail) -> Result<O
         name: model.name.clone(),
         span: model.span.as_ref().map(|span| moved(span.start)..moved(span.end)),
     });
-    Ok(Some(OpenAiRequest { body: edited.body.into(), model, ..wire.clone() }))
+    Ok(Some(WireRequest { body: edited.body.into(), model, ..wire.clone() }))
 }
 
 /// The texts of a form: its fields, and files whose lines are JSON. Recordings and pictures are not looked at.
-async fn form_body(rule: &Rule, wire: &OpenAiRequest, trail: &Trail) -> Result<Option<OpenAiRequest>, Fault> {
+async fn form_body(rule: &Rule, wire: &WireRequest, trail: &Trail) -> Result<Option<WireRequest>, Fault> {
     let mut edits = Vec::new();
     for place in &wire.contents.texts {
         let text = wire.body.get(place.clone()).unwrap_or_default();
@@ -169,7 +169,7 @@ async fn form_body(rule: &Rule, wire: &OpenAiRequest, trail: &Trail) -> Result<O
     }
     spliced.extend_from_slice(&wire.body[from..]);
     let contents = Contents { texts, ..wire.contents.clone() };
-    Ok(Some(OpenAiRequest { body: spliced.into(), model, contents, ..wire.clone() }))
+    Ok(Some(WireRequest { body: spliced.into(), model, contents, ..wire.clone() }))
 }
 
 /// JSON as JSON, anything else as text.

@@ -56,7 +56,7 @@ impl Quotas {
 /// looks something up, or where its model cannot be read.
 fn account(call: &Call) -> Cow<'_, str> {
     match (&*call.request, call.model()) {
-        (CallRequest::OpenAi(wire), model) if wire.method == Method::GET || model.is_none() => {
+        (CallRequest::Wire(wire), model) if wire.method == Method::GET || model.is_none() => {
             format!("{} {}", wire.method, collection(&wire.path)).into()
         }
         (_, Some(model)) => family(model).into(),

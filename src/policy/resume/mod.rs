@@ -108,7 +108,7 @@ impl Policy for Resume {
 fn is_text_stream(request: &CallRequest) -> bool {
     match request {
         CallRequest::Chat(chat) => chat.stream,
-        CallRequest::OpenAi(wire) => wire.stream && format::of(wire).is_stitchable(),
+        CallRequest::Wire(wire) => wire.stream && format::of(wire).is_stitchable(),
         CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => false,
     }
 }

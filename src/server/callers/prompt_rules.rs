@@ -27,12 +27,12 @@ pub(in crate::server) fn check_text(route: &RoutePlan, request: &CallRequest) ->
     let mut seen = PromptText::default();
     match request {
         CallRequest::Chat(chat) => chat.messages.iter().for_each(|message| seen.read(&message.text)),
-        CallRequest::OpenAi(wire) if !wire.contents.texts.is_empty() => {
+        CallRequest::Wire(wire) if !wire.contents.texts.is_empty() => {
             let texts = wire.contents.texts.iter().filter_map(|text| wire.body.get(text.clone()));
             texts.filter_map(|text| std::str::from_utf8(text).ok()).for_each(|text| seen.read(text));
         }
         // What is neither JSON nor a form has no text.
-        CallRequest::OpenAi(wire) => texts::read_by_model(&wire.body, |text| seen.read(text)),
+        CallRequest::Wire(wire) => texts::read_by_model(&wire.body, |text| seen.read(text)),
         CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => {}
     }
     let field = field(route, request);
@@ -51,7 +51,7 @@ pub(in crate::server) fn check_text(route: &RoutePlan, request: &CallRequest) ->
 
 /// False for those who only ask about models.
 fn asks_a_model(request: &CallRequest) -> bool {
-    !matches!(request, CallRequest::OpenAi(wire) if wire.endpoint == Endpoint::Models)
+    !matches!(request, CallRequest::Wire(wire) if wire.endpoint == Endpoint::Models)
 }
 
 /// What its caller calls the text.

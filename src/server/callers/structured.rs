@@ -31,7 +31,7 @@ pub(in crate::server) fn tell(
         Some(_) => "enforced",
         // It was checked when it was cached.
         None if request.schema().is_some() => "valid",
-        None if matches!(request, CallRequest::OpenAi(wire) if wire.contents.leaves_schema) => "skipped",
+        None if matches!(request, CallRequest::Wire(wire) if wire.contents.leaves_schema) => "skipped",
         None => return,
     };
     headers.insert(STRUCTURED, HeaderValue::from_static(word));

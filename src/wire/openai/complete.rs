@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::model::call::OpenAiRequest;
+use crate::model::call::WireRequest;
 use crate::wire::json::fields::{Fields, is_null, list, number, text};
 
 /// The reasons to stop that say that everything was said: OpenAI's, and Together.ai's word for `stop`. A limit that was
@@ -24,7 +24,7 @@ pub(crate) enum Choices {
 
 impl Choices {
     /// How many of them a body asks for: `n`, for each of its prompts; `None` where that cannot be read.
-    pub(crate) fn wanted(self, wire: &OpenAiRequest) -> Option<usize> {
+    pub(crate) fn wanted(self, wire: &WireRequest) -> Option<usize> {
         #[derive(Deserialize)]
         struct Asked<'a> {
             #[serde(default, borrow)]
@@ -65,7 +65,7 @@ pub(crate) fn completion(body: &[u8], choices: Choices, wanted: Option<usize>) -
 }
 
 /// True when a list of embeddings has one vector for each input.
-pub(crate) fn embeddings(body: &[u8], wire: &OpenAiRequest) -> bool {
+pub(crate) fn embeddings(body: &[u8], wire: &WireRequest) -> bool {
     #[derive(Deserialize)]
     struct Asked<'a> {
         #[serde(borrow)]
@@ -181,8 +181,8 @@ mod tests {
     use super::*;
     use crate::model::call::Endpoint;
 
-    fn asked(body: &Value) -> OpenAiRequest {
-        OpenAiRequest {
+    fn asked(body: &Value) -> WireRequest {
+        WireRequest {
             endpoint: Endpoint::Embeddings,
             method: Method::POST,
             path: "/".into(),
@@ -328,7 +328,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(body in "([\\[\\]{}:,\"0-9]|\"data\"|\"choices\"|\"index\"|\"embedding\"|null|[ -~]){0,40}") {
-            let wire = OpenAiRequest { body: Bytes::from(body.clone()), ..asked(&Value::Null) };
+            let wire = WireRequest { body: Bytes::from(body.clone()), ..asked(&Value::Null) };
             let _ = (embeddings(body.as_bytes(), &wire), menu(body.as_bytes()), response(body.as_bytes()));
             for choices in [Choices::Messages, Choices::Texts] {
                 let _ = completion(body.as_bytes(), choices, choices.wanted(&wire));

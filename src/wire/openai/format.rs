@@ -10,7 +10,7 @@ use super::events::Reading;
 use super::forms::Gathering;
 use super::question::Keyless;
 use super::record::Recorder;
-use crate::model::call::OpenAiRequest;
+use crate::model::call::WireRequest;
 use crate::model::reply::Event;
 use crate::wire::json::canonical::Odd;
 use crate::wire::recording::Kept;
@@ -30,10 +30,10 @@ pub enum Writes {
 /// The grammar of one endpoint.
 pub trait Format: Sync {
     /// What answers are made of.
-    fn writes(&self, wire: &OpenAiRequest) -> Writes;
+    fn writes(&self, wire: &WireRequest) -> Writes;
 
     /// Reads the events of a stream that answers this request.
-    fn reader(&self, wire: &OpenAiRequest, reading: Reading) -> Box<dyn EventReader>;
+    fn reader(&self, wire: &WireRequest, reading: Reading) -> Box<dyn EventReader>;
 
     /// True when the texts of two streams can be compared, and one be gone on with in the other's place.
     fn is_stitchable(&self) -> bool {
@@ -41,7 +41,7 @@ pub trait Format: Sync {
     }
 
     /// What is asked, in the one form that equal requests have. `is_left_out` says of a field that it does not count.
-    fn question(&self, wire: &OpenAiRequest, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {
+    fn question(&self, wire: &WireRequest, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {
         let _ = (wire, is_left_out);
         Err(Keyless::Kind)
     }
@@ -53,25 +53,25 @@ pub trait Format: Sync {
     }
 
     /// True when the same body gets the same answer, as far as a caller can ask for that.
-    fn is_deterministic(&self, wire: &OpenAiRequest) -> bool {
+    fn is_deterministic(&self, wire: &WireRequest) -> bool {
         let _ = wire;
         false
     }
 
     /// Records a stream that answers this request, as long as it takes no more than `max` bytes.
-    fn recorder(&self, wire: &OpenAiRequest, max: usize) -> Recorder {
+    fn recorder(&self, wire: &WireRequest, max: usize) -> Recorder {
         let _ = wire;
         Recorder::nothing(max)
     }
 
     /// A whole answer in the form in which it can be given again; `None` for one that is not complete.
-    fn recording(&self, wire: &OpenAiRequest, body: &Bytes) -> Option<Kept> {
+    fn recording(&self, wire: &WireRequest, body: &Bytes) -> Option<Kept> {
         let _ = (wire, body);
         None
     }
 
     /// The events of a whole answer, as a stream that was asked for like this has them.
-    fn events(&self, wire: &OpenAiRequest, body: &[u8]) -> Option<Vec<Event>> {
+    fn events(&self, wire: &WireRequest, body: &[u8]) -> Option<Vec<Event>> {
         let _ = (wire, body);
         None
     }

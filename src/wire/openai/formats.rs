@@ -9,7 +9,7 @@ use super::forms::{self, Gathering};
 use super::question::{self, Keyless};
 use super::record::Recorder;
 use super::replay;
-use crate::model::call::{Endpoint, OpenAiRequest};
+use crate::model::call::{Endpoint, WireRequest};
 use crate::model::reply::Event;
 use crate::wire::recording::Kept;
 use crate::wire::stream::EventReader;
@@ -32,11 +32,11 @@ pub(crate) fn of(endpoint: Endpoint) -> &'static dyn Format {
 struct Completions(Choices);
 
 impl Format for Completions {
-    fn writes(&self, _wire: &OpenAiRequest) -> Writes {
+    fn writes(&self, _wire: &WireRequest) -> Writes {
         Writes::Text
     }
 
-    fn reader(&self, wire: &OpenAiRequest, reading: Reading) -> Box<dyn EventReader> {
+    fn reader(&self, wire: &WireRequest, reading: Reading) -> Box<dyn EventReader> {
         Box::new(Chunks::reading(reading, wire.bounds.choices))
     }
 
@@ -44,7 +44,7 @@ impl Format for Completions {
         self.0 == Choices::Messages
     }
 
-    fn question(&self, wire: &OpenAiRequest, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {
+    fn question(&self, wire: &WireRequest, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {
         question::of_body(wire, is_left_out)
     }
 
@@ -52,15 +52,15 @@ impl Format for Completions {
         question::is_about_form(field)
     }
 
-    fn is_deterministic(&self, wire: &OpenAiRequest) -> bool {
+    fn is_deterministic(&self, wire: &WireRequest) -> bool {
         question::is_deterministic(wire)
     }
 
-    fn recorder(&self, wire: &OpenAiRequest, max: usize) -> Recorder {
+    fn recorder(&self, wire: &WireRequest, max: usize) -> Recorder {
         Recorder::completion(self.0, self.0.wanted(wire), max)
     }
 
-    fn recording(&self, wire: &OpenAiRequest, body: &Bytes) -> Option<Kept> {
+    fn recording(&self, wire: &WireRequest, body: &Bytes) -> Option<Kept> {
         let kept = match self.0 {
             Choices::Messages => Kept::Chat,
             Choices::Texts => Kept::Completion,
@@ -68,7 +68,7 @@ impl Format for Completions {
         complete::completion(body, self.0, self.0.wanted(wire)).then(|| kept(body.clone()))
     }
 
-    fn events(&self, wire: &OpenAiRequest, body: &[u8]) -> Option<Vec<Event>> {
+    fn events(&self, wire: &WireRequest, body: &[u8]) -> Option<Vec<Event>> {
         replay::completion_events(self.0, body, replay::wants_usage(wire))
     }
 
@@ -81,15 +81,15 @@ impl Format for Completions {
 struct Embeddings;
 
 impl Format for Embeddings {
-    fn writes(&self, _wire: &OpenAiRequest) -> Writes {
+    fn writes(&self, _wire: &WireRequest) -> Writes {
         Writes::Nothing
     }
 
-    fn reader(&self, _wire: &OpenAiRequest, _reading: Reading) -> Box<dyn EventReader> {
+    fn reader(&self, _wire: &WireRequest, _reading: Reading) -> Box<dyn EventReader> {
         Box::new(Named::new(Tail::Any))
     }
 
-    fn question(&self, wire: &OpenAiRequest, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {
+    fn question(&self, wire: &WireRequest, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {
         question::of_body(wire, is_left_out)
     }
 
@@ -97,11 +97,11 @@ impl Format for Embeddings {
         question::is_about_form(field)
     }
 
-    fn is_deterministic(&self, _wire: &OpenAiRequest) -> bool {
+    fn is_deterministic(&self, _wire: &WireRequest) -> bool {
         true
     }
 
-    fn recording(&self, wire: &OpenAiRequest, body: &Bytes) -> Option<Kept> {
+    fn recording(&self, wire: &WireRequest, body: &Bytes) -> Option<Kept> {
         complete::embeddings(body, wire).then(|| Kept::Bytes(body.clone()))
     }
 }
@@ -110,32 +110,32 @@ impl Format for Embeddings {
 struct Responses;
 
 impl Format for Responses {
-    fn writes(&self, _wire: &OpenAiRequest) -> Writes {
+    fn writes(&self, _wire: &WireRequest) -> Writes {
         Writes::Text
     }
 
-    fn reader(&self, _wire: &OpenAiRequest, _reading: Reading) -> Box<dyn EventReader> {
+    fn reader(&self, _wire: &WireRequest, _reading: Reading) -> Box<dyn EventReader> {
         Box::new(Named::new(Tail::Responses))
     }
 
-    fn question(&self, wire: &OpenAiRequest, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {
+    fn question(&self, wire: &WireRequest, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {
         question::refuse_effects(&wire.body)?;
         question::of_body(wire, is_left_out)
     }
 
-    fn is_deterministic(&self, wire: &OpenAiRequest) -> bool {
+    fn is_deterministic(&self, wire: &WireRequest) -> bool {
         question::is_deterministic(wire)
     }
 
-    fn recorder(&self, _wire: &OpenAiRequest, max: usize) -> Recorder {
+    fn recorder(&self, _wire: &WireRequest, max: usize) -> Recorder {
         Recorder::events(max)
     }
 
-    fn recording(&self, _wire: &OpenAiRequest, body: &Bytes) -> Option<Kept> {
+    fn recording(&self, _wire: &WireRequest, body: &Bytes) -> Option<Kept> {
         complete::response(body).then(|| Kept::Bytes(body.clone()))
     }
 
-    fn events(&self, _wire: &OpenAiRequest, body: &[u8]) -> Option<Vec<Event>> {
+    fn events(&self, _wire: &WireRequest, body: &[u8]) -> Option<Vec<Event>> {
         forms::response_events(body)
     }
 
@@ -148,15 +148,15 @@ impl Format for Responses {
 struct Transcriptions;
 
 impl Format for Transcriptions {
-    fn writes(&self, _wire: &OpenAiRequest) -> Writes {
+    fn writes(&self, _wire: &WireRequest) -> Writes {
         Writes::Unknown
     }
 
-    fn reader(&self, _wire: &OpenAiRequest, _reading: Reading) -> Box<dyn EventReader> {
+    fn reader(&self, _wire: &WireRequest, _reading: Reading) -> Box<dyn EventReader> {
         Box::new(Named::new(Tail::Type(forms::TRANSCRIPT_DONE)))
     }
 
-    fn events(&self, _wire: &OpenAiRequest, body: &[u8]) -> Option<Vec<Event>> {
+    fn events(&self, _wire: &WireRequest, body: &[u8]) -> Option<Vec<Event>> {
         forms::transcript_events(body)
     }
 
@@ -169,11 +169,11 @@ impl Format for Transcriptions {
 struct Speech;
 
 impl Format for Speech {
-    fn writes(&self, _wire: &OpenAiRequest) -> Writes {
+    fn writes(&self, _wire: &WireRequest) -> Writes {
         Writes::Unknown
     }
 
-    fn reader(&self, _wire: &OpenAiRequest, _reading: Reading) -> Box<dyn EventReader> {
+    fn reader(&self, _wire: &WireRequest, _reading: Reading) -> Box<dyn EventReader> {
         Box::new(Named::new(Tail::Type("speech.audio.done")))
     }
 }
@@ -182,11 +182,11 @@ impl Format for Speech {
 struct Models;
 
 impl Format for Models {
-    fn writes(&self, _wire: &OpenAiRequest) -> Writes {
+    fn writes(&self, _wire: &WireRequest) -> Writes {
         Writes::Nothing
     }
 
-    fn reader(&self, _wire: &OpenAiRequest, _reading: Reading) -> Box<dyn EventReader> {
+    fn reader(&self, _wire: &WireRequest, _reading: Reading) -> Box<dyn EventReader> {
         Box::new(Named::new(Tail::Any))
     }
 }
@@ -195,11 +195,11 @@ impl Format for Models {
 struct Other;
 
 impl Format for Other {
-    fn writes(&self, wire: &OpenAiRequest) -> Writes {
+    fn writes(&self, wire: &WireRequest) -> Writes {
         if wire.makes_nothing() { Writes::Nothing } else { Writes::Unknown }
     }
 
-    fn reader(&self, _wire: &OpenAiRequest, _reading: Reading) -> Box<dyn EventReader> {
+    fn reader(&self, _wire: &WireRequest, _reading: Reading) -> Box<dyn EventReader> {
         Box::new(Named::new(Tail::Any))
     }
 }

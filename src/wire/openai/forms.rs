@@ -163,7 +163,7 @@ mod tests {
     use http::Method;
 
     use super::*;
-    use crate::model::call::{AnswerBounds, Contents, Endpoint, OpenAiRequest};
+    use crate::model::call::{AnswerBounds, Contents, Endpoint, WireRequest};
     use crate::wire::format;
 
     fn data(event: &Event) -> Value {
@@ -279,7 +279,7 @@ mod tests {
             (Endpoint::Responses, r#"{"id":"r","status":"completed","output":[{"content":[{"text":"a"}]}]}"#),
             (Endpoint::Transcriptions, r#"{"text":"a"}"#),
         ] {
-            let wire = OpenAiRequest {
+            let wire = WireRequest {
                 endpoint,
                 method: Method::POST,
                 path: "/".into(),

@@ -8,7 +8,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::model::call::OpenAiRequest;
+use crate::model::call::WireRequest;
 use crate::wire::json::canonical::{self, Odd};
 
 /// What callers say about themselves and about the form of the answer; it does not change what is answered.
@@ -41,7 +41,7 @@ pub(crate) fn is_about_form(field: &str) -> bool {
 }
 
 /// What is asked: the path with its query, and the body in its canonical form.
-pub(crate) fn of_body(wire: &OpenAiRequest, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {
+pub(crate) fn of_body(wire: &WireRequest, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {
     let body = canonical::object(&wire.body, is_left_out)?;
     let mut question = Vec::with_capacity(wire.path.len() + body.len() + 1);
     // The path with its query; no path has a space.
@@ -71,7 +71,7 @@ pub(crate) fn refuse_effects(body: &[u8]) -> Result<(), Keyless> {
 
 /// True when the same request gets the same answer, as far as a caller can ask for that: its temperature is zero, or it gives a
 /// seed.
-pub(crate) fn is_deterministic(wire: &OpenAiRequest) -> bool {
+pub(crate) fn is_deterministic(wire: &WireRequest) -> bool {
     match wire.contents.asked_for {
         Some(seen) => seen.is_deterministic,
         None => is_deterministic_body(&wire.body),

@@ -8,7 +8,7 @@ use std::ops::Range;
 use serde_json::json;
 
 use super::{conversation, parts, structured};
-use crate::model::call::{NamedModel, OpenAiRequest, Role};
+use crate::model::call::{NamedModel, Role, WireRequest};
 use crate::wire::json::fields::quoted;
 use crate::wire::json::members::{Member, items, members, whole};
 
@@ -61,7 +61,7 @@ pub(crate) fn in_instruction(body: &str, words: &str) -> Option<Edit> {
 }
 
 /// The request with a wrong answer to it and what is wrong with that; `None` where it has no messages.
-pub(crate) fn repaired(request: &OpenAiRequest, said: &str, told: &str) -> Option<OpenAiRequest> {
+pub(crate) fn repaired(request: &WireRequest, said: &str, told: &str) -> Option<WireRequest> {
     let body = std::str::from_utf8(&request.body).ok()?;
     let end = conversation::end_of_messages(body.as_bytes())?;
     let told = json!({"role": Role::User.as_str(), "content": told});
@@ -70,7 +70,7 @@ pub(crate) fn repaired(request: &OpenAiRequest, said: &str, told: &str) -> Optio
 }
 
 /// The same request for an answer that comes whole; `None` where it is not known how.
-pub(crate) fn unstreamed(request: &OpenAiRequest) -> Option<OpenAiRequest> {
+pub(crate) fn unstreamed(request: &WireRequest) -> Option<WireRequest> {
     let mut body = std::str::from_utf8(&request.body).ok()?.to_owned();
     // Providers refuse the options of a stream that is none.
     for name in ["stream", "stream_options"] {
@@ -84,12 +84,12 @@ pub(crate) fn unstreamed(request: &OpenAiRequest) -> Option<OpenAiRequest> {
 }
 
 /// The request with another body, in which the model's name may stand elsewhere.
-fn with_body(request: &OpenAiRequest, body: String) -> OpenAiRequest {
+fn with_body(request: &WireRequest, body: String) -> WireRequest {
     let model = request.model.as_ref().map(|model| {
         let span = model.span.as_ref().and_then(|_| field(&body, whole(&body), "model"));
         NamedModel { name: model.name.clone(), span }
     });
-    OpenAiRequest { body: body.into(), model, ..request.clone() }
+    WireRequest { body: body.into(), model, ..request.clone() }
 }
 
 /// Where the value of a field stands in the object of this range.
@@ -248,8 +248,8 @@ mod tests {
         assert_eq!(said(b"no JSON"), None);
     }
 
-    fn request(body: &str) -> OpenAiRequest {
-        OpenAiRequest {
+    fn request(body: &str) -> WireRequest {
+        WireRequest {
             endpoint: crate::model::call::Endpoint::ChatCompletions,
             method: http::Method::POST,
             path: "/chat/completions".into(),

@@ -232,7 +232,7 @@ impl State {
 fn detached(body: &Bytes, request: &Arc<CallRequest>) -> Option<(Bytes, Arc<CallRequest>, usize)> {
     let own = Bytes::copy_from_slice(body);
     match &**request {
-        CallRequest::OpenAi(wire) => {
+        CallRequest::Wire(wire) => {
             let mut wire = wire.clone();
             let mut bytes = own.len() + wire.bytes_beside_body();
             // It differs where the route has added a model.
@@ -243,7 +243,7 @@ fn detached(body: &Bytes, request: &Arc<CallRequest>) -> Option<(Bytes, Arc<Call
                 bytes += wire.body.len();
             }
             wire.content_type = wire.content_type.as_ref().and_then(copy);
-            Some((own, Arc::new(CallRequest::OpenAi(wire)), bytes))
+            Some((own, Arc::new(CallRequest::Wire(wire)), bytes))
         }
         CallRequest::Chat(chat) if chat.menu.is_none() => {
             let texts: usize = chat.messages.iter().map(|message| size_of::<Message>() + message.text.len()).sum();

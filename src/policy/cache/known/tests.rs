@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::call::{AnswerBounds, Chat, Contents, Endpoint, KnownKey, NamedModel, OpenAiRequest};
+use crate::model::call::{AnswerBounds, Chat, Contents, Endpoint, KnownKey, NamedModel, WireRequest};
 
 const BODY: &str = r#"{"model":"gpt-4","messages":[{"role":"user","content":"Hi"}]}"#;
 static JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -32,7 +32,7 @@ fn raw<'a>(head: &'a Head, body: &'a Bytes) -> RawRequest<'a> {
 }
 
 fn decoded(body: &Bytes) -> Arc<CallRequest> {
-    Arc::new(CallRequest::OpenAi(OpenAiRequest {
+    Arc::new(CallRequest::Wire(WireRequest {
         endpoint: Endpoint::ChatCompletions,
         method: Method::POST,
         path: "/chat/completions".into(),
@@ -167,7 +167,7 @@ proptest! {
                 _ => match known.find(&raw) {
                     Ok(found) => {
                         prop_assert!(kept.contains(&number));
-                        let CallRequest::OpenAi(wire) = &*found.request else { return Err(TestCaseError::fail("kind")) };
+                        let CallRequest::Wire(wire) = &*found.request else { return Err(TestCaseError::fail("kind")) };
                         prop_assert_eq!(&wire.body, &body);
                     }
                     Err(sighting) => {

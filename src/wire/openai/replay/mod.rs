@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::complete::Choices;
 use super::parts::without_mark;
-use crate::model::call::{CallRequest, OpenAiRequest};
+use crate::model::call::{CallRequest, WireRequest};
 use crate::model::reply::{Body, Event, EventKind};
 use crate::wire::json::fields::{Fields, compact, is_null, list, quoted};
 use crate::wire::recording::Kept;
@@ -32,7 +32,7 @@ impl Kept {
             Kept::Chat(body) | Kept::Completion(body) => {
                 let knows_usage = !body.ends_with(NO_USAGE);
                 match request {
-                    CallRequest::OpenAi(wire) if wire.stream => {
+                    CallRequest::Wire(wire) if wire.stream => {
                         let wants_usage = wants_usage(wire);
                         let choices = if matches!(self, Kept::Chat(_)) { Choices::Messages } else { Choices::Texts };
                         let events = completion_events(choices, body, wants_usage);
@@ -50,7 +50,7 @@ fn streamed(events: Vec<Event>) -> Body {
 }
 
 /// True when the caller wants to know what a stream cost.
-pub(crate) fn wants_usage(wire: &OpenAiRequest) -> bool {
+pub(crate) fn wants_usage(wire: &WireRequest) -> bool {
     #[derive(Deserialize)]
     struct CacheDirectives {
         #[serde(default)]

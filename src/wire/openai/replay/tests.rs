@@ -16,7 +16,7 @@ const ROOM: usize = 1 << 20;
 
 fn wire(endpoint: Endpoint, body: &str) -> CallRequest {
     let body: Value = serde_json::from_str(body).unwrap();
-    CallRequest::OpenAi(OpenAiRequest {
+    CallRequest::Wire(WireRequest {
         endpoint,
         method: Method::POST,
         path: "/".into(),
