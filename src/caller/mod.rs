@@ -61,7 +61,7 @@ pub trait Caller: Send + Sync {
 /// The dialect of a kind.
 pub fn dialect(kind: CallerKind) -> &'static dyn Caller {
     match kind {
-        CallerKind::OpenAi => &openai::OpenAi,
+        CallerKind::OpenAi | CallerKind::Anthropic => &openai::OpenAi,
         CallerKind::Restaurant => &restaurant::Restaurant,
         CallerKind::Canvas => &canvas::Canvas,
         CallerKind::Widget => &widget::Widget,

@@ -100,6 +100,8 @@ fn endpoint(call: CallKind) -> Endpoint {
         CallKind::Embeddings => Endpoint::Embeddings,
         CallKind::Models => Endpoint::Models,
         CallKind::Responses => Endpoint::Responses,
+        CallKind::Messages => Endpoint::Messages,
+        CallKind::CountTokens => Endpoint::CountTokens,
         CallKind::Transcriptions => Endpoint::Transcriptions,
         CallKind::Speech => Endpoint::Speech,
         _ => Endpoint::Other,

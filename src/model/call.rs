@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 use crate::model::attempts::Attempts;
 use crate::model::bill::Bill;
 use crate::model::caller_headers::CallerHeaders;
+use crate::model::conversation::Api;
 use crate::model::names::customer;
 use crate::model::offload::apart;
 use crate::model::prompt::PromptRequest;
@@ -39,6 +40,8 @@ pub struct Call {
     pub model: Option<Arc<str>>,
     /// Text that a target puts before the conversation (its system instruction).
     pub instruction: Option<Arc<str>>,
+    /// True where the target may leave out what its API cannot say.
+    pub is_lossy: bool,
     /// The first of the route's targets that may be asked, counted from zero.
     pub from_target: usize,
     /// The only provider that can answer; `None`: any of the route's may.
@@ -482,7 +485,11 @@ impl CallRequest {
             CallRequest::Wire(wire) => {
                 let is_written = matches!(
                     wire.endpoint,
-                    Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Responses | Endpoint::Transcriptions
+                    Endpoint::ChatCompletions
+                        | Endpoint::Completions
+                        | Endpoint::Responses
+                        | Endpoint::Messages
+                        | Endpoint::Transcriptions
                 );
                 is_written && !wire.stream
             }
@@ -775,12 +782,34 @@ pub enum Endpoint {
     Models,
     /// `POST /responses`
     Responses,
+    /// Anthropic's `POST /messages`
+    Messages,
+    /// Anthropic's `POST /messages/count_tokens`
+    CountTokens,
     /// `POST /audio/transcriptions`
     Transcriptions,
     /// `POST /audio/speech`
     Speech,
     /// Everything else; passed through.
     Other,
+}
+
+impl Endpoint {
+    /// The API whose requests and answers it has, where these can be translated.
+    pub fn api(self) -> Option<Api> {
+        match self {
+            Endpoint::ChatCompletions => Some(Api::Chat),
+            Endpoint::Responses => Some(Api::Responses),
+            Endpoint::Messages => Some(Api::Messages),
+            Endpoint::Completions
+            | Endpoint::Embeddings
+            | Endpoint::Models
+            | Endpoint::CountTokens
+            | Endpoint::Transcriptions
+            | Endpoint::Speech
+            | Endpoint::Other => None,
+        }
+    }
 }
 
 /// A WebSocket, before anything was said.

@@ -31,6 +31,8 @@ pub mod webhook_url;
 
 pub mod reply;
 
+pub mod conversation;
+
 pub mod pricing;
 pub mod trail;
 

@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn what_was_read_before_has_its_own_price_and_a_call_is_rounded_up_once() {
         let price = Price { input: 2_000, cached: Some(500), output: 4_000, max_answer: None };
-        let cost = |input, cached, output| price.cost(Usage { input, cached, output }).nanos();
+        let cost = |input, cached, output| price.cost(Usage { input, cached, written: 0, output }).nanos();
         assert_eq!(cost(10, 0, 5), 40);
         assert_eq!(cost(10, 4, 5), 34);
         assert_eq!(cost(10, 99, 0), 5, "a part is no larger than the whole");

@@ -35,7 +35,8 @@ pub(crate) struct BuildPanel;
 
 impl Provider for BuildPanel {
     fn encode(&self, call: &Call, provider: &ProviderPlan) -> Result<Request, Fault> {
-        let unsupported = |what| Fault::Unsupported { provider: provider.name.clone(), what };
+        let unsupported =
+            |what: &'static str| Fault::Unsupported { provider: provider.name.clone(), what: what.into() };
         match &*call.request {
             _ if call.said.is_some() => Err(unsupported("continuing a partial answer")),
             CallRequest::Chat(chat) => {
@@ -53,6 +54,7 @@ impl Provider for BuildPanel {
                 path: provider.endpoints.menu.clone(),
                 headers: headers(&call.head, JSON)?,
                 body: Bytes::new(),
+                degraded: None,
             }),
             // What the caller's address says stays here: who it speaks for is said by these headers alone.
             CallRequest::Tunnel(_) => Ok(Request {
@@ -60,6 +62,7 @@ impl Provider for BuildPanel {
                 path: provider.endpoints.voice_stream.clone(),
                 headers: headers(&call.head, ANYTHING)?,
                 body: Bytes::new(),
+                degraded: None,
             }),
         }
     }
@@ -156,7 +159,13 @@ fn chat_request(call: &Call, provider: &ProviderPlan, text: &str, menu: Option<&
     let body = serde_json::to_vec(&shape).map_err(|_| internal("the chat request cannot be encoded"))?;
     let mut headers = headers(&call.head, JSON)?;
     headers.insert(CONTENT_TYPE, JSON);
-    Ok(Request { method: Method::POST, path: provider.endpoints.chat.clone(), headers, body: body.into() })
+    Ok(Request {
+        method: Method::POST,
+        path: provider.endpoints.chat.clone(),
+        headers,
+        body: body.into(),
+        degraded: None,
+    })
 }
 
 fn voice_request(call: &Call, provider: &ProviderPlan, voice: &Voice) -> Result<Request, Fault> {
@@ -176,7 +185,7 @@ fn voice_request(call: &Call, provider: &ProviderPlan, voice: &Voice) -> Result<
     let (content_type, body) = form.finish();
     let mut headers = headers(&call.head, accept)?;
     headers.insert(CONTENT_TYPE, content_type);
-    Ok(Request { method: Method::POST, path: path.clone(), headers, body })
+    Ok(Request { method: Method::POST, path: path.clone(), headers, body, degraded: None })
 }
 
 fn headers(head: &Head, accept: HeaderValue) -> Result<HeaderMap, Fault> {

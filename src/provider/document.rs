@@ -18,7 +18,7 @@ const MAX_DOCUMENT: usize = 256 * 1024;
 /// Reads it. The error is for the log and names no address. How long that may take is for the caller to say.
 pub async fn read(transport: Arc<dyn Transport>) -> Result<Bytes, String> {
     let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]);
-    let request = Request { method: Method::GET, path: String::new(), headers, body: Bytes::new() };
+    let request = Request { method: Method::GET, path: String::new(), headers, body: Bytes::new(), degraded: None };
     let response = transport.send(0, request, Reuse::Allowed).await.map_err(SendFault::described)?;
     if response.head.status != StatusCode::OK {
         return Err(format!("status {}", response.head.status.as_u16()));

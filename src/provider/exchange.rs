@@ -66,6 +66,7 @@ impl Exchange {
 
     async fn attempt(&self, call: &Call) -> stack::Outcome {
         let mut request = self.dialect.encode(call, &self.provider)?;
+        let degraded = request.degraded;
         if !call.attempts.take() {
             return Err(Fault::Exhausted { last: Box::new(Fault::Overloaded), retry_after: ATTEMPTS_SPENT });
         }
@@ -85,7 +86,13 @@ impl Exchange {
         }
         let send = |instance, request| self.transport.send(instance, request, self.reuse);
         match self.send(first_by, request, &note, (barred, tried), send).await {
-            Ok((response, lease)) => settle(self.receive(call, first_by, response, note).await, lease),
+            Ok((response, lease)) => {
+                let outcome = settle(self.receive(call, first_by, response, note).await, lease);
+                outcome.map(|mut reply| {
+                    reply.degraded = reply.degraded.or(degraded);
+                    reply
+                })
+            }
             Err(fault) => failed(&note, fault),
         }
     }
@@ -373,7 +380,7 @@ impl Exchange {
             .ok_or_else(|| self.broken("a stream that cannot be converted to a whole answer".into()))?;
         head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         // Its tokens were noted when they came.
-        let decoded = apart(whole.len(), || self.dialect.decode(call, &self.provider, head, whole))?;
+        let decoded = apart(whole.len(), || self.dialect.decode_gathered(call, &self.provider, head, whole))?;
         Ok(decoded.reply)
     }
 
@@ -511,6 +518,7 @@ pub async fn probe(provider: &ProviderPlan, transport: &dyn Transport) -> Result
                 path: path.clone(),
                 headers: http::HeaderMap::new(),
                 body: Bytes::new(),
+                degraded: None,
             };
             match timeout_at(deadline.at, transport.send(instance, request, Reuse::Allowed)).await {
                 Err(_) => return Err("timeout".into()),

@@ -4,6 +4,9 @@
 //! A compatible provider is config only; a new dialect is one file and one line in [`dialect`].
 
 pub mod balance;
+mod translated;
+
+pub mod anthropic;
 pub mod buildpanel;
 pub mod openai;
 pub mod transport;
@@ -31,7 +34,7 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::config::plan::{ProviderKind, ProviderPlan};
 use crate::model::call::Call;
 use crate::model::fault::{Denial, Fault};
-use crate::model::reply::{Event, Reply, Usage};
+use crate::model::reply::{Degraded, Event, Reply, Usage};
 use crate::wire::openai::errors::{repeats_key, without_key};
 pub use crate::wire::openai::forms::Gathering;
 pub use crate::wire::stream::{ByteReader, EventReader, Read};
@@ -72,6 +75,17 @@ pub trait Provider: Send + Sync {
     /// Reads a whole successful body.
     fn decode(&self, call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Result<Decoded, Fault>;
 
+    /// Reads a whole body that was put together from events as [`Provider::events`] gives them.
+    fn decode_gathered(
+        &self,
+        call: &Call,
+        provider: &ProviderPlan,
+        head: ResponseHead,
+        body: Bytes,
+    ) -> Result<Decoded, Fault> {
+        self.decode(call, provider, head, body)
+    }
+
     /// Reads an error answer.
     fn refusal(&self, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Fault;
 
@@ -102,6 +116,7 @@ pub fn dialect(kind: ProviderKind) -> &'static dyn Provider {
     match kind {
         ProviderKind::OpenAi => &openai::OpenAi,
         ProviderKind::BuildPanel => &buildpanel::BuildPanel,
+        ProviderKind::Anthropic => &anthropic::Anthropic,
     }
 }
 
@@ -116,6 +131,8 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// In what way it asks for less than its caller did.
+    pub degraded: Option<Degraded>,
 }
 
 /// The head of a provider's response.

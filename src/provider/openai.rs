@@ -3,6 +3,7 @@
 //! A request that came in the same dialect is sent byte for byte, with at most its model replaced. Streams and
 //! errors are read in `wire/openai`; this file does not know the caller.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -11,12 +12,15 @@ use serde_json::{Value, json};
 use smallvec::SmallVec;
 use url::form_urlencoded;
 
+use super::translated::{self, Translation};
 use super::{ByteReader, Decoded, EventReader, Expect, Provider, Request, ResponseHead};
 use crate::config::plan::{ProviderPlan, StreamUsage, StructuredOutput};
 use crate::model::call::{
     Call, CallRequest, Chat, Endpoint, Message, Role, TextUse, Tunnel, Voice, VoiceWanted, WireRequest,
 };
+use crate::model::conversation::Api;
 use crate::model::fault::Fault;
+use crate::model::offload::apart;
 use crate::model::reply::{Body, Event, Reply};
 use crate::model::shape::Shape;
 use crate::model::trail::Reason;
@@ -41,8 +45,11 @@ pub(crate) struct OpenAi;
 
 impl Provider for OpenAi {
     fn encode(&self, call: &Call, provider: &ProviderPlan) -> Result<Request, Fault> {
-        let unsupported = |what| Fault::Unsupported { provider: provider.name.clone(), what };
+        let unsupported = |what: &'static str| unsupported(provider, what.into());
         let mut request = match &*call.request {
+            CallRequest::Wire(_) | CallRequest::Chat(_) if let Some(translation) = Translation::of(call, provider) => {
+                encode_translated(call, translation, provider)
+            }
             CallRequest::Wire(wire) => encode_wire(call, wire, provider).map_err(unsupported),
             CallRequest::Chat(chat) => {
                 encode_chat(call, chat, provider).ok_or_else(|| unsupported("calls that name no model"))
@@ -104,7 +111,9 @@ impl Provider for OpenAi {
 
     fn decode(&self, call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Result<Decoded, Fault> {
         let broken = |detail: &str| Fault::Broken { provider: provider.name.clone(), detail: detail.into() };
-        let endpoint = answered(&call.request).ok_or_else(|| broken("a response that was not requested"))?;
+        let translation = Translation::of(call, provider);
+        let asked = translation.map(|it| endpoint(it.to)).or_else(|| answered(&call.request));
+        let endpoint = asked.ok_or_else(|| broken("a response that was not requested"))?;
         let (usage, id) = match answer::read(endpoint, &body) {
             Facts::Sound { usage, id } => (usage, id),
             Facts::Error(error) => {
@@ -122,6 +131,10 @@ impl Provider for OpenAi {
         if answer::looks_like_json(&body) && !media::is_json(&head.headers) {
             head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
+        let body = match translation {
+            Some(translation) => translation.answer(call, &body).ok_or_else(|| broken("a body that is no answer"))?,
+            None => body,
+        };
         let body = match &*call.request {
             CallRequest::Wire(WireRequest { endpoint: Endpoint::Models, .. }) => {
                 Body::Whole(answer::listed(&body).map_or_else(|| body.clone(), |listed| listed.into_owned().into()))
@@ -137,11 +150,29 @@ impl Provider for OpenAi {
         Ok(Decoded { reply: reply(call, provider, head, body), usage, id })
     }
 
+    fn decode_gathered(
+        &self,
+        call: &Call,
+        provider: &ProviderPlan,
+        head: ResponseHead,
+        body: Bytes,
+    ) -> Result<Decoded, Fault> {
+        if Translation::of(call, provider).is_none() {
+            return self.decode(call, provider, head, body);
+        }
+        let body =
+            translated::gathered(call, body).ok_or_else(|| Fault::Wordless { provider: provider.name.clone() })?;
+        Ok(Decoded { reply: reply(call, provider, head, body), usage: None, id: None })
+    }
+
     fn refusal(&self, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Fault {
         refusal(provider, head.status, head.headers, body)
     }
 
     fn events(&self, call: &Call, provider: &ProviderPlan) -> Box<dyn EventReader> {
+        if let Some(translation) = Translation::of(call, provider) {
+            return translation.events(call, format::reader(translation.to));
+        }
         match &*call.request {
             CallRequest::Wire(wire) => {
                 let audience = match call.text_use {
@@ -156,6 +187,10 @@ impl Provider for OpenAi {
             }
         }
     }
+}
+
+fn unsupported(provider: &ProviderPlan, what: Cow<'static, str>) -> Fault {
+    Fault::Unsupported { provider: provider.name.clone(), what }
 }
 
 fn refusal(provider: &ProviderPlan, status: StatusCode, headers: HeaderMap, body: Bytes) -> Fault {
@@ -246,7 +281,32 @@ fn encode_wire(call: &Call, wire: &WireRequest, provider: &ProviderPlan) -> Resu
         edits.extend(shaping(call, wire, shape, provider).ok_or("an answer that matches a JSON Schema")?);
     }
     let body = if edits.is_empty() { wire.body.clone() } else { splice(&wire.body, edits) };
-    Ok(Request { method: wire.method.clone(), path: wire.path.to_string(), headers, body })
+    Ok(Request { method: wire.method.clone(), path: wire.path.to_string(), headers, body, degraded: None })
+}
+
+/// The call in an API of the provider's.
+fn encode_translated(call: &Call, translation: Translation, provider: &ProviderPlan) -> Result<Request, Fault> {
+    let size = if let CallRequest::Wire(wire) = &*call.request { wire.body.len() } else { 0 };
+    let encoded = apart(size, || translation.encode(call, provider)).map_err(|what| unsupported(provider, what))?;
+    let path = match translation.to {
+        Api::Responses => "/responses",
+        Api::Chat | Api::Messages => "/chat/completions",
+    };
+    Ok(Request {
+        method: Method::POST,
+        path: path.into(),
+        headers: content_type(HeaderValue::from_static("application/json")),
+        body: encoded.body,
+        degraded: encoded.degraded,
+    })
+}
+
+/// The endpoint of an API.
+fn endpoint(api: Api) -> Endpoint {
+    match api {
+        Api::Responses => Endpoint::Responses,
+        Api::Chat | Api::Messages => Endpoint::ChatCompletions,
+    }
 }
 
 /// What asks for an answer of a shape, in the way that the model understands. `None`: there is no way.
@@ -316,6 +376,7 @@ fn encode_chat(call: &Call, chat: &Chat, provider: &ProviderPlan) -> Option<Requ
         path: "/chat/completions".into(),
         headers: content_type(HeaderValue::from_static("application/json")),
         body: body.to_string().into(),
+        degraded: None,
     })
 }
 
@@ -338,7 +399,13 @@ fn encode_voice(call: &Call, voice: &Voice) -> Option<Request> {
         .text("response_format", format)
         .file("file", &audio.file_name, &audio.content_type, audio.bytes.clone())
         .finish();
-    Some(Request { method: Method::POST, path: "/audio/transcriptions".into(), headers: content_type(multipart), body })
+    Some(Request {
+        method: Method::POST,
+        path: "/audio/transcriptions".into(),
+        headers: content_type(multipart),
+        body,
+        degraded: None,
+    })
 }
 
 /// What the caller's address says, with the model that this provider is asked for.
@@ -350,7 +417,7 @@ fn encode_tunnel(call: &Call, tunnel: &Tunnel) -> Request {
         path.push(if number == 0 { '?' } else { '&' });
         path.push_str(&pair);
     }
-    Request { method: Method::GET, path, headers: passing(call), body: Bytes::new() }
+    Request { method: Method::GET, path, headers: passing(call), body: Bytes::new(), degraded: None }
 }
 
 /// The caller's own headers, as far as they may reach a provider.

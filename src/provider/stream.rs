@@ -25,7 +25,7 @@ use crate::model::time::{Alarm, Deadline, Phase, later, now};
 use crate::model::trail::{AttemptNote, Outcome, Received, Trail};
 use crate::wire::concat;
 use crate::wire::openai::parts::without_mark;
-use crate::wire::sse::{self, Decoder, Frame};
+use crate::wire::sse::{Decoder, Frame};
 
 /// The largest single event. Images and long tool calls come in events of some hundred KiB.
 const MAX_EVENT: usize = 8 * 1024 * 1024;
@@ -374,13 +374,20 @@ impl Events {
                 }
                 Step::Prelude(event) => {
                     alive();
-                    self.has_begun();
-                    self.held_until.get_or_insert_with(|| later(Instant::now(), PRELUDE));
-                    self.prelude += event.raw.len() + size_of::<Event>();
-                    self.ready.push_back(event);
-                    if self.prelude > MAX_PRELUDE {
+                    if self.is_held_enough(event) {
                         return Poll::Ready(Ok(()));
                     }
+                }
+                Step::Translated(events, true) => {
+                    alive();
+                    self.has_begun();
+                    if events.into_iter().any(|event| self.is_held_enough(event)) {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Step::Translated(events, false) => {
+                    self.ready.extend(events);
+                    return Poll::Ready(Ok(()));
                 }
                 Step::Event(event) => {
                     self.ready.push_back(event);
@@ -400,6 +407,15 @@ impl Events {
                 }
             }
         }
+    }
+
+    /// Holds an event that comes before the answer says anything. True: no more of them should be held.
+    fn is_held_enough(&mut self, event: Event) -> bool {
+        self.has_begun();
+        self.held_until.get_or_insert_with(|| later(Instant::now(), PRELUDE));
+        self.prelude += event.raw.len() + size_of::<Event>();
+        self.ready.push_back(event);
+        self.prelude > MAX_PRELUDE
     }
 
     /// What an error event means: the same as the error answer that it stands for.
@@ -454,6 +470,10 @@ impl Events {
                 self.received.add(&kind, self.reader.text_length());
                 Step::Prelude(frame.into_event(kind))
             }
+            Read::Translated(events, is_prelude) => {
+                events.iter().for_each(|event| self.received.add(&event.kind, None));
+                Step::Translated(events, is_prelude)
+            }
             Read::Silent => Step::Silent,
             Read::Nothing => Step::Nothing,
             Read::Error(refusal) => Step::Refused(refusal),
@@ -470,10 +490,10 @@ impl Events {
     fn complete(&mut self) -> Option<Result<Event, Fault>> {
         self.note_tokens();
         self.note.end(Outcome::Succeeded);
-        match std::mem::replace(&mut self.is_done, true) {
-            true => None,
-            false => sse::terminator(self.reader.missing_terminator()).map(Ok),
+        if !std::mem::replace(&mut self.is_done, true) {
+            self.ready.extend(self.reader.missing_events());
         }
+        self.ready.pop_front().map(Ok)
     }
 
     fn fail(&mut self, fault: Fault) -> Option<Result<Event, Fault>> {
@@ -512,6 +532,8 @@ enum Step {
     Event(Event),
     /// An event before the answer says anything.
     Prelude(Event),
+    /// Events in the caller's words. True: the answer says nothing with them.
+    Translated(Vec<Event>, bool),
     /// An event that is dropped.
     Silent,
     /// The answer ended in which nothing was said.
@@ -535,12 +557,18 @@ impl Stream for Events {
         let step = loop {
             match ready!(self.poll_frame(cx)) {
                 Step::Silent => {}
+                Step::Translated(events, _) => {
+                    self.ready.extend(events);
+                    if let Some(event) = self.ready.pop_front() {
+                        return Poll::Ready(self.pass(event));
+                    }
+                }
                 step => break step,
             }
         };
         Poll::Ready(match step {
             Step::Event(event) | Step::Prelude(event) => self.pass(event),
-            Step::Complete | Step::Silent => self.complete(),
+            Step::Complete | Step::Silent | Step::Translated(..) => self.complete(),
             Step::Nothing => {
                 let detail = "the stream ended without an answer".into();
                 let provider = self.provider.clone();

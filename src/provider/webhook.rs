@@ -40,7 +40,7 @@ pub fn to(receiver: Arc<simulated::Handle>) -> Sender {
     Arc::new(move |url, headers, body| {
         let receiver = receiver.clone();
         Box::pin(async move {
-            let request = Request { method: http::Method::POST, path: url.into(), headers, body };
+            let request = Request { method: http::Method::POST, path: url.into(), headers, body, degraded: None };
             status(receiver.send(0, request, Reuse::Never).await).await
         })
     })

@@ -26,6 +26,7 @@ pub(in crate::server) fn begin(
         request: request.clone(),
         model: None,
         instruction: None,
+        is_lossy: false,
         deadline,
         timeouts: Timeouts::UNLIMITED,
         patience,

@@ -165,7 +165,7 @@ mod tests {
     use crate::model::fault::Fault;
     use crate::model::trail::{AttemptNote, Received};
 
-    const COUNTED: Usage = Usage { input: 9, cached: 0, output: 7 };
+    const COUNTED: Usage = Usage { input: 9, cached: 0, written: 0, output: 7 };
 
     /// A question of 40 bytes, whose answer may take 100 tokens.
     fn ask() -> CallRequest {

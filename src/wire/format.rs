@@ -5,6 +5,7 @@
 //! passed through unread.
 
 use super::openai::complete::{self, Choices};
+use super::openai::events::{Audience, Chunks, Named, Tail};
 use super::openai::format::Format;
 pub use super::openai::format::Writes;
 use super::openai::formats;
@@ -12,12 +13,22 @@ use super::openai::forms::Gathering;
 use super::openai::question::Keyless;
 use super::openai::record::Recorder;
 use super::recording::Kept;
+use super::stream::EventReader;
 use crate::model::call::{CallRequest, WireRequest};
+use crate::model::conversation::Api;
 use crate::model::reply::Body;
 
 /// The format of a request.
 pub fn of(wire: &WireRequest) -> &'static dyn Format {
     formats::of(wire.endpoint)
+}
+
+/// Reads the events of an API's streams, and tells their texts.
+pub(crate) fn reader(api: Api) -> Box<dyn EventReader> {
+    match api {
+        Api::Chat => Box::new(Chunks::new(Audience::SameWithText, 1)),
+        Api::Responses | Api::Messages => Box::new(Named::new(Tail::Responses)),
+    }
 }
 
 /// True when a field of a request's body does not count for what is answered.

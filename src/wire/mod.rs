@@ -20,6 +20,12 @@ pub mod webhook;
 
 pub mod sse;
 
+pub(crate) mod grammar;
+
 pub mod openai;
 
+pub mod anthropic;
+
 pub mod format;
+
+pub(crate) mod translation;

@@ -3,7 +3,8 @@
 //! It does not know how pieces are framed, nor where they come from.
 
 use crate::model::fault::Refusal;
-use crate::model::reply::{EventKind, Usage};
+use crate::model::reply::{Event, EventKind, Usage};
+use crate::wire::sse;
 
 /// Reads the events of one stream and knows when the answer is complete.
 pub trait EventReader: Send {
@@ -25,6 +26,11 @@ pub trait EventReader: Send {
 
     /// What to append when the answer is complete but its terminator never came; empty when nothing is missing.
     fn missing_terminator(&self) -> &'static [u8];
+
+    /// The events to append when the answer is complete but its terminator never came.
+    fn missing_events(&mut self) -> Vec<Event> {
+        sse::terminator(self.missing_terminator()).into_iter().collect()
+    }
 
     /// Tokens, when an event counted them.
     fn usage(&self) -> Option<Usage>;
@@ -48,6 +54,9 @@ pub trait ByteReader: Send {
 pub enum Read {
     /// Part of the answer.
     Event(EventKind),
+    /// Part of the answer, in other words than the provider's: the events that say it to the caller. True: they come before the
+    /// answer says anything.
+    Translated(Vec<Event>, bool),
     /// Comes before the answer says anything. It is passed on once something was said: until then another may still be asked.
     Prelude(EventKind),
     /// Means nothing to those who get the response, and is dropped.

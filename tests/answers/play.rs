@@ -273,6 +273,7 @@ async fn answers_of(kind_of_provider: &str, simulation: &Simulation) -> Vec<Gold
                 path: path.into(),
                 headers: HeaderMap::new(),
                 body: body.to_string().into(),
+                degraded: None,
             };
             let response = provider.send(0, request, Reuse::Allowed).await.unwrap();
             let bytes: Vec<u8> = response.body.map(|piece| piece.unwrap().to_vec()).concat().await;

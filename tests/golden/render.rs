@@ -170,6 +170,10 @@ pub(crate) fn read(read: &Read) -> Value {
         }
         Read::Event(EventKind::Unknown) => json!("unknown"),
         Read::Prelude(_) => json!("prelude"),
+        Read::Translated(events, is_prelude) => {
+            let events = events.iter().map(|event| String::from_utf8_lossy(&event.raw).into_owned());
+            json!({ "translated": events.collect::<Vec<_>>(), "is_prelude": is_prelude })
+        }
         Read::Silent => json!("silent"),
         Read::Nothing => json!("nothing"),
         Read::Malformed => json!("malformed"),

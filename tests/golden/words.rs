@@ -307,7 +307,7 @@ impl Case<'_> {
                 let retry_in = Duration::from_secs(9);
                 Fault::Open { provider, retry_in, denial: Some(Denial::Key) }
             }
-            "unsupported" => Fault::Unsupported { provider, what: "pictures" },
+            "unsupported" => Fault::Unsupported { provider, what: "pictures".into() },
             "deadline" => Fault::Deadline,
             "caller-timeout" => Fault::CallerTimeout,
             "exhausted" => {

@@ -80,7 +80,7 @@ async fn answer(
     let body = body.collect().await?.to_bytes();
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let path = path.strip_prefix(base).ok_or("not at the base URL")?.to_owned();
-    let asked = Asked { method: head.method, path, headers: head.headers, body };
+    let asked = Asked { method: head.method, path, headers: head.headers, body, degraded: None };
     let answer =
         transport.wait().await.clone().send(0, asked, Reuse::Allowed).await.map_err(|fault| fault.described())?;
     let body = answer.body.map_ok(Frame::data).map_err(|fault| fault.described().into());

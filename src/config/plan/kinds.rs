@@ -9,6 +9,8 @@ use crate::config::plan::ProviderKind;
 pub enum CallerKind {
     /// OpenAI's SDKs.
     OpenAi,
+    /// Anthropic's SDKs.
+    Anthropic,
     /// The restaurant backend.
     Restaurant,
     /// The canvas application.
@@ -22,6 +24,7 @@ impl CallerKind {
     pub fn as_str(self) -> &'static str {
         match self {
             CallerKind::OpenAi => "openai",
+            CallerKind::Anthropic => "anthropic",
             CallerKind::Restaurant => "restaurant",
             CallerKind::Canvas => "canvas",
             CallerKind::Widget => "widget",
@@ -75,6 +78,10 @@ pub enum CallKind {
     Models,
     /// OpenAI's responses.
     Responses,
+    /// Anthropic's messages.
+    Messages,
+    /// How many tokens a request has, as Anthropic counts them.
+    CountTokens,
     /// OpenAI's speech to text.
     Transcriptions,
     /// OpenAI's text to speech.
@@ -89,7 +96,7 @@ pub enum CallKind {
 
 impl CallKind {
     /// All of them with their words, in the order of documentation.
-    pub const ALL: [(CallKind, &'static str); 26] = [
+    pub const ALL: [(CallKind, &'static str); 28] = [
         (CallKind::Chat, "chat"),
         (CallKind::ParseOrder, "parse-order"),
         (CallKind::CanvasGenerate, "canvas-generate"),
@@ -111,6 +118,8 @@ impl CallKind {
         (CallKind::Embeddings, "embeddings"),
         (CallKind::Models, "models"),
         (CallKind::Responses, "responses"),
+        (CallKind::Messages, "messages"),
+        (CallKind::CountTokens, "count-tokens"),
         (CallKind::Transcriptions, "transcriptions"),
         (CallKind::Speech, "speech"),
         (CallKind::Any, "any"),
@@ -145,6 +154,7 @@ impl CallKind {
                     | K::Any
                     | K::Realtime
             ),
+            CallerKind::Anthropic => matches!(self, K::Messages | K::CountTokens | K::Models),
             CallerKind::Restaurant => matches!(
                 self,
                 K::Chat
@@ -175,8 +185,20 @@ impl CallKind {
                 )
             }
             ProviderKind::OpenAi => {
-                !matches!(self, K::Voice | K::VoiceOrder | K::Menu | K::VoiceStream) && !self.is_local()
+                !matches!(self, K::Voice | K::VoiceOrder | K::Menu | K::VoiceStream | K::CountTokens)
+                    && !self.is_local()
             }
+            ProviderKind::Anthropic => matches!(
+                self,
+                K::Chat
+                    | K::ParseOrder
+                    | K::CanvasGenerate
+                    | K::CanvasRefine
+                    | K::Models
+                    | K::Responses
+                    | K::Messages
+                    | K::CountTokens
+            ),
         }
     }
 

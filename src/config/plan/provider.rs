@@ -12,6 +12,7 @@ use url::Url;
 use crate::config::engine::secret::Secret;
 use crate::config::plan::{BalancePlan, BreakerPlan, ConcurrencyPlan, Pattern, Propagation, QuotaPlan, RetryPlan};
 use crate::model::call::Timeouts;
+use crate::model::conversation::Api;
 use crate::model::patience::PatiencePlan;
 
 /// `[provider.NAME]`
@@ -67,6 +68,10 @@ pub struct ProviderPlan {
     pub trace_context: Propagation,
     /// How the tokens of a stream are counted whose caller does not ask for them.
     pub stream_usage: StreamUsage,
+    /// The APIs that it has for conversations. What comes in another one is translated, to the first of them.
+    pub apis: Vec<Api>,
+    /// The most tokens of an answer, where the request has no limit and the provider's API requires one.
+    pub max_tokens: u64,
     /// How answers of some shape are asked for, by model, the most exact pattern first.
     pub structured: Vec<(Pattern, StructuredOutput)>,
 }
@@ -104,6 +109,8 @@ pub enum ProviderKind {
     OpenAi,
     /// BuildPanel.
     BuildPanel,
+    /// Anthropic and whatever speaks like it.
+    Anthropic,
 }
 
 /// Whether calls may go to a provider.

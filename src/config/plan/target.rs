@@ -36,6 +36,8 @@ pub struct TargetPlan {
     pub context: u64,
     /// It goes on from a partial answer that stands last in the conversation.
     pub continues: bool,
+    /// What its provider's API cannot say may be left out of a call, and the answer is marked.
+    pub is_lossy: bool,
 }
 
 /// What a target does with a call that names a model.

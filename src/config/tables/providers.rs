@@ -23,9 +23,14 @@ use crate::config::tables::policies::Policies;
 use crate::config::tables::private;
 use crate::config::tables::roots;
 use crate::config::tables::tracing::PROPAGATIONS;
+use crate::model::conversation::Api;
 
 /// The words for [`ProviderKind`].
-const KINDS: &[(ProviderKind, &str)] = &[(ProviderKind::OpenAi, "openai"), (ProviderKind::BuildPanel, "buildpanel")];
+const KINDS: &[(ProviderKind, &str)] = &[
+    (ProviderKind::OpenAi, "openai"),
+    (ProviderKind::BuildPanel, "buildpanel"),
+    (ProviderKind::Anthropic, "anthropic"),
+];
 
 /// The words for [`StreamUsage`].
 const STREAM_USAGES: &[(StreamUsage, &str)] = &[(StreamUsage::Ask, "ask"), (StreamUsage::Estimate, "estimate")];
@@ -36,6 +41,10 @@ const STRUCTURED: &[(StructuredOutput, &str)] =
 
 /// What holds for a provider of the user's own that says nothing. The providers of the default file say all of it.
 const MAX_REPLY: usize = 32 << 20;
+/// What every model of Anthropic's in service writes at most, or more.
+const MAX_TOKENS: u64 = 8192;
+/// More tokens than any model writes at once.
+const MAX_ANSWER: i64 = 10_000_000;
 const CONNECTION_AGE: Duration = Duration::from_secs(300);
 const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -137,6 +146,8 @@ fn provider(
     let trace_context = section.optional("trace_context", value::word("a choice", PROPAGATIONS));
     let stream_usage = stream_usage(&mut section, kind);
     let structured = structured(&mut section, kind, report);
+    let apis = apis(&mut section, kind);
+    let max_tokens = max_tokens(&mut section, kind);
     section.close();
     let kind = kind?;
     let usable = match is_enabled {
@@ -172,9 +183,11 @@ fn provider(
         // BuildPanel is of the house; what tracing systems write into `tracestate` is nobody else's business.
         trace_context: trace_context.unwrap_or(match kind {
             ProviderKind::BuildPanel => Propagation::All,
-            ProviderKind::OpenAi => Propagation::Parent,
+            ProviderKind::OpenAi | ProviderKind::Anthropic => Propagation::Parent,
         }),
         stream_usage,
+        apis,
+        max_tokens,
         structured,
     };
     Some((plan, KeySource { variable, is_enabled }))
@@ -228,7 +241,7 @@ fn key(
 
 /// Paths of BuildPanel; what the config leaves open is what BuildPanel has.
 fn endpoints(section: &mut Section<'_>, kind: Option<ProviderKind>) -> Endpoints {
-    if kind == Some(ProviderKind::OpenAi) {
+    if kind.is_some_and(|kind| kind != ProviderKind::BuildPanel) {
         if section.has("endpoints") {
             section.problem("endpoints", "only providers of kind `buildpanel` have endpoints; set `url` instead");
         }
@@ -253,6 +266,44 @@ fn stream_usage(section: &mut Section<'_>, kind: Option<ProviderKind>) -> Stream
         section.problem("stream_usage", "providers of kind `buildpanel` have no streams; remove it");
     }
     section.optional("stream_usage", value::word("a choice", STREAM_USAGES)).unwrap_or(StreamUsage::Estimate)
+}
+
+/// The APIs that a provider has for conversations. What comes in another one is translated.
+fn apis(section: &mut Section<'_>, kind: Option<ProviderKind>) -> Vec<Api> {
+    let default: &[Api] = match kind {
+        Some(ProviderKind::OpenAi) => &[Api::Chat, Api::Responses],
+        Some(ProviderKind::Anthropic) => &[Api::Messages],
+        Some(ProviderKind::BuildPanel) | None => &[],
+    };
+    if !section.has("apis") {
+        return default.into();
+    }
+    let apis = values(section.list("apis", value::word("an API", &Api::ALL)).unwrap_or_default());
+    match kind {
+        Some(ProviderKind::OpenAi) if apis.contains(&Api::Messages) => {
+            section.problem(
+                "apis",
+                "providers of kind `openai` have `chat` and `responses`; for `messages` add one of kind `anthropic`",
+            );
+        }
+        Some(ProviderKind::OpenAi) if apis.is_empty() => {
+            section.problem("apis", "at least one is needed: chat, responses")
+        }
+        Some(ProviderKind::Anthropic | ProviderKind::BuildPanel) => {
+            section.problem("apis", "only providers of kind `openai` have a choice of APIs; remove it");
+        }
+        Some(ProviderKind::OpenAi) | None => {}
+    }
+    apis
+}
+
+/// The most tokens of an answer, where an API requires a limit and the request has none.
+fn max_tokens(section: &mut Section<'_>, kind: Option<ProviderKind>) -> u64 {
+    if kind.is_some_and(|kind| kind != ProviderKind::Anthropic) && section.has("max_tokens") {
+        section.problem("max_tokens", "only the API of providers of kind `anthropic` requires a limit; remove it");
+    }
+    let limit = section.optional("max_tokens", value::integer("a number of tokens", 1, MAX_ANSWER));
+    limit.map_or(MAX_TOKENS, i64::unsigned_abs)
 }
 
 /// How answers of some shape are asked for. A server that nobody knows is asked in words.

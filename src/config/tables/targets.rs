@@ -122,6 +122,7 @@ struct Target {
     total: Option<Duration>,
     context: u64,
     continues: bool,
+    is_lossy: bool,
 }
 
 impl Target {
@@ -134,6 +135,7 @@ impl Target {
             total: None,
             context: 0,
             continues: false,
+            is_lossy: false,
         }
     }
 
@@ -165,13 +167,14 @@ impl Target {
         let total = section.optional("total", value::duration);
         let context = section.optional("context", value::integer("a number of tokens", 1, MAX_CONTEXT));
         let continues = section.optional("continues", value::boolean).unwrap_or(false);
-        if continues && provider.as_ref().is_some_and(|provider| provider.kind != ProviderKind::OpenAi) {
-            section.problem("continues", "only providers of kind `openai` can continue a partial answer");
+        if continues && provider.as_ref().is_some_and(|provider| provider.kind == ProviderKind::BuildPanel) {
+            section.problem("continues", "providers of kind `buildpanel` cannot continue a partial answer; remove it");
         }
+        let is_lossy = section.optional("lossy", value::boolean).unwrap_or(false);
         section.close();
         let models = models.and_then(Result::ok).unwrap_or_default();
         let context = context.map_or(0, i64::unsigned_abs);
-        Some(Self { provider: provider?, model, models, instruction, total, context, continues })
+        Some(Self { provider: provider?, model, models, instruction, total, context, continues, is_lossy })
     }
 
     fn plan(
@@ -181,7 +184,7 @@ impl Target {
         instruction: Option<&Arc<str>>,
     ) -> TargetPlan {
         let provider = self.provider;
-        let default = instruction.filter(|_| provider.kind == ProviderKind::OpenAi);
+        let default = instruction.filter(|_| provider.kind != ProviderKind::BuildPanel);
         TargetPlan {
             model: self.model,
             asked: None,
@@ -193,6 +196,7 @@ impl Target {
             total: self.total.unwrap_or(provider.total),
             context: self.context,
             continues: self.continues,
+            is_lossy: self.is_lossy,
             provider,
         }
     }

@@ -156,7 +156,7 @@ pub enum Fault {
         /// Who.
         provider: Arc<str>,
         /// What it cannot do.
-        what: &'static str,
+        what: Cow<'static, str>,
     },
     /// The caller accepts only a cached response, and there is none.
     NotKept,

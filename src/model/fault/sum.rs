@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(status(vec![timeout(), connect()]), 503);
         assert_eq!(status(vec![limited(1), limited(2)]), 429);
         assert_eq!(status(vec![limited(1), timeout()]), 503);
-        assert_eq!(status(vec![Fault::Unsupported { provider: "d".into(), what: "x" }, connect()]), 502);
+        assert_eq!(status(vec![Fault::Unsupported { provider: "d".into(), what: "x".into() }, connect()]), 502);
         assert_eq!(status(vec![timeout(), too_long()]), 400);
         assert_eq!(status(vec![too_long(), limited(1)]), 429, "one with more room may answer later");
         assert_eq!(status(vec![too_long(), timeout(), connect()]), 503);

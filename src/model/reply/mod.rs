@@ -57,6 +57,8 @@ pub enum Degraded {
     Partial,
     /// A cheaper model's response, because the requested model would exceed a budget.
     Cheaper,
+    /// An answer to less than was asked: the target's API cannot say all of it.
+    Translated,
 }
 
 impl Degraded {
@@ -67,6 +69,7 @@ impl Degraded {
             Degraded::Stale => "stale",
             Degraded::Partial => "partial",
             Degraded::Cheaper => "cheaper",
+            Degraded::Translated => "translated",
         }
     }
 }
@@ -297,6 +300,8 @@ pub struct Usage {
     pub input: u64,
     /// Those of them that the provider had read before and charges less for, where it says so.
     pub cached: u64,
+    /// Those of them that the provider has written to its cache and charges more for, where it says so.
+    pub written: u64,
     /// Tokens of the answer.
     pub output: u64,
 }
@@ -309,7 +314,9 @@ impl Usage {
     pub fn with_said(self, texts: u64) -> Self {
         let moved = texts.min(self.input);
         let input = self.input - moved;
-        Self { input, cached: self.cached.min(input), output: self.output.saturating_add(moved) }
+        let cached = self.cached.min(input);
+        let written = self.written.min(input - cached);
+        Self { input, cached, written, output: self.output.saturating_add(moved) }
     }
 
     /// The tokens of two answers.
@@ -318,6 +325,7 @@ impl Usage {
         Self {
             input: self.input.saturating_add(other.input),
             cached: self.cached.saturating_add(other.cached),
+            written: self.written.saturating_add(other.written),
             output: self.output.saturating_add(other.output),
         }
     }

@@ -184,7 +184,8 @@ impl Failover {
         let signs = watch.map(|watch| watch.signs.clone());
         let has_next = self.is_idempotent && self.choose(choice.number + 1, call, None).is_some();
         let model = choice.model.clone();
-        let attempt = Call { model, instruction, reason, has_next, signs: signs.clone(), ..call.clone() };
+        let is_lossy = choice.target.plan.is_lossy;
+        let attempt = Call { model, instruction, is_lossy, reason, has_next, signs: signs.clone(), ..call.clone() };
         let mut reply = choice.target.stack.call(Box::new(attempt)).await?;
         if let Some(watch) = watch {
             let facts = call.trail.facts();

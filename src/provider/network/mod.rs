@@ -269,7 +269,7 @@ mod tests {
         };
         let network = Network::new(&access, Arc::new(crate::provider::connector::System)).unwrap();
         let (headers, body) = (HeaderMap::new(), Bytes::new());
-        let request = Request { method: Method::GET, path: "/models".into(), headers, body };
+        let request = Request { method: Method::GET, path: "/models".into(), headers, body, degraded: None };
         let size = size_of_val(&network.exchange(0, request, Reuse::Allowed));
         assert!(size <= 1280, "{size}");
         assert!(size_of::<http1::Connection>() <= 192);

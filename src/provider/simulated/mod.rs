@@ -234,7 +234,7 @@ impl Simulated {
         };
         let voice = behaviour.speaks.as_deref().unwrap_or(&self.name);
         let mut answer = match self.kind {
-            Some(ProviderKind::OpenAi) => answers::openai(voice, &behaviour, &request),
+            Some(ProviderKind::OpenAi | ProviderKind::Anthropic) => answers::openai(voice, &behaviour, &request),
             Some(ProviderKind::BuildPanel) => answers::buildpanel(voice, &request),
             None => answers::document(self.state.lock().document.clone()),
         };
@@ -350,7 +350,7 @@ impl Simulated {
             _ => ("server_error", "server_error", "The simulated provider made a mistake"),
         };
         let error = match self.kind {
-            Some(ProviderKind::OpenAi) => {
+            Some(ProviderKind::OpenAi | ProviderKind::Anthropic) => {
                 json!({"error": {"message": message, "type": kind, "param": null, "code": code}})
             }
             Some(ProviderKind::BuildPanel) | None => json!({"success": false, "message": message}),

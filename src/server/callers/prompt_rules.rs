@@ -57,7 +57,7 @@ fn asks_a_model(request: &CallRequest) -> bool {
 /// What its caller calls the text.
 fn field(route: &RoutePlan, request: &CallRequest) -> &'static str {
     match (route.caller, route.call, request) {
-        (CallerKind::OpenAi, CallKind::Chat, _) => "messages",
+        (CallerKind::OpenAi, CallKind::Chat, _) | (CallerKind::Anthropic, ..) => "messages",
         (CallerKind::OpenAi, CallKind::Embeddings | CallKind::Responses | CallKind::Speech, _) => "input",
         (CallerKind::Canvas, CallKind::CanvasGenerate, _) => "businessDescription",
         (CallerKind::Canvas, CallKind::CanvasRefine, _) => "instruction",

@@ -35,6 +35,7 @@ async fn attempt(provider: &dyn Transport, question: u64, tokens_out: u64, strea
         path: "/chat/completions".into(),
         headers: HeaderMap::new(),
         body: body.into(),
+        degraded: None,
     };
     let begun = Instant::now();
     let since = || u64::try_from(begun.elapsed().as_millis()).unwrap();

@@ -21,6 +21,7 @@ pub(crate) fn of(endpoint: Endpoint) -> &'static dyn Format {
         Endpoint::Completions => &Completions(Choices::Texts),
         Endpoint::Embeddings => &Embeddings,
         Endpoint::Responses => &Responses,
+        Endpoint::Messages | Endpoint::CountTokens => &Other,
         Endpoint::Models => &Models,
         Endpoint::Transcriptions => &Transcriptions,
         Endpoint::Speech => &Speech,

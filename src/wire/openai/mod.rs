@@ -31,3 +31,6 @@ pub mod forms;
 pub(crate) mod format;
 
 pub(crate) mod formats;
+
+pub(crate) mod chat;
+pub(crate) mod responses;

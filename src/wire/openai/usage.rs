@@ -116,7 +116,7 @@ impl Counted {
         let output = self.completion.unwrap_or_default().max(total.saturating_sub(input));
         // A part of a prompt is no larger than the prompt, whatever the provider says.
         let cached = self.cached.unwrap_or_default().min(input);
-        Some(Usage { input, cached, output })
+        Some(Usage { input, cached, written: 0, output })
     }
 }
 

@@ -254,7 +254,7 @@ impl HouseAnswer {
         Answer {
             text: self.text,
             finish: self.finish.map(Into::into),
-            usage: self.usage.map(|(input, cached, output)| Usage { input, cached, output }),
+            usage: self.usage.map(|(input, cached, output)| Usage { input, cached, written: 0, output }),
             suggestions: self.suggestions,
             order: self.order,
         }

@@ -250,7 +250,9 @@ impl Modelled {
     /// What the scripted providers answer, at the time of this one.
     fn scripted(&self, request: &Request, headers: HeaderMap, slot: Option<Slot>) -> Response {
         let mut answer = match self.kind {
-            ProviderKind::OpenAi => answers::openai(&self.name, &Behaviour::default(), request),
+            ProviderKind::OpenAi | ProviderKind::Anthropic => {
+                answers::openai(&self.name, &Behaviour::default(), request)
+            }
             ProviderKind::BuildPanel => answers::buildpanel(&self.name, request),
         };
         answer.headers.extend(headers);

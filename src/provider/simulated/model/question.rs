@@ -163,7 +163,13 @@ mod tests {
     }
 
     fn request(path: &str, body: &str) -> Request {
-        Request { method: Method::POST, path: path.into(), headers: HeaderMap::new(), body: body.to_owned().into() }
+        Request {
+            method: Method::POST,
+            path: path.into(),
+            headers: HeaderMap::new(),
+            body: body.to_owned().into(),
+            degraded: None,
+        }
     }
 
     #[test]

@@ -35,7 +35,7 @@ fn provider(name: &str, model: ProviderModel, seed: u64) -> Arc<dyn Transport> {
 }
 
 fn post(path: &str, body: String) -> Request {
-    Request { method: Method::POST, path: path.into(), headers: HeaderMap::new(), body: body.into() }
+    Request { method: Method::POST, path: path.into(), headers: HeaderMap::new(), body: body.into(), degraded: None }
 }
 
 fn chat(question: u64, tokens_out: u64, stream: bool) -> Request {
@@ -49,7 +49,13 @@ fn chat(question: u64, tokens_out: u64, stream: bool) -> Request {
 }
 
 fn health() -> Request {
-    Request { method: Method::GET, path: "/models".into(), headers: HeaderMap::new(), body: Default::default() }
+    Request {
+        method: Method::GET,
+        path: "/models".into(),
+        headers: HeaderMap::new(),
+        body: Default::default(),
+        degraded: None,
+    }
 }
 
 /// A request's end: the status, when the head came, the pieces with their times, and the fault at the end.

@@ -29,7 +29,7 @@ pub(super) struct Dialect {
 /// The dialect of these callers for this kind of call; `None` where somebody else documents it.
 pub(super) fn of(caller: CallerKind, call: CallKind) -> Option<Dialect> {
     match caller {
-        CallerKind::OpenAi => None,
+        CallerKind::OpenAi | CallerKind::Anthropic => None,
         CallerKind::Restaurant => restaurant(call),
         CallerKind::Canvas => canvas(call),
         CallerKind::Widget => widget(call),

@@ -267,6 +267,7 @@ mod tests {
                 Read::Silent => "silent",
                 Read::Nothing => "nothing",
                 Read::Malformed => "malformed",
+                Read::Translated(..) => "translated",
                 Read::Error(_) => "error",
             })
             .collect()
@@ -573,6 +574,7 @@ mod tests {
             Read::Prelude(kind) => format!("prelude {kind:?}"),
             Read::Silent => "silent".into(),
             Read::Nothing => "nothing".into(),
+            Read::Translated(..) => "translated".into(),
             Read::Malformed => "malformed".into(),
             Read::Error(refusal) => format!("{:?} {:?}", refusal.status, refusal.body),
         };

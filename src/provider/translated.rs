@@ -1,0 +1,145 @@
+//! A call that its provider answers in another API than the one in which it was asked.
+//!
+//! It does not know how any API spells anything, nor how a provider is reached.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::EventReader;
+use crate::config::plan::{ProviderPlan, StreamUsage};
+use crate::model::call::{Call, CallRequest, Chat, Role, TextUse};
+use crate::model::conversation::{Api, Completion, Conversation, Output, Part, Sampling, Speaker, Turn};
+use crate::model::reply::{Body, Degraded};
+use crate::wire::grammar::{Asked, Target, Written};
+use crate::wire::openai::answer;
+use crate::wire::translation::{self, Changes, Translated};
+
+/// How many losses are named to those who ask why a target was skipped.
+const NAMED_LOSSES: usize = 4;
+
+/// The translation of one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Translation {
+    /// The API in which the caller is answered.
+    from: Api,
+    /// The provider's.
+    pub(super) to: Api,
+}
+
+/// A call in its provider's API.
+pub(super) struct Encoded {
+    /// Its body.
+    pub(super) body: Bytes,
+    /// In what way it asks for less than its caller did.
+    pub(super) degraded: Option<Degraded>,
+}
+
+impl Translation {
+    /// The translation that a call needs at a provider. `None`: it needs none, or there is none for what it asks.
+    pub(super) fn of(call: &Call, provider: &ProviderPlan) -> Option<Self> {
+        let from = match &*call.request {
+            CallRequest::Chat(_) => Api::Chat,
+            CallRequest::Wire(wire) => wire.endpoint.api()?,
+            CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => return None,
+        };
+        let to = *provider.apis.first()?;
+        (!provider.apis.contains(&from)).then_some(Self { from, to })
+    }
+
+    /// The call in the provider's API.
+    ///
+    /// # Errors
+    /// What of it cannot be said there, and may not be left out.
+    pub(super) fn encode(self, call: &Call, provider: &ProviderPlan) -> Result<Encoded, Cow<'static, str>> {
+        let changes = Changes { instruction: call.instruction.as_deref(), said: call.said.as_deref() };
+        let target = Target {
+            model: call.model().ok_or("calls that name no model")?,
+            max_tokens: provider.max_tokens,
+            asks_stream_usage: provider.stream_usage == StreamUsage::Ask,
+        };
+        let Written { body, lost } = match &*call.request {
+            CallRequest::Wire(wire) => {
+                // A model may be told what to be by the route in the house's own words alone.
+                let changes = Changes { instruction: None, ..changes };
+                translation::request(self.from, self.to, &wire.body, changes, &target)?
+            }
+            CallRequest::Chat(chat) => {
+                let mut conversation = of_chat(chat);
+                changes.apply(&mut conversation);
+                translation::grammar(self.to).write(&conversation, &target)?
+            }
+            CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => return Err("this call".into()),
+        };
+        match (lost.is_empty(), call.is_lossy) {
+            (true, _) => Ok(Encoded { body, degraded: None }),
+            (false, true) => Ok(Encoded { body, degraded: Some(Degraded::Translated) }),
+            (false, false) => Err(told(self.to, &lost).into()),
+        }
+    }
+
+    /// A whole answer as its caller reads it; `None` for what is none of the provider's API.
+    pub(super) fn answer(self, call: &Call, body: &[u8]) -> Option<Bytes> {
+        translation::answer(self.to, self.from, body, &asked(call))
+    }
+
+    /// A whole answer in no API's words.
+    pub(super) fn completion(self, body: &[u8]) -> Option<Completion> {
+        translation::grammar(self.to).read_answer(body)
+    }
+
+    /// Reads the provider's events as those that its caller reads. `events` has to tell the texts of events.
+    pub(super) fn events(self, call: &Call, events: Box<dyn EventReader>) -> Box<dyn EventReader> {
+        Box::new(Translated::new(events, self.to, self.from, &asked(call)))
+    }
+}
+
+/// An answer that was put together from translated events: it is in its caller's words already.
+pub(super) fn gathered(call: &Call, body: Bytes) -> Option<Body> {
+    match &*call.request {
+        CallRequest::Wire(_) => Some(Body::Whole(body)),
+        _ => answer::said(&body, None).map(Body::Answer),
+    }
+}
+
+/// What a writer of the answer has to know.
+fn asked(call: &Call) -> Asked<'_> {
+    let body: &[u8] = match &*call.request {
+        CallRequest::Wire(wire) => &wire.body,
+        _ => b"",
+    };
+    // A caller in the house's own words gets nothing but the texts.
+    let wants_text = call.text_use > TextUse::Ignored || matches!(&*call.request, CallRequest::Chat(_));
+    Asked { body, id: &call.head.id, created: call.head.received.as_second(), wants_text }
+}
+
+/// What cannot be said, in words that complete "it cannot serve ...".
+fn told(api: Api, lost: &[Cow<'static, str>]) -> String {
+    let named: Vec<String> = lost.iter().take(NAMED_LOSSES).map(|name| format!("`{name}`")).collect();
+    let more = if lost.len() > NAMED_LOSSES { " and more" } else { "" };
+    format!("{}{more} in its {} API (lossy = true on the target leaves that out)", named.join(", "), api.as_str())
+}
+
+/// A conversation in the house's own words.
+fn of_chat(chat: &Chat) -> Conversation {
+    let speaker = |role| match role {
+        Role::System => Speaker::Operator,
+        Role::User => Speaker::User,
+        Role::Assistant => Speaker::Model,
+    };
+    let turn = |speaker, text: &str| Turn { speaker, parts: vec![Part::Text(text.to_owned())] };
+    let schema = chat.schema.as_ref().and_then(|shape| {
+        let schema = RawValue::from_string(shape.schema().to_owned()).ok()?;
+        Some(Output::Schema { name: shape.name().to_owned(), description: None, schema, is_strict: None })
+    });
+    Conversation {
+        turns: chat.messages.iter().map(|message| turn(speaker(message.role), &message.text)).collect(),
+        max_tokens: chat.max_tokens.map(u64::from),
+        sampling: Sampling { temperature: chat.temperature, ..Sampling::default() },
+        output: schema.unwrap_or_default(),
+        stream: chat.stream,
+        wants_stream_usage: chat.stream,
+        ..Conversation::default()
+    }
+}

@@ -1,0 +1,135 @@
+//! Translation: a request, an answer or a stream in another API than it came in, by way of the neutral form.
+//!
+//! It does not know why something is translated, nor what either side can do beyond its API.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use super::anthropic::messages::Messages;
+use super::grammar::{Asked, Grammar, PieceReader, PieceWriter, Target, Written};
+use super::openai::chat::Chat;
+use super::openai::responses::Responses;
+use super::stream::{EventReader, Read};
+use crate::model::conversation::{Api, Conversation, Part, Piece, Speaker, Turn};
+use crate::model::reply::{Event, EventKind, Usage};
+
+/// The grammar of an API.
+pub(crate) fn grammar(api: Api) -> &'static dyn Grammar {
+    match api {
+        Api::Chat => &Chat,
+        Api::Responses => &Responses,
+        Api::Messages => &Messages,
+    }
+}
+
+/// A request in another API.
+///
+/// # Errors
+/// What of it the other API cannot say, in words that complete "it cannot serve ...".
+pub(crate) fn request(
+    from: Api,
+    to: Api,
+    body: &[u8],
+    changes: Changes<'_>,
+    target: &Target<'_>,
+) -> Result<Written, Cow<'static, str>> {
+    let mut conversation = grammar(from).read(body)?;
+    changes.apply(&mut conversation);
+    let lost = std::mem::take(&mut conversation.lost);
+    let mut written = grammar(to).write(&conversation, target)?;
+    written.lost.splice(..0, lost);
+    Ok(written)
+}
+
+/// What a target changes of a conversation.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Changes<'a> {
+    /// Text that comes before it.
+    pub(crate) instruction: Option<&'a str>,
+    /// What of the answer the caller has already: the model is asked to go on from there.
+    pub(crate) said: Option<&'a str>,
+}
+
+impl Changes<'_> {
+    /// Makes them.
+    pub(crate) fn apply(self, conversation: &mut Conversation) {
+        let turn = |speaker, text: &str| Turn { speaker, parts: vec![Part::Text(text.to_owned())] };
+        if let Some(text) = self.instruction {
+            conversation.turns.insert(0, turn(Speaker::Operator, text));
+        }
+        conversation.turns.extend(self.said.map(|said| turn(Speaker::Model, said)));
+    }
+}
+
+/// A whole answer in another API; `None` for what is none of the first one's.
+pub(crate) fn answer(from: Api, to: Api, body: &[u8], asked: &Asked<'_>) -> Option<Bytes> {
+    Some(grammar(to).write_answer(&grammar(from).read_answer(body)?, asked))
+}
+
+/// Reads a stream of one API as a stream of another one.
+pub(crate) struct Translated {
+    /// Reads the first API, with texts.
+    events: Box<dyn EventReader>,
+    pieces: Box<dyn PieceReader>,
+    writer: Box<dyn PieceWriter>,
+}
+
+impl Translated {
+    /// Translates what `events` reads, which has to tell the texts of events.
+    pub(crate) fn new(events: Box<dyn EventReader>, from: Api, to: Api, asked: &Asked<'_>) -> Self {
+        Self { events, pieces: grammar(from).pieces(), writer: grammar(to).events(asked) }
+    }
+
+    fn translate(&mut self, kind: &EventKind, name: Option<&str>, data: &[u8]) -> Vec<Event> {
+        let mut pieces = Vec::with_capacity(2);
+        self.pieces.read(kind, name, data, &mut pieces);
+        written(&mut *self.writer, pieces)
+    }
+}
+
+fn written<'a>(writer: &mut dyn PieceWriter, pieces: impl IntoIterator<Item = Piece<'a>>) -> Vec<Event> {
+    let mut events = Vec::with_capacity(2);
+    pieces.into_iter().for_each(|piece| writer.write(piece, &mut events));
+    events
+}
+
+impl EventReader for Translated {
+    fn read(&mut self, name: Option<&str>, data: &[u8]) -> Read {
+        let (kind, is_prelude) = match self.events.read(name, data) {
+            Read::Event(kind) => (kind, !self.events.has_spoken()),
+            Read::Prelude(kind) => (kind, true),
+            other => return other,
+        };
+        match kind {
+            EventKind::Comment => Read::Event(kind),
+            kind => Read::Translated(self.translate(&kind, name, data), is_prelude),
+        }
+    }
+
+    fn has_spoken(&self) -> bool {
+        self.events.has_spoken()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.events.is_complete()
+    }
+
+    fn missing_terminator(&self) -> &'static [u8] {
+        b""
+    }
+
+    fn missing_events(&mut self) -> Vec<Event> {
+        let mut pieces = Vec::new();
+        self.pieces.finish(&mut pieces);
+        written(&mut *self.writer, pieces)
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.events.usage()
+    }
+
+    fn id(&self) -> Option<&str> {
+        self.events.id()
+    }
+}
