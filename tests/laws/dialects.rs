@@ -234,6 +234,7 @@ fn streamed(events: &[Bytes]) -> Vec<String> {
             all += &match reader.read(None, data) {
                 Read::Event(kind) => format!("{kind:?}"),
                 Read::Prelude(kind) => format!("prelude {kind:?}"),
+                Read::Translated(events, is_prelude) => format!("translated {} {is_prelude}", events.len()),
                 Read::Silent => "silent".into(),
                 Read::Nothing => "nothing".into(),
                 Read::Malformed => "malformed".into(),
