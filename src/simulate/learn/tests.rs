@@ -165,6 +165,21 @@ proptest! {
     }
 }
 
+/// Five of fifty calls of one window fail by chance once in a few hundred hours of calls.
+#[test]
+fn a_few_failures_together_are_chance() {
+    for share in [0.011_094_806_991_239_185, 0.005, 0.02] {
+        let model = ProviderModel {
+            first_token: Distribution::LogNormal { p50: ms(50), p99: ms(75) },
+            per_token: Distribution::LogNormal { p50: ms(2), p99: ms(2).mul_f64(1.2) },
+            errors: vec![ErrorShare { share, trouble: Trouble::Status { status: 429, retry_after: None } }],
+            ..usual()
+        };
+        let (found, _) = learnt(&rows(model, 4000, ms(2500), true));
+        assert_eq!((found.outages.len(), found.brownouts.len()), (0, 0), "{share}: {found:?}");
+    }
+}
+
 #[test]
 fn plain_answers_alone_are_explained_as_a_whole() {
     let (found, fit) = learnt(&rows(usual(), 4000, ms(2500), false));

@@ -122,10 +122,18 @@ impl Stretch {
         let is_slower = late > slower.ln() && late * (self.late.len() as f64).sqrt() > sure * usual.spread.max(0.05);
         let attempts = self.slot.attempts.max(1) as f64;
         let share = self.slot.ill() as f64 / attempts;
-        let error = (usual.failed * (1.0 - usual.failed) / attempts).sqrt();
-        let fails = share - usual.failed > more.max(sure * error) && share > 1.5 * usual.failed;
+        let is_sure = attempts * divergence(share, usual.failed) > sure * sure / 2.0;
+        let fails = is_sure && share - usual.failed > more && share > 1.5 * usual.failed;
         (is_slower, fails)
     }
+}
+
+/// How far one share is from another, per attempt: `n` attempts show a share that is no smaller by a chance of at most
+/// `exp(-n * divergence)`, however few failures that are (Chernoff's bound). As many standard errors `z` of many failures are about
+/// `z * z / 2`.
+fn divergence(share: f64, usual: f64) -> f64 {
+    let part = |share: f64, usual: f64| if share > 0.0 { share * (share / usual).ln() } else { 0.0 };
+    part(share, usual) + part(1.0 - share, 1.0 - usual)
 }
 
 /// Times in which answers took longer or failed more often; `late` says how many times as long as usual an answer took, as a
