@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{About, Answered, AnsweredBody, Caller, EventEncoder, Incoming, Question, answer, wire};
 use crate::config::plan::CallKind;
 use crate::model::call::{CallRequest, Endpoint};
-use crate::model::fault::{Fault, Refusal, RequestFault};
+use crate::model::fault::{Dialect, Fault, Refusal, RequestFault};
 use crate::model::reply;
 use crate::model::reply::{Body, Event, Reply};
 use crate::wire::media;
@@ -64,7 +64,7 @@ impl Caller for OpenAi {
 
     fn refuse(&self, about: &About<'_>, fault: &Fault) -> Answered {
         if let Fault::Refused { refusal, .. } = fault
-            && refusal.is_openai
+            && refusal.dialect == Some(Dialect::OpenAi)
         {
             // The provider speaks the caller's dialect: its own words, byte for byte.
             let mut headers = refusal.headers.clone();
@@ -154,7 +154,8 @@ fn error(fault: &Fault) -> Value {
 
 /// The error object of an error that a provider reported late: its own, where it is one.
 fn error_of(refusal: &Refusal, fault: &Fault) -> Value {
-    if let (true, Ok(mut body)) = (refusal.is_openai, serde_json::from_slice::<Value>(&refusal.body)) {
+    let body = Some(&refusal.body).filter(|_| refusal.dialect == Some(Dialect::OpenAi));
+    if let Some(Ok(mut body)) = body.map(|body| serde_json::from_slice::<Value>(body)) {
         return body["error"].take();
     }
     let code = refusal.code.as_deref().unwrap_or(fault.code());

@@ -302,7 +302,7 @@ fn refused(provider: &ProviderPlan, status: StatusCode, headers: HeaderMap, body
         message,
         code: None,
         retry_after: seconds.map(Duration::from_secs),
-        is_openai: false,
+        dialect: None,
         headers,
     };
     Fault::Refused { provider: Arc::clone(&provider.name), refusal: Box::new(refusal) }

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 use tidegate::caller::{Answered, AnsweredBody};
 use tidegate::model::call::{CallRequest, VoiceWanted};
-use tidegate::model::fault::Fault;
+use tidegate::model::fault::{Dialect, Fault};
 use tidegate::model::reply::{Body, EventKind, Reply, Usage};
 use tidegate::provider::Read;
 
@@ -46,7 +46,10 @@ pub(crate) fn fault(fault: &Fault) -> Value {
     });
     if let Fault::Refused { refusal, .. } = fault {
         shown["headers"] = headers(&refusal.headers);
-        shown["is_openai"] = json!(refusal.is_openai);
+        shown["dialect"] = refusal.dialect.map_or(Value::Null, |dialect| match dialect {
+            Dialect::OpenAi => json!("openai"),
+            Dialect::Anthropic => json!("anthropic"),
+        });
     }
     shown
 }

@@ -13,7 +13,7 @@ use tidegate::model::call::{
     AnswerBounds, Audio, CallRequest, Chat, Contents, Endpoint, Message, NamedModel, Role, Tunnel, Voice, VoiceWanted,
     WireRequest,
 };
-use tidegate::model::fault::{Bound, Denial, Fault, Limited, Refusal, RequestFault};
+use tidegate::model::fault::{Bound, Denial, Dialect, Fault, Limited, Refusal, RequestFault};
 use tidegate::model::reply::{Answer, Body, CacheMark, CacheResult, Event, EventKind, Reply, Terms, Transcript, Usage};
 use tidegate::model::time::Phase;
 
@@ -296,7 +296,11 @@ impl Case<'_> {
                     message: it.text("message").into(),
                     code: it.optional_text("code").map(Into::into),
                     retry_after: seconds("retry_after"),
-                    is_openai: it.flag("is_openai"),
+                    dialect: it.optional_text("dialect").map(|word| match word {
+                        "openai" => Dialect::OpenAi,
+                        "anthropic" => Dialect::Anthropic,
+                        other => panic!("unknown dialect {other}"),
+                    }),
                 };
                 Fault::Refused { provider, refusal: Box::new(refusal) }
             }

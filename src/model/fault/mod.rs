@@ -24,7 +24,7 @@ use crate::model::time::Phase;
 
 pub use self::bound::Bound;
 pub use self::denial::{Denial, LastDenial};
-pub use self::refusal::{Limited, Refusal, Spent};
+pub use self::refusal::{Dialect, Limited, Refusal, Spent};
 pub use self::request::RequestFault;
 pub use self::sum::sum_up;
 

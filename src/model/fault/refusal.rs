@@ -32,8 +32,17 @@ pub struct Refusal {
     pub code: Option<Box<str>>,
     /// How long it asks to wait.
     pub retry_after: Option<Duration>,
-    /// True when `body` is in OpenAI's shape.
-    pub is_openai: bool,
+    /// The dialect whose callers can read `body` as it is; `None`: it is in no such shape.
+    pub dialect: Option<Dialect>,
+}
+
+/// The dialects in whose shape a provider's error may be passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// OpenAI's: an object `error` with a `message`.
+    OpenAi,
+    /// Anthropic's: the same beside `"type": "error"`.
+    Anthropic,
 }
 
 /// What an error answer means, by its status.

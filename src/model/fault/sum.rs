@@ -68,7 +68,7 @@ mod tests {
             message: String::new(),
             code: code.map(Into::into),
             retry_after,
-            is_openai: true,
+            dialect: None,
         };
         Fault::Refused { provider: "c".into(), refusal: Box::new(refusal) }
     }

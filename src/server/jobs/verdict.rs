@@ -200,7 +200,7 @@ mod tests {
             message: "no".into(),
             code: None,
             retry_after,
-            is_openai: true,
+            dialect: None,
         };
         Fault::Refused { provider: provider(), refusal: Box::new(refusal) }
     }

@@ -6,7 +6,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::fault::Denial;
+use crate::model::fault::{Denial, Dialect};
 use crate::model::reply::{Degraded, EventKind, Usage};
 
 const SEAL: [u8; 32] = [7; 32];
@@ -66,13 +66,18 @@ fn any_record() -> impl Strategy<Value = Record> {
         };
         StoredOutcome::Reply(Box::new(head), body)
     });
-    let refusal = (any_bytes(), ".{0,20}", option::of("[a-z_]{1,9}"), any::<bool>());
-    let refusal = refusal.prop_map(|(body, message, code, is_openai)| {
+    let refusal = (
+        any_bytes(),
+        ".{0,20}",
+        option::of("[a-z_]{1,9}"),
+        option::of(prop_oneof![Just(Dialect::OpenAi), Just(Dialect::Anthropic)]),
+    );
+    let refusal = refusal.prop_map(|(body, message, code, dialect)| {
         let (status, headers) = (StatusCode::UNPROCESSABLE_ENTITY, HeaderMap::new());
         let code = code.map(Into::into);
         StoredOutcome::Refusal(
             "p".into(),
-            Box::new(Refusal { status, headers, body, message, code, retry_after: None, is_openai }),
+            Box::new(Refusal { status, headers, body, message, code, retry_after: None, dialect }),
         )
     });
     let kept = prop_oneof![reply, refusal];
@@ -126,7 +131,7 @@ fn what_may_go_well_the_next_time_is_not_kept() {
             message: String::new(),
             code: None,
             retry_after: None,
-            is_openai: true,
+            dialect: None,
         };
         Fault::Refused { provider: "p".into(), refusal: Box::new(refusal) }
     };

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{KeptBody, Record, StoredOutcome};
-use crate::model::fault::Refusal;
+use crate::model::fault::{Dialect, Refusal};
 use crate::model::reply::{Answer, Degraded, Event, EventKind, ReplyHead, Transcript, Usage};
 use crate::wire::sse;
 
@@ -27,7 +27,11 @@ pub(super) struct EncodedRecord {
     is_cheaper: bool,
     message: String,
     code: Option<String>,
+    /// The refusal is in OpenAI's shape.
     is_openai: bool,
+    /// It is in Anthropic's.
+    #[serde(default)]
+    is_anthropic: bool,
     /// The length of each piece, and what an event means.
     pieces: Vec<(usize, Kind)>,
     #[serde(skip)]
@@ -82,7 +86,8 @@ impl EncodedRecord {
                 written.head(refusal.status.into(), &refusal.headers);
                 written.message.clone_from(&refusal.message);
                 written.code = refusal.code.as_deref().map(str::to_owned);
-                written.is_openai = refusal.is_openai;
+                written.is_openai = refusal.dialect == Some(Dialect::OpenAi);
+                written.is_anthropic = refusal.dialect == Some(Dialect::Anthropic);
                 written.piece(refusal.body.clone(), Kind::Piece);
             }
             Some(StoredOutcome::Reply(head, body)) => {
@@ -181,7 +186,11 @@ impl EncodedRecord {
                     message: self.message,
                     code: self.code.map(Into::into),
                     retry_after: None,
-                    is_openai: self.is_openai,
+                    dialect: match (self.is_openai, self.is_anthropic) {
+                        (true, _) => Some(Dialect::OpenAi),
+                        (false, true) => Some(Dialect::Anthropic),
+                        (false, false) => None,
+                    },
                 }),
             ),
             form => {

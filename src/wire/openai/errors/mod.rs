@@ -21,7 +21,7 @@ use self::meaning::Meaning;
 use self::said::ErrorBody;
 pub(crate) use self::secrets::{repeats_key, without_key};
 use crate::model::fault;
-use crate::model::fault::{Denial, Fault, Refusal};
+use crate::model::fault::{Denial, Dialect, Fault, Refusal};
 use crate::wire::headers;
 
 /// An error answer, read. Whatever it says about keys and accounts stays here; `key` is the one that the provider was shown.
@@ -44,7 +44,7 @@ pub(crate) fn refused(
     let mut refusal = Refusal {
         status: known(status),
         headers: headers::to_caller(headers.clone()),
-        is_openai: said.is_openai,
+        dialect: said.is_openai.then_some(Dialect::OpenAi),
         body,
         message: format!("The AI provider {provider} returned status {}.", status.as_u16()),
         code: said.code.clone(),
@@ -72,7 +72,7 @@ pub(crate) fn refused(
     }
     match said.message {
         // A limit or a failure that is told with the operator's plan or bills: the status says all that a caller needs.
-        Some(_) if tells_account => refusal.is_openai = false,
+        Some(_) if tells_account => refusal.dialect = None,
         Some(message) => refusal.message = message,
         None => {}
     }
@@ -96,7 +96,7 @@ pub(crate) fn in_event(error: &str) -> Box<Refusal> {
         message: said.message.unwrap_or_else(|| "The AI provider reported an error.".into()),
         code,
         retry_after: said.wait,
-        is_openai: said.is_openai,
+        dialect: said.is_openai.then_some(Dialect::OpenAi),
         body,
     })
 }
@@ -193,7 +193,7 @@ mod tests {
         let fault = read(429, body);
         let Fault::Refused { refusal, .. } = &fault else { panic!("{fault}") };
         assert_eq!(fault.retry(), fault::Retry::After(std::time::Duration::from_secs(17)));
-        assert!(!refusal.is_openai && !refusal.message.contains("billing"), "{}", refusal.message);
+        assert!(refusal.dialect.is_none() && !refusal.message.contains("billing"), "{}", refusal.message);
         assert_eq!(refusal.code.as_deref(), Some("RESOURCE_EXHAUSTED"));
     }
 
@@ -227,7 +227,7 @@ mod tests {
         ] {
             let fault = read(400, body);
             let Fault::Refused { refusal, .. } = &fault else { panic!("{body}: {fault}") };
-            assert_eq!((&*refusal.message, refusal.is_openai), ("no", is_openai), "{body}");
+            assert_eq!((&*refusal.message, refusal.dialect.is_some()), ("no", is_openai), "{body}");
         }
     }
 
