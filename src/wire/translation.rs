@@ -84,7 +84,12 @@ impl Translated {
     fn translate(&mut self, kind: &EventKind, name: Option<&str>, data: &[u8]) -> Vec<Event> {
         let mut pieces = Vec::with_capacity(2);
         self.pieces.read(kind, name, data, &mut pieces);
-        written(&mut *self.writer, pieces)
+        let mut events = written(&mut *self.writer, pieces);
+        if *kind == EventKind::Unknown {
+            // Whoever keeps the answer must know that there is a hole in it.
+            events.push(Event::unwritten(EventKind::Unknown));
+        }
+        events
     }
 }
 
