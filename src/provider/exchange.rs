@@ -20,11 +20,11 @@ use crate::config::plan::{Propagation, ProviderPlan};
 use crate::model::call::{Call, CallRequest, Endpoint, TextUse, Tunnel, WireRequest};
 use crate::model::fault::{Bound, Fault};
 use crate::model::offload::apart;
-use crate::model::reply::{Body, End, Reply, Socket};
+use crate::model::reply::{Body, Degraded, End, Reply, Socket};
 use crate::model::signs::Signs;
 use crate::model::time::{Deadline, Phase};
 use crate::model::trace::{TRACEPARENT, TRACESTATE};
-use crate::model::trail::{AttemptNote, Outcome, Received};
+use crate::model::trail::{AttemptNote, Outcome, Received, Trail};
 use crate::stack::{self, Next};
 use crate::wire::concat;
 use crate::wire::headers;
@@ -88,10 +88,7 @@ impl Exchange {
         match self.send(first_by, request, &note, (barred, tried), send).await {
             Ok((response, lease)) => {
                 let outcome = settle(self.receive(call, first_by, response, note).await, lease);
-                outcome.map(|mut reply| {
-                    reply.degraded = reply.degraded.or(degraded);
-                    reply
-                })
+                outcome.map(|reply| less(reply, degraded, &call.trail))
             }
             Err(fault) => failed(&note, fault),
         }
@@ -469,6 +466,15 @@ fn arrival(call: &Call) -> HeaderValue {
     let now = call.head.received.checked_add(call.trail.facts().started.elapsed()).unwrap_or(call.head.received);
     let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now).unwrap_or_default();
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// An answer to a request that asked for less than its caller did, where it did.
+fn less(mut reply: Box<Reply>, degraded: Option<Degraded>, trail: &Trail) -> Box<Reply> {
+    if degraded.is_some() {
+        trail.facts().degraded = degraded;
+        reply.degraded = degraded;
+    }
+    reply
 }
 
 /// Notes that an attempt has failed.
