@@ -27,6 +27,8 @@ mod tokens;
 #[path = "wire/words.rs"]
 mod words;
 
+#[path = "wire/addressed.rs"]
+mod addressed;
 #[path = "wire/ahead.rs"]
 mod ahead;
 #[path = "wire/backpressure.rs"]

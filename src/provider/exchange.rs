@@ -65,7 +65,7 @@ impl Exchange {
     }
 
     async fn attempt(&self, call: &Call) -> stack::Outcome {
-        let mut request = self.dialect.encode(call, &self.provider)?;
+        let mut request = super::request(self.dialect, call, &self.provider)?;
         let degraded = request.degraded;
         if !call.attempts.take() {
             return Err(Fault::Exhausted { last: Box::new(Fault::Overloaded), retry_after: ATTEMPTS_SPENT });

@@ -99,6 +99,15 @@ pub trait Provider: Send + Sync {
     }
 }
 
+/// Spells a call for this provider, and asks where the provider has what is asked.
+pub fn request(dialect: &dyn Provider, call: &Call, provider: &ProviderPlan) -> Result<Request, Fault> {
+    let mut request = dialect.encode(call, provider)?;
+    let own = provider.request.own_path(&request.path, call.model());
+    let own = own.map_err(|what| Fault::Unsupported { provider: provider.name.clone(), what: what.into() })?;
+    request.path = own.unwrap_or(request.path);
+    Ok(request)
+}
+
 /// Reads an error answer, or an error event under the status that it stands for. One that repeats the gateway's key is about
 /// credentials, whatever it says; and no key is passed on.
 pub(crate) fn refusal(dialect: &dyn Provider, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Fault {

@@ -170,7 +170,8 @@ fn has_escape(bytes: &[u8]) -> bool {
     bytes.windows(3).any(|part| part[0] == b'%' && part[1].is_ascii_hexdigit() && part[2].is_ascii_hexdigit())
 }
 
-fn escape(segment: &str, out: &mut String) {
+/// Adds a segment in its normal spelling. One that a path cannot have is refused by [`normalize`].
+pub fn escape(segment: &str, out: &mut String) {
     for byte in segment.bytes() {
         match stands_for_itself(byte) {
             true => out.push(char::from(byte)),

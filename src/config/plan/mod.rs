@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod policies;
 pub mod prompts;
 pub mod public_key;
+pub mod request;
 pub mod server;
 pub mod telemetry;
 pub mod tunnel;
@@ -53,6 +54,7 @@ pub use crate::config::plan::limit::{Counted, KeyPart, KeyPlan, LimitPlan, Limit
 pub use crate::config::plan::metrics::MetricsPlan;
 pub use crate::config::plan::policies::{BalancePlan, BreakerPlan, ConcurrencyPlan, QuotaPlan, RetryPlan};
 pub use crate::config::plan::prompts::{PromptPlan, PromptStatus, PromptVersion, PromptsPlan};
+pub use crate::config::plan::request::{PathPlan, RequestPlan};
 pub use crate::config::plan::route::InputPlan;
 use crate::config::plan::server::LeavingPlan;
 pub use crate::config::plan::server::{ExplainPlan, TlsPlan};

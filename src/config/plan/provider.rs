@@ -10,7 +10,9 @@ use rustls::pki_types::CertificateDer;
 use url::Url;
 
 use crate::config::engine::secret::Secret;
-use crate::config::plan::{BalancePlan, BreakerPlan, ConcurrencyPlan, Pattern, Propagation, QuotaPlan, RetryPlan};
+use crate::config::plan::{
+    BalancePlan, BreakerPlan, ConcurrencyPlan, Pattern, Propagation, QuotaPlan, RequestPlan, RetryPlan,
+};
 use crate::model::call::Timeouts;
 use crate::model::conversation::Api;
 use crate::model::patience::PatiencePlan;
@@ -26,8 +28,10 @@ pub struct ProviderPlan {
     pub kind: ProviderKind,
     /// Its instances, at least one. No trailing slash in the path.
     pub urls: Vec<Url>,
-    /// The bearer token.
+    /// What proves to it who asks.
     pub key: Option<Secret>,
+    /// What every request has beside what its dialect puts there.
+    pub request: RequestPlan,
     /// Certificates to trust besides the system's.
     pub roots: Vec<CertificateDer<'static>>,
     /// Where that is looked for: the name of a variable or of a file.

@@ -10,6 +10,7 @@ pub mod listing;
 pub mod policies;
 pub mod private;
 pub mod prompts;
+pub mod requests;
 pub mod roots;
 pub mod sentry;
 pub mod shapes;

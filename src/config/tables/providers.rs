@@ -21,6 +21,7 @@ use crate::config::tables::general;
 use crate::config::tables::general::TimeoutTable;
 use crate::config::tables::policies::Policies;
 use crate::config::tables::private;
+use crate::config::tables::requests;
 use crate::config::tables::roots;
 use crate::config::tables::tracing::PROPAGATIONS;
 use crate::model::conversation::Api;
@@ -128,6 +129,7 @@ fn provider(
     let is_enabled = section.optional("enabled", value::boolean);
     let urls = section.required_list("url", value::url);
     let (key, variable, key_source) = key(&mut section, variables, report);
+    let request = requests::read(&mut section, kind, report);
     let roots = roots::read(&mut section, report);
     let denies_private = private::deny(&mut section, "deny_private", "url", urls.iter().flatten().map(|at| &at.value));
     let requires_key = section.optional("requires_key", value::boolean).unwrap_or(key_source.is_some());
@@ -162,6 +164,7 @@ fn provider(
         kind,
         urls: values(urls?),
         key,
+        request,
         roots,
         key_source,
         usable,

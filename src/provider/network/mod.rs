@@ -34,7 +34,7 @@ use super::response::received;
 use super::transport::{Opened, Response, Reuse, SendFault, Transport};
 use super::{Request, socket};
 use crate::config::engine::secret::Secret;
-use crate::config::plan::{JwksPlan, ProviderPlan};
+use crate::config::plan::{JwksPlan, ProviderPlan, RequestPlan};
 use crate::model::call::Tunnel;
 
 /// The real network, over rustls.
@@ -43,7 +43,8 @@ pub struct Network {
     instances: Vec<Instance>,
     connector: Arc<Connector>,
     times: Arc<IdleTimes>,
-    authorization: Option<HeaderValue>,
+    /// What every request carries, the key among it.
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// One URL of a provider, and the connections to where it leads.
@@ -60,6 +61,7 @@ pub struct Access {
     name: Arc<str>,
     urls: Vec<Url>,
     key: Option<Secret>,
+    request: Option<RequestPlan>,
     roots: Vec<CertificateDer<'static>>,
     connect: Duration,
     connection_age: Duration,
@@ -73,6 +75,7 @@ impl Access {
             name: plan.name.clone(),
             urls: plan.urls.clone(),
             key: plan.key.clone(),
+            request: Some(plan.request.clone()),
             roots: plan.roots.clone(),
             connect: plan.connect,
             connection_age: plan.connection_age,
@@ -94,6 +97,7 @@ impl Access {
             name: "jwks".into(),
             urls: vec![plan.url.clone()],
             key: None,
+            request: None,
             roots: plan.roots.clone(),
             connect: CONNECT_TO_PUBLISHER,
             connection_age: PUBLISHERS_CONNECTION_AGE,
@@ -105,16 +109,7 @@ impl Access {
 impl Network {
     /// A transport for one provider, whose addresses `lookup` knows.
     pub fn new(provider: &Access, lookup: Arc<dyn Lookup>) -> Result<Arc<Self>, String> {
-        let authorization = match &provider.key {
-            None => None,
-            Some(key) => {
-                let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose())).map_err(|_| {
-                    format!("the key of provider {} has characters that a header cannot carry", provider.name)
-                })?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-        };
+        let headers = headers(provider)?;
         let no_client = |fault: String| format!("no HTTP client for provider {}: {fault}", provider.name);
         let origins: Result<Vec<_>, _> = provider.urls.iter().map(Origin::of).collect();
         let origins = origins.map_err(no_client)?;
@@ -132,9 +127,10 @@ impl Network {
             let known = instances.iter().find(|instance| instance.pool.is_of(&origin)).map(|known| known.pool.clone());
             let pool =
                 known.unwrap_or_else(|| Pool::new(origin, connector.clone(), times.clone(), provider.connection_age));
-            instances.push(Instance { target: Target::new(url).map_err(no_client)?, pool });
+            let query = provider.request.as_ref().map_or(&[][..], |request| &request.query);
+            instances.push(Instance { target: Target::new(url, query).map_err(no_client)?, pool });
         }
-        Ok(Arc::new(Self { access: provider.clone(), instances, connector, times, authorization }))
+        Ok(Arc::new(Self { access: provider.clone(), instances, connector, times, headers }))
     }
 
     fn instance(&self, index: usize) -> Result<&Instance, SendFault> {
@@ -152,8 +148,8 @@ impl Network {
         // Asked for plainly: compressing short JSON costs both sides more than it saves, and a compressed event
         // stream tends to be held back. The response of a provider that compresses anyway is decompressed.
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if let Some(authorization) = &self.authorization {
-            headers.insert(header::AUTHORIZATION, authorization.clone());
+        for (name, value) in &self.headers {
+            headers.insert(name, value.clone());
         }
         outgoing
     }
@@ -212,6 +208,21 @@ impl Network {
     }
 }
 
+/// What every request to a provider carries: its fixed headers, and the key in the one that is for it.
+fn headers(provider: &Access) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+    let Some(plan) = &provider.request else { return Ok(Vec::new()) };
+    let mut headers = plan.headers.clone();
+    if let Some(key) = &provider.key {
+        let blank = if plan.key_scheme.is_empty() { "" } else { " " };
+        let value = HeaderValue::try_from(format!("{}{blank}{}", plan.key_scheme, key.expose()));
+        let mut value = value
+            .map_err(|_| format!("the key of provider {} has characters that a header cannot carry", provider.name))?;
+        value.set_sensitive(true);
+        headers.push((plan.key_header.clone(), value));
+    }
+    Ok(headers)
+}
+
 /// The `timeout` of a `Keep-Alive` header.
 fn idle_time(value: &HeaderValue) -> Option<Duration> {
     let mut parameters = value.to_str().ok()?.split(',').filter_map(|parameter| parameter.split_once('='));
@@ -262,6 +273,7 @@ mod tests {
             name: "p".into(),
             urls: vec![Url::parse("http://127.0.0.1:1/v1").unwrap()],
             key: None,
+            request: None,
             roots: Vec::new(),
             connect: Duration::from_secs(1),
             connection_age: Duration::from_secs(1),

@@ -55,7 +55,7 @@ impl Post {
 
 /// The request in the spelling of its URL: unlike a provider's base URL it has nothing below it that could be left.
 fn outgoing(url: &Url, headers: HeaderMap, body: Bytes) -> Result<Request<Bytes>, String> {
-    let target = Target::new(url)?;
+    let target = Target::new(url, &[])?;
     let path = url[Position::BeforePath..Position::AfterQuery].to_owned();
     let path = PathAndQuery::try_from(path).map_err(|fault| format!("bad path: {fault}"))?;
     let mut request = Request::new(body);

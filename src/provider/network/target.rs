@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Uri};
-use url::{Position, Url};
+use url::{Position, Url, form_urlencoded};
 
 use crate::provider::transport::SendFault;
 use crate::wire::path;
@@ -26,19 +26,23 @@ pub(super) struct Target {
     scheme: Scheme,
     authority: Authority,
     host: HeaderValue,
+    /// Query parameters that every request has.
+    query: Vec<(Box<str>, Box<str>)>,
     /// The first paths that were asked for, and what they are joined to the base.
     known: [OnceLock<(Box<str>, PathAndQuery)>; KNOWN],
 }
 
 impl Target {
-    pub(super) fn new(base: &Url) -> Result<Self, String> {
+    /// The instance at `base`, to which every request goes with the parameters of `query`.
+    pub(super) fn new(base: &Url, query: &[(Box<str>, Box<str>)]) -> Result<Self, String> {
         let port = base.port().map(|port| format!(":{port}")).unwrap_or_default();
         let authority = format!("{}{port}", base.host_str().unwrap_or_default());
         let host = HeaderValue::try_from(&authority).map_err(|fault| fault.to_string())?;
         let authority = Authority::try_from(authority).map_err(|fault| fault.to_string())?;
         let scheme = if base.scheme() == "https" { Scheme::HTTPS } else { Scheme::HTTP };
         let prefix = base.path().trim_end_matches('/').into();
-        Ok(Self { base: base.clone(), prefix, scheme, authority, host, known: Default::default() })
+        let query = query.to_vec();
+        Ok(Self { base: base.clone(), prefix, scheme, authority, host, query, known: Default::default() })
     }
 
     /// The base URL's path with the request's path and query after it.
@@ -61,6 +65,8 @@ impl Target {
     }
 
     fn joined(&self, path: &str) -> Result<PathAndQuery, SendFault> {
+        let with_query = (!self.query.is_empty()).then(|| with(path, &self.query));
+        let path = with_query.as_deref().unwrap_or(path);
         let text = match is_its_own_spelling(path) {
             true => [&*self.prefix, path].concat(),
             false => {
@@ -86,6 +92,20 @@ impl Target {
         request.headers_mut().remove(HOST);
         Ok(())
     }
+}
+
+/// The path with parameters in its query, which take the place of others that have their names.
+fn with(path: &str, parameters: &[(Box<str>, Box<str>)]) -> String {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let name_of = |pair: &str| form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name.into_owned());
+    let is_own = |pair: &&str| {
+        let name = name_of(pair);
+        !pair.is_empty() && !parameters.iter().any(|(known, _)| name.as_deref() == Some(known))
+    };
+    let mut text: Vec<&str> = query.split('&').filter(is_own).collect();
+    let fixed = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+    text.push(&fixed);
+    format!("{path}?{}", text.join("&"))
 }
 
 /// True for a path, with its query, that needs no closer look: it is normal, and has nothing that a URL has another spelling for.
@@ -127,6 +147,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn fixed_parameters_are_in_every_query_and_take_the_place_of_a_callers() {
+        let query = [("api-version".into(), "2024-10-21".into()), ("a b".into(), "c&d".into())];
+        let target = Target::new(&Url::parse("http://h/openai").unwrap(), &query).unwrap();
+        let fixed = "api-version=2024-10-21&a+b=c%26d";
+        for (path, sent) in [
+            ("/models", format!("/openai/models?{fixed}")),
+            ("/models", format!("/openai/models?{fixed}")),
+            ("/models?", format!("/openai/models?{fixed}")),
+            ("/models?limit=2&api%2Dversion=1&b", format!("/openai/models?limit=2&b&{fixed}")),
+            ("", format!("/openai?{fixed}")),
+        ] {
+            assert_eq!(target.join(path).unwrap().as_str(), sent, "{path}");
+        }
+    }
+
+    #[test]
     fn a_path_cannot_leave_the_base_url() {
         let base = Url::parse("http://127.0.0.1:9/v1").unwrap();
         assert_eq!(join(&base, "/models?x=1").unwrap().as_str(), "http://127.0.0.1:9/v1/models?x=1");
@@ -145,7 +181,7 @@ mod tests {
         for (base, host) in
             [("http://h:80/v1/", "h"), ("https://h:8443/v1", "h:8443"), ("http://[::1]:9/v1", "[::1]:9")]
         {
-            let target = Target::new(&Url::parse(base).unwrap()).unwrap();
+            let target = Target::new(&Url::parse(base).unwrap(), &[]).unwrap();
             let path = target.join("/models?x=1").unwrap();
             let mut request = Request::new(());
             *request.method_mut() = Method::POST;
@@ -161,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_path_is_joined_the_same_whether_it_is_known_or_not() {
-        let target = Target::new(&Url::parse("http://h/v1").unwrap()).unwrap();
+        let target = Target::new(&Url::parse("http://h/v1").unwrap(), &[]).unwrap();
         let long = format!("/models/{}", "x".repeat(LONGEST));
         let paths = ["/a", "/b?x", &long, "/b", "/../c", "/d/%2e%2e%2fe", "/f", "/g"];
         for _ in 0..3 {
@@ -202,7 +238,7 @@ mod tests {
             path in "(/[a-zA-Z0-9.!$&'()*+,=:@~_-]{0,6}){1,4}(\\?[ -~é]{0,12})?",
         ) {
             let base = Url::parse(base).unwrap();
-            let target = Target::new(&base).unwrap();
+            let target = Target::new(&base, &[]).unwrap();
             let short = [&*target.prefix, &*path].concat();
             if is_its_own_spelling(&path) {
                 let url = join(&base, &path).unwrap();

@@ -1,0 +1,103 @@
+//! What every request to a provider has beside what its dialect puts there: the key's header, fixed headers, query
+//! parameters, and paths of the provider's own.
+//!
+//! It does not know the key itself, nor what a request asks.
+
+use http::{HeaderName, HeaderValue};
+
+use crate::wire::path;
+
+/// Stands for the model's name in a path.
+pub const MODEL: &str = "{model}";
+
+/// The keys `auth_header`, `auth_scheme`, `headers`, `query` and `paths` of a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestPlan {
+    /// The header that carries the key.
+    pub key_header: HeaderName,
+    /// What stands before the key there, without the blank; empty: nothing.
+    pub key_scheme: Box<str>,
+    /// Headers that every request has.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Query parameters that every request has, by their names, as they were written.
+    pub query: Vec<(Box<str>, Box<str>)>,
+    /// Paths that are other than the dialect's, the longest first.
+    pub paths: Vec<PathPlan>,
+}
+
+/// Where a provider has what its dialect has elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathPlan {
+    /// The dialect's path.
+    pub usual: &'static str,
+    /// The provider's own, with at most one [`MODEL`] in it.
+    pub own: Box<str>,
+}
+
+impl RequestPlan {
+    /// The path, with its query, under which the provider has what the dialect has under `path`; `None`: it is the same.
+    ///
+    /// # Errors
+    /// Words that complete "it cannot serve ..."
+    pub fn own_path(&self, path: &str, model: Option<&str>) -> Result<Option<String>, &'static str> {
+        let found = self.paths.iter().find_map(|plan| Some((plan, path.strip_prefix(plan.usual)?)));
+        let Some((plan, rest)) = found.filter(|(_, rest)| rest.is_empty() || rest.starts_with(['/', '?'])) else {
+            return Ok(None);
+        };
+        let own = match plan.own.split_once(MODEL) {
+            None => plan.own.to_string(),
+            Some((before, after)) => {
+                let model = model.ok_or("calls that name no model")?;
+                let mut own = before.to_owned();
+                path::escape(model, &mut own);
+                own.push_str(after);
+                // It would lead elsewhere, or be read differently by different servers.
+                if path::normalize(&own).as_deref() != Ok(&own) {
+                    return Err("a model whose name cannot be part of a path");
+                }
+                own
+            }
+        };
+        Ok(Some(own + rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(paths: &[(&'static str, &str)]) -> RequestPlan {
+        let paths = paths.iter().map(|(usual, own)| PathPlan { usual, own: (*own).into() }).collect();
+        RequestPlan {
+            key_header: http::header::AUTHORIZATION,
+            key_scheme: "Bearer".into(),
+            headers: Vec::new(),
+            query: Vec::new(),
+            paths,
+        }
+    }
+
+    #[test]
+    fn a_path_of_the_providers_own_takes_the_place_of_the_dialects() {
+        let plan = plan(&[("/chat/completions", "/deployments/{model}/chat"), ("/responses", "/v2/responses")]);
+        let own = |path: &str| plan.own_path(path, Some("m-1.5")).map(|own| own.unwrap_or_else(|| path.into()));
+        assert_eq!(own("/chat/completions").as_deref(), Ok("/deployments/m-1.5/chat"));
+        assert_eq!(own("/responses/resp_1?include=a").as_deref(), Ok("/v2/responses/resp_1?include=a"));
+        assert_eq!(own("/responses?a=b").as_deref(), Ok("/v2/responses?a=b"));
+        // These are other endpoints.
+        assert_eq!(own("/responses2").as_deref(), Ok("/responses2"));
+        assert_eq!(own("/models").as_deref(), Ok("/models"));
+    }
+
+    #[test]
+    fn a_models_name_stays_one_segment_of_the_path() {
+        let plan = plan(&[("/chat/completions", "/deployments/{model}/chat")]);
+        let own = |model: &str| plan.own_path("/chat/completions", Some(model)).map(Option::unwrap_or_default);
+        assert_eq!(own("gpt 4:é").as_deref(), Ok("/deployments/gpt%204:%C3%A9/chat"));
+        for wrong in ["..", ".", "", "a/b", "a%2fb", "a;b", "a?b", "a#b", "a\\b", "a.", " a", "a\n"] {
+            assert!(own(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(plan.own_path("/chat/completions", None).is_err());
+        assert_eq!(plan.own_path("/models", None), Ok(None));
+    }
+}
