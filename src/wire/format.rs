@@ -27,7 +27,7 @@ pub fn of(wire: &WireRequest) -> &'static dyn Format {
 pub(crate) fn reader(api: Api) -> Box<dyn EventReader> {
     match api {
         Api::Chat => Box::new(Chunks::new(Audience::SameWithText, 1)),
-        Api::Responses | Api::Messages => Box::new(Named::new(Tail::Responses)),
+        Api::Responses | Api::Messages => Box::new(Named::reading(Tail::Responses, Audience::SameWithText)),
     }
 }
 

@@ -115,8 +115,8 @@ impl Format for Responses {
         Writes::Text
     }
 
-    fn reader(&self, _wire: &WireRequest, _reading: Reading) -> Box<dyn EventReader> {
-        Box::new(Named::new(Tail::Responses))
+    fn reader(&self, _wire: &WireRequest, reading: Reading) -> Box<dyn EventReader> {
+        Box::new(Named::reading(Tail::Responses, reading.audience))
     }
 
     fn question(&self, wire: &WireRequest, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use super::super::id::Id;
 use super::super::usage::Counted;
 use super::super::{errors, failures, parts};
-use super::{DONE, is_blank, is_json};
-use crate::model::reply::{EventKind, Usage};
+use super::{Audience, DONE, is_blank, is_json};
+use crate::model::reply::{Beside, Channel, EventKind, Usage};
 use crate::wire::stream::{EventReader, Read};
 
 /// How a stream of typed events ends.
@@ -27,6 +27,12 @@ pub(crate) enum Tail {
 /// Reads streams whose events carry a `type`.
 pub(crate) struct Named {
     tail: Tail,
+    /// Who wants to know the texts of a response.
+    audience: Audience,
+    /// The messages of the response that have begun.
+    messages: u32,
+    /// The length of the text that was read last, where that is counted.
+    length: Option<usize>,
     is_complete: bool,
     has_spoken: bool,
     usage: Option<Usage>,
@@ -35,7 +41,21 @@ pub(crate) struct Named {
 
 impl Named {
     pub(crate) fn new(tail: Tail) -> Self {
-        Self { tail, is_complete: tail == Tail::Any, has_spoken: false, usage: None, id: None }
+        Self::reading(tail, Audience::Same)
+    }
+
+    /// Reads a stream for this audience. Only of responses it is known where their texts stand.
+    pub(crate) fn reading(tail: Tail, audience: Audience) -> Self {
+        Self {
+            tail,
+            audience,
+            messages: 0,
+            length: None,
+            is_complete: tail == Tail::Any,
+            has_spoken: false,
+            usage: None,
+            id: None,
+        }
     }
 
     fn said(&mut self, kind: EventKind) -> Read {
@@ -82,6 +102,43 @@ impl Named {
         };
     }
 
+    /// What an event is to those who want texts. What belongs to no text of the one message is something else.
+    fn meaning(&mut self, kind: &str, event: &TypedEvent<'_>) -> EventKind {
+        if self.audience == Audience::Same || self.tail != Tail::Responses {
+            return EventKind::Piece;
+        }
+        let item = event.item.as_ref().and_then(|item| item.kind.as_deref());
+        let is_first_part = event.content_index.is_none_or(|index| index.get() == "0");
+        let channel = match kind {
+            "response.output_text.delta" => None,
+            "response.refusal.delta" => Some(Channel::Refusal),
+            "response.reasoning_summary_text.delta" => Some(Channel::Reasoning),
+            "response.reasoning_text.delta" => Some(Channel::ReasoningContent),
+            "response.output_item.added" if item == Some("message") => {
+                self.messages += 1;
+                return if self.messages > 1 { EventKind::Other } else { EventKind::Piece };
+            }
+            "response.output_item.added" if item == Some("reasoning") && self.messages == 0 => return EventKind::Piece,
+            "response.output_item.done" if matches!(item, Some("message" | "reasoning")) => return EventKind::Piece,
+            "response.content_part.added" if !is_first_part => return EventKind::Other,
+            _ if is_frame(kind) => return EventKind::Piece,
+            _ => return EventKind::Other,
+        };
+        let Some(text) = event.delta.and_then(|delta| said(delta.get())) else { return EventKind::Unknown };
+        match (self.audience, channel) {
+            _ if text.is_empty() => EventKind::Piece,
+            (Audience::SameWithLength, None) => {
+                self.length = Some(text.len());
+                EventKind::Piece
+            }
+            (Audience::SameWithLength | Audience::Same, _) => EventKind::Piece,
+            (Audience::SameWithText | Audience::TextOnly, None) => EventKind::Text(text.into()),
+            (Audience::SameWithText | Audience::TextOnly, Some(channel)) => {
+                EventKind::Beside([Beside { channel, text: text.into() }].into())
+            }
+        }
+    }
+
     fn is_failed(&self, kind: &str) -> bool {
         self.tail == Tail::Responses && kind == "response.failed"
     }
@@ -102,6 +159,7 @@ fn is_of_picture(kind: &str) -> bool {
 
 impl EventReader for Named {
     fn read(&mut self, name: Option<&str>, data: &[u8]) -> Read {
+        self.length = None;
         if data.trim_ascii() == DONE {
             self.is_complete = true;
             return if self.has_spoken || self.tail == Tail::Any {
@@ -124,7 +182,8 @@ impl EventReader for Named {
                 error.unwrap_or_else(|| std::str::from_utf8(data).unwrap_or_default()),
             ));
         }
-        let response = event.response.unwrap_or_default();
+        let none = InResponse::default();
+        let response = event.response.as_ref().unwrap_or(&none);
         response.id.note(&mut self.id);
         if self.is_failed(kind) {
             let error = response.error.map(RawValue::get).filter(|error| failures::says_something(error));
@@ -133,9 +192,14 @@ impl EventReader for Named {
         self.usage = event.usage.read().or(response.usage.read()).or(self.usage);
         self.note_end(kind);
         if self.tail == Tail::Responses && !self.has_spoken && is_opening(kind, event.item.as_ref(), event.delta) {
-            return Read::Prelude(EventKind::Piece);
+            return Read::Prelude(self.meaning(kind, &event));
         }
-        self.said(EventKind::Piece)
+        let meaning = self.meaning(kind, &event);
+        self.said(meaning)
+    }
+
+    fn text_length(&self) -> Option<usize> {
+        self.length
     }
 
     fn is_complete(&self) -> bool {
@@ -157,6 +221,38 @@ impl EventReader for Named {
     fn id(&self) -> Option<&str> {
         self.id.as_deref()
     }
+}
+
+/// What a string of JSON says, halves of surrogate pairs mended.
+fn said(json: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Plain<'a>(#[serde(borrow)] Cow<'a, str>);
+    match serde_json::from_str::<Plain<'_>>(json) {
+        Ok(Plain(text)) => Some(text),
+        Err(_) => parts::value(json.as_bytes()).ok()?.as_str().map(|text| Cow::Owned(text.to_owned())),
+    }
+}
+
+/// True for an event that says how far a response is, or repeats what was said.
+fn is_frame(kind: &str) -> bool {
+    matches!(
+        kind,
+        "response.created"
+            | "response.queued"
+            | "response.in_progress"
+            | "response.completed"
+            | "response.incomplete"
+            | "response.content_part.added"
+            | "response.content_part.done"
+            | "response.output_text.done"
+            | "response.refusal.done"
+            | "response.reasoning_text.done"
+            | "response.reasoning_summary_text.done"
+            | "response.reasoning_summary_part.added"
+            | "response.reasoning_summary_part.done"
+            | "keepalive"
+            | "ping"
+    ) || kind.ends_with("rate_limits.updated")
 }
 
 /// True for an event of a response that comes before its model has said anything.
@@ -196,6 +292,8 @@ struct TypedEvent<'a> {
     item: Option<Item<'a>>,
     #[serde(default, borrow)]
     delta: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    content_index: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize)]
