@@ -65,6 +65,7 @@ fn files() -> Vec<PathBuf> {
 fn run(dialect: &str, case: &Case<'_>) -> Value {
     let caller = || match dialect {
         "openai" => CallerKind::OpenAi,
+        "anthropic-caller" => CallerKind::Anthropic,
         "restaurant" => CallerKind::Restaurant,
         "canvas" => CallerKind::Canvas,
         "widget" => CallerKind::Widget,

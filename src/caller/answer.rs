@@ -5,7 +5,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE,
+    WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
@@ -13,9 +14,13 @@ use serde::Serialize;
 use super::{About, Answered, AnsweredBody, Comeback};
 use crate::model::fault::{Fault, RequestFault};
 use crate::model::reply::{Body, Reply};
+use crate::wire::media;
 
 /// The media type of JSON bodies.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Tells the SDKs of OpenAI and Anthropic not to try again by themselves.
+pub(crate) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// What OpenAI's SDKs read before `Retry-After`.
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
@@ -71,6 +76,32 @@ pub(crate) fn refusal_headers(headers: &mut HeaderMap, comeback: Comeback, statu
         }
         _ => {}
     }
+}
+
+/// True where nothing heals by itself: an SDK that waits and tries again only delays the bad news.
+pub(crate) fn is_final(fault: &Fault) -> bool {
+    match fault {
+        Fault::Request(_) => fault.is_unknown_model(),
+        Fault::NoProvider
+        | Fault::Disabled { .. }
+        | Fault::RouteDisabled
+        | Fault::NotKept
+        | Fault::Oversized { .. }
+        | Fault::Guarded { .. }
+        | Fault::Spent(_) => true,
+        fault => fault.is_denied(),
+    }
+}
+
+/// Headers of a stream of events.
+pub(crate) fn streaming(headers: &mut HeaderMap) {
+    // A provider's own may say more: its alphabet.
+    if !media::is_events(headers) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // nginx holds events back otherwise.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
 }
 
 /// How to come back (RFC 6750, section 3). Who has shown nothing is told no error.

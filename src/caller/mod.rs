@@ -12,6 +12,7 @@ pub mod jobs;
 mod upload;
 mod wire;
 
+pub mod anthropic;
 pub mod canvas;
 pub mod openai;
 pub mod restaurant;
@@ -61,11 +62,28 @@ pub trait Caller: Send + Sync {
 /// The dialect of a kind.
 pub fn dialect(kind: CallerKind) -> &'static dyn Caller {
     match kind {
-        CallerKind::OpenAi | CallerKind::Anthropic => &openai::OpenAi,
+        CallerKind::OpenAi => &openai::OpenAi,
+        CallerKind::Anthropic => &anthropic::Anthropic,
         CallerKind::Restaurant => &restaurant::Restaurant,
         CallerKind::Canvas => &canvas::Canvas,
         CallerKind::Widget => &widget::Widget,
     }
+}
+
+/// The dialect in which a request is read and answered: that of its route. Only Anthropic's SDKs are answered in their own on
+/// OpenAI's routes that have no API of one dialect alone: the list of models is at the same path in both, and whatever else
+/// these SDKs ask there is in no API of OpenAI's.
+pub fn of_request(route: &RoutePlan, headers: &HeaderMap) -> &'static dyn Caller {
+    let is_shared = route.caller == CallerKind::OpenAi && matches!(route.call, CallKind::Models | CallKind::Any);
+    match is_shared && speaks_anthropic(headers) {
+        true => &anthropic::Anthropic,
+        false => dialect(route.caller),
+    }
+}
+
+/// True for a request of Anthropic's SDKs, whatever it asks.
+pub fn speaks_anthropic(headers: &HeaderMap) -> bool {
+    headers.contains_key(anthropic::VERSION)
 }
 
 /// A request as it came.

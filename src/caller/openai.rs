@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use super::{About, Answered, AnsweredBody, Caller, EventEncoder, Incoming, Question, answer, wire};
@@ -15,11 +15,7 @@ use crate::model::call::{CallRequest, Endpoint};
 use crate::model::fault::{Dialect, Fault, Refusal, RequestFault};
 use crate::model::reply;
 use crate::model::reply::{Body, Event, Reply};
-use crate::wire::media;
 use crate::wire::openai::completion::{self, Identity};
-
-/// Tells OpenAI's SDKs not to try again by themselves.
-const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// The dialect.
 pub(crate) struct OpenAi;
@@ -74,20 +70,8 @@ impl Caller for OpenAi {
             return Answered { status: refusal.status, headers, body };
         }
         let mut answered = answer::refusal(about, status(fault), fault, &json!({ "error": error(fault) }));
-        let is_final = match fault {
-            Fault::Request(_) => fault.is_unknown_model(),
-            Fault::NoProvider
-            | Fault::Disabled { .. }
-            | Fault::RouteDisabled
-            | Fault::NotKept
-            | Fault::Oversized { .. }
-            | Fault::Guarded { .. }
-            | Fault::Spent(_) => true,
-            fault => fault.is_denied(),
-        };
-        if is_final {
-            // Nothing heals by itself: an SDK that waits and tries again only delays the bad news.
-            answered.headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        if answer::is_final(fault) {
+            answered.headers.insert(answer::SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         answered
     }
@@ -163,13 +147,7 @@ fn error_of(refusal: &Refusal, fault: &Fault) -> Value {
 }
 
 fn streamed(status: StatusCode, mut headers: HeaderMap, events: reply::EventStream, about: &About<'_>) -> Answered {
-    // A provider's own may say more: its alphabet.
-    if !media::is_events(&headers) {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    }
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // nginx holds events back otherwise.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    answer::streaming(&mut headers);
     let is_typed = about.call == CallKind::Responses;
     Answered { status, headers, body: AnsweredBody::Events(events, Box::new(PassOn { is_typed })) }
 }

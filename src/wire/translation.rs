@@ -11,8 +11,8 @@ use super::grammar::{Asked, Grammar, PieceReader, PieceWriter, Target, Written};
 use super::openai::chat::Chat;
 use super::openai::responses::Responses;
 use super::stream::{EventReader, Read};
-use crate::model::conversation::{Api, Conversation, Part, Piece, Speaker, Turn};
-use crate::model::reply::{Event, EventKind, Usage};
+use crate::model::conversation::{Api, Completion, Conversation, Delta, Part, PartKind, Piece, Speaker, Stop, Turn};
+use crate::model::reply::{Answer, Event, EventKind, Usage};
 
 /// The grammar of an API.
 pub(crate) fn grammar(api: Api) -> &'static dyn Grammar {
@@ -65,6 +65,39 @@ impl Changes<'_> {
 /// A whole answer in another API; `None` for what is none of the first one's.
 pub(crate) fn answer(from: Api, to: Api, body: &[u8], asked: &Asked<'_>) -> Option<Bytes> {
     Some(grammar(to).write_answer(&grammar(from).read_answer(body)?, asked))
+}
+
+/// An answer in the house's own words, in an API; `model` wrote it.
+pub(crate) fn said(api: Api, answer: &Answer, model: &str, asked: &Asked<'_>) -> Bytes {
+    let completion = Completion {
+        id: String::new(),
+        model: model.to_owned(),
+        parts: vec![Part::Text(answer.text.clone())],
+        stop: stop(answer),
+        usage: answer.usage,
+    };
+    grammar(api).write_answer(&completion, asked)
+}
+
+/// The same as the events of a stream.
+pub(crate) fn said_in_events(api: Api, answer: &Answer, model: &str, asked: &Asked<'_>) -> Vec<Event> {
+    let usage = answer.usage.map(Piece::Usage);
+    let pieces = [
+        Piece::Begin { id: "".into(), model: model.into() },
+        Piece::Open(PartKind::Text),
+        Piece::Add(Delta::Text(answer.text.as_str().into())),
+        Piece::Close,
+    ];
+    let last = usage.into_iter().chain([Piece::Stop(stop(answer)), Piece::End]);
+    written(&mut *grammar(api).events(asked), pieces.into_iter().chain(last))
+}
+
+fn stop(answer: &Answer) -> Stop {
+    match answer.finish.as_deref() {
+        Some("length") => Stop::Length,
+        Some("content_filter") => Stop::Filter,
+        _ => Stop::End,
+    }
 }
 
 /// Reads a stream of one API as a stream of another one.

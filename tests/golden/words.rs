@@ -17,12 +17,14 @@ use tidegate::model::fault::{Bound, Denial, Dialect, Fault, Limited, Refusal, Re
 use tidegate::model::reply::{Answer, Body, CacheMark, CacheResult, Event, EventKind, Reply, Terms, Transcript, Usage};
 use tidegate::model::time::Phase;
 
-pub(crate) const ENDPOINTS: [(Endpoint, &str); 8] = [
+pub(crate) const ENDPOINTS: [(Endpoint, &str); 10] = [
     (Endpoint::ChatCompletions, "chat-completions"),
     (Endpoint::Completions, "completions"),
     (Endpoint::Embeddings, "embeddings"),
     (Endpoint::Models, "models"),
     (Endpoint::Responses, "responses"),
+    (Endpoint::Messages, "messages"),
+    (Endpoint::CountTokens, "count-tokens"),
     (Endpoint::Transcriptions, "transcriptions"),
     (Endpoint::Speech, "speech"),
     (Endpoint::Other, "other"),

@@ -1,4 +1,4 @@
-//! Asked: the bodies of simulated requests in OpenAI's dialect.
+//! Asked: the bodies of simulated requests in OpenAI's and Anthropic's dialects.
 //!
 //! It does not know who asks, nor how often.
 
@@ -16,6 +16,12 @@ pub(in crate::caller) fn body(call: CallKind, question: &Question<'_>) -> Option
         }
         CallKind::Completions => format!(r#"{{"model":"{model}","stream":{stream},"prompt":"{text}"}}"#),
         CallKind::Responses => format!(r#"{{"model":"{model}","stream":{stream},"input":"{text}"}}"#),
+        CallKind::Messages => format!(
+            r#"{{"model":"{model}","max_tokens":1024,"stream":{stream},"messages":[{{"role":"user","content":"{text}"}}]}}"#
+        ),
+        CallKind::CountTokens => {
+            format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"{text}"}}]}}"#)
+        }
         CallKind::Embeddings => format!(r#"{{"model":"{model}","input":"{text}"}}"#),
         _ => return None,
     };

@@ -57,6 +57,8 @@ pub(super) struct Fields<'a> {
     pub(super) reasoning: Option<&'a str>,
     #[serde(default, borrow, deserialize_with = "raw")]
     pub(super) thinking: Option<&'a str>,
+    #[serde(default, borrow, deserialize_with = "raw")]
+    pub(super) container: Option<&'a str>,
 }
 
 /// What was read of a body.
@@ -148,6 +150,10 @@ fn at_once(body: &[u8]) -> Option<Read<'_>> {
                 b"reasoning_effort" => &mut fields.reasoning_effort,
                 b"reasoning" => &mut fields.reasoning,
                 b"thinking" => &mut fields.thinking,
+                b"container" => {
+                    may_name_kept |= account::may_name(name, value.as_bytes());
+                    &mut fields.container
+                }
                 name => {
                     may_name_models |= models::is_name(name);
                     may_name_kept |= account::may_name(name, value.as_bytes());

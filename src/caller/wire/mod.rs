@@ -12,6 +12,8 @@ mod models;
 mod fields;
 mod schema;
 
+mod messages;
+
 use std::borrow::Cow;
 
 use bytes::Bytes;
@@ -47,6 +49,7 @@ pub(super) fn read(incoming: &Incoming<'_>, endpoint: Endpoint) -> Result<WireRe
         Endpoint::Models => wire.model = model_in_path(path),
         Endpoint::Transcriptions => transcription(&mut wire)?,
         Endpoint::Other => other(incoming, &mut wire)?,
+        Endpoint::Messages | Endpoint::CountTokens => messages::read(incoming, &mut wire)?,
         _ => object(incoming, &mut wire)?,
     }
     Ok(wire)

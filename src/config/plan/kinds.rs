@@ -32,6 +32,13 @@ impl CallerKind {
     }
 }
 
+impl CallerKind {
+    /// True for a dialect whose requests stay their callers' own bytes, and go to a provider of the same dialect as they came.
+    pub fn passes_through(self) -> bool {
+        matches!(self, CallerKind::OpenAi | CallerKind::Anthropic)
+    }
+}
+
 /// What a route is for. Which of them a caller dialect and a provider kind know: [`CallKind::known_to`] and
 /// [`CallKind::served_by`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

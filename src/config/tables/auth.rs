@@ -235,8 +235,8 @@ pub(in crate::config) fn of_route(section: &mut Section<'_>, caller: Option<Call
     // others would have to prove it.
     let believes_headers = methods.is_empty() && (is_written || !plan.has_credentials());
     let account = section.optional("account", value::boolean).unwrap_or(false);
-    if account && caller.is_some_and(|caller| caller != CallerKind::OpenAi) {
-        section.problem("account", "only callers of kind `openai` can use the operator's account");
+    if account && caller.is_some_and(|caller| !caller.passes_through()) {
+        section.problem("account", "only callers of kind `openai` and `anthropic` can use the operator's account");
     }
     RouteAuth { methods, is_written, believes_headers, account }
 }
@@ -245,7 +245,9 @@ fn usual(caller: Option<CallerKind>, plan: &AuthPlan) -> Arc<[AuthMethod]> {
     let token = plan.token.is_some().then_some(AuthMethod::Jwt);
     match caller {
         Some(CallerKind::Restaurant | CallerKind::Canvas) => token.into_iter().collect(),
-        Some(CallerKind::OpenAi) if plan.has_credentials() => token.into_iter().chain([AuthMethod::ApiKey]).collect(),
+        Some(caller) if caller.passes_through() && plan.has_credentials() => {
+            token.into_iter().chain([AuthMethod::ApiKey]).collect()
+        }
         _ => Arc::default(),
     }
 }

@@ -20,13 +20,14 @@ const SCOPES: &[(CacheScope, &str)] =
 const WHEN: &[(CacheWhen, &str)] = &[(CacheWhen::Always, "always"), (CacheWhen::Deterministic, "deterministic")];
 
 /// The calls whose answers can be kept.
-const KEPT: [CallKind; 7] = [
+const KEPT: [CallKind; 8] = [
     CallKind::Chat,
     CallKind::CanvasGenerate,
     CallKind::CanvasRefine,
     CallKind::Completions,
     CallKind::Embeddings,
     CallKind::Responses,
+    CallKind::Messages,
     CallKind::Menu,
 ];
 

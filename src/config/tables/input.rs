@@ -9,7 +9,7 @@ use crate::config::engine::value;
 use crate::config::plan::CallerKind;
 use crate::config::plan::route::InputPlan;
 
-/// The keys of a route. OpenAI's callers send their texts to models as they are, terminal output and all.
+/// The keys of a route. Callers whose requests pass through send their texts to models as they are, terminal output and all.
 pub(in crate::config) fn read(
     section: &mut Section<'_>,
     caller: Option<CallerKind>,
@@ -19,7 +19,7 @@ pub(in crate::config) fn read(
     let models = section.list("models", value::pattern).unwrap_or_default();
     let plan = InputPlan {
         max_prompt: section.optional("max_prompt", value::body_size),
-        is_plain: is_plain.unwrap_or(caller != Some(CallerKind::OpenAi)),
+        is_plain: is_plain.unwrap_or(!caller.is_some_and(CallerKind::passes_through)),
         models: models.into_iter().map(|at| at.value).collect(),
     };
     if let Some(model) = model

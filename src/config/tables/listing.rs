@@ -1,4 +1,5 @@
-//! Listing: which providers list their models on a route without targets: all on routes for OpenAI's callers.
+//! Listing: which providers list their models on a route without targets: all on routes for callers of OpenAI's and
+//! Anthropic's dialects, where these ask models.
 //!
 //! It reads ahead of `routes`, which validates what it finds and reports problems.
 
@@ -23,12 +24,14 @@ pub(in crate::config) fn providers(root: &mut Section<'_>) -> Vec<Box<str>> {
     names
 }
 
-/// True for a route that asks models for OpenAI's callers.
+/// True for a route that asks models for callers who name them.
 fn asks(route: &Table) -> bool {
     let word = |key| route.find(key).and_then(text);
     let is_off = matches!(route.find("enabled"), Some(Node { value: Value::Bool(false), .. }));
     let is_tunnel = word("call") == Some(CallKind::Realtime.as_str());
-    !is_off && !is_tunnel && word("caller") == Some(CallerKind::OpenAi.as_str())
+    let names_models =
+        [CallerKind::OpenAi, CallerKind::Anthropic].map(CallerKind::as_str).map(Some).contains(&word("caller"));
+    !is_off && !is_tunnel && names_models
 }
 
 fn name_of(target: &Node) -> Option<&str> {

@@ -32,6 +32,7 @@ use crate::wire::path;
 
 pub(in crate::config) const CALLERS: &[(CallerKind, &str)] = &[
     (CallerKind::OpenAi, "openai"),
+    (CallerKind::Anthropic, "anthropic"),
     (CallerKind::Restaurant, "restaurant"),
     (CallerKind::Canvas, "canvas"),
     (CallerKind::Widget, "widget"),
@@ -139,7 +140,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
     let mut targets = targets::read(&mut section, call, &context.targets, &silences, instruction.as_ref());
     let own = (instruction.as_ref(), &*targets);
     let mut variants = context.variants.of_route(&mut section, &name, call, &context.targets, &silences, own);
-    if caller != Some(CallerKind::OpenAi) {
+    if !caller.is_some_and(CallerKind::passes_through) {
         // Who speaks another dialect leaves it to the config which models there are.
         let of_variants = variants.iter_mut().flat_map(|variant| &mut variant.targets);
         targets.iter_mut().chain(of_variants).for_each(|target| target.stands_in_for = None);
@@ -181,7 +182,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
     })
 }
 
-/// The prompt that what callers say is put into. Those of OpenAI's dialect write their own.
+/// The prompt that what callers say is put into. Those whose requests pass through write their own.
 fn prompt(
     section: &mut Section<'_>,
     caller: Option<CallerKind>,
@@ -189,12 +190,12 @@ fn prompt(
     prompts: &PromptsPlan,
 ) -> Option<Arc<str>> {
     let key: Arc<str> = section.optional("prompt", value::text)?.into();
-    if caller == Some(CallerKind::OpenAi)
+    if caller.is_some_and(CallerKind::passes_through)
         || call.is_some_and(|it| ![CallKind::Chat, CallKind::ParseOrder].contains(&it))
     {
         section.problem(
             "prompt",
-            "only calls of kind `chat` and `parse-order` can have a prompt, and no `openai` callers",
+            "only calls of kind `chat` and `parse-order` can have a prompt, and no `openai` or `anthropic` callers",
         );
     }
     let Some(active) = prompts.find(&key).and_then(|prompt| prompt.active()) else {

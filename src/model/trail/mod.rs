@@ -529,6 +529,17 @@ pub struct LimitFact {
     pub source: &'static str,
 }
 
+impl LimitFact {
+    /// Of several rules the one that a client with one number should know: the one that refused, else the one with least left.
+    pub fn tightest<'f>(facts: impl Iterator<Item = &'f Self>) -> Option<&'f Self> {
+        let tightness = |fact: &&Self| {
+            let left = fact.remaining as f64 / fact.terms.burst.max(1) as f64;
+            if fact.decision == Decision::Refused { left - 1.0 } else { left }
+        };
+        facts.min_by(|left, right| tightness(left).total_cmp(&tightness(right)))
+    }
+}
+
 /// What a rule decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {

@@ -265,7 +265,11 @@ fn end(attempt: &Attempt) -> Instant {
 /// `gen_ai.operation.name` of what a route is for: the conventions' own words where they have one.
 fn operation(kind: CallKind) -> &'static str {
     match kind {
-        CallKind::Chat | CallKind::CanvasGenerate | CallKind::CanvasRefine | CallKind::Responses => "chat",
+        CallKind::Chat
+        | CallKind::CanvasGenerate
+        | CallKind::CanvasRefine
+        | CallKind::Responses
+        | CallKind::Messages => "chat",
         CallKind::Completions => "text_completion",
         kind => kind.as_str(),
     }

@@ -9,8 +9,8 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Body;
 
-use crate::caller::{About, Answered, AnsweredBody, Comeback, Incoming, unspellable};
-use crate::config::plan::{CallKind, TunnelPlan};
+use crate::caller::{self, About, Answered, AnsweredBody, Comeback, Incoming, unspellable};
+use crate::config::plan::{CallKind, CallerKind, TunnelPlan};
 use crate::gateway::{Route, health};
 use crate::model::call::{CallRequest, Head};
 use crate::model::fault::{Fault, RequestFault};
@@ -181,7 +181,7 @@ impl RequestContext<'_> {
             body,
         };
         let (mut request, has_prompt) = apart(incoming.body.len(), || {
-            let mut request = route.dialect.decode(&incoming)?;
+            let mut request = caller::of_request(&route.plan, incoming.headers).decode(&incoming)?;
             prompt_rules::check_model(&route.plan, &request)?;
             let has_prompt = match &mut request {
                 CallRequest::Chat(chat) => prompted::render(self.gateway, &route.plan, head, chat, &watch.trail)?,
@@ -261,7 +261,7 @@ impl RequestContext<'_> {
         let about = self.about(route.plan.call, head, Some(request), watch);
         let is_menu = route.plan.call == CallKind::Menu;
         let (degraded, cache, served) = (reply.degraded, reply.cache, ServedBy::of(&reply));
-        let mut answered = route.dialect.encode(&about, *reply)?;
+        let mut answered = caller::of_request(&route.plan, &self.parts.headers).encode(&about, *reply)?;
         self.mark(route, request, &served, watch, &mut answered);
         structured::tell(&route.plan, request, degraded, &watch.trail, &mut answered.headers);
         if was_replayed(&watch.trail) {
@@ -309,8 +309,8 @@ impl RequestContext<'_> {
             }
         };
         let about = self.about(route.plan.call, head, request, watch);
-        let mut answered =
-            route.dialect.refuse(&About { comeback: comeback(self.gateway, Some(route)), ..about }, fault);
+        let about = About { comeback: comeback(self.gateway, Some(route)), ..about };
+        let mut answered = caller::of_request(&route.plan, &self.parts.headers).refuse(&about, fault);
         let served = ServedBy::of_fault(fault, &watch.trail.facts());
         if let (Some(served), Some(request)) = (served, request) {
             self.mark(route, request, &served, watch, &mut answered);
@@ -320,7 +320,11 @@ impl RequestContext<'_> {
 
     /// Refuses before it is known what is asked, in the dialect of the routes that are nearest to the path.
     pub(in crate::server) fn refuse(&self, fault: &Fault, watch: &Watch) -> Answered {
-        let (head, dialect) = (self.anonymous(), self.gateway.nearest_dialect(self.parts.uri.path()));
+        let dialect = match caller::speaks_anthropic(&self.parts.headers) {
+            true => caller::dialect(CallerKind::Anthropic),
+            false => self.gateway.nearest_dialect(self.parts.uri.path()),
+        };
+        let head = self.anonymous();
         let about = self.about(CallKind::Any, &head, None, watch);
         dialect.refuse(&About { comeback: comeback(self.gateway, None), ..about }, fault)
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::model::trail::{Announced, AnnouncedList, Decision, LimitFact, LimitTerms};
+use crate::model::trail::{Announced, AnnouncedList, LimitFact, LimitTerms};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");
@@ -20,12 +20,7 @@ const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 /// Adds the headers of a limited request. Their values are written one after the other into `text`: they share its memory.
 pub(in crate::server) fn tell(headers: &mut HeaderMap, facts: &[LimitFact], now: jiff::Timestamp, text: &mut BytesMut) {
     let shown = || facts.iter().filter(|fact| !fact.decision.is_shadow());
-    // The rule that a client with one number should know: the one that refused, else the one with least left.
-    let tightness = |fact: &&LimitFact| {
-        let left = fact.remaining as f64 / fact.terms.burst.max(1) as f64;
-        if fact.decision == Decision::Refused { left - 1.0 } else { left }
-    };
-    let Some(tightest) = shown().min_by(|left, right| tightness(left).total_cmp(&tightness(right))) else { return };
+    let Some(tightest) = LimitFact::tightest(shown()) else { return };
     headers.reserve(5);
     say(headers, POLICY, policies(shown()));
     for fact in shown() {
@@ -122,6 +117,7 @@ fn seconds(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::trail::Decision;
 
     fn said(name: &str, quantity: &'static str, scale: u64, (count, burst, remaining): (u64, u64, u64)) -> LimitFact {
         let window = Duration::from_secs(60);
