@@ -160,6 +160,22 @@ pub fn event(raw: Bytes, kind: EventKind) -> Event {
     Frame::parse(raw).into_event(kind)
 }
 
+/// An event whose data `write` adds, on one line of about `size` bytes; without a name where that is empty.
+pub(crate) fn compose(name: &str, size: usize, kind: EventKind, write: impl FnOnce(&mut Vec<u8>)) -> Event {
+    let mut raw = Vec::with_capacity(name.len() + size + 17);
+    if !name.is_empty() {
+        raw.extend_from_slice(b"event: ");
+        raw.extend_from_slice(name.as_bytes());
+        raw.push(b'\n');
+    }
+    raw.extend_from_slice(b"data: ");
+    let start = raw.len();
+    write(&mut raw);
+    let data = EventData::At(start..raw.len());
+    raw.extend_from_slice(b"\n\n");
+    Event { raw: raw.into(), data, kind, rest: None }
+}
+
 /// The event that ends a stream with these bytes; `None` where there are none.
 pub fn terminator(bytes: &'static [u8]) -> Option<Event> {
     (!bytes.is_empty()).then(|| event(Bytes::from_static(bytes), EventKind::Done))

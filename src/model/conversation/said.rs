@@ -100,3 +100,30 @@ pub enum Piece<'a> {
     /// The provider is alive, and says nothing (Anthropic's `ping`).
     Alive,
 }
+
+impl Piece<'_> {
+    /// The same, free of the bytes that it was read from.
+    pub fn into_owned(self) -> Piece<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        match self {
+            Piece::Begin { id, model } => Piece::Begin { id: own(id), model: own(model) },
+            Piece::Open(kind) => Piece::Open(match kind {
+                PartKind::Text => PartKind::Text,
+                PartKind::Thought => PartKind::Thought,
+                PartKind::HiddenThought(data) => PartKind::HiddenThought(own(data)),
+                PartKind::Refusal => PartKind::Refusal,
+                PartKind::Call { id, name } => PartKind::Call { id: own(id), name: own(name) },
+            }),
+            Piece::Add(delta) => Piece::Add(match delta {
+                Delta::Text(text) => Delta::Text(own(text)),
+                Delta::Arguments(json) => Delta::Arguments(own(json)),
+                Delta::Signature(signature) => Delta::Signature(own(signature)),
+            }),
+            Piece::Close => Piece::Close,
+            Piece::Stop(stop) => Piece::Stop(stop),
+            Piece::Usage(usage) => Piece::Usage(usage),
+            Piece::End => Piece::End,
+            Piece::Alive => Piece::Alive,
+        }
+    }
+}

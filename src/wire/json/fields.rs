@@ -74,6 +74,16 @@ pub(crate) fn number(value: &RawValue) -> Option<u64> {
     value.get().parse().ok()
 }
 
+/// A number.
+pub(crate) fn float(value: &RawValue) -> Option<f64> {
+    value.get().parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+/// `true` or `false`.
+pub(crate) fn boolean(value: &RawValue) -> Option<bool> {
+    value.get().parse().ok()
+}
+
 /// True for `null`.
 pub(crate) fn is_null(value: &RawValue) -> bool {
     value.get() == "null"
@@ -82,6 +92,12 @@ pub(crate) fn is_null(value: &RawValue) -> bool {
 /// A text as a JSON string.
 pub(crate) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
+}
+
+/// Adds a text as a JSON string.
+pub(crate) fn push_quoted(out: &mut Vec<u8>, text: &str) {
+    // Nothing that is written to memory fails.
+    let _ = serde_json::to_writer(out, text);
 }
 
 /// The same JSON on one line.

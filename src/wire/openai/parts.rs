@@ -47,6 +47,18 @@ pub(crate) fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text)
 }
 
+/// A JSON text that every reader reads: without a mark, with U+FFFD in the place of bytes that are no UTF-8 and of halves of
+/// surrogate pairs.
+pub(crate) fn readable(json: &[u8]) -> Cow<'_, str> {
+    match String::from_utf8_lossy(without_mark(json)) {
+        Cow::Borrowed(text) => mended(text),
+        Cow::Owned(text) => match mended(&text) {
+            Cow::Owned(mended) => Cow::Owned(mended),
+            Cow::Borrowed(_) => Cow::Owned(text),
+        },
+    }
+}
+
 /// A JSON text that may have halves of surrogate pairs and bytes that are no UTF-8 in it, as a value.
 pub(crate) fn value(json: &[u8]) -> serde_json::Result<Value> {
     let json = without_mark(json);

@@ -51,6 +51,11 @@ fn streamed(events: Vec<Event>) -> Body {
 
 /// True when the caller wants to know what a stream cost.
 pub(crate) fn wants_usage(wire: &WireRequest) -> bool {
+    asks_usage(&wire.body)
+}
+
+/// The same of a request's body.
+pub(crate) fn asks_usage(body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct CacheDirectives {
         #[serde(default)]
@@ -61,7 +66,7 @@ pub(crate) fn wants_usage(wire: &WireRequest) -> bool {
         #[serde(default)]
         include_usage: Option<bool>,
     }
-    let wishes = serde_json::from_slice::<CacheDirectives>(&wire.body).ok();
+    let wishes = serde_json::from_slice::<CacheDirectives>(body).ok();
     wishes.and_then(|wishes| wishes.stream_options?.include_usage).unwrap_or(false)
 }
 

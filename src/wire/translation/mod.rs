@@ -171,3 +171,6 @@ impl EventReader for Translated {
         self.events.id()
     }
 }
+
+#[cfg(test)]
+mod laws;
