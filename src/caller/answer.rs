@@ -12,8 +12,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
 use super::{About, Answered, AnsweredBody, Comeback};
+use crate::model::call::CallRequest;
 use crate::model::fault::{Fault, RequestFault};
 use crate::model::reply::{Body, Reply};
+use crate::wire::grammar::Asked;
 use crate::wire::media;
 
 /// The media type of JSON bodies.
@@ -90,6 +92,16 @@ pub(crate) fn is_final(fault: &Fault) -> bool {
         | Fault::Guarded { .. }
         | Fault::Spent(_) => true,
         fault => fault.is_denied(),
+    }
+}
+
+/// What a grammar has to know to write an answer that did not come in the caller's API.
+pub(crate) fn asked<'a>(about: &About<'a>) -> Asked<'a> {
+    Asked {
+        body: if let Some(CallRequest::Wire(wire)) = about.request { &wire.body } else { b"" },
+        id: &about.head.id,
+        created: about.now.as_second(),
+        wants_text: false,
     }
 }
 

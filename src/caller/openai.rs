@@ -12,10 +12,12 @@ use serde_json::{Value, json};
 use super::{About, Answered, AnsweredBody, Caller, EventEncoder, Incoming, Question, answer, wire};
 use crate::config::plan::CallKind;
 use crate::model::call::{CallRequest, Endpoint};
+use crate::model::conversation::Api;
 use crate::model::fault::{Dialect, Fault, Refusal, RequestFault};
 use crate::model::reply;
 use crate::model::reply::{Body, Event, Reply};
 use crate::wire::openai::completion::{self, Identity};
+use crate::wire::translation;
 
 /// The dialect.
 pub(crate) struct OpenAi;
@@ -40,6 +42,17 @@ impl Caller for OpenAi {
             Body::Transcript(transcript) => {
                 headers.insert(CONTENT_TYPE, answer::JSON);
                 AnsweredBody::Full(json!({"text": transcript.text}).to_string().into())
+            }
+            Body::Answer(said) if about.call == CallKind::Responses => {
+                let model = model.as_deref().or_else(|| about.request.and_then(CallRequest::model));
+                let (model, asked) = (model.unwrap_or("unknown"), answer::asked(about));
+                if wants_stream {
+                    let events = translation::said_in_events(Api::Responses, &said, model, &asked);
+                    let events = Box::pin(stream::iter(events.into_iter().map(Ok)));
+                    return Ok(streamed(status, headers, events, about));
+                }
+                headers.insert(CONTENT_TYPE, answer::JSON);
+                AnsweredBody::Full(translation::said(Api::Responses, &said, model, &asked))
             }
             Body::Answer(said) => {
                 let identity = Identity {

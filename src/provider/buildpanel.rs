@@ -1,7 +1,9 @@
 //! The dialect of BuildPanel, a restaurant's AI service: chat, voice and the menu.
 //!
-//! It does not know OpenAI's dialect; for callers that speak it, `conversation` finds the last user message.
+//! It does not know the dialects of OpenAI and Anthropic; for callers that speak them, `translation` finds the last user
+//! message.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +16,11 @@ use serde_json::value::RawValue;
 
 use super::{Decoded, EventReader, Expect, Provider, Read, Request, ResponseHead};
 use crate::config::plan::ProviderPlan;
-use crate::model::call::{Call, CallRequest, Chat, Endpoint, Head, Role, Voice, VoiceWanted};
+use crate::model::call::{Call, CallRequest, Chat, Head, Role, Voice, VoiceWanted};
 use crate::model::fault::{Denial, Fault, Refusal};
 use crate::model::reply::{Answer, Body, Reply, Transcript, Usage};
 use crate::wire::multipart::Form;
-use crate::wire::openai::conversation;
+use crate::wire::translation;
 
 const RESTAURANT: HeaderName = HeaderName::from_static("x-restaurant-id");
 const USER: HeaderName = HeaderName::from_static("x-user-id");
@@ -35,19 +37,19 @@ pub(crate) struct BuildPanel;
 
 impl Provider for BuildPanel {
     fn encode(&self, call: &Call, provider: &ProviderPlan) -> Result<Request, Fault> {
-        let unsupported =
-            |what: &'static str| Fault::Unsupported { provider: provider.name.clone(), what: what.into() };
+        let unsupported = |what: Cow<'static, str>| Fault::Unsupported { provider: provider.name.clone(), what };
         match &*call.request {
-            _ if call.said.is_some() => Err(unsupported("continuing a partial answer")),
+            _ if call.said.is_some() => Err(unsupported("continuing a partial answer".into())),
             CallRequest::Chat(chat) => {
-                let text = last_said(chat).ok_or_else(|| unsupported("a conversation without a last user message"))?;
+                let text =
+                    last_said(chat).ok_or_else(|| unsupported("a conversation without a last user message".into()))?;
                 chat_request(call, provider, text, chat.menu.as_ref())
             }
-            CallRequest::Wire(wire) if wire.endpoint == Endpoint::ChatCompletions => {
-                let text = conversation::last_said(&wire.body).map_err(unsupported)?;
+            CallRequest::Wire(wire) => {
+                let api = wire.endpoint.api().ok_or_else(|| unsupported("this endpoint".into()))?;
+                let text = translation::last_said(api, &wire.body).map_err(unsupported)?;
                 chat_request(call, provider, &text, None)
             }
-            CallRequest::Wire(_) => Err(unsupported("this endpoint")),
             CallRequest::Voice(voice) => voice_request(call, provider, voice),
             CallRequest::Menu => Ok(Request {
                 method: Method::GET,

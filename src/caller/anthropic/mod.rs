@@ -19,7 +19,6 @@ use crate::model::conversation::Api;
 use crate::model::fault::{Dialect, Fault, RequestFault};
 use crate::model::reply::{self, Body, Event, EventKind, Reply};
 use crate::wire::anthropic::pages;
-use crate::wire::grammar::Asked;
 use crate::wire::translation;
 
 /// What every request of Anthropic's SDKs has: by it they are told from others on a path that both have.
@@ -65,15 +64,9 @@ impl Caller for Anthropic {
             Body::Bytes(stream) => AnsweredBody::Bytes(stream),
             Body::Events(events) => return Ok(streamed(status, headers, events)),
             Body::Answer(said) => {
-                let request = about.request;
-                let model = model.as_deref().or_else(|| request.and_then(CallRequest::model)).unwrap_or("unknown");
-                let asked = Asked {
-                    body: if let Some(CallRequest::Wire(wire)) = request { &wire.body } else { b"" },
-                    id: about.head.id.as_ref(),
-                    created: about.now.as_second(),
-                    wants_text: false,
-                };
-                if request.is_some_and(CallRequest::wants_stream) {
+                let model = model.as_deref().or_else(|| about.request.and_then(CallRequest::model));
+                let (model, asked) = (model.unwrap_or("unknown"), answer::asked(about));
+                if about.request.is_some_and(CallRequest::wants_stream) {
                     let events = translation::said_in_events(Api::Messages, &said, model, &asked);
                     return Ok(streamed(status, headers, Box::pin(stream::iter(events.into_iter().map(Ok)))));
                 }

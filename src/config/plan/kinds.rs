@@ -188,7 +188,15 @@ impl CallKind {
             ProviderKind::BuildPanel => {
                 matches!(
                     self,
-                    K::Chat | K::ParseOrder | K::Voice | K::VoiceMetadata | K::VoiceOrder | K::Menu | K::VoiceStream
+                    K::Chat
+                        | K::Responses
+                        | K::Messages
+                        | K::ParseOrder
+                        | K::Voice
+                        | K::VoiceMetadata
+                        | K::VoiceOrder
+                        | K::Menu
+                        | K::VoiceStream
                 )
             }
             ProviderKind::OpenAi => {

@@ -214,8 +214,9 @@ fn prompt(
 /// What callers get when nobody answers. Only a conversation has an answer that can be written beforehand.
 fn degrade(section: &mut Section<'_>, call: Option<CallKind>) -> (Option<Arc<str>>, WhenDisabled) {
     let canned = section.optional("canned", value::text).map(Arc::from);
-    if canned.is_some() && call.is_some_and(|call| call != CallKind::Chat) {
-        section.problem("canned", "only calls of kind `chat` can have a canned reply");
+    let has_words = |call: &CallKind| matches!(call, CallKind::Chat | CallKind::Responses | CallKind::Messages);
+    if canned.is_some() && call.is_some_and(|call| !has_words(&call)) {
+        section.problem("canned", "only calls of kind `chat`, `responses` and `messages` can have a canned reply");
     }
     let when_disabled = section.optional("when_disabled", value::word("a choice", WHEN_DISABLED)).unwrap_or_default();
     if when_disabled == WhenDisabled::Reply && !section.has("canned") {

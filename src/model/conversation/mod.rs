@@ -48,6 +48,35 @@ pub struct Conversation {
     pub lost: Vec<Cow<'static, str>>,
 }
 
+impl Conversation {
+    /// What the person said last, for those who take one text and nothing else.
+    ///
+    /// # Errors
+    /// What it has that one text cannot say, in words that complete "it cannot serve ...".
+    pub fn last_said(&self) -> Result<String, &'static str> {
+        if !self.tools.is_empty() {
+            return Err("tools");
+        }
+        if self.choices.0 > 1 {
+            return Err("several choices at once");
+        }
+        // Pictures said earlier matter to what is said last, so every turn is looked at.
+        if let Some(cannot) = self.turns.iter().flat_map(|turn| &turn.parts).find_map(Part::beyond_text) {
+            return Err(cannot);
+        }
+        let last = self.turns.last().filter(|turn| turn.speaker == Speaker::User);
+        let texts = last.into_iter().flat_map(|turn| &turn.parts).filter_map(|part| match part {
+            Part::Text(text) => Some(text.as_str()),
+            _ => None,
+        });
+        let text = texts.collect::<Vec<_>>().join("\n");
+        match text.trim().is_empty() {
+            true => Err("a conversation without a last user message"),
+            false => Ok(text),
+        }
+    }
+}
+
 /// How many answers are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choices(pub u64);
@@ -134,6 +163,19 @@ pub enum Part {
     HiddenThought(String),
     /// Why the model does not answer.
     Refusal(String),
+}
+
+impl Part {
+    /// What it is, where one plain text cannot say it; thoughts of an earlier answer need not be said.
+    fn beyond_text(&self) -> Option<&'static str> {
+        match self {
+            Part::Text(_) | Part::Thought { .. } | Part::HiddenThought(_) | Part::Refusal(_) => None,
+            Part::Image { .. } => Some("pictures"),
+            Part::Audio { .. } => Some("audio in a conversation"),
+            Part::File { .. } => Some("documents"),
+            Part::Call { .. } | Part::Result { .. } => Some("tools"),
+        }
+    }
 }
 
 /// Where a picture or a document is.

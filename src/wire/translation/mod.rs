@@ -67,6 +67,14 @@ pub(crate) fn answer(from: Api, to: Api, body: &[u8], asked: &Asked<'_>) -> Opti
     Some(grammar(to).write_answer(&grammar(from).read_answer(body)?, asked))
 }
 
+/// What the person said last in a request, for those who take one text and nothing else.
+///
+/// # Errors
+/// What it has that one text cannot say, in words that complete "it cannot serve ...".
+pub(crate) fn last_said(api: Api, body: &[u8]) -> Result<String, Cow<'static, str>> {
+    Ok(grammar(api).read(body)?.last_said()?)
+}
+
 /// An answer in the house's own words, in an API; `model` wrote it.
 pub(crate) fn said(api: Api, answer: &Answer, model: &str, asked: &Asked<'_>) -> Bytes {
     let completion = Completion {
@@ -174,3 +182,36 @@ impl EventReader for Translated {
 
 #[cfg(test)]
 mod laws;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_user_message_of_a_request_is_found() {
+        let said = |body: &str| last_said(Api::Chat, body.as_bytes()).map_err(Cow::into_owned);
+        assert_eq!(said(r#"{"messages":[{"role":"user","content":"hi"}],"stream":true}"#), Ok("hi".into()));
+        let parts =
+            r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}]}"#;
+        assert_eq!(said(parts), Ok("a\nb".into()));
+        assert_eq!(said(r#"{"messages":[{"role":"user","content":"x"}],"tools":[]}"#), Ok("x".into()));
+        for (body, what) in [
+            (
+                r#"{"messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":{"name":"f"}}]}"#,
+                "tools",
+            ),
+            (r#"{"messages":[{"role":"user","content":"x"}],"n":2}"#, "several choices at once"),
+            (
+                r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://a/b.png"}}]}]}"#,
+                "pictures",
+            ),
+            (r#"{"messages":[{"role":"assistant","content":"x"}]}"#, "a conversation without a last user message"),
+        ] {
+            assert_eq!(said(body), Err(what.into()), "{body}");
+        }
+        assert!(said(r#"{"messages":7}"#).is_err());
+        let response =
+            r#"{"input":[{"role":"user","content":[{"type":"input_text","text":"hi"}]}],"instructions":"Be brief."}"#;
+        assert_eq!(last_said(Api::Responses, response.as_bytes()).as_deref(), Ok("hi"));
+    }
+}
