@@ -82,7 +82,11 @@ proptest! {
             }
             ResponseHead { status: StatusCode::from_u16(status).unwrap(), headers }
         };
-        for (kind, name) in [(ProviderKind::BuildPanel, "buildpanel"), (ProviderKind::OpenAi, "openai")] {
+        for (kind, name) in [
+            (ProviderKind::BuildPanel, "buildpanel"),
+            (ProviderKind::OpenAi, "openai"),
+            (ProviderKind::Anthropic, "anthropic"),
+        ] {
             let (dialect, plan) = (provider::dialect(kind), fixtures::provider(kind, name));
             for request in fixtures::asks() {
                 let call = fixtures::call(fixtures::head("r1", None), request, None, None);

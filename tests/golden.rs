@@ -74,6 +74,7 @@ fn run(dialect: &str, case: &Case<'_>) -> Value {
     let provider = || match dialect {
         "openai" => ProviderKind::OpenAi,
         "buildpanel" => ProviderKind::BuildPanel,
+        "anthropic" => ProviderKind::Anthropic,
         other => panic!("{other} is not a provider"),
     };
     match case.text("do") {
@@ -149,7 +150,11 @@ fn or_fault(result: Result<Answered, Fault>) -> Value {
 
 /// The provider's name is the case's, else that of its kind.
 fn plan(kind: ProviderKind, case: &Case<'_>) -> std::sync::Arc<tidegate::config::plan::ProviderPlan> {
-    let own = if kind == ProviderKind::BuildPanel { "buildpanel" } else { "openai" };
+    let own = match kind {
+        ProviderKind::BuildPanel => "buildpanel",
+        ProviderKind::OpenAi => "openai",
+        ProviderKind::Anthropic => "anthropic",
+    };
     fixtures::provider(kind, case.optional_text("provider").unwrap_or(own))
 }
 

@@ -1,40 +1,242 @@
-//! Anthropic's dialect as providers speak it.
+//! Anthropic's dialect as providers speak it: Anthropic and everything compatible.
+//!
+//! A request that came in the same dialect is sent byte for byte, with at most its model replaced. Calls in other dialects are
+//! translated. Streams and errors are read in `wire/anthropic`; this file does not know the caller.
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
-use super::{Decoded, EventReader, Expect, Provider, Request, ResponseHead};
+use super::passing::{IDEMPOTENCY_KEY, content_type, idempotency_key, passing, reply, splice, unsupported};
+use super::translated::{self, Translation};
+use super::{ByteReader, Decoded, EventReader, Expect, Gathering, Provider, Request, ResponseHead};
 use crate::config::plan::ProviderPlan;
-use crate::model::call::Call;
+use crate::model::call::{Call, CallRequest, Endpoint, TextUse, VoiceWanted, WireRequest};
+use crate::model::conversation::Api;
 use crate::model::fault::Fault;
-use crate::wire::openai::events::{Named, Tail};
+use crate::model::offload::apart;
+use crate::model::reply::{Body, Event};
+use crate::wire::anthropic::{answer, errors, models};
+use crate::wire::openai::answer as openai;
+use crate::wire::openai::answer::Facts;
+use crate::wire::openai::conversation;
+use crate::wire::openai::counter::Counter;
+use crate::wire::openai::events::{Audience, Reading};
+use crate::wire::openai::failures;
+use crate::wire::sse;
+use crate::wire::{format, media};
+
+/// The version of the API that a caller asks for (<https://docs.anthropic.com/en/api/versioning>), and the one that is asked for
+/// where it does not say.
+const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+const SPOKEN: HeaderValue = HeaderValue::from_static("2023-06-01");
+
+/// What comes between the base URL and the paths of the API.
+const PREFIX: &str = "/v1";
+
+/// The most models that a list has on one page.
+const WHOLE_LIST: &str = "?limit=1000";
 
 /// The dialect.
 pub(crate) struct Anthropic;
 
 impl Provider for Anthropic {
-    fn encode(&self, _call: &Call, provider: &ProviderPlan) -> Result<Request, Fault> {
-        Err(Fault::Unsupported { provider: provider.name.clone(), what: "any call".into() })
+    fn encode(&self, call: &Call, provider: &ProviderPlan) -> Result<Request, Fault> {
+        let unable = |what: &'static str| unsupported(provider, what.into());
+        let mut request = match &*call.request {
+            CallRequest::Wire(_) | CallRequest::Chat(_) if let Some(translation) = Translation::of(call, provider) => {
+                encode_translated(call, translation, provider)
+            }
+            CallRequest::Wire(wire) => encode_wire(call, wire).map_err(unable),
+            CallRequest::Chat(_) => Err(unable("conversations")),
+            CallRequest::Voice(voice) if voice.wanted == VoiceWanted::Speech => Err(unable("audio output")),
+            CallRequest::Voice(_) => Err(unable("recordings")),
+            CallRequest::Menu => Err(unable("menus")),
+            CallRequest::Tunnel(_) => Err(unable("WebSockets")),
+        }?;
+        request.headers.entry(VERSION).or_insert(SPOKEN);
+        if request.method == Method::POST
+            && let Some(key) = idempotency_key(call, provider)
+        {
+            request.headers.insert(IDEMPOTENCY_KEY, key);
+        }
+        Ok(request)
     }
 
-    fn expect(&self, _call: &Call, _head: &ResponseHead, _start: &[u8]) -> Expect {
-        Expect::Whole
+    fn looks_at_start(&self, call: &Call, head: &ResponseHead) -> bool {
+        !passes_through(&call.request) || media::is_events(&head.headers)
     }
 
-    fn decode(
+    fn expect(&self, call: &Call, head: &ResponseHead, start: &[u8]) -> Expect {
+        let is_called_events = media::is_events(&head.headers);
+        match passes_through(&call.request) {
+            true if is_called_events && !openai::looks_like_json(start) => Expect::Events,
+            true => Expect::Bytes,
+            false if openai::looks_like_json(start) => Expect::Whole,
+            false if is_called_events || sse::looks_like_events(start) => Expect::Events,
+            false => Expect::Whole,
+        }
+    }
+
+    fn reported(&self, _call: &Call, provider: &ProviderPlan, start: &[u8]) -> Option<Fault> {
+        let error = failures::alone(start)?;
+        Some(reported(provider, &error))
+    }
+
+    fn events_of(&self, call: &Call, body: &[u8]) -> Option<Vec<Event>> {
+        match &*call.request {
+            CallRequest::Wire(wire) => format::of(wire).events(wire, body),
+            _ => None,
+        }
+    }
+
+    fn gather(&self, call: &Call, max: usize) -> Option<Gathering> {
+        format::gathering(&call.request, max)
+    }
+
+    fn bytes(&self, call: &Call) -> Option<Box<dyn ByteReader>> {
+        let is_new = matches!(&*call.request, CallRequest::Wire(wire) if wire.method != Method::GET);
+        is_new.then(|| -> Box<dyn ByteReader> { Box::<Counter>::default() })
+    }
+
+    fn decode(&self, call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Result<Decoded, Fault> {
+        let broken = |detail: &str| Fault::Broken { provider: provider.name.clone(), detail: detail.into() };
+        let translation = Translation::of(call, provider);
+        let is_message = translation.is_some() || endpoint(&call.request) == Some(Endpoint::Messages);
+        let facts = if is_message { answer::read(&body) } else { openai::read(Endpoint::Other, &body) };
+        let (usage, id) = match facts {
+            Facts::Sound { usage, id } => (usage, id),
+            Facts::Error(error) => return Err(reported(provider, &error)),
+            Facts::Empty(what) => return Err(broken(what)),
+            Facts::NotJson if media::is_json(&head.headers) => return Err(broken("not valid JSON")),
+            Facts::NotJson => return Err(broken(&format!("{} instead of JSON", media::named(&head.headers)))),
+        };
+        let mut head = head;
+        // SDKs read no JSON that is called something else.
+        if !media::is_json(&head.headers) {
+            head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        let body = match translation {
+            Some(translation) => translation.answer(call, &body).ok_or_else(|| broken("a body that is no answer"))?,
+            None if endpoint(&call.request) == Some(Endpoint::Models) => models::listed(&body).unwrap_or(body),
+            None => body,
+        };
+        let body = match &*call.request {
+            CallRequest::Wire(_) => Body::Whole(body),
+            _ => Body::Answer(
+                openai::said(&body, usage).ok_or_else(|| Fault::Wordless { provider: provider.name.clone() })?,
+            ),
+        };
+        Ok(Decoded { reply: reply(call, provider, head, body), usage, id })
+    }
+
+    fn decode_gathered(
         &self,
-        _call: &Call,
+        call: &Call,
         provider: &ProviderPlan,
-        _head: ResponseHead,
-        _body: Bytes,
+        head: ResponseHead,
+        body: Bytes,
     ) -> Result<Decoded, Fault> {
-        Err(Fault::Unsupported { provider: provider.name.clone(), what: "any call".into() })
+        if Translation::of(call, provider).is_none() {
+            return self.decode(call, provider, head, body);
+        }
+        let body =
+            translated::gathered(call, body).ok_or_else(|| Fault::Wordless { provider: provider.name.clone() })?;
+        Ok(Decoded { reply: reply(call, provider, head, body), usage: None, id: None })
     }
 
-    fn refusal(&self, provider: &ProviderPlan, _head: ResponseHead, _body: Bytes) -> Fault {
-        Fault::Unsupported { provider: provider.name.clone(), what: "any call".into() }
+    fn refusal(&self, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Fault {
+        refusal(provider, head.status, head.headers, body)
     }
 
-    fn events(&self, _call: &Call, _provider: &ProviderPlan) -> Box<dyn EventReader> {
-        Box::new(Named::new(Tail::Any))
+    fn events(&self, call: &Call, provider: &ProviderPlan) -> Box<dyn EventReader> {
+        if let Some(translation) = Translation::of(call, provider) {
+            return translation.events(call, format::reader(Api::Messages));
+        }
+        let audience = match call.text_use {
+            TextUse::Ignored => Audience::Same,
+            TextUse::Counted => Audience::SameWithLength,
+            TextUse::Read => Audience::SameWithText,
+        };
+        match &*call.request {
+            CallRequest::Wire(wire) => format::of(wire).reader(wire, Reading { audience, leaves_usage_out: false }),
+            _ => format::reader(Api::Messages),
+        }
     }
+}
+
+fn refusal(provider: &ProviderPlan, status: StatusCode, headers: HeaderMap, body: Bytes) -> Fault {
+    errors::refused(&provider.name, provider.key.as_ref().map(|key| key.expose()), status, headers, body)
+}
+
+/// The fault of an error inside a 200: its object, in JSON.
+fn reported(provider: &ProviderPlan, error: &str) -> Fault {
+    let body = Bytes::from(format!("{{\"type\":\"error\",\"error\":{error}}}"));
+    refusal(provider, errors::implied_status(&body), HeaderMap::new(), body)
+}
+
+/// The caller's own bytes, with another model and one more message where these are wanted.
+fn encode_wire(call: &Call, wire: &WireRequest) -> Result<Request, &'static str> {
+    if !is_of_dialect(wire) {
+        return Err("this endpoint of OpenAI's API");
+    }
+    let mut headers = passing(call);
+    if let Some(content_type) = &wire.content_type {
+        headers.insert(header::CONTENT_TYPE, content_type.clone());
+    }
+    let mut edits = Vec::new();
+    if let (Some(model), Some(asked)) = (&call.model, &wire.model)
+        && *asked.name != **model
+    {
+        // A model that stands in the path (`GET /models/{id}`) cannot be replaced by another: its answer would be wrong.
+        let span = asked.span.clone().ok_or("replacing the model in this body")?;
+        edits.push((span, wire.spelt(model)));
+    }
+    if let Some(said) = &call.said {
+        // The API refuses a last message of the assistant's that ends with blanks.
+        let is_taken = !said.ends_with(char::is_whitespace);
+        let end = conversation::end_of_messages(&wire.body).filter(|_| is_taken);
+        let end = end.ok_or("continuing a partial answer")?;
+        edits.push((end..end, format!(",{}", conversation::said(said))));
+    }
+    let body = if edits.is_empty() { wire.body.clone() } else { splice(&wire.body, edits) };
+    // Other dialects ask for a whole list.
+    let is_list = wire.endpoint == Endpoint::Models && &*wire.path == "/models";
+    let path = [PREFIX, &wire.path, if is_list { WHOLE_LIST } else { "" }].concat();
+    Ok(Request { method: wire.method.clone(), path, headers, body, degraded: None })
+}
+
+/// The call as a message.
+fn encode_translated(call: &Call, translation: Translation, provider: &ProviderPlan) -> Result<Request, Fault> {
+    let size = if let CallRequest::Wire(wire) = &*call.request { wire.body.len() } else { 0 };
+    let encoded = apart(size, || translation.encode(call, provider)).map_err(|what| unsupported(provider, what))?;
+    Ok(Request {
+        method: Method::POST,
+        path: [PREFIX, "/messages"].concat(),
+        headers: content_type(HeaderValue::from_static("application/json")),
+        body: encoded.body,
+        degraded: encoded.degraded,
+    })
+}
+
+/// True for what this API has too.
+fn is_of_dialect(wire: &WireRequest) -> bool {
+    match wire.endpoint {
+        Endpoint::Messages | Endpoint::CountTokens | Endpoint::Models => true,
+        Endpoint::Other => wire.path.starts_with("/messages/"),
+        Endpoint::ChatCompletions
+        | Endpoint::Completions
+        | Endpoint::Embeddings
+        | Endpoint::Responses
+        | Endpoint::Transcriptions
+        | Endpoint::Speech => false,
+    }
+}
+
+fn endpoint(request: &CallRequest) -> Option<Endpoint> {
+    if let CallRequest::Wire(wire) = request { Some(wire.endpoint) } else { None }
+}
+
+/// True for a call whose answer is passed on as it comes, whatever it is.
+fn passes_through(request: &CallRequest) -> bool {
+    endpoint(request) == Some(Endpoint::Other)
 }

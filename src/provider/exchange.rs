@@ -30,7 +30,8 @@ use crate::wire::concat;
 use crate::wire::headers;
 
 /// The id that the provider gave the request.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Where a provider says what it calls a request: as OpenAI names it, and Anthropic.
+const REQUEST_IDS: [HeaderName; 2] = [HeaderName::from_static("x-request-id"), HeaderName::from_static("request-id")];
 
 /// The most that is read of an error answer.
 const MAX_ERROR_BODY: usize = 256 * 1024;
@@ -176,7 +177,8 @@ impl Exchange {
     async fn receive(&self, call: &Call, first_by: Deadline, response: Response, note: AttemptNote) -> stack::Outcome {
         let Response { head, body } = response;
         note.status(head.status.as_u16());
-        if let Some(id) = head.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()) {
+        let id = REQUEST_IDS.iter().find_map(|name| head.headers.get(name));
+        if let Some(id) = id.and_then(|id| id.to_str().ok()) {
             note.request_id(id);
         }
         let mut body = Bodies::new(body, Watchdog::new(call.deadline, call.timeouts.idle));

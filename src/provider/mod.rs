@@ -4,6 +4,7 @@
 //! A compatible provider is config only; a new dialect is one file and one line in [`dialect`].
 
 pub mod balance;
+mod passing;
 mod translated;
 
 pub mod anthropic;
@@ -35,8 +36,8 @@ use crate::config::plan::{ProviderKind, ProviderPlan};
 use crate::model::call::Call;
 use crate::model::fault::{Denial, Fault};
 use crate::model::reply::{Degraded, Event, Reply, Usage};
+pub use crate::wire::format::Gathering;
 use crate::wire::openai::errors::{repeats_key, without_key};
-pub use crate::wire::openai::forms::Gathering;
 pub use crate::wire::stream::{ByteReader, EventReader, Read};
 
 /// One provider dialect.

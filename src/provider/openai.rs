@@ -3,15 +3,12 @@
 //! A request that came in the same dialect is sent byte for byte, with at most its model replaced. Streams and
 //! errors are read in `wire/openai`; this file does not know the caller.
 
-use std::borrow::Cow;
-use std::ops::Range;
-
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
-use smallvec::SmallVec;
 use url::form_urlencoded;
 
+use super::passing::{IDEMPOTENCY_KEY, content_type, idempotency_key, passing, reply, splice, unsupported};
 use super::translated::{self, Translation};
 use super::{ByteReader, Decoded, EventReader, Expect, Provider, Request, ResponseHead};
 use crate::config::plan::{ProviderPlan, StreamUsage, StructuredOutput};
@@ -21,10 +18,10 @@ use crate::model::call::{
 use crate::model::conversation::Api;
 use crate::model::fault::Fault;
 use crate::model::offload::apart;
-use crate::model::reply::{Body, Event, Reply};
+use crate::model::reply::{Body, Event};
 use crate::model::shape::Shape;
-use crate::model::trail::Reason;
-use crate::wire::headers;
+use crate::wire::format::{self, Gathering};
+use crate::wire::media;
 use crate::wire::multipart::Form;
 use crate::wire::openai::answer::{self, Facts};
 use crate::wire::openai::conversation;
@@ -32,13 +29,9 @@ use crate::wire::openai::counter::Counter;
 use crate::wire::openai::errors::{implied_status, refused};
 use crate::wire::openai::events::{Audience, Chunks, Reading};
 use crate::wire::openai::failures;
-use crate::wire::openai::forms::Gathering;
 use crate::wire::openai::reshaped::{self, Edit};
 use crate::wire::openai::structured;
 use crate::wire::sse;
-use crate::wire::{format, media};
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The dialect.
 pub(crate) struct OpenAi;
@@ -189,60 +182,8 @@ impl Provider for OpenAi {
     }
 }
 
-fn unsupported(provider: &ProviderPlan, what: Cow<'static, str>) -> Fault {
-    Fault::Unsupported { provider: provider.name.clone(), what }
-}
-
 fn refusal(provider: &ProviderPlan, status: StatusCode, headers: HeaderMap, body: Bytes) -> Fault {
     refused(&provider.name, provider.key.as_ref().map(|key| key.expose()), status, headers, body)
-}
-
-/// The key under which a provider that knows such keys does the work once, however often it is asked: made of the caller's
-/// own, or else of the call, and of the target, so that a retry repeats it and a request with another body never does.
-///
-/// A caller's key never goes out as it is: another tenant's may be the same, and all use one account there. A hedge is meant
-/// to be done a second time, and going on from a partial answer is another request: these have keys of their own. Request ids
-/// alone would not do: a caller may give several calls the same one.
-fn idempotency_key(call: &Call, provider: &ProviderPlan) -> Option<HeaderValue> {
-    let is_hedge = call.reason == Reason::Hedge;
-    let received = call.head.received.as_nanosecond().to_le_bytes();
-    let (key, received) = match &call.head.once {
-        Some(once) => (&once.key[..], &[][..]),
-        None => (call.head.id.as_bytes(), &received[..]),
-    };
-    // An answer of another shape may be asked for again, with more words.
-    let request = call.request.schema().map(|_| call.request.digest().to_le_bytes());
-    let parts: [&[u8]; 7] = [
-        key,
-        received,
-        provider.name.as_bytes(),
-        call.model().unwrap_or_default().as_bytes(),
-        call.instruction.as_deref().unwrap_or_default().as_bytes(),
-        call.said.as_deref().unwrap_or_default().as_bytes(),
-        &[is_hedge.into()],
-    ];
-    let mut whole = SmallVec::<[u8; 256]>::new();
-    for part in parts.into_iter().chain(request.as_ref().map(|digest| &digest[..])) {
-        // With their lengths: otherwise two lists of parts could read the same.
-        whole.extend_from_slice(&(part.len() as u64).to_le_bytes());
-        whole.extend_from_slice(part);
-    }
-    HeaderValue::from_str(&blake3::hash(&whole).to_hex()[..32]).ok()
-}
-
-/// A reply with what a caller may see of the response's head.
-fn reply(call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Body) -> Box<Reply> {
-    Box::new(Reply {
-        status: head.status,
-        headers: headers::to_caller(head.headers),
-        provider: provider.name.clone(),
-        model: call.model_name(),
-        target: 0,
-        signs: None,
-        degraded: None,
-        cache: None,
-        body,
-    })
 }
 
 /// True for a stream whose tokens the gateway asks for, because its caller does not.
@@ -325,20 +266,6 @@ fn shaping(call: &Call, wire: &WireRequest, shape: &Shape, provider: &ProviderPl
     Some(reshaped::in_field(body, format.as_deref()).into_iter().chain(words).collect())
 }
 
-/// `body` with other bytes in some places, which do not overlap.
-fn splice(body: &[u8], mut edits: Vec<(Range<usize>, String)>) -> Bytes {
-    edits.sort_by_key(|(place, _)| place.start);
-    let added: usize = edits.iter().map(|(_, text)| text.len()).sum();
-    let (mut spliced, mut from) = (Vec::with_capacity(body.len() + added), 0);
-    for (place, text) in edits {
-        spliced.extend_from_slice(&body[from..place.start]);
-        spliced.extend_from_slice(text.as_bytes());
-        from = place.end;
-    }
-    spliced.extend_from_slice(&body[from..]);
-    spliced.into()
-}
-
 fn encode_chat(call: &Call, chat: &Chat, provider: &ProviderPlan) -> Option<Request> {
     let model = call.model()?;
     let (format, words) = match &chat.schema {
@@ -418,15 +345,6 @@ fn encode_tunnel(call: &Call, tunnel: &Tunnel) -> Request {
         path.push_str(&pair);
     }
     Request { method: Method::GET, path, headers: passing(call), body: Bytes::new(), degraded: None }
-}
-
-/// The caller's own headers, as far as they may reach a provider.
-fn passing(call: &Call) -> HeaderMap {
-    call.head.headers.all().map(headers::to_provider).unwrap_or_default()
-}
-
-fn content_type(value: HeaderValue) -> HeaderMap {
-    HeaderMap::from_iter([(header::CONTENT_TYPE, value)])
 }
 
 /// True for a call whose answer is passed on as it comes, whatever it is.

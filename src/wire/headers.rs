@@ -13,6 +13,10 @@ use smallvec::SmallVec;
 /// the operator's is none of a caller's business.
 const ACCOUNT: [&str; 2] = ["openai-organization", "openai-project"];
 
+/// What callers of Anthropic's dialect ask for: a version of its API, and betas.
+const VERSION: &str = "anthropic-version";
+const BETA: &str = "anthropic-beta";
+
 /// Headers that the gateway adds to a response, about: of rate limits, security, its ids, and of who answered.
 const OWN: usize = 16;
 
@@ -39,7 +43,7 @@ static SHARED: LazyLock<[HeaderName; OFTEN.len()]> = LazyLock::new(|| OFTEN.map(
 /// True for a request header that may reach a provider of the caller's own dialect.
 fn may_reach_provider(name: &str) -> bool {
     match name.as_bytes() {
-        [b'a', ..] => name == "accept",
+        [b'a', ..] => matches!(name, "accept" | VERSION | BETA),
         [b'u', ..] => name == "user-agent",
         [b't', ..] => matches!(name, "traceparent" | "tracestate"),
         [b'x', ..] => name.starts_with("x-stainless-"),
@@ -52,7 +56,8 @@ fn may_reach_provider(name: &str) -> bool {
 fn may_reach_caller(name: &str) -> bool {
     match name.as_bytes() {
         [b'c', ..] => matches!(name, "content-type" | "content-disposition"),
-        [b'r', ..] => matches!(name, "retry-after" | "retry-after-ms"),
+        [b'a', ..] => name.starts_with("anthropic-ratelimit-"),
+        [b'r', ..] => matches!(name, "retry-after" | "retry-after-ms" | "request-id"),
         [b'x', ..] => name.starts_with("x-ratelimit-") || name == "x-request-id",
         [b'o', ..] => is_of_openai(name),
         _ => false,
@@ -102,8 +107,11 @@ fn shared(name: &HeaderName) -> &HeaderName {
 /// True where a header of a caller's may make a provider give another response to the same body: those ask for a beta of its
 /// API, say.
 pub fn may_change_response(headers: &HeaderMap) -> bool {
-    let of_openai = |name: &&HeaderName| name.as_str().starts_with("openai-");
-    headers.keys().filter(of_openai).any(|name| may_reach_provider(name.as_str()) && !nominated(headers).contains(name))
+    let asks_for_beta = |name: &&HeaderName| name.as_str().starts_with("openai-") || name.as_str() == BETA;
+    headers
+        .keys()
+        .filter(asks_for_beta)
+        .any(|name| may_reach_provider(name.as_str()) && !nominated(headers).contains(name))
 }
 
 /// The headers of a provider's response that may reach the caller, and room for as many of the gateway's own. Most may, so
@@ -148,7 +156,7 @@ mod tests {
     use super::*;
 
     /// Names of headers, some of which may pass in a direction, and some nearly.
-    const NAMES: [&str; 24] = [
+    const NAMES: [&str; 29] = [
         "accept",
         "accept-encoding",
         "user-agent",
@@ -159,6 +167,11 @@ mod tests {
         "x-stainless-lang",
         "x-stainles",
         "x-api-key",
+        "anthropic-version",
+        "anthropic-beta",
+        "anthropic-ratelimit-requests-limit",
+        "anthropic-organization-id",
+        "request-id",
         "openai-beta",
         "openai-organization",
         "openai-project-name",
@@ -197,16 +210,20 @@ mod tests {
                     headers.append(NAMES[name], HeaderValue::from_static(NAMES[value]));
                 }
             }
-            let requests = ["accept", "user-agent", "traceparent", "tracestate", "x-stainless-lang", "openai-beta"];
+            let requests = [
+                "accept", "user-agent", "traceparent", "tracestate", "x-stainless-lang", "openai-beta",
+                "anthropic-version", "anthropic-beta",
+            ];
             let reaching = passed(&headers, &requests);
-            prop_assert_eq!(may_change_response(&headers), reaching.contains_key("openai-beta"));
+            let asks = ["openai-beta", "anthropic-beta"].into_iter().any(|name| reaching.contains_key(name));
+            prop_assert_eq!(may_change_response(&headers), asks);
             prop_assert_eq!(&to_provider(&headers), &reaching);
             let kept = detached(&headers);
             prop_assert_eq!(&kept, &reaching);
             prop_assert_eq!(to_provider(&kept), reaching);
             let responses = [
                 "content-type", "content-disposition", "retry-after", "retry-after-ms", "x-ratelimit-limit-requests",
-                "x-request-id", "openai-beta",
+                "x-request-id", "openai-beta", "anthropic-ratelimit-requests-limit", "request-id",
             ];
             let wanted = passed(&headers, &responses);
             prop_assert_eq!(to_caller(headers), wanted);

@@ -16,6 +16,8 @@ pub enum Kept {
     Chat(Bytes),
     /// A whole `text_completion`, in JSON.
     Completion(Bytes),
+    /// A whole message of Anthropic's dialect, in JSON.
+    Message(Bytes),
     /// Any other whole body.
     Bytes(Bytes),
     /// Events, which are given again as they were.
@@ -28,7 +30,7 @@ impl Kept {
         let json = |value: &Option<Box<RawValue>>| value.as_ref().map_or(0, |value| value.get().len());
         match self {
             Kept::Answer(answer) => answer.text.len() + json(&answer.suggestions) + json(&answer.order),
-            Kept::Chat(body) | Kept::Completion(body) | Kept::Bytes(body) => body.len(),
+            Kept::Chat(body) | Kept::Completion(body) | Kept::Message(body) | Kept::Bytes(body) => body.len(),
             Kept::Events(events) => events.iter().map(Bytes::len).sum(),
         }
     }

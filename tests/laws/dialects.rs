@@ -20,8 +20,11 @@ use super::choose;
 use crate::fixtures;
 
 const CALLERS: [CallerKind; 4] = [CallerKind::OpenAi, CallerKind::Restaurant, CallerKind::Canvas, CallerKind::Widget];
-const PROVIDERS: [(ProviderKind, &str); 2] =
-    [(ProviderKind::BuildPanel, "buildpanel"), (ProviderKind::OpenAi, "openai")];
+const PROVIDERS: [(ProviderKind, &str); 3] = [
+    (ProviderKind::BuildPanel, "buildpanel"),
+    (ProviderKind::OpenAi, "openai"),
+    (ProviderKind::Anthropic, "anthropic"),
+];
 
 /// The largest recording.
 const LARGEST: usize = 10 << 20;
@@ -135,7 +138,9 @@ pub(super) fn provider(data: &[u8]) {
         let _ = dialect.expect(&call, &head(), data);
         let _ = dialect.refusal(&plan, head(), body.clone());
         let decoded = dialect.decode(&call, &plan, head(), body.clone());
-        if let (Ok(decoded), CallRequest::Wire(_), ProviderKind::OpenAi) = (decoded, &*call.request, kind) {
+        if let (Ok(decoded), CallRequest::Wire(wire)) = (decoded, &*call.request)
+            && wire.endpoint.api().is_some_and(|api| plan.apis.contains(&api))
+        {
             let Body::Whole(passed) = decoded.reply.body else { panic!("a whole answer is none any more") };
             assert_eq!(passed, body, "an answer was changed");
         }
@@ -161,7 +166,9 @@ pub(super) fn stream(data: &[u8]) {
         assert!(!has_ended || reader.missing_terminator().is_empty(), "it is ended a second time");
         is_uncertain |= matches!(read, Read::Malformed | Read::Event(EventKind::Unknown));
         is_ended |= matches!(read, Read::Nothing) || has_ended;
-        let may_end = is_ended || !is_uncertain || kind != ProviderKind::OpenAi;
+        // What is translated ends in its caller's words.
+        is_ended |= matches!(read, Read::Translated(..));
+        let may_end = is_ended || !is_uncertain || kind == ProviderKind::BuildPanel;
         assert!(may_end || !reader.is_complete(), "nobody knows that it is complete");
         assert!(!has_counted || reader.usage().is_some(), "what was counted is forgotten");
         has_counted = reader.usage().is_some();

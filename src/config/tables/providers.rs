@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use url::Url;
 
 use crate::config::engine::environment::{Meaning, VARIABLES, Variables};
 use crate::config::engine::problem::Report;
@@ -162,7 +163,7 @@ fn provider(
         name_value: HeaderValue::from_str(&name).ok(),
         name,
         kind,
-        urls: values(urls?),
+        urls: values(urls?).into_iter().map(|url| base(url, kind)).collect(),
         key,
         request,
         roots,
@@ -194,6 +195,16 @@ fn provider(
         structured,
     };
     Some((plan, KeySource { variable, is_enabled }))
+}
+
+/// The URL below which a dialect puts its paths. Anthropic's begin with the version, which many write into the URL too.
+fn base(mut url: Url, kind: ProviderKind) -> Url {
+    if kind == ProviderKind::Anthropic
+        && let Some(base) = url.path().strip_suffix("/v1").map(str::to_owned)
+    {
+        url.set_path(&base);
+    }
+    url
 }
 
 fn values<T>(items: Vec<At<T>>) -> Vec<T> {
@@ -345,6 +356,7 @@ fn probe(section: &mut Section<'_>, kind: Option<ProviderKind>) -> Option<ProbeP
     let is_enabled = probe.optional("enabled", value::boolean).unwrap_or(has_probe);
     let default: &[&str] = match kind {
         Some(ProviderKind::BuildPanel) => &["/health", "/api/health"],
+        Some(ProviderKind::Anthropic) => &["/v1/models"],
         _ => &["/models"],
     };
     let paths = match probe.has("paths") {

@@ -75,7 +75,7 @@ impl Refusal {
 
     fn retry(&self) -> Retry {
         match (self.status.as_u16(), self.retry_after) {
-            (429 | 503, Some(after)) => Retry::After(after),
+            (429 | 503 | 529, Some(after)) => Retry::After(after),
             (429, None) => Retry::Backoff,
             (408 | 500.., _) => Retry::SameTarget,
             _ if self.code.as_deref() == Some(TOO_LONG) => Retry::LargerContext,

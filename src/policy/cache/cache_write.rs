@@ -15,8 +15,7 @@ use super::{CacheShared, Entry, EntryKey, Kept};
 use crate::model::call::CallRequest;
 use crate::model::reply::{Body, Event, EventKind, EventStream, Reply};
 use crate::model::trail::Trail;
-use crate::wire::format;
-use crate::wire::openai::record::Recorder;
+use crate::wire::format::{self, Recorder};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 

@@ -88,7 +88,7 @@ impl Asker<'_> {
             return Some("the caller refuses caching (`no-store`)");
         }
         let is_beta = self.head.headers.all().is_some_and(headers::may_change_response);
-        is_beta.then_some("a header (`openai-...`) may change the response")
+        is_beta.then_some("a header (`openai-...`, `anthropic-beta`) may change the response")
     }
 
     fn objection_to_body(&self) -> Option<&'static str> {

@@ -142,6 +142,10 @@ impl Entry {
                 out.number(events.len() as u64);
                 events.iter().for_each(|event| out.bytes(event));
             }
+            Kept::Message(body) => {
+                out.byte(5);
+                out.bytes(body);
+            }
         }
         out.0
     }
@@ -163,6 +167,7 @@ impl Entry {
                 2 => Kept::Completion(Bytes::copy_from_slice(from.bytes()?)),
                 3 => Kept::Bytes(Bytes::copy_from_slice(from.bytes()?)),
                 4 => Kept::Events(from.events()?),
+                5 => Kept::Message(Bytes::copy_from_slice(from.bytes()?)),
                 _ => return None,
             },
         };
@@ -312,6 +317,7 @@ mod tests {
             any_bytes().prop_map(Kept::Chat),
             any_bytes().prop_map(Kept::Completion),
             any_bytes().prop_map(Kept::Bytes),
+            any_bytes().prop_map(Kept::Message),
             proptest::collection::vec(any_bytes(), 0..5).prop_map(Kept::Events),
         ]
     }

@@ -28,9 +28,5 @@ pub mod texts;
 
 pub mod forms;
 
-pub(crate) mod format;
-
-pub(crate) mod formats;
-
 pub(crate) mod chat;
 pub(crate) mod responses;

@@ -25,6 +25,12 @@ pub enum Keyless {
     Effect(&'static str),
 }
 
+impl From<Odd> for Keyless {
+    fn from(odd: Odd) -> Self {
+        Keyless::Odd(odd)
+    }
+}
+
 impl fmt::Display for Keyless {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

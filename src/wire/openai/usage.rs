@@ -182,8 +182,13 @@ impl<'de> Deserialize<'de> for Counted {
     }
 }
 
+/// The number of tokens that a value says, in any form; `None` for what is no count.
+pub(crate) fn number(value: &Value) -> Option<u64> {
+    Number::deserialize(value).ok()?.0
+}
+
 /// No answer takes more tokens: what claims so is no count, and would stop everybody's budget.
-const MOST: u64 = 1_000_000_000;
+pub(crate) const MOST: u64 = 1_000_000_000;
 
 /// A number of tokens, whole or with a fraction, or written as text; anything else is none.
 struct Number(Option<u64>);

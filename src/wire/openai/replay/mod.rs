@@ -1,53 +1,18 @@
-//! Replays a cached response: as a whole body, or as a stream, whichever the caller asked for.
+//! Replays a whole completion as the events of a stream.
 //!
 //! How a stream becomes a whole body is in `record`. Neither knows why a response is cached.
 
-use bytes::Bytes;
-use futures_util::stream;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::complete::Choices;
 use super::parts::without_mark;
-use crate::model::call::{CallRequest, WireRequest};
-use crate::model::reply::{Body, Event, EventKind};
+use crate::model::call::WireRequest;
+use crate::model::reply::{Event, EventKind};
 use crate::wire::json::fields::{Fields, compact, is_null, list, quoted};
-use crate::wire::recording::Kept;
-use crate::wire::sse;
 
 /// How a recorded body ends whose stream did not say what it cost.
 pub(crate) const NO_USAGE: &[u8] = b",\"usage\":null}";
-
-impl Kept {
-    /// The answer for a caller who asks like this; `None` when it lacks what this caller wants: what was recorded from a
-    /// stream that did not say what it cost is no answer for who wants to know.
-    pub fn replay(&self, request: &CallRequest) -> Option<Body> {
-        match self {
-            Kept::Answer(answer) => Some(Body::Answer(answer.clone())),
-            Kept::Bytes(body) => Some(Body::Whole(body.clone())),
-            Kept::Events(events) => request.wants_stream().then(|| {
-                let event = |raw: &Bytes| sse::event(raw.clone(), EventKind::Piece);
-                streamed(events.iter().map(event).collect())
-            }),
-            Kept::Chat(body) | Kept::Completion(body) => {
-                let knows_usage = !body.ends_with(NO_USAGE);
-                match request {
-                    CallRequest::Wire(wire) if wire.stream => {
-                        let wants_usage = wants_usage(wire);
-                        let choices = if matches!(self, Kept::Chat(_)) { Choices::Messages } else { Choices::Texts };
-                        let events = completion_events(choices, body, wants_usage);
-                        (knows_usage || !wants_usage).then_some(events?).map(streamed)
-                    }
-                    _ => knows_usage.then(|| Body::Whole(body.clone())),
-                }
-            }
-        }
-    }
-}
-
-fn streamed(events: Vec<Event>) -> Body {
-    Body::Events(Box::pin(stream::iter(events.into_iter().map(Ok))))
-}
 
 /// True when the caller wants to know what a stream cost.
 pub(crate) fn wants_usage(wire: &WireRequest) -> bool {

@@ -8,8 +8,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::call::{AnswerBounds, Chat, Endpoint, Message, Role};
-use crate::model::reply::{Answer, Usage};
+use crate::model::call::{AnswerBounds, CallRequest, Chat, Endpoint, Message, Role};
+use crate::model::reply::{Answer, Body, Usage};
+use crate::wire::recording::Kept;
 use crate::wire::{format, sse};
 
 const ROOM: usize = 1 << 20;

@@ -2,35 +2,19 @@
 
 use bytes::Bytes;
 
-use super::complete::{self, Choices};
-use super::events::{Chunks, Named, Reading, Tail};
-use super::format::{Format, Writes};
-use super::forms::{self, Gathering};
-use super::question::{self, Keyless};
-use super::record::Recorder;
-use super::replay;
-use crate::model::call::{Endpoint, WireRequest};
+use super::super::openai::complete::{self, Choices};
+use super::super::openai::events::{Chunks, Named, Reading, Tail};
+use super::super::openai::question::{self, Keyless};
+use super::super::openai::{forms, record, replay};
+use super::endpoint::{Format, Writes};
+use super::whole::{Gathering, Recorder};
+use crate::model::call::WireRequest;
 use crate::model::reply::Event;
 use crate::wire::recording::Kept;
 use crate::wire::stream::EventReader;
 
-/// The format of an endpoint.
-pub(crate) fn of(endpoint: Endpoint) -> &'static dyn Format {
-    match endpoint {
-        Endpoint::ChatCompletions => &Completions(Choices::Messages),
-        Endpoint::Completions => &Completions(Choices::Texts),
-        Endpoint::Embeddings => &Embeddings,
-        Endpoint::Responses => &Responses,
-        Endpoint::Messages | Endpoint::CountTokens => &Other,
-        Endpoint::Models => &Models,
-        Endpoint::Transcriptions => &Transcriptions,
-        Endpoint::Speech => &Speech,
-        Endpoint::Other => &Other,
-    }
-}
-
 /// Chat and text completions.
-struct Completions(Choices);
+pub(super) struct Completions(pub(super) Choices);
 
 impl Format for Completions {
     fn writes(&self, _wire: &WireRequest) -> Writes {
@@ -58,7 +42,7 @@ impl Format for Completions {
     }
 
     fn recorder(&self, wire: &WireRequest, max: usize) -> Recorder {
-        Recorder::completion(self.0, self.0.wanted(wire), max)
+        Recorder::openai(record::Recorder::completion(self.0, self.0.wanted(wire), max))
     }
 
     fn recording(&self, wire: &WireRequest, body: &Bytes) -> Option<Kept> {
@@ -74,12 +58,12 @@ impl Format for Completions {
     }
 
     fn gathering(&self, max: usize) -> Option<Gathering> {
-        Some(Gathering::completion(self.0, max))
+        Some(Gathering::openai(forms::Gathering::completion(self.0, max)))
     }
 }
 
 /// Vectors. They are not sampled, and come as a whole.
-struct Embeddings;
+pub(super) struct Embeddings;
 
 impl Format for Embeddings {
     fn writes(&self, _wire: &WireRequest) -> Writes {
@@ -108,7 +92,7 @@ impl Format for Embeddings {
 }
 
 /// Responses. One repeats what it was asked with, and its events are kept as they were: every field counts.
-struct Responses;
+pub(super) struct Responses;
 
 impl Format for Responses {
     fn writes(&self, _wire: &WireRequest) -> Writes {
@@ -129,7 +113,7 @@ impl Format for Responses {
     }
 
     fn recorder(&self, _wire: &WireRequest, max: usize) -> Recorder {
-        Recorder::events(max)
+        Recorder::openai(record::Recorder::events(max))
     }
 
     fn recording(&self, _wire: &WireRequest, body: &Bytes) -> Option<Kept> {
@@ -141,12 +125,12 @@ impl Format for Responses {
     }
 
     fn gathering(&self, _max: usize) -> Option<Gathering> {
-        Some(Gathering::response())
+        Some(Gathering::openai(forms::Gathering::response()))
     }
 }
 
 /// What was heard in a recording.
-struct Transcriptions;
+pub(super) struct Transcriptions;
 
 impl Format for Transcriptions {
     fn writes(&self, _wire: &WireRequest) -> Writes {
@@ -162,12 +146,12 @@ impl Format for Transcriptions {
     }
 
     fn gathering(&self, _max: usize) -> Option<Gathering> {
-        Some(Gathering::transcript())
+        Some(Gathering::openai(forms::Gathering::transcript()))
     }
 }
 
 /// Speech, which comes as sound or in events.
-struct Speech;
+pub(super) struct Speech;
 
 impl Format for Speech {
     fn writes(&self, _wire: &WireRequest) -> Writes {
@@ -180,7 +164,7 @@ impl Format for Speech {
 }
 
 /// Lists of models.
-struct Models;
+pub(super) struct Models;
 
 impl Format for Models {
     fn writes(&self, _wire: &WireRequest) -> Writes {
@@ -193,7 +177,7 @@ impl Format for Models {
 }
 
 /// Whatever is passed through.
-struct Other;
+pub(super) struct Other;
 
 impl Format for Other {
     fn writes(&self, wire: &WireRequest) -> Writes {

@@ -6,13 +6,11 @@
 
 use bytes::Bytes;
 
-use super::events::Reading;
-use super::forms::Gathering;
-use super::question::Keyless;
-use super::record::Recorder;
+use super::super::openai::events::Reading;
+use super::super::openai::question::Keyless;
+use super::whole::{Gathering, Recorder};
 use crate::model::call::WireRequest;
 use crate::model::reply::Event;
-use crate::wire::json::canonical::Odd;
 use crate::wire::recording::Kept;
 use crate::wire::stream::EventReader;
 
@@ -80,11 +78,5 @@ pub trait Format: Sync {
     fn gathering(&self, max: usize) -> Option<Gathering> {
         let _ = max;
         None
-    }
-}
-
-impl From<Odd> for Keyless {
-    fn from(odd: Odd) -> Self {
-        Keyless::Odd(odd)
     }
 }

@@ -4,30 +4,52 @@
 //! It does not know who asks, nor what is done with the result. Responses of an endpoint without a format are
 //! passed through unread.
 
+mod whole;
+
+mod endpoint;
+
+mod anthropic;
+mod openai;
+mod replay;
+
+use self::anthropic::{CountTokens, Messages};
+use self::endpoint::Format;
+pub use self::endpoint::Writes;
+use self::openai::{Completions, Embeddings, Models, Other, Responses, Speech, Transcriptions};
+pub use self::whole::{Gathering, Recorder};
+use super::anthropic::events::Events;
 use super::openai::complete::{self, Choices};
 use super::openai::events::{Audience, Chunks, Named, Tail};
-use super::openai::format::Format;
-pub use super::openai::format::Writes;
-use super::openai::formats;
-use super::openai::forms::Gathering;
 use super::openai::question::Keyless;
-use super::openai::record::Recorder;
+use super::openai::{forms, record};
 use super::recording::Kept;
 use super::stream::EventReader;
-use crate::model::call::{CallRequest, WireRequest};
+use crate::model::call::{CallRequest, Endpoint, WireRequest};
 use crate::model::conversation::Api;
 use crate::model::reply::Body;
 
 /// The format of a request.
 pub fn of(wire: &WireRequest) -> &'static dyn Format {
-    formats::of(wire.endpoint)
+    match wire.endpoint {
+        Endpoint::ChatCompletions => &Completions(Choices::Messages),
+        Endpoint::Completions => &Completions(Choices::Texts),
+        Endpoint::Embeddings => &Embeddings,
+        Endpoint::Responses => &Responses,
+        Endpoint::Messages => &Messages,
+        Endpoint::CountTokens => &CountTokens,
+        Endpoint::Models => &Models,
+        Endpoint::Transcriptions => &Transcriptions,
+        Endpoint::Speech => &Speech,
+        Endpoint::Other => &Other,
+    }
 }
 
 /// Reads the events of an API's streams, and tells their texts.
 pub(crate) fn reader(api: Api) -> Box<dyn EventReader> {
     match api {
         Api::Chat => Box::new(Chunks::new(Audience::SameWithText, 1)),
-        Api::Responses | Api::Messages => Box::new(Named::reading(Tail::Responses, Audience::SameWithText)),
+        Api::Responses => Box::new(Named::reading(Tail::Responses, Audience::SameWithText)),
+        Api::Messages => Box::new(Events::new(Audience::SameWithText)),
     }
 }
 
@@ -47,7 +69,7 @@ pub fn question(wire: &WireRequest, knows_model: bool, ignore: &[String]) -> Res
 /// Records the answer to a request, as long as it takes no more than `max` bytes.
 pub fn recorder(request: &CallRequest, max: usize) -> Recorder {
     match request {
-        CallRequest::Chat(_) => Recorder::answer(max),
+        CallRequest::Chat(_) => Recorder::openai(record::Recorder::answer(max)),
         CallRequest::Wire(wire) => of(wire).recorder(wire, max),
         CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => Recorder::nothing(max),
     }
@@ -57,8 +79,8 @@ pub fn recorder(request: &CallRequest, max: usize) -> Recorder {
 pub fn gathering(request: &CallRequest, max: usize) -> Option<Gathering> {
     match request {
         CallRequest::Wire(wire) => of(wire).gathering(max),
-        CallRequest::Chat(_) => Some(Gathering::completion(Choices::Messages, max)),
-        CallRequest::Voice(_) => Some(Gathering::transcript()),
+        CallRequest::Chat(_) => Some(Gathering::openai(forms::Gathering::completion(Choices::Messages, max))),
+        CallRequest::Voice(_) => Some(Gathering::openai(forms::Gathering::transcript())),
         CallRequest::Menu | CallRequest::Tunnel(_) => None,
     }
 }

@@ -1,0 +1,97 @@
+//! What the dialects have in common whose callers' own bytes may be passed on.
+//!
+//! It does not know what these bytes say.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use smallvec::SmallVec;
+
+use super::ResponseHead;
+use crate::config::plan::ProviderPlan;
+use crate::model::call::Call;
+use crate::model::fault::Fault;
+use crate::model::reply::{Body, Reply};
+use crate::model::trail::Reason;
+use crate::wire::headers;
+
+pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The fault of a call that a provider cannot serve: `what` completes "it cannot serve ...".
+pub(super) fn unsupported(provider: &ProviderPlan, what: Cow<'static, str>) -> Fault {
+    Fault::Unsupported { provider: provider.name.clone(), what }
+}
+
+/// The key under which a provider that knows such keys does the work once, however often it is asked: made of the caller's
+/// own, or else of the call, and of the target, so that a retry repeats it and a request with another body never does.
+///
+/// A caller's key never goes out as it is: another tenant's may be the same, and all use one account there. A hedge is meant
+/// to be done a second time, and going on from a partial answer is another request: these have keys of their own. Request ids
+/// alone would not do: a caller may give several calls the same one.
+pub(super) fn idempotency_key(call: &Call, provider: &ProviderPlan) -> Option<HeaderValue> {
+    let is_hedge = call.reason == Reason::Hedge;
+    let received = call.head.received.as_nanosecond().to_le_bytes();
+    let (key, received) = match &call.head.once {
+        Some(once) => (&once.key[..], &[][..]),
+        None => (call.head.id.as_bytes(), &received[..]),
+    };
+    // An answer of another shape may be asked for again, with more words.
+    let request = call.request.schema().map(|_| call.request.digest().to_le_bytes());
+    let parts: [&[u8]; 7] = [
+        key,
+        received,
+        provider.name.as_bytes(),
+        call.model().unwrap_or_default().as_bytes(),
+        call.instruction.as_deref().unwrap_or_default().as_bytes(),
+        call.said.as_deref().unwrap_or_default().as_bytes(),
+        &[is_hedge.into()],
+    ];
+    let mut whole = SmallVec::<[u8; 256]>::new();
+    for part in parts.into_iter().chain(request.as_ref().map(|digest| &digest[..])) {
+        // With their lengths: otherwise two lists of parts could read the same.
+        whole.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        whole.extend_from_slice(part);
+    }
+    HeaderValue::from_str(&blake3::hash(&whole).to_hex()[..32]).ok()
+}
+
+/// A reply with what a caller may see of the response's head.
+pub(super) fn reply(call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Body) -> Box<Reply> {
+    Box::new(Reply {
+        status: head.status,
+        headers: headers::to_caller(head.headers),
+        provider: provider.name.clone(),
+        model: call.model_name(),
+        target: 0,
+        signs: None,
+        degraded: None,
+        cache: None,
+        body,
+    })
+}
+
+/// `body` with other bytes in some places, which do not overlap.
+pub(super) fn splice(body: &[u8], mut edits: Vec<(Range<usize>, String)>) -> Bytes {
+    edits.sort_by_key(|(place, _)| place.start);
+    let added: usize = edits.iter().map(|(_, text)| text.len()).sum();
+    let (mut spliced, mut from) = (Vec::with_capacity(body.len() + added), 0);
+    for (place, text) in edits {
+        spliced.extend_from_slice(&body[from..place.start]);
+        spliced.extend_from_slice(text.as_bytes());
+        from = place.end;
+    }
+    spliced.extend_from_slice(&body[from..]);
+    spliced.into()
+}
+
+/// The caller's own headers, as far as they may reach a provider.
+pub(super) fn passing(call: &Call) -> HeaderMap {
+    call.head.headers.all().map(headers::to_provider).unwrap_or_default()
+}
+
+/// The headers of a body of a type.
+pub(super) fn content_type(value: HeaderValue) -> HeaderMap {
+    HeaderMap::from_iter([(header::CONTENT_TYPE, value)])
+}
