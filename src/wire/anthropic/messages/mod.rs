@@ -1,52 +1,54 @@
-//! The grammar of Messages.
+//! The grammar of Anthropic's Messages.
+//!
+//! <https://docs.anthropic.com/en/api/messages>. It does not know any other API.
+
+mod models;
+mod stops;
+mod tokens;
+
+mod blocks;
+
+mod answer;
+mod pieces;
+mod thinking;
+mod turns;
+mod writer;
+
+mod request;
+mod written;
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use crate::model::conversation::{Completion, Conversation, Piece};
-use crate::model::reply::{Event, EventKind};
+use crate::model::conversation::{Completion, Conversation};
 use crate::wire::grammar::{Asked, Grammar, PieceReader, PieceWriter, Target, Written};
 
 /// The grammar.
 pub(crate) struct Messages;
 
 impl Grammar for Messages {
-    fn read(&self, _body: &[u8]) -> Result<Conversation, Cow<'static, str>> {
-        Err("translation".into())
+    fn read(&self, body: &[u8]) -> Result<Conversation, Cow<'static, str>> {
+        request::read(body)
     }
 
-    fn write(&self, _conversation: &Conversation, _target: &Target<'_>) -> Result<Written, Cow<'static, str>> {
-        Err("translation".into())
+    fn write(&self, conversation: &Conversation, target: &Target<'_>) -> Result<Written, Cow<'static, str>> {
+        written::write(conversation, target)
     }
 
-    fn read_answer(&self, _body: &[u8]) -> Option<Completion> {
-        None
+    fn read_answer(&self, body: &[u8]) -> Option<Completion> {
+        answer::read(body)
     }
 
-    fn write_answer(&self, _completion: &Completion, _asked: &Asked<'_>) -> Bytes {
-        Bytes::new()
+    fn write_answer(&self, completion: &Completion, asked: &Asked<'_>) -> Bytes {
+        answer::write(completion, asked)
     }
 
     fn pieces(&self) -> Box<dyn PieceReader> {
-        Box::new(Reader)
+        Box::new(pieces::Reader::default())
     }
 
-    fn events(&self, _asked: &Asked<'_>) -> Box<dyn PieceWriter> {
-        Box::new(Writer)
+    fn events(&self, asked: &Asked<'_>) -> Box<dyn PieceWriter> {
+        Box::new(writer::Writer::new(asked))
     }
-}
-
-struct Reader;
-
-impl PieceReader for Reader {
-    fn read<'a>(&mut self, _kind: &'a EventKind, _name: Option<&str>, _data: &'a [u8], _pieces: &mut Vec<Piece<'a>>) {}
-
-    fn finish(&mut self, _pieces: &mut Vec<Piece<'static>>) {}
-}
-
-struct Writer;
-
-impl PieceWriter for Writer {
-    fn write(&mut self, _piece: Piece<'_>, _events: &mut Vec<Event>) {}
 }
