@@ -120,9 +120,14 @@ impl Fields {
     /// Notes what one more line says.
     fn note(&mut self, raw: &[u8], line: Range<usize>) {
         let (field, value) = split_field(raw, line);
-        match &raw[field] {
+        match &raw[field.clone()] {
             b"data" => self.data.add(raw, value),
             b"event" => self.name = Some(value),
+            // llama.cpp before 2025 told what went wrong in a field of this name.
+            b"error" => {
+                self.data.add(raw, value);
+                self.name = Some(field);
+            }
             _ => {}
         }
     }
@@ -261,6 +266,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn an_error_in_a_field_of_that_name_is_an_event_of_that_name() {
+        let mut decoder = Decoder::new(1024);
+        decoder.push(Bytes::from_static(b"error: {\"code\":500,\"message\":\"no slot\"}\n\ndata: x\n\n"));
+        let frame = decoder.next_frame().unwrap().unwrap();
+        assert_eq!(frame.name(), Some("error"));
+        assert_eq!(frame.data(), Some(&b"{\"code\":500,\"message\":\"no slot\"}"[..]));
+        assert_eq!(decoder.next_frame().unwrap().unwrap().name(), None);
+    }
 
     fn frames(chunks: &[&[u8]]) -> Vec<Frame> {
         let mut decoder = Decoder::new(1 << 20);

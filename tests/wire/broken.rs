@@ -137,6 +137,38 @@ async fn a_stream_that_ends_cleanly_or_in_nonsense_before_its_answer_does_ends_i
     }
 }
 
+/// How servers say within a stream that there will be no more of it, and then end it as if nothing were the matter.
+const GIVEN_UP: [(&str, &str); 7] = [
+    ("vLLM and SGLang", r#"data: {"choices":[{"index":0,"delta":{"content":""},"finish_reason":"abort"}]}"#),
+    ("DeepSeek", r#"data: {"choices":[{"index":0,"delta":{},"finish_reason":"insufficient_system_resource"}]}"#),
+    (
+        "OpenRouter",
+        r#"data: {"error":{"code":502,"message":"x"},"choices":[{"index":0,"delta":{},"finish_reason":"error"}]}"#,
+    ),
+    ("Groq", r#"data: {"choices":[{"index":0,"delta":{},"finish_reason":null}],"x_groq":{"error":"over capacity"}}"#),
+    ("older vLLM", r#"data: {"object":"error","message":"the engine died","type":"InternalServerError","code":500}"#),
+    ("older llama.cpp", r#"error: {"code":500,"message":"no slot","type":"server_error"}"#),
+    ("Ollama", r#"{"error":{"message":"model runner has unexpectedly stopped","type":"api_error"}}"#),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_its_server_gives_up_ends_in_an_error_event_and_never_cleanly() {
+    let (gateway, provider) = one().await;
+    for (server, event) in GIVEN_UP {
+        let mut caller = gateway.connect().await;
+        let mut there = stream(&mut caller, &provider).await;
+        // Ollama says no more than that.
+        let end = if server == "Ollama" { "" } else { DONE };
+        there.send(chunk(format!("{event}\n\n{end}"))).await;
+        there.send(LAST_CHUNK).await;
+        let rest = caller.body().await;
+        let rest = std::str::from_utf8(&rest).unwrap();
+        let last = rest.trim_end().rsplit_once("data: ").map_or("", |(_, last)| last);
+        let last: serde_json::Value = serde_json::from_str(last).unwrap_or_else(|_| panic!("{server}: {rest:?}"));
+        assert!(last["error"]["message"].is_string() && !rest.contains("[DONE]"), "{server}: {rest:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_with_a_short_content_length_ends_in_a_typed_error_event() {
     let (gateway, first, _second) = two().await;

@@ -309,6 +309,13 @@ pub const NO_MODEL: &str = "model_not_found";
 /// The code of a refusal because the provider does not want the request's content.
 pub const FLAGGED: &str = "content_policy_violation";
 
+/// The error code for a field of the request that a provider does not know. It is OpenAI's.
+pub const UNKNOWN_FIELD: &str = "unknown_parameter";
+
+/// Error codes for what a model wrote and its provider could not read: a call of a tool, JSON of a shape. They are Groq's
+/// (https://console.groq.com/docs/tool-use, https://console.groq.com/docs/structured-outputs).
+pub const WRITTEN_WRONG: [&str; 2] = ["tool_use_failed", "json_validate_failed"];
+
 /// The code of a fault that is about the gateway's own key or account. Callers never read which of the two.
 pub const CREDENTIALS: &str = "provider_credentials";
 

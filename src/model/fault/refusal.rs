@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 use super::Blame::{Caller, Provider};
 use super::Nature::{Illness, Lasting, MaybeRequest, Missing, Overload, RateLimit, Rejection};
 use super::table::{Row, row, say};
-use super::{Blame, DEFAULT_RETRY_AFTER, FLAGGED, Nature, Retry, TOO_LONG, is_for_later};
+use super::{Blame, DEFAULT_RETRY_AFTER, FLAGGED, Nature, Retry, TOO_LONG, UNKNOWN_FIELD, WRITTEN_WRONG, is_for_later};
 use crate::model::calendar::Period;
 use crate::model::money::Usd;
 use crate::model::time::in_words;
@@ -44,6 +44,9 @@ pub enum Dialect {
     /// Anthropic's: the same beside `"type": "error"`.
     Anthropic,
 }
+
+/// Groq's code for limits of the account.
+const TOKEN_LIMIT: &str = "rate_limit_exceeded";
 
 /// What an error answer means, by its status.
 fn by_status(status: u16) -> (&'static str, Blame, &'static [Nature]) {
@@ -83,6 +86,12 @@ impl Refusal {
             (403, _) if self.code.as_deref() == Some(FLAGGED) => Retry::Never,
             // This account may not use the model, or not from here; another provider's may.
             (403, _) => Retry::NextTarget,
+            // More tokens than a minute's limit of this account has: waiting does not help (https://console.groq.com/docs/errors).
+            (413, _) if self.code.as_deref() == Some(TOKEN_LIMIT) => Retry::NextTarget,
+            // Another provider may know the field, and another model writes something else.
+            _ if self.code.as_deref().is_some_and(|code| code == UNKNOWN_FIELD || WRITTEN_WRONG.contains(&code)) => {
+                Retry::NextTarget
+            }
             _ => Retry::Never,
         }
     }

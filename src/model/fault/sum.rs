@@ -5,9 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
-
-use super::{DEFAULT_RETRY_AFTER, Fault, Retry};
+use super::{Blame, DEFAULT_RETRY_AFTER, Fault, Retry};
 
 /// What the caller is told after several faults: a single one as it is; "all at their limit" or "all too slow" only when
 /// that is true of all; "too long" only when nobody with more room was asked after that. A wait is never longer than
@@ -31,8 +29,9 @@ pub fn sum_up(mut faults: Vec<Fault>, longest: Duration) -> Fault {
     } else {
         faults.iter().position(|fault| !is_limited(fault) && !is_late(fault)).unwrap_or(0)
     };
-    let is_withheld = |fault: &Fault| fault.status() == StatusCode::FORBIDDEN;
-    if faults.len() == 1 || faults.iter().all(is_withheld) || faults.iter().all(Fault::is_denied) {
+    // Nobody takes this request: nobody may use the model, or knows the field.
+    let is_callers = |fault: &Fault| fault.blame() == Blame::Caller;
+    if faults.len() == 1 || faults.iter().all(is_callers) || faults.iter().all(Fault::is_denied) {
         return faults.swap_remove(0);
     }
     let is_mixed = faults.iter().any(is_limited) && faults.iter().any(is_late);
@@ -48,8 +47,10 @@ pub fn sum_up(mut faults: Vec<Fault>, longest: Duration) -> Fault {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
-    use crate::model::fault::{Denial, NO_MODEL, Refusal, TOO_LONG};
+    use crate::model::fault::{Denial, NO_MODEL, Refusal, TOO_LONG, UNKNOWN_FIELD};
     use crate::model::time::Phase;
 
     fn timeout() -> Fault {
@@ -96,6 +97,9 @@ mod tests {
         let withheld = || refused(403, Some(NO_MODEL), None);
         assert_eq!(status(vec![withheld(), withheld()]), 403, "nobody may use the model");
         assert_eq!(status(vec![withheld(), timeout()]), 503);
+        let unknown = |status| refused(status, Some(UNKNOWN_FIELD), None);
+        assert_eq!(status(vec![unknown(422), unknown(400)]), 422, "nobody knows the field: the first one's words");
+        assert_eq!(status(vec![unknown(422), connect()]), 503, "somebody may know it later");
         let denied = |denial| Fault::Credential { provider: "e".into(), denial };
         let left_alone =
             Fault::Open { provider: "f".into(), retry_in: Duration::from_secs(9), denial: Some(Denial::Key) };

@@ -151,9 +151,10 @@ pub(super) fn said(headers: &HeaderMap) -> (AnnouncedLimit, AnnouncedLimit) {
     let mut found: [[Option<&HeaderValue>; 2]; 3] = Default::default();
     for (name, value) in headers {
         let (kind, which) = match name.as_str().strip_prefix("x-ratelimit-") {
-            Some("remaining-requests") => (0, 0),
+            // The second is Mistral's name.
+            Some("remaining-requests" | "remaining-req-minute") => (0, 0),
             Some("reset-requests") => (0, 1),
-            Some("remaining-tokens") => (1, 0),
+            Some("remaining-tokens" | "remaining-tokens-minute") => (1, 0),
             Some("reset-tokens") => (1, 1),
             Some("remaining") => (2, 0),
             Some("reset") => (2, 1),

@@ -117,7 +117,7 @@ fn sound_choice(scan: &mut Scan<'_>) -> Option<()> {
     let mut known = 0;
     scan.object(|scan, name| match name {
         b"error" => once(&mut known, 1).filter(|()| scan.null()),
-        b"finish_reason" => once(&mut known, 2).filter(|()| scan.value().is_some_and(|value| value != FAILED)),
+        b"finish_reason" => once(&mut known, 2).filter(|()| scan.value().is_some_and(|value| !is_failure(value))),
         _ => scan.skip(),
     })
 }
@@ -131,6 +131,11 @@ fn once(known: &mut u8, bit: u8) -> Option<()> {
 
 /// The word for a failure, as it stands in a text.
 const FAILED: &str = "\"error\"";
+
+/// True for a reason to stop, as it stands in a text, that is a failure.
+fn is_failure(reason: &str) -> bool {
+    reason.strip_prefix('"').and_then(|reason| reason.strip_suffix('"')).and_then(failures::of_reason).is_some()
+}
 
 /// Reads an answer of this endpoint; of one that the gateway does not know where that is `None`.
 pub(crate) fn read(endpoint: Endpoint, body: &[u8]) -> Facts {
@@ -171,7 +176,7 @@ fn exactly(has_choices: bool, body: &[u8]) -> Facts {
 
 impl Choice<'_> {
     fn is_sound(&self) -> bool {
-        self.error.is_none() && self.finish_reason.is_none_or(|reason| reason.get() != FAILED)
+        self.error.is_none() && !self.finish_reason.is_some_and(|reason| is_failure(reason.get()))
     }
 }
 

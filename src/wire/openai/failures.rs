@@ -27,15 +27,31 @@ pub(crate) fn alone(body: &[u8]) -> Option<String> {
     (is_alone || is_flat).then(|| of_object(&fields, None)).flatten().map(|error| error.to_string())
 }
 
-/// How a server says that a choice failed, in the place of the reason to stop.
-pub(crate) const FAILED: &str = "error";
+/// The error object, in JSON, that stands for a reason to stop which is none: the choice has failed, whatever was said before.
+pub(crate) fn of_reason(reason: &str) -> Option<&'static str> {
+    match reason {
+        "error" => Some(UNSAID),
+        // vLLM whose engine goes (vllm-project/vllm#57082), and SGLang whose scheduler gives a request up.
+        "abort" => Some(ABORTED),
+        // https://api-docs.deepseek.com/api/create-chat-completion
+        "insufficient_system_resource" => Some(NO_CAPACITY),
+        _ => None,
+    }
+}
+
+/// The error object of an answer that its server has stopped.
+const ABORTED: &str = r#"{"message":"The AI provider aborted the answer.","type":"server_error","code":null}"#;
+
+/// The error object of an answer that its server had no room to finish.
+const NO_CAPACITY: &str =
+    r#"{"message":"The AI provider had no capacity to finish the answer.","type":"service_unavailable","code":null}"#;
 
 /// The error object, in JSON, of a choice that reports a failure.
 pub(crate) fn of_choice(choice: &Value) -> Option<String> {
     if let Some(error) = choice.get("error").filter(|error| is_said(error)) {
         return Some(error.to_string());
     }
-    (choice.get("finish_reason").and_then(Value::as_str) == Some(FAILED)).then(|| UNSAID.into())
+    choice.get("finish_reason").and_then(Value::as_str).and_then(of_reason).map(Into::into)
 }
 
 /// True when the value of an `error` reports one: relays put `""`, `false`, `{}` or an object of blanks into every good answer.

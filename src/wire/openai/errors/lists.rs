@@ -95,8 +95,8 @@ pub(super) const KEY_WORDS: [&str; 12] = [
 pub(super) const KEY_BEGINNINGS: [&str; 4] =
     ["api key not valid", "api key expired", "invalid api key", "incorrect api key provided"];
 
-/// What a 403 about a key has in it.
-pub(super) const KEY_TEXTS: [&str; 9] = [
+/// What a 403 about a key has in it. The last is what AWS says of an identity, which it names.
+pub(super) const KEY_TEXTS: [&str; 10] = [
     "api key",
     "api-key",
     "api_key",
@@ -106,6 +106,7 @@ pub(super) const KEY_TEXTS: [&str; 9] = [
     "credential",
     "access token",
     "invalid token",
+    "is not authorized to perform",
 ];
 
 /// Codes and types of content that a provider does not want.
@@ -166,4 +167,13 @@ pub(super) const MODEL_TEXTS: [&str; 5] = [
     "do not have access to it",
     "not allowed to sample from this model",
     "must be verified to use the model",
+];
+
+/// What is said about a field that a provider does not know: Google's words, pydantic's (Mistral's API is built on it), Groq's, and
+/// OpenAI's of old. A caller who puts them into a request has it tried elsewhere, and no more.
+pub(super) const UNKNOWN_FIELD_TEXTS: [&str; 4] = [
+    "invalid json payload received. unknown name",
+    "extra inputs are not permitted",
+    " is unsupported)",
+    "unrecognized request argument",
 ];

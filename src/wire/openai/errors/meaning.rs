@@ -9,6 +9,7 @@ use http::StatusCode;
 use super::lists::{
     ACCOUNT_BEGINNINGS, ACCOUNT_TEXTS, ACCOUNT_TOPICS, ACCOUNT_WORDS, CONTEXT_TEXTS, FLAGGED_TEXTS, FLAGGED_WORDS,
     KEY_BEGINNINGS, KEY_TEXTS, KEY_WORDS, MODEL_PREFIXES, MODEL_TEXTS, MODEL_WORDS, TOO_LONG_TEXTS, TOO_LONG_WORDS,
+    UNKNOWN_FIELD_TEXTS,
 };
 use super::said::ErrorBody;
 use super::words;
@@ -26,6 +27,8 @@ pub(super) enum Meaning {
     Length,
     /// The content is not wanted.
     Flagged,
+    /// The request has a field that this provider does not know.
+    UnknownField,
     /// Something else.
     Other,
 }
@@ -47,6 +50,7 @@ impl ErrorBody {
             }
             400 | 403 | 413 | 422 if is_length() => Meaning::Length,
             403 if self.has_text(&KEY_TEXTS) || self.says_nothing() => Meaning::Key,
+            400 | 422 if self.has_text(&UNKNOWN_FIELD_TEXTS) => Meaning::UnknownField,
             _ => Meaning::Other,
         }
     }

@@ -65,6 +65,7 @@ pub(crate) fn refused(
             (refusal.status, refusal.code) = (status, Some(fault::TOO_LONG.into()));
         }
         Meaning::Flagged => refusal.code = Some(fault::FLAGGED.into()),
+        Meaning::UnknownField => refusal.code = Some(fault::UNKNOWN_FIELD.into()),
         Meaning::Other => {
             let asked = waits::retry_after(&headers).or(said.wait);
             refusal.retry_after = asked.or_else(|| waits::limit_ends(&headers).filter(|_| is_limit));
@@ -80,8 +81,13 @@ pub(crate) fn refused(
 }
 
 /// A status beyond all classes is one that the provider must not send (RFC 9110, 15): callers' libraries know none of them.
+/// Groq's for a lack of capacity is one of its own (https://console.groq.com/docs/errors).
 fn known(status: StatusCode) -> StatusCode {
-    if status.as_u16() < 600 { status } else { StatusCode::BAD_GATEWAY }
+    match status.as_u16() {
+        498 => StatusCode::SERVICE_UNAVAILABLE,
+        ..600 => status,
+        _ => StatusCode::BAD_GATEWAY,
+    }
 }
 
 /// An error event as the error answer that it stands for. `error` is the error object's JSON.
@@ -233,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_status_beyond_all_classes_is_a_broken_gateways() {
-        for (sent, passed_on) in [(599, 599), (600, 502), (999, 502), (429, 429)] {
+        for (sent, passed_on) in [(599, 599), (600, 502), (999, 502), (429, 429), (498, 503)] {
             assert_eq!(known(StatusCode::from_u16(sent).unwrap()).as_u16(), passed_on);
         }
     }

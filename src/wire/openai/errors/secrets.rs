@@ -16,7 +16,9 @@ const ABOUT_KEYS: [&str; 5] = ["key", "bearer", "authorization", "credential", "
 
 /// How providers name their customers' accounts, organisations and projects; how short a name may be after the prefix (what is
 /// shorter is a word); and whether it has digits only.
-const ACCOUNTS: [(&[u8], usize, bool); 3] = [(b"org-", 8, false), (b"proj_", 1, false), (b"projects/", 5, true)];
+/// The second is Groq's.
+const ACCOUNTS: [(&[u8], usize, bool); 4] =
+    [(b"org-", 8, false), (b"org_", 16, false), (b"proj_", 1, false), (b"projects/", 5, true)];
 
 /// True when an answer repeats the key that its provider was shown: then it is about credentials, whatever else it says.
 pub(crate) fn repeats_key(body: &[u8], key: &str) -> bool {

@@ -148,7 +148,7 @@ fn scan_choice<'a>(scan: &mut Scan<'a>, wants_text: bool) -> Option<Choice<'a>> 
             b"finish_reason" if scan.null() => choice.is_finished = false,
             b"finish_reason" => {
                 let reason = scan.quoted().filter(Quoted::is_plain)?.raw;
-                if reason == failures::FAILED {
+                if failures::of_reason(reason).is_some() {
                     return None;
                 }
                 choice.is_finished = is_finish(reason);
@@ -217,15 +217,18 @@ pub(super) struct Chunk<'a> {
     usage: Counted,
     #[serde(default, borrow)]
     error: Option<&'a RawValue>,
-    /// Groq's place for what others say in `usage`.
-    #[serde(default)]
-    x_groq: Option<InGroq>,
+    /// Groq's place for what others say in `usage` and `error`.
+    #[serde(default, borrow)]
+    x_groq: Option<InGroq<'a>>,
 }
 
-#[derive(Deserialize)]
-struct InGroq {
+#[derive(Default, Deserialize)]
+struct InGroq<'a> {
     #[serde(default)]
     usage: Counted,
+    /// Why a stream ends early.
+    #[serde(default, borrow)]
+    error: Option<&'a RawValue>,
 }
 
 impl<'a> Chunk<'a> {
@@ -244,10 +247,10 @@ impl<'a> Chunk<'a> {
     pub(super) fn said(self) -> ChunkContent<'a> {
         let mut said = self.choices.0;
         said.id = self.id.said().map(Into::into);
-        let error = self.error.filter(|error| failures::says_something(error.get()));
-        said.error = error.map(|error| error.get().into()).or(said.error);
-        let in_groq = self.x_groq.map(|groq| groq.usage).unwrap_or_default();
-        said.usage = self.usage.or(said.usage).or(in_groq);
+        let in_groq = self.x_groq.unwrap_or_default();
+        let mut errors = [self.error, in_groq.error].into_iter().flatten().map(RawValue::get);
+        said.error = errors.find(|error| failures::says_something(error)).map(Into::into).or(said.error);
+        said.usage = self.usage.or(said.usage).or(in_groq.usage);
         said
     }
 }
@@ -320,14 +323,14 @@ impl<'de> Deserialize<'de> for Choice<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Choice<'de>, A::Error> {
                 let mut choice = Choice::default();
-                let mut has_failed = false;
+                let mut failure = None;
                 while let Some(key) = map.next_key()? {
                     match key {
                         Key::Index => choice.index = map.next_value()?,
                         Key::FinishReason => {
                             let reason = map.next_value::<Option<Text<'de>>>()?;
                             choice.is_finished = reason.as_ref().is_some_and(|Text(reason)| is_finish(reason));
-                            has_failed = reason.is_some_and(|Text(reason)| reason == failures::FAILED);
+                            failure = reason.and_then(|Text(reason)| failures::of_reason(&reason));
                         }
                         Key::Delta => choice.delta = map.next_value::<Option<Delta<'de>>>()?.unwrap_or_default(),
                         Key::Text => {
@@ -343,9 +346,7 @@ impl<'de> Deserialize<'de> for Choice<'de> {
                         }
                     }
                 }
-                if has_failed && choice.error.is_none() {
-                    choice.error = Some(failures::UNSAID.into());
-                }
+                choice.error = choice.error.or(failure.map(Into::into));
                 Ok(choice)
             }
         }

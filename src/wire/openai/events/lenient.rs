@@ -23,7 +23,8 @@ pub(super) fn said(data: &[u8], name: Option<&str>) -> ChunkContent<'static> {
         usage: Counted::in_any_place(&fields),
         ..ChunkContent::default()
     };
-    if let Some(error) = failures::of_object(&fields, name) {
+    let in_groq = || fields.get("x_groq")?.get("error").filter(|error| failures::is_said(error)).cloned();
+    if let Some(error) = failures::of_object(&fields, name).or_else(in_groq) {
         said.error = Some(error.to_string().into());
         return said;
     }
