@@ -1,6 +1,10 @@
 //! What requests to providers carry, and where they go: from keys to the plan.
 
-use tidegate::config::plan::RequestPlan;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tidegate::config::plan::{RequestPlan, Usable};
+use tidegate::config::{Variables, load};
 
 use super::{plan, provider};
 
@@ -16,7 +20,7 @@ paths = { chat = "/deployments/{model}/chat/completions" }
 
 [provider.messages]
 kind = "anthropic"
-url = "https://messages.example/v1"
+url = "https://messages.example"
 paths = { messages = "/{model}/messages", count_tokens = "/count" }
 
 [provider.basic]
@@ -59,8 +63,33 @@ fn headers_parameters_and_paths_are_the_providers_own() {
     assert!(path("/chat/completions", None).is_err());
     let messages = &provider(&plan, "messages").request;
     let path = |path| messages.own_path(path, Some("m")).unwrap().unwrap();
-    assert_eq!(path("/messages"), "/m/messages");
-    assert_eq!(path("/messages/count_tokens"), "/count");
+    assert_eq!(path("/v1/messages"), "/m/messages");
+    assert_eq!(path("/v1/messages/count_tokens"), "/count");
     let effective = format!("{:?} {plan:?}", plan.effective.dump("salt"));
     assert!(effective.contains("2024-10-21") && !effective.contains("canary"), "{effective}");
+}
+
+/// As a user loads it: over the defaults, with nothing set but its key; and appended to the defaults.
+#[test]
+fn each_shipped_provider_is_a_configuration_by_itself() {
+    let defaults = super::GATEWAY;
+    let mut count = 0;
+    for file in Path::new(env!("CARGO_MANIFEST_DIR")).join("config/providers").read_dir().unwrap() {
+        let file = file.unwrap().path();
+        let (name, text) = (file.file_stem().unwrap().to_str().unwrap(), std::fs::read_to_string(&file).unwrap());
+        assert!(text.contains("# Read: https://") && text.contains("# Oddities: "), "{name} says what it is made of");
+        let key = text.lines().find_map(|line| line.strip_prefix("key_env = ")).unwrap().trim_matches('"').to_owned();
+        let variables = Variables::new(BTreeMap::from([(key, "sk-canary".into())]), BTreeMap::new());
+        let over = load(Some((name, &text)), &variables).unwrap_or_else(|problems| panic!("{problems}"));
+        let copied = load(Some((name, &format!("{defaults}\n{text}"))), &variables)
+            .unwrap_or_else(|problems| panic!("{problems}"));
+        for plan in [over, copied] {
+            let own = provider(&plan, name);
+            assert_eq!(own.usable, Usable::Yes, "{name}");
+            assert!(!own.apis.is_empty() && plan.warnings.is_empty(), "{name}: {:?}", plan.warnings);
+            assert!(!format!("{plan:?}").contains("canary"), "{name}");
+        }
+        count += 1;
+    }
+    assert_eq!(count, 14);
 }

@@ -131,3 +131,71 @@ async fn a_websocket_and_a_probe_carry_the_same() {
     assert!(head.starts_with("GET /openai/health?api-version=2024-10-21 HTTP/1.1\r\n"), "{head}");
     assert_eq!(header(&head, "api-key"), Some("sk-own"));
 }
+
+/// The providers of `config/providers`: a model, the path under which its chats are asked for, and the header with the key.
+const SHIPPED: [(&str, &str, &str, (&str, &str)); 14] = [
+    ("azure", "gpt-4o", "/openai/v1/chat/completions", ("api-key", "sk-own")),
+    (
+        "azure-deployments",
+        "gpt-4o-mini",
+        "/openai/deployments/gpt-4o-mini/chat/completions?api-version=2024-10-21",
+        ("api-key", "sk-own"),
+    ),
+    ("bedrock", "openai.gpt-oss-120b-1:0", "/openai/v1/chat/completions", BEARER),
+    ("deepseek", "deepseek-v4-flash", "/chat/completions", BEARER),
+    ("fireworks", "accounts/fireworks/models/glm-5p2", "/inference/v1/chat/completions", BEARER),
+    ("gemini", "gemini-3.5-flash", "/v1beta/openai/chat/completions", BEARER),
+    ("groq", "openai/gpt-oss-120b", "/openai/v1/chat/completions", BEARER),
+    ("llamacpp", "any", "/v1/chat/completions", BEARER),
+    ("mistral", "mistral-medium-latest", "/v1/chat/completions", BEARER),
+    ("ollama", "gpt-oss:20b", "/v1/chat/completions", BEARER),
+    ("openrouter", "x-ai/grok-4", "/api/v1/chat/completions", BEARER),
+    ("sglang", "meta-llama/Llama-3.1-8B-Instruct", "/v1/chat/completions", BEARER),
+    ("vllm", "Qwen/Qwen3-8B", "/v1/chat/completions", BEARER),
+    ("xai", "grok-4.7", "/v1/chat/completions", BEARER),
+];
+
+const BEARER: (&str, &str) = ("authorization", "Bearer sk-own");
+
+/// A shipped provider at another address, and a route to it.
+fn moved(name: &str, address: std::net::SocketAddr) -> (String, toml::Table) {
+    let file = format!("{}/config/providers/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|fault| panic!("{file}: {fault}"));
+    let all: toml::Table = text.parse().unwrap_or_else(|fault| panic!("{file}: {fault}"));
+    let own = all["provider"][name].as_table().expect("the table of its name").clone();
+    let line = text.lines().find(|line| line.starts_with("url = ")).expect("a URL");
+    let url = line.split('"').nth(1).and_then(|url| url.split_once("://")).expect("a URL").1;
+    let path = url.split_once('/').map_or("", |(_, path)| path);
+    let text = text.replace(line, &format!("url = \"http://{address}/{path}\""));
+    let route = format!(
+        "\n[route.chat]\npaths = [\"/v1/chat/completions\"]\ncaller = \"openai\"\ncall = \"chat\"\ntargets = [\"{name}\"]\n"
+    );
+    (format!("defaults = false\n{text}{route}"), own)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_shipped_provider_is_asked_as_it_wants_to_be() {
+    let folder = format!("{}/config/providers", env!("CARGO_MANIFEST_DIR"));
+    let files = std::fs::read_dir(folder).expect("a folder").count();
+    assert_eq!(files, SHIPPED.len(), "each file is tried");
+    for (name, model, path, (header, value)) in SHIPPED {
+        let provider = Provider::start().await;
+        let (text, own) = moved(name, provider.address);
+        let key = own["key_env"].as_str().expect("a variable").to_owned();
+        let gateway = Gateway::start(&text, BTreeMap::from([(key, "sk-own".into())])).await;
+        let mut caller = gateway.connect().await;
+        let body = format!(r#"{{"model":"{model}","stream":true,"messages":[{{"role":"user","content":"hi"}}]}}"#);
+        caller.send(post("/v1/chat/completions", "", &body)).await;
+        let (_there, request) = provider.request().await;
+        assert_eq!(request.start, format!("POST {path} HTTP/1.1"), "{name}");
+        assert_eq!(request.header(header), Some(value), "{name}");
+        assert_eq!(request.head().matches("sk-own").count(), 1, "{name}: {}", request.head());
+        for (own, wanted) in own.get("headers").and_then(toml::Value::as_table).into_iter().flatten() {
+            assert_eq!(request.header(own), wanted.as_str(), "{name}");
+        }
+        let asked = request.json();
+        assert_eq!(asked["model"], model, "{name}");
+        let asks_usage = own["stream_usage"].as_str() == Some("ask");
+        assert_eq!(asked.get("stream_options").is_some(), asks_usage, "{name}");
+    }
+}
