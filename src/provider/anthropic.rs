@@ -208,7 +208,7 @@ fn encode_wire(call: &Call, wire: &WireRequest) -> Result<Request, &'static str>
 /// The call as a message.
 fn encode_translated(call: &Call, translation: Translation, provider: &ProviderPlan) -> Result<Request, Fault> {
     let size = if let CallRequest::Wire(wire) = &*call.request { wire.body.len() } else { 0 };
-    let encoded = apart(size, || translation.encode(call, provider)).map_err(|what| unsupported(provider, what))?;
+    let encoded = apart(size, || translation.encode(call, provider))?;
     Ok(Request {
         method: Method::POST,
         path: [PREFIX, "/messages"].concat(),

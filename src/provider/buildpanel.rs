@@ -3,7 +3,6 @@
 //! It does not know the dialects of OpenAI and Anthropic; for callers that speak them, `translation` finds the last user
 //! message.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::translated::untranslatable;
 use super::{Decoded, EventReader, Expect, Provider, Read, Request, ResponseHead};
 use crate::config::plan::ProviderPlan;
 use crate::model::call::{Call, CallRequest, Chat, Head, Role, Voice, VoiceWanted};
@@ -37,17 +37,17 @@ pub(crate) struct BuildPanel;
 
 impl Provider for BuildPanel {
     fn encode(&self, call: &Call, provider: &ProviderPlan) -> Result<Request, Fault> {
-        let unsupported = |what: Cow<'static, str>| Fault::Unsupported { provider: provider.name.clone(), what };
+        let unsupported =
+            |what: &'static str| Fault::Unsupported { provider: provider.name.clone(), what: what.into() };
         match &*call.request {
-            _ if call.said.is_some() => Err(unsupported("continuing a partial answer".into())),
+            _ if call.said.is_some() => Err(unsupported("continuing a partial answer")),
             CallRequest::Chat(chat) => {
-                let text =
-                    last_said(chat).ok_or_else(|| unsupported("a conversation without a last user message".into()))?;
+                let text = last_said(chat).ok_or_else(|| unsupported("a conversation without a last user message"))?;
                 chat_request(call, provider, text, chat.menu.as_ref())
             }
             CallRequest::Wire(wire) => {
-                let api = wire.endpoint.api().ok_or_else(|| unsupported("this endpoint".into()))?;
-                let text = translation::last_said(api, &wire.body).map_err(unsupported)?;
+                let api = wire.endpoint.api().ok_or_else(|| unsupported("this endpoint"))?;
+                let text = translation::last_said(api, &wire.body).map_err(|what| untranslatable(provider, what))?;
                 chat_request(call, provider, &text, None)
             }
             CallRequest::Voice(voice) => voice_request(call, provider, voice),

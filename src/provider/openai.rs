@@ -228,7 +228,7 @@ fn encode_wire(call: &Call, wire: &WireRequest, provider: &ProviderPlan) -> Resu
 /// The call in an API of the provider's.
 fn encode_translated(call: &Call, translation: Translation, provider: &ProviderPlan) -> Result<Request, Fault> {
     let size = if let CallRequest::Wire(wire) = &*call.request { wire.body.len() } else { 0 };
-    let encoded = apart(size, || translation.encode(call, provider)).map_err(|what| unsupported(provider, what))?;
+    let encoded = apart(size, || translation.encode(call, provider))?;
     let path = match translation.to {
         Api::Responses => "/responses",
         Api::Chat | Api::Messages => "/chat/completions",

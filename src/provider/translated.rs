@@ -10,7 +10,8 @@ use serde_json::value::RawValue;
 use super::EventReader;
 use crate::config::plan::{ProviderPlan, StreamUsage};
 use crate::model::call::{Call, CallRequest, Chat, Role, TextUse};
-use crate::model::conversation::{Api, Completion, Conversation, Output, Part, Sampling, Speaker, Turn};
+use crate::model::conversation::{Api, Conversation, Output, Part, Sampling, Speaker, Turn};
+use crate::model::fault::Fault;
 use crate::model::reply::{Body, Degraded};
 use crate::wire::grammar::{Asked, Target, Written};
 use crate::wire::openai::answer;
@@ -52,7 +53,11 @@ impl Translation {
     ///
     /// # Errors
     /// What of it cannot be said there, and may not be left out.
-    pub(super) fn encode(self, call: &Call, provider: &ProviderPlan) -> Result<Encoded, Cow<'static, str>> {
+    pub(super) fn encode(self, call: &Call, provider: &ProviderPlan) -> Result<Encoded, Fault> {
+        self.encoded(call, provider).map_err(|what| untranslatable(provider, what))
+    }
+
+    fn encoded(self, call: &Call, provider: &ProviderPlan) -> Result<Encoded, Cow<'static, str>> {
         let changes = Changes { instruction: call.instruction.as_deref(), said: call.said.as_deref() };
         let target = Target {
             model: call.model().ok_or("calls that name no model")?,
@@ -84,15 +89,15 @@ impl Translation {
         translation::answer(self.to, self.from, body, &asked(call))
     }
 
-    /// A whole answer in no API's words.
-    pub(super) fn completion(self, body: &[u8]) -> Option<Completion> {
-        translation::grammar(self.to).read_answer(body)
-    }
-
     /// Reads the provider's events as those that its caller reads. `events` has to tell the texts of events.
     pub(super) fn events(self, call: &Call, events: Box<dyn EventReader>) -> Box<dyn EventReader> {
         Box::new(Translated::new(events, self.to, self.from, &asked(call)))
     }
+}
+
+/// The fault of a call that a provider's API has no words for: `what` completes "it cannot serve ...".
+pub(super) fn untranslatable(provider: &ProviderPlan, what: Cow<'static, str>) -> Fault {
+    Fault::Untranslatable { provider: provider.name.clone(), what }
 }
 
 /// An answer that was put together from translated events: it is in its caller's words already.

@@ -158,6 +158,14 @@ pub enum Fault {
         /// What it cannot do.
         what: Cow<'static, str>,
     },
+    /// This target's API cannot say what this call asks, and nothing of it may be left out: a tool that only another provider
+    /// runs, say.
+    Untranslatable {
+        /// Who.
+        provider: Arc<str>,
+        /// What it cannot say.
+        what: Cow<'static, str>,
+    },
     /// The caller accepts only a cached response, and there is none.
     NotKept,
     /// The whole call took too long.
@@ -452,6 +460,11 @@ impl Fault {
     /// True when there was no connection to the provider.
     pub fn is_unreachable(&self) -> bool {
         self.is(Nature::Unreachable)
+    }
+
+    /// True when the target cannot serve the call, however well it is.
+    pub fn is_unable(&self) -> bool {
+        matches!(self, Fault::Unsupported { .. } | Fault::Untranslatable { .. })
     }
 
     /// True when the provider was not even asked.

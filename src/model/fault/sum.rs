@@ -11,8 +11,11 @@ use super::{Blame, DEFAULT_RETRY_AFTER, Fault, Retry};
 /// that is true of all; "too long" only when nobody with more room was asked after that. A wait is never longer than
 /// `longest`: a provider that asks for a day is asked again before that, and the caller should be there.
 pub fn sum_up(mut faults: Vec<Fault>, longest: Duration) -> Fault {
-    if faults.iter().any(|fault| !matches!(fault, Fault::Unsupported { .. })) {
-        faults.retain(|fault| !matches!(fault, Fault::Unsupported { .. }));
+    if faults.iter().any(|fault| !fault.is_unable()) {
+        faults.retain(|fault| !fault.is_unable());
+    } else if let Some(at) = faults.iter().position(|fault| matches!(fault, Fault::Untranslatable { .. })) {
+        // Nobody can, whenever the caller comes again: what is in the way is told of the target that is asked first.
+        return faults.swap_remove(at);
     }
     let is_too_long = |fault: &Fault| fault.retry() == Retry::LargerContext;
     match faults.pop() {
@@ -90,6 +93,10 @@ mod tests {
         assert_eq!(status(vec![timeout(), connect()]), 503);
         assert_eq!(status(vec![limited(1), limited(2)]), 429);
         assert_eq!(status(vec![limited(1), timeout()]), 503);
+        let untranslatable = |name: &str| Fault::Untranslatable { provider: name.into(), what: "x".into() };
+        assert_eq!(status(vec![untranslatable("a"), connect()]), 502);
+        let fault = sum_up(vec![untranslatable("a"), untranslatable("b")], Duration::MAX);
+        assert_eq!((fault.status().as_u16(), fault.provider().map(|name| &**name)), (400, Some("a")));
         assert_eq!(status(vec![Fault::Unsupported { provider: "d".into(), what: "x".into() }, connect()]), 502);
         assert_eq!(status(vec![timeout(), too_long()]), 400);
         assert_eq!(status(vec![too_long(), limited(1)]), 429, "one with more room may answer later");

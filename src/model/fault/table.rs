@@ -205,6 +205,12 @@ impl Fault {
                 .of(provider).retry(Retry::NextTarget).after(OPERATOR).is(&[Unasked, Outage]),
             say!("The AI provider {provider} does not support {what}."),
             say!("{provider}: no support for {what}");
+        // It will never pass, whoever waits.
+        Fault::Untranslatable { provider, what } =>
+            row("unsupported_by_provider", Status::BAD_REQUEST, Caller)
+                .of(provider).retry(Retry::NextTarget).is(&[Unasked]),
+            say!("The AI provider {provider} does not support {what}."),
+            say!("{provider}: its API has no words for {what}");
 
         // A provider was asked and did not answer.
         Fault::Connect { provider, detail } =>

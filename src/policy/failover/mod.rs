@@ -313,7 +313,7 @@ impl Next for Failover {
             if payment == Payment::Paid && fault.is_unasked() && number == chosen {
                 call.attempts.refund(&self.targets[chosen].retries, time::now());
             }
-            let was_asked = !matches!(fault, Fault::Unsupported { .. } | Fault::Quota { .. });
+            let was_asked = !fault.is_unable() && !matches!(fault, Fault::Quota { .. });
             if fault.retry() == Retry::Never || (was_asked && !self.is_idempotent) {
                 return Err(fault);
             }
