@@ -111,6 +111,8 @@ pub struct Price {
     pub input: u64,
     /// Of that part of the prompt which the provider had read before; `None`: as the rest of it.
     pub cached: Option<u64>,
+    /// Of that part of the prompt which the provider has written to its cache; `None`: as the rest of it.
+    pub cache_write: Option<u64>,
     /// Of the answer.
     pub output: u64,
     /// The most tokens of an answer, where that is known.
@@ -134,8 +136,10 @@ impl Price {
     fn picodollars(self, usage: Usage) -> u128 {
         let part = |tokens: u64, price: u64| u128::from(tokens) * u128::from(price);
         let cached = usage.cached.min(usage.input);
-        part(usage.input - cached, self.input)
+        let written = usage.written.min(usage.input - cached);
+        part(usage.input - cached - written, self.input)
             + part(cached, self.cached.unwrap_or(self.input))
+            + part(written, self.cache_write.unwrap_or(self.input))
             + part(usage.output, self.output)
     }
 
@@ -188,7 +192,7 @@ mod tests {
     fn entry(pattern: &str, input: u64) -> (Pattern, Price) {
         (
             Pattern::parse(pattern).unwrap(),
-            Price { input, cached: Some(input / 4), output: 2 * input, max_answer: None },
+            Price { input, cached: Some(input / 4), output: 2 * input, ..Price::default() },
         )
     }
 
@@ -208,11 +212,14 @@ mod tests {
 
     #[test]
     fn what_was_read_before_has_its_own_price_and_a_call_is_rounded_up_once() {
-        let price = Price { input: 2_000, cached: Some(500), output: 4_000, max_answer: None };
+        let price = Price { input: 2_000, cached: Some(500), output: 4_000, ..Price::default() };
         let cost = |input, cached, output| price.cost(Usage { input, cached, written: 0, output }).nanos();
         assert_eq!(cost(10, 0, 5), 40);
         assert_eq!(cost(10, 4, 5), 34);
         assert_eq!(cost(10, 99, 0), 5, "a part is no larger than the whole");
+        let written = |price: Price| price.cost(Usage { input: 10, cached: 4, written: 5, output: 0 }).nanos();
+        assert_eq!(written(price), 14, "what was written to the cache costs as much as what is new");
+        assert_eq!(written(Price { cache_write: Some(3_000), ..price }), 19);
         let cheap = Price { input: 1, ..Price::default() };
         assert_eq!(cheap.cost(Usage { input: 1_001, ..Usage::default() }).nanos(), 2);
     }

@@ -30,9 +30,6 @@ use crate::wire::{format, media};
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const SPOKEN: HeaderValue = HeaderValue::from_static("2023-06-01");
 
-/// What comes between the base URL and the paths of the API.
-const PREFIX: &str = "/v1";
-
 /// The most models that a list has on one page.
 const WHOLE_LIST: &str = "?limit=1000";
 
@@ -201,7 +198,7 @@ fn encode_wire(call: &Call, wire: &WireRequest) -> Result<Request, &'static str>
     let body = if edits.is_empty() { wire.body.clone() } else { splice(&wire.body, edits) };
     // Other dialects ask for a whole list.
     let is_list = wire.endpoint == Endpoint::Models && &*wire.path == "/models";
-    let path = [PREFIX, &wire.path, if is_list { WHOLE_LIST } else { "" }].concat();
+    let path = [&*wire.path, if is_list { WHOLE_LIST } else { "" }].concat();
     Ok(Request { method: wire.method.clone(), path, headers, body, degraded: None })
 }
 
@@ -211,7 +208,7 @@ fn encode_translated(call: &Call, translation: Translation, provider: &ProviderP
     let encoded = apart(size, || translation.encode(call, provider))?;
     Ok(Request {
         method: Method::POST,
-        path: [PREFIX, "/messages"].concat(),
+        path: "/messages".into(),
         headers: content_type(HeaderValue::from_static("application/json")),
         body: encoded.body,
         degraded: encoded.degraded,

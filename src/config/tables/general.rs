@@ -345,10 +345,11 @@ pub(in crate::config) fn prices(above: &mut Section<'_>, report: &Report) -> Pri
         let mut section = Section::at(node, path, report);
         let input = section.required("input", amounts::price).unwrap_or_default();
         let cached = section.optional("cached", amounts::price);
+        let cache_write = section.optional("cache_write", amounts::price);
         let output = section.required("output", amounts::price).unwrap_or_default();
         let max_answer = section.optional("max_answer", value::tokens);
         section.close();
-        entries.extend(pattern.map(|pattern| (pattern, Price { input, cached, output, max_answer })));
+        entries.extend(pattern.map(|pattern| (pattern, Price { input, cached, cache_write, output, max_answer })));
     }
     entries
 }

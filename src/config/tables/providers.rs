@@ -197,12 +197,10 @@ fn provider(
     Some((plan, KeySource { variable, is_enabled }))
 }
 
-/// The URL below which a dialect puts its paths. Anthropic's begin with the version, which many write into the URL too.
+/// The URL below which a dialect puts its paths. Anthropic's begins with the version, which many leave out of the URL.
 fn base(mut url: Url, kind: ProviderKind) -> Url {
-    if kind == ProviderKind::Anthropic
-        && let Some(base) = url.path().strip_suffix("/v1").map(str::to_owned)
-    {
-        url.set_path(&base);
+    if kind == ProviderKind::Anthropic && !url.path().ends_with("/v1") {
+        url.set_path(&format!("{}/v1", url.path().trim_end_matches('/')));
     }
     url
 }
@@ -356,7 +354,6 @@ fn probe(section: &mut Section<'_>, kind: Option<ProviderKind>) -> Option<ProbeP
     let is_enabled = probe.optional("enabled", value::boolean).unwrap_or(has_probe);
     let default: &[&str] = match kind {
         Some(ProviderKind::BuildPanel) => &["/health", "/api/health"],
-        Some(ProviderKind::Anthropic) => &["/v1/models"],
         _ => &["/models"],
     };
     let paths = match probe.has("paths") {

@@ -127,6 +127,9 @@ pub struct Sums {
     pub input_tokens: u64,
     /// Those of them that providers had read before.
     pub cached_input_tokens: u64,
+    /// Those of them that providers have written to their caches, which some charge more for.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cache_write_tokens: u64,
     /// Tokens of answers.
     pub output_tokens: u64,
     /// Those of all these tokens that no provider has counted: the gateway has estimated them.
@@ -144,13 +147,14 @@ fn is_zero(number: &u64) -> bool {
 
 impl Sums {
     /// Each number with a letter that stands for it in the shared store.
-    pub fn parts(&self) -> [(char, u64); 9] {
+    pub fn parts(&self) -> [(char, u64); 10] {
         [
             ('c', self.calls),
             ('h', self.cache_hits),
             ('d', self.default_priced_calls),
             ('i', self.input_tokens),
             ('r', self.cached_input_tokens),
+            ('w', self.cache_write_tokens),
             ('o', self.output_tokens),
             ('e', self.estimated_tokens),
             ('p', self.cost_usd.nanos()),
@@ -166,6 +170,7 @@ impl Sums {
             'd' => self.default_priced_calls = value,
             'i' => self.input_tokens = value,
             'r' => self.cached_input_tokens = value,
+            'w' => self.cache_write_tokens = value,
             'o' => self.output_tokens = value,
             'e' => self.estimated_tokens = value,
             'p' => self.cost_usd = Usd::from_nanos(value),
@@ -182,6 +187,7 @@ impl AddAssign for Sums {
         self.default_priced_calls = self.default_priced_calls.saturating_add(other.default_priced_calls);
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
         self.cached_input_tokens = self.cached_input_tokens.saturating_add(other.cached_input_tokens);
+        self.cache_write_tokens = self.cache_write_tokens.saturating_add(other.cache_write_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
         self.estimated_tokens = self.estimated_tokens.saturating_add(other.estimated_tokens);
         self.cost_usd += other.cost_usd;
@@ -235,6 +241,7 @@ pub fn entries(facts: &Facts, prices: &Prices) -> Entries {
         let sums = Sums {
             input_tokens: usage.input,
             cached_input_tokens: usage.cached,
+            cache_write_tokens: usage.written,
             output_tokens: usage.output,
             estimated_tokens: if basis == Basis::Counted { 0 } else { usage.total() },
             cost_usd: quote.price.cost(usage),

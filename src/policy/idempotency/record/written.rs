@@ -67,6 +67,9 @@ struct HouseAnswer {
     text: String,
     finish: Option<String>,
     usage: Option<(u64, u64, u64)>,
+    /// Of the prompt's tokens those that were written to the provider's cache.
+    #[serde(default)]
+    written: u64,
     suggestions: Option<Box<RawValue>>,
     order: Option<Box<RawValue>>,
     response: Option<String>,
@@ -238,6 +241,7 @@ impl HouseAnswer {
             text: answer.text.clone(),
             finish: answer.finish.as_deref().map(str::to_owned),
             usage: answer.usage.map(|usage| (usage.input, usage.cached, usage.output)),
+            written: answer.usage.map_or(0, |usage| usage.written),
             suggestions: answer.suggestions.clone(),
             order: answer.order.clone(),
             response: None,
@@ -251,6 +255,7 @@ impl HouseAnswer {
             text: said.text.clone(),
             finish: None,
             usage: None,
+            written: 0,
             suggestions: None,
             order: said.order.clone(),
             response: said.response.clone(),
@@ -263,7 +268,7 @@ impl HouseAnswer {
         Answer {
             text: self.text,
             finish: self.finish.map(Into::into),
-            usage: self.usage.map(|(input, cached, output)| Usage { input, cached, written: 0, output }),
+            usage: self.usage.map(|(input, cached, output)| Usage { input, cached, written: self.written, output }),
             suggestions: self.suggestions,
             order: self.order,
         }
