@@ -169,7 +169,7 @@ impl Gateway {
             let stack = match &route.tunnel {
                 Some(_) => pipeline::tunnel_target(route, target, state, world.chance(), exchange),
                 None => {
-                    pipeline::target(route, target, state, &gateway_state.limits().estimates, world.chance(), exchange)
+                    pipeline::target(route, target, state, &gateway_state.limits().estimates, &world, exchange)
                 }
             };
             Ok::<_, String>(Target {

@@ -9,6 +9,7 @@ use tower::ServiceBuilder;
 
 use crate::config::plan::{CallKind, CallerKind, Prices, ResumeMode, RoutePlan, TargetPlan, TunnelPlan, WhenDisabled};
 use crate::gateway::state::{GatewayState, ProviderState};
+use crate::gateway::world::World;
 use crate::model::rng::SeededRng;
 use crate::model::switch::FlagKind;
 use crate::model::trail::Finish;
@@ -270,12 +271,13 @@ pub fn target(
     plan: &TargetPlan,
     state: &ProviderState,
     estimates: &Estimates,
-    chance: &SeededRng,
+    world: &World,
     exchange: Exchange,
 ) -> Stack {
     let provider = &plan.provider;
-    let retry = Retry::new(provider.retry, state.retries.clone(), chance.clone());
-    let quota = Quota::new(provider.name.clone(), provider.quota, state.policies.get(""), estimates.clone());
+    let retry = Retry::new(provider.retry, state.retries.clone(), world.chance().clone());
+    let quotas = state.policies.get("");
+    let quota = Quota::new(provider.name.clone(), provider.quota, quotas, estimates.clone(), world.clock());
     let concurrency = Concurrency::new(provider.name.clone(), state.places.clone(), route.priority);
     let layers = ServiceBuilder::new()
         // Around the breaker: every attempt is counted, and an open breaker ends the retries.

@@ -1,6 +1,6 @@
 //! Quota: holds calls back that would exceed the rate limit that a provider has announced.
 //!
-//! `x-ratelimit-remaining-*`, `-reset-*` and `Retry-After` are remembered per model family, or per endpoint for
+//! `x-ratelimit-remaining-*`, `-reset-*`, `anthropic-ratelimit-*` and `Retry-After` are remembered per model family, or per endpoint for
 //! calls that only look something up or name no readable model. A call that the provider would reject is rejected
 //! here, with the time when it would be accepted. A wait that the provider asks of one caller may concern only that
 //! caller's requests, so it applies to that caller; once a second caller is asked to wait, while no other gets a
@@ -23,7 +23,7 @@ use crate::model::call::{Call, CallRequest};
 use crate::model::fault::Fault;
 use crate::model::name_map::NameMap;
 use crate::model::names::family;
-use crate::model::time;
+use crate::model::time::{self, WallClock};
 use crate::model::trail::StepKind;
 use crate::stack::{Next, Outcome, Policy};
 use crate::state::estimate::Estimates;
@@ -84,12 +84,20 @@ pub struct Quota {
     settings: QuotaPlan,
     quotas: Quotas,
     estimates: Estimates,
+    wall: WallClock,
 }
 
 impl Quota {
-    /// Holds calls to what the provider allows, as far as `quotas` know; `estimates` say how many tokens a call takes.
-    pub fn new(provider: Arc<str>, settings: QuotaPlan, quotas: Quotas, estimates: Estimates) -> Self {
-        Self { provider, settings, quotas, estimates }
+    /// Holds calls to what the provider allows, as far as `quotas` know; `estimates` say how many tokens a call takes, and `wall` how
+    /// far off the moments are that some providers name.
+    pub fn new(
+        provider: Arc<str>,
+        settings: QuotaPlan,
+        quotas: Quotas,
+        estimates: Estimates,
+        wall: WallClock,
+    ) -> Self {
+        Self { provider, settings, quotas, estimates, wall }
     }
 }
 
@@ -113,13 +121,13 @@ impl Policy for Quota {
             Ok(reply) => {
                 let mut told = told.lock();
                 told.answered(sent);
-                told.hear(sent, said(&reply.headers), self.settings.longest, now);
+                told.hear(sent, said(&reply.headers, || self.wall.now()), self.settings.longest, now);
             }
             Err(Fault::Refused { refusal, .. }) => {
                 let mut told = told.lock();
                 match refusal.retry_after {
                     Some(wait) => told.wait(caller, sent, wait.min(self.settings.longest), now),
-                    None => told.hear(sent, said(&refusal.headers), self.settings.longest, now),
+                    None => told.hear(sent, said(&refusal.headers, || self.wall.now()), self.settings.longest, now),
                 }
             }
             Err(_) => {}

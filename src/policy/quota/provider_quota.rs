@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::model::time::span;
@@ -145,11 +146,35 @@ fn text(value: &HeaderValue) -> Option<&str> {
     value.to_str().ok().map(str::trim)
 }
 
-/// What headers say about requests and tokens. Together.ai and others have one limit, which they do not name.
-pub(super) fn said(headers: &HeaderMap) -> (AnnouncedLimit, AnnouncedLimit) {
+/// The limits that Anthropic tells apart by their names (<https://docs.anthropic.com/en/api/rate-limits>): of requests, and of
+/// tokens in one way or another.
+const ANTHROPIC: [&str; 4] = ["requests", "tokens", "input-tokens", "output-tokens"];
+
+/// The same as Anthropic says it, which names the moments at which limits are there again. Of the limits for tokens that counts
+/// which leaves least.
+fn said_with_moments(headers: &HeaderMap, now: Timestamp) -> (AnnouncedLimit, AnnouncedLimit) {
+    let [requests, tokens @ ..] = ANTHROPIC.map(|kind| {
+        let value = |field: &str| headers.get(format!("anthropic-ratelimit-{kind}-{field}")).and_then(text);
+        let reset = value("reset").and_then(|reset| reset.parse::<Timestamp>().ok());
+        AnnouncedLimit {
+            remaining: value("remaining").and_then(|left| left.parse().ok()),
+            // A moment that has passed is now.
+            reset: reset.map(|reset| Duration::try_from(reset.duration_since(now)).unwrap_or_default()),
+        }
+    });
+    let known = tokens.into_iter().filter(|limit| limit.remaining.is_some());
+    (requests, known.min_by_key(|limit| limit.remaining).unwrap_or_default())
+}
+
+/// What headers say about requests and tokens. Together.ai and others have one limit, which they do not name. `now` is asked
+/// where they name moments.
+pub(super) fn said(headers: &HeaderMap, now: impl FnOnce() -> Timestamp) -> (AnnouncedLimit, AnnouncedLimit) {
     // By kind, remaining and reset of each: one walk, instead of a search for each name.
     let mut found: [[Option<&HeaderValue>; 2]; 3] = Default::default();
     for (name, value) in headers {
+        if name.as_str().starts_with("anthropic-ratelimit-") {
+            return said_with_moments(headers, now());
+        }
         let (kind, which) = match name.as_str().strip_prefix("x-ratelimit-") {
             // The second is Mistral's name.
             Some("remaining-requests" | "remaining-req-minute") => (0, 0),
@@ -192,11 +217,24 @@ mod tests {
     fn a_limit_is_read_under_each_of_its_names() {
         let read = |pairs: &[(&'static str, &str)]| {
             let headers = pairs.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap()));
-            said(&headers.collect::<HeaderMap>())
+            said(&headers.collect::<HeaderMap>(), || "2026-09-15T10:00:00Z".parse().unwrap())
         };
         let both = [("x-ratelimit-remaining-requests", "3"), ("x-ratelimit-reset-requests", "9s")];
         assert_eq!(read(&both), left(3, 9));
         assert_eq!(read(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "2")]), left(0, 2));
+        let moments = [
+            ("anthropic-ratelimit-requests-limit", "50"),
+            ("anthropic-ratelimit-requests-remaining", "3"),
+            ("anthropic-ratelimit-requests-reset", "2026-09-15T10:00:09Z"),
+            ("anthropic-ratelimit-input-tokens-remaining", "5000"),
+            ("anthropic-ratelimit-input-tokens-reset", "2026-09-15T10:01:00Z"),
+            ("anthropic-ratelimit-output-tokens-remaining", "200"),
+            ("anthropic-ratelimit-output-tokens-reset", "2026-09-15T10:00:30.5Z"),
+        ];
+        let wanted = AnnouncedLimit { remaining: Some(200), reset: Some(Duration::from_millis(30_500)) };
+        assert_eq!(read(&moments), (left(3, 9).0, wanted));
+        let passed = [moments[1], ("anthropic-ratelimit-requests-reset", "2026-09-15T09:00:00Z")];
+        assert_eq!(read(&passed), left(3, 0));
         let named = [both[0], both[1], ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "2")];
         assert_eq!(read(&named), left(3, 9), "what is named says more");
         let moment = read(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1767323050")]).0;
