@@ -30,7 +30,11 @@ pub(super) async fn json(
     // What is no text in any alphabet is one with signs for that, if it changes at all.
     let document = String::from_utf8_lossy(document);
     let (mut edited, mut moved, mut searched) = (EditedText::new(&document), 0, 0);
-    for item in Strings::new(&document) {
+    let strings = match rule.direction {
+        Direction::Answer => Strings::new(&document),
+        _ => Strings::new(&document).without_thoughts(),
+    };
+    for item in strings {
         let (range, is_tokens) = match item {
             Item::Text(range) => (range, false),
             Item::Tokens(range) => (range, true),

@@ -18,7 +18,8 @@ use crate::model::fault::Fault;
 use crate::model::reply::{Beside, Channel, Event, EventKind, EventStream};
 use crate::model::trail::Trail;
 use crate::wire::json::members::Splice;
-use crate::wire::openai::texts::{EventTexts, Found, TextKey, Voice, rest, said};
+use crate::wire::format::Texts;
+use crate::wire::openai::texts::{Found, TextKey, Voice, said};
 use crate::wire::sse;
 
 /// Texts of one stream that are searched at once. OpenAI gives at most 128 answers to one question.
@@ -36,6 +37,8 @@ struct Text {
 /// A stream of events under guards.
 pub(super) struct GuardedEvents {
     events: Option<EventStream>,
+    /// How the texts of events are read.
+    grammar: Texts,
     rules: Arc<[Rule]>,
     provider: Arc<str>,
     trail: Trail,
@@ -44,9 +47,15 @@ pub(super) struct GuardedEvents {
 }
 
 impl GuardedEvents {
-    pub(super) fn new(events: EventStream, rules: Arc<[Rule]>, provider: Arc<str>, trail: Trail) -> Self {
+    pub(super) fn new(
+        events: EventStream,
+        grammar: Texts,
+        rules: Arc<[Rule]>,
+        provider: Arc<str>,
+        trail: Trail,
+    ) -> Self {
         let texts = BTreeMap::new();
-        Self { events: Some(events), rules, provider, trail, texts, ready: VecDeque::new() }
+        Self { events: Some(events), grammar, rules, provider, trail, texts, ready: VecDeque::new() }
     }
 
     /// Takes an event in; what may pass is in `ready`.
@@ -68,7 +77,7 @@ impl GuardedEvents {
     fn event(&mut self, event: Event) -> Result<(), Fault> {
         // What is no text in any alphabet is one with signs for that, if it changes at all.
         let data = String::from_utf8_lossy(event.data());
-        let Some(texts) = EventTexts::read(&data, || sse::name(&event)) else { return self.opaque(event) };
+        let Some(texts) = self.grammar.read(&data, || sse::name(&event)) else { return self.opaque(event) };
         let (mut splice, mut passed) = (Splice::default(), RemainingTexts::default());
         for found in &texts.found {
             match found {
@@ -184,7 +193,7 @@ impl GuardedEvents {
                     _ => EventKind::Other,
                 };
                 let data = String::from_utf8_lossy(text.last.data());
-                let data = rest(&data, &place, text.id.as_deref(), &held_back);
+                let data = self.grammar.rest(&data, &place, text.id.as_deref(), &held_back);
                 self.ready.push_back(sse::with_data(&text.last, &data, kind));
             }
         }

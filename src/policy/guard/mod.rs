@@ -34,6 +34,7 @@ use crate::model::offload::apart;
 use crate::model::reply::{Answer, Body, ByteStream, Reply, Transcript};
 use crate::model::trail::{Direction, Trail};
 use crate::stack::{Next, Outcome, Policy};
+use crate::wire::format::{self, Texts};
 use crate::wire::concat;
 use crate::wire::media::media_type;
 
@@ -73,10 +74,11 @@ impl Policy for Guardrail {
                 call.request = Arc::new(request);
             }
         }
+        let grammar = format::texts(&call.request);
         let reply = next.call(call).await?;
         match self.0.answer.is_empty() {
             true => Ok(reply),
-            false => Box::pin(answer(&self.0.answer, reply, &trail)).await,
+            false => Box::pin(answer(&self.0.answer, reply, grammar, &trail)).await,
         }
     }
 }
@@ -182,7 +184,7 @@ async fn plain_or_json(rule: &Rule, text: &[u8], trail: &Trail) -> Result<Option
     Ok(rule.whole(text, trail).await?.map(String::into_bytes))
 }
 
-async fn answer(rules: &Arc<[Rule]>, mut reply: Box<Reply>, trail: &Trail) -> Outcome {
+async fn answer(rules: &Arc<[Rule]>, mut reply: Box<Reply>, grammar: Texts, trail: &Trail) -> Outcome {
     let is_text = is_text(&reply.headers);
     reply.body = match reply.body {
         Body::Answer(mut said) => {
@@ -211,7 +213,8 @@ async fn answer(rules: &Arc<[Rule]>, mut reply: Box<Reply>, trail: &Trail) -> Ou
             }
         }
         Body::Events(events) => {
-            Body::Events(Box::pin(GuardedEvents::new(events, rules.clone(), reply.provider.clone(), trail.clone())))
+            let (provider, trail) = (reply.provider.clone(), trail.clone());
+            Body::Events(Box::pin(GuardedEvents::new(events, grammar, rules.clone(), provider, trail)))
         }
         other @ (Body::Whole(_) | Body::Socket(_)) => other,
     };

@@ -6,6 +6,7 @@ pub(crate) mod complete;
 pub(crate) mod errors;
 pub(crate) mod models;
 pub(crate) mod question;
+pub(crate) mod texts;
 pub(crate) mod usage;
 
 pub(crate) mod answer;

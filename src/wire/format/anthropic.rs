@@ -8,6 +8,7 @@ use super::super::openai::events::{Named, Reading, Tail};
 use super::super::openai::question as canonical;
 use super::super::openai::question::Keyless;
 use super::endpoint::{Format, Writes};
+use super::texts::Texts;
 use super::whole::{Gathering, Recorder};
 use crate::model::call::WireRequest;
 use crate::model::reply::Event;
@@ -24,6 +25,10 @@ impl Format for Messages {
 
     fn reader(&self, _wire: &WireRequest, reading: Reading) -> Box<dyn EventReader> {
         Box::new(Events::reading(reading))
+    }
+
+    fn texts(&self) -> Texts {
+        Texts::Messages
     }
 
     fn question(&self, wire: &WireRequest, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::super::openai::events::Reading;
 use super::super::openai::question::Keyless;
+use super::texts::Texts;
 use super::whole::{Gathering, Recorder};
 use crate::model::call::WireRequest;
 use crate::model::reply::Event;
@@ -36,6 +37,11 @@ pub trait Format: Sync {
     /// True when the texts of two streams can be compared, and one be gone on with in the other's place.
     fn is_stitchable(&self) -> bool {
         false
+    }
+
+    /// How the texts of its events are read.
+    fn texts(&self) -> Texts {
+        Texts::OpenAi
     }
 
     /// What is asked, in the one form that equal requests have. `is_left_out` says of a field that it does not count.

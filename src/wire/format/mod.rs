@@ -4,6 +4,7 @@
 //! It does not know who asks, nor what is done with the result. Responses of an endpoint without a format are
 //! passed through unread.
 
+mod texts;
 mod whole;
 
 mod endpoint;
@@ -16,6 +17,7 @@ use self::anthropic::{CountTokens, Messages};
 use self::endpoint::Format;
 pub use self::endpoint::Writes;
 use self::openai::{Completions, Embeddings, Models, Other, Responses, Speech, Transcriptions};
+pub use self::texts::Texts;
 pub use self::whole::{Gathering, Recorder};
 use super::anthropic::events::Events;
 use super::openai::complete::{self, Choices};
@@ -73,6 +75,11 @@ pub fn recorder(request: &CallRequest, max: usize) -> Recorder {
         CallRequest::Wire(wire) => of(wire).recorder(wire, max),
         CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => Recorder::nothing(max),
     }
+}
+
+/// How the texts of the events that answer a request are read.
+pub fn texts(request: &CallRequest) -> Texts {
+    if let CallRequest::Wire(wire) = request { of(wire).texts() } else { Texts::OpenAi }
 }
 
 /// Makes a whole body of no more than `max` bytes from the events that answer a request; `None` where nobody knows how.

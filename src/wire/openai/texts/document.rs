@@ -39,6 +39,8 @@ pub(crate) struct Strings<'a> {
     expects_name: bool,
     /// From here on it pauses.
     pause_at: usize,
+    /// True where thoughts are left out.
+    leaves_thoughts: bool,
 }
 
 /// An object or a list that has not ended.
@@ -57,10 +59,15 @@ impl<'a> Strings<'a> {
         Self::of_value(document, 0..document.len(), "".into(), 0)
     }
 
+    /// Leaves out thoughts that a model has had before: they are signed, and whoever signed them takes no others.
+    pub(crate) fn without_thoughts(self) -> Self {
+        Self { leaves_thoughts: true, ..self }
+    }
+
     /// Begins with the value of a field, which stands `depth` objects and lists deep.
     pub(super) fn of_value(document: &'a str, value: Range<usize>, field: Cow<'a, str>, depth: usize) -> Self {
         let Range { start: at, end } = value;
-        Self { document, at, end, open: Vec::new(), depth, field, expects_name: false, pause_at: at + PAUSE }
+        Self { document, at, end, open: Vec::new(), depth, field, expects_name: false, pause_at: at + PAUSE, leaves_thoughts: false }
     }
 
     /// The field to which the next value belongs: that of a list is that of its items.
@@ -84,7 +91,7 @@ impl<'a> Strings<'a> {
         {
             open.kind = value;
         }
-        if self.is_skipped() {
+        if self.is_skipped() || (self.leaves_thoughts && field == "thinking") {
             return false;
         }
         let (parent, mut kind) = self.open.last().map_or(("", ""), |open| (&*open.field, open.kind));

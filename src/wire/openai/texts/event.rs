@@ -15,6 +15,10 @@ use super::document::{Item, Strings};
 use crate::model::reply::Channel;
 use crate::wire::json::members::{Member, items, members, whole};
 
+/// What the texts of a message's blocks are called, as kinds of text: its words, and its thoughts.
+pub(crate) const WORDS: &str = "words";
+pub(crate) const THOUGHTS: &str = "thoughts";
+
 /// Which text of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum TextKey {
@@ -36,7 +40,12 @@ pub(crate) enum Step {
 impl TextKey {
     /// What a text of the first choice is to callers who get nothing but texts; `None` for any other.
     pub(crate) fn voice(&self) -> Option<Voice> {
-        let TextKey::Choice(0, path) = self else { return None };
+        let path = match self {
+            TextKey::Choice(0, path) => path,
+            TextKey::Kind(text, _) if **text == *WORDS => return Some(Voice::Answer),
+            TextKey::Kind(text, _) if **text == *THOUGHTS => return Some(Voice::Aside(Channel::Reasoning)),
+            TextKey::Choice(..) | TextKey::Kind(..) => return None,
+        };
         let name = |step: &Step| if let Step::Field(name) = step { Some(name.to_string()) } else { None };
         let is_text = |kind: &str| matches!(kind, "" | "text" | "output_text");
         let (first, rest) = path.split_first()?;
@@ -89,11 +98,17 @@ pub(crate) enum Found<'a> {
 
 /// The texts that have ended.
 #[derive(Debug, Default)]
-enum Ended {
+pub(crate) enum Ended {
+    /// None.
     #[default]
     None,
+    /// Those of these choices.
     Choices(Vec<u64>),
+    /// Those of a part, whatever their kind.
+    Part(Box<str>),
+    /// This one.
     One(TextKey),
+    /// All.
     All,
 }
 
@@ -102,7 +117,7 @@ enum Ended {
 pub(crate) struct EventTexts<'a> {
     /// In the order in which they stand.
     pub(crate) found: Vec<Found<'a>>,
-    ended: Ended,
+    pub(crate) ended: Ended,
 }
 
 impl<'a> EventTexts<'a> {
@@ -137,13 +152,14 @@ impl<'a> EventTexts<'a> {
         match &self.ended {
             Ended::None => false,
             Ended::Choices(numbers) => matches!(text, TextKey::Choice(number, _) if numbers.contains(number)),
+            Ended::Part(ended) => matches!(text, TextKey::Kind(_, part) if part == ended),
             Ended::One(other) => text == other,
             Ended::All => true,
         }
     }
 
     /// The texts of a value that are there as a whole.
-    fn wholes(&mut self, data: &'a str, value: Range<usize>, field: &str, depth: usize) {
+    pub(crate) fn wholes(&mut self, data: &'a str, value: Range<usize>, field: &str, depth: usize) {
         let strings = Strings::of_value(data, value, field.to_owned().into(), depth);
         self.found.extend(strings.filter_map(|item| match item {
             Item::Text(place) => Some(Found::Whole(place)),

@@ -15,6 +15,6 @@ mod event;
 mod rest;
 
 pub(crate) use self::document::{Item, Strings};
-pub(crate) use self::event::{EventTexts, Found, TextKey, Voice};
+pub(crate) use self::event::{Ended, EventTexts, Found, THOUGHTS, TextKey, Voice, WORDS};
 pub(crate) use self::input::read_by_model;
 pub(crate) use self::rest::{rest, said};
