@@ -765,7 +765,11 @@ fn unusual(behaviour: &Behaviour) -> String {
 fn streamed_text(body: &str) -> String {
     let chunks = body.lines().filter_map(|line| line.strip_prefix("data: "));
     let values = chunks.filter_map(|data| serde_json::from_str::<serde_json::Value>(data).ok());
-    values.filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
+    let text = |chunk: serde_json::Value| {
+        let text = chunk["choices"][0]["delta"]["content"].as_str().or_else(|| chunk["delta"]["text"].as_str());
+        text.map(str::to_owned)
+    };
+    values.filter_map(text).collect()
 }
 
 /// The longest wait that callers are told (`quota.longest`), in seconds.

@@ -17,7 +17,15 @@ pub(super) struct Answer {
     pub(super) headers: HeaderMap,
     pub(super) pieces: Vec<Piece>,
     pub(super) is_stream: bool,
+    /// The error that it has instead of an answer, in JSON, and what stands before that in an event.
+    pub(super) error: &'static str,
+    pub(super) error_name: &'static str,
+    /// What it says while it is silent otherwise.
+    pub(super) ping: &'static str,
 }
+
+/// OpenAI's.
+const ERROR: &str = r#"{"error":{"message":"simulated","type":"server_error","code":"server_error"}}"#;
 
 /// One piece of a body.
 pub(super) enum Piece {
@@ -42,7 +50,7 @@ impl Answer {
         answer
     }
 
-    fn ok(body: &Value) -> Self {
+    pub(super) fn ok(body: &Value) -> Self {
         Self::json(StatusCode::OK, body)
     }
 
@@ -52,10 +60,13 @@ impl Answer {
             headers: HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]),
             pieces: vec![Piece::Body(body)],
             is_stream: false,
+            error: ERROR,
+            error_name: "",
+            ping: ": ping\n\n",
         }
     }
 
-    fn events(pieces: Vec<Piece>) -> Self {
+    pub(super) fn events(pieces: Vec<Piece>) -> Self {
         let mut answer = Self::binary("text/event-stream", Bytes::new());
         answer.pieces = pieces;
         answer.is_stream = true;
@@ -174,11 +185,11 @@ fn listing(name: &str, models: Option<&[String]>, path: &str) -> Answer {
     }
 }
 
-fn words(text: &str) -> Vec<String> {
+pub(super) fn words(text: &str) -> Vec<String> {
     text.split_inclusive(' ').map(str::to_owned).collect()
 }
 
-fn count(text: &str) -> usize {
+pub(super) fn count(text: &str) -> usize {
     text.split_whitespace().count().max(1)
 }
 
@@ -198,7 +209,7 @@ fn done() -> Piece {
 }
 
 /// The text of the last user message.
-fn question(body: &Value) -> String {
+pub(super) fn question(body: &Value) -> String {
     let last = body["messages"]
         .as_array()
         .and_then(|messages| messages.iter().rev().find(|message| message["role"] == "user"));

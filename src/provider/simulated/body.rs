@@ -22,10 +22,10 @@ enum Step {
 /// The body of an answer under a behaviour. `guard` lives as long as the body.
 pub(super) fn body<G: Send + 'static>(answer: Answer, behaviour: &Behaviour, guard: G) -> ResponseBody {
     let mut steps = Vec::new();
-    wait(&mut steps, behaviour.first_token_ms, if answer.is_stream { behaviour.ping_ms } else { 0 });
+    wait(&mut steps, behaviour.first_token_ms, if answer.is_stream { behaviour.ping_ms } else { 0 }, answer.ping);
     match answer.is_stream {
-        true => stream_steps(&mut steps, answer.pieces, behaviour),
-        false => plain_steps(&mut steps, answer.pieces, behaviour),
+        true => stream_steps(&mut steps, answer, behaviour),
+        false => plain_steps(&mut steps, answer, behaviour),
     }
     Box::pin(stream::unfold((steps.into_iter(), guard), |(mut steps, guard)| async move {
         loop {
@@ -42,10 +42,10 @@ pub(super) fn body<G: Send + 'static>(answer: Answer, behaviour: &Behaviour, gua
     }))
 }
 
-/// Waits for some milliseconds, with a comment every `ping` of them.
-fn wait(steps: &mut Vec<Step>, mut milliseconds: u64, ping: u64) {
+/// Waits for some milliseconds, and says something every `ping` of them.
+fn wait(steps: &mut Vec<Step>, mut milliseconds: u64, ping: u64, says: &'static str) {
     while ping > 0 && milliseconds > ping {
-        steps.extend([Step::Wait(Duration::from_millis(ping)), Step::Send(": ping\n\n".into())]);
+        steps.extend([Step::Wait(Duration::from_millis(ping)), Step::Send(says.into())]);
         milliseconds -= ping;
     }
     if milliseconds > 0 {
@@ -53,35 +53,30 @@ fn wait(steps: &mut Vec<Step>, mut milliseconds: u64, ping: u64) {
     }
 }
 
-fn plain_steps(steps: &mut Vec<Step>, pieces: Vec<Piece>, behaviour: &Behaviour) {
-    let whole: Vec<u8> = pieces.into_iter().flat_map(|piece| piece.bytes().to_vec()).collect();
+fn plain_steps(steps: &mut Vec<Step>, answer: Answer, behaviour: &Behaviour) {
+    let whole: Vec<u8> = answer.pieces.into_iter().flat_map(|piece| piece.bytes().to_vec()).collect();
     let half = Bytes::copy_from_slice(&whole[..whole.len() / 2]);
     match behaviour.fault {
         FaultKind::Cut => steps.extend([Step::Send(half), Step::Break]),
         FaultKind::EarlyEnd | FaultKind::Garbage => steps.push(Step::Send(half)),
         FaultKind::Stall => steps.extend([Step::Send(half), Step::Stall]),
-        FaultKind::ErrorInBody => {
-            const ERROR: &str = r#"{"error":{"message":"simulated","type":"server_error","code":"server_error"}}"#;
-            steps.push(Step::Send(ERROR.into()));
-        }
+        FaultKind::ErrorInBody => steps.push(Step::Send(answer.error.into())),
         _ => steps.push(Step::Send(whole.into())),
     }
 }
 
-fn stream_steps(steps: &mut Vec<Step>, pieces: Vec<Piece>, behaviour: &Behaviour) {
-    const ERROR: &str =
-        "data: {\"error\":{\"message\":\"simulated\",\"type\":\"server_error\",\"code\":\"server_error\"}}\n\n";
+fn stream_steps(steps: &mut Vec<Step>, answer: Answer, behaviour: &Behaviour) {
+    let error = |data: &str| Step::Send(format!("{}data: {data}\n\n", answer.error_name).into());
     if behaviour.fault == FaultKind::ErrorInBody {
-        steps.push(Step::Send(ERROR.into()));
+        steps.push(error(answer.error));
         return;
     }
-    for (index, piece) in pieces.into_iter().enumerate() {
+    for (index, piece) in answer.pieces.into_iter().enumerate() {
         if index == behaviour.after_events {
             match behaviour.fault {
                 FaultKind::Cut => steps.push(Step::Break),
                 FaultKind::ErrorEvent => {
-                    let given = behaviour.body.as_ref().map(|body| format!("data: {body}\n\n"));
-                    steps.push(Step::Send(given.map_or(ERROR.into(), Bytes::from)));
+                    steps.push(error(behaviour.body.as_deref().unwrap_or(answer.error)));
                     return;
                 }
                 FaultKind::Stall => steps.push(Step::Stall),
@@ -96,7 +91,7 @@ fn stream_steps(steps: &mut Vec<Step>, pieces: Vec<Piece>, behaviour: &Behaviour
             continue;
         }
         if index > 0 {
-            wait(steps, behaviour.gap_ms, behaviour.ping_ms);
+            wait(steps, behaviour.gap_ms, behaviour.ping_ms, answer.ping);
         }
         steps.push(Step::Send(piece.bytes().clone()));
     }

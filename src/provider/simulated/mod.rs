@@ -12,6 +12,8 @@ mod shaped;
 mod answers;
 
 mod body;
+mod messages;
+
 pub mod model;
 
 use parking_lot::Mutex;
@@ -234,7 +236,8 @@ impl Simulated {
         };
         let voice = behaviour.speaks.as_deref().unwrap_or(&self.name);
         let mut answer = match self.kind {
-            Some(ProviderKind::OpenAi | ProviderKind::Anthropic) => answers::openai(voice, &behaviour, &request),
+            Some(ProviderKind::OpenAi) => answers::openai(voice, &behaviour, &request),
+            Some(ProviderKind::Anthropic) => messages::answer(voice, &behaviour, &request),
             Some(ProviderKind::BuildPanel) => answers::buildpanel(voice, &request),
             None => answers::document(self.state.lock().document.clone()),
         };
@@ -303,7 +306,10 @@ impl Simulated {
                 return Ok(Met::Refused(respond(self.refusal(status, &behaviour), None, running)));
             }
             FaultKind::ContextLength if !is_probe => {
-                let mut answer = answers::too_long(behaviour.message.as_deref());
+                let mut answer = match self.kind {
+                    Some(ProviderKind::Anthropic) => messages::too_long(behaviour.message.as_deref()),
+                    _ => answers::too_long(behaviour.message.as_deref()),
+                };
                 answer.headers.extend(behaviour.head(true));
                 return Ok(Met::Refused(respond(answer, None, running)));
             }
@@ -349,13 +355,14 @@ impl Simulated {
             400..=499 => ("invalid_request_error", "invalid_request", "The simulated provider does not accept this"),
             _ => ("server_error", "server_error", "The simulated provider made a mistake"),
         };
-        let error = match self.kind {
-            Some(ProviderKind::OpenAi | ProviderKind::Anthropic) => {
-                json!({"error": {"message": message, "type": kind, "param": null, "code": code}})
+        let openai = || json!({"error": {"message": message, "type": kind, "param": null, "code": code}});
+        let mut answer = match self.kind {
+            Some(ProviderKind::OpenAi) => Answer::json(status, &openai()),
+            Some(ProviderKind::Anthropic) => messages::refusal(status),
+            Some(ProviderKind::BuildPanel) | None => {
+                Answer::json(status, &json!({"success": false, "message": message}))
             }
-            Some(ProviderKind::BuildPanel) | None => json!({"success": false, "message": message}),
         };
-        let mut answer = Answer::json(status, &error);
         if let Some(body) = &behaviour.body {
             answer.pieces = vec![Piece::Body(body.clone().into())];
         }

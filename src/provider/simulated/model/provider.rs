@@ -25,6 +25,7 @@ use crate::model::reply::Socket;
 use crate::model::rng::Draws;
 use crate::provider::simulated::answers::{self, Answer};
 use crate::provider::simulated::echo::Echo;
+use crate::provider::simulated::messages;
 use crate::provider::simulated::{Behaviour, OverCapacity};
 use crate::provider::transport::{Opened, Response, Reuse, SendFault, Transport};
 use crate::provider::{Request, ResponseHead};
@@ -250,9 +251,8 @@ impl Modelled {
     /// What the scripted providers answer, at the time of this one.
     fn scripted(&self, request: &Request, headers: HeaderMap, slot: Option<Slot>) -> Response {
         let mut answer = match self.kind {
-            ProviderKind::OpenAi | ProviderKind::Anthropic => {
-                answers::openai(&self.name, &Behaviour::default(), request)
-            }
+            ProviderKind::OpenAi => answers::openai(&self.name, &Behaviour::default(), request),
+            ProviderKind::Anthropic => messages::answer(&self.name, &Behaviour::default(), request),
             ProviderKind::BuildPanel => answers::buildpanel(&self.name, request),
         };
         answer.headers.extend(headers);
