@@ -168,9 +168,7 @@ impl Gateway {
             let exchange = Exchange::new(provider.clone(), transport.clone(), state.instances.clone());
             let stack = match &route.tunnel {
                 Some(_) => pipeline::tunnel_target(route, target, state, world.chance(), exchange),
-                None => {
-                    pipeline::target(route, target, state, &gateway_state.limits().estimates, &world, exchange)
-                }
+                None => pipeline::target(route, target, state, &gateway_state.limits().estimates, &world, exchange),
             };
             Ok::<_, String>(Target {
                 plan: target.clone(),

@@ -17,8 +17,8 @@ use super::text::{GuardedText, Rule};
 use crate::model::fault::Fault;
 use crate::model::reply::{Beside, Channel, Event, EventKind, EventStream};
 use crate::model::trail::Trail;
-use crate::wire::json::members::Splice;
 use crate::wire::format::Texts;
+use crate::wire::json::members::Splice;
 use crate::wire::openai::texts::{Found, TextKey, Voice, said};
 use crate::wire::sse;
 

@@ -34,8 +34,8 @@ use crate::model::offload::apart;
 use crate::model::reply::{Answer, Body, ByteStream, Reply, Transcript};
 use crate::model::trail::{Direction, Trail};
 use crate::stack::{Next, Outcome, Policy};
-use crate::wire::format::{self, Texts};
 use crate::wire::concat;
+use crate::wire::format::{self, Texts};
 use crate::wire::media::media_type;
 
 /// The largest text that comes in pieces without being a stream of events: as much as a plain answer may have by default.

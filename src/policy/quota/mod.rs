@@ -90,13 +90,7 @@ pub struct Quota {
 impl Quota {
     /// Holds calls to what the provider allows, as far as `quotas` know; `estimates` say how many tokens a call takes, and `wall` how
     /// far off the moments are that some providers name.
-    pub fn new(
-        provider: Arc<str>,
-        settings: QuotaPlan,
-        quotas: Quotas,
-        estimates: Estimates,
-        wall: WallClock,
-    ) -> Self {
+    pub fn new(provider: Arc<str>, settings: QuotaPlan, quotas: Quotas, estimates: Estimates, wall: WallClock) -> Self {
         Self { provider, settings, quotas, estimates, wall }
     }
 }

@@ -9,8 +9,11 @@ use crate::wire::json::members::{Member, members, whole};
 use crate::wire::openai::texts::{Ended, EventTexts, Found, THOUGHTS, TextKey, WORDS};
 
 /// The fields of a delta that bring a text in pieces, what that text is called here, and the type of such a delta.
-const PIECES: [(&str, &str, &str); 3] =
-    [("text", WORDS, "text_delta"), ("thinking", THOUGHTS, "thinking_delta"), ("partial_json", "input", "input_json_delta")];
+const PIECES: [(&str, &str, &str); 3] = [
+    ("text", WORDS, "text_delta"),
+    ("thinking", THOUGHTS, "thinking_delta"),
+    ("partial_json", "input", "input_json_delta"),
+];
 
 /// The texts of an event with this data; `None` for what is no JSON. `name` is the event's, for data that says no type.
 pub(crate) fn read<'a>(data: &'a str, name: impl FnOnce() -> Option<String>) -> Option<EventTexts<'a>> {
@@ -21,7 +24,8 @@ pub(crate) fn read<'a>(data: &'a str, name: impl FnOnce() -> Option<String>) -> 
         return Some(texts);
     }
     let fields: Vec<Member<'_>> = members(data, top).collect();
-    let last = |name: &str| fields.iter().rev().find(|field| field.name == name).map(|field| &data[field.value.clone()]);
+    let last =
+        |name: &str| fields.iter().rev().find(|field| field.name == name).map(|field| &data[field.value.clone()]);
     let kind = last("type").map(|kind| kind.trim_matches('"').to_owned()).or_else(name).unwrap_or_default();
     let block = last("index").unwrap_or_default();
     match &*kind {
@@ -81,8 +85,14 @@ mod tests {
     fn the_pieces_of_a_blocks_text_are_one_text() {
         for (data, wanted) in [
             (r#"{"type":"content_block_delta","index":1,"delta":{"type":"text_delta","text":"a\nb"}}"#, r"words1:a\nb"),
-            (r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}"#, "thoughts0:hm"),
-            (r#"{"type":"content_block_delta","index":2,"delta":{"type":"input_json_delta","partial_json":"{\"a"}}"#, r#"input2:{\"a"#),
+            (
+                r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}"#,
+                "thoughts0:hm",
+            ),
+            (
+                r#"{"type":"content_block_delta","index":2,"delta":{"type":"input_json_delta","partial_json":"{\"a"}}"#,
+                r#"input2:{\"a"#,
+            ),
             (r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"AA"}}"#, ""),
             (
                 r#"{"type":"content_block_delta","index":0,"delta":{"type":"citations_delta","citation":{"cited_text":"c"}}}"#,

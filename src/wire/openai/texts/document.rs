@@ -67,7 +67,17 @@ impl<'a> Strings<'a> {
     /// Begins with the value of a field, which stands `depth` objects and lists deep.
     pub(super) fn of_value(document: &'a str, value: Range<usize>, field: Cow<'a, str>, depth: usize) -> Self {
         let Range { start: at, end } = value;
-        Self { document, at, end, open: Vec::new(), depth, field, expects_name: false, pause_at: at + PAUSE, leaves_thoughts: false }
+        Self {
+            document,
+            at,
+            end,
+            open: Vec::new(),
+            depth,
+            field,
+            expects_name: false,
+            pause_at: at + PAUSE,
+            leaves_thoughts: false,
+        }
     }
 
     /// The field to which the next value belongs: that of a list is that of its items.

@@ -5,7 +5,8 @@
 use serde_json::Value;
 
 /// The fields whose strings a model reads. Pictures, recordings and files stand in others.
-const TEXTS: [&str; 9] = ["messages", "system", "content", "text", "prompt", "input", "instructions", "arguments", "output"];
+const TEXTS: [&str; 9] =
+    ["messages", "system", "content", "text", "prompt", "input", "instructions", "arguments", "output"];
 
 /// Reads the texts of a JSON body, in their order. What is no JSON has none.
 pub(crate) fn read_by_model(body: &[u8], mut read: impl FnMut(&str)) {
@@ -35,7 +36,10 @@ mod tests {
             (r#"{"content":[{"type":"image_url","image_url":{"url":"data:x"}}],"prompt":["a","b"]}"#, "a|b"),
             (r#"{"model":"m","input":"a","instructions":"b","metadata":{"x":"c"}}"#, "a|b"),
             (r#"{"input":[{"type":"function_call_output","output":"a"}]}"#, "a"),
-            (r#"{"system":[{"type":"text","text":"a"}],"messages":[{"content":[{"type":"tool_result","content":"b"}]}]}"#, "a|b"),
+            (
+                r#"{"system":[{"type":"text","text":"a"}],"messages":[{"content":[{"type":"tool_result","content":"b"}]}]}"#,
+                "a|b",
+            ),
             (r#""a""#, "a"),
             ("no JSON", ""),
         ] {
