@@ -10,6 +10,8 @@ mod fixtures;
 mod jobs;
 #[path = "golden/render.rs"]
 mod render;
+#[path = "golden/translate.rs"]
+mod translate;
 #[path = "golden/words.rs"]
 mod words;
 
@@ -86,6 +88,7 @@ fn run(dialect: &str, case: &Case<'_>) -> Value {
         "reply" => reply(provider(), case),
         "refusal" => refusal(provider(), case),
         "events" => events(provider(), case),
+        "translate" => translate::translate(case),
         other => panic!("`{other}` is no verb"),
     }
 }

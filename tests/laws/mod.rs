@@ -7,12 +7,13 @@
 mod cut;
 mod dialects;
 mod documents;
+mod translated;
 
 /// A law of one reader: it panics where the bytes break it.
 pub(crate) type Law = fn(&[u8]);
 
 /// Every reader's law, by the name of its folder under `fuzz/corpus/`.
-pub(crate) const LAWS: [(&str, Law); 15] = [
+pub(crate) const LAWS: [(&str, Law); 16] = [
     ("sse", cut::sse),
     ("framing", cut::framing),
     ("response", cut::response),
@@ -21,6 +22,7 @@ pub(crate) const LAWS: [(&str, Law); 15] = [
     ("jobs", dialects::jobs),
     ("provider", dialects::provider),
     ("stream", dialects::stream),
+    ("translation", translated::translation),
     ("json", dialects::json),
     ("config", documents::config),
     ("entry", documents::entry),

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::blocks::{Block, Read, word};
 use super::stops;
-use super::tokens::{Counted, Known, Tokens};
+use super::tokens::{self, Tokens};
 use crate::model::conversation::{Completion, Part};
 use crate::wire::grammar::Asked;
 use crate::wire::json::fields::{Fields, is_null, list, text};
@@ -42,17 +42,13 @@ fn read_text(json: &str) -> Option<Completion> {
     let blocks = list(whole.content)?;
     let parts: Vec<Part> = blocks.into_iter().filter_map(|block| Read::of(block)?.said()).collect();
     let calls = parts.iter().any(|part| matches!(part, Part::Call { .. }));
-    let mut known = Known::default();
-    if let Some(Ok(counted)) = whole.usage.map(|usage| serde_json::from_str::<Counted<'_>>(usage.get())) {
-        known.learn(counted);
-    }
     let sequence = whole.stop_sequence.and_then(text).map(Into::into);
     Some(Completion {
         id: word(whole.id).into_owned(),
         model: word(whole.model).into_owned(),
         parts,
         stop: stops::read(&word(whole.stop_reason), sequence, calls),
-        usage: known.read(),
+        usage: whole.usage.map(tokens::counted).unwrap_or_default().read(),
     })
 }
 

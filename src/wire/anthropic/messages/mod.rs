@@ -9,6 +9,7 @@ mod tokens;
 mod blocks;
 
 mod answer;
+
 mod pieces;
 mod thinking;
 mod turns;

@@ -7,9 +7,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::super::usage::Counted;
 use super::blocks::{Read, word};
 use super::stops;
-use super::tokens::{Counted, Known};
+use super::tokens;
 use crate::model::conversation::{Delta, PartKind, Piece, Stop};
 use crate::model::reply::{Beside, Channel, EventKind};
 use crate::wire::grammar::PieceReader;
@@ -39,7 +40,7 @@ pub(super) struct Reader {
     has_begun: bool,
     open: Open,
     has_called: bool,
-    usage: Known,
+    usage: Counted,
     has_stopped: bool,
     has_ended: bool,
 }
@@ -55,7 +56,7 @@ struct Event<'a> {
     #[serde(default, borrow)]
     delta: Option<Change<'a>>,
     #[serde(default, borrow)]
-    usage: Option<Counted<'a>>,
+    usage: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -65,7 +66,7 @@ struct Message<'a> {
     #[serde(default, borrow)]
     model: Option<&'a RawValue>,
     #[serde(default, borrow)]
-    usage: Option<Counted<'a>>,
+    usage: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -175,9 +176,9 @@ impl Reader {
         }
     }
 
-    fn count(&mut self, counted: Option<Counted<'_>>, pieces: &mut Vec<Piece<'_>>) {
-        if let Some(counted) = counted {
-            self.usage.learn(counted);
+    fn count(&mut self, usage: Option<&RawValue>, pieces: &mut Vec<Piece<'_>>) {
+        if let Some(usage) = usage {
+            self.usage = self.usage.with(tokens::counted(usage));
             pieces.extend(self.usage.read().map(Piece::Usage));
         }
     }

@@ -1,57 +1,18 @@
-//! The tokens of an answer, as Messages counts them: `input_tokens` are those of the prompt that were neither read from the
-//! cache nor written to it.
+//! The tokens of an answer, as they stand in it.
+//!
+//! `input_tokens` are those of the prompt that were neither read from the cache nor written to it.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::super::usage::Counted;
 use crate::model::reply::Usage;
+use crate::wire::json::scan::Scan;
 
-/// No answer takes more tokens: what claims so is no count.
-const MOST: f64 = 1e9;
-
-/// What was counted, as it is read.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-pub(super) struct Counted<'a> {
-    #[serde(default, borrow)]
-    input_tokens: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    cache_creation_input_tokens: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    cache_read_input_tokens: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    output_tokens: Option<&'a RawValue>,
-}
-
-/// What is known by now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Known {
-    fresh: Option<u64>,
-    written: Option<u64>,
-    cached: Option<u64>,
-    output: Option<u64>,
-}
-
-impl Known {
-    /// Learns what an event counts. The numbers of later events include those of earlier ones.
-    pub(super) fn learn(&mut self, counted: Counted<'_>) {
-        // A cast from a float ends at the largest number.
-        let number = |value: Option<&RawValue>| {
-            let number: f64 = value?.get().trim_matches('"').parse().ok()?;
-            (0.0..=MOST).contains(&number).then_some(number as u64)
-        };
-        self.fresh = self.fresh.max(number(counted.input_tokens));
-        self.written = self.written.max(number(counted.cache_creation_input_tokens));
-        self.cached = self.cached.max(number(counted.cache_read_input_tokens));
-        self.output = self.output.max(number(counted.output_tokens));
-    }
-
-    /// The tokens; `None` where no number was said.
-    pub(super) fn read(self) -> Option<Usage> {
-        self.fresh.or(self.written).or(self.cached).or(self.output)?;
-        let (cached, written) = (self.cached.unwrap_or_default(), self.written.unwrap_or_default());
-        let input = self.fresh.unwrap_or_default() + cached + written;
-        Some(Usage { input, cached, written, output: self.output.unwrap_or_default() })
-    }
+/// What a `usage` counts.
+pub(super) fn counted(usage: &RawValue) -> Counted {
+    let usual = Scan::whole(usage.get().as_bytes(), Counted::scan);
+    usual.or_else(|| serde_json::from_str(usage.get()).ok().map(|value| Counted::of(&value))).unwrap_or_default()
 }
 
 /// What was counted, as it is written.

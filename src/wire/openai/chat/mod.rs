@@ -5,11 +5,12 @@
 mod models;
 mod stops;
 
-mod answer;
 mod content;
-mod pieces;
+
+mod answer;
 
 mod messages;
+mod pieces;
 mod turns;
 mod writer;
 
