@@ -62,6 +62,20 @@ impl RequestPlan {
     }
 }
 
+impl PathPlan {
+    /// The dialect's path, where this is the provider's own for it.
+    pub fn usual(&self, own: &str) -> Option<&'static str> {
+        let is_own = match self.own.split_once(MODEL) {
+            None => *self.own == *own,
+            Some((before, after)) => {
+                let model = own.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+                model.is_some_and(|model| !model.is_empty() && !model.contains('/'))
+            }
+        };
+        is_own.then_some(self.usual)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +112,10 @@ mod tests {
             assert!(own(wrong).is_err(), "{wrong:?}");
         }
         assert!(plan.own_path("/chat/completions", None).is_err());
+        assert_eq!(plan.paths[0].usual("/deployments/gpt%204:x/chat"), Some("/chat/completions"));
+        for other in ["/deployments/a/b/chat", "/deployments//chat", "/deployments/chat", "/chat/completions"] {
+            assert_eq!(plan.paths[0].usual(other), None, "{other}");
+        }
         assert_eq!(plan.own_path("/models", None), Ok(None));
     }
 }

@@ -10,7 +10,7 @@ use http::Method;
 use memchr::memmem::Finder;
 use siphasher::sip::SipHasher13;
 
-use crate::config::plan::{ProviderKind, ProviderPlan};
+use crate::config::plan::{PathPlan, ProviderKind, ProviderPlan};
 use crate::provider::Request;
 use crate::provider::simulated::mark;
 use crate::wire::openai::brief::Kind;
@@ -66,12 +66,13 @@ pub(super) struct Paths {
     kind: ProviderKind,
     chat: String,
     probes: Vec<String>,
+    own: Vec<PathPlan>,
 }
 
 impl Paths {
     pub(super) fn of(plan: &ProviderPlan) -> Self {
         let probes = plan.probe.as_ref().map(|probe| probe.paths.clone()).unwrap_or_default();
-        Self { kind: plan.kind, chat: plan.endpoints.chat.clone(), probes }
+        Self { kind: plan.kind, chat: plan.endpoints.chat.clone(), probes, own: plan.request.paths.clone() }
     }
 
     fn is_probe(&self, request: &Request, path: &str) -> bool {
@@ -84,6 +85,7 @@ impl<'r> Question<'r> {
     pub(super) fn read(paths: &Paths, request: &'r Request) -> Self {
         let body = &*request.body;
         let path = request.path.split('?').next().unwrap_or_default();
+        let path = paths.own.iter().find_map(|own| own.usual(path)).unwrap_or(path);
         let wanted = match (paths.kind, path) {
             _ if paths.is_probe(request, path) => Wanted::Probe,
             _ if request.method != Method::POST => Wanted::Scripted,
@@ -159,7 +161,7 @@ mod tests {
     use super::*;
 
     fn paths(kind: ProviderKind) -> Paths {
-        Paths { kind, chat: "/api/chatbot".into(), probes: vec!["/health".into()] }
+        Paths { kind, chat: "/api/chatbot".into(), probes: vec!["/health".into()], own: Vec::new() }
     }
 
     fn request(path: &str, body: &str) -> Request {
@@ -183,6 +185,9 @@ mod tests {
         assert_eq!((question.id, question.tokens_in, question.tokens_out), (0x1f3, 374, 30));
         assert_eq!(question.model, br#"gpt-\"4\""#);
         assert!(question.is_stream && question.with_usage);
+        let own = vec![PathPlan { usual: "/chat/completions", own: "/deployments/{model}/chat".into() }];
+        let asked = request("/deployments/m/chat?a=b", body);
+        assert_eq!(Question::read(&Paths { own, ..openai }, &asked).wanted, Wanted::Text(Kind::Chat));
     }
 
     #[test]
