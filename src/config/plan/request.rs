@@ -78,6 +78,8 @@ impl PathPlan {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn plan(paths: &[(&'static str, &str)]) -> RequestPlan {
@@ -117,5 +119,18 @@ mod tests {
             assert_eq!(plan.paths[0].usual(other), None, "{other}");
         }
         assert_eq!(plan.own_path("/models", None), Ok(None));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_model_is_called_it_is_one_segment_or_refused(model in "(\\.{1,3}|%2[eEfF]|%|[a-z0-9:@?#\\\\/;%&= é\t]){0,6}") {
+            let plan = plan(&[("/chat/completions", "/deployments/{model}/chat")]);
+            let Ok(own) = plan.own_path("/chat/completions", Some(&model)) else { return Ok(()) };
+            let own = own.unwrap();
+            let segments: Vec<&str> = own.split('/').collect();
+            prop_assert_eq!((segments.len(), segments[1], segments[3]), (4, "deployments", "chat"), "{}", own);
+            prop_assert_eq!(path::decoded(segments[2]), &*model);
+            prop_assert_eq!(plan.paths[0].usual(&own), Some("/chat/completions"));
+        }
     }
 }
