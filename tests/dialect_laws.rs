@@ -14,7 +14,8 @@ use tidegate::model::call::{Audio, CallRequest, Voice, VoiceWanted};
 use tidegate::model::fault::Fault;
 use tidegate::provider::{self, ResponseHead};
 
-const CALLERS: [CallerKind; 4] = [CallerKind::OpenAi, CallerKind::Restaurant, CallerKind::Canvas, CallerKind::Widget];
+const CALLERS: [CallerKind; 5] =
+    [CallerKind::OpenAi, CallerKind::Anthropic, CallerKind::Restaurant, CallerKind::Canvas, CallerKind::Widget];
 
 fn typed(content_type: &str) -> HeaderMap {
     HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap())])

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use tidegate::config::plan::CallerKind;
 use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
 use tidegate::gateway::state::GatewayState;
@@ -75,7 +74,7 @@ fn it_has_every_endpoint_of_the_table_and_every_route_of_the_defaults_that_is_ou
         }
     }
     let plan = config::load(None, &Variables::default()).unwrap();
-    for route in plan.routes.iter().filter(|route| route.caller != CallerKind::OpenAi) {
+    for route in plan.routes.iter().filter(|route| !route.caller.passes_through()) {
         for (path, method) in route.paths.iter().flat_map(|path| route.methods.iter().map(move |it| (path, it))) {
             assert!(is_there(path, &method.as_str().to_lowercase()), "{method} {path}");
         }

@@ -95,11 +95,11 @@ pub(crate) fn is_final(fault: &Fault) -> bool {
     }
 }
 
-/// What a grammar has to know to write an answer that did not come in the caller's API.
-pub(crate) fn asked<'a>(about: &About<'a>) -> Asked<'a> {
+/// What a grammar has to know to write an answer that did not come in the caller's API; `id` becomes the answer's.
+pub(crate) fn asked<'a>(about: &About<'a>, id: &'a str) -> Asked<'a> {
     Asked {
         body: if let Some(CallRequest::Wire(wire)) = about.request { &wire.body } else { b"" },
-        id: &about.head.id,
+        id,
         created: about.now.as_second(),
         wants_text: false,
     }

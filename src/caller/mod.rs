@@ -160,6 +160,11 @@ pub trait EventEncoder: Send {
     /// What follows the last event of a complete answer; may be empty.
     fn end(&mut self) -> Bytes;
 
+    /// What says in the place of an event that the stream lives; `None`: a stream may be silent in this dialect.
+    fn alive(&self) -> Option<Bytes> {
+        None
+    }
+
     /// A typed error event that says that the answer is incomplete.
     fn fault(&mut self, fault: &Fault) -> Bytes;
 }

@@ -45,7 +45,8 @@ impl Caller for OpenAi {
             }
             Body::Answer(said) if about.call == CallKind::Responses => {
                 let model = model.as_deref().or_else(|| about.request.and_then(CallRequest::model));
-                let (model, asked) = (model.unwrap_or("unknown"), answer::asked(about));
+                let id = format!("resp_{}", about.head.id);
+                let (model, asked) = (model.unwrap_or("unknown"), answer::asked(about, &id));
                 if wants_stream {
                     let events = translation::said_in_events(Api::Responses, &said, model, &asked);
                     let events = Box::pin(stream::iter(events.into_iter().map(Ok)));

@@ -19,7 +19,8 @@ use tidegate::wire::sse::Decoder;
 use super::choose;
 use crate::fixtures;
 
-const CALLERS: [CallerKind; 4] = [CallerKind::OpenAi, CallerKind::Restaurant, CallerKind::Canvas, CallerKind::Widget];
+const CALLERS: [CallerKind; 5] =
+    [CallerKind::OpenAi, CallerKind::Anthropic, CallerKind::Restaurant, CallerKind::Canvas, CallerKind::Widget];
 const PROVIDERS: [(ProviderKind, &str); 3] = [
     (ProviderKind::BuildPanel, "buildpanel"),
     (ProviderKind::OpenAi, "openai"),
@@ -197,8 +198,11 @@ pub(super) fn json(data: &[u8]) {
     let Some(respelt) = respelt(data) else { return };
     match which % 3 {
         0 => {
-            for call in [CallKind::Chat, CallKind::Completions, CallKind::Embeddings, CallKind::Responses] {
-                assert_eq!(asked(call, &body), asked(call, &respelt), "two readers of a request differ");
+            let of_openai = [CallKind::Chat, CallKind::Completions, CallKind::Embeddings, CallKind::Responses];
+            let calls = of_openai.map(|call| (CallerKind::OpenAi, call));
+            for (caller, call) in calls.into_iter().chain([(CallerKind::Anthropic, CallKind::Messages)]) {
+                let (one, other) = (asked(caller, call, &body), asked(caller, call, &respelt));
+                assert_eq!(one, other, "two readers of a request differ");
             }
         }
         _ => assert_eq!(answered(&body), answered(&respelt), "two readers of an answer differ"),
@@ -206,8 +210,8 @@ pub(super) fn json(data: &[u8]) {
 }
 
 /// What is read of a request.
-fn asked(call: CallKind, body: &Bytes) -> Option<String> {
-    let request = decode(CallerKind::OpenAi, call, "application/json", body).ok()?;
+fn asked(caller: CallerKind, call: CallKind, body: &Bytes) -> Option<String> {
+    let request = decode(caller, call, "application/json", body).ok()?;
     let (is_deterministic, users) = (is_deterministic(&request), format!("{:?}", request.end_users()));
     let CallRequest::Wire(wire) = request else { return None };
     let model = wire.model.map(|model| model.name);

@@ -65,7 +65,8 @@ impl Caller for Anthropic {
             Body::Events(events) => return Ok(streamed(status, headers, events)),
             Body::Answer(said) => {
                 let model = model.as_deref().or_else(|| about.request.and_then(CallRequest::model));
-                let (model, asked) = (model.unwrap_or("unknown"), answer::asked(about));
+                let id = format!("msg_{}", about.head.id);
+                let (model, asked) = (model.unwrap_or("unknown"), answer::asked(about, &id));
                 if about.request.is_some_and(CallRequest::wants_stream) {
                     let events = translation::said_in_events(Api::Messages, &said, model, &asked);
                     return Ok(streamed(status, headers, Box::pin(stream::iter(events.into_iter().map(Ok)))));
@@ -140,6 +141,10 @@ impl EventEncoder for PassOn {
 
     fn end(&mut self) -> Bytes {
         Bytes::new()
+    }
+
+    fn alive(&self) -> Option<Bytes> {
+        Some(Bytes::from_static(PING))
     }
 
     fn fault(&mut self, fault: &Fault) -> Bytes {

@@ -26,7 +26,8 @@ use crate::server::callers::recognition::Recognition;
 use crate::server::callers::response::comeback;
 use crate::server::callers::served_by::ServedBy;
 use crate::server::callers::{
-    cache_control, client_deadline, cors, csrf, idempotency, prompt_rules, prompted, recognition, security, structured,
+    alive, cache_control, client_deadline, cors, csrf, idempotency, prompt_rules, prompted, recognition, security,
+    structured,
 };
 use crate::server::calls;
 use crate::server::tunnel;
@@ -261,7 +262,7 @@ impl RequestContext<'_> {
         let about = self.about(route.plan.call, head, Some(request), watch);
         let is_menu = route.plan.call == CallKind::Menu;
         let (degraded, cache, served) = (reply.degraded, reply.cache, ServedBy::of(&reply));
-        let mut answered = caller::of_request(&route.plan, &self.parts.headers).encode(&about, *reply)?;
+        let mut answered = alive::keep(caller::of_request(&route.plan, &self.parts.headers).encode(&about, *reply)?);
         self.mark(route, request, &served, watch, &mut answered);
         structured::tell(&route.plan, request, degraded, &watch.trail, &mut answered.headers);
         if was_replayed(&watch.trail) {

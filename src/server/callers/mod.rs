@@ -4,6 +4,7 @@
 pub mod present;
 
 pub mod address;
+pub mod alive;
 pub mod authority;
 pub mod body_reader;
 pub mod cache_control;
