@@ -5,6 +5,7 @@
 mod tokens;
 
 use parking_lot::{Mutex, MutexGuard};
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -342,7 +343,7 @@ pub struct Step {
 }
 
 /// What a policy did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepKind {
     /// It kept the call from a provider, which may be asked again after this time.
     Refused(Duration),
@@ -352,6 +353,8 @@ pub enum StepKind {
     Denied(&'static str),
     /// It passed a target over.
     Skipped(&'static str),
+    /// It passed a target over that cannot serve this.
+    Unable(Cow<'static, str>),
     /// It found an attempt overdue, after such a silence.
     Overdue(Duration),
 }

@@ -313,6 +313,9 @@ impl Next for Failover {
             if payment == Payment::Paid && fault.is_unasked() && number == chosen {
                 call.attempts.refund(&self.targets[chosen].retries, time::now());
             }
+            if let Fault::Unsupported { provider, what } | Fault::Untranslatable { provider, what } = &fault {
+                call.trail.note(NAME, Some(provider), StepKind::Unable(what.clone()));
+            }
             let was_asked = !fault.is_unable() && !matches!(fault, Fault::Quota { .. });
             if fault.retry() == Retry::Never || (was_asked && !self.is_idempotent) {
                 return Err(fault);

@@ -150,7 +150,11 @@ fn refused_by(facts: &Facts) -> Vec<Arc<str>> {
 fn waited(facts: &Facts) -> Duration {
     let waits = facts.steps.iter().map(|step| match step.what {
         StepKind::Waited(time) => time,
-        StepKind::Refused(_) | StepKind::Denied(_) | StepKind::Skipped(_) | StepKind::Overdue(_) => Duration::ZERO,
+        StepKind::Refused(_)
+        | StepKind::Denied(_)
+        | StepKind::Skipped(_)
+        | StepKind::Unable(_)
+        | StepKind::Overdue(_) => Duration::ZERO,
     });
     waits.fold(Duration::ZERO, Duration::saturating_add)
 }

@@ -103,13 +103,14 @@ fn attempt_end(record: &CallRecord, number: usize, tried: &Attempt) -> (Duration
 
 fn step(step: &Step) -> String {
     let provider = step.provider.as_deref().map(|name| format!(" {}", display_name(name))).unwrap_or_default();
-    let what = match step.what {
-        StepKind::Refused(retry_in) => format!("refuses{provider} for the next {:.1} ms", milliseconds(retry_in)),
-        StepKind::Waited(time) => format!("waits {:.1} ms{provider}", milliseconds(time)),
+    let what = match &step.what {
+        StepKind::Refused(retry_in) => format!("refuses{provider} for the next {:.1} ms", milliseconds(*retry_in)),
+        StepKind::Waited(time) => format!("waits {:.1} ms{provider}", milliseconds(*time)),
         StepKind::Denied(why) => format!("does not retry{provider}: {why}"),
         StepKind::Skipped(why) => format!("skips{provider}: {why}"),
+        StepKind::Unable(what) => format!("skips{provider}: it cannot serve {what}"),
         StepKind::Overdue(silence) => {
-            format!("considers{provider} overdue: nothing for {:.1} ms", milliseconds(silence))
+            format!("considers{provider} overdue: nothing for {:.1} ms", milliseconds(*silence))
         }
     };
     format!("{:<12} {what}", step.policy)

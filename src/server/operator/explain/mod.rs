@@ -249,12 +249,13 @@ fn attempt(record: &CallRecord, tried: &Attempt) -> Value {
 }
 
 fn step(step: &Step) -> Value {
-    let (did, milliseconds, because) = match step.what {
-        StepKind::Refused(retry_in) => ("refused", Some(milliseconds(retry_in)), None),
-        StepKind::Waited(time) => ("waited", Some(milliseconds(time)), None),
-        StepKind::Denied(why) => ("denied", None, Some(why)),
-        StepKind::Skipped(why) => ("skipped", None, Some(why)),
-        StepKind::Overdue(silence) => ("overdue", Some(milliseconds(silence)), None),
+    let (did, milliseconds, because) = match &step.what {
+        StepKind::Refused(retry_in) => ("refused", Some(milliseconds(*retry_in)), None),
+        StepKind::Waited(time) => ("waited", Some(milliseconds(*time)), None),
+        StepKind::Denied(why) => ("denied", None, Some((*why).to_owned())),
+        StepKind::Skipped(why) => ("skipped", None, Some((*why).to_owned())),
+        StepKind::Unable(what) => ("skipped", None, Some(format!("it cannot serve {what}"))),
+        StepKind::Overdue(silence) => ("overdue", Some(milliseconds(*silence)), None),
     };
     json!({
         "atMs": self::milliseconds(step.at),
