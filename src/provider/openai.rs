@@ -209,8 +209,7 @@ fn encode_wire(call: &Call, wire: &WireRequest, provider: &ProviderPlan) -> Resu
         edits.push((span, wire.spelt(model)));
     }
     if let Some(said) = &call.said {
-        let end = conversation::end_of_messages(&wire.body).ok_or("continuing a partial answer")?;
-        edits.push((end..end, format!(",{}", conversation::said(said))));
+        edits.push(conversation::going_on(wire.endpoint, &wire.body, said).ok_or("continuing a partial answer")?);
     }
     if asks_usage(wire, provider)
         && let Some(brace) = memchr::memchr(b'{', &wire.body)

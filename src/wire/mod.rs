@@ -21,6 +21,7 @@ pub mod webhook;
 pub mod sse;
 
 pub(crate) mod grammar;
+pub(crate) mod stitch;
 
 pub mod openai;
 

@@ -28,6 +28,7 @@ use super::{Incoming, json};
 use crate::model::call::{AnswerBounds, Contents, Endpoint, NamedModel, Reach, WireRequest};
 use crate::model::fault::{Fault, RequestFault};
 use crate::wire::media::{essence, media_type};
+use crate::wire::openai::responses;
 use crate::wire::path::decoded;
 use crate::wire::span::span;
 
@@ -52,7 +53,19 @@ pub(super) fn read(incoming: &Incoming<'_>, endpoint: Endpoint) -> Result<WireRe
         Endpoint::Messages | Endpoint::CountTokens => messages::read(incoming, &mut wire)?,
         _ => object(incoming, &mut wire)?,
     }
+    is_kept(&wire)?;
     Ok(wire)
+}
+
+/// Refuses what is about a response that no provider has: nobody else's may be taken for it.
+fn is_kept(wire: &WireRequest) -> Result<(), Fault> {
+    let Some(id) = wire.contents.stored.as_deref().filter(|id| responses::is_unstored(id)) else { return Ok(()) };
+    let message = format!(
+        "the response `{id}` is not stored, as its provider was asked in another API: send what was said in `input`, and no \
+         `previous_response_id`"
+    );
+    let field = (wire.endpoint == Endpoint::Responses).then_some("previous_response_id");
+    Err(Fault::invalid(field, message))
 }
 
 /// The path below `/v1`, where it is there.

@@ -18,6 +18,7 @@
 
 mod said;
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,16 +29,16 @@ use futures_util::Stream;
 use tokio::time::Instant;
 
 use self::said::{AnswerTexts, Comparison};
-use crate::model::call::{Call, CallRequest, TextUse};
+use crate::model::call::{Call, TextUse};
 use crate::model::fault::Fault;
-use crate::model::reply::{Beside, Body, Channel, Event, EventKind, EventStream, Reply};
+use crate::model::reply::{Beside, Body, Event, EventKind, EventStream, Reply};
 use crate::model::signs::Signs;
 use crate::model::time;
 use crate::model::time::{Alarm, later};
 use crate::model::trail::Reason;
 use crate::stack::{Next, Outcome, Policy, Stack};
 use crate::wire::format;
-use crate::wire::openai::stitch::{self, Changes, Identity};
+use crate::wire::stitch::Stitch;
 
 /// The policy. It holds the targets' stack itself, because a stream outlives the call that began it.
 #[derive(Clone)]
@@ -67,9 +68,9 @@ impl Policy for Resume {
     const NAME: &'static str = "resume";
 
     async fn apply<N: Next>(&self, mut call: Box<Call>, next: &N) -> Outcome {
-        if !is_text_stream(&call.request) || !self.has_next(call.from_target) {
+        let Some(new_stitch) = format::stitch(&call.request).filter(|_| self.has_next(call.from_target)) else {
             return next.call(call).await;
-        }
+        };
         call.text_use = TextUse::Read;
         let mut reply = next.call(call.clone()).await?;
         if !self.has_next(reply.target) {
@@ -95,21 +96,14 @@ impl Policy for Resume {
             continuing: self.continuing.clone(),
             said: AnswerTexts::default(),
             is_resumable: true,
-            first: None,
+            stitch: new_stitch(),
+            ready: VecDeque::new(),
             fault: None,
             continuation: None,
             is_mixed: false,
         };
         reply.body = Body::Events(Box::pin(resuming));
         Ok(reply)
-    }
-}
-
-fn is_text_stream(request: &CallRequest) -> bool {
-    match request {
-        CallRequest::Chat(chat) => chat.stream,
-        CallRequest::Wire(wire) => wire.stream && format::of(wire).is_stitchable(),
-        CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => false,
     }
 }
 
@@ -204,8 +198,10 @@ struct Resuming {
     /// The texts that the caller has.
     said: AnswerTexts,
     is_resumable: bool,
-    /// Who the caller believes to be answering.
-    first: Option<Identity>,
+    /// What the caller was told of the answer: of another one it is told the rest.
+    stitch: Box<dyn Stitch>,
+    /// Events that the caller gets next.
+    ready: VecDeque<Event>,
     /// Why the stream broke; also the mark that it was resumed.
     fault: Option<Fault>,
     /// Set while the answer comes from a target that was asked to go on.
@@ -218,7 +214,7 @@ impl Resuming {
     /// Notes what the caller is given. `None`: the caller has had it before.
     fn pass(&mut self, event: Event) -> Option<Event> {
         match (&mut self.continuation, &event.kind) {
-            (Some(it), EventKind::Piece) if !it.has_spoken && stitch::is_opening(&event) => return None,
+            (Some(it), EventKind::Piece) if !it.has_spoken && self.stitch.is_opening(&event) => return None,
             (Some(it), EventKind::Text(_)) => {
                 it.has_spoken = true;
                 self.is_mixed = true;
@@ -230,19 +226,13 @@ impl Resuming {
             // Nothing is compared with it any more.
             self.said = AnswerTexts::default();
         }
-        match &mut self.first {
-            None => self.first = Identity::of(&event),
-            Some(first) if self.fault.is_none() => first.learn(&event),
-            Some(_) => {}
+        if self.fault.is_none() {
+            self.stitch.note(&event);
+            return Some(event);
         }
-        let is_chunk = !matches!(event.kind, EventKind::Comment | EventKind::Done);
-        Some(match (&self.fault, &self.first) {
-            (Some(_), Some(first)) if is_chunk => {
-                let texts_before = self.continuation.as_ref().map_or(0, |it| it.texts_before);
-                first.impose(event, &Changes { text: None, texts_before })
-            }
-            _ => event,
-        })
+        let texts_before = self.continuation.as_ref().map_or(0, |it| it.texts_before);
+        self.stitch.pass(event, texts_before, &mut self.ready);
+        self.ready.pop_front()
     }
 
     /// True when somebody may still be asked.
@@ -328,6 +318,7 @@ impl Resuming {
             Body::Events(events) => {
                 let Reply { target, provider, signs, .. } = *reply;
                 let so_far = AnswerTexts::default();
+                self.stitch.begin("");
                 self.other = Some(Other::CatchingUp(Repeat { events, so_far, target, provider, signs }));
                 Ok(())
             }
@@ -340,6 +331,7 @@ impl Resuming {
     fn continued(&mut self, outcome: Outcome) -> Result<(), Fault> {
         let reply = outcome.map(|reply| *reply);
         let Ok(Reply { body: Body::Events(events), provider, signs, .. }) = reply else { return self.ask_next() };
+        self.stitch.begin(self.said.text());
         let continuation = Continuation { texts_before: self.said.pieces, has_spoken: false };
         self.goes_on(Answering::new(events, provider, signs), Some(continuation));
         Ok(())
@@ -361,18 +353,18 @@ impl Resuming {
     }
 
     /// One event of a repeated answer.
-    fn catch_up(&self, so_far: &mut AnswerTexts, event: Event) -> Step {
+    fn catch_up(&mut self, so_far: &mut AnswerTexts, event: Event) -> Step {
         // The role at the beginning the caller has; after the texts: its finish and usage.
         if event.kind == EventKind::Piece && self.said.is_all_in(so_far) {
-            let is_next = !so_far.text().is_empty() || stitch::is_finish(&event);
-            return if is_next { Step::CaughtUp(event) } else { Step::Known };
+            let is_next = !so_far.text().is_empty() || self.stitch.is_finish(&event);
+            return if is_next { Step::CaughtUp(event) } else { self.is_known(event) };
         }
         match self.said.compare(so_far, &event.kind) {
             // Its last words and its end in one: the end is new.
-            Comparison::Known if stitch::is_finish(&event) && self.said.is_all_in(so_far) => {
-                Step::CaughtUp(self.cut(Event { kind: EventKind::Piece, ..event }, (None, "")))
+            Comparison::Known if self.stitch.is_finish(&event) && self.said.is_all_in(so_far) => {
+                Step::CaughtUp(self.stitch.cut(Event { kind: EventKind::Piece, ..event }, (None, "")))
             }
-            Comparison::Known => Step::Known,
+            Comparison::Known => self.is_known(event),
             Comparison::New => Step::CaughtUp(event),
             Comparison::Differs => Step::Differs,
             Comparison::Beyond(channel, rest) => {
@@ -380,17 +372,15 @@ impl Resuming {
                     None => EventKind::Text(rest.as_str().into()),
                     Some(channel) => EventKind::Beside([Beside { channel, text: rest.as_str().into() }].into()),
                 };
-                Step::CaughtUp(self.cut(Event { kind, ..event }, (channel, &rest)))
+                Step::CaughtUp(self.stitch.cut(Event { kind, ..event }, (channel, &rest)))
             }
         }
     }
 
-    /// An event of a repeated answer with just the text that the caller has not had.
-    fn cut(&self, event: Event, rest: (Option<Channel>, &str)) -> Event {
-        match &self.first {
-            Some(first) => first.impose(event, &Changes { text: Some(rest), texts_before: 0 }),
-            None => event,
-        }
+    /// The caller has it already.
+    fn is_known(&mut self, event: Event) -> Step {
+        self.stitch.skip(event);
+        Step::Known
     }
 
     /// What came from a stream that catches up. `Some`: the caller gets it.
@@ -473,6 +463,9 @@ impl Stream for Resuming {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
+            if let Some(event) = this.ready.pop_front() {
+                return Poll::Ready(Some(Ok(event)));
+            }
             if this.is_over {
                 return Poll::Ready(None);
             }

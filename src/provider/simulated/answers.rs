@@ -209,10 +209,8 @@ fn done() -> Piece {
 }
 
 /// The text of the last user message.
-pub(super) fn question(body: &Value) -> String {
-    let last = body["messages"]
-        .as_array()
-        .and_then(|messages| messages.iter().rev().find(|message| message["role"] == "user"));
+pub(super) fn question(messages: &Value) -> String {
+    let last = messages.as_array().and_then(|messages| messages.iter().rev().find(|message| message["role"] == "user"));
     match last.map(|message| &message["content"]) {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Array(parts)) => {
@@ -223,7 +221,7 @@ pub(super) fn question(body: &Value) -> String {
 }
 
 fn chat(name: &str, behaviour: &Behaviour, body: &Value) -> Answer {
-    let asked = question(body);
+    let asked = question(&body["messages"]);
     let wants_order =
         body["messages"][0]["role"] == "system" && body["messages"][0]["content"].to_string().contains("orderData");
     let said = behaviour.body.as_ref().filter(|_| behaviour.fault == FaultKind::Says);
@@ -362,7 +360,15 @@ fn response(name: &str, body: &Value) -> Answer {
             &json!({"id": id, "object": "response", "background": true, "status": "queued", "model": body["model"], "output": [], "usage": null}),
         );
     }
-    let text = format!("{name} (simulated) responds: {}", body["input"].as_str().unwrap_or_default());
+    let last = body["input"].as_array().and_then(|items| items.last());
+    let said = last.filter(|item| item["role"] == "assistant").and_then(|item| item["content"].as_str());
+    let asked = match &body["input"] {
+        Value::String(text) => text.clone(),
+        input => question(input),
+    };
+    let text = format!("{name} (simulated) responds: {asked}");
+    // A partial answer that stands last is gone on from, as in a chat.
+    let text: String = words(&text).into_iter().skip(said.map_or(0, |said| words(said).len())).collect();
     let whole = |status: &str, output: Value, usage: Value| {
         json!({
             "id": format!("resp_{name}"), "object": "response", "created_at": 1_700_000_000, "status": status, "error": null,

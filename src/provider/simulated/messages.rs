@@ -64,7 +64,7 @@ pub(super) fn answer(name: &str, behaviour: &Behaviour, request: &Request) -> An
         return error(StatusCode::NOT_FOUND, "not_found_error", &format!("model: {model}"));
     }
     if path.ends_with("/count_tokens") {
-        return Answer::ok(&json!({"input_tokens": count(&question(&body))}));
+        return Answer::ok(&json!({"input_tokens": count(&question(&body["messages"]))}));
     }
     if body["max_tokens"].as_u64().is_none() {
         return error(StatusCode::BAD_REQUEST, "invalid_request_error", "max_tokens: Field required");
@@ -89,7 +89,7 @@ fn listing(models: Option<&[String]>, path: &str) -> Answer {
 }
 
 fn message(name: &str, behaviour: &Behaviour, body: &Value) -> Answer {
-    let asked = question(body);
+    let asked = question(&body["messages"]);
     let said = behaviour.body.clone().filter(|_| behaviour.fault == FaultKind::Says);
     let system = body["system"].to_string();
     let text = match said {

@@ -13,7 +13,11 @@ use super::whole::{Gathering, Recorder};
 use crate::model::call::WireRequest;
 use crate::model::reply::Event;
 use crate::wire::recording::Kept;
+use crate::wire::stitch::Stitch;
 use crate::wire::stream::EventReader;
+
+/// Makes the stitch of one stream.
+pub(crate) type NewStitch = fn() -> Box<dyn Stitch>;
 
 /// What an answer is made of, as far as it costs something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +38,9 @@ pub trait Format: Sync {
     /// Reads the events of a stream that answers this request.
     fn reader(&self, wire: &WireRequest, reading: Reading) -> Box<dyn EventReader>;
 
-    /// True when the texts of two streams can be compared, and one be gone on with in the other's place.
-    fn is_stitchable(&self) -> bool {
-        false
+    /// What is told of one stream to go on with another in its place; `None` where their texts cannot be compared.
+    fn stitch(&self) -> Option<NewStitch> {
+        None
     }
 
     /// How the texts of its events are read.

@@ -14,8 +14,8 @@ mod openai;
 mod replay;
 
 use self::anthropic::{CountTokens, Messages};
-use self::endpoint::Format;
 pub use self::endpoint::Writes;
+use self::endpoint::{Format, NewStitch};
 use self::openai::{Completions, Embeddings, Models, Other, Responses, Speech, Transcriptions};
 pub use self::texts::Texts;
 pub use self::whole::{Gathering, Recorder};
@@ -23,7 +23,7 @@ use super::anthropic::events::Events;
 use super::openai::complete::{self, Choices};
 use super::openai::events::{Audience, Chunks, Named, Tail};
 use super::openai::question::Keyless;
-use super::openai::{forms, record};
+use super::openai::{forms, record, stitch};
 use super::recording::Kept;
 use super::stream::EventReader;
 use crate::model::call::{CallRequest, Endpoint, WireRequest};
@@ -61,6 +61,16 @@ pub fn is_left_out(wire: &WireRequest, field: &str, knows_model: bool, ignore: &
         // The model that answers counts, by whatever name it was asked for.
         || (field == "model" && knows_model)
         || ignore.iter().any(|ignored| ignored == field)
+}
+
+/// What is told of a stream of text to go on with another in its place; `None` for what is none, or cannot be gone on with.
+pub(crate) fn stitch(request: &CallRequest) -> Option<NewStitch> {
+    match request {
+        CallRequest::Chat(chat) if chat.stream => Some(|| Box::new(stitch::Chunks::default())),
+        // What is made in the background goes on there, and is read again.
+        CallRequest::Wire(wire) if wire.stream && !wire.contents.is_background => of(wire).stitch(),
+        _ => None,
+    }
 }
 
 /// What is asked, as the format of the request reads it.

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use super::super::openai::complete::{self, Choices};
 use super::super::openai::events::{Chunks, Named, Reading, Tail};
 use super::super::openai::question::{self, Keyless};
-use super::super::openai::{forms, record, replay};
-use super::endpoint::{Format, Writes};
+use super::super::openai::{forms, record, replay, stitch};
+use super::endpoint::{Format, NewStitch, Writes};
 use super::whole::{Gathering, Recorder};
 use crate::model::call::WireRequest;
 use crate::model::reply::Event;
@@ -25,8 +25,8 @@ impl Format for Completions {
         Box::new(Chunks::reading(reading, wire.bounds.choices))
     }
 
-    fn is_stitchable(&self) -> bool {
-        self.0 == Choices::Messages
+    fn stitch(&self) -> Option<NewStitch> {
+        (self.0 == Choices::Messages).then_some(|| Box::new(stitch::Chunks::default()))
     }
 
     fn question(&self, wire: &WireRequest, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {
@@ -101,6 +101,10 @@ impl Format for Responses {
 
     fn reader(&self, _wire: &WireRequest, reading: Reading) -> Box<dyn EventReader> {
         Box::new(Named::reading(Tail::Responses, reading.audience))
+    }
+
+    fn stitch(&self) -> Option<NewStitch> {
+        Some(|| Box::new(stitch::Frames::default()))
     }
 
     fn question(&self, wire: &WireRequest, is_left_out: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, Keyless> {

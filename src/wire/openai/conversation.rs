@@ -2,10 +2,13 @@
 //!
 //! It does not know why one is added.
 
+use std::ops::Range;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::model::call::Endpoint;
 use crate::wire::span::span;
 
 /// The field with which a stream tells its tokens in an event of its own, to be put in front of others.
@@ -31,11 +34,55 @@ pub(crate) fn end_of_messages(body: &[u8]) -> Option<usize> {
     (!is_empty).then_some(end - 1)
 }
 
+/// The edit that has a request go on from a partial answer: a place in it, and what is put there. `None` where it has no
+/// conversation.
+pub(crate) fn going_on(endpoint: Endpoint, body: &[u8], text: &str) -> Option<(Range<usize>, String)> {
+    if endpoint != Endpoint::Responses {
+        let end = end_of_messages(body)?;
+        return Some((end..end, format!(",{}", said(text))));
+    }
+    #[derive(Deserialize)]
+    struct Asked<'a> {
+        #[serde(borrow)]
+        input: &'a RawValue,
+    }
+    let asked: Asked<'_> = serde_json::from_slice(body).ok()?;
+    let input = asked.input.get();
+    let place = span(input.as_bytes(), body)?;
+    if input.starts_with('"') {
+        return Some((place, format!(r#"[{{"role":"user","content":{input}}},{}]"#, said(text))));
+    }
+    let is_empty = input.strip_prefix('[')?.strip_suffix(']')?.trim().is_empty();
+    let end = place.end - 1;
+    (!is_empty).then(|| (end..end, format!(",{}", said(text))))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_partial_answer_stands_last_in_the_input_of_a_response() {
+        let going_on = |body: &str| {
+            let (place, words) = going_on(Endpoint::Responses, body.as_bytes(), "Hel\"")?;
+            Some([&body[..place.start], &words, &body[place.end..]].concat())
+        };
+        let said = r#"{"role":"assistant","content":"Hel\""}"#;
+        for (body, wanted) in [
+            (
+                r#"{"input": "a\u0062" ,"x":1.50}"#,
+                format!(r#"{{"input": [{{"role":"user","content":"a\u0062"}},{said}] ,"x":1.50}}"#),
+            ),
+            (r#"{"x":[],"input":[{"role":"user"} ]}"#, format!(r#"{{"x":[],"input":[{{"role":"user"}} ,{said}]}}"#)),
+        ] {
+            assert_eq!(going_on(body), Some(wanted), "{body}");
+        }
+        for none in ["{}", r#"{"input":[ ]}"#, r#"{"input":7}"#, "[]", r#"{"messages":[{}]}"#] {
+            assert_eq!(going_on(none), None, "{none}");
+        }
+    }
 
     proptest! {
         /// One more message, and otherwise not a byte changed.

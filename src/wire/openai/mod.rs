@@ -23,7 +23,7 @@ pub mod events;
 
 pub mod record;
 pub(crate) mod reshaped;
-pub mod stitch;
+pub(crate) mod stitch;
 pub mod texts;
 
 pub mod forms;

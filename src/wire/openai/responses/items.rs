@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::request::{Refused, typed};
+use super::refused::{Refused, shown, typed};
 use crate::model::conversation::{Part, Source, Speaker, Turn};
 use crate::wire::json::fields::{list, text};
 
@@ -189,7 +189,7 @@ fn of_item(item: Item<'_>) -> Result<(Speaker, Vec<Part>), Refused> {
             (Speaker::Model, vec![item.thought.part(content.flatten())])
         }
         "item_reference" => return Err("an item that the provider keeps (`item_reference`)".into()),
-        other => return Err(format!("an item of the type `{other}`").into()),
+        other => return Err(format!("an item of the type `{}`", shown(other)).into()),
     })
 }
 
@@ -222,7 +222,7 @@ fn of_content(part: Content) -> Result<Part, Refused> {
             let Sound { data, format } = part.input_audio.ok_or_else(|| without("input_audio"))?;
             Part::Audio { data, format }
         }
-        other => return Err(format!("a part of the type `{other}`").into()),
+        other => return Err(format!("a part of the type `{}`", shown(other)).into()),
     })
 }
 

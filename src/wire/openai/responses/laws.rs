@@ -19,7 +19,7 @@ use crate::wire::stream::Read;
 
 const TARGET: Target<'_> = Target { model: "m", max_tokens: 4096, asks_stream_usage: false };
 
-fn asked(body: &[u8]) -> Asked<'_> {
+pub(super) fn asked(body: &[u8]) -> Asked<'_> {
     Asked { body, id: "req_1", created: 1_700_000_000, wants_text: true }
 }
 
@@ -174,7 +174,7 @@ fn pieces(whole: &Completion, size: usize) -> Vec<Piece<'static>> {
 }
 
 /// The events that say an answer.
-fn events(whole: &Completion, size: usize, body: &[u8]) -> Vec<Event> {
+pub(super) fn events(whole: &Completion, size: usize, body: &[u8]) -> Vec<Event> {
     let mut writer = Responses.events(&asked(body));
     let mut events = Vec::new();
     pieces(whole, size).into_iter().for_each(|piece| writer.write(piece, &mut events));
@@ -224,7 +224,7 @@ fn gathered(pieces: Vec<Piece<'_>>) -> Completion {
 }
 
 /// What is read of a stream, and whether it is complete.
-fn read(events: &[Event]) -> (Completion, bool) {
+pub(super) fn read(events: &[Event]) -> (Completion, bool) {
     let mut reader = format::reader(crate::model::conversation::Api::Responses);
     let mut pieces = Responses.pieces();
     let mut all: Vec<Piece<'static>> = Vec::new();

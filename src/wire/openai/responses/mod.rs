@@ -3,10 +3,11 @@
 //! A response that was translated is stored nowhere: it says so (`"store": false`, and its id). It does not know which API it is
 //! translated to, nor why.
 
-mod request;
+mod refused;
 
 mod items;
 
+mod request;
 mod written;
 
 mod answer;
@@ -18,8 +19,13 @@ mod pieces;
 #[cfg(test)]
 mod laws;
 
+#[cfg(test)]
+mod resumed;
+
 use bytes::Bytes;
 
+use self::refused::Refused;
+pub(crate) use self::whole::is_unstored;
 use crate::model::conversation::{Completion, Conversation};
 use crate::wire::grammar::{Asked, Grammar, PieceReader, PieceWriter, Target, Written};
 
@@ -27,11 +33,11 @@ use crate::wire::grammar::{Asked, Grammar, PieceReader, PieceWriter, Target, Wri
 pub(crate) struct Responses;
 
 impl Grammar for Responses {
-    fn read(&self, body: &[u8]) -> Result<Conversation, request::Refused> {
+    fn read(&self, body: &[u8]) -> Result<Conversation, Refused> {
         request::read(body)
     }
 
-    fn write(&self, conversation: &Conversation, target: &Target<'_>) -> Result<Written, request::Refused> {
+    fn write(&self, conversation: &Conversation, target: &Target<'_>) -> Result<Written, Refused> {
         written::request(conversation, target)
     }
 

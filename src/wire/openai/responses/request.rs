@@ -6,16 +6,13 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::items;
+use super::refused::{Refused, shown, typed};
 use crate::model::conversation::{Conversation, Output, Part, Speaker, Thinking, Tool, ToolChoice, Turn};
 use crate::wire::json::fields::{Fields, is_null, list, text};
 use crate::wire::openai::parts::without_mark;
-
-/// What cannot be read, in words that complete "it cannot serve ...".
-pub(super) type Refused = Cow<'static, str>;
 
 /// Fields that are no part of what is asked: who asks, how it is kept, cached, paid for and sent. `max_tool_calls` bounds only the
 /// provider's own tools. `truncation` says what becomes of a conversation that is too long: its refusal tells its caller as well.
@@ -69,7 +66,7 @@ pub(super) fn read(body: &[u8]) -> Result<Conversation, Refused> {
             "prompt" => return Err("a prompt that the provider keeps (`prompt`)".into()),
             "top_logprobs" if value.get() == "0" => {}
             name if HINTS.contains(&name) => {}
-            name => read.lost.push(name.to_owned().into()),
+            name => read.lost.push(shown(name).to_owned().into()),
         }
     }
     if fields.get("input").is_none_or(is_null) {
@@ -85,11 +82,6 @@ pub(super) fn read(body: &[u8]) -> Result<Conversation, Refused> {
     // Every stream of this API says its tokens.
     read.wants_stream_usage = read.stream;
     Ok(read)
-}
-
-/// A value of a type, or what is wrong with it.
-pub(super) fn typed<T: DeserializeOwned>(name: &str, value: &RawValue, what: &str) -> Result<T, Refused> {
-    serde_json::from_str(value.get()).map_err(|_| format!("a request whose `{name}` is not {what}").into())
 }
 
 /// The functions; tools that the provider runs itself are refused.
@@ -124,7 +116,7 @@ fn tools(value: &RawValue) -> Result<Vec<Tool>, Refused> {
 }
 
 fn provider_tool(kind: &str) -> Refused {
-    format!("tools of the type `{kind}`, which only a provider with the Responses API has").into()
+    format!("tools of the type `{}`, which only a provider with the Responses API has", shown(kind)).into()
 }
 
 /// Whether functions may be called, and which of them.
@@ -202,12 +194,12 @@ fn text_options(value: &RawValue, read: &mut Conversation) -> Result<(), Refused
                         is_strict: format.strict,
                     },
                     ("json_schema", None) => return Err("a `text.format` without its `schema`".into()),
-                    (kind, _) => return Err(format!("a `text.format` of the type `{kind}`").into()),
+                    (kind, _) => return Err(format!("a `text.format` of the type `{}`", shown(kind)).into()),
                 };
             }
             // What is so by itself.
             "verbosity" if value.get() == "\"medium\"" => {}
-            name => read.lost.push(format!("text.{name}").into()),
+            name => read.lost.push(format!("text.{}", shown(name)).into()),
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::items;
-use super::request::Refused;
+use super::refused::Refused;
 use crate::model::conversation::{Choices, Conversation, Output, Part, Speaker, Thinking, Tool, ToolChoice, Turn};
 use crate::wire::grammar::{Target, Written};
 

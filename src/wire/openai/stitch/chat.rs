@@ -1,16 +1,17 @@
-//! The events of a resumed stream, written as if they came from the response that broke.
+//! Chunks of a resumed chat completion, written as if they came from the completion that broke.
 //!
 //! It does not know who continues it, nor when.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
-use serde::de::IgnoredAny;
-
-use super::events;
-use crate::model::reply::{Channel, Event, Usage};
+use super::super::events;
+use super::object::{Object, move_tokens, object};
+use crate::model::reply::{Channel, Event, EventKind};
 use crate::wire::json::fields::quoted;
-use crate::wire::json::members::{Member, Splice, items, members, whole};
+use crate::wire::json::members::{Splice, items, members, whole};
 use crate::wire::sse;
+use crate::wire::stitch::Stitch;
 
 /// The fields that identify an answer. The last of them not everybody says.
 const FIELDS: [&str; 4] = ["id", "created", "model", FINGERPRINT];
@@ -22,9 +23,48 @@ const ASKED: u8 = 16;
 /// Those of them that are asked for what not everybody says.
 const ASKED_FOR_ALL: u8 = 4;
 
+/// The events of one chat completion.
+#[derive(Default)]
+pub(crate) struct Chunks(Option<Identity>);
+
+impl Stitch for Chunks {
+    fn note(&mut self, event: &Event) {
+        match &mut self.0 {
+            None => self.0 = Identity::of(event),
+            Some(first) => first.learn(event),
+        }
+    }
+
+    fn cut(&self, event: Event, text: (Option<Channel>, &str)) -> Event {
+        match &self.0 {
+            Some(first) => first.impose(event, &Changes { text: Some(text), texts_before: 0 }),
+            None => event,
+        }
+    }
+
+    fn pass(&mut self, event: Event, texts_before: u64, events: &mut VecDeque<Event>) {
+        if self.0.is_none() {
+            self.0 = Identity::of(&event);
+        }
+        let is_chunk = !matches!(event.kind, EventKind::Comment | EventKind::Done);
+        events.push_back(match &self.0 {
+            Some(first) if is_chunk => first.impose(event, &Changes { text: None, texts_before }),
+            _ => event,
+        });
+    }
+
+    fn is_opening(&self, event: &Event) -> bool {
+        is_opening(event)
+    }
+
+    fn is_finish(&self, event: &Event) -> bool {
+        is_finish(event)
+    }
+}
+
 /// What identifies an answer to its caller: the fields of its first events that later ones must repeat.
 #[derive(Default)]
-pub(crate) struct Identity {
+struct Identity {
     /// Each as it was written.
     fields: Vec<(&'static str, Box<str>)>,
     asked: u8,
@@ -32,23 +72,23 @@ pub(crate) struct Identity {
 
 /// What else is changed of an event.
 #[derive(Default)]
-pub(crate) struct Changes<'a> {
+struct Changes<'a> {
     /// The text instead of its own, or instead of the one that it has in this channel.
-    pub(crate) text: Option<(Option<Channel>, &'a str)>,
+    text: Option<(Option<Channel>, &'a str)>,
     /// Texts that the caller had before the provider was asked to go on from them.
-    pub(crate) texts_before: u64,
+    texts_before: u64,
 }
 
 impl Identity {
     /// The identity of the answer that begins with this event.
-    pub(crate) fn of(event: &Event) -> Option<Self> {
+    fn of(event: &Event) -> Option<Self> {
         let mut identity = Self::default();
         identity.note(object(event)?);
         Some(identity)
     }
 
     /// Learns from a later event what those before it have not said.
-    pub(crate) fn learn(&mut self, event: &Event) {
+    fn learn(&mut self, event: &Event) {
         let is_open = |name: &str| !self.fields.iter().any(|(own, _)| *own == name);
         let wanted =
             FIELDS.iter().filter(|name| **name != FINGERPRINT || self.asked < ASKED_FOR_ALL).any(|it| is_open(it));
@@ -75,7 +115,7 @@ impl Identity {
 
     /// The event as if it came from this answer's provider. Whose turn it is to speak is not said again. What is not changed
     /// stays as it was written.
-    pub(crate) fn impose(&self, event: Event, changes: &Changes<'_>) -> Event {
+    fn impose(&self, event: Event, changes: &Changes<'_>) -> Event {
         let Some(data) = object(&event) else { return event };
         let top = Object::read(data, whole(data));
         let mut splice = Splice::default();
@@ -146,39 +186,7 @@ fn say((channel, text): (Option<Channel>, &str), data: &str, place: Range<usize>
     splice.replace(content, if is_list { format!("[{{\"type\":\"text\",\"text\":{text}}}]") } else { text });
 }
 
-/// Counts what the caller had before as said, and not as asked. See [`Usage::with_said`].
-fn move_tokens(usage: &Object<'_>, texts_before: u64, splice: &mut Splice) {
-    for (input, output) in [("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens")] {
-        let number = |name| usage.get(name).and_then(|place| Some((usage.data[place.clone()].parse().ok()?, place)));
-        let (Some((input, asked)), Some((output, said))) = (number(input), number(output)) else { continue };
-        let moved = Usage { input, output, ..Usage::default() }.with_said(texts_before);
-        splice.replace(asked, moved.input.to_string());
-        splice.replace(said, moved.output.to_string());
-    }
-}
-
-/// The fields of an object of an event's data.
-struct Object<'a> {
-    data: &'a str,
-    place: Range<usize>,
-    members: Vec<Member<'a>>,
-}
-
-impl<'a> Object<'a> {
-    fn read(data: &'a str, place: Range<usize>) -> Self {
-        Self { data, members: members(data, place.clone()).collect(), place }
-    }
-
-    /// Where the values of a field stand.
-    fn all(&self, name: &str) -> impl Iterator<Item = Range<usize>> {
-        self.members.iter().filter(move |member| member.name == name).map(|member| member.value.clone())
-    }
-
-    /// The one that counts.
-    fn get(&self, name: &str) -> Option<Range<usize>> {
-        self.all(name).last()
-    }
-
+impl Object<'_> {
     /// Where the choice stands that a caller who wants one gets.
     fn first_choice(&self) -> Option<Range<usize>> {
         items(self.data, self.get("choices")?).next()
@@ -189,43 +197,10 @@ impl<'a> Object<'a> {
         let reason = || self.data[self.get("finish_reason")?].strip_prefix('"')?.strip_suffix('"');
         reason().is_some_and(events::is_finish)
     }
-
-    /// Adds fields behind its own.
-    fn add(&self, fields: &[(&str, &str)], splice: &mut Splice) {
-        if !self.data[self.place.clone()].starts_with('{') || fields.is_empty() {
-            return;
-        }
-        let fields: Vec<_> = fields.iter().map(|(name, value)| format!("{}:{value}", quoted(name))).collect();
-        let (at, comma) = self.members.last().map_or((self.place.start + 1, ""), |last| (last.value.end, ","));
-        splice.replace(at..at, comma.to_owned() + &fields.join(","));
-    }
-
-    /// Removes a field.
-    fn remove(&self, name: &str, splice: &mut Splice) {
-        let is_kept = |member: &Member<'_>| member.name != name;
-        let mut before: Option<usize> = None;
-        for (index, member) in self.members.iter().enumerate() {
-            if is_kept(member) {
-                before = Some(member.value.end);
-                continue;
-            }
-            // With the comma that parts it from what stays.
-            let next = self.members.get(index + 1).map(|next| next.start);
-            splice.replace(
-                match (before, next) {
-                    (Some(end), _) => end..member.value.end,
-                    (None, Some(next)) => member.start..next,
-                    (None, None) => member.start..member.value.end,
-                },
-                "",
-            );
-            before = before.map(|_| member.value.end);
-        }
-    }
 }
 
 /// True for an event without text that only says who speaks.
-pub(crate) fn is_opening(event: &Event) -> bool {
+fn is_opening(event: &Event) -> bool {
     let Some(data) = object(event) else { return false };
     let top = Object::read(data, whole(data));
     let says = |place: Range<usize>, mark: char| data[place].starts_with(mark);
@@ -239,7 +214,7 @@ pub(crate) fn is_opening(event: &Event) -> bool {
 }
 
 /// True for an event that says why the answer ends here.
-pub(crate) fn is_finish(event: &Event) -> bool {
+fn is_finish(event: &Event) -> bool {
     let choice = || {
         let data = object(event)?;
         let choice = Object::read(data, whole(data)).first_choice()?;
@@ -248,19 +223,12 @@ pub(crate) fn is_finish(event: &Event) -> bool {
     choice().unwrap_or(false)
 }
 
-/// The JSON of an event that is an object.
-fn object(event: &Event) -> Option<&str> {
-    let data = std::str::from_utf8(event.data()).ok()?;
-    let is_object = data.trim_ascii_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(data).is_ok();
-    is_object.then_some(data)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::reply::EventKind;
+    use crate::model::reply::Usage;
 
     fn event(data: &str) -> Event {
         Event::of(data, EventKind::Piece)
