@@ -1,9 +1,13 @@
-//! The unmodified SDKs of OpenAI (Python, Node.js) and Together.ai (Python), and curl, against the running binary.
+//! The unmodified SDKs of OpenAI (Python, Node.js), Anthropic (Python, Node.js, and two that are built on its API) and
+//! Together.ai (Python), and curl, against the running binary.
 //!
-//! Each test starts `tidegate demo` on a free port and runs one script of `tests/sdk`; what is checked, and against
-//! which simulated fault, is in the scripts. Nothing here knows a dialect.
+//! Each test starts a gateway on a free port and runs scripts of `tests/sdk`; what is checked, and against which simulated
+//! fault, is in the scripts. Nothing here knows a dialect.
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on stops, and says what it expected")]
+
+#[path = "sdk/matrix.rs"]
+mod matrix;
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -145,7 +149,8 @@ impl Demo {
     /// Runs a gateway until it says where it listens.
     async fn run(command: &mut Command) -> Self {
         let mut child = command
-            .stdin(Stdio::null())
+            // Nobody writes to it: whoever reads it ends when this process does.
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
