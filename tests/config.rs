@@ -65,7 +65,7 @@ fn the_defaults_load_without_a_file_and_without_variables() {
     assert_eq!(plan.server.listen.to_string(), "0.0.0.0:3001");
     assert_eq!(plan.server.admin.unwrap().to_string(), "127.0.0.1:9901");
     assert_eq!(plan.environment, Environment::Development);
-    assert_eq!(plan.routes.len(), 34);
+    assert_eq!(plan.routes.len(), 35);
     assert!(plan.routes.iter().all(|route| route.targets.is_empty()));
     assert_eq!(plan.warnings.len(), 1, "{:?}", plan.warnings);
     for name in ["USE_BUILDPANEL=true", "TOGETHER_API_KEY", "OPENAI_API_KEY"] {

@@ -120,9 +120,6 @@ kind = "anthropic"
 url = "{provider}/messages"
 models = ["of-messages"]
 [route.anthropic-count-tokens]
-paths = ["/v1/messages/count_tokens"]
-caller = "anthropic"
-call = "count-tokens"
 targets = ["messages"]
 {}"#,
         routes.concat()
