@@ -143,6 +143,11 @@ impl Price {
             + part(usage.output, self.output)
     }
 
+    /// The most that tokens may cost, whatever their provider does with the prompt.
+    pub fn most(self, usage: Usage) -> Usd {
+        Self { input: self.input.max(self.cache_write.unwrap_or_default()), ..self }.cost(usage)
+    }
+
     /// The cost of tokens; a fraction of a nanodollar is rounded up, once per call.
     pub fn cost(self, usage: Usage) -> Usd {
         Usd::from_nanos(u64::try_from(self.picodollars(usage).div_ceil(1_000)).unwrap_or(u64::MAX))
@@ -219,7 +224,9 @@ mod tests {
         assert_eq!(cost(10, 99, 0), 5, "a part is no larger than the whole");
         let written = |price: Price| price.cost(Usage { input: 10, cached: 4, written: 5, output: 0 }).nanos();
         assert_eq!(written(price), 14, "what was written to the cache costs as much as what is new");
-        assert_eq!(written(Price { cache_write: Some(3_000), ..price }), 19);
+        let dear = Price { cache_write: Some(3_000), ..price };
+        assert_eq!(written(dear), 19);
+        assert_eq!(dear.most(Usage { input: 10, ..Usage::default() }).nanos(), 30);
         let cheap = Price { input: 1, ..Price::default() };
         assert_eq!(cheap.cost(Usage { input: 1_001, ..Usage::default() }).nanos(), 2);
     }

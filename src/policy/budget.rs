@@ -130,7 +130,7 @@ impl Budget {
     /// What a call may cost at a provider with a model.
     fn cost(&self, request: &CallRequest, provider: &str, model: &str) -> Usd {
         let longest = self.max_answer.unwrap_or_else(|| self.prices.max_answer(provider, model));
-        let once = self.prices.of(provider, model).price.cost(self.estimates.at_most(request, longest));
+        let once = self.prices.of(provider, model).price.most(self.estimates.at_most(request, longest));
         // An answer that does not match its schema is asked for once more.
         if request.schema().is_some() { once + once } else { once }
     }

@@ -202,8 +202,10 @@ fn leaves_nothing(call: &Call) -> bool {
     let is_plain = match &*call.request {
         CallRequest::Chat(_) => true,
         CallRequest::Wire(wire) => {
-            let is_known =
-                matches!(wire.endpoint, Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Embeddings);
+            let is_known = matches!(
+                wire.endpoint,
+                Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Embeddings | Endpoint::Messages
+            );
             is_known && wire.contents.reach == Reach::Call && !wire.contents.is_background
         }
         CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => false,

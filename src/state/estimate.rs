@@ -109,13 +109,18 @@ impl Estimates {
 fn prompt_bytes(request: &CallRequest) -> usize {
     match request {
         CallRequest::Chat(chat) => chat.messages.iter().map(|message| message.text.len()).sum(),
-        CallRequest::Wire(wire) if matches!(wire.endpoint, Endpoint::Transcriptions | Endpoint::Models) => 0,
+        CallRequest::Wire(wire) if is_unread(wire.endpoint) => 0,
         CallRequest::Wire(wire) if wire.makes_nothing() => 0,
         CallRequest::Wire(wire) if wire.is_form() => wire.contents.texts.iter().map(|text| text.len()).sum(),
         CallRequest::Wire(wire) if wire.body.trim_ascii_start().first() != Some(&b'{') => 0,
         CallRequest::Wire(wire) => wire.body.len() - apart(wire.body.len() / 16, || beyond_pictures(&wire.body)),
         CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => 0,
     }
+}
+
+/// True for an endpoint at which no model reads the request; what counts its tokens costs nothing.
+fn is_unread(endpoint: Endpoint) -> bool {
+    matches!(endpoint, Endpoint::Transcriptions | Endpoint::Models | Endpoint::CountTokens)
 }
 
 /// Bytes of a body by which its pictures are longer than what they are taken for.
@@ -230,6 +235,8 @@ mod tests {
             assert_eq!(output(endpoint), UNKNOWN_CALL, "{endpoint:?}");
         }
         assert_eq!((output(Endpoint::Models), output(Endpoint::Embeddings)), (0, 0));
+        let counted = wire(Endpoint::CountTokens, "{\"messages\":[]}".into(), AnswerBounds::default());
+        assert_eq!(estimates.at_most(&counted, 9), Usage::default());
         let pictures = AnswerBounds { choices: 4, ..AnswerBounds::default() };
         assert_eq!(estimates.at_most(&wire(Endpoint::Other, "{}".into(), pictures), 9).output, 4 * UNKNOWN_CALL);
     }

@@ -12,13 +12,14 @@ use super::{masking, trail};
 use crate::model::reply::{Body, ByteStream, Event, EventKind, Reply};
 use crate::policy::guard::answer;
 use crate::policy::guard::events::GuardedEvents;
+use crate::wire::format::Texts;
 use crate::wire::openai::events::{Audience, Chunks};
 use crate::wire::stream::{EventReader, Read};
 
 /// The data of the events that come of these.
 fn passed(events: &[&str]) -> Vec<String> {
     let events: Vec<_> = events.iter().map(|data| Ok(Event::of(data, EventKind::Piece))).collect();
-    let guarded = GuardedEvents::new(Box::pin(stream::iter(events)), masking(), "p".into(), trail());
+    let guarded = GuardedEvents::new(Box::pin(stream::iter(events)), Texts::OpenAi, masking(), "p".into(), trail());
     let all = guarded.collect::<Vec<_>>().now_or_never().unwrap();
     all.into_iter().map(|event| String::from_utf8(event.unwrap().data().to_vec()).unwrap()).collect()
 }
@@ -115,6 +116,7 @@ fn a_text_is_joined_where_only_the_events_name_tells_what_it_is() {
     };
     let guarded = GuardedEvents::new(
         Box::pin(stream::iter(["to ann@x.", "example, "].map(event))),
+        Texts::OpenAi,
         masking(),
         "p".into(),
         trail(),
@@ -223,7 +225,7 @@ fn an_answer_is_searched_by_what_it_is_whatever_type_it_says() {
                 cache: None,
                 body: answered,
             };
-            let reply = answer(&masking(), Box::new(reply), &trail()).now_or_never().unwrap().unwrap();
+            let reply = answer(&masking(), Box::new(reply), Texts::OpenAi, &trail()).now_or_never().unwrap().unwrap();
             let got = match reply.body {
                 Body::Whole(bytes) => bytes.to_vec(),
                 Body::Bytes(pieces) => {
@@ -259,7 +261,8 @@ fn what_an_event_means_is_masked_like_its_bytes() {
                 }
             }
             let is_heard = !events.is_empty();
-            let guarded = GuardedEvents::new(Box::pin(stream::iter(events)), masking(), "p".into(), trail());
+            let guarded =
+                GuardedEvents::new(Box::pin(stream::iter(events)), Texts::OpenAi, masking(), "p".into(), trail());
             let (mut answer, mut asides) = (String::new(), String::new());
             for event in guarded.collect::<Vec<_>>().now_or_never().unwrap() {
                 match event.unwrap().kind {

@@ -15,6 +15,7 @@ use crate::config::{self, Variables};
 use crate::model::fault::Fault;
 use crate::model::reply::{Event, EventKind};
 use crate::model::trail::{Direction, Trail};
+use crate::wire::format::Texts;
 
 /// Those that mask, made once.
 fn masking() -> Arc<[Rule]> {
@@ -70,7 +71,7 @@ fn done() -> Event {
 /// What becomes of a stream: the data of its events, and how it ends.
 fn streamed(rules: &Arc<[Rule]>, events: Vec<Event>) -> (Vec<Value>, Option<Fault>) {
     let events = Box::pin(stream::iter(events.into_iter().map(Ok)));
-    let guarded = GuardedEvents::new(events, rules.clone(), "p".into(), trail());
+    let guarded = GuardedEvents::new(events, Texts::OpenAi, rules.clone(), "p".into(), trail());
     let mut all = guarded.collect::<Vec<_>>().now_or_never().unwrap();
     let fault = if matches!(all.last(), Some(Err(_))) { all.pop().unwrap().err() } else { None };
     let data = |event: Result<Event, Fault>| {
@@ -247,7 +248,7 @@ fn a_stream_that_breaks_gives_nothing_away_and_one_that_is_refused_ends() {
     let piece = |text: &str| chunk(json!({"choices": [{"index": 0, "delta": {"content": text}}]}));
     let broken = Fault::Incomplete { provider: "p".into(), detail: "x".into() };
     let events = vec![Ok(piece("it is 4111 1111 1111 11")), Err(broken)];
-    let guarded = GuardedEvents::new(Box::pin(stream::iter(events)), masking(), "p".into(), trail());
+    let guarded = GuardedEvents::new(Box::pin(stream::iter(events)), Texts::OpenAi, masking(), "p".into(), trail());
     let all = guarded.collect::<Vec<_>>().now_or_never().unwrap();
     assert_eq!(all.len(), 2);
     let first = String::from_utf8(all[0].as_ref().unwrap().raw.to_vec()).unwrap();
@@ -280,7 +281,7 @@ fn lines_may_end_in_any_way_and_other_lines_stay() {
         let data = r#"{"choices":[{"index":0,"delta":{"content":"ann@x.example, "},"finish_reason":null}]}"#;
         let raw = format!("\u{feff}id: 7{end}event: x{end}data: {data}{end}{end}");
         let events = Box::pin(stream::iter([Ok(crate::wire::sse::event(raw.into(), EventKind::Piece))]));
-        let guarded = GuardedEvents::new(events, masking(), "p".into(), trail());
+        let guarded = GuardedEvents::new(events, Texts::OpenAi, masking(), "p".into(), trail());
         let all = guarded.collect::<Vec<_>>().now_or_never().unwrap();
         let passed: Vec<_> = all.iter().map(|event| String::from_utf8_lossy(&event.as_ref().unwrap().raw)).collect();
         let masked = data.replace("ann@x.example", "[email]");

@@ -270,7 +270,7 @@ fn a_provider_or_a_gateway_that_is_not_there_is_an_error_that_says_which_are() {
     let world = read("w", "[provider.opnai]\nrepeats = true\n").unwrap();
     assert_eq!(
         world.for_plan(&plan()).unwrap_err().to_string(),
-        "w:1:11: provider.opnai: unknown provider, did you mean `openai`? (the configuration has: buildpanel, together, openai)"
+        "w:1:11: provider.opnai: unknown provider, did you mean `openai`? (the configuration has: buildpanel, together, openai, anthropic)"
     );
     let outage = "[[provider.openai.outage]]\nfrom = \"1m\"\nfor = \"1m\"\ninstance = 1\n";
     assert_eq!(
