@@ -97,8 +97,10 @@ fn production_by_environment_alone_is_complete() {
 fn the_demo_has_three_usable_providers() {
     let plan = load(Some(("config/demo.toml", DEMO)), &Variables::default()).unwrap();
     assert_eq!(plan.server.listen.port(), 8080);
-    assert!(plan.providers.iter().all(|provider| provider.usable == Usable::Yes));
-    assert!(plan.providers.iter().all(|provider| provider.probe.as_ref().unwrap().interval == Duration::from_secs(2)));
+    let usable: Vec<_> = plan.providers.iter().filter(|provider| provider.usable == Usable::Yes).collect();
+    let names: Vec<&str> = usable.iter().map(|provider| &*provider.name).collect();
+    assert_eq!(names, ["buildpanel", "together", "openai"]);
+    assert!(usable.iter().all(|provider| provider.probe.as_ref().unwrap().interval == Duration::from_secs(2)));
     assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
 }
 
