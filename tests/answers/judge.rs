@@ -85,7 +85,7 @@ fn whole(body: &[u8], mutant: &Mutant, played: &Played) -> Result<(), String> {
     let answer = value(body).ok_or("what is no JSON was kept")?;
     whole_is_complete(mutant, &answer)?;
     match kept {
-        Kept::Chat(own) | Kept::Completion(own) | Kept::Bytes(own) => {
+        Kept::Chat(own) | Kept::Completion(own) | Kept::Message(own) | Kept::Bytes(own) => {
             ensure(own == body, || "another answer was kept than was given".into())
         }
         Kept::Answer(_) | Kept::Events(_) => Err("it was kept in another form".into()),

@@ -199,3 +199,53 @@ async fn each_shipped_provider_is_asked_as_it_wants_to_be() {
         assert_eq!(asked.get("stream_options").is_some(), asks_usage, "{name}");
     }
 }
+
+/// A provider of Anthropic's API, with these keys.
+async fn messages(address: impl std::fmt::Display, keys: &str) -> Gateway {
+    let text = format!(
+        r#"
+defaults = false
+retry.max_attempts = 1
+[provider.own]
+kind = "anthropic"
+url = "http://{address}/base"
+key_env = "KEY"
+{keys}
+[route.messages]
+paths = ["/v1/messages"]
+caller = "anthropic"
+call = "messages"
+targets = ["own"]
+[route.chat]
+paths = ["/v1/chat/completions"]
+caller = "openai"
+call = "chat"
+targets = ["own"]
+"#
+    );
+    Gateway::start(&text, BTreeMap::from([("KEY".into(), "sk-own".into())])).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_of_anthropics_api_gets_its_key_once_where_it_wants_it() {
+    let bearer =
+        "auth_header = \"authorization\"\nquery = { beta = \"true\" }\npaths = { messages = \"/models/{model}\" }";
+    for (keys, path, header, value, other) in [
+        ("", "/base/v1/messages", "x-api-key", "sk-own", "authorization"),
+        (bearer, "/base/v1/models/m?beta=true", "authorization", "Bearer sk-own", "x-api-key"),
+    ] {
+        let provider = Provider::start().await;
+        let gateway = messages(provider.address, keys).await;
+        // A translated call is asked for like the dialect's own.
+        for asked in ["/v1/messages", "/v1/chat/completions"] {
+            let body = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
+            let mut caller = gateway.connect().await;
+            caller.send(post(asked, "x-api-key: own-canary\r\nauthorization: Bearer own-canary\r\n", body)).await;
+            let (_there, request) = provider.request().await;
+            assert_eq!(request.start, format!("POST {path} HTTP/1.1"), "{asked}");
+            assert_eq!((request.header(header), request.header(other)), (Some(value), None), "{asked}");
+            assert_eq!(request.header("anthropic-version"), Some("2023-06-01"), "{asked}");
+            assert!(!request.head().contains("canary"), "{}", request.head());
+        }
+    }
+}

@@ -40,8 +40,11 @@ impl RequestPlan {
     /// # Errors
     /// Words that complete "it cannot serve ..."
     pub fn own_path(&self, path: &str, model: Option<&str>) -> Result<Option<String>, &'static str> {
-        let found = self.paths.iter().find_map(|plan| Some((plan, path.strip_prefix(plan.usual)?)));
-        let Some((plan, rest)) = found.filter(|(_, rest)| rest.is_empty() || rest.starts_with(['/', '?'])) else {
+        let below = |plan: &PathPlan| {
+            let rest = path.strip_prefix(plan.usual)?;
+            (rest.is_empty() || rest.starts_with(['/', '?'])).then_some(rest)
+        };
+        let Some((plan, rest)) = self.paths.iter().find_map(|plan| Some((plan, below(plan)?))) else {
             return Ok(None);
         };
         let own = match plan.own.split_once(MODEL) {

@@ -82,7 +82,7 @@ const OPENAI: &[(&str, &str)] = &[
 
 /// The same of kind `anthropic`.
 const ANTHROPIC: &[(&str, &str)] =
-    &[("count_tokens", "/v1/messages/count_tokens"), ("messages", "/v1/messages"), ("models", "/v1/models")];
+    &[("count_tokens", "/messages/count_tokens"), ("messages", "/messages"), ("models", "/models")];
 
 /// Reads them all.
 pub(in crate::config) fn read(section: &mut Section<'_>, kind: Option<ProviderKind>, report: &Report) -> RequestPlan {

@@ -219,7 +219,7 @@ pub(super) struct Chunk<'a> {
     error: Option<&'a RawValue>,
     /// Groq's place for what others say in `usage` and `error`.
     #[serde(default, borrow)]
-    x_groq: Option<InGroq<'a>>,
+    x_groq: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize)]
@@ -229,6 +229,15 @@ struct InGroq<'a> {
     /// Why a stream ends early.
     #[serde(default, borrow)]
     error: Option<&'a RawValue>,
+}
+
+impl<'a> InGroq<'a> {
+    /// What an object says; anything else says nothing.
+    fn read(json: &'a str) -> Self {
+        // A list would be read as the fields in their order.
+        let object = Some(json).filter(|json| json.starts_with('{'));
+        object.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
+    }
 }
 
 impl<'a> Chunk<'a> {
@@ -247,7 +256,7 @@ impl<'a> Chunk<'a> {
     pub(super) fn said(self) -> ChunkContent<'a> {
         let mut said = self.choices.0;
         said.id = self.id.said().map(Into::into);
-        let in_groq = self.x_groq.unwrap_or_default();
+        let in_groq = self.x_groq.map(RawValue::get).map(InGroq::read).unwrap_or_default();
         let mut errors = [self.error, in_groq.error].into_iter().flatten().map(RawValue::get);
         said.error = errors.find(|error| failures::says_something(error)).map(Into::into).or(said.error);
         said.usage = self.usage.or(said.usage).or(in_groq.usage);
