@@ -15,7 +15,7 @@ use crate::model::conversation::Api;
 use crate::model::fault::Fault;
 use crate::model::offload::apart;
 use crate::model::reply::{Body, Event};
-use crate::wire::anthropic::{answer, errors, models};
+use crate::wire::anthropic::{answer, errors, models, unsigned};
 use crate::wire::openai::answer as openai;
 use crate::wire::openai::answer::Facts;
 use crate::wire::openai::conversation;
@@ -195,6 +195,7 @@ fn encode_wire(call: &Call, wire: &WireRequest) -> Result<Request, &'static str>
         let end = end.ok_or("continuing a partial answer")?;
         edits.push((end..end, format!(",{}", conversation::said(said))));
     }
+    edits.extend(unsigned::taken_out(&wire.body));
     let body = if edits.is_empty() { wire.body.clone() } else { splice(&wire.body, edits) };
     // Other dialects ask for a whole list.
     let is_list = wire.endpoint == Endpoint::Models && &*wire.path == "/models";

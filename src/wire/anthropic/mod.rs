@@ -7,6 +7,7 @@ pub(crate) mod errors;
 pub(crate) mod models;
 pub(crate) mod question;
 pub(crate) mod texts;
+pub(crate) mod unsigned;
 pub(crate) mod usage;
 
 pub(crate) mod answer;

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::super::unsigned::MARK;
 use crate::model::conversation::{Part, Source};
 use crate::wire::json::fields::{boolean, compact, list, text};
 
@@ -85,9 +86,9 @@ impl<'a> Read<'a> {
         word(self.text.or(self.thinking).or(self.data))
     }
 
-    /// What proves that it was thought; before that is known, and of models that prove nothing, it is empty.
+    /// What proves that it was thought; `None` before that is known, and of models that prove nothing.
     pub(super) fn signature(&self) -> Option<Cow<'a, str>> {
-        Some(word(self.signature)).filter(|signature| !signature.is_empty())
+        Some(word(self.signature)).filter(|signature| !signature.is_empty() && signature != MARK)
     }
 
     /// The input of a call, as JSON text.
@@ -286,7 +287,7 @@ impl<'a> Block<'a> {
         Some(match part {
             Part::Text(text) | Part::Refusal(text) => Block::Text { text },
             Part::Thought { text, signature } => {
-                Block::Thinking { thinking: text, signature: signature.as_deref().unwrap_or_default() }
+                Block::Thinking { thinking: text, signature: signature.as_deref().unwrap_or(MARK) }
             }
             Part::HiddenThought(data) => Block::RedactedThinking { data },
             Part::Call { id, name, arguments } => Block::ToolUse { id: call_id(id), name, input: input(arguments) },

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::super::unsigned::MARK;
 use super::super::usage::Counted;
 use super::blocks::{Read, word};
 use super::stops;
@@ -126,7 +127,7 @@ impl Reader {
     }
 
     fn signature<'a>(&mut self, signature: Cow<'a, str>, pieces: &mut Vec<Piece<'a>>) {
-        if self.open == Open::Thought && !signature.is_empty() {
+        if self.open == Open::Thought && !signature.is_empty() && signature != MARK {
             pieces.push(Piece::Add(Delta::Signature(signature)));
         }
     }

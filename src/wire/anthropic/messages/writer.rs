@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
+use super::super::unsigned::MARK;
 use super::answer;
 use super::blocks::call_id;
 use super::stops;
@@ -21,6 +22,8 @@ use crate::wire::sse::compose;
 const ROOM: usize = 96;
 
 const DELTA: &str = "content_block_delta";
+
+const SIGNATURE: &[u8] = b"signature_delta\",\"signature\":";
 
 /// Writes the events of one stream.
 pub(super) struct Writer {
@@ -42,6 +45,8 @@ enum Open {
     Nothing,
     Text,
     Thought,
+    /// A thought whose signature was said.
+    Signed,
     /// One that has all it says with its beginning, or its input in pieces.
     Other,
 }
@@ -198,7 +203,7 @@ impl PieceWriter for Writer {
             Piece::Add(Delta::Text(text)) => match self.open {
                 Open::Text => events.push(self.text(text)),
                 Open::Thought => events.push(self.thought(text)),
-                Open::Nothing | Open::Other => {}
+                Open::Nothing | Open::Signed | Open::Other => {}
             },
             Piece::Add(Delta::Arguments(json)) => {
                 let event = self.delta(b"input_json_delta\",\"partial_json\":", &json);
@@ -206,10 +211,14 @@ impl PieceWriter for Writer {
                 events.push(Event { kind, ..event });
             }
             Piece::Add(Delta::Signature(signature)) if self.open == Open::Thought => {
-                events.push(self.delta(b"signature_delta\",\"signature\":", &signature));
+                self.open = Open::Signed;
+                events.push(self.delta(SIGNATURE, &signature));
             }
             Piece::Add(Delta::Signature(_)) => {}
             Piece::Close => {
+                if self.open == Open::Thought {
+                    events.push(self.delta(SIGNATURE, MARK));
+                }
                 if std::mem::take(&mut self.open) != Open::Nothing {
                     events.push(self.of_block("content_block_stop", 0, EventKind::Piece, |_| {}));
                 }
