@@ -147,7 +147,7 @@ impl Provider for Anthropic {
 
     fn events(&self, call: &Call, provider: &ProviderPlan) -> Box<dyn EventReader> {
         if let Some(translation) = Translation::of(call, provider) {
-            return translation.events(call, format::reader(Api::Messages));
+            return translation.events(call, provider, format::reader(Api::Messages));
         }
         let audience = match call.text_use {
             TextUse::Ignored => Audience::Same,

@@ -164,7 +164,7 @@ impl Provider for OpenAi {
 
     fn events(&self, call: &Call, provider: &ProviderPlan) -> Box<dyn EventReader> {
         if let Some(translation) = Translation::of(call, provider) {
-            return translation.events(call, format::reader(translation.to));
+            return translation.events(call, provider, format::reader(translation.to));
         }
         match &*call.request {
             CallRequest::Wire(wire) => {

@@ -476,6 +476,7 @@ impl Events {
             }
             Read::Silent => Step::Silent,
             Read::Nothing => Step::Nothing,
+            Read::Outgrown => Step::End(BodyEnd::TooLarge(Bound::Reply(self.plan.max_reply))),
             Read::Error(refusal) => Step::Refused(refusal),
             Read::Malformed => {
                 self.dropped += 1;

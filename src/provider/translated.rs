@@ -90,8 +90,13 @@ impl Translation {
     }
 
     /// Reads the provider's events as those that its caller reads. `events` has to tell the texts of events.
-    pub(super) fn events(self, call: &Call, events: Box<dyn EventReader>) -> Box<dyn EventReader> {
-        Box::new(Translated::new(events, self.to, self.from, &asked(call)))
+    pub(super) fn events(
+        self,
+        call: &Call,
+        provider: &ProviderPlan,
+        events: Box<dyn EventReader>,
+    ) -> Box<dyn EventReader> {
+        Box::new(Translated::new(events, self.to, self.from, &asked(call), provider.max_reply))
     }
 }
 

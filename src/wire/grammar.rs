@@ -86,4 +86,9 @@ pub(crate) trait PieceWriter: Send {
     /// Writes what says this piece; nothing, where the API says it later or never. The last event of the stream has the kind
     /// [`EventKind::Done`].
     fn write(&mut self, piece: Piece<'_>, events: &mut Vec<Event>);
+
+    /// Bytes of the answer that it keeps, where the last event has all of it.
+    fn held(&self) -> usize {
+        0
+    }
 }

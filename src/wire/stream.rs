@@ -65,6 +65,8 @@ pub enum Read {
     Nothing,
     /// No JSON: to be dropped and counted. Nobody knows what it would have said.
     Malformed,
+    /// More than may be kept of an answer that has to be kept for its last event.
+    Outgrown,
     /// The provider reports an error in its stream.
     Error(Box<Refusal>),
 }

@@ -179,6 +179,7 @@ pub(crate) fn read(read: &Read) -> Value {
         }
         Read::Silent => json!("silent"),
         Read::Nothing => json!("nothing"),
+        Read::Outgrown => json!("outgrown"),
         Read::Malformed => json!("malformed"),
         Read::Error(refusal) => json!({ "error": {
             "status": refusal.status.as_u16(), "message": refusal.message, "code": refusal.code,

@@ -248,6 +248,7 @@ fn streamed(events: &[Bytes]) -> Vec<String> {
                 Read::Translated(events, is_prelude) => format!("translated {} {is_prelude}", events.len()),
                 Read::Silent => "silent".into(),
                 Read::Nothing => "nothing".into(),
+                Read::Outgrown => "outgrown".into(),
                 Read::Malformed => "malformed".into(),
                 Read::Error(refusal) => format!("error {}", refusal.status),
             };

@@ -95,7 +95,7 @@ fn stream(from: Api, to: Api, data: &[u8], wants_text: bool) {
         match reader.read(frame.name(), frame.data().unwrap_or_default()) {
             Read::Translated(events, _) => events.iter().for_each(|event| note(event, reader.is_complete())),
             // What is over in its provider's words is not read on.
-            Read::Error(_) | Read::Nothing => return,
+            Read::Error(_) | Read::Nothing | Read::Outgrown => return,
             _ => {}
         }
         if reader.is_complete() {

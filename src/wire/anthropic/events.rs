@@ -388,6 +388,7 @@ mod tests {
             Read::Prelude(_) => "prelude",
             Read::Silent => "silent",
             Read::Nothing => "nothing",
+            Read::Outgrown => "outgrown",
             Read::Malformed => "malformed",
             Read::Translated(..) => "translated",
             Read::Error(_) => "error",

@@ -114,12 +114,14 @@ pub(crate) struct Translated {
     events: Box<dyn EventReader>,
     pieces: Box<dyn PieceReader>,
     writer: Box<dyn PieceWriter>,
+    max_held: usize,
 }
 
 impl Translated {
-    /// Translates what `events` reads, which has to tell the texts of events.
-    pub(crate) fn new(events: Box<dyn EventReader>, from: Api, to: Api, asked: &Asked<'_>) -> Self {
-        Self { events, pieces: grammar(from).pieces(), writer: grammar(to).events(asked) }
+    /// Translates what `events` reads, which has to tell the texts of events. No more than `max_held` bytes of the answer are kept,
+    /// where the other API has all of it in its last event.
+    pub(crate) fn new(events: Box<dyn EventReader>, from: Api, to: Api, asked: &Asked<'_>, max_held: usize) -> Self {
+        Self { events, pieces: grammar(from).pieces(), writer: grammar(to).events(asked), max_held }
     }
 
     fn translate(&mut self, kind: &EventKind, name: Option<&str>, data: &[u8]) -> Vec<Event> {
@@ -149,7 +151,11 @@ impl EventReader for Translated {
         };
         match kind {
             EventKind::Comment => Read::Event(kind),
-            kind => Read::Translated(self.translate(&kind, name, data), is_prelude),
+            kind => match self.translate(&kind, name, data) {
+                _ if self.writer.held() > self.max_held => Read::Outgrown,
+                events if events.is_empty() => Read::Silent,
+                events => Read::Translated(events, is_prelude),
+            },
         }
     }
 
@@ -186,6 +192,22 @@ mod laws;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The last event of a response has all of it.
+    #[test]
+    fn an_answer_that_has_to_be_kept_does_not_outgrow_its_bound() {
+        let asked = Asked { body: b"", id: "i", created: 0, wants_text: false };
+        let read = |to, max_held| {
+            let events = crate::wire::format::reader(Api::Chat);
+            let mut translated = Translated::new(events, Api::Chat, to, &asked, max_held);
+            let chunk = br#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"0123456789"}}]}"#;
+            let pieces = (0..100).take_while(|_| matches!(translated.read(None, chunk), Read::Translated(..)));
+            pieces.count()
+        };
+        assert_eq!((read(Api::Responses, 1 << 20), read(Api::Messages, 0)), (100, 100));
+        // The room of one part and its item, and as many texts.
+        assert_eq!(read(Api::Responses, 256 + 500), 50);
+    }
 
     #[test]
     fn the_last_user_message_of_a_request_is_found() {

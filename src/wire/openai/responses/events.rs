@@ -15,6 +15,9 @@ use crate::model::conversation::{Completion, Delta, Part, PartKind, Piece, Stop}
 use crate::model::reply::{Beside, Channel, Event, EventData, EventKind, Usage};
 use crate::wire::grammar::{Asked, PieceWriter};
 
+/// What a part or an item takes besides its texts, about.
+const OVERHEAD: usize = 256;
+
 /// Writes the events of one response.
 pub(super) struct Writer {
     echo: Echo,
@@ -33,6 +36,8 @@ pub(super) struct Writer {
     /// True once it has said why it does not answer.
     has_refused: bool,
     usage: Option<Usage>,
+    /// Bytes of what was said.
+    held: usize,
     is_over: bool,
 }
 
@@ -88,6 +93,7 @@ impl Writer {
             stop: Stop::End,
             has_refused: false,
             usage: None,
+            held: 0,
             is_over: false,
         }
     }
@@ -139,6 +145,7 @@ impl Writer {
     }
 
     fn open(&mut self, kind: PartKind<'_>, events: &mut Vec<Event>) {
+        self.held += OVERHEAD + if let PartKind::HiddenThought(data) = &kind { data.len() } else { 0 };
         self.has_refused |= kind == PartKind::Refusal;
         let words = match &kind {
             PartKind::Text => Some(Words::Text),
@@ -191,6 +198,8 @@ impl Writer {
     fn add(&mut self, delta: Delta<'_>, events: &mut Vec<Event>) {
         let index = self.ended;
         let Some(mut item) = self.item.take() else { return };
+        let (Delta::Text(more) | Delta::Arguments(more) | Delta::Signature(more)) = &delta;
+        self.held += more.len();
         match (&mut item.said, delta) {
             (Said::Message { ended, part: Some((words, said)), .. }, Delta::Text(text)) if !text.is_empty() => {
                 said.push_str(&text);
@@ -378,6 +387,10 @@ impl PieceWriter for Writer {
             Piece::Usage(usage) => self.usage = Some(usage),
             Piece::End => self.end(events),
         }
+    }
+
+    fn held(&self) -> usize {
+        self.held
     }
 }
 
