@@ -15,10 +15,11 @@ pub mod multipart;
 pub mod path;
 pub mod recording;
 pub mod redis_url;
-pub mod stream;
 pub mod webhook;
 
 pub mod sse;
+
+pub mod stream;
 
 pub(crate) mod grammar;
 pub(crate) mod stitch;

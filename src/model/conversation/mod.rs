@@ -293,7 +293,7 @@ pub enum Thinking {
     Free,
     /// With some effort: `minimal`, `low`, `medium`, `high`, or a word that is new.
     Effort(String),
-    /// So many tokens at most (Anthropic's `budget_tokens`).
+    /// At most this many tokens (Anthropic's `budget_tokens`).
     Tokens(u64),
 }
 

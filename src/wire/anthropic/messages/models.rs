@@ -21,9 +21,9 @@ pub(super) struct Abilities {
 pub(super) enum Thinks {
     /// It cannot.
     Not,
-    /// Within so many tokens.
+    /// Within a number of tokens.
     Budget,
-    /// As much as it likes, with some effort; or within so many tokens.
+    /// As much as it likes, with some effort; or within a number of tokens.
     Both,
     /// As much as it likes, with some effort.
     Effort,
