@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::answers::{Answer, Piece, count, question, words};
 use super::{Behaviour, FaultKind};
 use crate::provider::Request;
+use crate::wire::openai::forms::DELTA;
 
 /// The error that a 200 may have in its body, or a stream among its events.
 pub(super) const ERROR: &str = r#"{"type":"error","error":{"type":"api_error","message":"simulated"}}"#;
@@ -160,14 +161,14 @@ fn message(name: &str, behaviour: &Behaviour, body: &Value) -> Answer {
         pieces.extend(block_events(index, block));
     }
     let end = json!({"stop_reason": stop, "stop_sequence": null});
-    pieces.push(event(&json!({"type": "message_delta", "delta": end, "usage": usage})));
+    pieces.push(event(&json!({"type": "message_delta", DELTA: end, "usage": usage})));
     pieces.push(Piece::Done(event(&json!({"type": "message_stop"})).bytes().clone()));
     Answer::events(pieces)
 }
 
 /// A block, word by word.
 fn block_events(index: usize, block: &Value) -> Vec<Piece> {
-    let delta = |delta: Value| event(&json!({"type": "content_block_delta", "index": index, "delta": delta}));
+    let delta = |delta: Value| event(&json!({"type": "content_block_delta", "index": index, DELTA: delta}));
     let text = |name: &str| block[name].as_str().unwrap_or_default();
     let mut begun = block.clone();
     let deltas: Vec<Piece> = match text("type") {
