@@ -216,9 +216,7 @@ impl PieceReader for Reader {
             EventKind::Piece | EventKind::Other | EventKind::Unknown | EventKind::Done => {}
         }
         let event = std::str::from_utf8(data).ok().and_then(|text| serde_json::from_str::<TypedEvent<'a>>(text).ok());
-        // One that is in no usual form is read with what is odd about it mended.
-        let odd = || parts::value(data).ok().and_then(|value| serde_json::from_value::<Mended>(value).ok());
-        let Some(event) = event.or_else(|| odd().map(Mended::event)) else { return };
+        let Some(event) = event.or_else(|| mended(data)) else { return };
         let kind = event.kind.as_deref().or(name).unwrap_or_default();
         match (kind, event.output_index) {
             ("response.created", _) if !self.has_begun => {
@@ -273,9 +271,10 @@ impl PieceReader for Reader {
     }
 
     fn finish(&mut self, pieces: &mut Vec<Piece<'static>>) {
-        if std::mem::replace(&mut self.is_over, true) || !self.has_begun {
+        if std::mem::replace(&mut self.is_over, true) {
             return;
         }
+        self.begin(pieces);
         self.close(pieces);
         pieces.push(Piece::Stop(match (self.calls, self.refuses) {
             (true, _) => Stop::Calls,
@@ -286,27 +285,19 @@ impl PieceReader for Reader {
     }
 }
 
-/// An event that has to be read with care.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Mended {
-    r#type: Option<String>,
-    output_index: Option<u64>,
-    delta: Option<String>,
-    arguments: Option<String>,
-    item: Option<Value>,
-    response: Option<Value>,
-}
-
-impl Mended {
-    fn event<'a>(self) -> TypedEvent<'a> {
-        TypedEvent {
-            kind: self.r#type.map(Cow::Owned),
-            output_index: self.output_index,
-            delta: self.delta.map(Cow::Owned),
-            arguments: self.arguments.map(Cow::Owned),
-            item: self.item,
-            response: self.response,
-        }
-    }
+/// An event in no usual form, field by field.
+fn mended<'a>(data: &[u8]) -> Option<TypedEvent<'a>> {
+    let Value::Object(mut fields) = parts::value(data).ok()? else { return None };
+    let text = |value: Option<Value>| match value {
+        Some(Value::String(text)) => Some(Cow::Owned(text)),
+        _ => None,
+    };
+    Some(TypedEvent {
+        kind: text(fields.shift_remove("type")),
+        output_index: fields.get("output_index").and_then(Value::as_u64),
+        delta: text(fields.shift_remove("delta")),
+        arguments: text(fields.shift_remove("arguments")),
+        item: fields.shift_remove("item"),
+        response: fields.shift_remove("response"),
+    })
 }
