@@ -3,7 +3,9 @@
 //! What the event reader has found out of a chunk with nothing but text is taken from it, and the chunk is not parsed again.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -87,9 +89,10 @@ struct Choice<'a> {
 
 /// True for a chunk that may say why the answer ends, or its tokens.
 fn says_more(data: &[u8]) -> bool {
-    ["finish_reason\"", "usage\""].iter().any(|name| {
-        memchr::memmem::find_iter(data, name).any(|at| {
-            let rest = data.get(at + name.len()..).unwrap_or_default();
+    static NAMES: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| ["finish_reason\"", "usage\""].map(Finder::new));
+    NAMES.iter().any(|name| {
+        name.find_iter(data).any(|at| {
+            let rest = data.get(at + name.needle().len()..).unwrap_or_default();
             let rest = rest.trim_ascii_start().strip_prefix(b":").unwrap_or_default().trim_ascii_start();
             rest.first().is_some_and(|first| *first != b'n')
         })
