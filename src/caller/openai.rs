@@ -141,7 +141,9 @@ fn error(fault: &Fault) -> Value {
     };
     let code = match fault {
         Fault::Request(request) if matches!(**request, RequestFault::Invalid { .. }) => None,
-        Fault::Refused { refusal, .. } if refusal.code.is_some() => refusal.code.as_deref(),
+        Fault::Refused { refusal, .. } | Fault::Mistranslated { refusal, .. } if refusal.code.is_some() => {
+            refusal.code.as_deref()
+        }
         // OpenAI's own words, which callers look for.
         Fault::Unauthenticated { .. } => Some("invalid_api_key"),
         Fault::Spent(_) => Some(INSUFFICIENT_QUOTA),

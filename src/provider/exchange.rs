@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::balance::{Instances, Lease};
 use super::stream::{Bodies, BodyEnd, CountedBytes, Events, Watchdog, late};
+use super::translated;
 use super::transport::{Opened, Response, Reuse, SendFault, Transport};
 use super::{Decoded, Expect, Gathering, Provider, Request, ResponseHead};
 use crate::config::plan::{Propagation, ProviderPlan};
@@ -260,7 +261,8 @@ impl Exchange {
         }
         // The moments in its headers are relative to its `Date`: that of its arrival, where it says none (RFC 9110, 6.6.1).
         head.headers.entry(header::DATE).or_insert_with(|| arrival(call));
-        super::refusal(self.dialect, &self.provider, head, text)
+        let fault = super::refusal(self.dialect, &self.provider, head, text);
+        if translated::is(call, &self.provider) { fault.of_translation() } else { fault }
     }
 
     async fn whole(&self, call: &Call, head: ResponseHead, body: &mut Bodies, note: &AttemptNote) -> stack::Outcome {

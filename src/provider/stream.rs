@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tokio::time::Instant;
 
+use super::translated;
 use super::transport::{ResponseBody, SendFault};
 use super::{ByteReader, EventReader, Provider, Read, ResponseHead};
 use crate::config::plan::ProviderPlan;
@@ -263,6 +264,8 @@ pub(super) struct Events {
     dialect: &'static dyn Provider,
     plan: Arc<ProviderPlan>,
     provider: Arc<str>,
+    /// True for a call that was asked in another API than its caller's.
+    is_translated: bool,
     trail: Trail,
     bill: Option<Arc<Bill>>,
     note: AttemptNote,
@@ -293,6 +296,7 @@ impl Events {
             received: Received::default(),
             dialect,
             provider: plan.name.clone(),
+            is_translated: translated::is(call, &plan),
             plan,
             trail: call.trail.clone(),
             bill: call.bill.clone(),
@@ -421,7 +425,8 @@ impl Events {
     /// What an error event means: the same as the error answer that it stands for.
     fn refused(&self, refusal: Refusal) -> Fault {
         let head = ResponseHead { status: refusal.status, headers: refusal.headers };
-        super::refusal(self.dialect, &self.plan, head, refusal.body)
+        let fault = super::refusal(self.dialect, &self.plan, head, refusal.body);
+        if self.is_translated { fault.of_translation() } else { fault }
     }
 
     /// The next thing that happens to the stream.
@@ -581,7 +586,9 @@ impl Stream for Events {
             }
             Step::Refused(refusal) => {
                 let fault = match self.refused(*refusal) {
-                    Fault::Refused { provider, refusal } => Fault::ErrorEvent { provider, refusal },
+                    Fault::Refused { provider, refusal } | Fault::Mistranslated { provider, refusal } => {
+                        Fault::ErrorEvent { provider, refusal }
+                    }
                     // What it says of the gateway's key or account is nobody's to read.
                     fault => Fault::Incomplete {
                         provider: self.provider.clone(),

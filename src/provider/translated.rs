@@ -100,6 +100,11 @@ impl Translation {
     }
 }
 
+/// True for a call that its provider is asked in another API than its caller's.
+pub(super) fn is(call: &Call, provider: &ProviderPlan) -> bool {
+    Translation::of(call, provider).is_some()
+}
+
 /// The fault of a call that a provider's API has no words for: `what` completes "it cannot serve ...".
 pub(super) fn untranslatable(provider: &ProviderPlan, what: Cow<'static, str>) -> Fault {
     Fault::Untranslatable { provider: provider.name.clone(), what }

@@ -70,7 +70,9 @@ fn own(refusal: &Refusal) -> Option<Value> {
 
 fn error(fault: &Fault) -> Value {
     let refusal = match fault {
-        Fault::Refused { refusal, .. } | Fault::ErrorEvent { refusal, .. } => Some(refusal),
+        Fault::Refused { refusal, .. } | Fault::Mistranslated { refusal, .. } | Fault::ErrorEvent { refusal, .. } => {
+            Some(refusal)
+        }
         _ => None,
     };
     let kind = match (fault, refusal) {

@@ -121,6 +121,13 @@ pub enum Fault {
         /// What it said.
         refusal: Box<Refusal>,
     },
+    /// The provider refused what the gateway made of the call for its API. Whoever is asked in the caller's own words may take it.
+    Mistranslated {
+        /// Who.
+        provider: Arc<str>,
+        /// What it said.
+        refusal: Box<Refusal>,
+    },
     /// The provider refused the gateway's own key, or the account behind it.
     Credential {
         /// Who.
@@ -460,6 +467,17 @@ impl Fault {
     /// True when there was no connection to the provider.
     pub fn is_unreachable(&self) -> bool {
         self.is(Nature::Unreachable)
+    }
+
+    /// The same of a call that was translated: what a provider says of a request that its caller has not written ends no call.
+    #[must_use]
+    pub fn of_translation(self) -> Self {
+        match self {
+            Fault::Refused { provider, refusal } if !refusal.is_own_trouble() && refusal.ends_the_call() => {
+                Fault::Mistranslated { provider, refusal }
+            }
+            fault => fault,
+        }
     }
 
     /// True when the target cannot serve the call, however well it is.

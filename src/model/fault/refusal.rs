@@ -70,6 +70,11 @@ impl Refusal {
         by_status(self.status.as_u16()).1 == Provider
     }
 
+    /// True when no other target would be asked after it, and that because of what was asked: what is flagged stays flagged.
+    pub(super) fn ends_the_call(&self) -> bool {
+        self.retry() == Retry::Never && self.code.as_deref() != Some(FLAGGED)
+    }
+
     pub(super) fn row(&self) -> Row<'static> {
         let (code, blame, natures) = by_status(self.status.as_u16());
         let wait = self.retry_after.or(is_for_later(self.status).then_some(DEFAULT_RETRY_AFTER));

@@ -11,8 +11,12 @@ use super::{Blame, DEFAULT_RETRY_AFTER, Fault, Retry};
 /// that is true of all; "too long" only when nobody with more room was asked after that. A wait is never longer than
 /// `longest`: a provider that asks for a day is asked again before that, and the caller should be there.
 pub fn sum_up(mut faults: Vec<Fault>, longest: Duration) -> Fault {
-    if faults.iter().any(|fault| !fault.is_unable()) {
-        faults.retain(|fault| !fault.is_unable());
+    // What a provider says of the gateway's translation tells less than what others say of the call itself.
+    let is_mistranslated = |fault: &Fault| matches!(fault, Fault::Mistranslated { .. });
+    if faults.iter().any(|fault| !fault.is_unable() && !is_mistranslated(fault)) {
+        faults.retain(|fault| !fault.is_unable() && !is_mistranslated(fault));
+    } else if let Some(at) = faults.iter().position(is_mistranslated) {
+        return faults.swap_remove(at);
     } else if let Some(at) = faults.iter().position(|fault| matches!(fault, Fault::Untranslatable { .. })) {
         // Nobody can, whenever the caller comes again: what is in the way is told of the target that is asked first.
         return faults.swap_remove(at);
@@ -93,6 +97,10 @@ mod tests {
         assert_eq!(status(vec![timeout(), connect()]), 503);
         assert_eq!(status(vec![limited(1), limited(2)]), 429);
         assert_eq!(status(vec![limited(1), timeout()]), 503);
+        let mistranslated = || refused(400, None, None).of_translation();
+        assert_eq!((mistranslated().retry(), status(vec![connect(), mistranslated()])), (Retry::NextTarget, 502));
+        assert_eq!(status(vec![mistranslated(), Fault::Unsupported { provider: "d".into(), what: "x".into() }]), 400);
+        assert_eq!(refused(429, None, None).of_translation().status(), StatusCode::TOO_MANY_REQUESTS);
         let untranslatable = |name: &str| Fault::Untranslatable { provider: name.into(), what: "x".into() };
         assert_eq!(status(vec![untranslatable("a"), connect()]), 502);
         let fault = sum_up(vec![untranslatable("a"), untranslatable("b")], Duration::MAX);

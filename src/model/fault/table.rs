@@ -239,6 +239,9 @@ impl Fault {
         Fault::Refused { provider, refusal } => refusal.row().of(provider),
             refusal.public(provider),
             refusal.detail(provider);
+        Fault::Mistranslated { provider, refusal } => refusal.row().of(provider).retry(Retry::NextTarget),
+            refusal.public(provider),
+            say!("{} (translated for its API)", refusal.detail(provider));
         Fault::Credential { provider, denial } =>
             row(CREDENTIALS, Status::BAD_GATEWAY, Gateway)
                 .of(provider).retry(Retry::NextTarget).is(&[Denied, Outage]),
