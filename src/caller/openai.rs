@@ -3,10 +3,13 @@
 //! A request's body stays the caller's own bytes: it is parsed only as far as routing needs. Its parts are found in
 //! `wire`; nothing here knows which provider will respond.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use memchr::memmem::Finder;
 use serde_json::{Value, json};
 
 use super::{About, Answered, AnsweredBody, Caller, EventEncoder, Incoming, Question, answer, wire};
@@ -15,7 +18,7 @@ use crate::model::call::{CallRequest, Endpoint};
 use crate::model::conversation::Api;
 use crate::model::fault::{Dialect, Fault, Refusal, RequestFault};
 use crate::model::reply;
-use crate::model::reply::{Body, Event, Reply};
+use crate::model::reply::{Body, Event, EventKind, Reply};
 use crate::wire::openai::completion::{self, Identity};
 use crate::wire::translation;
 
@@ -165,16 +168,57 @@ fn error_of(refusal: &Refusal, fault: &Fault) -> Value {
 fn streamed(status: StatusCode, mut headers: HeaderMap, events: reply::EventStream, about: &About<'_>) -> Answered {
     answer::streaming(&mut headers);
     let is_typed = about.call == CallKind::Responses;
-    Answered { status, headers, body: AnsweredBody::Events(events, Box::new(PassOn { is_typed })) }
+    Answered { status, headers, body: AnsweredBody::Events(events, Box::new(PassOn { is_typed, next: 0 })) }
 }
 
 /// Events in the caller's own dialect: passed on as they are.
 struct PassOn {
     is_typed: bool,
+    /// The number of the next event of a typed stream, by that of the last one.
+    next: u64,
+}
+
+/// As far as this an event is searched for its number, which stands behind its type.
+const HEAD: usize = 160;
+
+/// The number of a typed event; `None`: it is not near its head.
+fn number(event: &[u8]) -> Option<u64> {
+    static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"sequence_number\":"));
+    let head = event.get(..HEAD).unwrap_or(event);
+    let value = event.get(NAME.find(head)? + NAME.needle().len()..)?.trim_ascii_start();
+    let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&value[..digits]).ok()?.parse().ok()
+}
+
+/// An error as a typed stream says it: SDKs read no event without a number, nor one whose type or code is not a text.
+fn typed_error(mut error: Value, fault: &Fault, number: u64) -> Value {
+    if !error.is_object() {
+        error = json!({"message": fault.public(), "param": null});
+    }
+    if !error["message"].is_string() {
+        error["message"] = fault.public().into();
+    }
+    if !error["type"].is_string() {
+        error["type"] = kind(status(fault)).into();
+    }
+    if !error["code"].is_string() {
+        error["code"] = match &error["code"] {
+            Value::Number(code) => code.to_string().into(),
+            _ => error["type"].clone(),
+        };
+    }
+    // The Responses API has these in the event itself. Its SDK looks for `error` inside as well.
+    let (code, message, param) = (&error["code"], &error["message"], &error["param"]);
+    json!({
+        "type": "error", "sequence_number": number, "code": code, "message": message, "param": param, "error": error,
+    })
 }
 
 impl EventEncoder for PassOn {
     fn event(&mut self, event: Event) -> Bytes {
+        if self.is_typed && event.kind != EventKind::Comment {
+            self.next = number(&event.raw).unwrap_or(self.next).saturating_add(1);
+        }
         event.raw
     }
 
@@ -190,12 +234,69 @@ impl EventEncoder for PassOn {
         };
         match self.is_typed {
             false => format!("data: {}\n\n", json!({ "error": error })).into(),
-            // The Responses API names its events, and its SDK looks for `error` inside as well.
+            // The Responses API names its events.
             true => {
-                let (code, message, param) = (&error["code"], &error["message"], &error["param"]);
-                let event = json!({"type": "error", "code": code, "message": message, "param": param, "error": error});
+                let event = typed_error(error, fault, self.next);
                 format!("event: error\ndata: {event}\n\n").into()
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::reply::EventData;
+
+    fn event(data: &str) -> Event {
+        let raw = Bytes::from(format!("event: x\ndata: {data}\n\n"));
+        Event { raw: raw.clone(), data: EventData::At(15..raw.len()), kind: EventKind::Piece, rest: None }
+    }
+
+    fn told(encoder: &mut PassOn, fault: &Fault) -> Value {
+        let told = encoder.fault(fault);
+        let data = std::str::from_utf8(&told).unwrap().strip_prefix("event: error\ndata: ").unwrap();
+        serde_json::from_str(data).unwrap()
+    }
+
+    #[test]
+    fn the_error_of_a_typed_stream_has_the_next_number_and_a_code_that_is_a_text() {
+        let silent = Fault::Internal { detail: "x".into() };
+        let mut encoder = PassOn { is_typed: true, next: 0 };
+        assert_eq!(told(&mut encoder, &silent)["sequence_number"], 0);
+        for (data, number) in [
+            (r#"{"type":"response.created","sequence_number":0,"response":{}}"#, 1),
+            (r#"{"type":"response.output_text.delta","sequence_number": 41,"item_id":"a"}"#, 42),
+            (r#"{"type":"response.output_text.delta","item_id":"a"}"#, 43),
+            (r#"{"sequence_number":18446744073709551615}"#, u64::MAX),
+        ] {
+            encoder.event(event(data));
+            assert_eq!(told(&mut encoder, &silent)["sequence_number"], number, "{data}");
+        }
+        let own = |body: &'static str| Fault::ErrorEvent {
+            provider: "openai".into(),
+            refusal: Box::new(Refusal {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                headers: HeaderMap::new(),
+                body: body.into(),
+                message: "no".into(),
+                code: None,
+                retry_after: None,
+                dialect: Some(Dialect::OpenAi),
+            }),
+        };
+        for fault in [
+            silent,
+            own(r#"{"error":{"message":"no","type":"server_error","code":null}}"#),
+            own(r#"{"error":{"message":"no","code":503}}"#),
+            own(r#"{"error":"no"}"#),
+            own(r#"{"other":1}"#),
+        ] {
+            let told = told(&mut encoder, &fault);
+            for said in [&told["code"], &told["message"], &told["error"]["code"], &told["error"]["type"]] {
+                assert!(said.as_str().is_some_and(|said| !said.is_empty()), "{told}");
+            }
+            assert_eq!(told["code"], told["error"]["code"]);
         }
     }
 }

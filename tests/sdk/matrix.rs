@@ -21,12 +21,13 @@ const APIS: [(&str, &str); 3] = [("chat", "Chat Completions"), ("messages", "Mes
 const FEATURES: [&str; 8] =
     ["chat", "stream", "tools", "parallel tools", "images", "structured output", "errors", "cancel"];
 
-const SCRIPTS: [&str; 6] = [
+const SCRIPTS: [&str; 7] = [
     "anthropic_python.py",
     "langchain_anthropic_python.py",
     "openai_python.py",
     "anthropic_node.mjs",
     "ai_sdk_node.mjs",
+    "ai_sdk_openai_node.mjs",
     "openai_node.mjs",
 ];
 
@@ -48,6 +49,7 @@ struct Found {
 #[tokio::test]
 async fn every_sdk_works_with_a_target_of_every_api_as_far_as_the_document_says() {
     tool("node/node_modules/@ai-sdk/anthropic/package.json");
+    tool("node/node_modules/@ai-sdk/openai/package.json");
     let python = python();
     let provider = Demo::run(Command::new(&python).arg(root().join("tests/sdk/matrix/provider.py"))).await;
     let folder = root().join("target/tmp/sdk-matrix");
