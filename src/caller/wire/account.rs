@@ -47,6 +47,13 @@ pub(super) fn may_name(field: &[u8], value: &[u8]) -> bool {
 /// Fields that hold what callers' own programs say, and definitions, whose fields are named by them.
 const FOREIGN: [&str; 5] = ["parameters", "schema", "json_schema", "arguments", "metadata"];
 
+/// The same of messages.
+const FOREIGN_IN_MESSAGES: [&str; 4] = ["input_schema", "input_examples", "schema", "metadata"];
+
+/// How the types of a model's calls end in messages (`tool_use`, `server_tool_use`, `mcp_tool_use`), whose `input` is an object with
+/// fields that the tool names.
+const CALLS: &str = "tool_use";
+
 /// How far a request reaches, by its path below `/v1`.
 pub(super) fn reach_of(method: &Method, path: &str) -> Reach {
     let path = path.split('?').next().unwrap_or_default();
@@ -79,33 +86,37 @@ pub(super) fn id(field: &str) -> Option<Box<str>> {
 }
 
 /// True when a body names something that the account keeps: a file, a store of vectors, an item of a stored response. `body`
-/// is known to be JSON.
+/// is known to be JSON, and of Anthropic's Messages where `is_messages` says so.
 ///
 /// # Errors
 /// It may name something, and cannot be read to its end.
-pub(super) fn is_named_in(body: &[u8]) -> Result<bool, Fault> {
+pub(super) fn is_named_in(body: &[u8], is_messages: bool) -> Result<bool, Fault> {
     // Most bodies have none of these words, nor an escape that could stand for a part of one.
     let has = |word: &str| memmem::find(body, word.as_bytes()).is_some();
     let may_hide = memmem::find_iter(body, b"\\u00").any(|at| matches!(body.get(at + 4), Some(b'2'..=b'7')));
     if !may_hide && !["file_id", "vector_store_id", "item_reference", "\"cntr_"].iter().any(|word| has(word)) {
         return Ok(false);
     }
-    Ok(names(&json::plain(body)?))
+    Ok(names(&json::plain(body)?, is_messages))
 }
 
 /// It is no deeper than the decoders let through.
-fn names(value: &Value) -> bool {
+fn names(value: &Value, is_messages: bool) -> bool {
     let is_text = |value: &Value| matches!(value, Value::String(text) if !text.is_empty());
+    let is_call = is_messages && value["type"].as_str().is_some_and(|kind| kind.ends_with(CALLS));
+    let foreign: &[&str] = if is_messages { &FOREIGN_IN_MESSAGES } else { &FOREIGN };
+    let is_foreign = |name: &str| foreign.contains(&name) || (is_call && name == "input");
     let is_kept = |(name, value): (&String, &Value)| match (&**name, value) {
+        (name, _) if is_foreign(name) => false,
         (name, Value::String(_) | Value::Array(_)) if is_name(name.as_bytes()) => {
             is_text(value) || value.as_array().is_some_and(|items| items.iter().any(is_text))
         }
         ("container", Value::String(id)) => id.starts_with("cntr_"),
         ("type", Value::String(kind)) => kind == "item_reference",
-        (name, value) => !FOREIGN.contains(&name) && names(value),
+        (_, value) => names(value, is_messages),
     };
     match value {
-        Value::Array(items) => items.iter().any(names),
+        Value::Array(items) => items.iter().any(|item| names(item, is_messages)),
         Value::Object(fields) => fields.iter().any(is_kept),
         _ => false,
     }
@@ -202,7 +213,7 @@ mod tests {
     fn what_stops_a_reader_hides_nothing_of_the_account() {
         for odd in [r#"{"$serde_json::private::RawValue":5}"#, r#"{"$serde_json::private::RawValue":"1"}"#, "1e999"] {
             let body = format!(r#"{{"x":{odd},"tools":[{{"vector_store_ids":["vs_1"]}}]}}"#);
-            assert!(is_named_in(body.as_bytes()).is_err(), "{body}");
+            assert!(is_named_in(body.as_bytes(), false).is_err(), "{body}");
         }
     }
 
@@ -216,7 +227,7 @@ mod tests {
             r#"{"tools":[{"type":"code_interpreter","container":{"type":"auto","file_ids":["file-1"]}}]}"#,
             r#"{"tools":[{"type":"code_interpreter","container":"cntr_1"}]}"#,
         ] {
-            assert!(is_named_in(body.as_bytes()).unwrap(), "{body}");
+            assert!(is_named_in(body.as_bytes(), false).unwrap(), "{body}");
         }
         for body in [
             r#"{"messages":[{"content":"the file_id of a vector_store_id is an item_reference"}]}"#,
@@ -226,7 +237,30 @@ mod tests {
             r#"{"messages":[{"tool_calls":[{"function":{"arguments":"{\"file_id\":\"x\"}"}}]}]}"#,
             r#"{"metadata":{"file_id":"mine"}}"#,
         ] {
-            assert!(!is_named_in(body.as_bytes()).unwrap(), "{body}");
+            assert!(!is_named_in(body.as_bytes(), false).unwrap(), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_tools_of_messages_are_called_with_is_theirs() {
+        for body in [
+            r#"{"messages":[{"role":"assistant","content":[{"type":"tool_use","id":"t","name":"f","input":{"file_id":"mine"}}]}]}"#,
+            r#"{"messages":[{"content":[{"type":"server_tool_use","input":{"x":[{"file_ids":["a"]}]},"id":"t"}]}]}"#,
+            r#"{"messages":[{"content":[{"input":{"container":"cntr_1","type":"item_reference"},"type":"mcp_tool_use"}]}]}"#,
+            r#"{"tools":[{"name":"f","input_schema":{"properties":{"file_id":{"type":"string"}},"default":{"file_id":"x"}}}]}"#,
+            r#"{"tools":[{"name":"f","input_examples":[{"file_id":"x"}]}]}"#,
+        ] {
+            assert!(!is_named_in(body.as_bytes(), true).unwrap(), "{body}");
+        }
+        for body in [
+            r#"{"messages":[{"content":[{"type":"document","source":{"type":"file","file_id":"file_1"}}]}]}"#,
+            r#"{"messages":[{"content":[{"type":"tool_use","input":{"file_id":"x"}},{"type":"container_upload","file_id":"file_1"}]}]}"#,
+            r#"{"messages":[{"content":[{"type":"tool_result","content":[{"type":"image","source":{"type":"file","file_id":"file_1"}}]}]}]}"#,
+            r#"{"messages":[{"content":[{"type":"tool_use","file_id":"file_1"}]}]}"#,
+            r#"{"messages":[{"content":[{"type":"text","input":{"file_id":"file_1"}}]}]}"#,
+            r#"{"messages":[{"content":[{"type":"document","source":{"arguments":{"file_id":"file_1"}}}]}]}"#,
+        ] {
+            assert!(is_named_in(body.as_bytes(), true).unwrap(), "{body}");
         }
     }
 }

@@ -302,7 +302,7 @@ mod tests {
                 || has_halves(body)
         );
         prop_assert!(
-            read.may_name_kept || account::is_named_in(body).is_ok_and(|is_named| !is_named) || has_halves(body)
+            read.may_name_kept || account::is_named_in(body, false).is_ok_and(|is_named| !is_named) || has_halves(body)
         );
         prop_assert_eq!(ends(body, read.asked_for), ends(body, None));
         Ok(())

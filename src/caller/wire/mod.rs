@@ -150,7 +150,8 @@ fn note_contents(read: &Read<'_>, wire: &mut WireRequest) -> Result<(), Fault> {
     wire.contents.asked_for = read.asked_for;
     let named = fields.previous_response_id.and_then(account::id).or(fields.conversation.and_then(account::id));
     wire.contents.stored = named.or(wire.contents.stored.take());
-    if has_stored_prompt || goes_on || (read.may_name_kept && account::is_named_in(&wire.body)?) {
+    let is_messages = matches!(wire.endpoint, Endpoint::Messages | Endpoint::CountTokens);
+    if has_stored_prompt || goes_on || (read.may_name_kept && account::is_named_in(&wire.body, is_messages)?) {
         wire.contents.reach = wire.contents.reach.max(Reach::Account);
     }
     Ok(())
