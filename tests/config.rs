@@ -123,6 +123,8 @@ fn default_times_are_those_of_the_deployments() {
     assert_eq!((chat.total, chat.targets[0].total), (seconds(900), seconds(900)));
     let patience = &chat.targets[0].provider.patience;
     assert_eq!((patience.first, patience.reasoning, patience.silence), (seconds(10), seconds(60), seconds(15)));
+    // Whoever is asked beside Anthropic has another vendor's model.
+    assert_eq!(provider(&plan, "anthropic").patience.first, seconds(60));
     assert!(!route(&plan, "restaurant-voice-order").is_idempotent);
 }
 
