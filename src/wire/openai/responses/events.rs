@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 
 use super::items;
+use super::tools::Called;
 use super::whole::{Echo, Identity, Status};
 use crate::model::conversation::{Completion, Delta, Part, PartKind, Piece, Stop};
 use crate::model::reply::{Beside, Channel, Event, EventData, EventKind, Usage};
@@ -52,8 +53,8 @@ enum Said {
     Message { parts: String, ended: u64, part: Option<(Words, String)> },
     /// A thought: its text, whether that is open, and its proof.
     Reasoning { text: String, is_open: bool, signature: Option<String> },
-    /// A call of a function.
-    Call { id: String, name: String, arguments: String },
+    /// A call of a tool, and its arguments; once it is closed, those of the tool.
+    Call { id: String, called: Called, arguments: String },
 }
 
 /// The kinds of words in a message.
@@ -162,9 +163,11 @@ impl Writer {
                     let signature = Some(items::hidden(&data));
                     Said::Reasoning { text: String::new(), is_open: false, signature }
                 }
-                PartKind::Call { id, name } => {
-                    Said::Call { id: id.into_owned(), name: name.into_owned(), arguments: String::new() }
-                }
+                PartKind::Call { id, name } => Said::Call {
+                    id: id.into_owned(),
+                    called: self.echo.renamed.called(&name),
+                    arguments: String::new(),
+                },
             };
             self.begin_item(said, events);
         }
@@ -183,7 +186,7 @@ impl Writer {
         let (prefix, kind) = match &said {
             Said::Message { .. } => ("msg", EventKind::Piece),
             Said::Reasoning { .. } => ("rs", EventKind::Piece),
-            Said::Call { .. } => ("fc", self.of_call()),
+            Said::Call { called, .. } => (if called.is_custom { "ctc" } else { "fc" }, self.of_call()),
         };
         let id = self.identity.as_ref().map(|identity| identity.item(prefix, self.ended)).unwrap_or_default();
         let item = Item { id, said };
@@ -231,12 +234,15 @@ impl Writer {
                 });
             }
             (Said::Reasoning { signature, .. }, Delta::Signature(proof)) => *signature = Some(proof.into_owned()),
-            (Said::Call { arguments, .. }, Delta::Arguments(more)) if !more.is_empty() => {
+            (Said::Call { arguments, called, .. }, Delta::Arguments(more)) if !more.is_empty() => {
                 arguments.push_str(&more);
-                self.emit("response.function_call_arguments.delta", self.of_call(), events, |data| {
-                    data.push_item(&item.id, index);
-                    data.push_text("delta", &more);
-                });
+                // What a custom tool gets stands within these, and is known once they are whole.
+                if !called.is_custom {
+                    self.emit("response.function_call_arguments.delta", self.of_call(), events, |data| {
+                        data.push_item(&item.id, index);
+                        data.push_text("delta", &more);
+                    });
+                }
             }
             _ => {}
         }
@@ -284,13 +290,25 @@ impl Writer {
                     });
                 }
             }
-            Said::Call { name, arguments, .. } => {
-                self.emit("response.function_call_arguments.done", self.of_call(), events, |data| {
+            Said::Call { called, arguments, .. } => match called.with(arguments) {
+                Some(input) => {
+                    for (name, field) in [
+                        ("response.custom_tool_call_input.delta", "delta"),
+                        ("response.custom_tool_call_input.done", "input"),
+                    ] {
+                        self.emit(name, self.of_call(), events, |data| {
+                            data.push_item(&item.id, index);
+                            data.push_text(field, &input);
+                        });
+                    }
+                    *arguments = input;
+                }
+                None => self.emit("response.function_call_arguments.done", self.of_call(), events, |data| {
                     data.push_item(&item.id, index);
-                    data.push_text("name", name);
+                    data.push_text("name", called.name());
                     data.push_text("arguments", arguments);
-                });
-            }
+                }),
+            },
         }
         self.item = Some(item);
     }
@@ -409,12 +427,7 @@ impl Item {
                 }
                 item.to_string()
             }
-            Said::Call { id: call, name, arguments } => format!(
-                r#"{{"id":{id},"type":"function_call","status":"{status}","arguments":{},"call_id":{},"name":{}}}"#,
-                quoted(arguments),
-                quoted(call),
-                quoted(name)
-            ),
+            Said::Call { id: call, called, arguments } => called.item(&self.id, call, arguments, status),
         }
     }
 }

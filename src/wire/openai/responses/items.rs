@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::refused::{Refused, shown, typed};
+use super::tools;
 use crate::model::conversation::{Part, Source, Speaker, Turn};
 use crate::wire::json::fields::{list, text};
 
@@ -21,7 +22,7 @@ const HIDDEN: &str = "redacted_thinking:";
 pub(super) const BETWEEN: &str = "\n\n";
 
 /// One item as it is sent.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Item<'a> {
     #[serde(default, rename = "type", borrow)]
     kind: Option<Cow<'a, str>>,
@@ -31,7 +32,9 @@ struct Item<'a> {
     content: Option<&'a RawValue>,
     call_id: Option<String>,
     name: Option<String>,
+    namespace: Option<String>,
     arguments: Option<String>,
+    input: Option<String>,
     #[serde(default, borrow)]
     output: Option<&'a RawValue>,
     #[serde(default, borrow)]
@@ -118,14 +121,26 @@ pub(super) fn hidden(data: &str) -> String {
     format!("{HIDDEN}{data}")
 }
 
-/// The turns of `input`: a text, or items.
-pub(super) fn turns(input: &RawValue) -> Result<Vec<Turn>, Refused> {
+/// The kind of an item that is read no further.
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+}
+
+/// The turns of `input`: a text, or items. What a provider's own tools did is lost.
+pub(super) fn turns(input: &RawValue, lost: &mut Vec<Cow<'static, str>>) -> Result<Vec<Turn>, Refused> {
     if let Some(text) = text(input) {
         return Ok(vec![Turn { speaker: Speaker::User, parts: vec![Part::Text(text.into_owned())] }]);
     }
     let items = list(input).ok_or("a request whose `input` is neither a text nor a list of items")?;
     let mut turns = Vec::new();
     for item in items {
+        let kind = serde_json::from_str::<Kind<'_>>(item.get()).ok();
+        if let Some(Kind { kind }) = kind.filter(|it| tools::is_said_by_providers(&it.kind)) {
+            tools::lose(lost, "input", &kind);
+            continue;
+        }
         let item: Item<'_> = serde_json::from_str(item.get()).map_err(
             |_| "a request with an item in `input` that is no object, or has a field of another type than it should",
         )?;
@@ -173,12 +188,17 @@ fn of_item(item: Item<'_>) -> Result<(Speaker, Vec<Part>), Refused> {
             };
             (speaker, parts(item.content.ok_or_else(|| without("content"))?)?)
         }
-        "function_call" => {
+        "function_call" | "custom_tool_call" => {
             let (id, name) =
                 (item.call_id.ok_or_else(|| without("call_id"))?, item.name.ok_or_else(|| without("name"))?);
-            (Speaker::Model, vec![Part::Call { id, name, arguments: item.arguments.unwrap_or_default() }])
+            let name = tools::joined(item.namespace.as_deref(), &name);
+            let arguments = match kind {
+                "function_call" => item.arguments.unwrap_or_default(),
+                _ => tools::arguments(&item.input.ok_or_else(|| without("input"))?),
+            };
+            (Speaker::Model, vec![Part::Call { id, name, arguments }])
         }
-        "function_call_output" => {
+        "function_call_output" | "custom_tool_call_output" => {
             let id = item.call_id.ok_or_else(|| without("call_id"))?;
             let parts = parts(item.output.ok_or_else(|| without("output"))?)?;
             (Speaker::User, vec![Part::Result { id, parts, is_error: item.status.as_deref() == Some("incomplete") }])

@@ -5,6 +5,8 @@
 
 mod refused;
 
+mod tools;
+
 mod items;
 
 mod request;

@@ -1,23 +1,26 @@
 //! Reads a request of the Responses API (<https://platform.openai.com/docs/api-reference/responses/create>).
 //!
-//! What only a provider with this API has (its stored responses, its own tools, its templates) is refused; what changes the answer
-//! and has no place in the neutral form is named as lost. It does not know who serves the request.
+//! What only a provider with this API has (its stored responses, its templates) is refused; what changes the answer and has no place
+//! in the neutral form (the provider's own tools among it) is named as lost. It does not know who serves the request.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::items;
 use super::refused::{Refused, shown, typed};
-use crate::model::conversation::{Conversation, Output, Part, Speaker, Thinking, Tool, ToolChoice, Turn};
+use super::{items, tools};
+use crate::model::conversation::{Conversation, Output, Part, Speaker, Thinking, ToolChoice, Turn};
 use crate::wire::json::fields::{Fields, is_null, list, text};
 use crate::wire::openai::parts::without_mark;
 
-/// Fields that are no part of what is asked: who asks, how it is kept, cached, paid for and sent. `max_tool_calls` bounds only the
-/// provider's own tools. `truncation` says what becomes of a conversation that is too long: its refusal tells its caller as well.
-const HINTS: [&str; 7] = [
+/// Fields that are no part of what is asked: who asks and with which program (`client_metadata`, `access_programs` of coding agents),
+/// how it is kept, cached, paid for and sent. `max_tool_calls` bounds only the provider's own tools. `truncation` says what becomes of a
+/// conversation that is too long: its refusal tells its caller as well.
+const HINTS: [&str; 9] = [
     "metadata",
+    "client_metadata",
+    "access_programs",
     "prompt_cache_key",
     "prompt_cache_retention",
     "service_tier",
@@ -37,8 +40,8 @@ pub(super) fn read(body: &[u8]) -> Result<Conversation, Refused> {
         match name {
             "model" => read.model = typed(name, value, "a text")?,
             "instructions" => instructions = Some(value),
-            "input" => read.turns = items::turns(value)?,
-            "tools" => read.tools = tools(value)?,
+            "input" => read.turns = items::turns(value, &mut read.lost)?,
+            "tools" => read.tools = tools::read(value, &mut read.lost)?,
             "tool_choice" => choice = Some(value),
             "parallel_tool_calls" => read.parallel_tools = Some(typed(name, value, "true or false")?),
             "max_output_tokens" => read.max_tokens = Some(typed(name, value, "a number of tokens")?),
@@ -84,41 +87,6 @@ pub(super) fn read(body: &[u8]) -> Result<Conversation, Refused> {
     Ok(read)
 }
 
-/// The functions; tools that the provider runs itself are refused.
-fn tools(value: &RawValue) -> Result<Vec<Tool>, Refused> {
-    #[derive(Deserialize)]
-    struct Described<'a> {
-        #[serde(rename = "type", borrow)]
-        kind: Cow<'a, str>,
-        #[serde(default, borrow)]
-        name: Option<Cow<'a, str>>,
-        description: Option<String>,
-        #[serde(default, borrow)]
-        parameters: Option<&'a RawValue>,
-        strict: Option<bool>,
-    }
-    let described = |tool: &RawValue| {
-        let tool: Described<'_> = serde_json::from_str(tool.get()).map_err(|_| {
-            Cow::Borrowed("a request with a tool that has no `type`, or a field of another type than it should")
-        })?;
-        if tool.kind != "function" {
-            return Err(provider_tool(&tool.kind));
-        }
-        let name = tool.name.ok_or("a function without a `name`")?;
-        Ok(Tool {
-            name: name.into_owned(),
-            description: tool.description,
-            parameters: tool.parameters.filter(|schema| !is_null(schema)).map(ToOwned::to_owned),
-            is_strict: tool.strict,
-        })
-    };
-    list(value).ok_or("a request whose `tools` are no list")?.into_iter().map(described).collect()
-}
-
-fn provider_tool(kind: &str) -> Refused {
-    format!("tools of the type `{}`, which only a provider with the Responses API has", shown(kind)).into()
-}
-
 /// Whether functions may be called, and which of them.
 fn tool_choice(value: &RawValue, read: &mut Conversation) -> Result<(), Refused> {
     #[derive(Deserialize)]
@@ -126,6 +94,7 @@ fn tool_choice(value: &RawValue, read: &mut Conversation) -> Result<(), Refused>
         #[serde(rename = "type", borrow)]
         kind: Cow<'a, str>,
         name: Option<String>,
+        namespace: Option<String>,
         mode: Option<String>,
         #[serde(default)]
         tools: Vec<Allowed>,
@@ -135,7 +104,9 @@ fn tool_choice(value: &RawValue, read: &mut Conversation) -> Result<(), Refused>
         #[serde(rename = "type")]
         kind: String,
         name: Option<String>,
+        namespace: Option<String>,
     }
+    let is_function = |kind: &str| matches!(kind, "function" | "custom");
     let by_word = |word: &str| match word {
         "auto" => Ok(ToolChoice::Auto),
         "none" => Ok(ToolChoice::None),
@@ -144,23 +115,37 @@ fn tool_choice(value: &RawValue, read: &mut Conversation) -> Result<(), Refused>
     };
     if let Some(word) = text(value) {
         read.tool_choice = by_word(&word)?;
-        return Ok(());
+        // None of those that the provider was to run is left to be called.
+        let is_lost = || read.tools.is_empty() && read.lost.iter().any(|name| name.starts_with("tools."));
+        return match read.tool_choice {
+            ToolChoice::Any if is_lost() => Err("a `tool_choice` of `required` without a function".into()),
+            _ => Ok(()),
+        };
     }
     let choice: Choice<'_> = serde_json::from_str(value.get())
         .map_err(|_| "a request whose `tool_choice` is neither a word nor an object with a `type`")?;
     match (&*choice.kind, choice.name) {
-        ("function", Some(name)) => read.tool_choice = ToolChoice::Named(name),
-        ("function", None) => return Err("a `tool_choice` of a function without its `name`".into()),
+        (kind, Some(name)) if is_function(kind) => {
+            read.tool_choice = ToolChoice::Named(tools::joined(choice.namespace.as_deref(), &name));
+        }
+        (kind, None) if is_function(kind) => return Err("a `tool_choice` of a function without its `name`".into()),
         ("allowed_tools", _) => {
-            if let Some(other) = choice.tools.iter().find(|tool| tool.kind != "function") {
-                return Err(provider_tool(&other.kind));
+            // Those that a provider runs are lost already.
+            let is_known = |kind: &str| is_function(kind) || tools::is_run_by_providers(kind);
+            if let Some(other) = choice.tools.iter().find(|tool| !is_known(&tool.kind)) {
+                return Err(tools::only_here(&other.kind));
             }
             // Others are not offered, which is what this means.
-            let is_allowed = |tool: &Tool| choice.tools.iter().any(|one| one.name.as_deref() == Some(&tool.name));
-            read.tools.retain(is_allowed);
+            let allowed: Vec<String> = choice
+                .tools
+                .iter()
+                .filter(|one| is_function(&one.kind))
+                .filter_map(|one| Some(tools::joined(one.namespace.as_deref(), one.name.as_deref()?)))
+                .collect();
+            read.tools.retain(|tool| allowed.contains(&tool.name));
             read.tool_choice = by_word(choice.mode.as_deref().unwrap_or("auto"))?;
         }
-        (kind, _) => return Err(provider_tool(kind)),
+        (kind, _) => return Err(tools::only_here(kind)),
     }
     Ok(())
 }
@@ -197,8 +182,8 @@ fn text_options(value: &RawValue, read: &mut Conversation) -> Result<(), Refused
                     (kind, _) => return Err(format!("a `text.format` of the type `{}`", shown(kind)).into()),
                 };
             }
-            // What is so by itself.
-            "verbosity" if value.get() == "\"medium\"" => {}
+            // How long the answer should be: a wish that agents send with each request, and no reason to have no answer.
+            "verbosity" => {}
             name => read.lost.push(format!("text.{}", shown(name)).into()),
         }
     }

@@ -5,6 +5,7 @@
 
 use serde_json::value::RawValue;
 
+use super::tools::Renamed;
 use crate::model::reply::Usage;
 use crate::wire::grammar::Asked;
 use crate::wire::json::fields::{Fields, compact, is_null, quoted, text};
@@ -63,6 +64,8 @@ pub(super) struct Echo {
     /// The fields before its model and its output, and those behind these; each ends with a comma.
     before: String,
     behind: String,
+    /// Its tools that have other names elsewhere.
+    pub(super) renamed: Renamed,
 }
 
 /// The fields that a response repeats, with what they are where the request says nothing.
@@ -102,6 +105,7 @@ impl Echo {
             created: asked.created,
             before: String::new(),
             behind: String::new(),
+            renamed: said("tools").map(Renamed::of).unwrap_or_default(),
         };
         BEFORE.into_iter().for_each(|field| spelt(&mut echo.before, field));
         BEHIND.into_iter().for_each(|field| spelt(&mut echo.behind, field));
