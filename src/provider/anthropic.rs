@@ -15,7 +15,7 @@ use crate::model::conversation::Api;
 use crate::model::fault::Fault;
 use crate::model::offload::apart;
 use crate::model::reply::{Body, Event};
-use crate::wire::anthropic::{answer, errors, models, unsigned};
+use crate::wire::anthropic::{answer, errors, messages, models, unsigned};
 use crate::wire::openai::answer as openai;
 use crate::wire::openai::answer::Facts;
 use crate::wire::openai::conversation;
@@ -189,8 +189,9 @@ fn encode_wire(call: &Call, wire: &WireRequest) -> Result<Request, &'static str>
         edits.push((span, wire.spelt(model)));
     }
     if let Some(said) = &call.said {
-        // The API refuses a last message of the assistant's that ends with blanks.
-        let is_taken = !said.ends_with(char::is_whitespace);
+        // The API refuses a last message of the assistant's that ends with blanks, and newer models any.
+        let is_taken =
+            !said.ends_with(char::is_whitespace) && messages::continues(call.model().unwrap_or_default(), &wire.body);
         let end = conversation::end_of_messages(&wire.body).filter(|_| is_taken);
         let end = end.ok_or("continuing a partial answer")?;
         edits.push((end..end, format!(",{}", conversation::said(said))));

@@ -83,19 +83,19 @@ pub(in crate::config) fn read(root: &mut Section<'_>, context: &Context<'_>) -> 
     routes
 }
 
-/// Streams of chats and of responses are resumed unless the route says otherwise; nothing else can be. To resume is to ask twice, which some
-/// calls must not be.
+/// Streams of text are resumed unless the route says otherwise; nothing else can be. To resume is to ask twice, which some calls must
+/// not be.
 fn resume(section: &mut Section<'_>, call: Option<CallKind>, is_idempotent: bool) -> ResumeMode {
     let wanted = section.optional("resume", value::word("a resume mode", RESUME));
     match (call, wanted) {
-        (Some(CallKind::Chat | CallKind::Responses), wanted) if is_idempotent => {
+        (Some(CallKind::Chat | CallKind::Responses | CallKind::Messages), wanted) if is_idempotent => {
             return wanted.unwrap_or(ResumeMode::Replay);
         }
         (None, _) | (_, None | Some(ResumeMode::Off)) => {}
-        (Some(CallKind::Chat | CallKind::Responses), _) => {
+        (Some(CallKind::Chat | CallKind::Responses | CallKind::Messages), _) => {
             section.problem("resume", "a call with only one attempt cannot be resumed")
         }
-        _ => section.problem("resume", "only calls of kind `chat` and `responses` can be resumed"),
+        _ => section.problem("resume", "only calls of kind `chat`, `responses` and `messages` can be resumed"),
     }
     ResumeMode::Off
 }

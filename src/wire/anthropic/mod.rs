@@ -13,6 +13,7 @@ pub(crate) mod usage;
 pub(crate) mod answer;
 pub(crate) mod events;
 pub(crate) mod record;
+pub(crate) mod stitch;
 
 pub(crate) mod replay;
 

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 
 use super::super::anthropic::events::Events;
-use super::super::anthropic::{complete, question, replay};
+use super::super::anthropic::{complete, question, replay, stitch};
 use super::super::openai::events::{Named, Reading, Tail};
 use super::super::openai::question as canonical;
 use super::super::openai::question::Keyless;
-use super::endpoint::{Format, Writes};
+use super::endpoint::{Format, NewStitch, Writes};
 use super::texts::Texts;
 use super::whole::{Gathering, Recorder};
 use crate::model::call::WireRequest;
@@ -25,6 +25,10 @@ impl Format for Messages {
 
     fn reader(&self, _wire: &WireRequest, reading: Reading) -> Box<dyn EventReader> {
         Box::new(Events::reading(reading))
+    }
+
+    fn stitch(&self) -> Option<NewStitch> {
+        Some(|| Box::new(stitch::Blocks::default()))
     }
 
     fn texts(&self) -> Texts {

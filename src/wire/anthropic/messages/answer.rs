@@ -64,9 +64,9 @@ struct Written<'a> {
     usage: Tokens,
 }
 
-/// True where thoughts were asked for.
-pub(super) fn wants_thoughts(asked: &Asked<'_>) -> bool {
-    let fields = std::str::from_utf8(asked.body).ok().and_then(Fields::read);
+/// True for a request that asks for thoughts.
+pub(super) fn wants_thoughts(body: &[u8]) -> bool {
+    let fields = std::str::from_utf8(body).ok().and_then(Fields::read);
     let thinking = fields.and_then(|fields| fields.get("thinking")).filter(|value| !is_null(value));
     let kind = thinking.and_then(|value| Fields::read(value.get())?.get("type").and_then(text));
     kind.is_some_and(|kind| kind != "disabled")
@@ -75,7 +75,7 @@ pub(super) fn wants_thoughts(asked: &Asked<'_>) -> bool {
 /// Writes an answer. What was not counted is none.
 pub(super) fn write(completion: &Completion, asked: &Asked<'_>) -> Bytes {
     let Completion { id, model, parts, stop, usage } = completion;
-    let wants_thoughts = wants_thoughts(asked);
+    let wants_thoughts = wants_thoughts(asked.body);
     let is_wanted = |part: &&Part| wants_thoughts || !matches!(part, Part::Thought { .. } | Part::HiddenThought(_));
     let (stop_reason, stop_sequence) = stops::write(stop);
     let written = Written {

@@ -18,15 +18,25 @@ mod writer;
 mod request;
 mod written;
 
+#[cfg(test)]
+mod resumed;
+
 use std::borrow::Cow;
 
 use bytes::Bytes;
 
+use self::models::Abilities;
 use crate::model::conversation::{Completion, Conversation};
 use crate::wire::grammar::{Asked, Grammar, PieceReader, PieceWriter, Target, Written};
 
 /// The grammar.
 pub(crate) struct Messages;
+
+/// True when a model, asked like this, goes on from a turn of its own that comes last. None since 4.6 does, and none that thinks
+/// (<https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking>).
+pub(crate) fn continues(model: &str, body: &[u8]) -> bool {
+    Abilities::of(model).continues && !answer::wants_thoughts(body)
+}
 
 impl Grammar for Messages {
     fn read(&self, body: &[u8]) -> Result<Conversation, Cow<'static, str>> {

@@ -76,7 +76,7 @@ impl Writer {
         Self {
             id: asked.id.into(),
             wants_text: asked.wants_text,
-            wants_thoughts: answer::wants_thoughts(asked),
+            wants_thoughts: answer::wants_thoughts(asked.body),
             blocks: 0,
             open: Open::Nothing,
             stop: Stop::End,

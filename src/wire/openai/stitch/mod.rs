@@ -1,6 +1,6 @@
 //! The events of resumed streams, in each of OpenAI's APIs whose streams can be resumed.
 
-mod object;
+pub(crate) mod object;
 
 mod chat;
 mod responses;

@@ -11,29 +11,29 @@ use crate::wire::json::fields::quoted;
 use crate::wire::json::members::{Member, Splice, members};
 
 /// The fields of an object of an event's data.
-pub(super) struct Object<'a> {
-    pub(super) data: &'a str,
+pub(crate) struct Object<'a> {
+    pub(crate) data: &'a str,
     place: Range<usize>,
     members: Vec<Member<'a>>,
 }
 
 impl<'a> Object<'a> {
-    pub(super) fn read(data: &'a str, place: Range<usize>) -> Self {
+    pub(crate) fn read(data: &'a str, place: Range<usize>) -> Self {
         Self { data, members: members(data, place.clone()).collect(), place }
     }
 
     /// Where the values of a field stand.
-    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = Range<usize>> {
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = Range<usize>> {
         self.members.iter().filter(move |member| member.name == name).map(|member| member.value.clone())
     }
 
     /// The one that counts.
-    pub(super) fn get(&self, name: &str) -> Option<Range<usize>> {
+    pub(crate) fn get(&self, name: &str) -> Option<Range<usize>> {
         self.all(name).last()
     }
 
     /// Adds fields behind its own.
-    pub(super) fn add(&self, fields: &[(&str, &str)], splice: &mut Splice) {
+    pub(crate) fn add(&self, fields: &[(&str, &str)], splice: &mut Splice) {
         if !self.data[self.place.clone()].starts_with('{') || fields.is_empty() {
             return;
         }
@@ -43,7 +43,7 @@ impl<'a> Object<'a> {
     }
 
     /// Removes a field.
-    pub(super) fn remove(&self, name: &str, splice: &mut Splice) {
+    pub(crate) fn remove(&self, name: &str, splice: &mut Splice) {
         let is_kept = |member: &Member<'_>| member.name != name;
         let mut before: Option<usize> = None;
         for (index, member) in self.members.iter().enumerate() {
@@ -67,7 +67,7 @@ impl<'a> Object<'a> {
 }
 
 /// Counts what the caller had before as said, and not as asked. See [`Usage::with_said`].
-pub(super) fn move_tokens(usage: &Object<'_>, texts_before: u64, splice: &mut Splice) {
+pub(crate) fn move_tokens(usage: &Object<'_>, texts_before: u64, splice: &mut Splice) {
     for (input, output) in [("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens")] {
         let number = |name| usage.get(name).and_then(|place| Some((usage.data[place.clone()].parse().ok()?, place)));
         let (Some((input, asked)), Some((output, said))) = (number(input), number(output)) else { continue };
@@ -78,7 +78,7 @@ pub(super) fn move_tokens(usage: &Object<'_>, texts_before: u64, splice: &mut Sp
 }
 
 /// The JSON of an event that is an object.
-pub(super) fn object(event: &Event) -> Option<&str> {
+pub(crate) fn object(event: &Event) -> Option<&str> {
     let data = std::str::from_utf8(event.data()).ok()?;
     let is_object = data.trim_ascii_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(data).is_ok();
     is_object.then_some(data)
