@@ -13,8 +13,9 @@ use crate::model::conversation::{Choices, Conversation, Output, Thinking, Tool, 
 use crate::wire::json::fields::{Fields, boolean, float, is_null, list, number, text};
 
 /// Fields that change nothing of what the answer says: who asks, who pays, where it is kept, how fast it comes.
-/// (`audio` says how an answer in sound sounds, which `modalities` asks for; `provider` is OpenRouter's choice of servers.)
-const HINTS: [&str; 9] = [
+/// (`audio` says how an answer in sound sounds, which `modalities` asks for; `provider` is OpenRouter's choice of servers. Of
+/// `verbosity` only the length depends, and agents send it with each request.)
+const HINTS: [&str; 10] = [
     "audio",
     "metadata",
     "prediction",
@@ -24,6 +25,7 @@ const HINTS: [&str; 9] = [
     "provider",
     "service_tier",
     "store",
+    "verbosity",
 ];
 
 /// Reads a request.
@@ -106,17 +108,17 @@ fn read_field(conversation: &mut Conversation, name: &str, value: &RawValue) -> 
             }
         }
         name if HINTS.contains(&name) => {}
-        // Known: logit_bias, logprobs, top_logprobs, verbosity, web_search_options, moderation; of other servers min_p,
+        // Known: logit_bias, logprobs, top_logprobs, web_search_options, moderation; of other servers min_p,
         // repetition_penalty, chat_template_kwargs and the like.
-        name if !is_default(name, value) => conversation.lost.push(lost(name)),
+        name if !is_default(value) => conversation.lost.push(lost(name)),
         _ => {}
     }
     Ok(())
 }
 
 /// True where a field that is lost says what is so without it.
-fn is_default(name: &str, value: &RawValue) -> bool {
-    matches!((name, value.get()), (_, "false" | "{}" | "[]" | "\"\"" | "0") | ("verbosity", "\"medium\""))
+fn is_default(value: &RawValue) -> bool {
+    matches!(value.get(), "false" | "{}" | "[]" | "\"\"" | "0")
 }
 
 /// A word of `reasoning_effort`.

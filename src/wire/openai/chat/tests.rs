@@ -174,7 +174,6 @@ fn each_field_that_changes_an_answer_is_read_or_lost() {
         ("logit_bias", json!({"1": 2})),
         ("logprobs", json!(true)),
         ("top_logprobs", json!(2)),
-        ("verbosity", json!("low")),
         ("web_search_options", json!({"search_context_size": "low"})),
         ("min_p", json!(0.1)),
         ("anything_new", json!("x")),
@@ -184,7 +183,7 @@ fn each_field_that_changes_an_answer_is_read_or_lost() {
     for (field, value) in [
         ("logprobs", json!(false)),
         ("logit_bias", json!({})),
-        ("verbosity", json!("medium")),
+        ("verbosity", json!("low")),
         ("metadata", json!({"a": "b"})),
         ("store", json!(true)),
         ("anything_new", json!(null)),
