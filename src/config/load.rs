@@ -188,7 +188,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let maps = general::model_maps(&mut root, report);
     let prices = general::prices(&mut root, report);
     let longest_comeback = policies.quota.longest;
-    let defaults = providers::Defaults { timeouts, policies };
+    let defaults = providers::Defaults { timeouts, policies, prices: prices.clone() };
     let providers = providers::read(&mut root, &defaults, variables, report, &mut warnings);
     let caching = caching::read(&mut root, environment, store.redis_url.as_ref(), variables, report);
     let auth = auth::read(&mut root, variables, report, &mut warnings);

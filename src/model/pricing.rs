@@ -176,6 +176,15 @@ impl Prices {
         own.or_else(|| find(&self.general)).unwrap_or(MAX_ANSWER)
     }
 
+    /// The most tokens that models write in one answer at a provider, as far as the table says it of them and not of any model;
+    /// the most exact pattern first. What the provider's own table says of any model is meant.
+    pub fn known_answers(&self, provider: &str) -> Vec<(Pattern, u64)> {
+        let known = |(pattern, price): &(Pattern, Price)| Some((pattern.clone(), price.max_answer?));
+        let own = self.own.iter().find(|(name, _)| **name == *provider).into_iter().flat_map(|(_, entries)| entries);
+        let general = self.general.iter().filter(|(pattern, _)| !pattern.fits_anything());
+        own.filter_map(known).chain(general.filter_map(known)).collect()
+    }
+
     /// What a model costs at a provider; nothing when no price fits.
     pub fn of(&self, provider: &str, model: &str) -> Quote {
         let fits = |(pattern, _): &&(Pattern, Price)| pattern.matches(model);
@@ -213,6 +222,19 @@ mod tests {
         assert_eq!(input("azure", "gpt-4"), (40, false));
         assert_eq!(input("azure", "o1"), (1, true));
         assert_eq!(Prices::default().of("openai", "gpt-4"), Quote { price: Price::default(), is_default: true });
+    }
+
+    #[test]
+    fn the_longest_answers_that_are_known_are_not_those_of_any_model() {
+        let most = |pattern, max_answer| {
+            let (pattern, price) = entry(pattern, 1);
+            (pattern, Price { max_answer, ..price })
+        };
+        let own = vec![("azure".into(), vec![most("*", Some(5))])];
+        let prices =
+            Prices::new(vec![most("*", Some(1)), most("a*", Some(2)), most("ab", Some(3)), most("b", None)], own);
+        let known = |provider| prices.known_answers(provider).into_iter().map(|(_, most)| most).collect::<Vec<_>>();
+        assert_eq!((known("openai"), known("azure")), (vec![3, 2], vec![5, 3, 2]));
     }
 
     #[test]

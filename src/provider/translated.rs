@@ -59,9 +59,11 @@ impl Translation {
 
     fn encoded(self, call: &Call, provider: &ProviderPlan) -> Result<Encoded, Cow<'static, str>> {
         let changes = Changes { instruction: call.instruction.as_deref(), said: call.said.as_deref() };
+        let model = call.model().ok_or("calls that name no model")?;
         let target = Target {
-            model: call.model().ok_or("calls that name no model")?,
+            model,
             max_tokens: provider.max_tokens,
+            most_tokens: provider.longest_answer(model),
             asks_stream_usage: provider.stream_usage == StreamUsage::Ask,
         };
         let Written { body, lost } = match &*call.request {

@@ -45,8 +45,17 @@ pub(crate) struct Target<'a> {
     pub(crate) model: &'a str,
     /// The limit of an answer where the request has none, for APIs that require one.
     pub(crate) max_tokens: u64,
+    /// The most tokens that the model writes in one answer, where that is known: it refuses to be asked for more.
+    pub(crate) most_tokens: Option<u64>,
     /// True when the provider is asked for the tokens of a stream, where its API says them only then.
     pub(crate) asks_stream_usage: bool,
+}
+
+impl Target<'_> {
+    /// The limit of an answer as the model takes it. It writes no more in any case, so nothing is lost.
+    pub(crate) fn bounded(&self, max_tokens: Option<u64>) -> Option<u64> {
+        max_tokens.map(|limit| self.most_tokens.map_or(limit, |most| limit.min(most)))
+    }
 }
 
 /// A request as it is sent.
@@ -79,6 +88,11 @@ pub(crate) trait PieceReader: Send {
 
     /// What is still to be said once the answer is complete, though its provider did not say it: an open part's end, `Stop`, `End`.
     fn finish(&mut self, pieces: &mut Vec<Piece<'static>>);
+
+    /// Bytes of the answer that it keeps, where parts come mixed up.
+    fn held(&self) -> usize {
+        0
+    }
 }
 
 /// Writes the events of one stream.

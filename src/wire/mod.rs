@@ -15,6 +15,7 @@ pub mod multipart;
 pub mod path;
 pub mod recording;
 pub mod redis_url;
+pub(crate) mod shown;
 pub mod webhook;
 
 pub mod sse;

@@ -76,6 +76,8 @@ pub struct ProviderPlan {
     pub apis: Vec<Api>,
     /// The most tokens of an answer, where the request has no limit and the provider's API requires one.
     pub max_tokens: u64,
+    /// The most tokens that its models write in one answer, as `[price]` says; the first pattern that fits counts.
+    pub longest_answers: Vec<(Pattern, u64)>,
     /// How answers of some shape are asked for, by model, the most exact pattern first.
     pub structured: Vec<(Pattern, StructuredOutput)>,
 }
@@ -92,6 +94,11 @@ impl ProviderPlan {
     pub fn structured_output(&self, model: &str) -> StructuredOutput {
         let fits = self.structured.iter().find(|(pattern, _)| pattern.matches(model));
         fits.map_or(StructuredOutput::Words, |(_, how)| *how)
+    }
+
+    /// The most tokens that a model of its writes in one answer, where that is known.
+    pub fn longest_answer(&self, model: &str) -> Option<u64> {
+        self.longest_answers.iter().find(|(pattern, _)| pattern.matches(model)).map(|(_, most)| *most)
     }
 
     /// True when it answers, or would once it is switched on: it lacks no key. BuildPanel wants none.

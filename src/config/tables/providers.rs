@@ -15,8 +15,8 @@ use crate::config::engine::secret::Secret;
 use crate::config::engine::shape::Form;
 use crate::config::engine::value;
 use crate::config::plan::{
-    Endpoints, Pattern, PriceList, ProbePlan, Propagation, ProviderKind, ProviderPlan, StreamUsage, StructuredOutput,
-    Usable,
+    Endpoints, Pattern, PriceList, Prices, ProbePlan, Propagation, ProviderKind, ProviderPlan, StreamUsage,
+    StructuredOutput, Usable,
 };
 use crate::config::tables::general;
 use crate::config::tables::general::TimeoutTable;
@@ -58,6 +58,8 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 pub(in crate::config) struct Defaults {
     pub(in crate::config) timeouts: TimeoutTable,
     pub(in crate::config) policies: Policies,
+    /// `[price]`
+    pub(in crate::config) prices: PriceList,
 }
 
 /// All providers of the config.
@@ -93,8 +95,11 @@ pub(in crate::config) fn read(
         }
         providers.names.push(name.value.clone());
         let mut section = Section::at(node, format!("provider.{}", name.value), report);
-        providers.prices.push((name.value.clone(), general::prices(&mut section, report)));
-        let Some((plan, source)) = provider(name.value, section, defaults, variables, report) else { continue };
+        let own = (name.value.clone(), general::prices(&mut section, report));
+        let prices = Prices::new(defaults.prices.clone(), vec![own.clone()]);
+        providers.prices.push(own);
+        let Some((mut plan, source)) = provider(name.value, section, defaults, variables, report) else { continue };
+        plan.longest_answers = prices.known_answers(&plan.name);
         warnings.extend(advice(&plan, &source));
         sources.push(source);
         providers.plans.push(Arc::new(plan));
@@ -192,6 +197,7 @@ fn provider(
         stream_usage,
         apis,
         max_tokens,
+        longest_answers: Vec::new(),
         structured,
     };
     Some((plan, KeySource { variable, is_enabled }))

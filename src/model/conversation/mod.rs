@@ -39,7 +39,8 @@ pub struct Conversation {
     pub thinking: Option<Thinking>,
     /// True when events are wanted.
     pub stream: bool,
-    /// True when a stream has to say its tokens. (Of a whole answer every dialect says them, and of a stream all but one.)
+    /// True when the request itself asks for the tokens of a stream. (Of a whole answer every dialect says them, and of a stream
+    /// all but one, whose providers are asked only where they are known to understand it.)
     pub wants_stream_usage: bool,
     /// The end user, as an opaque name.
     pub user: Option<String>,

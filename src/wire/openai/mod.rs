@@ -2,7 +2,9 @@
 //!
 //! Everything that knows its field names is here; callers' and providers' dialects, and policies, use it.
 
+mod abilities;
 pub mod brief;
+mod call_id;
 pub mod complete;
 pub mod completion;
 pub mod conversation;
@@ -16,6 +18,7 @@ pub(crate) mod usage;
 pub mod counter;
 pub mod errors;
 pub(crate) mod failures;
+mod functions;
 pub mod replay;
 
 pub(crate) mod answer;

@@ -152,7 +152,7 @@ impl EventReader for Translated {
         match kind {
             EventKind::Comment => Read::Event(kind),
             kind => match self.translate(&kind, name, data) {
-                _ if self.writer.held() > self.max_held => Read::Outgrown,
+                _ if self.pieces.held() + self.writer.held() > self.max_held => Read::Outgrown,
                 events if events.is_empty() => Read::Silent,
                 events => Read::Translated(events, is_prelude),
             },

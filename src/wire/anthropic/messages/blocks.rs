@@ -10,16 +10,14 @@ use serde_json::value::RawValue;
 use super::super::unsigned::MARK;
 use crate::model::conversation::{Part, Source};
 use crate::wire::json::fields::{boolean, compact, list, text};
-
-/// The longest name of a lost field that is told.
-const LONGEST_NAME: usize = 48;
+use crate::wire::shown::shown;
 
 /// What stands for input that is no JSON object, as Anthropic's guide to fine-grained tool streaming has it.
 const INVALID: &str = "INVALID_JSON";
 
 /// The name of what is lost, for those who ask.
 pub(super) fn lost(name: &str) -> Cow<'static, str> {
-    name.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect::<String>().into()
+    shown(name).to_owned().into()
 }
 
 /// A block as it is read. Each field as it stands there.
@@ -146,7 +144,7 @@ impl<'a> Read<'a> {
                 let is_error = self.is_error.and_then(boolean).unwrap_or_default();
                 parts.push(Part::Result { id: own(self.tool_use_id), parts: result, is_error });
             }
-            kind => losses.push(lost(&format!("messages.content.{kind}"))),
+            kind => losses.push(format!("messages.content.{}", shown(kind)).into()),
         }
         Ok(())
     }

@@ -80,7 +80,7 @@ fn read_field(conversation: &mut Conversation, name: &str, value: &RawValue) -> 
                         conversation.thinking = Some(Thinking::Effort(effort.into_owned()));
                     }
                     "format" => read_format(value, conversation)?,
-                    name => conversation.lost.push(lost(&format!("output_config.{name}"))),
+                    name => conversation.lost.push(format!("output_config.{}", lost(name)).into()),
                 }
             }
         }
@@ -168,4 +168,28 @@ fn read_format(value: &RawValue, conversation: &mut Conversation) -> Result<(), 
         _ => conversation.lost.push("output_config.format".into()),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn callers_words_are_not_told() {
+        let secret = "my card is 4111";
+        for body in [
+            json!({"messages": [{"role": secret, "content": "a"}]}),
+            json!({"messages": [], "tools": [{"type": secret, "name": "f"}]}),
+            json!({"messages": [{"role": "user", "content": [{"type": secret}]}]}),
+            json!({"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": secret}}]}]}),
+            json!({"messages": [], "output_config": {secret: 1}}),
+            json!({"messages": [], secret: 1}),
+        ] {
+            let told = read(body.to_string().as_bytes()).map(|read| read.lost.join(" "));
+            let told = told.unwrap_or_else(Cow::into_owned);
+            assert!(told.contains("(unknown)") && !told.contains("4111"), "{told}");
+        }
+    }
 }

@@ -2,10 +2,13 @@
 //!
 //! Of several choices it reads the first: more are not asked for where answers are translated.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::super::call_id;
 use super::super::parts;
 use super::super::usage::Counted;
 use super::content::{self, Message};
@@ -79,7 +82,7 @@ fn word(value: Option<&RawValue>) -> String {
 
 /// The id of a call whose provider gives it none: other APIs want one that no other call of the conversation has.
 pub(super) fn made_id(answer: &str, at: usize) -> String {
-    format!("call_{answer}_{at}")
+    call_id::short(&format!("call_{answer}_{at}")).into_owned()
 }
 
 /// A function without arguments is called with an empty object, which not every server says.
@@ -128,7 +131,7 @@ pub(super) struct Own<'a> {
 /// A call.
 #[derive(Serialize)]
 pub(super) struct Call<'a> {
-    id: &'a str,
+    pub(super) id: Cow<'a, str>,
     r#type: &'static str,
     function: Called<'a>,
 }
@@ -174,7 +177,7 @@ fn joined<'a>(parts: &'a [Part], text: impl Fn(&'a Part) -> Option<&'a str>) -> 
 pub(super) fn calls<'a>(parts: &'a [Part]) -> Vec<Call<'a>> {
     let call = |part: &'a Part| match part {
         Part::Call { id, name, arguments } => {
-            Some(Call { id, r#type: "function", function: Called { name, arguments } })
+            Some(Call { id: id.into(), r#type: "function", function: Called { name, arguments } })
         }
         _ => None,
     };

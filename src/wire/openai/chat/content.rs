@@ -9,13 +9,11 @@ use serde_json::value::RawValue;
 
 use crate::model::conversation::{Part, Source};
 use crate::wire::json::fields::{Fields, compact, is_null, list, text};
-
-/// The longest name of a lost field that is told.
-const LONGEST_NAME: usize = 48;
+use crate::wire::shown::shown;
 
 /// The name of what is lost, for those who ask.
 pub(super) fn lost(name: &str) -> Cow<'static, str> {
-    name.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect::<String>().into()
+    shown(name).to_owned().into()
 }
 
 /// A `content`: a text, or a list of parts. What has no place in the neutral form is named in `losses`.
@@ -85,7 +83,7 @@ fn read_part(
             };
             parts.push(Part::File { source, name: word("filename").map(Cow::into_owned) });
         }
-        kind => losses.push(lost(&format!("messages.content.{kind}"))),
+        kind => losses.push(format!("messages.content.{}", shown(kind)).into()),
     }
     Ok(())
 }

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
+use super::super::{abilities, call_id, functions};
 use super::answer::{self, Call};
-use super::models;
 use crate::model::conversation::{Conversation, Part, Source, Speaker};
 
 /// What comes between the texts of an operator or of a user that make one.
@@ -16,6 +16,9 @@ const BETWEEN: &str = "\n\n";
 
 /// What stands for a picture in the result of a call, which is a text: the picture itself is the next thing that is said.
 const PICTURE: &str = "(The result is in the next message.)";
+
+/// The operator's role.
+const SYSTEM: &str = "system";
 
 /// A message.
 #[derive(Default, Serialize)]
@@ -29,7 +32,7 @@ pub(super) struct Message<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<Call<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_call_id: Option<&'a str>,
+    tool_call_id: Option<Cow<'a, str>>,
 }
 
 #[derive(Serialize)]
@@ -77,7 +80,7 @@ pub(super) fn write<'a>(conversation: &'a Conversation, model: &str) -> Result<V
     for turn in &conversation.turns {
         match turn.speaker {
             Speaker::Operator => messages.push(Message {
-                role: "system",
+                role: SYSTEM,
                 content: Some(Content::Text(texts(turn.parts.iter(), BETWEEN))),
                 ..Message::default()
             }),
@@ -85,19 +88,30 @@ pub(super) fn write<'a>(conversation: &'a Conversation, model: &str) -> Result<V
             Speaker::Model => messages.push(own(&turn.parts, model)),
         }
     }
+    if let Some(told) = functions::told(&conversation.tools, model) {
+        let content = Some(Content::Text(told.into()));
+        let behind = messages.iter().take_while(|message| message.role == SYSTEM).count();
+        messages.insert(behind, Message { role: SYSTEM, content, ..Message::default() });
+    }
     Ok(messages)
 }
 
 /// What the model said.
 fn own<'a>(parts: &'a [Part], model: &str) -> Message<'a> {
-    let (calls, refusal) = (answer::calls(parts), answer::refused(parts));
+    let (mut calls, refusal) = (answer::calls(parts), answer::refused(parts));
+    // What is no longer than it may be is borrowed still.
+    for call in &mut calls {
+        if let Cow::Owned(short) = call_id::short(&call.id) {
+            call.id = short.into();
+        }
+    }
     let is_silent = !calls.is_empty() || refusal.is_some();
     Message {
         role: "assistant",
         content: answer::spoken(parts)
             .or_else(|| (!is_silent).then(String::new))
             .map(|text| Content::Text(text.into())),
-        reasoning_content: answer::thought(parts).filter(|_| models::hears_thoughts(model)),
+        reasoning_content: answer::thought(parts).filter(|_| abilities::hears_thoughts(model)),
         refusal,
         tool_calls: calls,
         tool_call_id: None,
@@ -126,7 +140,7 @@ fn write_user<'a>(parts: &'a [Part], messages: &mut Vec<Message<'a>>) -> Result<
             text = format!("Error: {text}").into();
         }
         let content = Some(Content::Text(text));
-        messages.push(Message { role: "tool", content, tool_call_id: Some(id), ..Message::default() });
+        messages.push(Message { role: "tool", content, tool_call_id: Some(call_id::short(id)), ..Message::default() });
     }
     said.append(&mut others);
     if !has_results || !said.is_empty() {

@@ -2,7 +2,6 @@
 //!
 //! <https://platform.openai.com/docs/api-reference/chat>. It does not know any other API.
 
-mod models;
 mod stops;
 
 mod content;

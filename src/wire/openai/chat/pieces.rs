@@ -37,6 +37,10 @@ pub(super) struct Reader {
     id: Option<String>,
     open: Open,
     call: OpenCall,
+    /// What came while the arguments of a call were cut off in the middle; it is said behind them.
+    kept: Vec<Kept>,
+    /// Bytes of it.
+    held: usize,
     /// How many calls have begun.
     calls: usize,
     said: Said,
@@ -45,12 +49,63 @@ pub(super) struct Reader {
     has_ended: bool,
 }
 
+/// What a kept part takes besides its texts: much, so that there are never too many to look through.
+const OVERHEAD: usize = 4_096;
+
 /// The call that is open.
 #[derive(Default)]
 struct OpenCall {
     index: u64,
     id: String,
-    has_arguments: bool,
+    arguments: Arguments,
+}
+
+/// A part that is said later.
+enum Kept {
+    Call { index: u64, id: String, name: String, arguments: String },
+    Words { open: Open, text: String },
+}
+
+impl Kept {
+    fn size(&self) -> usize {
+        let (Kept::Call { arguments: text, .. } | Kept::Words { text, .. }) = self;
+        OVERHEAD + text.len()
+    }
+}
+
+/// True where a piece of a call names this one.
+fn names((index, id): (u64, Option<&str>), own: (u64, &str)) -> bool {
+    index == own.0 && id.is_none_or(|id| id == own.1)
+}
+
+/// How far the arguments of a call have come.
+#[derive(Default)]
+struct Arguments {
+    has_begun: bool,
+    depth: usize,
+    in_text: bool,
+    is_escaped: bool,
+}
+
+impl Arguments {
+    fn read(&mut self, piece: &str) {
+        self.has_begun |= !piece.is_empty();
+        for byte in piece.bytes() {
+            match byte {
+                _ if std::mem::take(&mut self.is_escaped) => {}
+                b'"' => self.in_text = !self.in_text,
+                b'\\' => self.is_escaped = self.in_text,
+                b'{' | b'[' if !self.in_text => self.depth += 1,
+                b'}' | b']' if !self.in_text => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+    }
+
+    /// True when nothing more belongs to them. A call that has none yet may get some.
+    fn are_whole(&self) -> bool {
+        self.has_begun && self.depth == 0 && !self.in_text
+    }
 }
 
 #[derive(Deserialize)]
@@ -110,7 +165,7 @@ impl Reader {
     }
 
     fn close(&mut self, pieces: &mut Vec<Piece<'_>>) {
-        if self.open == Open::Call && !self.call.has_arguments {
+        if self.open == Open::Call && !self.call.arguments.has_begun {
             pieces.push(Piece::Add(Delta::Arguments(Cow::Borrowed("{}"))));
         }
         if self.open != Open::Nothing {
@@ -124,10 +179,14 @@ impl Reader {
     }
 
     fn add<'a>(&mut self, open: Open, kind: PartKind<'a>, text: Cow<'a, str>, pieces: &mut Vec<Piece<'a>>) {
-        if !text.is_empty() && !self.has_stopped {
-            self.open(open, kind, pieces);
-            pieces.push(Piece::Add(Delta::Text(text)));
+        if text.is_empty() || self.has_stopped {
+            return;
         }
+        if self.waits() {
+            return self.keep_words(open, &text);
+        }
+        self.open(open, kind, pieces);
+        pieces.push(Piece::Add(Delta::Text(text)));
     }
 
     fn beside<'a>(&mut self, asides: &'a [Beside], pieces: &mut Vec<Piece<'a>>) {
@@ -228,20 +287,101 @@ impl Reader {
             return;
         }
         let (index, id) = (call.index.and_then(number).unwrap_or_default(), call.id());
-        let is_other = index != self.call.index || id.as_deref().is_some_and(|id| id != self.call.id);
-        if self.open != Open::Call || is_other {
-            // Nothing can be added to a call that is over.
-            let Some(name) = call.name() else { return };
-            let made = || Cow::Owned(made_id(self.id.as_deref().unwrap_or_default(), self.calls));
-            let id = id.unwrap_or_else(made);
-            let next = OpenCall { index, id: id.clone().into_owned(), has_arguments: false };
-            self.open(Open::Call, PartKind::Call { id, name }, pieces);
-            (self.call, self.calls, self.said.calls) = (next, self.calls + 1, true);
+        let arguments = call.arguments().unwrap_or_default();
+        if self.open == Open::Call && names((index, id.as_deref()), (self.call.index, &self.call.id)) {
+            self.arguments(arguments, pieces);
+            if !self.kept.is_empty() && !self.waits() {
+                self.say_kept(pieces);
+            }
+            return;
         }
-        if let Some(arguments) = call.arguments().filter(|arguments| !arguments.is_empty()) {
-            self.call.has_arguments = true;
+        if self.keep_arguments((index, id.as_deref()), &arguments) {
+            return;
+        }
+        // Nothing can be added to a call that is over.
+        let Some(name) = call.name() else { return };
+        let id = id.unwrap_or_else(|| made_id(self.id.as_deref().unwrap_or_default(), self.calls).into());
+        (self.calls, self.said.calls) = (self.calls + 1, true);
+        if self.waits() {
+            let [id, name, arguments] = [id, name, arguments].map(Cow::into_owned);
+            return self.keep(Kept::Call { index, id, name, arguments });
+        }
+        self.begin_call(index, id, name, pieces);
+        self.arguments(arguments, pieces);
+    }
+
+    fn begin_call<'a>(&mut self, index: u64, id: Cow<'a, str>, name: Cow<'a, str>, pieces: &mut Vec<Piece<'a>>) {
+        let next = OpenCall { index, id: id.clone().into_owned(), arguments: Arguments::default() };
+        self.open(Open::Call, PartKind::Call { id, name }, pieces);
+        self.call = next;
+    }
+
+    fn arguments<'a>(&mut self, arguments: Cow<'a, str>, pieces: &mut Vec<Piece<'a>>) {
+        if !arguments.is_empty() {
+            self.call.arguments.read(&arguments);
             pieces.push(Piece::Add(Delta::Arguments(arguments)));
         }
+    }
+
+    /// True while nothing else can be said, as more of the call that is open may come.
+    fn waits(&self) -> bool {
+        self.open == Open::Call && !self.call.arguments.are_whole()
+    }
+
+    fn keep(&mut self, kept: Kept) {
+        self.held += kept.size();
+        self.kept.push(kept);
+    }
+
+    fn keep_words(&mut self, open: Open, more: &str) {
+        match self.kept.last_mut() {
+            Some(Kept::Words { open: own, text }) if *own == open => {
+                text.push_str(more);
+                self.held += more.len();
+            }
+            _ => self.keep(Kept::Words { open, text: more.to_owned() }),
+        }
+    }
+
+    /// Adds to the arguments of a call that is kept; false where it is none of these.
+    fn keep_arguments(&mut self, named: (u64, Option<&str>), more: &str) -> bool {
+        for kept in self.kept.iter_mut().rev() {
+            if let Kept::Call { index, id, arguments, .. } = kept
+                && names(named, (*index, id))
+            {
+                arguments.push_str(more);
+                self.held += more.len();
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Says what was kept, as far as the next call whose arguments may go on.
+    fn say_kept(&mut self, pieces: &mut Vec<Piece<'_>>) {
+        let mut kept = std::mem::take(&mut self.kept).into_iter();
+        for next in kept.by_ref() {
+            self.held -= next.size();
+            match next {
+                Kept::Call { index, id, name, arguments } => {
+                    self.begin_call(index, id.into(), name.into(), pieces);
+                    self.arguments(arguments.into(), pieces);
+                    if self.waits() {
+                        break;
+                    }
+                }
+                Kept::Words { open, text } => {
+                    let kind = match open {
+                        Open::Thought => PartKind::Thought,
+                        Open::Refusal => PartKind::Refusal,
+                        Open::Text | Open::Nothing | Open::Call => PartKind::Text,
+                    };
+                    self.open(open, kind, pieces);
+                    pieces.push(Piece::Add(Delta::Text(text.into())));
+                }
+            }
+        }
+        self.kept = kept.collect();
     }
 
     fn begin<'a>(&mut self, id: Option<Cow<'a, str>>, model: Option<Cow<'a, str>>, pieces: &mut Vec<Piece<'a>>) {
@@ -253,6 +393,9 @@ impl Reader {
     }
 
     fn stop(&mut self, stop: Stop, pieces: &mut Vec<Piece<'_>>) {
+        while !self.kept.is_empty() {
+            self.say_kept(pieces);
+        }
         self.close(pieces);
         if !self.has_stopped {
             self.has_stopped = true;
@@ -297,5 +440,9 @@ impl PieceReader for Reader {
 
     fn finish(&mut self, pieces: &mut Vec<Piece<'static>>) {
         self.end(pieces);
+    }
+
+    fn held(&self) -> usize {
+        self.held
     }
 }

@@ -144,7 +144,7 @@ fn an_answer_is_read_as_servers_write_it() {
 fn rewritten(model: &str, body: &Value) -> (Value, Vec<Cow<'static, str>>) {
     let mut conversation = Chat.read(body.to_string().as_bytes()).unwrap();
     let lost = std::mem::take(&mut conversation.lost);
-    let target = Target { model, max_tokens: 100, asks_stream_usage: true };
+    let target = Target { model, max_tokens: 100, most_tokens: Some(16_384), asks_stream_usage: true };
     let written = Chat.write(&conversation, &target).unwrap();
     (serde_json::from_slice(&written.body).unwrap(), lost.into_iter().chain(written.lost).collect())
 }
@@ -207,4 +207,120 @@ fn each_field_that_changes_an_answer_is_read_or_lost() {
     assert_eq!(thinking("reasoning_effort", json!("none")), Some(Thinking::Off));
     assert_eq!(thinking("reasoning", json!({"max_tokens": 7})), Some(Thinking::Tokens(7)));
     assert_eq!(thinking("thinking", json!({"type": "disabled"})), Some(Thinking::Off));
+}
+
+#[test]
+fn a_limit_is_no_higher_than_what_the_model_writes() {
+    let limit = |model, limit: u64| {
+        let (written, lost) = rewritten(model, &json!({"messages": [], "max_tokens": limit}));
+        assert_eq!(lost, Vec::<Cow<'_, str>>::new());
+        [&written["max_tokens"], &written["max_completion_tokens"]].map(Value::as_u64)
+    };
+    assert_eq!(limit("gpt-4o", 32_000), [Some(16_384), None]);
+    assert_eq!(limit("gpt-4o", 7), [Some(7), None]);
+    assert_eq!(limit("gpt-5", 32_000), [None, Some(16_384)]);
+}
+
+#[test]
+fn openai_is_asked_for_functions_as_it_takes_them() {
+    let long = "d".repeat(2_000);
+    let tool = json!({"type": "function", "function": {"name": "f", "description": long}});
+    let body = json!({"messages": [
+        {"role": "system", "content": "s"}, {"role": "user", "content": "u"}, {"role": "assistant", "content": "a"},
+    ], "tools": [tool]});
+    let (written, lost) = rewritten("gpt-4o", &body);
+    assert_eq!(written["tools"][0]["function"]["description"], "d".repeat(1_024));
+    let told = written["messages"][1]["content"].as_str().unwrap();
+    assert!(told.ends_with(&format!("# f\n\n{long}")), "{told}");
+    assert_eq!((&written["messages"][1]["role"], &written["messages"][2]["role"]), (&json!("system"), &json!("user")));
+    assert_eq!(lost, Vec::<Cow<'_, str>>::new());
+    let (written, _) = rewritten("meta-llama/Llama-3.3-70B-Instruct-Turbo", &body);
+    assert_eq!(written["tools"][0]["function"]["description"], long);
+    assert_eq!(written["messages"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_call_and_its_result_keep_one_id_that_is_short_enough() {
+    let id = format!("call_chatcmpl-{}_0", "x".repeat(40));
+    let body = json!({"messages": [
+        {"role": "user", "content": "u"},
+        {"role": "assistant", "content": null, "tool_calls": [{"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": id, "content": "r"},
+    ]});
+    let (written, _) = rewritten("gpt-4o", &body);
+    let (call, result) = (&written["messages"][1]["tool_calls"][0]["id"], &written["messages"][2]["tool_call_id"]);
+    assert_eq!(call, result);
+    assert_eq!(call.as_str().unwrap().len(), 40);
+    let answer = json!({"id": "chatcmpl-".to_owned() + &"x".repeat(60), "choices": [{"message": {"tool_calls": [{"function": {"name": "f"}}]}}]});
+    let read = Chat.read_answer(answer.to_string().as_bytes()).unwrap();
+    assert!(matches!(&read.parts[..], [Part::Call { id, .. }] if id.len() <= 40), "{read:?}");
+}
+
+#[test]
+fn callers_words_are_not_told() {
+    let secret = "my card is 4111";
+    for body in [
+        json!({"messages": [{"role": secret, "content": "a"}]}),
+        json!({"messages": [], "tools": [{"type": secret}]}),
+        json!({"messages": [{"role": "user", "content": [{"type": secret}]}]}),
+        json!({"messages": [], secret: 1}),
+    ] {
+        let told = Chat.read(body.to_string().as_bytes()).map(|read| read.lost.join(" "));
+        let told = told.unwrap_or_else(Cow::into_owned);
+        assert!(told.contains("(unknown)") && !told.contains("4111"), "{told}");
+    }
+}
+
+#[test]
+fn calls_whose_pieces_come_mixed_up_are_said_one_after_the_other() {
+    let chunk = |delta: Value| json!({"id": "a", "choices": [{"index": 0, "delta": delta}]}).to_string();
+    let call = |call: Value| chunk(json!({"tool_calls": [call]}));
+    let begin =
+        |index: u8, id: &str| call(json!({"index": index, "id": id, "function": {"name": "f", "arguments": ""}}));
+    let more = |index: u8, text: &str| call(json!({"index": index, "function": {"arguments": text}}));
+    let chunks = [
+        begin(0, "x"),
+        begin(1, "y"),
+        more(0, r#"{"a":"}"#),
+        more(1, r#"{"b""#),
+        chunk(json!({"content": "t"})),
+        begin(2, "z"),
+        more(0, r#"\""}"#),
+        more(2, "{"),
+        more(1, ":1}"),
+        more(2, "}"),
+    ];
+    let chunks: Vec<_> = chunks.iter().map(|chunk| (EventKind::Other, &**chunk)).collect();
+    let open = |id: &str| format!("open Call {{ id: \"{id}\", name: \"f\" }}");
+    let wanted = [
+        "begin a ",
+        &open("x"),
+        "add {\"a\":\"}",
+        "add \\\"\"}",
+        "close",
+        &open("y"),
+        "add {\"b\"",
+        "add :1}",
+        "close",
+        "open Text",
+        "add t",
+        "close",
+        &open("z"),
+        "add {",
+        "add }",
+        "close",
+        "stop Calls",
+        "end",
+    ];
+    assert_eq!(told(&chunks), wanted);
+    // What was kept counts, and is said at the end whatever is missing.
+    let (mut reader, mut pieces) = (Chat.pieces(), Vec::new());
+    for (kind, data) in &chunks[..4] {
+        reader.read(kind, None, data.as_bytes(), &mut pieces);
+    }
+    assert!(reader.held() > 4_096);
+    let mut rest = Vec::new();
+    reader.finish(&mut rest);
+    assert!(rest.contains(&Piece::Add(Delta::Arguments("{\"b\"".into()))), "{rest:?}");
+    assert_eq!(reader.held(), 0);
 }

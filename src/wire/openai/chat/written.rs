@@ -1,14 +1,15 @@
 //! Writes requests of Chat.
 //!
-//! What a model's name tells of its server decides some fields ([`models`]).
+//! What a model's name tells of its server decides some fields ([`abilities`]).
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::super::{abilities, functions};
 use super::messages::{self, Message};
-use super::models;
+
 use crate::model::conversation::{Conversation, Output, Thinking, ToolChoice};
 use crate::wire::grammar::{Target, Written};
 
@@ -117,24 +118,18 @@ struct Options {
 /// Writes a request.
 pub(super) fn write(conversation: &Conversation, target: &Target<'_>) -> Result<Written, Cow<'static, str>> {
     let model = target.model;
+    functions::check(&conversation.tools, model)?;
     let mut lost = Vec::new();
     let has_tools = !conversation.tools.is_empty();
-    let is_reasoning = models::is_reasoning(model);
-    let max_tokens = conversation.max_tokens;
+    let is_reasoning = abilities::is_reasoning(model);
+    let max_tokens = target.bounded(conversation.max_tokens);
     let sampling = &conversation.sampling;
-    // OpenAI's models that think refuse any value but the usual one.
-    let mut drawn = |name: &'static str, value: Option<f64>, usual: f64| {
-        let is_lost = is_reasoning && value.is_some();
-        if is_lost && value != Some(usual) {
-            lost.push(Cow::Borrowed(name));
-        }
-        value.filter(|_| !is_lost)
-    };
+    let mut drawn = |name, value, usual| abilities::drawn(model, (name, value), usual, &mut lost);
     let temperature = drawn("temperature", sampling.temperature, 1.0);
     let top_p = drawn("top_p", sampling.top_p, 1.0);
     let presence_penalty = drawn("presence_penalty", sampling.presence_penalty, 0.0);
     let frequency_penalty = drawn("frequency_penalty", sampling.frequency_penalty, 0.0);
-    let top_k = sampling.top_k.filter(|_| !models::is_openai(model));
+    let top_k = sampling.top_k.filter(|_| !abilities::is_openai(model));
     if sampling.top_k.is_some() && top_k.is_none() {
         lost.push("top_k".into());
     }
@@ -148,7 +143,7 @@ pub(super) fn write(conversation: &Conversation, target: &Target<'_>) -> Result<
     let request = Request {
         model,
         messages: messages::write(conversation, model)?,
-        tools: conversation.tools.iter().map(tool).collect(),
+        tools: conversation.tools.iter().map(|it| tool(it, model)).collect(),
         tool_choice: Some(&conversation.tool_choice).filter(|_| has_tools).and_then(tool_choice),
         parallel_tool_calls: conversation.parallel_tools.filter(|_| has_tools),
         max_tokens: max_tokens.filter(|_| !is_reasoning),
@@ -171,10 +166,10 @@ pub(super) fn write(conversation: &Conversation, target: &Target<'_>) -> Result<
     Ok(Written { body: body.into(), lost })
 }
 
-fn tool(tool: &crate::model::conversation::Tool) -> Tool<'_> {
+fn tool<'a>(tool: &'a crate::model::conversation::Tool, model: &str) -> Tool<'a> {
     let function = Function {
         name: &tool.name,
-        description: tool.description.as_deref(),
+        description: functions::description(tool, model),
         parameters: tool.parameters.as_deref(),
         strict: tool.is_strict,
     };
@@ -206,11 +201,11 @@ fn format(output: &Output) -> Option<Format<'_>> {
 /// How much a model is asked to think. Tokens become the effort that takes about as many; Anthropic's highest word is one that
 /// others do not know. How much a model thinks that cannot be asked is its own affair: it answers all the same.
 fn effort<'a>(thinking: &'a Thinking, model: &str) -> Option<&'a str> {
-    if !models::takes_effort(model) {
+    if !abilities::takes_effort(model) {
         return None;
     }
     match thinking {
-        Thinking::Off => models::least_effort(model),
+        Thinking::Off => abilities::least_effort(model),
         Thinking::Free => None,
         Thinking::Effort(word) if word == "max" => Some("xhigh"),
         Thinking::Effort(word) => Some(word),

@@ -9,10 +9,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::refused::{Refused, shown, typed};
+use super::super::call_id;
+use super::refused::{Refused, typed};
 use super::tools;
 use crate::model::conversation::{Part, Source, Speaker, Turn};
 use crate::wire::json::fields::{list, text};
+use crate::wire::shown::shown;
 
 /// What stands before a thought that nobody but its provider reads, where this API has one place for it and for the proof of a
 /// thought.
@@ -285,10 +287,11 @@ pub(super) fn of_turn(turn: &Turn, items: &mut Vec<Value>) -> Result<(), Refused
     for part in &turn.parts {
         let item = match part {
             Part::Call { id, name, arguments } => {
-                json!({"type": "function_call", "call_id": id, "name": name, "arguments": arguments})
+                json!({"type": "function_call", "call_id": call_id::short(id), "name": name, "arguments": arguments})
             }
             Part::Result { id, parts, is_error } => {
-                let mut item = json!({"type": "function_call_output", "call_id": id, "output": result(parts)?});
+                let mut item =
+                    json!({"type": "function_call_output", "call_id": call_id::short(id), "output": result(parts)?});
                 if *is_error {
                     item["status"] = "incomplete".into();
                 }
@@ -333,7 +336,9 @@ fn content(part: &Part, is_model: bool) -> Result<Value, Refused> {
             json!({"type": "input_audio", "input_audio": {"data": data, "format": format}})
         }
         Part::File { source: Source::Url(url), .. } => json!({"type": "input_file", "file_url": url}),
-        Part::File { source: Source::Stored(id), .. } => json!({"type": "input_file", "file_id": id}),
+        Part::File { source: Source::Stored(_), .. } => {
+            return Err("documents that are stored with another provider".into());
+        }
         Part::File { source: Source::Base64 { media_type, data }, name } => {
             // A name is required here: it tells what the bytes are.
             let own = if media_type == "text/plain" { "file.txt" } else { "file.pdf" };
@@ -349,7 +354,7 @@ fn image(source: &Source, detail: Option<&str>) -> Result<Value, Refused> {
     let (field, address) = match source {
         Source::Url(url) => ("image_url", url.clone()),
         Source::Base64 { media_type, data } => ("image_url", data_url(media_type, data)),
-        Source::Stored(id) => ("file_id", id.clone()),
+        Source::Stored(_) => return Err("pictures that are stored with another provider".into()),
         Source::Text(_) => return Err("a picture that is a text".into()),
     };
     let mut image = json!({"type": "input_image", field: address});

@@ -17,7 +17,7 @@ use crate::wire::grammar::{Asked, Grammar, Target};
 use crate::wire::sse;
 use crate::wire::stream::Read;
 
-const TARGET: Target<'_> = Target { model: "m", max_tokens: 4096, asks_stream_usage: false };
+const TARGET: Target<'_> = Target { model: "m", max_tokens: 4096, most_tokens: None, asks_stream_usage: false };
 
 pub(super) fn asked(body: &[u8]) -> Asked<'_> {
     Asked { body, id: "req_1", created: 1_700_000_000, wants_text: true }
@@ -41,7 +41,6 @@ fn shown() -> impl Strategy<Value = Part> {
         word().prop_map(Part::Text),
         prop::option::of("(low|high)").prop_map(|detail| Part::Image { source: base64(), detail }),
         Just(Part::Image { source: Source::Url("https://example.com/a.png".into()), detail: None }),
-        Just(Part::Image { source: Source::Stored("file-1".into()), detail: None }),
         Just(Part::Audio { data: "AA==".into(), format: "wav".into() }),
         Just(Part::File { source: Source::Url("https://example.com/a.pdf".into()), name: None }),
         word().prop_map(|name| Part::File { source: base64(), name: Some(name) }),
@@ -115,7 +114,6 @@ prop_compose! {
         Conversation {
             model: TARGET.model.into(), turns, tools, tool_choice, parallel_tools, max_tokens, output, thinking, stream, user,
             sampling: Sampling { temperature, top_p: temperature, ..Sampling::default() },
-            wants_stream_usage: stream,
             ..Conversation::default()
         }
     }
@@ -126,7 +124,7 @@ prop_compose! {
         turn in model_turn(),
         more in prop::collection::vec(prop_oneof![thought(), call(), word().prop_map(Part::Text)], 0..3),
         cut in prop::sample::select(vec![None, Some(Stop::Length), Some(Stop::Filter)]),
-        usage in prop::option::of((0u64..900, 0u64..9, 0u64..900)),
+        usage in (0u64..900, 0u64..9, 0u64..900).prop_map(Some),
     ) -> Completion {
         let parts: Vec<Part> = turn.parts.into_iter().chain(more).collect();
         let says = |is_such: fn(&Part) -> bool| parts.iter().any(is_such);
@@ -355,4 +353,99 @@ fn read_some(events: &[Event]) -> bool {
         reader.read(sse::name(event).as_deref(), event.data());
     }
     reader.is_complete() || events.iter().any(|event| event.kind == EventKind::Done)
+}
+
+/// The body that a conversation becomes at a model, and what is lost.
+fn written(asked: &Conversation, target: &Target<'_>) -> (Value, Vec<String>) {
+    let written = Responses.write(asked, target).unwrap();
+    (serde_json::from_slice(&written.body).unwrap(), written.lost.into_iter().map(String::from).collect())
+}
+
+#[test]
+fn a_models_name_decides_what_it_is_asked() {
+    let asked = |thinking| Conversation {
+        max_tokens: Some(32_000),
+        sampling: Sampling { temperature: Some(0.5), top_p: Some(1.0), ..Sampling::default() },
+        thinking: Some(thinking),
+        ..Conversation::default()
+    };
+    let low = || Thinking::Effort("low".into());
+    for (model, thinking, effort, temperature, lost) in [
+        ("gpt-4o", low(), Value::Null, json!(0.5), vec![]),
+        ("gpt-4o", Thinking::Off, Value::Null, json!(0.5), vec![]),
+        ("gpt-5", low(), json!("low"), Value::Null, vec!["temperature"]),
+        ("gpt-5", Thinking::Off, json!("minimal"), Value::Null, vec!["temperature"]),
+        ("gpt-5.1", Thinking::Off, json!("none"), Value::Null, vec!["temperature"]),
+        ("o3", Thinking::Off, json!("low"), Value::Null, vec!["temperature"]),
+        ("m", Thinking::Off, json!("none"), json!(0.5), vec![]),
+    ] {
+        let target = Target { model, most_tokens: Some(16_384), ..TARGET };
+        let (body, named) = written(&asked(thinking.clone()), &target);
+        assert_eq!(
+            (&body["reasoning"]["effort"], &body["temperature"]),
+            (&effort, &temperature),
+            "{model} {thinking:?}"
+        );
+        assert_eq!((named, &body["max_output_tokens"]), (lost.into_iter().map(String::from).collect(), &json!(16_384)));
+        assert_eq!(
+            body.get("include").is_some(),
+            thinking != Thinking::Off && model != "gpt-4o",
+            "{model} {thinking:?}"
+        );
+    }
+}
+
+#[test]
+fn openai_is_asked_for_functions_as_it_takes_them() {
+    let long = "d".repeat(2_000);
+    let tool = Tool { name: "f".into(), description: Some(long.clone()), parameters: None, is_strict: None };
+    let said = Turn { speaker: Speaker::Operator, parts: vec![Part::Text("Be brief.".into())] };
+    let mut asked = Conversation { turns: vec![said], tools: vec![tool], ..Conversation::default() };
+    let target = Target { model: "gpt-4o", ..TARGET };
+    let (body, _) = written(&asked, &target);
+    let told = body["instructions"].as_str().unwrap();
+    assert!(told.starts_with("Be brief.\n\n") && told.ends_with(&format!("# f\n\n{long}")), "{told}");
+    assert_eq!(body["tools"][0]["description"], "d".repeat(1_024));
+    let (body, _) = written(&asked, &TARGET);
+    assert_eq!((&body["instructions"], &body["tools"][0]["description"]), (&json!("Be brief."), &json!(long)));
+    asked.tools[0].name = "f".repeat(65);
+    assert!(Responses.write(&asked, &target).is_err());
+}
+
+/// Another provider's id says nothing to this one.
+#[test]
+fn what_another_provider_stores_is_not_sent() {
+    let source = || Source::Stored("file_011".into());
+    for part in [Part::Image { source: source(), detail: None }, Part::File { source: source(), name: None }] {
+        let turns = vec![Turn { speaker: Speaker::User, parts: vec![part] }];
+        let refused = Responses.write(&Conversation { turns, ..Conversation::default() }, &TARGET).unwrap_err();
+        assert!(refused.ends_with("that are stored with another provider"), "{refused}");
+    }
+}
+
+#[test]
+fn a_call_and_its_result_keep_one_id_that_is_short_enough() {
+    let id = "x".repeat(70);
+    let call = Part::Call { id: id.clone(), name: "f".into(), arguments: "{}".into() };
+    let result = Part::Result { id, parts: vec![], is_error: false };
+    let turns =
+        vec![Turn { speaker: Speaker::Model, parts: vec![call] }, Turn { speaker: Speaker::User, parts: vec![result] }];
+    let (body, _) = written(&Conversation { turns, ..Conversation::default() }, &TARGET);
+    assert_eq!(body["input"][0]["call_id"], body["input"][1]["call_id"]);
+    assert_eq!(body["input"][0]["call_id"].as_str().unwrap().len(), 40);
+}
+
+/// SDKs read no response without them, and nobody asks for them in this API.
+#[test]
+fn a_response_whose_tokens_nobody_counted_ends_with_zeros() {
+    let read = Responses.read(br#"{"model":"m","input":"a","stream":true}"#).unwrap();
+    assert!(!read.wants_stream_usage);
+    let whole = Completion { parts: vec![Part::Text("a".into())], ..Completion::default() };
+    let data: Vec<Value> =
+        events(&whole, 3, b"").iter().map(|event| serde_json::from_slice(event.data()).unwrap()).collect();
+    let usage = json!({
+        "input_tokens": 0, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 0,
+        "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 0,
+    });
+    assert_eq!((&data[0]["response"]["usage"], &data.last().unwrap()["response"]["usage"]), (&Value::Null, &usage));
 }

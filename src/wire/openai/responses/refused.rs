@@ -14,9 +14,3 @@ pub(super) type Refused = Cow<'static, str>;
 pub(super) fn typed<T: DeserializeOwned>(name: &str, value: &RawValue, what: &str) -> Result<T, Refused> {
     serde_json::from_str(value.get()).map_err(|_| format!("a request whose `{name}` is not {what}").into())
 }
-
-/// A caller's word, where it is one that an API might have: what operators read has no texts of callers in it.
-pub(super) fn shown(word: &str) -> &str {
-    let is_word = word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.".contains(&byte));
-    if is_word && word.len() <= 40 { word } else { "(unknown)" }
-}

@@ -8,11 +8,12 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::refused::{Refused, shown, typed};
+use super::refused::{Refused, typed};
 use super::{items, tools};
 use crate::model::conversation::{Conversation, Output, Part, Speaker, Thinking, ToolChoice, Turn};
 use crate::wire::json::fields::{Fields, is_null, list, text};
 use crate::wire::openai::parts::without_mark;
+use crate::wire::shown::shown;
 
 /// Fields that are no part of what is asked: who asks and with which program (`client_metadata`, `access_programs` of coding agents),
 /// how it is kept, cached, paid for and sent. `max_tool_calls` bounds only the provider's own tools. `truncation` says what becomes of a
@@ -82,8 +83,6 @@ pub(super) fn read(body: &[u8]) -> Result<Conversation, Refused> {
     if let Some(choice) = choice {
         tool_choice(choice, &mut read)?;
     }
-    // Every stream of this API says its tokens.
-    read.wants_stream_usage = read.stream;
     Ok(read)
 }
 

@@ -9,9 +9,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::refused::{Refused, shown};
+use super::refused::Refused;
 use crate::model::conversation::Tool;
 use crate::wire::json::fields::{is_null, list, quoted};
+use crate::wire::shown::shown;
 
 /// The longest name of a function that other APIs take.
 const NAME: usize = 64;

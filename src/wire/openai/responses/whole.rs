@@ -127,7 +127,11 @@ impl Echo {
             Status::Incomplete(reason) => format!(r#"{{"reason":"{reason}"}}"#),
         };
         let word = status.as_str();
-        let usage = usage.map_or_else(|| "null".into(), counted);
+        // Where nothing was counted, a response that is over says zeros: SDKs read no other one.
+        let usage = match status {
+            Status::InProgress => usage.map_or_else(|| "null".into(), counted),
+            Status::Completed | Status::Incomplete(_) => counted(usage.unwrap_or_default()),
+        };
         format!(
             r#"{{"id":{id},"object":"response","created_at":{created},"status":"{word}","background":false,"error":null,"incomplete_details":{details},{before}"model":{model},"output":[{output}],{behind}"usage":{usage}}}"#
         )

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::super::{abilities, functions};
 use super::items;
 use super::refused::Refused;
 use crate::model::conversation::{Choices, Conversation, Output, Part, Speaker, Thinking, Tool, ToolChoice, Turn};
@@ -26,7 +27,7 @@ const PROOFS: [&str; 1] = ["reasoning.encrypted_content"];
 struct Body<'a> {
     model: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    instructions: Option<&'a str>,
+    instructions: Option<Cow<'a, str>>,
     input: Vec<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<Function<'a>>,
@@ -85,30 +86,44 @@ pub(super) fn request(asked: &Conversation, target: &Target<'_>) -> Result<Writt
     if asked.choices != Choices(1) {
         return Err("several answers to one request".into());
     }
+    functions::check(&asked.tools, target.model)?;
     let (instructions, turns) = instructions(&asked.turns);
+    let instructions = match (instructions, functions::told(&asked.tools, target.model)) {
+        (Some(said), Some(told)) => Some(Cow::Owned(format!("{said}\n\n{told}"))),
+        (said, told) => said.map(Cow::Borrowed).or(told.map(Cow::Owned)),
+    };
     let mut input = Vec::with_capacity(turns.len());
     turns.iter().try_for_each(|turn| items::of_turn(turn, &mut input))?;
-    let thinks = asked.thinking.as_ref().is_some_and(|thinking| *thinking != Thinking::Off);
+    let model = target.model;
+    let mut lost = lost(asked);
+    let mut drawn = |name, value| abilities::drawn(model, (name, value), 1.0, &mut lost);
+    let (temperature, top_p) = (drawn("temperature", asked.sampling.temperature), drawn("top_p", asked.sampling.top_p));
+    let can_think = abilities::takes_effort(model);
+    let thinks = can_think && asked.thinking.as_ref().is_some_and(|thinking| *thinking != Thinking::Off);
     let body = Body {
-        model: target.model,
+        model,
         instructions,
         input,
-        tools: asked.tools.iter().map(function).collect(),
+        tools: asked.tools.iter().map(|tool| function(tool, model)).collect(),
         tool_choice: choice(&asked.tool_choice),
         parallel_tool_calls: asked.parallel_tools,
         text: format(&asked.output).map(|format| Text { format }),
-        reasoning: asked.thinking.as_ref().and_then(effort).map(|effort| json!({ "effort": effort })),
+        reasoning: asked
+            .thinking
+            .as_ref()
+            .and_then(|thinking| effort(thinking, model))
+            .map(|effort| json!({ "effort": effort })),
         // Models that do not think refuse to be asked for it.
         include: thinks.then_some(PROOFS),
-        max_output_tokens: asked.max_tokens.map(|most| most.max(MIN_TOKENS)),
-        temperature: asked.sampling.temperature,
-        top_p: asked.sampling.top_p,
+        max_output_tokens: target.bounded(asked.max_tokens).map(|most| most.max(MIN_TOKENS)),
+        temperature,
+        top_p,
         user: asked.user.as_deref(),
         store: false,
         stream: asked.stream,
     };
     let body = serde_json::to_vec(&body).map_err(|_| "a request that cannot be written as JSON")?;
-    Ok(Written { body: body.into(), lost: lost(asked) })
+    Ok(Written { body: body.into(), lost })
 }
 
 /// What an operator says before a conversation, and the conversation.
@@ -123,11 +138,11 @@ fn instructions(turns: &[Turn]) -> (Option<&str>, &[Turn]) {
 }
 
 /// A function. One that says nothing about it is strict in this API, and in no other.
-fn function(tool: &Tool) -> Function<'_> {
+fn function<'a>(tool: &'a Tool, model: &str) -> Function<'a> {
     Function {
         r#type: "function",
         name: &tool.name,
-        description: tool.description.as_deref(),
+        description: functions::description(tool, model),
         parameters: tool.parameters.as_deref(),
         strict: tool.is_strict.unwrap_or(false),
     }
@@ -157,9 +172,13 @@ fn format(output: &Output) -> Option<Format<'_>> {
     }
 }
 
-/// A word for how much a model should think; `None`: as much as it likes.
-fn effort(thinking: &Thinking) -> Option<&str> {
+/// A word for how much a model should think; `None`: as much as it likes, or it cannot be asked.
+fn effort<'a>(thinking: &'a Thinking, model: &str) -> Option<&'a str> {
+    if !abilities::takes_effort(model) {
+        return None;
+    }
     match thinking {
+        Thinking::Off if abilities::is_openai(model) => abilities::least_effort(model),
         Thinking::Off => Some("none"),
         Thinking::Free => None,
         Thinking::Effort(word) => Some(word),

@@ -21,7 +21,7 @@ const BODY: &[u8] = br#"{"stream_options":{"include_usage":true},"thinking":{"ty
 const ASKED: Asked<'_> = Asked { body: BODY, id: "asked", created: 7, wants_text: true };
 
 fn target(model: &str) -> Target<'_> {
-    Target { model, max_tokens: 4096, asks_stream_usage: false }
+    Target { model, max_tokens: 4096, most_tokens: None, asks_stream_usage: false }
 }
 
 /// A request, said and read again.

@@ -1,6 +1,8 @@
 //! What the name of a model tells of what its server takes, where servers differ and refuse what they do not know.
 //!
-//! It does not know which provider serves it.
+//! It does not know which provider serves it, nor in which of OpenAI's APIs it is asked.
+
+use std::borrow::Cow;
 
 /// The name without the folder that relays put before it, and without the mark of a fine-tuned one.
 fn bare(model: &str) -> &str {
@@ -20,6 +22,23 @@ pub(super) fn is_openai(model: &str) -> bool {
     let name = bare(model);
     let is_named_so = ["gpt-", "chatgpt-", "o1", "o3", "o4", "codex-"].iter().any(|prefix| name.starts_with(prefix));
     is_named_so && !name.starts_with("gpt-oss")
+}
+
+/// The value of a field by which words are drawn, where the model takes it. OpenAI's models that think refuse any value but the
+/// usual one: it is left out, and named in `lost` where it would have changed the answer.
+pub(super) fn drawn(
+    model: &str,
+    (name, value): (&'static str, Option<f64>),
+    usual: f64,
+    lost: &mut Vec<Cow<'static, str>>,
+) -> Option<f64> {
+    if !is_reasoning(model) {
+        return value;
+    }
+    if value.is_some_and(|value| value != usual) {
+        lost.push(name.into());
+    }
+    None
 }
 
 /// True where a model can be asked to think more or less.
