@@ -3,6 +3,7 @@
 //! <https://docs.anthropic.com/en/api/messages>. It does not know any other API.
 
 mod models;
+mod schemas;
 mod stops;
 mod tokens;
 

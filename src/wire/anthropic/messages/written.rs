@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::blocks::Content;
 use super::models::{Abilities, Draws};
+use super::schemas;
 use super::thinking;
 use super::turns::{self, Message};
 use crate::model::conversation::{self, Conversation, Output, Sampling, ToolChoice};
@@ -55,7 +56,7 @@ struct Tool<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
-    input_schema: &'a RawValue,
+    input_schema: Cow<'a, RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     strict: Option<bool>,
 }
@@ -74,13 +75,13 @@ struct OutputConfig<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     effort: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    format: Option<Format<'a>>,
+    format: Option<Format>,
 }
 
 #[derive(Serialize)]
-struct Format<'a> {
+struct Format {
     r#type: &'static str,
-    schema: &'a RawValue,
+    schema: Box<RawValue>,
 }
 
 #[derive(Serialize)]
@@ -97,10 +98,11 @@ pub(super) fn write(conversation: &Conversation, target: &Target<'_>) -> Result<
     let mut lost = Vec::new();
     let turns = turns::write(conversation, abilities.continues)?;
     let max_tokens = conversation.max_tokens.unwrap_or(target.max_tokens);
+    let max_tokens = target.bounded(Some(max_tokens)).unwrap_or(max_tokens);
     let (thinking, effort) = thinking::write(conversation, abilities, max_tokens);
     let thinks = thinking.is_some_and(thinking::Written::thinks);
     let Sampling { temperature, top_p, top_k, .. } = drawn(&conversation.sampling, abilities, thinks, &mut lost);
-    let format = format(&conversation.output).filter(|_| abilities.has_schemas);
+    let format = Some(&conversation.output).filter(|_| abilities.has_schemas).and_then(format);
     if conversation.output != Output::Text && format.is_none() {
         lost.push("response_format".into());
     }
@@ -136,12 +138,14 @@ pub(super) fn write(conversation: &Conversation, target: &Target<'_>) -> Result<
 }
 
 fn written_tool<'a>(tool: &'a conversation::Tool, no_arguments: &'a RawValue, has_schemas: bool) -> Tool<'a> {
+    let schema = tool.parameters.as_deref().unwrap_or(no_arguments);
+    // A schema that need not be matched exactly is the usual one, and one that cannot be closed is asked for as that.
+    let closed = tool.is_strict.filter(|is_strict| *is_strict && has_schemas).and_then(|_| schemas::closed(schema));
     Tool {
         name: &tool.name,
         description: tool.description.as_deref(),
-        input_schema: tool.parameters.as_deref().unwrap_or(no_arguments),
-        // A schema that need not be matched exactly is the usual one.
-        strict: tool.is_strict.filter(|is_strict| *is_strict && has_schemas),
+        strict: closed.is_some().then_some(true),
+        input_schema: closed.map_or(Cow::Borrowed(schema), Cow::Owned),
     }
 }
 
@@ -157,9 +161,10 @@ fn tool_choice(conversation: &Conversation) -> Option<Choice<'_>> {
     Some(Choice { r#type, name, disable_parallel_tool_use: is_off })
 }
 
-fn format(output: &Output) -> Option<Format<'_>> {
+/// A schema that the answer is held to; `None`: there is none, or Anthropic takes none like it.
+fn format(output: &Output) -> Option<Format> {
     match output {
-        Output::Schema { schema, .. } => Some(Format { r#type: "json_schema", schema }),
+        Output::Schema { schema, .. } => schemas::closed(schema).map(|schema| Format { r#type: "json_schema", schema }),
         // Any JSON object is no schema.
         Output::Text | Output::Json => None,
     }
@@ -193,5 +198,54 @@ fn drawn(said: &Sampling, abilities: Abilities, thinks: bool, lost: &mut Vec<Cow
         top_p: said.top_p.filter(|_| keeps_top_p),
         top_k: said.top_k.filter(|_| keeps_top_k),
         ..Sampling::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json, value::to_raw_value};
+
+    use super::*;
+
+    #[test]
+    fn schemas_are_closed_where_answers_are_held_to_them() {
+        let schema = |value: &Value| to_raw_value(value).unwrap();
+        let open = json!({"type": "object", "properties": {"a": {"type": "integer", "minimum": 1}}});
+        let closed = json!({
+            "type": "object", "properties": {"a": {"type": "integer", "description": "{minimum: 1}"}},
+            "additionalProperties": false,
+        });
+        let free = json!({"type": "object"});
+        let tool = |name: &str, parameters: &Value, is_strict| conversation::Tool {
+            name: name.into(),
+            description: None,
+            parameters: Some(schema(parameters)),
+            is_strict,
+        };
+        let asked = |shape: &Value| Conversation {
+            tools: vec![tool("a", &open, Some(true)), tool("b", &free, Some(true)), tool("c", &open, None)],
+            output: Output::Schema { name: "x".into(), description: None, schema: schema(shape), is_strict: None },
+            max_tokens: Some(100_000),
+            ..Conversation::default()
+        };
+        let target = Target {
+            model: "claude-sonnet-4-5",
+            max_tokens: 8_192,
+            most_tokens: Some(64_000),
+            asks_stream_usage: false,
+        };
+        let written = write(&asked(&open), &target).unwrap();
+        let body: Value = serde_json::from_slice(&written.body).unwrap();
+        assert_eq!((&body["output_config"]["format"]["schema"], &body["max_tokens"]), (&closed, &json!(64_000)));
+        assert_eq!(
+            body["tools"],
+            json!([
+                {"name": "a", "input_schema": closed, "strict": true},
+                {"name": "b", "input_schema": free},
+                {"name": "c", "input_schema": open},
+            ])
+        );
+        assert_eq!(written.lost, Vec::<Cow<'_, str>>::new());
+        assert_eq!(write(&asked(&free), &target).unwrap().lost, ["response_format"]);
     }
 }

@@ -55,13 +55,17 @@ fn raw(json: &str) -> Box<RawValue> {
     RawValue::from_string(json.to_owned()).unwrap()
 }
 
-fn schema() -> BoxedStrategy<Box<RawValue>> {
-    select(vec![
+/// Messages has only closed ones, with few keywords.
+fn schema(can: Can) -> BoxedStrategy<Box<RawValue>> {
+    let any = [
         r#"{"type":"object","properties":{}}"#,
         r#"{"type":"object","properties":{"a":{"type":"integer","maximum":12345678901234567890123}},"required":["a"]}"#,
-    ])
-    .prop_map(raw)
-    .boxed()
+    ];
+    let closed = [
+        r#"{"type":"object","properties":{},"additionalProperties":false}"#,
+        r#"{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"],"additionalProperties":false}"#,
+    ];
+    select(if can == Can::Chat { any } else { closed }.to_vec()).prop_map(raw).boxed()
 }
 
 pub(super) fn arguments() -> BoxedStrategy<String> {
@@ -187,8 +191,8 @@ fn turns(can: Can) -> BoxedStrategy<Vec<Turn>> {
 
 fn tools(can: Can) -> BoxedStrategy<(Vec<Tool>, ToolChoice, Option<bool>)> {
     let parameters = match can {
-        Can::Chat => option::of(schema()).boxed(),
-        Can::Messages | Can::Both => schema().prop_map(Some).boxed(),
+        Can::Chat => option::of(schema(can)).boxed(),
+        Can::Messages | Can::Both => schema(can).prop_map(Some).boxed(),
     };
     let strict = match can {
         Can::Chat => option::of(any::<bool>()).boxed(),
@@ -232,7 +236,7 @@ fn sampling(can: Can) -> BoxedStrategy<Sampling> {
 
 fn output(can: Can) -> BoxedStrategy<Output> {
     let schema =
-        (schema(), option::of(text()), option::of(any::<bool>())).prop_map(move |(schema, description, strict)| {
+        (schema(can), option::of(text()), option::of(any::<bool>())).prop_map(move |(schema, description, strict)| {
             match can {
                 Can::Chat => Output::Schema { name: "shape".into(), description, schema, is_strict: strict },
                 Can::Messages => Output::Schema { name: String::new(), description: None, schema, is_strict: None },
