@@ -15,7 +15,7 @@ use crate::model::conversation::Api;
 use crate::model::fault::Fault;
 use crate::model::offload::apart;
 use crate::model::reply::{Body, Event};
-use crate::wire::anthropic::{answer, errors, messages, models, unsigned};
+use crate::wire::anthropic::{answer, errors, foreign, messages, models};
 use crate::wire::openai::answer as openai;
 use crate::wire::openai::answer::Facts;
 use crate::wire::openai::conversation;
@@ -171,7 +171,7 @@ fn reported(provider: &ProviderPlan, error: &str) -> Fault {
     refusal(provider, errors::implied_status(&body), HeaderMap::new(), body)
 }
 
-/// The caller's own bytes, with another model and one more message where these are wanted.
+/// The caller's own bytes, with another model and one more message where these are wanted, without thoughts that nobody here signed.
 fn encode_wire(call: &Call, wire: &WireRequest) -> Result<Request, &'static str> {
     if !is_of_dialect(wire) {
         return Err("this endpoint of OpenAI's API");
@@ -196,7 +196,7 @@ fn encode_wire(call: &Call, wire: &WireRequest) -> Result<Request, &'static str>
         let end = end.ok_or("continuing a partial answer")?;
         edits.push((end..end, format!(",{}", conversation::said(said))));
     }
-    edits.extend(unsigned::taken_out(&wire.body));
+    edits.extend(foreign::taken_out(&wire.body, call.model().unwrap_or_default()));
     let body = if edits.is_empty() { wire.body.clone() } else { splice(&wire.body, edits) };
     // Other dialects ask for a whole list.
     let is_list = wire.endpoint == Endpoint::Models && &*wire.path == "/models";

@@ -30,6 +30,7 @@ use crate::wire::openai::errors::{implied_status, refused};
 use crate::wire::openai::events::{Audience, Chunks, Reading};
 use crate::wire::openai::failures;
 use crate::wire::openai::reshaped::{self, Edit};
+use crate::wire::openai::responses::foreign;
 use crate::wire::openai::structured;
 use crate::wire::sse;
 
@@ -194,7 +195,8 @@ fn asks_usage(wire: &WireRequest, provider: &ProviderPlan) -> bool {
         && !wire.contents.has_stream_options
 }
 
-/// The caller's own bytes, with another model, one more message and the question for its tokens where these are wanted.
+/// The caller's own bytes, with another model, one more message and the question for its tokens where these are wanted, without
+/// thoughts of another API's models.
 fn encode_wire(call: &Call, wire: &WireRequest, provider: &ProviderPlan) -> Result<Request, &'static str> {
     let mut headers = passing(call);
     if let Some(content_type) = &wire.content_type {
@@ -210,6 +212,9 @@ fn encode_wire(call: &Call, wire: &WireRequest, provider: &ProviderPlan) -> Resu
     }
     if let Some(said) = &call.said {
         edits.push(conversation::going_on(wire.endpoint, &wire.body, said).ok_or("continuing a partial answer")?);
+    }
+    if wire.endpoint == Endpoint::Responses {
+        edits.extend(foreign::taken_out(&wire.body).into_iter().map(|place| (place, String::new())));
     }
     if asks_usage(wire, provider)
         && let Some(brace) = memchr::memchr(b'{', &wire.body)

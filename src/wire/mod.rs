@@ -23,6 +23,7 @@ pub mod sse;
 pub mod stream;
 
 pub(crate) mod grammar;
+pub(crate) mod proof;
 pub(crate) mod stitch;
 
 pub mod openai;

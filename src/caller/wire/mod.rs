@@ -28,7 +28,7 @@ use super::{Incoming, json};
 use crate::model::call::{AnswerBounds, Contents, Endpoint, NamedModel, Reach, WireRequest};
 use crate::model::fault::{Fault, RequestFault};
 use crate::wire::media::{essence, media_type};
-use crate::wire::openai::responses;
+use crate::wire::openai::responses::{self, foreign};
 use crate::wire::path::decoded;
 use crate::wire::span::span;
 
@@ -57,8 +57,18 @@ pub(super) fn read(incoming: &Incoming<'_>, endpoint: Endpoint) -> Result<WireRe
     Ok(wire)
 }
 
-/// Refuses what is about a response that no provider has: nobody else's may be taken for it.
+/// Refuses what is about a response that no provider has, or an item of one: nobody else's may be taken for it.
 fn is_kept(wire: &WireRequest) -> Result<(), Fault> {
+    if wire.endpoint == Endpoint::Responses
+        && wire.contents.reach > Reach::Call
+        && let Some(id) = foreign::unstored_reference(&wire.body)
+    {
+        let message = format!(
+            "the item `{id}` is stored nowhere, as its provider was asked in another API: set `store: false`, and send what was \
+             said in `input`"
+        );
+        return Err(Fault::invalid("input", message));
+    }
     let Some(id) = wire.contents.stored.as_deref().filter(|id| responses::is_unstored(id)) else { return Ok(()) };
     let message = format!(
         "the response `{id}` is not stored, as its provider was asked in another API: send what was said in `input`, and no \

@@ -156,14 +156,23 @@ pub enum Part {
     Thought {
         /// In words; may be empty, and may be a summary.
         text: String,
-        /// What proves to its provider that it thought so: Anthropic's `signature`, OpenAI's `encrypted_content`. Only the
-        /// same provider reads it.
-        signature: Option<String>,
+        /// What proves that it thought so.
+        signature: Option<Proof>,
     },
     /// What the model thought, which nobody but its provider reads (Anthropic's `redacted_thinking`).
     HiddenThought(String),
     /// Why the model does not answer.
     Refusal(String),
+}
+
+/// What proves to a provider that its model thought so: Anthropic's `signature`, OpenAI's `encrypted_content`. Only a provider
+/// with the same API reads it, and another one refuses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// The API of its provider.
+    pub api: Api,
+    /// The proof, as the provider spells it.
+    pub data: String,
 }
 
 impl Part {

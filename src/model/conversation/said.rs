@@ -69,7 +69,7 @@ pub enum Delta<'a> {
     Text(Cow<'a, str>),
     /// To the arguments of a call: a piece of JSON text.
     Arguments(Cow<'a, str>),
-    /// What proves a thought; the whole of it.
+    /// What proves a thought to the provider that answers; the whole of it.
     Signature(Cow<'a, str>),
 }
 

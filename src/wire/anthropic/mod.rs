@@ -4,10 +4,10 @@
 
 pub(crate) mod complete;
 pub(crate) mod errors;
+pub(crate) mod foreign;
 pub(crate) mod models;
 pub(crate) mod question;
 pub(crate) mod texts;
-pub(crate) mod unsigned;
 pub(crate) mod usage;
 
 pub(crate) mod answer;

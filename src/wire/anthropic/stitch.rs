@@ -7,11 +7,11 @@
 
 use std::collections::VecDeque;
 
-use super::unsigned::MARK;
 use crate::model::reply::{Channel, Event, EventKind};
 use crate::wire::json::fields::quoted;
 use crate::wire::json::members::{Splice, whole};
 use crate::wire::openai::stitch::object::{Object, move_tokens, object};
+use crate::wire::proof::MARK;
 use crate::wire::sse;
 use crate::wire::stitch::Stitch;
 

@@ -46,6 +46,36 @@ pub(crate) fn items(text: &str, list: Range<usize>) -> impl Iterator<Item = Rang
     })
 }
 
+/// Where the value of a field of the object stands, the last one of that name.
+pub(crate) fn field(text: &str, object: Range<usize>, name: &str) -> Option<Range<usize>> {
+    members(text, object).filter(|member| member.name == name).last().map(|member| member.value)
+}
+
+/// What a text field of the object says, as it is spelt between its quotes.
+pub(crate) fn word<'a>(text: &'a str, object: &Range<usize>, name: &str) -> Option<&'a str> {
+    text[field(text, object.clone(), name)?].strip_prefix('"')?.strip_suffix('"')
+}
+
+/// The places that have to be cut out of a list so that only the other items stay: those for which this is true, each with the comma
+/// that parts it from what stays. `None` where none would stay.
+pub(crate) fn cut(items: &[(Range<usize>, bool)]) -> Option<Vec<Range<usize>>> {
+    let mut end_before = None;
+    let mut places = Vec::new();
+    for (at, (item, is_cut)) in items.iter().enumerate() {
+        if !is_cut {
+            end_before = Some(item.end);
+            continue;
+        }
+        places.push(match (end_before, items.get(at + 1)) {
+            (Some(end), _) => end..item.end,
+            (None, Some((next, _))) => item.start..next.start,
+            (None, None) => return items.is_empty().then_some(places),
+        });
+        end_before = end_before.map(|_| item.end);
+    }
+    Some(places)
+}
+
 /// Where the one value of a text stands, without the blanks around it.
 pub(crate) fn whole(text: &str) -> Range<usize> {
     let start = text.len() - text.trim_ascii_start().len();

@@ -7,9 +7,9 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::super::unsigned::MARK;
-use crate::model::conversation::{Part, Source};
+use crate::model::conversation::{Api, Part, Proof, Source};
 use crate::wire::json::fields::{boolean, compact, list, text};
+use crate::wire::proof;
 use crate::wire::shown::shown;
 
 /// What stands for input that is no JSON object, as Anthropic's guide to fine-grained tool streaming has it.
@@ -85,8 +85,8 @@ impl<'a> Read<'a> {
     }
 
     /// What proves that it was thought; `None` before that is known, and of models that prove nothing.
-    pub(super) fn signature(&self) -> Option<Cow<'a, str>> {
-        Some(word(self.signature)).filter(|signature| !signature.is_empty() && signature != MARK)
+    pub(super) fn signature(&self) -> Option<Proof> {
+        proof::read(word(self.signature), Api::Messages, Api::Responses)
     }
 
     /// The input of a call, as JSON text.
@@ -98,7 +98,7 @@ impl<'a> Read<'a> {
     pub(super) fn said(&self) -> Option<Part> {
         Some(match &*self.kind() {
             "text" => Part::Text(own(self.text)),
-            "thinking" => Part::Thought { text: own(self.thinking), signature: self.signature().map(Cow::into_owned) },
+            "thinking" => Part::Thought { text: own(self.thinking), signature: self.signature() },
             "redacted_thinking" => Part::HiddenThought(own(self.data)),
             "tool_use" => {
                 Part::Call { id: own(self.id), name: own(self.name), arguments: self.arguments().into_owned() }
@@ -243,7 +243,7 @@ pub(super) enum Block<'a> {
     },
     Thinking {
         thinking: &'a str,
-        signature: &'a str,
+        signature: Cow<'a, str>,
     },
     RedactedThinking {
         data: &'a str,
@@ -280,12 +280,13 @@ pub(super) enum Place<'a> {
 }
 
 impl<'a> Block<'a> {
-    /// What a model says; `None` for what only others say.
+    /// What a model of another API says; `None` for what only others say.
     pub(super) fn said(part: &'a Part) -> Option<Self> {
         Some(match part {
             Part::Text(text) | Part::Refusal(text) => Block::Text { text },
             Part::Thought { text, signature } => {
-                Block::Thinking { thinking: text, signature: signature.as_deref().unwrap_or(MARK) }
+                let marked = proof::marked(signature.as_ref().map(|proof| &*proof.data));
+                Block::Thinking { thinking: text, signature: marked.into() }
             }
             Part::HiddenThought(data) => Block::RedactedThinking { data },
             Part::Call { id, name, arguments } => Block::ToolUse { id: call_id(id), name, input: input(arguments) },

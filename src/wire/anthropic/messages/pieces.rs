@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::unsigned::MARK;
 use super::super::usage::Counted;
 use super::blocks::{Read, word};
 use super::stops;
@@ -17,6 +16,7 @@ use crate::model::reply::{Beside, Channel, EventKind};
 use crate::wire::grammar::PieceReader;
 use crate::wire::json::fields::text;
 use crate::wire::openai::parts;
+use crate::wire::proof;
 
 /// The part that is open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,7 +127,11 @@ impl Reader {
     }
 
     fn signature<'a>(&mut self, signature: Cow<'a, str>, pieces: &mut Vec<Piece<'a>>) {
-        if self.open == Open::Thought && !signature.is_empty() && signature != MARK {
+        let signature = match proof::bare(&signature) {
+            bare if bare.len() < signature.len() => Cow::Owned(bare.to_owned()),
+            _ => signature,
+        };
+        if self.open == Open::Thought && !signature.is_empty() {
             pieces.push(Piece::Add(Delta::Signature(signature)));
         }
     }
@@ -193,7 +197,7 @@ impl Reader {
             "thinking" => {
                 self.open(Open::Thought, PartKind::Thought, pieces);
                 self.thought(block.words(), pieces);
-                self.signature(block.signature().unwrap_or_default(), pieces);
+                self.signature(block.signature().map(|proof| proof.data.into()).unwrap_or_default(), pieces);
             }
             "redacted_thinking" => {
                 self.open(Open::HiddenThought, PartKind::HiddenThought(block.words()), pieces);

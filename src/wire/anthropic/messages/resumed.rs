@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::continues;
 use crate::model::reply::{Beside, Channel, Event, EventKind};
 use crate::wire::anthropic::stitch::Blocks;
-use crate::wire::anthropic::unsigned::MARK;
+use crate::wire::proof::MARK;
 use crate::wire::sse;
 use crate::wire::stitch::Stitch;
 

@@ -17,7 +17,7 @@
 use serde::Serialize;
 
 use super::models::{Abilities, Thinks};
-use crate::model::conversation::{Conversation, Part, Speaker, Thinking, ToolChoice};
+use crate::model::conversation::{Api, Conversation, Part, Proof, Speaker, Thinking, ToolChoice};
 
 const LEAST: u64 = 1_024;
 const MOST: u64 = 32_000;
@@ -80,7 +80,10 @@ fn forgets(conversation: &Conversation) -> bool {
     let has_results =
         turns.next().is_some_and(|turn| turn.parts.iter().any(|part| matches!(part, Part::Result { .. })));
     let called = turns.next().filter(|turn| turn.speaker == Speaker::Model);
-    let is_known = |part: &Part| matches!(part, Part::Thought { signature: Some(_), .. } | Part::HiddenThought(_));
+    let is_known = |part: &Part| match part {
+        Part::Thought { signature, .. } => matches!(signature, Some(Proof { api: Api::Messages, .. })),
+        part => matches!(part, Part::HiddenThought(_)),
+    };
     has_results && called.is_some_and(|turn| !turn.parts.first().is_some_and(is_known))
 }
 

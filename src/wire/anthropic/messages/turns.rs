@@ -1,17 +1,15 @@
 //! Writes turns as the messages of a request: neighbours of one role make one, results come first, and what the operator says
 //! stands before all of them.
 //!
-//! Anthropic refuses texts of nothing but blanks, and thoughts that it has not signed: they are left out.
+//! Anthropic refuses texts of nothing but blanks, thoughts that it has not signed, and thoughts where thinking is off: they are left
+//! out.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 
 use super::blocks::{Block, Content, Place, call_id};
-use crate::model::conversation::{Conversation, Part, Source, Speaker};
-
-/// How OpenAI's proofs of thoughts begin, which Anthropic does not take for its own.
-const FOREIGN: &str = "gAAAA";
+use crate::model::conversation::{Api, Conversation, Part, Proof, Source, Speaker};
 
 /// A message.
 #[derive(Serialize)]
@@ -28,15 +26,19 @@ pub(super) struct Written<'a> {
     pub(super) messages: Vec<Message<'a>>,
 }
 
-/// Writes all turns.
+/// Writes all turns, with thoughts where the model `thinks`, for one that `continues` its own turn or not.
 ///
 /// # Errors
 /// What of them Messages cannot say.
-pub(super) fn write(conversation: &Conversation, continues: bool) -> Result<Written<'_>, Cow<'static, str>> {
+pub(super) fn write(
+    conversation: &Conversation,
+    thinks: bool,
+    continues: bool,
+) -> Result<Written<'_>, Cow<'static, str>> {
     let mut system: Vec<Block<'_>> = Vec::new();
     let mut turns: Vec<(Speaker, Vec<Block<'_>>)> = Vec::with_capacity(conversation.turns.len());
     for turn in &conversation.turns {
-        let blocks = blocks(&turn.parts)?;
+        let blocks = blocks(&turn.parts, thinks)?;
         match turns.last_mut() {
             _ if blocks.is_empty() => {}
             _ if turn.speaker == Speaker::Operator => system.extend(blocks),
@@ -67,10 +69,10 @@ fn message((speaker, mut blocks): (Speaker, Vec<Block<'_>>)) -> Message<'_> {
     Message { role: if speaker == Speaker::Model { "assistant" } else { "user" }, content: blocks.into() }
 }
 
-fn blocks(parts: &[Part]) -> Result<Vec<Block<'_>>, Cow<'static, str>> {
+fn blocks(parts: &[Part], thinks: bool) -> Result<Vec<Block<'_>>, Cow<'static, str>> {
     let mut blocks = Vec::with_capacity(parts.len());
     for part in parts {
-        if let Some(block) = block(part)? {
+        if let Some(block) = block(part, thinks)? {
             blocks.push(block);
         }
     }
@@ -78,10 +80,14 @@ fn blocks(parts: &[Part]) -> Result<Vec<Block<'_>>, Cow<'static, str>> {
 }
 
 /// What a part is written as; `None`: it is left out.
-fn block(part: &Part) -> Result<Option<Block<'_>>, Cow<'static, str>> {
+fn block(part: &Part, thinks: bool) -> Result<Option<Block<'_>>, Cow<'static, str>> {
     Ok(match part {
         Part::Text(text) | Part::Refusal(text) if text.trim().is_empty() => None,
-        Part::Thought { signature, .. } if !signature.as_deref().is_some_and(is_own) => None,
+        Part::Thought { .. } | Part::HiddenThought(_) if !thinks => None,
+        Part::Thought { text, signature: Some(Proof { api: Api::Messages, data }) } => {
+            Some(Block::Thinking { thinking: text, signature: data.into() })
+        }
+        Part::Thought { .. } => None,
         Part::Image { source, .. } => Some(Block::Image { source: picture(source)? }),
         Part::File { source, name } => Some(match source {
             Source::Base64 { media_type, .. } if media_type.starts_with("image/") => {
@@ -91,15 +97,11 @@ fn block(part: &Part) -> Result<Option<Block<'_>>, Cow<'static, str>> {
         }),
         Part::Audio { .. } => return Err("sound in a conversation".into()),
         Part::Result { id, parts, is_error } => {
-            let content = Some(blocks(parts)?).filter(|blocks| !blocks.is_empty()).map(Content::from);
+            let content = Some(blocks(parts, thinks)?).filter(|blocks| !blocks.is_empty()).map(Content::from);
             Some(Block::ToolResult { tool_use_id: call_id(id), content, is_error: *is_error })
         }
         part => Block::said(part),
     })
-}
-
-fn is_own(signature: &str) -> bool {
-    !signature.is_empty() && !signature.starts_with(FOREIGN)
 }
 
 fn picture(source: &Source) -> Result<Place<'_>, Cow<'static, str>> {

@@ -7,7 +7,6 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::super::unsigned::MARK;
 use super::answer;
 use super::blocks::call_id;
 use super::stops;
@@ -16,6 +15,7 @@ use crate::model::conversation::{Delta, PartKind, Piece, Stop};
 use crate::model::reply::{Beside, Channel, Event, EventKind, Usage};
 use crate::wire::grammar::{Asked, PieceWriter};
 use crate::wire::json::fields::push_quoted;
+use crate::wire::proof;
 use crate::wire::sse::compose;
 
 /// Room for what an event says besides its text.
@@ -212,12 +212,12 @@ impl PieceWriter for Writer {
             }
             Piece::Add(Delta::Signature(signature)) if self.open == Open::Thought => {
                 self.open = Open::Signed;
-                events.push(self.delta(SIGNATURE, &signature));
+                events.push(self.delta(SIGNATURE, &proof::marked(Some(&signature))));
             }
             Piece::Add(Delta::Signature(_)) => {}
             Piece::Close => {
                 if self.open == Open::Thought {
-                    events.push(self.delta(SIGNATURE, MARK));
+                    events.push(self.delta(SIGNATURE, proof::MARK));
                 }
                 if std::mem::take(&mut self.open) != Open::Nothing {
                     events.push(self.of_block("content_block_stop", 0, EventKind::Piece, |_| {}));

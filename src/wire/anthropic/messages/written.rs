@@ -96,11 +96,11 @@ pub(super) fn write(conversation: &Conversation, target: &Target<'_>) -> Result<
     }
     let abilities = Abilities::of(target.model);
     let mut lost = Vec::new();
-    let turns = turns::write(conversation, abilities.continues)?;
     let max_tokens = conversation.max_tokens.unwrap_or(target.max_tokens);
     let max_tokens = target.bounded(Some(max_tokens)).unwrap_or(max_tokens);
     let (thinking, effort) = thinking::write(conversation, abilities, max_tokens);
     let thinks = thinking.is_some_and(thinking::Written::thinks);
+    let turns = turns::write(conversation, thinks, abilities.continues)?;
     let Sampling { temperature, top_p, top_k, .. } = drawn(&conversation.sampling, abilities, thinks, &mut lost);
     let format = Some(&conversation.output).filter(|_| abilities.has_schemas).and_then(format);
     if conversation.output != Output::Text && format.is_none() {

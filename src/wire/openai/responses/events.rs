@@ -15,6 +15,7 @@ use super::whole::{Echo, Identity, Status};
 use crate::model::conversation::{Completion, Delta, Part, PartKind, Piece, Stop};
 use crate::model::reply::{Beside, Channel, Event, EventData, EventKind, Usage};
 use crate::wire::grammar::{Asked, PieceWriter};
+use crate::wire::proof;
 
 /// What a part or an item takes besides its texts, about.
 const OVERHEAD: usize = 256;
@@ -109,7 +110,7 @@ impl Writer {
                 Part::Text(text) => (PartKind::Text, [Some(Delta::Text(text.into())), None]),
                 Part::Refusal(text) => (PartKind::Refusal, [Some(Delta::Text(text.into())), None]),
                 Part::Thought { text, signature } => {
-                    let proof = signature.as_ref().map(|proof| Delta::Signature(proof.into()));
+                    let proof = signature.as_ref().map(|proof| Delta::Signature((&*proof.data).into()));
                     (PartKind::Thought, [Some(Delta::Text(text.into())), proof])
                 }
                 Part::HiddenThought(data) => (PartKind::HiddenThought(data.into()), [None, None]),
@@ -421,7 +422,7 @@ impl Item {
                 format!(r#"{{"id":{id},"type":"message","status":"{status}","content":[{parts}],"role":"assistant"}}"#)
             }
             Said::Reasoning { text, signature, .. } => {
-                let mut item = items::thought(text, signature.as_deref());
+                let mut item = items::thought(text, &proof::marked(signature.as_deref()));
                 if let Some(fields) = item.as_object_mut() {
                     fields.shift_insert(0, "id".into(), self.id.as_str().into());
                 }

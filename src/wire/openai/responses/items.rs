@@ -10,10 +10,12 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::super::call_id;
+use super::foreign::is_unstored_item;
 use super::refused::{Refused, typed};
 use super::tools;
-use crate::model::conversation::{Part, Source, Speaker, Turn};
+use crate::model::conversation::{Api, Part, Proof, Source, Speaker, Turn};
 use crate::wire::json::fields::{list, text};
+use crate::wire::proof;
 use crate::wire::shown::shown;
 
 /// What stands before a thought that nobody but its provider reads, where this API has one place for it and for the proof of a
@@ -32,6 +34,8 @@ struct Item<'a> {
     role: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
     content: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    id: Option<Cow<'a, str>>,
     call_id: Option<String>,
     name: Option<String>,
     namespace: Option<String>,
@@ -94,9 +98,10 @@ impl Thought {
     pub(super) fn part(self, content: Option<Vec<Said>>) -> Part {
         let texts = self.summary.into_iter().chain(content).flatten().filter_map(|said| said.text);
         let text = texts.collect::<Vec<_>>().join(BETWEEN);
-        match self.encrypted_content.filter(|signature| !signature.is_empty()) {
-            Some(hidden) if text.is_empty() && hidden.starts_with(HIDDEN) => {
-                Part::HiddenThought(hidden[HIDDEN.len()..].to_owned())
+        let said = self.encrypted_content.unwrap_or_default();
+        match proof::read(said.into(), Api::Responses, Api::Messages) {
+            Some(Proof { api: Api::Messages, data }) if text.is_empty() && data.starts_with(HIDDEN) => {
+                Part::HiddenThought(data[HIDDEN.len()..].to_owned())
             }
             signature => Part::Thought { text, signature },
         }
@@ -104,13 +109,9 @@ impl Thought {
 }
 
 /// An item of the kind `reasoning` without its id.
-pub(super) fn thought(text: &str, signature: Option<&str>) -> Value {
+pub(super) fn thought(text: &str, proof: &str) -> Value {
     let summary: Vec<Value> = Some(text).filter(|text| !text.is_empty()).map(summary).into_iter().collect();
-    let mut item = json!({"type": "reasoning", "summary": summary});
-    if let Some(signature) = signature {
-        item["encrypted_content"] = signature.into();
-    }
-    item
+    json!({"type": "reasoning", "summary": summary, "encrypted_content": proof})
 }
 
 /// A text among those of a thought.
@@ -210,6 +211,9 @@ fn of_item(item: Item<'_>) -> Result<(Speaker, Vec<Part>), Refused> {
                 item.content.map(|content| typed("input[].content", content, "a list of texts")).transpose()?;
             (Speaker::Model, vec![item.thought.part(content.flatten())])
         }
+        "item_reference" if item.id.as_deref().is_some_and(is_unstored_item) => {
+            return Err("an item that is stored nowhere (`item_reference`)".into());
+        }
         "item_reference" => return Err("an item that the provider keeps (`item_reference`)".into()),
         other => return Err(format!("an item of the type `{}`", shown(other)).into()),
     })
@@ -297,8 +301,9 @@ pub(super) fn of_turn(turn: &Turn, items: &mut Vec<Value>) -> Result<(), Refused
                 }
                 item
             }
-            Part::Thought { text, signature } => thought(text, signature.as_deref()),
-            Part::HiddenThought(data) => thought("", Some(&hidden(data))),
+            // What another API's provider has signed, or nobody, is refused.
+            Part::Thought { text, signature: Some(Proof { api: Api::Responses, data }) } => thought(text, data),
+            Part::Thought { .. } | Part::HiddenThought(_) => continue,
             part => {
                 message.push(content(part, turn.speaker == Speaker::Model)?);
                 continue;

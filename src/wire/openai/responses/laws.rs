@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::Responses;
 use crate::model::conversation::{
-    Completion, Conversation, Delta, Output, Part, PartKind, Piece, Sampling, Source, Speaker, Stop, Thinking, Tool,
-    ToolChoice, Turn,
+    Api, Completion, Conversation, Delta, Output, Part, PartKind, Piece, Proof, Sampling, Source, Speaker, Stop,
+    Thinking, Tool, ToolChoice, Turn,
 };
 use crate::model::reply::{Event, EventKind, Usage};
 use crate::wire::format;
@@ -17,7 +17,7 @@ use crate::wire::grammar::{Asked, Grammar, Target};
 use crate::wire::sse;
 use crate::wire::stream::Read;
 
-const TARGET: Target<'_> = Target { model: "m", max_tokens: 4096, most_tokens: None, asks_stream_usage: false };
+const TARGET: Target<'_> = Target { model: "gpt-5.1", max_tokens: 4096, most_tokens: None, asks_stream_usage: false };
 
 pub(super) fn asked(body: &[u8]) -> Asked<'_> {
     Asked { body, id: "req_1", created: 1_700_000_000, wants_text: true }
@@ -47,9 +47,16 @@ fn shown() -> impl Strategy<Value = Part> {
     ]
 }
 
+/// A proof as it is translated into this API.
+fn foreign(data: String) -> Proof {
+    Proof { api: Api::Messages, data }
+}
+
+/// What another API's model thinks.
 fn thought() -> impl Strategy<Value = Part> {
     prop_oneof![
-        (word(), prop::option::of("[a-z]{4}")).prop_map(|(text, signature)| Part::Thought { text, signature }),
+        (word(), prop::option::of("[a-z]{4}"))
+            .prop_map(|(text, data)| Part::Thought { text, signature: data.map(foreign) }),
         "[a-z]{4}".prop_map(Part::HiddenThought),
     ]
 }
@@ -62,10 +69,16 @@ fn call() -> impl Strategy<Value = Part> {
     })
 }
 
+/// What a model of this API thinks.
+fn own_thought() -> impl Strategy<Value = Part> {
+    (word(), "[a-z]{4}")
+        .prop_map(|(text, data)| Part::Thought { text, signature: Some(Proof { api: Api::Responses, data }) })
+}
+
 /// What a model says in one turn: thoughts, then one message, then calls.
-fn model_turn() -> impl Strategy<Value = Turn> {
+fn model_turn(thought: impl Strategy<Value = Part>) -> impl Strategy<Value = Turn> {
     let said = prop_oneof![3 => word().prop_map(Part::Text), 1 => word().prop_map(Part::Refusal)];
-    (prop::collection::vec(thought(), 0..2), prop::collection::vec(said, 1..3), prop::collection::vec(call(), 0..3))
+    (prop::collection::vec(thought, 0..2), prop::collection::vec(said, 1..3), prop::collection::vec(call(), 0..3))
         .prop_map(|(thoughts, said, calls)| Turn {
             speaker: Speaker::Model,
             parts: thoughts.into_iter().chain(said).chain(calls).collect(),
@@ -93,7 +106,7 @@ fn tool() -> impl Strategy<Value = Tool> {
 prop_compose! {
     /// A conversation that this API can say all of.
     fn conversation()(
-        turns in prop::collection::vec(prop_oneof![operator_turn(), user_turn(), model_turn()], 1..5),
+        turns in prop::collection::vec(prop_oneof![operator_turn(), user_turn(), model_turn(own_thought())], 1..5),
         tools in prop::collection::vec(tool(), 0..3),
         tool_choice in prop::sample::select(vec![
             ToolChoice::Unsaid, ToolChoice::Auto, ToolChoice::None, ToolChoice::Any, ToolChoice::Named("abc".into()),
@@ -121,7 +134,7 @@ prop_compose! {
 
 prop_compose! {
     fn completion()(
-        turn in model_turn(),
+        turn in model_turn(thought()),
         more in prop::collection::vec(prop_oneof![thought(), call(), word().prop_map(Part::Text)], 0..3),
         cut in prop::sample::select(vec![None, Some(Stop::Length), Some(Stop::Filter)]),
         usage in (0u64..900, 0u64..9, 0u64..900).prop_map(Some),
@@ -152,7 +165,7 @@ fn pieces(whole: &Completion, size: usize) -> Vec<Piece<'static>> {
             }
             Part::Thought { text, signature } => {
                 let texts = cut(&text).into_iter().map(|it| Delta::Text(it.into()));
-                (PartKind::Thought, texts.chain(signature.map(|it| Delta::Signature(it.into()))).collect())
+                (PartKind::Thought, texts.chain(signature.map(|it| Delta::Signature(it.data.into()))).collect())
             }
             Part::HiddenThought(data) => (PartKind::HiddenThought(data.into()), Vec::new()),
             Part::Call { id, name, arguments } => (
@@ -205,7 +218,9 @@ fn gathered(pieces: Vec<Piece<'_>>) -> Completion {
                     (Part::Text(text) | Part::Refusal(text) | Part::Thought { text, .. }, Delta::Text(more)) => {
                         text.push_str(&more);
                     }
-                    (Part::Thought { signature, .. }, Delta::Signature(proof)) => *signature = Some(proof.into_owned()),
+                    (Part::Thought { signature, .. }, Delta::Signature(proof)) => {
+                        *signature = Some(foreign(proof.into_owned()))
+                    }
                     (Part::Call { arguments, .. }, Delta::Arguments(more)) => arguments.push_str(&more),
                     (part, delta) => panic!("{delta:?} to {part:?}"),
                 }
@@ -223,7 +238,7 @@ fn gathered(pieces: Vec<Piece<'_>>) -> Completion {
 
 /// What is read of a stream, and whether it is complete.
 pub(super) fn read(events: &[Event]) -> (Completion, bool) {
-    let mut reader = format::reader(crate::model::conversation::Api::Responses);
+    let mut reader = format::reader(Api::Responses);
     let mut pieces = Responses.pieces();
     let mut all: Vec<Piece<'static>> = Vec::new();
     for event in events {
@@ -348,7 +363,7 @@ proptest! {
 
 /// True when what was read so far is complete.
 fn read_some(events: &[Event]) -> bool {
-    let mut reader = format::reader(crate::model::conversation::Api::Responses);
+    let mut reader = format::reader(Api::Responses);
     for event in events {
         reader.read(sse::name(event).as_deref(), event.data());
     }

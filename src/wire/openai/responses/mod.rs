@@ -3,6 +3,7 @@
 //! A response that was translated is stored nowhere: it says so (`"store": false`, and its id). It does not know which API it is
 //! translated to, nor why.
 
+pub(crate) mod foreign;
 mod refused;
 
 mod tools;

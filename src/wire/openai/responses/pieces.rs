@@ -145,7 +145,7 @@ impl Reader {
         if let [Part::Thought { signature: Some(proof), .. }] = parts.as_slice()
             && self.open == Some(Open::Thought)
         {
-            pieces.push(Piece::Add(Delta::Signature(proof.clone().into())));
+            pieces.push(Piece::Add(Delta::Signature(proof.data.clone().into())));
         }
         self.close(pieces);
     }
@@ -160,7 +160,7 @@ impl Reader {
             }
             Part::Thought { text, signature } => {
                 let text = Some(text).filter(|text| !text.is_empty()).map(|text| Delta::Text(text.into()));
-                (PartKind::Thought, text, signature.map(|proof| Delta::Signature(proof.into())))
+                (PartKind::Thought, text, signature.map(|proof| Delta::Signature(proof.data.into())))
             }
             Part::HiddenThought(data) => (PartKind::HiddenThought(data.into()), None, None),
             Part::Call { id, name, arguments } => {

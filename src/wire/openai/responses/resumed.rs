@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Responses;
 use super::laws::{asked, events, read};
-use crate::model::conversation::{Completion, Part, Stop};
+use crate::model::conversation::{Api, Completion, Part, Proof, Stop};
 use crate::model::reply::{Event, EventKind, Usage};
 use crate::wire::grammar::Grammar;
 use crate::wire::openai::stitch::Frames;
@@ -17,7 +17,10 @@ use crate::wire::stitch::Stitch;
 
 /// A response that thinks and says this.
 fn whole(id: &str, thought: Option<&str>, text: &str) -> Completion {
-    let thought = thought.map(|text| Part::Thought { text: text.into(), signature: Some("proof".into()) });
+    let thought = thought.map(|text| Part::Thought {
+        text: text.into(),
+        signature: Some(Proof { api: Api::Messages, data: "proof".into() }),
+    });
     Completion {
         id: id.into(),
         model: format!("model of {id}"),

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use self::said::{Can, completion, conversation};
 use super::grammar;
-use crate::model::conversation::{Api, Completion, Conversation, Delta, Output, Part, PartKind, Piece};
+use crate::model::conversation::{Api, Completion, Conversation, Delta, Output, Part, PartKind, Piece, Proof};
 use crate::model::reply::{Event, EventKind};
 use crate::wire::grammar::{Asked, PieceReader, Target};
 use crate::wire::json::mutated::mutated;
@@ -52,7 +52,9 @@ fn pieces_of(completion: &Completion, length: usize) -> Vec<Piece<'_>> {
     for part in &completion.parts {
         match part {
             Part::Text(text) => say(PartKind::Text, text, Delta::Text, None),
-            Part::Thought { text, signature } => say(PartKind::Thought, text, Delta::Text, signature.as_deref()),
+            Part::Thought { text, signature } => {
+                say(PartKind::Thought, text, Delta::Text, signature.as_ref().map(|it| &*it.data))
+            }
             Part::HiddenThought(data) => say(PartKind::HiddenThought((&**data).into()), "", Delta::Text, None),
             Part::Refusal(text) => say(PartKind::Refusal, text, Delta::Text, None),
             Part::Call { id, name, arguments } => {
@@ -99,7 +101,10 @@ fn gathered<'a>(pieces: impl IntoIterator<Item = Piece<'a>>) -> Completion {
                         own.push_str(&text);
                     }
                     (Part::Call { arguments, .. }, Delta::Arguments(json)) => arguments.push_str(&json),
-                    (Part::Thought { signature, .. }, Delta::Signature(text)) => *signature = Some(text.into()),
+                    // Of another API's, wherever it was translated.
+                    (Part::Thought { signature, .. }, Delta::Signature(text)) => {
+                        *signature = Some(Proof { api: Api::Responses, data: text.into() });
+                    }
                     (part, delta) => panic!("{delta:?} is added to {part:?}"),
                 }
             }

@@ -7,7 +7,8 @@ use proptest::sample::select;
 use serde_json::value::RawValue;
 
 use crate::model::conversation::{
-    Choices, Completion, Conversation, Output, Part, Sampling, Source, Speaker, Stop, Thinking, Tool, ToolChoice, Turn,
+    Api, Choices, Completion, Conversation, Output, Part, Proof, Sampling, Source, Speaker, Stop, Thinking, Tool,
+    ToolChoice, Turn,
 };
 use crate::model::reply::Usage;
 
@@ -123,9 +124,10 @@ fn calls() -> BoxedStrategy<Vec<(String, String)>> {
     vec(("[a-z_]{1,8}".prop_map(String::from), arguments()), 0..3).boxed()
 }
 
-/// What a model says; the ids of its calls have this mark in them.
-fn model(can: Can, mark: usize) -> BoxedStrategy<Vec<Part>> {
-    let signed = text().prop_map(|text| Part::Thought { text, signature: Some("c2ln".into()) });
+/// What a model says, whose proofs are of this API; the ids of its calls have this mark in them.
+fn model(can: Can, api: Api, mark: usize) -> BoxedStrategy<Vec<Part>> {
+    let signed =
+        text().prop_map(move |text| Part::Thought { text, signature: Some(Proof { api, data: "c2ln".into() }) });
     let thought = match can {
         Can::Chat => option::of(text().prop_map(|text| Part::Thought { text, signature: None })).boxed(),
         Can::Messages => option::of(prop_oneof![signed, Just(Part::HiddenThought("aGlk".into()))]).boxed(),
@@ -164,7 +166,8 @@ fn result(can: Can) -> BoxedStrategy<(Vec<Part>, bool)> {
 
 fn turns(can: Can) -> BoxedStrategy<Vec<Turn>> {
     let operator = vec(text().prop_map(Part::Text), 0..if can.messages() { 3 } else { 2 });
-    let rounds: Vec<_> = (0..3).map(|mark| (model(can, mark), vec(result(can), 3), user(can), any::<bool>())).collect();
+    let rounds: Vec<_> =
+        (0..3).map(|mark| (model(can, Api::Messages, mark), vec(result(can), 3), user(can), any::<bool>())).collect();
     (operator, user(can), rounds, 0..4_usize)
         .prop_map(|(operator, first, rounds, count)| {
             let mut turns = Vec::new();
@@ -291,7 +294,14 @@ fn of_model(can: Can, model: &'static str) -> BoxedStrategy<Conversation> {
                 user,
                 lost: Vec::new(),
             };
-            if can.messages() && conversation.thinking.as_ref().is_some_and(|thinking| *thinking != Thinking::Off) {
+            let thinks = conversation.thinking.as_ref().is_some_and(|thinking| *thinking != Thinking::Off);
+            if can == Can::Messages && !thinks {
+                // Nobody thinks.
+                for turn in &mut conversation.turns {
+                    turn.parts.retain(|part| !matches!(part, Part::Thought { .. } | Part::HiddenThought(_)));
+                }
+            }
+            if can.messages() && thinks {
                 // A model that thinks neither takes other words than the likely ones, nor has it to call.
                 conversation.sampling = Sampling::default();
                 if matches!(conversation.tool_choice, ToolChoice::Any | ToolChoice::Named(_)) {
@@ -327,7 +337,7 @@ pub(super) fn completion(can: Can) -> BoxedStrategy<Completion> {
         ],
         Can::Both => vec![Stop::End, Stop::Length],
     });
-    ("[a-z0-9]{1,8}", "[a-z0-9-]{1,8}", model(can, 0), stop, usage)
+    ("[a-z0-9]{1,8}", "[a-z0-9-]{1,8}", model(can, Api::Responses, 0), stop, usage)
         .prop_map(|(id, model, parts, stop, usage)| {
             let calls = parts.iter().any(|part| matches!(part, Part::Call { .. }));
             let refuses = parts.iter().any(|part| matches!(part, Part::Refusal(_)));
