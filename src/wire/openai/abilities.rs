@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use crate::model::conversation::Thinking;
+
 /// The name without the folder that relays put before it, and without the mark of a fine-tuned one.
 fn bare(model: &str) -> &str {
     let name = model.rsplit('/').next().unwrap_or(model);
@@ -57,6 +59,39 @@ pub(super) fn least_effort(model: &str) -> Option<&'static str> {
     }
 }
 
+/// How much a model is asked to think, in a word that it takes (<https://platform.openai.com/docs/guides/reasoning>). Tokens become the
+/// effort that takes about as many. How much a model thinks that cannot be asked is its own affair: it answers all the same.
+pub(super) fn effort<'a>(thinking: &'a Thinking, model: &str) -> Option<&'a str> {
+    if !takes_effort(model) {
+        return None;
+    }
+    match thinking {
+        Thinking::Off => least_effort(model),
+        Thinking::Free => None,
+        Thinking::Effort(word) => Some(match &**word {
+            "xhigh" | "max" => most_effort(model),
+            "minimal" if is_openai(model) && least_effort(model) != Some("minimal") => "low",
+            word => word,
+        }),
+        Thinking::Tokens(..=4_096) => Some("low"),
+        Thinking::Tokens(..=16_384) => Some("medium"),
+        Thinking::Tokens(_) => Some("high"),
+    }
+}
+
+/// The word for the most effort. `xhigh` came with `gpt-5.1-codex-max`; DeepSeek has `max`
+/// (<https://api-docs.deepseek.com/guides/thinking_mode>).
+fn most_effort(model: &str) -> &'static str {
+    let name = bare(model);
+    let minor = name.strip_prefix("gpt-5.").map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+    let minor = minor.flatten().and_then(|minor| minor.parse::<u32>().ok()).unwrap_or_default();
+    match () {
+        () if !is_openai(model) && name.to_ascii_lowercase().contains("deepseek") => "max",
+        () if minor > 1 || name.starts_with("gpt-6") || name.starts_with("gpt-5.1-codex-max") => "xhigh",
+        () => "high",
+    }
+}
+
 /// True for models that are told again what they have thought, in `reasoning_content`: their servers ask for it, and others may
 /// refuse it (<https://api-docs.deepseek.com/guides/thinking_mode>).
 pub(super) fn hears_thoughts(model: &str) -> bool {
@@ -68,6 +103,28 @@ pub(super) fn hears_thoughts(model: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_model_is_asked_for_an_effort_that_it_takes() {
+        let asked = |model, word: &str| effort(&Thinking::Effort(word.into()), model).map(str::to_owned);
+        for (model, word, wanted) in [
+            ("gpt-5.1", "xhigh", Some("high")),
+            ("gpt-5.1-codex-max", "xhigh", Some("xhigh")),
+            ("gpt-5.2", "max", Some("xhigh")),
+            ("openai/gpt-5.10-mini", "xhigh", Some("xhigh")),
+            ("gpt-5", "max", Some("high")),
+            ("o3", "max", Some("high")),
+            ("openai/gpt-oss-120b", "max", Some("high")),
+            ("deepseek-v4", "xhigh", Some("max")),
+            ("gpt-5", "minimal", Some("minimal")),
+            ("gpt-5.1", "minimal", Some("low")),
+            ("o3", "minimal", Some("low")),
+            ("gpt-5.2", "medium", Some("medium")),
+            ("gpt-4o", "high", None),
+        ] {
+            assert_eq!(asked(model, word).as_deref(), wanted, "{model}, {word}");
+        }
+    }
 
     #[test]
     fn a_models_name_tells_what_its_server_takes() {

@@ -32,4 +32,5 @@ pub mod texts;
 pub mod forms;
 
 pub(crate) mod chat;
+
 pub(crate) mod responses;

@@ -7,7 +7,7 @@
 //! | `low` | `adaptive`, effort `low` | two tenths |
 //! | `medium`, as much as it likes | `adaptive`, effort `medium` or none | five tenths |
 //! | `high` | `adaptive`, effort `high` | eight tenths |
-//! | `xhigh`, `max` | `adaptive`, the same effort | nine tenths |
+//! | `xhigh`, `max` | `adaptive`, the same effort; `high` for `xhigh` before 4.7 | nine tenths |
 //! | tokens | `adaptive` with the effort that takes about as many (since 4.7) | as many, below `max_tokens` |
 //!
 //! A budget has 1,024 tokens at least and 32,000 at most; an answer that has no room for it is given without thinking. So it is
@@ -58,7 +58,7 @@ pub(super) fn write(
         Thinking::Off => (Some(Written::Disabled), None),
         Thinking::Free if by_effort => (Some(Written::Adaptive), None),
         Thinking::Free => within(share(max_tokens, "medium")),
-        Thinking::Effort(word) if by_effort => (Some(Written::Adaptive), Some(effort(word))),
+        Thinking::Effort(word) if by_effort => (Some(Written::Adaptive), Some(effort(word, abilities))),
         Thinking::Effort(word) => within(share(max_tokens, word)),
         Thinking::Tokens(tokens) if abilities.thinking == Thinks::Effort => {
             (Some(Written::Adaptive), Some(effort_of(*tokens)))
@@ -99,9 +99,13 @@ fn share(max_tokens: u64, effort: &str) -> u64 {
     max_tokens / 10 * tenths
 }
 
-/// The word for an effort.
-fn effort(word: &str) -> &str {
-    if word == "minimal" { "low" } else { word }
+/// The word for an effort that the model takes (<https://platform.claude.com/docs/en/build-with-claude/effort>).
+fn effort(word: &str, abilities: Abilities) -> &str {
+    match word {
+        "minimal" => "low",
+        "xhigh" if abilities.thinking != Thinks::Effort => "high",
+        word => word,
+    }
 }
 
 /// The effort that takes about as many tokens.
@@ -135,6 +139,9 @@ mod tests {
         assert_eq!(asked(budget, Thinking::Tokens(20_000), 8_000), enabled(7_999));
         assert_eq!(asked(effort, word("minimal"), 100), adaptive("low"));
         assert_eq!(asked(effort, word("max"), 100), adaptive("max"));
+        assert_eq!(asked(effort, word("xhigh"), 100), adaptive("xhigh"));
+        assert_eq!(asked("claude-opus-4-6", word("xhigh"), 100), adaptive("high"));
+        assert_eq!(asked("claude-opus-4-6", word("max"), 100), adaptive("max"));
         assert_eq!(asked(effort, Thinking::Tokens(10_000), 100), adaptive("medium"));
         assert_eq!(asked(effort, Thinking::Off, 100), (Some(Written::Disabled), None));
         assert_eq!(asked("claude-3-5-haiku-latest", word("high"), 10_000), (None, None));

@@ -9,8 +9,7 @@ use serde_json::value::RawValue;
 
 use super::super::{abilities, functions};
 use super::messages::{self, Message};
-
-use crate::model::conversation::{Conversation, Output, Thinking, ToolChoice};
+use crate::model::conversation::{Conversation, Output, ToolChoice};
 use crate::wire::grammar::{Target, Written};
 
 /// As many texts may stop an answer.
@@ -157,7 +156,7 @@ pub(super) fn write(conversation: &Conversation, target: &Target<'_>) -> Result<
         stop,
         n: Some(conversation.choices.0).filter(|n| *n != 1),
         response_format: format(&conversation.output),
-        reasoning_effort: conversation.thinking.as_ref().and_then(|thinking| effort(thinking, model)),
+        reasoning_effort: conversation.thinking.as_ref().and_then(|thinking| abilities::effort(thinking, model)),
         user: conversation.user.as_deref().filter(|user| user.len() <= LONGEST_USER),
         stream: is_streamed.then_some(true),
         stream_options: asks_usage.then_some(Options { include_usage: true }),
@@ -195,22 +194,5 @@ fn format(output: &Output) -> Option<Format<'_>> {
             let json_schema = Schema { name, description: description.as_deref(), schema, strict: *is_strict };
             Some(Format::JsonSchema { json_schema })
         }
-    }
-}
-
-/// How much a model is asked to think. Tokens become the effort that takes about as many; Anthropic's highest word is one that
-/// others do not know. How much a model thinks that cannot be asked is its own affair: it answers all the same.
-fn effort<'a>(thinking: &'a Thinking, model: &str) -> Option<&'a str> {
-    if !abilities::takes_effort(model) {
-        return None;
-    }
-    match thinking {
-        Thinking::Off => abilities::least_effort(model),
-        Thinking::Free => None,
-        Thinking::Effort(word) if word == "max" => Some("xhigh"),
-        Thinking::Effort(word) => Some(word),
-        Thinking::Tokens(..=4_096) => Some("low"),
-        Thinking::Tokens(..=16_384) => Some("medium"),
-        Thinking::Tokens(_) => Some("high"),
     }
 }

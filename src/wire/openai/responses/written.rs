@@ -174,17 +174,9 @@ fn format(output: &Output) -> Option<Format<'_>> {
 
 /// A word for how much a model should think; `None`: as much as it likes, or it cannot be asked.
 fn effort<'a>(thinking: &'a Thinking, model: &str) -> Option<&'a str> {
-    if !abilities::takes_effort(model) {
-        return None;
-    }
     match thinking {
-        Thinking::Off if abilities::is_openai(model) => abilities::least_effort(model),
-        Thinking::Off => Some("none"),
-        Thinking::Free => None,
-        Thinking::Effort(word) => Some(word),
-        Thinking::Tokens(..4096) => Some("low"),
-        Thinking::Tokens(4096..16384) => Some("medium"),
-        Thinking::Tokens(_) => Some("high"),
+        Thinking::Off if !abilities::is_openai(model) => Some("none"),
+        thinking => abilities::effort(thinking, model),
     }
 }
 
