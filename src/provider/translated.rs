@@ -82,7 +82,7 @@ impl Translation {
         match (lost.is_empty(), call.is_lossy) {
             (true, _) => Ok(Encoded { body, degraded: None }),
             (false, true) => Ok(Encoded { body, degraded: Some(Degraded::Translated) }),
-            (false, false) => Err(told(self.to, &lost).into()),
+            (false, false) => Err(told(&lost).into()),
         }
     }
 
@@ -132,10 +132,10 @@ fn asked(call: &Call) -> Asked<'_> {
 }
 
 /// What cannot be said, in words that complete "it cannot serve ...".
-fn told(api: Api, lost: &[Cow<'static, str>]) -> String {
+fn told(lost: &[Cow<'static, str>]) -> String {
     let named: Vec<String> = lost.iter().take(NAMED_LOSSES).map(|name| format!("`{name}`")).collect();
     let more = if lost.len() > NAMED_LOSSES { " and more" } else { "" };
-    format!("{}{more} in its {} API (lossy = true on the target leaves that out)", named.join(", "), api.as_str())
+    format!("{}{more} (`lossy = true` on the target leaves out what its API cannot say)", named.join(", "))
 }
 
 /// A conversation in the house's own words.
