@@ -17,7 +17,7 @@ use crate::wire::grammar::{Asked, Grammar, Target};
 use crate::wire::sse;
 use crate::wire::stream::Read;
 
-const TARGET: Target<'_> = Target { model: "gpt-5.1", max_tokens: 4096, most_tokens: None, asks_stream_usage: false };
+const TARGET: Target<'_> = Target { model: "m", max_tokens: 4096, most_tokens: None, asks_stream_usage: false };
 
 pub(super) fn asked(body: &[u8]) -> Asked<'_> {
     Asked { body, id: "req_1", created: 1_700_000_000, wants_text: true }
