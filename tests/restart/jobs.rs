@@ -57,10 +57,17 @@ async fn submit(gateway: &Program, prompt: &str) -> String {
     id_of(&gateway.connect().await.ask(submission(prompt)).await)
 }
 
+/// How a job is. While one process passes the file on, nobody can say: 503 asks to come again.
 async fn status(gateway: SocketAddr, id: &str) -> Value {
-    let answer = Socket::connect(gateway).await.ask(get(&format!("/api/queue/llm/{id}"))).await;
-    assert_eq!(answer.status(), 200, "{}", answer.text());
-    answer.json()["data"].clone()
+    let mut data = Value::Null;
+    until("an answer about a job", async || {
+        let answer = Socket::connect(gateway).await.ask(get(&format!("/api/queue/llm/{id}"))).await;
+        assert!(matches!(answer.status(), 200 | 503), "{}", answer.text());
+        data = answer.json()["data"].clone();
+        answer.status() == 200
+    })
+    .await;
+    data
 }
 
 /// Waits until a job has ended, and returns its result's text.
