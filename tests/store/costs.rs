@@ -139,7 +139,7 @@ async fn a_batch_counts_once_however_often_it_comes_and_a_full_page_leaves_detai
     // Two names a row; the first is for new rows while there is none.
     let add = async |number: &str, names: [&str; 2], cost: &str| {
         let keys = ["EVAL", ADD, "2", "writer", "page"];
-        let head = [number, "60000", "60000", "2", "1"];
+        let head = [number, "60000", "60000", "2", "chdiroeps", "1"];
         let sums = ["1", "0", "0", "3", "0", "6", "0", cost, "0"];
         server.cli(&[&keys[..], &head, &names, &sums].concat()).await
     };

@@ -1,7 +1,7 @@
 -- Adds a batch of rows to a period, once: a batch whose number was seen already is ignored.
 -- KEYS: the last number of the writer, and the period's hash. ARGV: the batch's number, how long that is remembered
--- (milliseconds), how long the hash is kept after that (milliseconds), how many names a row has, and how many rows there may be
--- before each further name is used; then per row its names, from all details to few, and nine numbers.
+-- (milliseconds), how long the hash is kept after that (milliseconds), how many names a row has, a letter for each of its numbers,
+-- and how many rows there may be before each further name is used; then per row its names, from all details to few, and its numbers.
 -- Answers whether it was added, or known, and whether a key held something else (1 or 0).
 local number = tonumber(ARGV[1])
 if number <= (tonumber(redis.call('MGET', KEYS[1])[1] or '0') or 0) then return { 0, 0 } end
@@ -18,15 +18,15 @@ local function add(field, value)
     spoilt = 1
   end
 end
-local names, letters = tonumber(ARGV[4]), 'chdiroeps'
-local at = 4 + names
+local names, letters = tonumber(ARGV[4]), ARGV[5]
+local at = 5 + names
 local rows = tonumber(redis.call('HGET', KEYS[2], '#') or '0') or 0
 while at <= #ARGV do
   local name, is_new = nil, false
   for i = 0, names - 1 do
     name = ARGV[at + i]
     is_new = redis.call('HEXISTS', KEYS[2], 'c' .. name) == 0
-    if not is_new or i == names - 1 or rows < tonumber(ARGV[5 + i]) then break end
+    if not is_new or i == names - 1 or rows < tonumber(ARGV[6 + i]) then break end
   end
   if is_new then
     rows = rows + 1

@@ -124,6 +124,7 @@ impl SharedLedger {
         let kept = period.end(*start).as_millisecond() - period.back(*start, book::kept(*period)).as_millisecond();
         let mut arguments =
             vec![number.to_string(), REMEMBERED.as_millis().to_string(), kept.to_string(), (STEPS + 1).to_string()];
+        arguments.push(Sums::default().parts().map(|(letter, _)| letter).iter().collect());
         arguments.extend(book::room(MAX_ROWS).map(|room| room.to_string()));
         for (row, sums) in rows {
             arguments.extend((0..=STEPS).map(|step| written(&row.folded(step))));
