@@ -7,7 +7,7 @@ use tidegate::config::plan::ResumeMode;
 use tidegate::provider::simulated::{FaultKind, Seen};
 use tokio::time::Instant;
 
-use crate::kind::Streamed;
+use crate::kind::{Kind, Streamed};
 use crate::play::{Answered, CANARY, Played};
 use crate::script::{LONGEST_RETRY_WAIT, PROVIDERS, Planned, Script};
 
@@ -134,8 +134,14 @@ fn refusal(answered: &Answered, body: &str, problems: &mut Vec<String>) {
 /// Every text that a complete answer can have.
 fn complete_ones(planned: &Planned, played: &Played) -> BTreeSet<String> {
     let mark = planned.mark();
-    let complete: Vec<_> =
-        Script::voices().map(|voice| planned.kind.complete(voice, &mark, &planned.question)).collect();
+    // A provider without the Responses API is asked for a chat completion.
+    let is_response = matches!(planned.kind, Kind::Response | Kind::ResponseStream);
+    let kinds = [planned.kind].into_iter().chain(is_response.then_some(Kind::Chat));
+    let of_kind = |kind: Kind| {
+        let mark = &mark;
+        Script::voices().map(move |voice| kind.complete(voice, mark, &planned.question))
+    };
+    let complete: Vec<_> = kinds.flat_map(of_kind).collect();
     let (method, path) = planned.kind.place(&mark);
     let route = played.gateway.find(&method.parse().unwrap(), &path).unwrap();
     if route.plan.resume != ResumeMode::ReplayAndContinue || !planned.kind.is_stream() {
