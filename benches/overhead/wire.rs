@@ -145,7 +145,7 @@ fn head() -> &'static str {
 }
 
 /// Text of this many bytes.
-fn prose(length: usize) -> String {
+pub(crate) fn prose(length: usize) -> String {
     "I would like two of the grilled ones with lemon, please, and whatever the kitchen is proud of today. "
         .chars()
         .cycle()

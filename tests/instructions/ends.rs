@@ -111,7 +111,7 @@ impl Caller {
                 self.answer.clear();
                 self.stream.write_all(&request).await?;
                 match row {
-                    Row::Event => self.events().await,
+                    row if row.is_stream() => self.events(row).await,
                     _ => read_message(&mut self.stream, &mut self.answer).await.map(drop),
                 }
             };
@@ -128,16 +128,21 @@ impl Caller {
     }
 
     /// Reads a stream, and tells its provider of each event.
-    async fn events(&mut self) -> Result<(), Fault> {
+    async fn events(&mut self, row: Row) -> Result<(), Fault> {
         let (mut seen, mut at) = (0, 0);
         while seen < EVENTS {
             if self.stream.read_buf(&mut self.answer).await? == 0 {
                 return Err("the connection was closed".into());
             }
             while let Some(end) = memchr::memmem::find(&self.answer[at..], b"\n\n") {
+                // Behind the head, and behind what says how long each chunk is.
+                let event = &self.answer[at..at + end];
+                let start = memchr::memmem::rfind(event, b"\r\n").map_or(0, |line| line + 2);
+                if row.is_waited_for(&event[start..]) {
+                    seen += 1;
+                    self.arrived.add_permits(1);
+                }
                 at += end + 2;
-                seen += 1;
-                self.arrived.add_permits(1);
             }
         }
         while !self.answer.ends_with(b"\r\n0\r\n\r\n") {

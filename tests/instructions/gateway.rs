@@ -151,7 +151,8 @@ fn config(provider: SocketAddr) -> String {
     format!(
         "[server]\nhost = \"127.0.0.1\"\nport = 0\nadmin = \"off\"\n\n[cache]\nttl = \"1h\"\n\n\
          [limit.general]\nrate = \"1000000/s\"\n\n[limit.ai]\nrate = \"1000000/s\"\n\n[log]\nlevel = \"info\"\n\n\
-         [provider.openai]\nurl = \"http://{provider}/v1\"\nkey_env = \"KEY\"\nprobe = {{ enabled = false }}\n"
+         [provider.openai]\nurl = \"http://{provider}/v1\"\nkey_env = \"KEY\"\napis = [\"chat\"]\n\
+         probe = {{ enabled = false }}\n"
     )
 }
 
