@@ -68,12 +68,13 @@ impl Current {
                 return Err(problem);
             }
         };
+        let at = gateway.world.now();
+        // Before it answers: who sees the new generation sees how it came.
+        gateway.state.note_reload(Reload { at, problems: Vec::new(), needs_restart: needs_restart.clone() });
         self.gateway.store(gateway.clone());
         if let Some(probes) = &mut *probes {
             probes.follow(&gateway);
         }
-        let at = gateway.world.now();
-        gateway.state.note_reload(Reload { at, problems: Vec::new(), needs_restart: needs_restart.clone() });
         tell(&before, &gateway, &needs_restart);
         Ok(())
     }
