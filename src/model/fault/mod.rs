@@ -328,7 +328,7 @@ pub const FLAGGED: &str = "content_policy_violation";
 pub const UNKNOWN_FIELD: &str = "unknown_parameter";
 
 /// Error codes for what a model wrote and its provider could not read: a call of a tool, JSON of a shape. They are Groq's
-/// (https://console.groq.com/docs/tool-use, https://console.groq.com/docs/structured-outputs).
+/// (<https://console.groq.com/docs/tool-use>, <https://console.groq.com/docs/structured-outputs>).
 pub const WRITTEN_WRONG: [&str; 2] = ["tool_use_failed", "json_validate_failed"];
 
 /// The code of a fault that is about the gateway's own key or account. Callers never read which of the two.
