@@ -6,23 +6,22 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
-use super::passing::{IDEMPOTENCY_KEY, content_type, idempotency_key, passing, reply, splice, unsupported};
-use super::translated::{self, Translation};
+use super::passing::{self, add_idempotency_key, own_headers, renaming, reply, splice, unsupported};
+use super::translated::Translation;
 use super::{ByteReader, Decoded, EventReader, Expect, Gathering, Provider, Request, ResponseHead};
 use crate::config::plan::ProviderPlan;
-use crate::model::call::{Call, CallRequest, Endpoint, TextUse, VoiceWanted, WireRequest};
+use crate::model::call::{Call, CallRequest, Endpoint, VoiceWanted, WireRequest};
 use crate::model::conversation::Api;
 use crate::model::fault::Fault;
-use crate::model::offload::apart;
 use crate::model::reply::{Body, Event};
 use crate::wire::anthropic::{answer, errors, foreign, messages, models};
 use crate::wire::openai::answer as openai;
 use crate::wire::openai::answer::Facts;
 use crate::wire::openai::conversation;
 use crate::wire::openai::counter::Counter;
-use crate::wire::openai::events::{Audience, Reading};
+use crate::wire::openai::events::Reading;
 use crate::wire::openai::failures;
-use crate::wire::sse;
+use crate::wire::openai::reshaped::Edit;
 use crate::wire::{format, media};
 
 /// The version of the API that a caller asks for (<https://docs.anthropic.com/en/api/versioning>), and the one that is asked for
@@ -41,7 +40,7 @@ impl Provider for Anthropic {
         let unable = |what: &'static str| unsupported(provider, what.into());
         let mut request = match &*call.request {
             CallRequest::Wire(_) | CallRequest::Chat(_) if let Some(translation) = Translation::of(call, provider) => {
-                encode_translated(call, translation, provider)
+                translation.request(call, provider)
             }
             CallRequest::Wire(wire) => encode_wire(call, wire).map_err(unable),
             CallRequest::Chat(_) => Err(unable("conversations")),
@@ -51,11 +50,7 @@ impl Provider for Anthropic {
             CallRequest::Tunnel(_) => Err(unable("WebSockets")),
         }?;
         request.headers.entry(VERSION).or_insert(SPOKEN);
-        if request.method == Method::POST
-            && let Some(key) = idempotency_key(call, provider)
-        {
-            request.headers.insert(IDEMPOTENCY_KEY, key);
-        }
+        add_idempotency_key(&mut request, call, provider);
         Ok(request)
     }
 
@@ -64,26 +59,15 @@ impl Provider for Anthropic {
     }
 
     fn expect(&self, call: &Call, head: &ResponseHead, start: &[u8]) -> Expect {
-        let is_called_events = media::is_events(&head.headers);
-        match passes_through(&call.request) {
-            true if is_called_events && !openai::looks_like_json(start) => Expect::Events,
-            true => Expect::Bytes,
-            false if openai::looks_like_json(start) => Expect::Whole,
-            false if is_called_events || sse::looks_like_events(start) => Expect::Events,
-            false => Expect::Whole,
-        }
+        passing::expect(passes_through(&call.request), head, start)
     }
 
     fn reported(&self, _call: &Call, provider: &ProviderPlan, start: &[u8]) -> Option<Fault> {
-        let error = failures::alone(start)?;
-        Some(reported(provider, &error))
+        Some(reported(provider, &failures::alone(start)?))
     }
 
     fn events_of(&self, call: &Call, body: &[u8]) -> Option<Vec<Event>> {
-        match &*call.request {
-            CallRequest::Wire(wire) => format::of(wire).events(wire, body),
-            _ => None,
-        }
+        passing::events_of(call, body)
     }
 
     fn gather(&self, call: &Call, max: usize) -> Option<Gathering> {
@@ -126,34 +110,15 @@ impl Provider for Anthropic {
         Ok(Decoded { reply: reply(call, provider, head, body), usage, id })
     }
 
-    fn decode_gathered(
-        &self,
-        call: &Call,
-        provider: &ProviderPlan,
-        head: ResponseHead,
-        body: Bytes,
-    ) -> Result<Decoded, Fault> {
-        if Translation::of(call, provider).is_none() {
-            return self.decode(call, provider, head, body);
-        }
-        let body =
-            translated::gathered(call, body).ok_or_else(|| Fault::Wordless { provider: provider.name.clone() })?;
-        Ok(Decoded { reply: reply(call, provider, head, body), usage: None, id: None })
-    }
-
     fn refusal(&self, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Fault {
         refusal(provider, head.status, head.headers, body)
     }
 
     fn events(&self, call: &Call, provider: &ProviderPlan) -> Box<dyn EventReader> {
         if let Some(translation) = Translation::of(call, provider) {
-            return translation.events(call, provider, format::reader(Api::Messages));
+            return translation.events(call, provider);
         }
-        let audience = match call.text_use {
-            TextUse::Ignored => Audience::Same,
-            TextUse::Counted => Audience::SameWithLength,
-            TextUse::Read => Audience::SameWithText,
-        };
+        let audience = call.text_use.into();
         match &*call.request {
             CallRequest::Wire(wire) => format::of(wire).reader(wire, Reading { audience, leaves_usage_out: false }),
             _ => format::reader(Api::Messages),
@@ -176,18 +141,8 @@ fn encode_wire(call: &Call, wire: &WireRequest) -> Result<Request, &'static str>
     if !is_of_dialect(wire) {
         return Err("this endpoint of OpenAI's API");
     }
-    let mut headers = passing(call);
-    if let Some(content_type) = &wire.content_type {
-        headers.insert(header::CONTENT_TYPE, content_type.clone());
-    }
-    let mut edits = Vec::new();
-    if let (Some(model), Some(asked)) = (&call.model, &wire.model)
-        && *asked.name != **model
-    {
-        // A model that stands in the path (`GET /models/{id}`) cannot be replaced by another: its answer would be wrong.
-        let span = asked.span.clone().ok_or("replacing the model in this body")?;
-        edits.push((span, wire.spelt(model)));
-    }
+    let headers = own_headers(call, wire);
+    let mut edits: Vec<Edit> = renaming(call, wire)?.into_iter().collect();
     if let Some(said) = &call.said {
         // The API refuses a last message of the assistant's that ends with blanks, and newer models any.
         let is_taken =
@@ -202,19 +157,6 @@ fn encode_wire(call: &Call, wire: &WireRequest) -> Result<Request, &'static str>
     let is_list = wire.endpoint == Endpoint::Models && &*wire.path == "/models";
     let path = [&*wire.path, if is_list { WHOLE_LIST } else { "" }].concat();
     Ok(Request { method: wire.method.clone(), path, headers, body, degraded: None })
-}
-
-/// The call as a message.
-fn encode_translated(call: &Call, translation: Translation, provider: &ProviderPlan) -> Result<Request, Fault> {
-    let size = if let CallRequest::Wire(wire) = &*call.request { wire.body.len() } else { 0 };
-    let encoded = apart(size, || translation.encode(call, provider))?;
-    Ok(Request {
-        method: Method::POST,
-        path: "/messages".into(),
-        headers: content_type(HeaderValue::from_static("application/json")),
-        body: encoded.body,
-        degraded: encoded.degraded,
-    })
 }
 
 /// True for what this API has too.

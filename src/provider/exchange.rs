@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::time::{Instant, timeout_at};
 
 use super::balance::{Instances, Lease};
+use super::passing::reply;
 use super::stream::{Bodies, BodyEnd, CountedBytes, Events, Watchdog, late};
 use super::translated;
 use super::transport::{Opened, Response, Reuse, SendFault, Transport};
@@ -28,7 +29,6 @@ use crate::model::trace::{TRACEPARENT, TRACESTATE};
 use crate::model::trail::{AttemptNote, Outcome, Received, Trail};
 use crate::stack::{self, Next};
 use crate::wire::concat;
-use crate::wire::headers;
 
 /// The id that the provider gave the request.
 /// Where a provider says what it calls a request: as OpenAI names it, and Anthropic.
@@ -380,8 +380,13 @@ impl Exchange {
             .finish()
             .ok_or_else(|| self.broken("a stream that cannot be converted to a whole answer".into()))?;
         head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if translated::is(call, &self.provider) {
+            let body = apart(whole.len(), || translated::gathered(call, whole));
+            let body = body.ok_or_else(|| Fault::Wordless { provider: self.provider.name.clone() })?;
+            return Ok(self.raw(call, head, body));
+        }
         // Its tokens were noted when they came.
-        let decoded = apart(whole.len(), || self.dialect.decode_gathered(call, &self.provider, head, whole))?;
+        let decoded = apart(whole.len(), || self.dialect.decode(call, &self.provider, head, whole))?;
         Ok(decoded.reply)
     }
 
@@ -401,17 +406,7 @@ impl Exchange {
     }
 
     fn raw(&self, call: &Call, head: ResponseHead, body: Body) -> Box<Reply> {
-        Box::new(Reply {
-            status: head.status,
-            headers: headers::to_caller(head.headers),
-            provider: self.provider.name.clone(),
-            model: call.model_name(),
-            target: 0,
-            signs: None,
-            degraded: None,
-            cache: None,
-            body,
-        })
+        reply(call, &self.provider, head, body)
     }
 
     fn late(&self, phase: Phase) -> Fault {

@@ -5,6 +5,7 @@
 
 pub mod balance;
 mod passing;
+
 mod translated;
 
 pub mod anthropic;
@@ -75,17 +76,6 @@ pub trait Provider: Send + Sync {
 
     /// Reads a whole successful body.
     fn decode(&self, call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Result<Decoded, Fault>;
-
-    /// Reads a whole body that was put together from events as [`Provider::events`] gives them.
-    fn decode_gathered(
-        &self,
-        call: &Call,
-        provider: &ProviderPlan,
-        head: ResponseHead,
-        body: Bytes,
-    ) -> Result<Decoded, Fault> {
-        self.decode(call, provider, head, body)
-    }
 
     /// Reads an error answer.
     fn refusal(&self, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Fault;

@@ -8,16 +8,15 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::passing::{IDEMPOTENCY_KEY, content_type, idempotency_key, passing, reply, splice, unsupported};
-use super::translated::{self, Translation};
+use super::passing::{
+    self, add_idempotency_key, content_type, own_headers, passing, renaming, reply, splice, unsupported,
+};
+use super::translated::Translation;
 use super::{ByteReader, Decoded, EventReader, Expect, Provider, Request, ResponseHead};
 use crate::config::plan::{ProviderPlan, StreamUsage, StructuredOutput};
-use crate::model::call::{
-    Call, CallRequest, Chat, Endpoint, Message, Role, TextUse, Tunnel, Voice, VoiceWanted, WireRequest,
-};
+use crate::model::call::{Call, CallRequest, Chat, Endpoint, Message, Role, Tunnel, Voice, VoiceWanted, WireRequest};
 use crate::model::conversation::Api;
 use crate::model::fault::Fault;
-use crate::model::offload::apart;
 use crate::model::reply::{Body, Event};
 use crate::model::shape::Shape;
 use crate::wire::format::{self, Gathering};
@@ -32,7 +31,6 @@ use crate::wire::openai::failures;
 use crate::wire::openai::reshaped::{self, Edit};
 use crate::wire::openai::responses::foreign;
 use crate::wire::openai::structured;
-use crate::wire::sse;
 
 /// The dialect.
 pub(crate) struct OpenAi;
@@ -42,7 +40,7 @@ impl Provider for OpenAi {
         let unsupported = |what: &'static str| unsupported(provider, what.into());
         let mut request = match &*call.request {
             CallRequest::Wire(_) | CallRequest::Chat(_) if let Some(translation) = Translation::of(call, provider) => {
-                encode_translated(call, translation, provider)
+                translation.request(call, provider)
             }
             CallRequest::Wire(wire) => encode_wire(call, wire, provider).map_err(unsupported),
             CallRequest::Chat(chat) => {
@@ -55,11 +53,7 @@ impl Provider for OpenAi {
             CallRequest::Menu => Err(unsupported("menus")),
             CallRequest::Tunnel(tunnel) => Ok(encode_tunnel(call, tunnel)),
         }?;
-        if request.method == Method::POST
-            && let Some(key) = idempotency_key(call, provider)
-        {
-            request.headers.insert(IDEMPOTENCY_KEY, key);
-        }
+        add_idempotency_key(&mut request, call, provider);
         Ok(request)
     }
 
@@ -68,27 +62,15 @@ impl Provider for OpenAi {
     }
 
     fn expect(&self, call: &Call, head: &ResponseHead, start: &[u8]) -> Expect {
-        let is_called_events = media::is_events(&head.headers);
-        match passes_through(&call.request) {
-            true if is_called_events && !answer::looks_like_json(start) => Expect::Events,
-            true => Expect::Bytes,
-            false if answer::looks_like_json(start) => Expect::Whole,
-            false if is_called_events || sse::looks_like_events(start) => Expect::Events,
-            false => Expect::Whole,
-        }
+        passing::expect(passes_through(&call.request), head, start)
     }
 
     fn reported(&self, _call: &Call, provider: &ProviderPlan, start: &[u8]) -> Option<Fault> {
-        let error = failures::alone(start)?;
-        let body = Bytes::from(format!("{{\"error\":{error}}}"));
-        Some(refusal(provider, implied_status(&body), HeaderMap::new(), body))
+        Some(reported(provider, &failures::alone(start)?))
     }
 
     fn events_of(&self, call: &Call, body: &[u8]) -> Option<Vec<Event>> {
-        match &*call.request {
-            CallRequest::Wire(wire) => format::of(wire).events(wire, body),
-            _ => None,
-        }
+        passing::events_of(call, body)
     }
 
     fn gather(&self, call: &Call, max: usize) -> Option<Gathering> {
@@ -110,10 +92,7 @@ impl Provider for OpenAi {
         let endpoint = asked.ok_or_else(|| broken("a response that was not requested"))?;
         let (usage, id) = match answer::read(endpoint, &body) {
             Facts::Sound { usage, id } => (usage, id),
-            Facts::Error(error) => {
-                let body = Bytes::from(format!("{{\"error\":{error}}}"));
-                return Err(refusal(provider, implied_status(&body), HeaderMap::new(), body));
-            }
+            Facts::Error(error) => return Err(reported(provider, &error)),
             Facts::Empty(what) => return Err(broken(what)),
             // Transcriptions may be asked for as plain text.
             Facts::NotJson if endpoint == Endpoint::Transcriptions && !media::is_json(&head.headers) => (None, None),
@@ -144,36 +123,17 @@ impl Provider for OpenAi {
         Ok(Decoded { reply: reply(call, provider, head, body), usage, id })
     }
 
-    fn decode_gathered(
-        &self,
-        call: &Call,
-        provider: &ProviderPlan,
-        head: ResponseHead,
-        body: Bytes,
-    ) -> Result<Decoded, Fault> {
-        if Translation::of(call, provider).is_none() {
-            return self.decode(call, provider, head, body);
-        }
-        let body =
-            translated::gathered(call, body).ok_or_else(|| Fault::Wordless { provider: provider.name.clone() })?;
-        Ok(Decoded { reply: reply(call, provider, head, body), usage: None, id: None })
-    }
-
     fn refusal(&self, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Fault {
         refusal(provider, head.status, head.headers, body)
     }
 
     fn events(&self, call: &Call, provider: &ProviderPlan) -> Box<dyn EventReader> {
         if let Some(translation) = Translation::of(call, provider) {
-            return translation.events(call, provider, format::reader(translation.to));
+            return translation.events(call, provider);
         }
         match &*call.request {
             CallRequest::Wire(wire) => {
-                let audience = match call.text_use {
-                    TextUse::Ignored => Audience::Same,
-                    TextUse::Counted => Audience::SameWithLength,
-                    TextUse::Read => Audience::SameWithText,
-                };
+                let audience = call.text_use.into();
                 format::of(wire).reader(wire, Reading { audience, leaves_usage_out: asks_usage(wire, provider) })
             }
             CallRequest::Chat(_) | CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => {
@@ -187,6 +147,12 @@ fn refusal(provider: &ProviderPlan, status: StatusCode, headers: HeaderMap, body
     refused(&provider.name, provider.key.as_ref().map(|key| key.expose()), status, headers, body)
 }
 
+/// The fault of an error inside a 200: its object, in JSON.
+fn reported(provider: &ProviderPlan, error: &str) -> Fault {
+    let body = Bytes::from(format!("{{\"error\":{error}}}"));
+    refusal(provider, implied_status(&body), HeaderMap::new(), body)
+}
+
 /// True for a stream whose tokens the gateway asks for, because its caller does not.
 fn asks_usage(wire: &WireRequest, provider: &ProviderPlan) -> bool {
     provider.stream_usage == StreamUsage::Ask
@@ -198,18 +164,8 @@ fn asks_usage(wire: &WireRequest, provider: &ProviderPlan) -> bool {
 /// The caller's own bytes, with another model, one more message and the question for its tokens where these are wanted, without
 /// thoughts of another API's models.
 fn encode_wire(call: &Call, wire: &WireRequest, provider: &ProviderPlan) -> Result<Request, &'static str> {
-    let mut headers = passing(call);
-    if let Some(content_type) = &wire.content_type {
-        headers.insert(header::CONTENT_TYPE, content_type.clone());
-    }
-    let mut edits = Vec::new();
-    if let (Some(model), Some(asked)) = (&call.model, &wire.model)
-        && *asked.name != **model
-    {
-        // A model that stands in the path (`GET /models/{id}`) cannot be replaced by another: its answer would be wrong.
-        let span = asked.span.clone().ok_or("replacing the model in this body")?;
-        edits.push((span, wire.spelt(model)));
-    }
+    let headers = own_headers(call, wire);
+    let mut edits: Vec<Edit> = renaming(call, wire)?.into_iter().collect();
     if let Some(said) = &call.said {
         edits.push(conversation::going_on(wire.endpoint, &wire.body, said).ok_or("continuing a partial answer")?);
     }
@@ -227,23 +183,6 @@ fn encode_wire(call: &Call, wire: &WireRequest, provider: &ProviderPlan) -> Resu
     }
     let body = if edits.is_empty() { wire.body.clone() } else { splice(&wire.body, edits) };
     Ok(Request { method: wire.method.clone(), path: wire.path.to_string(), headers, body, degraded: None })
-}
-
-/// The call in an API of the provider's.
-fn encode_translated(call: &Call, translation: Translation, provider: &ProviderPlan) -> Result<Request, Fault> {
-    let size = if let CallRequest::Wire(wire) = &*call.request { wire.body.len() } else { 0 };
-    let encoded = apart(size, || translation.encode(call, provider))?;
-    let path = match translation.to {
-        Api::Responses => "/responses",
-        Api::Chat | Api::Messages => "/chat/completions",
-    };
-    Ok(Request {
-        method: Method::POST,
-        path: path.into(),
-        headers: content_type(HeaderValue::from_static("application/json")),
-        body: encoded.body,
-        degraded: encoded.degraded,
-    })
 }
 
 /// The endpoint of an API.

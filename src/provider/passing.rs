@@ -3,21 +3,22 @@
 //! It does not know what these bytes say.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use smallvec::SmallVec;
 
-use super::ResponseHead;
+use super::{Expect, Request, ResponseHead};
 use crate::config::plan::ProviderPlan;
-use crate::model::call::Call;
+use crate::model::call::{Call, CallRequest, WireRequest};
 use crate::model::fault::Fault;
-use crate::model::reply::{Body, Reply};
+use crate::model::reply::{Body, Event, Reply};
 use crate::model::trail::Reason;
-use crate::wire::headers;
+use crate::wire::openai::answer::looks_like_json;
+use crate::wire::openai::reshaped::Edit;
+use crate::wire::{format, headers, media, sse};
 
-pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The fault of a call that a provider cannot serve: `what` completes "it cannot serve ...".
 pub(super) fn unsupported(provider: &ProviderPlan, what: Cow<'static, str>) -> Fault {
@@ -30,7 +31,7 @@ pub(super) fn unsupported(provider: &ProviderPlan, what: Cow<'static, str>) -> F
 /// A caller's key never goes out as it is: another tenant's may be the same, and all use one account there. A hedge is meant
 /// to be done a second time, and going on from a partial answer is another request: these have keys of their own. Request ids
 /// alone would not do: a caller may give several calls the same one.
-pub(super) fn idempotency_key(call: &Call, provider: &ProviderPlan) -> Option<HeaderValue> {
+fn idempotency_key(call: &Call, provider: &ProviderPlan) -> Option<HeaderValue> {
     let is_hedge = call.reason == Reason::Hedge;
     let received = call.head.received.as_nanosecond().to_le_bytes();
     let (key, received) = match &call.head.once {
@@ -57,6 +58,15 @@ pub(super) fn idempotency_key(call: &Call, provider: &ProviderPlan) -> Option<He
     HeaderValue::from_str(&blake3::hash(&whole).to_hex()[..32]).ok()
 }
 
+/// Gives a request that is to be done once the key for that.
+pub(super) fn add_idempotency_key(request: &mut Request, call: &Call, provider: &ProviderPlan) {
+    if request.method == Method::POST
+        && let Some(key) = idempotency_key(call, provider)
+    {
+        request.headers.insert(IDEMPOTENCY_KEY, key);
+    }
+}
+
 /// A reply with what a caller may see of the response's head.
 pub(super) fn reply(call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Body) -> Box<Reply> {
     Box::new(Reply {
@@ -73,7 +83,7 @@ pub(super) fn reply(call: &Call, provider: &ProviderPlan, head: ResponseHead, bo
 }
 
 /// `body` with other bytes in some places, which do not overlap.
-pub(super) fn splice(body: &[u8], mut edits: Vec<(Range<usize>, String)>) -> Bytes {
+pub(super) fn splice(body: &[u8], mut edits: Vec<Edit>) -> Bytes {
     edits.sort_by_key(|(place, _)| place.start);
     let added: usize = edits.iter().map(|(_, text)| text.len()).sum();
     let (mut spliced, mut from) = (Vec::with_capacity(body.len() + added), 0);
@@ -89,6 +99,46 @@ pub(super) fn splice(body: &[u8], mut edits: Vec<(Range<usize>, String)>) -> Byt
 /// The caller's own headers, as far as they may reach a provider.
 pub(super) fn passing(call: &Call) -> HeaderMap {
     call.head.headers.all().map(headers::to_provider).unwrap_or_default()
+}
+
+/// The headers of a call whose own bytes are passed on.
+pub(super) fn own_headers(call: &Call, wire: &WireRequest) -> HeaderMap {
+    let mut headers = passing(call);
+    if let Some(content_type) = &wire.content_type {
+        headers.insert(header::CONTENT_TYPE, content_type.clone());
+    }
+    headers
+}
+
+/// What has a body name the model that its target is asked for; `None` where it does already.
+pub(super) fn renaming(call: &Call, wire: &WireRequest) -> Result<Option<Edit>, &'static str> {
+    let (Some(model), Some(asked)) = (&call.model, &wire.model) else { return Ok(None) };
+    if *asked.name == **model {
+        return Ok(None);
+    }
+    // A model that stands in the path (`GET /models/{id}`) cannot be replaced by another: its answer would be wrong.
+    let span = asked.span.clone().ok_or("replacing the model in this body")?;
+    Ok(Some((span, wire.spelt(model))))
+}
+
+/// What kind of body a successful response has. `start` are its first bytes.
+pub(super) fn expect(passes_through: bool, head: &ResponseHead, start: &[u8]) -> Expect {
+    let is_called_events = media::is_events(&head.headers);
+    match passes_through {
+        true if is_called_events && !looks_like_json(start) => Expect::Events,
+        true => Expect::Bytes,
+        false if looks_like_json(start) => Expect::Whole,
+        false if is_called_events || sse::looks_like_events(start) => Expect::Events,
+        false => Expect::Whole,
+    }
+}
+
+/// The events of a whole body in its caller's own dialect.
+pub(super) fn events_of(call: &Call, body: &[u8]) -> Option<Vec<Event>> {
+    match &*call.request {
+        CallRequest::Wire(wire) => format::of(wire).events(wire, body),
+        _ => None,
+    }
 }
 
 /// The headers of a body of a type.

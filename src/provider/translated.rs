@@ -5,14 +5,18 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use http::{HeaderValue, Method};
 use serde_json::value::RawValue;
 
-use super::EventReader;
+use super::passing::content_type;
+use super::{EventReader, Request};
 use crate::config::plan::{ProviderPlan, StreamUsage};
 use crate::model::call::{Call, CallRequest, Chat, Role, TextUse};
 use crate::model::conversation::{Api, Conversation, Output, Part, Sampling, Speaker, Turn};
 use crate::model::fault::Fault;
+use crate::model::offload::apart;
 use crate::model::reply::{Body, Degraded};
+use crate::wire::format;
 use crate::wire::grammar::{Asked, Target, Written};
 use crate::wire::openai::answer;
 use crate::wire::translation::{self, Changes, Translated};
@@ -27,14 +31,6 @@ pub(super) struct Translation {
     from: Api,
     /// The provider's.
     pub(super) to: Api,
-}
-
-/// A call in its provider's API.
-pub(super) struct Encoded {
-    /// Its body.
-    pub(super) body: Bytes,
-    /// In what way it asks for less than its caller did.
-    pub(super) degraded: Option<Degraded>,
 }
 
 impl Translation {
@@ -53,12 +49,25 @@ impl Translation {
     ///
     /// # Errors
     /// What of it cannot be said there, and may not be left out.
-    pub(super) fn encode(self, call: &Call, provider: &ProviderPlan) -> Result<Encoded, Fault> {
-        self.encoded(call, provider).map_err(|what| untranslatable(provider, what))
+    pub(super) fn request(self, call: &Call, provider: &ProviderPlan) -> Result<Request, Fault> {
+        let size = if let CallRequest::Wire(wire) = &*call.request { wire.body.len() } else { 0 };
+        let written = apart(size, || self.written(call, provider)).map_err(|what| untranslatable(provider, what))?;
+        let path = match self.to {
+            Api::Chat => "/chat/completions",
+            Api::Responses => "/responses",
+            Api::Messages => "/messages",
+        };
+        Ok(Request {
+            method: Method::POST,
+            path: path.into(),
+            headers: content_type(HeaderValue::from_static("application/json")),
+            body: written.body,
+            degraded: (!written.lost.is_empty()).then_some(Degraded::Translated),
+        })
     }
 
-    fn encoded(self, call: &Call, provider: &ProviderPlan) -> Result<Encoded, Cow<'static, str>> {
-        let changes = Changes { instruction: call.instruction.as_deref(), said: call.said.as_deref() };
+    fn written(self, call: &Call, provider: &ProviderPlan) -> Result<Written, Cow<'static, str>> {
+        let said = call.said.as_deref();
         let model = call.model().ok_or("calls that name no model")?;
         let target = Target {
             model,
@@ -66,23 +75,22 @@ impl Translation {
             most_tokens: provider.longest_answer(model),
             asks_stream_usage: provider.stream_usage == StreamUsage::Ask,
         };
-        let Written { body, lost } = match &*call.request {
+        let written = match &*call.request {
+            // A route tells a model what to be in the house's own words alone.
             CallRequest::Wire(wire) => {
-                // A model may be told what to be by the route in the house's own words alone.
-                let changes = Changes { instruction: None, ..changes };
+                let changes = Changes { instruction: None, said };
                 translation::request(self.from, self.to, &wire.body, changes, &target)?
             }
             CallRequest::Chat(chat) => {
                 let mut conversation = of_chat(chat);
-                changes.apply(&mut conversation);
+                Changes { instruction: call.instruction.as_deref(), said }.apply(&mut conversation);
                 translation::grammar(self.to).write(&conversation, &target)?
             }
             CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => return Err("this call".into()),
         };
-        match (lost.is_empty(), call.is_lossy) {
-            (true, _) => Ok(Encoded { body, degraded: None }),
-            (false, true) => Ok(Encoded { body, degraded: Some(Degraded::Translated) }),
-            (false, false) => Err(told(&lost).into()),
+        match written.lost.is_empty() || call.is_lossy {
+            true => Ok(written),
+            false => Err(told(&written.lost).into()),
         }
     }
 
@@ -91,14 +99,9 @@ impl Translation {
         translation::answer(self.to, self.from, body, &asked(call))
     }
 
-    /// Reads the provider's events as those that its caller reads. `events` has to tell the texts of events.
-    pub(super) fn events(
-        self,
-        call: &Call,
-        provider: &ProviderPlan,
-        events: Box<dyn EventReader>,
-    ) -> Box<dyn EventReader> {
-        Box::new(Translated::new(events, self.to, self.from, &asked(call), provider.max_reply))
+    /// Reads the provider's events as those that its caller reads.
+    pub(super) fn events(self, call: &Call, provider: &ProviderPlan) -> Box<dyn EventReader> {
+        Box::new(Translated::new(format::reader(self.to), self.to, self.from, &asked(call), provider.max_reply))
     }
 }
 

@@ -20,6 +20,7 @@ use self::template::Template;
 pub(crate) use self::typed::{Named, Tail};
 use super::errors;
 use super::usage::Counted;
+use crate::model::call::TextUse;
 use crate::model::reply::{EventKind, Usage};
 use crate::wire::stream::{EventReader, Read};
 
@@ -36,6 +37,16 @@ pub enum Audience {
     SameWithText,
     /// Callers who get nothing but the text.
     TextOnly,
+}
+
+impl From<TextUse> for Audience {
+    fn from(texts: TextUse) -> Self {
+        match texts {
+            TextUse::Ignored => Self::Same,
+            TextUse::Counted => Self::SameWithLength,
+            TextUse::Read => Self::SameWithText,
+        }
+    }
 }
 
 /// How a stream is read.
