@@ -7,6 +7,7 @@ pub(crate) mod span;
 
 pub mod concat;
 pub mod content_coding;
+pub(crate) mod data_url;
 pub mod headers;
 pub mod http1;
 pub mod json;

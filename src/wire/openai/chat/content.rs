@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::model::conversation::{Part, Source};
+use crate::wire::data_url;
 use crate::wire::json::fields::{Fields, compact, is_null, list, text};
 use crate::wire::shown::shown;
 
@@ -101,8 +102,7 @@ fn thought(value: Option<&RawValue>, parts: &mut Vec<Part>) {
 
 /// What a URL is of: `data:` URLs have it with them (RFC 2397).
 pub(super) fn source(url: &str) -> Source {
-    let inline = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
-    match inline {
+    match data_url::read(url) {
         Some((media_type, data)) => {
             let media_type = media_type.split(';').next().unwrap_or_default();
             Source::Base64 { media_type: media_type.to_owned(), data: data.to_owned() }

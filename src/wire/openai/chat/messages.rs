@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::super::{abilities, call_id, functions};
 use super::answer::{self, Call};
 use crate::model::conversation::{Conversation, Part, Source, Speaker};
+use crate::wire::data_url;
 
 /// What comes between the texts of an operator or of a user that make one.
 const BETWEEN: &str = "\n\n";
@@ -180,7 +181,7 @@ fn content<'a>(parts: &[&'a Part]) -> Result<Content<'a>, Cow<'static, str>> {
             Part::Image { source, detail } => {
                 let url = match source {
                     Source::Url(url) => Cow::Borrowed(&**url),
-                    Source::Base64 { media_type, data } => data_url(media_type, data).into(),
+                    Source::Base64 { media_type, data } => data_url::write(media_type, data).into(),
                     Source::Stored(_) => return Err("pictures that are stored with another provider".into()),
                     Source::Text(_) => return Err("pictures in words".into()),
                 };
@@ -189,7 +190,7 @@ fn content<'a>(parts: &[&'a Part]) -> Result<Content<'a>, Cow<'static, str>> {
             Part::Audio { data, format } => ContentPart::InputAudio { input_audio: Audio { data, format } },
             Part::File { source, name } => match source {
                 Source::Base64 { media_type, data } => {
-                    let file_data = data_url(media_type, data);
+                    let file_data = data_url::write(media_type, data);
                     ContentPart::File { file: File { filename: name.as_deref(), file_data } }
                 }
                 Source::Text(text) => ContentPart::Text { text },
@@ -201,8 +202,4 @@ fn content<'a>(parts: &[&'a Part]) -> Result<Content<'a>, Cow<'static, str>> {
         });
     }
     Ok(Content::Parts(written))
-}
-
-fn data_url(media_type: &str, data: &str) -> String {
-    format!("data:{media_type};base64,{data}")
 }

@@ -14,6 +14,7 @@ use super::foreign::is_unstored_item;
 use super::refused::{Refused, typed};
 use super::tools;
 use crate::model::conversation::{Api, Part, Proof, Source, Speaker, Turn};
+use crate::wire::data_url;
 use crate::wire::json::fields::{list, text};
 use crate::wire::proof;
 use crate::wire::shown::shown;
@@ -261,8 +262,7 @@ fn at(address: &str) -> Source {
 }
 
 fn of_data_url(address: &str) -> Option<Source> {
-    let (head, data) = address.strip_prefix("data:")?.split_once(',')?;
-    let media_type = head.strip_suffix(";base64")?;
+    let (media_type, data) = data_url::read(address)?;
     Some(Source::Base64 { media_type: media_type.to_owned(), data: data.to_owned() })
 }
 
@@ -347,7 +347,7 @@ fn content(part: &Part, is_model: bool) -> Result<Value, Refused> {
         Part::File { source: Source::Base64 { media_type, data }, name } => {
             // A name is required here: it tells what the bytes are.
             let own = if media_type == "text/plain" { "file.txt" } else { "file.pdf" };
-            json!({"type": "input_file", "filename": name.as_deref().unwrap_or(own), "file_data": data_url(media_type, data)})
+            json!({"type": "input_file", "filename": name.as_deref().unwrap_or(own), "file_data": data_url::write(media_type, data)})
         }
         Part::Call { .. } | Part::Result { .. } | Part::Thought { .. } | Part::HiddenThought(_) => {
             return Err("a call, a result or a thought within a result".into());
@@ -358,7 +358,7 @@ fn content(part: &Part, is_model: bool) -> Result<Value, Refused> {
 fn image(source: &Source, detail: Option<&str>) -> Result<Value, Refused> {
     let (field, address) = match source {
         Source::Url(url) => ("image_url", url.clone()),
-        Source::Base64 { media_type, data } => ("image_url", data_url(media_type, data)),
+        Source::Base64 { media_type, data } => ("image_url", data_url::write(media_type, data)),
         Source::Stored(_) => return Err("pictures that are stored with another provider".into()),
         Source::Text(_) => return Err("a picture that is a text".into()),
     };
@@ -367,9 +367,4 @@ fn image(source: &Source, detail: Option<&str>) -> Result<Value, Refused> {
         image["detail"] = detail.into();
     }
     Ok(image)
-}
-
-/// Bytes as an address (RFC 2397).
-fn data_url(media_type: &str, data: &str) -> String {
-    format!("data:{media_type};base64,{data}")
 }
