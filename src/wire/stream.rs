@@ -70,3 +70,26 @@ pub enum Read {
     /// The provider reports an error in its stream.
     Error(Box<Refusal>),
 }
+
+#[cfg(test)]
+impl Read {
+    /// What it is, in a word, for tests that compare many.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Read::Event(EventKind::Done) => "done",
+            Read::Event(EventKind::Text(_)) => "text",
+            Read::Event(EventKind::Beside(_)) => "beside",
+            Read::Event(EventKind::Other) => "other",
+            Read::Event(EventKind::Unknown) => "unknown",
+            Read::Event(EventKind::Comment) => "comment",
+            Read::Event(EventKind::Piece) => "piece",
+            Read::Prelude(_) => "prelude",
+            Read::Silent => "silent",
+            Read::Nothing => "nothing",
+            Read::Outgrown => "outgrown",
+            Read::Malformed => "malformed",
+            Read::Translated(..) => "translated",
+            Read::Error(_) => "error",
+        }
+    }
+}

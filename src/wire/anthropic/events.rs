@@ -376,27 +376,8 @@ mod tests {
         "output_tokens",
     ];
 
-    fn shown(read: Read) -> &'static str {
-        match read {
-            Read::Event(EventKind::Done) => "done",
-            Read::Event(EventKind::Text(_)) => "text",
-            Read::Event(EventKind::Beside(_)) => "beside",
-            Read::Event(EventKind::Other) => "other",
-            Read::Event(EventKind::Unknown) => "unknown",
-            Read::Event(EventKind::Comment) => "comment",
-            Read::Event(EventKind::Piece) => "piece",
-            Read::Prelude(_) => "prelude",
-            Read::Silent => "silent",
-            Read::Nothing => "nothing",
-            Read::Outgrown => "outgrown",
-            Read::Malformed => "malformed",
-            Read::Translated(..) => "translated",
-            Read::Error(_) => "error",
-        }
-    }
-
     fn read_all(reader: &mut Events, events: &[&str]) -> Vec<&'static str> {
-        events.iter().map(|data| shown(reader.read(None, data.as_bytes()))).collect()
+        events.iter().map(|data| reader.read(None, data.as_bytes()).word()).collect()
     }
 
     fn with_text() -> Events {
@@ -465,7 +446,7 @@ mod tests {
                 read_all(&mut reader, before);
                 match reader.read(name, data.as_bytes()) {
                     Read::Error(refusal) => assert_eq!(refusal.status.as_u16(), status, "{data}"),
-                    read => panic!("{data}: {}", shown(read)),
+                    read => panic!("{data}: {}", read.word()),
                 }
             }
         }
@@ -503,7 +484,7 @@ mod tests {
             (" ", None, "comment"),
             ("{", None, "malformed"),
         ] {
-            assert_eq!(shown(with_text().read(name, data.as_bytes())), kind, "{data}");
+            assert_eq!(with_text().read(name, data.as_bytes()).word(), kind, "{data}");
         }
     }
 

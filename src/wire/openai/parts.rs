@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 /// The text of a message, as far as it is text.
@@ -57,6 +58,16 @@ pub(crate) fn readable(json: &[u8]) -> Cow<'_, str> {
             Cow::Borrowed(_) => Cow::Owned(text),
         },
     }
+}
+
+/// What `read` finds in a JSON text: as it stands there, else with the last of names that come twice.
+pub(crate) fn leniently<T>(json: &[u8], read: impl Fn(&str) -> Option<T>) -> Option<T> {
+    read(&readable(json)).or_else(|| read(&value(json).ok()?.to_string()))
+}
+
+/// Reads an object. A list would be read as the fields in their order.
+pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
+    json.trim_start().starts_with('{').then(|| serde_json::from_str(json).ok())?
 }
 
 /// A JSON text that may have halves of surrogate pairs and bytes that are no UTF-8 in it, as a value.

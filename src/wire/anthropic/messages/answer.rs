@@ -32,13 +32,11 @@ struct Whole<'a> {
 
 /// Reads an answer.
 pub(super) fn read(body: &[u8]) -> Option<Completion> {
-    let json = parts::readable(body);
-    read_text(&json).or_else(|| read_text(&parts::value(body).ok()?.to_string()))
+    parts::leniently(body, read_text)
 }
 
 fn read_text(json: &str) -> Option<Completion> {
-    // A list would be read as the fields in their order.
-    let whole: Whole<'_> = json.trim_start().starts_with('{').then(|| serde_json::from_str(json).ok())??;
+    let whole: Whole<'_> = parts::object(json)?;
     let blocks = list(whole.content)?;
     let parts: Vec<Part> = blocks.into_iter().filter_map(|block| Read::of(block)?.said()).collect();
     let calls = parts.iter().any(|part| matches!(part, Part::Call { .. }));

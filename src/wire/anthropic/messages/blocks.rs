@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::model::conversation::{Api, Part, Proof, Source};
 use crate::wire::json::fields::{boolean, compact, list, text};
+use crate::wire::openai::parts;
 use crate::wire::proof;
 use crate::wire::shown::shown;
 
@@ -65,8 +66,7 @@ fn own(value: Option<&RawValue>) -> String {
 impl<'a> Read<'a> {
     /// A block; `None` for what is no object.
     pub(super) fn of(value: &'a RawValue) -> Option<Self> {
-        // A list would be read as the fields in their order.
-        value.get().starts_with('{').then(|| serde_json::from_str(value.get()).ok())?
+        parts::object(value.get())
     }
 
     /// Its type.

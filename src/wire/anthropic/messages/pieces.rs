@@ -138,8 +138,7 @@ impl Reader {
 
     /// Reads an event; `None` for what does not look like one.
     fn event<'a>(&mut self, name: Option<&str>, json: &'a str, pieces: &mut Vec<Piece<'a>>) -> Option<()> {
-        // A list would be read as the fields in their order.
-        let event: Event<'a> = json.trim_start().starts_with('{').then(|| serde_json::from_str(json).ok())??;
+        let event: Event<'a> = parts::object(json)?;
         let kind = event.kind.and_then(text);
         match kind.as_deref().or(name).unwrap_or_default() {
             "message_start" => {

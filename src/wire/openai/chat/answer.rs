@@ -42,13 +42,11 @@ struct Choice<'a> {
 
 /// Reads an answer.
 pub(super) fn read(body: &[u8]) -> Option<Completion> {
-    let json = parts::readable(body);
-    read_text(&json).or_else(|| read_text(&parts::value(body).ok()?.to_string()))
+    parts::leniently(body, read_text)
 }
 
 fn read_text(json: &str) -> Option<Completion> {
-    // A list would be read as the fields in their order.
-    let whole: Whole<'_> = json.trim_start().starts_with('{').then(|| serde_json::from_str(json).ok())??;
+    let whole: Whole<'_> = parts::object(json)?;
     let choice: Choice<'_> = serde_json::from_str(list(whole.choices?)?.first()?.get()).ok()?;
     let message = &choice.message;
     let mut parts = Vec::new();

@@ -210,8 +210,7 @@ impl Reader {
 
     /// Reads a chunk; `None` for what does not look like one.
     fn chunk<'a>(&mut self, json: &'a str, pieces: &mut Vec<Piece<'a>>) -> Option<()> {
-        // A list would be read as the fields in their order.
-        let chunk: Chunk<'a> = json.trim_start().starts_with('{').then(|| serde_json::from_str(json).ok())??;
+        let chunk: Chunk<'a> = parts::object(json)?;
         let id = chunk.id.and_then(text).filter(|id| !id.is_empty());
         let choices = chunk.choices.unwrap_or_default();
         // Azure begins with a chunk that says nothing of the answer.

@@ -264,25 +264,7 @@ mod tests {
     use crate::wire::json::mutated::mutated;
 
     fn read_all(reader: &mut dyn EventReader, events: &[&str]) -> Vec<&'static str> {
-        events
-            .iter()
-            .map(|data| match reader.read(None, data.as_bytes()) {
-                Read::Event(EventKind::Done) => "done",
-                Read::Event(EventKind::Text(_)) => "text",
-                Read::Event(EventKind::Beside(_)) => "beside",
-                Read::Event(EventKind::Other) => "other",
-                Read::Event(EventKind::Unknown) => "unknown",
-                Read::Event(EventKind::Comment) => "comment",
-                Read::Event(EventKind::Piece) => "piece",
-                Read::Prelude(_) => "prelude",
-                Read::Silent => "silent",
-                Read::Nothing => "nothing",
-                Read::Outgrown => "outgrown",
-                Read::Malformed => "malformed",
-                Read::Translated(..) => "translated",
-                Read::Error(_) => "error",
-            })
-            .collect()
+        events.iter().map(|data| reader.read(None, data.as_bytes()).word()).collect()
     }
 
     #[test]
