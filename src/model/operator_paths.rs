@@ -59,10 +59,8 @@ pub const RESET: &str = "/api/llm/reset";
 pub const OPENAPI: &str = "/openapi.json";
 /// The live page.
 pub const PAGE: &str = "/";
-/// Its script.
-pub const PAGE_SCRIPT: &str = "/page.js";
-/// Its style.
-pub const PAGE_STYLE: &str = "/page.css";
+/// Its scripts and its style.
+pub const PAGE_FILE: &str = "/page/{name}";
 /// How a simulated provider behaves; there are none but in the demo and in tests.
 pub const DEMO_PROVIDER: &str = "/demo/providers/{name}";
 

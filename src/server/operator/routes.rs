@@ -470,20 +470,18 @@ pub static ENDPOINTS: &[Endpoint] = &[
         &[get(Anyone, Now(page::html), docs("getPage", "The live page", &[(200, HTML, "Text")]))],
     ),
     endpoint(
-        paths::PAGE_SCRIPT,
+        paths::PAGE_FILE,
         Section::Page,
         None,
         &[get(
             Anyone,
-            Now(page::script),
-            docs("getPageScript", "The live page's script", &[(200, "text/javascript", "Text")]),
+            Now(page::file),
+            docs(
+                "getPageFile",
+                "The live page's scripts and style",
+                &[(200, "text/javascript", "Text"), (200, "text/css", "Text")],
+            ),
         )],
-    ),
-    endpoint(
-        paths::PAGE_STYLE,
-        Section::Page,
-        None,
-        &[get(Anyone, Now(page::style), docs("getPageStyle", "The live page's style", &[(200, "text/css", "Text")]))],
     ),
     endpoint(
         paths::OPENAPI,

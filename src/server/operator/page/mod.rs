@@ -1,7 +1,7 @@
-//! The live page: `GET /` with its script and its style, and `GET /admin/live`, what it shows, as server-sent events, one a
+//! The live page: `GET /` with its scripts and its style, and `GET /admin/live`, what it shows, as server-sent events, one a
 //! second.
 //!
-//! The three files are part of the program: nothing is built for them, and they load nothing from elsewhere. They hold no
+//! The files are part of the program: nothing is built for them, and they load nothing from elsewhere. They hold no
 //! data, so they are open; the events are for readers. It does not know what there is to see; `picture` does.
 
 mod picture;
@@ -24,26 +24,43 @@ use crate::server::operator::endpoint::OperatorRequest;
 /// The time between two events.
 const PAUSE: Duration = Duration::from_secs(1);
 
-const HTML: &str = include_str!("page.html");
-const SCRIPT: &str = include_str!("page.js");
-const STYLE: &str = include_str!("page.css");
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+
+/// What the page loads: name, content type, text.
+const FILES: &[(&str, &str, &str)] = &[
+    ("page.css", STYLE, include_str!("page.css")),
+    ("ask.js", SCRIPT, include_str!("script/ask.js")),
+    ("budgets.js", SCRIPT, include_str!("script/budgets.js")),
+    ("calls.js", SCRIPT, include_str!("script/calls.js")),
+    ("dom.js", SCRIPT, include_str!("script/dom.js")),
+    ("flags.js", SCRIPT, include_str!("script/flags.js")),
+    ("jobs.js", SCRIPT, include_str!("script/jobs.js")),
+    ("limits.js", SCRIPT, include_str!("script/limits.js")),
+    ("now.js", SCRIPT, include_str!("script/now.js")),
+    ("page.js", SCRIPT, include_str!("script/page.js")),
+    ("providers.js", SCRIPT, include_str!("script/providers.js")),
+    ("traffic.js", SCRIPT, include_str!("script/traffic.js")),
+    ("variants.js", SCRIPT, include_str!("script/variants.js")),
+    ("what_if.js", SCRIPT, include_str!("script/what_if.js")),
+    ("words.js", SCRIPT, include_str!("script/words.js")),
+];
 
 /// `GET /`.
 pub(super) fn html(_: &OperatorRequest<'_>) -> Result<Answered, Problem> {
-    Ok(file("text/html; charset=utf-8", HTML))
+    Ok(text(HTML, include_str!("page.html")))
 }
 
-/// `GET /page.js`.
-pub(super) fn script(_: &OperatorRequest<'_>) -> Result<Answered, Problem> {
-    Ok(file("text/javascript; charset=utf-8", SCRIPT))
+/// `GET /page/NAME`.
+pub(super) fn file(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
+    let file = FILES.iter().find(|(name, ..)| *name == request.name);
+    let (_, content_type, content) =
+        file.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "the live page has no file of this name"))?;
+    Ok(text(content_type, content))
 }
 
-/// `GET /page.css`.
-pub(super) fn style(_: &OperatorRequest<'_>) -> Result<Answered, Problem> {
-    Ok(file("text/css; charset=utf-8", STYLE))
-}
-
-fn file(content_type: &'static str, text: &'static str) -> Answered {
+fn text(content_type: &'static str, text: &'static str) -> Answered {
     // Revalidated each time: the next version of the gateway has another page at the same address.
     let headers = HeaderMap::from_iter([
         (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),

@@ -1,0 +1,90 @@
+// The switches: /api/flags.
+import { ask, askForToken, problem, token } from "./ask.js";
+import { at, keep, make, say } from "./dom.js";
+import { plural } from "./words.js";
+
+const FLAGS = 2000; // Milliseconds between two looks at the switches.
+
+async function showFlags() {
+  const response = await ask("/api/flags").catch(() => null);
+  if (!response || !response.ok) {
+    // Without the API there is nothing to switch; while the gateway is away, what was known stays.
+    if (response) at("switches-section").hidden = true;
+    return;
+  }
+  const flags = (await response.json()).flags || [];
+  at("switches-section").hidden = flags.length === 0;
+  // In sight is what sends calls elsewhere, and what is not as it usually is.
+  const isInSight = (flag) => flag.key.startsWith("use_") || label(flag) !== "on";
+  const others = flags.filter((flag) => !isInSight(flag));
+  keep(at("switches"), flags.filter(isInSight), (flag) => flag.key, buildFlag, showFlag);
+  keep(at("others"), others, (flag) => flag.key, buildFlag, showFlag);
+  at("other-switches").hidden = others.length === 0;
+  say(at("other-summary"), `${plural(others.length, "other flag is", "other flags are")} on`);
+}
+
+function buildFlag(flag) {
+  const button = make("button", { role: "switch", type: "button", "aria-label": flag.key });
+  button.addEventListener("click", () => askToThrow(shown.get(flag.key), button));
+  return make("li", {}, make("code", { "aria-hidden": "true" }, flag.key), button);
+}
+
+const shown = new Map(); // Flags as they were seen last.
+
+function showFlag(node, flag) {
+  shown.set(flag.key, flag);
+  const button = node.querySelector("button");
+  if (button.getAttribute("aria-checked") !== String(flag.enabled)) button.setAttribute("aria-checked", flag.enabled);
+  say(button, label(flag));
+}
+
+function label(flag) {
+  if (!flag.enabled) return "off";
+  const isForSome = (flag.tenants || []).length + (flag.tiers || []).length > 0;
+  const share = flag.rolloutPercentage ?? 100;
+  return `on${share < 100 ? `, ${share} %` : ""}${isForSome ? ", for some" : ""}`;
+}
+
+let thrown = null;
+
+// Who is meant stays as it is; and nobody's change that was not seen here is undone by this one.
+function askToThrow({ key, enabled: wasEnabled, rolloutPercentage, tenants, tiers, version }, button) {
+  const enabled = !wasEnabled;
+  thrown = { key, button, wanted: { enabled, rolloutPercentage, tenants, tiers, version } };
+  say(at("throw-title"), `Turn ${key} ${enabled ? "on" : "off"}?`);
+  say(at("throw-text"), "It takes effect with the next call, at every gateway that shares a store with this one.");
+  say(at("throw-error"), "");
+  askForToken("throw");
+  at("throw").showModal();
+}
+
+async function throwIt() {
+  if (at("throw-key").value) token.keep(at("throw-key").value);
+  at("throw-key").value = "";
+  at("throw-yes").disabled = true;
+  const body = JSON.stringify(thrown.wanted);
+  const response = await ask(`/api/flags/${encodeURIComponent(thrown.key)}`, { method: "PUT", body, headers: { "content-type": "application/json" } }).catch(() => null);
+  at("throw-yes").disabled = false;
+  if (response && response.ok) {
+    at("throw").close();
+    await showFlags();
+    return;
+  }
+  say(at("throw-error"), response ? await problem(response) : "Could not reach the gateway; nothing was changed.");
+  if (response && response.status === 401) {
+    token.forget();
+    at("throw-token").hidden = false;
+    at("throw-key").required = true;
+    at("throw-key").focus();
+  }
+}
+
+// Looks at the switches again and again, as long as somebody looks at the page.
+export function watchFlags() {
+  showFlags();
+  setInterval(() => { if (!document.hidden && at("door").hidden) showFlags(); }, FLAGS);
+}
+
+at("throw-form").addEventListener("submit", (event) => { event.preventDefault(); throwIt(); });
+at("throw-no").addEventListener("click", () => at("throw").close());
+at("throw").addEventListener("close", () => thrown && thrown.button.focus());
