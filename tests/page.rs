@@ -1,7 +1,7 @@
 //! The live page in a real browser (Chromium without a window), and the stream of events that feeds it.
 //!
 //! Each test has its own gateway on free ports, in front of simulated providers. What the browser does, and what must be seen
-//! then, is in `tests/page/page.mjs`; it waits for what must appear, and never for time to pass.
+//! then, is in `tests/page`; it waits for what must appear, and never for time to pass.
 #![expect(clippy::expect_used, reason = "a test that cannot go on stops, and says what it expected")]
 
 use std::collections::BTreeMap;
@@ -99,23 +99,23 @@ impl Running {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_shows_a_provider_fail_and_recover_and_its_switches_work() {
-    browse("all", &Running::start(CONFIG).await).await;
+    browse("watching", "all", &Running::start(CONFIG).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_says_when_it_has_lost_the_gateway_and_finds_it_again() {
-    browse("lost", &Running::start(CONFIG).await).await;
+    browse("watching", "lost", &Running::start(CONFIG).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_others_can_reach_it_the_page_asks_for_the_token() {
     // What counts is what the configuration says of the address; the test's own is a free one.
-    browse("door", &Running::start(&format!("{CONFIG}[server]\nadmin = \"0.0.0.0:1\"\n")).await).await;
+    browse("watching", "door", &Running::start(&format!("{CONFIG}[server]\nadmin = \"0.0.0.0:1\"\n")).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn variants_stand_side_by_side_with_budgets_and_what_a_guard_switched_off() {
-    browse("beside", &Running::start(BESIDE).await).await;
+    browse("beside", "beside", &Running::start(BESIDE).await).await;
 }
 
 /// Ten calls of one user in ten seconds, and two of another, as `[record]` writes them.
@@ -149,7 +149,7 @@ async fn what_another_rate_of_a_limit_would_have_refused_is_simulated_from_the_p
     write(&file, &text);
     let gateway = Running::start(&text).await;
     gateway.current.what_if().offer(Simulator::new(env!("CARGO_BIN_EXE_tidegate").into(), Some(&file)));
-    browse("whatIf", &gateway).await;
+    browse("what_if", "whatIf", &gateway).await;
     let _ = std::fs::remove_dir_all(folder);
 }
 
@@ -191,8 +191,8 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Lets a browser do a part of the script with a gateway.
-async fn browse(part: &str, gateway: &Running) {
+/// Lets a browser do a part of a script of `tests/page` with a gateway.
+async fn browse(file: &str, part: &str, gateway: &Running) {
     let modules = root().join("target/test-tools/node/node_modules");
     for module in ["playwright-core", "axe-core"] {
         assert!(modules.join(module).exists(), "{module} is missing; run: make setup");
@@ -201,7 +201,7 @@ async fn browse(part: &str, gateway: &Running) {
     let mut browser = Command::new("node");
     browser
         .arg(script)
-        .arg(part)
+        .args([file, part])
         .env("PAGE_URL", format!("http://{}", gateway.operators))
         .env("CALLERS_URL", format!("http://{}", gateway.callers))
         .env("ADMIN_TOKEN", TOKEN)
@@ -214,7 +214,7 @@ async fn browse(part: &str, gateway: &Running) {
         timeout(SCRIPT, browser.output()).await.expect("the script ends").expect("there is a node; run: make setup");
     assert!(
         output.status.success(),
-        "page.mjs {part}: {}\n{}{}",
+        "{file}.mjs {part}: {}\n{}{}",
         output.status,
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
