@@ -12,12 +12,15 @@ use tidegate::config::plan::{
 };
 use tidegate::config::{Variables, load, load_from};
 
+#[path = "config/models.rs"]
+mod models;
 #[path = "config/prompts.rs"]
 mod prompts;
 #[path = "config/requests.rs"]
 mod requests;
 
 const GATEWAY: &str = include_str!("../config/gateway.toml");
+const MODELS: &str = include_str!("../config/models.toml");
 const DEMO: &str = include_str!("../config/demo.toml");
 
 /// A secret that nobody tries out.
@@ -752,8 +755,8 @@ fn every_key_is_shown_in_the_default_file() {
             let is_shown =
                 [format!("{key} = "), format!("{key},"), format!("{key} ("), format!("[{key}"), format!(".{key}]")]
                     .iter()
-                    .any(|form| GATEWAY.contains(form.as_str()));
-            assert!(is_shown, "`{key}` of {place} is not in config/gateway.toml");
+                    .any(|form| GATEWAY.contains(form.as_str()) || MODELS.contains(form.as_str()));
+            assert!(is_shown, "`{key}` of {place} is neither in config/gateway.toml nor in config/models.toml");
         }
     }
 }

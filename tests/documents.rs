@@ -100,10 +100,19 @@ fn told_defaults() -> Vec<(String, String)> {
     rows.map(|cells| (cells[1].clone(), cells[2].clone())).collect()
 }
 
+/// Every default: of both files that the program carries.
+fn defaults() -> toml::Table {
+    let read = |name: &str| -> toml::Table {
+        toml::from_str(&std::fs::read_to_string(root().join("config").join(name)).unwrap()).unwrap()
+    };
+    let (mut all, models) = (read("gateway.toml"), read("models.toml"));
+    all.extend(models.into_iter().filter(|(table, _)| matches!(table.as_str(), "price" | "model_map")));
+    all
+}
+
 #[test]
 fn every_default_that_is_told_is_the_one_of_the_configuration() {
-    let text = std::fs::read_to_string(root().join("config/gateway.toml")).unwrap();
-    let defaults: toml::Table = toml::from_str(&text).unwrap();
+    let defaults = defaults();
     let told = told_defaults();
     assert!(told.len() > 40, "only {} rows were found", told.len());
     let keys: std::collections::BTreeSet<&String> = told.iter().map(|(key, _)| key).collect();
@@ -158,8 +167,7 @@ fn bounds(table: &toml::Table, path: &str, found: &mut Vec<String>) {
 
 #[test]
 fn every_default_that_bounds_something_is_told() {
-    let text = std::fs::read_to_string(root().join("config/gateway.toml")).unwrap();
-    let defaults: toml::Table = toml::from_str(&text).unwrap();
+    let defaults = defaults();
     let mut found = Vec::new();
     for name in TOLD {
         bounds(defaults[name].as_table().unwrap(), name, &mut found);

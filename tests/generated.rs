@@ -74,14 +74,14 @@ fn mistakes(configurations: &[&str]) -> Vec<Vec<String>> {
 
 #[test]
 fn the_schema_finds_nothing_wrong_with_what_is_shipped() {
-    let shipped =
-        ["config/gateway.toml", "config/demo.toml"].map(|name| std::fs::read_to_string(root().join(name)).unwrap());
+    let shipped = ["config/gateway.toml", "config/demo.toml", "config/models.toml"]
+        .map(|name| std::fs::read_to_string(root().join(name)).unwrap());
     // With everything that is only shown, too: each key is in the schema, with what it takes.
     let everything = config::uncommented(&shipped[0]);
     let providers = root().join("config/providers").read_dir().unwrap();
     let providers: Vec<_> = providers.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
     let mut configurations =
-        vec![&*everything, &shipped[0], &shipped[1], "auth = 'none'\n", "auth = ['jwt', 'api_key']\n"];
+        vec![&*everything, &shipped[0], &shipped[1], &shipped[2], "auth = 'none'\n", "auth = ['jwt', 'api_key']\n"];
     configurations.extend(providers.iter().map(String::as_str));
     assert_eq!(mistakes(&configurations), vec![Vec::<String>::new(); configurations.len()]);
 }
@@ -154,7 +154,7 @@ fn every_key_says_what_it_takes_and_what_it_is_for() {
     let sections = page.split("\n## ").filter(|section| !is_explained(section));
     let unsaid: Vec<&str> =
         sections.flat_map(str::lines).filter(|line| line.starts_with("| `") && line.ends_with("|  |")).collect();
-    assert!(unsaid.is_empty(), "these keys have no comment in config/gateway.toml: {unsaid:#?}");
+    assert!(unsaid.is_empty(), "these keys have no comment in config/gateway.toml or config/models.toml: {unsaid:#?}");
 }
 
 /// Every name that is registered or sampled, as the source has it: `counters("x_total", ...)`, in whichever file.

@@ -12,6 +12,7 @@ use crate::config::engine::problem::{Findings, Layer, Origin, Problem, Problems,
 use crate::config::engine::reader::Section;
 use crate::config::engine::record::KnownKey;
 use crate::config::engine::{document, environment, remarks, value};
+use crate::config::models_file;
 use crate::config::plan::{Environment, Plan, Prices};
 use crate::config::prompt_files;
 use crate::config::tables::policies::Policies;
@@ -115,21 +116,30 @@ fn load_beside(
     let (mut tree, mut broken) = document::parse(Layer::Defaults, DEFAULTS_NAME, DEFAULTS);
     broken.extend(prompt_files::ship(&mut tree));
     let name = file.map_or(DEFAULTS_NAME, |(name, _)| name);
-    if let Some((name, text)) = file {
+    let folder = beside.unwrap_or(Path::new(""));
+    let user = file.map(|(name, text)| {
         let (mut user, problems) = document::parse(Layer::File, name, text);
         broken.extend(problems);
         auth::unfold(&mut user);
-        report.extend(prompt_files::fold(&mut user, beside.unwrap_or(Path::new(""))));
-        if matches!(user.find("defaults").map(|node| &node.value), Some(Value::Bool(false))) {
-            for key in OPTIONAL_DEFAULTS {
-                tree.remove(key);
-            }
+        report.extend(prompt_files::fold(&mut user, folder));
+        user
+    });
+    let defaults = user.as_ref().and_then(|user| user.find("defaults")).map(|node| &node.value);
+    let has_defaults = !matches!(defaults, Some(Value::Bool(false)));
+    if !has_defaults {
+        for key in OPTIONAL_DEFAULTS {
+            tree.remove(key);
         }
-        let mut clashes = Vec::new();
-        tree.merge(user, "", &mut clashes);
-        for (key, node) in clashes {
-            report.add(&node.origin, key, value::table_wanted(&node.value));
-        }
+    }
+    let (mut models, problems) = models_file::layer(user.as_ref(), has_defaults, folder);
+    broken.extend(problems);
+    models_file::keep_known_providers(&mut models, &[Some(&tree), user.as_ref()]);
+    let mut clashes = Vec::new();
+    for layer in [Some(models), user].into_iter().flatten() {
+        tree.merge(layer, "", &mut clashes);
+    }
+    for (key, node) in clashes {
+        report.add(&node.origin, key, value::table_wanted(&node.value));
     }
     if let Some(beside) = beside {
         broken.extend(prompt_files::graft(&mut tree, beside));
@@ -154,15 +164,25 @@ fn load_beside(
 
 /// What the readers ask for when they read the default file with all that it shows.
 pub(super) fn known() -> KnownKey {
-    let record = |text: &str, known: KnownKey| {
-        let (tree, _) = document::parse(Layer::Defaults, DEFAULTS_NAME, text);
+    let record = |texts: [&str; 2], known: KnownKey| {
+        let tree = defaults(texts).0;
         let report = Report::after(known);
         // Files that are only shown do not exist; what is wrong with the values does not change which keys there are.
         read(&tree, Origin::Whole(DEFAULTS_NAME.into()), &Variables::default(), &report, Vec::new());
         report.into_findings().known
     };
-    let known = record(&remarks::uncommented(DEFAULTS), KnownKey::default());
-    record(&known.bare(), known)
+    let all = [DEFAULTS, models_file::SHIPPED].map(remarks::uncommented);
+    let known = record([&all[0], &all[1]], KnownKey::default());
+    record([&known.bare(), ""], known)
+}
+
+/// The layers of the program: its two files with these texts.
+fn defaults([gateway, models]: [&str; 2]) -> (Table, Vec<Problem>) {
+    let (mut tree, mut problems) = document::parse(Layer::Defaults, DEFAULTS_NAME, gateway);
+    let (models, wrong) = document::parse(Layer::Defaults, models_file::SHIPPED_NAME, models);
+    problems.extend(wrong);
+    tree.merge(models, "", &mut Vec::new());
+    (tree, problems)
 }
 
 /// Reads the whole tree. The plan counts only when nothing was reported.
@@ -185,6 +205,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     let attempts = root.required("attempts", value::few(1)).unwrap_or_default();
     let policies = Policies::read(&mut root, None);
     let tunnel = tunnels::read(&mut root, None);
+    let models = costs::models(&mut root);
     let maps = general::model_maps(&mut root, report);
     let prices = general::prices(&mut root, report);
     let longest_comeback = policies.quota.longest;
@@ -246,6 +267,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
         idempotency,
         jobs,
         limits,
+        models,
         prices,
         prompts,
         flags,
@@ -337,7 +359,8 @@ mod tests {
 
     #[test]
     fn what_the_default_file_shows_is_shown_but_for_secrets() {
-        let (tree, _) = document::parse(Layer::Defaults, DEFAULTS_NAME, &remarks::uncommented(DEFAULTS));
+        let all = [DEFAULTS, models_file::SHIPPED].map(remarks::uncommented);
+        let (tree, _) = defaults([&all[0], &all[1]]);
         let report = Report::default();
         read(&tree, Origin::Whole(DEFAULTS_NAME.into()), &Variables::default(), &report, Vec::new());
         let effective = Effective::of(&tree, &report.into_findings().known, []);

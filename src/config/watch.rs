@@ -1,4 +1,4 @@
-//! Watch: notices changed files: the config, `.env`, prompts, and the files with keys and certificates that they name.
+//! Watch: notices changed files: the config, `.env`, prompts, a models file, and the files with keys and certificates that they name.
 //!
 //! It reads them twice a second and compares their contents, so that an editor's rename, a swapped symlink and a
 //! file on a network disk all work, and nothing depends on kernel notifications (docs/decisions/0006). It does not
@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::load;
+use super::models_file;
 use super::prompt_files;
 use super::prompt_files::PromptFile;
 use crate::config::engine::document;
@@ -117,6 +118,7 @@ impl Seen {
         if let Some(text) = text.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok()) {
             let tree = document::parse(Layer::File, "", text).0;
             named_files(&tree, beside, &mut others);
+            others.extend(models_file::path(&tree, beside).map(|(path, _)| path));
             folder = prompt_files::folder(&tree, beside).map_or(folder, |(folder, _)| folder);
         }
         let prompts = prompt_files::list(&folder).map_or_else(|_| Vec::new(), |(files, _)| files);

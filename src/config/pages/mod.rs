@@ -13,9 +13,11 @@ use crate::config::engine::document::Value;
 use crate::config::engine::environment::{Meaning, VARIABLES};
 use crate::config::engine::record::{ANY, KnownKey};
 use crate::config::engine::remarks;
+use crate::config::engine::remarks::Remark;
 use crate::config::engine::shape::Form;
 use crate::config::fixed::needs_restart;
 use crate::config::load;
+use crate::config::models_file;
 
 /// The name that the default file's templates have.
 const TEMPLATE: &str = ".NAME";
@@ -48,7 +50,11 @@ impl Pages {
     pub(in crate::config) fn new() -> Self {
         let root = load::known();
         let mut notes: BTreeMap<String, Note> = BTreeMap::new();
-        let remarks = remarks::read(load::DEFAULTS);
+        let mut remarks = remarks::read(load::DEFAULTS);
+        // Its tables follow those of the first file.
+        let before = load::DEFAULTS.lines().count();
+        let models = remarks::read(models_file::SHIPPED).into_iter();
+        remarks.extend(models.map(|remark| Remark { line: remark.line + before, ..remark }));
         // What a template says counts more than what stands at one provider or route.
         let (templates, others): (Vec<_>, Vec<_>) = remarks.into_iter().partition(|it| it.path.contains(TEMPLATE));
         for remark in templates.into_iter().chain(others) {

@@ -19,7 +19,8 @@ const INTRODUCTION: &str = "\
 # Configuration reference
 
 Generated from the program (`make generate`), so it lists exactly the keys that the program reads.
-[`config/gateway.toml`](../config/gateway.toml) is the same as a file, with every default; your own
+[`config/gateway.toml`](../config/gateway.toml) is the same as a file, with every default, and
+[`config/models.toml`](../config/models.toml) has the prices and names of models; your own
 file needs only what differs. Environment variables override the file. Editors that support
 `#:schema gateway.schema.json` complete keys and mark mistakes
 ([the schema](../config/gateway.schema.json)); `tidegate check --config FILE` finds the rest.

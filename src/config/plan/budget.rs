@@ -1,6 +1,8 @@
-//! Budget: limits on spending, and how long usage records are kept.
+//! Budget: limits on spending, how old the prices are, and how long usage records are kept.
 
 use std::sync::Arc;
+
+use jiff::civil::Date;
 
 use crate::config::plan::limit::names_route;
 use crate::config::plan::{KeyPlan, ModelMap};
@@ -17,6 +19,13 @@ pub struct UsagePlan {
     pub user_day: Usd,
     /// See `user_day`.
     pub user_month: Usd,
+}
+
+/// `[models]`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ModelsPlan {
+    /// The day on which prices and lists of models were last compared with their sources.
+    pub date: Option<Date>,
 }
 
 /// `[budget.NAME]`: how much may be spent, by whom, and what happens then.

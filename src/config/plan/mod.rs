@@ -43,7 +43,7 @@ pub use self::target::{ModelChoice, TargetPlan};
 use crate::config::engine::effective::Effective;
 use crate::config::engine::secret::Secret;
 pub use crate::config::plan::auth::{AuthMethod, AuthPlan, ClaimNames, JwksPlan, RouteAuth, TokenPlan};
-pub use crate::config::plan::budget::{BudgetPlan, OnStop, UsagePlan};
+pub use crate::config::plan::budget::{BudgetPlan, ModelsPlan, OnStop, UsagePlan};
 pub use crate::config::plan::cache::{CachePlan, CacheScope, CacheWhen, RouteCachePlan};
 pub use crate::config::plan::edge::{CompressionPlan, CorsPlan, EdgePlan, HeaderNames, Origins, SecurityPlan};
 pub use crate::config::plan::flags::{FlagGuardPlan, FlagsPlan};
@@ -104,6 +104,8 @@ pub struct Plan {
     pub idempotency: IdempotencyPlan,
     /// Work that callers do not wait for.
     pub jobs: JobsPlan,
+    /// How old the prices and lists of models are.
+    pub models: ModelsPlan,
     /// What tokens cost.
     pub prices: Prices,
     /// Which prompts there are.

@@ -1,8 +1,10 @@
-//! Costs: reads `[usage]` and `[budget.NAME]`.
+//! Costs: reads `[usage]`, `[models]` and `[budget.NAME]`.
 //!
 //! It does not know what a call costs, nor who counts.
 
 use std::sync::Arc;
+
+use jiff::civil::Date;
 
 use crate::config::engine::amounts::amount;
 use crate::config::engine::document::Value;
@@ -13,7 +15,7 @@ use crate::config::engine::value;
 use crate::config::engine::value as values;
 use crate::config::engine::value::{Expected, Parsed};
 use crate::config::plan::KeyPlan;
-use crate::config::plan::budget::{BudgetPlan, OnStop, UsagePlan};
+use crate::config::plan::budget::{BudgetPlan, ModelsPlan, OnStop, UsagePlan};
 use crate::config::tables::general::model_map;
 use crate::config::tables::limits;
 use crate::config::tables::limits::check_routes;
@@ -29,6 +31,21 @@ pub(in crate::config) fn usage(root: &mut Section<'_>) -> UsagePlan {
     let user_month = section.required("user_month", usd).unwrap_or_default();
     section.close();
     UsagePlan { max_rows: usize::try_from(max_rows).unwrap_or(1_000), user_day, user_month }
+}
+
+/// `[models]`
+pub(in crate::config) fn models(root: &mut Section<'_>) -> ModelsPlan {
+    let mut section = root.section("models");
+    let date = section.optional("date", day);
+    // Read before the layers were merged: see `models_file`.
+    section.optional("file", value::text);
+    section.close();
+    ModelsPlan { date }
+}
+
+fn day(value: &Value) -> Parsed<Date> {
+    let parsed = value::text(value).ok().and_then(|text| text.parse().ok());
+    parsed.ok_or_else(|| Expected::new("a day", "a text such as \"2026-01-31\""))
 }
 
 /// `[budget.NAME]`

@@ -87,6 +87,7 @@ pub(super) fn info(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
         "providers": names(true),
         "providersOff": names(false),
         "models": models,
+        "pricesAsOf": gateway.plan.models.date.map(|date| date.to_string()),
         "features": ["failover", "streaming", "translation", "timeouts", "limits", "health", "metrics"],
     })))
 }
