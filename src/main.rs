@@ -8,7 +8,8 @@ use clap::{Parser, Subcommand};
 // It replaces `malloc`: see docs/decisions/0019-allocator.md.
 use mimalloc as _;
 use tidegate::commands::{
-    against, cache_key, check, demo, explain, health, jobs, prompt, reference, serve, simulate, webhook_secret, worker,
+    against, cache_key, check, demo, explain, flags, health, jobs, keys, prompt, reference, serve, simulate, usage,
+    webhook_secret, worker,
 };
 
 /// A resilient AI gateway: when a provider misbehaves, the caller still gets the complete answer if anyone can give it.
@@ -111,29 +112,37 @@ enum Command {
     /// of them keep goals. It sends nothing to anybody. Exit code 0: done; 1: a goal is not kept, --fail-if applies, or no value
     /// is found; 2: error.
     Simulate(Box<simulate::Arguments>),
-    /// Show what happened to a call: attempts, waits, refusals, rate limits, cache and cost, but no content. Exit code 1: the
-    /// gateway does not know the call.
+    /// Show what happened to a call: attempts, waits, refusals, rate limits, cache and cost, but no content.
     ///
-    /// A gateway whose admin address is not on loopback requires ADMIN_TOKEN.
-    Explain {
-        /// The id of the call: X-Tidegate-Request-Id or X-Request-Id of its response, `req_id` in the log, or the response's own
-        /// `id`. Without it, lists the latest calls.
-        #[arg(value_name = "ID")]
-        id: Option<String>,
-        /// The admin address of the gateway.
-        #[arg(long, value_name = "URL", default_value_t = default_admin_url())]
-        url: String,
-    },
+    /// A gateway whose admin address is not on loopback requires ADMIN_TOKEN, which this command reads from the environment.
+    /// Exit code 0: shown; 1: the gateway does not know the call, refuses or cannot be reached; 2: wrong arguments.
+    Explain(explain::Arguments),
+    /// List, show and switch the flags of a running gateway: providers, routes, policies and variants.
+    ///
+    /// Changes require ADMIN_TOKEN, which this command reads from the environment. A change is refused if somebody else changed
+    /// the flag meanwhile. Exit code 0: done; 1: refused, or the gateway cannot be reached; 2: wrong arguments.
+    #[command(after_help = flags::EXAMPLES)]
+    Flags(flags::Arguments),
+    /// List, show, create, rotate and revoke the API keys of a running gateway's callers.
+    ///
+    /// It requires ADMIN_TOKEN, which it reads from the environment. Secrets are printed once, on standard output.
+    /// Exit code 0: done; 1: refused, or the gateway cannot be reached; 2: wrong arguments.
+    #[command(after_help = keys::EXAMPLES)]
+    Keys(keys::Arguments),
+    /// Show calls, tokens and cost, by tenant, user, API key, route, model or provider (docs/costs.md).
+    ///
+    /// A gateway whose admin address is not on loopback requires ADMIN_TOKEN, which this command reads from the environment.
+    /// --json and --csv print the gateway's own answer, with a row for each period and exact amounts.
+    /// Exit code 0: shown; 1: refused, or the gateway cannot be reached; 2: wrong arguments.
+    #[command(after_help = usage::EXAMPLES)]
+    Usage(Box<usage::Arguments>),
     /// List, show, retry, cancel and purge the jobs of a running gateway.
     ///
-    /// Every change requires ADMIN_TOKEN; so does every answer of a gateway whose admin address is not on loopback.
-    Jobs {
-        #[command(subcommand)]
-        action: jobs::Action,
-        /// The admin address of the gateway.
-        #[arg(long, value_name = "URL", default_value_t = default_admin_url(), global = true)]
-        url: String,
-    },
+    /// Every change requires ADMIN_TOKEN, which this command reads from the environment; so does every answer of a gateway whose
+    /// admin address is not on loopback. Exit code 0: done; 1: something was refused, or the gateway cannot be reached;
+    /// 2: wrong arguments.
+    #[command(after_help = jobs::EXAMPLES)]
+    Jobs(jobs::Arguments),
     /// Print the secret with which a tenant checks the signatures of its webhooks (docs/jobs.md).
     ///
     /// While secrets are changed it prints one line for each, the newest first; any of them will do.
@@ -207,11 +216,6 @@ fn default_url() -> String {
     format!("http://127.0.0.1:{}", std::env::var("PORT").unwrap_or_else(|_| "3001".into()))
 }
 
-/// This machine, at the admin address that the gateway would use here.
-fn default_admin_url() -> String {
-    format!("http://{}", std::env::var("ADMIN_ADDR").unwrap_or_else(|_| "127.0.0.1:9901".into()))
-}
-
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve { config } => serve::run(config.as_deref()),
@@ -224,8 +228,11 @@ fn main() -> ExitCode {
         }
         Command::Prompt { what, config } => prompt::run(config.as_deref(), &what.into()),
         Command::Simulate(arguments) => simulate::run(&arguments),
-        Command::Explain { id, url } => explain::run(id.as_deref(), &url),
-        Command::Jobs { action, url } => jobs::run(&action, &url),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Flags(arguments) => flags::run(&arguments),
+        Command::Keys(arguments) => keys::run(&arguments),
+        Command::Usage(arguments) => usage::run(&arguments),
+        Command::Jobs(arguments) => jobs::run(&arguments),
         Command::WebhookSecret { tenant, config } => webhook_secret::run(config.as_deref(), &tenant),
         Command::Schema => reference::schema(),
         Command::Reference { subject } => reference::run(subject),

@@ -76,7 +76,9 @@ fn every_command_and_option_that_the_documents_name_is_one_of_the_programs() {
             continue;
         }
         // Some have commands of their own.
-        let inner = words.get(1).filter(|word| matches!(command, "jobs" | "prompt") && !word.starts_with('-'));
+        let inner = words
+            .get(1)
+            .filter(|word| matches!(command, "flags" | "jobs" | "keys" | "prompt") && !word.starts_with('-'));
         let command: Vec<&str> = [command].into_iter().chain(inner.copied()).collect();
         let command = if command.iter().any(|word| word.contains('|')) { command[..1].to_vec() } else { command };
         let help = helps.entry(command.clone()).or_insert_with(|| {

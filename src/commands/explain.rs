@@ -4,23 +4,45 @@
 
 use std::process::ExitCode;
 
-use super::remote;
+use clap::Args;
+use http::Method;
+
+use super::output::{put, put_json};
+use super::remote::{Options, Remote};
 use super::serve::{end, in_runtime};
 use crate::model::names::is_plain_id;
+use crate::model::operator_paths as paths;
 
-/// Asks the admin address at `url`. Exit code 1: nothing is known of this call, or the gateway cannot be asked.
-pub fn run(id: Option<&str>, url: &str) -> ExitCode {
-    end(tell(id, url))
+/// How it is called.
+#[derive(Args)]
+pub struct Arguments {
+    /// The id of the call: X-Tidegate-Request-Id or X-Request-Id of its response, `req_id` in the log, or the response's own
+    /// `id`. Without it, lists the latest calls.
+    #[arg(value_name = "ID")]
+    id: Option<String>,
+    #[command(flatten)]
+    options: Options,
 }
 
-fn tell(id: Option<&str>, url: &str) -> Result<(), String> {
-    if let Some(id) = id.filter(|id| !is_plain_id(id)) {
+/// Asks the admin address. Exit code 1: nothing is known of this call, or the gateway cannot be asked.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    end(tell(arguments))
+}
+
+fn tell(arguments: &Arguments) -> Result<(), String> {
+    let Arguments { id, options } = arguments;
+    if let Some(id) = id.as_ref().filter(|id| !is_plain_id(id)) {
         return Err(format!(
             "{id:?} is not the id of a call: give X-Tidegate-Request-Id or X-Request-Id of its response, or the response's own `id`"
         ));
     }
-    let path = format!("/admin/explain{}{}?format=text", if id.is_some() { "/" } else { "" }, id.unwrap_or_default());
-    let text = in_runtime(remote::ask_as_operator(url, &path))?;
-    print!("{}", String::from_utf8_lossy(&text));
-    Ok(())
+    let name = id.as_ref().map(|id| format!("/{id}")).unwrap_or_default();
+    let remote = Remote::new(&options.url)?;
+    let path = |format: &str| format!("{}{name}?format={format}", paths::EXPLAIN);
+    if options.json {
+        let (json, _) = in_runtime(async { Ok(remote.ask_json(Method::GET, &path("json"), None).await?) })?;
+        return put_json(&json);
+    }
+    let text = in_runtime(async { Ok(remote.ask(Method::GET, &path("text"), None).await?) })?;
+    put(&String::from_utf8_lossy(&text))
 }

@@ -4,10 +4,12 @@ mod loading;
 
 pub mod cache_key;
 mod descriptors;
+mod output;
 mod recording;
 pub mod reference;
 mod remote;
 mod sockets;
+mod spans;
 mod supervisor;
 mod table;
 
@@ -22,9 +24,12 @@ pub mod against;
 pub mod check;
 pub mod demo;
 pub mod explain;
+pub mod flags;
 pub mod health;
 pub mod jobs;
+pub mod keys;
 pub mod prompt;
 pub mod simulate;
+pub mod usage;
 pub mod webhook_secret;
 pub mod worker;

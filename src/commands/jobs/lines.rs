@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::commands::table::aligned;
+use crate::commands::table::{aligned, aligned_with_numbers};
 use crate::model::time::in_words;
 
 /// A text of a job; a dash where it has none.
@@ -42,7 +42,7 @@ pub(super) fn list(jobs: &[Value], answer: &Value, limit: u64) -> String {
                 job["error"]["code"].as_str().unwrap_or_default().into(),
             ]
         });
-        out.push_str(&aligned(&[head].into_iter().chain(rows).collect::<Vec<_>>()));
+        out.push_str(&aligned_with_numbers(&[head].into_iter().chain(rows).collect::<Vec<_>>(), &[6]));
         let mut codes = BTreeMap::<&str, u64>::new();
         jobs.iter()
             .filter_map(|job| job["error"]["code"].as_str())
@@ -157,8 +157,8 @@ mod tests {
         });
         let expected = "\
 ID  STATE   FOR         KIND           PRIORITY  TENANT    ATTEMPTS  ERROR
-a   failed  1 min 30 s  custom_prompt  normal    1f0c2a3b  3         provider_error
-b   queued  2 h         custom_prompt  normal    1f0c2a3b  3
+a   failed  1 min 30 s  custom_prompt  normal    1f0c2a3b         3  provider_error
+b   queued  2 h         custom_prompt  normal    1f0c2a3b         3
 
 errors listed: 1 provider_error
 there may be more: --limit lists more than 2

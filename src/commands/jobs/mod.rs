@@ -15,8 +15,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use self::lines::{count, text};
-use super::remote::{Refusal, Remote};
-use super::serve::in_runtime;
+use super::output::{put, put_json};
+use super::remote::{Options, Refusal, Remote};
+use super::serve::{end, in_runtime};
+use super::spans::span_with_unit;
 use crate::model::job::JobId;
 use crate::model::operator_paths as paths;
 use crate::model::time::span;
@@ -27,9 +29,26 @@ const STEP: usize = 1000;
 /// The most jobs that a gateway lists at once.
 const PAGE: u64 = 1000;
 
+/// For `--help`.
+pub const EXAMPLES: &str = "\
+Examples:
+  tidegate jobs list --state failed --code provider_error
+  tidegate jobs show ID --json
+  tidegate jobs retry --state failed --tenant r1
+  tidegate jobs purge --state completed,failed --older-than 7d";
+
+/// How it is called.
+#[derive(Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+    #[command(flatten)]
+    options: Options,
+}
+
 /// What to do.
 #[derive(Subcommand)]
-pub enum Action {
+enum Action {
     /// List jobs, the last to change first, and count all jobs by state.
     List {
         /// Which jobs.
@@ -102,7 +121,7 @@ pub enum Action {
 
 /// Which jobs.
 #[derive(Args)]
-pub struct Which {
+struct Which {
     /// Jobs of this tenant, by its name.
     #[arg(long, value_name = "NAME")]
     tenant: Option<String>,
@@ -119,30 +138,59 @@ impl Which {
     }
 }
 
+/// Seconds may do without their unit.
 fn age(text: &str) -> Result<Duration, String> {
-    span(text).ok_or_else(|| "expected a time with its unit, such as 90m or 24h".into())
+    span(text).map_or_else(|| span_with_unit(text), Ok)
 }
 
-/// Asks the admin address at `url`. Exit code 1: the gateway cannot be asked, or it refuses something.
-pub fn run(action: &Action, url: &str) -> ExitCode {
-    let (mut out, result) = (String::new(), Remote::new(url));
-    let result = result.and_then(|remote| in_runtime(act(&remote, action, &mut out)));
+/// What is printed.
+#[derive(Default)]
+struct Outcome {
+    text: String,
+    json: Value,
+}
+
+impl Outcome {
+    /// Notes in the JSON what became of a job: its id among those that were changed, or why it was not.
+    fn note(&mut self, id: &str, refused: Option<&str>) {
+        let (field, value) = match refused {
+            None => ("changed", json!(id)),
+            Some(detail) => ("refused", json!({"id": id, "detail": detail})),
+        };
+        if let Some(list) = self.json[field].as_array_mut() {
+            list.push(value);
+        }
+    }
+}
+
+/// Asks the admin address. Exit code 1: the gateway cannot be asked, or it refuses something.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let Arguments { action, options } = arguments;
+    let mut out = Outcome::default();
+    let result = Remote::new(&options.url).and_then(|remote| in_runtime(act(&remote, action, &mut out)));
     // What was done before something went wrong is done.
-    print!("{out}");
-    super::serve::end(result)
+    let printed = match options.json {
+        true if out.json.is_null() => Ok(()),
+        true => put_json(out.json.to_string().as_bytes()),
+        false => put(&out.text),
+    };
+    end(result.and(printed))
 }
 
-async fn act(remote: &Remote<'_>, action: &Action, out: &mut String) -> Result<(), String> {
+async fn act(remote: &Remote, action: &Action, out: &mut Outcome) -> Result<(), String> {
     match action {
         Action::List { which, state, code, limit } => {
             let search = Search { which, states: state, code: code.as_deref() };
-            let (jobs, last) = search.find(remote, *limit).await?;
-            out.push_str(&lines::list(&jobs, &last, *limit));
+            let (jobs, mut last) = search.find(remote, *limit).await?;
+            out.text.push_str(&lines::list(&jobs, &last, *limit));
+            last["jobs"] = jobs.into();
+            out.json = last;
         }
         Action::Show { id, content } => {
             let query = if *content { "?content=true" } else { "" };
             let path = format!("{}/{}{query}", paths::JOBS, checked(id)?);
-            out.push_str(&lines::one(&ask(remote, &path).await?));
+            out.json = ask(remote, &path).await?;
+            out.text.push_str(&lines::one(&out.json));
         }
         Action::Retry { ids, state, code, which } => {
             let search = Search { which, states: state, code: code.as_deref() };
@@ -168,7 +216,8 @@ async fn act(remote: &Remote<'_>, action: &Action, out: &mut String) -> Result<(
                     break;
                 }
             }
-            let _ = writeln!(out, "{} deleted", count(purged));
+            let _ = writeln!(out.text, "{} deleted", count(purged));
+            out.json = json!({"purged": purged});
         }
     }
     Ok(())
@@ -188,16 +237,17 @@ const CANCEL: Change = Change { method: Method::DELETE, path: "", done: "cancell
 
 /// Changes these jobs, or those that are found.
 async fn change(
-    remote: &Remote<'_>,
+    remote: &Remote,
     ids: &[String],
     search: Search<'_>,
     change: Change,
-    out: &mut String,
+    out: &mut Outcome,
 ) -> Result<(), String> {
     let ask = async |id: &str| {
         let path = format!("{}/{id}{}", paths::JOBS, change.path);
         remote.ask(change.method.clone(), &path, None).await
     };
+    out.json = json!({"changed": [], "refused": []});
     if !ids.is_empty() {
         if search.which.names().next().is_some() {
             return Err("--tenant and --kind select among the jobs of --state; they mean nothing beside ids".into());
@@ -208,9 +258,11 @@ async fn change(
         for id in ids {
             match ask(id).await {
                 Ok(_) => {
-                    let _ = writeln!(out, "{id}  {}", change.done);
+                    let _ = writeln!(out.text, "{id}  {}", change.done);
+                    out.note(id, None);
                 }
                 Err(Refusal { status: Some(StatusCode::NOT_FOUND | StatusCode::CONFLICT), text }) => {
+                    out.note(id, Some(&text));
                     refused.push(format!("{id}: {text}"));
                 }
                 Err(refusal) => return Err(format!("{id}: {}", refusal.text)),
@@ -226,17 +278,24 @@ async fn change(
         if place > 0 && place % STEP == 0 {
             eprintln!("{place} of {} ...", count(jobs.len() as u64));
         }
-        match ask(text(job, "id")).await {
-            Ok(_) => done += 1,
-            Err(Refusal { status: Some(StatusCode::NOT_FOUND | StatusCode::CONFLICT), .. }) => moved += 1,
+        let id = text(job, "id");
+        match ask(id).await {
+            Ok(_) => {
+                done += 1;
+                out.note(id, None);
+            }
+            Err(Refusal { status: Some(StatusCode::NOT_FOUND | StatusCode::CONFLICT), text }) => {
+                moved += 1;
+                out.note(id, Some(&text));
+            }
             Err(Refusal { text, .. }) => {
                 return Err(format!("{} of {} {}, then: {text}", done, count(jobs.len() as u64), change.done));
             }
         }
     }
-    let _ = writeln!(out, "{} {}", count(done), change.done);
+    let _ = writeln!(out.text, "{} {}", count(done), change.done);
     if moved > 0 {
-        let _ = writeln!(out, "{} had changed meanwhile", count(moved));
+        let _ = writeln!(out.text, "{} had changed meanwhile", count(moved));
     }
     Ok(())
 }
@@ -250,7 +309,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// The first jobs that match, the last to change first, and the gateway's last answer, for what else it says.
-    async fn find(&self, remote: &Remote<'_>, limit: u64) -> Result<(Vec<Value>, Value), String> {
+    async fn find(&self, remote: &Remote, limit: u64) -> Result<(Vec<Value>, Value), String> {
         let (mut found, mut known, mut before) = (Vec::new(), BTreeSet::new(), None);
         loop {
             let page = if self.code.is_some() { PAGE } else { limit.min(PAGE) };
@@ -287,7 +346,7 @@ impl Search<'_> {
     }
 }
 
-async fn ask(remote: &Remote<'_>, path: &str) -> Result<Value, String> {
+async fn ask(remote: &Remote, path: &str) -> Result<Value, String> {
     let body = remote.ask(Method::GET, path, None).await?;
     serde_json::from_slice(&body).map_err(|_| format!("an answer to {path} that is not JSON"))
 }

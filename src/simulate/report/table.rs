@@ -59,7 +59,7 @@ impl Paint {
 }
 
 /// Nothing that moves the cursor or colours what follows.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     let is_bad = |letter: char| {
         letter.is_control()
             || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')

@@ -1,0 +1,41 @@
+//! The commands for operators (`flags`, `keys`, `usage`, `jobs`, `explain`) as they are used: the program asks a gateway that is
+//! another process, in front of a provider of the test's own.
+//!
+//! What the API answers is tested elsewhere; here it counts what the commands make of it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on stops, and says what it expected"
+)]
+
+#[path = "wire/program.rs"]
+#[allow(dead_code, reason = "the tests of the wire need all of it")]
+mod program;
+#[path = "wire/provider.rs"]
+#[allow(dead_code, reason = "the tests of the wire need all of it")]
+mod provider;
+#[path = "wire/secure.rs"]
+#[allow(dead_code, reason = "the tests of the wire need all of it")]
+mod secure;
+#[path = "wire/socket.rs"]
+#[allow(dead_code, reason = "the tests of the wire need all of it")]
+mod socket;
+#[path = "wire/words.rs"]
+#[allow(dead_code, reason = "the tests of the wire need all of it")]
+mod words;
+
+#[path = "commands/desk.rs"]
+mod desk;
+#[path = "commands/explain.rs"]
+mod explain;
+#[path = "commands/flags.rs"]
+mod flags;
+#[path = "commands/jobs.rs"]
+mod jobs;
+#[path = "commands/keys.rs"]
+mod keys;
+#[path = "commands/refused.rs"]
+mod refused;
+#[path = "commands/usage.rs"]
+mod usage;

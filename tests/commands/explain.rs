@@ -1,0 +1,22 @@
+//! `tidegate explain`.
+
+use crate::desk::Desk;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_is_explained_to_people_and_to_scripts() {
+    let desk = Desk::open("explain").await;
+    let body = r#"{"model":"priced","messages":[{"role":"user","content":"hi"}]}"#;
+    let response = desk.call("/v1/chat/completions", "", body).await;
+    let id = response.header("x-tidegate-request-id").expect("an id").to_owned();
+    desk.until(&["explain", "--json"], |list| list["calls"].as_array().is_some_and(|calls| calls.len() == 1)).await;
+    let json = desk.run(&["explain", &id, "--json"]).await.json();
+    assert_eq!(json, desk.get(&format!("/admin/explain/{id}")).await.json());
+    assert_eq!((&json["tokens"]["input"], &json["costUsd"]), (&1234.into(), &0.003_645.into()));
+    let text = desk.run(&["explain", &id]).await.text();
+    assert!(text.starts_with(&id) && text.contains("0.003645 USD"), "{text}");
+    assert!(desk.run(&["explain"]).await.text().contains(&id));
+    let problem = desk.run(&["explain", "unknown"]).await.problem();
+    assert!(problem.contains("404") && problem.contains("no call with this id"), "{problem}");
+    let problem = desk.run(&["explain", "../keys"]).await.problem();
+    assert!(problem.contains("is not the id of a call"), "{problem}");
+}

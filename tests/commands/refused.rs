@@ -1,0 +1,83 @@
+//! What an operator is told who has no token, a wrong one, or the wrong address; and TLS.
+
+use crate::desk::{Desk, TOKEN, run_at};
+use crate::program::{Folder, Program};
+use crate::secure::Authority;
+
+/// One change of each command.
+const CHANGES: [&[&str]; 4] = [
+    &["flags", "off", "use_openai"],
+    &["keys", "create", "shop"],
+    &["jobs", "purge", "--state", "failed"],
+    &["jobs", "cancel", "01234567-89ab-8def-8123-456789abcdef"],
+];
+
+/// One question of each command.
+const QUESTIONS: [&[&str]; 5] = [&["flags", "list"], &["keys", "list"], &["usage"], &["jobs", "list"], &["explain"]];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_token_or_with_another_nothing_is_changed_and_the_reason_is_said() {
+    let desk = Desk::open("refused").await;
+    for command in CHANGES {
+        for variables in [&[][..], &[("ADMIN_TOKEN", "")]] {
+            let problem = desk.run_with(command, variables).await.problem();
+            assert!(problem.contains("401") && problem.contains("ADMIN_TOKEN, which is not set here"), "{problem}");
+        }
+        let problem = desk.run_with(command, &[("ADMIN_TOKEN", "guessed")]).await.problem();
+        assert!(
+            problem.contains("401") && problem.contains("ADMIN_TOKEN as it is set here is not the gateway's"),
+            "{problem}"
+        );
+        assert!(!problem.contains("guessed"), "{problem}");
+    }
+    assert_eq!(desk.get("/api/flags/use_openai").await.json()["version"], 0);
+    assert_eq!(desk.get("/admin/keys").await.json()["keys"], serde_json::json!([]));
+    // Whoever is on this machine may read, except keys.
+    for command in QUESTIONS {
+        let said = desk.run_with(command, &[]).await;
+        assert_eq!(said.code, i32::from(command[0] == "keys"), "{command:?}: {}", said.err);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_address_is_said() {
+    let desk = Desk::open("refused-address").await;
+    let callers = format!("http://{}", desk.program.address);
+    for command in [&["keys", "list"][..], &["jobs", "list"], &["explain"]] {
+        let problem = run_at(&desk.folder, &callers, command, &[("ADMIN_TOKEN", TOKEN)]).await.problem();
+        assert!(problem.contains("404") && problem.contains("--url takes the admin address"), "{command:?}: {problem}");
+    }
+    // A port that nobody listens on any more.
+    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    for command in QUESTIONS {
+        let problem = run_at(&desk.folder, &format!("http://{free}"), command, &[]).await.problem();
+        assert!(problem.contains("cannot connect to") && problem.contains("refused"), "{command:?}: {problem}");
+    }
+    // Without a scheme.
+    let bare = desk.url.trim_start_matches("http://");
+    run_at(&desk.folder, bare, &["flags", "list"], &[]).await.text();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flags_and_usage_are_there_over_tls_too() {
+    let authority = Authority::new("commands-tls");
+    authority.write("gateway");
+    let folder = Folder::new("commands-tls-gateway");
+    folder.write(
+        "gateway.toml",
+        &format!(
+            "[server]\nhost = \"127.0.0.1\"\nport = 0\nadmin = \"off\"\n[server.tls]\ncert_file = {:?}\nkey_file = {:?}\n",
+            authority.path_of("gateway.pem"),
+            authority.path_of("gateway.key"),
+        ),
+    );
+    let program = Program::start(&folder, &["serve", "--config", "gateway.toml"], &[("ADMIN_TOKEN", TOKEN)]).await;
+    let url = format!("https://{}", program.address);
+    let trusted = authority.file();
+    let variables = [("ADMIN_TOKEN", TOKEN), ("SSL_CERT_FILE", &*trusted)];
+    let off = run_at(&folder, &url, &["flags", "off", "policy_cache"], &variables).await.text();
+    assert!(off.starts_with("policy_cache: on for everybody -> off"), "{off}");
+    run_at(&folder, &url, &["usage"], &variables).await.text();
+    let problem = run_at(&folder, &url, &["flags", "list"], &[("ADMIN_TOKEN", TOKEN)]).await.problem();
+    assert!(problem.contains("certificate"), "{problem}");
+}
