@@ -33,6 +33,7 @@ use crate::server::what_if::Simulator;
 use crate::server::{self, Listener};
 use crate::telemetry::export::sentry::Reporter;
 use crate::telemetry::export::traces::Exporter;
+use crate::telemetry::history::Event;
 use crate::telemetry::log::Apart;
 use crate::telemetry::{log, panics};
 
@@ -207,6 +208,7 @@ pub(super) async fn until_stopped(
     supervisor::ready();
     if let Some(predecessor) = beginning.predecessor.take() {
         predecessor.relieve();
+        current.gateway().state.history().note(Event::TookOver);
     }
     let served = async {
         let is_clean = match listener {

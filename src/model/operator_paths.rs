@@ -47,6 +47,8 @@ pub const EXPLAIN: &str = "/admin/explain";
 pub const EXPLAIN_CALL: &str = "/admin/explain/{id}";
 /// The log's level.
 pub const LOG: &str = "/admin/log";
+/// What the last hour or day was like.
+pub const HISTORY: &str = "/admin/history";
 /// What the live page shows, as events.
 pub const LIVE: &str = "/admin/live";
 /// What the last recorded hour would have been like.

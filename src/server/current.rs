@@ -4,9 +4,11 @@
 //! It does not know where a configuration comes from.
 
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::time::{MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -15,6 +17,10 @@ use super::what_if::WhatIf;
 use crate::config::plan::Plan;
 use crate::gateway::Gateway;
 use crate::gateway::state::Reload;
+use crate::telemetry::history;
+
+/// The time from one step of the history to the next.
+const STEP: Duration = Duration::from_secs(history::SHORT);
 
 /// How many changed keys are named in the log.
 const NAMED: usize = 20;
@@ -36,7 +42,10 @@ impl Current {
     /// Begins with a gateway, and starts its probes; they end with `shutdown`.
     pub fn probed(gateway: Gateway, tasks: &TaskTracker, shutdown: &CancellationToken) -> Arc<Self> {
         let probes = probes::start(&gateway, tasks, shutdown);
-        Self::begin(gateway, Some(probes))
+        let current = Self::begin(gateway, Some(probes));
+        let sampled = keep_history(Arc::downgrade(&current));
+        tasks.spawn(shutdown.clone().run_until_cancelled_owned(sampled));
+        current
     }
 
     fn begin(gateway: Gateway, probes: Option<Probes>) -> Arc<Self> {
@@ -68,9 +77,10 @@ impl Current {
                 return Err(problem);
             }
         };
-        let at = gateway.world.now();
+        let (at, generation) = (gateway.world.now(), gateway.generation);
         // Before it answers: who sees the new generation sees how it came.
-        gateway.state.note_reload(Reload { at, problems: Vec::new(), needs_restart: needs_restart.clone() });
+        let problems = Vec::new();
+        gateway.state.note_reload(Reload { generation, at, problems, needs_restart: needs_restart.clone() });
         self.gateway.store(gateway.clone());
         if let Some(probes) = &mut *probes {
             probes.follow(&gateway);
@@ -88,7 +98,20 @@ impl Current {
         }
         // The old one may itself have left something to a restart.
         let needs_restart = gateway.state.reloads().last.map(|last| last.needs_restart).unwrap_or_default();
-        gateway.state.note_reload(Reload { at: gateway.world.now(), problems, needs_restart });
+        let (generation, at) = (gateway.generation, gateway.world.now());
+        gateway.state.note_reload(Reload { generation, at, problems, needs_restart });
+    }
+}
+
+/// Writes the history, step by step. It holds no gateway: one that is replaced must be free to go.
+async fn keep_history(current: Weak<Current>) {
+    let Some(start) = current.upgrade().map(|current| current.gateway().state.history().start()) else { return };
+    let mut steps = interval_at(start + STEP, STEP);
+    steps.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        steps.tick().await;
+        let Some(current) = current.upgrade() else { return };
+        current.gateway().state.sample_history();
     }
 }
 

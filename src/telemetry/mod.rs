@@ -3,15 +3,17 @@
 
 pub mod explain;
 pub mod export_queue;
+pub mod histogram;
 pub mod log_level;
 pub mod metrics;
 pub mod repeats;
-pub mod traffic;
 
 pub mod log;
 pub mod record;
 pub mod reports;
 pub mod spans;
+pub mod traffic;
 
 pub mod export;
+pub mod history;
 pub mod panics;

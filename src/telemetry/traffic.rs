@@ -10,13 +10,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::model::money::Usd;
-use crate::model::time::{now, since};
+use crate::model::time::since;
+use crate::telemetry::histogram::{Histogram, Percentiles};
 
 /// Seconds that are looked back on. One more is being counted.
 pub const SECONDS: usize = 60;
 
 /// Seconds for which durations are counted together, and how many such spans are remembered.
-const SPAN: u64 = 10;
+pub const SPAN: u64 = 10;
 const SPANS: usize = SECONDS / SPAN as usize;
 
 /// Minutes of which the cost is remembered.
@@ -69,14 +70,25 @@ impl Ended {
 #[derive(Clone, Default)]
 pub struct Traffic(Arc<Mutex<Window>>);
 
-#[derive(Default)]
 struct Window {
-    start: Option<Instant>,
+    start: Instant,
     /// The second that is being counted, from the start.
     now: u64,
     seconds: Ring<Second, { SECONDS + 1 }>,
     spans: Ring<Span, { SPANS + 1 }>,
     minutes: Ring<Usd, { MINUTES + 1 }>,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            start: Instant::now(),
+            now: 0,
+            seconds: Ring::default(),
+            spans: Ring::default(),
+            minutes: Ring::default(),
+        }
+    }
 }
 
 /// Slots of time, each of which takes the place of the oldest.
@@ -115,6 +127,7 @@ struct Second {
     failed: u64,
     kept: u64,
     looked_for: u64,
+    cost: Usd,
 }
 
 /// Durations of some seconds.
@@ -122,6 +135,29 @@ struct Second {
 struct Span {
     took: Histogram,
     first_token: Histogram,
+}
+
+/// Ten seconds that are over.
+#[derive(Clone, Default)]
+pub struct Stretch {
+    /// Calls that ended in it, however they did.
+    pub calls: u64,
+    /// Those that were refused.
+    pub refused: u64,
+    /// Those whose callers left.
+    pub left: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// Cache hits.
+    pub kept: u64,
+    /// Calls for which one was looked for.
+    pub looked_for: u64,
+    /// What they cost.
+    pub cost: Usd,
+    /// How long those took that were answered, or failed.
+    pub took: Histogram,
+    /// ... and to their first event or whole answer.
+    pub first_token: Histogram,
 }
 
 /// What there is to see.
@@ -149,12 +185,32 @@ pub struct Look {
 
 impl Window {
     fn turn(&mut self) {
-        let start = *self.start.get_or_insert_with(now);
-        let now = since(start).as_secs();
+        // One call may have read the clock before another: what is counted never goes back.
+        let now = since(self.start).as_secs().max(self.now);
         let before = std::mem::replace(&mut self.now, now);
         self.seconds.turn(before, now);
         self.spans.turn(before / SPAN, now / SPAN);
         self.minutes.turn(before / 60, now / 60);
+    }
+}
+
+impl Window {
+    /// A span that is over, and remembered.
+    fn stretch(&mut self, number: u64) -> Stretch {
+        let span = self.spans.at(number);
+        let (took, first_token) = (span.took.clone(), span.first_token.clone());
+        let mut stretch = Stretch { took, first_token, ..Stretch::default() };
+        for second in number * SPAN..(number + 1) * SPAN {
+            let second = *self.seconds.at(second);
+            stretch.calls += second.calls;
+            stretch.refused += second.refused;
+            stretch.left += second.left;
+            stretch.failed += second.failed;
+            stretch.kept += second.kept;
+            stretch.looked_for += second.looked_for;
+            stretch.cost += second.cost;
+        }
+        stretch
     }
 }
 
@@ -176,6 +232,7 @@ impl Traffic {
             second.looked_for += 1;
             second.kept += u64::from(is_kept);
         }
+        second.cost += sample.cost;
         // How fast a refusal was says nothing about how fast answers are.
         if matches!(sample.ended, Ended::Well | Ended::Failed) {
             let span = window.spans.at(now / SPAN);
@@ -185,6 +242,20 @@ impl Traffic {
             }
         }
         *window.minutes.at(now / 60) += sample.cost;
+    }
+
+    /// When it began: spans are numbered from there.
+    pub fn start(&self) -> Instant {
+        self.0.lock().start
+    }
+
+    /// The spans from this number on that are over, as far as they are remembered, and the number of the one that is not.
+    pub fn over(&self, from: u64) -> (Vec<(u64, Stretch)>, u64) {
+        let mut window = self.0.lock();
+        window.turn();
+        let (now, running) = (window.now, window.now / SPAN);
+        let oldest = now.saturating_sub(SECONDS as u64).div_ceil(SPAN);
+        ((from.max(oldest)..running).map(|number| (number, window.stretch(number))).collect(), running)
     }
 
     /// What the last minute was like, and what the last hour cost.
@@ -206,100 +277,20 @@ impl Traffic {
             took.merge(&span.took);
             first_token.merge(&span.first_token);
         }
-        look.took = took.percentiles();
-        look.first_token = first_token.percentiles();
+        look.took = took.percentiles().map(Percentiles::durations);
+        look.first_token = first_token.percentiles().map(Percentiles::durations);
         look.cost = window.minutes.0.iter().copied().sum();
         look
     }
 }
 
-/// Buckets in each doubling: what is shown is at most an eighth too much.
-const PARTS: u64 = 8;
-
-/// Up to 2^35 microseconds, which is nine hours; what took longer is counted as that.
-const BUCKETS: usize = 272;
-
-/// How often something took how long. Two of them together are one of both.
-struct Histogram(Box<[u32; BUCKETS]>);
-
-impl Default for Histogram {
-    fn default() -> Self {
-        Self(Box::new([0; BUCKETS]))
-    }
-}
-
-impl Histogram {
-    fn note(&mut self, duration: Duration) {
-        let bucket = bucket(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
-        self.0[bucket] = self.0[bucket].saturating_add(1);
-    }
-
-    fn merge(&mut self, other: &Self) {
-        for (own, other) in self.0.iter_mut().zip(&*other.0) {
-            *own = own.saturating_add(*other);
-        }
-    }
-
-    fn percentiles(&self) -> Option<[Duration; 3]> {
-        let count: u64 = self.0.iter().map(|count| u64::from(*count)).sum();
-        let within = |percent: u64| {
-            let rank = (count * percent).div_ceil(100);
-            let mut seen = 0;
-            let reaches = |count: &u32| {
-                seen += u64::from(*count);
-                seen >= rank
-            };
-            let bucket = self.0.iter().position(reaches).unwrap_or(BUCKETS - 1);
-            Duration::from_micros(most_in(bucket))
-        };
-        (count > 0).then(|| [within(50), within(95), within(99)])
-    }
-}
-
-/// The bucket of a number: the first ones hold one number each, and from then on each doubling has as many.
-fn bucket(number: u64) -> usize {
-    if number < PARTS {
-        return number as usize;
-    }
-    let doubling = u64::from(number.ilog2() - PARTS.ilog2());
-    ((doubling * PARTS + (number >> doubling)) as usize).min(BUCKETS - 1)
-}
-
-/// The largest number in a bucket.
-fn most_in(bucket: usize) -> u64 {
-    let bucket = bucket as u64;
-    if bucket < PARTS {
-        return bucket;
-    }
-    let doubling = bucket / PARTS - 1;
-    ((PARTS + bucket % PARTS + 1) << doubling) - 1
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn sample(took: Duration) -> Sample {
         Sample { ended: Ended::Well, took, first_token: None, is_kept: None, cost: Usd::from_nanos(5) }
-    }
-
-    proptest! {
-        /// A percentile is never below the true one, and at most an eighth above it.
-        #[test]
-        fn a_percentile_is_at_most_an_eighth_too_much(mut times in prop::collection::vec(0u64..1 << 34, 1..300)) {
-            let mut histogram = Histogram::default();
-            times.iter().for_each(|time| histogram.note(Duration::from_micros(*time)));
-            times.sort_unstable();
-            let shown = histogram.percentiles().unwrap();
-            for (shown, percent) in shown.into_iter().zip([50, 95, 99]) {
-                let exact = times[(times.len() * percent).div_ceil(100) - 1];
-                let shown = shown.as_micros() as u64;
-                prop_assert!(exact <= shown && shown <= exact + exact / PARTS, "{exact} is shown as {shown}");
-            }
-        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -319,6 +310,23 @@ mod tests {
         assert_eq!((look.calls.iter().sum::<u64>(), look.took, look.cost.nanos()), (0, None, 10));
         tokio::time::advance(Duration::from_secs(61 * 60)).await;
         assert_eq!(traffic.look().cost.nanos(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn spans_that_are_over_are_told_of_while_they_are_remembered() {
+        let traffic = Traffic::default();
+        for second in 0..75 {
+            let ended = if second < 12 { Ended::Failed } else { Ended::Refused };
+            traffic.note(&Sample { ended, ..sample(Duration::from_secs(1)) });
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        let (over, running) = traffic.over(0);
+        let numbers: Vec<u64> = over.iter().map(|(number, _)| *number).collect();
+        assert_eq!((numbers, running), (vec![2, 3, 4, 5, 6], 7), "the first 15 of 75 seconds are forgotten");
+        assert!(over.iter().all(|(_, it)| (it.calls, it.refused, it.cost.nanos()) == (10, 10, 50)));
+        assert!(over.iter().all(|(_, it)| it.took.percentiles().is_none()), "refusals are not timed");
+        assert_eq!(traffic.over(6).0.len(), 1);
+        assert!(traffic.over(7).0.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,6 +15,8 @@ mod viewers;
 
 mod provider;
 
+mod history;
+
 pub(super) mod store;
 
 #[cfg(test)]
@@ -50,6 +52,7 @@ use crate::state::jobs::process::Jobs;
 use crate::state::ledger::Ledger;
 use crate::state::store::budget_account::BudgetAccounts;
 use crate::telemetry::explain::CallHistory;
+use crate::telemetry::history::{Event, History};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::Recording;
 use crate::telemetry::reports::Reports;
@@ -100,6 +103,7 @@ struct Process {
     reloads: Mutex<Reloads>,
     call_history: CallHistory,
     traffic: Traffic,
+    history: History,
     recording: Recording,
     viewers: Viewers,
     metrics: Arc<Metrics>,
@@ -135,7 +139,7 @@ impl GatewayState {
         let shared = store.as_ref().map(|store| (store.redis.clone(), plan.store.on_store_error));
         let guards = AutoDisables::new(&plan.flags.guards, &switches, &AutoDisables::default());
         let usage = |reach| Arc::new(store::apart(&plan.store, reach, "usage", chance.apart(8)));
-        let tasks = TaskTracker::new();
+        let (tasks, traffic) = (TaskTracker::new(), Traffic::default());
         let common = Process {
             started: Instant::now(),
             menus: Cache::new(MENUS),
@@ -155,7 +159,8 @@ impl GatewayState {
             tunnels: Tunnels::default(),
             reloads: Mutex::default(),
             call_history: CallHistory::default(),
-            traffic: Traffic::default(),
+            history: History::new(traffic.clone()),
+            traffic,
             recording: Recording::default(),
             viewers: Viewers::default(),
             metrics: Arc::new(Metrics::new()),
@@ -397,6 +402,11 @@ impl GatewayState {
         &self.common.traffic
     }
 
+    /// What the last hour and the last day were like.
+    pub fn history(&self) -> &History {
+        &self.common.history
+    }
+
     /// Who keeps the rows of calls that are over.
     pub fn recording(&self) -> &Recording {
         &self.common.recording
@@ -414,6 +424,10 @@ impl GatewayState {
 
     /// Notes one more attempt.
     pub fn note_reload(&self, reload: Reload) {
+        self.common.history.note(match reload.problems.first() {
+            None => Event::Reloaded { generation: reload.generation },
+            Some(problem) => Event::ReloadFailed { problem: problem.as_str().into() },
+        });
         self.common.reloads.lock().note(reload);
     }
 }

@@ -16,6 +16,8 @@ pub struct Reloads {
 /// One attempt.
 #[derive(Clone, Debug)]
 pub struct Reload {
+    /// The generation that answers from then on.
+    pub generation: u64,
     /// When it ended, by the wall clock.
     pub at: jiff::Timestamp,
     /// What was wrong, each with its place; empty when it was applied. Names no secret.

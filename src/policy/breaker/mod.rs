@@ -10,6 +10,8 @@ mod suspects;
 
 pub mod machine;
 
+mod changes;
+
 use parking_lot::Mutex;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -19,6 +21,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::changes::Changes;
 use self::families::Families;
 use self::machine::{CallResult, Machine, Pass, Refused};
 use self::slowness::{ResponseTime, Slowness};
@@ -35,6 +38,7 @@ use crate::model::trail::{Facts, StepKind};
 use crate::stack::{Next, Outcome, Policy};
 use crate::telemetry::metrics::sampled::Samples;
 
+pub use self::changes::Change;
 pub use self::machine::State;
 
 /// The breakers of one provider. Shared, and outlives the gateway that uses it.
@@ -60,6 +64,7 @@ const FAILING: u8 = 2;
 struct Totals {
     refused: AtomicU64,
     transitions: AtomicU64,
+    changes: Changes,
 }
 
 /// One breaker, for those who look.
@@ -110,12 +115,18 @@ impl Breakers {
         self.0.totals.transitions.load(Ordering::Relaxed)
     }
 
+    /// How their states have changed since this was last asked.
+    pub fn changes(&self) -> Vec<Change> {
+        self.0.totals.changes.take()
+    }
+
     fn guarded(&self, model: Option<&str>, now: Instant) -> Arc<FamilyBreaker> {
         self.0.families.find(model.unwrap_or_default(), now, |family| {
             let machine = Mutex::new(Machine::new(self.0.settings.clone(), self.0.chance.clone()));
             let (provider, totals) = (self.0.provider.clone(), self.0.totals.clone());
             let (slowness, denial, used) = Default::default();
-            FamilyBreaker { provider, family, machine, slowness, totals, denial, used }
+            let told = Mutex::new(State::Closed);
+            FamilyBreaker { provider, family, machine, slowness, totals, denial, used, told }
         })
     }
 
@@ -190,6 +201,8 @@ struct FamilyBreaker {
     denial: LastDenial,
     /// When it was last asked for, see `families`.
     used: AtomicU64,
+    /// The state that it last told of.
+    told: Mutex<State>,
 }
 
 impl FamilyBreaker {
@@ -211,8 +224,14 @@ impl FamilyBreaker {
             return result;
         }
         self.totals.transitions.fetch_add(transitions, Ordering::Relaxed);
-        let (state, reason) = (machine.state(time::now()), machine.reason());
+        let at = time::now();
+        let (state, reason) = (machine.state(at), machine.reason());
         drop(machine);
+        let from = std::mem::replace(&mut *self.told.lock(), state);
+        if from.as_str() != state.as_str() {
+            let reason = reason.filter(|_| state == State::Open);
+            self.totals.changes.note(Change { at, family: self.family.clone(), others: 0, from, to: state, reason });
+        }
         let (name, models, word) = (display_name(&self.provider), &*self.family, state.as_str());
         match state {
             State::Open => {

@@ -10,6 +10,7 @@ pub mod configuration;
 pub mod demo;
 pub mod explain;
 pub mod flags;
+pub mod history;
 pub mod keys;
 pub mod log_level;
 pub mod openapi;

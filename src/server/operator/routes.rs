@@ -17,7 +17,7 @@ use crate::server::operator::endpoint::{
     Access, AtCallers, Docs, Endpoint, Found, Handler, Operation, Response, Section, Verb,
 };
 use crate::server::operator::{
-    configuration, demo, explain, flags, health, jobs, keys, log_level, openapi, page, purge, usage, what_if,
+    configuration, demo, explain, flags, health, history, jobs, keys, log_level, openapi, page, purge, usage, what_if,
 };
 
 /// The largest body of most endpoints, in bytes.
@@ -446,6 +446,22 @@ pub static ENDPOINTS: &[Endpoint] = &[
             BODY,
             Now(health::reset),
             docs("resetBreakers", "Close all circuit breakers", &[(200, JSON, "Done")]),
+        )],
+    ),
+    endpoint(
+        paths::HISTORY,
+        Section::Page,
+        None,
+        &[get(
+            Reader,
+            Now(history::show),
+            docs(
+                "getHistory",
+                "Calls, latency, providers, cache and cost of the last hour or day, and what changed",
+                &[(200, JSON, "History")],
+            )
+            .parameters(&["historySpan"])
+            .problems(&[400]),
         )],
     ),
     endpoint(

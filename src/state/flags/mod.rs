@@ -140,6 +140,11 @@ impl Flags {
         self.records.load().get(key).cloned()
     }
 
+    /// What was changed of all flags.
+    pub fn records(&self) -> Arc<Records> {
+        self.records.load_full()
+    }
+
     /// Where they outlive the process.
     pub fn kept(&self) -> Kept {
         match (&self.register, &self.file) {
