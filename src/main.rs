@@ -66,6 +66,12 @@ enum Command {
         /// A config file, or the admin address of a running gateway: http://127.0.0.1:9901.
         #[arg(long, value_name = "FILE|URL")]
         against: Option<String>,
+        /// Print the answer as JSON.
+        #[arg(long, conflicts_with = "against")]
+        json: bool,
+        /// Exit with 1 when there are warnings, too.
+        #[arg(long, conflicts_with = "against")]
+        strict: bool,
     },
     /// Run the gateway with simulated providers: no keys, no Redis, no network.
     Demo {
@@ -220,8 +226,10 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve { config } => serve::run(config.as_deref()),
         Command::Worker { config } => worker::run(config.as_deref()),
-        Command::Check { config, against: None } => check::run(config.as_deref()),
-        Command::Check { config, against: Some(other) } => against::run(config.as_deref(), &other.as_str().into()),
+        Command::Check { config, against: None, json, strict } => {
+            check::run(config.as_deref(), check::Style { json, strict })
+        }
+        Command::Check { config, against: Some(other), .. } => against::run(config.as_deref(), &other.as_str().into()),
         Command::Demo { listen } => demo::run(listen),
         Command::CacheKey { file, route, tenant, user, config } => {
             cache_key::run(&cache_key::Wanted { file, route, tenant, user, config })

@@ -87,6 +87,11 @@ impl ModelMap {
         self.0.iter().find(|(pattern, _)| pattern.matches(name)).map(|(pattern, to)| (pattern, to))
     }
 
+    /// All entries, the most exact pattern first.
+    pub fn entries(&self) -> impl Iterator<Item = (&Pattern, &Arc<str>)> {
+        self.0.iter().map(|(pattern, to)| (pattern, to))
+    }
+
     /// All patterns, the most exact first.
     pub fn patterns(&self) -> impl Iterator<Item = &Pattern> {
         self.0.iter().map(|(pattern, _)| pattern)

@@ -87,8 +87,7 @@ async fn a_row_tells_all_of_a_call_but_what_was_said_and_by_whom() {
     let checked =
         run(&folder, &["check", "--config", "gateway.toml"], &[("P_KEY", "k"), ("RECORD_SECRET", SECRET)]).await;
     let checked = String::from_utf8(checked.stdout).expect("text");
-    let shown =
-        "calls are recorded: trace, 16 files of up to 67108864 bytes, names hidden by the secret of the configuration";
+    let shown = "calls are recorded: trace, 16 files of up to 64 MiB, names hidden by the secret of the configuration";
     assert!(checked.contains(shown) && !checked.contains("canary"), "{checked}");
     let program = serve(&folder).await;
     assert_eq!(call(&program, "", "canary-prompt").await.status(), 200);

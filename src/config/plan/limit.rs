@@ -66,9 +66,7 @@ pub struct KeyPlan(pub Vec<KeyPart>);
 impl KeyPlan {
     /// Who is counted under a rule: the first of several ways of which every part is known of a caller; `None` when nobody is.
     pub fn first(ways: &[Self], rule: &KeyPrefix, head: &Head) -> Option<Counted> {
-        // A user, tenant or token that nobody has checked can be made up, a new one for each request. From the internet it
-        // tells nobody apart where an address can.
-        let believes = head.is_proven || ip_ranges::is_near(head.address) || !ways.iter().any(Self::has_address);
+        let believes = Self::believes(ways, head);
         ways.iter().find_map(|way| {
             let mut parts = rule.begin();
             for part in &way.0 {
@@ -83,11 +81,35 @@ impl KeyPlan {
         })
     }
 
+    /// The same in words: `user "u1"`, `tenant "r1" + address 203.0.113.7`.
+    pub fn in_words(ways: &[Self], head: &Head) -> Option<String> {
+        let believes = Self::believes(ways, head);
+        ways.iter().find_map(|way| {
+            let parts: Vec<String> = way.0.iter().map(|part| part.in_words(head)).collect::<Option<_>>()?;
+            match believes || way.is_address() {
+                true => Some(parts.join(" + ")),
+                false => KeyPart::Address.in_words(head),
+            }
+        })
+    }
+
+    /// A user, tenant or token that nobody has checked can be made up, a new one for each request. From the internet it tells
+    /// nobody apart where an address can.
+    fn believes(ways: &[Self], head: &Head) -> bool {
+        head.is_proven || ip_ranges::is_near(head.address) || !ways.iter().any(Self::has_address)
+    }
+
+    /// The word in the config: `tenant+address`.
+    pub fn as_written(&self) -> String {
+        self.0.iter().map(|part| part.as_str()).collect::<Vec<_>>().join("+")
+    }
+
     fn is_address(&self) -> bool {
         self.0 == [KeyPart::Address]
     }
 
-    fn has_address(&self) -> bool {
+    /// True when the caller's address is a part of it.
+    pub fn has_address(&self) -> bool {
         self.0.contains(&KeyPart::Address)
     }
 }
@@ -134,20 +156,32 @@ impl KeyPart {
         }
     }
 
+    /// What is known of a caller.
+    fn of(self, head: &Head) -> Option<&Arc<str>> {
+        match self {
+            KeyPart::User => head.user.as_ref(),
+            // Everybody who names none has the default one: it is not who they are.
+            KeyPart::Tenant => Some(&head.tenant).filter(|_| head.is_tenant_named),
+            KeyPart::ApiKey => head.api_key.as_ref(),
+            KeyPart::Address => None,
+        }
+    }
+
+    fn in_words(self, head: &Head) -> Option<String> {
+        match self {
+            KeyPart::Address => Some(format!("address {}", customer(head.address))),
+            KeyPart::ApiKey => Some(format!("API key \"{}\"", self.of(head)?)),
+            KeyPart::User | KeyPart::Tenant => Some(format!("{} \"{}\"", self.as_str(), self.of(head)?)),
+        }
+    }
+
     /// Adds what is known of a caller to a key; `None`: nothing is.
     fn add(self, head: &Head, parts: &mut KeyParts<'_>) -> Option<()> {
         let kind = (self as u8, self.as_str());
-        let text = match self {
-            KeyPart::User => head.user.as_ref()?,
-            // Everybody who names none has the default one: it is not who they are.
-            KeyPart::Tenant => Some(&head.tenant).filter(|_| head.is_tenant_named)?,
-            KeyPart::ApiKey => head.api_key.as_ref()?,
-            KeyPart::Address => {
-                parts.address(kind, customer(head.address));
-                return Some(());
-            }
-        };
-        parts.text(kind, text);
+        match self {
+            KeyPart::Address => parts.address(kind, customer(head.address)),
+            KeyPart::User | KeyPart::Tenant | KeyPart::ApiKey => parts.text(kind, self.of(head)?),
+        }
         Some(())
     }
 }
@@ -202,6 +236,17 @@ impl LimitPlan {
     /// True when the rule is about the health pages. Only a rule that names them is.
     pub fn is_about_health(&self) -> bool {
         self.routes.iter().any(|route| &**route == HEALTH)
+    }
+
+    /// True when it takes the place of the rules for everybody that count the same, for callers of its tiers. One that refuses
+    /// nothing takes nobody's.
+    pub fn is_instead(&self) -> bool {
+        !self.tiers.is_empty() && !self.is_also && self.is_enforced
+    }
+
+    /// True when it is about callers of this tier.
+    pub fn is_for(&self, tier: &str) -> bool {
+        self.tiers.is_empty() || self.tiers.iter().any(|own| **own == *tier)
     }
 
     /// What the rule says, as far as counts depend on it: while it stays the same, counts go on where they were.

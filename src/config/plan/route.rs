@@ -8,8 +8,8 @@ use std::time::Duration;
 use http::Method;
 
 use crate::config::plan::{
-    CallKind, CallerKind, GuardPlan, Priority, ProviderKind, RouteAuth, RouteCachePlan, TargetPlan, TunnelPlan,
-    VariantPlan,
+    CallKind, CallerKind, GuardPlan, LeftOut, Priority, ProviderKind, RouteAuth, RouteCachePlan, TargetPlan,
+    TunnelPlan, VariantPlan,
 };
 use crate::model::pricing::Pattern;
 use crate::model::shape::Shape;
@@ -31,6 +31,8 @@ pub struct RoutePlan {
     pub auth: RouteAuth,
     /// The targets, in the order in which they are tried. Those without a key are skipped.
     pub targets: Vec<TargetPlan>,
+    /// Those that are skipped.
+    pub left_out: Vec<LeftOut>,
     /// The whole call, over all targets.
     pub total: Duration,
     /// Bytes of a request's body.

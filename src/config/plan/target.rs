@@ -18,6 +18,8 @@ pub struct TargetPlan {
     pub model: Option<Arc<str>>,
     /// A model that is asked for as if the caller had named it.
     pub asked: Option<Arc<str>>,
+    /// The name of `models` in the config, where it has one.
+    pub map: Option<Arc<str>>,
     /// What the caller's model becomes here, by pattern.
     pub models: ModelMap,
     /// Models that other providers of the gateway call their own: never sent here unmapped.
@@ -38,6 +40,26 @@ pub struct TargetPlan {
     pub continues: bool,
     /// What its provider's API cannot say may be left out of a call, and the answer is marked.
     pub is_lossy: bool,
+}
+
+/// An entry of `targets` that cannot be asked: its provider has no key or was never switched on, or it does not have the model
+/// that is asked for here.
+#[derive(Clone, Debug)]
+pub struct LeftOut {
+    /// Its place among all entries, from 0.
+    pub place: usize,
+    /// What the config says of it.
+    pub plan: TargetPlan,
+}
+
+/// All entries of `targets` in the order in which they are written, and whether each can be asked.
+pub fn as_written<'t>(targets: &'t [TargetPlan], left_out: &'t [LeftOut]) -> Vec<(&'t TargetPlan, bool)> {
+    let mut all: Vec<(&TargetPlan, bool)> = targets.iter().map(|plan| (plan, true)).collect();
+    // Their places grow, so that each finds those before it already there.
+    for left in left_out {
+        all.insert(left.place.min(all.len()), (&left.plan, false));
+    }
+    all
 }
 
 /// What a target does with a call that names a model.
@@ -111,6 +133,8 @@ pub struct VariantPlan {
     pub share: Share,
     /// Whom to ask, in order.
     pub targets: Vec<TargetPlan>,
+    /// Entries that cannot be asked.
+    pub left_out: Vec<LeftOut>,
 }
 
 impl VariantPlan {

@@ -141,9 +141,10 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
     let input = input::read(&mut section, caller, model.as_ref());
     let csrf = section.optional("csrf", value::boolean).unwrap_or(false);
     let tunnel = tunnels::of_route(&mut section, call, &methods, context.tunnel);
-    let mut targets = targets::read(&mut section, call, &context.targets, &silences, instruction.as_ref());
-    let own = (instruction.as_ref(), &*targets);
+    let targets = targets::read(&mut section, call, &context.targets, &silences, instruction.as_ref());
+    let own = (instruction.as_ref(), &targets);
     let mut variants = context.variants.of_route(&mut section, &name, call, &context.targets, &silences, own);
+    let targets::Targets { asked: mut targets, left_out } = targets;
     if !caller.is_some_and(CallerKind::passes_through) {
         // Who speaks another dialect leaves it to the config which models there are.
         let of_variants = variants.iter_mut().flat_map(|variant| &mut variant.targets);
@@ -163,6 +164,7 @@ fn route(name: Arc<str>, mut section: Section<'_>, context: &Context<'_>, table:
         call: call?,
         auth,
         targets,
+        left_out,
         total,
         max_body,
         max_answer,

@@ -12,7 +12,7 @@ use crate::config::engine::reader::Section;
 use crate::config::engine::shape::Form;
 use crate::config::engine::value;
 use crate::config::engine::value::Expected;
-use crate::config::plan::{CallKind, ModelMap, Pattern, ProviderKind, ProviderPlan, TargetPlan, Usable};
+use crate::config::plan::{CallKind, LeftOut, ModelMap, Pattern, ProviderKind, ProviderPlan, TargetPlan, Usable};
 use crate::config::tables::providers;
 use crate::config::tables::providers::Providers;
 use crate::model::call::Timeouts;
@@ -29,6 +29,15 @@ pub(in crate::config) struct TargetContext<'a> {
     pub(in crate::config) report: &'a Report,
 }
 
+/// The targets of a route or a variant.
+#[derive(Debug, Default)]
+pub(in crate::config) struct Targets {
+    /// Those that can be asked, in order.
+    pub(in crate::config) asked: Vec<TargetPlan>,
+    /// Those that cannot.
+    pub(in crate::config) left_out: Vec<LeftOut>,
+}
+
 /// Notes how they are written, whoever reads them.
 pub(in crate::config) fn note(section: &Section<'_>) {
     section.note("targets", || value::taken(value::text).map(Form::List));
@@ -41,25 +50,24 @@ pub(in crate::config) fn read(
     context: &TargetContext<'_>,
     silences: &dyn Fn(Timeouts) -> Timeouts,
     instruction: Option<&Arc<str>>,
-) -> Vec<TargetPlan> {
+) -> Targets {
     let path = section.path_of("targets");
     note(section);
     let is_local = call.is_some_and(CallKind::is_local);
     let items: &[Node] = match section.node("targets") {
-        None if is_local => return Vec::new(),
-        None if call.is_none() => return Vec::new(),
+        None if is_local || call.is_none() => return Targets::default(),
         None if call == Some(CallKind::Models) && !context.listing.is_empty() => {
             return in_order(listing(context), context, silences, None);
         }
         None => {
             section.problem("targets", "this key is missing: name at least one provider");
-            return Vec::new();
+            return Targets::default();
         }
         Some(Node { value: Value::Array(items), .. }) => items,
         Some(node) => {
             let wanted = Expected::new("a list of targets", "provider names, or tables with `provider`");
             context.report.add(&node.origin, path, wanted.message(&node.value));
-            return Vec::new();
+            return Targets::default();
         }
     };
     match (is_local, items.is_empty()) {
@@ -98,8 +106,8 @@ fn in_order(
     context: &TargetContext<'_>,
     silences: &dyn Fn(Timeouts) -> Timeouts,
     instruction: Option<&Arc<str>>,
-) -> Vec<TargetPlan> {
-    let mut plans: Vec<TargetPlan> = Vec::new();
+) -> Targets {
+    let Targets { asked: mut plans, mut left_out } = Targets::default();
     for (place, target) in written.enumerate() {
         let mut plan = target.plan(context, silences, instruction);
         if place > 0 {
@@ -108,15 +116,18 @@ fn in_order(
         // What has no key or was never switched on cannot answer; what an operator disabled may come back.
         if matches!(plan.provider.usable, Usable::Yes | Usable::SwitchedOff) {
             plans.push(plan);
+        } else {
+            left_out.push(LeftOut { place, plan });
         }
     }
-    plans
+    Targets { asked: plans, left_out }
 }
 
 /// One entry of `targets`, checked.
 struct Target {
     provider: Arc<ProviderPlan>,
     model: Option<Arc<str>>,
+    map: Option<Arc<str>>,
     models: ModelMap,
     instruction: Option<Arc<str>>,
     total: Option<Duration>,
@@ -130,6 +141,7 @@ impl Target {
         Self {
             provider,
             model: None,
+            map: None,
             models: ModelMap::default(),
             instruction: None,
             total: None,
@@ -174,7 +186,8 @@ impl Target {
         section.close();
         let models = models.and_then(Result::ok).unwrap_or_default();
         let context = context.map_or(0, i64::unsigned_abs);
-        Some(Self { provider: provider?, model, models, instruction, total, context, continues, is_lossy })
+        let map = map.map(Arc::from);
+        Some(Self { provider: provider?, model, map, models, instruction, total, context, continues, is_lossy })
     }
 
     fn plan(
@@ -188,6 +201,7 @@ impl Target {
         TargetPlan {
             model: self.model,
             asked: None,
+            map: self.map,
             models: self.models,
             foreign: foreign(&provider, &context.providers.plans),
             stands_in_for: None,

@@ -10,7 +10,7 @@ use crate::config::engine::problem::Report;
 use crate::config::engine::reader::Section;
 use crate::config::engine::value;
 use crate::config::plan::target::VariantPlan;
-use crate::config::plan::{CallKind, ModelChoice, TargetPlan};
+use crate::config::plan::{CallKind, LeftOut, TargetPlan, as_written};
 use crate::config::tables::providers;
 use crate::config::tables::targets;
 use crate::config::tables::targets::TargetContext;
@@ -79,7 +79,7 @@ impl Variants<'_> {
         call: Option<CallKind>,
         context: &TargetContext<'_>,
         silences: &dyn Fn(Timeouts) -> Timeouts,
-        (instruction, targets): (Option<&Arc<str>>, &[TargetPlan]),
+        (instruction, own): (Option<&Arc<str>>, &targets::Targets),
     ) -> Vec<VariantPlan> {
         let mine = |variant: &&Variant<'_>| variant.routes.iter().any(|wanted| fits(wanted, route));
         // A pattern may match what is answered in one way only: by the gateway itself, or by a conversation.
@@ -92,16 +92,16 @@ impl Variants<'_> {
         }
         let mut plans = Vec::new();
         for variant in self.0.iter().filter(mine) {
-            let targets = match &variant.model {
-                Some(model) => with_model(targets, model),
+            let targets::Targets { asked, left_out } = match &variant.model {
+                Some(model) => with_model(own, model),
                 None => {
                     let path = format!("variant.{}", variant.name);
-                    let mut own = Section::at(variant.node, path, context.report);
-                    targets::read(&mut own, call, context, silences, instruction)
+                    let mut table = Section::at(variant.node, path, context.report);
+                    targets::read(&mut table, call, context, silences, instruction)
                 }
             };
             let Variant { name, is_on, share, .. } = variant;
-            plans.push(VariantPlan { name: name.clone(), is_on: *is_on, share: *share, targets });
+            plans.push(VariantPlan { name: name.clone(), is_on: *is_on, share: *share, targets: asked, left_out });
         }
         let sum: u32 = plans.iter().map(|plan| u32::from(plan.share.places())).sum();
         if sum > u32::from(Share::ALL.places()) {
@@ -114,9 +114,17 @@ impl Variants<'_> {
 }
 
 /// A route's own targets, asked for another model: those that can be.
-fn with_model(targets: &[TargetPlan], model: &Arc<str>) -> Vec<TargetPlan> {
+fn with_model(own: &targets::Targets, model: &Arc<str>) -> targets::Targets {
     let asked = |target: &TargetPlan| TargetPlan { model: None, asked: Some(model.clone()), ..target.clone() };
-    targets.iter().map(asked).filter(|target| target.choose(None) != ModelChoice::NotHere).collect()
+    let mut with = targets::Targets::default();
+    for (place, (plan, can_be_asked)) in as_written(&own.asked, &own.left_out).into_iter().enumerate() {
+        let plan = asked(plan);
+        match can_be_asked && plan.has(None) {
+            true => with.asked.push(plan),
+            false => with.left_out.push(LeftOut { place, plan }),
+        }
+    }
+    with
 }
 
 fn fits(wanted: &str, name: &str) -> bool {

@@ -77,12 +77,22 @@ impl Limit {
         self.take(head, trail, None).await.map(drop)
     }
 
-    /// Takes from every rule that matches, or from none. Returns what must be settled later.
-    async fn take(&self, head: &Head, trail: &Trail, request: Option<&CallRequest>) -> Result<Vec<Entry>, Fault> {
+    /// The rules that would count a request.
+    pub fn applying(&self, head: &Head) -> Vec<Arc<LimitPlan>> {
+        self.known(head).iter().map(|(rule, _)| rule.plan.clone()).collect()
+    }
+
+    fn known(&self, head: &Head) -> Known<'_> {
         // Nobody to count: no part of any of a rule's keys is known.
         let counted = |rule| Some((rule, Rule::counted(rule, head)?));
         let mut known: Known<'_> = self.rules.iter().filter(|rule| rule.matches(head)).filter_map(counted).collect();
-        replace(&mut known);
+        replace(&mut known, |(rule, _)| &rule.plan);
+        known
+    }
+
+    /// Takes from every rule that matches, or from none. Returns what must be settled later.
+    async fn take(&self, head: &Head, trail: &Trail, request: Option<&CallRequest>) -> Result<Vec<Entry>, Fault> {
+        let known = self.known(head);
         if known.is_empty() {
             return Ok(Vec::new());
         }
@@ -126,7 +136,7 @@ impl Limit {
 }
 
 /// Rules that a call falls under, as a rule.
-const FEW: usize = 4;
+pub const FEW: usize = 4;
 
 /// The rules that a call falls under, and whom each counts.
 type Known<'r> = SmallVec<[(&'r Rule, Counted); FEW]>;
@@ -139,10 +149,10 @@ struct Said<'t> {
 }
 
 /// Leaves out the rules for everybody that a rule of the caller's own tier takes the place of.
-fn replace(known: &mut Known<'_>) {
+pub fn replace<T>(known: &mut SmallVec<[T; FEW]>, plan: impl Fn(&T) -> &LimitPlan) {
     let instead: SmallVec<[Quantity; FEW]> =
-        known.iter().filter(|(rule, _)| rule.is_instead()).map(|(rule, _)| rule.plan.quantity).collect();
-    known.retain(|(rule, _)| !rule.plan.tiers.is_empty() || !instead.contains(&rule.plan.quantity));
+        known.iter().map(&plan).filter(|plan| plan.is_instead()).map(|plan| plan.quantity).collect();
+    known.retain(|one| !plan(one).tiers.is_empty() || !instead.contains(&plan(one).quantity));
 }
 
 /// How much of a rule's quantity a call takes.

@@ -36,14 +36,7 @@ impl Rule {
     /// True when the rule is about this request. That it is about the request's route is known.
     pub(super) fn matches(&self, head: &Head) -> bool {
         let plan = &self.plan;
-        let is_tier = plan.tiers.is_empty() || plan.tiers.iter().any(|tier| **tier == *head.tier);
-        is_tier && (plan.methods.is_empty() || plan.methods.contains(&head.method))
-    }
-
-    /// True when it takes the place of the rules for everybody that count the same, for callers of its tiers. One that refuses
-    /// nothing takes nobody's.
-    pub(super) fn is_instead(&self) -> bool {
-        !self.plan.tiers.is_empty() && !self.plan.is_also && self.plan.is_enforced
+        plan.is_for(&head.tier) && (plan.methods.is_empty() || plan.methods.contains(&head.method))
     }
 
     /// True when what is counted is known only when the answer has ended.

@@ -1,0 +1,132 @@
+//! `tidegate check`: prints every problem of a configuration at once, or what it means: for each route its callers, limits,
+//! cache and targets, and what deserves a warning.
+//!
+//! It opens no socket.
+
+mod words;
+
+mod facts;
+
+mod text;
+pub mod warnings;
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::loading::load;
+use super::serve::in_runtime;
+use crate::config::plan::{Plan, RecordPlan};
+use crate::gateway::Gateway;
+use crate::gateway::state::GatewayState;
+use crate::gateway::world::World;
+
+/// How the answer is given.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style {
+    /// As JSON.
+    pub json: bool,
+    /// Warnings are failures.
+    pub strict: bool,
+}
+
+/// Checks a config file, or what `serve` would use without one.
+pub fn run(file: Option<&Path>, style: Style) -> ExitCode {
+    let Some(loaded) = load(file) else { return ExitCode::FAILURE };
+    let built = in_runtime(async {
+        let world = World::real();
+        let gateway_state = Arc::new(GatewayState::new(&loaded.plan, &world));
+        Gateway::new(loaded.plan, gateway_state, Arc::new(world))
+    });
+    match built {
+        Ok(gateway) => {
+            let told = match style.json {
+                true => as_json(&gateway, &loaded.source),
+                false => describe(&gateway, &loaded.source),
+            };
+            print!("{told}");
+            match style.strict && !warnings::all(&gateway.plan, &gateway.state).is_empty() {
+                true => ExitCode::FAILURE,
+                false => ExitCode::SUCCESS,
+            }
+        }
+        Err(problem) => {
+            eprintln!("tidegate: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// All that the configuration means, as JSON.
+pub fn as_json(gateway: &Gateway, source: &str) -> String {
+    let told = json!({
+        "source": source,
+        "warnings": warnings::all(&gateway.plan, &gateway.state),
+        "routes": facts::routes(gateway),
+    });
+    format!("{told:#}\n")
+}
+
+/// The same for people.
+pub fn describe(gateway: &Gateway, source: &str) -> String {
+    let routes = facts::routes(gateway);
+    let mut text = format!("ok: {source}, {} routes\n", routes.len());
+    for warning in warnings::all(&gateway.plan, &gateway.state) {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    text.extend(switched_off(&gateway.plan).map(|line| format!("{line}\n")));
+    text::routes(&mut text, &routes);
+    maps(&mut text, gateway);
+    prompts(&mut text, gateway);
+    record(&mut text, &gateway.plan.record);
+    text
+}
+
+/// What routes say nothing of because it is off for all of them.
+fn switched_off(plan: &Plan) -> impl Iterator<Item = &'static str> {
+    let cache =
+        "cache: off on every route (cache.enabled is false, as it is in development unless set, or cache.ttl is 0)";
+    let limits = "limits: off on every route (limits.enabled is false, or DISABLE_RATE_LIMITING is true)";
+    [(!plan.cache.is_on).then_some(cache), (!plan.limits.is_on).then_some(limits)].into_iter().flatten()
+}
+
+/// The model maps that routes use: names that become the same one stand in one line.
+fn maps(text: &mut String, gateway: &Gateway) {
+    for (name, map) in facts::maps(&gateway.plan) {
+        let _ = writeln!(text, "\nmodel map {name}");
+        let mut lines: Vec<(&str, Vec<String>)> = Vec::new();
+        for (pattern, model) in map.entries() {
+            match lines.iter_mut().find(|(known, _)| **known == **model) {
+                Some((_, patterns)) => patterns.push(pattern.to_string()),
+                None => lines.push((model, vec![pattern.to_string()])),
+            }
+        }
+        for (model, patterns) in lines {
+            let becomes = if patterns.len() == 1 { "becomes" } else { "become" };
+            let _ = writeln!(text, "  {} {becomes} {model}", patterns.join(", "));
+        }
+    }
+}
+
+/// Where calls are recorded, if they are.
+fn record(text: &mut String, plan: &RecordPlan) {
+    let Some(folder) = &plan.folder else { return };
+    let by = if plan.secret.is_some() { "the secret of the configuration" } else { "a secret of each process" };
+    let (folder, files, bytes) = (folder.display(), plan.max_files, words::bytes(plan.max_bytes as usize));
+    let _ = writeln!(text, "\ncalls are recorded: {folder}, {files} files of up to {bytes}, names hidden by {by}");
+}
+
+/// The prompts, each with the versions that callers get.
+fn prompts(text: &mut String, gateway: &Gateway) {
+    for prompt in gateway.plan.prompts.iter() {
+        let active = prompt.active().map_or("no active version".to_owned(), |it| format!("version {}", it.number));
+        let tested = prompt.testing().map(|it| format!(", version {} for {} %", it.number, it.share.percent()));
+        let variables = prompt.active().map(|it| it.variables().into_iter().collect::<Vec<_>>().join(", "));
+        let tested: String = tested.collect();
+        let _ = writeln!(text, "\nprompt {}: {active}{tested}", prompt.key);
+        let _ = writeln!(text, "  variables: {}", variables.filter(|it| !it.is_empty()).unwrap_or("none".into()));
+    }
+}

@@ -1,0 +1,51 @@
+//! Models that the configuration names and whose price it does not: their cost is counted as that of any model.
+//!
+//! It does not know which models callers name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Warning;
+use crate::commands::check::words;
+use crate::config::plan::{ModelChoice, Plan, RoutePlan, TargetPlan};
+
+pub(super) fn all(plan: &Plan) -> Vec<Warning> {
+    let mut unpriced: BTreeMap<(Arc<str>, Arc<str>), Vec<&str>> = BTreeMap::new();
+    for route in &plan.routes {
+        let variants = route.variants.iter().flat_map(|variant| &variant.targets);
+        for target in route.targets.iter().chain(variants) {
+            let provider = &target.provider.name;
+            for model in models(route, target).into_iter().filter(|model| plan.prices.of(provider, model).is_default) {
+                let routes = unpriced.entry((provider.clone(), model)).or_default();
+                if routes.last() != Some(&&*route.name) {
+                    routes.push(&route.name);
+                }
+            }
+        }
+    }
+    let warning = |((provider, model), routes): ((Arc<str>, Arc<str>), Vec<&str>)| {
+        let price = words::price(&plan.prices.of(&provider, &model).price);
+        let text = format!(
+            "nothing says what it costs at {provider} (route {}): it is counted as any model, {price} per million tokens; \
+             set its price",
+            words::few(&routes)
+        );
+        Warning::new("price_by_default", format!("price.{model:?}"), text)
+    };
+    unpriced.into_iter().map(warning).collect()
+}
+
+/// The models that a target is asked for by what the configuration says, not the caller.
+fn models(route: &RoutePlan, target: &TargetPlan) -> Vec<Arc<str>> {
+    let of = |asked: Option<&Arc<str>>| match target.choose(asked.map(|model| &**model)) {
+        ModelChoice::Replace(model) => Some(model),
+        ModelChoice::AsAsked => asked.cloned(),
+        ModelChoice::NotHere => None,
+    };
+    let usual = of(route.model.as_ref());
+    let mapped = target.models.entries().map(|(_, model)| model.clone());
+    let mut models: Vec<Arc<str>> = usual.into_iter().chain(mapped).collect();
+    models.sort();
+    models.dedup();
+    models
+}

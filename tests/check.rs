@@ -1,0 +1,384 @@
+//! `tidegate check`: each warning beside a configuration that does not deserve it, and what the program prints.
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use serde_json::Value;
+use tidegate::commands::check::warnings::{self, Warning};
+use tidegate::config::{self, Variables};
+use tidegate::gateway::state::GatewayState;
+use tidegate::gateway::world::World;
+
+/// Every provider's key, and caches that are on: what the default configuration lacks in development.
+const VARIABLES: [(&str, &str); 5] = [
+    ("OPENAI_API_KEY", "k"),
+    ("TOGETHER_API_KEY", "k"),
+    ("ANTHROPIC_API_KEY", "k"),
+    ("USE_BUILDPANEL", "true"),
+    ("LLM_CACHE_ENABLED", "true"),
+];
+
+fn found(text: &str, without: &[&str]) -> Vec<Warning> {
+    let pairs = VARIABLES.iter().filter(|(name, _)| !without.contains(name));
+    let pairs = pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let variables = Variables::new(pairs.collect(), BTreeMap::new());
+    let plan = config::load(Some(("x.toml", text)), &variables).unwrap_or_else(|wrong| panic!("{text}\n{wrong}"));
+    let world = World::simulated(Arc::default(), jiff::Timestamp::UNIX_EPOCH, 0);
+    let state = GatewayState::new(&plan, &world);
+    warnings::all(&plan, &state)
+}
+
+/// A warning: what raises it, its key, what its text says to do, and what does not raise it.
+struct Row {
+    code: &'static str,
+    key: &'static str,
+    says: &'static [&'static str],
+    raises: &'static str,
+    /// Variables that are not set.
+    without: &'static [&'static str],
+    does_not: &'static [&'static str],
+}
+
+const ROWS: &[Row] = &[
+    Row {
+        code: "tier_limit_never_reached",
+        key: "limit.pro",
+        says: &["1000 per min", "limit.ai (30 per min)", "remove `also`"],
+        raises: "[limits]\ntier_header = 'X-Tier'\n[limit.ai]\ndevelopment_rate = '30/min'\n\
+                 [limit.pro]\ntiers = ['pro']\nalso = true\ncallers = ['openai']\n\
+                 calls = ['chat']\nkey = ['user', 'api_key', 'tenant', 'address']\nrate = '1000/min'\n",
+        without: &[],
+        does_not: &[
+            // It takes the place of the general one.
+            "[limits]\ntier_header = 'X-Tier'\n[limit.pro]\ntiers = ['pro']\ncalls = ['chat']\n\
+             key = ['user', 'api_key', 'tenant', 'address']\nrate = '1000/min'\n",
+            // It is below it.
+            "[limits]\ntier_header = 'X-Tier'\n[limit.slow]\ntiers = ['slow']\nalso = true\ncalls = ['chat']\n\
+             key = ['user', 'api_key', 'tenant', 'address']\nrate = '3/min'\n",
+            // It counts a whole tenant, and the general one its users.
+            "[limits]\ntier_header = 'X-Tier'\n[limit.pro]\ntiers = ['pro']\nalso = true\ncalls = ['chat']\n\
+             key = ['tenant']\nrate = '5000/min'\n",
+            // Another rule of the tier takes the general one's place.
+            "[limits]\ntier_header = 'X-Tier'\n[limit.pro]\ntiers = ['pro']\nalso = true\ncalls = ['chat']\n\
+             key = ['user', 'api_key', 'tenant', 'address']\nrate = '5000/min'\n\
+             [limit.instead]\ntiers = ['pro']\nkey = ['address']\nrate = '9000/min'\n",
+        ],
+    },
+    Row {
+        code: "tier_limit_never_reached",
+        key: "limit.pro",
+        says: &["shadow mode replaces nothing", "mode = \"enforce\""],
+        raises: "[limits]\ntier_header = 'X-Tier'\n\
+                 [limit.pro]\ntiers = ['pro']\nmode = 'shadow'\ncalls = ['chat']\n\
+                 key = ['user', 'api_key', 'tenant', 'address']\nrate = '5000/min'\n",
+        without: &[],
+        does_not: &["[limits]\ntier_header = 'X-Tier'\n\
+                     [limit.pro]\ntiers = ['pro']\nmode = 'shadow'\ncalls = ['chat']\n\
+                     key = ['user', 'api_key', 'tenant', 'address']\nrate = '5/min'\n"],
+    },
+    Row {
+        code: "limit_never_reached",
+        key: "limit.loose",
+        says: &["200 per min", "limit.tight (100 per min)", "lower this one"],
+        raises: "[limit.tight]\nroutes = ['openai-*']\nkey = ['user']\nrate = '100/min'\n\
+                 [limit.loose]\nroutes = ['openai-chat']\nkey = ['user']\nrate = '200/min'\n",
+        without: &[],
+        does_not: &[
+            // Another quantity.
+            "[limit.tight]\nroutes = ['openai-*']\nkey = ['user']\nrate = '100/min'\n\
+             [limit.loose]\nroutes = ['openai-chat']\nkey = ['user']\nquantity = 'tokens'\nrate = '200/min'\n",
+            // More routes.
+            "[limit.tight]\nroutes = ['openai-chat']\nkey = ['user']\nrate = '100/min'\n\
+             [limit.loose]\nroutes = ['openai-*']\nkey = ['user']\nrate = '200/min'\n",
+            // A faster one with less at once.
+            "[limit.tight]\nroutes = ['openai-*']\nkey = ['user']\nrate = '100/min'\n\
+             [limit.loose]\nroutes = ['openai-chat']\nkey = ['user']\nrate = '200/min'\nburst = 5\n",
+            // It only reports.
+            "[limit.tight]\nroutes = ['openai-*']\nkey = ['user']\nrate = '100/min'\nmode = 'shadow'\n\
+             [limit.loose]\nroutes = ['openai-chat']\nkey = ['user']\nrate = '200/min'\n",
+            // Other callers share a count.
+            "[limit.tight]\nroutes = ['openai-*']\nkey = ['user']\nrate = '100/min'\n\
+             [limit.loose]\nroutes = ['openai-chat']\nkey = ['tenant']\nrate = '200/min'\n",
+        ],
+    },
+    Row {
+        code: "limit_never_reached",
+        key: "limit.each",
+        says: &["limit.all"],
+        raises: "[limit.all]\nroutes = ['openai-*']\nkey = ['tenant']\nrate = '100/min'\n\
+                 [limit.each]\nroutes = ['openai-chat']\nkey = ['tenant+user']\nrate = '200/min'\n",
+        without: &[],
+        does_not: &["[limit.all]\nroutes = ['openai-*']\nkey = ['tenant']\nrate = '100/min'\n\
+                     [limit.each]\nroutes = ['openai-chat']\nkey = ['user']\nrate = '200/min'\n"],
+    },
+    Row {
+        code: "limit_without_calls",
+        key: "limit.none",
+        says: &["counts nothing", "`callers`"],
+        raises: "[limit.none]\ncallers = ['anthropic']\ncalls = ['embeddings']\nkey = ['user']\nrate = '5/min'\n",
+        without: &[],
+        does_not: &[
+            "[limit.some]\ncallers = ['anthropic']\ncalls = ['messages']\nkey = ['user']\nrate = '5/min'\n",
+            "[limit.pages]\nroutes = ['health']\ncallers = ['openai']\nkey = ['address']\nrate = '5/min'\n",
+        ],
+    },
+    Row {
+        code: "limit_without_calls",
+        key: "budget.none",
+        says: &["`routes`"],
+        raises: "[route.widget-chat]\nenabled = false\n\
+                 [budget.none]\nroutes = ['widget-chat']\nkey = ['all']\namount = 1\nper = 'day'\n",
+        without: &[],
+        does_not: &["[budget.some]\nroutes = ['widget-chat']\nkey = ['all']\namount = 1\nper = 'day'\n"],
+    },
+    Row {
+        code: "limit_without_callers",
+        key: "limit.gold",
+        says: &["no caller can have the tier gold: there are anonymous and free", "limits.tier_header"],
+        raises: "[limit.gold]\ntiers = ['gold']\nkey = ['user']\nrate = '5/min'\n",
+        without: &[],
+        does_not: &[
+            "[limits]\ntier_header = 'X-Tier'\n[limit.gold]\ntiers = ['gold']\nkey = ['user']\nrate = '5/min'\n",
+            "[limits]\ntier = 'gold'\n[limit.gold]\ntiers = ['gold']\nkey = ['user']\nrate = '5/min'\n",
+            "[api_key.a]\nhash = ['sha256:5ca24005b740717ba4f3f6bc48a230700e68c2a4b11ecedb96f169f4efaf1f21']\n\
+             tier = 'gold'\n[limit.gold]\ntiers = ['gold']\nkey = ['user']\nrate = '5/min'\n",
+            // Keys that are made while the gateway runs may have it.
+            "[auth]\nadmin_token = '0123456789abcdef'\n[limit.gold]\ntiers = ['gold']\nkey = ['user']\nrate = '5/min'\n",
+        ],
+    },
+    Row {
+        code: "limit_without_callers",
+        key: "budget.gold",
+        says: &["no caller can have the tier gold"],
+        raises: "[budget.gold]\ntiers = ['gold']\nkey = ['all']\namount = 1\nper = 'day'\n",
+        without: &[],
+        does_not: &["[budget.free]\ntiers = ['free']\nkey = ['all']\namount = 1\nper = 'day'\n"],
+    },
+    Row {
+        code: "target_without_key",
+        key: "provider.anthropic",
+        says: &["set ANTHROPIC_API_KEY", "openai-chat, ", "provider.anthropic.enabled = false"],
+        raises: "",
+        without: &["ANTHROPIC_API_KEY"],
+        does_not: &["", "[provider.anthropic]\nenabled = false\n"],
+    },
+    Row {
+        code: "target_without_key",
+        key: "provider.buildpanel",
+        says: &["set USE_BUILDPANEL=true", "restaurant-chat"],
+        raises: "",
+        without: &["USE_BUILDPANEL"],
+        does_not: &[""],
+    },
+    Row {
+        code: "route_without_target",
+        key: "route.anthropic-count-tokens",
+        says: &["503"],
+        raises: "",
+        without: &["ANTHROPIC_API_KEY"],
+        does_not: &["", "[provider.together]\nenabled = false\n"],
+    },
+    Row {
+        code: "variant_without_target",
+        key: "variant.new",
+        says: &["openai-chat", "10 % of callers get the route's own"],
+        raises: "[variant.new]\nroutes = ['openai-chat']\npercent = 10\ntargets = ['anthropic']\n",
+        without: &["ANTHROPIC_API_KEY"],
+        does_not: &[
+            "[variant.new]\nroutes = ['openai-chat']\npercent = 10\ntargets = ['openai']\n",
+            "[variant.new]\nroutes = ['openai-chat']\npercent = 10\ntargets = ['anthropic', 'openai']\n",
+        ],
+    },
+    Row {
+        code: "variant_without_target",
+        key: "variant.new",
+        says: &["fit no enabled route"],
+        raises: "[variant.new]\nroutes = ['canvas-job-*']\npercent = 10\nmodel = 'gpt-4o-mini'\n",
+        without: &[],
+        does_not: &["[variant.new]\nroutes = ['canvas-*']\npercent = 10\nmodel = 'gpt-4o-mini'\n"],
+    },
+    Row {
+        code: "mirror_without_target",
+        key: "route.openai-chat.mirror",
+        says: &["nothing is mirrored"],
+        raises: "[route.openai-chat.mirror]\ntarget = { provider = 'together' }\nshare = 0.1\n",
+        without: &["TOGETHER_API_KEY"],
+        does_not: &["[route.openai-chat.mirror]\ntarget = { provider = 'openai' }\nshare = 0.1\n"],
+    },
+    Row {
+        code: "cache_merges_deterministic",
+        key: "route.openai-chat.cache",
+        says: &["comes from the default configuration", "write `when`"],
+        raises: "[route.openai-chat]\ncache = { ttl = '1h' }\n",
+        without: &[],
+        does_not: &[
+            "",
+            "[route.openai-chat]\ncache = { ttl = '1h', when = 'deterministic' }\n",
+            "[route.openai-chat]\ncache = { ttl = '1h', when = 'always' }\n",
+            // It keeps nothing at all.
+            "[route.openai-chat]\ncache = { ttl = '0s' }\n",
+        ],
+    },
+    Row {
+        code: "cache_shares_sampled",
+        key: "route.own.cache",
+        says: &["one and the same answer", "when = \"deterministic\""],
+        raises: "[route.own]\npaths = ['/own']\ncaller = 'openai'\ncall = 'chat'\ntargets = ['openai']\ncache = {}\n",
+        without: &[],
+        does_not: &[
+            "[route.own]\npaths = ['/own']\ncaller = 'openai'\ncall = 'chat'\ntargets = ['openai']\n\
+             cache = { when = 'always' }\n",
+            "[route.own]\npaths = ['/own']\ncaller = 'openai'\ncall = 'embeddings'\ntargets = ['openai']\ncache = {}\n",
+        ],
+    },
+    Row {
+        code: "cache_shares_tenants",
+        key: "route.restaurant-chat.cache",
+        says: &["one tenant gets another's answers", "scope = \"tenant\""],
+        raises: "[route.restaurant-chat]\ncache = { scope = 'shared' }\n",
+        without: &[],
+        does_not: &[
+            "[route.restaurant-chat]\ncache = { scope = 'tenant' }\n",
+            "[route.canvas-chat]\ncache = { scope = 'shared' }\n",
+        ],
+    },
+    Row {
+        code: "cache_merges_requests",
+        key: "route.openai-chat.cache",
+        says: &["`ignore` has tools"],
+        raises: "[route.openai-chat]\ncache = { when = 'deterministic', ignore = ['tools', 'service_tier'] }\n",
+        without: &[],
+        does_not: &["[route.openai-chat]\ncache = { when = 'deterministic', ignore = ['service_tier'] }\n"],
+    },
+    Row {
+        code: "price_by_default",
+        key: "price.\"new-model\"",
+        says: &["at openai (route openai-chat)", "set its price"],
+        raises: "[route.openai-chat]\ntargets = [{ provider = 'openai', model = 'new-model' }]\n",
+        without: &[],
+        does_not: &[
+            "[price]\n'new-*' = { input = 1, output = 2 }\n\
+             [route.openai-chat]\ntargets = [{ provider = 'openai', model = 'new-model' }]\n",
+            "[provider.openai]\nprice.'new-model' = { input = 1, output = 2 }\n\
+             [route.openai-chat]\ntargets = [{ provider = 'openai', model = 'new-model' }]\n",
+        ],
+    },
+    Row {
+        code: "config",
+        key: "",
+        says: &["provider openai is enabled, but OPENAI_API_KEY is not set"],
+        raises: "[provider.openai]\nenabled = true\n",
+        without: &["OPENAI_API_KEY"],
+        does_not: &["[provider.openai]\nenabled = true\n"],
+    },
+];
+
+#[test]
+fn each_warning_is_raised_by_what_deserves_it_and_not_by_what_is_next_to_it() {
+    let mut wrong = Vec::new();
+    for row in ROWS {
+        let is_it =
+            |warning: &&Warning| warning.code == row.code && warning.key.as_deref().unwrap_or("").contains(row.key);
+        let all = found(row.raises, row.without);
+        match all.iter().find(is_it) {
+            None => wrong.push(format!("{} {} is not among {all:#?} of\n{}", row.code, row.key, row.raises)),
+            Some(warning) => {
+                let text = &warning.text;
+                let missing = row.says.iter().filter(|words| !text.contains(**words));
+                wrong.extend(missing.map(|words| format!("{}: {words:?} is not in {text:?}", row.code)));
+            }
+        }
+        for text in row.does_not {
+            let all = found(text, &[]);
+            if let Some(warning) = all.iter().find(is_it) {
+                wrong.push(format!("{} {warning} is raised by\n{text}", row.code));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// What the program says of a configuration, in a folder of its own.
+fn run(name: &str, text: &str, arguments: &[&str]) -> Output {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("check-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("x.toml"), text).unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    program.args(["check", "--config", "x.toml"]).args(arguments).current_dir(&folder).env_clear().envs(VARIABLES);
+    let output = program.output().unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    output
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The lines of a route's block.
+fn block<'t>(text: &'t str, route: &str) -> Vec<&'t str> {
+    let is_head = |line: &&str| line.split(' ').next() == Some(route);
+    let rest = text.lines().skip_while(|line| !is_head(line)).skip_while(|line| !line.starts_with(' '));
+    rest.take_while(|line| !line.is_empty()).map(str::trim).collect()
+}
+
+const SHOP: &str = "[limits]\ntier_header = 'X-Tier'\n\
+    [limit.pro]\ntiers = ['pro']\ncallers = ['openai']\nkey = ['user', 'address']\nrate = '200/15min'\nburst = 20\n\
+    [budget.daily]\nroutes = ['openai-chat']\nkey = ['tenant']\namount = 10\nper = 'day'\n\
+    [guard.names]\npatterns = ['email']\nrequest = 'mask'\nanswer = 'reject'\n\
+    [variant.small]\nroutes = ['openai-chat']\npercent = 10\nmodel = 'gpt-4o-mini'\n\
+    [provider.together]\nenabled = false\n\
+    [route.openai-chat]\nguards = ['names']\nmax_body = '26MiB'\ntimeout = { total = '45s' }\n\
+    cache = { when = 'deterministic', ttl = '1h' }\n";
+
+#[test]
+fn a_route_is_told_in_the_words_of_people() {
+    let output = run("words", SHOP, &[]);
+    let all = text(&output);
+    let told = block(&all, "openai-chat");
+    for line in [
+        "limits    ai 300 per min, general 1000 per min, by user, else api_key, else tenant, else address",
+        "tier pro  pro 200 per 15 min, 20 at once, by user, else address (instead of general and ai)",
+        "budgets   daily 10 USD per day by tenant, further calls get 402",
+        "cache     deterministic calls only (temperature 0 or a seed) for 1 h, shared within a tenant; 1 h longer when no \
+         target can answer",
+        "guards    names (requests: mask, answers: reject)",
+        "variant   small, 10 % of callers",
+        "targets   -  together: disabled (provider.together.enabled is false); its flag use_together enables it",
+        "1  openai, models by the map together-to-openai",
+        "2  anthropic, translated to `messages`",
+        "body      up to 26 MiB",
+    ] {
+        assert!(told.contains(&line), "{line:?} is not among {told:#?}");
+    }
+    assert!(told.iter().any(|line| line.starts_with("time      45 s for the whole call;")), "{told:#?}");
+    let shared = "canvas-stats        GET /api/llm/stats              (canvas stats)\n  callers  anyone;";
+    assert!(all.contains(shared), "routes that are equal share a block:\n{all}");
+    assert_eq!(all.matches("> failover\n").count(), 2, "a list of policies for calls, and one for WebSockets:\n{all}");
+}
+
+#[test]
+fn json_has_the_same_facts_and_strict_makes_warnings_failures() {
+    let output = run("json", SHOP, &["--json"]);
+    assert!(output.status.success());
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let routes = told["routes"].as_array().unwrap();
+    let chat = routes.iter().find(|route| route["name"] == "openai-chat").unwrap();
+    assert_eq!(chat["limits"][1]["tier"], "pro");
+    assert_eq!(chat["limits"][1]["limits"][0]["allows"], "200 per 15 min, 20 at once");
+    assert_eq!(chat["cache"]["ttl_s"], 3600.0);
+    assert_eq!(chat["targets"][1]["provider"], "openai");
+    assert!(chat["targets"][0]["left_out"].as_str().unwrap().contains("use_together"));
+    assert_eq!(chat["variants"][0]["percent"], 10.0);
+    let bad = format!(
+        "{SHOP}[limit.gold]\ntiers = ['gold']\nkey = ['user']\ncalls = ['menu']\ncallers = ['openai']\nrate = '5/min'\n"
+    );
+    let told: Value = serde_json::from_slice(&run("warned", &bad, &["--json"]).stdout).unwrap();
+    let codes: BTreeSet<&str> =
+        told["warnings"].as_array().unwrap().iter().filter_map(|warning| warning["code"].as_str()).collect();
+    assert!(codes.contains("limit_without_calls"), "{codes:?}");
+    assert_eq!(run("lenient", &bad, &[]).status.code(), Some(0));
+    assert_eq!(run("strict", &bad, &["--strict"]).status.code(), Some(1));
+}
