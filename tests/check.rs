@@ -330,7 +330,7 @@ const SHOP: &str = "[limits]\ntier_header = 'X-Tier'\n\
     [guard.names]\npatterns = ['email']\nrequest = 'mask'\nanswer = 'reject'\n\
     [variant.small]\nroutes = ['openai-chat']\npercent = 10\nmodel = 'gpt-4o-mini'\n\
     [provider.together]\nenabled = false\n\
-    [route.openai-chat]\nguards = ['names']\nmax_body = '26MiB'\ntimeout = { total = '45s' }\n\
+    [route.openai-chat]\nguard = ['names']\nmax_body = '26MiB'\ntimeout = { total = '45s' }\n\
     cache = { when = 'deterministic', ttl = '1h' }\n";
 
 #[test]
