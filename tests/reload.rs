@@ -125,7 +125,7 @@ async fn a_thousand_reloads_under_load_lose_no_call_and_each_call_sees_one_confi
         format!("tidegate_config_generation {}", RELOADS + 1),
         format!("tidegate_config_reloads_total{{result=\"success\"}} {RELOADS}"),
         format!("tidegate_config_reloads_total{{result=\"failure\"}} {}", RELOADS / 10),
-        format!("http_requests_total{{route=\"chat\",method=\"POST\",status=\"200\"}} {calls}"),
+        format!("http_requests_total{{route=\"chat\",method=\"POST\",status=\"200\",kind=\"call\"}} {calls}"),
         "tidegate_requests_in_flight 0".into(),
     ] {
         assert!(metrics.lines().any(|own| own == line), "no {line} in:\n{metrics}");

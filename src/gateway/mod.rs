@@ -35,7 +35,7 @@ use crate::policy::idempotency::memory::Memory;
 use crate::policy::idempotency::{self, Idempotency};
 use crate::policy::limit::Limit;
 use crate::policy::observe::spans::Tracing;
-use crate::policy::observe::{Observe, RouteMetrics, Telling};
+use crate::policy::observe::{Observe, RouteKind, RouteMetrics, Telling};
 use crate::provider::balance::Instances;
 use crate::provider::exchange::Exchange;
 use crate::provider::network::Access;
@@ -222,9 +222,11 @@ impl Gateway {
             let dialect = caller::dialect(route.caller);
             let switch = gateway_state.switches().of_subject(FlagKind::Route, &route.name);
             let open_paths = router::open_paths(route, &plan.routes);
+            // Nobody but jobs takes a route without a path.
+            let kind = if route.paths.is_empty() { RouteKind::Job } else { RouteKind::Call };
             routes.push(Route {
                 plan: route.clone(),
-                metrics: observe.route_metrics(&route.name),
+                metrics: observe.route_metrics(&route.name, kind),
                 stack,
                 auth,
                 dialect,

@@ -18,7 +18,7 @@ use crate::gateway::Gateway;
 use crate::model::call::Principal;
 use crate::model::fault::Fault;
 use crate::model::time::since;
-use crate::policy::observe::Watch;
+use crate::policy::observe::{RouteKind, Watch};
 use crate::server::callers::address::Peer;
 use crate::server::callers::credentials::LastShown;
 use crate::server::callers::head::RequestContext;
@@ -165,7 +165,7 @@ where
             None => return context.answer(body, watch).await,
         },
         Ok(Some((answered, route))) => {
-            watch.routed(route, "browser");
+            watch.routed(route, RouteKind::Preflight);
             return answered;
         }
         Err(fault) => Err(fault),

@@ -58,7 +58,7 @@ async fn messages_arrive_as_they_were_said_both_ways_and_in_order() {
     over(&mut near).await;
     over(&mut there).await;
     until_metric(&gateway, "voice_active_connections", 0).await;
-    until_metric(&gateway, "http_requests_total{route=\"voice\",method=\"GET\",status=\"101\"}", 1).await;
+    until_metric(&gateway, "http_requests_total{route=\"voice\",method=\"GET\",status=\"101\",kind=\"call\"}", 1).await;
     until_metric(&gateway, "tidegate_provider_calls_total{provider=\"bp0\",outcome=\"ok\"}", 1).await;
 }
 
@@ -83,7 +83,8 @@ async fn over_http2_it_is_the_same_and_tunnels_of_one_connection_do_not_wait_for
     other_there.send(close(1000, "enough")).await.unwrap();
     assert_eq!(closed(&mut other_near).await, Some((1000, "enough".into())));
     until_metric(&gateway, "voice_active_connections", 0).await;
-    until_metric(&gateway, "http_requests_total{route=\"voice\",method=\"CONNECT\",status=\"200\"}", 2).await;
+    until_metric(&gateway, "http_requests_total{route=\"voice\",method=\"CONNECT\",status=\"200\",kind=\"call\"}", 2)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -45,7 +45,7 @@ async fn one_too_many_from_an_address_is_closed_with_1008_and_nobody_is_asked() 
     let (mut third, mut third_there) = open(&gateway, &far).await;
     carry(&mut third, &mut third_there, "there is room again").await;
     carry(&mut first, &mut first_there, "still here").await;
-    until_metric(&gateway, "http_requests_total{route=\"voice\",method=\"GET\",status=\"101\"}", 4).await;
+    until_metric(&gateway, "http_requests_total{route=\"voice\",method=\"GET\",status=\"101\",kind=\"call\"}", 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use self::count::CallMetrics;
-pub use self::count::requests::RouteMetrics;
+pub use self::count::requests::{RouteKind, RouteMetrics};
 use self::record::Recorded;
 use self::spans::Tracing;
 pub use self::tell::Telling;
@@ -91,8 +91,8 @@ impl Observe {
     }
 
     /// What is counted of a route's requests.
-    pub fn route_metrics(&self, route: &Arc<str>) -> Arc<RouteMetrics> {
-        self.all.route_metrics(route)
+    pub fn route_metrics(&self, route: &Arc<str>, kind: RouteKind) -> Arc<RouteMetrics> {
+        self.all.route_metrics(route, kind)
     }
 
     /// The same for a route that may bound its answers.
@@ -146,8 +146,8 @@ impl Observe {
 }
 
 impl Observing {
-    fn route_metrics(&self, route: &Arc<str>) -> Arc<RouteMetrics> {
-        Arc::new(RouteMetrics::new(&self.metrics.requests, route.clone()))
+    fn route_metrics(&self, route: &Arc<str>, kind: RouteKind) -> Arc<RouteMetrics> {
+        Arc::new(RouteMetrics::new(&self.metrics.requests, route.clone(), kind))
     }
 }
 
@@ -204,8 +204,9 @@ impl Watch {
     }
 
     /// What answers in the place of a route, by its name in logs and metrics.
-    pub fn routed(&mut self, name: &Arc<str>, caller: &'static str) {
-        self.found(&self.observe.route_metrics(name), caller);
+    pub fn routed(&mut self, name: &Arc<str>, kind: RouteKind) {
+        let caller = if kind == RouteKind::Preflight { "browser" } else { OPERATOR };
+        self.found(&self.observe.route_metrics(name, kind), caller);
     }
 
     fn route(&self) -> Arc<str> {

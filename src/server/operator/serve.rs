@@ -12,7 +12,7 @@ use crate::caller::Answered;
 use crate::model::call::{Head, Principal};
 use crate::model::fault::{Fault, RequestFault};
 use crate::policy::auth::Auth;
-use crate::policy::observe::{OPERATOR, Watch};
+use crate::policy::observe::{RouteKind, Watch};
 use crate::server::callers::body_reader::BodyReader;
 use crate::server::callers::credentials;
 use crate::server::callers::head::RequestContext;
@@ -49,7 +49,7 @@ where
         None if access == Access::Admin => Section::Admin,
         None => Section::Health,
     };
-    watch.routed(section.name(), OPERATOR);
+    watch.routed(section.name(), RouteKind::Gateway);
     let answer = async {
         if let Err(fault) = context.check_target() {
             watch.failed(&fault);
@@ -90,7 +90,7 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     let (gateway, parts) = (context.gateway, context.parts);
-    watch.routed(found.endpoint.section.name(), OPERATOR);
+    watch.routed(found.endpoint.section.name(), RouteKind::Gateway);
     let mut from = context.address();
     let mut principal = None;
     match here.access {

@@ -19,7 +19,7 @@ use self::attempts::{Attempts, ProviderMetrics};
 use self::callers::Callers;
 use self::gen_ai::{Asked, GenAi, Operation};
 use self::prompts::Prompts;
-use self::requests::{Requests, RouteMetrics, TraceLabel};
+use self::requests::{Requests, RouteKind, RouteMetrics, TraceLabel};
 use self::variants::{VariantCall, Variants};
 use super::{CANCELLED, OK, Watch, outcome_word, spans};
 use crate::config::plan::MetricsPlan;
@@ -51,7 +51,7 @@ impl CallMetrics {
         gen_ai.models.allow(plan.max_models);
         callers.tenants.allow(plan.max_tenants);
         Self {
-            none: Arc::new(RouteMetrics::new(&requests, "none".into())),
+            none: Arc::new(RouteMetrics::new(&requests, "none".into(), RouteKind::None)),
             providers: providers.map(|provider| ProviderMetrics::new(&attempts, provider)).collect(),
             requests,
             callers,

@@ -23,11 +23,44 @@ struct RequestLabels {
     method: &'static str,
     /// 499 when the caller left before there was one.
     status: u16,
+    /// See [`RouteKind`].
+    kind: &'static str,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
     route: Arc<str>,
+    /// See [`RouteKind`].
+    kind: &'static str,
+}
+
+/// What a route's requests are. It follows from the route, so that it makes no more series. How callers are served is read with
+/// `kind="call"`, whatever the routes are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteKind {
+    /// Callers' calls.
+    Call,
+    /// Attempts at jobs, for which nobody waits.
+    Job,
+    /// What the gateway answers itself: health, the operators' API, the live page and its streams, the queue of jobs.
+    Gateway,
+    /// A browser's questions whether it may call.
+    Preflight,
+    /// No route was found.
+    None,
+}
+
+impl RouteKind {
+    /// The label.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::Job => "job",
+            Self::Gateway => "gateway",
+            Self::Preflight => "preflight",
+            Self::None => "none",
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -137,6 +170,7 @@ impl Group for Requests {
 /// What is counted of one route's requests: made once, when a gateway is built.
 pub struct RouteMetrics {
     pub(in crate::policy::observe) route: Arc<str>,
+    kind: &'static str,
     all: Arc<Requests>,
     requests: Handles<(&'static str, u16), Counter, 4>,
     durations: Handles<(), TracedHistogram, 1>,
@@ -146,9 +180,10 @@ pub struct RouteMetrics {
 }
 
 impl RouteMetrics {
-    pub(in crate::policy::observe) fn new(all: &Arc<Requests>, route: Arc<str>) -> Self {
+    pub(in crate::policy::observe) fn new(all: &Arc<Requests>, route: Arc<str>, kind: RouteKind) -> Self {
         Self {
             route,
+            kind: kind.as_str(),
             all: all.clone(),
             requests: Handles::default(),
             durations: Handles::default(),
@@ -166,10 +201,10 @@ impl RouteMetrics {
         took: Duration,
         example: Option<TraceLabel>,
     ) {
-        let (all, route) = (&self.all, || self.route.clone());
-        let labels = |&(method, status): &_| RequestLabels { route: route(), method, status };
+        let (all, kind, route) = (&self.all, self.kind, || self.route.clone());
+        let labels = |&(method, status): &_| RequestLabels { route: route(), method, status, kind };
         self.requests.get((method, status), |key| all.requests.get_or_create_owned(&labels(key))).inc();
-        let of_route = RouteLabels { route: route() };
+        let of_route = RouteLabels { route: route(), kind };
         let durations = self.durations.get((), |()| all.durations.get_or_create_owned(&of_route));
         durations.observe(took.as_secs_f64(), example, None);
         if let Some(first) = facts.first_token {
