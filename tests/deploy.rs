@@ -110,7 +110,10 @@ fn the_dashboard_is_json_whose_queries_prometheus_can_read() {
     let queries: Vec<&str> = queries.map(|target| target["expr"].as_str().unwrap()).collect();
     assert!(queries.len() >= 30, "only {} queries", queries.len());
     // As rules they are checked by the tool that knows the language.
-    let rule = |(number, query): (usize, &&str)| format!("  - record: q{number}\n    expr: {}\n", Value::from(*query));
+    // As Grafana would send them.
+    let filled = |query: &str| query.replace("$__rate_interval", "1m");
+    let rule =
+        |(number, query): (usize, &&str)| format!("  - record: q{number}\n    expr: {}\n", Value::from(filled(query)));
     let rules: String = queries.iter().enumerate().map(rule).collect();
     let folder = std::env::temp_dir().join(format!("tidegate-dashboard-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
@@ -118,6 +121,62 @@ fn the_dashboard_is_json_whose_queries_prometheus_can_read() {
     let checked = promtool(&["check", "rules", "queries.yml"], folder.to_str().unwrap(), "");
     fs::remove_dir_all(&folder).unwrap();
     checked.unwrap();
+}
+
+#[test]
+fn the_panels_have_numbers_and_places_of_their_own_and_ask_as_the_dashboard_is_set() {
+    let dashboard: Value = serde_json::from_str(&fs::read_to_string(DASHBOARD).unwrap()).unwrap();
+    let (mut numbers, mut taken) = (BTreeSet::new(), BTreeSet::new());
+    for panel in dashboard["panels"].as_array().unwrap() {
+        assert!(numbers.insert(panel["id"].as_u64().unwrap()), "two panels have this number: {panel:#}");
+        let [x, y, w, h] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
+        assert!(w > 0 && x + w <= 24, "wider than the grid: {panel:#}");
+        let cells = (x..x + w).flat_map(|column| (y..y + h).map(move |line| (column, line)));
+        for cell in cells {
+            assert!(taken.insert(cell), "another panel is here: {panel:#}");
+        }
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            let query = target["expr"].as_str().unwrap();
+            let chosen = query.matches('{').count() == query.matches(r#"job=~"$job",instance=~"$instance""#).count();
+            assert!(chosen, "a selector without the variables: {query}");
+            // The cost of an hour is that of an hour, whatever is shown.
+            let windows = query.split('[').skip(1).map(|rest| rest.split(']').next().unwrap());
+            let fixed: Vec<_> = windows.filter(|window| !["$__rate_interval", "1h"].contains(window)).collect();
+            assert!(fixed.is_empty(), "fixed windows {fixed:?}: {query}");
+        }
+    }
+}
+
+/// The selectors of these metrics in a text, each with what follows the name.
+fn selectors<'a>(text: &'a str, names: &[&str]) -> Vec<&'a str> {
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let found = names.iter().flat_map(|name| text.match_indices(name));
+    let whole = found.filter(|(at, _)| !text[..*at].ends_with(is_part)).map(|(at, name)| &text[at + name.len()..]);
+    whole.filter(|rest| rest.starts_with('{')).map(|rest| rest.split('}').next().unwrap()).collect()
+}
+
+#[test]
+fn what_other_programs_have_too_is_asked_for_by_job_and_calls_are_those_of_callers() {
+    let text = fs::read_to_string(RULES).unwrap();
+    let shared = selectors(&text, &["http_requests_total", "process_resident_memory_bytes", "up"]);
+    assert!(shared.len() >= 6, "{shared:?}");
+    for selector in &shared {
+        assert!(selector.contains(r#"job="tidegate""#), "any program's: {selector}");
+    }
+    for file in [RULES, DASHBOARD] {
+        let text = fs::read_to_string(file).unwrap().replace("\\\"", "\"");
+        let of_calls = [
+            "http_requests_total",
+            "http_request_duration_seconds_bucket",
+            "tidegate_time_to_first_token_seconds_bucket",
+        ];
+
+        let of_calls = selectors(&text, &of_calls);
+        assert!(of_calls.len() >= 5, "{file}: {of_calls:?}");
+        for selector in &of_calls {
+            assert!(selector.contains("kind="), "{file} counts operators and jobs: {selector}");
+        }
+    }
 }
 
 #[test]

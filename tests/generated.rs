@@ -3,7 +3,7 @@
 //!
 //! `make generate` writes the pages anew. The schema is judged by what reads it at an editor's, not by code of our own.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on stops")]
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -13,17 +13,21 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tidegate::config;
 
+#[path = "generated/dashboard.rs"]
+mod dashboard;
+
 const SCHEMA: &str = "config/gateway.schema.json";
 
 /// A file, and what prints it.
 type Page = (&'static str, fn() -> String);
 
-const PAGES: [Page; 5] = [
+const PAGES: [Page; 6] = [
     (SCHEMA, config::schema),
     ("docs/configuration.md", config::reference),
     ("docs/metrics.md", tidegate::commands::reference::metrics),
     ("docs/api.md", tidegate::server::operator::reference::page),
     ("docs/openapi.json", tidegate::server::operator::reference::openapi),
+    ("deploy/grafana/tidegate.json", dashboard::json),
 ];
 
 fn root() -> PathBuf {
