@@ -248,8 +248,9 @@ async fn every_panel_and_every_alert_shows_what_a_gateway_does() {
     assert!(is_positive(&prometheus.value(seen).await), "the live page's stream was not counted at all");
     let counted = "sum(tidegate_time_to_first_token_seconds_count{kind=\"call\"}) or vector(0)";
     assert!(is_positive(&prometheus.value(counted).await));
-    for query in
-        panels_of("page|health|admin|jobs|canvas-jobs").iter().filter(|it| it.expression.contains("kind=\"call\""))
+    for query in panels_of("page|health|admin|jobs|canvas-jobs|canvas-job-submit")
+        .iter()
+        .filter(|it| it.expression.contains("kind=\"call\""))
     {
         // Voice has a panel of its own, with its own routes.
         if query.title != "Voice success" {

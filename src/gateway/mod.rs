@@ -222,8 +222,12 @@ impl Gateway {
             let dialect = caller::dialect(route.caller);
             let switch = gateway_state.switches().of_subject(FlagKind::Route, &route.name);
             let open_paths = router::open_paths(route, &plan.routes);
-            // Nobody but jobs takes a route without a path.
-            let kind = if route.paths.is_empty() { RouteKind::Job } else { RouteKind::Call };
+            let kind = match route.paths.is_empty() {
+                // Nobody but jobs takes a route without a path.
+                true => RouteKind::Job,
+                false if route.call.is_local() => RouteKind::Gateway,
+                false => RouteKind::Call,
+            };
             routes.push(Route {
                 plan: route.clone(),
                 metrics: observe.route_metrics(&route.name, kind),

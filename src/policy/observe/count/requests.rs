@@ -38,11 +38,12 @@ struct RouteLabels {
 /// `kind="call"`, whatever the routes are called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteKind {
-    /// Callers' calls.
+    /// Callers' calls that are for a provider.
     Call,
     /// Attempts at jobs, for which nobody waits.
     Job,
-    /// What the gateway answers itself: health, the operators' API, the live page and its streams, the queue of jobs.
+    /// What the gateway answers itself: health, statistics, the operators' API, the live page, the queue of jobs; some of it in
+    /// a millisecond, and some in streams that last for hours.
     Gateway,
     /// A browser's questions whether it may call.
     Preflight,
