@@ -1,7 +1,7 @@
 # `make` alone lists the targets. What is installed is in scripts/setup, and what CI runs in .ci/run.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test soak answers mutants demo lint format clippy rustdoc docs bench bench-instructions bench-breaker bench-cache-hit-rate bench-jobs bench-limit bench-simulate fuzz deny check-dockerfile slowhttptest restart-test jobs-chaos hold-test frame-latency bench-start generate clean
+.PHONY: help setup test soak answers mutants demo compose-env manifests lint format clippy rustdoc docs bench bench-instructions bench-breaker bench-cache-hit-rate bench-jobs bench-limit bench-simulate fuzz deny check-dockerfile slowhttptest restart-test jobs-chaos hold-test frame-latency bench-start generate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ jobs-chaos: ## kill gateways, workers and Redis at random while jobs run (ROUNDS
 
 demo: ## the gateway with simulated providers: no keys, no network
 	cargo run --locked --quiet -- demo
+
+compose-env: ## an ADMIN_TOKEN for deploy/compose.yml in deploy/.env; values that are there stay
+	@scripts/compose-env
+
+manifests: setup ## render deploy/kubernetes from the chart
+	@scripts/manifests
 
 lint: format clippy rustdoc docs ## every check that runs no test
 

@@ -536,6 +536,20 @@ fn a_key_in_a_file_replaces_the_default_variable() {
 }
 
 #[test]
+fn a_provider_whose_key_file_does_not_exist_is_not_used_and_that_is_said() {
+    let text = "[provider.openai]\nkey_file = \"/no/such/openai\"\n[provider.buildpanel]\nkey_file = \"/no/such/b\"\n";
+    let plan = plan(text, &[("TOGETHER_API_KEY", "k"), ("USE_BUILDPANEL", "true")]);
+    assert_eq!(provider(&plan, "openai").usable, Usable::NoKey);
+    assert_eq!(provider(&plan, "buildpanel").usable, Usable::Yes, "it needs none");
+    for told in [
+        "provider openai: its key file \"/no/such/openai\" does not exist: it is not used",
+        "provider buildpanel: its key file \"/no/such/b\" does not exist: it is asked without a key",
+    ] {
+        assert!(plan.warnings.iter().any(|it| it == told), "{told:?} is not in {:?}", plan.warnings);
+    }
+}
+
+#[test]
 fn a_certificate_to_trust_must_be_one() {
     let path = std::env::temp_dir().join(format!("tidegate-ca-{}", std::process::id()));
     let name = path.display().to_string();

@@ -23,6 +23,8 @@ use tidegate::gateway::world::World;
 use tidegate::provider::simulated::Simulation;
 use tidegate::server::dispatch;
 
+#[path = "deploy/chart.rs"]
+mod chart;
 #[path = "deploy/manifests.rs"]
 mod manifests;
 

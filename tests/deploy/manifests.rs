@@ -13,19 +13,23 @@ use serde_json::Value;
 use tidegate::config::plan::Plan;
 use tidegate::config::{self, Variables};
 
-const VENV: &str = "target/test-tools/venv/bin";
-const KUBERNETES: [&str; 5] = ["deployment", "service", "autoscaling", "network", "worker"];
+pub(crate) const VENV: &str = "target/test-tools/venv/bin";
+const KUBERNETES: [&str; 6] = ["configmap", "deployment", "service", "autoscaling", "network", "worker"];
+/// Those without Redis.
+const ALONE: [&str; 5] = ["configmap", "deployment", "service", "autoscaling", "network"];
+/// What the chart, and so the ConfigMap, has as the configuration.
+const CONFIG: &str = "deploy/helm/tidegate/gateway.toml";
 
 /// Files that hold a Deployment, each with the command that its pods run.
 const DEPLOYMENTS: [(&str, &str); 2] = [("deployment", "serve"), ("worker", "worker")];
 
-fn run(program: &str, arguments: &[&str]) -> Output {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Output {
     let output = Command::new(program).args(arguments).output();
     output.unwrap_or_else(|fault| panic!("{program}: {fault}; run: make setup"))
 }
 
 /// All that a tool has said, if it is content.
-fn content(program: &str, arguments: &[&str]) -> String {
+pub(crate) fn content(program: &str, arguments: &[&str]) -> String {
     let output = run(program, arguments);
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{program} {arguments:?}:\n{said}");
@@ -33,13 +37,19 @@ fn content(program: &str, arguments: &[&str]) -> String {
 }
 
 /// The documents of a YAML file.
-fn yaml(path: &str) -> Vec<Value> {
+pub(crate) fn yaml(path: &str) -> Vec<Value> {
     let convert = "import sys, json, yaml; print(json.dumps(list(yaml.safe_load_all(open(sys.argv[1])))))";
     serde_json::from_str(&content(&format!("{VENV}/python"), &["-c", convert, path])).unwrap()
 }
 
 fn kubernetes(name: &str) -> Vec<Value> {
     yaml(&format!("deploy/kubernetes/{name}.yaml"))
+}
+
+/// The Deployment in a file.
+fn deployment(file: &str) -> Value {
+    let mut documents = kubernetes(file).into_iter();
+    documents.find(|it| it["kind"] == "Deployment").unwrap_or_else(|| panic!("{file} has no Deployment"))
 }
 
 /// A variable that the program knows: the default configuration or the list of variables names it.
@@ -77,10 +87,12 @@ fn texts(list: &Value) -> Vec<&str> {
 
 #[test]
 fn kubernetes_takes_the_manifests() {
-    let files: Vec<String> = KUBERNETES.iter().map(|name| format!("deploy/kubernetes/{name}.yaml")).collect();
+    let alone = ALONE.map(|name| format!("deploy/kubernetes/without-redis/{name}.yaml"));
+    let files: Vec<String> =
+        KUBERNETES.map(|name| format!("deploy/kubernetes/{name}.yaml")).into_iter().chain(alone).collect();
     let arguments: Vec<&str> = ["--strict"].into_iter().chain(files.iter().map(String::as_str)).collect();
     let said = content(&format!("{VENV}/kubernetes-validate"), &arguments);
-    assert_eq!(said.matches(" passed for resource ").count(), 9, "{said}");
+    assert_eq!(said.matches(" passed for resource ").count(), 10 + 6, "{said}");
 }
 
 #[test]
@@ -88,24 +100,28 @@ fn the_kubernetes_manifests_are_of_one_piece() {
     let kustomization = &kubernetes("kustomization")[0];
     let listed: BTreeSet<String> = texts(&kustomization["resources"]).into_iter().map(str::to_owned).collect();
     assert_eq!(listed, KUBERNETES.iter().map(|name| format!("{name}.yaml")).collect());
-    let generated = &kustomization["configMapGenerator"][0];
-    for file in texts(&generated["files"]) {
-        assert!(Path::new("deploy/kubernetes").join(file).exists(), "{file}");
-    }
+    let alone = &kubernetes("without-redis/kustomization")[0];
+    assert_eq!(texts(&alone["resources"]), ALONE.map(|name| format!("{name}.yaml")));
+    assert_eq!(alone["images"], kustomization["images"]);
+    let generated = &kubernetes("configmap")[0];
+    assert_eq!(generated["data"]["gateway.toml"], fs::read_to_string(CONFIG).unwrap());
 
     let mut selectors = BTreeSet::new();
     for (file, _) in DEPLOYMENTS {
-        let deployment = &kubernetes(file)[0];
+        let deployment = deployment(file);
         let pod = &deployment["spec"]["template"];
         let labels = &pod["metadata"]["labels"];
         assert!(labels.is_object() && deployment["spec"]["selector"]["matchLabels"] == *labels);
         assert!(selectors.insert(labels.to_string()), "{file}: another Deployment has the same pods");
         let volume = &pod["spec"]["volumes"][0];
-        assert_eq!(volume["configMap"]["name"], generated["name"], "where the configuration comes from");
+        assert_eq!(volume["configMap"]["name"], generated["metadata"]["name"], "where the configuration comes from");
         let container = &pod["spec"]["containers"][0];
         assert_eq!((&container["volumeMounts"][0]["name"], &volume["name"]), (&volume["name"], &"config".into()));
-        assert_eq!(container["volumeMounts"][0].get("subPath"), None, "a single file would never change");
-        assert_eq!(kustomization["images"][0]["name"], container["image"]);
+        for mount in container["volumeMounts"].as_array().unwrap() {
+            assert_eq!(mount.get("subPath"), None, "a single file would never change");
+        }
+        let image = container["image"].as_str().unwrap().rsplit_once(':').unwrap().0;
+        assert_eq!(kustomization["images"][0]["name"], image);
         assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], Value::Bool(true));
 
         let ports = ports_of(container);
@@ -129,7 +145,7 @@ fn the_kubernetes_manifests_are_of_one_piece() {
         let open = network["spec"]["ingress"].as_array().unwrap().iter().map(|rule| &rule["ports"][0]["port"]);
         assert!(open.clone().all(|port| ports.contains(&port.as_str().unwrap())) && open.count() == ports.len());
     }
-    let gateway = &kubernetes("deployment")[0]["spec"]["template"];
+    let gateway = &deployment("deployment")["spec"]["template"];
     let service = &kubernetes("service")[0]["spec"];
     assert_eq!(service["selector"], gateway["metadata"]["labels"]);
     let port = service["ports"][0]["targetPort"].as_str().unwrap();
@@ -146,7 +162,9 @@ fn workers_are_scaled_by_a_metric_that_there_is() {
     let series = adapter["seriesQuery"].as_str().unwrap();
     let reference = tidegate::commands::reference::metrics();
     assert!(reference.contains(&format!("| `{series}` | gauge | `priority` |")), "no gateway has {series}");
-    let metric = &kubernetes("worker")[1]["spec"]["metrics"][0]["external"];
+    let workers = kubernetes("worker");
+    let scaler = workers.iter().find(|it| it["kind"] == "HorizontalPodAutoscaler").unwrap();
+    let metric = &scaler["spec"]["metrics"][0]["external"];
     assert_eq!(
         (&metric["metric"]["name"], &metric["target"]["type"]),
         (&adapter["name"]["as"], &"AverageValue".into())
@@ -164,7 +182,7 @@ fn workers_are_scaled_by_a_metric_that_there_is() {
 #[test]
 fn the_program_takes_what_the_pods_give_it() {
     for (file, command) in DEPLOYMENTS {
-        let deployment = &kubernetes(file)[0];
+        let deployment = deployment(file);
         let pod = &deployment["spec"]["template"]["spec"];
         let container = &pod["containers"][0];
         let given = container["env"].as_array().unwrap().iter();
@@ -174,7 +192,8 @@ fn the_program_takes_what_the_pods_give_it() {
         for (name, _) in &variables {
             assert!(is_known(name), "{name} is no variable of the program");
         }
-        let plan = plan(Some("deploy/kubernetes/gateway.toml"), &variables);
+        let config = with_secrets();
+        let plan = plan(Some(&config), &variables);
         let port = |name: &str| {
             let port = container["ports"].as_array().unwrap().iter().find(|port| port["name"] == name);
             port.map(|port| port["containerPort"].as_u64().unwrap())
@@ -194,10 +213,23 @@ fn the_program_takes_what_the_pods_give_it() {
         takes(&[command]);
         // The same file, by the program itself.
         let mut check = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        check.args(["check", "--config", "deploy/kubernetes/gateway.toml"]).env_clear().envs(variables);
+        check.args(["check", "--config", &config]).env_clear().envs(variables);
         let output = check.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+/// A copy of the pods' configuration, for which the Secret is mounted in another folder.
+fn with_secrets() -> String {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pods");
+    fs::create_dir_all(&folder).unwrap();
+    for key in ["admin-token", "openai-api-key"] {
+        fs::write(folder.join(key), "a-secret-of-sufficient-length\n").unwrap();
+    }
+    let text = fs::read_to_string(CONFIG).unwrap();
+    let config = folder.join("gateway.toml");
+    fs::write(&config, text.replace("/run/secrets/tidegate", folder.to_str().unwrap())).unwrap();
+    config.to_str().unwrap().to_owned()
 }
 
 /// The program has a command of this name.
@@ -222,18 +254,28 @@ fn compose_starts_what_belongs_together() {
         assert_eq!(plan.jobs.concurrency == 0, name == "gateway", "workers work, and gateways accept");
         for (variable, value) in &environment {
             let host = value.split_once("://").and_then(|(_, rest)| rest.split([':', '/']).next());
-            let is_there = |host: &str| host == "localhost" || services.contains_key(host);
+            let extra = texts(&services[name]["extra_hosts"]);
+            let is_extra = |host: &str| extra.contains(&&*format!("{host}:host-gateway"));
+            let is_there = |host: &str| is_extra(host) || services.contains_key(host);
             assert!(host.is_none_or(is_there), "{variable} names {value}, which is no service");
         }
     }
     let gateway =
         plan(None, &[("ADMIN_ADDR", default_of(services["gateway"]["environment"]["ADMIN_ADDR"].as_str().unwrap()))]);
-    let published: Vec<String> = texts(&services["gateway"]["ports"]).into_iter().map(str::to_owned).collect();
+    let published = texts(&services["gateway"]["ports"]);
     let (callers, operators) = (gateway.server.listen.port(), gateway.server.admin.unwrap().port());
-    assert_eq!(published, [format!("{callers}:{callers}"), format!("127.0.0.1:{operators}:{operators}")]);
-    takes(&texts(&services["worker"]["command"]));
+    let expected =
+        [format!("${{PUBLISH:-127.0.0.1}}:{callers}:{callers}"), format!("127.0.0.1:{operators}:{operators}")];
+    assert_eq!(published, expected);
+    for (name, service) in services {
+        let ports = service["ports"].as_array().into_iter().flatten().map(|port| port.as_str().unwrap());
+        for port in ports {
+            let is_private = port.starts_with("127.0.0.1:") || port.starts_with("${PUBLISH:-127.0.0.1}:");
+            assert!(is_private, "{name} publishes {port} to other machines");
+        }
+    }
     let health = texts(&services["worker"]["healthcheck"]["test"]).concat();
-    assert!(health.contains(&format!("http://127.0.0.1:{operators} ")), "callers cannot connect to a worker");
+    assert!(health.contains(&format!("http://127.0.0.1:{operators}")), "callers cannot connect to a worker");
     for process in ["gateway", "worker"] {
         let url = services[process]["environment"]["JOBS_REDIS_URL"].as_str().unwrap();
         let host = url.trim_start_matches("redis://").split(':').next().unwrap();
@@ -271,9 +313,11 @@ fn environment_of(service: &Value) -> Vec<(&str, &str)> {
     environment.map(|(name, value)| (name.as_str(), default_of(value.as_str().unwrap()))).collect()
 }
 
-/// What `${NAME:-default}` is when nothing is set.
+/// What `${NAME:-default}` is when nothing is set; `${NAME:?message}` must be set, to anything.
 fn default_of(value: &str) -> &str {
-    value.strip_prefix("${").map_or(value, |rest| rest.split_once(":-").unwrap().1.trim_end_matches('}'))
+    let Some(inner) = value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else { return value };
+    let is_required = inner.contains(":?");
+    if is_required { "something that must be set" } else { inner.split_once(":-").unwrap().1 }
 }
 
 #[test]

@@ -121,6 +121,8 @@ pub(in crate::config) fn is_name(name: &str) -> bool {
 /// Where a provider's key was looked for.
 struct KeySource {
     variable: Option<String>,
+    /// The file that the config names and that does not exist.
+    missing_file: Option<String>,
     is_enabled: Option<bool>,
 }
 
@@ -134,7 +136,7 @@ fn provider(
     let kind = section.required("kind", value::word("a provider kind", KINDS));
     let is_enabled = section.optional("enabled", value::boolean);
     let urls = section.required_list("url", value::url);
-    let (key, variable, key_source) = key(&mut section, variables, report);
+    let Key { key, variable, missing_file, source: key_source } = key(&mut section, variables, report);
     let request = requests::read(&mut section, kind, report);
     let roots = roots::read(&mut section, report);
     let denies_private = private::deny(&mut section, "deny_private", "url", urls.iter().flatten().map(|at| &at.value));
@@ -200,7 +202,7 @@ fn provider(
         longest_answers: Vec::new(),
         structured,
     };
-    Some((plan, KeySource { variable, is_enabled }))
+    Some((plan, KeySource { variable, missing_file, is_enabled }))
 }
 
 /// The URL below which a dialect puts its paths. Anthropic's begins with the version, which many leave out of the URL.
@@ -215,12 +217,20 @@ fn values<T>(items: Vec<At<T>>) -> Vec<T> {
     items.into_iter().map(|at| at.value).collect()
 }
 
-/// The key, the variable it may come from, and that or the file if the config says where it comes from at all.
-fn key(
-    section: &mut Section<'_>,
-    variables: &Variables,
-    report: &Report,
-) -> (Option<Secret>, Option<String>, Option<Arc<str>>) {
+/// The key of a provider, and where it comes from.
+struct Key {
+    key: Option<Secret>,
+    /// The variable it may come from.
+    variable: Option<String>,
+    /// The file it should come from, if that does not exist.
+    missing_file: Option<String>,
+    /// The variable or file, if the config says where the key comes from at all.
+    source: Option<Arc<str>>,
+}
+
+/// Reads `key_env` or `key_file`. A file that does not exist counts as a variable that is not set: a folder of secrets
+/// may hold keys for some of the providers, and more of them later.
+fn key(section: &mut Section<'_>, variables: &Variables, report: &Report) -> Key {
     let chosen = section.exclusive(&["key_env", "key_file"]);
     let by_name = section.located("key_env", value::variable_name);
     let by_file = section.located("key_file", value::text);
@@ -228,6 +238,7 @@ fn key(
     let named = if chosen == Some("key_env") { &by_name } else { &by_file };
     let source = chosen.map(|key| Arc::from(named.as_ref().map_or(key, |at| at.value.as_str())));
     let mut variable = None;
+    let mut missing_file = None;
     let mut place = None;
     let secret = match (chosen, by_name, by_file) {
         (Some("key_env"), Some(name), _) => {
@@ -235,6 +246,10 @@ fn key(
             let secret = general::from_variable(&name, variables);
             variable = Some(name.value);
             secret
+        }
+        (Some("key_file"), _, Some(path)) if is_missing(&path.value) && !variables.has_all_secrets() => {
+            missing_file = Some(path.value);
+            None
         }
         (Some("key_file"), _, Some(path)) => {
             let secret = general::from_file(&path, section.path_of("key_file"), variables, report);
@@ -254,7 +269,11 @@ fn key(
             "*** is not a key: allowed are ASCII characters without spaces",
         );
     }
-    (secret, variable, source)
+    Key { key: secret, variable, missing_file, source }
+}
+
+fn is_missing(file: &str) -> bool {
+    std::fs::metadata(file).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// Paths of BuildPanel; what the config leaves open is what BuildPanel has.
@@ -375,8 +394,12 @@ fn probe(section: &mut Section<'_>, kind: Option<ProviderKind>) -> Option<ProbeP
     is_enabled.then_some(ProbePlan { paths, interval, timeout })
 }
 
-/// A provider that someone switched on by name, and that cannot be used all the same.
+/// A provider that someone switched on by name or gave a file for its key, and that cannot be used all the same.
 fn advice(plan: &ProviderPlan, source: &KeySource) -> Option<String> {
+    if let (Some(file), Usable::NoKey | Usable::Yes) = (&source.missing_file, plan.usable) {
+        let effect = if plan.usable == Usable::Yes { "it is asked without a key" } else { "it is not used" };
+        return Some(format!("provider {}: its key file {file:?} does not exist: {effect}", plan.name));
+    }
     let is_wanted = source.is_enabled == Some(true) && plan.usable == Usable::NoKey;
     let missing = source.variable.as_deref().map_or("it has no key".into(), |name| format!("{name} is not set"));
     is_wanted.then(|| format!("provider {} is enabled, but {missing}: it is not used", plan.name))
@@ -396,7 +419,9 @@ fn nobody(plans: &[Arc<ProviderPlan>], sources: &[KeySource]) -> Option<String> 
         return None;
     }
     let remedy = |(plan, source): (&Arc<ProviderPlan>, &KeySource)| match plan.usable {
-        Usable::NoKey => source.variable.clone(),
+        Usable::NoKey => {
+            source.variable.clone().or_else(|| Some(format!("a key in {:?}", source.missing_file.as_ref()?)))
+        }
         Usable::NotEnabled if &*plan.name == "buildpanel" => Some("USE_BUILDPANEL=true".into()),
         _ => Some(format!("provider.{}.enabled = true", plan.name)),
     };

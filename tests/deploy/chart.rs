@@ -1,0 +1,251 @@
+//! The Helm chart: sound for Helm, of one source with the manifests, and strict about its values.
+//!
+//! What it renders is held to the schemas of Kubernetes and of the Prometheus operator. What pods make of it is tried in
+//! `tests/install.rs`.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::manifests::{VENV, content, run, yaml};
+
+const HELM: &str = "target/test-tools/kubernetes/helm";
+const CHART: &str = "deploy/helm/tidegate";
+
+/// Values that differ from the default in one respect each, as `--set` takes them.
+const VARIANTS: [&str; 9] = [
+    "redis.enabled=true",
+    "redis.enabled=false",
+    "redis.enabled=false,persistence.enabled=false",
+    "redis.jobs=true,secret.name=our-own,workers.autoscaling.enabled=false,autoscaling.enabled=false",
+    "workers.enabled=false,disruption.enabled=false,networkPolicy.enabled=false",
+    "secret.create=true,secret.values.redis-url=redis://redis:6379",
+    "monitoring.podMonitor=true,monitoring.serviceMonitor=true,monitoring.labels.release=prometheus",
+    "ingress.enabled=true,ingress.host=ai.example.com,ingress.tlsSecret=certificate,service.type=LoadBalancer",
+    "image.tag=v1,image.pullSecrets[0].name=registry,nodeSelector.disk=ssd,env[0].name=LOG_LEVEL,env[0].value=debug",
+];
+
+/// A folder of this test's own.
+fn folder(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// All documents that a release of this name has with these values.
+fn rendered(release: &str, values: &str) -> Vec<Value> {
+    let file = folder(&format!("chart-{release}")).join("all.yaml");
+    fs::write(&file, content(HELM, &["template", release, CHART, "--set", values])).unwrap();
+    yaml(file.to_str().unwrap())
+}
+
+/// What Helm says against these values.
+fn complaint(values: &str) -> String {
+    let output = run(HELM, &["template", "tidegate", CHART, "--set", values]);
+    assert!(!output.status.success(), "{values} is accepted");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn of_kind<'d>(documents: &'d [Value], kind: &str) -> Vec<&'d Value> {
+    documents.iter().filter(|it| it["kind"] == kind).collect()
+}
+
+#[test]
+fn helm_finds_nothing_to_object_to() {
+    content(HELM, &["lint", "--strict", CHART]);
+    for values in VARIANTS {
+        content(HELM, &["lint", "--strict", CHART, "--set", values]);
+    }
+}
+
+#[test]
+fn the_committed_manifests_are_what_the_chart_renders() {
+    let rendered = folder("rendered");
+    content("scripts/manifests", &[rendered.to_str().unwrap()]);
+    for part in ["", "without-redis"] {
+        let files = |folder: PathBuf| {
+            let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+            let mut files: Vec<_> = entries.filter(|path| path.is_file()).collect();
+            files.sort();
+            files.into_iter().filter(|path| !path.ends_with("kustomization.yaml")).collect::<Vec<_>>()
+        };
+        let committed = Path::new("deploy/kubernetes").join(part);
+        let names = |files: &[PathBuf]| files.iter().map(|it| it.file_name().unwrap().to_owned()).collect::<Vec<_>>();
+        let (new, old) = (files(rendered.join(part)), files(committed));
+        assert_eq!(names(&new), names(&old), "run: make manifests");
+        for (new, old) in new.iter().zip(&old) {
+            let is_equal = fs::read_to_string(new).unwrap() == fs::read_to_string(old).unwrap();
+            assert!(is_equal, "{} is not what the chart renders; run: make manifests", old.display());
+        }
+    }
+}
+
+#[test]
+fn kubernetes_takes_what_the_chart_renders_with_other_values() {
+    let folder = folder("variants");
+    let files: Vec<String> = VARIANTS
+        .iter()
+        .enumerate()
+        .map(|(number, values)| {
+            let file = folder.join(format!("{number}.yaml"));
+            fs::write(&file, content(HELM, &["template", "tidegate", CHART, "--set", values])).unwrap();
+            file.to_str().unwrap().to_owned()
+        })
+        .collect();
+    let arguments: Vec<&str> = ["--strict"].into_iter().chain(files.iter().map(String::as_str)).collect();
+    let said = content(&format!("{VENV}/kubernetes-validate"), &arguments);
+    let unknown: Vec<&str> = said.lines().filter(|line| line.contains("Couldn't find schema")).collect();
+    assert_eq!(unknown.len(), 2, "all but the two monitors: {unknown:?}");
+}
+
+#[test]
+fn without_redis_there_is_one_gateway_with_a_place_for_its_jobs() {
+    let documents = rendered("alone", "redis.enabled=false");
+    assert!(of_kind(&documents, "HorizontalPodAutoscaler").is_empty());
+    let [deployment] = of_kind(&documents, "Deployment")[..] else { panic!("workers would have no jobs to take") };
+    assert_eq!(
+        (&deployment["spec"]["replicas"], &deployment["spec"]["strategy"]["type"]),
+        (&json!(1), &json!("Recreate"))
+    );
+    let pod = &deployment["spec"]["template"]["spec"];
+    assert_eq!(pod["containers"][0]["env"], json!([{"name": "JOBS_STATE_FILE", "value": "/data/tidegate-jobs.redb"}]));
+    let claim = &of_kind(&documents, "PersistentVolumeClaim")[0]["metadata"]["name"];
+    let volume = pod["volumes"].as_array().unwrap().iter().find(|it| it["name"] == "data").unwrap();
+    assert_eq!(volume["persistentVolumeClaim"]["claimName"], *claim);
+}
+
+#[test]
+fn without_workers_the_gateways_work_on_jobs() {
+    let names = |values: &str| {
+        let documents = rendered("jobs", values);
+        let environment =
+            documents.iter().find_map(|it| it["spec"]["template"]["spec"]["containers"][0]["env"].as_array());
+        environment.unwrap().iter().map(|it| it["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("workers.enabled=true"), ["REDIS_URL", "JOBS_REDIS_URL", "JOBS_CONCURRENCY"]);
+    assert_eq!(names("workers.enabled=false"), ["REDIS_URL", "JOBS_REDIS_URL"]);
+}
+
+#[test]
+fn a_secret_that_the_chart_creates_has_an_admin_token_and_the_given_keys() {
+    let documents = rendered("secret", "secret.create=true,secret.values.openai-api-key=sk-one");
+    let data = &of_kind(&documents, "Secret")[0]["stringData"];
+    assert_eq!(data["openai-api-key"], "sk-one");
+    assert_eq!(data["admin-token"].as_str().unwrap().len(), 48);
+    let given = rendered("secret", "secret.create=true,secret.values.admin-token=0123456789abcdef");
+    assert_eq!(of_kind(&given, "Secret")[0]["stringData"]["admin-token"], "0123456789abcdef");
+}
+
+#[test]
+fn monitors_find_every_pod_and_set_the_job_that_the_alerts_expect() {
+    let documents = rendered("m", "monitoring.podMonitor=true,monitoring.serviceMonitor=true");
+    let rules = fs::read_to_string("deploy/prometheus/tidegate.rules.yml").unwrap();
+    let pods: Vec<&Value> =
+        of_kind(&documents, "Deployment").into_iter().map(|it| &it["spec"]["template"]["metadata"]["labels"]).collect();
+    assert_eq!(pods.len(), 2);
+
+    let [monitor] = of_kind(&documents, "PodMonitor")[..] else { panic!("no PodMonitor") };
+    let selected = &monitor["spec"]["selector"]["matchExpressions"][0];
+    for labels in &pods {
+        let label = &labels[selected["key"].as_str().unwrap()];
+        assert!(selected["values"].as_array().unwrap().contains(label), "{label} is not scraped");
+    }
+    let [services] = of_kind(&documents, "ServiceMonitor")[..] else { panic!("no ServiceMonitor") };
+    let selected = &services["spec"]["selector"]["matchLabels"];
+    let headless: Vec<_> =
+        of_kind(&documents, "Service").into_iter().filter(|it| it["metadata"]["labels"] == *selected).collect();
+    let backends: Vec<&Value> = headless.iter().map(|it| &it["spec"]["selector"]).collect();
+    assert_eq!(backends, pods, "a Service for each Deployment");
+    for endpoint in [&monitor["spec"]["podMetricsEndpoints"][0], &services["spec"]["endpoints"][0]] {
+        assert_eq!((&endpoint["port"], &endpoint["path"]), (&json!("operators"), &json!("/metrics")));
+        let relabeling = &endpoint["relabelings"][0];
+        assert_eq!(relabeling["targetLabel"], "job");
+        let job = format!("job=\"{}\"", relabeling["replacement"].as_str().unwrap());
+        assert!(rules.contains(&job), "no alert is about {job}");
+    }
+    let both = [monitor, services];
+    let output = by_schema(&both);
+    assert!(output.is_ok(), "{output:?}");
+    let mut wrong = monitor.clone();
+    wrong["spec"]["podMetricsEndpoints"][0]["relabelings"][0]["action"] = "repalce".into();
+    assert!(by_schema(&[&wrong]).unwrap_err().contains("relabelings/0/action"));
+}
+
+/// What the schemas of the Prometheus operator say against these objects.
+fn by_schema(objects: &[&Value]) -> Result<(), String> {
+    let mut node = Command::new("node")
+        .arg("tests/deploy/monitors.mjs")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|fault| panic!("node: {fault}; run: make setup"));
+    node.stdin.take().unwrap().write_all(json!(objects).to_string().as_bytes()).unwrap();
+    let output = node.wait_with_output().unwrap();
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+}
+
+#[test]
+fn values_that_nothing_reads_are_refused_by_name() {
+    for (values, told) in [
+        ("redis.enable=true", "additional properties 'enable' not allowed"),
+        ("worker.enabled=false", "additional properties 'worker' not allowed"),
+        ("replicas=0", "/replicas"),
+        ("ingress.enabled=true", "/ingress/host"),
+        ("secret.values.admin-token=short", "/secret/values/admin-token"),
+        ("config=port = 1", "config names no admin token: add to [auth]: admin_token_file ="),
+    ] {
+        let said = complaint(values);
+        assert!(said.contains(told), "{values}: {said}");
+    }
+}
+
+/// Every key below a table of values, as a path.
+fn keys(table: &Value, path: &str, found: &mut Vec<String>) {
+    for (name, value) in table.as_object().into_iter().flatten() {
+        let path = format!("{path}/{name}");
+        keys(value, &path, found);
+        found.push(path);
+    }
+}
+
+#[test]
+fn every_value_of_the_schema_has_a_default_with_a_comment() {
+    let values = &yaml(&format!("{CHART}/values.yaml"))[0];
+    let schema: Value =
+        serde_json::from_str(&fs::read_to_string(format!("{CHART}/values.schema.json")).unwrap()).unwrap();
+    let mut known = Vec::new();
+    let mut open = vec![(String::new(), &schema)];
+    while let Some((path, schema)) = open.pop() {
+        for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}/{name}");
+            // Helm passes the first; the second's keys are the Secret's.
+            if path != "/global" && !path.starts_with("/secret/values/") {
+                known.push(path.clone());
+            }
+            open.push((path, inner));
+        }
+    }
+    let mut given = Vec::new();
+    keys(values, "", &mut given);
+    for path in &known {
+        assert!(given.contains(path), "values.yaml has no {path}");
+    }
+    let text = fs::read_to_string(format!("{CHART}/values.yaml")).unwrap();
+    let mut is_told = false;
+    for line in text.lines() {
+        let is_top = !line.starts_with([' ', '#']) && !line.is_empty();
+        if is_top && !is_told {
+            // A table is described by itself or by what is in it; a value by the line above.
+            let name = line.split(':').next().unwrap();
+            let is_table = values[name].as_object().is_some_and(|it| !it.is_empty());
+            let is_plain = matches!(name, "nodeSelector" | "tolerations" | "resources");
+            assert!(is_table || is_plain, "values.yaml says nothing about {name}");
+        }
+        is_told = line.trim_start().starts_with('#');
+    }
+}
