@@ -1,5 +1,5 @@
-//! What the documents tell an operator to do, done as it is written there: the commands of docs/deployment.md, with the Compose
-//! file and the manifests run by processes of this machine, and what an operator needs asked of them.
+//! What the documents tell an operator to do, done as it is written there: the commands of the README and of docs/deployment.md,
+//! with the Compose file and the manifests run by processes of this machine, and what an operator needs asked of them.
 //!
 //! There is no Docker and no cluster: `install/compose.rs` and `install/pod.rs` stand in for them, and say what they leave out.
 
@@ -19,6 +19,8 @@ mod program;
 #[path = "wire/provider.rs"]
 #[allow(dead_code, reason = "the tests of the wire need all of it")]
 mod provider;
+#[path = "install/readme.rs"]
+mod readme;
 #[path = "store/server.rs"]
 #[allow(dead_code, reason = "the tests of limits need all of it")]
 mod server;

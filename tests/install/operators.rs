@@ -9,7 +9,7 @@ use crate::server::soon;
 use crate::socket::{Message, Socket};
 
 /// What only operators may see or change.
-const OPERATORS: [(&str, &str, &str); 7] = [
+pub(crate) const OPERATORS: [(&str, &str, &str); 7] = [
     ("GET", "/admin/live", ""),
     ("GET", "/admin/explain", ""),
     ("GET", "/api/flags", ""),

@@ -29,13 +29,14 @@ pub(crate) fn blocks(document: &str, heading: &str) -> Vec<String> {
     let mut blocks: Vec<String> = Vec::new();
     let mut is_open = false;
     for line in lines {
-        let code = line.strip_prefix("    ");
-        match (code, is_open) {
+        match (line.strip_prefix("    "), is_open) {
             (Some(code), true) => blocks.last_mut().expect("an open block").push_str(&format!("{code}\n")),
             (Some(code), false) => blocks.push(format!("{code}\n")),
+            // An empty line may be in a block.
+            (None, _) if line.is_empty() => continue,
             (None, _) => {}
         }
-        is_open = code.is_some();
+        is_open = line.starts_with("    ");
     }
     blocks
 }
@@ -78,6 +79,11 @@ impl Shell {
     /// With the callers' and the operators' ports where a gateway listens.
     pub(crate) fn at(&self, callers: SocketAddr, operators: SocketAddr) -> Self {
         Self { ports: vec![("localhost:3001", callers), ("localhost:9901", operators)], ..self.clone() }
+    }
+
+    /// With the port of the demo where one listens.
+    pub(crate) fn at_demo(&self, address: SocketAddr) -> Self {
+        Self { ports: vec![("localhost:8080", address)], ..self.clone() }
     }
 
     /// Runs a script to its end, and returns what it said. The first command that fails ends it, and the test.
