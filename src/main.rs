@@ -54,11 +54,14 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Check a configuration: print every problem with file, line and column, or the routes with their policies and targets.
+    /// Check a configuration: print every problem with file, line and column, or what it means route by route, and warnings of
+    /// what cannot be reached (docs/check.md).
+    ///
+    /// With --route, tell what would happen to one call: `--route openai-chat --as tier=pro,model=gpt-4o`.
     ///
     /// With --against, print what would change, key by key, if it replaced another configuration; secrets are shown only as
     /// changed or unchanged. Reading from a gateway whose admin address is not on loopback requires ADMIN_TOKEN.
-    /// Exit code 0: valid (with --against: no changes); 1: invalid; 2: changes.
+    /// Exit code 0: valid (with --against: no changes); 1: invalid, or --strict and warnings; 2: changes.
     Check {
         /// The configuration, in TOML; without it, what `serve` would use.
         #[arg(long, value_name = "FILE")]
@@ -72,6 +75,18 @@ enum Command {
         /// Exit with 1 when there are warnings, too.
         #[arg(long, conflicts_with = "against")]
         strict: bool,
+        /// Tell what would happen to one call on this route.
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["against", "strict"])]
+        route: Option<String>,
+        /// Who makes that call, and what it asks: model, tier, tenant, user, key (an API key's name), role, address, temperature.
+        #[arg(
+            long = "as",
+            value_name = "NAME=VALUE,...",
+            requires = "route",
+            default_value = "",
+            hide_default_value = true
+        )]
+        caller: String,
     },
     /// Run the gateway with simulated providers: no keys, no Redis, no network.
     Demo {
@@ -226,8 +241,8 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve { config } => serve::run(config.as_deref()),
         Command::Worker { config } => worker::run(config.as_deref()),
-        Command::Check { config, against: None, json, strict } => {
-            check::run(config.as_deref(), check::Style { json, strict })
+        Command::Check { config, against: None, json, strict, route, caller } => {
+            check::run(&check::Wanted { config, json, strict, route, caller })
         }
         Command::Check { config, against: Some(other), .. } => against::run(config.as_deref(), &other.as_str().into()),
         Command::Demo { listen } => demo::run(listen),

@@ -382,3 +382,122 @@ fn json_has_the_same_facts_and_strict_makes_warnings_failures() {
     assert_eq!(run("lenient", &bad, &[]).status.code(), Some(0));
     assert_eq!(run("strict", &bad, &["--strict"]).status.code(), Some(1));
 }
+
+#[path = "check/counted.rs"]
+mod counted;
+#[path = "check/played.rs"]
+mod played;
+
+/// What is said of a call on a route; an error is the last line.
+fn call(config: &str, route: &str, caller: &str) -> String {
+    let output = run(&format!("call-{route}-{}", caller.len()), config, &["--route", route, "--as", caller]);
+    match output.status.success() {
+        true => text(&output),
+        false => String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+const KEYS: &str = "[api_key.shop]\nhash = ['sha256:5ca24005b740717ba4f3f6bc48a230700e68c2a4b11ecedb96f169f4efaf1f21']\n\
+    tenant = 'r1'\ntier = 'pro'\nmodels = ['gpt-4o*']\nroutes = ['openai-*']\n\
+    [auth]\njwt_secret = '0123456789abcdef0123456789abcdef'\nroles = ['staff']\n";
+
+#[test]
+fn a_call_is_told_from_the_door_to_the_targets() {
+    let config = format!("{SHOP}{KEYS}");
+    let told = call(&config, "openai-chat", "key=shop,model=gpt-4o,temperature=0");
+    for line in [
+        "shows      the API key shop",
+        "caller     tier pro, tenant r1, API key shop, address 203.0.113.7, proven",
+        "limits     pro 200 per 15 min, 20 at once, counts address 203.0.113.7",
+        "budgets    daily 10 USD per day, account of tenant \"r1\", further calls get 402",
+        "guards     names (requests: mask, answers: reject)",
+        "model      gpt-4o",
+        "targets    -  together: disabled (provider.together.enabled is false); its flag use_together enables it",
+        "-  anthropic: it does not serve gpt-4o",
+        "attempts   at most 6 attempts at all targets, 3 at one",
+    ] {
+        assert!(told.lines().any(|known| known.trim() == line), "{line:?} is not in\n{told}");
+    }
+    assert!(told.contains("\ncache      yes: deterministic calls only"), "{told}");
+    assert!(told.contains("openai, model gpt-4o, 2.5 USD in, 1.25 USD cached, 10 USD out per 1M tokens"), "{told}");
+    assert!(
+        call(&config, "openai-chat", "key=shop,model=gpt-4o")
+            .contains("\ncache      no: the route caches responses only")
+    );
+}
+
+#[test]
+fn who_is_not_let_in_is_told_why() {
+    let config = format!("{SHOP}{KEYS}");
+    for (route, caller, wanted) in [
+        ("openai-chat", "key=shop,model=o3", "refused    403"),
+        ("anthropic-messages", "key=shop,model=claude-sonnet-4-5", "refused    403"),
+        ("openai-chat", "key=shop,tenant=r2,model=gpt-4o", "refused    403"),
+        ("openai-chat", "role=guest,user=u1", "refused    401"),
+        ("restaurant-chat", "key=shop", "refused    401"),
+        ("restaurant-chat", "role=staff,user=u1", "refused    403"),
+    ] {
+        let told = call(&config, route, caller);
+        assert!(told.contains(wanted), "{route} {caller}: {told}");
+    }
+    let told = call(&config, "restaurant-chat", "role=staff,user=u1,tenant=r9");
+    assert!(told.contains("admitted   yes") && told.contains("tenant r9, user u1"), "{told}");
+}
+
+#[test]
+fn what_is_asked_wrongly_is_told_with_what_is_there() {
+    let config = format!("{SHOP}{KEYS}");
+    for (route, caller, wanted) in [
+        ("openai-chart", "", "there is no route \"openai-chart\", did you mean `openai-chat`"),
+        ("openai-chat", "tire=pro", "there is no \"tire\", did you mean `tier`"),
+        ("openai-chat", "tier=gold", "names the tier \"gold\" (it names: anonymous, free, pro)"),
+        ("openai-chat", "key=shops", "there is no API key \"shops\""),
+        ("openai-chat", "model", "no NAME=VALUE"),
+        ("openai-chat", "address=here", "no IP address"),
+        ("openai-chat", "temperature=hot", "no number from 0 to 2"),
+        ("openai-chat", "key=shop,tier=free", "has not the tier \"free\" (its tier: \"pro\")"),
+    ] {
+        let told = call(&config, route, caller);
+        assert!(told.contains(wanted), "{route} {caller}: {told}");
+    }
+}
+
+/// The indented blocks of a page, without their indentation.
+fn blocks(page: &str) -> Vec<String> {
+    let mut blocks: Vec<String> = Vec::new();
+    let mut is_in = false;
+    for line in page.lines() {
+        match line.strip_prefix("    ") {
+            Some(code) if is_in => blocks.last_mut().unwrap().push_str(&format!("{code}\n")),
+            Some(code) => blocks.push(format!("{code}\n")),
+            // An empty line does not end a block; what comes after it does.
+            None if line.is_empty() && is_in => blocks.last_mut().unwrap().push('\n'),
+            None => {}
+        }
+        is_in = line.starts_with("    ") || (is_in && line.is_empty());
+    }
+    blocks
+}
+
+#[test]
+fn the_examples_of_the_page_are_what_the_program_prints() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/check.md")).unwrap();
+    let blocks = blocks(&page);
+    let config = blocks.iter().find(|block| block.starts_with("defaults = false")).unwrap();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("check-page-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("shop.toml"), config).unwrap();
+    let mut tried = 0;
+    for block in &blocks {
+        let Some((command, printed)) = block.split_once('\n').filter(|(line, _)| line.contains("shop.toml")) else {
+            continue;
+        };
+        let mut program = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let words = command.split(' ').skip(1);
+        let output = program.args(words).current_dir(&folder).env_clear().env("OPENAI_API_KEY", "k").output().unwrap();
+        assert_eq!(text(&output).trim_end(), printed.trim_end(), "docs/check.md, {command}");
+        tried += 1;
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+    assert_eq!(tried, 2);
+}

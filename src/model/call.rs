@@ -20,6 +20,7 @@ use crate::model::attempts::Attempts;
 use crate::model::bill::Bill;
 use crate::model::caller_headers::CallerHeaders;
 use crate::model::conversation::Api;
+use crate::model::ip_ranges;
 use crate::model::names::customer;
 use crate::model::offload::apart;
 use crate::model::prompt::PromptRequest;
@@ -310,6 +311,14 @@ pub struct Principal {
     pub api_key: Option<Arc<str>>,
     /// See [`Head::account`].
     pub account: bool,
+}
+
+impl Principal {
+    /// True when it is somebody. On the internet anybody can make up a user.
+    pub fn is_known(&self, is_proven: bool, address: IpAddr) -> bool {
+        let is_named = self.user.is_some() || self.api_key.is_some();
+        is_named && (is_proven || ip_ranges::is_near(address))
+    }
 }
 
 /// How long a provider may be silent, per phase.

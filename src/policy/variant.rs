@@ -13,6 +13,11 @@ use crate::stack::{Next, Outcome, Policy, Stack};
 /// What callers get who are in no variant's share.
 pub const CONTROL: &str = "control";
 
+/// The order of all callers in which the variants of a route take their shares.
+pub fn order(route: &str) -> String {
+    format!("variants of {route}")
+}
+
 /// One other way.
 pub struct Way {
     /// The variant's name.
@@ -40,7 +45,7 @@ struct Inner {
 impl Variant {
     /// Other ways for callers of a route. What is not `is_idempotent` is not asked again where a variant fails.
     pub fn new(route: &str, ways: Vec<Way>, is_idempotent: bool) -> Self {
-        Self(Arc::new(Inner { ways, order: format!("variants of {route}"), control: CONTROL.into(), is_idempotent }))
+        Self(Arc::new(Inner { ways, order: order(route), control: CONTROL.into(), is_idempotent }))
     }
 
     /// The way for this call.

@@ -10,49 +10,58 @@ mod facts;
 mod text;
 pub mod warnings;
 
+mod call;
+
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde_json::json;
 
 use super::loading::load;
+use super::output::put;
 use super::serve::in_runtime;
 use crate::config::plan::{Plan, RecordPlan};
 use crate::gateway::Gateway;
 use crate::gateway::state::GatewayState;
 use crate::gateway::world::World;
 
-/// How the answer is given.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Style {
+/// What is asked of the command.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// The configuration; `None`: what `serve` would use.
+    pub config: Option<PathBuf>,
     /// As JSON.
     pub json: bool,
     /// Warnings are failures.
     pub strict: bool,
+    /// The route of a call, of which is told what would happen to it.
+    pub route: Option<String>,
+    /// Who makes the call: `NAME=VALUE,NAME=VALUE`.
+    pub caller: String,
 }
 
 /// Checks a config file, or what `serve` would use without one.
-pub fn run(file: Option<&Path>, style: Style) -> ExitCode {
-    let Some(loaded) = load(file) else { return ExitCode::FAILURE };
-    let built = in_runtime(async {
+pub fn run(wanted: &Wanted) -> ExitCode {
+    let Some(loaded) = load(wanted.config.as_deref()) else { return ExitCode::FAILURE };
+    let told = in_runtime(async {
         let world = World::real();
         let gateway_state = Arc::new(GatewayState::new(&loaded.plan, &world));
-        Gateway::new(loaded.plan, gateway_state, Arc::new(world))
-    });
-    match built {
-        Ok(gateway) => {
-            let told = match style.json {
-                true => as_json(&gateway, &loaded.source),
-                false => describe(&gateway, &loaded.source),
-            };
-            print!("{told}");
-            match style.strict && !warnings::all(&gateway.plan, &gateway.state).is_empty() {
-                true => ExitCode::FAILURE,
-                false => ExitCode::SUCCESS,
-            }
+        let gateway = Gateway::new(loaded.plan, gateway_state, Arc::new(world))?;
+        if let Some(route) = &wanted.route {
+            return Ok((about_call(&gateway, route, &wanted.caller, wanted.json).await?, true));
         }
+        let told = match wanted.json {
+            true => as_json(&gateway, &loaded.source),
+            false => describe(&gateway, &loaded.source),
+        };
+        let is_fine = !wanted.strict || warnings::all(&gateway.plan, &gateway.state).is_empty();
+        Ok::<_, String>((told, is_fine))
+    });
+    match told.and_then(|(told, is_fine)| put(&told).map(|()| is_fine)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(problem) => {
             eprintln!("tidegate: {problem}");
             ExitCode::FAILURE
@@ -60,8 +69,20 @@ pub fn run(file: Option<&Path>, style: Style) -> ExitCode {
     }
 }
 
+/// What would happen to one call on a route.
+///
+/// # Errors
+/// What was asked that there is not, and what there is.
+pub async fn about_call(gateway: &Gateway, route: &str, caller: &str, json: bool) -> Result<String, String> {
+    let answer = call::answer(gateway, route, caller).await?;
+    match json {
+        false => Ok(call::in_words(&answer)),
+        true => serde_json::to_string_pretty(&answer).map(|text| text + "\n").map_err(|fault| fault.to_string()),
+    }
+}
+
 /// All that the configuration means, as JSON.
-pub fn as_json(gateway: &Gateway, source: &str) -> String {
+fn as_json(gateway: &Gateway, source: &str) -> String {
     let told = json!({
         "source": source,
         "warnings": warnings::all(&gateway.plan, &gateway.state),
@@ -71,9 +92,10 @@ pub fn as_json(gateway: &Gateway, source: &str) -> String {
 }
 
 /// The same for people.
-pub fn describe(gateway: &Gateway, source: &str) -> String {
+fn describe(gateway: &Gateway, source: &str) -> String {
     let routes = facts::routes(gateway);
-    let mut text = format!("ok: {source}, {} routes\n", routes.len());
+    let count = if routes.len() == 1 { "route" } else { "routes" };
+    let mut text = format!("ok: {source}, {} {count}\n", routes.len());
     for warning in warnings::all(&gateway.plan, &gateway.state) {
         let _ = writeln!(text, "warning: {warning}");
     }

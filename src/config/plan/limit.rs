@@ -6,7 +6,7 @@ use http::{HeaderName, Method};
 
 use crate::config::engine::amounts::MILLION;
 use crate::config::plan::{CallKind, CallerKind, RoutePlan};
-use crate::model::call::Head;
+use crate::model::call::{ANONYMOUS, Head};
 use crate::model::ip_ranges;
 use crate::model::names::customer;
 use crate::model::rate::{Key, KeyParts, KeyPrefix, Rate};
@@ -24,6 +24,13 @@ pub struct LimitsPlan {
     pub tier_header: Option<HeaderName>,
     /// The rules that are switched on.
     pub rules: Vec<Arc<LimitPlan>>,
+}
+
+impl LimitsPlan {
+    /// The tier of callers of whom nothing says one.
+    pub fn usual_tier(&self, is_known: bool) -> Arc<str> {
+        if is_known { self.tier.clone() } else { ANONYMOUS.clone() }
+    }
 }
 
 /// `[limit.NAME]`: what is limited, for whom, and how much.

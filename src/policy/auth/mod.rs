@@ -25,7 +25,7 @@ use self::token::{Claims, Invalid, TokenHead};
 use crate::config::plan::{AuthMethod, AuthPlan, RouteAuth, RoutePlan, TokenPlan};
 use crate::model::api_key::ring::{Found, Keyring};
 use crate::model::api_key::{ApiKey, Digest, KeyTenant};
-use crate::model::call::{Call, CallRequest, Principal, Reach};
+use crate::model::call::{Call, CallRequest, Head, Principal, Reach};
 use crate::model::fault::{Fault, MODEL_UNREADABLE, NO_ACCOUNT, NO_ACCOUNT_OPEN, ORGANIZATION};
 use crate::model::trail::{AuthFact, Trail};
 use crate::stack::{Next, Outcome, Policy};
@@ -63,6 +63,26 @@ pub struct Visitor<'a> {
     pub address: IpAddr,
     /// When it comes.
     pub now: Timestamp,
+}
+
+/// What a caller would show, were it valid.
+#[derive(Clone, Copy)]
+pub enum Assumed<'a> {
+    /// Nothing.
+    Nothing,
+    /// An API key.
+    Key(&'a ApiKey),
+    /// A token that says this.
+    Token {
+        /// The user.
+        user: &'a str,
+        /// The tenant.
+        tenant: Option<&'a str>,
+        /// What the user may do.
+        role: Option<&'a str>,
+        /// What kind of customer the user is.
+        tier: Option<&'a str>,
+    },
 }
 
 /// What all routes share: keys, and how often who was wrong. It outlives the gateway that uses it.
@@ -219,6 +239,34 @@ impl Auth {
         outcome
     }
 
+    /// Who a caller would be, were what it shows valid. It asks nobody, and counts nothing.
+    pub fn assume(&self, shown: Assumed<'_>, visitor: Visitor<'_>) -> Result<Principal, Fault> {
+        if self.asked.methods.is_empty() {
+            return self.stranger(visitor);
+        }
+        match shown {
+            Assumed::Nothing => Err(Fault::Unauthenticated { reason: "no_credential", has_credential: false }),
+            Assumed::Key(key) => self.holder_of_key(key, visitor),
+            Assumed::Token { user, tenant, role, tier } => {
+                let plan = self.door.token.as_deref();
+                if !plan.is_some_and(|plan| token::may_have(role, plan)) {
+                    return Err(Fault::Unauthenticated { reason: token::ROLE, has_credential: true });
+                }
+                let [tenant, role, tier] = [tenant, role, tier].map(|word| word.map(Into::into));
+                self.holder_of_token(Claims { tenant, user: user.into(), role, tier }, visitor)
+            }
+        }
+    }
+
+    /// Whether a call is for its caller: what it is about, and the models that its key may be used for.
+    pub fn judge(&self, head: &Head, request: &CallRequest) -> Result<(), Fault> {
+        self.may_reach(head, request)?;
+        match head.api_key.as_ref().filter(|_| !self.asked.methods.is_empty()) {
+            Some(name) => self.may_ask(name, request),
+            None => Ok(()),
+        }
+    }
+
     async fn check(&self, visitor: Visitor<'_>) -> Result<Principal, Fault> {
         let (shown, address, now) = (visitor.shown, visitor.address, visitor.now);
         let has_credential = shown.is_broken || shown.bearer.is_some() || shown.key.is_some();
@@ -351,10 +399,10 @@ impl Auth {
     }
 
     /// Whether what a call is about is for its caller. What the operator's account keeps belongs to all tenants.
-    fn may_reach(&self, call: &Call) -> Result<(), Fault> {
-        match call.request.reach() {
+    fn may_reach(&self, head: &Head, request: &CallRequest) -> Result<(), Fault> {
+        match request.reach() {
             Reach::Call => Ok(()),
-            Reach::Account if call.head.account => Ok(()),
+            Reach::Account if head.account => Ok(()),
             Reach::Account if self.asked.methods.is_empty() => Err(Fault::Forbidden { reason: NO_ACCOUNT_OPEN }),
             Reach::Account => Err(Fault::Forbidden { reason: NO_ACCOUNT }),
             Reach::Organization => Err(Fault::Forbidden { reason: ORGANIZATION }),
@@ -403,8 +451,7 @@ impl Policy for Auth {
     async fn apply<N: Next>(&self, call: Box<Call>, next: &N) -> Outcome {
         let is_asked = !self.asked.methods.is_empty();
         let key = call.head.api_key.as_ref().filter(|_| is_asked);
-        let judged = self.may_reach(&call).and_then(|()| key.map_or(Ok(()), |name| self.may_ask(name, &call.request)));
-        if let Err(fault) = judged {
+        if let Err(fault) = self.judge(&call.head, &call.request) {
             if is_asked {
                 let method = if key.is_some() { AuthMethod::ApiKey } else { AuthMethod::Jwt };
                 call.trail.facts().auth = Some(AuthFact { method: method.as_str(), result: result_of(&fault) });

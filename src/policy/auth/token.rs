@@ -121,6 +121,15 @@ pub(super) fn check<'k>(
     Err(forged(reason))
 }
 
+/// Why a token is of no use whose role may not call.
+pub(super) const ROLE: &str = "token_role";
+
+/// True when a token with this role may call, or without one.
+pub(super) fn may_have(role: Option<&str>, plan: &TokenPlan) -> bool {
+    let said = role.map(|role| (plan.claims.role.clone(), Value::from(role)));
+    may_call(&said.into_iter().collect(), plan)
+}
+
 /// Why a token that was valid once is not any more.
 pub(super) const EXPIRED: &str = "token_expired";
 
@@ -152,7 +161,7 @@ fn claims(said: &Map<String, Value>, plan: &TokenPlan, now: Timestamp) -> Result
         },
     };
     if !may_call(said, plan) {
-        return Err(unfit("token_role"));
+        return Err(unfit(ROLE));
     }
     // A key that a project publishes, or a signed link, is signed like a user's token and names nobody.
     let Some(user) = user(find(said, &plan.claims.user))? else { return Err(unfit("token_without_user")) };

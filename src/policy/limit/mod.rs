@@ -77,6 +77,11 @@ impl Limit {
         self.take(head, trail, None).await.map(drop)
     }
 
+    /// The rules that would count a request.
+    pub fn applying(&self, head: &Head) -> Vec<Arc<LimitPlan>> {
+        self.known(head).iter().map(|(rule, _)| rule.plan.clone()).collect()
+    }
+
     fn known(&self, head: &Head) -> Known<'_> {
         // Nobody to count: no part of any of a rule's keys is known.
         let counted = |rule| Some((rule, Rule::counted(rule, head)?));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::request::Parts;
 
 use crate::gateway::{Gateway, Route};
-use crate::model::call::{ANONYMOUS, CacheDirectives, CallerDigest, Head, Once, Principal};
+use crate::model::call::{CacheDirectives, CallerDigest, Head, Once, Principal};
 use crate::model::fault::Fault;
 use crate::model::ip_ranges;
 use crate::model::names::is_plain_id;
@@ -77,9 +77,7 @@ impl RequestContext<'_> {
             Some(assumed) => assumed.clone(),
         };
         let is_asked = !route.plan.auth.methods.is_empty();
-        let is_named = principal.user.is_some() || principal.api_key.is_some();
-        // On the internet anybody can make up a user.
-        let is_known = is_named && (is_asked || ip_ranges::is_near(self.address()));
+        let is_known = principal.is_known(is_asked, self.address());
         let key = match present.has(Sought::IdempotencyKey) {
             true => idempotency::shown(&self.parts.method, headers)?,
             false => None,
@@ -154,8 +152,7 @@ impl RequestContext<'_> {
         let said = header.and_then(|name| self.parts.headers.get(name));
         match said.and_then(|value| value.to_str().ok()).filter(|text| is_plain_id(text)) {
             Some(word) => word.into(),
-            None if is_known => plan.tier.clone(),
-            None => ANONYMOUS.clone(),
+            None => plan.usual_tier(is_known),
         }
     }
 

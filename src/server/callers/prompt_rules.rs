@@ -8,7 +8,7 @@ use crate::model::fault::Fault;
 use crate::wire::openai::texts;
 
 /// Refuses a model that the route does not take.
-pub(in crate::server) fn check_model(route: &RoutePlan, request: &CallRequest) -> Result<(), Fault> {
+pub fn check_model(route: &RoutePlan, request: &CallRequest) -> Result<(), Fault> {
     let plan = &route.input;
     let is_own = |name: &str| plan.models.iter().any(|pattern| pattern.matches(name));
     if !plan.models.is_empty() && asks_a_model(request) && (request.hides_model() || !request.models().all(is_own)) {

@@ -17,8 +17,8 @@ use crate::config::plan::{
 };
 use crate::gateway::Gateway;
 
-pub(super) use self::limits::{LimitFacts, LimitsOf};
-pub(super) use self::targets::{TargetFacts, Times, missing};
+pub(super) use self::limits::{LimitFacts, LimitsOf, tightest_first};
+pub(super) use self::targets::{TargetFacts, Times, missing, translated_to, why};
 
 /// One route.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -86,7 +86,7 @@ pub(super) fn of(
         TargetFacts {
             provider: provider.name.clone(),
             model,
-            model_map: target.map.clone(),
+            model_map: target.map.clone().filter(|_| target.model.is_none() && target.asked.is_none()),
             translated_to: translated_to(route, provider).map(Api::as_str),
             lossy: target.is_lossy,
             left_out: (!can_be_asked || !is_on).then(|| why(target)),
@@ -108,7 +108,7 @@ pub(in crate::commands::check) fn translated_to(route: &RoutePlan, provider: &Pr
 }
 
 /// Why a target is not asked, and what to do about it.
-fn why(target: &TargetPlan) -> String {
+pub(in crate::commands::check) fn why(target: &TargetPlan) -> String {
     if let Some(model) = target.asked.as_ref().filter(|_| !target.has(None)) {
         return format!("left out, it does not serve {model}");
     }

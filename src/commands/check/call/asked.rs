@@ -1,0 +1,124 @@
+//! Asked: the caller that `--as` describes: `tier=pro,model=gpt-4o,user=u1`.
+//!
+//! It does not know what a route makes of it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use crate::config::engine::value::hint;
+use crate::config::plan::Plan;
+use crate::model::api_key::ApiKey;
+use crate::model::call::ANONYMOUS;
+use crate::model::names::is_plain_id;
+
+/// What may be said of a caller and its call.
+const NAMES: [&str; 8] = ["model", "tier", "tenant", "user", "key", "role", "address", "temperature"];
+
+/// An address on the internet that belongs to nobody (RFC 5737): where callers come from unless something else is said.
+const SOMEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7));
+
+/// A caller and its call.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) model: Option<Arc<str>>,
+    pub(super) tier: Option<Arc<str>>,
+    pub(super) tenant: Option<Arc<str>>,
+    pub(super) user: Option<Arc<str>>,
+    pub(super) key: Option<Arc<ApiKey>>,
+    pub(super) role: Option<Arc<str>>,
+    pub(super) address: IpAddr,
+    pub(super) temperature: Option<f64>,
+}
+
+impl Asked {
+    /// Reads `NAME=VALUE,NAME=VALUE`.
+    ///
+    /// # Errors
+    /// What cannot be said, and what can.
+    pub(super) fn parse(text: &str, plan: &Plan) -> Result<Self, String> {
+        let mut asked = Self {
+            model: None,
+            tier: None,
+            tenant: None,
+            user: None,
+            key: None,
+            role: None,
+            address: SOMEWHERE,
+            temperature: None,
+        };
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let (name, value) = part
+                .split_once('=')
+                .filter(|(_, value)| !value.is_empty())
+                .ok_or_else(|| format!("--as: {part:?} is no NAME=VALUE; names are {}", NAMES.join(", ")))?;
+            match name {
+                "model" => asked.model = Some(value.into()),
+                "tier" => asked.tier = Some(tier(value, plan)?),
+                "tenant" => asked.tenant = Some(id(name, value)?),
+                "user" => asked.user = Some(id(name, value)?),
+                "key" => asked.key = Some(key(value, plan)?),
+                "role" => asked.role = Some(value.into()),
+                "address" => {
+                    asked.address = value.parse().map_err(|_| format!("--as: {value:?} is no IP address"))?;
+                }
+                "temperature" => asked.temperature = Some(temperature(value)?),
+                other => {
+                    let hint = hint(other, NAMES.iter().copied());
+                    return Err(format!("--as: there is no {other:?}{hint}; names are {}", NAMES.join(", ")));
+                }
+            }
+        }
+        if let (Some(key), Some(tier)) = (&asked.key, &asked.tier)
+            && key.tier.as_ref() != Some(tier)
+        {
+            let own = key.tier.as_ref().map_or("none of its own".into(), |tier| format!("{tier:?}"));
+            return Err(format!("--as: the API key {} has not the tier {tier:?} (its tier: {own})", key.name));
+        }
+        Ok(asked)
+    }
+}
+
+fn id(name: &str, value: &str) -> Result<Arc<str>, String> {
+    match is_plain_id(value) {
+        true => Ok(value.into()),
+        false => Err(format!("--as: {value:?} can be no {name}")),
+    }
+}
+
+fn temperature(value: &str) -> Result<f64, String> {
+    let number = value.parse().ok().filter(|number| (0.0..=2.0).contains(number));
+    number.ok_or_else(|| format!("--as: temperature={value} is no number from 0 to 2"))
+}
+
+/// A tier that the configuration knows: a slip would be answered as if nobody had such a tier.
+fn tier(value: &str, plan: &Plan) -> Result<Arc<str>, String> {
+    let of_limits = plan.limits.rules.iter().flat_map(|rule| &rule.tiers).map(|tier| &**tier);
+    let of_budgets = plan.budgets.iter().flat_map(|budget| &budget.tiers).map(|tier| &**tier);
+    let of_keys = plan.auth.keys.iter().filter_map(|key| key.tier.as_deref());
+    let usual = [&**ANONYMOUS, &*plan.limits.tier];
+    let mut known: Vec<&str> = usual.into_iter().chain(of_limits).chain(of_budgets).chain(of_keys).collect();
+    known.sort_unstable();
+    known.dedup();
+    match known.contains(&value) {
+        true => Ok(value.into()),
+        false => {
+            let hint = hint(value, known.iter().copied());
+            Err(format!(
+                "--as: nothing in the configuration names the tier {value:?}{hint} (it names: {})",
+                known.join(", ")
+            ))
+        }
+    }
+}
+
+fn key(name: &str, plan: &Plan) -> Result<Arc<ApiKey>, String> {
+    let names = || plan.auth.keys.iter().map(|key| &*key.name);
+    let found = plan.auth.keys.iter().find(|key| *key.name == *name).cloned();
+    found.ok_or_else(|| match names().next() {
+        None => format!("--as: there is no API key {name:?}: the configuration has none"),
+        Some(_) => {
+            let known = names().collect::<Vec<_>>().join(", ");
+            format!("--as: there is no API key {name:?}{} (there are: {known})", hint(name, names()))
+        }
+    })
+}

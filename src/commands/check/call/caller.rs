@@ -1,0 +1,121 @@
+//! Caller: who a route takes the asked caller for, and the request that it makes.
+//!
+//! It verifies no credential: what is said of one is taken for true.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use serde_json::Value;
+
+use super::asked::Asked;
+use crate::caller::{self, Incoming};
+use crate::config::plan::{AuthMethod, RoutePlan};
+use crate::gateway::{Gateway, Route};
+use crate::model::call::{CallRequest, Head, Principal};
+use crate::model::fault::Fault;
+use crate::policy::auth::{Assumed, Shown, Visitor};
+use crate::server::callers::{prompt_rules, prompted};
+use crate::simulate::arrival::Arrival;
+use crate::simulate::caller::request;
+
+/// The user of a token of whom nothing is said: a token without a user is refused.
+const SOMEBODY: &str = "somebody";
+
+/// What the caller shows, in words, and who it is then.
+pub(super) fn principal(route: &Route, asked: &Asked) -> (String, Result<Principal, Fault>) {
+    let methods = &route.plan.auth.methods;
+    let visitor = Visitor {
+        shown: Shown::default(),
+        tenant: Ok(asked.tenant.clone()),
+        user: Ok(asked.user.clone()),
+        address: asked.address,
+        now: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let (shows, assumed) = match &asked.key {
+        Some(key) if methods.contains(&AuthMethod::ApiKey) => (format!("the API key {}", key.name), Assumed::Key(key)),
+        Some(key) => (format!("the API key {}, which the route does not take", key.name), Assumed::Nothing),
+        None if methods.contains(&AuthMethod::Jwt) => {
+            let user = asked.user.as_deref().unwrap_or(SOMEBODY);
+            let (tenant, role, tier) = (asked.tenant.as_deref(), asked.role.as_deref(), asked.tier.as_deref());
+            (format!("a token (JWT) of the user {user:?}"), Assumed::Token { user, tenant, role, tier })
+        }
+        _ => ("no credential that the route asks for".to_owned(), Assumed::Nothing),
+    };
+    let shows = if methods.is_empty() { "nothing, as nothing is asked for".into() } else { shows };
+    (shows, route.auth.assume(assumed, visitor))
+}
+
+/// What is known of the call before its body is read.
+pub(super) fn head(gateway: &Gateway, route: &RoutePlan, asked: &Asked, principal: Principal) -> Head {
+    let is_proven = !route.auth.methods.is_empty();
+    let is_known = principal.is_known(is_proven, asked.address);
+    // Where nobody is checked a header may say it.
+    let said = asked.tier.clone().filter(|_| !is_proven);
+    let usual = || gateway.plan.limits.usual_tier(is_known);
+    let key = principal.api_key.clone().or_else(|| asked.key.as_ref().map(|key| key.name.clone()));
+    let proof = key.as_ref().or(principal.user.as_ref()).filter(|_| is_proven);
+    Head {
+        is_tenant_named: principal.is_tenant_named,
+        role: principal.role,
+        tier: principal.tier.or(said).unwrap_or_else(usual),
+        credential: proof.map(|name| *blake3::hash(name.as_bytes()).as_bytes()),
+        is_proven,
+        account: principal.account,
+        method: route.methods.first().cloned().unwrap_or_default(),
+        user: principal.user,
+        api_key: key,
+        ..Head::anonymous("check".into(), route.name.clone(), principal.tenant, asked.address)
+    }
+}
+
+/// The call as the route reads it; `None`: nobody makes up calls of its kind.
+pub(super) async fn call(gateway: &Gateway, route: &RoutePlan, asked: &Asked) -> Option<Result<CallRequest, Fault>> {
+    let arrival = Arrival {
+        after: Duration::ZERO,
+        route: route.name.clone(),
+        tenant: None,
+        user: None,
+        key: None,
+        address: asked.address,
+        tier: None,
+        question: 1,
+        model: asked.model.clone().or_else(|| route.model.clone()),
+        stream: false,
+        tokens_in: 0,
+        tokens_out: 0,
+        bytes_in: 0,
+    };
+    let (parts, body) = request(route, &arrival).ok()?.into_parts();
+    let Ok(body) = body.collect().await;
+    let body = match asked.temperature {
+        None => body.to_bytes(),
+        Some(temperature) => with_temperature(&body.to_bytes(), temperature)?,
+    };
+    let incoming =
+        Incoming { route, method: &parts.method, path_and_query: parts.uri.path(), headers: &parts.headers, body };
+    let decoded = caller::of_request(route, &parts.headers).decode(&incoming).and_then(|mut request| {
+        prompt_rules::check_model(route, &request)?;
+        if let CallRequest::Chat(chat) = &mut request {
+            prompted::render_active(&gateway.plan.prompts, route, chat)?;
+        }
+        Ok(request)
+    });
+    Some(decoded)
+}
+
+fn with_temperature(body: &Bytes, temperature: f64) -> Option<Bytes> {
+    let mut fields: serde_json::Map<String, Value> = serde_json::from_slice(body).ok()?;
+    fields.insert("temperature".into(), temperature.into());
+    serde_json::to_vec(&fields).ok().map(Bytes::from)
+}
+
+/// The name under which a share of callers is drawn for this one.
+pub(super) fn drawn_by(head: &Head) -> Arc<str> {
+    match (&head.user, head.is_tenant_named) {
+        (Some(user), _) => format!("user {user}").into(),
+        (None, true) => format!("tenant {}", head.tenant).into(),
+        (None, false) => format!("address {}", head.address).into(),
+    }
+}

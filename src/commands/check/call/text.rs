@@ -1,0 +1,108 @@
+//! Text: what would happen to a call, in the order in which it would.
+//!
+//! It does not know why.
+
+use std::fmt::Write as _;
+
+use super::targets::AskedTarget;
+use super::{Answer, Caller};
+use crate::commands::check::text::{attempt, seconds};
+
+/// Columns of the names of lines.
+const NAMES: usize = 10;
+
+/// The answer for people.
+pub(in crate::commands::check) fn in_words(answer: &Answer) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}", format!("{name:NAMES$} {value}").trim_end());
+    };
+    line("route", &answer.route);
+    line("shows", &answer.shows);
+    if let Some(caller) = &answer.caller {
+        line("caller", &who(caller));
+    }
+    if let Some(refused) = &answer.refused {
+        line("refused", &format!("{}: {}", refused.status, refused.message));
+        return text;
+    }
+    line("admitted", "yes");
+    let limits = answer.limits.iter().map(|it| format!("{}, counts {}", it.limit.in_words(), it.counts));
+    list(&mut line, "limits", "none counts it", limits);
+    let budgets = answer
+        .budgets
+        .iter()
+        .map(|it| format!("{} {}, account of {}, {}", it.budget.name, it.budget.allows, it.account, it.budget.then));
+    list(&mut line, "budgets", "none pays for it", budgets);
+    if !answer.guardrails.is_empty() {
+        list(&mut line, "guards", "", answer.guardrails.iter().map(|it| it.in_words()));
+    }
+    if let Some(model) = &answer.model {
+        let usual = if answer.is_model_named { "" } else { " (a usual one; name yours with model=NAME)" };
+        line("model", &format!("{model}{usual}"));
+    }
+    if let Some(variant) = &answer.variant {
+        let (name, percent, by) = (&variant.name, variant.percent, &variant.drawn_by);
+        line("variant", &format!("{name}, as {by} is among its {percent} % of callers"));
+    }
+    line("cache", &format!("{}: {}", if answer.cache.is_used { "yes" } else { "no" }, answer.cache.words));
+    let mut number = 0;
+    let targets = answer.targets.iter().map(|it| target(it, &mut number)).collect::<Vec<_>>();
+    let nobody = if answer.is_local { "none: the gateway answers by itself" } else { "none: the caller gets 503" };
+    list(&mut line, "targets", nobody, targets.into_iter());
+    let asked = || answer.targets.iter().filter(|target| target.skipped.is_none());
+    if let Some(first) = asked().next() {
+        let at_most = match answer.is_idempotent {
+            true => format!("at most {} attempts at all targets, {} at one", answer.attempts, first.attempts),
+            false => "one attempt, as the call must not be repeated".into(),
+        };
+        line("attempts", &at_most);
+        line("time", &format!("{} for the whole call; {}", seconds(answer.total_s), attempt(&first.times)));
+    } else if !answer.targets.is_empty() {
+        line("so", "nobody can be asked: the caller gets an error");
+    }
+    if answer.has_canned_reply {
+        line("else", "if nobody answers the caller gets the route's canned reply");
+    }
+    text
+}
+
+/// One value a line; the name stands before the first.
+fn list(line: &mut impl FnMut(&str, &str), name: &str, none: &str, values: impl Iterator<Item = String>) {
+    let mut names = std::iter::once(name).chain(std::iter::repeat(""));
+    let mut values = values.peekable();
+    if values.peek().is_none() {
+        line(name, none);
+    }
+    values.for_each(|value| line(names.next().unwrap_or_default(), &value));
+}
+
+fn who(caller: &Caller) -> String {
+    let tenant = if caller.is_tenant_named { "" } else { " (it names none)" };
+    let user = caller.user.as_ref().map(|user| format!(", user {user}")).unwrap_or_default();
+    let key = caller.api_key.as_ref().map(|key| format!(", API key {key}")).unwrap_or_default();
+    let proven = if caller.is_proven { "proven" } else { "not proven" };
+    let assumed =
+        if caller.is_tier_assumed { " (assumed: without limits.tier_header no caller here has it)" } else { "" };
+    format!(
+        "tier {}{assumed}, tenant {}{tenant}{user}{key}, address {}, {proven}",
+        caller.tier, caller.tenant, caller.address
+    )
+}
+
+fn target(target: &AskedTarget, number: &mut usize) -> String {
+    let of = target.variant.as_ref().map(|variant| format!(" ({variant})")).unwrap_or_default();
+    if let Some(why) = &target.skipped {
+        return format!("-  {}{of}: {why}", target.provider);
+    }
+    *number += 1;
+    let model = target.model.as_ref().map(|model| format!(", model {model}"));
+    let because = target.because.as_ref().map(|because| format!(" (by {because})"));
+    let api = target.translated_to.map(|api| format!(", translated to `{api}`"));
+    let lossy = target.lossy.then(|| " (lossy)".to_owned());
+    let default = if target.is_price_default { " (the price of any model)" } else { "" };
+    let price = target.price.as_ref().map(|price| format!(", {price} per 1M tokens{default}"));
+    let parts = [model, because, api, lossy, price].into_iter().flatten();
+    parts.fold(format!("{number}  {}{of}", target.provider), |text, part| text + &part)
+}

@@ -1,0 +1,192 @@
+//! What `check --route` says of a call, beside what happens to the same call in a gateway: who counts it, which variant it gets,
+//! what the cache does, and who is asked in which order for which model.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tidegate::commands::check::about_call;
+use tidegate::config::{self, Variables};
+use tidegate::gateway::Gateway;
+use tidegate::gateway::state::GatewayState;
+use tidegate::gateway::world::World;
+use tidegate::provider::simulated::Simulation;
+use tidegate::provider::simulated::model::Models;
+use tidegate::simulate::arrival::Arrival;
+use tidegate::simulate::caller::Visit;
+use tidegate::simulate::world;
+use tidegate::telemetry::explain::CallRecord;
+
+/// Every provider answers each call with an error, so that all targets are asked, each once.
+const FAILING: &str = "[defaults]\nerror = [{ share = 1.0, kind = \"status\", status = 500 }]\n";
+
+const ONCE: &str = "[auth]\ndefault = 'none'\n[retry]\nmax_attempts = 1\n[patience]\nenabled = false\n[limits]\n\
+                    tier_header = 'X-Tier'\n";
+
+struct Case {
+    name: &'static str,
+    config: &'static str,
+    route: &'static str,
+    caller: &'static [(&'static str, &'static str)],
+    /// Providers and models, as both have to name them.
+    asked: &'static [(&'static str, &'static str)],
+    limits: &'static [&'static str],
+    cache: bool,
+    variant: Option<&'static str>,
+}
+
+const CASES: &[Case] = &[
+    Case {
+        name: "a model of the first target's map, and a fallback",
+        config: "[model_map.own]\n'gpt-4o' = 'big'\n'gpt-*' = 'small'\n\
+                 [route.openai-chat]\ntargets = [{ provider = 'together', model_map = 'own' }, 'openai', 'anthropic']\n",
+        route: "openai-chat",
+        caller: &[("model", "gpt-4o"), ("user", "u1"), ("address", "10.0.0.5")],
+        asked: &[("together", "big"), ("openai", "gpt-4o")],
+        limits: &["ai", "general"],
+        cache: false,
+        variant: None,
+    },
+    Case {
+        name: "a tier's own limit takes the general ones' place",
+        config: "[limit.pro]\ntiers = ['pro']\nkey = ['user', 'address']\nrate = '9/min'\n\
+                 [limit.beside]\ntiers = ['pro']\nalso = true\nkey = ['tenant', 'address']\nrate = '99/min'\n\
+                 [route.openai-chat]\ntargets = ['openai']\n",
+        route: "openai-chat",
+        caller: &[("model", "gpt-4o-mini"), ("tier", "pro"), ("tenant", "r1"), ("address", "10.0.0.5")],
+        asked: &[("openai", "gpt-4o-mini")],
+        limits: &["pro", "beside"],
+        cache: false,
+        variant: None,
+    },
+    Case {
+        name: "the restaurant's own provider, and fixed models after it",
+        config: "[route.restaurant-chat]\ntargets = ['buildpanel', { provider = 'together', model = 'big' }, \
+                 { provider = 'openai', model = 'gpt-4' }]\n",
+        route: "restaurant-chat",
+        caller: &[("tenant", "r1"), ("user", "u1"), ("address", "10.0.0.5")],
+        asked: &[("buildpanel", ""), ("together", "big"), ("openai", "gpt-4")],
+        limits: &["ai", "general"],
+        cache: true,
+        variant: None,
+    },
+    Case {
+        name: "a variant that everybody gets, then the route's own targets",
+        config: "[variant.new]\nroutes = ['openai-chat']\npercent = 100\n\
+                 targets = [{ provider = 'together', model = 'new' }]\n\
+                 [route.openai-chat]\ntargets = ['openai']\n",
+        route: "openai-chat",
+        caller: &[("model", "gpt-4o"), ("user", "u7"), ("address", "10.0.0.5")],
+        asked: &[("together", "new"), ("openai", "gpt-4o")],
+        limits: &["ai", "general"],
+        cache: false,
+        variant: Some("new"),
+    },
+    Case {
+        name: "a provider that is disabled, and a cache that keeps everything",
+        config: "[provider.together]\nenabled = false\n[route.openai-chat]\ncache = { when = 'always' }\n\
+                 targets = [{ provider = 'together', model = 'big' }, 'openai']\n",
+        route: "openai-chat",
+        caller: &[("model", "gpt-4o"), ("tenant", "r1")],
+        asked: &[("openai", "gpt-4o")],
+        limits: &["ai", "general"],
+        cache: true,
+        variant: None,
+    },
+    Case {
+        name: "a model that only one provider has",
+        config: "[route.openai-responses]\ntargets = ['openai', 'anthropic']\n",
+        route: "openai-responses",
+        caller: &[("model", "claude-sonnet-4-5")],
+        asked: &[("anthropic", "claude-sonnet-4-5")],
+        limits: &["ai", "general"],
+        cache: false,
+        variant: None,
+    },
+    Case {
+        name: "a limit by a key that is not known counts nobody",
+        config: "[limit.tenants]\nkey = ['tenant']\nrate = '5/min'\n[route.openai-embeddings]\ntargets = ['openai']\n",
+        route: "openai-embeddings",
+        caller: &[("model", "text-embedding-3-small")],
+        asked: &[("openai", "text-embedding-3-small")],
+        limits: &["ai", "general"],
+        cache: true,
+        variant: None,
+    },
+];
+
+fn said<'c>(case: &'c Case, name: &str) -> Option<&'c str> {
+    case.caller.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+}
+
+fn arrival(case: &Case) -> Arrival {
+    Arrival {
+        after: Duration::ZERO,
+        route: case.route.into(),
+        tenant: said(case, "tenant").map(Into::into),
+        user: said(case, "user").map(Into::into),
+        key: None,
+        address: said(case, "address").unwrap_or("203.0.113.7").parse().unwrap(),
+        tier: said(case, "tier").map(Into::into),
+        question: 1,
+        model: said(case, "model").map(Into::into),
+        stream: false,
+        tokens_in: 10,
+        tokens_out: 10,
+        bytes_in: 0,
+    }
+}
+
+/// What check says, and what came of the call.
+async fn both(case: &Case) -> (Value, Arc<CallRecord>) {
+    let text = format!("{ONCE}{}", case.config);
+    let pairs = super::VARIABLES.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let variables = Variables::new(pairs.into(), BTreeMap::new());
+    let plan =
+        config::load(Some(("x.toml", &text)), &variables).unwrap_or_else(|wrong| panic!("{}: {wrong}", case.name));
+    let providers = world::read("w.toml", FAILING).unwrap().for_plan(&plan).unwrap();
+    let start = "2026-01-05T12:00:00Z".parse().unwrap();
+    let simulation = Simulation::with_models(Models { providers, seed: 7, start });
+    let world = World::simulated(Arc::new(simulation), start, 7);
+    let state = Arc::new(GatewayState::new(&plan, &world));
+    let gateway = Gateway::new(plan, state, Arc::new(world)).unwrap();
+    let caller: Vec<String> = case.caller.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let told = about_call(&gateway, case.route, &caller.join(","), true).await.unwrap();
+    Visit::new(&gateway, &arrival(case)).unwrap().call(&gateway).await;
+    let calls = gateway.state.call_history().latest(1, |_| true);
+    (serde_json::from_str(&told).unwrap(), calls[0].clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_of_a_call_is_what_happens_to_it() {
+    for case in CASES {
+        let (told, record) = both(case).await;
+        let (name, facts) = (case.name, &record.facts);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let wanted: Vec<(String, String)> =
+            case.asked.iter().map(|(provider, model)| ((*provider).to_owned(), (*model).to_owned())).collect();
+        let targets = told["targets"].as_array().unwrap().iter().filter(|target| target["skipped"].is_null());
+        let asked: Vec<_> = targets.map(|target| (text(&target["provider"]), text(&target["model"]))).collect();
+        let tried: Vec<(String, String)> = facts
+            .attempts
+            .iter()
+            .map(|attempt| (attempt.provider.to_string(), attempt.model.as_deref().unwrap_or_default().to_owned()))
+            .collect();
+        assert_eq!(tried, wanted, "{name}: what happened");
+        assert_eq!(asked, wanted, "{name}: what was said: {told:#}");
+        let mut counted: Vec<&str> = facts.limits.iter().map(|limit| &*limit.terms.rule).collect();
+        let limits: Vec<String> = told["limits"].as_array().unwrap().iter().map(|it| text(&it["name"])).collect();
+        assert_eq!(limits, case.limits, "{name}: the tightest first");
+        counted.sort_unstable();
+        let mut said: Vec<&str> = limits.iter().map(String::as_str).collect();
+        said.sort_unstable();
+        assert_eq!(said, counted, "{name}: what counted it");
+        let is_cached = facts.cache.is_some_and(|cache| !matches!(cache.as_str(), "bypass" | "refused"));
+        assert_eq!(is_cached, case.cache, "{name}: what the cache did: {:?}", facts.cache);
+        assert_eq!(told["cache"]["is_used"], case.cache, "{name}: {}", told["cache"]);
+        let taken = facts.variant.as_ref().map(|taken| taken.name.to_string()).filter(|name| name != "control");
+        assert_eq!(taken.as_deref(), case.variant, "{name}");
+        assert_eq!(told["variant"]["name"].as_str(), case.variant, "{name}");
+    }
+}
