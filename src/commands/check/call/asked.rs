@@ -64,7 +64,7 @@ impl Asked {
                 "temperature" => asked.temperature = Some(temperature(value)?),
                 other => {
                     let hint = hint(other, NAMES.iter().copied());
-                    return Err(format!("--as: there is no {other:?}{hint}; names are {}", NAMES.join(", ")));
+                    return Err(format!("--as: there is no {other:?}{hint} (there are: {})", NAMES.join(", ")));
                 }
             }
         }
