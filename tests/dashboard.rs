@@ -1,5 +1,5 @@
-//! The dashboard and the alerts as a real Prometheus sees them, with a real gateway: healthy, with providers, credentials, budgets
-//! and the store failing, and after a restart.
+//! The dashboard and the alerts as a real Prometheus sees them, with a real gateway: new, healthy, with providers, credentials,
+//! budgets and the store failing, and after a restart.
 //!
 //! Every expression of every panel, mark, alert and recorded rule is evaluated. Nothing waits for time to pass, but Prometheus
 //! reads the gateway only once a second.
@@ -120,6 +120,8 @@ const FIRING: [&str; 13] = [
 struct Query {
     title: String,
     expression: String,
+    /// True for a panel that says in words that there is nothing to show yet.
+    may_be_empty: bool,
 }
 
 /// The expression as Grafana would ask it, with these routes chosen.
@@ -143,6 +145,7 @@ fn panels(dashboard: &Value, route: &str) -> Vec<Query> {
         targets.map(|target| Query {
             title: panel["title"].as_str().unwrap().to_owned(),
             expression: filled(target["expr"].as_str().unwrap(), route),
+            may_be_empty: panel["fieldConfig"]["defaults"]["noValue"].is_string(),
         })
     });
     queries.collect()
@@ -154,6 +157,7 @@ fn marks(dashboard: &Value) -> Vec<Query> {
     let query = |mark: &Value| Query {
         title: mark["name"].as_str().unwrap().to_owned(),
         expression: filled(mark["expr"].as_str().unwrap(), ".*"),
+        may_be_empty: true,
     };
     marks.map(query).collect()
 }
@@ -161,7 +165,7 @@ fn marks(dashboard: &Value) -> Vec<Query> {
 /// The conditions of all alerts, as Prometheus has read them.
 async fn alerts(prometheus: &Prometheus) -> Vec<Query> {
     let alerts = prometheus.alerts().await;
-    alerts.into_iter().map(|(title, expression)| Query { title, expression }).collect()
+    alerts.into_iter().map(|(title, expression)| Query { title, expression, may_be_empty: true }).collect()
 }
 
 fn is_positive(found: &Found) -> bool {
@@ -237,6 +241,12 @@ async fn every_panel_and_every_alert_shows_what_a_gateway_does() {
     let panels_of = |route: &str| panels(&dashboard, route);
     let all = panels_of(".*");
     assert!(all.len() > 80 && alerts.len() > 35, "{} queries of panels, {} alerts", all.len(), alerts.len());
+
+    // New: nobody has called yet.
+    let is_shown =
+        |query: &Query, found: &Found| query.may_be_empty || found.iter().any(|(_, values)| !values.is_empty());
+    until_all(&prometheus, prometheus.now().await, all.clone(), is_shown, async || ()).await;
+    until_alerts(&prometheus, &alerts, |_| Some(false), async || ()).await;
 
     // Healthy, while an operator looks at the live page.
     let began = prometheus.now().await;

@@ -171,6 +171,13 @@ fn expanded(query: &str) -> String {
     MATCHERS.iter().fold(query.trim().to_owned(), |query, (word, matchers)| query.replace(word, matchers))
 }
 
+/// The query with its zero, which has no labels, named `none` in the legend.
+fn with_named_zero(query: String, legend: &str) -> String {
+    let label = legend.split_once("{{").and_then(|(_, rest)| rest.split_once("}}")).map(|(label, _)| label);
+    let (Some(rest), Some(label)) = (query.strip_suffix("or on() vector(0)"), label) else { return query };
+    format!(r#"{rest}or on() label_replace(vector(0), "{label}", "none", "", "")"#)
+}
+
 impl Mark {
     fn json(&self) -> Value {
         json!({
@@ -187,6 +194,11 @@ impl Panel {
 
     /// Its queries, each with its legend.
     fn queries(&self) -> Vec<(String, String)> {
+        let named = |(query, legend): (String, String)| (with_named_zero(query, &legend), legend);
+        self.plain_queries().into_iter().map(named).collect()
+    }
+
+    fn plain_queries(&self) -> Vec<(String, String)> {
         let mut queries: Vec<_> = self.queries.iter().map(|it| (expanded(&it.query), it.legend.clone())).collect();
         let Some(query) = self.query.as_deref().map(expanded) else { return queries };
         if self.quantiles.is_empty() {
