@@ -11,6 +11,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate::config::plan::Plan;
 use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
 use tidegate::gateway::state::GatewayState;
@@ -55,18 +56,22 @@ struct Running {
     doors: JoinSet<bool>,
 }
 
+fn plan(text: &str) -> Plan {
+    let variables = [
+        ("USE_BUILDPANEL", "true"),
+        ("TOGETHER_API_KEY", "t"),
+        ("OPENAI_API_KEY", "o"),
+        ("ADMIN_TOKEN", TOKEN),
+        ("DISABLE_RATE_LIMITING", "false"),
+    ];
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let variables = Variables::new(variables, BTreeMap::new());
+    config::load(Some(("page.toml", text)), &variables).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
 impl Running {
     async fn start(text: &str) -> Self {
-        let variables = [
-            ("USE_BUILDPANEL", "true"),
-            ("TOGETHER_API_KEY", "t"),
-            ("OPENAI_API_KEY", "o"),
-            ("ADMIN_TOKEN", TOKEN),
-            ("DISABLE_RATE_LIMITING", "false"),
-        ];
-        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let variables = Variables::new(variables, BTreeMap::new());
-        let plan = config::load(Some(("page.toml", text)), &variables).unwrap_or_else(|problems| panic!("{problems}"));
+        let plan = plan(text);
         #[expect(clippy::disallowed_methods, reason = "a browser compares what it is told with its own clock")]
         let world = World::simulated(Arc::default(), jiff::Timestamp::now(), 1);
         let state = Arc::new(GatewayState::new(&plan, &world));
@@ -116,6 +121,19 @@ async fn where_others_can_reach_it_the_page_asks_for_the_token() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn variants_stand_side_by_side_with_budgets_and_what_a_guard_switched_off() {
     browse("beside", "beside", &Running::start(BESIDE).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_history_shows_when_calls_began_to_fail_and_what_changed_before() {
+    let gateway = Running::start(CONFIG).await;
+    gateway.current.refuse(vec!["page.toml:1:1: a mistake".into()]);
+    gateway.current.replace(plan(&format!("{CONFIG}[explain]\nkeep = 50\n"))).expect("it can be reloaded");
+    browse("history", "real", &gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_hour_and_a_day_are_drawn_with_their_gaps_and_marks_for_every_eye() {
+    browse("history", "looks", &Running::start(CONFIG).await).await;
 }
 
 /// Ten calls of one user in ten seconds, and two of another, as `[record]` writes them.

@@ -24,7 +24,7 @@ function browserPath() {
 export const browser = await chromium.launch({ executablePath: browserPath(), args: ["--no-sandbox"] });
 
 // A new visitor. What goes wrong in the page, and what it loads from elsewhere, is kept.
-export async function visit(options = {}, url = PAGE_URL) {
+export async function visit(options = {}, url = PAGE_URL, prepare = async () => {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE);
@@ -35,6 +35,7 @@ export async function visit(options = {}, url = PAGE_URL) {
     const isOurs = request.url().startsWith(`${url}/`) || request.url().startsWith("data:");
     if (!isOurs) mishaps.push(`outside: ${request.url()}`);
   });
+  await prepare(page);
   await page.goto(`${url}/`);
   return { context, page, mishaps };
 }

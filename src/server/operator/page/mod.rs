@@ -31,11 +31,14 @@ const STYLE: &str = "text/css; charset=utf-8";
 /// What the page loads: name, content type, text.
 const FILES: &[(&str, &str, &str)] = &[
     ("page.css", STYLE, include_str!("page.css")),
+    ("history.css", STYLE, include_str!("history.css")),
     ("ask.js", SCRIPT, include_str!("script/ask.js")),
     ("budgets.js", SCRIPT, include_str!("script/budgets.js")),
     ("calls.js", SCRIPT, include_str!("script/calls.js")),
+    ("chart.js", SCRIPT, include_str!("script/chart.js")),
     ("dom.js", SCRIPT, include_str!("script/dom.js")),
     ("flags.js", SCRIPT, include_str!("script/flags.js")),
+    ("history.js", SCRIPT, include_str!("script/history.js")),
     ("jobs.js", SCRIPT, include_str!("script/jobs.js")),
     ("limits.js", SCRIPT, include_str!("script/limits.js")),
     ("now.js", SCRIPT, include_str!("script/now.js")),

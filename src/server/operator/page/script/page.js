@@ -4,6 +4,7 @@ import { buildBudget, showBudget } from "./budgets.js";
 import { buildCall, showCall } from "./calls.js";
 import { at, keep, mark, say } from "./dom.js";
 import { watchFlags } from "./flags.js";
+import { followHistory } from "./history.js";
 import { showJobs } from "./jobs.js";
 import { buildLimit, showLimit } from "./limits.js";
 import { showHead, showNotices } from "./now.js";
@@ -21,6 +22,7 @@ function show(picture) {
   followGeneration(picture.generation);
   showNotices(picture.notices);
   showTraffic(picture.traffic);
+  followHistory(picture.at);
   keep(at("providers"), picture.providers, (provider) => provider.name, buildProvider, showProvider);
   keep(at("recent"), picture.recent, (call) => `${call.id} ${call.at}`, buildCall, showCall);
   at("recent-empty").hidden = picture.recent.length > 0;
