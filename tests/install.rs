@@ -168,6 +168,23 @@ async fn kubernetes_works_without_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_kustomization_as_in_the_guide_brings_an_image_and_a_configuration() {
+    let folder = Folder::new("install-kustomization");
+    let cluster = Cluster::start(&folder).await;
+    let shell = Shell::new(&folder.path_of("")).with_checkout().with_cluster(&cluster);
+    let [kustomization] = &blocks(GUIDE, "A kustomization of your own")[..] else { panic!("the guide has another") };
+    std::fs::create_dir(folder.path_of("mine")).unwrap();
+    folder.write("mine/kustomization.yaml", kustomization);
+    folder.write("mine/gateway.toml", "# ours\n");
+    shell.run("kubectl apply -k mine").await;
+    assert_eq!(cluster.data("ConfigMap", "tidegate").await, [("gateway.toml".into(), b"# ours\n".to_vec())]);
+    for name in ["tidegate", "tidegate-worker"] {
+        let deployment = cluster.object("Deployment", name).await.unwrap();
+        assert_eq!(deployment["spec"]["template"]["spec"]["containers"][0]["image"], "registry.example.org/ours:1");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_secret_made_by_the_chart_opens_the_gateway() {
     let folder = Folder::new("install-chart");
     let cluster = Cluster::start(&folder).await;
