@@ -17,6 +17,8 @@ RUN mkdir src benches \
 # Cargo compares times of change, and a copied file may be older than the empty one that it replaces.
 COPY config config
 COPY src src
+# The live page shows its entries.
+COPY docs/runbook.md docs/runbook.md
 RUN touch src/lib.rs src/main.rs \
     && cargo build --profile dist --locked \
     && strip --strip-debug target/dist/tidegate

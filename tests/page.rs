@@ -47,6 +47,11 @@ const BESIDE: &str = "[limit.general]\ndevelopment_rate = \"90000/min\"\n[limit.
                       [budget.site]\nroutes = [\"openai-*\"]\nkey = [\"all\"]\namount = 0.00002\nper = \"month\"\non_stop = \"report\"\n\
                       [budget.team]\nkey = [\"tenant\"]\namount = 1000.0\nper = \"day\"\n";
 
+/// A second attempt soon, a limit that is soon reached, a budget that is soon spent, and a breaker that stays closed.
+const CALLS: &str = "[breaker]\nconsecutive = 100\nmin_calls = 1000\n[retry]\nmax_attempts = 2\nbackoff = \"150ms\"\n\
+                     [limit.few]\nroutes = [\"openai-embeddings\"]\nkey = [\"tenant\"]\nrate = \"1/15min\"\n\
+                     [budget.tiny]\nroutes = [\"openai-chat\"]\nkey = [\"tenant\"]\namount = 0.00001\nper = \"day\"\non_stop = \"report\"\n";
+
 /// A gateway with both doors open.
 struct Running {
     callers: SocketAddr,
@@ -134,6 +139,16 @@ async fn the_history_shows_when_calls_began_to_fail_and_what_changed_before() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_hour_and_a_day_are_drawn_with_their_gaps_and_marks_for_every_eye() {
     browse("history", "looks", &Running::start(CONFIG).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_is_a_waterfall_and_one_that_runs_is_seen_until_it_has_ended() {
+    browse("calls", "waterfall", &Running::start(CALLS).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_are_filtered_paused_and_named_for_whoever_has_the_token() {
+    browse("calls", "list", &Running::start(CALLS).await).await;
 }
 
 /// Ten calls of one user in ten seconds, and two of another, as `[record]` writes them.

@@ -1,4 +1,4 @@
-//! `tidegate explain [ID]`: asks a running gateway what happened to a call, or for the latest calls.
+//! `tidegate explain [ID]`: asks a running gateway what happened to a call, or for the calls in flight and the latest ones.
 //!
 //! It prints the gateway's response.
 
@@ -38,7 +38,9 @@ fn tell(arguments: &Arguments) -> Result<(), String> {
     }
     let name = id.as_ref().map(|id| format!("/{id}")).unwrap_or_default();
     let remote = Remote::new(&options.url)?;
-    let path = |format: &str| format!("{}{name}?format={format}", paths::EXPLAIN);
+    // Of a list those in flight come first.
+    let state = if id.is_none() { "&state=all" } else { "" };
+    let path = |format: &str| format!("{}{name}?format={format}{state}", paths::EXPLAIN);
     if options.json {
         let (json, _) = in_runtime(async { Ok(remote.ask_json(Method::GET, &path("json"), None).await?) })?;
         return put_json(&json);

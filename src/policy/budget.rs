@@ -17,7 +17,7 @@ use crate::model::fault::{Fault, Spent};
 use crate::model::money::Usd;
 use crate::model::rate::{Key, KeyPrefix, KeyScheme};
 use crate::model::reply::Degraded;
-use crate::model::trail::{Attempt, Basis, Facts};
+use crate::model::trail::{Attempt, Basis, BudgetFact, Facts};
 use crate::stack::{Next, Outcome, Policy};
 use crate::state::charge::Charge;
 use crate::state::estimate::Estimates;
@@ -146,6 +146,7 @@ impl Budget {
         let mut draws = draws(&accounts, &call.request, self.estimate(&call.request));
         let (drawn, held) = self.accounts.draw(&draws, now).await.map_err(|_| Fault::StoreOut)?;
         warn(&accounts, &draws, &drawn);
+        note(call, &draws, &drawn);
         let refusing: Vec<&BudgetPlan> = refusing(&accounts, &draws, &drawn);
         if refusing.is_empty() {
             return Ok(Decision::On(held));
@@ -158,6 +159,7 @@ impl Budget {
                 draw.is_enforced &= !matches!(plan.on_stop, OnStop::Cheaper(_));
             }
             let (drawn, held) = self.accounts.draw(&draws, now).await.map_err(|_| Fault::StoreOut)?;
+            note(call, &draws, &drawn);
             let still = self::refusing(&accounts, &draws, &drawn);
             if still.is_empty() {
                 return Ok(Decision::Cheaper(Arc::new(request), held));
@@ -211,6 +213,18 @@ fn draws(accounts: &[Account<'_>], request: &CallRequest, cost: Usd) -> Vec<Budg
 fn refusing<'p>(accounts: &[Account<'p>], draws: &[BudgetRequest], drawn: &[BudgetDecision]) -> Vec<&'p BudgetPlan> {
     let all = accounts.iter().zip(draws.iter().zip(drawn));
     all.filter(|(_, (draw, drawn))| draw.is_enforced && !drawn.fits).map(|(account, _)| &**account.plan).collect()
+}
+
+/// Notes what the budgets said: of a call that is asked with a cheaper model, what they said of that.
+fn note(call: &Call, draws: &[BudgetRequest], drawn: &[BudgetDecision]) {
+    let fact = |(draw, drawn): (&BudgetRequest, &BudgetDecision)| BudgetFact {
+        budget: draw.budget.clone(),
+        amount: draw.amount,
+        before: drawn.before,
+        reserved: draw.cost,
+        fits: drawn.fits,
+    };
+    call.trail.facts().budgets = draws.iter().zip(drawn).map(fact).collect();
 }
 
 /// The same with a cheaper model, if all that refuse it know one for it: the first one's.

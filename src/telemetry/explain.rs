@@ -3,6 +3,7 @@
 //! It holds facts and never content: no prompt, no response, no key. It does not know how they are shown.
 
 use parking_lot::Mutex;
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::mem::size_of;
 use std::sync::Arc;
@@ -10,7 +11,13 @@ use std::time::Duration;
 
 use crate::config::plan::ExplainPlan;
 use crate::model::money::Usd;
-use crate::model::trail::{Attempt, Facts, LONGEST_MODEL, LimitFact, Step, short_model};
+use crate::model::time::since;
+use crate::model::trail::{Attempt, BudgetFact, Facts, LONGEST_MODEL, LimitFact, Step, short_model};
+use crate::telemetry::running::{RunningCall, RunningCalls};
+use crate::telemetry::traffic::Ended;
+
+/// The outcome of a call that is not over.
+const RUNNING: &str = "running";
 
 /// Stories that are looked at before others get their turn at the ring.
 const AT_ONCE: u64 = 256;
@@ -27,16 +34,16 @@ pub struct CallRecord {
     /// The request's method.
     pub method: &'static str,
     /// Its path, without the query.
-    pub path: Box<str>,
+    pub path: Arc<str>,
     /// The tenant, when it was known. Whoever tells the story hides it.
     pub tenant: Option<Arc<str>>,
     /// The API key, by its name, where one was shown.
     pub api_key: Option<Arc<str>>,
     /// Which generation of the configuration answered.
     pub generation: u64,
-    /// The status; 499 when the caller went away before there was one.
+    /// The status; 499 when the caller went away before there was one; 0 while it runs.
     pub status: u16,
-    /// `ok`, `cancelled` or a fault's code.
+    /// `ok`, `cancelled`, a fault's code, or `running`.
     pub outcome: &'static str,
     /// From the head of the request to the end of the answer.
     pub took: Duration,
@@ -53,7 +60,7 @@ pub struct CallRecord {
 impl CallRecord {
     /// Its size in bytes, without the names that it shares with the configuration.
     pub fn size(&self) -> usize {
-        let Facts { attempts, steps, limits, fault_detail, model_asked, .. } = &self.facts;
+        let Facts { attempts, steps, limits, budgets, fault_detail, model_asked, .. } = &self.facts;
         let named = [&self.tenant, &self.api_key, model_asked];
         let ids = attempts.iter().flat_map(Attempt::ids).map(str::len);
         let models = attempts.iter().filter_map(|attempt| attempt.model.as_ref()).map(|model| model.len());
@@ -68,8 +75,19 @@ impl CallRecord {
             + attempts.capacity() * size_of::<Attempt>()
             + steps.capacity() * size_of::<Step>()
             + limits.capacity() * size_of::<LimitFact>()
+            + budgets.capacity() * size_of::<BudgetFact>()
             + models.sum::<usize>()
             + texts.iter().sum::<usize>()
+    }
+
+    /// True while it is not over: then it says what has happened until now.
+    pub fn is_running(&self) -> bool {
+        self.outcome == RUNNING
+    }
+
+    /// How it ended, seen from afar; `None`: it still runs.
+    pub fn ended(&self) -> Option<Ended> {
+        (!self.is_running()).then(|| Ended::by(self.status, self.outcome))
     }
 
     /// True when its provider has called the request or the answer so.
@@ -83,9 +101,13 @@ impl CallRecord {
     }
 }
 
-/// The latest calls. Shared, and outlives the gateway that writes to it.
+/// The latest calls, and those in flight. Shared, and outlives the gateway that writes to it.
 #[derive(Clone, Default)]
-pub struct CallHistory(Arc<Mutex<Ring>>);
+pub struct CallHistory {
+    ring: Arc<Mutex<Ring>>,
+    /// Calls that are not over.
+    pub in_flight: RunningCalls,
+}
 
 #[derive(Default)]
 struct Ring {
@@ -110,7 +132,7 @@ impl Ring {
 impl CallHistory {
     /// Room for as many as a plan says. More than that are forgotten.
     pub fn bound(&self, plan: ExplainPlan) {
-        self.0.lock().plan = plan;
+        self.ring.lock().plan = plan;
         self.shed();
     }
 
@@ -122,7 +144,7 @@ impl CallHistory {
             }
         }
         let (size, story) = (story.size(), Arc::new(story));
-        let mut ring = self.0.lock();
+        let mut ring = self.ring.lock();
         ring.bytes += size;
         ring.told += 1;
         ring.call_history.push_back(story);
@@ -137,11 +159,29 @@ impl CallHistory {
     /// Forgets what there is no room for. Freed outside the lock: others have stories to tell.
     fn shed(&self) {
         loop {
-            let oldest = self.0.lock().shed();
+            let oldest = self.ring.lock().shed();
             if oldest.is_none() {
                 return;
             }
         }
+    }
+
+    /// How many have ever been told.
+    pub fn told(&self) -> u64 {
+        self.ring.lock().told
+    }
+
+    /// Calls that run, the newest first, as they are now.
+    pub fn running(&self) -> Vec<Arc<CallRecord>> {
+        let mut calls: Vec<_> = self.in_flight.all().into_iter().filter_map(so_far).map(Arc::new).collect();
+        calls.sort_by_key(|call| Reverse(call.facts.started));
+        calls
+    }
+
+    /// The call with this id, as far as it has come: the one that runs, or else the latest that is over.
+    pub fn find_any(&self, id: &str) -> Option<Arc<CallRecord>> {
+        let running = self.in_flight.all().into_iter().find(|call| *call.subject.id == *id).and_then(so_far);
+        running.map(Arc::new).or_else(|| self.find(id))
     }
 
     /// The latest story of a call with this id: the gateway's, or else one that its provider has given.
@@ -172,7 +212,7 @@ impl CallHistory {
 
     /// How many are remembered, and the bytes that they take.
     pub fn fill(&self) -> (usize, usize) {
-        let ring = self.0.lock();
+        let ring = self.ring.lock();
         (ring.call_history.len(), ring.bytes)
     }
 
@@ -182,7 +222,7 @@ impl CallHistory {
         // Counted from the first story ever, which does not change when stories come and go.
         let mut below = u64::MAX;
         loop {
-            let ring = self.0.lock();
+            let ring = self.ring.lock();
             let first = ring.told - ring.call_history.len() as u64;
             let above = below.min(ring.told);
             below = above.saturating_sub(AT_ONCE).max(first);
@@ -195,6 +235,29 @@ impl CallHistory {
             }
         }
     }
+}
+
+/// What there is to tell of a call that runs; `None`: it is over by now.
+fn so_far(call: RunningCall) -> Option<CallRecord> {
+    let facts = call.facts()?;
+    let account = facts.account.as_ref();
+    Some(CallRecord {
+        id: call.subject.id.clone(),
+        route: account.map_or_else(|| "none".into(), |account| account.route.clone()),
+        caller: call.caller,
+        method: call.method,
+        path: call.path,
+        tenant: account.map(|account| account.tenant.clone()),
+        api_key: account.and_then(|account| account.api_key.clone()),
+        generation: call.generation,
+        status: 0,
+        outcome: RUNNING,
+        took: since(facts.started),
+        bytes_out: 0,
+        events: 0,
+        cost: None,
+        facts,
+    })
 }
 
 #[cfg(test)]

@@ -28,6 +28,10 @@ const MINUTES: usize = 60;
 pub struct Sample {
     /// How it ended.
     pub ended: Ended,
+    /// Whether a rule of the gateway refused it: a rate limit or a budget.
+    pub is_limited: bool,
+    /// Whether the answer was less than what was asked for.
+    pub is_degraded: bool,
     /// From the head of the request to the end of the answer.
     pub took: Duration,
     /// To the first event or the whole answer.
@@ -62,6 +66,16 @@ impl Ended {
             400..=499 => Ended::Refused,
             500.. => Ended::Failed,
             _ => Ended::Well,
+        }
+    }
+
+    /// How a call ended by its status and its outcome: what was answered well may have broken off, or been left, after the answer
+    /// had begun.
+    pub fn by(status: u16, outcome: &str) -> Self {
+        match (Ended::of(status), outcome) {
+            (Ended::Well, "cancelled") => Ended::Left,
+            (Ended::Well, "ok") | (Ended::Refused | Ended::Left | Ended::Failed, _) => Ended::of(status),
+            (Ended::Well, _) => Ended::Failed,
         }
     }
 }
@@ -123,6 +137,8 @@ impl<T: Default, const N: usize> Ring<T, N> {
 struct Second {
     calls: u64,
     refused: u64,
+    limited: u64,
+    degraded: u64,
     left: u64,
     failed: u64,
     kept: u64,
@@ -167,8 +183,12 @@ pub struct Look {
     pub calls: Vec<u64>,
     /// Those that failed.
     pub failures: Vec<u64>,
-    /// Calls that were refused.
+    /// Calls that were refused: 4xx.
     pub refused: u64,
+    /// ... by a rate limit or a budget.
+    pub limited: u64,
+    /// Calls that were answered with less than what was asked for.
+    pub degraded: u64,
     /// Calls whose callers left.
     pub left: u64,
     /// Cache hits.
@@ -228,6 +248,8 @@ impl Traffic {
             Ended::Left => second.left += 1,
             Ended::Failed => second.failed += 1,
         }
+        second.limited += u64::from(sample.is_limited);
+        second.degraded += u64::from(sample.is_degraded && sample.ended == Ended::Well);
         if let Some(is_kept) = sample.is_kept {
             second.looked_for += 1;
             second.kept += u64::from(is_kept);
@@ -267,6 +289,8 @@ impl Traffic {
             look.calls.push(second.calls);
             look.failures.push(second.failed);
             look.refused += second.refused;
+            look.limited += second.limited;
+            look.degraded += second.degraded;
             look.left += second.left;
             look.kept += second.kept;
             look.looked_for += second.looked_for;
@@ -290,7 +314,15 @@ mod tests {
     use super::*;
 
     fn sample(took: Duration) -> Sample {
-        Sample { ended: Ended::Well, took, first_token: None, is_kept: None, cost: Usd::from_nanos(5) }
+        Sample {
+            ended: Ended::Well,
+            is_limited: false,
+            is_degraded: false,
+            took,
+            first_token: None,
+            is_kept: None,
+            cost: Usd::from_nanos(5),
+        }
     }
 
     #[tokio::test(start_paused = true)]

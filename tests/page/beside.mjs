@@ -26,7 +26,7 @@ export async function beside() {
     assert.ok(number < 5000, "the guard does not trip");
     await chat(`ill-${number}`);
   }
-  assert.match(await notice.textContent(), /\(\d+ of \d+ calls failed in 1 s: more than 10 %\).* \d+ (s|min) ago$/);
+  assert.match(await notice.textContent(), /\(\d+ of \d+ calls failed in 1 s: more than 10 %\).* \d+ (s|min) ago Runbook$/);
   await behave("none", "new");
   for (const number of [1, 2, 3]) await chat(`after-${number}`);
   await has(page, "#recent tr", "after-3");

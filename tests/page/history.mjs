@@ -127,7 +127,7 @@ function history(span, isYoung) {
 export async function looks() {
   for (const colorScheme of ["light", "dark"]) {
     for (const [width, span, isYoung] of [[1280, "1h"], [360, "1h"], [1280, "24h"], [360, "1h", true]]) {
-      const { context, page, mishaps } = await visit({ colorScheme, viewport: { width, height: 800 }, reducedMotion: "reduce" }, undefined, (fresh) => fresh.route("**/admin/history*", (route) => route.fulfill({ json: history(new URL(route.request().url()).searchParams.get("span"), isYoung) })));
+      const { context, page, mishaps } = await visit({ colorScheme, viewport: { width, height: 800 }, reducedMotion: "reduce" }, undefined, { prepare: (fresh) => fresh.route("**/admin/history*", (route) => route.fulfill({ json: history(new URL(route.request().url()).searchParams.get("span"), isYoung) })) });
       const name = `history-${isYoung ? "young" : span}-${colorScheme}-${width}`;
       if (span === "24h") await page.getByRole("button", { name: "24 h" }).click();
       await has(page, "#chart-calls small", span === "24h" ? "per 5 min" : "per 10 s");

@@ -24,7 +24,7 @@ function browserPath() {
 export const browser = await chromium.launch({ executablePath: browserPath(), args: ["--no-sandbox"] });
 
 // A new visitor. What goes wrong in the page, and what it loads from elsewhere, is kept.
-export async function visit(options = {}, url = PAGE_URL, prepare = async () => {}) {
+export async function visit(options = {}, url = PAGE_URL, { prepare = async () => {}, hash = "" } = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE);
@@ -36,7 +36,7 @@ export async function visit(options = {}, url = PAGE_URL, prepare = async () => 
     if (!isOurs) mishaps.push(`outside: ${request.url()}`);
   });
   await prepare(page);
-  await page.goto(`${url}/`);
+  await page.goto(`${url}/${hash}`);
   return { context, page, mishaps };
 }
 
@@ -65,7 +65,8 @@ export async function call(id, path = "/api/v1/ai/chat", body = { message: "a se
 
 export const chat = (id) => call(id, "/v1/chat/completions", { model: "m", messages: [{ role: "user", content: "a secret question" }] });
 
+// A provider behaves: a fault by its name, or with settings.
 export async function behave(fault, provider = "buildpanel") {
-  const response = await fetch(`${CALLERS_URL}/demo/providers/${provider}`, { method: "PUT", body: JSON.stringify({ fault }) });
+  const response = await fetch(`${CALLERS_URL}/demo/providers/${provider}`, { method: "PUT", body: JSON.stringify(typeof fault === "string" ? { fault } : fault) });
   assert.equal(response.status, 200);
 }

@@ -29,8 +29,10 @@ export async function all() {
 
   // What happened to a call, and nothing of what was said.
   await page.locator("#recent a", { hasText: "calm-3" }).click();
+  await has(page, "#story-rows tr", "1 BuildPanel (first)");
+  await page.locator("#story-raw summary").click();
   await has(page, "#story-text", "attempt 1    BuildPanel (first)");
-  const story = await page.locator("#story-text").textContent();
+  const story = await page.locator("#story").textContent();
   assert.ok(!/secret|the-tenants-name/.test(story), story);
   await judge(page, "with a story");
   await page.keyboard.press("Escape");

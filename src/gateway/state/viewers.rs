@@ -16,10 +16,10 @@ const SEATS: usize = 16;
 /// A picture that is no older than this is given to the next who asks for one. Less than the time between two.
 const SAME: Duration = Duration::from_millis(900);
 
-/// The seats, and the latest picture.
+/// The seats, and the latest pictures: without names, and with them.
 pub struct Viewers {
     seats: Arc<Semaphore>,
-    latest: Mutex<Option<(Instant, Bytes)>>,
+    latest: Mutex<[Option<(Instant, Bytes)>; 2]>,
 }
 
 impl Default for Viewers {
@@ -34,11 +34,13 @@ impl Viewers {
         self.seats.clone().try_acquire_owned().ok()
     }
 
-    /// The picture of this second. Drawn once, however many watch, and never when nobody does.
-    pub fn picture(&self, draw: impl FnOnce() -> Bytes) -> Bytes {
+    /// The picture of this second, for those who may read names or for those who may not. Each is drawn once, however many watch,
+    /// and never when nobody does.
+    pub fn picture(&self, shows_names: bool, draw: impl FnOnce() -> Bytes) -> Bytes {
         // Held while it is drawn: another viewer would only draw the same.
         let mut latest = self.latest.lock();
-        if let Some((at, picture)) = &*latest
+        let latest = &mut latest[usize::from(shows_names)];
+        if let Some((at, picture)) = latest
             && at.elapsed() < SAME
         {
             return picture.clone();

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::model::bill::Bill;
 use crate::model::fault::{Blame, Fault};
+use crate::model::money::Usd;
 use crate::model::reply::{CacheResult, Degraded, Usage};
 use crate::model::time::{Phase, now, refresh, since};
 use crate::model::trace::{SpanId, Trace};
@@ -117,6 +118,26 @@ impl Trail {
         }
     }
 
+    /// Notes that the call waits in a policy, until what this returns is dropped. Only who looks at running calls sees it.
+    #[must_use]
+    pub fn begin_wait(&self, policy: &'static str, provider: Option<&Arc<str>>) -> WaitNote {
+        let mut facts = self.facts();
+        let at = since(facts.started);
+        facts.waiting = Some(Box::new(Waiting { policy, provider: provider.cloned(), at }));
+        drop(facts);
+        WaitNote(self.clone())
+    }
+
+    /// A look at the trail that keeps nobody from ending it.
+    pub fn look(&self) -> TrailLook {
+        TrailLook(Arc::downgrade(&self.0))
+    }
+
+    /// Where it is in memory, as a number: another one for each call that runs.
+    pub fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
     /// Notes that an attempt begins, and returns the means to note how it ended.
     pub fn begin_attempt(&self, provider: &Arc<str>, model: Option<Arc<str>>, reason: Reason) -> AttemptNote {
         let mut facts = self.facts();
@@ -146,6 +167,29 @@ impl Trail {
     }
 }
 
+/// A look at the trail of a call that runs.
+#[derive(Clone, Debug)]
+pub struct TrailLook(Weak<Record>);
+
+impl TrailLook {
+    /// The facts as they are now; `None`: it is over.
+    pub fn facts(&self) -> Option<Facts> {
+        let record = self.0.upgrade()?;
+        let facts = record.facts.lock().clone();
+        Some(facts)
+    }
+}
+
+/// The means to note that a wait is over: by dropping it.
+#[derive(Debug)]
+pub struct WaitNote(Trail);
+
+impl Drop for WaitNote {
+    fn drop(&mut self) {
+        self.0.facts().waiting = None;
+    }
+}
+
 /// Everything noted about one call.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -163,6 +207,8 @@ pub struct Facts {
     pub attempts: Vec<Attempt>,
     /// What policies did about it besides passing it on, oldest first; never more than [`STEPS`].
     pub steps: Vec<Step>,
+    /// What it waits for now, besides an attempt.
+    pub waiting: Option<Box<Waiting>>,
     /// The bill of an answer that is made in the background.
     pub bill: Option<Arc<Bill>>,
     /// Texts that the caller had when a target was asked to go on from them; zero when none was.
@@ -201,6 +247,8 @@ pub struct Facts {
     pub words: Vec<(&'static str, &'static str)>,
     /// What guards found.
     pub guarded: Vec<GuardFact>,
+    /// What each budget said that the call counts against.
+    pub budgets: Vec<BudgetFact>,
     /// The budgets that refused the call.
     pub budgets_spent: Vec<Arc<str>>,
     /// The code of the fault that the caller was told, if any.
@@ -225,7 +273,7 @@ pub struct Ending {
     /// The method; `OTHER` for those that no route has.
     pub method: &'static str,
     /// The path, without its query.
-    pub path: Box<str>,
+    pub path: Arc<str>,
     /// The route's name.
     pub route: Arc<str>,
     /// The caller's dialect.
@@ -248,6 +296,7 @@ impl Facts {
             bytes_in: 0,
             attempts: Vec::new(),
             steps: Vec::new(),
+            waiting: None,
             bill: None,
             texts_before: 0,
             first_token: None,
@@ -267,6 +316,7 @@ impl Facts {
             auth: None,
             words: Vec::new(),
             guarded: Vec::new(),
+            budgets: Vec::new(),
             budgets_spent: Vec::new(),
             fault: None,
             blame: None,
@@ -308,6 +358,12 @@ impl Facts {
         self.served().or(self.attempts.last())
     }
 
+    /// The rules of rate limits that refused the call.
+    pub fn refusing_rules(&self) -> impl Iterator<Item = &Arc<str>> {
+        let refusing = self.limits.iter().filter(|fact| fact.decision == Decision::Refused);
+        refusing.map(|fact| &fact.terms.rule)
+    }
+
     /// The instances of a provider that this call was sent to, as bits.
     pub fn instances_tried(&self, provider: &str) -> u64 {
         let of_provider = self.attempts.iter().filter(|attempt| *attempt.provider == *provider);
@@ -340,6 +396,32 @@ pub struct Step {
     pub provider: Option<Arc<str>>,
     /// What it did.
     pub what: StepKind,
+}
+
+/// A wait that goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The policy in which the call waits.
+    pub policy: &'static str,
+    /// The provider that it waits for.
+    pub provider: Option<Arc<str>>,
+    /// When it began, from the call's start.
+    pub at: Duration,
+}
+
+/// What one budget said. What the call came to is what it cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BudgetFact {
+    /// The budget's name.
+    pub budget: Arc<str>,
+    /// The most that its account may spend in a period.
+    pub amount: Usd,
+    /// What had been spent or reserved before.
+    pub before: Usd,
+    /// What this call may cost.
+    pub reserved: Usd,
+    /// True when that fits into what is left.
+    pub fits: bool,
 }
 
 /// What a policy did.

@@ -82,8 +82,15 @@ impl Places {
         self.0.settings.is_on.then(|| self.0.lanes.lock().report(Instant::now()))
     }
 
-    /// Takes a place for a caller's call to this model, waiting for one until `by` at the latest. `None`: there was none.
-    async fn take(&self, caller: u64, model: &str, priority: Priority, by: Instant) -> Option<Permit> {
+    /// Takes a place for a caller's call to this model, waiting for one until `by` at the latest; what `begins` returns is kept
+    /// while it waits. `None`: there was none.
+    async fn take<W>(
+        &self,
+        (caller, model): (u64, &str),
+        priority: Priority,
+        by: Instant,
+        begins: impl FnOnce() -> W,
+    ) -> Option<Permit> {
         let (lane, turn) = {
             let mut lanes = self.0.lanes.lock();
             let lane = lanes.find(model, time::now());
@@ -94,7 +101,10 @@ impl Places {
         };
         let granted = match turn {
             None => false,
-            Some(turn) => self.wait(Queued { places: self, lane, caller, turn }, by).await,
+            Some(turn) => {
+                let _wait = begins();
+                self.wait(Queued { places: self, lane, caller, turn }, by).await
+            }
         };
         if !granted {
             self.0.lanes.lock().refused += 1;
@@ -176,7 +186,8 @@ impl Policy for Concurrency {
         let wait = self.places.0.settings.max_wait.unwrap_or(if call.has_next { WAIT } else { LAST_WAIT });
         let by = later(arrived, wait).min(call.deadline.at);
         let (caller, model) = (call.head.caller_digest(), call.model().unwrap_or_default());
-        let place = self.places.take(caller, model, self.priority, by).await;
+        let begins = || call.trail.begin_wait(Self::NAME, Some(&self.provider));
+        let place = self.places.take((caller, model), self.priority, by, begins).await;
         let waited = time::since(arrived);
         if waited >= WORTH_TELLING {
             call.trail.note(Self::NAME, Some(&self.provider), StepKind::Waited(waited));
@@ -254,10 +265,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn voice_comes_before_chat_and_chat_before_the_background() {
         let places = places(1, 10);
-        let first = places.take(1, "m", Priority::Chat, soon()).await.unwrap();
-        let mut background = Box::pin(places.take(1, "m", Priority::Background, soon()));
-        let mut chat = Box::pin(places.take(1, "m", Priority::Chat, soon()));
-        let mut voice = Box::pin(places.take(1, "m", Priority::Voice, soon()));
+        let first = places.take((1, "m"), Priority::Chat, soon(), || ()).await.unwrap();
+        let mut background = Box::pin(places.take((1, "m"), Priority::Background, soon(), || ()));
+        let mut chat = Box::pin(places.take((1, "m"), Priority::Chat, soon(), || ()));
+        let mut voice = Box::pin(places.take((1, "m"), Priority::Voice, soon(), || ()));
         assert!((&mut background).now_or_never().is_none());
         assert!((&mut chat).now_or_never().is_none());
         assert!((&mut voice).now_or_never().is_none());
@@ -274,14 +285,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_full_queue_turns_away_the_least_urgent() {
         let places = places(1, 1);
-        let _held = places.take(1, "m", Priority::Chat, soon()).await.unwrap();
-        let mut background = Box::pin(places.take(1, "m", Priority::Background, soon()));
+        let _held = places.take((1, "m"), Priority::Chat, soon(), || ()).await.unwrap();
+        let mut background = Box::pin(places.take((1, "m"), Priority::Background, soon(), || ()));
         assert!((&mut background).now_or_never().is_none());
         assert!(
-            places.take(1, "m", Priority::Background, soon()).now_or_never().unwrap().is_none(),
+            places.take((1, "m"), Priority::Background, soon(), || ()).now_or_never().unwrap().is_none(),
             "nobody is less urgent"
         );
-        let mut voice = Box::pin(places.take(1, "m", Priority::Voice, soon()));
+        let mut voice = Box::pin(places.take((1, "m"), Priority::Voice, soon(), || ()));
         assert!((&mut voice).now_or_never().is_none());
         assert!((&mut background).now_or_never().unwrap().is_none(), "it lost its turn to a more urgent call");
         assert_eq!(places.report().unwrap().refused, 2);
@@ -290,22 +301,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_waits_too_long_goes_away_and_leaves_nothing_behind() {
         let places = places(1, 10);
-        let held = places.take(1, "m", Priority::Chat, soon()).await.unwrap();
-        assert!(places.take(1, "m", Priority::Chat, soon()).await.is_none());
+        let held = places.take((1, "m"), Priority::Chat, soon(), || ()).await.unwrap();
+        assert!(places.take((1, "m"), Priority::Chat, soon(), || ()).await.is_none());
         drop(held);
         assert_eq!(places.report().unwrap().in_flight, 0);
-        assert!(places.take(1, "m", Priority::Chat, soon()).now_or_never().is_some());
+        assert!(places.take((1, "m"), Priority::Chat, soon(), || ()).now_or_never().is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_full_queue_turns_away_whoever_came_last() {
         let places = places(1, 2);
-        let held = places.take(1, "m", Priority::Chat, soon()).await.unwrap();
-        let mut first = Box::pin(places.take(1, "m", Priority::Background, soon()));
+        let held = places.take((1, "m"), Priority::Chat, soon(), || ()).await.unwrap();
+        let mut first = Box::pin(places.take((1, "m"), Priority::Background, soon(), || ()));
         assert!((&mut first).now_or_never().is_none());
-        let mut second = Box::pin(places.take(1, "m", Priority::Background, soon()));
+        let mut second = Box::pin(places.take((1, "m"), Priority::Background, soon(), || ()));
         assert!((&mut second).now_or_never().is_none());
-        let mut voice = Box::pin(places.take(1, "m", Priority::Voice, soon()));
+        let mut voice = Box::pin(places.take((1, "m"), Priority::Voice, soon(), || ()));
         assert!((&mut voice).now_or_never().is_none());
         assert!((&mut second).now_or_never().unwrap().is_none(), "who has waited longest should not lose most");
         drop(held);
@@ -316,35 +327,35 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_model_whose_limit_is_reached_holds_up_no_other() {
         let places = Places::new(ConcurrencyPlan { max: 3, initial: 3, ..plan(1, 10) });
-        let first = places.take(1, "o3", Priority::Chat, soon()).await.unwrap();
+        let first = places.take((1, "o3"), Priority::Chat, soon(), || ()).await.unwrap();
         first.note(Sample::Overloaded);
-        let mut second = Box::pin(places.take(1, "o3", Priority::Chat, soon()));
+        let mut second = Box::pin(places.take((1, "o3"), Priority::Chat, soon(), || ()));
         assert!((&mut second).now_or_never().is_none());
-        let other = places.take(1, "gpt-4o", Priority::Chat, soon()).now_or_never().unwrap();
+        let other = places.take((1, "gpt-4o"), Priority::Chat, soon(), || ()).now_or_never().unwrap();
         assert!(other.is_some());
         assert_eq!(places.report().unwrap(), PlacesReport { limit: 1, in_flight: 2, waiting: 1, refused: 0 });
-        let third = places.take(1, "gpt-4o", Priority::Chat, soon()).now_or_never().unwrap();
-        let fourth = places.take(1, "gpt-4", Priority::Chat, soon()).now_or_never();
+        let third = places.take((1, "gpt-4o"), Priority::Chat, soon(), || ()).now_or_never().unwrap();
+        let fourth = places.take((1, "gpt-4"), Priority::Chat, soon(), || ()).now_or_never();
         assert!(third.is_some() && fourth.is_none(), "`max` holds for all models together");
     }
 
     #[tokio::test(start_paused = true)]
     async fn those_who_wait_get_their_turn_when_the_limit_grows() {
         let places = Places::new(ConcurrencyPlan { max: 100, initial: 100, ..plan(1, 10) });
-        let stream = places.take(1, "m", Priority::Chat, soon()).await.unwrap();
+        let stream = places.take((1, "m"), Priority::Chat, soon(), || ()).await.unwrap();
         stream.note(Sample::Overloaded);
         let began = Instant::now();
-        let waiting = places.take(1, "m", Priority::Chat, began + Duration::from_secs(9)).await;
+        let waiting = places.take((1, "m"), Priority::Chat, began + Duration::from_secs(9), || ()).await;
         assert!(waiting.is_some() && began.elapsed() == Duration::from_secs(2), "{:?}", began.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
     async fn made_up_names_take_no_memory_and_make_nothing_forgotten() {
         let places = Places::new(ConcurrencyPlan { max: 1000, initial: 1000, ..plan(1, 10) });
-        let first = places.take(1, "o3", Priority::Chat, soon()).await.unwrap();
+        let first = places.take((1, "o3"), Priority::Chat, soon(), || ()).await.unwrap();
         first.note(Sample::Overloaded);
         for number in 0..3000 {
-            drop(places.take(1, &format!("made-up-{number}x"), Priority::Chat, soon()).await.unwrap());
+            drop(places.take((1, &format!("made-up-{number}x")), Priority::Chat, soon(), || ()).await.unwrap());
         }
         assert_eq!((places.report().unwrap().limit, places.0.lanes.lock().count()), (1, lanes::MOST));
     }
@@ -352,20 +363,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_one_caller_alone_draws_holds_up_no_other_until_another_draws_it_too() {
         let places = Places::new(ConcurrencyPlan { max: 100, initial: 100, min: 1, ..plan(1, 10) });
-        let first = places.take(1, "m", Priority::Chat, soon()).await.unwrap();
-        let other = places.take(2, "m", Priority::Chat, soon()).await.unwrap();
+        let first = places.take((1, "m"), Priority::Chat, soon(), || ()).await.unwrap();
+        let other = places.take((2, "m"), Priority::Chat, soon(), || ()).await.unwrap();
         (0..9).for_each(|_| first.note(Sample::Overloaded));
-        let mut waiting = Box::pin(places.take(1, "m", Priority::Voice, soon()));
+        let mut waiting = Box::pin(places.take((1, "m"), Priority::Voice, soon(), || ()));
         assert!((&mut waiting).now_or_never().is_none(), "it has one place");
-        drop(places.take(2, "m", Priority::Background, soon()).now_or_never().unwrap().unwrap());
+        drop(places.take((2, "m"), Priority::Background, soon(), || ()).now_or_never().unwrap().unwrap());
         assert!((&mut waiting).now_or_never().is_none(), "the other's place is not for it");
         drop(first);
         assert!((&mut waiting).now_or_never().unwrap().is_some(), "its own is");
-        let again = places.take(1, "m", Priority::Chat, soon()).await.unwrap();
+        let again = places.take((1, "m"), Priority::Chat, soon(), || ()).await.unwrap();
         again.note(Sample::Overloaded);
         other.note(Sample::Overloaded);
         assert!(
-            places.take(3, "m", Priority::Chat, soon()).now_or_never().is_none(),
+            places.take((3, "m"), Priority::Chat, soon(), || ()).now_or_never().is_none(),
             "two callers: it is the provider"
         );
     }
@@ -373,21 +384,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_refused_connection_is_nobodys_own_doing() {
         let places = Places::new(ConcurrencyPlan { max: 100, initial: 100, min: 1, ..plan(1, 10) });
-        let first = places.take(1, "m", Priority::Chat, soon()).await.unwrap();
+        let first = places.take((1, "m"), Priority::Chat, soon(), || ()).await.unwrap();
         first.note(Sample::Unreachable);
-        assert!(places.take(2, "m", Priority::Chat, soon()).now_or_never().is_none());
+        assert!(places.take((2, "m"), Priority::Chat, soon(), || ()).now_or_never().is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_for_its_own_limit_fills_half_of_the_queue() {
         let places = Places::new(ConcurrencyPlan { max: 2, initial: 2, min: 1, ..plan(1, 4) });
-        let _first = places.take(1, "m", Priority::Chat, soon()).await.unwrap();
+        let _first = places.take((1, "m"), Priority::Chat, soon(), || ()).await.unwrap();
         _first.note(Sample::Overloaded);
-        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(places.take(1, "m", Priority::Chat, soon()))).collect();
+        let mut waiting: Vec<_> =
+            (0..3).map(|_| Box::pin(places.take((1, "m"), Priority::Chat, soon(), || ()))).collect();
         let ended: Vec<_> = waiting.iter_mut().map(|it| it.now_or_never().is_some()).collect();
         assert_eq!(ended, [false, false, true]);
-        let _other = places.take(2, "m", Priority::Chat, soon()).await.unwrap();
-        assert!(places.take(2, "m", Priority::Chat, soon()).now_or_never().is_none());
+        let _other = places.take((2, "m"), Priority::Chat, soon(), || ()).await.unwrap();
+        assert!(places.take((2, "m"), Priority::Chat, soon(), || ()).now_or_never().is_none());
     }
 
     proptest! {
@@ -406,7 +418,7 @@ mod tests {
                 for (act, priority, pick) in steps {
                     match act {
                         0 | 1 => {
-                            let mut taking = Box::pin(places.take(pick as u64 % 2, ["a", "b", "c"][pick % 3], Priority::ALL[priority].0, soon()));
+                            let mut taking = Box::pin(places.take((pick as u64 % 2, ["a", "b", "c"][pick % 3]), Priority::ALL[priority].0, soon(), || ()));
                             match (&mut taking).now_or_never() {
                                 Some(place) => held.extend(place),
                                 None => waiting.push(taking),

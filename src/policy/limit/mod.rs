@@ -118,7 +118,10 @@ impl Limit {
         let rules = known.iter().map(|(rule, _)| *rule);
         let taken = match self.limits.meter.take_at_once(&takes) {
             Some(taken) => taken,
-            None => self.limits.meter.take(&takes).await.map_err(|_| Fault::StoreOut)?,
+            None => {
+                let _wait = trail.begin_wait(Self::NAME, None);
+                self.limits.meter.take(&takes).await.map_err(|_| Fault::StoreOut)?
+            }
         };
         let is_admitted = taken.is_admitted(&takes);
         let said = rules.zip(&takes).zip(&taken.verdicts).map(|((rule, take), verdict)| Said { rule, take, verdict });

@@ -11,7 +11,7 @@ mod tell;
 
 mod count;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::time::Instant;
 
@@ -35,6 +35,7 @@ use crate::state::estimate::Estimates;
 use crate::state::ledger::row::cost;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::reports::Reports;
+use crate::telemetry::running::Running;
 use crate::telemetry::traffic::{Ended, LEFT};
 
 /// What requests of operators are marked with, where callers' dialects stand otherwise.
@@ -132,6 +133,7 @@ impl Observe {
             subject: LogContext::new(id),
             method: known_method(method),
             path: path[..path.floor_char_boundary(200)].into(),
+            running: OnceLock::new(),
             route: self.all.metrics.none.clone(),
             caller: "none",
             tenant: None,
@@ -182,7 +184,9 @@ pub struct Watch {
     pub trail: Trail,
     subject: Arc<LogContext>,
     method: &'static str,
-    path: Box<str>,
+    path: Arc<str>,
+    /// Its place among the calls in flight, once it is known what is asked.
+    running: OnceLock<Running>,
     route: Arc<RouteMetrics>,
     caller: &'static str,
     tenant: Option<Arc<str>>,
@@ -246,6 +250,8 @@ impl Watch {
         facts.model_asked = request.model().map(short_model);
         facts.is_stream = request.wants_stream();
         facts.account = Some(account);
+        drop(facts);
+        self.show();
     }
 
     /// The status that is sent.
@@ -309,6 +315,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.observe.metrics.requests.in_flight.dec();
+        drop(self.running.take());
         if self.events > 0 {
             self.observe.metrics.callers.streams.dec();
         }

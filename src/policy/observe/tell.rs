@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{CANCELLED, OK, OPERATOR, Watch};
+use super::{OPERATOR, Watch};
 use crate::model::fault::{Blame, Fault};
 use crate::model::reply::CacheResult;
 use crate::model::time::WallClock;
@@ -14,6 +14,7 @@ use crate::state::ledger::row::Cost;
 use crate::telemetry::explain::{CallHistory, CallRecord};
 use crate::telemetry::record::Recording;
 use crate::telemetry::reports::Report;
+use crate::telemetry::running::RunningCall;
 use crate::telemetry::traffic::{Ended, Sample, Traffic};
 
 /// Who wants to know of each call that is over, beside metrics and log.
@@ -32,6 +33,16 @@ pub struct Telling {
 }
 
 impl Watch {
+    /// Lets those who want to know look at the call while it runs.
+    pub(super) fn show(&self) {
+        let Some(telling) = &self.observe.telling else { return };
+        let Some(call_history) = &telling.call_history else { return };
+        let request = (self.method, &self.path);
+        let call = RunningCall::new(&self.subject, request, self.caller, telling.generation, &self.trail);
+        // A call is begun once.
+        let _ = self.running.set(call_history.in_flight.begin(call, &self.trail));
+    }
+
     /// Tells who wants to know. Probes and scrapes are nobody's call, and would push those out.
     pub(super) fn tell(&mut self, sample: &Sample, outcome: &'static str, cost: Option<Cost>) {
         let Some(telling) = self.observe.telling.as_ref().filter(|_| self.caller != OPERATOR) else { return };
@@ -44,7 +55,7 @@ impl Watch {
             route: self.route.route.clone(),
             caller: self.caller,
             method: self.method,
-            path: std::mem::take(&mut self.path),
+            path: self.path.clone(),
             tenant: self.tenant.take(),
             api_key: self.api_key.take(),
             generation: telling.generation,
@@ -61,12 +72,9 @@ impl Watch {
     /// The call in numbers.
     pub(super) fn sample(&self, facts: &Facts, cost: Option<Cost>, took: Duration) -> Sample {
         Sample {
-            ended: match (self.ended(), self.outcome(facts)) {
-                (Ended::Well, CANCELLED) => Ended::Left,
-                // It broke off after the answer had begun.
-                (Ended::Well, word) if word != OK => Ended::Failed,
-                (ended, _) => ended,
-            },
+            ended: Ended::by(self.status, self.outcome(facts)),
+            is_limited: matches!(facts.fault, Some("rate_limited" | "budget_exhausted")),
+            is_degraded: facts.degraded.is_some(),
             took,
             first_token: facts.first_token,
             is_kept: facts.cache.and_then(CacheResult::has_served),

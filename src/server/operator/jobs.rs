@@ -249,7 +249,7 @@ fn content(request: &OperatorRequest<'_>, job: &JobRecord) -> Result<Value, Prob
 /// A job without its contents.
 fn shown(request: &OperatorRequest<'_>, job: &JobRecord) -> Value {
     let facts = &job.facts;
-    let renderer = CallRenderer { gateway: request.gateway };
+    let renderer = CallRenderer::new(request.gateway, false);
     let time = |time: Timestamp| format!("{time:.3}");
     let now = request.gateway.world.now();
     let age = |time: Timestamp| Duration::try_from(now.duration_since(time)).unwrap_or_default().as_secs();

@@ -31,7 +31,19 @@ const HTML: &str = "text/html";
 const TEXT: &str = "text/plain";
 
 const EXPLAIN_FORMAT: &str = "format";
-const EXPLAIN_QUERY: &[&str] = &["format", "limit", "callRoute", "outcome", "callTenant", "slow"];
+const EXPLAIN_QUERY: &[&str] = &[
+    "format",
+    "limit",
+    "callState",
+    "callRoute",
+    "outcome",
+    "callTenant",
+    "callProvider",
+    "callVariant",
+    "limitRule",
+    "callBudget",
+    "slow",
+];
 const JOBS_QUERY: &[&str] = &["jobState", "jobTenant", "jobKind", "jobBefore", "jobLimit"];
 const USAGE_QUERY: &[&str] = &[
     "period",
@@ -355,7 +367,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         &[get(
             Reader,
             Now(explain::list),
-            docs("listCalls", "The latest calls", &[(200, JSON, "Calls"), (200, TEXT, "Text")])
+            docs("listCalls", "The latest calls, and those in flight", &[(200, JSON, "Calls"), (200, TEXT, "Text")])
                 .parameters(EXPLAIN_QUERY)
                 .problems(&[400, 404]),
         )],

@@ -5,11 +5,16 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{CallRenderer, ended, instances, milliseconds, offset};
+use super::chart::wrapped;
+use super::{CallRenderer, chart, ended, instances, milliseconds, offset, summary, timeline};
 use crate::model::names::display_name;
 use crate::model::time::in_words;
 use crate::model::trail::{Attempt, LimitFact, LimitTerms, Step, StepKind};
 use crate::telemetry::explain::CallRecord;
+
+/// Where the second line of what is too long for one begins.
+const INDENT: usize = 4;
+const LINE_INDENT: usize = 28;
 
 /// One call in a list.
 pub(super) fn one(renderer: &CallRenderer<'_>, record: &CallRecord) -> String {
@@ -21,35 +26,35 @@ pub(super) fn one(renderer: &CallRenderer<'_>, record: &CallRecord) -> String {
     };
     let (at, took) = (renderer.came(record), milliseconds(record.took));
     let CallRecord { id, status, outcome, route, .. } = record;
+    if let Some(doing) = summary::doing(record) {
+        return format!("{at}  {id:<32}  {outcome:<24} {took:>10.1} ms  {doing}, {route}\n");
+    }
     format!("{at}  {id:<32}  {status} {outcome:<20} {took:>10.1} ms  {kept:<12} {route}\n")
 }
 
 /// All that is known of one call.
 pub(super) fn all(renderer: &CallRenderer<'_>, record: &CallRecord) -> String {
     let (facts, mut text) = (&record.facts, String::new());
-    let tenant = record.tenant.as_deref().map_or_else(|| "unknown".to_owned(), |tenant| renderer.pseudonym(tenant));
-    let CallRecord { id, method, path, route, generation, status, outcome, .. } = record;
+    let tenant = record.tenant.as_deref().map_or_else(|| "unknown".to_owned(), |tenant| renderer.name(tenant));
+    let CallRecord { id, method, path, route, generation, .. } = record;
     // Writing to a String cannot fail, here and below.
     let _ = writeln!(text, "{id}  {method} {path}");
-    let key = record.api_key.as_deref().map(|key| format!(", API key {key}")).unwrap_or_default();
-    let _ = writeln!(
-        text,
-        "arrived {}, route {route}, tenant {tenant}{key}, config generation {generation}",
-        renderer.came(record)
+    let key = record.api_key.as_deref().map(|key| format!(", API key {}", renderer.name(key))).unwrap_or_default();
+    let came = renderer.came(record);
+    text += &wrapped(
+        &format!("arrived {came}, route {route}, tenant {tenant}{key}, config generation {generation}"),
+        INDENT,
     );
-    let _ = writeln!(text, "{status} {outcome} after {:.1} ms", milliseconds(record.took));
-    if let Some(detail) = &facts.fault_detail {
-        let _ = writeln!(text, "because: {detail}");
-    }
-    if let Some(asked) = &facts.model_asked {
-        let _ = writeln!(text, "asked for model {asked}");
-    }
-    if let Some(why) = facts.fallback() {
-        let _ = writeln!(text, "fallback: {why}");
+    let _ = writeln!(text, "{}", summary::took(record));
+    for (about, fact) in summary::facts(renderer, record) {
+        text += &wrapped(&format!("{about}: {fact}"), INDENT);
     }
     if let Some((route, target)) = renderer.pipeline(route) {
-        let _ = writeln!(text, "policies: {} | each attempt: {}", route.join(" > "), target.join(" > "));
+        let policies = format!("policies: {} | each attempt: {}", route.join(" > "), target.join(" > "));
+        text += &wrapped(&policies, INDENT);
     }
+    text.push('\n');
+    text += &chart::draw(&timeline::rows(record));
     text.push('\n');
     // What happens in the same instant happens in this order: one attempt ends, policies say what they make of it, the next
     // one begins.
@@ -66,10 +71,12 @@ pub(super) fn all(renderer: &CallRenderer<'_>, record: &CallRecord) -> String {
     if let Some(first) = facts.first_token {
         lines.push((first, "response     begins".into()));
     }
-    lines.push((record.took, end(record)));
+    if !record.is_running() {
+        lines.push((record.took, end(record)));
+    }
     lines.sort_by_key(|(at, _)| *at);
     for (at, line) in lines {
-        let _ = writeln!(text, "{:>10.1} ms  {line}", milliseconds(at));
+        text += &wrapped(&format!("{:>10.1} ms  {line}", milliseconds(at)), LINE_INDENT);
     }
     text
 }
@@ -97,6 +104,7 @@ fn attempt_end(record: &CallRecord, number: usize, tried: &Attempt) -> (Duration
             let text = format!("attempt {number}    {outcome} after {:.1} ms", milliseconds(took));
             (offset(record, tried) + took, text)
         }
+        None if record.is_running() => (record.took, format!("attempt {number}    still {outcome}")),
         None => (record.took, format!("attempt {number}    still {outcome} when the call ended")),
     }
 }

@@ -5,6 +5,7 @@
 //! data, so they are open; the events are for readers. It does not know what there is to see; `picture` does.
 
 mod picture;
+mod runbook;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::caller::{Answered, AnsweredBody};
 use crate::server::current::Current;
+use crate::server::operator::access;
 use crate::server::operator::answer::Problem;
 use crate::server::operator::endpoint::OperatorRequest;
 
@@ -26,6 +28,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
+const PLAIN: &str = "text/plain; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
 /// What the page loads: name, content type, text.
@@ -37,13 +40,16 @@ const FILES: &[(&str, &str, &str)] = &[
     ("calls.js", SCRIPT, include_str!("script/calls.js")),
     ("chart.js", SCRIPT, include_str!("script/chart.js")),
     ("dom.js", SCRIPT, include_str!("script/dom.js")),
+    ("filter.js", SCRIPT, include_str!("script/filter.js")),
     ("flags.js", SCRIPT, include_str!("script/flags.js")),
     ("history.js", SCRIPT, include_str!("script/history.js")),
     ("jobs.js", SCRIPT, include_str!("script/jobs.js")),
     ("limits.js", SCRIPT, include_str!("script/limits.js")),
+    ("names.js", SCRIPT, include_str!("script/names.js")),
     ("now.js", SCRIPT, include_str!("script/now.js")),
     ("page.js", SCRIPT, include_str!("script/page.js")),
     ("providers.js", SCRIPT, include_str!("script/providers.js")),
+    ("story.js", SCRIPT, include_str!("script/story.js")),
     ("traffic.js", SCRIPT, include_str!("script/traffic.js")),
     ("variants.js", SCRIPT, include_str!("script/variants.js")),
     ("what_if.js", SCRIPT, include_str!("script/what_if.js")),
@@ -55,8 +61,11 @@ pub(super) fn html(_: &OperatorRequest<'_>) -> Result<Answered, Problem> {
     Ok(text(HTML, include_str!("page.html")))
 }
 
-/// `GET /page/NAME`.
+/// `GET /page/NAME`: one of the page's files, or `HEADING.txt`, an entry of the runbook.
 pub(super) fn file(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
+    if let Some(entry) = request.name.strip_suffix(".txt").and_then(runbook::entry) {
+        return Ok(text(PLAIN, entry));
+    }
     let file = FILES.iter().find(|(name, ..)| *name == request.name);
     let (_, content_type, content) =
         file.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "the live page has no file of this name"))?;
@@ -82,7 +91,8 @@ pub(super) fn live(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
     };
     let mut timer = interval(PAUSE);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let viewer = Viewer { current: current.clone(), timer, is_over: false, _seat: seat };
+    let shows_names = access::shows_token(request.gateway, &request.parts.headers);
+    let viewer = Viewer { current: current.clone(), shows_names, timer, is_over: false, _seat: seat };
     let events = stream::unfold(viewer, |mut viewer| async move {
         let event = viewer.next().await?;
         Some((Ok(event), viewer))
@@ -98,6 +108,8 @@ pub(super) fn live(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
 struct Viewer {
     /// It sees each generation of the configuration, and keeps none.
     current: Arc<Current>,
+    /// Whether tenants and API keys have their names.
+    shows_names: bool,
     timer: Interval,
     is_over: bool,
     _seat: OwnedSemaphorePermit,
@@ -112,8 +124,8 @@ impl Viewer {
         let gateway = self.current.gateway();
         // The drain waits for every connection: nobody should wait for one that only looks.
         self.is_over = gateway.state.is_draining();
-        Some(gateway.state.viewers().picture(|| {
-            let picture = picture::of(&gateway);
+        Some(gateway.state.viewers().picture(self.shows_names, || {
+            let picture = picture::of(&gateway, self.shows_names);
             format!("event: picture\ndata: {picture}\n\n").into()
         }))
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::notices::{Level, Notice, Topic};
 use crate::gateway::Gateway;
 use crate::model::time::in_words;
 use crate::state::jobs::JobCounts;
@@ -37,23 +38,25 @@ pub(super) fn of(gateway: &Gateway) -> Option<Value> {
 }
 
 /// What somebody who was woken up should read first.
-pub(super) fn notices(gateway: &Gateway) -> Vec<(&'static str, String)> {
+pub(super) fn notices(gateway: &Gateway) -> Vec<Notice> {
     let mut notices = Vec::new();
     if !gateway.plan.jobs.is_on {
         return notices;
     }
     let jobs = &gateway.jobs;
     if let Some(fault) = jobs.store().outage() {
-        notices.push(("bad", format!("Jobs cannot be submitted: {fault}.")));
+        notices.push(Notice::new(Level::Bad, Topic::JobsStoreOut, format!("Jobs cannot be submitted: {fault}.")));
     }
     let counts = jobs.counts();
     let age = counts.oldest_age(gateway.world.now());
     if age > BACKLOG {
-        notices.push(("warn", format!("Jobs pile up: the oldest has been queued for {}.", in_words(age))));
+        let text = format!("Jobs pile up: the oldest has been queued for {}.", in_words(age));
+        notices.push(Notice::new(Level::Warn, Topic::JobsBacklog, text));
     }
     if counts.failed > 0 {
         let (jobs, have) = if counts.failed == 1 { ("job", "has") } else { ("jobs", "have") };
-        notices.push(("warn", format!("{} {jobs} {have} failed: `tidegate jobs list --state failed`.", counts.failed)));
+        let text = format!("{} {jobs} {have} failed: `tidegate jobs list --state failed`.", counts.failed);
+        notices.push(Notice::new(Level::Warn, Topic::JobsDead, text));
     }
     notices
 }

@@ -17,6 +17,10 @@ use crate::model::money::Usd;
 use crate::server::operator::answer::milliseconds;
 use crate::telemetry::explain::CallRecord;
 
+/// From this share of failures on a variant fails, if there were at least so many calls.
+const FAILING: f64 = 0.1;
+const FEWEST: usize = 5;
+
 /// What calls get that get no variant.
 const CONTROL: &str = "control";
 
@@ -53,6 +57,25 @@ pub(super) fn of(gateway: &Gateway) -> Option<Value> {
     let rows: Vec<Value> = of_routes.chain(of_prompts).collect();
     let oldest = call_history.last().map(|record| record.facts.started.elapsed().as_secs());
     Some(json!({"rows": rows, "calls": call_history.len(), "sinceSeconds": oldest}))
+}
+
+/// The variants with many failures among these calls: route, variant, failures, and the calls that say something about it.
+pub(super) fn failing(gateway: &Gateway, late: &[&CallRecord]) -> Vec<(Arc<str>, Arc<str>, usize, usize)> {
+    let mut failing = Vec::new();
+    for route in gateway.plan.routes.iter().filter(|route| has_variants(&&***route)) {
+        for variant in &route.variants {
+            let is_its = |record: &&&CallRecord| {
+                *record.route == *route.name
+                    && record.facts.variant.as_ref().is_some_and(|taken| *taken.name == *variant.name)
+            };
+            let verdicts: Vec<bool> = late.iter().filter(is_its).filter_map(|record| verdict(record)).collect();
+            let failed = verdicts.iter().filter(|is_well| !**is_well).count();
+            if verdicts.len() >= FEWEST && failed as f64 >= verdicts.len() as f64 * FAILING {
+                failing.push((route.name.clone(), variant.name.clone(), failed, verdicts.len()));
+            }
+        }
+    }
+    failing
 }
 
 fn has_variants(route: &&RoutePlan) -> bool {

@@ -20,5 +20,5 @@ export function showLimit(row, limit) {
   say(cell("refused"), whole.format(limit.refused));
   mark(cell("refused"), limit.refused ? "warn" : "good");
   const busiest = (busy) => `${whole.format(busy.calls)} calls, ${number.format(busy.remaining)} left${busy.refused ? `, ${whole.format(busy.refused)} refused` : ""}`;
-  keep(cell("keys"), limit.busiest, (busy) => busy.key, (busy) => make("span", {}, make("code", {}, busy.key), " ", make("span")), (node, busy) => say(node.lastElementChild, busiest(busy)));
+  keep(cell("keys"), limit.busiest, (busy) => `${busy.key} ${busy.who || ""}`, (busy) => make("span", {}, make("code", {}, busy.who || busy.key), " ", make("span")), (node, busy) => say(node.lastElementChild, busiest(busy)));
 }

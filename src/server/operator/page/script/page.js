@@ -1,12 +1,14 @@
 // The live page: reads events from /admin/live, one a second, and shows them. No library, and nothing from elsewhere.
 import { ask, problem, token } from "./ask.js";
 import { buildBudget, showBudget } from "./budgets.js";
-import { buildCall, showCall } from "./calls.js";
+import { followCalls, showCallsNow } from "./calls.js";
 import { at, keep, mark, say } from "./dom.js";
+import { offer, watchConditions } from "./filter.js";
 import { watchFlags } from "./flags.js";
 import { followHistory } from "./history.js";
 import { showJobs } from "./jobs.js";
 import { buildLimit, showLimit } from "./limits.js";
+import { showNames, watchNames } from "./names.js";
 import { showHead, showNotices } from "./now.js";
 import { buildProvider, showProvider } from "./providers.js";
 import { showTraffic } from "./traffic.js";
@@ -24,9 +26,9 @@ function show(picture) {
   showTraffic(picture.traffic);
   followHistory(picture.at);
   keep(at("providers"), picture.providers, (provider) => provider.name, buildProvider, showProvider);
-  keep(at("recent"), picture.recent, (call) => `${call.id} ${call.at}`, buildCall, showCall);
-  at("recent-empty").hidden = picture.recent.length > 0;
-  say(at("recent-empty"), picture.remembers ? "None yet." : "The call history is off: set explain.keep.");
+  offer("route", picture.routes);
+  offer("provider", picture.providers.map((provider) => provider.name));
+  followCalls(picture);
   keep(at("limits"), picture.limits, (limit) => limit.rule, buildLimit, showLimit);
   at("limits-empty").hidden = picture.limits.length > 0;
   showVariants(picture.variants, picture.remembers);
@@ -81,6 +83,7 @@ async function watch() {
   }
   if (!response.ok) throw new Error(await problem(response));
   closeDoor(false);
+  showNames();
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   for (let text = ""; ;) {
     const { value, done } = await reader.read();
@@ -132,5 +135,8 @@ at("door").addEventListener("submit", (event) => {
   closeDoor(false);
   keepWatching();
 });
+watchConditions(showCallsNow);
+// The stream begins again, with names or without.
+watchNames(() => { if (leaving) leaving.abort(); });
 keepWatching();
 watchFlags();

@@ -6,10 +6,10 @@ export function showTraffic(traffic) {
   const [calls, failures] = [sum(traffic.calls), sum(traffic.failures)];
   say(at("rate"), number.format(sum(traffic.calls.slice(-10)) / 10));
   say(at("rate-foot"), `${plural(calls, "call", "calls")}, ${whole.format(traffic.refused)} refused, ${whole.format(traffic.left)} canceled`);
-  // Who was refused has got what the rules say: that is no failure.
+  // Of the calls that the gateway owed an answer, those that got one, whole; the rest is said.
   const judged = calls - traffic.refused - traffic.left;
   say(at("success"), judged > 0 ? percent((judged - failures) / judged) : "–");
-  say(at("success-foot"), failures ? `${whole.format(failures)} failed` : "none failed");
+  say(at("success-foot"), judged > 0 || calls ? successFoot(traffic, judged, failures) : "no calls");
   for (const [name, times] of [["took", traffic.durationMs], ["first", traffic.firstTokenMs]]) {
     for (const rank of ["p50", "p95", "p99"]) say(at(`${name}-${rank}`), duration(times && times[rank]));
   }
@@ -17,6 +17,18 @@ export function showTraffic(traffic) {
   say(at("hits-foot"), traffic.lookedFor ? `${whole.format(traffic.kept)} of ${whole.format(traffic.lookedFor)}` : "no lookups");
   say(at("cost"), dollars(traffic.costUsd));
   showSpark(traffic, calls, failures);
+}
+
+function successFoot(traffic, judged, failures) {
+  const degraded = traffic.degraded ? `, ${whole.format(traffic.degraded)} degraded` : "";
+  const counted = `${whole.format(judged - failures)} of ${whole.format(judged)} answered${degraded}`;
+  const out = [
+    [traffic.limited, "refused by limits and budgets"],
+    [traffic.refused - traffic.limited, "other 4xx"],
+    [traffic.left, "left by their callers"],
+  ];
+  const left = out.filter(([count]) => count > 0).map(([count, what]) => `${whole.format(count)} ${what}`);
+  return left.length ? `${counted}. Not counted: ${left.join(", ")}.` : counted;
 }
 
 function showSpark(traffic, calls, failures) {

@@ -1,0 +1,311 @@
+//! Current problems on the live page: what somebody who was woken up should read first, with the runbook's entry that says what to
+//! do, and the calls that show it.
+//!
+//! It does not know the runbook's text.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use url::form_urlencoded;
+
+use super::{LOOKED_THROUGH, ProviderView, jobs, variants};
+use crate::config::plan::{BudgetPlan, OnStop, ProviderKind};
+use crate::gateway::Gateway;
+use crate::gateway::state::Health;
+use crate::model::fault::Denial;
+use crate::model::names::display_name;
+use crate::model::time::in_words;
+use crate::policy::breaker::State;
+use crate::state::flags::record::What;
+use crate::telemetry::explain::CallRecord;
+use crate::telemetry::traffic::Look;
+
+/// Fewer calls than this in a minute, and one that failed would be a scandal.
+const ENOUGH: u64 = 20;
+
+/// From this share of failures on somebody should look, and from that one they should run: the thresholds of the alerts.
+const SOME: f64 = 0.01;
+const MANY: f64 = 0.05;
+
+/// How much a problem matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Level {
+    /// Callers notice it.
+    Bad,
+    /// They may soon.
+    Warn,
+    /// It is as the configuration wants it, and explains what callers see.
+    Note,
+}
+
+impl Level {
+    fn as_str(self) -> &'static str {
+        match self {
+            Level::Bad => "bad",
+            Level::Warn => "warn",
+            Level::Note => "note",
+        }
+    }
+}
+
+/// What a problem is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::server::operator::page) enum Topic {
+    Draining,
+    ErrorRate,
+    KeyRefused,
+    BreakerOpen,
+    BuildPanelUnreachable,
+    ProviderUnreachable,
+    Fallbacks,
+    StoreOut,
+    ConfigRefused,
+    FlagGuard,
+    VariantFailing,
+    RateLimits,
+    BudgetSpent,
+    JobsStoreOut,
+    JobsBacklog,
+    JobsDead,
+}
+
+impl Topic {
+    /// All of them, each with the heading of its entry in the runbook.
+    pub(in crate::server::operator::page) const ALL: [(Topic, &'static str); 16] = [
+        (Topic::Draining, "Draining"),
+        (Topic::ErrorRate, "ErrorRate"),
+        (Topic::KeyRefused, "KeyRefused"),
+        (Topic::BreakerOpen, "BreakerOpen"),
+        (Topic::BuildPanelUnreachable, "BuildPanelUnreachable"),
+        (Topic::ProviderUnreachable, "ProviderUnreachable"),
+        (Topic::Fallbacks, "ProviderErrors"),
+        (Topic::StoreOut, "StoreOut"),
+        (Topic::ConfigRefused, "ConfigRefused"),
+        (Topic::FlagGuard, "FlagGuard"),
+        (Topic::VariantFailing, "VariantFailing"),
+        (Topic::RateLimits, "RateLimits"),
+        (Topic::BudgetSpent, "BudgetSpent"),
+        (Topic::JobsStoreOut, "TidegateJobsStoreOut"),
+        (Topic::JobsBacklog, "TidegateJobsBacklog"),
+        (Topic::JobsDead, "TidegateJobsDead"),
+    ];
+
+    fn heading(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+}
+
+/// A problem.
+pub(super) struct Notice {
+    level: Level,
+    topic: Topic,
+    /// What is wrong. It stays the same while that is so: screen readers read it once.
+    text: String,
+    /// How much, which changes with each second.
+    detail: String,
+    /// How long ago it began.
+    ago_seconds: Option<i64>,
+    /// Which calls show it, as the query of a list of calls.
+    calls: Option<String>,
+}
+
+impl Notice {
+    pub(super) fn new(level: Level, topic: Topic, text: impl Into<String>) -> Self {
+        Self { level, topic, text: text.into(), detail: String::new(), ago_seconds: None, calls: None }
+    }
+
+    fn detail(self, detail: impl Into<String>) -> Self {
+        Self { detail: detail.into(), ..self }
+    }
+
+    fn calls(self, conditions: &[(&str, &str)]) -> Self {
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(conditions).finish();
+        Self { calls: Some(query), ..self }
+    }
+
+    fn shown(&self) -> Value {
+        json!({
+            "level": self.level.as_str(),
+            "text": self.text,
+            "detail": self.detail,
+            "agoSeconds": self.ago_seconds,
+            "runbook": self.topic.heading(),
+            "calls": self.calls,
+        })
+    }
+}
+
+/// Everything that is wrong, the worst first.
+pub(super) fn of(gateway: &Gateway, providers: &[ProviderView<'_>], look: &Look, late: &[&CallRecord]) -> Vec<Value> {
+    let gateway_state = &gateway.state;
+    let mut notices: Vec<Notice> = Vec::new();
+    if gateway_state.is_draining() {
+        notices.push(Notice::new(Level::Warn, Topic::Draining, "The gateway is shutting down."));
+    }
+    notices.extend(failures(look));
+    notices.extend(providers.iter().filter_map(trouble));
+    if gateway.plan.store.redis_url.is_some() && !gateway_state.store().is_connected() {
+        let text =
+            "Redis is unreachable: this gateway counts on its own, and flags and issued keys stay as last known.";
+        notices.push(Notice::new(Level::Bad, Topic::StoreOut, text));
+    }
+    if let Some(problem) = gateway_state.reloads().last.as_ref().and_then(|last| last.problems.first()) {
+        let text = format!("The new configuration is invalid; the current one stays in force: {problem}");
+        notices.push(Notice::new(Level::Warn, Topic::ConfigRefused, text));
+    }
+    if gateway_state.serves_from_fallbacks() {
+        notices.push(Notice::new(Level::Warn, Topic::Fallbacks, "Some calls are served by fallback targets."));
+    }
+    notices.extend(jobs::notices(gateway));
+    notices.extend(failing_variants(gateway, late));
+    notices.extend(tripped(gateway));
+    notices.extend(spent_budgets(gateway, late));
+    notices.extend(refusals(late));
+    // What happened in the same way comes in the order above.
+    notices.sort_by_key(|notice| notice.level);
+    notices.iter().map(Notice::shown).collect()
+}
+
+/// Calls that fail.
+fn failures(look: &Look) -> Option<Notice> {
+    let (calls, failures): (u64, u64) = (look.calls.iter().sum(), look.failures.iter().sum());
+    let share = failures as f64 / calls.max(1) as f64;
+    if calls < ENOUGH || share < SOME {
+        return None;
+    }
+    let level = if share >= MANY { Level::Bad } else { Level::Warn };
+    let detail = format!("{failures} of {calls} in the last minute ({:.1} %)", share * 100.0);
+    Some(Notice::new(level, Topic::ErrorRate, "Calls fail.").detail(detail).calls(&[("outcome", "failed")]))
+}
+
+/// What is wrong with a provider, the worst.
+fn trouble(view: &ProviderView<'_>) -> Option<Notice> {
+    let name = display_name(&view.plan.name);
+    if !view.is_on() {
+        return None;
+    }
+    let because = || {
+        let latest = view.state.recent_failures.latest();
+        latest.first().map(|last| format!(", last with {}", last.code)).unwrap_or_default()
+    };
+    let (level, topic, text) = match (view.breaker, &view.health) {
+        _ if view.state.denial() == Some(Denial::Account) => (
+            Level::Bad,
+            Topic::KeyRefused,
+            format!("{name} suspended the gateway's account for non-payment: calls go to the next target."),
+        ),
+        _ if view.state.is_key_refused() => {
+            (Level::Bad, Topic::KeyRefused, format!("{name} rejects the gateway's key: calls go to the next target."))
+        }
+        (State::Open, _) => (
+            Level::Bad,
+            Topic::BreakerOpen,
+            format!("{name} keeps failing{}: its circuit breaker is open, and it gets no calls.", because()),
+        ),
+        (State::HalfOpen | State::Ramp(_), _) => (
+            Level::Warn,
+            Topic::BreakerOpen,
+            format!("{name} is recovering: its circuit breaker lets some calls through."),
+        ),
+        (State::Closed, Health::Disconnected { error } | Health::Failing { error }) => {
+            let is_buildpanel = view.plan.kind == ProviderKind::BuildPanel;
+            let topic = if is_buildpanel { Topic::BuildPanelUnreachable } else { Topic::ProviderUnreachable };
+            (Level::Bad, topic, format!("{name} fails its health probes: {error}."))
+        }
+        (State::Closed, _) => return None,
+    };
+    Some(Notice::new(level, topic, text).calls(&[("provider", &view.plan.name)]))
+}
+
+/// Variants that fail much more than calls may.
+fn failing_variants(gateway: &Gateway, late: &[&CallRecord]) -> impl Iterator<Item = Notice> {
+    variants::failing(gateway, late).into_iter().map(|(route, variant, failed, calls)| {
+        let text = format!(
+            "The variant {variant} of the route {route} fails; the route's own targets answer instead where they can."
+        );
+        let detail = format!("{failed} of {calls} {} ({:.1} %)", lately(late), failed as f64 / calls as f64 * 100.0);
+        Notice::new(Level::Warn, Topic::VariantFailing, text)
+            .detail(detail)
+            .calls(&[("route", &*route), ("variant", &*variant)])
+    })
+}
+
+/// What guards have disabled, and nobody has changed since.
+fn tripped(gateway: &Gateway) -> impl Iterator<Item = Notice> {
+    let now_ms = gateway.world.now().as_millisecond();
+    gateway.state.switches().iter().filter_map(move |(key, known)| {
+        let record = gateway.state.flags().record(key)?;
+        let trip = record.in_force(known.meant.is_on).filter(|change| change.what == What::Trip)?;
+        let why = trip.note.as_deref().map(|note| format!(" ({note})")).unwrap_or_default();
+        let text = format!("A flag guard turned {key} off{why}. It stays off until an operator turns it on.");
+        let ago_seconds = Some(now_ms.saturating_sub(trip.at_ms).max(0) / 1000);
+        Some(Notice { ago_seconds, ..Notice::new(Level::Warn, Topic::FlagGuard, text) })
+    })
+}
+
+/// Budgets of which an account is spent.
+fn spent_budgets(gateway: &Gateway, late: &[&CallRecord]) -> impl Iterator<Item = Notice> {
+    let now = gateway.world.now();
+    let shares = gateway.state.accounts().shares(now);
+    let spent = move |plan: &BudgetPlan| {
+        let share = shares.get(&plan.name).copied().filter(|share| *share >= 1.0)?;
+        let then = match plan.on_stop {
+            OnStop::PaymentRequired | OnStop::TooMany => "its calls are refused",
+            OnStop::Cheaper(_) => "its calls get a cheaper model where one is known",
+            OnStop::Report => "that is only reported",
+        };
+        let left = now.duration_until(plan.period.end(now)).try_into().map(in_words).unwrap_or_default();
+        let refused = late.iter().filter(|record| record.facts.budgets_spent.contains(&plan.name)).count();
+        let level = if matches!(plan.on_stop, OnStop::Report) { Level::Note } else { Level::Warn };
+        let text = format!(
+            "The budget {} is spent for at least one account: {then} until the {} ends.",
+            plan.name,
+            plan.period.as_str()
+        );
+        let detail = format!(
+            "{:.0} % of {} USD, {refused} refused {}, resets in {left}",
+            share * 100.0,
+            plan.amount,
+            lately(late)
+        );
+        Some(Notice::new(level, Topic::BudgetSpent, text).detail(detail).calls(&[("budget", &plan.name)]))
+    };
+    gateway.plan.budgets.iter().filter_map(move |plan| spent(plan))
+}
+
+/// Refusals, by the rate limit that refused.
+fn refusals(late: &[&CallRecord]) -> impl Iterator<Item = Notice> {
+    let mut rules: BTreeMap<&str, u64> = BTreeMap::new();
+    for rule in late.iter().flat_map(|record| record.facts.refusing_rules()) {
+        *rules.entry(rule).or_default() += 1;
+    }
+    rules.into_iter().map(|(rule, refused)| {
+        let calls = late.len() as u64;
+        let share = refused as f64 / calls.max(1) as f64;
+        let level = if calls >= ENOUGH && share >= MANY { Level::Warn } else { Level::Note };
+        let detail = format!("{refused} of {calls} {} ({:.1} %)", lately(late), share * 100.0);
+        Notice::new(level, Topic::RateLimits, format!("The rate limit {rule} refuses calls."))
+            .detail(detail)
+            .calls(&[("limit_rule", rule)])
+    })
+}
+
+/// What the history covers.
+fn lately(late: &[&CallRecord]) -> String {
+    match late.len() {
+        LOOKED_THROUGH.. => format!("of the latest {LOOKED_THROUGH} calls"),
+        _ => "in the last minute".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_topic_is_at_its_place_in_the_list() {
+        for (place, (topic, heading)) in Topic::ALL.into_iter().enumerate() {
+            assert_eq!((topic as usize, topic.heading()), (place, heading));
+        }
+    }
+}
