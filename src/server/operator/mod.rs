@@ -6,6 +6,7 @@ pub mod answer;
 pub mod endpoint;
 
 pub mod access;
+
 pub mod configuration;
 pub mod demo;
 pub mod explain;

@@ -9,7 +9,9 @@ use crate::telemetry::traffic::{Ended, Sample};
 
 fn call(ended: Ended, took: u64) -> Sample {
     let took = Duration::from_millis(took);
-    Sample { ended, took, first_token: Some(took / 2), is_kept: Some(false), cost: Usd::from_nanos(3) }
+    let (is_limited, is_degraded) = (ended == Ended::Refused, false);
+    let first_token = Some(took / 2);
+    Sample { ended, is_limited, is_degraded, took, first_token, is_kept: Some(false), cost: Usd::from_nanos(3) }
 }
 
 fn provider(name: &str, attempts: u64, band: Band) -> ProviderSample {

@@ -46,7 +46,7 @@ pub(super) fn all(renderer: &CallRenderer<'_>, record: &CallRecord) -> String {
         INDENT,
     );
     let _ = writeln!(text, "{}", summary::took(record));
-    for (about, fact) in summary::facts(renderer, record) {
+    for (about, fact) in summary::facts(renderer.gateway, record) {
         text += &wrapped(&format!("{about}: {fact}"), INDENT);
     }
     if let Some((route, target)) = renderer.pipeline(route) {

@@ -6,12 +6,14 @@
 //! pseudonyms for all others, which change with each process: what is shown here ends up in tickets and on screens. An operator
 //! who knows a tenant's name finds its calls by it (`?tenant=NAME`).
 
-mod chart;
 mod filter;
-mod lines;
-mod render;
 mod summary;
 mod timeline;
+
+mod chart;
+mod render;
+
+mod lines;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::CallRenderer;
+use crate::gateway::Gateway;
 use crate::model::names::display_name;
 use crate::model::reply::{CacheResult, Degraded};
 use crate::model::trail::{Attempt, BudgetFact, Direction, GuardFact, StepKind};
@@ -17,14 +17,14 @@ use crate::telemetry::explain::CallRecord;
 pub(super) type Fact = (String, String);
 
 /// The facts of a call, the most wanted first.
-pub(super) fn facts(renderer: &CallRenderer<'_>, record: &CallRecord) -> Vec<Fact> {
+pub(super) fn facts(gateway: &Gateway, record: &CallRecord) -> Vec<Fact> {
     let facts = &record.facts;
     let mut told: Vec<Fact> = Vec::new();
     let mut tell = |about: &str, text: Option<String>| told.extend(text.map(|text| (about.to_owned(), text)));
     tell("now", doing(record));
     tell("because", facts.fault_detail.clone());
     tell("asked for model", facts.model_asked.as_deref().map(str::to_owned));
-    tell("answered by", answered_by(renderer, record));
+    tell("answered by", answered_by(gateway, record));
     tell("fallback", facts.fallback().map(str::to_owned));
     tell("degraded", facts.degraded.map(|degraded| Degraded::as_str(degraded).to_owned()));
     tell(
@@ -105,7 +105,7 @@ pub(super) fn doing(record: &CallRecord) -> Option<String> {
 }
 
 /// Who answered: a provider with its model and its place among the route's targets, or the cache.
-fn answered_by(renderer: &CallRenderer<'_>, record: &CallRecord) -> Option<String> {
+fn answered_by(gateway: &Gateway, record: &CallRecord) -> Option<String> {
     let facts = &record.facts;
     if facts.cache.is_some_and(CacheResult::is_kept) {
         let kept = facts.kept.as_ref();
@@ -116,7 +116,7 @@ fn answered_by(renderer: &CallRenderer<'_>, record: &CallRecord) -> Option<Strin
     }
     let served = facts.served()?;
     let place =
-        target(renderer, record, served).map(|(number, of)| format!(", target {number} of {of}")).unwrap_or_default();
+        target(gateway, record, served).map(|(number, of)| format!(", target {number} of {of}")).unwrap_or_default();
     let name = display_name(&served.provider);
     Some(format!("{name}{}{place} ({})", model(served.model.as_deref()), served.reason.as_str()))
 }
@@ -127,11 +127,11 @@ fn model(name: Option<&str>) -> String {
 
 /// The place of an attempt's target among those of the route, and how many there are; `None`: the configuration is another by now,
 /// or it is not one of them.
-pub(super) fn target(renderer: &CallRenderer<'_>, record: &CallRecord, tried: &Attempt) -> Option<(usize, usize)> {
-    if record.generation != renderer.gateway.generation {
+pub(super) fn target(gateway: &Gateway, record: &CallRecord, tried: &Attempt) -> Option<(usize, usize)> {
+    if record.generation != gateway.generation {
         return None;
     }
-    let targets = &renderer.gateway.route(&record.route)?.plan.targets;
+    let targets = &gateway.route(&record.route)?.plan.targets;
     let is_provider = |index: &usize| targets[*index].provider.name == tried.provider;
     let is_model = |index: &usize| targets[*index].model.is_none() || targets[*index].model == tried.model;
     let mut candidates = (0..targets.len()).filter(is_provider).filter(is_model);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::notices::{Level, Notice, Topic};
+use super::notice::{Level, Notice, Topic};
 use crate::gateway::Gateway;
 use crate::model::time::in_words;
 use crate::state::jobs::JobCounts;

@@ -4,13 +4,16 @@
 //! Everything is read from the gateway's state. It does not know who views the page.
 
 mod budgets;
-mod jobs;
 mod limits;
-mod notices;
+mod notice;
 mod variants;
 
+mod jobs;
+
+mod notices;
+
 #[cfg(test)]
-pub(super) use self::notices::Topic;
+pub(super) use self::notice::Topic;
 
 use std::time::Duration;
 

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
-use url::form_urlencoded;
+use serde_json::Value;
 
+use super::notice::{Level, Notice, Topic};
 use super::{LOOKED_THROUGH, ProviderView, jobs, variants};
 use crate::config::plan::{BudgetPlan, OnStop, ProviderKind};
 use crate::gateway::Gateway;
@@ -26,114 +26,6 @@ const ENOUGH: u64 = 20;
 /// From this share of failures on somebody should look, and from that one they should run: the thresholds of the alerts.
 const SOME: f64 = 0.01;
 const MANY: f64 = 0.05;
-
-/// How much a problem matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Level {
-    /// Callers notice it.
-    Bad,
-    /// They may soon.
-    Warn,
-    /// It is as the configuration wants it, and explains what callers see.
-    Note,
-}
-
-impl Level {
-    fn as_str(self) -> &'static str {
-        match self {
-            Level::Bad => "bad",
-            Level::Warn => "warn",
-            Level::Note => "note",
-        }
-    }
-}
-
-/// What a problem is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::server::operator::page) enum Topic {
-    Draining,
-    ErrorRate,
-    KeyRefused,
-    BreakerOpen,
-    BuildPanelUnreachable,
-    ProviderUnreachable,
-    Fallbacks,
-    StoreOut,
-    ConfigRefused,
-    FlagGuard,
-    VariantFailing,
-    RateLimits,
-    BudgetSpent,
-    JobsStoreOut,
-    JobsBacklog,
-    JobsDead,
-}
-
-impl Topic {
-    /// All of them, each with the heading of its entry in the runbook.
-    pub(in crate::server::operator::page) const ALL: [(Topic, &'static str); 16] = [
-        (Topic::Draining, "Draining"),
-        (Topic::ErrorRate, "ErrorRate"),
-        (Topic::KeyRefused, "KeyRefused"),
-        (Topic::BreakerOpen, "BreakerOpen"),
-        (Topic::BuildPanelUnreachable, "BuildPanelUnreachable"),
-        (Topic::ProviderUnreachable, "ProviderUnreachable"),
-        (Topic::Fallbacks, "ProviderErrors"),
-        (Topic::StoreOut, "StoreOut"),
-        (Topic::ConfigRefused, "ConfigRefused"),
-        (Topic::FlagGuard, "FlagGuard"),
-        (Topic::VariantFailing, "VariantFailing"),
-        (Topic::RateLimits, "RateLimits"),
-        (Topic::BudgetSpent, "BudgetSpent"),
-        (Topic::JobsStoreOut, "TidegateJobsStoreOut"),
-        (Topic::JobsBacklog, "TidegateJobsBacklog"),
-        (Topic::JobsDead, "TidegateJobsDead"),
-    ];
-
-    fn heading(self) -> &'static str {
-        Self::ALL[self as usize].1
-    }
-}
-
-/// A problem.
-pub(super) struct Notice {
-    level: Level,
-    topic: Topic,
-    /// What is wrong. It stays the same while that is so: screen readers read it once.
-    text: String,
-    /// How much, which changes with each second.
-    detail: String,
-    /// How long ago it began.
-    ago_seconds: Option<i64>,
-    /// Which calls show it, as the query of a list of calls.
-    calls: Option<String>,
-}
-
-impl Notice {
-    pub(super) fn new(level: Level, topic: Topic, text: impl Into<String>) -> Self {
-        Self { level, topic, text: text.into(), detail: String::new(), ago_seconds: None, calls: None }
-    }
-
-    fn detail(self, detail: impl Into<String>) -> Self {
-        Self { detail: detail.into(), ..self }
-    }
-
-    fn calls(self, conditions: &[(&str, &str)]) -> Self {
-        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(conditions).finish();
-        Self { calls: Some(query), ..self }
-    }
-
-    fn shown(&self) -> Value {
-        json!({
-            "level": self.level.as_str(),
-            "text": self.text,
-            "detail": self.detail,
-            "agoSeconds": self.ago_seconds,
-            "runbook": self.topic.heading(),
-            "calls": self.calls,
-        })
-    }
-}
 
 /// Everything that is wrong, the worst first.
 pub(super) fn of(gateway: &Gateway, providers: &[ProviderView<'_>], look: &Look, late: &[&CallRecord]) -> Vec<Value> {
@@ -238,8 +130,8 @@ fn tripped(gateway: &Gateway) -> impl Iterator<Item = Notice> {
         let trip = record.in_force(known.meant.is_on).filter(|change| change.what == What::Trip)?;
         let why = trip.note.as_deref().map(|note| format!(" ({note})")).unwrap_or_default();
         let text = format!("A flag guard turned {key} off{why}. It stays off until an operator turns it on.");
-        let ago_seconds = Some(now_ms.saturating_sub(trip.at_ms).max(0) / 1000);
-        Some(Notice { ago_seconds, ..Notice::new(Level::Warn, Topic::FlagGuard, text) })
+        let ago_seconds = now_ms.saturating_sub(trip.at_ms).max(0) / 1000;
+        Some(Notice::new(Level::Warn, Topic::FlagGuard, text).ago(ago_seconds))
     })
 }
 
@@ -295,17 +187,5 @@ fn lately(late: &[&CallRecord]) -> String {
     match late.len() {
         LOOKED_THROUGH.. => format!("of the latest {LOOKED_THROUGH} calls"),
         _ => "in the last minute".into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_topic_is_at_its_place_in_the_list() {
-        for (place, (topic, heading)) in Topic::ALL.into_iter().enumerate() {
-            assert_eq!((topic as usize, topic.heading()), (place, heading));
-        }
     }
 }

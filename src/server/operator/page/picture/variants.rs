@@ -17,7 +17,7 @@ use crate::model::money::Usd;
 use crate::server::operator::answer::milliseconds;
 use crate::telemetry::explain::CallRecord;
 
-/// From this share of failures on a variant fails, if there were at least so many calls.
+/// From this share of failures on a variant fails, if it had at least that number of calls.
 const FAILING: f64 = 0.1;
 const FEWEST: usize = 5;
 

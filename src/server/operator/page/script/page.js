@@ -42,6 +42,7 @@ function show(picture) {
 let latest = null; // The time of the last picture, by the gateway's clock.
 let watchdog = 0;
 let leaving = null;
+let isRestarting = false; // The stream was ended here, to begin again.
 
 function lost(why) {
   document.body.dataset.lost = "";
@@ -114,6 +115,10 @@ async function keepWatching() {
       lost("The gateway closed the connection.");
     } catch (fault) {
       if (document.hidden) break;
+      if (isRestarting) {
+        isRestarting = false;
+        continue;
+      }
       const why = fault.name === "AbortError" || fault instanceof TypeError ? "The connection to the gateway was lost." : fault.message;
       lost(why);
     }
@@ -137,6 +142,10 @@ at("door").addEventListener("submit", (event) => {
 });
 watchConditions(showCallsNow);
 // The stream begins again, with names or without.
-watchNames(() => { if (leaving) leaving.abort(); });
+watchNames(() => {
+  isRestarting = true;
+  if (leaving) leaving.abort();
+  showCallsNow();
+});
 keepWatching();
 watchFlags();
