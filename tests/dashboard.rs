@@ -64,14 +64,13 @@ const QUIET: [&str; 18] = [
     "Requests by prompt version",
 ];
 /// ... and those of which it depends on the moment, or that are about what this gateway does not do.
-const IDLE: [&str; 12] = [
+const IDLE: [&str; 11] = [
     "In flight",
     "Open streams",
     "Waiting jobs",
     "Age of the oldest waiting job",
     "Running jobs",
     "Dead letters",
-    "Jobs a minute",
     "Leases and webhooks",
     "Open WebSockets",
     "Messages",
@@ -227,8 +226,19 @@ async fn until_alerts(
 fn has_what_it_is_for(query: &Query, found: &Found) -> bool {
     let is_quiet = QUIET.iter().chain(&IDLE).any(|title| *title == query.title);
     // Panels with several lines have some of what goes wrong, or is over before Prometheus looks.
-    let at_times =
-        ["refused", "evicted", "failures", "shed", "estimated", "queue_depth", "flights", "reports", "rows", "spans"];
+    let at_times = [
+        "refused",
+        "cancelled_total",
+        "evicted",
+        "failures",
+        "shed",
+        "estimated",
+        "queue_depth",
+        "flights",
+        "reports",
+        "rows",
+        "spans",
+    ];
     let is_quiet = is_quiet || at_times.iter().any(|word| query.expression.contains(word));
     found.iter().any(|(_, values)| !values.is_empty()) && (is_quiet || is_positive(found))
 }
