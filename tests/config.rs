@@ -14,6 +14,8 @@ use tidegate::config::{Variables, load, load_from};
 
 #[path = "config/models.rs"]
 mod models;
+#[path = "config/open_keys.rs"]
+mod open_keys;
 #[path = "config/prompts.rs"]
 mod prompts;
 #[path = "config/requests.rs"]
@@ -629,7 +631,7 @@ fn what_can_be_kept_no_more_is_no_mistake_of_the_users() {
         route(&plan("[cache]\nenabled = true\n[route.openai-chat]\nidempotent = false\n", KEYS), "openai-chat").cache,
         None
     );
-    let shown = plan("", &[KEYS, &[("LLM_CACHE_TTL", "1")]].concat());
+    let shown = plan("", &[KEYS, &[("LLM_CACHE_TTL", "1"), ("HOST", "127.0.0.1")]].concat());
     assert!(shown.warnings.is_empty(), "{:?}", shown.warnings);
     let alone = plan("defaults = false\n", &[("LLM_CACHE_TTL", "1")]);
     assert!(

@@ -20,7 +20,7 @@ use crate::config::tables::routes::Context;
 use crate::config::tables::targets::TargetContext;
 use crate::config::tables::{
     auth, caching, costs, edge, explaining, flags, general, guards, idempotency, jobs, labels, limits, listing,
-    prompts, providers, recording, routes, sentry, tracing, tunnels, variants,
+    open_keys, prompts, providers, recording, routes, sentry, tracing, tunnels, variants,
 };
 use crate::model::switch::FlagKind;
 
@@ -234,6 +234,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     // Where secrets are assumed nobody calls from outside.
     if !variables.has_all_secrets() {
         auth::check_doors(&auth, environment, &server, &routes, &production, report, &mut warnings);
+        warnings.extend(open_keys::warning(environment, &server, &routes));
     }
     let jobs = jobs.settle(&routes, store.address.as_ref(), report);
     let limits = limits::read(&mut root, variables, environment, report);

@@ -79,7 +79,8 @@ fn each_shipped_provider_is_a_configuration_by_itself() {
         let (name, text) = (file.file_stem().unwrap().to_str().unwrap(), std::fs::read_to_string(&file).unwrap());
         assert!(text.contains("# Read: https://") && text.contains("# Oddities: "), "{name} says what it is made of");
         let key = text.lines().find_map(|line| line.strip_prefix("key_env = ")).unwrap().trim_matches('"').to_owned();
-        let variables = Variables::new(BTreeMap::from([(key, "sk-canary".into())]), BTreeMap::new());
+        let variables = BTreeMap::from([(key, "sk-canary".into()), ("HOST".into(), "127.0.0.1".into())]);
+        let variables = Variables::new(variables, BTreeMap::new());
         let over = load(Some((name, &text)), &variables).unwrap_or_else(|problems| panic!("{problems}"));
         let copied = load(Some((name, &format!("{defaults}\n{text}"))), &variables)
             .unwrap_or_else(|problems| panic!("{problems}"));

@@ -172,3 +172,39 @@ async fn in_production_it_does_not_start_with_an_open_door_that_nobody_opened() 
     assert_eq!(status.code(), Some(0), "{written}");
     assert!(written.contains("callers are not authenticated"), "{written}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_anyone_can_spend_are_warned_of_once() {
+    const WARNING: &str = "anyone who can reach";
+    let folder = Folder::new("open-keys");
+    folder.write("gateway.toml", "");
+    let file = folder.path_of("gateway.toml");
+    let key = ("OPENAI_API_KEY", "canary-openai");
+    let started = |more: &[(&'static str, &'static str)]| {
+        let (folder, file) = (&folder, file.clone());
+        let variables = [&[("PORT", "0"), ("ADMIN_ADDR", "127.0.0.1:0")], more].concat();
+        async move { Program::start(folder, &["serve", "--config", &file], &variables).await }
+    };
+    let open = started(&[("HOST", "0.0.0.0"), key]).await;
+    // A reload says no more of it.
+    folder.write("gateway.toml", "[limit.ai]\nrate = \"7/min\"\n");
+    open.says("the configuration was reloaded", 1).await;
+    open.terminate().await;
+    let (_, written) = open.ended().await;
+    let lines: Vec<&str> = written.lines().filter(|line| line.contains(WARNING)).collect();
+    assert!(
+        matches!(&*lines, [only] if only.contains("(openai)") && only.contains("HOST=127.0.0.1") && only.contains("\"warn\"")),
+        "{written}"
+    );
+    assert!(!written.contains("canary"), "{written}");
+    for closed in [
+        &[("HOST", "127.0.0.1"), key][..],
+        &[("HOST", "0.0.0.0"), key, ("SUPABASE_JWT_SECRET", SECRET)],
+        &[("HOST", "0.0.0.0")],
+    ] {
+        let program = started(closed).await;
+        program.terminate().await;
+        let (_, written) = program.ended().await;
+        assert!(!written.contains(WARNING), "{closed:?}: {written}");
+    }
+}

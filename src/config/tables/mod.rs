@@ -32,6 +32,7 @@ pub mod jobs;
 pub mod targets;
 
 pub mod mirror;
+pub mod open_keys;
 pub mod variants;
 
 pub mod routes;

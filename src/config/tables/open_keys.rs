@@ -1,0 +1,39 @@
+//! Warns when anyone who can reach the callers' port can spend the operator's provider keys.
+//!
+//! It refuses nothing: production's rules are `auth`'s.
+
+use std::sync::Arc;
+
+use crate::config::plan::{CallerKind, Environment, RoutePlan, ServerPlan, Usable};
+
+/// One line, with what closes it; `None` on loopback, in production, where callers must show who they are, and without keys.
+pub(in crate::config) fn warning(
+    environment: Environment,
+    server: &ServerPlan,
+    routes: &[Arc<RoutePlan>],
+) -> Option<String> {
+    if environment == Environment::Production || server.listen.ip().is_loopback() {
+        return None;
+    }
+    // The website's assistant is for everybody; a route without a path is for jobs only.
+    let is_open = |route: &&Arc<RoutePlan>| {
+        route.auth.methods.is_empty() && route.caller != CallerKind::Widget && !route.paths.is_empty()
+    };
+    let mut owners: Vec<&str> = Vec::new();
+    for route in routes.iter().filter(is_open) {
+        let of_variants = route.variants.iter().flat_map(|variant| &variant.targets);
+        for provider in route.targets.iter().chain(of_variants).map(|target| &target.provider) {
+            if provider.key.is_some() && provider.usable == Usable::Yes && !owners.contains(&&*provider.name) {
+                owners.push(&provider.name);
+            }
+        }
+    }
+    let (listen, environment) = (server.listen, environment.as_str());
+    (!owners.is_empty()).then(|| {
+        format!(
+            "anyone who can reach {listen} can spend your provider keys ({}): in {environment} callers need no \
+             credentials. To close it, set HOST=127.0.0.1, or environment = \"production\" with authentication",
+            owners.join(", ")
+        )
+    })
+}
