@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 // It replaces `malloc`: see docs/decisions/0019-allocator.md.
 use mimalloc as _;
 use tidegate::commands::{
-    against, cache_key, check, demo, explain, flags, health, jobs, keys, prompt, reference, serve, simulate, usage,
-    webhook_secret, worker,
+    against, cache_key, check, demo, explain, flags, health, jobs, keys, packaging, prompt, reference, serve, simulate,
+    usage, webhook_secret, worker,
 };
 
 /// A resilient AI gateway: when a provider misbehaves, the caller still gets the complete answer if anyone can give it.
@@ -189,6 +190,23 @@ enum Command {
         /// The gateway's base URL.
         #[arg(value_name = "URL", default_value_t = default_url())]
         url: String,
+        /// Exit code 0 for degraded too, for health checks that restart: a degraded gateway still answers callers.
+        #[arg(long)]
+        allow_degraded: bool,
+    },
+    /// Print the completions of a shell.
+    ///
+    /// `source <(tidegate completions bash)` tries them; `make install` installs them for all users.
+    Completions {
+        /// The shell.
+        #[arg(value_enum, value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Write the manual's pages, one for each command.
+    Man {
+        /// The folder, which is made if it is not there.
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
     },
 }
 
@@ -259,6 +277,8 @@ fn main() -> ExitCode {
         Command::WebhookSecret { tenant, config } => webhook_secret::run(config.as_deref(), &tenant),
         Command::Schema => reference::schema(),
         Command::Reference { subject } => reference::run(subject),
-        Command::Health { url } => health::run(&url),
+        Command::Health { url, allow_degraded } => health::run(&url, allow_degraded),
+        Command::Completions { shell } => packaging::completions(Arguments::command(), shell),
+        Command::Man { folder } => packaging::manual(Arguments::command(), &folder),
     }
 }

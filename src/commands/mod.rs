@@ -28,6 +28,7 @@ pub mod flags;
 pub mod health;
 pub mod jobs;
 pub mod keys;
+pub mod packaging;
 pub mod prompt;
 pub mod simulate;
 pub mod usage;

@@ -299,10 +299,14 @@ async fn health_tells_by_its_exit_code_how_the_gateway_is() {
     for word in ["gateway", "degraded", "store", "buildpanel", "together", "openai", "memory"] {
         assert!(written.contains(word), "{word} is not in:\n{written}");
     }
+    // For a health check that would restart it.
+    let allowing = ["health", "--allow-degraded", &url];
+    let output = run(&folder, &allowing, &[]).await;
+    assert!(output.status.code() == Some(0) && String::from_utf8_lossy(&output.stdout).contains("degraded"));
     program.terminate().await;
     assert_eq!(program.ended().await.0.code(), Some(0));
     let nobody = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
-    let output = run(&folder, &["health", &format!("http://{nobody}")], &[]).await;
+    let output = run(&folder, &["health", "--allow-degraded", &format!("http://{nobody}")], &[]).await;
     assert_eq!(output.status.code(), Some(2));
     // Something that answers and is no gateway.
     let other = Provider::start().await.say(plain("{}"));
