@@ -1,7 +1,7 @@
 # `make` alone lists the targets. What is installed is in scripts/setup, and what CI runs in .ci/run.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test soak answers mutants demo compose-env manifests lint format clippy rustdoc docs bench bench-instructions bench-breaker bench-cache-hit-rate bench-jobs bench-limit bench-simulate fuzz deny check-dockerfile slowhttptest restart-test jobs-chaos hold-test frame-latency bench-start generate clean
+.PHONY: help setup test soak answers mutants demo compose-env manifests lint format clippy rustdoc docs bench bench-instructions bench-breaker bench-cache-hit-rate bench-jobs bench-limit bench-simulate fuzz deny check-dockerfile check-image binary dist install uninstall slowhttptest restart-test jobs-chaos hold-test frame-latency bench-start generate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,20 @@ jobs-chaos: ROUNDS ?= 200
 jobs-chaos: ## kill gateways, workers and Redis at random while jobs run (ROUNDS=200, SEED=1): none may be lost
 	ROUNDS=$(ROUNDS) SEED=$(or $(SEED),1) cargo test --locked --test chaos -- --nocapture
 
+binary: ## the static program that is shipped, counted and measured: target/dist/tidegate
+	@scripts/build-static
+
+dist: setup binary ## what a release ships, in dist/: an archive, an SBOM, checksums
+	@scripts/dist
+
+install: PREFIX ?= /usr/local
+install: $(if $(BINARY),,binary) ## install for all users (PREFIX=/usr/local DESTDIR= BINARY=path of another build); keeps your configuration
+	@BINARY=$(or $(BINARY),target/dist/tidegate) PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/install
+
+uninstall: PREFIX ?= /usr/local
+uninstall: ## remove what was installed, but not /etc/tidegate (PREFIX=/usr/local DESTDIR=)
+	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/install uninstall
+
 demo: ## the gateway with simulated providers: no keys, no network
 	cargo run --locked --quiet -- demo
 
@@ -57,13 +71,11 @@ rustdoc: ## does the documentation build without a warning?
 docs: ## links, anchors, headings and line lengths
 	@scripts/check-docs
 
-bench: setup ## what the gateway costs in production, beside nginx, bare hyper and no proxy; memory too (QUICK=1; BINARY=path of another build)
-	TIDEGATE_BINARY=$(abspath $(BINARY)) cargo bench --locked --bench overhead -- $(if $(QUICK),--quick)
+bench: setup $(if $(BINARY),,binary) ## what the gateway costs in production, beside nginx, bare hyper and no proxy; memory too (QUICK=1; BINARY=path of another build)
+	TIDEGATE_BINARY=$(abspath $(or $(BINARY),target/dist/tidegate)) cargo bench --locked --bench overhead -- $(if $(QUICK),--quick)
 
-bench-instructions: BINARY ?= target/dist/tidegate
-bench-instructions: setup ## instructions, allocations and copies of a call, against the committed budget (BLESS=1 writes it anew; BINARY=path of another build)
-	$(if $(filter target/dist/tidegate,$(BINARY)),cargo build --locked --profile dist --bin tidegate)
-	TIDEGATE_BINARY=$(abspath $(BINARY)) TIDEGATE_BLESS=$(BLESS) cargo test --locked --test instructions -- --ignored --nocapture
+bench-instructions: setup $(if $(BINARY),,binary) ## instructions, allocations and copies of a call, against the committed budget (BLESS=1 writes it anew; BINARY=path of another build)
+	TIDEGATE_BINARY=$(abspath $(or $(BINARY),target/dist/tidegate)) TIDEGATE_BLESS=$(BLESS) cargo test --locked --test instructions -- --ignored --nocapture
 
 bench-breaker: ## what an open breaker and a spent retry budget cost to consult
 	cargo bench --locked --bench breaker
@@ -77,8 +89,8 @@ bench-jobs: setup ## what a queue of 100,000 jobs costs, in a file and in Redis 
 bench-simulate: ## how many calls a second are simulated on one core (QUICK=1)
 	cargo bench --locked --bench simulate -- $(if $(QUICK),--quick)
 
-bench-start: ## how long a start takes, beside a bare server
-	cargo bench --locked --bench start
+bench-start: $(if $(BINARY),,binary) ## how long a start takes, beside a bare server (BINARY=path of another build)
+	TIDEGATE_BINARY=$(abspath $(or $(BINARY),target/dist/tidegate)) cargo bench --locked --bench start
 
 bench-cache-hit-rate: ## how often the cache has the answer, beside LRU and the best possible (TRACE=file.csv)
 	cargo bench --locked --bench cache_hit_rate -- $(TRACE)
@@ -95,6 +107,9 @@ deny: ## licences, advisories and sources of the dependencies (needs cargo-deny)
 check-dockerfile: setup ## lint the Dockerfile
 	target/test-tools/venv/bin/hadolint --failure-threshold info Dockerfile
 
+check-image: setup binary ## the layers of the image: at most 10 MB, and a gateway runs in nothing but them (needs root)
+	cargo test --locked --test image -- --ignored --nocapture
+
 slowhttptest: ## a thousand callers that are slow on purpose, for a minute (needs slowhttptest)
 	@scripts/slowhttptest
 
@@ -106,3 +121,4 @@ frame-latency: ## what the gateway adds to the way of a WebSocket's frame, besid
 
 clean: ## remove all that was built or installed here
 	cargo clean
+	rm -rf dist

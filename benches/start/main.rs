@@ -62,7 +62,8 @@ fn main() -> ExitCode {
 
 fn measure() -> Result<(), Fault> {
     let own = std::env::current_exe()?.display().to_string();
-    let tidegate = env!("CARGO_BIN_EXE_tidegate").to_owned();
+    let named = std::env::var("TIDEGATE_BINARY").ok().filter(|path| !path.is_empty());
+    let tidegate = named.unwrap_or_else(|| env!("CARGO_BIN_EXE_tidegate").to_owned());
     let contender = |name, program: &str, arguments, variables| Contender {
         name,
         program: program.to_owned(),

@@ -46,6 +46,14 @@ pub(crate) fn binary() -> Result<PathBuf, Fault> {
     path.canonicalize().map_err(|_| format!("{} is missing; run: make bench-instructions", path.display()).into())
 }
 
+/// The program in which this tool can count: copies only where the C library is shared, and `make binary` links the same code
+/// so too.
+fn counted_by(tool: Tool) -> Result<PathBuf, Fault> {
+    let binary = binary()?;
+    let shared = binary.with_extension("shared");
+    Ok(if tool == Tool::Copies && shared.exists() { shared } else { binary })
+}
+
 impl Gateway {
     /// Starts it in front of this provider.
     pub(crate) async fn start(tool: Tool, provider: SocketAddr) -> Result<Self, Fault> {
@@ -64,7 +72,7 @@ impl Gateway {
             }
         }
         // A file would be read again and again, more often where the machine is slow; a pipe cannot be.
-        command.arg(binary()?).args(["serve", "--config", "/dev/stdin"]).current_dir(&folder).env_clear();
+        command.arg(counted_by(tool)?).args(["serve", "--config", "/dev/stdin"]).current_dir(&folder).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("NODE_ENV", "staging").env("TOKIO_WORKER_THREADS", "1").env("KEY", "a-key");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
