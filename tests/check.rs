@@ -372,6 +372,8 @@ fn json_has_the_same_facts_and_strict_makes_warnings_failures() {
     assert_eq!(chat["targets"][1]["provider"], "openai");
     assert!(chat["targets"][0]["left_out"].as_str().unwrap().contains("use_together"));
     assert_eq!(chat["variants"][0]["percent"], 10.0);
+    assert!(told["model_maps"]["together-to-openai"].is_object(), "{}", told["model_maps"]);
+    assert_eq!(told["prompts"][0]["active"], 1, "{}", told["prompts"]);
     let bad = format!(
         "{SHOP}[limit.gold]\ntiers = ['gold']\nkey = ['user']\ncalls = ['menu']\ncallers = ['openai']\nrate = '5/min'\n"
     );

@@ -11,6 +11,7 @@ use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
 use tidegate::gateway::state::GatewayState;
 use tidegate::gateway::world::World;
+use tidegate::model::trail::Decision;
 use tidegate::provider::simulated::Simulation;
 use tidegate::provider::simulated::model::Models;
 use tidegate::simulate::arrival::Arrival;
@@ -24,6 +25,7 @@ const FAILING: &str = "[defaults]\nerror = [{ share = 1.0, kind = \"status\", st
 const ONCE: &str = "[auth]\ndefault = 'none'\n[retry]\nmax_attempts = 1\n[patience]\nenabled = false\n[limits]\n\
                     tier_header = 'X-Tier'\n";
 
+#[derive(Clone, Copy)]
 struct Case {
     name: &'static str,
     config: &'static str,
@@ -138,19 +140,22 @@ fn arrival(case: &Case) -> Arrival {
     }
 }
 
-/// What check says, and what came of the call.
-async fn both(case: &Case) -> (Value, Arc<CallRecord>) {
-    let text = format!("{ONCE}{}", case.config);
+/// A gateway with simulated providers that behave as `behaviour` says.
+fn gateway(text: &str, behaviour: &str) -> Gateway {
     let pairs = super::VARIABLES.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let variables = Variables::new(pairs.into(), BTreeMap::new());
-    let plan =
-        config::load(Some(("x.toml", &text)), &variables).unwrap_or_else(|wrong| panic!("{}: {wrong}", case.name));
-    let providers = world::read("w.toml", FAILING).unwrap().for_plan(&plan).unwrap();
+    let plan = config::load(Some(("x.toml", text)), &variables).unwrap_or_else(|wrong| panic!("{text}\n{wrong}"));
+    let providers = world::read("w.toml", behaviour).unwrap().for_plan(&plan).unwrap();
     let start = "2026-01-05T12:00:00Z".parse().unwrap();
     let simulation = Simulation::with_models(Models { providers, seed: 7, start });
     let world = World::simulated(Arc::new(simulation), start, 7);
     let state = Arc::new(GatewayState::new(&plan, &world));
-    let gateway = Gateway::new(plan, state, Arc::new(world)).unwrap();
+    Gateway::new(plan, state, Arc::new(world)).unwrap()
+}
+
+/// What check says, and what came of the call.
+async fn both(case: &Case) -> (Value, Arc<CallRecord>) {
+    let gateway = gateway(&format!("{ONCE}{}", case.config), FAILING);
     let caller: Vec<String> = case.caller.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let told = about_call(&gateway, case.route, &caller.join(","), true).await.unwrap();
     Visit::new(&gateway, &arrival(case)).unwrap().call(&gateway).await;
@@ -188,5 +193,38 @@ async fn what_is_said_of_a_call_is_what_happens_to_it() {
         let taken = facts.variant.as_ref().map(|taken| taken.name.to_string()).filter(|name| name != "control");
         assert_eq!(taken.as_deref(), case.variant, "{name}");
         assert_eq!(told["variant"]["name"].as_str(), case.variant, "{name}");
+    }
+}
+
+/// Calls of two users of one tenant and one tier, more than any rule allows.
+const MANY: usize = 1_500;
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_is_said_never_to_be_reached_refuses_no_call_though_others_do() {
+    for row in super::ROWS.iter().filter(|row| row.code.ends_with("limit_never_reached")) {
+        let gateway = Arc::new(gateway(row.raises, ""));
+        let (name, mut calling) = (row.key.trim_start_matches("limit."), tokio::task::JoinSet::new());
+        for number in 0..MANY {
+            let caller = &[("tenant", "r1"), ("tier", "pro"), ("address", "10.0.0.5"), ("model", "gpt-4o")];
+            let mut arrival = arrival(&Case { caller, route: "openai-chat", ..CASES[0] });
+            arrival.user = Some(["u1", "u2"][number % 2].into());
+            let (gateway, visit) = (gateway.clone(), Visit::new(&gateway, &arrival).unwrap());
+            calling.spawn(async move { visit.call(&gateway).await });
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        while calling.join_next().await.is_some() {}
+        let calls = gateway.state.call_history().latest(MANY, |_| true);
+        let refused = |is_it: &dyn Fn(&str) -> bool| {
+            let facts = calls.iter().flat_map(|call| &call.facts.limits).filter(|fact| is_it(&fact.terms.rule));
+            let refusals = facts.filter(|fact| matches!(fact.decision, Decision::Refused | Decision::ShadowRefused));
+            refusals.count()
+        };
+        assert_eq!(calls.len(), MANY);
+        assert!(
+            calls.iter().any(|call| call.facts.limits.iter().any(|fact| *fact.terms.rule == *name)),
+            "{name} counts"
+        );
+        assert_eq!(refused(&|rule| rule == name), 0, "{name} of\n{}", row.raises);
+        assert!(refused(&|rule| rule != name) > 0, "nothing refuses:\n{}", row.raises);
     }
 }

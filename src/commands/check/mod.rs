@@ -17,12 +17,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::loading::load;
 use super::output::put;
 use super::serve::in_runtime;
-use crate::config::plan::{Plan, RecordPlan};
+use crate::config::plan::{ModelMap, Plan, PromptPlan, RecordPlan};
 use crate::gateway::Gateway;
 use crate::gateway::state::GatewayState;
 use crate::gateway::world::World;
@@ -87,8 +87,28 @@ fn as_json(gateway: &Gateway, source: &str) -> String {
         "source": source,
         "warnings": warnings::all(&gateway.plan, &gateway.state),
         "routes": facts::routes(gateway),
+        "model_maps": facts::maps(&gateway.plan).iter().map(map_as_json).collect::<Map<_, _>>(),
+        "prompts": gateway.plan.prompts.iter().map(|it| prompt_as_json(it)).collect::<Vec<_>>(),
+        "recorded_in": gateway.plan.record.folder,
     });
     format!("{told:#}\n")
+}
+
+/// A model map: what each pattern becomes, the most exact first.
+fn map_as_json((name, map): &(Arc<str>, ModelMap)) -> (String, Value) {
+    let entries = map.entries().map(|(pattern, model)| (pattern.to_string(), Value::from(&**model)));
+    (name.to_string(), Value::Object(entries.collect()))
+}
+
+/// A prompt with the versions that callers get.
+fn prompt_as_json(prompt: &PromptPlan) -> Value {
+    let tested = prompt.testing().map(|it| json!({"version": it.number, "percent": it.share.percent()}));
+    json!({
+        "key": prompt.key,
+        "active": prompt.active().map(|it| it.number),
+        "variables": prompt.active().map(|it| it.variables()),
+        "tested": tested.collect::<Vec<_>>(),
+    })
 }
 
 /// The same for people.
