@@ -238,6 +238,18 @@ async fn a_file_of_jobs_passes_to_the_next_process_while_the_old_one_still_has_c
 
     program.hand_over().await;
     let successor = Successor::of(&program, 1).await;
+    // The new process's history begins with it, and says why.
+    let operators = program.operators().trim_start_matches("http://").parse().expect("an address");
+    let mut history = Value::Null;
+    until("the history of the new process", async || {
+        history = Socket::connect(operators).await.ask(get("/admin/history")).await.json();
+        history["marks"].as_array().is_some_and(|marks| marks.len() == 2)
+    })
+    .await;
+    let marks: Vec<&str> =
+        history["marks"].as_array().into_iter().flatten().filter_map(|it| it["kind"].as_str()).collect();
+    assert_eq!(marks, ["start", "start"], "{history}");
+    assert_eq!(history["marks"][1]["text"], "It took over from the process before it");
     // The job is begun again in the new process, and what the old one had of it is gone.
     let mut again = call(&mut provider, "running").await;
     drop(held);
