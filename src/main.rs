@@ -9,8 +9,8 @@ use clap_complete::Shell;
 // It replaces `malloc`: see docs/decisions/0019-allocator.md.
 use mimalloc as _;
 use tidegate::commands::{
-    against, cache_key, check, demo, explain, flags, health, jobs, keys, packaging, prompt, reference, serve, simulate,
-    usage, webhook_secret, worker,
+    against, cache_key, check, demo, explain, flags, health, init, jobs, keys, packaging, prompt, reference, serve,
+    simulate, usage, webhook_secret, worker,
 };
 
 /// A resilient AI gateway: when a provider misbehaves, the caller still gets the complete answer if anyone can give it.
@@ -55,6 +55,11 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Write a commented config file to begin with, or list the settings that there are files for.
+    ///
+    /// Settings: openai, together-openai, anthropic, local (vLLM, Ollama), restaurant, behind-proxy. The file holds what differs
+    /// from the defaults, and says which variables to set and what to run next.
+    Init(init::Arguments),
     /// Check a configuration: print every problem with file, line and column, or what it means route by route, and warnings of
     /// what cannot be reached (docs/check.md).
     ///
@@ -259,6 +264,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve { config } => serve::run(config.as_deref()),
         Command::Worker { config } => worker::run(config.as_deref()),
+        Command::Init(arguments) => init::run(&arguments),
         Command::Check { config, against: None, json, strict, route, caller } => {
             check::run(&check::Wanted { config, json, strict, route, caller })
         }

@@ -26,6 +26,7 @@ pub mod demo;
 pub mod explain;
 pub mod flags;
 pub mod health;
+pub mod init;
 pub mod jobs;
 pub mod keys;
 pub mod packaging;
