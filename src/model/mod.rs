@@ -13,6 +13,7 @@ pub mod money;
 pub mod name_map;
 pub mod names;
 pub mod operator_paths;
+pub mod pattern;
 pub mod prompt;
 pub mod recorded;
 pub mod rng;

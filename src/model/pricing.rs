@@ -1,70 +1,12 @@
-//! Model patterns: what is looked up by a model's name, such as another name or a price. The most specific pattern
-//! wins.
+//! Pricing: what is looked up by a model's name, another name or a price.
 //!
-//! It does not know providers.
+//! It does not know what a call used.
 
-use std::fmt;
 use std::sync::Arc;
 
 use crate::model::money::Usd;
-use crate::model::reply::Usage;
-
-/// A model's name, or the beginning of one followed by `*`.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Pattern {
-    text: Box<str>,
-    is_prefix: bool,
-}
-
-impl Pattern {
-    /// Reads a pattern; a `*` is allowed at the end only.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let (text, is_prefix) = match text.strip_suffix('*') {
-            Some(prefix) => (prefix, true),
-            None => (text, false),
-        };
-        match text.contains('*') {
-            true => Err("`*` may stand only at the end"),
-            false if text.is_empty() && !is_prefix => Err("a model name cannot be empty"),
-            false => Ok(Self { text: text.into(), is_prefix }),
-        }
-    }
-
-    /// True when `name` fits.
-    pub fn matches(&self, name: &str) -> bool {
-        match self.is_prefix {
-            true => name.starts_with(&*self.text),
-            false => name == &*self.text,
-        }
-    }
-
-    /// True when every name fits.
-    pub fn fits_anything(&self) -> bool {
-        self.is_prefix && self.text.is_empty()
-    }
-
-    /// The one name that fits; `None`: there may be several.
-    pub fn exact(&self) -> Option<&str> {
-        (!self.is_prefix).then_some(&*self.text)
-    }
-
-    /// How exact it is: an exact name beats a prefix, a longer prefix a shorter one.
-    pub fn rank(&self) -> (bool, usize) {
-        (!self.is_prefix, self.text.len())
-    }
-}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}{}", self.text, if self.is_prefix { "*" } else { "" })
-    }
-}
-
-impl fmt::Debug for Pattern {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{self}")
-    }
-}
+use crate::model::pattern::{Pattern, PatternIndex};
+use crate::model::reply::{Units, Usage};
 
 /// Names by pattern; the most exact pattern wins.
 #[derive(Clone, Debug, Default)]
@@ -104,12 +46,12 @@ pub type PriceList = Vec<(Pattern, Price)>;
 /// What tokens cost, by provider and model.
 #[derive(Clone, Debug, Default)]
 pub struct Prices {
-    general: Arc<[(Pattern, Price)]>,
+    general: Arc<PatternIndex<Price>>,
     /// What single providers take; where one of these fits, the general table does not count.
-    own: Arc<[(Arc<str>, PriceList)]>,
+    own: Arc<[(Arc<str>, PatternIndex<Price>)]>,
 }
 
-/// Millionths of a dollar for a million tokens, which are picodollars (10^-12 USD) for one.
+/// Millionths of a dollar for a million tokens, which are picodollars (10^-12 USD) for one; and for units that are no tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Price {
     /// Of the prompt.
@@ -122,6 +64,37 @@ pub struct Price {
     pub output: u64,
     /// The most tokens of an answer, where that is known.
     pub max_answer: Option<u64>,
+    /// What is paid for besides tokens.
+    pub units: UnitPrice,
+}
+
+/// The price of units: nothing, for nearly all models.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnitPrice {
+    /// Of a request, in millionths of a dollar.
+    pub request: u64,
+    /// Of an image, in millionths of a dollar.
+    pub image: u64,
+    /// Of a minute of a recording, in millionths of a dollar.
+    pub minute: u64,
+    /// Of a million characters that are spoken, in millionths of a dollar.
+    pub characters: u64,
+}
+
+impl UnitPrice {
+    /// True when something is paid for that is no token.
+    pub fn is_any(self) -> bool {
+        self != Self::default()
+    }
+
+    /// The cost of units, rounded up to a picodollar.
+    fn picodollars(self, units: Units) -> u128 {
+        const PICO: u128 = 1_000_000;
+        let part = |count: u32, price: u64| u128::from(count) * u128::from(price);
+        (part(units.requests, self.request) + part(units.images, self.image)) * PICO
+            + (part(units.milliseconds, self.minute) * PICO).div_ceil(60_000)
+            + part(units.characters, self.characters)
+    }
 }
 
 /// The most tokens of an answer where nothing is said of its model: what most large models write.
@@ -146,6 +119,7 @@ impl Price {
             + part(cached, self.cached.unwrap_or(self.input))
             + part(written, self.cache_write.unwrap_or(self.input))
             + part(usage.output, self.output)
+            + if self.units.is_any() { self.units.picodollars(usage.units) } else { 0 }
     }
 
     /// The most that tokens may cost, whatever their provider does with the prompt.
@@ -162,42 +136,37 @@ impl Price {
 impl Prices {
     /// Builds the table from what holds for all providers and what single ones take; order does not matter, the most exact
     /// pattern wins.
-    pub fn new(mut general: PriceList, mut own: Vec<(Arc<str>, PriceList)>) -> Self {
-        let sort = |entries: &mut PriceList| {
-            entries.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.rank()));
-        };
-        sort(&mut general);
-        own.iter_mut().for_each(|(_, entries)| sort(entries));
-        Self { general: general.into(), own: own.into() }
+    pub fn new(general: PriceList, own: Vec<(Arc<str>, PriceList)>) -> Self {
+        let own = own.into_iter().map(|(provider, entries)| (provider, PatternIndex::new(entries)));
+        Self { general: Arc::new(PatternIndex::new(general)), own: own.collect() }
+    }
+
+    /// The table of a provider's own prices.
+    fn own(&self, provider: &str) -> Option<&PatternIndex<Price>> {
+        self.own.iter().find(|(name, _)| **name == *provider).map(|(_, entries)| entries)
     }
 
     /// The most tokens that a model writes at a provider, in one choice.
     pub fn max_answer(&self, provider: &str, model: &str) -> u64 {
-        let find = |entries: &[(Pattern, Price)]| {
-            let matching = entries.iter().filter(|(pattern, _)| pattern.matches(model));
-            matching.filter_map(|(_, price)| price.max_answer).next()
-        };
-        let own = self.own.iter().find(|(name, _)| **name == *provider).and_then(|(_, entries)| find(entries));
-        own.or_else(|| find(&self.general)).unwrap_or(MAX_ANSWER)
+        let find = |entries: &PatternIndex<Price>| entries.matches(model).find_map(|(_, price)| price.max_answer);
+        self.own(provider).and_then(find).or_else(|| find(&self.general)).unwrap_or(MAX_ANSWER)
     }
 
     /// The most tokens that models write in one answer at a provider, as far as the table says it of them and not of any model;
     /// the most exact pattern first. What the provider's own table says of any model is meant.
     pub fn known_answers(&self, provider: &str) -> Vec<(Pattern, u64)> {
         let known = |(pattern, price): &(Pattern, Price)| Some((pattern.clone(), price.max_answer?));
-        let own = self.own.iter().find(|(name, _)| **name == *provider).into_iter().flat_map(|(_, entries)| entries);
-        let general = self.general.iter().filter(|(pattern, _)| !pattern.fits_anything());
+        let own = self.own(provider).into_iter().flat_map(PatternIndex::entries);
+        let general = self.general.entries().filter(|(pattern, _)| !pattern.fits_anything());
         own.filter_map(known).chain(general.filter_map(known)).collect()
     }
 
     /// What a model costs at a provider; nothing when no price fits.
     pub fn of(&self, provider: &str, model: &str) -> Quote {
-        let fits = |(pattern, _): &&(Pattern, Price)| pattern.matches(model);
-        let own = self.own.iter().find(|(name, _)| **name == *provider);
-        if let Some((_, price)) = own.and_then(|(_, entries)| entries.iter().find(fits)) {
+        if let Some((_, price)) = self.own(provider).and_then(|entries| entries.matches(model).next()) {
             return Quote { price: *price, is_default: false };
         }
-        match self.general.iter().find(fits) {
+        match self.general.matches(model).next() {
             Some((pattern, price)) => Quote { price: *price, is_default: pattern.fits_anything() },
             None => Quote { price: Price::default(), is_default: true },
         }
@@ -243,13 +212,29 @@ mod tests {
     }
 
     #[test]
+    fn units_have_prices_of_their_own_beside_those_of_tokens() {
+        let units = UnitPrice { request: 1_000, image: 40_000, minute: 6_000, characters: 15_000_000 };
+        let price = Price { output: 1_000, units, ..Price::default() };
+        let cost = |units| price.cost(Usage { output: 2, units, ..Usage::default() }).nanos();
+        assert_eq!(cost(Units::default()), 2);
+        assert_eq!(cost(Units { requests: 1, ..Units::default() }), 1_000_002);
+        assert_eq!(cost(Units { images: 3, ..Units::default() }), 120_000_002);
+        assert_eq!(cost(Units { milliseconds: 1_500, ..Units::default() }), 150_002);
+        assert_eq!(cost(Units { characters: 100, ..Units::default() }), 1_500_002);
+        let most = Units { requests: u32::MAX, images: u32::MAX, milliseconds: u32::MAX, characters: u32::MAX };
+        let dear = UnitPrice { request: u64::MAX, image: u64::MAX, minute: u64::MAX, characters: u64::MAX };
+        let cost = Price { units: dear, ..price }.cost(Usage { units: most, ..Usage::default() });
+        assert_eq!(cost.nanos(), u64::MAX);
+    }
+
+    #[test]
     fn what_was_read_before_has_its_own_price_and_a_call_is_rounded_up_once() {
         let price = Price { input: 2_000, cached: Some(500), output: 4_000, ..Price::default() };
-        let cost = |input, cached, output| price.cost(Usage { input, cached, written: 0, output }).nanos();
+        let cost = |input, cached, output| price.cost(Usage { input, cached, output, ..Usage::default() }).nanos();
         assert_eq!(cost(10, 0, 5), 40);
         assert_eq!(cost(10, 4, 5), 34);
         assert_eq!(cost(10, 99, 0), 5, "a part is no larger than the whole");
-        let written = |price: Price| price.cost(Usage { input: 10, cached: 4, written: 5, output: 0 }).nanos();
+        let written = |price: Price| price.cost(Usage { input: 10, cached: 4, written: 5, ..Usage::default() }).nanos();
         assert_eq!(written(price), 14, "what was written to the cache costs as much as what is new");
         let dear = Price { cache_write: Some(3_000), ..price };
         assert_eq!(written(dear), 19);

@@ -17,7 +17,7 @@ use crate::model::call::{Call, CallRequest};
 use crate::model::fault::Fault;
 use crate::model::reply::{Body, Event, EventStream, Reply, Usage};
 use crate::model::trail::{Attempt, Basis, Facts, Outcome, Reason, Reckon, Tokens, Trail};
-use crate::state::estimate::{Estimates, writes_text};
+use crate::state::estimate::{Estimates, units, writes_text};
 
 /// What reckons the attempts of calls on one route.
 #[derive(Clone)]
@@ -41,10 +41,11 @@ impl Reckoning {
                 if !matches!(attempt.reason, Reason::Resume | Reason::Repair) {
                     self.estimates.learn(&route, &request, usage);
                 }
-                return Some(Tokens { usage, basis: Basis::Counted });
+                let units = usage.units.or(units(&request));
+                return Some(Tokens { usage: Usage { units, ..usage }, basis: Basis::Counted });
             }
             let tokens = attempt.has_begun().then(|| self.uncounted(facts, index, &request))?;
-            (tokens.usage.total() > 0).then_some(tokens)
+            (!tokens.usage.is_nothing()).then_some(tokens)
         })
     }
 
@@ -58,6 +59,12 @@ impl Reckoning {
             return Tokens { usage: most, basis: Basis::Later };
         }
         if !writes_text(request) {
+            // What is paid by another unit has no tokens that would cost anything.
+            if most.units.has_media() && self.prices.of(&attempt.provider, model).price.units.is_any() {
+                let is_known = attempt.outcome == Outcome::Succeeded && most.units.milliseconds == 0;
+                let basis = if is_known { Basis::Counted } else { Basis::Held };
+                return Tokens { usage: Usage { units: most.units, ..Usage::default() }, basis };
+            }
             return Tokens { usage: most, basis: Basis::Held };
         }
         let received = received(&self.estimates, request, attempt);
@@ -163,9 +170,11 @@ mod tests {
     use super::*;
     use crate::model::call::{Chat, Message, Role};
     use crate::model::fault::Fault;
+    use crate::model::reply::Units;
     use crate::model::trail::{AttemptNote, Received};
 
-    const COUNTED: Usage = Usage { input: 9, cached: 0, written: 0, output: 7 };
+    const NO_UNITS: Units = Units { requests: 0, images: 0, milliseconds: 0, characters: 0 };
+    const COUNTED: Usage = Usage { input: 9, cached: 0, written: 0, output: 7, units: NO_UNITS };
 
     /// A question of 40 bytes, whose answer may take 100 tokens.
     fn ask() -> CallRequest {
@@ -212,7 +221,9 @@ mod tests {
 
     #[test]
     fn an_attempt_comes_to_what_is_known_of_it() {
-        let estimated = |output, basis| Some(Tokens { usage: Usage { input: 10, output, ..Usage::default() }, basis });
+        let units = Units { requests: 1, ..NO_UNITS };
+        let estimated =
+            |output, basis| Some(Tokens { usage: Usage { input: 10, output, units, ..Usage::default() }, basis });
         let (received, held) = (|output| estimated(output, Basis::Received), |output| estimated(output, Basis::Held));
         let counted = Some(Tokens { usage: COUNTED, basis: Basis::Counted });
         let cases: [Case; 16] = [

@@ -14,9 +14,10 @@ use crate::model::call::{CallRequest, Endpoint};
 use crate::model::name_map::NameMap;
 use crate::model::names::family;
 use crate::model::offload::apart;
-use crate::model::reply::Usage;
+use crate::model::reply::{Units, Usage};
 use crate::wire::format::{self, Writes};
 use crate::wire::json::string_end::end_of_string;
+use crate::wire::recordings::longest;
 
 /// Models and routes that are remembered; callers choose model names.
 const REMEMBERED: usize = 1000;
@@ -76,7 +77,7 @@ impl Estimates {
             Writes::Text => request.bounds().at_most(open()),
             Writes::Unknown => UNKNOWN_CALL.saturating_mul(request.bounds().choices),
         };
-        Usage { input: self.prompt(request), output, ..Usage::default() }
+        Usage { input: self.prompt(request), output, units: units(request), ..Usage::default() }
     }
 
     /// Tokens of a prompt.
@@ -102,6 +103,27 @@ impl Estimates {
             let choices = request.bounds().choices.max(1);
             self.answers.get_or(route, Average::default).note(usage.output as f64 / choices as f64);
         }
+    }
+}
+
+/// What a request takes besides tokens, at most.
+pub fn units(request: &CallRequest) -> Units {
+    let media = match request {
+        CallRequest::Wire(wire) => format::of(wire).media(wire),
+        CallRequest::Voice(voice) => Units { milliseconds: longest(&voice.audio.bytes), ..Units::default() },
+        CallRequest::Chat(_) | CallRequest::Menu | CallRequest::Tunnel(_) => Units::default(),
+    };
+    Units { requests: u32::from(!is_free(request)), ..media }
+}
+
+/// True for a call that costs nothing whatever its model costs: it only looks at something, or leads to no model.
+fn is_free(request: &CallRequest) -> bool {
+    match request {
+        CallRequest::Wire(wire) => {
+            matches!(wire.endpoint, Endpoint::Models | Endpoint::CountTokens) || wire.makes_nothing()
+        }
+        CallRequest::Menu | CallRequest::Tunnel(_) => true,
+        CallRequest::Chat(_) | CallRequest::Voice(_) => false,
     }
 }
 
@@ -176,6 +198,8 @@ mod tests {
     use super::*;
     use crate::model::call::{AnswerBounds, Chat, Message, Role, WireRequest};
 
+    const ONE: Units = Units { requests: 1, images: 0, milliseconds: 0, characters: 0 };
+
     fn ask(bytes: usize, max_tokens: Option<u32>) -> CallRequest {
         let messages = vec![Message { role: Role::User, text: "x".repeat(bytes) }];
         CallRequest::Chat(Chat { model: Some("m".into()), messages, max_tokens, ..Chat::default() })
@@ -184,12 +208,13 @@ mod tests {
     #[test]
     fn an_estimate_begins_with_rules_of_thumb_and_follows_what_providers_count() {
         let (estimates, route) = (Estimates::default(), Arc::from("chat"));
-        assert_eq!(estimates.usual(&route, &ask(400, None)), Usage { input: 100, output: 256, ..Usage::default() });
-        assert_eq!(estimates.usual(&route, &ask(400, Some(10))), Usage { input: 100, output: 10, ..Usage::default() });
+        let usage = |input, output| Usage { input, output, units: ONE, ..Usage::default() };
+        assert_eq!(estimates.usual(&route, &ask(400, None)), usage(100, 256));
+        assert_eq!(estimates.usual(&route, &ask(400, Some(10))), usage(100, 10));
         for _ in 0..200 {
             estimates.learn(&route, &ask(400, None), Usage { input: 200, output: 30, ..Usage::default() });
         }
-        assert_eq!(estimates.usual(&route, &ask(400, None)), Usage { input: 200, output: 30, ..Usage::default() });
+        assert_eq!(estimates.usual(&route, &ask(400, None)), usage(200, 30));
     }
 
     #[test]
@@ -239,6 +264,27 @@ mod tests {
         assert_eq!(estimates.at_most(&counted, 9), Usage::default());
         let pictures = AnswerBounds { choices: 4, ..AnswerBounds::default() };
         assert_eq!(estimates.at_most(&wire(Endpoint::Other, "{}".into(), pictures), 9).output, 4 * UNKNOWN_CALL);
+    }
+
+    #[test]
+    fn units_are_those_of_the_endpoint() {
+        let of = |endpoint, path: &str, body: &str, choices| {
+            let CallRequest::Wire(request) =
+                wire(endpoint, body.into(), AnswerBounds { choices, ..Default::default() })
+            else {
+                unreachable!()
+            };
+            units(&CallRequest::Wire(WireRequest { path: path.into(), ..request }))
+        };
+        let speech = of(Endpoint::Speech, "/audio/speech", "{\"model\":\"m\",\"input\":\"\\u00e9t\\n\u{e9}\"}", 1);
+        assert_eq!(speech, Units { characters: 4, ..ONE });
+        let heard = of(Endpoint::Transcriptions, "/audio/transcriptions", &"x".repeat(4_000), 1);
+        assert_eq!(heard, Units { milliseconds: 2_000, ..ONE });
+        for (path, images) in [("/images/generations?a", 3), ("/images/edits", 3), ("/images", 0), ("/files", 0)] {
+            assert_eq!(of(Endpoint::Other, path, "{}", 3), Units { images, ..ONE }, "{path}");
+        }
+        assert_eq!(of(Endpoint::CountTokens, "/messages/count_tokens", "{}", 1), Units::default());
+        assert_eq!(units(&ask(1, None)), ONE);
     }
 
     #[test]

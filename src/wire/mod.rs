@@ -15,6 +15,7 @@ pub mod media;
 pub mod multipart;
 pub mod path;
 pub mod recording;
+pub(crate) mod recordings;
 pub mod redis_url;
 pub(crate) mod shown;
 pub mod webhook;

@@ -15,7 +15,7 @@ use crate::config::engine::secret::Secret;
 use crate::config::engine::shape;
 use crate::config::engine::shape::{Shape, ValueType};
 use crate::model::names::Wildcard;
-use crate::model::pricing::Pattern;
+use crate::model::pattern::Pattern;
 use crate::wire::redis_url::{Address, FORMS};
 
 /// What a parser expected instead of what it got.

@@ -61,7 +61,8 @@ pub use crate::config::plan::server::{ExplainPlan, TlsPlan};
 pub use crate::config::plan::target::VariantPlan;
 pub use crate::config::plan::telemetry::{Propagation, Protocol, RecordPlan, SentryPlan, TenantShown, TracingPlan};
 pub use crate::config::plan::tunnel::TunnelPlan;
-pub use crate::model::pricing::{ModelMap, Pattern, Price, PriceList, Prices, Quote};
+pub use crate::model::pattern::Pattern;
+pub use crate::model::pricing::{ModelMap, Price, PriceList, Prices, Quote, UnitPrice};
 use crate::model::rate::OnStoreError;
 use crate::wire::redis_url::Address;
 

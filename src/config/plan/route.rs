@@ -11,7 +11,7 @@ use crate::config::plan::{
     CallKind, CallerKind, GuardPlan, LeftOut, Priority, ProviderKind, RouteAuth, RouteCachePlan, TargetPlan,
     TunnelPlan, VariantPlan,
 };
-use crate::model::pricing::Pattern;
+use crate::model::pattern::Pattern;
 use crate::model::shape::Shape;
 
 /// `[route.NAME]`

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::pricing::Pattern;
+use crate::model::pattern::Pattern;
 
 /// `[tunnel]`
 #[derive(Clone, Debug, PartialEq)]

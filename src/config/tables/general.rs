@@ -18,7 +18,7 @@ use crate::config::engine::shape::Form;
 use crate::config::engine::{amounts, value};
 use crate::config::plan::{
     Environment, HealthPlan, LogFormat, LogPlan, ModelMap, Pattern, Price, PriceList, ProxyHeader, ServerPlan,
-    StorePlan,
+    StorePlan, UnitPrice,
 };
 use crate::config::tables::{leaving, tls};
 use crate::model::call::Timeouts;
@@ -343,13 +343,25 @@ pub(in crate::config) fn prices(above: &mut Section<'_>, report: &Report) -> Pri
         let path = above.path_of(&format!("price.{:?}", name.value));
         let pattern = pattern(&name.value).map_err(|wrong| report.add(&name.origin, &*path, wrong));
         let mut section = Section::at(node, path, report);
-        let input = section.required("input", amounts::price).unwrap_or_default();
+        let mut unit = |key| section.optional(key, amounts::price).unwrap_or_default();
+        let units = UnitPrice {
+            request: unit("request"),
+            image: unit("image"),
+            minute: unit("minute"),
+            characters: unit("characters"),
+        };
+        // Whoever pays by the minute pays for no tokens.
+        let mut tokens = |key| match units.is_any() {
+            true => section.optional(key, amounts::price).unwrap_or_default(),
+            false => section.required(key, amounts::price).unwrap_or_default(),
+        };
+        let (input, output) = (tokens("input"), tokens("output"));
         let cached = section.optional("cached", amounts::price);
         let cache_write = section.optional("cache_write", amounts::price);
-        let output = section.required("output", amounts::price).unwrap_or_default();
         let max_answer = section.optional("max_answer", value::tokens);
         section.close();
-        entries.extend(pattern.map(|pattern| (pattern, Price { input, cached, cache_write, output, max_answer })));
+        let price = Price { input, cached, cache_write, output, max_answer, units };
+        entries.extend(pattern.map(|pattern| (pattern, price)));
     }
     entries
 }

@@ -11,7 +11,7 @@ use crate::config::engine::reader::{At, Section};
 use crate::config::engine::value;
 use crate::config::plan::CallKind;
 use crate::config::plan::tunnel::TunnelPlan;
-use crate::model::pricing::Pattern;
+use crate::model::pattern::Pattern;
 
 /// A small message still has to fit: what callers and providers open with.
 const SMALLEST_MESSAGE: u64 = 1 << 10;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 use crate::model::names::is_plain_id;
-use crate::model::pricing::Pattern;
+use crate::model::pattern::Pattern;
 
 /// What a hash begins with when it is written down.
 const SHA256_MARK: &str = "sha256:";

@@ -20,9 +20,11 @@ use crate::model::signs::Signs;
 
 mod head;
 mod socket;
+mod units;
 
 pub use self::head::ReplyHead;
 pub use self::socket::{Framed, Socket, Talk, Terms};
+pub use self::units::Units;
 
 /// An answer of a provider. Dropping it cancels the provider's work.
 pub struct Reply {
@@ -293,7 +295,7 @@ pub struct Transcript {
     pub duration: Option<f64>,
 }
 
-/// Tokens of a call.
+/// What a call used: tokens, and what else is paid for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Tokens of the prompt.
@@ -304,6 +306,8 @@ pub struct Usage {
     pub written: u64,
     /// Tokens of the answer.
     pub output: u64,
+    /// What is no token.
+    pub units: Units,
 }
 
 impl Usage {
@@ -316,7 +320,7 @@ impl Usage {
         let input = self.input - moved;
         let cached = self.cached.min(input);
         let written = self.written.min(input - cached);
-        Self { input, cached, written, output: self.output.saturating_add(moved) }
+        Self { input, cached, written, output: self.output.saturating_add(moved), units: self.units }
     }
 
     /// The tokens of two answers.
@@ -327,10 +331,16 @@ impl Usage {
             cached: self.cached.saturating_add(other.cached),
             written: self.written.saturating_add(other.written),
             output: self.output.saturating_add(other.output),
+            units: self.units.and(other.units),
         }
     }
 
-    /// Both together.
+    /// True where there is nothing that anybody pays for.
+    pub fn is_nothing(self) -> bool {
+        self.total() == 0 && !self.units.has_media()
+    }
+
+    /// The tokens of prompt and answer together.
     pub fn total(self) -> u64 {
         self.input.saturating_add(self.output)
     }

@@ -135,6 +135,15 @@ pub struct Sums {
     /// Those of all these tokens that no provider has counted: the gateway has estimated them.
     #[serde(skip_serializing_if = "is_zero")]
     pub estimated_tokens: u64,
+    /// Images that were made.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub images: u64,
+    /// Length of recordings that were heard, in milliseconds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub audio_ms: u64,
+    /// Characters of texts that were spoken.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub characters: u64,
     /// What that cost by the prices of the config.
     pub cost_usd: Usd,
     /// What the cached responses would have cost.
@@ -147,7 +156,7 @@ fn is_zero(number: &u64) -> bool {
 
 impl Sums {
     /// Each number with a letter that stands for it in the shared store.
-    pub fn parts(&self) -> [(char, u64); 10] {
+    pub fn parts(&self) -> [(char, u64); 13] {
         [
             ('c', self.calls),
             ('h', self.cache_hits),
@@ -157,6 +166,9 @@ impl Sums {
             ('w', self.cache_write_tokens),
             ('o', self.output_tokens),
             ('e', self.estimated_tokens),
+            ('g', self.images),
+            ('m', self.audio_ms),
+            ('t', self.characters),
             ('p', self.cost_usd.nanos()),
             ('s', self.saved_usd.nanos()),
         ]
@@ -173,6 +185,9 @@ impl Sums {
             'w' => self.cache_write_tokens = value,
             'o' => self.output_tokens = value,
             'e' => self.estimated_tokens = value,
+            'g' => self.images = value,
+            'm' => self.audio_ms = value,
+            't' => self.characters = value,
             'p' => self.cost_usd = Usd::from_nanos(value),
             's' => self.saved_usd = Usd::from_nanos(value),
             _ => {}
@@ -190,6 +205,9 @@ impl AddAssign for Sums {
         self.cache_write_tokens = self.cache_write_tokens.saturating_add(other.cache_write_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
         self.estimated_tokens = self.estimated_tokens.saturating_add(other.estimated_tokens);
+        self.images = self.images.saturating_add(other.images);
+        self.audio_ms = self.audio_ms.saturating_add(other.audio_ms);
+        self.characters = self.characters.saturating_add(other.characters);
         self.cost_usd += other.cost_usd;
         self.saved_usd += other.saved_usd;
     }
@@ -244,6 +262,9 @@ pub fn entries(facts: &Facts, prices: &Prices) -> Entries {
             cache_write_tokens: usage.written,
             output_tokens: usage.output,
             estimated_tokens: if basis == Basis::Counted { 0 } else { usage.total() },
+            images: usage.units.images.into(),
+            audio_ms: usage.units.milliseconds.into(),
+            characters: usage.units.characters.into(),
             cost_usd: quote.price.cost(usage),
             ..Sums::default()
         };

@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_message_says_what_it_cost() {
-        let usage = Usage { input: 15, cached: 3, written: 0, output: 6 };
+        let usage = Usage { input: 15, cached: 3, output: 6, ..Usage::default() };
         assert_eq!(read(USUAL[0].as_bytes()), Facts::Sound { usage: Some(usage), id: Some("msg_1".into()) });
         assert_eq!(read(USUAL[1].as_bytes()), Facts::Sound { usage: None, id: None }, "nothing was left to say");
         let odd = r#"{"type":"message","content":"Hi","id":7,"usage":{"output_tokens":"6"},"x":"\ud83d"}"#;

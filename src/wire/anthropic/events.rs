@@ -393,7 +393,7 @@ mod tests {
         assert!(reader.is_complete());
         assert_eq!(reader.missing_terminator(), b"");
         assert_eq!(reader.id(), Some("msg_1"));
-        assert_eq!(reader.usage(), Some(Usage { input: 40, cached: 5, written: 10, output: 15 }));
+        assert_eq!(reader.usage(), Some(Usage { input: 40, cached: 5, written: 10, output: 15, ..Usage::default() }));
         let mut plain = Events::new(Audience::Same);
         assert_eq!(
             read_all(&mut plain, &USUAL),

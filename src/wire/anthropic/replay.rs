@@ -178,7 +178,7 @@ mod tests {
             let _ = reader.read(sse::name(event).as_deref(), event.data());
         }
         assert!(reader.is_complete());
-        assert_eq!(reader.usage(), Some(Usage { input: 5, cached: 2, written: 0, output: 7 }));
+        assert_eq!(reader.usage(), Some(Usage { input: 5, cached: 2, output: 7, ..Usage::default() }));
         let pretty = serde_json::to_string_pretty(&whole()).unwrap();
         assert_eq!(recorded(&events(format!("\u{feff}\n{pretty}").as_bytes()).unwrap(), None), Some(whole()));
         for none in ["7", "[]", "{}", "{", r#"{"content":7}"#, r#"{"content":[7]}"#] {

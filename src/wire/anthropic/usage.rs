@@ -67,7 +67,7 @@ impl Counted {
         let [new, cached, written, output] =
             [self.input, self.read, self.written, self.output].map(Option::unwrap_or_default);
         // Each is bounded, so the sum is.
-        Some(Usage { input: new + cached + written, cached, written, output })
+        Some(Usage { input: new + cached + written, cached, written, output, ..Usage::default() })
     }
 }
 
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn the_input_is_all_of_the_prompt() {
-        assert_eq!(read(USUAL[0]), Some(Usage { input: 129, cached: 20, written: 100, output: 4 }));
+        assert_eq!(read(USUAL[0]), Some(Usage { input: 129, cached: 20, written: 100, output: 4, ..Usage::default() }));
         assert_eq!(read(USUAL[1]), Some(Usage { output: 15, ..Usage::default() }));
         assert_eq!(
             read(r#"{"input_tokens":"9","output_tokens":4.0}"#),

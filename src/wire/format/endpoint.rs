@@ -11,7 +11,7 @@ use super::super::openai::question::Keyless;
 use super::texts::Texts;
 use super::whole::{Gathering, Recorder};
 use crate::model::call::WireRequest;
-use crate::model::reply::Event;
+use crate::model::reply::{Event, Units};
 use crate::wire::recording::Kept;
 use crate::wire::stitch::Stitch;
 use crate::wire::stream::EventReader;
@@ -34,6 +34,12 @@ pub enum Writes {
 pub trait Format: Sync {
     /// What answers are made of.
     fn writes(&self, wire: &WireRequest) -> Writes;
+
+    /// What it takes besides tokens, where providers charge for that: at most.
+    fn media(&self, wire: &WireRequest) -> Units {
+        let _ = wire;
+        Units::default()
+    }
 
     /// Reads the events of a stream that answers this request.
     fn reader(&self, wire: &WireRequest, reading: Reading) -> Box<dyn EventReader>;

@@ -9,8 +9,9 @@ use super::super::openai::{forms, record, replay, stitch};
 use super::endpoint::{Format, NewStitch, Writes};
 use super::whole::{Gathering, Recorder};
 use crate::model::call::WireRequest;
-use crate::model::reply::Event;
+use crate::model::reply::{Event, Units};
 use crate::wire::recording::Kept;
+use crate::wire::recordings;
 use crate::wire::stream::EventReader;
 
 /// Chat and text completions.
@@ -141,6 +142,10 @@ impl Format for Transcriptions {
         Writes::Unknown
     }
 
+    fn media(&self, wire: &WireRequest) -> Units {
+        Units { milliseconds: recordings::longest(&wire.body), ..Units::default() }
+    }
+
     fn reader(&self, _wire: &WireRequest, _reading: Reading) -> Box<dyn EventReader> {
         Box::new(Named::new(Tail::Type(forms::TRANSCRIPT_DONE)))
     }
@@ -162,6 +167,10 @@ impl Format for Speech {
         Writes::Unknown
     }
 
+    fn media(&self, wire: &WireRequest) -> Units {
+        Units { characters: question::spoken_characters(&wire.body), ..Units::default() }
+    }
+
     fn reader(&self, _wire: &WireRequest, _reading: Reading) -> Box<dyn EventReader> {
         Box::new(Named::new(Tail::Type("speech.audio.done")))
     }
@@ -180,12 +189,21 @@ impl Format for Models {
     }
 }
 
+/// Where images are made: as many as `n` says.
+const IMAGES: [&str; 3] = ["/images/generations", "/images/edits", "/images/variations"];
+
 /// Whatever is passed through.
 pub(super) struct Other;
 
 impl Format for Other {
     fn writes(&self, wire: &WireRequest) -> Writes {
         if wire.makes_nothing() { Writes::Nothing } else { Writes::Unknown }
+    }
+
+    fn media(&self, wire: &WireRequest) -> Units {
+        let is_image = || wire.path.split('?').next().is_some_and(|path| IMAGES.contains(&path));
+        let images = if !wire.makes_nothing() && is_image() { wire.bounds.choices.max(1) } else { 0 };
+        Units { images: images.try_into().unwrap_or(u32::MAX), ..Units::default() }
     }
 
     fn reader(&self, _wire: &WireRequest, _reading: Reading) -> Box<dyn EventReader> {

@@ -116,8 +116,8 @@ impl Counter {
         if let Some(value) = self.value.take()
             && let Ok(usage) = serde_json::from_slice::<Counted>(&value)
         {
-            // Who counts seconds or pictures has counted no tokens.
-            self.usage = usage.read().filter(|usage| usage.total() > 0);
+            // Who counts pictures has counted nothing that is known here.
+            self.usage = usage.read().filter(|usage| !usage.is_nothing());
         }
     }
 }
@@ -143,7 +143,8 @@ mod tests {
             (r#"{"a":"\"usage\":{\"prompt_tokens\":3}","b\"usage":{"prompt_tokens":3}}"#, None),
             (r#"{"usages":{"prompt_tokens":3},"usag":{"prompt_tokens":3}}"#, None),
             (r#"[{"usage":{"prompt_tokens":3}}]"#, None),
-            (r#"{"usage":{"type":"duration","seconds":3}}"#, None),
+            (r#"{"usage":{"type":"duration","seconds":3}}"#, Some((0, 0))),
+            (r#"{"usage":{"type":"pictures","pictures":3}}"#, None),
             (r#"{"usage":"}","a":{"prompt_tokens":3}}"#, None),
             ("no JSON", None),
             (r#"ID3 {"usage":{"prompt_tokens":3,"completion_tokens":4}}"#, None),

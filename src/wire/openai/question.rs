@@ -3,6 +3,7 @@
 //!
 //! It does not know who asks, nor how cache keys are computed.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
@@ -55,6 +56,17 @@ pub(crate) fn of_body(wire: &WireRequest, is_left_out: &dyn Fn(&str) -> bool) ->
     question.push(b' ');
     question.extend_from_slice(&body);
     Ok(question)
+}
+
+/// Characters of the text that is to be spoken; 0 where none is found.
+pub(crate) fn spoken_characters(body: &[u8]) -> u32 {
+    #[derive(Deserialize)]
+    struct Speech<'a> {
+        #[serde(borrow)]
+        input: Cow<'a, str>,
+    }
+    let count = serde_json::from_slice::<Speech<'_>>(body).map_or(0, |speech| speech.input.chars().count());
+    count.try_into().unwrap_or(u32::MAX)
 }
 
 /// A response may be added to a conversation that the provider keeps, or be worked on after it was answered.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use crate::model::reply::Usage;
+use crate::model::reply::{Units, Usage};
 use crate::wire::json::scan::Scan;
 
 /// What a visitor makes of values that are neither objects nor lists.
@@ -41,13 +41,15 @@ macro_rules! nothing {
     };
 }
 
-/// The tokens of one answer, as far as it says.
+/// The tokens of one answer, or the length of a recording, as far as it says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counted {
     prompt: Option<u64>,
     completion: Option<u64>,
     total: Option<u64>,
     cached: Option<u64>,
+    written: Option<u64>,
+    milliseconds: Option<u64>,
 }
 
 impl Counted {
@@ -68,8 +70,15 @@ impl Counted {
                 b"completion_tokens" | b"output_tokens" => &mut counted.completion,
                 b"total_tokens" => &mut counted.total,
                 b"cached_tokens" | b"prompt_cache_hit_tokens" => &mut counted.cached,
+                b"cache_write_tokens" => &mut counted.written,
+                b"seconds" | b"prompt_audio_seconds" => {
+                    let seconds = if scan.null() { None } else { Some(scan.whole_number()?) };
+                    let milliseconds = seconds.and_then(|seconds| milliseconds(seconds as f64));
+                    counted.milliseconds = counted.milliseconds.max(milliseconds);
+                    return Some(());
+                }
                 b"prompt_tokens_details" | b"input_tokens_details" => {
-                    counted.cached = counted.cached.max(Self::scan(scan)?.cached);
+                    counted.add_details(Self::scan(scan)?);
                     return Some(());
                 }
                 _ => return scan.skip(),
@@ -96,7 +105,15 @@ impl Counted {
             completion: self.completion.max(later.completion),
             total: self.total.max(later.total),
             cached: self.cached.max(later.cached),
+            written: self.written.max(later.written),
+            milliseconds: self.milliseconds.max(later.milliseconds),
         }
+    }
+
+    /// What the details of a prompt say of it.
+    fn add_details(&mut self, details: Self) {
+        self.cached = self.cached.max(details.cached);
+        self.written = self.written.max(details.written);
     }
 
     /// This, or the other where this says nothing.
@@ -107,7 +124,7 @@ impl Counted {
     /// What was counted; `None` where no number was said. What only the total has (reasoning at xAI and Google, sound at Mistral)
     /// is paid like an answer; a total alone is that of a prompt, as of embeddings.
     pub(crate) fn read(self) -> Option<Usage> {
-        self.prompt.or(self.completion).or(self.total)?;
+        self.prompt.or(self.completion).or(self.total).or(self.milliseconds)?;
         let total = self.total.unwrap_or_default();
         let input = match (self.prompt, self.completion) {
             (Some(prompt), _) => prompt,
@@ -116,7 +133,9 @@ impl Counted {
         let output = self.completion.unwrap_or_default().max(total.saturating_sub(input));
         // A part of a prompt is no larger than the prompt, whatever the provider says.
         let cached = self.cached.unwrap_or_default().min(input);
-        Some(Usage { input, cached, written: 0, output })
+        let written = self.written.unwrap_or_default().min(input - cached);
+        let milliseconds = self.milliseconds.unwrap_or_default().try_into().unwrap_or(u32::MAX);
+        Some(Usage { input, cached, written, output, units: Units { milliseconds, ..Units::default() } })
     }
 }
 
@@ -133,6 +152,12 @@ enum Key {
     /// DeepSeek's name for the tokens of a prompt that it had read before is the last of these, Together.ai's the first.
     #[serde(rename = "cached_tokens", alias = "prompt_cache_hit_tokens")]
     Cached,
+    /// OpenAI's name for those that it has written to its cache.
+    #[serde(rename = "cache_write_tokens")]
+    Written,
+    /// The length of a recording, at OpenAI and at Mistral.
+    #[serde(rename = "seconds", alias = "prompt_audio_seconds")]
+    Seconds,
     #[serde(rename = "prompt_tokens_details", alias = "input_tokens_details")]
     Details,
     #[serde(other)]
@@ -157,9 +182,15 @@ impl<'de> Deserialize<'de> for Counted {
                         Key::Completion => &mut counted.completion,
                         Key::Total => &mut counted.total,
                         Key::Cached => &mut counted.cached,
+                        Key::Written => &mut counted.written,
+                        Key::Seconds => {
+                            let milliseconds = map.next_value::<Value>()?.as_f64().and_then(milliseconds);
+                            counted.milliseconds = counted.milliseconds.max(milliseconds);
+                            continue;
+                        }
                         Key::Details => {
                             let details: Counted = map.next_value()?;
-                            counted.cached = counted.cached.max(details.cached);
+                            counted.add_details(details);
                             continue;
                         }
                         Key::Other => {
@@ -185,6 +216,12 @@ impl<'de> Deserialize<'de> for Counted {
 /// The number of tokens that a value says, in any form; `None` for what is no count.
 pub(crate) fn number(value: &Value) -> Option<u64> {
     Number::deserialize(value).ok()?.0
+}
+
+/// The length of a recording; `None` for one that is too long for any.
+fn milliseconds(seconds: f64) -> Option<u64> {
+    let milliseconds = seconds * 1_000.0;
+    (0.0..=f64::from(u32::MAX)).contains(&milliseconds).then_some(milliseconds.ceil() as u64)
 }
 
 /// No answer takes more tokens: what claims so is no count, and would stop everybody's budget.
@@ -267,6 +304,26 @@ mod tests {
         "{}",
         "null",
     ];
+
+    #[test]
+    fn the_length_of_a_recording_and_what_was_written_to_a_cache_are_read() {
+        let units = |json: &str| {
+            let usage = serde_json::from_str::<Counted>(json).unwrap().read()?;
+            Some((usage.units.milliseconds, usage.written))
+        };
+        for (json, wanted) in [
+            (r#"{"type":"duration","seconds":9}"#, Some((9_000, 0))),
+            (r#"{"type":"duration","seconds":1.2345}"#, Some((1_235, 0))),
+            (r#"{"prompt_audio_seconds":203,"prompt_tokens":4}"#, Some((203_000, 0))),
+            (r#"{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":2,"cache_write_tokens":3}}"#, Some((0, 3))),
+            (r#"{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":8,"cache_write_tokens":3}}"#, Some((0, 1))),
+            (r#"{"seconds":-1}"#, None),
+            (r#"{"seconds":{"a":1}}"#, None),
+            (r#"{"seconds":1e99}"#, None),
+        ] {
+            assert_eq!(units(json), wanted, "{json}");
+        }
+    }
 
     const NAMES: [&str; 8] = [
         "prompt_tokens",
@@ -369,7 +426,6 @@ mod tests {
             r#"{"prompt_tokens":null}"#,
             r#"{"prompt_tokens":[1],"completion_tokens":{"a":[2]}}"#,
             r#"{"prompt_tokens":1e300,"completion_tokens":18446744073709551615,"total_tokens":"99999999999999999999"}"#,
-            r#"{"seconds":3}"#,
             r#"{"prompt_tokens":-1}"#,
         ] {
             assert_eq!(read(json), None, "{json}");

@@ -39,7 +39,7 @@ fn any_body() -> impl Strategy<Value = KeptBody> {
         answer.prop_map(|(text, finish, usage, suggestions, order)| KeptBody::Answer(Answer {
             text,
             finish: finish.map(Into::into),
-            usage: usage.map(|(input, cached, output)| Usage { input, cached, written: 0, output }),
+            usage: usage.map(|(input, cached, output)| Usage { input, cached, output, ..Usage::default() }),
             suggestions,
             order,
         })),

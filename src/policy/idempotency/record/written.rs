@@ -268,7 +268,13 @@ impl HouseAnswer {
         Answer {
             text: self.text,
             finish: self.finish.map(Into::into),
-            usage: self.usage.map(|(input, cached, output)| Usage { input, cached, written: self.written, output }),
+            usage: self.usage.map(|(input, cached, output)| Usage {
+                input,
+                cached,
+                written: self.written,
+                output,
+                ..Usage::default()
+            }),
             suggestions: self.suggestions,
             order: self.order,
         }

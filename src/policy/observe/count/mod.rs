@@ -8,6 +8,7 @@ mod gen_ai;
 
 mod attempts;
 pub(super) mod callers;
+mod pricing;
 mod prompts;
 pub(super) mod requests;
 mod variants;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use self::attempts::{Attempts, ProviderMetrics};
 use self::callers::Callers;
 use self::gen_ai::{Asked, GenAi, Operation};
+use self::pricing::DefaultPrices;
 use self::prompts::Prompts;
 use self::requests::{Requests, RouteKind, RouteMetrics, TraceLabel};
 use self::variants::{VariantCall, Variants};
@@ -38,6 +40,7 @@ pub(super) struct CallMetrics {
     gen_ai: Arc<GenAi>,
     variants: Arc<Variants>,
     prompts: Arc<Prompts>,
+    default_prices: Arc<DefaultPrices>,
     providers: Vec<ProviderMetrics>,
     /// Of requests for which no route was found.
     pub(super) none: Arc<RouteMetrics>,
@@ -59,6 +62,7 @@ impl CallMetrics {
             gen_ai,
             variants: metrics.group(),
             prompts: metrics.group(),
+            default_prices: metrics.group(),
         }
     }
 
@@ -94,7 +98,8 @@ impl CallMetrics {
         for (attempt, tokens) in facts.spent() {
             self.of_provider(&attempt.provider, |provider| {
                 provider.used(tokens);
-                if let Some(asked) = asked(attempt, operation) {
+                let asked = asked(attempt, operation).filter(|_| tokens.usage.total() > 0);
+                if let Some(asked) = asked {
                     let usage = [("input", tokens.usage.input), ("output", tokens.usage.output)];
                     self.gen_ai.used(&provider.models, &asked, usage);
                 }
@@ -124,6 +129,9 @@ impl Watch {
         }
         if let Some(prompt) = &facts.prompt {
             metrics.prompts.count(prompt, self.verdict(facts), took, cost);
+        }
+        if cost.is_some_and(|cost| cost.is_default) {
+            metrics.default_prices.count(facts, &self.observe.prices, &metrics.gen_ai.models);
         }
         if self.events > 0
             && let Some(served) = facts.telling()

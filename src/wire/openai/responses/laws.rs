@@ -146,7 +146,7 @@ prop_compose! {
             () if says(|part| matches!(part, Part::Refusal(_))) => Stop::Refusal,
             () => Stop::End,
         };
-        let usage = usage.map(|(input, cached, output)| Usage { input, cached: cached.min(input), written: 0, output });
+        let usage = usage.map(|(input, cached, output)| Usage { input, cached: cached.min(input), output, ..Usage::default() });
         Completion { id: "resp_1".into(), model: "m".into(), stop: cut.unwrap_or(whole), parts, usage }
     }
 }

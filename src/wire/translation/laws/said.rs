@@ -322,7 +322,13 @@ fn of_model(can: Can, model: &'static str) -> BoxedStrategy<Conversation> {
 /// An answer.
 pub(super) fn completion(can: Can) -> BoxedStrategy<Completion> {
     let counted = (0..1000_u64, 0..1000_u64, only(can.messages(), 0..1000_u64, 0), 0..1000_u64).prop_map(
-        |(fresh, cached, written, output)| Usage { input: fresh + cached + written, cached, written, output },
+        |(fresh, cached, written, output)| Usage {
+            input: fresh + cached + written,
+            cached,
+            written,
+            output,
+            ..Usage::default()
+        },
     );
     let usage = if can.messages() { counted.prop_map(Some).boxed() } else { option::of(counted).boxed() };
     let stop = select(match can {
