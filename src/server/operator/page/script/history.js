@@ -48,7 +48,7 @@ const CHARTS = [
   { key: "duration", title: "Duration", unit: () => "of calls that were answered or failed", format: duration, axis: brief, rest: "latest", series: RANKS },
   { key: "first", title: "Time to first token", unit: () => "or whole answer", format: duration, axis: brief, rest: "latest", series: RANKS },
   { key: "cache", title: "Cache hit rate", unit: () => "of lookups", format: share, axis: (value) => `${Math.round(value * 100)} %`, least: 0.5, peak: 1, rest: "latest", series: [{ key: "rate", label: "hits", kind: "line", total: latest }] },
-  { key: "cost", title: "Cost", unit: (frame) => `USD ${perStep(frame)}`, format: money, axis: dollars, least: 1e-9, rest: "in all", series: [bar("cost", "cost")] },
+  { key: "cost", title: "Cost", unit: (frame) => `USD ${perStep(frame)}`, format: money, axis: (value) => String(Number(value.toPrecision(2))), least: 1e-9, rest: "in all", series: [bar("cost", "cost")] },
 ];
 const PROVIDER = { unit: (frame) => `attempts ${perStep(frame)}`, format: count, rest: "in all", series: [bar("failures", "failed"), bar("well", "other")] };
 
