@@ -1,6 +1,10 @@
 //! The files that `tidegate init` writes: each is a configuration without mistakes and warnings, and a gateway started with it
 //! answers the call that it is made for.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on stops")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on stops, and says what it expected"
+)]
 
 #[path = "wire/program.rs"]
 #[allow(dead_code, reason = "the tests of the wire need all of it")]
@@ -182,6 +186,5 @@ async fn made_key(program: &Program) -> String {
     let address = operators.trim_start_matches("http://").parse().unwrap();
     let headers = "Authorization: Bearer an-admin-token-of-tests-0123456789\r\n";
     let answer: Message = Socket::connect(address).await.ask(post("/admin/keys", headers, r#"{"name":"first"}"#)).await;
-    let made = answer.json();
-    made["key"].as_str().unwrap_or_else(|| panic!("{}", answer.text())).to_owned()
+    answer.json()["key"].as_str().expect("the secret of a new key").to_owned()
 }
