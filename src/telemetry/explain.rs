@@ -171,11 +171,11 @@ impl CallHistory {
         self.ring.lock().told
     }
 
-    /// Calls that run, the newest first, as they are now.
-    pub fn running(&self) -> Vec<Arc<CallRecord>> {
-        let mut calls: Vec<_> = self.in_flight.all().into_iter().filter_map(so_far).map(Arc::new).collect();
-        calls.sort_by_key(|call| Reverse(call.facts.started));
-        calls
+    /// Calls that run and are `wanted`, the newest first, as they are now; `most` of them at most.
+    pub fn running(&self, most: usize, wanted: impl Fn(&CallRecord) -> bool) -> Vec<Arc<CallRecord>> {
+        let mut calls = self.in_flight.all();
+        calls.sort_by_key(|call| Reverse(call.started));
+        calls.into_iter().filter_map(so_far).filter(wanted).take(most).map(Arc::new).collect()
     }
 
     /// The call with this id, as far as it has come: the one that runs, or else the latest that is over.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use slab::Slab;
+use tokio::time::Instant;
 
 use crate::model::log_context::LogContext;
 use crate::model::trail::{Facts, Trail, TrailLook};
@@ -30,6 +31,8 @@ pub struct RunningCall {
     pub caller: &'static str,
     /// Which generation of the configuration answers.
     pub generation: u64,
+    /// When the request's head had arrived.
+    pub started: Instant,
     trail: TrailLook,
 }
 
@@ -38,11 +41,12 @@ impl RunningCall {
     pub fn new(
         subject: &Arc<LogContext>,
         (method, path): (&'static str, &Arc<str>),
-        caller: &'static str,
-        generation: u64,
+        (caller, generation): (&'static str, u64),
+        started: Instant,
         trail: &Trail,
     ) -> Self {
-        Self { subject: subject.clone(), method, path: path.clone(), caller, generation, trail: trail.look() }
+        let (subject, path) = (subject.clone(), path.clone());
+        Self { subject, method, path, caller, generation, started, trail: trail.look() }
     }
 
     /// What has happened to it; `None`: it is over.
@@ -104,7 +108,7 @@ mod tests {
         let mut places: Vec<Running> = Vec::new();
         for (number, trail) in trails.iter().enumerate() {
             let subject = LogContext::new(number.to_string().into());
-            let call = RunningCall::new(&subject, ("GET", &"/".into()), "openai", 1, trail);
+            let call = RunningCall::new(&subject, ("GET", &"/".into()), ("openai", 1), Instant::now(), trail);
             places.push(calls.begin(call, trail));
         }
         assert_eq!(calls.count(), 100);

@@ -250,8 +250,9 @@ impl Watch {
         facts.model_asked = request.model().map(short_model);
         facts.is_stream = request.wants_stream();
         facts.account = Some(account);
+        let started = facts.started;
         drop(facts);
-        self.show();
+        self.show(started);
     }
 
     /// The status that is sent.

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{OPERATOR, Watch};
 use crate::model::fault::{Blame, Fault};
 use crate::model::reply::CacheResult;
@@ -34,11 +36,11 @@ pub struct Telling {
 
 impl Watch {
     /// Lets those who want to know look at the call while it runs.
-    pub(super) fn show(&self) {
+    pub(super) fn show(&self, started: Instant) {
         let Some(telling) = &self.observe.telling else { return };
         let Some(call_history) = &telling.call_history else { return };
-        let request = (self.method, &self.path);
-        let call = RunningCall::new(&self.subject, request, self.caller, telling.generation, &self.trail);
+        let (request, by) = ((self.method, &self.path), (self.caller, telling.generation));
+        let call = RunningCall::new(&self.subject, request, by, started, &self.trail);
         // A call is begun once.
         let _ = self.running.set(call_history.in_flight.begin(call, &self.trail));
     }

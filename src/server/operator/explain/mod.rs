@@ -43,7 +43,7 @@ pub(super) fn list(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
     let is_wanted = |record: &CallRecord| filter.matches(record, |name| renderer.pseudonym(name));
     let mut records: Vec<Arc<CallRecord>> = Vec::new();
     if filter.state != State::Ended {
-        records.extend(history.running().into_iter().filter(|record| is_wanted(record)).take(filter.limit));
+        records.extend(history.running(filter.limit, is_wanted));
     }
     if filter.state != State::Running {
         // A call may have ended meanwhile: it is listed once.
