@@ -57,11 +57,25 @@ pub(super) fn budget(plan: &BudgetPlan) -> String {
     format!("{} USD per {}", plan.amount, plan.period.as_str())
 }
 
-/// What tokens cost: `2.5 USD in, 1.25 USD cached, 10 USD out`.
+/// What a model costs: `2.5 USD in, 1.25 USD cached, 10 USD out per 1M tokens`, `0.006 USD per minute`.
 pub(super) fn price(price: &Price) -> String {
     let usd = |millionths: u64| Usd::from_nanos(millionths.saturating_mul(NANOS_PER_MILLIONTH));
     let cached = price.cached.map(|cached| format!(", {} USD cached", usd(cached))).unwrap_or_default();
-    format!("{} USD in{cached}, {} USD out", usd(price.input), usd(price.output))
+    let tokens = format!("{} USD in{cached}, {} USD out per 1M tokens", usd(price.input), usd(price.output));
+    let units = price.units;
+    let units = [
+        (units.request, "request"),
+        (units.image, "image"),
+        (units.minute, "minute"),
+        (units.characters, "1M characters"),
+    ];
+    let units = units.into_iter().filter(|(cost, _)| *cost > 0);
+    let mut parts: Vec<String> = units.map(|(cost, unit)| format!("{} USD per {unit}", usd(cost))).collect();
+    // Most of what is paid for by another unit costs nothing by token.
+    if parts.is_empty() || price.input + price.output > 0 {
+        parts.insert(0, tokens);
+    }
+    parts.join(", ")
 }
 
 /// At most two decimals, and no zeros at the end.
@@ -125,7 +139,7 @@ mod tests {
         assert_eq!(amount(Quantity::Tokens, 90_000), "90000 tokens");
         assert_eq!(amount(Quantity::Usd, 2_500_000), "2.5 USD");
         let price = Price { input: 2_500_000, cached: Some(1_250_000), output: 10_000_000, ..Price::default() };
-        assert_eq!(super::price(&price), "2.5 USD in, 1.25 USD cached, 10 USD out");
+        assert_eq!(super::price(&price), "2.5 USD in, 1.25 USD cached, 10 USD out per 1M tokens");
         assert_eq!(list(&["a", "b", "c"]), "a, b and c");
         assert_eq!(few(&["a", "b", "c", "d", "e"]), "a, b, c, d and e");
         assert_eq!(few(&["a", "b", "c", "d", "e", "f"]), "a, b, c, d and 2 more");

@@ -33,7 +33,7 @@ pub(in crate::commands::check) struct AskedTarget {
     pub(super) translated_to: Option<&'static str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) lossy: bool,
-    /// USD per million tokens, in words.
+    /// What it costs there, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) price: Option<String>,
     /// Nothing says what the model costs: it is the price of any.

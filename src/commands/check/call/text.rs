@@ -102,7 +102,7 @@ fn target(target: &AskedTarget, number: &mut usize) -> String {
     let api = target.translated_to.map(|api| format!(", translated to `{api}`"));
     let lossy = target.lossy.then(|| " (lossy)".to_owned());
     let default = if target.is_price_default { " (the price of any model)" } else { "" };
-    let price = target.price.as_ref().map(|price| format!(", {price} per 1M tokens{default}"));
+    let price = target.price.as_ref().map(|price| format!(", {price}{default}"));
     let parts = [model, because, api, lossy, price].into_iter().flatten();
     parts.fold(format!("{number}  {}{of}", target.provider), |text, part| text + &part)
 }

@@ -26,7 +26,7 @@ pub(super) fn all(plan: &Plan) -> Vec<Warning> {
     let warning = |((provider, model), routes): ((Arc<str>, Arc<str>), Vec<&str>)| {
         let price = words::price(&plan.prices.of(&provider, &model).price);
         let text = format!(
-            "nothing says what it costs at {provider} (route {}): it is counted as any model, {price} per million tokens; \
+            "nothing says what it costs at {provider} (route {}): it is counted as any model, {price}; \
              set its price",
             words::few(&routes)
         );
