@@ -8,7 +8,8 @@ async fn a_call_is_explained_to_people_and_to_scripts() {
     let body = r#"{"model":"priced","messages":[{"role":"user","content":"hi"}]}"#;
     let response = desk.call("/v1/chat/completions", "", body).await;
     let id = response.header("x-tidegate-request-id").expect("an id").to_owned();
-    desk.until(&["explain", "--json"], |list| list["calls"].as_array().is_some_and(|calls| calls.len() == 1)).await;
+    let is_over = |list: &serde_json::Value| list["running"] == 0 && list["calls"][0]["id"] == *id;
+    desk.until(&["explain", "--json"], is_over).await;
     let json = desk.run(&["explain", &id, "--json"]).await.json();
     assert_eq!(json, desk.get(&format!("/admin/explain/{id}")).await.json());
     assert_eq!((&json["tokens"]["input"], &json["costUsd"]), (&1234.into(), &0.003_645.into()));
