@@ -86,6 +86,8 @@ async fn compose_works_as_the_guide_says() {
     operators::are_needed(gateway.operators()).await;
     operators::prometheus_reads(gateway.operators()).await;
     operators::prometheus_reads(running.process("worker").operators()).await;
+    gateway.is_healthy().await;
+    running.process("worker").is_healthy().await;
     // The gateway accepts a job, and the worker does it.
     let key = operators::new_key(gateway.operators(), &compose.variable("ADMIN_TOKEN"), "jobs").await;
     let events = operators::job(gateway.callers(), &key).await;

@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::pod::here;
-use crate::program::{Folder, Program};
+use crate::program::{Folder, Program, run};
 use crate::provider::Following;
 use crate::server::Server;
 use crate::shell::repository;
@@ -85,7 +85,11 @@ impl Compose {
                 "worker" => Program::start_for_operators(&folder, &arguments, &variables).await,
                 _ => Program::start(&folder, &arguments, &variables).await,
             };
-            processes.insert(name, Process { _folder: folder, program });
+            let health = match &service["healthcheck"]["test"] {
+                Value::Null => of_the_image(),
+                test => words(test).into_iter().skip_while(|word| *word == "CMD").map(str::to_owned).collect(),
+            };
+            processes.insert(name, Process { folder, program, health });
         }
         Running { _hosts: hosts, processes }
     }
@@ -107,8 +111,10 @@ pub(crate) struct Running {
 
 /// One of the project's own.
 pub(crate) struct Process {
-    _folder: Folder,
+    folder: Folder,
     program: Program,
+    /// The command of its health check.
+    health: Vec<String>,
 }
 
 impl Running {
@@ -118,6 +124,24 @@ impl Running {
 }
 
 impl Process {
+    /// Runs the health check, which must be content.
+    pub(crate) async fn is_healthy(&self) {
+        let [program, arguments @ ..] = &self.health[..] else { panic!("no health check") };
+        assert_eq!(program, "tidegate", "the image has no shell");
+        let here = |word: &String| match word.as_str() {
+            "http://127.0.0.1:9901" => format!("http://{}", self.operators()),
+            word => word.to_owned(),
+        };
+        let mut arguments: Vec<String> = arguments.iter().map(here).collect();
+        if !arguments.iter().any(|word| word.contains("://")) {
+            // Callers' port, which is another one here.
+            arguments.push(format!("http://{}", self.callers()));
+        }
+        let arguments: Vec<&str> = arguments.iter().map(|word| &**word).collect();
+        let output = run(&self.folder, &arguments, &[]).await;
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+    }
+
     /// Where callers connect.
     pub(crate) fn callers(&self) -> SocketAddr {
         self.program.address
@@ -127,6 +151,14 @@ impl Process {
     pub(crate) fn operators(&self) -> SocketAddr {
         here(&self.program.operators())
     }
+}
+
+/// The command of the image's own health check.
+fn of_the_image() -> Vec<String> {
+    let text = std::fs::read_to_string(Path::new(&repository()).join("Dockerfile")).unwrap();
+    let (_, check) = text.split_once("HEALTHCHECK ").expect("a health check");
+    let (_, command) = check.split_once("CMD ").expect("its command");
+    serde_json::from_str(command.lines().next().unwrap()).expect("a list of words")
 }
 
 fn words(list: &Value) -> Vec<&str> {
