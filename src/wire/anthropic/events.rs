@@ -492,8 +492,11 @@ mod tests {
         #[test]
         fn what_is_read_at_once_is_what_the_other_reader_reads(data in mutated(&USUAL, &NAMES)) {
             if let Some(event) = at_once(&data) {
-                let Ok(Value::Object(fields)) = parts::value(&data) else { panic!("no object") };
-                prop_assert_eq!(event, EventFields::of(&fields));
+                match parts::value(&data) {
+                    Ok(value) => prop_assert_eq!(Some(event), value.as_object().map(EventFields::of)),
+                    // A number beyond a double, in a field that nobody asks for: no value, and still JSON.
+                    Err(_) => prop_assert!(serde_json::from_slice::<IgnoredAny>(&data).is_ok()),
+                }
             }
         }
 
