@@ -43,7 +43,7 @@ use crate::scene::Scene;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Panels that show only zeros, or nothing but limits, at a gateway where nothing is wrong.
-const QUIET: [&str; 18] = [
+const QUIET: [&str; 19] = [
     "Errors by route",
     "Degraded answers",
     "Circuit breaker",
@@ -56,6 +56,7 @@ const QUIET: [&str; 18] = [
     "Ejected instances",
     "Spent share of budgets",
     "Refused by a budget",
+    "Attempts priced by default",
     "Users over their amount",
     "Rate limits hit",
     "Age of the keys that verify tokens",
@@ -79,7 +80,7 @@ const IDLE: [&str; 11] = [
 ];
 
 /// Panels that show what is wrong when everything fails that can.
-const FAILING: [&str; 15] = [
+const FAILING: [&str; 16] = [
     "Errors by route",
     "Answers by status",
     "Degraded answers",
@@ -90,6 +91,7 @@ const FAILING: [&str; 15] = [
     "Refused by an open breaker",
     "Spent share of budgets",
     "Refused by a budget",
+    "Attempts priced by default",
     "Rate limits hit",
     "Credentials by result",
     "Guardrail matches",
@@ -98,7 +100,7 @@ const FAILING: [&str; 15] = [
 ];
 
 /// Alerts whose condition is met then. The time for which it must be is left out.
-const FIRING: [&str; 13] = [
+const FIRING: [&str; 14] = [
     "AuthFailures",
     "BreakerOpen",
     "BudgetSpent",
@@ -106,6 +108,7 @@ const FIRING: [&str; 13] = [
     "ErrorRateCritical",
     "ErrorRateElevated",
     "GuardrailSurge",
+    "PricedByDefault",
     "ProbeFailed",
     "ProviderErrors",
     "StoreOut",

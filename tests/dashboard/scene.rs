@@ -49,6 +49,7 @@ fn config(provider: SocketAddr, callers: u16, operators: SocketAddr) -> String {
         "[budget.reported]\nroutes = [\"metered\"]\nkey = [\"all\"]\namount = 0.000001\nper = \"month\"\non_stop = \"report\"\n".into(),
         route("strict", "\"openai\"", ""),
         "[budget.strict]\nroutes = [\"strict\"]\nkey = [\"all\"]\namount = 0.000001\nper = \"month\"\n".into(),
+        route("guessed", "{ provider = \"new\", model = \"without-a-price\" }", ""),
         route("canned", "\"openai\"", "canned = \"Please call us.\""),
     ]
     .concat()
@@ -200,9 +201,9 @@ impl Scene {
         answers.len()
     }
 
-    /// Spends the budgets, each by one call, which may cost more than there is.
+    /// Spends the budgets, each by one call, which may cost more than there is; and asks a model that has no price.
     pub(crate) async fn spend(&self) {
-        for route in ["/metered", "/strict"] {
+        for route in ["/metered", "/strict", "/guessed"] {
             assert_eq!(self.chat(route, "", "").await.status(), 200);
         }
     }
