@@ -12,8 +12,10 @@ use tidegate::config::{self, Variables};
 use tidegate::gateway::state::GatewayState;
 use tidegate::gateway::world::World;
 
-/// Every provider's key, and caches that are on: what the default configuration lacks in development.
-const VARIABLES: [(&str, &str); 5] = [
+/// Every provider's key, caches that are on, and nobody who reaches it from outside: what the default configuration lacks in
+/// development.
+const VARIABLES: [(&str, &str); 6] = [
+    ("HOST", "127.0.0.1"),
     ("OPENAI_API_KEY", "k"),
     ("TOGETHER_API_KEY", "k"),
     ("ANTHROPIC_API_KEY", "k"),
