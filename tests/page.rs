@@ -62,11 +62,15 @@ struct Running {
 }
 
 fn plan(text: &str) -> Plan {
+    plan_with(text, TOKEN)
+}
+
+fn plan_with(text: &str, token: &str) -> Plan {
     let variables = [
         ("USE_BUILDPANEL", "true"),
         ("TOGETHER_API_KEY", "t"),
         ("OPENAI_API_KEY", "o"),
-        ("ADMIN_TOKEN", TOKEN),
+        ("ADMIN_TOKEN", token),
         ("DISABLE_RATE_LIMITING", "false"),
     ];
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -96,8 +100,14 @@ impl Running {
 
     /// Begins to watch. Returns the connection once the head of the answer is there, and that head.
     async fn watch(&self) -> (TcpStream, String) {
+        self.watch_with("").await
+    }
+
+    /// The same, with more lines in the head of the request.
+    async fn watch_with(&self, lines: &str) -> (TcpStream, String) {
         let mut stream = TcpStream::connect(self.operators).await.expect("it listens");
-        stream.write_all(b"GET /admin/live HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("it reads");
+        let head = format!("GET /admin/live HTTP/1.1\r\nhost: localhost\r\n{lines}\r\n");
+        stream.write_all(head.as_bytes()).await.expect("it reads");
         let mut seen = Vec::new();
         while !seen.windows(4).any(|four| four == b"\r\n\r\n") {
             let read = timeout(SOON, stream.read_buf(&mut seen)).await.expect("an answer").expect("it answers");
@@ -149,6 +159,58 @@ async fn a_call_is_a_waterfall_and_one_that_runs_is_seen_until_it_has_ended() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_are_filtered_paused_and_named_for_whoever_has_the_token() {
     browse("calls", "list", &Running::start(CALLS).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_calls_with_one_id_have_a_row_each_and_none_stays_behind() {
+    browse("hardening", "twins", &Running::start(CALLS).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_cut_does_not_stop_the_list() {
+    browse("hardening", "cut", &Running::start(CALLS).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_says_which_calls_are_listed_and_not_how() {
+    browse("hardening", "hashes", &Running::start(CALLS).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_list_hides_names_filters_and_counts_from_zero() {
+    browse("hardening", "paused", &Running::start(CALLS).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_come_late_do_not_show_in_another_dialog() {
+    browse("hardening", "late", &Running::start(CALLS).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_shows_names_wherever_it_was_given_and_a_stale_one_is_forgotten() {
+    browse("hardening", "tokens", &Running::start(CALLS).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_with_names_ends_when_the_admin_token_is_another() {
+    let gateway = Running::start(CONFIG).await;
+    let (mut named, _) = gateway.watch_with(&format!("authorization: Bearer {TOKEN}\r\n")).await;
+    let (mut marked, _) = gateway.watch().await;
+    gateway.current.replace(plan_with(CONFIG, "the-next-token-of-the-page-tests")).expect("it can be reloaded");
+    let mut rest = String::new();
+    timeout(SOON, named.read_to_string(&mut rest)).await.expect("the stream ends").expect("it ends in order");
+    assert!(rest.ends_with("0\r\n\r\n"), "a stream that ends in order says so: {rest}");
+    // One that shows marks to this machine needs no token, and goes on.
+    let mut seen = String::new();
+    let goes_on = async {
+        while !seen.contains("\"generation\":2") {
+            let mut some = [0; 65536];
+            let read = marked.read(&mut some).await.expect("it answers");
+            assert!(read > 0, "it ended: {seen}");
+            seen.push_str(&String::from_utf8_lossy(&some[..read]));
+        }
+    };
+    timeout(SOON, goes_on).await.expect("it shows the new configuration");
 }
 
 /// Ten calls of one user in ten seconds, and two of another, as `[record]` writes them.

@@ -60,7 +60,7 @@ export async function all() {
   await has(page, "#throw-error", "the admin token is required");
   assert.equal(await button.getAttribute("aria-checked"), "true");
   const refused = mishaps.splice(0);
-  assert.ok(refused.every((mishap) => mishap.includes("401")), refused.join("\n"));
+  assert.ok(refused.length > 0 && refused.every((mishap) => mishap.includes("401")), refused.join("\n"));
   await page.getByLabel("Admin token").last().fill(ADMIN_TOKEN);
   await page.keyboard.press("Enter");
   await page.locator("[role=switch][aria-label=use_buildpanel][aria-checked=false]").waitFor();
@@ -135,6 +135,6 @@ export async function door() {
   await has(page, "#switches button", "on");
   await page.getByRole("link", { name: "Configuration" }).click();
   await has(page, "#story-text", "buildpanel");
-  assert.ok(mishaps.every((mishap) => mishap.includes("401")), mishaps.join("\n"));
+  assert.ok(mishaps.length > 0 && mishaps.every((mishap) => mishap.includes("401")), mishaps.join("\n"));
   await context.close();
 }

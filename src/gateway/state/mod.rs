@@ -329,6 +329,11 @@ impl GatewayState {
         self.common.started.elapsed()
     }
 
+    /// How long it had been running at a moment of the past.
+    pub fn uptime_at(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.common.started)
+    }
+
     /// Says that the gateway is leaving: readiness fails from now on.
     pub fn drain(&self) {
         self.common.is_draining.store(true, Ordering::Relaxed);

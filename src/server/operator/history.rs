@@ -103,7 +103,8 @@ fn provider(name: &str, steps: &[ProviderStep]) -> Value {
 /// Everything that changed, oldest first.
 fn marks(gateway: &Gateway, noted: &[Mark], now: Timestamp, reaches: Duration) -> Vec<Value> {
     let clock = gateway.world.clock();
-    let mut marks: Vec<(Timestamp, Value)> = noted.iter().map(|mark| (clock.at(mark.at), event(&mark.event))).collect();
+    let mut marks: Vec<(Timestamp, Value)> =
+        noted.iter().map(|mark| (clock.at(mark.at), noted_mark(gateway, mark))).collect();
     let from = now.as_millisecond().saturating_sub(i64::try_from(reaches.as_millis()).unwrap_or(i64::MAX));
     let records = gateway.state.flags().records();
     let changes = records.iter().flat_map(|(key, record)| record.changes().iter().map(move |change| (key, change)));
@@ -119,6 +120,13 @@ fn marks(gateway: &Gateway, noted: &[Mark], now: Timestamp, reaches: Duration) -
         mark
     };
     marks.into_iter().map(dated).collect()
+}
+
+/// A mark of this process, with a time that stays the same while the wall clock is corrected.
+fn noted_mark(gateway: &Gateway, mark: &Mark) -> Value {
+    let mut shown = event(&mark.event);
+    shown["uptimeMs"] = milliseconds(gateway.state.uptime_at(mark.at)).into();
+    shown
 }
 
 fn event(event: &Event) -> Value {

@@ -3,7 +3,6 @@
 //! It does not know which are wanted.
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::timeline::Row;
 use super::{ended, instances, offset, summary, timeline};
@@ -52,9 +51,7 @@ impl<'a> CallRenderer<'a> {
 
     /// When a call came, by the wall clock.
     pub(super) fn came(&self, record: &CallRecord) -> String {
-        let ago = Instant::now().saturating_duration_since(record.facts.started);
-        let now = self.gateway.world.now();
-        format!("{:.3}", now.checked_sub(ago).unwrap_or(now))
+        format!("{:.3}", self.gateway.world.clock().at(record.facts.started))
     }
 
     /// The policies of a route as they are now, and those around each attempt.
@@ -70,6 +67,8 @@ impl<'a> CallRenderer<'a> {
         json!({
             "id": &*record.id,
             "at": self.came(record),
+            // The wall clock is set and corrected meanwhile: this stays the same.
+            "uptimeMs": milliseconds(self.gateway.state.uptime_at(facts.started)),
             "route": &*record.route,
             "tenant": record.tenant.as_deref().map(|tenant| self.name(tenant)),
             "status": (!record.is_running()).then_some(record.status),

@@ -18,6 +18,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::caller::{Answered, AnsweredBody};
+use crate::gateway::Gateway;
+use crate::model::api_key::Digest;
 use crate::server::current::Current;
 use crate::server::operator::access;
 use crate::server::operator::answer::Problem;
@@ -92,7 +94,8 @@ pub(super) fn live(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
     let mut timer = interval(PAUSE);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let shows_names = access::shows_token(request.gateway, &request.parts.headers);
-    let viewer = Viewer { current: current.clone(), shows_names, timer, is_over: false, _seat: seat };
+    let token = if shows_names { token_of(request.gateway) } else { None };
+    let viewer = Viewer { current: current.clone(), token, timer, is_over: false, _seat: seat };
     let events = stream::unfold(viewer, |mut viewer| async move {
         let event = viewer.next().await?;
         Some((Ok(event), viewer))
@@ -104,12 +107,17 @@ pub(super) fn live(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
     Ok(Answered { status: StatusCode::OK, headers, body: AnsweredBody::Bytes(Box::pin(events)) })
 }
 
+/// The admin token, as it can be kept.
+fn token_of(gateway: &Gateway) -> Option<Digest> {
+    gateway.plan.auth.admin_token.as_ref().map(|token| Digest::of(token.expose()))
+}
+
 /// One viewer.
 struct Viewer {
     /// It sees each generation of the configuration, and keeps none.
     current: Arc<Current>,
-    /// Whether tenants and API keys have their names.
-    shows_names: bool,
+    /// The admin token that it has shown: then tenants and API keys have their names.
+    token: Option<Digest>,
     timer: Interval,
     is_over: bool,
     _seat: OwnedSemaphorePermit,
@@ -122,10 +130,17 @@ impl Viewer {
         }
         self.timer.tick().await;
         let gateway = self.current.gateway();
+        let shows_names = self.token.is_some();
+        // With a token that is no longer the admin token nobody reads names; with another one it may come again.
+        if let Some(token) = &self.token
+            && !token_of(&gateway).is_some_and(|now| now.is(token))
+        {
+            return None;
+        }
         // The drain waits for every connection: nobody should wait for one that only looks.
         self.is_over = gateway.state.is_draining();
-        Some(gateway.state.viewers().picture(self.shows_names, || {
-            let picture = picture::of(&gateway, self.shows_names);
+        Some(gateway.state.viewers().picture(shows_names, || {
+            let picture = picture::of(&gateway, shows_names);
             format!("event: picture\ndata: {picture}\n\n").into()
         }))
     }

@@ -50,13 +50,13 @@ pub(super) fn notices(gateway: &Gateway) -> Vec<Notice> {
     let counts = jobs.counts();
     let age = counts.oldest_age(gateway.world.now());
     if age > BACKLOG {
-        let text = format!("Jobs pile up: the oldest has been queued for {}.", in_words(age));
-        notices.push(Notice::new(Level::Warn, Topic::JobsBacklog, text));
+        let detail = format!("the oldest has been queued for {}", in_words(age));
+        notices.push(Notice::new(Level::Warn, Topic::JobsBacklog, "Jobs pile up.").detail(detail));
     }
     if counts.failed > 0 {
-        let (jobs, have) = if counts.failed == 1 { ("job", "has") } else { ("jobs", "have") };
-        let text = format!("{} {jobs} {have} failed: `tidegate jobs list --state failed`.", counts.failed);
-        notices.push(Notice::new(Level::Warn, Topic::JobsDead, text));
+        let text = "Jobs have failed: `tidegate jobs list --state failed`.";
+        let detail = format!("{} kept", counts.failed);
+        notices.push(Notice::new(Level::Warn, Topic::JobsDead, text).detail(detail));
     }
     notices
 }

@@ -62,6 +62,7 @@ pub(super) fn of(gateway: &Gateway, shows_names: bool) -> Value {
         "generation": gateway.generation,
         "memoryBytes": resident_memory(),
         "status": health::overall(gateway),
+        "showsNames": shows_names,
         "notices": notices::of(gateway, &providers, &look, &late),
         "traffic": {
             "calls": look.calls,

@@ -1,7 +1,7 @@
 // The list of calls: those in flight, and the latest that are over.
-import { ask, problem } from "./ask.js";
+import { ask, problem, token } from "./ask.js";
 import { at, keep, make, mark, say } from "./dom.js";
-import { countSince, isPaused, query } from "./filter.js";
+import { countFrom, countSince, isPaused, query } from "./filter.js";
 import { follow, tell } from "./story.js";
 import { clock, duration, plural } from "./words.js";
 
@@ -42,38 +42,60 @@ function showCall(row, call) {
   for (const name of ["route", "by"]) cell(name).title = cell(name).textContent;
 }
 
-let seen = ""; // What the list shows, and how many calls there were then.
+let shown = null; // Which list is shown: of which conditions, and with names or without.
+let seen = ""; // ... and how many calls there were then.
 let isAsking = false;
 let latest = null; // The latest picture.
 
-// Asks for the list when there is something new in it.
+const listWanted = () => `${token.read() ? "names" : "marks"} ${query()}`;
+
+// Asks for the list when there is something new in it; a paused one stays, unless it is another that is wanted.
 export async function followCalls(picture) {
   latest = picture;
   follow();
   if (!picture.remembers) {
-    at("recent-empty").hidden = false;
+    clearCalls();
     say(at("recent-empty"), "The call history is off: set explain.keep.");
     return;
   }
-  if (isPaused()) {
-    countSince(picture.ended);
-    return;
-  }
-  const wanted = query();
-  const now = `${wanted} ${picture.ended} ${picture.running}`;
-  if (isAsking || (now === seen && picture.running === 0)) return;
+  if (isPaused()) countSince(picture.ended);
+  const list = listWanted();
+  const now = `${list} ${picture.ended} ${picture.running}`;
+  const isSettled = isPaused() ? list === shown : now === seen && picture.running === 0;
+  if (isAsking || isSettled) return;
   isAsking = true;
-  const response = await ask(`/admin/explain?state=all&limit=${MOST}${wanted ? `&${wanted}` : ""}`).catch(() => null);
-  const body = response && response.ok ? await response.json() : null;
-  const why = response && !response.ok ? await problem(response) : "";
-  isAsking = false;
-  if (!response || isPaused() || wanted !== query()) return;
-  seen = now;
-  const calls = body ? body.calls : [];
-  keep(at("recent"), calls, (call) => `${call.id} ${call.at}`, buildCall, showCall);
-  at("recent-empty").hidden = calls.length > 0;
+  try {
+    await load(list, now, picture.ended);
+  } catch {
+    // Its answer was cut: what was known stays, and the next picture asks again.
+    say(at("recent-span"), "The list could not be read.");
+  } finally {
+    isAsking = false;
+  }
+  if (list !== listWanted()) followCalls(latest);
+}
+
+async function load(list, now, ended) {
+  const wanted = query();
+  const response = await ask(`/admin/explain?state=all&limit=${MOST}${wanted ? `&${wanted}` : ""}`);
+  const body = response.ok ? await response.json() : { calls: [], running: 0 };
+  const why = response.ok ? "" : await problem(response);
+  // Meanwhile another list may be wanted, or this one was paused.
+  if (list !== listWanted() || (isPaused() && list === shown)) return;
+  [shown, seen] = [list, now];
+  countFrom(ended);
+  keep(at("recent"), body.calls, (call) => `${call.id} ${call.uptimeMs}`, buildCall, showCall);
+  at("recent-empty").hidden = body.calls.length > 0;
   say(at("recent-empty"), why || (wanted ? "No call meets these conditions." : "None yet."));
-  say(at("recent-span"), body ? `${plural(body.running, "call", "calls")} in flight` : "");
+  say(at("recent-span"), why ? "" : `${plural(body.running, "call", "calls")} in flight`);
+}
+
+// Nothing of the list stays.
+export function clearCalls() {
+  [shown, seen] = [null, ""];
+  at("recent").replaceChildren();
+  at("recent-empty").hidden = false;
+  say(at("recent-empty"), "…");
 }
 
 // The list again, at once: other calls are wanted, or it goes on.

@@ -10,19 +10,25 @@ export function make(tag, attributes, ...children) {
   return node;
 }
 
-// Brings a list's nodes in line with its items: what has the same key stays the same node, so that focus stays too.
+// Brings a list's nodes in line with its items: what has the same key stays the same node, so that focus stays too. Items may
+// have one key, such as two calls with the id that their caller gave them: each has a node. Nothing else stays in the list.
 export function keep(parent, items, key, build, update) {
-  const known = new Map([...parent.children].map((node) => [node.dataset.key, node]));
-  items.forEach((item, index) => {
-    const name = String(key(item));
-    let node = known.get(name);
-    known.delete(name);
-    if (!node) {
-      node = build(item);
-      node.dataset.key = name;
-    }
-    if (parent.children[index] !== node) parent.insertBefore(node, parent.children[index] || null);
-    update(node, item);
+  const spare = new Set(parent.children);
+  const known = new Map([...spare].map((node) => [node.dataset.key, node]));
+  const names = new Set();
+  const nodes = items.map((item) => {
+    let name = String(key(item));
+    while (names.has(name)) name += " again";
+    names.add(name);
+    const node = known.get(name) || build(item);
+    node.dataset.key = name;
+    spare.delete(node);
+    return node;
   });
-  known.forEach((node) => node.remove());
+  // Before the others are put in order: a node that is moved loses focus.
+  spare.forEach((node) => node.remove());
+  nodes.forEach((node, index) => {
+    if (parent.children[index] !== node) parent.insertBefore(node, parent.children[index] || null);
+    update(node, items[index]);
+  });
 }

@@ -1,5 +1,5 @@
 // The switches: /api/flags.
-import { ask, askForToken, problem, token } from "./ask.js";
+import { ask, askForToken, askWithToken, bodyOf, problem } from "./ask.js";
 import { at, keep, make, say } from "./dom.js";
 import { plural } from "./words.js";
 
@@ -12,7 +12,9 @@ async function showFlags() {
     if (response) at("switches-section").hidden = true;
     return;
   }
-  const flags = (await response.json()).flags || [];
+  const body = await bodyOf(response);
+  if (!body) return;
+  const flags = body.flags || [];
   at("switches-section").hidden = flags.length === 0;
   // In sight is what sends calls elsewhere, and what is not as it usually is.
   const isInSight = (flag) => flag.key.startsWith("use_") || label(flag) !== "on";
@@ -51,6 +53,7 @@ let thrown = null;
 function askToThrow({ key, enabled: wasEnabled, rolloutPercentage, tenants, tiers, version }, button) {
   const enabled = !wasEnabled;
   thrown = { key, button, wanted: { enabled, rolloutPercentage, tenants, tiers, version } };
+  at("throw-yes").disabled = false;
   say(at("throw-title"), `Turn ${key} ${enabled ? "on" : "off"}?`);
   say(at("throw-text"), "It takes effect with the next call, at every gateway that shares a store with this one.");
   say(at("throw-error"), "");
@@ -59,24 +62,20 @@ function askToThrow({ key, enabled: wasEnabled, rolloutPercentage, tenants, tier
 }
 
 async function throwIt() {
-  if (at("throw-key").value) token.keep(at("throw-key").value);
-  at("throw-key").value = "";
+  const mine = thrown;
   at("throw-yes").disabled = true;
-  const body = JSON.stringify(thrown.wanted);
-  const response = await ask(`/api/flags/${encodeURIComponent(thrown.key)}`, { method: "PUT", body, headers: { "content-type": "application/json" } }).catch(() => null);
+  const response = await askWithToken("throw", `/api/flags/${encodeURIComponent(mine.key)}`, "PUT", mine.wanted);
+  const why = !response ? "Could not reach the gateway; it is not known whether anything was changed." : response.ok ? "" : await problem(response);
+  // Meanwhile the question may have been left, and another asked.
+  if (thrown !== mine) return showFlags();
   at("throw-yes").disabled = false;
-  if (response && response.ok) {
+  if (!why) {
     at("throw").close();
-    await showFlags();
-    return;
+    return showFlags();
   }
-  say(at("throw-error"), response ? await problem(response) : "Could not reach the gateway; nothing was changed.");
-  if (response && response.status === 401) {
-    token.forget();
-    at("throw-token").hidden = false;
-    at("throw-key").required = true;
-    at("throw-key").focus();
-  }
+  say(at("throw-error"), why);
+  askForToken("throw");
+  if (response && response.status === 401) at("throw-key").focus();
 }
 
 // Looks at the switches again and again, as long as somebody looks at the page.
@@ -87,4 +86,7 @@ export function watchFlags() {
 
 at("throw-form").addEventListener("submit", (event) => { event.preventDefault(); throwIt(); });
 at("throw-no").addEventListener("click", () => at("throw").close());
-at("throw").addEventListener("close", () => thrown && thrown.button.focus());
+at("throw").addEventListener("close", () => {
+  if (thrown) thrown.button.focus();
+  thrown = null;
+});

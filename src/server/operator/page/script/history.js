@@ -1,5 +1,5 @@
 // History: the last hour or day, from /admin/history: when it began, what changed before, and charts of the rest.
-import { ask, problem } from "./ask.js";
+import { ask, bodyOf, problem } from "./ask.js";
 import { buildChart, clock } from "./chart.js";
 import { at, keep, make, mark, say } from "./dom.js";
 import { age, dollars, duration, number, percent, plural, sum, whole } from "./words.js";
@@ -136,7 +136,7 @@ function showChange(node, change) {
 
 function showChanges(frame) {
   const changes = frame.marks.toReversed();
-  keep(at("history-changes"), changes, (change) => `${change.at} ${change.text}`, buildChange, showChange);
+  keep(at("history-changes"), changes, (change) => `${change.uptimeMs ?? change.at} ${change.text}`, buildChange, showChange);
   at("history-no-changes").hidden = changes.length > 0;
 }
 
@@ -198,7 +198,8 @@ async function load() {
     const response = await ask(`/admin/history?span=${asked}`).catch(() => null);
     say(at("history-error"), response && !response.ok ? `The history could not be read: ${await problem(response)}` : "");
     if (!response || !response.ok) return;
-    const history = await response.json();
+    const history = await bodyOf(response);
+    if (!history) return;
     if (history.span === span) show(history);
     const [now, since] = [Date.parse(history.at), Date.parse(history.since)];
     due = since + (Math.floor((now - since) / STEP) + 1) * STEP + LAG;

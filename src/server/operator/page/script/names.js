@@ -2,40 +2,32 @@
 import { ask, problem, token } from "./ask.js";
 import { at, say } from "./dom.js";
 
-export function showNames() {
-  const knows = Boolean(token.read());
-  say(at("names-state"), knows ? "Tenants and keys have their names." : "Tenants and keys are shown as marks.");
-  say(at("names"), knows ? "Hide names" : "Show names");
+// Where the page is shown with the token only, to forget the token is to leave.
+export const atDoor = {
+  is: () => sessionStorage.getItem("door") !== null,
+  note: () => sessionStorage.setItem("door", "closed"),
+};
+
+// What the picture shows; what the button does depends on the token alone.
+export function showNames(areShown) {
+  say(at("names-state"), areShown ? "Tenants and keys have their names." : "Tenants and keys are shown as marks.");
+  say(at("names"), !token.read() ? "Show names" : atDoor.is() ? "Sign out" : "Hide names");
 }
 
 // A wrong token would only show marks: an endpoint that needs it says so.
 async function check() {
-  token.keep(at("sign-key").value);
+  const key = at("sign-key").value;
   at("sign-key").value = "";
-  const response = await ask("/admin/log").catch(() => null);
-  if (response && response.ok) return "";
-  token.forget();
-  return response ? problem(response) : "Could not reach the gateway.";
+  const response = await ask("/admin/log", {}, key).catch(() => null);
+  const why = !response ? "Could not reach the gateway." : response.ok ? "" : await problem(response);
+  if (!at("sign").open) return;
+  say(at("sign-error"), why);
+  if (why) return;
+  at("sign").close();
+  token.keep(key);
 }
 
-// `changed` is called when there are names to be seen, or none any more.
-export function watchNames(changed) {
-  at("names").addEventListener("click", () => {
-    if (!token.read()) return at("sign").showModal();
-    token.forget();
-    showNames();
-    changed();
-  });
-  at("sign-form").addEventListener("submit", async (event) => {
-    event.preventDefault();
-    const why = await check();
-    say(at("sign-error"), why);
-    if (why) return;
-    at("sign").close();
-    showNames();
-    changed();
-  });
-  at("sign-no").addEventListener("click", () => at("sign").close());
-  at("sign").addEventListener("close", () => { say(at("sign-error"), ""); at("names").focus(); });
-  showNames();
-}
+at("names").addEventListener("click", () => { if (token.read()) token.forget(); else at("sign").showModal(); });
+at("sign-form").addEventListener("submit", (event) => { event.preventDefault(); check(); });
+at("sign-no").addEventListener("click", () => at("sign").close());
+at("sign").addEventListener("close", () => { say(at("sign-error"), ""); at("names").focus(); });

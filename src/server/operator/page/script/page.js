@@ -1,16 +1,17 @@
 // The live page: reads events from /admin/live, one a second, and shows them. No library, and nothing from elsewhere.
-import { ask, problem, token } from "./ask.js";
+import { ask, askForToken, problem, token } from "./ask.js";
 import { buildBudget, showBudget } from "./budgets.js";
-import { followCalls, showCallsNow } from "./calls.js";
+import { clearCalls, followCalls, showCallsNow } from "./calls.js";
 import { at, keep, mark, say } from "./dom.js";
 import { offer, watchConditions } from "./filter.js";
 import { watchFlags } from "./flags.js";
 import { followHistory } from "./history.js";
 import { showJobs } from "./jobs.js";
 import { buildLimit, showLimit } from "./limits.js";
-import { showNames, watchNames } from "./names.js";
+import { atDoor, showNames } from "./names.js";
 import { showHead, showNotices } from "./now.js";
 import { buildProvider, showProvider } from "./providers.js";
+import { tellAgain } from "./story.js";
 import { showTraffic } from "./traffic.js";
 import { showVariants } from "./variants.js";
 import { followGeneration } from "./what_if.js";
@@ -21,6 +22,7 @@ const AGAIN = 1500; // ... and between two tries to get it back.
 
 function show(picture) {
   showHead(picture);
+  showNames(picture.showsNames);
   followGeneration(picture.generation);
   showNotices(picture.notices);
   showTraffic(picture.traffic);
@@ -42,7 +44,6 @@ function show(picture) {
 let latest = null; // The time of the last picture, by the gateway's clock.
 let watchdog = 0;
 let leaving = null;
-let isRestarting = false; // The stream was ended here, to begin again.
 
 function lost(why) {
   document.body.dataset.lost = "";
@@ -62,7 +63,7 @@ function awaitNext() {
   clearTimeout(watchdog);
   watchdog = setTimeout(() => {
     lost("The connection to the gateway was lost.");
-    if (leaving) leaving.abort();
+    leaving.abort();
   }, LATE);
 }
 
@@ -72,19 +73,21 @@ function closeDoor(is) {
 }
 
 async function watch() {
-  leaving = new AbortController();
+  const mine = new AbortController();
+  leaving = mine;
   awaitNext();
-  const response = await ask("/admin/live", { signal: leaving.signal });
+  const key = token.read();
+  const response = await ask("/admin/live", { signal: mine.signal }, key);
   if (response.status === 401 || response.status === 403 || response.status === 429) {
     clearTimeout(watchdog);
     say(at("door-error"), token.read() || response.status !== 401 ? await problem(response) : "");
     token.forget();
+    atDoor.note();
     closeDoor(true);
     return false;
   }
   if (!response.ok) throw new Error(await problem(response));
   closeDoor(false);
-  showNames();
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   for (let text = ""; ;) {
     const { value, done } = await reader.read();
@@ -94,14 +97,22 @@ async function watch() {
     for (const event of events) {
       const data = event.split("\n").find((line) => line.startsWith("data: "));
       if (!data) continue;
+      // Left, but its last words had been read: they may hold names that nobody should see any more.
+      if (mine.signal.aborted) return true;
       const picture = JSON.parse(data.slice(6));
       latest = picture.at;
       found();
       show(picture);
       awaitNext();
+      // The token of another gateway, or of yesterday.
+      if (key && !picture.showsNames) token.forget();
     }
   }
 }
+
+// Streams that were ended here, to begin again with the token or without it.
+const restarted = new WeakSet();
+const isRestarted = (stream) => restarted.has(stream);
 
 const pause = (ms) => new Promise((wake) => setTimeout(wake, ms));
 let isWatching = false;
@@ -112,13 +123,11 @@ async function keepWatching() {
   while (!document.hidden) {
     try {
       if (!(await watch())) break;
+      if (isRestarted(leaving)) continue;
       lost("The gateway closed the connection.");
     } catch (fault) {
       if (document.hidden) break;
-      if (isRestarting) {
-        isRestarting = false;
-        continue;
-      }
+      if (isRestarted(leaving)) continue;
       const why = fault.name === "AbortError" || fault instanceof TypeError ? "The connection to the gateway was lost." : fault.message;
       lost(why);
     }
@@ -141,11 +150,18 @@ at("door").addEventListener("submit", (event) => {
   keepWatching();
 });
 watchConditions(showCallsNow);
-// The stream begins again, with names or without.
-watchNames(() => {
-  isRestarting = true;
-  if (leaving) leaving.abort();
+// With names from now on, or without: nothing of the other kind stays, and the stream begins again.
+token.watch(() => {
+  clearCalls();
+  at("limits").replaceChildren();
+  tellAgain();
+  showNames(false);
+  askForToken("what-if");
   showCallsNow();
+  if (!leaving) return;
+  restarted.add(leaving);
+  leaving.abort();
 });
+showNames(false);
 keepWatching();
 watchFlags();

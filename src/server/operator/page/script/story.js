@@ -3,7 +3,7 @@ import { ask, problem } from "./ask.js";
 import { at, make, mark, say } from "./dom.js";
 import { clock, duration } from "./words.js";
 
-let shownId = null; // The call that is shown, while it runs.
+let opened = null; // What the dialog shows, with the id of a call: another object each time, so that late answers are known.
 
 // Where a row's bar begins and ends on the axis, in percent.
 function place(node, from, to, whole) {
@@ -52,47 +52,71 @@ function showCall(call) {
   at("story-rows").replaceChildren(...call.timeline.map((row) => buildRow(row, whole)));
 }
 
-// One after the other: the call, and the same as the text that `tidegate explain` prints.
-async function load(id) {
-  const path = `/admin/explain/${encodeURIComponent(id)}`;
-  const [response, text] = await Promise.all([ask(path), ask(`${path}?format=text`)]).catch(() => []);
-  if (!response) return say(at("story-error"), "Could not reach the gateway.");
-  if (!response.ok) return say(at("story-error"), await problem(response));
-  const call = await response.json();
-  say(at("story-text"), text.ok ? await text.text() : "");
-  if (!at("story").open || at("story").dataset.id !== id) return;
-  showCall(call);
-  shownId = call.status === null ? id : null;
-  at("story-call").hidden = false;
+const UNREACHABLE = "Could not reach the gateway.";
+
+// The call, and the same as the text that `tidegate explain` prints. It goes on to be `isRunning` where that is so.
+async function load(mine) {
+  if (mine.isAsking) return;
+  mine.isAsking = true;
+  const path = `/admin/explain/${encodeURIComponent(mine.id)}`;
+  try {
+    const [response, text] = await Promise.all([ask(path), ask(`${path}?format=text`)]);
+    const why = response.ok ? "" : await problem(response);
+    const call = why ? null : await response.json();
+    const lines = !why && text.ok ? await text.text() : "";
+    if (opened !== mine) return;
+    say(at("story-error"), why);
+    if (why) return;
+    say(at("story-text"), lines);
+    showCall(call);
+    mine.isRunning = call.status === null;
+    at("story-call").hidden = false;
+  } catch {
+    if (opened === mine) say(at("story-error"), UNREACHABLE);
+  } finally {
+    mine.isAsking = false;
+  }
+}
+
+function clear() {
+  say(at("story-error"), "");
+  say(at("story-text"), "");
+  at("story-facts").replaceChildren();
+  at("story-rows").replaceChildren();
+  at("story-call").hidden = true;
 }
 
 function open(title, id) {
+  clear();
   say(at("story-title"), title);
-  say(at("story-error"), "");
   say(at("story-text"), "…");
-  at("story").dataset.id = id;
-  at("story-call").hidden = true;
   at("story-raw").open = !id;
   at("story-raw").className = id ? "" : "alone";
   if (!at("story").open) at("story").showModal();
+  opened = { id };
+  return opened;
 }
 
-export function tell(id) {
-  open(`Call ${id}`, id);
-  load(id);
-}
+export const tell = (id) => load(open(`Call ${id}`, id));
 
 // A call that runs is shown as it goes on.
 export function follow() {
-  if (shownId && at("story").open) load(shownId);
+  if (opened && opened.isRunning) load(opened);
+}
+
+// The call again, with names or without; an answer with the others is dropped.
+export function tellAgain() {
+  if (opened && opened.id) tell(opened.id);
 }
 
 // What a link cannot show where the token is needed: it does not send one.
 export async function read(title, path) {
-  open(title, "");
+  const mine = open(title, "");
   const response = await ask(path).catch(() => null);
-  say(at("story-text"), !response ? "Could not reach the gateway." : response.ok ? await response.text() : await problem(response));
+  const text = response && await (response.ok ? response.text() : problem(response)).catch(() => null);
+  if (opened === mine) say(at("story-text"), text ?? UNREACHABLE);
 }
 
-at("story").addEventListener("close", () => { shownId = null; at("story").dataset.id = ""; });
+// What is not looked at holds no names.
+at("story").addEventListener("close", () => { opened = null; clear(); });
 at("configuration").addEventListener("click", (event) => { event.preventDefault(); read("Configuration", "/config"); });

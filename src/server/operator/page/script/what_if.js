@@ -1,5 +1,5 @@
 // What another rate of a limit would do: /admin/what-if simulates it.
-import { ask, askForToken, problem, token } from "./ask.js";
+import { ask, askForToken, askWithToken, bodyOf, problem } from "./ask.js";
 import { at, keep, make, mark, say } from "./dom.js";
 import { age, clock, dollars, duration, percent, plural, whole } from "./words.js";
 
@@ -28,8 +28,10 @@ export function followGeneration(generation) {
 async function lookAtWhatIf() {
   clearTimeout(nextLook);
   const response = await ask("/admin/what-if").catch(() => null);
-  if (!response || !response.ok) return;
-  showWhatIf(await response.json());
+  if (response && !response.ok) return;
+  const body = response && await bodyOf(response);
+  if (body) showWhatIf(body);
+  else nextLook = setTimeout(lookAtWhatIf, ASKED);
 }
 
 function showWhatIf({ obstacle, limits, running, last }) {
@@ -77,22 +79,17 @@ function showAnswer({ limit, rate, isShadow, at: asked, problem: why, outcome })
 }
 
 async function askWhatIf() {
-  if (at("what-if-key").value) token.keep(at("what-if-key").value);
-  at("what-if-key").value = "";
   at("what-if-ask").disabled = true;
   say(at("what-if-error"), "");
-  const body = JSON.stringify({ limit: at("what-if-limit").value, rate: at("what-if-rate").value });
-  const response = await ask("/admin/what-if", { method: "POST", body, headers: { "content-type": "application/json" } }).catch(() => null);
+  const response = await askWithToken("what-if", "/admin/what-if", "POST", { limit: at("what-if-limit").value, rate: at("what-if-rate").value });
   at("what-if-ask").disabled = false;
   if (response && response.ok) {
-    showWhatIf(await response.json());
-    return;
+    const body = await bodyOf(response);
+    return body ? showWhatIf(body) : lookAtWhatIf();
   }
   say(at("what-if-error"), response ? await problem(response) : "Could not reach the gateway.");
-  const isRefused = response && response.status === 401;
-  if (isRefused) token.forget();
   askForToken("what-if");
-  if (isRefused) at("what-if-key").focus();
+  if (response && response.status === 401) at("what-if-key").focus();
 }
 
 at("what-if-form").addEventListener("submit", (event) => { event.preventDefault(); askWhatIf(); });
