@@ -135,6 +135,13 @@ export async function door() {
   await has(page, "#switches button", "on");
   await page.getByRole("link", { name: "Configuration" }).click();
   await has(page, "#story-text", "buildpanel");
+  await page.keyboard.press("Escape");
+
+  // Without the token there is nothing to see here, with names or without.
+  await has(page, "#names-state", "Tenants and keys have their names.");
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await field.waitFor();
+  assert.equal(await page.locator("#picture").isVisible(), false);
   assert.ok(mishaps.length > 0 && mishaps.every((mishap) => mishap.includes("401")), mishaps.join("\n"));
   await context.close();
 }
