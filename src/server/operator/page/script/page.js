@@ -150,14 +150,13 @@ at("door").addEventListener("submit", (event) => {
   keepWatching();
 });
 watchConditions(showCallsNow);
-// With names from now on, or without: nothing of the other kind stays, and the stream begins again.
+// With names from now on, or without: nothing of the other kind stays, and the stream begins again, with the calls.
 token.watch(() => {
   clearCalls();
   at("limits").replaceChildren();
   tellAgain();
   showNames(false);
   askForToken("what-if");
-  showCallsNow();
   if (!leaving) return;
   restarted.add(leaving);
   leaving.abort();
