@@ -194,7 +194,7 @@ async fn a_token_shows_names_wherever_it_was_given_and_a_stale_one_is_forgotten(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_with_names_ends_when_the_admin_token_is_another() {
     let gateway = Running::start(CONFIG).await;
-    let (mut named, _) = gateway.watch_with(&format!("authorization: Bearer {TOKEN}\r\n")).await;
+    let (mut named, _) = gateway.watch_with(&format!("connection: close\r\nauthorization: Bearer {TOKEN}\r\n")).await;
     let (mut marked, _) = gateway.watch().await;
     gateway.current.replace(plan_with(CONFIG, "the-next-token-of-the-page-tests")).expect("it can be reloaded");
     let mut rest = String::new();
