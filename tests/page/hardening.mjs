@@ -181,7 +181,7 @@ export async function late() {
   await caught.opened;
   await page.keyboard.press("Escape");
   await row(page, "quick-one").getByRole("link").click();
-  await has(page, "#story-text", "quick-one");
+  await page.locator("#story-text", { hasText: "quick-one" }).waitFor({ state: "attached" });
   release.open();
   await done.opened;
   // What was answered before is in the page before a list that is asked for now.

@@ -54,7 +54,8 @@ function showCall(call) {
 
 const UNREACHABLE = "Could not reach the gateway.";
 
-// The call, and the same as the text that `tidegate explain` prints. It goes on to be `isRunning` where that is so.
+// The call, and the same as the text that `tidegate explain` prints. While it runs it is asked for again, and so it is where the
+// answer did not come.
 async function load(mine) {
   if (mine.isAsking) return;
   mine.isAsking = true;
@@ -69,9 +70,10 @@ async function load(mine) {
     if (why) return;
     say(at("story-text"), lines);
     showCall(call);
-    mine.isRunning = call.status === null;
+    mine.goesOn = call.status === null;
     at("story-call").hidden = false;
   } catch {
+    mine.goesOn = true;
     if (opened === mine) say(at("story-error"), UNREACHABLE);
   } finally {
     mine.isAsking = false;
@@ -99,9 +101,9 @@ function open(title, id) {
 
 export const tell = (id) => load(open(`Call ${id}`, id));
 
-// A call that runs is shown as it goes on.
+// A call that runs is shown as it goes on; called with each picture.
 export function follow() {
-  if (opened && opened.isRunning) load(opened);
+  if (opened && opened.goesOn) load(opened);
 }
 
 // The call again, with names or without; an answer with the others is dropped.
