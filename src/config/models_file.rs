@@ -21,6 +21,9 @@ const MODELS: &str = "models";
 /// The table of prices.
 const PRICE: &str = "price";
 
+/// The price of models that have none of their own.
+const ANY_MODEL: &str = "*";
+
 /// The table of model maps.
 const MODEL_MAP: &str = "model_map";
 
@@ -65,12 +68,21 @@ pub(super) fn layer(user: Option<&Table>, has_defaults: bool, beside: &Path) -> 
     (layer, problems)
 }
 
-/// Puts the tables of a newer file in the place of the older ones: what it does not price any more has no price, and what a
-/// map of it does not name is not mapped. Tables that it lacks stay.
+/// Puts the tables of a newer file in the place of the older ones: what it does not price any more has the price of any model,
+/// and what a map of it does not name is not mapped. Tables that it lacks stay.
 fn replace(layer: &mut Table, newer: Table) {
-    for key in [MODELS, PRICE] {
-        if newer.find(key).is_some() {
-            layer.remove(key);
+    if newer.find(MODELS).is_some() {
+        layer.remove(MODELS);
+    }
+    if let Some(Node { value: Value::Table(newer), .. }) = newer.find(PRICE) {
+        let older = layer.remove(PRICE);
+        // Without the price of any model one without a price would cost nothing, and no budget would hold.
+        if let Some(Node { origin, value: Value::Table(older) }) = older
+            && newer.find(ANY_MODEL).is_none()
+            && let Some(any) = older.entries().find(|entry| entry.key == ANY_MODEL)
+            && let Some(kept) = layer.table_mut(PRICE, &origin)
+        {
+            kept.set(any.clone());
         }
     }
     if let (Some(Value::Table(maps)), Some(Node { value: Value::Table(newer), .. })) =

@@ -117,12 +117,20 @@ fn a_newer_file_takes_the_place_of_the_built_in_one_and_the_users_file_still_win
     let plan = place.load().unwrap();
     assert_eq!(plan.models.date.unwrap().to_string(), "2027-02-01");
     let found = ["a", "b", "gpt-4"].map(|model| price(&plan, "openai", model));
-    assert_eq!(found, [(3_000_000, true), (7_000_000, true), (0, false)]);
+    assert_eq!(found, [(3_000_000, true), (7_000_000, true), (1_000_000, false)], "the price of any stays");
     assert_eq!(provider(&plan, "openai").models.len(), 2);
     let fallback = &route(&plan, "openai-chat").targets[1];
     let choices = ["x/y", "Qwen/any"].map(|model| fallback.choose(Some(model)));
     assert_eq!(choices, [ModelChoice::Replace("a".into()), ModelChoice::NotHere], "the map is the newer one, whole");
     assert!(plan.providers.iter().all(|provider| &*provider.name != "later"), "nobody but the list knows it");
+}
+
+#[test]
+fn a_newer_file_with_a_price_of_any_model_has_the_last_word_on_it() {
+    let place = Place::new("any", "[models]\nfile = 'new.toml'\n");
+    place.write("new.toml", "[price]\n'*' = { input = 9.0, output = 9.0 }\n");
+    let quote = place.load().unwrap().prices.of("openai", "gpt-4");
+    assert_eq!((quote.price.input, quote.is_default, quote.price.max_answer), (9_000_000, true, None));
 }
 
 #[test]
