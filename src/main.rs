@@ -67,7 +67,7 @@ enum Command {
     ///
     /// With --against, print what would change, key by key, if it replaced another configuration; secrets are shown only as
     /// changed or unchanged. Reading from a gateway whose admin address is not on loopback requires ADMIN_TOKEN.
-    /// Exit code 0: valid (with --against: no changes); 1: invalid, or --strict and warnings; 2: changes.
+    /// Exit code 0: valid (with --against: no changes; with --route: a call that is refused, too); 1: invalid, or --strict and warnings; 2: changes.
     Check {
         /// The configuration, in TOML; without it, what `serve` would use.
         #[arg(long, value_name = "FILE")]
@@ -141,31 +141,32 @@ enum Command {
     Simulate(Box<simulate::Arguments>),
     /// Show what happened to a call: attempts, waits, refusals, rate limits, cache and cost, but no content.
     ///
-    /// A gateway whose admin address is not on loopback requires ADMIN_TOKEN, which this command reads from the environment.
+    /// A gateway whose admin address is not on loopback requires ADMIN_TOKEN (or ADMIN_TOKEN_FILE) in the environment.
     /// Exit code 0: shown; 1: the gateway does not know the call, refuses or cannot be reached; 2: wrong arguments.
     Explain(explain::Arguments),
     /// List, show and switch the flags of a running gateway: providers, routes, policies and variants.
     ///
-    /// Changes require ADMIN_TOKEN, which this command reads from the environment. A change is refused if somebody else changed
+    /// Changes require ADMIN_TOKEN (or ADMIN_TOKEN_FILE) in the environment. A change is refused if somebody else changed
     /// the flag meanwhile. Exit code 0: done; 1: refused, or the gateway cannot be reached; 2: wrong arguments.
     #[command(after_help = flags::EXAMPLES)]
     Flags(flags::Arguments),
     /// List, show, create, rotate and revoke the API keys of a running gateway's callers.
     ///
-    /// It requires ADMIN_TOKEN, which it reads from the environment. Secrets are printed once, on standard output.
+    /// It requires ADMIN_TOKEN, or ADMIN_TOKEN_FILE (a file that holds it), in the environment. Secrets are printed once, on
+    /// standard output.
     /// Exit code 0: done; 1: refused, or the gateway cannot be reached; 2: wrong arguments.
     #[command(after_help = keys::EXAMPLES)]
     Keys(keys::Arguments),
     /// Show calls, tokens and cost, by tenant, user, API key, route, model or provider (docs/costs.md).
     ///
-    /// A gateway whose admin address is not on loopback requires ADMIN_TOKEN, which this command reads from the environment.
+    /// A gateway whose admin address is not on loopback requires ADMIN_TOKEN (or ADMIN_TOKEN_FILE) in the environment.
     /// --json and --csv print the gateway's own answer, with a row for each period and exact amounts.
     /// Exit code 0: shown; 1: refused, or the gateway cannot be reached; 2: wrong arguments.
     #[command(after_help = usage::EXAMPLES)]
     Usage(Box<usage::Arguments>),
     /// List, show, retry, cancel and purge the jobs of a running gateway.
     ///
-    /// Every change requires ADMIN_TOKEN, which this command reads from the environment; so does every answer of a gateway whose
+    /// Every change requires ADMIN_TOKEN (or ADMIN_TOKEN_FILE) in the environment; so does every answer of a gateway whose
     /// admin address is not on loopback. Exit code 0: done; 1: something was refused, or the gateway cannot be reached;
     /// 2: wrong arguments.
     #[command(after_help = jobs::EXAMPLES)]

@@ -12,10 +12,14 @@ use http::header::{CONTENT_TYPE, IF_MATCH};
 use http::{Method, StatusCode};
 use serde_json::Value;
 
+use crate::config::engine::secret::Secret;
 use crate::model::names::is_plain_id;
 
 /// Nobody waits longer for an answer about a gateway.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Of a change to which there was no answer.
+const UNSURE: &str = "; the change may have been made all the same: look at what there is before you try again";
 
 /// What a wrong address is told.
 const WHERE: &str = "--url takes the admin address (server.admin, ADMIN_ADDR)";
@@ -49,12 +53,12 @@ fn default_url() -> String {
 
 /// The JSON at a path of the gateway at `base`; `None` where it answers something that is not JSON.
 pub(super) async fn ask(base: &str, path: &str) -> Result<Option<Value>, String> {
-    let remote = Remote { token: None, ..Remote::new(base)? };
+    let remote = Remote::open(base, None)?;
     let (_, body) = remote.send(Method::GET, path, None, None).await?;
     Ok(serde_json::from_slice(&body).ok())
 }
 
-/// What is at a path of the admin address at `base`, asked with ADMIN_TOKEN where that is set. The error says what the
+/// What is at a path of the admin address at `base`, asked with the admin token where there is one. The error says what the
 /// gateway says.
 pub(super) async fn ask_as_operator(base: &str, path: &str) -> Result<Bytes, String> {
     Ok(Remote::new(base)?.ask(Method::GET, path, None).await?)
@@ -64,20 +68,55 @@ pub(super) async fn ask_as_operator(base: &str, path: &str) -> Result<Bytes, Str
 pub(super) struct Remote {
     client: reqwest::Client,
     base: String,
-    /// ADMIN_TOKEN, where that is set.
-    token: Option<String>,
+    /// The same without a password, to be printed.
+    shown: String,
+    /// The admin token, where there is one.
+    token: Option<Token>,
+}
+
+/// The admin token, and where it comes from.
+struct Token {
+    secret: Secret,
+    from: &'static str,
+}
+
+impl Token {
+    /// That of ADMIN_TOKEN, else the content of the file that ADMIN_TOKEN_FILE names.
+    fn of_environment() -> Result<Option<Self>, String> {
+        let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        if let Some(token) = set("ADMIN_TOKEN") {
+            return Ok(Some(Self { secret: Secret::new(&token), from: "ADMIN_TOKEN" }));
+        }
+        let Some(path) = set("ADMIN_TOKEN_FILE") else { return Ok(None) };
+        let text = std::fs::read_to_string(&path)
+            .map_err(|fault| format!("ADMIN_TOKEN_FILE: cannot read {path:?}: {fault}"))?;
+        match text.trim() {
+            "" => Err(format!("ADMIN_TOKEN_FILE: {path:?} is empty: it must hold the admin token")),
+            token => Ok(Some(Self { secret: Secret::new(token), from: "ADMIN_TOKEN_FILE" })),
+        }
+    }
 }
 
 impl Remote {
     /// The gateway at `base`; without a scheme it is `http`.
     pub(super) fn new(base: &str) -> Result<Self, String> {
+        let remote = Self::open(base, Token::of_environment()?)?;
+        if remote.token.is_some() && is_readable_on_the_way(&remote.base) {
+            eprintln!(
+                "tidegate: warning: the admin token goes to {} unencrypted: use https, or a tunnel to a port of this machine",
+                remote.shown
+            );
+        }
+        Ok(remote)
+    }
+
+    fn open(base: &str, token: Option<Token>) -> Result<Self, String> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build();
         let client = client.map_err(|fault| fault.to_string())?;
         let scheme = if base.contains("://") { "" } else { "http://" };
         let base = format!("{scheme}{}", base.trim_end_matches('/'));
-        let token = std::env::var("ADMIN_TOKEN").ok().filter(|token| !token.is_empty());
-        Ok(Self { client, base, token })
+        Ok(Self { client, shown: without_password(&base), base, token })
     }
 
     /// What it answers to an operator.
@@ -104,11 +143,15 @@ impl Remote {
         let detail =
             detail.map_or_else(|| format!("it does not answer as an admin address does; {WHERE}"), String::from);
         let hint = match (status, &self.token) {
-            (StatusCode::UNAUTHORIZED, None) => " (this command sends ADMIN_TOKEN, which is not set here)",
-            (StatusCode::UNAUTHORIZED, Some(_)) => " (ADMIN_TOKEN as it is set here is not the gateway's)",
-            _ => "",
+            (StatusCode::UNAUTHORIZED, None) => {
+                " (this command sends ADMIN_TOKEN, which is not set here, nor is ADMIN_TOKEN_FILE)".into()
+            }
+            (StatusCode::UNAUTHORIZED, Some(token)) => {
+                format!(" ({} as it is set here is not the gateway's)", token.from)
+            }
+            _ => String::new(),
         };
-        let text = format!("{} responded with status {}: {detail}{hint}", self.base, status.as_u16());
+        let text = format!("{} responded with status {}: {detail}{hint}", self.shown, status.as_u16());
         Err(Refusal { status: Some(status), text })
     }
 
@@ -127,7 +170,7 @@ impl Remote {
         match serde_json::from_slice(&body) {
             Ok(value) => Ok((body, value)),
             Err(_) => {
-                let text = format!("{} answered something that is not JSON; {WHERE}", self.base);
+                let text = format!("{} answered something that is not JSON; {WHERE}", self.shown);
                 Err(Refusal { status: None, text })
             }
         }
@@ -140,10 +183,10 @@ impl Remote {
         body: Option<&Value>,
         version: Option<u64>,
     ) -> Result<(StatusCode, Bytes), String> {
-        let url = format!("{}{path}", self.base);
-        let mut request = self.client.request(method, &url);
+        let may_change = method != Method::GET;
+        let mut request = self.client.request(method, format!("{}{path}", self.base));
         if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
+            request = request.bearer_auth(token.secret.expose());
         }
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
@@ -151,14 +194,32 @@ impl Remote {
         if let Some(version) = version {
             request = request.header(IF_MATCH, format!("\"{version}\""));
         }
+        let url = format!("{}{path}", self.shown);
+        let unsure = if may_change { UNSURE } else { "" };
         let response = request.send().await.map_err(|fault| match fault.is_timeout() {
-            true => format!("no response from {url} within {} s", TIMEOUT.as_secs()),
-            false => format!("cannot connect to {url}: {}", cause(&fault)),
+            true => format!("no response from {url} within {} s{unsure}", TIMEOUT.as_secs()),
+            false if fault.is_connect() => format!("cannot connect to {url}: {}", cause(&fault)),
+            false if fault.is_builder() => format!("cannot ask {url}: {}", cause(&fault)),
+            false => format!("no response from {url}: {}{unsure}", cause(&fault)),
         })?;
         let status = response.status();
-        let body = response.bytes().await.map_err(|_| format!("an invalid response from {url}"))?;
+        let body = response.bytes().await.map_err(|_| format!("an invalid response from {url}{unsure}"))?;
         Ok((status, body))
     }
+}
+
+/// An address without the name and the password that it may hold.
+fn without_password(base: &str) -> String {
+    let Some((scheme, rest)) = base.split_once("://") else { return base.into() };
+    format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, after)| after))
+}
+
+/// True where others can read what goes there.
+fn is_readable_on_the_way(base: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(base) else { return false };
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let is_here = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    url.scheme() == "http" && !is_here
 }
 
 /// True for a name that stays one segment of a path.
@@ -187,5 +248,28 @@ pub(super) struct Refusal {
 impl From<Refusal> for String {
     fn from(refusal: Refusal) -> Self {
         refusal.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_its_password() {
+        for base in ["http://me:canary@host:9901", "http://me:ca/na@canary@host:9901", "http://canary@host:9901"] {
+            assert_eq!(without_password(base), "http://host:9901");
+        }
+        assert_eq!(without_password("https://host/below"), "https://host/below");
+    }
+
+    #[test]
+    fn only_https_and_this_machine_keep_a_token_from_others() {
+        for base in ["http://127.0.0.1:9901", "http://[::1]:9901", "http://localhost:9901", "https://gateway.example"] {
+            assert!(!is_readable_on_the_way(base), "{base}");
+        }
+        for base in ["http://10.0.0.5:9901", "http://gateway.example:9901", "http://me:secret@192.0.2.1"] {
+            assert!(is_readable_on_the_way(base), "{base}");
+        }
     }
 }

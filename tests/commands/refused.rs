@@ -59,6 +59,46 @@ async fn a_wrong_address_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_token_may_be_in_a_file() {
+    let desk = Desk::open("refused-file").await;
+    desk.folder.write("token", &format!("{TOKEN}\n"));
+    desk.folder.write("empty", "\n");
+    desk.folder.write("other", "guessed");
+    desk.run_with(&["keys", "create", "shop"], &[("ADMIN_TOKEN_FILE", "token")]).await.text();
+    // The variable itself wins.
+    desk.run_with(&["keys", "list"], &[("ADMIN_TOKEN", TOKEN), ("ADMIN_TOKEN_FILE", "gone")]).await.text();
+    for (file, wanted) in [
+        ("gone", "ADMIN_TOKEN_FILE: cannot read \"gone\""),
+        ("empty", "ADMIN_TOKEN_FILE: \"empty\" is empty"),
+        ("other", "ADMIN_TOKEN_FILE as it is set here is not the gateway's"),
+    ] {
+        let problem = desk.run_with(&["keys", "list"], &[("ADMIN_TOKEN_FILE", file)]).await.problem();
+        assert!(problem.contains(wanted) && !problem.contains("guessed"), "{file}: {problem}");
+    }
+}
+
+/// Whoever answers nothing may have done it all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_without_an_answer_is_said_to_be_unsure_and_no_password_is_printed() {
+    let folder = Folder::new("refused-silent");
+    let silent = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("http://me:canary@{}", silent.local_addr().unwrap());
+    let hang_up = tokio::spawn(async move {
+        use tokio::io::AsyncReadExt as _;
+        loop {
+            let (mut stream, _) = silent.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 64]).await;
+        }
+    });
+    let problem = run_at(&folder, &url, &["keys", "create", "shop"], &[("ADMIN_TOKEN", TOKEN)]).await.problem();
+    assert!(problem.contains("the change may have been made all the same"), "{problem}");
+    assert!(!problem.contains("canary") && !problem.contains(TOKEN), "{problem}");
+    let problem = run_at(&folder, &url, &["keys", "list"], &[("ADMIN_TOKEN", TOKEN)]).await.problem();
+    assert!(!problem.contains("may have been made") && !problem.contains("canary"), "{problem}");
+    hang_up.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flags_and_usage_are_there_over_tls_too() {
     let authority = Authority::new("commands-tls");
     authority.write("gateway");
