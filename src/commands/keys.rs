@@ -21,7 +21,7 @@ pub const EXAMPLES: &str = "\
 Examples:
   tidegate keys list
   tidegate keys create shop --tenant r1 --routes 'openai-*' --expires 2030-01-31T00:00:00Z
-  tidegate keys create ci --json | jq -r .key > key-of-ci
+  (umask 077; tidegate keys create ci --json | jq -r .key > key-of-ci)
   tidegate keys rotate shop --overlap 24h
   tidegate keys revoke shop";
 
@@ -137,7 +137,9 @@ async fn ask(remote: &Remote, action: &Action) -> Result<(bytes::Bytes, Value), 
         Action::Show { name } => remote.ask_json(Method::GET, &path(name)?, None).await,
         Action::Create(new) => remote.ask_json(Method::POST, paths::KEYS, Some(&new.body())).await,
         Action::Rotate { name, overlap } => {
-            let body = json!({"overlap_seconds": overlap.as_secs()});
+            // Rounded up: half a second is not none.
+            let seconds = overlap.as_secs() + u64::from(overlap.subsec_nanos() > 0);
+            let body = json!({"overlap_seconds": seconds});
             remote.ask_json(Method::POST, &format!("{}/rotate", path(name)?), Some(&body)).await
         }
         Action::Revoke { name } => remote.ask_json(Method::DELETE, &path(name)?, None).await,

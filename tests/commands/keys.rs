@@ -44,6 +44,15 @@ async fn a_key_is_created_used_rotated_and_revoked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_a_second_of_overlap_is_not_none() {
+    let desk = Desk::with("keys-overlap", TABLES).await;
+    desk.run(&["keys", "create", "shop"]).await.text();
+    let rotated = desk.run(&["keys", "rotate", "shop", "--overlap", "500ms", "--json"]).await;
+    let rotated: Value = serde_json::from_str(&rotated.out).unwrap();
+    assert_eq!(rotated["valid_secrets"], 2, "{rotated}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_field_of_a_key_can_be_given() {
     let desk = Desk::with("keys-fields", TABLES).await;
     let create = [
