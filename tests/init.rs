@@ -134,6 +134,8 @@ async fn a_file_that_is_there_stays_unless_it_may_be_replaced() {
     assert_eq!((code, said.contains("cannot write no/such/folder.toml")), (Some(1), true), "{said}");
     let (_, said) = init(&folder, &["local", "--output", "other.toml"]).await;
     assert!(said.contains("tidegate serve --config other.toml"), "{said}");
+    let (_, said) = init(&folder, &["local", "--output", "it's mine.toml"]).await;
+    assert!(said.contains(r"tidegate serve --config 'it'\''s mine.toml'"), "{said}");
 }
 
 #[tokio::test]

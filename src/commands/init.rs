@@ -118,12 +118,22 @@ fn write(path: &Path, text: &str, is_forced: bool) -> Result<(), String> {
 /// What to do next: the commands that the file shows, with its own name.
 fn next(path: &Path, text: &str) -> String {
     let shown = path.display().to_string();
+    let typed = in_shell(&shown);
     let mut said = format!("wrote {shown}; next:\n");
     for command in text.lines().filter_map(|line| line.strip_prefix("#   ")) {
-        let _ = writeln!(said, "  {}", command.replace("gateway.toml", &shown));
+        let _ = writeln!(said, "  {}", command.replace("gateway.toml", &typed));
     }
     let _ = writeln!(said, "an editor marks mistakes after: tidegate schema > gateway.schema.json");
     said
+}
+
+/// A path as a shell takes it for one word.
+fn in_shell(path: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./+,:@%".contains(&byte);
+    match !path.is_empty() && path.bytes().all(is_plain) {
+        true => path.into(),
+        false => format!("'{}'", path.replace('\'', r"'\''")),
+    }
 }
 
 /// A reader that has seen enough is no mistake.
