@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 use tidegate::commands::check::warnings::{self, Warning};
@@ -160,28 +161,60 @@ const ROWS: &[Row] = &[
         does_not: &["[budget.free]\ntiers = ['free']\nkey = ['all']\namount = 1\nper = 'day'\n"],
     },
     Row {
+        code: "limit_without_callers",
+        key: "budget.gold",
+        says: &["no caller can have the tier gold"],
+        raises: "[limits]\nenabled = false\n\
+                 [budget.gold]\ntiers = ['gold']\nkey = ['all']\namount = 1\nper = 'day'\n",
+        without: &[],
+        does_not: &["[limits]\nenabled = false\n[limit.gold]\ntiers = ['gold']\nkey = ['user']\nrate = '5/min'\n"],
+    },
+    Row {
+        code: "price_by_default",
+        key: "price.\"gpt-7\"",
+        says: &["at openai (route openai-chat)"],
+        raises: "[budget.all]\nroutes = ['openai-chat']\nkey = ['all']\namount = 1\nper = 'day'\non_stop = 'cheaper'\n\
+                 cheaper = { 'gpt-4o' = 'gpt-7' }\n[route.openai-chat]\ntargets = ['openai']\n",
+        without: &[],
+        does_not: &["[price]\ngpt-7 = { input = 1, output = 2 }\n\
+                     [budget.all]\nroutes = ['openai-chat']\nkey = ['all']\namount = 1\nper = 'day'\non_stop = 'cheaper'\n\
+                     cheaper = { 'gpt-4o' = 'gpt-7' }\n[route.openai-chat]\ntargets = ['openai']\n"],
+    },
+    Row {
+        code: "price_by_default",
+        key: "price.\"shadow\"",
+        says: &["at together (route openai-chat)"],
+        raises: "[route.openai-chat.mirror]\ntarget = { provider = 'together', model = 'shadow' }\nshare = 0.1\n",
+        without: &[],
+        does_not: &["[price]\nshadow = { input = 1, output = 2 }\n\
+                     [route.openai-chat.mirror]\ntarget = { provider = 'together', model = 'shadow' }\nshare = 0.1\n"],
+    },
+    Row {
         code: "target_without_key",
         key: "provider.anthropic",
         says: &["set ANTHROPIC_API_KEY", "openai-chat, ", "provider.anthropic.enabled = false"],
-        raises: "",
+        raises: "[route.openai-chat]\ntargets = ['openai', 'anthropic']\n",
         without: &["ANTHROPIC_API_KEY"],
-        does_not: &["", "[provider.anthropic]\nenabled = false\n"],
+        does_not: &[
+            "[route.openai-chat]\ntargets = ['openai', 'anthropic']\n",
+            "[provider.anthropic]\nenabled = false\n",
+        ],
     },
     Row {
         code: "target_without_key",
         key: "provider.buildpanel",
         says: &["set USE_BUILDPANEL=true", "restaurant-chat"],
-        raises: "",
+        raises: "[provider.buildpanel]\ntimeout = { total = '9s' }\n",
         without: &["USE_BUILDPANEL"],
-        does_not: &[""],
+        does_not: &["[provider.buildpanel]\ntimeout = { total = '9s' }\n"],
     },
     Row {
         code: "route_without_target",
         key: "route.anthropic-count-tokens",
         says: &["503"],
-        raises: "",
+        raises: "[route.anthropic-count-tokens]\nmax_body = '1MiB'\n",
         without: &["ANTHROPIC_API_KEY"],
-        does_not: &["", "[provider.together]\nenabled = false\n"],
+        does_not: &["[route.anthropic-count-tokens]\nmax_body = '1MiB'\n", "[provider.together]\nenabled = false\n"],
     },
     Row {
         code: "variant_without_target",
@@ -394,7 +427,9 @@ mod played;
 
 /// What is said of a call on a route; an error is the last line.
 fn call(config: &str, route: &str, caller: &str) -> String {
-    let output = run(&format!("call-{route}-{}", caller.len()), config, &["--route", route, "--as", caller]);
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    let output =
+        run(&format!("call-{}", CALLS.fetch_add(1, Ordering::Relaxed)), config, &["--route", route, "--as", caller]);
     match output.status.success() {
         true => text(&output),
         false => String::from_utf8(output.stderr).unwrap(),
@@ -450,11 +485,14 @@ fn who_is_not_let_in_is_told_why() {
 
 #[test]
 fn what_is_asked_wrongly_is_told_with_what_is_there() {
-    let config = format!("{SHOP}{KEYS}");
+    let off =
+        "[route.off]\nenabled = false\npaths = ['/off']\ncaller = 'openai'\ncall = 'chat'\ntargets = ['openai']\n";
+    let config = format!("{SHOP}{KEYS}{off}");
     for (route, caller, wanted) in [
         ("openai-chart", "", "there is no route \"openai-chart\", did you mean `openai-chat`"),
         ("openai-chat", "tire=pro", "there is no \"tire\", did you mean `tier`"),
-        ("openai-chat", "tier=gold", "names the tier \"gold\" (it names: anonymous, free, pro)"),
+        ("openai-chat", "user=u1,user=u2", "\"user\" is said twice"),
+        ("off", "", "the route off is disabled (route.off.enabled is false)"),
         ("openai-chat", "key=shops", "there is no API key \"shops\""),
         ("openai-chat", "model", "no NAME=VALUE"),
         ("openai-chat", "address=here", "no IP address"),
@@ -464,6 +502,103 @@ fn what_is_asked_wrongly_is_told_with_what_is_there() {
         let told = call(&config, route, caller);
         assert!(told.contains(wanted), "{route} {caller}: {told}");
     }
+}
+
+/// The command of the issue, and what else is no mistake but should be known.
+#[test]
+fn what_says_nothing_or_is_not_known_is_noted() {
+    let open = KEYS.replace("[auth]", "[auth]\ndefault = 'none'");
+    let keys = format!("{open}[route.openai-transcriptions]\nauth = ['api_key']\n");
+    for (config, route, caller, wanted) in [
+        (
+            "",
+            "openai-chat",
+            "tier=pro,model=gpt-4o",
+            &["admitted   yes", "no limit, budget or API key names the tier \"pro\""][..],
+        ),
+        (SHOP, "openai-chat", "tier=por,model=gpt-4o", &["admitted   yes", "\"por\", did you mean `pro`"]),
+        ("", "openai-chat", "role=staff", &["ignored here: role, as no token is shown"]),
+        ("", "openai-models", "temperature=1,model=gpt-4o", &["ignored here: model", "ignored here: temperature"]),
+        (
+            &keys,
+            "openai-chat",
+            "key=shop",
+            &["the tenant, tier, routes and models of the key", "callers with the same credential"],
+        ),
+        (&keys, "openai-chat", "", &["callers without a tenant that show no credential either, or the same"]),
+        (
+            &keys,
+            "openai-transcriptions",
+            "key=shop,model=gpt-4o-transcribe",
+            &["admitted   yes", "not known: what the body says"],
+        ),
+        (&keys, "openai-transcriptions", "key=shop,model=whisper-1", &["model      whisper-1\nrefused    403"]),
+        (&keys, "openai-transcriptions", "key=shop,user=u1", &["ignored here: user, as the key has no `names_users`"]),
+    ] {
+        let config = match config.contains("[route.openai-chat]") {
+            true => config.to_owned(),
+            false => format!("{config}[route.openai-chat]\ncache = {{ when = 'always' }}\n"),
+        };
+        let told = call(&config, route, caller);
+        for words in wanted {
+            assert!(told.contains(words), "{route} {caller}: {words:?} is not in\n{told}");
+        }
+    }
+}
+
+/// A model that nobody has named is not held against a caller.
+#[test]
+fn without_a_model_one_is_taken_that_the_caller_may_name() {
+    let key = |models: &str| {
+        format!(
+            "[route.openai-chat]\nauth = ['api_key']\n[api_key.shop]\nmodels = {models}\n\
+             hash = ['sha256:5ca24005b740717ba4f3f6bc48a230700e68c2a4b11ecedb96f169f4efaf1f21']\n"
+        )
+    };
+    let told = call(&key("['gpt-4o-mini']"), "openai-chat", "key=shop");
+    assert!(told.contains("admitted   yes") && told.contains("\nmodel      gpt-4o-mini (a usual one"), "{told}");
+    let told = call(&key("['own-*']"), "openai-chat", "key=shop");
+    assert!(told.contains("admitted   yes") && told.contains("whether the caller may name its model"), "{told}");
+    let told = call(&key("['own-*']"), "openai-chat", "key=shop,model=gpt-4o");
+    assert!(told.contains("\nmodel      gpt-4o\nrefused    403"), "{told}");
+}
+
+#[test]
+fn lists_of_models_and_sockets_have_times_of_their_own() {
+    let told = call("", "openai-models", "");
+    assert!(told.contains("attempts   all targets at once, at most 2 attempts at each"), "{told}");
+    assert!(told.contains("for the whole call; 5 s for each target"), "{told}");
+    let told = call("", "openai-realtime", "model=gpt-realtime");
+    assert!(told.contains("until it is open\nat once    ") && told.contains("WebSockets, "), "{told}");
+    assert!(told.contains(", lifetime "), "{told}");
+}
+
+#[test]
+fn one_key_is_enough_for_a_strict_check() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("check-one-key-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    program.args(["check", "--strict"]).current_dir(&folder).env_clear();
+    let output = program.envs([("OPENAI_API_KEY", "k"), ("HOST", "127.0.0.1")]).output().unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    let told = text(&output);
+    assert!(output.status.success() && !told.contains("warning:"), "{told}");
+    let note = told.lines().find(|line| line.starts_with("note: only the defaults name these")).unwrap();
+    assert!(note.contains("anthropic") && note.contains("routes without a target"), "{note}");
+}
+
+#[test]
+fn mistakes_are_told_as_json_too() {
+    let output = run("broken-json", "[limit.ai]\nrate = 'fast'\n", &["--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let problem = &told["problems"][0];
+    assert_eq!(
+        (problem["at"].as_str(), problem["key"].as_str()),
+        (Some("x.toml:2:8"), Some("limit.ai.rate")),
+        "{told}"
+    );
+    assert!(output.stderr.is_empty());
 }
 
 /// The indented blocks of a page, without their indentation.

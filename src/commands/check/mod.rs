@@ -22,6 +22,8 @@ use serde_json::{Map, Value, json};
 use super::loading::load;
 use super::output::put;
 use super::serve::in_runtime;
+use crate::config;
+use crate::config::engine::problem::{Problem, Problems};
 use crate::config::plan::{ModelMap, Plan, PromptPlan, RecordPlan};
 use crate::gateway::Gateway;
 use crate::gateway::state::GatewayState;
@@ -44,7 +46,11 @@ pub struct Wanted {
 
 /// Checks a config file, or what `serve` would use without one.
 pub fn run(wanted: &Wanted) -> ExitCode {
-    let Some(loaded) = load(wanted.config.as_deref()) else { return ExitCode::FAILURE };
+    let loaded = match wanted.json {
+        false => load(wanted.config.as_deref()),
+        true => config::load_from(wanted.config.as_deref()).map_err(|problems| put_problems(&problems)).ok(),
+    };
+    let Some(loaded) = loaded else { return ExitCode::FAILURE };
     let told = in_runtime(async {
         let world = World::real();
         let gateway_state = Arc::new(GatewayState::new(&loaded.plan, &world));
@@ -69,6 +75,15 @@ pub fn run(wanted: &Wanted) -> ExitCode {
     }
 }
 
+/// What is wrong with a configuration, as JSON.
+fn put_problems(problems: &Problems) {
+    let one = |it: &Problem| json!({"at": it.origin.to_string(), "key": it.key, "text": it.message});
+    let told = json!({"problems": problems.iter().map(one).collect::<Vec<_>>()});
+    if let Err(problem) = put(&format!("{told:#}\n")) {
+        eprintln!("tidegate: {problem}");
+    }
+}
+
 /// What would happen to one call on a route.
 ///
 /// # Errors
@@ -86,6 +101,7 @@ fn as_json(gateway: &Gateway, source: &str) -> String {
     let told = json!({
         "source": source,
         "warnings": warnings::all(&gateway.plan, &gateway.state),
+        "note": warnings::note(&gateway.plan, &gateway.state),
         "routes": facts::routes(gateway),
         "model_maps": facts::maps(&gateway.plan).iter().map(map_as_json).collect::<Map<_, _>>(),
         "prompts": gateway.plan.prompts.iter().map(|it| prompt_as_json(it)).collect::<Vec<_>>(),
@@ -118,6 +134,9 @@ fn describe(gateway: &Gateway, source: &str) -> String {
     let mut text = format!("ok: {source}, {} {count}\n", routes.len());
     for warning in warnings::all(&gateway.plan, &gateway.state) {
         let _ = writeln!(text, "warning: {warning}");
+    }
+    if let Some(note) = warnings::note(&gateway.plan, &gateway.state) {
+        let _ = writeln!(text, "note: {note}");
     }
     text.extend(switched_off(&gateway.plan).map(|line| format!("{line}\n")));
     text::routes(&mut text, &routes);

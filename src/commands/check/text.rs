@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::facts::{BudgetFacts, LimitFacts, LimitsOf, RouteFacts, TargetFacts, Times, VariantFacts};
+use super::facts::{BudgetFacts, LimitFacts, LimitsOf, RouteFacts, TargetFacts, Times, TunnelFacts, VariantFacts};
 use super::words;
 
 /// What stands left of a block's lines, and the lines.
@@ -92,20 +92,22 @@ fn block(route: &RouteFacts) -> Vec<Row> {
     row("time", times(route));
     row("body", format!("up to {}", words::bytes(route.max_body_bytes)));
     if let Some(tunnel) = &route.tunnel {
-        row(
-            "at once",
-            format!(
-                "{} WebSockets, {} of one user, {} from one address; messages up to {}, idle timeout {}, lifetime {}",
-                tunnel.max_connections,
-                tunnel.max_per_user,
-                tunnel.max_per_address,
-                words::bytes(tunnel.max_message_bytes),
-                seconds(tunnel.idle_timeout_s),
-                seconds(tunnel.max_lifetime_s)
-            ),
-        );
+        row("at once", sockets(tunnel));
     }
     rows
+}
+
+/// `100 WebSockets, 5 of one user, ...`.
+pub(super) fn sockets(tunnel: &TunnelFacts) -> String {
+    format!(
+        "{} WebSockets, {} of one user, {} from one address; messages up to {}, idle timeout {}, lifetime {}",
+        tunnel.max_connections,
+        tunnel.max_per_user,
+        tunnel.max_per_address,
+        words::bytes(tunnel.max_message_bytes),
+        seconds(tunnel.idle_timeout_s),
+        seconds(tunnel.max_lifetime_s)
+    )
 }
 
 fn label(of: &LimitsOf) -> String {

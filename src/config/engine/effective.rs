@@ -3,12 +3,13 @@
 //! It is for people who look and compare; nothing is configured from it. A secret is shown as a short hash that
 //! only says whether two are the same: 16 bits under a salt that differs per process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::engine::document::{Node, Table, Value};
+use crate::config::engine::problem::Layer;
 use crate::config::engine::record::KnownKey;
 use crate::config::engine::secret::Secret;
 
@@ -21,7 +22,11 @@ const SHOWN: usize = 100;
 
 /// The configuration in force.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Effective(BTreeMap<String, Setting>);
+pub struct Effective {
+    all: BTreeMap<String, Setting>,
+    /// The keys that somebody has set: they are not the defaults'.
+    written: BTreeSet<String>,
+}
 
 #[derive(Clone, Debug, PartialEq)]
 enum Setting {
@@ -60,10 +65,10 @@ impl Effective {
     /// The values of a tree: shown where `known` says that readers take no secret there, and hidden everywhere else. Secrets
     /// come beside them, by the full names of their keys: they may be in files and variables.
     pub(crate) fn of(tree: &Table, known: &KnownKey, secrets: impl IntoIterator<Item = (String, Secret)>) -> Self {
-        let mut all = BTreeMap::new();
-        flatten(tree, "", known, &mut all);
-        all.extend(secrets.into_iter().map(|(key, secret)| (key, Setting::Secret(secret))));
-        Self(all)
+        let mut effective = Self::default();
+        flatten(tree, "", known, &mut effective);
+        effective.all.extend(secrets.into_iter().map(|(key, secret)| (key, Setting::Secret(secret))));
+        effective
     }
 
     /// Everything, fit to be shown. Secrets can be compared with those of another dump under the same salt.
@@ -72,7 +77,7 @@ impl Effective {
             Setting::Text(text) => ShownValue::Text(text.clone()),
             Setting::Secret(secret) => ShownValue::Secret { secret: mark(secret, salt) },
         };
-        Dump(self.0.iter().map(|(key, setting)| (key.clone(), shown(setting))).collect())
+        Dump(self.all.iter().map(|(key, setting)| (key.clone(), shown(setting))).collect())
     }
 
     /// The names of the keys that differ.
@@ -83,12 +88,17 @@ impl Effective {
 
     /// The full names of all keys that are set, in their order.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.all.keys().map(String::as_str)
+    }
+
+    /// The full names of the keys that somebody has set: a file, a variable or the command line has them.
+    pub fn written(&self) -> impl Iterator<Item = &str> {
+        self.written.iter().map(String::as_str)
     }
 
     /// The value of a key, as it was written; `None`: it is not set, or a secret.
     pub fn text(&self, key: &str) -> Option<&str> {
-        match self.0.get(key)? {
+        match self.all.get(key)? {
             Setting::Text(text) => Some(text),
             Setting::Secret(_) => None,
         }
@@ -96,9 +106,9 @@ impl Effective {
 
     /// Sets a key as it is elsewhere.
     pub(crate) fn keep(&mut self, key: &str, other: &Self) {
-        match other.0.get(key) {
-            Some(setting) => drop(self.0.insert(key.into(), setting.clone())),
-            None => drop(self.0.remove(key)),
+        match other.all.get(key) {
+            Some(setting) => drop(self.all.insert(key.into(), setting.clone())),
+            None => drop(self.all.remove(key)),
         }
     }
 }
@@ -177,11 +187,11 @@ fn mark(secret: &Secret, salt: &str) -> String {
     hash.to_hex().chars().take(MARK).collect()
 }
 
-fn flatten(table: &Table, path: &str, known: &KnownKey, all: &mut BTreeMap<String, Setting>) {
+fn flatten(table: &Table, path: &str, known: &KnownKey, into: &mut Effective) {
     for entry in table.entries() {
         let key = format!("{path}{}", quoted(&entry.key));
         if let Value::Table(table) = &entry.node.value {
-            flatten(table, &format!("{key}."), known, all);
+            flatten(table, &format!("{key}."), known, into);
             continue;
         }
         let text = text(&entry.node.value, &key, known);
@@ -189,7 +199,10 @@ fn flatten(table: &Table, path: &str, known: &KnownKey, all: &mut BTreeMap<Strin
             true => Setting::Secret(Secret::new(&text)),
             false => Setting::Text(text),
         };
-        all.insert(key, setting);
+        if entry.node.origin.layer() != Layer::Defaults {
+            into.written.insert(key.clone());
+        }
+        into.all.insert(key, setting);
     }
 }
 
@@ -247,7 +260,6 @@ fn text_inside(value: &Value, path: &str, known: &KnownKey) -> String {
 mod tests {
     use super::*;
     use crate::config::engine::document::parse;
-    use crate::config::engine::problem::Layer;
     use crate::config::engine::shape::Form;
     use crate::config::engine::value;
 

@@ -379,22 +379,33 @@ impl Auth {
         })
     }
 
+    /// The same for a call of which nothing is known but the model that it names.
+    pub fn judge_model(&self, head: &Head, model: &str) -> Result<(), Fault> {
+        match head.api_key.as_ref().filter(|_| !self.asked.methods.is_empty()) {
+            Some(name) => self.may_name(name, std::iter::once(model)).map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// Whether the key of this name may be used for the models of a call.
     fn may_ask(&self, name: &str, request: &CallRequest) -> Result<(), Fault> {
+        let has_models = self.may_name(name, request.models())?;
+        match has_models && request.hides_model() {
+            true => Err(Fault::Forbidden { reason: MODEL_UNREADABLE }),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the key of this name may be used for these models; true: not for all models.
+    fn may_name<'m>(&self, name: &str, mut models: impl Iterator<Item = &'m str>) -> Result<bool, Fault> {
         // Revoked in the meantime.
         let Some(key) = self.door.named(name) else {
             return Err(Fault::Unauthenticated { reason: "key_unknown", has_credential: true });
         };
-        if key.models.is_empty() {
-            return Ok(());
-        }
         let is_own = |model: &str| key.models.iter().any(|known| known.matches(model));
-        if !request.models().all(is_own) {
-            return Err(Fault::Forbidden { reason: "key_model" });
-        }
-        match request.hides_model() {
-            true => Err(Fault::Forbidden { reason: MODEL_UNREADABLE }),
-            false => Ok(()),
+        match key.models.is_empty() || models.all(is_own) {
+            true => Ok(!key.models.is_empty()),
+            false => Err(Fault::Forbidden { reason: "key_model" }),
         }
     }
 

@@ -30,10 +30,10 @@ use crate::wire::openai::models::{self, Model};
 const PATH: &str = "/models";
 
 /// How long a provider may take: as long as the probe that asks the same.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Attempts at one provider.
-const ATTEMPTS: u32 = 2;
+pub const ATTEMPTS: u32 = 2;
 
 /// The policy.
 #[derive(Clone)]

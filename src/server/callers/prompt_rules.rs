@@ -9,9 +9,21 @@ use crate::wire::openai::texts;
 
 /// Refuses a model that the route does not take.
 pub fn check_model(route: &RoutePlan, request: &CallRequest) -> Result<(), Fault> {
+    match asks_a_model(request) {
+        true => check_models(route, request.models(), request.hides_model()),
+        false => Ok(()),
+    }
+}
+
+/// The same for models of which nothing but the name is known; `has_others`: some have no name that can be read.
+pub fn check_models<'m>(
+    route: &RoutePlan,
+    mut models: impl Iterator<Item = &'m str>,
+    has_others: bool,
+) -> Result<(), Fault> {
     let plan = &route.input;
     let is_own = |name: &str| plan.models.iter().any(|pattern| pattern.matches(name));
-    if !plan.models.is_empty() && asks_a_model(request) && (request.hides_model() || !request.models().all(is_own)) {
+    if !plan.models.is_empty() && (has_others || !models.all(is_own)) {
         let allowed = plan.models.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         return Err(Fault::invalid("model", format!("`model` must be one of those that this route takes: {allowed}")));
     }

@@ -28,6 +28,8 @@ pub(super) struct Asked {
     pub(super) role: Option<Arc<str>>,
     pub(super) address: IpAddr,
     pub(super) temperature: Option<f64>,
+    /// What should be known about it although it is no mistake.
+    pub(super) notes: Vec<String>,
 }
 
 impl Asked {
@@ -45,15 +47,24 @@ impl Asked {
             role: None,
             address: SOMEWHERE,
             temperature: None,
+            notes: Vec::new(),
         };
+        let mut said: Vec<&str> = Vec::new();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let (name, value) = part
                 .split_once('=')
                 .filter(|(_, value)| !value.is_empty())
                 .ok_or_else(|| format!("--as: {part:?} is no NAME=VALUE; names are {}", NAMES.join(", ")))?;
+            if said.contains(&name) {
+                return Err(format!("--as: {name:?} is said twice"));
+            }
+            said.push(name);
             match name {
                 "model" => asked.model = Some(value.into()),
-                "tier" => asked.tier = Some(tier(value, plan)?),
+                "tier" => {
+                    asked.notes.extend(unnamed_tier(value, plan));
+                    asked.tier = Some(value.into());
+                }
                 "tenant" => asked.tenant = Some(id(name, value)?),
                 "user" => asked.user = Some(id(name, value)?),
                 "key" => asked.key = Some(key(value, plan)?),
@@ -90,8 +101,8 @@ fn temperature(value: &str) -> Result<f64, String> {
     number.ok_or_else(|| format!("--as: temperature={value} is no number from 0 to 2"))
 }
 
-/// A tier that the configuration knows: a slip would be answered as if nobody had such a tier.
-fn tier(value: &str, plan: &Plan) -> Result<Arc<str>, String> {
+/// That nothing names a tier, if nothing does: it may be a slip, or a tier that a header, a token or a key of run time says.
+fn unnamed_tier(value: &str, plan: &Plan) -> Option<String> {
     let of_limits = plan.limits.rules.iter().flat_map(|rule| &rule.tiers).map(|tier| &**tier);
     let of_budgets = plan.budgets.iter().flat_map(|budget| &budget.tiers).map(|tier| &**tier);
     let of_keys = plan.auth.keys.iter().filter_map(|key| key.tier.as_deref());
@@ -99,16 +110,11 @@ fn tier(value: &str, plan: &Plan) -> Result<Arc<str>, String> {
     let mut known: Vec<&str> = usual.into_iter().chain(of_limits).chain(of_budgets).chain(of_keys).collect();
     known.sort_unstable();
     known.dedup();
-    match known.contains(&value) {
-        true => Ok(value.into()),
-        false => {
-            let hint = hint(value, known.iter().copied());
-            Err(format!(
-                "--as: nothing in the configuration names the tier {value:?}{hint} (it names: {})",
-                known.join(", ")
-            ))
-        }
-    }
+    let hint = hint(value, known.iter().copied());
+    let known_names = known.join(", ");
+    (!known.contains(&value)).then(|| {
+        format!("no limit, budget or API key names the tier {value:?}{hint}: it has no rules of its own (named: {known_names})")
+    })
 }
 
 fn key(name: &str, plan: &Plan) -> Result<Arc<ApiKey>, String> {

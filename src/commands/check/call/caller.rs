@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::asked::Asked;
 use crate::caller::{self, Incoming};
-use crate::config::plan::{AuthMethod, RoutePlan};
+use crate::config::plan::{AuthMethod, CallKind, Pattern, RoutePlan};
 use crate::gateway::{Gateway, Route};
 use crate::model::call::{CallRequest, Head, Principal};
 use crate::model::fault::Fault;
@@ -43,7 +43,11 @@ pub(super) fn principal(route: &Route, asked: &Asked) -> (String, Result<Princip
         }
         _ => ("no credential that the route asks for".to_owned(), Assumed::Nothing),
     };
-    let shows = if methods.is_empty() { "nothing, as nothing is asked for".into() } else { shows };
+    let shows = match (methods.is_empty(), &asked.key) {
+        (true, None) => "nothing, as nothing is asked for".into(),
+        (true, Some(key)) => format!("the API key {}, which nobody verifies here", key.name),
+        (false, _) => shows,
+    };
     (shows, route.auth.assume(assumed, visitor))
 }
 
@@ -55,12 +59,13 @@ pub(super) fn head(gateway: &Gateway, route: &RoutePlan, asked: &Asked, principa
     let said = asked.tier.clone().filter(|_| !is_proven);
     let usual = || gateway.plan.limits.usual_tier(is_known);
     let key = principal.api_key.clone().or_else(|| asked.key.as_ref().map(|key| key.name.clone()));
-    let proof = key.as_ref().or(principal.user.as_ref()).filter(|_| is_proven);
+    // What nobody verifies tells callers apart all the same.
+    let shown = if is_proven { key.as_ref().or(principal.user.as_ref()) } else { key.as_ref() };
     Head {
         is_tenant_named: principal.is_tenant_named,
         role: principal.role,
         tier: principal.tier.or(said).unwrap_or_else(usual),
-        credential: proof.map(|name| *blake3::hash(name.as_bytes()).as_bytes()),
+        credential: shown.map(|name| *blake3::hash(name.as_bytes()).as_bytes()),
         is_proven,
         account: principal.account,
         method: route.methods.first().cloned().unwrap_or_default(),
@@ -81,7 +86,7 @@ pub(super) async fn call(gateway: &Gateway, route: &RoutePlan, asked: &Asked) ->
         address: asked.address,
         tier: None,
         question: 1,
-        model: asked.model.clone().or_else(|| route.model.clone()),
+        model: asked.model.clone().or_else(|| route.model.clone()).or_else(|| own_model(route, asked)),
         stream: false,
         tokens_in: 0,
         tokens_out: 0,
@@ -96,13 +101,71 @@ pub(super) async fn call(gateway: &Gateway, route: &RoutePlan, asked: &Asked) ->
     let incoming =
         Incoming { route, method: &parts.method, path_and_query: parts.uri.path(), headers: &parts.headers, body };
     let decoded = caller::of_request(route, &parts.headers).decode(&incoming).and_then(|mut request| {
-        prompt_rules::check_model(route, &request)?;
+        // A model that is made up here is not the caller's fault.
+        if asked.model.is_some() {
+            prompt_rules::check_model(route, &request)?;
+        }
         if let CallRequest::Chat(chat) = &mut request {
             prompted::render_active(&gateway.plan.prompts, route, chat)?;
         }
         Ok(request)
     });
     Some(decoded)
+}
+
+/// A model that callers of the route may name: the first of the key's or the route's own.
+fn own_model(route: &RoutePlan, asked: &Asked) -> Option<Arc<str>> {
+    let of_key = asked.key.as_ref().map_or(&[][..], |key| &key.models);
+    let of_route = &route.input.models[..];
+    let may = |patterns: &[Pattern], name: &str| patterns.is_empty() || patterns.iter().any(|it| it.matches(name));
+    let of_targets = route.targets.iter().flat_map(|target| target.named_models());
+    let restricting = !of_key.is_empty() || !of_route.is_empty();
+    let names = of_key.iter().chain(of_route).chain(of_targets).filter(|_| restricting).filter_map(Pattern::exact);
+    names.filter(|name| may(of_key, name) && may(of_route, name)).map(Arc::from).next()
+}
+
+/// Whether the route and the caller's key take the model of a call whose body nobody makes up.
+pub(super) fn judge_name(route: &Route, head: &Head, model: &str) -> Result<(), Fault> {
+    prompt_rules::check_models(&route.plan, std::iter::once(model), false)?;
+    route.auth.judge_model(head, model)
+}
+
+/// What of the description says nothing on this route, with the reason.
+pub(super) fn ignored(route: &RoutePlan, asked: &Asked, request: Option<&CallRequest>) -> Vec<String> {
+    let methods = &route.auth.methods;
+    let takes_tokens = methods.contains(&AuthMethod::Jwt) && asked.key.is_none();
+    let names_users = asked.key.as_ref().is_none_or(|key| key.names_users) || methods.is_empty();
+    let has_temperature = request.is_some()
+        && matches!(
+            route.call,
+            CallKind::Chat
+                | CallKind::Completions
+                | CallKind::Responses
+                | CallKind::Messages
+                | CallKind::CanvasGenerate
+                | CallKind::CanvasRefine
+        );
+    let names_models = !matches!(
+        route.call,
+        CallKind::Voice
+            | CallKind::VoiceMetadata
+            | CallKind::VoiceOrder
+            | CallKind::VoiceStream
+            | CallKind::Menu
+            | CallKind::ParseOrder
+            | CallKind::Models
+    ) && !route.call.is_local();
+    let all = [
+        (
+            asked.key.is_some() && methods.is_empty(),
+            "the tenant, tier, routes and models of the key, as the route asks for no credential",
+        ),
+        (asked.role.is_some() && !takes_tokens, "role, as no token is shown"),
+        (asked.user.is_some() && !names_users, "user, as the key has no `names_users`"),
+        (asked.model.is_some() && !names_models, "model, as such calls name none"),
+        (asked.temperature.is_some() && !has_temperature, "temperature, as no such call is made up here, or has one"),
+    ];
+    all.into_iter().filter(|(is_so, _)| *is_so).map(|(_, words)| format!("ignored here: {words}")).collect()
 }
 
 fn with_temperature(body: &Bytes, temperature: f64) -> Option<Bytes> {

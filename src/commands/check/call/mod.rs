@@ -17,8 +17,8 @@ use serde::Serialize;
 use self::asked::Asked;
 use self::targets::AskedTarget;
 pub(super) use self::text::in_words;
-use super::facts::{BudgetFacts, CacheFacts, GuardFacts, LimitFacts, tightest_first};
-use crate::config::plan::{CacheScope, KeyPlan, RoutePlan, VariantPlan};
+use super::facts::{BudgetFacts, CacheFacts, GuardFacts, LimitFacts, TunnelFacts, tightest_first};
+use crate::config::plan::{CacheScope, CallKind, KeyPlan, RoutePlan, VariantPlan};
 use crate::gateway::{Gateway, Route};
 use crate::model::call::{CallRequest, Head};
 use crate::model::fault::Fault;
@@ -61,6 +61,13 @@ pub(super) struct Answer {
     pub(super) is_local: bool,
     /// The caller gets a text of the configuration where nobody answers.
     pub(super) has_canned_reply: bool,
+    /// All targets are asked at once, and their answers are merged.
+    pub(super) is_merged: bool,
+    /// The limits of the WebSocket, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tunnel: Option<TunnelFacts>,
+    /// What of the question says nothing here, or is not known.
+    pub(super) notes: Vec<String>,
 }
 
 /// A refusal.
@@ -127,6 +134,9 @@ pub(super) struct VariantAnswer {
 /// What was asked that there is not, and what there is.
 pub(super) async fn answer(gateway: &Gateway, route: &str, described: &str) -> Result<Answer, String> {
     let Some(route) = gateway.route(route) else {
+        if gateway.plan.effective.text(&format!("route.{route}.enabled")) == Some("false") {
+            return Err(format!("--route: the route {route} is disabled (route.{route}.enabled is false)"));
+        }
         let names: Vec<&str> = gateway.plan.routes.iter().map(|route| &*route.name).collect();
         let hint = crate::config::engine::value::hint(route, names.iter().copied());
         return Err(format!("--route: there is no route {route:?}{hint} (there are: {})", names.join(", ")));
@@ -152,17 +162,22 @@ pub(super) async fn answer(gateway: &Gateway, route: &str, described: &str) -> R
     answer.is_model_named = asked.model.is_some();
     let request = match caller::call(gateway, &route.plan, &asked).await {
         Some(Ok(request)) => Some(request),
-        Some(Err(fault)) => return Ok(answer.refused(&fault)),
+        Some(Err(fault)) => {
+            answer.model = asked.model.clone();
+            return Ok(answer.refused(&fault));
+        }
         None => None,
     };
-    if let Some(Err(fault)) = request.as_ref().map(|request| route.auth.judge(&head, request)) {
+    answer.notes = asked.notes.clone();
+    answer.notes.extend(caller::ignored(&route.plan, &asked, request.as_ref()));
+    let named = || asked.model.as_deref().or(route.plan.model.as_deref());
+    let model = request.as_ref().map_or_else(named, CallRequest::model);
+    answer.model = model.map(Arc::from);
+    if let Err(fault) = judge(route, &asked, &head, request.as_ref(), &mut answer.notes) {
         return Ok(answer.refused(&fault));
     }
     answer.limits = limits(route, &head);
     answer.budgets = budgets(gateway, &route.plan, &head);
-    let named = || asked.model.as_deref().or(route.plan.model.as_deref());
-    let model = request.as_ref().map_or_else(named, CallRequest::model);
-    answer.model = model.map(Arc::from);
     let variant = variant_of(gateway, &route.plan, &head);
     let first = variant.map_or(&route.plan.targets, |variant| &variant.targets);
     answer.cache = cache(gateway, &route.plan, first, &head, request.as_ref());
@@ -177,7 +192,34 @@ pub(super) async fn answer(gateway: &Gateway, route: &str, described: &str) -> R
     }
     let own = (&route.plan.targets, &route.plan.left_out);
     answer.targets.extend(targets::of(gateway, &route.plan, (own.0, own.1), &head, model, None));
+    if answer.is_merged {
+        answer.targets.iter_mut().for_each(AskedTarget::ask_for_models);
+    }
     Ok(answer)
+}
+
+/// Whether the call is for its caller. A model that nobody has named is not held against it.
+fn judge(
+    route: &Route,
+    asked: &Asked,
+    head: &Head,
+    request: Option<&CallRequest>,
+    notes: &mut Vec<String>,
+) -> Result<(), Fault> {
+    match (request, &asked.model) {
+        (Some(request), Some(_)) => route.auth.judge(head, request),
+        (Some(request), None) => {
+            if route.auth.judge(head, request).is_err() {
+                notes.push("not known: whether the caller may name its model; say model=NAME".into());
+            }
+            Ok(())
+        }
+        (None, _) if route.plan.call.is_local() || route.plan.call == CallKind::Models => Ok(()),
+        (None, model) => {
+            notes.push("not known: what the body says, as no such call is made up here".into());
+            model.as_ref().map_or(Ok(()), |model| caller::judge_name(route, head, model))
+        }
+    }
 }
 
 impl Answer {
@@ -200,6 +242,9 @@ impl Answer {
             is_idempotent: route.is_idempotent,
             is_local: route.call.is_local(),
             has_canned_reply: route.canned.is_some(),
+            is_merged: route.call == CallKind::Models,
+            tunnel: TunnelFacts::of(route),
+            notes: Vec::new(),
         }
     }
 
@@ -266,6 +311,9 @@ fn cache(
     let whose = match (plan.scope, head.credential.is_some()) {
         (CacheScope::Shared, _) => "everybody".into(),
         (CacheScope::Tenant, true) if !head.is_tenant_named => "callers with the same credential".into(),
+        (CacheScope::Tenant, false) if !head.is_tenant_named => {
+            "callers without a tenant that show no credential either, or the same".into()
+        }
         (CacheScope::Tenant, _) => format!("the tenant {}", head.tenant),
         (CacheScope::User, _) => "this user".into(),
     };

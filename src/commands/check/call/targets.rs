@@ -12,6 +12,7 @@ use crate::config::plan::{LeftOut, ModelChoice, RoutePlan, TargetPlan, as_writte
 use crate::gateway::Gateway;
 use crate::model::call::Head;
 use crate::model::conversation::Api;
+use crate::policy::catalog;
 
 /// One target.
 #[derive(Debug, Serialize)]
@@ -42,6 +43,16 @@ pub(in crate::commands::check) struct AskedTarget {
     pub(super) attempts: u32,
     #[serde(flatten)]
     pub(super) times: Times,
+}
+
+impl AskedTarget {
+    /// Its list of models is asked for, which has times and attempts of its own.
+    pub(super) fn ask_for_models(&mut self) {
+        self.attempts = self.attempts.min(catalog::ATTEMPTS);
+        let most = catalog::TIMEOUT.as_secs_f64();
+        let Times { attempt_s, first_byte_s, first_token_s, idle_s } = &mut self.times;
+        [attempt_s, first_byte_s, first_token_s, idle_s].into_iter().for_each(|time| *time = time.min(most));
+    }
 }
 
 /// Those of the route, or of one of its variants.

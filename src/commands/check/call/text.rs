@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::targets::AskedTarget;
 use super::{Answer, Caller};
-use crate::commands::check::text::{attempt, seconds};
+use crate::commands::check::text::{attempt, seconds, sockets};
 
 /// Columns of the names of lines.
 const NAMES: usize = 10;
@@ -23,7 +23,11 @@ pub(in crate::commands::check) fn in_words(answer: &Answer) -> String {
     if let Some(caller) = &answer.caller {
         line("caller", &who(caller));
     }
+    answer.notes.iter().for_each(|note| line("note", note));
     if let Some(refused) = &answer.refused {
+        if let Some(model) = &answer.model {
+            line("model", model);
+        }
         line("refused", &format!("{}: {}", refused.status, refused.message));
         return text;
     }
@@ -54,11 +58,25 @@ pub(in crate::commands::check) fn in_words(answer: &Answer) -> String {
     let asked = || answer.targets.iter().filter(|target| target.skipped.is_none());
     if let Some(first) = asked().next() {
         let at_most = match answer.is_idempotent {
+            _ if answer.is_merged => format!("all targets at once, at most {} attempts at each", first.attempts),
             true => format!("at most {} attempts at all targets, {} at one", answer.attempts, first.attempts),
             false => "one attempt, as the call must not be repeated".into(),
         };
         line("attempts", &at_most);
-        line("time", &format!("{} for the whole call; {}", seconds(answer.total_s), attempt(&first.times)));
+        let (total, times) = (seconds(answer.total_s), &first.times);
+        line(
+            "time",
+            &match &answer.tunnel {
+                _ if answer.is_merged => {
+                    format!("{total} for the whole call; {} for each target", seconds(times.attempt_s))
+                }
+                Some(_) => format!("{total} until it is open"),
+                None => format!("{total} for the whole call; {}", attempt(times)),
+            },
+        );
+        if let Some(tunnel) = &answer.tunnel {
+            line("at once", &sockets(tunnel));
+        }
     } else if !answer.targets.is_empty() {
         line("so", "nobody can be asked: the caller gets an error");
     }

@@ -170,16 +170,23 @@ fn facts(gateway: &Gateway, route: &RoutePlan, policies: Vec<&'static str>, arou
         total_s: route.total.as_secs_f64(),
         max_body_bytes: route.max_body,
         is_idempotent: route.is_idempotent,
-        tunnel: route.tunnel.as_deref().map(|it| TunnelFacts {
-            max_connections: it.max_connections,
-            max_per_user: it.max_per_user,
-            max_per_address: it.max_per_address,
-            max_message_bytes: it.max_message,
-            idle_timeout_s: it.idle_timeout.as_secs_f64(),
-            max_lifetime_s: it.max_lifetime.as_secs_f64(),
-        }),
+        tunnel: TunnelFacts::of(route),
         policies,
         target_policies: around.to_vec(),
+    }
+}
+
+impl TunnelFacts {
+    pub(super) fn of(route: &RoutePlan) -> Option<Self> {
+        let tunnel = route.tunnel.as_deref()?;
+        Some(Self {
+            max_connections: tunnel.max_connections,
+            max_per_user: tunnel.max_per_user,
+            max_per_address: tunnel.max_per_address,
+            max_message_bytes: tunnel.max_message,
+            idle_timeout_s: tunnel.idle_timeout.as_secs_f64(),
+            max_lifetime_s: tunnel.max_lifetime.as_secs_f64(),
+        })
     }
 }
 

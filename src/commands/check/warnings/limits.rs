@@ -11,10 +11,9 @@ use crate::model::call::ANONYMOUS;
 use crate::model::rate::Rate;
 
 pub(super) fn all(plan: &Plan) -> Vec<Warning> {
-    if !plan.limits.is_on {
-        return Vec::new();
-    }
-    let rules = || plan.limits.rules.iter().map(|rule| &**rule);
+    // Budgets hold without limits too.
+    let enforced = if plan.limits.is_on { &plan.limits.rules[..] } else { &[] };
+    let rules = || enforced.iter().map(|rule| &**rule);
     let tiers = Tiers::of(plan);
     let warning = |rule: &LimitPlan| {
         matches_nothing(plan, rule)

@@ -48,3 +48,8 @@ pub fn all(plan: &Plan, state: &GatewayState) -> Vec<Warning> {
     let found = [targets::all(plan, state), limits::all(plan), cache::all(plan), prices::all(plan)];
     read.chain(found.into_iter().flatten()).collect()
 }
+
+/// What is not set up, and need not be.
+pub fn note(plan: &Plan, state: &GatewayState) -> Option<String> {
+    targets::note(plan, state)
+}

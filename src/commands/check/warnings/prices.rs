@@ -7,15 +7,18 @@ use std::sync::Arc;
 
 use super::Warning;
 use crate::commands::check::words;
-use crate::config::plan::{ModelChoice, Plan, RoutePlan, TargetPlan};
+use crate::config::plan::{ModelChoice, OnStop, Plan, RoutePlan, TargetPlan};
 
 pub(super) fn all(plan: &Plan) -> Vec<Warning> {
     let mut unpriced: BTreeMap<(Arc<str>, Arc<str>), Vec<&str>> = BTreeMap::new();
     for route in &plan.routes {
         let variants = route.variants.iter().flat_map(|variant| &variant.targets);
-        for target in route.targets.iter().chain(variants) {
+        let mirror = route.mirror.as_ref().map(|mirror| &mirror.target);
+        for target in route.targets.iter().chain(variants).chain(mirror) {
             let provider = &target.provider.name;
-            for model in models(route, target).into_iter().filter(|model| plan.prices.of(provider, model).is_default) {
+            for model in
+                models(plan, route, target).into_iter().filter(|model| plan.prices.of(provider, model).is_default)
+            {
                 let routes = unpriced.entry((provider.clone(), model)).or_default();
                 if routes.last() != Some(&&*route.name) {
                     routes.push(&route.name);
@@ -36,7 +39,7 @@ pub(super) fn all(plan: &Plan) -> Vec<Warning> {
 }
 
 /// The models that a target is asked for by what the configuration says, not the caller.
-fn models(route: &RoutePlan, target: &TargetPlan) -> Vec<Arc<str>> {
+fn models(plan: &Plan, route: &RoutePlan, target: &TargetPlan) -> Vec<Arc<str>> {
     let of = |asked: Option<&Arc<str>>| match target.choose(asked.map(|model| &**model)) {
         ModelChoice::Replace(model) => Some(model),
         ModelChoice::AsAsked => asked.cloned(),
@@ -44,7 +47,13 @@ fn models(route: &RoutePlan, target: &TargetPlan) -> Vec<Arc<str>> {
     };
     let usual = of(route.model.as_ref());
     let mapped = target.models.entries().map(|(_, model)| model.clone());
-    let mut models: Vec<Arc<str>> = usual.into_iter().chain(mapped).collect();
+    let instead =
+        plan.budgets.iter().filter(|budget| budget.is_about(&route.name)).filter_map(|it| match &it.on_stop {
+            OnStop::Cheaper(map) => Some(map.entries().map(|(_, model)| model)),
+            OnStop::PaymentRequired | OnStop::TooMany | OnStop::Report => None,
+        });
+    let cheaper = instead.flatten().filter_map(|model| of(Some(model)));
+    let mut models: Vec<Arc<str>> = usual.into_iter().chain(mapped).chain(cheaper).collect();
     models.sort();
     models.dedup();
     models

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Warning;
 use crate::commands::check::facts::missing;
 use crate::commands::check::words;
-use crate::config::plan::{LeftOut, Plan, RoutePlan, TargetPlan, Usable};
+use crate::config::plan::{LeftOut, Plan, ProviderPlan, RoutePlan, TargetPlan, Usable};
 use crate::gateway::state::GatewayState;
 
 pub(super) fn all(plan: &Plan, state: &GatewayState) -> Vec<Warning> {
@@ -37,7 +37,43 @@ fn without_key(plan: &Plan) -> Vec<Warning> {
         );
         (!routes.is_empty()).then(|| Warning::new("target_without_key", format!("provider.{name}"), text))
     };
-    plan.providers.iter().filter_map(warning).collect()
+    plan.providers.iter().filter(|provider| is_wanted(plan, provider)).filter_map(warning).collect()
+}
+
+/// True for a provider that somebody has written of, or named among the targets of a route or a variant. The defaults name
+/// several, and most gateways have the keys of some.
+fn is_wanted(plan: &Plan, provider: &Arc<ProviderPlan>) -> bool {
+    // A models file speaks of any provider.
+    const OF_MODELS: [&str; 3] = ["models", "structured", "price"];
+    let about = |key: &str| key.strip_prefix(&format!("provider.{}.", provider.name)).map(str::to_owned);
+    let is_it = |left: &LeftOut| Arc::ptr_eq(&left.plan.provider, provider);
+    let is_written = |key: &str| plan.effective.written().any(|known| known == key);
+    plan.effective
+        .written()
+        .filter_map(about)
+        .any(|key| !OF_MODELS.contains(&key.split('.').next().unwrap_or_default()))
+        || plan.routes.iter().any(|route| {
+            let is_target = route.left_out.iter().any(is_it) && is_written(&format!("route.{}.targets", route.name));
+            is_target || route.variants.iter().flat_map(|variant| &variant.left_out).any(is_it)
+        })
+}
+
+/// Of providers and routes that nobody but the defaults names, those that lack a key or a target, in one line.
+pub(super) fn note(plan: &Plan, state: &GatewayState) -> Option<String> {
+    let is_used = |provider: &Arc<ProviderPlan>| {
+        plan.routes.iter().flat_map(|route| left_out(route)).any(|left| Arc::ptr_eq(&left.plan.provider, provider))
+    };
+    let bare = |it: &&Arc<ProviderPlan>| !it.is_set_up() && is_used(it) && !is_wanted(plan, it);
+    let providers: Vec<&str> = plan.providers.iter().filter(bare).map(|it| &*it.name).collect();
+    let routes: Vec<&str> = silent(plan, state).filter(|route| !is_own(plan, route)).map(|it| &*it.name).collect();
+    let mut parts = Vec::new();
+    if !providers.is_empty() {
+        parts.push(format!("providers without a key: {}", providers.join(", ")));
+    }
+    if !routes.is_empty() {
+        parts.push(format!("routes without a target, whose callers get 503: {}", routes.join(", ")));
+    }
+    (!parts.is_empty()).then(|| format!("only the defaults name these, and they are not set up: {}", parts.join("; ")))
 }
 
 /// True when one of them may be asked.
@@ -47,9 +83,19 @@ fn has_one(targets: &[TargetPlan], state: &GatewayState) -> bool {
 }
 
 /// Routes that can ask nobody.
+fn silent<'p>(plan: &'p Plan, state: &'p GatewayState) -> impl Iterator<Item = &'p Arc<RoutePlan>> {
+    plan.routes.iter().filter(|route| !route.call.is_local() && !has_one(&route.targets, state))
+}
+
+/// True for a route of which somebody has written something.
+fn is_own(plan: &Plan, route: &RoutePlan) -> bool {
+    let beginning = format!("route.{}.", route.name);
+    plan.effective.written().any(|key| key.starts_with(&beginning))
+}
+
+/// Routes of somebody's own that can ask nobody.
 fn without_target(plan: &Plan, state: &GatewayState) -> Option<Warning> {
-    let is_silent = |route: &&Arc<RoutePlan>| !route.call.is_local() && !has_one(&route.targets, state);
-    let routes: Vec<&str> = plan.routes.iter().filter(is_silent).map(|route| &*route.name).collect();
+    let routes: Vec<&str> = silent(plan, state).filter(|route| is_own(plan, route)).map(|route| &*route.name).collect();
     let key = routes.iter().map(|name| format!("route.{name}")).collect::<Vec<_>>().join(", ");
     let text =
         "no target can be asked, so that callers get 503; give one its key, or set `enabled = false` for the route";
