@@ -291,7 +291,10 @@ impl GatewayState {
     /// A gateway has been built on this state: what policies kept that it does not have is forgotten.
     pub fn settle(&self) {
         self.policies.settle();
-        self.providers.iter().for_each(|provider| provider.policies.settle());
+        for provider in &self.providers {
+            provider.policies.settle();
+            provider.breakers.settle();
+        }
     }
 
     /// What policies keep of their own.

@@ -52,6 +52,8 @@ struct ProviderBreakers {
     chance: SeededRng,
     totals: Arc<Totals>,
     probe: AtomicU8,
+    /// Those that these take the place of, until they do.
+    before: Mutex<Option<Breakers>>,
 }
 
 /// What the last background probe found.
@@ -85,19 +87,25 @@ pub struct Report {
 impl Breakers {
     /// Closed breakers for a provider.
     pub fn new(provider: Arc<str>, settings: BreakerPlan, chance: SeededRng) -> Self {
-        Self::with(provider, settings, chance, Arc::default(), UNKNOWN)
+        let (probe, (families, totals, before)) = (AtomicU8::new(UNKNOWN), Default::default());
+        Self(Arc::new(ProviderBreakers { settings, provider, families, chance, totals, probe, before }))
     }
 
-    fn with(provider: Arc<str>, settings: BreakerPlan, chance: SeededRng, totals: Arc<Totals>, probe: u8) -> Self {
-        let (families, probe) = (Families::default(), AtomicU8::new(probe));
-        Self(Arc::new(ProviderBreakers { settings, provider, families, chance, totals, probe }))
-    }
-
-    /// Closed breakers for the same provider, with other settings. The counts go on.
+    /// Closed breakers for the same provider, with other settings. The counts go on. They take the place of these once they
+    /// [settle](Self::settle).
     #[must_use]
     pub fn renewed(&self, settings: BreakerPlan) -> Self {
         let (provider, chance, totals) = (self.0.provider.clone(), self.0.chance.clone(), self.0.totals.clone());
-        Self::with(provider, settings, chance, totals, self.0.probe.load(Ordering::Relaxed))
+        let probe = AtomicU8::new(self.0.probe.load(Ordering::Relaxed));
+        let (families, before) = (Families::default(), Mutex::new(Some(self.clone())));
+        Self(Arc::new(ProviderBreakers { settings, provider, families, chance, totals, probe, before }))
+    }
+
+    /// They are in force: those that they take the place of are closed for whoever looks at how states change. What still
+    /// happens to those, through calls that run, changes nothing for calls that come.
+    pub fn settle(&self) {
+        let Some(before) = self.0.before.lock().take() else { return };
+        before.0.families.all().iter().for_each(|guarded| guarded.retire());
     }
 
     #[cfg(test)]
@@ -125,7 +133,7 @@ impl Breakers {
             let machine = Mutex::new(Machine::new(self.0.settings.clone(), self.0.chance.clone()));
             let (provider, totals) = (self.0.provider.clone(), self.0.totals.clone());
             let (slowness, denial, used) = Default::default();
-            let told = Mutex::new(State::Closed);
+            let told = Mutex::new(Some(State::Closed));
             FamilyBreaker { provider, family, machine, slowness, totals, denial, used, told }
         })
     }
@@ -201,8 +209,9 @@ struct FamilyBreaker {
     denial: LastDenial,
     /// When it was last asked for, see `families`.
     used: AtomicU64,
-    /// The state that it last told of.
-    told: Mutex<State>,
+    /// The state that it last told of; `None`: others have taken its place. Locked inside the machine's lock, so that changes are
+    /// told in the order in which they happen.
+    told: Mutex<Option<State>>,
 }
 
 impl FamilyBreaker {
@@ -226,12 +235,10 @@ impl FamilyBreaker {
         self.totals.transitions.fetch_add(transitions, Ordering::Relaxed);
         let at = time::now();
         let (state, reason) = (machine.state(at), machine.reason());
-        drop(machine);
-        let from = std::mem::replace(&mut *self.told.lock(), state);
-        if from.as_str() != state.as_str() {
-            let reason = reason.filter(|_| state == State::Open);
-            self.totals.changes.note(Change { at, family: self.family.clone(), others: 0, from, to: state, reason });
+        if let Some(told) = &mut *self.told.lock() {
+            self.tell(told, state, reason, at);
         }
+        drop(machine);
         let (name, models, word) = (display_name(&self.provider), &*self.family, state.as_str());
         match state {
             State::Open => {
@@ -240,6 +247,25 @@ impl FamilyBreaker {
             _ => tracing::info!(provider = name, models, "the circuit breaker of {name} is now {word}"),
         }
         result
+    }
+}
+
+impl FamilyBreaker {
+    /// Tells of a change from the state that it last told of.
+    fn tell(&self, told: &mut State, to: State, reason: Option<&'static str>, at: Instant) {
+        let from = std::mem::replace(told, to);
+        if from.as_str() != to.as_str() {
+            let reason = reason.filter(|_| to == State::Open);
+            self.totals.changes.note(Change { at, family: self.family.clone(), others: 0, from, to, reason });
+        }
+    }
+
+    /// Tells that it is closed, and nothing any more.
+    fn retire(&self) {
+        let _machine = self.machine.lock();
+        if let Some(mut told) = self.told.lock().take() {
+            self.tell(&mut told, State::Closed, None, time::now());
+        }
     }
 }
 
@@ -430,5 +456,74 @@ pub fn sampled(of: Vec<(Arc<str>, Breakers)>) -> impl Fn(&mut Samples<'_>) {
         let refused = of.iter().map(|(provider, breakers)| ([provider], breakers.refused()));
         let help = "Calls refused by an open circuit breaker";
         samples.counters("tidegate_breaker_refused_total", help, ["provider"], refused);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> BreakerPlan {
+        BreakerPlan {
+            window: Duration::from_secs(10),
+            failure_share: 0.5,
+            min_calls: 10,
+            consecutive: 5,
+            slow_after: Duration::from_secs(8),
+            slow_share: 0.8,
+            open_for: Duration::from_secs(10),
+            open_max: Duration::from_secs(60),
+            probes: 3,
+            ramp_step: Duration::from_secs(2),
+            slowdown: 3.0,
+            same_request: 1,
+        }
+    }
+
+    fn breakers() -> Breakers {
+        Breakers::new("p".into(), plan(), SeededRng::new(7))
+    }
+
+    fn told(breakers: &Breakers) -> Vec<(&'static str, &'static str)> {
+        breakers.changes().iter().map(|change| (change.from.as_str(), change.to.as_str())).collect()
+    }
+
+    #[test]
+    fn each_change_begins_where_the_one_before_ended_however_many_threads_change_it() {
+        let breakers = breakers();
+        let guarded = breakers.guarded(Some("m"), time::now());
+        for _ in 0..50 {
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        for number in 0..200 {
+                            match number % 2 {
+                                0 => guarded.change(|machine| machine.trip("silent", time::now())),
+                                _ => guarded.change(Machine::reset),
+                            }
+                        }
+                    });
+                }
+            });
+            let told = told(&breakers);
+            assert!(told.windows(2).all(|two| two[0].1 == two[1].0), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn one_that_is_replaced_while_open_is_told_to_close_once_and_then_tells_nothing() {
+        let before = breakers();
+        let open = before.guarded(Some("m"), time::now());
+        open.change(|machine| machine.trip("silent", time::now()));
+        assert_eq!(told(&before), [("closed", "open")]);
+        let after = before.renewed(plan());
+        assert_eq!(told(&after), [], "the new configuration may yet be refused");
+        after.settle();
+        after.settle();
+        open.change(Machine::reset);
+        open.change(|machine| machine.trip("silent", time::now()));
+        assert_eq!(told(&after), [("open", "closed")]);
+        after.guarded(Some("m"), time::now()).change(|machine| machine.trip("silent", time::now()));
+        assert_eq!(told(&after), [("closed", "open")]);
     }
 }
