@@ -63,6 +63,8 @@ struct Kept {
 
 struct Provider {
     steps: Series<ProviderStep>,
+    /// The short step in which it was sampled last.
+    sampled: u64,
     attempts: u64,
     failures: u64,
     /// The worst state since the last step.
@@ -84,7 +86,7 @@ pub struct View {
     pub calls: Vec<Option<CallStep>>,
     /// Each provider's steps.
     pub providers: Vec<(Arc<str>, Vec<ProviderStep>)>,
-    /// True if there were more than [`PROVIDERS`].
+    /// True if there is a provider without a history, as there were [`PROVIDERS`] others.
     pub is_full: bool,
     /// What changed since an hour, or a day.
     pub marks: Vec<Mark>,
@@ -128,6 +130,7 @@ impl History {
         // Of steps that nobody saw end nothing is known but what was counted in all of them.
         let ended = (running > kept.next).then(|| running - 1);
         kept.next = running;
+        kept.is_full = false;
         for sample in providers {
             kept.take(sample, ended);
         }
@@ -194,10 +197,12 @@ impl Kept {
         }
         let provider = self.providers.entry(name).or_insert_with(|| Provider {
             steps: Series::new(),
+            sampled: 0,
             attempts: 0,
             failures: 0,
             worst: Band::Closed,
         });
+        provider.sampled = self.next;
         provider.worst = provider.worst.max(worst);
         let Some(ended) = ended else { return };
         // Less than before: it was gone for a while, and its counts began anew.
@@ -216,7 +221,8 @@ impl Kept {
     fn has_room(&mut self) -> bool {
         if self.providers.len() >= PROVIDERS {
             let oldest = self.next.saturating_sub(DAY as u64 * PARTS);
-            self.providers.retain(|_, provider| provider.steps.last().is_none_or(|last| last >= oldest));
+            // A reader may have had it sampled, and no step of it was ever written.
+            self.providers.retain(|_, provider| provider.sampled >= oldest);
         }
         self.providers.len() < PROVIDERS
     }
