@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::config::plan::ExplainPlan;
 use crate::model::money::Usd;
 use crate::model::time::since;
-use crate::model::trail::{Attempt, BudgetFact, Facts, LONGEST_MODEL, LimitFact, Step, short_model};
+use crate::model::trail::{Attempt, BudgetFact, Facts, GuardFact, LONGEST_MODEL, LimitFact, Step, short_model};
 use crate::telemetry::running::{RunningCall, RunningCalls};
 use crate::telemetry::traffic::Ended;
 
@@ -60,22 +60,37 @@ pub struct CallRecord {
 impl CallRecord {
     /// Its size in bytes, without the names that it shares with the configuration.
     pub fn size(&self) -> usize {
-        let Facts { attempts, steps, limits, budgets, fault_detail, model_asked, .. } = &self.facts;
-        let named = [&self.tenant, &self.api_key, model_asked];
+        let Facts { attempts, steps, limits, budgets, budgets_spent, words, guarded, .. } = &self.facts;
+        let Facts { fault_detail, model_asked, account, kept, fallback, prompt, trace, ending, .. } = &self.facts;
+        let (user, session) = account.as_ref().map_or((&None, &None), |account| (&account.user, &account.session));
+        let kept_model = kept.as_ref().and_then(|kept| kept.model.as_ref());
+        let fallback_model = fallback.as_ref().and_then(|fallback| fallback.model.as_ref());
+        let callers = [&self.tenant, &self.api_key, model_asked, user, session].into_iter().flatten();
+        let named = callers.chain(kept_model).chain(fallback_model);
         let ids = attempts.iter().flat_map(Attempt::ids).map(str::len);
         let models = attempts.iter().filter_map(|attempt| attempt.model.as_ref()).map(|model| model.len());
         let texts = [
             self.id.len(),
             self.path.len(),
-            named.into_iter().flatten().map(|name| name.len()).sum(),
-            fault_detail.as_ref().map_or(0, String::len),
+            named.map(|name| name.len()).sum(),
+            fault_detail.as_ref().map_or(0, String::capacity),
             ids.sum(),
+            steps.iter().map(|step| step.what.text_len()).sum(),
+        ];
+        let boxed = [
+            prompt.as_ref().map_or(0, |prompt| size_of_val(&**prompt)),
+            trace.as_ref().map_or(0, |trace| size_of_val(&**trace)),
+            ending.as_ref().map_or(0, |ending| size_of_val(&**ending)),
         ];
         size_of::<Self>()
             + attempts.capacity() * size_of::<Attempt>()
             + steps.capacity() * size_of::<Step>()
             + limits.capacity() * size_of::<LimitFact>()
             + budgets.capacity() * size_of::<BudgetFact>()
+            + budgets_spent.capacity() * size_of::<Arc<str>>()
+            + words.capacity() * size_of::<(&str, &str)>()
+            + guarded.capacity() * size_of::<GuardFact>()
+            + boxed.iter().sum::<usize>()
             + models.sum::<usize>()
             + texts.iter().sum::<usize>()
     }
@@ -88,11 +103,6 @@ impl CallRecord {
     /// How it ended, seen from afar; `None`: it still runs.
     pub fn ended(&self) -> Option<Ended> {
         (!self.is_running()).then(|| Ended::by(self.status, self.outcome))
-    }
-
-    /// True when its provider has called the request or the answer so.
-    fn has_provider_id(&self, id: &str) -> bool {
-        self.facts.attempts.iter().flat_map(Attempt::ids).any(|own| own == id)
     }
 
     /// True when nobody was refused and nothing failed.
@@ -178,10 +188,19 @@ impl CallHistory {
         calls.into_iter().filter_map(so_far).filter(wanted).take(most).map(Arc::new).collect()
     }
 
-    /// The call with this id, as far as it has come: the one that runs, or else the latest that is over.
+    /// The call with this id, as far as it has come: the one that runs, or else the latest that is over. The id is the
+    /// gateway's, or else one that its provider has given.
     pub fn find_any(&self, id: &str) -> Option<Arc<CallRecord>> {
-        let running = self.in_flight.all().into_iter().find(|call| *call.subject.id == *id).and_then(so_far);
-        running.map(Arc::new).or_else(|| self.find(id))
+        let running = self.in_flight.all();
+        if let Some(own) = running.iter().find(|call| *call.subject.id == *id).cloned().and_then(so_far) {
+            return Some(Arc::new(own));
+        }
+        // Looked at first: one that ends meanwhile is among those that are over.
+        let theirs = running.into_iter().find(|call| call.has_provider_id(id)).and_then(so_far).map(Arc::new);
+        match self.find(id) {
+            Some(own) if *own.id == *id => Some(own),
+            older => theirs.or(older),
+        }
     }
 
     /// The latest story of a call with this id: the gateway's, or else one that its provider has given.
@@ -190,7 +209,7 @@ impl CallHistory {
         self.walk(|story| {
             if *story.id == *id {
                 found = Some(story.clone());
-            } else if theirs.is_none() && story.has_provider_id(id) {
+            } else if theirs.is_none() && story.facts.has_provider_id(id) {
                 theirs = Some(story.clone());
             }
             found.is_none()
@@ -265,7 +284,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::trail::{Reason, Trail};
+    use crate::model::log_context::LogContext;
+    use crate::model::trail::{Account, Direction, Fallback, KeptFact, PromptFact, Reason, StepKind, Trail};
 
     fn story(number: usize) -> CallRecord {
         CallRecord {
@@ -323,6 +343,86 @@ mod tests {
         }
         assert_eq!(call_history.find("7").map(|story| story.status), Some(503));
         assert!(call_history.find("8").is_none());
+    }
+
+    #[test]
+    fn a_call_that_runs_is_found_by_the_ids_that_its_provider_gave() {
+        let call_history = CallHistory::default();
+        call_history.bound(ExplainPlan { keep: 10, max_bytes: 1 << 20 });
+        let trail = Trail::start(None);
+        let note = trail.begin_attempt(&"p".into(), None, Reason::First);
+        note.request_id("req-1");
+        note.answer_id("resp-1");
+        let subject = LogContext::new("runs".into());
+        let call = RunningCall::new(&subject, ("GET", &"/".into()), ("openai", 1), trail.facts().started, &trail);
+        let running = call_history.in_flight.begin(call, &trail);
+        let found = |id: &str| call_history.find_any(id).map(|record| (record.id.to_string(), record.is_running()));
+        for id in ["runs", "req-1", "resp-1"] {
+            assert_eq!(found(id), Some(("runs".into(), true)), "{id}");
+        }
+        assert_eq!(found("req"), None);
+        // Another call's own id comes before.
+        call_history.tell(CallRecord { id: "req-1".into(), ..story(1) });
+        assert_eq!(found("req-1"), Some(("req-1".into(), false)));
+        drop(running);
+        assert_eq!(found("resp-1"), None);
+    }
+
+    #[test]
+    fn all_that_callers_and_policies_can_make_long_counts_as_its_size() {
+        let plain = story(0).size();
+        let name: Arc<str> = "n".repeat(100).into();
+        let long: [(&str, fn(&mut Facts, &Arc<str>), usize); 10] = [
+            ("user", |facts, name| facts.account = Some(account(Some(name), None)), 100),
+            ("session", |facts, name| facts.account = Some(account(None, Some(name))), 100),
+            (
+                "kept",
+                |facts, name| {
+                    facts.kept = Some(KeptFact { provider: name.clone(), model: Some(name.clone()), usage: None });
+                },
+                100,
+            ),
+            (
+                "fallback",
+                |facts, name| {
+                    let (provider, model) = (name.clone(), Some(name.clone()));
+                    facts.fallback = Some(Fallback { why: "hedge", provider, model });
+                },
+                100,
+            ),
+            ("words", |facts, _| facts.words = vec![("mirror", "sent"); 9], 9 * size_of::<(&str, &str)>()),
+            ("spent", |facts, name| facts.budgets_spent = vec![name.clone(); 9], 9 * size_of::<Arc<str>>()),
+            ("guarded", |facts, name| facts.guarded = vec![guarded(name); 9], 9 * size_of::<GuardFact>()),
+            (
+                "prompt",
+                |facts, name| facts.prompt = Some(Box::new(PromptFact { key: name.clone(), version: 1 })),
+                size_of::<PromptFact>(),
+            ),
+            ("fault", |facts, name| facts.fault_detail = Some(name.to_string()), 100),
+            (
+                "unable",
+                |facts, name| {
+                    let what = StepKind::Unable(name.to_string().into());
+                    facts.steps = vec![Step { at: Duration::ZERO, policy: "failover", provider: None, what }];
+                },
+                100 + size_of::<Step>(),
+            ),
+        ];
+        for (what, lengthen, more) in long {
+            let mut record = story(0);
+            lengthen(&mut record.facts, &name);
+            assert_eq!(record.size() - plain, more, "{what}");
+        }
+    }
+
+    fn account(user: Option<&Arc<str>>, session: Option<&Arc<str>>) -> Account {
+        let (tenant, route) = ("t".into(), "r".into());
+        Account { tenant, user: user.cloned(), api_key: None, session: session.cloned(), route, is_call: true }
+    }
+
+    fn guarded(name: &Arc<str>) -> GuardFact {
+        let (guard, kind) = (name.clone(), name.clone());
+        GuardFact { guard, kind, direction: Direction::Request, action: "mask", count: 1 }
     }
 
     #[test]

@@ -53,6 +53,11 @@ impl RunningCall {
     pub fn facts(&self) -> Option<Facts> {
         self.trail.facts()
     }
+
+    /// True when its provider has called the request or the answer so.
+    pub fn has_provider_id(&self, id: &str) -> bool {
+        self.trail.read(|facts| facts.has_provider_id(id)).unwrap_or_default()
+    }
 }
 
 /// The calls in flight. As many as there are: each has a connection and buffers, which are bounded.
@@ -117,10 +122,10 @@ mod tests {
         assert_eq!(seventh.facts().map(|facts| facts.bytes_in), Some(77));
         places.remove(7);
         assert!(calls.count() == 99 && !calls.all().iter().any(|call| &*call.subject.id == "7"));
-        drop(seventh);
-        // Nobody else holds it: its facts are moved, not copied.
-        assert!(trails[7].end().is_some());
-        assert!(trails[8].end().is_none(), "one that is still in flight is looked at by others");
+        // Nobody else holds it: whoever looks afterwards finds it over.
+        let mut kept = None;
+        trails[7].hand_over(|facts| kept = Some(facts.bytes_in));
+        assert_eq!((kept, seventh.facts().is_none()), (Some(77), true));
         places.clear();
         assert_eq!((calls.count(), calls.all().len()), (0, 0));
     }

@@ -7,6 +7,7 @@ mod tokens;
 use parking_lot::{Mutex, MutexGuard};
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -37,28 +38,31 @@ struct Record {
     finish: Option<Finish>,
     reckon: OnceLock<Reckon>,
     at_end: Mutex<Vec<AtEnd>>,
+    /// True once the facts were taken out. Read and written while they are locked.
+    is_over: AtomicBool,
 }
 
 impl Record {
-    /// Does what is to be done when nobody can add to the facts any more. Once.
-    fn end(&mut self) -> &mut Facts {
-        let facts = self.facts.get_mut();
-        if let Some(reckon) = self.reckon.take() {
-            facts.reckon(&reckon);
+    /// Does what is to be done when nobody can add to the facts any more.
+    fn end(&self, facts: &mut Facts) {
+        if let Some(reckon) = self.reckon.get() {
+            facts.reckon(reckon);
         }
-        if let Some(finish) = self.finish.take() {
+        if let Some(finish) = &self.finish {
             finish(facts);
         }
-        for at_end in self.at_end.get_mut().drain(..) {
+        let work = std::mem::take(&mut *self.at_end.lock());
+        for at_end in work {
             at_end(facts);
         }
-        facts
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.end();
+        if !*self.is_over.get_mut() {
+            self.end(&mut self.facts.lock());
+        }
     }
 }
 
@@ -78,6 +82,7 @@ impl Trail {
             finish,
             reckon: OnceLock::new(),
             at_end: Mutex::default(),
+            is_over: AtomicBool::new(false),
         }))
     }
 
@@ -87,12 +92,19 @@ impl Trail {
         self.0.facts.lock()
     }
 
-    /// Ends the trail, if this is its last holder: what is done with the facts at its end is done now, and then they are the
-    /// holder's. `None`: others may still add to them.
-    pub fn end(&mut self) -> Option<Facts> {
-        let facts = Arc::get_mut(&mut self.0)?.end();
+    /// Gives the facts to `keep` as they are now. If this is the trail's last holder, what is done with them at its end is done
+    /// before, and they are moved, not copied: others may only look, and find the call over once `keep` has it.
+    pub fn hand_over(&mut self, keep: impl FnOnce(Facts)) {
+        let mut facts = self.facts();
+        // A look that is being taken counts as a holder.
+        if Arc::strong_count(&self.0) > 1 {
+            let facts = facts.clone();
+            return keep(facts);
+        }
+        self.0.end(&mut facts);
+        self.0.is_over.store(true, Ordering::Relaxed);
         let nothing = Facts::new(facts.started);
-        Some(std::mem::replace(facts, nothing))
+        keep(std::mem::replace(&mut *facts, nothing));
     }
 
     /// Has something done with the facts when nobody can add to them any more. It must not hold the trail.
@@ -102,11 +114,7 @@ impl Trail {
 
     /// Notes what a policy did about the call, and to whom it has to do with.
     pub fn note(&self, policy: &'static str, provider: Option<&Arc<str>>, what: StepKind) {
-        let mut facts = self.facts();
-        if facts.steps.len() < STEPS {
-            let at = since(facts.started);
-            facts.steps.push(Step { at, policy, provider: provider.cloned(), what });
-        }
+        self.facts().note(policy, provider.cloned(), what);
     }
 
     /// Notes in a word what a policy made of the call. Log lines and `explain` show the word under the policy's name.
@@ -118,14 +126,16 @@ impl Trail {
         }
     }
 
-    /// Notes that the call waits in a policy, until what this returns is dropped. Only who looks at running calls sees it.
+    /// Notes that the call waits in a policy, until what this returns is dropped. A wait that is worth telling is a step then.
     #[must_use]
     pub fn begin_wait(&self, policy: &'static str, provider: Option<&Arc<str>>) -> WaitNote {
         let mut facts = self.facts();
         let at = since(facts.started);
-        facts.waiting = Some(Box::new(Waiting { policy, provider: provider.cloned(), at }));
+        // Attempts that run beside each other wait beside each other.
+        let number = facts.waiting.last().map_or(0, |last| last.number + 1);
+        facts.waiting.push(Waiting { policy, provider: provider.cloned(), at, number });
         drop(facts);
-        WaitNote(self.clone())
+        WaitNote { trail: self.clone(), number }
     }
 
     /// A look at the trail that keeps nobody from ending it.
@@ -174,19 +184,41 @@ pub struct TrailLook(Weak<Record>);
 impl TrailLook {
     /// The facts as they are now; `None`: it is over.
     pub fn facts(&self) -> Option<Facts> {
+        self.read(Facts::clone)
+    }
+
+    /// What `read` makes of the facts as they are now; `None`: it is over.
+    pub fn read<T>(&self, read: impl FnOnce(&Facts) -> T) -> Option<T> {
         let record = self.0.upgrade()?;
-        let facts = record.facts.lock().clone();
-        Some(facts)
+        let facts = record.facts.lock();
+        let is_over = record.is_over.load(Ordering::Relaxed);
+        (!is_over).then(|| read(&facts))
     }
 }
 
+/// A shorter wait was not for what the policy waits for, but for this thread.
+const WORTH_TELLING: Duration = Duration::from_millis(1);
+
 /// The means to note that a wait is over: by dropping it.
 #[derive(Debug)]
-pub struct WaitNote(Trail);
+pub struct WaitNote {
+    trail: Trail,
+    number: u32,
+}
 
 impl Drop for WaitNote {
     fn drop(&mut self) {
-        self.0.facts().waiting = None;
+        let mut facts = self.trail.facts();
+        let Some(index) = facts.waiting.iter().position(|waiting| waiting.number == self.number) else { return };
+        let Waiting { policy, provider, at, .. } = facts.waiting.remove(index);
+        if facts.waiting.is_empty() {
+            // A call that is remembered has no use for the room.
+            facts.waiting = Vec::new();
+        }
+        let waited = since(facts.started).saturating_sub(at);
+        if waited >= WORTH_TELLING {
+            facts.note(policy, provider, StepKind::Waited(waited));
+        }
     }
 }
 
@@ -195,6 +227,8 @@ impl Drop for WaitNote {
 pub struct Facts {
     /// When the request's head had arrived.
     pub started: Instant,
+    /// When it was known what is asked, from the start: the body was read by then. `None`: it never was.
+    pub asked_at: Option<Duration>,
     /// What is asked for, in the configuration's word; `None` while that is not known.
     pub call: Option<&'static str>,
     /// True when the answer is wanted as a stream.
@@ -207,8 +241,8 @@ pub struct Facts {
     pub attempts: Vec<Attempt>,
     /// What policies did about it besides passing it on, oldest first; never more than [`STEPS`].
     pub steps: Vec<Step>,
-    /// What it waits for now, besides an attempt.
-    pub waiting: Option<Box<Waiting>>,
+    /// What it waits for now, besides attempts; the latest last.
+    pub waiting: Vec<Waiting>,
     /// The bill of an answer that is made in the background.
     pub bill: Option<Arc<Bill>>,
     /// Texts that the caller had when a target was asked to go on from them; zero when none was.
@@ -221,8 +255,10 @@ pub struct Facts {
     pub events_dropped: u64,
     /// What the cache did; `None` where there is none.
     pub cache: Option<CacheResult>,
-    /// Why the cache was bypassed, if it was.
+    /// Why no cached response was served, if none was.
     pub cache_because: Option<&'static str>,
+    /// The key of the cached response; `None`: the call has none.
+    pub cache_key: Option<[u8; 32]>,
     /// The cached response that was served, and what it cost originally.
     pub kept: Option<KeptFact>,
     /// On whose account the call goes; `None` while that is not known, and for work that is nobody's.
@@ -290,13 +326,14 @@ impl Facts {
     fn new(started: Instant) -> Self {
         Self {
             started,
+            asked_at: None,
             call: None,
             is_stream: false,
             model_asked: None,
             bytes_in: 0,
             attempts: Vec::new(),
             steps: Vec::new(),
-            waiting: None,
+            waiting: Vec::new(),
             bill: None,
             texts_before: 0,
             first_token: None,
@@ -304,6 +341,7 @@ impl Facts {
             events_dropped: 0,
             cache: None,
             cache_because: None,
+            cache_key: None,
             kept: None,
             account: None,
             is_pinned: false,
@@ -324,6 +362,18 @@ impl Facts {
             trace: None,
             ending: None,
         }
+    }
+
+    fn note(&mut self, policy: &'static str, provider: Option<Arc<str>>, what: StepKind) {
+        if self.steps.len() < STEPS {
+            self.steps.push(Step { at: since(self.started), policy, provider, what });
+        }
+    }
+
+    /// When a policy had decided about it, from the start: once what is asked was known and the policy had waited.
+    pub fn decided_at(&self, policy: &str) -> Duration {
+        let is_wait = |step: &&Step| step.policy == policy && matches!(step.what, StepKind::Waited(_));
+        self.steps.iter().rev().find(is_wait).map(|step| step.at).or(self.asked_at).unwrap_or_default()
     }
 
     /// What a policy made of it, in a word.
@@ -362,6 +412,11 @@ impl Facts {
     pub fn refusing_rules(&self) -> impl Iterator<Item = &Arc<str>> {
         let refusing = self.limits.iter().filter(|fact| fact.decision == Decision::Refused);
         refusing.map(|fact| &fact.terms.rule)
+    }
+
+    /// True when a provider has called the request or its answer so.
+    pub fn has_provider_id(&self, id: &str) -> bool {
+        self.attempts.iter().flat_map(Attempt::ids).any(|own| own == id)
     }
 
     /// The instances of a provider that this call was sent to, as bits.
@@ -407,6 +462,8 @@ pub struct Waiting {
     pub provider: Option<Arc<str>>,
     /// When it began, from the call's start.
     pub at: Duration,
+    /// Tells it from others of the call that go on.
+    number: u32,
 }
 
 /// What one budget said. What the call came to is what it cost.
@@ -439,6 +496,16 @@ pub enum StepKind {
     Unable(Cow<'static, str>),
     /// It found an attempt overdue, after such a silence.
     Overdue(Duration),
+}
+
+impl StepKind {
+    /// Bytes of text that it holds of its own.
+    pub fn text_len(&self) -> usize {
+        match self {
+            StepKind::Unable(Cow::Owned(what)) => what.capacity(),
+            _ => 0,
+        }
+    }
 }
 
 /// A WebSocket.
@@ -883,5 +950,58 @@ impl Drop for AttemptNote {
         {
             attempt.took = Some(since(attempt.started));
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_beside_each_other_end_by_themselves_and_are_steps_then() {
+        let trail = Trail::start(None);
+        let waits = || trail.facts().waiting.iter().map(|it| it.provider.as_deref().unwrap().to_owned()).collect();
+        let one = trail.begin_wait("concurrency", Some(&"a".into()));
+        let other = trail.begin_wait("concurrency", Some(&"b".into()));
+        drop(trail.begin_wait("limit", None));
+        tokio::time::advance(Duration::from_millis(7)).await;
+        drop(one);
+        let left: Vec<String> = waits();
+        assert_eq!(left, ["b"]);
+        tokio::time::advance(Duration::from_millis(5)).await;
+        drop(other);
+        let facts = trail.facts();
+        let steps: Vec<_> = facts.steps.iter().map(|it| (it.provider.as_deref().unwrap(), it.what.clone())).collect();
+        let waited = |time| StepKind::Waited(Duration::from_millis(time));
+        assert_eq!(steps, [("a", waited(7)), ("b", waited(12))], "one that took no time is not told");
+        assert_eq!(facts.waiting.capacity(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_policy_has_decided_once_it_is_known_what_is_asked_and_it_has_waited() {
+        let trail = Trail::start(None);
+        assert_eq!(trail.facts().decided_at("limit"), Duration::ZERO);
+        tokio::time::advance(Duration::from_millis(3)).await;
+        trail.facts().asked_at = Some(Duration::from_millis(3));
+        let wait = trail.begin_wait("limit", None);
+        tokio::time::advance(Duration::from_millis(4)).await;
+        drop(wait);
+        let at = |policy| trail.facts().decided_at(policy).as_millis();
+        assert_eq!((at("limit"), at("cache")), (7, 3));
+    }
+
+    #[test]
+    fn facts_that_others_may_add_to_are_copied_and_ended_by_the_last() {
+        let ended = Arc::new(Mutex::new(Vec::new()));
+        let by = ended.clone();
+        let mut trail = Trail::start(Some(Arc::new(move |facts: &Facts| by.lock().push(facts.bytes_in))));
+        let other = trail.clone();
+        trail.hand_over(|facts| assert_eq!(facts.bytes_in, 0));
+        drop(trail);
+        assert!(ended.lock().is_empty());
+        other.facts().bytes_in = 7;
+        drop(other);
+        assert_eq!(*ended.lock(), [7]);
     }
 }

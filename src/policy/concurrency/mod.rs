@@ -36,9 +36,6 @@ const WAIT: Duration = Duration::from_secs(1);
 /// ... and if nobody else can answer.
 const LAST_WAIT: Duration = Duration::from_secs(30);
 
-/// Who waited less did not wait for a place, but for this thread.
-const WORTH_TELLING: Duration = Duration::from_millis(1);
-
 /// The places at one provider. Shared, and outlives the gateway that uses it.
 #[derive(Clone)]
 pub struct Places(Arc<ProviderQueue>);
@@ -188,10 +185,6 @@ impl Policy for Concurrency {
         let (caller, model) = (call.head.caller_digest(), call.model().unwrap_or_default());
         let begins = || call.trail.begin_wait(Self::NAME, Some(&self.provider));
         let place = self.places.take((caller, model), self.priority, by, begins).await;
-        let waited = time::since(arrived);
-        if waited >= WORTH_TELLING {
-            call.trail.note(Self::NAME, Some(&self.provider), StepKind::Waited(waited));
-        }
         let Some(place) = place else {
             call.trail.note(Self::NAME, Some(&self.provider), StepKind::Refused(RETRY_IN));
             return Err(Fault::Saturated { provider: self.provider.clone(), retry_in: RETRY_IN });

@@ -25,7 +25,7 @@ use crate::config::plan::Prices;
 use crate::model::call::{Call, CallRequest, Head};
 use crate::model::fault::Fault;
 use crate::model::log_context::LogContext;
-use crate::model::time::refresh;
+use crate::model::time::{refresh, since};
 use crate::model::trace::Parent;
 use crate::model::trail;
 use crate::model::trail::{Account, Attempt, Ending, Facts, Trail, short_model};
@@ -251,6 +251,7 @@ impl Watch {
         facts.is_stream = request.wants_stream();
         facts.account = Some(account);
         let started = facts.started;
+        facts.asked_at = Some(since(started));
         drop(facts);
         self.show(started);
     }
@@ -316,7 +317,6 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.observe.metrics.requests.in_flight.dec();
-        drop(self.running.take());
         if self.events > 0 {
             self.observe.metrics.callers.streams.dec();
         }
@@ -341,6 +341,8 @@ impl Drop for Watch {
         }
         drop(facts);
         self.tell(&sample, outcome, cost);
+        // Only now: whoever looks for the call finds it among those in flight or among those that are over.
+        drop(self.running.take());
     }
 }
 

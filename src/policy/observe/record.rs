@@ -149,6 +149,8 @@ fn refused_by(facts: &Facts) -> Vec<Arc<str>> {
 
 fn waited(facts: &Facts) -> Duration {
     let waits = facts.steps.iter().map(|step| match step.what {
+        // For another's answer to the same: that is no permit, no quota and no retry.
+        StepKind::Waited(_) if step.policy == "cache" => Duration::ZERO,
         StepKind::Waited(time) => time,
         StepKind::Refused(_)
         | StepKind::Denied(_)

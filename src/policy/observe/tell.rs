@@ -50,24 +50,30 @@ impl Watch {
         let Some(telling) = self.observe.telling.as_ref().filter(|_| self.caller != OPERATOR) else { return };
         telling.traffic.note(sample);
         let Some(call_history) = &telling.call_history else { return };
+        let (id, route, path) = (self.subject.id.clone(), self.route.route.clone(), self.path.clone());
+        let (caller, method, status) = (self.caller, self.method, self.status);
+        let (tenant, api_key, generation) = (self.tenant.take(), self.api_key.take(), telling.generation);
+        let (took, bytes_out, events) = (sample.took, self.bytes_out, self.events);
+        let cost = cost.map(|cost| cost.usd);
         // Nearly always nobody can add to the facts any more, and they need not be copied.
-        let facts = self.trail.end().unwrap_or_else(|| self.trail.facts().clone());
-        call_history.tell(CallRecord {
-            id: self.subject.id.clone(),
-            route: self.route.route.clone(),
-            caller: self.caller,
-            method: self.method,
-            path: self.path.clone(),
-            tenant: self.tenant.take(),
-            api_key: self.api_key.take(),
-            generation: telling.generation,
-            status: self.status,
-            outcome,
-            took: sample.took,
-            bytes_out: self.bytes_out,
-            events: self.events,
-            cost: cost.map(|cost| cost.usd),
-            facts,
+        self.trail.hand_over(|facts| {
+            call_history.tell(CallRecord {
+                id,
+                route,
+                caller,
+                method,
+                path,
+                tenant,
+                api_key,
+                generation,
+                status,
+                outcome,
+                took,
+                bytes_out,
+                events,
+                cost,
+                facts,
+            });
         });
     }
 
@@ -100,5 +106,56 @@ impl Watch {
             trace: self.subject.trace.get().copied(),
         };
         reports.outbox.offer(report, 1);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread::{JoinHandle, spawn};
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::config::plan::ExplainPlan;
+    use crate::config::{self, Variables};
+    use crate::model::call::CallRequest;
+    use crate::model::trail::Account;
+    use crate::policy::observe::Observe;
+    use crate::state::estimate::Estimates;
+    use crate::telemetry::metrics::Metrics;
+
+    #[test]
+    fn a_call_that_ends_is_found_all_the_time() {
+        let call_history = CallHistory::default();
+        call_history.bound(ExplainPlan { keep: 10, max_bytes: 1 << 20 });
+        let telling = Telling {
+            call_history: Some(call_history.clone()),
+            traffic: Traffic::default(),
+            recording: Recording::default(),
+            clock: WallClock::new(Arc::new(|| jiff::Timestamp::UNIX_EPOCH)),
+            generation: 1,
+        };
+        // Looked for by another thread at the moment in which its end is counted.
+        let look: Arc<Mutex<Option<JoinHandle<bool>>>> = Arc::default();
+        let (looking, history) = (look.clone(), call_history.clone());
+        let count = move |_: &Facts| {
+            let history = history.clone();
+            *looking.lock() = Some(spawn(move || history.find_any("c").is_some()));
+            // Whatever it finds by itself it has found by then.
+            (0..100_000).for_each(|_| std::thread::yield_now());
+        };
+        let plan = config::load(Some(("x.toml", "defaults = false")), &Variables::default()).unwrap();
+        let observe = Observe::new(&Metrics::new(), &plan, Estimates::default(), count, None, None).telling(telling);
+        let watch = observe.watch("c".into(), &http::Method::GET, "/");
+        let (tenant, route) = ("t".into(), "r".into());
+        let account = Account { tenant, user: None, api_key: None, session: None, route, is_call: true };
+        watch.asked(&CallRequest::Menu, account);
+        assert_eq!((call_history.in_flight.count(), call_history.fill().0), (1, 0));
+        drop(watch);
+        assert_eq!((call_history.in_flight.count(), call_history.fill().0), (0, 1));
+        let look = look.lock().take().unwrap();
+        assert!(look.join().unwrap(), "the call was neither in flight nor over");
     }
 }

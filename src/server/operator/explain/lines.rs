@@ -59,10 +59,10 @@ pub(super) fn all(renderer: &CallRenderer<'_>, record: &CallRecord) -> String {
     // What happens in the same instant happens in this order: one attempt ends, policies say what they make of it, the next
     // one begins.
     let mut lines: Vec<(Duration, String)> = Vec::new();
-    lines.extend(facts.limits.iter().map(|fact| (Duration::ZERO, limit(fact))));
+    lines.extend(facts.limits.iter().map(|fact| (facts.decided_at("limit"), limit(fact))));
     if let Some(cache) = facts.cache {
         let because = facts.cache_because.map(|why| format!(": {why}")).unwrap_or_default();
-        lines.push((Duration::ZERO, format!("cache        {}{because}", cache.as_str())));
+        lines.push((timeline::cached_at(record), format!("cache        {}{because}", cache.as_str())));
     }
     lines.extend(facts.words.iter().map(|(policy, word)| (Duration::ZERO, format!("{policy:<12} {word}"))));
     lines.extend((1..).zip(&facts.attempts).map(|(number, tried)| attempt_end(record, number, tried)));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::gateway::Gateway;
 use crate::model::names::display_name;
 use crate::model::reply::{CacheResult, Degraded};
-use crate::model::trail::{Attempt, BudgetFact, Direction, GuardFact, StepKind};
+use crate::model::trail::{Attempt, BudgetFact, Direction, GuardFact, StepKind, Waiting};
 use crate::server::operator::answer::milliseconds;
 use crate::telemetry::explain::CallRecord;
 
@@ -42,6 +42,7 @@ pub(super) fn facts(gateway: &Gateway, record: &CallRecord) -> Vec<Fact> {
             format!("{}{because}", cache.as_str())
         }),
     );
+    tell("cache key", facts.cache_key.map(|key| blake3::Hash::from_bytes(key).to_hex().to_string()));
     for fact in &facts.budgets {
         tell("budget", Some(budget(record, fact)));
     }
@@ -86,10 +87,13 @@ pub(super) fn doing(record: &CallRecord) -> Option<String> {
             None => format!("attempt {number} at {name} ({}) since {}", attempt.reason.as_str(), since(began)),
         });
     }
-    if let Some(waiting) = &facts.waiting {
-        let provider =
-            waiting.provider.as_deref().map(|name| format!(" for {}", display_name(name))).unwrap_or_default();
-        return Some(format!("waits{provider} in {} since {}", waiting.policy, since(waiting.at)));
+    if !facts.waiting.is_empty() {
+        let wait = |waiting: &Waiting| {
+            let provider =
+                waiting.provider.as_deref().map(|name| format!(" for {}", display_name(name))).unwrap_or_default();
+            format!("waits{provider} in {} since {}", waiting.policy, since(waiting.at))
+        };
+        return Some(facts.waiting.iter().map(wait).collect::<Vec<_>>().join(", and "));
     }
     let is_resting = |step: &&crate::model::trail::Step| match step.what {
         StepKind::Waited(time) => step.policy == "retry" && step.at + time > record.took,

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::{ended, offset};
 use crate::model::names::display_name;
-use crate::model::trail::{Attempt, Decision, Outcome, Step, StepKind};
+use crate::model::reply::CacheResult;
+use crate::model::trail::{Attempt, Decision, Direction, Outcome, Step, StepKind};
 use crate::server::operator::answer::milliseconds;
 use crate::telemetry::explain::CallRecord;
 
@@ -81,7 +82,7 @@ pub(super) fn rows(record: &CallRecord) -> Vec<Row> {
     let mut rows = decisions(record);
     rows.extend(facts.steps.iter().map(step));
     rows.extend((1..).zip(&facts.attempts).map(|(number, tried)| attempt(record, number, tried)));
-    if let Some(waiting) = &facts.waiting {
+    for waiting in &facts.waiting {
         let took = record.took.saturating_sub(waiting.at);
         let provider = waiting.provider.as_deref().map(|name| format!(" {}", display_name(name))).unwrap_or_default();
         let label = format!("{}{provider}", waiting.policy);
@@ -127,17 +128,17 @@ fn tone(record: &CallRecord) -> Tone {
     }
 }
 
-/// What was decided before anybody was asked.
+/// What was decided before anybody was asked: when the body had been read, and the policy had waited for whom it asks.
 fn decisions(record: &CallRecord) -> Vec<Row> {
     let facts = &record.facts;
-    let start = Duration::ZERO;
     let limit = facts.limits.iter().map(|fact| {
         let tone = match fact.decision {
             Decision::Refused => Tone::Bad,
             Decision::ShadowRefused => Tone::Warn,
             Decision::Admitted | Decision::NotCharged | Decision::ShadowAdmitted => Tone::Good,
         };
-        Row::instant(format!("limit {}", fact.terms.rule), start, fact.decision.as_str().into(), tone)
+        let at = facts.decided_at("limit");
+        Row::instant(format!("limit {}", fact.terms.rule), at, fact.decision.as_str().into(), tone)
     });
     let budget = facts.budgets.iter().map(|fact| {
         let (word, tone) = match (fact.fits, facts.budgets_spent.contains(&fact.budget)) {
@@ -145,7 +146,7 @@ fn decisions(record: &CallRecord) -> Vec<Row> {
             (false, true) => ("spent: refused", Tone::Bad),
             (false, false) => ("spent", Tone::Warn),
         };
-        Row::instant(format!("budget {}", fact.budget), start, word.into(), tone)
+        Row::instant(format!("budget {}", fact.budget), facts.decided_at("budget"), word.into(), tone)
     });
     let guarded = facts.guarded.iter().map(|fact| {
         let (word, tone) = match fact.action {
@@ -154,11 +155,23 @@ fn decisions(record: &CallRecord) -> Vec<Row> {
             _ => ("found", Tone::Warn),
         };
         let result = format!("{} {} {word}", fact.count, fact.kind);
-        let at = if fact.direction.as_str() == "request" { start } else { facts.first_token.unwrap_or(record.took) };
+        let at = match fact.direction {
+            Direction::Request => facts.decided_at("guard"),
+            Direction::Answer => facts.first_token.unwrap_or(record.took),
+        };
         Row::instant(format!("guardrail {}", fact.guard), at, result, tone)
     });
-    let cache = facts.cache.map(|cache| Row::instant("cache".into(), start, cache.as_str().into(), Tone::Good));
+    let cache =
+        facts.cache.map(|cache| Row::instant("cache".into(), cached_at(record), cache.as_str().into(), Tone::Good));
     limit.chain(budget).chain(guarded).chain(cache).collect()
+}
+
+/// When the cache had decided: before the wait for an answer that others had asked for already, after that for the shared store.
+pub(super) fn cached_at(record: &CallRecord) -> Duration {
+    match record.facts.cache {
+        Some(CacheResult::Collapsed) => record.facts.asked_at.unwrap_or_default(),
+        _ => record.facts.decided_at("cache"),
+    }
 }
 
 fn attempt(record: &CallRecord, number: usize, tried: &Attempt) -> Row {
