@@ -142,9 +142,8 @@ impl Budget {
         if accounts.is_empty() {
             return Ok(Decision::On(Vec::new()));
         }
-        let now = head.received;
         let mut draws = draws(&accounts, &call.request, self.estimate(&call.request));
-        let (drawn, held) = self.accounts.draw(&draws, now).await.map_err(|_| Fault::StoreOut)?;
+        let (drawn, held) = self.draw(call, &draws).await?;
         warn(&accounts, &draws, &drawn);
         note(call, &draws, &drawn);
         let refusing: Vec<&BudgetPlan> = refusing(&accounts, &draws, &drawn);
@@ -158,7 +157,7 @@ impl Budget {
                 draw.cost = cost;
                 draw.is_enforced &= !matches!(plan.on_stop, OnStop::Cheaper(_));
             }
-            let (drawn, held) = self.accounts.draw(&draws, now).await.map_err(|_| Fault::StoreOut)?;
+            let (drawn, held) = self.draw(call, &draws).await?;
             note(call, &draws, &drawn);
             let still = self::refusing(&accounts, &draws, &drawn);
             if still.is_empty() {
@@ -167,6 +166,15 @@ impl Budget {
             return Err(refusal(&still, call));
         }
         Err(refusal(&refusing, call))
+    }
+
+    async fn draw(
+        &self,
+        call: &Call,
+        draws: &[BudgetRequest],
+    ) -> Result<(Vec<BudgetDecision>, Vec<Reservation>), Fault> {
+        let _wait = self.accounts.is_shared().then(|| call.trail.begin_wait(Self::NAME, None));
+        self.accounts.draw(draws, call.head.received).await.map_err(|_| Fault::StoreOut)
     }
 
     fn charge(&self, call: &Call, held: Vec<Reservation>) -> Charge {
@@ -215,7 +223,8 @@ fn refusing<'p>(accounts: &[Account<'p>], draws: &[BudgetRequest], drawn: &[Budg
     all.filter(|(_, (draw, drawn))| draw.is_enforced && !drawn.fits).map(|(account, _)| &**account.plan).collect()
 }
 
-/// Notes what the budgets said: of a call that is asked with a cheaper model, what they said of that.
+/// Notes what the budgets said: of a call that is asked with a cheaper model, what they said of that, and which of them the
+/// call did not fit into before.
 fn note(call: &Call, draws: &[BudgetRequest], drawn: &[BudgetDecision]) {
     let fact = |(draw, drawn): (&BudgetRequest, &BudgetDecision)| BudgetFact {
         budget: draw.budget.clone(),
@@ -224,7 +233,9 @@ fn note(call: &Call, draws: &[BudgetRequest], drawn: &[BudgetDecision]) {
         reserved: draw.cost,
         fits: drawn.fits,
     };
-    call.trail.facts().budgets = draws.iter().zip(drawn).map(fact).collect();
+    let budgets = &mut call.trail.facts().budgets;
+    budgets.retain(|fact| !fact.fits);
+    budgets.extend(draws.iter().zip(drawn).map(fact));
 }
 
 /// The same with a cheaper model, if all that refuse it know one for it: the first one's.

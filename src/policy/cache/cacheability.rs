@@ -161,6 +161,18 @@ impl Asker<'_> {
     }
 }
 
+/// Why there is no cached response where none was kept: with whom the caller would share one.
+pub(super) fn absence(plan: &RouteCachePlan, head: &Head) -> &'static str {
+    match (plan.scope, &head.credential) {
+        (CacheScope::Shared, _) => "no cached response under this key; all callers share it",
+        (CacheScope::User, _) => "no cached response under this key; it is this user's own",
+        (CacheScope::Tenant, Some(_)) if !head.is_tenant_named => {
+            "no cached response under this key; callers with this credential share it"
+        }
+        (CacheScope::Tenant, _) => "no cached response under this key; the tenant's callers share it",
+    }
+}
+
 fn form(request: &CallRequest) -> Form {
     match request {
         CallRequest::Wire(wire) if wire.stream => Form::Events { has_usage: replay::wants_usage(wire) },

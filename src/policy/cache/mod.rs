@@ -137,16 +137,21 @@ impl Cache {
         Self(Arc::new(Inner { common, plan, route: name, dialect, total: route.total, targets, inside, identity }))
     }
 
-    /// What is kept for a question, if it is of any use to this caller now.
-    fn find(&self, question: &Question, call: &Call) -> Option<Lookup> {
+    /// What is kept for a question, if it is of any use to this caller now; else why there is nothing.
+    fn find(&self, question: &Question, call: &Call) -> Result<Lookup, &'static str> {
         if call.head.wishes.wants_new {
-            return None;
+            return Err("the caller wants a new response (`no-cache`)");
         }
-        let found = self.judge(self.0.common.entries.find(&question.key)?);
+        let entry = self.0.common.entries.find(&question.key);
+        let found = self.judge(entry.ok_or_else(|| cacheability::absence(&self.0.plan, &call.head))?);
         if found.freshness == Freshness::Gone {
             self.0.common.entries.forget(&question.key);
+            return Err("the cached response under this key has expired");
         }
-        Some(found).filter(|found| is_wanted(found, call))
+        if !is_wanted(&found, call) {
+            return Err("the cached response under this key is older than the caller's `max-age`");
+        }
+        Ok(found)
     }
 
     fn judge(&self, entry: Arc<Entry>) -> Lookup {
@@ -164,7 +169,10 @@ impl Cache {
         };
         note(question, call, result);
         let Entry { provider, model, usage, .. } = &*found.entry;
-        call.trail.facts().kept = Some(KeptFact { provider: provider.clone(), model: model.clone(), usage: *usage });
+        let kept = KeptFact { provider: provider.clone(), model: model.clone(), usage: *usage };
+        let mut facts = call.trail.facts();
+        (facts.kept, facts.cache_because) = (Some(kept), None);
+        drop(facts);
         let content_type = found.entry.content_type.clone().filter(|_| matches!(body, Body::Whole(_)));
         let headers = HeaderMap::with_capacity(HEADERS);
         Some(Box::new(Reply {
@@ -185,7 +193,11 @@ impl Cache {
             let is_first = follower.is_first;
             let result = if is_first { CacheResult::Miss } else { CacheResult::Collapsed };
             note(question, call, result);
-            match follower.follow(call.deadline).await {
+            let arrival = {
+                let _wait = (!is_first).then(|| call.trail.begin_wait(Self::NAME, None));
+                follower.follow(call.deadline).await
+            };
+            match arrival {
                 Ok(Some(Arrival::Reply(reply))) => return Ok(self.mark(reply, result)),
                 Ok(Some(Arrival::Entry(entry))) => {
                     let found = Some(self.judge(entry)).filter(|found| is_wanted(found, call));
@@ -249,6 +261,7 @@ impl Cache {
             }
             is_good(entry)
         };
+        let _wait = call.trail.begin_wait(Self::NAME, None);
         shared.fetch(&question.key, &keep).await
     }
 
@@ -348,24 +361,29 @@ impl Cache {
 
     /// What a call with a question gets.
     async fn answer(&self, call: &Call, question: &Question) -> Outcome {
-        let found = self.find(question, call);
         let mut may_find = true;
-        if let Some(found) = found.filter(|found| found.freshness != Freshness::StaleIfError) {
-            let result = match found.freshness {
-                Freshness::Fresh => CacheResult::Hit,
-                _ => CacheResult::Stale,
-            };
-            match self.give(&found, result, question, call) {
-                Some(reply) => {
+        let because = match self.find(question, call) {
+            Err(because) => because,
+            Ok(Lookup { freshness: Freshness::StaleIfError, .. }) => {
+                "the cached response under this key is stale, and given only when no provider answers"
+            }
+            Ok(found) => {
+                let result = match found.freshness {
+                    Freshness::Fresh => CacheResult::Hit,
+                    _ => CacheResult::Stale,
+                };
+                if let Some(reply) = self.give(&found, result, question, call) {
                     if found.freshness == Freshness::Renewable {
                         self.renew(call, question);
                     }
                     return Ok(reply);
                 }
-                // It lacks something that this caller wants to know: a new answer has it.
-                None => may_find = false,
+                // A new answer has it.
+                may_find = false;
+                "the cached response under this key lacks something that the caller asks for"
             }
-        }
+        };
+        call.trail.facts().cache_because = Some(because);
         if call.head.wishes.only_kept {
             note(question, call, CacheResult::Refused);
             return Err(Fault::NotKept);
@@ -379,7 +397,7 @@ impl Cache {
     /// The stale response if there is one (`stale_if_error`), else the fault.
     fn spare(&self, call: &Call, question: &Question, fault: Fault) -> Outcome {
         // Looked up again: failing has taken some time.
-        let found = self.find(question, call);
+        let found = self.find(question, call).ok();
         let Some(mut reply) = found.and_then(|found| self.give(&found, CacheResult::Stale, question, call)) else {
             return Err(fault);
         };
@@ -414,7 +432,8 @@ impl Policy for Cache {
 
 fn note(question: &Question, call: &Call, result: CacheResult) {
     if question.is_call {
-        call.trail.facts().cache = Some(result);
+        let mut facts = call.trail.facts();
+        (facts.cache, facts.cache_key) = (Some(result), Some(question.key.0));
     }
 }
 

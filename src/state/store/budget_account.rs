@@ -127,6 +127,11 @@ impl BudgetAccounts {
         Self { accounts: Mutex::default(), max_accounts, shared }
     }
 
+    /// True when a store is asked that gateways share.
+    pub fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
     /// Reserves the cost in every account, or in none if an enforced one has not enough left. The holds are there only when it
     /// was taken. An error says that the shared store is down and that the config wants calls refused then.
     pub async fn draw(

@@ -33,7 +33,7 @@ pub(super) struct CallFilter {
     variant: Option<String>,
     /// The rule of a rate limit that refused the call.
     rule: Option<String>,
-    /// A budget that refused it.
+    /// A budget that it did not fit into.
     budget: Option<String>,
     slower_than: Duration,
 }
@@ -97,7 +97,7 @@ impl CallFilter {
             && is(&self.variant, facts.variant.as_ref().map(|taken| &*taken.name))
             && has(&self.provider, &|name| facts.attempts.iter().any(|attempt| *attempt.provider == *name))
             && has(&self.rule, &|name| facts.refusing_rules().any(|rule| **rule == *name))
-            && has(&self.budget, &|name| facts.budgets_spent.iter().any(|budget| **budget == *name))
+            && has(&self.budget, &|name| facts.budgets.iter().any(|fact| !fact.fits && *fact.budget == *name))
             && has(&self.tenant, &|name| record.tenant.as_deref().is_some_and(|own| own == name || mark(own) == name))
     }
 
