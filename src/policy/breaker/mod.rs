@@ -517,7 +517,7 @@ mod tests {
         open.change(|machine| machine.trip("silent", time::now()));
         assert_eq!(told(&before), [("closed", "open")]);
         let after = before.renewed(plan());
-        assert_eq!(told(&after), [], "the new configuration may yet be refused");
+        assert!(told(&after).is_empty(), "the new configuration may yet be refused");
         after.settle();
         after.settle();
         open.change(Machine::reset);

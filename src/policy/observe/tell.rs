@@ -113,6 +113,7 @@ impl Watch {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::mpsc::channel;
     use std::thread::{JoinHandle, spawn};
 
     use parking_lot::Mutex;
@@ -141,10 +142,11 @@ mod tests {
         let look: Arc<Mutex<Option<JoinHandle<bool>>>> = Arc::default();
         let (looking, history) = (look.clone(), call_history.clone());
         let count = move |_: &Facts| {
-            let history = history.clone();
-            *looking.lock() = Some(spawn(move || history.find_any("c").is_some()));
-            // Whatever it finds by itself it has found by then.
-            (0..100_000).for_each(|_| std::thread::yield_now());
+            let (history, (begins, begun)) = (history.clone(), channel());
+            *looking.lock() = Some(spawn(move || begins.send(()).is_ok() && history.find_any("c").is_some()));
+            begun.recv().unwrap();
+            // What it does not have to wait for it has done by then.
+            (0..100).for_each(|_| std::thread::yield_now());
         };
         let plan = config::load(Some(("x.toml", "defaults = false")), &Variables::default()).unwrap();
         let observe = Observe::new(&Metrics::new(), &plan, Estimates::default(), count, None, None).telling(telling);
