@@ -22,6 +22,7 @@ use super::sockets::{CALLERS, OPERATORS, Sockets};
 use super::supervisor;
 use crate::config;
 use crate::config::plan::Plan;
+use crate::config::tables::open_keys::warning;
 use crate::config::watch::Watch;
 use crate::gateway::Gateway;
 use crate::gateway::state::GatewayState;
@@ -61,7 +62,10 @@ fn serve(role: &Role, file: Option<&Path>, beginning: &mut Beginning) -> Result<
     (role.check)(&loaded.plan)?;
     let telemetry = log::start(&loaded.plan.log, loaded.plan.environment)?;
     tracing::info!(config = loaded.source.as_str(), version = env!("CARGO_PKG_VERSION"), "starting");
-    for warning in &loaded.plan.warnings {
+    // Whether the port is open is told once it is bound: a supervisor's socket need not be where the configuration says.
+    let (environment, routes) = (loaded.plan.environment, loaded.plan.routes.clone());
+    let assumed = warning(environment, loaded.plan.server.listen, &routes);
+    for warning in loaded.plan.warnings.iter().filter(|warning| Some(*warning) != assumed.as_ref()) {
         tracing::warn!("{warning}");
     }
     descriptors::raise(loaded.plan.server.max_connections);
@@ -78,7 +82,12 @@ fn serve(role: &Role, file: Option<&Path>, beginning: &mut Beginning) -> Result<
             Simulator::of_process(file).inspect_err(|problem| tracing::warn!(problem, "what-if is off")).ok();
         let process = Process { log: apart, reloading: Some(reloading), simulator, has_callers: role.has_callers };
         let ready = |address| match address {
-            Some(address) => tracing::info!("listening on {scheme}://{address}"),
+            Some(address) => {
+                if let Some(warning) = warning(environment, address, &routes) {
+                    tracing::warn!("{warning}");
+                }
+                tracing::info!("listening on {scheme}://{address}");
+            }
             None => tracing::info!(concurrency, "working on jobs"),
         };
         until_stopped(gateway, beginning, process, ready).await

@@ -234,7 +234,7 @@ fn read(tree: &Table, origin: Origin, variables: &Variables, report: &Report, mu
     // Where secrets are assumed nobody calls from outside.
     if !variables.has_all_secrets() {
         auth::check_doors(&auth, environment, &server, &routes, &production, report, &mut warnings);
-        warnings.extend(open_keys::warning(environment, &server, &routes));
+        warnings.extend(open_keys::warning(environment, server.listen, &routes));
     }
     let jobs = jobs.settle(&routes, store.address.as_ref(), report);
     let limits = limits::read(&mut root, variables, environment, report);

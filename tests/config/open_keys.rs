@@ -20,7 +20,8 @@ fn an_open_port_beyond_loopback_says_whose_keys_it_gives_away() {
         let said = warnings(text, &[&canaries, &[("HOST", host), ("NODE_ENV", environment)]]);
         let expected = format!(
             "anyone who can reach {address} can spend your provider keys (together, openai): in {environment} callers \
-             need no credentials. To close it, set HOST=127.0.0.1, or environment = \"production\" with authentication"
+             need no credentials. To close it, set HOST=127.0.0.1 (for a container, publish the port as 127.0.0.1:3001; \
+             for a socket of systemd, set ListenStream), or environment = \"production\" with authentication"
         );
         assert_eq!(said, [expected]);
     }

@@ -122,6 +122,15 @@ impl Scene {
         self.program().hang_up().await;
     }
 
+    /// Has it read a configuration that it must refuse, and then the one before again.
+    pub(crate) async fn break_configuration(&self, is_broken: bool) {
+        const BROKEN: &str = "[server]\nprot = 1\n";
+        let text = std::fs::read_to_string(self.folder.path_of("gateway.toml")).expect("it was written");
+        let text = if is_broken { format!("{text}{BROKEN}") } else { text.replace(BROKEN, "# mended\n") };
+        self.folder.write("gateway.toml", &text);
+        self.program().hang_up().await;
+    }
+
     /// From now on providers fail, probes too; or no more.
     pub(crate) fn fail(&self, is_failing: bool) {
         self.is_failing.store(is_failing, Ordering::SeqCst);

@@ -16,16 +16,19 @@ const HELM: &str = "target/test-tools/kubernetes/helm";
 const CHART: &str = "deploy/helm/tidegate";
 
 /// Values that differ from the default in one respect each, as `--set` takes them.
-const VARIANTS: [&str; 9] = [
+const VARIANTS: [&str; 11] = [
     "redis.enabled=true",
     "redis.enabled=false",
     "redis.enabled=false,persistence.enabled=false",
     "redis.jobs=true,secret.name=our-own,workers.autoscaling.enabled=false,autoscaling.enabled=false",
     "workers.enabled=false,disruption.enabled=false,networkPolicy.enabled=false",
     "secret.create=true,secret.values.redis-url=redis://redis:6379",
-    "monitoring.podMonitor=true,monitoring.serviceMonitor=true,monitoring.labels.release=prometheus",
+    "secret.create=true,secret.values.admin-token=0123456789abcdef,redis.enabled=false",
+    "monitoring.podMonitor=true,monitoring.labels.release=prometheus",
+    "monitoring.serviceMonitor=true,networkPolicy.operators.team=observability",
     "ingress.enabled=true,ingress.host=ai.example.com,ingress.tlsSecret=certificate,service.type=LoadBalancer",
-    "image.tag=v1,image.pullSecrets[0].name=registry,nodeSelector.disk=ssd,env[0].name=LOG_LEVEL,env[0].value=debug",
+    "image.tag=v1,image.pullSecrets[0].name=registry,nodeSelector.disk=ssd,env[0].name=LOG_LEVEL,env[0].value=debug,\
+     extraVolumes[0].name=ca,extraVolumes[0].configMap.name=ca,extraVolumeMounts[0].name=ca,extraVolumeMounts[0].mountPath=/ca",
 ];
 
 /// A folder of this test's own.
@@ -113,9 +116,16 @@ fn without_redis_there_is_one_gateway_with_a_place_for_its_jobs() {
     );
     let pod = &deployment["spec"]["template"]["spec"];
     assert_eq!(pod["containers"][0]["env"], json!([{"name": "JOBS_STATE_FILE", "value": "/data/tidegate-jobs.redb"}]));
-    let claim = &of_kind(&documents, "PersistentVolumeClaim")[0]["metadata"]["name"];
+    let claim = &of_kind(&documents, "PersistentVolumeClaim")[0]["metadata"];
+    assert_eq!(claim["annotations"]["helm.sh/resource-policy"], "keep", "accepted jobs outlive the release");
     let volume = pod["volumes"].as_array().unwrap().iter().find(|it| it["name"] == "data").unwrap();
-    assert_eq!(volume["persistentVolumeClaim"]["claimName"], *claim);
+    assert_eq!(volume["persistentVolumeClaim"]["claimName"], claim["name"]);
+    let config: toml::Table =
+        of_kind(&documents, "ConfigMap")[0]["data"]["gateway.toml"].as_str().unwrap().parse().unwrap();
+    let flags = config["flags"]["state_file"].as_str().unwrap();
+    let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+    let data = mounts.iter().find(|it| it["name"] == "data").unwrap();
+    assert_eq!(Path::new(flags).parent(), data["mountPath"].as_str().map(Path::new), "flags outlive the pod");
 }
 
 #[test]
@@ -132,17 +142,19 @@ fn without_workers_the_gateways_work_on_jobs() {
 
 #[test]
 fn a_secret_that_the_chart_creates_has_an_admin_token_and_the_given_keys() {
-    let documents = rendered("secret", "secret.create=true,secret.values.openai-api-key=sk-one");
+    let keys = "secret.create=true,secret.values.openai-api-key=sk-one,secret.values.redis-url=redis://redis:6379";
+    let documents = rendered("secret", keys);
     let data = &of_kind(&documents, "Secret")[0]["stringData"];
     assert_eq!(data["openai-api-key"], "sk-one");
     assert_eq!(data["admin-token"].as_str().unwrap().len(), 48);
-    let given = rendered("secret", "secret.create=true,secret.values.admin-token=0123456789abcdef");
+    let given = rendered("secret", &format!("{keys},secret.values.admin-token=0123456789abcdef"));
     assert_eq!(of_kind(&given, "Secret")[0]["stringData"]["admin-token"], "0123456789abcdef");
 }
 
 #[test]
 fn monitors_find_every_pod_and_set_the_job_that_the_alerts_expect() {
-    let documents = rendered("m", "monitoring.podMonitor=true,monitoring.serviceMonitor=true");
+    let documents = rendered("m", "monitoring.podMonitor=true");
+    let by_services = rendered("m", "monitoring.serviceMonitor=true");
     let rules = fs::read_to_string("deploy/prometheus/tidegate.rules.yml").unwrap();
     let pods: Vec<&Value> =
         of_kind(&documents, "Deployment").into_iter().map(|it| &it["spec"]["template"]["metadata"]["labels"]).collect();
@@ -154,10 +166,10 @@ fn monitors_find_every_pod_and_set_the_job_that_the_alerts_expect() {
         let label = &labels[selected["key"].as_str().unwrap()];
         assert!(selected["values"].as_array().unwrap().contains(label), "{label} is not scraped");
     }
-    let [services] = of_kind(&documents, "ServiceMonitor")[..] else { panic!("no ServiceMonitor") };
+    let [services] = of_kind(&by_services, "ServiceMonitor")[..] else { panic!("no ServiceMonitor") };
     let selected = &services["spec"]["selector"]["matchLabels"];
     let headless: Vec<_> =
-        of_kind(&documents, "Service").into_iter().filter(|it| it["metadata"]["labels"] == *selected).collect();
+        of_kind(&by_services, "Service").into_iter().filter(|it| it["metadata"]["labels"] == *selected).collect();
     let backends: Vec<&Value> = headless.iter().map(|it| &it["spec"]["selector"]).collect();
     assert_eq!(backends, pods, "a Service for each Deployment");
     for endpoint in [&monitor["spec"]["podMetricsEndpoints"][0], &services["spec"]["endpoints"][0]] {
@@ -198,9 +210,63 @@ fn values_that_nothing_reads_are_refused_by_name() {
         ("ingress.enabled=true", "/ingress/host"),
         ("secret.values.admin-token=short", "/secret/values/admin-token"),
         ("config=port = 1", "config names no admin token: add to [auth]: admin_token_file ="),
+        ("config=# admin_token_file = 1", "config names no admin token: add to [auth]: admin_token_file ="),
+        ("terminationGracePeriodSeconds=0", "/terminationGracePeriodSeconds"),
+        ("secret.create=true", "set secret.values.redis-url, or redis.enabled=false"),
+        (
+            "secret.create=true,redis.jobs=true,secret.values.redis-url=redis://redis:6379",
+            "set secret.values.jobs-redis-url, or redis.enabled=false",
+        ),
+        (
+            "monitoring.podMonitor=true,monitoring.serviceMonitor=true",
+            "are both true: every pod would be scraped twice",
+        ),
     ] {
         let said = complaint(values);
         assert!(said.contains(told), "{values}: {said}");
+    }
+}
+
+#[test]
+fn an_admin_token_may_be_named_in_any_way_that_the_gateway_reads() {
+    for values in [
+        "config=auth = { default = 'api_key'\\, admin_token_file = '/run/secrets/tidegate/admin-token' }",
+        "config=auth.admin_token_env = 'OURS'",
+        "config=port = 1,env[0].name=ADMIN_TOKEN,env[0].value=0123456789abcdef",
+    ] {
+        rendered("token", values);
+    }
+}
+
+#[test]
+fn operators_of_ones_own_take_the_place_of_the_default() {
+    let open = |values: &str| {
+        let documents = rendered("operators", values);
+        let policies = of_kind(&documents, "NetworkPolicy").into_iter().map(|it| {
+            let rules = it["spec"]["ingress"].as_array().unwrap();
+            rules.last().unwrap()["from"][0]["namespaceSelector"]["matchLabels"].clone()
+        });
+        policies.collect::<Vec<_>>()
+    };
+    assert_eq!(open("replicas=3"), vec![json!({"kubernetes.io/metadata.name": "monitoring"}); 2]);
+    assert_eq!(open("networkPolicy.operators.team=observability"), vec![json!({"team": "observability"}); 2]);
+}
+
+#[test]
+fn all_pods_have_the_given_volumes_and_time_to_end() {
+    let documents = rendered(
+        "more",
+        "terminationGracePeriodSeconds=200,extraVolumes[0].name=ca,extraVolumes[0].configMap.name=ca,\
+         extraVolumeMounts[0].name=ca,extraVolumeMounts[0].mountPath=/ca",
+    );
+    let deployments = of_kind(&documents, "Deployment");
+    assert_eq!(deployments.len(), 2);
+    for deployment in deployments {
+        let pod = &deployment["spec"]["template"]["spec"];
+        assert_eq!(pod["terminationGracePeriodSeconds"], 200);
+        assert!(pod["volumes"].as_array().unwrap().contains(&json!({"name": "ca", "configMap": {"name": "ca"}})));
+        let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+        assert!(mounts.contains(&json!({"name": "ca", "mountPath": "/ca"})), "{mounts:?}");
     }
 }
 
@@ -243,7 +309,7 @@ fn every_value_of_the_schema_has_a_default_with_a_comment() {
             // A table is described by itself or by what is in it; a value by the line above.
             let name = line.split(':').next().unwrap();
             let is_table = values[name].as_object().is_some_and(|it| !it.is_empty());
-            let is_plain = matches!(name, "nodeSelector" | "tolerations" | "resources");
+            let is_plain = matches!(name, "nodeSelector" | "tolerations" | "resources" | "extraVolumeMounts");
             assert!(is_table || is_plain, "values.yaml says nothing about {name}");
         }
         is_told = line.trim_start().starts_with('#');

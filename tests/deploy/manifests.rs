@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -355,7 +356,9 @@ fn the_program_takes_what_systemd_gives_it() {
         line.unwrap_or_else(|| panic!("no {key}")).to_owned()
     };
     let plan = plan(None, &[]);
-    assert_eq!(value(&socket, "ListenStream"), plan.server.listen.port().to_string());
+    let bound: SocketAddr = value(&socket, "ListenStream").parse().expect("an address with a port");
+    assert_eq!(bound.port(), plan.server.listen.port());
+    assert!(bound.ip().is_loopback(), "whoever reaches {bound} spends the operator's keys, whatever server.host says");
     assert_eq!(value(&socket, "FileDescriptorName"), "callers");
     assert!(ends_within(&plan, seconds(&value(&service, "TimeoutStopSec"))));
     let files: usize = value(&service, "LimitNOFILE").parse().unwrap();

@@ -25,12 +25,22 @@ async fn the_minute_of_the_readme_goes_as_it_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_gateway_of_the_readme_starts_and_answers_this_machines_operators() {
     let folder = Folder::new("readme-gateway");
-    let [command] = &blocks(README, "For real")[..] else { panic!("the README has another gateway") };
+    let [init, command] = &blocks(README, "For real")[..] else { panic!("the README has another gateway") };
+    for line in init.lines() {
+        let line = line.split('#').next().unwrap().trim();
+        let arguments: Vec<&str> = line.strip_prefix("tidegate ").expect("the program").split(' ').collect();
+        let output = run(&folder, &arguments, &[]).await;
+        assert!(output.status.success(), "{line}: {output:?}");
+    }
+    let written = run(&folder, &["check", "--config", "gateway.toml"], &[("OPENAI_API_KEY", "k")]).await;
+    assert!(written.status.success(), "{written:?}");
     let (variables, command) = command.trim().split_once(" tidegate ").expect("variables, and the program");
     let variables = variables.split(' ').filter_map(|word| word.split_once('='));
     // The ports of the README may be taken here.
     let ports = [("PORT", "0"), ("ADMIN_ADDR", "127.0.0.1:0")];
     let variables: Vec<(&str, &str)> = variables.chain(ports).collect();
+    // Without the file that `init` has written.
+    let folder = Folder::new("readme-variables");
     let gateway = Program::start(&folder, &command.split(' ').collect::<Vec<_>>(), &variables).await;
     let operators = here(&gateway.operators());
     // Without a token, as none is set: this machine may look, and change nothing.

@@ -33,6 +33,26 @@ async fn neither_redis_nor_published_keys_nor_providers_have_to_be_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_could_spend_the_keys_is_told_of_the_address_that_is_really_bound() {
+    let folder = Folder::new("start-open");
+    let open = "can spend your provider keys";
+    for (host, bound, is_open) in [("127.0.0.1", [0, 0, 0, 0], true), ("0.0.0.0", [127, 0, 0, 1], false)] {
+        folder.write("gateway.toml", &format!("[server]\nhost = \"{host}\"\nadmin = \"off\"\n"));
+        let socket = TcpListener::bind((std::net::Ipv4Addr::from(bound), 0)).expect("a free port");
+        let shell =
+            "LISTEN_PID=$$ LISTEN_FDS=1 OPENAI_API_KEY=k exec \"$0\" serve --config gateway.toml 3<&0 0</dev/null";
+        let program = Program::start_with_socket(&folder, shell, socket).await;
+        program.says("listening on", 1).await;
+        let said = program.written();
+        let told: Vec<&str> = said.lines().filter(|line| line.contains(open)).collect();
+        assert_eq!(told.len(), usize::from(is_open), "{said}");
+        assert!(told.iter().all(|line| line.contains(&format!("0.0.0.0:{}", program.address.port()))), "{told:?}");
+        program.terminate().await;
+        program.ended().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_under_the_log_stops_nobody() {
     let folder = Folder::new("start-full");
     folder.write("gateway.toml", "[server]\nadmin = \"off\"\n");

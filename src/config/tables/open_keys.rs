@@ -2,17 +2,16 @@
 //!
 //! It refuses nothing: production's rules are `auth`'s.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::plan::{CallerKind, Environment, RoutePlan, ServerPlan, Usable};
+use crate::config::plan::{CallerKind, Environment, RoutePlan, Usable};
 
 /// One line, with what closes it; `None` on loopback, in production, where callers must show who they are, and without keys.
-pub(in crate::config) fn warning(
-    environment: Environment,
-    server: &ServerPlan,
-    routes: &[Arc<RoutePlan>],
-) -> Option<String> {
-    if environment == Environment::Production || server.listen.ip().is_loopback() {
+///
+/// `listen` is the address of the configuration, or the one of a supervisor's socket, which counts once there is one.
+pub fn warning(environment: Environment, listen: SocketAddr, routes: &[Arc<RoutePlan>]) -> Option<String> {
+    if environment == Environment::Production || listen.ip().is_loopback() {
         return None;
     }
     // The website's assistant is for everybody; a route without a path is for jobs only.
@@ -28,12 +27,14 @@ pub(in crate::config) fn warning(
             }
         }
     }
-    let (listen, environment) = (server.listen, environment.as_str());
+    let environment = environment.as_str();
     (!owners.is_empty()).then(|| {
         format!(
             "anyone who can reach {listen} can spend your provider keys ({}): in {environment} callers need no \
-             credentials. To close it, set HOST=127.0.0.1, or environment = \"production\" with authentication",
-            owners.join(", ")
+             credentials. To close it, set HOST=127.0.0.1 (for a container, publish the port as 127.0.0.1:{port}; for a \
+             socket of systemd, set ListenStream), or environment = \"production\" with authentication",
+            owners.join(", "),
+            port = listen.port()
         )
     })
 }

@@ -75,6 +75,9 @@ securityContext:
 {{- define "tidegate.mounts" -}}
 - { name: config, mountPath: /etc/tidegate, readOnly: true }
 - { name: secrets, mountPath: /run/secrets/tidegate, readOnly: true }
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "tidegate.volumes" -}}
@@ -86,4 +89,7 @@ securityContext:
     secretName: {{ include "tidegate.secret" . }}
     # 0440
     defaultMode: 288
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
