@@ -53,9 +53,9 @@ fn deployment(file: &str) -> Value {
     documents.find(|it| it["kind"] == "Deployment").unwrap_or_else(|| panic!("{file} has no Deployment"))
 }
 
-/// A variable that the program knows: the default configuration or the list of variables names it.
+/// A variable that the program knows: the default configuration, the list of variables, or what its commands send names it.
 fn is_known(variable: &str) -> bool {
-    ["config/gateway.toml", "src/config/engine/environment.rs"].iter().any(|file| {
+    ["config/gateway.toml", "src/config/engine/environment.rs", "src/commands/remote.rs"].iter().any(|file| {
         let text = fs::read_to_string(file).unwrap();
         text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').any(|word| word == variable)
     })

@@ -50,6 +50,12 @@ image: "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.App
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- end }}
 
+{{/* Where the program's commands find the admin token: kubectl exec deploy/tidegate -- tidegate keys list */}}
+{{- define "tidegate.commands" -}}
+- name: ADMIN_TOKEN_FILE
+  value: /run/secrets/tidegate/admin-token
+{{- end }}
+
 {{/* Variables for Redis. The rest of the Secret is read from files. */}}
 {{- define "tidegate.redis" -}}
 {{- if .Values.redis.enabled -}}
