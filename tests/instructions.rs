@@ -119,7 +119,7 @@ fn cost(profile: &Profile, calls: f64) -> Cost {
         allocations: each(profile.calls_of(allocates)),
         copies: each(profile.calls_of(copies)),
         copied_bytes: 0.0,
-        clock_reads: each(profile.calls_of(|name| name == "clock_gettime")),
+        clock_reads: each(profile.calls_between(|caller| !is_log_thread(caller), reads_a_clock)),
         parts: parts::divide(profile).into_iter().map(|(part, sum)| (part, sum / calls)).collect(),
     }
 }
@@ -129,6 +129,18 @@ fn allocates(name: &str) -> bool {
     let name = name.strip_prefix("mi_").unwrap_or(name);
     let name = name.strip_suffix("_aligned").unwrap_or(name);
     ["malloc", "calloc", "zalloc", "realloc", "rezalloc", "memalign", "aligned_alloc", "posix_memalign"].contains(&name)
+}
+
+/// Is this function one that programs call to read a clock? The C library's, or the standard library's around it.
+fn reads_a_clock(name: &str) -> bool {
+    let ends = ["time::Timespec>::now", "time::Timespec::now", "time::Instant::now", "time::SystemTime::now"];
+    name == "clock_gettime" || ends.iter().any(|end| name.ends_with(end))
+}
+
+/// Does this function wait for lines of the log, or wake the thread that does? How often it reads a clock goes with the time
+/// between two calls: where they are quick, one wait gathers the lines of many.
+fn is_log_thread(name: &str) -> bool {
+    name.starts_with("parking_lot::condvar::") || name.contains("telemetry::log::writer::")
 }
 
 /// The tools on whose versions a count depends.
@@ -150,4 +162,33 @@ fn a_request_for_memory_counts_once() {
     for name in ["free", "mi_free", "_int_malloc", "mi_heap_malloc_aligned_at", "alloc::raw_vec::finish_grow"] {
         assert!(!allocates(name), "{name}");
     }
+}
+
+#[test]
+fn a_clock_that_the_program_reads_counts_once_and_the_logs_waiting_does_not() {
+    let dump = "\
+fl=(1) a.rs
+fn=(1) <std::sys::pal::unix::time::Timespec>::now
+1 5
+cfn=(2) clock_gettime
+calls=9 1
+1 90
+fn=(3) tokio::time::clock::now
+2 5
+cfn=(1)
+calls=4 1
+2 40
+fn=(4) parking_lot::condvar::Condvar::wait_until_internal
+3 5
+cfn=(1)
+calls=3 1
+3 30
+fn=(5) tidegate::telemetry::log::writer::Shared::run
+4 5
+cfn=(2)
+calls=2 1
+4 20
+";
+    let profile = Profile::read(dump).unwrap();
+    assert_eq!(cost(&profile, 1.0).clock_reads, 4.0);
 }

@@ -55,8 +55,14 @@ impl Profile {
 
     /// How often functions of these names were called by others.
     pub(crate) fn calls_of(&self, is_one: impl Fn(&str) -> bool) -> u64 {
+        self.calls_between(|_| true, is_one)
+    }
+
+    /// How often functions of some names were called by others of some names.
+    pub(crate) fn calls_between(&self, counts: impl Fn(&str) -> bool, is_one: impl Fn(&str) -> bool) -> u64 {
         let are: Vec<bool> = self.functions.iter().map(|function| is_one(plain(&function.name))).collect();
         let others = self.functions.iter().zip(&are).filter(|(_, is_one)| !**is_one);
+        let others = others.filter(|(function, _)| counts(plain(&function.name)));
         let calls = others.flat_map(|(function, _)| &function.calls).filter(|call| are[call.callee]);
         calls.map(|call| call.count).sum()
     }
@@ -209,6 +215,8 @@ calls=1 100
         assert_eq!(profile.calls_of(|name| name == "malloc"), 6);
         assert_eq!(profile.calls_of(|name| name == "work"), 3);
         assert_eq!(profile.calls_of(|name| name == "free"), 0);
+        let called = |caller: &str| profile.calls_between(|name| name == caller, |name| name == "malloc");
+        assert_eq!((called("work"), called("main")), (6, 0));
     }
 
     #[test]
