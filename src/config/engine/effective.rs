@@ -21,7 +21,7 @@ const MARK: usize = 4;
 const SHOWN: usize = 100;
 
 /// The configuration in force.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Effective {
     all: BTreeMap<String, Setting>,
     /// The keys that somebody has set: they are not the defaults'.
@@ -59,6 +59,13 @@ pub struct Change {
     pub key: String,
     before: Option<ShownValue>,
     after: Option<ShownValue>,
+}
+
+/// By what it says: who has written it makes no difference between two.
+impl std::fmt::Debug for Effective {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_tuple("Effective").field(&self.all).finish()
+    }
 }
 
 impl Effective {
