@@ -186,6 +186,11 @@ fn every_alert_has_a_test_and_a_page_that_says_what_to_do() {
     let rules = fs::read_to_string(RULES).unwrap();
     let tests: String = TESTS.map(|file| fs::read_to_string(format!("deploy/prometheus/{file}")).unwrap()).concat();
     let runbook = fs::read_to_string("docs/runbook.md").unwrap();
+    let mut headings: Vec<&str> = runbook.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let count = headings.len();
+    headings.sort_unstable();
+    headings.dedup();
+    assert_eq!(headings.len(), count, "a link reaches only the first of two headings that are the same");
     let mut alerts = 0;
     for alert in rules.split("- alert: ").skip(1) {
         alerts += 1;
