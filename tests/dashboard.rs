@@ -311,7 +311,7 @@ async fn every_panel_and_every_alert_shows_what_a_gateway_does() {
     let reloaded = marked(prometheus.values(&reloads.expression, began).await);
     assert!(!reloaded.is_empty() && reloaded.is_disjoint(&refused), "{reloaded:?} {refused:?}");
     scene.break_configuration(false).await;
-    let mended = format!("{} > {}", reloads.expression, refused.last().unwrap());
+    let mended = format!("({}) > {}", reloads.expression, refused.last().unwrap());
     let mended = vec![Query { expression: mended, ..reloads }];
     until_all(&prometheus, began, mended, |_, found| is_positive(found), async || ()).await;
 
