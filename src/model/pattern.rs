@@ -74,11 +74,13 @@ pub struct PatternIndex<T> {
     names: Box<[(Pattern, T)]>,
     /// Beginnings of names, sorted.
     prefixes: Box<[(Pattern, T)]>,
+    /// For each of these, the place of the longest other one that it begins with.
+    shorter: Box<[Option<usize>]>,
 }
 
 impl<T> Default for PatternIndex<T> {
     fn default() -> Self {
-        Self { names: Box::default(), prefixes: Box::default() }
+        Self { names: Box::default(), prefixes: Box::default(), shorter: Box::default() }
     }
 }
 
@@ -88,18 +90,24 @@ impl<T> PatternIndex<T> {
         entries.sort_by(|(left, _), (right, _)| left.text().cmp(right.text()));
         let (names, prefixes): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|(pattern, _)| pattern.exact().is_some());
-        Self { names: names.into(), prefixes: prefixes.into() }
+        let mut shorter: Vec<Option<usize>> = Vec::with_capacity(prefixes.len());
+        for (place, (pattern, _)) in prefixes.iter().enumerate() {
+            let begins_it = |before: &usize| pattern.text().starts_with(prefixes[*before].0.text());
+            let found = chain(place.checked_sub(1), &shorter).find(begins_it);
+            shorter.push(found);
+        }
+        Self { names: names.into(), prefixes: prefixes.into(), shorter: shorter.into() }
     }
 
     /// What `name` fits, the most exact pattern first.
+    ///
+    /// A beginning of `name` stands before `name` in the order of texts, and every text between the two begins with it. So the
+    /// one right before `name` begins with all of them.
     pub fn matches<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a (Pattern, T)> {
         let exact = self.names.binary_search_by(|(pattern, _)| pattern.text().cmp(name)).ok();
-        let longest = self.longest_prefix(name);
-        let prefixes = std::iter::successors(longest, |(pattern, _)| {
-            // A shorter one leaves out at least the last letter.
-            let letter = pattern.text().char_indices().next_back()?.0;
-            self.longest_prefix(&name[..letter])
-        });
+        let end = self.prefixes.partition_point(|(pattern, _)| pattern.text() <= name);
+        let before = chain(end.checked_sub(1), &self.shorter).filter_map(|place| self.prefixes.get(place));
+        let prefixes = before.skip_while(|(pattern, _)| !name.starts_with(pattern.text()));
         exact.and_then(|at| self.names.get(at)).into_iter().chain(prefixes)
     }
 
@@ -109,21 +117,11 @@ impl<T> PatternIndex<T> {
         all.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.rank()));
         all.into_iter()
     }
+}
 
-    /// The longest beginning of `name` that there is. In the order of texts it stands before `name`, and so does every text
-    /// between them; what one of those does not share with `name`, it does not share either.
-    fn longest_prefix(&self, mut name: &str) -> Option<&(Pattern, T)> {
-        loop {
-            let end = self.prefixes.partition_point(|(pattern, _)| pattern.text() <= name);
-            let entry = self.prefixes.get(end.checked_sub(1)?)?;
-            let text = entry.0.text();
-            if name.starts_with(text) {
-                return Some(entry);
-            }
-            let shared = name.bytes().zip(text.bytes()).take_while(|(left, right)| left == right).count();
-            name = &name[..name.floor_char_boundary(shared)];
-        }
-    }
+/// A place and those of ever shorter texts that it begins with.
+fn chain(first: Option<usize>, shorter: &[Option<usize>]) -> impl Iterator<Item = usize> {
+    std::iter::successors(first, |place| shorter.get(*place).copied().flatten())
 }
 
 #[cfg(test)]
