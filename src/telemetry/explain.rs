@@ -372,7 +372,8 @@ mod tests {
     fn all_that_callers_and_policies_can_make_long_counts_as_its_size() {
         let plain = story(0).size();
         let name: Arc<str> = "n".repeat(100).into();
-        let long: [(&str, fn(&mut Facts, &Arc<str>), usize); 10] = [
+        type Case = (&'static str, fn(&mut Facts, &Arc<str>), usize);
+        let long: [Case; 10] = [
             ("user", |facts, name| facts.account = Some(account(Some(name), None)), 100),
             ("session", |facts, name| facts.account = Some(account(None, Some(name))), 100),
             (

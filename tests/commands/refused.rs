@@ -83,6 +83,7 @@ async fn a_change_without_an_answer_is_said_to_be_unsure_and_no_password_is_prin
     let folder = Folder::new("refused-silent");
     let silent = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("http://me:canary@{}", silent.local_addr().unwrap());
+    #[expect(clippy::disallowed_methods, reason = "no gateway runs in this process")]
     let hang_up = tokio::spawn(async move {
         use tokio::io::AsyncReadExt as _;
         loop {
