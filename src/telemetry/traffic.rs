@@ -212,9 +212,7 @@ impl Window {
         self.spans.turn(before / SPAN, now / SPAN);
         self.minutes.turn(before / 60, now / 60);
     }
-}
 
-impl Window {
     /// A span that is over, and remembered.
     fn stretch(&mut self, number: u64) -> Stretch {
         let span = self.spans.at(number);

@@ -466,7 +466,7 @@ impl Window {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -477,7 +477,7 @@ mod tests {
         Some(Suspicion { request, caller: 0 })
     }
 
-    fn plan() -> BreakerPlan {
+    pub(in crate::policy::breaker) fn plan() -> BreakerPlan {
         BreakerPlan {
             window: Duration::from_secs(10),
             failure_share: 0.5,

@@ -461,24 +461,8 @@ pub fn sampled(of: Vec<(Arc<str>, Breakers)>) -> impl Fn(&mut Samples<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use super::machine::tests::plan;
     use super::*;
-
-    fn plan() -> BreakerPlan {
-        BreakerPlan {
-            window: Duration::from_secs(10),
-            failure_share: 0.5,
-            min_calls: 10,
-            consecutive: 5,
-            slow_after: Duration::from_secs(8),
-            slow_share: 0.8,
-            open_for: Duration::from_secs(10),
-            open_max: Duration::from_secs(60),
-            probes: 3,
-            ramp_step: Duration::from_secs(2),
-            slowdown: 3.0,
-            same_request: 1,
-        }
-    }
 
     fn breakers() -> Breakers {
         Breakers::new("p".into(), plan(), SeededRng::new(7))

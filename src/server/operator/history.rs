@@ -1,6 +1,6 @@
 //! History: `GET /admin/history`: what the last hour or day was like, step by step, and what changed meanwhile.
 //!
-//! It does not know who asks, nor how it is shown.
+//! It knows neither its readers nor how it is shown.
 
 use std::fmt::Write as _;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Rate limits on the live page: what each rule allows, and who asks most, as far as calls are remembered.
+//! Rate limits on the live page: what each rule allows, and its busiest keys, as far as calls are remembered.
 //!
 //! It does not know who may read names.
 
