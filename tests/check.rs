@@ -389,7 +389,8 @@ fn a_route_is_told_in_the_words_of_people() {
         assert!(told.contains(&line), "{line:?} is not among {told:#?}");
     }
     assert!(told.iter().any(|line| line.starts_with("time      45 s for the whole call;")), "{told:#?}");
-    let shared = "canvas-stats        GET /api/llm/stats              (canvas stats)\n  callers  anyone;";
+    assert!(all.contains("\ncallers: anyone; tenant and user are what their headers say (on every route)\n"), "{all}");
+    let shared = "canvas-stats        GET /api/llm/stats              (canvas stats)\n  limits   general ";
     assert!(all.contains(shared), "routes that are equal share a block:\n{all}");
     assert_eq!(all.matches("> failover\n").count(), 2, "a list of policies for calls, and one for WebSockets:\n{all}");
 }

@@ -11,11 +11,19 @@ use super::words;
 /// What stands left of a block's lines, and the lines.
 type Row = (String, String);
 
+/// What is said of a route that nobody can answer.
+const NONE: &str = "none that can be asked: callers get 503";
+
 /// All routes, block by block.
 pub(super) fn routes(text: &mut String, routes: &[RouteFacts]) {
+    let common = routes.first().filter(|first| routes.len() > 1 && routes.iter().all(|it| it.callers == first.callers));
+    if let Some(route) = common {
+        let _ = writeln!(text, "callers: {} (on every route)", route.callers);
+    }
     let mut blocks: Vec<(Vec<&RouteFacts>, Vec<Row>)> = Vec::new();
     for route in routes {
-        let rows = block(route);
+        let mut rows = block(route);
+        rows.retain(|(label, _)| common.is_none() || label != "callers");
         match blocks.iter_mut().find(|(_, known)| *known == rows) {
             Some((routes, _)) => routes.push(route),
             None => blocks.push((vec![route], rows)),
@@ -50,6 +58,13 @@ fn block(route: &RouteFacts) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     let mut row = |label: &str, line: String| rows.push((label.into(), line));
     row("callers", route.callers.clone());
+    // Of what cannot be answered, the rest is not worth a line: `--route` has it.
+    let mut all = route.variants.iter().map(|variant| &variant.targets).chain([&route.targets]);
+    if !route.is_local && !all.any(|targets| can_answer(targets)) {
+        row("targets", NONE.into());
+        targets(&route.targets).into_iter().for_each(|line| row("", line));
+        return rows;
+    }
     route.limits.iter().for_each(|of| row(&label(of), limits(of)));
     let names: Vec<String> = route.budgets.iter().map(budget).collect();
     if !names.is_empty() {
@@ -79,8 +94,8 @@ fn block(route: &RouteFacts) -> Vec<Row> {
         targets(&variant.targets).into_iter().for_each(|line| row("", line));
     }
     let lines = targets(&route.targets);
-    if !route.targets.iter().any(|target| target.left_out.is_none()) {
-        row("targets", "none that can be asked: callers get 503".into());
+    if !can_answer(&route.targets) {
+        row("targets", NONE.into());
         lines.into_iter().for_each(|line| row("", line));
     } else {
         let labels = std::iter::once("targets").chain(std::iter::repeat(""));
@@ -143,6 +158,10 @@ fn budget(budget: &BudgetFacts) -> String {
 fn variant(variant: &VariantFacts) -> String {
     let is_off = if variant.is_enabled { "" } else { ", disabled" };
     format!("{}, {} % of callers{is_off}", variant.name, variant.percent)
+}
+
+fn can_answer(targets: &[TargetFacts]) -> bool {
+    targets.iter().any(|target| target.left_out.is_none())
 }
 
 /// One a line: those that are asked are numbered.
