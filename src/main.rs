@@ -143,6 +143,7 @@ enum Command {
     ///
     /// A gateway whose admin address is not on loopback requires ADMIN_TOKEN (or ADMIN_TOKEN_FILE) in the environment.
     /// Exit code 0: shown; 1: the gateway does not know the call, refuses or cannot be reached; 2: wrong arguments.
+    #[command(after_help = explain::EXAMPLES)]
     Explain(explain::Arguments),
     /// List, show and switch the flags of a running gateway: providers, routes, policies and variants.
     ///

@@ -3,6 +3,7 @@
 //! It prints the gateway's response.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use http::Method;
@@ -10,8 +11,17 @@ use http::Method;
 use super::output::{put, put_json};
 use super::remote::{Options, Remote};
 use super::serve::{end, in_runtime};
+use super::spans::span_with_unit;
 use crate::model::names::is_plain_id;
 use crate::model::operator_paths as paths;
+
+/// For `--help`.
+pub const EXAMPLES: &str = "\
+Examples:
+  tidegate explain
+  tidegate explain --outcome failed --slow 5s
+  tidegate explain --route openai-chat --limit-rule ai --limit 10
+  tidegate explain 4f2a9c0e7b1d4d5f9a3c2b1e0f6a7d8c";
 
 /// How it is called.
 #[derive(Args)]
@@ -20,8 +30,65 @@ pub struct Arguments {
     /// `id`. Without it, lists the latest calls.
     #[arg(value_name = "ID")]
     id: Option<String>,
+    /// Only calls on this route.
+    #[arg(long, value_name = "NAME", conflicts_with = "id")]
+    route: Option<String>,
+    /// Only calls that ended like this: ok, failed (5xx, or broken off), refused (4xx), cancelled, degraded, or a fault's code,
+    /// such as rate_limited.
+    #[arg(long, value_name = "OUTCOME", conflicts_with = "id")]
+    outcome: Option<String>,
+    /// Only calls of this tenant, by its name or its mark.
+    #[arg(long, value_name = "NAME", conflicts_with = "id")]
+    tenant: Option<String>,
+    /// Only calls that this provider was asked for.
+    #[arg(long, value_name = "NAME", conflicts_with = "id")]
+    provider: Option<String>,
+    /// Only calls that got this variant.
+    #[arg(long, value_name = "NAME", conflicts_with = "id")]
+    variant: Option<String>,
+    /// Only calls that this rate limit refused.
+    #[arg(long, value_name = "NAME", conflicts_with = "id")]
+    limit_rule: Option<String>,
+    /// Only calls that this budget had no money for.
+    #[arg(long, value_name = "NAME", conflicts_with = "id")]
+    budget: Option<String>,
+    /// Only calls that took this long or longer, such as 500ms or 5s.
+    #[arg(long, value_name = "TIME", value_parser = span_with_unit, conflicts_with = "id")]
+    slow: Option<Duration>,
+    /// At most this many calls, the latest. Default: 50.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000), conflicts_with = "id")]
+    limit: Option<u16>,
     #[command(flatten)]
     options: Options,
+}
+
+impl Arguments {
+    /// The path with its query.
+    fn path(&self) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.append_pair("format", if self.options.json { "json" } else { "text" });
+        if let Some(id) = &self.id {
+            return format!("{}/{id}?{}", paths::EXPLAIN, query.finish());
+        }
+        // Those in flight come first.
+        query.append_pair("state", "all");
+        let slow = self.slow.map(|slow| slow.as_millis().to_string());
+        let limit = self.limit.map(|limit| limit.to_string());
+        let conditions = [
+            ("route", &self.route),
+            ("outcome", &self.outcome),
+            ("tenant", &self.tenant),
+            ("provider", &self.provider),
+            ("variant", &self.variant),
+            ("limit_rule", &self.limit_rule),
+            ("budget", &self.budget),
+            ("slow", &slow),
+            ("limit", &limit),
+        ];
+        let given = conditions.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        query.extend_pairs(given);
+        format!("{}?{}", paths::EXPLAIN, query.finish())
+    }
 }
 
 /// Asks the admin address. Exit code 1: nothing is known of this call, or the gateway cannot be asked.
@@ -30,21 +97,17 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn tell(arguments: &Arguments) -> Result<(), String> {
-    let Arguments { id, options } = arguments;
-    if let Some(id) = id.as_ref().filter(|id| !is_plain_id(id)) {
+    if let Some(id) = arguments.id.as_ref().filter(|id| !is_plain_id(id)) {
         return Err(format!(
             "{id:?} is not the id of a call: give X-Tidegate-Request-Id or X-Request-Id of its response, or the response's own `id`"
         ));
     }
-    let name = id.as_ref().map(|id| format!("/{id}")).unwrap_or_default();
-    let remote = Remote::new(&options.url)?;
-    // Of a list those in flight come first.
-    let state = if id.is_none() { "&state=all" } else { "" };
-    let path = |format: &str| format!("{}{name}?format={format}{state}", paths::EXPLAIN);
-    if options.json {
-        let (json, _) = in_runtime(async { Ok(remote.ask_json(Method::GET, &path("json"), None).await?) })?;
+    let remote = Remote::new(&arguments.options.url)?;
+    let path = arguments.path();
+    if arguments.options.json {
+        let (json, _) = in_runtime(async { Ok(remote.ask_json(Method::GET, &path, None).await?) })?;
         return put_json(&json);
     }
-    let text = in_runtime(async { Ok(remote.ask(Method::GET, &path("text"), None).await?) })?;
+    let text = in_runtime(async { Ok(remote.ask(Method::GET, &path, None).await?) })?;
     put(&String::from_utf8_lossy(&text))
 }

@@ -16,6 +16,27 @@ async fn a_call_is_explained_to_people_and_to_scripts() {
     let text = desk.run(&["explain", &id]).await.text();
     assert!(text.starts_with(&id) && text.contains("0.003645 USD"), "{text}");
     assert!(desk.run(&["explain"]).await.text().contains(&id));
+    let listed = |json: serde_json::Value| json["calls"].as_array().map(Vec::len);
+    let ok = [
+        "--route",
+        "openai-chat",
+        "--outcome",
+        "ok",
+        "--provider",
+        "together",
+        "--slow",
+        "0ms",
+        "--limit",
+        "1",
+        "--json",
+    ];
+    assert_eq!(listed(desk.run(&[&["explain"][..], &ok].concat()).await.json()), Some(1));
+    for none in [["--outcome", "failed"], ["--slow", "1h"], ["--tenant", "a&limit=1"], ["--limit-rule", "ai"]] {
+        assert_eq!(listed(desk.run(&[&["explain", "--json"][..], &none].concat()).await.json()), Some(0), "{none:?}");
+    }
+    for wrong in [&[&id, "--route", "x"][..], &["--limit", "0"], &["--slow", "5"]] {
+        assert_eq!(desk.run(&[&["explain"][..], wrong].concat()).await.code, 2, "{wrong:?}");
+    }
     let problem = desk.run(&["explain", "unknown"]).await.problem();
     assert!(problem.contains("404") && problem.contains("no call with this id"), "{problem}");
     let problem = desk.run(&["explain", "../keys"]).await.problem();
