@@ -7,7 +7,7 @@ use super::Row;
 use crate::state::ledger::Dimension;
 
 /// The columns after the period's start and what was asked for.
-const SUMS: &str = "calls,cache_hits,default_priced_calls,input_tokens,cached_input_tokens,output_tokens,cost_usd,saved_usd,estimated_tokens,images,audio_ms,characters";
+const SUMS: &str = "calls,cache_hits,default_priced_calls,input_tokens,cached_input_tokens,output_tokens,cost_usd,saved_usd,estimated_tokens,images,audio_ms,characters,cache_write_tokens";
 
 /// A line of names, then one for each row; all of them end with CR LF.
 pub(super) fn write(by: &[Dimension], rows: &[Row]) -> String {
@@ -39,7 +39,8 @@ pub(super) fn write(by: &[Dimension], rows: &[Row]) -> String {
             text.push_str(&count.to_string());
         }
         text.push_str(&format!(",{},{},{}", sums.cost_usd, sums.saved_usd, sums.estimated_tokens));
-        text.push_str(&format!(",{},{},{}\r\n", sums.images, sums.audio_ms, sums.characters));
+        text.push_str(&format!(",{},{},{}", sums.images, sums.audio_ms, sums.characters));
+        text.push_str(&format!(",{}\r\n", sums.cache_write_tokens));
     }
     text
 }
