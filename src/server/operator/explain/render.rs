@@ -73,6 +73,7 @@ impl<'a> CallRenderer<'a> {
             "tenant": record.tenant.as_deref().map(|tenant| self.name(tenant)),
             "status": (!record.is_running()).then_some(record.status),
             "outcome": record.outcome,
+            "tone": timeline::tone(record).as_str(),
             "durationMs": milliseconds(record.took),
             "firstTokenMs": facts.first_token.map(milliseconds),
             "provider": telling.map(|attempt| &*attempt.provider),

@@ -13,6 +13,7 @@ use crate::model::reply::CacheResult;
 use crate::model::trail::{Attempt, Decision, Direction, Outcome, Step, StepKind};
 use crate::server::operator::answer::milliseconds;
 use crate::telemetry::explain::CallRecord;
+use crate::telemetry::traffic::Ended;
 
 /// How something went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub(super) enum Tone {
 }
 
 impl Tone {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Tone::Good => "good",
             Tone::Warn => "warn",
@@ -117,14 +118,12 @@ pub(super) fn rows(record: &CallRecord) -> Vec<Row> {
 }
 
 /// How the call went.
-fn tone(record: &CallRecord) -> Tone {
-    match record.status {
-        _ if record.is_running() => Tone::Good,
-        500.. => Tone::Bad,
-        400.. => Tone::Warn,
-        _ if record.outcome == "cancelled" || record.facts.degraded.is_some() => Tone::Warn,
-        _ if record.outcome != "ok" => Tone::Bad,
-        _ => Tone::Good,
+pub(super) fn tone(record: &CallRecord) -> Tone {
+    match record.ended() {
+        None => Tone::Good,
+        Some(Ended::Well) if record.facts.degraded.is_none() => Tone::Good,
+        Some(Ended::Well | Ended::Refused | Ended::Left) => Tone::Warn,
+        Some(Ended::Failed) => Tone::Bad,
     }
 }
 

@@ -15,8 +15,6 @@ function buildCall(call) {
   return make("tr", { role: "row" }, cell("came"), make("td", { role: "cell", class: "id" }, link), outcome, cell("took", "number"), cell("route"), cell("by"), cell("tenant", "more"), cell("attempts", "more number"));
 }
 
-const isFailure = (call) => call.status >= 500 || (call.status < 400 && !["ok", "cancelled"].includes(call.outcome));
-
 function showOutcome(node, call) {
   if (call.status === null) {
     say(node, "running");
@@ -25,7 +23,7 @@ function showOutcome(node, call) {
   }
   const degraded = call.degraded ? `, ${call.degraded}` : "";
   say(node, call.outcome === "ok" ? `${call.status}${degraded}` : `${call.status} ${call.outcome}${degraded}`);
-  mark(node, isFailure(call) ? "bad" : call.status >= 400 || degraded ? "warn" : "good");
+  mark(node, call.tone);
 }
 
 function showCall(row, call) {
