@@ -73,7 +73,7 @@ export async function waterfall() {
   await behave({ fault: "none", latency_ms: 600_000 }, "together");
   const leave = hold("runs-on");
   await row(page, "runs-on").locator("[data-cell=outcome]", { hasText: "running" }).waitFor();
-  await row(page, "runs-on").locator("[data-cell=by]", { hasText: /attempt 1 at together \(first\) since [\d.]+ s/ }).waitFor();
+  await row(page, "runs-on").locator("[data-cell=by]", { hasText: /attempt 1 at together \(first\) for [\d.]+ s/ }).waitFor();
   assert.equal(await page.locator("#recent tr").first().locator("a").getAttribute("title"), "runs-on");
   await row(page, "runs-on").getByRole("link").click();
   await has(page, "#story-facts div", "running after");

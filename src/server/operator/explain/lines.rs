@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::chart::wrapped;
-use super::{CallRenderer, chart, ended, instances, milliseconds, offset, summary, timeline};
+use super::{CallRenderer, cached, chart, ended, instances, milliseconds, named, offset, summary, timeline};
 use crate::model::names::display_name;
 use crate::model::time::in_words;
 use crate::model::trail::{Attempt, LimitFact, LimitTerms, Step, StepKind};
@@ -60,9 +60,8 @@ pub(super) fn all(renderer: &CallRenderer<'_>, record: &CallRecord) -> String {
     // one begins.
     let mut lines: Vec<(Duration, String)> = Vec::new();
     lines.extend(facts.limits.iter().map(|fact| (facts.decided_at("limit"), limit(fact))));
-    if let Some(cache) = facts.cache {
-        let because = facts.cache_because.map(|why| format!(": {why}")).unwrap_or_default();
-        lines.push((timeline::cached_at(record), format!("cache        {}{because}", cache.as_str())));
+    if let Some(cache) = cached(facts) {
+        lines.push((timeline::cached_at(record), format!("cache        {cache}")));
     }
     lines.extend(facts.words.iter().map(|(policy, word)| (Duration::ZERO, format!("{policy:<12} {word}"))));
     lines.extend((1..).zip(&facts.attempts).map(|(number, tried)| attempt_end(record, number, tried)));
@@ -110,7 +109,7 @@ fn attempt_end(record: &CallRecord, number: usize, tried: &Attempt) -> (Duration
 }
 
 fn step(step: &Step) -> String {
-    let provider = step.provider.as_deref().map(|name| format!(" {}", display_name(name))).unwrap_or_default();
+    let provider = named(step.provider.as_deref());
     let what = match &step.what {
         StepKind::Refused(retry_in) => format!("refuses{provider} for the next {:.1} ms", milliseconds(*retry_in)),
         StepKind::Waited(time) => format!("waits {:.1} ms{provider}", milliseconds(*time)),
@@ -125,29 +124,12 @@ fn step(step: &Step) -> String {
 }
 
 fn end(record: &CallRecord) -> String {
-    let facts = &record.facts;
     let mut text = format!("end          {} {}, {} B", record.status, record.outcome, record.bytes_out);
     if record.events > 0 {
         let _ = write!(text, " in {} events", record.events);
     }
-    if facts.events_dropped > 0 {
-        let _ = write!(text, ", {} malformed events dropped", facts.events_dropped);
-    }
-    if let Some(usage) = facts.tokens() {
-        let estimated = if facts.is_estimated() { " (estimated)" } else { "" };
-        let _ = write!(text, ", {} + {} tokens{estimated}", usage.input, usage.output);
-    }
-    if let Some(cost) = record.cost {
-        let _ = write!(text, ", {cost} USD");
-    }
-    if let Some(degraded) = facts.degraded {
-        let _ = write!(text, ", degraded: {}", degraded.as_str());
-    }
-    if let Some(id) = facts.telling().and_then(|attempt| attempt.request_id.as_deref()) {
-        let _ = write!(text, ", provider request id {id}");
-    }
-    if let Some(id) = facts.telling().and_then(|attempt| attempt.answer_id.as_deref()) {
-        let _ = write!(text, ", response id {id}");
+    if record.facts.events_dropped > 0 {
+        let _ = write!(text, ", {} malformed events dropped", record.facts.events_dropped);
     }
     text
 }

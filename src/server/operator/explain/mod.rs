@@ -25,8 +25,9 @@ use self::filter::{CallFilter, State};
 pub(in crate::server) use self::render::CallRenderer;
 use crate::caller::Answered;
 use crate::gateway::Gateway;
+use crate::model::names::display_name;
 use crate::model::trail;
-use crate::model::trail::Attempt;
+use crate::model::trail::{Attempt, Facts, GuardFact};
 use crate::server::operator::answer::{Problem, milliseconds, ok, text_answer, varying};
 use crate::server::operator::endpoint::OperatorRequest;
 use crate::telemetry::explain::CallRecord;
@@ -97,6 +98,26 @@ fn offset(record: &CallRecord, tried: &Attempt) -> Duration {
 /// The instances that an attempt was sent to.
 fn instances(tried: &Attempt) -> Vec<u32> {
     (0..u64::BITS).filter(|bit| tried.instances & (1 << bit) != 0).collect()
+}
+
+/// The provider that something is about, after the policy's name; empty: it is about none.
+fn named(provider: Option<&str>) -> String {
+    provider.map(|name| format!(" {}", display_name(name))).unwrap_or_default()
+}
+
+/// What the cache said, and why.
+fn cached(facts: &Facts) -> Option<String> {
+    let because = facts.cache_because.map(|why| format!(": {why}")).unwrap_or_default();
+    facts.cache.map(|cache| format!("{}{because}", cache.as_str()))
+}
+
+/// What a guardrail did with its finding.
+fn guarded(fact: &GuardFact) -> &'static str {
+    match fact.action {
+        "mask" => "masked",
+        "reject" => "blocked",
+        _ => "reported",
+    }
 }
 
 /// How an attempt ended, in a word.

@@ -35,13 +35,7 @@ pub(super) fn facts(gateway: &Gateway, record: &CallRecord) -> Vec<Fact> {
         }),
     );
     tell("prompt", facts.prompt.as_ref().map(|prompt| format!("{}@{}", prompt.key, prompt.version)));
-    tell(
-        "cache",
-        facts.cache.map(|cache| {
-            let because = facts.cache_because.map(|why| format!(": {why}")).unwrap_or_default();
-            format!("{}{because}", cache.as_str())
-        }),
-    );
+    tell("cache", super::cached(facts));
     tell("cache key", facts.cache_key.map(|key| blake3::Hash::from_bytes(key).to_hex().to_string()));
     for fact in &facts.budgets {
         tell("budget", Some(budget(record, fact)));
@@ -82,16 +76,16 @@ pub(super) fn doing(record: &CallRecord) -> Option<String> {
         let began = super::offset(record, attempt);
         return Some(match attempt.answered {
             Some(answered) => {
-                format!("receives the answer of {name} (attempt {number}) since {}", since(began + answered))
+                format!("receiving the response from {name} (attempt {number}) for {}", since(began + answered))
             }
-            None => format!("attempt {number} at {name} ({}) since {}", attempt.reason.as_str(), since(began)),
+            None => format!("attempt {number} at {name} ({}) for {}", attempt.reason.as_str(), since(began)),
         });
     }
     if !facts.waiting.is_empty() {
         let wait = |waiting: &Waiting| {
             let provider =
                 waiting.provider.as_deref().map(|name| format!(" for {}", display_name(name))).unwrap_or_default();
-            format!("waits{provider} in {} since {}", waiting.policy, since(waiting.at))
+            format!("waiting{provider} in {} for {}", waiting.policy, since(waiting.at))
         };
         return Some(facts.waiting.iter().map(wait).collect::<Vec<_>>().join(", and "));
     }
@@ -100,11 +94,11 @@ pub(super) fn doing(record: &CallRecord) -> Option<String> {
         _ => false,
     };
     if let Some(step) = facts.steps.last().filter(is_resting) {
-        return Some(format!("waits before the next attempt since {}", since(step.at)));
+        return Some(format!("waiting before the next attempt for {}", since(step.at)));
     }
     Some(match facts.first_token {
-        Some(first) => format!("sends the answer since {}", since(first)),
-        None => "between two steps".to_owned(),
+        Some(first) => format!("sending the response for {}", since(first)),
+        None => "between steps".to_owned(),
     })
 }
 
@@ -151,12 +145,8 @@ fn budget(record: &CallRecord, fact: &BudgetFact) -> String {
 }
 
 fn guardrail(fact: &GuardFact) -> String {
-    let GuardFact { guard, kind, direction, action, count } = fact;
-    let became = match *action {
-        "mask" => "masked",
-        "reject" => "blocked",
-        _ => "reported",
-    };
+    let GuardFact { guard, kind, direction, count, .. } = fact;
+    let became = super::guarded(fact);
     let place = match direction {
         Direction::Request => "request",
         Direction::Answer => "response",

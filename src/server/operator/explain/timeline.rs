@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{ended, offset};
+use super::{ended, named, offset};
 use crate::model::names::display_name;
 use crate::model::reply::CacheResult;
 use crate::model::trail::{Attempt, Decision, Direction, Outcome, Step, StepKind};
@@ -85,8 +85,7 @@ pub(super) fn rows(record: &CallRecord) -> Vec<Row> {
     rows.extend((1..).zip(&facts.attempts).map(|(number, tried)| attempt(record, number, tried)));
     for waiting in &facts.waiting {
         let took = record.took.saturating_sub(waiting.at);
-        let provider = waiting.provider.as_deref().map(|name| format!(" {}", display_name(name))).unwrap_or_default();
-        let label = format!("{}{provider}", waiting.policy);
+        let label = format!("{}{}", waiting.policy, named(waiting.provider.as_deref()));
         rows.push(wait(label, waiting.at, took, "still waiting"));
     }
     if let Some(first) = facts.first_token {
@@ -148,12 +147,8 @@ fn decisions(record: &CallRecord) -> Vec<Row> {
         Row::instant(format!("budget {}", fact.budget), facts.decided_at("budget"), word.into(), tone)
     });
     let guarded = facts.guarded.iter().map(|fact| {
-        let (word, tone) = match fact.action {
-            "reject" => ("blocked", Tone::Bad),
-            "mask" => ("masked", Tone::Warn),
-            _ => ("found", Tone::Warn),
-        };
-        let result = format!("{} {} {word}", fact.count, fact.kind);
+        let tone = if fact.action == "reject" { Tone::Bad } else { Tone::Warn };
+        let result = format!("{} {} {}", fact.count, fact.kind, super::guarded(fact));
         let at = match fact.direction {
             Direction::Request => facts.decided_at("guard"),
             Direction::Answer => facts.first_token.unwrap_or(record.took),
@@ -192,8 +187,7 @@ fn attempt(record: &CallRecord, number: usize, tried: &Attempt) -> Row {
 }
 
 fn step(step: &Step) -> Row {
-    let provider = step.provider.as_deref().map(|name| format!(" {}", display_name(name))).unwrap_or_default();
-    let label = format!("{}{provider}", step.policy);
+    let label = format!("{}{}", step.policy, named(step.provider.as_deref()));
     match &step.what {
         // A retry is noted when its wait begins, all others when it is over.
         StepKind::Waited(time) if step.policy == "retry" => wait(label, step.at, *time, "waits"),
