@@ -48,8 +48,7 @@ enum Command {
     /// Any number of workers may run. Each works on `jobs.concurrency` jobs at once and starts no more of them than `jobs.rate`
     /// allows for all processes together. It reads the same configuration as the gateways, and reloads it as they do.
     ///
-    /// On SIGTERM it begins no job any more. Jobs that run have `server.drain_timeout` to end; the rest is given back, and
-    /// another worker begins them again.
+    /// On SIGTERM it starts no more jobs. Running jobs have `server.drain_timeout` to finish; the rest return to the queue.
     Worker {
         /// The configuration, in TOML.
         #[arg(long, value_name = "FILE")]

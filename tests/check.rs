@@ -230,7 +230,7 @@ const ROWS: &[Row] = &[
     Row {
         code: "variant_without_target",
         key: "variant.new",
-        says: &["fit no enabled route"],
+        says: &["matches no enabled route"],
         raises: "[variant.new]\nroutes = ['canvas-job-*']\npercent = 10\nmodel = 'gpt-4o-mini'\n",
         without: &[],
         does_not: &["[variant.new]\nroutes = ['canvas-*']\npercent = 10\nmodel = 'gpt-4o-mini'\n"],
@@ -531,7 +531,7 @@ fn what_says_nothing_or_is_not_known_is_noted() {
             &keys,
             "openai-transcriptions",
             "key=shop,model=gpt-4o-transcribe",
-            &["admitted   yes", "not known: what the body says"],
+            &["admitted   yes", "unknown: what depends on the body"],
         ),
         (&keys, "openai-transcriptions", "key=shop,model=whisper-1", &["model      whisper-1\nrefused    403"]),
         (&keys, "openai-transcriptions", "key=shop,user=u1", &["ignored here: user, as the key has no `names_users`"]),
@@ -584,7 +584,7 @@ fn one_key_is_enough_for_a_strict_check() {
     std::fs::remove_dir_all(folder).unwrap();
     let told = text(&output);
     assert!(output.status.success() && !told.contains("warning:"), "{told}");
-    let note = told.lines().find(|line| line.starts_with("note: only the defaults name these")).unwrap();
+    let note = told.lines().find(|line| line.starts_with("note: not set up (named only by the defaults)")).unwrap();
     assert!(note.contains("anthropic") && note.contains("routes without a target"), "{note}");
 }
 

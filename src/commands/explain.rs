@@ -37,7 +37,7 @@ pub struct Arguments {
     /// such as rate_limited.
     #[arg(long, value_name = "OUTCOME", conflicts_with = "id")]
     outcome: Option<String>,
-    /// Only calls of this tenant, by its name or its mark.
+    /// Only calls of this tenant, by its name or its pseudonym.
     #[arg(long, value_name = "NAME", conflicts_with = "id")]
     tenant: Option<String>,
     /// Only calls that this provider was asked for.
@@ -49,7 +49,7 @@ pub struct Arguments {
     /// Only calls that this rate limit refused.
     #[arg(long, value_name = "NAME", conflicts_with = "id")]
     limit_rule: Option<String>,
-    /// Only calls that this budget had no money for.
+    /// Only calls that did not fit this budget.
     #[arg(long, value_name = "NAME", conflicts_with = "id")]
     budget: Option<String>,
     /// Only calls that took this long or longer, such as 500ms or 5s.

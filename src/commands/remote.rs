@@ -19,7 +19,7 @@ use crate::model::names::is_plain_id;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Of a change to which there was no answer.
-const UNSURE: &str = "; the change may have been made all the same: look at what there is before you try again";
+const UNSURE: &str = "; the change may still have been applied: check before you retry";
 
 /// What a wrong address is told.
 const WHERE: &str = "--url takes the admin address (server.admin, ADMIN_ADDR)";
@@ -140,8 +140,7 @@ impl Remote {
         let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
         // Faults of the query have the shape of OpenAI's errors.
         let detail = problem["detail"].as_str().or(problem["error"]["message"].as_str().filter(|_| status != 404));
-        let detail =
-            detail.map_or_else(|| format!("it does not answer as an admin address does; {WHERE}"), String::from);
+        let detail = detail.map_or_else(|| format!("this is not an admin address; {WHERE}"), String::from);
         let hint = match (status, &self.token) {
             (StatusCode::UNAUTHORIZED, None) => {
                 " (this command sends ADMIN_TOKEN, which is not set here, nor is ADMIN_TOKEN_FILE)".into()

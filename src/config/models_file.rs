@@ -141,7 +141,7 @@ fn retain(table: &mut Table, path: &str, problems: &mut Vec<Problem>, may_stay: 
 fn read(path: &Path) -> Result<String, String> {
     let length = path.metadata().map_err(|fault| fault.to_string())?.len();
     match length > MAX_BYTES {
-        true => Err(format!("it has {length} bytes; the most is {MAX_BYTES}")),
+        true => Err(format!("it is {length} bytes; the maximum is {MAX_BYTES}")),
         false => std::fs::read_to_string(path).map_err(|fault| fault.to_string()),
     }
 }

@@ -222,7 +222,7 @@ fn read(path: &Path) -> Result<String, String> {
     let told = |fault: std::io::Error| format!("cannot read {:?}: {fault}", path.display().to_string());
     let length = path.metadata().map_err(told)?.len();
     match length > MAX_BYTES {
-        true => Err(format!("{:?} has {length} bytes; the most is {MAX_BYTES}", path.display().to_string())),
+        true => Err(format!("{:?} is {length} bytes; the maximum is {MAX_BYTES}", path.display().to_string())),
         false => std::fs::read_to_string(path).map_err(told),
     }
 }

@@ -16,9 +16,9 @@ use crate::telemetry::histogram::{Histogram, Percentiles};
 /// Seconds that are looked back on. One more is being counted.
 pub const SECONDS: usize = 60;
 
-/// Seconds for which durations are counted together, and how many such spans are remembered.
-pub const SPAN: u64 = 10;
-const SPANS: usize = SECONDS / SPAN as usize;
+/// Seconds of a step, in which durations are counted together, and how many steps are remembered.
+pub const STEP: u64 = 10;
+const STEPS: usize = SECONDS / STEP as usize;
 
 /// Minutes of which the cost is remembered.
 const MINUTES: usize = 60;
@@ -89,7 +89,7 @@ struct Window {
     /// The second that is being counted, from the start.
     now: u64,
     seconds: Ring<Second, { SECONDS + 1 }>,
-    spans: Ring<Span, { SPANS + 1 }>,
+    durations: Ring<Durations, { STEPS + 1 }>,
     minutes: Ring<Usd, { MINUTES + 1 }>,
 }
 
@@ -99,7 +99,7 @@ impl Default for Window {
             start: Instant::now(),
             now: 0,
             seconds: Ring::default(),
-            spans: Ring::default(),
+            durations: Ring::default(),
             minutes: Ring::default(),
         }
     }
@@ -146,16 +146,16 @@ struct Second {
     cost: Usd,
 }
 
-/// Durations of some seconds.
+/// Durations of ten seconds.
 #[derive(Default)]
-struct Span {
+struct Durations {
     took: Histogram,
     first_token: Histogram,
 }
 
 /// Ten seconds that are over.
 #[derive(Clone, Default)]
-pub struct Stretch {
+pub struct TenSeconds {
     /// Calls that ended in it, however they did.
     pub calls: u64,
     /// Those that were refused.
@@ -209,26 +209,26 @@ impl Window {
         let now = since(self.start).as_secs().max(self.now);
         let before = std::mem::replace(&mut self.now, now);
         self.seconds.turn(before, now);
-        self.spans.turn(before / SPAN, now / SPAN);
+        self.durations.turn(before / STEP, now / STEP);
         self.minutes.turn(before / 60, now / 60);
     }
 
-    /// A span that is over, and remembered.
-    fn stretch(&mut self, number: u64) -> Stretch {
-        let span = self.spans.at(number);
-        let (took, first_token) = (span.took.clone(), span.first_token.clone());
-        let mut stretch = Stretch { took, first_token, ..Stretch::default() };
-        for second in number * SPAN..(number + 1) * SPAN {
+    /// A step that is over, and remembered.
+    fn step(&mut self, number: u64) -> TenSeconds {
+        let durations = self.durations.at(number);
+        let (took, first_token) = (durations.took.clone(), durations.first_token.clone());
+        let mut step = TenSeconds { took, first_token, ..TenSeconds::default() };
+        for second in number * STEP..(number + 1) * STEP {
             let second = *self.seconds.at(second);
-            stretch.calls += second.calls;
-            stretch.refused += second.refused;
-            stretch.left += second.left;
-            stretch.failed += second.failed;
-            stretch.kept += second.kept;
-            stretch.looked_for += second.looked_for;
-            stretch.cost += second.cost;
+            step.calls += second.calls;
+            step.refused += second.refused;
+            step.left += second.left;
+            step.failed += second.failed;
+            step.kept += second.kept;
+            step.looked_for += second.looked_for;
+            step.cost += second.cost;
         }
-        stretch
+        step
     }
 }
 
@@ -255,27 +255,27 @@ impl Traffic {
         second.cost += sample.cost;
         // How fast a refusal was says nothing about how fast answers are.
         if matches!(sample.ended, Ended::Well | Ended::Failed) {
-            let span = window.spans.at(now / SPAN);
-            span.took.note(sample.took);
+            let durations = window.durations.at(now / STEP);
+            durations.took.note(sample.took);
             if let Some(first) = sample.first_token {
-                span.first_token.note(first);
+                durations.first_token.note(first);
             }
         }
         *window.minutes.at(now / 60) += sample.cost;
     }
 
-    /// When it began: spans are numbered from there.
+    /// When it began: steps are numbered from there.
     pub fn start(&self) -> Instant {
         self.0.lock().start
     }
 
-    /// The spans from this number on that are over, as far as they are remembered, and the number of the one that is not.
-    pub fn over(&self, from: u64) -> (Vec<(u64, Stretch)>, u64) {
+    /// The steps from this number on that are over, as far as they are remembered, and the number of the one that is not.
+    pub fn over(&self, from: u64) -> (Vec<(u64, TenSeconds)>, u64) {
         let mut window = self.0.lock();
         window.turn();
-        let (now, running) = (window.now, window.now / SPAN);
-        let oldest = now.saturating_sub(SECONDS as u64).div_ceil(SPAN);
-        ((from.max(oldest)..running).map(|number| (number, window.stretch(number))).collect(), running)
+        let (now, running) = (window.now, window.now / STEP);
+        let oldest = now.saturating_sub(SECONDS as u64).div_ceil(STEP);
+        ((from.max(oldest)..running).map(|number| (number, window.step(number))).collect(), running)
     }
 
     /// What the last minute was like, and what the last hour cost.
@@ -295,9 +295,9 @@ impl Traffic {
         }
         let (mut took, mut first_token) = (Histogram::default(), Histogram::default());
         // With the one that is being counted.
-        for span in window.spans.before(window.now / SPAN + 1, SPANS as u64 + 1) {
-            took.merge(&span.took);
-            first_token.merge(&span.first_token);
+        for durations in window.durations.before(window.now / STEP + 1, STEPS as u64 + 1) {
+            took.merge(&durations.took);
+            first_token.merge(&durations.first_token);
         }
         look.took = took.percentiles().map(Percentiles::durations);
         look.first_token = first_token.percentiles().map(Percentiles::durations);
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn spans_that_are_over_are_told_of_while_they_are_remembered() {
+    async fn steps_that_are_over_are_told_of_while_they_are_remembered() {
         let traffic = Traffic::default();
         for second in 0..75 {
             let ended = if second < 12 { Ended::Failed } else { Ended::Refused };

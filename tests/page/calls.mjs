@@ -82,7 +82,7 @@ export async function waterfall() {
   await has(page, "#story-facts div", "499 cancelled after");
   await page.keyboard.press("Escape");
   await row(page, "runs-on").locator("[data-cell=outcome]", { hasText: "499 cancelled" }).waitFor();
-  await has(page, "#success-foot", "1 left by their callers");
+  await has(page, "#success-foot", "1 cancelled by their callers");
   assert.deepEqual(mishaps, []);
   await context.close();
 }

@@ -131,7 +131,7 @@ export async function paused() {
   assert.equal(await shows(page, NAME), false);
   late.open();
   await tenant(page, "more").filter({ hasText: /^[0-9a-f]{8}$/ }).waitFor();
-  await has(page, "#names-state", "Tenants and keys are shown as marks.");
+  await has(page, "#names-state", "Tenants and keys are shown as pseudonyms.");
   assert.equal(await shows(page, NAME), false);
   await page.unrouteAll({ behavior: "wait" });
 
@@ -226,7 +226,7 @@ export async function tokens() {
   await has(page, "#names-state", "Tenants and keys have their names.");
   await tenant(page, "well").filter({ hasText: NAME }).waitFor();
   await page.getByRole("button", { name: "Hide names" }).click();
-  await has(page, "#names-state", "Tenants and keys are shown as marks.");
+  await has(page, "#names-state", "Tenants and keys are shown as pseudonyms.");
   await page.getByRole("button", { name: "Show names" }).waitFor();
 
   // One that the gateway does not take any more is forgotten.

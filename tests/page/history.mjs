@@ -31,11 +31,11 @@ export async function real() {
   const { page, mishaps, context } = await visit();
   await page.locator("#history-verdict[data-is=bad]", { hasText: "Calls have been failing since" }).waitFor();
   assert.match(await page.locator("#history-verdict").textContent(), /\(\d+ s\): 8 of 11, 72\.7 %\. Changed around then: \d\d:\d\d:\d\d .*\.$/);
-  assert.deepEqual(await legend(page, "calls"), { failed: "8", refused: "1", canceled: "0", answered: "3" });
+  assert.deepEqual(await legend(page, "calls"), { failed: "8", refused: "1", cancelled: "0", answered: "3" });
   await page.locator("#chart-provider-openai[data-breaker=open]").waitFor();
   await page.locator("#chart-provider-openai rect.band.open").waitFor();
   assert.equal((await legend(page, "provider-buildpanel")).other, "3");
-  for (const text of ["The process started", "Configuration 2 in force", "Configuration refused: page.toml:1:1: a mistake", "Flag use_together → off, by admin: an experiment", "Flag use_together → on", /Circuit breaker of openai, .*: closed → open \(consecutive failures\)/]) {
+  for (const text of ["The process started", "Configuration 2 applied", "Configuration refused: page.toml:1:1: a mistake", "Flag use_together → off, by admin: an experiment", "Flag use_together → on", /Circuit breaker of openai, .*: closed → open \(consecutive failures\)/]) {
     await has(page, "#history-changes li", text);
   }
   assert.ok(!/the-tenants-name|secret/.test(await page.locator("#history").textContent()));
@@ -45,7 +45,7 @@ export async function real() {
   await slider.focus();
   await page.keyboard.press("Home");
   const read = await slider.getAttribute("aria-valuetext");
-  assert.match(read, /^\d\d:\d\d:\d\d: failed \d+, refused \d+, canceled \d+, answered \d+, .*Configuration 2 in force/);
+  assert.match(read, /^\d\d:\d\d:\d\d: failed \d+, refused \d+, cancelled \d+, answered \d+, .*Configuration 2 applied/);
   const time = read.slice(0, 8);
   await has(page, "#chart-calls .reading", time);
   await has(page, "#chart-provider-openai .reading", time);
@@ -55,7 +55,7 @@ export async function real() {
   // The same as a table.
   await page.locator("#chart-calls summary").click();
   await has(page, "#chart-calls table tbody tr", time);
-  assert.deepEqual(await page.locator("#chart-calls thead th").allTextContents(), ["Time", "failed", "refused", "canceled", "answered"]);
+  assert.deepEqual(await page.locator("#chart-calls thead th").allTextContents(), ["Time", "failed", "refused", "cancelled", "answered"]);
   await page.locator("#chart-calls summary").click();
 
   // A day; the tab remembers it.
@@ -115,7 +115,7 @@ function history(span, isYoung) {
     marks: [
       ...(isYoung ? [mark(0, "start", "The process started: the history begins here")] : []),
       mark(0.2, "flag", "Flag variant_canary → on for 5 %, by admin: try the new model", { flag: "variant_canary", to: "on for 5 %", by: "admin" }),
-      mark(0.7, "reload", "Configuration 3 in force"),
+      mark(0.7, "reload", "Configuration 3 applied"),
       turn(0.72, "closed", "open"),
       mark(0.8, "reloadFailed", "Configuration refused: gateway.toml:12:3: unknown key `retrys`; did you mean `retry`?"),
       turn(0.9, "open", "half-open"),
@@ -132,7 +132,7 @@ export async function looks() {
       if (span === "24h") await page.getByRole("button", { name: "24 h" }).click();
       await has(page, "#chart-calls small", span === "24h" ? "per 5 min" : "per 10 s");
       await page.locator("#history-verdict[data-is=warn]", { hasText: "Calls failed from" }).waitFor();
-      await has(page, "#history-verdict", "Configuration 3 in force");
+      await has(page, "#history-verdict", "Configuration 3 applied");
       await page.locator("#chart-calls rect.unknown").first().waitFor();
       await page.locator("#chart-calls rect.failing").waitFor();
       // On a phone the rest waits behind a summary.

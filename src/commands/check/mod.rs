@@ -38,7 +38,7 @@ pub struct Wanted {
     pub json: bool,
     /// Warnings are failures.
     pub strict: bool,
-    /// The route of a call, of which is told what would happen to it.
+    /// The route of `--route`: explain one call on it.
     pub route: Option<String>,
     /// Who makes the call: `NAME=VALUE,NAME=VALUE`.
     pub caller: String,

@@ -12,7 +12,7 @@ use super::words;
 type Row = (String, String);
 
 /// What is said of a route that nobody can answer.
-const NONE: &str = "none that can be asked: callers get 503";
+const NONE: &str = "none usable: callers get 503";
 
 /// All routes, block by block.
 pub(super) fn routes(text: &mut String, routes: &[RouteFacts]) {

@@ -61,7 +61,7 @@ pub struct Change {
     after: Option<ShownValue>,
 }
 
-/// By what it says: who has written it makes no difference between two.
+/// Shows values only, not who set them.
 impl std::fmt::Debug for Effective {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_tuple("Effective").field(&self.all).finish()

@@ -137,7 +137,7 @@ impl Cache {
         Self(Arc::new(Inner { common, plan, route: name, dialect, total: route.total, targets, inside, identity }))
     }
 
-    /// What is kept for a question, if it is of any use to this caller now; else why there is nothing.
+    /// The usable cached response, or why there is none.
     fn find(&self, question: &Question, call: &Call) -> Result<Lookup, &'static str> {
         if call.head.wishes.wants_new {
             return Err("the caller wants a new response (`no-cache`)");

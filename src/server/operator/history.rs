@@ -134,7 +134,7 @@ fn event(event: &Event) -> Value {
         Event::Started => json!({"kind": "start", "text": "The process started: the history begins here"}),
         Event::TookOver => json!({"kind": "start", "text": "It took over from the process before it"}),
         Event::Reloaded { generation } => {
-            json!({"kind": "reload", "text": format!("Configuration {generation} in force")})
+            json!({"kind": "reload", "text": format!("Configuration {generation} applied")})
         }
         Event::ReloadFailed { problem } => {
             json!({"kind": "reloadFailed", "text": format!("Configuration refused: {problem}")})
@@ -219,7 +219,7 @@ mod tests {
         let text = |it: &Event| event(it)["text"].as_str().unwrap().to_owned();
         assert_eq!(text(&breaker("", 0)), "Circuit breaker of BuildPanel: closed → open (consecutive failures)");
         assert!(text(&breaker("gpt-4o", 2)).starts_with("Circuit breaker of BuildPanel, gpt-4o and 2 other models: "));
-        assert_eq!(text(&Event::Reloaded { generation: 3 }), "Configuration 3 in force");
+        assert_eq!(text(&Event::Reloaded { generation: 3 }), "Configuration 3 applied");
         let on = Position::plain(true);
         let part = Position { share: Share::of_percent(2.5).unwrap(), tenants: vec!["t".into()], ..on.clone() };
         assert_eq!((position(&on), position(&part)), ("on".into(), "on for 2.5 %, 1 tenant".into()));

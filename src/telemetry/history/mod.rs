@@ -1,7 +1,7 @@
 //! The history of the gateway in memory: what calls, providers and caches did in the last hour, in steps of ten
 //! seconds, and in the last day, in steps of five minutes; and marks at what changed meanwhile.
 //!
-//! It costs calls nothing: it reads the traffic's spans when they are over, and providers' counts every ten seconds. It holds
+//! It costs calls nothing: it reads the traffic's steps when they are over, and providers' counts every ten seconds. It holds
 //! at most [`PROVIDERS`] providers and takes at most 1 MiB. It begins with the process, and outlives reloads. A step in which
 //! nobody looked is a gap, not a zero. It knows neither providers nor who reads it.
 
@@ -22,7 +22,7 @@ pub use self::steps::{Band, CallStep, ProviderStep, SHORT, Span};
 use self::steps::{DAY, PARTS, Series};
 use crate::model::time::now;
 use crate::telemetry::histogram::Histogram;
-use crate::telemetry::traffic::{Stretch, Traffic};
+use crate::telemetry::traffic::{TenSeconds, Traffic};
 
 /// Providers of which there is a history; of those beyond there is none.
 pub const PROVIDERS: usize = 96;
@@ -124,10 +124,10 @@ impl History {
     pub fn sample(&self, providers: Vec<ProviderSample>) {
         let mut kept = self.kept.lock();
         let (over, running) = self.traffic.over(kept.next);
-        for (number, stretch) in over {
-            kept.write_calls(number, &stretch);
+        for (number, ended) in over {
+            kept.write_calls(number, &ended);
         }
-        // Of steps that nobody saw end nothing is known but what was counted in all of them.
+        // Steps that ended unobserved are gaps; only their totals are known.
         let ended = (running > kept.next).then(|| running - 1);
         kept.next = running;
         kept.is_full = false;
@@ -162,25 +162,25 @@ impl History {
 }
 
 impl Kept {
-    fn write_calls(&mut self, number: u64, stretch: &Stretch) {
+    fn write_calls(&mut self, number: u64, ended: &TenSeconds) {
         if self.calls.last().is_none_or(|last| last / PARTS < number / PARTS) {
             (self.took, self.first_token) = (Histogram::default(), Histogram::default());
         }
         let count = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
         let step = CallStep {
-            calls: count(stretch.calls),
-            refused: count(stretch.refused),
-            left: count(stretch.left),
-            failed: count(stretch.failed),
-            hits: count(stretch.kept),
-            lookups: count(stretch.looked_for),
-            cost: stretch.cost,
-            took: stretch.took.percentiles(),
-            first_token: stretch.first_token.percentiles(),
+            calls: count(ended.calls),
+            refused: count(ended.refused),
+            left: count(ended.left),
+            failed: count(ended.failed),
+            hits: count(ended.kept),
+            lookups: count(ended.looked_for),
+            cost: ended.cost,
+            took: ended.took.percentiles(),
+            first_token: ended.first_token.percentiles(),
         };
         self.calls.write(number, Some(step));
-        self.took.merge(&stretch.took);
-        self.first_token.merge(&stretch.first_token);
+        self.took.merge(&ended.took);
+        self.first_token.merge(&ended.first_token);
         if let Some(Some(long)) = self.calls.latest_long() {
             (long.took, long.first_token) = (self.took.percentiles(), self.first_token.percentiles());
         }

@@ -5,10 +5,10 @@
 
 use crate::model::money::Usd;
 use crate::telemetry::histogram::Percentiles;
-use crate::telemetry::traffic::SPAN;
+use crate::telemetry::traffic::STEP;
 
-/// Seconds of a short step: the traffic's own spans.
-pub const SHORT: u64 = SPAN;
+/// Seconds of a short step: the traffic's own steps.
+pub const SHORT: u64 = STEP;
 
 /// Short steps that are kept: an hour.
 pub(super) const HOUR: usize = 3600 / SHORT as usize;

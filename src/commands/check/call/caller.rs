@@ -44,8 +44,8 @@ pub(super) fn principal(route: &Route, asked: &Asked) -> (String, Result<Princip
         _ => ("no credential that the route asks for".to_owned(), Assumed::Nothing),
     };
     let shows = match (methods.is_empty(), &asked.key) {
-        (true, None) => "nothing, as nothing is asked for".into(),
-        (true, Some(key)) => format!("the API key {}, which nobody verifies here", key.name),
+        (true, None) => "no credential (the route requires none)".into(),
+        (true, Some(key)) => format!("the API key {}, which this route does not verify", key.name),
         (false, _) => shows,
     };
     (shows, route.auth.assume(assumed, visitor))
@@ -163,7 +163,7 @@ pub(super) fn ignored(route: &RoutePlan, asked: &Asked, request: Option<&CallReq
         (asked.role.is_some() && !takes_tokens, "role, as no token is shown"),
         (asked.user.is_some() && !names_users, "user, as the key has no `names_users`"),
         (asked.model.is_some() && !names_models, "model, as such calls name none"),
-        (asked.temperature.is_some() && !has_temperature, "temperature, as no such call is made up here, or has one"),
+        (asked.temperature.is_some() && !has_temperature, "temperature: check cannot build this kind of call with one"),
     ];
     all.into_iter().filter(|(is_so, _)| *is_so).map(|(_, words)| format!("ignored here: {words}")).collect()
 }

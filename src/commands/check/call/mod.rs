@@ -210,13 +210,13 @@ fn judge(
         (Some(request), Some(_)) => route.auth.judge(head, request),
         (Some(request), None) => {
             if route.auth.judge(head, request).is_err() {
-                notes.push("not known: whether the caller may name its model; say model=NAME".into());
+                notes.push("unknown: whether the caller may name its model; say model=NAME".into());
             }
             Ok(())
         }
         (None, _) if route.plan.call.is_local() || route.plan.call == CallKind::Models => Ok(()),
         (None, model) => {
-            notes.push("not known: what the body says, as no such call is made up here".into());
+            notes.push("unknown: what depends on the body; check builds none for this kind of call".into());
             model.as_ref().map_or(Ok(()), |model| caller::judge_name(route, head, model))
         }
     }

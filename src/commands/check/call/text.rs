@@ -33,12 +33,12 @@ pub(in crate::commands::check) fn in_words(answer: &Answer) -> String {
     }
     line("admitted", "yes");
     let limits = answer.limits.iter().map(|it| format!("{}, counts {}", it.limit.in_words(), it.counts));
-    list(&mut line, "limits", "none counts it", limits);
+    list(&mut line, "limits", "no rate limit applies", limits);
     let budgets = answer
         .budgets
         .iter()
         .map(|it| format!("{} {}, account of {}, {}", it.budget.name, it.budget.allows, it.account, it.budget.then));
-    list(&mut line, "budgets", "none pays for it", budgets);
+    list(&mut line, "budgets", "no budget applies", budgets);
     if !answer.guardrails.is_empty() {
         list(&mut line, "guards", "", answer.guardrails.iter().map(|it| it.in_words()));
     }
@@ -78,7 +78,7 @@ pub(in crate::commands::check) fn in_words(answer: &Answer) -> String {
             line("at once", &sockets(tunnel));
         }
     } else if !answer.targets.is_empty() {
-        line("so", "nobody can be asked: the caller gets an error");
+        line("result", "no target is usable: the caller gets an error");
     }
     if answer.has_canned_reply {
         line("else", "if nobody answers the caller gets the route's canned reply");

@@ -73,7 +73,7 @@ pub(super) fn note(plan: &Plan, state: &GatewayState) -> Option<String> {
     if !routes.is_empty() {
         parts.push(format!("routes without a target, whose callers get 503: {}", routes.join(", ")));
     }
-    (!parts.is_empty()).then(|| format!("only the defaults name these, and they are not set up: {}", parts.join("; ")))
+    (!parts.is_empty()).then(|| format!("not set up (named only by the defaults): {}", parts.join("; ")))
 }
 
 /// True when one of them may be asked.
@@ -119,7 +119,7 @@ fn variants(plan: &Plan, state: &GatewayState) -> Vec<Warning> {
     let is_used =
         |name: &str| plan.routes.iter().flat_map(|route| &route.variants).any(|variant| *variant.name == *name);
     for name in names(plan, "variant.").filter(|name| !is_used(name)) {
-        let text = "its `routes` fit no enabled route that asks a provider: nobody gets it";
+        let text = "`routes` matches no enabled route with targets: no call gets this variant";
         found.push(Warning::new("variant_without_target", format!("variant.{name}"), text));
     }
     found

@@ -86,8 +86,8 @@ impl CallFilter {
         Ok(filter)
     }
 
-    /// True for a call that meets the conditions. `mark` is how a tenant is shown to whoever may not read names.
-    pub(super) fn matches(&self, record: &CallRecord, mark: impl Fn(&str) -> String) -> bool {
+    /// True for a call that meets the conditions. `pseudonym` is how a tenant is shown to whoever may not read names.
+    pub(super) fn matches(&self, record: &CallRecord, pseudonym: impl Fn(&str) -> String) -> bool {
         let facts = &record.facts;
         let is = |wanted: &Option<String>, given: Option<&str>| wanted.as_deref().is_none_or(|it| given == Some(it));
         let has = |wanted: &Option<String>, given: &dyn Fn(&str) -> bool| wanted.as_deref().is_none_or(given);
@@ -98,7 +98,7 @@ impl CallFilter {
             && has(&self.provider, &|name| facts.attempts.iter().any(|attempt| *attempt.provider == *name))
             && has(&self.rule, &|name| facts.refusing_rules().any(|rule| **rule == *name))
             && has(&self.budget, &|name| facts.budgets.iter().any(|fact| !fact.fits && *fact.budget == *name))
-            && has(&self.tenant, &|name| record.tenant.as_deref().is_some_and(|own| own == name || mark(own) == name))
+            && has(&self.tenant, &|name| record.tenant.as_deref().is_some_and(|own| own == name || pseudonym(own) == name))
     }
 
     fn is_outcome(&self, record: &CallRecord) -> bool {

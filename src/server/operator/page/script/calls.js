@@ -45,7 +45,7 @@ let seen = ""; // ... and how many calls there were then.
 let isAsking = false;
 let latest = null; // The latest picture.
 
-const listWanted = () => `${token.read() ? "names" : "marks"} ${query()}`;
+const listWanted = () => `${token.read() ? "names" : "pseudonyms"} ${query()}`;
 
 // Asks for the list when there is something new in it; a paused one stays, unless it is another that is wanted.
 export async function followCalls(picture) {

@@ -21,7 +21,7 @@ function draw(tag, attributes, text) {
 }
 
 // Round numbers from 0 to the peak or just above it: 1, 2 or 5 times a power of ten apart, and at least `least`.
-export function ticks(peak, least) {
+function ticks(peak, least) {
   const rough = Math.max(peak / 4, least);
   const power = 10 ** Math.floor(Math.log10(rough));
   const apart = [1, 2, 5, 10].map((times) => times * power).find((step) => step >= rough * 0.999);

@@ -44,7 +44,7 @@ const bar = (key, label) => ({ key, label, kind: "bar", total });
 const RANKS = ["p50", "p95", "p99"].map((key) => ({ key, label: key, kind: "line", total: latest }));
 
 const CHARTS = [
-  { key: "calls", title: "Calls", unit: perStep, format: count, rest: "in all", letters: true, series: [bar("failed", "failed"), bar("refused", "refused"), bar("left", "canceled"), bar("answered", "answered")] },
+  { key: "calls", title: "Calls", unit: perStep, format: count, rest: "in all", letters: true, series: [bar("failed", "failed"), bar("refused", "refused"), bar("left", "cancelled"), bar("answered", "answered")] },
   { key: "duration", title: "Duration", unit: () => "of calls that were answered or failed", format: duration, axis: brief, rest: "latest", series: RANKS },
   { key: "first", title: "Time to first token", unit: () => "or whole answer", format: duration, axis: brief, rest: "latest", series: RANKS },
   { key: "cache", title: "Cache hit rate", unit: () => "of lookups", format: share, axis: (value) => `${Math.round(value * 100)} %`, least: 0.5, peak: 1, rest: "latest", series: [{ key: "rate", label: "hits", kind: "line", total: latest }] },

@@ -10,11 +10,11 @@ export const atDoor = {
 
 // What the picture shows; what the button does depends on the token alone.
 export function showNames(areShown) {
-  say(at("names-state"), areShown ? "Tenants and keys have their names." : "Tenants and keys are shown as marks.");
+  say(at("names-state"), areShown ? "Tenants and keys have their names." : "Tenants and keys are shown as pseudonyms.");
   say(at("names"), !token.read() ? "Show names" : atDoor.is() ? "Sign out" : "Hide names");
 }
 
-// A wrong token would only show marks: an endpoint that needs it says so.
+// A wrong token would only show pseudonyms: an endpoint that needs it says so.
 async function check() {
   const key = at("sign-key").value;
   at("sign-key").value = "";

@@ -41,7 +41,7 @@ function showCall(call) {
   const facts = [
     ["outcome", `${outcome} after ${duration(call.durationMs)}`],
     ["request", `${call.method} ${call.path}, route ${call.route}`],
-    ["came", `${clock(call.at)}, configuration no. ${call.generation}`],
+    ["arrived", `${clock(call.at)}, configuration no. ${call.generation}`],
     ["tenant", call.tenant || "unknown"],
     ["API key", call.apiKey],
     ...call.summary.map(({ about, text }) => [about, text]),

@@ -5,7 +5,7 @@ import { dollars, duration, number, percent, plural, sum, whole } from "./words.
 export function showTraffic(traffic) {
   const [calls, failures] = [sum(traffic.calls), sum(traffic.failures)];
   say(at("rate"), number.format(sum(traffic.calls.slice(-10)) / 10));
-  say(at("rate-foot"), `${plural(calls, "call", "calls")}, ${whole.format(traffic.refused)} refused, ${whole.format(traffic.left)} canceled`);
+  say(at("rate-foot"), `${plural(calls, "call", "calls")}, ${whole.format(traffic.refused)} refused, ${whole.format(traffic.left)} cancelled`);
   // Of the calls that the gateway owed an answer, those that got one, whole; the rest is said.
   const judged = calls - traffic.refused - traffic.left;
   say(at("success"), judged > 0 ? percent((judged - failures) / judged) : "–");
@@ -25,7 +25,7 @@ function successFoot(traffic, judged, failures) {
   const out = [
     [traffic.limited, "refused by limits and budgets"],
     [traffic.refused - traffic.limited, "other 4xx"],
-    [traffic.left, "left by their callers"],
+    [traffic.left, "cancelled by their callers"],
   ];
   const left = out.filter(([count]) => count > 0).map(([count, what]) => `${whole.format(count)} ${what}`);
   return left.length ? `${counted}. Not counted: ${left.join(", ")}.` : counted;
