@@ -131,7 +131,7 @@ fn tripped(gateway: &Gateway) -> impl Iterator<Item = Notice> {
         let why = trip.note.as_deref().map(|note| format!(" ({note})")).unwrap_or_default();
         let text = format!("A flag guard turned {key} off{why}. It stays off until an operator turns it on.");
         let ago_seconds = now_ms.saturating_sub(trip.at_ms).max(0) / 1000;
-        Some(Notice::new(Level::Warn, Topic::FlagGuard, text).ago(ago_seconds))
+        Some(Notice::new(Level::Warn, Topic::FlagTripped, text).ago(ago_seconds))
     })
 }
 
