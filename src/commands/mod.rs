@@ -1,4 +1,4 @@
-//! The commands, one file each. `main` is the table of them.
+//! The commands, each a file or a folder, and what they share. `main` is the table of them.
 
 mod loading;
 

@@ -98,7 +98,9 @@ impl CallFilter {
             && has(&self.provider, &|name| facts.attempts.iter().any(|attempt| *attempt.provider == *name))
             && has(&self.rule, &|name| facts.refusing_rules().any(|rule| **rule == *name))
             && has(&self.budget, &|name| facts.budgets.iter().any(|fact| !fact.fits && *fact.budget == *name))
-            && has(&self.tenant, &|name| record.tenant.as_deref().is_some_and(|own| own == name || pseudonym(own) == name))
+            && has(&self.tenant, &|name| {
+                record.tenant.as_deref().is_some_and(|own| own == name || pseudonym(own) == name)
+            })
     }
 
     fn is_outcome(&self, record: &CallRecord) -> bool {
