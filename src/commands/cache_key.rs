@@ -25,6 +25,7 @@ use crate::model::trail::PromptFact;
 use crate::policy::cache::cacheability::Asker;
 use crate::policy::cache::key::{is_left_out, question};
 use crate::server::callers::prompted;
+use crate::wire::openai::question::end_users;
 
 /// What is asked of the command.
 #[derive(Debug, Default)]
@@ -208,7 +209,7 @@ fn shared_by(asker: &Asker<'_>) -> String {
         }
         CacheScope::User => {
             let user = head.user.as_deref().unwrap_or("of this session, if there is one");
-            let named = asker.request.end_users().join(" ");
+            let named = end_users(asker.request).join(" ");
             let named = if named.trim().is_empty() { String::new() } else { format!(", for {}", named.trim()) };
             format!("user {user}{named}, tenant {}; callers that show credentials with the same ones only", head.tenant)
         }

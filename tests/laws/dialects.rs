@@ -14,6 +14,7 @@ use tidegate::model::job::JobInput;
 use tidegate::model::reply::{Body, EventKind};
 use tidegate::policy::cache::key::is_deterministic;
 use tidegate::provider::{self, Read, ResponseHead};
+use tidegate::wire::openai::question::end_users;
 use tidegate::wire::sse::Decoder;
 
 use super::choose;
@@ -212,7 +213,7 @@ pub(super) fn json(data: &[u8]) {
 /// What is read of a request.
 fn asked(caller: CallerKind, call: CallKind, body: &Bytes) -> Option<String> {
     let request = decode(caller, call, "application/json", body).ok()?;
-    let (is_deterministic, users) = (is_deterministic(&request), format!("{:?}", request.end_users()));
+    let (is_deterministic, users) = (is_deterministic(&request), format!("{:?}", end_users(&request)));
     let CallRequest::Wire(wire) = request else { return None };
     let model = wire.model.map(|model| model.name);
     let contents = Contents { asked_for: None, ..wire.contents };

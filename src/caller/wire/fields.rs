@@ -286,7 +286,7 @@ mod tests {
             contents: Contents { asked_for, ..Contents::default() },
         };
         let is_deterministic = question::is_deterministic(&wire);
-        let users = CallRequest::Wire(wire).end_users().into_iter().map(str::to_owned).collect();
+        let users = question::end_users(&CallRequest::Wire(wire)).into_iter().map(str::to_owned).collect();
         (is_deterministic, users)
     }
 

@@ -15,12 +15,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::model::attempts::Attempts;
 use crate::model::bill::Bill;
-use crate::model::offload::apart;
 use crate::model::reply::Terms;
 use crate::model::shape::Shape;
 use crate::model::signs::Signs;
@@ -244,43 +241,6 @@ impl CallRequest {
             CallRequest::Chat(chat) => chat.session.as_deref(),
             CallRequest::Wire(_) | CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => None,
         }
-    }
-
-    /// The end users that the body names, as it spells them: OpenAI's `user` and its successor `safety_identifier`, and
-    /// `metadata.user_id`. `prompt_cache_key` is none: it groups prompts, and is part of what is asked.
-    pub fn end_users(&self) -> Vec<&str> {
-        #[derive(Deserialize)]
-        struct Named<'a> {
-            #[serde(default, borrow)]
-            user: Option<&'a RawValue>,
-            #[serde(default, borrow)]
-            safety_identifier: Option<&'a RawValue>,
-            #[serde(default, borrow)]
-            metadata: Option<&'a RawValue>,
-        }
-        #[derive(Deserialize)]
-        struct Metadata<'a> {
-            #[serde(default, borrow)]
-            user_id: Option<&'a RawValue>,
-        }
-        let CallRequest::Wire(wire) = self else { return Vec::new() };
-        if wire.contents.asked_for.is_some_and(|seen| !seen.may_name_user) {
-            return Vec::new();
-        }
-        // What cannot be read names nobody; a body that names somebody twice has no key at all.
-        let named = apart(wire.body.len(), || serde_json::from_slice::<Named<'_>>(&wire.body));
-        let Ok(named) = named else { return Vec::new() };
-        // Metadata that cannot be read counts whole.
-        let in_metadata = named.metadata.and_then(|value| match serde_json::from_str::<Metadata<'_>>(value.get()) {
-            Ok(metadata) => metadata.user_id,
-            Err(_) => Some(value),
-        });
-        let all = [named.user, named.safety_identifier, in_metadata];
-        if all.iter().all(Option::is_none) {
-            return Vec::new();
-        }
-        // With their places: a user is no other's identifier.
-        all.map(|value| value.map_or("", RawValue::get)).into()
     }
 
     /// How long the caller lets the answer become.

@@ -11,7 +11,7 @@ use crate::config::plan::{CacheScope, CacheWhen, ModelChoice, RouteCachePlan, Ta
 use crate::model::call::{Call, CallRequest, Head, KnownKey};
 use crate::model::switch::Switch;
 use crate::wire::headers;
-use crate::wire::openai::replay;
+use crate::wire::openai::{question, replay};
 
 /// A call whose answer may be kept.
 #[derive(Clone)]
@@ -131,7 +131,7 @@ impl Asker<'_> {
         }
         let (user, session) = (self.head.user.as_deref(), self.request.session());
         let credential = self.head.credential.map(|digest| blake3::Hash::from_bytes(digest).to_hex());
-        let named = self.request.end_users();
+        let named = question::end_users(self.request);
         let is_known = user.is_some() || session.is_some() || credential.is_some() || !named.is_empty();
         // In quotes: whatever a session is called, it cannot be taken for another user's.
         is_known.then(|| format!("{user:?} {session:?} {:?} {named:?}", credential.as_deref()))

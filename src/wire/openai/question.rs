@@ -1,5 +1,5 @@
-//! The canonical request of a body in OpenAI's dialect, which is equal for equal requests, and whether its response
-//! may be cached.
+//! The canonical request of a body in OpenAI's dialect, which is equal for equal requests, whether its response
+//! may be cached, and which end users it names.
 //!
 //! It does not know who asks, nor how cache keys are computed.
 
@@ -9,7 +9,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::model::call::WireRequest;
+use crate::model::call::{CallRequest, WireRequest};
+use crate::model::offload::apart;
 use crate::wire::json::canonical::{self, Odd};
 
 /// What callers say about themselves and about the form of the answer; it does not change what is answered.
@@ -94,6 +95,43 @@ pub(crate) fn is_deterministic(wire: &WireRequest) -> bool {
         Some(seen) => seen.is_deterministic,
         None => is_deterministic_body(&wire.body),
     }
+}
+
+/// The end users that the body of a request names, as it spells them: OpenAI's `user` and its successor `safety_identifier`, and
+/// `metadata.user_id`. `prompt_cache_key` is none: it groups prompts, and is part of what is asked.
+pub fn end_users(request: &CallRequest) -> Vec<&str> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(default, borrow)]
+        user: Option<&'a RawValue>,
+        #[serde(default, borrow)]
+        safety_identifier: Option<&'a RawValue>,
+        #[serde(default, borrow)]
+        metadata: Option<&'a RawValue>,
+    }
+    #[derive(Deserialize)]
+    struct Metadata<'a> {
+        #[serde(default, borrow)]
+        user_id: Option<&'a RawValue>,
+    }
+    let CallRequest::Wire(wire) = request else { return Vec::new() };
+    if wire.contents.asked_for.is_some_and(|seen| !seen.may_name_user) {
+        return Vec::new();
+    }
+    // What cannot be read names nobody; a body that names somebody twice has no key at all.
+    let named = apart(wire.body.len(), || serde_json::from_slice::<Named<'_>>(&wire.body));
+    let Ok(named) = named else { return Vec::new() };
+    // Metadata that cannot be read counts whole.
+    let in_metadata = named.metadata.and_then(|value| match serde_json::from_str::<Metadata<'_>>(value.get()) {
+        Ok(metadata) => metadata.user_id,
+        Err(_) => Some(value),
+    });
+    let all = [named.user, named.safety_identifier, in_metadata];
+    if all.iter().all(Option::is_none) {
+        return Vec::new();
+    }
+    // With their places: a user is no other's identifier.
+    all.map(|value| value.map_or("", RawValue::get)).into()
 }
 
 /// True for a number that is zero, however it is spelt.
