@@ -24,7 +24,7 @@ fn sample(provider: &ProviderState) -> ProviderSample {
         name: provider.name.clone(),
         attempts: counts.calls,
         failures: counts.failures,
-        changes: provider.breakers.changes().into_iter().map(mark).collect(),
+        changes: provider.breakers.take_changes().into_iter().map(mark).collect(),
         band: band(provider.breakers.worst()),
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
-use super::FamilyBreaker;
+use super::family::FamilyBreaker;
 use crate::model::names::family;
 
 /// Breakers per provider.

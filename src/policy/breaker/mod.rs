@@ -4,13 +4,17 @@
 //! stream that is cut late counts too; mistakes of callers, and callers that leave, never count. State changes are
 //! in `breaker/machine`, the set of breakers in `breaker/families`, and slow responses in `breaker/slowness`.
 
-mod families;
 mod slowness;
 mod suspects;
 
 pub mod machine;
 
 mod changes;
+
+mod family;
+
+mod families;
+mod permit;
 
 use parking_lot::Mutex;
 use std::future::{Future, poll_fn};
@@ -23,13 +27,14 @@ use tokio::time::Instant;
 
 use self::changes::Changes;
 use self::families::Families;
-use self::machine::{CallResult, Machine, Pass, Refused};
-use self::slowness::{ResponseTime, Slowness};
+use self::family::FamilyBreaker;
+use self::machine::{CallResult, Machine, Refused};
+use self::permit::Permit;
+use self::slowness::ResponseTime;
 use self::suspects::Suspicion;
 use crate::config::plan::BreakerPlan;
 use crate::model::call::{Call, CallRequest, Head};
-use crate::model::fault::{Fault, LastDenial};
-use crate::model::names::display_name;
+use crate::model::fault::Fault;
 use crate::model::reply::{Body, End};
 use crate::model::rng::SeededRng;
 use crate::model::signs::Signs;
@@ -52,7 +57,7 @@ struct ProviderBreakers {
     chance: SeededRng,
     totals: Arc<Totals>,
     probe: AtomicU8,
-    /// Those that these take the place of, until they do.
+    /// The breakers that these replace, until `settle`.
     before: Mutex<Option<Breakers>>,
 }
 
@@ -101,8 +106,7 @@ impl Breakers {
         Self(Arc::new(ProviderBreakers { settings, provider, families, chance, totals, probe, before }))
     }
 
-    /// They are in force: those that they take the place of are closed for whoever looks at how states change. What still
-    /// happens to those, through calls that run, changes nothing for calls that come.
+    /// Retires the replaced breakers: they are reported closed once, then never again.
     pub fn settle(&self) {
         let Some(before) = self.0.before.lock().take() else { return };
         before.0.families.all().iter().for_each(|guarded| guarded.retire());
@@ -124,17 +128,14 @@ impl Breakers {
     }
 
     /// How their states have changed since this was last asked.
-    pub fn changes(&self) -> Vec<Change> {
+    pub fn take_changes(&self) -> Vec<Change> {
         self.0.totals.changes.take()
     }
 
     fn guarded(&self, model: Option<&str>, now: Instant) -> Arc<FamilyBreaker> {
         self.0.families.find(model.unwrap_or_default(), now, |family| {
-            let machine = Mutex::new(Machine::new(self.0.settings.clone(), self.0.chance.clone()));
-            let (provider, totals) = (self.0.provider.clone(), self.0.totals.clone());
-            let (slowness, denial, used) = Default::default();
-            let told = Mutex::new(Some(State::Closed));
-            FamilyBreaker { provider, family, machine, slowness, totals, denial, used, told }
+            let machine = Machine::new(self.0.settings.clone(), self.0.chance.clone());
+            FamilyBreaker::new(self.0.provider.clone(), family, machine, self.0.totals.clone())
         })
     }
 
@@ -194,77 +195,6 @@ impl Breakers {
             }
             fault if fault.is_rejection() => Some(CallResult::Success),
             _ => None,
-        }
-    }
-}
-
-/// The breaker of one model family.
-struct FamilyBreaker {
-    provider: Arc<str>,
-    family: Box<str>,
-    machine: Mutex<Machine>,
-    slowness: Mutex<Slowness>,
-    totals: Arc<Totals>,
-    /// What the provider denied the gateway last, until it answers or fails otherwise.
-    denial: LastDenial,
-    /// When it was last asked for, see `families`.
-    used: AtomicU64,
-    /// The state that it last told of; `None`: others have taken its place. Locked inside the machine's lock, so that changes are
-    /// told in the order in which they happen.
-    told: Mutex<Option<State>>,
-}
-
-impl FamilyBreaker {
-    fn is_slow(&self, measured: ResponseTime, settings: &BreakerPlan) -> bool {
-        let mut slowness = self.slowness.lock();
-        slowness.note(measured, settings, time::now())
-    }
-
-    /// Does something with the machine, and says so in the log when that changed its state.
-    fn change<T>(&self, act: impl FnOnce(&mut Machine) -> T) -> T {
-        let mut machine = self.machine.lock();
-        let (transitions, refused) = (machine.transitions(), machine.refused());
-        let result = act(&mut machine);
-        let (transitions, refused) = (machine.transitions() - transitions, machine.refused() - refused);
-        if refused > 0 {
-            self.totals.refused.fetch_add(refused, Ordering::Relaxed);
-        }
-        if transitions == 0 {
-            return result;
-        }
-        self.totals.transitions.fetch_add(transitions, Ordering::Relaxed);
-        let at = time::now();
-        let (state, reason) = (machine.state(at), machine.reason());
-        if let Some(told) = &mut *self.told.lock() {
-            self.tell(told, state, reason, at);
-        }
-        drop(machine);
-        let (name, models, word) = (display_name(&self.provider), &*self.family, state.as_str());
-        match state {
-            State::Open => {
-                tracing::warn!(provider = name, models, reason, "the circuit breaker of {name} is now {word}")
-            }
-            _ => tracing::info!(provider = name, models, "the circuit breaker of {name} is now {word}"),
-        }
-        result
-    }
-}
-
-impl FamilyBreaker {
-    /// Tells of a change from the state that it last told of.
-    fn tell(&self, told: &mut State, to: State, reason: Option<&'static str>, at: Instant) {
-        let from = std::mem::replace(told, to);
-        if from.as_str() != to.as_str() {
-            let reason = reason.filter(|_| to == State::Open);
-            self.totals.changes.note(Change { at, family: self.family.clone(), others: 0, from, to, reason });
-        }
-    }
-
-    /// Tells that it is closed, and nothing any more.
-    fn retire(&self) {
-        let _machine = self.machine.lock();
-        if let Some(mut told) = self.told.lock().take() {
-            self.tell(&mut told, State::Closed, None, time::now());
         }
     }
 }
@@ -375,68 +305,6 @@ fn time_to_answer(facts: &Facts, provider: &str) -> Option<Duration> {
     of_provider.filter_map(|attempt| attempt.answered).next()
 }
 
-/// A permit of a circuit breaker. Dropped without a result (the caller left) it only releases its slot.
-struct Permit {
-    guarded: Arc<FamilyBreaker>,
-    pass: Option<Pass>,
-}
-
-impl Permit {
-    /// Opens the breaker: several calls wait for their first sign of life, and nobody was answered meanwhile.
-    fn is_silent(&self) {
-        self.guarded.change(|machine| machine.trip("silent", time::now()));
-    }
-
-    /// Notes that the answer has begun well; what is left can only tell that it ended badly after all.
-    fn begin(&mut self) {
-        if let Some(pass) = &mut self.pass {
-            self.guarded.change(|machine| machine.begin(pass, time::now()));
-        }
-    }
-
-    fn begin_if_trial(&mut self) {
-        if self.pass.as_ref().is_some_and(Pass::is_trial) {
-            self.begin();
-        }
-    }
-
-    /// Notes whether the attempt failed because of the gateway's key or account: that is then why the breaker opens.
-    fn note_denial(&self, fault: &Fault) {
-        match fault {
-            Fault::Credential { denial, .. } => drop(self.guarded.denial.set(Some(*denial))),
-            fault if fault.is_illness() => drop(self.guarded.denial.set(None)),
-            _ => {}
-        }
-    }
-
-    /// Notes that a caller was answered: while others are, one caller's failures say little about the provider. The request
-    /// may have been suspected.
-    fn answered(mut self, head: &Head, request: Option<u64>, result: CallResult) {
-        let (caller, pass, now) = (head.caller_digest(), self.pass.take(), time::now());
-        self.guarded.change(|machine| {
-            request.into_iter().for_each(|request| machine.clear(request));
-            machine.answered(caller, now);
-            if let Some(pass) = pass {
-                machine.settle(pass, Some(result), now);
-            }
-        });
-    }
-
-    fn settle(mut self, ended: Option<CallResult>) {
-        if let Some(pass) = self.pass.take() {
-            self.guarded.change(|machine| machine.settle(pass, ended, time::now()));
-        }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if let Some(pass) = self.pass.take() {
-            self.guarded.change(|machine| machine.settle(pass, None, time::now()));
-        }
-    }
-}
-
 /// What metrics show of providers' circuit breakers.
 pub fn sampled(of: Vec<(Arc<str>, Breakers)>) -> impl Fn(&mut Samples<'_>) {
     move |samples| {
@@ -469,7 +337,7 @@ mod tests {
     }
 
     fn told(breakers: &Breakers) -> Vec<(&'static str, &'static str)> {
-        breakers.changes().iter().map(|change| (change.from.as_str(), change.to.as_str())).collect()
+        breakers.take_changes().iter().map(|change| (change.from.as_str(), change.to.as_str())).collect()
     }
 
     #[test]
