@@ -13,12 +13,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::suspects::{Suspects, Suspicion};
+use super::window::Window;
 use crate::config::plan::BreakerPlan;
 use crate::model::rng::SeededRng;
 use crate::model::time::later;
 
-/// Slots of the sliding window.
-const SLOTS: usize = 10;
+pub use super::window::CallResult;
 
 /// The shares of calls that pass while a provider is being trusted again.
 const RAMP: [f64; 3] = [0.05, 0.25, 0.5];
@@ -49,20 +49,6 @@ impl State {
             State::HalfOpen | State::Ramp(_) => "half-open",
         }
     }
-}
-
-/// How a call ended, as far as the provider's health is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallResult {
-    /// Well.
-    Success,
-    /// Well, but late.
-    Slow,
-    /// Badly.
-    Failure {
-        /// The request and its caller, where the request itself may be the cause.
-        request: Option<Suspicion>,
-    },
 }
 
 /// The right to make one call. To be given back with [`Machine::settle`].
@@ -396,72 +382,6 @@ impl Machine {
             now.saturating_duration_since(since).as_secs_f64() / self.settings.ramp_step.as_secs_f64().max(1e-9);
         let current = step + passed as usize;
         (current < RAMP.len()).then_some(current)
-    }
-}
-
-/// Counts over the last while, in slots.
-#[derive(Debug)]
-struct Window {
-    slot: Duration,
-    start: Option<Instant>,
-    /// The number of the newest slot since the start.
-    newest: u64,
-    slots: [Counts; SLOTS],
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    successes: u32,
-    slow: u32,
-    failures: u32,
-}
-
-impl Counts {
-    fn calls(self) -> u32 {
-        self.successes + self.slow + self.failures
-    }
-}
-
-impl Window {
-    fn new(window: Duration) -> Self {
-        let slot = (window / SLOTS as u32).max(Duration::from_millis(1));
-        Self { slot, start: None, newest: 0, slots: [Counts::default(); SLOTS] }
-    }
-
-    fn clear(&mut self) {
-        self.slots = [Counts::default(); SLOTS];
-    }
-
-    /// Forgets what is too old.
-    fn turn(&mut self, now: Instant) {
-        let start = *self.start.get_or_insert(now);
-        let current = (now.saturating_duration_since(start).as_nanos() / self.slot.as_nanos()) as u64;
-        for number in self.newest + 1..=current.min(self.newest + SLOTS as u64) {
-            self.slots[number as usize % SLOTS] = Counts::default();
-        }
-        if current > self.newest + SLOTS as u64 {
-            self.clear();
-        }
-        self.newest = self.newest.max(current);
-    }
-
-    fn count(&mut self, ended: CallResult, now: Instant) {
-        self.turn(now);
-        let slot = &mut self.slots[self.newest as usize % SLOTS];
-        match ended {
-            CallResult::Success => slot.successes += 1,
-            CallResult::Slow => slot.slow += 1,
-            CallResult::Failure { .. } => slot.failures += 1,
-        }
-    }
-
-    fn counts(&mut self, now: Instant) -> Counts {
-        self.turn(now);
-        self.slots.iter().fold(Counts::default(), |sum, slot| Counts {
-            successes: sum.successes + slot.successes,
-            slow: sum.slow + slot.slow,
-            failures: sum.failures + slot.failures,
-        })
     }
 }
 

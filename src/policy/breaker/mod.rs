@@ -7,6 +7,8 @@
 mod slowness;
 mod suspects;
 
+mod window;
+
 pub mod machine;
 
 mod changes;
