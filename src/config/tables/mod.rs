@@ -20,6 +20,8 @@ pub mod tunnels;
 
 pub mod general;
 
+pub mod provider_keys;
+
 pub mod caching;
 pub mod providers;
 pub mod recording;
