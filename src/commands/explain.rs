@@ -14,6 +14,7 @@ use super::serve::{end, in_runtime};
 use super::spans::span_with_unit;
 use crate::model::names::is_plain_id;
 use crate::model::operator_paths as paths;
+use crate::model::text::clean_lines;
 
 /// For `--help`.
 pub const EXAMPLES: &str = "\
@@ -109,5 +110,5 @@ fn tell(arguments: &Arguments) -> Result<(), String> {
         return put_json(&json);
     }
     let text = in_runtime(async { Ok(remote.ask(Method::GET, &path, None).await?) })?;
-    put(&String::from_utf8_lossy(&text))
+    put(&clean_lines(&String::from_utf8_lossy(&text)))
 }

@@ -4,6 +4,8 @@
 
 use std::io::{ErrorKind, Write as _, stdout};
 
+use crate::model::text::clean_json;
+
 /// Prints it. A reader that has gone, such as `head`, wants no more: that is no error.
 pub(super) fn put(text: &str) -> Result<(), String> {
     let mut out = stdout().lock();
@@ -13,7 +15,7 @@ pub(super) fn put(text: &str) -> Result<(), String> {
     }
 }
 
-/// Prints JSON as a gateway has sent it, in a line.
+/// Prints JSON as a gateway has sent it, in a line. What would act on a terminal is spelt as an escape.
 pub(super) fn put_json(json: &[u8]) -> Result<(), String> {
-    put(&format!("{}\n", String::from_utf8_lossy(json).trim_end()))
+    put(&format!("{}\n", clean_json(String::from_utf8_lossy(json).trim_end())))
 }

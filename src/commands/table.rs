@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use crate::simulate::report::table::clean;
+use crate::model::text::clean;
 
 /// The rows with their columns aligned, each row a line without spaces at its end.
 pub(super) fn aligned<R: AsRef<[String]>>(rows: &[R]) -> String {

@@ -18,6 +18,7 @@ pub mod prompt;
 pub mod recorded;
 pub mod rng;
 pub mod shape;
+pub mod text;
 pub mod time;
 pub mod trace;
 pub mod usual;

@@ -42,3 +42,26 @@ async fn a_call_is_explained_to_people_and_to_scripts() {
     let problem = desk.run(&["explain", "../keys"]).await.problem();
     assert!(problem.contains("is not the id of a call"), "{problem}");
 }
+
+/// What a caller names is printed where an operator reads it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_caller_names_does_nothing_to_the_terminal() {
+    let desk = Desk::open("explain-terminal").await;
+    let model = "x\\u001b[2J\\nend 200 ok\\u009b=HYP\\u202e";
+    let body = format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"hi"}}]}}"#);
+    let response = desk.call("/v1/chat/completions", "", &body).await;
+    let id = response.header("x-tidegate-request-id").expect("an id").to_owned();
+    desk.until(&["explain", "--json"], |list| list["running"] == 0).await;
+    // What the gateway sends to whoever asks it by other means, too.
+    let sent = desk.get(&format!("/admin/explain/{id}?format=text")).await.text().to_owned();
+    for text in [desk.run(&["explain", &id]).await.text(), desk.run(&["explain"]).await.text(), sent] {
+        let is_harmless = |letter: char| letter == '\n' || (!letter.is_control() && letter != '\u{202e}');
+        assert!(text.chars().all(is_harmless), "{text:?}");
+    }
+    let text = desk.run(&["explain", &id]).await.text();
+    let asked = text.lines().find(|line| line.starts_with("asked for model: ")).expect("a line");
+    assert_eq!(asked, "asked for model: x?[2J?end 200 ok?=HYP?");
+    // Scripts get what was asked for.
+    let json = desk.run(&["explain", &id, "--json"]).await.json().to_string();
+    assert!(json.contains("x\\u001b[2J\\nend 200 ok"), "{json}");
+}

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::commands::table::aligned_with_numbers;
 use crate::model::money::{NANOS, Usd};
+use crate::model::text;
 
 /// A row's numbers. Fields that an answer leaves out are zero.
 #[derive(Clone, Copy, Default)]
@@ -155,17 +156,9 @@ fn start(moment: &str, period: Option<&str>) -> String {
     moment.get(..length).unwrap_or(moment).replace('T', " ")
 }
 
-/// A number with its thousands apart: `1,234,567`.
+/// A number with its thousands apart.
 fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.char_indices() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    text::grouped(&number.to_string())
 }
 
 /// An amount to the millionth of a dollar, so that points stand below each other; one below that says so.

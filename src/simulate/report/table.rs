@@ -8,6 +8,7 @@ use super::Report;
 use super::blocks::{Block, Row, blocks, breakers};
 use super::column::{Buckets, Column, Moment};
 use super::words;
+use crate::model::text::clean;
 
 /// The columns of the terminal.
 const WIDTH: usize = 100;
@@ -56,15 +57,6 @@ impl Paint {
             None => text.to_owned(),
         }
     }
-}
-
-/// Nothing that moves the cursor or colours what follows.
-pub(crate) fn clean(text: &str) -> String {
-    let is_bad = |letter: char| {
-        letter.is_control()
-            || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    text.chars().map(|letter| if is_bad(letter) { '?' } else { letter }).collect()
 }
 
 fn width(text: &str) -> usize {

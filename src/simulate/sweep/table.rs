@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use super::told;
 use super::{Point, Row, Swept};
+use crate::model::text::clean;
 
 /// What the line of the configuration as it is says.
 const UNCHANGED: &str = "as it is";
@@ -101,9 +102,4 @@ fn heading(swept: &Swept) -> String {
 fn line(text: &mut String, line: &str) {
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{}", line.trim_end());
-}
-
-/// Nothing that moves the cursor.
-fn clean(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
 }

@@ -2,9 +2,9 @@
 //!
 //! It knows no call.
 
-use std::fmt::Write;
 use std::time::Duration;
 
+use super::text::{Lines, WIDTH};
 use super::timeline::{self, Row};
 use crate::server::operator::answer::milliseconds;
 
@@ -12,24 +12,17 @@ use crate::server::operator::answer::milliseconds;
 const LABEL: usize = 26;
 const AXIS: usize = 30;
 
-/// The columns of a terminal.
-pub(super) const WIDTH: usize = 100;
-
-/// The chart, one line a row.
-pub(super) fn draw(rows: &[Row]) -> String {
+/// Adds the chart, one line a row.
+pub(super) fn draw(lines: &mut Lines, rows: &[Row]) {
     let whole = timeline::end(rows);
-    let mut text = String::new();
     let head = format!("0{:>width$}", time(whole), width = AXIS - 1);
-    // Writing to a String cannot fail, here and below.
-    let _ = writeln!(text, "{:<LABEL$} {head} {:>9} {:>9}", "", "at", "took");
+    lines.add(&format!("{:<LABEL$} {head} {:>9} {:>9}", "", "at", "took"));
     for row in rows {
         let took = if row.took.is_zero() { "-".into() } else { time(row.took) };
         let line = format!("{:<LABEL$} {} {:>9} {took:>9} ", short(&row.label, LABEL), axis(row, whole), time(row.at));
         let room = WIDTH.saturating_sub(line.chars().count());
-        let result = short(&row.result, room);
-        let _ = writeln!(text, "{}", format!("{line}{result}").trim_end());
+        lines.add(&format!("{line}{}", short(&row.result, room)));
     }
-    text
 }
 
 /// The axis of one row: `=` while something ran, `-` until an answer began, `.` while the call waited, `|` for an instant.
@@ -68,26 +61,6 @@ fn short(text: &str, room: usize) -> String {
     }
 }
 
-/// A line, wrapped at the terminal's width and indented from its second line on.
-pub(super) fn wrapped(line: &str, indent: usize) -> String {
-    let mut text = String::new();
-    let mut column = 0;
-    for word in line.split(' ') {
-        let length = word.chars().count();
-        if column > indent && column + 1 + length > WIDTH {
-            let _ = write!(text, "\n{:indent$}", "");
-            column = indent;
-        } else if column > 0 || !text.is_empty() {
-            text.push(' ');
-            column += 1;
-        }
-        text.push_str(word);
-        column += length;
-    }
-    text.push('\n');
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -108,6 +81,12 @@ mod tests {
         }
     }
 
+    fn drawn(rows: &[Row]) -> String {
+        let mut lines = Lines::default();
+        draw(&mut lines, rows);
+        lines.into_text()
+    }
+
     #[test]
     fn what_takes_time_has_a_bar_and_what_happens_at_once_a_stroke() {
         let rows = [
@@ -125,22 +104,19 @@ mod tests {
             "retry                               ..........             100.0 ms  100.0 ms ok",
             "2 together (retry)                           --------====  200.0 ms  130.0 ms ok",
         ];
-        assert_eq!(draw(&rows).lines().collect::<Vec<_>>(), wanted);
+        assert_eq!(drawn(&rows).lines().collect::<Vec<_>>(), wanted);
     }
 
     proptest! {
         #[test]
         fn no_line_is_wider_than_a_terminal(
-            label in "\\PC{0,80}", result in "\\PC{0,80}", at in 0..10_000_000_u64, took in 0..100_000_000_u64, words in "[a-z ]{0,400}",
+            label in "\\PC{0,80}", result in "\\PC{0,80}", at in 0..10_000_000_u64, took in 0..100_000_000_u64,
         ) {
             let rows = [Row { result, ..row("attempt", &label, [at, took], None) }];
-            let chart = draw(&rows);
-            for line in chart.lines().chain(wrapped(&words, 4).lines()) {
+            for line in drawn(&rows).lines() {
                 let width = line.chars().count();
                 prop_assert!(width <= WIDTH || !line.trim().contains(' '), "{width}: {line}");
             }
-            let whole = wrapped(&words, 4);
-            prop_assert_eq!(whole.split_whitespace().collect::<Vec<_>>(), words.split_whitespace().collect::<Vec<_>>());
         }
     }
 }

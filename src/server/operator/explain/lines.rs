@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::chart::wrapped;
+use super::text::Lines;
 use super::{CallRenderer, cached, chart, ended, instances, milliseconds, named, offset, summary, timeline};
 use crate::model::names::display_name;
 use crate::model::time::in_words;
@@ -16,8 +16,14 @@ use crate::telemetry::explain::CallRecord;
 const INDENT: usize = 4;
 const LINE_INDENT: usize = 28;
 
-/// One call in a list.
-pub(super) fn one(renderer: &CallRenderer<'_>, record: &CallRecord) -> String {
+/// The calls of a list, a line each.
+pub(super) fn list<'a>(renderer: &CallRenderer<'_>, records: impl Iterator<Item = &'a CallRecord>) -> String {
+    let mut lines = Lines::default();
+    records.for_each(|record| lines.add(&one(renderer, record)));
+    lines.into_text()
+}
+
+fn one(renderer: &CallRenderer<'_>, record: &CallRecord) -> String {
     let provider = record.facts.telling().map(|attempt| display_name(&attempt.provider)).unwrap_or("-");
     // Who answered: a provider, or the cache in its place.
     let kept = match record.facts.cache {
@@ -27,35 +33,34 @@ pub(super) fn one(renderer: &CallRenderer<'_>, record: &CallRecord) -> String {
     let (at, took) = (renderer.came(record), milliseconds(record.took));
     let CallRecord { id, status, outcome, route, .. } = record;
     if let Some(doing) = summary::doing(record) {
-        return format!("{at}  {id:<32}  {outcome:<24} {took:>10.1} ms  {doing}, {route}\n");
+        return format!("{at}  {id:<32}  {outcome:<24} {took:>10.1} ms  {doing}, {route}");
     }
-    format!("{at}  {id:<32}  {status} {outcome:<20} {took:>10.1} ms  {kept:<12} {route}\n")
+    format!("{at}  {id:<32}  {status} {outcome:<20} {took:>10.1} ms  {kept:<12} {route}")
 }
 
 /// All that is known of one call.
 pub(super) fn all(renderer: &CallRenderer<'_>, record: &CallRecord) -> String {
-    let (facts, mut text) = (&record.facts, String::new());
+    let (facts, mut text) = (&record.facts, Lines::default());
     let tenant = record.tenant.as_deref().map_or_else(|| "unknown".to_owned(), |tenant| renderer.name(tenant));
     let CallRecord { id, method, path, route, generation, .. } = record;
-    // Writing to a String cannot fail, here and below.
-    let _ = writeln!(text, "{id}  {method} {path}");
+    text.add(&format!("{id}  {method} {path}"));
     let key = record.api_key.as_deref().map(|key| format!(", API key {}", renderer.name(key))).unwrap_or_default();
     let came = renderer.came(record);
-    text += &wrapped(
+    text.add_wrapped(
         &format!("arrived {came}, route {route}, tenant {tenant}{key}, config generation {generation}"),
         INDENT,
     );
-    let _ = writeln!(text, "{}", summary::took(record));
+    text.add(&summary::took(record));
     for (about, fact) in summary::facts(renderer.gateway, record) {
-        text += &wrapped(&format!("{about}: {fact}"), INDENT);
+        text.add_wrapped(&format!("{about}: {fact}"), INDENT);
     }
     if let Some((route, target)) = renderer.pipeline(route) {
         let policies = format!("policies: {} | each attempt: {}", route.join(" > "), target.join(" > "));
-        text += &wrapped(&policies, INDENT);
+        text.add_wrapped(&policies, INDENT);
     }
-    text.push('\n');
-    text += &chart::draw(&timeline::rows(record));
-    text.push('\n');
+    text.add("");
+    chart::draw(&mut text, &timeline::rows(record));
+    text.add("");
     // What happens in the same instant happens in this order: one attempt ends, policies say what they make of it, the next
     // one begins.
     let mut lines: Vec<(Duration, String)> = Vec::new();
@@ -75,9 +80,9 @@ pub(super) fn all(renderer: &CallRenderer<'_>, record: &CallRecord) -> String {
     }
     lines.sort_by_key(|(at, _)| *at);
     for (at, line) in lines {
-        text += &wrapped(&format!("{:>10.1} ms  {line}", milliseconds(at)), LINE_INDENT);
+        text.add_wrapped(&format!("{:>10.1} ms  {line}", milliseconds(at)), LINE_INDENT);
     }
-    text
+    text.into_text()
 }
 
 fn limit(fact: &LimitFact) -> String {
@@ -125,6 +130,7 @@ fn step(step: &Step) -> String {
 
 fn end(record: &CallRecord) -> String {
     let mut text = format!("end          {} {}, {} B", record.status, record.outcome, record.bytes_out);
+    // Writing to a String cannot fail, here and below.
     if record.events > 0 {
         let _ = write!(text, " in {} events", record.events);
     }

@@ -8,6 +8,7 @@
 
 mod filter;
 mod summary;
+mod text;
 mod timeline;
 
 mod chart;
@@ -56,8 +57,7 @@ pub(super) fn list(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
         records.extend(ended);
     }
     if filter.is_text {
-        let text: String = records.iter().map(|record| lines::one(&renderer, record)).collect();
-        return Ok(varying(text_answer(TEXT, text)));
+        return Ok(varying(text_answer(TEXT, lines::list(&renderer, records.iter().map(|record| &**record)))));
     }
     let calls: Vec<Value> = records.iter().map(|record| renderer.short(record)).collect();
     let (count, bytes) = history.fill();
