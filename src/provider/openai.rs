@@ -3,19 +3,21 @@
 //! A request that came in the same dialect is sent byte for byte, with at most its model replaced. Streams and
 //! errors are read in `wire/openai`; this file does not know the caller.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::Value;
 use url::form_urlencoded;
 
 use super::passing::{
     self, add_idempotency_key, content_type, own_headers, passing, renaming, reply, splice, unsupported,
 };
-use super::translated::Translation;
+use super::translated::{self, Translation};
 use super::{ByteReader, Decoded, EventReader, Expect, Provider, Request, ResponseHead};
 use crate::config::plan::{ProviderPlan, StreamUsage, StructuredOutput};
-use crate::model::call::{Call, CallRequest, Chat, Endpoint, Message, Role, Tunnel, Voice, VoiceWanted, WireRequest};
-use crate::model::conversation::Api;
+use crate::model::call::{Call, CallRequest, Chat, Endpoint, Tunnel, Voice, VoiceWanted, WireRequest};
+use crate::model::conversation::{Api, Output};
 use crate::model::fault::Fault;
 use crate::model::reply::{Body, Event};
 use crate::model::shape::Shape;
@@ -31,6 +33,7 @@ use crate::wire::openai::failures;
 use crate::wire::openai::reshaped::{self, Edit};
 use crate::wire::openai::responses::foreign;
 use crate::wire::openai::structured;
+use crate::wire::translation::{self, Changes};
 
 /// The dialect.
 pub(crate) struct OpenAi;
@@ -44,7 +47,7 @@ impl Provider for OpenAi {
             }
             CallRequest::Wire(wire) => encode_wire(call, wire, provider).map_err(unsupported),
             CallRequest::Chat(chat) => {
-                encode_chat(call, chat, provider).ok_or_else(|| unsupported("calls that name no model"))
+                encode_chat(call, chat, provider).map_err(|what| passing::unsupported(provider, what))
             }
             CallRequest::Voice(Voice { wanted: VoiceWanted::Speech, .. }) => Err(unsupported("audio output")),
             CallRequest::Voice(voice) => {
@@ -209,45 +212,26 @@ fn shaping(call: &Call, wire: &WireRequest, shape: &Shape, provider: &ProviderPl
     Some(reshaped::in_field(body, format.as_deref()).into_iter().chain(words).collect())
 }
 
-fn encode_chat(call: &Call, chat: &Chat, provider: &ProviderPlan) -> Option<Request> {
-    let model = call.model()?;
-    let (format, words) = match &chat.schema {
-        Some(shape) => shaped(shape, provider.structured_output(model)),
-        None => (None, None),
-    };
+/// A conversation in the house's own words.
+fn encode_chat(call: &Call, chat: &Chat, provider: &ProviderPlan) -> Result<Request, Cow<'static, str>> {
+    let mut conversation = translated::of_chat(chat);
+    let mut words = None;
+    if let Some(shape) = &chat.schema {
+        let how = provider.structured_output(call.model().unwrap_or_default());
+        words = (how != StructuredOutput::Schema).then(|| structured::in_words(shape));
+        match (how, &mut conversation.output) {
+            (StructuredOutput::Schema, Output::Schema { is_strict, .. }) => *is_strict = Some(shape.is_closed()),
+            (StructuredOutput::Json, output) => *output = Output::Json,
+            (_, output) => *output = Output::Text,
+        }
+    }
     // Before the conversation: what the model is told to be, and what its answer must look like.
     let before: Vec<&str> = call.instruction.as_deref().into_iter().chain(words.as_deref()).collect();
-    let instruction = Message { role: Role::System, text: before.join("\n\n") };
-    let messages: Vec<Value> = Some(&instruction)
-        .filter(|_| !before.is_empty())
-        .into_iter()
-        .chain(&chat.messages)
-        .map(|message| json!({"role": message.role.as_str(), "content": message.text}))
-        .chain(call.said.as_deref().map(conversation::said))
-        .collect();
-    let mut body = json!({"model": model, "messages": messages});
-    // OpenAI's reasoning models take neither a temperature nor the older name of the token limit.
-    let is_reasoning = ["o1", "o3", "o4", "gpt-5"].iter().any(|family| model.starts_with(family));
-    if let Some(limit) = chat.max_tokens {
-        body[if is_reasoning { "max_completion_tokens" } else { "max_tokens" }] = limit.into();
-    }
-    if let (Some(temperature), false) = (chat.temperature, is_reasoning) {
-        body["temperature"] = temperature.into();
-    }
-    if let Some(format) = format {
-        body[structured::FIELD] = format;
-    }
-    if chat.stream {
-        body["stream"] = true.into();
-        body["stream_options"] = json!({"include_usage": true});
-    }
-    Some(Request {
-        method: Method::POST,
-        path: "/chat/completions".into(),
-        headers: content_type(HeaderValue::from_static("application/json")),
-        body: body.to_string().into(),
-        degraded: None,
-    })
+    let before = (!before.is_empty()).then(|| before.join("\n\n"));
+    Changes { instruction: before.as_deref(), said: call.said.as_deref() }.apply(&mut conversation);
+    // What a model does not take is left out: the caller cannot know which model answers.
+    let written = translation::grammar(Api::Chat).write(&conversation, &translated::target(call, provider)?)?;
+    Ok(translated::posted(Api::Chat, written.body))
 }
 
 /// How an answer of a shape is asked for: in the field for that, in words, or both.

@@ -52,29 +52,13 @@ impl Translation {
     pub(super) fn request(self, call: &Call, provider: &ProviderPlan) -> Result<Request, Fault> {
         let size = if let CallRequest::Wire(wire) = &*call.request { wire.body.len() } else { 0 };
         let written = apart(size, || self.written(call, provider)).map_err(|what| untranslatable(provider, what))?;
-        let path = match self.to {
-            Api::Chat => "/chat/completions",
-            Api::Responses => "/responses",
-            Api::Messages => "/messages",
-        };
-        Ok(Request {
-            method: Method::POST,
-            path: path.into(),
-            headers: content_type(HeaderValue::from_static("application/json")),
-            body: written.body,
-            degraded: (!written.lost.is_empty()).then_some(Degraded::Translated),
-        })
+        let degraded = (!written.lost.is_empty()).then_some(Degraded::Translated);
+        Ok(Request { degraded, ..posted(self.to, written.body) })
     }
 
     fn written(self, call: &Call, provider: &ProviderPlan) -> Result<Written, Cow<'static, str>> {
         let said = call.said.as_deref();
-        let model = call.model().ok_or("calls that name no model")?;
-        let target = Target {
-            model,
-            max_tokens: provider.max_tokens,
-            most_tokens: provider.longest_answer(model),
-            asks_stream_usage: provider.stream_usage == StreamUsage::Ask,
-        };
+        let target = target(call, provider)?;
         let written = match &*call.request {
             // A route tells a model what to be in the house's own words alone.
             CallRequest::Wire(wire) => {
@@ -103,6 +87,31 @@ impl Translation {
     pub(super) fn events(self, call: &Call, provider: &ProviderPlan) -> Box<dyn EventReader> {
         Box::new(Translated::new(format::reader(self.to), self.to, self.from, &asked(call), provider.max_reply))
     }
+}
+
+/// What a writer of the call's request has to know of its provider.
+///
+/// # Errors
+/// The call names no model.
+pub(super) fn target<'a>(call: &'a Call, provider: &ProviderPlan) -> Result<Target<'a>, &'static str> {
+    let model = call.model().ok_or("calls that name no model")?;
+    Ok(Target {
+        model,
+        max_tokens: provider.max_tokens,
+        most_tokens: provider.longest_answer(model),
+        asks_stream_usage: provider.stream_usage == StreamUsage::Ask,
+    })
+}
+
+/// A request in an API.
+pub(super) fn posted(api: Api, body: Bytes) -> Request {
+    let path = match api {
+        Api::Chat => "/chat/completions",
+        Api::Responses => "/responses",
+        Api::Messages => "/messages",
+    };
+    let headers = content_type(HeaderValue::from_static("application/json"));
+    Request { method: Method::POST, path: path.into(), headers, body, degraded: None }
 }
 
 /// True for a call that its provider is asked in another API than its caller's.
@@ -142,7 +151,7 @@ fn told(lost: &[Cow<'static, str>]) -> String {
 }
 
 /// A conversation in the house's own words.
-fn of_chat(chat: &Chat) -> Conversation {
+pub(super) fn of_chat(chat: &Chat) -> Conversation {
     let speaker = |role| match role {
         Role::System => Speaker::Operator,
         Role::User => Speaker::User,
