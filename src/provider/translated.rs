@@ -41,8 +41,7 @@ impl Translation {
             CallRequest::Wire(wire) => wire.endpoint.api()?,
             CallRequest::Voice(_) | CallRequest::Menu | CallRequest::Tunnel(_) => return None,
         };
-        let to = *provider.apis.first()?;
-        (!provider.apis.contains(&from)).then_some(Self { from, to })
+        provider.translates(from).map(|to| Self { from, to })
     }
 
     /// The call in the provider's API.

@@ -3,6 +3,7 @@
 //! It does not know what a call of any kind contains.
 
 use crate::config::plan::ProviderKind;
+use crate::model::conversation::Api;
 
 /// The dialects that callers speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -143,6 +144,18 @@ impl CallKind {
     pub fn words(is_allowed: impl Fn(Self) -> bool) -> String {
         let allowed = Self::ALL.iter().filter(|(kind, _)| is_allowed(*kind));
         allowed.map(|(_, word)| *word).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The API in which its callers are answered, where it can be translated; the house's own conversations are Chat's.
+    pub fn api(self) -> Option<Api> {
+        match self {
+            CallKind::Responses => Some(Api::Responses),
+            CallKind::Messages => Some(Api::Messages),
+            CallKind::Chat | CallKind::ParseOrder | CallKind::CanvasGenerate | CallKind::CanvasRefine => {
+                Some(Api::Chat)
+            }
+            _ => None,
+        }
     }
 
     /// True when callers of this dialect can ask for it.

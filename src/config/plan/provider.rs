@@ -96,6 +96,11 @@ impl ProviderPlan {
         fits.map_or(StructuredOutput::Words, |(_, how)| *how)
     }
 
+    /// The API in which it is asked instead of this one; `None`: it is asked in this one, or has none of those that are translated.
+    pub fn translates(&self, from: Api) -> Option<Api> {
+        self.apis.first().copied().filter(|_| !self.apis.contains(&from))
+    }
+
     /// The most tokens that a model of its writes in one answer, where that is known.
     pub fn longest_answer(&self, model: &str) -> Option<u64> {
         self.longest_answers.iter().find(|(pattern, _)| pattern.matches(model)).map(|(_, most)| *most)

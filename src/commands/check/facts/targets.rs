@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::config::plan::{
-    CallKind, LeftOut, ModelChoice, ProviderKind, ProviderPlan, RoutePlan, TargetPlan, Usable, as_written,
+    LeftOut, ModelChoice, ProviderKind, ProviderPlan, RoutePlan, TargetPlan, Usable, as_written,
 };
 use crate::gateway::state::GatewayState;
 use crate::model::conversation::Api;
@@ -98,13 +98,7 @@ pub(super) fn of(
 
 /// The API in which a provider is asked, where it has not the one of the route's callers.
 pub(in crate::commands::check) fn translated_to(route: &RoutePlan, provider: &ProviderPlan) -> Option<Api> {
-    let from = match route.call {
-        CallKind::Responses => Api::Responses,
-        CallKind::Messages => Api::Messages,
-        CallKind::Chat | CallKind::ParseOrder | CallKind::CanvasGenerate | CallKind::CanvasRefine => Api::Chat,
-        _ => return None,
-    };
-    provider.apis.first().copied().filter(|_| !provider.apis.contains(&from))
+    provider.translates(route.call.api()?)
 }
 
 /// Why a target is not asked, and what to do about it.
