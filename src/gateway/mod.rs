@@ -222,8 +222,7 @@ impl Gateway {
             let dialect = caller::dialect(route.caller);
             let switch = gateway_state.switches().of_subject(FlagKind::Route, &route.name);
             let open_paths = router::open_paths(route, &plan.routes);
-            let kind = match route.paths.is_empty() {
-                // Nobody but jobs takes a route without a path.
+            let kind = match route.is_for_jobs() {
                 true => RouteKind::Job,
                 false if route.call.is_local() => RouteKind::Gateway,
                 false => RouteKind::Call,

@@ -117,9 +117,7 @@ pub fn route(
 /// Who makes stored responses, on routes that reach them.
 fn affinity(plan: &RoutePlan, gateway_state: &GatewayState) -> Option<Affinity> {
     let reaches = plan.caller == CallerKind::OpenAi && matches!(plan.call, CallKind::Responses | CallKind::Any);
-    let variants = plan.variants.iter().flat_map(|variant| &variant.targets);
-    let targets = plan.targets.iter().chain(variants);
-    let instances = targets.map(|target| (target.provider.name.clone(), target.provider.urls.len()));
+    let instances = plan.all_targets().map(|target| (target.provider.name.clone(), target.provider.urls.len()));
     let fresh = || Makers::new(gateway_state.cluster().map(|it| it.redis().clone()), gateway_state.tasks().clone());
     let makers = || gateway_state.policies().get_or("", |before| before.unwrap_or_else(fresh));
     reaches.then(|| Affinity::new(makers(), instances))
@@ -127,9 +125,7 @@ fn affinity(plan: &RoutePlan, gateway_state: &GatewayState) -> Option<Affinity> 
 
 /// As long may any of a route's targets be silent.
 fn longest_silence(plan: &RoutePlan) -> Duration {
-    let variants = plan.variants.iter().flat_map(|variant| &variant.targets);
-    let silences =
-        plan.targets.iter().chain(variants).map(|target| target.timeouts.first_token.max(target.timeouts.idle));
+    let silences = plan.all_targets().map(|target| target.timeouts.first_token.max(target.timeouts.idle));
     silences.max().unwrap_or_default()
 }
 

@@ -235,8 +235,7 @@ impl LimitPlan {
         let asks_it = self.calls.is_empty() || self.calls.contains(&route.call);
         let speaks_it = self.callers.is_empty() || self.callers.contains(&route.caller);
         let does_it = self.methods.is_empty() || route.methods.iter().any(|method| self.methods.contains(method));
-        // Nobody but jobs takes a route without a path.
-        let is_for_them = self.is_about_jobs.is_none_or(|jobs| jobs == route.paths.is_empty());
+        let is_for_them = self.is_about_jobs.is_none_or(|jobs| jobs == route.is_for_jobs());
         names_it && asks_it && speaks_it && does_it && is_for_them
     }
 

@@ -89,6 +89,16 @@ pub struct MirrorPlan {
 }
 
 impl RoutePlan {
+    /// True when nobody but jobs takes it: it has no path.
+    pub fn is_for_jobs(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// Its targets, and those of its variants.
+    pub fn all_targets(&self) -> impl Iterator<Item = &TargetPlan> {
+        self.targets.iter().chain(self.variants.iter().flat_map(|variant| &variant.targets))
+    }
+
     /// True when its calls make sense only for a tenant: its dialect or one of its providers names one.
     pub fn needs_tenant(&self) -> bool {
         let tells_tenant = |target: &TargetPlan| target.provider.kind == ProviderKind::BuildPanel;

@@ -14,14 +14,13 @@ pub fn warning(environment: Environment, listen: SocketAddr, routes: &[Arc<Route
     if environment == Environment::Production || listen.ip().is_loopback() {
         return None;
     }
-    // The website's assistant is for everybody; a route without a path is for jobs only.
+    // The website's assistant is for everybody.
     let is_open = |route: &&Arc<RoutePlan>| {
-        route.auth.methods.is_empty() && route.caller != CallerKind::Widget && !route.paths.is_empty()
+        route.auth.methods.is_empty() && route.caller != CallerKind::Widget && !route.is_for_jobs()
     };
     let mut owners: Vec<&str> = Vec::new();
     for route in routes.iter().filter(is_open) {
-        let of_variants = route.variants.iter().flat_map(|variant| &variant.targets);
-        for provider in route.targets.iter().chain(of_variants).map(|target| &target.provider) {
+        for provider in route.all_targets().map(|target| &target.provider) {
             if provider.key.is_some() && provider.usable == Usable::Yes && !owners.contains(&&*provider.name) {
                 owners.push(&provider.name);
             }

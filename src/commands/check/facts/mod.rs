@@ -256,8 +256,7 @@ impl GuardFacts {
 /// The model maps that targets of some routes use, each once.
 pub(super) fn maps(plan: &Plan) -> Vec<(Arc<str>, ModelMap)> {
     let mut all: Vec<(Arc<str>, ModelMap)> = Vec::new();
-    let of_variants = |route: &RoutePlan| route.variants.iter().flat_map(|it| it.targets.clone()).collect::<Vec<_>>();
-    for target in plan.routes.iter().flat_map(|route| route.targets.iter().cloned().chain(of_variants(route))) {
+    for target in plan.routes.iter().flat_map(|route| route.all_targets()) {
         if let Some(name) = &target.map
             && !all.iter().any(|(known, _)| known == name)
         {

@@ -108,19 +108,14 @@ fn counts_at_least(wide: &[KeyPlan], key: &[KeyPlan]) -> bool {
     }
 }
 
-/// True for a route that only jobs take.
-fn is_for_jobs(route: &RoutePlan) -> bool {
-    route.paths.is_empty()
-}
-
 /// True when every call that `rule` counts is one that `first` counts; what jobs ask for aside, where callers ask too.
 fn covers(plan: &Plan, first: &LimitPlan, rule: &LimitPlan) -> bool {
     let tiers = first.tiers.is_empty() || (!rule.tiers.is_empty() && rule.tiers.iter().all(|tier| first.is_for(tier)));
     let methods = first.methods.is_empty()
         || (!rule.methods.is_empty() && rule.methods.iter().all(|method| first.methods.contains(method)));
     let health = !rule.is_about_health() || first.is_about_health();
-    let is_for_callers = routes(plan, rule).any(|route| !is_for_jobs(route));
-    let mut wanted = routes(plan, rule).filter(|route| !is_for_callers || !is_for_jobs(route));
+    let is_for_callers = routes(plan, rule).any(|route| !route.is_for_jobs());
+    let mut wanted = routes(plan, rule).filter(|route| !is_for_callers || !route.is_for_jobs());
     tiers && methods && health && wanted.all(|route| first.is_about(route))
 }
 
@@ -141,7 +136,8 @@ fn still_holds(plan: &Plan, first: &LimitPlan, rule: &LimitPlan) -> bool {
 
 fn never_reached(plan: &Plan, rule: &LimitPlan, first: &LimitPlan) -> Warning {
     let (own, other) = (words::rate(rule), words::rate(first));
-    let is_for_both = routes(plan, rule).any(is_for_jobs) && routes(plan, rule).any(|route| !is_for_jobs(route));
+    let is_for_both =
+        routes(plan, rule).any(RoutePlan::is_for_jobs) && routes(plan, rule).any(|route| !route.is_for_jobs());
     let but = if is_for_both { " (but perhaps by jobs)" } else { "" };
     let name = &first.name;
     let key = format!("limit.{}", rule.name);

@@ -12,9 +12,8 @@ use crate::config::plan::{ModelChoice, OnStop, Plan, RoutePlan, TargetPlan};
 pub(super) fn all(plan: &Plan) -> Vec<Warning> {
     let mut unpriced: BTreeMap<(Arc<str>, Arc<str>), Vec<&str>> = BTreeMap::new();
     for route in &plan.routes {
-        let variants = route.variants.iter().flat_map(|variant| &variant.targets);
         let mirror = route.mirror.as_ref().map(|mirror| &mirror.target);
-        for target in route.targets.iter().chain(variants).chain(mirror) {
+        for target in route.all_targets().chain(mirror) {
             let provider = &target.provider.name;
             for model in
                 models(plan, route, target).into_iter().filter(|model| plan.prices.of(provider, model).is_default)
