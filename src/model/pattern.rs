@@ -34,6 +34,11 @@ impl Pattern {
         }
     }
 
+    /// True when a list of them takes `name`: one of them fits, or there is none, which means that all names are taken.
+    pub fn take(patterns: &[Self], name: &str) -> bool {
+        patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(name))
+    }
+
     /// True when every name fits.
     pub fn fits_anything(&self) -> bool {
         self.is_prefix && self.text.is_empty()

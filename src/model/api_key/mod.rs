@@ -126,6 +126,11 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
+    /// True when it may be used on the route of this name, where that takes keys.
+    pub fn opens(&self, route: &str) -> bool {
+        Pattern::take(&self.routes, route)
+    }
+
     /// As it is stored and shown; hashes are omitted where it is shown.
     pub fn written(&self, with_hashes: bool) -> Written {
         let texts = |patterns: &[Pattern]| patterns.iter().map(ToString::to_string).collect();

@@ -358,8 +358,7 @@ impl Auth {
     }
 
     fn holder_of_key(&self, key: &ApiKey, visitor: Visitor<'_>) -> Result<Principal, Fault> {
-        let may_pass = |route: &RoutePlan| key.routes.is_empty() || key.routes.iter().any(|it| it.matches(&route.name));
-        if !self.route.as_deref().is_none_or(may_pass) {
+        if !self.route.as_deref().is_none_or(|route| key.opens(&route.name)) {
             return Err(Fault::Forbidden { reason: "key_route" });
         }
         let (own, may_name_any) = match &key.tenant {

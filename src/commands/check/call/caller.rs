@@ -117,11 +117,10 @@ pub(super) async fn call(gateway: &Gateway, route: &RoutePlan, asked: &Asked) ->
 fn own_model(route: &RoutePlan, asked: &Asked) -> Option<Arc<str>> {
     let of_key = asked.key.as_ref().map_or(&[][..], |key| &key.models);
     let of_route = &route.input.models[..];
-    let may = |patterns: &[Pattern], name: &str| patterns.is_empty() || patterns.iter().any(|it| it.matches(name));
     let of_targets = route.targets.iter().flat_map(|target| target.named_models());
     let restricting = !of_key.is_empty() || !of_route.is_empty();
     let names = of_key.iter().chain(of_route).chain(of_targets).filter(|_| restricting).filter_map(Pattern::exact);
-    names.filter(|name| may(of_key, name) && may(of_route, name)).map(Arc::from).next()
+    names.filter(|name| Pattern::take(of_key, name) && Pattern::take(of_route, name)).map(Arc::from).next()
 }
 
 /// Whether the route and the caller's key take the model of a call whose body nobody makes up.

@@ -4,7 +4,6 @@
 
 use crate::commands::check::words;
 use crate::config::plan::{AuthMethod, Plan, RoutePlan, TokenPlan};
-use crate::model::api_key::ApiKey;
 
 /// More keys than this are counted and not named.
 const NAMED: usize = 5;
@@ -27,7 +26,8 @@ fn way(plan: &Plan, route: &RoutePlan, method: AuthMethod) -> String {
     match method {
         AuthMethod::Jwt => plan.auth.token.as_deref().map_or("a token (JWT)".into(), token),
         AuthMethod::ApiKey => {
-            let keys: Vec<&str> = plan.auth.keys.iter().filter(|key| opens(key, route)).map(|key| &*key.name).collect();
+            let keys: Vec<&str> =
+                plan.auth.keys.iter().filter(|key| key.opens(&route.name)).map(|key| &*key.name).collect();
             match keys.len() {
                 0 => "an API key (the file has none for it)".into(),
                 1..=NAMED => format!("an API key ({})", keys.join(", ")),
@@ -35,11 +35,6 @@ fn way(plan: &Plan, route: &RoutePlan, method: AuthMethod) -> String {
             }
         }
     }
-}
-
-/// True when a key may be used on a route.
-fn opens(key: &ApiKey, route: &RoutePlan) -> bool {
-    key.routes.is_empty() || key.routes.iter().any(|known| known.matches(&route.name))
 }
 
 /// Who signs tokens, and whose roles may call.
