@@ -32,8 +32,6 @@ pub struct RouteCachePlan {
     pub scope: CacheScope,
     /// Which responses are cached.
     pub when: CacheWhen,
-    /// Where that is written.
-    pub when_from: WhenFrom,
     /// The largest response that is cached, in bytes.
     pub max_entry: usize,
     /// Fields at the top level of a body in OpenAI's dialect that do not make two calls different.
@@ -51,17 +49,6 @@ pub enum CacheScope {
     Tenant,
     /// One user, or one session.
     User,
-}
-
-/// Where `when` of a route's cache is written. Tables merge key by key, so that it may not be where the rest of the table is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenFrom {
-    /// With the route's other keys.
-    Route,
-    /// In the default configuration, while another key of the table is set in the user's.
-    Defaults,
-    /// In `[cache]`.
-    Cache,
 }
 
 /// `when` of a route's cache: which responses are cached.

@@ -44,7 +44,7 @@ use crate::config::engine::effective::Effective;
 use crate::config::engine::secret::Secret;
 pub use crate::config::plan::auth::{AuthMethod, AuthPlan, ClaimNames, JwksPlan, RouteAuth, TokenPlan};
 pub use crate::config::plan::budget::{BudgetPlan, ModelsPlan, OnStop, UsagePlan};
-pub use crate::config::plan::cache::{CachePlan, CacheScope, CacheWhen, RouteCachePlan, WhenFrom};
+pub use crate::config::plan::cache::{CachePlan, CacheScope, CacheWhen, RouteCachePlan};
 pub use crate::config::plan::edge::{CompressionPlan, CorsPlan, EdgePlan, HeaderNames, Origins, SecurityPlan};
 pub use crate::config::plan::flags::{FlagGuardPlan, FlagsPlan};
 pub use crate::config::plan::guards::{GuardAction, GuardPlan};

@@ -10,7 +10,7 @@ use crate::config::engine::problem::{Layer, Report};
 use crate::config::engine::reader::Section;
 use crate::config::engine::secret::Secret;
 use crate::config::engine::value;
-use crate::config::plan::cache::{CachePlan, CacheScope, CacheWhen, RouteCachePlan, WhenFrom};
+use crate::config::plan::cache::{CachePlan, CacheScope, CacheWhen, RouteCachePlan};
 use crate::config::plan::{CallKind, Environment};
 use crate::config::tables::general;
 
@@ -102,18 +102,6 @@ pub(in crate::config) fn route(
     (caching.plan.is_on && !plan.ttl.is_zero()).then_some(plan)
 }
 
-/// Where `when` is written.
-fn when_from(table: &mut Section<'_>) -> WhenFrom {
-    let mut is_own = |key| table.node(key).is_some_and(|node| node.origin.layer() != Layer::Defaults);
-    let others = ["ttl", "stale_while_revalidate", "stale_if_error", "scope", "max_entry", "ignore", "replay_pace"];
-    let is_merged = !is_own("when") && others.into_iter().any(is_own);
-    match table.has("when") {
-        false => WhenFrom::Cache,
-        true if is_merged => WhenFrom::Defaults,
-        true => WhenFrom::Route,
-    }
-}
-
 fn route_table(table: &mut Section<'_>, above: Option<&RouteCachePlan>, max_bytes: usize) -> RouteCachePlan {
     let zero_or_more = value::duration_or_zero;
     let scope = table.optional("scope", value::word("a scope", SCOPES));
@@ -129,7 +117,6 @@ fn route_table(table: &mut Section<'_>, above: Option<&RouteCachePlan>, max_byte
         stale_if_error: table.inherited("stale_if_error", value::lifetime, above.map(|it| it.stale_if_error)),
         scope: scope.or(above.map(|it| it.scope)).unwrap_or(CacheScope::Tenant),
         when: when.or(above.map(|it| it.when)).unwrap_or(CacheWhen::Always),
-        when_from: when_from(table),
         max_entry: table.inherited("max_entry", value::body_size, above.map(|it| it.max_entry)),
         ignore: ignore.or_else(|| above.map(|it| it.ignore.clone())).unwrap_or_default(),
         pace: table.inherited::<Duration>("replay_pace", zero_or_more, above.map(|it| it.pace)),

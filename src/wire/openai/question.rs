@@ -16,6 +16,10 @@ use crate::wire::json::canonical::{self, Odd};
 /// What callers say about themselves and about the form of the answer; it does not change what is answered.
 const LEFT_OUT: [&str; 4] = ["stream", "stream_options", "user", "metadata"];
 
+/// What an answer depends on in every request that has it, in whichever API.
+const DECISIVE: [&str; 10] =
+    ["messages", "input", "prompt", "instructions", "system", "tools", "response_format", "temperature", "seed", "n"];
+
 /// Why a call has no key: its answer is neither looked for nor kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keyless {
@@ -46,6 +50,11 @@ impl fmt::Display for Keyless {
 /// True for a field of a completion's request that says who asks, or in what form.
 pub(crate) fn is_about_form(field: &str) -> bool {
     LEFT_OUT.contains(&field)
+}
+
+/// True for a field without which requests for different answers look the same.
+pub(crate) fn is_decisive(field: &str) -> bool {
+    DECISIVE.contains(&field)
 }
 
 /// What is asked: the path with its query, and the body in its canonical form.

@@ -3,23 +3,44 @@
 //! It does not know what callers ask.
 
 use super::Warning;
-use crate::config::plan::{CacheScope, CacheWhen, CallKind, Plan, RouteCachePlan, RoutePlan, WhenFrom};
-
-/// Fields of a body without which calls that differ become one.
-const TELLING: [&str; 10] =
-    ["messages", "input", "prompt", "instructions", "system", "tools", "response_format", "temperature", "seed", "n"];
+use crate::config::plan::{CacheScope, CacheWhen, CallKind, Plan, RouteCachePlan, RoutePlan};
+use crate::wire::openai::question::is_decisive;
 
 pub(super) fn all(plan: &Plan) -> Vec<Warning> {
     let cached = plan.routes.iter().filter_map(|route| Some((&**route, route.cache.as_ref()?)));
-    cached.flat_map(|(route, cache)| of_route(route, cache)).collect()
+    cached.flat_map(|(route, cache)| of_route(plan, route, cache)).collect()
 }
 
-fn of_route(route: &RoutePlan, cache: &RouteCachePlan) -> Vec<Warning> {
+/// Where `when` of a route's cache is written. Tables merge key by key, so that it may not be where the rest of the table is.
+enum WhenFrom {
+    /// With the route's other keys.
+    Route,
+    /// In the default configuration, while another key of the table is set in the user's.
+    Defaults,
+    /// In `[cache]`.
+    Cache,
+}
+
+impl WhenFrom {
+    fn of(plan: &Plan, table: &str) -> Self {
+        let when = format!("{table}.when");
+        let is_of_table = |key: &str| key.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'));
+        let written: Vec<&str> = plan.effective.written().filter(|key| is_of_table(key)).collect();
+        let is_mixed = !written.is_empty() && !written.contains(&&*when);
+        match plan.effective.keys().any(|key| key == when) {
+            false => WhenFrom::Cache,
+            true if is_mixed => WhenFrom::Defaults,
+            true => WhenFrom::Route,
+        }
+    }
+}
+
+fn of_route(plan: &Plan, route: &RoutePlan, cache: &RouteCachePlan) -> Vec<Warning> {
     let key = format!("route.{}.cache", route.name);
     let may_be_sampled = route.caller.passes_through()
         && matches!(route.call, CallKind::Chat | CallKind::Completions | CallKind::Responses | CallKind::Messages);
     let mut found = Vec::new();
-    match (cache.when, cache.when_from) {
+    match (cache.when, WhenFrom::of(plan, &key)) {
         (CacheWhen::Deterministic, WhenFrom::Defaults) => found.push(Warning::new(
             "cache_merges_deterministic",
             &*key,
@@ -42,7 +63,7 @@ fn of_route(route: &RoutePlan, cache: &RouteCachePlan) -> Vec<Warning> {
              `scope = \"tenant\"`",
         ));
     }
-    let ignored: Vec<&str> = cache.ignore.iter().map(String::as_str).filter(|field| TELLING.contains(field)).collect();
+    let ignored: Vec<&str> = cache.ignore.iter().map(String::as_str).filter(|field| is_decisive(field)).collect();
     if !ignored.is_empty() {
         let text = format!(
             "`ignore` has {}, which changes the answer: calls that differ in it get each other's; remove it",
