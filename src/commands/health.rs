@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::remote;
 use super::serve::in_runtime;
+use crate::model::operator_paths::HEALTH_STATUS;
 
 /// Asks the gateway at `url`; prints a line each for gateway, store, providers and memory. Exit code 0 healthy, 1 degraded
 /// (or 0, where that is allowed), 2 unhealthy or not reachable.
@@ -34,7 +35,7 @@ pub fn run(url: &str, allow_degraded: bool) -> ExitCode {
 const OWN: [&str; 4] = ["cache", "database", "redis", "websocket"];
 
 async fn ask(url: &str) -> Result<Value, String> {
-    let status = remote::ask(url, "/health/status").await?.unwrap_or_default();
+    let status = remote::ask(url, HEALTH_STATUS).await?.unwrap_or_default();
     match status["status"].is_string() && status["services"].is_object() {
         true => Ok(status),
         false => Err(format!("{url} is not a Tidegate gateway")),

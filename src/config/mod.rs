@@ -6,7 +6,7 @@ pub mod engine;
 pub mod plan;
 
 pub mod fixed;
-mod models_file;
+pub(crate) mod models_file;
 pub mod prompt_files;
 pub mod tables;
 

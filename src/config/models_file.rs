@@ -30,6 +30,9 @@ const MODEL_MAP: &str = "model_map";
 /// The table of all providers.
 const PROVIDER: &str = "provider";
 
+/// The keys of a provider that are about its models.
+pub(crate) const OF_PROVIDER: [&str; 3] = ["models", "structured", PRICE];
+
 /// More than the models of all providers take.
 const MAX_BYTES: u64 = 4 << 20;
 
@@ -122,7 +125,7 @@ fn restrict(table: &mut Table, problems: &mut Vec<Problem>) {
         for (name, value) in providers.values_mut() {
             if let Value::Table(provider) = value {
                 let path = format!("provider.{name}.");
-                retain(provider, &path, problems, |key| matches!(key, "models" | "structured" | PRICE));
+                retain(provider, &path, problems, |key| OF_PROVIDER.contains(&key));
             }
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 const PARTS: u64 = 8;
 
 /// Up to 2^36 microseconds, which is 19 hours; what took longer is counted as that.
-const BUCKETS: usize = 272;
+pub(super) const BUCKETS: usize = 272;
 
 /// How often something took how long. Two of them together are one of both.
 #[derive(Clone)]

@@ -232,7 +232,7 @@ impl Kept {
         let provider = |(name, provider): (&Arc<str>, &Provider)| {
             size_of::<(Arc<str>, Provider)>() + name.len() + provider.steps.bytes()
         };
-        let histograms = 2 * size_of::<[u32; 272]>();
+        let histograms = 2 * size_of::<[u32; crate::telemetry::histogram::BUCKETS]>();
         self.calls.bytes() + histograms + self.providers.iter().map(provider).sum::<usize>() + self.marks.bytes()
     }
 }

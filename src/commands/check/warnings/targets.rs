@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Warning;
 use crate::commands::check::facts::missing;
 use crate::commands::check::words;
+use crate::config::models_file::OF_PROVIDER;
 use crate::config::plan::{LeftOut, Plan, ProviderPlan, RoutePlan, TargetPlan, Usable};
 use crate::gateway::state::GatewayState;
 
@@ -43,15 +44,14 @@ fn without_key(plan: &Plan) -> Vec<Warning> {
 /// True for a provider that somebody has written of, or named among the targets of a route or a variant. The defaults name
 /// several, and most gateways have the keys of some.
 fn is_wanted(plan: &Plan, provider: &Arc<ProviderPlan>) -> bool {
-    // A models file speaks of any provider.
-    const OF_MODELS: [&str; 3] = ["models", "structured", "price"];
     let about = |key: &str| key.strip_prefix(&format!("provider.{}.", provider.name)).map(str::to_owned);
     let is_it = |left: &LeftOut| Arc::ptr_eq(&left.plan.provider, provider);
     let is_written = |key: &str| plan.effective.written().any(|known| known == key);
     plan.effective
         .written()
         .filter_map(about)
-        .any(|key| !OF_MODELS.contains(&key.split('.').next().unwrap_or_default()))
+        // A models file speaks of any provider.
+        .any(|key| !OF_PROVIDER.contains(&key.split('.').next().unwrap_or_default()))
         || plan.routes.iter().any(|route| {
             let is_target = route.left_out.iter().any(is_it) && is_written(&format!("route.{}.targets", route.name));
             is_target || route.variants.iter().flat_map(|variant| &variant.left_out).any(is_it)

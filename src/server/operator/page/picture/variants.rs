@@ -14,15 +14,13 @@ use crate::config::plan::{PromptPlan, RoutePlan};
 use crate::gateway::Gateway;
 use crate::model::fault::Blame;
 use crate::model::money::Usd;
+use crate::policy::variant::CONTROL;
 use crate::server::operator::answer::milliseconds;
 use crate::telemetry::explain::CallRecord;
 
 /// From this share of failures on a variant fails, if it had at least that number of calls.
 const FAILING: f64 = 0.1;
 const FEWEST: usize = 5;
-
-/// What calls get that get no variant.
-const CONTROL: &str = "control";
 
 /// The variants of each route and the versions of each prompt, and how far back this looks; nothing where nothing is compared.
 pub(super) fn of(gateway: &Gateway) -> Option<Value> {
