@@ -12,10 +12,14 @@ fn bare(model: &str) -> &str {
     name.strip_prefix("ft:").unwrap_or(name)
 }
 
+/// What the names of OpenAI's models begin with that think before they answer. `reasoning_models` in `config/gateway.toml` has
+/// each of them, too.
+const REASONING: [&str; 6] = ["o1", "o3", "o4", "gpt-5", "gpt-6", "codex-"];
+
 /// True for OpenAI's models that think before they answer. They take `max_completion_tokens`, and neither `stop` nor sampling.
 pub(super) fn is_reasoning(model: &str) -> bool {
     let name = bare(model);
-    let is_of_family = ["o1", "o3", "o4", "gpt-5", "gpt-6", "codex-"].iter().any(|prefix| name.starts_with(prefix));
+    let is_of_family = REASONING.iter().any(|prefix| name.starts_with(prefix));
     is_of_family && !name.contains("-chat")
 }
 
@@ -103,6 +107,7 @@ pub(super) fn hears_thoughts(model: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::names::Wildcard;
 
     #[test]
     fn a_model_is_asked_for_an_effort_that_it_takes() {
@@ -123,6 +128,19 @@ mod tests {
             ("gpt-4o", "high", None),
         ] {
             assert_eq!(asked(model, word).as_deref(), wanted, "{model}, {word}");
+        }
+    }
+
+    /// A model that thinks first would else be overdue after the time of one that does not.
+    #[test]
+    fn the_default_patience_knows_every_reasoning_model() {
+        let defaults: toml::Table = toml::from_str(include_str!("../../../config/gateway.toml")).unwrap();
+        let patterns = defaults["patience"]["reasoning_models"].as_array().unwrap();
+        let patterns: Vec<_> = patterns.iter().map(|it| Wildcard::parse(it.as_str().unwrap()).unwrap()).collect();
+        for family in REASONING {
+            for name in [family.to_owned(), format!("{family}-mini"), format!("openai/{family}-mini")] {
+                assert!(patterns.iter().any(|pattern| pattern.matches(&name)), "{name} is in no `reasoning_models`");
+            }
         }
     }
 
