@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::output::{put, put_json};
 use super::remote::{Options, Refusal, Remote, is_segment};
 use super::serve::{end, in_runtime};
-use super::table::{aligned, aligned_with_numbers};
+use super::table::{aligned, aligned_with_numbers, text};
 use crate::model::operator_paths as paths;
 
 /// For `--help`.
@@ -208,11 +208,6 @@ fn position(flag: &Value) -> String {
         (false, true) => format!("on for {share} % of callers"),
         (false, false) => format!("on for {share} % of {}", groups.join(" in ")),
     }
-}
-
-/// A field as text; empty where it has none.
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().into()
 }
 
 /// What a flag switches, such as `provider openai`.

@@ -13,7 +13,7 @@ use super::output::{put, put_json};
 use super::remote::{Options, Remote, is_segment};
 use super::serve::{end, in_runtime};
 use super::spans::span_with_unit;
-use super::table::{aligned, aligned_with_numbers};
+use super::table::{aligned, aligned_with_numbers, text};
 use crate::model::operator_paths as paths;
 
 /// For `--help`.
@@ -155,11 +155,6 @@ fn path(name: &str) -> Result<String, String> {
         true => Ok(format!("{}/{name}", paths::KEYS)),
         false => Err(format!("{name:?} is not the name of a key: `tidegate keys list` shows them")),
     }
-}
-
-/// A field as text; empty where it has none.
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().into()
 }
 
 /// Names in one cell.

@@ -2,6 +2,8 @@
 //!
 //! It does not know where the text comes from.
 
+use crate::model::text::is_hidden;
+
 /// The text with nothing in it that ends a text or an attribute, and without what XML forbids, or what turns the direction of
 /// the words around it.
 pub fn escape(text: &str) -> String {
@@ -14,10 +16,7 @@ pub fn escape(text: &str) -> String {
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&#39;"),
             '\u{fffe}' | '\u{ffff}' => safe.push('\u{fffd}'),
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => {
-                safe.push('\u{fffd}');
-            }
-            control if control.is_control() => safe.push('\u{fffd}'),
+            hidden if is_hidden(hidden) => safe.push('\u{fffd}'),
             other => safe.push(other),
         }
     }

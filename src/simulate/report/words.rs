@@ -5,6 +5,7 @@
 use jiff::Timestamp;
 
 use super::measure::Kind;
+use crate::model::text::grouped;
 
 const SECOND: f64 = 1000.0;
 const MINUTE: f64 = 60.0 * SECOND;
@@ -12,19 +13,11 @@ const HOUR: f64 = 60.0 * MINUTE;
 
 /// Digits in groups of three.
 pub fn count(number: f64) -> String {
-    grouped(&format!("{:.0}", number.abs()), number < 0.0)
+    signed(&format!("{:.0}", number.abs()), number < 0.0)
 }
 
-fn grouped(digits: &str, is_negative: bool) -> String {
-    let (whole, rest) = digits.split_at(digits.find('.').unwrap_or(digits.len()));
-    let mut text = String::new();
-    for (at, digit) in whole.chars().enumerate() {
-        if at > 0 && (whole.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    format!("{}{text}{rest}", if is_negative { "-" } else { "" })
+fn signed(digits: &str, is_negative: bool) -> String {
+    format!("{}{}", if is_negative { "-" } else { "" }, grouped(digits))
 }
 
 /// A share in per cent: two digits below one, so that `0.1 %` of errors is not nothing.
@@ -49,7 +42,7 @@ pub fn time(ms: f64) -> String {
         seconds if seconds < 10.0 * SECOND => format!("{:.2} s", ms / SECOND),
         seconds if seconds < 2.0 * MINUTE => format!("{:.1} s", ms / SECOND),
         minutes if minutes < 2.0 * HOUR => format!("{:.1} min", ms / MINUTE),
-        _ => format!("{} h", grouped(&format!("{:.1}", ms.abs() / HOUR), ms < 0.0)),
+        _ => format!("{} h", signed(&format!("{:.1}", ms.abs() / HOUR), ms < 0.0)),
     }
 }
 
@@ -69,7 +62,7 @@ pub fn amount(usd: f64) -> String {
         small if small >= 0.001 => format!("{small:.5}"),
         tiny => format!("{tiny:.6}"),
     };
-    grouped(&digits, usd < 0.0)
+    signed(&digits, usd < 0.0)
 }
 
 /// A value of a measure with its unit.
