@@ -4,7 +4,7 @@
 //! translated. Streams and errors are read in `wire/anthropic`; this file does not know the caller.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::passing::{self, add_idempotency_key, own_headers, renaming, reply, splice, unsupported};
 use super::translated::Translation;
@@ -16,7 +16,6 @@ use crate::model::fault::Fault;
 use crate::model::reply::{Body, Event};
 use crate::wire::anthropic::{answer, errors, foreign, messages, models};
 use crate::wire::openai::answer as openai;
-use crate::wire::openai::answer::Facts;
 use crate::wire::openai::conversation;
 use crate::wire::openai::counter::Counter;
 use crate::wire::openai::events::Reading;
@@ -79,25 +78,19 @@ impl Provider for Anthropic {
         is_new.then(|| -> Box<dyn ByteReader> { Box::<Counter>::default() })
     }
 
-    fn decode(&self, call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Result<Decoded, Fault> {
-        let broken = |detail: &str| Fault::Broken { provider: provider.name.clone(), detail: detail.into() };
+    fn decode(
+        &self,
+        call: &Call,
+        provider: &ProviderPlan,
+        mut head: ResponseHead,
+        body: Bytes,
+    ) -> Result<Decoded, Fault> {
         let translation = Translation::of(call, provider);
         let is_message = translation.is_some() || endpoint(&call.request) == Some(Endpoint::Messages);
         let facts = if is_message { answer::read(&body) } else { openai::read(Endpoint::Other, &body) };
-        let (usage, id) = match facts {
-            Facts::Sound { usage, id } => (usage, id),
-            Facts::Error(error) => return Err(reported(provider, &error)),
-            Facts::Empty(what) => return Err(broken(what)),
-            Facts::NotJson if media::is_json(&head.headers) => return Err(broken("not valid JSON")),
-            Facts::NotJson => return Err(broken(&format!("{} instead of JSON", media::named(&head.headers)))),
-        };
-        let mut head = head;
-        // SDKs read no JSON that is called something else.
-        if !media::is_json(&head.headers) {
-            head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
+        let (usage, id) = passing::whole(provider, facts, &mut head, &body, reported)?;
         let body = match translation {
-            Some(translation) => translation.answer(call, &body).ok_or_else(|| broken("a body that is no answer"))?,
+            Some(translation) => translation.answer(call, provider, &body)?,
             None if endpoint(&call.request) == Some(Endpoint::Models) => models::listed(&body).unwrap_or(body),
             None => body,
         };

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 use url::form_urlencoded;
 
@@ -88,27 +88,24 @@ impl Provider for OpenAi {
         is_new.then(|| -> Box<dyn ByteReader> { Box::<Counter>::default() })
     }
 
-    fn decode(&self, call: &Call, provider: &ProviderPlan, head: ResponseHead, body: Bytes) -> Result<Decoded, Fault> {
-        let broken = |detail: &str| Fault::Broken { provider: provider.name.clone(), detail: detail.into() };
+    fn decode(
+        &self,
+        call: &Call,
+        provider: &ProviderPlan,
+        mut head: ResponseHead,
+        body: Bytes,
+    ) -> Result<Decoded, Fault> {
+        let broken = |detail: &str| passing::broken(provider, detail);
         let translation = Translation::of(call, provider);
         let asked = translation.map(|it| endpoint(it.to)).or_else(|| answered(&call.request));
         let endpoint = asked.ok_or_else(|| broken("a response that was not requested"))?;
         let (usage, id) = match answer::read(endpoint, &body) {
-            Facts::Sound { usage, id } => (usage, id),
-            Facts::Error(error) => return Err(reported(provider, &error)),
-            Facts::Empty(what) => return Err(broken(what)),
             // Transcriptions may be asked for as plain text.
             Facts::NotJson if endpoint == Endpoint::Transcriptions && !media::is_json(&head.headers) => (None, None),
-            Facts::NotJson if media::is_json(&head.headers) => return Err(broken("not valid JSON")),
-            Facts::NotJson => return Err(broken(&format!("{} instead of JSON", media::named(&head.headers)))),
+            facts => passing::whole(provider, facts, &mut head, &body, reported)?,
         };
-        // SDKs read no JSON that is called something else.
-        let mut head = head;
-        if answer::looks_like_json(&body) && !media::is_json(&head.headers) {
-            head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
         let body = match translation {
-            Some(translation) => translation.answer(call, &body).ok_or_else(|| broken("a body that is no answer"))?,
+            Some(translation) => translation.answer(call, provider, &body)?,
             None => body,
         };
         let body = match &*call.request {

@@ -3,6 +3,7 @@
 //! It does not know what these bytes say.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -12,9 +13,9 @@ use super::{Expect, Request, ResponseHead};
 use crate::config::plan::ProviderPlan;
 use crate::model::call::{Call, CallRequest, WireRequest};
 use crate::model::fault::Fault;
-use crate::model::reply::{Body, Event, Reply};
+use crate::model::reply::{Body, Event, Reply, Usage};
 use crate::model::trail::Reason;
-use crate::wire::openai::answer::looks_like_json;
+use crate::wire::openai::answer::{Facts, looks_like_json};
 use crate::wire::openai::reshaped::Edit;
 use crate::wire::{format, headers, media, sse};
 
@@ -130,6 +131,35 @@ pub(super) fn expect(passes_through: bool, head: &ResponseHead, start: &[u8]) ->
         false if looks_like_json(start) => Expect::Whole,
         false if is_called_events || sse::looks_like_events(start) => Expect::Events,
         false => Expect::Whole,
+    }
+}
+
+/// The fault of a response that is none.
+pub(super) fn broken(provider: &ProviderPlan, detail: &str) -> Fault {
+    Fault::Broken { provider: provider.name.clone(), detail: detail.into() }
+}
+
+/// The tokens and the id of a whole answer of which these facts were read. Its head says what it is: SDKs read no JSON that is
+/// called something else. `reported` makes the fault of an error inside a 200.
+pub(super) fn whole(
+    provider: &ProviderPlan,
+    facts: Facts,
+    head: &mut ResponseHead,
+    body: &[u8],
+    reported: impl FnOnce(&ProviderPlan, &str) -> Fault,
+) -> Result<(Option<Usage>, Option<Arc<str>>), Fault> {
+    let is_called_json = media::is_json(&head.headers);
+    match facts {
+        Facts::Sound { usage, id } => {
+            if !is_called_json && looks_like_json(body) {
+                head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            }
+            Ok((usage, id))
+        }
+        Facts::Error(error) => Err(reported(provider, &error)),
+        Facts::Empty(what) => Err(broken(provider, what)),
+        Facts::NotJson if is_called_json => Err(broken(provider, "not valid JSON")),
+        Facts::NotJson => Err(broken(provider, &format!("{} instead of JSON", media::named(&head.headers)))),
     }
 }
 

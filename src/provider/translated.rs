@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method};
 use serde_json::value::RawValue;
 
-use super::passing::content_type;
+use super::passing::{broken, content_type};
 use super::{EventReader, Request};
 use crate::config::plan::{ProviderPlan, StreamUsage};
 use crate::model::call::{Call, CallRequest, Chat, Role, TextUse};
@@ -77,9 +77,13 @@ impl Translation {
         }
     }
 
-    /// A whole answer as its caller reads it; `None` for what is none of the provider's API.
-    pub(super) fn answer(self, call: &Call, body: &[u8]) -> Option<Bytes> {
-        translation::answer(self.to, self.from, body, &asked(call))
+    /// A whole answer as its caller reads it.
+    ///
+    /// # Errors
+    /// It is none of the provider's API.
+    pub(super) fn answer(self, call: &Call, provider: &ProviderPlan, body: &[u8]) -> Result<Bytes, Fault> {
+        let translated = translation::answer(self.to, self.from, body, &asked(call));
+        translated.ok_or_else(|| broken(provider, "a body that is no answer"))
     }
 
     /// Reads the provider's events as those that its caller reads.
