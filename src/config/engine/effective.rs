@@ -21,14 +21,14 @@ const MARK: usize = 4;
 const SHOWN: usize = 100;
 
 /// The configuration in force.
-#[derive(Clone, Default, PartialEq)]
+#[derive(Clone, Default)]
 pub struct Effective {
     all: BTreeMap<String, Setting>,
     /// The keys that somebody has set: they are not the defaults'.
     written: BTreeSet<String>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 enum Setting {
     Text(String),
     Secret(Secret),
