@@ -16,8 +16,8 @@ export async function beside() {
   assert.deepEqual(await cells(variant("control")), { calls: "0", success: "–", p50: "–", p95: "–", cost: "–" });
   const budget = (name) => page.locator("#budgets tr", { has: page.locator("th", { hasText: name }) });
   await budget("site").locator("[data-cell=spent]", { hasText: "135.0 %" }).waitFor();
-  assert.deepEqual(await cells(budget("site")), { allows: "0.00002 USD per month, only reported", spent: "135.0 %", state: "spent", refused: "0" });
-  assert.deepEqual(await cells(budget("team")), { allows: "1000 USD per day, then refused", spent: "0.0 %", state: "ok", refused: "0" });
+  assert.deepEqual(await cells(budget("site")), { allows: "0.00002 USD per month, further calls are only counted", spent: "135.0 %", state: "spent", refused: "0" });
+  assert.deepEqual(await cells(budget("team")), { allows: "1000 USD per day, further calls get 402", spent: "0.0 %", state: "ok", refused: "0" });
 
   // It fails until its guard has had enough; its callers are answered all the time.
   await behave("refuse", "new");

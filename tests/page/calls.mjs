@@ -100,7 +100,7 @@ export async function list() {
   const notice = page.locator("#notices li", { hasText: "The rate limit few refuses calls." });
   await notice.waitFor();
   assert.match(await notice.textContent(), /1 of \d+ in the last minute \([\d.]+ %\)/);
-  await has(page, "#notices li", "The budget tiny is spent for at least one account: that is only reported until the day ends.");
+  await has(page, "#notices li", "The budget tiny is spent for at least one account: further calls are only counted until the day ends.");
   await has(page, "#success-foot", "Not counted: 1 refused by limits and budgets.");
   await notice.getByRole("link", { name: "Runbook" }).click();
   await has(page, "#story-text", "A rate limit refuses calls; those callers read 429");

@@ -66,6 +66,18 @@ pub enum OnStop {
     Report,
 }
 
+impl OnStop {
+    /// What happens at a spent budget, in words.
+    pub fn effect(&self) -> &'static str {
+        match self {
+            OnStop::PaymentRequired => "further calls get 402",
+            OnStop::TooMany => "further calls get 429",
+            OnStop::Cheaper(_) => "further calls get a cheaper model, or 402",
+            OnStop::Report => "further calls are only counted",
+        }
+    }
+}
+
 impl BudgetPlan {
     /// True when it is about this route.
     pub fn is_about(&self, route: &str) -> bool {

@@ -12,8 +12,7 @@ use serde::Serialize;
 
 use crate::commands::check::words;
 use crate::config::plan::{
-    BudgetPlan, CacheScope, CacheWhen, GuardPlan, KeyPlan, ModelMap, OnStop, Plan, RouteCachePlan, RoutePlan,
-    VariantPlan,
+    BudgetPlan, CacheScope, CacheWhen, GuardPlan, KeyPlan, ModelMap, Plan, RouteCachePlan, RoutePlan, VariantPlan,
 };
 use crate::gateway::Gateway;
 
@@ -198,12 +197,7 @@ impl BudgetFacts {
             key: plan.key.iter().map(KeyPlan::as_written).filter(|key| !key.is_empty()).collect(),
             tenants: plan.tenants.clone(),
             tiers: plan.tiers.clone(),
-            then: match plan.on_stop {
-                OnStop::PaymentRequired => "further calls get 402",
-                OnStop::TooMany => "further calls get 429",
-                OnStop::Cheaper(_) => "further calls get a cheaper model, or 402",
-                OnStop::Report => "further calls are only counted",
-            },
+            then: plan.on_stop.effect(),
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::config::plan::{BudgetPlan, OnStop};
+use crate::config::plan::BudgetPlan;
 use crate::gateway::Gateway;
 use crate::telemetry::explain::CallRecord;
 
@@ -20,11 +20,7 @@ pub(super) fn of(gateway: &Gateway, late: &[&CallRecord]) -> Vec<Value> {
             "period": plan.period.as_str(),
             "share": share,
             "state": state(plan, share),
-            "then": match plan.on_stop {
-                OnStop::PaymentRequired | OnStop::TooMany => "then refused",
-                OnStop::Cheaper(_) => "then a cheaper model",
-                OnStop::Report => "only reported",
-            },
+            "then": plan.on_stop.effect(),
             "refused": refused,
         })
     };

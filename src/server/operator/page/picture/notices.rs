@@ -141,11 +141,7 @@ fn spent_budgets(gateway: &Gateway, late: &[&CallRecord]) -> impl Iterator<Item 
     let shares = gateway.state.accounts().shares(now);
     let spent = move |plan: &BudgetPlan| {
         let share = shares.get(&plan.name).copied().filter(|share| *share >= 1.0)?;
-        let then = match plan.on_stop {
-            OnStop::PaymentRequired | OnStop::TooMany => "its calls are refused",
-            OnStop::Cheaper(_) => "its calls get a cheaper model where one is known",
-            OnStop::Report => "that is only reported",
-        };
+        let then = plan.on_stop.effect();
         let left = now.duration_until(plan.period.end(now)).try_into().map(in_words).unwrap_or_default();
         let refused = late.iter().filter(|record| record.facts.budgets_spent.contains(&plan.name)).count();
         let level = if matches!(plan.on_stop, OnStop::Report) { Level::Note } else { Level::Warn };
