@@ -172,8 +172,8 @@ async fn alter(
     let (json, after) = remote.read(answer)?;
     let text = format!(
         "{key}: {} -> {} (version {})\n`tidegate flags undo {key}` takes it back.\n{}",
-        position(&before),
-        position(&after),
+        text(&before["is"]),
+        text(&after["is"]),
         after["version"],
         if after["persisted"] == false { FORGOTTEN } else { "" },
     );
@@ -182,33 +182,6 @@ async fn alter(
 
 const FORGOTTEN: &str =
     "Changes are in this gateway's memory only: a restart forgets them. `flags.state_file` or Redis stores them.\n";
-
-/// For whom a flag is on.
-fn position(flag: &Value) -> String {
-    let names =
-        |field: &str| -> Vec<&str> { flag[field].as_array().into_iter().flatten().filter_map(Value::as_str).collect() };
-    let (tenants, tiers) = (names("tenants"), names("tiers"));
-    if flag["follows"].is_string() {
-        return "as configured".into();
-    }
-    if flag["enabled"] != true {
-        return "off".into();
-    }
-    let mut groups = Vec::new();
-    if !tenants.is_empty() {
-        groups.push(format!("tenants {}", tenants.join(", ")));
-    }
-    if !tiers.is_empty() {
-        groups.push(format!("tiers {}", tiers.join(", ")));
-    }
-    let share = &flag["rolloutPercentage"];
-    match (share.as_f64() == Some(100.0), groups.is_empty()) {
-        (true, true) => "on for everybody".into(),
-        (true, false) => format!("on for {}", groups.join(" in ")),
-        (false, true) => format!("on for {share} % of callers"),
-        (false, false) => format!("on for {share} % of {}", groups.join(" in ")),
-    }
-}
 
 /// What a flag switches, such as `provider openai`.
 fn switched(flag: &Value) -> String {
@@ -219,7 +192,7 @@ fn switched(flag: &Value) -> String {
 fn list(answer: &Value) -> String {
     let mut rows = vec![["FLAG", "SWITCHES", "IS", "SET BY", "SINCE", "NOTE"].map(String::from)];
     for flag in answer["flags"].as_array().into_iter().flatten() {
-        let is = position(flag) + if flag["obstacle"].is_string() { " (cannot be switched on)" } else { "" };
+        let is = text(&flag["is"]) + if flag["obstacle"].is_string() { " (cannot be switched on)" } else { "" };
         let (by, since) = (text(&flag["updatedBy"]), text(&flag["updatedAt"]));
         rows.push([text(&flag["key"]), switched(flag), is, by, since, text(&flag["note"])]);
     }
@@ -236,7 +209,7 @@ fn one(flag: &Value, history: &Value) -> String {
     let mut row = |name: &str, value: String| rows.push([name.into(), value]);
     row("flag", text(&flag["key"]));
     row("switches", switched(flag));
-    row("is", position(flag));
+    row("is", text(&flag["is"]));
     if let Some(why) = flag["obstacle"].as_str() {
         row("cannot be switched on", why.into());
     }
@@ -260,7 +233,7 @@ fn one(flag: &Value, history: &Value) -> String {
             change["version"].to_string(),
             text(&change["updatedAt"]),
             text(&change["what"]),
-            position(change),
+            text(&change["is"]),
             text(&change["updatedBy"]),
             text(&change["updatedFrom"]),
             text(&change["note"]),
@@ -274,19 +247,6 @@ fn one(flag: &Value, history: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_position_is_said_in_words() {
-        let flag = |enabled: bool, share: f64, tenants: &[&str], tiers: &[&str]| {
-            position(&json!({"enabled": enabled, "rolloutPercentage": share, "tenants": tenants, "tiers": tiers}))
-        };
-        assert_eq!(flag(false, 100.0, &[], &[]), "off");
-        assert_eq!(flag(true, 100.0, &[], &[]), "on for everybody");
-        assert_eq!(flag(true, 2.5, &[], &[]), "on for 2.5 % of callers");
-        assert_eq!(flag(true, 100.0, &["a", "b"], &["pro"]), "on for tenants a, b in tiers pro");
-        assert_eq!(flag(true, 12.5, &[], &["pro"]), "on for 12.5 % of tiers pro");
-        assert_eq!(position(&json!({"follows": "config"})), "as configured");
-    }
 
     #[test]
     fn what_is_no_key_goes_into_no_path() {

@@ -67,6 +67,30 @@ impl Position {
         Self { is_on, share: Share::ALL, tenants: Vec::new(), tiers: Vec::new() }
     }
 
+    /// `off`, `on`, or for whom it is on. `shows_names`: whether tenants are named, or only counted.
+    pub fn in_words(&self, shows_names: bool) -> String {
+        let listed = |one: &str, names: &[Arc<str>]| match names {
+            [name] => format!("{one} {name}"),
+            names => format!("{one}s {}", names.join(", ")),
+        };
+        let tenants = match &*self.tenants {
+            [] => None,
+            names if shows_names => Some(listed("tenant", names)),
+            [_] => Some("1 tenant".to_owned()),
+            names => Some(format!("{} tenants", names.len())),
+        };
+        let tiers = (!self.tiers.is_empty()).then(|| listed("tier", &self.tiers));
+        let groups: Vec<String> = tenants.into_iter().chain(tiers).collect();
+        let percent = self.share.percent();
+        match (self.word(), groups.is_empty()) {
+            (OFF, _) => "off".into(),
+            (ON, _) => "on".into(),
+            (_, true) => format!("on for {percent} % of callers"),
+            (_, false) if self.share == Share::ALL => format!("on for {}", groups.join(" in ")),
+            (_, false) => format!("on for {percent} % of {}", groups.join(" in ")),
+        }
+    }
+
     fn word(&self) -> u8 {
         match self {
             Position { is_on: false, .. } | Position { share: Share::NONE, .. } => OFF,
@@ -333,6 +357,23 @@ mod tests {
         assert!(!switch.is_on_for(&caller(None, "r1", true, [0; 4])) && switch.is_on());
         switch.set(Position::plain(false));
         assert!(!switch.is_on());
+    }
+
+    #[test]
+    fn a_position_is_told_in_words_and_tenants_are_named_only_where_they_may_be() {
+        let words = |is_on, percent, tenants: &[&str], tiers: &[&str]| {
+            let names = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
+            let share = Share::of_percent(percent).unwrap();
+            let position = Position { is_on, share, tenants: names(tenants), tiers: names(tiers) };
+            [position.in_words(true), position.in_words(false)]
+        };
+        assert_eq!(words(false, 100.0, &["a"], &[]), ["off", "off"]);
+        assert_eq!(words(true, 0.0, &[], &[]), ["off", "off"]);
+        assert_eq!(words(true, 100.0, &[], &[]), ["on", "on"]);
+        assert_eq!(words(true, 2.5, &[], &[]), ["on for 2.5 % of callers", "on for 2.5 % of callers"]);
+        let both = ["on for tenants a, b in tier pro", "on for 2 tenants in tier pro"];
+        assert_eq!(words(true, 100.0, &["a", "b"], &["pro"]), both);
+        assert_eq!(words(true, 12.5, &["a"], &[]), ["on for 12.5 % of tenant a", "on for 12.5 % of 1 tenant"]);
     }
 
     #[test]

@@ -117,7 +117,7 @@ async fn flags_and_usage_are_there_over_tls_too() {
     let trusted = authority.file();
     let variables = [("ADMIN_TOKEN", TOKEN), ("SSL_CERT_FILE", &*trusted)];
     let off = run_at(&folder, &url, &["flags", "off", "policy_cache"], &variables).await.text();
-    assert!(off.starts_with("policy_cache: on for everybody -> off"), "{off}");
+    assert!(off.starts_with("policy_cache: on -> off"), "{off}");
     run_at(&folder, &url, &["usage"], &variables).await.text();
     let problem = run_at(&folder, &url, &["flags", "list"], &[("ADMIN_TOKEN", TOKEN)]).await.problem();
     assert!(problem.contains("certificate"), "{problem}");

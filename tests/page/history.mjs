@@ -114,7 +114,7 @@ function history(span, isYoung) {
     hasMoreProviders: false,
     marks: [
       ...(isYoung ? [mark(0, "start", "The process started: the history begins here")] : []),
-      mark(0.2, "flag", "Flag variant_canary → on for 5 %, by admin: try the new model", { flag: "variant_canary", to: "on for 5 %", by: "admin" }),
+      mark(0.2, "flag", "Flag variant_canary → on for 5 % of callers, by admin: try the new model", { flag: "variant_canary", to: "on for 5 % of callers", by: "admin" }),
       mark(0.7, "reload", "Configuration 3 applied"),
       turn(0.72, "closed", "open"),
       mark(0.8, "reloadFailed", "Configuration refused: gateway.toml:12:3: unknown key `retrys`; did you mean `retry`?"),

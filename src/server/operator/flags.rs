@@ -17,6 +17,7 @@ use crate::gateway::Gateway;
 use crate::model::names::display_name;
 use crate::model::switch::FlagKind;
 use crate::model::switch::{Position, Share};
+use crate::server::operator::access;
 use crate::server::operator::answer::{Problem, ok};
 use crate::server::operator::endpoint::OperatorRequest;
 use crate::state::flags::record::{Change, Record, What};
@@ -59,11 +60,11 @@ struct UndoRequest {
 /// `GET /api/flags`: all flags, and where changes are kept.
 pub(super) fn list(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
     let gateway_state = &request.gateway.state;
-    let kept = gateway_state.flags().kept();
+    let (kept, shows_names) = (gateway_state.flags().kept(), shows_names(request));
     let flags: Vec<Value> = gateway_state
         .switches()
         .iter()
-        .map(|(key, known)| Flag { key, known, record: gateway_state.flags().record(key), kept }.shown())
+        .map(|(key, known)| Flag { key, known, record: gateway_state.flags().record(key), kept, shows_names }.shown())
         .collect();
     Ok(ok(&json!({"flags": flags, "persisted": kept != Kept::Nowhere, "kept": kept.as_str()})))
 }
@@ -129,7 +130,12 @@ fn find<'a>(request: &OperatorRequest<'a>) -> Result<Flag<'a>, Problem> {
         let detail = format!("no flag has this key; the keys are: {}", keys.join(", "));
         return Err(Problem::new(StatusCode::NOT_FOUND, detail));
     };
-    Ok(Flag { key, known, record: flags.record(key), kept: flags.kept() })
+    Ok(Flag { key, known, record: flags.record(key), kept: flags.kept(), shows_names: shows_names(request) })
+}
+
+/// Whether the words about a flag name tenants: they end up on screens.
+fn shows_names(request: &OperatorRequest<'_>) -> bool {
+    access::shows_token(request.gateway, &request.parts.headers)
 }
 
 /// Refuses to change a flag that has changed since the client has seen it.
@@ -184,6 +190,7 @@ struct Flag<'a> {
     known: &'a Known,
     record: Option<Arc<Record>>,
     kept: Kept,
+    shows_names: bool,
 }
 
 impl Flag<'_> {
@@ -194,7 +201,7 @@ impl Flag<'_> {
     fn shown(&self) -> Value {
         let change = self.record.as_ref().and_then(|record| record.in_force(self.known.meant.is_on));
         let mut shown = json!({"key": &**self.key});
-        tell(&mut shown, &self.known.switch.position());
+        tell(&mut shown, &self.known.switch.position(), self.shows_names);
         shown["updatedAt"] = change.map(|change| moment(change.at_ms)).into();
         shown["updatedBy"] = change.map_or("config", |change| &*change.by).into();
         shown["version"] = self.version().into();
@@ -224,8 +231,11 @@ impl Flag<'_> {
         let shown = |change: &Change| {
             let mut shown = json!({"version": change.version, "what": change.what.as_str()});
             match &change.position {
-                Some(position) => tell(&mut shown, position),
-                None => shown["follows"] = "config".into(),
+                Some(position) => tell(&mut shown, position, self.shows_names),
+                None => {
+                    shown["is"] = "as configured".into();
+                    shown["follows"] = "config".into();
+                }
             }
             shown["updatedAt"] = moment(change.at_ms).into();
             shown["updatedBy"] = (&*change.by).into();
@@ -259,7 +269,8 @@ impl Flag<'_> {
 }
 
 /// For whom a flag is on.
-fn tell(shown: &mut Value, position: &Position) {
+fn tell(shown: &mut Value, position: &Position, shows_names: bool) {
+    shown["is"] = position.in_words(shows_names).into();
     let percent = position.share.percent();
     shown["enabled"] = position.is_on.into();
     // A whole number is written as one.

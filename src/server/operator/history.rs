@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use crate::caller::Answered;
 use crate::gateway::Gateway;
 use crate::model::names::display_name;
-use crate::model::switch::{Position, Share};
 use crate::server::operator::answer::{Problem, milliseconds, ok};
 use crate::server::operator::endpoint::OperatorRequest;
 use crate::state::flags::record::Change;
@@ -158,30 +157,11 @@ fn event(event: &Event) -> Value {
 }
 
 fn flag(key: &str, change: &Change) -> Value {
-    let to = change.position.as_ref().map_or("as configured".to_owned(), position);
+    // Tenants are not named where those who look at the page need no token.
+    let to = change.position.as_ref().map_or("as configured".to_owned(), |position| position.in_words(false));
     let note = change.note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
     let text = format!("Flag {key} → {to}, by {}{note}", change.by);
     json!({"kind": "flag", "flag": key, "to": to, "by": &*change.by, "text": text})
-}
-
-/// `on`, `off`, or for whom it is on.
-fn position(position: &Position) -> String {
-    if !position.is_on || position.share == Share::NONE {
-        return "off".into();
-    }
-    let mut text = String::from("on");
-    if position.share != Share::ALL {
-        let _ = write!(text, " for {} %", position.share.percent());
-    }
-    for (names, one, several) in [(&position.tenants, "tenant", "tenants"), (&position.tiers, "tier", "tiers")] {
-        // Tenants are not named where those who look at the page need no token.
-        let _ = match names.len() {
-            0 => Ok(()),
-            1 => write!(text, ", 1 {one}"),
-            count => write!(text, ", {count} {several}"),
-        };
-    }
-    text
 }
 
 fn time(at: Timestamp) -> String {
@@ -192,6 +172,8 @@ fn time(at: Timestamp) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::model::switch::Position;
+    use crate::state::flags::record::What;
     use crate::telemetry::history::Band;
 
     #[test]
@@ -220,9 +202,19 @@ mod tests {
         assert_eq!(text(&breaker("", 0)), "Circuit breaker of BuildPanel: closed → open (consecutive failures)");
         assert!(text(&breaker("gpt-4o", 2)).starts_with("Circuit breaker of BuildPanel, gpt-4o and 2 other models: "));
         assert_eq!(text(&Event::Reloaded { generation: 3 }), "Configuration 3 applied");
-        let on = Position::plain(true);
-        let part = Position { share: Share::of_percent(2.5).unwrap(), tenants: vec!["t".into()], ..on.clone() };
-        assert_eq!((position(&on), position(&part)), ("on".into(), "on for 2.5 %, 1 tenant".into()));
-        assert_eq!(position(&Position::plain(false)), "off");
+        let change = |position| Change {
+            version: 1,
+            position,
+            was_meant_to_be_on: true,
+            at_ms: 0,
+            by: "admin".into(),
+            from: None,
+            what: What::Set,
+            note: None,
+        };
+        let to = |position| flag("use_a", &change(position))["to"].as_str().unwrap().to_owned();
+        assert_eq!((to(None), to(Some(Position::plain(false)))), ("as configured".into(), "off".into()));
+        let part = Position { tenants: vec!["secret".into()], ..Position::plain(true) };
+        assert_eq!(to(Some(part)), "on for 1 tenant");
     }
 }

@@ -17,7 +17,7 @@ async function showFlags() {
   const flags = body.flags || [];
   at("switches-section").hidden = flags.length === 0;
   // In sight is what sends calls elsewhere, and what is not as it usually is.
-  const isInSight = (flag) => flag.key.startsWith("use_") || label(flag) !== "on";
+  const isInSight = (flag) => flag.key.startsWith("use_") || flag.is !== "on";
   const others = flags.filter((flag) => !isInSight(flag));
   keep(at("switches"), flags.filter(isInSight), (flag) => flag.key, buildFlag, showFlag);
   keep(at("others"), others, (flag) => flag.key, buildFlag, showFlag);
@@ -37,14 +37,7 @@ function showFlag(node, flag) {
   shown.set(flag.key, flag);
   const button = node.querySelector("button");
   if (button.getAttribute("aria-checked") !== String(flag.enabled)) button.setAttribute("aria-checked", flag.enabled);
-  say(button, label(flag));
-}
-
-function label(flag) {
-  if (!flag.enabled) return "off";
-  const isForSome = (flag.tenants || []).length + (flag.tiers || []).length > 0;
-  const share = flag.rolloutPercentage ?? 100;
-  return `on${share < 100 ? `, ${share} %` : ""}${isForSome ? ", for some" : ""}`;
+  say(button, flag.is);
 }
 
 let thrown = null;
