@@ -9,21 +9,11 @@
     reason = "a test that cannot go on stops, and says what it expected"
 )]
 
-#[path = "wire/program.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod program;
-#[path = "wire/provider.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod provider;
 #[path = "store/server.rs"]
 #[allow(dead_code, reason = "the tests of limits need all of it")]
 mod server;
-#[path = "wire/socket.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod socket;
-#[path = "wire/words.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod words;
+#[path = "wire/shared.rs"]
+mod shared;
 
 #[path = "chaos/log.rs"]
 mod log;
@@ -40,6 +30,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::fleet::{Event, Fleet, LEASE};
 use crate::load::{Round, Totals};
+use crate::shared::{program, provider, words};
 
 /// How many rounds are played, unless ROUNDS says.
 const ROUNDS: u64 = 6;

@@ -9,21 +9,8 @@
     reason = "a test that cannot go on stops, and says what it expected"
 )]
 
-#[path = "wire/program.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod program;
-#[path = "wire/provider.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod provider;
-#[path = "wire/secure.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod secure;
-#[path = "wire/socket.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod socket;
-#[path = "wire/words.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod words;
+#[path = "wire/shared.rs"]
+mod shared;
 
 #[path = "commands/desk.rs"]
 mod desk;
@@ -39,3 +26,5 @@ mod keys;
 mod refused;
 #[path = "commands/usage.rs"]
 mod usage;
+
+use crate::shared::{program, provider, secure, socket, words};

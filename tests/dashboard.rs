@@ -10,21 +10,11 @@
     reason = "a test that cannot go on stops, and says what it expected"
 )]
 
-#[path = "wire/program.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod program;
-#[path = "wire/provider.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod provider;
 #[path = "store/server.rs"]
 #[allow(dead_code, reason = "the tests of limits need all of it")]
 mod server;
-#[path = "wire/socket.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod socket;
-#[path = "wire/words.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod words;
+#[path = "wire/shared.rs"]
+mod shared;
 
 #[path = "dashboard/prometheus.rs"]
 mod prometheus;
@@ -38,6 +28,7 @@ use tokio::time::{Instant, interval};
 
 use crate::prometheus::{Found, Prometheus};
 use crate::scene::Scene;
+use crate::shared::{program, provider, socket, words};
 
 /// Longer than anything takes on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(60);

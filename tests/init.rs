@@ -6,23 +6,14 @@
     reason = "a test that cannot go on stops, and says what it expected"
 )]
 
-#[path = "wire/program.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod program;
-#[path = "wire/provider.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod provider;
-#[path = "wire/socket.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod socket;
-#[path = "wire/words.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod words;
+#[path = "wire/shared.rs"]
+mod shared;
 
 use std::process::Output;
 
 use crate::program::{Folder, Program, run};
 use crate::provider::{Following, Provider};
+use crate::shared::{program, provider, socket, words};
 use crate::socket::{Message, Socket};
 use crate::words::{completion, plain};
 

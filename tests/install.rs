@@ -13,25 +13,15 @@ mod compose;
 mod operators;
 #[path = "install/pod.rs"]
 mod pod;
-#[path = "wire/program.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod program;
-#[path = "wire/provider.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod provider;
 #[path = "install/readme.rs"]
 mod readme;
 #[path = "store/server.rs"]
 #[allow(dead_code, reason = "the tests of limits need all of it")]
 mod server;
+#[path = "wire/shared.rs"]
+mod shared;
 #[path = "install/shell.rs"]
 mod shell;
-#[path = "wire/socket.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod socket;
-#[path = "wire/words.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod words;
 
 use std::path::Path;
 
@@ -41,6 +31,7 @@ use crate::pod::Pod;
 use crate::program::Folder;
 use crate::provider::{Following, Provider};
 use crate::server::Server;
+use crate::shared::{program, provider, socket, words};
 use crate::shell::{Shell, blocks, repository};
 use crate::words::{completion, plain};
 

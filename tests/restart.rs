@@ -8,21 +8,11 @@
     reason = "a test that cannot go on stops, and says what it expected"
 )]
 
-#[path = "wire/program.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod program;
-#[path = "wire/provider.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod provider;
 #[path = "store/server.rs"]
 #[allow(dead_code, reason = "the tests of limits need all of it")]
 mod server;
-#[path = "wire/socket.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod socket;
-#[path = "wire/words.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod words;
+#[path = "wire/shared.rs"]
+mod shared;
 
 #[path = "restart/jobs.rs"]
 mod jobs;
@@ -36,6 +26,7 @@ use crate::load::{ANSWER, Load};
 use crate::program::{Folder, Program, Successor};
 use crate::provider::{Following, Provider};
 use crate::server::Server;
+use crate::shared::{program, provider, socket, words};
 use crate::socket::{Socket, soon};
 use crate::words::{DONE, FINISH, LAST_CHUNK, STREAM, chat_stream, chunk, completion, event, plain};
 

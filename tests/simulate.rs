@@ -6,12 +6,8 @@
     reason = "a test that cannot go on stops, and says what it expected"
 )]
 
-#[path = "wire/program.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod program;
-#[path = "wire/socket.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod socket;
+#[path = "wire/shared.rs"]
+mod shared;
 
 #[path = "simulate/command.rs"]
 mod command;
@@ -25,3 +21,5 @@ mod provider;
 mod same;
 #[path = "simulate/traffic.rs"]
 mod traffic;
+
+use crate::shared::program;

@@ -4,18 +4,8 @@
 //! `make slowhttptest` does the same with thousands, for a minute.
 #![allow(clippy::expect_used, reason = "a test that cannot go on stops, and says what it expected")]
 
-#[path = "wire/program.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod program;
-#[path = "wire/provider.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod provider;
-#[path = "wire/socket.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod socket;
-#[path = "wire/words.rs"]
-#[allow(dead_code, reason = "the tests of the wire need all of it")]
-mod words;
+#[path = "wire/shared.rs"]
+mod shared;
 
 use std::process::Stdio;
 
@@ -23,6 +13,7 @@ use tokio::process::{Child, Command};
 
 use crate::program::{Folder, Program};
 use crate::provider::Provider;
+use crate::shared::{program, provider, socket, words};
 use crate::socket::{Socket, soon};
 use crate::words::{chat, completion, plain};
 

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::socket::{PATIENCE, Socket, soon};
+use super::socket::{PATIENCE, Socket, soon};
 
 /// The program.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_tidegate");

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::socket::{Message, Socket, soon};
+use super::socket::{Message, Socket, soon};
 
 /// A provider that does nothing by itself: the test accepts, reads and writes.
 pub(crate) struct Provider {

@@ -12,8 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::program::Folder;
-use crate::socket::soon;
+use super::program::Folder;
+use super::socket::soon;
 
 /// Who signs certificates that no public authority would.
 pub(crate) struct Authority {
