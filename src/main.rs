@@ -66,7 +66,7 @@ enum Command {
     ///
     /// With --against, print what would change, key by key, if it replaced another configuration; secrets are shown only as
     /// changed or unchanged. Reading from a gateway whose admin address is not on loopback requires ADMIN_TOKEN.
-    /// Exit code 0: valid (with --against: no changes; with --route: a call that is refused, too); 1: invalid, or --strict and warnings; 2: changes.
+    /// Exit code 0: valid (with --against: no changes; with --route: a call that is refused, too); 1: invalid, or --strict and warnings; 2: changes, or arguments that are not understood (then nothing is printed but the error).
     Check {
         /// The configuration, in TOML; without it, what `serve` would use.
         #[arg(long, value_name = "FILE")]
@@ -84,14 +84,9 @@ enum Command {
         #[arg(long, value_name = "NAME", conflicts_with_all = ["against", "strict"])]
         route: Option<String>,
         /// Who makes that call, and what it asks: model, tier, tenant, user, key (an API key's name), role, address, temperature.
-        #[arg(
-            long = "as",
-            value_name = "NAME=VALUE,...",
-            requires = "route",
-            default_value = "",
-            hide_default_value = true
-        )]
-        caller: String,
+        /// May be given several times. A piece between commas without `=` belongs to the value before it: `tier=a,b`.
+        #[arg(long = "as", value_name = "NAME=VALUE,...", requires = "route")]
+        caller: Vec<String>,
     },
     /// Run the gateway with simulated providers: no keys, no Redis, no network.
     Demo {

@@ -31,7 +31,7 @@ fn found(text: &str, without: &[&str]) -> Vec<Warning> {
     let plan = config::load(Some(("x.toml", text)), &variables).unwrap_or_else(|wrong| panic!("{text}\n{wrong}"));
     let world = World::simulated(Arc::default(), jiff::Timestamp::UNIX_EPOCH, 0);
     let state = GatewayState::new(&plan, &world);
-    warnings::all(&plan, &state)
+    warnings::all(&plan, &state, "2026-11-30T00:00:00Z".parse().unwrap())
 }
 
 /// A warning: what raises it, its key, what its text says to do, and what does not raise it.
@@ -127,6 +127,85 @@ const ROWS: &[Row] = &[
             "[limit.some]\ncallers = ['anthropic']\ncalls = ['messages']\nkey = ['user']\nrate = '5/min'\n",
             "[limit.pages]\nroutes = ['health']\ncallers = ['openai']\nkey = ['address']\nrate = '5/min'\n",
         ],
+    },
+    Row {
+        code: "limit_without_calls",
+        key: "budget.local",
+        says: &["asks a provider"],
+        raises: "[budget.local]\nroutes = ['canvas-stats']\nkey = ['all']\namount = 1\nper = 'day'\n",
+        without: &[],
+        does_not: &["[budget.local]\nroutes = ['canvas-*']\nkey = ['all']\namount = 1\nper = 'day'\n"],
+    },
+    Row {
+        code: "route_stopped",
+        key: "route.openai-chat.when_disabled",
+        says: &["openai is disabled", "get 503", "`when_disabled = \"failover\"`"],
+        raises: "[provider.openai]\nenabled = false\n[route.openai-chat]\ntargets = ['openai', 'together']\n\
+                 when_disabled = 'reject'\n",
+        without: &[],
+        does_not: &[
+            "[provider.openai]\nenabled = false\n[route.openai-chat]\ntargets = ['openai', 'together']\n",
+            "[provider.openai]\nenabled = false\n[route.openai-chat]\ntargets = ['together', 'openai']\n\
+             when_disabled = 'reject'\n",
+        ],
+    },
+    Row {
+        code: "route_stopped",
+        key: "route.openai-chat.when_disabled",
+        says: &["openai is disabled", "get the route's canned reply"],
+        raises: "[provider.openai]\nenabled = false\n[route.openai-chat]\ntargets = ['openai', 'together']\n\
+                 when_disabled = 'reply'\ncanned = 'sorry'\n",
+        without: &[],
+        does_not: &[],
+    },
+    Row {
+        code: "route_without_target",
+        key: "route.openai-chat",
+        says: &["get the route's canned reply"],
+        raises: "[provider.openai]\nenabled = false\n[route.openai-chat]\ntargets = ['openai']\ncanned = 'sorry'\n",
+        without: &[],
+        does_not: &["[route.openai-chat]\ntargets = ['openai']\ncanned = 'sorry'\n"],
+    },
+    Row {
+        code: "route_without_callers",
+        key: "route.openai-chat",
+        says: &["(old)", "`expires`"],
+        raises: "[route.openai-chat]\nauth = ['api_key']\n[api_key.old]\nexpires = '2020-01-31T00:00:00Z'\n\
+                 hash = ['sha256:5ca24005b740717ba4f3f6bc48a230700e68c2a4b11ecedb96f169f4efaf1f21']\n",
+        without: &[],
+        does_not: &[
+            "[route.openai-chat]\nauth = ['api_key']\n[api_key.new]\nexpires = '2030-01-31T00:00:00Z'\n\
+             hash = ['sha256:5ca24005b740717ba4f3f6bc48a230700e68c2a4b11ecedb96f169f4efaf1f21']\n",
+            "[route.openai-chat]\nauth = ['api_key']\n",
+        ],
+    },
+    Row {
+        code: "cache_when_unused",
+        key: "cache.when",
+        says: &["not used by openai-chat", "write it in the `cache` of the route"],
+        raises: "[cache]\nwhen = 'always'\n",
+        without: &[],
+        does_not: &[
+            "[cache]\nttl = '5m'\n",
+            "[cache]\nwhen = 'deterministic'\n",
+            "defaults = false\n[cache]\nwhen = 'always'\n[provider.own]\nkind = 'openai'\nurl = 'http://127.0.0.1:1'\n\
+             [route.own]\npaths = ['/own']\ncaller = 'openai'\ncall = 'embeddings'\ntargets = ['own']\ncache = {}\n",
+        ],
+    },
+    Row {
+        code: "price_by_default",
+        key: "price.\"new-model\"",
+        says: &["at openai (route ", "prompted)"],
+        raises: "[prompt.pp.1]\nstatus = 'active'\nmodel = 'gpt-4o'\ntemplate = '{{ text }}'\n\
+                 [prompt.pp.2]\nstatus = 'testing'\npercent = 5\nmodel = 'new-model'\ntemplate = '{{ text }}'\n\
+                 [provider.openai]\nmodels = ['*']\n\
+                 [route.prompted]\npaths = ['/p']\ncaller = 'restaurant'\ncall = 'chat'\ntargets = ['openai']\nprompt = 'pp'\n",
+        without: &[],
+        does_not: &["[prompt.pp.1]\nstatus = 'active'\nmodel = 'gpt-4o'\ntemplate = '{{ text }}'\n\
+                     [prompt.pp.2]\nstatus = 'deprecated'\nmodel = 'new-model'\ntemplate = '{{ text }}'\n\
+                     [provider.openai]\nmodels = ['*']\n\
+                     [route.prompted]\npaths = ['/p']\ncaller = 'restaurant'\ncall = 'chat'\ntargets = ['openai']\n\
+                     prompt = 'pp'\n"],
     },
     Row {
         code: "limit_without_calls",
@@ -547,6 +626,81 @@ fn what_says_nothing_or_is_not_known_is_noted() {
     }
 }
 
+/// What differs among targets, what an expired key opens, and why a name is not believed.
+#[test]
+fn each_target_has_its_own_attempts_and_times_and_no_key_outlives_its_end() {
+    let config = "[provider.openai.retry]\nmax_attempts = 1\n[provider.together.retry]\nmax_attempts = 5\n\
+                  [route.openai-chat]\ntargets = [{ provider = 'openai', model = 'a', total = '3s' }, \
+                  { provider = 'together', model = 'b', total = '20s' }]\n";
+    let told = call(config, "openai-chat", "model=gpt-4o");
+    assert!(told.contains("attempts   at most 6 attempts at all targets; 1 at 1, 5 at 2\n"), "{told}");
+    let each = "for the whole call\n           1  openai: an attempt 3 s, ";
+    assert!(told.contains(each) && told.contains("\n           2  together: an attempt 20 s, "), "{told}");
+
+    let key = "[route.openai-chat]\nauth = ['api_key']\n[api_key.old]\nexpires = '2020-01-31T00:00:00Z'\n\
+               hash = ['sha256:5ca24005b740717ba4f3f6bc48a230700e68c2a4b11ecedb96f169f4efaf1f21']\n";
+    let told = call(key, "openai-chat", "key=old,user=u1");
+    assert!(told.contains("shows      the API key old, which has expired\n"), "{told}");
+    assert!(told.contains("ignored here: user, as the key has no `names_users`\nrefused    401"), "{told}");
+    let told = text(&run("expired", key, &[]));
+    assert!(told.contains("an API key (the file has none for it; expired: old)"), "{told}");
+}
+
+#[test]
+fn the_tested_version_of_a_prompt_is_told_with_its_share() {
+    let config = "[prompt.pp.1]\nstatus = 'active'\ntemplate = '{{ text }}'\n\
+                  [prompt.pp.2]\nstatus = 'testing'\npercent = 100\ntemplate = '{{ text }}'\n\
+                  [route.prompted]\npaths = ['/p']\ncaller = 'restaurant'\ncall = 'chat'\ntargets = ['openai']\nprompt = 'pp'\n";
+    let told = call(config, "prompted", "user=u1,tenant=r1");
+    assert!(told.contains("\nprompt     pp, version 2, as user u1 is among its 100 % of callers\n"), "{told}");
+    let told = call(&config.replace("percent = 100", "percent = 0"), "prompted", "user=u1,tenant=r1");
+    assert!(told.contains("\nprompt     pp, version 1 (active)\n"), "{told}");
+}
+
+/// What a text of the configuration or of an argument does to a terminal: nothing.
+#[test]
+fn no_text_of_a_configuration_moves_the_cursor_or_begins_a_line() {
+    let config = "[limit.l]\ntiers = [\"a\\u001b[2Jb\\nc\", 'x,y']\nkey = ['address']\nrate = '5/min'\n\
+                  [budget.b]\nkey = ['all']\namount = 1\nper = 'day'\ntenants = [\"t\\u001b[2J\\n\"]\n\
+                  [model_map.m]\n\"a\\u001b[2J\\nwarning: forged\" = \"b\\u001b[2J\"\n\
+                  [route.openai-chat]\nmodel = \"m\\u001b[2J\\nx\"\ncache = { ignore = [\"x\\u001b[2J\"] }\n\
+                  targets = [{ provider = 'openai', model = \"q\\u001b[2J\\nwarning: forged\" }, \
+                  { provider = 'openai', model_map = 'm' }]\n";
+    let all = text(&run("forged", config, &[]));
+    let one = call(config, "openai-chat", "model=g\u{1b}[2J\nwarning: forged,tier=x,y");
+    for told in [all, one] {
+        assert!(!told.contains('\u{1b}') && !told.contains("\nwarning: forged"), "{told}");
+    }
+}
+
+/// A value may hold a comma, and the description may come in several parts.
+#[test]
+fn a_caller_is_described_in_several_parts() {
+    let config = "[limits]\ntier_header = 'X-Tier'\n\
+                  [limit.l]\ntiers = ['x,y']\nkey = ['address']\nrate = '5/min'\n";
+    let arguments = ["--route", "openai-chat", "--as", "tier=x,y", "--as", "model=gpt-4o,user=u1"];
+    let told = text(&run("parts", config, &arguments));
+    assert!(told.contains("caller     tier x,y, tenant default (it names none), user u1,"), "{told}");
+    assert!(told.contains("\nmodel      gpt-4o\n"), "{told}");
+    let output = run("twice", config, &["--route", "openai-chat", "--as", "user=u1", "--as", "user=u2"]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("\"user\" is said twice"));
+}
+
+#[test]
+fn what_is_known_only_by_numbers_is_told_as_it_was_written() {
+    let config = "[route.openai-chat.mirror]\nshare = 0.07\ntarget = { provider = 'openai', model = 'gpt-4o-mini' }\n\
+                  [budget.local]\nroutes = ['canvas-stats', 'openai-chat']\nkey = ['all']\namount = 1\nper = 'day'\n";
+    let told = text(&run("mirror", config, &[]));
+    assert!(told.contains("7 % of the calls also go to openai\n"), "{told}");
+    assert!(!block(&told, "canvas-stats").iter().any(|line| line.starts_with("budgets")), "{told}");
+    for (host, is_open) in [("::ffff:127.0.0.1", false), ("::ffff:10.0.0.5", true)] {
+        let pairs = [("OPENAI_API_KEY", "k"), ("HOST", host)].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let plan = config::load(None, &Variables::new(pairs.into(), BTreeMap::new())).unwrap();
+        let warned = plan.warnings.join("\n");
+        assert_eq!(warned.contains("anyone who can reach"), is_open, "{host}: {warned}");
+    }
+}
+
 /// A model that nobody has named is not held against a caller.
 #[test]
 fn without_a_model_one_is_taken_that_the_caller_may_name() {
@@ -600,6 +754,28 @@ fn mistakes_are_told_as_json_too() {
         "{told}"
     );
     assert!(output.stderr.is_empty());
+}
+
+/// That `cache = {}` is there makes the route cache.
+#[test]
+fn a_table_without_keys_that_is_taken_away_is_a_change() {
+    let route = "[route.w]\npaths = ['/w']\ncaller = 'restaurant'\ncall = 'chat'\ntargets = ['openai']\n";
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("check-empty-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let files = [folder.join("with.toml"), folder.join("without.toml")];
+    std::fs::write(&files[0], format!("{route}cache = {{}}\n")).unwrap();
+    std::fs::write(&files[1], route).unwrap();
+    let compared = |[before, after]: [&Path; 2]| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        program.arg("check").arg("--config").arg(after).arg("--against").arg(before).env_clear().envs(VARIABLES);
+        let output = program.output().unwrap();
+        (output.status.code(), text(&output))
+    };
+    let [with, without] = [&*files[0], &*files[1]];
+    assert_eq!(compared([with, without]), (Some(2), "route.w.cache: {} -> (not set)\n".into()));
+    assert_eq!(compared([without, with]), (Some(2), "route.w.cache: (not set) -> {}\n".into()));
+    assert_eq!(compared([with, with]), (Some(0), "no changes\n".into()));
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 /// The indented blocks of a page, without their indentation.

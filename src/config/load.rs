@@ -11,7 +11,7 @@ use crate::config::engine::environment::Variables;
 use crate::config::engine::problem::{Findings, Layer, Origin, Problem, Problems, Report};
 use crate::config::engine::reader::Section;
 use crate::config::engine::record::KnownKey;
-use crate::config::engine::{document, environment, remarks, value};
+use crate::config::engine::{document, environment, remarks, text_file, value};
 use crate::config::models_file;
 use crate::config::plan::{Environment, Plan, Prices};
 use crate::config::prompt_files;
@@ -30,6 +30,9 @@ const DEFAULTS_NAME: &str = "built-in config/gateway.toml";
 
 /// Read when no file is named, if it exists.
 pub(super) const USUAL_FILE: &str = "config/gateway.toml";
+
+/// More than any configuration takes.
+const MAX_BYTES: u64 = 16 << 20;
 
 /// The folder of prompts where the config names none, beside it.
 pub(super) const USUAL_PROMPTS: &str = "prompts";
@@ -69,7 +72,7 @@ fn load_with(path: Option<&Path>, variables: &Variables, set: &[(String, String)
             .map(|plan| Loaded { plan, source: "built-in defaults".into() });
     };
     let source = path.display().to_string();
-    match std::fs::read_to_string(path) {
+    match text_file::bounded(path, MAX_BYTES) {
         Ok(text) => {
             load_beside(Some((&source, &text)), Some(beside), variables, set).map(|plan| Loaded { plan, source })
         }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::config::engine::document;
 use crate::config::engine::document::{Node, Table, Value};
 use crate::config::engine::problem::{Layer, Origin, Problem};
+use crate::config::engine::text_file;
 
 /// The file that the program carries.
 pub(super) const SHIPPED: &str = include_str!("../../config/models.toml");
@@ -56,7 +57,7 @@ pub(super) fn layer(user: Option<&Table>, has_defaults: bool, beside: &Path) -> 
     };
     let Some((path, named_at)) = user.and_then(|user| path(user, beside)) else { return (layer, problems) };
     let shown = path.display().to_string();
-    match read(&path) {
+    match text_file::regular(&path, MAX_BYTES) {
         Ok(text) => {
             let (mut newer, wrong) = document::parse(Layer::File, &shown, &text);
             problems.extend(wrong);
@@ -74,7 +75,8 @@ pub(super) fn layer(user: Option<&Table>, has_defaults: bool, beside: &Path) -> 
 /// Puts the tables of a newer file in the place of the older ones: what it does not price any more has the price of any model,
 /// and what a map of it does not name is not mapped. Tables that it lacks stay.
 fn replace(layer: &mut Table, newer: Table) {
-    if newer.find(MODELS).is_some() {
+    // The date of the older prices says nothing of newer ones.
+    if newer.find(MODELS).is_some() || newer.find(PRICE).is_some() {
         layer.remove(MODELS);
     }
     if let Some(Node { value: Value::Table(newer), .. }) = newer.find(PRICE) {
@@ -138,13 +140,5 @@ fn retain(table: &mut Table, path: &str, problems: &mut Vec<Problem>, may_stay: 
         table.remove(&key);
         let message = format!("not in a models file, which has only {TABLES}: move it to the config file");
         problems.push(Problem { origin, key: format!("{path}{key}"), message });
-    }
-}
-
-fn read(path: &Path) -> Result<String, String> {
-    let length = path.metadata().map_err(|fault| fault.to_string())?.len();
-    match length > MAX_BYTES {
-        true => Err(format!("it is {length} bytes; the maximum is {MAX_BYTES}")),
-        false => std::fs::read_to_string(path).map_err(|fault| fault.to_string()),
     }
 }

@@ -11,6 +11,7 @@ use crate::config::engine::document;
 use crate::config::engine::document::{Entry, Node, Table, Value};
 use crate::config::engine::effective::quoted;
 use crate::config::engine::problem::{Layer, Origin, Problem};
+use crate::config::engine::text_file;
 
 /// The prompts that the program carries: key, version and text of each.
 const SHIPPED: [(&str, &str, &str); 3] = [
@@ -219,12 +220,8 @@ fn is_toml(path: &Path) -> bool {
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    let told = |fault: std::io::Error| format!("cannot read {:?}: {fault}", path.display().to_string());
-    let length = path.metadata().map_err(told)?.len();
-    match length > MAX_BYTES {
-        true => Err(format!("{:?} is {length} bytes; the maximum is {MAX_BYTES}", path.display().to_string())),
-        false => std::fs::read_to_string(path).map_err(told),
-    }
+    text_file::regular(path, MAX_BYTES)
+        .map_err(|fault| format!("cannot read {:?}: {fault}", path.display().to_string()))
 }
 
 fn whole(path: &Path, message: String) -> Problem {

@@ -5,10 +5,9 @@
 use std::sync::Arc;
 
 use crate::gateway::Gateway;
-use crate::model::attempts::Attempts;
-use crate::model::call::{Call, CallRequest, ClientDeadline, Head, TextUse, Timeouts};
+use crate::model::call::{Call, CallRequest, ClientDeadline, Head};
 use crate::model::time::Deadline;
-use crate::model::trail::{Account, Reason};
+use crate::model::trail::Account;
 use crate::policy::cache::key;
 use crate::policy::observe::Watch;
 
@@ -18,30 +17,10 @@ pub(in crate::server) fn begin(
     gateway: &Gateway,
     head: &Arc<Head>,
     request: &Arc<CallRequest>,
-    (deadline, patience): (Deadline, ClientDeadline),
+    limits: (Deadline, ClientDeadline),
     watch: &Watch,
 ) -> Box<Call> {
-    let call = Call {
-        head: head.clone(),
-        request: request.clone(),
-        model: None,
-        instruction: None,
-        is_lossy: false,
-        deadline,
-        timeouts: Timeouts::UNLIMITED,
-        patience,
-        signs: None,
-        from_target: 0,
-        pin: None,
-        bill: None,
-        said: None,
-        text_use: TextUse::Ignored,
-        reason: Reason::First,
-        has_next: false,
-        hedge_after: None,
-        attempts: Attempts::new(gateway.plan.attempts),
-        trail: watch.trail.clone(),
-    };
+    let call = Call::new(head.clone(), request.clone(), limits, gateway.plan.attempts, watch.trail.clone());
     let account = Account {
         tenant: head.tenant.clone(),
         user: head.user.clone(),

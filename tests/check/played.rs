@@ -2,18 +2,23 @@
 //! what the cache does, and who is asked in which order for which model.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use tidegate::commands::check::about_call;
 use tidegate::config::{self, Variables};
 use tidegate::gateway::Gateway;
 use tidegate::gateway::state::GatewayState;
 use tidegate::gateway::world::World;
+use tidegate::model::call::Principal;
 use tidegate::model::trail::Decision;
 use tidegate::provider::simulated::Simulation;
 use tidegate::provider::simulated::model::Models;
+use tidegate::server::dispatch;
 use tidegate::simulate::arrival::Arrival;
 use tidegate::simulate::caller::Visit;
 use tidegate::simulate::world;
@@ -37,6 +42,12 @@ struct Case {
     cache: bool,
     variant: Option<&'static str>,
 }
+
+/// A prompt of which another version is tested, with another model and a temperature at which answers are cached.
+const PROMPTED: &str = "[prompt.pp.1]\nstatus = 'active'\nmodel = 'gpt-4'\ntemplate = 'Say {{ text }}'\n\
+    [prompt.pp.2]\nstatus = 'testing'\npercent = 100\nmodel = 'gpt-4o'\ntemperature = 0.0\ntemplate = 'Do {{ text }}'\n\
+    [route.prompted]\npaths = ['/prompted']\ncaller = 'restaurant'\ncall = 'chat'\ntargets = ['openai']\nprompt = 'pp'\n\
+    cache = { when = 'deterministic' }\n";
 
 const CASES: &[Case] = &[
     Case {
@@ -107,6 +118,16 @@ const CASES: &[Case] = &[
         variant: None,
     },
     Case {
+        name: "the version of a prompt that is tested with everybody, and its cache",
+        config: PROMPTED,
+        route: "prompted",
+        caller: &[("tenant", "r1"), ("user", "u1")],
+        asked: &[("openai", "gpt-4o")],
+        limits: &["ai", "general"],
+        cache: true,
+        variant: None,
+    },
+    Case {
         name: "a limit by a key that is not known counts nobody",
         config: "[limit.tenants]\nkey = ['tenant']\nrate = '5/min'\n[route.openai-embeddings]\ntargets = ['openai']\n",
         route: "openai-embeddings",
@@ -157,7 +178,7 @@ fn gateway(text: &str, behaviour: &str) -> Gateway {
 async fn both(case: &Case) -> (Value, Arc<CallRecord>) {
     let gateway = gateway(&format!("{ONCE}{}", case.config), FAILING);
     let caller: Vec<String> = case.caller.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let told = about_call(&gateway, case.route, &caller.join(","), true).await.unwrap();
+    let told = about_call(&gateway, case.route, &[caller.join(",")], true).await.unwrap();
     Visit::new(&gateway, &arrival(case)).unwrap().call(&gateway).await;
     let calls = gateway.state.call_history().latest(1, |_| true);
     (serde_json::from_str(&told).unwrap(), calls[0].clone())
@@ -193,6 +214,119 @@ async fn what_is_said_of_a_call_is_what_happens_to_it() {
         let taken = facts.variant.as_ref().map(|taken| taken.name.to_string()).filter(|name| name != "control");
         assert_eq!(taken.as_deref(), case.variant, "{name}");
         assert_eq!(told["variant"]["name"].as_str(), case.variant, "{name}");
+    }
+}
+
+/// A route without anybody to ask, and what its callers get.
+struct Unasked {
+    config: &'static str,
+    route: &'static str,
+    caller: &'static str,
+    status: u16,
+    says: &'static str,
+}
+
+const UNASKED: &[Unasked] = &[
+    Unasked {
+        config: "[provider.openai]\nenabled = false\n[route.openai-chat]\ntargets = ['openai', 'anthropic']\n\
+                 when_disabled = 'reject'\n",
+        route: "openai-chat",
+        caller: "model=gpt-4o",
+        status: 503,
+        says: "The AI provider openai is disabled",
+    },
+    Unasked {
+        config: "[provider.openai]\nenabled = false\n[route.openai-chat]\ntargets = ['openai', 'together']\n\
+                 when_disabled = 'reply'\ncanned = 'sorry'\n[variant.v]\nroutes = ['openai-chat']\npercent = 100\n\
+                 targets = ['together']\n",
+        route: "openai-chat",
+        caller: "model=gpt-4o",
+        status: 200,
+        says: "canned reply",
+    },
+    Unasked {
+        config: "[provider.openai]\nenabled = false\n[route.openai-chat]\ntargets = ['openai']\ncanned = 'sorry'\n",
+        route: "openai-chat",
+        caller: "model=gpt-4o",
+        status: 200,
+        says: "canned reply",
+    },
+    Unasked {
+        config: "[provider.openai]\nenabled = false\n[route.openai-chat]\ntargets = ['openai']\n",
+        route: "openai-chat",
+        caller: "model=gpt-4o",
+        status: 503,
+        says: "The AI provider openai is disabled",
+    },
+    Unasked {
+        config: "[route.openai-chat]\ntargets = ['anthropic']\n",
+        route: "openai-chat",
+        caller: "model=gpt-4o",
+        status: 404,
+        says: "claude-",
+    },
+    Unasked {
+        config: "[route.openai-chat]\ntargets = ['anthropic']\n",
+        route: "openai-chat",
+        caller: "model=claude-sonnet-5-5,temperature=0",
+        status: 400,
+        says: "does not support `temperature`",
+    },
+    Unasked {
+        config: "[route.multi]\npaths = ['/multi']\ncaller = 'openai'\ncall = 'any'\ntargets = ['openai']\n",
+        route: "multi",
+        caller: "",
+        status: 403,
+        says: "operator's account",
+    },
+];
+
+/// What the gateway answers to the call that check makes up.
+async fn answered(gateway: &Gateway, case: &Unasked) -> (u16, String) {
+    let route = &gateway.route(case.route).unwrap().plan;
+    let mut body = serde_json::Map::new();
+    body.insert("messages".into(), serde_json::json!([{ "role": "user", "content": "Hi" }]));
+    for (name, value) in case.caller.split(',').filter_map(|part| part.split_once('=')) {
+        let value = if name == "temperature" { 0.into() } else { Value::from(value) };
+        body.insert(name.into(), value);
+    }
+    let body = Full::new(Bytes::from(serde_json::to_vec(&body).unwrap()));
+    let mut request = http::Request::new(body);
+    *request.method_mut() = route.methods[0].clone();
+    *request.uri_mut() = route.paths[0].parse().unwrap();
+    request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    let caller = Principal {
+        tenant: gateway.plan.default_tenant.clone(),
+        is_tenant_named: false,
+        user: None,
+        role: None,
+        tier: None,
+        api_key: None,
+        account: false,
+    };
+    let address: IpAddr = "203.0.113.7".parse().unwrap();
+    let response = dispatch::simulate(gateway, address, &caller, request).await;
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_callers_are_said_to_get_where_nobody_is_asked_is_what_they_get() {
+    for case in UNASKED {
+        let gateway = gateway(&format!("{ONCE}{}", case.config), FAILING);
+        let told = about_call(&gateway, case.route, &[case.caller.to_owned()], true).await.unwrap();
+        let told: Value = serde_json::from_str(&told).unwrap();
+        let said = if told["refused"].is_null() { &told["instead"] } else { &told["refused"] };
+        let message = said["message"].as_str().unwrap_or_default();
+        assert_eq!(said["status"], case.status, "{}\n{told:#}", case.config);
+        assert!(message.contains(case.says), "{}\n{told:#}", case.config);
+        let (status, body) = answered(&gateway, case).await;
+        assert_eq!(status, case.status, "{}\n{body}", case.config);
+        match status {
+            200 => assert!(body.contains("sorry"), "{body}"),
+            _ => assert!(body.contains(message), "{message:?} is not in {body}"),
+        }
     }
 }
 

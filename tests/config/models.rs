@@ -1,7 +1,7 @@
 //! Prices, lists of models and model maps: the file that the program carries, and a newer one in its place.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tidegate::config::load_from;
 use tidegate::config::plan::{ModelChoice, Plan};
@@ -131,6 +131,28 @@ fn a_newer_file_with_a_price_of_any_model_has_the_last_word_on_it() {
     place.write("new.toml", "[price]\n'*' = { input = 9.0, output = 9.0 }\n");
     let quote = place.load().unwrap().prices.of("openai", "gpt-4");
     assert_eq!((quote.price.input, quote.is_default, quote.price.max_answer), (9_000_000, true, None));
+}
+
+#[test]
+fn newer_prices_without_a_date_have_not_that_of_the_older_ones() {
+    let place = Place::new("undated", "[models]\nfile = 'new.toml'\n");
+    place.write("new.toml", "[price]\na = { input = 3.0, output = 4.0 }\n");
+    assert_eq!(place.load().unwrap().models.date, None);
+    place.write("new.toml", "[provider.openai]\nmodels = ['a']\n");
+    assert!(place.load().unwrap().models.date.is_some(), "the prices are still the program's");
+}
+
+#[test]
+fn a_file_without_an_end_is_not_read_to_it() {
+    let place = Place::new("endless", "[models]\nfile = '/dev/zero'\n");
+    let told = place.load().unwrap_err();
+    assert!(told.contains("models.file: cannot read \"/dev/zero\": it is not a regular file"), "{told}");
+    place.write("gateway.toml", "[models]\nfile = 'new.toml'\n");
+    place.write("new.toml", &"#".repeat((4 << 20) + 1));
+    let told = place.load().unwrap_err();
+    assert!(told.contains("it is longer than 4194304 bytes"), "{told}");
+    let told = load_from(Some(Path::new("/dev/zero"))).unwrap_err().to_string();
+    assert!(told.starts_with("/dev/zero: cannot read it: it is longer than 16777216 bytes"), "{told}");
 }
 
 #[test]

@@ -88,10 +88,19 @@ pub(super) fn ask(call: CallKind, question: &Question<'_>) -> String {
     format!(r#"{{"businessDescription":"{text}"}}"#)
 }
 
+/// The prompt of which calls of a kind are made.
+pub(crate) fn prompt_of(call: CallKind) -> Option<&'static str> {
+    match call {
+        CallKind::CanvasGenerate => Some(GENERATE),
+        CallKind::CanvasRefine => Some(REFINE),
+        _ => None,
+    }
+}
+
 /// Reads a request for a canvas.
 pub(super) fn decode(incoming: &Incoming<'_>) -> Result<CallRequest, Fault> {
     let mut object = Object::read(incoming.headers, &incoming.body)?;
-    let key = if incoming.route.call == CallKind::CanvasRefine { REFINE } else { GENERATE };
+    let key = prompt_of(incoming.route.call).unwrap_or(GENERATE);
     let variables = variables(key, &mut object)?;
     Ok(CallRequest::Chat(Chat {
         model: model(&mut object)?.or_else(|| incoming.route.model.as_deref().map(Into::into)),

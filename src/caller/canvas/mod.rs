@@ -7,6 +7,8 @@ mod generate;
 
 mod jobs;
 
+pub(crate) use self::generate::prompt_of;
+
 use bytes::Bytes;
 use http::StatusCode;
 use serde::Serialize;

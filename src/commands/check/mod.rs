@@ -12,13 +12,14 @@ pub mod warnings;
 
 mod call;
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use self::warnings::Warning;
+use self::words::put_line;
 use super::loading::load;
 use super::output::put;
 use super::serve::in_runtime;
@@ -40,8 +41,8 @@ pub struct Wanted {
     pub strict: bool,
     /// The route of `--route`: explain one call on it.
     pub route: Option<String>,
-    /// Who makes the call: `NAME=VALUE,NAME=VALUE`.
-    pub caller: String,
+    /// Who makes the call: `NAME=VALUE,NAME=VALUE` each.
+    pub caller: Vec<String>,
 }
 
 /// Checks a config file, or what `serve` would use without one.
@@ -62,7 +63,7 @@ pub fn run(wanted: &Wanted) -> ExitCode {
             true => as_json(&gateway, &loaded.source),
             false => describe(&gateway, &loaded.source),
         };
-        let is_fine = !wanted.strict || warnings::all(&gateway.plan, &gateway.state).is_empty();
+        let is_fine = !wanted.strict || warnings_of(&gateway).is_empty();
         Ok::<_, String>((told, is_fine))
     });
     match told.and_then(|(told, is_fine)| put(&told).map(|()| is_fine)) {
@@ -73,6 +74,10 @@ pub fn run(wanted: &Wanted) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn warnings_of(gateway: &Gateway) -> Vec<Warning> {
+    warnings::all(&gateway.plan, &gateway.state, gateway.world.now())
 }
 
 /// What is wrong with a configuration, as JSON.
@@ -88,7 +93,7 @@ fn put_problems(problems: &Problems) {
 ///
 /// # Errors
 /// What was asked that there is not, and what there is.
-pub async fn about_call(gateway: &Gateway, route: &str, caller: &str, json: bool) -> Result<String, String> {
+pub async fn about_call(gateway: &Gateway, route: &str, caller: &[String], json: bool) -> Result<String, String> {
     let answer = call::answer(gateway, route, caller).await?;
     match json {
         false => Ok(call::in_words(&answer)),
@@ -100,7 +105,7 @@ pub async fn about_call(gateway: &Gateway, route: &str, caller: &str, json: bool
 fn as_json(gateway: &Gateway, source: &str) -> String {
     let told = json!({
         "source": source,
-        "warnings": warnings::all(&gateway.plan, &gateway.state),
+        "warnings": warnings_of(gateway),
         "note": warnings::note(&gateway.plan, &gateway.state),
         "routes": facts::routes(gateway),
         "model_maps": facts::maps(&gateway.plan).iter().map(map_as_json).collect::<Map<_, _>>(),
@@ -131,12 +136,13 @@ fn prompt_as_json(prompt: &PromptPlan) -> Value {
 fn describe(gateway: &Gateway, source: &str) -> String {
     let routes = facts::routes(gateway);
     let count = if routes.len() == 1 { "route" } else { "routes" };
-    let mut text = format!("ok: {source}, {} {count}\n", routes.len());
-    for warning in warnings::all(&gateway.plan, &gateway.state) {
-        let _ = writeln!(text, "warning: {warning}");
+    let mut text = String::new();
+    put_line(&mut text, &format!("ok: {source}, {} {count}", routes.len()));
+    for warning in warnings_of(gateway) {
+        put_line(&mut text, &format!("warning: {warning}"));
     }
     if let Some(note) = warnings::note(&gateway.plan, &gateway.state) {
-        let _ = writeln!(text, "note: {note}");
+        put_line(&mut text, &format!("note: {note}"));
     }
     text.extend(switched_off(&gateway.plan).map(|line| format!("{line}\n")));
     text::routes(&mut text, &routes);
@@ -157,7 +163,8 @@ fn switched_off(plan: &Plan) -> impl Iterator<Item = &'static str> {
 /// The model maps that routes use: names that become the same one stand in one line.
 fn maps(text: &mut String, gateway: &Gateway) {
     for (name, map) in facts::maps(&gateway.plan) {
-        let _ = writeln!(text, "\nmodel map {name}");
+        text.push('\n');
+        put_line(text, &format!("model map {name}"));
         let mut lines: Vec<(&str, Vec<String>)> = Vec::new();
         for (pattern, model) in map.entries() {
             match lines.iter_mut().find(|(known, _)| **known == **model) {
@@ -167,7 +174,7 @@ fn maps(text: &mut String, gateway: &Gateway) {
         }
         for (model, patterns) in lines {
             let becomes = if patterns.len() == 1 { "becomes" } else { "become" };
-            let _ = writeln!(text, "  {} {becomes} {model}", patterns.join(", "));
+            put_line(text, &format!("  {} {becomes} {model}", patterns.join(", ")));
         }
     }
 }
@@ -177,7 +184,8 @@ fn record(text: &mut String, plan: &RecordPlan) {
     let Some(folder) = &plan.folder else { return };
     let by = if plan.secret.is_some() { "the secret of the configuration" } else { "a secret of each process" };
     let (folder, files, bytes) = (folder.display(), plan.max_files, words::bytes(plan.max_bytes as usize));
-    let _ = writeln!(text, "\ncalls are recorded: {folder}, {files} files of up to {bytes}, names hidden by {by}");
+    text.push('\n');
+    put_line(text, &format!("calls are recorded: {folder}, {files} files of up to {bytes}, names hidden by {by}"));
 }
 
 /// The prompts, each with the versions that callers get.
@@ -187,7 +195,9 @@ fn prompts(text: &mut String, gateway: &Gateway) {
         let tested = prompt.testing().map(|it| format!(", version {} for {} %", it.number, it.share.percent()));
         let variables = prompt.active().map(|it| it.variables().into_iter().collect::<Vec<_>>().join(", "));
         let tested: String = tested.collect();
-        let _ = writeln!(text, "\nprompt {}: {active}{tested}", prompt.key);
-        let _ = writeln!(text, "  variables: {}", variables.filter(|it| !it.is_empty()).unwrap_or("none".into()));
+        let variables = variables.filter(|it| !it.is_empty()).unwrap_or("none".into());
+        text.push('\n');
+        put_line(text, &format!("prompt {}: {active}{tested}", prompt.key));
+        put_line(text, &format!("  variables: {variables}"));
     }
 }

@@ -2,23 +2,26 @@
 //!
 //! It does not know the configuration, only the facts.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::facts::{BudgetFacts, LimitFacts, LimitsOf, RouteFacts, TargetFacts, Times, TunnelFacts, VariantFacts};
+use super::facts::{
+    BudgetFacts, LimitFacts, LimitsOf, RouteFacts, Stopped, TargetFacts, Times, TunnelFacts, VariantFacts,
+};
 use super::words;
+use super::words::put_line;
 
 /// What stands left of a block's lines, and the lines.
 type Row = (String, String);
 
 /// What is said of a route that nobody can answer.
 const NONE: &str = "none usable: callers get 503";
+const NONE_BUT_CANNED: &str = "none usable: callers get the route's canned reply";
 
 /// All routes, block by block.
 pub(super) fn routes(text: &mut String, routes: &[RouteFacts]) {
     let common = routes.first().filter(|first| routes.len() > 1 && routes.iter().all(|it| it.callers == first.callers));
     if let Some(route) = common {
-        let _ = writeln!(text, "callers: {} (on every route)", route.callers);
+        put_line(text, &format!("callers: {} (on every route)", route.callers));
     }
     let mut blocks: Vec<(Vec<&RouteFacts>, Vec<Row>)> = Vec::new();
     for route in routes {
@@ -35,15 +38,18 @@ pub(super) fn routes(text: &mut String, routes: &[RouteFacts]) {
         let [name, place] = widths.map(Option::unwrap_or_default);
         for route in routes {
             let (caller, call) = (route.caller, route.call);
-            // Writing to a String cannot fail, here and below.
-            let _ = writeln!(text, "{:name$}  {:place$}  ({caller} {call})", route.name, where_it_is(route));
+            put_line(text, &format!("{:name$}  {:place$}  ({caller} {call})", route.name, where_it_is(route)));
         }
         let width = rows.iter().map(|(label, _)| label.len()).max().unwrap_or_default();
         for (label, line) in rows {
-            let _ = writeln!(text, "  {label:width$}  {line}");
+            put_line(text, &format!("  {label:width$}  {line}"));
         }
     }
     policies(text, routes);
+}
+
+fn nobody(route: &RouteFacts) -> &'static str {
+    if route.has_canned_reply { NONE_BUT_CANNED } else { NONE }
 }
 
 fn where_it_is(route: &RouteFacts) -> String {
@@ -61,9 +67,12 @@ fn block(route: &RouteFacts) -> Vec<Row> {
     // Of what cannot be answered, the rest is not worth a line: `--route` has it.
     let mut all = route.variants.iter().map(|variant| &variant.targets).chain([&route.targets]);
     if !route.is_local && !all.any(|targets| can_answer(targets)) {
-        row("targets", NONE.into());
+        row("targets", nobody(route).into());
         targets(&route.targets).into_iter().for_each(|line| row("", line));
         return rows;
+    }
+    if route.needs_account {
+        row("account", "what uses the operator's account at providers gets 403 without `account`".into());
     }
     route.limits.iter().for_each(|of| row(&label(of), limits(of)));
     let names: Vec<String> = route.budgets.iter().map(budget).collect();
@@ -94,15 +103,19 @@ fn block(route: &RouteFacts) -> Vec<Row> {
         targets(&variant.targets).into_iter().for_each(|line| row("", line));
     }
     let lines = targets(&route.targets);
-    if !can_answer(&route.targets) {
-        row("targets", NONE.into());
+    if let Some(Stopped { provider, then }) = &route.stopped {
+        let then = then.as_str();
+        row("targets", format!("none is asked, as {provider} is disabled (`when_disabled`): callers get {then}"));
+        lines.into_iter().for_each(|line| row("", line));
+    } else if !can_answer(&route.targets) {
+        row("targets", nobody(route).into());
         lines.into_iter().for_each(|line| row("", line));
     } else {
         let labels = std::iter::once("targets").chain(std::iter::repeat(""));
         labels.zip(lines).for_each(|(label, line)| row(label, line));
     }
     if let Some(mirror) = &route.mirror {
-        row("mirror", format!("{} % of the calls also go to {}", mirror.share * 100.0, mirror.provider));
+        row("mirror", format!("{} of the calls also go to {}", words::percent(mirror.share), mirror.provider));
     }
     row("time", times(route));
     row("body", format!("up to {}", words::bytes(route.max_body_bytes)));
@@ -224,9 +237,11 @@ fn policies(text: &mut String, routes: &[RouteFacts]) {
         let is_one = lists.len() == 1;
         for (route, names) in lists {
             let of = if is_one { String::new() } else { format!(" on {}", words::few(&names)) };
-            let _ = writeln!(text, "\npolicies of a {word}{of}:\n  {}", route.policies.join(" > "));
+            text.push('\n');
+            put_line(text, &format!("policies of a {word}{of}:"));
+            put_line(text, &format!("  {}", route.policies.join(" > ")));
             if !route.target_policies.is_empty() {
-                let _ = writeln!(text, "  around each target: {}", route.target_policies.join(" > "));
+                put_line(text, &format!("  around each target: {}", route.target_policies.join(" > ")));
             }
         }
     }

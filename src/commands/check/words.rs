@@ -8,6 +8,7 @@ use crate::config::plan::{BudgetPlan, LimitPlan, Price, Quantity};
 use crate::model::money::Usd;
 use crate::model::rate::Rate;
 use crate::model::time::in_words;
+use crate::simulate::report::table::clean;
 
 /// Nanodollars in the millionth of a dollar in which prices and limits are kept.
 const NANOS_PER_MILLIONTH: u64 = 1_000;
@@ -61,7 +62,9 @@ pub(super) fn budget(plan: &BudgetPlan) -> String {
 pub(super) fn price(price: &Price) -> String {
     let usd = |millionths: u64| Usd::from_nanos(millionths.saturating_mul(NANOS_PER_MILLIONTH));
     let cached = price.cached.map(|cached| format!(", {} USD cached", usd(cached))).unwrap_or_default();
-    let tokens = format!("{} USD in{cached}, {} USD out per 1M tokens", usd(price.input), usd(price.output));
+    let written = price.cache_write.map(|written| format!(", {} USD written to the cache", usd(written)));
+    let (written, input, output) = (written.unwrap_or_default(), usd(price.input), usd(price.output));
+    let tokens = format!("{input} USD in{cached}{written}, {output} USD out per 1M tokens");
     let units = price.units;
     let units = [
         (units.request, "request"),
@@ -76,6 +79,17 @@ pub(super) fn price(price: &Price) -> String {
         parts.insert(0, tokens);
     }
     parts.join(", ")
+}
+
+/// A share from 0 to 1 in percent, without what binary fractions add to it.
+pub(super) fn percent(share: f64) -> String {
+    format!("{} %", (share * 1e6).round() / 1e4)
+}
+
+/// Writes a line. What a configuration or an argument says may hold anything: no control character leaves here.
+pub(super) fn put_line(text: &mut String, line: &str) {
+    text.push_str(&clean(line));
+    text.push('\n');
 }
 
 /// At most two decimals, and no zeros at the end.
@@ -140,6 +154,10 @@ mod tests {
         assert_eq!(amount(Quantity::Usd, 2_500_000), "2.5 USD");
         let price = Price { input: 2_500_000, cached: Some(1_250_000), output: 10_000_000, ..Price::default() };
         assert_eq!(super::price(&price), "2.5 USD in, 1.25 USD cached, 10 USD out per 1M tokens");
+        let price = Price { cache_write: Some(3_125_000), ..price };
+        let told = "2.5 USD in, 1.25 USD cached, 3.125 USD written to the cache, 10 USD out per 1M tokens";
+        assert_eq!(super::price(&price), told);
+        assert_eq!([0.07, 1.0, 0.0001, 1.0 / 3.0].map(percent), ["7 %", "100 %", "0.01 %", "33.3333 %"]);
         assert_eq!(list(&["a", "b", "c"]), "a, b and c");
         assert_eq!(few(&["a", "b", "c", "d", "e"]), "a, b, c, d and e");
         assert_eq!(few(&["a", "b", "c", "d", "e", "f"]), "a, b, c, d and 2 more");

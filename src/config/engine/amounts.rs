@@ -85,6 +85,12 @@ pub(crate) fn price(value: &Value) -> Parsed<u64> {
     amount(value).map_err(|_| Expected::new("a price", "USD per million tokens, 0 or more").shaped(shape))
 }
 
+/// USD for one unit, or a million characters, in millionths of a dollar; zero or more.
+pub(crate) fn unit_price(value: &Value) -> Parsed<u64> {
+    let shape = Shape::Number { min: 0.0, max: None };
+    amount(value).map_err(|_| Expected::new("a price", "USD, 0 or more").shaped(shape))
+}
+
 /// `2.5` becomes 2500000: at most six decimals.
 fn decimal(text: &str) -> Option<u64> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));

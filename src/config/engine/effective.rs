@@ -17,6 +17,9 @@ use crate::config::engine::secret::Secret;
 /// unseen harms nobody.
 const MARK: usize = 4;
 
+/// A table without keys, as it is shown.
+const EMPTY: &str = "{}";
+
 /// How much of a value is shown beside another.
 const SHOWN: usize = 100;
 
@@ -127,14 +130,25 @@ impl Dump {
         keys.sort_unstable();
         keys.dedup();
         let change = |key: &String| {
+            let is_inner = self.is_inner(key) || after.is_inner(key);
+            let is_empty = |it: &Option<&ShownValue>| matches!(it, Some(ShownValue::Text(text)) if text == EMPTY);
             let (before, after) = (self.0.get(key), after.0.get(key));
             let is_same = match (before, after) {
+                // A table that has got its first key, or lost its last one: the key says it.
+                (before, after) if is_inner && (is_empty(&before) || is_empty(&after)) => true,
                 (Some(ShownValue::Text(before)), Some(ShownValue::Text(after))) => is_same(before, after),
                 (before, after) => before == after,
             };
             (!is_same).then(|| Change { key: key.clone(), before: before.cloned(), after: after.cloned() })
         };
         keys.into_iter().filter_map(change).collect()
+    }
+
+    /// True for a table with keys.
+    fn is_inner(&self, key: &str) -> bool {
+        let beginning = format!("{key}.");
+        let mut after = self.0.range(beginning.clone()..);
+        after.next().is_some_and(|(known, _)| known.starts_with(&beginning))
     }
 }
 
@@ -197,12 +211,17 @@ fn mark(secret: &Secret, salt: &str) -> String {
 fn flatten(table: &Table, path: &str, known: &KnownKey, into: &mut Effective) {
     for entry in table.entries() {
         let key = format!("{path}{}", quoted(&entry.key));
-        if let Value::Table(table) = &entry.node.value {
-            flatten(table, &format!("{key}."), known, into);
-            continue;
-        }
-        let text = text(&entry.node.value, &key, known);
-        let setting = match known.is_hidden(&key) || holds_password(&text) {
+        let text = match &entry.node.value {
+            // That it is there may be all that it says: `cache = {}` makes a route cache.
+            Value::Table(table) if table.entries().next().is_none() => EMPTY.into(),
+            Value::Table(table) => {
+                flatten(table, &format!("{key}."), known, into);
+                continue;
+            }
+            value => text(value, &key, known),
+        };
+        let is_table = matches!(entry.node.value, Value::Table(_));
+        let setting = match !is_table && (known.is_hidden(&key) || holds_password(&text)) {
             true => Setting::Secret(Secret::new(&text)),
             false => Setting::Text(text),
         };
@@ -302,6 +321,16 @@ mod tests {
                 "b.\"gpt-3.5*\".g: (not set) -> 30",
             ]
         );
+    }
+
+    #[test]
+    fn an_empty_table_is_there_or_not() {
+        let (without, empty, full) = ("a = 1\n", "a = 1\n[b.x]\nc = {}\n", "a = 1\n[b.x]\nc = { d = 2 }\n");
+        assert_eq!(changes(empty, without), ["b.x.c: {} -> (not set)"]);
+        assert_eq!(changes(without, empty), ["b.x.c: (not set) -> {}"]);
+        assert_eq!(changes(empty, full), ["b.x.c.d: (not set) -> 2"], "one line for one change");
+        assert_eq!(changes(full, empty), ["b.x.c.d: 2 -> (not set)"]);
+        assert!(changes(empty, empty).is_empty());
     }
 
     #[test]

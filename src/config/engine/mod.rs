@@ -2,6 +2,7 @@
 
 pub mod secret;
 pub mod shape;
+pub(crate) mod text_file;
 
 pub mod record;
 

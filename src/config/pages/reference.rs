@@ -90,8 +90,8 @@ fn section(text: &mut String, table: &Section<'_>, pages: &Pages) {
         let _ = writeln!(text, "Changes single keys of `[{above}]` here: {}.", keys.join(", "));
         return;
     }
-    // What is said of all tables of a kind is said of each.
-    let mut notes = [path.as_str(), path.trim_end_matches(".*")].into_iter().filter_map(|path| pages.note(path));
+    // What is said of all tables of a kind is said of each: of more than the first of them, where there is a word on all.
+    let mut notes = [path.trim_end_matches(".*"), path.as_str()].into_iter().filter_map(|path| pages.note(path));
     if let Some(note) = notes.find(|note| !note.comment.is_empty()) {
         let _ = writeln!(text, "{}\n", cell(&note.comment));
     }

@@ -285,7 +285,9 @@ pub(in crate::config) fn check_doors(
         return;
     }
     let listen = server.listen;
-    if !is_asked_for && !listen.ip().is_loopback() {
+    // 127.0.0.1 may be written as an address of IPv6.
+    let is_here = listen.ip().to_canonical().is_loopback();
+    if !is_asked_for && !is_here {
         let more = match plan.has_credentials() {
             true => format!(" ({})", open.join(", ")),
             false => String::new(),
@@ -298,7 +300,7 @@ pub(in crate::config) fn check_doors(
         report.add(origin, "auth", message);
         return;
     }
-    let whose = if listen.ip().is_loopback() { "every process on this machine" } else { "anyone who can reach it" };
+    let whose = if is_here { "every process on this machine" } else { "anyone who can reach it" };
     warnings.push(format!(
         "callers are not authenticated on {}: {whose} at {listen} may call, and may name any tenant and user",
         some_of(&open)

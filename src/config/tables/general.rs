@@ -343,7 +343,7 @@ pub(in crate::config) fn prices(above: &mut Section<'_>, report: &Report) -> Pri
         let path = above.path_of(&format!("price.{:?}", name.value));
         let pattern = pattern(&name.value).map_err(|wrong| report.add(&name.origin, &*path, wrong));
         let mut section = Section::at(node, path, report);
-        let mut unit = |key| section.optional(key, amounts::price).unwrap_or_default();
+        let mut unit = |key| section.optional(key, amounts::unit_price).unwrap_or_default();
         let units = UnitPrice {
             request: unit("request"),
             image: unit("image"),

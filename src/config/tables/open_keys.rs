@@ -11,7 +11,8 @@ use crate::config::plan::{CallerKind, Environment, RoutePlan, Usable};
 ///
 /// `listen` is the address of the configuration, or the one of a supervisor's socket, which counts once there is one.
 pub fn warning(environment: Environment, listen: SocketAddr, routes: &[Arc<RoutePlan>]) -> Option<String> {
-    if environment == Environment::Production || listen.ip().is_loopback() {
+    // 127.0.0.1 may be written as an address of IPv6.
+    if environment == Environment::Production || listen.ip().to_canonical().is_loopback() {
         return None;
     }
     // The website's assistant is for everybody.

@@ -131,6 +131,12 @@ impl ApiKey {
         Pattern::take(&self.routes, route)
     }
 
+    /// True when it ended before this moment, or its last secret did.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        let is_over = |end: Option<Timestamp>| end.is_some_and(|end| now >= end);
+        is_over(self.expires) || self.hashes.iter().all(|hash| is_over(hash.until))
+    }
+
     /// As it is stored and shown; hashes are omitted where it is shown.
     pub fn written(&self, with_hashes: bool) -> Written {
         let texts = |patterns: &[Pattern]| patterns.iter().map(ToString::to_string).collect();

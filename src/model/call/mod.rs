@@ -74,6 +74,38 @@ pub struct Call {
 }
 
 impl Call {
+    /// A call that nobody has been asked for yet, with this many attempts.
+    #[inline]
+    pub fn new(
+        head: Arc<Head>,
+        request: Arc<CallRequest>,
+        (deadline, patience): (Deadline, ClientDeadline),
+        attempts: u32,
+        trail: Trail,
+    ) -> Self {
+        Self {
+            head,
+            request,
+            model: None,
+            instruction: None,
+            is_lossy: false,
+            deadline,
+            timeouts: Timeouts::UNLIMITED,
+            patience,
+            signs: None,
+            from_target: 0,
+            pin: None,
+            bill: None,
+            said: None,
+            text_use: TextUse::Ignored,
+            reason: Reason::First,
+            has_next: false,
+            hedge_after: None,
+            attempts: Attempts::new(attempts),
+            trail,
+        }
+    }
+
     /// What is known of the request, unless it is another one than its caller has sent: a guard has masked it, say.
     pub fn known(&self) -> Option<&KnownRequest> {
         self.head.known.as_deref().filter(|known| Arc::ptr_eq(&known.request, &self.request))

@@ -246,6 +246,9 @@ impl Auth {
         }
         match shown {
             Assumed::Nothing => Err(Fault::Unauthenticated { reason: "no_credential", has_credential: false }),
+            Assumed::Key(key) if key.has_expired(visitor.now) => {
+                Err(Fault::Unauthenticated { reason: KEY_EXPIRED, has_credential: true })
+            }
             Assumed::Key(key) => self.holder_of_key(key, visitor),
             Assumed::Token { user, tenant, role, tier } => {
                 let plan = self.door.token.as_deref();
@@ -260,7 +263,7 @@ impl Auth {
 
     /// Whether a call is for its caller: what it is about, and the models that its key may be used for.
     pub fn judge(&self, head: &Head, request: &CallRequest) -> Result<(), Fault> {
-        self.may_reach(head, request)?;
+        self.judge_reach(head, request.reach())?;
         match head.api_key.as_ref().filter(|_| !self.asked.methods.is_empty()) {
             Some(name) => self.may_ask(name, request),
             None => Ok(()),
@@ -378,7 +381,18 @@ impl Auth {
         })
     }
 
-    /// The same for a call of which nothing is known but the model that it names.
+    /// Whether what a call is about is for its caller. What the operator's account keeps belongs to all tenants.
+    pub fn judge_reach(&self, head: &Head, reach: Reach) -> Result<(), Fault> {
+        match reach {
+            Reach::Call => Ok(()),
+            Reach::Account if head.account => Ok(()),
+            Reach::Account if self.asked.methods.is_empty() => Err(Fault::Forbidden { reason: NO_ACCOUNT_OPEN }),
+            Reach::Account => Err(Fault::Forbidden { reason: NO_ACCOUNT }),
+            Reach::Organization => Err(Fault::Forbidden { reason: ORGANIZATION }),
+        }
+    }
+
+    /// Whether a call is for its caller of which nothing is known but the model that it names.
     pub fn judge_model(&self, head: &Head, model: &str) -> Result<(), Fault> {
         match head.api_key.as_ref().filter(|_| !self.asked.methods.is_empty()) {
             Some(name) => self.may_name(name, std::iter::once(model)).map(drop),
@@ -405,17 +419,6 @@ impl Auth {
         match key.models.is_empty() || models.all(is_own) {
             true => Ok(!key.models.is_empty()),
             false => Err(Fault::Forbidden { reason: "key_model" }),
-        }
-    }
-
-    /// Whether what a call is about is for its caller. What the operator's account keeps belongs to all tenants.
-    fn may_reach(&self, head: &Head, request: &CallRequest) -> Result<(), Fault> {
-        match request.reach() {
-            Reach::Call => Ok(()),
-            Reach::Account if head.account => Ok(()),
-            Reach::Account if self.asked.methods.is_empty() => Err(Fault::Forbidden { reason: NO_ACCOUNT_OPEN }),
-            Reach::Account => Err(Fault::Forbidden { reason: NO_ACCOUNT }),
-            Reach::Organization => Err(Fault::Forbidden { reason: ORGANIZATION }),
         }
     }
 

@@ -110,15 +110,9 @@ impl Failover {
 
     /// Nobody was asked. Why?
     fn nobody(&self, call: &Call) -> Fault {
-        let (asked, pinned) = (call.request.model(), self.pinned(call));
-        // One that is disabled and has no key is there in name only.
-        let there = || self.targets.iter().filter(|target| target.plan.provider.is_set_up());
-        if let Some(asked) = asked.filter(|_| there().next().is_some() && !there().any(|it| it.plan.has(asked))) {
-            return unknown::fault(asked, there().map(|target| &target.plan));
-        }
-        let has_model = |target: &&Target| target.plan.has(asked) && target.is_of(pinned);
-        let off = self.targets.iter().filter(has_model).find(|target| !target.switch.is_on_for(&call.head));
-        off.map_or(Fault::NoProvider, |target| Fault::Disabled { provider: target.plan.provider.name.clone() })
+        let targets: Vec<(&TargetPlan, bool)> =
+            self.targets.iter().map(|target| (&target.plan, target.switch.is_on_for(&call.head))).collect();
+        nobody(call.request.model(), self.pinned(call), &targets)
     }
 
     /// After this time some target is asked again, whatever it said.
@@ -224,6 +218,18 @@ impl Failover {
         };
         RaceOutcome { outcome, number, last: number }
     }
+}
+
+/// Why none of these targets is asked for a model. Beside each: whether it is on for the caller.
+pub fn nobody(asked: Option<&str>, pinned: Option<&Arc<str>>, targets: &[(&TargetPlan, bool)]) -> Fault {
+    // One that is disabled and has no key is there in name only.
+    let there = || targets.iter().map(|(plan, _)| *plan).filter(|plan| plan.provider.is_set_up());
+    if let Some(asked) = asked.filter(|_| there().next().is_some() && !there().any(|plan| plan.has(asked))) {
+        return unknown::fault(asked, there());
+    }
+    let is_pinned = |plan: &TargetPlan| pinned.is_none_or(|pinned| *pinned == plan.provider.name);
+    let off = targets.iter().find(|(plan, is_on)| !is_on && plan.has(asked) && is_pinned(plan));
+    off.map_or(Fault::NoProvider, |(plan, _)| Fault::Disabled { provider: plan.provider.name.clone() })
 }
 
 /// What a further target costs. Where nobody was asked yet, or the target is well, nothing: it is where the call has to go.

@@ -28,7 +28,7 @@ const TEXT: &str = "text";
 ///
 /// # Errors
 /// `RequestFault::Invalid` names the field: the prompt or a variable is unknown, or a value is missing or of the wrong kind.
-pub(in crate::server) fn render(
+pub fn render(
     gateway: &Gateway,
     route: &RoutePlan,
     head: &Head,

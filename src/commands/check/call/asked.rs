@@ -1,4 +1,4 @@
-//! Asked: the caller that `--as` describes: `tier=pro,model=gpt-4o,user=u1`.
+//! Asked: the caller that `--as` describes, once or several times: `tier=pro,model=gpt-4o,user=u1`.
 //!
 //! It does not know what a route makes of it.
 
@@ -33,11 +33,11 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Reads `NAME=VALUE,NAME=VALUE`.
+    /// Reads texts such as `NAME=VALUE,NAME=VALUE`.
     ///
     /// # Errors
     /// What cannot be said, and what can.
-    pub(super) fn parse(text: &str, plan: &Plan) -> Result<Self, String> {
+    pub(super) fn parse(texts: &[String], plan: &Plan) -> Result<Self, String> {
         let mut asked = Self {
             model: None,
             tier: None,
@@ -49,16 +49,16 @@ impl Asked {
             temperature: None,
             notes: Vec::new(),
         };
-        let mut said: Vec<&str> = Vec::new();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let mut said: Vec<String> = Vec::new();
+        for part in texts.iter().flat_map(|text| parts(text)) {
             let (name, value) = part
                 .split_once('=')
                 .filter(|(_, value)| !value.is_empty())
                 .ok_or_else(|| format!("--as: {part:?} is no NAME=VALUE; names are {}", NAMES.join(", ")))?;
-            if said.contains(&name) {
+            if said.iter().any(|known| known == name) {
                 return Err(format!("--as: {name:?} is said twice"));
             }
-            said.push(name);
+            said.push(name.into());
             match name {
                 "model" => asked.model = Some(value.into()),
                 "tier" => {
@@ -87,6 +87,19 @@ impl Asked {
         }
         Ok(asked)
     }
+}
+
+/// `NAME=VALUE` each. A piece between commas without `=` belongs to the value before it, unless it is a name.
+fn parts(text: &str) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
+    for piece in text.split(',').filter(|piece| !piece.trim().is_empty()) {
+        let goes_on = !piece.contains('=') && !NAMES.contains(&piece.trim());
+        match parts.last_mut().filter(|last| goes_on && last.contains('=')) {
+            Some(value) => value.extend([",", piece.trim_end()]),
+            None => parts.push(piece.trim().into()),
+        }
+    }
+    parts
 }
 
 fn id(name: &str, value: &str) -> Result<Arc<str>, String> {

@@ -6,15 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::asked::Asked;
 use crate::caller::{self, Incoming};
 use crate::config::plan::{AuthMethod, CallKind, Pattern, RoutePlan};
 use crate::gateway::{Gateway, Route};
-use crate::model::call::{CallRequest, Head, Principal};
+use crate::model::call::{CallRequest, Head, Principal, Reach};
 use crate::model::fault::Fault;
+use crate::model::trail::Trail;
 use crate::policy::auth::{Assumed, Shown, Visitor};
 use crate::server::callers::{prompt_rules, prompted};
 use crate::simulate::arrival::Arrival;
@@ -24,17 +28,20 @@ use crate::simulate::caller::request;
 const SOMEBODY: &str = "somebody";
 
 /// What the caller shows, in words, and who it is then.
-pub(super) fn principal(route: &Route, asked: &Asked) -> (String, Result<Principal, Fault>) {
+pub(super) fn principal(route: &Route, asked: &Asked, now: Timestamp) -> (String, Result<Principal, Fault>) {
     let methods = &route.plan.auth.methods;
     let visitor = Visitor {
         shown: Shown::default(),
         tenant: Ok(asked.tenant.clone()),
         user: Ok(asked.user.clone()),
         address: asked.address,
-        now: jiff::Timestamp::UNIX_EPOCH,
+        now,
     };
     let (shows, assumed) = match &asked.key {
-        Some(key) if methods.contains(&AuthMethod::ApiKey) => (format!("the API key {}", key.name), Assumed::Key(key)),
+        Some(key) if methods.contains(&AuthMethod::ApiKey) => {
+            let expired = if key.has_expired(now) { ", which has expired" } else { "" };
+            (format!("the API key {}{expired}", key.name), Assumed::Key(key))
+        }
         Some(key) => (format!("the API key {}, which the route does not take", key.name), Assumed::Nothing),
         None if methods.contains(&AuthMethod::Jwt) => {
             let user = asked.user.as_deref().unwrap_or(SOMEBODY);
@@ -52,7 +59,8 @@ pub(super) fn principal(route: &Route, asked: &Asked) -> (String, Result<Princip
 }
 
 /// What is known of the call before its body is read.
-pub(super) fn head(gateway: &Gateway, route: &RoutePlan, asked: &Asked, principal: Principal) -> Head {
+pub(super) fn head(gateway: &Gateway, opened: &Route, asked: &Asked, principal: Principal) -> Head {
+    let route = &opened.plan;
     let is_proven = !route.auth.methods.is_empty();
     let is_known = principal.is_known(is_proven, asked.address);
     // Where nobody is checked a header may say it.
@@ -67,7 +75,7 @@ pub(super) fn head(gateway: &Gateway, route: &RoutePlan, asked: &Asked, principa
         tier: principal.tier.or(said).unwrap_or_else(usual),
         credential: shown.map(|name| *blake3::hash(name.as_bytes()).as_bytes()),
         is_proven,
-        account: principal.account,
+        account: principal.account || paths(route).next().is_some_and(|path| opened.opens_account(path)),
         method: route.methods.first().cloned().unwrap_or_default(),
         user: principal.user,
         api_key: key,
@@ -75,8 +83,35 @@ pub(super) fn head(gateway: &Gateway, route: &RoutePlan, asked: &Asked, principa
     }
 }
 
-/// The call as the route reads it; `None`: nobody makes up calls of its kind.
-pub(super) async fn call(gateway: &Gateway, route: &RoutePlan, asked: &Asked) -> Option<Result<CallRequest, Fault>> {
+/// The paths of a route that are not patterns.
+fn paths(route: &RoutePlan) -> impl Iterator<Item = &str> {
+    route.paths.iter().map(String::as_str).filter(|path| !path.contains('{'))
+}
+
+/// How far every call of a route reaches whose endpoints are not known; `None`: it depends on the path.
+pub(super) fn reach(route: &RoutePlan) -> Option<Reach> {
+    let method = route.methods.first()?;
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let one = |path: &str| {
+        let body = Bytes::from_static(b"{}");
+        let incoming = Incoming { route, method, path_and_query: path, headers: &headers, body };
+        caller::of_request(route, &headers).decode(&incoming).map(|request| request.reach()).ok()
+    };
+    let all: Vec<Reach> = paths(route).map(one).collect::<Option<_>>()?;
+    // The nearest: what every path lets through at least.
+    all.iter().min().copied().filter(|_| all.len() == route.paths.len())
+}
+
+/// The call as the route reads it, with the version of a prompt that this caller gets, which is noted in the trail; `None`: nobody
+/// makes up calls of its kind.
+pub(super) async fn call(
+    gateway: &Gateway,
+    route: &RoutePlan,
+    head: &Head,
+    asked: &Asked,
+    trail: &Trail,
+) -> Option<Result<CallRequest, Fault>> {
     let arrival = Arrival {
         after: Duration::ZERO,
         route: route.name.clone(),
@@ -106,7 +141,7 @@ pub(super) async fn call(gateway: &Gateway, route: &RoutePlan, asked: &Asked) ->
             prompt_rules::check_model(route, &request)?;
         }
         if let CallRequest::Chat(chat) = &mut request {
-            prompted::render_active(&gateway.plan.prompts, route, chat)?;
+            prompted::render(gateway, route, head, chat, trail)?;
         }
         Ok(request)
     });
@@ -129,12 +164,12 @@ pub(super) fn judge_name(route: &Route, head: &Head, model: &str) -> Result<(), 
     route.auth.judge_model(head, model)
 }
 
-/// What of the description says nothing on this route, with the reason.
-pub(super) fn ignored(route: &RoutePlan, asked: &Asked, request: Option<&CallRequest>) -> Vec<String> {
+/// What of the description says nothing on this route, with the reason. `is_made_up`: a call of its kind can be made up.
+pub(super) fn ignored(route: &RoutePlan, asked: &Asked, is_made_up: bool) -> Vec<String> {
     let methods = &route.auth.methods;
     let takes_tokens = methods.contains(&AuthMethod::Jwt) && asked.key.is_none();
     let names_users = asked.key.as_ref().is_none_or(|key| key.names_users) || methods.is_empty();
-    let has_temperature = request.is_some()
+    let has_temperature = is_made_up
         && matches!(
             route.call,
             CallKind::Chat

@@ -15,14 +15,17 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use self::asked::Asked;
-use self::targets::AskedTarget;
+use self::targets::{AskedTarget, Asking};
 pub(super) use self::text::in_words;
-use super::facts::{BudgetFacts, CacheFacts, GuardFacts, LimitFacts, TunnelFacts, tightest_first};
+use super::facts::{
+    BudgetFacts, CacheFacts, GuardFacts, LimitFacts, Stopped, Then, TunnelFacts, draws_on, stopped, tightest_first,
+};
 use crate::config::plan::{CacheScope, CallKind, KeyPlan, RoutePlan, VariantPlan};
 use crate::gateway::{Gateway, Route};
 use crate::model::call::{CallRequest, Head};
 use crate::model::fault::Fault;
 use crate::model::switch::{FlagKind, choose};
+use crate::model::trail::Trail;
 use crate::policy::cache::cacheability::Asker;
 use crate::policy::variant;
 
@@ -43,6 +46,9 @@ pub(super) struct Answer {
     /// The model that is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) model: Option<Arc<str>>,
+    /// The prompt of which the call is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) prompt: Option<PromptAnswer>,
     /// False: the caller names none, and this is a usual one.
     pub(super) is_model_named: bool,
     pub(super) cache: CacheAnswer,
@@ -61,6 +67,9 @@ pub(super) struct Answer {
     pub(super) is_local: bool,
     /// The caller gets a text of the configuration where nobody answers.
     pub(super) has_canned_reply: bool,
+    /// What the caller gets where no target is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) instead: Option<Instead>,
     /// All targets are asked at once, and their answers are merged.
     pub(super) is_merged: bool,
     /// The limits of the WebSocket, if it is one.
@@ -128,11 +137,34 @@ pub(super) struct VariantAnswer {
     pub(super) drawn_by: Arc<str>,
 }
 
+/// The version of a prompt that the caller gets.
+#[derive(Debug, Serialize)]
+pub(super) struct PromptAnswer {
+    pub(super) key: Arc<str>,
+    pub(super) version: u32,
+    /// The share of callers with whom it is tested; `None`: it is the active version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) percent: Option<f64>,
+    /// What decides that it is this caller's.
+    pub(super) drawn_by: Arc<str>,
+}
+
+/// What a caller gets without a target being asked.
+#[derive(Debug, Serialize)]
+pub(super) struct Instead {
+    pub(super) status: u16,
+    /// The error, or that it is the canned reply.
+    pub(super) message: String,
+    /// The provider that is disabled, where `when_disabled` forbids to ask others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) as_disabled: Option<Arc<str>>,
+}
+
 /// What would happen to a call on a route.
 ///
 /// # Errors
 /// What was asked that there is not, and what there is.
-pub(super) async fn answer(gateway: &Gateway, route: &str, described: &str) -> Result<Answer, String> {
+pub(super) async fn answer(gateway: &Gateway, route: &str, described: &[String]) -> Result<Answer, String> {
     let Some(route) = gateway.route(route) else {
         if gateway.plan.effective.text(&format!("route.{route}.enabled")) == Some("false") {
             return Err(format!("--route: the route {route} is disabled (route.{route}.enabled is false)"));
@@ -142,13 +174,17 @@ pub(super) async fn answer(gateway: &Gateway, route: &str, described: &str) -> R
         return Err(format!("--route: there is no route {route:?}{hint} (there are: {})", names.join(", ")));
     };
     let asked = Asked::parse(described, &gateway.plan)?;
-    let (shows, principal) = caller::principal(route, &asked);
+    let (shows, principal) = caller::principal(route, &asked, gateway.world.now());
     let mut answer = Answer::blank(&route.plan, gateway, shows);
+    answer.notes = asked.notes.clone();
     let principal = match principal {
         Ok(principal) => principal,
-        Err(fault) => return Ok(answer.refused(&fault)),
+        Err(fault) => {
+            answer.notes.extend(caller::ignored(&route.plan, &asked, true));
+            return Ok(answer.refused(&fault));
+        }
     };
-    let head = caller::head(gateway, &route.plan, &asked, principal);
+    let head = Arc::new(caller::head(gateway, route, &asked, principal));
     answer.caller = Some(Caller {
         tenant: head.tenant.clone(),
         is_tenant_named: head.is_tenant_named,
@@ -160,42 +196,72 @@ pub(super) async fn answer(gateway: &Gateway, route: &str, described: &str) -> R
         is_proven: head.is_proven,
     });
     answer.is_model_named = asked.model.is_some();
-    let request = match caller::call(gateway, &route.plan, &asked).await {
-        Some(Ok(request)) => Some(request),
+    let trail = Trail::start(None);
+    let made_up = caller::call(gateway, &route.plan, &head, &asked, &trail).await;
+    answer.notes.extend(caller::ignored(&route.plan, &asked, made_up.is_some()));
+    answer.prompt = prompt(gateway, &head, &trail);
+    let request = match made_up {
+        Some(Ok(request)) => Some(Arc::new(request)),
         Some(Err(fault)) => {
             answer.model = asked.model.clone();
             return Ok(answer.refused(&fault));
         }
         None => None,
     };
-    answer.notes = asked.notes.clone();
-    answer.notes.extend(caller::ignored(&route.plan, &asked, request.as_ref()));
+    let request = request.as_ref();
     let named = || asked.model.as_deref().or(route.plan.model.as_deref());
-    let model = request.as_ref().map_or_else(named, CallRequest::model);
+    let model = request.map_or_else(named, |request| request.model());
     answer.model = model.map(Arc::from);
-    if let Err(fault) = judge(route, &asked, &head, request.as_ref(), &mut answer.notes) {
+    if let Err(fault) = judge(route, &asked, &head, request.map(|request| &**request), &mut answer.notes) {
         return Ok(answer.refused(&fault));
     }
     answer.limits = limits(route, &head);
     answer.budgets = budgets(gateway, &route.plan, &head);
+    if let Some(Stopped { provider, then }) = stopped(&gateway.state, &route.plan, |switch| switch.is_on_for(&head)) {
+        let fault = Fault::Disabled { provider: provider.clone() };
+        answer.instead = Some(Instead { as_disabled: Some(provider), ..instead(then == Then::CannedReply, &fault) });
+        answer.cache.words = "no target is asked".into();
+        return Ok(answer);
+    }
     let variant = variant_of(gateway, &route.plan, &head);
     let first = variant.map_or(&route.plan.targets, |variant| &variant.targets);
-    answer.cache = cache(gateway, &route.plan, first, &head, request.as_ref());
+    answer.cache = cache(gateway, &route.plan, first, &head, request.map(|request| &**request));
+    let asking = Asking { head: &head, model, request: request.filter(|_| !answer.is_merged) };
     if let Some(variant) = variant {
-        answer.targets =
-            targets::of(gateway, &route.plan, (first, &variant.left_out), &head, model, Some(&variant.name));
+        answer.targets = targets::of(gateway, &route.plan, (first, &variant.left_out), &asking, Some(&variant.name));
         answer.variant = Some(VariantAnswer {
             name: variant.name.clone(),
             percent: variant.share.percent(),
             drawn_by: caller::drawn_by(&head),
         });
     }
-    let own = (&route.plan.targets, &route.plan.left_out);
-    answer.targets.extend(targets::of(gateway, &route.plan, (own.0, own.1), &head, model, None));
+    let own = (&*route.plan.targets, &*route.plan.left_out);
+    answer.targets.extend(targets::of(gateway, &route.plan, own, &asking, None));
+    if !answer.is_local && answer.targets.iter().all(|target| target.skipped.is_some()) {
+        let fault = asking.unanswered(gateway, &route.plan, &mut answer.targets);
+        answer.instead = Some(instead(answer.has_canned_reply && fault.is_outage(), &fault));
+    }
     if answer.is_merged {
         answer.targets.iter_mut().for_each(AskedTarget::ask_for_models);
     }
     Ok(answer)
+}
+
+fn instead(is_canned: bool, fault: &Fault) -> Instead {
+    let (status, message) = match is_canned {
+        true => (200, "the route's canned reply".to_owned()),
+        false => (fault.status().as_u16(), fault.public().into_owned()),
+    };
+    Instead { status, message, as_disabled: None }
+}
+
+/// The prompt of which the call was made, and why it is this version.
+fn prompt(gateway: &Gateway, head: &Head, trail: &Trail) -> Option<PromptAnswer> {
+    let fact = trail.facts().prompt.take()?;
+    let prompt = gateway.plan.prompts.find(&fact.key)?;
+    let tested = prompt.testing().find(|version| version.number == fact.version);
+    let percent = tested.map(|version| version.share.percent());
+    Some(PromptAnswer { key: fact.key, version: fact.version, percent, drawn_by: caller::drawn_by(head) })
 }
 
 /// Whether the call is for its caller. A model that nobody has named is not held against it.
@@ -217,6 +283,17 @@ fn judge(
         (None, _) if route.plan.call.is_local() || route.plan.call == CallKind::Models => Ok(()),
         (None, model) => {
             notes.push("unknown: what depends on the body; check builds none for this kind of call".into());
+            if route.plan.call == CallKind::Any {
+                match caller::reach(&route.plan) {
+                    Some(reach) => route.auth.judge_reach(head, reach)?,
+                    None if head.account => {}
+                    None => notes.push(
+                        "unknown: what depends on the path; calls that use data or settings of the operator's account get 403, \
+                         as this caller has no `account`"
+                            .into(),
+                    ),
+                }
+            }
             model.as_ref().map_or(Ok(()), |model| caller::judge_name(route, head, model))
         }
     }
@@ -232,6 +309,7 @@ impl Answer {
             limits: Vec::new(),
             budgets: Vec::new(),
             model: None,
+            prompt: None,
             is_model_named: false,
             cache: CacheAnswer { is_used: false, words: String::new() },
             guardrails: route.guards.iter().map(|guard| GuardFacts::of(guard)).collect(),
@@ -242,6 +320,7 @@ impl Answer {
             is_idempotent: route.is_idempotent,
             is_local: route.call.is_local(),
             has_canned_reply: route.canned.is_some(),
+            instead: None,
             is_merged: route.call == CallKind::Models,
             tunnel: TunnelFacts::of(route),
             notes: Vec::new(),
@@ -262,7 +341,7 @@ fn limits(route: &Route, head: &Head) -> Vec<Counted> {
 }
 
 fn budgets(gateway: &Gateway, route: &RoutePlan, head: &Head) -> Vec<Account> {
-    let about = gateway.plan.budgets.iter().filter(|budget| budget.is_about(&route.name) && budget.matches(head));
+    let about = gateway.plan.budgets.iter().filter(|budget| draws_on(route, budget) && budget.matches(head));
     let account = |budget: &Arc<crate::config::plan::BudgetPlan>| {
         let whose = KeyPlan::in_words(&budget.key, head)?;
         let whose = if whose.is_empty() { "everybody together".into() } else { whose };

@@ -10,9 +10,14 @@ use crate::commands::check::facts::{Times, translated_to, why};
 use crate::commands::check::words;
 use crate::config::plan::{LeftOut, ModelChoice, RoutePlan, TargetPlan, as_written};
 use crate::gateway::Gateway;
-use crate::model::call::Head;
+use crate::model::call::{Call, CallRequest, ClientDeadline, Head};
 use crate::model::conversation::Api;
+use crate::model::fault::{Fault, sum_up};
+use crate::model::time::{Deadline, Phase};
+use crate::model::trail::Trail;
 use crate::policy::catalog;
+use crate::policy::failover;
+use crate::provider;
 
 /// One target.
 #[derive(Debug, Serialize)]
@@ -43,6 +48,43 @@ pub(in crate::commands::check) struct AskedTarget {
     pub(super) attempts: u32,
     #[serde(flatten)]
     pub(super) times: Times,
+    /// The objection of its API to the call.
+    #[serde(skip)]
+    unable: Option<Fault>,
+}
+
+/// A call, and who makes it.
+pub(super) struct Asking<'a> {
+    pub(super) head: &'a Arc<Head>,
+    /// The model that it names.
+    pub(super) model: Option<&'a str>,
+    /// What is asked of each target; `None`: no such call is made up, or all targets are asked something else.
+    pub(super) request: Option<&'a Arc<CallRequest>>,
+}
+
+impl Asking<'_> {
+    /// What the caller gets where none of these targets of a route is asked.
+    pub(super) fn unanswered(&self, gateway: &Gateway, route: &RoutePlan, asked: &mut [AskedTarget]) -> Fault {
+        let unable: Vec<Fault> = asked.iter_mut().filter_map(|target| target.unable.take()).collect();
+        if !unable.is_empty() {
+            return sum_up(unable, std::time::Duration::MAX);
+        }
+        let is_on = |target: &TargetPlan| {
+            gateway.state.provider(&target.provider.name).is_some_and(|state| state.switch.is_on_for(self.head))
+        };
+        let targets: Vec<(&TargetPlan, bool)> = route.targets.iter().map(|target| (target, is_on(target))).collect();
+        failover::nobody(self.model, None, &targets)
+    }
+
+    /// The objection of a target's API to the call with this model in the place of the caller's.
+    fn objection(&self, gateway: &Gateway, target: &TargetPlan, model: Option<Arc<str>>) -> Option<Fault> {
+        let limits = (Deadline::after(target.total, Phase::Call), ClientDeadline::default());
+        let attempts = gateway.plan.attempts;
+        let call = Call::new(self.head.clone(), self.request?.clone(), limits, attempts, Trail::start(None));
+        let instruction = target.instruction.clone();
+        let call = Call { model, instruction, is_lossy: target.is_lossy, ..call };
+        provider::request(provider::dialect(target.provider.kind), &call, &target.provider).err()
+    }
 }
 
 impl AskedTarget {
@@ -60,18 +102,24 @@ pub(super) fn of(
     gateway: &Gateway,
     route: &RoutePlan,
     (targets, left_out): (&[TargetPlan], &[LeftOut]),
-    head: &Head,
-    asked: Option<&str>,
+    asking: &Asking<'_>,
     variant: Option<&Arc<str>>,
 ) -> Vec<AskedTarget> {
+    let asked = asking.model;
     let one = |(target, can_be_asked): (&TargetPlan, bool)| {
         let provider = &target.provider;
-        let is_on = gateway.state.provider(&provider.name).is_some_and(|state| state.switch.is_on_for(head));
-        let (model, skipped) = match target.choose(asked) {
-            _ if !can_be_asked || !is_on => (None, Some(why(target))),
-            ModelChoice::NotHere => (None, Some(format!("it does not serve {}", asked.unwrap_or("the model")))),
-            ModelChoice::Replace(model) => (Some(model), None),
-            ModelChoice::AsAsked => (asked.map(Arc::from), None),
+        let is_on = gateway.state.provider(&provider.name).is_some_and(|state| state.switch.is_on_for(asking.head));
+        let (model, skipped, unable) = match target.choose(asked) {
+            _ if !can_be_asked || !is_on => (None, Some(why(target)), None),
+            ModelChoice::NotHere => (None, Some(format!("it does not serve {}", asked.unwrap_or("the model"))), None),
+            choice => {
+                let other = match choice {
+                    ModelChoice::Replace(model) => Some(model),
+                    ModelChoice::AsAsked | ModelChoice::NotHere => None,
+                };
+                let unable = asking.objection(gateway, target, other.clone());
+                (other.or_else(|| asked.map(Arc::from)), unable.as_ref().map(objection), unable)
+            }
         };
         let quote = model.as_ref().map(|model| gateway.plan.prices.of(&provider.name, model));
         let because = model.as_deref().filter(|model| Some(*model) != asked).map(|_| because(target, asked));
@@ -87,9 +135,18 @@ pub(super) fn of(
             model,
             attempts: if route.is_idempotent { provider.retry.max_attempts } else { 1 },
             times: Times::of(target),
+            unable,
         }
     };
     as_written(targets, left_out).into_iter().map(one).collect()
+}
+
+/// Why a target's API does not take the call.
+fn objection(fault: &Fault) -> String {
+    match fault {
+        Fault::Unsupported { what, .. } | Fault::Untranslatable { what, .. } => format!("it does not support {what}"),
+        fault => fault.public().into_owned(),
+    }
 }
 
 /// Where another model than the caller's comes from.

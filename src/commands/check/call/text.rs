@@ -2,11 +2,10 @@
 //!
 //! It does not know why.
 
-use std::fmt::Write as _;
-
 use super::targets::AskedTarget;
-use super::{Answer, Caller};
+use super::{Answer, Caller, Instead, PromptAnswer};
 use crate::commands::check::text::{attempt, seconds, sockets};
+use crate::commands::check::words::put_line;
 
 /// Columns of the names of lines.
 const NAMES: usize = 10;
@@ -14,10 +13,7 @@ const NAMES: usize = 10;
 /// The answer for people.
 pub(in crate::commands::check) fn in_words(answer: &Answer) -> String {
     let mut text = String::new();
-    let mut line = |name: &str, value: &str| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{}", format!("{name:NAMES$} {value}").trim_end());
-    };
+    let mut line = |name: &str, value: &str| put_line(&mut text, format!("{name:NAMES$} {value}").trim_end());
     line("route", &answer.route);
     line("shows", &answer.shows);
     if let Some(caller) = &answer.caller {
@@ -46,6 +42,9 @@ pub(in crate::commands::check) fn in_words(answer: &Answer) -> String {
         let usual = if answer.is_model_named { "" } else { " (a usual one; name yours with model=NAME)" };
         line("model", &format!("{model}{usual}"));
     }
+    if let Some(it) = &answer.prompt {
+        line("prompt", &prompt(it));
+    }
     if let Some(variant) = &answer.variant {
         let (name, percent, by) = (&variant.name, variant.percent, &variant.drawn_by);
         line("variant", &format!("{name}, as {by} is among its {percent} % of callers"));
@@ -53,37 +52,75 @@ pub(in crate::commands::check) fn in_words(answer: &Answer) -> String {
     line("cache", &format!("{}: {}", if answer.cache.is_used { "yes" } else { "no" }, answer.cache.words));
     let mut number = 0;
     let targets = answer.targets.iter().map(|it| target(it, &mut number)).collect::<Vec<_>>();
-    let nobody = if answer.is_local { "none: the gateway answers by itself" } else { "none: the caller gets 503" };
-    list(&mut line, "targets", nobody, targets.into_iter());
-    let asked = || answer.targets.iter().filter(|target| target.skipped.is_none());
-    if let Some(first) = asked().next() {
-        let at_most = match answer.is_idempotent {
-            _ if answer.is_merged => format!("all targets at once, at most {} attempts at each", first.attempts),
-            true => format!("at most {} attempts at all targets, {} at one", answer.attempts, first.attempts),
-            false => "one attempt, as the call must not be repeated".into(),
-        };
-        line("attempts", &at_most);
-        let (total, times) = (seconds(answer.total_s), &first.times);
-        line(
-            "time",
-            &match &answer.tunnel {
-                _ if answer.is_merged => {
-                    format!("{total} for the whole call; {} for each target", seconds(times.attempt_s))
-                }
-                Some(_) => format!("{total} until it is open"),
-                None => format!("{total} for the whole call; {}", attempt(times)),
-            },
-        );
+    let nobody = match &answer.instead {
+        _ if answer.is_local => "none: the gateway answers by itself".into(),
+        Some(Instead { as_disabled: Some(provider), .. }) => {
+            format!("none is asked, as {provider} is disabled (`when_disabled` of the route)")
+        }
+        _ => "none".into(),
+    };
+    list(&mut line, "targets", &nobody, targets.into_iter());
+    let asked: Vec<&AskedTarget> = answer.targets.iter().filter(|target| target.skipped.is_none()).collect();
+    if let Some(Instead { status, message, .. }) = &answer.instead {
+        line("result", &format!("the caller gets {status}: {message}"));
+        return text;
+    }
+    if !asked.is_empty() {
+        line("attempts", &attempts(answer, &asked));
+        list(&mut line, "time", "", times(answer, &asked).into_iter());
         if let Some(tunnel) = &answer.tunnel {
             line("at once", &sockets(tunnel));
         }
-    } else if !answer.targets.is_empty() {
-        line("result", "no target is usable: the caller gets an error");
     }
     if answer.has_canned_reply {
         line("else", "if nobody answers the caller gets the route's canned reply");
     }
     text
+}
+
+/// How often targets are asked; of each where they differ.
+fn attempts(answer: &Answer, asked: &[&AskedTarget]) -> String {
+    let mut counts = asked.iter().map(|target| target.attempts);
+    let one = counts.next().filter(|first| counts.all(|other| other == *first));
+    let each = || {
+        let each = asked.iter().zip(1..).map(|(target, place)| format!("{} at {place}", target.attempts));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    match (answer.is_idempotent, one) {
+        (_, Some(one)) if answer.is_merged => format!("all targets at once, at most {one} attempts at each"),
+        (_, None) if answer.is_merged => format!("all targets at once, at most {}", each()),
+        (true, Some(one)) => format!("at most {} attempts at all targets, {one} at one", answer.attempts),
+        (true, None) => format!("at most {} attempts at all targets; {}", answer.attempts, each()),
+        (false, _) => "one attempt, as the call must not be repeated".into(),
+    }
+}
+
+/// How long it may take; at each target where they differ.
+fn times(answer: &Answer, asked: &[&AskedTarget]) -> Vec<String> {
+    let total = seconds(answer.total_s);
+    let of = |target: &AskedTarget| match answer.is_merged {
+        true => seconds(target.times.attempt_s),
+        false => attempt(&target.times),
+    };
+    if answer.tunnel.is_some() {
+        return vec![format!("{total} until it is open")];
+    }
+    let first = asked.first().map(|target| of(target)).unwrap_or_default();
+    if asked.iter().all(|target| of(target) == first) {
+        let each = if answer.is_merged { " for each target" } else { "" };
+        return vec![format!("{total} for the whole call; {first}{each}")];
+    }
+    let each = asked.iter().zip(1..).map(|(target, place)| format!("{place}  {}: {}", target.provider, of(target)));
+    std::iter::once(format!("{total} for the whole call")).chain(each).collect()
+}
+
+/// `pp, version 2, as user u1 is among its 10 % of callers`.
+fn prompt(prompt: &PromptAnswer) -> String {
+    let PromptAnswer { key, version, percent, drawn_by } = prompt;
+    match percent {
+        Some(percent) => format!("{key}, version {version}, as {drawn_by} is among its {percent} % of callers"),
+        None => format!("{key}, version {version} (active)"),
+    }
 }
 
 /// One value a line; the name stands before the first.

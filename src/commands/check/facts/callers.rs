@@ -2,6 +2,8 @@
 //!
 //! It does not know how a credential is verified.
 
+use jiff::Timestamp;
+
 use crate::commands::check::words;
 use crate::config::plan::{AuthMethod, Plan, RoutePlan, TokenPlan};
 
@@ -9,9 +11,9 @@ use crate::config::plan::{AuthMethod, Plan, RoutePlan, TokenPlan};
 const NAMED: usize = 5;
 
 /// Who may call, in a line.
-pub(super) fn of(plan: &Plan, route: &RoutePlan) -> String {
+pub(super) fn of(plan: &Plan, route: &RoutePlan, now: Timestamp) -> String {
     let auth = &route.auth;
-    let ways: Vec<String> = auth.methods.iter().map(|method| way(plan, route, *method)).collect();
+    let ways: Vec<String> = auth.methods.iter().map(|method| way(plan, route, *method, now)).collect();
     let who = match (ways.is_empty(), auth.believes_headers) {
         (false, _) => ways.join(", or "),
         (true, true) => "anyone; tenant and user are what their headers say".into(),
@@ -22,16 +24,22 @@ pub(super) fn of(plan: &Plan, route: &RoutePlan) -> String {
     format!("{who}{account}{csrf}")
 }
 
-fn way(plan: &Plan, route: &RoutePlan, method: AuthMethod) -> String {
+fn way(plan: &Plan, route: &RoutePlan, method: AuthMethod, now: Timestamp) -> String {
     match method {
         AuthMethod::Jwt => plan.auth.token.as_deref().map_or("a token (JWT)".into(), token),
         AuthMethod::ApiKey => {
-            let keys: Vec<&str> =
-                plan.auth.keys.iter().filter(|key| key.opens(&route.name)).map(|key| &*key.name).collect();
+            let all = plan.auth.keys.iter().filter(|key| key.opens(&route.name));
+            let (expired, keys): (Vec<_>, Vec<_>) = all.partition(|key| key.has_expired(now));
+            let [expired, keys] = [expired, keys].map(|keys| keys.iter().map(|key| &*key.name).collect::<Vec<_>>());
+            let expired = match expired.len() {
+                0 => String::new(),
+                1..=NAMED => format!("; expired: {}", expired.join(", ")),
+                count => format!("; {count} have expired"),
+            };
             match keys.len() {
-                0 => "an API key (the file has none for it)".into(),
-                1..=NAMED => format!("an API key ({})", keys.join(", ")),
-                count => format!("an API key ({count} in the file)"),
+                0 => format!("an API key (the file has none for it{expired})"),
+                1..=NAMED => format!("an API key ({}{expired})", keys.join(", ")),
+                count => format!("an API key ({count} in the file{expired})"),
             }
         }
     }

@@ -12,12 +12,14 @@ use serde::Serialize;
 
 use crate::commands::check::words;
 use crate::config::plan::{
-    BudgetPlan, CacheScope, CacheWhen, GuardPlan, KeyPlan, ModelMap, Plan, RouteCachePlan, RoutePlan, VariantPlan,
+    BudgetPlan, CacheScope, CacheWhen, CallKind, GuardPlan, KeyPlan, ModelMap, Plan, RouteCachePlan, RoutePlan,
+    VariantPlan,
 };
 use crate::gateway::Gateway;
+use crate::model::switch::Switch;
 
 pub(super) use self::limits::{LimitFacts, LimitsOf, tightest_first};
-pub(super) use self::targets::{TargetFacts, Times, missing, translated_to, why};
+pub(super) use self::targets::{Stopped, TargetFacts, Then, Times, missing, stopped, translated_to, why};
 
 /// One route.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,6 +32,9 @@ pub(super) struct RouteFacts {
     pub(super) call: &'static str,
     /// Who may call, in words.
     pub(super) callers: String,
+    /// They may ask for anything, and most of it needs `account`, which not all of them have.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) needs_account: bool,
     /// What they must show; none: nothing.
     auth: Vec<&'static str>,
     pub(super) limits: Vec<LimitsOf>,
@@ -53,6 +58,11 @@ pub(super) struct RouteFacts {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) variants: Vec<VariantFacts>,
     pub(super) targets: Vec<TargetFacts>,
+    /// Why none of them is asked, though they could be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stopped: Option<Stopped>,
+    /// Callers get a text of the configuration where nobody answers.
+    pub(super) has_canned_reply: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) mirror: Option<MirrorFacts>,
     /// The whole call, in seconds.
@@ -150,10 +160,11 @@ fn facts(gateway: &Gateway, route: &RoutePlan, policies: Vec<&'static str>, arou
         paths: route.paths.clone(),
         caller: route.caller.as_str(),
         call: route.call.as_str(),
-        callers: callers::of(plan, route),
+        callers: callers::of(plan, route, gateway.world.now()),
+        needs_account: route.call == CallKind::Any && !route.auth.account,
         auth: route.auth.methods.iter().map(|method| method.as_str()).collect(),
         limits: limits::of(plan, route),
-        budgets: plan.budgets.iter().filter(|it| it.is_about(&route.name)).map(|it| BudgetFacts::of(it)).collect(),
+        budgets: plan.budgets.iter().filter(|it| draws_on(route, it)).map(|it| BudgetFacts::of(it)).collect(),
         cache: route.cache.as_ref().map(CacheFacts::of),
         guardrails: route.guards.iter().map(|guard| GuardFacts::of(guard)).collect(),
         prompt: route.prompt.clone(),
@@ -162,6 +173,8 @@ fn facts(gateway: &Gateway, route: &RoutePlan, policies: Vec<&'static str>, arou
         is_local: route.call.is_local(),
         variants: route.variants.iter().map(variant).collect(),
         targets: targets::of(state, route, &route.targets, &route.left_out),
+        stopped: stopped(state, route, Switch::is_on),
+        has_canned_reply: route.canned.is_some(),
         mirror: route
             .mirror
             .as_ref()
@@ -173,6 +186,11 @@ fn facts(gateway: &Gateway, route: &RoutePlan, policies: Vec<&'static str>, arou
         policies,
         target_policies: around.to_vec(),
     }
+}
+
+/// True when calls of a route are paid for by a budget: neither what the gateway answers by itself, nor WebSockets.
+pub(super) fn draws_on(route: &RoutePlan, budget: &BudgetPlan) -> bool {
+    !route.call.is_local() && route.tunnel.is_none() && budget.is_about(&route.name)
 }
 
 impl TunnelFacts {

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::config::plan::{
-    LeftOut, ModelChoice, ProviderKind, ProviderPlan, RoutePlan, TargetPlan, Usable, as_written,
+    LeftOut, ModelChoice, ProviderKind, ProviderPlan, RoutePlan, TargetPlan, Usable, WhenDisabled, as_written,
 };
 use crate::gateway::state::GatewayState;
 use crate::model::conversation::Api;
-use crate::model::switch::FlagKind;
+use crate::model::switch::{FlagKind, Switch};
 
 /// One entry of `targets`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -43,6 +43,47 @@ pub(in crate::commands::check) struct Times {
     pub(in crate::commands::check) first_byte_s: f64,
     pub(in crate::commands::check) first_token_s: f64,
     pub(in crate::commands::check) idle_s: f64,
+}
+
+/// A route of which no target is asked, as the provider that it is meant for is disabled.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(in crate::commands::check) struct Stopped {
+    pub(in crate::commands::check) provider: Arc<str>,
+    pub(in crate::commands::check) then: Then,
+}
+
+/// What its callers get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::commands::check) enum Then {
+    Error,
+    CannedReply,
+}
+
+impl Then {
+    /// `503`, `the route's canned reply`.
+    pub(in crate::commands::check) fn as_str(self) -> &'static str {
+        match self {
+            Then::Error => "503",
+            Then::CannedReply => "the route's canned reply",
+        }
+    }
+}
+
+/// Whether the `when_disabled` of a route forbids to ask any target, as the first one is off.
+pub(in crate::commands::check) fn stopped(
+    state: &GatewayState,
+    route: &RoutePlan,
+    is_on: impl Fn(&Switch) -> bool,
+) -> Option<Stopped> {
+    let then = match route.when_disabled {
+        WhenDisabled::Failover => return None,
+        WhenDisabled::Reject => Then::Error,
+        WhenDisabled::Reply => Then::CannedReply,
+    };
+    let first = &route.targets.first()?.provider.name;
+    let is_off = route.tunnel.is_none() && !state.provider(first).is_some_and(|provider| is_on(&provider.switch));
+    is_off.then(|| Stopped { provider: first.clone(), then })
 }
 
 impl Times {

@@ -2,13 +2,37 @@
 //!
 //! It does not know what callers ask.
 
+use std::sync::Arc;
+
 use super::Warning;
+use crate::commands::check::words;
+use crate::config::engine::effective::quoted;
 use crate::config::plan::{CacheScope, CacheWhen, CallKind, Plan, RouteCachePlan, RoutePlan};
 use crate::wire::openai::question::is_decisive;
 
 pub(super) fn all(plan: &Plan) -> Vec<Warning> {
     let cached = plan.routes.iter().filter_map(|route| Some((&**route, route.cache.as_ref()?)));
-    cached.flat_map(|(route, cache)| of_route(plan, route, cache)).collect()
+    cached.flat_map(|(route, cache)| of_route(plan, route, cache)).chain(unused_when(plan)).collect()
+}
+
+/// A `when` for all routes beside those of the default configuration, whose own ones are another.
+fn unused_when(plan: &Plan) -> Option<Warning> {
+    const KEY: &str = "cache.when";
+    let is_written = |key: &str| plan.effective.written().any(|known| known == key);
+    let has_own = |route: &&Arc<RoutePlan>| {
+        let own = format!("route.{}.cache.when", quoted(&route.name));
+        let differs = |text: &str| Some(text) != plan.effective.text(KEY);
+        route.cache.is_some() && plan.effective.text(&own).is_some_and(differs) && !is_written(&own)
+    };
+    let routes: Vec<&str> = plan.routes.iter().filter(has_own).map(|route| &*route.name).collect();
+    (is_written(KEY) && !routes.is_empty()).then(|| {
+        let text = format!(
+            "it is not used by {}, each of which has its own `when` in the default configuration; write it in the `cache` \
+             of the route that is meant",
+            words::few(&routes)
+        );
+        Warning::new("cache_when_unused", KEY, text)
+    })
 }
 
 /// Where `when` of a route's cache is written. Tables merge key by key, so that it may not be where the rest of the table is.

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::Warning;
+use crate::commands::check::facts::draws_on;
 use crate::commands::check::words;
 use crate::config::plan::{KeyPlan, LimitPlan, Plan, RoutePlan};
 use crate::model::call::ANONYMOUS;
@@ -24,9 +25,10 @@ pub(super) fn all(plan: &Plan) -> Vec<Warning> {
     };
     let budgets = plan.budgets.iter().filter_map(|budget| {
         let key = format!("budget.{}", budget.name);
-        match plan.routes.iter().any(|route| budget.is_about(&route.name)) {
+        match plan.routes.iter().any(|route| draws_on(route, budget)) {
             false => {
-                Some(Warning::new("limit_without_calls", key, "no route that is enabled has its name in `routes`"))
+                let text = "no enabled route that asks a provider, and is no WebSocket, has its name in `routes`";
+                Some(Warning::new("limit_without_calls", key, text))
             }
             true => tiers.objection(&budget.tiers).map(|why| no_tier(&key, &why)),
         }

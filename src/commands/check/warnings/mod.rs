@@ -4,12 +4,14 @@
 //! It does not know how they are shown, and changes nothing.
 
 mod cache;
+mod callers;
 mod limits;
 mod prices;
 mod targets;
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::config::plan::Plan;
@@ -42,10 +44,11 @@ impl fmt::Display for Warning {
     }
 }
 
-/// All of a configuration: those that its reader has found, too.
-pub fn all(plan: &Plan, state: &GatewayState) -> Vec<Warning> {
+/// All of a configuration at this moment: those that its reader has found, too.
+pub fn all(plan: &Plan, state: &GatewayState, now: Timestamp) -> Vec<Warning> {
     let read = plan.warnings.iter().map(|text| Warning { code: "config", key: None, text: text.clone() });
-    let found = [targets::all(plan, state), limits::all(plan), cache::all(plan), prices::all(plan)];
+    let found =
+        [targets::all(plan, state), callers::all(plan, now), limits::all(plan), cache::all(plan), prices::all(plan)];
     read.chain(found.into_iter().flatten()).collect()
 }
 

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Warning;
+use crate::caller::canvas;
 use crate::commands::check::words;
-use crate::config::plan::{ModelChoice, OnStop, Plan, RoutePlan, TargetPlan};
+use crate::config::plan::{ModelChoice, OnStop, Plan, PromptPlan, RoutePlan, TargetPlan};
 
 pub(super) fn all(plan: &Plan) -> Vec<Warning> {
     let mut unpriced: BTreeMap<(Arc<str>, Arc<str>), Vec<&str>> = BTreeMap::new();
@@ -37,6 +38,12 @@ pub(super) fn all(plan: &Plan) -> Vec<Warning> {
     unpriced.into_iter().map(warning).collect()
 }
 
+/// True for a prompt that calls of a route may be made of: its own, that of its kind of call, or any that a job names.
+fn is_used(prompt: &PromptPlan, route: &RoutePlan) -> bool {
+    let own = route.prompt.as_deref().or(canvas::prompt_of(route.call));
+    own.map_or(route.is_for_jobs(), |own| own == &*prompt.key)
+}
+
 /// The models that a target is asked for by what the configuration says, not the caller.
 fn models(plan: &Plan, route: &RoutePlan, target: &TargetPlan) -> Vec<Arc<str>> {
     let of = |asked: Option<&Arc<str>>| match target.choose(asked.map(|model| &**model)) {
@@ -45,6 +52,9 @@ fn models(plan: &Plan, route: &RoutePlan, target: &TargetPlan) -> Vec<Arc<str>> 
         ModelChoice::NotHere => None,
     };
     let usual = of(route.model.as_ref());
+    let prompts = plan.prompts.iter().filter(|prompt| is_used(prompt, route));
+    let versions = prompts.flat_map(|prompt| prompt.active().into_iter().chain(prompt.testing()));
+    let prompted = versions.filter_map(|version| of(Some(version.model.as_ref()?)));
     let mapped = target.models.entries().map(|(_, model)| model.clone());
     let instead =
         plan.budgets.iter().filter(|budget| budget.is_about(&route.name)).filter_map(|it| match &it.on_stop {
@@ -52,7 +62,7 @@ fn models(plan: &Plan, route: &RoutePlan, target: &TargetPlan) -> Vec<Arc<str>> 
             OnStop::PaymentRequired | OnStop::TooMany | OnStop::Report => None,
         });
     let cheaper = instead.flatten().filter_map(|model| of(Some(model)));
-    let mut models: Vec<Arc<str>> = usual.into_iter().chain(mapped).chain(cheaper).collect();
+    let mut models: Vec<Arc<str>> = usual.into_iter().chain(prompted).chain(mapped).chain(cheaper).collect();
     models.sort();
     models.dedup();
     models

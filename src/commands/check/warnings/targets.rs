@@ -5,17 +5,19 @@
 use std::sync::Arc;
 
 use super::Warning;
-use crate::commands::check::facts::missing;
+use crate::commands::check::facts::{Stopped, Then, missing, stopped};
 use crate::commands::check::words;
 use crate::config::models_file::OF_PROVIDER;
 use crate::config::plan::{LeftOut, Plan, ProviderPlan, RoutePlan, TargetPlan, Usable};
 use crate::gateway::state::GatewayState;
+use crate::model::switch::Switch;
 
 pub(super) fn all(plan: &Plan, state: &GatewayState) -> Vec<Warning> {
     // Where no provider can be asked the reader of the configuration has said so, once.
     let is_any = plan.providers.iter().any(|provider| provider.usable == Usable::Yes);
     let mut found = if is_any { without_key(plan) } else { Vec::new() };
-    found.extend(without_target(plan, state).filter(|_| is_any));
+    found.extend(without_target(plan, state).into_iter().filter(|_| is_any));
+    found.extend(stopped_routes(plan, state));
     found.extend(variants(plan, state));
     found.extend(mirrors(plan));
     found
@@ -65,6 +67,7 @@ pub(super) fn note(plan: &Plan, state: &GatewayState) -> Option<String> {
     };
     let bare = |it: &&Arc<ProviderPlan>| !it.is_set_up() && is_used(it) && !is_wanted(plan, it);
     let providers: Vec<&str> = plan.providers.iter().filter(bare).map(|it| &*it.name).collect();
+    // Somebody who has written a canned reply has written of the route.
     let routes: Vec<&str> = silent(plan, state).filter(|route| !is_own(plan, route)).map(|it| &*it.name).collect();
     let mut parts = Vec::new();
     if !providers.is_empty() {
@@ -94,12 +97,32 @@ fn is_own(plan: &Plan, route: &RoutePlan) -> bool {
 }
 
 /// Routes of somebody's own that can ask nobody.
-fn without_target(plan: &Plan, state: &GatewayState) -> Option<Warning> {
-    let routes: Vec<&str> = silent(plan, state).filter(|route| is_own(plan, route)).map(|route| &*route.name).collect();
-    let key = routes.iter().map(|name| format!("route.{name}")).collect::<Vec<_>>().join(", ");
-    let text =
-        "no target can be asked, so that callers get 503; give one its key, or set `enabled = false` for the route";
-    (!routes.is_empty()).then(|| Warning::new("route_without_target", key, text))
+fn without_target(plan: &Plan, state: &GatewayState) -> Vec<Warning> {
+    let own = || silent(plan, state).filter(|route| is_own(plan, route));
+    let warning = |is_canned: bool| {
+        let routes = own().filter(|route| route.canned.is_some() == is_canned);
+        let keys: Vec<String> = routes.map(|route| format!("route.{}", route.name)).collect();
+        let then = if is_canned { Then::CannedReply } else { Then::Error }.as_str();
+        let text = format!(
+            "no target can be asked, so that callers get {then}; give one its key, or set `enabled = false` for the route"
+        );
+        (!keys.is_empty()).then(|| Warning::new("route_without_target", keys.join(", "), text))
+    };
+    [false, true].into_iter().filter_map(warning).collect()
+}
+
+/// Routes that ask none of their targets, as the first one is disabled.
+fn stopped_routes(plan: &Plan, state: &GatewayState) -> Vec<Warning> {
+    let warning = |route: &Arc<RoutePlan>| {
+        let Stopped { provider, then } = stopped(state, route, Switch::is_on)?;
+        let text = format!(
+            "its first target {provider} is disabled, so that callers get {} and no other target is asked; enable it, or \
+             write `when_disabled = \"failover\"`",
+            then.as_str()
+        );
+        Some(Warning::new("route_stopped", format!("route.{}.when_disabled", route.name), text))
+    };
+    plan.routes.iter().filter_map(warning).collect()
 }
 
 /// Variants that change nothing.
