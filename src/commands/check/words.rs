@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::config::plan::{BudgetPlan, LimitPlan, Price, Quantity};
 use crate::model::money::Usd;
 use crate::model::rate::Rate;
+use crate::model::text::clean;
 use crate::model::time::in_words;
-use crate::simulate::report::table::clean;
 
 /// Nanodollars in the millionth of a dollar in which prices and limits are kept.
 const NANOS_PER_MILLIONTH: u64 = 1_000;

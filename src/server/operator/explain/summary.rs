@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::gateway::Gateway;
 use crate::model::names::display_name;
-use crate::model::reply::{CacheResult, Degraded};
+use crate::model::reply::{CacheResult, Degraded, Usage};
 use crate::model::trail::{Attempt, BudgetFact, Direction, GuardFact, StepKind, Waiting};
 use crate::server::operator::answer::milliseconds;
 use crate::telemetry::explain::CallRecord;
@@ -43,18 +43,22 @@ pub(super) fn facts(gateway: &Gateway, record: &CallRecord) -> Vec<Fact> {
     for fact in &facts.guarded {
         tell("guardrail", Some(guardrail(fact)));
     }
-    tell(
-        "tokens",
-        facts.tokens().map(|usage| {
-            let estimated = if facts.is_estimated() { " (estimated)" } else { "" };
-            format!("{} + {}{estimated}", usage.input, usage.output)
-        }),
-    );
+    tell("tokens", facts.tokens().map(|usage| tokens(&usage, facts.is_estimated())));
     tell("cost", record.cost.map(|cost| format!("{cost} USD")));
     let telling = facts.telling();
     tell("provider request id", telling.and_then(|attempt| attempt.request_id.as_deref()).map(str::to_owned));
     tell("response id", telling.and_then(|attempt| attempt.answer_id.as_deref()).map(str::to_owned));
     told
+}
+
+/// `1200 + 50, of which 800 cached, 300 written to the cache`: these have prices of their own.
+fn tokens(usage: &Usage, is_estimated: bool) -> String {
+    let estimated = if is_estimated { " (estimated)" } else { "" };
+    let parts = [(usage.cached, "cached"), (usage.written, "written to the cache")];
+    let parts: Vec<String> =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    let of_which = if parts.is_empty() { String::new() } else { format!(", of which {}", parts.join(", ")) };
+    format!("{} + {}{of_which}{estimated}", usage.input, usage.output)
 }
 
 /// The same as JSON.
@@ -159,5 +163,17 @@ pub(super) fn took(record: &CallRecord) -> String {
     match record.is_running() {
         true => format!("running for {:.1} s", record.took.as_secs_f64()),
         false => format!("{} {} after {:.1} ms", record.status, record.outcome, milliseconds(record.took)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_with_a_price_of_their_own_are_told_apart() {
+        let usage = Usage { input: 1200, cached: 800, written: 300, output: 50, ..Usage::default() };
+        assert_eq!(tokens(&usage, false), "1200 + 50, of which 800 cached, 300 written to the cache");
+        assert_eq!(tokens(&Usage { input: 7, output: 5, ..Usage::default() }, true), "7 + 5 (estimated)");
     }
 }
