@@ -2,13 +2,15 @@
 //!
 //! All of it is read from the state, which probes keep fresh: no request waits for a provider here.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use crate::caller::{Answered, Comeback};
-use crate::config::plan::{ProviderKind, ProviderPlan, Usable};
+use crate::config::plan::{ModelChoice, ProviderKind, ProviderPlan, TargetPlan, Usable};
 use crate::gateway::Gateway;
 use crate::gateway::health::{health_of, is_enabled, overall, refuses_key, status_word};
 use crate::gateway::state::Health;
@@ -72,13 +74,14 @@ pub(super) fn info(request: &OperatorRequest<'_>) -> Result<Answered, Problem> {
         let providers = gateway.plan.providers.iter().filter(|plan| is_enabled(gateway, plan) == is_on);
         providers.map(|plan| &*plan.name).collect()
     };
-    let mut models: Vec<&str> = Vec::new();
-    for target in gateway.plan.routes.iter().flat_map(|route| &route.targets) {
-        models.extend(target.model.as_deref());
-    }
-    models.extend(gateway.plan.routes.iter().filter_map(|route| route.model.as_deref()));
-    models.sort_unstable();
-    models.dedup();
+    let routes = || gateway.plan.routes.iter();
+    // Whatever its caller names.
+    let chosen = |target: &TargetPlan| match target.choose(None) {
+        ModelChoice::Replace(model) => Some(model),
+        ModelChoice::AsAsked | ModelChoice::NotHere => None,
+    };
+    let of_targets = routes().flat_map(|route| route.all_targets()).filter_map(chosen);
+    let models: BTreeSet<Arc<str>> = of_targets.chain(routes().filter_map(|route| route.model.clone())).collect();
     Ok(ok(&json!({
         "name": "tidegate",
         "version": env!("CARGO_PKG_VERSION"),
