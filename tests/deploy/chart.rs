@@ -16,7 +16,7 @@ const HELM: &str = "target/test-tools/kubernetes/helm";
 const CHART: &str = "deploy/helm/tidegate";
 
 /// Values that differ from the default in one respect each, as `--set` takes them.
-const VARIANTS: [&str; 11] = [
+const VARIANTS: [&str; 13] = [
     "redis.enabled=true",
     "redis.enabled=false",
     "redis.enabled=false,persistence.enabled=false",
@@ -27,6 +27,8 @@ const VARIANTS: [&str; 11] = [
     "monitoring.podMonitor=true,monitoring.labels.release=prometheus",
     "monitoring.serviceMonitor=true,networkPolicy.operators.team=observability",
     "ingress.enabled=true,ingress.host=ai.example.com,ingress.tlsSecret=certificate,service.type=LoadBalancer",
+    "persistence.size=1Pi,redis.enabled=false",
+    "podAnnotations.prometheus\\.io/scrape=off",
     "image.tag=v1,image.pullSecrets[0].name=registry,nodeSelector.disk=ssd,env[0].name=LOG_LEVEL,env[0].value=debug,\
      extraVolumes[0].name=ca,extraVolumes[0].configMap.name=ca,extraVolumeMounts[0].name=ca,extraVolumeMounts[0].mountPath=/ca",
 ];
@@ -137,8 +139,9 @@ fn without_workers_the_gateways_work_on_jobs() {
             documents.iter().find_map(|it| it["spec"]["template"]["spec"]["containers"][0]["env"].as_array());
         environment.unwrap().iter().map(|it| it["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(names("workers.enabled=true"), ["ADMIN_TOKEN_FILE", "REDIS_URL", "JOBS_REDIS_URL", "JOBS_CONCURRENCY"]);
-    assert_eq!(names("workers.enabled=false"), ["ADMIN_TOKEN_FILE", "REDIS_URL", "JOBS_REDIS_URL"]);
+    let without = ["ADMIN_ADDR", "PORT", "ADMIN_TOKEN_FILE", "REDIS_URL", "JOBS_REDIS_URL"];
+    assert_eq!(names("workers.enabled=true"), [&without[..], &["JOBS_CONCURRENCY"]].concat());
+    assert_eq!(names("workers.enabled=false"), without);
 }
 
 #[test]
@@ -212,6 +215,12 @@ fn values_that_nothing_reads_are_refused_by_name() {
         ("secret.values.admin-token=short", "/secret/values/admin-token"),
         ("config=port = 1", "config names no admin token: add to [auth]: admin_token_file ="),
         ("config=# admin_token_file = 1", "config names no admin token: add to [auth]: admin_token_file ="),
+        ("persistence.size=1K", "/persistence/size"),
+        ("autoscaling.min=5,autoscaling.max=4", "autoscaling.min (5) is more than autoscaling.max (4)"),
+        ("workers.autoscaling.min=11", "workers.autoscaling.min (11) is more than workers.autoscaling.max (10)"),
+        ("fullnameOverride=1st", "/fullnameOverride"),
+        ("fullnameOverride=a.b", "/fullnameOverride"),
+        ("image.digest=v1", "/image/digest"),
         ("terminationGracePeriodSeconds=0", "/terminationGracePeriodSeconds"),
         ("secret.create=true", "set secret.values.redis-url, or redis.enabled=false"),
         (
@@ -251,6 +260,64 @@ fn operators_of_ones_own_take_the_place_of_the_default() {
     };
     assert_eq!(open("replicas=3"), vec![json!({"kubernetes.io/metadata.name": "monitoring"}); 2]);
     assert_eq!(open("networkPolicy.operators.team=observability"), vec![json!({"team": "observability"}); 2]);
+}
+
+#[test]
+fn no_name_is_longer_or_has_other_characters_than_kubernetes_allows() {
+    let long = "a".repeat(53);
+    for release in ["our.tidegate", &long] {
+        let documents = rendered(release, "monitoring.serviceMonitor=true");
+        let services = of_kind(&documents, "Service");
+        assert_eq!(services.len(), 3);
+        for service in services {
+            let name = service["metadata"]["name"].as_str().unwrap();
+            assert!(name.len() <= 63, "{name} has {} characters", name.len());
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{name}");
+        }
+    }
+    let output = run(HELM, &["template", "1st", CHART]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("begins with a digit"), "{output:?}");
+}
+
+#[test]
+fn a_configuration_of_ones_own_cannot_move_a_listener_away_from_its_probes() {
+    let token = "config=auth.admin_token_file = '/run/secrets/tidegate/admin-token'";
+    let documents = rendered("moved", token);
+    let deployments = of_kind(&documents, "Deployment");
+    assert_eq!(deployments.len(), 2);
+    for deployment in deployments {
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        let variable = |name: &str| {
+            let found = container["env"].as_array().unwrap().iter().find(|it| it["name"] == name);
+            found.and_then(|it| it["value"].as_str())
+        };
+        let port = |name: &str| {
+            let found = container["ports"].as_array().unwrap().iter().find(|it| it["name"] == name);
+            found.map(|it| it["containerPort"].to_string())
+        };
+        assert_eq!(variable("PORT").map(str::to_owned), port("callers"));
+        assert_eq!(variable("ADMIN_ADDR"), Some(&*format!("0.0.0.0:{}", port("operators").unwrap())));
+    }
+}
+
+#[test]
+fn an_annotation_that_is_given_takes_the_place_of_the_charts() {
+    let documents = rendered("noted", "podAnnotations.prometheus\\.io/scrape=off,podAnnotations.team=ours");
+    for deployment in of_kind(&documents, "Deployment") {
+        let annotations = &deployment["spec"]["template"]["metadata"]["annotations"];
+        let all = json!({"prometheus.io/port": "9901", "prometheus.io/scrape": "off", "team": "ours"});
+        assert_eq!(*annotations, all);
+    }
+}
+
+#[test]
+fn an_image_may_be_pinned_by_its_digest() {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let documents = rendered("pinned", &format!("image.tag=v1,image.digest={digest}"));
+    for deployment in of_kind(&documents, "Deployment") {
+        let image = &deployment["spec"]["template"]["spec"]["containers"][0]["image"];
+        assert_eq!(*image, json!(format!("registry.example.com/tidegate@{digest}")));
+    }
 }
 
 #[test]

@@ -61,11 +61,7 @@ impl Pod {
             write(cluster, volume, &mounts, 0).await;
         }
         let here = |text: &str| moved(text, &mounts);
-        let mut variables = vec![
-            ("PORT".to_owned(), "0".to_owned()),
-            ("ADMIN_ADDR".to_owned(), "0.0.0.0:0".to_owned()),
-            ("OPENAI_BASE_URL".to_owned(), format!("http://{}/v1", provider.address)),
-        ];
+        let mut variables = Vec::new();
         for it in container["env"].as_array().into_iter().flatten() {
             let name = it["name"].as_str().unwrap().to_owned();
             let reference = &it["valueFrom"]["secretKeyRef"];
@@ -81,6 +77,12 @@ impl Pod {
             let value = redis.map_or(value.clone(), |redis| value.replace("redis://redis:6379", &redis.url()));
             variables.push((name, value));
         }
+        // A pod has its ports for itself; here they are free ones.
+        variables.extend([
+            ("PORT".to_owned(), "0".to_owned()),
+            ("ADMIN_ADDR".to_owned(), "0.0.0.0:0".to_owned()),
+            ("OPENAI_BASE_URL".to_owned(), format!("http://{}/v1", provider.address)),
+        ]);
         let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (&**name, &**value)).collect();
         let arguments: Vec<String> =
             container["args"].as_array().unwrap().iter().map(|it| here(it.as_str().unwrap())).collect();

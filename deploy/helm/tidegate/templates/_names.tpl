@@ -1,7 +1,12 @@
-{{/* The release's name, with the chart's if that is not in it. */}}
+{{/* The release's name, with the chart's if that is not in it. A Service's name has at most 63 characters, and the longest ends in
+`-worker-operators`; it has no dots, and begins with a letter. */}}
 {{- define "tidegate.name" -}}
 {{- $name := ternary .Release.Name (printf "%s-tidegate" .Release.Name) (contains "tidegate" .Release.Name) -}}
-{{- .Values.fullnameOverride | default $name | trunc 50 | trimSuffix "-" -}}
+{{- $name = .Values.fullnameOverride | default $name | replace "." "-" | trunc 46 | trimSuffix "-" -}}
+{{- if regexMatch "^[0-9]" $name -}}
+{{- fail (printf "the release's name begins with a digit, and so would Services (%s), which Kubernetes refuses: set fullnameOverride" $name) -}}
+{{- end -}}
+{{- $name -}}
 {{- end }}
 
 {{- define "tidegate.secret" -}}

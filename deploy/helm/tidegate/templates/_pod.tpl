@@ -5,11 +5,8 @@ the `callers` port or none. */}}
 {{- $root := index . 0 -}}
 labels: { app.kubernetes.io/name: {{ index . 1 }} }
 annotations:
-  prometheus.io/scrape: "true"
-  prometheus.io/port: "9901"
-  {{- with $root.Values.podAnnotations }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- $own := dict "prometheus.io/scrape" "true" "prometheus.io/port" "9901" }}
+  {{- merge (dict) $root.Values.podAnnotations $own | toYaml | nindent 2 }}
 {{- end }}
 
 {{- define "tidegate.podSecurity" -}}
@@ -46,7 +43,9 @@ tolerations: {{ toJson . }}
 {{- end }}
 
 {{- define "tidegate.image" -}}
-image: "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}"
+{{- with .Values.image -}}
+image: "{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}"
+{{- end }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- end }}
 
@@ -54,6 +53,12 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- define "tidegate.commands" -}}
 - name: ADMIN_TOKEN_FILE
   value: /run/secrets/tidegate/admin-token
+{{- end }}
+
+{{/* Where it listens, whatever a configuration of one's own says: probes, Services and policies name these ports. */}}
+{{- define "tidegate.listeners" -}}
+- name: ADMIN_ADDR
+  value: 0.0.0.0:9901
 {{- end }}
 
 {{/* Variables for Redis. The rest of the Secret is read from files. */}}
