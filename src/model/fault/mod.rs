@@ -144,6 +144,15 @@ pub enum Fault {
         /// What it denied the gateway last, if that is why the circuit breaker is open.
         denial: Option<Denial>,
     },
+    /// This same request has failed at the provider again and again, and is held back by itself. Others are not.
+    HeldBack {
+        /// Who.
+        provider: Arc<str>,
+        /// How often it has failed in a row.
+        failures: u32,
+        /// When it may be made again.
+        retry_in: Duration,
+    },
     /// The provider is asked as much at once as it can stand.
     Saturated {
         /// Who.

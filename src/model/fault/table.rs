@@ -190,6 +190,13 @@ impl Fault {
                 .of(provider).retry(Retry::NextTarget).after(*retry_in).is(&[Unasked]),
             say!("The AI provider {provider} has been failing, so its circuit breaker is open."),
             say!("{provider}: the circuit breaker is open");
+        // To programs it is the breaker's word, as it is the breaker's doing.
+        Fault::HeldBack { provider, failures, retry_in } =>
+            row("breaker_open", Status::SERVICE_UNAVAILABLE, Provider)
+                .of(provider).retry(Retry::NextTarget).after(*retry_in).is(&[Unasked]),
+            say!("This same request has failed {failures} times at the AI provider {provider}, so it is not sent again yet. \
+                  Other requests are."),
+            say!("{provider}: this same request has failed {failures} times, and is held back; the circuit breaker is closed");
         Fault::Saturated { provider, retry_in } =>
             row("provider_saturated", Status::SERVICE_UNAVAILABLE, Gateway)
                 .of(provider).retry(Retry::NextTarget).after(*retry_in).is(&[Unasked, Outage]),

@@ -43,6 +43,13 @@ pub struct Waiting {
 pub enum StepKind {
     /// It kept the call from a provider, which may be asked again after this time.
     Refused(Duration),
+    /// It kept this same request from a provider, which takes others.
+    HeldBack {
+        /// How often it has failed there in a row.
+        failures: u32,
+        /// When it may be made again.
+        retry_in: Duration,
+    },
     /// It made the call wait so long.
     Waited(Duration),
     /// It would have tried again, and did not.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::suspects::{Suspects, Suspicion};
+use super::suspects::{HeldBack, Suspects, Suspicion};
 use super::window::Window;
 use crate::config::plan::BreakerPlan;
 use crate::model::rng::SeededRng;
@@ -190,11 +190,10 @@ impl Machine {
     }
 
     /// Refuses a request that has just failed again and again, and others not.
-    pub fn hold_back(&mut self, request: u64, now: Instant) -> Result<(), Refused> {
-        match self.suspects.holds(request, self.settings.open_for, now) {
-            None => Ok(()),
-            Some(retry_in) => self.refuse(retry_in).map(drop),
-        }
+    pub fn hold_back(&mut self, request: u64, now: Instant) -> Option<HeldBack> {
+        let held = self.suspects.holds(request, self.settings.open_for, now)?;
+        self.refused += 1;
+        Some(held)
     }
 
     /// Notes that a request was answered.

@@ -33,7 +33,7 @@ use self::family::FamilyBreaker;
 use self::machine::{CallResult, Machine, Refused};
 use self::permit::Permit;
 use self::slowness::ResponseTime;
-use self::suspects::Suspicion;
+use self::suspects::{HeldBack, Suspicion};
 use crate::config::plan::BreakerPlan;
 use crate::model::call::{Call, CallRequest, Head};
 use crate::model::fault::Fault;
@@ -161,12 +161,13 @@ impl Breakers {
 
     /// The worst state among them: what an operator must know first.
     pub fn worst(&self) -> State {
-        let severity = |state: &State| match state {
-            State::Closed => 0,
-            State::Ramp(_) | State::HalfOpen => 1,
-            State::Open => 2,
-        };
-        self.reports().into_iter().map(|report| report.state).max_by_key(severity).unwrap_or(State::Closed)
+        worst(&self.reports())
+    }
+
+    /// True when those of all models that were asked for lately are open, and there are any.
+    pub fn are_all_open(&self) -> bool {
+        let reports = self.reports();
+        !reports.is_empty() && reports.iter().all(|report| report.state == State::Open)
     }
 
     /// Closes them all.
@@ -227,9 +228,17 @@ impl Policy for Breaker {
             None => {
                 // A request is held back, perhaps this one. Its digest takes its time, and others must not wait for it.
                 let digest = call.request.digest();
-                let admit =
-                    |machine: &mut Machine| machine.hold_back(digest, started).and_then(|()| machine.admit(started));
-                (Some(digest), guarded.change(admit))
+                let admit = |machine: &mut Machine| match machine.hold_back(digest, started) {
+                    Some(held) => Err(held),
+                    None => Ok(machine.admit(started)),
+                };
+                match guarded.change(admit) {
+                    Ok(admitted) => (Some(digest), admitted),
+                    Err(HeldBack { failures, retry_in }) => {
+                        call.trail.note(Self::NAME, Some(&self.provider), StepKind::HeldBack { failures, retry_in });
+                        return Err(Fault::HeldBack { provider: self.provider.clone(), failures, retry_in });
+                    }
+                }
             }
         };
         let mut permit = match admitted {
@@ -305,6 +314,16 @@ async fn attentive(
 fn time_to_answer(facts: &Facts, provider: &str) -> Option<Duration> {
     let of_provider = facts.attempts.iter().rev().filter(|attempt| *attempt.provider == *provider);
     of_provider.filter_map(|attempt| attempt.answered).next()
+}
+
+/// The worst state of these; closed where there is none.
+pub fn worst(reports: &[Report]) -> State {
+    let severity = |state: &State| match state {
+        State::Closed => 0,
+        State::Ramp(_) | State::HalfOpen => 1,
+        State::Open => 2,
+    };
+    reports.iter().map(|report| report.state).max_by_key(severity).unwrap_or(State::Closed)
 }
 
 /// What metrics show of providers' circuit breakers.

@@ -24,6 +24,15 @@ pub struct Suspicion {
     pub caller: u64,
 }
 
+/// That a request is held back by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldBack {
+    /// How often it has failed in a row.
+    pub failures: u32,
+    /// When it may be made again.
+    pub retry_in: Duration,
+}
+
 /// The requests that failed lately.
 #[derive(Debug)]
 pub(super) struct Suspects {
@@ -88,12 +97,13 @@ impl Suspects {
         !self.held.is_empty()
     }
 
-    /// How long a request is still held back, of `hold` since it failed last.
-    pub(super) fn holds(&mut self, request: u64, hold: Duration, now: Instant) -> Option<Duration> {
+    /// Whether a request is still held back, for `hold` since it failed last.
+    pub(super) fn holds(&mut self, request: u64, hold: Duration, now: Instant) -> Option<HeldBack> {
         // One more attempt may then tell; what is not asked for again is forgotten.
         self.held.retain(|it| now.saturating_duration_since(it.at) < hold * 2);
         let held = self.held.iter().find(|it| it.request == request && it.failures >= self.in_a_row)?;
-        hold.checked_sub(now.saturating_duration_since(held.at)).filter(|left| !left.is_zero())
+        let left = hold.checked_sub(now.saturating_duration_since(held.at)).filter(|left| !left.is_zero())?;
+        Some(HeldBack { failures: held.failures, retry_in: left })
     }
 
     /// True when no request that failed lately would be forgotten.
@@ -159,10 +169,11 @@ mod tests {
             assert_eq!(suspects.holds(1, hold, now), None);
             suspects.counts(Some(Suspicion { request: 1, caller }), WINDOW, now);
         }
-        assert_eq!((suspects.holds(1, hold, now), suspects.holds(2, hold, now)), (Some(hold), None));
+        let held = |failures| Some(HeldBack { failures, retry_in: hold });
+        assert_eq!((suspects.holds(1, hold, now), suspects.holds(2, hold, now)), (held(3), None));
         assert_eq!(suspects.holds(1, hold, now + hold), None);
         suspects.counts(some(1), WINDOW, now + hold);
-        assert_eq!(suspects.holds(1, hold, now + hold), Some(hold), "it failed again");
+        assert_eq!(suspects.holds(1, hold, now + hold), held(4), "it failed again");
         suspects.clear(1);
         assert!(suspects.holds(1, hold, now + hold).is_none() && !suspects.holds_any());
     }

@@ -153,6 +153,7 @@ fn waited(facts: &Facts) -> Duration {
         StepKind::Waited(_) if step.policy == "cache" => Duration::ZERO,
         StepKind::Waited(time) => time,
         StepKind::Refused(_)
+        | StepKind::HeldBack { .. }
         | StepKind::Denied(_)
         | StepKind::Skipped(_)
         | StepKind::Unable(_)

@@ -117,6 +117,7 @@ fn is_in_the_way(fault: &Fault) -> bool {
         | Fault::RouteDisabled
         | Fault::Disabled { .. }
         | Fault::Saturated { .. }
+        | Fault::HeldBack { .. }
         | Fault::Open { denial: None, .. } => true,
         Fault::Exhausted { last, .. } => is_in_the_way(last),
         fault => fault.is_rate_limit(),
@@ -257,6 +258,7 @@ mod tests {
             (Fault::Quota { provider: provider(), retry_in: 4 * SECOND }, 4),
             (refused(429, Some(8 * SECOND)), 8),
             (open(None), 9),
+            (Fault::HeldBack { provider: provider(), failures: 5, retry_in: 9 * SECOND }, 9),
             (exhausted(refused(429, None)), 3),
             (exhausted(open(None)), 3),
         ] {

@@ -180,7 +180,7 @@ fn attempts<'a>(facts: &'a Facts, provider: &'a str) -> impl Iterator<Item = Fin
     });
     let is_kept_away = move |step: &&Step| {
         step.policy == BREAKER
-            && matches!(step.what, StepKind::Refused(_))
+            && matches!(step.what, StepKind::Refused(_) | StepKind::HeldBack { .. })
             && step.provider.as_deref().is_some_and(|name| name == provider)
     };
     let kept_away = facts.steps.iter().filter(is_kept_away);

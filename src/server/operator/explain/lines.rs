@@ -117,6 +117,11 @@ fn step(step: &Step) -> String {
     let provider = named(step.provider.as_deref());
     let what = match &step.what {
         StepKind::Refused(retry_in) => format!("refuses{provider} for the next {:.1} ms", milliseconds(*retry_in)),
+        StepKind::HeldBack { failures, retry_in } => format!(
+            "this same request has failed {failures} times{}; it is held back for {:.1} ms, other requests go through",
+            step.provider.as_deref().map(|name| format!(" at {}", display_name(name))).unwrap_or_default(),
+            milliseconds(*retry_in)
+        ),
         StepKind::Waited(time) => format!("waits {:.1} ms{provider}", milliseconds(*time)),
         StepKind::Denied(why) => format!("does not retry{provider}: {why}"),
         StepKind::Skipped(why) => format!("skips{provider}: {why}"),

@@ -158,6 +158,9 @@ fn attempt(record: &CallRecord, tried: &Attempt) -> Value {
 fn step(step: &Step) -> Value {
     let (did, milliseconds, because) = match &step.what {
         StepKind::Refused(retry_in) => ("refused", Some(milliseconds(*retry_in)), None),
+        StepKind::HeldBack { failures, retry_in } => {
+            ("refused", Some(milliseconds(*retry_in)), Some(format!("this same request has failed {failures} times")))
+        }
         StepKind::Waited(time) => ("waited", Some(milliseconds(*time)), None),
         StepKind::Denied(why) => ("denied", None, Some((*why).to_owned())),
         StepKind::Skipped(why) => ("skipped", None, Some((*why).to_owned())),

@@ -193,6 +193,7 @@ fn step(step: &Step) -> Row {
         StepKind::Waited(time) if step.policy == "retry" => wait(label, step.at, *time, "waits"),
         StepKind::Waited(time) => wait(label, step.at.saturating_sub(*time), *time, "waited"),
         StepKind::Refused(_) => Row::instant(label, step.at, "refuses".into(), Tone::Bad),
+        StepKind::HeldBack { .. } => Row::instant(label, step.at, "holds this request back".into(), Tone::Bad),
         StepKind::Denied(_) => Row::instant(label, step.at, "no more tries".into(), Tone::Warn),
         StepKind::Skipped(_) | StepKind::Unable(_) => Row::instant(label, step.at, "skipped".into(), Tone::Warn),
         StepKind::Overdue(_) => Row::instant(label, step.at, "overdue".into(), Tone::Warn),
