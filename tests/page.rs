@@ -50,6 +50,7 @@ const BESIDE: &str = "[limit.general]\ndevelopment_rate = \"90000/min\"\n[limit.
 /// A second attempt soon, a limit that is soon reached, a budget that is soon spent, and a breaker that stays closed.
 const CALLS: &str = "[breaker]\nconsecutive = 100\nmin_calls = 1000\n[retry]\nmax_attempts = 2\nbackoff = \"150ms\"\n\
                      [limit.few]\nroutes = [\"openai-embeddings\"]\nkey = [\"tenant\"]\nrate = \"1/15min\"\n\
+                     [limit.trial]\nroutes = [\"openai-chat\"]\nkey = [\"tenant\"]\nrate = \"1/15min\"\nmode = \"shadow\"\n\
                      [budget.tiny]\nroutes = [\"openai-chat\"]\nkey = [\"tenant\"]\namount = 0.00001\nper = \"day\"\non_stop = \"report\"\n";
 
 /// A gateway with both doors open.
@@ -147,6 +148,11 @@ async fn the_history_shows_when_calls_began_to_fail_and_what_changed_before() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_failed_call_is_no_outage_and_calls_that_are_answered_end_one() {
+    browse("history", "verdicts", &Running::start(CONFIG).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_hour_and_a_day_are_drawn_with_their_gaps_and_marks_for_every_eye() {
     browse("history", "looks", &Running::start(CONFIG).await).await;
 }
@@ -154,6 +160,17 @@ async fn an_hour_and_a_day_are_drawn_with_their_gaps_and_marks_for_every_eye() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_is_a_waterfall_and_one_that_runs_is_seen_until_it_has_ended() {
     browse("calls", "waterfall", &Running::start(CALLS).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_of_the_only_provider_is_one_whatever_status_callers_read() {
+    let alone = format!("{CONFIG}enabled = false\n[provider.together]\nenabled = false\n");
+    browse("outage", "alone", &Running::start(&alone).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_another_stands_in_for_is_said_to_be_and_its_calls_are_listed() {
+    browse("outage", "stoodInFor", &Running::start(CONFIG).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -34,8 +34,8 @@ pub struct Arguments {
     /// Only calls on this route.
     #[arg(long, value_name = "NAME", conflicts_with = "id")]
     route: Option<String>,
-    /// Only calls that ended like this: ok, failed (5xx, or broken off), refused (4xx), cancelled, degraded, or a fault's code,
-    /// such as rate_limited.
+    /// Only calls that ended like this: ok, failed (5xx, broken off, or a 4xx about the provider), refused (other 4xx), cancelled,
+    /// degraded, fallback (another target answered), or a fault's code, such as rate_limited.
     #[arg(long, value_name = "OUTCOME", conflicts_with = "id")]
     outcome: Option<String>,
     /// Only calls of this tenant, by its name or its pseudonym.

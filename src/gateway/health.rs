@@ -13,7 +13,6 @@ use crate::caller::{ProviderSnapshot, Snapshot};
 use crate::config::plan::{ProviderKind, ProviderPlan, Usable};
 use crate::gateway::Gateway;
 use crate::gateway::state::Health;
-use crate::policy::breaker::State as BreakerState;
 
 /// True when nothing is missing that a provider needs.
 pub fn is_set_up(plan: &ProviderPlan) -> bool {
@@ -48,9 +47,9 @@ pub fn status_word(health: &Health) -> &'static str {
 }
 
 /// Overall: `unhealthy` when nothing can answer; `degraded` when BuildPanel is enabled and not connected, a probe was slow, a
-/// provider refuses the gateway's key, the remote store is down, calls are being answered by fallbacks, or each provider that is
-/// connected has an open breaker. The last is not `unhealthy`: breakers are about models and soon try again, and a restart, which
-/// is what an orchestrator does about `unhealthy`, helps nobody.
+/// provider refuses the gateway's key, the remote store is down, calls are being answered by fallbacks, many of the last minute's
+/// calls failed, or each provider that is connected has open breakers for all models that it was asked for. The last two are not
+/// `unhealthy`: a restart, which is what an orchestrator does about `unhealthy`, helps nobody.
 pub fn overall(gateway: &Gateway) -> &'static str {
     let enabled: Vec<_> = gateway.plan.providers.iter().filter(|plan| is_enabled(gateway, plan)).collect();
     let healths: Vec<_> = enabled.iter().map(|plan| (plan.kind, health_of(gateway, plan))).collect();
@@ -63,12 +62,12 @@ pub fn overall(gateway: &Gateway) -> &'static str {
     });
     let is_locked_out = enabled.iter().any(|plan| refuses_key(gateway, plan));
     let store_is_down = gateway.plan.store.redis_url.is_some() && !gateway.state.store().is_connected();
-    let is_closed = |plan: &ProviderPlan| {
-        gateway.state.provider(&plan.name).is_none_or(|state| state.breakers.worst() != BreakerState::Open)
-    };
+    let is_closed =
+        |plan: &ProviderPlan| gateway.state.provider(&plan.name).is_none_or(|it| !it.breakers.are_all_open());
     let mut connected = enabled.iter().zip(&healths).filter(|(_, (_, health))| health.is_connected());
     let all_are_open = !connected.any(|(plan, _)| is_closed(plan));
-    match is_troubled || is_locked_out || store_is_down || all_are_open || gateway.state.serves_from_fallbacks() {
+    let callers_notice = gateway.state.serves_from_fallbacks() || gateway.state.traffic().is_failing();
+    match is_troubled || is_locked_out || store_is_down || all_are_open || callers_notice {
         true => "degraded",
         false => "healthy",
     }

@@ -102,7 +102,7 @@ impl CallRecord {
 
     /// How it ended, seen from afar; `None`: it still runs.
     pub fn ended(&self) -> Option<Ended> {
-        (!self.is_running()).then(|| Ended::by(self.status, self.outcome))
+        (!self.is_running()).then(|| Ended::by(self.status, self.outcome, self.facts.blame))
     }
 
     /// True when nobody was refused and nothing failed.

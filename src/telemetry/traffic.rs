@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::model::fault::Blame;
 use crate::model::money::Usd;
 use crate::model::time::since;
 use crate::telemetry::histogram::{Histogram, Percentiles};
@@ -22,6 +23,12 @@ const STEPS: usize = SECONDS / STEP as usize;
 
 /// Minutes of which the cost is remembered.
 const MINUTES: usize = 60;
+
+/// Fewer calls than this in a minute, and one that failed would be a scandal.
+pub const ENOUGH: u64 = 20;
+
+/// From this share of failures on somebody should run: the threshold of the critical alert.
+pub const MANY: f64 = 0.05;
 
 /// What is to be known of a call that is over.
 #[derive(Clone, Copy, Debug)]
@@ -69,11 +76,12 @@ impl Ended {
         }
     }
 
-    /// How a call ended by its status and its outcome: what was answered well may have broken off, or been left, after the answer
-    /// had begun.
-    pub fn by(status: u16, outcome: &str) -> Self {
+    /// How a call ended by its status, its outcome and who was to blame: what was answered well may have broken off, or been left,
+    /// after the answer had begun; and a 4xx may be about a provider's limit, or the gateway's.
+    pub fn by(status: u16, outcome: &str, blame: Option<Blame>) -> Self {
         match (Ended::of(status), outcome) {
             (Ended::Well, "cancelled") => Ended::Left,
+            (Ended::Refused, _) if blame.is_some_and(|blame| blame != Blame::Caller) => Ended::Failed,
             (Ended::Well, "ok") | (Ended::Refused | Ended::Left | Ended::Failed, _) => Ended::of(status),
             (Ended::Well, _) => Ended::Failed,
         }
@@ -183,7 +191,7 @@ pub struct Look {
     pub calls: Vec<u64>,
     /// Those that failed.
     pub failures: Vec<u64>,
-    /// Calls that were refused: 4xx.
+    /// Calls that were refused, and whose callers must change something.
     pub refused: u64,
     /// ... by a rate limit or a budget.
     pub limited: u64,
@@ -276,6 +284,15 @@ impl Traffic {
         let (now, running) = (window.now, window.now / STEP);
         let oldest = now.saturating_sub(SECONDS as u64).div_ceil(STEP);
         ((from.max(oldest)..running).map(|number| (number, window.step(number))).collect(), running)
+    }
+
+    /// True when many of the last minute's calls have failed.
+    pub fn is_failing(&self) -> bool {
+        let mut window = self.0.lock();
+        window.turn();
+        let seconds = window.seconds.before(window.now, SECONDS as u64);
+        let (calls, failed) = seconds.fold((0, 0), |sums, it| (sums.0 + it.calls, sums.1 + it.failed));
+        calls >= ENOUGH && failed as f64 >= MANY * calls as f64
     }
 
     /// What the last minute was like, and what the last hour cost.

@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { ADMIN_TOKEN, CALLERS_URL, PAGE_URL, behave, chat, has, judge, shoot, visit } from "./shared.mjs";
 
 const NAME = "the-tenants-name"; // Of the tenant that all calls are made for.
+const USUAL_ID = "0af7651916cd43dd8448eb211c80319c"; // As the gateway makes them,
+const LONG_ID = "x".repeat(128); // and the longest that a caller may give.
 
 const row = (page, id) => page.locator("#recent tr", { has: page.locator(`a[title="${id}"]`) });
 const step = (page, label) => page.locator("#story-rows tr", { has: page.locator("th", { hasText: label }) });
@@ -41,8 +43,8 @@ async function looks(page, name) {
 export async function waterfall() {
   const { page, mishaps, context } = await visit();
   await behave({ fault: "status", status: 429 }, "together");
-  await chat("falls-back");
-  await row(page, "falls-back").getByRole("link").click();
+  await chat(USUAL_ID);
+  await row(page, USUAL_ID).getByRole("link").click();
   await step(page, "3 openai (failover)").waitFor();
 
   // All on one axis: what comes later begins where the one before has ended, or to the right of that.
@@ -71,17 +73,17 @@ export async function waterfall() {
 
   // One that runs is there before it has ended, and says where it is.
   await behave({ fault: "none", latency_ms: 600_000 }, "together");
-  const leave = hold("runs-on");
-  await row(page, "runs-on").locator("[data-cell=outcome]", { hasText: "running" }).waitFor();
-  await row(page, "runs-on").locator("[data-cell=by]", { hasText: /attempt 1 at together \(first\) for [\d.]+ s/ }).waitFor();
-  assert.equal(await page.locator("#recent tr").first().locator("a").getAttribute("title"), "runs-on");
-  await row(page, "runs-on").getByRole("link").click();
+  const leave = hold(LONG_ID);
+  await row(page, LONG_ID).locator("[data-cell=outcome]", { hasText: "running" }).waitFor();
+  await row(page, LONG_ID).locator("[data-cell=by]", { hasText: /attempt 1 at together \(first\) for [\d.]+ s/ }).waitFor();
+  assert.equal(await page.locator("#recent tr").first().locator("a").getAttribute("title"), LONG_ID);
+  await row(page, LONG_ID).getByRole("link").click();
   await has(page, "#story-facts div", "running after");
   await looks(page, "running");
   await leave();
   await has(page, "#story-facts div", "499 cancelled after");
   await page.keyboard.press("Escape");
-  await row(page, "runs-on").locator("[data-cell=outcome]", { hasText: "499 cancelled" }).waitFor();
+  await row(page, LONG_ID).locator("[data-cell=outcome]", { hasText: "499 cancelled" }).waitFor();
   await has(page, "#success-foot", "1 cancelled by their callers");
   assert.deepEqual(mishaps, []);
   await context.close();
@@ -102,6 +104,11 @@ export async function list() {
   assert.match(await notice.textContent(), /1 of \d+ in the last minute \([\d.]+ %\)/);
   await has(page, "#notices li", "The budget tiny is spent for at least one account: further calls are only counted until the day ends.");
   await has(page, "#success-foot", "Not counted: 1 refused by limits and budgets.");
+  // A rule in shadow mode refuses nothing.
+  const trial = page.locator("#limits tr", { has: page.locator("th", { hasText: "trial" }) });
+  assert.equal(await trial.locator("[data-cell=refused]").textContent(), "0");
+  await trial.locator("[data-cell=would]", { hasText: "would have refused 1" }).waitFor();
+  await trial.locator("[data-cell=keys]", { hasText: "1 would have been refused" }).waitFor();
   await notice.getByRole("link", { name: "Runbook" }).click();
   await has(page, "#story-text", "A rate limit refuses calls; those callers read 429");
   await page.keyboard.press("Escape");

@@ -158,3 +158,30 @@ export async function looks() {
     }
   }
 }
+
+// A made-up quarter of an hour with four calls in each step: `failed` and `calls` say what is different, by steps before the end.
+function quietly(failed, calls = {}) {
+  const whole = history("1h", true);
+  const steps = whole.calls.length;
+  const each = (of, usual) => Array.from({ length: steps }, (_, index) => of[steps - 1 - index] ?? usual);
+  return { ...whole, marks: [], calls: each(calls, 4), failed: each(failed, 0), refused: each({}, 0), left: each({}, 0) };
+}
+
+export async function verdicts() {
+  const idle = Object.fromEntries(Array.from({ length: 4 }, (_, index) => [index, 0]));
+  for (const [told, is, text] of [
+    [quietly({ 3: 1 }), "good", /^1 of 320 calls failed .*, here and there\.$/],
+    [quietly({ 0: 1 }), "good", /^1 of 320 calls failed/],
+    // Of those that came since, one should have failed as well.
+    [quietly({ 3: 2 }), "warn", /^Calls failed from .*: 2 of 4, 50 %\.$/],
+    [quietly({ 1: 2, 0: 1 }), "bad", /^Calls have been failing since .*: 3 of 8, 37\.5 %\.$/],
+    [quietly({ 4: 2 }, idle), "bad", /^Calls have been failing since .*: 2 of 4, 50 %\.$/],
+  ]) {
+    const { context, page, mishaps } = await visit({}, undefined, { prepare: (fresh) => fresh.route("**/admin/history*", (route) => route.fulfill({ json: told })) });
+    const verdict = page.locator("#history-verdict");
+    await page.locator(`#history-verdict[data-is=${is}]`).waitFor();
+    assert.match(await verdict.textContent(), text);
+    assert.deepEqual(mishaps, []);
+    await context.close();
+  }
+}

@@ -49,6 +49,9 @@ export async function judge(page, when) {
   assert.deepEqual(told, [], `axe, ${when}`);
   const excess = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
   assert.ok(excess <= 0, `${when}: the page is ${excess} px too wide`);
+  // What is in a dialog does not make the document wider: it is cut off.
+  const cut = await page.locator("dialog[open]").evaluateAll((dialogs) => dialogs.map((it) => it.scrollWidth - it.clientWidth));
+  assert.ok(cut.every((px) => px <= 0), `${when}: the dialog cuts off ${cut} px`);
 }
 
 export async function shoot(page, name) {

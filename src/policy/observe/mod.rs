@@ -294,8 +294,13 @@ impl Watch {
         }
     }
 
+    /// How it ended, seen from afar.
+    fn ended(&self, facts: &Facts) -> Ended {
+        Ended::by(self.status, self.outcome(facts), facts.blame)
+    }
+
     /// The same by the status alone, which says nothing of what happened after the answer began.
-    fn ended(&self) -> Ended {
+    fn ended_by_status(&self) -> Ended {
         Ended::of(self.status)
     }
 

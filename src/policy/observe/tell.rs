@@ -17,7 +17,7 @@ use crate::telemetry::explain::{CallHistory, CallRecord};
 use crate::telemetry::record::Recording;
 use crate::telemetry::reports::Report;
 use crate::telemetry::running::RunningCall;
-use crate::telemetry::traffic::{Ended, Sample, Traffic};
+use crate::telemetry::traffic::{Sample, Traffic};
 
 /// Who wants to know of each call that is over, beside metrics and log.
 #[derive(Clone)]
@@ -80,7 +80,7 @@ impl Watch {
     /// The call in numbers.
     pub(super) fn sample(&self, facts: &Facts, cost: Option<Cost>, took: Duration) -> Sample {
         Sample {
-            ended: Ended::by(self.status, self.outcome(facts)),
+            ended: self.ended(facts),
             is_limited: matches!(facts.fault, Some("rate_limited" | "budget_exhausted")),
             is_degraded: facts.degraded.is_some(),
             took,

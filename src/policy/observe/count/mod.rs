@@ -124,6 +124,9 @@ impl Watch {
         let example = facts.trace.as_ref().filter(|_| spans::is_kept(facts));
         let example = example.map(|trace| TraceLabel { trace_id: trace.id.to_string().into() });
         self.route.count((self.method, self.status), facts, took, example);
+        if self.ended(facts) == Ended::Failed {
+            self.route.count_failed();
+        }
         if let Some(taken) = &facts.variant {
             metrics.variants.count(&self.route.route, &taken.name, self.variant_call(facts, taken, cost, whole));
         }
@@ -139,7 +142,7 @@ impl Watch {
             metrics.of_provider(&served.provider, |provider| provider.streamed("forwarded", self.events));
         }
         let outcome = match self.outcome(facts) {
-            OK if self.ended() == Ended::Well => "successful",
+            OK if self.ended_by_status() == Ended::Well => "successful",
             CANCELLED => "cancelled",
             _ => "failed",
         };

@@ -125,6 +125,7 @@ type TracedHistogram = HistogramWithExemplars<TraceLabel>;
 /// The metrics.
 pub(in crate::policy::observe) struct Requests {
     requests: Family<RequestLabels, Counter>,
+    failed: Family<RouteLabels, Counter>,
     durations: Family<RouteLabels, TracedHistogram, fn() -> TracedHistogram>,
     first_tokens: Histograms<RouteLabels>,
     pub(in crate::policy::observe) in_flight: Gauge,
@@ -144,6 +145,10 @@ impl Group for Requests {
     fn register(registrar: &mut Registrar<'_>) -> Self {
         Self {
             requests: registrar.counters("http_requests_total", "Requests by route, method and status"),
+            failed: registrar.counters(
+                "tidegate_requests_failed_total",
+                "Requests that failed through no fault of the caller: 5xx, broken responses, a provider's 4xx of its own",
+            ),
             durations: registrar.family(
                 "http_request_duration_seconds",
                 "Time from the request's head to the end of the response body",
@@ -225,6 +230,13 @@ impl RouteMetrics {
             all.degraded.get_or_create(&DegradedLabels { route: route(), how: degraded.as_str() }).inc();
         }
         all.count(facts);
+    }
+}
+
+impl RouteMetrics {
+    /// Counts a request that failed, whatever its status. That is rare, and looked up.
+    pub(super) fn count_failed(&self) {
+        self.all.failed.get_or_create(&RouteLabels { route: self.route.clone(), kind: self.kind }).inc();
     }
 }
 

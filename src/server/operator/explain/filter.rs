@@ -17,7 +17,7 @@ const SHOWN: usize = 50;
 /// The most that are listed.
 const MOST: usize = 1000;
 
-const ALLOWED: &str = "state (ended, running or all), route, outcome (ok, failed, refused, cancelled, degraded or a fault's code), \
+const ALLOWED: &str = "state (ended, running or all), route, outcome (ok, failed, refused, cancelled, degraded, fallback or a fault's code), \
                        tenant, provider, variant, limit_rule, budget, slow, limit and format (json or text)";
 
 /// Which calls are listed, and how.
@@ -111,6 +111,7 @@ impl CallFilter {
             Some("refused") => record.ended() == Some(Ended::Refused),
             Some("cancelled") => record.ended() == Some(Ended::Left),
             Some("degraded") => record.facts.degraded.is_some(),
+            Some("fallback") => record.facts.fallback().is_some(),
             Some(word) => record.outcome == word,
         }
     }

@@ -17,6 +17,8 @@ use crate::telemetry::explain::CallRecord;
 struct KeyTraffic {
     calls: u64,
     refused: u64,
+    /// Calls that it would have refused, were it enforced.
+    would_refuse: u64,
     remaining: u64,
     /// Who it is, where that is known and may be read.
     who: Option<String>,
@@ -36,7 +38,8 @@ pub(super) fn of(renderer: &CallRenderer<'_>, late: &[&CallRecord]) -> Vec<Value
             KeyTraffic { remaining: fact.remaining, who, ..KeyTraffic::default() }
         });
         busy.calls += 1;
-        busy.refused += u64::from(matches!(fact.decision, Decision::Refused | Decision::ShadowRefused));
+        busy.refused += u64::from(fact.decision == Decision::Refused);
+        busy.would_refuse += u64::from(fact.decision == Decision::ShadowRefused);
     }
     let active = plan.rules.iter().filter(|_| plan.is_on);
     active.map(|rule| limit(renderer, rule, rules.remove(&*rule.name).unwrap_or_default())).collect()
@@ -44,9 +47,10 @@ pub(super) fn of(renderer: &CallRenderer<'_>, late: &[&CallRecord]) -> Vec<Value
 
 fn limit(renderer: &CallRenderer<'_>, rule: &LimitPlan, keys: BTreeMap<u64, KeyTraffic>) -> Value {
     let scale = rule.quantity.scale() as f64;
-    let (calls, refused) = keys.values().fold((0, 0), |sums, busy| (sums.0 + busy.calls, sums.1 + busy.refused));
+    let sum = |of: fn(&KeyTraffic) -> u64| keys.values().map(of).sum::<u64>();
+    let (calls, refused, would_refuse) = (sum(|it| it.calls), sum(|it| it.refused), sum(|it| it.would_refuse));
     let mut busiest: Vec<(u64, KeyTraffic)> = keys.into_iter().collect();
-    busiest.sort_by_key(|(_, busy)| std::cmp::Reverse((busy.refused, busy.calls)));
+    busiest.sort_by_key(|(_, busy)| std::cmp::Reverse((busy.refused + busy.would_refuse, busy.calls)));
     busiest.truncate(KEYS);
     let key = |(key, busy): &(u64, KeyTraffic)| {
         json!({
@@ -54,6 +58,7 @@ fn limit(renderer: &CallRenderer<'_>, rule: &LimitPlan, keys: BTreeMap<u64, KeyT
             "who": busy.who,
             "calls": busy.calls,
             "refused": busy.refused,
+            "wouldRefuse": busy.would_refuse,
             "remaining": busy.remaining as f64 / scale,
         })
     };
@@ -66,6 +71,7 @@ fn limit(renderer: &CallRenderer<'_>, rule: &LimitPlan, keys: BTreeMap<u64, KeyT
         "isEnforced": rule.is_enforced,
         "calls": calls,
         "refused": refused,
+        "wouldRefuse": would_refuse,
         "busiest": busiest.iter().map(key).collect::<Vec<_>>(),
     })
 }

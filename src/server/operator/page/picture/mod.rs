@@ -24,7 +24,7 @@ use crate::gateway::Gateway;
 use crate::gateway::health;
 use crate::gateway::state::{Health, ProviderState, RecentFailure};
 use crate::model::trail::Outcome;
-use crate::policy::breaker::State;
+use crate::policy::breaker::{self, Report, State};
 use crate::server::operator::answer::milliseconds;
 use crate::server::operator::explain::CallRenderer;
 use crate::telemetry::explain::CallRecord;
@@ -95,7 +95,8 @@ struct ProviderView<'a> {
     state: &'a ProviderState,
     is_usable: bool,
     health: Health,
-    breaker: State,
+    /// The circuit breakers of all models that it was asked for.
+    breakers: Vec<Report>,
     attempts: usize,
     failures: usize,
 }
@@ -106,8 +107,13 @@ impl<'a> ProviderView<'a> {
         let (is_usable, health) = (health::is_set_up(plan), health::health_of(gateway, plan));
         let attempts = || late.iter().flat_map(|record| &record.facts.attempts).filter(|it| it.provider == plan.name);
         let failures = attempts().filter(|attempt| matches!(attempt.outcome, Outcome::Failed(_))).count();
-        let breaker = state.breakers.worst();
-        Some(Self { plan, state, is_usable, health, breaker, attempts: attempts().count(), failures })
+        let breakers = state.breakers.reports();
+        Some(Self { plan, state, is_usable, health, breakers, attempts: attempts().count(), failures })
+    }
+
+    /// The worst state of its circuit breakers.
+    fn worst_breaker(&self) -> State {
+        breaker::worst(&self.breakers)
     }
 
     fn is_on(&self) -> bool {
@@ -123,7 +129,7 @@ impl<'a> ProviderView<'a> {
             Health::Disconnected { error } | Health::Failing { error } => (None, Some(error)),
             Health::Connected { .. } | Health::Unknown => (None, None),
         };
-        let models = state.breakers.reports().into_iter().filter(|report| report.state != State::Closed);
+        let models = self.breakers.iter().filter(|report| report.state != State::Closed);
         json!({
             "name": &*plan.name,
             "isSetUp": self.is_usable,
@@ -132,8 +138,8 @@ impl<'a> ProviderView<'a> {
             "latencyMs": latency,
             "error": error,
             "refusesKey": state.is_key_refused(),
-            "breaker": self.breaker.as_str(),
-            "brokenModels": models.map(|report| report.family).collect::<Vec<_>>(),
+            "breaker": self.worst_breaker().as_str(),
+            "brokenModels": models.map(|report| &*report.family).collect::<Vec<_>>(),
             "inFlight": places.map_or_else(
                 || instances.iter().map(|instance| instance.in_flight).sum::<u32>(),
                 |places| places.in_flight,

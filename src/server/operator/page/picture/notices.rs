@@ -11,6 +11,7 @@ use super::notice::{Level, Notice, Topic};
 use super::{LOOKED_THROUGH, ProviderView, jobs, variants};
 use crate::config::plan::{BudgetPlan, OnStop, ProviderKind};
 use crate::gateway::Gateway;
+use crate::gateway::health;
 use crate::gateway::state::Health;
 use crate::model::fault::Denial;
 use crate::model::names::display_name;
@@ -18,14 +19,10 @@ use crate::model::time::in_words;
 use crate::policy::breaker::State;
 use crate::state::flags::record::What;
 use crate::telemetry::explain::CallRecord;
-use crate::telemetry::traffic::Look;
+use crate::telemetry::traffic::{ENOUGH, Look, MANY};
 
-/// Fewer calls than this in a minute, and one that failed would be a scandal.
-const ENOUGH: u64 = 20;
-
-/// From this share of failures on somebody should look, and from that one they should run: the thresholds of the alerts.
+/// From this share of failures on somebody should look: the threshold of the alert that warns.
 const SOME: f64 = 0.01;
-const MANY: f64 = 0.05;
 
 /// Everything that is wrong, the worst first.
 pub(super) fn of(gateway: &Gateway, providers: &[ProviderView<'_>], look: &Look, late: &[&CallRecord]) -> Vec<Value> {
@@ -35,7 +32,7 @@ pub(super) fn of(gateway: &Gateway, providers: &[ProviderView<'_>], look: &Look,
         notices.push(Notice::new(Level::Warn, Topic::Draining, "The gateway is shutting down."));
     }
     notices.extend(failures(look));
-    notices.extend(providers.iter().filter_map(trouble));
+    notices.extend(providers.iter().filter_map(|view| trouble(gateway, view)));
     if gateway.plan.store.redis_url.is_some() && !gateway_state.store().is_connected() {
         let text =
             "Redis is unreachable: this gateway counts on its own, and flags and issued keys stay as last known.";
@@ -46,7 +43,8 @@ pub(super) fn of(gateway: &Gateway, providers: &[ProviderView<'_>], look: &Look,
         notices.push(Notice::new(Level::Warn, Topic::ConfigRefused, text));
     }
     if gateway_state.serves_from_fallbacks() {
-        notices.push(Notice::new(Level::Warn, Topic::Fallbacks, "Some calls are served by fallback targets."));
+        let text = "Some calls are served by fallback targets.";
+        notices.push(Notice::new(Level::Warn, Topic::Fallbacks, text).calls(&[("outcome", "fallback")]));
     }
     notices.extend(jobs::notices(gateway));
     notices.extend(failing_variants(gateway, late));
@@ -71,7 +69,7 @@ fn failures(look: &Look) -> Option<Notice> {
 }
 
 /// What is wrong with a provider, the worst.
-fn trouble(view: &ProviderView<'_>) -> Option<Notice> {
+fn trouble(gateway: &Gateway, view: &ProviderView<'_>) -> Option<Notice> {
     let name = display_name(&view.plan.name);
     if !view.is_on() {
         return None;
@@ -80,20 +78,32 @@ fn trouble(view: &ProviderView<'_>) -> Option<Notice> {
         let latest = view.state.recent_failures.latest();
         latest.first().map(|last| format!(", last with {}", last.code)).unwrap_or_default()
     };
-    let (level, topic, text) = match (view.breaker, &view.health) {
+    let (level, topic, text) = match (view.worst_breaker(), &view.health) {
         _ if view.state.denial() == Some(Denial::Account) => (
             Level::Bad,
             Topic::KeyRefused,
-            format!("{name} suspended the gateway's account for non-payment: calls go to the next target."),
+            format!("{name} suspended the gateway's account for non-payment: {}.", next_target(gateway, view)),
         ),
-        _ if view.state.is_key_refused() => {
-            (Level::Bad, Topic::KeyRefused, format!("{name} rejects the gateway's key: calls go to the next target."))
-        }
-        (State::Open, _) => (
+        _ if view.state.is_key_refused() => (
             Level::Bad,
-            Topic::BreakerOpen,
-            format!("{name} keeps failing{}: its circuit breaker is open, and it gets no calls.", because()),
+            Topic::KeyRefused,
+            format!("{name} rejects the gateway's key: {}.", next_target(gateway, view)),
         ),
+        (State::Open, _) => {
+            let open: Vec<&str> =
+                view.breakers.iter().filter(|it| it.state == State::Open).map(|it| &*it.family).collect();
+            let text = match open.len() == view.breakers.len() {
+                true => {
+                    format!("{name} keeps failing{}: its circuit breaker is open, and it gets no calls.", because())
+                }
+                false => format!(
+                    "{name} keeps failing with {}{}: that circuit breaker is open, and only other models get calls.",
+                    some_of(&open),
+                    because()
+                ),
+            };
+            (Level::Bad, Topic::BreakerOpen, text)
+        }
         (State::HalfOpen | State::Ramp(_), _) => (
             Level::Warn,
             Topic::BreakerOpen,
@@ -107,6 +117,34 @@ fn trouble(view: &ProviderView<'_>) -> Option<Notice> {
         (State::Closed, _) => return None,
     };
     Some(Notice::new(level, topic, text).calls(&[("provider", &view.plan.name)]))
+}
+
+/// What becomes of calls that a provider does not answer.
+fn next_target(gateway: &Gateway, view: &ProviderView<'_>) -> &'static str {
+    let is_another = |name: &str| {
+        let plan = gateway.plan.providers.iter().find(|plan| *plan.name == *name && plan.name != view.plan.name);
+        plan.is_some_and(|plan| health::is_enabled(gateway, plan))
+    };
+    let routes = gateway.plan.routes.iter().map(|route| &route.targets);
+    let its = routes.filter(|targets| targets.iter().any(|target| target.provider.name == view.plan.name));
+    let (with, without): (Vec<_>, Vec<_>) =
+        its.partition(|targets| targets.iter().any(|it| is_another(&it.provider.name)));
+    match (with.is_empty(), without.is_empty()) {
+        (false, true) => "calls go to the next target",
+        (false, false) => "calls go to the next target on routes that have one, and fail on the others",
+        (true, _) => "calls fail, as no route has another target",
+    }
+}
+
+/// The first of these names, and how many more there are. Callers choose the names of models.
+fn some_of(names: &[&str]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<&str> =
+        names.iter().take(SHOWN).map(|name| if name.is_empty() { "any model" } else { name }).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 /// Variants that fail much more than calls may.

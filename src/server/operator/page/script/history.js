@@ -9,7 +9,7 @@ const LAG = 300; // ... after which the step that has ended can be read.
 const BAD = 0.01; // From this share of failures on somebody should look, as in the notices.
 const CALM = { "1h": 60_000, "24h": 600_000 }; // Milliseconds without failures after which they are over.
 const BEFORE = { "1h": 300_000, "24h": 900_000 }; // Milliseconds before failures in which a change is named beside them.
-const MANY = 0.05; // Fewer than three failures below this share of calls are no outage.
+const MANY = 0.05; // Two failures below this share of calls are no outage; one never is.
 
 const KINDS = {
   start: { letter: "S", word: "start" },
@@ -89,7 +89,15 @@ function failures({ calls, failed, refused, left }, frame) {
   });
   const within = (values, run) => total(values.slice(run.index, run.to));
   for (const run of found) Object.assign(run, { failed: within(failed, run), judged: within(calls, run) - within(refused, run) - within(left, run) });
-  return found.filter((run) => run.failed >= 3 || run.failed >= MANY * run.judged);
+  return found.filter((run) => run.failed >= 3 || (run.failed === 2 && run.failed >= MANY * run.judged));
+}
+
+// Whether calls still fail: the run has just ended, and not enough were answered since that one of them should have failed as well.
+function goesOn(run, { calls, failed, refused, left }, frame) {
+  if (frame.end - run.end > CALM[span]) return false;
+  const since = (values) => total(values.slice(run.to));
+  const answered = since(calls) - since(failed) - since(refused) - since(left);
+  return answered * run.failed < Math.max(1, run.judged);
 }
 
 function showVerdict(history, frame) {
@@ -107,7 +115,7 @@ function showVerdict(history, frame) {
     const span = isWhole ? `in the last ${words}` : `since the start ${age(Math.round((frame.end - Date.parse(history.since)) / 1000))} ago`;
     return tell("good", few ? `${whole.format(few)} of ${plural(total(history.calls), "call", "calls")} failed ${span}, here and there.` : `No call failed ${span}.`);
   }
-  const isOn = frame.end - last.end <= CALM[span];
+  const isOn = goesOn(last, history, frame);
   const time = (ms) => clock(ms, frame.end - frame.start);
   const passed = age(Math.max(1, Math.round(((isOn ? frame.end : last.end) - last.begins) / 1000)));
   const when = isOn ? `Calls have been failing since ${time(last.begins)}` : `Calls failed from ${time(last.begins)} to ${time(last.end)}`;

@@ -9,7 +9,7 @@ function allows(limit) {
 
 export function buildLimit(limit) {
   const cell = (name, kind) => make("td", { "data-cell": name, class: kind });
-  const refused = make("td", { class: "number" }, make("span", { class: "word", "data-cell": "refused" }));
+  const refused = make("td", { class: "number" }, make("span", { class: "word", "data-cell": "refused" }), make("small", { "data-cell": "would" }));
   return make("tr", {}, make("th", { scope: "row" }, limit.rule), cell("allows", "more"), cell("calls", "number"), refused, make("td", {}, make("div", { class: "keys", "data-cell": "keys" })));
 }
 
@@ -19,6 +19,8 @@ export function showLimit(row, limit) {
   say(cell("calls"), whole.format(limit.calls));
   say(cell("refused"), whole.format(limit.refused));
   mark(cell("refused"), limit.refused ? "warn" : "good");
-  const busiest = (busy) => `${whole.format(busy.calls)} calls, ${number.format(busy.remaining)} left${busy.refused ? `, ${whole.format(busy.refused)} refused` : ""}`;
+  say(cell("would"), limit.wouldRefuse ? `would have refused ${whole.format(limit.wouldRefuse)}` : "");
+  const refusals = (busy) => `${busy.refused ? `, ${whole.format(busy.refused)} refused` : ""}${busy.wouldRefuse ? `, ${whole.format(busy.wouldRefuse)} would have been refused` : ""}`;
+  const busiest = (busy) => `${whole.format(busy.calls)} calls, ${number.format(busy.remaining)} left${refusals(busy)}`;
   keep(cell("keys"), limit.busiest, (busy) => `${busy.key} ${busy.who || ""}`, (busy) => make("span", {}, make("code", {}, busy.who || busy.key), " ", make("span")), (node, busy) => say(node.lastElementChild, busiest(busy)));
 }
