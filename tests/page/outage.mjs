@@ -46,6 +46,15 @@ export async function alone() {
   await repeat(2, 401);
   await notice(page, "openai rejects the gateway's key: calls fail, as no route has another target.");
   await has(page, "#success-foot", "1 of 36 answered. Not counted: 1 other 4xx.");
+
+  // A 404 is the caller's, one by one; most calls are not.
+  await behave({ fault: "status", status: 404 }, "openai");
+  const reset = await fetch(`${PAGE_URL}/api/llm/reset`, { method: "POST", headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
+  assert.equal(reset.status, 200);
+  await repeat(50, 404, "no-such-model");
+  await page.locator("#notices li.warn", { hasText: "openai rejects most requests, mostly with status 404. 5" }).waitFor();
+  await page.locator("#notices li", { hasText: "rejects most" }).getByRole("link", { name: "Calls" }).click();
+  await has(page, "#recent [data-cell=outcome][data-is=warn]", "404 provider_rejected");
   assert.deepEqual(mishaps, []);
   await context.close();
 }

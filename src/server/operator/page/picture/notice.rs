@@ -41,6 +41,7 @@ pub(in crate::server::operator::page) enum Topic {
     FlagTripped,
     VariantFailing,
     RateLimits,
+    Rejections,
     BudgetSpent,
     JobsStoreOut,
     JobsBacklog,
@@ -49,7 +50,7 @@ pub(in crate::server::operator::page) enum Topic {
 
 impl Topic {
     /// All of them, each with the heading of its entry in the runbook.
-    pub(in crate::server::operator::page) const ALL: [(Topic, &'static str); 16] = [
+    pub(in crate::server::operator::page) const ALL: [(Topic, &'static str); 17] = [
         (Topic::Draining, "Draining"),
         (Topic::ErrorRate, "ErrorRate"),
         (Topic::KeyRefused, "KeyRefused"),
@@ -62,6 +63,7 @@ impl Topic {
         (Topic::FlagTripped, "FlagTripped"),
         (Topic::VariantFailing, "VariantFailing"),
         (Topic::RateLimits, "RateLimits"),
+        (Topic::Rejections, "ProviderRejections"),
         (Topic::BudgetSpent, "BudgetSpent"),
         (Topic::JobsStoreOut, "TidegateJobsStoreOut"),
         (Topic::JobsBacklog, "TidegateJobsBacklog"),

@@ -19,10 +19,16 @@ use crate::model::time::in_words;
 use crate::policy::breaker::State;
 use crate::state::flags::record::What;
 use crate::telemetry::explain::CallRecord;
-use crate::telemetry::traffic::{ENOUGH, Look, MANY};
+use crate::telemetry::traffic::{ENOUGH, Ended, Look, MANY};
 
 /// From this share of failures on somebody should look: the threshold of the alert that warns.
 const SOME: f64 = 0.01;
+
+/// From this share of a provider's calls on its rejections are no matter of single callers.
+const MOST: f64 = 0.5;
+
+/// The outcome of a call that a provider rejects.
+const REJECTED: &str = "provider_rejected";
 
 /// Everything that is wrong, the worst first.
 pub(super) fn of(gateway: &Gateway, providers: &[ProviderView<'_>], look: &Look, late: &[&CallRecord]) -> Vec<Value> {
@@ -51,6 +57,7 @@ pub(super) fn of(gateway: &Gateway, providers: &[ProviderView<'_>], look: &Look,
     notices.extend(tripped(gateway));
     notices.extend(spent_budgets(gateway, late));
     notices.extend(refusals(late));
+    notices.extend(rejections(late));
     // What happened in the same way comes in the order above.
     notices.sort_by_key(|notice| notice.level);
     notices.iter().map(Notice::shown).collect()
@@ -213,6 +220,34 @@ fn refusals(late: &[&CallRecord]) -> impl Iterator<Item = Notice> {
         Notice::new(level, Topic::RateLimits, format!("The rate limit {rule} refuses calls."))
             .detail(detail)
             .calls(&[("limit_rule", rule)])
+    })
+}
+
+/// Providers that find fault with most requests, each with the status that they answer most. That is the callers' doing, one by
+/// one; of most calls it may as well be the gateway's: its account there, its URL, or what it makes of requests.
+fn rejections(late: &[&CallRecord]) -> impl Iterator<Item = Notice> {
+    let asked = late.iter().filter_map(|record| Some((record, &*record.facts.telling()?.provider)));
+    let mut providers: BTreeMap<&str, (u64, BTreeMap<u16, u64>)> = BTreeMap::new();
+    for (record, provider) in asked {
+        let (calls, statuses) = providers.entry(provider).or_default();
+        *calls += 1;
+        if record.outcome == REJECTED && record.ended() == Some(Ended::Refused) {
+            *statuses.entry(record.status).or_default() += 1;
+        }
+    }
+    providers.into_iter().filter_map(|(provider, (calls, statuses))| {
+        let rejected: u64 = statuses.values().sum();
+        if calls < ENOUGH || (rejected as f64) < MOST * calls as f64 {
+            return None;
+        }
+        let (status, _) = statuses.into_iter().max_by_key(|(_, count)| *count)?;
+        let text = format!("{} rejects most requests, mostly with status {status}.", display_name(provider));
+        let detail = format!("{rejected} of {calls} {}", lately(late));
+        Some(
+            Notice::new(Level::Warn, Topic::Rejections, text)
+                .detail(detail)
+                .calls(&[("outcome", REJECTED), ("provider", provider)]),
+        )
     })
 }
 
