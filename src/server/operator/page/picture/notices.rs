@@ -24,7 +24,8 @@ use crate::telemetry::traffic::{ENOUGH, Ended, Look, MANY};
 /// From this share of failures on somebody should look: the threshold of the alert that warns.
 const SOME: f64 = 0.01;
 
-/// From this share of a provider's calls on its rejections are no matter of single callers.
+/// As many as these are a sign where nearly nobody calls, if they are most calls.
+const FEW: u64 = 3;
 const MOST: f64 = 0.5;
 
 /// The outcome of a call that a provider rejects.
@@ -67,7 +68,8 @@ pub(super) fn of(gateway: &Gateway, providers: &[ProviderView<'_>], look: &Look,
 fn failures(look: &Look) -> Option<Notice> {
     let (calls, failures): (u64, u64) = (look.calls.iter().sum(), look.failures.iter().sum());
     let share = failures as f64 / calls.max(1) as f64;
-    if calls < ENOUGH || share < SOME {
+    let are_most = failures >= FEW && share >= MOST;
+    if (calls < ENOUGH || share < SOME) && !are_most {
         return None;
     }
     let level = if share >= MANY { Level::Bad } else { Level::Warn };
