@@ -173,9 +173,9 @@ export async function verdicts() {
     [quietly({ 3: 1 }), "good", /^1 of 320 calls failed .*, here and there\.$/],
     [quietly({ 0: 1 }), "good", /^1 of 320 calls failed/],
     // Of those that came since, one should have failed as well.
-    [quietly({ 3: 2 }), "warn", /^Calls failed from .*: 2 of 4, 50 %\.$/],
+    [quietly({ 3: 2 }), "warn", /^Calls failed from .*: 2 of 4, 50\.0 %\.$/],
     [quietly({ 1: 2, 0: 1 }), "bad", /^Calls have been failing since .*: 3 of 8, 37\.5 %\.$/],
-    [quietly({ 4: 2 }, idle), "bad", /^Calls have been failing since .*: 2 of 4, 50 %\.$/],
+    [quietly({ 4: 2 }, idle), "bad", /^Calls have been failing since .*: 2 of 4, 50\.0 %\.$/],
   ]) {
     const { context, page, mishaps } = await visit({}, undefined, { prepare: (fresh) => fresh.route("**/admin/history*", (route) => route.fulfill({ json: told })) });
     const verdict = page.locator("#history-verdict");

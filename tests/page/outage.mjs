@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { ADMIN_TOKEN, CALLERS_URL, PAGE_URL, behave, has, judge, shoot, visit } from "./shared.mjs";
 
 let asked = 0;
-async function ask(status, model = "some-model") {
+async function ask(status, model = "gpt-4o") {
   asked += 1;
   const body = JSON.stringify({ model, messages: [{ role: "user", content: `question ${asked}` }] });
   const response = await fetch(`${CALLERS_URL}/v1/chat/completions`, { method: "POST", headers: { "content-type": "application/json" }, body });
@@ -42,19 +42,19 @@ export async function alone() {
 
   // Another model's circuit breaker stays closed: what is said of one is not said of both.
   await behave({ fault: "status", status: 500 }, "openai");
-  await repeat(3, 500, "broken-model");
-  await notice(page, "openai keeps failing with broken-model, last with provider_error: that circuit breaker is open, and only other models get calls.");
+  await repeat(3, 500, "gpt-4.1");
+  await notice(page, "openai keeps failing with gpt-4.1, last with provider_error: that circuit breaker is open, and only other models get calls.");
 
   await behave({ fault: "status", status: 401 }, "openai");
   await repeat(2, 401);
-  await notice(page, "openai rejects the gateway's key: calls fail, as no route has another target.");
+  await notice(page, "openai rejects the gateway's key: calls go to the next target on routes that have one, and fail on the others.");
   await has(page, "#success-foot", "1 of 36 answered. Not counted: 1 other 4xx.");
 
   // A 404 is the caller's, one by one; most calls are not.
   await behave({ fault: "status", status: 404 }, "openai");
   const reset = await fetch(`${PAGE_URL}/api/llm/reset`, { method: "POST", headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
   assert.equal(reset.status, 200);
-  await repeat(50, 404, "no-such-model");
+  await repeat(50, 404, "gpt-9");
   await page.locator("#notices li.warn", { hasText: "openai rejects most requests, mostly with status 404. 5" }).waitFor();
   await page.locator("#notices li", { hasText: "rejects most" }).getByRole("link", { name: "Calls" }).click();
   await has(page, "#recent [data-cell=outcome][data-is=warn]", "404 provider_rejected");

@@ -23,7 +23,7 @@ const IDEMPOTENCY: &str = "idempotency";
 
 impl Watch {
     pub(super) fn log(&self, facts: &Facts, cost: Option<Cost>, took: Duration) {
-        let is_failure = self.ended_by_status() == Ended::Failed;
+        let is_failure = self.ended_by_head() == Ended::Failed;
         match log::json() {
             None => self.line(facts, cost, took, Out::Event { is_failure }),
             Some(json) if is_failure => json.write(Level::WARN, |line| self.line(facts, cost, took, Out::Line(line))),
@@ -312,7 +312,7 @@ mod tests {
             tracing::subscriber::with_default(tracing_subscriber::registry().with(heard.clone()), || {
                 watch.log(&facts, cost, took);
             });
-            let is_failure = watch.ended_by_status() == Ended::Failed;
+            let is_failure = watch.ended_by_head() == Ended::Failed;
             let level = if is_failure { Level::WARN } else { Level::INFO };
             let written = log::json_line::written(level, |line| watch.line(&facts, cost, took, Out::Line(line)));
             drop(facts);

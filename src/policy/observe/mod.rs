@@ -300,7 +300,7 @@ impl Watch {
     }
 
     /// The same by the status alone, which says nothing of what happened after the answer began.
-    fn ended_by_status(&self) -> Ended {
+    fn ended_by_head(&self) -> Ended {
         Ended::of(self.status)
     }
 

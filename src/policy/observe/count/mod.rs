@@ -142,7 +142,7 @@ impl Watch {
             metrics.of_provider(&served.provider, |provider| provider.streamed("forwarded", self.events));
         }
         let outcome = match self.outcome(facts) {
-            OK if self.ended_by_status() == Ended::Well => "successful",
+            OK if self.ended_by_head() == Ended::Well => "successful",
             CANCELLED => "cancelled",
             _ => "failed",
         };
