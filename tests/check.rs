@@ -633,7 +633,7 @@ fn each_target_has_its_own_attempts_and_times_and_no_key_outlives_its_end() {
                   [route.openai-chat]\ntargets = [{ provider = 'openai', model = 'a', total = '3s' }, \
                   { provider = 'together', model = 'b', total = '20s' }]\n";
     let told = call(config, "openai-chat", "model=gpt-4o");
-    assert!(told.contains("attempts   at most 6 attempts at all targets; 1 at 1, 5 at 2\n"), "{told}");
+    assert!(told.contains("attempts   at most 6 attempts at all targets; 1 at target 1, 5 at target 2\n"), "{told}");
     let each = "for the whole call\n           1  openai: an attempt 3 s, ";
     assert!(told.contains(each) && told.contains("\n           2  together: an attempt 20 s, "), "{told}");
 

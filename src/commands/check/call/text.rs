@@ -83,7 +83,7 @@ fn attempts(answer: &Answer, asked: &[&AskedTarget]) -> String {
     let mut counts = asked.iter().map(|target| target.attempts);
     let one = counts.next().filter(|first| counts.all(|other| other == *first));
     let each = || {
-        let each = asked.iter().zip(1..).map(|(target, place)| format!("{} at {place}", target.attempts));
+        let each = asked.iter().zip(1..).map(|(target, place)| format!("{} at target {place}", target.attempts));
         each.collect::<Vec<_>>().join(", ")
     };
     match (answer.is_idempotent, one) {
