@@ -16,7 +16,7 @@ use crate::config::plan::Prices;
 use crate::model::call::{Call, CallRequest};
 use crate::model::fault::Fault;
 use crate::model::reply::{Body, Event, EventStream, Reply, Usage};
-use crate::model::trail::{Attempt, Basis, Facts, Outcome, Reason, Reckon, Tokens, Trail};
+use crate::model::trail::{Attempt, Basis, DIFFERS, Facts, Outcome, Reason, Reckon, Tokens, Trail};
 use crate::state::estimate::{Estimates, units, writes_text};
 
 /// What reckons the attempts of calls on one route.
@@ -70,7 +70,7 @@ impl Reckoning {
         let received = received(&self.estimates, request, attempt);
         let (output, basis) = match (attempt.outcome, answer_of_another(facts, index)) {
             (Outcome::Succeeded, _) => (received, Basis::Received),
-            _ if has_ended_itself(attempt) => (received, Basis::Received),
+            _ if has_ended_itself(attempt) || attempt.outcome == Outcome::Failed(DIFFERS) => (received, Basis::Received),
             (_, Some(_)) if received > 0 => (received, Basis::Received),
             // The same question has about the same answer.
             (_, Some(other)) => {

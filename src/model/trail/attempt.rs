@@ -15,6 +15,9 @@ use crate::model::reply::Usage;
 use crate::model::time::{Phase, since};
 use crate::model::trace::{SpanId, Trace};
 
+/// How an attempt ended whose answer was not the one that the caller had the beginning of.
+pub const DIFFERS: &str = "answer_differs";
+
 /// Providers choose their ids.
 const LONGEST_ID: usize = 128;
 
@@ -72,7 +75,7 @@ impl Attempt {
         match self.outcome {
             Outcome::Pending | Outcome::Succeeded => !is_refused,
             Outcome::Failed(code) => {
-                let is_cut = self.status.is_some() && matches!(code, "provider_broken" | "stream_incomplete");
+                let is_cut = self.status.is_some() && matches!(code, "provider_broken" | "stream_incomplete" | DIFFERS);
                 let is_late = matches!(code, "provider_timeout" | "deadline_exceeded");
                 !is_refused && (is_cut || is_late) && !self.is_unreached
             }

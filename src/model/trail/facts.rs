@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::attempt::{Attempt, Outcome, Reason};
+use super::attempt::{DIFFERS, Attempt, Outcome, Reason};
 use super::found::{Account, AuthFact, BudgetFact, Fallback, GuardFact, KeptFact, PromptFact, Taken, TunnelFact};
 use super::limit::{Decision, LimitFact};
 use super::steps::{STEPS, Step, StepKind, Waiting};
@@ -198,9 +198,10 @@ impl Facts {
         self.fallback.as_ref().map(|fallback| fallback.why).or_else(is_resumed)
     }
 
-    /// The attempt to speak of: the one that answered, else the last one.
+    /// The attempt to speak of: the one that answered, else the last one, unless its answer was not for the caller.
     pub fn telling(&self) -> Option<&Attempt> {
-        self.served().or(self.attempts.last())
+        let is_for_caller = |it: &&Attempt| it.outcome != Outcome::Failed(DIFFERS);
+        self.served().or_else(|| self.attempts.iter().rfind(is_for_caller)).or(self.attempts.last())
     }
 
     /// The rules of rate limits that refused the call.

@@ -22,7 +22,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::model::time::{now, refresh, since};
 
-pub use self::attempt::{Attempt, AttemptNote, Outcome, Reason};
+pub use self::attempt::{Attempt, AttemptNote, DIFFERS, Outcome, Reason};
 pub use self::facts::{Ending, Facts, LONGEST_MODEL, short_model};
 pub use self::found::{
     Account, AuthFact, BudgetFact, Direction, Fallback, GuardFact, KeptFact, PromptFact, Taken, TunnelFact,
@@ -99,6 +99,15 @@ impl Trail {
     pub fn facts(&self) -> MutexGuard<'_, Facts> {
         // A panic while writing a fact leaves at worst one fact missing: the rest is still worth having.
         self.0.facts.lock()
+    }
+
+    /// Notes of the last attempt, which is over, that its answer differed from what the caller had.
+    pub fn differed(&self) {
+        let mut facts = self.facts();
+        let given_up = |it: &&mut Attempt| it.outcome == Outcome::Pending && !it.is_running();
+        if let Some(attempt) = facts.attempts.last_mut().filter(given_up) {
+            attempt.outcome = Outcome::Failed(DIFFERS);
+        }
     }
 
     /// Gives the facts to `keep` as they are now. If this is the trail's last holder, what is done with them at its end is done

@@ -405,6 +405,7 @@ impl Resuming {
                 let target = repeat.target;
                 // Nobody wants the rest of it.
                 drop(repeat);
+                self.call.trail.differed();
                 self.differs(target).map(|()| None)
             }
         }
