@@ -70,7 +70,9 @@ impl Reckoning {
         let received = received(&self.estimates, request, attempt);
         let (output, basis) = match (attempt.outcome, answer_of_another(facts, index)) {
             (Outcome::Succeeded, _) => (received, Basis::Received),
-            _ if has_ended_itself(attempt) || attempt.outcome == Outcome::Failed(DIFFERS) => (received, Basis::Received),
+            _ if has_ended_itself(attempt) || attempt.outcome == Outcome::Failed(DIFFERS) => {
+                (received, Basis::Received)
+            }
             (_, Some(_)) if received > 0 => (received, Basis::Received),
             // The same question has about the same answer.
             (_, Some(other)) => {

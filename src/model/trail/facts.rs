@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::attempt::{DIFFERS, Attempt, Outcome, Reason};
+use super::attempt::{Attempt, DIFFERS, Outcome, Reason};
 use super::found::{Account, AuthFact, BudgetFact, Fallback, GuardFact, KeptFact, PromptFact, Taken, TunnelFact};
 use super::limit::{Decision, LimitFact};
 use super::steps::{STEPS, Step, StepKind, Waiting};
