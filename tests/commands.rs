@@ -22,8 +22,12 @@ mod flags;
 mod jobs;
 #[path = "commands/keys.rs"]
 mod keys;
+#[path = "commands/output.rs"]
+mod output;
 #[path = "commands/refused.rs"]
 mod refused;
+#[path = "commands/rubbish.rs"]
+mod rubbish;
 #[path = "commands/usage.rs"]
 mod usage;
 

@@ -9,6 +9,7 @@
 #[path = "wire/shared.rs"]
 mod shared;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 
 use crate::program::{Folder, Program, run};
@@ -121,6 +122,23 @@ async fn a_file_that_is_there_stays_unless_it_may_be_replaced() {
     let (code, said) = init(&folder, &["local", "--output", "-"]).await;
     assert_eq!(code, Some(0));
     assert_eq!(std::fs::read_to_string(folder.path_of("gateway.toml")).unwrap(), said);
+    // A link stays one, rights stay as they are, and nothing is left beside the file.
+    std::os::unix::fs::symlink("gateway.toml", folder.path_of("link.toml")).unwrap();
+    let rights = |name: &str| std::fs::symlink_metadata(folder.path_of(name)).unwrap().permissions();
+    std::fs::set_permissions(folder.path_of("gateway.toml"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    let (code, said) = init(&folder, &["openai", "--output", "link.toml", "--force"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(rights("gateway.toml").mode() & 0o777, 0o640);
+    assert!(std::fs::symlink_metadata(folder.path_of("link.toml")).unwrap().is_symlink());
+    assert!(std::fs::read_to_string(folder.path_of("gateway.toml")).unwrap().contains("OpenAI"));
+    let mut files = folder.files();
+    files.sort();
+    assert_eq!(files, ["gateway.toml", "link.toml"]);
+    std::fs::create_dir(folder.path_of("sub")).unwrap();
+    for forced in [&["local", "--output", "sub"][..], &["local", "--output", "sub", "--force"]] {
+        let (code, said) = init(&folder, forced).await;
+        assert_eq!((code, said.contains("sub is a folder: name a file")), (Some(1), true), "{said}");
+    }
     let (code, said) = init(&folder, &["local", "--output", "no/such/folder.toml"]).await;
     assert_eq!((code, said.contains("cannot write no/such/folder.toml")), (Some(1), true), "{said}");
     let (_, said) = init(&folder, &["local", "--output", "other.toml"]).await;

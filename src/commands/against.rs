@@ -5,13 +5,16 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use http::Method;
 use serde::Deserialize;
 
-use super::remote;
+use super::output::put_and_end;
+use super::remote::Remote;
 use super::serve::in_runtime;
 use crate::config;
 use crate::config::engine::effective::{Change, Dump};
 use crate::config::fixed::needs_restart;
+use crate::model::text::clean;
 
 /// What `--against` names.
 #[derive(Clone, Debug)]
@@ -41,15 +44,12 @@ struct Running {
 /// Prints what would change from the other configuration to this one. Exit code 0: nothing; 2: something; 1: one of them
 /// cannot be read.
 pub fn run(file: Option<&Path>, other: &Other) -> ExitCode {
-    match compare(file, other) {
-        Ok(changes) if changes.is_empty() => {
-            println!("no changes");
-            ExitCode::SUCCESS
-        }
-        Ok(changes) => {
-            print!("{}", report(&changes));
-            ExitCode::from(2)
-        }
+    let told = compare(file, other).map(|changes| match changes.is_empty() {
+        true => ("no changes\n".to_owned(), 0),
+        false => (report(&changes), 2),
+    });
+    match told {
+        Ok((text, code)) => put_and_end(&text, code, 1),
         Err(problem) => {
             eprintln!("{problem}");
             ExitCode::FAILURE
@@ -70,15 +70,13 @@ fn compare(file: Option<&Path>, other: &Other) -> Result<Vec<Change>, String> {
 }
 
 async fn ask(url: &str) -> Result<Running, String> {
-    let answer = remote::ask_as_operator(url, "/config").await?;
-    serde_json::from_slice(&answer)
-        .map_err(|_| format!("{url} shows no configuration: --against needs a gateway's admin address (server.admin)"))
+    Ok(Remote::new(url)?.ask(Method::GET, "/config", None).await?.1)
 }
 
 fn report(changes: &[Change]) -> String {
     let line = |change: &Change| {
         let note = if needs_restart(&change.key) { "  (needs a restart)" } else { "" };
-        format!("{change}{note}\n")
+        format!("{}{note}\n", clean(&change.to_string()))
     };
     changes.iter().map(line).collect()
 }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::loading::load;
+use super::output::put_and_end;
 use crate::caller::{self, Incoming};
 use crate::config::plan::{CacheScope, Plan, RouteCachePlan, RoutePlan, TargetPlan};
 use crate::gateway::cache_keys;
@@ -46,10 +47,7 @@ pub struct Wanted {
 pub fn run(wanted: &Wanted) -> ExitCode {
     let Some(loaded) = load(wanted.config.as_deref()) else { return ExitCode::from(2) };
     match read(&wanted.file).and_then(|body| explain(&loaded.plan, wanted, body)) {
-        Ok((text, has_key)) => {
-            print!("{text}");
-            if has_key { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
+        Ok((text, has_key)) => put_and_end(&text, u8::from(!has_key), 2),
         Err(problem) => {
             eprintln!("tidegate: {problem}");
             ExitCode::from(2)

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::output::put;
 use super::serve::{Beginning, Process, end, in_runtime, until_stopped};
 use crate::config::engine::secret::Secret;
 use crate::config::{self, Variables};
@@ -46,7 +47,10 @@ fn demonstrate(listen: Option<SocketAddr>, beginning: &mut Beginning) -> Result<
         let process = Process { log: apart, reloading: None, simulator: None, has_callers: true };
         let ready = |address| {
             if let Some(address) = address {
-                introduce(address, admin);
+                // It runs all the same.
+                if let Err(problem) = put(&introduction(address, admin)) {
+                    eprintln!("tidegate: {problem}");
+                }
             }
         };
         until_stopped(gateway, beginning, process, ready).await
@@ -54,13 +58,13 @@ fn demonstrate(listen: Option<SocketAddr>, beginning: &mut Beginning) -> Result<
 }
 
 /// Says where the demo is and what can be tried.
-fn introduce(address: SocketAddr, admin: Option<SocketAddr>) {
+fn introduction(address: SocketAddr, admin: Option<SocketAddr>) -> String {
     let host = if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
     let url = format!("http://{host}:{}", address.port());
     let page = admin.map_or("only where no other address is given (--listen)".to_owned(), |admin| {
         format!("http://{admin}/, and its admin API with the token {TOKEN}")
     });
-    println!(
+    format!(
         r#"Tidegate demo: the gateway with simulated BuildPanel, Together.ai and OpenAI.
 listening on {url}
 
@@ -102,6 +106,7 @@ Faults: none refuse blackhole hang reset status error_in_body cut early_end stal
   which: "error_rate":0.2 "times":3 "flap":{{"up_ms":..,"down_ms":..}} "instance":0      how: "status":429 "retry_after":2 "after_events":3
 Times: "latency_ms":200 or "latency_p50_ms":80,"latency_p99_ms":900 (log-normal), "first_token_ms":500 "gap_ms":50
 Limits: "capacity":4 "over_capacity":"429" or "slow"      Headers: "headers":{{"x-ratelimit-reset-requests":"2s"}}
-Ctrl-C ends the demo."#
-    );
+Ctrl-C ends the demo.
+"#
+    )
 }

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use clap::Args;
 use http::Method;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::output::{put, put_json};
-use super::remote::{Options, Remote};
+use super::remote::{Options, Remote, is_segment};
 use super::serve::{end, in_runtime};
 use super::spans::span_with_unit;
-use crate::model::names::is_plain_id;
 use crate::model::operator_paths as paths;
 use crate::model::text::clean_lines;
 
@@ -92,13 +93,27 @@ impl Arguments {
     }
 }
 
+/// What a gateway tells as JSON: of one call, or a list. The whole of it is printed.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "it has neither the `id` of a call nor a list of `calls`")]
+enum ExplainAnswer {
+    One {
+        #[serde(rename = "id")]
+        _id: String,
+    },
+    List {
+        #[serde(rename = "calls")]
+        _calls: Vec<IgnoredAny>,
+    },
+}
+
 /// Asks the admin address. Exit code 1: nothing is known of this call, or the gateway cannot be asked.
 pub fn run(arguments: &Arguments) -> ExitCode {
     end(tell(arguments))
 }
 
 fn tell(arguments: &Arguments) -> Result<(), String> {
-    if let Some(id) = arguments.id.as_ref().filter(|id| !is_plain_id(id)) {
+    if let Some(id) = arguments.id.as_ref().filter(|id| !is_segment(id)) {
         return Err(format!(
             "{id:?} is not the id of a call: give X-Tidegate-Request-Id or X-Request-Id of its response, or the response's own `id`"
         ));
@@ -106,9 +121,9 @@ fn tell(arguments: &Arguments) -> Result<(), String> {
     let remote = Remote::new(&arguments.options.url)?;
     let path = arguments.path();
     if arguments.options.json {
-        let (json, _) = in_runtime(async { Ok(remote.ask_json(Method::GET, &path, None).await?) })?;
+        let (json, _) = in_runtime(async { Ok(remote.ask::<ExplainAnswer>(Method::GET, &path, None).await?) })?;
         return put_json(&json);
     }
-    let text = in_runtime(async { Ok(remote.ask(Method::GET, &path, None).await?) })?;
-    put(&clean_lines(&String::from_utf8_lossy(&text)))
+    let text = in_runtime(async { Ok(remote.ask_text(&path, "text/plain").await?) })?;
+    put(&clean_lines(&text))
 }

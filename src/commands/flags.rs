@@ -8,13 +8,15 @@ use std::process::ExitCode;
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use http::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
 use super::output::{put, put_json};
 use super::remote::{Options, Refusal, Remote, is_segment};
 use super::serve::{end, in_runtime};
-use super::table::{aligned, aligned_with_numbers, text};
+use super::table::{aligned, aligned_with_numbers};
 use crate::model::operator_paths as paths;
+use crate::model::text::clean;
 
 /// For `--help`.
 pub const EXAMPLES: &str = "\
@@ -109,7 +111,7 @@ fn act(arguments: &Arguments) -> Result<(), String> {
     let (json, text) = in_runtime(async {
         match &arguments.action {
             Action::List => {
-                let (json, answer) = remote.ask_json(Method::GET, paths::FLAGS, None).await?;
+                let (json, answer) = remote.ask(Method::GET, paths::FLAGS, None).await?;
                 Ok((json, list(&answer)))
             }
             Action::Show { key } => show(&remote, key).await,
@@ -143,11 +145,13 @@ fn path(key: &str) -> Result<String, String> {
 
 async fn show(remote: &Remote, key: &str) -> Result<(Bytes, String), String> {
     let path = path(key)?;
-    let (_, mut flag) = remote.ask_json(Method::GET, &path, None).await?;
-    let (_, mut changes) = remote.ask_json(Method::GET, &format!("{path}/history"), None).await?;
-    let text = one(&flag, &changes["history"]);
-    flag["history"] = changes["history"].take();
-    Ok((flag.to_string().into(), text))
+    let (flag_json, flag) = remote.ask(Method::GET, &path, None).await?;
+    let (history_json, history) = remote.ask(Method::GET, &format!("{path}/history"), None).await?;
+    // Both have been read once.
+    let value = |json: &Bytes| serde_json::from_slice::<Value>(json).unwrap_or_default();
+    let (mut shown, mut changes) = (value(&flag_json), value(&history_json));
+    shown["history"] = changes["history"].take();
+    Ok((shown.to_string().into(), one(&flag, &history)))
 }
 
 /// Changes a flag, if it still is as it was read, or as the operator has seen it.
@@ -160,83 +164,132 @@ async fn alter(
     seen: Option<u64>,
 ) -> Result<(Bytes, String), String> {
     let path = path(key)?;
-    let (_, before) = remote.ask_json(Method::GET, &path, None).await?;
-    let version = seen.or(before["version"].as_u64());
-    let answer = remote.ask_if(method, &format!("{path}{what}"), Some(body), version).await;
-    let answer = answer.map_err(|refusal| match refusal {
-        Refusal { status: Some(StatusCode::CONFLICT), text } => {
-            format!("{text}\nNothing was changed. `tidegate flags show {key}` tells who changed the flag, and why.")
+    let (_, before): (_, Flag) = remote.ask(Method::GET, &path, None).await?;
+    let version = seen.unwrap_or(before.version);
+    let answer = remote.ask_if(method, &format!("{path}{what}"), Some(body), Some(version)).await;
+    let (json, after): (_, Flag) = match answer {
+        Ok(answer) => answer,
+        Err(Refusal { status: Some(StatusCode::CONFLICT), text }) => {
+            let (_, now): (_, Flag) = remote.ask(Method::GET, &path, None).await?;
+            let hint = match now.version > version {
+                true => format!(" `tidegate flags show {key}` tells who changed the flag, and why."),
+                false => String::new(),
+            };
+            return Err(format!("{text}\nNothing was changed.{hint}"));
         }
-        Refusal { text, .. } => text,
-    })?;
-    let (json, after) = remote.read(answer)?;
-    let text = format!(
-        "{key}: {} -> {} (version {})\n`tidegate flags undo {key}` takes it back.\n{}",
-        text(&before["is"]),
-        text(&after["is"]),
-        after["version"],
-        if after["persisted"] == false { FORGOTTEN } else { "" },
-    );
-    Ok((json, text))
+        Err(refusal) => return Err(refusal.text),
+    };
+    let change = format!("{} -> {} (version {})", before.is, after.is, after.version);
+    let forgotten = if after.persisted { "" } else { FORGOTTEN };
+    Ok((json, format!("{key}: {}\n`tidegate flags undo {key}` takes it back.\n{forgotten}", clean(&change))))
 }
 
 const FORGOTTEN: &str =
     "Changes are in this gateway's memory only: a restart forgets them. `flags.state_file` or Redis stores them.\n";
 
-/// What a flag switches, such as `provider openai`.
-fn switched(flag: &Value) -> String {
-    let switches = flag["switches"].as_object().into_iter().flatten();
-    switches.map(|(what, name)| format!("{what} {}", text(name))).collect()
+/// All flags, as a gateway tells them.
+#[derive(Deserialize)]
+struct List {
+    flags: Vec<Flag>,
+    persisted: bool,
+    kept: String,
 }
 
-fn list(answer: &Value) -> String {
-    let mut rows = vec![["FLAG", "SWITCHES", "IS", "SET BY", "SINCE", "NOTE"].map(String::from)];
-    for flag in answer["flags"].as_array().into_iter().flatten() {
-        let is = text(&flag["is"]) + if flag["obstacle"].is_string() { " (cannot be switched on)" } else { "" };
-        let (by, since) = (text(&flag["updatedBy"]), text(&flag["updatedAt"]));
-        rows.push([text(&flag["key"]), switched(flag), is, by, since, text(&flag["note"])]);
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Flag {
+    key: String,
+    switches: Map<String, Value>,
+    /// For whom it is on, in words.
+    is: String,
+    /// Why it cannot be switched on.
+    obstacle: Option<String>,
+    version: u64,
+    updated_by: String,
+    updated_at: Option<String>,
+    note: Option<String>,
+    persisted: bool,
+}
+
+#[derive(Deserialize)]
+struct History {
+    history: Vec<FlagChange>,
+}
+
+/// A change that was made.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FlagChange {
+    version: u64,
+    what: String,
+    /// For whom it is on, in words.
+    is: String,
+    updated_by: String,
+    updated_at: String,
+    updated_from: Option<String>,
+    note: Option<String>,
+}
+
+impl Flag {
+    /// What it switches, such as `provider openai`.
+    fn switched(&self) -> String {
+        self.switches.iter().map(|(what, name)| format!("{what} {}", name.as_str().unwrap_or_default())).collect()
     }
-    let kept = match (answer["persisted"].as_bool(), answer["kept"].as_str()) {
-        (Some(true), Some("redis")) => "Changes are stored in Redis, for all gateways.\n",
-        (Some(true), _) => "Changes are stored in a file (`flags.state_file`), for this gateway.\n",
-        _ => FORGOTTEN,
+}
+
+fn list(answer: &List) -> String {
+    let mut rows = vec![["FLAG", "SWITCHES", "IS", "SET BY", "SINCE", "NOTE"].map(String::from)];
+    for flag in &answer.flags {
+        let obstacle = if flag.obstacle.is_some() { " (cannot be switched on)" } else { "" };
+        rows.push([
+            flag.key.clone(),
+            flag.switched(),
+            format!("{}{obstacle}", flag.is),
+            flag.updated_by.clone(),
+            flag.updated_at.clone().unwrap_or_default(),
+            flag.note.clone().unwrap_or_default(),
+        ]);
+    }
+    let kept = match (answer.persisted, &*answer.kept) {
+        (true, "redis") => "Changes are stored in Redis, for all gateways.\n",
+        (true, _) => "Changes are stored in a file (`flags.state_file`), for this gateway.\n",
+        (false, _) => FORGOTTEN,
     };
     format!("{}\n{kept}", aligned(&rows))
 }
 
-fn one(flag: &Value, history: &Value) -> String {
+fn one(flag: &Flag, History { history }: &History) -> String {
     let mut rows: Vec<[String; 2]> = Vec::new();
-    let mut row = |name: &str, value: String| rows.push([name.into(), value]);
-    row("flag", text(&flag["key"]));
-    row("switches", switched(flag));
-    row("is", text(&flag["is"]));
-    if let Some(why) = flag["obstacle"].as_str() {
-        row("cannot be switched on", why.into());
+    let mut row = |name: &str, value: &str| rows.push([name.into(), value.into()]);
+    row("flag", &flag.key);
+    row("switches", &flag.switched());
+    row("is", &flag.is);
+    if let Some(why) = &flag.obstacle {
+        row("cannot be switched on", why);
     }
-    row("set by", text(&flag["updatedBy"]));
-    if flag["updatedAt"].is_string() {
-        row("since", text(&flag["updatedAt"]));
+    row("set by", &flag.updated_by);
+    if let Some(since) = &flag.updated_at {
+        row("since", since);
     }
-    if flag["note"].is_string() {
-        row("note", text(&flag["note"]));
+    if let Some(note) = &flag.note {
+        row("note", note);
     }
-    row("version", flag["version"].to_string());
+    row("version", &flag.version.to_string());
     let mut out = aligned(&rows);
-    let changes = history.as_array().map(Vec::as_slice).unwrap_or_default();
-    if changes.is_empty() {
+    if history.is_empty() {
         out.push_str("\nIt was never changed here: it follows the configuration.\n");
         return out;
     }
     let mut rows = vec![["VERSION", "WHEN", "WHAT", "BECAME", "BY", "FROM", "NOTE"].map(String::from)];
-    rows.extend(changes.iter().map(|change| {
+    rows.extend(history.iter().map(|change| {
         [
-            change["version"].to_string(),
-            text(&change["updatedAt"]),
-            text(&change["what"]),
-            text(&change["is"]),
-            text(&change["updatedBy"]),
-            text(&change["updatedFrom"]),
-            text(&change["note"]),
+            change.version.to_string(),
+            change.updated_at.clone(),
+            change.what.clone(),
+            change.is.clone(),
+            change.updated_by.clone(),
+            change.updated_from.clone().unwrap_or_default(),
+            change.note.clone().unwrap_or_default(),
         ]
     }));
     // Writing to a String cannot fail.

@@ -5,60 +5,79 @@
 
 use std::process::ExitCode;
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
-use super::remote;
+use super::output::put_and_end;
+use super::remote::{self, without_password};
 use super::serve::in_runtime;
 use crate::model::operator_paths::HEALTH_STATUS;
+use crate::model::text::clean;
 
 /// Asks the gateway at `url`; prints a line each for gateway, store, providers and memory. Exit code 0 healthy, 1 degraded
 /// (or 0, where that is allowed), 2 unhealthy or not reachable.
 pub fn run(url: &str, allow_degraded: bool) -> ExitCode {
-    match in_runtime(ask(url)) {
+    let (text, code) = match in_runtime(ask(url)) {
         Ok(status) => {
-            print!("{}", report(&status));
-            match status["status"].as_str() {
-                Some("healthy") => ExitCode::SUCCESS,
-                Some("degraded") if allow_degraded => ExitCode::SUCCESS,
-                Some("degraded") => ExitCode::from(1),
-                _ => ExitCode::from(2),
-            }
+            let code = match &*status.status {
+                "healthy" => 0,
+                "degraded" if allow_degraded => 0,
+                "degraded" => 1,
+                _ => 2,
+            };
+            (report(&status), code)
         }
-        Err(problem) => {
-            println!("{:<12} unreachable   {problem}", "gateway");
-            ExitCode::from(2)
-        }
-    }
+        Err(problem) => (line("gateway", "unreachable", &problem), 2),
+    };
+    put_and_end(&text, code, 2)
+}
+
+/// What a gateway says of its health, as far as it is shown.
+#[derive(Deserialize)]
+struct Status {
+    status: String,
+    version: Option<String>,
+    uptime: Option<f64>,
+    memory: Option<Memory>,
+    /// In the gateway's order.
+    services: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct Memory {
+    rss: Option<f64>,
 }
 
 /// Services of the gateway's own; all others are providers.
 const OWN: [&str; 4] = ["cache", "database", "redis", "websocket"];
 
-async fn ask(url: &str) -> Result<Value, String> {
-    let status = remote::ask(url, HEALTH_STATUS).await?.unwrap_or_default();
-    match status["status"].is_string() && status["services"].is_object() {
-        true => Ok(status),
-        false => Err(format!("{url} is not a Tidegate gateway")),
+async fn ask(url: &str) -> Result<Status, String> {
+    let answer = remote::ask(url, HEALTH_STATUS).await?;
+    match answer.redirection() {
+        Some(location) => {
+            Err(format!("{} points to {location}: give the gateway's own address", without_password(url)))
+        }
+        None => answer.json().map_err(|why| format!("{} is not a Tidegate gateway: {why}", without_password(url))),
     }
 }
 
-fn report(status: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
-    let version = text(&status["version"]);
-    let uptime = status["uptime"].as_f64().unwrap_or_default();
-    let mut lines = vec![line("gateway", &text(&status["status"]), &format!("version {version}, up {uptime:.0} s"))];
-    let services = status["services"].as_object().cloned().unwrap_or_default();
-    let store = &services.get("database").cloned().unwrap_or_default();
-    lines.push(line("store", &text(&store["status"]), &text(&store["kind"])));
+fn report(status: &Status) -> String {
+    let text = |value: Option<&str>| value.unwrap_or("unknown").to_owned();
+    let version = text(status.version.as_deref());
+    let uptime = status.uptime.unwrap_or_default();
+    let mut lines = vec![line("gateway", &status.status, &format!("version {version}, up {uptime:.0} s"))];
+    let services = &status.services;
+    let store = services.get("database").unwrap_or(&Value::Null);
+    lines.push(line("store", &text(store["status"].as_str()), &text(store["kind"].as_str())));
     for (name, service) in services.iter().filter(|(name, _)| !OWN.contains(&name.as_str())) {
         let about = match (service["latency"].as_f64(), service["error"].as_str()) {
             (_, Some(error)) => error.to_owned(),
             (Some(latency), None) => format!("{latency:.1} ms"),
             (None, None) => String::new(),
         };
-        lines.push(line(name, &text(&service["status"]), &about));
+        lines.push(line(name, &text(service["status"].as_str()), &about));
     }
-    let memory = match status["memory"]["rss"].as_f64() {
+    let memory = match status.memory.as_ref().and_then(|memory| memory.rss) {
         Some(bytes) => format!("{:.1} MiB", bytes / 1024.0 / 1024.0),
         None => "unknown".into(),
     };
@@ -67,5 +86,5 @@ fn report(status: &Value) -> String {
 }
 
 fn line(name: &str, status: &str, about: &str) -> String {
-    format!("{}\n", format!("{name:<12} {status:<13} {about}").trim_end())
+    format!("{}\n", clean(format!("{name:<12} {status:<13} {about}").trim_end()))
 }

@@ -3,10 +3,13 @@
 //! It reads no configuration and opens no socket. What it writes is in config/init, and each file is tried by a test.
 
 use std::fmt::Write as _;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use super::output::put;
+use super::serve::end;
 
 /// What is asked for.
 #[derive(clap::Args)]
@@ -71,18 +74,13 @@ const SETTINGS: [(Setting, &str, &str, &str); 6] = [
 /// Writes the file of a setting, or lists the settings.
 pub fn run(arguments: &Arguments) -> ExitCode {
     let Some((_, _, _, text)) = SETTINGS.iter().find(|(setting, ..)| Some(*setting) == arguments.setting) else {
-        return print(&list());
+        return end(put(&list()));
     };
     if arguments.output.as_os_str() == "-" {
-        return print(text);
+        return end(put(text));
     }
-    match write(&arguments.output, text, arguments.force) {
-        Ok(()) => print(&next(&arguments.output, text)),
-        Err(problem) => {
-            eprintln!("tidegate: {problem}");
-            ExitCode::FAILURE
-        }
-    }
+    let written = write(&arguments.output, text, arguments.force);
+    end(written.and_then(|()| put(&next(&arguments.output, text))))
 }
 
 /// The settings, one a line.
@@ -100,18 +98,47 @@ fn list() -> String {
 /// Writes a file. One that is there may hold somebody's work.
 fn write(path: &Path, text: &str, is_forced: bool) -> Result<(), String> {
     let shown = path.display();
-    let mut options = OpenOptions::new();
-    options.write(true);
-    match is_forced {
-        true => options.create(true).truncate(true),
-        false => options.create_new(true),
+    if path.is_dir() {
+        let file = path.join("gateway.toml");
+        return Err(format!(
+            "{shown} is a folder: name a file, such as --output {}",
+            in_shell(&file.display().to_string())
+        ));
+    }
+    let written = match is_forced && path.is_file() {
+        true => replace(path, text),
+        // What is neither a file nor a folder, such as a pipe, is written to.
+        false => {
+            let mut options = OpenOptions::new();
+            options.write(true).create(is_forced).create_new(!is_forced);
+            options.open(path).and_then(|mut file| file.write_all(text.as_bytes()))
+        }
     };
-    let written = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|fault| match fault.kind() {
         io::ErrorKind::AlreadyExists => {
             format!("{shown} exists: write another file with --output, or replace it with --force")
         }
         _ => format!("cannot write {shown}: {fault}"),
+    })
+}
+
+/// Replaces a file, by another beside it: where that cannot be written whole, the old one stays. Where the path is a link, what it
+/// points to is replaced.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let path = fs::canonicalize(path)?;
+    let mut name = path.clone().into_os_string();
+    name.push(format!(".new-{}", std::process::id()));
+    let new = PathBuf::from(name);
+    let written = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&new)?;
+        file.set_permissions(fs::metadata(&path)?.permissions())?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, &path)
+    };
+    written().inspect_err(|_| {
+        // It may not even have been made.
+        let _ = fs::remove_file(&new);
     })
 }
 
@@ -134,10 +161,4 @@ fn in_shell(path: &str) -> String {
         true => path.into(),
         false => format!("'{}'", path.replace('\'', r"'\''")),
     }
-}
-
-/// A reader that has seen enough is no mistake.
-fn print(text: &str) -> ExitCode {
-    let _ = io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
 }

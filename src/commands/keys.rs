@@ -5,16 +5,19 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::{Args, Subcommand};
 use http::Method;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::output::{put, put_json};
 use super::remote::{Options, Remote, is_segment};
 use super::serve::{end, in_runtime};
 use super::spans::span_with_unit;
-use super::table::{aligned, aligned_with_numbers, text};
+use super::table::{aligned, aligned_with_numbers};
 use crate::model::operator_paths as paths;
+use crate::model::text::clean;
 
 /// For `--help`.
 pub const EXAMPLES: &str = "\
@@ -115,36 +118,97 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 fn act(arguments: &Arguments) -> Result<(), String> {
     let Arguments { action, options } = arguments;
     let remote = Remote::new(&options.url)?;
-    let (json, answer) = in_runtime(ask(&remote, action))?;
-    let has_secret = answer["key"].is_string();
-    if options.json {
-        put_json(&json)?;
-        if has_secret {
-            eprintln!("tidegate: `key` is the secret: {ONCE}");
-        }
-        return Ok(());
+    let KeyAnswer { json, text, has_secret } = in_runtime(ask(&remote, action))?;
+    if !options.json {
+        return put(&text);
     }
-    put(&match action {
-        Action::List => list(&answer),
-        Action::Revoke { name } => format!("{name} is revoked\n"),
-        _ => one(&answer),
-    })
+    put_json(&json)?;
+    if has_secret {
+        eprintln!("tidegate: `key` is the secret: {ONCE}");
+    }
+    Ok(())
 }
 
-async fn ask(remote: &Remote, action: &Action) -> Result<(bytes::Bytes, Value), String> {
-    let answer = match action {
-        Action::List => remote.ask_json(Method::GET, paths::KEYS, None).await,
-        Action::Show { name } => remote.ask_json(Method::GET, &path(name)?, None).await,
-        Action::Create(new) => remote.ask_json(Method::POST, paths::KEYS, Some(&new.body())).await,
+/// What a gateway has answered: for scripts, and for people.
+struct KeyAnswer {
+    json: Bytes,
+    text: String,
+    has_secret: bool,
+}
+
+async fn ask(remote: &Remote, action: &Action) -> Result<KeyAnswer, String> {
+    let told = |json, text| KeyAnswer { json, text, has_secret: false };
+    match action {
+        Action::List => {
+            let (json, answer) = remote.ask(Method::GET, paths::KEYS, None).await?;
+            Ok(told(json, list(&answer)))
+        }
+        Action::Show { name } => {
+            let (json, key) = remote.ask(Method::GET, &path(name)?, None).await?;
+            Ok(told(json, one(&key)))
+        }
+        Action::Create(new) => issue(remote, paths::KEYS, &new.body()).await,
         Action::Rotate { name, overlap } => {
             // Rounded up: half a second is not none.
             let seconds = overlap.as_secs() + u64::from(overlap.subsec_nanos() > 0);
-            let body = json!({"overlap_seconds": seconds});
-            remote.ask_json(Method::POST, &format!("{}/rotate", path(name)?), Some(&body)).await
+            issue(remote, &format!("{}/rotate", path(name)?), &json!({"overlap_seconds": seconds})).await
         }
-        Action::Revoke { name } => remote.ask_json(Method::DELETE, &path(name)?, None).await,
-    };
-    Ok(answer?)
+        Action::Revoke { name } => {
+            let (json, Revocation { name, is_revoked }) = remote.ask(Method::DELETE, &path(name)?, None).await?;
+            match is_revoked {
+                true => Ok(told(json, format!("{} is revoked\n", clean(&name)))),
+                false => Err(format!("the gateway says that {} is not revoked", clean(&name))),
+            }
+        }
+    }
+}
+
+/// Has a secret made. An answer without one is none: nothing else shows it.
+async fn issue(remote: &Remote, path: &str, body: &Value) -> Result<KeyAnswer, String> {
+    let (json, IssuedKey { key, secret, note }) = remote.ask(Method::POST, path, Some(body)).await?;
+    Ok(KeyAnswer { json, text: with_secret(&key, &secret, note.as_deref()), has_secret: true })
+}
+
+/// The keys of a gateway, as it tells them.
+#[derive(Deserialize)]
+struct List {
+    keys: Vec<Key>,
+    is_shared: bool,
+}
+
+/// A key without its secret.
+#[derive(Deserialize)]
+struct Key {
+    name: String,
+    source: String,
+    tenant: Option<String>,
+    tier: Option<String>,
+    #[serde(default)]
+    routes: Vec<String>,
+    #[serde(default)]
+    models: Vec<String>,
+    expires: Option<String>,
+    valid_secrets: u64,
+    #[serde(default)]
+    names_users: bool,
+    #[serde(default)]
+    account: bool,
+}
+
+/// A key with a new secret.
+#[derive(Deserialize)]
+struct IssuedKey {
+    #[serde(flatten)]
+    key: Key,
+    #[serde(rename = "key")]
+    secret: String,
+    note: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Revocation {
+    name: String,
+    is_revoked: bool,
 }
 
 const ONCE: &str = "store it now, because nothing shows it again";
@@ -158,66 +222,74 @@ fn path(name: &str) -> Result<String, String> {
 }
 
 /// Names in one cell.
-fn names(value: &Value, otherwise: &str) -> String {
-    let names: Vec<&str> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+fn names(names: &[String], otherwise: &str) -> String {
     if names.is_empty() { otherwise.into() } else { names.join(", ") }
 }
 
-/// What its holder may do beyond calling.
-fn rights(key: &Value) -> String {
-    let rights = [("names_users", "names users"), ("account", "account")];
-    let rights: Vec<&str> = rights.into_iter().filter(|(field, _)| key[field] == true).map(|(_, word)| word).collect();
-    rights.join(", ")
+impl Key {
+    /// What its holder may do beyond calling.
+    fn rights(&self) -> String {
+        let rights = [(self.names_users, "names users"), (self.account, "account")];
+        let rights: Vec<&str> = rights.into_iter().filter_map(|(may, word)| may.then_some(word)).collect();
+        rights.join(", ")
+    }
+
+    fn expires(&self) -> &str {
+        self.expires.as_deref().unwrap_or("never")
+    }
 }
 
-fn list(answer: &Value) -> String {
+fn list(answer: &List) -> String {
     let head = ["NAME", "FROM", "TENANT", "TIER", "ROUTES", "MODELS", "EXPIRES", "SECRETS", "MAY"];
     let mut rows = vec![head.map(String::from)];
-    rows.extend(answer["keys"].as_array().into_iter().flatten().map(|key| {
+    rows.extend(answer.keys.iter().map(|key| {
         [
-            text(&key["name"]),
-            text(&key["source"]),
-            text(&key["tenant"]),
-            text(&key["tier"]),
-            names(&key["routes"], "all"),
-            names(&key["models"], "all"),
-            key["expires"].as_str().unwrap_or("never").into(),
-            key["valid_secrets"].to_string(),
-            rights(key),
+            key.name.clone(),
+            key.source.clone(),
+            key.tenant.clone().unwrap_or_default(),
+            key.tier.clone().unwrap_or_default(),
+            names(&key.routes, "all"),
+            names(&key.models, "all"),
+            key.expires().into(),
+            key.valid_secrets.to_string(),
+            key.rights(),
         ]
     }));
-    let kept = match answer["is_shared"] == true {
+    let kept = match answer.is_shared {
         true => "Keys that are created at run time are stored in Redis, for all gateways.",
         false => "Keys that are created at run time are in this gateway's memory only: a restart loses them.",
     };
     format!("{}\n{kept}\n", aligned_with_numbers(&rows, &[7]))
 }
 
-fn one(key: &Value) -> String {
-    let mut rows: Vec<[String; 2]> = Vec::new();
-    let mut row = |name: &str, value: String| {
-        if !value.is_empty() {
-            rows.push([name.into(), value]);
-        }
-    };
-    row("name", text(&key["name"]));
-    row("from", text(&key["source"]));
-    row("tenant", text(&key["tenant"]));
-    row("tier", text(&key["tier"]));
-    row("routes", names(&key["routes"], "all that take keys"));
-    row("models", names(&key["models"], "all"));
-    row("expires", key["expires"].as_str().unwrap_or("never").into());
-    row("may", rights(key));
-    row("valid secrets", key["valid_secrets"].to_string());
-    row("secret", text(&key["key"]));
-    let mut out = aligned(&rows);
-    if key["key"].is_string() {
-        out.push_str(&format!("\nThis is the secret of the key: {ONCE}.\n"));
-    }
-    if let Some(note) = key["note"].as_str() {
-        out.push_str(&format!("Note: {note}.\n"));
-    }
-    out
+/// The fields of a key, a row each.
+fn rows(key: &Key) -> Vec<[String; 2]> {
+    let secrets = key.valid_secrets.to_string();
+    let rows = [
+        ("name", key.name.clone()),
+        ("from", key.source.clone()),
+        ("tenant", key.tenant.clone().unwrap_or_default()),
+        ("tier", key.tier.clone().unwrap_or_default()),
+        ("routes", names(&key.routes, "all that take keys")),
+        ("models", names(&key.models, "all")),
+        ("expires", key.expires().into()),
+        ("may", key.rights()),
+        ("valid secrets", secrets),
+    ];
+    let said = rows.into_iter().filter(|(_, value)| !value.is_empty());
+    said.map(|(name, value)| [name.into(), value]).collect()
+}
+
+fn one(key: &Key) -> String {
+    aligned(&rows(key))
+}
+
+/// A key whose secret is shown this once.
+fn with_secret(key: &Key, secret: &str, note: Option<&str>) -> String {
+    let mut rows = rows(key);
+    rows.push(["secret".into(), secret.into()]);
+    let note = note.map(|note| format!("Note: {}.\n", clean(note))).unwrap_or_default();
+    format!("{}\nThis is the secret of the key: {ONCE}.\n{note}", aligned(&rows))
 }
 
 #[cfg(test)]
@@ -234,10 +306,15 @@ mod tests {
 
     #[test]
     fn a_secret_stands_in_a_line_of_its_own_with_a_warning() {
-        let key = json!({"name": "shop", "routes": ["openai-*"], "valid_secrets": 1, "account": true, "key": "tg_5"});
-        let expected = "name           shop\nroutes         openai-*\nmodels         all\nexpires        never\n\
+        let key = json!({
+            "name": "shop", "source": "admin", "routes": ["openai-*"], "valid_secrets": 1, "account": true, "key": "tg_5",
+            "note": "gone\nafter a restart",
+        });
+        let expected = "name           shop\nfrom           admin\nroutes         openai-*\nmodels         all\nexpires        never\n\
                         may            account\nvalid secrets  1\nsecret         tg_5\n\n\
-                        This is the secret of the key: store it now, because nothing shows it again.\n";
-        assert_eq!(one(&key), expected);
+                        This is the secret of the key: store it now, because nothing shows it again.\n\
+                        Note: gone?after a restart.\n";
+        let IssuedKey { key, secret, note } = serde_json::from_value(key).unwrap();
+        assert_eq!(with_secret(&key, &secret, note.as_deref()), expected);
     }
 }

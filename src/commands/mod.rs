@@ -1,12 +1,12 @@
 //! The commands, each a file or a folder, and what they share. `main` is the table of them.
 
+mod answer;
 mod loading;
+mod token;
 
-pub mod cache_key;
 mod descriptors;
 mod output;
 mod recording;
-pub mod reference;
 mod remote;
 mod sockets;
 mod spans;
@@ -21,6 +21,7 @@ mod leaving;
 pub mod serve;
 
 pub mod against;
+pub mod cache_key;
 pub mod check;
 pub mod demo;
 pub mod explain;
@@ -31,6 +32,7 @@ pub mod jobs;
 pub mod keys;
 pub mod packaging;
 pub mod prompt;
+pub mod reference;
 pub mod simulate;
 pub mod usage;
 pub mod webhook_secret;

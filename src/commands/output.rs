@@ -2,9 +2,10 @@
 //!
 //! It does not know what it says.
 
-use std::io::{ErrorKind, Write as _, stdout};
+use std::io::{ErrorKind, IsTerminal as _, Write as _, stdout};
+use std::process::ExitCode;
 
-use crate::model::text::clean_json;
+use crate::model::text::{clean_json, clean_lines};
 
 /// Prints it. A reader that has gone, such as `head`, wants no more: that is no error.
 pub(super) fn put(text: &str) -> Result<(), String> {
@@ -15,7 +16,23 @@ pub(super) fn put(text: &str) -> Result<(), String> {
     }
 }
 
+/// Prints it, and says how the command ends: with `code`, or with `failure` where nothing could be printed.
+pub(super) fn put_and_end(text: &str, code: u8, failure: u8) -> ExitCode {
+    match put(text) {
+        Ok(()) => code.into(),
+        Err(problem) => {
+            eprintln!("tidegate: {problem}");
+            failure.into()
+        }
+    }
+}
+
 /// Prints JSON as a gateway has sent it, in a line. What would act on a terminal is spelt as an escape.
 pub(super) fn put_json(json: &[u8]) -> Result<(), String> {
     put(&format!("{}\n", clean_json(String::from_utf8_lossy(json).trim_end())))
+}
+
+/// Prints a table for other programs as a gateway has sent it; where a person reads it, without what acts on a terminal.
+pub(super) fn put_table(table: &str) -> Result<(), String> {
+    if stdout().is_terminal() { put(&clean_lines(table)) } else { put(table) }
 }

@@ -3,13 +3,13 @@
 //!
 //! They read no configuration.
 
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Command;
 use clap_complete::Shell;
 
+use super::output::put;
 use super::serve::end;
 
 /// Prints a shell's completions for this program.
@@ -17,9 +17,7 @@ pub fn completions(mut program: Command, shell: Shell) -> ExitCode {
     let name = program.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut program, name, &mut script);
-    // A reader that has seen enough is no mistake.
-    let _ = std::io::stdout().write_all(&script);
-    ExitCode::SUCCESS
+    end(put(&String::from_utf8_lossy(&script)))
 }
 
 /// Writes the manual's pages into a folder: one for the program, one for each command.

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use serde_json::{Map, Value};
 
 use super::loading::load;
+use super::output::put_and_end;
 use super::table::aligned;
 use crate::config::engine::value::hint;
 use crate::config::plan::{Plan, PromptPlan, PromptVersion, PromptsPlan};
@@ -50,10 +51,7 @@ const AROUND: usize = 2;
 pub fn run(file: Option<&Path>, wanted: &Wanted) -> ExitCode {
     let Some(loaded) = load(file) else { return ExitCode::FAILURE };
     match show(&loaded.plan, wanted) {
-        Ok((text, differs)) => {
-            print!("{text}");
-            if differs { ExitCode::from(2) } else { ExitCode::SUCCESS }
-        }
+        Ok((text, differs)) => put_and_end(&text, if differs { 2 } else { 0 }, 1),
         Err(problem) => {
             eprintln!("tidegate: {problem}");
             ExitCode::FAILURE

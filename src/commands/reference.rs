@@ -2,10 +2,11 @@
 //!
 //! They read no configuration of their own and open nothing.
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::output::put;
+use super::serve::end;
 use crate::config::{self, Variables};
 use crate::gateway::Gateway;
 use crate::gateway::state::GatewayState;
@@ -17,7 +18,7 @@ use crate::server::operator::reference;
 
 /// Prints the schema of the configuration.
 pub fn schema() -> ExitCode {
-    print(&config::schema())
+    end(put(&config::schema()))
 }
 
 /// What a reference is about.
@@ -36,12 +37,12 @@ pub enum Page {
 
 /// Prints a reference.
 pub fn run(subject: Page) -> ExitCode {
-    print(&match subject {
+    end(put(&match subject {
         Page::Configuration => config::reference(),
         Page::Metrics => metrics(),
         Page::Api => reference::page(),
         Page::Openapi => reference::openapi(),
-    })
+    }))
 }
 
 /// The reference of metrics: all that a gateway of the built-in configuration has registered, and the server in front of it.
@@ -57,10 +58,4 @@ pub fn metrics() -> String {
         Ok(gateway.metrics_reference())
     };
     registered().unwrap_or_else(|problem| problem)
-}
-
-/// A reader that has seen enough is no mistake.
-fn print(text: &str) -> ExitCode {
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
 }

@@ -10,9 +10,12 @@ use bytes::Bytes;
 use clap::Args;
 use http::header::{CONTENT_TYPE, IF_MATCH};
 use http::{Method, StatusCode};
+use reqwest::redirect::Policy;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::config::engine::secret::Secret;
+use super::answer::Answer;
+use super::token::Token;
 use crate::model::names::is_plain_id;
 
 /// Nobody waits longer for an answer about a gateway.
@@ -51,17 +54,9 @@ fn default_url() -> String {
     format!("http://{}", address.parse().map_or(address, local))
 }
 
-/// The JSON at a path of the gateway at `base`; `None` where it answers something that is not JSON.
-pub(super) async fn ask(base: &str, path: &str) -> Result<Option<Value>, String> {
-    let remote = Remote::open(base, None)?;
-    let (_, body) = remote.send(Method::GET, path, None, None).await?;
-    Ok(serde_json::from_slice(&body).ok())
-}
-
-/// What is at a path of the admin address at `base`, asked with the admin token where there is one. The error says what the
-/// gateway says.
-pub(super) async fn ask_as_operator(base: &str, path: &str) -> Result<Bytes, String> {
-    Ok(Remote::new(base)?.ask(Method::GET, path, None).await?)
+/// What the gateway at `base` answers to anybody.
+pub(super) async fn ask(base: &str, path: &str) -> Result<Answer, String> {
+    Remote::open(base, None)?.send(Method::GET, path, None, None).await
 }
 
 /// The admin address of a gateway, to which connections are kept.
@@ -72,29 +67,6 @@ pub(super) struct Remote {
     shown: String,
     /// The admin token, where there is one.
     token: Option<Token>,
-}
-
-/// The admin token, and where it comes from.
-struct Token {
-    secret: Secret,
-    from: &'static str,
-}
-
-impl Token {
-    /// That of ADMIN_TOKEN, else the content of the file that ADMIN_TOKEN_FILE names.
-    fn of_environment() -> Result<Option<Self>, String> {
-        let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        if let Some(token) = set("ADMIN_TOKEN") {
-            return Ok(Some(Self { secret: Secret::new(&token), from: "ADMIN_TOKEN" }));
-        }
-        let Some(path) = set("ADMIN_TOKEN_FILE") else { return Ok(None) };
-        let text = std::fs::read_to_string(&path)
-            .map_err(|fault| format!("ADMIN_TOKEN_FILE: cannot read {path:?}: {fault}"))?;
-        match text.trim() {
-            "" => Err(format!("ADMIN_TOKEN_FILE: {path:?} is empty: it must hold the admin token")),
-            token => Ok(Some(Self { secret: Secret::new(token), from: "ADMIN_TOKEN_FILE" })),
-        }
-    }
 }
 
 impl Remote {
@@ -112,35 +84,68 @@ impl Remote {
 
     fn open(base: &str, token: Option<Token>) -> Result<Self, String> {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build();
+        // A redirected change is no change: its body is not sent again, and its method may become another.
+        let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(Policy::none()).no_proxy().build();
         let client = client.map_err(|fault| fault.to_string())?;
         let scheme = if base.contains("://") { "" } else { "http://" };
         let base = format!("{scheme}{}", base.trim_end_matches('/'));
         Ok(Self { client, shown: without_password(&base), base, token })
     }
 
-    /// What it answers to an operator.
-    pub(super) async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Bytes, Refusal> {
+    /// What it answers to an operator, which must be JSON of this shape; as it came, and read.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(Bytes, T), Refusal> {
         self.ask_if(method, path, body, None).await
     }
 
     /// The same, unless what it names has another version by now.
-    pub(super) async fn ask_if(
+    pub(super) async fn ask_if<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
         version: Option<u64>,
-    ) -> Result<Bytes, Refusal> {
+    ) -> Result<(Bytes, T), Refusal> {
+        let unsure = unsure(&method);
+        let answer = self.accepted(method, path, body, version).await?;
+        let value = answer.json().map_err(|why| self.unlike(path, &why, unsure))?;
+        Ok((answer.into_body(), value))
+    }
+
+    /// The text of this media type that it answers to an operator.
+    pub(super) async fn ask_text(&self, path: &str, media_type: &str) -> Result<String, Refusal> {
+        let answer = self.accepted(Method::GET, path, None, None).await?;
+        answer.text(media_type).map_err(|why| self.unlike(path, &why, ""))
+    }
+
+    /// Of an answer that is not what its admin API says.
+    fn unlike(&self, path: &str, why: &str, unsure: &str) -> Refusal {
+        let path = path.split_once('?').map_or(path, |(path, _)| path);
+        let text = format!("{}{path} is not answered as Tidegate's admin API does: {why}; {WHERE}{unsure}", self.shown);
+        Refusal { status: None, text }
+    }
+
+    async fn accepted(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        version: Option<u64>,
+    ) -> Result<Answer, Refusal> {
         let answer = self.send(method, path, body, version).await;
-        let (status, body) = answer.map_err(|text| Refusal { status: None, text })?;
+        let answer = answer.map_err(|text| Refusal { status: None, text })?;
+        let status = answer.status;
         if status.is_success() {
-            return Ok(body);
+            return Ok(answer);
         }
-        let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
-        // Faults of the query have the shape of OpenAI's errors.
-        let detail = problem["detail"].as_str().or(problem["error"]["message"].as_str().filter(|_| status != 404));
-        let detail = detail.map_or_else(|| format!("this is not an admin address; {WHERE}"), String::from);
+        let detail = match answer.redirection() {
+            Some(location) => format!("it points to {location}, where this command does not follow; {WHERE}"),
+            None => answer.detail().unwrap_or_else(|| format!("it does not answer as an admin address does; {WHERE}")),
+        };
         let hint = match (status, &self.token) {
             (StatusCode::UNAUTHORIZED, None) => {
                 " (this command sends ADMIN_TOKEN, which is not set here, nor is ADMIN_TOKEN_FILE)".into()
@@ -154,35 +159,14 @@ impl Remote {
         Err(Refusal { status: Some(status), text })
     }
 
-    /// The JSON that it answers to an operator, as it came and read.
-    pub(super) async fn ask_json(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<(Bytes, Value), Refusal> {
-        self.read(self.ask(method, path, body).await?)
-    }
-
-    /// JSON of its answer, as it came and read.
-    pub(super) fn read(&self, body: Bytes) -> Result<(Bytes, Value), Refusal> {
-        match serde_json::from_slice(&body) {
-            Ok(value) => Ok((body, value)),
-            Err(_) => {
-                let text = format!("{} answered something that is not JSON; {WHERE}", self.shown);
-                Err(Refusal { status: None, text })
-            }
-        }
-    }
-
     async fn send(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
         version: Option<u64>,
-    ) -> Result<(StatusCode, Bytes), String> {
-        let may_change = method != Method::GET;
+    ) -> Result<Answer, String> {
+        let unsure = unsure(&method);
         let mut request = self.client.request(method, format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.secret.expose());
@@ -194,23 +178,25 @@ impl Remote {
             request = request.header(IF_MATCH, format!("\"{version}\""));
         }
         let url = format!("{}{path}", self.shown);
-        let unsure = if may_change { UNSURE } else { "" };
         let response = request.send().await.map_err(|fault| match fault.is_timeout() {
             true => format!("no response from {url} within {} s{unsure}", TIMEOUT.as_secs()),
             false if fault.is_connect() => format!("cannot connect to {url}: {}", cause(&fault)),
             false if fault.is_builder() => format!("cannot ask {url}: {}", cause(&fault)),
             false => format!("no response from {url}: {}{unsure}", cause(&fault)),
         })?;
-        let status = response.status();
-        let body = response.bytes().await.map_err(|_| format!("an invalid response from {url}{unsure}"))?;
-        Ok((status, body))
+        Answer::read(response).await.map_err(|what| format!("{what} from {url}{unsure}"))
     }
 }
 
+/// What is to be said where there is no answer.
+fn unsure(method: &Method) -> &'static str {
+    if *method == Method::GET { "" } else { UNSURE }
+}
+
 /// An address without the name and the password that it may hold.
-fn without_password(base: &str) -> String {
-    let Some((scheme, rest)) = base.split_once("://") else { return base.into() };
-    format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, after)| after))
+pub(super) fn without_password(base: &str) -> String {
+    let (scheme, rest) = base.split_at(base.find("://").map_or(0, |at| at + "://".len()));
+    format!("{scheme}{}", rest.rsplit_once('@').map_or(rest, |(_, after)| after))
 }
 
 /// True where others can read what goes there.
@@ -260,6 +246,7 @@ mod tests {
             assert_eq!(without_password(base), "http://host:9901");
         }
         assert_eq!(without_password("https://host/below"), "https://host/below");
+        assert_eq!(without_password("me:canary@host:9901"), "host:9901");
     }
 
     #[test]

@@ -4,14 +4,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
-
 use crate::model::text::clean;
-
-/// A field as a cell; empty where it has no text.
-pub(super) fn text(field: &Value) -> String {
-    field.as_str().unwrap_or_default().into()
-}
 
 /// The rows with their columns aligned, each row a line without spaces at its end.
 pub(super) fn aligned<R: AsRef<[String]>>(rows: &[R]) -> String {

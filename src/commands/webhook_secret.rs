@@ -6,13 +6,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::loading::load;
+use super::output::put;
 use super::serve::end;
 use crate::config::plan::WebhookPlan;
 
 /// Prints the tenant's secret; while secrets are changed one line for each, the newest first.
 pub fn run(file: Option<&Path>, tenant: &str) -> ExitCode {
     let Some(loaded) = load(file) else { return ExitCode::FAILURE };
-    end(secrets(&loaded.plan.jobs.webhooks, tenant).map(|text| print!("{text}")).map_err(Into::into))
+    end(secrets(&loaded.plan.jobs.webhooks, tenant).map_err(String::from).and_then(|text| put(&text)))
 }
 
 fn secrets(plan: &WebhookPlan, tenant: &str) -> Result<String, &'static str> {

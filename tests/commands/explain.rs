@@ -39,8 +39,11 @@ async fn a_call_is_explained_to_people_and_to_scripts() {
     }
     let problem = desk.run(&["explain", "unknown"]).await.problem();
     assert!(problem.contains("404") && problem.contains("no call with this id"), "{problem}");
-    let problem = desk.run(&["explain", "../keys"]).await.problem();
-    assert!(problem.contains("is not the id of a call"), "{problem}");
+    // Nothing that stands for another path.
+    for wrong in ["../keys", "..", "."] {
+        let problem = desk.run(&["explain", wrong]).await.problem();
+        assert!(problem.contains("is not the id of a call"), "{problem}");
+    }
 }
 
 /// What a caller names is printed where an operator reads it.

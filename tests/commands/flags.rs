@@ -51,6 +51,12 @@ async fn nobodys_change_is_lost() {
     desk.run(&["flags", "on", "use_openai", "--if-version", "1"]).await.text();
     let problem = desk.run(&["flags", "undo", "use_together"]).await.problem();
     assert!(problem.contains("nothing to undo: this flag was never changed"), "{problem}");
+    // Where nobody else has changed it, nobody is looked for.
+    let older = desk.run(&["flags", "undo", "use_openai", "--to", "99"]).await.problem();
+    for problem in [problem, older, desk.run(&["flags", "on", "use_buildpanel"]).await.problem()] {
+        assert!(problem.contains("409") && problem.contains("Nothing was changed."), "{problem}");
+        assert!(!problem.contains("flags show"), "{problem}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,7 @@
 //! What an operator is told who has no token, a wrong one, or the wrong address; and TLS.
 
 use crate::desk::{Desk, TOKEN, run_at};
-use crate::program::{Folder, Program};
+use crate::program::{BINARY, Folder, Program};
 use crate::secure::Authority;
 
 /// One change of each command.
@@ -75,6 +75,26 @@ async fn the_token_may_be_in_a_file() {
         let problem = desk.run_with(&["keys", "list"], &[("ADMIN_TOKEN_FILE", file)]).await.problem();
         assert!(problem.contains(wanted) && !problem.contains("guessed"), "{file}: {problem}");
     }
+}
+
+/// Neither is sent, and none is printed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_a_token_is_said_by_the_name_of_its_variable() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let folder = Folder::new("refused-token");
+    folder.write("two", "canary\nanother");
+    for (name, value) in [("ADMIN_TOKEN", "canary\nanother"), ("ADMIN_TOKEN", "canarü"), ("ADMIN_TOKEN_FILE", "two")] {
+        let problem = run_at(&folder, "http://127.0.0.1:9", &["flags", "list"], &[(name, value)]).await.problem();
+        assert!(problem.contains(&format!("{name} holds what cannot be an admin token")), "{problem}");
+        assert!(problem.contains("one line") && !problem.contains("canar"), "{problem}");
+    }
+    let mut command = tokio::process::Command::new(BINARY);
+    command.args(["flags", "list"]).env_clear().env("ADMIN_TOKEN", std::ffi::OsStr::from_bytes(b"canary\xff"));
+    let output = command.output().await.unwrap();
+    let problem = String::from_utf8(output.stderr).unwrap();
+    assert!(problem.contains("ADMIN_TOKEN holds what cannot be an admin token"), "{problem}");
+    assert!(output.status.code() == Some(1) && !problem.contains("canary"), "{problem}");
 }
 
 /// Whoever answers nothing may have done it all the same.

@@ -2,6 +2,8 @@
 //!
 //! It prints the gateway's responses as lines for a terminal. It does not know where jobs are kept.
 
+mod answers;
+
 mod lines;
 
 use std::collections::BTreeSet;
@@ -9,12 +11,14 @@ use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::{Args, Subcommand};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use self::lines::{count, text};
+use self::answers::{Job, JobAnswer, Page, PurgeStep};
+use self::lines::count;
 use super::output::{put, put_json};
 use super::remote::{Options, Refusal, Remote};
 use super::serve::{end, in_runtime};
@@ -181,16 +185,18 @@ async fn act(remote: &Remote, action: &Action, out: &mut Outcome) -> Result<(), 
     match action {
         Action::List { which, state, code, limit } => {
             let search = Search { which, states: state, code: code.as_deref() };
-            let (jobs, mut last) = search.find(remote, *limit).await?;
+            let (jobs, json, last) = search.find(remote, *limit).await?;
             out.text.push_str(&lines::list(&jobs, &last, *limit));
-            last["jobs"] = jobs.into();
-            out.json = last;
+            // It has been read once.
+            out.json = serde_json::from_slice(&json).unwrap_or_default();
+            out.json["jobs"] = jobs.into_iter().map(|job| job.json).collect();
         }
         Action::Show { id, content } => {
             let query = if *content { "?content=true" } else { "" };
             let path = format!("{}/{}{query}", paths::JOBS, checked(id)?);
-            out.json = ask(remote, &path).await?;
-            out.text.push_str(&lines::one(&out.json));
+            let (_, JobAnswer { job, json }) = remote.ask(Method::GET, &path, None).await?;
+            out.text.push_str(&lines::one(&job, &json["content"]));
+            out.json = json;
         }
         Action::Retry { ids, state, code, which } => {
             let search = Search { which, states: state, code: code.as_deref() };
@@ -203,17 +209,22 @@ async fn act(remote: &Remote, action: &Action, out: &mut Outcome) -> Result<(), 
         Action::Purge { which, state, older_than } => {
             let mut body = json!({"states": state, "olderThan": older_than.as_secs()});
             which.names().for_each(|(name, value)| body[name] = value.into());
-            let mut purged = 0;
+            let mut purged: u64 = 0;
             loop {
-                let answer = remote.ask(Method::POST, paths::JOBS_PURGE, Some(&body)).await;
-                let answer = answer.map_err(|refusal| match purged {
+                let answer = remote.ask::<PurgeStep>(Method::POST, paths::JOBS_PURGE, Some(&body)).await;
+                let (_, step) = answer.map_err(|refusal| match purged {
                     0 => refusal.text,
                     _ => format!("{} deleted, then: {}", count(purged), refusal.text),
                 })?;
-                let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
-                purged += answer["purged"].as_u64().unwrap_or_default();
-                if answer["isDone"] != false {
+                purged = purged.saturating_add(step.purged);
+                if step.is_done {
                     break;
+                }
+                if step.purged == 0 {
+                    return Err(format!(
+                        "{} deleted, then none, though the gateway says there are more",
+                        count(purged)
+                    ));
                 }
             }
             let _ = writeln!(out.text, "{} deleted", count(purged));
@@ -245,7 +256,7 @@ async fn change(
 ) -> Result<(), String> {
     let ask = async |id: &str| {
         let path = format!("{}/{id}{}", paths::JOBS, change.path);
-        remote.ask(change.method.clone(), &path, None).await
+        remote.ask::<Job>(change.method.clone(), &path, None).await
     };
     out.json = json!({"changed": [], "refused": []});
     if !ids.is_empty() {
@@ -270,15 +281,16 @@ async fn change(
         }
         return if refused.is_empty() { Ok(()) } else { Err(refused.join("\n")) };
     }
-    let (mut jobs, _) = search.find(remote, u64::MAX).await?;
+    let (mut jobs, _, _) = search.find(remote, u64::MAX).await?;
+    jobs.iter().try_for_each(|found| checked(&found.job.id).map(drop))?;
     // Times are spelt so that their order is that of the texts.
-    jobs.sort_by(|left, right| text(left, "submittedAt").cmp(text(right, "submittedAt")));
+    jobs.sort_by(|left, right| left.job.submitted_at.cmp(&right.job.submitted_at));
     let (mut done, mut moved) = (0, 0);
-    for (place, job) in jobs.iter().enumerate() {
+    for (place, JobAnswer { job, .. }) in jobs.iter().enumerate() {
         if place > 0 && place % STEP == 0 {
             eprintln!("{place} of {} ...", count(jobs.len() as u64));
         }
-        let id = text(job, "id");
+        let id = &job.id;
         match ask(id).await {
             Ok(_) => {
                 done += 1;
@@ -309,27 +321,30 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// The first jobs that match, the last to change first, and the gateway's last answer, for what else it says.
-    async fn find(&self, remote: &Remote, limit: u64) -> Result<(Vec<Value>, Value), String> {
+    async fn find(&self, remote: &Remote, limit: u64) -> Result<(Vec<JobAnswer>, Bytes, Page), String> {
         let (mut found, mut known, mut before) = (Vec::new(), BTreeSet::new(), None);
         loop {
             let page = if self.code.is_some() { PAGE } else { limit.min(PAGE) };
-            let mut answer = ask(remote, &self.path(page, before)).await?;
-            let jobs: Vec<Value> = answer["jobs"].as_array_mut().map(std::mem::take).unwrap_or_default();
-            let (is_last, oldest) = ((jobs.len() as u64) < page, jobs.last().and_then(since));
+            let (json, mut answer): (_, Page) = remote.ask(Method::GET, &self.path(page, before), None).await?;
+            let jobs = std::mem::take(&mut answer.jobs);
+            let (is_last, oldest) = ((jobs.len() as u64) < page, jobs.last().map(|last| last.job.since));
             let known_before = known.len();
-            for job in jobs {
-                let is_new = job["id"].as_str().is_some_and(|id| known.insert(id.to_owned()));
-                if is_new && self.code.is_none_or(|code| job["error"]["code"] == code) {
-                    found.push(job);
+            for shown in jobs {
+                let is_new = known.insert(shown.job.id.clone());
+                if is_new && self.code.is_none_or(|code| shown.job.code() == Some(code)) {
+                    found.push(shown);
                 }
             }
-            if is_last || found.len() as u64 >= limit || oldest.is_none() {
+            let Some(oldest) = oldest.filter(|_| !is_last && (found.len() as u64) < limit) else {
                 found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-                return Ok((found, answer));
-            }
+                return Ok((found, json, answer));
+            };
             // Others may have changed in the same millisecond as the last one, unless those fill a page.
             let step = if known.len() == known_before { 0 } else { 1 };
-            before = oldest.and_then(|time| time.checked_add(jiff::SignedDuration::from_millis(step)).ok());
+            let next = oldest.checked_add(jiff::SignedDuration::from_millis(step)).unwrap_or(oldest);
+            if before.replace(next).is_some_and(|before| before <= next && known.len() == known_before) {
+                return Err("the gateway lists the same jobs again and again".into());
+            }
         }
     }
 
@@ -346,21 +361,12 @@ impl Search<'_> {
     }
 }
 
-async fn ask(remote: &Remote, path: &str) -> Result<Value, String> {
-    let body = remote.ask(Method::GET, path, None).await?;
-    serde_json::from_slice(&body).map_err(|_| format!("an answer to {path} that is not JSON"))
-}
-
 /// What goes into a path.
 fn checked(id: &str) -> Result<&str, String> {
     match JobId::parse(id) {
         Some(_) => Ok(id),
         None => Err(format!("{id:?} is not the id of a job: give `jobId` of the response that accepted it")),
     }
-}
-
-fn since(job: &Value) -> Option<Timestamp> {
-    job["since"].as_str()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 //! It does not know how a world is learnt.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::commands::output::put;
 use crate::simulate::learn::fit::Fit;
 use crate::simulate::learn::{Learned, Learner};
 use crate::simulate::trace::spread::Spread;
@@ -54,12 +54,11 @@ pub(super) fn learn(files: &[PathBuf], seed: u64, is_strict: bool, is_json: bool
         learner.note(&row.map_err(|fault| fault.to_string())?);
     }
     let Learned { toml, fit } = learner.finish()?;
-    let mut out = std::io::stdout().lock();
-    let written = match is_json {
-        true => serde_json::to_string_pretty(&Shown { world: &toml, fit: &fit })
-            .map_err(std::io::Error::from)
-            .and_then(|text| writeln!(out, "{text}")),
-        false => write!(out, "{toml}").and_then(|()| write!(std::io::stderr().lock(), "{fit}")),
-    };
-    written.map_err(|error| format!("cannot write the world: {error}"))
+    if is_json {
+        let text = serde_json::to_string_pretty(&Shown { world: &toml, fit: &fit });
+        return put(&(text.map_err(|fault| fault.to_string())? + "\n"));
+    }
+    put(&toml)?;
+    eprint!("{fit}");
+    Ok(())
 }

@@ -8,7 +8,7 @@ mod progress;
 mod sweep;
 
 use std::collections::BTreeSet;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use self::progress::Progress;
 use self::sweep::SweepArguments;
+use crate::commands::output::put;
 use crate::config;
 use crate::model::time::in_words;
 use crate::simulate::names::Names;
@@ -308,7 +309,7 @@ fn recorded(stage: &Stage) -> Result<Option<Tally>, String> {
 }
 
 fn show(arguments: &Arguments, report: &Report) -> Result<(), String> {
-    print(arguments.json, report, table::table).map_err(|error| format!("cannot write the report: {error}"))?;
+    print(arguments.json, report, table::table)?;
     if let Some(path) = &arguments.report {
         save(path, &page::page(report))?;
     }
@@ -319,11 +320,10 @@ fn show(arguments: &Arguments, report: &Report) -> Result<(), String> {
 }
 
 /// Prints a result: as JSON, or as a table, with colours where a person reads it.
-fn print<T: Serialize>(is_json: bool, result: &T, table: impl FnOnce(&T, bool) -> String) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
+fn print<T: Serialize>(is_json: bool, result: &T, table: impl FnOnce(&T, bool) -> String) -> Result<(), String> {
     match is_json {
-        true => writeln!(out, "{}", serde_json::to_string_pretty(result)?),
-        false => write!(out, "{}", table(result, std::io::stdout().is_terminal())),
+        true => put(&(serde_json::to_string_pretty(result).map_err(|fault| fault.to_string())? + "\n")),
+        false => put(&table(result, std::io::stdout().is_terminal())),
     }
 }
 

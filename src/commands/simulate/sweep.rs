@@ -124,7 +124,7 @@ fn style() -> ProgressStyle {
 }
 
 fn show(arguments: &Arguments, swept: &Swept) -> Result<(), String> {
-    print(arguments.json, swept, table::table).map_err(|error| format!("cannot write the result: {error}"))?;
+    print(arguments.json, swept, table::table)?;
     if let Some(path) = &arguments.report {
         save(path, &page::page(swept))?;
     }

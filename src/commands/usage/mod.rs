@@ -11,7 +11,7 @@ use clap::Args;
 use http::Method;
 use jiff::Timestamp;
 
-use super::output::{put, put_json};
+use super::output::{put, put_json, put_table};
 use super::remote::{Options, Remote};
 use super::serve::{end, in_runtime};
 use super::spans::span_with_unit;
@@ -127,10 +127,10 @@ fn act(arguments: &Arguments) -> Result<(), String> {
     let path = arguments.path(Timestamp::now());
     let remote = Remote::new(&arguments.options.url)?;
     if arguments.csv {
-        let csv = in_runtime(async { Ok(remote.ask(Method::GET, &path, None).await?) })?;
-        return put(&String::from_utf8_lossy(&csv));
+        let csv = in_runtime(async { Ok(remote.ask_text(&path, "text/csv").await?) })?;
+        return put_table(&csv);
     }
-    let (json, answer) = in_runtime(async { Ok(remote.ask_json(Method::GET, &path, None).await?) })?;
+    let (json, answer) = in_runtime(async { Ok(remote.ask(Method::GET, &path, None).await?) })?;
     if arguments.options.json {
         return put_json(&json);
     }
