@@ -19,7 +19,7 @@ use dockerfile::Image;
 
 /// The most that the layers may weigh, compressed as a registry keeps them. The aim is 10 MB; docs/numbers.md says by how much it is
 /// missed, and this keeps it from getting worse.
-const MOST: u64 = 16_000_000;
+const MOST: u64 = 14_700_000;
 
 /// The image's user.
 const USER: u32 = 65532;
