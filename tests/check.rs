@@ -193,6 +193,26 @@ const ROWS: &[Row] = &[
         ],
     },
     Row {
+        code: "budget_without_price",
+        key: "budget.all",
+        says: &["(route chat)", "set price.\"*\""],
+        raises: "defaults = false\n[provider.openai]\nkind = 'openai'\nurl = 'http://127.0.0.1:9/v1'\nkey_env = 'OPENAI_API_KEY'\n\
+                 [price]\ngpt-4o = { input = 1, output = 2 }\n\
+                 [budget.all]\nkey = ['all']\namount = 1\nper = 'day'\n\
+                 [route.chat]\npaths = ['/c']\ncaller = 'openai'\ncall = 'chat'\ntargets = ['openai']\n",
+        without: &[],
+        does_not: &[
+            "defaults = false\n[provider.openai]\nkind = 'openai'\nurl = 'http://127.0.0.1:9/v1'\nkey_env = 'OPENAI_API_KEY'\n\
+             [price]\ngpt-4o = { input = 1, output = 2 }\n'*' = { input = 1, output = 2 }\n\
+             [budget.all]\nkey = ['all']\namount = 1\nper = 'day'\n\
+             [route.chat]\npaths = ['/c']\ncaller = 'openai'\ncall = 'chat'\ntargets = ['openai']\n",
+            "defaults = false\n[provider.openai]\nkind = 'openai'\nurl = 'http://127.0.0.1:9/v1'\nkey_env = 'OPENAI_API_KEY'\n\
+             [price]\ngpt-4o = { input = 1, output = 2 }\n\
+             [budget.all]\nkey = ['all']\namount = 1\nper = 'day'\n\
+             [route.chat]\npaths = ['/c']\ncaller = 'openai'\ncall = 'chat'\nmodels = ['gpt-4o']\ntargets = ['openai']\n",
+        ],
+    },
+    Row {
         code: "price_by_default",
         key: "price.\"new-model\"",
         says: &["at openai (route ", "prompted)"],

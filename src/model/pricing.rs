@@ -122,6 +122,11 @@ impl Price {
             + if self.units.is_any() { self.units.picodollars(usage.units) } else { 0 }
     }
 
+    /// True when nothing costs anything.
+    pub fn is_nothing(self) -> bool {
+        Self { max_answer: None, ..self } == Self::default()
+    }
+
     /// The most that tokens may cost, whatever their provider does with the prompt.
     pub fn most(self, usage: Usage) -> Usd {
         Self { input: self.input.max(self.cache_write.unwrap_or_default()), ..self }.cost(usage)

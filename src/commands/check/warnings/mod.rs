@@ -47,8 +47,14 @@ impl fmt::Display for Warning {
 /// All of a configuration at this moment: those that its reader has found, too.
 pub fn all(plan: &Plan, state: &GatewayState, now: Timestamp) -> Vec<Warning> {
     let read = plan.warnings.iter().map(|text| Warning { code: "config", key: None, text: text.clone() });
-    let found =
-        [targets::all(plan, state), callers::all(plan, now), limits::all(plan), cache::all(plan), prices::all(plan)];
+    let found = [
+        targets::all(plan, state),
+        callers::all(plan, now),
+        limits::all(plan),
+        cache::all(plan),
+        prices::all(plan),
+        prices::free_of_charge(plan),
+    ];
     read.chain(found.into_iter().flatten()).collect()
 }
 

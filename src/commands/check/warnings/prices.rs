@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::Warning;
 use crate::caller::canvas;
 use crate::commands::check::words;
-use crate::config::plan::{ModelChoice, OnStop, Plan, PromptPlan, RoutePlan, TargetPlan};
+use crate::config::plan::{BudgetPlan, ModelChoice, OnStop, Plan, PromptPlan, RoutePlan, TargetPlan};
+use crate::model::pattern::Pattern;
 
 pub(super) fn all(plan: &Plan) -> Vec<Warning> {
     let mut unpriced: BTreeMap<(Arc<str>, Arc<str>), Vec<&str>> = BTreeMap::new();
@@ -36,6 +37,30 @@ pub(super) fn all(plan: &Plan) -> Vec<Warning> {
         Warning::new("price_by_default", format!("price.{model:?}"), text)
     };
     unpriced.into_iter().map(warning).collect()
+}
+
+/// A budget that pays for models which cost nothing because nobody has said what they cost.
+pub(super) fn free_of_charge(plan: &Plan) -> Vec<Warning> {
+    // No configuration names it, so that only the price of any model fits.
+    let anything = "a model that nobody has named";
+    let takes_anything = |route: &RoutePlan| Pattern::take(&route.input.models, anything);
+    let is_free = |target: &TargetPlan| {
+        let is_passed_on = matches!(target.choose(Some(anything)), ModelChoice::AsAsked);
+        let quote = plan.prices.of(&target.provider.name, anything);
+        is_passed_on && quote.is_default && quote.price.is_nothing()
+    };
+    let warning = |budget: &Arc<BudgetPlan>| {
+        let routes = plan.routes.iter().filter(|route| budget.is_about(&route.name) && takes_anything(route));
+        let routes: Vec<&str> =
+            routes.filter(|route| route.all_targets().any(is_free)).map(|route| &*route.name).collect();
+        let text = format!(
+            "calls of models without a price cost nothing, so it does not hold for them (route {}); set price.\"*\", or list the \
+             route's models",
+            words::few(&routes)
+        );
+        (!routes.is_empty()).then(|| Warning::new("budget_without_price", format!("budget.{}", budget.name), text))
+    };
+    plan.budgets.iter().filter_map(warning).collect()
 }
 
 /// True for a prompt that calls of a route may be made of: its own, that of its kind of call, or any that a job names.

@@ -6,7 +6,9 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::text::Lines;
-use super::{CallRenderer, cached, chart, ended, instances, milliseconds, named, offset, summary, timeline};
+use super::{
+    CallRenderer, cached, chart, ended_with_status, instances, milliseconds, named, offset, summary, timeline,
+};
 use crate::model::names::display_name;
 use crate::model::time::in_words;
 use crate::model::trail::{Attempt, LimitFact, LimitTerms, Step, StepKind};
@@ -102,7 +104,7 @@ fn attempt(record: &CallRecord, number: usize, tried: &Attempt) -> (Duration, St
 }
 
 fn attempt_end(record: &CallRecord, number: usize, tried: &Attempt) -> (Duration, String) {
-    let outcome = ended(tried);
+    let outcome = ended_with_status(tried);
     match tried.took {
         Some(took) => {
             let text = format!("attempt {number}    {outcome} after {:.1} ms", milliseconds(took));

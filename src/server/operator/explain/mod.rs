@@ -16,6 +16,7 @@ mod render;
 
 mod lines;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,6 +118,17 @@ fn guarded(fact: &GuardFact) -> &'static str {
         "mask" => "masked",
         "reject" => "blocked",
         _ => "reported",
+    }
+}
+
+/// How an attempt ended, with the status by which its provider failed: its support asks for that first.
+fn ended_with_status(tried: &Attempt) -> Cow<'static, str> {
+    let word = ended(tried);
+    match (tried.outcome, tried.status) {
+        (trail::Outcome::Failed(_), Some(status)) if !(200..300).contains(&status) => {
+            format!("{word} (status {status})").into()
+        }
+        _ => word.into(),
     }
 }
 

@@ -151,6 +151,7 @@ fn attempt(record: &CallRecord, tried: &Attempt) -> Value {
         "answeredMs": tried.answered.map(milliseconds),
         "tookMs": tried.took.map(milliseconds),
         "outcome": ended(tried),
+        "status": tried.status,
         "requestId": tried.request_id.as_deref(),
     })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{ended, named, offset};
+use super::{ended_with_status, named, offset};
 use crate::model::names::display_name;
 use crate::model::reply::CacheResult;
 use crate::model::trail::{Attempt, Decision, Direction, Outcome, Step, StepKind};
@@ -181,7 +181,7 @@ fn attempt(record: &CallRecord, number: usize, tried: &Attempt) -> Row {
         at,
         took: tried.took.unwrap_or_else(|| record.took.saturating_sub(at)),
         answered: tried.answered,
-        result: ended(tried).into(),
+        result: ended_with_status(tried).into(),
         tone,
     }
 }
