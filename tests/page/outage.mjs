@@ -66,7 +66,7 @@ export async function alone() {
 export async function stoodInFor() {
   const { page, mishaps, context } = await visit();
   await behave({ fault: "status", status: 401 }, "together");
-  await repeat(2, 200);
+  await repeat(2, 200, "meta-llama/Llama-3.3-70B-Instruct-Turbo");
   await notice(page, "together rejects the gateway's key: calls go to the next target");
   await page.locator("#notices li", { hasText: "Some calls are served by fallback targets." }).getByRole("link", { name: "Calls" }).click();
   await has(page, "#recent tr [data-cell=by]", "openai");
