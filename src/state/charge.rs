@@ -16,7 +16,7 @@ use crate::config::plan::Prices;
 use crate::model::call::{Call, CallRequest};
 use crate::model::fault::Fault;
 use crate::model::reply::{Body, Event, EventStream, Reply, Usage};
-use crate::model::trail::{Attempt, Basis, DIFFERS, Facts, Outcome, Reason, Reckon, Tokens, Trail};
+use crate::model::trail::{Attempt, Basis, DIFFERS, Facts, Outcome, Reason, Reckon, Tokens, Trail, is_broken_off};
 use crate::state::estimate::{Estimates, units, writes_text};
 
 /// What reckons the attempts of calls on one route.
@@ -98,7 +98,7 @@ pub fn received(estimates: &Estimates, request: &CallRequest, attempt: &Attempt)
 
 /// True for an answer that had begun, and that its provider itself has broken off.
 fn has_ended_itself(attempt: &Attempt) -> bool {
-    attempt.answered.is_some() && matches!(attempt.outcome, Outcome::Failed("provider_broken" | "stream_incomplete"))
+    attempt.answered.is_some() && matches!(attempt.outcome, Outcome::Failed(code) if is_broken_off(code))
 }
 
 /// The attempt that answered completely, where that is another one.

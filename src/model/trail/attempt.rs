@@ -75,12 +75,17 @@ impl Attempt {
         match self.outcome {
             Outcome::Pending | Outcome::Succeeded => !is_refused,
             Outcome::Failed(code) => {
-                let is_cut = self.status.is_some() && matches!(code, "provider_broken" | "stream_incomplete" | DIFFERS);
+                let is_cut = self.status.is_some() && (is_broken_off(code) || code == DIFFERS);
                 let is_late = matches!(code, "provider_timeout" | "deadline_exceeded");
                 !is_refused && (is_cut || is_late) && !self.is_unreached
             }
         }
     }
+}
+
+/// True for the codes of an answer that its provider itself has broken off.
+pub fn is_broken_off(code: &str) -> bool {
+    matches!(code, "provider_broken" | "stream_incomplete")
 }
 
 /// Why an attempt was made.

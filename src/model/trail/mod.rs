@@ -22,7 +22,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::model::time::{now, refresh, since};
 
-pub use self::attempt::{Attempt, AttemptNote, DIFFERS, Outcome, Reason};
+pub use self::attempt::{Attempt, AttemptNote, DIFFERS, Outcome, Reason, is_broken_off};
 pub use self::facts::{Ending, Facts, LONGEST_MODEL, short_model};
 pub use self::found::{
     Account, AuthFact, BudgetFact, Direction, Fallback, GuardFact, KeptFact, PromptFact, Taken, TunnelFact,
@@ -101,11 +101,12 @@ impl Trail {
         self.0.facts.lock()
     }
 
-    /// Notes of the last attempt, which is over, that its answer differed from what the caller had.
+    /// Notes of the last attempt that answered and was given up, that its answer differed from what the caller had.
     pub fn differed(&self) {
         let mut facts = self.facts();
-        let given_up = |it: &&mut Attempt| it.outcome == Outcome::Pending && !it.is_running();
-        if let Some(attempt) = facts.attempts.last_mut().filter(given_up) {
+        let is_given_up =
+            |it: &&mut Attempt| it.answered.is_some() && it.outcome == Outcome::Pending && !it.is_running();
+        if let Some(attempt) = facts.attempts.iter_mut().rfind(is_given_up) {
             attempt.outcome = Outcome::Failed(DIFFERS);
         }
     }

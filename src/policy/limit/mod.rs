@@ -189,9 +189,7 @@ fn came<'f>(
 ) -> Vec<(&'f Attempt, Usage)> {
     // The answer that was given, else the last one that came, and was not good enough to be given.
     let given = facts.served_index().or_else(|| facts.attempts.iter().rposition(|it| it.answered.is_some()));
-    let is_failure = |attempt: &Attempt| {
-        matches!(attempt.outcome, trail::Outcome::Failed("provider_broken" | "stream_incomplete" | "provider_timeout"))
-    };
+    let is_failure = |attempt: &Attempt| matches!(attempt.outcome, trail::Outcome::Failed(code) if trail::is_broken_off(code) || code == "provider_timeout");
     let attempts = facts.attempts.iter().enumerate();
     let charged = attempts.filter(|(index, attempt)| given == Some(*index) || !is_failure(attempt));
     let usage = |attempt: &Attempt| {
