@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::output::{put, put_json};
-use super::remote::{Options, Remote, is_segment};
+use super::remote::{Options, Remote, is_segment, with_query};
 use super::serve::{end, in_runtime};
 use super::spans::span_with_unit;
 use crate::model::operator_paths as paths;
@@ -67,29 +67,27 @@ pub struct Arguments {
 impl Arguments {
     /// The path with its query.
     fn path(&self) -> String {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.append_pair("format", if self.options.json { "json" } else { "text" });
+        let format = ("format", Some(if self.options.json { "json" } else { "text" }));
         if let Some(id) = &self.id {
-            return format!("{}/{id}?{}", paths::EXPLAIN, query.finish());
+            return with_query(&format!("{}/{id}", paths::EXPLAIN), [format]);
         }
-        // Those in flight come first.
-        query.append_pair("state", "all");
         let slow = self.slow.map(|slow| slow.as_millis().to_string());
         let limit = self.limit.map(|limit| limit.to_string());
-        let conditions = [
-            ("route", &self.route),
-            ("outcome", &self.outcome),
-            ("tenant", &self.tenant),
-            ("provider", &self.provider),
-            ("variant", &self.variant),
-            ("limit_rule", &self.limit_rule),
-            ("budget", &self.budget),
-            ("slow", &slow),
-            ("limit", &limit),
+        let parameters = [
+            format,
+            // Those in flight come first.
+            ("state", Some("all")),
+            ("route", self.route.as_deref()),
+            ("outcome", self.outcome.as_deref()),
+            ("tenant", self.tenant.as_deref()),
+            ("provider", self.provider.as_deref()),
+            ("variant", self.variant.as_deref()),
+            ("limit_rule", self.limit_rule.as_deref()),
+            ("budget", self.budget.as_deref()),
+            ("slow", slow.as_deref()),
+            ("limit", limit.as_deref()),
         ];
-        let given = conditions.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
-        query.extend_pairs(given);
-        format!("{}?{}", paths::EXPLAIN, query.finish())
+        with_query(paths::EXPLAIN, parameters)
     }
 }
 

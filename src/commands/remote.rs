@@ -27,6 +27,13 @@ const UNSURE: &str = "; the change may still have been applied: check before you
 /// What a wrong address is told.
 const WHERE: &str = "--url takes the admin address (server.admin, ADMIN_ADDR)";
 
+/// A path with those parameters that have a value.
+pub(super) fn with_query<'a>(path: &str, parameters: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> String {
+    let given = parameters.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish();
+    format!("{path}?{query}")
+}
+
 /// Which gateway a command asks, and how it prints the answer.
 #[derive(Args)]
 pub(super) struct Options {

@@ -12,7 +12,7 @@ use http::Method;
 use jiff::Timestamp;
 
 use super::output::{put, put_json, put_table};
-use super::remote::{Options, Remote};
+use super::remote::{Options, Remote, with_query};
 use super::serve::{end, in_runtime};
 use super::spans::span_with_unit;
 use crate::model::operator_paths as paths;
@@ -82,29 +82,23 @@ pub struct Arguments {
 impl Arguments {
     /// The path with its query.
     fn path(&self, now: Timestamp) -> String {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        let mut add = |name: &str, value: Option<&str>| {
-            if let Some(value) = value {
-                query.append_pair(name, value);
-            }
-        };
         let from = self.last.and_then(|last| now.checked_sub(last).ok()).map(|from| format!("{from:.0}"));
-        add("period", self.period.as_deref().or(self.last.map(finest)));
-        add("from", self.from.as_deref().or(from.as_deref()));
-        add("to", self.to.as_deref());
-        add("by", Some(self.by.join(",")).filter(|by| !by.is_empty()).as_deref());
-        let conditions = [
-            ("tenant", &self.tenant),
-            ("user", &self.user),
-            ("api_key", &self.api_key),
-            ("session", &self.session),
-            ("route", &self.route),
-            ("model", &self.model),
-            ("provider", &self.provider),
+        let by = Some(self.by.join(",")).filter(|by| !by.is_empty());
+        let parameters = [
+            ("period", self.period.as_deref().or(self.last.map(finest))),
+            ("from", self.from.as_deref().or(from.as_deref())),
+            ("to", self.to.as_deref()),
+            ("by", by.as_deref()),
+            ("tenant", self.tenant.as_deref()),
+            ("user", self.user.as_deref()),
+            ("api_key", self.api_key.as_deref()),
+            ("session", self.session.as_deref()),
+            ("route", self.route.as_deref()),
+            ("model", self.model.as_deref()),
+            ("provider", self.provider.as_deref()),
+            ("format", Some(if self.csv { "csv" } else { "json" })),
         ];
-        conditions.into_iter().for_each(|(name, value)| add(name, value.as_deref()));
-        add("format", Some(if self.csv { "csv" } else { "json" }));
-        format!("{}?{}", paths::USAGE, query.finish())
+        with_query(paths::USAGE, parameters)
     }
 }
 
