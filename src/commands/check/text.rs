@@ -25,8 +25,7 @@ pub(super) fn routes(text: &mut String, routes: &[RouteFacts]) {
     }
     let mut blocks: Vec<(Vec<&RouteFacts>, Vec<Row>)> = Vec::new();
     for route in routes {
-        let mut rows = block(route);
-        rows.retain(|(label, _)| common.is_none() || label != "callers");
+        let rows = block(route, common.is_none());
         match blocks.iter_mut().find(|(_, known)| *known == rows) {
             Some((routes, _)) => routes.push(route),
             None => blocks.push((vec![route], rows)),
@@ -59,11 +58,13 @@ fn where_it_is(route: &RouteFacts) -> String {
     }
 }
 
-/// What is particular to a route.
-fn block(route: &RouteFacts) -> Vec<Row> {
+/// What is particular to a route; its callers only where routes differ in them.
+fn block(route: &RouteFacts, says_callers: bool) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     let mut row = |label: &str, line: String| rows.push((label.into(), line));
-    row("callers", route.callers.clone());
+    if says_callers {
+        row("callers", route.callers.clone());
+    }
     // Of what cannot be answered, the rest is not worth a line: `--route` has it.
     let mut all = route.variants.iter().map(|variant| &variant.targets).chain([&route.targets]);
     if !route.is_local && !all.any(|targets| can_answer(targets)) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Warning;
 use crate::caller::canvas;
+use crate::commands::check::facts::draws_on;
 use crate::commands::check::words;
 use crate::config::plan::{BudgetPlan, ModelChoice, OnStop, Plan, PromptPlan, RoutePlan, TargetPlan};
 use crate::model::pattern::Pattern;
@@ -50,7 +51,7 @@ pub(super) fn free_of_charge(plan: &Plan) -> Vec<Warning> {
         is_passed_on && quote.is_default && quote.price.is_nothing()
     };
     let warning = |budget: &Arc<BudgetPlan>| {
-        let routes = plan.routes.iter().filter(|route| budget.is_about(&route.name) && takes_anything(route));
+        let routes = plan.routes.iter().filter(|route| draws_on(route, budget) && takes_anything(route));
         let routes: Vec<&str> =
             routes.filter(|route| route.all_targets().any(is_free)).map(|route| &*route.name).collect();
         let text = format!(
