@@ -10,7 +10,7 @@ setup: ## install what the tests need; quick when it is there
 	@scripts/setup
 
 test: setup ## set up, then run the whole suite
-	cargo test --locked
+	cargo test --locked --no-fail-fast
 
 generate: ## write what the program says of itself: the schema, the references
 	TIDEGATE_BLESS=1 cargo test --locked --test generated what_is_committed
