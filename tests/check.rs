@@ -64,6 +64,9 @@ const ROWS: &[Row] = &[
             // It counts a whole tenant, and the general one its users.
             "[limits]\ntier_header = 'X-Tier'\n[limit.pro]\ntiers = ['pro']\nalso = true\ncalls = ['chat']\n\
              key = ['tenant']\nrate = '5000/min'\n",
+            // The tenant's own takes its place, and the tier's counts for other tenants alone.
+            "[limits]\ntier_header = 'X-Tier'\n[limit.r1]\ntenants = ['r1']\ncalls = ['chat']\n\
+             key = ['user', 'api_key', 'tenant', 'address']\nrate = '1000/min'\n",
             // Another rule of the tier takes the general one's place.
             "[limits]\ntier_header = 'X-Tier'\n[limit.pro]\ntiers = ['pro']\nalso = true\ncalls = ['chat']\n\
              key = ['user', 'api_key', 'tenant', 'address']\nrate = '5000/min'\n\
@@ -81,6 +84,28 @@ const ROWS: &[Row] = &[
         does_not: &["[limits]\ntier_header = 'X-Tier'\n\
                      [limit.pro]\ntiers = ['pro']\nmode = 'shadow'\ncalls = ['chat']\n\
                      key = ['user', 'api_key', 'tenant', 'address']\nrate = '5/min'\n"],
+    },
+    Row {
+        code: "tier_limit_never_reached",
+        key: "limit.r1",
+        says: &["1000 per min", "limit.pro (30 per min)", "remove `also`"],
+        raises: "[limits]\ntier_header = 'X-Tier'\n\
+                 [limit.pro]\ntiers = ['pro']\ncalls = ['chat']\nkey = ['tenant']\nrate = '30/min'\n\
+                 [limit.r1]\ntenants = ['r1']\ntiers = ['pro']\nalso = true\ncallers = ['openai']\n\
+                 calls = ['chat']\nkey = ['tenant']\nrate = '1000/min'\n",
+        without: &[],
+        does_not: &[
+            // It takes the place of the tier's.
+            "[limits]\ntier_header = 'X-Tier'\n\
+             [limit.pro]\ntiers = ['pro']\ncalls = ['chat']\nkey = ['tenant']\nrate = '30/min'\n\
+             [limit.r1]\ntenants = ['r1']\ntiers = ['pro']\ncallers = ['openai']\n\
+             calls = ['chat']\nkey = ['tenant']\nrate = '1000/min'\n",
+            // It is for other tiers of the tenant too.
+            "[limits]\ntier_header = 'X-Tier'\n\
+             [limit.pro]\ntiers = ['pro']\ncalls = ['chat']\nkey = ['tenant']\nrate = '30/min'\n\
+             [limit.r1]\ntenants = ['r1']\nalso = true\ncallers = ['openai']\n\
+             calls = ['chat']\nkey = ['tenant']\nrate = '5000/min'\n",
+        ],
     },
     Row {
         code: "limit_never_reached",
@@ -249,6 +274,27 @@ const ROWS: &[Row] = &[
              tier = 'gold'\n[limit.gold]\ntiers = ['gold']\nkey = ['user']\nrate = '5/min'\n",
             // Keys that are made while the gateway runs may have it.
             "[auth]\nadmin_token = '0123456789abcdef'\n[limit.gold]\ntiers = ['gold']\nkey = ['user']\nrate = '5/min'\n",
+        ],
+    },
+    Row {
+        code: "limit_without_callers",
+        key: "limit.r2",
+        says: &["no caller can have the tenant r2: API keys have r1", "give an API key this `tenant`"],
+        raises: "[auth]\ndefault = 'api_key'\n[api_key.a]\ntenant = 'r1'\n\
+                 hash = ['sha256:5ca24005b740717ba4f3f6bc48a230700e68c2a4b11ecedb96f169f4efaf1f21']\n\
+                 [limit.r2]\ntenants = ['r2']\nkey = ['tenant']\nrate = '5/min'\n",
+        without: &[],
+        does_not: &[
+            // One of its tenants is there.
+            "[auth]\ndefault = 'api_key'\n[api_key.a]\ntenant = 'r1'\n\
+             hash = ['sha256:5ca24005b740717ba4f3f6bc48a230700e68c2a4b11ecedb96f169f4efaf1f21']\n\
+             [limit.r2]\ntenants = ['r1', 'r2']\nkey = ['tenant']\nrate = '5/min'\n",
+            // Its holder names the tenant.
+            "[auth]\ndefault = 'api_key'\n[api_key.a]\ntenant = '*'\n\
+             hash = ['sha256:5ca24005b740717ba4f3f6bc48a230700e68c2a4b11ecedb96f169f4efaf1f21']\n\
+             [limit.r2]\ntenants = ['r2']\nkey = ['tenant']\nrate = '5/min'\n",
+            // A header may say it where nothing is asked.
+            "[limit.r2]\ntenants = ['r2']\nkey = ['tenant']\nrate = '5/min'\n",
         ],
     },
     Row {

@@ -74,6 +74,30 @@ const CASES: &[Case] = &[
         variant: None,
     },
     Case {
+        name: "a tenant's own limit takes the place of its tier's",
+        config: "[limit.pro]\ntiers = ['pro']\nkey = ['user', 'address']\nrate = '9/min'\n\
+                 [limit.r1]\ntenants = ['r1']\nkey = ['tenant']\nrate = '7/min'\n\
+                 [limit.r2]\ntenants = ['r2']\nkey = ['tenant']\nrate = '5/min'\n\
+                 [route.openai-chat]\ntargets = ['openai']\n",
+        route: "openai-chat",
+        caller: &[("model", "gpt-4o-mini"), ("tier", "pro"), ("tenant", "r1"), ("address", "10.0.0.5")],
+        asked: &[("openai", "gpt-4o-mini")],
+        limits: &["r1"],
+        cache: false,
+        variant: None,
+    },
+    Case {
+        name: "a tenant that a caller on the internet claims to be",
+        config: "[limit.r1]\ntenants = ['r1']\nkey = ['tenant']\nrate = '7/min'\n\
+                 [route.openai-chat]\ntargets = ['openai']\n",
+        route: "openai-chat",
+        caller: &[("model", "gpt-4o-mini"), ("tenant", "r1"), ("address", "203.0.113.5")],
+        asked: &[("openai", "gpt-4o-mini")],
+        limits: &["ai", "general"],
+        cache: false,
+        variant: None,
+    },
+    Case {
         name: "the restaurant's own provider, and fixed models after it",
         config: "[route.restaurant-chat]\ntargets = ['buildpanel', { provider = 'together', model = 'big' }, \
                  { provider = 'openai', model = 'gpt-4' }]\n",

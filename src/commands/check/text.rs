@@ -140,7 +140,10 @@ pub(super) fn sockets(tunnel: &TunnelFacts) -> String {
 }
 
 fn label(of: &LimitsOf) -> String {
-    of.tier.as_ref().map_or("limits".into(), |tier| format!("tier {tier}"))
+    let tenant = of.tenant.as_ref().map(|tenant| format!("tenant {tenant}"));
+    let tier = of.tier.as_ref().map(|tier| format!("tier {tier}"));
+    let named: Vec<String> = tenant.into_iter().chain(tier).collect();
+    if named.is_empty() { "limits".into() } else { named.join(", ") }
 }
 
 /// `ai 30 per min, general 100 per min, by user, else address`: who is counted is said once where it is the same for all.

@@ -48,9 +48,11 @@ pub struct LimitPlan {
     pub methods: Vec<Method>,
     /// Tiers; empty means all.
     pub tiers: Vec<Box<str>>,
+    /// Tenants; empty means all, and callers that name none.
+    pub tenants: Vec<Box<str>>,
     /// Whether it is about the calls that jobs make: `None`: about those too, `true`: about those alone, `false`: not about them.
     pub is_about_jobs: Option<bool>,
-    /// True when a rule for tiers holds beside those that are for all. Otherwise it takes their place.
+    /// True when a rule for tiers or tenants holds beside those that are for more callers. Otherwise it takes their place.
     pub is_also: bool,
     /// Who is counted: the first of these of which every part is known.
     pub key: Vec<KeyPlan>,
@@ -103,7 +105,7 @@ impl KeyPlan {
     /// A user, tenant or token that nobody has checked can be made up, a new one for each request. From the internet it tells
     /// nobody apart where an address can.
     fn believes(ways: &[Self], head: &Head) -> bool {
-        head.is_proven || ip_ranges::is_near(head.address) || !ways.iter().any(Self::has_address)
+        is_believed(head) || !ways.iter().any(Self::has_address)
     }
 
     /// The word in the config: `tenant+address`.
@@ -119,6 +121,16 @@ impl KeyPlan {
     pub fn has_address(&self) -> bool {
         self.0.contains(&KeyPart::Address)
     }
+}
+
+/// True when what a caller says of itself counts: a credential shows it, or the caller is in a private network.
+fn is_believed(head: &Head) -> bool {
+    head.is_proven || ip_ranges::is_near(head.address)
+}
+
+/// The tenant whose own rules a caller has; `None`: it names none, or one that it may have made up.
+pub fn believed_tenant(head: &Head) -> Option<&str> {
+    (head.is_tenant_named && is_believed(head)).then_some(&*head.tenant)
 }
 
 /// Who is counted.
@@ -244,15 +256,26 @@ impl LimitPlan {
         self.routes.iter().any(|route| &**route == HEALTH)
     }
 
-    /// True when it takes the place of the rules for everybody that count the same, for callers of its tiers. One that refuses
-    /// nothing takes nobody's.
-    pub fn is_instead(&self) -> bool {
-        !self.tiers.is_empty() && !self.is_also && self.is_enforced
+    /// For whom it is. A tenant is narrower than a tier: whoever names one means it.
+    pub fn specificity(&self) -> Specificity {
+        match (self.tenants.is_empty(), self.tiers.is_empty()) {
+            (false, _) => Specificity::Tenants,
+            (true, false) => Specificity::Tiers,
+            (true, true) => Specificity::Everybody,
+        }
     }
 
-    /// True when it is about callers of this tier.
-    pub fn is_for(&self, tier: &str) -> bool {
-        self.tiers.is_empty() || self.tiers.iter().any(|own| **own == *tier)
+    /// True when it takes the place of less specific rules that count the same, for its callers. One that refuses nothing takes
+    /// nobody's.
+    pub fn is_instead(&self) -> bool {
+        self.specificity() != Specificity::Everybody && !self.is_also && self.is_enforced
+    }
+
+    /// True when it is about callers of this tier and this tenant; `None`: they name none, or one that nobody has checked.
+    pub fn is_for(&self, tier: &str, tenant: Option<&str>) -> bool {
+        let is_tier = || self.tiers.iter().any(|own| **own == *tier);
+        let is_tenant = || tenant.is_some_and(|tenant| self.tenants.iter().any(|own| **own == *tenant));
+        (self.tiers.is_empty() || is_tier()) && (self.tenants.is_empty() || is_tenant())
     }
 
     /// What the rule says, as far as counts depend on it: while it stays the same, counts go on where they were.
@@ -261,6 +284,17 @@ impl LimitPlan {
         let Rate { count, period, burst } = rate;
         format!("{name} {key:?} {} {count} {} {burst}", quantity.as_str(), period.as_nanos())
     }
+}
+
+/// For whom a rule is, the widest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Specificity {
+    /// Every caller.
+    Everybody,
+    /// Callers of some tiers.
+    Tiers,
+    /// Callers of some tenants.
+    Tenants,
 }
 
 /// The name that rules use for the pages that the gateway answers at `/health`, `/health/status` and `/info`.

@@ -50,7 +50,9 @@ pub use crate::config::plan::flags::{FlagGuardPlan, FlagsPlan};
 pub use crate::config::plan::guards::{GuardAction, GuardPlan};
 pub use crate::config::plan::idempotency::IdempotencyPlan;
 pub use crate::config::plan::jobs::{JobsPlan, OnBudget, WebhookPlan};
-pub use crate::config::plan::limit::{Counted, KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity};
+pub use crate::config::plan::limit::{
+    Counted, KeyPart, KeyPlan, LimitPlan, LimitsPlan, Quantity, Specificity, believed_tenant,
+};
 pub use crate::config::plan::metrics::MetricsPlan;
 pub use crate::config::plan::policies::{BalancePlan, BreakerPlan, ConcurrencyPlan, QuotaPlan, RetryPlan};
 pub use crate::config::plan::prompts::{PromptPlan, PromptStatus, PromptVersion, PromptsPlan};

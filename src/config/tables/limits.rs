@@ -84,9 +84,10 @@ fn rule(
     let methods = section.list("methods", value::method).unwrap_or_default();
     let is_about_jobs = section.optional("jobs", value::boolean);
     let tiers = section.list("tiers", value::text).unwrap_or_default();
+    let tenants = section.list("tenants", value::text).unwrap_or_default();
     let is_also = section.optional("also", value::boolean);
-    if is_also.is_some() && tiers.is_empty() {
-        section.problem("also", "`also` needs `tiers`");
+    if is_also.is_some() && tiers.is_empty() && tenants.is_empty() {
+        section.problem("also", "`also` needs `tiers` or `tenants`");
     }
     let key = section.required_list("key", key_choice).unwrap_or_default();
     let quantity =
@@ -121,6 +122,7 @@ fn rule(
         callers: callers.into_iter().map(|at| at.value).collect(),
         methods: methods.into_iter().map(|at| at.value).collect(),
         tiers: values(tiers),
+        tenants: values(tenants),
         is_about_jobs,
         is_also: is_also == Some(true),
         key: key.into_iter().map(|at| at.value).collect(),

@@ -14,7 +14,9 @@ use smallvec::SmallVec;
 
 pub use self::fronts::{Fronts, FrontsReport, sampled};
 use self::rule::Rule;
-use crate::config::plan::{Counted, LimitPlan, LimitsPlan, Price, Prices, Quantity, RoutePlan};
+use crate::config::plan::{
+    Counted, LimitPlan, LimitsPlan, Price, Prices, Quantity, RoutePlan, Specificity, believed_tenant,
+};
 use crate::model::call::{Call, CallRequest, Head};
 use crate::model::fault::{Fault, Limited};
 use crate::model::reply::Usage;
@@ -85,7 +87,9 @@ impl Limit {
     fn known(&self, head: &Head) -> Known<'_> {
         // Nobody to count: no part of any of a rule's keys is known.
         let counted = |rule| Some((rule, Rule::counted(rule, head)?));
-        let mut known: Known<'_> = self.rules.iter().filter(|rule| rule.matches(head)).filter_map(counted).collect();
+        let tenant = believed_tenant(head);
+        let matching = self.rules.iter().filter(|rule| rule.matches(head, tenant));
+        let mut known: Known<'_> = matching.filter_map(counted).collect();
         replace(&mut known, |(rule, _)| &rule.plan);
         known
     }
@@ -151,11 +155,18 @@ struct Said<'t> {
     verdict: &'t RuleDecision,
 }
 
-/// Leaves out the rules for everybody that a rule of the caller's own tier takes the place of.
+/// Leaves out the rules that a more specific one takes the place of: one of the caller's own tenant, or else of its tier.
 pub fn replace<T>(known: &mut SmallVec<[T; FEW]>, plan: impl Fn(&T) -> &LimitPlan) {
-    let instead: SmallVec<[Quantity; FEW]> =
-        known.iter().map(&plan).filter(|plan| plan.is_instead()).map(|plan| plan.quantity).collect();
-    known.retain(|one| !plan(one).tiers.is_empty() || !instead.contains(&plan(one).quantity));
+    let instead: SmallVec<[(Quantity, Specificity); FEW]> = known
+        .iter()
+        .map(&plan)
+        .filter(|plan| plan.is_instead())
+        .map(|plan| (plan.quantity, plan.specificity()))
+        .collect();
+    let is_replaced = |plan: &LimitPlan| {
+        instead.iter().any(|(quantity, specificity)| *quantity == plan.quantity && *specificity > plan.specificity())
+    };
+    known.retain(|one| !is_replaced(plan(one)));
 }
 
 /// How much of a rule's quantity a call takes.

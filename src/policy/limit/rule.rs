@@ -33,10 +33,10 @@ impl Rule {
         Self { plan, terms, prefix }
     }
 
-    /// True when the rule is about this request. That it is about the request's route is known.
-    pub(super) fn matches(&self, head: &Head) -> bool {
+    /// True when the rule is about this request, of a caller with this tenant. That it is about the request's route is known.
+    pub(super) fn matches(&self, head: &Head, tenant: Option<&str>) -> bool {
         let plan = &self.plan;
-        plan.is_for(&head.tier) && (plan.methods.is_empty() || plan.methods.contains(&head.method))
+        plan.is_for(&head.tier, tenant) && (plan.methods.is_empty() || plan.methods.contains(&head.method))
     }
 
     /// True when what is counted is known only when the answer has ended.

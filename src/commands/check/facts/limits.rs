@@ -15,11 +15,14 @@ use crate::policy::limit::{FEW, replace};
 /// The rules that hold for some callers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(in crate::commands::check) struct LimitsOf {
-    /// The tier of these callers; `None`: everybody else.
+    /// The tier of these callers; `None`: any that has no rules of its own.
     pub(in crate::commands::check) tier: Option<Box<str>>,
+    /// Their tenant; `None`: any that has no rules of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::commands::check) tenant: Option<Box<str>>,
     /// The tightest first.
     pub(in crate::commands::check) limits: Vec<LimitFacts>,
-    /// Rules for everybody in whose place those of the tier stand.
+    /// Rules for more callers in whose place these stand.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(in crate::commands::check) instead_of: Vec<Arc<str>>,
 }
@@ -73,18 +76,31 @@ pub(in crate::commands::check) fn tightest_first(one: &LimitPlan, other: &LimitP
     (one.quantity as u8).cmp(&(other.quantity as u8)).then_with(by_rate).then_with(by_burst)
 }
 
-/// The rules about a route: for each tier that one of them names, and for everybody else.
+/// Whom a rule names: a tier, a tenant, a tier of a tenant, or nobody.
+type Named<'p> = (Option<&'p str>, Option<&'p str>);
+
+fn named(rule: &LimitPlan) -> Vec<Named<'_>> {
+    fn each(names: &[Box<str>]) -> Vec<Option<&str>> {
+        if names.is_empty() { vec![None] } else { names.iter().map(|name| Some(&**name)).collect() }
+    }
+    let of_tenant = |tenant| each(&rule.tiers).into_iter().map(move |tier| (tier, tenant));
+    each(&rule.tenants).into_iter().flat_map(of_tenant).collect()
+}
+
+/// The rules about a route: for each tier and tenant that one of them names, and for everybody else.
 pub(super) fn of(plan: &Plan, route: &RoutePlan) -> Vec<LimitsOf> {
     let limits = &plan.limits;
     let about: Vec<&Arc<LimitPlan>> = limits.rules.iter().filter(|rule| limits.is_on && rule.is_about(route)).collect();
-    let mut tiers: Vec<&str> = Vec::new();
-    for tier in about.iter().flat_map(|rule| &rule.tiers) {
-        if !tiers.contains(&&**tier) {
-            tiers.push(tier);
+    let mut callers: Vec<Named<'_>> = vec![(None, None)];
+    for named in about.iter().flat_map(|rule| named(rule)) {
+        if !callers.contains(&named) {
+            callers.push(named);
         }
     }
-    let of_tier = |tier: Option<&str>| {
-        let matches = |rule: &&&Arc<LimitPlan>| rule.tiers.is_empty() || tier.is_some_and(|tier| rule.is_for(tier));
+    callers.sort_by_key(|(_, tenant)| tenant.is_some());
+    let of_callers = |(tier, tenant): Named<'_>| {
+        // No tier is called by the empty text.
+        let matches = |rule: &&&Arc<LimitPlan>| rule.is_for(tier.unwrap_or_default(), tenant);
         let all: SmallVec<[&Arc<LimitPlan>; FEW]> = about.iter().filter(matches).copied().collect();
         let mut holding = all.clone();
         replace(&mut holding, |rule| rule);
@@ -92,8 +108,7 @@ pub(super) fn of(plan: &Plan, route: &RoutePlan) -> Vec<LimitsOf> {
         let instead_of = all.iter().filter(is_replaced).map(|rule| rule.name.clone()).collect();
         holding.sort_by(|one, other| tightest_first(one, other));
         let limits = holding.iter().map(|rule| LimitFacts::of(rule)).collect();
-        LimitsOf { tier: tier.map(Into::into), limits, instead_of }
+        LimitsOf { tier: tier.map(Into::into), tenant: tenant.map(Into::into), limits, instead_of }
     };
-    let everybody = std::iter::once(of_tier(None)).filter(|it| !it.limits.is_empty());
-    everybody.chain(tiers.into_iter().map(|tier| of_tier(Some(tier)))).collect()
+    callers.into_iter().map(of_callers).filter(|it| !it.limits.is_empty()).collect()
 }

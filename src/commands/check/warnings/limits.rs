@@ -8,6 +8,7 @@ use super::Warning;
 use crate::commands::check::facts::draws_on;
 use crate::commands::check::words;
 use crate::config::plan::{KeyPlan, LimitPlan, Plan, RoutePlan};
+use crate::model::api_key::KeyTenant;
 use crate::model::call::ANONYMOUS;
 use crate::model::rate::Rate;
 
@@ -15,10 +16,13 @@ pub(super) fn all(plan: &Plan) -> Vec<Warning> {
     // Budgets hold without limits too.
     let enforced = if plan.limits.is_on { &plan.limits.rules[..] } else { &[] };
     let rules = || enforced.iter().map(|rule| &**rule);
-    let tiers = Tiers::of(plan);
+    let (tiers, tenants) = (Tiers::of(plan), Tenants::of(plan));
+    let objection = |named_tiers: &[Box<str>], named_tenants: &[Box<str>]| {
+        tiers.objection(named_tiers).or_else(|| tenants.objection(named_tenants))
+    };
     let warning = |rule: &LimitPlan| {
         matches_nothing(plan, rule)
-            .or_else(|| tiers.objection(&rule.tiers).map(|why| no_tier(&format!("limit.{}", rule.name), &why)))
+            .or_else(|| objection(&rule.tiers, &rule.tenants).map(|why| nobody(&format!("limit.{}", rule.name), why)))
             .or_else(|| {
                 rules().find(|other| comes_first(plan, other, rule)).map(|other| never_reached(plan, rule, other))
             })
@@ -30,7 +34,7 @@ pub(super) fn all(plan: &Plan) -> Vec<Warning> {
                 let text = "no enabled route that asks a provider, and is no WebSocket, has its name in `routes`";
                 Some(Warning::new("limit_without_calls", key, text))
             }
-            true => tiers.objection(&budget.tiers).map(|why| no_tier(&key, &why)),
+            true => objection(&budget.tiers, &budget.tenants).map(|why| nobody(&key, why)),
         }
     });
     rules().filter_map(warning).chain(budgets).collect()
@@ -71,13 +75,54 @@ impl Tiers {
             return None;
         }
         let known: Vec<&String> = self.known.iter().collect();
-        Some(format!("no caller can have the tier {}: there are {}", words::list(tiers), words::list(&known)))
+        let (tiers, known) = (words::list(tiers), words::list(&known));
+        Some(format!(
+            "no caller can have the tier {tiers}: there are {known}; give an API key this `tier`, or set limits.tier_header, so \
+             that callers have it"
+        ))
     }
 }
 
-fn no_tier(key: &str, why: &str) -> Warning {
-    let text = format!("{why}; give an API key this `tier`, or set limits.tier_header, so that callers have it");
-    Warning::new("limit_without_callers", key, text)
+/// The tenants that callers can have.
+struct Tenants {
+    known: BTreeSet<String>,
+    /// A header, a token or a key that is made later may say any other.
+    is_open: bool,
+}
+
+impl Tenants {
+    fn of(plan: &Plan) -> Self {
+        let mut known = BTreeSet::new();
+        // Callers of a route that asks for no credential name whom they like.
+        let mut is_open = plan.auth.token.is_some()
+            || plan.auth.admin_token.is_some()
+            || plan.routes.iter().any(|route| route.auth.methods.is_empty() && route.auth.believes_headers);
+        for key in &plan.auth.keys {
+            match &key.tenant {
+                KeyTenant::One(tenant) => drop(known.insert(tenant.to_string())),
+                KeyTenant::Any => is_open = true,
+                KeyTenant::Nobody => {}
+            }
+        }
+        Self { known, is_open }
+    }
+
+    /// Why no caller has any of these tenants.
+    fn objection(&self, tenants: &[Box<str>]) -> Option<String> {
+        if tenants.is_empty() || self.is_open || tenants.iter().any(|tenant| self.known.contains(&**tenant)) {
+            return None;
+        }
+        let known: Vec<&String> = self.known.iter().collect();
+        let there_are = if known.is_empty() { "none".into() } else { words::list(&known) };
+        let tenants = words::list(tenants);
+        Some(format!(
+            "no caller can have the tenant {tenants}: API keys have {there_are}; give an API key this `tenant`"
+        ))
+    }
+}
+
+fn nobody(key: &str, why: String) -> Warning {
+    Warning::new("limit_without_callers", key, why)
 }
 
 /// True when `first` refuses every call that `rule` would refuse: it counts the same calls and perhaps more under a key that is
@@ -112,28 +157,39 @@ fn counts_at_least(wide: &[KeyPlan], key: &[KeyPlan]) -> bool {
 
 /// True when every call that `rule` counts is one that `first` counts; what jobs ask for aside, where callers ask too.
 fn covers(plan: &Plan, first: &LimitPlan, rule: &LimitPlan) -> bool {
-    let tiers = first.tiers.is_empty() || (!rule.tiers.is_empty() && rule.tiers.iter().all(|tier| first.is_for(tier)));
-    let methods = first.methods.is_empty()
-        || (!rule.methods.is_empty() && rule.methods.iter().all(|method| first.methods.contains(method)));
+    let tiers = has_all(&first.tiers, &rule.tiers);
+    let tenants = has_all(&first.tenants, &rule.tenants);
+    let methods = has_all(&first.methods, &rule.methods);
     let health = !rule.is_about_health() || first.is_about_health();
     let is_for_callers = routes(plan, rule).any(|route| !route.is_for_jobs());
     let mut wanted = routes(plan, rule).filter(|route| !is_for_callers || !route.is_for_jobs());
-    tiers && methods && health && wanted.all(|route| first.is_about(route))
+    tiers && tenants && methods && health && wanted.all(|route| first.is_about(route))
 }
 
-/// True when no rule of a tier takes the place of `first` where `rule` counts.
+/// True when one list names all that the other names; an empty one names everything.
+fn has_all<T: PartialEq>(one: &[T], other: &[T]) -> bool {
+    one.is_empty() || (!other.is_empty() && other.iter().all(|it| one.contains(it)))
+}
+
+/// True when two lists have a name in common; an empty one names everything.
+fn share<T: PartialEq>(one: &[T], other: &[T]) -> bool {
+    one.is_empty() || other.is_empty() || one.iter().any(|it| other.contains(it))
+}
+
+/// True when no more specific rule takes the place of `first` where `rule` counts.
 fn still_holds(plan: &Plan, first: &LimitPlan, rule: &LimitPlan) -> bool {
     let takes_its_place = |other: &LimitPlan| {
-        let shares_tier = other.tiers.iter().any(|tier| rule.is_for(tier));
-        // The rule itself may be the one; of rules for everybody both go at once.
-        let leaves_rule = !rule.tiers.is_empty();
+        // The rule itself may be the one. A rule as wide as `first` goes at the same time.
+        let leaves_rule = rule.specificity() >= other.specificity();
         other.is_instead()
             && other.quantity == first.quantity
-            && shares_tier
+            && other.specificity() > first.specificity()
             && leaves_rule
+            && share(&other.tiers, &rule.tiers)
+            && share(&other.tenants, &rule.tenants)
             && routes(plan, other).any(|route| rule.is_about(route))
     };
-    !first.tiers.is_empty() || !plan.limits.rules.iter().any(|other| takes_its_place(other))
+    !plan.limits.rules.iter().any(|other| takes_its_place(other))
 }
 
 fn never_reached(plan: &Plan, rule: &LimitPlan, first: &LimitPlan) -> Warning {
@@ -143,7 +199,7 @@ fn never_reached(plan: &Plan, rule: &LimitPlan, first: &LimitPlan) -> Warning {
     let but = if is_for_both { " (but perhaps by jobs)" } else { "" };
     let name = &first.name;
     let key = format!("limit.{}", rule.name);
-    if rule.tiers.is_empty() || !first.tiers.is_empty() {
+    if rule.specificity() <= first.specificity() {
         let text = format!(
             "{own} is never reached{but}: limit.{name} ({other}) counts the same calls and always refuses first; lower this one \
              below it, or remove it"
@@ -155,7 +211,7 @@ fn never_reached(plan: &Plan, rule: &LimitPlan, first: &LimitPlan) -> Warning {
         false => "a rule in shadow mode replaces nothing; set `mode = \"enforce\"`, so that this one takes its place",
     };
     let text = format!(
-        "{own} is never reached{but}: limit.{name} ({other}), which is for everybody, still holds for its callers, as {why}, or \
+        "{own} is never reached{but}: limit.{name} ({other}), which is for more callers, still holds for its callers, as {why}, or \
          raise limit.{name}"
     );
     Warning::new("tier_limit_never_reached", key, text)
