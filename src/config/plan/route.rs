@@ -99,10 +99,11 @@ impl RoutePlan {
         self.targets.iter().chain(self.variants.iter().flat_map(|variant| &variant.targets))
     }
 
-    /// True when its calls make sense only for a tenant: its dialect or one of its providers names one.
+    /// True when its calls make sense only for a tenant: its dialect or a provider that may answer, in a variant too, names one. A
+    /// mirror answers nobody, so it refuses nobody either.
     pub fn needs_tenant(&self) -> bool {
         let tells_tenant = |target: &TargetPlan| target.provider.kind == ProviderKind::BuildPanel;
-        self.caller == CallerKind::Restaurant || self.targets.iter().any(tells_tenant)
+        self.caller == CallerKind::Restaurant || self.all_targets().any(tells_tenant)
     }
 }
 
