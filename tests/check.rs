@@ -678,6 +678,12 @@ fn what_says_nothing_or_is_not_known_is_noted() {
             "key=shop,model=gpt-4o-transcribe",
             &["admitted   yes", "unknown: what depends on the body"],
         ),
+        (
+            "[limit.r1]\ntenants = ['r1']\nkey = ['tenant']\nrate = '5/min'\n",
+            "openai-chat",
+            "tenant=r1,model=gpt-4o",
+            &["limits     ai 300 per min", "no limit of the tenant holds (r1)", "address=10.0.0.1"],
+        ),
         (&keys, "openai-transcriptions", "key=shop,model=whisper-1", &["model      whisper-1\nrefused    403"]),
         (&keys, "openai-transcriptions", "key=shop,user=u1", &["ignored here: user, as the key has no `names_users`"]),
     ] {

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::asked::Asked;
 use crate::caller::{self, Incoming};
-use crate::config::plan::{AuthMethod, CallKind, Pattern, RoutePlan};
+use crate::config::plan::{AuthMethod, CallKind, LimitPlan, Pattern, Plan, RoutePlan, believed_tenant};
 use crate::gateway::{Gateway, Route};
 use crate::model::call::{CallRequest, Head, Principal, Reach};
 use crate::model::fault::Fault;
@@ -162,6 +162,23 @@ fn own_model(route: &RoutePlan, asked: &Asked) -> Option<Arc<str>> {
 pub(super) fn judge_name(route: &Route, head: &Head, model: &str) -> Result<(), Fault> {
     prompt_rules::check_models(&route.plan, std::iter::once(model), false)?;
     route.auth.judge_model(head, model)
+}
+
+/// That limits of the caller's tenant do not count it, as it may have made the tenant up.
+pub(super) fn not_believed(plan: &Plan, route: &RoutePlan, head: &Head) -> Option<String> {
+    if !head.is_tenant_named || believed_tenant(head).is_some() || !plan.limits.is_on {
+        return None;
+    }
+    let names_it =
+        |rule: &&Arc<LimitPlan>| rule.is_about(route) && rule.tenants.iter().any(|tenant| **tenant == *head.tenant);
+    let names: Vec<&str> = plan.limits.rules.iter().filter(names_it).map(|rule| &*rule.name).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "no limit of the tenant holds ({}): nobody has checked the tenant of a caller on the internet; a key or token shows \
+             it, and in a private network (address=10.0.0.1) it is believed",
+            names.join(", ")
+        )
+    })
 }
 
 /// What of the description says nothing on this route, with the reason. `is_made_up`: a call of its kind can be made up.

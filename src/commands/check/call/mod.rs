@@ -216,6 +216,7 @@ pub(super) async fn answer(gateway: &Gateway, route: &str, described: &[String])
         return Ok(answer.refused(&fault));
     }
     answer.limits = limits(route, &head);
+    answer.notes.extend(caller::not_believed(&gateway.plan, &route.plan, &head));
     answer.budgets = budgets(gateway, &route.plan, &head);
     if let Some(Stopped { provider, then }) = stopped(&gateway.state, &route.plan, |switch| switch.is_on_for(&head)) {
         let fault = Fault::Disabled { provider: provider.clone() };
