@@ -11,6 +11,8 @@ pub(super) fn entry(heading: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::super::picture::Topic;
     use super::*;
 
@@ -25,5 +27,19 @@ mod tests {
         }
         assert_eq!(entry("Nothing"), None);
         assert_eq!(entry(""), None);
+    }
+
+    #[test]
+    fn the_entries_are_those_of_the_alerts_and_of_the_pages_problems() {
+        let rules = include_str!("../../../../deploy/prometheus/tidegate.rules.yml");
+        let alerts = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+        let wanted: BTreeSet<&str> = alerts.chain(Topic::ALL.map(|(_, heading)| heading)).collect();
+        let entries = RUNBOOK.split("\n## ").skip(1).map(|entry| entry.split_once('\n').unwrap_or((entry, "")));
+        let mut headings = BTreeSet::new();
+        for (heading, text) in entries {
+            assert!(headings.insert(heading), "{heading} stands twice; a link reaches only the first");
+            assert!(text.trim().len() > 100, "{heading} has hardly any text");
+        }
+        assert_eq!(headings, wanted);
     }
 }

@@ -52,7 +52,7 @@ impl Topic {
     /// All of them, each with the heading of its entry in the runbook.
     pub(in crate::server::operator::page) const ALL: [(Topic, &'static str); 17] = [
         (Topic::Draining, "Draining"),
-        (Topic::ErrorRate, "ErrorRate"),
+        (Topic::ErrorRate, "ErrorRateElevated"),
         (Topic::KeyRefused, "KeyRefused"),
         (Topic::BreakerOpen, "BreakerOpen"),
         (Topic::BuildPanelUnreachable, "BuildPanelUnreachable"),
