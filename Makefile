@@ -41,12 +41,12 @@ dist: setup binary ## what a release ships, in dist/: an archive, an SBOM, check
 	@scripts/dist
 
 install: PREFIX ?= /usr/local
-install: $(if $(BINARY),,binary) ## install for all users (PREFIX=/usr/local DESTDIR= BINARY=path of another build); keeps your configuration
-	@BINARY=$(or $(BINARY),target/dist/tidegate) PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/install
+install: $(if $(BINARY),,binary) ## install for all users (PREFIX=/usr/local SYSCONFDIR=/etc DESTDIR= BINARY=path of another build); keeps your configuration
+	@BINARY=$(or $(BINARY),target/dist/tidegate) PREFIX=$(PREFIX) SYSCONFDIR=$(SYSCONFDIR) DESTDIR=$(DESTDIR) scripts/install
 
 uninstall: PREFIX ?= /usr/local
-uninstall: ## remove what was installed, but not /etc/tidegate (PREFIX=/usr/local DESTDIR=)
-	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/install uninstall
+uninstall: ## remove what was installed, but not your configuration (PREFIX=/usr/local SYSCONFDIR=/etc DESTDIR=)
+	@PREFIX=$(PREFIX) SYSCONFDIR=$(SYSCONFDIR) DESTDIR=$(DESTDIR) scripts/install uninstall
 
 demo: ## the gateway with simulated providers: no keys, no network
 	cargo run --locked --quiet -- demo
