@@ -537,6 +537,58 @@ fn a_key_in_a_file_replaces_the_default_variable() {
     assert_eq!(provider(&plan, "openai").usable, Usable::Yes);
 }
 
+/// A file for one test, removed with it.
+struct TestFile(std::path::PathBuf);
+
+impl TestFile {
+    fn of(name: &str, length: u64) -> Self {
+        let path = std::env::temp_dir().join(format!("tidegate-{name}-{}", std::process::id()));
+        // Sparse: it takes no disk.
+        std::fs::File::create(&path).unwrap().set_len(length).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for TestFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn files_that_a_configuration_names_are_read_up_to_a_limit() {
+    let large = TestFile::of("large", 3 << 30);
+    let empty = TestFile::of("empty", 0);
+    let pipe = std::env::temp_dir().join(format!("tidegate-pipe-{}", std::process::id()));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let keys = [
+        ("[provider.openai]\nkey_file = ", 65536, "is empty"),
+        ("[store]\nredis_url_file = ", 65536, "is empty"),
+        ("[auth]\njwt_secret_file = ", 65536, "is empty"),
+        ("[provider.openai]\nca_file = ", 4 << 20, "holds no certificate"),
+        ("[auth]\npublic_key_file = ", 4 << 20, "the file"),
+        ("[models]\nfile = ", 4 << 20, ""),
+    ];
+    for (key, limit, of_empty) in keys {
+        let problem = |path: &Path| {
+            let text = format!("{key}{:?}\n", path.display().to_string());
+            load(Some(("x.toml", &text)), &Variables::default()).err().map(|problems| problems.to_string())
+        };
+        for (path, why) in [
+            (&*large.0, format!("it has 3221225472 bytes; the limit is {limit}")),
+            (Path::new("/tmp"), "it is a directory".into()),
+            (Path::new("/dev/zero"), "it is not a regular file".into()),
+            (&*pipe, "it is not a regular file".into()),
+        ] {
+            let said = problem(path).unwrap_or_default();
+            assert!(said.contains(&why) && said.contains(&path.display().to_string()), "{key}{path:?}: {said}");
+        }
+        let said = problem(&empty.0).unwrap_or_default();
+        assert!(said.contains(of_empty), "{key}: {said}");
+    }
+    std::fs::remove_file(pipe).unwrap();
+}
+
 #[test]
 fn a_provider_whose_key_file_does_not_exist_is_not_used_and_that_is_said() {
     let text = "[provider.openai]\nkey_file = \"/no/such/openai\"\n[provider.buildpanel]\nkey_file = \"/no/such/b\"\n";

@@ -3,7 +3,6 @@
 //! It prints the canonical request, to the person who supplied it. It opens no socket.
 
 use std::fmt::Write as _;
-use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::loading::load;
+use super::loading::{input, load};
 use super::output::put_and_end;
 use crate::caller::{self, Incoming};
 use crate::config::plan::{CacheScope, Plan, RouteCachePlan, RoutePlan, TargetPlan};
@@ -56,13 +55,7 @@ pub fn run(wanted: &Wanted) -> ExitCode {
 }
 
 fn read(file: &Path) -> Result<Bytes, String> {
-    let mut body = Vec::new();
-    let read = match file == Path::new("-") {
-        true => std::io::stdin().read_to_end(&mut body).map(|_| ()),
-        false => std::fs::read(file).map(|bytes| body = bytes),
-    };
-    read.map_err(|fault| format!("{}: {fault}", file.display()))?;
-    Ok(body.into())
+    input(file).map(Bytes::from)
 }
 
 /// The explanation, and whether the call has a key.

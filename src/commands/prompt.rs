@@ -4,13 +4,12 @@
 //! It opens no socket, and knows no flag: which version a caller gets is for a running gateway to say.
 
 use std::fmt::Write as _;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::{Map, Value};
 
-use super::loading::load;
+use super::loading::{input, load};
 use super::output::put_and_end;
 use super::table::aligned;
 use crate::config::engine::value::hint;
@@ -126,14 +125,8 @@ fn values(variables: &[String], json: Option<&Path>) -> Result<Map<String, Value
     let mut values = match json {
         None => Map::new(),
         Some(file) => {
-            let mut text = String::new();
-            let read = match file == Path::new("-") {
-                true => std::io::stdin().read_to_string(&mut text).map(drop),
-                false => std::fs::read_to_string(file).map(|read| text = read),
-            };
             let name = file.display();
-            read.map_err(|fault| format!("{name}: {fault}"))?;
-            serde_json::from_str(&text).map_err(|fault| format!("{name}: not a JSON object: {fault}"))?
+            serde_json::from_slice(&input(file)?).map_err(|fault| format!("{name}: not a JSON object: {fault}"))?
         }
     };
     for variable in variables {

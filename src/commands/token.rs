@@ -2,7 +2,10 @@
 //!
 //! It does not know where the token goes. No message repeats it.
 
+use std::path::Path;
+
 use crate::config::engine::secret::Secret;
+use crate::config::engine::text_file;
 
 /// The admin token, and where it comes from.
 pub(super) struct Token {
@@ -18,8 +21,10 @@ impl Token {
             return Self::read(token.as_encoded_bytes(), "ADMIN_TOKEN").map(Some);
         }
         let Some(path) = set("ADMIN_TOKEN_FILE") else { return Ok(None) };
-        let bytes = std::fs::read(&path).map_err(|fault| format!("ADMIN_TOKEN_FILE: cannot read {path:?}: {fault}"))?;
-        match bytes.trim_ascii() {
+        // A pipe too, as the shell's <(...) is one.
+        let text = text_file::bounded(Path::new(&path), text_file::SECRET)
+            .map_err(|fault| format!("ADMIN_TOKEN_FILE: cannot read {path:?}: {fault}"))?;
+        match text.as_bytes().trim_ascii() {
             b"" => Err(format!("ADMIN_TOKEN_FILE: {path:?} is empty: it must hold the admin token")),
             token => Self::read(token, "ADMIN_TOKEN_FILE").map(Some),
         }

@@ -13,9 +13,9 @@ use super::load;
 use super::models_file;
 use super::prompt_files;
 use super::prompt_files::PromptFile;
-use crate::config::engine::document;
 use crate::config::engine::document::{Table, Value};
 use crate::config::engine::problem::Layer;
+use crate::config::engine::{document, text_file};
 
 /// How often the files are read.
 const EVERY: Duration = Duration::from_millis(400);
@@ -145,8 +145,9 @@ impl Seen {
 /// Adds what a file says, or that it says nothing.
 fn add(hasher: &mut blake3::Hasher, path: &Path) -> Option<Vec<u8>> {
     let read = match is_pipe(path) {
-        true => Err(std::io::ErrorKind::Unsupported.into()),
-        false => std::fs::read(path),
+        true => Err(std::io::ErrorKind::Unsupported.to_string()),
+        // As much as any reader of the configuration takes; of a larger file only that it is one.
+        false => text_file::regular_bytes(path, text_file::INPUT),
     };
     let mut piece = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
@@ -159,7 +160,7 @@ fn add(hasher: &mut blake3::Hasher, path: &Path) -> Option<Vec<u8>> {
             Some(bytes)
         }
         Err(fault) => {
-            piece(fault.kind().to_string().as_bytes());
+            piece(fault.as_bytes());
             None
         }
     }

@@ -150,9 +150,9 @@ fn a_file_without_an_end_is_not_read_to_it() {
     place.write("gateway.toml", "[models]\nfile = 'new.toml'\n");
     place.write("new.toml", &"#".repeat((4 << 20) + 1));
     let told = place.load().unwrap_err();
-    assert!(told.contains("it is longer than 4194304 bytes"), "{told}");
+    assert!(told.contains("it has 4194305 bytes; the limit is 4194304"), "{told}");
     let told = load_from(Some(Path::new("/dev/zero"))).unwrap_err().to_string();
-    assert!(told.starts_with("/dev/zero: cannot read it: it is longer than 16777216 bytes"), "{told}");
+    assert!(told.starts_with("/dev/zero: cannot read it: it has more than 16777216 bytes, the limit"), "{told}");
 }
 
 #[test]

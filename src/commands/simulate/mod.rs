@@ -21,6 +21,7 @@ use self::progress::Progress;
 use self::sweep::SweepArguments;
 use crate::commands::output::put;
 use crate::config;
+use crate::config::engine::text_file;
 use crate::model::time::in_words;
 use crate::simulate::names::Names;
 use crate::simulate::report::goals::Goals;
@@ -200,7 +201,8 @@ fn pairs(set: &[String]) -> Result<Vec<(String, String)>, String> {
 /// The names in a file, one a line.
 fn listed(file: Option<&Path>) -> Result<Vec<Arc<str>>, String> {
     let Some(path) = file else { return Ok(Vec::new()) };
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let text = text_file::bounded(path, text_file::INPUT);
+    let text = text.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     Ok(text.lines().map(str::trim).filter(|name| !name.is_empty()).map(Arc::from).collect())
 }
 
@@ -224,7 +226,8 @@ fn stage(arguments: &Arguments) -> Result<Stage, String> {
         None => WorldFile::default(),
         Some(path) => {
             let name = path.display().to_string();
-            let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+            let text = text_file::bounded(path, text_file::INPUT);
+            let text = text.map_err(|error| format!("cannot read {name}: {error}"))?;
             world::read(&name, &text).map_err(|problems| problems.to_string())?
         }
     };

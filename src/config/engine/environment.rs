@@ -9,6 +9,7 @@ use std::path::Path;
 
 use crate::config::engine::document::{Entry, Node, Table, Value};
 use crate::config::engine::problem::{Layer, Origin, Problem};
+use crate::config::engine::text_file;
 
 /// What a variable is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,9 +121,10 @@ impl Variables {
                 Err(_) => {}
             }
         }
-        match std::fs::read_to_string(dotenv) {
+        // Managers of passwords make it a pipe.
+        match text_file::bounded(dotenv, text_file::INPUT) {
             Ok(text) => variables.read_dotenv(&dotenv.display().to_string(), &text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(_) if matches!(dotenv.try_exists(), Ok(false)) => {}
             Err(error) => {
                 let origin = Origin::Whole(dotenv.display().to_string().into());
                 variables.problems.push(Problem {

@@ -3,6 +3,7 @@
 //!
 //! It does not verify tokens or keys.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::config::engine::reader::{At, Section};
 use crate::config::engine::secret::Secret;
 use crate::config::engine::shape::Form;
 use crate::config::engine::value::{Expected, Parsed};
-use crate::config::engine::{amounts, value};
+use crate::config::engine::{amounts, text_file, value};
 use crate::config::plan::auth::{AuthMethod, AuthPlan, ClaimNames, JwksPlan, RouteAuth, TokenPlan, WORDS};
 use crate::config::plan::public_key::PublicKey;
 use crate::config::plan::{CallerKind, Environment, RoutePlan, ServerPlan};
@@ -181,7 +182,8 @@ fn public_keys(section: &mut Section<'_>, report: &Report) -> Vec<PublicKey> {
     let key = section.path_of("public_key_file");
     let mut found = Vec::new();
     for path in section.list("public_key_file", value::text).unwrap_or_default() {
-        let read = std::fs::read(&path.value).map_err(|error| format!("cannot read {:?}: {error}", path.value));
+        let read = text_file::regular_bytes(Path::new(&path.value), text_file::PEM);
+        let read = read.map_err(|error| format!("cannot read {:?}: {error}", path.value));
         let parsed = read.and_then(|text| {
             PublicKey::from_pem(&text).map_err(|problem| format!("the file {:?} {problem}", path.value))
         });

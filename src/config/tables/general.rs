@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::config::engine::problem::Report;
 use crate::config::engine::reader::{At, Section, note_text};
 use crate::config::engine::secret::Secret;
 use crate::config::engine::shape::Form;
-use crate::config::engine::{amounts, value};
+use crate::config::engine::{amounts, text_file, value};
 use crate::config::plan::{
     Environment, HealthPlan, LogFormat, LogPlan, ModelMap, Pattern, Price, PriceList, ProxyHeader, ServerPlan,
     StorePlan, UnitPrice,
@@ -242,7 +243,7 @@ fn from_file_or(
     variables: &Variables,
     report: &Report,
 ) -> Option<Secret> {
-    match std::fs::read_to_string(&path.value) {
+    match text_file::regular(Path::new(&path.value), text_file::SECRET) {
         Err(_) if variables.has_all_secrets() => Some(Secret::new(assumed)),
         Ok(text) if text.trim().is_empty() => {
             report.add(&path.origin, key, format!("the file {:?} is empty", path.value));

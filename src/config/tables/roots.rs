@@ -3,13 +3,15 @@
 //!
 //! It does not know which connections use them.
 
+use std::path::Path;
+
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::config::engine::problem::Report;
 use crate::config::engine::reader::Section;
-use crate::config::engine::value;
+use crate::config::engine::{text_file, value};
 
 /// The certificates of a section's `ca_file`; none when it has no such key.
 pub(in crate::config) fn read(section: &mut Section<'_>, report: &Report) -> Vec<CertificateDer<'static>> {
@@ -21,7 +23,8 @@ pub(in crate::config) fn read(section: &mut Section<'_>, report: &Report) -> Vec
 }
 
 fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let text = std::fs::read(path).map_err(|error| format!("cannot read {path:?}: {error}"))?;
+    let text = text_file::regular_bytes(Path::new(path), text_file::PEM)
+        .map_err(|error| format!("cannot read {path:?}: {error}"))?;
     let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
     let certificates = found.map_err(|error| format!("{path:?} is not a PEM file: {error}"))?;
     if certificates.is_empty() {

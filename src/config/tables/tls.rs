@@ -3,6 +3,7 @@
 //!
 //! It does not know who connects. The files are watched like every file that a key ending in `_file` names.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
@@ -12,7 +13,7 @@ use rustls::{RootCertStore, ServerConfig};
 
 use crate::config::engine::problem::Report;
 use crate::config::engine::reader::{At, Section};
-use crate::config::engine::value;
+use crate::config::engine::{text_file, value};
 use crate::config::plan::server::TlsPlan;
 
 /// What a handshake may agree on (RFC 7301), the liked one first.
@@ -73,7 +74,7 @@ fn config(
 
 /// The certificates of a PEM file: at least one, the first of them one's own.
 fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let text = std::fs::read(path).map_err(|error| format!("cannot read {path:?}: {error}"))?;
+    let text = pem(path)?;
     let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
     let found = found.map_err(|error| format!("{path:?} is not a PEM file: {error}"))?;
     match found.is_empty() {
@@ -82,8 +83,13 @@ fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
+fn pem(path: &str) -> Result<Vec<u8>, String> {
+    let read = text_file::regular_bytes(Path::new(path), text_file::PEM);
+    read.map_err(|error| format!("cannot read {path:?}: {error}"))
+}
+
 fn secret(path: &str) -> Result<PrivateKeyDer<'static>, String> {
-    let text = std::fs::read(path).map_err(|error| format!("cannot read {path:?}: {error}"))?;
+    let text = pem(path)?;
     PrivateKeyDer::from_pem_slice(&text)
         .map_err(|_| format!("{path:?} holds no private key; expected PEM, with `-----BEGIN PRIVATE KEY-----`"))
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Records;
 use super::record::Record;
+use crate::config::engine::text_file;
 
 /// The largest file that is read: far more than all flags with all that is remembered of them.
 const MOST: u64 = 16 << 20;
@@ -89,15 +90,11 @@ impl StateFile {
 
 /// The flags in a file; `None` where there is none.
 fn read(path: &Path) -> Result<Option<Records>, String> {
-    let length = match fs::metadata(path) {
-        Ok(metadata) => metadata.len(),
+    match fs::metadata(path) {
         Err(fault) if fault.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(fault) => return Err(fault.to_string()),
-    };
-    if length > MOST {
-        return Err(format!("it has {length} bytes; the limit is {MOST}"));
+        _ => {}
     }
-    let text = fs::read_to_string(path).map_err(|fault| fault.to_string())?;
+    let text = text_file::regular(path, MOST)?;
     let FlagsFile { flags } = serde_json::from_str(&text).map_err(|fault| fault.to_string())?;
     match flags.values().any(|record| record.changes().is_empty()) {
         true => Err("it has a flag without changes".into()),
