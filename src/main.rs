@@ -77,14 +77,18 @@ enum Command {
         /// Print the answer as JSON.
         #[arg(long, conflicts_with = "against")]
         json: bool,
+        /// One line for each route: who may call, the tightest limit, budgets, cache, targets.
+        #[arg(long, conflicts_with_all = ["against", "json", "route"])]
+        brief: bool,
         /// Exit with 1 when there are warnings, too.
         #[arg(long, conflicts_with = "against")]
         strict: bool,
         /// Tell what would happen to one call on this route.
         #[arg(long, value_name = "NAME", conflicts_with_all = ["against", "strict"])]
         route: Option<String>,
-        /// Who makes that call, and what it asks: model, tier, tenant, user, key (an API key's name), role, address, temperature.
-        /// May be given several times. A piece between commas without `=` belongs to the value before it: `tier=a,b`.
+        /// Who makes that call, and what it asks: model, tier, tenant, user, key (an API key's name), role, address, temperature,
+        /// stream and tools (true or false). May be given several times. Commas separate, but a piece without `=` belongs to the
+        /// value before it (`tier=a,b`), and `\,` is a comma of a value (`'model=a\,b=c'`).
         #[arg(long = "as", value_name = "NAME=VALUE,...", requires = "route")]
         caller: Vec<String>,
     },
@@ -188,8 +192,11 @@ enum Command {
     },
     /// Check the health of a running gateway. Exit code 0: healthy; 1: degraded; 2: unhealthy or unreachable.
     Health {
-        /// The gateway's base URL.
-        #[arg(value_name = "URL", default_value_t = default_url())]
+        /// The gateway's base URL; the same as --url.
+        #[arg(value_name = "URL", conflicts_with = "url")]
+        gateway: Option<String>,
+        /// The gateway's base URL: that of its callers, or its admin address.
+        #[arg(long, value_name = "URL", default_value_t = default_url())]
         url: String,
         /// Exit code 0 for degraded too, for health checks that restart: a degraded gateway still answers callers.
         #[arg(long)]
@@ -261,8 +268,8 @@ fn main() -> ExitCode {
         Command::Serve { config } => serve::run(config.as_deref()),
         Command::Worker { config } => worker::run(config.as_deref()),
         Command::Init(arguments) => init::run(&arguments),
-        Command::Check { config, against: None, json, strict, route, caller } => {
-            check::run(&check::Wanted { config, json, strict, route, caller })
+        Command::Check { config, against: None, json, brief, strict, route, caller } => {
+            check::run(&check::Wanted { config, json, brief, strict, route, caller })
         }
         Command::Check { config, against: Some(other), .. } => against::run(config.as_deref(), &other.as_str().into()),
         Command::Demo { listen } => demo::run(listen),
@@ -279,7 +286,9 @@ fn main() -> ExitCode {
         Command::WebhookSecret { tenant, config } => webhook_secret::run(config.as_deref(), &tenant),
         Command::Schema => reference::schema(),
         Command::Reference { subject } => reference::run(subject),
-        Command::Health { url, allow_degraded } => health::run(&url, allow_degraded),
+        Command::Health { gateway, url, allow_degraded } => {
+            health::run(gateway.as_deref().unwrap_or(&url), allow_degraded)
+        }
         Command::Completions { shell } => packaging::completions(Arguments::command(), shell),
         Command::Man { folder } => packaging::manual(Arguments::command(), &folder),
     }

@@ -534,7 +534,7 @@ fn a_route_is_told_in_the_words_of_people() {
         assert!(told.contains(&line), "{line:?} is not among {told:#?}");
     }
     assert!(told.iter().any(|line| line.starts_with("time      45 s for the whole call;")), "{told:#?}");
-    assert!(all.contains("\ncallers: anyone; tenant and user are what their headers say (on every route)\n"), "{all}");
+    assert!(all.contains("callers: anyone; tenant and user are what their headers say (on every route)\n"), "{all}");
     let shared = "canvas-stats        GET /api/llm/stats              (canvas stats)\n  limits   general ";
     assert!(all.contains(shared), "routes that are equal share a block:\n{all}");
     assert_eq!(all.matches("> failover\n").count(), 2, "a list of policies for calls, and one for WebSockets:\n{all}");
@@ -756,6 +756,57 @@ fn a_caller_is_described_in_several_parts() {
     assert!(told.contains("\nmodel      gpt-4o\n"), "{told}");
     let output = run("twice", config, &["--route", "openai-chat", "--as", "user=u1", "--as", "user=u2"]);
     assert!(String::from_utf8(output.stderr).unwrap().contains("\"user\" is said twice"));
+    // Of a text with two readings the error says how to write the other one, and that is so.
+    let said = call("", "openai-chat", "user=u1,model=a,b=c");
+    assert!(said.contains("there is no \"b\"") && said.contains(r"escape the comma: 'model=a\,b=c'"), "{said}");
+    let told = call("", "openai-chat", r"user=u1,model=a\,b=c,tier=pro");
+    assert!(told.contains("\nmodel      a,b=c\n") && told.contains("tier pro"), "{told}");
+}
+
+#[test]
+fn a_call_with_tools_or_as_a_stream_is_asked_of_the_targets_apis() {
+    let config = "[route.openai-chat]\ntargets = [{ provider = 'buildpanel', model = 'm' }, 'openai']\n";
+    let told = call(config, "openai-chat", "model=gpt-4o,tools=true");
+    assert!(told.contains("-  buildpanel: it does not support tools\n") && told.contains("1  openai"), "{told}");
+    for carried in ["tools=false", "stream=true", "stream=false"] {
+        let told = call(config, "openai-chat", &format!("model=gpt-4o,{carried}"));
+        assert!(told.contains("1  buildpanel") && !told.contains("ignored here"), "{told}");
+    }
+    let told = call("", "openai-embeddings", "stream=true,tools=true");
+    assert!(told.contains("ignored here: stream") && told.contains("ignored here: tools"), "{told}");
+    assert!(call("", "openai-chat", "stream=yes").contains("stream=yes is neither stream=true nor stream=false"));
+}
+
+#[test]
+fn warnings_and_the_verdict_are_the_last_lines() {
+    let config =
+        "[limit.gold]\ntiers = ['gold']\nkey = ['user']\ncalls = ['menu']\ncallers = ['openai']\nrate = '5/min'\n";
+    for arguments in [&[][..], &["--brief"]] {
+        let told = text(&run("last", config, arguments));
+        let lines: Vec<&str> = told.lines().collect();
+        let first = lines.iter().position(|line| line.starts_with("warning: ")).unwrap();
+        assert!(lines[first..].iter().rev().skip(1).all(|line| line.starts_with("warning: ")), "{told}");
+        let count = lines.len() - 1 - first;
+        assert!(lines.last().unwrap().starts_with("ok: x.toml, "), "{told}");
+        assert!(lines.last().unwrap().contains(&format!(", {count} warning")), "{told}");
+        // Only a terminal gets colours.
+        assert!(!told.contains('\u{1b}'), "{told:?}");
+    }
+    let told = text(&run("strictly", config, &["--strict"]));
+    assert!(told.lines().last().unwrap().starts_with("not ok: x.toml, "), "{told}");
+}
+
+#[test]
+fn a_brief_check_has_a_line_for_each_route() {
+    let told = text(&run("brief", SHOP, &["--brief"]));
+    let line = |route: &str| told.lines().find(|line| line.split(' ').next() == Some(route)).unwrap_or_default();
+    for route in ["openai-chat", "openai-embeddings", "widget-chat", "canvas-stats"] {
+        assert!(!line(route).is_empty(), "{route}: {told}");
+    }
+    assert!(line("openai-chat").contains("openai"), "{told}");
+    assert!(line("canvas-stats").ends_with("the gateway itself"), "{told}");
+    let full = text(&run("full", SHOP, &[]));
+    assert!(told.lines().count() * 2 < full.lines().count(), "{told}");
 }
 
 #[test]

@@ -92,7 +92,8 @@ fn what_is_installed_works_from_where_it_is() {
 
     // The configuration that it is installed with is one, and so is the example.
     let checked = said(&system, &["check", "--config", "opt/gateway/etc/tidegate/gateway.toml"]);
-    assert!(checked.starts_with("ok: opt/gateway/etc/tidegate/gateway.toml"), "{checked}");
+    let verdict = checked.lines().last().unwrap();
+    assert!(verdict.starts_with("ok: opt/gateway/etc/tidegate/gateway.toml, "), "{checked}");
     said(&system, &["check", "--config", "opt/gateway/share/tidegate/config/gateway.toml"]);
     let schema = "opt/gateway/share/tidegate/config/gateway.schema.json";
     assert!(system.read("opt/gateway/etc/tidegate/gateway.toml").starts_with(&format!("#:schema /{schema}\n")));

@@ -1,4 +1,4 @@
-//! `tidegate health [URL]`: checks the health of a running gateway, for people, scripts and the image's health
+//! `tidegate health [--url URL]`: checks the health of a running gateway, for people, scripts and the image's health
 //! check.
 //!
 //! It sees what any caller may see.

@@ -36,3 +36,32 @@ pub(super) fn put_json(json: &[u8]) -> Result<(), String> {
 pub(super) fn put_table(table: &str) -> Result<(), String> {
     if stdout().is_terminal() { put(&clean_lines(table)) } else { put(table) }
 }
+
+/// How words are marked where a person reads them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Paint {
+    is_on: bool,
+}
+
+impl Paint {
+    /// On a terminal, unless NO_COLOR is set.
+    pub(super) fn of_standard_output() -> Self {
+        Self { is_on: stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) }
+    }
+
+    pub(super) fn red(self, word: &str) -> String {
+        self.with("31", word)
+    }
+
+    pub(super) fn green(self, word: &str) -> String {
+        self.with("32", word)
+    }
+
+    pub(super) fn yellow(self, word: &str) -> String {
+        self.with("33", word)
+    }
+
+    fn with(self, color: &str, word: &str) -> String {
+        if self.is_on { format!("\x1b[1;{color}m{word}\x1b[0m") } else { word.to_owned() }
+    }
+}

@@ -27,6 +27,9 @@ const UNSURE: &str = "; the change may still have been applied: check before you
 /// What a wrong address is told.
 const WHERE: &str = "--url takes the admin address (server.admin, ADMIN_ADDR)";
 
+/// What is asked where nobody listens.
+const RUNNING: &str = "does a gateway run at that address?";
+
 /// A path with those parameters that have a value.
 pub(super) fn with_query<'a>(path: &str, parameters: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> String {
     let given = parameters.into_iter().filter_map(|(name, value)| Some((name, value?)));
@@ -187,7 +190,7 @@ impl Remote {
         let url = format!("{}{path}", self.shown);
         let response = request.send().await.map_err(|fault| match fault.is_timeout() {
             true => format!("no response from {url} within {} s{unsure}", TIMEOUT.as_secs()),
-            false if fault.is_connect() => format!("cannot connect to {url}: {}", cause(&fault)),
+            false if fault.is_connect() => format!("cannot connect to {url}: {}; {RUNNING}", cause(&fault)),
             false if fault.is_builder() => format!("cannot ask {url}: {}", cause(&fault)),
             false => format!("no response from {url}: {}{unsure}", cause(&fault)),
         })?;

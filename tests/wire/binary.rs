@@ -299,8 +299,8 @@ async fn health_tells_by_its_exit_code_how_the_gateway_is() {
     for word in ["gateway", "degraded", "store", "buildpanel", "together", "openai", "memory"] {
         assert!(written.contains(word), "{word} is not in:\n{written}");
     }
-    // For a health check that would restart it.
-    let allowing = ["health", "--allow-degraded", &url];
+    // For a health check that would restart it. The address may be named as other commands name it.
+    let allowing = ["health", "--allow-degraded", "--url", &url];
     let output = run(&folder, &allowing, &[]).await;
     assert!(output.status.code() == Some(0) && String::from_utf8_lossy(&output.stdout).contains("degraded"));
     program.terminate().await;
@@ -308,6 +308,9 @@ async fn health_tells_by_its_exit_code_how_the_gateway_is() {
     let nobody = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
     let output = run(&folder, &["health", "--allow-degraded", &format!("http://{nobody}")], &[]).await;
     assert_eq!(output.status.code(), Some(2));
+    let both = run(&folder, &["health", &url, "--url", &url], &[]).await;
+    let said = String::from_utf8(both.stderr).unwrap();
+    assert!(both.status.code() == Some(2) && said.contains("--url") && both.stdout.is_empty(), "{said}");
     // Something that answers and is no gateway.
     let other = Provider::start().await.say(plain("{}"));
     let output = run(&folder, &["health", &format!("http://{}", other.address)], &[]).await;

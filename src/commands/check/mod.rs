@@ -7,6 +7,7 @@ mod words;
 
 mod facts;
 
+mod brief;
 mod text;
 pub mod warnings;
 
@@ -19,9 +20,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use self::warnings::Warning;
-use self::words::put_line;
-use super::loading::load;
-use super::output::put;
+use self::words::{put_line, put_marked};
+use super::output::{Paint, put};
 use super::serve::in_runtime;
 use crate::config;
 use crate::config::engine::problem::{Problem, Problems};
@@ -37,6 +37,8 @@ pub struct Wanted {
     pub config: Option<PathBuf>,
     /// As JSON.
     pub json: bool,
+    /// One line for each route.
+    pub brief: bool,
     /// Warnings are failures.
     pub strict: bool,
     /// The route of `--route`: explain one call on it.
@@ -47,11 +49,16 @@ pub struct Wanted {
 
 /// Checks a config file, or what `serve` would use without one.
 pub fn run(wanted: &Wanted) -> ExitCode {
-    let loaded = match wanted.json {
-        false => load(wanted.config.as_deref()),
-        true => config::load_from(wanted.config.as_deref()).map_err(|problems| put_problems(&problems)).ok(),
+    let loaded = match config::load_from(wanted.config.as_deref()) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            match wanted.json {
+                true => put_problems(&problems),
+                false => eprintln!("{problems}\nnot ok: {}", counted(problems.iter().count(), "problem")),
+            }
+            return ExitCode::FAILURE;
+        }
     };
-    let Some(loaded) = loaded else { return ExitCode::FAILURE };
     let told = in_runtime(async {
         let world = World::real();
         let gateway_state = Arc::new(GatewayState::new(&loaded.plan, &world));
@@ -59,11 +66,12 @@ pub fn run(wanted: &Wanted) -> ExitCode {
         if let Some(route) = &wanted.route {
             return Ok((about_call(&gateway, route, &wanted.caller, wanted.json).await?, true));
         }
+        let warnings = warnings_of(&gateway);
+        let is_fine = !wanted.strict || warnings.is_empty();
         let told = match wanted.json {
             true => as_json(&gateway, &loaded.source),
-            false => describe(&gateway, &loaded.source),
+            false => describe(&gateway, wanted) + &verdict(&gateway, &loaded.source, &warnings, is_fine),
         };
-        let is_fine = !wanted.strict || warnings_of(&gateway).is_empty();
         Ok::<_, String>((told, is_fine))
     });
     match told.and_then(|(told, is_fine)| put(&told).map(|()| is_fine)) {
@@ -133,22 +141,43 @@ fn prompt_as_json(prompt: &PromptPlan) -> Value {
 }
 
 /// The same for people.
-fn describe(gateway: &Gateway, source: &str) -> String {
+fn describe(gateway: &Gateway, wanted: &Wanted) -> String {
     let routes = facts::routes(gateway);
-    let count = if routes.len() == 1 { "route" } else { "routes" };
     let mut text = String::new();
-    put_line(&mut text, &format!("ok: {source}, {} {count}", routes.len()));
-    for warning in warnings_of(gateway) {
-        put_line(&mut text, &format!("warning: {warning}"));
-    }
-    if let Some(note) = warnings::note(&gateway.plan, &gateway.state) {
-        put_line(&mut text, &format!("note: {note}"));
-    }
     text.extend(switched_off(&gateway.plan).map(|line| format!("{line}\n")));
+    if wanted.brief {
+        brief::routes(&mut text, &routes);
+        return text;
+    }
     text::routes(&mut text, &routes);
+    text.drain(..text.len() - text.trim_start().len());
     maps(&mut text, gateway);
     prompts(&mut text, gateway);
     record(&mut text, &gateway.plan.record);
+    text
+}
+
+/// `1 route`, `2 routes`.
+fn counted(count: usize, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+}
+
+/// What a reader must not miss, so that it is the last on the screen: what deserves a warning, and whether all is well.
+fn verdict(gateway: &Gateway, source: &str, warnings: &[Warning], is_fine: bool) -> String {
+    let paint = Paint::of_standard_output();
+    let mut text = String::from("\n");
+    if let Some(note) = warnings::note(&gateway.plan, &gateway.state) {
+        put_line(&mut text, &format!("note: {note}"));
+    }
+    for warning in warnings {
+        put_marked(&mut text, paint.yellow("warning:"), &warning.to_string());
+    }
+    let warned = if warnings.is_empty() { String::new() } else { format!(", {}", counted(warnings.len(), "warning")) };
+    let about = format!("{source}, {}{warned}", counted(gateway.plan.routes.len(), "route"));
+    match is_fine {
+        true => put_marked(&mut text, paint.green("ok:"), &about),
+        false => put_marked(&mut text, paint.red("not ok:"), &format!("{about}, and --strict takes none")),
+    }
     text
 }
 

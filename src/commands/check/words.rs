@@ -92,6 +92,13 @@ pub(super) fn put_line(text: &mut String, line: &str) {
     text.push('\n');
 }
 
+/// The same after a mark, which may be painted.
+pub(super) fn put_marked(text: &mut String, mark: String, line: &str) {
+    text.push_str(&mark);
+    text.push(' ');
+    put_line(text, line);
+}
+
 /// At most two decimals, and no zeros at the end.
 fn decimal(number: f64) -> String {
     let text = format!("{number:.2}");

@@ -12,7 +12,8 @@ use crate::model::call::ANONYMOUS;
 use crate::model::names::is_plain_id;
 
 /// What may be said of a caller and its call.
-const NAMES: [&str; 8] = ["model", "tier", "tenant", "user", "key", "role", "address", "temperature"];
+const NAMES: [&str; 10] =
+    ["model", "tier", "tenant", "user", "key", "role", "address", "temperature", "stream", "tools"];
 
 /// An address on the internet that belongs to nobody (RFC 5737): where callers come from unless something else is said.
 const SOMEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7));
@@ -28,6 +29,10 @@ pub(super) struct Asked {
     pub(super) role: Option<Arc<str>>,
     pub(super) address: IpAddr,
     pub(super) temperature: Option<f64>,
+    /// Whether it asks for a stream.
+    pub(super) stream: Option<bool>,
+    /// Whether it offers the model a tool.
+    pub(super) tools: Option<bool>,
     /// What should be known about it although it is no mistake.
     pub(super) notes: Vec<String>,
 }
@@ -47,10 +52,16 @@ impl Asked {
             role: None,
             address: SOMEWHERE,
             temperature: None,
+            stream: None,
+            tools: None,
             notes: Vec::new(),
         };
         let mut said: Vec<String> = Vec::new();
-        for part in texts.iter().flat_map(|text| parts(text)) {
+        for (part, before) in texts.iter().flat_map(|text| {
+            let parts = parts(text);
+            let before = std::iter::once(None).chain(parts.clone().into_iter().map(Some));
+            parts.into_iter().zip(before).collect::<Vec<_>>()
+        }) {
             let (name, value) = part
                 .split_once('=')
                 .filter(|(_, value)| !value.is_empty())
@@ -73,9 +84,15 @@ impl Asked {
                     asked.address = value.parse().map_err(|_| format!("--as: {value:?} is no IP address"))?;
                 }
                 "temperature" => asked.temperature = Some(temperature(value)?),
+                "stream" => asked.stream = Some(boolean(name, value)?),
+                "tools" => asked.tools = Some(boolean(name, value)?),
                 other => {
                     let hint = hint(other, NAMES.iter().copied());
-                    return Err(format!("--as: there is no {other:?}{hint} (there are: {})", NAMES.join(", ")));
+                    let belongs = before.map(|before| {
+                        format!("; if it belongs to the value before it, escape the comma: '{before}\\,{part}'")
+                    });
+                    let (names, belongs) = (NAMES.join(", "), belongs.unwrap_or_default());
+                    return Err(format!("--as: there is no {other:?}{hint} (there are: {names}){belongs}"));
                 }
             }
         }
@@ -89,17 +106,27 @@ impl Asked {
     }
 }
 
-/// `NAME=VALUE` each. A piece between commas without `=` belongs to the value before it, unless it is a name.
+/// `NAME=VALUE` each. A piece between commas belongs to the value before it where it has no `=`, unless it is a name, and where
+/// the comma is escaped.
 fn parts(text: &str) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
-    for piece in text.split(',').filter(|piece| !piece.trim().is_empty()) {
-        let goes_on = !piece.contains('=') && !NAMES.contains(&piece.trim());
+    let mut is_escaped = false;
+    for piece in text.split(',') {
+        let goes_on = is_escaped || !piece.contains('=') && !NAMES.contains(&piece.trim());
+        let plain = piece.strip_suffix('\\');
+        let said = plain.unwrap_or(piece);
         match parts.last_mut().filter(|last| goes_on && last.contains('=')) {
-            Some(value) => value.extend([",", piece.trim_end()]),
-            None => parts.push(piece.trim().into()),
+            Some(value) if is_escaped || !said.trim().is_empty() => value.extend([",", said.trim_end()]),
+            None if !said.trim().is_empty() => parts.push(said.trim().into()),
+            _ => {}
         }
+        is_escaped = plain.is_some();
     }
     parts
+}
+
+fn boolean(name: &str, value: &str) -> Result<bool, String> {
+    value.parse().map_err(|_| format!("--as: {name}={value} is neither {name}=true nor {name}=false"))
 }
 
 fn id(name: &str, value: &str) -> Result<Arc<str>, String> {

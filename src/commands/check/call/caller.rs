@@ -10,11 +10,11 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::asked::Asked;
 use crate::caller::{self, Incoming};
-use crate::config::plan::{AuthMethod, CallKind, LimitPlan, Pattern, Plan, RoutePlan, believed_tenant};
+use crate::config::plan::{AuthMethod, CallKind, CallerKind, LimitPlan, Pattern, Plan, RoutePlan, believed_tenant};
 use crate::gateway::{Gateway, Route};
 use crate::model::call::{CallRequest, Head, Principal, Reach};
 use crate::model::fault::Fault;
@@ -122,17 +122,14 @@ pub(super) async fn call(
         tier: None,
         question: 1,
         model: asked.model.clone().or_else(|| route.model.clone()).or_else(|| own_model(route, asked)),
-        stream: false,
+        stream: asked.stream == Some(true),
         tokens_in: 0,
         tokens_out: 0,
         bytes_in: 0,
     };
     let (parts, body) = request(route, &arrival).ok()?.into_parts();
     let Ok(body) = body.collect().await;
-    let body = match asked.temperature {
-        None => body.to_bytes(),
-        Some(temperature) => with_temperature(&body.to_bytes(), temperature)?,
-    };
+    let body = with_more(&body.to_bytes(), route, asked)?;
     let incoming =
         Incoming { route, method: &parts.method, path_and_query: parts.uri.path(), headers: &parts.headers, body };
     let decoded = caller::of_request(route, &parts.headers).decode(&incoming).and_then(|mut request| {
@@ -214,15 +211,46 @@ pub(super) fn ignored(route: &RoutePlan, asked: &Asked, is_made_up: bool) -> Vec
         (asked.role.is_some() && !takes_tokens, "role, as no token is shown"),
         (asked.user.is_some() && !names_users, "user, as the key has no `names_users`"),
         (asked.model.is_some() && !names_models, "model, as such calls name none"),
+        (asked.tools.is_some() && !(is_made_up && tool(route).is_some()), "tools, as such calls offer none"),
+        (asked.stream.is_some() && !(is_made_up && streams(route)), "stream: such calls do not ask for one"),
         (asked.temperature.is_some() && !has_temperature, "temperature: check cannot build this kind of call with one"),
     ];
     all.into_iter().filter(|(is_so, _)| *is_so).map(|(_, words)| format!("ignored here: {words}")).collect()
 }
 
-fn with_temperature(body: &Bytes, temperature: f64) -> Option<Bytes> {
+/// The body with what is asked beside the question.
+fn with_more(body: &Bytes, route: &RoutePlan, asked: &Asked) -> Option<Bytes> {
+    let tools = if asked.tools == Some(true) { tool(route) } else { None };
+    if asked.temperature.is_none() && tools.is_none() {
+        return Some(body.clone());
+    }
     let mut fields: serde_json::Map<String, Value> = serde_json::from_slice(body).ok()?;
-    fields.insert("temperature".into(), temperature.into());
+    fields.extend(asked.temperature.map(|temperature| ("temperature".into(), temperature.into())));
+    fields.extend(tools.map(|tool| ("tools".into(), Value::from(vec![tool]))));
     serde_json::to_vec(&fields).ok().map(Bytes::from)
+}
+
+/// Whether callers of a route speak the API of a provider, and not that of an application.
+fn is_of_provider(route: &RoutePlan) -> bool {
+    matches!(route.caller, CallerKind::OpenAi | CallerKind::Anthropic)
+}
+
+/// Whether calls of a route may ask for a stream.
+fn streams(route: &RoutePlan) -> bool {
+    let kinds = [CallKind::Chat, CallKind::Completions, CallKind::Responses, CallKind::Messages];
+    is_of_provider(route) && kinds.contains(&route.call)
+}
+
+/// A tool as calls of a route offer one; `None`: they offer none.
+fn tool(route: &RoutePlan) -> Option<Value> {
+    let schema = json!({"type": "object", "properties": {}});
+    match route.call {
+        _ if !is_of_provider(route) => None,
+        CallKind::Chat => Some(json!({"type": "function", "function": {"name": "look", "parameters": schema}})),
+        CallKind::Responses => Some(json!({"type": "function", "name": "look", "parameters": schema})),
+        CallKind::Messages => Some(json!({"name": "look", "input_schema": schema})),
+        _ => None,
+    }
 }
 
 /// The name under which a share of callers is drawn for this one.
