@@ -755,7 +755,9 @@ fn a_caller_is_described_in_several_parts() {
     assert!(told.contains("caller     tier x,y, tenant default (it names none), user u1,"), "{told}");
     assert!(told.contains("\nmodel      gpt-4o\n"), "{told}");
     let output = run("twice", config, &["--route", "openai-chat", "--as", "user=u1", "--as", "user=u2"]);
+    assert_eq!((output.status.code(), &*output.stdout), (Some(2), &b""[..]));
     assert!(String::from_utf8(output.stderr).unwrap().contains("\"user\" is said twice"));
+    assert_eq!(run("no-route", config, &["--route", "nope"]).status.code(), Some(2));
     // Of a text with two readings the error says how to write the other one, and that is so.
     let said = call("", "openai-chat", "user=u1,model=a,b=c");
     assert!(said.contains("there is no \"b\"") && said.contains(r"escape the comma: 'model=a\,b=c'"), "{said}");

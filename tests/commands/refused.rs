@@ -52,6 +52,7 @@ async fn a_wrong_address_is_said() {
     for command in QUESTIONS {
         let problem = run_at(&desk.folder, &format!("http://{free}"), command, &[]).await.problem();
         assert!(problem.contains("cannot connect to") && problem.contains("refused"), "{command:?}: {problem}");
+        assert!(problem.contains("does a gateway run at that address?"), "{command:?}: {problem}");
     }
     // Without a scheme.
     let bare = desk.url.trim_start_matches("http://");
@@ -69,6 +70,7 @@ async fn the_token_may_be_in_a_file() {
     desk.run_with(&["keys", "list"], &[("ADMIN_TOKEN", TOKEN), ("ADMIN_TOKEN_FILE", "gone")]).await.text();
     for (file, wanted) in [
         ("gone", "ADMIN_TOKEN_FILE: cannot read \"gone\""),
+        ("/dev/zero", "ADMIN_TOKEN_FILE: cannot read \"/dev/zero\": it has more than 65536 bytes, the limit"),
         ("empty", "ADMIN_TOKEN_FILE: \"empty\" is empty"),
         ("other", "ADMIN_TOKEN_FILE as it is set here is not the gateway's"),
     ] {

@@ -30,6 +30,9 @@ use crate::gateway::Gateway;
 use crate::gateway::state::GatewayState;
 use crate::gateway::world::World;
 
+/// The exit code of arguments that are not understood, as with every command.
+const NOT_UNDERSTOOD: u8 = 2;
+
 /// What is asked of the command.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
@@ -64,7 +67,13 @@ pub fn run(wanted: &Wanted) -> ExitCode {
         let gateway_state = Arc::new(GatewayState::new(&loaded.plan, &world));
         let gateway = Gateway::new(loaded.plan, gateway_state, Arc::new(world))?;
         if let Some(route) = &wanted.route {
-            return Ok((about_call(&gateway, route, &wanted.caller, wanted.json).await?, true));
+            return Ok(match about_call(&gateway, route, &wanted.caller, wanted.json).await {
+                Ok(told) => (told, 0),
+                Err(problem) => {
+                    eprintln!("tidegate: {problem}");
+                    (String::new(), NOT_UNDERSTOOD)
+                }
+            });
         }
         let warnings = warnings_of(&gateway);
         let is_fine = !wanted.strict || warnings.is_empty();
@@ -72,11 +81,10 @@ pub fn run(wanted: &Wanted) -> ExitCode {
             true => as_json(&gateway, &loaded.source),
             false => describe(&gateway, wanted) + &verdict(&gateway, &loaded.source, &warnings, is_fine),
         };
-        Ok::<_, String>((told, is_fine))
+        Ok::<_, String>((told, u8::from(!is_fine)))
     });
-    match told.and_then(|(told, is_fine)| put(&told).map(|()| is_fine)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    match told.and_then(|(told, code)| put(&told).map(|()| code)) {
+        Ok(code) => code.into(),
         Err(problem) => {
             eprintln!("tidegate: {problem}");
             ExitCode::FAILURE

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde::Serialize;
 
 use self::progress::Progress;
@@ -40,9 +40,11 @@ const ERROR: u8 = 2;
 
 /// What is to be simulated.
 #[derive(Args)]
+#[group(skip)]
+#[command(group(ArgGroup::new("traffic").required(true).multiple(true).args(["trace", "generate", "learn"])))]
 pub struct Arguments {
     /// Traffic: files or folders that `[record]` wrote, or CSV (TIMESTAMP,ContextTokens,GeneratedTokens).
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "generate", required_unless_present_any = ["generate", "learn"])]
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "generate")]
     trace: Vec<PathBuf>,
     /// Only the end of a recorded trace: calls that came within this time before the last call ended, such as `1h`.
     #[arg(long, value_name = "TIME", value_parser = config::duration, conflicts_with_all = ["generate", "learn"])]
