@@ -138,7 +138,7 @@ async fn a_wrong_configuration_world_or_goal_is_an_error_that_names_what_is_allo
     let lost = "No such file or directory (os error 2)";
     let words = "rate=5/s, for=1h, burst=5 (bursts of five times the rate), in=300 and out=120 (median tokens), route=NAME, \
                  model=NAME, callers=200, tenants=10, questions=1000, zipf=1.0, streams=50%";
-    let keys = "enabled, routes, calls, callers, methods, jobs, tiers, also, key, quantity, rate, development_rate, staging_rate, \
+    let keys = "enabled, routes, calls, callers, methods, jobs, tiers, tenants, also, key, quantity, rate, development_rate, staging_rate, \
                 burst, mode, message, upgrade_url";
     let measures = "calls, refused, errors, p50, p90, p95, p99, ttft_p50, ttft_p90, ttft_p95, ttft_p99, cost, hits, saved, \
                     collapsed, queued, queued_p95, queued_p99, attempts, retries, failovers, hedges, rescues, resumes, cancelled, \
