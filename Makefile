@@ -107,7 +107,7 @@ deny: ## licences, advisories and sources of the dependencies (needs cargo-deny)
 check-dockerfile: setup ## lint the Dockerfile
 	target/test-tools/venv/bin/hadolint --failure-threshold info Dockerfile
 
-check-image: setup binary ## the layers of the image: at most 14.7 MB compressed, and a gateway runs in nothing but them (needs root)
+check-image: setup binary ## the layers of the image: what they weigh compressed, and a gateway runs in nothing but them (needs root)
 	cargo test --locked --test image -- --ignored --nocapture
 
 slowhttptest: ## a thousand callers that are slow on purpose, for a minute (needs slowhttptest)

@@ -17,9 +17,10 @@ mod network;
 
 use dockerfile::Image;
 
-/// The most that the layers may weigh, compressed as a registry keeps them. The aim is 10 MB; docs/numbers.md says by how much it is
-/// missed, and this keeps it from getting worse.
-const MOST: u64 = 14_700_000;
+/// The most that the layers may weigh, compressed as a registry keeps them: by default, and where the image is built with zstd. The aim
+/// is 10 MB; docs/numbers.md says by how much it is missed, and this keeps it from getting worse than it was.
+const MOST_GZIP: u64 = 14_700_000;
+const MOST_ZSTD: u64 = 13_000_000;
 
 /// The image's user.
 const USER: u32 = 65532;
@@ -67,12 +68,15 @@ fn the_image_is_small_and_a_gateway_runs_in_nothing_but_it() {
     let folder = Folder::new();
     let image = Image::read(&root_of_project().join("Dockerfile"));
     let layers = image.assemble(root_of_project(), &program(), &folder.0);
-    let sum: u64 = layers.iter().map(|(_, bytes)| bytes).sum();
-    for (layer, bytes) in &layers {
-        println!("{bytes:>10} bytes  {layer}");
+    let gzip: u64 = layers.iter().map(|layer| layer.gzip).sum();
+    let zstd: u64 = layers.iter().map(|layer| layer.zstd).sum();
+    println!("bytes: gzip zstd");
+    for layer in &layers {
+        println!("{:>10} {:>10}  {}", layer.gzip, layer.zstd, layer.line);
     }
-    println!("{sum:>10} bytes in all, compressed");
-    assert!(sum <= MOST, "the image has more than {MOST} bytes");
+    println!("{gzip:>10} {zstd:>10}  in all");
+    assert!(gzip <= MOST_GZIP, "with gzip the image has more than {MOST_GZIP} bytes");
+    assert!(zstd <= MOST_ZSTD, "with zstd the image has more than {MOST_ZSTD} bytes");
 
     let root = folder.0.join("root");
     let shell = ["bin/sh", "usr/bin/sh", "bin/bash", "lib", "lib64"].map(|path| root.join(path));
