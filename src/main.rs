@@ -9,8 +9,8 @@ use clap_complete::Shell;
 // It replaces `malloc`: see docs/decisions/0019-allocator.md.
 use mimalloc as _;
 use tidegate::commands::{
-    against, cache_key, check, demo, explain, flags, health, init, jobs, keys, packaging, prompt, reference, serve,
-    simulate, usage, webhook_secret, worker,
+    against, arguments, cache_key, check, demo, explain, flags, health, init, jobs, keys, packaging, prompt, reference,
+    serve, simulate, usage, webhook_secret, worker,
 };
 
 /// A resilient AI gateway: when a provider misbehaves, the caller still gets the complete answer if anyone can give it.
@@ -95,7 +95,7 @@ enum Command {
     /// Run the gateway with simulated providers: no keys, no Redis, no network.
     Demo {
         /// Where to listen instead of 127.0.0.1:8080; port 0 picks a free one.
-        #[arg(long, value_name = "ADDRESS")]
+        #[arg(long, value_name = "ADDRESS", value_parser = address)]
         listen: Option<SocketAddr>,
     },
     /// Explain the cache key of a call: what goes into it, what is ignored, or why the call has none.
@@ -263,8 +263,16 @@ fn default_url() -> String {
     format!("http://127.0.0.1:{}", std::env::var("PORT").unwrap_or_else(|_| "3001".into()))
 }
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:8080".into())
+}
+
 fn main() -> ExitCode {
-    match Arguments::parse().command {
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| {
+        let command = std::env::args_os().nth(1).map(|name| name.to_string_lossy().into_owned());
+        arguments::with_tip(error, &Arguments::command(), command.as_deref()).exit()
+    });
+    match arguments.command {
         Command::Serve { config } => serve::run(config.as_deref()),
         Command::Worker { config } => worker::run(config.as_deref()),
         Command::Init(arguments) => init::run(&arguments),

@@ -903,6 +903,34 @@ fn a_table_without_keys_that_is_taken_away_is_a_change() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+#[test]
+fn arguments_that_many_try_first_are_answered_with_those_to_use() {
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_tidegate")).args(arguments).env_clear().output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for command in ["check", "serve", "worker"] {
+        let (code, said) = run(&[command, "mine.toml"]);
+        assert!(
+            code == Some(2) && said.contains("tip: --config names the configuration: --config mine.toml"),
+            "{said}"
+        );
+    }
+    for arguments in [["init", "openai", "mine.toml"], ["check", "--json", "--nonsense"]] {
+        let (code, said) = run(&arguments);
+        assert!(code == Some(2) && !said.contains("names the configuration"), "{said}");
+    }
+    let (code, said) = run(&["demo", "--listen", "8080"]);
+    assert!(code == Some(2) && said.contains("an IP address and a port, such as 127.0.0.1:8080"), "{said}");
+    let (code, said) = run(&["jobs", "retry"]);
+    assert!(code == Some(2) && said.contains("<ID|--state <STATE>>"), "{said}");
+    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    let (code, said) = run(&["check", "--against", &free.to_string()]);
+    assert!(code == Some(1) && said.contains(&format!("cannot connect to http://{free}/config")), "{said}");
+    let (code, said) = run(&["check", "--against", "no/such:9901"]);
+    assert!(code == Some(1) && said.contains("no/such:9901: cannot read it"), "{said}");
+}
+
 /// The indented blocks of a page, without their indentation.
 fn blocks(page: &str) -> Vec<String> {
     let mut blocks: Vec<String> = Vec::new();

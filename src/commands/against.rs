@@ -27,7 +27,11 @@ pub enum Other {
 
 impl From<&str> for Other {
     fn from(text: &str) -> Self {
-        match text.starts_with("http://") || text.starts_with("https://") {
+        // As with --url, an address needs no scheme. A file may have any name, so that one that is there is meant.
+        let has_port =
+            |(host, port): (&str, &str)| !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok();
+        let is_address = || text.rsplit_once(':').is_some_and(has_port) && !Path::new(text).exists();
+        match text.starts_with("http://") || text.starts_with("https://") || is_address() {
             true => Other::Running(text.into()),
             false => Other::File(text.into()),
         }

@@ -21,6 +21,7 @@ mod leaving;
 pub mod serve;
 
 pub mod against;
+pub mod arguments;
 pub mod cache_key;
 pub mod check;
 pub mod demo;

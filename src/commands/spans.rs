@@ -13,7 +13,7 @@ pub(super) fn span_with_unit(text: &str) -> Result<Duration, String> {
         Some(days) => days.parse::<u32>().ok().map(|days| Duration::from_secs(u64::from(days) * 24 * 3600)),
         None => span(text).filter(|_| has_unit),
     };
-    read.ok_or_else(|| "expected a time with its unit, such as 90m, 24h or 30d".into())
+    read.ok_or_else(|| "expected a time with its unit, such as 5s, 90m, 24h or 30d".into())
 }
 
 #[cfg(test)]

@@ -110,5 +110,5 @@ async fn what_is_refused_is_said() {
         assert!(problem.contains(said), "{arguments:?}: {problem}");
     }
     let usage = desk.run(&["keys", "rotate", "shop", "--overlap", "90"]).await;
-    assert!(usage.code == 2 && usage.err.contains("90m, 24h or 30d"), "{}", usage.err);
+    assert!(usage.code == 2 && usage.err.contains("5s, 90m, 24h or 30d"), "{}", usage.err);
 }

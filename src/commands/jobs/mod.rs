@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -79,9 +79,10 @@ enum Action {
         content: bool,
     },
     /// Queue failed or cancelled jobs again, from their first attempt, in the order of their submission. Requires ADMIN_TOKEN.
+    #[command(group(ArgGroup::new("chosen").required(true).args(["ids", "state"])))]
     Retry {
         /// The jobs.
-        #[arg(value_name = "ID", required_unless_present = "state", conflicts_with = "state")]
+        #[arg(value_name = "ID")]
         ids: Vec<String>,
         /// All jobs in these states, separated by commas.
         #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = ["failed", "cancelled"])]
@@ -94,9 +95,10 @@ enum Action {
         which: Which,
     },
     /// Cancel jobs that have not ended; work at providers is cancelled too. Requires ADMIN_TOKEN.
+    #[command(group(ArgGroup::new("chosen").required(true).args(["ids", "state"])))]
     Cancel {
         /// The jobs.
-        #[arg(value_name = "ID", required_unless_present = "state", conflicts_with = "state")]
+        #[arg(value_name = "ID")]
         ids: Vec<String>,
         /// All jobs in these states, separated by commas.
         #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = ["queued", "delayed", "active"])]
