@@ -65,6 +65,13 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// Whether only some of the calls are asked for.
+    fn has_filters(&self) -> bool {
+        let named =
+            [&self.route, &self.outcome, &self.tenant, &self.provider, &self.variant, &self.limit_rule, &self.budget];
+        named.into_iter().any(Option::is_some) || self.slow.is_some()
+    }
+
     /// The path with its query.
     fn path(&self) -> String {
         let format = ("format", Some(if self.options.json { "json" } else { "text" }));
@@ -123,5 +130,9 @@ fn tell(arguments: &Arguments) -> Result<(), String> {
         return put_json(&json);
     }
     let text = in_runtime(async { Ok(remote.ask_text(&path, "text/plain").await?) })?;
-    put(&clean_lines(&text))
+    match text.is_empty() {
+        false => put(&clean_lines(&text)),
+        true if arguments.has_filters() => put("no calls match\n"),
+        true => put("no calls\n"),
+    }
 }

@@ -24,8 +24,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Of a change to which there was no answer.
 const UNSURE: &str = "; the change may still have been applied: check before you retry";
 
-/// What a wrong address is told.
-const WHERE: &str = "--url takes the admin address (server.admin, ADMIN_ADDR)";
+/// What is asked where something else answers.
+const WHERE: &str = "is it the admin address (server.admin, ADMIN_ADDR)?";
 
 /// What is asked where nobody listens.
 const RUNNING: &str = "does a gateway run at that address?";
@@ -135,7 +135,7 @@ impl Remote {
     /// Of an answer that is not what its admin API says.
     fn unlike(&self, path: &str, why: &str, unsure: &str) -> Refusal {
         let path = path.split_once('?').map_or(path, |(path, _)| path);
-        let text = format!("{}{path} is not answered as Tidegate's admin API does: {why}; {WHERE}{unsure}", self.shown);
+        let text = format!("{}{path} is not answered as Tidegate's admin API does: {why}{unsure}; {WHERE}", self.shown);
         Refusal { status: None, text }
     }
 

@@ -5,6 +5,7 @@ use crate::desk::Desk;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_is_explained_to_people_and_to_scripts() {
     let desk = Desk::open("explain").await;
+    assert_eq!(desk.run(&["explain"]).await.text(), "no calls\n");
     let body = r#"{"model":"priced","messages":[{"role":"user","content":"hi"}]}"#;
     let response = desk.call("/v1/chat/completions", "", body).await;
     let id = response.header("x-tidegate-request-id").expect("an id").to_owned();
@@ -34,6 +35,7 @@ async fn a_call_is_explained_to_people_and_to_scripts() {
     for none in [["--outcome", "failed"], ["--slow", "1h"], ["--tenant", "a&limit=1"], ["--limit-rule", "ai"]] {
         assert_eq!(listed(desk.run(&[&["explain", "--json"][..], &none].concat()).await.json()), Some(0), "{none:?}");
     }
+    assert_eq!(desk.run(&["explain", "--outcome", "failed"]).await.text(), "no calls match\n");
     for wrong in [&[&id, "--route", "x"][..], &["--limit", "0"], &["--slow", "5"]] {
         assert_eq!(desk.run(&[&["explain"][..], wrong].concat()).await.code, 2, "{wrong:?}");
     }

@@ -64,7 +64,7 @@ async fn what_cannot_be_switched_is_said_with_what_can() {
     let desk = Desk::open("flags-wrong").await;
     let problem = desk.run(&["flags", "off", "use_opnai"]).await.problem();
     assert!(
-        problem.contains("404") && problem.contains("no flag has this key") && problem.contains("use_openai"),
+        problem.contains("404") && problem.contains("no flag has this key, did you mean `use_openai`? (the keys are: "),
         "{problem}"
     );
     let problem = desk.run(&["flags", "show", "../keys"]).await.problem();

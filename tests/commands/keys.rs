@@ -100,6 +100,7 @@ async fn what_is_refused_is_said() {
         (&["keys", "create", "shop"][..], "a key named \"shop\" already exists"),
         (&["keys", "create", "a b"], "letters, digits"),
         (&["keys", "create", "late", "--expires", "tomorrow"], "2030-01-31T00:00:00Z"),
+        (&["keys", "create", "late", "--expires", "2020-01-31T00:00:00Z"], "`expires` is in the past"),
         (&["keys", "show", "nobody"], "no key has this name"),
         (&["keys", "revoke", "nobody"], "no key has this name"),
         (&["keys", "revoke", "written"], "defined in the configuration: change it there"),

@@ -45,7 +45,10 @@ async fn a_wrong_address_is_said() {
     let callers = format!("http://{}", desk.program.address);
     for command in [&["keys", "list"][..], &["jobs", "list"], &["explain"]] {
         let problem = run_at(&desk.folder, &callers, command, &[("ADMIN_TOKEN", TOKEN)]).await.problem();
-        assert!(problem.contains("404") && problem.contains("--url takes the admin address"), "{command:?}: {problem}");
+        assert!(
+            problem.contains("404") && problem.contains("is it the admin address (server.admin, ADMIN_ADDR)?"),
+            "{command:?}: {problem}"
+        );
     }
     // A port that nobody listens on any more.
     let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();

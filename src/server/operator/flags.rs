@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::caller::Answered;
+use crate::config::engine::value::hint;
 use crate::gateway::Gateway;
 use crate::model::names::display_name;
 use crate::model::switch::FlagKind;
@@ -127,7 +128,8 @@ fn find<'a>(request: &OperatorRequest<'a>) -> Result<Flag<'a>, Problem> {
     let (switches, flags) = (gateway.state.switches(), gateway.state.flags());
     let Some((key, known)) = switches.find(request.name) else {
         let keys: Vec<&str> = switches.iter().map(|(key, _)| &**key).collect();
-        let detail = format!("no flag has this key; the keys are: {}", keys.join(", "));
+        let hint = hint(request.name, keys.iter().copied());
+        let detail = format!("no flag has this key{hint} (the keys are: {})", keys.join(", "));
         return Err(Problem::new(StatusCode::NOT_FOUND, detail));
     };
     Ok(Flag { key, known, record: flags.record(key), kept: flags.kept(), shows_names: shows_names(request) })

@@ -62,6 +62,9 @@ pub(super) async fn create(request: &OperatorRequest<'_>) -> Result<Answered, Pr
     if !key.hashes.is_empty() {
         return Err(Problem::bad_request("`hashes` cannot be set: the gateway generates the secret"));
     }
+    if key.expires.is_some_and(|expires| expires <= request.gateway.world.now()) {
+        return Err(Problem::bad_request("`expires` is in the past: the key would never be valid"));
+    }
     let authenticator = &request.gateway.authenticator;
     if authenticator.written_keys().named(&key.name).is_some()
         || authenticator.issued().ring().named(&key.name).is_some()
