@@ -120,7 +120,9 @@ impl WaitTimes {
         let is_hurried = call.deadline.phase == Phase::Caller;
         let first = wanted.min(if is_hurried { part.max(plan.first) } else { part });
         let is_telling = first >= usual && (first >= wanted || !is_hurried);
-        let silent_after = if thinks { plan.reasoning.max(plan.silence) } else { plan.silence };
+        // An answer that stops in the middle must leave time for another, as one that does not begin.
+        let silence = if thinks { plan.reasoning.max(plan.silence) } else { plan.silence };
+        let silent_after = if is_hurried { silence } else { silence.min(part) };
         Some(Watch { signs: Signs::new(silent_after), model, kind, first, is_telling })
     }
 }
