@@ -36,6 +36,11 @@ pub fn run(url: &str, allow_degraded: bool) -> ExitCode {
 #[derive(Deserialize)]
 struct Status {
     status: String,
+    /// Why it is not healthy. Older gateways say nothing.
+    #[serde(default)]
+    reasons: Vec<String>,
+    #[serde(default)]
+    config: Value,
     version: Option<String>,
     uptime: Option<f64>,
     memory: Option<Memory>,
@@ -66,16 +71,23 @@ fn report(status: &Status) -> String {
     let version = text(status.version.as_deref());
     let uptime = status.uptime.unwrap_or_default();
     let mut lines = vec![line("gateway", &status.status, &format!("version {version}, up {uptime:.0} s"))];
+    lines.extend(status.reasons.iter().map(|reason| line("", "because", reason)));
+    if let Some(error) = status.config["error"].as_str() {
+        lines.push(line("config", "refused", &format!("the one before stays in force: {error}")));
+    }
     let services = &status.services;
     let store = services.get("database").unwrap_or(&Value::Null);
     lines.push(line("store", &text(store["status"].as_str()), &text(store["kind"].as_str())));
     for (name, service) in services.iter().filter(|(name, _)| !OWN.contains(&name.as_str())) {
-        let about = match (service["latency"].as_f64(), service["error"].as_str()) {
-            (_, Some(error)) => error.to_owned(),
-            (Some(latency), None) => format!("{latency:.1} ms"),
-            (None, None) => String::new(),
+        let about = match (service["latency"].as_f64(), service["error"].as_str(), service["status"].as_str()) {
+            (_, Some(error), _) => error.to_owned(),
+            (Some(latency), None, _) => format!("{latency:.1} ms"),
+            // One without a probe is taken to be there.
+            (None, None, Some("connected")) => "not probed".into(),
+            (None, None, _) => String::new(),
         };
         lines.push(line(name, &text(service["status"].as_str()), &about));
+        lines.extend(service["breakers"].as_array().into_iter().flatten().filter_map(breaker));
     }
     let memory = match status.memory.as_ref().and_then(|memory| memory.rss) {
         Some(bytes) => format!("{:.1} MiB", bytes / 1024.0 / 1024.0),
@@ -83,6 +95,14 @@ fn report(status: &Status) -> String {
     };
     lines.push(line("memory", "ok", &memory));
     lines.concat()
+}
+
+/// A circuit breaker that holds calls back.
+fn breaker(breaker: &Value) -> Option<String> {
+    let state = breaker["state"].as_str().filter(|state| *state != "closed")?;
+    let models = breaker["models"].as_str().filter(|models| !models.is_empty()).unwrap_or("any model");
+    let reason = breaker["reason"].as_str().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    Some(line("", state, &format!("circuit breaker of {models}{reason}")))
 }
 
 fn line(name: &str, status: &str, about: &str) -> String {

@@ -13,6 +13,8 @@ use crate::caller::{ProviderSnapshot, Snapshot};
 use crate::config::plan::{ProviderKind, ProviderPlan, Usable};
 use crate::gateway::Gateway;
 use crate::gateway::state::Health;
+use crate::model::fault::Denial;
+use crate::model::names::display_name;
 
 /// True when nothing is missing that a provider needs.
 pub fn is_set_up(plan: &ProviderPlan) -> bool {
@@ -40,36 +42,69 @@ pub fn health_of(gateway: &Gateway, plan: &ProviderPlan) -> Health {
 /// The word for it: `connected`, `error` or `disconnected`.
 pub fn status_word(health: &Health) -> &'static str {
     match health {
-        Health::Connected { .. } => "connected",
+        Health::Connected { .. } | Health::Limited { .. } => "connected",
         Health::Failing { .. } => "error",
         Health::Unknown | Health::Disconnected { .. } => "disconnected",
     }
 }
 
-/// Overall: `unhealthy` when nothing can answer; `degraded` when BuildPanel is enabled and not connected, a probe was slow, a
-/// provider refuses the gateway's key, the remote store is down, calls are being answered by fallbacks, many of the last minute's
-/// calls failed, or each provider that is connected has open breakers for all models that it was asked for. The last two are not
+/// How the gateway is as a whole.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Overall {
+    /// `healthy`, `degraded` or `unhealthy`.
+    pub word: &'static str,
+    /// Why it is not healthy, a sentence each. They name providers, and no URL and no key.
+    pub reasons: Vec<String>,
+}
+
+/// `unhealthy` when nothing can answer; `degraded` when BuildPanel is enabled and not connected, a probe was slow, a provider
+/// refuses the gateway's key, the remote store is down, calls are being answered by fallbacks, many of the last minute's calls
+/// failed, or each provider that is connected has open breakers for all models that it was asked for. The last two are not
 /// `unhealthy`: a restart, which is what an orchestrator does about `unhealthy`, helps nobody.
-pub fn overall(gateway: &Gateway) -> &'static str {
+pub fn overall(gateway: &Gateway) -> Overall {
     let enabled: Vec<_> = gateway.plan.providers.iter().filter(|plan| is_enabled(gateway, plan)).collect();
-    let healths: Vec<_> = enabled.iter().map(|plan| (plan.kind, health_of(gateway, plan))).collect();
+    let healths: Vec<_> = enabled.iter().map(|plan| (*plan, health_of(gateway, plan))).collect();
     if !healths.iter().any(|(_, health)| health.is_connected()) {
-        return "unhealthy";
+        let why = if enabled.is_empty() {
+            "no provider is set up and enabled"
+        } else {
+            "no provider answers its health probes"
+        };
+        return Overall { word: "unhealthy", reasons: vec![why.into()] };
     }
-    let is_troubled = healths.iter().any(|(kind, health)| match health {
-        Health::Connected { latency } => *latency > gateway.plan.health.slow_after,
-        _ => *kind == ProviderKind::BuildPanel,
-    });
-    let is_locked_out = enabled.iter().any(|plan| refuses_key(gateway, plan));
-    let store_is_down = gateway.plan.store.redis_url.is_some() && !gateway.state.store().is_connected();
+    let mut reasons: Vec<String> = healths.iter().filter_map(|(plan, health)| trouble(gateway, plan, health)).collect();
+    if gateway.plan.store.redis_url.is_some() && !gateway.state.store().is_connected() {
+        reasons.push("Redis is unreachable".into());
+    }
     let is_closed =
         |plan: &ProviderPlan| gateway.state.provider(&plan.name).is_none_or(|it| !it.breakers.are_all_open());
-    let mut connected = enabled.iter().zip(&healths).filter(|(_, (_, health))| health.is_connected());
-    let all_are_open = !connected.any(|(plan, _)| is_closed(plan));
-    let callers_notice = gateway.state.serves_from_fallbacks() || gateway.state.traffic().is_failing();
-    match is_troubled || is_locked_out || store_is_down || all_are_open || callers_notice {
-        true => "degraded",
-        false => "healthy",
+    let mut connected = healths.iter().filter(|(_, health)| health.is_connected());
+    if !connected.any(|(plan, _)| is_closed(plan)) {
+        reasons.push("the circuit breakers of all providers are open".into());
+    }
+    if gateway.state.traffic().is_failing() {
+        reasons.push("many of the last minute's calls failed".into());
+    }
+    if gateway.state.serves_from_fallbacks() {
+        reasons.push("some calls are answered by fallback targets".into());
+    }
+    Overall { word: if reasons.is_empty() { "healthy" } else { "degraded" }, reasons }
+}
+
+/// What about a provider makes the gateway worse.
+fn trouble(gateway: &Gateway, plan: &ProviderPlan, health: &Health) -> Option<String> {
+    let name = display_name(&plan.name);
+    let denial = gateway.state.provider(&plan.name).and_then(|state| state.denial());
+    match (denial, health.latency()) {
+        (Some(Denial::Key), _) => Some(format!("{name} rejects the gateway's key")),
+        (Some(Denial::Account), _) => Some(format!("{name} rejects the gateway's account")),
+        (None, Some(latency)) => (latency > gateway.plan.health.slow_after)
+            .then(|| format!("{name} answers health probes slowly ({} ms)", latency.as_millis())),
+        (None, None) if plan.kind == ProviderKind::BuildPanel => Some(match health.error() {
+            Some(error) => format!("{name} fails its health probes ({error})"),
+            None => format!("{name} has answered no health probe yet"),
+        }),
+        (None, None) => None,
     }
 }
 

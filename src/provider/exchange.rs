@@ -509,13 +509,21 @@ fn settle(outcome: stack::Outcome, lease: Lease) -> stack::Outcome {
     }
 }
 
-/// Asks a provider's probe paths whether it is up: the next path only when the one before is not there. Returns the time
-/// it took, or a short text that says what is wrong.
-pub async fn probe(provider: &ProviderPlan, transport: &dyn Transport) -> Result<Duration, String> {
-    let Some(plan) = &provider.probe else { return Err("no probe is configured".into()) };
+/// What a probe got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probed {
+    /// An answer with this status, after this time.
+    Answered(StatusCode, Duration),
+    /// No answer; a short text says why. It names no URL and no key.
+    Unanswered(String),
+}
+
+/// Asks a provider's probe paths whether it is up: the next path only when the one before is not there.
+pub async fn probe(provider: &ProviderPlan, transport: &dyn Transport) -> Probed {
+    let Some(plan) = &provider.probe else { return Probed::Unanswered("no probe is configured".into()) };
     let started = Instant::now();
     let deadline = Deadline::after(plan.timeout, Phase::Attempt);
-    let mut last = String::new();
+    let mut last = Probed::Unanswered(String::new());
     for path in &plan.paths {
         for instance in 0..provider.urls.len() {
             let request = Request {
@@ -526,18 +534,22 @@ pub async fn probe(provider: &ProviderPlan, transport: &dyn Transport) -> Result
                 degraded: None,
             };
             match timeout_at(deadline.at, transport.send(instance, request, Reuse::Allowed)).await {
-                Err(_) => return Err("timeout".into()),
-                Ok(Ok(response)) if response.head.status.is_success() => return Ok(started.elapsed()),
-                Ok(Ok(response)) => last = format!("status {}", response.head.status.as_u16()),
-                Ok(Err(SendFault::Connect(detail) | SendFault::Closed(detail) | SendFault::Broken(detail))) => {
-                    last = detail;
+                Err(_) => return Probed::Unanswered("timeout".into()),
+                Ok(Ok(response)) => {
+                    last = Probed::Answered(response.head.status, started.elapsed());
+                    if response.head.status.is_success() {
+                        return last;
+                    }
                 }
-                Ok(Err(SendFault::ConnectTimeout)) => last = "timeout".into(),
+                Ok(Err(SendFault::Connect(detail) | SendFault::Closed(detail) | SendFault::Broken(detail))) => {
+                    last = Probed::Unanswered(detail);
+                }
+                Ok(Err(SendFault::ConnectTimeout)) => last = Probed::Unanswered("timeout".into()),
             }
         }
-        if last != "status 404" {
+        if !matches!(last, Probed::Answered(StatusCode::NOT_FOUND, _)) {
             break;
         }
     }
-    Err(last)
+    last
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -13,7 +14,7 @@ use crate::gateway::state::{Health, ProviderState};
 use crate::gateway::{Gateway, health};
 use crate::model::names::display_name;
 use crate::policy::auth::jwks::KeySet;
-use crate::provider::exchange;
+use crate::provider::exchange::{self, Probed};
 use crate::provider::transport::Transport;
 
 /// Starts the probes of a gateway; they end with `shutdown`.
@@ -88,22 +89,36 @@ async fn provider(state: &ProviderState, plan: &ProviderPlan, transport: &dyn Tr
         return;
     }
     let health = match exchange::probe(plan, transport).await {
-        Ok(latency) => Health::Connected { latency },
-        Err(error) if error.starts_with("status") => Health::Failing { error },
-        Err(error) => Health::Disconnected { error },
+        Probed::Answered(status, latency) if status.is_success() => Health::Connected { latency },
+        Probed::Answered(StatusCode::TOO_MANY_REQUESTS, latency) => Health::Limited { latency },
+        Probed::Answered(status, _) => Health::Failing { status },
+        Probed::Unanswered(error) => Health::Disconnected { error },
     };
-    state.breakers.note_probe(health.is_connected());
+    match &health {
+        // It is there; whether its models are well, a limit does not say.
+        Health::Limited { .. } | Health::Unknown => {}
+        Health::Connected { .. } => state.breakers.note_probe(true),
+        Health::Disconnected { .. } | Health::Failing { .. } => state.breakers.note_probe(false),
+    }
     let before = state.note_health(health.clone());
-    let name = display_name(&plan.name);
-    match (before.is_connected(), &health) {
-        (false, Health::Connected { latency }) => {
+    tell(display_name(&plan.name), &before, &health);
+}
+
+/// Logs what a probe found, when it is news.
+fn tell(name: &str, before: &Health, now: &Health) {
+    let is_limited = |health: &Health| matches!(health, Health::Limited { .. });
+    if is_limited(now) && !is_limited(before) {
+        tracing::info!(provider = name, "{name} answers health probes with 429: it is up, and limits the gateway");
+    }
+    match (now.latency(), now.error()) {
+        (Some(latency), _) if !before.is_connected() => {
             tracing::info!(provider = name, latency = latency.as_secs_f64() * 1000.0, "{name} is connected");
         }
-        (true, Health::Disconnected { error } | Health::Failing { error }) => {
-            tracing::warn!(provider = name, error = error.as_str(), "{name} is no longer connected");
+        (None, Some(error)) if before.is_connected() => {
+            tracing::warn!(provider = name, error = &*error, "{name} is no longer connected");
         }
-        (false, Health::Disconnected { error } | Health::Failing { error }) if before == Health::Unknown => {
-            tracing::warn!(provider = name, error = error.as_str(), "{name} is not connected");
+        (None, Some(error)) if *before == Health::Unknown => {
+            tracing::warn!(provider = name, error = &*error, "{name} is not connected");
         }
         _ => {}
     }

@@ -30,6 +30,15 @@ pub const ENOUGH: u64 = 20;
 /// From this share of failures on somebody should run: the threshold of the critical alert.
 pub const MANY: f64 = 0.05;
 
+/// As many failures as these are a sign where nearly nobody calls, if they are most calls.
+const FEW: u64 = 3;
+const MOST: f64 = 0.5;
+
+/// True when most calls have failed, however few there were.
+pub fn are_most(calls: u64, failed: u64) -> bool {
+    failed >= FEW && failed as f64 >= MOST * calls as f64
+}
+
 /// What is to be known of a call that is over.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
@@ -292,7 +301,7 @@ impl Traffic {
         window.turn();
         let seconds = window.seconds.before(window.now, SECONDS as u64);
         let (calls, failed) = seconds.fold((0, 0), |sums, it| (sums.0 + it.calls, sums.1 + it.failed));
-        calls >= ENOUGH && failed as f64 >= MANY * calls as f64
+        (calls >= ENOUGH && failed as f64 >= MANY * calls as f64) || are_most(calls, failed)
     }
 
     /// What the last minute was like, and what the last hour cost.

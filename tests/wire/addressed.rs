@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidegate::provider::exchange;
+use tidegate::provider::exchange::{self, Probed};
 
 use crate::gateway::Gateway;
 use crate::provider::Provider;
@@ -123,11 +123,12 @@ async fn a_websocket_and_a_probe_carry_the_same() {
     carry(&mut near, &mut there, "{}").await;
     let current = gateway.current.gateway();
     let probe = exchange::probe(&current.plan.providers[0], &*current.transports[0]);
-    let (_, (_, head)) = tokio::join!(async { probe.await.is_ok() }, async {
-        let (stream, head) = far.asked().await;
-        drop(stream);
-        ((), head)
-    });
+    let (_, (_, head)) =
+        tokio::join!(async { matches!(probe.await, Probed::Answered(http::StatusCode::OK, _)) }, async {
+            let (stream, head) = far.asked().await;
+            drop(stream);
+            ((), head)
+        });
     assert!(head.starts_with("GET /openai/health?api-version=2024-10-21 HTTP/1.1\r\n"), "{head}");
     assert_eq!(header(&head, "api-key"), Some("sk-own"));
 }

@@ -2,9 +2,12 @@
 //!
 //! It does not know the other providers, nor when a call or a probe updates it.
 
-use parking_lot::Mutex;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
+
+use http::StatusCode;
+use parking_lot::Mutex;
 
 use super::tally::{Counts, Tally};
 use super::{PolicyStates, RecentFailures};
@@ -103,9 +106,15 @@ impl ProviderState {
         self.health.lock().clone()
     }
 
-    /// Notes a probe's result and returns the one before.
+    /// Notes a probe's result and returns the one before. A path that refused the key and takes it now shows that the provider
+    /// does; of one that is open to all nobody learns that.
     pub fn note_health(&self, health: Health) -> Health {
-        std::mem::replace(&mut *self.health.lock(), health)
+        let is_taken = matches!(health, Health::Connected { .. });
+        let before = std::mem::replace(&mut *self.health.lock(), health);
+        if is_taken && before.refuses_key() && self.denial() == Some(Denial::Key) {
+            self.note_key(None);
+        }
+        before
     }
 
     /// True while it refuses the gateway's key, or the account behind it, as far as calls have shown.
@@ -160,16 +169,48 @@ pub enum Health {
         /// Why; names no URL and no key.
         error: String,
     },
-    /// It answered with an error.
+    /// It answered that it is asked too often: it is there, and its limit holds for probes too.
+    Limited {
+        /// How fast.
+        latency: Duration,
+    },
+    /// It answered with another error.
     Failing {
         /// Which.
-        error: String,
+        status: StatusCode,
     },
 }
 
 impl Health {
-    /// True when it answered.
+    /// True when it answered, and nothing is wrong with it.
     pub fn is_connected(&self) -> bool {
-        matches!(self, Health::Connected { .. })
+        self.latency().is_some()
+    }
+
+    /// How fast it answered.
+    pub fn latency(&self) -> Option<Duration> {
+        match self {
+            Health::Connected { latency } | Health::Limited { latency } => Some(*latency),
+            Health::Unknown | Health::Disconnected { .. } | Health::Failing { .. } => None,
+        }
+    }
+
+    /// What is wrong, in words; names no URL and no key.
+    pub fn error(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Health::Unknown | Health::Connected { .. } | Health::Limited { .. } => None,
+            Health::Disconnected { error } => Some(error.into()),
+            Health::Failing { status: StatusCode::UNAUTHORIZED } => {
+                Some("status 401: it rejects the gateway's key".into())
+            }
+            Health::Failing { status: StatusCode::FORBIDDEN } => {
+                Some("status 403: it rejects the gateway's key, or lets it not read the probe's path".into())
+            }
+            Health::Failing { status } => Some(format!("status {}", status.as_u16()).into()),
+        }
+    }
+
+    fn refuses_key(&self) -> bool {
+        matches!(self, Health::Failing { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN })
     }
 }

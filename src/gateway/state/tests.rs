@@ -3,8 +3,11 @@
 
 use futures_util::FutureExt;
 
+use http::StatusCode;
+
 use super::*;
 use crate::config::{self, Variables};
+use crate::model::fault::Denial;
 use crate::model::switch::Position;
 use crate::state::flags::record::{Change, Record, What};
 
@@ -95,4 +98,26 @@ fn a_simulated_world_has_no_store_whatever_the_plan_names() {
     assert!(plan.store.address.is_some() && state.redis().is_none() && state.cluster().is_none());
     let state = GatewayState::new(&plan, &world.with_network_stores());
     assert!(state.redis().is_some());
+}
+
+#[tokio::test]
+async fn a_probe_shows_that_a_key_is_taken_only_where_a_probe_was_refused_for_it() {
+    let (state, _) = after(PROVIDER);
+    let a = state.provider("a").unwrap();
+    let connected = Health::Connected { latency: Duration::ZERO };
+    let refused = Health::Failing { status: StatusCode::UNAUTHORIZED };
+    a.note_key(Some(Denial::Key));
+    a.note_health(connected.clone());
+    assert!(a.is_key_refused(), "the path may be open to all");
+    a.note_health(refused.clone());
+    a.note_health(Health::Limited { latency: Duration::ZERO });
+    assert!(a.is_key_refused(), "a limit says nothing of the key");
+    a.note_health(refused.clone());
+    a.note_health(connected.clone());
+    assert!(!a.is_key_refused());
+    // An account without credit may well list models.
+    a.note_key(Some(Denial::Account));
+    a.note_health(refused);
+    a.note_health(connected);
+    assert!(a.is_key_refused());
 }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::caller::{Answered, Comeback};
 use crate::config::plan::{ModelChoice, ProviderKind, ProviderPlan, TargetPlan, Usable};
 use crate::gateway::Gateway;
-use crate::gateway::health::{health_of, is_enabled, overall, refuses_key, status_word};
+use crate::gateway::health::{Overall, health_of, is_enabled, overall, refuses_key, status_word};
 use crate::gateway::state::Health;
 use crate::model::fault::Fault;
 use crate::policy::breaker::Report;
@@ -104,7 +104,7 @@ pub(super) fn ready(request: &OperatorRequest<'_>) -> Result<Answered, Problem> 
         return Ok(not_ready("the gateway is shutting down".into()));
     }
     let check = |name: &str, health: &Health| {
-        let latency = if let Health::Connected { latency } = health { Some(milliseconds(*latency)) } else { None };
+        let latency = health.latency().map(milliseconds);
         json!({"name": name, "status": status_word(health), "latency": latency})
     };
     let mut checks = vec![json!({"name": "gateway", "status": "ok", "latency": 0})];
@@ -144,10 +144,15 @@ fn provider_status(gateway: &Gateway, plan: &ProviderPlan) -> Value {
     let health = health_of(gateway, plan);
     let word = status_word(&health);
     let mut service = match health {
-        Health::Connected { latency } => json!({"status": word, "latency": milliseconds(latency)}),
         Health::Unknown => json!({"status": word, "error": "the first probe has not finished", "latency": null}),
-        Health::Disconnected { error } | Health::Failing { error } => {
-            json!({"status": word, "error": error, "latency": null})
+        health => {
+            // Of one that is not probed nothing is measured.
+            let latency = health.latency().filter(|_| plan.probe.is_some()).map(milliseconds);
+            let mut service = json!({"status": word, "latency": latency});
+            if let Some(error) = health.error() {
+                service["error"] = error.into();
+            }
+            service
         }
     };
     if refuses_key(gateway, plan) {
@@ -203,12 +208,8 @@ pub(super) fn status(request: &OperatorRequest<'_>) -> Result<Answered, Problem>
     } else {
         (Health::Connected { latency: Duration::ZERO }, "embedded")
     };
-    let latency = if let Health::Connected { latency } = &store { Some(milliseconds(*latency)) } else { None };
-    let error = if let Health::Disconnected { error } | Health::Failing { error } = &store {
-        Some(error.as_str())
-    } else {
-        None
-    };
+    let latency = store.latency().map(milliseconds);
+    let error = store.error();
     services.insert(
         "redis".into(),
         match (is_remote, error) {
@@ -220,7 +221,7 @@ pub(super) fn status(request: &OperatorRequest<'_>) -> Result<Answered, Problem>
     services.insert("cache".into(), cache(gateway));
     services.insert("database".into(), json!({"status": status_word(&store), "kind": kind, "latency": latency}));
     services.insert("websocket".into(), json!({"connections": gateway.state.tunnels().report().open}));
-    let word = overall(gateway);
+    let Overall { word, reasons } = overall(gateway);
     let shared = gateway.state.limits().fronts.report().fronts;
     let warnings = (shared > 0).then(|| {
         format!(
@@ -232,6 +233,7 @@ pub(super) fn status(request: &OperatorRequest<'_>) -> Result<Answered, Problem>
         code,
         &json!({
             "status": word,
+            "reasons": reasons,
             "timestamp": timestamp(gateway),
             "uptime": uptime(gateway),
             "environment": gateway.plan.environment.as_str(),

@@ -61,7 +61,7 @@ pub(super) fn of(gateway: &Gateway, shows_names: bool) -> Value {
         "uptimeSeconds": gateway.state.uptime().as_secs(),
         "generation": gateway.generation,
         "memoryBytes": resident_memory(),
-        "status": health::overall(gateway),
+        "status": health::overall(gateway).word,
         "showsNames": shows_names,
         "notices": notices::of(gateway, &providers, &look, &late),
         "traffic": {
@@ -125,9 +125,8 @@ impl<'a> ProviderView<'a> {
         let instances = state.instances.reports();
         let places = state.places.report();
         let (latency, error) = match &self.health {
-            Health::Connected { latency } if plan.probe.is_some() => (Some(milliseconds(*latency)), None),
-            Health::Disconnected { error } | Health::Failing { error } => (None, Some(error)),
-            Health::Connected { .. } | Health::Unknown => (None, None),
+            health if plan.probe.is_some() => (health.latency().map(milliseconds), health.error()),
+            _ => (None, None),
         };
         let models = self.breakers.iter().filter(|report| report.state != State::Closed);
         json!({

@@ -39,6 +39,7 @@ pub(in crate::server::operator::page) enum Topic {
     StoreOut,
     ConfigRefused,
     FlagTripped,
+    FlagOff,
     VariantFailing,
     RateLimits,
     Rejections,
@@ -50,7 +51,7 @@ pub(in crate::server::operator::page) enum Topic {
 
 impl Topic {
     /// All of them, each with the heading of its entry in the runbook.
-    pub(in crate::server::operator::page) const ALL: [(Topic, &'static str); 17] = [
+    pub(in crate::server::operator::page) const ALL: [(Topic, &'static str); 18] = [
         (Topic::Draining, "Draining"),
         (Topic::ErrorRate, "ErrorRateElevated"),
         (Topic::KeyRefused, "KeyRefused"),
@@ -61,6 +62,7 @@ impl Topic {
         (Topic::StoreOut, "StoreOut"),
         (Topic::ConfigRefused, "ConfigRefused"),
         (Topic::FlagTripped, "FlagTripped"),
+        (Topic::FlagOff, "FlagOff"),
         (Topic::VariantFailing, "VariantFailing"),
         (Topic::RateLimits, "RateLimits"),
         (Topic::Rejections, "ProviderRejections"),

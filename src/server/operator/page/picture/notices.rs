@@ -7,25 +7,24 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::budgets::refused_by;
 use super::notice::{Level, Notice, Topic};
 use super::{LOOKED_THROUGH, ProviderView, jobs, variants};
 use crate::config::plan::{BudgetPlan, OnStop, ProviderKind};
 use crate::gateway::Gateway;
 use crate::gateway::health;
-use crate::gateway::state::Health;
 use crate::model::fault::Denial;
 use crate::model::names::display_name;
 use crate::model::time::in_words;
 use crate::policy::breaker::State;
 use crate::state::flags::record::What;
 use crate::telemetry::explain::CallRecord;
-use crate::telemetry::traffic::{ENOUGH, Ended, Look, MANY};
+use crate::telemetry::traffic::{ENOUGH, Ended, Look, MANY, are_most};
 
 /// From this share of failures on somebody should look: the threshold of the alert that warns.
 const SOME: f64 = 0.01;
 
-/// As many as these are a sign where nearly nobody calls, if they are most calls.
-const FEW: u64 = 3;
+/// The share of requests that a provider rejects from which on it may be the gateway's doing.
 const MOST: f64 = 0.5;
 
 /// The outcome of a call that a provider rejects.
@@ -55,7 +54,7 @@ pub(super) fn of(gateway: &Gateway, providers: &[ProviderView<'_>], look: &Look,
     }
     notices.extend(jobs::notices(gateway));
     notices.extend(failing_variants(gateway, late));
-    notices.extend(tripped(gateway));
+    notices.extend(switched_off(gateway));
     notices.extend(spent_budgets(gateway, late));
     notices.extend(refusals(late));
     notices.extend(rejections(late));
@@ -68,8 +67,7 @@ pub(super) fn of(gateway: &Gateway, providers: &[ProviderView<'_>], look: &Look,
 fn failures(look: &Look) -> Option<Notice> {
     let (calls, failures): (u64, u64) = (look.calls.iter().sum(), look.failures.iter().sum());
     let share = failures as f64 / calls.max(1) as f64;
-    let are_most = failures >= FEW && share >= MOST;
-    if (calls < ENOUGH || share < SOME) && !are_most {
+    if (calls < ENOUGH || share < SOME) && !are_most(calls, failures) {
         return None;
     }
     let level = if share >= MANY { Level::Bad } else { Level::Warn };
@@ -99,17 +97,23 @@ fn trouble(gateway: &Gateway, view: &ProviderView<'_>) -> Option<Notice> {
             format!("{name} rejects the gateway's key: {}.", next_target(gateway, view)),
         ),
         (State::Open, _) => {
-            let open: Vec<&str> =
-                view.breakers.iter().filter(|it| it.state == State::Open).map(|it| &*it.family).collect();
+            let open: Vec<_> = view.breakers.iter().filter(|it| it.state == State::Open).collect();
+            // What ended last may be of another trouble, before this one: a call that hangs has not ended.
+            let are_all = |reason: &str| open.iter().all(|it| it.reason == Some(reason));
+            let (does, why) = match () {
+                () if are_all("silent") => ("does not answer", String::new()),
+                () if are_all("slow_share") => ("answers much slower than usual", String::new()),
+                () => ("keeps failing", because()),
+            };
             let text = match open.len() == view.breakers.len() {
-                true => {
-                    format!("{name} keeps failing{}: its circuit breaker is open, and it gets no calls.", because())
+                true => format!("{name} {does}{why}: its circuit breaker is open, and it gets no calls."),
+                false => {
+                    let families: Vec<&str> = open.iter().map(|it| &*it.family).collect();
+                    let models = some_of(&families);
+                    format!(
+                        "{name} {does} with {models}{why}: that circuit breaker is open, and only other models get calls."
+                    )
                 }
-                false => format!(
-                    "{name} keeps failing with {}{}: that circuit breaker is open, and only other models get calls.",
-                    some_of(&open),
-                    because()
-                ),
             };
             (Level::Bad, Topic::BreakerOpen, text)
         }
@@ -118,12 +122,12 @@ fn trouble(gateway: &Gateway, view: &ProviderView<'_>) -> Option<Notice> {
             Topic::BreakerOpen,
             format!("{name} is recovering: its circuit breaker lets some calls through."),
         ),
-        (State::Closed, Health::Disconnected { error } | Health::Failing { error }) => {
+        (State::Closed, health) => {
+            let error = health.error()?;
             let is_buildpanel = view.plan.kind == ProviderKind::BuildPanel;
             let topic = if is_buildpanel { Topic::BuildPanelUnreachable } else { Topic::ProviderUnreachable };
             (Level::Bad, topic, format!("{name} fails its health probes: {error}."))
         }
-        (State::Closed, _) => return None,
     };
     Some(Notice::new(level, topic, text).calls(&[("provider", &view.plan.name)]))
 }
@@ -169,34 +173,51 @@ fn failing_variants(gateway: &Gateway, late: &[&CallRecord]) -> impl Iterator<It
     })
 }
 
-/// What guards have disabled, and nobody has changed since.
-fn tripped(gateway: &Gateway) -> impl Iterator<Item = Notice> {
+/// What guards or operators have switched off although the configuration has it on, and nobody has changed since.
+fn switched_off(gateway: &Gateway) -> impl Iterator<Item = Notice> {
     let now_ms = gateway.world.now().as_millisecond();
     gateway.state.switches().iter().filter_map(move |(key, known)| {
         let record = gateway.state.flags().record(key)?;
-        let trip = record.in_force(known.meant.is_on).filter(|change| change.what == What::Trip)?;
-        let why = trip.note.as_deref().map(|note| format!(" ({note})")).unwrap_or_default();
-        let text = format!("A flag guard turned {key} off{why}. It stays off until an operator turns it on.");
-        let ago_seconds = now_ms.saturating_sub(trip.at_ms).max(0) / 1000;
-        Some(Notice::new(Level::Warn, Topic::FlagTripped, text).ago(ago_seconds))
+        let change = record.in_force(known.meant.is_on)?;
+        let why = change.note.as_deref().map(|note| format!(" ({note})")).unwrap_or_default();
+        let ago_seconds = now_ms.saturating_sub(change.at_ms).max(0) / 1000;
+        let notice = match change.what {
+            What::Trip => {
+                let text = format!("A flag guard turned {key} off{why}. It stays off until an operator turns it on.");
+                Notice::new(Level::Warn, Topic::FlagTripped, text)
+            }
+            What::Set | What::Undo => {
+                if !known.meant.is_on || change.position.as_ref().is_none_or(|position| position.is_on) {
+                    return None;
+                }
+                let text = format!("{} turned {key} off{why}. It stays off until an operator turns it on.", change.by);
+                Notice::new(Level::Note, Topic::FlagOff, text)
+            }
+        };
+        Some(notice.ago(ago_seconds))
     })
 }
 
-/// Budgets of which an account is spent.
+/// Budgets of which an account is spent, or has so little left that it refuses calls.
 fn spent_budgets(gateway: &Gateway, late: &[&CallRecord]) -> impl Iterator<Item = Notice> {
     let now = gateway.world.now();
     let shares = gateway.state.accounts().shares(now);
     let spent = move |plan: &BudgetPlan| {
-        let share = shares.get(&plan.name).copied().filter(|share| *share >= 1.0)?;
+        let share = shares.get(&plan.name).copied().unwrap_or_default();
+        let refused = refused_by(plan, late);
+        if share < 1.0 && refused == 0 {
+            return None;
+        }
         let then = plan.on_stop.effect();
         let left = now.duration_until(plan.period.end(now)).try_into().map(in_words).unwrap_or_default();
-        let refused = late.iter().filter(|record| record.facts.budgets_spent.contains(&plan.name)).count();
         let level = if matches!(plan.on_stop, OnStop::Report) { Level::Note } else { Level::Warn };
-        let text = format!(
-            "The budget {} is spent for at least one account: {then} until the {} ends.",
-            plan.name,
-            plan.period.as_str()
-        );
+        let (name, period) = (&plan.name, plan.period.as_str());
+        let text = match share >= 1.0 {
+            true => format!("The budget {name} is spent for at least one account: {then} until the {period} ends."),
+            false => format!(
+                "The budget {name} refuses calls: what is left of it does not cover the most that they may cost."
+            ),
+        };
         let detail = format!(
             "{:.0} % of {} USD, {refused} refused {}, resets in {left}",
             share * 100.0,

@@ -2,7 +2,7 @@
 import { make, mark, say } from "./dom.js";
 import { percent, whole } from "./words.js";
 
-const BUDGETS = { ok: "good", warned: "warn", spent: "bad" };
+const BUDGETS = { ok: "good", warned: "warn", refusing: "bad", spent: "bad" };
 
 export function buildBudget(budget) {
   const cell = (name, kind) => make("td", { "data-cell": name, class: kind });
