@@ -19,8 +19,8 @@ use dockerfile::Image;
 
 /// The most that the layers may weigh, compressed as a registry keeps them: by default, and where the image is built with zstd. The aim
 /// is 10 MB; docs/numbers.md says by how much it is missed, and this keeps it from getting worse than it was.
-const MOST_GZIP: u64 = 14_700_000;
-const MOST_ZSTD: u64 = 13_000_000;
+const MOST_GZIP: u64 = 13_500_000;
+const MOST_ZSTD: u64 = 12_550_000;
 
 /// The image's user.
 const USER: u32 = 65532;
