@@ -57,42 +57,18 @@ impl Asked {
             notes: Vec::new(),
         };
         let mut said: Vec<String> = Vec::new();
-        for (part, before) in texts.iter().flat_map(|text| {
-            let parts = parts(text);
-            let before = std::iter::once(None).chain(parts.clone().into_iter().map(Some));
-            parts.into_iter().zip(before).collect::<Vec<_>>()
-        }) {
-            let (name, value) = part
-                .split_once('=')
-                .filter(|(_, value)| !value.is_empty())
-                .ok_or_else(|| format!("--as: {part:?} is no NAME=VALUE; names are {}", NAMES.join(", ")))?;
-            if said.iter().any(|known| known == name) {
-                return Err(format!("--as: {name:?} is said twice"));
-            }
-            said.push(name.into());
-            match name {
-                "model" => asked.model = Some(value.into()),
-                "tier" => {
-                    asked.notes.extend(unnamed_tier(value, plan));
-                    asked.tier = Some(value.into());
+        for parts in texts.iter().map(|text| parts(text)) {
+            for (index, part) in parts.iter().enumerate() {
+                let (name, value) = part
+                    .split_once('=')
+                    .filter(|(_, value)| !value.is_empty())
+                    .ok_or_else(|| format!("--as: {part:?} is no NAME=VALUE; names are {}", NAMES.join(", ")))?;
+                if said.iter().any(|known| known == name) {
+                    return Err(format!("--as: {name:?} is said twice"));
                 }
-                "tenant" => asked.tenant = Some(id(name, value)?),
-                "user" => asked.user = Some(id(name, value)?),
-                "key" => asked.key = Some(key(value, plan)?),
-                "role" => asked.role = Some(value.into()),
-                "address" => {
-                    asked.address = value.parse().map_err(|_| format!("--as: {value:?} is no IP address"))?;
-                }
-                "temperature" => asked.temperature = Some(temperature(value)?),
-                "stream" => asked.stream = Some(boolean(name, value)?),
-                "tools" => asked.tools = Some(boolean(name, value)?),
-                other => {
-                    let hint = hint(other, NAMES.iter().copied());
-                    let belongs = before.map(|before| {
-                        format!("; if it belongs to the value before it, escape the comma: '{before}\\,{part}'")
-                    });
-                    let (names, belongs) = (NAMES.join(", "), belongs.unwrap_or_default());
-                    return Err(format!("--as: there is no {other:?}{hint} (there are: {names}){belongs}"));
+                said.push(name.into());
+                if !asked.take(name, value, plan)? {
+                    return Err(unknown(part, name, index.checked_sub(1).and_then(|index| parts.get(index))));
                 }
             }
         }
@@ -104,6 +80,36 @@ impl Asked {
         }
         Ok(asked)
     }
+
+    /// Takes what is said under one name; `false`: there is no such name.
+    fn take(&mut self, name: &str, value: &str, plan: &Plan) -> Result<bool, String> {
+        match name {
+            "model" => self.model = Some(value.into()),
+            "tier" => {
+                self.notes.extend(unnamed_tier(value, plan));
+                self.tier = Some(value.into());
+            }
+            "tenant" => self.tenant = Some(id(name, value)?),
+            "user" => self.user = Some(id(name, value)?),
+            "key" => self.key = Some(key(value, plan)?),
+            "role" => self.role = Some(value.into()),
+            "address" => self.address = value.parse().map_err(|_| format!("--as: {value:?} is no IP address"))?,
+            "temperature" => self.temperature = Some(temperature(value)?),
+            "stream" => self.stream = Some(boolean(name, value)?),
+            "tools" => self.tools = Some(boolean(name, value)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+/// That there is no such name, and what else the text may have meant.
+fn unknown(part: &str, name: &str, before: Option<&String>) -> String {
+    let (hint, names) = (hint(name, NAMES.iter().copied()), NAMES.join(", "));
+    let belongs = before
+        .map(|before| format!("; if it belongs to the value before it, escape the comma: '{before}\\,{part}'"))
+        .unwrap_or_default();
+    format!("--as: there is no {name:?}{hint} (there are: {names}){belongs}")
 }
 
 /// `NAME=VALUE` each. A piece between commas belongs to the value before it where it has no `=`, unless it is a name, and where

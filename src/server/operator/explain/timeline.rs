@@ -141,7 +141,7 @@ fn decisions(record: &CallRecord) -> Vec<Row> {
     let budget = facts.budgets.iter().map(|fact| {
         let (word, tone) = match (fact.fits, facts.budgets_spent.contains(&fact.budget)) {
             (true, _) => ("reserved", Tone::Good),
-            (false, true) => ("spent: refused", Tone::Bad),
+            (false, true) => ("does not fit: refused", Tone::Bad),
             (false, false) => ("spent", Tone::Warn),
         };
         Row::instant(format!("budget {}", fact.budget), facts.decided_at("budget"), word.into(), tone)
