@@ -35,8 +35,7 @@ impl Example {
         let (example, more) = (blocks.next().expect("an example"), blocks.next());
         assert!(more.is_none(), "{page} has an example that this test does not know");
         let keys = ["AZURE_EU_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "TOGETHER_API_KEY"];
-        let mut variables: BTreeMap<String, String> = keys.map(|name| (name.to_owned(), "k".to_owned())).into();
-        variables.insert("LLM_CACHE_ENABLED".to_owned(), "true".to_owned());
+        let variables: BTreeMap<String, String> = keys.map(|name| (name.to_owned(), "k".to_owned())).into();
         let plan = config::load(Some((page, example)), &Variables::new(variables, BTreeMap::new()));
         let plan = plan.unwrap_or_else(|wrong| panic!("docs/{page}: {wrong}"));
         let simulation = Arc::new(Simulation::default());
@@ -62,6 +61,18 @@ impl Example {
         (status, who, serde_json::from_slice(&body).unwrap_or_default())
     }
 
+    /// Each path of the defaults that asks a provider refuses whoever shows nothing.
+    async fn refuses_strangers(&self) {
+        for path in ["/v1/chat/completions", "/v1/embeddings", "/api/llm/chat", "/api/v1/ai/chat", "/api/chat"] {
+            let body =
+                json!({"model": "gpt-4o", "prompt": "a", "message": "a", "input": "a", "messages": []}).to_string();
+            let request = Request::post(path).header("content-type", "application/json");
+            let request = request.body(Full::new(Bytes::from(body))).unwrap();
+            let response = dispatch::handle(&self.gateway, IpAddr::V4(Ipv4Addr::LOCALHOST), request).await;
+            assert_eq!(response.status(), 401, "{path}");
+        }
+    }
+
     /// From now on this provider refuses connections.
     fn refuse(&self, provider: &str) {
         let behaviour = Behaviour { fault: FaultKind::Refuse, ..Behaviour::default() };
@@ -78,6 +89,7 @@ impl Example {
 #[tokio::test(start_paused = true)]
 async fn the_example_for_litellm_does_what_its_config_did() {
     let example = Example::of("from-litellm.md");
+    example.refuses_strangers().await;
     // A deployment's name, and PII masked before the call.
     let (status, who, _) = example.chat("gpt-4o", "", "write to ann@example.com").await;
     assert_eq!((status, &*who), (200, "azure-eu gpt-4o-eu"));
@@ -108,6 +120,7 @@ async fn the_example_for_litellm_does_what_its_config_did() {
 #[tokio::test(start_paused = true)]
 async fn the_example_for_portkey_does_what_its_config_did() {
     let example = Example::of("from-portkey.md");
+    example.refuses_strangers().await;
     let mut canary = Vec::new();
     for user in 0..200 {
         let (status, who, body) = example.chat("gpt-4o", &format!("u{user}"), &format!("hello {user}")).await;
