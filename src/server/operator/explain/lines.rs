@@ -71,9 +71,15 @@ pub(super) fn all(renderer: &CallRenderer<'_>, record: &CallRecord) -> String {
         lines.push((timeline::cached_at(record), format!("cache        {cache}")));
     }
     lines.extend(facts.words.iter().map(|(policy, word)| (Duration::ZERO, format!("{policy:<12} {word}"))));
-    lines.extend((1..).zip(&facts.attempts).map(|(number, tried)| attempt_end(record, number, tried)));
+    // One that took no time at all begins before it ends, too.
+    let is_instant = |tried: &Attempt| tried.took == Some(Duration::ZERO);
+    for (number, tried) in (1..).zip(&facts.attempts) {
+        lines.extend(is_instant(tried).then(|| attempt(record, number, tried)));
+        lines.push(attempt_end(record, number, tried));
+    }
     lines.extend(facts.steps.iter().map(|noted| (noted.at, step(noted))));
-    lines.extend((1..).zip(&facts.attempts).map(|(number, tried)| attempt(record, number, tried)));
+    let lasting = (1..).zip(&facts.attempts).filter(|(_, tried)| !is_instant(tried));
+    lines.extend(lasting.map(|(number, tried)| attempt(record, number, tried)));
     if let Some(first) = facts.first_token {
         lines.push((first, "response     begins".into()));
     }

@@ -21,15 +21,16 @@ impl Lines {
 
     /// Adds a line, wrapped at the terminal's width and indented from its second line on.
     pub(super) fn add_wrapped(&mut self, line: &str, indent: usize) {
-        let (line, begin) = (clean(line), self.0.len());
+        let line = clean(line);
         let mut column = 0;
-        for word in line.split(' ') {
+        // Spaces at the beginning align the line: they are words without a letter.
+        for (index, word) in line.split(' ').enumerate() {
             let length = word.chars().count();
             if column > indent && column + 1 + length > WIDTH {
                 self.0.push('\n');
                 self.0.extend(std::iter::repeat_n(' ', indent));
                 column = indent;
-            } else if column > 0 || self.0.len() > begin {
+            } else if index > 0 {
                 self.0.push(' ');
                 column += 1;
             }
