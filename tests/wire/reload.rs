@@ -19,7 +19,7 @@ const STATUS: &str = "GET /health/status HTTP/1.1\r\nhost: gateway\r\n\r\n";
 /// A config file that sends chats to the provider at this address.
 fn config(address: SocketAddr) -> String {
     format!(
-        "defaults = false\n[server]\nport = 0\nadmin = \"off\"\n[provider.p]\nkind = \"openai\"\n\
+        "defaults = false\n[server]\nport = 0\nadmin = \"off\"\nshow_insides = true\n[provider.p]\nkind = \"openai\"\n\
          url = \"http://{address}/v1\"\nkey_env = \"P_KEY\"\n[route.chat]\npaths = [\"/v1/chat/completions\"]\n\
          caller = \"openai\"\ncall = \"chat\"\ntargets = [\"p\"]\n"
     )
@@ -105,7 +105,7 @@ async fn an_edited_file_applies_on_the_connections_that_are_open_and_a_bad_one_c
     let error = refused["error"].as_str().expect("an error");
     assert_eq!(
         error,
-        "gateway.toml:15:1: retry.max_atempts: unknown key, did you mean `max_attempts`? (known here: max_attempts, \
+        "gateway.toml:16:1: retry.max_atempts: unknown key, did you mean `max_attempts`? (known here: max_attempts, \
          max_wait, backoff, budget, budget_floor)"
     );
     assert_eq!(caller.ask(chat()).await.text(), completion("second"), "the old one stays");
@@ -127,7 +127,7 @@ async fn an_edited_file_applies_on_the_connections_that_are_open_and_a_bad_one_c
     let errors: Vec<&str> =
         lines.iter().filter(|line| line["level"] == "error").filter_map(|line| line["problem"].as_str()).collect();
     assert_eq!(errors.len(), 2, "{written}");
-    assert!(errors[0] == error && errors[1].starts_with("gateway.toml:16:10: retry.budget: "), "{errors:?}");
+    assert!(errors[0] == error && errors[1].starts_with("gateway.toml:17:10: retry.budget: "), "{errors:?}");
     assert!(written.contains("needs a restart: server.port"), "{written}");
     assert!(lines.iter().any(|line| line["keys"] == "provider.p.url" && line["generation"] == 2), "{written}");
     assert!(!written.contains("canary"), "{written}");
@@ -144,7 +144,7 @@ async fn a_half_written_or_emptied_file_waits_until_it_is_whole() {
     folder.write("gateway.toml", &whole[..whole.len() - 12]);
     let refused = until_refused(&mut caller, 1).await;
     assert!(
-        refused["error"].as_str().expect("an error").starts_with("gateway.toml:9:8: route.chat.targets"),
+        refused["error"].as_str().expect("an error").starts_with("gateway.toml:10:8: route.chat.targets"),
         "{refused}"
     );
     folder.write("gateway.toml", "");

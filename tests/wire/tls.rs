@@ -26,7 +26,7 @@ use crate::socket::{Socket, soon};
 /// The tables that a gateway needs for a certificate of this name.
 fn tls(authority: &Authority, name: &str, more: &str) -> String {
     let (certificate, key) = (authority.path_of(&format!("{name}.pem")), authority.path_of(&format!("{name}.key")));
-    format!("[server]\n{more}\n[server.tls]\ncert_file = {certificate:?}\nkey_file = {key:?}\n")
+    format!("[server]\nshow_insides = true\n{more}\n[server.tls]\ncert_file = {certificate:?}\nkey_file = {key:?}\n")
 }
 
 async fn gateway(config: &str) -> Gateway {
