@@ -190,7 +190,8 @@ fn switched_off(gateway: &Gateway) -> impl Iterator<Item = Notice> {
                 if !known.meant.is_on || change.position.as_ref().is_none_or(|position| position.is_on) {
                     return None;
                 }
-                let text = format!("{} turned {key} off{why}. It stays off until an operator turns it on.", change.by);
+                // Without its note: whoever wrote it may have named a tenant, and nobody here has shown the token.
+                let text = format!("{} turned {key} off. It stays off until an operator turns it on.", change.by);
                 Notice::new(Level::Note, Topic::FlagOff, text)
             }
         };
