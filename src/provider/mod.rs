@@ -20,6 +20,7 @@ pub mod simulated;
 mod stream;
 
 pub mod exchange;
+pub mod probe;
 mod response;
 
 mod socket;

@@ -14,7 +14,7 @@ use crate::gateway::state::{Health, ProviderState};
 use crate::gateway::{Gateway, health};
 use crate::model::names::display_name;
 use crate::policy::auth::jwks::KeySet;
-use crate::provider::exchange::{self, Probed};
+use crate::provider::probe::{Probed, probe};
 use crate::provider::transport::Transport;
 
 /// Starts the probes of a gateway; they end with `shutdown`.
@@ -88,7 +88,7 @@ async fn provider(state: &ProviderState, plan: &ProviderPlan, transport: &dyn Tr
     if !state.switch.is_on() {
         return;
     }
-    let health = match exchange::probe(plan, transport).await {
+    let health = match probe(plan, transport).await {
         Probed::Answered(status, latency) if status.is_success() => Health::Connected { latency },
         Probed::Answered(StatusCode::TOO_MANY_REQUESTS, latency) => Health::Limited { latency },
         Probed::Answered(status, _) => Health::Failing { status },

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidegate::provider::exchange::{self, Probed};
+use tidegate::provider::probe::{self, Probed};
 
 use crate::gateway::Gateway;
 use crate::provider::Provider;
@@ -122,7 +122,7 @@ async fn a_websocket_and_a_probe_carry_the_same() {
     assert_eq!(head.matches("sk-own").count(), 1, "{head}");
     carry(&mut near, &mut there, "{}").await;
     let current = gateway.current.gateway();
-    let probe = exchange::probe(&current.plan.providers[0], &*current.transports[0]);
+    let probe = probe::probe(&current.plan.providers[0], &*current.transports[0]);
     let (_, (_, head)) =
         tokio::join!(async { matches!(probe.await, Probed::Answered(http::StatusCode::OK, _)) }, async {
             let (stream, head) = far.asked().await;
