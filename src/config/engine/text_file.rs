@@ -11,7 +11,7 @@ use std::path::Path;
 pub(crate) const SECRET: u64 = 64 << 10;
 
 /// The largest file of certificates and keys in PEM. All that Debian trusts are a quarter of a MiB.
-pub(crate) const PEM: u64 = 4 << 20;
+const PEM: u64 = 4 << 20;
 
 /// The largest file that somebody writes by hand or with a program: variables, a world, the body of a call.
 pub(crate) const INPUT: u64 = 64 << 20;
@@ -58,6 +58,14 @@ pub(crate) fn bounded_bytes(source: impl Read, most: u64) -> Result<Vec<u8>, Str
         true => Ok(bytes),
         false => Err(format!("it has more than {most} bytes, the limit")),
     }
+}
+
+/// Reads a file of certificates or keys.
+///
+/// # Errors
+/// Why it cannot be read, with its name.
+pub(crate) fn pem(path: &str) -> Result<Vec<u8>, String> {
+    regular_bytes(Path::new(path), PEM).map_err(|why| format!("cannot read {path:?}: {why}"))
 }
 
 fn text(bytes: Vec<u8>) -> Result<String, String> {

@@ -3,7 +3,6 @@
 //!
 //! It does not verify tokens or keys.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -182,9 +181,7 @@ fn public_keys(section: &mut Section<'_>, report: &Report) -> Vec<PublicKey> {
     let key = section.path_of("public_key_file");
     let mut found = Vec::new();
     for path in section.list("public_key_file", value::text).unwrap_or_default() {
-        let read = text_file::regular_bytes(Path::new(&path.value), text_file::PEM);
-        let read = read.map_err(|error| format!("cannot read {:?}: {error}", path.value));
-        let parsed = read.and_then(|text| {
+        let parsed = text_file::pem(&path.value).and_then(|text| {
             PublicKey::from_pem(&text).map_err(|problem| format!("the file {:?} {problem}", path.value))
         });
         match parsed {

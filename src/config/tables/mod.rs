@@ -1,5 +1,7 @@
 //! Tables: one reader for each table of the configuration, from keys to the plan's types.
 
+pub mod roots;
+
 pub mod edge;
 pub mod explaining;
 pub mod idempotency;
@@ -11,7 +13,6 @@ pub mod policies;
 pub mod private;
 pub mod prompts;
 pub mod requests;
-pub mod roots;
 pub mod sentry;
 pub mod shapes;
 pub mod tls;

@@ -3,7 +3,6 @@
 //!
 //! It does not know who connects. The files are watched like every file that a key ending in `_file` names.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
@@ -15,6 +14,7 @@ use crate::config::engine::problem::Report;
 use crate::config::engine::reader::{At, Section};
 use crate::config::engine::{text_file, value};
 use crate::config::plan::server::TlsPlan;
+use crate::config::tables::roots;
 
 /// What a handshake may agree on (RFC 7301), the liked one first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -35,10 +35,13 @@ pub(in crate::config) fn read(server: &mut Section<'_>, report: &Report) -> Opti
     let problem =
         |at: &At<String>, key: &'static str, message: String| report.add(&at.origin, section.path_of(key), message);
     let plan = certificate.zip(key).and_then(|(certificate, key)| {
-        let chain = certificates(&certificate.value).map_err(|it| problem(&certificate, "cert_file", it)).ok();
+        let chain = roots::certificates(&certificate.value).map_err(|it| problem(&certificate, "cert_file", it)).ok();
         let secret = secret(&key.value).map_err(|it| problem(&key, "key_file", it)).ok();
-        let roots =
-            clients.map(|at| roots(&at.value).map_err(|it| problem(&at, "client_ca_file", it))).transpose().ok();
+        let trusted = |at: At<String>| {
+            let found = roots::certificates(&at.value).and_then(|found| roots::store(&at.value, &found));
+            found.map_err(|it| problem(&at, "client_ca_file", it))
+        };
+        let roots = clients.map(trusted).transpose().ok();
         let (chain, secret, roots) = (chain?, secret?, roots?);
         config(chain, secret, roots).map_err(|it| problem(&certificate, "cert_file", it)).ok()
     });
@@ -72,33 +75,8 @@ fn config(
     Ok(config)
 }
 
-/// The certificates of a PEM file: at least one, the first of them one's own.
-fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let text = pem(path)?;
-    let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
-    let found = found.map_err(|error| format!("{path:?} is not a PEM file: {error}"))?;
-    match found.is_empty() {
-        true => Err(format!("{path:?} holds no certificate; expected PEM, with `-----BEGIN CERTIFICATE-----`")),
-        false => Ok(found),
-    }
-}
-
-fn pem(path: &str) -> Result<Vec<u8>, String> {
-    let read = text_file::regular_bytes(Path::new(path), text_file::PEM);
-    read.map_err(|error| format!("cannot read {path:?}: {error}"))
-}
-
 fn secret(path: &str) -> Result<PrivateKeyDer<'static>, String> {
-    let text = pem(path)?;
+    let text = text_file::pem(path)?;
     PrivateKeyDer::from_pem_slice(&text)
         .map_err(|_| format!("{path:?} holds no private key; expected PEM, with `-----BEGIN PRIVATE KEY-----`"))
-}
-
-fn roots(path: &str) -> Result<RootCertStore, String> {
-    let mut store = RootCertStore::empty();
-    for (number, certificate) in certificates(path)?.into_iter().enumerate() {
-        let unusable = |error| format!("certificate {} of {path:?} cannot be used: {error}", number + 1);
-        store.add(certificate).map_err(unusable)?;
-    }
-    Ok(store)
 }
