@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 
-use crate::config::plan::limit::names_route;
+use crate::config::plan::limit::{names_caller, names_route};
 use crate::config::plan::{KeyPlan, ModelMap};
 use crate::model::calendar::Period;
 use crate::model::call::Head;
@@ -86,8 +86,7 @@ impl BudgetPlan {
 
     /// True when it is about this caller.
     pub fn matches(&self, head: &Head) -> bool {
-        let is_tenant = || head.is_tenant_named && self.tenants.iter().any(|tenant| **tenant == *head.tenant);
-        let is_tier = || self.tiers.iter().any(|tier| **tier == *head.tier);
-        (self.tenants.is_empty() || is_tenant()) && (self.tiers.is_empty() || is_tier())
+        let tenant = head.is_tenant_named.then_some(&*head.tenant);
+        names_caller(&self.tiers, &self.tenants, &head.tier, tenant)
     }
 }

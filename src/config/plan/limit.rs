@@ -273,9 +273,7 @@ impl LimitPlan {
 
     /// True when it is about callers of this tier and this tenant; `None`: they name none, or one that nobody has checked.
     pub fn is_for(&self, tier: &str, tenant: Option<&str>) -> bool {
-        let is_tier = || self.tiers.iter().any(|own| **own == *tier);
-        let is_tenant = || tenant.is_some_and(|tenant| self.tenants.iter().any(|own| **own == *tenant));
-        (self.tiers.is_empty() || is_tier()) && (self.tenants.is_empty() || is_tenant())
+        names_caller(&self.tiers, &self.tenants, tier, tenant)
     }
 
     /// What the rule says, as far as counts depend on it: while it stays the same, counts go on where they were.
@@ -284,6 +282,18 @@ impl LimitPlan {
         let Rate { count, period, burst } = rate;
         format!("{name} {key:?} {} {count} {} {burst}", quantity.as_str(), period.as_nanos())
     }
+}
+
+/// True when callers of this tier and this tenant are among these; an empty list names all.
+pub(in crate::config) fn names_caller(
+    tiers: &[Box<str>],
+    tenants: &[Box<str>],
+    tier: &str,
+    tenant: Option<&str>,
+) -> bool {
+    let is_tier = || tiers.iter().any(|own| **own == *tier);
+    let is_tenant = || tenant.is_some_and(|tenant| tenants.iter().any(|own| **own == *tenant));
+    (tiers.is_empty() || is_tier()) && (tenants.is_empty() || is_tenant())
 }
 
 /// For whom a rule is, the widest first.
