@@ -3,6 +3,7 @@
 //! It does not know how much anybody has used.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::Warning;
 use crate::commands::check::facts::draws_on;
@@ -16,13 +17,10 @@ pub(super) fn all(plan: &Plan) -> Vec<Warning> {
     // Budgets hold without limits too.
     let enforced = if plan.limits.is_on { &plan.limits.rules[..] } else { &[] };
     let rules = || enforced.iter().map(|rule| &**rule);
-    let (tiers, tenants) = (Tiers::of(plan), Tenants::of(plan));
-    let objection = |named_tiers: &[Box<str>], named_tenants: &[Box<str>]| {
-        tiers.objection(named_tiers).or_else(|| tenants.objection(named_tenants))
-    };
+    let known = (&Known::tiers(plan), &Known::tenants(plan));
     let warning = |rule: &LimitPlan| {
         matches_nothing(plan, rule)
-            .or_else(|| objection(&rule.tiers, &rule.tenants).map(|why| nobody(&format!("limit.{}", rule.name), why)))
+            .or_else(|| without_callers(known, format!("limit.{}", rule.name), &rule.tiers, &rule.tenants))
             .or_else(|| {
                 rules().find(|other| comes_first(plan, other, rule)).map(|other| never_reached(plan, rule, other))
             })
@@ -34,7 +32,7 @@ pub(super) fn all(plan: &Plan) -> Vec<Warning> {
                 let text = "no enabled route that asks a provider, and is no WebSocket, has its name in `routes`";
                 Some(Warning::new("limit_without_calls", key, text))
             }
-            true => objection(&budget.tiers, &budget.tenants).map(|why| nobody(&key, why)),
+            true => without_callers(known, key, &budget.tiers, &budget.tenants),
         }
     });
     rules().filter_map(warning).chain(budgets).collect()
@@ -54,75 +52,70 @@ fn routes<'p>(plan: &'p Plan, rule: &LimitPlan) -> impl Iterator<Item = &'p Rout
     plan.routes.iter().map(|route| &**route).filter(|route| rule.is_about(route))
 }
 
-/// The tiers that callers can have.
-struct Tiers {
-    known: BTreeSet<String>,
+/// The tiers, or the tenants, that callers can have.
+struct Known {
+    names: BTreeSet<String>,
     /// A header, a token or a key that is made later may say any other.
     is_open: bool,
 }
 
-impl Tiers {
-    fn of(plan: &Plan) -> Self {
+impl Known {
+    fn tiers(plan: &Plan) -> Self {
         let keys = plan.auth.keys.iter().filter_map(|key| key.tier.as_deref());
-        let known = [&**ANONYMOUS, &*plan.limits.tier].into_iter().chain(keys).map(Into::into).collect();
-        let says_it = plan.limits.tier_header.is_some() || plan.auth.token.is_some() || plan.auth.admin_token.is_some();
-        Self { known, is_open: says_it }
+        let names = [&**ANONYMOUS, &*plan.limits.tier].into_iter().chain(keys).map(Into::into).collect();
+        Self { names, is_open: plan.limits.tier_header.is_some() || has_more_callers(plan) }
     }
 
-    /// Why no caller has any of these tiers.
-    fn objection(&self, tiers: &[Box<str>]) -> Option<String> {
-        if tiers.is_empty() || self.is_open || tiers.iter().any(|tier| self.known.contains(&**tier)) {
-            return None;
-        }
-        let known: Vec<&String> = self.known.iter().collect();
-        let (tiers, known) = (words::list(tiers), words::list(&known));
-        Some(format!(
-            "no caller can have the tier {tiers}: there are {known}; give an API key this `tier`, or set limits.tier_header, so \
-             that callers have it"
-        ))
-    }
-}
-
-/// The tenants that callers can have.
-struct Tenants {
-    known: BTreeSet<String>,
-    /// A header, a token or a key that is made later may say any other.
-    is_open: bool,
-}
-
-impl Tenants {
-    fn of(plan: &Plan) -> Self {
-        let mut known = BTreeSet::new();
+    fn tenants(plan: &Plan) -> Self {
+        let keys = || plan.auth.keys.iter().map(|key| &key.tenant);
+        let of_key =
+            |tenant: &KeyTenant| if let KeyTenant::One(tenant) = tenant { Some(tenant.to_string()) } else { None };
         // Callers of a route that asks for no credential name whom they like.
-        let mut is_open = plan.auth.token.is_some()
-            || plan.auth.admin_token.is_some()
-            || plan.routes.iter().any(|route| route.auth.methods.is_empty() && route.auth.believes_headers);
-        for key in &plan.auth.keys {
-            match &key.tenant {
-                KeyTenant::One(tenant) => drop(known.insert(tenant.to_string())),
-                KeyTenant::Any => is_open = true,
-                KeyTenant::Nobody => {}
-            }
-        }
-        Self { known, is_open }
+        let asks_nothing = |route: &Arc<RoutePlan>| route.auth.methods.is_empty() && route.auth.believes_headers;
+        let is_open = has_more_callers(plan)
+            || keys().any(|tenant| *tenant == KeyTenant::Any)
+            || plan.routes.iter().any(asks_nothing);
+        Self { names: keys().filter_map(of_key).collect(), is_open }
     }
 
-    /// Why no caller has any of these tenants.
-    fn objection(&self, tenants: &[Box<str>]) -> Option<String> {
-        if tenants.is_empty() || self.is_open || tenants.iter().any(|tenant| self.known.contains(&**tenant)) {
-            return None;
-        }
-        let known: Vec<&String> = self.known.iter().collect();
-        let there_are = if known.is_empty() { "none".into() } else { words::list(&known) };
-        let tenants = words::list(tenants);
-        Some(format!(
-            "no caller can have the tenant {tenants}: API keys have {there_are}; give an API key this `tenant`"
-        ))
+    /// True when a rule is for some of them only, and no caller can be one.
+    fn has_none_of(&self, wanted: &[Box<str>]) -> bool {
+        !wanted.is_empty() && !self.is_open && !wanted.iter().any(|name| self.names.contains(&**name))
+    }
+
+    fn list(&self) -> String {
+        words::list(&self.names.iter().collect::<Vec<_>>())
     }
 }
 
-fn nobody(key: &str, why: String) -> Warning {
-    Warning::new("limit_without_callers", key, why)
+/// Tokens, and keys that are made later, may say anything of their holders.
+fn has_more_callers(plan: &Plan) -> bool {
+    plan.auth.token.is_some() || plan.auth.admin_token.is_some()
+}
+
+/// A limit or budget whose tiers or tenants no caller has.
+fn without_callers(
+    known: (&Known, &Known),
+    key: String,
+    named_tiers: &[Box<str>],
+    named_tenants: &[Box<str>],
+) -> Option<Warning> {
+    let (tiers, tenants) = known;
+    let text = match (tiers.has_none_of(named_tiers), tenants.has_none_of(named_tenants)) {
+        (false, false) => return None,
+        (true, _) => format!(
+            "no caller can have the tier {}: there are {}; give an API key this `tier`, or set limits.tier_header, so that callers \
+             have it",
+            words::list(named_tiers),
+            tiers.list()
+        ),
+        (false, true) => format!(
+            "no caller can have the tenant {}: API keys have {}; give an API key this `tenant`",
+            words::list(named_tenants),
+            if tenants.names.is_empty() { "none".into() } else { tenants.list() }
+        ),
+    };
+    Some(Warning::new("limit_without_callers", key, text))
 }
 
 /// True when `first` refuses every call that `rule` would refuse: it counts the same calls and perhaps more under a key that is
