@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -45,17 +45,13 @@ pub struct Wanted {
 /// Prints the explanation. Exit code 0: the call has a key; 1: it has none; 2: something is wrong.
 pub fn run(wanted: &Wanted) -> ExitCode {
     let Some(loaded) = load(wanted.config.as_deref()) else { return ExitCode::from(2) };
-    match read(&wanted.file).and_then(|body| explain(&loaded.plan, wanted, body)) {
+    match input(&wanted.file).and_then(|body| explain(&loaded.plan, wanted, body.into())) {
         Ok((text, has_key)) => put_and_end(&text, u8::from(!has_key), 2),
         Err(problem) => {
             eprintln!("tidegate: {problem}");
             ExitCode::from(2)
         }
     }
-}
-
-fn read(file: &Path) -> Result<Bytes, String> {
-    input(file).map(Bytes::from)
 }
 
 /// The explanation, and whether the call has a key.

@@ -65,11 +65,22 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// What calls must be, by the names of the admin API, but for their slowness.
+    fn filters(&self) -> [(&'static str, Option<&str>); 7] {
+        [
+            ("route", self.route.as_deref()),
+            ("outcome", self.outcome.as_deref()),
+            ("tenant", self.tenant.as_deref()),
+            ("provider", self.provider.as_deref()),
+            ("variant", self.variant.as_deref()),
+            ("limit_rule", self.limit_rule.as_deref()),
+            ("budget", self.budget.as_deref()),
+        ]
+    }
+
     /// Whether only some of the calls are asked for.
     fn has_filters(&self) -> bool {
-        let named =
-            [&self.route, &self.outcome, &self.tenant, &self.provider, &self.variant, &self.limit_rule, &self.budget];
-        named.into_iter().any(Option::is_some) || self.slow.is_some()
+        self.filters().iter().any(|(_, value)| value.is_some()) || self.slow.is_some()
     }
 
     /// The path with its query.
@@ -80,21 +91,9 @@ impl Arguments {
         }
         let slow = self.slow.map(|slow| slow.as_millis().to_string());
         let limit = self.limit.map(|limit| limit.to_string());
-        let parameters = [
-            format,
-            // Those in flight come first.
-            ("state", Some("all")),
-            ("route", self.route.as_deref()),
-            ("outcome", self.outcome.as_deref()),
-            ("tenant", self.tenant.as_deref()),
-            ("provider", self.provider.as_deref()),
-            ("variant", self.variant.as_deref()),
-            ("limit_rule", self.limit_rule.as_deref()),
-            ("budget", self.budget.as_deref()),
-            ("slow", slow.as_deref()),
-            ("limit", limit.as_deref()),
-        ];
-        with_query(paths::EXPLAIN, parameters)
+        // Those in flight come first.
+        let parameters = [format, ("state", Some("all"))].into_iter().chain(self.filters());
+        with_query(paths::EXPLAIN, parameters.chain([("slow", slow.as_deref()), ("limit", limit.as_deref())]))
     }
 }
 

@@ -90,9 +90,8 @@ impl StateFile {
 
 /// The flags in a file; `None` where there is none.
 fn read(path: &Path) -> Result<Option<Records>, String> {
-    match fs::metadata(path) {
-        Err(fault) if fault.kind() == ErrorKind::NotFound => return Ok(None),
-        _ => {}
+    if matches!(path.try_exists(), Ok(false)) {
+        return Ok(None);
     }
     let text = text_file::regular(path, MOST)?;
     let FlagsFile { flags } = serde_json::from_str(&text).map_err(|fault| fault.to_string())?;
